@@ -1,0 +1,36 @@
+//! The forwarding plane: immutable tables, flow records and the pipeline that decides a packet's leg.
+//!
+//! One idea: [`process`] is a pure function of a published [`Snapshot`], the [`Flows`] and a packet; its answer is a
+//! [`Verdict`], its reasons go to an [`Observer`]. It allocates nothing once warm, never logs, never blocks. It knows
+//! ids, not names; no clock, no file descriptor, no counter.
+
+mod acl;
+mod drop_reason;
+mod fib;
+mod flow;
+mod fragment;
+mod observer;
+mod pipeline;
+mod snapshot;
+
+pub use acl::{Acl, AclMatch, AclRule, ProtocolMatch};
+pub use drop_reason::DropReason;
+pub use fib::{Lpm, LpmBuilder};
+pub use flow::{FlowLimits, FlowTable, TableFull};
+pub use fragment::FragmentTable;
+pub use observer::{Admission, Direction, FilterPlace, Observer, Quiet, Step};
+pub use pipeline::{Flows, process};
+pub use snapshot::{
+    AclId, Fib, FibId, Filters, Ingress, Link, NextHop, Nic, NicId, Owner, PortId, RouteId, Snapshot, Vnet, VnetId,
+};
+
+/// Nanoseconds on the caller's monotonic clock. Pure code takes it as an argument and never asks for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(pub u64);
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Forward(PortId),
+    Drop(DropReason),
+}

@@ -1,0 +1,80 @@
+//! What the pipeline tells whoever watches it: diagnosis is forwarding, watched.
+
+use super::{AclId, DropReason, FibId, NextHop, NicId, PortId, RouteId, VnetId};
+
+/// Seen from the NIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    Inbound,
+    Outbound,
+}
+
+/// Where an NSG hangs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FilterPlace {
+    Nic,
+    Subnet,
+}
+
+/// Why a NIC let a packet pass or not, in one direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It follows a flow record (NSG-20).
+    Record,
+    /// Platform traffic that rules do not concern (NSG-30).
+    Platform,
+    /// Neither NIC nor subnet has an NSG (NSG-11).
+    NoFilter,
+    /// A rule of this ACL decided; one step for each NSG evaluated.
+    Rule { place: FilterPlace, acl: AclId, rule: u32, allow: bool },
+}
+
+/// One decision on a packet's leg, in the order taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The sender, after the source check.
+    Sent {
+        nic: NicId,
+    },
+    Admit {
+        nic: NicId,
+        direction: Direction,
+        admission: Admission,
+    },
+    /// The route chosen by the sender's subnet.
+    Route {
+        fib: FibId,
+        route: RouteId,
+        next_hop: NextHop,
+    },
+    /// The packet crosses a peering, from the first VNet into the second.
+    Cross {
+        from: VnetId,
+        into: VnetId,
+    },
+    /// The receiving NIC, before its inbound checks.
+    Arrive {
+        nic: NicId,
+    },
+    Delivered {
+        port: PortId,
+    },
+    Dropped {
+        reason: DropReason,
+    },
+}
+
+/// Watches the pipeline. The packet path uses [`Quiet`], which compiles to nothing.
+pub trait Observer {
+    /// Takes one decision.
+    fn step(&mut self, step: Step);
+}
+
+/// Watches nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Quiet;
+
+impl Observer for Quiet {
+    #[inline(always)]
+    fn step(&mut self, _: Step) {}
+}

@@ -1,0 +1,135 @@
+//! Everything a worker needs to forward, immutable and published whole.
+
+use super::{Acl, Lpm};
+
+/// An attachment: one TUN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortId(pub u32);
+
+/// A sender and receiver of packets with one subnet's policy: an interface, or one subnet of an attached VNet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NicId(pub u32);
+
+/// Index in [`Snapshot::vnets`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VnetId(pub u32);
+
+/// Index in [`Snapshot::fibs`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FibId(pub u32);
+
+/// Index in [`Fib::next_hops`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RouteId(pub u32);
+
+/// Index in [`Snapshot::acls`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AclId(pub u32);
+
+/// The published tables. Ids index its lists; `compile` guarantees that every id in it is in range.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub generation: u64,
+    /// By [`PortId`].
+    pub ports: Vec<Ingress>,
+    /// By [`NicId`].
+    pub nics: Vec<Nic>,
+    pub fibs: Vec<Fib>,
+    pub acls: Vec<Acl>,
+    pub vnets: Vec<Vnet>,
+}
+
+/// Who sends on a port.
+#[derive(Debug)]
+pub enum Ingress {
+    /// An interface's own TUN.
+    Nic(NicId),
+    /// A whole VNet's TUN: the packet's source decides, by the owner table of this VNet; an owner on another port is a
+    /// spoofed source.
+    Vnet(VnetId),
+}
+
+/// One sender and receiver.
+#[derive(Debug)]
+pub struct Nic {
+    pub port: PortId,
+    pub vnet: VnetId,
+    pub fib: FibId,
+    /// `enableIPForwarding` (NIC-02).
+    pub forwarding: bool,
+    /// Evaluated in this order (NSG-10): the NIC's then the subnet's.
+    pub outbound: Filters,
+    /// The subnet's then the NIC's.
+    pub inbound: Filters,
+    /// Largest IP packet its device takes.
+    pub mtu: u16,
+    /// Idle time of flow records, in seconds (NSG-24).
+    pub flow_timeout_secs: u32,
+}
+
+/// The NSGs of a NIC in one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Filters {
+    pub nic: Option<AclId>,
+    pub subnet: Option<AclId>,
+}
+
+/// One subnet's routes; subnets with equal routes share one.
+#[derive(Debug)]
+pub struct Fib {
+    pub lpm: Lpm<RouteId>,
+    /// By [`RouteId`].
+    pub next_hops: Vec<NextHop>,
+}
+
+/// What a route does, settled when it was compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NextHop {
+    /// Deliver to whoever owns the destination in this VNet: the own one or a peer.
+    Vnet(VnetId),
+    /// Deliver to this appliance, whatever the destination.
+    Nic(NicId),
+    /// An appliance that nobody in reach owns.
+    Unreachable,
+    /// A gateway that does not exist.
+    Gateway,
+    /// Out of the fabric.
+    Internet,
+    /// Drop.
+    None,
+}
+
+/// A VNet as the packet path sees it.
+#[derive(Debug)]
+pub struct Vnet {
+    /// Who owns an address: host prefixes for interfaces and reserved addresses, subnet prefixes for an attached VNet.
+    pub owners: Lpm<Owner>,
+    /// Peered VNets with Connected links, sorted by id: what this VNet's own link to each says.
+    pub links: Vec<(VnetId, Link)>,
+}
+
+/// Whose an address is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// Behind this NIC.
+    Nic(NicId),
+    /// Reserved by the platform: nobody answers (ADR-01, FAB-03).
+    Reserved,
+}
+
+/// One VNet's own link to a peer, reduced to what packets meet.
+#[derive(Debug)]
+pub struct Link {
+    /// Flows across need an explicit custom allow rule on this side (PEER-22).
+    pub explicit_allow: bool,
+    /// In mode enforce with `allowForwardedTraffic` off: the sources that may enter over this link (PEER-23).
+    pub sources: Option<Lpm<()>>,
+}
+
+impl Vnet {
+    /// This VNet's link to a peer, if both links are Connected.
+    pub fn link(&self, peer: VnetId) -> Option<&Link> {
+        let found = self.links.binary_search_by_key(&peer, |(id, _)| *id).ok()?;
+        Some(&self.links[found].1)
+    }
+}

@@ -1,0 +1,38 @@
+//! vnet: a userspace router that forwards real packets the way Azure virtual networks do.
+//!
+//! Everything hangs on two straight lines. Configuration flows down the first, packets along the second:
+//!
+//! ```text
+//! YAML text --config::load--> Network --compile::compile--> Snapshot --publish--> workers
+//!
+//! TUN read --Packet::parse--> process(&Snapshot, &Flows, PortId, now, &mut Packet, &mut observer)
+//!          --Verdict--> TUN write | counter
+//! ```
+//!
+//! | module | what lives there | what it must not know |
+//! |---|---|---|
+//! | [`wire`] | bytes and fields: IP, TCP, UDP, ICMP, checksums, offload header | anything else here |
+//! | [`model`] | Azure's nouns as validated, immutable values | YAML, tables, packets, I/O |
+//! | [`config`] | YAML to model, every mistake at once with its place and its fix | tables, the system |
+//! | [`dataplane`] | `Snapshot`, `Fib`, `Acl`, `FlowTable`, the pipeline | names, model, file descriptors, clocks, logs |
+//! | [`compile`] | effective routes and NSGs to a `Snapshot` | I/O, threads, time |
+//! | [`diag`] | answers over model and snapshot, as data | printing, I/O |
+//! | [`sys`] | every system call, all `unsafe` | any other module |
+//! | [`worker`] | poll, read a batch, process, write | model, config, compile |
+//! | [`control`] | owns the model, recompiles, publishes, answers the control socket | packets |
+//! | [`lab`] | a topology up, down, exec, clean | dataplane |
+//! | [`cli`] | one file a subcommand; the only module that prints | |
+//!
+//! A module may use those above it in this table and never those below; `tests/tidy.rs` holds the exact arrows.
+
+pub mod cli;
+pub mod compile;
+pub mod config;
+pub mod control;
+pub mod dataplane;
+pub mod diag;
+pub mod lab;
+pub mod model;
+pub mod sys;
+pub mod wire;
+pub mod worker;

@@ -1,0 +1,17 @@
+//! Azure's nouns as validated, immutable values.
+//!
+//! One idea: a [`Network`] cannot be wrong. `config` builds it and checks Azure's rules on the way; everything after it
+//! trusts it. References are indices into the network's lists, names are for people. It knows no YAML, table or packet.
+
+mod filter;
+mod network;
+mod routing;
+
+pub use filter::{Access, AddressPrefix, Direction, Nsg, NsgIx, PortRange, SecurityProtocol, SecurityRule, ServiceTag};
+pub use network::{
+    Attach, AttachNamespace, Attachment, Emulation, ForwardedMode, Network, NetworkInterface, NicIx, Peering,
+    PeeringAccessMode, PeeringState, Subnet, SubnetIx, VirtualMachine, VirtualNetwork, VmIx, VnetIx,
+};
+pub use routing::{
+    EffectiveRoute, NextHopType, Route, RouteNextHop, RouteSource, RouteState, RouteTable, RouteTableIx,
+};

@@ -1,0 +1,209 @@
+//! Virtual networks, subnets, peerings, machines and their interfaces.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::{Nsg, NsgIx, RouteTable, RouteTableIx};
+
+/// Index of a virtual network in [`Network::virtual_networks`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VnetIx(pub usize);
+
+/// A subnet: its virtual network, and its index in [`VirtualNetwork::subnets`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubnetIx {
+    pub vnet: VnetIx,
+    pub subnet: usize,
+}
+
+/// Index of a machine in [`Network::virtual_machines`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VmIx(pub usize);
+
+/// Index of an interface in [`Network::network_interfaces`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NicIx(pub usize);
+
+/// A whole topology, valid by construction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// The lab's name: a DNS label of at most 32 characters, it becomes part of namespace names.
+    pub name: String,
+    pub virtual_networks: Vec<VirtualNetwork>,
+    pub route_tables: Vec<RouteTable>,
+    pub network_security_groups: Vec<Nsg>,
+    pub virtual_machines: Vec<VirtualMachine>,
+    /// All interfaces of all machines, in file order.
+    pub network_interfaces: Vec<NetworkInterface>,
+    pub emulation: Emulation,
+}
+
+/// A virtual network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VirtualNetwork {
+    pub name: String,
+    /// Lower case without spaces, as ARM normalises it.
+    pub location: String,
+    pub address_space: Vec<IpNet>,
+    pub subnets: Vec<Subnet>,
+    pub peerings: Vec<Peering>,
+    /// One TUN for every address of the VNet that no interface owns.
+    pub attach: Option<Attach>,
+    /// Idle time after which a flow record ends (NSG-24).
+    pub flow_timeout: Duration,
+}
+
+/// A subnet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    pub name: String,
+    pub prefixes: Vec<IpNet>,
+    pub route_table: Option<RouteTableIx>,
+    pub network_security_group: Option<NsgIx>,
+    pub default_outbound_access: bool,
+}
+
+/// One link of a peering; the other VNet has its own (PEER-01).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peering {
+    pub name: String,
+    pub remote: VnetIx,
+    pub state: PeeringState,
+    /// The remote's ranges as this link last saw them (PEER-15).
+    pub remote_address_space: Vec<IpNet>,
+    pub allow_virtual_network_access: bool,
+    pub allow_forwarded_traffic: bool,
+    pub allow_gateway_transit: bool,
+    pub use_remote_gateways: bool,
+}
+
+/// State of one link (PEER-02, PEER-03).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeeringState {
+    Initiated,
+    Connected,
+    Disconnected,
+}
+
+/// A machine: one namespace in a lab.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VirtualMachine {
+    pub name: String,
+    /// In guest order: the first is `eth0`.
+    pub network_interfaces: Vec<NicIx>,
+    /// Program and arguments to start when the lab is up; empty for none.
+    pub run: Vec<String>,
+    /// Whether the guest's kernel forwards; by default when one of its interfaces has `enableIPForwarding`.
+    pub guest_forwarding: bool,
+}
+
+/// An interface of a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkInterface {
+    pub name: String,
+    pub virtual_machine: VmIx,
+    pub subnet: SubnetIx,
+    /// The private addresses of its ipConfigurations, the primary first.
+    pub addresses: Vec<IpAddr>,
+    pub primary: bool,
+    pub enable_ip_forwarding: bool,
+    pub network_security_group: Option<NsgIx>,
+    pub attach: Option<Attach>,
+}
+
+/// Where an existing namespace's TUN stands (attach mode).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attach {
+    pub namespace: AttachNamespace,
+    pub interface: String,
+    /// Addresses to set with their prefix lengths; for an interface they come from its ipConfigurations.
+    pub addresses: Vec<IpNet>,
+    /// Bring the device up, set the addresses, and route everything to it if the namespace has no default route.
+    pub configure: bool,
+}
+
+/// How a namespace is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttachNamespace {
+    /// As `ip netns` names it, below `/run/netns`.
+    Name(String),
+    Path(PathBuf),
+    Pid(u32),
+}
+
+/// What hangs on one TUN. The n-th of [`Network::attachments`] is dataplane port n.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Attachment {
+    Nic(NicIx),
+    Vnet(VnetIx),
+}
+
+/// The switches for contested rules, and the daemon's own settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Emulation {
+    pub peering_access: PeeringAccessMode,
+    pub forwarded: ForwardedMode,
+    pub extra_none_routes: bool,
+    /// Worker threads; None for one a core.
+    pub workers: Option<usize>,
+    /// `IFF_VNET_HDR` with checksum and segmentation offloads.
+    pub offload: bool,
+    /// Flow records a NIC may hold (NSG-26).
+    pub flows_per_nic: usize,
+}
+
+impl Default for Emulation {
+    fn default() -> Self {
+        Self {
+            peering_access: PeeringAccessMode::ExplicitAllow,
+            forwarded: ForwardedMode::TagOnly,
+            extra_none_routes: false,
+            workers: None,
+            offload: true,
+            flows_per_nic: 500_000,
+        }
+    }
+}
+
+/// What `allowVirtualNetworkAccess: false` does (PEER-22).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeeringAccessMode {
+    ExplicitAllow,
+    TagOnly,
+}
+
+/// What `allowForwardedTraffic: false` does (PEER-23).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardedMode {
+    TagOnly,
+    Enforce,
+}
+
+impl Network {
+    /// Every TUN of this network, in port order: attached VNets first, then interfaces.
+    pub fn attachments(&self) -> Vec<Attachment> {
+        let vnets = self.virtual_networks.iter().enumerate();
+        let vnets = vnets.filter(|(_, vnet)| vnet.attach.is_some()).map(|(i, _)| Attachment::Vnet(VnetIx(i)));
+        let nics = (0..self.network_interfaces.len()).map(|i| Attachment::Nic(NicIx(i)));
+        vnets.chain(nics).collect()
+    }
+
+    pub fn vnet(&self, vnet: VnetIx) -> &VirtualNetwork {
+        &self.virtual_networks[vnet.0]
+    }
+
+    pub fn subnet(&self, subnet: SubnetIx) -> &Subnet {
+        &self.vnet(subnet.vnet).subnets[subnet.subnet]
+    }
+
+    pub fn nic(&self, nic: NicIx) -> &NetworkInterface {
+        &self.network_interfaces[nic.0]
+    }
+
+    pub fn vm(&self, vm: VmIx) -> &VirtualMachine {
+        &self.virtual_machines[vm.0]
+    }
+}
