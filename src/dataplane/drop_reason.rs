@@ -1,51 +1,118 @@
 //! The closed list of reasons for a drop: one reason, one counter, one line of documentation.
+//!
+//! The list below is the only place where a reason is written: the enum, [`DropReason::ALL`], the names and the lines
+//! users read all come from it, so none can be forgotten. It counts nothing; callers index counters by
+//! `reason as usize`.
 
-/// Why a packet was not forwarded. Every drop is silent (FAB-10): the sender sees a timeout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum DropReason {
-    /// (list to be completed: see DropReason::ALL)
-    Malformed,
-    /// A checksum that the kernel has not vouched for is wrong.
-    BadChecksum,
-    /// IP-in-IP, GRE, unicast DHCP, a reserved source port or a protocol Azure does not carry (FAB-06..08).
-    BlockedProtocol,
-    /// Multicast or broadcast (FAB-07).
-    Multicast,
-    /// Link-local source or destination stays in the guest (FAB-16).
-    LinkLocal,
-    /// The source is none of the sending NIC's addresses and the NIC has no IP forwarding (NIC-04).
-    SpoofedSource,
-    /// An outbound security rule of the sending NIC or its subnet denies it.
-    NsgOutbound,
-    /// An inbound security rule of the receiving NIC or its subnet denies it.
-    NsgInbound,
-    /// No effective route contains the destination.
-    NoRoute,
-    /// The route's next hop is `None` (UDR-16, SYS-04).
-    NextHopNone,
-    /// Nobody in reach owns the appliance's address (UDR-11, UDR-12).
-    NextHopUnreachable,
-    /// `allowVirtualNetworkAccess` is off on a link and no custom rule admits the flow (PEER-22).
-    PeeringAccess,
-    /// `allowForwardedTraffic` is off on the entered VNet's link and the source is foreign (PEER-23, mode enforce).
-    ForwardedTraffic,
-    /// The receiving NIC does not own the destination and has no IP forwarding (NIC-03).
-    NotForwarding,
-    /// Routed into a VNet where nobody owns the destination.
-    NoEndpoint,
-    /// The route points to a gateway that does not exist (UDR-14).
-    GatewayUnavailable,
-    /// Routed to the Internet, which this lab does not have.
-    NoInternet,
-    /// The flow table is full for this NIC (NSG-26).
-    FlowLimit,
-    /// Larger than the receiving interface's MTU (FAB-11).
-    TooBig,
-    /// A fragment whose first fragment was not seen before it (FAB-11).
-    Fragment,
-    /// The receiving device refused the packet: its queue is full.
-    QueueFull,
-    /// The receiving device is gone or down.
-    NodeDown,
+use std::fmt;
+
+macro_rules! drop_reasons {
+    ($($name:ident: $explanation:literal,)+) => {
+        /// Why a packet was not forwarded. Every drop is silent (FAB-10): the sender sees a timeout.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum DropReason {
+            $(#[doc = $explanation] $name,)+
+        }
+
+        impl DropReason {
+            /// Every reason, in the order of their numbers.
+            pub const ALL: [Self; [$(Self::$name),+].len()] = [$(Self::$name),+];
+            /// How many reasons there are: the length of a list of counters.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The word that users see and filter by.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)+
+                }
+            }
+
+            /// One line: what happened, which object to look at, which rule of Azure's says so.
+            pub const fn explanation(self) -> &'static str {
+                match self {
+                    $(Self::$name => $explanation,)+
+                }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    // What the packet is.
+    Malformed: "The bytes are no complete IPv4 or IPv6 packet: look at the program that sends them.",
+    BadChecksum: "A checksum that the sending kernel has not vouched for is wrong: look at the program that sends them.",
+    BlockedProtocol: "Azure carries TCP, UDP, ICMP, ESP and AH; IP-in-IP, GRE, other protocols, unicast DHCP to a server and \
+        UDP source port 65330 are blocked: look at what the guest sends (FAB-06, FAB-07, FAB-08).",
+    Multicast: "Multicast and broadcast do not leave a guest: look at what the guest sends (FAB-07).",
+    LinkLocal: "Link-local addresses stay in the guest, neighbour discovery included: usually harmless (FAB-16).",
+    Fragment: "A later fragment came before its first fragment, or long after it: look at the sender's packet sizes (FAB-11).",
+    // The sending NIC.
+    SpoofedSource: "The source is none of the sending NIC's addresses: look at the NIC's ipConfigurations, or at its \
+        enableIPForwarding if it is an appliance (NIC-04, FAB-12).",
+    NsgOutbound: "An outbound rule denies it: look at the sending NIC's NSG, then its subnet's (NSG-10).",
+    // The way.
+    AdminRule: "A security admin rule denies it: look at the admin rule collections of the VNet (ADM-01).",
+    NoRoute: "No effective route of the sender's subnet contains the destination: look at its effective routes (RSEL-01).",
+    NextHopNone: "The route's next hop is None: look at the subnet's route table, or at a missing peering behind a system \
+        None route (UDR-16, SYS-04).",
+    NextHopUnreachable: "No NIC in the VNet or a directly peered VNet owns the next hop's address: look at the route's \
+        nextHopIpAddress and the peerings (UDR-11, UDR-12).",
+    GatewayUnavailable: "The route points to a virtual network gateway that is missing or not usable: look at the gateway \
+        and the peering's useRemoteGateways (UDR-14).",
+    NoInternet: "The route leads to the Internet, where this lab has nothing: look at the destination or the 0.0.0.0/0 \
+        route (UDR-15, UDR-18).",
+    NoHealthyBackend: "The load balancer has no healthy backend: look at its probe and the backends (LB-13).",
+    SnatExhausted: "No source port is left for the translation: look at the subnet's outbound method (SNAT-05).",
+    Hairpin: "A load balancer's backend was sent its own packet: look at the pool and the client (LB-40).",
+    // Across a peering.
+    PeeringNotConnected: "The peering between the two VNets is not Connected: look at both links (PEER-02).",
+    PeeringAccess: "allowVirtualNetworkAccess is off on a link and no custom NSG rule on its side allows the flow: look at \
+        the peering link (PEER-22).",
+    ForwardedTraffic: "allowForwardedTraffic is off on the entered VNet's link and the source lies outside the peer: look \
+        at the receiving side's peering link (PEER-23).",
+    SubnetNotPeered: "The peering covers only some subnets and this is none of them: look at the link's subnet lists \
+        (PEER-50).",
+    // The receiving NIC.
+    NoEndpoint: "Nobody owns the destination address: look for a NIC with that address; a subnet's first four and last \
+        addresses never answer (FAB-03, ADR-01).",
+    NotForwarding: "The receiving NIC does not own the destination and has no IP forwarding: look at the appliance's \
+        enableIPForwarding (NIC-02, NIC-03).",
+    NsgInbound: "An inbound rule denies it: look at the receiving subnet's NSG, then the NIC's (NSG-10).",
+    TooBig: "Larger than the receiving interface's MTU: look at the sender's MTU or MSS (FAB-11).",
+    FlowLimit: "No room for another flow record on this NIC; established flows go on: look at its count of flows (NSG-26).",
+    // The receiving device.
+    QueueFull: "The receiving device's queue is full: the guest reads too slowly.",
+    NodeDown: "The receiving device is gone or down: look at the node and its interface.",
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_indexes_its_own_counter() {
+        for (index, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index, "{reason}");
+        }
+    }
+
+    #[test]
+    fn every_explanation_is_one_readable_line() {
+        for reason in DropReason::ALL {
+            let line = reason.explanation();
+            assert!(!line.contains('\n') && !line.contains("  ") && line.ends_with('.'), "{reason}: {line:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_spelled_as_the_enum_and_can_be_aligned() {
+        assert_eq!(format!("{:<12}|", DropReason::NsgInbound), "NsgInbound  |");
+    }
 }
