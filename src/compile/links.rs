@@ -1,0 +1,37 @@
+//! Peering links, reduced to what packets meet: which pairs are connected, and what each side's flags ask of a packet.
+
+use crate::dataplane::{Link, VnetId};
+use crate::model::{ForwardedMode, Network, Peering, PeeringAccessMode, PeeringState, VnetIx};
+
+use super::vnet_id;
+
+/// A VNet's own links whose counterpart is connected too: only these carry routes and packets (PEER-02, SYS-09).
+pub fn connected(network: &Network, vnet: VnetIx) -> impl Iterator<Item = &Peering> {
+    let is_connected = |link: &Peering| link.state == PeeringState::Connected;
+    let answered = move |link: &Peering| {
+        let theirs = &network.vnet(link.remote).peerings;
+        theirs.iter().any(|theirs| theirs.remote == vnet && is_connected(theirs))
+    };
+    network.vnet(vnet).peerings.iter().filter(move |link| is_connected(link) && answered(link))
+}
+
+/// The links of a VNet, sorted as the packet path searches them.
+pub(super) fn of(network: &Network, vnet: VnetIx) -> Vec<(VnetId, Link)> {
+    let mut links: Vec<_> =
+        connected(network, vnet).map(|link| (vnet_id(link.remote), reduced(network, link))).collect();
+    links.sort_by_key(|(remote, _)| *remote);
+    links
+}
+
+fn reduced(network: &Network, link: &Peering) -> Link {
+    let explicit_allow = match network.emulation.peering_access {
+        PeeringAccessMode::ExplicitAllow => !link.allow_virtual_network_access,
+        PeeringAccessMode::TagOnly => false,
+    };
+    let enforced = match network.emulation.forwarded {
+        ForwardedMode::Enforce => !link.allow_forwarded_traffic,
+        ForwardedMode::TagOnly => false,
+    };
+    let sources = enforced.then(|| link.remote_address_space.iter().map(|&prefix| (prefix, ())).collect());
+    Link { explicit_allow, sources }
+}

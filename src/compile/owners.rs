@@ -1,0 +1,63 @@
+//! Who owns an address of a VNet: an interface, a subnet of an attached VNet, or the platform.
+//!
+//! One idea: ownership is itself a longest-prefix match. An attached VNet's subnets are the background, reserved
+//! addresses and interfaces are host prefixes in front of it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use crate::dataplane::{Lpm, NicId, Owner};
+use crate::model::{Network, VirtualNetwork, VnetIx};
+
+use super::Sender;
+
+/// The owner tables of all VNets.
+pub(super) struct Owners(Vec<Lpm<Owner>>);
+
+impl Owners {
+    pub(super) fn new(network: &Network, senders: &[Sender]) -> Self {
+        let mut owned: Vec<Vec<(IpNet, Owner)>> = network.virtual_networks.iter().map(reservations).collect();
+        for (&sender, nic) in senders.iter().zip((0..).map(NicId)) {
+            let (vnet, prefixes) = match sender {
+                Sender::Nic(ix) => {
+                    let interface = network.nic(ix);
+                    (interface.subnet.vnet, interface.addresses.iter().copied().map(IpNet::from).collect())
+                }
+                Sender::Subnet(subnet) => (subnet.vnet, network.subnet(subnet).prefixes.clone()),
+            };
+            owned[vnet.0].extend(prefixes.into_iter().map(|prefix| (prefix, Owner::Nic(nic))));
+        }
+        Self(owned.into_iter().map(Lpm::from_iter).collect())
+    }
+
+    pub(super) fn nic(&self, vnet: VnetIx, address: IpAddr) -> Option<NicId> {
+        match self.0[vnet.0].lookup(address)? {
+            Owner::Nic(nic) => Some(nic),
+            Owner::Reserved => None,
+        }
+    }
+
+    /// By VNet.
+    pub(super) fn into_tables(self) -> Vec<Lpm<Owner>> {
+        self.0
+    }
+}
+
+fn reservations(vnet: &VirtualNetwork) -> Vec<(IpNet, Owner)> {
+    let prefixes = vnet.subnets.iter().flat_map(|subnet| &subnet.prefixes);
+    prefixes.flat_map(reserved).map(|address| (address.into(), Owner::Reserved)).collect()
+}
+
+/// The platform's addresses of a subnet prefix: the first four, and the last of an IPv4 prefix (ADR-01).
+fn reserved(prefix: &IpNet) -> Vec<IpAddr> {
+    match prefix {
+        IpNet::V4(prefix) => {
+            let first = (0..4).map(|i| Ipv4Addr::from_bits(prefix.network().to_bits() + i));
+            first.chain([prefix.broadcast()]).map(IpAddr::from).collect()
+        }
+        IpNet::V6(prefix) => {
+            (0..4).map(|i| IpAddr::from(Ipv6Addr::from_bits(prefix.network().to_bits() + i))).collect()
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Sets of addresses as lists of prefixes: the little arithmetic that service tags need.
+
+use ipnet::IpNet;
+
+/// The addresses of `from` that are in none of `holes`, as the fewest prefixes.
+pub(super) fn difference(from: &[IpNet], holes: &[IpNet]) -> Vec<IpNet> {
+    let mut left = from.to_vec();
+    for hole in holes {
+        left = left.into_iter().flat_map(|prefix| without(prefix, *hole)).collect();
+    }
+    IpNet::aggregate(&left)
+}
+
+/// A prefix minus another: all of it, nothing, or the halves beside the path down to the hole.
+fn without(prefix: IpNet, hole: IpNet) -> Vec<IpNet> {
+    if hole.contains(&prefix) {
+        return Vec::new();
+    }
+    if !prefix.contains(&hole) {
+        return vec![prefix];
+    }
+    let length = prefix.prefix_len() + 1;
+    let halves = prefix.subnets(length).expect("a prefix that strictly contains another can be halved");
+    halves.flat_map(|half| without(half, hole)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(prefixes: &[&str]) -> Vec<IpNet> {
+        prefixes.iter().map(|prefix| prefix.parse().expect("a prefix")).collect()
+    }
+
+    #[test]
+    fn a_hole_leaves_the_halves_beside_it() {
+        let left = difference(&set(&["10.0.0.0/8"]), &set(&["10.64.0.0/10", "10.192.0.0/16", "11.0.0.0/8"]));
+        let expected = ["10.0.0.0/10", "10.128.0.0/10", "10.193.0.0/16", "10.194.0.0/15", "10.196.0.0/14"];
+        assert_eq!(left, set(&[&expected[..], &["10.200.0.0/13", "10.208.0.0/12", "10.224.0.0/11"]].concat()));
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_set_inside_its_holes() {
+        assert_eq!(difference(&set(&["10.0.0.0/8", "2001:db8::/32"]), &set(&["0.0.0.0/0", "::/0"])), []);
+    }
+
+    #[test]
+    fn families_do_not_touch_and_neighbours_merge() {
+        let left = difference(&set(&["10.0.0.0/9", "10.128.0.0/9", "::/0"]), &set(&["10.0.0.0/32", "10.0.0.1/32"]));
+        let again = IpNet::aggregate(&[left.clone(), set(&["10.0.0.0/31"])].concat());
+        assert_eq!(again, set(&["10.0.0.0/8", "::/0"]));
+    }
+}

@@ -1,0 +1,169 @@
+//! A subnet's effective routes: what Azure's listing shows, and where each row leads.
+//!
+//! One idea: gather every route the subnet could have, then let the rows of one prefix fight it out; a loser stays in
+//! the listing as Invalid, except `None` rows, which go. Nothing here looks at a packet or at who owns an address.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::model::{
+    EffectiveRoute, Network, NextHopType, Route, RouteNextHop, RouteSource, RouteState, SubnetIx, VnetIx,
+};
+
+use super::links::connected;
+
+/// Private ranges that a subnet drops unless a longer route takes them (SYS-04).
+const NONE_PREFIXES: [Ipv4Net; 4] = [v4(10, 0, 8), v4(172, 16, 12), v4(192, 168, 16), v4(100, 64, 10)];
+
+/// Further `None` rows seen in real listings (SYS-07), behind `emulation.extraNoneRoutes`.
+const EXTRA_NONE_PREFIXES: [Ipv4Net; 14] = [
+    v4(127, 0, 8),
+    v4(198, 18, 15),
+    v4(157, 59, 16),
+    v4(25, 4, 14),
+    v4(25, 30, 15),
+    v4(25, 33, 16),
+    v4(25, 41, 20),
+    v4(25, 48, 12),
+    v4(40, 108, 17),
+    v4(40, 109, 16),
+    v4(104, 146, 17),
+    v4(104, 147, 16),
+    v4(23, 103, 18),
+    Ipv4Net::new_assert(Ipv4Addr::new(20, 35, 252, 0), 22),
+];
+
+/// One row and where it leads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Row {
+    pub(super) route: EffectiveRoute,
+    pub(super) target: Target,
+}
+
+/// Where a route leads, before anyone asks who owns the appliance's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Target {
+    /// Into this VNet: the own one or a peer.
+    Vnet(VnetIx),
+    Appliance(IpAddr),
+    Gateway,
+    Internet,
+    None,
+}
+
+/// The rows of a subnet by source, then by prefix (DIAG-02).
+pub(super) fn of(network: &Network, subnet: SubnetIx) -> Vec<Row> {
+    let users: Vec<_> = user_rows(network, subnet).collect();
+    let mut rows: Vec<_> = vnet_rows(network, subnet.vnet).chain(internet_rows(network, subnet.vnet)).collect();
+    rows.extend(users);
+    let nones = none_rows(network, &rows);
+    rows.extend(nones);
+    settle(&mut rows);
+    rows.sort_by_key(|row| (row.route.source, row.route.prefix, row.route.next_hop_type));
+    rows
+}
+
+/// One `VnetLocal` row a prefix of the VNet, one peering row a prefix of each connected peer (SYS-02, SYS-08).
+fn vnet_rows(network: &Network, vnet: VnetIx) -> impl Iterator<Item = Row> {
+    let own = network.vnet(vnet);
+    let locals =
+        own.address_space.iter().map(move |&prefix| system(prefix, NextHopType::VnetLocal, Target::Vnet(vnet)));
+    let peers = connected(network, vnet).flat_map(move |link| {
+        let local = own.location == network.vnet(link.remote).location;
+        let label = if local { NextHopType::VnetPeering } else { NextHopType::VnetGlobalPeering };
+        link.remote_address_space.iter().map(move |&prefix| system(prefix, label, Target::Vnet(link.remote)))
+    });
+    locals.chain(peers)
+}
+
+/// The default route of each family the VNet has (SYS-03, FAB-16).
+fn internet_rows(network: &Network, vnet: VnetIx) -> impl Iterator<Item = Row> {
+    let has_ipv6 = network.vnet(vnet).address_space.iter().any(|prefix| matches!(prefix, IpNet::V6(_)));
+    let prefixes = [IpNet::from(Ipv4Net::default())].into_iter().chain(has_ipv6.then(|| Ipv6Net::default().into()));
+    prefixes.map(|prefix| system(prefix, NextHopType::Internet, Target::Internet))
+}
+
+fn user_rows(network: &Network, subnet: SubnetIx) -> impl Iterator<Item = Row> {
+    let table = network.subnet(subnet).route_table.map(|table| &network.route_tables[table.0]);
+    table.into_iter().flat_map(|table| &table.routes).map(move |route| user(route, subnet.vnet))
+}
+
+/// The `None` rows that survive the others: all of them while the default route stays Azure's or drops (SYS-06a),
+/// and each unless the VNet covers it (SYS-05) or another row has exactly its prefix (SYS-06b).
+fn none_rows(network: &Network, rows: &[Row]) -> Vec<Row> {
+    if rows.iter().any(takes_default) {
+        return Vec::new();
+    }
+    let extra: &[Ipv4Net] = if network.emulation.extra_none_routes { &EXTRA_NONE_PREFIXES } else { &[] };
+    let covered = |none: IpNet| rows.iter().any(|row| row.route.prefix == none || is_own_space(row, none));
+    let prefixes = NONE_PREFIXES.iter().chain(extra).map(|&prefix| IpNet::from(prefix));
+    prefixes.filter(|&none| !covered(none)).map(|none| system(none, NextHopType::None, Target::None)).collect()
+}
+
+fn is_own_space(row: &Row, prefix: IpNet) -> bool {
+    let own = row.route.source == RouteSource::Default && row.route.next_hop_type == NextHopType::VnetLocal;
+    own && row.route.prefix.contains(&prefix)
+}
+
+/// Whether a row moves the default route to an appliance or a gateway.
+fn takes_default(row: &Row) -> bool {
+    let moved = matches!(row.target, Target::Appliance(_) | Target::Gateway);
+    moved && row.route.prefix == IpNet::from(Ipv4Net::default())
+}
+
+/// Among the rows of one prefix one wins (RSEL-02), the others are listed as Invalid (RSEL-08). Two default rows of one
+/// prefix arise only from a stale view of a peer: the VNet's own row wins.
+fn settle(rows: &mut [Row]) {
+    let rank = |row: &Row| (row.route.source, std::cmp::Reverse(row.route.next_hop_type));
+    for i in 0..rows.len() {
+        let beaten = rows.iter().enumerate().any(|(j, other)| {
+            let better = rank(other) > rank(&rows[i]) || rank(other) == rank(&rows[i]) && j < i;
+            other.route.prefix == rows[i].route.prefix && better
+        });
+        if beaten {
+            rows[i].route.state = RouteState::Invalid;
+        }
+    }
+}
+
+fn system(prefix: IpNet, next_hop_type: NextHopType, target: Target) -> Row {
+    let route = EffectiveRoute {
+        name: None,
+        source: RouteSource::Default,
+        state: RouteState::Active,
+        prefix,
+        next_hop_type,
+        next_hop_ip: Vec::new(),
+    };
+    Row { route, target }
+}
+
+fn user(route: &Route, own: VnetIx) -> Row {
+    let (next_hop_type, target) = match route.next_hop {
+        // Without a gateway the row is listed all the same, with an empty next hop (UDR-14).
+        RouteNextHop::VirtualNetworkGateway => (NextHopType::VirtualNetworkGateway, Target::Gateway),
+        // A destination outside the VNet's space has no owner there, so it drops (UDR-16).
+        RouteNextHop::VnetLocal => (NextHopType::VnetLocal, Target::Vnet(own)),
+        RouteNextHop::Internet => (NextHopType::Internet, Target::Internet),
+        RouteNextHop::VirtualAppliance(address) => (NextHopType::VirtualAppliance, Target::Appliance(address)),
+        RouteNextHop::None => (NextHopType::None, Target::None),
+    };
+    let next_hop_ip = match target {
+        Target::Appliance(address) => vec![address],
+        Target::Vnet(_) | Target::Gateway | Target::Internet | Target::None => Vec::new(),
+    };
+    let route = EffectiveRoute {
+        name: Some(route.name.clone()),
+        source: RouteSource::User,
+        state: RouteState::Active,
+        prefix: route.prefix,
+        next_hop_type,
+        next_hop_ip,
+    };
+    Row { route, target }
+}
+
+const fn v4(a: u8, b: u8, length: u8) -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::new(a, b, 0, 0), length)
+}
