@@ -6,18 +6,19 @@
 
 mod acl;
 mod drop_reason;
-mod fib;
 mod flow;
 mod fragment;
+mod lpm;
 mod observer;
 mod pipeline;
+mod poptrie;
 mod snapshot;
 
 pub use acl::{Acl, AclMatch, AclRule, ProtocolMatch};
 pub use drop_reason::DropReason;
-pub use fib::{Lpm, LpmBuilder};
 pub use flow::{FlowLimits, FlowTable, TableFull};
 pub use fragment::FragmentTable;
+pub use lpm::{Lpm, LpmBuilder};
 pub use observer::{Admission, Direction, FilterPlace, Observer, Quiet, Step};
 pub use pipeline::{Flows, process};
 pub use snapshot::{
