@@ -1,72 +1,13 @@
-//! (interface; bodies to come)
+//! One IP packet in a buffer, with its offload header: the only thing the packet path knows of bytes.
+//!
+//! One idea: [`Packet::parse`] checks every length and decodes the tuple once; accessors only read what it found, and
+//! setters write bytes, checksums and tuple together. It neither segments nor completes partial checksums.
+
 use std::net::IpAddr;
 
-/// An IP protocol number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Protocol(pub u8);
-
-impl Protocol {
-    pub const ICMP: Self = Self(1);
-    pub const IPIP: Self = Self(4);
-    pub const TCP: Self = Self(6);
-    pub const UDP: Self = Self(17);
-    pub const GRE: Self = Self(47);
-    pub const ESP: Self = Self(50);
-    pub const AH: Self = Self(51);
-    pub const ICMPV6: Self = Self(58);
-}
-
-/// What identifies a flow. For ICMP echo both ports are the identifier, so that a reply's tuple is the mirrored request's.
-/// Protocols without ports, and later fragments, have zeros.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Tuple {
-    pub src: IpAddr,
-    pub dst: IpAddr,
-    pub protocol: Protocol,
-    pub src_port: u16,
-    pub dst_port: u16,
-}
-
-impl Tuple {
-    /// The same flow seen from the other end.
-    pub fn mirrored(self) -> Self {
-        Self { src: self.dst, dst: self.src, src_port: self.dst_port, dst_port: self.src_port, ..self }
-    }
-}
-
-/// What follows the IP headers, as far as forwarding cares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// TCP or UDP.
-    Ports { src: u16, dst: u16, tcp_flags: u8 },
-    /// ICMP or ICMPv6 echo.
-    Echo { id: u16, reply: bool },
-    /// An ICMP error quoting a packet; `quoted` is that packet's tuple as it was sent. None when too short to tell.
-    IcmpError { quoted: Option<Tuple> },
-    /// No ports: other ICMP, ESP, AH, any other protocol, or a later fragment.
-    Other,
-}
-
-/// Where a fragment stands in its datagram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fragment {
-    /// IPv4 identification (16 bits) or IPv6 fragment identification.
-    pub id: u32,
-    /// In bytes.
-    pub offset: u32,
-    pub more: bool,
-}
-
-/// The virtio-net header in front of a packet on a TUN with `IFF_VNET_HDR`: what the kernel left undone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Offload {
-    pub flags: u8,
-    pub gso_type: u8,
-    pub hdr_len: u16,
-    pub gso_size: u16,
-    pub csum_start: u16,
-    pub csum_offset: u16,
-}
+use super::checksum::Sum;
+use super::transport::Kind;
+use super::{Fragment, IpHeader, Offload, Protocol, Transport, Tuple, be16, icmp, ipv4, ipv6, transport};
 
 /// Why bytes are not a packet this router forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,74 +17,277 @@ pub enum ParseError {
 }
 
 /// One IP packet in a buffer, with its offload header.
+#[derive(Debug)]
 pub struct Packet<'a> {
+    /// From the IP header to the packet's end: at most 64 KiB, except for a super-packet.
     bytes: &'a mut [u8],
     offload: Offload,
+    tuple: Tuple,
+    fragment: Option<Fragment>,
+    kind: Kind,
+    transport_at: u16,
+    transport_len: u8,
 }
 
-#[allow(unused_variables, clippy::todo, clippy::missing_const_for_fn)]
 impl<'a> Packet<'a> {
     /// `bytes` starts at the IP header; trailing bytes beyond the IP length are cut off.
+    ///
+    /// The IPv4 header checksum is always verified, the transport checksum only where the kernel has not vouched for
+    /// it: then it tells a user who has switched offloads off, or bridged unfinished packets, what is wrong.
+    #[inline]
     pub fn parse(bytes: &'a mut [u8], offload: Offload) -> Result<Self, ParseError> {
-        todo!()
+        let ip = match bytes.first().map(|byte| byte >> 4) {
+            Some(4) => ipv4::parse(bytes, offload.is_super_packet())?,
+            Some(6) => ipv6::parse(bytes, offload.is_super_packet())?,
+            _ => return Err(ParseError::Malformed),
+        };
+        let bytes = bytes.get_mut(..ip.end).ok_or(ParseError::Malformed)?;
+        let segment = transport::parse(bytes, &ip)?;
+        offload.check(&ip, &segment)?;
+        if !offload.vouches() && !transport_checksum_is_right(bytes, &ip, segment.kind) {
+            return Err(ParseError::BadChecksum);
+        }
+        let (src_port, dst_port) = (segment.src_port, segment.dst_port);
+        Ok(Self {
+            bytes,
+            offload,
+            tuple: Tuple { src: ip.src, dst: ip.dst, protocol: ip.protocol, src_port, dst_port },
+            fragment: ip.fragment,
+            kind: segment.kind,
+            transport_at: ip.transport_at as u16,
+            transport_len: segment.header_len as u8,
+        })
     }
+
     pub fn src(&self) -> IpAddr {
-        todo!()
+        self.tuple.src
     }
+
     pub fn dst(&self) -> IpAddr {
-        todo!()
+        self.tuple.dst
     }
+
     pub fn is_ipv4(&self) -> bool {
-        todo!()
+        self.tuple.dst.is_ipv4()
     }
+
     /// The upper protocol, after IPv6 extension headers.
     pub fn protocol(&self) -> Protocol {
-        todo!()
+        self.tuple.protocol
     }
+
     pub fn ttl(&self) -> u8 {
-        todo!()
+        self.bytes[if self.is_ipv4() { ipv4::field::TTL } else { ipv6::field::HOP_LIMIT }]
     }
+
     pub fn transport(&self) -> Transport {
-        todo!()
+        match self.kind {
+            Kind::Tcp => self.ports(self.bytes[self.transport_at() + transport::field::TCP_FLAGS]),
+            Kind::Udp => self.ports(0),
+            Kind::Echo { reply } => Transport::Echo { id: self.tuple.src_port, reply },
+            Kind::IcmpError => {
+                Transport::IcmpError { quoted: icmp::quoted(&self.bytes[self.transport_at()..], self.tuple.protocol) }
+            }
+            Kind::Icmp | Kind::Opaque => Transport::Other,
+        }
     }
+
+    /// None for a whole packet, also behind an IPv6 fragment header.
     pub fn fragment(&self) -> Option<Fragment> {
-        todo!()
+        self.fragment
     }
+
     pub fn tuple(&self) -> Tuple {
-        todo!()
+        self.tuple
     }
+
     /// Length of the IP packet in bytes, super-packets whole.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
+
+    /// Never: a packet has a header.
     pub fn is_empty(&self) -> bool {
-        false
+        self.bytes.is_empty()
     }
+
     /// How many packets this is on a wire: 1, or the number of segments of a super-packet.
     pub fn segments(&self) -> u32 {
-        todo!()
+        if !self.offload.is_super_packet() {
+            return 1;
+        }
+        let payload = self.len() - self.headers_len();
+        payload.div_ceil(usize::from(self.offload.gso_size)).max(1) as u32
     }
+
     /// Length of the largest IP packet after segmentation: what an MTU is compared with.
     pub fn largest_segment(&self) -> usize {
-        todo!()
+        if !self.offload.is_super_packet() {
+            return self.len();
+        }
+        self.len().min(self.headers_len() + usize::from(self.offload.gso_size))
     }
+
     pub fn offload(&self) -> Offload {
         self.offload
     }
+
     /// From the IP header on.
     pub fn bytes(&self) -> &[u8] {
         self.bytes
     }
+
+    /// The address must be of the packet's IP version.
     pub fn set_src(&mut self, address: IpAddr) {
-        todo!()
+        let at = if self.is_ipv4() { ipv4::field::SRC } else { ipv6::field::SRC };
+        self.rewrite_address(at, self.tuple.src, address);
+        self.tuple.src = address;
     }
+
+    /// The address must be of the packet's IP version.
     pub fn set_dst(&mut self, address: IpAddr) {
-        todo!()
+        let at = if self.is_ipv4() { ipv4::field::DST } else { ipv6::field::DST };
+        self.rewrite_address(at, self.tuple.dst, address);
+        self.tuple.dst = address;
     }
+
+    /// An echo's identifier is both its ports; a packet without ports stays as it is.
     pub fn set_src_port(&mut self, port: u16) {
-        todo!()
+        self.rewrite_port(transport::field::SRC_PORT, port);
     }
+
+    /// An echo's identifier is both its ports; a packet without ports stays as it is.
     pub fn set_dst_port(&mut self, port: u16) {
-        todo!()
+        self.rewrite_port(transport::field::DST_PORT, port);
     }
+
+    fn ports(&self, tcp_flags: u8) -> Transport {
+        Transport::Ports { src: self.tuple.src_port, dst: self.tuple.dst_port, tcp_flags }
+    }
+
+    fn transport_at(&self) -> usize {
+        usize::from(self.transport_at)
+    }
+
+    /// What every segment repeats.
+    fn headers_len(&self) -> usize {
+        self.transport_at() + usize::from(self.transport_len)
+    }
+
+    fn rewrite_address(&mut self, at: usize, old: IpAddr, new: IpAddr) {
+        debug_assert_eq!(old.is_ipv4(), new.is_ipv4(), "an address of the packet's IP version");
+        let change = Sum::change(Sum::of_address(old), Sum::of_address(new));
+        match new {
+            IpAddr::V4(new) => {
+                self.bytes[at..at + 4].copy_from_slice(&new.octets());
+                self.edit_full(ipv4::field::CHECKSUM, change);
+            }
+            IpAddr::V6(new) => self.bytes[at..at + 16].copy_from_slice(&new.octets()),
+        }
+        if covers_addresses(self.kind, self.tuple.protocol) {
+            self.edit_transport_checksum(change, Coverage::PseudoHeader);
+        }
+    }
+
+    fn rewrite_port(&mut self, field: usize, port: u16) {
+        let (at, old) = match self.kind {
+            Kind::Tcp | Kind::Udp => (self.transport_at() + field, self.port_of(field)),
+            Kind::Echo { .. } => (self.transport_at() + icmp::field::ECHO_ID, self.tuple.src_port),
+            Kind::IcmpError | Kind::Icmp | Kind::Opaque => return,
+        };
+        self.bytes[at..at + 2].copy_from_slice(&port.to_be_bytes());
+        let is_echo = matches!(self.kind, Kind::Echo { .. });
+        if is_echo || field == transport::field::SRC_PORT {
+            self.tuple.src_port = port;
+        }
+        if is_echo || field == transport::field::DST_PORT {
+            self.tuple.dst_port = port;
+        }
+        self.edit_transport_checksum(Sum::change(Sum::of_word(old), Sum::of_word(port)), Coverage::Transport);
+    }
+
+    fn port_of(&self, field: usize) -> u16 {
+        if field == transport::field::SRC_PORT { self.tuple.src_port } else { self.tuple.dst_port }
+    }
+
+    /// A partial checksum is the bare sum of the pseudo-header: what changes behind it is the device's to add.
+    fn edit_transport_checksum(&mut self, change: Sum, coverage: Coverage) {
+        let Some(at) = checksum_at(self.kind, self.transport_at()) else { return };
+        if !self.offload.completes(at) {
+            return self.edit_full(at, change);
+        }
+        match coverage {
+            Coverage::PseudoHeader => self.put16(at, Sum::from_partial(self.word(at)).plus(change).partial()),
+            Coverage::Transport => {}
+        }
+    }
+
+    /// Over UDP a zero field means that there is no checksum, so a sum that comes out as zero is written as all ones.
+    fn edit_full(&mut self, at: usize, change: Sum) {
+        let old = self.word(at);
+        let new = Sum::from_full(old).plus(change).full();
+        let is_udp = self.kind == Kind::Udp && at == self.transport_at() + transport::field::UDP_CHECKSUM;
+        match (is_udp, old, new) {
+            (true, 0, _) => {}
+            (true, _, 0) => self.put16(at, 0xffff),
+            _ => self.put16(at, new),
+        }
+    }
+
+    fn word(&self, at: usize) -> u16 {
+        u16::from_be_bytes([self.bytes[at], self.bytes[at + 1]])
+    }
+
+    fn put16(&mut self, at: usize, value: u16) {
+        self.bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
+    }
+}
+
+/// Which part of a transport checksum's coverage an edit concerns.
+#[derive(Clone, Copy)]
+enum Coverage {
+    PseudoHeader,
+    Transport,
+}
+
+fn covers_addresses(kind: Kind, protocol: Protocol) -> bool {
+    match kind {
+        Kind::Tcp | Kind::Udp => true,
+        Kind::Echo { .. } | Kind::IcmpError | Kind::Icmp => protocol == Protocol::ICMPV6,
+        Kind::Opaque => false,
+    }
+}
+
+fn checksum_at(kind: Kind, transport_at: usize) -> Option<usize> {
+    let field = match kind {
+        Kind::Tcp => transport::field::TCP_CHECKSUM,
+        Kind::Udp => transport::field::UDP_CHECKSUM,
+        Kind::Echo { .. } | Kind::IcmpError | Kind::Icmp => icmp::field::CHECKSUM,
+        Kind::Opaque => return None,
+    };
+    Some(transport_at + field)
+}
+
+/// True also where nobody can tell: fragments, no checksum, a destination that source routing has yet to reveal.
+#[inline]
+fn transport_checksum_is_right(bytes: &[u8], ip: &IpHeader, kind: Kind) -> bool {
+    if ip.fragment.is_some() || ip.source_routed {
+        return true;
+    }
+    let body = &bytes[ip.transport_at..];
+    let covered = match kind {
+        Kind::Udp if be16(body, transport::field::UDP_CHECKSUM) == Some(0) => return true,
+        Kind::Udp => match be16(body, transport::field::UDP_LENGTH) {
+            None | Some(0) => body,
+            Some(len) => &body[..usize::from(len)],
+        },
+        Kind::Tcp | Kind::Echo { .. } | Kind::IcmpError | Kind::Icmp => body,
+        Kind::Opaque => return true,
+    };
+    let pseudo_header = if covers_addresses(kind, ip.protocol) {
+        Sum::of_pseudo_header(ip.src, ip.dst, ip.protocol, covered.len())
+    } else {
+        Sum::of_word(0)
+    };
+    Sum::of(covered).plus(pseudo_header) == Sum::VALID
 }
