@@ -1,0 +1,201 @@
+//! Links, addresses and routes of the calling thread's network namespace, by rtnetlink.
+//!
+//! One idea: one request, one acknowledgement, one thread; nothing to schedule. A socket belongs to the namespace it was
+//! opened in. It holds just what guests need; it neither watches nor lists.
+
+use std::io;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
+};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType};
+use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+
+/// An rtnetlink socket.
+#[derive(Debug)]
+pub struct Netlink {
+    socket: Socket,
+    sequence: u32,
+}
+
+/// A network device, by its index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link(pub u32);
+
+impl Netlink {
+    /// Opens a socket in the calling thread's namespace.
+    pub fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        Ok(Self { socket, sequence: 0 })
+    }
+
+    /// Finds a device by name.
+    pub fn link(&mut self, name: &str) -> io::Result<Link> {
+        Ok(Link(self.find_link(name)?.header.index))
+    }
+
+    /// Largest IP packet a device takes.
+    pub fn mtu(&mut self, name: &str) -> io::Result<u32> {
+        let found = self.find_link(name)?;
+        let mtu = found.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::Mtu(mtu) => Some(*mtu),
+            _ => None,
+        });
+        mtu.ok_or_else(|| io::Error::other(format!("the kernel does not tell the MTU of {name}")))
+    }
+
+    pub fn up(&mut self, link: Link) -> io::Result<()> {
+        self.set_link(link, LinkFlags::Up, Vec::new())
+    }
+
+    /// Sets the largest packet and how many may wait for a reader.
+    pub fn set_mtu_and_queue(&mut self, link: Link, mtu: u32, queue: u32) -> io::Result<()> {
+        self.set_link(link, LinkFlags::empty(), vec![LinkAttribute::Mtu(mtu), LinkAttribute::TxQueueLen(queue)])
+    }
+
+    /// Sends straight into the device's own queue: a queueing discipline before a TUN only adds a lock.
+    pub fn set_noqueue(&mut self, link: Link) -> io::Result<()> {
+        let index = i32::try_from(link.0).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let mut message = TcMessage::with_index(index);
+        message.header.parent = TcHandle::ROOT;
+        message.attributes.push(TcAttribute::Kind("noqueue".into()));
+        self.acknowledged(Message::NewQueueDiscipline(message), NLM_F_CREATE | NLM_F_REPLACE)
+    }
+
+    /// Adds an address at once usable: no duplicate detection, since a TUN has no neighbours to ask.
+    pub fn add_address(&mut self, link: Link, address: IpNet) -> io::Result<()> {
+        let mut message = AddressMessage::default();
+        message.header.family = family(address.addr());
+        message.header.prefix_len = address.prefix_len();
+        message.header.scope = AddressScope::Universe;
+        message.header.index = link.0;
+        message.attributes = vec![AddressAttribute::Local(address.addr()), AddressAttribute::Address(address.addr())];
+        if address.addr().is_ipv6() {
+            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        }
+        self.acknowledged(Message::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
+    }
+
+    /// Adds a default route of the gateway's family.
+    pub fn add_default_route(&mut self, link: Link, gateway: IpAddr) -> io::Result<()> {
+        let mut message = default_route(family(gateway), RouteScope::Universe);
+        message.attributes = vec![RouteAttribute::Gateway(gateway.into()), RouteAttribute::Oif(link.0)];
+        self.acknowledged(Message::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Adds a default route straight to a device.
+    pub fn add_default_device(&mut self, link: Link, ipv6: bool) -> io::Result<()> {
+        let (family, scope) =
+            if ipv6 { (AddressFamily::Inet6, RouteScope::Universe) } else { (AddressFamily::Inet, RouteScope::Link) };
+        let mut message = default_route(family, scope);
+        message.attributes = vec![RouteAttribute::Oif(link.0)];
+        self.acknowledged(Message::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Whether the main table has a default route of this family.
+    pub fn has_default_route(&mut self, ipv6: bool) -> io::Result<bool> {
+        let family = if ipv6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
+        let mut query = RouteMessage::default();
+        query.header.address_family = family;
+        let routes = self.request(Message::GetRoute(query), NLM_F_DUMP)?;
+        Ok(routes.iter().any(|message| match message {
+            Message::NewRoute(route) => {
+                route.header.destination_prefix_length == 0
+                    && route.header.address_family == family
+                    && route.header.table == RouteHeader::RT_TABLE_MAIN
+                    && route.header.kind == RouteType::Unicast
+            }
+            _ => false,
+        }))
+    }
+
+    fn find_link(&mut self, name: &str) -> io::Result<LinkMessage> {
+        let mut query = LinkMessage::default();
+        query.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        let answer = self.request(Message::GetLink(query), 0)?;
+        let found = answer.into_iter().find_map(|message| match message {
+            Message::NewLink(link) => Some(link),
+            _ => None,
+        });
+        found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no device {name}")))
+    }
+
+    /// Sets flags, none of them cleared, and attributes.
+    fn set_link(&mut self, link: Link, flags: LinkFlags, attributes: Vec<LinkAttribute>) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = link.0;
+        message.header.flags = flags;
+        message.header.change_mask = flags;
+        message.attributes = attributes;
+        self.acknowledged(Message::SetLink(message), 0)
+    }
+
+    fn acknowledged(&mut self, message: Message, flags: u16) -> io::Result<()> {
+        self.request(message, flags | NLM_F_ACK).map(drop)
+    }
+
+    /// Sends one request and collects answers up to its end: an acknowledgement, an error, the end of a dump, or for a
+    /// plain query the one answer.
+    fn request(&mut self, message: Message, flags: u16) -> io::Result<Vec<Message>> {
+        self.sequence += 1;
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | flags;
+        header.sequence_number = self.sequence;
+        let mut request = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        request.finalize();
+        let mut bytes = vec![0; request.buffer_len()];
+        request.serialize(&mut bytes);
+        self.socket.send(&bytes, 0)?;
+
+        let single = flags & (NLM_F_DUMP | NLM_F_ACK) == 0;
+        let mut answers = Vec::new();
+        loop {
+            let (datagram, _) = self.socket.recv_from_full()?;
+            let mut rest = &datagram[..];
+            while !rest.is_empty() {
+                let answer = NetlinkMessage::<Message>::deserialize(rest).map_err(io::Error::other)?;
+                let length = (answer.header.length as usize).next_multiple_of(4);
+                rest = rest.get(length.max(1)..).unwrap_or_default();
+                if answer.header.sequence_number != self.sequence {
+                    continue;
+                }
+                match answer.payload {
+                    NetlinkPayload::InnerMessage(message) => answers.push(message),
+                    NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
+                    NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => return Ok(answers),
+                    _ => {}
+                }
+            }
+            if single && !answers.is_empty() {
+                return Ok(answers);
+            }
+        }
+    }
+}
+
+fn default_route(family: AddressFamily, scope: RouteScope) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family;
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Boot;
+    message.header.scope = scope;
+    message.header.kind = RouteType::Unicast;
+    message
+}
+
+fn family(address: IpAddr) -> AddressFamily {
+    match address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    }
+}

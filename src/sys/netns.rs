@@ -1,0 +1,184 @@
+//! Network namespaces: made, named, opened and entered in-process.
+//!
+//! One idea: a namespace is an open file. It lives as long as somebody holds it, a process runs in it, or a name is
+//! bound to it; entering it concerns the calling thread only, so work inside one is a scoped thread. Names are bind
+//! mounts as iproute2 makes them, so that `ip netns` shows them. What happens inside is not decided here.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::mount::{MountPropagationFlags, UnmountFlags};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+
+/// Where iproute2 keeps the names.
+pub const NAMES: &str = "/run/netns";
+
+/// A network namespace, held open.
+#[derive(Debug)]
+pub struct Netns {
+    file: File,
+}
+
+impl Netns {
+    /// Makes a namespace that nothing but this value holds.
+    pub fn create() -> io::Result<Self> {
+        scoped(|| {
+            super::unshare::unshare(UnshareFlags::NEWNET)?;
+            Self::current()
+        })?
+    }
+
+    /// The calling thread's namespace.
+    pub fn current() -> io::Result<Self> {
+        Ok(Self { file: File::open("/proc/thread-self/ns/net")? })
+    }
+
+    /// Opens a namespace by the path of a file that stands for one.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { file: File::open(path)? })
+    }
+
+    /// Opens a namespace that `ip netns` knows by this name.
+    pub fn named(name: &str) -> io::Result<Self> {
+        Self::open(&name_path(name))
+    }
+
+    /// Opens the namespace a process runs in.
+    pub fn of_process(pid: u32) -> io::Result<Self> {
+        Self::open(Path::new(&format!("/proc/{pid}/ns/net")))
+    }
+
+    /// Gives the namespace a name in the file system; fails if the path exists.
+    pub fn bind(&self, path: &Path) -> io::Result<()> {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDONLY | OFlags::CLOEXEC;
+        drop(rustix::fs::openat(CWD, path, flags, Mode::empty())?);
+        let bound = rustix::mount::mount_bind(format!("/proc/self/fd/{}", self.file.as_raw_fd()), path);
+        bound.map_err(|error| {
+            // The empty file stands for nothing without its mount.
+            let _ = fs::remove_file(path);
+            error.into()
+        })
+    }
+
+    /// Moves the calling thread into the namespace, for good.
+    pub fn enter(&self) -> io::Result<()> {
+        Ok(move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network))?)
+    }
+
+    /// Runs a function inside the namespace, on a thread of its own.
+    pub fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> io::Result<T> {
+        scoped(|| self.enter().map(|()| f()))?
+    }
+}
+
+/// Where `ip netns` has this name.
+pub fn name_path(name: &str) -> PathBuf {
+    Path::new(NAMES).join(name)
+}
+
+/// Removes a name that [`Netns::bind`] made; fine if it is gone already.
+pub fn unbind(path: &Path) -> io::Result<()> {
+    match rustix::mount::unmount(path, UnmountFlags::DETACH) {
+        // EINVAL: the file is there but nothing is mounted on it.
+        Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+        Err(rustix::io::Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Makes [`NAMES`] what iproute2 makes it: a shared mount, so that a name removed here is removed in every mount
+/// namespace that holds a copy of it.
+pub fn prepare_names() -> io::Result<()> {
+    fs::create_dir_all(NAMES)?;
+    let share = || rustix::mount::mount_change(NAMES, MountPropagationFlags::SHARED | MountPropagationFlags::REC);
+    match share() {
+        // Not a mount point yet.
+        Err(rustix::io::Errno::INVAL) => {
+            rustix::mount::mount_bind_recursive(NAMES, NAMES)?;
+            Ok(share()?)
+        }
+        done => Ok(done?),
+    }
+}
+
+/// Whether this path is a namespace's name: a file that something is mounted on.
+pub fn is_bound(path: &Path) -> bool {
+    // nsfs files are regular files on a file system whose magic number is its own.
+    const NSFS_MAGIC: u64 = 0x6e73_6673;
+    let regular = rustix::fs::stat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
+    regular && rustix::fs::statfs(path).is_ok_and(|fs| fs.f_type.cast_unsigned() == NSFS_MAGIC)
+}
+
+/// Runs a function on a thread of its own and hands back its value or its panic.
+fn scoped<T: Send>(f: impl FnOnce() -> T + Send) -> io::Result<T> {
+    thread::scope(|scope| {
+        let worker = thread::Builder::new().name("vnet-netns".into()).spawn_scoped(scope, f)?;
+        worker.join().map_err(|_| io::Error::other("the thread inside the namespace panicked"))
+    })
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::super::caps::{self, CapabilitySet};
+    use super::super::netlink::Netlink;
+    use super::*;
+
+    /// Namespaces need CAP_SYS_ADMIN; where everything must be tested, its absence is a failure.
+    fn permitted() -> bool {
+        let permitted = caps::has(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN);
+        assert!(permitted || std::env::var("CI").is_err(), "not permitted to make namespaces");
+        permitted
+    }
+
+    #[test]
+    fn a_namespace_has_its_own_devices_and_routes() {
+        if !permitted() {
+            return;
+        }
+        let ns = Netns::create().unwrap();
+        ns.run(|| {
+            let mut netlink = Netlink::open().unwrap();
+            let lo = netlink.link("lo").unwrap();
+            netlink.up(lo).unwrap();
+            netlink.add_address(lo, "10.1.1.4/24".parse().unwrap()).unwrap();
+            netlink.add_address(lo, "fd00::4/64".parse().unwrap()).unwrap();
+            for ipv6 in [false, true] {
+                assert!(!netlink.has_default_route(ipv6).unwrap());
+                netlink.add_default_device(lo, ipv6).unwrap();
+                assert!(netlink.has_default_route(ipv6).unwrap());
+            }
+            assert_eq!(netlink.link("eth0").unwrap_err().raw_os_error(), Some(libc::ENODEV));
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn a_name_comes_and_goes() {
+        if !permitted() {
+            return;
+        }
+        // In a mount namespace of its own, so that nothing is left when it fails.
+        scoped(|| {
+            super::super::mount::private_view().unwrap();
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("web");
+            Netns::create().unwrap().bind(&path).unwrap();
+            assert!(is_bound(&path));
+            assert!(Netns::create().unwrap().bind(&path).is_err(), "a name is taken once");
+            Netns::open(&path).unwrap().run(|| ()).unwrap();
+            unbind(&path).unwrap();
+            unbind(&path).unwrap();
+            assert!(!path.exists());
+        })
+        .unwrap();
+    }
+}

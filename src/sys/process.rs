@@ -1,0 +1,151 @@
+//! Processes that may be gone: known by number and start time, so that a reused number is never taken for the old one.
+//!
+//! One idea: a process number says little, a number with its start time says all. Signals go through a pidfd opened
+//! before the start time is compared.
+
+use std::fs;
+use std::io;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
+
+/// A process, or the one that was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessId {
+    pub pid: u32,
+    /// Clock ticks after boot.
+    pub start_time: u64,
+}
+
+impl ProcessId {
+    /// The calling process.
+    pub fn current() -> io::Result<Self> {
+        Self::of(std::process::id())
+    }
+
+    /// The process that has this number now.
+    pub fn of(pid: u32) -> io::Result<Self> {
+        Ok(Self { pid, start_time: start_time(pid)? })
+    }
+
+    /// Whether it still runs; one that ended and was not reaped does not.
+    pub fn is_alive(self) -> bool {
+        Stat::of(self.pid).is_ok_and(|stat| stat.start_time == self.start_time && !stat.ended)
+    }
+
+    /// Sends a signal; false if the process is gone.
+    pub fn signal(self, signal: Signal) -> io::Result<bool> {
+        let Some(fd) = self.open()? else { return Ok(false) };
+        match pidfd_send_signal(&fd, signal) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::SRCH) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits until the process has ended; false if it still runs when the time is up.
+    pub fn wait_end(self, limit: Duration) -> io::Result<bool> {
+        let Some(fd) = self.open()? else { return Ok(true) };
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).map_err(|_| io::ErrorKind::InvalidInput)?;
+            match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&left)) {
+                Ok(ready) => return Ok(ready > 0),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn open(self) -> io::Result<Option<rustix::fd::OwnedFd>> {
+        let fd = match pidfd_open(raw(self.pid)?, PidfdFlags::empty()) {
+            Ok(fd) => fd,
+            Err(rustix::io::Errno::SRCH) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(self.is_alive().then_some(fd))
+    }
+}
+
+/// Signals a process group by its leader. The group's number cannot be reused while a member lives, so a leader that
+/// is gone leaves its own members or nobody; a leader with another start time is a stranger.
+pub fn signal_group(leader: ProcessId, signal: Signal) -> io::Result<bool> {
+    if start_time(leader.pid).is_ok_and(|now| now != leader.start_time) {
+        return Ok(false);
+    }
+    match kill_process_group(raw(leader.pid)?, signal) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::SRCH) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What `/proc/PID/stat` says.
+struct Stat {
+    start_time: u64,
+    /// A zombie, or dead.
+    ended: bool,
+}
+
+impl Stat {
+    fn of(pid: u32) -> io::Result<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        Self::parse(&stat).ok_or_else(|| io::Error::other(format!("unexpected text in /proc/{pid}/stat")))
+    }
+
+    /// proc_pid_stat(5): field 2 is the program's name in parentheses and may contain any character.
+    fn parse(stat: &str) -> Option<Self> {
+        let (_, rest) = stat.rsplit_once(')')?;
+        let mut fields = rest.split_ascii_whitespace();
+        let state = fields.next()?;
+        // Field 22; `state` was field 3.
+        let start_time = fields.nth(18)?.parse().ok()?;
+        Some(Self { start_time, ended: matches!(state, "Z" | "X") })
+    }
+}
+
+fn start_time(pid: u32) -> io::Result<u64> {
+    Ok(Stat::of(pid)?.start_time)
+}
+
+fn raw(pid: u32) -> io::Result<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_does_not_shift_the_fields() {
+        let stat = "7 (a) b) S 1 7 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 4242 1 1";
+        assert_eq!(Stat::parse(stat).unwrap().start_time, 4242);
+    }
+
+    #[test]
+    fn a_reused_number_is_a_stranger() {
+        let own = ProcessId::current().unwrap();
+        let stranger = ProcessId { start_time: own.start_time + 1, ..own };
+        assert!(own.is_alive());
+        assert!(!stranger.is_alive());
+        assert!(!stranger.signal(Signal::TERM).unwrap());
+        assert!(!signal_group(stranger, Signal::TERM).unwrap());
+    }
+
+    #[test]
+    fn an_ended_process_is_gone_before_it_is_reaped() {
+        let mut child = Command::new("true").spawn().unwrap();
+        let id = ProcessId::of(child.id());
+        // It may have ended already; then it is a zombie and still has a start time.
+        let id = id.unwrap();
+        assert!(id.wait_end(Duration::from_secs(10)).unwrap());
+        assert!(!id.is_alive());
+        child.wait().unwrap();
+    }
+}
