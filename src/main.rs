@@ -1,5 +1,5 @@
 //! The `vnet` command. Everything is in the library; see `vnet::cli`.
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    vnet::cli::main()
 }

@@ -1,1 +1,131 @@
-//! (under construction)
+//! The command line: one file a subcommand, and the only module that prints.
+//!
+//! Every subcommand has the same shape: a struct of arguments that clap fills, and `run`, which ends in an [`Exit`] or
+//! in a [`Failure`] that says what went wrong, and what to do. What is decided, found or computed lives in the other
+//! modules; here it is only asked for and shown.
+
+mod completions;
+mod context;
+mod counters;
+mod demo;
+mod down;
+mod drops;
+mod exec;
+mod exit;
+mod explain;
+mod failure;
+mod ls;
+mod output;
+mod routes;
+mod run;
+mod shell;
+mod status;
+mod table;
+mod up;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use context::{Context, Global};
+use exit::Exit;
+use failure::Failure;
+
+/// How a subcommand ends.
+type Outcome = Result<Exit, Failure>;
+
+/// A userspace router that forwards real packets the way Azure virtual networks do.
+#[derive(Debug, Parser)]
+#[command(name = "vnet", version, max_term_width = 110, after_long_help = AFTER_HELP)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Demo),
+    Up(up::Up),
+    Down(down::Down),
+    Ls(ls::Ls),
+    Status(status::Status),
+    Exec(exec::Exec),
+    Shell(shell::Shell),
+    Run(run::Run),
+    Validate(validate::Validate),
+    Routes(routes::Routes),
+    Explain(explain::Explain),
+    Drops(drops::Drops),
+    Counters(counters::Counters),
+    Completions(completions::Completions),
+}
+
+const AFTER_HELP: &str = "\
+Start here:
+  vnet demo                     a hub, two spokes and an appliance; prints what to try
+  vnet exec web -- ping -c1 db  run a program in a machine of the lab
+  vnet explain web db:443       each hop both ways, the rule or route that decides, and the fix
+  vnet down                     end the lab; nothing is left behind
+
+Exit codes:
+  0  fine
+  1  the answer is no: blocked, unreachable
+  2  wrong usage, or a file with mistakes
+  3  fine, with warnings
+  4  a privilege or a kernel feature is missing
+  5  no such lab is running
+  `exec` and `shell` end with the exit code of the program they ran.";
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version come this way too, on stdout and with exit code 0. A closed pipe is no error of ours.
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Fine.into() };
+        }
+    };
+    let context = Context::new(cli.global);
+    match cli.command.run(&context) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            context.messages.failure(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+impl Command {
+    fn run(self, context: &Context) -> Outcome {
+        match self {
+            Self::Demo(command) => command.run(context),
+            Self::Up(command) => command.run(context),
+            Self::Down(command) => command.run(context),
+            Self::Ls(command) => command.run(context),
+            Self::Status(command) => command.run(context),
+            Self::Exec(command) => command.run(context),
+            Self::Shell(command) => command.run(context),
+            Self::Run(command) => command.run(context),
+            Self::Validate(command) => command.run(context),
+            Self::Routes(command) => command.run(context),
+            Self::Explain(command) => command.run(context),
+            Self::Drops(command) => command.run(context),
+            Self::Counters(command) => command.run(context),
+            Self::Completions(command) => command.run(Cli::command()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

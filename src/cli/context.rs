@@ -1,0 +1,90 @@
+//! What every subcommand is given: the global options, settled.
+
+use std::env;
+use std::io::{self, IsTerminal, Write};
+
+use anstyle::{AnsiColor, Style};
+use clap::{Args, ValueEnum};
+
+use super::failure::Failure;
+use super::output::{Format, Output};
+
+/// The options that every subcommand takes.
+#[derive(Debug, Args)]
+pub(super) struct Global {
+    /// The lab to talk to; needed only where several run
+    #[arg(short, long, global = true, env = "VNET_LAB", value_name = "LAB", hide_env = true)]
+    lab: Option<String>,
+    /// How to print data; messages go to stderr
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    output: Format,
+    /// When to use colour; `auto` obeys `NO_COLOR`
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
+    color: Colour,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Colour {
+    Auto,
+    Always,
+    Never,
+}
+
+/// The global options, settled against the terminal and the environment.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) lab: Option<String>,
+    pub(crate) output: Output,
+    pub(crate) messages: Messages,
+}
+
+impl Context {
+    pub(super) fn new(global: Global) -> Self {
+        let colour = global.color;
+        Self {
+            lab: global.lab,
+            output: Output::new(global.output, colour.on(&io::stdout())),
+            messages: Messages { colour: colour.on(&io::stderr()) },
+        }
+    }
+}
+
+impl Colour {
+    fn on(self, stream: &impl IsTerminal) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => {
+                let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+                    || env::var_os("TERM").is_some_and(|term| term == "dumb");
+                !refused && stream.is_terminal()
+            }
+        }
+    }
+}
+
+/// Words for the user, on stderr. A stderr that is gone is nobody's problem.
+#[derive(Debug)]
+pub(crate) struct Messages {
+    pub(crate) colour: bool,
+}
+
+impl Messages {
+    pub(super) fn failure(&self, failure: &Failure) {
+        if !failure.message.is_empty() {
+            self.say(AnsiColor::Red, "error", &failure.message);
+        }
+        if let Some(help) = &failure.help {
+            self.say(AnsiColor::Cyan, "help", help);
+        }
+    }
+
+    pub(crate) fn warning(&self, message: &str) {
+        self.say(AnsiColor::Yellow, "warning", message);
+    }
+
+    fn say(&self, colour: AnsiColor, word: &str, message: &str) {
+        let style = if self.colour { Style::new().bold().fg_color(Some(colour.into())) } else { Style::new() };
+        let _ = writeln!(io::stderr().lock(), "{style}{word}{style:#}: {message}");
+    }
+}

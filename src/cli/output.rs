@@ -1,0 +1,95 @@
+//! Data on stdout, in the format asked for: `table` for people, `json` and `yaml` for programs, `tsv` for `cut`.
+//!
+//! One idea: a subcommand hands over the same answer twice, as a value to serialise and as rows to read, and does not
+//! care which is printed. A reader that closes the pipe early is no error: `vnet drops | head -1` ends quietly.
+
+use std::io::{self, ErrorKind, Write};
+
+use anstyle::{AnsiColor, Style};
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::Outcome;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::table::Table;
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Columns with a heading, as `az -o table`
+    Table,
+    Json,
+    Yaml,
+    /// Tab-separated rows without a heading
+    Tsv,
+}
+
+/// Where data goes.
+#[derive(Debug)]
+pub(crate) struct Output {
+    format: Format,
+    colour: bool,
+}
+
+impl Output {
+    pub(super) fn new(format: Format, colour: bool) -> Self {
+        Self { format, colour }
+    }
+
+    /// Prints a listing.
+    pub(crate) fn rows<T: Serialize>(&self, value: &T, table: &Table) -> Outcome {
+        self.story(value, table, || table.render(self.heading()))
+    }
+
+    /// Prints an answer that people read as prose; `table` is what is left of it in tsv.
+    pub(crate) fn story<T: Serialize>(&self, value: &T, table: &Table, text: impl FnOnce() -> String) -> Outcome {
+        let text = match self.format {
+            Format::Table => text(),
+            Format::Json => serde_json::to_string_pretty(value).map_err(unserialisable)? + "\n",
+            Format::Yaml => serde_saphyr::to_string(value).map_err(unserialisable)?,
+            Format::Tsv => table.tab_separated(),
+        };
+        print(&text)?;
+        Ok(Exit::Fine)
+    }
+
+    /// Prints one state of a listing that is followed; false once nobody reads any more. In json this is one line.
+    pub(crate) fn follow<T: Serialize>(&self, value: &T, table: &Table) -> Result<bool, Failure> {
+        let text = match self.format {
+            Format::Table => table.render(self.heading()) + "\n",
+            Format::Json => serde_json::to_string(value).map_err(unserialisable)? + "\n",
+            Format::Yaml => format!("---\n{}", serde_saphyr::to_string(value).map_err(unserialisable)?),
+            Format::Tsv => table.tab_separated(),
+        };
+        print(&text)
+    }
+
+    /// A colour for a word of prose, or none.
+    pub(crate) fn paint(&self, colour: AnsiColor) -> Style {
+        if self.colour { Style::new().bold().fg_color(Some(colour.into())) } else { Style::new() }
+    }
+
+    /// Whether people read this: prose and hints are in place.
+    pub(crate) fn for_people(&self) -> bool {
+        self.format == Format::Table
+    }
+
+    fn heading(&self) -> Style {
+        if self.colour { Style::new().bold() } else { Style::new() }
+    }
+}
+
+/// Prints text as it is; false if nobody reads it.
+pub(crate) fn print(text: &str) -> Result<bool, Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::new(Exit::Unavailable, format_args!("cannot write to stdout: {error}"))),
+    }
+}
+
+fn unserialisable(error: impl std::fmt::Display) -> Failure {
+    Failure::new(Exit::Unavailable, format_args!("cannot serialise the answer: {error}"))
+}

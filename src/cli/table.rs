@@ -1,0 +1,68 @@
+//! Rows under headings, in the look of `az -o table`: padded columns, a line of dashes below each heading.
+
+use std::fmt::Write;
+
+use anstyle::Style;
+
+/// A table to print. Every row has as many cells as there are columns.
+#[derive(Debug)]
+pub(crate) struct Table {
+    columns: &'static [&'static str],
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(crate) fn new(columns: &'static [&'static str]) -> Self {
+        Self { columns, rows: Vec::new() }
+    }
+
+    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        debug_assert_eq!(N, self.columns.len(), "a cell for each column");
+        self.rows.push(cells.into());
+    }
+
+    pub(crate) fn render(&self, heading: Style) -> String {
+        let widths: Vec<usize> = (0..self.columns.len())
+            .map(|column| {
+                let cells = self.rows.iter().map(|row| row[column].chars().count());
+                cells.chain([self.columns[column].len()]).max().unwrap_or_default()
+            })
+            .collect();
+        let dashes: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
+        let mut text = String::new();
+        let _ = writeln!(text, "{heading}{}{heading:#}", line(self.columns, &widths));
+        let _ = writeln!(text, "{}", line(&dashes, &widths));
+        for row in &self.rows {
+            let _ = writeln!(text, "{}", line(row, &widths));
+        }
+        text
+    }
+
+    pub(crate) fn tab_separated(&self) -> String {
+        self.rows.iter().map(|row| row.join("\t") + "\n").collect()
+    }
+}
+
+/// Cells padded to their columns' widths, two spaces apart, without trailing space.
+fn line<S: AsRef<str>>(cells: &[S], widths: &[usize]) -> String {
+    let mut text = String::new();
+    for (cell, width) in cells.iter().zip(widths) {
+        let _ = write!(text, "{:<width$}  ", cell.as_ref());
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let mut table = Table::new(&["Node", "Packets"]);
+        table.row(["a-long-name".to_owned(), "1".to_owned()]);
+        table.row(["b".to_owned(), String::new()]);
+        assert_eq!(table.render(Style::new()), "Node         Packets\n-----------  -------\na-long-name  1\nb\n",);
+        assert_eq!(table.tab_separated(), "a-long-name\t1\nb\t\n");
+    }
+}
