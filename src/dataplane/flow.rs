@@ -11,6 +11,12 @@ pub struct FlowLimits {
     pub total: usize,
 }
 
+impl Default for FlowLimits {
+    fn default() -> Self {
+        Self { per_nic: 500_000, total: 1_000_000 }
+    }
+}
+
 /// No room for another record: the new flow is refused, established ones are unharmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableFull;

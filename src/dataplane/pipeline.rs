@@ -1,5 +1,5 @@
 //! One leg of a packet. (interface; bodies to come)
-use super::{FlowTable, FragmentTable, Observer, PortId, Snapshot, Timestamp, Verdict};
+use super::{FlowLimits, FlowTable, FragmentTable, Observer, PortId, Snapshot, Timestamp, Verdict};
 use crate::wire::Packet;
 
 /// The mutable state that workers share.
@@ -7,6 +7,13 @@ use crate::wire::Packet;
 pub struct Flows {
     pub records: FlowTable,
     pub fragments: FragmentTable,
+}
+
+#[allow(unused_variables, clippy::todo)]
+impl Flows {
+    pub fn new(limits: FlowLimits) -> Self {
+        todo!()
+    }
 }
 
 /// Decides what becomes of a packet that came in on a port. One call is one leg: an appliance's guest starts the next.
