@@ -16,7 +16,7 @@ mod snapshot;
 
 pub use acl::{Acl, AclMatch, AclRule, ProtocolMatch};
 pub use drop_reason::DropReason;
-pub use flow::{FlowLimits, FlowTable, TableFull};
+pub use flow::{FlowLimits, FlowRecord, FlowTable, Room, TableFull, Traffic};
 pub use fragment::FragmentTable;
 pub use lpm::{Lpm, LpmBuilder};
 pub use observer::{Admission, Direction, FilterPlace, Observer, Quiet, Step};

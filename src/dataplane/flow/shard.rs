@@ -1,0 +1,91 @@
+//! One shard of the flow table: a hash table with chains through the records, and the wheel that ends them.
+//!
+//! Chains instead of open addressing, because a slab is there anyway: taking a record out leaves nothing behind, so the
+//! table never rehashes, and a bucket is four bytes that cost no memory until first used. It knows no limits and no lock.
+
+use std::hash::BuildHasher;
+
+use foldhash::quality::RandomState;
+
+use super::slab::{END, Link, Record, Slab};
+use super::wheel::Wheel;
+use super::{FlowKey, Timestamp};
+
+#[derive(Debug)]
+pub(super) struct Shard {
+    buckets: Box<[Link]>,
+    records: Slab,
+    wheel: Wheel,
+    hasher: RandomState,
+}
+
+/// What a sweep did.
+pub(super) enum Sweep {
+    /// This record's time was over.
+    Ended(Record),
+    /// A record came up that is in use; its timer is set again.
+    Kept,
+    /// Nothing more to look at now.
+    Done,
+}
+
+impl Shard {
+    /// `buckets` is a power of two, about the number of records that may come.
+    pub(super) fn new(buckets: usize, hasher: RandomState) -> Self {
+        assert!(buckets.is_power_of_two());
+        Self { buckets: vec![END; buckets].into(), records: Slab::new(), wheel: Wheel::new(), hasher }
+    }
+
+    /// The record with this key, lapsed ones included.
+    pub(super) fn find(&mut self, key: &FlowKey, hash: u64) -> Option<&mut Record> {
+        let mut link = self.buckets[self.bucket(hash)];
+        while link != END {
+            if self.records[link].key == *key {
+                return Some(&mut self.records[link]);
+            }
+            link = self.records[link].chain;
+        }
+        None
+    }
+
+    /// Adds a record whose key is not there.
+    pub(super) fn insert(&mut self, record: Record, hash: u64, now: Timestamp) {
+        let bucket = self.bucket(hash);
+        let chain = self.buckets[bucket];
+        let link = self.records.insert(Record { chain, ..record });
+        self.buckets[bucket] = link;
+        self.wheel.arm(&mut self.records, link, now);
+    }
+
+    /// Looks at one record whose timer has come up.
+    pub(super) fn sweep(&mut self, now: Timestamp) -> Sweep {
+        let Some(link) = self.wheel.pop(&self.records, now) else { return Sweep::Done };
+        if !self.records[link].lapsed(now) {
+            self.wheel.arm(&mut self.records, link, now);
+            return Sweep::Kept;
+        }
+        self.unchain(link);
+        let ended = self.records[link];
+        self.records.remove(link);
+        Sweep::Ended(ended)
+    }
+
+    fn unchain(&mut self, gone: Link) {
+        let bucket = self.bucket(self.hasher.hash_one(self.records[gone].key));
+        let after = self.records[gone].chain;
+        let mut link = self.buckets[bucket];
+        if link == gone {
+            self.buckets[bucket] = after;
+            return;
+        }
+        while self.records[link].chain != gone {
+            link = self.records[link].chain;
+        }
+        self.records[link].chain = after;
+    }
+
+    /// The low bits; the table chose the shard by the high ones.
+    const fn bucket(&self, hash: u64) -> usize {
+        hash as usize & (self.buckets.len() - 1)
+    }
+}

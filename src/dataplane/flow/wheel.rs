@@ -1,0 +1,54 @@
+//! When to look at idle records again.
+//!
+//! One idea: a packet only writes `last`; the wheel finds out late. Each record hangs in one slot of a wheel of seconds,
+//! where its deadline was when it was put there. When the slot comes round, a record whose deadline has moved is put
+//! further ahead, so a busy flow costs one look a timeout, never one a packet. A deadline beyond the wheel's horizon is
+//! looked at early and put ahead again. The wheel decides nothing: its caller asks the record.
+
+use super::Timestamp;
+use super::slab::{END, Link, Slab};
+
+/// Seconds in a round.
+const SLOTS: u64 = 512;
+const TICK: u64 = 1_000_000_000;
+
+#[derive(Debug)]
+pub(super) struct Wheel {
+    /// By tick modulo SLOTS.
+    slots: Box<[Link]>,
+    /// The tick whose slot is being emptied; all before it are empty of due records.
+    tick: u64,
+}
+
+impl Wheel {
+    pub(super) fn new() -> Self {
+        Self { slots: vec![END; SLOTS as usize].into(), tick: 0 }
+    }
+
+    /// Has a record come up once its deadline has passed; the record hangs in no slot now.
+    pub(super) fn arm(&mut self, records: &mut Slab, link: Link, now: Timestamp) {
+        let due = records[link].deadline().0 / TICK + 1;
+        let tick = due.min(now.0 / TICK + SLOTS - 1);
+        let slot = &mut self.slots[(tick % SLOTS) as usize];
+        records[link].timer = std::mem::replace(slot, link);
+    }
+
+    /// Takes out the next record whose slot has come round, lapsed or not.
+    pub(super) fn pop(&mut self, records: &Slab, now: Timestamp) -> Option<Link> {
+        let target = now.0 / TICK;
+        // After a long pause every slot is due once, not once for each missed round.
+        self.tick = self.tick.max((target + 1).saturating_sub(SLOTS));
+        loop {
+            let slot = &mut self.slots[(self.tick % SLOTS) as usize];
+            if *slot != END {
+                let link = *slot;
+                *slot = records[link].timer;
+                return Some(link);
+            }
+            if self.tick >= target {
+                return None;
+            }
+            self.tick += 1;
+        }
+    }
+}
