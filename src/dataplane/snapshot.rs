@@ -39,6 +39,28 @@ pub struct Snapshot {
     pub vnets: Vec<Vnet>,
 }
 
+impl Snapshot {
+    #[inline]
+    pub fn nic(&self, id: NicId) -> &Nic {
+        &self.nics[id.0 as usize]
+    }
+
+    #[inline]
+    pub fn vnet(&self, id: VnetId) -> &Vnet {
+        &self.vnets[id.0 as usize]
+    }
+
+    #[inline]
+    pub fn fib(&self, id: FibId) -> &Fib {
+        &self.fibs[id.0 as usize]
+    }
+
+    #[inline]
+    pub fn acl(&self, id: AclId) -> &Acl {
+        &self.acls[id.0 as usize]
+    }
+}
+
 /// Who sends on a port.
 #[derive(Debug)]
 pub enum Ingress {

@@ -1,0 +1,86 @@
+//! What the fabric refuses whatever rules and routes say: addresses, protocols, foreign sources, sizes.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::dataplane::{DropReason, Ingress, Nic, NicId, Owner, PortId, Snapshot};
+use crate::wire::{Packet, Protocol};
+
+/// The platform's own address in every VNet (FAB-12): DNS, DHCP, health probes, agent.
+pub(super) const PLATFORM: IpAddr = IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16));
+
+/// UDP source port that belongs to the host (FAB-08).
+const HOST_PORT: u16 = 65330;
+const DHCP_CLIENT: u16 = 68;
+const DHCP_SERVER: u16 = 67;
+
+/// Unicast only, and nothing that belongs to one link only (FAB-07, FAB-16).
+#[inline]
+pub(super) fn addresses(packet: &Packet<'_>) -> Result<(), DropReason> {
+    let ends = [packet.src(), packet.dst()];
+    if ends.iter().any(is_multicast) {
+        return Err(DropReason::Multicast);
+    }
+    if ends.iter().any(is_link_local) {
+        return Err(DropReason::LinkLocal);
+    }
+    Ok(())
+}
+
+/// What Azure carries (FAB-06..08).
+#[inline]
+pub(super) fn protocol(packet: &Packet<'_>) -> Result<(), DropReason> {
+    let carried = match packet.protocol() {
+        Protocol::TCP | Protocol::ESP | Protocol::AH => true,
+        Protocol::UDP => !is_reserved_udp(packet),
+        Protocol::ICMP => packet.is_ipv4(),
+        Protocol::ICMPV6 => !packet.is_ipv4(),
+        _ => false,
+    };
+    if carried { Ok(()) } else { Err(DropReason::BlockedProtocol) }
+}
+
+/// Who sends, if it may send from this address (NIC-02, NIC-04, FAB-12).
+#[inline]
+pub(super) fn source(snapshot: &Snapshot, ingress: PortId, src: IpAddr) -> Result<NicId, DropReason> {
+    let is_platform = src == PLATFORM;
+    let sender = match snapshot.ports[ingress.0 as usize] {
+        Ingress::Nic(nic) => {
+            let interface = snapshot.nic(nic);
+            let own = || snapshot.vnet(interface.vnet).owners.lookup(src) == Some(Owner::Nic(nic));
+            (interface.forwarding || own()).then_some(nic)
+        }
+        Ingress::Vnet(vnet) => match snapshot.vnet(vnet).owners.lookup(src) {
+            Some(Owner::Nic(nic)) => (snapshot.nic(nic).port == ingress).then_some(nic),
+            Some(Owner::Reserved) | None => None,
+        },
+    };
+    sender.filter(|_| !is_platform).ok_or(DropReason::SpoofedSource)
+}
+
+/// What the receiving device takes; a super-packet counts by its segments (FAB-11).
+#[inline]
+pub(super) fn size(packet: &Packet<'_>, receiver: &Nic) -> Result<(), DropReason> {
+    if packet.largest_segment() > usize::from(receiver.mtu) { Err(DropReason::TooBig) } else { Ok(()) }
+}
+
+#[inline]
+fn is_reserved_udp(packet: &Packet<'_>) -> bool {
+    let tuple = packet.tuple();
+    tuple.src_port == HOST_PORT || (tuple.src_port, tuple.dst_port) == (DHCP_CLIENT, DHCP_SERVER)
+}
+
+#[inline]
+fn is_multicast(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_multicast() || address.is_broadcast(),
+        IpAddr::V6(address) => address.is_multicast(),
+    }
+}
+
+#[inline]
+fn is_link_local(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}

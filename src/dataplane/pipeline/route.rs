@@ -1,0 +1,118 @@
+//! Where a packet goes: the sender's route, the peering on the way, the NIC at its end.
+
+use std::net::IpAddr;
+
+use super::Leg;
+use super::admit::Admitted;
+use super::check::PLATFORM;
+use crate::dataplane::{DropReason, Link, NextHop, NicId, Observer, Owner, Step};
+
+/// The end of a leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hop {
+    /// The NIC that owns the destination.
+    Endpoint(NicId),
+    /// A route's next hop, whatever the destination (UDR-13).
+    Appliance(NicId),
+}
+
+impl Hop {
+    pub(super) const fn nic(self) -> NicId {
+        match self {
+            Self::Endpoint(nic) | Self::Appliance(nic) => nic,
+        }
+    }
+}
+
+/// The two links of a peering that a leg crosses; none within a VNet.
+pub(super) struct Crossing<'a> {
+    /// The sender's VNet's own.
+    near: Option<&'a Link>,
+    /// The receiver's VNet's own.
+    far: Option<&'a Link>,
+}
+
+impl<'a> Leg<'a> {
+    /// By the destination alone, in the sender's subnet's routes (RSEL-01). No next hop is looked up twice: an appliance
+    /// was located by ownership when the routes were compiled (UDR-12).
+    #[inline]
+    pub(super) fn route<O: Observer>(self, sender: NicId, dst: IpAddr, observer: &mut O) -> Result<Hop, DropReason> {
+        if dst == PLATFORM {
+            // In reach whatever the routes say, though nobody answers (FAB-12).
+            return Err(DropReason::NoEndpoint);
+        }
+        let id = self.snapshot.nic(sender).fib;
+        let fib = self.snapshot.fib(id);
+        let route = fib.lpm.lookup(dst).ok_or(DropReason::NoRoute)?;
+        let next_hop = fib.next_hops[route.0 as usize];
+        observer.step(Step::Route { fib: id, route, next_hop });
+        match next_hop {
+            NextHop::Vnet(vnet) => match self.snapshot.vnet(vnet).owners.lookup(dst) {
+                Some(Owner::Nic(nic)) => Ok(Hop::Endpoint(nic)),
+                Some(Owner::Reserved) | None => Err(DropReason::NoEndpoint),
+            },
+            NextHop::Nic(nic) => Ok(Hop::Appliance(nic)),
+            NextHop::Unreachable => Err(DropReason::NextHopUnreachable),
+            NextHop::Gateway => Err(DropReason::GatewayUnavailable),
+            NextHop::Internet => Err(DropReason::NoInternet),
+            NextHop::None => Err(DropReason::NextHopNone),
+        }
+    }
+
+    /// The peering between the two NICs' VNets. It is not transitive, so there is one at most (PEER-05); compile makes no
+    /// route into a VNet without one.
+    #[inline]
+    pub(super) fn cross<O: Observer>(
+        self,
+        sender: NicId,
+        receiver: NicId,
+        observer: &mut O,
+    ) -> Result<Crossing<'a>, DropReason> {
+        let (from, into) = (self.snapshot.nic(sender).vnet, self.snapshot.nic(receiver).vnet);
+        if from == into {
+            return Ok(Crossing { near: None, far: None });
+        }
+        observer.step(Step::Cross { from, into });
+        let near = self.snapshot.vnet(from).link(into).ok_or(DropReason::NextHopUnreachable)?;
+        let far = self.snapshot.vnet(into).link(from).ok_or(DropReason::NextHopUnreachable)?;
+        Ok(Crossing { near: Some(near), far: Some(far) })
+    }
+
+    /// A NIC takes what it owns, and the rest only with IP forwarding (NIC-02, NIC-03).
+    #[inline]
+    pub(super) fn deliver(self, hop: Hop, dst: IpAddr) -> Result<(), DropReason> {
+        let Hop::Appliance(id) = hop else { return Ok(()) };
+        let nic = self.snapshot.nic(id);
+        let owns = || self.snapshot.vnet(nic.vnet).owners.lookup(dst) == Some(Owner::Nic(id));
+        if nic.forwarding || owns() { Ok(()) } else { Err(DropReason::NotForwarding) }
+    }
+}
+
+impl Crossing<'_> {
+    /// The sender's side of PEER-22.
+    #[inline]
+    pub(super) fn leave(&self, sent: Admitted) -> Result<(), DropReason> {
+        access(self.near, sent)
+    }
+
+    /// The receiver's side of PEER-22.
+    #[inline]
+    pub(super) fn enter(&self, received: Admitted) -> Result<(), DropReason> {
+        access(self.far, received)
+    }
+
+    /// The entered VNet's link decides whether traffic of foreign origin may come (PEER-23, PEER-24).
+    #[inline]
+    pub(super) fn enter_from(&self, src: IpAddr) -> Result<(), DropReason> {
+        let sources = self.far.and_then(|link| link.sources.as_ref());
+        let known = sources.is_none_or(|sources| sources.lookup(src).is_some());
+        if known { Ok(()) } else { Err(DropReason::ForwardedTraffic) }
+    }
+}
+
+/// Each link asks on its own side only.
+#[inline]
+fn access(link: Option<&Link>, admitted: Admitted) -> Result<(), DropReason> {
+    let open = link.is_none_or(|link| !link.explicit_allow || admitted.is_explicit());
+    if open { Ok(()) } else { Err(DropReason::PeeringAccess) }
+}
