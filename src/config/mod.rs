@@ -1,1 +1,43 @@
-//! (under construction)
+//! Topology files: YAML text to a [`Network`], with every mistake at once, each with its place and its fix.
+//!
+//! Three steps, each a module: `tree` knows YAML and places, `document` is the schema, `resolve` turns names into
+//! indices and checks Azure's rules. A [`Diagnostic`] is data and can draw itself over the source. Nothing here reads a
+//! file or looks at the system: whether a namespace exists is not a file's mistake.
+
+mod decode;
+mod diagnostic;
+mod document;
+mod resolve;
+mod tree;
+mod values;
+
+pub use diagnostic::{Diagnostic, Errors, Place, Severity};
+
+use self::diagnostic::Report;
+use self::tree::Value;
+use crate::model::Network;
+
+/// A good file: the network, and what is doubtful about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub network: Network,
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Reads a topology. `file` is its name, for the lab's name where the text has none.
+pub fn load(text: &str, file: &str) -> Result<Loaded, Errors> {
+    let mut report = Report::default();
+    let network = network(text, file, &mut report);
+    let warnings = report.into_result()?;
+    Ok(Loaded { network: network.expect("a report without errors has a network"), warnings })
+}
+
+fn network(text: &str, file: &str, report: &mut Report) -> Option<Network> {
+    let node = tree::parse(text, report)?;
+    if matches!(node.value, Value::Null) {
+        report.error(node.at, "the file is empty").expected("a topology, beginning with `virtualNetworks:`");
+        return None;
+    }
+    let document = document::document(&node, report)?;
+    Some(resolve::network(document, file, report))
+}

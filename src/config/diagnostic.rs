@@ -1,0 +1,284 @@
+//! What is wrong with a file, and where.
+//!
+//! A [`Diagnostic`] is data; [`Diagnostic::render`] draws it over the source line with a caret. [`Report`] collects
+//! them while a file is read, so that one run shows every mistake. Sites (a place and the way to it) are numbered once by
+//! the YAML reader; everything later carries only the number, [`At`].
+
+use std::error::Error;
+use std::fmt::{self, Write as _};
+
+/// More than this is noise: the rest shows up once these are mended.
+const MAX_DIAGNOSTICS: usize = 1_000;
+/// How much of a long source line is shown.
+const SOURCE_WIDTH: usize = 140;
+
+/// One mistake or doubt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    pub severity: Severity,
+    /// Azure's error code.
+    pub code: Option<&'static str>,
+    /// The rule's id in the semantics document.
+    pub rule: Option<&'static str>,
+    pub message: String,
+    /// The way to the value, like `virtualNetworks[0].subnets[1].addressPrefix`; empty for the whole file.
+    pub path: String,
+    pub place: Place,
+    pub expected: Option<String>,
+    pub help: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    Error,
+    Warning,
+}
+
+/// Where something stands in the text: line and column count from one, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub line: usize,
+    pub column: usize,
+    pub len: usize,
+}
+
+/// Every mistake of one file, sorted by place. Never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Errors(pub Vec<Diagnostic>);
+
+impl Errors {
+    /// All of them as text for people, with a line that counts them at the end.
+    pub fn render(&self, text: &str, file: &str, colour: bool) -> String {
+        let mut out: String = self.0.iter().map(|diagnostic| diagnostic.render(text, file, colour) + "\n").collect();
+        let errors = self.0.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count();
+        let _ = writeln!(out, "{file}: {errors} error{}", if errors == 1 { "" } else { "s" });
+        out
+    }
+}
+
+impl fmt::Display for Errors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, diagnostic) in self.0.iter().enumerate() {
+            let separator = if i == 0 { "" } else { "\n" };
+            let Place { line, column, .. } = diagnostic.place;
+            write!(f, "{separator}{line}:{column}: {}", printable(&diagnostic.message))?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for Errors {}
+
+impl Diagnostic {
+    /// `file:line:column: error[Code]: message`, the source line with a caret, then path, expectation and help.
+    pub fn render(&self, text: &str, file: &str, colour: bool) -> String {
+        let paint = Paint { colour };
+        let Place { line, column, len } = self.place;
+        let (label, style) = match self.severity {
+            Severity::Error => ("error", RED),
+            Severity::Warning => ("warning", YELLOW),
+        };
+        let code = self.code.map_or_else(String::new, |code| format!("[{code}]"));
+        let rule = self.rule.map_or_else(String::new, |rule| format!(" ({rule})"));
+        let head = paint.wrap(style, &format!("{label}{code}"));
+        let message = paint.wrap(BOLD, &format!("{}{rule}", printable(&self.message)));
+        let mut out = format!("{}:{line}:{column}: {head}: {message}\n", printable(file));
+
+        let gutter = line.to_string().len();
+        if let Some(source) = text.lines().nth(line - 1).filter(|source| !source.trim().is_empty()) {
+            let (source, column) = window(source, column);
+            let room = source.chars().count().saturating_sub(column - 1).max(1);
+            let caret = paint.wrap(style, &"^".repeat(len.clamp(1, room)));
+            let _ = writeln!(out, "{:gutter$} |", "");
+            let _ = writeln!(out, "{line} | {}", printable(source.trim_end()));
+            let _ = writeln!(out, "{:gutter$} | {:indent$}{caret}", "", "", indent = column - 1);
+        }
+        let notes = [
+            ("at", Some(&self.path).filter(|path| !path.is_empty())),
+            ("expected", self.expected.as_ref()),
+            ("help", self.help.as_ref()),
+        ];
+        for (label, note) in notes {
+            if let Some(note) = note {
+                let label = paint.wrap(BOLD, label);
+                let _ = writeln!(out, "{:gutter$} = {label}: {}", "", printable(note));
+            }
+        }
+        out
+    }
+
+    pub(super) fn code(&mut self, code: &'static str) -> &mut Self {
+        self.code = Some(code);
+        self
+    }
+
+    pub(super) fn rule(&mut self, rule: &'static str) -> &mut Self {
+        self.rule = Some(rule);
+        self
+    }
+
+    pub(super) fn expected(&mut self, expected: impl Into<String>) -> &mut Self {
+        self.expected = Some(expected.into());
+        self
+    }
+
+    pub(super) fn help(&mut self, help: impl Into<String>) -> &mut Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Help that proposes the nearest of `candidates` for `wrong`, if one is near.
+    pub(super) fn did_you_mean<'a>(&mut self, wrong: &str, candidates: impl IntoIterator<Item = &'a str>) -> &mut Self {
+        if let Some(near) = nearest(wrong, candidates) {
+            self.help(format!("did you mean `{near}`?"));
+        }
+        self
+    }
+}
+
+/// A site: a place in the text and the way to it from the root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct At(usize);
+
+/// A value and its site.
+#[derive(Clone, Debug)]
+pub(super) struct Spanned<T> {
+    pub value: T,
+    pub at: At,
+}
+
+/// One step from a node to a child.
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    Root,
+    Key(String),
+    Item(usize),
+}
+
+#[derive(Debug)]
+struct Site {
+    place: Place,
+    parent: Option<At>,
+    step: Step,
+}
+
+/// Collects what is wrong with one file.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    sites: Vec<Site>,
+    diagnostics: Vec<Diagnostic>,
+    errors: usize,
+}
+
+impl Report {
+    pub(super) fn site(&mut self, place: Place, parent: Option<At>, step: Step) -> At {
+        self.sites.push(Site { place, parent, step });
+        At(self.sites.len() - 1)
+    }
+
+    /// Makes a collection's place reach to its end, once that is known.
+    pub(super) fn extend(&mut self, at: At, len: usize) {
+        self.sites[at.0].place.len = len;
+    }
+
+    pub(super) fn place(&self, at: At) -> Place {
+        self.sites[at.0].place
+    }
+
+    pub(super) fn error(&mut self, at: At, message: impl Into<String>) -> &mut Diagnostic {
+        self.errors += 1;
+        self.push(Severity::Error, at, message.into())
+    }
+
+    pub(super) fn warning(&mut self, at: At, message: impl Into<String>) -> &mut Diagnostic {
+        self.push(Severity::Warning, at, message.into())
+    }
+
+    /// The warnings, or everything if there was an error; sorted by place.
+    pub(super) fn into_result(mut self) -> Result<Vec<Diagnostic>, Errors> {
+        self.diagnostics.sort_by_key(|diagnostic| diagnostic.place);
+        if self.errors == 0 { Ok(self.diagnostics) } else { Err(Errors(self.diagnostics)) }
+    }
+
+    fn push(&mut self, severity: Severity, at: At, message: String) -> &mut Diagnostic {
+        let place = self.place(at);
+        let path = self.path(at);
+        let (code, rule, expected, help) = (None, None, None, None);
+        self.diagnostics.truncate(MAX_DIAGNOSTICS);
+        self.diagnostics.push(Diagnostic { severity, code, rule, message, path, place, expected, help });
+        self.diagnostics.last_mut().expect("pushed in the line before")
+    }
+
+    fn path(&self, at: At) -> String {
+        let mut steps = Vec::new();
+        let mut next = Some(at);
+        while let Some(At(site)) = next {
+            steps.push(&self.sites[site].step);
+            next = self.sites[site].parent;
+        }
+        let mut path = String::new();
+        for step in steps.into_iter().rev() {
+            let dot = if path.is_empty() { "" } else { "." };
+            let _ = match step {
+                Step::Root => Ok(()),
+                Step::Key(key) => write!(path, "{dot}{}", clip(key)),
+                Step::Item(index) => write!(path, "[{index}]"),
+            };
+        }
+        path
+    }
+}
+
+/// The candidate that `wrong` was most likely meant to be.
+pub(super) fn nearest<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let wrong = wrong.to_lowercase();
+    if wrong.len() > 100 {
+        return None;
+    }
+    let score = |candidate: &str| strsim::jaro_winkler(&wrong, &candidate.to_lowercase());
+    let scored = candidates.into_iter().map(|candidate| (score(candidate), candidate));
+    // 0.8 takes a swapped, lost or doubled letter and a lost plural, and leaves unrelated words alone.
+    scored.filter(|(score, _)| *score >= 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, candidate)| candidate)
+}
+
+/// A user's text as it may stand in a message: long ones are cut.
+pub(super) fn clip(text: &str) -> String {
+    const MAX: usize = 60;
+    if text.chars().count() <= MAX { text.to_owned() } else { text.chars().take(MAX - 1).collect::<String>() + "…" }
+}
+
+/// The part of a long line around `column`, and the column in it.
+fn window(source: &str, column: usize) -> (String, usize) {
+    let skip = if column > SOURCE_WIDTH * 3 / 4 { column - SOURCE_WIDTH / 2 } else { 0 };
+    (source.chars().skip(skip).take(SOURCE_WIDTH).collect(), column - skip)
+}
+
+/// A file's text must not drive the terminal.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c == '\t' {
+                ' '
+            } else if c.is_control() {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+const RED: &str = "\x1b[1;31m";
+const YELLOW: &str = "\x1b[1;33m";
+const BOLD: &str = "\x1b[1m";
+
+#[derive(Clone, Copy)]
+struct Paint {
+    colour: bool,
+}
+
+impl Paint {
+    fn wrap(self, style: &str, text: &str) -> String {
+        if self.colour { format!("{style}{text}\x1b[0m") } else { text.to_owned() }
+    }
+}

@@ -1,0 +1,436 @@
+//! The file as it was written: every field typed and with its site, nothing checked against anything else.
+//!
+//! This is the schema. A `None` where a field is required means that the report says so already; `resolve` skips it.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use super::decode::{Fields, boolean, list_of, mismatch, number, record, text, word};
+use super::diagnostic::{At, Report, Spanned};
+use super::tree::Node;
+use super::values::{
+    address, address_prefix, address_space, address_with_length, dns_label, location, port_range, prefix, reference,
+    resource_name,
+};
+use crate::model::{
+    Access, AddressPrefix, AttachNamespace, Direction, Emulation, ForwardedMode, PeeringAccessMode, PortRange,
+    SecurityProtocol,
+};
+
+/// A name, unless it could not be read.
+pub(super) type Name = Option<Spanned<String>>;
+/// A reference to a resource by its name.
+pub(super) type Reference = Option<Spanned<[String; 1]>>;
+/// `virtual network/subnet`.
+pub(super) type SubnetReference = Option<Spanned<[String; 2]>>;
+type Prefixes = Option<Spanned<Vec<Spanned<IpNet>>>>;
+
+pub(super) struct Document {
+    pub at: At,
+    pub name: Name,
+    pub virtual_networks: Vec<VirtualNetwork>,
+    pub route_tables: Vec<RouteTable>,
+    pub network_security_groups: Vec<Nsg>,
+    pub virtual_machines: Vec<VirtualMachine>,
+    pub emulation: Emulation,
+}
+
+pub(super) struct VirtualNetwork {
+    pub at: At,
+    pub name: Name,
+    pub location: Name,
+    pub address_space: Prefixes,
+    pub subnets: Vec<Subnet>,
+    pub peerings: Vec<Peering>,
+    pub flow_timeout_minutes: Option<Spanned<u64>>,
+    pub attach: Option<Attach>,
+}
+
+pub(super) struct Subnet {
+    pub name: Name,
+    pub prefixes: Prefixes,
+    pub route_table: Reference,
+    pub network_security_group: Reference,
+    pub default_outbound_access: bool,
+}
+
+pub(super) struct Peering {
+    pub name: Name,
+    pub remote: Reference,
+    pub remote_address_space: Prefixes,
+    pub allow_virtual_network_access: bool,
+    pub allow_forwarded_traffic: bool,
+    pub allow_gateway_transit: bool,
+    pub use_remote_gateways: Option<Spanned<bool>>,
+}
+
+pub(super) struct RouteTable {
+    pub at: At,
+    pub name: Name,
+    pub routes: Vec<Route>,
+    pub disable_bgp_route_propagation: bool,
+}
+
+pub(super) struct Route {
+    pub at: At,
+    pub name: Name,
+    pub prefix: Option<Spanned<IpNet>>,
+    pub next_hop_type: Option<Spanned<HopType>>,
+    pub next_hop_ip: Option<Spanned<IpAddr>>,
+    /// There is a `nextHopIpAddress`, readable or not.
+    pub has_next_hop_ip: bool,
+}
+
+/// What may stand in `nextHopType`; the last are Azure's own and get an explanation (UDR-02).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum HopType {
+    VirtualNetworkGateway,
+    VnetLocal,
+    Internet,
+    VirtualAppliance,
+    None,
+    SystemOnly,
+}
+
+pub(super) struct Nsg {
+    pub at: At,
+    pub name: Name,
+    pub rules: Vec<SecurityRule>,
+}
+
+pub(super) struct SecurityRule {
+    pub name: Name,
+    pub priority: Option<Spanned<u16>>,
+    pub direction: Option<Spanned<Direction>>,
+    pub access: Option<Spanned<Access>>,
+    pub protocol: Option<Spanned<SecurityProtocol>>,
+    pub source: Option<Spanned<Vec<Spanned<AddressPrefix>>>>,
+    pub source_ports: Option<Spanned<Vec<Spanned<PortRange>>>>,
+    pub destination: Option<Spanned<Vec<Spanned<AddressPrefix>>>>,
+    pub destination_ports: Option<Spanned<Vec<Spanned<PortRange>>>>,
+}
+
+pub(super) struct VirtualMachine {
+    pub at: At,
+    pub name: Name,
+    pub network_interfaces: Vec<NetworkInterface>,
+    pub run: Vec<String>,
+    pub guest_forwarding: Option<bool>,
+}
+
+pub(super) struct NetworkInterface {
+    pub at: At,
+    pub name: Name,
+    /// True where the file has ARM's list: then each entry is one address, and none is added.
+    pub full_form: bool,
+    pub ip_configurations: Vec<IpConfiguration>,
+    pub primary: Option<Spanned<bool>>,
+    pub enable_ip_forwarding: bool,
+    pub network_security_group: Reference,
+    pub attach: Option<Attach>,
+}
+
+pub(super) struct IpConfiguration {
+    pub at: At,
+    pub name: Name,
+    pub subnet: SubnetReference,
+    pub address: Option<Spanned<IpAddr>>,
+    pub version: Option<Spanned<IpVersion>>,
+    pub allocation: Option<Spanned<Allocation>>,
+    pub primary: Option<Spanned<bool>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum IpVersion {
+    V4,
+    V6,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Allocation {
+    Static,
+    Dynamic,
+}
+
+pub(super) struct Attach {
+    pub at: At,
+    pub namespace: Option<Spanned<AttachNamespace>>,
+    pub interface: Option<Spanned<String>>,
+    pub addresses: Prefixes,
+    pub configure: bool,
+}
+
+pub(super) fn document(node: &Node, report: &mut Report) -> Option<Document> {
+    record(node, report, "a topology", |f| Document {
+        at: f.at,
+        // Half of what a namespace's name may have; the node's name is the other half.
+        name: f.optional("name", dns_label(32)),
+        virtual_networks: f.list("virtualNetworks", virtual_network),
+        route_tables: f.list("routeTables", route_table),
+        network_security_groups: f.list("networkSecurityGroups", nsg),
+        virtual_machines: f.list("virtualMachines", virtual_machine),
+        emulation: f.optional("emulation", emulation).map_or_else(Emulation::default, |emulation| emulation.value),
+    })
+}
+
+fn flag(f: &mut Fields<'_>, key: &'static str, default: bool) -> bool {
+    f.optional(key, boolean).map_or(default, |flag| flag.value)
+}
+
+fn virtual_network(node: &Node, report: &mut Report) -> Option<VirtualNetwork> {
+    record(node, report, "a virtual network", |f| VirtualNetwork {
+        at: f.at,
+        name: f.required("name", resource_name(64)),
+        location: f.required("location", location),
+        address_space: f.required("addressSpace", address_space),
+        subnets: f.list("subnets", subnet),
+        peerings: f.list("virtualNetworkPeerings", peering),
+        flow_timeout_minutes: f.optional("flowTimeoutInMinutes", number(4..=30)),
+        attach: f.optional("attach", attach).map(|attach| attach.value),
+    })
+}
+
+fn subnet(node: &Node, report: &mut Report) -> Option<Subnet> {
+    record(node, report, "a subnet", |f| Subnet {
+        name: f.required("name", resource_name(80)),
+        prefixes: f.one_or_many("addressPrefix", "addressPrefixes", prefix),
+        route_table: f.optional("routeTable", reference(["routeTables"])),
+        network_security_group: f.optional("networkSecurityGroup", reference(["networkSecurityGroups"])),
+        default_outbound_access: flag(f, "defaultOutboundAccess", true),
+    })
+}
+
+/// The defaults are PEER-20's.
+fn peering(node: &Node, report: &mut Report) -> Option<Peering> {
+    record(node, report, "a peering", |f| Peering {
+        name: f.required("name", resource_name(80)),
+        remote: f.required("remoteVirtualNetwork", reference(["virtualNetworks"])),
+        remote_address_space: f.optional("remoteAddressSpace", address_space),
+        allow_virtual_network_access: flag(f, "allowVirtualNetworkAccess", true),
+        allow_forwarded_traffic: flag(f, "allowForwardedTraffic", false),
+        allow_gateway_transit: flag(f, "allowGatewayTransit", false),
+        use_remote_gateways: f.optional("useRemoteGateways", boolean),
+    })
+}
+
+fn route_table(node: &Node, report: &mut Report) -> Option<RouteTable> {
+    record(node, report, "a route table", |f| RouteTable {
+        at: f.at,
+        name: f.required("name", resource_name(80)),
+        routes: f.list("routes", route),
+        disable_bgp_route_propagation: flag(f, "disableBgpRoutePropagation", false),
+    })
+}
+
+fn route(node: &Node, report: &mut Report) -> Option<Route> {
+    record(node, report, "a route", |f| Route {
+        at: f.at,
+        name: f.required("name", resource_name(80)),
+        prefix: f.required("addressPrefix", prefix),
+        next_hop_type: f.required("nextHopType", next_hop_type),
+        next_hop_ip: f.optional("nextHopIpAddress", address),
+        has_next_hop_ip: f.has("nextHopIpAddress"),
+    })
+}
+
+fn next_hop_type(node: &Node, report: &mut Report) -> Option<HopType> {
+    const SYSTEM_ONLY: [&str; 3] = ["VNetPeering", "VNetGlobalPeering", "VirtualNetworkServiceEndpoint"];
+    let written = text(node, report)?;
+    if SYSTEM_ONLY.iter().any(|system| system.eq_ignore_ascii_case(&written)) {
+        report
+            .error(node.at, format!("only Azure itself makes routes of type `{written}`"))
+            .rule("UDR-02")
+            .expected("VirtualNetworkGateway, VnetLocal, Internet, VirtualAppliance or None")
+            .help("a peering brings its routes by itself: leave this route out");
+        return Some(HopType::SystemOnly);
+    }
+    word(&[
+        ("VirtualNetworkGateway", HopType::VirtualNetworkGateway),
+        ("VnetLocal", HopType::VnetLocal),
+        ("Internet", HopType::Internet),
+        ("VirtualAppliance", HopType::VirtualAppliance),
+        ("None", HopType::None),
+    ])(node, report)
+}
+
+fn nsg(node: &Node, report: &mut Report) -> Option<Nsg> {
+    record(node, report, "a network security group", |f| Nsg {
+        at: f.at,
+        name: f.required("name", resource_name(80)),
+        rules: f.list("securityRules", security_rule),
+    })
+}
+
+fn security_rule(node: &Node, report: &mut Report) -> Option<SecurityRule> {
+    let protocols = word(&[
+        ("Tcp", SecurityProtocol::Tcp),
+        ("Udp", SecurityProtocol::Udp),
+        ("Icmp", SecurityProtocol::Icmp),
+        ("Esp", SecurityProtocol::Esp),
+        ("Ah", SecurityProtocol::Ah),
+        ("*", SecurityProtocol::Any),
+    ]);
+    record(node, report, "a security rule", |f| {
+        f.optional("description", description);
+        SecurityRule {
+            name: f.required("name", resource_name(80)),
+            priority: f.required("priority", number(100..=4096)),
+            direction: f
+                .required("direction", word(&[("Inbound", Direction::Inbound), ("Outbound", Direction::Outbound)])),
+            access: f.required("access", word(&[("Allow", Access::Allow), ("Deny", Access::Deny)])),
+            protocol: f.required("protocol", protocols),
+            source: f.one_or_many("sourceAddressPrefix", "sourceAddressPrefixes", address_prefix),
+            source_ports: f.one_or_many("sourcePortRange", "sourcePortRanges", port_range),
+            destination: f.one_or_many("destinationAddressPrefix", "destinationAddressPrefixes", address_prefix),
+            destination_ports: f.one_or_many("destinationPortRange", "destinationPortRanges", port_range),
+        }
+    })
+}
+
+/// Checked and left out: nothing uses it.
+fn description(node: &Node, report: &mut Report) -> Option<()> {
+    let text = text(node, report)?;
+    if text.chars().count() > 140 {
+        report.error(node.at, "this description is too long").rule("NSG-01").expected("at most 140 characters");
+    }
+    Some(())
+}
+
+fn virtual_machine(node: &Node, report: &mut Report) -> Option<VirtualMachine> {
+    record(node, report, "a virtual machine", |f| VirtualMachine {
+        at: f.at,
+        name: f.required("name", dns_label(63)),
+        network_interfaces: f.list("networkInterfaces", network_interface),
+        run: f.optional("run", list_of(text)).map_or_else(Vec::new, |run| values(run.value)),
+        guest_forwarding: f.optional("guest", guest).map(|forwarding| forwarding.value),
+    })
+}
+
+/// `guest: {forwarding: …}`, the one thing that a file may say about a guest.
+fn guest(node: &Node, report: &mut Report) -> Option<bool> {
+    record(node, report, "a guest", |f| f.required("forwarding", boolean))?.map(|forwarding| forwarding.value)
+}
+
+fn network_interface(node: &Node, report: &mut Report) -> Option<NetworkInterface> {
+    record(node, report, "a network interface", |f| {
+        let full_form = f.has("ipConfigurations");
+        let mut ip_configurations = f.list("ipConfigurations", ip_configuration);
+        if full_form {
+            refuse_short_form(f);
+        } else {
+            ip_configurations.push(short_ip_configuration(f));
+        }
+        NetworkInterface {
+            at: f.at,
+            name: f.optional("name", resource_name(80)),
+            full_form,
+            ip_configurations,
+            primary: f.optional("primary", boolean),
+            enable_ip_forwarding: flag(f, "enableIPForwarding", false),
+            network_security_group: f.optional("networkSecurityGroup", reference(["networkSecurityGroups"])),
+            attach: f.optional("attach", attach).map(|attach| attach.value),
+        }
+    })
+}
+
+/// One configuration, written directly on the interface.
+fn short_ip_configuration(f: &mut Fields<'_>) -> IpConfiguration {
+    IpConfiguration {
+        at: f.at,
+        name: None,
+        subnet: f.required("subnet", reference(["virtualNetworks", "subnets"])),
+        address: f.optional("privateIPAddress", address),
+        version: None,
+        allocation: None,
+        primary: None,
+    }
+}
+
+fn refuse_short_form(f: &mut Fields<'_>) {
+    for key in ["subnet", "privateIPAddress"] {
+        if f.optional(key, |_, _| Some(())).is_some() {
+            let at = f.key(key);
+            f.report
+                .error(at, format!("`{key}` stands beside `ipConfigurations`"))
+                .help("move it into an entry of `ipConfigurations`, or leave that list out");
+        }
+    }
+}
+
+fn ip_configuration(node: &Node, report: &mut Report) -> Option<IpConfiguration> {
+    record(node, report, "an IP configuration", |f| IpConfiguration {
+        at: f.at,
+        name: f.optional("name", resource_name(80)),
+        subnet: f.required("subnet", reference(["virtualNetworks", "subnets"])),
+        address: f.optional("privateIPAddress", address),
+        version: f.optional("privateIPAddressVersion", word(&[("IPv4", IpVersion::V4), ("IPv6", IpVersion::V6)])),
+        allocation: f.optional(
+            "privateIPAllocationMethod",
+            word(&[("Static", Allocation::Static), ("Dynamic", Allocation::Dynamic)]),
+        ),
+        primary: f.optional("primary", boolean),
+    })
+}
+
+fn attach(node: &Node, report: &mut Report) -> Option<Attach> {
+    record(node, report, "an attachment", |f| Attach {
+        at: f.at,
+        namespace: f.required("namespace", attach_namespace),
+        interface: f.required("interface", interface_name),
+        addresses: f.optional("addresses", list_of(address_with_length)),
+        configure: flag(f, "configure", true),
+    })
+}
+
+fn attach_namespace(node: &Node, report: &mut Report) -> Option<AttachNamespace> {
+    let written = text(node, report)?;
+    let namespace = if written.starts_with('/') {
+        Some(AttachNamespace::Path(PathBuf::from(&written)))
+    } else if let Some(pid) = written.strip_prefix("pid:") {
+        pid.parse().ok().filter(|pid| *pid > 0).map(AttachNamespace::Pid)
+    } else {
+        let name =
+            !written.is_empty() && written.len() <= 255 && !written.contains('/') && written != "." && written != "..";
+        name.then(|| AttachNamespace::Name(written.clone()))
+    };
+    if namespace.is_none() || written.contains('\0') {
+        mismatch(node, report, "a network namespace: a name of `ip netns`, an absolute path or pid:NUMBER");
+        return None;
+    }
+    namespace
+}
+
+/// What the kernel takes as a device's name.
+fn interface_name(node: &Node, report: &mut Report) -> Option<String> {
+    let name = text(node, report)?;
+    let fits = (1..=15).contains(&name.len())
+        && name != "."
+        && name != ".."
+        && name.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '/' | ':' | '%'));
+    if !fits {
+        mismatch(node, report, "an interface name of 1 to 15 characters without `/`, `:`, `%` and spaces");
+    }
+    fits.then_some(name)
+}
+
+fn emulation(node: &Node, report: &mut Report) -> Option<Emulation> {
+    let peering_access =
+        word(&[("explicit-allow", PeeringAccessMode::ExplicitAllow), ("tag-only", PeeringAccessMode::TagOnly)]);
+    let forwarded = word(&[("tag-only", ForwardedMode::TagOnly), ("enforce", ForwardedMode::Enforce)]);
+    let default = Emulation::default();
+    record(node, report, "the emulation", |f| Emulation {
+        peering_access: f.optional("peeringAccess", peering_access).map_or(default.peering_access, |mode| mode.value),
+        forwarded: f.optional("forwarded", forwarded).map_or(default.forwarded, |mode| mode.value),
+        extra_none_routes: flag(f, "extraNoneRoutes", default.extra_none_routes),
+        workers: f.optional("workers", number(1..=256)).map(|workers| workers.value),
+        offload: flag(f, "offload", default.offload),
+        flows_per_nic: f.optional("flowsPerNic", number(1..=10_000_000)).map_or(default.flows_per_nic, |n| n.value),
+    })
+}
+
+/// The values alone.
+pub(super) fn values<T>(spanned: Vec<Spanned<T>>) -> Vec<T> {
+    spanned.into_iter().map(|item| item.value).collect()
+}

@@ -1,0 +1,68 @@
+//! Network security groups (NSG-01 to NSG-04).
+
+use std::collections::HashMap;
+
+use super::names::{Names, or_unnamed, within};
+use crate::config::diagnostic::{Report, Spanned};
+use crate::config::document;
+use crate::model::{AddressPrefix, Nsg, SecurityRule};
+
+/// LIM-13: addresses in one field of a rule.
+const MAX_ADDRESSES: usize = 4_000;
+
+pub(super) fn nsg(nsg: &document::Nsg, report: &mut Report) -> Nsg {
+    let name = or_unnamed(&nsg.name);
+    within(nsg.rules.len(), 1_000, "rules in one network security group", "LIM-12", nsg.at, report);
+    Names::of("security rule", nsg.rules.iter().map(|rule| &rule.name), report);
+    let mut priorities = HashMap::new();
+    for rule in &nsg.rules {
+        let (Some(priority), Some(direction)) = (&rule.priority, &rule.direction) else { continue };
+        if let Some(first) = priorities.insert((direction.value, priority.value), or_unnamed(&rule.name)) {
+            report
+                .error(
+                    priority.at,
+                    format!(
+                        "rule `{first}` of `{name}` has priority {} for {:?} already",
+                        priority.value, direction.value
+                    ),
+                )
+                .code("SecurityRuleConflict")
+                .rule("NSG-02")
+                .expected("every priority once for each direction");
+        }
+    }
+    Nsg { name, rules: nsg.rules.iter().filter_map(|rule| security_rule(rule, report)).collect() }
+}
+
+fn security_rule(rule: &document::SecurityRule, report: &mut Report) -> Option<SecurityRule> {
+    let source = addresses(rule.source.as_ref(), report);
+    let destination = addresses(rule.destination.as_ref(), report);
+    Some(SecurityRule {
+        name: or_unnamed(&rule.name),
+        priority: rule.priority.as_ref()?.value,
+        direction: rule.direction.as_ref()?.value,
+        access: rule.access.as_ref()?.value,
+        protocol: rule.protocol.as_ref()?.value,
+        source: source?,
+        source_ports: values(rule.source_ports.as_ref()?),
+        destination: destination?,
+        destination_ports: values(rule.destination_ports.as_ref()?),
+    })
+}
+
+fn addresses(field: Option<&Spanned<Vec<Spanned<AddressPrefix>>>>, report: &mut Report) -> Option<Vec<AddressPrefix>> {
+    let field = field?;
+    within(field.value.len(), MAX_ADDRESSES, "addresses in one field", "LIM-13", field.at, report);
+    let mut tags = field.value.iter().filter(|address| matches!(address.value, AddressPrefix::Tag(_)));
+    if let Some(second) = tags.nth(1) {
+        report
+            .warning(second.at, "more than one service tag in a field: Azure's portal refuses this, newer APIs take it")
+            .rule("NSG-04")
+            .help("one rule for each tag works everywhere");
+    }
+    Some(values(field))
+}
+
+fn values<T: Copy>(field: &Spanned<Vec<Spanned<T>>>) -> Vec<T> {
+    field.value.iter().map(|item| item.value).collect()
+}

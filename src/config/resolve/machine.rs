@@ -1,0 +1,242 @@
+//! Virtual machines and their interfaces (NIC-01, ADR-08 to ADR-10, ADR-13).
+//!
+//! Addresses need two passes over all machines, static ones before dynamic ones; so the interfaces are first written down
+//! with the addresses that they want, then the pool serves the wishes, then the interfaces are made.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::Scope;
+use super::allocation::Pool;
+use super::attach::Attachments;
+use super::names::{Names, or_unnamed, within};
+use crate::config::diagnostic::{At, Report, Spanned};
+use crate::config::document::{self, Allocation, IpConfiguration, IpVersion};
+use crate::model::{NetworkInterface, NicIx, SubnetIx, VirtualMachine, VirtualNetwork, VmIx};
+
+pub(super) struct Machines {
+    pub virtual_machines: Vec<VirtualMachine>,
+    pub network_interfaces: Vec<NetworkInterface>,
+}
+
+/// An address that an interface wants, the primary's first.
+struct Wish {
+    nic: usize,
+    subnet: SubnetIx,
+    version: IpVersion,
+    stated: Option<Spanned<IpAddr>>,
+    at: At,
+}
+
+pub(super) fn machines(
+    documents: &[document::VirtualMachine],
+    vnets: &[VirtualNetwork],
+    scope: &Scope,
+    mut attachments: Attachments,
+    pool: Pool,
+    report: &mut Report,
+) -> Machines {
+    Names::of("virtual machine", documents.iter().map(|vm| &vm.name), report);
+    let mut machines = Machines { virtual_machines: Vec::new(), network_interfaces: Vec::new() };
+    let mut wishes = Vec::new();
+    for (vm, document) in documents.iter().enumerate() {
+        let first = machines.network_interfaces.len();
+        let primary = check(document, report);
+        for (index, nic) in document.network_interfaces.iter().enumerate() {
+            let subnet = wish(first + index, nic, vnets, scope, &mut wishes, report);
+            machines.network_interfaces.push(NetworkInterface {
+                name: nic.name.as_ref().map_or_else(|| format!("eth{index}"), |name| name.value.clone()),
+                virtual_machine: VmIx(vm),
+                subnet,
+                addresses: Vec::new(),
+                primary: index == primary,
+                enable_ip_forwarding: nic.enable_ip_forwarding,
+                network_security_group: scope.nsg(&nic.network_security_group, report),
+                attach: nic.attach.as_ref().and_then(|attach| attachments.network_interface(attach, report)),
+            });
+        }
+        let nics = &machines.network_interfaces[first..];
+        check_region(document, nics, vnets, report);
+        let forwards = nics.iter().any(|nic| nic.enable_ip_forwarding);
+        machines.virtual_machines.push(VirtualMachine {
+            name: or_unnamed(&document.name),
+            network_interfaces: (first..machines.network_interfaces.len()).map(NicIx).collect(),
+            run: document.run.clone(),
+            guest_forwarding: document.guest_forwarding.unwrap_or(forwards),
+        });
+    }
+    grant(wishes, vnets, pool, &mut machines.network_interfaces, report);
+    machines
+}
+
+/// Serves the wishes: all static ones, then the dynamic ones in file order (ADR-09).
+fn grant(
+    wishes: Vec<Wish>,
+    vnets: &[VirtualNetwork],
+    mut pool: Pool,
+    nics: &mut [NetworkInterface],
+    report: &mut Report,
+) {
+    let subnet = |ix: SubnetIx| &vnets[ix.vnet.0].subnets[ix.subnet];
+    for wish in &wishes {
+        if let Some(stated) = &wish.stated {
+            pool.reserve(wish.subnet, subnet(wish.subnet), stated, report);
+        }
+    }
+    for wish in wishes {
+        let address = match wish.stated {
+            Some(stated) => Some(stated.value),
+            None => pool.allocate(wish.subnet, subnet(wish.subnet), wish.version, wish.at, report),
+        };
+        nics[wish.nic].addresses.extend(address);
+    }
+}
+
+/// What concerns the machine as a whole; the index of its primary interface.
+fn check(vm: &document::VirtualMachine, report: &mut Report) -> usize {
+    let nics = &vm.network_interfaces;
+    if nics.is_empty() {
+        report
+            .error(vm.at, format!("virtual machine `{}` needs an interface", or_unnamed(&vm.name)))
+            .expected("`networkInterfaces: [{subnet: VNET/SUBNET}]`");
+    }
+    Names::of("network interface", nics.iter().map(|nic| &nic.name), report);
+    let attached = nics.iter().filter(|nic| nic.attach.is_some()).count();
+    if attached > 0
+        && let Some(nic) = nics.iter().find(|nic| nic.attach.is_none())
+    {
+        report
+            .error(nic.at, format!("this interface of `{}` has no `attach`, another one has", or_unnamed(&vm.name)))
+            .expected("`attach` on every interface of a machine or on none");
+    }
+    primary(nics.iter().map(|nic| nic.primary.as_ref()), "interface", report)
+}
+
+/// The one that says `primary: true`, or else the first.
+fn primary<'a>(flags: impl Iterator<Item = Option<&'a Spanned<bool>>>, what: &str, report: &mut Report) -> usize {
+    let mut primaries =
+        flags.enumerate().filter_map(|(i, flag)| flag.filter(|flag| flag.value).map(|flag| (i, flag.at)));
+    let first = primaries.next().map_or(0, |(i, _)| i);
+    for (_, at) in primaries {
+        report.error(at, format!("another {what} is primary already")).expected("`primary: true` once");
+    }
+    first
+}
+
+/// Writes down what the interface wants; the subnet it is in.
+fn wish(
+    nic: usize,
+    document: &document::NetworkInterface,
+    vnets: &[VirtualNetwork],
+    scope: &Scope,
+    wishes: &mut Vec<Wish>,
+    report: &mut Report,
+) -> SubnetIx {
+    let configurations = &document.ip_configurations;
+    Names::of("IP configuration", configurations.iter().map(|configuration| &configuration.name), report);
+    within(configurations.len(), 256, "addresses of one interface", "ADR-14", document.at, report);
+    if configurations.is_empty() {
+        report.error(document.at, "an interface needs an IP configuration").expected("an entry in `ipConfigurations`");
+    }
+    let first =
+        primary(configurations.iter().map(|configuration| configuration.primary.as_ref()), "IP configuration", report);
+    let mut subnet = None;
+    // The primary's address comes first.
+    let others = configurations.iter().enumerate().filter(|(i, _)| *i != first).map(|(_, configuration)| configuration);
+    for (i, configuration) in configurations.get(first).into_iter().chain(others).enumerate() {
+        let Some(found) = scope.subnet(&configuration.subnet, report) else { continue };
+        check_subnet(found, *subnet.get_or_insert(found), configuration, vnets, report);
+        let versions = versions(configuration, document.full_form, &vnets[found.vnet.0].subnets[found.subnet].prefixes);
+        check_configuration(configuration, i == 0 && document.full_form, versions[0], report);
+        for version in versions {
+            let stated = configuration.address.clone().filter(|address| version_of(address.value) == version);
+            wishes.push(Wish { nic, subnet: found, version, stated, at: configuration.at });
+        }
+    }
+    // Without a subnet the report has an error and the network will not be used.
+    subnet.unwrap_or(SubnetIx { vnet: crate::model::VnetIx(usize::MAX), subnet: usize::MAX })
+}
+
+/// ARM's form asks for one address an entry; the short form for one of each family that the subnet has.
+fn versions(configuration: &IpConfiguration, full_form: bool, prefixes: &[IpNet]) -> Vec<IpVersion> {
+    let stated = configuration.address.as_ref().map(|address| version_of(address.value));
+    if full_form {
+        let version = configuration.version.as_ref().map(|version| version.value);
+        return vec![version.or(stated).unwrap_or(IpVersion::V4)];
+    }
+    let six = prefixes.iter().any(|prefix| matches!(prefix, IpNet::V6(_))) || stated == Some(IpVersion::V6);
+    if six { vec![IpVersion::V4, IpVersion::V6] } else { vec![IpVersion::V4] }
+}
+
+fn check_configuration(configuration: &IpConfiguration, primary: bool, version: IpVersion, report: &mut Report) {
+    let name = |version| if version == IpVersion::V4 { "IPv4" } else { "IPv6" };
+    if primary && version == IpVersion::V6 {
+        report
+            .error(configuration.at, "the primary IP configuration is IPv6")
+            .rule("FAB-16")
+            .expected("an IPv4 configuration as the primary: IPv6 never stands alone");
+    }
+    let stated = configuration.address.as_ref();
+    if let (Some(address), Some(written)) = (stated, &configuration.version)
+        && version_of(address.value) != written.value
+    {
+        report
+            .error(address.at, format!("{} is not an {} address", address.value, name(written.value)))
+            .help("`privateIPAddressVersion` says so");
+    }
+    match (&configuration.allocation, stated) {
+        (Some(method), None) if method.value == Allocation::Static => {
+            report.error(method.at, "Static allocation needs a `privateIPAddress`").rule("ADR-09");
+        }
+        (Some(method), Some(address)) if method.value == Allocation::Dynamic => {
+            report
+                .error(address.at, "an address is given, but the allocation is Dynamic")
+                .rule("ADR-09")
+                .help("make `privateIPAllocationMethod` Static, or remove the address");
+        }
+        (Some(_) | None, _) => {}
+    }
+}
+
+fn check_subnet(
+    found: SubnetIx,
+    first: SubnetIx,
+    configuration: &IpConfiguration,
+    vnets: &[VirtualNetwork],
+    report: &mut Report,
+) {
+    let at = configuration.subnet.as_ref().map_or(configuration.at, |reference| reference.at);
+    let subnet = &vnets[found.vnet.0].subnets[found.subnet];
+    if subnet.name == "GatewaySubnet" {
+        report.error(at, "GatewaySubnet holds gateways and nothing else").rule("ADR-10").help("use another subnet");
+    }
+    if found != first {
+        report.error(at, "the IP configurations of one interface are in different subnets").expected("one subnet");
+    }
+}
+
+/// ADR-13: a machine is in one region.
+fn check_region(
+    vm: &document::VirtualMachine,
+    nics: &[NetworkInterface],
+    vnets: &[VirtualNetwork],
+    report: &mut Report,
+) {
+    let locations = nics.iter().map(|nic| vnets.get(nic.subnet.vnet.0).map(|vnet| vnet.location.as_str()));
+    let Some(first) = locations.clone().next().flatten() else { return };
+    for (location, nic) in locations.zip(&vm.network_interfaces) {
+        if let Some(location) =
+            location.filter(|location| *location != first && !location.is_empty() && !first.is_empty())
+        {
+            report
+                .error(nic.at, format!("virtual machine `{}` is in {first} and in {location}", or_unnamed(&vm.name)))
+                .rule("ADR-13")
+                .expected("all its interfaces in virtual networks of one region");
+        }
+    }
+}
+
+fn version_of(address: IpAddr) -> IpVersion {
+    if address.is_ipv4() { IpVersion::V4 } else { IpVersion::V6 }
+}

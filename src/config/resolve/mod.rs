@@ -1,0 +1,159 @@
+//! The document to the model: names become indices, and Azure's rules are checked on the way.
+//!
+//! One file a subject. Each reports what is wrong and goes on with what is left, so that one run shows everything; the
+//! network that comes out counts only if the report has no error. An element that cannot be used still takes its place in
+//! its list, or else every later index would name the wrong one.
+
+mod address;
+mod allocation;
+mod attach;
+mod filter;
+mod machine;
+mod names;
+mod peering;
+mod routing;
+
+use std::path::Path;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use self::allocation::Pool;
+use self::attach::Attachments;
+use self::names::{Names, within};
+use super::diagnostic::{Report, clip};
+use super::document::{self, Document};
+use super::values::is_dns_label;
+use crate::model::{Network, NsgIx, RouteTableIx, Subnet, SubnetIx, VirtualNetwork, VnetIx};
+
+/// NSG-24: the idle time where the file says none.
+const DEFAULT_FLOW_TIMEOUT_MINUTES: u64 = 4;
+
+pub(super) fn network(document: Document, file: &str, report: &mut Report) -> Network {
+    let name = lab_name(&document, file, report);
+    if document.virtual_networks.is_empty() {
+        report.error(document.at, "a topology needs at least one virtual network").expected("`virtualNetworks`");
+    }
+    let scope = Scope::of(&document, report);
+    let vnets = &document.virtual_networks;
+    let mut virtual_networks: Vec<_> = vnets.iter().map(|vnet| virtual_network(vnet, &scope, report)).collect();
+    peering::connect(&mut virtual_networks);
+    peering::check(vnets, &virtual_networks, report);
+
+    let mut pool = Pool::default();
+    let mut attachments = Attachments::default();
+    for (index, vnet) in vnets.iter().enumerate() {
+        let attach = attachments.virtual_network(VnetIx(index), vnet, &virtual_networks[index], &mut pool, report);
+        virtual_networks[index].attach = attach;
+    }
+    let machines = machine::machines(&document.virtual_machines, &virtual_networks, &scope, attachments, pool, report);
+    Network {
+        name,
+        virtual_networks,
+        route_tables: document.route_tables.iter().map(|table| routing::route_table(table, report)).collect(),
+        network_security_groups: document.network_security_groups.iter().map(|nsg| filter::nsg(nsg, report)).collect(),
+        virtual_machines: machines.virtual_machines,
+        network_interfaces: machines.network_interfaces,
+        emulation: document.emulation,
+    }
+}
+
+/// What references may name.
+struct Scope {
+    virtual_networks: Names,
+    /// Of each virtual network.
+    subnets: Vec<Names>,
+    route_tables: Names,
+    nsgs: Names,
+}
+
+impl Scope {
+    fn of(document: &Document, report: &mut Report) -> Self {
+        let vnets = &document.virtual_networks;
+        within(vnets.len(), 1_000, "virtual networks", "LIM-01", document.at, report);
+        within(document.network_security_groups.len(), 5_000, "network security groups", "LIM-11", document.at, report);
+        within(document.route_tables.len(), 200, "route tables", "LIM-15", document.at, report);
+        for vnet in vnets {
+            within(vnet.subnets.len(), 3_000, "subnets", "LIM-02", vnet.at, report);
+        }
+        let subnets = |vnet: &document::VirtualNetwork| {
+            Names::of("subnet", vnet.subnets.iter().map(|subnet| &subnet.name), &mut *report)
+        };
+        let subnets = vnets.iter().map(subnets).collect();
+        let nsgs = document.network_security_groups.iter().map(|nsg| &nsg.name);
+        Self {
+            virtual_networks: Names::of("virtual network", vnets.iter().map(|vnet| &vnet.name), report),
+            subnets,
+            route_tables: Names::of("route table", document.route_tables.iter().map(|table| &table.name), report),
+            nsgs: Names::of("network security group", nsgs, report),
+        }
+    }
+
+    fn vnet(&self, reference: &document::Reference, report: &mut Report) -> Option<VnetIx> {
+        self.virtual_networks.find(reference, report).map(VnetIx)
+    }
+
+    fn nsg(&self, reference: &document::Reference, report: &mut Report) -> Option<NsgIx> {
+        self.nsgs.find(reference, report).map(NsgIx)
+    }
+
+    fn route_table(&self, reference: &document::Reference, report: &mut Report) -> Option<RouteTableIx> {
+        self.route_tables.find(reference, report).map(RouteTableIx)
+    }
+
+    fn subnet(&self, reference: &document::SubnetReference, report: &mut Report) -> Option<SubnetIx> {
+        let reference = reference.as_ref()?;
+        let [vnet, subnet] = &reference.value;
+        let vnet = self.virtual_networks.named(vnet, reference.at, report)?;
+        let subnet = self.subnets[vnet].named(subnet, reference.at, report)?;
+        Some(SubnetIx { vnet: VnetIx(vnet), subnet })
+    }
+}
+
+/// `name`, or else the file's stem.
+fn lab_name(document: &Document, file: &str, report: &mut Report) -> String {
+    if let Some(name) = &document.name {
+        return name.value.clone();
+    }
+    let file_name = Path::new(file).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let stem = [".vnet.yaml", ".vnet.yml", ".yaml", ".yml", ".json"].iter().find_map(|end| file_name.strip_suffix(end));
+    let stem = stem.unwrap_or(&file_name).to_owned();
+    if !is_dns_label(&stem, 32) {
+        report
+            .error(document.at, format!("the file's name, `{}`, cannot be the lab's", clip(&stem)))
+            .expected("1 to 32 letters, digits or `-`")
+            .help("give the topology a `name:`");
+    }
+    stem
+}
+
+fn virtual_network(vnet: &document::VirtualNetwork, scope: &Scope, report: &mut Report) -> VirtualNetwork {
+    let name = names::or_unnamed(&vnet.name);
+    let address_space = address::address_space(vnet, report);
+    address::check_subnets(vnet, &address_space, report);
+    let minutes = vnet.flow_timeout_minutes.as_ref().map_or(DEFAULT_FLOW_TIMEOUT_MINUTES, |minutes| minutes.value);
+    VirtualNetwork {
+        name,
+        location: vnet.location.as_ref().map_or_else(String::new, |location| location.value.clone()),
+        subnets: vnet.subnets.iter().map(|subnet| self::subnet(subnet, scope, report)).collect(),
+        peerings: peering::links(vnet, scope, report),
+        address_space,
+        attach: None,
+        flow_timeout: Duration::from_secs(60 * minutes),
+    }
+}
+
+fn subnet(subnet: &document::Subnet, scope: &Scope, report: &mut Report) -> Subnet {
+    address::check_special(subnet, report);
+    Subnet {
+        name: names::or_unnamed(&subnet.name),
+        prefixes: prefixes(subnet),
+        route_table: scope.route_table(&subnet.route_table, report),
+        network_security_group: scope.nsg(&subnet.network_security_group, report),
+        default_outbound_access: subnet.default_outbound_access,
+    }
+}
+
+fn prefixes(subnet: &document::Subnet) -> Vec<IpNet> {
+    subnet.prefixes.iter().flat_map(|prefixes| &prefixes.value).map(|prefix| prefix.value).collect()
+}

@@ -1,0 +1,239 @@
+//! YAML text to a tree whose every node and key knows its site.
+//!
+//! The tree is built from the parser's events rather than by a loader, because a topology file needs what loaders hide:
+//! the places of keys, every duplicate key at once, and bounds on size, depth and the expansion of aliases. Values stay
+//! text; what a scalar means is decided by whoever reads it.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
+
+use super::diagnostic::{At, Place, Report, Spanned, Step, clip};
+
+const MAX_BYTES: usize = 4 << 20;
+const MAX_DEPTH: usize = 32;
+/// Nodes in the tree, with those that aliases repeat. A topology of 1,000 machines has some 20,000.
+const MAX_NODES: usize = 500_000;
+
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub at: At,
+    pub value: Value,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Null,
+    /// `plain` if it was not quoted, so that it may be a number or a boolean.
+    Scalar {
+        text: String,
+        plain: bool,
+    },
+    List(Vec<Node>),
+    Map(Vec<(Spanned<String>, Node)>),
+}
+
+impl Node {
+    /// What it is, for messages.
+    pub(super) fn kind(&self) -> &'static str {
+        match self.value {
+            Value::Null => "nothing",
+            Value::Scalar { .. } => "a value",
+            Value::List(_) => "a list",
+            Value::Map(_) => "a mapping",
+        }
+    }
+}
+
+/// Parses the one document of `text`. On broken YAML the report has one error that says where and why.
+pub(super) fn parse(text: &str, report: &mut Report) -> Option<Node> {
+    let start = report.site(Place { line: 1, column: 1, len: 1 }, None, Step::Root);
+    if text.len() > MAX_BYTES {
+        report
+            .error(start, format!("the file has {} bytes", text.len()))
+            .expected(format!("at most {MAX_BYTES} bytes"));
+        return None;
+    }
+    let mut parser = Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text));
+    let mut builder = Builder { report, open: Vec::new(), anchors: HashMap::new(), nodes: 0, root: None };
+    while let Some(event) = parser.next_event() {
+        let step = match event {
+            Ok((Event::StreamEnd, _)) => break,
+            Ok((event, span)) => builder.event(event, span),
+            Err(error) => {
+                let at = builder.report.site(place(*error.marker(), 1), None, Step::Root);
+                builder.report.error(at, format!("this is not valid YAML: {}", error.info()));
+                Err(Stop)
+            }
+        };
+        if let Err(Stop) = step {
+            return None;
+        }
+    }
+    Some(builder.root.unwrap_or(Node { at: start, value: Value::Null }))
+}
+
+/// The tree cannot be completed; the report says why.
+struct Stop;
+
+struct Builder<'a> {
+    report: &'a mut Report,
+    open: Vec<Open>,
+    anchors: HashMap<usize, Node>,
+    nodes: usize,
+    root: Option<Node>,
+}
+
+/// A collection whose end has not come yet.
+struct Open {
+    at: At,
+    start: Marker,
+    anchor: usize,
+    filled: Filled,
+}
+
+enum Filled {
+    List(Vec<Node>),
+    Map { entries: Vec<(Spanned<String>, Node)>, seen: HashSet<String>, key: Option<Spanned<String>> },
+}
+
+impl Builder<'_> {
+    fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Stop> {
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                if let Some(tag) = tag {
+                    return self.stop(span, &format!("the tag `{tag}`"), "plain YAML without tags");
+                }
+                self.scalar(text, style, anchor, span)
+            }
+            Event::SequenceStart(_, Some(tag)) | Event::MappingStart(_, Some(tag)) => {
+                self.stop(span, &format!("the tag `{tag}`"), "plain YAML without tags")
+            }
+            Event::SequenceStart(anchor, None) => self.start(anchor, span, Filled::List(Vec::new())),
+            Event::MappingStart(anchor, None) => {
+                self.start(anchor, span, Filled::Map { entries: Vec::new(), seen: HashSet::new(), key: None })
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.end(span),
+            Event::Alias(anchor) => self.alias(anchor, span),
+            Event::DocumentStart(_) if self.root.is_some() => self.stop(span, "a second document", "one document"),
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => {
+                Ok(())
+            }
+        }
+    }
+
+    fn scalar(&mut self, text: Cow<'_, str>, style: ScalarStyle, anchor: usize, span: Span) -> Result<(), Stop> {
+        let plain = style == ScalarStyle::Plain;
+        if let Some(Open { at: parent, filled: Filled::Map { key: key @ None, .. }, .. }) = self.open.last_mut() {
+            let text = text.into_owned();
+            let site = self.report.site(place(span.start, span.len()), Some(*parent), Step::Key(text.clone()));
+            *key = Some(Spanned { value: text, at: site });
+            return Ok(());
+        }
+        let at = self.child(span, span.len());
+        let null = plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
+        let value = if null { Value::Null } else { Value::Scalar { text: text.into_owned(), plain } };
+        self.put(Node { at, value }, anchor, span)
+    }
+
+    fn start(&mut self, anchor: usize, span: Span, filled: Filled) -> Result<(), Stop> {
+        if self.open.len() == MAX_DEPTH {
+            return self.stop(span, "nesting this deep", &format!("at most {MAX_DEPTH} levels"));
+        }
+        if self.awaits_key() {
+            return self.stop(span, "a collection as a key", "a word");
+        }
+        let at = self.child(span, 1);
+        self.open.push(Open { at, start: span.start, anchor, filled });
+        Ok(())
+    }
+
+    fn end(&mut self, span: Span) -> Result<(), Stop> {
+        let Some(Open { at, start, anchor, filled }) = self.open.pop() else { return Ok(()) };
+        if span.end.line() == start.line() && span.end.index() > start.index() {
+            self.report.extend(at, span.end.index() - start.index());
+        }
+        let value = match filled {
+            Filled::List(items) => Value::List(items),
+            Filled::Map { entries, .. } => Value::Map(entries),
+        };
+        self.put(Node { at, value }, anchor, span)
+    }
+
+    fn alias(&mut self, anchor: usize, span: Span) -> Result<(), Stop> {
+        if self.awaits_key() {
+            return self.stop(span, "an alias as a key", "a word");
+        }
+        let Some(node) = self.anchors.get(&anchor).cloned() else {
+            return self.stop(span, "an alias inside its own anchor", "an anchor that ended before");
+        };
+        self.nodes += size(&node);
+        self.put(node, 0, span)
+    }
+
+    /// Puts a complete node where it belongs: into the collection that is open, or at the root.
+    fn put(&mut self, node: Node, anchor: usize, span: Span) -> Result<(), Stop> {
+        self.nodes += 1;
+        if anchor != 0 {
+            self.nodes += size(&node);
+            self.anchors.insert(anchor, node.clone());
+        }
+        if self.nodes > MAX_NODES {
+            return self.stop(span, "too many values, counting what aliases repeat", &format!("at most {MAX_NODES}"));
+        }
+        let Some(open) = self.open.last_mut() else {
+            self.root = Some(node);
+            return Ok(());
+        };
+        match &mut open.filled {
+            Filled::List(items) => items.push(node),
+            Filled::Map { entries, seen, key } => {
+                let key = key.take().expect("a value follows its key: `scalar`, `start` and `alias` see to it");
+                if seen.insert(key.value.clone()) {
+                    entries.push((key, node));
+                } else {
+                    let first = entries.iter().find(|(other, _)| other.value == key.value);
+                    let line = first.map_or(0, |(other, _)| self.report.place(other.at).line);
+                    let message = format!("the key `{}` stands twice in this mapping", clip(&key.value));
+                    self.report.error(key.at, message).help(format!("the first is on line {line}; remove one"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn awaits_key(&self) -> bool {
+        matches!(self.open.last(), Some(Open { filled: Filled::Map { key: None, .. }, .. }))
+    }
+
+    /// The site of the node that starts here.
+    fn child(&mut self, span: Span, len: usize) -> At {
+        let (parent, step) = match self.open.last() {
+            None => (None, Step::Root),
+            Some(Open { at, filled: Filled::List(items), .. }) => (Some(*at), Step::Item(items.len())),
+            Some(Open { at, filled: Filled::Map { key, .. }, .. }) => {
+                (Some(*at), key.as_ref().map_or(Step::Root, |key| Step::Key(key.value.clone())))
+            }
+        };
+        self.report.site(place(span.start, len), parent, step)
+    }
+
+    fn stop(&mut self, span: Span, found: &str, expected: &str) -> Result<(), Stop> {
+        let at = self.child(span, span.len());
+        self.report.error(at, format!("{found} is not possible in a topology file")).expected(expected);
+        Err(Stop)
+    }
+}
+
+fn place(mark: Marker, len: usize) -> Place {
+    Place { line: mark.line().max(1), column: mark.col() + 1, len: len.max(1) }
+}
+
+fn size(node: &Node) -> usize {
+    1 + match &node.value {
+        Value::Null | Value::Scalar { .. } => 0,
+        Value::List(items) => items.iter().map(size).sum(),
+        Value::Map(entries) => entries.iter().map(|(_, value)| size(value)).sum(),
+    }
+}

@@ -1,0 +1,199 @@
+//! Readers for what stands in a single field: addresses, prefixes, ports, names and references.
+//!
+//! Syntax only: whether an address lies in its subnet, or a name exists, is for `resolve`.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::decode::{list_of, mismatch, record, text};
+use super::diagnostic::{Report, Spanned, clip};
+use super::tree::{Node, Value};
+use crate::model::{AddressPrefix, PortRange, ServiceTag};
+
+/// A range whose host bits are zero.
+pub(super) fn prefix(node: &Node, report: &mut Report) -> Option<IpNet> {
+    let net = address_with_length(node, report)?;
+    if net != net.trunc() {
+        report
+            .error(node.at, format!("`{net}` has bits set beyond its prefix length"))
+            .expected("a range's first address")
+            .help(format!("did you mean `{}`?", net.trunc()));
+        return None;
+    }
+    Some(net)
+}
+
+/// An address with its prefix length, as an interface has it.
+pub(super) fn address_with_length(node: &Node, report: &mut Report) -> Option<IpNet> {
+    let text = text(node, report)?;
+    let net = text.parse();
+    if net.is_err() {
+        let diagnostic = mismatch(node, report, "an address range such as 10.0.0.0/16 or fd00::/48");
+        if let Ok(address) = text.parse::<IpAddr>() {
+            let length = if address.is_ipv4() { 32 } else { 128 };
+            diagnostic.help(format!("did you mean `{address}/{length}`?"));
+        }
+    }
+    net.ok()
+}
+
+pub(super) fn address(node: &Node, report: &mut Report) -> Option<IpAddr> {
+    let text = text(node, report)?;
+    let address = text.parse();
+    if address.is_err() {
+        mismatch(node, report, "an IP address such as 10.0.0.4");
+    }
+    address.ok()
+}
+
+/// `addressSpace`: ARM's `{addressPrefixes: […]}`, or the plain list.
+pub(super) fn address_space(node: &Node, report: &mut Report) -> Option<Vec<Spanned<IpNet>>> {
+    match &node.value {
+        Value::Map(_) => {
+            let read = |fields: &mut super::decode::Fields<'_>| fields.required("addressPrefixes", list_of(prefix));
+            record(node, report, "an address space", read)?.map(|list| list.value)
+        }
+        Value::Null | Value::Scalar { .. } | Value::List(_) => list_of(prefix)(node, report),
+    }
+}
+
+const SERVICE_TAGS: [(&str, ServiceTag); 3] = [
+    ("VirtualNetwork", ServiceTag::VirtualNetwork),
+    ("Internet", ServiceTag::Internet),
+    ("AzureLoadBalancer", ServiceTag::AzureLoadBalancer),
+];
+
+/// What an address field of a security rule holds: `*`, a range, a single address or a service tag.
+pub(super) fn address_prefix(node: &Node, report: &mut Report) -> Option<AddressPrefix> {
+    let text = text(node, report)?;
+    if text == "*" {
+        return Some(AddressPrefix::Any);
+    }
+    if let Some((_, tag)) = SERVICE_TAGS.iter().find(|(name, _)| name.eq_ignore_ascii_case(&text)) {
+        return Some(AddressPrefix::Tag(*tag));
+    }
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(AddressPrefix::Prefix(address.into()));
+    }
+    if text.parse::<IpNet>().is_ok() {
+        return prefix(node, report).map(AddressPrefix::Prefix);
+    }
+    let tags = SERVICE_TAGS.map(|(name, _)| name);
+    report
+        .error(node.at, format!("`{}` is neither an address range nor a known service tag", clip(&text)))
+        .rule("NSG-01")
+        .expected(format!("*, a range such as 10.0.0.0/16, an address, or one of {}", tags.join(", ")))
+        .did_you_mean(&text, tags);
+    None
+}
+
+/// `*`, `443` or `1000-2000`.
+pub(super) fn port_range(node: &Node, report: &mut Report) -> Option<PortRange> {
+    let text = text(node, report)?;
+    let range = match text.split_once('-') {
+        None if text == "*" => Some(PortRange::ALL),
+        None => text.parse().ok().map(|port| PortRange { first: port, last: port }),
+        Some((first, last)) => match (first.trim().parse(), last.trim().parse()) {
+            (Ok(first), Ok(last)) if first <= last => Some(PortRange { first, last }),
+            _ => None,
+        },
+    };
+    if range.is_none() {
+        mismatch(node, report, "`*`, a port such as 443 or a range such as 1000-2000, from 0 to 65535").rule("NSG-01");
+    }
+    range
+}
+
+/// A resource's name: up to `max` letters, digits, `.`, `-` and `_` (NSG-03).
+pub(super) fn resource_name(max: usize) -> impl Fn(&Node, &mut Report) -> Option<String> {
+    move |node, report| {
+        let name = text(node, report)?;
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let fits = name.len() <= max
+            && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name.ends_with(word)
+            && name.chars().all(|c| word(c) || c == '.' || c == '-');
+        if !fits {
+            report.error(node.at, format!("`{}` cannot be a name here", clip(&name))).rule("NSG-03").expected(format!(
+                "1 to {max} letters, digits, `.`, `-` or `_`, beginning with a letter or digit and ending with one or `_`"
+            ));
+        }
+        fits.then_some(name)
+    }
+}
+
+/// Whether a name can be a host's and a part of a namespace's.
+pub(super) fn is_dns_label(name: &str, max: usize) -> bool {
+    !name.is_empty()
+        && name.len() <= max
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
+/// A name that becomes a host's name and a part of a namespace's.
+pub(super) fn dns_label(max: usize) -> impl Fn(&Node, &mut Report) -> Option<String> {
+    move |node, report| {
+        let name = text(node, report)?;
+        let fits = is_dns_label(&name, max) && !name.eq_ignore_ascii_case("localhost");
+        if !fits {
+            report.error(node.at, format!("`{}` cannot be a host's name", clip(&name))).expected(format!(
+                "1 to {max} letters, digits or `-`, with `-` neither first nor last, and not `localhost`"
+            ));
+        }
+        fits.then_some(name)
+    }
+}
+
+/// A region, as ARM normalises it: `West US` is `westus`.
+pub(super) fn location(node: &Node, report: &mut Report) -> Option<String> {
+    let name: String = text(node, report)?.chars().filter(|c| *c != ' ').collect::<String>().to_lowercase();
+    let fits = !name.is_empty() && name.len() <= 64 && name.chars().all(|c| c.is_ascii_alphanumeric());
+    if !fits {
+        mismatch(node, report, "a region such as westeurope or West US");
+    }
+    fits.then_some(name)
+}
+
+/// A reference: a name, an ARM id, or `{id: …}`. `kinds` are the ARM types on the way to the resource, so that the parts
+/// of `virtualNetworks`, `subnets` come as `[vnet, subnet]`, from `vnet/subnet` as from an ARM id.
+pub(super) fn reference<const N: usize>(
+    kinds: [&'static str; N],
+) -> impl Fn(&Node, &mut Report) -> Option<[String; N]> {
+    move |node, report| {
+        let (node_at, written) = match &node.value {
+            Value::Map(_) => {
+                let id = record(node, report, "a reference", |fields| fields.required("id", text))??;
+                (id.at, id.value)
+            }
+            Value::Null | Value::Scalar { .. } | Value::List(_) => (node.at, text(node, report)?),
+        };
+        let parts = if written.starts_with('/') {
+            parts_of_id(&written, kinds)
+        } else {
+            let parts: Vec<String> = written.split('/').map(str::to_owned).collect();
+            parts.try_into().ok().filter(|parts: &[String; N]| parts.iter().all(|part| !part.is_empty()))
+        };
+        if parts.is_none() {
+            let names = kinds.map(|kind| kind.trim_end_matches('s').to_uppercase());
+            let ids = kinds.map(|kind| format!("{kind}/{}", kind.trim_end_matches('s').to_uppercase()));
+            report.error(node_at, format!("`{}` names nothing of this kind", clip(&written))).expected(format!(
+                "{} or an ARM id that ends in /{}",
+                names.join("/"),
+                ids.join("/")
+            ));
+        }
+        parts
+    }
+}
+
+/// The names in an ARM id's last segments, if those are of the types `kinds`.
+fn parts_of_id<const N: usize>(id: &str, kinds: [&'static str; N]) -> Option<[String; N]> {
+    let segments: Vec<&str> = id.trim_end_matches('/').split('/').collect();
+    let tail = segments.len().checked_sub(2 * N).map(|start| &segments[start..])?;
+    let typed =
+        tail.chunks_exact(2).zip(kinds).all(|(pair, kind)| pair[0].eq_ignore_ascii_case(kind) && !pair[1].is_empty());
+    let names: Vec<String> = tail.chunks_exact(2).map(|pair| pair[1].to_owned()).collect();
+    if typed { names.try_into().ok() } else { None }
+}
