@@ -1,1 +1,13 @@
-//! (under construction)
+//! The running router: who owns its model, and how others ask it.
+//!
+//! One idea: [`engine::Engine`] compiles a network once, publishes it whole and has workers forward by it. [`client::ask`]
+//! and [`server::serve`] exchange one [`protocol::Request`] for one [`protocol::Response`] on a Unix socket, as lines of
+//! JSON, and part. A question reads what the engine publishes; it never holds up a packet. What a packet is, nobody here
+//! knows.
+
+pub mod client;
+pub mod counters;
+pub mod engine;
+mod line;
+pub mod protocol;
+pub mod server;

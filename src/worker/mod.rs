@@ -1,1 +1,18 @@
-//! (under construction)
+//! Threads that forward: poll, read a batch, decide each packet, write it straight on.
+//!
+//! One idea: worker *i* owns queue *i* of every port and writes on the index it read from, so that the kernel keeps both
+//! directions of a flow on one queue and workers share nothing but flow records. [`Forwarder`] is one worker's batch
+//! without threads or descriptors; [`Workers`] runs one in each thread. They know no model, no names, and never log:
+//! what happens is counted in a [`Tally`] or told as an [`Event`].
+
+mod device;
+mod forwarder;
+mod run;
+mod spin;
+mod tally;
+
+pub use device::Device;
+pub use forwarder::{Batch, Forwarder, Tables};
+pub use run::{Event, Workers};
+pub use spin::Spin;
+pub use tally::{PortTally, Tally};

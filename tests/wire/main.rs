@@ -1,8 +1,14 @@
 //! Packets against an independent parser (etherparse), and edits against recomputation from scratch.
 
+mod edits;
+mod hostile;
+mod limits;
+mod sample;
+
 use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{NetHeaders, PacketHeaders, TransportHeader};
+use proptest::prelude::*;
 use vnet::wire::{Offload, Packet, ParseError, Protocol, Transport, build};
 
 fn socket(text: &str) -> SocketAddr {
@@ -49,6 +55,23 @@ fn an_error_names_the_flow_that_it_quotes() {
         let error = parse(&mut error).expect("valid");
         assert_eq!(error.transport(), Transport::IcmpError { quoted });
         assert_eq!((error.tuple().src_port, error.tuple().dst_port), (0, 0));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn reads_what_another_library_wrote(sample in sample::sample()) {
+        let mut bytes = sample.bytes();
+        let len = bytes.len();
+        bytes.extend([0xee; 3]);
+        let packet = parse(&mut bytes).expect("valid");
+        prop_assert_eq!(packet.tuple(), sample.tuple());
+        prop_assert_eq!((packet.ttl(), packet.fragment(), packet.len()), (sample.ttl, sample.fragment(), len));
+        if let Some(transport) = sample.transport() {
+            prop_assert_eq!(packet.transport(), transport);
+        }
     }
 }
 

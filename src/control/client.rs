@@ -1,0 +1,59 @@
+//! Asking a running router one question.
+
+use std::io::{self, ErrorKind};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::line::{self, Unreadable};
+use super::protocol::{Refusal, Request, Response, VERSION};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The effective routes of a very large network fit many times.
+const LONGEST_ANSWER: u64 = 64 << 20;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("nothing answers on {}", .0.display())]
+    NoDaemon(PathBuf),
+    #[error("{} belongs to another user", .0.display())]
+    Denied(PathBuf),
+    #[error("the daemon speaks protocol version {0}, this program {VERSION}")]
+    Version(u32),
+    #[error("the daemon does not answer within {} s", PATIENCE.as_secs())]
+    Silent,
+    #[error("the daemon's answer makes no sense: {0}")]
+    Garbled(String),
+    #[error("{}", .0.message)]
+    Refused(Refusal),
+    #[error("cannot talk to the daemon: {0}")]
+    Io(io::Error),
+}
+
+/// Asks the router whose control socket this is. A refusal comes back as an error.
+pub fn ask(socket: &Path, request: &Request) -> Result<Response, ClientError> {
+    let deadline = Instant::now() + PATIENCE;
+    let stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => ClientError::NoDaemon(socket.to_owned()),
+        ErrorKind::PermissionDenied => ClientError::Denied(socket.to_owned()),
+        _ => ClientError::Io(error),
+    })?;
+    line::send(&stream, request, deadline).map_err(ClientError::Io)?;
+    match line::receive(&stream, LONGEST_ANSWER, deadline)? {
+        Response::Refused(refusal) => Err(ClientError::Refused(refusal)),
+        response => Ok(response),
+    }
+}
+
+impl From<Unreadable> for ClientError {
+    fn from(error: Unreadable) -> Self {
+        match error {
+            Unreadable::Version(theirs) => Self::Version(theirs),
+            Unreadable::TooSlow => Self::Silent,
+            Unreadable::Io(error) => Self::Io(error),
+            Unreadable::Silence | Unreadable::TooLong(_) | Unreadable::Malformed(_) => Self::Garbled(error.to_string()),
+        }
+    }
+}

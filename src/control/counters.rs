@@ -1,0 +1,53 @@
+//! Totals over all workers, as of one look. The look is not a snapshot: a packet under way may be counted in only yet.
+
+use crate::dataplane::{DropReason, PortId};
+use crate::worker::Workers;
+
+/// What the engine has done so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counters {
+    /// By [`PortId`].
+    pub ports: Vec<PortCounters>,
+    /// Flow records now.
+    pub flows: usize,
+    /// Worker threads running.
+    pub workers: usize,
+    /// Of the published tables.
+    pub generation: u64,
+}
+
+/// One port. rx is from the guest, tx towards it. Packets are counted as on a wire: a super-packet as its segments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortCounters {
+    pub rx_packets: u64,
+    pub rx_bytes: u64,
+    pub tx_packets: u64,
+    pub tx_bytes: u64,
+    /// By [`DropReason`]: what came in on this port and was dropped.
+    pub drops: [u64; DropReason::COUNT],
+    /// The device is there.
+    pub alive: bool,
+}
+
+impl PortCounters {
+    /// Sums what all workers counted for one port.
+    pub(super) fn of(workers: &Workers, port: PortId) -> Self {
+        let alive = workers.alive(port);
+        let zero =
+            Self { rx_packets: 0, rx_bytes: 0, tx_packets: 0, tx_bytes: 0, drops: [0; DropReason::COUNT], alive };
+        workers.tallies().iter().map(|tally| tally.port(port)).fold(zero, |mut total, tally| {
+            total.rx_packets += tally.rx_packets();
+            total.rx_bytes += tally.rx_bytes();
+            total.tx_packets += tally.tx_packets();
+            total.tx_bytes += tally.tx_bytes();
+            for reason in DropReason::ALL {
+                total.drops[reason as usize] += tally.drops(reason);
+            }
+            total
+        })
+    }
+
+    pub fn dropped(&self) -> u64 {
+        self.drops.iter().sum()
+    }
+}

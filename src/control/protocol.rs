@@ -1,0 +1,141 @@
+//! What may be asked of a running router, and what it answers.
+//!
+//! The field names are also those of `-o json`: what a user's script sees is what crossed the socket. The version rises
+//! whenever a field changes its meaning or goes away, so that an old daemon and a new `vnet` say so instead of guessing.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Spoken on both sides, or not at all.
+pub const VERSION: u32 = 1;
+
+/// A question: one line from the client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Request {
+    Status,
+    /// Effective routes of `NODE`, `NODE/NIC` or `VNET/SUBNET`.
+    Routes {
+        target: String,
+    },
+    Drops,
+    Counters,
+    /// A packet's way from `source` to `destination`, as a user writes them.
+    Explain {
+        source: String,
+        destination: String,
+    },
+    /// How to enter a node.
+    Node {
+        name: String,
+    },
+    /// End: the router stops once it has said [`Response::Stopping`].
+    Shutdown,
+}
+
+/// An answer: one line from the server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Response {
+    Status(Status),
+    Drops(Vec<DropCount>),
+    Counters(Vec<InterfaceCounters>),
+    Node(NodeEntry),
+    Stopping,
+    Refused(Refusal),
+}
+
+/// Why a question has no answer, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    pub message: String,
+    pub help: Option<String>,
+}
+
+impl Refusal {
+    pub fn new(message: impl fmt::Display) -> Self {
+        Self { message: message.to_string(), help: None }
+    }
+}
+
+/// A running lab.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    pub name: String,
+    pub file: PathBuf,
+    pub pid: u32,
+    pub uptime_seconds: u64,
+    /// Rises with every change that was published to the workers.
+    pub generation: u64,
+    pub workers: usize,
+    /// Whether packets keep their offload headers and are carried uncut.
+    pub offload: bool,
+    /// Flow records in use.
+    pub flows: usize,
+    pub nodes: Vec<Node>,
+}
+
+/// A machine, or a VNet that hangs on one TUN.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Node {
+    pub name: String,
+    /// As `ip netns` names it, or a path.
+    pub namespace: String,
+    pub network_interfaces: Vec<NodeInterface>,
+}
+
+/// One TUN.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeInterface {
+    pub name: String,
+    /// `VNET/SUBNET`, or `VNET` for a whole VNet.
+    pub subnet: String,
+    pub addresses: Vec<IpAddr>,
+    /// False once its device has vanished.
+    pub alive: bool,
+}
+
+/// How often one interface's packets were dropped for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropCount {
+    pub node: String,
+    pub nic: String,
+    pub reason: String,
+    pub packets: u64,
+    pub explanation: String,
+}
+
+/// One interface's totals: `tx` is towards the guest, `rx` from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InterfaceCounters {
+    pub node: String,
+    pub nic: String,
+    pub rx_packets: u64,
+    pub rx_bytes: u64,
+    pub tx_packets: u64,
+    pub tx_bytes: u64,
+    pub drops: u64,
+    pub alive: bool,
+}
+
+/// How to enter a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeEntry {
+    pub name: String,
+    /// As `ip netns` names it, or a path: what people are shown.
+    pub namespace: String,
+    /// The network namespace to enter, as a path that can be opened.
+    pub network_namespace: PathBuf,
+    /// The user namespace to enter first, in a lab that was started without root.
+    pub user_namespace: Option<PathBuf>,
+    /// What the node sees as `/etc/hosts`.
+    pub hosts: Option<PathBuf>,
+}

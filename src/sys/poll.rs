@@ -1,0 +1,99 @@
+//! Readiness of many descriptors in one thread: epoll, level-triggered, and an eventfd to wake it from elsewhere.
+//!
+//! Level-triggered, so that a reader may stop after a bounded batch: what it left is reported again, after the others.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::io::Errno;
+
+/// Descriptors to watch, each with a token of the caller's choice.
+#[derive(Debug)]
+pub struct Poller(OwnedFd);
+
+/// What one [`Poller::wait`] found.
+pub struct Ready(Vec<epoll::Event>);
+
+impl Ready {
+    /// Room for `batch` tokens; what does not fit is reported next time.
+    pub fn new(batch: usize) -> Self {
+        Self(Vec::with_capacity(batch))
+    }
+
+    pub fn tokens(&self) -> impl Iterator<Item = u64> + '_ {
+        self.0.iter().map(|event| event.data.u64())
+    }
+}
+
+impl Poller {
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(epoll::create(epoll::CreateFlags::CLOEXEC)?))
+    }
+
+    /// Reports `token` whenever `fd` is readable or has failed.
+    pub fn add(&self, fd: impl AsFd, token: u64) -> io::Result<()> {
+        Ok(epoll::add(&self.0, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN)?)
+    }
+
+    pub fn remove(&self, fd: impl AsFd) -> io::Result<()> {
+        Ok(epoll::delete(&self.0, fd)?)
+    }
+
+    /// Waits until something is ready, `timeout` has passed (rounded up to milliseconds) or a signal came.
+    pub fn wait(&self, ready: &mut Ready, timeout: Option<Duration>) -> io::Result<()> {
+        ready.0.clear();
+        let timeout = timeout.map(|t| Timespec { tv_sec: t.as_secs().cast_signed(), tv_nsec: t.subsec_nanos().into() });
+        match epoll::wait(&self.0, spare_capacity(&mut ready.0), timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Wakes a thread out of [`Poller::wait`]. Stays readable once woken: it is for stopping, not for messages.
+#[derive(Debug)]
+pub struct Waker(OwnedFd);
+
+impl Waker {
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+    }
+
+    pub fn wake(&self) {
+        // Fails only when the count would overflow: then it is readable already.
+        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+}
+
+impl AsFd for Waker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_what_is_ready_until_it_is_removed() {
+        let (poller, mut ready) = (Poller::new().unwrap(), Ready::new(4));
+        let mut look = |poller: &Poller, timeout| {
+            poller.wait(&mut ready, timeout).unwrap();
+            ready.tokens().collect::<Vec<_>>()
+        };
+        let (quiet, woken) = (Waker::new().unwrap(), Waker::new().unwrap());
+        poller.add(&quiet, 1).unwrap();
+        poller.add(&woken, 2).unwrap();
+        assert!(look(&poller, Some(Duration::ZERO)).is_empty());
+        woken.wake();
+        assert_eq!(look(&poller, None), [2]);
+        assert_eq!(look(&poller, None), [2], "level-triggered");
+        poller.remove(&woken).unwrap();
+        assert!(look(&poller, Some(Duration::from_millis(1))).is_empty());
+    }
+}

@@ -1,0 +1,83 @@
+//! What one worker counted. Each cell has one writer, so adding is a plain load and store; whoever wants totals sums the
+//! workers' tallies.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam_utils::CachePadded;
+
+use crate::dataplane::{DropReason, PortId};
+
+/// One worker's counters of every port.
+#[derive(Debug)]
+pub struct Tally(Box<[CachePadded<PortTally>]>);
+
+/// One worker's counters of one port. Packets are counted as on a wire: a super-packet as its segments, each with its
+/// own headers. A drop is counted at the port the packet came in on, so that over all ports rx = tx + drops.
+#[derive(Debug)]
+pub struct PortTally {
+    rx_packets: AtomicU64,
+    rx_bytes: AtomicU64,
+    tx_packets: AtomicU64,
+    tx_bytes: AtomicU64,
+    drops: [AtomicU64; DropReason::COUNT],
+}
+
+impl Tally {
+    pub fn new(ports: usize) -> Self {
+        Self((0..ports).map(|_| CachePadded::new(PortTally::default())).collect())
+    }
+
+    pub fn port(&self, port: PortId) -> &PortTally {
+        &self.0[port.0 as usize]
+    }
+}
+
+impl PortTally {
+    pub fn rx_packets(&self) -> u64 {
+        self.rx_packets.load(Ordering::Relaxed)
+    }
+
+    pub fn rx_bytes(&self) -> u64 {
+        self.rx_bytes.load(Ordering::Relaxed)
+    }
+
+    pub fn tx_packets(&self) -> u64 {
+        self.tx_packets.load(Ordering::Relaxed)
+    }
+
+    pub fn tx_bytes(&self) -> u64 {
+        self.tx_bytes.load(Ordering::Relaxed)
+    }
+
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// From the guest.
+    pub(super) fn received(&self, packets: u64, bytes: u64) {
+        add(&self.rx_packets, packets);
+        add(&self.rx_bytes, bytes);
+    }
+
+    /// Towards the guest.
+    pub(super) fn sent(&self, packets: u64, bytes: u64) {
+        add(&self.tx_packets, packets);
+        add(&self.tx_bytes, bytes);
+    }
+
+    pub(super) fn dropped(&self, reason: DropReason, packets: u64) {
+        add(&self.drops[reason as usize], packets);
+    }
+}
+
+impl Default for PortTally {
+    fn default() -> Self {
+        let [rx_packets, rx_bytes, tx_packets, tx_bytes] = [const { AtomicU64::new(0) }; 4];
+        Self { rx_packets, rx_bytes, tx_packets, tx_bytes, drops: [const { AtomicU64::new(0) }; _] }
+    }
+}
+
+/// Without a lock prefix: the calling worker is the only writer.
+fn add(cell: &AtomicU64, n: u64) {
+    cell.store(cell.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+}

@@ -1,0 +1,227 @@
+//! The control socket against clients that are broken, slow, greedy or many.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use vnet::control::client::{ClientError, ask};
+use vnet::control::protocol::{NodeEntry, Refusal, Request, Response};
+use vnet::control::server::serve;
+
+/// A server that answers with what it was asked for, and panics when asked for a node called `panic`.
+struct Server {
+    socket: PathBuf,
+    stopped: mpsc::Receiver<()>,
+    _directory: TempDir,
+}
+
+impl Server {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("control.sock");
+        let (stop, stopped) = mpsc::channel();
+        let listener = UnixListener::bind(&socket).unwrap();
+        serve(listener, echo, move || stop.send(()).unwrap()).unwrap();
+        Self { socket, stopped, _directory: directory }
+    }
+
+    fn connect(&self) -> UnixStream {
+        let stream = UnixStream::connect(&self.socket).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream
+    }
+
+    /// What comes back for these bytes, to the end of the connection.
+    fn answer_to(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect();
+        stream.write_all(bytes).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn ask_for(&self, node: &str) -> Result<Response, ClientError> {
+        ask(&self.socket, &Request::Node { name: node.to_owned() })
+    }
+
+    fn check_alive(&self) {
+        assert_eq!(self.ask_for("alive").unwrap(), Response::Node(node("alive")));
+    }
+}
+
+fn echo(request: Request) -> Response {
+    match request {
+        Request::Node { name } if name == "panic" => panic!("on purpose"),
+        Request::Node { name } => Response::Node(node(&name)),
+        Request::Shutdown => Response::Stopping,
+        other => Response::Refused(Refusal { message: format!("{other:?}"), help: Some("ask for a node".to_owned()) }),
+    }
+}
+
+fn node(name: &str) -> NodeEntry {
+    NodeEntry {
+        name: name.to_owned(),
+        namespace: String::new(),
+        network_namespace: PathBuf::new(),
+        user_namespace: None,
+        hosts: None,
+    }
+}
+
+#[test]
+fn a_request_gets_its_answer() {
+    Server::start().check_alive();
+}
+
+#[test]
+fn a_refusal_is_an_error_with_its_help() {
+    let server = Server::start();
+    let Err(ClientError::Refused(refusal)) = ask(&server.socket, &Request::Drops) else { panic!("not refused") };
+    assert_eq!(refusal.help.as_deref(), Some("ask for a node"));
+}
+
+#[test]
+fn malformed_requests_are_refused() {
+    let server = Server::start();
+    for bytes in [
+        &b"\n"[..],
+        b"hello\n",
+        b"{}\n",
+        b"{\"version\":1}\n",
+        b"{\"version\":1,\"body\":\"nonsense\"}\n",
+        b"{\"version\":1,\"body\":{\"routes\":{}}}\n",
+        b"{\"version\":-1,\"body\":\"status\"}\n",
+        b"\xff\xfe\x00\n",
+        &[b'['; 10_000],
+    ] {
+        let mut stream = server.connect();
+        stream.write_all(bytes).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains("refused") && answer.contains("not a message"), "{bytes:?}: {answer}");
+    }
+    server.check_alive();
+}
+
+#[test]
+fn another_version_is_named_even_if_its_body_is_unknown() {
+    let server = Server::start();
+    let answer = server.answer_to(b"{\"version\":7,\"body\":{\"teleport\":1}}\n");
+    assert!(answer.contains("protocol version 7"), "{answer}");
+    let answer = server.answer_to(b"{\"version\":7,\"body\":\"status\"}\n");
+    assert!(answer.contains("protocol version 7"), "{answer}");
+}
+
+#[test]
+fn a_daemon_of_another_version_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("control.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let daemon = thread::spawn(move || listener.accept().unwrap().0.write_all(b"{\"version\":7}\n").unwrap());
+    assert!(matches!(ask(&socket, &Request::Status), Err(ClientError::Version(7))));
+    daemon.join().unwrap();
+}
+
+#[test]
+fn an_oversized_request_is_refused_without_being_read_to_its_end() {
+    let server = Server::start();
+    let mut stream = server.connect();
+    // The server stops reading at its limit, so the rest of the write may fail.
+    let _ = stream.write_all(&vec![b' '; 200_000]);
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    assert!(answer.contains("longer than 65536 bytes"), "{answer}");
+    server.check_alive();
+}
+
+#[test]
+fn slow_clients_do_not_keep_others_out() {
+    let server = Server::start();
+    let started = Instant::now();
+    // More than there are threads, each holding one without ever finishing its request.
+    let slow: Vec<UnixStream> = (0..10)
+        .map(|_| {
+            let mut stream = server.connect();
+            stream.write_all(b"{").unwrap();
+            stream
+        })
+        .collect();
+    server.check_alive();
+    assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
+    for mut stream in slow {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains("took too long"), "{answer}");
+    }
+}
+
+#[test]
+fn a_dripping_client_is_cut_off() {
+    let server = Server::start();
+    let mut stream = server.connect();
+    let started = Instant::now();
+    // Each byte comes well within any timeout of a single read.
+    while stream.write_all(b" ").is_ok() {
+        assert!(started.elapsed() < Duration::from_secs(6), "still being listened to");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn many_clients_at_once_are_all_answered() {
+    let server = Server::start();
+    thread::scope(|scope| {
+        for client in 0..100 {
+            let socket = &server.socket;
+            scope.spawn(move || {
+                let name = format!("node{client}");
+                assert_eq!(ask(socket, &Request::Node { name: name.clone() }).unwrap(), Response::Node(node(&name)));
+            });
+        }
+    });
+}
+
+#[test]
+fn clients_that_leave_early_are_forgotten() {
+    let server = Server::start();
+    for _ in 0..50 {
+        server.connect();
+        server.connect().write_all(b"{\"version\":1,\"body\":\"status\"}\n").unwrap();
+    }
+    server.check_alive();
+}
+
+#[test]
+fn an_answer_that_panics_is_a_refusal_and_costs_no_thread() {
+    let server = Server::start();
+    for _ in 0..10 {
+        let Err(ClientError::Refused(refusal)) = server.ask_for("panic") else { panic!("not refused") };
+        assert!(refusal.message.contains("bug"), "{refusal:?}");
+    }
+    server.check_alive();
+}
+
+#[test]
+fn shutdown_is_answered_before_it_happens() {
+    let server = Server::start();
+    assert_eq!(ask(&server.socket, &Request::Shutdown).unwrap(), Response::Stopping);
+    server.stopped.recv_timeout(Duration::from_secs(5)).unwrap();
+}
+
+#[test]
+fn without_a_daemon_the_error_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("control.sock");
+    assert!(matches!(ask(&socket, &Request::Status), Err(ClientError::NoDaemon(_))));
+    // A socket file left over from a crash.
+    drop(UnixListener::bind(&socket).unwrap());
+    assert!(matches!(ask(&socket, &Request::Status), Err(ClientError::NoDaemon(_))));
+}
