@@ -31,7 +31,7 @@ fn vnet(name: &str, location: &str, prefix: &str, remote: usize, remote_prefix: 
         subnets: vec![subnet],
         peerings: vec![peering],
         attach: None,
-        flow_timeout: Duration::from_mins(4),
+        flow_timeout: Duration::from_secs(240),
     }
 }
 

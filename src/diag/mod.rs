@@ -1,1 +1,21 @@
-//! (under construction)
+//! Answers about a network, as data: who is routed where, and why a packet arrives or not.
+//!
+//! One idea: diagnosis is forwarding, watched. A question becomes a synthetic packet, `dataplane::process` decides it
+//! with a recording observer, and what is left is to put names on the steps. There is no second evaluator, no printing
+//! and no I/O here.
+
+mod change;
+mod cure;
+mod explain;
+mod names;
+mod next_hop;
+mod query;
+mod routes;
+mod story;
+mod walk;
+
+pub use explain::{Change, Explanation, Fix, Obstacle, Verdict, explain};
+pub use next_hop::{NextHopAnswer, next_hop};
+pub use query::{Place, Probe, Query, parse_query};
+pub use routes::{RouteRow, routes};
+pub use story::{Hop, Path, Step, StepKind};

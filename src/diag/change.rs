@@ -1,0 +1,204 @@
+//! Edits of a topology: each changes a copy of the network and says what to write in the file.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::dataplane::Direction;
+use crate::model::{
+    self, Access, AddressPrefix, Network, NicIx, NsgIx, Peering, PeeringState, PortRange, Route, RouteNextHop,
+    RouteTable, RouteTableIx, SecurityProtocol, SecurityRule, SubnetIx, VmIx, VnetIx,
+};
+
+use super::explain::Change;
+use super::query::Probe;
+
+/// A copy of a network, changed.
+pub(super) struct Edit {
+    pub(super) network: Network,
+    pub(super) changes: Vec<Change>,
+}
+
+impl Edit {
+    pub(super) fn of(network: &Network) -> Self {
+        Self { network: network.clone(), changes: Vec::new() }
+    }
+
+    /// Makes sure that this VNet has a connected link to the other that knows its present ranges.
+    pub(super) fn link(&mut self, own: VnetIx, remote: VnetIx) {
+        let name = format!("{}-{}", self.network.vnet(own).name, self.network.vnet(remote).name);
+        let ranges = self.network.vnet(remote).address_space.clone();
+        let links = &mut self.network.virtual_networks[own.0].peerings;
+        if let Some(link) = links.iter_mut().find(|link| link.remote == remote) {
+            link.state = PeeringState::Connected;
+            link.remote_address_space = ranges;
+            return;
+        }
+        let path = format!("virtualNetworks[{}].virtualNetworkPeerings[{}]", own.0, links.len());
+        let value = format!("{{name: {name}, remoteVirtualNetwork: {}}}", self.network.vnet(remote).name);
+        self.network.virtual_networks[own.0].peerings.push(Peering {
+            name,
+            remote,
+            state: PeeringState::Connected,
+            remote_address_space: ranges,
+            allow_virtual_network_access: true,
+            allow_forwarded_traffic: false,
+            allow_gateway_transit: false,
+            use_remote_gateways: false,
+        });
+        self.note(path, Some(value));
+    }
+
+    /// Makes a link see its peer's present ranges (PEER-17).
+    pub(super) fn sync(&mut self, own: VnetIx, remote: VnetIx) {
+        self.link(own, remote);
+        if let Some(path) = self.link_path(own, remote) {
+            self.note(format!("{path}.remoteAddressSpace"), None);
+        }
+    }
+
+    pub(super) fn allow_access(&mut self, own: VnetIx, remote: VnetIx) {
+        self.with_link(own, remote, "allowVirtualNetworkAccess", |link| link.allow_virtual_network_access = true);
+    }
+
+    pub(super) fn allow_forwarded(&mut self, own: VnetIx, remote: VnetIx) {
+        self.with_link(own, remote, "allowForwardedTraffic", |link| link.allow_forwarded_traffic = true);
+    }
+
+    pub(super) fn enable_ip_forwarding(&mut self, nic: NicIx) {
+        self.network.network_interfaces[nic.0].enable_ip_forwarding = true;
+        let path = format!("{}.enableIPForwarding", self.nic_path(nic));
+        self.note(path, Some("true".to_owned()));
+    }
+
+    pub(super) fn forward_in_guest(&mut self, vm: VmIx) {
+        self.network.virtual_machines[vm.0].guest_forwarding = true;
+        self.note(format!("virtualMachines[{}].guest.forwarding", vm.0), Some("true".to_owned()));
+    }
+
+    pub(super) fn remove_route(&mut self, table: RouteTableIx, route: usize) {
+        self.network.route_tables[table.0].routes.remove(route);
+        self.note(format!("routeTables[{}].routes[{route}]", table.0), None);
+    }
+
+    pub(super) fn move_next_hop(&mut self, table: RouteTableIx, route: usize, to: IpAddr) {
+        self.network.route_tables[table.0].routes[route].next_hop = RouteNextHop::VirtualAppliance(to);
+        self.note(format!("routeTables[{}].routes[{route}].nextHopIpAddress", table.0), Some(to.to_string()));
+    }
+
+    /// Routes a prefix to an appliance, in the subnet's table or a new one.
+    pub(super) fn route(&mut self, subnet: SubnetIx, name: &str, prefix: IpNet, appliance: IpAddr) {
+        let route = Route { name: name.to_owned(), prefix, next_hop: RouteNextHop::VirtualAppliance(appliance) };
+        let value = format!(
+            "{{name: {name}, addressPrefix: {prefix}, nextHopType: VirtualAppliance, nextHopIpAddress: {appliance}}}"
+        );
+        let Some(table) = self.network.subnet(subnet).route_table else {
+            let name = format!("{}-routes", self.network.subnet(subnet).name);
+            let table = self.network.route_tables.len();
+            self.note(format!("routeTables[{table}]"), Some(format!("{{name: {name}, routes: [{value}]}}")));
+            let path = format!("virtualNetworks[{}].subnets[{}].routeTable", subnet.vnet.0, subnet.subnet);
+            self.note(path, Some(name.clone()));
+            self.network.route_tables.push(RouteTable {
+                name,
+                routes: vec![route],
+                disable_bgp_route_propagation: false,
+            });
+            let subnet = &mut self.network.virtual_networks[subnet.vnet.0].subnets[subnet.subnet];
+            subnet.route_table = Some(RouteTableIx(table));
+            return;
+        };
+        let routes = &mut self.network.route_tables[table.0].routes;
+        let at = routes.iter().position(|route| route.prefix == prefix).unwrap_or(routes.len());
+        routes.splice(at..routes.len().min(at + 1), [route]);
+        self.note(format!("routeTables[{}].routes[{at}]", table.0), Some(value));
+    }
+
+    /// Allows one flow before a rule of this priority; false where no priority is free.
+    pub(super) fn allow(&mut self, nsg: NsgIx, direction: Direction, below: u16, flow: &Flow) -> bool {
+        let direction = match direction {
+            Direction::Inbound => model::Direction::Inbound,
+            Direction::Outbound => model::Direction::Outbound,
+        };
+        let rules = &self.network.network_security_groups[nsg.0].rules;
+        let taken = |priority: &u16| rules.iter().any(|rule| rule.direction == direction && rule.priority == *priority);
+        let Some(priority) = (100..below.min(4097)).rev().find(|priority| !taken(priority)) else { return false };
+        let name = format!("allow-{}", flow.label()).to_lowercase();
+        let (protocol, source_ports, destination_ports) = flow.ports();
+        let path = format!("networkSecurityGroups[{}].securityRules[{}]", nsg.0, rules.len());
+        let value = format!(
+            "{{name: {name}, priority: {priority}, direction: {direction:?}, access: Allow, protocol: {protocol:?}, \
+             sourceAddressPrefix: {}, sourcePortRange: '{}', destinationAddressPrefix: {}, destinationPortRange: '{}'}}",
+            flow.src,
+            port_text(source_ports),
+            flow.dst,
+            port_text(destination_ports)
+        );
+        self.network.network_security_groups[nsg.0].rules.push(SecurityRule {
+            name,
+            priority,
+            direction,
+            access: Access::Allow,
+            protocol,
+            source: vec![AddressPrefix::Prefix(flow.src.into())],
+            source_ports: vec![source_ports],
+            destination: vec![AddressPrefix::Prefix(flow.dst.into())],
+            destination_ports: vec![destination_ports],
+        });
+        self.note(path, Some(value));
+        true
+    }
+
+    fn with_link(&mut self, own: VnetIx, remote: VnetIx, flag: &str, set: impl FnOnce(&mut Peering)) {
+        let Some(path) = self.link_path(own, remote) else { return };
+        let links = &mut self.network.virtual_networks[own.0].peerings;
+        if let Some(link) = links.iter_mut().find(|link| link.remote == remote) {
+            set(link);
+        }
+        self.note(format!("{path}.{flag}"), Some("true".to_owned()));
+    }
+
+    fn link_path(&self, own: VnetIx, remote: VnetIx) -> Option<String> {
+        let at = self.network.vnet(own).peerings.iter().position(|link| link.remote == remote)?;
+        Some(format!("virtualNetworks[{}].virtualNetworkPeerings[{at}]", own.0))
+    }
+
+    fn nic_path(&self, nic: NicIx) -> String {
+        let vm = self.network.nic(nic).virtual_machine;
+        let at = self.network.vm(vm).network_interfaces.iter().position(|&own| own == nic);
+        format!("virtualMachines[{}].networkInterfaces[{}]", vm.0, at.expect("a machine lists its interfaces"))
+    }
+
+    fn note(&mut self, path: String, value: Option<String>) {
+        self.changes.push(Change { path, value });
+    }
+}
+
+/// What an allow rule must match.
+pub(super) struct Flow {
+    pub(super) src: IpAddr,
+    pub(super) dst: IpAddr,
+    pub(super) probe: Probe,
+    /// The answer: the probed port is the source's.
+    pub(super) answering: bool,
+}
+
+impl Flow {
+    /// Protocol, source ports and destination ports.
+    fn ports(&self) -> (SecurityProtocol, PortRange, PortRange) {
+        let (protocol, port) = match self.probe {
+            Probe::Ping => return (SecurityProtocol::Icmp, PortRange::ALL, PortRange::ALL),
+            Probe::Tcp(port) => (SecurityProtocol::Tcp, port),
+            Probe::Udp(port) => (SecurityProtocol::Udp, port),
+        };
+        let port = PortRange { first: port, last: port };
+        if self.answering { (protocol, port, PortRange::ALL) } else { (protocol, PortRange::ALL, port) }
+    }
+
+    fn label(&self) -> String {
+        self.probe.to_string().replace('/', "-")
+    }
+}
+
+fn port_text(range: PortRange) -> String {
+    if range == PortRange::ALL { "*".to_owned() } else { range.first.to_string() }
+}

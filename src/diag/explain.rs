@@ -1,0 +1,189 @@
+//! `explain`: does a packet get there and back, by which way, and if not, what is the smallest change that lets it?
+//!
+//! One idea: a fix is tried before it is named. The obstacle's cure changes a copy of the network, the copy is compiled
+//! and walked again, and whatever stands in the way next is listed as a further obstacle.
+
+use serde::{Deserialize, Serialize};
+
+use crate::compile::{Compiled, Learned, compile};
+use crate::model::{Network, VnetIx};
+
+use super::cure::{Case, Cure, Remedy};
+use super::names::Names;
+use super::query::{Ends, Probe, Query, resolve};
+use super::story::Path;
+use super::walk::{Outcome, Walk, answering, fresh_flows};
+
+/// Obstacles listed at most: each is a compilation of the whole network.
+const MAX_OBSTACLES: usize = 8;
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// `web/nic0 (10.1.1.4)`.
+    pub source: String,
+    /// `db/nic0 (10.2.1.10)`, or a bare address that nobody has.
+    pub destination: String,
+    /// `ping`, `tcp/443`, `udp/53`.
+    pub probe: String,
+    pub verdict: Verdict,
+    pub forward: Path,
+    /// The answer's way; none where the question never arrives.
+    #[serde(rename = "return")]
+    pub back: Option<Path>,
+    /// Why it is blocked.
+    pub cause: Option<String>,
+    pub fix: Option<Fix>,
+    /// What would stand in the way next, with the fixes before it applied.
+    pub further: Vec<Obstacle>,
+    pub warnings: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Verdict {
+    Reachable,
+    Blocked,
+}
+
+/// One thing in the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Obstacle {
+    pub cause: String,
+    pub fix: Option<Fix>,
+}
+
+/// The smallest change that removes an obstacle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fix {
+    pub text: String,
+    /// Empty where only prose can say it.
+    pub changes: Vec<Change>,
+    /// Whether the changed network was compiled and the obstacle was gone.
+    pub checked: bool,
+}
+
+/// One edit of the topology file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    /// `virtualNetworks[0].subnets[1].routeTable`; an index one past the end appends.
+    pub path: String,
+    /// As YAML; none to remove what is there.
+    pub value: Option<String>,
+}
+
+/// Walks the packet and its answer, and finds what is in the way.
+pub fn explain(network: &Network, compiled: &Compiled, query: &Query) -> Result<Explanation, String> {
+    let ends = resolve(network, compiled, query)?;
+    let names = Names { network, compiled };
+    let trip = Trip::take(names, &ends, query.probe);
+    let mut obstacles = obstacles(names, &ends, query.probe, &trip).into_iter();
+    let first = obstacles.next();
+    let end = |nic, address| format!("{} ({address})", names.nic(nic));
+    let destination = ends.destination;
+    Ok(Explanation {
+        source: end(ends.source, ends.source_address),
+        destination: destination
+            .nic
+            .map_or_else(|| destination.address.to_string(), |nic| end(nic, destination.address)),
+        probe: query.probe.to_string(),
+        verdict: if trip.blocked().is_some() { Verdict::Blocked } else { Verdict::Reachable },
+        forward: Path::tell(names, &trip.forward),
+        back: trip.back.as_ref().map(|walk| Path::tell(names, walk)),
+        cause: first.as_ref().map(|obstacle| obstacle.cause.clone()),
+        fix: first.and_then(|obstacle| obstacle.fix),
+        further: obstacles.collect(),
+        warnings: trip.warnings(names),
+    })
+}
+
+/// A packet's way and its answer's, over the same flow records.
+struct Trip {
+    forward: Walk,
+    /// None where the packet does not arrive.
+    back: Option<Walk>,
+}
+
+impl Trip {
+    fn take(names: Names<'_>, ends: &Ends, probe: Probe) -> Self {
+        let Names { network, compiled } = names;
+        let flows = fresh_flows();
+        let (src, dst) = (ends.source_address, ends.destination.address);
+        let forward = Walk::take(network, compiled, &flows, ends.source, &probe.request(src, dst));
+        let Outcome::Delivered(arrived) = forward.outcome else { return Self { forward, back: None } };
+        let from = answering(network, compiled, arrived, src);
+        let back = Walk::take(network, compiled, &flows, from, &probe.answer(src, dst));
+        Self { forward, back: Some(back) }
+    }
+
+    /// The first walk that does not arrive.
+    fn blocked(&self) -> Option<&Walk> {
+        [Some(&self.forward), self.back.as_ref()].into_iter().flatten().find(|walk| !walk.delivered())
+    }
+
+    fn cure(&self, names: Names<'_>, ends: &Ends, probe: Probe) -> Option<Cure> {
+        let walk = self.blocked()?;
+        let request = self.back.is_some().then_some(&self.forward);
+        Some(Case { names, ends, probe, walk, request }.cure())
+    }
+
+    fn warnings(&self, names: Names<'_>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let way = |walk: &Walk| walk.appliances().map(|nic| names.node(nic)).collect::<Vec<_>>();
+        if let Some(back) = &self.back {
+            let (there, mut home) = (way(&self.forward), way(back));
+            home.reverse();
+            if there != home {
+                let list = |way: &[String]| if way.is_empty() { "no appliance".to_owned() } else { way.join(", ") };
+                warnings.push(format!(
+                    "asymmetric path: the request passes {}, the answer {}; a stateful appliance sees half of the flow",
+                    list(&there),
+                    list(&home.into_iter().rev().collect::<Vec<_>>()),
+                ));
+            }
+        }
+        for walk in [Some(&self.forward), self.back.as_ref()].into_iter().flatten() {
+            warnings.extend(walk.legs.iter().filter_map(|leg| leans_on_forwarded_flag(names, walk, leg.crossing()?)));
+        }
+        warnings
+    }
+}
+
+/// The peering a chain depends on without its flag: harmless while `emulation.forwarded` is `tag-only` (PEER-23).
+fn leans_on_forwarded_flag(names: Names<'_>, walk: &Walk, (from, into): (VnetIx, VnetIx)) -> Option<String> {
+    let link = names.link(into, from)?;
+    let foreign = !link.remote_address_space.iter().any(|prefix| prefix.contains(&walk.src));
+    (foreign && !link.allow_forwarded_traffic).then(|| {
+        format!(
+            "{} enters VNet {} over peering {}, which has allowForwardedTraffic off: Azure's documents disagree on whether it may",
+            walk.src,
+            names.network.vnet(into).name,
+            link.name
+        )
+    })
+}
+
+/// Everything in the way, each found with the fixes before it applied.
+fn obstacles(names: Names<'_>, ends: &Ends, probe: Probe, trip: &Trip) -> Vec<Obstacle> {
+    let mut found = Vec::new();
+    let mut next = trip.cure(names, ends, probe);
+    while let Some(Cure { cause, remedy }) = next.take() {
+        let Some(Remedy { text, changes, network }) = remedy else {
+            found.push(Obstacle { cause, fix: None });
+            break;
+        };
+        let compiled = compile(&network, &Learned::default(), 0);
+        let names = Names { network: &network, compiled: &compiled };
+        let after = Trip::take(names, ends, probe).cure(names, ends, probe);
+        let checked = !changes.is_empty() && after.as_ref().is_none_or(|after| after.cause != cause);
+        found.push(Obstacle { cause, fix: Some(Fix { text, changes, checked }) });
+        if checked && found.len() < MAX_OBSTACLES {
+            next = after;
+        }
+    }
+    found
+}

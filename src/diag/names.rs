@@ -1,0 +1,105 @@
+//! Names for what a trace calls by number, spelled the same in every answer.
+
+use std::net::IpAddr;
+
+use crate::compile::{Compiled, Sender};
+use crate::dataplane::{AclId, FibId, FilterPlace, NextHop, NicId, RouteId, VnetId};
+use crate::model::{EffectiveRoute, Network, NicIx, Peering, RouteSource, SubnetIx, VirtualNetwork, VnetIx};
+
+/// A network and its tables, to look names up in.
+#[derive(Clone, Copy)]
+pub(super) struct Names<'a> {
+    pub(super) network: &'a Network,
+    pub(super) compiled: &'a Compiled,
+}
+
+impl<'a> Names<'a> {
+    /// `web`, or the VNet for what stands behind its one TUN.
+    pub(super) fn node(self, nic: NicId) -> String {
+        match self.compiled.sender(nic) {
+            Sender::Nic(ix) => self.network.vm(self.network.nic(ix).virtual_machine).name.clone(),
+            Sender::Subnet(subnet) => self.network.vnet(subnet.vnet).name.clone(),
+        }
+    }
+
+    /// `web/nic0`, or `vnet/subnet` behind a VNet's one TUN.
+    pub(super) fn nic(self, nic: NicId) -> String {
+        match self.compiled.sender(nic) {
+            Sender::Nic(ix) => nic_name(self.network, ix),
+            Sender::Subnet(subnet) => subnet_name(self.network, subnet),
+        }
+    }
+
+    pub(super) fn subnet(self, nic: NicId) -> SubnetIx {
+        subnet_of(self.network, self.compiled.sender(nic))
+    }
+
+    pub(super) fn vnet(self, nic: NicId) -> VnetIx {
+        self.subnet(nic).vnet
+    }
+
+    /// `NSG app on subnet spoke1/app, rule securityRules/https`.
+    pub(super) fn rule(self, nic: NicId, place: FilterPlace, acl: AclId, rule: u32) -> String {
+        let rule = self.compiled.rule(acl, rule);
+        let nsg = &self.network.network_security_groups[rule.nsg.0].name;
+        let place = match place {
+            FilterPlace::Nic => format!("NIC {}", self.nic(nic)),
+            FilterPlace::Subnet => format!("subnet {}", subnet_name(self.network, self.subnet(nic))),
+        };
+        format!("NSG {nsg} on {place}, rule {}", rule.name)
+    }
+
+    /// `route table via-nva, route to-spokes: 10.0.0.0/8 -> VirtualAppliance 10.0.1.4`.
+    pub(super) fn route(self, nic: NicId, fib: FibId, route: RouteId, hop: NextHop) -> String {
+        let row = self.compiled.route(fib, route);
+        let subnet = self.subnet(nic);
+        let table = self.network.subnet(subnet).route_table.filter(|_| row.source == RouteSource::User);
+        let Some(table) = table else {
+            let via = match hop {
+                NextHop::Vnet(remote) => self.link(subnet.vnet, VnetIx(remote.0 as usize)),
+                NextHop::Nic(_) | NextHop::Unreachable | NextHop::Gateway | NextHop::Internet | NextHop::None => None,
+            };
+            let via = via.map(|link| format!(" (peering {})", link.name)).unwrap_or_default();
+            return format!("system route {}{via}", leads(row));
+        };
+        let table = &self.network.route_tables[table.0].name;
+        format!("route table {table}, route {}: {}", row.name.as_deref().unwrap_or_default(), leads(row))
+    }
+
+    /// A VNet's own link to another.
+    pub(super) fn link(self, own: VnetIx, remote: VnetIx) -> Option<&'a Peering> {
+        self.network.vnet(own).peerings.iter().find(|link| link.remote == remote)
+    }
+
+    pub(super) fn vnet_name(self, vnet: VnetId) -> &'a str {
+        &self.network.virtual_networks[vnet.0 as usize].name
+    }
+}
+
+/// The subnet whose routes and rules a sender has.
+pub(super) fn subnet_of(network: &Network, sender: Sender) -> SubnetIx {
+    match sender {
+        Sender::Nic(nic) => network.nic(nic).subnet,
+        Sender::Subnet(subnet) => subnet,
+    }
+}
+
+pub(super) fn subnet_name(network: &Network, subnet: SubnetIx) -> String {
+    format!("{}/{}", network.vnet(subnet.vnet).name, network.subnet(subnet).name)
+}
+
+pub(super) fn nic_name(network: &Network, nic: NicIx) -> String {
+    let nic = network.nic(nic);
+    format!("{}/{}", network.vm(nic.virtual_machine).name, nic.name)
+}
+
+/// Whether the space of a VNet holds an address.
+pub(super) fn holds(vnet: &VirtualNetwork, address: IpAddr) -> bool {
+    vnet.address_space.iter().any(|prefix| prefix.contains(&address))
+}
+
+/// `10.0.0.0/8 -> VirtualAppliance 10.0.1.4`.
+fn leads(row: &EffectiveRoute) -> String {
+    let hop = row.next_hop_ip.first().map(|ip| format!(" {ip}")).unwrap_or_default();
+    format!("{} -> {}{hop}", row.prefix, row.next_hop_type)
+}

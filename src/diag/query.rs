@@ -1,0 +1,284 @@
+//! The question of `explain`, `SRC DST[:PORT[/PROTO]]`: its grammar, and which interfaces and addresses it means.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::compile::{Compiled, connected};
+use crate::dataplane::{NicId, Owner};
+use crate::model::{Network, NicIx, VirtualMachine, VmIx, VnetIx};
+use crate::wire::build;
+
+use super::names;
+use super::walk::egress;
+
+/// A packet to ask about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Query {
+    pub source: Place,
+    pub destination: Place,
+    pub probe: Probe,
+}
+
+/// Where a packet starts or ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    Node { name: String, nic: Option<String> },
+    Address(IpAddr),
+}
+
+/// What kind of packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Probe {
+    /// An ICMP echo request.
+    Ping,
+    /// A connection attempt.
+    Tcp(u16),
+    Udp(u16),
+}
+
+/// One end of a question, found in the network.
+#[derive(Clone, Debug)]
+pub(super) struct End {
+    /// Who owns the address; None where nobody does.
+    pub(super) nic: Option<NicId>,
+    pub(super) address: IpAddr,
+}
+
+/// Both ends: the source always has an owner.
+#[derive(Clone, Debug)]
+pub(super) struct Ends {
+    pub(super) source: NicId,
+    pub(super) source_address: IpAddr,
+    pub(super) destination: End,
+}
+
+/// Reads `SRC` and `DST[:PORT[/PROTO]]`: a node, `node/nic`, or an address (IPv6 in brackets where a port follows).
+pub fn parse_query(source: &str, destination: &str) -> Result<Query, String> {
+    let (place, port) = split_port(destination)?;
+    let probe = port.map_or(Ok(Probe::Ping), parse_probe)?;
+    Ok(Query { source: parse_place(source)?, destination: parse_place(place)?, probe })
+}
+
+fn split_port(destination: &str) -> Result<(&str, Option<&str>), String> {
+    if destination.parse::<IpAddr>().is_ok() {
+        return Ok((destination, None));
+    }
+    let Some(bracketed) = destination.strip_prefix('[') else {
+        return Ok(destination.rsplit_once(':').map_or((destination, None), |(place, port)| (place, Some(port))));
+    };
+    let unclosed = || format!("`{destination}`: expected `[IPV6]:PORT`, the closing bracket is missing");
+    let (address, rest) = bracketed.split_once(']').ok_or_else(unclosed)?;
+    match rest.strip_prefix(':') {
+        Some(port) => Ok((address, Some(port))),
+        None if rest.is_empty() => Ok((address, None)),
+        None => Err(format!("`{destination}`: expected `:PORT` after the bracket, found `{rest}`")),
+    }
+}
+
+fn parse_probe(text: &str) -> Result<Probe, String> {
+    let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let number = port.parse().ok().filter(|&port: &u16| port > 0);
+    let number = number.ok_or_else(|| format!("port `{port}`: expected a number from 1 to 65535"))?;
+    match protocol.to_ascii_lowercase().as_str() {
+        "tcp" => Ok(Probe::Tcp(number)),
+        "udp" => Ok(Probe::Udp(number)),
+        _ => Err(format!("protocol `{protocol}`: expected tcp or udp (leave the port away for a ping)")),
+    }
+}
+
+fn parse_place(text: &str) -> Result<Place, String> {
+    let address = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if let Ok(address) = address.parse() {
+        return Ok(Place::Address(address));
+    }
+    let (name, nic) = text.split_once('/').map_or((text, None), |(name, nic)| (name, Some(nic.to_owned())));
+    if name.is_empty() || text.contains(':') {
+        return Err(format!("`{text}`: expected a node, node/nic or an address"));
+    }
+    Ok(Place::Node { name: name.to_owned(), nic })
+}
+
+/// The port a guest would choose for itself; the echo identifier of a ping.
+const EPHEMERAL: u16 = 49152;
+
+impl Probe {
+    /// The packet that asks.
+    pub(super) fn request(self, src: IpAddr, dst: IpAddr) -> Vec<u8> {
+        let from = SocketAddr::new(src, EPHEMERAL);
+        match self {
+            Self::Ping => build::icmp_echo(src, dst, EPHEMERAL, 1, false),
+            Self::Tcp(port) => build::tcp(from, SocketAddr::new(dst, port), TCP_SYN, &[]),
+            Self::Udp(port) => build::udp(from, SocketAddr::new(dst, port), b"?"),
+        }
+    }
+
+    /// The packet that answers a request from `src` to `dst`.
+    pub(super) fn answer(self, src: IpAddr, dst: IpAddr) -> Vec<u8> {
+        let to = SocketAddr::new(src, EPHEMERAL);
+        match self {
+            Self::Ping => build::icmp_echo(dst, src, EPHEMERAL, 1, true),
+            Self::Tcp(port) => build::tcp(SocketAddr::new(dst, port), to, TCP_SYN | TCP_ACK, &[]),
+            Self::Udp(port) => build::udp(SocketAddr::new(dst, port), to, b"!"),
+        }
+    }
+}
+
+const TCP_SYN: u8 = 0x02;
+const TCP_ACK: u8 = 0x10;
+
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ping => f.write_str("ping"),
+            Self::Tcp(port) => write!(f, "tcp/{port}"),
+            Self::Udp(port) => write!(f, "udp/{port}"),
+        }
+    }
+}
+
+/// Finds both ends: the first destination address that the source has an address of the same family for.
+pub(super) fn resolve(network: &Network, compiled: &Compiled, query: &Query) -> Result<Ends, String> {
+    let source = Source::find(network, compiled, &query.source)?;
+    let destinations = destinations(network, compiled, source.vnet(network, compiled), &query.destination)?;
+    for destination in destinations {
+        if let Some((nic, address)) = source.towards(network, compiled, destination.address) {
+            return Ok(Ends { source: nic, source_address: address, destination });
+        }
+    }
+    Err("source and destination have no address family in common".to_owned())
+}
+
+/// A source before it is known where to.
+enum Source {
+    Vm(VmIx),
+    Nic(NicIx),
+    Address(NicId, IpAddr),
+}
+
+impl Source {
+    fn find(network: &Network, compiled: &Compiled, place: &Place) -> Result<Self, String> {
+        match place {
+            Place::Node { name, nic: None } => Ok(Self::Vm(vm(network, name)?)),
+            Place::Node { name, nic: Some(nic) } => Ok(Self::Nic(nic_of(network, vm(network, name)?, nic)?)),
+            Place::Address(address) => {
+                let owners: Vec<_> = owners(compiled, *address).collect();
+                match owners[..] {
+                    [(_, nic)] => Ok(Self::Address(nic, *address)),
+                    [] => Err(format!("nobody in this network has the source address {address}")),
+                    [..] => {
+                        let vnets: Vec<_> = owners.iter().map(|(vnet, _)| network.vnet(*vnet).name.as_str()).collect();
+                        Err(format!("{address} exists in {}: name the node instead", vnets.join(" and ")))
+                    }
+                }
+            }
+        }
+    }
+
+    fn vnet(&self, network: &Network, compiled: &Compiled) -> VnetIx {
+        match *self {
+            Self::Vm(vm) => network.nic(primary(network, vm)).subnet.vnet,
+            Self::Nic(nic) => network.nic(nic).subnet.vnet,
+            Self::Address(nic, _) => names::subnet_of(network, compiled.sender(nic)).vnet,
+        }
+    }
+
+    /// The interface that sends there and the address it sends from.
+    fn towards(&self, network: &Network, compiled: &Compiled, destination: IpAddr) -> Option<(NicId, IpAddr)> {
+        let same_family = |address: &IpAddr| address.is_ipv4() == destination.is_ipv4();
+        let nic = match *self {
+            Self::Vm(vm) => egress(network, vm, destination),
+            Self::Nic(nic) => nic,
+            Self::Address(nic, address) => return same_family(&address).then_some((nic, address)),
+        };
+        let address = network.nic(nic).addresses.iter().copied().find(same_family)?;
+        Some((compiled.nic_of(nic), address))
+    }
+}
+
+/// The addresses a destination may mean, the preferred first.
+fn destinations(network: &Network, compiled: &Compiled, from: VnetIx, place: &Place) -> Result<Vec<End>, String> {
+    match place {
+        Place::Node { name, nic } => {
+            let vm = vm(network, name)?;
+            let nic = nic.as_ref().map_or_else(|| Ok(primary(network, vm)), |nic| nic_of(network, vm, nic))?;
+            let end = |&address| End { nic: Some(compiled.nic_of(nic)), address };
+            Ok(network.nic(nic).addresses.iter().map(end).collect())
+        }
+        Place::Address(address) => {
+            // VNets may overlap (ADR-07): the nearest owner is meant.
+            let peered = |vnet| connected(network, from).any(|link| link.remote == vnet);
+            let nearest = owners(compiled, *address).min_by_key(|(vnet, _)| (*vnet != from, !peered(*vnet)));
+            Ok(vec![End { nic: nearest.map(|(_, nic)| nic), address: *address }])
+        }
+    }
+}
+
+fn owners(compiled: &Compiled, address: IpAddr) -> impl Iterator<Item = (VnetIx, NicId)> {
+    let vnets = compiled.snapshot.vnets.iter().enumerate();
+    vnets.filter_map(move |(i, vnet)| match vnet.owners.lookup(address)? {
+        Owner::Nic(nic) => Some((VnetIx(i), nic)),
+        Owner::Reserved => None,
+    })
+}
+
+/// The interface with the guest's default route.
+pub(super) fn primary(network: &Network, vm: VmIx) -> NicIx {
+    let nics = &network.vm(vm).network_interfaces;
+    *nics.iter().find(|&&nic| network.nic(nic).primary).unwrap_or(&nics[0])
+}
+
+fn vm(network: &Network, name: &str) -> Result<VmIx, String> {
+    let same = |vm: &VirtualMachine| vm.name.eq_ignore_ascii_case(name);
+    let found = network.virtual_machines.iter().position(same);
+    let names = || network.virtual_machines.iter().map(|vm| vm.name.as_str());
+    found.map(VmIx).ok_or_else(|| unknown("node", name, names()))
+}
+
+fn nic_of(network: &Network, vm: VmIx, name: &str) -> Result<NicIx, String> {
+    let nics = &network.vm(vm).network_interfaces;
+    let names = || nics.iter().map(|&nic| network.nic(nic).name.as_str());
+    let found = nics.iter().copied().find(|&nic| network.nic(nic).name.eq_ignore_ascii_case(name));
+    found.ok_or_else(|| unknown(&format!("interface of {}", network.vm(vm).name), name, names()))
+}
+
+fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let known: Vec<_> = known.collect();
+    let close = known.iter().map(|candidate| (strsim::damerau_levenshtein(candidate, name), candidate));
+    match close.min_by_key(|(distance, _)| *distance) {
+        Some((1..=2, candidate)) => format!("unknown {what} `{name}`: did you mean `{candidate}`?"),
+        _ if known.is_empty() => format!("unknown {what} `{name}`: this network has none, name an address"),
+        _ => format!("unknown {what} `{name}`: expected one of {}", known.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str, nic: Option<&str>) -> Place {
+        Place::Node { name: name.to_owned(), nic: nic.map(str::to_owned) }
+    }
+
+    #[test]
+    fn destinations_take_a_port_and_a_protocol() {
+        let parsed = |text| parse_query("web", text).map(|query| (query.destination, query.probe));
+        let address = |text: &str| Place::Address(text.parse().expect("an address"));
+        assert_eq!(parsed("db"), Ok((node("db", None), Probe::Ping)));
+        assert_eq!(parsed("db/eth1:53/UDP"), Ok((node("db", Some("eth1")), Probe::Udp(53))));
+        assert_eq!(parsed("10.2.1.10:443"), Ok((address("10.2.1.10"), Probe::Tcp(443))));
+        assert_eq!(parsed("fd00::4"), Ok((address("fd00::4"), Probe::Ping)));
+        assert_eq!(parsed("[fd00::4]"), Ok((address("fd00::4"), Probe::Ping)));
+        assert_eq!(parsed("[fd00::4]:80/tcp"), Ok((address("fd00::4"), Probe::Tcp(80))));
+    }
+
+    #[test]
+    fn nonsense_is_named() {
+        let error = |source, destination| parse_query(source, destination).expect_err("an error");
+        assert_eq!(error("web", "db:0"), "port `0`: expected a number from 1 to 65535");
+        assert_eq!(error("web", "db:1/sctp"), "protocol `sctp`: expected tcp or udp (leave the port away for a ping)");
+        assert_eq!(error("web:1", "db"), "`web:1`: expected a node, node/nic or an address");
+        assert_eq!(error("web", "[fd00::4"), "`[fd00::4`: expected `[IPV6]:PORT`, the closing bracket is missing");
+    }
+}

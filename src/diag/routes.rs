@@ -1,0 +1,41 @@
+//! The effective route table with ARM's field names (DIAG-01).
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::compile::Compiled;
+use crate::model::{EffectiveRoute, Network, NextHopType, RouteSource, RouteState, SubnetIx};
+
+/// One row of `az network nic show-effective-route-table`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteRow {
+    pub name: Option<String>,
+    pub disable_bgp_route_propagation: bool,
+    pub source: RouteSource,
+    pub state: RouteState,
+    pub address_prefix: Vec<IpNet>,
+    pub next_hop_ip_address: Vec<IpAddr>,
+    pub next_hop_type: NextHopType,
+}
+
+/// The rows of a subnet: Default, then gateway, then User rows, each by prefix (DIAG-02).
+pub fn routes(network: &Network, compiled: &Compiled, subnet: SubnetIx) -> Vec<RouteRow> {
+    let table = network.subnet(subnet).route_table.map(|table| &network.route_tables[table.0]);
+    let no_propagation = table.is_some_and(|table| table.disable_bgp_route_propagation);
+    compiled.effective_routes(subnet).iter().map(|route| row(route, no_propagation)).collect()
+}
+
+fn row(route: &EffectiveRoute, disable_bgp_route_propagation: bool) -> RouteRow {
+    RouteRow {
+        name: route.name.clone(),
+        disable_bgp_route_propagation,
+        source: route.source,
+        state: route.state,
+        address_prefix: vec![route.prefix],
+        next_hop_ip_address: route.next_hop_ip.clone(),
+        next_hop_type: route.next_hop_type,
+    }
+}

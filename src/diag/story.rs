@@ -1,0 +1,218 @@
+//! A walk told to people: the interfaces it visits, and at each the decisions taken, with the object behind each.
+
+use serde::{Deserialize, Serialize};
+
+use crate::dataplane::{self, Admission, Direction, DropReason, FibId, NextHop, NicId, RouteId, VnetId};
+
+use crate::model::VnetIx;
+
+use super::names::Names;
+use super::walk::{Leg, Outcome, Walk};
+
+/// A packet's way in one direction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Path {
+    pub delivered: bool,
+    /// A drop reason's name, `GuestNotForwarding` or `Loop`.
+    pub dropped: Option<String>,
+    pub hops: Vec<Hop>,
+}
+
+/// An interface that the packet visits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hop {
+    /// A machine, or the VNet for what stands behind its one TUN.
+    pub node: String,
+    /// `machine/interface`, or `vnet/subnet`.
+    pub nic: String,
+    pub steps: Vec<Step>,
+}
+
+/// One decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    pub what: StepKind,
+    /// The object that decided: `NSG app on subnet spoke1/app, rule securityRules/https`.
+    pub object: String,
+    pub text: String,
+}
+
+/// What was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum StepKind {
+    Send,
+    Filter,
+    Route,
+    Peering,
+    Arrive,
+    /// The guest sends it on.
+    Forward,
+    Deliver,
+    Drop,
+}
+
+impl Path {
+    pub(super) fn tell(names: Names<'_>, walk: &Walk) -> Self {
+        let mut teller = Teller { names, walk, hops: Vec::new() };
+        for leg in &walk.legs {
+            teller.leg(leg);
+        }
+        teller.end();
+        let dropped = match &walk.outcome {
+            Outcome::Delivered(_) => None,
+            Outcome::Dropped(reason) => Some(reason.name().to_owned()),
+            Outcome::GuestDrops(_) => Some("GuestNotForwarding".to_owned()),
+            Outcome::Loop(_) => Some("Loop".to_owned()),
+        };
+        Self { delivered: walk.delivered(), dropped, hops: teller.hops }
+    }
+}
+
+struct Teller<'a> {
+    names: Names<'a>,
+    walk: &'a Walk,
+    hops: Vec<Hop>,
+}
+
+impl Teller<'_> {
+    fn leg(&mut self, leg: &Leg) {
+        let first = self.hops.is_empty();
+        self.visit(leg.from);
+        if first {
+            let text = format!("{} sends to {}", self.walk.src, self.walk.dst);
+            self.say(StepKind::Send, self.nic(leg.from), text);
+        } else {
+            self.say(StepKind::Forward, self.nic(leg.from), "the guest forwards it unchanged".to_owned());
+        }
+        for step in &leg.steps {
+            self.step(leg, *step);
+        }
+    }
+
+    fn step(&mut self, leg: &Leg, step: dataplane::Step) {
+        match step {
+            // Told by `leg`, and by `end` in the guest's own words.
+            dataplane::Step::Sent { .. } | dataplane::Step::Delivered { .. } => {}
+            dataplane::Step::Admit { nic, direction, admission } => self.filter(nic, direction, admission),
+            dataplane::Step::Route { fib, route, next_hop } => self.route(leg.from, fib, route, next_hop),
+            dataplane::Step::Cross { from, into } => self.cross(leg.from, from, into),
+            dataplane::Step::Arrive { nic } => {
+                self.visit(nic);
+                self.say(StepKind::Arrive, self.nic(nic), "the packet arrives".to_owned());
+            }
+            dataplane::Step::Dropped { reason } => {
+                let object = self.culprit(leg, reason);
+                self.say(StepKind::Drop, object, format!("dropped: {reason}"));
+            }
+        }
+    }
+
+    fn filter(&mut self, nic: NicId, direction: Direction, admission: Admission) {
+        let way = match direction {
+            Direction::Inbound => "inbound",
+            Direction::Outbound => "outbound",
+        };
+        let (object, text) = match admission {
+            Admission::Record => (self.nic(nic), format!("{way}: follows the flow record")),
+            Admission::Platform => (self.nic(nic), format!("{way}: platform traffic, rules do not concern it")),
+            Admission::NoFilter => (self.nic(nic), format!("{way}: no NSG on NIC or subnet, everything is allowed")),
+            Admission::Rule { place, acl, rule, allow } => {
+                let verb = if allow { "allows" } else { "denies" };
+                let priority = self.names.compiled.rule(acl, rule).priority;
+                (self.names.rule(nic, place, acl, rule), format!("{way}: {verb}, priority {priority}"))
+            }
+        };
+        self.say(StepKind::Filter, object, text);
+    }
+
+    fn route(&mut self, from: NicId, fib: FibId, route: RouteId, hop: NextHop) {
+        let text = match hop {
+            NextHop::Vnet(vnet) => format!("to whoever owns {} in VNet {}", self.walk.dst, self.names.vnet_name(vnet)),
+            NextHop::Nic(nic) => format!("to the appliance {}", self.names.nic(nic)),
+            NextHop::Unreachable => "to an appliance that nobody in this VNet or a directly peered one owns".to_owned(),
+            NextHop::Gateway => "to a gateway that this network does not have".to_owned(),
+            NextHop::Internet => "out to the Internet".to_owned(),
+            NextHop::None => "to nowhere".to_owned(),
+        };
+        let object = self.names.route(from, fib, route, hop);
+        self.say(StepKind::Route, object, text);
+    }
+
+    fn cross(&mut self, sender: NicId, from: VnetId, into: VnetId) {
+        let link = self.names.link(self.names.vnet(sender), VnetIx(into.0 as usize));
+        let object = format!("peering {}", link.map_or("?", |link| &link.name));
+        let text = format!("from VNet {} into VNet {}", self.names.vnet_name(from), self.names.vnet_name(into));
+        self.say(StepKind::Peering, object, text);
+    }
+
+    /// What ends the walk beyond the fabric's own verdict.
+    fn end(&mut self) {
+        match self.walk.outcome {
+            Outcome::Delivered(nic) => {
+                self.say(StepKind::Deliver, self.nic(nic), format!("delivered to {}", self.walk.dst));
+            }
+            Outcome::Dropped(_) => {}
+            Outcome::GuestDrops(nic) => {
+                let object = format!("machine {} without guest forwarding", self.names.node(nic));
+                self.say(StepKind::Drop, object, "dropped by the guest: its kernel does not forward".to_owned());
+            }
+            Outcome::Loop(nic) => {
+                let text = "goes round: the guest would send it the same way again until its TTL is 0".to_owned();
+                self.say(StepKind::Drop, self.nic(nic), text);
+            }
+        }
+    }
+
+    /// The object to look at for a drop.
+    fn culprit(&self, leg: &Leg, reason: DropReason) -> String {
+        let arrived = leg.arrived().unwrap_or(leg.from);
+        match reason {
+            DropReason::NsgOutbound | DropReason::NsgInbound => self.denial(leg).unwrap_or_else(|| self.nic(arrived)),
+            DropReason::NotForwarding => format!("{} without enableIPForwarding", self.nic(arrived)),
+            DropReason::SpoofedSource => format!("{} without enableIPForwarding", self.nic(leg.from)),
+            DropReason::PeeringAccess => self.flag(leg, reason, "allowVirtualNetworkAccess"),
+            DropReason::ForwardedTraffic => self.flag(leg, reason, "allowForwardedTraffic"),
+            DropReason::NextHopNone
+            | DropReason::NextHopUnreachable
+            | DropReason::GatewayUnavailable
+            | DropReason::NoInternet
+            | DropReason::NoEndpoint => self.chosen_route(leg).unwrap_or_else(|| self.nic(leg.from)),
+            _ => self.nic(arrived),
+        }
+    }
+
+    fn denial(&self, leg: &Leg) -> Option<String> {
+        leg.denial().map(|denial| self.names.rule(denial.nic, denial.place, denial.acl, denial.rule))
+    }
+
+    fn flag(&self, leg: &Leg, reason: DropReason, flag: &str) -> String {
+        let link =
+            leg.refusing_link(self.names.compiled, reason).and_then(|(own, remote)| self.names.link(own, remote));
+        format!("peering {}, flag {flag}", link.map_or("?", |link| &link.name))
+    }
+
+    fn chosen_route(&self, leg: &Leg) -> Option<String> {
+        leg.route().map(|(fib, route, hop)| self.names.route(leg.from, fib, route, hop))
+    }
+
+    fn nic(&self, nic: NicId) -> String {
+        format!("NIC {}", self.names.nic(nic))
+    }
+
+    /// Steps from here on happen at this interface.
+    fn visit(&mut self, nic: NicId) {
+        let name = self.names.nic(nic);
+        if self.hops.last().is_none_or(|hop| hop.nic != name) {
+            self.hops.push(Hop { node: self.names.node(nic), nic: name, steps: Vec::new() });
+        }
+    }
+
+    fn say(&mut self, what: StepKind, object: String, text: String) {
+        let hop = self.hops.last_mut().expect("a leg visits its sender first");
+        hop.steps.push(Step { what, object, text });
+    }
+}

@@ -1,0 +1,208 @@
+//! A packet's way through the network: `dataplane::process` leg by leg, and between legs what a guest's kernel does.
+//!
+//! One idea: the fabric decides legs, guests join them. A guest that forwards sends an unchanged packet on, so coming
+//! back to an interface means going round for ever. The flow records are handed in: a reply is walked with the records
+//! its request made.
+
+use std::net::IpAddr;
+
+use crate::compile::{Compiled, Sender};
+use crate::dataplane::{
+    AclId, Admission, Direction, DropReason, FibId, FilterPlace, FlowLimits, FlowTable, Flows, FragmentTable, NextHop,
+    NicId, Observer, RouteId, Step, Timestamp, Verdict, VnetId, process,
+};
+use crate::model::{Network, NicIx, VmIx, VnetIx};
+use crate::wire::{Offload, Packet};
+
+use super::query::primary;
+
+/// Legs of one packet: a guest's initial TTL.
+const MAX_LEGS: usize = 64;
+
+/// A packet's way from one end as far as it came.
+#[derive(Debug)]
+pub(super) struct Walk {
+    /// Never empty.
+    pub(super) legs: Vec<Leg>,
+    pub(super) outcome: Outcome,
+    pub(super) src: IpAddr,
+    pub(super) dst: IpAddr,
+}
+
+/// From one interface to the next, through the fabric.
+#[derive(Debug)]
+pub(super) struct Leg {
+    pub(super) from: NicId,
+    pub(super) steps: Vec<Step>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Delivered(NicId),
+    Dropped(DropReason),
+    /// The packet reached a guest that does not own its destination and does not forward (NIC-05).
+    GuestDrops(NicId),
+    /// It circles from this interface back to it (FAB-14).
+    Loop(NicId),
+}
+
+impl Walk {
+    /// Walks a packet out of an interface.
+    pub(super) fn take(network: &Network, compiled: &Compiled, flows: &Flows, from: NicId, bytes: &[u8]) -> Self {
+        let mut bytes = bytes.to_vec();
+        let mut packet = Packet::parse(&mut bytes, Offload::default()).expect("a synthetic packet is well formed");
+        let (src, dst) = (packet.src(), packet.dst());
+        let mut legs: Vec<Leg> = Vec::new();
+        let mut at = from;
+        let outcome = loop {
+            let (leg, verdict) = Leg::take(compiled, flows, at, &mut packet);
+            let arrived = leg.arrived();
+            legs.push(leg);
+            if let Verdict::Drop(reason) = verdict {
+                break Outcome::Dropped(reason);
+            }
+            let arrived = arrived.expect("a forwarded packet arrives somewhere");
+            match onward(network, compiled, arrived, dst) {
+                Onward::Here => break Outcome::Delivered(arrived),
+                Onward::Nowhere => break Outcome::GuestDrops(arrived),
+                Onward::Out(next) if legs.len() == MAX_LEGS || legs.iter().any(|leg| leg.from == next) => {
+                    break Outcome::Loop(next);
+                }
+                Onward::Out(next) => at = next,
+            }
+        };
+        Self { legs, outcome, src, dst }
+    }
+
+    pub(super) fn delivered(&self) -> bool {
+        matches!(self.outcome, Outcome::Delivered(_))
+    }
+
+    pub(super) fn last(&self) -> &Leg {
+        self.legs.last().expect("a walk has at least one leg")
+    }
+
+    /// The interfaces that forwarded the packet, in order.
+    pub(super) fn appliances(&self) -> impl DoubleEndedIterator<Item = NicId> {
+        self.legs.iter().skip(1).map(|leg| leg.from)
+    }
+}
+
+impl Leg {
+    fn take(compiled: &Compiled, flows: &Flows, from: NicId, packet: &mut Packet<'_>) -> (Self, Verdict) {
+        let mut recorder = Recorder::default();
+        let port = compiled.snapshot.nics[from.0 as usize].port;
+        let verdict = process(&compiled.snapshot, flows, port, Timestamp(0), packet, &mut recorder);
+        (Self { from, steps: recorder.0 }, verdict)
+    }
+
+    /// The interface that the packet reached.
+    pub(super) fn arrived(&self) -> Option<NicId> {
+        self.steps.iter().find_map(|step| if let Step::Arrive { nic } = step { Some(*nic) } else { None })
+    }
+
+    pub(super) fn route(&self) -> Option<(FibId, RouteId, NextHop)> {
+        self.steps.iter().find_map(|step| match *step {
+            Step::Route { fib, route, next_hop } => Some((fib, route, next_hop)),
+            _ => None,
+        })
+    }
+
+    /// The rule that denied the packet.
+    pub(super) fn denial(&self) -> Option<Denial> {
+        self.steps.iter().find_map(|step| match *step {
+            Step::Admit { nic, direction, admission: Admission::Rule { place, acl, rule, allow: false } } => {
+                Some(Denial { nic, direction, place, acl, rule })
+            }
+            _ => None,
+        })
+    }
+
+    /// The two VNets of a peering that the packet came to.
+    pub(super) fn crossing(&self) -> Option<(VnetIx, VnetIx)> {
+        self.steps.iter().find_map(|step| match *step {
+            Step::Cross { from, into } => Some((VnetIx(from.0 as usize), VnetIx(into.0 as usize))),
+            _ => None,
+        })
+    }
+
+    fn judged_inbound(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Admit { direction: Direction::Inbound, .. }))
+    }
+
+    /// Whose link, and to whom, a peering's flag stopped the packet at.
+    pub(super) fn refusing_link(&self, compiled: &Compiled, reason: DropReason) -> Option<(VnetIx, VnetIx)> {
+        let (from, into) = self.crossing()?;
+        let explicit = |own: VnetIx, remote: VnetIx| {
+            let link = compiled.snapshot.vnets[own.0].link(VnetId(remote.0 as u32));
+            link.is_some_and(|link| link.explicit_allow)
+        };
+        // The sender's side is judged first; the receiver's refusal comes after its inbound rules.
+        let senders = reason == DropReason::PeeringAccess && explicit(from, into);
+        let receivers = explicit(into, from) && self.judged_inbound();
+        Some(if senders && !receivers { (from, into) } else { (into, from) })
+    }
+}
+
+/// A rule that said no, and where.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Denial {
+    pub(super) nic: NicId,
+    pub(super) direction: Direction,
+    pub(super) place: FilterPlace,
+    pub(super) acl: AclId,
+    pub(super) rule: u32,
+}
+
+/// Records of a network where nothing has happened yet.
+pub(super) fn fresh_flows() -> Flows {
+    Flows { records: FlowTable::new(FlowLimits { per_nic: 1024, total: 4096 }), fragments: FragmentTable::new() }
+}
+
+/// The interface a guest sends to a destination from: the one whose subnet holds it, else the primary (NIC-06, NIC-08).
+pub(super) fn egress(network: &Network, vm: VmIx, destination: IpAddr) -> NicIx {
+    let connected = |nic: NicIx| {
+        let prefixes = network.subnet(network.nic(nic).subnet).prefixes.iter();
+        prefixes.filter(|prefix| prefix.contains(&destination)).map(|prefix| (prefix.prefix_len(), nic)).max()
+    };
+    let nics = &network.vm(vm).network_interfaces;
+    let longest = nics.iter().filter_map(|&nic| connected(nic)).max_by_key(|(length, _)| *length);
+    longest.map_or_else(|| primary(network, vm), |(_, nic)| nic)
+}
+
+/// The interface that a guest answers from: by its own routes, which need not be where the request came in.
+pub(super) fn answering(network: &Network, compiled: &Compiled, arrived: NicId, to: IpAddr) -> NicId {
+    match compiled.sender(arrived) {
+        Sender::Nic(nic) => compiled.nic_of(egress(network, network.nic(nic).virtual_machine, to)),
+        Sender::Subnet(_) => arrived,
+    }
+}
+
+/// What becomes of a packet inside the guest that got it.
+enum Onward {
+    Here,
+    Nowhere,
+    Out(NicId),
+}
+
+fn onward(network: &Network, compiled: &Compiled, arrived: NicId, dst: IpAddr) -> Onward {
+    let Sender::Nic(ix) = compiled.sender(arrived) else { return Onward::Here };
+    let vm = network.nic(ix).virtual_machine;
+    let mut own = network.vm(vm).network_interfaces.iter().flat_map(|&nic| &network.nic(nic).addresses);
+    if own.any(|&address| address == dst) {
+        return Onward::Here;
+    }
+    if !network.vm(vm).guest_forwarding {
+        return Onward::Nowhere;
+    }
+    Onward::Out(compiled.nic_of(egress(network, vm, dst)))
+}
+
+#[derive(Default)]
+struct Recorder(Vec<Step>);
+
+impl Observer for Recorder {
+    fn step(&mut self, step: Step) {
+        self.0.push(step);
+    }
+}
