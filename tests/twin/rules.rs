@@ -1,0 +1,388 @@
+//! Azure's rules as plainly as they are written down: no table, no set arithmetic, no cleverness. The ids are those of
+//! the specification. It shares the model with the product and nothing else.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use vnet::dataplane::DropReason;
+use vnet::model::{
+    Access, AddressPrefix, Attachment, Direction, ForwardedMode, Network, NicIx, NsgIx, Peering, PeeringAccessMode,
+    PeeringState, PortRange, RouteNextHop, SecurityProtocol, SecurityRule, ServiceTag, SubnetIx, VnetIx,
+};
+
+use crate::topology::{Kind, Sent};
+
+/// Someone with one subnet's policy: an interface, or an address behind an attached VNet's TUN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Party {
+    Nic(NicIx),
+    Behind(SubnetIx),
+}
+
+/// The rules, and the flows that were admitted (NSG-20).
+pub(crate) struct Twin<'a> {
+    network: &'a Network,
+    /// Party, whether inbound, and the packet as it was admitted (NSG-21).
+    records: HashSet<(Party, bool, Sent)>,
+}
+
+/// Where a route leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hop {
+    /// To its owner in this VNet.
+    Vnet(VnetIx),
+    Appliance(IpAddr),
+    Gateway,
+    Internet,
+    Nowhere,
+}
+
+/// How a party let a packet pass.
+enum Admission {
+    Record,
+    /// Whether every NSG present let it pass by a rule of the user's, and there was one.
+    Rules {
+        custom: bool,
+    },
+}
+
+impl<'a> Twin<'a> {
+    pub(crate) fn new(network: &'a Network) -> Self {
+        Self { network, records: HashSet::new() }
+    }
+
+    /// One leg of a packet: whose device gets it, or why nobody's.
+    pub(crate) fn judge(&mut self, from: Attachment, sent: &Sent) -> Result<Attachment, DropReason> {
+        let sender = self.sender(from, sent.src).ok_or(DropReason::SpoofedSource)?;
+        let out = self.admit(sender, false, sent).ok_or(DropReason::NsgOutbound)?;
+        let receiver = match self.route(self.subnet(sender), sent.dst) {
+            None => return Err(DropReason::NoRoute),
+            Some(Hop::Nowhere) => return Err(DropReason::NextHopNone),
+            Some(Hop::Internet) => return Err(DropReason::NoInternet),
+            Some(Hop::Gateway) => return Err(DropReason::GatewayUnavailable),
+            Some(Hop::Vnet(vnet)) => self.owner(vnet, sent.dst).ok_or(DropReason::NoEndpoint)?,
+            Some(Hop::Appliance(address)) => {
+                self.locate(self.subnet(sender).vnet, address).ok_or(DropReason::NextHopUnreachable)?
+            }
+        };
+        let (ours, theirs) = (self.subnet(sender).vnet, self.subnet(receiver).vnet);
+        if ours != theirs {
+            self.may_cross(ours, theirs, sent.src, &out)?;
+        }
+        if !self.owns(receiver, sent.dst) && !self.forwards(receiver) {
+            return Err(DropReason::NotForwarding);
+        }
+        let admission = self.admit(receiver, true, sent).ok_or(DropReason::NsgInbound)?;
+        if ours != theirs && self.needs_custom_rule(theirs, ours) && !admission.is_explicit() {
+            return Err(DropReason::PeeringAccess);
+        }
+        self.records.insert((sender, false, *sent));
+        self.records.insert((receiver, true, *sent));
+        Ok(match receiver {
+            Party::Nic(nic) => Attachment::Nic(nic),
+            Party::Behind(subnet) => Attachment::Vnet(subnet.vnet),
+        })
+    }
+}
+
+/// Who is who.
+impl Twin<'_> {
+    /// NIC-02, NIC-04: a foreign source needs IP forwarding. Behind a VNet's TUN the source says which subnet sends.
+    fn sender(&self, from: Attachment, src: IpAddr) -> Option<Party> {
+        match from {
+            Attachment::Nic(nic) => {
+                let interface = self.network.nic(nic);
+                let may = interface.addresses.contains(&src) || interface.enable_ip_forwarding;
+                may.then_some(Party::Nic(nic))
+            }
+            Attachment::Vnet(vnet) => self.owner(vnet, src).filter(|owner| matches!(owner, Party::Behind(_))),
+        }
+    }
+
+    /// Who has an address in a VNet.
+    fn owner(&self, vnet: VnetIx, address: IpAddr) -> Option<Party> {
+        let nics = self.network.network_interfaces.iter().enumerate();
+        for (i, nic) in nics {
+            if nic.subnet.vnet == vnet && nic.addresses.contains(&address) {
+                return Some(Party::Nic(NicIx(i)));
+            }
+        }
+        let network = self.network.vnet(vnet);
+        network.attach.as_ref()?;
+        for (i, subnet) in network.subnets.iter().enumerate() {
+            for prefix in &subnet.prefixes {
+                if prefix.contains(&address) && !is_reserved(*prefix, address) {
+                    return Some(Party::Behind(SubnetIx { vnet, subnet: i }));
+                }
+            }
+        }
+        None
+    }
+
+    /// UDR-11, UDR-12: an appliance is in the own VNet or in what a connected link knows of its peer.
+    fn locate(&self, own: VnetIx, address: IpAddr) -> Option<Party> {
+        self.owner(own, address).or_else(|| {
+            let mut links = self.connected(own).filter(|link| any_contains(&link.remote_address_space, address));
+            links.find_map(|link| self.owner(link.remote, address))
+        })
+    }
+
+    fn owns(&self, party: Party, address: IpAddr) -> bool {
+        self.owner(self.subnet(party).vnet, address) == Some(party)
+    }
+
+    fn forwards(&self, party: Party) -> bool {
+        match party {
+            Party::Nic(nic) => self.network.nic(nic).enable_ip_forwarding,
+            Party::Behind(_) => false,
+        }
+    }
+
+    fn subnet(&self, party: Party) -> SubnetIx {
+        match party {
+            Party::Nic(nic) => self.network.nic(nic).subnet,
+            Party::Behind(subnet) => subnet,
+        }
+    }
+}
+
+/// Peerings.
+impl Twin<'_> {
+    /// PEER-02: only a pair of links that both are Connected counts.
+    fn connected(&self, own: VnetIx) -> impl Iterator<Item = &Peering> {
+        self.network.vnet(own).peerings.iter().filter(move |link| {
+            let mut back = self.network.vnet(link.remote).peerings.iter().filter(|back| back.remote == own);
+            link.state == PeeringState::Connected && back.any(|back| back.state == PeeringState::Connected)
+        })
+    }
+
+    fn link(&self, own: VnetIx, remote: VnetIx) -> Option<&Peering> {
+        self.connected(own).find(|link| link.remote == remote)
+    }
+
+    /// PEER-22 on the sender's side, then PEER-23 on the receiver's (PEER-24).
+    fn may_cross(&self, ours: VnetIx, theirs: VnetIx, src: IpAddr, out: &Admission) -> Result<(), DropReason> {
+        if self.needs_custom_rule(ours, theirs) && !out.is_explicit() {
+            return Err(DropReason::PeeringAccess);
+        }
+        let link = self.link(theirs, ours).expect("routes lead over connected pairs only");
+        let foreign = !any_contains(&link.remote_address_space, src);
+        let enforced = self.network.emulation.forwarded == ForwardedMode::Enforce;
+        if enforced && foreign && !link.allow_forwarded_traffic {
+            return Err(DropReason::ForwardedTraffic);
+        }
+        Ok(())
+    }
+
+    fn needs_custom_rule(&self, own: VnetIx, remote: VnetIx) -> bool {
+        let link = self.link(own, remote).expect("routes lead over connected pairs only");
+        let strict = self.network.emulation.peering_access == PeeringAccessMode::ExplicitAllow;
+        strict && !link.allow_virtual_network_access
+    }
+}
+
+/// Routes.
+impl Twin<'_> {
+    /// RSEL-01, RSEL-02: the longest prefix, a user's before the system's.
+    fn route(&self, subnet: SubnetIx, dst: IpAddr) -> Option<Hop> {
+        let mut best: Option<(u8, u8, Hop)> = None;
+        for (prefix, rank, hop) in self.candidates(subnet) {
+            let better = best.is_none_or(|(length, best, _)| (prefix.prefix_len(), rank) > (length, best));
+            if prefix.contains(&dst) && better {
+                best = Some((prefix.prefix_len(), rank, hop));
+            }
+        }
+        best.map(|(_, _, hop)| hop)
+    }
+
+    /// Every route a subnet has: prefix, rank among equals, hop.
+    fn candidates(&self, subnet: SubnetIx) -> Vec<(IpNet, u8, Hop)> {
+        let own = self.network.vnet(subnet.vnet);
+        let mut all = Vec::new();
+        // UDR: a user's route wins over any system route of its prefix.
+        for (prefix, next_hop) in self.user_routes(subnet) {
+            let hop = match next_hop {
+                RouteNextHop::VnetLocal => Hop::Vnet(subnet.vnet),
+                RouteNextHop::VirtualAppliance(address) => Hop::Appliance(address),
+                RouteNextHop::VirtualNetworkGateway => Hop::Gateway,
+                RouteNextHop::Internet => Hop::Internet,
+                RouteNextHop::None => Hop::Nowhere,
+            };
+            all.push((prefix, 9, hop));
+        }
+        // SYS-02
+        for prefix in &own.address_space {
+            all.push((*prefix, 4, Hop::Vnet(subnet.vnet)));
+        }
+        // SYS-08, SYS-09
+        for link in self.connected(subnet.vnet) {
+            for prefix in &link.remote_address_space {
+                all.push((*prefix, 3, Hop::Vnet(link.remote)));
+            }
+        }
+        // SYS-03, FAB-16
+        all.push(("0.0.0.0/0".parse().unwrap(), 2, Hop::Internet));
+        if own.address_space.iter().any(|prefix| matches!(prefix, IpNet::V6(_))) {
+            all.push(("::/0".parse().unwrap(), 2, Hop::Internet));
+        }
+        // SYS-04, unless SYS-05 or SYS-06a
+        for none in ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"] {
+            let none: IpNet = none.parse().unwrap();
+            let covered = own.address_space.iter().any(|prefix| prefix.contains(&none));
+            if !covered && !self.default_is_taken(subnet) {
+                all.push((none, 1, Hop::Nowhere));
+            }
+        }
+        all
+    }
+
+    /// SYS-06a: the default route goes to an appliance or a gateway.
+    fn default_is_taken(&self, subnet: SubnetIx) -> bool {
+        self.user_routes(subnet).any(|(prefix, next_hop)| {
+            let taken = matches!(next_hop, RouteNextHop::VirtualAppliance(_) | RouteNextHop::VirtualNetworkGateway);
+            taken && prefix == "0.0.0.0/0".parse::<IpNet>().unwrap()
+        })
+    }
+
+    fn user_routes(&self, subnet: SubnetIx) -> impl Iterator<Item = (IpNet, RouteNextHop)> {
+        let table = self.network.subnet(subnet).route_table;
+        let routes = table.into_iter().flat_map(|table| &self.network.route_tables[table.0].routes);
+        routes.map(|route| (route.prefix, route.next_hop))
+    }
+}
+
+/// Filters.
+impl Twin<'_> {
+    /// NSG-10, NSG-20..22: a record first, else every NSG present must allow. None: denied.
+    fn admit(&self, party: Party, inbound: bool, sent: &Sent) -> Option<Admission> {
+        let mirrored = sent.mirrored();
+        if self.records.contains(&(party, inbound, *sent)) || self.records.contains(&(party, !inbound, mirrored)) {
+            return Some(Admission::Record);
+        }
+        let subnet = self.subnet(party);
+        let of_nic = match party {
+            Party::Nic(nic) => self.network.nic(nic).network_security_group,
+            Party::Behind(_) => None,
+        };
+        let nsgs: Vec<_> = [of_nic, self.network.subnet(subnet).network_security_group].into_iter().flatten().collect();
+        let mut custom = !nsgs.is_empty();
+        for nsg in nsgs {
+            match self.first_match(nsg, subnet, inbound, sent) {
+                (Access::Allow, by_user) => custom &= by_user,
+                (Access::Deny, _) => return None,
+            }
+        }
+        Some(Admission::Rules { custom })
+    }
+
+    /// NSG-02: the matching rule of the lowest priority; NSG-06: what the default rules say when none matches.
+    fn first_match(&self, nsg: NsgIx, subnet: SubnetIx, inbound: bool, sent: &Sent) -> (Access, bool) {
+        let rules = &self.network.network_security_groups[nsg.0].rules;
+        let direction = if inbound { Direction::Inbound } else { Direction::Outbound };
+        let mine = rules.iter().filter(|rule| rule.direction == direction && self.matches(rule, subnet, sent));
+        if let Some(rule) = mine.min_by_key(|rule| rule.priority) {
+            return (rule.access, true);
+        }
+        let tag = |tag, address| self.in_tag(tag, subnet, address);
+        let within = tag(ServiceTag::VirtualNetwork, sent.src) && tag(ServiceTag::VirtualNetwork, sent.dst);
+        let by_default = if inbound {
+            within || tag(ServiceTag::AzureLoadBalancer, sent.src)
+        } else {
+            within || tag(ServiceTag::Internet, sent.dst)
+        };
+        (if by_default { Access::Allow } else { Access::Deny }, false)
+    }
+
+    fn matches(&self, rule: &SecurityRule, subnet: SubnetIx, sent: &Sent) -> bool {
+        let protocol = match rule.protocol {
+            SecurityProtocol::Any => true,
+            SecurityProtocol::Tcp => sent.kind == Kind::Tcp,
+            SecurityProtocol::Udp => sent.kind == Kind::Udp,
+            SecurityProtocol::Icmp => sent.kind == Kind::Ping,
+            SecurityProtocol::Esp => sent.kind == Kind::Esp,
+            SecurityProtocol::Ah => false,
+        };
+        protocol
+            && self.any_address(&rule.source, subnet, sent.src)
+            && self.any_address(&rule.destination, subnet, sent.dst)
+            && port_matches(&rule.source_ports, sent, sent.src_port)
+            && port_matches(&rule.destination_ports, sent, sent.dst_port)
+    }
+
+    fn any_address(&self, fields: &[AddressPrefix], subnet: SubnetIx, address: IpAddr) -> bool {
+        fields.iter().any(|field| match field {
+            AddressPrefix::Any => true,
+            AddressPrefix::Prefix(prefix) => prefix.contains(&address),
+            AddressPrefix::Tag(tag) => self.in_tag(*tag, subnet, address),
+        })
+    }
+
+    fn in_tag(&self, tag: ServiceTag, subnet: SubnetIx, address: IpAddr) -> bool {
+        let platform: IpAddr = "168.63.129.16".parse().unwrap();
+        match tag {
+            // TAG-01..04, TAG-06
+            ServiceTag::VirtualNetwork => {
+                let own = any_contains(&self.network.vnet(subnet.vnet).address_space, address);
+                let peered = self
+                    .connected(subnet.vnet)
+                    .any(|link| link.allow_virtual_network_access && any_contains(&link.remote_address_space, address));
+                let routed = self.user_routes(subnet).any(|(prefix, next_hop)| {
+                    !matches!(next_hop, RouteNextHop::Internet | RouteNextHop::None) && prefix.contains(&address)
+                });
+                own || peered || routed || address == platform
+            }
+            // TAG-10
+            ServiceTag::Internet => {
+                is_public(address) && address != platform && !self.in_tag(ServiceTag::VirtualNetwork, subnet, address)
+            }
+            // TAG-12
+            ServiceTag::AzureLoadBalancer => {
+                address == platform || address == "fe80::1234:5678:9abc".parse::<IpAddr>().unwrap()
+            }
+        }
+    }
+}
+
+impl Admission {
+    /// PEER-22: admitted before, or by the user's own rules.
+    fn is_explicit(&self) -> bool {
+        match self {
+            Self::Record => true,
+            Self::Rules { custom } => *custom,
+        }
+    }
+}
+
+/// NSG-07: a restricted port field never matches a packet without ports.
+fn port_matches(ranges: &[PortRange], sent: &Sent, port: u16) -> bool {
+    let has_ports = matches!(sent.kind, Kind::Tcp | Kind::Udp);
+    ranges.contains(&PortRange::ALL)
+        || has_ports && ranges.iter().any(|range| range.first <= port && port <= range.last)
+}
+
+/// ADR-01: an IPv4 subnet's first four addresses and its last, an IPv6 subnet's first four.
+fn is_reserved(prefix: IpNet, address: IpAddr) -> bool {
+    match (prefix.network(), address) {
+        (IpAddr::V4(network), IpAddr::V4(own)) => {
+            own.to_bits() - network.to_bits() < 4 || prefix.broadcast() == address
+        }
+        (IpAddr::V6(network), IpAddr::V6(own)) => own.to_bits() - network.to_bits() < 4,
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+    }
+}
+
+fn is_public(address: IpAddr) -> bool {
+    let private = ["0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"];
+    let private = private.iter().chain(&["192.168.0.0/16", "224.0.0.0/3"]);
+    match address {
+        IpAddr::V4(_) => {
+            !private.map(|prefix| prefix.parse::<IpNet>().unwrap()).any(|prefix| prefix.contains(&address))
+        }
+        IpAddr::V6(_) => "2000::/3".parse::<IpNet>().unwrap().contains(&address),
+    }
+}
+
+fn any_contains(prefixes: &[IpNet], address: IpAddr) -> bool {
+    prefixes.iter().any(|prefix| prefix.contains(&address))
+}

@@ -1,0 +1,367 @@
+//! Random networks and packets, small and dense: few addresses, so that prefixes nest, rules overlap, flows meet again.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use vnet::model::{
+    Access, AddressPrefix, Attach, AttachNamespace, Attachment, Direction, Emulation, ForwardedMode, Network,
+    NetworkInterface, NicIx, Nsg, NsgIx, Peering, PeeringAccessMode, PeeringState, PortRange, Route, RouteNextHop,
+    RouteTable, RouteTableIx, SecurityProtocol, SecurityRule, ServiceTag, Subnet, SubnetIx, VirtualMachine,
+    VirtualNetwork, VmIx, VnetIx,
+};
+use vnet::wire::build;
+
+/// A packet, and what identifies its flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Sent {
+    pub(crate) kind: Kind,
+    pub(crate) src: IpAddr,
+    pub(crate) dst: IpAddr,
+    /// Zero without ports, except that a ping has its identifier in both.
+    pub(crate) src_port: u16,
+    pub(crate) dst_port: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    Tcp,
+    Udp,
+    Ping,
+    Esp,
+}
+
+impl Sent {
+    pub(crate) fn mirrored(self) -> Self {
+        Self { src: self.dst, dst: self.src, src_port: self.dst_port, dst_port: self.src_port, ..self }
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let (src, dst) = (SocketAddr::new(self.src, self.src_port), SocketAddr::new(self.dst, self.dst_port));
+        match self.kind {
+            Kind::Tcp => build::tcp(src, dst, 0x10, b"twin"),
+            Kind::Udp => build::udp(src, dst, b"twin"),
+            Kind::Ping => build::icmp_echo(self.src, self.dst, self.src_port, 1, false),
+            Kind::Esp => build::raw(self.src, self.dst, 50, &[0; 16]),
+        }
+    }
+}
+
+/// SplitMix64: the same seed, the same network, on every machine.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x2545_f491_4f6c_dd1d))
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+
+    fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len())]
+    }
+}
+
+/// Networks.
+impl Random {
+    pub(crate) fn network(&mut self) -> Network {
+        let vnets = 2 + self.below(4);
+        let tables = self.below(4);
+        let groups = self.below(4);
+        let mut network = Network {
+            name: "twin".to_owned(),
+            virtual_networks: (0..vnets).map(|k| self.vnet(k, tables, groups)).collect(),
+            route_tables: Vec::new(),
+            network_security_groups: Vec::new(),
+            virtual_machines: Vec::new(),
+            network_interfaces: Vec::new(),
+            emulation: Emulation {
+                peering_access: *self.pick(&[PeeringAccessMode::ExplicitAllow, PeeringAccessMode::TagOnly]),
+                forwarded: *self.pick(&[ForwardedMode::TagOnly, ForwardedMode::Enforce]),
+                ..Emulation::default()
+            },
+        };
+        self.peer(&mut network);
+        self.populate(&mut network, groups);
+        let prefixes = prefixes(&network);
+        network.route_tables = (0..tables).map(|i| self.table(i, &network, &prefixes)).collect();
+        network.network_security_groups = (0..groups).map(|i| self.nsg(i, &prefixes)).collect();
+        network
+    }
+
+    fn vnet(&mut self, k: usize, tables: usize, groups: usize) -> VirtualNetwork {
+        let mut address_space: Vec<IpNet> = vec![prefix(&format!("10.{k}.0.0/16"))];
+        let second =
+            self.chance(40).then(|| self.pick(&[format!("172.20.{k}.0/24"), format!("20.{k}.0.0/16")]).clone());
+        address_space.extend(second.iter().map(|second| prefix(second)));
+        let ipv6 = self.chance(40).then(|| self.pick(&[format!("fd00:{k}"), format!("2001:db8:{k}")]).clone());
+        address_space.extend(ipv6.iter().map(|ipv6| prefix(&format!("{ipv6}::/48"))));
+        let mut subnets = Vec::new();
+        for s in 0..=self.below(3) {
+            let mut prefixes = vec![prefix(&format!("10.{k}.{s}.0/24"))];
+            prefixes.extend(address_space.get(1).filter(|second| s == 0 && second.prefix_len() == 24));
+            prefixes.extend(ipv6.iter().filter(|_| self.chance(70)).map(|ipv6| subnet_v6(ipv6, s)));
+            subnets.push(Subnet {
+                name: format!("s{s}"),
+                prefixes,
+                route_table: (tables > 0 && self.chance(60)).then(|| RouteTableIx(self.below(tables))),
+                network_security_group: (groups > 0 && self.chance(40)).then(|| NsgIx(self.below(groups))),
+                default_outbound_access: true,
+            });
+        }
+        VirtualNetwork {
+            name: format!("v{k}"),
+            location: (*self.pick(&["westeurope", "eastus"])).to_owned(),
+            subnets,
+            address_space,
+            peerings: Vec::new(),
+            attach: self.chance(20).then(|| Attach {
+                namespace: AttachNamespace::Name(format!("v{k}")),
+                interface: "tun0".to_owned(),
+                addresses: Vec::new(),
+                configure: true,
+            }),
+            flow_timeout: Duration::from_secs(240),
+        }
+    }
+
+    /// Every pair: no link, one, both, or both with a quarrel about the state.
+    fn peer(&mut self, network: &mut Network) {
+        let vnets = network.virtual_networks.len();
+        for a in 0..vnets {
+            for b in a + 1..vnets {
+                let (there, back) = *self.pick(&[
+                    (None, None),
+                    (Some(PeeringState::Initiated), None),
+                    (None, Some(PeeringState::Disconnected)),
+                    (Some(PeeringState::Connected), Some(PeeringState::Disconnected)),
+                    (Some(PeeringState::Connected), Some(PeeringState::Connected)),
+                    (Some(PeeringState::Connected), Some(PeeringState::Connected)),
+                    (Some(PeeringState::Connected), Some(PeeringState::Connected)),
+                    (Some(PeeringState::Connected), Some(PeeringState::Connected)),
+                ]);
+                for (own, remote, state) in [(a, b, there), (b, a, back)] {
+                    let Some(state) = state else { continue };
+                    let link = self.link(network, VnetIx(remote), state);
+                    network.virtual_networks[own].peerings.push(link);
+                }
+            }
+        }
+    }
+
+    fn link(&mut self, network: &Network, remote: VnetIx, state: PeeringState) -> Peering {
+        let mut seen = network.vnet(remote).address_space.clone();
+        if self.chance(15) {
+            // A view from before the remote's space changed (PEER-18).
+            seen.truncate(1);
+            seen = seen.iter().map(|prefix| IpNet::new(prefix.addr(), prefix.prefix_len() + 1).unwrap()).collect();
+        }
+        Peering {
+            name: format!("to-{}", network.vnet(remote).name),
+            remote,
+            state,
+            remote_address_space: seen,
+            allow_virtual_network_access: self.chance(75),
+            allow_forwarded_traffic: self.chance(50),
+            allow_gateway_transit: self.chance(10),
+            use_remote_gateways: self.chance(10),
+        }
+    }
+
+    /// Machines with one interface each: what a machine does with a packet is not the fabric's business.
+    fn populate(&mut self, network: &mut Network, groups: usize) {
+        for vnet in 0..network.virtual_networks.len() {
+            for subnet in 0..network.virtual_networks[vnet].subnets.len() {
+                let subnet = SubnetIx { vnet: VnetIx(vnet), subnet };
+                for n in 0..=self.below(3) {
+                    let prefixes = &network.subnet(subnet).prefixes;
+                    let addresses = prefixes.iter().map(|prefix| nth(*prefix, 4 + n as u128)).collect();
+                    let index = network.network_interfaces.len();
+                    network.network_interfaces.push(NetworkInterface {
+                        name: "nic0".to_owned(),
+                        virtual_machine: VmIx(index),
+                        subnet,
+                        addresses,
+                        primary: true,
+                        enable_ip_forwarding: self.chance(40),
+                        network_security_group: (groups > 0 && self.chance(30)).then(|| NsgIx(self.below(groups))),
+                        attach: None,
+                    });
+                    network.virtual_machines.push(VirtualMachine {
+                        name: format!("vm{index}"),
+                        network_interfaces: vec![NicIx(index)],
+                        run: Vec::new(),
+                        guest_forwarding: false,
+                    });
+                }
+            }
+        }
+    }
+
+    fn table(&mut self, index: usize, network: &Network, prefixes: &[IpNet]) -> RouteTable {
+        let mut routes: Vec<Route> = Vec::new();
+        for n in 0..self.below(7) {
+            let prefix = *self.pick(prefixes);
+            if routes.iter().any(|route| route.prefix == prefix) {
+                continue;
+            }
+            let next_hop = match self.below(10) {
+                0 => RouteNextHop::None,
+                1 => RouteNextHop::Internet,
+                2 => RouteNextHop::VirtualNetworkGateway,
+                3 => RouteNextHop::VnetLocal,
+                4 => RouteNextHop::VirtualAppliance(self.unlikely(prefix.addr().is_ipv4())),
+                _ => {
+                    let nic = self.pick(&network.network_interfaces);
+                    RouteNextHop::VirtualAppliance(*self.pick(&nic.addresses))
+                }
+            };
+            routes.push(Route { name: format!("r{n}"), prefix, next_hop });
+        }
+        RouteTable { name: format!("t{index}"), routes, disable_bgp_route_propagation: self.chance(20) }
+    }
+
+    fn nsg(&mut self, index: usize, prefixes: &[IpNet]) -> Nsg {
+        use SecurityProtocol::{Ah, Any, Esp, Icmp, Tcp, Udp};
+        let mut rules: Vec<SecurityRule> = Vec::new();
+        for n in 0..self.below(24) {
+            let direction = *self.pick(&[Direction::Inbound, Direction::Outbound]);
+            let priority = 100 + self.below(60) as u16;
+            if rules.iter().any(|rule| rule.direction == direction && rule.priority == priority) {
+                continue;
+            }
+            rules.push(SecurityRule {
+                name: format!("rule{n}"),
+                priority,
+                direction,
+                access: *self.pick(&[Access::Allow, Access::Allow, Access::Deny]),
+                protocol: *self.pick(&[Any, Any, Tcp, Tcp, Udp, Icmp, Esp, Ah]),
+                source: self.addresses(prefixes),
+                source_ports: if self.chance(85) { vec![PortRange::ALL] } else { self.ports() },
+                destination: self.addresses(prefixes),
+                destination_ports: if self.chance(60) { vec![PortRange::ALL] } else { self.ports() },
+            });
+        }
+        Nsg { name: format!("g{index}"), rules }
+    }
+
+    fn addresses(&mut self, prefixes: &[IpNet]) -> Vec<AddressPrefix> {
+        match self.below(8) {
+            0..=2 => vec![AddressPrefix::Any],
+            3 => vec![AddressPrefix::Tag(ServiceTag::VirtualNetwork)],
+            4 => vec![AddressPrefix::Tag(ServiceTag::Internet)],
+            5 => vec![AddressPrefix::Tag(ServiceTag::AzureLoadBalancer), AddressPrefix::Prefix(*self.pick(prefixes))],
+            _ => (0..=self.below(3)).map(|_| AddressPrefix::Prefix(*self.pick(prefixes))).collect(),
+        }
+    }
+
+    fn ports(&mut self) -> Vec<PortRange> {
+        let mut range = || {
+            let first = self.pick(&PORTS) - self.below(2) as u16;
+            PortRange { first, last: first + self.below(3) as u16 }
+        };
+        vec![range(), range()]
+    }
+}
+
+/// Ports that packets use; rules name these or their neighbours.
+const PORTS: [u16; 5] = [53, 80, 443, 1433, 50000];
+
+/// Packets.
+impl Random {
+    /// The next packet: often the answer to one that arrived, else anything from anyone.
+    pub(crate) fn packet(
+        &mut self,
+        network: &Network,
+        attachments: &[Attachment],
+        arrived: &[(Attachment, Sent)],
+    ) -> (Attachment, Sent) {
+        if !arrived.is_empty() && self.chance(25) {
+            let (at, sent) = *self.pick(arrived);
+            return (at, sent.mirrored());
+        }
+        let from = *self.pick(attachments);
+        let own = self.source(network, from);
+        let src = if self.chance(20) { self.address(network, own.is_ipv4()) } else { own };
+        let dst = self.address(network, src.is_ipv4());
+        let kind = *self.pick(&[Kind::Tcp, Kind::Tcp, Kind::Udp, Kind::Ping, Kind::Esp]);
+        let (src_port, dst_port) = match kind {
+            Kind::Tcp | Kind::Udp => (*self.pick(&PORTS), *self.pick(&PORTS)),
+            Kind::Ping => (7, 7),
+            Kind::Esp => (0, 0),
+        };
+        (from, Sent { kind, src, dst, src_port, dst_port })
+    }
+
+    fn source(&mut self, network: &Network, from: Attachment) -> IpAddr {
+        match from {
+            Attachment::Nic(nic) => *self.pick(&network.nic(nic).addresses),
+            Attachment::Vnet(vnet) => {
+                let prefixes = &self.pick(&network.vnet(vnet).subnets).prefixes;
+                let prefix = *self.pick(prefixes);
+                nth(prefix, self.below(16) as u128)
+            }
+        }
+    }
+
+    /// Mostly somebody's, sometimes nobody's.
+    fn address(&mut self, network: &Network, ipv4: bool) -> IpAddr {
+        let nics = network.network_interfaces.iter().flat_map(|nic| &nic.addresses);
+        let owned: Vec<_> = nics.copied().filter(|address| address.is_ipv4() == ipv4).collect();
+        if owned.is_empty() || self.chance(15) { self.unlikely(ipv4) } else { *self.pick(&owned) }
+    }
+
+    /// Reserved, free, private, public, and the edges of tags.
+    fn unlikely(&mut self, ipv4: bool) -> IpAddr {
+        let v4 = ["10.0.0.1", "10.1.0.3", "10.1.0.255", "10.0.1.200", "10.2.0.9", "10.9.9.9", "10.255.255.255"];
+        let v4 = v4.into_iter().chain(["20.1.2.3", "20.200.0.1", "8.8.8.8", "172.20.1.9", "172.31.0.100"]);
+        let v4 = v4.chain(["192.168.7.7", "100.64.0.1", "100.128.0.0", "9.255.255.255", "11.0.0.0"]);
+        let v6 = ["fd00:0::1", "fd00:1::9", "2001:db8:1::2", "2001:db8:9::9", "fd99::1", "3fff:ffff::1", "4000::1"];
+        let all: Vec<&str> = if ipv4 { v4.collect() } else { v6.to_vec() };
+        self.pick(&all).parse().unwrap()
+    }
+}
+
+/// What routes and rules are written with: everything, blocks, VNets, halves of VNets, subnets, hosts.
+fn prefixes(network: &Network) -> Vec<IpNet> {
+    let blocks = ["0.0.0.0/0", "::/0", "10.0.0.0/8", "172.16.0.0/12", "20.0.0.0/8", "128.0.0.0/1", "fd00::/8"];
+    let mut all: Vec<IpNet> = blocks.iter().map(|block| prefix(block)).collect();
+    for vnet in &network.virtual_networks {
+        for space in &vnet.address_space {
+            all.extend([*space, IpNet::new(space.addr(), space.prefix_len() + 1).unwrap()]);
+        }
+        all.extend(vnet.subnets.iter().flat_map(|subnet| subnet.prefixes.iter().copied()));
+    }
+    all.extend(network.network_interfaces.iter().map(|nic| IpNet::from(nic.addresses[0])));
+    all
+}
+
+fn nth(prefix: IpNet, n: u128) -> IpAddr {
+    match prefix.network() {
+        IpAddr::V4(network) => (network.to_bits() + n as u32).to_be_bytes().into(),
+        IpAddr::V6(network) => (network.to_bits() + n).to_be_bytes().into(),
+    }
+}
+
+fn subnet_v6(vnet: &str, subnet: usize) -> IpNet {
+    // Three groups or two: the subnet's number is the fourth.
+    let zeros = if vnet.matches(':').count() == 1 { ":0" } else { "" };
+    prefix(&format!("{vnet}{zeros}:{subnet}::/64"))
+}
+
+fn prefix(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
