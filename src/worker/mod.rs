@@ -11,7 +11,7 @@ mod run;
 mod spin;
 mod tally;
 
-pub use device::Device;
+pub use device::{Device, RecvError, SendError};
 pub use forwarder::{Batch, Forwarder, Tables};
 pub use run::{Event, Workers};
 pub use spin::Spin;

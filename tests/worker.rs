@@ -1,0 +1,237 @@
+//! One worker's forwarding with devices in memory: what is counted where, and how failures of a device show.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use vnet::compile::{Learned, compile};
+use vnet::config;
+use vnet::dataplane::{DropReason, FlowLimits, Flows, PortId, Snapshot, Timestamp};
+use vnet::wire::{Offload, build};
+use vnet::worker::{Batch, Device, Forwarder, RecvError, SendError, Tables, Tally};
+
+const A: PortId = PortId(0);
+const B: PortId = PortId(1);
+
+/// A queue in memory: frames to be read, frames written, and what the next calls fail with.
+#[derive(Default)]
+struct Memory {
+    incoming: Mutex<VecDeque<Vec<u8>>>,
+    outgoing: Mutex<Vec<Vec<u8>>>,
+    recv_error: Mutex<Option<RecvError>>,
+    send_error: Mutex<Option<SendError>>,
+}
+
+impl Device for Memory {
+    fn recv(&self, frame: &mut [u8]) -> Result<usize, RecvError> {
+        let Some(next) = self.incoming.lock().unwrap().pop_front() else {
+            return Err(self.recv_error.lock().unwrap().unwrap_or(RecvError::Empty));
+        };
+        frame[..next.len()].copy_from_slice(&next);
+        Ok(next.len())
+    }
+
+    fn send(&self, frame: &[u8]) -> Result<(), SendError> {
+        self.send_error.lock().unwrap().map_or_else(
+            || {
+                self.outgoing.lock().unwrap().push(frame.to_vec());
+                Ok(())
+            },
+            Err,
+        )
+    }
+}
+
+/// Two peered VNets, one TUN each.
+struct Bench {
+    a: Arc<Memory>,
+    b: Arc<Memory>,
+    tables: Tables,
+    tally: Arc<Tally>,
+    forwarder: Forwarder<Memory>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let flows = Arc::new(Flows::new(FlowLimits::default()));
+        let tables = Tables { snapshot: Arc::new(ArcSwap::new(snapshot("", 1))), flows };
+        let (a, b) = (Arc::new(Memory::default()), Arc::new(Memory::default()));
+        let tally = Arc::new(Tally::new(2));
+        let forwarder = Forwarder::new(&tables, vec![Arc::clone(&a), Arc::clone(&b)], Arc::clone(&tally));
+        Self { a, b, tables, tally, forwarder }
+    }
+
+    /// The guest on `a` sends; one batch from its port follows.
+    fn send(&mut self, frame: Vec<u8>) -> Batch {
+        self.a.incoming.lock().unwrap().push_back(frame);
+        self.batch()
+    }
+
+    fn batch(&mut self) -> Batch {
+        self.forwarder.batch(A, Timestamp(0))
+    }
+
+    fn drops(&self, reason: DropReason) -> u64 {
+        self.tally.port(A).drops(reason)
+    }
+
+    fn assert_counters_add_up(&self) {
+        let ports = [A, B].map(|port| self.tally.port(port));
+        let received: u64 = ports.iter().map(|port| port.rx_packets()).sum();
+        let sent: u64 = ports.iter().map(|port| port.tx_packets()).sum();
+        let dropped: u64 = ports.iter().flat_map(|port| DropReason::ALL.map(|reason| port.drops(reason))).sum();
+        assert_eq!(received, sent + dropped);
+    }
+}
+
+fn snapshot(subnet_b: &str, generation: u64) -> Arc<Snapshot> {
+    let text = format!(
+        "
+name: two
+virtualNetworks:
+  - name: a
+    location: westeurope
+    addressSpace: [10.1.0.0/16]
+    subnets: [{{name: default, addressPrefix: 10.1.0.0/16}}]
+    virtualNetworkPeerings: [{{name: a-b, remoteVirtualNetwork: b}}]
+    attach: {{namespace: a, interface: tun0}}
+  - name: b
+    location: westeurope
+    addressSpace: [10.2.0.0/16]
+    subnets: [{{name: default, addressPrefix: 10.2.0.0/16{subnet_b}}}]
+    virtualNetworkPeerings: [{{name: b-a, remoteVirtualNetwork: a}}]
+    attach: {{namespace: b, interface: tun0}}
+networkSecurityGroups:
+  - name: closed
+    securityRules:
+      - {{name: deny, priority: 100, direction: Inbound, access: Deny, protocol: '*', sourceAddressPrefix: '*',
+         sourcePortRange: '*', destinationAddressPrefix: '*', destinationPortRange: '*'}}
+"
+    );
+    let network = config::load(&text, "two.yaml").map_err(|errors| format!("{errors:?}")).unwrap().network;
+    compile(&network, &Learned::default(), generation).snapshot
+}
+
+/// A frame with no work left undone.
+fn whole(packet: &[u8]) -> Vec<u8> {
+    [&Offload::default().encode(), packet].concat()
+}
+
+fn datagram() -> Vec<u8> {
+    datagram_from_port(5000)
+}
+
+fn datagram_from_port(port: u16) -> Vec<u8> {
+    let src = format!("10.1.0.4:{port}").parse().unwrap();
+    whole(&build::udp(src, "10.2.0.4:53".parse().unwrap(), b"hello"))
+}
+
+#[test]
+fn a_frame_is_written_on_as_it_came_and_counted_on_both_ports() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.send(datagram()), Batch { frames: 1, gone: false });
+    assert_eq!(*bench.b.outgoing.lock().unwrap(), [datagram()]);
+    let (a, b) = (bench.tally.port(A), bench.tally.port(B));
+    let bytes = (datagram().len() - Offload::LEN) as u64;
+    assert_eq!((a.rx_packets(), a.rx_bytes(), a.tx_packets()), (1, bytes, 0));
+    assert_eq!((b.tx_packets(), b.tx_bytes(), b.rx_packets()), (1, bytes, 0));
+    bench.assert_counters_add_up();
+}
+
+#[test]
+fn bytes_beyond_the_packet_are_not_passed_on() {
+    let mut bench = Bench::new();
+    bench.send([datagram(), vec![0; 7]].concat());
+    assert_eq!(*bench.b.outgoing.lock().unwrap(), [datagram()]);
+}
+
+#[test]
+fn a_super_packet_stays_whole_and_counts_as_its_segments() {
+    let mut bench = Bench::new();
+    let (src, dst) = ("10.1.0.4:5000".parse().unwrap(), "10.2.0.4:80".parse().unwrap());
+    let packet = build::tcp(src, dst, 0x10, &[7; 2500]);
+    let offload = Offload {
+        flags: Offload::NEEDS_CSUM,
+        gso_type: Offload::GSO_TCPV4,
+        hdr_len: 40,
+        gso_size: 1000,
+        csum_start: 20,
+        csum_offset: 16,
+    };
+    let frame = [&offload.encode(), &packet[..]].concat();
+    bench.send(frame.clone());
+    assert_eq!(*bench.b.outgoing.lock().unwrap(), [frame]);
+    // Three segments; each has the 40 bytes of headers.
+    assert_eq!(bench.tally.port(A).rx_packets(), 3);
+    assert_eq!(bench.tally.port(A).rx_bytes(), 2500 + 3 * 40);
+    assert_eq!(bench.tally.port(B).tx_packets(), 3);
+}
+
+#[test]
+fn a_batch_is_bounded_so_that_other_ports_have_their_turn() {
+    let mut bench = Bench::new();
+    bench.a.incoming.lock().unwrap().extend((0..100).map(|_| datagram()));
+    assert_eq!(bench.batch(), Batch { frames: 64, gone: false });
+    assert_eq!(bench.batch(), Batch { frames: 36, gone: false });
+    assert_eq!(bench.batch(), Batch { frames: 0, gone: false });
+    assert_eq!(bench.b.outgoing.lock().unwrap().len(), 100);
+}
+
+#[test]
+fn what_is_no_packet_is_counted_by_what_is_wrong_with_it() {
+    let mut bench = Bench::new();
+    bench.send(vec![0; 3]);
+    bench.send(whole(&[]));
+    bench.send(whole(&[0x45; 12]));
+    assert_eq!(bench.drops(DropReason::Malformed), 3);
+    let mut damaged = datagram();
+    damaged[Offload::LEN + 10] ^= 1;
+    bench.send(damaged);
+    assert_eq!(bench.drops(DropReason::BadChecksum), 1);
+    assert!(bench.b.outgoing.lock().unwrap().is_empty());
+    bench.assert_counters_add_up();
+}
+
+#[test]
+fn a_refused_write_is_a_drop_at_the_port_of_entry() {
+    let mut bench = Bench::new();
+    for (error, reason) in [
+        (SendError::Full, DropReason::QueueFull),
+        (SendError::Down, DropReason::NodeDown),
+        (SendError::Refused, DropReason::Malformed),
+    ] {
+        *bench.b.send_error.lock().unwrap() = Some(error);
+        bench.send(datagram());
+        assert_eq!(bench.drops(reason), 1, "{reason}");
+    }
+    assert_eq!(bench.tally.port(B).tx_packets(), 0);
+    bench.assert_counters_add_up();
+}
+
+#[test]
+fn a_device_that_is_gone_is_neither_read_nor_written_again() {
+    let mut bench = Bench::new();
+    *bench.b.recv_error.lock().unwrap() = Some(RecvError::Gone);
+    let gone = Batch { frames: 0, gone: true };
+    assert_eq!(bench.forwarder.batch(B, Timestamp(0)), gone);
+    bench.b.incoming.lock().unwrap().push_back(datagram());
+    assert_eq!(bench.forwarder.batch(B, Timestamp(0)), gone);
+    bench.send(datagram());
+    assert_eq!(bench.drops(DropReason::NodeDown), 1);
+    assert!(bench.b.outgoing.lock().unwrap().is_empty());
+    bench.assert_counters_add_up();
+}
+
+#[test]
+fn a_batch_after_a_publication_sees_the_new_tables() {
+    let mut bench = Bench::new();
+    bench.send(datagram_from_port(1000));
+    bench.tables.snapshot.store(snapshot(", networkSecurityGroup: closed", 2));
+    bench.send(datagram_from_port(1001));
+    assert_eq!(bench.drops(DropReason::NsgInbound), 1);
+    bench.tables.snapshot.store(snapshot("", 3));
+    bench.send(datagram_from_port(1002));
+    assert_eq!(*bench.b.outgoing.lock().unwrap(), [datagram_from_port(1000), datagram_from_port(1002)]);
+}
