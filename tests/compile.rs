@@ -1,67 +1,165 @@
-//! Compilation against golden listings.
+//! Compilation against golden listings: each topology of `tests/compile` and `config` has a twin in `tests/compile` with
+//! every subnet's effective routes, where each leads, and every security rule with its tags expanded.
+//! `UPDATE_GOLDEN=1` rewrites the twins.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::time::Duration;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
 
-use vnet::compile::{Learned, compile};
-use vnet::model::{Emulation, Network, Peering, PeeringState, Subnet, SubnetIx, VirtualNetwork, VnetIx};
+use ipnet::IpNet;
+use vnet::compile::{Compiled, EffectiveRule, Learned, Sender, compile};
+use vnet::config;
+use vnet::dataplane::{AclId, Filters, NextHop, NicId, ProtocolMatch, RouteId};
+use vnet::model::{Attachment, Network, NicIx, SubnetIx, VnetIx};
 
-fn vnet(name: &str, location: &str, prefix: &str, remote: usize, remote_prefix: &str) -> VirtualNetwork {
-    let peering = Peering {
-        name: "peering".to_owned(),
-        remote: VnetIx(remote),
-        state: PeeringState::Connected,
-        remote_address_space: vec![remote_prefix.parse().unwrap()],
-        allow_virtual_network_access: true,
-        allow_forwarded_traffic: false,
-        allow_gateway_transit: false,
-        use_remote_gateways: false,
-    };
-    let subnet = Subnet {
-        name: "default".to_owned(),
-        prefixes: vec![prefix.parse().unwrap()],
-        route_table: None,
-        network_security_group: None,
-        default_outbound_access: true,
-    };
-    VirtualNetwork {
-        name: name.to_owned(),
-        location: location.to_owned(),
-        address_space: vec![prefix.parse().unwrap()],
-        subnets: vec![subnet],
-        peerings: vec![peering],
-        attach: None,
-        flow_timeout: Duration::from_secs(240),
+#[test]
+fn topologies_compile_to_their_golden_twins() {
+    let cases = yaml_files("tests/compile").into_iter().chain(yaml_files("config"));
+    let mut differing = Vec::new();
+    for case in cases {
+        let twin = Path::new("tests/compile").join(case.with_extension("txt").file_name().unwrap());
+        let listing = listing(&load(&case));
+        if env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&twin, &listing).unwrap();
+        }
+        if fs::read_to_string(&twin).unwrap_or_default() != listing {
+            differing.push(format!("{}:\n{listing}", twin.display()));
+        }
+    }
+    assert!(differing.is_empty(), "UPDATE_GOLDEN=1 rewrites:\n{}", differing.join("\n"));
+}
+
+/// Subnets with the same routes share a table, interfaces that see the same rules an ACL.
+#[test]
+fn equal_tables_are_shared() {
+    let network = load(Path::new("tests/compile/shared.yaml"));
+    let compiled = compile(&network, &Learned::default(), 1);
+    assert_eq!((compiled.snapshot.fibs.len(), compiled.snapshot.acls.len()), (2, 4));
+}
+
+/// What the running system learned about an attachment reaches every sender behind it.
+#[test]
+fn a_learned_mtu_is_used_and_1500_where_none_is_known() {
+    let network = load(Path::new("tests/compile/attach.yaml"));
+    let learned = Learned { mtu: [(Attachment::Vnet(VnetIx(0)), 9000)].into() };
+    let compiled = compile(&network, &learned, 7);
+    let mtus: Vec<_> = compiled.snapshot.nics.iter().map(|nic| nic.mtu).collect();
+    let nics = network.network_interfaces.len();
+    let behind = network.virtual_networks[0].subnets.len();
+    assert_eq!(mtus, [vec![1500; nics], vec![9000; behind]].concat());
+    assert_eq!(compiled.snapshot.generation, 7);
+}
+
+fn yaml_files(folder: &str) -> Vec<PathBuf> {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> =
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")).collect();
+    files.sort();
+    files
+}
+
+fn load(path: &Path) -> Network {
+    let text = fs::read_to_string(path).unwrap();
+    let loaded = config::load(&text, &path.display().to_string());
+    loaded.unwrap_or_else(|errors| panic!("{}: {errors:?}", path.display())).network
+}
+
+fn listing(network: &Network) -> String {
+    let compiled = compile(network, &Learned::default(), 1);
+    let mut text = String::new();
+    for (v, vnet) in network.virtual_networks.iter().enumerate() {
+        for subnet in 0..vnet.subnets.len() {
+            routes(&mut text, network, &compiled, SubnetIx { vnet: VnetIx(v), subnet });
+        }
+    }
+    for nic in 0..compiled.snapshot.nics.len() {
+        filters(&mut text, network, &compiled, NicId(nic as u32));
+    }
+    for acl in 0..compiled.snapshot.acls.len() {
+        writeln!(text, "\nacl {acl}").unwrap();
+        for rule in compiled.effective_rules(AclId(acl as u32)) {
+            writeln!(text, "{}", rule_line(network, rule)).unwrap();
+        }
+    }
+    text
+}
+
+fn routes(text: &mut String, network: &Network, compiled: &Compiled, subnet: SubnetIx) {
+    writeln!(text, "routes of {}", subnet_name(network, subnet)).unwrap();
+    let fib = &compiled.snapshot.fibs[compiled.fib(subnet).0 as usize];
+    for (i, route) in compiled.effective_routes(subnet).iter().enumerate() {
+        assert_eq!(compiled.route(compiled.fib(subnet), RouteId(i as u32)), route);
+        let ips: String = route.next_hop_ip.iter().fold(String::new(), |all, ip| all + &ip.to_string());
+        let line = format!(
+            "  {:<7} {:<7} {:<18} {:<21} {ips:<15} {:<10} => {}",
+            route.source,
+            route.state,
+            route.prefix.to_string(),
+            route.next_hop_type,
+            route.name.as_deref().unwrap_or(""),
+            hop_name(network, compiled, fib.next_hops[i])
+        );
+        writeln!(text, "{line}").unwrap();
     }
 }
 
-#[test]
-fn cs_01_two_globally_peered_vnets_list_each_other() {
-    let network = Network {
-        name: "contoso-fabrikam".to_owned(),
-        virtual_networks: vec![
-            vnet("contoso", "westus", "10.1.26.0/25", 1, "10.10.26.0/24"),
-            vnet("fabrikam", "eastus", "10.10.26.0/24", 0, "10.1.26.0/25"),
-        ],
-        route_tables: vec![],
-        network_security_groups: vec![],
-        virtual_machines: vec![],
-        network_interfaces: vec![],
-        emulation: Emulation::default(),
+fn filters(text: &mut String, network: &Network, compiled: &Compiled, nic: NicId) {
+    let name = sender_name(network, compiled.sender(nic));
+    let acl = |acl: Option<AclId>| acl.map_or("-".to_owned(), |acl| acl.0.to_string());
+    let pair = |filters: Filters| (acl(filters.nic), acl(filters.subnet));
+    let nic = &compiled.snapshot.nics[nic.0 as usize];
+    let ((out_nic, out_subnet), (in_nic, in_subnet)) = (pair(nic.outbound), pair(nic.inbound));
+    writeln!(text, "acls of {name}: out {out_nic} {out_subnet}, in {in_subnet} {in_nic}").unwrap();
+}
+
+fn rule_line(network: &Network, rule: &EffectiveRule) -> String {
+    let EffectiveRule { rule, matches } = rule;
+    let protocol = match matches.protocol {
+        ProtocolMatch::Any => "*".to_owned(),
+        ProtocolMatch::Icmp => "icmp".to_owned(),
+        ProtocolMatch::Only(protocol) => protocol.0.to_string(),
     };
-    let compiled = compile(&network, &Learned::default(), 1);
-    let routes = compiled.effective_routes(SubnetIx { vnet: VnetIx(0), subnet: 0 });
-    let rows: Vec<_> = routes.iter().map(|row| format!("{} {} {}", row.state, row.prefix, row.next_hop_type)).collect();
-    assert_eq!(
-        rows,
-        [
-            "Active 0.0.0.0/0 Internet",
-            "Active 10.0.0.0/8 None",
-            "Active 10.1.26.0/25 VnetLocal",
-            "Active 10.10.26.0/24 VNetGlobalPeering",
-            "Active 100.64.0.0/10 None",
-            "Active 172.16.0.0/12 None",
-            "Active 192.168.0.0/16 None",
-        ]
-    );
+    let ports = |ranges: &[std::ops::RangeInclusive<u16>]| {
+        let ranges: Vec<_> = ranges.iter().map(|range| format!("{}-{}", range.start(), range.end())).collect();
+        ranges.join(",").replace("0-65535", "*")
+    };
+    format!(
+        "  {} {:<5} {} {} {protocol} {}:{} > {}:{}",
+        rule.priority,
+        format!("{:?}", rule.access),
+        network.network_security_groups[rule.nsg.0].name,
+        rule.name,
+        set(&matches.src),
+        ports(&matches.src_ports),
+        set(&matches.dst),
+        ports(&matches.dst_ports)
+    )
+}
+
+fn set(prefixes: &[IpNet]) -> String {
+    let prefixes: Vec<_> = prefixes.iter().map(ToString::to_string).collect();
+    format!("[{}]", prefixes.join(" ").replace("0.0.0.0/0 ::/0", "*"))
+}
+
+fn hop_name(network: &Network, compiled: &Compiled, hop: NextHop) -> String {
+    match hop {
+        NextHop::Vnet(vnet) => format!("VNet {}", network.virtual_networks[vnet.0 as usize].name),
+        NextHop::Nic(nic) => sender_name(network, compiled.sender(nic)),
+        NextHop::Unreachable | NextHop::Gateway | NextHop::Internet | NextHop::None => format!("{hop:?}"),
+    }
+}
+
+fn sender_name(network: &Network, sender: Sender) -> String {
+    match sender {
+        Sender::Nic(NicIx(nic)) => {
+            let nic = &network.network_interfaces[nic];
+            format!("{}/{}", network.vm(nic.virtual_machine).name, nic.name)
+        }
+        Sender::Subnet(subnet) => format!("whoever in {}", subnet_name(network, subnet)),
+    }
+}
+
+fn subnet_name(network: &Network, subnet: SubnetIx) -> String {
+    format!("{}/{}", network.vnet(subnet.vnet).name, network.subnet(subnet).name)
 }
