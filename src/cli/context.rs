@@ -83,6 +83,15 @@ impl Messages {
         self.say(AnsiColor::Yellow, "warning", message);
     }
 
+    /// Our own command line for a daemon whose words come out on the same stderr.
+    pub(crate) fn options(&self) -> [&'static str; 2] {
+        ["--color", if self.colour { "always" } else { "never" }]
+    }
+
+    pub(crate) fn note(&self, message: &str) {
+        self.say(AnsiColor::Cyan, "note", message);
+    }
+
     fn say(&self, colour: AnsiColor, word: &str, message: &str) {
         let style = if self.colour { Style::new().bold().fg_color(Some(colour.into())) } else { Style::new() };
         let _ = writeln!(io::stderr().lock(), "{style}{word}{style:#}: {message}");

@@ -3,8 +3,9 @@
 use clap::Args;
 
 use super::context::Context;
-use super::failure::Failure;
+use super::output::print;
 use super::{Exit, Outcome};
+use crate::lab::{self, Base, Ended, Error};
 
 /// End a lab and remove everything it made
 ///
@@ -22,7 +23,27 @@ pub(super) struct Down {
 
 impl Down {
     pub(super) fn run(self, context: &Context) -> Outcome {
-        let lab = self.name.as_ref().or(context.lab.as_ref());
-        Err(Failure::new(Exit::NoDaemon, format_args!("no lab {lab:?} runs (all: {})", self.all)))
+        let base = Base::detect();
+        let present = base.names();
+        let chosen = match self.name.as_ref().or(context.lab.as_ref()) {
+            Some(name) => vec![name.clone()],
+            None if self.all || present.len() < 2 => present,
+            None => return Err(Error::SeveralLabs(present).into()),
+        };
+        if chosen.is_empty() {
+            context.messages.note("no lab runs");
+        }
+        for name in chosen {
+            let said = match lab::down(&base, &name)? {
+                Some(Ended::Stopped) => format!("lab {name} is down\n"),
+                Some(Ended::Cleaned) => format!("lab {name} had crashed; what it left behind is removed\n"),
+                None => {
+                    context.messages.note(&format!("lab {name} does not run"));
+                    continue;
+                }
+            };
+            print(&said)?;
+        }
+        Ok(Exit::Fine)
     }
 }

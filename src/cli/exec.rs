@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use clap::Args;
 
 use super::context::Context;
-use super::failure::Failure;
-use super::{Exit, Outcome};
+use super::{Outcome, labs};
+use crate::lab::{self, Node};
 
 /// Run a program in a machine of the lab
 ///
@@ -22,8 +22,10 @@ pub(super) struct Exec {
 }
 
 impl Exec {
-    pub(super) fn run(self, _context: &Context) -> Outcome {
-        let message = format!("cannot run {:?} in {}: no lab runs", self.command, self.node);
-        Err(Failure::new(Exit::NoDaemon, message))
+    pub(super) fn run(self, context: &Context) -> Outcome {
+        let lab = labs::running(context)?;
+        let (program, arguments) = self.command.split_first().expect("clap requires a program");
+        // The program takes this process over: its end is vnet's, signals included.
+        match lab::execute(Node::find(&lab, &self.node)?, program, arguments)? {}
     }
 }

@@ -14,6 +14,7 @@ mod exec;
 mod exit;
 mod explain;
 mod failure;
+mod labs;
 mod ls;
 mod output;
 mod routes;
@@ -21,6 +22,7 @@ mod run;
 mod shell;
 mod status;
 mod table;
+mod topology;
 mod up;
 mod validate;
 

@@ -1,12 +1,18 @@
 //! `vnet run`: the router in the foreground.
 
-use std::path::PathBuf;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
 use super::context::Context;
 use super::failure::Failure;
-use super::{Exit, Outcome};
+use super::{Exit, Outcome, topology};
+use crate::lab::daemon::{self, Stand, Topology};
 
 /// Run the router in the foreground: for systemd, containers and namespaces of your own
 ///
@@ -15,7 +21,7 @@ use super::{Exit, Outcome};
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  ip netns add left; ip netns add right\n  vnet run config/two-vnets.yaml")]
 pub(super) struct Run {
-    /// The topology file
+    /// The topology file; - for stdin
     file: PathBuf,
     /// Run as the daemon of a lab that `up` starts
     #[arg(long = "lab-daemon", hide = true)]
@@ -23,8 +29,39 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn run(self, _context: &Context) -> Outcome {
-        let what = if self.lab_daemon { "a lab's daemon" } else { "the router" };
-        Err(Failure::new(Exit::Unavailable, format_args!("cannot run {what} for {}", self.file.display())))
+    pub(super) fn run(self, context: &Context) -> Outcome {
+        log_to_stderr(context);
+        let topology = read(&self.file, context)?;
+        let stand = if self.lab_daemon { Stand::Background } else { Stand::Foreground };
+        daemon::run(&topology, stand, |record| {
+            let line = match stand {
+                // `up` reads this.
+                Stand::Background => serde_json::to_string(record)?,
+                Stand::Foreground => format!(
+                    "lab {} is ready: {} interfaces forwarding; Ctrl-C ends it",
+                    record.lab,
+                    topology.network.attachments().len()
+                ),
+            };
+            let mut stdout = io::stdout().lock();
+            writeln!(stdout, "{line}").and_then(|()| stdout.flush())
+        })?;
+        Ok(Exit::Fine)
     }
+}
+
+fn read(file: &Path, context: &Context) -> Result<Topology, Failure> {
+    let from_stdin = file == Path::new("-");
+    let name = if from_stdin { "stdin".to_owned() } else { file.display().to_string() };
+    let text = if from_stdin { io::read_to_string(io::stdin()) } else { fs::read_to_string(file) };
+    let text = text.map_err(|error| Failure::usage(format_args!("cannot read {name}: {error}")))?;
+    let network = topology::parse(&text, &name, context)?;
+    Ok(Topology { network, text, file: name })
+}
+
+/// What happens while it runs, on stderr; `VNET_LOG` says how much.
+fn log_to_stderr(context: &Context) {
+    let filter = EnvFilter::builder().with_env_var("VNET_LOG").with_default_directive(LevelFilter::INFO.into());
+    let log = tracing_subscriber::fmt().with_writer(io::stderr).with_target(false).with_ansi(context.messages.colour);
+    log.with_env_filter(filter.from_env_lossy()).init();
 }

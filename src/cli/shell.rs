@@ -1,12 +1,16 @@
 //! `vnet shell`: a shell in a node's namespace.
 
+use std::env;
+
 use clap::Args;
 
 use super::context::Context;
-use super::failure::Failure;
-use super::{Exit, Outcome};
+use super::{Outcome, labs};
+use crate::lab::{self, Node};
 
 /// Open a shell in a machine of the lab
+///
+/// It is `$SHELL`; the host name, and so most prompts, are the machine's. `VNET_NODE` holds its name too.
 #[derive(Debug, Args)]
 pub(super) struct Shell {
     /// The machine
@@ -14,7 +18,11 @@ pub(super) struct Shell {
 }
 
 impl Shell {
-    pub(super) fn run(self, _context: &Context) -> Outcome {
-        Err(Failure::new(Exit::NoDaemon, format_args!("cannot open a shell in {}: no lab runs", self.node)))
+    pub(super) fn run(self, context: &Context) -> Outcome {
+        let lab = labs::running(context)?;
+        let node = Node::find(&lab, &self.node)?;
+        let shell = env::var_os("SHELL").filter(|shell| !shell.is_empty()).unwrap_or_else(|| "/bin/sh".into());
+        context.messages.note(&format!("in {} of lab {}; `exit` leaves", node.node.name, lab.lab));
+        match lab::execute(node, &shell, &[])? {}
     }
 }

@@ -1,12 +1,16 @@
 //! `vnet up`: start a lab from a topology file.
 
+use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use super::context::Context;
 use super::failure::Failure;
+use super::output::print;
 use super::{Exit, Outcome};
+use crate::lab::{self, Record};
 
 /// Start a lab: a namespace for each machine, a TUN for each interface, a router between them
 ///
@@ -19,7 +23,40 @@ pub(super) struct Up {
 }
 
 impl Up {
-    pub(super) fn run(self, _context: &Context) -> Outcome {
-        Err(Failure::new(Exit::Unavailable, format_args!("cannot start {:?}: labs are not built in", self.file)))
+    pub(super) fn run(self, context: &Context) -> Outcome {
+        let file = self.file.map_or_else(the_one_here, Ok)?;
+        let started = Instant::now();
+        let lab = lab::start_daemon(&file, None, &context.messages.options())?;
+        announce(&lab, started.elapsed(), context)?;
+        Ok(Exit::Fine)
+    }
+}
+
+/// Says that packets flow, and what runs with the lab's privileges.
+pub(super) fn announce(lab: &Record, took: Duration, context: &Context) -> Result<(), Failure> {
+    let nodes: Vec<_> = lab.nodes.iter().map(|node| node.name.as_str()).collect();
+    print(&format!("lab {} is up in {:.2} s: {}\n", lab.lab, took.as_secs_f64(), nodes.join(", ")))?;
+    for program in &lab.programs {
+        let (command, log) = (program.command.join(" "), program.log.display());
+        context.messages.note(&format!("{} runs `{command}` with the lab's privileges; output in {log}", program.node));
+    }
+    Ok(())
+}
+
+/// The one `*.vnet.yaml` of this directory.
+fn the_one_here() -> Result<PathBuf, Failure> {
+    let entries =
+        fs::read_dir(".").map_err(|error| Failure::usage(format_args!("cannot read this directory: {error}")))?;
+    let names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
+    let mut found: Vec<_> = names.filter(|name| name.to_string_lossy().ends_with(".vnet.yaml")).collect();
+    found.sort();
+    match &found[..] {
+        [one] => Ok(one.into()),
+        [] => Err(Failure::usage("no *.vnet.yaml in this directory").help("name the file: vnet up FILE")),
+        several => {
+            let names: Vec<_> = several.iter().map(|name| name.to_string_lossy()).collect();
+            Err(Failure::usage(format_args!("several topologies here: {}", names.join(", ")))
+                .help("name the file: vnet up FILE"))
+        }
     }
 }

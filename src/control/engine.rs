@@ -12,11 +12,13 @@ use std::thread;
 use arc_swap::ArcSwap;
 
 use super::counters::{Counters, PortCounters};
-use crate::compile::{Compiled, Learned, compile};
+pub use crate::compile::Learned;
+use crate::compile::{Compiled, compile};
 use crate::dataplane::{FlowLimits, Flows, PortId};
 use crate::model::Network;
 use crate::sys::tun::Tun;
-use crate::worker::{Event, Tables, Workers};
+pub use crate::worker::Event;
+use crate::worker::{Tables, Workers};
 
 const FIRST_GENERATION: u64 = 1;
 

@@ -1,1 +1,24 @@
-//! (under construction)
+//! A topology as a running lab: up, down, entered, cleaned.
+//!
+//! One idea: the daemon makes everything a lab consists of, writes each thing down before it makes it, and whoever ends
+//! the lab (the daemon, or `down` after a crash) undoes exactly that. Whether root or not differs in where things stand
+//! ([`Base`]) and in nothing else. It moves no packet and prints nothing.
+
+mod attach;
+pub mod daemon;
+mod device;
+mod error;
+mod exec;
+mod guest;
+mod journal;
+mod life;
+mod notify;
+pub mod probe;
+mod program;
+mod setup;
+mod state;
+
+pub use error::Error;
+pub use exec::{Node, execute, join};
+pub use life::{Ended, down, labs, pick, start_daemon};
+pub use state::{Base, Record, RecordedNode, RecordedProgram};

@@ -2,9 +2,11 @@
 
 pub mod caps;
 pub mod clock;
+pub mod files;
 pub mod mount;
 pub mod netlink;
 pub mod netns;
+pub mod ping;
 pub mod poll;
 pub mod process;
 pub mod tun;

@@ -83,8 +83,8 @@ pub fn name_path(name: &str) -> PathBuf {
 /// Removes a name that [`Netns::bind`] made; fine if it is gone already.
 pub fn unbind(path: &Path) -> io::Result<()> {
     match rustix::mount::unmount(path, UnmountFlags::DETACH) {
-        // EINVAL: the file is there but nothing is mounted on it.
-        Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+        // INVAL: nothing is mounted on it. PERM: a user's mounts went with their namespace, and the file is left.
+        Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::PERM) => {}
         Err(rustix::io::Errno::NOENT) => return Ok(()),
         Err(error) => return Err(error.into()),
     }

@@ -8,7 +8,10 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
+pub use rustix::process::Signal;
+use rustix::process::{
+    Pid, PidfdFlags, geteuid, kill_process_group, pidfd_open, pidfd_send_signal, setsid, test_kill_process_group,
+};
 use serde::{Deserialize, Serialize};
 
 /// A process, or the one that was.
@@ -70,17 +73,37 @@ impl ProcessId {
     }
 }
 
-/// Signals a process group by its leader. The group's number cannot be reused while a member lives, so a leader that
-/// is gone leaves its own members or nobody; a leader with another start time is a stranger.
+/// Signals a process group by its leader; false if it is gone. The group's number cannot be reused while a member lives,
+/// so a leader that is gone leaves its own members or nobody; a leader with another start time is a stranger.
 pub fn signal_group(leader: ProcessId, signal: Signal) -> io::Result<bool> {
+    on_group(leader, |group| kill_process_group(group, signal))
+}
+
+/// Whether a process group has members, unreaped ones included.
+pub fn group_exists(leader: ProcessId) -> io::Result<bool> {
+    on_group(leader, test_kill_process_group)
+}
+
+fn on_group(leader: ProcessId, act: impl FnOnce(Pid) -> rustix::io::Result<()>) -> io::Result<bool> {
     if start_time(leader.pid).is_ok_and(|now| now != leader.start_time) {
         return Ok(false);
     }
-    match kill_process_group(raw(leader.pid)?, signal) {
+    match act(raw(leader.pid)?) {
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::SRCH) => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The user on whose behalf this process acts.
+pub fn user() -> u32 {
+    geteuid().as_raw()
+}
+
+/// Leaves the terminal's session, so that its Ctrl-C is not ours. Fails for the leader of a process group.
+pub fn leave_session() -> io::Result<()> {
+    setsid()?;
+    Ok(())
 }
 
 /// What `/proc/PID/stat` says.

@@ -1,0 +1,30 @@
+//! What the commands around a lab's life share: choosing one, and turning its errors into exit codes.
+
+use std::io::ErrorKind;
+
+use super::context::Context;
+use super::exit::Exit;
+use super::failure::Failure;
+use crate::lab::{self, Base, Error, Record};
+
+/// The lab meant by `-l`, or the only one that runs.
+pub(super) fn running(context: &Context) -> Result<Record, Failure> {
+    Ok(lab::pick(&Base::detect(), context.lab.as_deref())?)
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let exit = match &error {
+            Error::RunsAlready { .. } | Error::SeveralLabs(_) | Error::NoNode { .. } => Exit::Usage,
+            Error::UnsafeDirectory { .. } | Error::NotPermitted(_) => Exit::Unavailable,
+            Error::NoLab(_) => Exit::NoDaemon,
+            Error::System { error, .. } if error.kind() == ErrorKind::PermissionDenied => Exit::Unavailable,
+            // As a shell has it: 127 not found, 126 found but not executable.
+            Error::Program { error, .. } => Exit::Program(if error.kind() == ErrorKind::NotFound { 127 } else { 126 }),
+            // It said on our standard error what went wrong.
+            Error::NotStarted(Some(code)) => return Self::new(Exit::Program(*code), ""),
+            Error::System { .. } | Error::NotStarted(None) => Exit::No,
+        };
+        Self::new(exit, error)
+    }
+}

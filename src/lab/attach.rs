@@ -1,0 +1,53 @@
+//! A TUN in a namespace that exists already.
+
+use super::device::{self, DefaultRoute, Device, Queues};
+use super::error::{During, Result};
+use super::guest;
+use crate::model::{Attach, AttachNamespace, Attachment, Network};
+use crate::sys::netns::{self, Netns};
+use crate::sys::tun::Tun;
+use std::path::PathBuf;
+
+/// Where an attachment of the file stands; None for a lab's own guests.
+pub(super) fn place(network: &Network, attachment: Attachment) -> Option<&Attach> {
+    match attachment {
+        Attachment::Vnet(vnet) => network.vnet(vnet).attach.as_ref(),
+        Attachment::Nic(nic) => network.nic(nic).attach.as_ref(),
+    }
+}
+
+/// Makes the TUN, or attaches to a persistent one, and sets it up unless the file says not to. Returns its MTU too.
+pub(super) fn attach(network: &Network, attachment: Attachment, to: &Attach, queues: Queues) -> Result<(Tun, u16)> {
+    let addresses = match attachment {
+        Attachment::Nic(nic) if to.addresses.is_empty() => guest::addresses(network, network.nic(nic)),
+        Attachment::Nic(_) | Attachment::Vnet(_) => to.addresses.clone(),
+    };
+    let device = Device { name: &to.interface, addresses, default: DefaultRoute::IfNone };
+    let path = path(&to.namespace);
+    let namespace = Netns::open(&path).during(|| missing(&to.namespace))?;
+    let inside = namespace.run(|| {
+        let tun = device.open(queues)?;
+        if to.configure {
+            device.configure()?;
+        }
+        Ok((tun, device::mtu(&to.interface)?))
+    });
+    inside.during(|| format!("cannot enter {}", path.display()))?
+}
+
+/// The file that stands for a namespace.
+pub(super) fn path(namespace: &AttachNamespace) -> PathBuf {
+    match namespace {
+        AttachNamespace::Name(name) => netns::name_path(name),
+        AttachNamespace::Path(path) => path.clone(),
+        AttachNamespace::Pid(pid) => format!("/proc/{pid}/ns/net").into(),
+    }
+}
+
+fn missing(namespace: &AttachNamespace) -> String {
+    match namespace {
+        AttachNamespace::Name(name) => format!("cannot open namespace {name}; `ip netns add {name}` makes it"),
+        AttachNamespace::Path(path) => format!("cannot open namespace {}", path.display()),
+        AttachNamespace::Pid(pid) => format!("cannot open the namespace of process {pid}"),
+    }
+}

@@ -1,0 +1,93 @@
+//! A TUN made and set up in the calling thread's namespace: what lab guests and attached namespaces have in common.
+
+use std::io;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::error::{During, Result};
+use crate::sys::netlink::{Link, Netlink};
+use crate::sys::tun::Tun;
+
+/// Azure's, and what guests get (FAB-11).
+const MTU: u32 = 1500;
+/// Packets that may wait for a worker, in each queue of a device. The kernel's 500 overflow within a fraction of a
+/// millisecond of small packets.
+const QUEUE: u32 = 2000;
+
+/// What every device of a lab has in common.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Queues {
+    /// One for each worker.
+    pub(super) count: usize,
+    pub(super) offload: bool,
+}
+
+/// An interface to be.
+#[derive(Debug)]
+pub(super) struct Device<'a> {
+    pub(super) name: &'a str,
+    pub(super) addresses: Vec<IpNet>,
+    pub(super) default: DefaultRoute,
+}
+
+/// Whether packets for elsewhere go to a device.
+#[derive(Debug)]
+pub(super) enum DefaultRoute {
+    Elsewhere,
+    Via(Vec<IpAddr>),
+    /// For each family of its addresses in which the namespace has no default route yet.
+    IfNone,
+}
+
+impl Device<'_> {
+    /// Makes the device, or attaches to a persistent one of that name; leaves it as it is.
+    pub(super) fn open(&self, queues: Queues) -> Result<Tun> {
+        Tun::open(self.name, queues.count, queues.offload).during(|| format!("cannot make {}", self.name))
+    }
+
+    /// Sets MTU, queue, addresses and routes, and brings it up.
+    pub(super) fn configure(&self) -> Result<()> {
+        self.try_configure().during(|| format!("cannot set up {}", self.name))
+    }
+
+    fn try_configure(&self) -> io::Result<()> {
+        let mut netlink = Netlink::open()?;
+        let link = netlink.link(self.name)?;
+        netlink.set_mtu_and_queue(link, MTU, QUEUE)?;
+        // A kernel without this queueing discipline forwards as well, a little slower.
+        let _ = netlink.set_noqueue(link);
+        netlink.up(link)?;
+        for address in &self.addresses {
+            netlink.add_address(link, *address)?;
+        }
+        self.add_default(&mut netlink, link)
+    }
+
+    fn add_default(&self, netlink: &mut Netlink, link: Link) -> io::Result<()> {
+        match &self.default {
+            DefaultRoute::Elsewhere => {}
+            DefaultRoute::Via(gateways) => {
+                for gateway in gateways {
+                    netlink.add_default_route(link, *gateway)?;
+                }
+            }
+            DefaultRoute::IfNone => {
+                for ipv6 in [false, true] {
+                    let ours = self.addresses.iter().any(|address| address.addr().is_ipv6() == ipv6);
+                    if ours && !netlink.has_default_route(ipv6)? {
+                        netlink.add_default_device(link, ipv6)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Largest packet of a device in the calling thread's namespace.
+pub(super) fn mtu(name: &str) -> Result<u16> {
+    let mtu = Netlink::open().and_then(|mut netlink| netlink.mtu(name));
+    let mtu = mtu.during(|| format!("cannot read the MTU of {name}"))?;
+    Ok(u16::try_from(mtu).unwrap_or(u16::MAX))
+}

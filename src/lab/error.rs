@@ -1,0 +1,41 @@
+//! Why a lab could not be made, found or entered, in words a user can act on.
+
+use std::io;
+use std::path::PathBuf;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("lab {lab} runs already (pid {pid}); `vnet down {lab}` ends it")]
+    RunsAlready { lab: String, pid: u32 },
+    #[error("{path} belongs to somebody else or is open to others: expected a directory of yours with mode 0700")]
+    UnsafeDirectory { path: PathBuf },
+    #[error("{0}")]
+    NotPermitted(String),
+    #[error("{0}")]
+    NoLab(String),
+    #[error("several labs run ({}): choose one with -l LAB", .0.join(", "))]
+    SeveralLabs(Vec<String>),
+    #[error("lab {lab} has no node {node}; it has {}", .nodes.join(", "))]
+    NoNode { lab: String, node: String, nodes: Vec<String> },
+    #[error("cannot run {program}: {error}")]
+    Program { program: String, error: io::Error },
+    #[error("{what}: {error}")]
+    System { what: String, error: io::Error },
+    /// The daemon said why on its own standard error.
+    #[error("the daemon did not start")]
+    NotStarted(Option<u8>),
+}
+
+pub(super) type Result<T> = std::result::Result<T, Error>;
+
+/// Says what was being done when the kernel refused.
+pub(super) trait During<T> {
+    fn during(self, what: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T> During<T> for io::Result<T> {
+    fn during(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|error| Error::System { what: what(), error })
+    }
+}

@@ -1,0 +1,84 @@
+//! Into a node: its network, its names of the others, its host name.
+//!
+//! One idea: a thread or a single-threaded process changes itself and then executes the program, so that the program's
+//! end is its own: nothing stands between it and the caller's shell.
+
+use std::env;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use super::error::{During, Error, Result};
+use super::state::{Record, RecordedNode};
+use crate::sys::netns::Netns;
+use crate::sys::{mount, userns};
+
+/// A node of a running lab.
+#[derive(Clone, Copy, Debug)]
+pub struct Node<'a> {
+    pub lab: &'a Record,
+    pub node: &'a RecordedNode,
+}
+
+impl<'a> Node<'a> {
+    /// Finds a node by name, as ARM compares names.
+    pub fn find(lab: &'a Record, name: &str) -> Result<Self> {
+        let node = lab.nodes.iter().find(|node| node.name.eq_ignore_ascii_case(name));
+        node.map(|node| Self { lab, node }).ok_or_else(|| Error::NoNode {
+            lab: lab.lab.clone(),
+            node: name.to_owned(),
+            nodes: lab.nodes.iter().map(|node| node.name.clone()).collect(),
+        })
+    }
+}
+
+/// Replaces this process by a program in a node. Returns only if that fails.
+pub fn execute(node: Node<'_>, program: &OsString, arguments: &[OsString]) -> Result<std::convert::Infallible> {
+    let here = env::current_dir();
+    join(node.lab)?;
+    enter(node)?;
+    // Entering another view of the file system leaves a process at its root.
+    if let Ok(here) = here {
+        let _ = env::set_current_dir(here);
+    }
+    let error = Command::new(program).args(arguments).envs(environment(node)).exec();
+    Err(Error::Program { program: program.display().to_string(), error })
+}
+
+/// Enters a lab's user namespace, if it has one. The process must have a single thread.
+pub fn join(lab: &Record) -> Result<()> {
+    if !lab.rootless {
+        return Ok(());
+    }
+    userns::join(lab.daemon.pid).during(|| format!("cannot enter the user namespace of lab {}", lab.lab))
+}
+
+/// Moves the calling thread into a node, for good.
+pub(super) fn enter(node: Node<'_>) -> Result<()> {
+    let Node { lab, node } = node;
+    let namespace = open(Node { lab, node })?;
+    settle(&namespace, &lab.hosts, &node.name).during(|| format!("cannot enter {}", node.name))
+}
+
+/// Opens a node's namespace. Without root, the process must have joined the lab.
+pub(super) fn open(node: Node<'_>) -> Result<Netns> {
+    let Node { node, .. } = node;
+    Netns::open(&node.namespace).during(|| format!("cannot open the namespace of {}", node.name))
+}
+
+/// Tells a program where it is; a shell's prompt and further `vnet` commands use it.
+pub(super) fn environment(node: Node<'_>) -> [(&'static str, String); 2] {
+    [("VNET_LAB", node.lab.lab.clone()), ("VNET_NODE", node.node.name.clone())]
+}
+
+fn settle(namespace: &Netns, hosts: &Path, name: &str) -> io::Result<()> {
+    namespace.enter()?;
+    mount::private_view()?;
+    // Conveniences: a locked-down system may refuse them, and packets flow without.
+    let _ = mount::cover(Path::new("/etc/hosts"), hosts);
+    let _ = mount::fresh_sysfs();
+    let _ = mount::set_host_name(name);
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! A virtual machine of a lab: one namespace, one TUN an interface, and the settings a guest in Azure has.
+//!
+//! One idea: everything a guest knows comes from the model, as DHCP would have told it. What runs in the guest is the
+//! user's.
+
+use std::fmt::Write;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+
+use ipnet::IpNet;
+
+use super::device::{DefaultRoute, Device, Queues};
+use super::error::{During, Result};
+use crate::model::{Network, NetworkInterface, NicIx, VmIx};
+use crate::sys::netlink::Netlink;
+use crate::sys::netns::Netns;
+use crate::sys::tun::Tun;
+
+/// The fabric's router as Azure's IPv6 guests see it. A TUN has no neighbours, so nobody is asked for it.
+const IPV6_ROUTER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0x1234, 0x5678, 0x9abc);
+
+/// Settings of every guest, below `/proc/sys/net`.
+const SETTINGS: [(&str, &str); 11] = [
+    // The fabric may bring a packet in on one interface and take its answer from another.
+    ("ipv4/conf/all/rp_filter", "0"),
+    ("ipv4/conf/default/rp_filter", "0"),
+    // An appliance sends packets back the way they came; its neighbours could not do better.
+    ("ipv4/conf/all/send_redirects", "0"),
+    ("ipv4/conf/default/send_redirects", "0"),
+    ("ipv4/conf/all/accept_redirects", "0"),
+    // No router, neighbour or second owner of an address can be asked on a TUN.
+    ("ipv6/conf/default/accept_ra", "0"),
+    ("ipv6/conf/default/autoconf", "0"),
+    ("ipv6/conf/default/router_solicitations", "0"),
+    ("ipv6/conf/default/accept_dad", "0"),
+    // No link-local address: it would only be dropped (FAB-16).
+    ("ipv6/conf/default/addr_gen_mode", "1"),
+    ("ipv6/conf/all/disable_ipv6", "0"),
+];
+
+/// Makes a machine's interfaces in its namespace, ready to use, in the order the guest sees them.
+pub(super) fn make(network: &Network, vm: VmIx, namespace: &Netns, queues: Queues) -> Result<Vec<(NicIx, Tun)>> {
+    let inside = namespace.run(|| {
+        settle(network.vm(vm).guest_forwarding).during(|| "cannot set up the guest".into())?;
+        let nics = network.vm(vm).network_interfaces.iter().enumerate();
+        nics.map(|(index, nic)| {
+            let device = plan(network, network.nic(*nic), &format!("eth{index}"), queues)?;
+            Ok((*nic, device))
+        })
+        .collect()
+    });
+    inside.during(|| format!("cannot enter the namespace of {}", network.vm(vm).name))?
+}
+
+/// Names of all machines, as every guest's `/etc/hosts`.
+pub(super) fn hosts(network: &Network) -> String {
+    let mut text = String::from("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n");
+    for nic in network.network_interfaces.iter().filter(|nic| nic.primary) {
+        let name = &network.vm(nic.virtual_machine).name;
+        let mut families = Vec::new();
+        for address in &nic.addresses {
+            // One address a family: the primary one.
+            if !families.contains(&address.is_ipv6()) {
+                families.push(address.is_ipv6());
+                let _ = writeln!(text, "{address} {name}");
+            }
+        }
+    }
+    text
+}
+
+/// The interface's addresses with its subnet's prefix lengths.
+pub(super) fn addresses(network: &Network, nic: &NetworkInterface) -> Vec<IpNet> {
+    let on_link = |address: &IpAddr| {
+        let prefix = prefix_of(network, nic, *address)?;
+        IpNet::new(*address, prefix.prefix_len()).ok()
+    };
+    nic.addresses.iter().filter_map(on_link).collect()
+}
+
+fn plan(network: &Network, nic: &NetworkInterface, name: &str, queues: Queues) -> Result<Tun> {
+    let default = if nic.primary { DefaultRoute::Via(gateways(network, nic)) } else { DefaultRoute::Elsewhere };
+    let device = Device { name, addresses: addresses(network, nic), default };
+    let tun = device.open(queues)?;
+    device.configure()?;
+    Ok(tun)
+}
+
+/// The first address of the subnet (ADR-01), and for IPv6 the router's link-local one: one a family.
+fn gateways(network: &Network, nic: &NetworkInterface) -> Vec<IpAddr> {
+    let ipv4 = nic.addresses.iter().find(|address| address.is_ipv4());
+    let ipv4 = ipv4.and_then(|address| match prefix_of(network, nic, *address)? {
+        IpNet::V4(prefix) => Some(Ipv4Addr::from_bits(prefix.network().to_bits() + 1).into()),
+        IpNet::V6(_) => None,
+    });
+    let ipv6 = nic.addresses.iter().any(IpAddr::is_ipv6).then_some(IPV6_ROUTER.into());
+    ipv4.into_iter().chain(ipv6).collect()
+}
+
+fn prefix_of(network: &Network, nic: &NetworkInterface, address: IpAddr) -> Option<IpNet> {
+    network.subnet(nic.subnet).prefixes.iter().copied().find(|prefix| prefix.contains(&address))
+}
+
+fn settle(forwarding: bool) -> io::Result<()> {
+    for (setting, value) in SETTINGS {
+        set(setting, value)?;
+    }
+    // Every user may ping. In a user namespace only its one group can be named.
+    set("ipv4/ping_group_range", "0 2147483647").or_else(|_| set("ipv4/ping_group_range", "0 0"))?;
+    if forwarding {
+        set("ipv4/ip_forward", "1")?;
+        set("ipv6/conf/all/forwarding", "1")?;
+    }
+    let mut netlink = Netlink::open()?;
+    let lo = netlink.link("lo")?;
+    netlink.up(lo)
+}
+
+fn set(setting: &str, value: &str) -> io::Result<()> {
+    match fs::write(Path::new("/proc/sys/net").join(setting), value) {
+        // A kernel without IPv6.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && setting.starts_with("ipv6/") => Ok(()),
+        Err(error) => Err(io::Error::new(error.kind(), format!("/proc/sys/net/{setting}: {error}"))),
+        Ok(()) => Ok(()),
+    }
+}

@@ -1,0 +1,148 @@
+//! What a lab made, written down before it is made, so that it can be undone by whoever comes after a crash.
+//!
+//! One idea: one line a thing, in the order made; undoing reads them backwards. A thing that could not be made is
+//! crossed out, so that nobody else's thing of that name is ever removed. A half-written last line names nothing made.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::sys::netns;
+use crate::sys::process::{self, ProcessId, Signal};
+
+/// How long a program may take to end after SIGTERM.
+pub(super) const GRACE: Duration = Duration::from_secs(2);
+
+/// Something outside the lab's own directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Made {
+    /// A namespace's name.
+    Namespace(PathBuf),
+    File(PathBuf),
+    /// Removed only when empty.
+    Directory(PathBuf),
+    /// A program's process group, by its leader.
+    Program(ProcessId),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Line {
+    Making(Made),
+    Failed(Made),
+}
+
+/// An open journal.
+#[derive(Debug)]
+pub(super) struct Journal {
+    file: File,
+}
+
+impl Journal {
+    pub(super) fn begin(path: &Path) -> io::Result<Self> {
+        Ok(Self { file: File::create_new(path)? })
+    }
+
+    /// Writes a thing down and makes it. The path must be free: what is there already is not ours to undo.
+    pub(super) fn make<T>(&mut self, thing: Made, make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        self.write(&Line::Making(thing.clone()))?;
+        let done = make();
+        if done.is_err() {
+            self.write(&Line::Failed(thing))?;
+        }
+        done
+    }
+
+    /// Writes down what is known only once it is there: a process.
+    pub(super) fn note(&mut self, made: Made) -> io::Result<()> {
+        self.write(&Line::Making(made))
+    }
+
+    fn write(&mut self, line: &Line) -> io::Result<()> {
+        let mut text = serde_json::to_string(line)?;
+        text.push('\n');
+        self.file.write_all(text.as_bytes())
+    }
+
+    /// Undoes everything a journal names, latest first; goes on past a failure and returns the first.
+    pub(super) fn undo(path: &Path) -> io::Result<()> {
+        let text = match fs::read_to_string(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            read => read?,
+        };
+        let mut standing: Vec<Made> = Vec::new();
+        for line in text.lines().filter_map(|line| serde_json::from_str(line).ok()) {
+            match line {
+                Line::Making(made) => standing.push(made),
+                Line::Failed(made) => standing.retain(|other| *other != made),
+            }
+        }
+        let mut result = Ok(());
+        for made in standing.iter().rev() {
+            result = result.and(undo(made));
+        }
+        result
+    }
+}
+
+fn undo(made: &Made) -> io::Result<()> {
+    match made {
+        Made::Namespace(path) => netns::unbind(path),
+        Made::File(path) => gone(fs::remove_file(path)),
+        Made::Directory(path) => match fs::remove_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            removed => gone(removed),
+        },
+        Made::Program(leader) => end_group(*leader),
+    }
+}
+
+/// Asks a process group to end, and insists after a while.
+fn end_group(leader: ProcessId) -> io::Result<()> {
+    let deadline = Instant::now() + GRACE;
+    let mut alive = process::signal_group(leader, Signal::TERM)?;
+    while alive && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(5));
+        alive = process::group_exists(leader)?;
+    }
+    if alive {
+        process::signal_group(leader, Signal::KILL)?;
+    }
+    Ok(())
+}
+
+/// Removing what is gone already is fine: that is what makes `down` work twice.
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn undoes_what_was_made_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("theirs"), "").unwrap();
+        let mut journal = Journal::begin(&at("journal")).unwrap();
+        journal.make(Made::Directory(at("etc")), || fs::create_dir(at("etc"))).unwrap();
+        journal.make(Made::File(at("etc/hosts")), || fs::write(at("etc/hosts"), "")).unwrap();
+        journal.make(Made::File(at("theirs")), || File::create_new(at("theirs"))).unwrap_err();
+        journal.file.write_all(b"{\"making\":{\"file\":").unwrap();
+
+        Journal::undo(&at("journal")).unwrap();
+        Journal::undo(&at("journal")).unwrap();
+        assert!(!at("etc").exists());
+        assert!(at("theirs").exists());
+    }
+}

@@ -1,0 +1,30 @@
+//! Locks on files and standard streams, where the standard library has no word for them.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use rustix::fs::{Access, FlockOperation, access, flock};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
+
+/// Locks a file or directory until it is closed; false if somebody else has it. Unlike `File::try_lock` it is meant for
+/// directories too.
+pub fn try_lock(file: &File) -> io::Result<bool> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub fn is_writable(path: &Path) -> bool {
+    access(path, Access::WRITE_OK).is_ok()
+}
+
+/// Leaves the terminal: nothing is read, messages go to the log.
+pub fn redirect_standard_streams(log: &File) -> io::Result<()> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    dup2_stdin(&null)?;
+    dup2_stdout(&null)?;
+    Ok(dup2_stderr(log)?)
+}
