@@ -3,7 +3,8 @@
 //! One idea: a node stands for six bits of the address, and instead of 64 pointers it keeps 64 bits that say where a
 //! child is. Children lie side by side, so counting the bits up to the address's slot finds the one to go to. Leaves are
 //! found the same way, and neighbours with equal values share one. In front of the nodes lies an array indexed by the
-//! address's first bits, sized by the number of prefixes so that tiny tables stay tiny.
+//! address's first bits, sized by the number of prefixes so that tiny tables stay tiny. Where many bits have a single way
+//! to go, as in the sparse plans of IPv6, a chain compares them all at once.
 //!
 //! Immutable: built whole from all prefixes.
 
@@ -15,8 +16,8 @@ pub(super) struct Poptrie<K, V> {
     root_bits: u32,
     nodes: Box<[Node]>,
     leaves: Box<[Option<V>]>,
+    chains: Box<[Chain<K, V>]>,
     len: usize,
-    key: std::marker::PhantomData<K>,
 }
 
 /// The prefix of `len` bits; those of `bits` beyond are zero.
@@ -34,7 +35,7 @@ enum Slot<V> {
     Node(u32),
 }
 
-/// 64 slots for the next six bits of a key.
+/// 64 slots for the next six bits of a key; with neither children nor leaves, it stands for chain `first_child`.
 #[derive(Clone, Copy, Debug, Default)]
 struct Node {
     /// The slots that lead to a child. Their nodes lie from `first_child` on, in order.
@@ -45,8 +46,23 @@ struct Node {
     first_leaf: u32,
 }
 
+/// A stretch of bits shared by everything beyond it.
+#[derive(Clone, Copy, Debug)]
+struct Chain<K, V> {
+    /// Its first `width` bits are the stretch.
+    bits: K,
+    width: u32,
+    /// For keys that leave the stretch.
+    outside: Option<V>,
+    /// Index in `nodes` of what comes after.
+    next: u32,
+}
+
 /// Bits of the key that one node takes.
 const STRIDE: u32 = 6;
+
+/// A chain is two loads and so has to save more nodes than that.
+const SHORTEST_CHAIN: u32 = 3 * STRIDE;
 
 impl<K: Key, V: Copy + Eq> Poptrie<K, V> {
     /// Of equal prefixes the last one counts.
@@ -59,7 +75,7 @@ impl<K: Key, V: Copy + Eq> Poptrie<K, V> {
             }
             same
         });
-        let mut builder = Builder { nodes: Vec::new(), leaves: Vec::new() };
+        let mut builder = Builder { nodes: Vec::new(), leaves: Vec::new(), chains: Vec::new() };
         let root_bits = root_bits(prefixes.len());
         let root = builder.root(&prefixes, root_bits);
         Self {
@@ -67,12 +83,12 @@ impl<K: Key, V: Copy + Eq> Poptrie<K, V> {
             root_bits,
             nodes: builder.nodes.into(),
             leaves: builder.leaves.into(),
+            chains: builder.chains.into(),
             len: prefixes.len(),
-            key: std::marker::PhantomData,
         }
     }
 
-    /// The value of the longest prefix of `key`. At most one root slot, a node for each six bits, and a leaf are read.
+    /// The value of the longest prefix of `key`. Each step takes six bits or more, so there are at most 22.
     #[inline]
     pub(super) fn lookup(&self, key: K) -> Option<V> {
         let mut rest = key.skip(self.root_bits);
@@ -83,11 +99,19 @@ impl<K: Key, V: Copy + Eq> Poptrie<K, V> {
         loop {
             let slot = rest.first(STRIDE);
             let up_to_slot = u64::MAX >> (63 - slot);
-            if node.children >> slot & 1 == 0 {
+            if node.children >> slot & 1 == 1 {
+                node = &self.nodes[(node.first_child + (node.children & up_to_slot).count_ones() - 1) as usize];
+                rest = rest.skip(STRIDE);
+            } else if node.leaves != 0 {
                 return self.leaves[(node.first_leaf + (node.leaves & up_to_slot).count_ones() - 1) as usize];
+            } else {
+                let chain = &self.chains[node.first_child as usize];
+                if rest.shared(chain.bits) < chain.width {
+                    return chain.outside;
+                }
+                node = &self.nodes[chain.next as usize];
+                rest = rest.skip(chain.width);
             }
-            node = &self.nodes[(node.first_child + (node.children & up_to_slot).count_ones() - 1) as usize];
-            rest = rest.skip(STRIDE);
         }
     }
 
@@ -97,7 +121,7 @@ impl<K: Key, V: Copy + Eq> Poptrie<K, V> {
 
     /// Bytes held on the heap.
     pub(super) fn memory(&self) -> usize {
-        size_of_val(&*self.root) + size_of_val(&*self.nodes) + size_of_val(&*self.leaves)
+        size_of_val(&*self.root) + size_of_val(&*self.nodes) + size_of_val(&*self.leaves) + size_of_val(&*self.chains)
     }
 }
 
@@ -109,42 +133,55 @@ fn root_bits(prefixes: usize) -> u32 {
     match prefixes {
         0..4 => 0,
         4..256 => 6,
-        256..16_384 => 12,
-        16_384.. => 18,
+        256..65_536 => 12,
+        65_536.. => 18,
     }
 }
 
-struct Builder<V> {
+struct Builder<K, V> {
     nodes: Vec<Node>,
     leaves: Vec<Option<V>>,
+    chains: Vec<Chain<K, V>>,
 }
 
-impl<V: Copy + Eq> Builder<V> {
-    fn root<K: Key>(&mut self, prefixes: &[Prefix<K, V>], bits: u32) -> Box<[Slot<V>]> {
+impl<K: Key, V: Copy + Eq> Builder<K, V> {
+    fn root(&mut self, prefixes: &[Prefix<K, V>], bits: u32) -> Box<[Slot<V>]> {
         let branches = branches(prefixes, 0, bits, None);
-        // Reserving the nodes of the first level together keeps them apart from the deeper ones, as in `node`.
-        let first = self.nodes.len();
-        self.nodes.resize(first + branches.iter().filter(|branch| branch.goes_on()).count(), Node::default());
-        let mut next = first;
         let slot = |branch: &Branch<'_, K, V>| {
-            if !branch.goes_on() {
-                return Slot::Leaf(branch.value);
-            }
-            self.nodes[next] = self.node(branch, bits);
-            next += 1;
-            Slot::Node((next - 1) as u32)
+            if branch.longer.is_empty() { Slot::Leaf(branch.value) } else { Slot::Node(self.add(branch, bits)) }
         };
         branches.iter().map(slot).collect()
     }
 
-    /// The node for what lies in a branch `depth` bits down.
-    fn node<K: Key>(&mut self, branch: &Branch<'_, K, V>, depth: u32) -> Node {
-        let branches = branches(branch.inner, depth, STRIDE, branch.value);
+    /// Adds what lies in a branch `depth` bits down; returns the index of its node.
+    fn add(&mut self, branch: &Branch<'_, K, V>, depth: u32) -> u32 {
+        let index = self.nodes.len();
+        self.nodes.push(Node::default());
+        self.nodes[index] = self.node(branch, depth);
+        index as u32
+    }
+
+    fn node(&mut self, branch: &Branch<'_, K, V>, depth: u32) -> Node {
+        let shared = shared(branch.longer);
+        if shared >= depth + SHORTEST_CHAIN { self.chain(branch, depth, shared) } else { self.fork(branch, depth) }
+    }
+
+    fn chain(&mut self, branch: &Branch<'_, K, V>, depth: u32, end: u32) -> Node {
+        let next = self.nodes.len() as u32;
+        self.nodes.push(Node::default());
+        self.nodes[next as usize] = self.fork(branch, end);
+        let width = end - depth;
+        self.chains.push(Chain { bits: branch.longer[0].bits.skip(depth), width, outside: branch.value, next });
+        Node { first_child: self.chains.len() as u32 - 1, ..Node::default() }
+    }
+
+    fn fork(&mut self, branch: &Branch<'_, K, V>, depth: u32) -> Node {
+        let branches = branches(branch.longer, depth, STRIDE, branch.value);
         let mut node =
             Node { first_child: self.nodes.len() as u32, first_leaf: self.leaves.len() as u32, ..Node::default() };
         let mut last_leaf = None;
         for (slot, branch) in branches.iter().enumerate() {
-            if branch.goes_on() {
+            if !branch.longer.is_empty() {
                 node.children |= 1 << slot;
                 self.nodes.push(Node::default());
             } else if last_leaf != Some(branch.value) {
@@ -153,8 +190,8 @@ impl<V: Copy + Eq> Builder<V> {
                 last_leaf = Some(branch.value);
             }
         }
-        let inner = branches.iter().filter(|branch| branch.goes_on());
-        for (child, branch) in (node.first_child as usize..).zip(inner) {
+        let children = branches.iter().filter(|branch| !branch.longer.is_empty());
+        for (child, branch) in (node.first_child as usize..).zip(children) {
             self.nodes[child] = self.node(branch, depth + STRIDE);
         }
         node
@@ -165,13 +202,7 @@ impl<V: Copy + Eq> Builder<V> {
 #[derive(Clone, Copy)]
 struct Branch<'a, K, V> {
     value: Option<V>,
-    inner: &'a [Prefix<K, V>],
-}
-
-impl<K, V> Branch<'_, K, V> {
-    fn goes_on(&self) -> bool {
-        !self.inner.is_empty()
-    }
+    longer: &'a [Prefix<K, V>],
 }
 
 /// Splits prefixes longer than `depth` by their next `width` bits; `outer` is the value of the prefix around them.
@@ -184,7 +215,7 @@ fn branches<K: Key, V: Copy>(
     width: u32,
     outer: Option<V>,
 ) -> Vec<Branch<'_, K, V>> {
-    let mut branches = vec![Branch { value: outer, inner: &[] }; 1 << width];
+    let mut branches = vec![Branch { value: outer, longer: &[] }; 1 << width];
     let slot = |prefix: &Prefix<K, V>| prefix.bits.skip(depth).first(width);
     let end = depth + width;
     for group in prefixes.chunk_by(|a, b| slot(a) == slot(b)) {
@@ -196,21 +227,33 @@ fn branches<K: Key, V: Copy>(
                 branch.value = Some(prefix.value);
             }
         }
-        branches[first].inner = longer;
+        branches[first].longer = longer;
     }
     branches
 }
 
+/// How many bits all of these prefixes, at least one, begin with. A bit of the key is left for the node after them.
+fn shared<K: Key, V>(prefixes: &[Prefix<K, V>]) -> u32 {
+    let (first, last) = (prefixes[0].bits, prefixes[prefixes.len() - 1].bits);
+    let shortest = prefixes.iter().map(|prefix| u32::from(prefix.len)).min();
+    first.shared(last).min(K::BITS - 1).min(shortest.unwrap_or(0))
+}
+
 /// An address as an integer, read from its most significant bit on.
 pub(super) trait Key: Copy + Ord {
+    const BITS: u32;
     /// The first `width` bits.
     fn first(self, width: u32) -> usize;
     /// What follows the first `width` bits, zeros after the last.
     fn skip(self, width: u32) -> Self;
+    /// How many bits both begin with.
+    fn shared(self, other: Self) -> u32;
 }
 
 // Shifting twice lets `first` take a width of zero.
 impl Key for u32 {
+    const BITS: u32 = u32::BITS;
+
     #[inline]
     fn first(self, width: u32) -> usize {
         (self >> 1 >> (31 - width)) as usize
@@ -220,9 +263,16 @@ impl Key for u32 {
     fn skip(self, width: u32) -> Self {
         self << width
     }
+
+    #[inline]
+    fn shared(self, other: Self) -> u32 {
+        (self ^ other).leading_zeros()
+    }
 }
 
 impl Key for u128 {
+    const BITS: u32 = u128::BITS;
+
     #[inline]
     fn first(self, width: u32) -> usize {
         (self >> 1 >> (127 - width)) as usize
@@ -231,5 +281,10 @@ impl Key for u128 {
     #[inline]
     fn skip(self, width: u32) -> Self {
         self << width
+    }
+
+    #[inline]
+    fn shared(self, other: Self) -> u32 {
+        (self ^ other).leading_zeros()
     }
 }
