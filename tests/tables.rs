@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 
 use ip_network::{IpNetwork, Ipv4Network, Ipv6Network};
 use ip_network_table::IpNetworkTable;
 use ipnet::IpNet;
 use proptest::prelude::*;
-use vnet::dataplane::{Lpm, LpmBuilder};
+use vnet::dataplane::{Acl, AclMatch, AclRule, Lpm, LpmBuilder, ProtocolMatch};
+use vnet::wire::{Protocol, Tuple};
 
 // ---- Longest-prefix match ----
 
@@ -165,6 +167,170 @@ proptest! {
     }
 }
 
+// ---- Security rules ----
+
+/// The twin: the rules in order, each as the documentation states it.
+fn first_match(rules: &[AclRule], tuple: &Tuple) -> Option<AclMatch> {
+    let rule = rules.iter().position(|rule| matches(rule, tuple))?;
+    Some(AclMatch { rule: rule as u32, allow: rules[rule].allow, custom: rules[rule].custom })
+}
+
+fn matches(rule: &AclRule, tuple: &Tuple) -> bool {
+    let protocol = match rule.protocol {
+        ProtocolMatch::Any => true,
+        ProtocolMatch::Icmp => tuple.protocol.0 == 1 || tuple.protocol.0 == 58,
+        ProtocolMatch::Only(only) => only.0 == tuple.protocol.0,
+    };
+    let all_ports = rule.src_ports.contains(&(0..=65_535)) && rule.dst_ports.contains(&(0..=65_535));
+    let ports = match tuple.protocol.0 {
+        6 | 17 => {
+            rule.src_ports.iter().any(|range| range.contains(&tuple.src_port))
+                && rule.dst_ports.iter().any(|range| range.contains(&tuple.dst_port))
+        }
+        _ => all_ports,
+    };
+    let src = rule.src.iter().any(|prefix| prefix.contains(&tuple.src));
+    let dst = rule.dst.iter().any(|prefix| prefix.contains(&tuple.dst));
+    protocol && ports && src && dst
+}
+
+/// Classifies by the list as it is, and by one so heavy that it is no longer tried rule by rule.
+fn check_acl(rules: &[AclRule], tuples: impl IntoIterator<Item = Tuple>) {
+    let acl = Acl::new(rules.to_vec());
+    let heavy = Acl::new([rules, &[weight()]].concat());
+    assert_eq!(acl.len(), rules.len());
+    for tuple in tuples {
+        let expected = first_match(rules, &tuple);
+        assert_eq!(acl.classify(&tuple), expected, "{tuple:?} in {} rules", rules.len());
+        assert_eq!(heavy.classify(&tuple), expected, "{tuple:?} in {} rules and a heavy one", rules.len());
+    }
+}
+
+/// Has many destinations, no source, and so matches nothing.
+fn weight() -> AclRule {
+    let dst = (0..200).map(|n| IpNet::new(Ipv4Addr::new(10, n, 0, 0).into(), 16).unwrap()).collect();
+    AclRule { dst, src: Vec::new(), ..anything() }
+}
+
+fn anything() -> AclRule {
+    let everyone = vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()];
+    AclRule {
+        protocol: ProtocolMatch::Any,
+        src: everyone.clone(),
+        dst: everyone,
+        src_ports: vec![0..=65_535],
+        dst_ports: vec![0..=65_535],
+        allow: true,
+        custom: true,
+    }
+}
+
+fn tuple(src: &str, dst: &str, protocol: Protocol, src_port: u16, dst_port: u16) -> Tuple {
+    Tuple { src: src.parse().unwrap(), dst: dst.parse().unwrap(), protocol, src_port, dst_port }
+}
+
+/// Whether one rule matches, asked of every classifier.
+fn one_matches(rule: &AclRule, tuple: Tuple) -> bool {
+    check_acl(std::slice::from_ref(rule), [tuple]);
+    Acl::new(vec![rule.clone()]).classify(&tuple).is_some()
+}
+
+#[test]
+fn nsg_07_restricted_ports_match_only_packets_with_ports() {
+    let rule = AclRule { dst_ports: vec![80..=80], ..anything() };
+    let to_port_80 = |protocol| tuple("10.0.0.4", "10.0.0.5", protocol, 80, 80);
+
+    assert!(one_matches(&rule, to_port_80(Protocol::TCP)));
+    assert!(one_matches(&rule, to_port_80(Protocol::UDP)));
+    for protocol in [Protocol::ICMP, Protocol::ICMPV6, Protocol::ESP, Protocol::AH, Protocol(0)] {
+        assert!(!one_matches(&rule, to_port_80(protocol)), "{protocol:?}: an echo's identifier is no port");
+        assert!(one_matches(&anything(), to_port_80(protocol)));
+    }
+    let rule = AclRule { src_ports: vec![0..=65_534], ..anything() };
+    assert!(!one_matches(&rule, to_port_80(Protocol::ICMP)));
+    let rule = AclRule { protocol: ProtocolMatch::Icmp, dst_ports: vec![80..=80], ..anything() };
+    assert!(!one_matches(&rule, to_port_80(Protocol::ICMP)));
+}
+
+#[test]
+fn nsg_08_protocols() {
+    let with = |protocol| tuple("10.0.0.4", "10.0.0.5", protocol, 0, 0);
+    let icmp = AclRule { protocol: ProtocolMatch::Icmp, ..anything() };
+    let tcp = AclRule { protocol: ProtocolMatch::Only(Protocol::TCP), ..anything() };
+
+    assert!(one_matches(&icmp, with(Protocol::ICMP)));
+    assert!(one_matches(&icmp, with(Protocol::ICMPV6)));
+    assert!(!one_matches(&icmp, with(Protocol::TCP)));
+    assert!(one_matches(&tcp, with(Protocol::TCP)));
+    assert!(!one_matches(&tcp, with(Protocol::UDP)));
+    assert!(one_matches(&anything(), with(Protocol::ESP)));
+}
+
+#[test]
+fn fab_16_prefixes_of_one_family_do_not_match_the_other() {
+    let v4 = tuple("10.0.0.4", "10.0.0.5", Protocol::TCP, 1, 2);
+    let v6 = tuple("fd00::4", "fd00::5", Protocol::TCP, 1, 2);
+    let only_v4 = AclRule { src: vec!["0.0.0.0/0".parse().unwrap()], ..anything() };
+    let only_v6 = AclRule { dst: vec!["::/0".parse().unwrap()], ..anything() };
+
+    assert!(one_matches(&only_v4, v4) && !one_matches(&only_v4, v6));
+    assert!(one_matches(&only_v6, v6) && !one_matches(&only_v6, v4));
+}
+
+#[test]
+fn an_empty_list_matches_nothing() {
+    let tuple = tuple("10.0.0.4", "10.0.0.5", Protocol::TCP, 1, 2);
+    assert!(!one_matches(&AclRule { src: Vec::new(), ..anything() }, tuple));
+    assert!(!one_matches(&AclRule { dst: Vec::new(), ..anything() }, tuple));
+    assert!(!one_matches(&AclRule { dst_ports: Vec::new(), ..anything() }, tuple));
+    check_acl(&[], [tuple]);
+}
+
+/// Sizes on both sides of each word of bits.
+#[test]
+fn acl_agrees_at_every_size() {
+    let random = &mut Random(5);
+    for size in [1, 2, 3, 10, 16, 17, 63, 64, 65, 100, 128, 129, 400, 1_000, 1_200] {
+        let rules: Vec<_> = (0..size).map(|_| random.rule()).collect();
+        let tuples: Vec<_> = (0..1_000).map(|_| random.tuple(&rules)).collect();
+        check_acl(&rules, tuples);
+    }
+}
+
+#[test]
+fn acl_agrees_on_many_small_lists() {
+    let random = &mut Random(6);
+    for _ in 0..300 {
+        let rules: Vec<_> = (0..=random.below(20)).map(|_| random.rule()).collect();
+        let tuples: Vec<_> = (0..60).map(|_| random.tuple(&rules)).collect();
+        check_acl(&rules, tuples);
+    }
+}
+
+/// As many rules as an NSG may have, every twentieth with 400 sources.
+#[test]
+fn acl_of_a_thousand_rules_is_small() {
+    let random = &mut Random(7);
+    let mut rules: Vec<_> = (0..1_000).map(|_| random.rule()).collect();
+    for rule in rules.iter_mut().step_by(20) {
+        rule.src = (0..400).map(|_| random.prefix()).collect();
+    }
+    let memory = Acl::new(rules).memory();
+    assert!(memory <= 4 << 20, "{memory} bytes");
+}
+
+proptest! {
+    #[test]
+    fn acl_agrees_on_whatever_shrinks(
+        rules in prop::collection::vec(any::<u64>(), 1..12),
+        tuples in prop::collection::vec(any::<u64>(), 1..12),
+    ) {
+        let rules: Vec<_> = rules.iter().map(|seed| Random(*seed).rule()).collect();
+        let tuples: Vec<_> = tuples.iter().map(|seed| Random(*seed).tuple(&rules)).collect();
+        check_acl(&rules, tuples);
+    }
+}
+
 // ---- Inputs ----
 
 /// SplitMix64: the same inputs in each run.
@@ -209,5 +375,104 @@ impl Random {
             _ => self.below(u32::from(longest) + 1) as u8,
         };
         IpNet::new(address, len).unwrap().trunc()
+    }
+
+    fn rule(&mut self) -> AclRule {
+        let protocol = match self.below(6) {
+            0..2 => ProtocolMatch::Any,
+            2 => ProtocolMatch::Icmp,
+            3 => ProtocolMatch::Only(Protocol::TCP),
+            4 => ProtocolMatch::Only(Protocol::UDP),
+            _ => ProtocolMatch::Only(self.protocol()),
+        };
+        AclRule {
+            protocol,
+            src: self.prefixes(),
+            dst: self.prefixes(),
+            src_ports: self.port_ranges(),
+            dst_ports: self.port_ranges(),
+            allow: self.below(2) == 0,
+            custom: self.below(2) == 0,
+        }
+    }
+
+    fn protocol(&mut self) -> Protocol {
+        Protocol([0, 1, 6, 6, 6, 17, 17, 50, 51, 58, 132, 255][self.below(12) as usize])
+    }
+
+    fn prefixes(&mut self) -> Vec<IpNet> {
+        let count = match self.below(20) {
+            0 => 0,
+            1 => 40,
+            2..8 => return anything().src,
+            _ => 1 + self.below(3),
+        };
+        (0..count).map(|_| self.prefix()).collect()
+    }
+
+    fn port_ranges(&mut self) -> Vec<RangeInclusive<u16>> {
+        match self.below(20) {
+            0 => Vec::new(),
+            1 => vec![self.port()..=self.port()],
+            2..12 => vec![0..=65_535],
+            12..16 => {
+                let port = self.port();
+                vec![port..=port]
+            }
+            _ => {
+                let range = |random: &mut Self| {
+                    let port = random.port();
+                    port..=port.saturating_add(random.below(300) as u16)
+                };
+                (0..=self.below(4)).map(|_| range(self)).collect()
+            }
+        }
+    }
+
+    fn port(&mut self) -> u16 {
+        [0, 1, 80, 443, 1_024, 65_535, self.below(1_000) as u16, self.next() as u16][self.below(8) as usize]
+    }
+
+    /// At an edge of what some rule says, field by field.
+    fn tuple(&mut self, rules: &[AclRule]) -> Tuple {
+        let rule = &rules[self.below(rules.len() as u32) as usize];
+        let protocol = match rule.protocol {
+            ProtocolMatch::Only(protocol) => protocol,
+            ProtocolMatch::Any | ProtocolMatch::Icmp => self.protocol(),
+        };
+        Tuple {
+            src: self.address_near(&rule.src),
+            dst: self.address_near(&rule.dst),
+            protocol,
+            src_port: self.port_near(&rule.src_ports),
+            dst_port: self.port_near(&rule.dst_ports),
+        }
+    }
+
+    fn address_near(&mut self, prefixes: &[IpNet]) -> IpAddr {
+        if prefixes.is_empty() || self.below(8) == 0 {
+            return self.address();
+        }
+        let prefix = prefixes[self.below(prefixes.len() as u32) as usize];
+        match self.below(6) {
+            0 => prefix.network(),
+            1 => prefix.broadcast(),
+            2 => offset(prefix.network(), -1),
+            3 => offset(prefix.broadcast(), 1),
+            _ => within(prefix, self),
+        }
+    }
+
+    fn port_near(&mut self, ranges: &[RangeInclusive<u16>]) -> u16 {
+        if ranges.is_empty() || self.below(8) == 0 {
+            return self.port();
+        }
+        let range = &ranges[self.below(ranges.len() as u32) as usize];
+        match self.below(4) {
+            0 => *range.start(),
+            1 => *range.end(),
+            2 => range.start().wrapping_sub(1),
+            _ => range.end().wrapping_add(1),
+        }
     }
 }

@@ -1,0 +1,203 @@
+//! Many rules at once: one bit a rule, one row of bits a class of values (Lakshman and Stiliadis, SIGCOMM 1998).
+//!
+//! One idea: for each field of a tuple, the values that satisfy the same rules are one class, and the class has a row
+//! with a bit for each of those rules. Five small lookups give five rows; the first bit set in all of them is the rule.
+//! Few classes are different, so equal rows are stored once.
+//!
+//! What a rule means is the parent module's business; here are only sets.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
+use ipnet::IpNet;
+
+use super::{AclRule, has_ports};
+use crate::dataplane::{Lpm, LpmBuilder};
+use crate::wire::{Protocol, Tuple};
+
+#[derive(Debug)]
+pub(super) struct BitVector {
+    src: Lpm<Row>,
+    dst: Lpm<Row>,
+    src_ports: Intervals,
+    dst_ports: Intervals,
+    /// By protocol number. Of a protocol without ports the row holds only rules that do not restrict ports: the rows of
+    /// whatever stands in the tuple's port fields have all of those.
+    protocols: Box<[Row]>,
+    rows: Rows,
+}
+
+/// Where a row begins in [`Rows::words`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Row(u32);
+
+impl BitVector {
+    pub(super) fn new(rules: &[AclRule]) -> Self {
+        let mut rows = RowBuilder::new(rules.len());
+        Self {
+            src: prefixes(rules, |rule| &rule.src, &mut rows),
+            dst: prefixes(rules, |rule| &rule.dst, &mut rows),
+            src_ports: Intervals::new(rules, |rule| &rule.src_ports, &mut rows),
+            dst_ports: Intervals::new(rules, |rule| &rule.dst_ports, &mut rows),
+            protocols: protocols(rules, &mut rows),
+            rows: rows.build(),
+        }
+    }
+
+    /// The index of the first rule that matches.
+    #[inline]
+    pub(super) fn first_match(&self, tuple: &Tuple) -> Option<usize> {
+        self.rows.first_common([
+            self.src.lookup(tuple.src)?,
+            self.dst.lookup(tuple.dst)?,
+            self.src_ports.lookup(tuple.src_port),
+            self.dst_ports.lookup(tuple.dst_port),
+            self.protocols[usize::from(tuple.protocol.0)],
+        ])
+    }
+
+    /// Bytes held on the heap.
+    pub(super) fn memory(&self) -> usize {
+        self.src.memory()
+            + self.dst.memory()
+            + self.src_ports.memory()
+            + self.dst_ports.memory()
+            + size_of_val(&*self.protocols)
+            + size_of_val(&*self.rows.words)
+    }
+}
+
+/// All rows, each of `width` words, bit *n* of a row being rule *n*.
+#[derive(Debug)]
+struct Rows {
+    words: Box<[u64]>,
+    width: usize,
+}
+
+impl Rows {
+    /// The first bit set in all of the rows.
+    #[inline]
+    fn first_common(&self, rows: [Row; 5]) -> Option<usize> {
+        let [src, dst, src_port, dst_port, protocol] = rows.map(|Row(at)| &self.words[at as usize..][..self.width]);
+        for word in 0..self.width {
+            let common = src[word] & dst[word] & src_port[word] & dst_port[word] & protocol[word];
+            if common != 0 {
+                return Some(word * 64 + common.trailing_zeros() as usize);
+            }
+        }
+        None
+    }
+}
+
+/// A set of rules while tables are built.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct RuleSet(Box<[u64]>);
+
+impl RuleSet {
+    fn insert(&mut self, rule: usize) {
+        self.0[rule / 64] |= 1 << (rule % 64);
+    }
+}
+
+/// Stores each different set of rules once.
+struct RowBuilder {
+    words: Vec<u64>,
+    width: usize,
+    known: HashMap<RuleSet, Row>,
+}
+
+impl RowBuilder {
+    fn new(rules: usize) -> Self {
+        Self { words: Vec::new(), width: rules.div_ceil(64), known: HashMap::new() }
+    }
+
+    fn empty_set(&self) -> RuleSet {
+        RuleSet(vec![0; self.width].into())
+    }
+
+    fn row(&mut self, set: &RuleSet) -> Row {
+        if let Some(row) = self.known.get(set) {
+            return *row;
+        }
+        let row = Row(self.words.len() as u32);
+        self.words.extend_from_slice(&set.0);
+        self.known.insert(set.clone(), row);
+        row
+    }
+
+    fn build(self) -> Rows {
+        Rows { words: self.words.into(), width: self.width }
+    }
+}
+
+/// Of each prefix, the rules that name it or one around it: then the longest match knows all rules of an address.
+fn prefixes(rules: &[AclRule], field: fn(&AclRule) -> &[IpNet], rows: &mut RowBuilder) -> Lpm<Row> {
+    let named = |(index, rule)| field(rule).iter().map(move |prefix: &IpNet| (prefix.trunc(), index));
+    let mut named: Vec<(IpNet, usize)> = rules.iter().enumerate().flat_map(named).collect();
+    // By address, then length: a prefix comes after those around it.
+    named.sort_unstable();
+    let mut lpm = LpmBuilder::new();
+    let mut around: Vec<(IpNet, RuleSet)> = Vec::new();
+    for same in named.chunk_by(|a, b| a.0 == b.0) {
+        let prefix = same[0].0;
+        while around.last().is_some_and(|(outer, _)| !outer.contains(&prefix)) {
+            around.pop();
+        }
+        let mut set = around.last().map_or_else(|| rows.empty_set(), |(_, outer)| outer.clone());
+        for (_, rule) in same {
+            set.insert(*rule);
+        }
+        lpm.insert(prefix, rows.row(&set));
+        around.push((prefix, set));
+    }
+    lpm.build()
+}
+
+fn protocols(rules: &[AclRule], rows: &mut RowBuilder) -> Box<[Row]> {
+    let row = |number| {
+        let protocol = Protocol(number);
+        let mut set = rows.empty_set();
+        for (index, rule) in rules.iter().enumerate() {
+            if rule.protocol.matches(protocol) && (has_ports(protocol) || !rule.restricts_ports()) {
+                set.insert(index);
+            }
+        }
+        rows.row(&set)
+    };
+    (0..=u8::MAX).map(row).collect()
+}
+
+/// Port numbers cut where some rule's range begins or ends.
+#[derive(Debug)]
+struct Intervals {
+    /// Ascending, the first one 0.
+    starts: Box<[u16]>,
+    rows: Box<[Row]>,
+}
+
+impl Intervals {
+    fn new(rules: &[AclRule], field: fn(&AclRule) -> &[RangeInclusive<u16>], rows: &mut RowBuilder) -> Self {
+        let ends = |range: &RangeInclusive<u16>| [Some(*range.start()), range.end().checked_add(1)];
+        let mut starts: Vec<u16> = rules.iter().flat_map(field).flat_map(ends).flatten().chain([0]).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        let mut sets = vec![rows.empty_set(); starts.len()];
+        for (index, rule) in rules.iter().enumerate() {
+            for range in field(rule) {
+                let first = starts.partition_point(|start| start < range.start());
+                let end = starts.partition_point(|start| start <= range.end());
+                sets.iter_mut().take(end).skip(first).for_each(|set| set.insert(index));
+            }
+        }
+        Self { starts: starts.into(), rows: sets.iter().map(|set| rows.row(set)).collect() }
+    }
+
+    #[inline]
+    fn lookup(&self, port: u16) -> Row {
+        self.rows[self.starts.partition_point(|start| *start <= port) - 1]
+    }
+
+    fn memory(&self) -> usize {
+        size_of_val(&*self.starts) + size_of_val(&*self.rows)
+    }
+}
