@@ -65,7 +65,12 @@ impl Edit {
         self.with_link(own, remote, "allowForwardedTraffic", |link| link.allow_forwarded_traffic = true);
     }
 
+    /// The guest forwards along with its first interface that does.
     pub(super) fn enable_ip_forwarding(&mut self, nic: NicIx) {
+        let vm = self.network.nic(nic).virtual_machine;
+        let first =
+            !self.network.vm(vm).network_interfaces.iter().any(|&nic| self.network.nic(nic).enable_ip_forwarding);
+        self.network.virtual_machines[vm.0].guest_forwarding |= first;
         self.network.network_interfaces[nic.0].enable_ip_forwarding = true;
         let path = format!("{}.enableIPForwarding", self.nic_path(nic));
         self.note(path, Some("true".to_owned()));
