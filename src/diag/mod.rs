@@ -12,6 +12,7 @@ mod next_hop;
 mod query;
 mod routes;
 mod story;
+mod target;
 mod walk;
 
 pub use explain::{Change, Explanation, Fix, Obstacle, Verdict, explain};
@@ -19,3 +20,4 @@ pub use next_hop::{NextHopAnswer, next_hop};
 pub use query::{Place, Probe, Query, parse_query};
 pub use routes::{RouteRow, routes};
 pub use story::{Hop, Path, Step, StepKind};
+pub use target::subnet;

@@ -229,21 +229,21 @@ pub(super) fn primary(network: &Network, vm: VmIx) -> NicIx {
     *nics.iter().find(|&&nic| network.nic(nic).primary).unwrap_or(&nics[0])
 }
 
-fn vm(network: &Network, name: &str) -> Result<VmIx, String> {
+pub(super) fn vm(network: &Network, name: &str) -> Result<VmIx, String> {
     let same = |vm: &VirtualMachine| vm.name.eq_ignore_ascii_case(name);
     let found = network.virtual_machines.iter().position(same);
     let names = || network.virtual_machines.iter().map(|vm| vm.name.as_str());
     found.map(VmIx).ok_or_else(|| unknown("node", name, names()))
 }
 
-fn nic_of(network: &Network, vm: VmIx, name: &str) -> Result<NicIx, String> {
+pub(super) fn nic_of(network: &Network, vm: VmIx, name: &str) -> Result<NicIx, String> {
     let nics = &network.vm(vm).network_interfaces;
     let names = || nics.iter().map(|&nic| network.nic(nic).name.as_str());
     let found = nics.iter().copied().find(|&nic| network.nic(nic).name.eq_ignore_ascii_case(name));
     found.ok_or_else(|| unknown(&format!("interface of {}", network.vm(vm).name), name, names()))
 }
 
-fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> String {
+pub(super) fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let known: Vec<_> = known.collect();
     let close = known.iter().map(|candidate| (strsim::damerau_levenshtein(candidate, name), candidate));
     match close.min_by_key(|(distance, _)| *distance) {
