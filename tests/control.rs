@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use vnet::control::client::{ClientError, ask};
-use vnet::control::protocol::{NodeEntry, Refusal, Request, Response};
-use vnet::control::server::serve;
+use vnet::control::protocol::{DropCount, Refusal, Request, Response};
+use vnet::control::server::listen;
 
-/// A server that answers with what it was asked for, and panics when asked for a node called `panic`.
+/// A server that answers with what it was asked for, and panics when asked for the routes of `panic`.
 struct Server {
     socket: PathBuf,
     stopped: mpsc::Receiver<()>,
@@ -28,7 +28,7 @@ impl Server {
         let socket = directory.path().join("control.sock");
         let (stop, stopped) = mpsc::channel();
         let listener = UnixListener::bind(&socket).unwrap();
-        serve(listener, echo, move || stop.send(()).unwrap()).unwrap();
+        listen(listener, echo, move || stop.send(()).unwrap()).unwrap();
         Self { socket, stopped, _directory: directory }
     }
 
@@ -47,32 +47,27 @@ impl Server {
         answer
     }
 
-    fn ask_for(&self, node: &str) -> Result<Response, ClientError> {
-        ask(&self.socket, &Request::Node { name: node.to_owned() })
+    fn ask_for(&self, target: &str) -> Result<Response, ClientError> {
+        ask(&self.socket, &Request::Routes { target: target.to_owned() })
     }
 
     fn check_alive(&self) {
-        assert_eq!(self.ask_for("alive").unwrap(), Response::Node(node("alive")));
+        assert_eq!(self.ask_for("alive").unwrap(), echoed("alive"));
     }
 }
 
 fn echo(request: Request) -> Response {
     match request {
-        Request::Node { name } if name == "panic" => panic!("on purpose"),
-        Request::Node { name } => Response::Node(node(&name)),
+        Request::Routes { target } if target == "panic" => panic!("on purpose"),
+        Request::Routes { target } => echoed(&target),
         Request::Shutdown => Response::Stopping,
-        other => Response::Refused(Refusal { message: format!("{other:?}"), help: Some("ask for a node".to_owned()) }),
+        other => Response::Refused(Refusal { message: format!("{other:?}"), help: Some("ask for routes".to_owned()) }),
     }
 }
 
-fn node(name: &str) -> NodeEntry {
-    NodeEntry {
-        name: name.to_owned(),
-        namespace: String::new(),
-        network_namespace: PathBuf::new(),
-        user_namespace: None,
-        hosts: None,
-    }
+fn echoed(target: &str) -> Response {
+    let (nic, reason, explanation) = (String::new(), String::new(), String::new());
+    Response::Drops(vec![DropCount { node: target.to_owned(), nic, reason, packets: 1, explanation }])
 }
 
 #[test]
@@ -84,7 +79,7 @@ fn a_request_gets_its_answer() {
 fn a_refusal_is_an_error_with_its_help() {
     let server = Server::start();
     let Err(ClientError::Refused(refusal)) = ask(&server.socket, &Request::Drops) else { panic!("not refused") };
-    assert_eq!(refusal.help.as_deref(), Some("ask for a node"));
+    assert_eq!(refusal.help.as_deref(), Some("ask for routes"));
 }
 
 #[test]
@@ -183,7 +178,7 @@ fn many_clients_at_once_are_all_answered() {
             let socket = &server.socket;
             scope.spawn(move || {
                 let name = format!("node{client}");
-                assert_eq!(ask(socket, &Request::Node { name: name.clone() }).unwrap(), Response::Node(node(&name)));
+                assert_eq!(ask(socket, &Request::Routes { target: name.clone() }).unwrap(), echoed(&name));
             });
         }
     });

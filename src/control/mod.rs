@@ -5,6 +5,7 @@
 //! JSON, and part. A question reads what the engine publishes; it never holds up a packet. What a packet is, nobody here
 //! knows.
 
+mod answer;
 pub mod client;
 pub mod counters;
 pub mod engine;

@@ -5,9 +5,10 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+use crate::diag::{Explanation, RouteRow};
 
 /// Spoken on both sides, or not at all.
 pub const VERSION: u32 = 1;
@@ -28,10 +29,6 @@ pub enum Request {
         source: String,
         destination: String,
     },
-    /// How to enter a node.
-    Node {
-        name: String,
-    },
     /// End: the router stops once it has said [`Response::Stopping`].
     Shutdown,
 }
@@ -41,9 +38,10 @@ pub enum Request {
 #[serde(rename_all = "camelCase")]
 pub enum Response {
     Status(Status),
+    Routes(Vec<RouteRow>),
+    Explanation(Box<Explanation>),
     Drops(Vec<DropCount>),
     Counters(Vec<InterfaceCounters>),
-    Node(NodeEntry),
     Stopping,
     Refused(Refusal),
 }
@@ -66,14 +64,15 @@ impl Refusal {
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     pub name: String,
-    pub file: PathBuf,
+    /// The topology file as it was given.
+    pub file: String,
     pub pid: u32,
     pub uptime_seconds: u64,
     /// Rises with every change that was published to the workers.
     pub generation: u64,
     pub workers: usize,
-    /// Whether packets keep their offload headers and are carried uncut.
-    pub offload: bool,
+    /// What packets keep of their offloads and are carried uncut for: `off`, `tcp` or `tcp+udp`.
+    pub offload: String,
     /// Flow records in use.
     pub flows: usize,
     pub nodes: Vec<Node>,
@@ -123,19 +122,4 @@ pub struct InterfaceCounters {
     pub tx_bytes: u64,
     pub drops: u64,
     pub alive: bool,
-}
-
-/// How to enter a node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct NodeEntry {
-    pub name: String,
-    /// As `ip netns` names it, or a path: what people are shown.
-    pub namespace: String,
-    /// The network namespace to enter, as a path that can be opened.
-    pub network_namespace: PathBuf,
-    /// The user namespace to enter first, in a lab that was started without root.
-    pub user_namespace: Option<PathBuf>,
-    /// What the node sees as `/etc/hosts`.
-    pub hosts: Option<PathBuf>,
 }

@@ -11,16 +11,31 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::answer::Answers;
+use super::engine::Engine;
 use super::line::{self, Unreadable};
 use super::protocol::{Refusal, Request, Response};
+
+pub use super::answer::LabFacts;
 
 /// More clients than this wait in the socket's backlog.
 const THREADS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(2);
 const LONGEST_REQUEST: u64 = 64 << 10;
 
-/// Answers requests until the process ends. `shutdown` is called after a request to stop was answered.
+/// Answers for a running engine until the process ends. `shutdown` is called after a request to stop was answered.
 pub fn serve(
+    listener: UnixListener,
+    engine: Arc<Engine>,
+    lab: LabFacts,
+    shutdown: impl Fn() + Send + Sync + 'static,
+) -> io::Result<()> {
+    let answers = Answers { engine, lab, since: Instant::now() };
+    listen(listener, move |request| answers.to(request), shutdown)
+}
+
+/// The same with any answers.
+pub fn listen(
     listener: UnixListener,
     answer: impl Fn(Request) -> Response + Send + Sync + 'static,
     shutdown: impl Fn() + Send + Sync + 'static,

@@ -1,0 +1,185 @@
+//! What a running router answers: its model, tables and counters, under the names of the file.
+
+use std::iter::zip;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::counters::PortCounters;
+use super::engine::Engine;
+use super::protocol::{DropCount, InterfaceCounters, Node, NodeInterface, Refusal, Request, Response, Status};
+use crate::dataplane::DropReason;
+use crate::diag;
+use crate::model::{Attach, AttachNamespace, Attachment, Network};
+use crate::sys::tun::OffloadSupport;
+
+/// What the engine does not know of its lab.
+#[derive(Clone, Debug)]
+pub struct LabFacts {
+    /// The topology file as it was given.
+    pub file: String,
+    pub offload: OffloadSupport,
+    /// By machine, in the network's order: its namespace as `ip netns` names it, or as a path.
+    pub namespaces: Vec<String>,
+}
+
+/// Answers for one engine.
+#[derive(Debug)]
+pub(super) struct Answers {
+    pub(super) engine: Arc<Engine>,
+    pub(super) lab: LabFacts,
+    pub(super) since: Instant,
+}
+
+impl Answers {
+    pub(super) fn to(&self, request: Request) -> Response {
+        match request {
+            Request::Status => Response::Status(self.status()),
+            Request::Routes { target } => self.routes(&target).map_or_else(refused, Response::Routes),
+            Request::Drops => Response::Drops(self.drops()),
+            Request::Counters => Response::Counters(self.counters()),
+            Request::Explain { source, destination } => self
+                .explain(&source, &destination)
+                .map_or_else(refused, |answer| Response::Explanation(Box::new(answer))),
+            Request::Shutdown => Response::Stopping,
+        }
+    }
+
+    fn status(&self) -> Status {
+        let (network, counters) = (self.engine.network(), self.engine.counters());
+        let mut nodes: Vec<Node> = Vec::new();
+        for (attachment, port) in zip(network.attachments(), &counters.ports) {
+            let place = Place::of(&network, attachment);
+            let interface =
+                NodeInterface { name: place.nic, subnet: place.subnet, addresses: place.addresses, alive: port.alive };
+            match nodes.iter_mut().find(|node| node.name == place.node) {
+                Some(node) => node.network_interfaces.push(interface),
+                None => nodes.push(Node {
+                    name: place.node,
+                    namespace: self.namespace(&network, attachment),
+                    network_interfaces: vec![interface],
+                }),
+            }
+        }
+        Status {
+            name: network.name.clone(),
+            file: self.lab.file.clone(),
+            pid: std::process::id(),
+            uptime_seconds: self.since.elapsed().as_secs(),
+            generation: counters.generation,
+            workers: counters.workers,
+            offload: match self.lab.offload {
+                OffloadSupport::Off => "off",
+                OffloadSupport::Tcp => "tcp",
+                OffloadSupport::TcpUdp => "tcp+udp",
+            }
+            .to_owned(),
+            flows: counters.flows,
+            nodes,
+        }
+    }
+
+    fn namespace(&self, network: &Network, attachment: Attachment) -> String {
+        let attach = |attach: &Attach| match &attach.namespace {
+            AttachNamespace::Name(name) => name.clone(),
+            AttachNamespace::Path(path) => path.display().to_string(),
+            AttachNamespace::Pid(pid) => format!("pid:{pid}"),
+        };
+        match attachment {
+            Attachment::Vnet(vnet) => network.vnet(vnet).attach.as_ref().map(attach).unwrap_or_default(),
+            Attachment::Nic(nic) => {
+                let nic = network.nic(nic);
+                let made = || self.lab.namespaces.get(nic.virtual_machine.0).cloned().unwrap_or_default();
+                nic.attach.as_ref().map_or_else(made, attach)
+            }
+        }
+    }
+
+    fn routes(&self, target: &str) -> Result<Vec<diag::RouteRow>, String> {
+        let network = self.engine.network();
+        let subnet = diag::subnet(&network, target)?;
+        Ok(diag::routes(&network, &self.engine.compiled(), subnet))
+    }
+
+    fn explain(&self, source: &str, destination: &str) -> Result<diag::Explanation, String> {
+        let query = diag::parse_query(source, destination)?;
+        diag::explain(&self.engine.network(), &self.engine.compiled(), &query)
+    }
+
+    /// Only what happened: a reason that never bit has no row.
+    fn drops(&self) -> Vec<DropCount> {
+        let network = self.engine.network();
+        let counters = self.engine.counters();
+        let ports = zip(network.attachments(), &counters.ports);
+        let rows = ports.flat_map(|(attachment, port)| {
+            let place = Place::of(&network, attachment);
+            let bitten = DropReason::ALL.into_iter().filter(|reason| port.drops[*reason as usize] > 0);
+            bitten.map(move |reason| DropCount {
+                node: place.node.clone(),
+                nic: place.nic.clone(),
+                reason: reason.name().to_owned(),
+                packets: port.drops[reason as usize],
+                explanation: reason.explanation().to_owned(),
+            })
+        });
+        rows.collect()
+    }
+
+    fn counters(&self) -> Vec<InterfaceCounters> {
+        let network = self.engine.network();
+        let counters = self.engine.counters();
+        let row = |(attachment, port): (Attachment, &PortCounters)| {
+            let place = Place::of(&network, attachment);
+            InterfaceCounters {
+                node: place.node,
+                nic: place.nic,
+                rx_packets: port.rx_packets,
+                rx_bytes: port.rx_bytes,
+                tx_packets: port.tx_packets,
+                tx_bytes: port.tx_bytes,
+                drops: port.dropped(),
+                alive: port.alive,
+            }
+        };
+        zip(network.attachments(), &counters.ports).map(row).collect()
+    }
+}
+
+fn refused(message: String) -> Response {
+    Response::Refused(Refusal { message, help: None })
+}
+
+/// An attachment's names: a machine and its interface, or a VNet and the device it hangs on.
+struct Place {
+    node: String,
+    nic: String,
+    subnet: String,
+    addresses: Vec<IpAddr>,
+}
+
+impl Place {
+    fn of(network: &Network, attachment: Attachment) -> Self {
+        match attachment {
+            Attachment::Vnet(vnet) => {
+                let vnet = network.vnet(vnet);
+                let attach = vnet.attach.as_ref();
+                Self {
+                    node: vnet.name.clone(),
+                    nic: attach.map(|attach| attach.interface.clone()).unwrap_or_default(),
+                    subnet: vnet.name.clone(),
+                    addresses: attach.iter().flat_map(|attach| &attach.addresses).map(ipnet::IpNet::addr).collect(),
+                }
+            }
+            Attachment::Nic(nic) => {
+                let nic = network.nic(nic);
+                let (vnet, subnet) = (network.vnet(nic.subnet.vnet), network.subnet(nic.subnet));
+                Self {
+                    node: network.vm(nic.virtual_machine).name.clone(),
+                    nic: nic.name.clone(),
+                    subnet: format!("{}/{}", vnet.name, subnet.name),
+                    addresses: nic.addresses.clone(),
+                }
+            }
+        }
+    }
+}
