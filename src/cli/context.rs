@@ -79,10 +79,6 @@ impl Messages {
         }
     }
 
-    pub(crate) fn warning(&self, message: &str) {
-        self.say(AnsiColor::Yellow, "warning", message);
-    }
-
     /// Our own command line for a daemon whose words come out on the same stderr.
     pub(crate) fn options(&self) -> [&'static str; 2] {
         ["--color", if self.colour { "always" } else { "never" }]

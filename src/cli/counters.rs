@@ -2,23 +2,49 @@
 
 use clap::Args;
 
+use super::Outcome;
+use super::ask::unexpected;
 use super::context::Context;
 use super::failure::Failure;
-use super::{Exit, Outcome};
+use super::listing::{self, Listing};
+use super::table::Table;
+use crate::control::protocol::{InterfaceCounters, Request, Response};
 
 /// Show packets and bytes of each interface
 ///
 /// Tx is towards the guest, rx is from the guest. Packets are counted as on a wire: a segmented packet counts as its
 /// segments.
 #[derive(Debug, Args)]
+#[command(after_long_help = "Examples:\n  vnet counters\n  vnet counters -f -o json")]
 pub(super) struct Counters {
-    /// Print again every second, until Ctrl-C; in json one object a line
+    /// Print every second what changed, until Ctrl-C; in json one object a line
     #[arg(short, long)]
     follow: bool,
 }
 
 impl Counters {
-    pub(super) fn run(self, _context: &Context) -> Outcome {
-        Err(Failure::new(Exit::NoDaemon, format_args!("no lab runs (follow: {})", self.follow)))
+    pub(super) fn run(self, context: &Context) -> Outcome {
+        listing::print::<InterfaceCounters>(context, self.follow)
+    }
+}
+
+impl Listing for InterfaceCounters {
+    fn ask(context: &Context) -> Result<Vec<Self>, Failure> {
+        match context.ask(&Request::Counters)? {
+            Response::Counters(rows) => Ok(rows),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    fn table(rows: &[Self]) -> Table {
+        const COLUMNS: &[&str] =
+            &["Node", "Interface", "Rx Packets", "Rx Bytes", "Tx Packets", "Tx Bytes", "Drops", "State"];
+        Table::new(COLUMNS).rows(rows.iter().map(|row| {
+            let [rx_packets, rx_bytes, tx_packets, tx_bytes, drops] =
+                [row.rx_packets, row.rx_bytes, row.tx_packets, row.tx_bytes, row.drops].map(|n| n.to_string());
+            let state = if row.alive { "up" } else { "gone" };
+            let (node, nic) = (row.node.clone(), row.nic.clone());
+            [node, nic, rx_packets, rx_bytes, tx_packets, tx_bytes, drops, state.to_owned()]
+        }))
     }
 }

@@ -2,23 +2,43 @@
 
 use clap::Args;
 
+use super::Outcome;
+use super::ask::unexpected;
 use super::context::Context;
 use super::failure::Failure;
-use super::{Exit, Outcome};
+use super::listing::{self, Listing};
+use super::table::Table;
+use crate::control::protocol::{DropCount, Request, Response};
 
 /// Show what was dropped, for each interface and reason
 ///
 /// A drop counts at the interface the packet came from. The fabric drops silently, as Azure's does: this is the place to
 /// look when a guest sees only timeouts.
 #[derive(Debug, Args)]
+#[command(after_long_help = "Examples:\n  vnet drops\n  vnet drops -f -o json")]
 pub(super) struct Drops {
-    /// Print again every second what changed, until Ctrl-C; in json one object a line
+    /// Print every second what changed, until Ctrl-C; in json one object a line
     #[arg(short, long)]
     follow: bool,
 }
 
 impl Drops {
-    pub(super) fn run(self, _context: &Context) -> Outcome {
-        Err(Failure::new(Exit::NoDaemon, format_args!("no lab runs (follow: {})", self.follow)))
+    pub(super) fn run(self, context: &Context) -> Outcome {
+        listing::print::<DropCount>(context, self.follow)
+    }
+}
+
+impl Listing for DropCount {
+    fn ask(context: &Context) -> Result<Vec<Self>, Failure> {
+        match context.ask(&Request::Drops)? {
+            Response::Drops(rows) => Ok(rows),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    fn table(rows: &[Self]) -> Table {
+        Table::new(&["Node", "Interface", "Reason", "Packets", "Explanation"]).rows(rows.iter().map(|row| {
+            [&row.node, &row.nic, &row.reason, &row.packets.to_string(), &row.explanation].map(String::clone)
+        }))
     }
 }

@@ -1,12 +1,19 @@
 //! `vnet explain`: a packet's way there and back, told step by step.
 
+use std::fmt::Write;
 use std::path::PathBuf;
 
+use anstyle::AnsiColor;
 use clap::Args;
 
+use super::ask::unexpected;
 use super::context::Context;
 use super::failure::Failure;
-use super::{Exit, Outcome};
+use super::output::Output;
+use super::table::Table;
+use super::{Exit, Outcome, topology};
+use crate::control::protocol::{Request, Response};
+use crate::diag::{self, Explanation, Fix, Hop, Path, StepKind, Verdict};
 
 /// Tell the way of a packet, there and back: each hop, and the route or rule that decides
 ///
@@ -31,8 +38,112 @@ pub(super) struct Explain {
 }
 
 impl Explain {
-    pub(super) fn run(self, _context: &Context) -> Outcome {
-        let message = format!("no lab knows {} and {} ({:?})", self.source, self.destination, self.topology);
-        Err(Failure::new(Exit::NoDaemon, message))
+    pub(super) fn run(self, context: &Context) -> Outcome {
+        let explanation = self.ask(context)?;
+        context.output.story(&explanation, &table(&explanation), || story(&explanation, &context.output))?;
+        Ok(match explanation.verdict {
+            Verdict::Blocked => Exit::No,
+            Verdict::Reachable if explanation.warnings.is_empty() => Exit::Fine,
+            Verdict::Reachable => Exit::Warnings,
+        })
     }
+
+    fn ask(self, context: &Context) -> Result<Explanation, Failure> {
+        let Some(file) = &self.topology else {
+            let request = Request::Explain { source: self.source, destination: self.destination };
+            return match context.ask(&request)? {
+                Response::Explanation(explanation) => Ok(*explanation),
+                other => Err(unexpected(&other)),
+            };
+        };
+        let (network, compiled) = topology::compiled(file, context)?;
+        let query = diag::parse_query(&self.source, &self.destination).map_err(Failure::usage)?;
+        diag::explain(&network, &compiled, &query).map_err(Failure::usage)
+    }
+}
+
+fn story(explanation: &Explanation, output: &Output) -> String {
+    let mut text = format!("{} to {}, {}\n", explanation.source, explanation.destination, explanation.probe);
+    path(&mut text, "There", &explanation.forward, output);
+    if let Some(back) = &explanation.back {
+        path(&mut text, "Back", back, output);
+    }
+    text.push('\n');
+    let (colour, verdict) = match explanation.verdict {
+        Verdict::Reachable => (AnsiColor::Green, "reachable"),
+        Verdict::Blocked => (AnsiColor::Red, "blocked"),
+    };
+    note(&mut text, output, colour, "verdict", verdict);
+    if let Some(cause) = &explanation.cause {
+        note(&mut text, output, AnsiColor::Red, "cause", cause);
+    }
+    if let Some(fix) = &explanation.fix {
+        remedy(&mut text, output, fix);
+    }
+    for obstacle in &explanation.further {
+        note(&mut text, output, AnsiColor::Red, "then", &obstacle.cause);
+        if let Some(fix) = &obstacle.fix {
+            remedy(&mut text, output, fix);
+        }
+    }
+    for warning in &explanation.warnings {
+        note(&mut text, output, AnsiColor::Yellow, "warning", warning);
+    }
+    text
+}
+
+fn path(text: &mut String, title: &str, path: &Path, output: &Output) {
+    let style = output.paint(AnsiColor::Cyan);
+    let _ = writeln!(text, "\n{style}{title}{style:#}");
+    for hop in &path.hops {
+        let _ = writeln!(text, "  {}", hop.nic);
+        // The hop's heading says that the packet arrives.
+        for step in hop.steps.iter().filter(|step| step.what != StepKind::Arrive) {
+            let (word, colour) = word(step.what);
+            let style = colour.map(|colour| output.paint(colour)).unwrap_or_default();
+            let _ = writeln!(text, "    {style}{word:<9}{style:#}{}{}", step.text, object(hop, &step.object));
+        }
+    }
+}
+
+/// The object behind a step, where it is not the interface that is being told about.
+fn object(hop: &Hop, object: &str) -> String {
+    if object.strip_prefix("NIC ") == Some(&hop.nic) { String::new() } else { format!("  [{object}]") }
+}
+
+fn word(what: StepKind) -> (&'static str, Option<AnsiColor>) {
+    match what {
+        StepKind::Send => ("send", None),
+        StepKind::Filter => ("filter", None),
+        StepKind::Route => ("route", None),
+        StepKind::Peering => ("peering", None),
+        StepKind::Arrive => ("arrive", None),
+        StepKind::Forward => ("forward", None),
+        StepKind::Deliver => ("deliver", Some(AnsiColor::Green)),
+        StepKind::Drop => ("drop", Some(AnsiColor::Red)),
+    }
+}
+
+fn remedy(text: &mut String, output: &Output, fix: &Fix) {
+    note(text, output, AnsiColor::Green, "fix", &fix.text);
+    for change in &fix.changes {
+        let _ = match &change.value {
+            Some(value) => writeln!(text, "         {}: {value}", change.path),
+            None => writeln!(text, "         remove {}", change.path),
+        };
+    }
+}
+
+fn note(text: &mut String, output: &Output, colour: AnsiColor, word: &str, message: &str) {
+    let style = output.paint(colour);
+    let _ = writeln!(text, "{style}{word:<9}{style:#}{message}");
+}
+
+fn table(explanation: &Explanation) -> Table {
+    let forward = explanation.forward.hops.iter().map(|hop| ("forward", hop));
+    let back = explanation.back.iter().flat_map(|path| &path.hops).map(|hop| ("return", hop));
+    let steps = forward.chain(back).flat_map(|(way, hop)| hop.steps.iter().map(move |step| (way, hop, step)));
+    Table::new(&["Way", "Interface", "Step", "Text", "Object"]).rows(
+        steps.map(|(way, hop, step)| [way, &hop.nic, word(step.what).0, &step.text, &step.object].map(str::to_owned)),
+    )
 }

@@ -16,16 +16,10 @@ impl Ls {
     #[expect(clippy::unused_self, reason = "every subcommand is called alike")]
     pub(super) fn run(self, context: &Context) -> Outcome {
         let labs: Vec<Lab> = lab::labs(&Base::detect()).into_iter().map(Lab::from).collect();
-        let mut table = Table::new(&["Lab", "State", "Pid", "Nodes", "File"]);
-        for lab in &labs {
-            table.row([
-                lab.name.clone(),
-                lab.state.to_owned(),
-                lab.pid.to_string(),
-                lab.nodes.len().to_string(),
-                lab.file.clone(),
-            ]);
-        }
+        let table = Table::new(&["Lab", "State", "Pid", "Nodes", "File"]).rows(labs.iter().map(|lab| {
+            let (pid, nodes) = (lab.pid.to_string(), lab.nodes.len().to_string());
+            [lab.name.clone(), lab.state.to_owned(), pid, nodes, lab.file.clone()]
+        }));
         context.output.rows(&labs, &table)
     }
 }

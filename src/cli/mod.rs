@@ -4,6 +4,7 @@
 //! in a [`Failure`] that says what went wrong, and what to do. What is decided, found or computed lives in the other
 //! modules; here it is only asked for and shown.
 
+mod ask;
 mod completions;
 mod context;
 mod counters;
@@ -15,6 +16,7 @@ mod exit;
 mod explain;
 mod failure;
 mod labs;
+mod listing;
 mod ls;
 mod output;
 mod routes;

@@ -39,7 +39,7 @@ impl Output {
 
     /// Prints a listing.
     pub(crate) fn rows<T: Serialize>(&self, value: &T, table: &Table) -> Outcome {
-        self.story(value, table, || table.render(self.heading()))
+        self.story(value, table, || self.render(table))
     }
 
     /// Prints an answer that people read as prose; `table` is what is left of it in tsv.
@@ -54,12 +54,16 @@ impl Output {
         Ok(Exit::Fine)
     }
 
-    /// Prints one state of a listing that is followed; false once nobody reads any more. In json this is one line.
-    pub(crate) fn follow<T: Serialize>(&self, value: &T, table: &Table) -> Result<bool, Failure> {
+    /// Prints the rows of a listing that is followed; false once nobody reads any more. In json each is one line.
+    pub(crate) fn more<T: Serialize>(&self, rows: &[T], table: &Table) -> Result<bool, Failure> {
         let text = match self.format {
-            Format::Table => table.render(self.heading()) + "\n",
-            Format::Json => serde_json::to_string(value).map_err(unserialisable)? + "\n",
-            Format::Yaml => format!("---\n{}", serde_saphyr::to_string(value).map_err(unserialisable)?),
+            Format::Table => self.render(table) + "\n",
+            Format::Json => rows
+                .iter()
+                .map(|row| serde_json::to_string(row).map(|line| line + "\n"))
+                .collect::<Result<String, _>>()
+                .map_err(unserialisable)?,
+            Format::Yaml => serde_saphyr::to_string(&rows).map_err(unserialisable)?,
             Format::Tsv => table.tab_separated(),
         };
         print(&text)
@@ -70,13 +74,14 @@ impl Output {
         if self.colour { Style::new().bold().fg_color(Some(colour.into())) } else { Style::new() }
     }
 
-    /// Whether people read this: prose and hints are in place.
-    pub(crate) fn for_people(&self) -> bool {
-        self.format == Format::Table
+    /// Whether text for people has colours.
+    pub(crate) fn colour(&self) -> bool {
+        self.colour
     }
 
-    fn heading(&self) -> Style {
-        if self.colour { Style::new().bold() } else { Style::new() }
+    /// A table with its heading.
+    pub(crate) fn render(&self, table: &Table) -> String {
+        table.render(if self.colour { Style::new().bold() } else { Style::new() })
     }
 }
 

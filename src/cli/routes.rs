@@ -1,12 +1,18 @@
 //! `vnet routes`: effective routes, in Azure's columns.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
 
+use super::ask::unexpected;
 use super::context::Context;
 use super::failure::Failure;
-use super::{Exit, Outcome};
+use super::table::Table;
+use super::{Outcome, topology};
+use crate::control::protocol::{Request, Response};
+use crate::diag::{self, RouteRow};
 
 /// Show the effective routes of a machine, an interface or a subnet
 ///
@@ -17,15 +23,51 @@ use super::{Exit, Outcome};
     vnet routes contoso -t config/contoso-fabrikam.yaml -o json")]
 pub(super) struct Routes {
     /// NODE, NODE/NIC or VNET/SUBNET
-    #[arg(value_name = "TARGET")]
     target: String,
     /// Answer from a topology file instead of a running lab: no daemon, no root
     #[arg(short, long, value_name = "FILE")]
     topology: Option<PathBuf>,
 }
 
+/// As ARM wraps it (DIAG-01).
+#[derive(Serialize)]
+struct EffectiveRouteTable {
+    value: Vec<RouteRow>,
+}
+
 impl Routes {
-    pub(super) fn run(self, _context: &Context) -> Outcome {
-        Err(Failure::new(Exit::NoDaemon, format_args!("no lab knows {} ({:?})", self.target, self.topology)))
+    pub(super) fn run(self, context: &Context) -> Outcome {
+        let value = self.ask(context)?;
+        let table = table(&value);
+        context.output.rows(&EffectiveRouteTable { value }, &table)
     }
+
+    fn ask(self, context: &Context) -> Result<Vec<RouteRow>, Failure> {
+        let Some(file) = &self.topology else {
+            return match context.ask(&Request::Routes { target: self.target })? {
+                Response::Routes(rows) => Ok(rows),
+                other => Err(unexpected(&other)),
+            };
+        };
+        let (network, compiled) = topology::compiled(file, context)?;
+        let subnet = diag::subnet(&network, &self.target).map_err(Failure::usage)?;
+        Ok(diag::routes(&network, &compiled, subnet))
+    }
+}
+
+/// The columns of `az network nic show-effective-route-table -o table` (DIAG-14).
+fn table(rows: &[RouteRow]) -> Table {
+    Table::new(&["Source", "State", "Address Prefix", "Next Hop Type", "Next Hop IP"]).rows(rows.iter().map(|row| {
+        [
+            row.source.to_string(),
+            row.state.to_string(),
+            spaced(&row.address_prefix),
+            row.next_hop_type.to_string(),
+            spaced(&row.next_hop_ip_address),
+        ]
+    }))
+}
+
+fn spaced(values: &[impl Display]) -> String {
+    values.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }

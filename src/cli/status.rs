@@ -1,10 +1,14 @@
 //! `vnet status`: one lab in detail.
 
+use std::fmt::Write;
+
 use clap::Args;
 
+use super::Outcome;
+use super::ask::unexpected;
 use super::context::Context;
-use super::failure::Failure;
-use super::{Exit, Outcome};
+use super::table::Table;
+use crate::control::protocol::{self, Request, Response};
 
 /// Show a lab: its daemon, its nodes, their interfaces and addresses
 #[derive(Debug, Args)]
@@ -15,7 +19,49 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn run(self, context: &Context) -> Outcome {
-        let lab = self.name.as_ref().or(context.lab.as_ref());
-        Err(Failure::new(Exit::NoDaemon, format_args!("no lab {lab:?} runs")))
+        let status = match context.ask_lab(self.name.as_deref(), &Request::Status)? {
+            Response::Status(status) => status,
+            other => return Err(unexpected(&other)),
+        };
+        let table = table(&status);
+        context.output.story(&status, &table, || summary(&status) + &context.output.render(&table))
+    }
+}
+
+fn summary(status: &protocol::Status) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "Lab {} from {}", status.name, status.file);
+    let _ = writeln!(
+        text,
+        "Daemon {}, up {}, workers {}, offload {}, generation {}, flow records {}\n",
+        status.pid,
+        duration(status.uptime_seconds),
+        status.workers,
+        status.offload,
+        status.generation,
+        status.flows
+    );
+    text
+}
+
+fn table(status: &protocol::Status) -> Table {
+    let interfaces = status.nodes.iter().flat_map(|node| node.network_interfaces.iter().map(move |nic| (node, nic)));
+    Table::new(&["Node", "Interface", "Subnet", "Addresses", "State", "Namespace"]).rows(interfaces.map(
+        |(node, nic)| {
+            let addresses = nic.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+            let state = if nic.alive { "up" } else { "gone" };
+            let (name, subnet, namespace) = (nic.name.clone(), nic.subnet.clone(), node.namespace.clone());
+            [node.name.clone(), name, subnet, addresses, state.to_owned(), namespace]
+        },
+    ))
+}
+
+fn duration(seconds: u64) -> String {
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{seconds} s"),
+        (0, _) => format!("{minutes} min"),
+        (1..48, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{} days", hours / 24),
     }
 }

@@ -1,4 +1,5 @@
-//! Rows under headings, in the look of `az -o table`: padded columns, a line of dashes below each heading.
+//! Rows under headings, in the look of `az -o table`: padded columns, a line of dashes below each heading, two
+//! characters longer than it.
 
 use std::fmt::Write;
 
@@ -16,16 +17,18 @@ impl Table {
         Self { columns, rows: Vec::new() }
     }
 
-    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
+    /// Adds rows; each has as many cells as there are columns.
+    pub(crate) fn rows<const N: usize>(mut self, rows: impl IntoIterator<Item = [String; N]>) -> Self {
         debug_assert_eq!(N, self.columns.len(), "a cell for each column");
-        self.rows.push(cells.into());
+        self.rows.extend(rows.into_iter().map(Vec::from));
+        self
     }
 
     pub(crate) fn render(&self, heading: Style) -> String {
         let widths: Vec<usize> = (0..self.columns.len())
             .map(|column| {
                 let cells = self.rows.iter().map(|row| row[column].chars().count());
-                cells.chain([self.columns[column].len()]).max().unwrap_or_default()
+                cells.chain([self.columns[column].len() + 2]).max().unwrap_or_default()
             })
             .collect();
         let dashes: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
@@ -59,10 +62,9 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let mut table = Table::new(&["Node", "Packets"]);
-        table.row(["a-long-name".to_owned(), "1".to_owned()]);
-        table.row(["b".to_owned(), String::new()]);
-        assert_eq!(table.render(Style::new()), "Node         Packets\n-----------  -------\na-long-name  1\nb\n",);
+        let rows = [["a-long-name", "1"], ["b", ""]];
+        let table = Table::new(&["Node", "Packets"]).rows(rows.map(|row| row.map(str::to_owned)));
+        assert_eq!(table.render(Style::new()), "Node         Packets\n-----------  ---------\na-long-name  1\nb\n",);
         assert_eq!(table.tab_separated(), "a-long-name\t1\nb\t\n");
     }
 }

@@ -1,10 +1,13 @@
 //! Reading a topology file the way every command does: mistakes drawn over the source, on stderr.
 
+use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
+use crate::compile::{Compiled, Learned, compile};
 use crate::config::{self, Diagnostic};
 use crate::model::Network;
 
@@ -26,4 +29,16 @@ pub(super) fn parse(text: &str, name: &str, context: &Context) -> Result<Network
             Err(Failure::new(Exit::Usage, ""))
         }
     }
+}
+
+/// The network a file describes, and its tables with every device as the file leaves it.
+pub(super) fn compiled(file: &Path, context: &Context) -> Result<(Network, Compiled), Failure> {
+    let network = parse(&read(file)?, &file.display().to_string(), context)?;
+    let compiled = compile(&network, &Learned::default(), 1);
+    Ok((network, compiled))
+}
+
+/// A file's text.
+pub(super) fn read(file: &Path) -> Result<String, Failure> {
+    fs::read_to_string(file).map_err(|error| Failure::usage(format_args!("cannot read {}: {error}", file.display())))
 }

@@ -3,10 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
 
 use super::context::Context;
-use super::failure::Failure;
-use super::{Exit, Outcome};
+use super::table::Table;
+use super::{Exit, Outcome, topology};
+use crate::config::{self, Diagnostic, Errors, Loaded, Place, Severity};
+use crate::model::Network;
 
 /// Check a topology file against Azure's rules
 ///
@@ -19,8 +22,85 @@ pub(super) struct Validate {
     file: PathBuf,
 }
 
+/// A diagnostic as data.
+#[derive(Serialize)]
+struct Finding<'a> {
+    file: &'a str,
+    line: usize,
+    column: usize,
+    severity: &'static str,
+    /// Azure's error code.
+    code: Option<&'a str>,
+    rule: Option<&'a str>,
+    message: &'a str,
+    path: &'a str,
+    expected: Option<&'a str>,
+    help: Option<&'a str>,
+}
+
 impl Validate {
-    pub(super) fn run(self, _context: &Context) -> Outcome {
-        Err(Failure::new(Exit::Usage, format_args!("cannot check {}", self.file.display())))
+    pub(super) fn run(self, context: &Context) -> Outcome {
+        let text = topology::read(&self.file)?;
+        let file = self.file.display().to_string();
+        let output = &context.output;
+        match config::load(&text, &file) {
+            Ok(Loaded { network, warnings }) => {
+                let findings = findings(&file, &warnings);
+                let rendered = || {
+                    let rendered = warnings.iter().map(|warning| warning.render(&text, &file, output.colour()));
+                    rendered.collect::<String>() + &verdict(&file, &network, warnings.len())
+                };
+                output.story(&findings, &table(&findings), rendered)?;
+                Ok(if warnings.is_empty() { Exit::Fine } else { Exit::Warnings })
+            }
+            Err(errors) => {
+                let Errors(diagnostics) = &errors;
+                let findings = findings(&file, diagnostics);
+                output.story(&findings, &table(&findings), || errors.render(&text, &file, output.colour()))?;
+                Ok(Exit::Usage)
+            }
+        }
     }
+}
+
+fn verdict(file: &str, network: &Network, warnings: usize) -> String {
+    let opinion = match warnings {
+        0 => "fine".to_owned(),
+        1 => "1 warning".to_owned(),
+        _ => format!("{warnings} warnings"),
+    };
+    let (vnets, machines) = (network.virtual_networks.len(), network.virtual_machines.len());
+    format!("{file}: {opinion}; lab {}, virtual networks: {vnets}, machines: {machines}\n", network.name)
+}
+
+fn findings<'a>(file: &'a str, diagnostics: &'a [Diagnostic]) -> Vec<Finding<'a>> {
+    let finding = |diagnostic: &'a Diagnostic| {
+        let Diagnostic { severity, code, rule, message, path, place, expected, help } = diagnostic;
+        let Place { line, column, len: _ } = *place;
+        Finding {
+            file,
+            line,
+            column,
+            severity: match severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+            },
+            code: *code,
+            rule: *rule,
+            message,
+            path,
+            expected: expected.as_deref(),
+            help: help.as_deref(),
+        }
+    };
+    diagnostics.iter().map(finding).collect()
+}
+
+fn table(findings: &[Finding<'_>]) -> Table {
+    let columns = &["File", "Line", "Column", "Severity", "Code", "Message", "Path"];
+    Table::new(columns).rows(findings.iter().map(|finding| {
+        let (line, column) = (finding.line.to_string(), finding.column.to_string());
+        let code = finding.code.unwrap_or_default();
+        [finding.file, &line, &column, finding.severity, code, finding.message, finding.path].map(str::to_owned)
+    }))
 }
