@@ -15,7 +15,9 @@ pub(super) fn running(context: &Context) -> Result<Record, Failure> {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let exit = match &error {
-            Error::RunsAlready { .. } | Error::SeveralLabs(_) | Error::NoNode { .. } => Exit::Usage,
+            Error::RunsAlready { .. } | Error::Busy { .. } | Error::SeveralLabs(_) | Error::NoNode { .. } => {
+                Exit::Usage
+            }
             Error::UnsafeDirectory { .. } | Error::NotPermitted(_) => Exit::Unavailable,
             Error::NoLab(_) => Exit::NoDaemon,
             Error::System { error, .. } if error.kind() == ErrorKind::PermissionDenied => Exit::Unavailable,

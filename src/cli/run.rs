@@ -1,6 +1,5 @@
 //! `vnet run`: the router in the foreground.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -26,12 +25,15 @@ pub(super) struct Run {
     /// Run as the daemon of a lab that `up` starts
     #[arg(long = "lab-daemon", hide = true)]
     lab_daemon: bool,
+    /// What to call a topology that comes from stdin
+    #[arg(long = "as", value_name = "NAME", default_value = "stdin", hide = true)]
+    stdin_name: String,
 }
 
 impl Run {
     pub(super) fn run(self, context: &Context) -> Outcome {
         log_to_stderr(context);
-        let topology = read(&self.file, context)?;
+        let topology = self.read(context)?;
         let stand = if self.lab_daemon { Stand::Background } else { Stand::Foreground };
         daemon::run(&topology, stand, |record| {
             let line = match stand {
@@ -48,15 +50,17 @@ impl Run {
         })?;
         Ok(Exit::Fine)
     }
-}
 
-fn read(file: &Path, context: &Context) -> Result<Topology, Failure> {
-    let from_stdin = file == Path::new("-");
-    let name = if from_stdin { "stdin".to_owned() } else { file.display().to_string() };
-    let text = if from_stdin { io::read_to_string(io::stdin()) } else { fs::read_to_string(file) };
-    let text = text.map_err(|error| Failure::usage(format_args!("cannot read {name}: {error}")))?;
-    let network = topology::parse(&text, &name, context)?;
-    Ok(Topology { network, text, file: name })
+    fn read(&self, context: &Context) -> Result<Topology, Failure> {
+        let (text, file) = if self.file == Path::new("-") {
+            let text = io::read_to_string(io::stdin());
+            (text.map_err(|error| Failure::usage(format_args!("cannot read stdin: {error}")))?, self.stdin_name.clone())
+        } else {
+            (topology::read(&self.file)?, self.file.display().to_string())
+        };
+        let network = topology::parse(&text, &file, context)?;
+        Ok(Topology { network, text, file })
+    }
 }
 
 /// What happens while it runs, on stderr; `VNET_LOG` says how much.

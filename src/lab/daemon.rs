@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -23,9 +24,11 @@ use super::setup::{self, Ports};
 use super::state::{Base, Claim, Record, RecordedNode, RecordedProgram};
 use super::{attach, guest};
 use crate::control::engine::{self, Engine};
+use crate::control::server::{self, LabFacts};
 use crate::model::{Attachment, Network};
 use crate::sys::caps::{self, CapabilitySet};
 use crate::sys::process::{self, ProcessId};
+use crate::sys::tun::OffloadSupport;
 use crate::sys::{files, netns, userns};
 
 /// How often the namespaces' names are looked at.
@@ -91,7 +94,7 @@ fn serve(
     fs::write(dir.hosts(), guest::hosts(network)).during(|| "cannot write the hosts file".into())?;
     let ports = setup::make(claim, base, network)?;
 
-    let engine = powerless(|| start(network.clone(), ports, signals, &events))?;
+    let engine = powerless(|| start(network.clone(), ports, &record, signals, &events))?;
     let programs = Program::start_all(network, &record, &dir, &mut claim.journal)?;
     // SYS_ADMIN unmounts the namespaces' names in the end, KILL ends programs that became another user.
     let kept = caps::keep(CapabilitySet::SYS_ADMIN | CapabilitySet::KILL);
@@ -112,25 +115,43 @@ fn serve(
 }
 
 /// Starts everything that deals with packets and requests.
-fn start(network: Network, ports: Ports, mut signals: Signals, events: &Sender<Event>) -> Result<Arc<Engine>> {
+fn start(
+    network: Network,
+    ports: Ports,
+    record: &Record,
+    signals: Signals,
+    events: &Sender<Event>,
+) -> Result<Arc<Engine>> {
+    let facts = LabFacts {
+        file: record.file.clone(),
+        offload: ports.tuns.first().map_or(OffloadSupport::Off, |tun| tun.offload),
+        namespaces: record.nodes.iter().map(RecordedNode::name_of_namespace).collect(),
+    };
     let engine = Engine::start(network, ports.tuns, ports.learned).during(|| "cannot start the workers".into())?;
     let engine = Arc::new(engine);
-
-    let sender = events.clone();
-    spawn("vnet-signals", move || {
-        signals
-            .forever()
-            .map(|signal| if signal == SIGCHLD { Event::ProgramEnded } else { Event::Stop("a signal came") })
-            .try_for_each(|event| sender.send(event).ok())
-            .unwrap_or_default();
-    })?;
+    forward_signals(signals, events.clone())?;
     if let Some(told) = engine.events() {
         let sender = events.clone();
         spawn("vnet-events", move || {
             told.iter().try_for_each(|event| sender.send(Event::Forwarding(event)).ok()).unwrap_or_default();
         })?;
     }
+    let listener = UnixListener::bind(&record.socket).during(|| "cannot make the control socket".into())?;
+    let sender = events.clone();
+    let shutdown = move || drop(sender.send(Event::Stop("a client asked for it")));
+    server::serve(listener, Arc::clone(&engine), facts, shutdown)
+        .during(|| "cannot answer on the control socket".into())?;
     Ok(engine)
+}
+
+fn forward_signals(mut signals: Signals, sender: Sender<Event>) -> Result<()> {
+    spawn("vnet-signals", move || {
+        signals
+            .forever()
+            .map(|signal| if signal == SIGCHLD { Event::ProgramEnded } else { Event::Stop("a signal came") })
+            .try_for_each(|event| sender.send(event).ok())
+            .unwrap_or_default();
+    })
 }
 
 /// Waits for the end, and says what happens meanwhile.

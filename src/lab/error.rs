@@ -8,6 +8,8 @@ use std::path::PathBuf;
 pub enum Error {
     #[error("lab {lab} runs already (pid {pid}); `vnet down {lab}` ends it")]
     RunsAlready { lab: String, pid: u32 },
+    #[error("another process is starting or ending lab {lab}")]
+    Busy { lab: String },
     #[error("{path} belongs to somebody else or is open to others: expected a directory of yours with mode 0700")]
     UnsafeDirectory { path: PathBuf },
     #[error("{0}")]

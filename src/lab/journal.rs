@@ -24,7 +24,7 @@ pub(super) enum Made {
     /// A namespace's name.
     Namespace(PathBuf),
     File(PathBuf),
-    /// Removed only when empty.
+    /// Removed only when empty, and with it the one it is in, which labs share.
     Directory(PathBuf),
     /// A program's process group, by its leader.
     Program(ProcessId),
@@ -94,10 +94,11 @@ fn undo(made: &Made) -> io::Result<()> {
     match made {
         Made::Namespace(path) => netns::unbind(path),
         Made::File(path) => gone(fs::remove_file(path)),
-        Made::Directory(path) => match fs::remove_dir(path) {
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
-            removed => gone(removed),
-        },
+        Made::Directory(path) => {
+            let removed = unless_used(fs::remove_dir(path));
+            let parent = path.parent().map_or(Ok(()), |parent| unless_used(fs::remove_dir(parent)));
+            removed.and(parent)
+        }
         Made::Program(leader) => end_group(*leader),
     }
 }
@@ -114,6 +115,14 @@ fn end_group(leader: ProcessId) -> io::Result<()> {
         process::signal_group(leader, Signal::KILL)?;
     }
     Ok(())
+}
+
+/// Somebody else's things in it keep a directory.
+fn unless_used(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        other => gone(other),
+    }
 }
 
 /// Removing what is gone already is fine: that is what makes `down` work twice.

@@ -1,5 +1,6 @@
 //! A lab's life as commands see it: started, listed, chosen, ended.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -28,6 +29,7 @@ pub fn start_daemon(file: &Path, text: Option<&str>, options: &[&str]) -> Result
     let mut child = Command::new(std::env::current_exe().during(cannot)?)
         .args(options)
         .args(["run", "--lab-daemon"])
+        .args(text.map(|_| [OsStr::new("--as"), file.as_os_str()]).into_iter().flatten())
         .arg(if text.is_some() { Path::new("-") } else { file })
         .stdin(if text.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())

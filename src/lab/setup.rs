@@ -1,7 +1,11 @@
 //! Everything a topology needs from the system, made in order and written down: namespaces, names, TUNs.
 
+use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
+
+use tracing::warn;
 
 use super::attach;
 use super::device::Queues;
@@ -10,7 +14,7 @@ use super::guest;
 use super::journal::Made;
 use super::state::{Base, Claim};
 use crate::control::engine::{Engine, Learned};
-use crate::model::{Attachment, Network, NicIx, VmIx};
+use crate::model::{Attachment, Network, VmIx};
 use crate::sys::netns::{self, Netns};
 use crate::sys::tun::Tun;
 
@@ -27,9 +31,7 @@ pub(super) struct Ports {
 /// Makes the guests and finds the attachments.
 pub(super) fn make(claim: &mut Claim, base: &Base, network: &Network) -> Result<Ports> {
     let queues = Queues { count: Engine::workers(network), offload: network.emulation.offload };
-    let guests = make_guests(claim, base, network, queues)?;
-    let mut guests: Vec<Option<(NicIx, Tun)>> = guests.into_iter().map(Some).collect();
-
+    let mut guests = make_guests(claim, base, network, queues)?;
     let mut tuns = Vec::new();
     let mut learned = Learned::default();
     for attachment in network.attachments() {
@@ -38,30 +40,28 @@ pub(super) fn make(claim: &mut Claim, base: &Base, network: &Network) -> Result<
             learned.mtu.insert(attachment, mtu);
             tuns.push(tun);
         } else {
-            let ours = |made: &&mut Option<(NicIx, Tun)>| {
-                made.as_ref().is_some_and(|(nic, _)| Attachment::Nic(*nic) == attachment)
-            };
-            let made = guests.iter_mut().find(ours).and_then(Option::take);
-            tuns.push(made.expect("a guest was made for each interface that is not attached").1);
+            let made = guests.remove(&attachment);
+            tuns.push(made.expect("a guest was made for each interface that is not attached"));
         }
     }
     Ok(Ports { tuns, learned })
 }
 
-fn make_guests(claim: &mut Claim, base: &Base, network: &Network, queues: Queues) -> Result<Vec<(NicIx, Tun)>> {
+fn make_guests(claim: &mut Claim, base: &Base, network: &Network, queues: Queues) -> Result<HashMap<Attachment, Tun>> {
     let machines: Vec<VmIx> = (0..network.virtual_machines.len()).map(VmIx).collect();
     let ours = |vm: &VmIx| network.vm(*vm).network_interfaces.iter().all(|nic| network.nic(*nic).attach.is_none());
     let machines: Vec<VmIx> = machines.into_iter().filter(ours).collect();
     if !machines.is_empty() && !base.rootless {
         netns::prepare_names().during(|| format!("cannot make {}", netns::NAMES))?;
     }
-    let mut devices = Vec::new();
+    let mut devices = HashMap::new();
     for vm in machines {
         let namespace = make_namespace(claim, &network.vm(vm).name)?;
         if !base.rootless {
             show_hosts(claim, &format!("{}-{}", network.name, network.vm(vm).name))?;
         }
-        devices.extend(guest::make(network, vm, &namespace, queues)?);
+        let made = guest::make(network, vm, &namespace, queues)?;
+        devices.extend(made.into_iter().map(|(nic, tun)| (Attachment::Nic(nic), tun)));
     }
     Ok(devices)
 }
@@ -78,18 +78,28 @@ fn make_namespace(claim: &mut Claim, node: &str) -> Result<Netns> {
 
 /// Lets `ip netns exec` show the lab's names as `vnet exec` does.
 fn show_hosts(claim: &mut Claim, namespace: &str) -> Result<()> {
-    let base = Path::new(NETNS_ETC);
-    let dir = base.join(namespace);
+    let dir = Path::new(NETNS_ETC).join(namespace);
     let hosts = dir.join("hosts");
     let source = claim.dir.hosts();
-    let mut directory = |path: PathBuf| {
-        if path.exists() {
-            return Ok(());
+    let made = claim.journal.make(Made::Directory(dir.clone()), || make_directory(&dir));
+    let made =
+        made.and_then(|()| claim.journal.make(Made::File(hosts.clone()), || fs::copy(&source, &hosts).map(drop)));
+    match made {
+        // A convenience; everything else works on a system that cannot be written to.
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            warn!("{} is not written, `ip netns exec` will not know the nodes' names: {error}", hosts.display());
+            Ok(())
         }
-        claim.journal.make(Made::Directory(path.clone()), || fs::create_dir(path))
-    };
-    let made = directory(base.to_owned())
-        .and_then(|()| directory(dir))
-        .and_then(|()| claim.journal.make(Made::File(hosts.clone()), || fs::copy(&source, &hosts).map(drop)));
-    made.during(|| format!("cannot write {}", hosts.display()))
+        made => made.during(|| format!("cannot write {}", hosts.display())),
+    }
+}
+
+/// Makes a directory, and the one it is in, which another lab may be removing.
+fn make_directory(path: &Path) -> io::Result<()> {
+    loop {
+        match fs::create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(NETNS_ETC)?,
+            made => return made,
+        }
+    }
 }

@@ -7,6 +7,8 @@ use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,9 @@ use super::journal::Journal;
 use crate::sys::caps::{self, CapabilitySet};
 use crate::sys::process::{self, ProcessId};
 use crate::sys::{files, netns};
+
+/// How long another process may take to start or end a lab.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The directory of all labs of this user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,7 +131,6 @@ impl LabDir {
 
     /// Becomes the one process that makes or cleans this lab. What an earlier one left is undone first.
     pub(super) fn claim(&self) -> Result<Claim> {
-        self.base.prepare()?;
         let lock = self.lock()?;
         let cannot = || format!("cannot use {}", self.path.display());
         Journal::undo(&self.journal()).during(cannot)?;
@@ -140,18 +144,29 @@ impl LabDir {
     /// Makes the directory if need be and locks it.
     fn lock(&self) -> Result<File> {
         let cannot = || format!("cannot use {}", self.path.display());
+        let deadline = Instant::now() + PATIENCE;
         loop {
+            self.base.prepare()?;
             match DirBuilder::new().mode(0o755).create(&self.path) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error).during(cannot),
-                _ => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                // Another lab was the last one, and took the directory of all labs with it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                created => created.during(cannot)?,
             }
             let dir = match File::open(&self.path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 opened => opened.during(cannot)?,
             };
             if !files::try_lock(&dir).during(cannot)? {
-                let pid = self.record().map_or(0, |record| record.daemon.pid);
-                return Err(Error::RunsAlready { lab: self.name.clone(), pid });
+                match self.record() {
+                    Some(record) if record.is_running() => {
+                        return Err(Error::RunsAlready { lab: self.name.clone(), pid: record.daemon.pid });
+                    }
+                    // It is being started or ended. A killed daemon holds the lock until its last thread is gone.
+                    _ if Instant::now() > deadline => return Err(Error::Busy { lab: self.name.clone() }),
+                    _ => thread::sleep(Duration::from_millis(2)),
+                }
+                continue;
             }
             // Whoever held the lock before may have removed the directory: then this is a lock on nothing.
             let ours = dir.metadata().during(cannot)?;
@@ -212,6 +227,14 @@ pub struct RecordedProgram {
 pub struct RecordedNode {
     pub name: String,
     pub namespace: PathBuf,
+}
+
+impl RecordedNode {
+    /// As `ip netns` names it, or its path.
+    pub fn name_of_namespace(&self) -> String {
+        let path = self.namespace.strip_prefix(netns::NAMES).unwrap_or(&self.namespace);
+        path.display().to_string()
+    }
 }
 
 impl Record {

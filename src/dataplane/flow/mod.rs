@@ -11,8 +11,6 @@
 mod key;
 mod shard;
 mod slab;
-#[cfg(test)]
-mod tests;
 mod wheel;
 
 use std::hash::BuildHasher;
