@@ -1,0 +1,177 @@
+//! Attach mode: namespaces that exist already, as a script would make them.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use vnet::sys::netlink::Netlink;
+use vnet::sys::netns::{self, Netns};
+
+use crate::lab::{Lab, SOON, eventually, has_program, permitted, ping, stderr, unique, vnet};
+
+const TWO_VNETS: &str = include_str!("../../config/two-vnets.yaml");
+
+/// A namespace of the script's own, gone with its value.
+struct Named(String);
+
+impl Named {
+    fn new(what: &str) -> Self {
+        netns::prepare_names().unwrap();
+        let name = unique(what);
+        Netns::create().unwrap().bind(&netns::name_path(&name)).unwrap();
+        Self(name)
+    }
+
+    fn open(&self) -> Netns {
+        Netns::named(&self.0).unwrap()
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        let _ = netns::unbind(&netns::name_path(&self.0));
+    }
+}
+
+/// `vnet run` in the foreground, past its ready line.
+struct Run {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Run {
+    fn start(file: &Path, environment: &[(&str, &Path)]) -> Self {
+        let mut command = vnet();
+        command.arg("run").arg(file).envs(environment.iter().copied());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let mut run = Self { child, stdout };
+        assert!(line.contains("is ready"), "not ready: {line}{}", run.errors_after_end());
+        run
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Ends it as a supervisor does.
+    fn stop(&mut self) {
+        self.signal(Signal::TERM);
+        assert!(self.child.wait().unwrap().success());
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "", "one line on stdout");
+    }
+
+    fn errors_after_end(&mut self) -> String {
+        let _ = self.child.kill();
+        let mut text = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+        text
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The example with namespaces of this test's own.
+fn two_vnets(left: &Named, right: &Named) -> Lab {
+    let topology = TWO_VNETS.replace("namespace: left", &format!("namespace: {}", left.0));
+    Lab::prepared(&topology.replace("namespace: right", &format!("namespace: {}", right.0)))
+}
+
+#[test]
+fn two_namespaces_two_vnets_one_peering() {
+    if !permitted() {
+        return;
+    }
+    let (left, right) = (Named::new("l"), Named::new("r"));
+    let lab = two_vnets(&left, &right);
+    let mut run = Run::start(&lab.file, &[]);
+    left.open().run(|| assert!(ping("10.2.0.4", 64, SOON).unwrap().arrived)).unwrap();
+    right.open().run(|| assert!(ping("10.1.0.4", 64, SOON).unwrap().arrived)).unwrap();
+    if has_program("iperf3") {
+        let inside = |namespace: &Named, arguments: &[&str]| {
+            let mut iperf3 = Command::new("iperf3");
+            iperf3.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+            namespace.open().run(|| iperf3.spawn()).unwrap().unwrap()
+        };
+        let mut server = inside(&right, &["-s", "-1"]);
+        let transfer = || inside(&left, &["-c", "10.2.0.4", "-n", "16M", "--connect-timeout", "500"]).wait().unwrap();
+        eventually("iperf3 transfers", || transfer().success());
+        assert!(server.wait().unwrap().success());
+    }
+    run.stop();
+    // The TUNs go with the daemon, the namespaces are the script's.
+    left.open().run(|| assert!(Netlink::open().unwrap().link("tun0").is_err())).unwrap();
+    assert!(!Path::new("/run/vnet").join(&lab.name).exists());
+}
+
+#[test]
+fn systemd_is_told() {
+    if !permitted() {
+        return;
+    }
+    let (left, right) = (Named::new("l"), Named::new("r"));
+    let lab = two_vnets(&left, &right);
+    let socket = lab.file.with_file_name("notify.sock");
+    let systemd = UnixDatagram::bind(&socket).unwrap();
+    systemd.set_read_timeout(Some(SOON)).unwrap();
+    let mut run = Run::start(&lab.file, &[("NOTIFY_SOCKET", &socket)]);
+    let heard = || {
+        let mut buffer = [0; 64];
+        let length = systemd.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    assert_eq!(heard(), "READY=1");
+    run.stop();
+    assert_eq!(heard(), "STOPPING=1");
+}
+
+#[test]
+fn a_namespace_with_a_default_route_keeps_it() {
+    if !permitted() {
+        return;
+    }
+    let (left, right) = (Named::new("l"), Named::new("r"));
+    let default = |namespace: &Named| {
+        let routes = namespace.open().run(|| std::fs::read_to_string("/proc/thread-self/net/route").unwrap()).unwrap();
+        routes.lines().filter(|line| line.split('\t').nth(1) == Some("00000000")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    left.open()
+        .run(|| {
+            let mut netlink = Netlink::open().unwrap();
+            let lo = netlink.link("lo").unwrap();
+            netlink.up(lo).unwrap();
+            netlink.add_default_device(lo, false).unwrap();
+        })
+        .unwrap();
+    let lab = two_vnets(&left, &right);
+    let mut run = Run::start(&lab.file, &[]);
+    assert!(default(&left)[0].starts_with("lo\t"), "{:?}", default(&left));
+    assert!(default(&right)[0].starts_with("tun0\t"), "{:?}", default(&right));
+    run.stop();
+}
+
+#[test]
+fn a_namespace_that_is_not_there_is_named() {
+    if !permitted() {
+        return;
+    }
+    let left = Named::new("l");
+    let topology = TWO_VNETS.replace("namespace: left", &format!("namespace: {}", left.0));
+    let lab = Lab::prepared(&topology.replace("namespace: right", "namespace: no-such"));
+    let output = vnet().arg("run").arg(&lab.file).output().unwrap();
+    assert!(!output.status.success());
+    assert!(stderr(&output).contains("ip netns add no-such"), "{}", stderr(&output));
+    left.open().run(|| assert!(Netlink::open().unwrap().link("tun0").is_err())).unwrap();
+    assert!(!Path::new("/run/vnet").join(&lab.name).exists());
+}

@@ -1,0 +1,230 @@
+//! A lab under test: brought up by the built binary, watched with ordinary sockets, gone with its value.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{self, Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use vnet::sys::caps::{self, CapabilitySet};
+use vnet::sys::netns::Netns;
+use vnet::sys::ping::{Answer, Pinger};
+
+use crate::capture::Capture;
+
+/// How long something that must happen may take on a busy machine.
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+/// How long to wait for what must not happen: an answer to a dropped packet.
+pub(crate) const NEVER: Duration = Duration::from_millis(300);
+
+/// Whether this process may make namespaces. Says so where not, and fails where everything must be tested.
+pub(crate) fn permitted() -> bool {
+    let permitted =
+        caps::has(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN) && Path::new("/dev/net/tun").exists();
+    if !permitted {
+        assert!(std::env::var("CI").is_err(), "CI runs every test: needs root and /dev/net/tun");
+        say("skipped: needs root and /dev/net/tun");
+    }
+    permitted
+}
+
+/// Whether a client program is there; in CI it must be.
+pub(crate) fn has_program(program: &str) -> bool {
+    let found = std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|dir| dir.join(program).exists());
+    if !found {
+        assert!(std::env::var("CI").is_err(), "CI runs every test: {program} is not installed");
+        say(&format!("skipped: {program} is not installed"));
+    }
+    found
+}
+
+pub(crate) fn vnet() -> Command {
+    let mut vnet = Command::new(env!("CARGO_BIN_EXE_vnet"));
+    vnet.env_remove("VNET_LAB").env("NO_COLOR", "1");
+    vnet
+}
+
+/// A name no other test and no other test run uses.
+pub(crate) fn unique(what: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{what}{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A running lab of a name of its own.
+pub(crate) struct Lab {
+    pub(crate) name: String,
+    pub(crate) file: PathBuf,
+    _dir: TempDir,
+}
+
+impl Lab {
+    /// Starts a topology; None, with a word on stderr, where that is not permitted.
+    pub(crate) fn up(topology: &str) -> Option<Self> {
+        if !permitted() {
+            return None;
+        }
+        let lab = Self::prepared(topology);
+        let output = lab.start();
+        assert!(output.status.success(), "vnet up: {}", stderr(&output));
+        Some(lab)
+    }
+
+    /// Writes the topology to a file without starting it.
+    pub(crate) fn prepared(topology: &str) -> Self {
+        let name = unique("t");
+        let dir = TempDir::new().unwrap();
+        let file = dir.path().join("lab.yaml");
+        // The examples bring a name of their own.
+        let body: Vec<_> = topology.lines().filter(|line| !line.starts_with("name:")).collect();
+        fs::write(&file, format!("name: {name}\n{}\n", body.join("\n"))).unwrap();
+        Self { name, file, _dir: dir }
+    }
+
+    pub(crate) fn start(&self) -> Output {
+        vnet().arg("up").arg(&self.file).output().unwrap()
+    }
+
+    /// Runs a subcommand about this lab.
+    pub(crate) fn vnet(&self, arguments: &[&str]) -> Output {
+        vnet().args(["-l", &self.name]).args(arguments).output().unwrap()
+    }
+
+    /// What a subcommand says as data.
+    pub(crate) fn data(&self, arguments: &[&str]) -> Value {
+        let output = self.vnet(&[arguments, &["-o", "json"]].concat());
+        assert!(!output.stdout.is_empty(), "vnet {arguments:?}: {}", stderr(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Runs a program in a node.
+    pub(crate) fn exec(&self, node: &str, command: &[&str]) -> Output {
+        self.vnet(&[&["exec", node, "--"], command].concat())
+    }
+
+    pub(crate) fn down(&self) -> Output {
+        vnet().args(["down", &self.name]).output().unwrap()
+    }
+
+    /// The namespace of a node.
+    pub(crate) fn node(&self, node: &str) -> Netns {
+        Netns::named(&format!("{}-{node}", self.name)).unwrap()
+    }
+
+    /// Runs a function inside a node.
+    pub(crate) fn inside<T: Send>(&self, node: &str, f: impl FnOnce() -> T + Send) -> T {
+        self.node(node).run(f).unwrap()
+    }
+
+    pub(crate) fn ping(&self, from: &str, to: &str) -> Option<Answer> {
+        self.inside(from, || ping(to, 64, NEVER))
+    }
+
+    /// A reachable address answers; a busy machine may take its time.
+    pub(crate) fn assert_ping(&self, from: &str, to: &str) {
+        let answer = self.inside(from, || ping(to, 64, SOON));
+        assert!(answer.is_some_and(|answer| answer.arrived), "no answer to a ping from {from} to {to}");
+    }
+
+    /// Expects no answer, and one more drop of this reason at this node.
+    pub(crate) fn assert_dropped(&self, from: &str, to: &str, at: &str, reason: &str) {
+        let before = self.drops(at, reason);
+        assert_eq!(self.ping(from, to), None, "a ping from {from} to {to} was answered");
+        assert!(self.drops(at, reason) > before, "no {reason} at {at}: {}", self.data(&["drops"]));
+    }
+
+    /// Packets that came from a node and were dropped for this reason.
+    pub(crate) fn drops(&self, node: &str, reason: &str) -> u64 {
+        let rows = self.data(&["drops"]);
+        let rows = rows.as_array().unwrap().iter().filter(|row| row["node"] == node && row["reason"] == reason);
+        rows.map(|row| row["packets"].as_u64().unwrap()).sum()
+    }
+
+    pub(crate) fn capture(&self, node: &str) -> Capture {
+        self.inside(node, Capture::open)
+    }
+
+    /// Bytes sent over TCP from one node to another, as they arrived; None if no connection opens.
+    pub(crate) fn tcp(&self, from: &str, to: &str, address: &str, port: u16, length: usize) -> Option<usize> {
+        let address: IpAddr = address.parse().unwrap();
+        let listener = self.inside(to, || TcpListener::bind((address, port)).unwrap());
+        let at = listener.local_addr().unwrap();
+        let limit = if length == 0 { NEVER } else { SOON };
+        let client = self.inside(from, || TcpStream::connect_timeout(&at, limit)).ok()?;
+        let (mut server, _) = listener.accept().unwrap();
+        server.set_read_timeout(Some(SOON)).unwrap();
+        let sender = thread::spawn(move || (&client).write_all(&pattern(length)).unwrap());
+        let mut received = Vec::new();
+        server.read_to_end(&mut received).unwrap();
+        sender.join().unwrap();
+        assert!(received == pattern(length), "what arrived is not what was sent");
+        Some(received.len())
+    }
+
+    /// Sends datagrams one after another and counts those that come back.
+    pub(crate) fn udp(&self, from: &str, to: &str, address: &str, port: u16, sizes: &[usize]) -> usize {
+        let address: IpAddr = address.parse().unwrap();
+        let server = self.inside(to, || UdpSocket::bind((address, port)).unwrap());
+        let at = server.local_addr().unwrap();
+        let any: SocketAddr = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }.parse().unwrap();
+        let client = self.inside(from, || UdpSocket::bind(any).unwrap());
+        client.connect(at).unwrap();
+        let mut echoed = 0;
+        for size in sizes {
+            let mut buffer = vec![0; 65_536];
+            client.send(&pattern(*size)).unwrap();
+            server.set_read_timeout(Some(NEVER)).unwrap();
+            let Ok((length, peer)) = server.recv_from(&mut buffer) else { continue };
+            assert!(buffer[..length] == pattern(*size), "what arrived is not what was sent");
+            server.send_to(&buffer[..length], peer).unwrap();
+            client.set_read_timeout(Some(SOON)).unwrap();
+            echoed += usize::from(client.recv(&mut buffer).is_ok_and(|length| length == *size));
+        }
+        echoed
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let output = self.down();
+        if !output.status.success() {
+            say(&format!("vnet down {}: {}", self.name, stderr(&output)));
+        }
+    }
+}
+
+/// Asks from the calling thread's namespace.
+pub(crate) fn ping(to: &str, hop_limit: u8, limit: Duration) -> Option<Answer> {
+    Pinger::open().unwrap().ask(to.parse().unwrap(), hop_limit, limit).unwrap()
+}
+
+/// Bytes in which a lost or doubled piece shows.
+pub(crate) fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|index| (index * 31 + index / 251) as u8).collect()
+}
+
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A word for whoever reads the test's output.
+fn say(message: &str) {
+    let _ = writeln!(std::io::stderr(), "{message}");
+}
+
+/// Polls until something holds.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !holds() {
+        assert!(Instant::now() < deadline, "never came true: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,220 @@
+//! A lab's life: up, entered, down, and nothing left.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::Instant;
+
+use rustix::process::{Pid, test_kill_process};
+use vnet::sys::process::{ProcessId, Signal};
+
+use crate::lab::{Lab, SOON, eventually, permitted, stderr, stdout, vnet};
+
+const HUB_SPOKE: &str = include_str!("../../config/hub-spoke.yaml");
+
+/// Everything of a lab that is left in the file system.
+fn remains(lab: &Lab) -> Vec<PathBuf> {
+    let named = |dir: &str| {
+        let entries = fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+        let ours = entries.filter(|path| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            name == lab.name || name.starts_with(&format!("{}-", lab.name))
+        });
+        ours.collect::<Vec<_>>()
+    };
+    [named("/run/vnet"), named("/run/netns"), named("/etc/netns")].concat()
+}
+
+fn daemon(lab: &Lab) -> Pid {
+    let pid = lab.data(&["status"])["pid"].as_i64().unwrap();
+    Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
+}
+
+fn crash(lab: &Lab) {
+    let daemon = ProcessId::of(daemon(lab).as_raw_nonzero().get().cast_unsigned()).unwrap();
+    assert!(daemon.signal(Signal::KILL).unwrap());
+    assert!(daemon.wait_end(SOON).unwrap());
+}
+
+fn assert_code(output: &Output, code: i32) {
+    assert_eq!(output.status.code(), Some(code), "{}{}", stdout(output), stderr(output));
+}
+
+#[test]
+fn every_example_comes_up_and_goes() {
+    if !permitted() {
+        return;
+    }
+    for file in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/config")).unwrap() {
+        let file = file.unwrap().path();
+        let text = fs::read_to_string(&file).unwrap();
+        if text.contains("attach:") {
+            continue; // tests/netns/attach.rs
+        }
+        let lab = Lab::up(&text).unwrap();
+        assert!(lab.vnet(&["status"]).status.success());
+        assert_code(&lab.down(), 0);
+        assert_eq!(remains(&lab), Vec::<PathBuf>::new(), "{}", file.display());
+    }
+}
+
+#[test]
+fn up_takes_less_than_a_second() {
+    if !permitted() {
+        return;
+    }
+    let lab = Lab::prepared(HUB_SPOKE);
+    // The best of a few: other tests want the processors too.
+    let best = (0..5).map(|_| {
+        let start = Instant::now();
+        assert_code(&lab.start(), 0);
+        let took = start.elapsed();
+        lab.assert_ping("web", "10.2.1.10");
+        assert_code(&lab.down(), 0);
+        took
+    });
+    let best = best.min().unwrap();
+    assert!(best.as_millis() < 1000, "{best:?}");
+}
+
+#[test]
+fn down_works_twice_and_after_a_crash() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    assert_code(&lab.down(), 0);
+    assert_code(&lab.down(), 0);
+    assert_eq!(remains(&lab), Vec::<PathBuf>::new());
+
+    assert_code(&lab.start(), 0);
+    crash(&lab);
+    assert!(stdout(&vnet().arg("ls").output().unwrap()).contains("crashed"));
+    assert!(remains(&lab).len() > 3);
+    assert_code(&lab.down(), 0);
+    assert_eq!(remains(&lab), Vec::<PathBuf>::new());
+    assert_code(&lab.down(), 0);
+}
+
+#[test]
+fn up_after_a_crash_cleans_first() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    crash(&lab);
+    assert_code(&lab.start(), 0);
+    lab.assert_ping("web", "10.2.1.10");
+}
+
+#[test]
+fn two_labs_stand_side_by_side() {
+    let (Some(one), Some(two)) = (Lab::up(HUB_SPOKE), Lab::up(HUB_SPOKE)) else { return };
+    one.assert_ping("web", "10.2.1.10");
+    two.assert_ping("web", "10.2.1.10");
+    let output = vnet().arg("status").output().unwrap();
+    assert_code(&output, 2);
+    assert!(stderr(&output).contains(&one.name) && stderr(&output).contains(&two.name), "{}", stderr(&output));
+    assert_code(&one.down(), 0);
+    two.assert_ping("web", "10.2.1.10");
+    assert_code(&one.vnet(&["status"]), 5);
+}
+
+#[test]
+fn a_lab_runs_once() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    let output = lab.start();
+    assert_code(&output, 2);
+    assert!(stderr(&output).contains("runs already"), "{}", stderr(&output));
+    lab.assert_ping("web", "10.2.1.10");
+}
+
+#[test]
+fn a_bad_file_makes_nothing() {
+    if !permitted() {
+        return;
+    }
+    let lab = Lab::prepared("virtualNetworks: [{name: a, adressSpace: [10.0.0.0/16]}]");
+    let output = lab.start();
+    assert_code(&output, 2);
+    assert!(stderr(&output).contains("addressSpace"), "{}", stderr(&output));
+    assert_eq!(remains(&lab), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn what_cannot_be_made_leaves_nothing_and_touches_nothing() {
+    if !permitted() {
+        return;
+    }
+    let lab = Lab::prepared(HUB_SPOKE);
+    // Somebody else's file stands where the last node's namespace would.
+    let theirs = Path::new("/run/netns").join(format!("{}-nva", lab.name));
+    vnet::sys::netns::prepare_names().unwrap();
+    fs::write(&theirs, "theirs").unwrap();
+    let output = lab.start();
+    let left = remains(&lab);
+    let text = fs::read_to_string(&theirs);
+    fs::remove_file(&theirs).unwrap();
+    assert!(!output.status.success());
+    assert!(stderr(&output).contains(theirs.to_str().unwrap()), "{}", stderr(&output));
+    assert_eq!(left, [theirs]);
+    assert_eq!(text.unwrap(), "theirs");
+}
+
+#[test]
+fn exec_ends_as_its_program_does() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    assert_code(&lab.exec("web", &["sh", "-c", "exit 7"]), 7);
+    assert_code(&lab.exec("web", &["sh", "-c", "echo $VNET_NODE; cat; hostname"]), 0);
+    assert_code(&lab.exec("web", &["no-such-program"]), 127);
+    let killed = lab.exec("web", &["sh", "-c", "kill -TERM $$"]);
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&killed.status), Some(15), "a shell says 143");
+    let unknown = lab.exec("wep", &["true"]);
+    assert_code(&unknown, 2);
+    assert!(stderr(&unknown).contains("web, db, nva"), "{}", stderr(&unknown));
+    let hosts = stdout(&lab.exec("db", &["cat", "/etc/hosts"]));
+    for line in ["10.1.1.4 web", "10.2.1.10 db", "10.0.1.4 nva"] {
+        assert!(hosts.lines().any(|found| found == line), "{hosts}");
+    }
+    // `ip netns exec` shows the same file.
+    assert_eq!(fs::read_to_string(format!("/etc/netns/{}-db/hosts", lab.name)).unwrap(), hosts);
+}
+
+#[test]
+fn programs_of_the_file_run_and_end_with_the_lab() {
+    let topology =
+        HUB_SPOKE.replace("{name: web,", "{name: web, run: [sh, -c, 'hostname; sleep 1000 & echo $$; wait'],");
+    let Some(lab) = Lab::up(&topology) else { return };
+    let log = Path::new("/run/vnet").join(&lab.name).join("web.log");
+    let lines = || fs::read_to_string(&log).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>();
+    eventually("the program writes its log", || lines().len() == 2);
+    assert_eq!(lines()[0], "web");
+    let group = Pid::from_raw(lines()[1].parse().unwrap()).unwrap();
+    assert!(test_kill_process(group).is_ok());
+    assert_code(&lab.down(), 0);
+    assert!(rustix::process::test_kill_process_group(group).is_err(), "its children are gone too");
+
+    assert_code(&lab.start(), 0);
+    eventually("the program runs again", || lines().len() == 2);
+    let group = Pid::from_raw(lines()[1].parse().unwrap()).unwrap();
+    crash(&lab);
+    assert_code(&lab.down(), 0);
+    eventually("its group is gone after a crash", || rustix::process::test_kill_process_group(group).is_err());
+}
+
+#[test]
+fn the_daemon_keeps_no_more_power_than_it_needs() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    let pid = daemon(&lab).as_raw_nonzero();
+    // SYS_ADMIN (21) and KILL (5), to clean up in the end; threads that meet packets and requests have none.
+    let kept = (1_u64 << 21) | (1 << 5);
+    let mut threads = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+        let task = task.unwrap();
+        let status = fs::read_to_string(task.path().join("status")).unwrap();
+        let permitted = status.lines().find_map(|line| line.strip_prefix("CapPrm:")).unwrap();
+        let permitted = u64::from_str_radix(permitted.trim(), 16).unwrap();
+        let main = task.file_name().to_str() == Some(&pid.to_string());
+        assert_eq!(permitted, if main { kept } else { 0 }, "{status}");
+        threads += 1;
+    }
+    assert!(threads > 3);
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let resident: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(resident < 64 << 10, "{resident} KiB");
+}

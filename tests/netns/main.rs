@@ -1,0 +1,13 @@
+//! The system: real namespaces, real TUNs, real clients, through the built binary.
+//!
+//! Skips, saying why, where it may not make namespaces; with `CI` set that is a failure. Every lab has a name of its own
+//! and goes with the value that stands for it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod attach;
+mod capture;
+mod faults;
+mod lab;
+mod life;
+mod scenarios;
+mod traffic;
