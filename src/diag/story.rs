@@ -106,7 +106,7 @@ impl Teller<'_> {
             }
             dataplane::Step::Dropped { reason } => {
                 let object = self.culprit(leg, reason);
-                self.say(StepKind::Drop, object, format!("dropped: {reason}"));
+                self.say(StepKind::Drop, object, reason.to_string());
             }
         }
     }
@@ -158,7 +158,7 @@ impl Teller<'_> {
             Outcome::Dropped(_) => {}
             Outcome::GuestDrops(nic) => {
                 let object = format!("machine {} without guest forwarding", self.names.node(nic));
-                self.say(StepKind::Drop, object, "dropped by the guest: its kernel does not forward".to_owned());
+                self.say(StepKind::Drop, object, "the guest drops it: its kernel does not forward".to_owned());
             }
             Outcome::Loop(nic) => {
                 let text = "goes round: the guest would send it the same way again until its TTL is 0".to_owned();
