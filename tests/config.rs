@@ -10,7 +10,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use vnet::config::{Loaded, load};
+use proptest::prelude::*;
+use vnet::config::{Loaded, Severity, load};
 use vnet::model::Network;
 
 /// The YAML files of a directory below the package, sorted.
@@ -56,6 +57,130 @@ fn every_example_loads_without_error_or_warning() {
         let file = file_name(&path);
         let loaded = load(&text, &file).unwrap_or_else(|errors| panic!("{}", errors.render(&text, &file, false)));
         assert!(loaded.warnings.is_empty(), "{file}: {:?}", loaded.warnings);
+    }
+}
+
+/// UDR-05, LIM-12, LIM-16 and the bounds of a file: the last that fits, and the first that does not.
+#[test]
+fn limits_hold_exactly() {
+    let network = "name: l\nvirtualNetworks: [{name: v, location: westeurope, addressSpace: [10.0.0.0/16]}]\n";
+    let routes = |count: usize| {
+        let route =
+            |i| format!("  - {{name: r{i}, addressPrefix: 10.{}.{}.0/24, nextHopType: None}}\n", i / 256, i % 256);
+        format!("{network}routeTables:\n- name: t\n  routes:\n{}", (0..count).map(route).collect::<String>())
+    };
+    let rules = |count: usize| {
+        let rule = |i| {
+            format!(
+                "  - {{name: r{i}, priority: {}, direction: Inbound, access: Allow, protocol: Tcp, sourceAddressPrefix: '*', \
+                 sourcePortRange: '*', destinationAddressPrefix: '*', destinationPortRange: {i}}}\n",
+                100 + i
+            )
+        };
+        format!(
+            "{network}networkSecurityGroups:\n- name: n\n  securityRules:\n{}",
+            (0..count).map(rule).collect::<String>()
+        )
+    };
+    let padded = |bytes: usize| format!("{network}#{}", "x".repeat(bytes - network.len() - 1));
+    for (fits, too_much, rule) in [
+        (routes(400), routes(401), Some("UDR-05")),
+        (rules(1_000), rules(1_001), Some("LIM-12")),
+        (padded(4 << 20), padded((4 << 20) + 1), None),
+    ] {
+        assert!(load(&fits, "l.yaml").is_ok());
+        let errors = load(&too_much, "l.yaml").unwrap_err();
+        assert_eq!(errors.0.iter().map(|error| error.rule).collect::<Vec<_>>(), [rule]);
+    }
+}
+
+#[test]
+fn the_lab_is_named_after_its_file() {
+    let text = "virtualNetworks: [{name: v, location: westeurope, addressSpace: [10.0.0.0/16]}]";
+    let name = |file: &str| load(text, file).map(|loaded| loaded.network.name).map_err(|errors| errors.to_string());
+    assert_eq!(name("some/where/lab.vnet.yaml"), Ok("lab".to_owned()));
+    assert_eq!(name("lab.yaml"), Ok("lab".to_owned()));
+    assert_eq!(name("lab"), Ok("lab".to_owned()));
+    assert!(name("a lab.yaml").is_err());
+    assert!(name("").is_err());
+}
+
+/// A file's text may hold anything, a terminal must not obey it.
+#[test]
+fn messages_show_no_control_characters() {
+    let text = "name: \"\\e[2J\"\nvirtualNetworks: \"\u{7f}\"\n";
+    let errors = load(text, "\u{1b}x.yaml").unwrap_err();
+    let shown = errors.render(text, "\u{1b}x.yaml", false);
+    assert!(shown.chars().all(|c| c == '\n' || !c.is_control()), "{shown:?}");
+    assert!(errors.render(text, "x.yaml", true).contains("\u{1b}[1;31merror\u{1b}[0m"));
+}
+
+/// What a slip of hand or a broken tool does to a file.
+#[derive(Clone, Debug)]
+enum Damage {
+    Delete(usize),
+    Insert(&'static str),
+    DeleteLine,
+    DoubleLine,
+    Indent,
+    Truncate,
+}
+
+fn damage() -> impl Strategy<Value = (Damage, usize)> {
+    const JUNK: &[&str] = &[
+        "{", "}", "[", "]", ":", "-", "?", "&a ", "*a ", "'", "\"", "\n", "\t", " ", "#", "|", ">", "!!x ", "~", ",",
+        "\0", "\u{feff}", "é", "0", "/33", "<<: ", "- ", "null", "1e9", "---\n", "%", "\r", "*",
+    ];
+    let kind = prop_oneof![
+        (1..20_usize).prop_map(Damage::Delete),
+        prop::sample::select(JUNK).prop_map(Damage::Insert),
+        Just(Damage::DeleteLine),
+        Just(Damage::DoubleLine),
+        Just(Damage::Indent),
+        Just(Damage::Truncate),
+    ];
+    (kind, any::<usize>())
+}
+
+fn apply(text: &str, damage: &Damage, at: usize) -> String {
+    let mut chars: Vec<char> = text.chars().collect();
+    let at = at % (chars.len() + 1);
+    let line = chars[..at].iter().rposition(|c| *c == '\n').map_or(0, |newline| newline + 1);
+    let end = chars[at..].iter().position(|c| *c == '\n').map_or(chars.len(), |newline| at + newline + 1);
+    match damage {
+        Damage::Delete(len) => drop(chars.drain(at..chars.len().min(at + len))),
+        Damage::Insert(junk) => drop(chars.splice(at..at, junk.chars())),
+        Damage::DeleteLine => drop(chars.drain(line..end)),
+        Damage::DoubleLine => drop(chars.splice(line..line, chars[line..end].to_vec())),
+        Damage::Indent => chars.insert(line, ' '),
+        Damage::Truncate => chars.truncate(at),
+    }
+    chars.into_iter().collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
+
+    /// Any file loads or has an error; every message has a place inside the text and can be shown.
+    #[test]
+    fn damaged_files_never_panic(file in any::<prop::sample::Index>(), damages in prop::collection::vec(damage(), 1..6)) {
+        let files: Vec<PathBuf> = yaml_files("config").into_iter().chain(yaml_files("tests/config")).collect();
+        let text = fs::read_to_string(file.get(&files)).unwrap();
+        let text = damages.iter().fold(text, |text, (damage, at)| apply(&text, damage, *at));
+        let shown = match load(&text, "lab.yaml") {
+            Ok(loaded) => loaded.warnings,
+            Err(errors) => {
+                prop_assert!(errors.0.iter().any(|diagnostic| diagnostic.severity == Severity::Error));
+                prop_assert!(errors.0.is_sorted_by_key(|diagnostic| diagnostic.place));
+                errors.0
+            }
+        };
+        for diagnostic in shown {
+            let place = diagnostic.place;
+            prop_assert!(place.line >= 1 && place.column >= 1 && place.len >= 1);
+            prop_assert!(place.line <= text.chars().filter(|c| matches!(c, '\n' | '\r')).count() + 1, "{diagnostic:?}");
+            diagnostic.render(&text, "lab.yaml", true);
+        }
     }
 }
 

@@ -35,20 +35,21 @@ pub struct EffectiveRule {
 #[derive(Default)]
 pub(super) struct Acls {
     known: HashMap<(NsgIx, Direction, Tags), AclId>,
+    tags: HashMap<SubnetIx, Tags>,
     tables: Vec<Acl>,
     rules: Vec<Vec<EffectiveRule>>,
 }
 
 impl Acls {
+    /// The ACLs of an interface in this subnet, its own NSG given.
     pub(super) fn filters(
         &mut self,
         network: &Network,
         subnet: SubnetIx,
         nic: Option<NsgIx>,
-        tags: &Tags,
         direction: Direction,
     ) -> Filters {
-        let mut of = |nsg: Option<NsgIx>| nsg.map(|nsg| self.acl(network, nsg, direction, tags));
+        let mut of = |nsg: Option<NsgIx>| nsg.map(|nsg| self.acl(network, subnet, nsg, direction));
         Filters { nic: of(nic), subnet: of(network.subnet(subnet).network_security_group) }
     }
 
@@ -57,7 +58,8 @@ impl Acls {
         (self.tables, self.rules)
     }
 
-    fn acl(&mut self, network: &Network, nsg: NsgIx, direction: Direction, tags: &Tags) -> AclId {
+    fn acl(&mut self, network: &Network, subnet: SubnetIx, nsg: NsgIx, direction: Direction) -> AclId {
+        let tags = self.tags.entry(subnet).or_insert_with(|| Tags::of(network, subnet));
         *self.known.entry((nsg, direction, tags.clone())).or_insert_with(|| {
             let rules = effective_rules(network, nsg, direction, tags);
             self.tables.push(Acl::new(rules.iter().map(|rule| rule.matches.clone()).collect()));

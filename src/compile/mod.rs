@@ -24,7 +24,6 @@ use owners::Owners;
 
 pub use acls::{EffectiveRule, RuleRef};
 pub use links::connected;
-pub use tags::Tags;
 
 /// The MTU of an attachment nobody has said anything about (FAB-11).
 const DEFAULT_MTU: u16 = 1500;
@@ -90,8 +89,7 @@ fn nic(
         // A foreign source names no subnet, so what stands behind a VNet's one TUN cannot forward.
         Sender::Subnet(subnet) => (subnet, None, false),
     };
-    let tags = Tags::of(network, subnet);
-    let mut filters = |direction| acls.filters(network, subnet, nsg, &tags, direction);
+    let mut filters = |direction| acls.filters(network, subnet, nsg, direction);
     let attachment = sender.attachment();
     Nic {
         port: ports[&attachment],

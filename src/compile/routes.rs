@@ -3,6 +3,7 @@
 //! One idea: gather every route the subnet could have, then let the rows of one prefix fight it out; a loser stays in
 //! the listing as Invalid, except `None` rows, which go. Nothing here looks at a packet or at who owns an address.
 
+use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -115,13 +116,9 @@ fn takes_default(row: &Row) -> bool {
 /// Among the rows of one prefix one wins (RSEL-02), the others are listed as Invalid (RSEL-08). Two default rows of one
 /// prefix arise only from a stale view of a peer: the VNet's own row wins.
 fn settle(rows: &mut [Row]) {
-    let rank = |row: &Row| (row.route.source, std::cmp::Reverse(row.route.next_hop_type));
-    for i in 0..rows.len() {
-        let beaten = rows.iter().enumerate().any(|(j, other)| {
-            let better = rank(other) > rank(&rows[i]) || rank(other) == rank(&rows[i]) && j < i;
-            other.route.prefix == rows[i].route.prefix && better
-        });
-        if beaten {
+    rows.sort_by_key(|row| (row.route.prefix, Reverse(row.route.source), row.route.next_hop_type));
+    for i in 1..rows.len() {
+        if rows[i].route.prefix == rows[i - 1].route.prefix {
             rows[i].route.state = RouteState::Invalid;
         }
     }

@@ -31,13 +31,13 @@ const GLOBAL_UNICAST: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x2000, 0, 0, 
 
 /// The tags of one subnet, expanded to the fewest prefixes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Tags {
+pub(super) struct Tags {
     virtual_network: Vec<IpNet>,
     internet: Vec<IpNet>,
 }
 
 impl Tags {
-    pub fn of(network: &Network, subnet: SubnetIx) -> Self {
+    pub(super) fn of(network: &Network, subnet: SubnetIx) -> Self {
         let virtual_network = virtual_network(network, subnet);
         let everything = [IpNet::from(Ipv4Net::default()), GLOBAL_UNICAST.into()];
         let excluded: Vec<_> = NOT_PUBLIC.map(IpNet::from).into_iter().chain(virtual_network.iter().copied()).collect();
@@ -45,7 +45,7 @@ impl Tags {
     }
 
     /// The prefixes that a rule's address fields name.
-    pub fn expand(&self, fields: &[AddressPrefix]) -> Vec<IpNet> {
+    pub(super) fn expand(&self, fields: &[AddressPrefix]) -> Vec<IpNet> {
         let expanded = fields.iter().flat_map(|field| match field {
             AddressPrefix::Any => vec![Ipv4Net::default().into(), Ipv6Net::default().into()],
             AddressPrefix::Prefix(prefix) => vec![*prefix],

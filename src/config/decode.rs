@@ -36,7 +36,7 @@ pub(super) fn record<T>(
     build: impl FnOnce(&mut Fields<'_>) -> T,
 ) -> Option<T> {
     let Value::Map(entries) = &node.value else {
-        mismatch(node, report, &format!("a mapping that describes {what}"));
+        mismatch(node, report, what, "a mapping with its keys");
         return None;
     };
     let entries = entries.iter().map(|(key, value)| (key, value)).collect();
@@ -73,14 +73,7 @@ impl<'a> Fields<'a> {
 
     /// A list of objects; absent is empty, and elements that cannot be read are left out.
     pub(super) fn list<T>(&mut self, key: &'static str, read: impl Fn(&Node, &mut Report) -> Option<T>) -> Vec<T> {
-        let items = self.optional(key, |node, report| match &node.value {
-            Value::List(items) => Some(items.iter().filter_map(|item| read(item, report)).collect()),
-            Value::Null | Value::Scalar { .. } | Value::Map(_) => {
-                mismatch(node, report, "a list");
-                None
-            }
-        });
-        items.map_or_else(Vec::new, |items| items.value)
+        self.optional(key, objects(read)).map_or_else(Vec::new, |items| items.value)
     }
 
     /// ARM's pairs such as `addressPrefix` and `addressPrefixes`: one value or a list of them, never both.
@@ -133,7 +126,7 @@ impl<'a> Fields<'a> {
         let (_, node) = self.entries.remove(index);
         self.wrapped = true;
         let Value::Map(inner) = &node.value else {
-            mismatch(node, self.report, "a mapping");
+            mismatch(node, self.report, "a mapping", "the properties, with their keys");
             return;
         };
         for (key, value) in inner {
@@ -161,20 +154,20 @@ impl<'a> Fields<'a> {
                 self.missing.retain(|keys| !keys.contains(&near));
             }
         }
-        for keys in self.missing {
-            let keys: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
-            self.report.error(self.at, format!("{} needs {}", self.what, keys.join(" or ")));
+        let missing: Vec<String> = self.missing.iter().map(|keys| format!("`{}`", keys.join("` or `"))).collect();
+        if !missing.is_empty() {
+            self.report.error(self.at, format!("{} needs {}", self.what, missing.join(", ")));
         }
     }
 }
 
-/// Reports that a node is not what was wanted, and what it is.
-pub(super) fn mismatch<'r>(node: &Node, report: &'r mut Report, expected: &str) -> &'r mut Diagnostic {
+/// Reports that a node is not `what`; `expected` says what that looks like.
+pub(super) fn mismatch<'r>(node: &Node, report: &'r mut Report, what: &str, expected: &str) -> &'r mut Diagnostic {
     let found = match &node.value {
         Value::Scalar { text, .. } => format!("`{}`", clip(text)),
         Value::Null | Value::List(_) | Value::Map(_) => node.kind().to_owned(),
     };
-    report.error(node.at, format!("{found} is not {expected}")).expected(expected)
+    report.error(node.at, format!("{found} is not {what}")).expected(expected)
 }
 
 /// Any scalar, as text.
@@ -182,7 +175,7 @@ pub(super) fn text(node: &Node, report: &mut Report) -> Option<String> {
     match &node.value {
         Value::Scalar { text, .. } => Some(text.clone()),
         Value::Null | Value::List(_) | Value::Map(_) => {
-            mismatch(node, report, "a word");
+            mismatch(node, report, "a word", "a single value");
             None
         }
     }
@@ -199,14 +192,14 @@ pub(super) fn boolean(node: &Node, report: &mut Report) -> Option<bool> {
                 "false" | "no" | "off" | "0" => Some("write `false` without quotes"),
                 _ => None,
             };
-            let diagnostic = mismatch(node, report, "true or false");
+            let diagnostic = mismatch(node, report, "a boolean", "true or false");
             if let Some(help) = help {
                 diagnostic.help(help);
             }
             None
         }
         Value::Null | Value::List(_) | Value::Map(_) => {
-            mismatch(node, report, "true or false");
+            mismatch(node, report, "a boolean", "true or false");
             None
         }
     }
@@ -218,14 +211,18 @@ where
     T: Copy + Display + PartialOrd + std::str::FromStr,
 {
     move |node, report| {
-        let number = match &node.value {
-            Value::Scalar { text, plain: true } => text.parse().ok().filter(|number| range.contains(number)),
-            Value::Scalar { plain: false, .. } | Value::Null | Value::List(_) | Value::Map(_) => None,
+        let (number, quoted) = match &node.value {
+            Value::Scalar { text, plain } => (text.parse().ok().filter(|number| range.contains(number)), !plain),
+            Value::Null | Value::List(_) | Value::Map(_) => (None, false),
         };
-        if number.is_none() {
-            mismatch(node, report, &format!("a number from {} to {}", range.start(), range.end()));
+        if number.is_none() || quoted {
+            let expected = format!("a number from {} to {}", range.start(), range.end());
+            let diagnostic = mismatch(node, report, "a number that fits here", &expected);
+            if number.is_some() {
+                diagnostic.help("write it without quotes");
+            }
         }
-        number
+        number.filter(|_| !quoted)
     }
 }
 
@@ -260,7 +257,20 @@ pub(super) fn list_of<T>(
             Some(items.iter().filter_map(read).collect())
         }
         Value::Null | Value::Scalar { .. } | Value::Map(_) => {
-            mismatch(node, report, "a list");
+            mismatch(node, report, "a list", "a list, such as [one, two]");
+            None
+        }
+    }
+}
+
+/// A list of objects; elements that cannot be read are left out.
+pub(super) fn objects<T>(
+    read: impl Fn(&Node, &mut Report) -> Option<T>,
+) -> impl Fn(&Node, &mut Report) -> Option<Vec<T>> {
+    move |node, report| match &node.value {
+        Value::List(items) => Some(items.iter().filter_map(|item| read(item, report)).collect()),
+        Value::Null | Value::Scalar { .. } | Value::Map(_) => {
+            mismatch(node, report, "a list", "a list, such as [one, two]");
             None
         }
     }

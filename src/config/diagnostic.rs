@@ -9,6 +9,8 @@ use std::fmt::{self, Write as _};
 
 /// More than this is noise: the rest shows up once these are mended.
 const MAX_DIAGNOSTICS: usize = 1_000;
+/// How many names are looked through for the one that was meant.
+const MAX_CANDIDATES: usize = 1_000;
 /// How much of a long source line is shown.
 const SOURCE_WIDTH: usize = 140;
 
@@ -51,7 +53,7 @@ impl Errors {
     pub fn render(&self, text: &str, file: &str, colour: bool) -> String {
         let mut out: String = self.0.iter().map(|diagnostic| diagnostic.render(text, file, colour) + "\n").collect();
         let errors = self.0.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count();
-        let _ = writeln!(out, "{file}: {errors} error{}", if errors == 1 { "" } else { "s" });
+        let _ = writeln!(out, "{}: {errors} error{}", printable(file), if errors == 1 { "" } else { "s" });
         out
     }
 }
@@ -236,7 +238,7 @@ pub(super) fn nearest<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a 
         return None;
     }
     let score = |candidate: &str| strsim::jaro_winkler(&wrong, &candidate.to_lowercase());
-    let scored = candidates.into_iter().map(|candidate| (score(candidate), candidate));
+    let scored = candidates.into_iter().take(MAX_CANDIDATES).map(|candidate| (score(candidate), candidate));
     // 0.8 takes a swapped, lost or doubled letter and a lost plural, and leaves unrelated words alone.
     scored.filter(|(score, _)| *score >= 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, candidate)| candidate)
 }

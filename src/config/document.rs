@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::decode::{Fields, boolean, list_of, mismatch, number, record, text, word};
+use super::decode::{Fields, boolean, list_of, mismatch, number, objects, record, text, word};
 use super::diagnostic::{At, Report, Spanned};
 use super::tree::Node;
 use super::values::{
@@ -30,6 +30,8 @@ type Prefixes = Option<Spanned<Vec<Spanned<IpNet>>>>;
 pub(super) struct Document {
     pub at: At,
     pub name: Name,
+    /// There is a `name`, good or not.
+    pub has_name: bool,
     pub virtual_networks: Vec<VirtualNetwork>,
     pub route_tables: Vec<RouteTable>,
     pub network_security_groups: Vec<Nsg>,
@@ -167,12 +169,21 @@ pub(super) fn document(node: &Node, report: &mut Report) -> Option<Document> {
         at: f.at,
         // Half of what a namespace's name may have; the node's name is the other half.
         name: f.optional("name", dns_label(32)),
-        virtual_networks: f.list("virtualNetworks", virtual_network),
+        has_name: f.has("name"),
+        virtual_networks: virtual_networks(f),
         route_tables: f.list("routeTables", route_table),
         network_security_groups: f.list("networkSecurityGroups", nsg),
         virtual_machines: f.list("virtualMachines", virtual_machine),
         emulation: f.optional("emulation", emulation).map_or_else(Emulation::default, |emulation| emulation.value),
     })
+}
+
+fn virtual_networks(f: &mut Fields<'_>) -> Vec<VirtualNetwork> {
+    let Some(vnets) = f.required("virtualNetworks", objects(virtual_network)) else { return Vec::new() };
+    if vnets.value.is_empty() {
+        f.report.error(vnets.at, "there is no virtual network").expected("at least one");
+    }
+    vnets.value
 }
 
 fn flag(f: &mut Fields<'_>, key: &'static str, default: bool) -> bool {
@@ -396,7 +407,7 @@ fn attach_namespace(node: &Node, report: &mut Report) -> Option<AttachNamespace>
         name.then(|| AttachNamespace::Name(written.clone()))
     };
     if namespace.is_none() || written.contains('\0') {
-        mismatch(node, report, "a network namespace: a name of `ip netns`, an absolute path or pid:NUMBER");
+        mismatch(node, report, "a network namespace", "a name as `ip netns` has it, an absolute path, or pid:NUMBER");
         return None;
     }
     namespace
@@ -410,7 +421,7 @@ fn interface_name(node: &Node, report: &mut Report) -> Option<String> {
         && name != ".."
         && name.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '/' | ':' | '%'));
     if !fits {
-        mismatch(node, report, "an interface name of 1 to 15 characters without `/`, `:`, `%` and spaces");
+        mismatch(node, report, "an interface's name", "1 to 15 characters without `/`, `:`, `%` and spaces");
     }
     fits.then_some(name)
 }

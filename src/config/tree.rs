@@ -5,7 +5,8 @@
 //! text; what a scalar means is decided by whoever reads it.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
 
@@ -56,14 +57,18 @@ pub(super) fn parse(text: &str, report: &mut Report) -> Option<Node> {
         return None;
     }
     let mut parser = Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text));
-    let mut builder = Builder { report, open: Vec::new(), anchors: HashMap::new(), nodes: 0, root: None };
+    let mut builder =
+        Builder { report, open: Vec::new(), anchors: HashMap::new(), nodes: 0, root: None, end: end_of(text) };
     while let Some(event) = parser.next_event() {
         let step = match event {
             Ok((Event::StreamEnd, _)) => break,
             Ok((event, span)) => builder.event(event, span),
             Err(error) => {
-                let at = builder.report.site(place(*error.marker(), 1), None, Step::Root);
-                builder.report.error(at, format!("this is not valid YAML: {}", error.info()));
+                let at = builder.report.site(builder.place(*error.marker(), 1), None, Step::Root);
+                builder
+                    .report
+                    .error(at, format!("this is not valid YAML: {}", error.info()))
+                    .help("the cause often stands just before: a bracket, a quote, a colon or the indentation");
                 Err(Stop)
             }
         };
@@ -83,6 +88,7 @@ struct Builder<'a> {
     anchors: HashMap<usize, Node>,
     nodes: usize,
     root: Option<Node>,
+    end: Place,
 }
 
 /// A collection whose end has not come yet.
@@ -95,7 +101,7 @@ struct Open {
 
 enum Filled {
     List(Vec<Node>),
-    Map { entries: Vec<(Spanned<String>, Node)>, seen: HashSet<String>, key: Option<Spanned<String>> },
+    Map { entries: Vec<(Spanned<String>, Node)>, seen: HashMap<String, At>, key: Option<Spanned<String>> },
 }
 
 impl Builder<'_> {
@@ -112,7 +118,7 @@ impl Builder<'_> {
             }
             Event::SequenceStart(anchor, None) => self.start(anchor, span, Filled::List(Vec::new())),
             Event::MappingStart(anchor, None) => {
-                self.start(anchor, span, Filled::Map { entries: Vec::new(), seen: HashSet::new(), key: None })
+                self.start(anchor, span, Filled::Map { entries: Vec::new(), seen: HashMap::new(), key: None })
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(span),
             Event::Alias(anchor) => self.alias(anchor, span),
@@ -125,9 +131,10 @@ impl Builder<'_> {
 
     fn scalar(&mut self, text: Cow<'_, str>, style: ScalarStyle, anchor: usize, span: Span) -> Result<(), Stop> {
         let plain = style == ScalarStyle::Plain;
+        let place = self.place(span.start, span.len());
         if let Some(Open { at: parent, filled: Filled::Map { key: key @ None, .. }, .. }) = self.open.last_mut() {
             let text = text.into_owned();
-            let site = self.report.site(place(span.start, span.len()), Some(*parent), Step::Key(text.clone()));
+            let site = self.report.site(place, Some(*parent), Step::Key(text.clone()));
             *key = Some(Spanned { value: text, at: site });
             return Ok(());
         }
@@ -180,7 +187,8 @@ impl Builder<'_> {
             self.anchors.insert(anchor, node.clone());
         }
         if self.nodes > MAX_NODES {
-            return self.stop(span, "too many values, counting what aliases repeat", &format!("at most {MAX_NODES}"));
+            let expected = format!("at most {MAX_NODES}, with what aliases repeat");
+            return self.stop(span, "this many values", &expected);
         }
         let Some(open) = self.open.last_mut() else {
             self.root = Some(node);
@@ -190,17 +198,26 @@ impl Builder<'_> {
             Filled::List(items) => items.push(node),
             Filled::Map { entries, seen, key } => {
                 let key = key.take().expect("a value follows its key: `scalar`, `start` and `alias` see to it");
-                if seen.insert(key.value.clone()) {
-                    entries.push((key, node));
-                } else {
-                    let first = entries.iter().find(|(other, _)| other.value == key.value);
-                    let line = first.map_or(0, |(other, _)| self.report.place(other.at).line);
-                    let message = format!("the key `{}` stands twice in this mapping", clip(&key.value));
-                    self.report.error(key.at, message).help(format!("the first is on line {line}; remove one"));
+                match seen.entry(key.value.clone()) {
+                    Entry::Vacant(free) => {
+                        free.insert(key.at);
+                        entries.push((key, node));
+                    }
+                    Entry::Occupied(first) => {
+                        let line = self.report.place(*first.get()).line;
+                        let message = format!("the key `{}` stands twice in this mapping", clip(&key.value));
+                        self.report.error(key.at, message).help(format!("the first is on line {line}; remove one"));
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    /// The parser puts what is missing at the end beyond it; the end of the last line is where a reader looks.
+    fn place(&self, mark: Marker, len: usize) -> Place {
+        let place = Place { line: mark.line().max(1), column: mark.col() + 1, len: len.max(1) };
+        if place.line > self.end.line { self.end } else { place }
     }
 
     fn awaits_key(&self) -> bool {
@@ -216,18 +233,20 @@ impl Builder<'_> {
                 (Some(*at), key.as_ref().map_or(Step::Root, |key| Step::Key(key.value.clone())))
             }
         };
-        self.report.site(place(span.start, len), parent, step)
+        self.report.site(self.place(span.start, len), parent, step)
     }
 
     fn stop(&mut self, span: Span, found: &str, expected: &str) -> Result<(), Stop> {
         let at = self.child(span, span.len());
-        self.report.error(at, format!("{found} is not possible in a topology file")).expected(expected);
+        self.report.error(at, format!("a topology file cannot have {found}")).expected(expected);
         Err(Stop)
     }
 }
 
-fn place(mark: Marker, len: usize) -> Place {
-    Place { line: mark.line().max(1), column: mark.col() + 1, len: len.max(1) }
+/// Just behind the last line.
+fn end_of(text: &str) -> Place {
+    let column = text.lines().last().map_or(1, |line| line.chars().count() + 1);
+    Place { line: text.lines().count().max(1), column, len: 1 }
 }
 
 fn size(node: &Node) -> usize {

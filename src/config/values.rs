@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::decode::{list_of, mismatch, record, text};
+use super::decode::{Fields, list_of, mismatch, record, text};
 use super::diagnostic::{Report, Spanned, clip};
 use super::tree::{Node, Value};
 use crate::model::{AddressPrefix, PortRange, ServiceTag};
@@ -29,7 +29,7 @@ pub(super) fn address_with_length(node: &Node, report: &mut Report) -> Option<Ip
     let text = text(node, report)?;
     let net = text.parse();
     if net.is_err() {
-        let diagnostic = mismatch(node, report, "an address range such as 10.0.0.0/16 or fd00::/48");
+        let diagnostic = mismatch(node, report, "an address range", "a range such as 10.0.0.0/16 or fd00::/48");
         if let Ok(address) = text.parse::<IpAddr>() {
             let length = if address.is_ipv4() { 32 } else { 128 };
             diagnostic.help(format!("did you mean `{address}/{length}`?"));
@@ -42,7 +42,7 @@ pub(super) fn address(node: &Node, report: &mut Report) -> Option<IpAddr> {
     let text = text(node, report)?;
     let address = text.parse();
     if address.is_err() {
-        mismatch(node, report, "an IP address such as 10.0.0.4");
+        mismatch(node, report, "an IP address", "an address such as 10.0.0.4 or fd00::4");
     }
     address.ok()
 }
@@ -51,7 +51,7 @@ pub(super) fn address(node: &Node, report: &mut Report) -> Option<IpAddr> {
 pub(super) fn address_space(node: &Node, report: &mut Report) -> Option<Vec<Spanned<IpNet>>> {
     match &node.value {
         Value::Map(_) => {
-            let read = |fields: &mut super::decode::Fields<'_>| fields.required("addressPrefixes", list_of(prefix));
+            let read = |fields: &mut Fields<'_>| fields.required("addressPrefixes", list_of(prefix));
             record(node, report, "an address space", read)?.map(|list| list.value)
         }
         Value::Null | Value::Scalar { .. } | Value::List(_) => list_of(prefix)(node, report),
@@ -100,7 +100,13 @@ pub(super) fn port_range(node: &Node, report: &mut Report) -> Option<PortRange> 
         },
     };
     if range.is_none() {
-        mismatch(node, report, "`*`, a port such as 443 or a range such as 1000-2000, from 0 to 65535").rule("NSG-01");
+        mismatch(
+            node,
+            report,
+            "a range of ports",
+            "*, a port such as 443, or a range such as 1000-2000; from 0 to 65535",
+        )
+        .rule("NSG-01");
     }
     range
 }
@@ -151,7 +157,7 @@ pub(super) fn location(node: &Node, report: &mut Report) -> Option<String> {
     let name: String = text(node, report)?.chars().filter(|c| *c != ' ').collect::<String>().to_lowercase();
     let fits = !name.is_empty() && name.len() <= 64 && name.chars().all(|c| c.is_ascii_alphanumeric());
     if !fits {
-        mismatch(node, report, "a region such as westeurope or West US");
+        mismatch(node, report, "a region", "a region such as westeurope or West US");
     }
     fits.then_some(name)
 }

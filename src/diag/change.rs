@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use crate::dataplane::Direction;
 use crate::model::{
@@ -10,8 +11,17 @@ use crate::model::{
     RouteTable, RouteTableIx, SecurityProtocol, SecurityRule, SubnetIx, VmIx, VnetIx,
 };
 
-use super::explain::Change;
 use super::query::Probe;
+
+/// One edit of the topology file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    /// `virtualNetworks[0].subnets[1].routeTable`; an index one past the end appends.
+    pub path: String,
+    /// As YAML; none to remove what is there.
+    pub value: Option<String>,
+}
 
 /// A copy of a network, changed.
 pub(super) struct Edit {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::compile::{Compiled, Learned, compile};
 use crate::model::{Network, VnetIx};
 
+use super::change::Change;
 use super::cure::{Case, Cure, Remedy};
 use super::names::Names;
 use super::query::{Ends, Probe, Query, resolve};
@@ -64,16 +65,6 @@ pub struct Fix {
     pub changes: Vec<Change>,
     /// Whether the changed network was compiled and the obstacle was gone.
     pub checked: bool,
-}
-
-/// One edit of the topology file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Change {
-    /// `virtualNetworks[0].subnets[1].routeTable`; an index one past the end appends.
-    pub path: String,
-    /// As YAML; none to remove what is there.
-    pub value: Option<String>,
 }
 
 /// Walks the packet and its answer, and finds what is in the way.

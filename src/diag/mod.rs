@@ -15,7 +15,8 @@ mod story;
 mod target;
 mod walk;
 
-pub use explain::{Change, Explanation, Fix, Obstacle, Verdict, explain};
+pub use change::Change;
+pub use explain::{Explanation, Fix, Obstacle, Verdict, explain};
 pub use next_hop::{NextHopAnswer, next_hop};
 pub use query::{Place, Probe, Query, parse_query};
 pub use routes::{RouteRow, routes};

@@ -190,8 +190,7 @@ impl Teller<'_> {
     }
 
     fn flag(&self, leg: &Leg, reason: DropReason, flag: &str) -> String {
-        let link =
-            leg.refusing_link(self.names.compiled, reason).and_then(|(own, remote)| self.names.link(own, remote));
+        let link = leg.refusing_link(reason).and_then(|(own, remote)| self.names.link(own, remote));
         format!("peering {}, flag {flag}", link.map_or("?", |link| &link.name))
     }
 

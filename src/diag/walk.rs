@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use crate::compile::{Compiled, Sender};
 use crate::dataplane::{
     AclId, Admission, Direction, DropReason, FibId, FilterPlace, FlowLimits, FlowTable, Flows, FragmentTable, NextHop,
-    NicId, Observer, RouteId, Step, Timestamp, Verdict, VnetId, process,
+    NicId, Observer, RouteId, Step, Timestamp, Verdict, process,
 };
 use crate::model::{Network, NicIx, VmIx, VnetIx};
 use crate::wire::{Offload, Packet};
@@ -131,16 +131,11 @@ impl Leg {
     }
 
     /// Whose link, and to whom, a peering's flag stopped the packet at.
-    pub(super) fn refusing_link(&self, compiled: &Compiled, reason: DropReason) -> Option<(VnetIx, VnetIx)> {
+    pub(super) fn refusing_link(&self, reason: DropReason) -> Option<(VnetIx, VnetIx)> {
         let (from, into) = self.crossing()?;
-        let explicit = |own: VnetIx, remote: VnetIx| {
-            let link = compiled.snapshot.vnets[own.0].link(VnetId(remote.0 as u32));
-            link.is_some_and(|link| link.explicit_allow)
-        };
-        // The sender's side is judged first; the receiver's refusal comes after its inbound rules.
-        let senders = reason == DropReason::PeeringAccess && explicit(from, into);
-        let receivers = explicit(into, from) && self.judged_inbound();
-        Some(if senders && !receivers { (from, into) } else { (into, from) })
+        // Both sides may refuse access; the receiver's does so after its inbound rules.
+        let receivers = reason == DropReason::ForwardedTraffic || self.judged_inbound();
+        Some(if receivers { (into, from) } else { (from, into) })
     }
 }
 

@@ -126,7 +126,7 @@ pub struct Attach {
 }
 
 /// How a namespace is named.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum AttachNamespace {
     /// As `ip netns` names it, below `/run/netns`.
     Name(String),

@@ -183,7 +183,8 @@ impl<'a> Packet<'a> {
         match new {
             IpAddr::V4(new) => {
                 self.bytes[at..at + 4].copy_from_slice(&new.octets());
-                self.edit_full(ipv4::field::CHECKSUM, change);
+                let checksum = Sum::from_full(self.word(ipv4::field::CHECKSUM)).plus(change).full();
+                self.put16(ipv4::field::CHECKSUM, checksum);
             }
             IpAddr::V6(new) => self.bytes[at..at + 16].copy_from_slice(&new.octets()),
         }
@@ -213,26 +214,19 @@ impl<'a> Packet<'a> {
         if field == transport::field::SRC_PORT { self.tuple.src_port } else { self.tuple.dst_port }
     }
 
-    /// A partial checksum is the bare sum of the pseudo-header: what changes behind it is the device's to add.
+    /// A partial checksum is the bare sum of the pseudo-header: what changes behind it is the device's to add. Over UDP
+    /// a zero field means that there is no checksum, so a sum that comes out as zero is written as all ones.
     fn edit_transport_checksum(&mut self, change: Sum, coverage: Coverage) {
         let Some(at) = checksum_at(self.kind, self.transport_at()) else { return };
-        if !self.offload.completes(at) {
-            return self.edit_full(at, change);
-        }
-        match coverage {
-            Coverage::PseudoHeader => self.put16(at, Sum::from_partial(self.word(at)).plus(change).partial()),
-            Coverage::Transport => {}
-        }
-    }
-
-    /// Over UDP a zero field means that there is no checksum, so a sum that comes out as zero is written as all ones.
-    fn edit_full(&mut self, at: usize, change: Sum) {
         let old = self.word(at);
-        let new = Sum::from_full(old).plus(change).full();
-        let is_udp = self.kind == Kind::Udp && at == self.transport_at() + transport::field::UDP_CHECKSUM;
-        match (is_udp, old, new) {
-            (true, 0, _) => {}
-            (true, _, 0) => self.put16(at, 0xffff),
+        let new = match (self.offload.completes(at), coverage) {
+            (true, Coverage::Transport) => old,
+            (true, Coverage::PseudoHeader) => Sum::from_partial(old).plus(change).partial(),
+            (false, _) => Sum::from_full(old).plus(change).full(),
+        };
+        match (self.kind, old, new) {
+            (Kind::Udp, 0, _) => {}
+            (Kind::Udp, _, 0) => self.put16(at, 0xffff),
             _ => self.put16(at, new),
         }
     }

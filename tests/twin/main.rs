@@ -20,7 +20,7 @@ use vnet::wire::{Offload, Packet};
 use rules::Twin;
 use topology::{Random, Sent};
 
-const TOPOLOGIES: u64 = 300;
+const TOPOLOGIES: u64 = 200;
 const PACKETS: usize = 300;
 
 #[test]

@@ -205,6 +205,11 @@ fn an_offload_header_must_fit_its_packet() {
     assert_eq!(refused(TCP, |o| o.hdr_len = 3041), malformed);
     assert_eq!(refused(TCP, |o| o.csum_start = 3023), malformed);
     assert_eq!(refused(TCP, |o| (o.csum_start, o.csum_offset) = (u16::MAX, u16::MAX)), malformed);
+    let (mut fragment, offload) = super_packet(false, TCP, 3004);
+    fragment[6] = 0x20;
+    mend(&mut fragment);
+    assert_eq!(Packet::parse(&mut fragment, offload).err(), malformed, "a fragment is not cut once more");
+    assert_eq!(Packet::parse(&mut fragment, Offload { gso_type: 0, ..offload }).err(), None);
 }
 
 /// The kernel vouches by either flag; without it a wrong checksum is found, however long the packet.
@@ -224,4 +229,30 @@ fn transport_checksums_are_verified_unless_vouched_for() {
             assert_eq!(Packet::parse(&mut bytes, flagged(Offload::NEEDS_CSUM)).err(), None);
         }
     }
+}
+
+/// RFC 8200 section 8.1: with segments left the checksum covers the final destination, which only the guests know.
+#[test]
+fn a_source_routed_checksum_is_not_judged() {
+    let parsed = |segments_left: u8| {
+        let for_final_destination = build::udp(a(true), b(true), &PAYLOAD);
+        let mut routing = [0; 8];
+        (routing[0], routing[2], routing[3]) = (UDP, 4, segments_left);
+        let elsewhere = a(true).ip();
+        let mut bytes = build::raw(a(true).ip(), elsewhere, 43, &[&routing, &for_final_destination[40..]].concat());
+        Packet::parse(&mut bytes, Offload::default()).err()
+    };
+    assert_eq!(parsed(1), None);
+    assert_eq!(parsed(0), Some(ParseError::BadChecksum));
+}
+
+#[test]
+fn an_option_that_leaves_the_header_is_malformed() {
+    let with_option = |len: u8| {
+        let mut bytes = build::udp(a(false), b(false), &PAYLOAD);
+        bytes.splice(20..20, [148, len, 0, 0]);
+        (bytes[0], bytes[3]) = (0x46, bytes.len() as u8);
+        refused(bytes)
+    };
+    assert_eq!((with_option(4), with_option(5)), (None, Some(ParseError::Malformed)));
 }

@@ -1,6 +1,6 @@
 //! Address spaces and subnets (ADR-01 to ADR-05, ADR-10, ADR-11).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -9,14 +9,12 @@ use crate::config::diagnostic::{At, Report, Spanned};
 use crate::config::document::{Subnet, VirtualNetwork};
 
 /// The platform's own address (FAB-12).
-const PLATFORM: std::net::Ipv4Addr = std::net::Ipv4Addr::new(168, 63, 129, 16);
+const PLATFORM: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
 
 /// The ranges of a virtual network, each checked, and then all of them together.
 pub(super) fn address_space(vnet: &VirtualNetwork, report: &mut Report) -> Vec<IpNet> {
     let Some(space) = &vnet.address_space else { return Vec::new() };
-    for range in &space.value {
-        check_range(range, report);
-    }
+    let sound: Vec<&Spanned<IpNet>> = space.value.iter().filter(|range| check_range(range, report)).collect();
     let ranges: Vec<IpNet> = space.value.iter().map(|range| range.value).collect();
     if !ranges.is_empty() && ranges.iter().all(|range| matches!(range, IpNet::V6(_))) {
         report
@@ -24,33 +22,32 @@ pub(super) fn address_space(vnet: &VirtualNetwork, report: &mut Report) -> Vec<I
             .rule("FAB-16")
             .expected("at least one IPv4 range");
     }
-    for (outer, inner) in overlaps(&ranges) {
-        let (first, second) = (outer.min(inner), outer.max(inner));
+    let nets: Vec<IpNet> = sound.iter().map(|range| range.value).collect();
+    for (first, second) in clashes(&nets) {
+        let (first, second) = (sound[first], sound[second]);
         report
-            .error(
-                space.value[second].at,
-                format!("{} overlaps {} of the same address space", ranges[second], ranges[first]),
-            )
+            .error(second.at, format!("{} overlaps {} of the same address space", second.value, first.value))
             .rule("ADR-05");
     }
     ranges
 }
 
-fn check_range(range: &Spanned<IpNet>, report: &mut Report) {
+/// Whether the range may be in an address space at all; the report says why not, and what is doubtful about it.
+fn check_range(range: &Spanned<IpNet>, report: &mut Report) -> bool {
     let net = range.value;
     if let Some(forbidden) = FORBIDDEN.iter().copied().chain(FORBIDDEN_V6).find(|forbidden| intersect(&net, forbidden))
     {
         report
             .error(range.at, format!("{net} cannot be in an address space: it meets {forbidden}, which Azure reserves"))
             .rule("ADR-03");
-        return;
+        return false;
     }
     match net {
         IpNet::V4(net) if net == Ipv4Net::from(PLATFORM) => {
             report
                 .error(range.at, format!("{net} cannot be in an address space: it is the platform's address"))
                 .rule("ADR-03");
-            return;
+            return false;
         }
         IpNet::V4(net) if net.contains(&PLATFORM) => {
             report
@@ -75,14 +72,15 @@ fn check_range(range: &Spanned<IpNet>, report: &mut Report) {
             .rule("ADR-04")
             .help("private ranges are 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10 and fc00::/7");
     }
+    true
 }
 
 const fn v4(a: u8, b: u8, length: u8) -> IpNet {
-    IpNet::V4(Ipv4Net::new_assert(std::net::Ipv4Addr::new(a, b, 0, 0), length))
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, 0, 0), length))
 }
 
 const fn v6(first: u16, length: u8) -> IpNet {
-    IpNet::V6(Ipv6Net::new_assert(std::net::Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 0), length))
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 0), length))
 }
 
 /// ADR-03: multicast and above it broadcast, loopback, link-local.
@@ -122,8 +120,7 @@ pub(super) fn check_subnets(vnet: &VirtualNetwork, space: &[IpNet], report: &mut
         }
     }
     let nets: Vec<IpNet> = ranges.iter().map(|(net, ..)| *net).collect();
-    for (outer, inner) in overlaps(&nets) {
-        let (first, second) = (outer.min(inner), outer.max(inner));
+    for (first, second) in clashes(&nets) {
         let ((first_net, _, first_name), (net, at, name)) = (&ranges[first], &ranges[second]);
         report
             .error(*at, format!("subnet `{name}` {net} overlaps subnet `{first_name}` {first_net}"))
@@ -245,4 +242,50 @@ pub(super) fn overlaps(ranges: &[IpNet]) -> Vec<(usize, usize)> {
         around.push(i);
     }
     pairs
+}
+
+/// The overlaps in list order, each range at most once: `(the one it meets, the later one)`.
+fn clashes(ranges: &[IpNet]) -> Vec<(usize, usize)> {
+    let mut pairs: Vec<_> = overlaps(ranges).into_iter().map(|(a, b)| (a.min(b), a.max(b))).collect();
+    pairs.sort_by_key(|&(first, second)| (second, first));
+    pairs.dedup_by_key(|&mut (_, second)| second);
+    pairs
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn nets() -> impl Strategy<Value = Vec<IpNet>> {
+        // Few bits, so that ranges meet often.
+        let net = (0..16_u32, 26..=32_u8).prop_map(|(bits, length)| {
+            IpNet::from(Ipv4Net::new_assert(Ipv4Addr::from(0x0a00_0000 | bits << 2), length).trunc())
+        });
+        prop::collection::vec(net, 0..12)
+    }
+
+    proptest! {
+        #[test]
+        fn whoever_overlaps_is_found(nets in nets()) {
+            let found: HashSet<usize> = overlaps(&nets).into_iter().flat_map(|(a, b)| [a, b]).collect();
+            for (i, a) in nets.iter().enumerate() {
+                let meets = nets.iter().enumerate().any(|(j, b)| i != j && intersect(a, b));
+                prop_assert_eq!(meets, found.contains(&i), "{} in {:?}", a, nets);
+            }
+            for (outer, inner) in overlaps(&nets) {
+                prop_assert!(outer != inner && nets[outer].contains(&nets[inner]));
+            }
+        }
+    }
+
+    #[test]
+    fn adr_01_five_addresses_of_a_range_are_reserved() {
+        let range: IpNet = "10.1.0.0/29".parse().expect("a range");
+        let free: Vec<u8> = (0..8).filter(|last| !is_reserved(IpAddr::from([10, 1, 0, *last]), &range)).collect();
+        assert_eq!(free, [4, 5, 6]);
+    }
 }

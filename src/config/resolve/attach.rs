@@ -1,5 +1,7 @@
 //! TUNs in namespaces that exist already: one device hangs on one thing.
 
+use std::collections::HashMap;
+
 use super::allocation::Pool;
 use super::names::or_unnamed;
 use crate::config::diagnostic::{At, Report, Spanned};
@@ -9,7 +11,7 @@ use crate::model::{Attach, AttachNamespace, SubnetIx, VirtualNetwork, VnetIx};
 /// The devices that are in use.
 #[derive(Default)]
 pub(super) struct Attachments {
-    taken: Vec<(AttachNamespace, String, At)>,
+    taken: HashMap<(AttachNamespace, String), At>,
 }
 
 impl Attachments {
@@ -70,16 +72,13 @@ impl Attachments {
         report: &mut Report,
     ) -> Option<Attach> {
         let (namespace, interface) = (attach.namespace.as_ref()?, attach.interface.as_ref()?);
-        let same = |(other, device, _): &&(AttachNamespace, String, At)| {
-            *other == namespace.value && *device == interface.value
-        };
-        if let Some((_, _, first)) = self.taken.iter().find(same) {
-            let line = report.place(*first).line;
+        let device = (namespace.value.clone(), interface.value.clone());
+        if let Some(first) = self.taken.insert(device, interface.at) {
+            let line = report.place(first).line;
             report
                 .error(interface.at, format!("`{}` of this namespace is attached already", interface.value))
                 .help(format!("line {line} attaches it; one device hangs on one thing"));
         }
-        self.taken.push((namespace.value.clone(), interface.value.clone(), interface.at));
         let configure = attach.configure;
         Some(Attach { namespace: namespace.value.clone(), interface: interface.value.clone(), addresses, configure })
     }

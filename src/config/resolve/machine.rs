@@ -185,17 +185,11 @@ fn check_configuration(configuration: &IpConfiguration, primary: bool, version: 
             .error(address.at, format!("{} is not an {} address", address.value, name(written.value)))
             .help("`privateIPAddressVersion` says so");
     }
-    match (&configuration.allocation, stated) {
-        (Some(method), None) if method.value == Allocation::Static => {
-            report.error(method.at, "Static allocation needs a `privateIPAddress`").rule("ADR-09");
-        }
-        (Some(method), Some(address)) if method.value == Allocation::Dynamic => {
-            report
-                .error(address.at, "an address is given, but the allocation is Dynamic")
-                .rule("ADR-09")
-                .help("make `privateIPAllocationMethod` Static, or remove the address");
-        }
-        (Some(_) | None, _) => {}
+    // Dynamic with an address is how Azure exports a machine: the address it has now, and that is kept.
+    if let Some(method) = configuration.allocation.as_ref().filter(|method| method.value == Allocation::Static)
+        && stated.is_none()
+    {
+        report.error(method.at, "Static allocation needs a `privateIPAddress`").rule("ADR-09");
     }
 }
 

@@ -31,9 +31,6 @@ const DEFAULT_FLOW_TIMEOUT_MINUTES: u64 = 4;
 
 pub(super) fn network(document: Document, file: &str, report: &mut Report) -> Network {
     let name = lab_name(&document, file, report);
-    if document.virtual_networks.is_empty() {
-        report.error(document.at, "a topology needs at least one virtual network").expected("`virtualNetworks`");
-    }
     let scope = Scope::of(&document, report);
     let vnets = &document.virtual_networks;
     let mut virtual_networks: Vec<_> = vnets.iter().map(|vnet| virtual_network(vnet, &scope, report)).collect();
@@ -118,7 +115,7 @@ fn lab_name(document: &Document, file: &str, report: &mut Report) -> String {
     let file_name = Path::new(file).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let stem = [".vnet.yaml", ".vnet.yml", ".yaml", ".yml", ".json"].iter().find_map(|end| file_name.strip_suffix(end));
     let stem = stem.unwrap_or(&file_name).to_owned();
-    if !is_dns_label(&stem, 32) {
+    if !document.has_name && !is_dns_label(&stem, 32) {
         report
             .error(document.at, format!("the file's name, `{}`, cannot be the lab's", clip(&stem)))
             .expected("1 to 32 letters, digits or `-`")

@@ -11,6 +11,8 @@
 mod key;
 mod shard;
 mod slab;
+#[cfg(test)]
+mod tests;
 mod wheel;
 
 use std::hash::BuildHasher;

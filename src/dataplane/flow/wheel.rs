@@ -16,13 +16,16 @@ const TICK: u64 = 1_000_000_000;
 pub(super) struct Wheel {
     /// By tick modulo SLOTS.
     slots: Box<[Link]>,
-    /// The tick whose slot is being emptied; all before it are empty of due records.
+    /// The next tick whose slot is to be taken.
     tick: u64,
+    /// What was in the slots taken so far and was not looked at yet. Kept apart from them, so that a record put ahead by a
+    /// whole round is not met again at once.
+    due: Link,
 }
 
 impl Wheel {
     pub(super) fn new() -> Self {
-        Self { slots: vec![END; SLOTS as usize].into(), tick: 0 }
+        Self { slots: vec![END; SLOTS as usize].into(), tick: 0, due: END }
     }
 
     /// Has a record come up once its deadline has passed; the record hangs in no slot now.
@@ -38,17 +41,15 @@ impl Wheel {
         let target = now.0 / TICK;
         // After a long pause every slot is due once, not once for each missed round.
         self.tick = self.tick.max((target + 1).saturating_sub(SLOTS));
-        loop {
-            let slot = &mut self.slots[(self.tick % SLOTS) as usize];
-            if *slot != END {
-                let link = *slot;
-                *slot = records[link].timer;
-                return Some(link);
-            }
-            if self.tick >= target {
+        while self.due == END {
+            if self.tick > target {
                 return None;
             }
+            self.due = std::mem::replace(&mut self.slots[(self.tick % SLOTS) as usize], END);
             self.tick += 1;
         }
+        let link = self.due;
+        self.due = records[link].timer;
+        Some(link)
     }
 }

@@ -1,0 +1,234 @@
+//! The flow table against a slow twin: a list of records and the rules as they are written down.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::net::IpAddr;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::wire::Protocol;
+
+const SECOND: u64 = 1_000_000_000;
+const ONE: Traffic = Traffic { packets: 1, bytes: 100 };
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp(seconds * SECOND)
+}
+
+fn tuple(src_port: u16) -> Tuple {
+    let (src, dst) = (IpAddr::from([10, 0, 0, 4]), IpAddr::from([10, 1, 0, 4]));
+    Tuple { src, dst, protocol: Protocol::TCP, src_port, dst_port: 80 }
+}
+
+fn admit(table: &FlowTable, nic: NicId, src_port: u16, timeout_secs: u32, now: Timestamp) -> Result<(), TableFull> {
+    table.reserve(nic)?.admit(Direction::Outbound, &tuple(src_port), timeout_secs, ONE, now);
+    Ok(())
+}
+
+fn follows(table: &FlowTable, nic: NicId, src_port: u16, now: Timestamp) -> bool {
+    table.follow(nic, Direction::Outbound, &tuple(src_port), ONE, now)
+}
+
+/// The rules of NSG-21, 24 and 26, told plainly.
+#[derive(Default)]
+struct Twin {
+    records: Vec<TwinRecord>,
+}
+
+struct TwinRecord {
+    nic: NicId,
+    admitted: Direction,
+    tuple: Tuple,
+    timeout_secs: u64,
+    last: Timestamp,
+    sent: Traffic,
+    received: Traffic,
+}
+
+impl Twin {
+    fn find(&mut self, nic: NicId, direction: Direction, tuple: &Tuple) -> Option<&mut TwinRecord> {
+        self.records.iter_mut().find(|record| {
+            let same = record.admitted == direction && record.tuple == *tuple;
+            let answer = record.admitted != direction && record.tuple == tuple.mirrored();
+            record.nic == nic && (same || answer)
+        })
+    }
+
+    fn follow(&mut self, nic: NicId, direction: Direction, tuple: &Tuple, now: Timestamp) -> bool {
+        let Some(record) = self.find(nic, direction, tuple) else { return false };
+        record.last = now;
+        match direction {
+            Direction::Outbound => record.sent += ONE,
+            Direction::Inbound => record.received += ONE,
+        }
+        true
+    }
+
+    fn admit(&mut self, nic: NicId, admitted: Direction, tuple: Tuple, timeout_secs: u64, now: Timestamp) {
+        if !self.follow(nic, admitted, &tuple, now) {
+            let none = Traffic::default();
+            self.records.push(TwinRecord { nic, admitted, tuple, timeout_secs, last: now, sent: none, received: none });
+            self.follow(nic, admitted, &tuple, now);
+        }
+    }
+
+    fn has_room(&self, nic: NicId, limits: FlowLimits) -> bool {
+        let of_nic = self.records.iter().filter(|record| record.nic == nic).count();
+        of_nic < limits.per_nic && self.records.len() < limits.total
+    }
+
+    fn expire(&mut self, now: Timestamp) -> usize {
+        let before = self.records.len();
+        self.records.retain(|record| now.0 <= record.last.0 + record.timeout_secs * SECOND);
+        before - self.records.len()
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Follow(NicId, Direction, Tuple),
+    Admit(NicId, Direction, Tuple, u64),
+    Pass(u64),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let nic = (0_u32..3).prop_map(NicId);
+    let direction = prop_oneof![Just(Direction::Inbound), Just(Direction::Outbound)];
+    let address = prop::sample::select(vec!["10.0.0.4", "10.0.0.5", "fd00::4", "fd00::5"]);
+    let protocol = prop_oneof![Just(Protocol::TCP), Just(Protocol::UDP)];
+    let tuple =
+        (address, any::<bool>(), protocol, 1_u16..3, 1_u16..3).prop_map(|(src, same, protocol, src_port, dst_port)| {
+            let src: IpAddr = src.parse().unwrap();
+            let other = if src.is_ipv4() { "10.0.0.5" } else { "fd00::5" };
+            let dst = if same { src } else { other.parse().unwrap() };
+            Tuple { src, dst, protocol, src_port, dst_port }
+        });
+    // Around a minute, the wheel's horizon of 512 s, and beyond it.
+    let timeout = prop::sample::select(vec![60_u64, 511, 512, 1800]);
+    let pause = prop_oneof![4 => 1_u64..70, 2 => 500_u64..520, 1 => 1790_u64..1810];
+    prop_oneof![
+        4 => (nic.clone(), direction.clone(), tuple.clone()).prop_map(|(n, d, t)| Event::Follow(n, d, t)),
+        4 => (nic, direction, tuple, timeout).prop_map(|(n, d, t, s)| Event::Admit(n, d, t, s)),
+        2 => pause.prop_map(Event::Pass),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn nsg_20_to_26_the_table_agrees_with_its_slow_twin(events in prop::collection::vec(event(), 1..200), start in 0_u64..5000) {
+        let limits = FlowLimits { per_nic: 4, total: 9 };
+        let table = FlowTable::new(limits);
+        let mut twin = Twin::default();
+        let mut clock = start;
+        for event in events {
+            let now = at(clock);
+            match event {
+                Event::Follow(nic, direction, tuple) => {
+                    let expected = twin.follow(nic, direction, &tuple, now);
+                    prop_assert_eq!(table.follow(nic, direction, &tuple, ONE, now), expected);
+                }
+                Event::Admit(nic, direction, tuple, timeout_secs) => {
+                    let room = table.reserve(nic);
+                    prop_assert_eq!(room.is_ok(), twin.has_room(nic, limits));
+                    if let Ok(room) = room {
+                        room.admit(direction, &tuple, timeout_secs as u32, ONE, now);
+                        twin.admit(nic, direction, tuple, timeout_secs, now);
+                    }
+                }
+                Event::Pass(seconds) => {
+                    clock += seconds;
+                    prop_assert_eq!(table.expire(at(clock), usize::MAX), twin.expire(at(clock)));
+                }
+            }
+            prop_assert_eq!(table.len(), twin.records.len());
+            for record in &twin.records {
+                let TwinRecord { admitted, last, sent, received, .. } = *record;
+                let found = table.find(record.nic, admitted, &record.tuple, at(clock));
+                prop_assert_eq!(found, Some(FlowRecord { admitted, last, sent, received }));
+            }
+        }
+    }
+}
+
+#[test]
+fn nsg_24_a_lapsed_record_is_not_followed_even_before_it_is_swept() {
+    let table = FlowTable::new(FlowLimits { per_nic: 10, total: 10 });
+    admit(&table, NicId(0), 1, 240, at(0)).unwrap();
+    assert!(follows(&table, NicId(0), 1, at(240)), "idle for exactly its timeout");
+    assert!(!follows(&table, NicId(0), 1, at(481)));
+    assert_eq!(table.len(), 1, "nobody swept");
+    admit(&table, NicId(0), 1, 240, at(481)).unwrap();
+    assert_eq!(table.len(), 1, "the new flow takes its place");
+    let renewed = table.find(NicId(0), Direction::Outbound, &tuple(1), at(481)).unwrap();
+    assert_eq!(renewed.sent, ONE, "and counts from the start");
+}
+
+#[test]
+fn nsg_26_a_full_nic_refuses_new_flows_and_harms_nobody() {
+    let table = FlowTable::new(FlowLimits { per_nic: 3, total: 5 });
+    for port in 1..=3 {
+        admit(&table, NicId(0), port, 240, at(0)).unwrap();
+    }
+    assert_eq!(admit(&table, NicId(0), 4, 240, at(0)), Err(TableFull));
+    for port in 1..=2 {
+        admit(&table, NicId(1), port, 240, at(0)).unwrap();
+    }
+    assert_eq!(admit(&table, NicId(2), 1, 240, at(0)), Err(TableFull), "the table as a whole is full");
+    assert!((1..=3).all(|port| follows(&table, NicId(0), port, at(1))), "established flows go on");
+    assert_eq!(table.len(), 5);
+}
+
+#[test]
+fn room_that_is_not_used_is_given_back() {
+    let table = FlowTable::new(FlowLimits { per_nic: 1, total: 1 });
+    drop(table.reserve(NicId(0)).unwrap());
+    assert!(table.is_empty());
+    admit(&table, NicId(0), 1, 240, at(0)).unwrap();
+}
+
+#[test]
+fn a_small_budget_reaches_every_record_in_the_end() {
+    let table = FlowTable::new(FlowLimits { per_nic: 2000, total: 2000 });
+    for port in 0..1000 {
+        admit(&table, NicId(0), port, 4, at(0)).unwrap();
+    }
+    let rounds: Vec<usize> = std::iter::repeat_with(|| table.expire(at(10), 7)).take(200).collect();
+    assert!(rounds.iter().all(|ended| *ended <= 7));
+    assert_eq!(rounds.iter().sum::<usize>(), 1000);
+    assert!(table.is_empty());
+}
+
+#[test]
+fn a_busy_flow_outlives_many_rounds_of_the_wheel() {
+    let table = FlowTable::new(FlowLimits { per_nic: 10, total: 10 });
+    admit(&table, NicId(0), 1, 240, at(0)).unwrap();
+    for seconds in (100..10_000).step_by(100) {
+        assert!(follows(&table, NicId(0), 1, at(seconds)));
+        assert_eq!(table.expire(at(seconds), usize::MAX), 0);
+    }
+    assert_eq!(table.expire(at(9_900 + 241), usize::MAX), 1);
+}
+
+#[test]
+fn workers_share_the_table_and_the_counts_stay_right() {
+    let table = FlowTable::new(FlowLimits { per_nic: 300, total: 1000 });
+    let admitted: usize = std::thread::scope(|scope| {
+        let worker = |worker: u16| {
+            let table = &table;
+            // Half of the ports are the next worker's too.
+            move || (0..400).filter(|n| admit(table, NicId(0), worker * 200 + n, 240, at(0)).is_ok()).count()
+        };
+        let workers: Vec<_> = (0..4).map(|id| scope.spawn(worker(id))).collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).sum()
+    });
+    assert!(admitted >= 300, "room was refused before it was used up");
+    assert_eq!(table.len(), 300);
+    assert_eq!(table.expire(at(300), usize::MAX), 300);
+    assert!(table.is_empty());
+}
+
+#[test]
+fn a_record_stays_small() {
+    assert_eq!(size_of::<Record>(), 104);
+}

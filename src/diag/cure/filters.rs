@@ -1,0 +1,57 @@
+//! Packets that a security rule denied.
+
+use std::net::IpAddr;
+
+use crate::compile::connected;
+use crate::dataplane::Direction;
+use crate::diag::change::Flow;
+use crate::diag::walk::{Denial, Leg};
+use crate::model::{RouteSource, VnetIx};
+
+use super::{Case, Cure};
+
+/// Priorities from here on belong to default rules (NSG-06).
+const DEFAULT_RULES: u16 = 65000;
+
+impl Case<'_> {
+    pub(super) fn denied(&self, leg: &Leg, denial: Denial) -> Cure {
+        let rule = self.names.compiled.rule(denial.acl, denial.rule);
+        let own = self.names.vnet(denial.nic);
+        let other = match denial.direction {
+            Direction::Inbound => self.walk.src,
+            Direction::Outbound => self.walk.dst,
+        };
+        if rule.priority >= DEFAULT_RULES
+            && let Some(cure) = self.outside_tag(leg, denial, own, other)
+        {
+            return cure;
+        }
+        let verb = if rule.priority >= DEFAULT_RULES { "no rule allows" } else { "a rule denies" };
+        let object = self.names.rule(denial.nic, denial.place, denial.acl, denial.rule);
+        let cause = format!("{object}: {verb} {} from {} to {}", self.probe, self.walk.src, self.walk.dst);
+        let flow =
+            Flow { src: self.walk.src, dst: self.walk.dst, probe: self.probe, answering: self.request.is_some() };
+        let mut edit = self.edit();
+        if !edit.allow(rule.nsg, denial.direction, rule.priority, &flow) {
+            return Cure::untreated(cause);
+        }
+        let nsg = &self.names.network.network_security_groups[rule.nsg.0].name;
+        Cure::with(cause, format!("add an allow rule to NSG {nsg}, before {}", rule.name), edit)
+    }
+
+    /// A default rule denies what is not in tag(VirtualNetwork): is that because of a peering?
+    fn outside_tag(&self, leg: &Leg, denial: Denial, own: VnetIx, other: IpAddr) -> Option<Cure> {
+        let home = self.home(other).filter(|home| *home != own)?;
+        if let Some(link) = connected(self.names.network, own).find(|link| link.remote == home) {
+            return (!link.allow_virtual_network_access).then(|| self.access_off(own, home));
+        }
+        let fib = self.names.compiled.fib(self.names.subnet(denial.nic));
+        let lpm = &self.names.compiled.snapshot.fibs[fib.0 as usize].lpm;
+        let routed_by_user =
+            lpm.lookup(other).is_some_and(|route| self.names.compiled.route(fib, route).source == RouteSource::User);
+        if denial.direction == Direction::Inbound || routed_by_user {
+            return None;
+        }
+        Some(self.apart(leg))
+    }
+}

@@ -1,0 +1,125 @@
+//! The cause behind a drop, and the smallest change that removes it.
+//!
+//! One idea: a drop reason is a symptom. A default rule that denies, a system route to nowhere and an appliance that
+//! nobody owns may all mean one missing peering link; so the topology is asked before the rule or the route is blamed.
+
+mod appliances;
+mod filters;
+mod routing;
+
+use std::net::IpAddr;
+
+use crate::dataplane::{DropReason, NicId};
+use crate::model::{Network, VnetIx};
+
+use super::change::{Change, Edit};
+use super::names::{Names, holds};
+use super::query::{Ends, Probe};
+use super::walk::{Leg, Outcome, Walk};
+
+/// What is wrong, and what to do.
+pub(super) struct Cure {
+    pub(super) cause: String,
+    pub(super) remedy: Option<Remedy>,
+}
+
+/// A changed network. No changes: prose only.
+pub(super) struct Remedy {
+    pub(super) text: String,
+    pub(super) changes: Vec<Change>,
+    pub(super) network: Network,
+}
+
+/// A walk that does not arrive.
+pub(super) struct Case<'a> {
+    pub(super) names: Names<'a>,
+    pub(super) ends: &'a Ends,
+    pub(super) probe: Probe,
+    pub(super) walk: &'a Walk,
+    /// The way of the question, where the answer is what is blocked.
+    pub(super) request: Option<&'a Walk>,
+}
+
+impl Case<'_> {
+    pub(super) fn cure(&self) -> Cure {
+        let leg = self.walk.last();
+        let cure = match self.walk.outcome {
+            Outcome::Delivered(nic) => Cure::untreated(format!("delivered to {}", self.names.nic(nic))),
+            Outcome::GuestDrops(nic) => self.guest(nic),
+            Outcome::Loop(nic) => self.circle(nic),
+            Outcome::Dropped(reason) => self.dropped(leg, reason),
+        };
+        match self.request {
+            Some(_) => Cure { cause: format!("on the way back: {}", cure.cause), ..cure },
+            None => cure,
+        }
+    }
+
+    fn dropped(&self, leg: &Leg, reason: DropReason) -> Cure {
+        let arrived = leg.arrived().unwrap_or(leg.from);
+        let found = match reason {
+            DropReason::NsgOutbound | DropReason::NsgInbound => leg.denial().map(|denial| self.denied(leg, denial)),
+            DropReason::NextHopNone | DropReason::NoInternet | DropReason::GatewayUnavailable => self.unrouted(leg),
+            DropReason::NoRoute => Some(self.apart(leg)),
+            DropReason::NextHopUnreachable => self.unreachable(leg),
+            DropReason::PeeringAccess | DropReason::ForwardedTraffic => self.flag(leg, reason),
+            DropReason::NotForwarding => Some(self.not_forwarding(arrived)),
+            DropReason::SpoofedSource => Some(self.spoofed(leg.from)),
+            DropReason::NoEndpoint => Some(self.nobody()),
+            // What the packet is, or what this router does not emulate yet: the reason's own line says it best.
+            DropReason::Malformed
+            | DropReason::BadChecksum
+            | DropReason::BlockedProtocol
+            | DropReason::Multicast
+            | DropReason::LinkLocal
+            | DropReason::Fragment
+            | DropReason::AdminRule
+            | DropReason::NoHealthyBackend
+            | DropReason::SnatExhausted
+            | DropReason::Hairpin
+            | DropReason::PeeringNotConnected
+            | DropReason::SubnetNotPeered
+            | DropReason::TooBig
+            | DropReason::FlowLimit
+            | DropReason::QueueFull
+            | DropReason::NodeDown => None,
+        };
+        found.unwrap_or_else(|| Cure::untreated(format!("{}: {}", self.names.nic(arrived), reason.explanation())))
+    }
+
+    /// Whoever the packet is for.
+    fn target(&self) -> Option<NicId> {
+        if self.request.is_some() { Some(self.ends.source) } else { self.ends.destination.nic }
+    }
+
+    /// The VNet that an address lives in: its owner's, else one whose space holds it.
+    fn home(&self, address: IpAddr) -> Option<VnetIx> {
+        let ends = [
+            Some((self.ends.source, self.ends.source_address)),
+            self.ends.destination.nic.map(|nic| (nic, self.ends.destination.address)),
+        ];
+        let end = ends.into_iter().flatten().find(|(_, own)| *own == address);
+        end.map(|(nic, _)| self.names.vnet(nic)).or_else(|| {
+            let vnets = &self.names.network.virtual_networks;
+            vnets.iter().position(|vnet| holds(vnet, address)).map(VnetIx)
+        })
+    }
+
+    fn edit(&self) -> Edit {
+        Edit::of(self.names.network)
+    }
+
+    fn vnet_name(&self, vnet: VnetIx) -> &str {
+        &self.names.network.vnet(vnet).name
+    }
+}
+
+impl Cure {
+    fn untreated(cause: String) -> Self {
+        Self { cause, remedy: None }
+    }
+
+    fn with(cause: String, text: String, edit: Edit) -> Self {
+        Self { cause, remedy: Some(Remedy { text, changes: edit.changes, network: edit.network }) }
+    }
+}

@@ -1,0 +1,85 @@
+//! A lab in memory: two peered virtual networks, `web` in one and `db` in the other, many routes and rules between them.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use vnet::compile::{Learned, compile};
+use vnet::config;
+use vnet::dataplane::{FlowLimits, Flows, PortId, Quiet, Snapshot, Timestamp, Verdict, process};
+use vnet::wire::{Offload, Packet};
+
+pub(crate) struct Lab {
+    snapshot: Arc<Snapshot>,
+    pub(crate) flows: Flows,
+    pub(crate) now: Timestamp,
+}
+
+impl Lab {
+    pub(crate) const WEB: PortId = PortId(0);
+    pub(crate) const DB: PortId = PortId(1);
+
+    /// Web's subnet has this many user routes, and each subnet this many rules: half inbound, half outbound, of which
+    /// only the first ever matches, inbound TCP port 25, and denies. The default rules allow the rest.
+    pub(crate) fn new(routes: u32, rules: u32) -> Self {
+        let loaded = config::load(&topology(routes, rules), "lab.vnet.yaml").expect("the topology is valid");
+        let compiled = compile(&loaded.network, &Learned::default(), 1);
+        let flows = Flows::new(FlowLimits::default());
+        Self { snapshot: compiled.snapshot, flows, now: Timestamp(1) }
+    }
+
+    #[inline]
+    pub(crate) fn send(&self, from: PortId, bytes: &mut [u8]) -> Verdict {
+        let mut packet = Packet::parse(bytes, Offload::default()).unwrap();
+        process(&self.snapshot, &self.flows, from, self.now, &mut packet, &mut Quiet)
+    }
+
+    /// An hour passes and every record ends.
+    pub(crate) fn forget_flows(&mut self) {
+        self.now.0 += 3_600_000_000_000;
+        while self.flows.records.expire(self.now, 100_000) > 0 {}
+    }
+}
+
+fn topology(routes: u32, rules: u32) -> String {
+    let mut text = TOPOLOGY.to_owned();
+    text += "routeTables:\n  - name: many\n    routes:\n";
+    for n in 0..routes {
+        let (high, low) = (n / 250, n % 250);
+        writeln!(text, "      - {{name: r{n}, addressPrefix: 10.{}.{low}.0/24, nextHopType: None}}", 100 + high)
+            .unwrap();
+    }
+    text += "networkSecurityGroups:\n  - name: many\n    securityRules:\n";
+    for n in 0..rules {
+        let direction = if n % 2 == 0 { "Inbound" } else { "Outbound" };
+        let (priority, port) = (100 + n, if n == 0 { 25 } else { 20_000 + n });
+        let source = if n == 0 { "'*'".to_owned() } else { format!("10.{}.0.0/16", 1 + n % 2) };
+        writeln!(
+            text,
+            "      - {{name: r{n}, priority: {priority}, direction: {direction}, access: Deny, protocol: Tcp, \
+             sourceAddressPrefix: {source}, sourcePortRange: '*', destinationAddressPrefix: '*', \
+             destinationPortRange: {port}}}"
+        )
+        .unwrap();
+    }
+    text
+}
+
+const TOPOLOGY: &str = "
+name: lab
+virtualNetworks:
+  - name: left
+    location: westeurope
+    addressSpace: [10.1.0.0/16, 'fd00:1::/48']
+    subnets:
+      - {name: web, addressPrefixes: [10.1.0.0/24, 'fd00:1::/64'], routeTable: many, networkSecurityGroup: many}
+    virtualNetworkPeerings: [{name: left-right, remoteVirtualNetwork: right}]
+  - name: right
+    location: westeurope
+    addressSpace: [10.2.0.0/16, 'fd00:2::/48']
+    subnets:
+      - {name: db, addressPrefixes: [10.2.0.0/24, 'fd00:2::/64'], networkSecurityGroup: many}
+    virtualNetworkPeerings: [{name: right-left, remoteVirtualNetwork: left}]
+virtualMachines:
+  - {name: web, networkInterfaces: [{subnet: left/web}]}
+  - {name: db, networkInterfaces: [{subnet: right/db}]}
+";

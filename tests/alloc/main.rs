@@ -1,0 +1,158 @@
+//! The packet path allocates nothing once warm: an allocator that counts says so.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod lab;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::net::SocketAddr;
+
+use vnet::dataplane::DropReason::{NoEndpoint, NsgInbound, NsgOutbound, SpoofedSource};
+use vnet::dataplane::PortId;
+use vnet::dataplane::Verdict::{self, Drop, Forward};
+use vnet::wire::{Protocol, build};
+
+use lab::Lab;
+
+const WEB: &str = "10.1.0.4:40000";
+const DB: &str = "10.2.0.4:443";
+const WEB_V6: &str = "[fd00:1::4]:40000";
+const DB_V6: &str = "[fd00:2::4]:443";
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocations(|| drop(std::hint::black_box(Box::new(1)))), 1);
+}
+
+#[test]
+fn packets_of_known_flows() {
+    let lab = Lab::new(400, 100);
+    let mut traffic = vec![
+        (Lab::WEB, build::tcp(addr(WEB), addr(DB), 0x02, b""), Forward(Lab::DB)),
+        (Lab::DB, build::tcp(addr(DB), addr(WEB), 0x12, b""), Forward(Lab::WEB)),
+        (Lab::WEB, build::udp(addr(WEB), addr(DB), b"query"), Forward(Lab::DB)),
+        (Lab::WEB, build::tcp(addr(WEB_V6), addr(DB_V6), 0x02, b""), Forward(Lab::DB)),
+        (Lab::WEB, build::icmp_echo(addr(WEB).ip(), addr(DB).ip(), 7, 1, false), Forward(Lab::DB)),
+        (Lab::DB, build::icmp_echo(addr(DB).ip(), addr(WEB).ip(), 7, 1, true), Forward(Lab::WEB)),
+        (Lab::WEB, build::icmp_echo(addr(WEB_V6).ip(), addr(DB_V6).ip(), 7, 1, false), Forward(Lab::DB)),
+        (Lab::WEB, build::raw(addr(WEB).ip(), addr(DB).ip(), Protocol::ESP.0, &[0; 32]), Forward(Lab::DB)),
+    ];
+    let query = build::udp(addr(WEB), addr(DB), b"query");
+    traffic.push((Lab::DB, build::icmp_unreachable(addr(DB).ip(), &query), Forward(Lab::WEB)));
+    check(&lab, &mut traffic);
+}
+
+#[test]
+fn packets_that_are_dropped() {
+    let lab = Lab::new(400, 100);
+    let mut traffic = [
+        (Lab::WEB, build::tcp(addr(WEB), addr("10.2.0.4:25"), 0x02, b""), Drop(NsgInbound)),
+        (Lab::WEB, build::tcp(addr(WEB_V6), addr("[fd00:2::4]:25"), 0x02, b""), Drop(NsgInbound)),
+        (Lab::WEB, build::udp(addr(WEB), addr("10.100.7.1:53"), b"query"), Drop(NsgOutbound)),
+        (Lab::WEB, build::udp(addr(WEB), addr("10.2.0.77:53"), b"query"), Drop(NoEndpoint)),
+        (Lab::WEB, build::udp(addr(DB), addr(WEB), b"query"), Drop(SpoofedSource)),
+    ];
+    check(&lab, &mut traffic);
+}
+
+#[test]
+fn fragments() {
+    let lab = Lab::new(400, 100);
+    let whole = build::udp(addr(WEB), addr(DB), &[0; 64]);
+    let first = fragment(whole[..20 + 32].to_vec(), 0, true);
+    let last = fragment([&whole[..20], &whole[20 + 32..]].concat(), 32, false);
+    check(&lab, &mut [(Lab::WEB, first, Forward(Lab::DB)), (Lab::WEB, last, Forward(Lab::DB))]);
+}
+
+/// Records that ended make room for new ones.
+#[test]
+fn first_packets_of_new_flows() {
+    let mut lab = Lab::new(400, 100);
+    let from = |port| SocketAddr::new(addr(WEB).ip(), port);
+    let mut packets: Vec<_> = (0..10_000).map(|n| build::udp(from(20_000 + n), addr(DB), b"query")).collect();
+    let mut send_all = |lab: &Lab| {
+        for packet in &mut packets {
+            assert_eq!(lab.send(Lab::WEB, packet), Forward(Lab::DB));
+        }
+    };
+    send_all(&lab);
+    lab.forget_flows();
+    assert_eq!(lab.flows.records.len(), 0);
+
+    assert_eq!(allocations(|| send_all(&lab)), 0);
+    assert_eq!(lab.flows.records.len(), 20_000, "one at each end");
+    assert_eq!(allocations(|| lab.forget_flows()), 0);
+}
+
+/// Each packet has its verdict the first time, and again without an allocation.
+fn check(lab: &Lab, traffic: &mut [(PortId, Vec<u8>, Verdict)]) {
+    for (from, packet, verdict) in traffic.iter_mut() {
+        assert_eq!(lab.send(*from, packet), *verdict);
+    }
+    for (from, packet, verdict) in traffic {
+        let allocated = allocations(|| {
+            for _ in 0..100 {
+                assert_eq!(lab.send(*from, packet), *verdict);
+            }
+        });
+        assert_eq!(allocated, 0, "for a packet that ends as {verdict:?}");
+    }
+}
+
+fn addr(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// Makes an IPv4 packet a fragment of datagram 1.
+fn fragment(mut packet: Vec<u8>, offset: u16, more: bool) -> Vec<u8> {
+    let len = packet.len() as u16;
+    packet[2..4].copy_from_slice(&len.to_be_bytes());
+    packet[4..6].copy_from_slice(&1_u16.to_be_bytes());
+    packet[6..8].copy_from_slice(&(offset / 8 + (u16::from(more) << 13)).to_be_bytes());
+    packet[10..12].fill(0);
+    let sum: u32 = packet[..20].chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1])).sum();
+    let checksum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+    packet
+}
+
+// ---- The allocator ----
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+struct Counting;
+
+thread_local! {
+    /// By thread, since tests run side by side.
+    static COUNT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How many times this thread asked for memory meanwhile.
+fn allocations(run: impl FnOnce()) -> usize {
+    let before = COUNT.get();
+    run();
+    COUNT.get() - before
+}
+
+#[expect(unsafe_code, reason = "an allocator is unsafe to implement")]
+// SAFETY: the system's allocator, which upholds the contract, gets every call as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.set(COUNT.get() + 1);
+        // SAFETY: the caller's promises are the ones asked for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are the ones asked for.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        COUNT.set(COUNT.get() + 1);
+        // SAFETY: the caller's promises are the ones asked for.
+        unsafe { System.realloc(at, layout, size) }
+    }
+}

@@ -1,0 +1,432 @@
+//! The built program as scripts meet it: what it prints, where, and its exit code. No lab, no root.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// Every subcommand; `the_list_of_subcommands_is_complete` compares it with the help.
+const SUBCOMMANDS: [&str; 14] = [
+    "demo",
+    "up",
+    "down",
+    "ls",
+    "status",
+    "exec",
+    "shell",
+    "run",
+    "validate",
+    "routes",
+    "explain",
+    "drops",
+    "counters",
+    "completions",
+];
+
+/// What the program said and how it ended.
+struct Answer {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl From<Output> for Answer {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vnet"));
+    command.args(arguments).stdin(Stdio::null()).current_dir(env!("CARGO_MANIFEST_DIR"));
+    for variable in ["VNET_LAB", "NO_COLOR", "CLICOLOR_FORCE"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+fn vnet(arguments: &[&str]) -> Answer {
+    command(arguments).output().unwrap().into()
+}
+
+/// Words separated by blanks, for lines without quoting.
+fn run(line: &str) -> Answer {
+    vnet(&line.split(' ').collect::<Vec<_>>())
+}
+
+/// What a command that must succeed prints as json; it says nothing else.
+fn json(line: &str) -> Value {
+    let answer = run(&format!("{line} -o json"));
+    assert_eq!((answer.code, answer.stderr.as_str()), (0, ""), "{line}");
+    serde_json::from_str(&answer.stdout).unwrap()
+}
+
+/// A topology file with this text, and an answer about it; `FILE` stands for its path.
+fn about(text: &str, line: &str) -> Answer {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("lab.yaml");
+    fs::write(&file, text).unwrap();
+    run(&line.replace("FILE", file.to_str().unwrap()))
+}
+
+const MISSPELT: &str = "\
+virtualNetworks:
+  - name: a
+    location: westeurope
+    addressSpace: [10.1.0.0/16]
+    subnets:
+      - {name: s, adressPrefix: 10.1.0.0/24}
+";
+
+/// A public range works, and is worth a word.
+const DOUBTFUL: &str = "\
+virtualNetworks:
+  - name: a
+    location: westeurope
+    addressSpace: [8.8.8.0/24]
+    subnets:
+      - {name: s, addressPrefix: 8.8.8.0/24}
+";
+
+/// Only one direction is sent through the appliance.
+const ASYMMETRIC: &str = "\
+virtualNetworks:
+  - name: a
+    location: westeurope
+    addressSpace: [10.1.0.0/16]
+    subnets:
+      - {name: web, addressPrefix: 10.1.1.0/24, routeTable: via-nva}
+      - {name: db, addressPrefix: 10.1.2.0/24}
+      - {name: nva, addressPrefix: 10.1.3.0/24}
+routeTables:
+  - name: via-nva
+    routes:
+      - {name: to-db, addressPrefix: 10.1.2.0/24, nextHopType: VirtualAppliance, nextHopIpAddress: 10.1.3.4}
+virtualMachines:
+  - {name: web, networkInterfaces: [{subnet: a/web}]}
+  - {name: db, networkInterfaces: [{subnet: a/db}]}
+  - {name: nva, networkInterfaces: [{subnet: a/nva, enableIPForwarding: true}]}
+";
+
+#[test]
+fn every_example_is_valid() {
+    for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/config")).unwrap() {
+        let file = entry.unwrap().path();
+        let answer = vnet(&["validate", file.to_str().unwrap()]);
+        assert_eq!(answer.code, 0, "{}", answer.stdout);
+        assert!(answer.stdout.contains("fine"), "{}", answer.stdout);
+        assert_eq!(json(&format!("validate {}", file.display())), Value::Array(vec![]));
+    }
+}
+
+#[test]
+fn a_mistake_is_shown_with_its_place_and_its_fix() {
+    let answer = about(MISSPELT, "validate FILE");
+    assert_eq!(answer.code, 2);
+    for part in ["lab.yaml:6:", "error", "adressPrefix", "^^^^", "did you mean `addressPrefix`?"] {
+        assert!(answer.stdout.contains(part), "{part}: {}", answer.stdout);
+    }
+}
+
+#[test]
+fn a_mistake_is_data_too() {
+    let answer = about(MISSPELT, "validate FILE -o json");
+    assert_eq!(answer.code, 2);
+    let findings: Value = serde_json::from_str(&answer.stdout).unwrap();
+    let finding = &findings[0];
+    assert_eq!(finding["severity"], "error");
+    assert_eq!(finding["line"], 6);
+    assert_eq!(finding["help"], "did you mean `addressPrefix`?");
+    let rows = about(MISSPELT, "validate FILE -o tsv").stdout;
+    assert_eq!(rows.lines().count(), findings.as_array().unwrap().len());
+}
+
+#[test]
+fn warnings_alone_have_their_own_exit_code() {
+    let answer = about(DOUBTFUL, "validate FILE");
+    assert_eq!(answer.code, 3, "{}", answer.stdout);
+    assert!(answer.stdout.contains("warning"), "{}", answer.stdout);
+}
+
+#[test]
+fn other_commands_show_a_files_mistakes_on_stderr() {
+    for line in ["routes a/s -t FILE", "explain 10.1.0.4 10.1.0.5 -t FILE", "up FILE", "run FILE"] {
+        let answer = about(MISSPELT, line);
+        assert_eq!((answer.code, answer.stdout.as_str()), (2, ""), "{line}");
+        assert!(answer.stderr.contains("did you mean `addressPrefix`?"), "{line}: {}", answer.stderr);
+    }
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    for line in
+        ["validate nowhere.yaml", "routes web -t nowhere.yaml", "explain a b -t nowhere.yaml", "run nowhere.yaml"]
+    {
+        let answer = run(line);
+        assert_eq!((answer.code, answer.stdout.as_str()), (2, ""), "{line}");
+        assert!(answer.stderr.contains("error: cannot read nowhere.yaml"), "{line}: {}", answer.stderr);
+    }
+}
+
+#[test]
+fn cs_01_both_tables_of_the_global_peering() {
+    // DIAG-14: the columns of `az network nic show-effective-route-table -o table`.
+    let contoso = run("routes contoso-vm -t config/contoso-fabrikam.yaml");
+    assert_eq!(
+        contoso.stdout,
+        "\
+Source    State    Address Prefix    Next Hop Type      Next Hop IP
+--------  -------  ----------------  -----------------  -------------
+Default   Active   0.0.0.0/0         Internet
+Default   Active   10.0.0.0/8        None
+Default   Active   10.1.26.0/25      VnetLocal
+Default   Active   10.10.26.0/24     VNetGlobalPeering
+Default   Active   100.64.0.0/10     None
+Default   Active   172.16.0.0/12     None
+Default   Active   192.168.0.0/16    None
+"
+    );
+    let fabrikam = run("routes fabrikam-vm -t config/contoso-fabrikam.yaml");
+    assert_eq!(
+        fabrikam.stdout,
+        "\
+Source    State    Address Prefix    Next Hop Type      Next Hop IP
+--------  -------  ----------------  -----------------  -------------
+Default   Active   0.0.0.0/0         Internet
+Default   Active   10.0.0.0/8        None
+Default   Active   10.1.26.0/25      VNetGlobalPeering
+Default   Active   10.10.26.0/24     VnetLocal
+Default   Active   100.64.0.0/10     None
+Default   Active   172.16.0.0/12     None
+Default   Active   192.168.0.0/16    None
+"
+    );
+    assert_eq!((contoso.code, fabrikam.code), (0, 0));
+}
+
+#[test]
+fn diag_01_routes_have_arms_fields() {
+    let table = json("routes web -t config/hub-spoke.yaml");
+    let rows = table["value"].as_array().unwrap();
+    let user = rows.iter().find(|row| row["source"] == "User").unwrap();
+    let expected = serde_json::json!({
+        "name": "to-spokes", "disableBgpRoutePropagation": false, "source": "User", "state": "Active",
+        "addressPrefix": ["10.0.0.0/8"], "nextHopIpAddress": ["10.0.1.4"], "nextHopType": "VirtualAppliance",
+    });
+    assert_eq!(user, &expected);
+    assert_eq!(table.as_object().unwrap().len(), 1, "nothing beside `value`");
+}
+
+#[test]
+fn routes_have_one_content_in_every_format() {
+    let rows = json("routes web -t config/hub-spoke.yaml")["value"].as_array().unwrap().len();
+    let tsv = run("routes web -t config/hub-spoke.yaml -o tsv").stdout;
+    assert_eq!(tsv.lines().count(), rows);
+    assert!(tsv.lines().any(|line| line == "User\tActive\t10.0.0.0/8\tVirtualAppliance\t10.0.1.4"), "{tsv}");
+    let table = run("routes web -t config/hub-spoke.yaml").stdout;
+    assert_eq!(table.lines().count(), rows + 2);
+    let yaml = run("routes web -t config/hub-spoke.yaml -o yaml").stdout;
+    assert!(yaml.starts_with("value:\n") && yaml.matches("nextHopType:").count() == rows, "{yaml}");
+}
+
+#[test]
+fn a_machine_its_interface_and_its_subnet_have_the_same_routes() {
+    let [machine, interface, subnet] =
+        ["web", "WEB/eth0", "spoke1/app"].map(|target| json(&format!("routes {target} -t config/hub-spoke.yaml")));
+    assert!(machine == interface && interface == subnet);
+    // One subnet: the VNet's name says which.
+    assert_eq!(json("routes spoke1 -t config/hub-spoke.yaml"), subnet);
+}
+
+#[test]
+fn a_misspelt_target_gets_a_suggestion() {
+    for (line, suggestion) in [
+        ("routes wbe -t config/hub-spoke.yaml", "did you mean `web`?"),
+        ("routes hub/nvaa -t config/hub-spoke.yaml", "did you mean `nva`?"),
+        ("routes web/eth1 -t config/hub-spoke.yaml", "did you mean `eth0`?"),
+        ("routes spok1/app -t config/hub-spoke.yaml", "did you mean `spoke1`?"),
+        ("routes shop -t config/nsg-tiers.yaml", "name one of its subnets: shop/web, shop/app, shop/db"),
+        ("explain web dbb -t config/hub-spoke.yaml", "did you mean `db`?"),
+        ("explain web db:https -t config/hub-spoke.yaml", "expected a number from 1 to 65535"),
+    ] {
+        let answer = run(line);
+        assert_eq!((answer.code, answer.stdout.as_str()), (2, ""), "{line}");
+        assert!(answer.stderr.contains(suggestion), "{line}: {}", answer.stderr);
+    }
+}
+
+#[test]
+fn explain_tells_both_ways_through_the_appliance() {
+    let answer = run("explain web db:443 -t config/hub-spoke.yaml");
+    assert_eq!((answer.code, answer.stderr.as_str()), (0, ""));
+    let story = &answer.stdout;
+    let (there, back) = story.split_once("\nBack\n").unwrap();
+    for way in [there, back] {
+        assert!(way.contains("nva/eth0") && way.contains("route table via-nva, route to-spokes"), "{way}");
+    }
+    assert!(story.contains("verdict  reachable\n"), "{story}");
+}
+
+#[test]
+fn explain_names_the_cause_and_the_fix() {
+    let answer = run("explain web db:5432 -t config/nsg-tiers.yaml");
+    assert_eq!(answer.code, 1);
+    for part in ["verdict  blocked", "cause    NSG db-tier", "securityRules/deny-vnet", "fix      add an allow rule"] {
+        assert!(answer.stdout.contains(part), "{part}: {}", answer.stdout);
+    }
+    assert_eq!(run("explain app db:5432 -t config/nsg-tiers.yaml").code, 0);
+}
+
+#[test]
+fn explain_is_data_too() {
+    let explanation = json("explain web db -t config/hub-spoke.yaml");
+    assert_eq!(explanation["verdict"], "reachable");
+    let nodes: Vec<&str> =
+        explanation["forward"]["hops"].as_array().unwrap().iter().map(|hop| hop["node"].as_str().unwrap()).collect();
+    assert_eq!(nodes, ["web", "nva", "db"]);
+    assert!(explanation["return"]["delivered"].as_bool().unwrap());
+    let rows = run("explain web db -t config/hub-spoke.yaml -o tsv").stdout;
+    assert!(rows.lines().any(|row| row.starts_with("return\tnva/eth0\troute\t")), "{rows}");
+}
+
+#[test]
+fn explain_warns_of_an_asymmetric_path_by_its_exit_code() {
+    let answer = about(ASYMMETRIC, "explain web db:80 -t FILE");
+    assert_eq!(answer.code, 3, "{}{}", answer.stdout, answer.stderr);
+    assert!(answer.stdout.contains("warning  "), "{}", answer.stdout);
+}
+
+#[test]
+fn completions_know_every_subcommand() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let answer = run(&format!("completions {shell}"));
+        assert_eq!(answer.code, 0);
+        for subcommand in SUBCOMMANDS {
+            assert!(answer.stdout.contains(subcommand), "{shell}: {subcommand}");
+        }
+    }
+}
+
+#[test]
+fn the_list_of_subcommands_is_complete() {
+    let help = run("-h").stdout;
+    let commands = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    // A wrapped description is indented further.
+    let names =
+        commands.lines().filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
+    let expected = SUBCOMMANDS.into_iter().chain(["help"]).collect();
+    assert_eq!(names.collect::<BTreeSet<_>>(), expected);
+}
+
+#[test]
+fn every_subcommand_explains_itself() {
+    for subcommand in SUBCOMMANDS {
+        for help in [run(&format!("{subcommand} --help")), run(&format!("help {subcommand}"))] {
+            assert_eq!((help.code, help.stderr.as_str()), (0, ""), "{subcommand}");
+            assert!(help.stdout.contains(&format!("Usage: vnet {subcommand}")), "{}", help.stdout);
+        }
+    }
+}
+
+#[test]
+fn the_help_documents_the_exit_codes() {
+    let help = run("--help").stdout;
+    for line in [
+        "0  fine",
+        "1  the answer is no",
+        "2  wrong usage",
+        "3  fine, with warnings",
+        "4  a privilege",
+        "5  no such lab",
+    ] {
+        assert!(help.contains(line), "{line}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    for line in ["teleport", "routes", "explain web", "exec web", "validate", "routes web -o xml", "down x --all"] {
+        let answer = run(line);
+        assert_eq!((answer.code, answer.stdout.as_str()), (2, ""), "{line}");
+        assert!(answer.stderr.starts_with("error: "), "{line}: {}", answer.stderr);
+    }
+    assert!(run("statsu").stderr.contains("'status'"), "a suggestion");
+}
+
+#[test]
+fn without_that_lab_the_exit_code_is_5() {
+    for line in
+        ["status", "routes web", "drops", "drops -f", "counters", "explain web db", "exec web -- true", "shell web"]
+    {
+        let answer = run(&format!("-l no-such-lab-here {line}"));
+        assert_eq!((answer.code, answer.stdout.as_str()), (5, ""), "{line}");
+        assert!(answer.stderr.contains("error: lab no-such-lab-here does not run"), "{line}: {}", answer.stderr);
+    }
+    let by_argument = run("status no-such-lab-here");
+    let by_environment: Answer = command(&["status"]).env("VNET_LAB", "no-such-lab-here").output().unwrap().into();
+    assert_eq!((by_argument.code, by_environment.code), (5, 5));
+}
+
+#[test]
+fn an_empty_list_is_a_list() {
+    assert!(json("ls").is_array());
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_error() {
+    for line in ["routes web -t config/hub-spoke.yaml", "completions bash", "--help", "ls"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let arguments: Vec<_> = line.split(' ').collect();
+        let answer: Answer = command(&arguments).stdout(writer).stderr(Stdio::piped()).output().unwrap().into();
+        assert_eq!((answer.code, answer.stderr.as_str()), (0, ""), "{line}");
+    }
+}
+
+#[test]
+fn the_answer_stays_no_when_nobody_reads_it() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let blocked = ["explain", "web", "db:5432", "-t", "config/nsg-tiers.yaml"];
+    let answer: Answer = command(&blocked).stdout(writer).stderr(Stdio::piped()).output().unwrap().into();
+    assert_eq!((answer.code, answer.stderr.as_str()), (1, ""));
+}
+
+#[test]
+fn colour_is_for_terminals_and_only_if_wanted() {
+    const LINE: &str = "explain web db -t config/hub-spoke.yaml";
+    let coloured = |answer: &Answer| answer.stdout.contains('\x1b');
+    assert!(!coloured(&run(LINE)), "a pipe is no terminal");
+    assert!(coloured(&run(&format!("{LINE} --color always"))));
+
+    // `script` gives the program a terminal.
+    let on_a_terminal = |line: &str, no_color: Option<&str>| {
+        let mut command = Command::new("script");
+        command.args([
+            "--quiet",
+            "--return",
+            "--command",
+            &format!("{} {line}", env!("CARGO_BIN_EXE_vnet")),
+            "/dev/null",
+        ]);
+        command
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .stdin(Stdio::null())
+            .env("TERM", "xterm")
+            .env_remove("NO_COLOR");
+        if let Some(value) = no_color {
+            command.env("NO_COLOR", value);
+        }
+        let answer = Answer::from(command.output().unwrap());
+        assert_eq!(answer.code, 0, "{}", answer.stdout);
+        answer
+    };
+    assert!(coloured(&on_a_terminal(LINE, None)));
+    assert!(coloured(&on_a_terminal(LINE, Some(""))), "an empty NO_COLOR says nothing");
+    assert!(!coloured(&on_a_terminal(LINE, Some("1"))));
+    assert!(!coloured(&on_a_terminal(&format!("{LINE} --color never"), None)));
+}
