@@ -1,0 +1,426 @@
+//! The engine over real TUNs: an own namespace for each site, real sockets in it, counters that add up.
+//!
+//! The namespaces have no name and end with the test's last descriptor, so there is nothing to clean up. Where the system
+//! does not permit them a test says so and passes, except with `CI=true`.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it skips")]
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use vnet::compile::Learned;
+use vnet::config;
+use vnet::control::counters::Counters;
+use vnet::control::engine::Engine;
+use vnet::dataplane::{DropReason, PortId};
+use vnet::sys::netlink::Netlink;
+use vnet::sys::netns::Netns;
+use vnet::sys::tun::Tun;
+use vnet::wire::build;
+use vnet::worker::Event;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+const INTERFACE: &str = "tun0";
+
+/// A namespace behind one port.
+struct Site {
+    namespace: Netns,
+    v4: IpAddr,
+    v6: IpAddr,
+}
+
+/// Three VNets, a site each: a is peered with b and with c.
+struct Lab {
+    engine: Engine,
+    sites: [Site; 3],
+}
+
+impl Lab {
+    fn start(emulation: &str) -> Option<Self> {
+        match Self::try_start(emulation) {
+            Ok(lab) => Some(lab),
+            Err(error) if std::env::var_os("CI").is_some_and(|ci| ci == "true") => panic!("not permitted: {error}"),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                eprintln!("skipped: namespaces and TUNs are not permitted here: {error}");
+                None
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn try_start(emulation: &str) -> io::Result<Self> {
+        let network = config::load(&topology(emulation), "engine.yaml").map_err(|errors| format!("{errors:?}"));
+        let network = network.unwrap().network;
+        let (queues, offload) = (Engine::workers(&network), network.emulation.offload);
+        let sites = [1, 2, 3].map(|n| -> io::Result<_> {
+            let site = Site {
+                namespace: Netns::create()?,
+                v4: IpAddr::from([10, n, 0, 4]),
+                v6: IpAddr::from([0xfd00, u16::from(n), 0, 0, 0, 0, 0, 4]),
+            };
+            let tun = site.namespace.run(|| attach(&site, queues, offload))??;
+            Ok((site, tun))
+        });
+        let [a, b, c] = sites;
+        let ((a, tun_a), (b, tun_b), (c, tun_c)) = (a?, b?, c?);
+        let engine = Engine::start(network, vec![tun_a, tun_b, tun_c], Learned::default())?;
+        Ok(Self { engine, sites: [a, b, c] })
+    }
+
+    /// Polls the counters until they are as wanted.
+    fn wait_for(&self, what: &str, wanted: impl Fn(&Counters) -> bool) -> Counters {
+        let started = Instant::now();
+        loop {
+            let counters = self.engine.counters();
+            if wanted(&counters) {
+                return counters;
+            }
+            assert!(started.elapsed() < DEADLINE, "{what} did not happen: {counters:?}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn wait_until_counters_add_up(&self) -> Counters {
+        self.wait_for("rx = tx + drops", |counters| {
+            let received: u64 = counters.ports.iter().map(|port| port.rx_packets).sum();
+            let ended: u64 = counters.ports.iter().map(|port| port.tx_packets + port.dropped()).sum();
+            received == ended
+        })
+    }
+}
+
+fn topology(emulation: &str) -> String {
+    let vnet = |name: &str, n: u8, peers: &[&str]| {
+        let link = |peer: &&str| format!("{{name: {name}-{peer}, remoteVirtualNetwork: {peer}}}");
+        let peerings = peers.iter().map(link).collect::<Vec<_>>().join(", ");
+        format!(
+            "
+  - name: {name}
+    location: westeurope
+    addressSpace: [10.{n}.0.0/16, 'fd00:{n}::/48']
+    subnets: [{{name: default, addressPrefixes: [10.{n}.0.0/16, 'fd00:{n}::/64'], networkSecurityGroup: open}}]
+    virtualNetworkPeerings: [{peerings}]
+    attach: {{namespace: site-{name}, interface: {INTERFACE}}}"
+        )
+    };
+    let vnets = [vnet("a", 1, &["b", "c"]), vnet("b", 2, &["a"]), vnet("c", 3, &["a"])].concat();
+    format!(
+        "name: engine\nemulation: {{{emulation}}}\nvirtualNetworks:{vnets}\nnetworkSecurityGroups: [{{name: open}}]\n"
+    )
+}
+
+fn attach(site: &Site, queues: usize, offload: bool) -> io::Result<Tun> {
+    let tun = Tun::open(INTERFACE, queues, offload)?;
+    let mut netlink = Netlink::open()?;
+    let link = netlink.link(INTERFACE)?;
+    netlink.up(link)?;
+    netlink.add_address(link, IpNet::new(site.v4, 16).unwrap())?;
+    netlink.add_address(link, IpNet::new(site.v6, 64).unwrap())?;
+    netlink.add_default_device(link, false)?;
+    netlink.add_default_device(link, true)?;
+    Ok(tun)
+}
+
+impl Site {
+    fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
+        self.namespace.run(f).unwrap()
+    }
+
+    fn pings(&self, to: IpAddr) -> bool {
+        let ping = self.run(|| Command::new("ping").args(["-n", "-c1", "-W5", &to.to_string()]).output().unwrap());
+        if !ping.status.success() {
+            eprintln!("{}{}", String::from_utf8_lossy(&ping.stdout), String::from_utf8_lossy(&ping.stderr));
+        }
+        ping.status.success()
+    }
+
+    fn udp(&self, address: IpAddr) -> UdpSocket {
+        let socket = self.run(|| UdpSocket::bind((address, 0)).unwrap());
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        socket
+    }
+
+    fn listen(&self, address: IpAddr) -> TcpListener {
+        self.run(|| TcpListener::bind((address, 0)).unwrap())
+    }
+
+    fn connect(&self, to: SocketAddr) -> TcpStream {
+        let stream = self.run(|| TcpStream::connect_timeout(&to, DEADLINE).unwrap());
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream
+    }
+
+    /// What the guest's kernel handed to its TUN's reader, in packets (`/proc/net/dev`).
+    fn handed_over(&self) -> u64 {
+        let table = self.run(|| std::fs::read_to_string("/proc/thread-self/net/dev").unwrap());
+        let line = table.lines().find_map(|line| line.trim().strip_prefix("tun0:")).unwrap();
+        line.split_whitespace().nth(9).unwrap().parse().unwrap()
+    }
+}
+
+/// Sends `count` bytes one way over TCP and checks them at the other end.
+fn transfer(from: &Site, to: &Site, address: IpAddr, count: usize) {
+    let listener = to.listen(address);
+    let mut client = from.connect(listener.local_addr().unwrap());
+    let (mut server, _) = listener.accept().unwrap();
+    server.set_read_timeout(Some(DEADLINE)).unwrap();
+    let sent: Vec<u8> = (0..count).map(|i| (i % 251) as u8).collect();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            client.write_all(&sent).unwrap();
+            drop(client);
+        });
+        let mut received = Vec::new();
+        server.read_to_end(&mut received).unwrap();
+        assert!(received == sent, "{} of {count} bytes, or other ones", received.len());
+    });
+}
+
+fn exchange_datagrams(from: &Site, from_address: IpAddr, to: &Site, to_address: IpAddr) {
+    let (client, server) = (from.udp(from_address), to.udp(to_address));
+    client.connect(server.local_addr().unwrap()).unwrap();
+    let mut buffer = [0; 2000];
+    for size in [0, 1, 64, 1400] {
+        client.send(&vec![7; size]).unwrap();
+        let (received, peer) = server.recv_from(&mut buffer).unwrap();
+        assert_eq!((received, peer), (size, client.local_addr().unwrap()));
+        server.send_to(&buffer[..received], peer).unwrap();
+        assert_eq!(client.recv(&mut buffer).unwrap(), size);
+    }
+}
+
+fn check_traffic(emulation: &str) {
+    let Some(lab) = Lab::start(emulation) else { return };
+    let [a, b, c] = &lab.sites;
+    assert!(a.pings(b.v4) && b.pings(a.v4), "ping");
+    assert!(a.pings(c.v6) && c.pings(a.v6), "ping over IPv6: {:?}", lab.engine.counters());
+    exchange_datagrams(a, a.v4, b, b.v4);
+    exchange_datagrams(c, c.v6, a, a.v6);
+    transfer(a, b, b.v4, 8 << 20);
+    transfer(b, a, a.v6, 8 << 20);
+    assert!(!b.pings(c.v4), "peering is not transitive (CS-03)");
+
+    let counters = lab.wait_until_counters_add_up();
+    // 8 MiB are at least 5,700 segments of 1460 bytes, however the kernel cut them.
+    assert!(counters.ports[1].tx_packets > 5_700 && counters.ports[0].tx_packets > 5_700, "{counters:?}");
+    assert!(counters.ports[1].tx_bytes > 8 << 20);
+    assert!(counters.ports.iter().all(|port| port.alive));
+    assert!(counters.flows > 0);
+    let lost = [DropReason::QueueFull, DropReason::Malformed, DropReason::BadChecksum, DropReason::TooBig];
+    for (port, reason) in counters.ports.iter().flat_map(|port| lost.map(|reason| (port, reason))) {
+        assert_eq!(port.drops[reason as usize], 0, "{reason}: {counters:?}");
+    }
+
+    assert_eq!(counters.workers, Engine::workers(&lab.engine.network()));
+    lab.engine.stop();
+    lab.engine.stop();
+    assert_eq!(lab.engine.counters().workers, 0);
+}
+
+#[test]
+fn traffic_crosses_with_offloads() {
+    check_traffic("");
+}
+
+#[test]
+fn traffic_crosses_without_offloads() {
+    check_traffic("offload: false");
+}
+
+#[test]
+fn traffic_crosses_with_one_worker() {
+    check_traffic("workers: 1");
+}
+
+#[test]
+fn a_vanished_interface_is_told_once_and_counted_and_the_others_live() {
+    let Some(lab) = Lab::start("workers: 2") else { return };
+    let [a, b, c] = &lab.sites;
+    let events = lab.engine.events().unwrap();
+    assert!(lab.engine.events().is_none(), "the receiver is handed out once");
+    assert!(a.pings(b.v4));
+
+    let deleted = b.run(|| Command::new("ip").args(["link", "del", INTERFACE]).status().unwrap());
+    assert!(deleted.success());
+    assert!(matches!(events.recv_timeout(DEADLINE).unwrap(), Event::PortDown(PortId(1))));
+    assert!(!lab.engine.counters().ports[1].alive);
+    a.udp(a.v4).send_to(b"anyone?", (b.v4, 9)).unwrap();
+    lab.wait_for("a drop as NodeDown", |counters| counters.ports[0].drops[DropReason::NodeDown as usize] == 1);
+
+    assert!(a.pings(c.v4) && c.pings(a.v4));
+    lab.wait_until_counters_add_up();
+    assert!(events.try_recv().is_err(), "both workers saw it, one told");
+}
+
+#[test]
+fn an_interface_that_is_down_for_a_while_works_again() {
+    let Some(lab) = Lab::start("") else { return };
+    let [a, b, _] = &lab.sites;
+    let set = |state: &str| b.run(|| Command::new("ip").args(["link", "set", INTERFACE, state]).status().unwrap());
+    assert!(a.pings(b.v4));
+    assert!(set("down").success());
+    a.udp(a.v4).send_to(b"anyone?", (b.v4, 9)).unwrap();
+    lab.wait_for("a drop as NodeDown", |counters| counters.ports[0].drops[DropReason::NodeDown as usize] == 1);
+    assert!(set("up").success());
+    b.run(|| {
+        let mut netlink = Netlink::open().unwrap();
+        let link = netlink.link(INTERFACE).unwrap();
+        netlink.add_default_device(link, false).unwrap();
+    });
+    assert!(a.pings(b.v4) && lab.engine.counters().ports[1].alive);
+}
+
+#[test]
+fn a_tun_name_in_use_is_refused_and_a_persistent_one_joined() {
+    let Some(lab) = Lab::start("") else { return };
+    let [a, ..] = &lab.sites;
+    let error = a.run(|| Tun::open(INTERFACE, 1, true)).unwrap_err();
+    assert!(error.to_string().contains("in use"), "{error}");
+    let error = a.run(|| Tun::open("lo", 1, true)).unwrap_err();
+    assert!(error.to_string().contains("no TUN"), "{error}");
+    for (kind, queues) in [(&["multi_queue"][..], 2), (&[], 1)] {
+        let add = ["tuntap", "add", "mode", "tun", "name", "kept"];
+        assert!(a.run(|| Command::new("ip").args(add).args(kind).status().unwrap()).success());
+        let tun = a.run(|| Tun::open("kept", 2, true)).unwrap();
+        assert_eq!(tun.queues.len(), queues, "{kind:?}");
+        drop(tun);
+        let deleted = a.run(|| Command::new("ip").args(["link", "del", "kept"]).status().unwrap());
+        assert!(deleted.success(), "it outlives us");
+    }
+}
+
+#[test]
+fn a_hundred_thousand_hostile_packets_are_all_counted() {
+    const PACKETS: u64 = 100_000;
+    // Fewer than the TUN's queue holds, so that none is lost before we see it.
+    const AT_ONCE: u64 = 200;
+    let Some(lab) = Lab::start("") else { return };
+    let [a, b, c] = &lab.sites;
+    let guest = a.run(|| raw::PacketSocket::bind(INTERFACE).unwrap());
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    for sent in 0..PACKETS {
+        guest.send(&hostile_packet(&mut random)).unwrap();
+        if sent % AT_ONCE == AT_ONCE - 1 {
+            lab.wait_for("every packet read", |counters| counters.ports[0].rx_packets > sent);
+        }
+    }
+    // The guests' kernels answer what reaches them, so packets are counted at their devices, not assumed.
+    lab.wait_until_counters_add_up();
+    let started = Instant::now();
+    loop {
+        let handed_over = [a, b, c].map(Site::handed_over);
+        let counted = [0, 1, 2].map(|port| lab.engine.counters().ports[port].rx_packets);
+        if handed_over == counted {
+            break;
+        }
+        assert!(started.elapsed() < DEADLINE, "handed over {handed_over:?}, counted {counted:?}");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let counters = lab.wait_until_counters_add_up();
+    assert!(counters.ports[0].rx_packets >= PACKETS);
+    for reason in [DropReason::Malformed, DropReason::BadChecksum, DropReason::SpoofedSource] {
+        assert!(counters.ports[0].drops[reason as usize] > 1_000, "{reason}: {counters:?}");
+    }
+    assert!(counters.ports[1].tx_packets > 1_000, "some pass: {counters:?}");
+    assert_eq!(counters.workers, Engine::workers(&lab.engine.network()), "no worker ended");
+    assert!(a.pings(b.v4));
+}
+
+/// A packet from a to b or c, mutated, cut or nothing but noise.
+fn hostile_packet(random: &mut Random) -> Vec<u8> {
+    let peer = 2 + random.below(2) as u16;
+    let v4 = [IpAddr::from([10, 1, 0, 4]), IpAddr::from([10, peer as u8, 0, 4])];
+    let v6 = [1, peer].map(|n| IpAddr::from([0xfd00, n, 0, 0, 0, 0, 0, 4]));
+    let [mut src, dst] = if random.below(2) == 0 { v4 } else { v6 };
+    if random.below(10) == 0 {
+        src = if src.is_ipv4() { IpAddr::from([192, 0, 2, 1]) } else { v6[1] };
+    }
+    let payload: Vec<u8> = (0..random.below(200)).map(|_| random.below(256) as u8).collect();
+    let (from, to) =
+        (SocketAddr::new(src, random.below(65536) as u16), SocketAddr::new(dst, random.below(65536) as u16));
+    let mut packet = match random.below(6) {
+        0 => build::udp(from, to, &payload),
+        1 => build::tcp(from, to, random.below(256) as u8, &payload),
+        2 => build::icmp_echo(src, dst, from.port(), to.port(), random.below(2) == 0),
+        3 => build::icmp_unreachable(src, &build::udp(to, from, &payload)),
+        4 => build::raw(src, dst, random.below(256) as u8, &payload),
+        _ => return (0..=random.below(1400)).map(|_| random.below(256) as u8).collect(),
+    };
+    for _ in 0..random.below(4) {
+        let at = random.below(packet.len() as u64) as usize;
+        packet[at] = random.below(256) as u8;
+    }
+    if random.below(8) == 0 {
+        packet.truncate(1 + random.below(packet.len() as u64) as usize);
+    }
+    packet
+}
+
+/// xorshift64*: the same packets in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16) % bound
+    }
+}
+
+/// A socket that writes bytes to a device as they are, which no safe wrapper offers.
+#[expect(unsafe_code, reason = "AF_PACKET by libc")]
+mod raw {
+    use std::io;
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+    use vnet::sys::netlink::Netlink;
+
+    pub(super) struct PacketSocket {
+        fd: OwnedFd,
+        to: libc::sockaddr_ll,
+    }
+
+    impl PacketSocket {
+        /// On a device of the calling thread's namespace.
+        pub(super) fn bind(interface: &str) -> io::Result<Self> {
+            let link = Netlink::open()?.link(interface)?;
+            // SAFETY: `socket` takes no pointers.
+            let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // SAFETY: `fd` was just opened and nobody else owns it.
+            let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+            let to = libc::sockaddr_ll {
+                sll_family: libc::AF_PACKET as u16,
+                sll_protocol: (libc::ETH_P_IP as u16).to_be(),
+                sll_ifindex: link.0.cast_signed(),
+                sll_hatype: 0,
+                sll_pkttype: 0,
+                sll_halen: 0,
+                sll_addr: [0; 8],
+            };
+            Ok(Self { fd, to })
+        }
+
+        pub(super) fn send(&self, packet: &[u8]) -> io::Result<()> {
+            // SAFETY: the packet and the address are valid for reads of the lengths given, and outlive the call.
+            let sent = unsafe {
+                libc::sendto(
+                    self.fd.as_raw_fd(),
+                    packet.as_ptr().cast(),
+                    packet.len(),
+                    0,
+                    (&raw const self.to).cast(),
+                    size_of::<libc::sockaddr_ll>() as u32,
+                )
+            };
+            if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        }
+    }
+}
