@@ -210,8 +210,12 @@ fn dump(loaded: &Loaded, text: &str, file: &str) -> String {
         writeln!(out, "nsg {}", nsg.name).unwrap();
         nsg.rules.iter().for_each(|rule| writeln!(out, "  {rule:?}").unwrap());
     }
-    virtual_machines.iter().for_each(|vm| writeln!(out, "{vm:?}").unwrap());
-    network_interfaces.iter().for_each(|nic| writeln!(out, "{nic:?}").unwrap());
+    for vm in virtual_machines {
+        writeln!(out, "{vm:?}").unwrap();
+    }
+    for nic in network_interfaces {
+        writeln!(out, "{nic:?}").unwrap();
+    }
     writeln!(out, "{emulation:?}").unwrap();
     loaded.warnings.iter().for_each(|warning| out.push_str(&warning.render(text, file, false)));
     out

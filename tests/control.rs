@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -120,7 +120,12 @@ fn a_daemon_of_another_version_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("control.sock");
     let listener = UnixListener::bind(&socket).unwrap();
-    let daemon = thread::spawn(move || listener.accept().unwrap().0.write_all(b"{\"version\":7}\n").unwrap());
+    let daemon = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        // Closed with the request unread, the socket would reset the client before it has read the answer.
+        BufReader::new(&stream).read_line(&mut String::new()).unwrap();
+        stream.write_all(b"{\"version\":7}\n").unwrap();
+    });
     assert!(matches!(ask(&socket, &Request::Status), Err(ClientError::Version(7))));
     daemon.join().unwrap();
 }

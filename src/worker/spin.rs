@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn a_steady_exchange_spins_soon_and_a_pause_does_not_end_that() {
         let mut spin = Spin::new();
-        for _ in 0..12 {
+        for _ in 0..14 {
             spin.learn(20_000);
         }
         assert!(spin.goes_on(0) && spin.goes_on(Spin::LIMIT - 1) && !spin.goes_on(Spin::LIMIT));
