@@ -436,6 +436,31 @@ fn udr_16_a_none_route_is_the_cause() {
     assert!(fix.checked && answer.further.is_empty());
 }
 
+/// UDR-14: a route to a gateway that is not there, in the way of a peering that is.
+#[test]
+fn udr_14_a_route_to_a_missing_gateway() {
+    let yaml = with(PAIR, "addressPrefix: 10.1.0.0/24", "addressPrefix: 10.1.0.0/24, routeTable: rt");
+    let route = "{name: gw, addressPrefix: 10.2.0.0/24, nextHopType: VirtualNetworkGateway}";
+    let answer = ask(&format!("{yaml}routeTables: [{{name: rt, routes: [{route}]}}]\n"), "va", "vb");
+    let object = "route table rt, route gw: 10.2.0.0/24 -> VirtualNetworkGateway";
+    assert_eq!(drop_object(&answer.forward), ("va", object));
+    assert_eq!(answer.cause.unwrap(), format!("{object} leads to a gateway, and this network has none: 10.2.0.4"));
+    assert!(answer.fix.unwrap().checked && answer.further.is_empty());
+}
+
+/// PEER-18: a link that has not seen the peer's new range.
+#[test]
+fn peer_18_a_stale_link_wants_a_sync() {
+    let stale = "{name: a-b, remoteVirtualNetwork: b, remoteAddressSpace: [10.2.128.0/17]}";
+    let answer = ask(&with(PAIR, "{name: a-b, remoteVirtualNetwork: b}", stale), "va", "vb");
+    assert_eq!(drop_object(&answer.forward), ("va", "system route 10.0.0.0/8 -> None"));
+    let cause = "peering a-b does not know the range of 10.2.0.4: VNet b changed its space";
+    assert_eq!(answer.cause.unwrap(), cause);
+    let fix = answer.fix.unwrap();
+    assert_eq!(changes(&fix), [("virtualNetworks[0].virtualNetworkPeerings[0].remoteAddressSpace", "")]);
+    assert!(fix.checked && answer.further.is_empty());
+}
+
 #[test]
 fn ch_03_an_appliance_on_one_way_only_is_a_warning() {
     let yaml = with(

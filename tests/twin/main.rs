@@ -14,14 +14,18 @@ use vnet::compile::{Learned, compile};
 use vnet::dataplane::{
     DropReason, FlowLimits, FlowTable, Flows, FragmentTable, PortId, Quiet, Timestamp, Verdict, process,
 };
+use vnet::diag::{Place, Probe, Query, Verdict as Answer, explain};
 use vnet::model::Attachment;
 use vnet::wire::{Offload, Packet};
 
 use rules::Twin;
 use topology::{Random, Sent};
 
-const TOPOLOGIES: u64 = 200;
+const TOPOLOGIES: u64 = 150;
 const PACKETS: usize = 300;
+/// Each question may compile the network a few times over, to try fixes.
+const QUESTIONED: u64 = 40;
+const QUESTIONS: usize = 10;
 
 #[test]
 fn tables_and_pipeline_agree_with_the_rules_as_written() {
@@ -50,6 +54,44 @@ fn tables_and_pipeline_agree_with_the_rules_as_written() {
         assert!(reached(reason.name()) >= 20, "{reason} was hardly reached: {outcomes:?}");
     }
     assert!(reached("forwarded") >= 5000, "too little was forwarded: {outcomes:?}");
+}
+
+/// Whatever the topology, `explain` answers: it never panics, a blocked packet has a cause, and a first obstacle with a
+/// tried fix is no longer the first one after it.
+#[test]
+fn every_question_about_a_random_topology_has_an_answer() {
+    let mut answers: BTreeMap<&str, usize> = BTreeMap::new();
+    for seed in 0..QUESTIONED {
+        let mut random = Random::new(seed);
+        let network = random.network();
+        let compiled = compile(&network, &Learned::default(), 1);
+        for _ in 0..QUESTIONS {
+            let (_, sent) = random.packet(&network, &network.attachments(), &[]);
+            let probe = if sent.src_port == 0 { Probe::Ping } else { Probe::Tcp(sent.dst_port) };
+            let query = Query { source: Place::Address(sent.src), destination: Place::Address(sent.dst), probe };
+            let Ok(answer) = explain(&network, &compiled, &query) else {
+                *answers.entry("no such source").or_default() += 1;
+                continue;
+            };
+            let arrived = answer.forward.delivered && answer.back.as_ref().is_some_and(|back| back.delivered);
+            assert_eq!(arrived, answer.verdict == Answer::Reachable, "seed {seed}: {answer:#?}");
+            assert_eq!(arrived, answer.cause.is_none(), "seed {seed}: {answer:#?}");
+            let tried = answer.fix.as_ref().is_some_and(|fix| fix.checked);
+            let next = answer.further.first().map(|obstacle| &obstacle.cause);
+            assert!(!tried || next != answer.cause.as_ref(), "seed {seed}: {answer:#?}");
+            let kind = if arrived {
+                "reachable"
+            } else if tried {
+                "tried fix"
+            } else {
+                "no fix"
+            };
+            *answers.entry(kind).or_default() += 1;
+        }
+    }
+    for kind in ["reachable", "tried fix", "no fix"] {
+        assert!(answers.get(kind).is_some_and(|&count| count >= 20), "{kind} is hardly met: {answers:?}");
+    }
 }
 
 /// One topology, one run of packets over shared flow records; what became of each.

@@ -204,7 +204,7 @@ impl Random {
                         name: format!("vm{index}"),
                         network_interfaces: vec![NicIx(index)],
                         run: Vec::new(),
-                        guest_forwarding: false,
+                        guest_forwarding: self.chance(50),
                     });
                 }
             }
