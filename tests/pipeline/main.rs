@@ -4,6 +4,7 @@
 
 mod chain;
 mod fabric;
+mod fuzz;
 mod nsg;
 mod peering;
 mod world;
