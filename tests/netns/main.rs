@@ -4,6 +4,7 @@
 //! and goes with the value that stands for it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod ask;
 mod attach;
 mod capture;
 mod faults;

@@ -1,0 +1,116 @@
+//! Questions to a running lab: what the commands answer is what the file says and what packets did.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+
+use serde_json::{Value, json};
+use vnet::control::client::ask;
+use vnet::control::protocol::{Request, Response};
+
+use crate::lab::{Lab, eventually, stderr, stdout, vnet};
+
+const HUB_SPOKE: &str = include_str!("../../config/hub-spoke.yaml");
+
+fn socket(lab: &Lab) -> PathBuf {
+    Path::new("/run/vnet").join(&lab.name).join("control.sock")
+}
+
+/// What the same question is answered from the file alone.
+fn from_file(lab: &Lab, arguments: &[&str]) -> Value {
+    let output = vnet().args(arguments).args(["-o", "json", "-t"]).arg(&lab.file).output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn status_describes_the_daemon_and_its_nodes() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    let status = lab.data(&["status"]);
+    assert_eq!(status["name"], lab.name);
+    assert_eq!(status["file"], lab.file.to_str().unwrap());
+    assert_eq!(status["generation"], 1);
+    assert!(status["workers"].as_u64().unwrap() >= 1, "{status}");
+    let node = |name: &str, subnet: &str, address: &str| {
+        let interface = json!({"name": "eth0", "subnet": subnet, "addresses": [address], "alive": true});
+        json!({"name": name, "namespace": format!("{}-{name}", lab.name), "networkInterfaces": [interface]})
+    };
+    let nodes = [
+        node("web", "spoke1/app", "10.1.1.4"),
+        node("db", "spoke2/db", "10.2.1.10"),
+        node("nva", "hub/nva", "10.0.1.4"),
+    ];
+    assert_eq!(status["nodes"], Value::from_iter(nodes));
+}
+
+#[test]
+fn routes_and_explain_answer_as_from_the_file() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    for question in [&["routes", "web"][..], &["routes", "hub/nva"], &["explain", "web", "db:443"]] {
+        assert_eq!(lab.data(question), from_file(&lab, question), "{question:?}");
+    }
+    let misspelt = lab.vnet(&["routes", "wbe"]);
+    assert_eq!(misspelt.status.code(), Some(2));
+    assert!(stderr(&misspelt).contains("did you mean `web`?"), "{}", stderr(&misspelt));
+}
+
+#[test]
+fn counters_and_drops_add_up() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    lab.assert_ping("web", "10.2.1.10");
+    lab.assert_dropped("web", "10.2.1.99", "nva", "NoEndpoint");
+    // A look is not a snapshot: a guest may be sending something of its own just now.
+    eventually("every packet was delivered or dropped", || {
+        let counters = lab.data(&["counters"]);
+        let total =
+            |field: &str| -> u64 { counters.as_array().unwrap().iter().map(|row| row[field].as_u64().unwrap()).sum() };
+        let drops = lab.data(&["drops"]);
+        let explained: u64 = drops.as_array().unwrap().iter().map(|row| row["packets"].as_u64().unwrap()).sum();
+        // There and back through the appliance: four legs at least.
+        total("rxPackets") >= 4
+            && total("rxPackets") == total("txPackets") + total("drops")
+            && total("drops") == explained
+    });
+    let drops = stdout(&lab.vnet(&["drops"]));
+    assert!(drops.lines().any(|row| row.starts_with("nva") && row.contains("Nobody owns the destination")), "{drops}");
+}
+
+/// A child that ends with its value.
+struct Following(Child);
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn following_prints_one_object_a_line_until_nobody_reads() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    let mut command = vnet();
+    command.args(["-l", &lab.name, "counters", "-f", "-o", "json"]).stdout(Stdio::piped());
+    let mut child = Following(command.spawn().unwrap());
+    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+
+    let first: Vec<String> = (0..3).map(|_| next()["node"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(first, ["web", "db", "nva"]);
+    lab.assert_ping("web", "10.2.1.10");
+    while next()["node"] != "web" {}
+
+    drop(lines);
+    eventually("the program ends", || {
+        lab.assert_ping("web", "10.2.1.10");
+        child.0.try_wait().unwrap().is_some_and(|status| status.success())
+    });
+}
+
+#[test]
+fn a_request_to_stop_ends_the_lab() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    assert_eq!(ask(&socket(&lab), &Request::Shutdown).unwrap(), Response::Stopping);
+    eventually("nothing is left", || {
+        !socket(&lab).exists() && !Path::new("/run/netns").join(format!("{}-web", lab.name)).exists()
+    });
+    assert_eq!(lab.vnet(&["status"]).status.code(), Some(5));
+}
