@@ -173,6 +173,14 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
+fn a_file_may_come_from_stdin() {
+    let file = fs::File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/config/hub-spoke.yaml")).unwrap();
+    let answer: Answer = command(&["validate", "-"]).stdin(file).output().unwrap().into();
+    assert_eq!((answer.code, answer.stderr.as_str()), (0, ""));
+    assert!(answer.stdout.starts_with("stdin: fine; lab hub-spoke"), "{}", answer.stdout);
+}
+
+#[test]
 fn cs_01_both_tables_of_the_global_peering() {
     // DIAG-14: the columns of `az network nic show-effective-route-table -o table`.
     let contoso = run("routes contoso-vm -t config/contoso-fabrikam.yaml");

@@ -1,7 +1,6 @@
 //! What went wrong, and what to do about it: the one error type of the command line.
 
 use std::fmt::Display;
-use std::io;
 
 use super::exit::Exit;
 
@@ -27,12 +26,5 @@ impl Failure {
     /// Adds what to do about it.
     pub(crate) fn help(self, help: impl Display) -> Self {
         Self { help: Some(help.to_string()), ..self }
-    }
-}
-
-/// A system call that failed for want of a privilege, or of what it needs.
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::new(Exit::Unavailable, error)
     }
 }

@@ -1,7 +1,7 @@
 //! `vnet run`: the router in the foreground.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -26,8 +26,8 @@ pub(super) struct Run {
     #[arg(long = "lab-daemon", hide = true)]
     lab_daemon: bool,
     /// What to call a topology that comes from stdin
-    #[arg(long = "as", value_name = "NAME", default_value = "stdin", hide = true)]
-    stdin_name: String,
+    #[arg(long = "as", value_name = "NAME", hide = true)]
+    stdin_name: Option<String>,
 }
 
 impl Run {
@@ -52,12 +52,8 @@ impl Run {
     }
 
     fn read(&self, context: &Context) -> Result<Topology, Failure> {
-        let (text, file) = if self.file == Path::new("-") {
-            let text = io::read_to_string(io::stdin());
-            (text.map_err(|error| Failure::usage(format_args!("cannot read stdin: {error}")))?, self.stdin_name.clone())
-        } else {
-            (topology::read(&self.file)?, self.file.display().to_string())
-        };
+        let (text, name) = topology::read(&self.file)?;
+        let file = self.stdin_name.clone().unwrap_or(name);
         let network = topology::parse(&text, &file, context)?;
         Ok(Topology { network, text, file })
     }

@@ -33,12 +33,21 @@ pub(super) fn parse(text: &str, name: &str, context: &Context) -> Result<Network
 
 /// The network a file describes, and its tables with every device as the file leaves it.
 pub(super) fn compiled(file: &Path, context: &Context) -> Result<(Network, Compiled), Failure> {
-    let network = parse(&read(file)?, &file.display().to_string(), context)?;
+    let (text, name) = read(file)?;
+    let network = parse(&text, &name, context)?;
     let compiled = compile(&network, &Learned::default(), 1);
     Ok((network, compiled))
 }
 
-/// A file's text.
-pub(super) fn read(file: &Path) -> Result<String, Failure> {
-    fs::read_to_string(file).map_err(|error| Failure::usage(format_args!("cannot read {}: {error}", file.display())))
+/// A file's text and what to call it; `-` is stdin.
+pub(super) fn read(file: &Path) -> Result<(String, String), Failure> {
+    let (text, name) = if file == Path::new("-") {
+        (io::read_to_string(io::stdin()), "stdin".to_owned())
+    } else {
+        (fs::read_to_string(file), file.display().to_string())
+    };
+    match text {
+        Ok(text) => Ok((text, name)),
+        Err(error) => Err(Failure::usage(format_args!("cannot read {name}: {error}"))),
+    }
 }

@@ -18,7 +18,7 @@ use crate::model::Network;
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet validate lab.vnet.yaml\n  vnet validate -o json lab.vnet.yaml")]
 pub(super) struct Validate {
-    /// The topology file
+    /// The topology file; - for stdin
     file: PathBuf,
 }
 
@@ -40,8 +40,7 @@ struct Finding<'a> {
 
 impl Validate {
     pub(super) fn run(self, context: &Context) -> Outcome {
-        let text = topology::read(&self.file)?;
-        let file = self.file.display().to_string();
+        let (text, file) = topology::read(&self.file)?;
         let output = &context.output;
         match config::load(&text, &file) {
             Ok(Loaded { network, warnings }) => {
