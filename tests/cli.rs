@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 /// Every subcommand; `the_list_of_subcommands_is_complete` compares it with the help.
-const SUBCOMMANDS: [&str; 14] = [
+const SUBCOMMANDS: [&str; 15] = [
     "demo",
     "up",
     "down",
@@ -20,6 +20,7 @@ const SUBCOMMANDS: [&str; 14] = [
     "run",
     "validate",
     "routes",
+    "next-hop",
     "explain",
     "drops",
     "counters",
@@ -257,6 +258,8 @@ fn a_misspelt_target_gets_a_suggestion() {
         ("routes hub/nvaa -t config/hub-spoke.yaml", "did you mean `nva`?"),
         ("routes web/eth1 -t config/hub-spoke.yaml", "did you mean `eth0`?"),
         ("routes spok1/app -t config/hub-spoke.yaml", "did you mean `spoke1`?"),
+        ("next-hop wbe db -t config/hub-spoke.yaml", "did you mean `web`?"),
+        ("next-hop web dbb -t config/hub-spoke.yaml", "did you mean `db`?"),
         ("routes shop -t config/nsg-tiers.yaml", "name one of its subnets: shop/web, shop/app, shop/db"),
         ("explain web dbb -t config/hub-spoke.yaml", "did you mean `db`?"),
         ("explain web db:https -t config/hub-spoke.yaml", "expected a number from 1 to 65535"),
@@ -265,6 +268,32 @@ fn a_misspelt_target_gets_a_suggestion() {
         assert_eq!((answer.code, answer.stdout.as_str()), (2, ""), "{line}");
         assert!(answer.stderr.contains(suggestion), "{line}: {}", answer.stderr);
     }
+}
+
+#[test]
+fn diag_04_next_hop_has_network_watchers_fields() {
+    let answer = json("next-hop web 10.2.1.10 -t config/hub-spoke.yaml");
+    let expected = serde_json::json!({
+        "nextHopType": "VirtualAppliance", "nextHopIpAddress": "10.0.1.4", "routeTableId": "via-nva",
+    });
+    assert_eq!(answer, expected);
+    let peer = json("next-hop web nva --source 10.1.1.4 -t config/hub-spoke.yaml");
+    let expected = serde_json::json!({
+        "nextHopType": "VNetPeering", "nextHopIpAddress": null, "routeTableId": "System Route",
+    });
+    assert_eq!(peer, expected);
+    let table = run("next-hop web db -t config/hub-spoke.yaml");
+    assert_eq!(
+        table.stdout,
+        "\
+Next Hop Type     Next Hop IP    Route Table
+----------------  -------------  -------------
+VirtualAppliance  10.0.1.4       via-nva
+"
+    );
+    let foreign = run("next-hop web db --source 10.9.9.9 -t config/hub-spoke.yaml");
+    assert_eq!((foreign.code, foreign.stdout.as_str()), (2, ""));
+    assert!(foreign.stderr.contains("SourceIpDoesNotMatchNicIp: 10.9.9.9"), "{}", foreign.stderr);
 }
 
 #[test]
@@ -367,9 +396,17 @@ fn wrong_usage_is_exit_code_2() {
 
 #[test]
 fn without_that_lab_the_exit_code_is_5() {
-    for line in
-        ["status", "routes web", "drops", "drops -f", "counters", "explain web db", "exec web -- true", "shell web"]
-    {
+    for line in [
+        "status",
+        "routes web",
+        "drops",
+        "drops -f",
+        "counters",
+        "explain web db",
+        "next-hop web db",
+        "exec web -- true",
+        "shell web",
+    ] {
         let answer = run(&format!("-l no-such-lab-here {line}"));
         assert_eq!((answer.code, answer.stdout.as_str()), (5, ""), "{line}");
         assert!(answer.stderr.contains("error: lab no-such-lab-here does not run"), "{line}: {}", answer.stderr);

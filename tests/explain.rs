@@ -4,8 +4,8 @@
 
 use vnet::compile::{Learned, compile};
 use vnet::config;
-use vnet::diag::{Explanation, Fix, Path, StepKind, Verdict, explain, next_hop, parse_query};
-use vnet::model::{Network, NextHopType, NicIx};
+use vnet::diag::{Explanation, Fix, NextHopQuery, Path, StepKind, Verdict, explain, next_hop, parse_query};
+use vnet::model::{Network, NextHopType};
 
 fn load(yaml: &str) -> Network {
     config::load(yaml, "test.yaml").unwrap_or_else(|errors| panic!("{errors:?}\n{yaml}")).network
@@ -19,6 +19,11 @@ fn try_ask(yaml: &str, source: &str, destination: &str) -> Result<Explanation, S
     let network = load(yaml);
     let compiled = compile(&network, &Learned::default(), 1);
     explain(&network, &compiled, &parse_query(source, destination)?)
+}
+
+fn hop_query(target: &str, source: Option<&str>, destination: &str) -> NextHopQuery {
+    let source = source.map(|source| source.parse().unwrap());
+    NextHopQuery { target: target.to_owned(), source, destination: destination.to_owned() }
 }
 
 /// `node: object` for each step of the kinds that name a decision.
@@ -161,7 +166,7 @@ fn cs_03_peering_is_not_transitive() {
 
     let network = load(&yaml);
     let compiled = compile(&network, &Learned::default(), 1);
-    let hop = next_hop(&network, &compiled, compiled.nic_of(NicIx(1)), "10.30.0.4".parse().unwrap()).unwrap();
+    let hop = next_hop(&network, &compiled, &hop_query("v1", None, "10.30.0.4")).unwrap();
     assert_eq!((hop.next_hop_type, hop.route_table_id.as_str()), (NextHopType::None, "System Route"));
 }
 
@@ -231,9 +236,50 @@ fn cs_13_an_appliance_without_ip_forwarding() {
     // DIAG-04: the route does not care.
     let network = load(&yaml);
     let compiled = compile(&network, &Learned::default(), 1);
-    let hop = next_hop(&network, &compiled, compiled.nic_of(NicIx(1)), "10.30.0.4".parse().unwrap()).unwrap();
+    let hop = next_hop(&network, &compiled, &hop_query("v1", None, "10.30.0.4")).unwrap();
     assert_eq!((hop.next_hop_type, hop.route_table_id.as_str()), (NextHopType::VirtualAppliance, "rt-s1"));
     assert_eq!(hop.next_hop_ip_address, Some("10.10.0.4".parse().unwrap()));
+}
+
+/// DIAG-04: the source must be the interface's own, and the answer does not depend on rules or owners.
+#[test]
+fn diag_04_the_source_must_be_the_interfaces_own() {
+    let network = load(CHAIN);
+    let compiled = compile(&network, &Learned::default(), 1);
+    let ask = |target, source, destination| next_hop(&network, &compiled, &hop_query(target, source, destination));
+    let by_route = ask("v1", Some("10.20.0.4"), "10.30.9.9").unwrap();
+    assert_eq!((by_route.next_hop_type, by_route.route_table_id.as_str()), (NextHopType::VirtualAppliance, "rt-s1"));
+    // The subnet, with and without a machine, and the name of the destination instead of its address.
+    assert_eq!(ask("s1/s", Some("10.20.0.200"), "v2"), Ok(by_route));
+    let peer = ask("v1/eth0", None, "10.10.0.77").unwrap();
+    let expected = (NextHopType::VnetPeering, None, "System Route");
+    assert_eq!((peer.next_hop_type, peer.next_hop_ip_address, peer.route_table_id.as_str()), expected);
+    // There is no IPv6 anywhere.
+    assert_eq!(ask("v1", None, "fd00::1").unwrap().next_hop_type, NextHopType::None);
+
+    let error = ask("v1", Some("10.30.0.4"), "10.10.0.4").unwrap_err();
+    assert_eq!(error, "SourceIpDoesNotMatchNicIp: 10.30.0.4 is not an address of v1, expected 10.20.0.4");
+    let error = ask("s1/s", Some("10.30.0.4"), "10.10.0.4").unwrap_err();
+    assert!(error.starts_with("SourceIpDoesNotMatchNicIp: 10.30.0.4"), "{error}");
+}
+
+/// DIAG-06: an appliance with two interfaces.
+#[test]
+fn diag_06_a_forwarding_machine_with_several_interfaces_must_name_one() {
+    let subnets = "{name: s, addressPrefix: 10.10.0.0/24}, {name: t, addressPrefix: 10.10.1.0/24, routeTable: rt-s1}";
+    let yaml = with(CHAIN, "{name: s, addressPrefix: 10.10.0.0/24}", subnets);
+    let plain = yaml + "  - {name: two, networkInterfaces: [{subnet: h/s}, {subnet: h/t}]}\n";
+    let forwards = with(&plain, "[{subnet: h/s}, ", "[{subnet: h/s, enableIPForwarding: true}, ");
+    let ask = |yaml: &str, target, source| {
+        let network = load(yaml);
+        let compiled = compile(&network, &Learned::default(), 1);
+        next_hop(&network, &compiled, &hop_query(target, source, "10.30.0.4")).map(|answer| answer.route_table_id)
+    };
+    assert_eq!(ask(&plain, "two", None), Ok("System Route".to_owned()));
+    assert_eq!(ask(&plain, "two", Some("10.10.1.4")), Ok("rt-s1".to_owned()));
+    assert_eq!(ask(&forwards, "two/eth1", None), Ok("rt-s1".to_owned()));
+    let error = ask(&forwards, "two", None).unwrap_err();
+    assert_eq!(error, "`two` has several interfaces and forwards: name one of two/eth0, two/eth1");
 }
 
 /// NIC-05: the fabric's switch and the guest's are two.

@@ -18,6 +18,7 @@ mod failure;
 mod labs;
 mod listing;
 mod ls;
+mod next_hop;
 mod output;
 mod routes;
 mod run;
@@ -61,6 +62,7 @@ enum Command {
     Run(run::Run),
     Validate(validate::Validate),
     Routes(routes::Routes),
+    NextHop(next_hop::NextHop),
     Explain(explain::Explain),
     Drops(drops::Drops),
     Counters(counters::Counters),
@@ -116,6 +118,7 @@ impl Command {
             Self::Run(command) => command.run(context),
             Self::Validate(command) => command.run(context),
             Self::Routes(command) => command.run(context),
+            Self::NextHop(command) => command.run(context),
             Self::Explain(command) => command.run(context),
             Self::Drops(command) => command.run(context),
             Self::Counters(command) => command.run(context),

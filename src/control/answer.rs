@@ -36,6 +36,7 @@ impl Answers {
         match request {
             Request::Status => Response::Status(self.status()),
             Request::Routes { target } => self.routes(&target).map_or_else(refused, Response::Routes),
+            Request::NextHop(query) => self.next_hop(&query).map_or_else(refused, Response::NextHop),
             Request::Drops => Response::Drops(self.drops()),
             Request::Counters => Response::Counters(self.counters()),
             Request::Explain { source, destination } => self
@@ -99,6 +100,10 @@ impl Answers {
         let network = self.engine.network();
         let subnet = diag::subnet(&network, target)?;
         Ok(diag::routes(&network, &self.engine.compiled(), subnet))
+    }
+
+    fn next_hop(&self, query: &diag::NextHopQuery) -> Result<diag::NextHopAnswer, String> {
+        diag::next_hop(&self.engine.network(), &self.engine.compiled(), query)
     }
 
     fn explain(&self, source: &str, destination: &str) -> Result<diag::Explanation, String> {

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::diag::{Explanation, RouteRow};
+use crate::diag::{Explanation, NextHopAnswer, NextHopQuery, RouteRow};
 
 /// Spoken on both sides, or not at all.
 pub const VERSION: u32 = 1;
@@ -22,6 +22,7 @@ pub enum Request {
     Routes {
         target: String,
     },
+    NextHop(NextHopQuery),
     Drops,
     Counters,
     /// A packet's way from `source` to `destination`, as a user writes them.
@@ -39,6 +40,7 @@ pub enum Request {
 pub enum Response {
     Status(Status),
     Routes(Vec<RouteRow>),
+    NextHop(NextHopAnswer),
     Explanation(Box<Explanation>),
     Drops(Vec<DropCount>),
     Counters(Vec<InterfaceCounters>),

@@ -17,7 +17,7 @@ mod walk;
 
 pub use change::Change;
 pub use explain::{Explanation, Fix, Obstacle, Verdict, explain};
-pub use next_hop::{NextHopAnswer, next_hop};
+pub use next_hop::{NextHopAnswer, NextHopQuery, next_hop};
 pub use query::{Place, Probe, Query, parse_query};
 pub use routes::{RouteRow, routes};
 pub use story::{Hop, Path, Step, StepKind};

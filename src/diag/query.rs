@@ -88,7 +88,7 @@ fn parse_probe(text: &str) -> Result<Probe, String> {
     }
 }
 
-fn parse_place(text: &str) -> Result<Place, String> {
+pub(super) fn parse_place(text: &str) -> Result<Place, String> {
     let address = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     if let Ok(address) = address.parse() {
         return Ok(Place::Address(address));

@@ -1,0 +1,63 @@
+//! `vnet next-hop`: where a packet would go first, with Network Watcher's fields.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::ask::unexpected;
+use super::context::Context;
+use super::failure::Failure;
+use super::table::Table;
+use super::{Outcome, topology};
+use crate::control::protocol::{Request, Response};
+use crate::diag::{self, NextHopAnswer, NextHopQuery};
+
+/// Show where a packet to an address would go first, and by which route table
+///
+/// In json, the fields of `az network watcher show-next-hop`. Routes alone decide: `explain` also asks rules, peerings
+/// and appliances. A machine stands for its primary interface.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:\n  vnet next-hop web 10.2.1.10\n  vnet next-hop web db -o json\n  \
+    vnet next-hop spoke1/app 8.8.8.8 -t config/hub-spoke.yaml")]
+pub(super) struct NextHop {
+    /// Who sends: NODE, NODE/NIC or VNET/SUBNET
+    #[arg(value_name = "NODE")]
+    target: String,
+    /// Where to: an address, NODE or NODE/NIC
+    #[arg(value_name = "DST")]
+    destination: String,
+    /// The address it is sent from; must be the sender's own
+    #[arg(long, value_name = "ADDRESS")]
+    source: Option<IpAddr>,
+    /// Answer from a topology file instead of a running lab: no daemon, no root
+    #[arg(short, long, value_name = "FILE")]
+    topology: Option<PathBuf>,
+}
+
+impl NextHop {
+    pub(super) fn run(self, context: &Context) -> Outcome {
+        let Self { target, destination, source, topology } = self;
+        let query = NextHopQuery { target, source, destination };
+        let answer = match topology {
+            Some(file) => {
+                let (network, compiled) = topology::compiled(&file, context)?;
+                diag::next_hop(&network, &compiled, &query).map_err(Failure::usage)?
+            }
+            None => match context.ask(&Request::NextHop(query))? {
+                Response::NextHop(answer) => answer,
+                other => return Err(unexpected(&other)),
+            },
+        };
+        context.output.rows(&answer, &table(&answer))
+    }
+}
+
+fn table(answer: &NextHopAnswer) -> Table {
+    let address = answer.next_hop_ip_address.map(|address| address.to_string()).unwrap_or_default();
+    Table::new(&["Next Hop Type", "Next Hop IP", "Route Table"]).rows([[
+        answer.next_hop_type.to_string(),
+        address,
+        answer.route_table_id.clone(),
+    ]])
+}
