@@ -1,7 +1,9 @@
 //! A TUN made and set up in the calling thread's namespace: what lab guests and attached namespaces have in common.
 
+use std::fs;
 use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 
 use ipnet::IpNet;
 
@@ -14,6 +16,11 @@ const MTU: u32 = 1500;
 /// Packets that may wait for a worker, in each queue of a device. The kernel's 500 overflow within a fraction of a
 /// millisecond of small packets.
 const QUEUE: u32 = 2000;
+
+/// No router, neighbour or second owner of an address can be asked on a TUN, and a link-local address would serve only
+/// to send what the fabric drops (FAB-16).
+const IPV6_SETTINGS: [(&str, &str); 5] =
+    [("accept_ra", "0"), ("autoconf", "0"), ("router_solicitations", "0"), ("accept_dad", "0"), ("addr_gen_mode", "1")];
 
 /// What every device of a lab has in common.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +53,7 @@ impl Device<'_> {
         Tun::open(self.name, queues.count, queues.offload).during(|| format!("cannot make {}", self.name))
     }
 
-    /// Sets MTU, queue, addresses and routes, and brings it up.
+    /// Sets MTU, queue, addresses and routes, and brings it up. On a persistent device they stay when it is left.
     pub(super) fn configure(&self) -> Result<()> {
         self.try_configure().during(|| format!("cannot set up {}", self.name))
     }
@@ -57,6 +64,9 @@ impl Device<'_> {
         netlink.set_mtu_and_queue(link, MTU, QUEUE)?;
         // A kernel without this queueing discipline forwards as well, a little slower.
         let _ = netlink.set_noqueue(link);
+        for (setting, value) in IPV6_SETTINGS {
+            set(&format!("ipv6/conf/{}/{setting}", self.name), value)?;
+        }
         netlink.up(link)?;
         for address in &self.addresses {
             netlink.add_address(link, *address)?;
@@ -82,6 +92,16 @@ impl Device<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Changes a setting below `/proc/sys/net` of the calling thread's namespace.
+pub(super) fn set(setting: &str, value: &str) -> io::Result<()> {
+    match fs::write(Path::new("/proc/sys/net").join(setting), value) {
+        // A kernel without IPv6.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && setting.starts_with("ipv6/") => Ok(()),
+        Err(error) => Err(io::Error::new(error.kind(), format!("/proc/sys/net/{setting}: {error}"))),
+        Ok(()) => Ok(()),
     }
 }
 

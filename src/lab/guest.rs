@@ -4,14 +4,12 @@
 //! user's.
 
 use std::fmt::Write;
-use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::Path;
 
 use ipnet::IpNet;
 
-use super::device::{DefaultRoute, Device, Queues};
+use super::device::{DefaultRoute, Device, Queues, set};
 use super::error::{During, Result};
 use crate::model::{Network, NetworkInterface, NicIx, VmIx};
 use crate::sys::netlink::Netlink;
@@ -22,7 +20,7 @@ use crate::sys::tun::Tun;
 const IPV6_ROUTER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0x1234, 0x5678, 0x9abc);
 
 /// Settings of every guest, below `/proc/sys/net`.
-const SETTINGS: [(&str, &str); 11] = [
+const SETTINGS: [(&str, &str); 6] = [
     // The fabric may bring a packet in on one interface and take its answer from another.
     ("ipv4/conf/all/rp_filter", "0"),
     ("ipv4/conf/default/rp_filter", "0"),
@@ -30,13 +28,6 @@ const SETTINGS: [(&str, &str); 11] = [
     ("ipv4/conf/all/send_redirects", "0"),
     ("ipv4/conf/default/send_redirects", "0"),
     ("ipv4/conf/all/accept_redirects", "0"),
-    // No router, neighbour or second owner of an address can be asked on a TUN.
-    ("ipv6/conf/default/accept_ra", "0"),
-    ("ipv6/conf/default/autoconf", "0"),
-    ("ipv6/conf/default/router_solicitations", "0"),
-    ("ipv6/conf/default/accept_dad", "0"),
-    // No link-local address: it would only be dropped (FAB-16).
-    ("ipv6/conf/default/addr_gen_mode", "1"),
     ("ipv6/conf/all/disable_ipv6", "0"),
 ];
 
@@ -116,13 +107,4 @@ fn settle(forwarding: bool) -> io::Result<()> {
     let mut netlink = Netlink::open()?;
     let lo = netlink.link("lo")?;
     netlink.up(lo)
-}
-
-fn set(setting: &str, value: &str) -> io::Result<()> {
-    match fs::write(Path::new("/proc/sys/net").join(setting), value) {
-        // A kernel without IPv6.
-        Err(error) if error.kind() == io::ErrorKind::NotFound && setting.starts_with("ipv6/") => Ok(()),
-        Err(error) => Err(io::Error::new(error.kind(), format!("/proc/sys/net/{setting}: {error}"))),
-        Ok(()) => Ok(()),
-    }
 }

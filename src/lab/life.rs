@@ -72,9 +72,17 @@ pub fn pick(base: &Base, name: Option<&str>) -> Result<Record> {
                 })
             })
         }
-        (None, 0) => Err(Error::NoLab("no lab runs; `vnet up` or `vnet demo` starts one".into())),
+        (None, 0) => Err(Error::NoLab(nobody_runs(base))),
         (None, 1) => Ok(running.remove(0)),
         (None, _) => Err(Error::SeveralLabs(names())),
+    }
+}
+
+fn nobody_runs(base: &Base) -> String {
+    let roots = labs(&Base::of_root());
+    match roots.iter().find(|lab| base.rootless && lab.is_running()) {
+        Some(lab) => format!("no lab of yours runs; root runs {}: try with sudo", lab.lab),
+        None => "no lab runs; `vnet up` or `vnet demo` starts one".into(),
     }
 }
 

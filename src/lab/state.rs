@@ -34,13 +34,18 @@ impl Base {
     pub fn detect() -> Self {
         let powers = caps::has(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN);
         if powers && files::is_writable(Path::new("/run")) {
-            return Self { dir: "/run/vnet".into(), rootless: false };
+            return Self::of_root();
         }
         let dir = match std::env::var_os("XDG_RUNTIME_DIR") {
             Some(dir) if !dir.is_empty() => PathBuf::from(dir).join("vnet"),
             _ => format!("/tmp/vnet-{}", process::user()).into(),
         };
         Self { dir, rootless: true }
+    }
+
+    /// The machine's labs.
+    pub(super) fn of_root() -> Self {
+        Self { dir: "/run/vnet".into(), rootless: false }
     }
 
     /// The names of all labs that have a directory, running or not.

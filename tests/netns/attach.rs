@@ -162,6 +162,47 @@ fn a_namespace_with_a_default_route_keeps_it() {
 }
 
 #[test]
+fn a_persistent_interface_is_found_and_left() {
+    if !permitted() || !has_program("ip") {
+        return;
+    }
+    let (left, right) = (Named::new("l"), Named::new("r"));
+    let ip = |arguments: &str| {
+        let words = arguments.split(' ').map(|word| if word == "LEFT" { &left.0 } else { word });
+        let output = Command::new("ip").arg("-n").args(words).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+    };
+    ip("LEFT tuntap add dev tun0 mode tun multi_queue");
+    ip("LEFT address add 10.1.0.4/16 dev tun0");
+    ip("LEFT link set tun0 mtu 1400 up");
+    ip("LEFT route add default dev tun0");
+    let lab = two_vnets(&left, &right);
+    // What the script has set up stays as it is; the other side is found by its path.
+    let text = std::fs::read_to_string(&lab.file).unwrap();
+    let text = text.replace("addresses: [10.1.0.4/16]", "addresses: [10.1.0.4/16], configure: false");
+    let path = netns::name_path(&right.0);
+    let text = text.replace(&format!("namespace: {}", right.0), &format!("namespace: {}", path.display()));
+    std::fs::write(&lab.file, text).unwrap();
+    let mut run = Run::start(&lab.file, &[]);
+    left.open().run(|| assert!(ping("10.2.0.4", 64, SOON).unwrap().arrived)).unwrap();
+    run.stop();
+    left.open().run(|| assert_eq!(Netlink::open().unwrap().mtu("tun0").unwrap(), 1400)).unwrap();
+}
+
+#[test]
+fn the_fabric_is_quiet_until_somebody_sends() {
+    if !permitted() {
+        return;
+    }
+    let (left, right) = (Named::new("l"), Named::new("r"));
+    let lab = two_vnets(&left, &right);
+    let mut run = Run::start(&lab.file, &[]);
+    left.open().run(|| assert!(ping("10.2.0.4", 64, SOON).unwrap().arrived)).unwrap();
+    assert_eq!(lab.data(&["drops"]), serde_json::json!([]));
+    run.stop();
+}
+
+#[test]
 fn a_namespace_that_is_not_there_is_named() {
     if !permitted() {
         return;
