@@ -15,10 +15,10 @@ use super::{Exit, Outcome, topology};
 use crate::control::protocol::{Request, Response};
 use crate::diag::{self, Explanation, Fix, Hop, Path, StepKind, Verdict};
 
-/// Tell the way of a packet, there and back: each hop, and the route or rule that decides
+/// Tell the way of a packet, there and back
 ///
-/// If it does not get there, names the cause and the smallest fix. Exit code 0 reachable, 1 blocked in either direction,
-/// 3 reachable with warnings.
+/// Names each hop, and the route or rule that decides. If it does not get there, names the cause and the smallest fix.
+/// Exit code 0 reachable, 1 blocked in either direction, 3 reachable with warnings.
 ///
 /// SRC and DST are a node, NODE/NIC or an address. With :PORT it asks for TCP, with :PORT/udp for UDP, without for
 /// ICMP echo. An IPv6 address with a port goes in brackets.

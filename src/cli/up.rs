@@ -12,9 +12,10 @@ use super::output::print;
 use super::{Exit, Outcome};
 use crate::lab::{self, Record};
 
-/// Start a lab: a namespace for each machine, a TUN for each interface, a router between them
+/// Start a lab from a topology file
 ///
-/// Returns when packets flow. Without FILE it takes the one `*.vnet.yaml` in this directory.
+/// A namespace for each machine, a TUN for each interface, a router between them. Returns when packets flow. Without
+/// FILE it takes the one `*.vnet.yaml` in this directory.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet up config/hub-spoke.yaml\n  vnet up && vnet status")]
 pub(super) struct Up {
