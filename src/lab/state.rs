@@ -3,7 +3,7 @@
 //! One idea: the directory's lock is held by the living daemon, so that two never make the same lab, and `lab.json` in
 //! it says who that is and how its nodes are entered. What else was made is the journal's business.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -162,16 +162,20 @@ impl LabDir {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 opened => opened.during(cannot)?,
             };
-            if !files::try_lock(&dir).during(cannot)? {
-                match self.record() {
+            match dir.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::Error(error)) => return Err(error).during(cannot),
+                Err(TryLockError::WouldBlock) => match self.record() {
                     Some(record) if record.is_running() => {
                         return Err(Error::RunsAlready { lab: self.name.clone(), pid: record.daemon.pid });
                     }
                     // It is being started or ended. A killed daemon holds the lock until its last thread is gone.
                     _ if Instant::now() > deadline => return Err(Error::Busy { lab: self.name.clone() }),
-                    _ => thread::sleep(Duration::from_millis(2)),
-                }
-                continue;
+                    _ => {
+                        thread::sleep(Duration::from_millis(2));
+                        continue;
+                    }
+                },
             }
             // Whoever held the lock before may have removed the directory: then this is a lock on nothing.
             let ours = dir.metadata().during(cannot)?;

@@ -1,22 +1,13 @@
-//! Locks on files and standard streams, where the standard library has no word for them.
+//! Permissions and standard streams, where the standard library has no word for them.
 
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use rustix::fs::{Access, FlockOperation, access, flock};
+use rustix::fs::{Access, access};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
-/// Locks a file or directory until it is closed; false if somebody else has it. Unlike `File::try_lock` it is meant for
-/// directories too.
-pub fn try_lock(file: &File) -> io::Result<bool> {
-    match flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(true),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
+/// Whether this process may make files in a directory.
 pub fn is_writable(path: &Path) -> bool {
     access(path, Access::WRITE_OK).is_ok()
 }

@@ -98,6 +98,9 @@ pub fn unbind(path: &Path) -> io::Result<()> {
 /// namespace that holds a copy of it.
 pub fn prepare_names() -> io::Result<()> {
     fs::create_dir_all(NAMES)?;
+    // As iproute2 does: two at once would each put a mount on it.
+    let dir = File::open(NAMES)?;
+    dir.lock()?;
     let share = || rustix::mount::mount_change(NAMES, MountPropagationFlags::SHARED | MountPropagationFlags::REC);
     match share() {
         // Not a mount point yet.

@@ -104,6 +104,35 @@ virtualMachines:
 }
 
 #[test]
+fn an_appliance_forwards_ipv6() {
+    let topology = "
+virtualNetworks:
+  - name: v
+    location: westeurope
+    addressSpace: [10.1.0.0/16, 'fd00:1::/48']
+    subnets:
+      - {name: one, addressPrefixes: [10.1.1.0/24, 'fd00:1:0:1::/64'], routeTable: rt}
+      - {name: two, addressPrefixes: [10.1.2.0/24, 'fd00:1:0:2::/64'], routeTable: rt}
+      - {name: nva, addressPrefixes: [10.1.9.0/24, 'fd00:1:0:9::/64']}
+routeTables:
+  - name: rt
+    routes:
+      - {name: one, addressPrefix: 'fd00:1:0:1::/64', nextHopType: VirtualAppliance, nextHopIpAddress: 'fd00:1:0:9::4'}
+      - {name: two, addressPrefix: 'fd00:1:0:2::/64', nextHopType: VirtualAppliance, nextHopIpAddress: 'fd00:1:0:9::4'}
+virtualMachines:
+  - {name: v1, networkInterfaces: [{subnet: v/one}]}
+  - {name: v2, networkInterfaces: [{subnet: v/two}]}
+  - {name: nva, networkInterfaces: [{subnet: v/nva, enableIPForwarding: true}]}
+";
+    let Some(lab) = Lab::up(topology) else { return };
+    let at_nva = lab.capture("nva");
+    assert_eq!(lab.tcp("v1", "v2", "fd00:1:0:2::4", 9000, 1 << 20), Some(1 << 20));
+    assert_eq!(at_nva.count("fd00:1:0:1::4", "fd00:1:0:2::4", 2, SOON), 2);
+    // The last one in fragments.
+    assert_eq!(lab.udp("v1", "v2", "fd00:1:0:2::4", 9000, &[1, 1400, 6000]), 3);
+}
+
+#[test]
 fn an_address_of_nobody_is_silent() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };
     let at_nva = lab.capture("nva");
