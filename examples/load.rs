@@ -1,0 +1,220 @@
+//! Load for `scripts/bench.sh`: UDP flat out in bursts, ping-pong latency with blocking sockets, TCP connects.
+//!
+//! Every role is one process, started inside a network namespace by the script. Servers say `ready` on stdout; results
+//! are one line of JSON. It measures nothing by itself and knows nothing of the router between its two ends.
+
+#![expect(clippy::print_stdout, reason = "the result is printed for the script that runs this")]
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, ValueEnum};
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+/// Datagrams handed to the kernel in one call.
+const BURST: usize = 32;
+/// A sink takes this long a silence for the end.
+const SILENCE: Duration = Duration::from_millis(400);
+/// A server that nobody talks to ends.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[derive(Parser)]
+struct Arguments {
+    /// Run on this core only.
+    #[arg(long, global = true)]
+    cpu: Option<usize>,
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(clap::Subcommand)]
+enum Role {
+    /// Counts datagrams until none comes.
+    Sink { listen: SocketAddr },
+    /// Sends datagrams as fast as it can.
+    Blast {
+        to: SocketAddr,
+        #[arg(long, default_value_t = 2.0)]
+        seconds: f64,
+        #[arg(long, default_value_t = 64)]
+        size: usize,
+        /// One flow goes out in bursts; several take turns, a datagram each.
+        #[arg(long, default_value_t = 1)]
+        flows: usize,
+    },
+    /// Answers TCP and UDP.
+    Echo { listen: SocketAddr },
+    /// Sends a byte, waits for its echo, and so on.
+    Pingpong {
+        transport: Transport,
+        to: SocketAddr,
+        #[arg(long, default_value_t = 10_000)]
+        count: usize,
+    },
+    /// Opens TCP connections one after another, with one exchange in each.
+    Connects {
+        to: SocketAddr,
+        #[arg(long, default_value_t = 2.0)]
+        seconds: f64,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Transport {
+    Tcp,
+    Udp,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    if let Some(cpu) = arguments.cpu {
+        let mut set = CpuSet::new();
+        set.set(cpu);
+        sched_setaffinity(None, &set).with_context(|| format!("no core {cpu}"))?;
+    }
+    match arguments.role {
+        Role::Sink { listen } => sink(listen),
+        Role::Blast { to, seconds, size, flows } => blast(to, Duration::from_secs_f64(seconds), size, flows),
+        Role::Echo { listen } => echo(listen),
+        Role::Pingpong { transport, to, count } => pingpong(transport, to, count),
+        Role::Connects { to, seconds } => connects(to, Duration::from_secs_f64(seconds)),
+    }
+}
+
+fn ready() -> io::Result<()> {
+    println!("ready");
+    io::stdout().flush()
+}
+
+fn sink(listen: SocketAddr) -> Result<()> {
+    let socket = UdpSocket::bind(listen)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    ready()?;
+    let mut packets = 0_u64;
+    let mut buffer = [0; 2048];
+    while socket.recv(&mut buffer).is_ok() {
+        if packets == 0 {
+            socket.set_read_timeout(Some(SILENCE))?;
+        }
+        packets += 1;
+    }
+    println!("{{\"packets\":{packets}}}");
+    Ok(())
+}
+
+fn blast(to: SocketAddr, duration: Duration, size: usize, flows: usize) -> Result<()> {
+    let sockets = (0..flows).map(|_| connected_udp(to)).collect::<Result<Vec<_>>>()?;
+    let payload = vec![0; size];
+    let started = Instant::now();
+    let mut packets = 0_u64;
+    while started.elapsed() < duration {
+        if let [socket] = &sockets[..] {
+            packets += burst(socket, &payload)?;
+        } else {
+            for socket in &sockets {
+                packets += u64::from(socket.send(&payload).is_ok());
+            }
+        }
+    }
+    println!("{{\"packets\":{packets},\"seconds\":{}}}", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn burst(socket: &UdpSocket, payload: &[u8]) -> Result<u64> {
+    let slice = [IoSlice::new(payload)];
+    let mut nothing: [SendAncillaryBuffer<'_, '_, '_>; BURST] = std::array::from_fn(|_| SendAncillaryBuffer::default());
+    let mut messages: Vec<_> = nothing.iter_mut().map(|ancillary| MMsgHdr::new(&slice, ancillary)).collect();
+    match sendmmsg(socket, &mut messages, SendFlags::empty()) {
+        Ok(sent) => Ok(sent as u64),
+        Err(rustix::io::Errno::NOBUFS | rustix::io::Errno::AGAIN) => Ok(0),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn connected_udp(to: SocketAddr) -> Result<UdpSocket> {
+    let any: SocketAddr = if to.is_ipv4() { "0.0.0.0:0".parse()? } else { "[::]:0".parse()? };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(to)?;
+    Ok(socket)
+}
+
+fn echo(listen: SocketAddr) -> Result<()> {
+    let datagrams = UdpSocket::bind(listen)?;
+    let streams = TcpListener::bind(listen)?;
+    ready()?;
+    thread::spawn(move || {
+        for stream in streams.incoming().flatten() {
+            echo_stream(stream);
+        }
+    });
+    datagrams.set_read_timeout(Some(PATIENCE))?;
+    let mut byte = [0];
+    while let Ok((_, from)) = datagrams.recv_from(&mut byte) {
+        datagrams.send_to(&byte, from)?;
+    }
+    Ok(())
+}
+
+fn echo_stream(mut stream: TcpStream) {
+    let mut byte = [0];
+    let _ = stream.set_nodelay(true);
+    while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {}
+}
+
+fn pingpong(transport: Transport, to: SocketAddr, count: usize) -> Result<()> {
+    let mut exchange: Box<dyn FnMut() -> io::Result<()>> = match transport {
+        Transport::Tcp => {
+            let mut stream = TcpStream::connect(to)?;
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(SILENCE))?;
+            Box::new(move || {
+                stream.write_all(&[1])?;
+                stream.read_exact(&mut [0])
+            })
+        }
+        Transport::Udp => {
+            let socket = connected_udp(to)?;
+            socket.set_read_timeout(Some(SILENCE))?;
+            Box::new(move || {
+                socket.send(&[1])?;
+                socket.recv(&mut [0]).map(|_| ())
+            })
+        }
+    };
+    for _ in 0..count / 10 {
+        exchange()?;
+    }
+    let mut micros = Vec::with_capacity(count);
+    for _ in 0..count {
+        let started = Instant::now();
+        exchange()?;
+        micros.push(started.elapsed().as_secs_f64() * 1e6);
+    }
+    micros.sort_by(f64::total_cmp);
+    let [p50, p99] = [count / 2, count * 99 / 100].map(|at| micros[at]);
+    println!("{{\"p50\":{p50:.2},\"p99\":{p99:.2}}}");
+    Ok(())
+}
+
+fn connects(to: SocketAddr, duration: Duration) -> Result<()> {
+    let started = Instant::now();
+    let mut count = 0_u32;
+    while started.elapsed() < duration {
+        let mut stream = TcpStream::connect_timeout(&to, SILENCE)?;
+        // The echo keeps the client from running ahead of the server's backlog.
+        stream.write_all(&[1])?;
+        stream.read_exact(&mut [0])?;
+        // Closed by a reset: thousands of sockets in TIME_WAIT would use up the ports.
+        rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
+        count += 1;
+    }
+    if count == 0 {
+        bail!("no connection in {duration:?}");
+    }
+    println!("{{\"per_second\":{:.0}}}", f64::from(count) / started.elapsed().as_secs_f64());
+    Ok(())
+}

@@ -1,0 +1,277 @@
+#!/usr/bin/env bash
+# Measures this router against the kernel's own between two namespaces, and prints a table with ratios.
+#
+#   sudo scripts/bench.sh [--rounds N] [--seconds S] [--anyway] [--no-build]
+#
+# Four routers, each with its own pair of namespaces, take turns in every round, so that what disturbs the machine
+# disturbs all alike:
+#   kernel     veth - ip_forward - veth, no policy
+#   nftables   the same with ten stateful rules in `forward`, in the order users write them: established first, then
+#              eight that do not match, then the one that admits the flow. Established packets match at rule 1.
+#   vnet       two VNets, a peering, an NSG of ten rules on both subnets
+#   vnet-plain the same with `offload: false`: plain 1500-byte packets, every checksum complete
+# Results go to target/bench.json. --anyway measures on a busy machine; such numbers are good for ratios at most.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+rounds=5 seconds=2 anyway=0 build=1
+while [ $# -gt 0 ]; do
+  case $1 in
+    --rounds) rounds=$2; shift 2 ;;
+    --seconds) seconds=$2; shift 2 ;;
+    --anyway) anyway=1; shift ;;
+    --no-build) build=0; shift ;;
+    *) sed -n '2,5p' "$0" >&2; exit 2 ;;
+  esac
+done
+
+fail() { echo "bench: $*" >&2; exit 1; }
+[ "$(id -u)" = 0 ] || fail "needs root: it makes network namespaces"
+for tool in ip nft iperf3 jq taskset; do
+  command -v "$tool" >/dev/null || fail "$tool is missing (Debian: apt install iproute2 nftables iperf3 jq util-linux)"
+done
+[ "$build" = 0 ] || nice cargo build --release --bin vnet --example load
+vnet=$PWD/target/release/vnet load=$PWD/target/release/examples/load
+cores=$(nproc)
+[ "$cores" -ge 2 ] || fail "needs two cores: client and server run on different ones"
+
+id=vb$$
+work=$(mktemp -d)
+routers=(kernel nftables vnet vnet-plain)
+pids=()
+
+clean_up() {
+  trap - EXIT INT TERM
+  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+  for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
+  for name in $(ip netns list | awk -v id="$id-" 'index($1, id) == 1 {print $1}'); do ip netns del "$name"; done
+  rm -rf "$work"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+busy_percent() {
+  local a b
+  read -r -a a </proc/stat; sleep 1; read -r -a b </proc/stat
+  local idle=$((b[4] - a[4])) total=0 i
+  for i in 1 2 3 4 5 6 7 8; do total=$((total + b[i] - a[i])); done
+  echo $((100 - 100 * idle / total))
+}
+
+# --- the four routers; in each, the client has 10.1.0.4 and the server 10.2.0.4 ---
+
+kernel_router() { # NAME
+  local c=$id-$1-c r=$id-$1-r s=$id-$1-s
+  ip netns add "$c"; ip netns add "$r"; ip netns add "$s"
+  ip -n "$c" link add eth0 type veth peer name left netns "$r"
+  ip -n "$s" link add eth0 type veth peer name right netns "$r"
+  ip -n "$c" addr add 10.1.0.4/16 dev eth0; ip -n "$r" addr add 10.1.0.1/16 dev left
+  ip -n "$s" addr add 10.2.0.4/16 dev eth0; ip -n "$r" addr add 10.2.0.1/16 dev right
+  ip -n "$c" link set eth0 up; ip -n "$s" link set eth0 up
+  ip -n "$r" link set left up; ip -n "$r" link set right up
+  ip -n "$c" route add default via 10.1.0.1; ip -n "$s" route add default via 10.2.0.1
+  ip netns exec "$r" sysctl -qw net.ipv4.ip_forward=1
+}
+
+nftables_rules() {
+  ip netns exec "$id-nftables-r" nft -f - <<'NFT'
+table inet filter {
+  chain forward {
+    type filter hook forward priority filter; policy drop;
+    ct state established,related accept
+    ct state invalid drop
+    ip saddr 10.9.0.0/16 drop
+    ip daddr 10.9.0.0/16 drop
+    ip saddr 10.1.9.0/24 tcp dport 22 drop
+    ip saddr 10.1.9.0/24 tcp dport 3389 drop
+    ip daddr 10.2.9.0/24 tcp dport { 80, 443 } accept
+    ip daddr 10.2.9.0/24 udp dport 53 accept
+    ip saddr 192.0.2.0/24 accept
+    ip saddr 10.1.0.0/16 ip daddr 10.2.0.0/16 accept
+  }
+}
+NFT
+}
+
+vnet_topology() { # NAME EMULATION
+  cat <<YAML
+name: $id-$1
+emulation: {$2}
+virtualNetworks:
+  - name: a
+    location: westeurope
+    addressSpace: [10.1.0.0/16]
+    subnets: [{name: default, addressPrefix: 10.1.0.0/16, networkSecurityGroup: ten}]
+    virtualNetworkPeerings: [{name: a-b, remoteVirtualNetwork: b}]
+    attach: {namespace: $id-$1-c, interface: tun0, addresses: [10.1.0.4/16]}
+  - name: b
+    location: westeurope
+    addressSpace: [10.2.0.0/16]
+    subnets: [{name: default, addressPrefix: 10.2.0.0/16, networkSecurityGroup: ten}]
+    virtualNetworkPeerings: [{name: b-a, remoteVirtualNetwork: a}]
+    attach: {namespace: $id-$1-s, interface: tun0, addresses: [10.2.0.4/16]}
+networkSecurityGroups:
+  - name: ten
+    securityRules:
+YAML
+  local n direction
+  for direction in Inbound Outbound; do
+    for n in 1 2 3 4; do
+      echo "      - {name: $direction$n, priority: 10$n, direction: $direction, access: Deny, protocol: Tcp," \
+        "sourceAddressPrefix: 10.1.9.$n/32, sourcePortRange: '*', destinationAddressPrefix: '*', destinationPortRange: '2$n'}"
+    done
+    echo "      - {name: ${direction}Allow, priority: 200, direction: $direction, access: Allow, protocol: '*'," \
+      "sourceAddressPrefix: 10.0.0.0/8, sourcePortRange: '*', destinationAddressPrefix: 10.0.0.0/8, destinationPortRange: '*'}"
+  done
+}
+
+vnet_router() { # NAME EMULATION
+  ip netns add "$id-$1-c"; ip netns add "$id-$1-s"
+  vnet_topology "$1" "$2" >"$work/$1.yaml"
+  "$vnet" run "$work/$1.yaml" >"$work/$1.out" 2>"$work/$1.err" &
+  pids+=($!)
+  until_says "$work/$1.out" . || fail "vnet run did not start: $(cat "$work/$1.err")"
+}
+
+until_says() { # FILE PATTERN: within five seconds
+  local n
+  for n in $(seq 100); do
+    if grep -q "$2" "$1" 2>/dev/null; then return 0; fi
+    sleep 0.05
+  done
+  return 1
+}
+
+# --- loads; each prints numbers for one router ---
+
+client() { ip netns exec "$id-$router-c" "$@"; }
+server() { ip netns exec "$id-$router-s" "$@"; }
+
+# Starts a server of `load` in the background and waits until it listens.
+start_server() { # FILE ARGUMENTS...
+  local file=$1; shift
+  : >"$file"
+  ip netns exec "$id-$router-s" "$load" "$@" >"$file" &
+  server_pid=$!
+  pids+=("$server_pid")
+  until_says "$file" ready || fail "the server did not start"
+}
+
+stop_server() {
+  kill "$server_pid" 2>/dev/null || true
+  wait "$server_pid" 2>/dev/null || true
+  unset 'pids[-1]'
+}
+
+tcp() { # STREAMS
+  server iperf3 -s -1 -p 5201 >/dev/null &
+  local pid=$! n
+  for n in $(seq 100); do
+    if server ss -ltn | grep -q :5201; then break; fi
+    sleep 0.05
+  done
+  client iperf3 -c 10.2.0.4 -p 5201 -t "$seconds" -P "$1" -J >"$work/iperf" || fail "iperf3: $(cat "$work/iperf")"
+  wait "$pid" || true
+  record "tcp$1" "$(jq '.end.sum_received.bits_per_second / 1e9' "$work/iperf")"
+}
+
+udp() { # FLOWS
+  start_server "$work/sink" sink 10.2.0.4:7000
+  client "$load" blast 10.2.0.4:7000 --seconds "$seconds" --flows "$1" >"$work/blast"
+  wait "$server_pid" || true
+  unset 'pids[-1]'
+  local delivered
+  delivered=$(grep packets "$work/sink" | jq .packets)
+  record "udp$1" "$(jq --argjson d "$delivered" '$d / .seconds / 1e3' "$work/blast")"
+  record "udp$1-loss" "$(jq --argjson d "$delivered" '100 * (1 - $d / .packets)' "$work/blast")"
+}
+
+pingpong() { # LOAD SERVER-CORE
+  start_server "$work/echo" echo 10.2.0.4:7001 --cpu "$2"
+  client "$load" pingpong udp 10.2.0.4:7001 --cpu 0 --count 8000 >"$work/pingpong"
+  stop_server
+  record "$1-p50" "$(jq .p50 "$work/pingpong")"
+  record "$1-p99" "$(jq .p99 "$work/pingpong")"
+}
+
+connects() {
+  start_server "$work/echo" echo 10.2.0.4:7001
+  client "$load" connects 10.2.0.4:7001 --seconds 1 >"$work/connects"
+  stop_server
+  record connects "$(jq '.per_second / 1e3' "$work/connects")"
+}
+
+record() { # LOAD VALUE
+  echo "{\"router\":\"$router\",\"load\":\"$1\",\"value\":$2}" >>"$work/samples"
+}
+
+resident_kib() { awk '/^VmRSS/ {print $2}' "/proc/$1/status"; }
+
+# The daemon's memory with the hub-and-spoke lab of the demo up.
+demo_memory() {
+  sed "s/^name:.*/name: $id-demo/" config/hub-spoke.yaml >"$work/demo.yaml"
+  "$vnet" run "$work/demo.yaml" >"$work/demo.out" 2>"$work/demo.err" &
+  local pid=$!
+  pids+=("$pid")
+  until_says "$work/demo.out" . || fail "the demo lab did not start: $(cat "$work/demo.err")"
+  resident_kib "$pid"
+  kill "$pid"; wait "$pid" 2>/dev/null || true
+  unset 'pids[-1]'
+}
+
+report() {
+  jq -n --arg kernel "$(uname -r)" --argjson cores "$cores" --argjson rounds "$rounds" --argjson demo "$1" \
+    --argjson busy "$busy" --slurpfile samples "$work/samples" '
+    def median: sort | if length % 2 == 1 then .[length / 2 | floor] else (.[length / 2 - 1] + .[length / 2]) / 2 end;
+    def summary: {median: median, min: min, max: max, samples: .};
+    {kernel: $kernel, cores: $cores, rounds: $rounds, busy_percent: $busy, demo_rss_kib: $demo,
+     results: ($samples | group_by(.load) | map({key: .[0].load, value:
+       (group_by(.router) | map({key: .[0].router, value: (map(.value) | summary)}) | from_entries)}) | from_entries)}
+  ' >target/bench.json
+  jq -r '
+    def show: if . >= 100 then round else (. * 100 | round / 100) end | tostring;
+    def cell: "\(.median | show) (\(.min | show)-\(.max | show))";
+    . as $all
+    | ["load", "kernel", "nftables", "vnet", "vnet-plain", "vnet/nftables", "bar", ""],
+      ([["tcp1", "TCP x1, Gbit/s", 0.85, 1], ["tcp4", "TCP x4, Gbit/s", 0.6, 1],
+        ["udp1", "UDP 64 B, kpps", 1.2, 1], ["udp1-loss", "  lost, %", null, 1],
+        ["udp16", "UDP 16 flows, kpps", null, 1], ["udp16-loss", "  lost, %", null, 1],
+        ["split-p50", "ping-pong p50, us", 1, -1], ["split-p99", "  p99", null, -1],
+        ["same-p50", "same core p50, us", null, -1], ["same-p99", "  p99", null, -1],
+        ["connects", "connects, k/s", null, 1]][]
+       | . as [$load, $title, $bar, $sign]
+       | $all.results[$load] as $r
+       | ($r.vnet.median / (if $r.nftables.median == 0 then 1 else $r.nftables.median end)) as $ratio
+       | [$title, ($r.kernel | cell), ($r.nftables | cell), ($r.vnet | cell), ($r["vnet-plain"] | cell),
+          (if $load | endswith("loss") then "" else $ratio | show end),
+          (if $bar == null then "" elif $sign > 0 then ">= \($bar)" else "<= \($bar)" end),
+          (if $bar == null then "" elif ($ratio - $bar) * $sign >= 0 then "ok" else "MISSED" end)])
+    | @tsv' target/bench.json | column -t -s "$(printf '\t')"
+  echo "median (min-max) of $rounds rounds; kernel $(uname -r), $cores cores; demo lab: $(($1 / 1024)) MiB resident (bar < 64)"
+}
+
+busy=$(busy_percent)
+if [ "$busy" -gt 10 ] && [ "$anyway" = 0 ]; then
+  fail "the machine is $busy % busy; stop what runs, or say --anyway"
+fi
+
+kernel_router kernel
+kernel_router nftables
+nftables_rules
+vnet_router vnet ""
+vnet_router vnet-plain "offload: false"
+demo=$(demo_memory)
+
+for round in $(seq "$rounds"); do
+  echo "round $round of $rounds" >&2
+  for router in "${routers[@]}"; do
+    tcp 1
+    tcp 4
+    udp 1
+    udp 16
+    pingpong split 1
+    pingpong same 0
+    connects
+  done
+done
+report "$demo"
