@@ -20,6 +20,7 @@ mod listing;
 mod ls;
 mod next_hop;
 mod output;
+mod reach;
 mod routes;
 mod run;
 mod shell;
@@ -64,6 +65,7 @@ enum Command {
     Routes(routes::Routes),
     NextHop(next_hop::NextHop),
     Explain(explain::Explain),
+    Reach(reach::Reach),
     Drops(drops::Drops),
     Counters(counters::Counters),
     Completions(completions::Completions),
@@ -120,6 +122,7 @@ impl Command {
             Self::Routes(command) => command.run(context),
             Self::NextHop(command) => command.run(context),
             Self::Explain(command) => command.run(context),
+            Self::Reach(command) => command.run(context),
             Self::Drops(command) => command.run(context),
             Self::Counters(command) => command.run(context),
             Self::Completions(command) => command.run(Cli::command()),

@@ -8,13 +8,19 @@ use anstyle::Style;
 /// A table to print. Every row has as many cells as there are columns.
 #[derive(Debug)]
 pub(crate) struct Table {
-    columns: &'static [&'static str],
+    columns: Vec<String>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    pub(crate) fn new(columns: &'static [&'static str]) -> Self {
-        Self { columns, rows: Vec::new() }
+    pub(crate) fn new(columns: &[&str]) -> Self {
+        Self { columns: columns.iter().map(|&column| column.to_owned()).collect(), rows: Vec::new() }
+    }
+
+    /// A table whose columns are only known now; each row has a cell for each.
+    pub(crate) fn matrix(columns: Vec<String>, rows: Vec<Vec<String>>) -> Self {
+        debug_assert!(rows.iter().all(|row| row.len() == columns.len()), "a cell for each column");
+        Self { columns, rows }
     }
 
     /// Adds rows; each has as many cells as there are columns.
@@ -28,12 +34,12 @@ impl Table {
         let widths: Vec<usize> = (0..self.columns.len())
             .map(|column| {
                 let cells = self.rows.iter().map(|row| row[column].chars().count());
-                cells.chain([self.columns[column].len() + 2]).max().unwrap_or_default()
+                cells.chain([self.columns[column].chars().count() + 2]).max().unwrap_or_default()
             })
             .collect();
         let dashes: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
         let mut text = String::new();
-        let _ = writeln!(text, "{heading}{}{heading:#}", line(self.columns, &widths));
+        let _ = writeln!(text, "{heading}{}{heading:#}", line(&self.columns, &widths));
         let _ = writeln!(text, "{}", line(&dashes, &widths));
         for row in &self.rows {
             let _ = writeln!(text, "{}", line(row, &widths));

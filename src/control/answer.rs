@@ -1,5 +1,6 @@
 //! What a running router answers: its model, tables and counters, under the names of the file.
 
+use std::collections::BTreeSet;
 use std::iter::zip;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -42,6 +43,7 @@ impl Answers {
             Request::Explain { source, destination } => self
                 .explain(&source, &destination)
                 .map_or_else(refused, |answer| Response::Explanation(Box::new(answer))),
+            Request::Reach { probe, boundaries } => self.reach(probe, boundaries).map_or_else(refused, Response::Reach),
             Request::Shutdown => Response::Stopping,
         }
     }
@@ -109,6 +111,11 @@ impl Answers {
     fn explain(&self, source: &str, destination: &str) -> Result<diag::Explanation, String> {
         let query = diag::parse_query(source, destination)?;
         diag::explain(&self.engine.network(), &self.engine.compiled(), &query)
+    }
+
+    fn reach(&self, probe: Option<diag::Probe>, boundaries: BTreeSet<u16>) -> Result<diag::Reach, String> {
+        let network = self.engine.network();
+        diag::reach(&network, &self.engine.compiled(), &diag::traffic(&network, probe, boundaries))
     }
 
     /// Only what happened: a reason that never bit has no row.

@@ -3,12 +3,13 @@
 //! The field names are also those of `-o json`: what a user's script sees is what crossed the socket. The version rises
 //! whenever a field changes its meaning or goes away, so that an old daemon and a new `vnet` say so instead of guessing.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::diag::{Explanation, NextHopAnswer, NextHopQuery, RouteRow};
+use crate::diag::{Explanation, NextHopAnswer, NextHopQuery, Probe, Reach, RouteRow};
 
 /// Spoken on both sides, or not at all.
 pub const VERSION: u32 = 1;
@@ -30,6 +31,11 @@ pub enum Request {
         source: String,
         destination: String,
     },
+    /// Who reaches whom: with one kind of packet, or with all that the router's rules and these boundaries tell apart.
+    Reach {
+        probe: Option<Probe>,
+        boundaries: BTreeSet<u16>,
+    },
     /// End: the router stops once it has said [`Response::Stopping`].
     Shutdown,
 }
@@ -42,6 +48,7 @@ pub enum Response {
     Routes(Vec<RouteRow>),
     NextHop(NextHopAnswer),
     Explanation(Box<Explanation>),
+    Reach(Reach),
     Drops(Vec<DropCount>),
     Counters(Vec<InterfaceCounters>),
     Stopping,

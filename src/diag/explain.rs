@@ -13,7 +13,8 @@ use super::cure::{Case, Cure, Remedy};
 use super::names::Names;
 use super::query::{Ends, Probe, Query, resolve};
 use super::story::Path;
-use super::walk::{Outcome, Walk, answering, fresh_flows};
+use super::trip::Trip;
+use super::walk::Walk;
 
 /// Obstacles listed at most: each is a compilation of the whole network.
 const MAX_OBSTACLES: usize = 8;
@@ -92,30 +93,8 @@ pub fn explain(network: &Network, compiled: &Compiled, query: &Query) -> Result<
     })
 }
 
-/// A packet's way and its answer's, over the same flow records.
-struct Trip {
-    forward: Walk,
-    /// None where the packet does not arrive.
-    back: Option<Walk>,
-}
-
+/// What explaining asks of a trip.
 impl Trip {
-    fn take(names: Names<'_>, ends: &Ends, probe: Probe) -> Self {
-        let Names { network, compiled } = names;
-        let flows = fresh_flows();
-        let (src, dst) = (ends.source_address, ends.destination.address);
-        let forward = Walk::take(network, compiled, &flows, ends.source, &probe.request(src, dst));
-        let Outcome::Delivered(arrived) = forward.outcome else { return Self { forward, back: None } };
-        let from = answering(network, compiled, arrived, src);
-        let back = Walk::take(network, compiled, &flows, from, &probe.answer(src, dst));
-        Self { forward, back: Some(back) }
-    }
-
-    /// The first walk that does not arrive.
-    fn blocked(&self) -> Option<&Walk> {
-        [Some(&self.forward), self.back.as_ref()].into_iter().flatten().find(|walk| !walk.delivered())
-    }
-
     fn cure(&self, names: Names<'_>, ends: &Ends, probe: Probe) -> Option<Cure> {
         let walk = self.blocked()?;
         let request = self.back.is_some().then_some(&self.forward);
@@ -137,7 +116,7 @@ impl Trip {
                 ));
             }
         }
-        for walk in [Some(&self.forward), self.back.as_ref()].into_iter().flatten() {
+        for walk in self.walks() {
             warnings.extend(walk.legs.iter().filter_map(|leg| leans_on_forwarded_flag(names, walk, leg.crossing()?)));
         }
         warnings

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +78,15 @@ fn split_port(destination: &str) -> Result<(&str, Option<&str>), String> {
     }
 }
 
+impl FromStr for Probe {
+    type Err = String;
+
+    /// `PORT` or `PORT/PROTO`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_probe(text)
+    }
+}
+
 fn parse_probe(text: &str) -> Result<Probe, String> {
     let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let number = port.parse().ok().filter(|&port: &u16| port > 0);
@@ -142,16 +152,13 @@ impl fmt::Display for Probe {
 pub(super) fn resolve(network: &Network, compiled: &Compiled, query: &Query) -> Result<Ends, String> {
     let source = Source::find(network, compiled, &query.source)?;
     let destinations = destinations(network, compiled, source.vnet(network, compiled), &query.destination)?;
-    for destination in destinations {
-        if let Some((nic, address)) = source.towards(network, compiled, destination.address) {
-            return Ok(Ends { source: nic, source_address: address, destination });
-        }
-    }
-    Err("source and destination have no address family in common".to_owned())
+    let ends = source.meet(network, compiled, destinations);
+    ends.ok_or_else(|| "source and destination have no address family in common".to_owned())
 }
 
 /// A source before it is known where to.
-enum Source {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Source {
     Vm(VmIx),
     Nic(NicIx),
     Address(NicId, IpAddr),
@@ -184,6 +191,19 @@ impl Source {
         }
     }
 
+    /// With the first destination of a family that the source has.
+    pub(super) fn meet(
+        &self,
+        network: &Network,
+        compiled: &Compiled,
+        destinations: impl IntoIterator<Item = End>,
+    ) -> Option<Ends> {
+        destinations.into_iter().find_map(|destination| {
+            let (source, source_address) = self.towards(network, compiled, destination.address)?;
+            Some(Ends { source, source_address, destination })
+        })
+    }
+
     /// The interface that sends there and the address it sends from.
     fn towards(&self, network: &Network, compiled: &Compiled, destination: IpAddr) -> Option<(NicId, IpAddr)> {
         let same_family = |address: &IpAddr| address.is_ipv4() == destination.is_ipv4();
@@ -203,8 +223,7 @@ fn destinations(network: &Network, compiled: &Compiled, from: VnetIx, place: &Pl
         Place::Node { name, nic } => {
             let vm = vm(network, name)?;
             let nic = nic.as_ref().map_or_else(|| Ok(primary(network, vm)), |nic| nic_of(network, vm, nic))?;
-            let end = |&address| End { nic: Some(compiled.nic_of(nic)), address };
-            Ok(network.nic(nic).addresses.iter().map(end).collect())
+            Ok(ends_of(network, compiled, nic))
         }
         Place::Address(address) => {
             // VNets may overlap (ADR-07): the nearest owner is meant.
@@ -213,6 +232,12 @@ fn destinations(network: &Network, compiled: &Compiled, from: VnetIx, place: &Pl
             Ok(vec![End { nic: nearest.map(|(_, nic)| nic), address: *address }])
         }
     }
+}
+
+/// An interface's addresses as destinations.
+pub(super) fn ends_of(network: &Network, compiled: &Compiled, nic: NicIx) -> Vec<End> {
+    let end = |&address| End { nic: Some(compiled.nic_of(nic)), address };
+    network.nic(nic).addresses.iter().map(end).collect()
 }
 
 fn owners(compiled: &Compiled, address: IpAddr) -> impl Iterator<Item = (VnetIx, NicId)> {

@@ -62,12 +62,7 @@ impl Path {
             teller.leg(leg);
         }
         teller.end();
-        let dropped = match &walk.outcome {
-            Outcome::Delivered(_) => None,
-            Outcome::Dropped(reason) => Some(reason.name().to_owned()),
-            Outcome::GuestDrops(_) => Some("GuestNotForwarding".to_owned()),
-            Outcome::Loop(_) => Some("Loop".to_owned()),
-        };
+        let dropped = walk.outcome.reason().map(str::to_owned);
         Self { delivered: walk.delivered(), dropped, hops: teller.hops }
     }
 }

@@ -46,6 +46,18 @@ pub(super) enum Outcome {
     Loop(NicId),
 }
 
+impl Outcome {
+    /// Why it did not arrive: a drop reason's name, `GuestNotForwarding` or `Loop`.
+    pub(super) fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Delivered(_) => None,
+            Self::Dropped(reason) => Some(reason.name()),
+            Self::GuestDrops(_) => Some("GuestNotForwarding"),
+            Self::Loop(_) => Some("Loop"),
+        }
+    }
+}
+
 impl Walk {
     /// Walks a packet out of an interface.
     pub(super) fn take(network: &Network, compiled: &Compiled, flows: &Flows, from: NicId, bytes: &[u8]) -> Self {

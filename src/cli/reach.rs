@@ -1,0 +1,173 @@
+//! `vnet reach`: who reaches whom as a matrix, and what a changed file opens and closes.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::ask::unexpected;
+use super::context::Context;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::output::Output;
+use super::table::Table;
+use super::{Outcome, topology};
+use crate::compile::Compiled;
+use crate::control::protocol::{Request, Response};
+use crate::diag::{self, Difference, Pair, Probe, Shift, Verdict};
+use crate::model::Network;
+
+/// Show who reaches whom, there and back
+///
+/// Every node asks every other, with a ping or on one port, through the pipeline that forwards. With --diff, compares a
+/// changed file, on every port that the rules of either tell apart, and exits with 1 if anything differs.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:\n  vnet reach\n  vnet reach --port 443 -t config/nsg-tiers.yaml\n  \
+    vnet reach --diff changed.yaml\n  vnet reach -t old.yaml --diff new.yaml -o json")]
+pub(super) struct Reach {
+    /// Answer from a topology file instead of a running lab: no daemon, no root
+    #[arg(short, long, value_name = "FILE")]
+    topology: Option<PathBuf>,
+    /// Ask on this port instead of by ping: PORT for TCP, PORT/udp for UDP
+    #[arg(short, long, value_name = "PORT[/PROTO]")]
+    port: Option<Probe>,
+    /// Tell what this file would open, close and send another way
+    #[arg(long, value_name = "FILE")]
+    diff: Option<PathBuf>,
+}
+
+impl Reach {
+    pub(super) fn run(self, context: &Context) -> Outcome {
+        let Some(file) = &self.diff else {
+            let reach = self.ask(Some(self.port.unwrap_or(Probe::Ping)), BTreeSet::new(), context)?;
+            return context.output.story(&reach, &rows(&reach), || matrix(&reach, &context.output));
+        };
+        let changed = topology::compiled(file, context)?;
+        let before = self.ask(self.port, diag::boundaries(&changed.0), context)?;
+        let after = of(&changed, &before.traffic)?;
+        let differences = diag::differences(&before, &after);
+        let table = shifts(&differences, before.traffic.len());
+        let text = || match differences.len() {
+            0 => "no difference\n".to_owned(),
+            _ => context.output.render(&table),
+        };
+        context.output.story(&differences, &table, text)?;
+        Ok(if differences.is_empty() { Exit::Fine } else { Exit::No })
+    }
+
+    /// The running lab's answer, or that of the file it was given instead.
+    fn ask(&self, probe: Option<Probe>, boundaries: BTreeSet<u16>, context: &Context) -> Result<diag::Reach, Failure> {
+        let Some(file) = &self.topology else {
+            return match context.ask(&Request::Reach { probe, boundaries })? {
+                Response::Reach(reach) => Ok(reach),
+                other => Err(unexpected(&other)),
+            };
+        };
+        let topology = topology::compiled(file as &Path, context)?;
+        of(&topology, &diag::traffic(&topology.0, probe, boundaries))
+    }
+}
+
+fn of((network, compiled): &(Network, Compiled), traffic: &[diag::Traffic]) -> Result<diag::Reach, Failure> {
+    diag::reach(network, compiled, traffic).map_err(Failure::usage)
+}
+
+/// Sources downwards, destinations across.
+fn matrix(reach: &diag::Reach, output: &Output) -> String {
+    let traffic = reach.traffic.iter().map(ToString::to_string).collect();
+    let columns = std::iter::once(traffic).chain(reach.nodes.iter().cloned()).collect();
+    let mut pairs = reach.pairs.iter().peekable();
+    let mut rows = Vec::with_capacity(reach.nodes.len());
+    for source in &reach.nodes {
+        let mut row = vec![source.clone()];
+        for destination in &reach.nodes {
+            // In the order of the nodes; a pair without an address family in common is not there.
+            let pair = pairs.next_if(|pair| (&pair.source, &pair.destination) == (source, destination));
+            row.push(pair.map_or_else(|| "-".to_owned(), cell));
+        }
+        rows.push(row);
+    }
+    let reachable = reach.pairs.iter().filter(|pair| pair.verdict == Verdict::Reachable).count();
+    let legend = legend(&rows);
+    format!(
+        "{}\n{legend}{reachable} of {} reachable\n",
+        output.render(&Table::matrix(columns, rows)),
+        reach.pairs.len()
+    )
+}
+
+fn cell(pair: &Pair) -> String {
+    match (pair.verdict, &pair.back) {
+        (Verdict::Reachable, _) if pair.forward.via.is_empty() => "yes".to_owned(),
+        (Verdict::Reachable, _) => format!("via {}", pair.forward.via.join(", ")),
+        (Verdict::Blocked, Some(_)) => "no answer".to_owned(),
+        (Verdict::Blocked, None) => "no".to_owned(),
+    }
+}
+
+/// Explains the words that occur.
+fn legend(rows: &[Vec<String>]) -> String {
+    const WORDS: [(&str, &str); 3] =
+        [("yes", "there and back"), ("no", "the question is dropped"), ("no answer", "the answer is dropped")];
+    let occurs = |word: &str| rows.iter().any(|row| row[1..].iter().any(|cell| cell == word));
+    WORDS
+        .iter()
+        .filter(|(word, _)| occurs(word))
+        .fold(String::new(), |text, (word, meaning)| text + word + ": " + meaning + "    ")
+}
+
+fn rows(reach: &diag::Reach) -> Table {
+    Table::new(&["Source", "Destination", "Traffic", "Verdict", "Way"]).rows(reach.pairs.iter().map(|pair| {
+        let verdict = match pair.verdict {
+            Verdict::Reachable => "reachable",
+            Verdict::Blocked => "blocked",
+        };
+        [pair.source.clone(), pair.destination.clone(), pair.traffic.to_string(), verdict.to_owned(), pair.to_string()]
+    }))
+}
+
+/// One row for all traffic of a pair that fares alike; `asked` kinds of traffic are everything.
+fn shifts(differences: &[Difference], asked: usize) -> Table {
+    let mut groups: Vec<(&Difference, Vec<String>)> = Vec::new();
+    for difference in differences {
+        let traffic = difference.traffic.to_string();
+        // A pair's differences stand together.
+        let mut same = groups.iter_mut().rev().take_while(|(first, _)| same_pair(first, difference));
+        match same.find(|(first, _)| fares_alike(first, difference)) {
+            Some((_, all)) => all.push(traffic),
+            None => groups.push((difference, vec![traffic])),
+        }
+    }
+    Table::new(&["Change", "Source", "Destination", "Traffic", "Before", "After"]).rows(groups.into_iter().map(
+        |(difference, traffic)| {
+            let word = match difference.shift {
+                Shift::Opens => "opens",
+                Shift::Closes => "closes",
+                Shift::Reroutes => "reroutes",
+            };
+            let everything = traffic.len() == asked && asked > 1;
+            [
+                word.to_owned(),
+                difference.source.clone(),
+                difference.destination.clone(),
+                if everything { "everything".to_owned() } else { traffic.join(" ") },
+                way(difference.before.as_ref()),
+                way(difference.after.as_ref()),
+            ]
+        },
+    ))
+}
+
+fn same_pair(a: &Difference, b: &Difference) -> bool {
+    (&a.source, &a.destination) == (&b.source, &b.destination)
+}
+
+fn fares_alike(a: &Difference, b: &Difference) -> bool {
+    let way = |difference: &Difference| (way(difference.before.as_ref()), way(difference.after.as_ref()));
+    a.shift == b.shift && way(a) == way(b)
+}
+
+fn way(pair: Option<&impl Display>) -> String {
+    pair.map_or_else(|| "no such node".to_owned(), ToString::to_string)
+}

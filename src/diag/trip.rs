@@ -1,0 +1,35 @@
+//! A packet's way and its answer's, over the same flow records.
+
+use super::names::Names;
+use super::query::{Ends, Probe};
+use super::walk::{Outcome, Walk, answering, fresh_flows};
+
+/// There, and back if it arrives.
+#[derive(Debug)]
+pub(super) struct Trip {
+    pub(super) forward: Walk,
+    /// None where the packet does not arrive.
+    pub(super) back: Option<Walk>,
+}
+
+impl Trip {
+    pub(super) fn take(names: Names<'_>, ends: &Ends, probe: Probe) -> Self {
+        let Names { network, compiled } = names;
+        let flows = fresh_flows();
+        let (src, dst) = (ends.source_address, ends.destination.address);
+        let forward = Walk::take(network, compiled, &flows, ends.source, &probe.request(src, dst));
+        let Outcome::Delivered(arrived) = forward.outcome else { return Self { forward, back: None } };
+        let from = answering(network, compiled, arrived, src);
+        let back = Walk::take(network, compiled, &flows, from, &probe.answer(src, dst));
+        Self { forward, back: Some(back) }
+    }
+
+    /// The first walk that does not arrive.
+    pub(super) fn blocked(&self) -> Option<&Walk> {
+        self.walks().find(|walk| !walk.delivered())
+    }
+
+    pub(super) fn walks(&self) -> impl Iterator<Item = &Walk> {
+        [Some(&self.forward), self.back.as_ref()].into_iter().flatten()
+    }
+}
