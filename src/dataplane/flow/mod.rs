@@ -5,7 +5,7 @@
 //! error or the other direction finds its record from any worker. It reads no clock and knows no rules. Ids in it are those
 //! of the snapshot that made the record: `NicId`s must mean the same in the next.
 //!
-//! Memory: 104 bytes a record and 4 to 8 for its bucket. Blocks of records are allocated when first needed and kept,
+//! Memory: 104 bytes a record and 8 to 16 for its buckets. Blocks of records are allocated when first needed and kept,
 //! so a warm table allocates nothing, and the limits bound it.
 
 mod key;
@@ -33,7 +33,7 @@ use crate::wire::Tuple;
 const SHARDS: usize = 64;
 /// NICs that lie this far apart in number share a count; no lab has so many.
 const COUNTED_NICS: usize = 1 << 16;
-/// Records looked at under one hold of a lock: about 3 µs.
+/// Records looked at under one hold of a lock, so that no packet waits for a long sweep.
 const SWEEP_AT_ONCE: usize = 64;
 
 /// Bounds of a [`FlowTable`].
@@ -46,7 +46,7 @@ pub struct FlowLimits {
 }
 
 impl Default for FlowLimits {
-    /// Azure's limit for a NIC, and two such NICs in all: about 110 MB when full.
+    /// Azure's limit for a NIC, and two such NICs in all: about 112 MB when full.
     fn default() -> Self {
         Self { per_nic: 500_000, total: 1_000_000 }
     }
@@ -97,7 +97,7 @@ pub struct FlowTable {
 impl FlowTable {
     pub fn new(limits: FlowLimits) -> Self {
         let hasher = RandomState::default();
-        let buckets = (limits.total / SHARDS).next_power_of_two();
+        let buckets = (2 * limits.total / SHARDS).next_power_of_two();
         let shard = || CachePadded::new(Mutex::new(Shard::new(buckets, hasher.clone())));
         Self {
             shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
@@ -175,7 +175,7 @@ impl FlowTable {
             for _ in 0..SWEEP_AT_ONCE.min(*left) {
                 match held.sweep(now) {
                     Sweep::Ended(record) => {
-                        self.release(record.key.nic);
+                        self.release(record.key.nic());
                         ended += 1;
                     }
                     Sweep::Kept => {}
