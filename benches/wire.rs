@@ -30,8 +30,9 @@ fn parse(criterion: &mut Criterion) {
             let mut bytes = build::tcp(src, dst, 0x10, &vec![7; payload]);
             for (name, offload) in [("vouched", VOUCHED), ("verified", UNKNOWN)] {
                 criterion.bench_function(&format!("parse/{family}/{payload}/{name}"), |bencher| {
-                    bencher
-                        .iter(|| Packet::parse(black_box(&mut bytes), black_box(offload)).map(|packet| packet.tuple()));
+                    bencher.iter(|| {
+                        Packet::parse(black_box(&mut bytes), black_box(offload)).map(|packet| *packet.tuple())
+                    });
                 });
             }
         }

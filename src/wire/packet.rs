@@ -100,8 +100,8 @@ impl<'a> Packet<'a> {
         self.fragment
     }
 
-    pub fn tuple(&self) -> Tuple {
-        self.tuple
+    pub fn tuple(&self) -> &Tuple {
+        &self.tuple
     }
 
     /// Length of the IP packet in bytes, super-packets whole.

@@ -108,7 +108,7 @@ proptest! {
         let mut packet = Packet::parse(&mut bytes, Offload::default()).expect("valid");
         edit.on_packet(&mut packet, &sample);
         let afresh = edit.on_sample(&sample);
-        prop_assert_eq!(packet.tuple(), afresh.tuple());
+        prop_assert_eq!(*packet.tuple(), afresh.tuple());
         prop_assert_eq!(bytes, afresh.bytes());
     }
 

@@ -96,9 +96,9 @@ fn exercise(bytes: &mut [u8], offload: Offload) -> bool {
     packet.set_dst(address);
     packet.set_src_port(0x1234);
     packet.set_dst_port(0xfedc);
-    let (tuple, len) = (packet.tuple(), packet.len());
+    let (tuple, len) = (*packet.tuple(), packet.len());
     let again = Packet::parse(bytes, offload).expect("an edit leaves a packet acceptable");
-    assert_eq!((again.tuple(), again.len()), (tuple, len));
+    assert_eq!((*again.tuple(), again.len()), (tuple, len));
     true
 }
 

@@ -42,7 +42,7 @@ fn echo_and_its_reply_are_one_flow() {
         let reply = parse(&mut reply).expect("valid");
         assert_eq!(request.transport(), Transport::Echo { id: 7, reply: false });
         assert_eq!(reply.transport(), Transport::Echo { id: 7, reply: true });
-        assert_eq!(request.tuple(), reply.tuple().mirrored());
+        assert_eq!(*request.tuple(), reply.tuple().mirrored());
     }
 }
 
@@ -51,7 +51,7 @@ fn an_error_names_the_flow_that_it_quotes() {
     for (a, b, router) in [("10.0.0.1:5", "10.0.1.2:6", "10.0.9.9"), ("[fd00::1]:5", "[fd00::2]:6", "fd00::9")] {
         let mut sent = build::udp(socket(a), socket(b), b"x");
         let mut error = build::icmp_unreachable(ip(router), &sent);
-        let quoted = Some(parse(&mut sent).expect("valid").tuple());
+        let quoted = Some(*parse(&mut sent).expect("valid").tuple());
         let error = parse(&mut error).expect("valid");
         assert_eq!(error.transport(), Transport::IcmpError { quoted });
         assert_eq!((error.tuple().src_port, error.tuple().dst_port), (0, 0));
@@ -67,7 +67,7 @@ proptest! {
         let len = bytes.len();
         bytes.extend([0xee; 3]);
         let packet = parse(&mut bytes).expect("valid");
-        prop_assert_eq!(packet.tuple(), sample.tuple());
+        prop_assert_eq!(*packet.tuple(), sample.tuple());
         prop_assert_eq!((packet.ttl(), packet.fragment(), packet.len()), (sample.ttl, sample.fragment(), len));
         if let Some(transport) = sample.transport() {
             prop_assert_eq!(packet.transport(), transport);

@@ -36,7 +36,7 @@ impl Leg<'_> {
         self,
         nic: NicId,
         direction: Direction,
-        subject: &Subject,
+        subject: &Subject<'_>,
         observer: &mut O,
     ) -> Result<Admitted, DropReason> {
         let mut report = |admission| observer.step(Step::Admit { nic, direction, admission });
@@ -44,11 +44,11 @@ impl Leg<'_> {
             report(Admission::Record);
             return Ok(Admitted::Record);
         }
-        if direction == Direction::Outbound && is_platform_service(&subject.tuple) {
+        if direction == Direction::Outbound && is_platform_service(subject.tuple) {
             report(Admission::Platform);
             return Ok(Admitted::ByDefault);
         }
-        self.judge(nic, direction, &subject.tuple, report)
+        self.judge(nic, direction, subject.tuple, report)
     }
 
     /// Every NSG that is there must allow; the first to deny ends it (NSG-10).

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::dataplane::{DropReason, Ingress, Nic, NicId, Owner, PortId, Snapshot};
-use crate::wire::{Packet, Protocol};
+use crate::wire::{Packet, Protocol, Tuple};
 
 /// The platform's own address in every VNet (FAB-12): DNS, DHCP, health probes, agent.
 pub(super) const PLATFORM: IpAddr = IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16));
@@ -16,11 +16,11 @@ const DHCP_SERVER: u16 = 67;
 /// Unicast only, and nothing that belongs to one link only (FAB-07, FAB-16).
 #[inline]
 pub(super) fn addresses(packet: &Packet<'_>) -> Result<(), DropReason> {
-    let ends = [packet.src(), packet.dst()];
-    if ends.iter().any(is_multicast) {
+    let Tuple { src, dst, .. } = packet.tuple();
+    if is_multicast(src) || is_multicast(dst) {
         return Err(DropReason::Multicast);
     }
-    if ends.iter().any(is_link_local) {
+    if is_link_local(src) || is_link_local(dst) {
         return Err(DropReason::LinkLocal);
     }
     Ok(())
@@ -41,15 +41,15 @@ pub(super) fn protocol(packet: &Packet<'_>) -> Result<(), DropReason> {
 
 /// Who sends, if it may send from this address (NIC-02, NIC-04, FAB-12).
 #[inline]
-pub(super) fn source(snapshot: &Snapshot, ingress: PortId, src: IpAddr) -> Result<NicId, DropReason> {
-    let is_platform = src == PLATFORM;
+pub(super) fn source(snapshot: &Snapshot, ingress: PortId, src: &IpAddr) -> Result<NicId, DropReason> {
+    let is_platform = *src == PLATFORM;
     let sender = match snapshot.ports[ingress.0 as usize] {
         Ingress::Nic(nic) => {
             let interface = snapshot.nic(nic);
-            let own = || snapshot.vnet(interface.vnet).owners.lookup(src) == Some(Owner::Nic(nic));
+            let own = || snapshot.vnet(interface.vnet).owners.lookup(*src) == Some(Owner::Nic(nic));
             (interface.forwarding || own()).then_some(nic)
         }
-        Ingress::Vnet(vnet) => match snapshot.vnet(vnet).owners.lookup(src) {
+        Ingress::Vnet(vnet) => match snapshot.vnet(vnet).owners.lookup(*src) {
             Some(Owner::Nic(nic)) => (snapshot.nic(nic).port == ingress).then_some(nic),
             Some(Owner::Reserved) | None => None,
         },

@@ -71,18 +71,19 @@ impl Leg<'_> {
     ) -> Result<PortId, DropReason> {
         check::addresses(packet)?;
         check::protocol(packet)?;
-        let sender = check::source(self.snapshot, ingress, packet.src())?;
+        let sender = check::source(self.snapshot, ingress, &packet.tuple().src)?;
         observer.step(Step::Sent { nic: sender });
-        let subject = Subject::of(packet, sender, &self.flows.fragments, self.now)?;
+        let of_first = subject::tuple_of_first(packet, sender, &self.flows.fragments, self.now)?;
+        let subject = Subject::of(packet, of_first.as_ref());
 
         let admitted_out = self.admit(sender, Direction::Outbound, &subject, observer)?;
-        let hop = self.route(sender, subject.tuple.dst, observer)?;
+        let hop = self.route(sender, &subject.tuple.dst, observer)?;
         let receiver = hop.nic();
         let crossing = self.cross(sender, receiver, observer)?;
         crossing.leave(admitted_out)?;
-        crossing.enter_from(subject.tuple.src)?;
+        crossing.enter_from(&subject.tuple.src)?;
         observer.step(Step::Arrive { nic: receiver });
-        self.deliver(hop, subject.tuple.dst)?;
+        self.deliver(hop, &subject.tuple.dst)?;
         let admitted_in = self.admit(receiver, Direction::Inbound, &subject, observer)?;
         crossing.enter(admitted_in)?;
 
@@ -98,7 +99,7 @@ impl Leg<'_> {
         self,
         (sender, admitted_out): (NicId, Admitted),
         (receiver, admitted_in): (NicId, Admitted),
-        subject: &Subject,
+        subject: &Subject<'_>,
     ) -> Result<(), DropReason> {
         if !subject.starts_flow() || (admitted_out.has_record() && admitted_in.has_record()) {
             return Ok(());
@@ -111,7 +112,7 @@ impl Leg<'_> {
         {
             let Some(room) = room else { continue };
             let timeout_secs = self.snapshot.nic(nic).flow_timeout_secs;
-            room.admit(direction, &subject.tuple, timeout_secs, subject.traffic, self.now);
+            room.admit(direction, subject.tuple, timeout_secs, subject.traffic, self.now);
         }
         Ok(())
     }

@@ -36,18 +36,18 @@ impl<'a> Leg<'a> {
     /// By the destination alone, in the sender's subnet's routes (RSEL-01). No next hop is looked up twice: an appliance
     /// was located by ownership when the routes were compiled (UDR-12).
     #[inline]
-    pub(super) fn route<O: Observer>(self, sender: NicId, dst: IpAddr, observer: &mut O) -> Result<Hop, DropReason> {
-        if dst == PLATFORM {
+    pub(super) fn route<O: Observer>(self, sender: NicId, dst: &IpAddr, observer: &mut O) -> Result<Hop, DropReason> {
+        if *dst == PLATFORM {
             // In reach whatever the routes say, though nobody answers (FAB-12).
             return Err(DropReason::NoEndpoint);
         }
         let id = self.snapshot.nic(sender).fib;
         let fib = self.snapshot.fib(id);
-        let route = fib.lpm.lookup(dst).ok_or(DropReason::NoRoute)?;
+        let route = fib.lpm.lookup(*dst).ok_or(DropReason::NoRoute)?;
         let next_hop = fib.next_hops[route.0 as usize];
         observer.step(Step::Route { fib: id, route, next_hop });
         match next_hop {
-            NextHop::Vnet(vnet) => match self.snapshot.vnet(vnet).owners.lookup(dst) {
+            NextHop::Vnet(vnet) => match self.snapshot.vnet(vnet).owners.lookup(*dst) {
                 Some(Owner::Nic(nic)) => Ok(Hop::Endpoint(nic)),
                 Some(Owner::Reserved) | None => Err(DropReason::NoEndpoint),
             },
@@ -80,10 +80,10 @@ impl<'a> Leg<'a> {
 
     /// A NIC takes what it owns, and the rest only with IP forwarding (NIC-02, NIC-03).
     #[inline]
-    pub(super) fn deliver(self, hop: Hop, dst: IpAddr) -> Result<(), DropReason> {
+    pub(super) fn deliver(self, hop: Hop, dst: &IpAddr) -> Result<(), DropReason> {
         let Hop::Appliance(id) = hop else { return Ok(()) };
         let nic = self.snapshot.nic(id);
-        let owns = || self.snapshot.vnet(nic.vnet).owners.lookup(dst) == Some(Owner::Nic(id));
+        let owns = || self.snapshot.vnet(nic.vnet).owners.lookup(*dst) == Some(Owner::Nic(id));
         if nic.forwarding || owns() { Ok(()) } else { Err(DropReason::NotForwarding) }
     }
 }
@@ -103,9 +103,9 @@ impl Crossing<'_> {
 
     /// The entered VNet's link decides whether traffic of foreign origin may come (PEER-23, PEER-24).
     #[inline]
-    pub(super) fn enter_from(&self, src: IpAddr) -> Result<(), DropReason> {
+    pub(super) fn enter_from(&self, src: &IpAddr) -> Result<(), DropReason> {
         let sources = self.far.and_then(|link| link.sources.as_ref());
-        let known = sources.is_none_or(|sources| sources.lookup(src).is_some());
+        let known = sources.is_none_or(|sources| sources.lookup(*src).is_some());
         if known { Ok(()) } else { Err(DropReason::ForwardedTraffic) }
     }
 }
