@@ -180,14 +180,14 @@ fn nsg_21_an_icmp_error_makes_no_record() {
 fn nsg_21_an_icmp_error_goes_to_the_source_that_it_quotes() {
     let mut world = world();
     let closed = world.acl([deny_all()]);
-    let third = world.nic(VnetId(0), &["10.0.0.6"]);
-    world.at(third).inbound.nic = Some(closed);
+    world.nic(VnetId(0), &["10.0.0.6"]);
+    world.at(B).outbound.nic = Some(closed);
     let lab = world.build();
     let flow = tcp("10.0.0.4:1000", "10.0.0.5:443", SYN);
     check(&lab, A, &flow, to(B));
     let mut error = build::icmp_unreachable(ip("10.0.0.5"), &flow);
     error = build::raw(ip("10.0.0.5"), ip("10.0.0.6"), 1, &error.split_off(20));
-    check(&lab, B, &error, dropped(NsgInbound));
+    check(&lab, B, &error, dropped(NsgOutbound));
 }
 
 #[test]
