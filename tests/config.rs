@@ -194,6 +194,7 @@ fn dump(loaded: &Loaded, text: &str, file: &str) -> String {
         virtual_machines,
         network_interfaces,
         emulation,
+        tests,
     } = &loaded.network;
     let mut out = format!("name {name}\n");
     for vnet in virtual_networks {
@@ -217,6 +218,9 @@ fn dump(loaded: &Loaded, text: &str, file: &str) -> String {
         writeln!(out, "{nic:?}").unwrap();
     }
     writeln!(out, "{emulation:?}").unwrap();
+    for test in tests {
+        writeln!(out, "{test:?}").unwrap();
+    }
     loaded.warnings.iter().for_each(|warning| out.push_str(&warning.render(text, file, false)));
     out
 }

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use super::decode::{Fields, boolean, list_of, mismatch, number, objects, record, text, word};
 use super::diagnostic::{At, Report, Spanned};
+use super::test_case::{TestCase, test_case};
 use super::tree::Node;
 use super::values::{
     address, address_prefix, address_space, address_with_length, dns_label, location, port_range, prefix, reference,
@@ -37,6 +38,7 @@ pub(super) struct Document {
     pub network_security_groups: Vec<Nsg>,
     pub virtual_machines: Vec<VirtualMachine>,
     pub emulation: Emulation,
+    pub tests: Vec<TestCase>,
 }
 
 pub(super) struct VirtualNetwork {
@@ -175,6 +177,7 @@ pub(super) fn document(node: &Node, report: &mut Report) -> Option<Document> {
         network_security_groups: f.list("networkSecurityGroups", nsg),
         virtual_machines: f.list("virtualMachines", virtual_machine),
         emulation: f.optional("emulation", emulation).map_or_else(Emulation::default, |emulation| emulation.value),
+        tests: f.list("tests", test_case),
     })
 }
 

@@ -8,6 +8,7 @@ mod decode;
 mod diagnostic;
 mod document;
 mod resolve;
+mod test_case;
 mod tree;
 mod values;
 

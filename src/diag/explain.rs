@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::compile::{Compiled, Learned, compile};
+pub use crate::model::Verdict;
 use crate::model::{Network, VnetIx};
 
 use super::change::Change;
@@ -40,13 +41,6 @@ pub struct Explanation {
     /// What would stand in the way next, with the fixes before it applied.
     pub further: Vec<Obstacle>,
     pub warnings: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Verdict {
-    Reachable,
-    Blocked,
 }
 
 /// One thing in the way.

@@ -1,6 +1,5 @@
 //! The question of `explain`, `SRC DST[:PORT[/PROTO]]`: its grammar, and which interfaces and addresses it means.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
@@ -8,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compile::{Compiled, connected};
 use crate::dataplane::{NicId, Owner};
+pub use crate::model::Probe;
 use crate::model::{Network, NicIx, VirtualMachine, VmIx, VnetIx};
 use crate::wire::build;
 
@@ -27,16 +27,6 @@ pub struct Query {
 pub enum Place {
     Node { name: String, nic: Option<String> },
     Address(IpAddr),
-}
-
-/// What kind of packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Probe {
-    /// An ICMP echo request.
-    Ping,
-    /// A connection attempt.
-    Tcp(u16),
-    Udp(u16),
 }
 
 /// One end of a question, found in the network.
@@ -137,16 +127,6 @@ impl Probe {
 
 const TCP_SYN: u8 = 0x02;
 const TCP_ACK: u8 = 0x10;
-
-impl fmt::Display for Probe {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ping => f.write_str("ping"),
-            Self::Tcp(port) => write!(f, "tcp/{port}"),
-            Self::Udp(port) => write!(f, "udp/{port}"),
-        }
-    }
-}
 
 /// Finds both ends: the first destination address that the source has an address of the same family for.
 pub(super) fn resolve(network: &Network, compiled: &Compiled, query: &Query) -> Result<Ends, String> {

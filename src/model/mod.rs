@@ -6,6 +6,7 @@
 mod filter;
 mod network;
 mod routing;
+mod test_case;
 
 pub use filter::{Access, AddressPrefix, Direction, Nsg, NsgIx, PortRange, SecurityProtocol, SecurityRule, ServiceTag};
 pub use network::{
@@ -15,3 +16,4 @@ pub use network::{
 pub use routing::{
     EffectiveRoute, NextHopType, Route, RouteNextHop, RouteSource, RouteState, RouteTable, RouteTableIx,
 };
+pub use test_case::{Endpoint, Probe, TestCase, Verdict};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{Nsg, NsgIx, RouteTable, RouteTableIx};
+use super::{Nsg, NsgIx, RouteTable, RouteTableIx, TestCase};
 
 /// Index of a virtual network in [`Network::virtual_networks`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,6 +39,8 @@ pub struct Network {
     /// All interfaces of all machines, in file order.
     pub network_interfaces: Vec<NetworkInterface>,
     pub emulation: Emulation,
+    /// What the file expects of this network; no packet meets them.
+    pub tests: Vec<TestCase>,
 }
 
 /// A virtual network.

@@ -93,6 +93,7 @@ impl Random {
                 forwarded: *self.pick(&[ForwardedMode::TagOnly, ForwardedMode::Enforce]),
                 ..Emulation::default()
             },
+            tests: Vec::new(),
         };
         self.peer(&mut network);
         self.populate(&mut network, groups);

@@ -12,6 +12,7 @@ mod machine;
 mod names;
 mod peering;
 mod routing;
+mod test_case;
 
 use std::path::Path;
 use std::time::Duration;
@@ -44,7 +45,7 @@ pub(super) fn network(document: Document, file: &str, report: &mut Report) -> Ne
         virtual_networks[index].attach = attach;
     }
     let machines = machine::machines(&document.virtual_machines, &virtual_networks, &scope, attachments, pool, report);
-    Network {
+    let mut network = Network {
         name,
         virtual_networks,
         route_tables: document.route_tables.iter().map(|table| routing::route_table(table, report)).collect(),
@@ -52,7 +53,10 @@ pub(super) fn network(document: Document, file: &str, report: &mut Report) -> Ne
         virtual_machines: machines.virtual_machines,
         network_interfaces: machines.network_interfaces,
         emulation: document.emulation,
-    }
+        tests: Vec::new(),
+    };
+    network.tests = test_case::test_cases(&document.tests, &network, report);
+    network
 }
 
 /// What references may name.
