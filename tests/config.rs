@@ -184,6 +184,29 @@ proptest! {
     }
 }
 
+/// For those who find something to say about a value later.
+#[test]
+fn every_value_has_a_place() {
+    let text = "\
+virtualNetworks:
+  - name: a
+    location: westeurope
+    properties:
+      addressSpace: {addressPrefixes: [10.1.0.0/16]}
+      subnets: &subnets
+        - {name: s, addressPrefix: 10.1.0.0/24}
+  - {name: b, location: westeurope, addressSpace: [10.1.0.0/16], subnets: *subnets}
+";
+    let loaded = load(text, "places.yaml").unwrap_or_else(|errors| panic!("{errors}"));
+    let at = |path| (loaded.place(path).line, loaded.place(path).column);
+    assert_eq!(at("virtualNetworks[0].name"), (2, 11));
+    assert_eq!(at("virtualNetworks[0].subnets[0].addressPrefix"), (7, 36), "behind `properties`");
+    assert_eq!(at("virtualNetworks[0].subnets[0].routeTable"), (7, 11), "not there: its subnet is");
+    assert_eq!(at("virtualNetworks[1].subnets[0].name"), (8, 66), "an alias: where it stands");
+    assert_eq!(at("routeTables[3]"), (1, 1));
+    assert_eq!(at(""), (1, 1));
+}
+
 /// A network, one object a line.
 fn dump(loaded: &Loaded, text: &str, file: &str) -> String {
     let Network {

@@ -150,14 +150,14 @@ pub(super) struct Spanned<T> {
 }
 
 /// One step from a node to a child.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Root,
     Key(String),
     Item(usize),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Site {
     place: Place,
     parent: Option<At>,
@@ -196,10 +196,10 @@ impl Report {
         self.push(Severity::Warning, at, message.into())
     }
 
-    /// The warnings, or everything if there was an error; sorted by place.
-    pub(super) fn into_result(mut self) -> Result<Vec<Diagnostic>, Errors> {
+    /// The warnings and all places, or everything if there was an error; sorted by place.
+    pub(super) fn into_result(mut self) -> Result<(Vec<Diagnostic>, Places), Errors> {
         self.diagnostics.sort_by_key(|diagnostic| diagnostic.place);
-        if self.errors == 0 { Ok(self.diagnostics) } else { Err(Errors(self.diagnostics)) }
+        if self.errors == 0 { Ok((self.diagnostics, Places(self.sites))) } else { Err(Errors(self.diagnostics)) }
     }
 
     fn push(&mut self, severity: Severity, at: At, message: String) -> &mut Diagnostic {
@@ -229,6 +229,38 @@ impl Report {
         }
         path
     }
+}
+
+/// Every site of a file, for those who find something to say about a value later.
+#[derive(Clone, Debug)]
+pub(super) struct Places(Vec<Site>);
+
+impl Places {
+    /// The place of a path's value, or of as much of the way to it as the file has.
+    pub(super) fn find(&self, path: &str) -> Place {
+        let root = self.0.iter().rposition(|site| site.parent.is_none());
+        let mut site = root.expect("the parser makes a site before it looks at the text");
+        for step in steps(path) {
+            let wrapper = Step::Key("properties".to_owned());
+            let child = self.child(site, &step);
+            let Some(found) = child.or_else(|| self.child(self.child(site, &wrapper)?, &step)) else { break };
+            site = found;
+        }
+        self.0[site].place
+    }
+
+    /// A key has two sites, its own and its value's: the value's comes later, and its children hang on it.
+    fn child(&self, parent: usize, step: &Step) -> Option<usize> {
+        self.0.iter().rposition(|site| site.parent == Some(At(parent)) && site.step == *step)
+    }
+}
+
+/// `a[0].b` as its steps.
+fn steps(path: &str) -> impl Iterator<Item = Step> {
+    path.split(['.', '[']).filter(|word| !word.is_empty()).map(|word| {
+        let index = word.strip_suffix(']').and_then(|index| index.parse().ok());
+        index.map_or_else(|| Step::Key(word.to_owned()), Step::Item)
+    })
 }
 
 /// The candidate that `wrong` was most likely meant to be.

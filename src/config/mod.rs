@@ -14,7 +14,7 @@ mod values;
 
 pub use diagnostic::{Diagnostic, Errors, Place, Severity};
 
-use self::diagnostic::Report;
+use self::diagnostic::{Places, Report};
 use self::tree::Value;
 use crate::model::Network;
 
@@ -23,14 +23,23 @@ use crate::model::Network;
 pub struct Loaded {
     pub network: Network,
     pub warnings: Vec<Diagnostic>,
+    places: Places,
+}
+
+impl Loaded {
+    /// Where a value stands, by its path in the model such as `virtualNetworks[0].subnets[1].routeTable`; for what the
+    /// file leaves out, where it would stand.
+    pub fn place(&self, path: &str) -> Place {
+        self.places.find(path)
+    }
 }
 
 /// Reads a topology. `file` is its name, for the lab's name where the text has none.
 pub fn load(text: &str, file: &str) -> Result<Loaded, Errors> {
     let mut report = Report::default();
     let network = network(text, file, &mut report);
-    let warnings = report.into_result()?;
-    Ok(Loaded { network: network.expect("a report without errors has a network"), warnings })
+    let (warnings, places) = report.into_result()?;
+    Ok(Loaded { network: network.expect("a report without errors has a network"), warnings, places })
 }
 
 fn network(text: &str, file: &str, report: &mut Report) -> Option<Network> {
