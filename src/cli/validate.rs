@@ -8,13 +8,15 @@ use serde::Serialize;
 use super::context::Context;
 use super::table::Table;
 use super::{Exit, Outcome, topology};
+use crate::compile::{Learned, compile};
 use crate::config::{self, Diagnostic, Errors, Loaded, Place, Severity};
+use crate::diag;
 use crate::model::Network;
 
-/// Check a topology file against Azure's rules
+/// Check a topology file against Azure's rules, and for what works but is hardly meant
 ///
-/// Every mistake is shown at once, with its place, what was expected, and Azure's error code. Needs no root and changes
-/// nothing. Exit code 0 if the file is fine, 2 with errors, 3 with warnings only.
+/// Every mistake is shown at once, with its place, what was expected, and Azure's error code; in a file without mistakes,
+/// every doubt, such as a loop, a one-sided chain or a rule that no packet reaches. Needs no root and changes nothing. Exit code 0 if the file is fine, 2 with errors, 3 with warnings only.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet validate lab.vnet.yaml\n  vnet validate -o json lab.vnet.yaml")]
 pub(super) struct Validate {
@@ -29,7 +31,7 @@ struct Finding<'a> {
     line: usize,
     column: usize,
     severity: &'static str,
-    /// Azure's error code.
+    /// Azure's error code, or the lint's name.
     code: Option<&'a str>,
     rule: Option<&'a str>,
     message: &'a str,
@@ -43,11 +45,12 @@ impl Validate {
         let (text, file) = topology::read(&self.file)?;
         let output = &context.output;
         match config::load(&text, &file) {
-            Ok(Loaded { network, warnings }) => {
+            Ok(loaded) => {
+                let warnings = doubts(&loaded);
                 let findings = findings(&file, &warnings);
                 let rendered = || {
-                    let rendered = warnings.iter().map(|warning| warning.render(&text, &file, output.colour()));
-                    rendered.collect::<String>() + &verdict(&file, &network, warnings.len())
+                    let rendered = warnings.iter().map(|warning| warning.render(&text, &file, output.colour()) + "\n");
+                    rendered.collect::<String>() + &verdict(&file, &loaded.network, warnings.len())
                 };
                 output.story(&findings, &table(&findings), rendered)?;
                 Ok(if warnings.is_empty() { Exit::Fine } else { Exit::Warnings })
@@ -60,6 +63,24 @@ impl Validate {
             }
         }
     }
+}
+
+/// What is doubtful about the file, then what is doubtful about the network, each in the file's order.
+fn doubts(loaded: &Loaded) -> Vec<Diagnostic> {
+    let compiled = compile(&loaded.network, &Learned::default(), 1);
+    let lint = diag::lint(&loaded.network, &compiled).into_iter().map(|finding| Diagnostic {
+        severity: Severity::Warning,
+        code: Some(finding.code),
+        rule: Some(finding.rule),
+        message: finding.message,
+        place: loaded.place(&finding.path),
+        path: finding.path,
+        expected: None,
+        help: Some(finding.help),
+    });
+    let mut lint: Vec<_> = lint.collect();
+    lint.sort_by_key(|finding| finding.place);
+    loaded.warnings.iter().cloned().chain(lint).collect()
 }
 
 fn verdict(file: &str, network: &Network, warnings: usize) -> String {

@@ -24,6 +24,7 @@ use owners::Owners;
 
 pub use acls::{EffectiveRule, RuleRef};
 pub use links::connected;
+pub use prefixes::difference;
 
 /// The MTU of an attachment nobody has said anything about (FAB-11).
 const DEFAULT_MTU: u16 = 1500;

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 /// The addresses of `from` that are in none of `holes`, as the fewest prefixes.
-pub(super) fn difference(from: &[IpNet], holes: &[IpNet]) -> Vec<IpNet> {
+pub fn difference(from: &[IpNet], holes: &[IpNet]) -> Vec<IpNet> {
     let mut left = from.to_vec();
     for hole in holes {
         left = left.into_iter().flat_map(|prefix| without(prefix, *hole)).collect();

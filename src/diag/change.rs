@@ -12,6 +12,7 @@ use crate::model::{
 };
 
 use super::query::Probe;
+use super::yaml_path;
 
 /// One edit of the topology file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +63,7 @@ impl Edit {
     /// Makes a link see its peer's present ranges (PEER-17).
     pub(super) fn sync(&mut self, own: VnetIx, remote: VnetIx) {
         self.link(own, remote);
-        if let Some(path) = self.link_path(own, remote) {
+        if let Some(path) = yaml_path::link(&self.network, own, remote) {
             self.note(format!("{path}.remoteAddressSpace"), None);
         }
     }
@@ -82,7 +83,7 @@ impl Edit {
             !self.network.vm(vm).network_interfaces.iter().any(|&nic| self.network.nic(nic).enable_ip_forwarding);
         self.network.virtual_machines[vm.0].guest_forwarding |= first;
         self.network.network_interfaces[nic.0].enable_ip_forwarding = true;
-        let path = format!("{}.enableIPForwarding", self.nic_path(nic));
+        let path = format!("{}.enableIPForwarding", yaml_path::nic(&self.network, nic));
         self.note(path, Some("true".to_owned()));
     }
 
@@ -164,23 +165,12 @@ impl Edit {
     }
 
     fn with_link(&mut self, own: VnetIx, remote: VnetIx, flag: &str, set: impl FnOnce(&mut Peering)) {
-        let Some(path) = self.link_path(own, remote) else { return };
+        let Some(path) = yaml_path::link(&self.network, own, remote) else { return };
         let links = &mut self.network.virtual_networks[own.0].peerings;
         if let Some(link) = links.iter_mut().find(|link| link.remote == remote) {
             set(link);
         }
         self.note(format!("{path}.{flag}"), Some("true".to_owned()));
-    }
-
-    fn link_path(&self, own: VnetIx, remote: VnetIx) -> Option<String> {
-        let at = self.network.vnet(own).peerings.iter().position(|link| link.remote == remote)?;
-        Some(format!("virtualNetworks[{}].virtualNetworkPeerings[{at}]", own.0))
-    }
-
-    fn nic_path(&self, nic: NicIx) -> String {
-        let vm = self.network.nic(nic).virtual_machine;
-        let at = self.network.vm(vm).network_interfaces.iter().position(|&own| own == nic);
-        format!("virtualMachines[{}].networkInterfaces[{}]", vm.0, at.expect("a machine lists its interfaces"))
     }
 
     fn note(&mut self, path: String, value: Option<String>) {

@@ -6,15 +6,15 @@
 use serde::{Deserialize, Serialize};
 
 use crate::compile::{Compiled, Learned, compile};
+use crate::model::Network;
 pub use crate::model::Verdict;
-use crate::model::{Network, VnetIx};
 
 use super::change::Change;
 use super::cure::{Case, Cure, Remedy};
 use super::names::Names;
 use super::query::{Ends, Probe, Query, resolve};
 use super::story::Path;
-use super::trip::Trip;
+use super::trip::{Trip, foreign_links};
 use super::walk::Walk;
 
 /// Obstacles listed at most: each is a compilation of the whole network.
@@ -111,24 +111,17 @@ impl Trip {
             }
         }
         for walk in self.walks() {
-            warnings.extend(walk.legs.iter().filter_map(|leg| leans_on_forwarded_flag(names, walk, leg.crossing()?)));
+            warnings.extend(foreign_links(names, walk).filter(|(_, link)| !link.allow_forwarded_traffic).map(|(into, link)| {
+                format!(
+                    "{} enters VNet {} over peering {}, which has allowForwardedTraffic off: Azure's documents disagree on whether it may",
+                    walk.src,
+                    names.network.vnet(into).name,
+                    link.name
+                )
+            }));
         }
         warnings
     }
-}
-
-/// The peering a chain depends on without its flag: harmless while `emulation.forwarded` is `tag-only` (PEER-23).
-fn leans_on_forwarded_flag(names: Names<'_>, walk: &Walk, (from, into): (VnetIx, VnetIx)) -> Option<String> {
-    let link = names.link(into, from)?;
-    let foreign = !link.remote_address_space.iter().any(|prefix| prefix.contains(&walk.src));
-    (foreign && !link.allow_forwarded_traffic).then(|| {
-        format!(
-            "{} enters VNet {} over peering {}, which has allowForwardedTraffic off: Azure's documents disagree on whether it may",
-            walk.src,
-            names.network.vnet(into).name,
-            link.name
-        )
-    })
 }
 
 /// Everything in the way, each found with the fixes before it applied.

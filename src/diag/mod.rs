@@ -7,8 +7,10 @@
 mod change;
 mod cure;
 mod explain;
+mod lint;
 mod names;
 mod next_hop;
+mod nodes;
 mod query;
 mod reach;
 mod routes;
@@ -17,9 +19,11 @@ mod target;
 mod traffic;
 mod trip;
 mod walk;
+mod yaml_path;
 
 pub use change::Change;
 pub use explain::{Explanation, Fix, Obstacle, Verdict, explain};
+pub use lint::{Finding, lint};
 pub use next_hop::{NextHopAnswer, NextHopQuery, next_hop};
 pub use query::{Place, Probe, Query, parse_query};
 pub use reach::{Difference, Pair, Reach, Shift, Way, differences, reach};

@@ -220,7 +220,7 @@ pub(super) fn ends_of(network: &Network, compiled: &Compiled, nic: NicIx) -> Vec
     network.nic(nic).addresses.iter().map(end).collect()
 }
 
-fn owners(compiled: &Compiled, address: IpAddr) -> impl Iterator<Item = (VnetIx, NicId)> {
+pub(super) fn owners(compiled: &Compiled, address: IpAddr) -> impl Iterator<Item = (VnetIx, NicId)> {
     let vnets = compiled.snapshot.vnets.iter().enumerate();
     vnets.filter_map(move |(i, vnet)| match vnet.owners.lookup(address)? {
         Owner::Nic(nic) => Some((VnetIx(i), nic)),

@@ -1,5 +1,7 @@
 //! A packet's way and its answer's, over the same flow records.
 
+use crate::model::{Peering, VnetIx};
+
 use super::names::Names;
 use super::query::{Ends, Probe};
 use super::walk::{Outcome, Walk, answering, fresh_flows};
@@ -32,4 +34,15 @@ impl Trip {
     pub(super) fn walks(&self) -> impl Iterator<Item = &Walk> {
         [Some(&self.forward), self.back.as_ref()].into_iter().flatten()
     }
+}
+
+/// The links over which a packet enters a VNet though it did not begin in the peered one: an appliance forwarded it
+/// (PEER-23). Each with the VNet entered, whose link it is (PEER-24).
+pub(super) fn foreign_links<'a>(names: Names<'a>, walk: &Walk) -> impl Iterator<Item = (VnetIx, &'a Peering)> {
+    let links = walk.legs.iter().filter_map(move |leg| {
+        let (from, into) = leg.crossing()?;
+        names.link(into, from).map(|link| (into, link))
+    });
+    let src = walk.src;
+    links.filter(move |(_, link)| !link.remote_address_space.iter().any(|prefix| prefix.contains(&src)))
 }

@@ -1,0 +1,129 @@
+//! Chains through appliances whose answers go another way, or that hang on a contested flag.
+//!
+//! One machine speaks for its subnet, and filters are taken out: what differs between there and back is routing.
+
+use std::collections::HashSet;
+
+use crate::compile::Sender;
+use crate::diag::names::{Names, nic_name, subnet_name};
+use crate::diag::nodes::{Node, nodes};
+use crate::diag::query::Probe;
+use crate::diag::trip::{Trip, foreign_links};
+use crate::diag::walk::Walk;
+use crate::diag::yaml_path;
+use crate::model::{ForwardedMode, NextHopType, Peering, RouteSource, SubnetIx, VnetIx};
+
+use super::Finding;
+
+/// Pairs tried at most, give or take: beyond it each subnet asks as many of those after it as its share allows.
+const MAX_TRIPS: usize = 50_000;
+
+pub(super) fn findings(names: Names<'_>, open: Names<'_>) -> Vec<Finding> {
+    let speakers = speakers(open);
+    let steered = |(_, (subnet, _)): &(usize, &(SubnetIx, Node))| has_appliance_route(open, *subnet);
+    let askers: Vec<_> = speakers.iter().enumerate().filter(steered).collect();
+    let share = MAX_TRIPS.div_ceil(askers.len().max(1));
+    let mut findings = Vec::new();
+    for (i, (_, asker)) in askers {
+        for (to, answerer) in speakers.iter().cycle().skip(i + 1).take(share.min(speakers.len() - 1)) {
+            findings.extend(pair(names, open, asker, *to, answerer));
+        }
+    }
+    findings
+}
+
+fn pair(names: Names<'_>, open: Names<'_>, asker: &Node, to: SubnetIx, answerer: &Node) -> Vec<Finding> {
+    let ends = asker.source.meet(open.network, open.compiled, answerer.ends.iter().cloned());
+    let Some(ends) = ends else { return Vec::new() };
+    let trip = Trip::take(open, &ends, Probe::Ping);
+    let links = trip.walks().flat_map(|walk| foreign_links(open, walk).map(move |(into, link)| (walk, into, link)));
+    let off = links.filter(|(_, _, link)| !link.allow_forwarded_traffic);
+    let contested = off.filter_map(|(walk, into, link)| contested(names, walk, into, link));
+    one_sided(open, asker, answerer, to, &trip).into_iter().chain(contested).collect()
+}
+
+/// The first machine of each subnet that is no appliance, or whoever is behind its virtual network's one TUN.
+fn speakers(names: Names<'_>) -> Vec<(SubnetIx, Node)> {
+    let mut spoken_for = HashSet::new();
+    let nodes = nodes(names.network, names.compiled).into_iter().filter_map(|node| {
+        let nic = node.ends.first()?.nic?;
+        Some((names.subnet(nic), nic, node))
+    });
+    let ends = nodes.filter(|(_, nic, _)| !names.compiled.snapshot.nic(*nic).forwarding);
+    ends.filter(|(subnet, ..)| spoken_for.insert(*subnet)).map(|(subnet, _, node)| (subnet, node)).collect()
+}
+
+fn has_appliance_route(names: Names<'_>, subnet: SubnetIx) -> bool {
+    let mut rows = names.compiled.effective_routes(subnet).iter();
+    rows.any(|row| row.source == RouteSource::User && row.next_hop_type == NextHopType::VirtualAppliance)
+}
+
+/// CH-03: the question passes an appliance that the answer does not.
+fn one_sided(names: Names<'_>, asker: &Node, answerer: &Node, subnet: SubnetIx, trip: &Trip) -> Option<Finding> {
+    let back = trip.back.as_ref()?;
+    let way = |walk: &Walk| walk.appliances().map(|nic| names.node(nic)).collect::<Vec<_>>();
+    let (there, mut home) = (way(&trip.forward), way(back));
+    home.reverse();
+    if there.is_empty() || back.delivered() && there == home {
+        return None;
+    }
+    let answer = match back.outcome.reason() {
+        Some(reason) => format!("is dropped ({reason})"),
+        None if home.is_empty() => "goes back without it".to_owned(),
+        None => format!("goes back through {}", way(back).join(", ")),
+    };
+    let (asker, answerer) = (&asker.name, &answerer.name);
+    Some(Finding {
+        code: "one-sided-chain",
+        rule: "CH-03",
+        message: format!(
+            "{asker} reaches {answerer} through {}, and {answerer}'s answer {answer}: a stateful appliance sees half of the flow",
+            there.join(", ")
+        ),
+        path: format!("{}.routeTable", yaml_path::subnet(subnet)),
+        help: help(names, subnet, trip),
+    })
+}
+
+fn help(names: Names<'_>, subnet: SubnetIx, trip: &Trip) -> String {
+    let src = trip.forward.src;
+    let home = trip.forward.legs.first().map(|leg| names.vnet(leg.from));
+    let spaces = home.iter().flat_map(|vnet| &names.network.vnet(*vnet).address_space);
+    let prefix = spaces.into_iter().find(|prefix| prefix.contains(&src)).map_or(src.into(), |prefix| *prefix);
+    let last = trip.forward.appliances().next_back();
+    let nic = last.and_then(|nic| match names.compiled.sender(nic) {
+        Sender::Nic(nic) => Some(nic),
+        Sender::Subnet(_) => None,
+    });
+    let address = nic.and_then(|nic| {
+        let addresses = &names.network.nic(nic).addresses;
+        let address = addresses.iter().find(|address| address.is_ipv4() == src.is_ipv4())?;
+        Some(format!("{address} ({})", nic_name(names.network, nic)))
+    });
+    format!(
+        "route {prefix} from subnet {} to {}",
+        subnet_name(names.network, subnet),
+        address.unwrap_or_else(|| "the appliance".to_owned())
+    )
+}
+
+/// PEER-23, PEER-24: the entered network's own link is the one that counts.
+fn contested(names: Names<'_>, walk: &Walk, into: VnetIx, link: &Peering) -> Option<Finding> {
+    let network = names.network;
+    let effect = match network.emulation.forwarded {
+        ForwardedMode::TagOnly => "Azure's documents disagree on whether it is dropped",
+        ForwardedMode::Enforce => "it is dropped",
+    };
+    Some(Finding {
+        code: "forwarded-traffic",
+        rule: "PEER-23",
+        message: format!(
+            "forwarded traffic from {} enters {} over peering {}, which does not allow it: {effect}",
+            walk.src,
+            network.vnet(into).name,
+            link.name
+        ),
+        path: format!("{}.allowForwardedTraffic", yaml_path::link(network, into, link.remote)?),
+        help: "set `allowForwardedTraffic: true` on this link".to_owned(),
+    })
+}

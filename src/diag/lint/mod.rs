@@ -1,0 +1,66 @@
+//! Lint: what a valid network has that Azure accepts and its author hardly wants.
+//!
+//! One file a family. Whatever depends on where packets go is asked of the compiled tables and of `process`, on a copy
+//! of the network without its filters where rules would hide a route's effect. A finding is a doubt, never an error.
+
+mod appliances;
+mod chains;
+mod peerings;
+mod region;
+mod routes;
+mod rules;
+mod tags;
+mod unused;
+
+use std::collections::HashSet;
+
+use serde::Serialize;
+
+use crate::compile::{Compiled, Learned, compile};
+use crate::model::{ForwardedMode, Network, PeeringAccessMode};
+
+use super::names::Names;
+
+/// One doubt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The lint's name.
+    pub code: &'static str,
+    /// The rule's id in the semantics document.
+    pub rule: &'static str,
+    pub message: String,
+    /// The object's path in the file, like `virtualNetworks[0].subnets[1]`.
+    pub path: String,
+    pub help: String,
+}
+
+/// All findings, one for each lint and object.
+pub fn lint(network: &Network, compiled: &Compiled) -> Vec<Finding> {
+    let names = Names { network, compiled };
+    let network = open(network);
+    let open = Names { network: &network, compiled: &compile(&network, &Learned::default(), 0) };
+    let mut findings = peerings::findings(names);
+    findings.extend(routes::findings(names));
+    findings.extend(appliances::findings(names, open));
+    findings.extend(chains::findings(names, open));
+    findings.extend(tags::findings(names));
+    findings.extend(unused::findings(names.network));
+    findings.extend(rules::findings(names));
+    let mut told = HashSet::new();
+    findings.retain(|finding| told.insert((finding.code, finding.path.clone())));
+    findings
+}
+
+/// The network with everything allowed: what is left of a packet's way is routing.
+fn open(network: &Network) -> Network {
+    let mut open = network.clone();
+    open.emulation.peering_access = PeeringAccessMode::TagOnly;
+    open.emulation.forwarded = ForwardedMode::TagOnly;
+    for subnet in open.virtual_networks.iter_mut().flat_map(|vnet| &mut vnet.subnets) {
+        subnet.network_security_group = None;
+    }
+    for nic in &mut open.network_interfaces {
+        nic.network_security_group = None;
+    }
+    open
+}

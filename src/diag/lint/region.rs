@@ -1,0 +1,274 @@
+//! What a rule matches, as sets that can be taken from each other.
+//!
+//! One idea: packets are points, a rule is a few blocks (products of one set for each field), and a block minus a block
+//! is at most five blocks. So "is anything left for this rule?" has an exact answer. An address family is part of the
+//! protocol's number here, and a protocol without ports has all of them (NSG-07).
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::compile::EffectiveRule;
+use crate::dataplane::{AclRule, ProtocolMatch};
+use crate::wire::Protocol;
+
+/// More pieces than this, and a rule counts as reachable.
+const MAX_BLOCKS: usize = 2_000;
+
+/// Carried by the fabric (FAB-06); those with ports first.
+const PROTOCOLS: [Protocol; 5] = [Protocol::TCP, Protocol::UDP, Protocol::ICMP, Protocol::ESP, Protocol::AH];
+const WITH_PORTS: usize = 2;
+
+/// The rules that together match all that `rule` matches; None if a packet can pass them and come to it, or if it
+/// matches nothing at all.
+pub(super) fn cover<'a>(earlier: &'a [EffectiveRule], rule: &EffectiveRule) -> Option<Vec<&'a EffectiveRule>> {
+    let mut left = blocks(&rule.matches);
+    let mut covering = Vec::new();
+    if left.is_empty() {
+        return None;
+    }
+    for earlier in earlier {
+        let taken = blocks(&earlier.matches);
+        if !taken.iter().any(|taken| left.iter().any(|left| left.meets(taken))) {
+            continue;
+        }
+        covering.push(earlier);
+        for taken in &taken {
+            left = left.into_iter().flat_map(|block| block.minus(taken)).collect();
+        }
+        if left.is_empty() {
+            return Some(covering);
+        }
+        if left.len() > MAX_BLOCKS {
+            return None;
+        }
+    }
+    None
+}
+
+/// Protocol, source, destination, source ports, destination ports. None of them empty.
+#[derive(Clone)]
+struct Block([Ranges; 5]);
+
+impl Block {
+    fn meets(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).all(|(a, b)| !a.and(b).is_empty())
+    }
+
+    /// What is left: for each field the part outside of the other's, with the fields before it inside.
+    fn minus(mut self, other: &Self) -> Vec<Self> {
+        if !self.meets(other) {
+            return vec![self];
+        }
+        let mut left = Vec::new();
+        for (field, theirs) in other.0.iter().enumerate() {
+            let outside = self.0[field].minus(theirs);
+            if !outside.is_empty() {
+                let mut block = self.clone();
+                block.0[field] = outside;
+                left.push(block);
+            }
+            self.0[field] = self.0[field].and(theirs);
+        }
+        left
+    }
+}
+
+/// A rule's packets: by family, and apart for protocols with and without ports.
+fn blocks(rule: &AclRule) -> Vec<Block> {
+    let all = 0..=u16::MAX;
+    let restricted = !(rule.src_ports.contains(&all) && rule.dst_ports.contains(&all));
+    let ports = |ranges: &[std::ops::RangeInclusive<u16>]| {
+        Ranges::of(ranges.iter().map(|range| (u128::from(*range.start()), u128::from(*range.end()))))
+    };
+    let mut blocks = Vec::new();
+    for ipv4 in [true, false] {
+        let addresses = |prefixes: &[IpNet]| Ranges::of(prefixes.iter().filter_map(|prefix| range(prefix, ipv4)));
+        let (src, dst) = (addresses(&rule.src), addresses(&rule.dst));
+        let (with, without) = (protocols(rule.protocol, ipv4, true), protocols(rule.protocol, ipv4, false));
+        blocks.push(Block([with, src.clone(), dst.clone(), ports(&rule.src_ports), ports(&rule.dst_ports)]));
+        if !restricted {
+            let any = ports(std::slice::from_ref(&all));
+            blocks.push(Block([without, src, dst, any.clone(), any]));
+        }
+    }
+    blocks.retain(|block| !block.0.iter().any(Ranges::is_empty));
+    blocks
+}
+
+/// Protocols as numbers, apart for each family.
+fn protocols(matched: ProtocolMatch, ipv4: bool, with_ports: bool) -> Ranges {
+    let covers = |protocol: Protocol| match matched {
+        ProtocolMatch::Any => true,
+        ProtocolMatch::Icmp => protocol == Protocol::ICMP,
+        ProtocolMatch::Only(only) => only == protocol,
+    };
+    let numbers =
+        PROTOCOLS.iter().enumerate().filter(|(i, protocol)| (*i < WITH_PORTS) == with_ports && covers(**protocol));
+    let offset = if ipv4 { 0 } else { PROTOCOLS.len() };
+    Ranges::of(numbers.map(|(i, _)| ((i + offset) as u128, (i + offset) as u128)))
+}
+
+fn range(prefix: &IpNet, ipv4: bool) -> Option<(u128, u128)> {
+    let bits = |address: IpAddr| match address {
+        IpAddr::V4(address) => u128::from(address.to_bits()),
+        IpAddr::V6(address) => address.to_bits(),
+    };
+    (prefix.addr().is_ipv4() == ipv4).then(|| (bits(prefix.network()), bits(prefix.broadcast())))
+}
+
+/// A set of numbers: ranges with both ends included, sorted, apart from each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Ranges(Vec<(u128, u128)>);
+
+impl Ranges {
+    fn of(ranges: impl Iterator<Item = (u128, u128)>) -> Self {
+        let mut sorted: Vec<_> = ranges.collect();
+        sorted.sort_unstable();
+        let mut merged: Vec<(u128, u128)> = Vec::new();
+        for (first, last) in sorted {
+            match merged.last_mut() {
+                Some(previous) if first <= previous.1 => previous.1 = previous.1.max(last),
+                _ => merged.push((first, last)),
+            }
+        }
+        Self(merged)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn and(&self, other: &Self) -> Self {
+        let (mut a, mut b) = (self.0.iter().peekable(), other.0.iter().peekable());
+        let mut both = Vec::new();
+        while let (Some(x), Some(y)) = (a.peek(), b.peek()) {
+            let (first, last) = (x.0.max(y.0), x.1.min(y.1));
+            if first <= last {
+                both.push((first, last));
+            }
+            if x.1 < y.1 {
+                a.next()
+            } else {
+                b.next()
+            };
+        }
+        Self(both)
+    }
+
+    fn minus(&self, other: &Self) -> Self {
+        let mut left = Vec::new();
+        for &(start, last) in &self.0 {
+            // What is not decided yet begins here; None once nothing is left.
+            let mut first = Some(start);
+            for &(from, to) in other.0.iter().filter(|(from, to)| *from <= last && *to >= start) {
+                let Some(open) = first else { break };
+                if from > open {
+                    left.push((open, from - 1));
+                }
+                first = (to < last).then(|| to + 1);
+            }
+            left.extend(first.map(|first| (first, last)));
+        }
+        Self(left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use std::ops::RangeInclusive;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::{select, subsequence};
+
+    use super::*;
+    use crate::compile::RuleRef;
+    use crate::dataplane::Acl;
+    use crate::model::{Access, NsgIx};
+    use crate::wire::Tuple;
+
+    const PREFIXES: [&str; 9] = [
+        "0.0.0.0/0",
+        "10.0.0.0/30",
+        "10.0.0.0/31",
+        "10.0.0.2/31",
+        "10.0.0.1/32",
+        "::/0",
+        "fd00::/127",
+        "fd00::1/128",
+        "fd00::/128",
+    ];
+    const PORTS: [RangeInclusive<u16>; 6] = [0..=65535, 0..=79, 80..=80, 80..=90, 81..=65535, 1..=65535];
+
+    fn rule() -> impl Strategy<Value = AclRule> {
+        let matched = [
+            ProtocolMatch::Any,
+            ProtocolMatch::Icmp,
+            ProtocolMatch::Only(Protocol::TCP),
+            ProtocolMatch::Only(Protocol::UDP),
+            ProtocolMatch::Only(Protocol::AH),
+        ];
+        let prefixes = || {
+            let some = subsequence(PREFIXES.to_vec(), 1..=3);
+            some.prop_map(|some| some.iter().map(|prefix| prefix.parse().unwrap()).collect::<Vec<IpNet>>())
+        };
+        let ports = || prop_oneof![2 => Just(vec![0..=65535]), 3 => subsequence(PORTS.to_vec(), 1..=2)];
+        (select(matched.to_vec()), prefixes(), prefixes(), ports(), ports()).prop_map(
+            |(protocol, src, dst, src_ports, dst_ports)| AclRule {
+                protocol,
+                src,
+                dst,
+                src_ports,
+                dst_ports,
+                allow: true,
+                custom: true,
+            },
+        )
+    }
+
+    /// One packet of each kind that no rule above tells apart.
+    fn packets() -> Vec<Tuple> {
+        let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpAddr>>();
+        let four = addresses(&["10.0.0.0", "10.0.0.1", "10.0.0.2", "9.9.9.9"]);
+        let six = addresses(&["fd00::", "fd00::1", "fd00::2"]);
+        let ends = |all: &[IpAddr]| -> Vec<_> { all.iter().flat_map(|&a| all.iter().map(move |&b| (a, b))).collect() };
+        let mut packets = Vec::new();
+        for (src, dst) in [ends(&four), ends(&six)].concat() {
+            let icmp = if src.is_ipv4() { Protocol::ICMP } else { Protocol::ICMPV6 };
+            for protocol in [icmp, Protocol::AH, Protocol::ESP] {
+                packets.push(Tuple { src, dst, protocol, src_port: 0, dst_port: 0 });
+            }
+            for protocol in [Protocol::TCP, Protocol::UDP] {
+                for src_port in [0, 1, 80, 85, 91] {
+                    for dst_port in [0, 1, 80, 85, 91] {
+                        packets.push(Tuple { src, dst, protocol, src_port, dst_port });
+                    }
+                }
+            }
+        }
+        packets
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        /// A rule is covered exactly when the classifier never gives it a packet that it would match alone.
+        #[test]
+        fn a_rule_is_covered_exactly_if_no_packet_comes_to_it(rules in vec(rule(), 2..6)) {
+            let reference =
+                |name: usize| RuleRef { nsg: NsgIx(0), name: name.to_string(), priority: 100, access: Access::Allow };
+            let effective: Vec<_> =
+                rules.iter().enumerate().map(|(i, rule)| EffectiveRule { rule: reference(i), matches: rule.clone() }).collect();
+            let (packets, last) = (packets(), rules.len() - 1);
+            let alone = Acl::new(vec![rules[last].clone()]);
+            let all = Acl::new(rules);
+            let matches_any = packets.iter().any(|packet| alone.classify(packet).is_some());
+            let reached = packets.iter().any(|packet| all.classify(packet).is_some_and(|found| found.rule as usize == last));
+            let covered = cover(&effective[..last], &effective[last]).is_some();
+            prop_assert_eq!(covered, matches_any && !reached);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! User-defined routes that lose traffic they name to longer routes of Azure's own.
+
+use ipnet::IpNet;
+
+use crate::compile::connected;
+use crate::dataplane::{NextHop, VnetId};
+use crate::diag::names::{Names, subnet_name};
+use crate::diag::yaml_path;
+use crate::model::{EffectiveRoute, NextHopType, RouteSource, RouteState, RouteTableIx, SubnetIx, VnetIx};
+
+use super::Finding;
+
+pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
+    uses(names).filter_map(|route| shadowed(names, &route)).collect()
+}
+
+/// A user-defined route as one subnet has it.
+#[derive(Clone, Copy)]
+pub(super) struct Use<'a> {
+    pub(super) subnet: SubnetIx,
+    pub(super) table: RouteTableIx,
+    /// In the table.
+    pub(super) at: usize,
+    pub(super) row: &'a EffectiveRoute,
+    pub(super) next_hop: NextHop,
+}
+
+/// Every user-defined route in every subnet that has it.
+pub(super) fn uses(names: Names<'_>) -> impl Iterator<Item = Use<'_>> {
+    let Names { network, compiled } = names;
+    let vnets = network.virtual_networks.iter().enumerate();
+    let subnets = vnets.flat_map(|(vnet, found)| {
+        found
+            .subnets
+            .iter()
+            .enumerate()
+            .filter_map(move |(subnet, found)| Some((SubnetIx { vnet: VnetIx(vnet), subnet }, found.route_table?)))
+    });
+    subnets.flat_map(move |(subnet, table)| {
+        let next_hops = &compiled.snapshot.fib(compiled.fib(subnet)).next_hops;
+        let rows = compiled.effective_routes(subnet).iter().zip(next_hops);
+        rows.filter(|(row, _)| row.source == RouteSource::User).filter_map(move |(row, &next_hop)| {
+            let at = network.route_tables[table.0].routes.iter().position(|route| route.prefix == row.prefix)?;
+            Some(Use { subnet, table, at, row, next_hop })
+        })
+    })
+}
+
+impl Use<'_> {
+    /// `route to-spokes of table via-nva`.
+    pub(super) fn name(&self, names: Names<'_>) -> String {
+        let table = &names.network.route_tables[self.table.0];
+        format!("route {} of table {}", table.routes[self.at].name, table.name)
+    }
+
+    pub(super) fn path(&self) -> String {
+        yaml_path::route(self.table, self.at)
+    }
+}
+
+/// UDR-26. A default route names everything and means the rest; and that an appliance's own network is reached directly
+/// is what peering with it is for.
+fn shadowed(names: Names<'_>, route: &Use<'_>) -> Option<Finding> {
+    if route.row.prefix.prefix_len() == 0 {
+        return None;
+    }
+    let compiled = names.compiled;
+    let rows = compiled.effective_routes(route.subnet);
+    let next_hops = &compiled.snapshot.fib(compiled.fib(route.subnet)).next_hops;
+    let longer = rows.iter().zip(next_hops).filter(|(row, _)| {
+        row.prefix != route.row.prefix && route.row.prefix.contains(&row.prefix) && row.state == RouteState::Active
+    });
+    let users: Vec<IpNet> =
+        longer.clone().filter(|(row, _)| row.source == RouteSource::User).map(|(row, _)| row.prefix).collect();
+    let users = IpNet::aggregate(&users);
+    let home = vnet_of(names, route.next_hop);
+    let lost = longer.filter(|(row, hop)| {
+        takes_precedence(row)
+            && !users.iter().any(|user| user.contains(&row.prefix))
+            && !matches!(hop, NextHop::Vnet(vnet) if Some(*vnet) == home)
+    });
+    let lost: Vec<_> = lost.map(|(row, hop)| (row.prefix, taker(names, route.subnet, *hop))).collect();
+    let (first, _) = lost.first()?;
+    let takers: Vec<_> = lost.iter().map(|(prefix, taker)| format!("{prefix} ({taker})")).collect();
+    Some(Finding {
+        code: "shadowed-route",
+        rule: "UDR-26",
+        message: format!(
+            "{} ({}) does not take traffic from subnet {} to {}: a longer route does",
+            route.name(names),
+            route.row.prefix,
+            subnet_name(names.network, route.subnet),
+            takers.join(", ")
+        ),
+        path: format!("{}.addressPrefix", route.path()),
+        help: format!("to steer it, add a route for {first} with the same next hop"),
+    })
+}
+
+/// Routes that Azure or a gateway brings, and that lead to another network.
+fn takes_precedence(row: &EffectiveRoute) -> bool {
+    match row.next_hop_type {
+        NextHopType::VnetPeering | NextHopType::VnetGlobalPeering => true,
+        NextHopType::VirtualNetworkGateway => row.source == RouteSource::VirtualNetworkGateway,
+        NextHopType::VnetLocal | NextHopType::Internet | NextHopType::VirtualAppliance | NextHopType::None => false,
+    }
+}
+
+fn vnet_of(names: Names<'_>, hop: NextHop) -> Option<VnetId> {
+    match hop {
+        NextHop::Nic(nic) => Some(names.compiled.snapshot.nic(nic).vnet),
+        NextHop::Vnet(_) | NextHop::Unreachable | NextHop::Gateway | NextHop::Internet | NextHop::None => None,
+    }
+}
+
+fn taker(names: Names<'_>, subnet: SubnetIx, hop: NextHop) -> String {
+    let peering = match hop {
+        NextHop::Vnet(vnet) => connected(names.network, subnet.vnet).find(|link| link.remote.0 == vnet.0 as usize),
+        NextHop::Nic(_) | NextHop::Unreachable | NextHop::Gateway | NextHop::Internet | NextHop::None => None,
+    };
+    peering.map_or_else(|| "a gateway".to_owned(), |link| format!("peering {}", link.name))
+}

@@ -1,0 +1,50 @@
+//! Everyone in a network who may ask and be asked.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::compile::Compiled;
+use crate::dataplane::{NicId, Owner};
+use crate::model::{Network, SubnetIx, VmIx, VnetIx};
+
+use super::names::subnet_name;
+use super::query::{End, Source, ends_of, primary};
+
+/// One who may ask and be asked.
+pub(super) struct Node {
+    pub(super) name: String,
+    pub(super) source: Source,
+    /// Its addresses. Never empty.
+    pub(super) ends: Vec<End>,
+}
+
+/// Machines in file order, then the subnets that somebody may stand in behind a VNet's one TUN.
+pub(super) fn nodes(network: &Network, compiled: &Compiled) -> Vec<Node> {
+    let machine = |vm: usize| Node {
+        name: network.virtual_machines[vm].name.clone(),
+        source: Source::Vm(VmIx(vm)),
+        ends: ends_of(network, compiled, primary(network, VmIx(vm))),
+    };
+    let subnets = network.virtual_networks.iter().enumerate().flat_map(|(i, vnet)| {
+        let subnet = move |subnet| SubnetIx { vnet: VnetIx(i), subnet };
+        (0..vnet.subnets.len()).filter_map(move |i| behind_tun(network, compiled, subnet(i)))
+    });
+    (0..network.virtual_machines.len()).map(machine).chain(subnets).collect()
+}
+
+fn behind_tun(network: &Network, compiled: &Compiled, subnet: SubnetIx) -> Option<Node> {
+    let nic = compiled.subnet_nic(subnet)?;
+    let address = address_behind(network, compiled, subnet, nic)?;
+    let end = End { nic: Some(nic), address };
+    Some(Node { name: subnet_name(network, subnet), source: Source::Address(nic, address), ends: vec![end] })
+}
+
+/// The attachment's own address in the subnet, or else the first that is neither an interface's nor reserved.
+fn address_behind(network: &Network, compiled: &Compiled, subnet: SubnetIx, nic: NicId) -> Option<IpAddr> {
+    let attach = network.vnet(subnet.vnet).attach.as_ref()?;
+    let owners = &compiled.snapshot.vnets[subnet.vnet.0].owners;
+    let stated = attach.addresses.iter().map(IpNet::addr);
+    let free = network.subnet(subnet).prefixes.iter().flat_map(IpNet::hosts);
+    stated.chain(free).find(|&address| owners.lookup(address) == Some(Owner::Nic(nic)))
+}

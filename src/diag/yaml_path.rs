@@ -1,0 +1,35 @@
+//! Where an object of the network stands in the topology file: `virtualNetworks[0].subnets[1]`.
+
+use crate::model::{Network, NicIx, NsgIx, RouteTableIx, SubnetIx, VnetIx};
+
+pub(super) fn vnet(vnet: VnetIx) -> String {
+    format!("virtualNetworks[{}]", vnet.0)
+}
+
+pub(super) fn subnet(subnet: SubnetIx) -> String {
+    format!("{}.subnets[{}]", self::vnet(subnet.vnet), subnet.subnet)
+}
+
+/// A VNet's own link to another.
+pub(super) fn link(network: &Network, own: VnetIx, remote: VnetIx) -> Option<String> {
+    let at = network.vnet(own).peerings.iter().position(|link| link.remote == remote)?;
+    Some(format!("{}.virtualNetworkPeerings[{at}]", vnet(own)))
+}
+
+pub(super) fn table(table: RouteTableIx) -> String {
+    format!("routeTables[{}]", table.0)
+}
+
+pub(super) fn route(table: RouteTableIx, route: usize) -> String {
+    format!("{}.routes[{route}]", self::table(table))
+}
+
+pub(super) fn nsg(nsg: NsgIx) -> String {
+    format!("networkSecurityGroups[{}]", nsg.0)
+}
+
+pub(super) fn nic(network: &Network, nic: NicIx) -> String {
+    let vm = network.nic(nic).virtual_machine;
+    let at = network.vm(vm).network_interfaces.iter().position(|&own| own == nic);
+    format!("virtualMachines[{}].networkInterfaces[{}]", vm.0, at.expect("a machine lists its interfaces"))
+}
