@@ -43,7 +43,7 @@ pub enum OffloadSupport {
 #[derive(Debug)]
 pub struct TunQueue {
     fd: OwnedFd,
-    header: bool,
+    offload: OffloadSupport,
 }
 
 impl Tun {
@@ -57,12 +57,11 @@ impl Tun {
         let (first, flags) = first_queue(name, base).map_err(|error| explain(name, &error))?;
         let multi = flags & libc::IFF_MULTI_QUEUE != 0;
         let offload = if offload { enable_offload(&first)? } else { OffloadSupport::Off };
-        let header = offload != OffloadSupport::Off;
-        let mut opened = vec![TunQueue { fd: first, header }];
+        let mut opened = vec![TunQueue { fd: first, offload }];
         for _ in 1..if multi { queues } else { 1 } {
             let fd = open_device()?;
             attach(&fd, name, flags).map_err(|error| explain(name, &error))?;
-            opened.push(TunQueue { fd, header });
+            opened.push(TunQueue { fd, offload });
         }
         Ok(Self { queues: opened, offload })
     }
@@ -84,7 +83,11 @@ impl TunQueue {
 
     /// Whether packets carry [`HEADER_LEN`] bytes in front.
     pub fn has_header(&self) -> bool {
-        self.header
+        self.offload != OffloadSupport::Off
+    }
+
+    pub fn offload(&self) -> OffloadSupport {
+        self.offload
     }
 }
 

@@ -14,12 +14,14 @@ mod ipv4;
 mod ipv6;
 mod offload;
 mod packet;
+mod train;
 mod transport;
 mod tuple;
 
 pub use fragment::Fragment;
 pub use offload::Offload;
 pub use packet::{Packet, ParseError};
+pub use train::{Frame, Train};
 pub use transport::Transport;
 pub use tuple::{Protocol, Tuple};
 

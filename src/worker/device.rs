@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::sys::tun::{self, TunQueue};
+use crate::sys::tun::{self, OffloadSupport, TunQueue};
 use crate::wire::Offload;
 
 /// One queue of a port. A frame is an offload header ([`Offload::LEN`] bytes, zeros where nothing is left undone) and
@@ -12,6 +12,8 @@ pub trait Device {
     fn recv(&self, frame: &mut [u8]) -> Result<usize, RecvError>;
     /// Writes a frame, whole or not at all.
     fn send(&self, frame: &[u8]) -> Result<(), SendError>;
+    /// Whether a frame may be several UDP datagrams to be cut apart.
+    fn takes_udp_super_packets(&self) -> bool;
 }
 
 /// Why there is no frame.
@@ -50,6 +52,10 @@ impl Device for TunQueue {
     fn send(&self, frame: &[u8]) -> Result<(), SendError> {
         let frame = if self.has_header() { frame } else { &frame[Offload::LEN..] };
         self.write(frame).map_err(|error| send_error(&error))
+    }
+
+    fn takes_udp_super_packets(&self) -> bool {
+        self.offload() == OffloadSupport::TcpUdp
     }
 }
 

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
 
+use super::coalescer::{Coalescer, Place};
 use super::device::{Device, RecvError, SendError};
-use super::tally::Tally;
+use super::tally::{PortTally, Tally};
 use crate::dataplane::{DropReason, Flows, PortId, Quiet, Snapshot, Timestamp, Verdict, process};
-use crate::wire::{Offload, Packet, ParseError};
+use crate::wire::{Frame, Offload, Packet, ParseError, Protocol};
 
 /// Frames taken from one port before the next port has its turn.
 const BATCH: usize = 64;
@@ -34,6 +35,7 @@ pub struct Forwarder<D> {
     devices: Vec<Option<Arc<D>>>,
     tally: Arc<Tally>,
     frame: Box<[u8]>,
+    coalescer: Coalescer,
 }
 
 /// What came of [`Forwarder::batch`].
@@ -44,11 +46,27 @@ pub struct Batch {
     pub gone: bool,
 }
 
+/// What became of a frame.
+struct Decision {
+    verdict: Verdict,
+    size: Size,
+    protocol: Protocol,
+    /// Where the frame ends once trailing bytes are cut off.
+    end: usize,
+}
+
 /// A packet's size on a wire.
 #[derive(Clone, Copy)]
 struct Size {
     packets: u64,
     bytes: u64,
+}
+
+/// Where the packets of one batch go.
+struct Exit<'a, D> {
+    devices: &'a [Option<Arc<D>>],
+    tally: &'a Tally,
+    ingress: &'a PortTally,
 }
 
 impl<D: Device> Forwarder<D> {
@@ -60,71 +78,111 @@ impl<D: Device> Forwarder<D> {
             devices: devices.into_iter().map(Some).collect(),
             tally,
             frame: vec![0; FRAME_LEN].into_boxed_slice(),
+            coalescer: Coalescer::new(),
         }
     }
 
     /// Forwards what waits on one port, under one snapshot and at most [`BATCH`] frames.
     pub fn batch(&mut self, port: PortId, now: Timestamp) -> Batch {
-        let snapshot = self.snapshot.load();
         let slot = port.0 as usize;
         let Some(device) = self.devices[slot].clone() else { return Batch { frames: 0, gone: true } };
-        for frames in 0..BATCH {
+        let (frames, last) = self.forward(&device, port, now);
+        let gone = last == Err(RecvError::Gone);
+        if gone {
+            self.devices[slot] = None;
+        }
+        Batch { frames, gone }
+    }
+
+    fn forward(&mut self, device: &D, port: PortId, now: Timestamp) -> (usize, Result<(), RecvError>) {
+        let snapshot = self.snapshot.load();
+        let ingress = self.tally.port(port);
+        let exit = Exit { devices: &self.devices, tally: &self.tally, ingress };
+        let mut frames = 0;
+        let mut last = Ok(());
+        while frames < BATCH {
             let len = match device.recv(&mut self.frame) {
                 Ok(len) => len,
-                Err(RecvError::Empty) => return Batch { frames, gone: false },
-                Err(RecvError::Gone) => {
-                    self.devices[slot] = None;
-                    return Batch { frames, gone: true };
+                Err(error) => {
+                    last = Err(error);
+                    break;
                 }
             };
-            let (verdict, size, end) = decide(snapshot, &self.flows, port, now, &mut self.frame[..len]);
-            let ingress = self.tally.port(port);
+            frames += 1;
+            let Decision { verdict, size, protocol, end } =
+                decide(snapshot, &self.flows, port, now, &mut self.frame[..len]);
             ingress.received(size.packets, size.bytes);
-            let sent = match verdict {
-                Verdict::Forward(egress) => send(&self.devices, egress, &self.frame[..end]).map(|()| egress),
-                Verdict::Drop(reason) => Err(reason),
-            };
-            match sent {
-                Ok(egress) => self.tally.port(egress).sent(size.packets, size.bytes),
-                Err(reason) => ingress.dropped(reason, size.packets),
+            match verdict {
+                Verdict::Drop(reason) => ingress.dropped(reason, size.packets),
+                Verdict::Forward(egress) if protocol == Protocol::UDP && self.coalescer.active() => {
+                    exit.coalesce(&mut self.coalescer, egress, &self.frame[..end], size);
+                }
+                Verdict::Forward(egress) => exit.write(egress, &self.frame[..end], size),
             }
         }
-        Batch { frames: BATCH, gone: false }
+        self.coalescer.end_batch(frames, |place| exit.depart(place));
+        (frames, last)
     }
 }
 
-/// The verdict on a frame, the packet's size, and where the frame ends once trailing bytes are cut off. The frame is
-/// left as it is to be sent.
-fn decide(
-    snapshot: &Snapshot,
-    flows: &Flows,
-    ingress: PortId,
-    now: Timestamp,
-    frame: &mut [u8],
-) -> (Verdict, Size, usize) {
-    let Some((header, bytes)) = frame.split_first_chunk_mut::<{ Offload::LEN }>() else {
-        return (Verdict::Drop(DropReason::Malformed), Size { packets: 1, bytes: 0 }, 0);
+impl<D: Device> Exit<'_, D> {
+    fn write(&self, egress: PortId, frame: &[u8], size: Size) {
+        match self.send(egress, frame) {
+            Ok(()) => self.tally.port(egress).sent(size.packets, size.bytes),
+            Err(reason) => self.ingress.dropped(reason, size.packets),
+        }
+    }
+
+    fn send(&self, egress: PortId, frame: &[u8]) -> Result<(), DropReason> {
+        let device = self.devices.get(egress.0 as usize).and_then(Option::as_ref).ok_or(DropReason::NodeDown)?;
+        device.send(frame).map_err(|error| match error {
+            SendError::Full => DropReason::QueueFull,
+            SendError::Down => DropReason::NodeDown,
+            SendError::Refused => DropReason::Malformed,
+        })
+    }
+
+    /// Holds a datagram, or writes it behind those of its flow that are held.
+    fn coalesce(&self, coalescer: &mut Coalescer, egress: PortId, frame: &[u8], size: Size) {
+        let device = self.devices.get(egress.0 as usize).and_then(Option::as_ref);
+        if let Some(datagram) = Frame::new(frame)
+            && device.is_some_and(|device| device.takes_udp_super_packets())
+        {
+            coalescer.hold(egress, datagram, size.bytes, |place| self.depart(place));
+        } else {
+            coalescer.release(|place| self.depart(place));
+            self.write(egress, frame, size);
+        }
+    }
+
+    fn depart(&self, place: &mut Place) {
+        let size = Size { packets: place.train.packets().into(), bytes: place.bytes };
+        self.write(place.egress, place.train.finish(), size);
+    }
+}
+
+/// The verdict on a frame, which is left as it is to be sent.
+fn decide(snapshot: &Snapshot, flows: &Flows, ingress: PortId, now: Timestamp, frame: &mut [u8]) -> Decision {
+    let drop = |reason, len| Decision {
+        verdict: Verdict::Drop(reason),
+        size: Size { packets: 1, bytes: len as u64 },
+        protocol: Protocol(0),
+        end: 0,
     };
-    let unparsed = Size { packets: 1, bytes: bytes.len() as u64 };
+    let Some((header, bytes)) = frame.split_first_chunk_mut::<{ Offload::LEN }>() else {
+        return drop(DropReason::Malformed, 0);
+    };
+    let len = bytes.len();
     let mut packet = match Packet::parse(bytes, Offload::decode(header)) {
         Ok(packet) => packet,
-        Err(ParseError::Malformed) => return (Verdict::Drop(DropReason::Malformed), unparsed, 0),
-        Err(ParseError::BadChecksum) => return (Verdict::Drop(DropReason::BadChecksum), unparsed, 0),
+        Err(ParseError::Malformed) => return drop(DropReason::Malformed, len),
+        Err(ParseError::BadChecksum) => return drop(DropReason::BadChecksum, len),
     };
-    let size = Size::of(&packet);
+    let (size, protocol) = (Size::of(&packet), packet.protocol());
     let verdict = process(snapshot, flows, ingress, now, &mut packet, &mut Quiet);
     let end = Offload::LEN + packet.len();
     *header = packet.offload().encode();
-    (verdict, size, end)
-}
-
-fn send<D: Device>(devices: &[Option<Arc<D>>], egress: PortId, frame: &[u8]) -> Result<(), DropReason> {
-    let device = devices.get(egress.0 as usize).and_then(Option::as_ref).ok_or(DropReason::NodeDown)?;
-    device.send(frame).map_err(|error| match error {
-        SendError::Full => DropReason::QueueFull,
-        SendError::Down => DropReason::NodeDown,
-        SendError::Refused => DropReason::Malformed,
-    })
+    Decision { verdict, size, protocol, end }
 }
 
 impl Size {

@@ -5,6 +5,7 @@
 //! without threads or descriptors; [`Workers`] runs one in each thread. They know no model, no names, and never log:
 //! what happens is counted in a [`Tally`] or told as an [`Event`].
 
+mod coalescer;
 mod device;
 mod forwarder;
 mod run;
