@@ -15,7 +15,7 @@ use super::names::Names;
 use super::query::{Ends, Probe, Query, resolve};
 use super::story::Path;
 use super::trip::{Trip, foreign_links};
-use super::walk::Walk;
+use super::walk::{Slate, Walk};
 
 /// Obstacles listed at most: each is a compilation of the whole network.
 const MAX_OBSTACLES: usize = 8;
@@ -66,7 +66,7 @@ pub struct Fix {
 pub fn explain(network: &Network, compiled: &Compiled, query: &Query) -> Result<Explanation, String> {
     let ends = resolve(network, compiled, query)?;
     let names = Names { network, compiled };
-    let trip = Trip::take(names, &ends, query.probe);
+    let trip = Trip::take(names, &mut Slate::new(), &ends, query.probe);
     let mut obstacles = obstacles(names, &ends, query.probe, &trip).into_iter();
     let first = obstacles.next();
     let end = |nic, address| format!("{} ({address})", names.nic(nic));
@@ -135,7 +135,7 @@ fn obstacles(names: Names<'_>, ends: &Ends, probe: Probe, trip: &Trip) -> Vec<Ob
         };
         let compiled = compile(&network, &Learned::default(), 0);
         let names = Names { network: &network, compiled: &compiled };
-        let after = Trip::take(names, ends, probe).cure(names, ends, probe);
+        let after = Trip::take(names, &mut Slate::new(), ends, probe).cure(names, ends, probe);
         let checked = !changes.is_empty() && after.as_ref().is_none_or(|after| after.cause != cause);
         found.push(Obstacle { cause, fix: Some(Fix { text, changes, checked }) });
         if checked && found.len() < MAX_OBSTACLES {

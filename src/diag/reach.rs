@@ -15,9 +15,9 @@ use super::names::Names;
 use super::nodes::nodes;
 use super::traffic::Traffic;
 use super::trip::Trip;
-use super::walk::Walk;
+use super::walk::{Slate, Walk};
 
-/// Trips taken for one answer: about a minute's work.
+/// Trips taken for one answer: half a minute of an unoptimised build.
 const MAX_TRIPS: usize = 1_000_000;
 
 /// The answer for every ordered pair.
@@ -63,12 +63,13 @@ pub fn reach(network: &Network, compiled: &Compiled, traffic: &[Traffic]) -> Res
         return Err(format!("{trips} trips are too many for one answer: at most {MAX_TRIPS}, ask about one port"));
     }
     let names = Names { network, compiled };
+    let mut slate = Slate::new();
     let mut pairs = Vec::with_capacity(trips);
     for (i, source) in nodes.iter().enumerate() {
         for destination in nodes.iter().enumerate().filter_map(|(j, node)| (i != j).then_some(node)) {
             let Some(ends) = source.source.meet(network, compiled, destination.ends.clone()) else { continue };
             pairs.extend(traffic.iter().map(|&traffic| {
-                let trip = Trip::take(names, &ends, traffic.probe);
+                let trip = Trip::take(names, &mut slate, &ends, traffic.probe);
                 Pair::of(names, &source.name, &destination.name, traffic, &trip)
             }));
         }

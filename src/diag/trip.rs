@@ -4,7 +4,7 @@ use crate::model::{Peering, VnetIx};
 
 use super::names::Names;
 use super::query::{Ends, Probe};
-use super::walk::{Outcome, Walk, answering, fresh_flows};
+use super::walk::{Outcome, Slate, Walk, answering};
 
 /// There, and back if it arrives.
 #[derive(Debug)]
@@ -15,14 +15,15 @@ pub(super) struct Trip {
 }
 
 impl Trip {
-    pub(super) fn take(names: Names<'_>, ends: &Ends, probe: Probe) -> Self {
+    /// On a slate that it wipes first.
+    pub(super) fn take(names: Names<'_>, slate: &mut Slate, ends: &Ends, probe: Probe) -> Self {
         let Names { network, compiled } = names;
-        let flows = fresh_flows();
+        slate.wipe();
         let (src, dst) = (ends.source_address, ends.destination.address);
-        let forward = Walk::take(network, compiled, &flows, ends.source, &probe.request(src, dst));
+        let forward = Walk::take(network, compiled, slate, ends.source, &probe.request(src, dst));
         let Outcome::Delivered(arrived) = forward.outcome else { return Self { forward, back: None } };
         let from = answering(network, compiled, arrived, src);
-        let back = Walk::take(network, compiled, &flows, from, &probe.answer(src, dst));
+        let back = Walk::take(network, compiled, slate, from, &probe.answer(src, dst));
         Self { forward, back: Some(back) }
     }
 

@@ -60,14 +60,14 @@ impl Outcome {
 
 impl Walk {
     /// Walks a packet out of an interface.
-    pub(super) fn take(network: &Network, compiled: &Compiled, flows: &Flows, from: NicId, bytes: &[u8]) -> Self {
+    pub(super) fn take(network: &Network, compiled: &Compiled, slate: &Slate, from: NicId, bytes: &[u8]) -> Self {
         let mut bytes = bytes.to_vec();
         let mut packet = Packet::parse(&mut bytes, Offload::default()).expect("a synthetic packet is well formed");
         let (src, dst) = (packet.src(), packet.dst());
         let mut legs: Vec<Leg> = Vec::new();
         let mut at = from;
         let outcome = loop {
-            let (leg, verdict) = Leg::take(compiled, flows, at, &mut packet);
+            let (leg, verdict) = Leg::take(compiled, slate, at, &mut packet);
             let arrived = leg.arrived();
             legs.push(leg);
             if let Verdict::Drop(reason) = verdict {
@@ -101,10 +101,10 @@ impl Walk {
 }
 
 impl Leg {
-    fn take(compiled: &Compiled, flows: &Flows, from: NicId, packet: &mut Packet<'_>) -> (Self, Verdict) {
+    fn take(compiled: &Compiled, slate: &Slate, from: NicId, packet: &mut Packet<'_>) -> (Self, Verdict) {
         let mut recorder = Recorder::default();
         let port = compiled.snapshot.nics[from.0 as usize].port;
-        let verdict = process(&compiled.snapshot, flows, port, Timestamp(0), packet, &mut recorder);
+        let verdict = process(&compiled.snapshot, &slate.flows, port, slate.now, packet, &mut recorder);
         (Self { from, steps: recorder.0 }, verdict)
     }
 
@@ -161,9 +161,30 @@ pub(super) struct Denial {
     pub(super) rule: u32,
 }
 
-/// Records of a network where nothing has happened yet.
-pub(super) fn fresh_flows() -> Flows {
-    Flows { records: FlowTable::new(FlowLimits { per_nic: 1024, total: 4096 }), fragments: FragmentTable::new() }
+/// The records of a network where nothing has happened yet, as often as wanted: making tables costs more than walking.
+#[derive(Debug)]
+pub(super) struct Slate {
+    flows: Flows,
+    now: Timestamp,
+}
+
+impl Slate {
+    const RECORDS: usize = 4096;
+    /// Longer than any record is kept (NSG-24).
+    const AGES: u64 = 3_600_000_000_000;
+
+    pub(super) fn new() -> Self {
+        let records = FlowTable::new(FlowLimits { per_nic: Self::RECORDS, total: Self::RECORDS });
+        Self { flows: Flows { records, fragments: FragmentTable::new() }, now: Timestamp(0) }
+    }
+
+    /// Lets so much time pass that every record lapses; sweeps them out while there is still room for a trip's.
+    pub(super) fn wipe(&mut self) {
+        self.now = Timestamp(self.now.0 + Self::AGES);
+        if self.flows.records.len() > Self::RECORDS / 2 {
+            self.flows.records.expire(self.now, usize::MAX);
+        }
+    }
 }
 
 /// The interface a guest sends to a destination from: the one whose subnet holds it, else the primary (NIC-06, NIC-08).

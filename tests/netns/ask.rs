@@ -45,9 +45,19 @@ fn status_describes_the_daemon_and_its_nodes() {
 #[test]
 fn routes_and_explain_answer_as_from_the_file() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };
-    for question in [&["routes", "web"][..], &["routes", "hub/nva"], &["explain", "web", "db:443"]] {
+    for question in [
+        &["routes", "web"][..],
+        &["routes", "hub/nva"],
+        &["next-hop", "web", "db"],
+        &["explain", "web", "db:443"],
+        &["reach"],
+        &["reach", "--port", "443"],
+    ] {
         assert_eq!(lab.data(question), from_file(&lab, question), "{question:?}");
     }
+    // The daemon's network on one side, a file on the other.
+    let same = lab.vnet(&["reach", "--diff", lab.file.to_str().expect("UTF-8")]);
+    assert_eq!((same.status.code(), stdout(&same)), (Some(0), "no difference\n".to_owned()));
     let misspelt = lab.vnet(&["routes", "wbe"]);
     assert_eq!(misspelt.status.code(), Some(2));
     assert!(stderr(&misspelt).contains("did you mean `web`?"), "{}", stderr(&misspelt));

@@ -12,7 +12,7 @@ use crate::compile::{Sender, difference};
 use crate::dataplane::{NextHop, NicId};
 use crate::diag::names::{Names, nic_name, subnet_name};
 use crate::diag::query::{Probe, owners};
-use crate::diag::walk::{Outcome, Walk, egress, fresh_flows};
+use crate::diag::walk::{Outcome, Slate, Walk, egress};
 use crate::diag::yaml_path;
 use crate::model::{NicIx, RouteState};
 
@@ -24,7 +24,8 @@ pub(super) fn findings(names: Names<'_>, open: Names<'_>) -> Vec<Finding> {
     let mut findings: Vec<_> = uses(names).filter_map(|route| finding(names, &route)).collect();
     // A circle is told once, wherever it is entered.
     let mut told = HashSet::new();
-    let circles = uses(names).filter_map(|route| circle(open, &route));
+    let mut slate = Slate::new();
+    let circles = uses(names).filter_map(|route| circle(open, &mut slate, &route));
     findings.extend(circles.filter_map(|(nics, finding)| told.insert(nics).then_some(finding)));
     findings
 }
@@ -121,14 +122,15 @@ fn forgetful_guest(names: Names<'_>, route: &Use<'_>, nic: NicIx) -> Finding {
 
 /// UDR-17: the appliance's own routes, or those of the next appliance, bring the packet back (FAB-14). With the
 /// interfaces in the circle, sorted.
-fn circle(open: Names<'_>, route: &Use<'_>) -> Option<(Vec<NicId>, Finding)> {
+fn circle(open: Names<'_>, slate: &mut Slate, route: &Use<'_>) -> Option<(Vec<NicId>, Finding)> {
     let Names { network, compiled } = open;
     let NextHop::Nic(appliance) = route.next_hop else { return None };
     let Sender::Nic(nic) = compiled.sender(appliance) else { return None };
     let dst = sample(open, route)?;
     let src = *network.nic(nic).addresses.iter().find(|address| address.is_ipv4() == dst.is_ipv4())?;
     let from = compiled.nic_of(egress(network, network.nic(nic).virtual_machine, dst));
-    let walk = Walk::take(network, compiled, &fresh_flows(), from, &Probe::Ping.request(src, dst));
+    slate.wipe();
+    let walk = Walk::take(network, compiled, slate, from, &Probe::Ping.request(src, dst));
     let Outcome::Loop(first) = walk.outcome else { return None };
     let start = walk.legs.iter().position(|leg| leg.from == first)?;
     let mut nics: Vec<_> = walk.legs[start..].iter().map(|leg| leg.from).collect();

@@ -9,7 +9,7 @@ use crate::diag::names::{Names, nic_name, subnet_name};
 use crate::diag::nodes::{Node, nodes};
 use crate::diag::query::Probe;
 use crate::diag::trip::{Trip, foreign_links};
-use crate::diag::walk::Walk;
+use crate::diag::walk::{Slate, Walk};
 use crate::diag::yaml_path;
 use crate::model::{ForwardedMode, NextHopType, Peering, RouteSource, SubnetIx, VnetIx};
 
@@ -23,19 +23,24 @@ pub(super) fn findings(names: Names<'_>, open: Names<'_>) -> Vec<Finding> {
     let steered = |(_, (subnet, _)): &(usize, &(SubnetIx, Node))| has_appliance_route(open, *subnet);
     let askers: Vec<_> = speakers.iter().enumerate().filter(steered).collect();
     let share = MAX_TRIPS.div_ceil(askers.len().max(1));
-    let mut findings = Vec::new();
+    let (mut findings, mut slate) = (Vec::new(), Slate::new());
     for (i, (_, asker)) in askers {
         for (to, answerer) in speakers.iter().cycle().skip(i + 1).take(share.min(speakers.len() - 1)) {
-            findings.extend(pair(names, open, asker, *to, answerer));
+            findings.extend(pair(names, open, &mut slate, (asker, *to, answerer)));
         }
     }
     findings
 }
 
-fn pair(names: Names<'_>, open: Names<'_>, asker: &Node, to: SubnetIx, answerer: &Node) -> Vec<Finding> {
+fn pair(
+    names: Names<'_>,
+    open: Names<'_>,
+    slate: &mut Slate,
+    (asker, to, answerer): (&Node, SubnetIx, &Node),
+) -> Vec<Finding> {
     let ends = asker.source.meet(open.network, open.compiled, answerer.ends.iter().cloned());
     let Some(ends) = ends else { return Vec::new() };
-    let trip = Trip::take(open, &ends, Probe::Ping);
+    let trip = Trip::take(open, slate, &ends, Probe::Ping);
     let links = trip.walks().flat_map(|walk| foreign_links(open, walk).map(move |(into, link)| (walk, into, link)));
     let off = links.filter(|(_, _, link)| !link.allow_forwarded_traffic);
     let contested = off.filter_map(|(walk, into, link)| contested(names, walk, into, link));
