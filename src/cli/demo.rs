@@ -88,8 +88,8 @@ fn address(network: &Network, node: &str) -> Result<Ipv4Addr, Failure> {
 }
 
 /// A node by its address.
-fn who(network: &Network, address: Ipv4Addr) -> String {
-    let owner = network.network_interfaces.iter().find(|nic| nic.addresses.contains(&address.into()));
+fn who(network: &Network, address: IpAddr) -> String {
+    let owner = network.network_interfaces.iter().find(|nic| nic.addresses.contains(&address));
     owner.map_or_else(|| address.to_string(), |nic| network.vm(nic.virtual_machine).name.clone())
 }
 

@@ -18,16 +18,16 @@ const FARTHEST: u8 = 8;
 
 /// Pings an address from a node.
 pub fn ping(from: Node<'_>, to: Ipv4Addr) -> Result<Option<Answer>> {
-    inside(from, || Pinger::open()?.ask(to, 64, PATIENCE))
+    inside(from, || Pinger::towards(to.into())?.ask(64, PATIENCE))
 }
 
 /// Who forwards packets to an address, and who answers in the end: None where nobody does.
 pub fn path(from: Node<'_>, to: Ipv4Addr) -> Result<Vec<Option<Answer>>> {
     inside(from, || {
-        let mut pinger = Pinger::open()?;
+        let mut pinger = Pinger::towards(to.into())?;
         let mut hops = Vec::new();
         for hop_limit in 1..=FARTHEST {
-            hops.push(pinger.ask(to, hop_limit, PATIENCE)?);
+            hops.push(pinger.ask(hop_limit, PATIENCE)?);
             if hops.last().is_some_and(|hop| hop.is_some_and(|answer| answer.arrived)) {
                 break;
             }

@@ -9,6 +9,8 @@ pub mod netns;
 pub mod ping;
 pub mod poll;
 pub mod process;
+pub mod sniffer;
+pub mod socket;
 pub mod tun;
 mod unshare;
 pub mod userns;

@@ -199,7 +199,7 @@ impl Drop for Lab {
 
 /// Asks from the calling thread's namespace.
 pub(crate) fn ping(to: &str, hop_limit: u8, limit: Duration) -> Option<Answer> {
-    Pinger::open().unwrap().ask(to.parse().unwrap(), hop_limit, limit).unwrap()
+    Pinger::towards(to.parse().unwrap()).unwrap().ask(hop_limit, limit).unwrap()
 }
 
 /// Bytes in which a lost or doubled piece shows.
