@@ -44,6 +44,7 @@ impl Answers {
                 .explain(&source, &destination)
                 .map_or_else(refused, |answer| Response::Explanation(Box::new(answer))),
             Request::Reach { probe, boundaries } => self.reach(probe, boundaries).map_or_else(refused, Response::Reach),
+            Request::Forecast(queries) => Response::Forecast(self.forecast(&queries)),
             Request::Shutdown => Response::Stopping,
         }
     }
@@ -111,6 +112,11 @@ impl Answers {
     fn explain(&self, source: &str, destination: &str) -> Result<diag::Explanation, String> {
         let query = diag::parse_query(source, destination)?;
         diag::explain(&self.engine.network(), &self.engine.compiled(), &query)
+    }
+
+    fn forecast(&self, queries: &[diag::Query]) -> Vec<Result<diag::Forecast, String>> {
+        let (network, compiled) = (self.engine.network(), self.engine.compiled());
+        queries.iter().map(|query| diag::forecast(&network, &compiled, query)).collect()
     }
 
     fn reach(&self, probe: Option<diag::Probe>, boundaries: BTreeSet<u16>) -> Result<diag::Reach, String> {

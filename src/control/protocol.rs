@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::diag::{Explanation, NextHopAnswer, NextHopQuery, Probe, Reach, RouteRow};
+use crate::diag::{Explanation, Forecast, NextHopAnswer, NextHopQuery, Probe, Query, Reach, RouteRow};
 
 /// Spoken on both sides, or not at all.
 pub const VERSION: u32 = 1;
@@ -36,6 +36,8 @@ pub enum Request {
         probe: Option<Probe>,
         boundaries: BTreeSet<u16>,
     },
+    /// What packets would do, one by one; few enough for one line.
+    Forecast(Vec<Query>),
     /// End: the router stops once it has said [`Response::Stopping`].
     Shutdown,
 }
@@ -49,6 +51,8 @@ pub enum Response {
     NextHop(NextHopAnswer),
     Explanation(Box<Explanation>),
     Reach(Reach),
+    /// In the order of the questions.
+    Forecast(Vec<Result<Forecast, String>>),
     Drops(Vec<DropCount>),
     Counters(Vec<InterfaceCounters>),
     Stopping,

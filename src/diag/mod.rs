@@ -7,6 +7,8 @@
 mod change;
 mod cure;
 mod explain;
+mod forecast;
+mod judge;
 mod lint;
 mod names;
 mod next_hop;
@@ -23,6 +25,8 @@ mod yaml_path;
 
 pub use change::Change;
 pub use explain::{Explanation, Fix, Obstacle, Verdict, explain};
+pub use forecast::{Forecast, Ruling, Site, forecast};
+pub use judge::{Observed, Problem, ProblemKind, judge};
 pub use lint::{Finding, lint};
 pub use next_hop::{NextHopAnswer, NextHopQuery, next_hop};
 pub use query::{Place, Probe, Query, parse_query};

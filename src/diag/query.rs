@@ -1,5 +1,6 @@
 //! The question of `explain`, `SRC DST[:PORT[/PROTO]]`: its grammar, and which interfaces and addresses it means.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
@@ -98,6 +99,30 @@ pub(super) fn parse_place(text: &str) -> Result<Place, String> {
         return Err(format!("`{text}`: expected a node, node/nic or an address"));
     }
     Ok(Place::Node { name: name.to_owned(), nic })
+}
+
+impl Query {
+    /// As a user would write it: what [`parse_query`] reads.
+    pub fn spelled(&self) -> (String, String) {
+        let destination = match (&self.destination, self.probe) {
+            (place, Probe::Ping) => place.to_string(),
+            (Place::Address(IpAddr::V6(address)), Probe::Tcp(port)) => format!("[{address}]:{port}"),
+            (Place::Address(IpAddr::V6(address)), Probe::Udp(port)) => format!("[{address}]:{port}/udp"),
+            (place, Probe::Tcp(port)) => format!("{place}:{port}"),
+            (place, Probe::Udp(port)) => format!("{place}:{port}/udp"),
+        };
+        (self.source.to_string(), destination)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node { name, nic: None } => f.write_str(name),
+            Self::Node { name, nic: Some(nic) } => write!(f, "{name}/{nic}"),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
 }
 
 /// The port a guest would choose for itself; the echo identifier of a ping.
@@ -276,6 +301,14 @@ mod tests {
         assert_eq!(parsed("fd00::4"), Ok((address("fd00::4"), Probe::Ping)));
         assert_eq!(parsed("[fd00::4]"), Ok((address("fd00::4"), Probe::Ping)));
         assert_eq!(parsed("[fd00::4]:80/tcp"), Ok((address("fd00::4"), Probe::Tcp(80))));
+    }
+
+    #[test]
+    fn what_is_spelled_can_be_read() {
+        for destination in ["db", "db/eth1:53/udp", "10.2.1.10:443", "fd00::4", "[fd00::4]:80", "[fd00::4]:53/udp"] {
+            let query = parse_query("web/eth0", destination).expect("a good query");
+            assert_eq!(query.spelled(), ("web/eth0".to_owned(), destination.to_owned()));
+        }
     }
 
     #[test]

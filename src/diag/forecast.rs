@@ -1,0 +1,98 @@
+//! What a test's packet and its answer will do, without the reasons that `explain` looks for.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::names::Names;
+use super::query::{Place, Query, resolve};
+use super::trip::Trip;
+use super::walk::{Slate, Walk};
+use crate::compile::Compiled;
+use crate::dataplane::{Admission, NicId, Step};
+use crate::model::{Endpoint, Network, TestCase, Verdict};
+
+/// The model's answer to a question that can also be asked with real packets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Forecast {
+    pub verdict: Verdict,
+    /// A drop reason's name, `GuestNotForwarding` or `Loop`.
+    pub dropped: Option<String>,
+    pub from: Site,
+    pub to: Site,
+    /// The machines that forward the packet, in order, as far as it comes.
+    pub via: Vec<String>,
+    /// Those that forward its answer.
+    pub via_return: Vec<String>,
+    /// The rules that were asked, there and then back.
+    pub rulings: Vec<Ruling>,
+}
+
+/// One end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    pub address: IpAddr,
+    /// Index in [`Network::attachments`]; None for an address that nobody has.
+    pub attachment: Option<usize>,
+}
+
+/// A rule that was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ruling {
+    /// `securityRules/x` or `defaultSecurityRules/x`.
+    pub rule: String,
+    /// `NSG app on subnet spoke1/app, rule securityRules/https`.
+    pub object: String,
+    pub allow: bool,
+}
+
+/// Walks the packet and its answer.
+pub fn forecast(network: &Network, compiled: &Compiled, query: &Query) -> Result<Forecast, String> {
+    let ends = resolve(network, compiled, query)?;
+    let names = Names { network, compiled };
+    let trip = Trip::take(names, &mut Slate::new(), &ends, query.probe);
+    let site = |nic: Option<NicId>, address| {
+        let attachment = nic.map(|nic| compiled.snapshot.nics[nic.0 as usize].port.0 as usize);
+        Site { address, attachment }
+    };
+    let way = |walk: &Walk| walk.appliances().map(|nic| names.node(nic)).collect();
+    let blocked = trip.blocked();
+    Ok(Forecast {
+        verdict: if blocked.is_some() { Verdict::Blocked } else { Verdict::Reachable },
+        dropped: blocked.and_then(|walk| walk.outcome.reason()).map(str::to_owned),
+        from: site(Some(ends.source), ends.source_address),
+        to: site(ends.destination.nic, ends.destination.address),
+        via: way(&trip.forward),
+        via_return: trip.back.as_ref().map(way).unwrap_or_default(),
+        rulings: trip.walks().flat_map(|walk| rulings(names, walk)).collect(),
+    })
+}
+
+fn rulings(names: Names<'_>, walk: &Walk) -> Vec<Ruling> {
+    let steps = walk.legs.iter().flat_map(|leg| &leg.steps);
+    let ruling = |step: &Step| match *step {
+        Step::Admit { nic, admission: Admission::Rule { place, acl, rule, allow }, .. } => Some(Ruling {
+            rule: names.compiled.rule(acl, rule).name.clone(),
+            object: names.rule(nic, place, acl, rule),
+            allow,
+        }),
+        _ => None,
+    };
+    steps.filter_map(ruling).collect()
+}
+
+impl Query {
+    /// The question of a test.
+    pub fn of(network: &Network, test: &TestCase) -> Self {
+        let place = |endpoint| match endpoint {
+            Endpoint::Vm(vm) => Place::Node { name: network.vm(vm).name.clone(), nic: None },
+            Endpoint::Nic(nic) => {
+                let nic = network.nic(nic);
+                Place::Node { name: network.vm(nic.virtual_machine).name.clone(), nic: Some(nic.name.clone()) }
+            }
+            Endpoint::Address(address) => Place::Address(address),
+        };
+        Self { source: place(test.from), destination: place(test.to), probe: test.probe }
+    }
+}
