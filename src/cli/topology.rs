@@ -8,26 +8,28 @@ use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
 use crate::compile::{Compiled, Learned, compile};
-use crate::config::{self, Diagnostic};
+use crate::config::{self, Diagnostic, Loaded};
 use crate::model::Network;
 
 /// The network a file describes. Its mistakes and doubts are printed.
 pub(super) fn parse(text: &str, name: &str, context: &Context) -> Result<Network, Failure> {
-    let show = |diagnostics: &[Diagnostic]| {
-        for diagnostic in diagnostics {
-            // A stderr that is gone is nobody's problem.
-            let _ = writeln!(io::stderr().lock(), "{}", diagnostic.render(text, name, context.messages.colour));
-        }
-    };
-    match config::load(text, name) {
-        Ok(loaded) => {
-            show(&loaded.warnings);
-            Ok(loaded.network)
-        }
-        Err(errors) => {
-            show(&errors.0);
-            Err(Failure::new(Exit::Usage, ""))
-        }
+    let loaded = load(text, name, context)?;
+    show(&loaded.warnings, text, name, context);
+    Ok(loaded.network)
+}
+
+/// The same with the doubts left to the caller.
+pub(super) fn load(text: &str, name: &str, context: &Context) -> Result<Loaded, Failure> {
+    config::load(text, name).map_err(|errors| {
+        show(&errors.0, text, name, context);
+        Failure::new(Exit::Usage, "")
+    })
+}
+
+fn show(diagnostics: &[Diagnostic], text: &str, name: &str, context: &Context) {
+    for diagnostic in diagnostics {
+        // A stderr that is gone is nobody's problem.
+        let _ = writeln!(io::stderr().lock(), "{}", diagnostic.render(text, name, context.messages.colour));
     }
 }
 

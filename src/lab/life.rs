@@ -25,11 +25,21 @@ pub enum Ended {
 /// Starts a daemon in the background and returns when packets flow. The topology is `file`, or `text` if given; what is
 /// wrong with it the daemon says on our standard error.
 pub fn start_daemon(file: &Path, text: Option<&str>, options: &[&str]) -> Result<Record> {
+    spawn_daemon(file, text, None, options)
+}
+
+/// The same under another name than the file's, so that it can run beside the file's own lab.
+pub fn start_copy(file: &Path, text: &str, name: &str, options: &[&str]) -> Result<Record> {
+    spawn_daemon(file, Some(text), Some(name), options)
+}
+
+fn spawn_daemon(file: &Path, text: Option<&str>, name: Option<&str>, options: &[&str]) -> Result<Record> {
     let cannot = || "cannot start the daemon".to_owned();
     let mut child = Command::new(std::env::current_exe().during(cannot)?)
         .args(options)
         .args(["run", "--lab-daemon"])
         .args(text.map(|_| [OsStr::new("--as"), file.as_os_str()]).into_iter().flatten())
+        .args(name.map(|name| ["--lab-name", name]).into_iter().flatten())
         .arg(if text.is_some() { Path::new("-") } else { file })
         .stdin(if text.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())

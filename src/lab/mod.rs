@@ -13,12 +13,15 @@ mod guest;
 mod journal;
 mod life;
 mod notify;
+mod ports;
 pub mod probe;
 mod program;
 mod setup;
 mod state;
+pub mod trial;
+mod watch;
 
 pub use error::Error;
 pub use exec::{Node, execute, join};
-pub use life::{Ended, down, labs, pick, start_daemon};
+pub use life::{Ended, down, labs, pick, start_copy, start_daemon};
 pub use state::{Base, Record, RecordedNode, RecordedProgram};

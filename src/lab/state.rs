@@ -21,6 +21,9 @@ use crate::sys::{files, netns};
 /// How long another process may take to start or end a lab.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// In a lab's directory, beside its socket.
+const APPLIED: &str = "applied.yaml";
+
 /// The directory of all labs of this user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Base {
@@ -89,7 +92,7 @@ impl LabDir {
 
     /// The topology file as it was applied.
     pub(super) fn applied(&self) -> PathBuf {
-        self.path.join("applied.yaml")
+        self.path.join(APPLIED)
     }
 
     pub(super) fn log(&self) -> PathBuf {
@@ -249,5 +252,10 @@ impl RecordedNode {
 impl Record {
     pub fn is_running(&self) -> bool {
         self.daemon.is_alive()
+    }
+
+    /// The topology as it was applied.
+    pub fn topology(&self) -> io::Result<String> {
+        fs::read_to_string(self.socket.with_file_name(APPLIED))
     }
 }

@@ -1,0 +1,378 @@
+//! Questions asked with real packets: does this probe arrive and its answer come back, and who forwards them?
+//!
+//! One idea: many at once. Whoever must answer is opened first, everybody asks at the same time, and each asks again,
+//! more patiently, until its time is up: a lost packet is not an answer. A batch takes as long as its most patient trial.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::attach;
+use super::error::{During, Result};
+use super::ports::{Transport, is_taken};
+use super::state::{Record, RecordedNode};
+use super::watch::{Flow, Seen, Watch};
+use crate::model::{Attachment, Network, Probe, VirtualMachine};
+use crate::sys::netns::Netns;
+use crate::sys::ping::Pinger;
+use crate::sys::socket::Origin;
+
+/// Trials that run at the same time.
+const BATCH: usize = 64;
+/// Machines that are watched, whether they should forward or not.
+const WATCHED: usize = 64;
+/// How long the first attempt waits; each later one waits twice as long.
+const FIRST_ATTEMPT: Duration = Duration::from_millis(200);
+/// How long a machine's own program may take to listen before we do.
+const PROGRAM: Duration = Duration::from_secs(1);
+/// How often an echo looks whether it should end.
+const ECHO: Duration = Duration::from_millis(50);
+
+/// A question.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    pub from: Attachment,
+    /// The address to send from, and with it the interface; None for whichever the guest chooses.
+    pub bind: Option<IpAddr>,
+    /// Who has the destination.
+    pub to: Option<Attachment>,
+    pub destination: IpAddr,
+    pub probe: Probe,
+    /// How long to ask before it counts as blocked.
+    pub patience: Duration,
+}
+
+/// An answer, or its absence.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub arrived: bool,
+    /// The machines that were seen forwarding the packet, in order; None where somebody may have missed it.
+    pub via: Option<Vec<String>>,
+    pub via_return: Option<Vec<String>>,
+    pub took: Duration,
+    /// What else there is to know.
+    pub note: Option<String>,
+}
+
+/// Asks everything. Must be called from a thread that may enter the lab's namespaces; ends early once `stop` is set.
+pub fn run(lab: &Record, network: &Network, trials: &[Trial], stop: &AtomicBool) -> Result<Vec<Result<Outcome>>> {
+    let ground = Ground { lab, network };
+    let mut outcomes = Vec::new();
+    for batch in trials.chunks(BATCH) {
+        outcomes.extend(ground.batch(batch, stop)?);
+    }
+    Ok(outcomes)
+}
+
+/// Where trials happen.
+#[derive(Clone, Copy)]
+struct Ground<'a> {
+    lab: &'a Record,
+    network: &'a Network,
+}
+
+/// Who answers at a place.
+enum Listener {
+    /// The kernel, or nobody.
+    None,
+    Tcp {
+        _held: TcpListener,
+    },
+    Udp(UdpSocket),
+    /// A program of the machine, by its own rules.
+    Program,
+}
+
+type Listeners = HashMap<(Attachment, SocketAddr, Transport), Listener>;
+
+/// What a trial's packets were like and whether they were answered.
+struct Attempt {
+    answer: Answer,
+    flow: Flow,
+    took: Duration,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Yes,
+    /// Nobody listens, says whoever is there.
+    Refused,
+    /// An ICMP error says why it cannot arrive.
+    Unreachable,
+    Silence,
+}
+
+impl Ground<'_> {
+    fn batch(self, trials: &[Trial], stop: &AtomicBool) -> Result<Vec<Result<Outcome>>> {
+        let listeners = self.listeners(trials)?;
+        let programs = listeners.iter().filter(|(_, listener)| matches!(listener, Listener::Program));
+        let asked: Vec<String> = programs.map(|((attachment, ..), _)| self.name(*attachment)).collect();
+        let addresses: BTreeSet<IpAddr> = trials.iter().map(|trial| trial.destination).collect();
+        let watch = Watch::start(self.watched(&asked)?, &Arc::new(addresses))?;
+        let over = AtomicBool::new(false);
+        let attempts: Vec<Result<Attempt>> = thread::scope(|scope| {
+            for listener in listeners.values() {
+                if let Listener::Udp(socket) = listener {
+                    scope.spawn(|| echo(socket, &over));
+                }
+            }
+            let asking: Vec<_> = trials.iter().map(|trial| scope.spawn(move || self.ask(trial, stop))).collect();
+            let attempts = asking.into_iter().map(|thread| thread.join().expect("asking does not panic")).collect();
+            over.store(true, Ordering::Relaxed);
+            attempts
+        });
+        let seen = watch.end();
+        let outcomes = trials.iter().zip(attempts).map(|(trial, attempt)| {
+            let listener = trial.place().and_then(|place| listeners.get(&place)).unwrap_or(&Listener::None);
+            Ok(self.outcome(trial, &attempt?, listener, &seen))
+        });
+        Ok(outcomes.collect())
+    }
+
+    /// Opens whatever must answer, unless a program of the machine does.
+    fn listeners(self, trials: &[Trial]) -> Result<Listeners> {
+        let mut listeners = Listeners::new();
+        for place in trials.iter().filter_map(Trial::place) {
+            if let Entry::Vacant(free) = listeners.entry(place) {
+                let (attachment, address, transport) = place;
+                let patience = if self.has_program(attachment) { PROGRAM } else { Duration::ZERO };
+                let opened = self.namespace(attachment)?.run(|| listen(address, transport, patience));
+                let opened = opened.and_then(|opened| opened);
+                free.insert(opened.during(|| format!("cannot listen on {address} in {}", self.name(attachment)))?);
+            }
+        }
+        Ok(listeners)
+    }
+
+    /// All machines of a small lab; of a large one those that forward or must say whether something arrived.
+    fn watched(self, asked: &[String]) -> Result<Vec<(String, Netns)>> {
+        let machines = self.lab.nodes.iter().filter(|node| {
+            let forwards = |vm: &VirtualMachine| vm.name == node.name && vm.guest_forwarding;
+            self.lab.nodes.len() <= WATCHED
+                || asked.contains(&node.name)
+                || self.network.virtual_machines.iter().any(forwards)
+        });
+        let open = |node: &RecordedNode| {
+            let namespace = Netns::open(&node.namespace);
+            let namespace = namespace.during(|| format!("cannot open the namespace of {}", node.name))?;
+            Ok((node.name.clone(), namespace))
+        };
+        machines.map(open).collect()
+    }
+
+    fn ask(self, trial: &Trial, stop: &AtomicBool) -> Result<Attempt> {
+        let origin = match trial.bind {
+            Some(address) => Origin { device: Some(self.device(trial.from)), address: Some(address) },
+            None => Origin::default(),
+        };
+        let start = Instant::now();
+        let (peer, patience) = (trial.destination, Patience::new(trial.patience, stop));
+        let asked = self.namespace(trial.from)?.run(|| match trial.probe {
+            Probe::Ping => ping(&origin, peer, patience),
+            Probe::Tcp(port) => connect(&origin, SocketAddr::new(peer, port), patience),
+            Probe::Udp(port) => send(&origin, SocketAddr::new(peer, port), patience),
+        });
+        let (answer, flow) =
+            asked.and_then(|asked| asked).during(|| format!("cannot send from {}", self.name(trial.from)))?;
+        Ok(Attempt { answer, flow, took: start.elapsed() })
+    }
+
+    fn outcome(self, trial: &Trial, attempt: &Attempt, listener: &Listener, seen: &Seen) -> Outcome {
+        let (mut arrived, mut note) = match attempt.answer {
+            Answer::Yes => (true, None),
+            Answer::Silence => (false, None),
+            Answer::Unreachable => (false, Some("a guest answers that it cannot be reached")),
+            // Where somebody listens, a refusal is not his.
+            Answer::Refused => match listener {
+                Listener::None => (true, Some("refused: nobody listens there")),
+                Listener::Tcp { .. } | Listener::Udp(_) | Listener::Program => {
+                    (false, Some("refused, although somebody listens: look at what the guests filter"))
+                }
+            },
+        };
+        let foreign = matches!((listener, trial.probe), (Listener::Program, Probe::Udp(_)));
+        if foreign && !arrived {
+            arrived = trial.to.is_some_and(|to| seen.passed(&self.name(to), attempt.flow));
+            note = Some("a program of the machine has the port: seen is only whether the packet arrives");
+        }
+        Outcome {
+            arrived,
+            via: seen.way(attempt.flow),
+            // A program need not answer.
+            via_return: if foreign { None } else { seen.way(attempt.flow.answer()) },
+            took: attempt.took,
+            note: note.map(str::to_owned),
+        }
+    }
+
+    fn namespace(self, attachment: Attachment) -> Result<Netns> {
+        let path = if let Some(to) = attach::place(self.network, attachment) {
+            Some(attach::path(&to.namespace))
+        } else {
+            let name = self.name(attachment);
+            self.lab.nodes.iter().find(|node| node.name == name).map(|node| node.namespace.clone())
+        };
+        let path = path.ok_or_else(|| io::Error::other("the lab has no such machine"));
+        path.and_then(|path| Netns::open(&path)).during(|| format!("cannot enter {}", self.name(attachment)))
+    }
+
+    /// What the guest calls an interface.
+    fn device(self, attachment: Attachment) -> String {
+        if let Some(to) = attach::place(self.network, attachment) {
+            return to.interface.clone();
+        }
+        let index = match attachment {
+            Attachment::Nic(nic) => {
+                let nics = &self.network.vm(self.network.nic(nic).virtual_machine).network_interfaces;
+                nics.iter().position(|other| *other == nic).unwrap_or_default()
+            }
+            Attachment::Vnet(_) => 0,
+        };
+        format!("eth{index}")
+    }
+
+    fn name(self, attachment: Attachment) -> String {
+        match attachment {
+            Attachment::Nic(nic) => self.network.vm(self.network.nic(nic).virtual_machine).name.clone(),
+            Attachment::Vnet(vnet) => self.network.vnet(vnet).name.clone(),
+        }
+    }
+
+    fn has_program(self, attachment: Attachment) -> bool {
+        matches!(attachment, Attachment::Nic(nic) if !self.network.vm(self.network.nic(nic).virtual_machine).run.is_empty())
+    }
+}
+
+impl Trial {
+    /// Where somebody must listen.
+    fn place(&self) -> Option<(Attachment, SocketAddr, Transport)> {
+        let (port, transport) = match self.probe {
+            Probe::Ping => return None,
+            Probe::Tcp(port) => (port, Transport::Tcp),
+            Probe::Udp(port) => (port, Transport::Udp),
+        };
+        Some((self.to?, SocketAddr::new(self.destination, port), transport))
+    }
+}
+
+/// Opens a listener in the calling thread's namespace.
+fn listen(address: SocketAddr, transport: Transport, patience: Duration) -> io::Result<Listener> {
+    let deadline = Instant::now() + patience;
+    loop {
+        if is_taken(transport, address.port())? {
+            return Ok(Listener::Program);
+        }
+        if Instant::now() >= deadline {
+            break;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    let opened = match transport {
+        Transport::Tcp => TcpListener::bind(address).map(|listener| Listener::Tcp { _held: listener }),
+        Transport::Udp => UdpSocket::bind(address).map(Listener::Udp),
+    };
+    match opened {
+        // An address of an attached VNet need not be anybody's.
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Ok(Listener::None),
+        opened => opened,
+    }
+}
+
+/// Sends everything back until it is over.
+fn echo(socket: &UdpSocket, over: &AtomicBool) {
+    if socket.set_read_timeout(Some(ECHO)).is_err() {
+        return;
+    }
+    let mut buffer = [0; 64];
+    while !over.load(Ordering::Relaxed) {
+        if let Ok((length, peer)) = socket.recv_from(&mut buffer) {
+            // A lost answer is asked for again.
+            let _ = socket.send_to(&buffer[..length], peer);
+        }
+    }
+}
+
+/// How long each attempt may take: more and more, until the time is up.
+struct Patience<'a> {
+    deadline: Instant,
+    next: Duration,
+    stop: &'a AtomicBool,
+}
+
+impl<'a> Patience<'a> {
+    fn new(total: Duration, stop: &'a AtomicBool) -> Self {
+        Self { deadline: Instant::now() + total, next: FIRST_ATTEMPT, stop }
+    }
+}
+
+impl Iterator for Patience<'_> {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() || self.stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        let now = self.next.min(left);
+        self.next *= 2;
+        Some(now)
+    }
+}
+
+fn ping(origin: &Origin, peer: IpAddr, patience: Patience<'_>) -> io::Result<(Answer, Flow)> {
+    let mut pinger = Pinger::from(origin, peer)?;
+    let flow = Flow::echo(origin.source_towards(peer)?, peer, pinger.id());
+    for wait in patience {
+        if pinger.ask(64, wait)?.is_some() {
+            return Ok((Answer::Yes, flow));
+        }
+    }
+    Ok((Answer::Silence, flow))
+}
+
+fn connect(origin: &Origin, peer: SocketAddr, patience: Patience<'_>) -> io::Result<(Answer, Flow)> {
+    let mut last = None;
+    for wait in patience {
+        let connecting = origin.tcp_towards(peer)?;
+        let local = connecting.local_addr()?;
+        let flow = Flow::tcp((local.ip(), local.port()), (peer.ip(), peer.port()));
+        let answer = match connecting.wait(wait) {
+            Ok(Some(())) => Answer::Yes,
+            Ok(None) => Answer::Silence,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Answer::Refused,
+            // A guest on the way says that it cannot.
+            Err(_) => Answer::Unreachable,
+        };
+        last = Some((answer, flow));
+        if answer != Answer::Silence {
+            break;
+        }
+    }
+    last.ok_or_else(|| io::ErrorKind::Interrupted.into())
+}
+
+fn send(origin: &Origin, peer: SocketAddr, patience: Patience<'_>) -> io::Result<(Answer, Flow)> {
+    let socket = origin.udp_towards(peer)?;
+    let local = socket.local_addr()?;
+    let flow = Flow::udp((local.ip(), local.port()), (peer.ip(), peer.port()));
+    let mut answer = Answer::Silence;
+    for wait in patience {
+        socket.set_read_timeout(Some(wait))?;
+        let asked = socket.send(b"vnet").and_then(|_| socket.recv(&mut [0; 64]));
+        answer = match asked {
+            Ok(_) => Answer::Yes,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Answer::Refused,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Answer::Silence,
+            Err(_) => Answer::Unreachable,
+        };
+        if answer != Answer::Silence {
+            break;
+        }
+    }
+    Ok((answer, flow))
+}

@@ -1,0 +1,225 @@
+//! Who forwards a packet, seen at the machines themselves.
+//!
+//! One idea: a guest that forwards sends a packet on with a smaller hop limit than it came with. So one look at each
+//! machine says who forwarded it, and the hop limits say in which order. It looks at packets to or from given addresses
+//! only, remembers a bounded number of flows, and knows nothing of addresses that a guest translates.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::error::{During, Result};
+use crate::sys::netns::Netns;
+use crate::sys::sniffer::Sniffer;
+
+/// How long a watcher waits for a packet before it looks whether it should end.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// Packets that may still be waiting when a watcher ends: a socket's buffer holds about 300.
+const REMAINDER: usize = 1000;
+/// Flows that one watcher remembers.
+const CAPACITY: usize = 1 << 16;
+
+const ICMP: u8 = 1;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const ICMPV6: u8 = 58;
+
+/// Packets of one direction. An echo's identifier stands in both ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Flow {
+    pub(super) protocol: u8,
+    pub(super) src: (IpAddr, u16),
+    pub(super) dst: (IpAddr, u16),
+}
+
+impl Flow {
+    pub(super) fn tcp(src: (IpAddr, u16), dst: (IpAddr, u16)) -> Self {
+        Self { protocol: TCP, src, dst }
+    }
+
+    pub(super) fn udp(src: (IpAddr, u16), dst: (IpAddr, u16)) -> Self {
+        Self { protocol: UDP, src, dst }
+    }
+
+    pub(super) fn echo(src: IpAddr, dst: IpAddr, id: u16) -> Self {
+        Self { protocol: if dst.is_ipv4() { ICMP } else { ICMPV6 }, src: (src, id), dst: (dst, id) }
+    }
+
+    pub(super) fn answer(self) -> Self {
+        Self { src: self.dst, dst: self.src, ..self }
+    }
+}
+
+/// The hop limits a flow's packets were seen with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Hops {
+    most: u8,
+    least: u8,
+}
+
+/// What one machine saw.
+struct Sightings {
+    machine: String,
+    flows: HashMap<Flow, Hops>,
+    /// Nothing was missed.
+    complete: bool,
+}
+
+/// Watchers at work.
+pub(super) struct Watch {
+    stop: Arc<AtomicBool>,
+    watchers: Vec<JoinHandle<Sightings>>,
+}
+
+/// What all of them saw.
+pub(super) struct Seen(Vec<Sightings>);
+
+impl Watch {
+    /// Begins in these machines' namespaces; what passes from now on is seen.
+    pub(super) fn start(machines: Vec<(String, Netns)>, addresses: &Arc<BTreeSet<IpAddr>>) -> Result<Self> {
+        let mut watch = Self { stop: Arc::default(), watchers: Vec::new() };
+        for (machine, namespace) in machines {
+            let sniffer = namespace.run(|| Sniffer::open(PATIENCE)).and_then(|opened| opened);
+            let sniffer = sniffer.during(|| format!("cannot watch packets in {machine}"))?;
+            let (stop, addresses) = (Arc::clone(&watch.stop), Arc::clone(addresses));
+            let look = move || look(machine, &sniffer, &addresses, &stop);
+            let watcher = thread::Builder::new().name("vnet-watch".into()).spawn(look);
+            watch.watchers.push(watcher.during(|| "cannot start a thread".into())?);
+        }
+        Ok(watch)
+    }
+
+    /// Ends, once everything that passed before was looked at.
+    pub(super) fn end(mut self) -> Seen {
+        self.stop.store(true, Ordering::Relaxed);
+        Seen(self.watchers.drain(..).filter_map(|watcher| watcher.join().ok()).collect())
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Seen {
+    /// The machines that forwarded a flow, in order; None if somebody may have missed it.
+    pub(super) fn way(&self, flow: Flow) -> Option<Vec<String>> {
+        if self.0.iter().any(|sightings| !sightings.complete) {
+            return None;
+        }
+        let hops = self.0.iter().filter_map(|sightings| Some((&sightings.machine, sightings.flows.get(&flow)?)));
+        let mut forwarders: Vec<_> = hops.filter(|(_, hops)| hops.least < hops.most).collect();
+        forwarders.sort_by_key(|(_, hops)| std::cmp::Reverse(hops.most));
+        Some(forwarders.into_iter().map(|(machine, _)| machine.clone()).collect())
+    }
+
+    /// Whether a machine saw a flow at all.
+    pub(super) fn passed(&self, machine: &str, flow: Flow) -> bool {
+        self.0.iter().any(|sightings| sightings.machine == machine && sightings.flows.contains_key(&flow))
+    }
+}
+
+fn look(machine: String, sniffer: &Sniffer, addresses: &BTreeSet<IpAddr>, stop: &AtomicBool) -> Sightings {
+    let mut sightings = Sightings { machine, flows: HashMap::new(), complete: true };
+    // Headers suffice: two IP headers' room for options and the ports.
+    let mut buffer = [0; 128];
+    let mut remainder = REMAINDER;
+    while remainder > 0 {
+        // Asked before the read: what came before the end is read to the last, what others send meanwhile is not.
+        let ending = stop.load(Ordering::Relaxed);
+        remainder -= usize::from(ending);
+        match sniffer.read(&mut buffer) {
+            Ok(Some(packet)) => sightings.note(packet, addresses),
+            Ok(None) if ending => break,
+            Ok(None) => {}
+            Err(_) => {
+                sightings.complete = false;
+                break;
+            }
+        }
+    }
+    sightings.complete &= sniffer.lost().is_ok_and(|lost| lost == 0);
+    sightings
+}
+
+impl Sightings {
+    fn note(&mut self, packet: &[u8], addresses: &BTreeSet<IpAddr>) {
+        let Some((flow, hops)) = parse(packet) else { return };
+        if !addresses.contains(&flow.src.0) && !addresses.contains(&flow.dst.0) {
+            return;
+        }
+        if let Some(known) = self.flows.get_mut(&flow) {
+            *known = Hops { most: known.most.max(hops), least: known.least.min(hops) };
+        } else if self.flows.len() < CAPACITY {
+            self.flows.insert(flow, Hops { most: hops, least: hops });
+        } else {
+            self.complete = false;
+        }
+    }
+}
+
+/// A first fragment or a whole packet without IPv6 extensions, as probes are, and its hop limit.
+fn parse(packet: &[u8]) -> Option<(Flow, u8)> {
+    let (hops, protocol, src, dst, rest): (_, _, IpAddr, IpAddr, _) = match packet.first()? >> 4 {
+        4 => {
+            let header = packet.first_chunk::<20>()?;
+            let src = Ipv4Addr::from(*header[12..].first_chunk::<4>()?);
+            let dst = Ipv4Addr::from(*header[16..].first_chunk::<4>()?);
+            (header[8], header[9], src.into(), dst.into(), packet.get(usize::from(header[0] & 0x0f) * 4..)?)
+        }
+        6 => {
+            let header = packet.first_chunk::<40>()?;
+            let src = Ipv6Addr::from(*header[8..].first_chunk::<16>()?);
+            let dst = Ipv6Addr::from(*header[24..].first_chunk::<16>()?);
+            (header[7], header[6], src.into(), dst.into(), &packet[40..])
+        }
+        _ => return None,
+    };
+    let field = |at: usize| Some(u16::from_be_bytes(*rest.get(at..)?.first_chunk::<2>()?));
+    let (src_port, dst_port) = match (protocol, rest.first()?) {
+        (TCP | UDP, _) => (field(0)?, field(2)?),
+        // Echo requests and replies; errors quote other packets.
+        (ICMP, 0 | 8) | (ICMPV6, 128 | 129) => (field(4)?, field(4)?),
+        _ => return None,
+    };
+    Some((Flow { protocol, src: (src, src_port), dst: (dst, dst_port) }, hops))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn udp(hops: u8) -> Vec<u8> {
+        let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, hops, UDP, 0, 0, 10, 0, 0, 4, 10, 0, 0, 5];
+        packet.extend([0xc0, 0, 0, 53, 0, 8, 0, 0]);
+        packet
+    }
+
+    #[test]
+    fn whoever_sends_on_with_fewer_hops_has_forwarded() {
+        let flow = Flow::udp((Ipv4Addr::new(10, 0, 0, 4).into(), 0xc000), (Ipv4Addr::new(10, 0, 0, 5).into(), 53));
+        assert_eq!(parse(&udp(64)), Some((flow, 64)));
+        for length in 0..28 {
+            assert!(parse(&udp(64)[..length]).is_none_or(|(parsed, _)| parsed == flow));
+        }
+        let addresses = BTreeSet::from([flow.dst.0]);
+        let saw = |machine: &str, hops: &[u8]| {
+            let mut sightings = Sightings { machine: machine.to_owned(), flows: HashMap::new(), complete: true };
+            for hops in hops {
+                sightings.note(&udp(*hops), &addresses);
+            }
+            sightings
+        };
+        let mut seen = Seen(vec![saw("second", &[63, 62]), saw("end", &[62]), saw("first", &[64, 63, 64, 63])]);
+        assert_eq!(seen.way(flow).unwrap(), ["first", "second"]);
+        assert_eq!(seen.way(flow.answer()).unwrap(), [""; 0]);
+        assert!(seen.passed("end", flow) && !seen.passed("end", flow.answer()));
+        seen.0[0].complete = false;
+        assert_eq!(seen.way(flow), None);
+    }
+}
