@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 /// Every subcommand; `the_list_of_subcommands_is_complete` compares it with the help.
-const SUBCOMMANDS: [&str; 16] = [
+const SUBCOMMANDS: [&str; 17] = [
     "demo",
     "up",
     "down",
@@ -20,6 +20,7 @@ const SUBCOMMANDS: [&str; 16] = [
     "shell",
     "run",
     "validate",
+    "test",
     "routes",
     "next-hop",
     "explain",

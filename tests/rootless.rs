@@ -149,6 +149,27 @@ fn down_cleans_after_a_crash() {
 }
 
 #[test]
+fn a_files_tests_pass_and_leave_nothing() {
+    let Some(user) = User::new() else { return };
+    fs::write(user.dir.path().join("lab.yaml"), HUB_SPOKE).unwrap();
+    let output = user.vnet(&["test", "lab.yaml"]);
+    assert_fine(&output);
+    assert!(said(&output).contains("4 passed, 0 failed, in the model and with real packets"), "{}", said(&output));
+    assert!(!user.labs().exists());
+
+    // In a lab that runs already, too; it stays.
+    assert_fine(&user.vnet(&["up", "lab.yaml"]));
+    assert_fine(&user.vnet(&["test"]));
+    assert_fine(&user.vnet(&["exec", "web", "--", "true"]));
+
+    let output = user.run_with("0600", &["./vnet", "test", "lab.yaml"]);
+    assert_fine(&output);
+    assert_fine(&user.vnet(&["down"]));
+    let output = user.run_with("0600", &["./vnet", "test", "lab.yaml"]);
+    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+}
+
+#[test]
 fn without_the_device_it_says_what_to_do() {
     let Some(user) = User::new() else { return };
     if !user.becomes {

@@ -26,6 +26,7 @@ mod run;
 mod shell;
 mod status;
 mod table;
+mod test;
 mod topology;
 mod up;
 mod validate;
@@ -62,6 +63,7 @@ enum Command {
     Shell(shell::Shell),
     Run(run::Run),
     Validate(validate::Validate),
+    Test(test::Test),
     Routes(routes::Routes),
     NextHop(next_hop::NextHop),
     Explain(explain::Explain),
@@ -76,11 +78,12 @@ Start here:
   vnet demo                     a hub, two spokes and an appliance; prints what to try
   vnet exec web -- ping -c1 db  run a program in a machine of the lab
   vnet explain web db:443       each hop both ways, the rule or route that decides, and the fix
+  vnet test lab.vnet.yaml       a file's own tests, in the model and with real packets
   vnet down                     end the lab; nothing is left behind
 
 Exit codes:
   0  fine
-  1  the answer is no: blocked, unreachable
+  1  the answer is no: blocked, unreachable, a test failed
   2  wrong usage, or a file with mistakes
   3  fine, with warnings
   4  a privilege or a kernel feature is missing
@@ -119,6 +122,7 @@ impl Command {
             Self::Shell(command) => command.run(context),
             Self::Run(command) => command.run(context),
             Self::Validate(command) => command.run(context),
+            Self::Test(command) => command.run(context),
             Self::Routes(command) => command.run(context),
             Self::NextHop(command) => command.run(context),
             Self::Explain(command) => command.run(context),

@@ -11,4 +11,5 @@ mod faults;
 mod lab;
 mod life;
 mod scenarios;
+mod test_command;
 mod traffic;

@@ -1,0 +1,117 @@
+//! `vnet test`: a file's own tests, asked of the model and of real packets, and the two answers compared.
+
+mod junit;
+mod report;
+mod session;
+mod tap;
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Args;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use self::report::Report;
+use self::session::{Model, Session, Stage};
+use super::context::Context;
+use super::failure::Failure;
+use super::labs;
+use super::{Exit, Outcome, topology};
+use crate::model::Network;
+
+/// Run the tests of a topology file, in the model and with real packets
+///
+/// Each entry of `tests:` is asked twice, and the answers are compared: a test fails if one of them is not what the file
+/// expects, and if they differ. Verdict and way are shown by real packets; which rule decides is the model's answer.
+/// Where nothing listens on a port, vnet does for the test. The file's lab is used if it runs as the file says; else
+/// a private copy is started and removed. Without FILE, a running lab's tests as it was started.
+///
+/// Prints TAP 14 on stdout. Exit code 0 if every test passes, 1 if one fails.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:\n  vnet test lab.vnet.yaml\n  vnet test --model-only lab.vnet.yaml\n  \
+    vnet test lab.vnet.yaml --junit out.xml")]
+pub(super) struct Test {
+    /// The topology file; - for stdin
+    file: Option<PathBuf>,
+    /// Ask the model alone: no lab, no root
+    #[arg(long)]
+    model_only: bool,
+    /// Write the results as JUnit XML, too
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+}
+
+/// What a run is about.
+struct Subject {
+    text: String,
+    file: String,
+    network: Network,
+}
+
+impl Test {
+    pub(super) fn run(self, context: &Context) -> Outcome {
+        let subject = self.subject(context)?;
+        if subject.network.tests.is_empty() {
+            let help = "add for instance `tests: [{from: web, to: db, port: 443, expect: reachable}]`";
+            return Err(Failure::usage(format_args!("{} has no tests", subject.file)).help(help));
+        }
+        let junit = self.junit.as_deref().map(create).transpose()?;
+        let report = self.report(&subject, context)?;
+        context.output.story(&report, &report.table(), || tap::render(&report))?;
+        if let Some((mut file, path)) = junit {
+            let written = file.write_all(junit::render(&report).as_bytes());
+            written.map_err(|error| Failure::usage(format_args!("cannot write {}: {error}", path.display())))?;
+        }
+        context.messages.note(&report.summary());
+        Ok(if report.failed == 0 { Exit::Fine } else { Exit::No })
+    }
+
+    fn subject(&self, context: &Context) -> Result<Subject, Failure> {
+        let (text, file) = if let Some(file) = &self.file {
+            topology::read(file)?
+        } else {
+            let lab = labs::running(context).map_err(|failure| failure.help("or name a file: vnet test FILE"))?;
+            let text = lab.topology();
+            (text.map_err(|error| Failure::new(Exit::NoDaemon, error))?, lab.file)
+        };
+        let network = topology::parse(&text, &file, context)?;
+        Ok(Subject { text, file, network })
+    }
+
+    fn report(&self, subject: &Subject, context: &Context) -> Result<Report, Failure> {
+        let network = &subject.network;
+        if self.model_only {
+            let session = Session { network, model: Model::of(network), ground: None };
+            return Ok(Report::new(&network.name, None, session.run(&AtomicBool::new(false))?));
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            let registered = signal_hook::flag::register(signal, Arc::clone(&stop));
+            registered.map_err(|error| Failure::new(Exit::Unavailable, error))?;
+        }
+        let stage = if self.file.is_some() {
+            Stage::of_file(&subject.text, &subject.file, network, context)?
+        } else {
+            Stage::running(labs::running(context)?)
+        };
+        let results = stage.perform(network, &stop);
+        let lab = stage.name().to_owned();
+        // The lab goes before anything is said about the results.
+        stage.clear()?;
+        if stop.load(Ordering::Relaxed) {
+            // As a shell counts: 128 and the signal's number.
+            return Err(Failure::new(Exit::Program(130), "interrupted"));
+        }
+        Ok(Report::new(&network.name, Some(lab), results?))
+    }
+}
+
+/// Early, so that a mistyped path does not cost a run.
+fn create(path: &Path) -> Result<(File, &Path), Failure> {
+    let file = File::create(path);
+    let file = file.map_err(|error| Failure::usage(format_args!("cannot write {}: {error}", path.display())))?;
+    Ok((file, path))
+}

@@ -1,0 +1,235 @@
+//! Asking all tests: of the model, in a lab of their own or a running one, and of real packets there.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use super::report::Tested;
+use crate::cli::ask::unexpected;
+use crate::cli::context::Context;
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::topology;
+use crate::compile::{Compiled, Learned, compile};
+use crate::control::client;
+use crate::control::protocol::{Request, Response};
+use crate::diag::{self, Explanation, Forecast, Observed, Problem, ProblemKind, Query};
+use crate::lab::trial::{self, Trial};
+use crate::lab::{self, Base, Record};
+use crate::model::{Endpoint, Network, TestCase, Verdict};
+
+/// How long to wait for an answer that should come.
+const EXPECTING: Duration = Duration::from_secs(3);
+/// How long for one that nobody expects.
+const DOUBTING: Duration = Duration::from_secs(1);
+/// Questions to a daemon at a time: its requests are of a bounded length.
+const QUESTIONS: usize = 100;
+/// The longest name of a lab.
+const LONGEST_NAME: usize = 32;
+
+/// A lab to test in.
+pub(super) struct Stage {
+    lab: Record,
+    /// Ours to take down, found by this.
+    private: Option<Base>,
+}
+
+impl Stage {
+    pub(super) fn running(lab: Record) -> Self {
+        Self { lab, private: None }
+    }
+
+    /// The file's lab, if it runs and is what the file says, or a private copy.
+    pub(super) fn of_file(text: &str, file: &str, network: &Network, context: &Context) -> Result<Self, Failure> {
+        let base = Base::detect();
+        let running = lab::labs(&base).into_iter().find(|lab| lab.lab == network.name && lab.is_running());
+        if let Some(lab) = running {
+            if is_as_described(&lab, network, context) {
+                return Ok(Self::running(lab));
+            }
+            let message = format!("lab {} runs, but not as {file} says: testing in a copy of its own", lab.lab);
+            context.messages.note(&message);
+        }
+        let name = private_name(&network.name);
+        let started = lab::start_copy(Path::new(file), text, &name, &context.messages.options());
+        Ok(Self { lab: started?, private: Some(base) })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.lab.lab
+    }
+
+    /// Asks everything.
+    pub(super) fn perform(&self, network: &Network, stop: &AtomicBool) -> Result<Vec<Tested>, Failure> {
+        Session { network, model: Model::Lab(&self.lab), ground: Some(&self.lab) }.run(stop)
+    }
+
+    /// Takes down what is ours.
+    pub(super) fn clear(mut self) -> Result<(), Failure> {
+        match self.private.take() {
+            Some(base) => lab::down(&base, &self.lab.lab).map(drop).map_err(Failure::from),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if let Some(base) = self.private.take() {
+            // Only on the way out of a panic: `clear` reports what goes wrong.
+            let _ = lab::down(&base, &self.lab.lab);
+        }
+    }
+}
+
+/// Whether a lab is what a file describes; its tests are not part of it.
+fn is_as_described(lab: &Record, network: &Network, context: &Context) -> bool {
+    let applied = lab.topology().ok().and_then(|text| topology::load(&text, &lab.file, context).ok());
+    applied.is_some_and(|applied| Network { tests: network.tests.clone(), ..applied.network } == *network)
+}
+
+/// `NAME-test-PID`, cut so that it still fits.
+fn private_name(name: &str) -> String {
+    let suffix = format!("-test-{}", std::process::id());
+    let room = LONGEST_NAME - suffix.len();
+    format!("{}{suffix}", &name[..name.len().min(room)])
+}
+
+/// Whom to ask for the model's answers.
+pub(super) enum Model<'a> {
+    File {
+        network: &'a Network,
+        compiled: Box<Compiled>,
+    },
+    /// The daemon, whose tables are those that the packets meet.
+    Lab(&'a Record),
+}
+
+impl<'a> Model<'a> {
+    pub(super) fn of(network: &'a Network) -> Self {
+        Self::File { network, compiled: Box::new(compile(network, &Learned::default(), 1)) }
+    }
+
+    fn forecast(&self, queries: &[Query]) -> Result<Vec<Result<Forecast, String>>, Failure> {
+        match self {
+            Self::File { network, compiled } => {
+                Ok(queries.iter().map(|query| diag::forecast(network, compiled, query)).collect())
+            }
+            Self::Lab(lab) => {
+                let mut answers = Vec::new();
+                for queries in queries.chunks(QUESTIONS) {
+                    match client::ask(&lab.socket, &Request::Forecast(queries.to_vec()))? {
+                        Response::Forecast(more) => answers.extend(more),
+                        other => return Err(unexpected(&other)),
+                    }
+                }
+                Ok(answers)
+            }
+        }
+    }
+
+    /// Cause and fix of what does not arrive; none is no reason to stop.
+    fn explain(&self, query: &Query) -> Option<Explanation> {
+        match self {
+            Self::File { network, compiled } => diag::explain(network, compiled, query).ok(),
+            Self::Lab(lab) => {
+                let (source, destination) = query.spelled();
+                match client::ask(&lab.socket, &Request::Explain { source, destination }) {
+                    Ok(Response::Explanation(explanation)) => Some(*explanation),
+                    _ => None,
+                }
+            }
+        }
+    }
+}
+
+/// One run over all tests.
+pub(super) struct Session<'a> {
+    pub(super) network: &'a Network,
+    pub(super) model: Model<'a>,
+    /// Where real packets go; None asks the model alone.
+    pub(super) ground: Option<&'a Record>,
+}
+
+type Real = Result<trial::Outcome, String>;
+
+impl Session<'_> {
+    pub(super) fn run(&self, stop: &AtomicBool) -> Result<Vec<Tested>, Failure> {
+        let tests = &self.network.tests;
+        let queries: Vec<Query> = tests.iter().map(|test| Query::of(self.network, test)).collect();
+        let forecasts = self.model.forecast(&queries)?;
+        if forecasts.len() != tests.len() {
+            return Err(Failure::new(Exit::NoDaemon, "the daemon answered another number of questions"));
+        }
+        let mut tested: Vec<Tested> = Vec::new();
+        for ((case, query), forecast) in tests.iter().zip(&queries).zip(forecasts) {
+            let blocked = matches!(&forecast, Ok(forecast) if forecast.verdict == Verdict::Blocked);
+            let explanation =
+                if case.expect == Verdict::Reachable && blocked { self.model.explain(query) } else { None };
+            tested.push(Tested::foretold(case, query, forecast, explanation));
+        }
+        // The daemon was asked everything: entering its user namespace comes last.
+        let real = self.ground.map(|lab| self.send(lab, &tested, stop)).transpose()?;
+        let mut real = real.into_iter().flatten();
+        for (case, tested) in tests.iter().zip(&mut tested) {
+            self.judge(case, tested, real.next());
+        }
+        Ok(tested)
+    }
+
+    /// What real packets do, test by test.
+    fn send(&self, lab: &Record, tested: &[Tested], stop: &AtomicBool) -> Result<Vec<Real>, Failure> {
+        lab::join(lab)?;
+        let asked = self.network.tests.iter().zip(tested);
+        let trials: Vec<Result<Trial, String>> = asked.map(|(case, tested)| self.trial(case, tested)).collect();
+        let good: Vec<Trial> = trials.iter().filter_map(|trial| trial.clone().ok()).collect();
+        let mut outcomes = trial::run(lab, self.network, &good, stop)?.into_iter();
+        let next = |trial: Result<Trial, String>| {
+            trial?;
+            let outcome = outcomes.next().expect("an outcome for each trial");
+            outcome.map_err(|error| error.to_string())
+        };
+        Ok(trials.into_iter().map(next).collect())
+    }
+
+    fn trial(&self, case: &TestCase, tested: &Tested) -> Result<Trial, String> {
+        let forecast = tested.forecast.as_ref().ok_or("the model has no answer")?;
+        let attachments = self.network.attachments();
+        let attachment = |index: Option<usize>| index.and_then(|index| attachments.get(index).copied());
+        let expecting = [case.expect, forecast.verdict].contains(&Verdict::Reachable);
+        Ok(Trial {
+            from: attachment(forecast.from.attachment).ok_or("nobody has the source address")?,
+            bind: match case.from {
+                Endpoint::Vm(_) => None,
+                Endpoint::Nic(_) | Endpoint::Address(_) => Some(forecast.from.address),
+            },
+            to: attachment(forecast.to.attachment),
+            destination: forecast.to.address,
+            probe: case.probe,
+            patience: if expecting { EXPECTING } else { DOUBTING },
+        })
+    }
+
+    fn judge(&self, case: &TestCase, tested: &mut Tested, real: Option<Real>) {
+        // Without a forecast the test has its problem already.
+        let Some(forecast) = &tested.forecast else { return };
+        let observed = match real {
+            None => None,
+            Some(Err(text)) => {
+                tested.problems.push(Problem { kind: ProblemKind::Unasked, text });
+                None
+            }
+            Some(Ok(outcome)) => {
+                tested.took = outcome.took;
+                tested.notes.extend(outcome.note);
+                if outcome.via.is_none() {
+                    tested.notes.push("not every packet could be looked at: the way is the model's answer".to_owned());
+                }
+                let verdict = if outcome.arrived { Verdict::Reachable } else { Verdict::Blocked };
+                Some(Observed { verdict, via: outcome.via, via_return: outcome.via_return })
+            }
+        };
+        tested.problems.extend(diag::judge(self.network, case, forecast, observed.as_ref()));
+        tested.observed = observed;
+    }
+}

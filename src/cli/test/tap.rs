@@ -1,0 +1,72 @@
+//! Results in the Test Anything Protocol, version 14: <https://testanything.org/tap-version-14-specification.html>.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use super::report::{Report, Tested};
+use crate::model::Verdict;
+
+/// What stands below a test that failed.
+#[derive(Serialize)]
+struct Diagnostics<'a> {
+    problems: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    advice: Vec<String>,
+    from: &'a str,
+    to: &'a str,
+    expect: Verdict,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<Verdict>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    packets: Option<Verdict>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<&'a str>,
+}
+
+pub(super) fn render(report: &Report) -> String {
+    let mut text = format!("TAP version 14\n1..{}\n", report.tests.len());
+    for (index, test) in report.tests.iter().enumerate() {
+        let result = if test.passed { "ok" } else { "not ok" };
+        let _ = writeln!(text, "{result} {} - {}", index + 1, description(&test.name));
+        if test.passed {
+            test.notes.iter().for_each(|note| text.extend(["# ", note, "\n"]));
+        } else {
+            text += &diagnostics(test);
+        }
+    }
+    text
+}
+
+/// `#` begins a directive.
+fn description(name: &str) -> String {
+    name.replace('\\', "\\\\").replace('#', "\\#")
+}
+
+/// A YAML block, indented by two.
+fn diagnostics(test: &Tested) -> String {
+    let diagnostics = Diagnostics {
+        problems: test.problems.iter().map(|problem| problem.text.as_str()).collect(),
+        advice: test.advice(),
+        from: &test.from,
+        to: &test.to,
+        expect: test.expect,
+        model: test.forecast.as_ref().map(|forecast| forecast.verdict),
+        packets: test.observed.as_ref().map(|observed| observed.verdict),
+        notes: test.notes.iter().map(String::as_str).collect(),
+    };
+    // Words and lists of words can always be written.
+    let yaml = serde_saphyr::to_string(&diagnostics).unwrap_or_default();
+    let lines = ["---"].into_iter().chain(yaml.lines()).chain(["..."]);
+    lines.flat_map(|line| ["  ", line, "\n"]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_begin_a_directive() {
+        assert_eq!(description(r"a \ b # TODO"), r"a \\ b \# TODO");
+    }
+}

@@ -1,0 +1,221 @@
+//! `vnet test` with real packets: both answers, compared; what it starts, it removes.
+
+use std::fs;
+use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use vnet::sys::process::{ProcessId, Signal};
+
+use crate::lab::{Lab, SOON, eventually, permitted, stderr, stdout, vnet};
+
+const HUB_SPOKE: &str = include_str!("../../config/hub-spoke.yaml");
+const DUAL_STACK: &str = include_str!("../../config/dual-stack.yaml");
+const TIERS: &str = include_str!("../../config/nsg-tiers.yaml");
+
+/// A topology with other tests than its own.
+fn with_tests(topology: &str, tests: &str) -> String {
+    let body = topology.split_once("\ntests:").map_or(topology, |(body, _)| body);
+    format!("{body}\ntests:\n{tests}")
+}
+
+/// The command's own lab, which must be gone with it.
+fn assert_nothing_left(lab: &Lab, pid: u32) {
+    let ends_with = format!("-test-{pid}");
+    let left = |dir: &str| {
+        let entries = fs::read_dir(dir).into_iter().flatten();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.contains(&ends_with)).collect::<Vec<_>>()
+    };
+    assert_eq!([left("/run/vnet"), left("/run/netns"), left("/etc/netns")].concat(), [""; 0], "of {}", lab.name);
+}
+
+/// Runs a file's tests in a lab of their own; fails if that does not end in time.
+fn test(lab: &Lab, arguments: &[&str]) -> Output {
+    let mut command = vnet();
+    command.arg("test").arg(&lab.file).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let pid = child.id();
+    let deadline = Instant::now() + SOON;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            interrupt(&mut child);
+            panic!("it took too long: {}", stderr(&child.wait_with_output().unwrap()));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_nothing_left(lab, pid);
+    child.wait_with_output().unwrap()
+}
+
+fn interrupt(child: &mut Child) {
+    ProcessId::of(child.id()).unwrap().signal(Signal::INT).unwrap();
+}
+
+fn report(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", stderr(output)))
+}
+
+#[test]
+fn thirty_tests_pass_in_a_lab_of_their_own() {
+    if !permitted() {
+        return;
+    }
+    let four = |port: u16| {
+        let db = if port == 2 { "reachable" } else { "blocked, rule: securityRules/deny-vnet" };
+        format!(
+            "  - {{from: app, to: db, port: 543{port}, expect: {db}}}\n  \
+             - {{from: web, to: app, port: 808{port}, expect: blocked}}\n  \
+             - {{from: app, to: web, port: 44{port}, expect: reachable}}\n  \
+             - {{from: app, to: db, protocol: Udp, port: 5{port}, expect: blocked}}\n"
+        )
+    };
+    let tests: String = (1..=7).map(four).collect();
+    let two = "  - {from: web, to: app, expect: reachable}\n  - {from: app, to: web, protocol: Udp, port: 53, expect: reachable}\n";
+    let lab = Lab::prepared(&with_tests(TIERS, &(tests + two)));
+    let output = test(&lab, &[]);
+    assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+    assert!(stdout(&output).starts_with("TAP version 14\n1..30\nok 1 - "), "{}", stdout(&output));
+    assert!(stderr(&output).contains("30 passed, 0 failed, in the model and with real packets"), "{}", stderr(&output));
+}
+
+/// The way is seen, not only computed.
+#[test]
+fn the_way_of_real_packets_is_seen() {
+    if !permitted() {
+        return;
+    }
+    let tests = "  - {from: web, to: db, expect: reachable}\n  \
+                 - {from: web/eth0, to: db, port: 443, expect: reachable}\n  \
+                 - {from: 10.1.1.4, to: db, protocol: Udp, port: 53, expect: reachable}\n  \
+                 - {from: web, to: 10.2.1.99, port: 80, expect: blocked, via: [nva]}\n  \
+                 - {from: web, to: nva, expect: reachable}\n";
+    let lab = Lab::prepared(&with_tests(HUB_SPOKE, tests));
+    let report = report(&test(&lab, &["-o", "json"]));
+    assert_eq!((&report["passed"], &report["failed"]), (&5.into(), &0.into()), "{report:#}");
+    let nva: Value = vec!["nva"].into();
+    let nobody: Value = Vec::<Value>::new().into();
+    for (index, back) in [(0, &nva), (1, &nva), (2, &nva), (3, &nobody)] {
+        let packets = &report["tests"][index]["packets"];
+        assert_eq!((&packets["via"], &packets["viaReturn"]), (&nva, back), "{packets}");
+    }
+    assert_eq!(report["tests"][4]["packets"]["via"], nobody);
+}
+
+#[test]
+fn both_families_are_asked() {
+    if !permitted() {
+        return;
+    }
+    let lab = Lab::prepared(&with_tests(DUAL_STACK, "  []\n"));
+    let network = vnet::config::load(&fs::read_to_string(&lab.file).unwrap(), "lab.yaml").unwrap().network;
+    let names: Vec<_> = network.virtual_machines.iter().map(|vm| &vm.name).collect();
+    let probes = ["protocol: Icmp", "port: 443", "protocol: Udp, port: 53"];
+    let addresses = network.network_interfaces.last().unwrap().addresses.iter();
+    let tests = addresses.flat_map(|address| probes.map(|probe| (address, probe)));
+    let entry = |(address, probe)| format!("  - {{from: {}, to: '{address}', {probe}, expect: reachable}}\n", names[0]);
+    let tests: String = tests.map(entry).collect();
+    let lab = Lab::prepared(&with_tests(DUAL_STACK, &tests));
+    let report = report(&test(&lab, &["-o", "json"]));
+    let answers = report["tests"].as_array().unwrap();
+    assert_eq!(answers.len(), 6);
+    // Whether the example allows a protocol is its business: the two answers must be the same, and not all "no".
+    for answer in answers {
+        assert_eq!(answer["model"]["verdict"], answer["packets"]["verdict"], "{answer:#}");
+    }
+    for family in answers.chunks(3) {
+        assert!(family.iter().any(|answer| answer["packets"]["verdict"] == "reachable"), "{family:#?}");
+    }
+}
+
+/// A guest that does not do what the model takes it to do: both ends and the way between are looked at.
+#[test]
+fn a_model_that_differs_from_the_packets_is_a_failure() {
+    let tests = "  - {from: web, to: db, expect: reachable}\n  - {from: web, to: db, port: 443, expect: reachable}\n";
+    let Some(lab) = Lab::up(&with_tests(HUB_SPOKE, tests)) else { return };
+    let setting = |node: &str, setting: &str, value: &str| {
+        lab.inside(node, || fs::write(Path::new("/proc/sys/net/ipv4").join(setting), value).unwrap());
+    };
+    setting("db", "icmp_echo_ignore_all", "1");
+    let output = lab.vnet(&["test"]);
+    assert_eq!(output.status.code(), Some(1));
+    let disagreement = "the model and the packets disagree: the model says reachable, the packets say blocked";
+    let out = stdout(&output);
+    assert!(out.starts_with("TAP version 14\n1..2\nnot ok 1 - web to db, ping: reachable\n"), "{out}");
+    assert!(out.contains(disagreement) && out.contains("\nok 2 - web to db, tcp/443: reachable\n"), "{out}");
+    assert!(stderr(&output).contains("1 test shows the model to differ from real packets"), "{}", stderr(&output));
+
+    setting("db", "icmp_echo_ignore_all", "0");
+    assert_eq!(lab.vnet(&["test"]).status.code(), Some(0));
+    // The appliance's own echo answers go on; what it should forward does not.
+    setting("nva", "ip_forward", "0");
+    let report = report(&lab.vnet(&["test", "-o", "json"]));
+    assert_eq!(report["failed"], 2, "{report:#}");
+    assert_eq!(report["tests"][0]["problems"][0]["kind"], "defect");
+    assert_eq!(report["tests"][0]["packets"]["via"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn a_running_lab_is_used_if_it_is_what_the_file_says() {
+    let tests = "  - {from: web, to: db, expect: reachable}\n";
+    let Some(lab) = Lab::up(&with_tests(HUB_SPOKE, tests)) else { return };
+    let used = |output: &Output, passed: &str| {
+        let said = stderr(output);
+        assert!(said.contains(passed) && said.contains(&format!("real packets in lab {}\n", lab.name)), "{said}");
+    };
+    used(&test(&lab, &[]), "1 passed");
+    // Its tests are not part of the lab; its subnets are.
+    let text = fs::read_to_string(&lab.file).unwrap();
+    fs::write(&lab.file, format!("{text}  - {{from: db, to: web, expect: reachable}}\n")).unwrap();
+    used(&test(&lab, &[]), "2 passed");
+    fs::write(&lab.file, text.replace("10.2.1.10", "10.2.1.11")).unwrap();
+    let output = test(&lab, &[]);
+    assert!(stderr(&output).contains("but not as"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("-test-"), "{}", stderr(&output));
+    assert_eq!(output.status.code(), Some(0));
+    lab.assert_ping("web", "10.2.1.10");
+}
+
+#[test]
+fn programs_of_the_machines_are_left_alone() {
+    let tests = "  - {from: web, to: db, port: 443, expect: reachable}\n  \
+                 - {from: web, to: db, protocol: Udp, port: 53, expect: reachable}\n";
+    let Some(lab) = Lab::up(&with_tests(HUB_SPOKE, tests)) else { return };
+    let listener = lab.inside("db", || TcpListener::bind("0.0.0.0:443").unwrap());
+    // It never answers.
+    let silent = lab.inside("db", || UdpSocket::bind("0.0.0.0:53").unwrap());
+    let report = report(&lab.vnet(&["test", "-o", "json"]));
+    assert_eq!(report["failed"], 0, "{report:#}");
+    assert!(report["tests"][1]["notes"][0].as_str().unwrap().contains("a program of the machine has the port"));
+    listener.set_nonblocking(true).unwrap();
+    listener.accept().unwrap();
+    silent.set_nonblocking(true).unwrap();
+    assert_eq!(silent.recv(&mut [0; 64]).unwrap(), 4);
+}
+
+#[test]
+fn an_interrupted_run_leaves_nothing() {
+    if !permitted() {
+        return;
+    }
+    // Nobody answers: it waits as long as it does for what should come.
+    let tests = "  - {from: web, to: 10.2.1.99, expect: reachable}\n";
+    let lab = Lab::prepared(&with_tests(HUB_SPOKE, tests));
+    let mut command = vnet();
+    let mut child = command.arg("test").arg(&lab.file).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = child.id();
+    eventually("its lab is up", || {
+        let labs = fs::read_dir("/run/vnet").into_iter().flatten();
+        labs.filter_map(Result::ok).any(|lab| {
+            lab.file_name().to_string_lossy().ends_with(&format!("-test-{pid}"))
+                && lab.path().join("control.sock").exists()
+        })
+    });
+    interrupt(&mut child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "");
+    assert_nothing_left(&lab, pid);
+}
