@@ -137,11 +137,12 @@ impl Ground<'_> {
     /// Opens whatever must answer, unless a program of the machine does.
     fn listeners(self, trials: &[Trial]) -> Result<Listeners> {
         let mut listeners = Listeners::new();
+        let deadline = Instant::now() + PROGRAM;
         for place in trials.iter().filter_map(Trial::place) {
             if let Entry::Vacant(free) = listeners.entry(place) {
                 let (attachment, address, transport) = place;
-                let patience = if self.has_program(attachment) { PROGRAM } else { Duration::ZERO };
-                let opened = self.namespace(attachment)?.run(|| listen(address, transport, patience));
+                let deadline = self.has_program(attachment).then_some(deadline);
+                let opened = self.namespace(attachment)?.run(|| listen(address, transport, deadline));
                 let opened = opened.and_then(|opened| opened);
                 free.insert(opened.during(|| format!("cannot listen on {address} in {}", self.name(attachment)))?);
             }
@@ -260,16 +261,9 @@ impl Trial {
     }
 }
 
-/// Opens a listener in the calling thread's namespace.
-fn listen(address: SocketAddr, transport: Transport, patience: Duration) -> io::Result<Listener> {
-    let deadline = Instant::now() + patience;
-    loop {
-        if is_taken(transport, address.port())? {
-            return Ok(Listener::Program);
-        }
-        if Instant::now() >= deadline {
-            break;
-        }
+/// Opens a listener in the calling thread's namespace, where a program may do so until the deadline.
+fn listen(address: SocketAddr, transport: Transport, deadline: Option<Instant>) -> io::Result<Listener> {
+    while deadline.is_some_and(|deadline| Instant::now() < deadline) && !is_taken(transport, address.port())? {
         thread::sleep(Duration::from_millis(10));
     }
     let opened = match transport {
@@ -277,6 +271,7 @@ fn listen(address: SocketAddr, transport: Transport, patience: Duration) -> io::
         Transport::Udp => UdpSocket::bind(address).map(Listener::Udp),
     };
     match opened {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(Listener::Program),
         // An address of an attached VNet need not be anybody's.
         Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Ok(Listener::None),
         opened => opened,

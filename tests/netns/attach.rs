@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use vnet::sys::netlink::Netlink;
 use vnet::sys::netns::{self, Netns};
 
-use crate::lab::{Lab, SOON, eventually, has_program, permitted, ping, stderr, unique, vnet};
+use crate::lab::{Lab, SOON, eventually, has_program, permitted, ping, stderr, stdout, unique, vnet};
 
 const TWO_VNETS: &str = include_str!("../../config/two-vnets.yaml");
 
@@ -113,6 +113,26 @@ fn two_namespaces_two_vnets_one_peering() {
     // The TUNs go with the daemon, the namespaces are the script's.
     left.open().run(|| assert!(Netlink::open().unwrap().link("tun0").is_err())).unwrap();
     assert!(!Path::new("/run/vnet").join(&lab.name).exists());
+}
+
+/// Between addresses behind the TUN of a whole VNet, in a lab that the tests start and end.
+#[test]
+fn a_files_tests_reach_attached_namespaces() {
+    if !permitted() {
+        return;
+    }
+    let (left, right) = (Named::new("l"), Named::new("r"));
+    let lab = two_vnets(&left, &right);
+    let tests = "tests:\n  - {from: 10.1.0.4, to: 10.2.0.4, expect: reachable}\n  \
+                 - {from: 10.2.0.4, to: 10.1.0.4, port: 80, expect: reachable}\n  \
+                 - {from: 10.1.0.4, to: 10.2.0.4, protocol: Udp, port: 53, expect: reachable}\n  \
+                 - {from: 10.1.0.4, to: 10.3.0.4, expect: blocked}\n";
+    let text = std::fs::read_to_string(&lab.file).unwrap();
+    std::fs::write(&lab.file, text + tests).unwrap();
+    let output = vnet().arg("test").arg(&lab.file).output().unwrap();
+    assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
+    assert!(stderr(&output).contains("4 passed, 0 failed"), "{}", stderr(&output));
+    left.open().run(|| assert!(Netlink::open().unwrap().link("tun0").is_err())).unwrap();
 }
 
 #[test]
