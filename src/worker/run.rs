@@ -164,6 +164,9 @@ impl Worker {
             if self.round(&ready, Timestamp(now))? > 0 {
                 spin.learn(now - last_packet);
                 last_packet = now;
+            } else if spin.goes_on(now - last_packet) {
+                // The guest that will send the next packet may be waiting for this very core.
+                thread::yield_now();
             }
             if let Some(interval) = interval
                 && now >= next_expiry
