@@ -19,6 +19,10 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 const BURST: usize = 32;
 /// A sink takes this long a silence for the end.
 const SILENCE: Duration = Duration::from_millis(400);
+/// An exchange without an answer is given up; a busy machine may let a process wait for long.
+const LOST_AFTER: Duration = Duration::from_secs(2);
+/// More exchanges without an answer than this are no measurement.
+const LOST_MAX: u32 = 10;
 /// A server that nobody talks to ends.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -48,7 +52,7 @@ enum Role {
     },
     /// Answers TCP and UDP.
     Echo { listen: SocketAddr },
-    /// Sends a byte, waits for its echo, and so on.
+    /// Sends a number, waits for its echo, and so on.
     Pingpong {
         transport: Transport,
         to: SocketAddr,
@@ -152,51 +156,62 @@ fn echo(listen: SocketAddr) -> Result<()> {
         }
     });
     datagrams.set_read_timeout(Some(PATIENCE))?;
-    let mut byte = [0];
-    while let Ok((_, from)) = datagrams.recv_from(&mut byte) {
-        datagrams.send_to(&byte, from)?;
+    let mut number = [0; 4];
+    while let Ok((_, from)) = datagrams.recv_from(&mut number) {
+        datagrams.send_to(&number, from)?;
     }
     Ok(())
 }
 
 fn echo_stream(mut stream: TcpStream) {
-    let mut byte = [0];
+    let mut number = [0; 4];
     let _ = stream.set_nodelay(true);
-    while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {}
+    while stream.read_exact(&mut number).is_ok() && stream.write_all(&number).is_ok() {}
 }
 
 fn pingpong(transport: Transport, to: SocketAddr, count: usize) -> Result<()> {
-    let mut exchange: Box<dyn FnMut() -> io::Result<()>> = match transport {
+    let mut exchange: Box<dyn FnMut(u32) -> io::Result<()>> = match transport {
         Transport::Tcp => {
             let mut stream = TcpStream::connect(to)?;
             stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(SILENCE))?;
-            Box::new(move || {
-                stream.write_all(&[1])?;
-                stream.read_exact(&mut [0])
+            stream.set_read_timeout(Some(PATIENCE))?;
+            Box::new(move |number| {
+                stream.write_all(&number.to_be_bytes())?;
+                stream.read_exact(&mut [0; 4])
             })
         }
         Transport::Udp => {
             let socket = connected_udp(to)?;
-            socket.set_read_timeout(Some(SILENCE))?;
-            Box::new(move || {
-                socket.send(&[1])?;
-                socket.recv(&mut [0]).map(|_| ())
+            socket.set_read_timeout(Some(LOST_AFTER))?;
+            Box::new(move |number| {
+                socket.send(&number.to_be_bytes())?;
+                let mut answer = [0; 4];
+                // An answer to an exchange that was given up is passed over.
+                while answer != number.to_be_bytes() {
+                    socket.recv(&mut answer)?;
+                }
+                Ok(())
             })
         }
     };
-    for _ in 0..count / 10 {
-        exchange()?;
-    }
     let mut micros = Vec::with_capacity(count);
-    for _ in 0..count {
+    let mut lost = 0;
+    let warm_up = count as u32 / 10;
+    for number in 1.. {
         let started = Instant::now();
-        exchange()?;
-        micros.push(started.elapsed().as_secs_f64() * 1e6);
+        match exchange(number) {
+            Ok(()) if number > warm_up => micros.push(started.elapsed().as_secs_f64() * 1e6),
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && lost < LOST_MAX => lost += 1,
+            Err(error) => return Err(error.into()),
+        }
+        if micros.len() == count {
+            break;
+        }
     }
     micros.sort_by(f64::total_cmp);
     let [p50, p99] = [count / 2, count * 99 / 100].map(|at| micros[at]);
-    println!("{{\"p50\":{p50:.2},\"p99\":{p99:.2}}}");
+    println!("{{\"p50\":{p50:.2},\"p99\":{p99:.2},\"lost\":{lost}}}");
     Ok(())
 }
 
@@ -204,10 +219,10 @@ fn connects(to: SocketAddr, duration: Duration) -> Result<()> {
     let started = Instant::now();
     let mut count = 0_u32;
     while started.elapsed() < duration {
-        let mut stream = TcpStream::connect_timeout(&to, SILENCE)?;
+        let mut stream = TcpStream::connect_timeout(&to, LOST_AFTER)?;
         // The echo keeps the client from running ahead of the server's backlog.
-        stream.write_all(&[1])?;
-        stream.read_exact(&mut [0])?;
+        stream.write_all(&[1; 4])?;
+        stream.read_exact(&mut [0; 4])?;
         // Closed by a reset: thousands of sockets in TIME_WAIT would use up the ports.
         rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
         count += 1;

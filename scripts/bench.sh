@@ -192,6 +192,7 @@ pingpong() { # LOAD SERVER-CORE
   stop_server
   record "$1-p50" "$(jq .p50 "$work/pingpong")"
   record "$1-p99" "$(jq .p99 "$work/pingpong")"
+  record "$1-lost" "$(jq .lost "$work/pingpong")"
 }
 
 connects() {
