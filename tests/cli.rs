@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 /// Every subcommand; `the_list_of_subcommands_is_complete` compares it with the help.
-const SUBCOMMANDS: [&str; 17] = [
+const SUBCOMMANDS: [&str; 19] = [
     "demo",
     "up",
     "down",
@@ -19,6 +19,8 @@ const SUBCOMMANDS: [&str; 17] = [
     "exec",
     "shell",
     "run",
+    "apply",
+    "peering",
     "validate",
     "test",
     "routes",

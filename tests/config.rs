@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use proptest::prelude::*;
-use vnet::config::{Loaded, Severity, load};
-use vnet::model::Network;
+use vnet::config::{Loaded, Severity, load, load_again};
+use vnet::model::{Leases, Network};
 
 /// The YAML files of a directory below the package, sorted.
 fn yaml_files(directory: &str) -> Vec<PathBuf> {
@@ -48,6 +48,33 @@ fn every_case_gives_what_its_twin_says() {
         }
     }
     assert!(wrong.is_empty(), "{}\nUPDATE_GOLDEN=1 rewrites the twins", wrong.join("\n"));
+}
+
+#[test]
+fn adr_09_interfaces_keep_their_dynamic_addresses_while_the_file_around_them_changes() {
+    let file = |machines: &str| {
+        format!(
+            "name: l\nvirtualNetworks: [{{name: v, location: westeurope, addressSpace: [10.1.0.0/16], subnets: [{{name: s, \
+             addressPrefix: 10.1.1.0/24}}, {{name: t, addressPrefix: 10.1.2.0/24}}]}}]\nvirtualMachines: [{machines}]"
+        )
+    };
+    let machine = |name: &str, rest: &str| format!("{{name: {name}, networkInterfaces: [{{{rest}}}]}}");
+    let addresses = |network: &Network| {
+        let nics = network.network_interfaces.iter();
+        nics.map(|nic| format!("{} {}", network.vm(nic.virtual_machine).name, nic.addresses[0])).collect::<Vec<_>>()
+    };
+    let (web, db) = (machine("web", "subnet: v/s"), machine("db", "subnet: v/s"));
+    let before = load(&file(&format!("{web}, {db}")), "l.yaml").unwrap().network;
+    assert_eq!(addresses(&before), ["web 10.1.1.4", "db 10.1.1.5"]);
+    let again = |machines: &str| addresses(&load_again(&file(machines), "l", &Leases::of(&before)).unwrap().network);
+    // Whoever is new takes what is free, wherever the file has it.
+    let new = machine("new", "subnet: v/s");
+    assert_eq!(again(&format!("{new}, {db}, {web}")), ["new 10.1.1.6", "db 10.1.1.5", "web 10.1.1.4"]);
+    assert_eq!(again(&format!("{new}, {db}")), ["new 10.1.1.4", "db 10.1.1.5"]);
+    // A stated address comes first; who had it takes another, as does whoever goes to another subnet.
+    let stated = machine("new", "subnet: v/s, privateIPAddress: 10.1.1.5");
+    assert_eq!(again(&format!("{stated}, {db}")), ["new 10.1.1.5", "db 10.1.1.4"]);
+    assert_eq!(again(&format!("{}, {web}", machine("db", "subnet: v/t"))), ["db 10.1.2.4", "web 10.1.1.4"]);
 }
 
 #[test]

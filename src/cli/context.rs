@@ -84,6 +84,10 @@ impl Messages {
         ["--color", if self.colour { "always" } else { "never" }]
     }
 
+    pub(crate) fn warning(&self, message: &str) {
+        self.say(AnsiColor::Yellow, "warning", message);
+    }
+
     pub(crate) fn note(&self, message: &str) {
         self.say(AnsiColor::Cyan, "note", message);
     }

@@ -6,6 +6,7 @@ use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
 use crate::lab::{self, Base, Error, Record};
+use crate::model::PeeringError;
 
 /// The lab meant by `-l`, or the only one that runs.
 pub(super) fn running(context: &Context) -> Result<Record, Failure> {
@@ -15,6 +16,12 @@ pub(super) fn running(context: &Context) -> Result<Record, Failure> {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let exit = match &error {
+            Error::Peering(errors) => {
+                return Self::new(Exit::Usage, &error).help(format_args!(
+                    "{}; `vnet down` forgets how the peerings of a crashed lab stood",
+                    errors.first().map(PeeringError::help).unwrap_or_default()
+                ));
+            }
             Error::RunsAlready { .. } | Error::Busy { .. } | Error::SeveralLabs(_) | Error::NoNode { .. } => {
                 Exit::Usage
             }

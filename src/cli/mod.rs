@@ -4,6 +4,7 @@
 //! in a [`Failure`] that says what went wrong, and what to do. What is decided, found or computed lives in the other
 //! modules; here it is only asked for and shown.
 
+mod apply;
 mod ask;
 mod completions;
 mod context;
@@ -20,6 +21,7 @@ mod listing;
 mod ls;
 mod next_hop;
 mod output;
+mod peering;
 mod reach;
 mod routes;
 mod run;
@@ -62,6 +64,8 @@ enum Command {
     Exec(exec::Exec),
     Shell(shell::Shell),
     Run(run::Run),
+    Apply(apply::Apply),
+    Peering(peering::Peering),
     Validate(validate::Validate),
     Test(test::Test),
     Routes(routes::Routes),
@@ -121,6 +125,8 @@ impl Command {
             Self::Exec(command) => command.run(context),
             Self::Shell(command) => command.run(context),
             Self::Run(command) => command.run(context),
+            Self::Apply(command) => command.run(context),
+            Self::Peering(command) => command.run(context),
             Self::Validate(command) => command.run(context),
             Self::Test(command) => command.run(context),
             Self::Routes(command) => command.run(context),

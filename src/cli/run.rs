@@ -17,7 +17,8 @@ use crate::model::Network;
 /// Run the router in the foreground: for systemd, containers and namespaces of your own
 ///
 /// With `attach:` in the file, VNets and interfaces hang on namespaces that exist already. Prints one line on stdout
-/// when packets flow, and tells systemd. SIGINT and SIGTERM end it; it removes what it made.
+/// when packets flow, and tells systemd. SIGINT and SIGTERM end it; it removes what it
+/// made. SIGHUP applies the file anew.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  ip netns add left; ip netns add right\n  vnet run config/two-vnets.yaml")]
 pub(super) struct Run {
@@ -39,15 +40,14 @@ impl Run {
         log_to_stderr(context);
         let topology = self.read(context)?;
         let stand = if self.lab_daemon { Stand::Background } else { Stand::Foreground };
-        daemon::run(&topology, stand, |record| {
+        let interfaces = topology.network.attachments().len();
+        daemon::run(topology, stand, |record| {
             let line = match stand {
                 // `up` reads this.
                 Stand::Background => serde_json::to_string(record)?,
-                Stand::Foreground => format!(
-                    "lab {} is ready: {} interfaces forwarding; Ctrl-C ends it",
-                    record.lab,
-                    topology.network.attachments().len()
-                ),
+                Stand::Foreground => {
+                    format!("lab {} is ready: {interfaces} interfaces forwarding; Ctrl-C ends it", record.lab)
+                }
             };
             let mut stdout = io::stdout().lock();
             writeln!(stdout, "{line}").and_then(|()| stdout.flush())
@@ -62,7 +62,7 @@ impl Run {
             None => topology::parse(&text, &file, context)?,
             Some(name) => Network { name: name.clone(), ..topology::load(&text, &file, context)?.network },
         };
-        Ok(Topology { network, text, file })
+        Ok(Topology { network, text, file, path: topology::path(&self.file) })
     }
 }
 

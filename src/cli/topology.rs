@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
 use crate::compile::{Compiled, Learned, compile};
-use crate::config::{self, Diagnostic, Loaded};
+use crate::config::{self, Diagnostic, Errors, Loaded};
+use crate::lab::Record;
 use crate::model::Network;
 
 /// The network a file describes. Its mistakes and doubts are printed.
@@ -18,12 +19,29 @@ pub(super) fn parse(text: &str, name: &str, context: &Context) -> Result<Network
     Ok(loaded.network)
 }
 
+/// The same for a lab, whose name it is where the text has none.
+pub(super) fn parse_for(lab: &str, text: &str, name: &str, context: &Context) -> Result<Network, Failure> {
+    let loaded = config::load(text, &format!("{lab}.yaml")).map_err(|errors| failure(&errors, text, name, context))?;
+    show(&loaded.warnings, text, name, context);
+    Ok(loaded.network)
+}
+
 /// The same with the doubts left to the caller.
 pub(super) fn load(text: &str, name: &str, context: &Context) -> Result<Loaded, Failure> {
-    config::load(text, name).map_err(|errors| {
-        show(&errors.0, text, name, context);
-        Failure::new(Exit::Usage, "")
-    })
+    config::load(text, name).map_err(|errors| failure(&errors, text, name, context))
+}
+
+/// The topology that a lab was given last, with the addresses that its interfaces have.
+pub(super) fn applied(lab: &Record, context: &Context) -> Result<(String, Loaded), Failure> {
+    let text = lab.topology().map_err(|error| Failure::new(Exit::NoDaemon, error))?;
+    let loaded = config::load_again(&text, &format!("{}.yaml", lab.lab), &lab.addresses);
+    let loaded = loaded.map_err(|errors| failure(&errors, &text, &lab.file, context))?;
+    Ok((text, loaded))
+}
+
+fn failure(errors: &Errors, text: &str, name: &str, context: &Context) -> Failure {
+    show(&errors.0, text, name, context);
+    Failure::new(Exit::Usage, "")
 }
 
 fn show(diagnostics: &[Diagnostic], text: &str, name: &str, context: &Context) {
@@ -39,6 +57,11 @@ pub(super) fn compiled(file: &Path, context: &Context) -> Result<(Network, Compi
     let network = parse(&text, &name, context)?;
     let compiled = compile(&network, &Learned::default(), 1);
     Ok((network, compiled))
+}
+
+/// Where a file can be read again, from anywhere; none for stdin.
+pub(super) fn path(file: &Path) -> Option<PathBuf> {
+    if file == Path::new("-") { None } else { std::path::absolute(file).ok() }
 }
 
 /// A file's text and what to call it; `-` is stdin.

@@ -6,6 +6,7 @@
 
 mod acls;
 mod fib;
+mod ids;
 mod links;
 mod owners;
 mod prefixes;
@@ -15,7 +16,7 @@ mod tags;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::dataplane::{AclId, FibId, Ingress, Nic, NicId, PortId, RouteId, Snapshot, Vnet, VnetId};
+use crate::dataplane::{AclId, FibId, Filters, Ingress, Nic, NicId, PortId, RouteId, Snapshot, Vnet, VnetId};
 use crate::model::{Attachment, Direction, EffectiveRoute, Network, NicIx, SubnetIx, VnetIx};
 
 use acls::Acls;
@@ -23,6 +24,7 @@ use fib::Fibs;
 use owners::Owners;
 
 pub use acls::{EffectiveRule, RuleRef};
+pub use ids::{Ids, senders};
 pub use links::connected;
 pub use prefixes::difference;
 
@@ -46,8 +48,7 @@ pub struct Compiled {
     routes: Vec<Vec<EffectiveRoute>>,
     /// By [`AclId`], then by rule.
     rules: Vec<Vec<EffectiveRule>>,
-    /// By [`NicId`].
-    senders: Vec<Sender>,
+    ids: Ids,
 }
 
 /// What a [`NicId`] stands for.
@@ -58,30 +59,29 @@ pub enum Sender {
     Subnet(SubnetIx),
 }
 
-/// Compiles the whole network.
+/// Compiles the whole network, numbered in file order.
 pub fn compile(network: &Network, learned: &Learned, generation: u64) -> Compiled {
-    let senders = senders(network);
-    let owners = Owners::new(network, &senders);
+    compile_numbered(network, learned, Ids::in_file_order(network), generation)
+}
+
+/// Compiles the whole network with numbers that mean something already.
+pub fn compile_numbered(network: &Network, learned: &Learned, ids: Ids, generation: u64) -> Compiled {
+    let owners = Owners::new(network, &ids);
     let fibs = Fibs::new(network, &owners);
     let mut acls = Acls::default();
-    let ports = network.attachments().into_iter().zip((0..).map(PortId)).collect();
-    let nics = senders.iter().map(|&sender| nic(network, learned, &ports, &fibs, &mut acls, sender)).collect();
+    let (senders, attachments) = ids.slots();
+    let mut numbered = |sender| nic(network, learned, &ids, &fibs, &mut acls, sender);
+    let nics = senders.iter().map(|sender| sender.map_or_else(nobody, &mut numbered)).collect();
+    let ports = attachments.iter().map(|attachment| ingress(&ids, *attachment)).collect();
     let vnets = (0..network.virtual_networks.len()).map(VnetIx).zip(owners.into_tables());
     let vnets = vnets.map(|(vnet, owners)| Vnet { owners, links: links::of(network, vnet) }).collect();
     let (fibs, subnets, routes) = fibs.into_parts();
     let (acls, rules) = acls.into_parts();
-    let snapshot = Snapshot { generation, ports: ingresses(network), nics, fibs, acls, vnets };
-    Compiled { snapshot: Arc::new(snapshot), subnets, routes, rules, senders }
+    let snapshot = Snapshot { generation, ports, nics, fibs, acls, vnets };
+    Compiled { snapshot: Arc::new(snapshot), subnets, routes, rules, ids }
 }
 
-fn nic(
-    network: &Network,
-    learned: &Learned,
-    ports: &HashMap<Attachment, PortId>,
-    fibs: &Fibs,
-    acls: &mut Acls,
-    sender: Sender,
-) -> Nic {
+fn nic(network: &Network, learned: &Learned, ids: &Ids, fibs: &Fibs, acls: &mut Acls, sender: Sender) -> Nic {
     let (subnet, nsg, forwarding) = match sender {
         Sender::Nic(ix) => {
             let nic = network.nic(ix);
@@ -93,7 +93,7 @@ fn nic(
     let mut filters = |direction| acls.filters(network, subnet, nsg, direction);
     let attachment = sender.attachment();
     Nic {
-        port: ports[&attachment],
+        port: ids.port(attachment).expect("every attachment has a number"),
         vnet: vnet_id(subnet.vnet),
         fib: fibs.of(subnet),
         forwarding,
@@ -101,6 +101,20 @@ fn nic(
         inbound: filters(Direction::Inbound),
         mtu: learned.mtu.get(&attachment).copied().unwrap_or(DEFAULT_MTU),
         flow_timeout_secs: u32::try_from(network.vnet(subnet.vnet).flow_timeout.as_secs()).unwrap_or(u32::MAX),
+    }
+}
+
+/// Fills the gap of a number that nobody has: no owner and no port leads here.
+fn nobody() -> Nic {
+    Nic {
+        port: PortId(u32::MAX),
+        vnet: VnetId(u32::MAX),
+        fib: FibId(u32::MAX),
+        forwarding: false,
+        outbound: Filters::default(),
+        inbound: Filters::default(),
+        mtu: 0,
+        flow_timeout_secs: 0,
     }
 }
 
@@ -131,17 +145,21 @@ impl Compiled {
     }
 
     pub fn sender(&self, nic: NicId) -> Sender {
-        self.senders[nic.0 as usize]
+        self.ids.sender(nic).expect("a trace names only those who have a number")
     }
 
     pub fn nic_of(&self, nic: NicIx) -> NicId {
-        nic_id(nic)
+        self.ids.nic(Sender::Nic(nic)).expect("every interface has a number")
     }
 
     /// What stands for a subnet of an attached VNet; None where the VNet has no TUN of its own.
     pub fn subnet_nic(&self, subnet: SubnetIx) -> Option<NicId> {
-        let found = self.senders.iter().position(|&sender| sender == Sender::Subnet(subnet))?;
-        Some(NicId(found as u32))
+        self.ids.nic(Sender::Subnet(subnet))
+    }
+
+    /// The numbers it was compiled with.
+    pub fn ids(&self) -> &Ids {
+        &self.ids
     }
 
     /// The rule that an admission step names.
@@ -155,26 +173,12 @@ impl Compiled {
     }
 }
 
-/// Interfaces first, then the subnets of attached VNets: the order of [`NicId`]s.
-fn senders(network: &Network) -> Vec<Sender> {
-    let nics = (0..network.network_interfaces.len()).map(|i| Sender::Nic(NicIx(i)));
-    let attached = network.virtual_networks.iter().enumerate().filter(|(_, vnet)| vnet.attach.is_some());
-    let subnets = attached.flat_map(|(i, vnet)| {
-        (0..vnet.subnets.len()).map(move |subnet| Sender::Subnet(SubnetIx { vnet: VnetIx(i), subnet }))
-    });
-    nics.chain(subnets).collect()
-}
-
-fn ingresses(network: &Network) -> Vec<Ingress> {
-    let ingress = |attachment| match attachment {
-        Attachment::Nic(nic) => Ingress::Nic(nic_id(nic)),
-        Attachment::Vnet(vnet) => Ingress::Vnet(vnet_id(vnet)),
-    };
-    network.attachments().into_iter().map(ingress).collect()
-}
-
-fn nic_id(nic: NicIx) -> NicId {
-    NicId(nic.0 as u32)
+fn ingress(ids: &Ids, attachment: Option<Attachment>) -> Ingress {
+    match attachment {
+        Some(Attachment::Nic(nic)) => Ingress::Nic(ids.nic(Sender::Nic(nic)).expect("every interface has a number")),
+        Some(Attachment::Vnet(vnet)) => Ingress::Vnet(vnet_id(vnet)),
+        None => Ingress::Vacant,
+    }
 }
 
 fn vnet_id(vnet: VnetIx) -> VnetId {

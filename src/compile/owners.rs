@@ -10,15 +10,15 @@ use ipnet::IpNet;
 use crate::dataplane::{Lpm, NicId, Owner};
 use crate::model::{Network, VirtualNetwork, VnetIx};
 
-use super::Sender;
+use super::{Ids, Sender};
 
 /// The owner tables of all VNets.
 pub(super) struct Owners(Vec<Lpm<Owner>>);
 
 impl Owners {
-    pub(super) fn new(network: &Network, senders: &[Sender]) -> Self {
+    pub(super) fn new(network: &Network, ids: &Ids) -> Self {
         let mut owned: Vec<Vec<(IpNet, Owner)>> = network.virtual_networks.iter().map(reservations).collect();
-        for (&sender, nic) in senders.iter().zip((0..).map(NicId)) {
+        for (nic, sender) in ids.senders() {
             let (vnet, prefixes) = match sender {
                 Sender::Nic(ix) => {
                     let interface = network.nic(ix);

@@ -16,7 +16,7 @@ pub use diagnostic::{Diagnostic, Errors, Place, Severity};
 
 use self::diagnostic::{Places, Report};
 use self::tree::Value;
-use crate::model::Network;
+use crate::model::{Leases, Network};
 
 /// A good file: the network, and what is doubtful about it.
 #[derive(Clone, Debug)]
@@ -36,18 +36,23 @@ impl Loaded {
 
 /// Reads a topology. `file` is its name, for the lab's name where the text has none.
 pub fn load(text: &str, file: &str) -> Result<Loaded, Errors> {
+    load_again(text, file, &Leases::default())
+}
+
+/// Reads a topology for a network that runs: interfaces that are there already keep their dynamic addresses.
+pub fn load_again(text: &str, file: &str, leases: &Leases) -> Result<Loaded, Errors> {
     let mut report = Report::default();
-    let network = network(text, file, &mut report);
+    let network = network(text, file, leases, &mut report);
     let (warnings, places) = report.into_result()?;
     Ok(Loaded { network: network.expect("a report without errors has a network"), warnings, places })
 }
 
-fn network(text: &str, file: &str, report: &mut Report) -> Option<Network> {
+fn network(text: &str, file: &str, leases: &Leases, report: &mut Report) -> Option<Network> {
     let node = tree::parse(text, report)?;
     if matches!(node.value, Value::Null) {
         report.error(node.at, "the file is empty").expected("a topology, beginning with `virtualNetworks:`");
         return None;
     }
     let document = document::document(&node, report)?;
-    Some(resolve::network(document, file, report))
+    Some(resolve::network(document, file, leases, report))
 }

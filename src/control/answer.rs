@@ -1,10 +1,13 @@
 //! What a running router answers: its model, tables and counters, under the names of the file.
 
 use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::iter::zip;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
+
+use arc_swap::ArcSwap;
 
 use super::counters::PortCounters;
 use super::engine::Engine;
@@ -20,15 +23,15 @@ pub struct LabFacts {
     /// The topology file as it was given.
     pub file: String,
     pub offload: OffloadSupport,
-    /// By machine, in the network's order: its namespace as `ip netns` names it, or as a path.
-    pub namespaces: Vec<String>,
+    /// By machine: its namespace as `ip netns` names it, or as a path.
+    pub namespaces: HashMap<String, String>,
 }
 
 /// Answers for one engine.
 #[derive(Debug)]
 pub(super) struct Answers {
     pub(super) engine: Arc<Engine>,
-    pub(super) lab: LabFacts,
+    pub(super) lab: Arc<ArcSwap<LabFacts>>,
     pub(super) since: Instant,
 }
 
@@ -40,39 +43,43 @@ impl Answers {
             Request::NextHop(query) => self.next_hop(&query).map_or_else(refused, Response::NextHop),
             Request::Drops => Response::Drops(self.drops()),
             Request::Counters => Response::Counters(self.counters()),
+            Request::Peerings => Response::Peerings(diag::peerings(&self.engine.network())),
             Request::Explain { source, destination } => self
                 .explain(&source, &destination)
                 .map_or_else(refused, |answer| Response::Explanation(Box::new(answer))),
             Request::Reach { probe, boundaries } => self.reach(probe, boundaries).map_or_else(refused, Response::Reach),
             Request::Forecast(queries) => Response::Forecast(self.forecast(&queries)),
+            Request::Change(_) => refused("this router cannot be changed".to_owned()),
             Request::Shutdown => Response::Stopping,
         }
     }
 
     fn status(&self) -> Status {
-        let (network, counters) = (self.engine.network(), self.engine.counters());
+        let published = self.engine.published();
+        let (network, counters) = (&published.network, self.engine.counters_of(&published));
+        let lab = self.lab.load();
         let mut nodes: Vec<Node> = Vec::new();
         for (attachment, port) in zip(network.attachments(), &counters.ports) {
-            let place = Place::of(&network, attachment);
+            let place = Place::of(network, attachment);
             let interface =
                 NodeInterface { name: place.nic, subnet: place.subnet, addresses: place.addresses, alive: port.alive };
             match nodes.iter_mut().find(|node| node.name == place.node) {
                 Some(node) => node.network_interfaces.push(interface),
                 None => nodes.push(Node {
                     name: place.node,
-                    namespace: self.namespace(&network, attachment),
+                    namespace: lab.namespace(network, attachment),
                     network_interfaces: vec![interface],
                 }),
             }
         }
         Status {
             name: network.name.clone(),
-            file: self.lab.file.clone(),
+            file: lab.file.clone(),
             pid: std::process::id(),
             uptime_seconds: self.since.elapsed().as_secs(),
             generation: counters.generation,
             workers: counters.workers,
-            offload: match self.lab.offload {
+            offload: match lab.offload {
                 OffloadSupport::Off => "off",
                 OffloadSupport::Tcp => "tcp",
                 OffloadSupport::TcpUdp => "tcp+udp",
@@ -83,54 +90,41 @@ impl Answers {
         }
     }
 
-    fn namespace(&self, network: &Network, attachment: Attachment) -> String {
-        let attach = |attach: &Attach| match &attach.namespace {
-            AttachNamespace::Name(name) => name.clone(),
-            AttachNamespace::Path(path) => path.display().to_string(),
-            AttachNamespace::Pid(pid) => format!("pid:{pid}"),
-        };
-        match attachment {
-            Attachment::Vnet(vnet) => network.vnet(vnet).attach.as_ref().map(attach).unwrap_or_default(),
-            Attachment::Nic(nic) => {
-                let nic = network.nic(nic);
-                let made = || self.lab.namespaces.get(nic.virtual_machine.0).cloned().unwrap_or_default();
-                nic.attach.as_ref().map_or_else(made, attach)
-            }
-        }
-    }
-
     fn routes(&self, target: &str) -> Result<Vec<diag::RouteRow>, String> {
-        let network = self.engine.network();
-        let subnet = diag::subnet(&network, target)?;
-        Ok(diag::routes(&network, &self.engine.compiled(), subnet))
+        let published = self.engine.published();
+        let subnet = diag::subnet(&published.network, target)?;
+        Ok(diag::routes(&published.network, &published.compiled, subnet))
     }
 
     fn next_hop(&self, query: &diag::NextHopQuery) -> Result<diag::NextHopAnswer, String> {
-        diag::next_hop(&self.engine.network(), &self.engine.compiled(), query)
+        let published = self.engine.published();
+        diag::next_hop(&published.network, &published.compiled, query)
     }
 
     fn explain(&self, source: &str, destination: &str) -> Result<diag::Explanation, String> {
         let query = diag::parse_query(source, destination)?;
-        diag::explain(&self.engine.network(), &self.engine.compiled(), &query)
+        let published = self.engine.published();
+        diag::explain(&published.network, &published.compiled, &query)
     }
 
     fn forecast(&self, queries: &[diag::Query]) -> Vec<Result<diag::Forecast, String>> {
-        let (network, compiled) = (self.engine.network(), self.engine.compiled());
-        queries.iter().map(|query| diag::forecast(&network, &compiled, query)).collect()
+        let published = self.engine.published();
+        queries.iter().map(|query| diag::forecast(&published.network, &published.compiled, query)).collect()
     }
 
     fn reach(&self, probe: Option<diag::Probe>, boundaries: BTreeSet<u16>) -> Result<diag::Reach, String> {
-        let network = self.engine.network();
-        diag::reach(&network, &self.engine.compiled(), &diag::traffic(&network, probe, boundaries))
+        let published = self.engine.published();
+        let network = &published.network;
+        diag::reach(network, &published.compiled, &diag::traffic(network, probe, boundaries))
     }
 
     /// Only what happened: a reason that never bit has no row.
     fn drops(&self) -> Vec<DropCount> {
-        let network = self.engine.network();
-        let counters = self.engine.counters();
+        let published = self.engine.published();
+        let (network, counters) = (&published.network, self.engine.counters_of(&published));
         let ports = zip(network.attachments(), &counters.ports);
         let rows = ports.flat_map(|(attachment, port)| {
-            let place = Place::of(&network, attachment);
+            let place = Place::of(network, attachment);
             let bitten = DropReason::ALL.into_iter().filter(|reason| port.drops[*reason as usize] > 0);
             bitten.map(move |reason| DropCount {
                 node: place.node.clone(),
@@ -144,10 +138,10 @@ impl Answers {
     }
 
     fn counters(&self) -> Vec<InterfaceCounters> {
-        let network = self.engine.network();
-        let counters = self.engine.counters();
+        let published = self.engine.published();
+        let (network, counters) = (&published.network, self.engine.counters_of(&published));
         let row = |(attachment, port): (Attachment, &PortCounters)| {
-            let place = Place::of(&network, attachment);
+            let place = Place::of(network, attachment);
             InterfaceCounters {
                 node: place.node,
                 nic: place.nic,
@@ -160,6 +154,24 @@ impl Answers {
             }
         };
         zip(network.attachments(), &counters.ports).map(row).collect()
+    }
+}
+
+impl LabFacts {
+    fn namespace(&self, network: &Network, attachment: Attachment) -> String {
+        let attach = |attach: &Attach| match &attach.namespace {
+            AttachNamespace::Name(name) => name.clone(),
+            AttachNamespace::Path(path) => path.display().to_string(),
+            AttachNamespace::Pid(pid) => format!("pid:{pid}"),
+        };
+        match attachment {
+            Attachment::Vnet(vnet) => network.vnet(vnet).attach.as_ref().map(attach).unwrap_or_default(),
+            Attachment::Nic(nic) => {
+                let nic = network.nic(nic);
+                let made = || self.namespaces.get(&network.vm(nic.virtual_machine).name).cloned().unwrap_or_default();
+                nic.attach.as_ref().map_or_else(made, attach)
+            }
+        }
     }
 }
 

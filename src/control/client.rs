@@ -10,6 +10,8 @@ use super::protocol::{Refusal, Request, Response, VERSION};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A change may make many machines, and wait for programs to end.
+const PATIENCE_FOR_CHANGES: Duration = Duration::from_secs(120);
 /// The effective routes of a very large network fit many times.
 const LONGEST_ANSWER: u64 = 64 << 20;
 
@@ -22,19 +24,22 @@ pub enum ClientError {
     Denied(PathBuf),
     #[error("the daemon speaks protocol version {0}, this program {VERSION}")]
     Version(u32),
-    #[error("the daemon does not answer within {} s", PATIENCE.as_secs())]
+    #[error("the daemon does not answer in time")]
     Silent,
     #[error("the daemon's answer makes no sense: {0}")]
     Garbled(String),
     #[error("{}", .0.message)]
     Refused(Refusal),
+    #[error("{}", .0.message)]
+    Failed(Refusal),
     #[error("cannot talk to the daemon: {0}")]
     Io(io::Error),
 }
 
 /// Asks the router whose control socket this is. A refusal comes back as an error.
 pub fn ask(socket: &Path, request: &Request) -> Result<Response, ClientError> {
-    let deadline = Instant::now() + PATIENCE;
+    let patience = if matches!(request, Request::Change(_)) { PATIENCE_FOR_CHANGES } else { PATIENCE };
+    let deadline = Instant::now() + patience;
     let stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => ClientError::NoDaemon(socket.to_owned()),
         ErrorKind::PermissionDenied => ClientError::Denied(socket.to_owned()),
@@ -43,6 +48,7 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Response, ClientError> {
     line::send(&stream, request, deadline).map_err(ClientError::Io)?;
     match line::receive(&stream, LONGEST_ANSWER, deadline)? {
         Response::Refused(refusal) => Err(ClientError::Refused(refusal)),
+        Response::Failed(refusal) => Err(ClientError::Failed(refusal)),
         response => Ok(response),
     }
 }

@@ -32,7 +32,7 @@ pub struct PortCounters {
 impl PortCounters {
     /// Sums what all workers counted for one port.
     pub(super) fn of(workers: &Workers, port: PortId) -> Self {
-        let alive = workers.alive(port);
+        let alive = workers.is_alive(port);
         let zero =
             Self { rx_packets: 0, rx_bytes: 0, tx_packets: 0, tx_bytes: 0, drops: [0; DropReason::COUNT], alive };
         workers.tallies().iter().map(|tally| tally.port(port)).fold(zero, |mut total, tally| {

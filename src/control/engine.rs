@@ -1,8 +1,10 @@
 //! A running network: its tables compiled and published, a worker on each core forwarding between its TUNs.
 //!
 //! Configuration reaches the workers by one pointer: a whole new snapshot is compiled and swapped in, nobody patches a
-//! table. Where TUNs come from and what becomes of their namespaces is the caller's business.
+//! table. A change is first prepared, which does nothing, then published; whoever stays keeps its number, so that its
+//! flow records and its device go on. Where TUNs come from and what becomes of their namespaces is the caller's business.
 
+use std::collections::HashMap;
 use std::io;
 use std::num::NonZero;
 use std::sync::mpsc::{self, Receiver};
@@ -12,11 +14,13 @@ use std::thread;
 use arc_swap::ArcSwap;
 
 use super::counters::{Counters, PortCounters};
+use super::numbers::Numbers;
 pub use crate::compile::Learned;
-use crate::compile::{Compiled, compile};
+use crate::compile::{Compiled, Ids, compile_numbered};
 use crate::dataplane::{FlowLimits, Flows, PortId};
-use crate::model::Network;
-use crate::sys::tun::Tun;
+use crate::diag::{self, Plan};
+use crate::model::{Attachment, Emulation, Network};
+use crate::sys::tun::{OffloadSupport, Tun};
 pub use crate::worker::Event;
 use crate::worker::{Tables, Workers};
 
@@ -25,33 +29,66 @@ const FIRST_GENERATION: u64 = 1;
 /// Forwards between the TUNs of one network until it is stopped or dropped.
 #[derive(Debug)]
 pub struct Engine {
-    network: Arc<Network>,
-    compiled: Arc<Compiled>,
+    published: ArcSwap<Published>,
+    /// Held by whoever publishes.
+    writer: Mutex<()>,
     tables: Tables,
-    ports: usize,
     workers: Workers,
     events: Mutex<Option<Receiver<Event>>>,
 }
 
+/// What workers go by, and what its numbers mean. Its parts belong together.
+#[derive(Debug)]
+pub struct Published {
+    pub network: Arc<Network>,
+    pub compiled: Arc<Compiled>,
+    numbers: Numbers,
+    learned: Learned,
+    /// Of all TUNs; none before the first.
+    offload: Option<OffloadSupport>,
+}
+
+/// A network that could take the published one's place. Nothing has been done yet.
+#[derive(Debug)]
+pub struct Next {
+    pub network: Network,
+    pub compiled: Compiled,
+    numbers: Numbers,
+    learned: Learned,
+    /// What keeps its TUN: as the published network has it, and as this one does.
+    pub staying: Vec<(Attachment, Attachment)>,
+    /// TUNs that publishing it needs.
+    pub missing: Vec<Attachment>,
+    /// Ports that it leaves without a TUN.
+    gone: Vec<PortId>,
+}
+
+/// A property that workers or devices were made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("emulation.{0} cannot change while the lab runs")]
+pub struct NeedsRestart(pub &'static str);
+
 impl Engine {
     /// Starts forwarding. The n-th TUN is what hangs on `network.attachments()[n]`; open each with
     /// [`Engine::workers`] queues.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "what was learnt is the engine's from here on, as the network is"
-    )]
     pub fn start(network: Network, tuns: Vec<Tun>, learned: Learned) -> io::Result<Self> {
-        check_tuns(&network, &tuns)?;
-        let compiled = compile(&network, &learned, FIRST_GENERATION);
+        let attachments = network.attachments();
+        if tuns.len() != attachments.len() {
+            return invalid(format!("{} TUNs for {} attachments", tuns.len(), attachments.len()));
+        }
+        let offload = check(&tuns, None)?;
+        let (numbers, ids) = Numbers::default().next(&network, |_| true);
+        let compiled = compile_numbered(&network, &learned, ids, FIRST_GENERATION);
         let flows = Flows::new(FlowLimits { per_nic: network.emulation.flows_per_nic, ..FlowLimits::default() });
         let tables =
             Tables { snapshot: Arc::new(ArcSwap::new(Arc::clone(&compiled.snapshot))), flows: Arc::new(flows) };
         let (sender, events) = mpsc::channel();
-        let ports = tuns.len();
+        // Numbered in file order to begin with: the n-th attachment is port n.
         let queues = tuns.into_iter().map(|tun| tun.queues).collect();
         let workers = Workers::start(&tables, queues, Self::workers(&network), &sender)?;
         let (network, compiled) = (Arc::new(network), Arc::new(compiled));
-        Ok(Self { network, compiled, tables, ports, workers, events: Mutex::new(Some(events)) })
+        let published = ArcSwap::from_pointee(Published { network, compiled, numbers, learned, offload });
+        Ok(Self { published, writer: Mutex::default(), tables, workers, events: Mutex::new(Some(events)) })
     }
 
     /// How many workers a network gets: what it says, or one a core.
@@ -60,20 +97,88 @@ impl Engine {
         network.emulation.workers.unwrap_or_else(cores).max(1)
     }
 
+    /// Thinks a change through: who gets which number, which TUNs come and go, what the tables will be.
+    pub fn prepare(&self, network: Network) -> Result<Next, NeedsRestart> {
+        let now = self.published.load();
+        check_emulation(&now.network.emulation, &network.emulation)?;
+        let records = &self.tables.flows.records;
+        let (numbers, ids) = now.numbers.next(&network, |nic| records.len_of(nic) == 0);
+        let attachments = network.attachments();
+        let before = now.compiled.ids();
+        // What was learnt about a device stays with it, wherever the file has it now.
+        let known = |attachment: &Attachment| before.attachment(ids.port(*attachment)?);
+        let learned = attachments.iter().filter_map(|at| Some((*at, *now.learned.mtu.get(&known(at)?)?)));
+        let learned = Learned { mtu: learned.collect() };
+        let staying = attachments.iter().filter_map(|at| Some((known(at)?, *at))).collect();
+        let missing = attachments.iter().copied().filter(|at| known(at).is_none()).collect();
+        let ports = now.network.attachments().into_iter().filter_map(|at| before.port(at));
+        let gone = ports.filter(|port| ids.attachment(*port).is_none()).collect();
+        let compiled = compile_numbered(&network, &learned, ids, now.compiled.snapshot.generation + 1);
+        Ok(Next { network, compiled, numbers, learned, staying, missing, gone })
+    }
+
+    /// Puts a prepared network in place of the published one, all or nothing: every worker gets its queues of the new
+    /// TUNs, then the tables change, then the TUNs that are left over go. Needs a TUN, and its MTU if it is known, for
+    /// each of [`Next::missing`].
+    pub fn publish(&self, next: Next, mut tuns: HashMap<Attachment, (Tun, Option<u16>)>) -> io::Result<()> {
+        let _one_writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.published.load_full();
+        let Next { network, mut compiled, numbers, mut learned, staying: _, missing, gone } = next;
+        let generation = compiled.snapshot.generation;
+        if generation != now.compiled.snapshot.generation + 1 {
+            return Err(io::Error::other("the network changed while this change was being prepared"));
+        }
+        let mut new = Vec::new();
+        for attachment in &missing {
+            let Some((tun, mtu)) = tuns.remove(attachment) else {
+                return invalid(format!("no TUN for {attachment:?}"));
+            };
+            learned.mtu.extend(mtu.map(|mtu| (*attachment, mtu)));
+            new.push(tun);
+        }
+        let offload = check(&new, now.offload)?;
+        if !learned.mtu.is_empty() && !missing.is_empty() {
+            compiled = compile_numbered(&network, &learned, compiled.ids().clone(), generation);
+        }
+        let port = |attachment| port_of(compiled.ids(), attachment);
+        self.workers.plug(missing.iter().map(|at| port(*at)).zip(new.into_iter().map(|tun| tun.queues)).collect())?;
+        self.tables.snapshot.store(Arc::clone(&compiled.snapshot));
+        let (network, compiled) = (Arc::new(network), Arc::new(compiled));
+        self.published.store(Arc::new(Published { network, compiled, numbers, learned, offload }));
+        // The change is made. A worker that does not answer now has ended, and that is told as an event.
+        let _ = self.workers.unplug(&gone);
+        // No worker goes by the old tables any more, so that they are freed here and not between two packets.
+        drop(now);
+        Ok(())
+    }
+
+    /// What is in force now, as one consistent whole.
+    pub fn published(&self) -> Arc<Published> {
+        self.published.load_full()
+    }
+
     pub fn network(&self) -> Arc<Network> {
-        Arc::clone(&self.network)
+        Arc::clone(&self.published.load().network)
     }
 
     pub fn compiled(&self) -> Arc<Compiled> {
-        Arc::clone(&self.compiled)
+        Arc::clone(&self.published.load().compiled)
     }
 
+    /// Totals; the n-th port is that of the published network's n-th attachment.
     pub fn counters(&self) -> Counters {
+        self.counters_of(&self.published.load())
+    }
+
+    /// The same for what was published when the caller looked.
+    pub fn counters_of(&self, published: &Published) -> Counters {
+        let Published { network, compiled, .. } = published;
+        let ports = network.attachments().into_iter().map(|attachment| port_of(compiled.ids(), attachment));
         Counters {
-            ports: (0..self.ports).map(|port| PortCounters::of(&self.workers, PortId(port as u32))).collect(),
+            ports: ports.map(|port| PortCounters::of(&self.workers, port)).collect(),
             flows: self.tables.flows.records.len(),
             workers: self.workers.running(),
-            generation: self.tables.snapshot.load().generation,
+            generation: compiled.snapshot.generation,
         }
     }
 
@@ -88,18 +193,47 @@ impl Engine {
     }
 }
 
-fn check_tuns(network: &Network, tuns: &[Tun]) -> io::Result<()> {
-    let invalid = |message| Err(io::Error::new(io::ErrorKind::InvalidInput, message));
-    let expected = network.attachments().len();
-    if tuns.len() != expected {
-        return invalid(format!("{} TUNs for {expected} attachments", tuns.len()));
+impl Next {
+    /// What putting it in place of what is published means.
+    pub fn plan(&self, published: &Published) -> Plan {
+        diag::plan((&published.network, &published.compiled), (&self.network, &self.compiled))
     }
+}
+
+impl Published {
+    /// What hangs on a port.
+    pub fn attachment(&self, port: PortId) -> Option<Attachment> {
+        self.compiled.ids().attachment(port)
+    }
+}
+
+fn port_of(ids: &Ids, attachment: Attachment) -> PortId {
+    ids.port(attachment).expect("every attachment has a number")
+}
+
+/// What threads and devices are made with does not change under them.
+fn check_emulation(before: &Emulation, after: &Emulation) -> Result<(), NeedsRestart> {
+    let same = [
+        ("workers", before.workers == after.workers),
+        ("offload", before.offload == after.offload),
+        ("flowsPerNic", before.flows_per_nic == after.flows_per_nic),
+    ];
+    same.into_iter().find(|(_, same)| !same).map_or(Ok(()), |(property, _)| Err(NeedsRestart(property)))
+}
+
+/// The offload that TUNs have in common with those there are.
+fn check(tuns: &[Tun], others: Option<OffloadSupport>) -> io::Result<Option<OffloadSupport>> {
+    let offload = others.or(tuns.first().map(|tun| tun.offload));
     // A super-packet cannot be written to a device without the header that describes it.
-    if let Some(odd) = tuns.iter().position(|tun| tun.offload != tuns[0].offload) {
-        return invalid(format!("TUN {odd} has offload {:?}, the first {:?}", tuns[odd].offload, tuns[0].offload));
+    if let Some(odd) = tuns.iter().position(|tun| Some(tun.offload) != offload) {
+        return invalid(format!("TUN {odd} has offload {:?}, the others {offload:?}", tuns[odd].offload));
     }
     if let Some(empty) = tuns.iter().position(|tun| tun.queues.is_empty()) {
         return invalid(format!("TUN {empty} has no queue"));
     }
-    Ok(())
+    Ok(offload)
+}
+
+fn invalid<T>(message: String) -> io::Result<T> {
+    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
 }

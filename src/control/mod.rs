@@ -6,9 +6,11 @@
 //! knows.
 
 mod answer;
+pub mod change;
 pub mod client;
 pub mod counters;
 pub mod engine;
 mod line;
+mod numbers;
 pub mod protocol;
 pub mod server;

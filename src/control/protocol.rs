@@ -6,10 +6,13 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::diag::{Explanation, Forecast, NextHopAnswer, NextHopQuery, Probe, Query, Reach, RouteRow};
+use crate::diag::{
+    Explanation, Forecast, NextHopAnswer, NextHopQuery, PeeringRow, Plan, Probe, Query, Reach, RouteRow,
+};
 
 /// Spoken on both sides, or not at all.
 pub const VERSION: u32 = 1;
@@ -38,8 +41,39 @@ pub enum Request {
     },
     /// What packets would do, one by one; few enough for one line.
     Forecast(Vec<Query>),
+    Peerings,
+    Change(Change),
     /// End: the router stops once it has said [`Response::Stopping`].
     Shutdown,
+}
+
+/// Something to do to the running network. Done whole or not at all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Change {
+    Apply(Apply),
+    /// Bring both sides of one peering up to date, or of all: `VNET/LINK`, or the link's name alone.
+    SyncPeering {
+        link: Option<String>,
+    },
+    RemovePeering {
+        link: String,
+    },
+}
+
+/// A topology to put in place of the running one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Apply {
+    pub text: String,
+    /// What to call it.
+    pub file: String,
+    /// Where to read it again; none for one that was piped in.
+    pub path: Option<PathBuf>,
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// Bring all peerings up to date as well.
+    pub sync: bool,
 }
 
 /// An answer: one line from the server.
@@ -55,8 +89,26 @@ pub enum Response {
     Forecast(Vec<Result<Forecast, String>>),
     Drops(Vec<DropCount>),
     Counters(Vec<InterfaceCounters>),
+    Peerings(Vec<PeeringRow>),
+    Changed(Changed),
     Stopping,
     Refused(Refusal),
+    /// Asked for rightly, and the system would not: nothing was changed.
+    Failed(Refusal),
+}
+
+/// What a change did, or would do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Changed {
+    pub lab: String,
+    /// False for a dry run, and where there was nothing to do.
+    pub applied: bool,
+    /// Of the tables in force now.
+    pub generation: u64,
+    #[serde(flatten)]
+    pub plan: Plan,
+    pub warnings: Vec<String>,
 }
 
 /// Why a question has no answer, and what to do.

@@ -11,27 +11,36 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+
 use super::answer::Answers;
 use super::engine::Engine;
 use super::line::{self, Unreadable};
-use super::protocol::{Refusal, Request, Response};
+use super::protocol::{Change, Refusal, Request, Response};
 
 pub use super::answer::LabFacts;
 
 /// More clients than this wait in the socket's backlog.
 const THREADS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(2);
-const LONGEST_REQUEST: u64 = 64 << 10;
+/// A topology as large as Azure's limits allow fits.
+const LONGEST_REQUEST: u64 = 16 << 20;
 
-/// Answers for a running engine until the process ends. `shutdown` is called after a request to stop was answered.
+/// Answers for a running engine until the process ends. `change` makes changes, one at a time; `shutdown` is called after
+/// a request to stop was answered.
 pub fn serve(
     listener: UnixListener,
     engine: Arc<Engine>,
-    lab: LabFacts,
+    lab: Arc<ArcSwap<LabFacts>>,
+    change: impl Fn(Change) -> Response + Send + Sync + 'static,
     shutdown: impl Fn() + Send + Sync + 'static,
 ) -> io::Result<()> {
     let answers = Answers { engine, lab, since: Instant::now() };
-    listen(listener, move |request| answers.to(request), shutdown)
+    let answer = move |request| match request {
+        Request::Change(wanted) => change(wanted),
+        question => answers.to(question),
+    };
+    listen(listener, answer, shutdown)
 }
 
 /// The same with any answers.

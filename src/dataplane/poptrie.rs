@@ -9,7 +9,7 @@
 //! Immutable: built whole from all prefixes.
 
 /// A table from prefixes of the integer `K` to `V`.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Poptrie<K, V> {
     /// Indexed by the first `root_bits` bits of the key.
     root: Box<[Slot<V>]>,
@@ -28,7 +28,7 @@ pub(super) struct Prefix<K, V> {
     pub(super) value: V,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Slot<V> {
     Leaf(Option<V>),
     /// Index in `nodes`.
@@ -36,7 +36,7 @@ enum Slot<V> {
 }
 
 /// 64 slots for the next six bits of a key; with neither children nor leaves, it stands for chain `first_child`.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Node {
     /// The slots that lead to a child. Their nodes lie from `first_child` on, in order.
     children: u64,
@@ -47,7 +47,7 @@ struct Node {
 }
 
 /// A stretch of bits shared by everything beyond it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Chain<K, V> {
     /// Its first `width` bits are the stretch.
     bits: K,

@@ -32,7 +32,7 @@ pub struct Snapshot {
     pub generation: u64,
     /// By [`PortId`].
     pub ports: Vec<Ingress>,
-    /// By [`NicId`].
+    /// By [`NicId`]. Nothing in here leads to a number that nobody has now.
     pub nics: Vec<Nic>,
     pub fibs: Vec<Fib>,
     pub acls: Vec<Acl>,
@@ -69,6 +69,8 @@ pub enum Ingress {
     /// A whole VNet's TUN: the packet's source decides, by the owner table of this VNet; an owner on another port is a
     /// spoofed source.
     Vnet(VnetId),
+    /// Nobody any more: the port's number is free, and a worker may still hold its device for a moment.
+    Vacant,
 }
 
 /// One sender and receiver.
@@ -140,7 +142,7 @@ pub enum Owner {
 }
 
 /// One VNet's own link to a peer, reduced to what packets meet.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Link {
     /// Flows across need an explicit custom allow rule on this side (PEER-22).
     pub explicit_allow: bool,

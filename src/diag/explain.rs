@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::compile::{Compiled, Learned, compile};
+use crate::compile::{Compiled, Learned, compile_numbered};
 use crate::model::Network;
 pub use crate::model::Verdict;
 
@@ -133,7 +133,8 @@ fn obstacles(names: Names<'_>, ends: &Ends, probe: Probe, trip: &Trip) -> Vec<Ob
             found.push(Obstacle { cause, fix: None });
             break;
         };
-        let compiled = compile(&network, &Learned::default(), 0);
+        // The ends are known by number: a change of properties leaves everybody theirs.
+        let compiled = compile_numbered(&network, &Learned::default(), names.compiled.ids().clone(), 0);
         let names = Names { network: &network, compiled: &compiled };
         let after = Trip::take(names, &mut Slate::new(), ends, probe).cure(names, ends, probe);
         let checked = !changes.is_empty() && after.as_ref().is_none_or(|after| after.cause != cause);

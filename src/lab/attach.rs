@@ -18,11 +18,7 @@ pub(super) fn place(network: &Network, attachment: Attachment) -> Option<&Attach
 
 /// Makes the TUN, or attaches to a persistent one, and sets it up unless the file says not to. Returns its MTU too.
 pub(super) fn attach(network: &Network, attachment: Attachment, to: &Attach, queues: Queues) -> Result<(Tun, u16)> {
-    let addresses = match attachment {
-        Attachment::Nic(nic) if to.addresses.is_empty() => guest::addresses(network, network.nic(nic)),
-        Attachment::Nic(_) | Attachment::Vnet(_) => to.addresses.clone(),
-    };
-    let device = Device { name: &to.interface, addresses, default: DefaultRoute::IfNone };
+    let device = device(network, attachment, to);
     let path = path(&to.namespace);
     let namespace = Netns::open(&path).during(|| missing(&to.namespace))?;
     let inside = namespace.run(|| {
@@ -33,6 +29,15 @@ pub(super) fn attach(network: &Network, attachment: Attachment, to: &Attach, que
         Ok((tun, device::mtu(&to.interface)?))
     });
     inside.during(|| format!("cannot enter {}", path.display()))?
+}
+
+/// How the device is set up, if the file does not say to leave it alone.
+pub(super) fn device(network: &Network, attachment: Attachment, to: &Attach) -> Device {
+    let addresses = match attachment {
+        Attachment::Nic(nic) if to.addresses.is_empty() => guest::addresses(network, network.nic(nic)),
+        Attachment::Nic(_) | Attachment::Vnet(_) => to.addresses.clone(),
+    };
+    Device { name: to.interface.clone(), addresses, default: DefaultRoute::IfNone }
 }
 
 /// The file that stands for a namespace.

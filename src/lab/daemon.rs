@@ -2,33 +2,38 @@
 //!
 //! One idea: `up`'s lab and the plain `run FILE` are the same process; guests are made, attachments are found, and both
 //! end as ports of one engine. Threads that meet packets or requests hold no capability; only the thread below, which
-//! waits for signals, keeps two. It decides nothing about packets.
+//! waits for signals and makes changes, keeps three. It decides nothing about packets.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{info, warn};
 
+use super::apply::Lab;
+use super::device::Queues;
 use super::error::{During, Error, Result};
+use super::guest;
 use super::notify::notify;
 use super::program::{self, Program};
-use super::setup::{self, Ports};
-use super::state::{Base, Claim, Record, RecordedNode, RecordedProgram};
-use super::{attach, guest};
-use crate::control::engine::{self, Engine};
+use super::record::{Record, RecordedNode};
+use super::site::{Guests, Site};
+use super::state::{Base, Claim};
+use crate::control::engine::{self, Engine, Learned};
+use crate::control::protocol::{Change, Refusal, Response};
 use crate::control::server::{self, LabFacts};
-use crate::model::{Attachment, Network};
+use crate::model::{Attachment, Leases, Links, Network};
 use crate::sys::caps::{self, CapabilitySet};
 use crate::sys::process::{self, ProcessId};
-use crate::sys::tun::OffloadSupport;
+use crate::sys::tun::{OffloadSupport, Tun};
 use crate::sys::{files, netns, userns};
 
 /// How often the namespaces' names are looked at.
@@ -41,6 +46,8 @@ pub struct Topology {
     /// The file's text and name, kept for whoever asks what was applied.
     pub text: String,
     pub file: String,
+    /// Where to read it again on SIGHUP; none for one that was piped in.
+    pub path: Option<PathBuf>,
 }
 
 /// Where the daemon stands.
@@ -53,7 +60,7 @@ pub enum Stand {
 
 /// Runs a topology until a signal or a request ends it. Calls `ready` once packets flow. Must be called before the
 /// process has a second thread: without root it moves into a user namespace.
-pub fn run(topology: &Topology, stand: Stand, ready: impl FnOnce(&Record) -> io::Result<()>) -> Result<()> {
+pub fn run(topology: Topology, stand: Stand, ready: impl FnOnce(&Record) -> io::Result<()>) -> Result<()> {
     if stand == Stand::Background {
         process::leave_session().during(|| "cannot leave the session".into())?;
     }
@@ -63,7 +70,10 @@ pub fn run(topology: &Topology, stand: Stand, ready: impl FnOnce(&Record) -> io:
         userns::enter_new().map_err(|error| no_user_namespace(&error))?;
     }
     let mut claim = base.lab(&topology.network.name).claim()?;
-    let outcome = serve(&mut claim, &base, topology, stand, ready);
+    // Peerings go on where a daemon that crashed left them. What it knew is kept for another try, or for `down`.
+    let links = claim.links.take().unwrap_or_default();
+    let network = links.advance(topology.network).map_err(Error::Peering)?;
+    let outcome = serve(&mut claim, base, Topology { network, ..topology }, stand, ready);
     let cleaned = claim.clean();
     outcome.and(cleaned)
 }
@@ -72,62 +82,100 @@ pub fn run(topology: &Topology, stand: Stand, ready: impl FnOnce(&Record) -> io:
 enum Event {
     /// Why to stop.
     Stop(&'static str),
+    ReadAgain,
     ProgramEnded,
+    Change(Change, Sender<Response>),
     Forwarding(engine::Event),
 }
 
 fn serve(
     claim: &mut Claim,
-    base: &Base,
-    topology: &Topology,
+    base: Base,
+    topology: Topology,
     stand: Stand,
     ready: impl FnOnce(&Record) -> io::Result<()>,
 ) -> Result<()> {
-    let network = &topology.network;
+    let Topology { network, text, file, path } = topology;
     let (events, wake) = mpsc::channel();
     let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCHLD]).during(|| "cannot watch signals".into())?;
 
     let dir = claim.dir.clone();
-    let record = describe(claim, base, topology).during(|| "cannot describe the lab".into())?;
+    let record = record(claim, &base, &network, file).during(|| "cannot describe the lab".into())?;
     dir.write_record(&record)?;
-    fs::write(dir.applied(), &topology.text).during(|| "cannot keep the topology".into())?;
-    fs::write(dir.hosts(), guest::hosts(network)).during(|| "cannot write the hosts file".into())?;
-    let ports = setup::make(claim, base, network)?;
-
-    let engine = powerless(|| start(network.clone(), ports, &record, signals, &events))?;
-    let programs = Program::start_all(network, &record, &dir, &mut claim.journal)?;
-    // SYS_ADMIN unmounts the namespaces' names in the end, KILL ends programs that became another user.
-    let kept = caps::keep(CapabilitySet::SYS_ADMIN | CapabilitySet::KILL);
+    dir.write_applied(&text)?;
+    dir.write_links(&Links::of(&network))?;
+    fs::write(dir.hosts(), guest::hosts(&network)).during(|| "cannot write the hosts file".into())?;
+    let mut lab = begin(claim, base, network, record, path, signals, &events)?;
+    dir.write_record(&lab.record)?;
+    let Lab { site, record, programs, .. } = &mut lab;
+    for program in &record.programs {
+        programs.push(Program::start(program, record, &dir, &mut site.claim.journal)?);
+    }
+    // SYS_ADMIN and NET_ADMIN make and remove machines and unmount their names in the end, KILL ends programs that became
+    // another user.
+    let kept = caps::keep(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN | CapabilitySet::KILL);
     kept.during(|| "cannot drop capabilities".into())?;
 
     // `up` reads this; if it has gone away, nobody wants the lab.
-    ready(&record).during(|| "nobody waits for the lab any more".into())?;
+    ready(&lab.record).during(|| "nobody waits for the lab any more".into())?;
     if stand == Stand::Background {
         let log = File::create(dir.log()).and_then(|log| files::redirect_standard_streams(&log));
         log.during(|| "cannot leave the terminal".into())?;
     }
     tell_systemd("READY=1");
-    let why = watch(&wake, &record, network, programs);
+    let why = watch(&wake, &mut lab);
     info!("stopping: {why}");
     tell_systemd("STOPPING=1");
+    let Lab { engine, programs, site, .. } = lab;
+    program::stop(programs, &mut site.claim.journal);
     engine.stop();
     Ok(())
+}
+
+/// Makes everything and starts to forward.
+fn begin<'a>(
+    claim: &'a mut Claim,
+    base: Base,
+    network: Network,
+    mut record: Record,
+    path: Option<PathBuf>,
+    signals: Signals,
+    events: &Sender<Event>,
+) -> Result<Lab<'a>> {
+    let queues = Queues { count: Engine::workers(&network), offload: network.emulation.offload };
+    let mut site = Site { claim, base, queues, guests: Guests::default() };
+    let attachments = network.attachments();
+    let (guests, mut made) = site.make(&network, &attachments)?;
+    record.describe(&network, &guests, &site.claim.dir);
+    site.guests = guests;
+    let mut learned = Learned::default();
+    let mut tuns = Vec::new();
+    for attachment in attachments {
+        let (tun, mtu) = made.remove(&attachment).expect("a TUN was made for each attachment");
+        learned.mtu.extend(mtu.map(|mtu| (attachment, mtu)));
+        tuns.push(tun);
+    }
+    let facts = LabFacts {
+        file: record.file.clone(),
+        offload: tuns.first().map_or(OffloadSupport::Off, |tun| tun.offload),
+        namespaces: record.namespaces(),
+    };
+    let facts = Arc::new(ArcSwap::from_pointee(facts));
+    let engine = powerless(|| start(network, tuns, learned, &record, &facts, signals, events))?;
+    Ok(Lab { site, engine, record, facts, programs: Vec::new(), path })
 }
 
 /// Starts everything that deals with packets and requests.
 fn start(
     network: Network,
-    ports: Ports,
+    tuns: Vec<Tun>,
+    learned: Learned,
     record: &Record,
+    facts: &Arc<ArcSwap<LabFacts>>,
     signals: Signals,
     events: &Sender<Event>,
 ) -> Result<Arc<Engine>> {
-    let facts = LabFacts {
-        file: record.file.clone(),
-        offload: ports.tuns.first().map_or(OffloadSupport::Off, |tun| tun.offload),
-        namespaces: record.nodes.iter().map(RecordedNode::name_of_namespace).collect(),
-    };
-    let engine = Engine::start(network, ports.tuns, ports.learned).during(|| "cannot start the workers".into())?;
+    let engine = Engine::start(network, tuns, learned).during(|| "cannot start the workers".into())?;
     let engine = Arc::new(engine);
     forward_signals(signals, events.clone())?;
     if let Some(told) = engine.events() {
@@ -137,75 +185,85 @@ fn start(
         })?;
     }
     let listener = UnixListener::bind(&record.socket).during(|| "cannot make the control socket".into())?;
-    let sender = events.clone();
+    let (changes, sender) = (events.clone(), events.clone());
+    let change = move |change| ask_for(change, &changes);
     let shutdown = move || drop(sender.send(Event::Stop("a client asked for it")));
-    server::serve(listener, Arc::clone(&engine), facts, shutdown)
+    server::serve(listener, Arc::clone(&engine), Arc::clone(facts), change, shutdown)
         .during(|| "cannot answer on the control socket".into())?;
     Ok(engine)
 }
 
+/// Has the main thread make a change, and waits for what comes of it.
+fn ask_for(change: Change, events: &Sender<Event>) -> Response {
+    let (reply, answer) = mpsc::channel();
+    let asked = events.send(Event::Change(change, reply)).ok();
+    let answered = asked.and_then(|()| answer.recv().ok());
+    answered.unwrap_or_else(|| Response::Failed(Refusal::new("the lab is ending")))
+}
+
 fn forward_signals(mut signals: Signals, sender: Sender<Event>) -> Result<()> {
+    let event = |signal| match signal {
+        SIGCHLD => Event::ProgramEnded,
+        SIGHUP => Event::ReadAgain,
+        _ => Event::Stop("a signal came"),
+    };
     spawn("vnet-signals", move || {
-        signals
-            .forever()
-            .map(|signal| if signal == SIGCHLD { Event::ProgramEnded } else { Event::Stop("a signal came") })
-            .try_for_each(|event| sender.send(event).ok())
-            .unwrap_or_default();
+        signals.forever().map(event).try_for_each(|event| sender.send(event).ok()).unwrap_or_default();
     })
 }
 
-/// Waits for the end, and says what happens meanwhile.
-fn watch(wake: &Receiver<Event>, record: &Record, network: &Network, mut programs: Vec<Program>) -> &'static str {
-    let mut named: Vec<&RecordedNode> = record.nodes.iter().collect();
-    let why = loop {
+/// Does what is asked for until the end, and says what happens meanwhile.
+fn watch(wake: &Receiver<Event>, lab: &mut Lab<'_>) -> &'static str {
+    let mut missed: Vec<PathBuf> = Vec::new();
+    loop {
         match wake.recv_timeout(WATCH) {
-            Ok(Event::Stop(why)) => break why,
-            Ok(Event::ProgramEnded) => program::reap(&mut programs).iter().for_each(|ending| info!("{ending}")),
+            Ok(Event::Stop(why)) => return why,
+            Ok(Event::ReadAgain) => lab.read_again(),
+            // Whoever asked may have gone away meanwhile.
+            Ok(Event::Change(change, reply)) => drop(reply.send(lab.change(change))),
+            Ok(Event::ProgramEnded) => program::reap(&mut lab.programs).iter().for_each(|ending| info!("{ending}")),
             Ok(Event::Forwarding(engine::Event::PortDown(port))) => {
-                let name = name(network, network.attachments()[port.0 as usize]);
-                warn!("{name} is gone: packets for it are dropped");
+                let published = lab.engine.published();
+                if let Some(attachment) = published.attachment(port) {
+                    let name = name(&published.network, attachment);
+                    warn!("{name} is gone: packets for it are dropped");
+                }
             }
             Ok(Event::Forwarding(engine::Event::WorkerFailed { worker, error })) => {
                 warn!("worker {worker} ended: {error}");
             }
-            Err(RecvTimeoutError::Timeout) => named.retain(|node| {
-                let there = !node.namespace.starts_with(netns::NAMES) || netns::is_bound(&node.namespace);
-                if !there {
-                    warn!("the namespace of {} was deleted under us: {}", node.name, node.namespace.display());
-                }
-                there
-            }),
-            Err(RecvTimeoutError::Disconnected) => break "nobody is left to ask",
+            Err(RecvTimeoutError::Timeout) => look_for_names(&lab.record.nodes, &mut missed),
+            Err(RecvTimeoutError::Disconnected) => return "nobody is left to ask",
         }
-    };
-    program::stop(programs);
-    why
+    }
 }
 
-fn describe(claim: &Claim, base: &Base, topology: &Topology) -> io::Result<Record> {
-    let network = &topology.network;
-    let nodes = network.virtual_machines.iter().map(|vm| {
-        let attached = vm.network_interfaces.iter().find_map(|nic| network.nic(*nic).attach.as_ref());
-        let namespace = attached.map_or_else(|| claim.dir.namespace(&vm.name), |to| attach::path(&to.namespace));
-        RecordedNode { name: vm.name.clone(), namespace }
-    });
-    let machines = network.virtual_machines.iter().filter(|vm| !vm.run.is_empty());
-    let programs = machines.map(|vm| RecordedProgram {
-        node: vm.name.clone(),
-        command: vm.run.clone(),
-        log: claim.dir.program_log(&vm.name),
-    });
+/// Says once of each namespace that its name is gone.
+fn look_for_names(nodes: &[RecordedNode], missed: &mut Vec<PathBuf>) {
+    let named = |node: &&RecordedNode| node.namespace.starts_with(netns::NAMES);
+    let gone: Vec<_> = nodes.iter().filter(named).filter(|node| !netns::is_bound(&node.namespace)).collect();
+    for node in &gone {
+        if !missed.contains(&node.namespace) {
+            warn!("the namespace of {} was deleted under us: {}", node.name, node.namespace.display());
+        }
+    }
+    *missed = gone.into_iter().map(|node| node.namespace.clone()).collect();
+}
+
+/// The lab before anything of it is made.
+fn record(claim: &Claim, base: &Base, network: &Network, file: String) -> io::Result<Record> {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Ok(Record {
         lab: network.name.clone(),
         daemon: ProcessId::current()?,
-        file: topology.file.clone(),
+        file,
         since: since.as_secs(),
         rootless: base.rootless,
         socket: claim.dir.socket(),
         hosts: claim.dir.hosts(),
-        nodes: nodes.collect(),
-        programs: programs.collect(),
+        nodes: Vec::new(),
+        addresses: Leases::of(network),
+        programs: Vec::new(),
     })
 }
 

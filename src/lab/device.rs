@@ -30,27 +30,27 @@ pub(super) struct Queues {
     pub(super) offload: bool,
 }
 
-/// An interface to be.
-#[derive(Debug)]
-pub(super) struct Device<'a> {
-    pub(super) name: &'a str,
+/// An interface as it shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Device {
+    pub(super) name: String,
     pub(super) addresses: Vec<IpNet>,
     pub(super) default: DefaultRoute,
 }
 
 /// Whether packets for elsewhere go to a device.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum DefaultRoute {
-    Elsewhere,
+    /// By these of its subnet; without any, they go elsewhere.
     Via(Vec<IpAddr>),
     /// For each family of its addresses in which the namespace has no default route yet.
     IfNone,
 }
 
-impl Device<'_> {
+impl Device {
     /// Makes the device, or attaches to a persistent one of that name; leaves it as it is.
     pub(super) fn open(&self, queues: Queues) -> Result<Tun> {
-        Tun::open(self.name, queues.count, queues.offload).during(|| format!("cannot make {}", self.name))
+        Tun::open(&self.name, queues.count, queues.offload).during(|| format!("cannot make {}", self.name))
     }
 
     /// Sets MTU, queue, addresses and routes, and brings it up. On a persistent device they stay when it is left.
@@ -58,9 +58,35 @@ impl Device<'_> {
         self.try_configure().during(|| format!("cannot set up {}", self.name))
     }
 
+    /// Makes another device of one that is set up as `before` says, touching only what differs. They have one name.
+    pub(super) fn rearrange(&self, before: &Self) -> Result<()> {
+        self.try_rearrange(before).during(|| format!("cannot change {}", self.name))
+    }
+
+    fn try_rearrange(&self, before: &Self) -> io::Result<()> {
+        let mut netlink = Netlink::open()?;
+        let link = netlink.link(&self.name)?;
+        let gone: Vec<_> = before.addresses.iter().filter(|address| !self.addresses.contains(address)).collect();
+        let same_default = before.default == self.default && gone.is_empty();
+        if let (false, DefaultRoute::Via(gateways)) = (same_default, &before.default) {
+            for gateway in gateways {
+                netlink.remove_default_route(link, *gateway)?;
+            }
+        }
+        for address in gone {
+            netlink.remove_address(link, *address)?;
+        }
+        // Also those that stay: removing the first address of a subnet takes the others of it along.
+        for address in &self.addresses {
+            netlink.add_address(link, *address)?;
+        }
+        netlink.up(link)?;
+        if same_default { Ok(()) } else { self.add_default(&mut netlink, link) }
+    }
+
     fn try_configure(&self) -> io::Result<()> {
         let mut netlink = Netlink::open()?;
-        let link = netlink.link(self.name)?;
+        let link = netlink.link(&self.name)?;
         netlink.set_mtu_and_queue(link, MTU, QUEUE)?;
         // A kernel without this queueing discipline forwards as well, a little slower.
         let _ = netlink.set_noqueue(link);
@@ -76,7 +102,6 @@ impl Device<'_> {
 
     fn add_default(&self, netlink: &mut Netlink, link: Link) -> io::Result<()> {
         match &self.default {
-            DefaultRoute::Elsewhere => {}
             DefaultRoute::Via(gateways) => {
                 for gateway in gateways {
                     netlink.add_default_route(link, *gateway)?;

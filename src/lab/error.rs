@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::model::PeeringError;
+
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -12,6 +14,9 @@ pub enum Error {
     Busy { lab: String },
     #[error("{path} belongs to somebody else or is open to others: expected a directory of yours with mode 0700")]
     UnsafeDirectory { path: PathBuf },
+    /// The file does not follow from how the peerings stood when the lab's daemon crashed.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Peering(Vec<PeeringError>),
     #[error("{0}")]
     NotPermitted(String),
     #[error("{0}")]

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::error::{During, Error, Result};
-use super::state::{Record, RecordedNode};
+use super::record::{Record, RecordedNode};
 use crate::sys::netns::Netns;
 use crate::sys::{mount, userns};
 

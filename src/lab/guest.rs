@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use super::device::{DefaultRoute, Device, Queues, set};
 use super::error::{During, Result};
-use crate::model::{Network, NetworkInterface, NicIx, VmIx};
+use crate::model::{Network, NetworkInterface};
 use crate::sys::netlink::Netlink;
 use crate::sys::netns::Netns;
 use crate::sys::tun::Tun;
@@ -31,18 +31,32 @@ const SETTINGS: [(&str, &str); 6] = [
     ("ipv6/conf/all/disable_ipv6", "0"),
 ];
 
-/// Makes a machine's interfaces in its namespace, ready to use, in the order the guest sees them.
-pub(super) fn make(network: &Network, vm: VmIx, namespace: &Netns, queues: Queues) -> Result<Vec<(NicIx, Tun)>> {
+/// Gives a new machine's namespace the settings that every guest has.
+pub(super) fn settle(namespace: &Netns, forwarding: bool) -> Result<()> {
+    let settled = namespace.run(|| apply_settings(forwarding)).and_then(|settled| settled);
+    settled.during(|| "cannot set up the guest".into())
+}
+
+/// Makes an interface in a machine's namespace, ready to use.
+pub(super) fn plug(namespace: &Netns, device: &Device, queues: Queues) -> Result<Tun> {
     let inside = namespace.run(|| {
-        settle(network.vm(vm).guest_forwarding).during(|| "cannot set up the guest".into())?;
-        let nics = network.vm(vm).network_interfaces.iter().enumerate();
-        nics.map(|(index, nic)| {
-            let device = plan(network, network.nic(*nic), &format!("eth{index}"), queues)?;
-            Ok((*nic, device))
-        })
-        .collect()
+        let tun = device.open(queues)?;
+        device.configure()?;
+        Ok(tun)
     });
-    inside.during(|| format!("cannot enter the namespace of {}", network.vm(vm).name))?
+    inside.during(|| "cannot enter the guest".into())?
+}
+
+/// Whether the guest's kernel forwards.
+pub(super) fn set_forwarding(namespace: &Netns, forwarding: bool) -> Result<()> {
+    let set = namespace.run(|| write_forwarding(forwarding)).and_then(|set| set);
+    set.during(|| "cannot set whether the guest forwards".into())
+}
+
+/// How an interface is set up, under the name that its guest knows it by.
+pub(super) fn device(network: &Network, nic: &NetworkInterface, name: &str) -> Device {
+    let gateways = if nic.primary { gateways(network, nic) } else { Vec::new() };
+    Device { name: name.to_owned(), addresses: addresses(network, nic), default: DefaultRoute::Via(gateways) }
 }
 
 /// Names of all machines, as every guest's `/etc/hosts`.
@@ -71,14 +85,6 @@ pub(super) fn addresses(network: &Network, nic: &NetworkInterface) -> Vec<IpNet>
     nic.addresses.iter().filter_map(on_link).collect()
 }
 
-fn plan(network: &Network, nic: &NetworkInterface, name: &str, queues: Queues) -> Result<Tun> {
-    let default = if nic.primary { DefaultRoute::Via(gateways(network, nic)) } else { DefaultRoute::Elsewhere };
-    let device = Device { name, addresses: addresses(network, nic), default };
-    let tun = device.open(queues)?;
-    device.configure()?;
-    Ok(tun)
-}
-
 /// The first address of the subnet (ADR-01), and for IPv6 the router's link-local one: one a family.
 fn gateways(network: &Network, nic: &NetworkInterface) -> Vec<IpAddr> {
     let ipv4 = nic.addresses.iter().find(|address| address.is_ipv4());
@@ -94,17 +100,24 @@ fn prefix_of(network: &Network, nic: &NetworkInterface, address: IpAddr) -> Opti
     network.subnet(nic.subnet).prefixes.iter().copied().find(|prefix| prefix.contains(&address))
 }
 
-fn settle(forwarding: bool) -> io::Result<()> {
+fn apply_settings(forwarding: bool) -> io::Result<()> {
     for (setting, value) in SETTINGS {
         set(setting, value)?;
     }
     // Every user may ping. In a user namespace only its one group can be named.
     set("ipv4/ping_group_range", "0 2147483647").or_else(|_| set("ipv4/ping_group_range", "0 0"))?;
     if forwarding {
-        set("ipv4/ip_forward", "1")?;
-        set("ipv6/conf/all/forwarding", "1")?;
+        write_forwarding(true)?;
     }
     let mut netlink = Netlink::open()?;
     let lo = netlink.link("lo")?;
     netlink.up(lo)
+}
+
+fn write_forwarding(forwarding: bool) -> io::Result<()> {
+    let value = if forwarding { "1" } else { "0" };
+    set("ipv4/ip_forward", value)?;
+    // The kernel takes a host for willing to be redirected (RFC 1122) whenever it stops being a router.
+    set("ipv4/conf/all/accept_redirects", "0")?;
+    set("ipv6/conf/all/forwarding", value)
 }

@@ -1,8 +1,10 @@
 //! What a lab made, written down before it is made, so that it can be undone by whoever comes after a crash.
 //!
-//! One idea: one line a thing, in the order made; undoing reads them backwards. A thing that could not be made is
-//! crossed out, so that nobody else's thing of that name is ever removed. A half-written last line names nothing made.
+//! One idea: one line a thing, in the order made; undoing reads them backwards. A thing that could not be made, or was
+//! removed since, is crossed out, so that nobody else's thing of that name is ever removed. A half-written last line names
+//! nothing made.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -30,37 +32,79 @@ pub(super) enum Made {
     Program(ProcessId),
 }
 
+impl fmt::Display for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Namespace(path) => write!(f, "namespace {}", path.display()),
+            Self::File(path) | Self::Directory(path) => write!(f, "{}", path.display()),
+            Self::Program(leader) => write!(f, "process group {}", leader.pid),
+        }
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Line {
     Making(Made),
     Failed(Made),
+    Removed(Made),
 }
 
 /// An open journal.
 #[derive(Debug)]
 pub(super) struct Journal {
     file: File,
+    /// What was made and stands, in that order.
+    standing: Vec<Made>,
 }
 
 impl Journal {
     pub(super) fn begin(path: &Path) -> io::Result<Self> {
-        Ok(Self { file: File::create_new(path)? })
+        Ok(Self { file: File::create_new(path)?, standing: Vec::new() })
     }
 
     /// Writes a thing down and makes it. The path must be free: what is there already is not ours to undo.
     pub(super) fn make<T>(&mut self, thing: Made, make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         self.write(&Line::Making(thing.clone()))?;
         let done = make();
-        if done.is_err() {
-            self.write(&Line::Failed(thing))?;
+        match done {
+            Ok(_) => self.standing.push(thing),
+            Err(_) => self.write(&Line::Failed(thing))?,
         }
         done
     }
 
     /// Writes down what is known only once it is there: a process.
     pub(super) fn note(&mut self, made: Made) -> io::Result<()> {
+        self.standing.push(made.clone());
         self.write(&Line::Making(made))
+    }
+
+    /// How many things stand: to come back to with [`Self::undo_beyond`].
+    pub(super) fn mark(&self) -> usize {
+        self.standing.len()
+    }
+
+    /// Undoes what was made since a mark, latest first; goes on past a failure and returns the first.
+    pub(super) fn undo_beyond(&mut self, mark: usize) -> io::Result<()> {
+        let mut result = Ok(());
+        while self.standing.len() > mark {
+            let latest = self.standing.last().expect("there are more than the mark").clone();
+            result = result.and(self.remove(&latest));
+        }
+        result
+    }
+
+    /// Undoes one thing. What could not be removed stays on the list of whoever undoes the journal later.
+    pub(super) fn remove(&mut self, made: &Made) -> io::Result<()> {
+        self.standing.retain(|other| other != made);
+        undo(made)?;
+        self.write(&Line::Removed(made.clone()))
+    }
+
+    /// Whether it was made here and stands.
+    pub(super) fn has(&self, made: &Made) -> bool {
+        self.standing.contains(made)
     }
 
     fn write(&mut self, line: &Line) -> io::Result<()> {
@@ -79,7 +123,7 @@ impl Journal {
         for line in text.lines().filter_map(|line| serde_json::from_str(line).ok()) {
             match line {
                 Line::Making(made) => standing.push(made),
-                Line::Failed(made) => standing.retain(|other| *other != made),
+                Line::Failed(made) | Line::Removed(made) => standing.retain(|other| *other != made),
             }
         }
         let mut result = Ok(());
@@ -153,5 +197,27 @@ mod tests {
         Journal::undo(&at("journal")).unwrap();
         assert!(!at("etc").exists());
         assert!(at("theirs").exists());
+    }
+
+    #[test]
+    fn what_was_removed_meanwhile_is_nobodys_to_undo() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let mut journal = Journal::begin(&at("journal")).unwrap();
+        let file = |name: &str| Made::File(at(name));
+        for name in ["first", "second", "third"] {
+            journal.make(file(name), || fs::write(at(name), "")).unwrap();
+        }
+        let mark = journal.mark();
+        journal.make(file("fourth"), || fs::write(at("fourth"), "")).unwrap();
+        journal.undo_beyond(mark).unwrap();
+        assert!(!at("fourth").exists() && at("third").exists());
+        journal.remove(&file("second")).unwrap();
+        assert!(!journal.has(&file("second")) && journal.has(&file("third")));
+
+        // Somebody else's now.
+        fs::write(at("second"), "").unwrap();
+        Journal::undo(&at("journal")).unwrap();
+        assert_eq!([at("first"), at("second"), at("third")].map(|path| path.exists()), [false, true, false]);
     }
 }

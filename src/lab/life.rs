@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::error::{During, Error, Result};
-use super::state::{Base, Record};
+use super::record::Record;
+use super::state::Base;
 use crate::sys::process::Signal;
 
 /// How long a daemon may take to remove what it made.

@@ -4,6 +4,7 @@
 //! the lab (the daemon, or `down` after a crash) undoes exactly that. Whether root or not differs in where things stand
 //! ([`Base`]) and in nothing else. It moves no packet and prints nothing.
 
+mod apply;
 mod attach;
 pub mod daemon;
 mod device;
@@ -16,7 +17,9 @@ mod notify;
 mod ports;
 pub mod probe;
 mod program;
-mod setup;
+mod rearrange;
+mod record;
+mod site;
 mod state;
 pub mod trial;
 mod watch;
@@ -24,4 +27,5 @@ mod watch;
 pub use error::Error;
 pub use exec::{Node, execute, join};
 pub use life::{Ended, down, labs, pick, start_copy, start_daemon};
-pub use state::{Base, Record, RecordedNode, RecordedProgram};
+pub use record::{Record, RecordedNode, RecordedProgram};
+pub use state::Base;

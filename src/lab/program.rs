@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use super::error::{During, Result};
 use super::exec::{Node, enter, environment};
 use super::journal::{GRACE, Journal, Made};
-use super::state::{LabDir, Record};
-use crate::model::Network;
+use super::record::{Record, RecordedProgram};
+use super::state::LabDir;
 use crate::sys::process::{self, ProcessId, Signal};
 
 /// A program that was started.
@@ -20,26 +20,23 @@ pub(super) struct Program {
     pub(super) node: String,
     command: String,
     child: Child,
+    leader: ProcessId,
 }
 
 impl Program {
-    /// Starts the programs of all machines that have one, each leading a process group of its own.
-    pub(super) fn start_all(
-        network: &Network,
+    /// Starts a machine's program, the leader of a process group of its own.
+    pub(super) fn start(
+        program: &RecordedProgram,
         record: &Record,
         dir: &LabDir,
         journal: &mut Journal,
-    ) -> Result<Vec<Self>> {
-        let machines = network.virtual_machines.iter().filter(|vm| !vm.run.is_empty());
-        machines
-            .map(|vm| {
-                let program = Self::start(Node::find(record, &vm.name)?, &vm.run, dir)?;
-                let leader = ProcessId::of(program.child.id());
-                let noted = leader.and_then(|leader| journal.note(Made::Program(leader)));
-                noted.during(|| "cannot write the journal".into())?;
-                Ok(program)
-            })
-            .collect()
+    ) -> Result<Self> {
+        let RecordedProgram { node, command, .. } = program;
+        let child = spawn(Node::find(record, node)?, command, dir)?;
+        let leader = ProcessId::of(child.id());
+        let noted = leader.and_then(|leader| journal.note(Made::Program(leader)).map(|()| leader));
+        let leader = noted.during(|| "cannot write the journal".into())?;
+        Ok(Self { node: node.clone(), command: command.join(" "), child, leader })
     }
 
     /// How it ended, once: `node: command: exit status`.
@@ -47,32 +44,31 @@ impl Program {
         let status = self.child.try_wait().ok()??;
         Some(format!("{}: `{}` ended: {status}", self.node, self.command))
     }
+}
 
-    fn start(node: Node<'_>, command: &[String], dir: &LabDir) -> Result<Self> {
-        let (program, arguments) = command.split_first().expect("only machines with a program are started");
-        let spawn = || -> Result<io::Result<Child>> {
-            enter(node)?;
-            Ok(File::create(dir.program_log(&node.node.name)).and_then(|log| {
-                Command::new(program)
-                    .args(arguments)
-                    .envs(environment(node))
-                    .stdin(Stdio::null())
-                    .stdout(log.try_clone()?)
-                    .stderr(log)
-                    .process_group(0)
-                    .spawn()
-            }))
-        };
-        // A child is born into the namespaces of the thread that makes it.
-        let spawned = thread::scope(|scope| scope.spawn(spawn).join()).expect("entering a node does not panic")?;
-        let child = spawned.during(|| format!("cannot run `{program}` in {}", node.node.name))?;
-        Ok(Self { node: node.node.name.clone(), command: command.join(" "), child })
-    }
+fn spawn(node: Node<'_>, command: &[String], dir: &LabDir) -> Result<Child> {
+    let (program, arguments) = command.split_first().expect("only machines with a program are started");
+    let spawn = || -> Result<io::Result<Child>> {
+        enter(node)?;
+        Ok(File::create(dir.program_log(&node.node.name)).and_then(|log| {
+            Command::new(program)
+                .args(arguments)
+                .envs(environment(node))
+                .stdin(Stdio::null())
+                .stdout(log.try_clone()?)
+                .stderr(log)
+                .process_group(0)
+                .spawn()
+        }))
+    };
+    // A child is born into the namespaces of the thread that makes it.
+    let spawned = thread::scope(|scope| scope.spawn(spawn).join()).expect("entering a node does not panic")?;
+    spawned.during(|| format!("cannot run `{program}` in {}", node.node.name))
 }
 
 /// Asks all programs to end, and insists on it after a while.
-pub(super) fn stop(mut programs: Vec<Program>) {
-    let leaders: Vec<_> = programs.iter().filter_map(|program| ProcessId::of(program.child.id()).ok()).collect();
+pub(super) fn stop(mut programs: Vec<Program>, journal: &mut Journal) {
+    let leaders: Vec<_> = programs.iter().map(|program| program.leader).collect();
     for leader in &leaders {
         let _ = process::signal_group(*leader, Signal::TERM);
     }
@@ -82,11 +78,15 @@ pub(super) fn stop(mut programs: Vec<Program>) {
         thread::sleep(Duration::from_millis(2));
     }
     // Whoever is left of the groups, the leaders included.
-    for leader in leaders {
-        let _ = process::signal_group(leader, Signal::KILL);
+    for leader in &leaders {
+        let _ = process::signal_group(*leader, Signal::KILL);
     }
     for program in &mut programs {
         let _ = program.child.wait();
+    }
+    for leader in leaders {
+        // One that stands in the journal still is found to be gone by whoever reads it.
+        let _ = journal.remove(&Made::Program(leader));
     }
 }
 

@@ -10,19 +10,19 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
 use super::error::{During, Error, Result};
 use super::journal::Journal;
+use super::record::Record;
+use crate::model::Links;
 use crate::sys::caps::{self, CapabilitySet};
-use crate::sys::process::{self, ProcessId};
+use crate::sys::process;
 use crate::sys::{files, netns};
 
 /// How long another process may take to start or end a lab.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// In a lab's directory, beside its socket.
-const APPLIED: &str = "applied.yaml";
+pub(super) const APPLIED: &str = "applied.yaml";
 
 /// The directory of all labs of this user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +103,11 @@ impl LabDir {
         self.path.join(format!("{node}.log"))
     }
 
+    /// How the peerings stand; the only thing that outlives a crash.
+    fn links(&self) -> PathBuf {
+        self.path.join("peerings.json")
+    }
+
     pub(super) fn hosts(&self) -> PathBuf {
         self.path.join("hosts")
     }
@@ -128,25 +133,33 @@ impl LabDir {
         serde_json::from_slice(&fs::read(self.record_path()).ok()?).ok()
     }
 
-    /// Replaces the record whole: a reader sees the old one or the new one.
     pub(super) fn write_record(&self, record: &Record) -> Result<()> {
-        let draft = self.path.join("lab.json.new");
-        let text = serde_json::to_vec_pretty(record).map_err(io::Error::other);
-        let written =
-            text.and_then(|text| fs::write(&draft, text)).and_then(|()| fs::rename(&draft, self.record_path()));
-        written.during(|| format!("cannot write {}", self.record_path().display()))
+        replace(&self.record_path(), &serde_json::to_vec_pretty(record).unwrap_or_default())
     }
 
-    /// Becomes the one process that makes or cleans this lab. What an earlier one left is undone first.
+    pub(super) fn write_applied(&self, text: &str) -> Result<()> {
+        replace(&self.applied(), text.as_bytes())
+    }
+
+    pub(super) fn write_links(&self, links: &Links) -> Result<()> {
+        replace(&self.links(), &serde_json::to_vec(links).unwrap_or_default())
+    }
+
+    /// Becomes the one process that makes or cleans this lab. What an earlier one left is undone first; how its peerings
+    /// stood is told.
     pub(super) fn claim(&self) -> Result<Claim> {
         let lock = self.lock()?;
         let cannot = || format!("cannot use {}", self.path.display());
         Journal::undo(&self.journal()).during(cannot)?;
+        let links = fs::read(self.links()).ok().and_then(|text| serde_json::from_slice(&text).ok());
         for entry in fs::read_dir(&self.path).during(cannot)? {
-            fs::remove_file(entry.during(cannot)?.path()).during(cannot)?;
+            let path = entry.during(cannot)?.path();
+            if path != self.links() {
+                fs::remove_file(path).during(cannot)?;
+            }
         }
         let journal = Journal::begin(&self.journal()).during(cannot)?;
-        Ok(Claim { dir: self.clone(), journal, _lock: lock })
+        Ok(Claim { dir: self.clone(), journal, links, _lock: lock })
     }
 
     /// Makes the directory if need be and locks it.
@@ -194,6 +207,8 @@ impl LabDir {
 pub(super) struct Claim {
     pub(super) dir: LabDir,
     pub(super) journal: Journal,
+    /// How the peerings stood when an earlier daemon crashed.
+    pub(super) links: Option<Links>,
     _lock: File,
 }
 
@@ -209,53 +224,9 @@ impl Claim {
     }
 }
 
-/// What others need to know of a running lab.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Record {
-    pub lab: String,
-    pub daemon: ProcessId,
-    /// The topology file as it was given.
-    pub file: String,
-    /// Seconds since 1970.
-    pub since: u64,
-    pub rootless: bool,
-    pub socket: PathBuf,
-    pub hosts: PathBuf,
-    pub nodes: Vec<RecordedNode>,
-    /// Started with the lab's privileges.
-    pub programs: Vec<RecordedProgram>,
-}
-
-/// A program of the file, and where its output goes.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RecordedProgram {
-    pub node: String,
-    pub command: Vec<String>,
-    pub log: PathBuf,
-}
-
-/// A node and the path of its namespace, as the daemon sees it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RecordedNode {
-    pub name: String,
-    pub namespace: PathBuf,
-}
-
-impl RecordedNode {
-    /// As `ip netns` names it, or its path.
-    pub fn name_of_namespace(&self) -> String {
-        let path = self.namespace.strip_prefix(netns::NAMES).unwrap_or(&self.namespace);
-        path.display().to_string()
-    }
-}
-
-impl Record {
-    pub fn is_running(&self) -> bool {
-        self.daemon.is_alive()
-    }
-
-    /// The topology as it was applied.
-    pub fn topology(&self) -> io::Result<String> {
-        fs::read_to_string(self.socket.with_file_name(APPLIED))
-    }
+/// Replaces a file whole: a reader sees the old one or the new one.
+fn replace(path: &Path, text: &[u8]) -> Result<()> {
+    let draft = path.with_extension("new");
+    let written = fs::write(&draft, text).and_then(|()| fs::rename(&draft, path));
+    written.during(|| format!("cannot write {}", path.display()))
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::attach;
 use super::error::{During, Result};
 use super::ports::{Transport, is_taken};
-use super::state::{Record, RecordedNode};
+use super::record::{Record, RecordedNode};
 use super::watch::{Flow, Seen, Watch};
 use crate::model::{Attachment, Network, Probe, VirtualMachine};
 use crate::sys::netns::Netns;
@@ -227,14 +227,13 @@ impl Ground<'_> {
         if let Some(to) = attach::place(self.network, attachment) {
             return to.interface.clone();
         }
-        let index = match attachment {
-            Attachment::Nic(nic) => {
-                let nics = &self.network.vm(self.network.nic(nic).virtual_machine).network_interfaces;
-                nics.iter().position(|other| *other == nic).unwrap_or_default()
-            }
-            Attachment::Vnet(_) => 0,
+        let machine = self.name(attachment);
+        let node = self.lab.nodes.iter().find(|node| node.name.eq_ignore_ascii_case(&machine));
+        let device = match attachment {
+            Attachment::Nic(nic) => node.and_then(|node| node.devices.get(&self.network.nic(nic).name.to_lowercase())),
+            Attachment::Vnet(_) => None,
         };
-        format!("eth{index}")
+        device.cloned().unwrap_or_default()
     }
 
     fn name(self, attachment: Attachment) -> String {

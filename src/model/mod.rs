@@ -4,15 +4,19 @@
 //! trusts it. References are indices into the network's lists, names are for people. It knows no YAML, table or packet.
 
 mod filter;
+mod leases;
 mod network;
+mod peering;
 mod routing;
 mod test_case;
 
 pub use filter::{Access, AddressPrefix, Direction, Nsg, NsgIx, PortRange, SecurityProtocol, SecurityRule, ServiceTag};
+pub use leases::Leases;
 pub use network::{
     Attach, AttachNamespace, Attachment, Emulation, ForwardedMode, Network, NetworkInterface, NicIx, Peering,
     PeeringAccessMode, PeeringState, Subnet, SubnetIx, VirtualMachine, VirtualNetwork, VmIx, VnetIx,
 };
+pub use peering::{LinkIx, Links, PeeringError, SyncLevel};
 pub use routing::{
     EffectiveRoute, NextHopType, Route, RouteNextHop, RouteSource, RouteState, RouteTable, RouteTableIx,
 };

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use super::{Nsg, NsgIx, RouteTable, RouteTableIx, TestCase};
 
@@ -83,7 +84,7 @@ pub struct Peering {
 }
 
 /// State of one link (PEER-02, PEER-03).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PeeringState {
     Initiated,
     Connected,

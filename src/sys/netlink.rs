@@ -8,8 +8,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload,
+    NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
@@ -18,6 +18,7 @@ use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
+use rustix::io::Errno;
 
 /// An rtnetlink socket.
 #[derive(Debug)]
@@ -86,11 +87,11 @@ impl Netlink {
         self.acknowledged(Message::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
     }
 
-    /// Adds a default route of the gateway's family.
+    /// Adds a default route of the gateway's family, behind one that another device may have still.
     pub fn add_default_route(&mut self, link: Link, gateway: IpAddr) -> io::Result<()> {
         let mut message = default_route(family(gateway), RouteScope::Universe);
         message.attributes = vec![RouteAttribute::Gateway(gateway.into()), RouteAttribute::Oif(link.0)];
-        self.acknowledged(Message::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
+        self.acknowledged(Message::NewRoute(message), NLM_F_CREATE | NLM_F_APPEND)
     }
 
     /// Adds a default route straight to a device.
@@ -100,6 +101,23 @@ impl Netlink {
         let mut message = default_route(family, scope);
         message.attributes = vec![RouteAttribute::Oif(link.0)];
         self.acknowledged(Message::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Removes an address; fine if it is gone already.
+    pub fn remove_address(&mut self, link: Link, address: IpNet) -> io::Result<()> {
+        let mut message = AddressMessage::default();
+        message.header.family = family(address.addr());
+        message.header.prefix_len = address.prefix_len();
+        message.header.index = link.0;
+        message.attributes = vec![AddressAttribute::Local(address.addr()), AddressAttribute::Address(address.addr())];
+        unless(Errno::ADDRNOTAVAIL, self.acknowledged(Message::DelAddress(message), 0))
+    }
+
+    /// Removes what [`Self::add_default_route`] added; fine if it went with an address.
+    pub fn remove_default_route(&mut self, link: Link, gateway: IpAddr) -> io::Result<()> {
+        let mut message = default_route(family(gateway), RouteScope::Universe);
+        message.attributes = vec![RouteAttribute::Gateway(gateway.into()), RouteAttribute::Oif(link.0)];
+        unless(Errno::SRCH, self.acknowledged(Message::DelRoute(message), 0))
     }
 
     /// Whether the main table has a default route of this family.
@@ -180,6 +198,14 @@ impl Netlink {
                 return Ok(answers);
             }
         }
+    }
+}
+
+/// Takes one error for success.
+fn unless(fine: Errno, result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if Errno::from_io_error(&error) == Some(fine) => Ok(()),
+        other => other,
     }
 }
 

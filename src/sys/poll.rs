@@ -53,7 +53,8 @@ impl Poller {
     }
 }
 
-/// Wakes a thread out of [`Poller::wait`]. Stays readable once woken: it is for stopping, not for messages.
+/// Wakes a thread out of [`Poller::wait`]. Stays readable until [`Waker::reset`]; what the waking was about is left
+/// somewhere else before it.
 #[derive(Debug)]
 pub struct Waker(OwnedFd);
 
@@ -65,6 +66,12 @@ impl Waker {
     pub fn wake(&self) {
         // Fails only when the count would overflow: then it is readable already.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+
+    /// Takes the waking note of. Whoever wakes after this is reported again.
+    pub fn reset(&self) {
+        // Fails only when nobody has woken.
+        let _ = rustix::io::read(&self.0, &mut [0_u8; 8]);
     }
 }
 
@@ -93,6 +100,9 @@ mod tests {
         woken.wake();
         assert_eq!(look(&poller, None), [2]);
         assert_eq!(look(&poller, None), [2], "level-triggered");
+        woken.reset();
+        assert!(look(&poller, Some(Duration::ZERO)).is_empty());
+        woken.wake();
         poller.remove(&woken).unwrap();
         assert!(look(&poller, Some(Duration::from_millis(1))).is_empty());
     }

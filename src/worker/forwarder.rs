@@ -82,10 +82,31 @@ impl<D: Device> Forwarder<D> {
         }
     }
 
+    /// From now on packets for this port go to the device, and [`Self::batch`] reads from it.
+    pub fn plug(&mut self, port: PortId, device: Arc<D>) {
+        let slot = port.0 as usize;
+        if self.devices.len() <= slot {
+            self.devices.resize_with(slot + 1, || None);
+        }
+        self.devices[slot] = Some(device);
+    }
+
+    /// Lets go of a port's device; packets for it are dropped.
+    pub fn unplug(&mut self, port: PortId) {
+        if let Some(device) = self.devices.get_mut(port.0 as usize) {
+            *device = None;
+        }
+    }
+
+    /// Lets go of tables that are no longer the published ones.
+    pub fn refresh(&mut self) {
+        self.snapshot.load();
+    }
+
     /// Forwards what waits on one port, under one snapshot and at most [`BATCH`] frames.
     pub fn batch(&mut self, port: PortId, now: Timestamp) -> Batch {
         let slot = port.0 as usize;
-        let Some(device) = self.devices[slot].clone() else { return Batch { frames: 0, gone: true } };
+        let Some(device) = self.devices.get(slot).cloned().flatten() else { return Batch { frames: 0, gone: true } };
         let (frames, last) = self.forward(&device, port, now);
         let gone = last == Err(RecvError::Gone);
         if gone {

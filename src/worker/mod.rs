@@ -8,6 +8,7 @@
 mod coalescer;
 mod device;
 mod forwarder;
+mod order;
 mod run;
 mod spin;
 mod tally;
@@ -16,4 +17,4 @@ pub use device::{Device, RecvError, SendError};
 pub use forwarder::{Batch, Forwarder, Tables};
 pub use run::{Event, Workers};
 pub use spin::Spin;
-pub use tally::{PortTally, Tally};
+pub use tally::{MAX_PORTS, PortTally, Tally};

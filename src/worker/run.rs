@@ -2,14 +2,15 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::forwarder::{Forwarder, Tables};
+use super::order::{Order, Plug};
 use super::spin::Spin;
-use super::tally::Tally;
+use super::tally::{MAX_PORTS, Tally};
 use crate::dataplane::{PortId, Timestamp};
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::poll::{Poller, Ready, Waker};
@@ -22,8 +23,11 @@ const EXPIRY_BUDGET: usize = 4096;
 /// Ports that one look at the poller reports.
 const READY: usize = 64;
 
+/// How long a worker may take to follow an order: it looks for one between two batches.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// The poller's token for the waker; ports have their number.
-const STOP: u64 = u64::MAX;
+const WOKEN: u64 = u64::MAX;
 
 /// What control should hear about.
 #[derive(Debug)]
@@ -38,27 +42,38 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Workers {
     threads: Mutex<Vec<JoinHandle<()>>>,
-    shared: Arc<Shared>,
+    lines: Vec<Line>,
+    stopping: Arc<AtomicBool>,
+    /// By [`PortId`]; none for a number that no port has.
+    alive: Mutex<Vec<Option<Arc<AtomicBool>>>>,
     tallies: Vec<Arc<Tally>>,
 }
 
+/// How a worker is reached.
 #[derive(Debug)]
-struct Shared {
-    waker: Waker,
-    stopping: AtomicBool,
-    /// By [`PortId`].
-    alive: Box<[AtomicBool]>,
+struct Line {
+    orders: Sender<Order>,
+    waker: Arc<Waker>,
 }
 
 struct Worker {
     index: usize,
     forwarder: Forwarder<TunQueue>,
     poller: Poller,
-    /// By [`PortId`]: the queue this worker reads, if it has one.
-    queues: Vec<Option<Arc<TunQueue>>>,
+    /// By [`PortId`].
+    ports: Vec<Option<Polled>>,
     tables: Tables,
-    shared: Arc<Shared>,
+    orders: Receiver<Order>,
+    waker: Arc<Waker>,
+    stopping: Arc<AtomicBool>,
     events: Sender<Event>,
+}
+
+/// A port as a worker knows it.
+struct Polled {
+    /// The queue this worker reads, if it has one.
+    queue: Option<Arc<TunQueue>>,
+    alive: Arc<AtomicBool>,
 }
 
 impl Workers {
@@ -70,24 +85,68 @@ impl Workers {
         workers: usize,
         events: &Sender<Event>,
     ) -> io::Result<Self> {
-        let alive = ports.iter().map(|_| AtomicBool::new(true)).collect();
-        let shared = Arc::new(Shared { waker: Waker::new()?, stopping: AtomicBool::new(false), alive });
         let tallies = (0..workers).map(|_| Arc::new(Tally::new(ports.len()))).collect();
-        let started = Self { threads: Mutex::default(), shared, tallies };
-        let ports: Vec<Vec<Arc<TunQueue>>> =
-            ports.into_iter().map(|queues| queues.into_iter().take(workers).map(Arc::new).collect()).collect();
+        let mut started = Self {
+            threads: Mutex::default(),
+            lines: Vec::new(),
+            stopping: Arc::default(),
+            alive: Mutex::default(),
+            tallies,
+        };
         for index in 0..workers {
-            let worker = Worker::new(index, tables, &ports, &started, events.clone())?;
+            let waker = Arc::new(Waker::new()?);
+            let (orders, taken) = mpsc::channel();
+            started.lines.push(Line { orders, waker: Arc::clone(&waker) });
+            let tally = Arc::clone(&started.tallies[index]);
+            let worker = Worker::new(index, tables, tally, taken, waker, &started.stopping, events.clone())?;
             let thread = thread::Builder::new().name(format!("vnet-w{index}")).spawn(move || worker.run())?;
             started.threads().push(thread);
         }
+        started.plug((0..).map(PortId).zip(ports).collect())?;
         Ok(started)
+    }
+
+    /// Gives every worker its queues of new ports, whose numbers are free. All ports or none; no worker stops forwarding
+    /// meanwhile.
+    pub fn plug(&self, ports: Vec<(PortId, Vec<TunQueue>)>) -> io::Result<()> {
+        let numbers: Vec<PortId> = ports.iter().map(|(port, _)| *port).collect();
+        if let Some(beyond) = numbers.iter().find(|port| port.0 as usize >= MAX_PORTS) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("port {}: at most {MAX_PORTS}", beyond.0)));
+        }
+        let mut plugs: Vec<Vec<Plug>> = self.lines.iter().map(|_| Vec::with_capacity(ports.len())).collect();
+        for (port, queues) in ports {
+            self.tallies.iter().for_each(|tally| tally.port(port).reset());
+            let alive = self.announce(port);
+            let queues: Vec<_> = queues.into_iter().take(self.lines.len()).map(Arc::new).collect();
+            for (worker, plugs) in plugs.iter_mut().enumerate() {
+                let read = queues.get(worker).cloned();
+                let write = Arc::clone(&queues[worker.min(queues.len() - 1)]);
+                plugs.push(Plug { port, read, write, alive: Arc::clone(&alive) });
+            }
+        }
+        let plugged =
+            self.order(|worker, done| Order { plug: std::mem::take(&mut plugs[worker]), unplug: Vec::new(), done });
+        if plugged.is_err() {
+            let _ = self.unplug(&numbers);
+        }
+        plugged
+    }
+
+    /// Takes ports away from every worker. Their devices vanish unless they are persistent, and nobody goes by tables
+    /// that were published before the last ones.
+    pub fn unplug(&self, ports: &[PortId]) -> io::Result<()> {
+        let done = self.order(|_, done| Order { plug: Vec::new(), unplug: ports.to_vec(), done });
+        let mut alive = self.alive();
+        for port in ports {
+            alive[port.0 as usize] = None;
+        }
+        done
     }
 
     /// Stops the threads and waits for them; they close their queues. Does nothing the second time.
     pub fn stop(&self) {
-        self.shared.stopping.store(true, Ordering::Release);
-        self.shared.waker.wake();
+        self.stopping.store(true, Ordering::Release);
+        self.lines.iter().for_each(|line| line.waker.wake());
         for thread in self.threads().drain(..) {
             // A worker that panicked has said so on stderr; there is nothing left to do about it.
             let _ = thread.join();
@@ -100,8 +159,8 @@ impl Workers {
     }
 
     /// Whether a port's device is still there.
-    pub fn alive(&self, port: PortId) -> bool {
-        self.shared.alive[port.0 as usize].load(Ordering::Relaxed)
+    pub fn is_alive(&self, port: PortId) -> bool {
+        self.alive().get(port.0 as usize).and_then(Option::as_ref).is_some_and(|alive| alive.load(Ordering::Relaxed))
     }
 
     /// How many threads are running.
@@ -109,7 +168,43 @@ impl Workers {
         self.threads().iter().filter(|thread| !thread.is_finished()).count()
     }
 
-    fn threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+    /// Gives every worker an order and waits until all have followed it. One that has ended has nothing to follow.
+    fn order(&self, mut make: impl FnMut(usize, Sender<io::Result<()>>) -> Order) -> io::Result<()> {
+        let (done, answers) = mpsc::channel();
+        for (worker, line) in self.lines.iter().enumerate() {
+            // Refused by a worker that has ended.
+            let _ = line.orders.send(make(worker, done.clone()));
+            line.waker.wake();
+        }
+        drop(done);
+        let mut outcome = Ok(());
+        for _ in &self.lines {
+            match answers.recv_timeout(PATIENCE) {
+                Ok(answer) => outcome = outcome.and(answer),
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "a worker does not answer"));
+                }
+            }
+        }
+        outcome
+    }
+
+    /// Notes that there is a port of this number.
+    fn announce(&self, port: PortId) -> Arc<AtomicBool> {
+        let flag = Arc::new(AtomicBool::new(true));
+        let mut alive = self.alive();
+        let slots = alive.len().max(port.0 as usize + 1);
+        alive.resize(slots, None);
+        alive[port.0 as usize] = Some(Arc::clone(&flag));
+        flag
+    }
+
+    fn alive(&self) -> MutexGuard<'_, Vec<Option<Arc<AtomicBool>>>> {
+        self.alive.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -124,22 +219,17 @@ impl Worker {
     fn new(
         index: usize,
         tables: &Tables,
-        ports: &[Vec<Arc<TunQueue>>],
-        started: &Workers,
+        tally: Arc<Tally>,
+        orders: Receiver<Order>,
+        waker: Arc<Waker>,
+        stopping: &Arc<AtomicBool>,
         events: Sender<Event>,
     ) -> io::Result<Self> {
         let poller = Poller::new()?;
-        poller.add(&started.shared.waker, STOP)?;
-        let queues: Vec<_> = ports.iter().map(|queues| queues.get(index).cloned()).collect();
-        for (port, queue) in queues.iter().enumerate() {
-            if let Some(queue) = queue {
-                poller.add(queue, port as u64)?;
-            }
-        }
-        let devices = ports.iter().map(|queues| Arc::clone(&queues[index.min(queues.len() - 1)])).collect();
-        let forwarder = Forwarder::new(tables, devices, Arc::clone(&started.tallies[index]));
-        let (tables, shared) = (tables.clone(), Arc::clone(&started.shared));
-        Ok(Self { index, forwarder, poller, queues, tables, shared, events })
+        poller.add(&waker, WOKEN)?;
+        let forwarder = Forwarder::new(tables, Vec::new(), tally);
+        let (tables, stopping) = (tables.clone(), Arc::clone(stopping));
+        Ok(Self { index, forwarder, poller, ports: Vec::new(), tables, orders, waker, stopping, events })
     }
 
     fn run(mut self) {
@@ -157,7 +247,7 @@ impl Worker {
         // One worker looks after flow records; the others sleep as long as nothing comes.
         let interval = (self.index == 0).then_some(EXPIRY_INTERVAL);
         let mut next_expiry = now;
-        while !self.shared.stopping.load(Ordering::Acquire) {
+        while !self.stopping.load(Ordering::Acquire) {
             let timeout = if spin.goes_on(now - last_packet) { Some(Duration::ZERO) } else { interval };
             self.poller.wait(&mut ready, timeout)?;
             now = monotonic_nanos();
@@ -178,10 +268,14 @@ impl Worker {
         Ok(())
     }
 
-    /// A batch from each ready port; how many frames they were.
+    /// What was ordered, and a batch from each ready port; how many frames they were.
     fn round(&mut self, ready: &Ready, now: Timestamp) -> io::Result<usize> {
         let mut frames = 0;
-        for token in ready.tokens().filter(|&token| token != STOP) {
+        for token in ready.tokens() {
+            if token == WOKEN {
+                self.obey();
+                continue;
+            }
             let port = PortId(token as u32);
             let batch = self.forwarder.batch(port, now);
             frames += batch.frames;
@@ -192,13 +286,50 @@ impl Worker {
         Ok(frames)
     }
 
-    /// Takes a port out of the poll set: the kernel would report its error for ever.
-    fn retire(&mut self, port: PortId) -> io::Result<()> {
+    /// Follows the orders that have come, and says so.
+    fn obey(&mut self) {
+        self.waker.reset();
+        while let Ok(Order { plug, unplug, done }) = self.orders.try_recv() {
+            for port in unplug {
+                self.unplug(port);
+            }
+            let plugged = plug.into_iter().try_for_each(|plug| self.plug(plug));
+            self.forwarder.refresh();
+            // Whoever gave the order may have lost patience.
+            let _ = done.send(plugged);
+        }
+    }
+
+    fn plug(&mut self, Plug { port, read, write, alive }: Plug) -> io::Result<()> {
+        if let Some(queue) = &read {
+            self.poller.add(queue, u64::from(port.0))?;
+        }
         let slot = port.0 as usize;
-        if let Some(queue) = self.queues[slot].take() {
+        if self.ports.len() <= slot {
+            self.ports.resize_with(slot + 1, || None);
+        }
+        self.ports[slot] = Some(Polled { queue: read, alive });
+        self.forwarder.plug(port, write);
+        Ok(())
+    }
+
+    fn unplug(&mut self, port: PortId) {
+        self.forwarder.unplug(port);
+        let polled = self.ports.get_mut(port.0 as usize).and_then(Option::take);
+        if let Some(queue) = polled.and_then(|polled| polled.queue) {
+            // Its descriptor is about to close, which takes it out of the poll set in any case.
+            let _ = self.poller.remove(&queue);
+        }
+    }
+
+    /// Takes a port whose device is gone out of the poll set: the kernel would report its error for ever.
+    fn retire(&mut self, port: PortId) -> io::Result<()> {
+        // Unplugged since it was found ready.
+        let Some(polled) = self.ports.get_mut(port.0 as usize).and_then(Option::as_mut) else { return Ok(()) };
+        if let Some(queue) = polled.queue.take() {
             self.poller.remove(&queue)?;
         }
-        if self.shared.alive[slot].swap(false, Ordering::Relaxed) {
+        if polled.alive.swap(false, Ordering::Relaxed) {
             // Without a listener nobody wants to know.
             let _ = self.events.send(Event::PortDown(port));
         }

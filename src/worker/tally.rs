@@ -1,15 +1,23 @@
 //! What one worker counted. Each cell has one writer, so adding is a plain load and store; whoever wants totals sums the
-//! workers' tallies.
+//! workers' tallies. Ports may come while the worker counts: room is made a chunk at a time, and nothing moves.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
 use crate::dataplane::{DropReason, PortId};
 
+/// The highest number of ports: as many interfaces as Azure has in a region and subscription.
+pub const MAX_PORTS: usize = 1 << 16;
+/// Ports for which room is made at a time: 24 KiB.
+const CHUNK: usize = 64;
+
 /// One worker's counters of every port.
 #[derive(Debug)]
-pub struct Tally(Box<[CachePadded<PortTally>]>);
+pub struct Tally(Box<[OnceLock<Chunk>]>);
+
+type Chunk = Box<[CachePadded<PortTally>]>;
 
 /// One worker's counters of one port. Packets are counted as on a wire: a super-packet as its segments, each with its
 /// own headers. A drop is counted at the port the packet came in on, so that over all ports rx = tx + drops.
@@ -23,13 +31,22 @@ pub struct PortTally {
 }
 
 impl Tally {
+    /// With room for this many ports.
     pub fn new(ports: usize) -> Self {
-        Self((0..ports).map(|_| CachePadded::new(PortTally::default())).collect())
+        let tally = Self((0..MAX_PORTS / CHUNK).map(|_| OnceLock::new()).collect());
+        tally.0.iter().take(ports.div_ceil(CHUNK)).for_each(|chunk| _ = chunk.get_or_init(new_chunk));
+        tally
     }
 
+    /// Allocates where nobody has asked for the port, or one near it, before.
     pub fn port(&self, port: PortId) -> &PortTally {
-        &self.0[port.0 as usize]
+        let slot = port.0 as usize;
+        &self.0[slot / CHUNK].get_or_init(new_chunk)[slot % CHUNK]
     }
+}
+
+fn new_chunk() -> Chunk {
+    (0..CHUNK).map(|_| CachePadded::new(PortTally::default())).collect()
 }
 
 impl PortTally {
@@ -51,6 +68,12 @@ impl PortTally {
 
     pub fn drops(&self, reason: DropReason) -> u64 {
         self.drops[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// Begins anew for another port of the same number. Only while no worker has a port of that number.
+    pub(super) fn reset(&self) {
+        let cells = [&self.rx_packets, &self.rx_bytes, &self.tx_packets, &self.tx_bytes];
+        cells.into_iter().chain(&self.drops).for_each(|cell| cell.store(0, Ordering::Relaxed));
     }
 
     /// From the guest.

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use vnet::sys::caps::{self, CapabilitySet};
 use vnet::sys::netns::Netns;
 use vnet::sys::ping::{Answer, Pinger};
+use vnet::sys::process::{ProcessId, Signal};
 
 use crate::capture::Capture;
 
@@ -78,11 +79,28 @@ impl Lab {
     pub(crate) fn prepared(topology: &str) -> Self {
         let name = unique("t");
         let dir = TempDir::new().unwrap();
-        let file = dir.path().join("lab.yaml");
-        // The examples bring a name of their own.
+        let lab = Self { name, file: dir.path().join("lab.yaml"), _dir: dir };
+        lab.write(topology);
+        lab
+    }
+
+    /// Replaces the lab's file.
+    pub(crate) fn write(&self, topology: &str) {
+        fs::write(&self.file, self.named(topology)).unwrap();
+    }
+
+    /// A topology with this lab's name: the examples bring one of their own.
+    pub(crate) fn named(&self, topology: &str) -> String {
         let body: Vec<_> = topology.lines().filter(|line| !line.starts_with("name:")).collect();
-        fs::write(&file, format!("name: {name}\n{}\n", body.join("\n"))).unwrap();
-        Self { name, file, _dir: dir }
+        format!("name: {}\n{}\n", self.name, body.join("\n"))
+    }
+
+    /// Replaces the lab's file and applies it; it must work, with warnings or without.
+    pub(crate) fn apply(&self, topology: &str) -> Output {
+        self.write(topology);
+        let output = self.vnet(&["apply", self.file.to_str().unwrap()]);
+        assert!(matches!(output.status.code(), Some(0 | 3)), "vnet apply: {}", stderr(&output));
+        output
     }
 
     pub(crate) fn start(&self) -> Output {
@@ -104,6 +122,27 @@ impl Lab {
     /// Runs a program in a node.
     pub(crate) fn exec(&self, node: &str, command: &[&str]) -> Output {
         self.vnet(&[&["exec", node, "--"], command].concat())
+    }
+
+    /// The daemon, killed without a chance to clean up.
+    pub(crate) fn crash(&self) {
+        let pid = self.data(&["status"])["pid"].as_u64().unwrap();
+        let daemon = ProcessId::of(u32::try_from(pid).unwrap()).unwrap();
+        assert!(daemon.signal(Signal::KILL).unwrap());
+        assert!(daemon.wait_end(SOON).unwrap());
+    }
+
+    /// Everything of this lab that is left in the file system.
+    pub(crate) fn remains(&self) -> Vec<PathBuf> {
+        let named = |dir: &str| {
+            let entries = fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+            let ours = entries.filter(|path| {
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                name == self.name || name.starts_with(&format!("{}-", self.name))
+            });
+            ours.collect::<Vec<_>>()
+        };
+        [named("/run/vnet"), named("/run/netns"), named("/etc/netns")].concat()
     }
 
     pub(crate) fn down(&self) -> Output {

@@ -6,34 +6,14 @@ use std::process::Output;
 use std::time::Instant;
 
 use rustix::process::{Pid, test_kill_process};
-use vnet::sys::process::{ProcessId, Signal};
 
-use crate::lab::{Lab, SOON, eventually, permitted, stderr, stdout, vnet};
+use crate::lab::{Lab, eventually, permitted, stderr, stdout, vnet};
 
 const HUB_SPOKE: &str = include_str!("../../config/hub-spoke.yaml");
-
-/// Everything of a lab that is left in the file system.
-fn remains(lab: &Lab) -> Vec<PathBuf> {
-    let named = |dir: &str| {
-        let entries = fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-        let ours = entries.filter(|path| {
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            name == lab.name || name.starts_with(&format!("{}-", lab.name))
-        });
-        ours.collect::<Vec<_>>()
-    };
-    [named("/run/vnet"), named("/run/netns"), named("/etc/netns")].concat()
-}
 
 fn daemon(lab: &Lab) -> Pid {
     let pid = lab.data(&["status"])["pid"].as_i64().unwrap();
     Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
-}
-
-fn crash(lab: &Lab) {
-    let daemon = ProcessId::of(daemon(lab).as_raw_nonzero().get().cast_unsigned()).unwrap();
-    assert!(daemon.signal(Signal::KILL).unwrap());
-    assert!(daemon.wait_end(SOON).unwrap());
 }
 
 fn assert_code(output: &Output, code: i32) {
@@ -54,7 +34,7 @@ fn every_example_comes_up_and_goes() {
         let lab = Lab::up(&text).unwrap();
         assert!(lab.vnet(&["status"]).status.success());
         assert_code(&lab.down(), 0);
-        assert_eq!(remains(&lab), Vec::<PathBuf>::new(), "{}", file.display());
+        assert_eq!(lab.remains(), Vec::<PathBuf>::new(), "{}", file.display());
     }
 }
 
@@ -82,21 +62,21 @@ fn down_works_twice_and_after_a_crash() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };
     assert_code(&lab.down(), 0);
     assert_code(&lab.down(), 0);
-    assert_eq!(remains(&lab), Vec::<PathBuf>::new());
+    assert_eq!(lab.remains(), Vec::<PathBuf>::new());
 
     assert_code(&lab.start(), 0);
-    crash(&lab);
+    lab.crash();
     assert!(stdout(&vnet().arg("ls").output().unwrap()).contains("crashed"));
-    assert!(remains(&lab).len() > 3);
+    assert!(lab.remains().len() > 3);
     assert_code(&lab.down(), 0);
-    assert_eq!(remains(&lab), Vec::<PathBuf>::new());
+    assert_eq!(lab.remains(), Vec::<PathBuf>::new());
     assert_code(&lab.down(), 0);
 }
 
 #[test]
 fn up_after_a_crash_cleans_first() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };
-    crash(&lab);
+    lab.crash();
     assert_code(&lab.start(), 0);
     lab.assert_ping("web", "10.2.1.10");
 }
@@ -132,7 +112,7 @@ fn a_bad_file_makes_nothing() {
     let output = lab.start();
     assert_code(&output, 2);
     assert!(stderr(&output).contains("addressSpace"), "{}", stderr(&output));
-    assert_eq!(remains(&lab), Vec::<PathBuf>::new());
+    assert_eq!(lab.remains(), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -146,7 +126,7 @@ fn what_cannot_be_made_leaves_nothing_and_touches_nothing() {
     vnet::sys::netns::prepare_names().unwrap();
     fs::write(&theirs, "theirs").unwrap();
     let output = lab.start();
-    let left = remains(&lab);
+    let left = lab.remains();
     let text = fs::read_to_string(&theirs);
     fs::remove_file(&theirs).unwrap();
     assert!(!output.status.success());
@@ -191,7 +171,7 @@ fn programs_of_the_file_run_and_end_with_the_lab() {
     assert_code(&lab.start(), 0);
     eventually("the program runs again", || lines().len() == 2);
     let group = Pid::from_raw(lines()[1].parse().unwrap()).unwrap();
-    crash(&lab);
+    lab.crash();
     assert_code(&lab.down(), 0);
     eventually("its group is gone after a crash", || rustix::process::test_kill_process_group(group).is_err());
 }
@@ -200,8 +180,9 @@ fn programs_of_the_file_run_and_end_with_the_lab() {
 fn the_daemon_keeps_no_more_power_than_it_needs() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };
     let pid = daemon(&lab).as_raw_nonzero();
-    // SYS_ADMIN (21) and KILL (5), to clean up in the end; threads that meet packets and requests have none.
-    let kept = (1_u64 << 21) | (1 << 5);
+    // SYS_ADMIN (21), NET_ADMIN (12) and KILL (5), to make and remove machines; threads that meet packets and requests
+    // have none.
+    let kept = (1_u64 << 21) | (1 << 12) | (1 << 5);
     let mut threads = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
         let task = task.unwrap();

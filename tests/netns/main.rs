@@ -4,12 +4,15 @@
 //! and goes with the value that stands for it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod apply;
 mod ask;
 mod attach;
 mod capture;
 mod faults;
 mod lab;
 mod life;
+mod peering;
 mod scenarios;
+mod steady;
 mod test_command;
 mod traffic;

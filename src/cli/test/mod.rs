@@ -70,13 +70,12 @@ impl Test {
     }
 
     fn subject(&self, context: &Context) -> Result<Subject, Failure> {
-        let (text, file) = if let Some(file) = &self.file {
-            topology::read(file)?
-        } else {
+        let Some(file) = &self.file else {
             let lab = labs::running(context).map_err(|failure| failure.help("or name a file: vnet test FILE"))?;
-            let text = lab.topology();
-            (text.map_err(|error| Failure::new(Exit::NoDaemon, error))?, lab.file)
+            let (text, loaded) = topology::applied(&lab, context)?;
+            return Ok(Subject { text, file: lab.file, network: loaded.network });
         };
+        let (text, file) = topology::read(file)?;
         let network = topology::parse(&text, &file, context)?;
         Ok(Subject { text, file, network })
     }

@@ -84,8 +84,8 @@ impl Drop for Stage {
 
 /// Whether a lab is what a file describes; its tests are not part of it.
 fn is_as_described(lab: &Record, network: &Network, context: &Context) -> bool {
-    let applied = lab.topology().ok().and_then(|text| topology::load(&text, &lab.file, context).ok());
-    applied.is_some_and(|applied| Network { tests: network.tests.clone(), ..applied.network } == *network)
+    let applied = topology::applied(lab, context).ok();
+    applied.is_some_and(|(_, applied)| Network { tests: network.tests.clone(), ..applied.network } == *network)
 }
 
 /// `NAME-test-PID`, cut so that it still fits.

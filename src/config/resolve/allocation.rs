@@ -8,17 +8,22 @@ use ipnet::IpNet;
 use super::address::{bits, is_reserved};
 use crate::config::diagnostic::{At, Report, Spanned};
 use crate::config::document::IpVersion;
-use crate::model::{Subnet, SubnetIx, VnetIx};
+use crate::model::{Leases, Subnet, SubnetIx, VnetIx};
 
 /// The addresses in use. Subnets of one virtual network are apart, so that an address in it is unambiguous.
-#[derive(Default)]
-pub(super) struct Pool {
+pub(super) struct Pool<'a> {
+    leases: &'a Leases,
     taken: HashMap<(VnetIx, IpAddr), At>,
     /// Every address of a range below this number is taken.
     next: HashMap<(SubnetIx, IpNet), u128>,
 }
 
-impl Pool {
+impl<'a> Pool<'a> {
+    /// With the addresses that interfaces have already.
+    pub(super) fn of(leases: &'a Leases) -> Self {
+        Self { leases, taken: HashMap::new(), next: HashMap::new() }
+    }
+
     /// Takes a stated address, if the subnet has it to give.
     pub(super) fn reserve(&mut self, ix: SubnetIx, subnet: &Subnet, address: &Spanned<IpAddr>, report: &mut Report) {
         if subnet.prefixes.is_empty() {
@@ -53,6 +58,26 @@ impl Pool {
                 .rule("ADR-09")
                 .help(format!("line {line} has it too"));
         }
+    }
+
+    /// The address that an interface has, if this subnet still has it to give.
+    pub(super) fn keep(
+        &mut self,
+        ix: SubnetIx,
+        subnet: &Subnet,
+        version: IpVersion,
+        (machine, nic): (&str, &str),
+        at: At,
+    ) -> Option<Spanned<IpAddr>> {
+        let ours = |address: &IpAddr| {
+            let range = subnet.prefixes.iter().find(|range| range.contains(address));
+            range.is_some_and(|range| !is_reserved(*address, range))
+        };
+        let held = self.leases.held(machine, nic).iter().copied();
+        let mut held = held.filter(|address| address.is_ipv4() == (version == IpVersion::V4)).filter(ours);
+        let value = held.find(|address| !self.taken.contains_key(&(ix.vnet, *address)))?;
+        self.taken.insert((ix.vnet, value), at);
+        Some(Spanned { value, at })
     }
 
     /// The lowest free address of the family.

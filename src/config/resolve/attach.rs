@@ -21,7 +21,7 @@ impl Attachments {
         ix: VnetIx,
         document: &document::VirtualNetwork,
         vnet: &VirtualNetwork,
-        pool: &mut Pool,
+        pool: &mut Pool<'_>,
         report: &mut Report,
     ) -> Option<Attach> {
         let attach = document.attach.as_ref()?;

@@ -25,6 +25,7 @@ struct Wish {
     nic: usize,
     subnet: SubnetIx,
     version: IpVersion,
+    /// What the file says, or what the interface has.
     stated: Option<Spanned<IpAddr>>,
     at: At,
 }
@@ -34,7 +35,7 @@ pub(super) fn machines(
     vnets: &[VirtualNetwork],
     scope: &Scope,
     mut attachments: Attachments,
-    pool: Pool,
+    pool: Pool<'_>,
     report: &mut Report,
 ) -> Machines {
     Names::of("virtual machine", documents.iter().map(|vm| &vm.name), report);
@@ -66,16 +67,17 @@ pub(super) fn machines(
             guest_forwarding: document.guest_forwarding.unwrap_or(forwards),
         });
     }
-    grant(wishes, vnets, pool, &mut machines.network_interfaces, report);
+    grant(wishes, vnets, pool, &mut machines, report);
     machines
 }
 
-/// Serves the wishes: all static ones, then the dynamic ones in file order (ADR-09).
+/// Serves the wishes: all static ones, then dynamic ones that have their address already, then the others in file order
+/// (ADR-09).
 fn grant(
-    wishes: Vec<Wish>,
+    mut wishes: Vec<Wish>,
     vnets: &[VirtualNetwork],
-    mut pool: Pool,
-    nics: &mut [NetworkInterface],
+    mut pool: Pool<'_>,
+    machines: &mut Machines,
     report: &mut Report,
 ) {
     let subnet = |ix: SubnetIx| &vnets[ix.vnet.0].subnets[ix.subnet];
@@ -84,12 +86,17 @@ fn grant(
             pool.reserve(wish.subnet, subnet(wish.subnet), stated, report);
         }
     }
+    for wish in wishes.iter_mut().filter(|wish| wish.stated.is_none()) {
+        let nic = &machines.network_interfaces[wish.nic];
+        let owner = (machines.virtual_machines[nic.virtual_machine.0].name.as_str(), nic.name.as_str());
+        wish.stated = pool.keep(wish.subnet, subnet(wish.subnet), wish.version, owner, wish.at);
+    }
     for wish in wishes {
         let address = match wish.stated {
             Some(stated) => Some(stated.value),
             None => pool.allocate(wish.subnet, subnet(wish.subnet), wish.version, wish.at, report),
         };
-        nics[wish.nic].addresses.extend(address);
+        machines.network_interfaces[wish.nic].addresses.extend(address);
     }
 }
 

@@ -25,12 +25,12 @@ use self::names::{Names, within};
 use super::diagnostic::{Report, clip};
 use super::document::{self, Document};
 use super::values::is_dns_label;
-use crate::model::{Network, NsgIx, RouteTableIx, Subnet, SubnetIx, VirtualNetwork, VnetIx};
+use crate::model::{Leases, Network, NsgIx, RouteTableIx, Subnet, SubnetIx, VirtualNetwork, VnetIx};
 
 /// NSG-24: the idle time where the file says none.
 const DEFAULT_FLOW_TIMEOUT_MINUTES: u64 = 4;
 
-pub(super) fn network(document: Document, file: &str, report: &mut Report) -> Network {
+pub(super) fn network(document: Document, file: &str, leases: &Leases, report: &mut Report) -> Network {
     let name = lab_name(&document, file, report);
     let scope = Scope::of(&document, report);
     let vnets = &document.virtual_networks;
@@ -38,7 +38,7 @@ pub(super) fn network(document: Document, file: &str, report: &mut Report) -> Ne
     peering::connect(&mut virtual_networks);
     peering::check(vnets, &virtual_networks, report);
 
-    let mut pool = Pool::default();
+    let mut pool = Pool::of(leases);
     let mut attachments = Attachments::default();
     for (index, vnet) in vnets.iter().enumerate() {
         let attach = attachments.virtual_network(VnetIx(index), vnet, &virtual_networks[index], &mut pool, report);

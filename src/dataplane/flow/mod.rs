@@ -164,6 +164,11 @@ impl FlowTable {
         self.records.load(Relaxed)
     }
 
+    /// Records of one NIC, with those of NICs that share its count: 0 only if it has none.
+    pub fn len_of(&self, nic: NicId) -> usize {
+        self.count_of(nic).load(Relaxed) as usize
+    }
+
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

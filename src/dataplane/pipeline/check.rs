@@ -43,7 +43,9 @@ pub(super) fn protocol(packet: &Packet<'_>) -> Result<(), DropReason> {
 #[inline]
 pub(super) fn source(snapshot: &Snapshot, ingress: PortId, src: &IpAddr) -> Result<NicId, DropReason> {
     let is_platform = *src == PLATFORM;
-    let sender = match snapshot.ports[ingress.0 as usize] {
+    // A device may be read before the tables know it, and after they have forgotten it.
+    let sender = match *snapshot.ports.get(ingress.0 as usize).unwrap_or(&Ingress::Vacant) {
+        Ingress::Vacant => return Err(DropReason::NodeDown),
         Ingress::Nic(nic) => {
             let interface = snapshot.nic(nic);
             let own = || snapshot.vnet(interface.vnet).owners.lookup(*src) == Some(Owner::Nic(nic));

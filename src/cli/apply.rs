@@ -1,0 +1,122 @@
+//! `vnet apply`: a running lab becomes what a file says.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use anstyle::AnsiColor;
+use clap::Args;
+
+use super::ask::unexpected;
+use super::context::Context;
+use super::failure::Failure;
+use super::output::Output;
+use super::table::Table;
+use super::{Exit, Outcome, topology};
+use crate::control::protocol::{self, Change, Changed, Request, Response};
+use crate::diag::{Action, Effect, ObjectChange, PropertyChange};
+use crate::lab::{self, Base};
+
+/// Change a running lab to what a file says, all or nothing
+///
+/// Prints what is made, changed and deleted, and whose flows notice; no packet of the others is lost. Machines and
+/// interfaces come and go without a restart. Peerings follow Azure's life cycle: a link that lost its other side is
+/// Disconnected, and changed address spaces wait for a sync. SIGHUP makes the daemon apply its file anew.
+///
+/// Exit code 0 if the lab is as the file says, 3 if a peering is left to sync.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:\n  vnet apply lab.vnet.yaml --dry-run\n  vnet apply lab.vnet.yaml\n  \
+    vnet apply -o json lab.vnet.yaml")]
+pub(super) struct Apply {
+    /// The topology file; - for stdin
+    file: PathBuf,
+    /// Only print the plan
+    #[arg(long)]
+    dry_run: bool,
+    /// Bring all peerings up to date as well
+    #[arg(long)]
+    sync: bool,
+}
+
+impl Apply {
+    pub(super) fn run(self, context: &Context) -> Outcome {
+        let (text, file) = topology::read(&self.file)?;
+        let lab = match &context.lab {
+            // A file without a name is about the lab that is asked for.
+            Some(lab) => topology::parse_for(lab, &text, &file, context).map(|_| lab.clone())?,
+            None => the_lab(topology::parse(&text, &file, context)?.name)?,
+        };
+        let path = topology::path(&self.file);
+        let apply = protocol::Apply { text, file, path, dry_run: self.dry_run, sync: self.sync };
+        changed(context, Some(&lab), Change::Apply(apply), self.dry_run)
+    }
+}
+
+/// The lab that a file names, if it runs, or else the only one that does.
+fn the_lab(name: String) -> Result<String, Failure> {
+    let base = Base::detect();
+    let named = lab::labs(&base).into_iter().any(|lab| lab.lab == name && lab.is_running());
+    if named { Ok(name) } else { Ok(lab::pick(&base, None)?.lab) }
+}
+
+/// Has a change made and prints what it meant.
+pub(super) fn changed(context: &Context, lab: Option<&str>, change: Change, dry_run: bool) -> Outcome {
+    let changed = match context.ask_lab(lab, &Request::Change(change))? {
+        Response::Changed(changed) => changed,
+        other => return Err(unexpected(&other)),
+    };
+    context.output.story(&changed, &table(&changed), || story(&changed, dry_run, &context.output))?;
+    changed.warnings.iter().for_each(|warning| context.messages.warning(warning));
+    Ok(if changed.warnings.is_empty() { Exit::Fine } else { Exit::Warnings })
+}
+
+fn story(changed: &Changed, dry_run: bool, output: &Output) -> String {
+    let mut text = String::new();
+    for change in &changed.plan.changes {
+        let (sign, colour) = match change.action {
+            Action::Create => ('+', AnsiColor::Green),
+            Action::Update => ('~', AnsiColor::Yellow),
+            Action::Delete => ('-', AnsiColor::Red),
+        };
+        let style = output.paint(colour);
+        let _ = writeln!(text, "{style}{sign} {:<24}{style:#} {}", change.kind, change.name);
+        for property in change.properties.iter().filter(|_| change.action == Action::Update) {
+            let _ = writeln!(text, "    {}", words(property));
+        }
+    }
+    for (effect, what) in [
+        (Effect::End, "end"),
+        (Effect::NextPacket, "follow with their next packet"),
+        (Effect::NewFlows, "go on, new ones meet new rules"),
+    ] {
+        let nics: Vec<_> = changed.plan.flows.iter().filter(|touched| touched.effect == effect).collect();
+        let nics: Vec<_> = nics.into_iter().map(|touched| touched.nic.as_str()).collect();
+        if !nics.is_empty() {
+            let _ = writeln!(text, "flows of {} {what}", nics.join(", "));
+        }
+    }
+    let Changed { lab, generation, .. } = changed;
+    let _ = match (dry_run, changed.plan.changes.is_empty()) {
+        (_, true) => writeln!(text, "lab {lab} is so already: nothing to change"),
+        (true, false) => writeln!(text, "dry run: lab {lab} is left as it is"),
+        (false, false) => writeln!(text, "lab {lab} is changed: generation {generation}"),
+    };
+    text
+}
+
+fn words(change: &PropertyChange) -> String {
+    let value = |value: &Option<String>| value.clone().unwrap_or_default();
+    format!("{}: {} -> {}", change.property, value(&change.before), value(&change.after))
+}
+
+fn table(changed: &Changed) -> Table {
+    let action = |change: &ObjectChange| match change.action {
+        Action::Create => "create",
+        Action::Update => "update",
+        Action::Delete => "delete",
+    };
+    let properties = |change: &ObjectChange| change.properties.iter().map(words).collect::<Vec<_>>().join("; ");
+    let rows = changed.plan.changes.iter();
+    Table::new(&["Action", "Type", "Name", "Properties"]).rows(
+        rows.map(|change| [action(change).to_owned(), change.kind.clone(), change.name.clone(), properties(change)]),
+    )
+}

@@ -1,0 +1,76 @@
+//! Which number stands for which sender, and which for which TUN.
+//!
+//! One idea: flow records name a sender by its number and workers a device, so a number must go on meaning the same
+//! while a network changes under them. Whoever owns a running network hands its numbers in; a file by itself is numbered
+//! in its order. A number that nobody has leaves a gap.
+
+use std::collections::HashMap;
+
+use crate::dataplane::{NicId, PortId};
+use crate::model::{Attachment, Network, NicIx, SubnetIx, VnetIx};
+
+use super::Sender;
+
+/// The numbers of one network's senders and TUNs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ids {
+    /// By [`NicId`].
+    senders: Vec<Option<Sender>>,
+    /// By [`PortId`].
+    attachments: Vec<Option<Attachment>>,
+    nics: HashMap<Sender, NicId>,
+    ports: HashMap<Attachment, PortId>,
+}
+
+impl Ids {
+    /// By [`NicId`] and by [`PortId`]. Every sender and attachment of the network must be there once.
+    pub fn new(senders: Vec<Option<Sender>>, attachments: Vec<Option<Attachment>>) -> Self {
+        let nics = senders.iter().zip((0..).map(NicId)).filter_map(|(sender, id)| Some(((*sender)?, id))).collect();
+        let ports = attachments.iter().zip((0..).map(PortId));
+        let ports = ports.filter_map(|(attachment, id)| Some(((*attachment)?, id))).collect();
+        Self { senders, attachments, nics, ports }
+    }
+
+    /// Without gaps: senders as [`senders`] lists them, TUNs as [`Network::attachments`] does.
+    pub fn in_file_order(network: &Network) -> Self {
+        let attachments = network.attachments().into_iter().map(Some).collect();
+        Self::new(senders(network).into_iter().map(Some).collect(), attachments)
+    }
+
+    /// What a number stands for, if anybody has it.
+    pub fn sender(&self, nic: NicId) -> Option<Sender> {
+        self.senders.get(nic.0 as usize).copied().flatten()
+    }
+
+    pub fn attachment(&self, port: PortId) -> Option<Attachment> {
+        self.attachments.get(port.0 as usize).copied().flatten()
+    }
+
+    pub fn nic(&self, sender: Sender) -> Option<NicId> {
+        self.nics.get(&sender).copied()
+    }
+
+    pub fn port(&self, attachment: Attachment) -> Option<PortId> {
+        self.ports.get(&attachment).copied()
+    }
+
+    /// Everybody who has a number, in its order.
+    pub fn senders(&self) -> impl Iterator<Item = (NicId, Sender)> {
+        self.senders.iter().zip((0..).map(NicId)).filter_map(|(sender, id)| Some((id, (*sender)?)))
+    }
+
+    /// Everything up to the highest number, gaps included.
+    pub(super) fn slots(&self) -> (&[Option<Sender>], &[Option<Attachment>]) {
+        (&self.senders, &self.attachments)
+    }
+}
+
+/// Who sends in a network: its interfaces, then the subnets of attached VNets, in file order.
+pub fn senders(network: &Network) -> Vec<Sender> {
+    let nics = (0..network.network_interfaces.len()).map(|i| Sender::Nic(NicIx(i)));
+    let attached = network.virtual_networks.iter().enumerate().filter(|(_, vnet)| vnet.attach.is_some());
+    let subnets = attached.flat_map(|(i, vnet)| {
+        (0..vnet.subnets.len()).map(move |subnet| Sender::Subnet(SubnetIx { vnet: VnetIx(i), subnet }))
+    });
+    nics.chain(subnets).collect()
+}

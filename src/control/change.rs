@@ -1,0 +1,65 @@
+//! Which network a change asks for, given the one that runs. Pure: making it so is the daemon's business.
+
+use super::protocol::Refusal;
+use crate::model::{LinkIx, Links, Network, PeeringError, PeeringState, SyncLevel};
+
+/// A file's network in place of the running one: its peerings follow from how they stand now, and are brought up to date
+/// if that is wanted.
+pub fn apply(running: &Network, file: Network, sync: bool) -> Result<Network, Refusal> {
+    let mut network = Links::of(running).advance(file).map_err(|errors| refusal(&errors))?;
+    if sync {
+        network.sync_all_links();
+    }
+    Ok(network)
+}
+
+/// One peering brought up to date on both sides, or all of them.
+pub fn sync(running: &Network, link: Option<&str>) -> Result<Network, Refusal> {
+    let mut network = running.clone();
+    match link {
+        Some(name) => {
+            let at = network.find_link(name).map_err(Refusal::new)?;
+            network.sync_link(at).map_err(|error| refusal(&[error]))?;
+        }
+        None => network.sync_all_links(),
+    }
+    Ok(network)
+}
+
+/// One link deleted.
+pub fn remove_peering(running: &Network, link: &str) -> Result<Network, Refusal> {
+    let mut network = running.clone();
+    let at = network.find_link(link).map_err(Refusal::new)?;
+    network.remove_link(at);
+    Ok(network)
+}
+
+/// Links that a file alone does not mend: those that lost their other side, and those whose sides do not know each
+/// other's ranges (PEER-03, PEER-18).
+pub fn warnings(network: &Network) -> Vec<String> {
+    network.links().filter_map(|at| warning(network, at)).collect()
+}
+
+fn warning(network: &Network, at: LinkIx) -> Option<String> {
+    let (name, link) = (network.link_name(at), network.link(at));
+    let remote = &network.vnet(link.remote).name;
+    if link.state == PeeringState::Disconnected {
+        return Some(format!(
+            "peering {name} is Disconnected: its other side in {remote} was deleted; remove it as well, or \
+             `vnet peering sync {name}` makes it Initiated again"
+        ));
+    }
+    // One word a peering: from the side that has not seen the other's ranges, where routes are old.
+    match network.sync_level(at) {
+        SyncLevel::FullyInSync | SyncLevel::LocalNotInSync => None,
+        level @ (SyncLevel::RemoteNotInSync | SyncLevel::LocalAndRemoteNotInSync) => Some(format!(
+            "peering {name} is {level:?}: it routes the ranges that {remote} had before; `vnet peering sync {name}` \
+             brings it up to date"
+        )),
+    }
+}
+
+fn refusal(errors: &[PeeringError]) -> Refusal {
+    let message = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    Refusal { message, help: errors.first().map(PeeringError::help) }
+}

@@ -1,0 +1,123 @@
+//! Which numbers the senders and TUNs of a running network have, by their names.
+//!
+//! One idea: a number belongs to a name for as long as the name is there, wherever the file puts it; so the flow records
+//! and devices of whoever stays keep their meaning while others come and go. A number is free again once nobody has it
+//! and no record is left that speaks of it.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+
+use crate::compile::{Ids, Sender, senders};
+use crate::dataplane::NicId;
+use crate::model::{Attach, AttachNamespace, Attachment, Network};
+
+/// The numbers of one network.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Numbers {
+    senders: HashMap<SenderName, u32>,
+    ports: HashMap<PortName, u32>,
+}
+
+/// Compared as ARM compares names: lower case.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum SenderName {
+    Nic { machine: String, nic: String },
+    Subnet { vnet: String, subnet: String },
+}
+
+/// A TUN elsewhere is another TUN.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum PortName {
+    Nic { machine: String, nic: String, place: Option<Place> },
+    Vnet { vnet: String, place: Option<Place> },
+}
+
+type Place = (AttachNamespace, String);
+
+impl Numbers {
+    /// The numbers of a network that takes this one's place: whoever has one keeps it, newcomers get the lowest that are
+    /// free. `is_forgotten` tells whether no record speaks of a number.
+    pub(super) fn next(&self, network: &Network, is_forgotten: impl Fn(NicId) -> bool) -> (Self, Ids) {
+        let listed = senders(network);
+        let names = listed.iter().map(|sender| sender_name(network, *sender));
+        let senders = assign(&self.senders, names, |number| is_forgotten(NicId(number)));
+        let attachments = network.attachments();
+        let ports = assign(&self.ports, attachments.iter().map(|at| port_name(network, *at)), |_| true);
+        let ids = Ids::new(by_number(&listed, &senders), by_number(&attachments, &ports));
+        let next = Self {
+            senders: listed.iter().map(|sender| sender_name(network, *sender)).zip(senders).collect(),
+            ports: attachments.iter().map(|at| port_name(network, *at)).zip(ports).collect(),
+        };
+        (next, ids)
+    }
+}
+
+/// A number for each name, in their order.
+fn assign<N: Hash + Eq>(
+    taken: &HashMap<N, u32>,
+    names: impl Iterator<Item = N>,
+    is_free: impl Fn(u32) -> bool,
+) -> Vec<u32> {
+    // Whoever leaves has its number until the new tables are out.
+    let used: HashSet<u32> = taken.values().copied().collect();
+    let mut free = (0..).filter(|number| !used.contains(number) && is_free(*number));
+    let number = |name| taken.get(&name).copied().or_else(|| free.next());
+    names.map(number).map(|number| number.expect("there are more numbers than records and names")).collect()
+}
+
+fn by_number<T: Copy>(things: &[T], numbers: &[u32]) -> Vec<Option<T>> {
+    let highest = numbers.iter().max().map_or(0, |highest| *highest as usize + 1);
+    let mut slots = vec![None; highest];
+    numbers.iter().zip(things).for_each(|(number, thing)| slots[*number as usize] = Some(*thing));
+    slots
+}
+
+fn sender_name(network: &Network, sender: Sender) -> SenderName {
+    match sender {
+        Sender::Nic(nic) => {
+            let nic = network.nic(nic);
+            let machine = network.vm(nic.virtual_machine).name.to_lowercase();
+            SenderName::Nic { machine, nic: nic.name.to_lowercase() }
+        }
+        Sender::Subnet(subnet) => SenderName::Subnet {
+            vnet: network.vnet(subnet.vnet).name.to_lowercase(),
+            subnet: network.subnet(subnet).name.to_lowercase(),
+        },
+    }
+}
+
+fn port_name(network: &Network, attachment: Attachment) -> PortName {
+    let place = |attach: &Attach| (attach.namespace.clone(), attach.interface.clone());
+    match attachment {
+        Attachment::Nic(nic) => {
+            let nic = network.nic(nic);
+            let machine = network.vm(nic.virtual_machine).name.to_lowercase();
+            PortName::Nic { machine, nic: nic.name.to_lowercase(), place: nic.attach.as_ref().map(place) }
+        }
+        Attachment::Vnet(vnet) => {
+            let vnet = network.vnet(vnet);
+            PortName::Vnet { vnet: vnet.name.to_lowercase(), place: vnet.attach.as_ref().map(place) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> std::vec::IntoIter<String> {
+        names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>().into_iter()
+    }
+
+    #[test]
+    fn whoever_stays_keeps_its_number() {
+        let taken = HashMap::from([("web".to_owned(), 0), ("db".to_owned(), 1), ("nva".to_owned(), 2)]);
+        assert_eq!(assign(&taken, names(&["new", "nva", "web"]), |_| true), [3, 2, 0]);
+    }
+
+    #[test]
+    fn a_number_is_free_once_nobody_has_it_and_nothing_speaks_of_it() {
+        let taken = HashMap::from([("web".to_owned(), 0), ("db".to_owned(), 4)]);
+        assert_eq!(assign(&taken, names(&["web", "a", "b", "c"]), |number| number != 2), [0, 1, 3, 5]);
+    }
+}

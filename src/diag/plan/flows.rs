@@ -1,0 +1,140 @@
+//! Whose flows notice a change, read off the two sets of tables: what a packet of theirs is decided by, then and now.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use crate::compile::{Compiled, Sender};
+use crate::dataplane::{AclId, FibId, Filters, Link, NextHop, NicId, VnetId};
+use crate::diag::names::Names;
+use crate::model::{Network, NicIx};
+
+use super::{Effect, TouchedFlows};
+
+/// The interfaces of the network before whose flows notice, in its order.
+pub(super) fn touched(before: (&Network, &Compiled), after: (&Network, &Compiled)) -> Vec<TouchedFlows> {
+    let names = |(network, compiled)| Names { network, compiled };
+    let mut change = Change {
+        before: names(before),
+        after: names(after),
+        routes: HashMap::new(),
+        rules: HashMap::new(),
+        links: HashMap::new(),
+    };
+    let senders = before.1.ids().senders();
+    senders
+        .filter_map(|(nic, sender)| {
+            Some(TouchedFlows { nic: names(before).nic(nic), effect: change.effect(nic, sender)? })
+        })
+        .collect()
+}
+
+struct Change<'a> {
+    before: Names<'a>,
+    after: Names<'a>,
+    /// Whether two tables are the same for packets: many interfaces share one.
+    routes: HashMap<(FibId, FibId), bool>,
+    rules: HashMap<(AclId, AclId), bool>,
+    links: HashMap<(VnetId, VnetId), SameLinks>,
+}
+
+/// In what the links of a VNet agree with what they were.
+#[derive(Clone, Copy)]
+struct SameLinks {
+    sources: bool,
+    access: bool,
+}
+
+impl Change<'_> {
+    fn effect(&mut self, nic: NicId, sender: Sender) -> Option<Effect> {
+        let Some(now) = self.after.compiled.ids().sender(nic) else { return Some(Effect::End) };
+        let (old, new) = (self.before.compiled.snapshot.nic(nic), self.after.compiled.snapshot.nic(nic));
+        let stands = old.port == new.port
+            && old.forwarding == new.forwarding
+            && old.mtu == new.mtu
+            && self.same_addresses(sender, now)
+            && self.same_vnet(old.vnet, new.vnet);
+        let links = self.same_links(old.vnet, new.vnet);
+        if !stands || !self.same_routes((nic, old.fib), new.fib) || !links.sources {
+            return Some(Effect::NextPacket);
+        }
+        let judged_alike = self.same_filters(old.outbound, new.outbound)
+            && self.same_filters(old.inbound, new.inbound)
+            && links.access;
+        (!judged_alike).then_some(Effect::NewFlows)
+    }
+
+    fn same_addresses(&self, before: Sender, after: Sender) -> bool {
+        match (before, after) {
+            (Sender::Nic(before), Sender::Nic(after)) => addresses(self.before, before) == addresses(self.after, after),
+            (Sender::Subnet(before), Sender::Subnet(after)) => {
+                self.before.network.subnet(before).prefixes == self.after.network.subnet(after).prefixes
+            }
+            (Sender::Nic(_), Sender::Subnet(_)) | (Sender::Subnet(_), Sender::Nic(_)) => false,
+        }
+    }
+
+    fn same_vnet(&self, before: VnetId, after: VnetId) -> bool {
+        self.before.vnet_name(before).eq_ignore_ascii_case(self.after.vnet_name(after))
+    }
+
+    fn same_routes(&mut self, (nic, before): (NicId, FibId), after: FibId) -> bool {
+        if let Some(&known) = self.routes.get(&(before, after)) {
+            return known;
+        }
+        let [old, new] = [self.before, self.after].map(|names| names.compiled.effective_routes(names.subnet(nic)));
+        let (old_hops, new_hops) = (hops(self.before, before), hops(self.after, after));
+        let same = old == new && old_hops.iter().zip(new_hops).all(|(before, after)| self.same_hop(*before, *after));
+        self.routes.insert((before, after), same);
+        same
+    }
+
+    /// Interfaces keep their numbers, VNets have their place in the file.
+    fn same_hop(&self, before: NextHop, after: NextHop) -> bool {
+        match (before, after) {
+            (NextHop::Vnet(before), NextHop::Vnet(after)) => self.same_vnet(before, after),
+            _ => before == after,
+        }
+    }
+
+    fn same_filters(&mut self, before: Filters, after: Filters) -> bool {
+        self.same_rules(before.nic, after.nic) && self.same_rules(before.subnet, after.subnet)
+    }
+
+    fn same_rules(&mut self, before: Option<AclId>, after: Option<AclId>) -> bool {
+        let (Some(before), Some(after)) = (before, after) else { return before == after };
+        *self.rules.entry((before, after)).or_insert_with(|| {
+            // What a rule is called does not matter to a packet.
+            let old = self.before.compiled.effective_rules(before).iter().map(|rule| &rule.matches);
+            old.eq(self.after.compiled.effective_rules(after).iter().map(|rule| &rule.matches))
+        })
+    }
+
+    fn same_links(&mut self, before: VnetId, after: VnetId) -> SameLinks {
+        if let Some(&known) = self.links.get(&(before, after)) {
+            return known;
+        }
+        let (old, new) = (links(self.before, before), links(self.after, after));
+        // A link that comes or goes shows in the routes.
+        let pairs = || old.iter().filter_map(|(remote, link)| Some((*link, *new.get(remote)?)));
+        let same = SameLinks {
+            sources: pairs().all(|(before, after)| before.sources == after.sources),
+            access: pairs().all(|(before, after)| before.explicit_allow == after.explicit_allow),
+        };
+        self.links.insert((before, after), same);
+        same
+    }
+}
+
+fn hops(names: Names<'_>, fib: FibId) -> &[NextHop] {
+    &names.compiled.snapshot.fib(fib).next_hops
+}
+
+/// By the remote's name.
+fn links(names: Names<'_>, vnet: VnetId) -> HashMap<String, &Link> {
+    let links = names.compiled.snapshot.vnet(vnet).links.iter();
+    links.map(|(remote, link)| (names.vnet_name(*remote).to_lowercase(), link)).collect()
+}
+
+fn addresses(names: Names<'_>, nic: NicIx) -> &[IpAddr] {
+    &names.network.nic(nic).addresses
+}

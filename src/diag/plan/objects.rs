@@ -1,0 +1,190 @@
+//! A network as a flat list of named objects with properties in words: what a plan compares and shows.
+
+use std::fmt::{self, Display};
+
+use crate::model::{
+    AddressPrefix, Attach, AttachNamespace, Emulation, Network, NetworkInterface, NsgIx, Peering, PortRange, Route,
+    RouteNextHop, SecurityRule, Subnet, VirtualMachine, VirtualNetwork,
+};
+
+/// One object. Objects of one kind have the same properties in the same order.
+pub(super) struct Object {
+    /// ARM's word.
+    pub(super) kind: &'static str,
+    pub(super) name: String,
+    pub(super) properties: Vec<(&'static str, String)>,
+}
+
+impl Object {
+    /// What makes it the same object in another network: ARM compares names without regard to case.
+    pub(super) fn key(&self) -> (&'static str, String) {
+        (self.kind, self.name.to_lowercase())
+    }
+}
+
+/// Every object, in file order, parents first.
+pub(super) fn of(network: &Network) -> Vec<Object> {
+    let mut all = Vec::new();
+    for vnet in &network.virtual_networks {
+        all.push(virtual_network(vnet));
+        all.extend(vnet.subnets.iter().map(|own| subnet(network, vnet, own)));
+        all.extend(vnet.peerings.iter().map(|link| peering(network, vnet, link)));
+    }
+    for table in &network.route_tables {
+        let propagation = table.disable_bgp_route_propagation.to_string();
+        all.push(Object {
+            kind: "routeTables",
+            name: table.name.clone(),
+            properties: vec![("disableBgpRoutePropagation", propagation)],
+        });
+        all.extend(table.routes.iter().map(|own| route(&table.name, own)));
+    }
+    for nsg in &network.network_security_groups {
+        all.push(Object { kind: "networkSecurityGroups", name: nsg.name.clone(), properties: Vec::new() });
+        all.extend(nsg.rules.iter().map(|rule| security_rule(&nsg.name, rule)));
+    }
+    for vm in &network.virtual_machines {
+        all.push(virtual_machine(vm));
+        all.extend(vm.network_interfaces.iter().map(|nic| interface(network, vm, network.nic(*nic))));
+    }
+    all.push(emulation(&network.emulation));
+    all
+}
+
+fn virtual_network(vnet: &VirtualNetwork) -> Object {
+    let properties = vec![
+        ("location", vnet.location.clone()),
+        ("addressSpace", list(&vnet.address_space)),
+        ("flowTimeoutInMinutes", (vnet.flow_timeout.as_secs() / 60).to_string()),
+        ("attach", attach(vnet.attach.as_ref())),
+    ];
+    Object { kind: "virtualNetworks", name: vnet.name.clone(), properties }
+}
+
+fn subnet(network: &Network, vnet: &VirtualNetwork, subnet: &Subnet) -> Object {
+    let table = subnet.route_table.map(|table| &network.route_tables[table.0].name);
+    let properties = vec![
+        ("addressPrefixes", list(&subnet.prefixes)),
+        ("routeTable", or_none(table)),
+        ("networkSecurityGroup", or_none(nsg(network, subnet.network_security_group))),
+        ("defaultOutboundAccess", subnet.default_outbound_access.to_string()),
+    ];
+    Object { kind: "subnets", name: format!("{}/{}", vnet.name, subnet.name), properties }
+}
+
+fn peering(network: &Network, vnet: &VirtualNetwork, link: &Peering) -> Object {
+    let properties = vec![
+        ("remoteVirtualNetwork", network.vnet(link.remote).name.clone()),
+        ("peeringState", format!("{:?}", link.state)),
+        ("remoteAddressSpace", list(&link.remote_address_space)),
+        ("allowVirtualNetworkAccess", link.allow_virtual_network_access.to_string()),
+        ("allowForwardedTraffic", link.allow_forwarded_traffic.to_string()),
+        ("allowGatewayTransit", link.allow_gateway_transit.to_string()),
+        ("useRemoteGateways", link.use_remote_gateways.to_string()),
+    ];
+    Object { kind: "virtualNetworkPeerings", name: format!("{}/{}", vnet.name, link.name), properties }
+}
+
+fn route(table: &str, route: &Route) -> Object {
+    let next_hop = match route.next_hop {
+        RouteNextHop::VirtualAppliance(address) => format!("VirtualAppliance {address}"),
+        other @ (RouteNextHop::VirtualNetworkGateway
+        | RouteNextHop::VnetLocal
+        | RouteNextHop::Internet
+        | RouteNextHop::None) => format!("{other:?}"),
+    };
+    let properties = vec![("addressPrefix", route.prefix.to_string()), ("nextHop", next_hop)];
+    Object { kind: "routes", name: format!("{table}/{}", route.name), properties }
+}
+
+fn security_rule(nsg: &str, rule: &SecurityRule) -> Object {
+    let addresses = |fields: &[AddressPrefix]| list(&fields.iter().map(address_prefix).collect::<Vec<_>>());
+    let ports = |ranges: &[PortRange]| list(&ranges.iter().copied().map(port_range).collect::<Vec<_>>());
+    let properties = vec![
+        ("priority", rule.priority.to_string()),
+        ("direction", format!("{:?}", rule.direction)),
+        ("access", format!("{:?}", rule.access)),
+        ("protocol", format!("{:?}", rule.protocol)),
+        ("sourceAddressPrefixes", addresses(&rule.source)),
+        ("sourcePortRanges", ports(&rule.source_ports)),
+        ("destinationAddressPrefixes", addresses(&rule.destination)),
+        ("destinationPortRanges", ports(&rule.destination_ports)),
+    ];
+    Object { kind: "securityRules", name: format!("{nsg}/{}", rule.name), properties }
+}
+
+fn virtual_machine(vm: &VirtualMachine) -> Object {
+    let properties = vec![("run", vm.run.join(" ")), ("guest.forwarding", vm.guest_forwarding.to_string())];
+    Object { kind: "virtualMachines", name: vm.name.clone(), properties }
+}
+
+fn interface(network: &Network, vm: &VirtualMachine, nic: &NetworkInterface) -> Object {
+    let (vnet, subnet) = (network.vnet(nic.subnet.vnet), network.subnet(nic.subnet));
+    let properties = vec![
+        ("subnet", format!("{}/{}", vnet.name, subnet.name)),
+        ("privateIPAddresses", list(&nic.addresses)),
+        ("primary", nic.primary.to_string()),
+        ("enableIPForwarding", nic.enable_ip_forwarding.to_string()),
+        ("networkSecurityGroup", or_none(nsg(network, nic.network_security_group))),
+        ("attach", attach(nic.attach.as_ref())),
+    ];
+    Object { kind: "networkInterfaces", name: format!("{}/{}", vm.name, nic.name), properties }
+}
+
+fn emulation(emulation: &Emulation) -> Object {
+    let workers = emulation.workers.map_or_else(|| "one a core".to_owned(), |workers| workers.to_string());
+    let properties = vec![
+        ("peeringAccess", format!("{:?}", emulation.peering_access)),
+        ("forwarded", format!("{:?}", emulation.forwarded)),
+        ("extraNoneRoutes", emulation.extra_none_routes.to_string()),
+        ("workers", workers),
+        ("offload", emulation.offload.to_string()),
+        ("flowsPerNic", emulation.flows_per_nic.to_string()),
+    ];
+    Object { kind: "emulation", name: "emulation".to_owned(), properties }
+}
+
+fn nsg(network: &Network, nsg: Option<NsgIx>) -> Option<&String> {
+    nsg.map(|nsg| &network.network_security_groups[nsg.0].name)
+}
+
+fn attach(attach: Option<&Attach>) -> String {
+    let Some(attach) = attach else { return "none".to_owned() };
+    let namespace = match &attach.namespace {
+        AttachNamespace::Name(name) => name.clone(),
+        AttachNamespace::Path(path) => path.display().to_string(),
+        AttachNamespace::Pid(pid) => format!("pid:{pid}"),
+    };
+    let configured = if attach.configure { list(&attach.addresses) } else { "as it is".to_owned() };
+    format!("{} in {namespace}, {configured}", attach.interface)
+}
+
+fn address_prefix(prefix: &AddressPrefix) -> String {
+    match prefix {
+        AddressPrefix::Any => "*".to_owned(),
+        AddressPrefix::Prefix(prefix) => prefix.to_string(),
+        AddressPrefix::Tag(tag) => format!("{tag:?}"),
+    }
+}
+
+fn port_range(range: PortRange) -> String {
+    match range {
+        PortRange::ALL => "*".to_owned(),
+        PortRange { first, last } if first == last => first.to_string(),
+        PortRange { first, last } => format!("{first}-{last}"),
+    }
+}
+
+fn or_none(name: Option<&String>) -> String {
+    name.map_or("none", String::as_str).to_owned()
+}
+
+fn list(items: &[impl Display]) -> String {
+    struct List<'a, T>(&'a [T]);
+    impl<T: Display> Display for List<'_, T> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            self.0.iter().enumerate().try_for_each(|(i, item)| write!(f, "{}{item}", if i == 0 { "" } else { ", " }))
+        }
+    }
+    format!("[{}]", List(items))
+}

@@ -1,0 +1,184 @@
+//! A change of a running lab, all or nothing: what is new is made beside what stands, then the tables change, then what
+//! is left over goes.
+//!
+//! One idea: until the engine has published the new tables, everything done can be taken back, and nothing that packets
+//! meet has changed; after it nothing can fail that matters to a packet, and what does fail is said. The daemon's main
+//! thread makes one change at a time.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tracing::{info, warn};
+
+use super::error::{During, Error, Result};
+use super::program::{self, Program};
+use super::rearrange::rearrange;
+use super::record::Record;
+use super::site::{Guests, Site};
+use crate::config;
+use crate::control::change;
+use crate::control::engine::{Engine, Next, Published};
+use crate::control::protocol::{Apply, Change, Changed, Refusal, Response};
+use crate::control::server::LabFacts;
+use crate::model::{Links, Network};
+
+/// A lab that runs, as its daemon's main thread holds it.
+pub(super) struct Lab<'a> {
+    pub(super) site: Site<'a>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) record: Record,
+    pub(super) facts: Arc<ArcSwap<LabFacts>>,
+    pub(super) programs: Vec<Program>,
+    /// Where the topology can be read again.
+    pub(super) path: Option<PathBuf>,
+}
+
+/// Why nothing was changed.
+enum Unchanged {
+    Refused(Refusal),
+    Failed(Error),
+}
+
+impl From<Refusal> for Unchanged {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl Lab<'_> {
+    /// Makes a change that a client asks for.
+    pub(super) fn change(&mut self, change: Change) -> Response {
+        match self.try_change(change) {
+            Ok(changed) => Response::Changed(changed),
+            Err(Unchanged::Refused(refusal)) => Response::Refused(refusal),
+            Err(Unchanged::Failed(error)) => Response::Failed(Refusal::new(error)),
+        }
+    }
+
+    /// Applies the file that was applied last as it is now, and says in the log what came of it.
+    pub(super) fn read_again(&mut self) {
+        let Some(path) = self.path.clone() else {
+            return warn!("SIGHUP: the topology was piped in, there is no file to read again");
+        };
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) => return warn!("SIGHUP: cannot read {}: {error}", path.display()),
+        };
+        let file = self.record.file.clone();
+        match self.change(Change::Apply(Apply { text, file, path: Some(path), dry_run: false, sync: false })) {
+            Response::Changed(changed) => {
+                info!("SIGHUP: {} changes, generation {}", changed.plan.changes.len(), changed.generation);
+                changed.warnings.iter().for_each(|warning| warn!("{warning}"));
+            }
+            Response::Refused(refusal) | Response::Failed(refusal) => {
+                warn!("SIGHUP: nothing was changed: {}", refusal.message);
+            }
+            _ => {}
+        }
+    }
+
+    fn try_change(&mut self, change: Change) -> std::result::Result<Changed, Unchanged> {
+        let published = self.engine.published();
+        let running = &published.network;
+        let (network, source) = match change {
+            Change::Apply(apply) => (change::apply(running, self.load(&apply)?, apply.sync)?, Some(apply)),
+            Change::SyncPeering { link } => (change::sync(running, link.as_deref())?, None),
+            Change::RemovePeering { link } => (change::remove_peering(running, &link)?, None),
+        };
+        let next = self.engine.prepare(network).map_err(|error| Refusal {
+            message: error.to_string(),
+            help: Some("`vnet down`, then `vnet up` with this file".to_owned()),
+        })?;
+        let plan = next.plan(&published);
+        // Verbs are about one peering, a file is about all.
+        let mut warnings = source.as_ref().map_or_else(Vec::new, |_| change::warnings(&next.network));
+        let dry_run = source.as_ref().is_some_and(|apply| apply.dry_run);
+        let applied = !dry_run && next.network != **running;
+        if applied {
+            let guests = self.make(&published, next).map_err(Unchanged::Failed)?;
+            warnings.extend(self.finish(guests));
+        }
+        if let Some(apply) = source.filter(|_| !dry_run) {
+            warnings.extend(self.note_source(apply).err().map(|error| error.to_string()));
+        }
+        let generation = self.engine.counters().generation;
+        Ok(Changed { lab: self.record.lab.clone(), applied, generation, plan, warnings })
+    }
+
+    /// The file's network. A file without a name is about this lab.
+    fn load(&self, apply: &Apply) -> std::result::Result<Network, Refusal> {
+        let lab = &self.record.lab;
+        let leases = &self.record.addresses;
+        let loaded = config::load_again(&apply.text, &format!("{lab}.yaml"), leases).map_err(Refusal::new)?;
+        if loaded.network.name == *lab {
+            return Ok(loaded.network);
+        }
+        let other = &loaded.network.name;
+        let help = Some(format!("`vnet up {}` starts {other} beside it", apply.file));
+        Err(Refusal { message: format!("{} describes lab {other}, this is lab {lab}", apply.file), help })
+    }
+
+    /// Everything up to the new tables; what was made is removed again if that does not work out.
+    fn make(&mut self, published: &Published, next: Next) -> Result<Guests> {
+        let mark = self.site.claim.journal.mark();
+        let made = self.try_make(published, next);
+        if made.is_err()
+            && let Err(error) = self.site.claim.journal.undo_beyond(mark)
+        {
+            warn!("cannot take back all of a change that failed: {error}");
+        }
+        made
+    }
+
+    fn try_make(&mut self, published: &Published, next: Next) -> Result<Guests> {
+        let (guests, tuns) = self.site.make(&next.network, &next.missing)?;
+        let (before, after) = ((&*published.network, &self.site.guests), (&next.network, &guests));
+        let rearranged = rearrange(before, after, &next.staying)?;
+        let published = self.engine.publish(next, tuns).during(|| "cannot publish the new tables".into());
+        if published.is_err() {
+            rearranged.undo();
+        }
+        published.map(|()| guests)
+    }
+
+    /// What follows a change that is made: whoever is left over goes, the rest is told. Returns what did not work.
+    fn finish(&mut self, guests: Guests) -> Vec<String> {
+        let network = self.engine.network();
+        let before = self.record.clone();
+        self.record.describe(&network, &guests, &self.site.claim.dir);
+        let leaving = self.programs.extract_if(.., |program| !self.record.keeps_program(&before, &program.node));
+        program::stop(leaving.collect(), &mut self.site.claim.journal);
+        let mut complaints = self.site.keep_only(guests);
+        self.update_facts(|facts| LabFacts { namespaces: self.record.namespaces(), ..facts });
+        let dir = &self.site.claim.dir;
+        let written =
+            [self.site.write_hosts(&network), dir.write_links(&Links::of(&network)), dir.write_record(&self.record)];
+        complaints.extend(written.into_iter().filter_map(|written| Some(written.err()?.to_string())));
+        complaints.extend(self.start_programs(&before));
+        complaints
+    }
+
+    /// Starts the programs that were not there before, or were in another place.
+    fn start_programs(&mut self, before: &Record) -> Vec<String> {
+        let Self { site: Site { claim, .. }, record, programs, .. } = self;
+        let new = record.programs.iter().filter(|program| !record.keeps_program(before, &program.node));
+        let started = new.map(|program| Program::start(program, record, &claim.dir, &mut claim.journal));
+        let (started, failed): (Vec<_>, Vec<_>) = started.partition(std::result::Result::is_ok);
+        programs.extend(started.into_iter().flatten());
+        failed.into_iter().filter_map(|failed| Some(failed.err()?.to_string())).collect()
+    }
+
+    fn update_facts(&self, update: impl FnOnce(LabFacts) -> LabFacts) {
+        self.facts.store(Arc::new(update(LabFacts::clone(&self.facts.load()))));
+    }
+
+    fn note_source(&mut self, apply: Apply) -> Result<()> {
+        self.path = apply.path;
+        self.record.file.clone_from(&apply.file);
+        self.update_facts(|facts| LabFacts { file: apply.file, ..facts });
+        self.site.claim.dir.write_applied(&apply.text)?;
+        self.site.claim.dir.write_record(&self.record)
+    }
+}

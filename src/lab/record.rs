@@ -1,0 +1,106 @@
+//! What is written down of a running lab for others to find: who its daemon is, how its nodes are entered.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::{fs, io};
+
+use serde::{Deserialize, Serialize};
+
+use super::attach;
+use super::site::Guests;
+use super::state::{APPLIED, LabDir};
+use crate::model::{Leases, Network, VirtualMachine};
+use crate::sys::netns;
+use crate::sys::process::ProcessId;
+
+/// What others need to know of a running lab.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    pub lab: String,
+    pub daemon: ProcessId,
+    /// The topology file as it was given.
+    pub file: String,
+    /// Seconds since 1970.
+    pub since: u64,
+    pub rootless: bool,
+    pub socket: PathBuf,
+    pub hosts: PathBuf,
+    pub nodes: Vec<RecordedNode>,
+    /// What the interfaces have: the file need not say it.
+    pub addresses: Leases,
+    /// Started with the lab's privileges.
+    pub programs: Vec<RecordedProgram>,
+}
+
+/// A program of the file, and where its output goes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RecordedProgram {
+    pub node: String,
+    pub command: Vec<String>,
+    pub log: PathBuf,
+}
+
+/// A node and the path of its namespace, as the daemon sees it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RecordedNode {
+    pub name: String,
+    pub namespace: PathBuf,
+    /// What a guest calls its interfaces, by their names in lower case.
+    pub devices: BTreeMap<String, String>,
+}
+
+impl RecordedNode {
+    /// As `ip netns` names it, or its path.
+    pub fn name_of_namespace(&self) -> String {
+        let path = self.namespace.strip_prefix(netns::NAMES).unwrap_or(&self.namespace);
+        path.display().to_string()
+    }
+}
+
+impl Record {
+    pub fn is_running(&self) -> bool {
+        self.daemon.is_alive()
+    }
+
+    /// The topology as it was applied.
+    pub fn topology(&self) -> io::Result<String> {
+        fs::read_to_string(self.socket.with_file_name(APPLIED))
+    }
+
+    /// Takes down who is in a network: its machines, and the programs that run in them.
+    pub(super) fn describe(&mut self, network: &Network, guests: &Guests, dir: &LabDir) {
+        let node = |vm: &VirtualMachine| {
+            let attached = vm.network_interfaces.iter().find_map(|nic| network.nic(*nic).attach.as_ref());
+            let made = || guests.namespace(&vm.name).cloned().unwrap_or_default();
+            RecordedNode {
+                name: vm.name.clone(),
+                namespace: attached.map_or_else(made, |to| attach::path(&to.namespace)),
+                devices: guests.devices(&vm.name),
+            }
+        };
+        let machines = network.virtual_machines.iter();
+        self.nodes = machines.clone().map(node).collect();
+        self.addresses = Leases::of(network);
+        let programs = machines.filter(|vm| !vm.run.is_empty()).map(|vm| RecordedProgram {
+            node: vm.name.clone(),
+            command: vm.run.clone(),
+            log: dir.program_log(&vm.name),
+        });
+        self.programs = programs.collect();
+    }
+
+    /// By machine: its namespace, as people call it.
+    pub(super) fn namespaces(&self) -> HashMap<String, String> {
+        self.nodes.iter().map(|node| (node.name.clone(), node.name_of_namespace())).collect()
+    }
+
+    /// Whether a machine has here the program, in the namespace, that it had before.
+    pub(super) fn keeps_program(&self, before: &Self, node: &str) -> bool {
+        let entry = |record: &Self| {
+            let program = record.programs.iter().find(|program| program.node.eq_ignore_ascii_case(node))?;
+            let place = record.nodes.iter().find(|other| other.name.eq_ignore_ascii_case(node))?;
+            Some((program.command.clone(), place.namespace.clone()))
+        };
+        entry(self).is_some_and(|entry_now| Some(entry_now) == entry(before))
+    }
+}

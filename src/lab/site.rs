@@ -1,0 +1,222 @@
+//! Everything a topology needs from the system, made in order and written down: namespaces, names, TUNs.
+//!
+//! One idea: a lab that starts and one that changes make things alike: what is missing is made beside what stands, and
+//! only once that has all worked does what is left over go. A guest's devices keep their names as long as they are there.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tracing::warn;
+
+use super::attach;
+use super::device::{Device, Queues};
+use super::error::{During, Result};
+use super::guest;
+use super::journal::Made;
+use super::state::{Base, Claim};
+use crate::model::{Attachment, Network, NicIx, VirtualMachine};
+use crate::sys::netns::{self, Netns};
+use crate::sys::tun::Tun;
+
+/// Where `ip netns exec` looks for files to show in place of those in `/etc`.
+const NETNS_ETC: &str = "/etc/netns";
+
+/// Where a lab's things are made.
+#[derive(Debug)]
+pub(super) struct Site<'a> {
+    pub(super) claim: &'a mut Claim,
+    pub(super) base: Base,
+    pub(super) queues: Queues,
+    pub(super) guests: Guests,
+}
+
+/// The machines that the lab made, by their names in lower case: ARM compares them so.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Guests {
+    namespaces: BTreeMap<String, PathBuf>,
+    /// What a machine calls its interfaces, by both their names.
+    devices: BTreeMap<(String, String), String>,
+}
+
+/// New TUNs by what hangs on them, with the MTU of those that were set up by others.
+pub(super) type Tuns = HashMap<Attachment, (Tun, Option<u16>)>;
+
+impl Site<'_> {
+    /// Makes the guests that a network has beyond those that stand, and TUNs for what is missing. Returns its guests.
+    pub(super) fn make(&mut self, network: &Network, missing: &[Attachment]) -> Result<(Guests, Tuns)> {
+        let mut guests = self.guests.staying(network, missing);
+        self.make_guests(network, &mut guests)?;
+        let mut tuns = HashMap::new();
+        for attachment in missing {
+            let made = match (attach::place(network, *attachment), attachment) {
+                (Some(to), _) => {
+                    let (tun, mtu) = attach::attach(network, *attachment, to, self.queues)?;
+                    (tun, Some(mtu))
+                }
+                (None, Attachment::Nic(nic)) => (self.make_interface(network, *nic, &mut guests)?, None),
+                (None, Attachment::Vnet(_)) => continue,
+            };
+            tuns.insert(*attachment, made);
+        }
+        Ok((guests, tuns))
+    }
+
+    /// Removes the guests that are not among these, and goes by these from now on. Says what could not be removed.
+    pub(super) fn keep_only(&mut self, guests: Guests) -> Vec<String> {
+        let gone = self.guests.namespaces.iter().filter(|(name, _)| !guests.namespaces.contains_key(*name));
+        let gone: Vec<PathBuf> = gone.map(|(_, path)| path.clone()).collect();
+        let mut complaints = Vec::new();
+        for namespace in gone {
+            let hosts = hosts_directory(&namespace);
+            for made in [Made::File(hosts.join("hosts")), Made::Directory(hosts), Made::Namespace(namespace)] {
+                if self.claim.journal.has(&made)
+                    && let Err(error) = self.claim.journal.remove(&made)
+                {
+                    complaints.push(format!("{made} is left: {error}"));
+                }
+            }
+        }
+        self.guests = guests;
+        complaints
+    }
+
+    /// Tells every guest the names of all.
+    pub(super) fn write_hosts(&self, network: &Network) -> Result<()> {
+        let text = guest::hosts(network);
+        // In place: programs that run in a node see this very file.
+        let write = |path: &Path| fs::write(path, &text).during(|| format!("cannot write {}", path.display()));
+        write(&self.claim.dir.hosts())?;
+        let shown = self.guests.namespaces.values().map(|namespace| hosts_directory(namespace).join("hosts"));
+        shown.filter(|path| self.claim.journal.has(&Made::File(path.clone()))).try_for_each(|path| write(&path))
+    }
+
+    fn make_guests(&mut self, network: &Network, guests: &mut Guests) -> Result<()> {
+        let new = |vm: &&VirtualMachine| is_ours(network, vm) && guests.namespace(&vm.name).is_none();
+        let new: Vec<_> = network.virtual_machines.iter().filter(new).collect();
+        if !new.is_empty() && !self.base.rootless {
+            netns::prepare_names().during(|| format!("cannot make {}", netns::NAMES))?;
+        }
+        for vm in new {
+            let path = self.claim.dir.namespace(&vm.name);
+            let namespace = make_namespace(self.claim, &path)?;
+            if !self.base.rootless {
+                show_hosts(self.claim, &hosts_directory(&path))?;
+            }
+            guest::settle(&namespace, vm.guest_forwarding)?;
+            guests.namespaces.insert(vm.name.to_lowercase(), path);
+        }
+        Ok(())
+    }
+
+    /// Under the first free name of its machine: one that goes with this change still has its own.
+    fn make_interface(&self, network: &Network, nic: NicIx, guests: &mut Guests) -> Result<Tun> {
+        let (machine, name) = names(network, nic);
+        let taken = |device: &String| {
+            let here = |guests: &Guests| guests.devices_of(&machine).any(|(_, other)| other == device);
+            here(guests) || here(&self.guests)
+        };
+        let device = (0..=u16::MAX).map(|index| format!("eth{index}")).find(|device| !taken(device));
+        let device = device.expect("a machine has fewer interfaces than there are numbers");
+        let place = guests.namespaces.get(&machine).expect("a machine is made before its interfaces");
+        let namespace = Netns::open(place).during(|| format!("cannot open {}", place.display()))?;
+        let tun = guest::plug(&namespace, &guest::device(network, network.nic(nic), &device), self.queues)?;
+        guests.devices.insert((machine, name), device);
+        Ok(tun)
+    }
+}
+
+impl Guests {
+    /// The namespace of a machine, if the lab made one for it.
+    pub(super) fn namespace(&self, machine: &str) -> Option<&PathBuf> {
+        self.namespaces.get(&machine.to_lowercase())
+    }
+
+    /// How an interface of a guest is set up, and where; none if it is not in a guest.
+    pub(super) fn device(&self, network: &Network, nic: NicIx) -> Option<(PathBuf, Device)> {
+        let (machine, name) = names(network, nic);
+        let namespace = self.namespaces.get(&machine)?.clone();
+        let device = self.devices.get(&(machine, name))?;
+        Some((namespace, guest::device(network, network.nic(nic), device)))
+    }
+
+    /// What a guest calls its interfaces, by their names in lower case.
+    pub(super) fn devices(&self, machine: &str) -> BTreeMap<String, String> {
+        let machine = machine.to_lowercase();
+        self.devices_of(&machine).map(|(nic, device)| (nic.clone(), device.clone())).collect()
+    }
+
+    /// Those that a network has still, with those of their interfaces that are not to be made anew.
+    fn staying(&self, network: &Network, missing: &[Attachment]) -> Self {
+        let ours: Vec<_> = network.virtual_machines.iter().filter(|vm| is_ours(network, vm)).collect();
+        let namespace = |vm: &&VirtualMachine| Some((vm.name.to_lowercase(), self.namespace(&vm.name)?.clone()));
+        let nics = ours.iter().flat_map(|vm| &vm.network_interfaces);
+        let missing: HashSet<_> = missing.iter().collect();
+        let nics = nics.filter(|nic| !missing.contains(&Attachment::Nic(**nic)));
+        let device = |nic: &NicIx| {
+            let key = names(network, *nic);
+            let device = self.devices.get(&key)?.clone();
+            Some((key, device))
+        };
+        Self { namespaces: ours.iter().filter_map(namespace).collect(), devices: nics.filter_map(device).collect() }
+    }
+
+    /// By interface.
+    fn devices_of<'a>(&'a self, machine: &'a str) -> impl Iterator<Item = (&'a String, &'a String)> {
+        let from = self.devices.range((machine.to_owned(), String::new())..);
+        from.take_while(move |((owner, _), _)| owner == machine).map(|((_, nic), device)| (nic, device))
+    }
+}
+
+/// Whether the lab makes the machine: all its interfaces hang in a namespace of its own.
+fn is_ours(network: &Network, vm: &VirtualMachine) -> bool {
+    vm.network_interfaces.iter().all(|nic| network.nic(*nic).attach.is_none())
+}
+
+/// An interface's machine and its own name, in lower case.
+fn names(network: &Network, nic: NicIx) -> (String, String) {
+    let nic = network.nic(nic);
+    (network.vm(nic.virtual_machine).name.to_lowercase(), nic.name.to_lowercase())
+}
+
+fn make_namespace(claim: &mut Claim, path: &Path) -> Result<Netns> {
+    let made = claim.journal.make(Made::Namespace(path.to_owned()), || {
+        let namespace = Netns::create()?;
+        namespace.bind(path)?;
+        Ok(namespace)
+    });
+    made.during(|| format!("cannot make namespace {}", path.display()))
+}
+
+/// Where `ip netns exec` looks for a namespace's files.
+fn hosts_directory(namespace: &Path) -> PathBuf {
+    Path::new(NETNS_ETC).join(namespace.file_name().unwrap_or_default())
+}
+
+/// Lets `ip netns exec` show the lab's names as `vnet exec` does.
+fn show_hosts(claim: &mut Claim, dir: &Path) -> Result<()> {
+    let hosts = dir.join("hosts");
+    let source = claim.dir.hosts();
+    let made = claim.journal.make(Made::Directory(dir.to_owned()), || make_directory(dir));
+    let made =
+        made.and_then(|()| claim.journal.make(Made::File(hosts.clone()), || fs::copy(&source, &hosts).map(drop)));
+    match made {
+        // A convenience; everything else works on a system that cannot be written to.
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            warn!("{} is not written, `ip netns exec` will not know the nodes' names: {error}", hosts.display());
+            Ok(())
+        }
+        made => made.during(|| format!("cannot write {}", hosts.display())),
+    }
+}
+
+/// Makes a directory, and the one it is in, which another lab may be removing.
+fn make_directory(path: &Path) -> io::Result<()> {
+    loop {
+        match fs::create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(NETNS_ETC)?,
+            made => return made,
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! The life of peering links: what a running network knows of them that its file does not say (PEER-01 to 04, 15 to 19).
+//!
+//! One idea: a file says which links there shall be; what state each is in, and which ranges of the other side it has
+//! seen, follows from what was there before. So a step is a pure function of the links before and the network wanted,
+//! and Azure's verbs (put, delete, sync) are steps too. Nothing here compiles, publishes or stores.
+
+use std::collections::{BTreeMap, HashMap};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::{Network, Peering, PeeringState, VnetIx};
+
+/// A link: its VNet, and its index in [`super::VirtualNetwork::peerings`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkIx {
+    pub vnet: VnetIx,
+    pub link: usize,
+}
+
+/// All links of a network as they stand, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Links(Vec<Link>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Link {
+    own: Side,
+    remote: Side,
+    name: String,
+    state: PeeringState,
+    remote_address_space: Vec<IpNet>,
+    flags: [bool; 4],
+}
+
+/// A VNet. One that moves to another region is another one: Azure has to make it anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Side {
+    name: String,
+    location: String,
+}
+
+/// Whose address space changed since a link's two sides last agreed (PEER-15, PEER-16).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SyncLevel {
+    FullyInSync,
+    LocalNotInSync,
+    RemoteNotInSync,
+    LocalAndRemoteNotInSync,
+}
+
+/// Why Azure refuses a step. Links are named `VNET/LINK`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PeeringError {
+    /// PEER-03
+    #[error(
+        "RemotePeeringIsDisconnected: cannot create peering {link}, because its remote peering {remote} is in \
+         Disconnected state"
+    )]
+    RemotePeeringIsDisconnected { link: String, remote: String },
+    /// PEER-07
+    #[error(
+        "VnetAddressSpaceOverlapsWithAlreadyPeeredVnet: {theirs}, which peering {link} still routes to {remote}, \
+         overlaps {ours} of {other}"
+    )]
+    VnetAddressSpaceOverlapsWithAlreadyPeeredVnet {
+        link: String,
+        remote: String,
+        theirs: IpNet,
+        ours: IpNet,
+        other: String,
+    },
+}
+
+impl PeeringError {
+    /// The way out.
+    pub fn help(&self) -> String {
+        match self {
+            Self::RemotePeeringIsDisconnected { remote, .. } => format!(
+                "`vnet peering rm {remote}` and apply again: then both links are made; \
+                 or `vnet peering sync {remote}` first, which puts it back to Initiated"
+            ),
+            Self::VnetAddressSpaceOverlapsWithAlreadyPeeredVnet { link, .. } => {
+                format!("`vnet peering sync {link}` first, so that it forgets ranges that are gone")
+            }
+        }
+    }
+}
+
+impl Links {
+    /// The links of a network.
+    pub fn of(network: &Network) -> Self {
+        let side = |vnet: VnetIx| {
+            let vnet = network.vnet(vnet);
+            Side { name: vnet.name.clone(), location: vnet.location.clone() }
+        };
+        let link = |at: LinkIx| {
+            let link = network.link(at);
+            Link {
+                own: side(at.vnet),
+                remote: side(link.remote),
+                name: link.name.clone(),
+                state: link.state,
+                remote_address_space: link.remote_address_space.clone(),
+                flags: flags(link),
+            }
+        };
+        Self(network.links().map(link).collect())
+    }
+
+    /// Puts a file's network in place of the one with these links: links that are not in the file are deleted, those
+    /// that say something else are put again, then the new ones are made. Returns the network with its links as they
+    /// then stand, or why Azure refuses; it does not sync (PEER-18).
+    pub fn advance(&self, mut network: Network) -> Result<Network, Vec<PeeringError>> {
+        let staying = self.staying(&network);
+        let mut outdated = Vec::new();
+        for (&at, before) in &staying {
+            let answered = network.counterpart(at).is_some_and(|counterpart| staying.contains_key(&counterpart));
+            let (state, keeps_view) = before.after(&network, at, answered);
+            let view = &before.remote_address_space;
+            let link = network.link_mut(at);
+            link.state = state;
+            if keeps_view && link.remote_address_space != *view {
+                link.remote_address_space.clone_from(view);
+                outdated.push(at);
+            }
+        }
+        let created = network.links().filter(|at| !staying.contains_key(at));
+        let refused = created.filter_map(|at| network.disconnected_counterpart(at));
+        let overlapping = outdated.iter().filter_map(|at| network.view_overlap(*at));
+        let errors: Vec<_> = refused.chain(overlapping).collect();
+        if errors.is_empty() { Ok(network) } else { Err(errors) }
+    }
+
+    /// The links of a later network that are here already: an object keeps its name and both its ends.
+    fn staying(&self, network: &Network) -> BTreeMap<LinkIx, &Link> {
+        let by_name: HashMap<_, _> = self.0.iter().map(|link| (key(&link.own.name, &link.name), link)).collect();
+        let same = |at: LinkIx| {
+            let (own, link) = (network.vnet(at.vnet), network.link(at));
+            let before = *by_name.get(&key(&own.name, &link.name))?;
+            let ends = same_name(&before.remote.name, &network.vnet(link.remote).name);
+            (ends && before.own.location == own.location).then_some((at, before))
+        };
+        network.links().filter_map(same).collect()
+    }
+}
+
+impl Link {
+    /// The state of this link, which is in the file still, and whether it keeps its view of the other side. `answered`:
+    /// its counterpart is there still too.
+    fn after(&self, network: &Network, at: LinkIx, answered: bool) -> (PeeringState, bool) {
+        let wanted = network.link(at);
+        let remote = network.vnet(wanted.remote);
+        // A file that says nothing about the view has the remote's own ranges there.
+        let states_view = !same_ranges(&wanted.remote_address_space, &remote.address_space);
+        let remade = remote.location != self.remote.location;
+        let left = match self.state {
+            PeeringState::Connected if !answered => PeeringState::Disconnected,
+            _ if remade => PeeringState::Disconnected,
+            state => state,
+        };
+        let put =
+            self.flags != flags(wanted) || (states_view && wanted.remote_address_space != self.remote_address_space);
+        match left {
+            // Initiated, or Connected where the other side is made now.
+            PeeringState::Disconnected if put => (wanted.state, false),
+            PeeringState::Initiated => (wanted.state, !states_view),
+            PeeringState::Connected | PeeringState::Disconnected => (left, !states_view),
+        }
+    }
+}
+
+/// Azure's verbs on links that stand.
+impl Network {
+    /// Every link, by VNet.
+    pub fn links(&self) -> impl Iterator<Item = LinkIx> + use<> {
+        let counts: Vec<usize> = self.virtual_networks.iter().map(|vnet| vnet.peerings.len()).collect();
+        let links = |(vnet, count)| (0..count).map(move |link| LinkIx { vnet: VnetIx(vnet), link });
+        counts.into_iter().enumerate().flat_map(links)
+    }
+
+    pub fn link(&self, at: LinkIx) -> &Peering {
+        &self.vnet(at.vnet).peerings[at.link]
+    }
+
+    /// `VNET/LINK`.
+    pub fn link_name(&self, at: LinkIx) -> String {
+        format!("{}/{}", self.vnet(at.vnet).name, self.link(at).name)
+    }
+
+    /// The other side's link.
+    pub fn counterpart(&self, at: LinkIx) -> Option<LinkIx> {
+        let remote = self.link(at).remote;
+        let link = self.vnet(remote).peerings.iter().position(|link| link.remote == at.vnet)?;
+        Some(LinkIx { vnet: remote, link })
+    }
+
+    /// What the two sides know of each other (PEER-16). A link without a counterpart knows of the remote's change alone.
+    pub fn sync_level(&self, at: LinkIx) -> SyncLevel {
+        let sees = |at: LinkIx| {
+            let link = self.link(at);
+            same_ranges(&link.remote_address_space, &self.vnet(link.remote).address_space)
+        };
+        match (self.counterpart(at).is_none_or(sees), sees(at)) {
+            (true, true) => SyncLevel::FullyInSync,
+            (false, true) => SyncLevel::LocalNotInSync,
+            (true, false) => SyncLevel::RemoteNotInSync,
+            (false, false) => SyncLevel::LocalAndRemoteNotInSync,
+        }
+    }
+
+    /// Brings both sides up to date, from either (PEER-17). One that was left behind is put again, and so Initiated.
+    pub fn sync_link(&mut self, at: LinkIx) -> Result<(), PeeringError> {
+        let both: Vec<LinkIx> = [Some(at), self.counterpart(at)].into_iter().flatten().collect();
+        for at in &both {
+            let space = self.vnet(self.link(*at).remote).address_space.clone();
+            let link = self.link_mut(*at);
+            link.remote_address_space = space;
+            if link.state == PeeringState::Disconnected {
+                link.state = PeeringState::Initiated;
+            }
+        }
+        both.iter().find_map(|at| self.view_overlap(*at)).map_or(Ok(()), Err)
+    }
+
+    /// Brings every peering up to date. A link that was left behind stays so: it has no other side.
+    pub fn sync_all_links(&mut self) {
+        for at in self.links() {
+            let space = self.vnet(self.link(at).remote).address_space.clone();
+            let link = self.link_mut(at);
+            if link.state != PeeringState::Disconnected {
+                link.remote_address_space = space;
+            }
+        }
+    }
+
+    /// Deletes a link; the other side's is left behind (PEER-03).
+    pub fn remove_link(&mut self, at: LinkIx) {
+        if let Some(other) = self.counterpart(at) {
+            self.link_mut(other).state = PeeringState::Disconnected;
+        }
+        self.virtual_networks[at.vnet.0].peerings.remove(at.link);
+    }
+
+    /// A link by `VNET/LINK`, or by its name alone where only one link has it.
+    pub fn find_link(&self, name: &str) -> Result<LinkIx, String> {
+        let matches = |at: &LinkIx| same_name(&self.link_name(*at), name) || same_name(&self.link(*at).name, name);
+        let names =
+            |links: &mut dyn Iterator<Item = LinkIx>| links.map(|at| self.link_name(at)).collect::<Vec<_>>().join(", ");
+        match self.links().filter(matches).collect::<Vec<_>>()[..] {
+            [one] => Ok(one),
+            [] if self.links().next().is_none() => Err(format!("unknown peering `{name}`: this network has none")),
+            [] => Err(format!("unknown peering `{name}`: expected one of {}", names(&mut self.links()))),
+            ref several => {
+                Err(format!("several peerings are called `{name}`: {}", names(&mut several.iter().copied())))
+            }
+        }
+    }
+
+    fn link_mut(&mut self, at: LinkIx) -> &mut Peering {
+        &mut self.virtual_networks[at.vnet.0].peerings[at.link]
+    }
+
+    fn disconnected_counterpart(&self, at: LinkIx) -> Option<PeeringError> {
+        let other = self.counterpart(at).filter(|other| self.link(*other).state == PeeringState::Disconnected)?;
+        let (link, remote) = (self.link_name(at), self.link_name(other));
+        Some(PeeringError::RemotePeeringIsDisconnected { link, remote })
+    }
+
+    /// What a link's view of its remote has in common with the VNet itself or its other peers: two equal routes.
+    fn view_overlap(&self, at: LinkIx) -> Option<PeeringError> {
+        let (own, link) = (self.vnet(at.vnet), self.link(at));
+        let others = own
+            .peerings
+            .iter()
+            .filter(|other| other.remote != link.remote && other.state != PeeringState::Disconnected);
+        let others = others.map(|other| (&self.vnet(other.remote).name, &other.remote_address_space));
+        let parties = [(&own.name, &own.address_space)].into_iter().chain(others);
+        let mut pairs = parties.flat_map(|(other, ranges)| ranges.iter().map(move |ours| (other, *ours)));
+        let meets = |ours: &IpNet| {
+            link.remote_address_space.iter().copied().find(|theirs| theirs.contains(ours) || ours.contains(theirs))
+        };
+        let (other, ours, theirs) = pairs.find_map(|(other, ours)| Some((other.clone(), ours, meets(&ours)?)))?;
+        let remote = self.vnet(link.remote).name.clone();
+        let link = self.link_name(at);
+        Some(PeeringError::VnetAddressSpaceOverlapsWithAlreadyPeeredVnet { link, remote, theirs, ours, other })
+    }
+}
+
+/// As ARM compares names.
+fn key(vnet: &str, link: &str) -> (String, String) {
+    (vnet.to_lowercase(), link.to_lowercase())
+}
+
+fn same_name(a: &str, b: &str) -> bool {
+    a.to_lowercase() == b.to_lowercase()
+}
+
+fn same_ranges(a: &[IpNet], b: &[IpNet]) -> bool {
+    a.len() == b.len() && a.iter().all(|range| b.contains(range))
+}
+
+fn flags(link: &Peering) -> [bool; 4] {
+    [
+        link.allow_virtual_network_access,
+        link.allow_forwarded_traffic,
+        link.allow_gateway_transit,
+        link.use_remote_gateways,
+    ]
+}
