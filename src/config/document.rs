@@ -9,16 +9,13 @@ use ipnet::IpNet;
 
 use super::decode::{Fields, boolean, list_of, mismatch, number, objects, record, text, word};
 use super::diagnostic::{At, Report, Spanned};
+use super::filter::{Nsg, nsg};
 use super::test_case::{TestCase, test_case};
 use super::tree::Node;
 use super::values::{
-    address, address_prefix, address_space, address_with_length, dns_label, location, port_range, prefix, reference,
-    resource_name,
+    address, address_space, address_with_length, dns_label, location, prefix, reference, resource_name,
 };
-use crate::model::{
-    Access, AddressPrefix, AttachNamespace, Direction, Emulation, ForwardedMode, PeeringAccessMode, PortRange,
-    SecurityProtocol,
-};
+use crate::model::{AttachNamespace, Emulation, ForwardedMode, PeeringAccessMode};
 
 /// A name, unless it could not be read.
 pub(super) type Name = Option<Spanned<String>>;
@@ -96,24 +93,6 @@ pub(super) enum HopType {
     VirtualAppliance,
     None,
     SystemOnly,
-}
-
-pub(super) struct Nsg {
-    pub at: At,
-    pub name: Name,
-    pub rules: Vec<SecurityRule>,
-}
-
-pub(super) struct SecurityRule {
-    pub name: Name,
-    pub priority: Option<Spanned<u16>>,
-    pub direction: Option<Spanned<Direction>>,
-    pub access: Option<Spanned<Access>>,
-    pub protocol: Option<Spanned<SecurityProtocol>>,
-    pub source: Option<Spanned<Vec<Spanned<AddressPrefix>>>>,
-    pub source_ports: Option<Spanned<Vec<Spanned<PortRange>>>>,
-    pub destination: Option<Spanned<Vec<Spanned<AddressPrefix>>>>,
-    pub destination_ports: Option<Spanned<Vec<Spanned<PortRange>>>>,
 }
 
 pub(super) struct VirtualMachine {
@@ -267,49 +246,6 @@ fn next_hop_type(node: &Node, report: &mut Report) -> Option<HopType> {
         ("VirtualAppliance", HopType::VirtualAppliance),
         ("None", HopType::None),
     ])(node, report)
-}
-
-fn nsg(node: &Node, report: &mut Report) -> Option<Nsg> {
-    record(node, report, "a network security group", |f| Nsg {
-        at: f.at,
-        name: f.required("name", resource_name(80)),
-        rules: f.list("securityRules", security_rule),
-    })
-}
-
-fn security_rule(node: &Node, report: &mut Report) -> Option<SecurityRule> {
-    let protocols = word(&[
-        ("Tcp", SecurityProtocol::Tcp),
-        ("Udp", SecurityProtocol::Udp),
-        ("Icmp", SecurityProtocol::Icmp),
-        ("Esp", SecurityProtocol::Esp),
-        ("Ah", SecurityProtocol::Ah),
-        ("*", SecurityProtocol::Any),
-    ]);
-    record(node, report, "a security rule", |f| {
-        f.optional("description", description);
-        SecurityRule {
-            name: f.required("name", resource_name(80)),
-            priority: f.required("priority", number(100..=4096)),
-            direction: f
-                .required("direction", word(&[("Inbound", Direction::Inbound), ("Outbound", Direction::Outbound)])),
-            access: f.required("access", word(&[("Allow", Access::Allow), ("Deny", Access::Deny)])),
-            protocol: f.required("protocol", protocols),
-            source: f.one_or_many("sourceAddressPrefix", "sourceAddressPrefixes", address_prefix),
-            source_ports: f.one_or_many("sourcePortRange", "sourcePortRanges", port_range),
-            destination: f.one_or_many("destinationAddressPrefix", "destinationAddressPrefixes", address_prefix),
-            destination_ports: f.one_or_many("destinationPortRange", "destinationPortRanges", port_range),
-        }
-    })
-}
-
-/// Checked and left out: nothing uses it.
-fn description(node: &Node, report: &mut Report) -> Option<()> {
-    let text = text(node, report)?;
-    if text.chars().count() > 140 {
-        report.error(node.at, "this description is too long").rule("NSG-01").expected("at most 140 characters");
-    }
-    Some(())
 }
 
 fn virtual_machine(node: &Node, report: &mut Report) -> Option<VirtualMachine> {

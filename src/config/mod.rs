@@ -7,6 +7,7 @@
 mod decode;
 mod diagnostic;
 mod document;
+mod filter;
 mod resolve;
 mod test_case;
 mod tree;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::names::{Names, or_unnamed, within};
 use crate::config::diagnostic::{Report, Spanned};
-use crate::config::document;
+use crate::config::filter as document;
 use crate::model::{AddressPrefix, Nsg, SecurityRule};
 
 /// LIM-13: addresses in one field of a rule.
