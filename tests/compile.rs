@@ -95,7 +95,7 @@ fn routes(text: &mut String, network: &Network, compiled: &Compiled, subnet: Sub
             "  {:<7} {:<7} {:<18} {:<21} {ips:<15} {:<10} => {}",
             route.source,
             route.state,
-            route.prefix.to_string(),
+            route.prefixes.to_string(),
             route.next_hop_type,
             route.name.as_deref().unwrap_or(""),
             hop_name(network, compiled, fib.next_hops[i])

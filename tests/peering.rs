@@ -56,7 +56,7 @@ fn peering_routes(network: &Network, vnet: usize) -> Vec<String> {
     let compiled = compile(network, &Learned::default(), 1);
     let routes = compiled.effective_routes(SubnetIx { vnet: VnetIx(vnet), subnet: 0 }).iter();
     let peering = routes.filter(|route| route.next_hop_type.to_string() == "VNetPeering");
-    peering.map(|route| route.prefix.to_string()).collect()
+    peering.map(|route| route.prefixes.to_string()).collect()
 }
 
 const A: &str = "a 10.1.0.0/16";

@@ -8,11 +8,11 @@ use std::iter;
 use std::net::IpAddr;
 
 use crate::dataplane::{Fib, FibId, NextHop, RouteId};
-use crate::model::{EffectiveRoute, Network, RouteState, SubnetIx, VnetIx};
+use crate::model::{EffectiveRoute, Network, SubnetIx, VnetIx};
 
 use super::links::connected;
 use super::owners::Owners;
-use super::routes::{self, Target};
+use super::routes::{self, Row, Target};
 use super::vnet_id;
 
 /// All tables of a network.
@@ -34,8 +34,7 @@ impl Fibs {
             for subnet in 0..vnet.subnets.len() {
                 let rows = routes::of(network, SubnetIx { vnet: VnetIx(i), subnet });
                 let hops: Vec<_> = rows.iter().map(|row| next_hop(network, owners, VnetIx(i), row.target)).collect();
-                let routes: Vec<_> = rows.into_iter().map(|row| row.route).collect();
-                let fib = known.entry((routes, hops)).or_insert_with_key(|(routes, hops)| all.add(routes, hops));
+                let fib = known.entry((rows, hops)).or_insert_with_key(|(rows, hops)| all.add(rows, hops));
                 fibs.push(*fib);
             }
             all.subnets.push(fibs);
@@ -52,12 +51,11 @@ impl Fibs {
         (self.tables, self.subnets, self.routes)
     }
 
-    fn add(&mut self, routes: &[EffectiveRoute], hops: &[NextHop]) -> FibId {
-        let numbered = routes.iter().zip((0..).map(RouteId));
-        let active = numbered.filter(|(route, _)| route.state == RouteState::Active);
-        let lpm = active.map(|(route, id)| (route.prefix, id)).collect();
+    fn add(&mut self, rows: &[Row], hops: &[NextHop]) -> FibId {
+        let numbered = rows.iter().zip((0..).map(RouteId));
+        let lpm = numbered.flat_map(|(row, id)| row.in_force.iter().map(move |&prefix| (prefix, id))).collect();
         self.tables.push(Fib { lpm, next_hops: hops.to_vec() });
-        self.routes.push(routes.to_vec());
+        self.routes.push(rows.iter().map(|row| row.route.clone()).collect());
         FibId(self.tables.len() as u32 - 1)
     }
 }

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::model::{
-    EffectiveRoute, Network, NextHopType, Route, RouteNextHop, RouteSource, RouteState, SubnetIx, VnetIx,
+    EffectiveRoute, Network, NextHopType, Prefixes, Route, RouteNextHop, RouteSource, RouteState, SubnetIx, VnetIx,
 };
 
 use super::links::connected;
@@ -40,6 +40,8 @@ const EXTRA_NONE_PREFIXES: [Ipv4Net; 14] = [
 pub(super) struct Row {
     pub(super) route: EffectiveRoute,
     pub(super) target: Target,
+    /// Those of its prefixes that no other row has taken: what packets are routed by.
+    pub(super) in_force: Prefixes,
 }
 
 /// Where a route leads, before anyone asks who owns the appliance's address.
@@ -61,7 +63,7 @@ pub(super) fn of(network: &Network, subnet: SubnetIx) -> Vec<Row> {
     let nones = none_rows(network, &rows);
     rows.extend(nones);
     settle(&mut rows);
-    rows.sort_by_key(|row| (row.route.source, row.route.prefix, row.route.next_hop_type));
+    rows.sort_by(|a, b| listed(a).cmp(&listed(b)));
     rows
 }
 
@@ -97,31 +99,46 @@ fn none_rows(network: &Network, rows: &[Row]) -> Vec<Row> {
         return Vec::new();
     }
     let extra: &[Ipv4Net] = if network.emulation.extra_none_routes { &EXTRA_NONE_PREFIXES } else { &[] };
-    let covered = |none: IpNet| rows.iter().any(|row| row.route.prefix == none || is_own_space(row, none));
+    let covered = |none: IpNet| rows.iter().any(|row| row.route.prefixes.contains(&none) || is_own_space(row, none));
     let prefixes = NONE_PREFIXES.iter().chain(extra).map(|&prefix| IpNet::from(prefix));
     prefixes.filter(|&none| !covered(none)).map(|none| system(none, NextHopType::None, Target::None)).collect()
 }
 
 fn is_own_space(row: &Row, prefix: IpNet) -> bool {
     let own = row.route.source == RouteSource::Default && row.route.next_hop_type == NextHopType::VnetLocal;
-    own && row.route.prefix.contains(&prefix)
+    own && row.route.prefixes.cover(&prefix)
 }
 
 /// Whether a row moves the default route to an appliance or a gateway.
 fn takes_default(row: &Row) -> bool {
     let moved = matches!(row.target, Target::Appliance(_) | Target::Gateway);
-    moved && row.route.prefix == IpNet::from(Ipv4Net::default())
+    moved && row.route.prefixes.contains(&Ipv4Net::default().into())
 }
 
-/// Among the rows of one prefix one wins (RSEL-02), the others are listed as Invalid (RSEL-08). Two default rows of one
-/// prefix arise only from a stale view of a peer: the VNet's own row wins.
+/// Of the rows that claim a prefix one gets it (RSEL-02); a row that gets none of its own is listed as Invalid (RSEL-08).
+/// Two default rows of one prefix arise only from a stale view of a peer: the VNet's own row wins.
 fn settle(rows: &mut [Row]) {
-    rows.sort_by_key(|row| (row.route.prefix, Reverse(row.route.source), row.route.next_hop_type));
-    for i in 1..rows.len() {
-        if rows[i].route.prefix == rows[i - 1].route.prefix {
-            rows[i].route.state = RouteState::Invalid;
+    let claims = rows.iter().enumerate().flat_map(|(i, row)| row.route.prefixes.iter().map(move |&prefix| (prefix, i)));
+    let mut claims: Vec<_> = claims.collect();
+    claims.sort_by_key(|&(prefix, i)| (prefix, Reverse(rows[i].route.source), rows[i].route.next_hop_type));
+    claims.dedup_by_key(|(prefix, _)| *prefix);
+    let mut held = vec![Vec::new(); rows.len()];
+    for (prefix, row) in claims {
+        held[row].push(prefix);
+    }
+    for (row, held) in rows.iter_mut().zip(held) {
+        if held.is_empty() {
+            row.route.state = RouteState::Invalid;
+        }
+        if held.len() < row.route.prefixes.len() {
+            row.in_force = Prefixes::Many(held.into());
         }
     }
+}
+
+/// Where a row stands in the listing (DIAG-02).
+fn listed(row: &Row) -> (RouteSource, &[IpNet], NextHopType) {
+    (row.route.source, &row.route.prefixes, row.route.next_hop_type)
 }
 
 fn system(prefix: IpNet, next_hop_type: NextHopType, target: Target) -> Row {
@@ -129,11 +146,11 @@ fn system(prefix: IpNet, next_hop_type: NextHopType, target: Target) -> Row {
         name: None,
         source: RouteSource::Default,
         state: RouteState::Active,
-        prefix,
+        prefixes: prefix.into(),
         next_hop_type,
         next_hop_ip: Vec::new(),
     };
-    Row { route, target }
+    Row { in_force: route.prefixes.clone(), route, target }
 }
 
 fn user(route: &Route, own: VnetIx) -> Row {
@@ -154,11 +171,11 @@ fn user(route: &Route, own: VnetIx) -> Row {
         name: Some(route.name.clone()),
         source: RouteSource::User,
         state: RouteState::Active,
-        prefix: route.prefix,
+        prefixes: route.prefix.into(),
         next_hop_type,
         next_hop_ip,
     };
-    Row { route, target }
+    Row { in_force: route.prefixes.clone(), route, target }
 }
 
 const fn v4(a: u8, b: u8, length: u8) -> Ipv4Net {

@@ -101,5 +101,5 @@ pub(super) fn holds(vnet: &VirtualNetwork, address: IpAddr) -> bool {
 /// `10.0.0.0/8 -> VirtualAppliance 10.0.1.4`.
 fn leads(row: &EffectiveRoute) -> String {
     let hop = row.next_hop_ip.first().map(|ip| format!(" {ip}")).unwrap_or_default();
-    format!("{} -> {}{hop}", row.prefix, row.next_hop_type)
+    format!("{} -> {}{hop}", row.prefixes, row.next_hop_type)
 }

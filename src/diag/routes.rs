@@ -34,7 +34,7 @@ fn row(route: &EffectiveRoute, disable_bgp_route_propagation: bool) -> RouteRow 
         disable_bgp_route_propagation,
         source: route.source,
         state: route.state,
-        address_prefix: vec![route.prefix],
+        address_prefix: route.prefixes.to_vec(),
         next_hop_ip_address: route.next_hop_ip.clone(),
         next_hop_type: route.next_hop_type,
     }

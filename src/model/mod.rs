@@ -18,6 +18,6 @@ pub use network::{
 };
 pub use peering::{LinkIx, Links, PeeringError, SyncLevel};
 pub use routing::{
-    EffectiveRoute, NextHopType, Route, RouteNextHop, RouteSource, RouteState, RouteTable, RouteTableIx,
+    EffectiveRoute, NextHopType, Prefixes, Route, RouteNextHop, RouteSource, RouteState, RouteTable, RouteTableIx,
 };
 pub use test_case::{Endpoint, Probe, TestCase, Verdict};

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -16,6 +18,13 @@ pub struct RouteTable {
     pub name: String,
     pub routes: Vec<Route>,
     pub disable_bgp_route_propagation: bool,
+}
+
+impl RouteTable {
+    /// Which of its routes has this name, as written.
+    pub fn named(&self, name: &str) -> Option<usize> {
+        self.routes.iter().position(|route| route.name == name)
+    }
 }
 
 /// A user-defined route.
@@ -43,9 +52,52 @@ pub struct EffectiveRoute {
     pub name: Option<String>,
     pub source: RouteSource,
     pub state: RouteState,
-    pub prefix: IpNet,
+    pub prefixes: Prefixes,
     pub next_hop_type: NextHopType,
     pub next_hop_ip: Vec<IpAddr>,
+}
+
+/// Ranges that a route is about: sorted, and mostly one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Prefixes {
+    One(IpNet),
+    /// Thousands for some services: every row about the same has the same list.
+    Many(Arc<[IpNet]>),
+}
+
+impl Prefixes {
+    /// Whether one of them holds all of a range.
+    pub fn cover(&self, range: &IpNet) -> bool {
+        self.iter().any(|prefix| prefix.contains(range))
+    }
+}
+
+impl Deref for Prefixes {
+    type Target = [IpNet];
+
+    fn deref(&self) -> &[IpNet] {
+        match self {
+            Self::One(prefix) => std::slice::from_ref(prefix),
+            Self::Many(prefixes) => prefixes,
+        }
+    }
+}
+
+impl From<IpNet> for Prefixes {
+    fn from(prefix: IpNet) -> Self {
+        Self::One(prefix)
+    }
+}
+
+/// All of them if they are few, else the first and how many there are.
+impl fmt::Display for Prefixes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 4;
+        let (shown, rest) = if self.len() <= SHOWN { (&self[..], 0) } else { (&self[..1], self.len() - 1) };
+        let mut words: Vec<_> = shown.iter().map(ToString::to_string).collect();
+        words.extend((rest > 0).then(|| format!("and {rest} more")));
+        f.pad(&words.join(" "))
+    }
 }
 
 /// Where a route comes from.

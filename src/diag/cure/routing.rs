@@ -10,7 +10,7 @@ use crate::compile::{Sender, connected};
 use crate::dataplane::{DropReason, NextHop};
 use crate::diag::names::{nic_name, subnet_name};
 use crate::diag::walk::Leg;
-use crate::model::{NicIx, PeeringState, RouteNextHop, RouteSource, RouteTableIx, VnetIx};
+use crate::model::{NicIx, PeeringState, RouteNextHop, RouteTableIx, VnetIx};
 
 use super::{Case, Cure};
 
@@ -200,9 +200,7 @@ impl Case<'_> {
         let (fib, route, _) = leg.route()?;
         let row = self.names.compiled.route(fib, route);
         let table = self.names.network.subnet(self.names.subnet(leg.from)).route_table?;
-        let mut routes = self.names.network.route_tables[table.0].routes.iter();
-        let at = routes.position(|route| row.source == RouteSource::User && route.prefix == row.prefix)?;
-        Some((table, at))
+        Some((table, self.names.network.route_tables[table.0].named(row.name.as_deref()?)?))
     }
 
     /// An interface of this VNet that forwards, guest and all, with its address of the packet's family.

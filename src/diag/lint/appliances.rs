@@ -40,7 +40,7 @@ fn finding(names: Names<'_>, route: &Use<'_>) -> Option<Finding> {
     let Sender::Nic(nic) = names.compiled.sender(appliance) else { return Some(behind_tun(names, route, appliance)) };
     let found = names.network.nic(nic);
     // A route to the appliance's own address asks for no forwarding.
-    if route.row.prefix == IpNet::from(address) {
+    if route.row.prefixes[..] == [IpNet::from(address)] {
         return None;
     }
     if !found.enable_ip_forwarding {
@@ -138,9 +138,8 @@ fn circle(open: Names<'_>, slate: &mut Slate, route: &Use<'_>) -> Option<(Vec<Ni
     nics.sort_unstable();
     let closing = walk.last();
     let (fib, row, _) = closing.route()?;
-    let closing_route = uses(open).find(|other| {
-        other.subnet == open.subnet(closing.from) && other.row.prefix == compiled.route(fib, row).prefix
-    })?;
+    let closing_route =
+        uses(open).find(|other| other.subnet == open.subnet(closing.from) && other.row == compiled.route(fib, row))?;
     let (name, subnet) = (closing_route.name(open), subnet_name(network, closing_route.subnet));
     let (rule, message, help) = if circle.len() == 1 {
         let appliance = &circle[0];
@@ -164,11 +163,10 @@ fn circle(open: Names<'_>, slate: &mut Slate, route: &Use<'_>) -> Option<(Vec<Ni
 /// An address that the subnet sends by this route, not by a longer one.
 fn sample(names: Names<'_>, route: &Use<'_>) -> Option<IpAddr> {
     let rows = names.compiled.effective_routes(route.subnet).iter();
-    let longer = rows.filter(|row| {
-        row.state == RouteState::Active && row.prefix != route.row.prefix && route.row.prefix.contains(&row.prefix)
-    });
-    let holes: Vec<_> = longer.map(|row| row.prefix).chain(UNROUTED).collect();
-    difference(&[route.row.prefix], &holes).iter().find_map(|prefix| prefix.hosts().next())
+    let longer = rows.filter(|row| row.state == RouteState::Active && row.prefixes != route.row.prefixes);
+    let longer = longer.flat_map(|row| row.prefixes.iter().copied()).filter(|prefix| route.row.prefixes.cover(prefix));
+    let holes: Vec<_> = longer.chain(UNROUTED).collect();
+    difference(&route.row.prefixes, &holes).iter().find_map(|prefix| prefix.hosts().next())
 }
 
 /// What no guest sends to: this network, loopback, link-local, multicast and beyond.

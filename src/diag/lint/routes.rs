@@ -40,7 +40,7 @@ pub(super) fn uses(names: Names<'_>) -> impl Iterator<Item = Use<'_>> {
         let next_hops = &compiled.snapshot.fib(compiled.fib(subnet)).next_hops;
         let rows = compiled.effective_routes(subnet).iter().zip(next_hops);
         rows.filter(|(row, _)| row.source == RouteSource::User).filter_map(move |(row, &next_hop)| {
-            let at = network.route_tables[table.0].routes.iter().position(|route| route.prefix == row.prefix)?;
+            let at = network.route_tables[table.0].named(row.name.as_deref()?)?;
             Some(Use { subnet, table, at, row, next_hop })
         })
     })
@@ -61,25 +61,26 @@ impl Use<'_> {
 /// UDR-26. A default route names everything and means the rest; and that an appliance's own network is reached directly
 /// is what peering with it is for.
 fn shadowed(names: Names<'_>, route: &Use<'_>) -> Option<Finding> {
-    if route.row.prefix.prefix_len() == 0 {
+    if route.row.prefixes.iter().all(|prefix| prefix.prefix_len() == 0) {
         return None;
     }
     let compiled = names.compiled;
     let rows = compiled.effective_routes(route.subnet);
     let next_hops = &compiled.snapshot.fib(compiled.fib(route.subnet)).next_hops;
     let longer = rows.iter().zip(next_hops).filter(|(row, _)| {
-        row.prefix != route.row.prefix && route.row.prefix.contains(&row.prefix) && row.state == RouteState::Active
+        let inside = || row.prefixes.iter().all(|prefix| route.row.prefixes.cover(prefix));
+        row.state == RouteState::Active && row.prefixes != route.row.prefixes && inside()
     });
-    let users: Vec<IpNet> =
-        longer.clone().filter(|(row, _)| row.source == RouteSource::User).map(|(row, _)| row.prefix).collect();
+    let users = longer.clone().filter(|(row, _)| row.source == RouteSource::User);
+    let users: Vec<IpNet> = users.flat_map(|(row, _)| row.prefixes.iter().copied()).collect();
     let users = IpNet::aggregate(&users);
     let home = vnet_of(names, route.next_hop);
     let lost = longer.filter(|(row, hop)| {
         takes_precedence(row)
-            && !users.iter().any(|user| user.contains(&row.prefix))
+            && !row.prefixes.iter().all(|prefix| users.iter().any(|user| user.contains(prefix)))
             && !matches!(hop, NextHop::Vnet(vnet) if Some(*vnet) == home)
     });
-    let lost: Vec<_> = lost.map(|(row, hop)| (row.prefix, taker(names, route.subnet, *hop))).collect();
+    let lost: Vec<_> = lost.map(|(row, hop)| (&row.prefixes, taker(names, route.subnet, *hop))).collect();
     let (first, _) = lost.first()?;
     let takers: Vec<_> = lost.iter().map(|(prefix, taker)| format!("{prefix} ({taker})")).collect();
     Some(Finding {
@@ -88,7 +89,7 @@ fn shadowed(names: Names<'_>, route: &Use<'_>) -> Option<Finding> {
         message: format!(
             "{} ({}) does not take traffic from subnet {} to {}: a longer route does",
             route.name(names),
-            route.row.prefix,
+            route.row.prefixes,
             subnet_name(names.network, route.subnet),
             takers.join(", ")
         ),
