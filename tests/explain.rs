@@ -133,6 +133,20 @@ fn cs_02_a_single_link_is_the_cause() {
     assert!(fix.checked && answer.further.is_empty() && answer.back.is_none());
 }
 
+/// A table that keeps the peering's routes out is the cause, not the link, which is fine (SYS-08).
+#[test]
+fn disabled_peering_routes_are_the_cause() {
+    let yaml = with(PAIR, "addressPrefix: 10.1.0.0/24", "addressPrefix: 10.1.0.0/24, routeTable: rt");
+    let yaml = yaml + "routeTables: [{name: rt, disablePeeringRoute: All}]";
+    let answer = ask(&yaml, "va", "vb");
+    assert_eq!((answer.verdict, answer.forward.dropped.as_deref()), (Verdict::Blocked, Some("NextHopNone")));
+    let cause = "route table rt of subnet a/s disables the routes of peering a-b, and has no other to 10.2.0.4";
+    assert_eq!(answer.cause.as_deref(), Some(cause));
+    let fix = answer.fix.unwrap();
+    assert_eq!(changes(&fix), [("routeTables[0].disablePeeringRoute", "None")]);
+    assert!(fix.checked && answer.further.is_empty());
+}
+
 /// The default rule that denies is a symptom: without the link, b is not in tag(VirtualNetwork) (TAG-11).
 #[test]
 fn cs_02_with_an_nsg_the_link_is_still_the_cause() {

@@ -76,6 +76,7 @@ fn every_lint_is_proved() {
         "one-sided-chain",
         "one-way-peering",
         "overlapping-networks",
+        "peering-routes-disabled",
         "routing-loop",
         "shadowed-route",
         "unreachable-next-hop",

@@ -58,7 +58,10 @@ pub(super) enum Target {
 /// The rows of a subnet by source, then by prefix (DIAG-02).
 pub(super) fn of(network: &Network, subnet: SubnetIx) -> Vec<Row> {
     let users: Vec<_> = user_rows(network, subnet).collect();
-    let mut rows: Vec<_> = vnet_rows(network, subnet.vnet).chain(internet_rows(network, subnet.vnet)).collect();
+    let mut rows: Vec<_> = local_rows(network, subnet.vnet).chain(internet_rows(network, subnet.vnet)).collect();
+    if !peering_routes_disabled(network, subnet) {
+        rows.extend(peering_rows(network, subnet.vnet));
+    }
     rows.extend(users);
     let nones = none_rows(network, &rows);
     rows.extend(nones);
@@ -67,17 +70,25 @@ pub(super) fn of(network: &Network, subnet: SubnetIx) -> Vec<Row> {
     rows
 }
 
-/// One `VnetLocal` row a prefix of the VNet, one peering row a prefix of each connected peer (SYS-02, SYS-08).
-fn vnet_rows(network: &Network, vnet: VnetIx) -> impl Iterator<Item = Row> {
+/// One `VnetLocal` row a prefix of the VNet (SYS-02).
+fn local_rows(network: &Network, vnet: VnetIx) -> impl Iterator<Item = Row> {
+    let space = &network.vnet(vnet).address_space;
+    space.iter().map(move |&prefix| system(prefix, NextHopType::VnetLocal, Target::Vnet(vnet)))
+}
+
+/// One peering row a prefix of each connected peer (SYS-08).
+fn peering_rows(network: &Network, vnet: VnetIx) -> impl Iterator<Item = Row> {
     let own = network.vnet(vnet);
-    let locals =
-        own.address_space.iter().map(move |&prefix| system(prefix, NextHopType::VnetLocal, Target::Vnet(vnet)));
-    let peers = connected(network, vnet).flat_map(move |link| {
+    connected(network, vnet).flat_map(move |link| {
         let local = own.location == network.vnet(link.remote).location;
         let label = if local { NextHopType::VnetPeering } else { NextHopType::VnetGlobalPeering };
         link.remote_address_space.iter().map(move |&prefix| system(prefix, label, Target::Vnet(link.remote)))
-    });
-    locals.chain(peers)
+    })
+}
+
+/// A table may keep the peering routes out of its subnets; which VNets are reachable as next hops stays as it is.
+fn peering_routes_disabled(network: &Network, subnet: SubnetIx) -> bool {
+    network.subnet(subnet).route_table.is_some_and(|table| network.route_tables[table.0].disable_peering_route)
 }
 
 /// The default route of each family the VNet has (SYS-03, FAB-16).

@@ -72,6 +72,7 @@ pub(super) struct RouteTable {
     pub name: Name,
     pub routes: Vec<Route>,
     pub disable_bgp_route_propagation: bool,
+    pub disable_peering_route: bool,
 }
 
 pub(super) struct Route {
@@ -209,11 +210,13 @@ fn peering(node: &Node, report: &mut Report) -> Option<Peering> {
 }
 
 fn route_table(node: &Node, report: &mut Report) -> Option<RouteTable> {
+    let disabled = word(&[("None", false), ("All", true)]);
     record(node, report, "a route table", |f| RouteTable {
         at: f.at,
         name: f.required("name", resource_name(80)),
         routes: f.list("routes", route),
         disable_bgp_route_propagation: flag(f, "disableBgpRoutePropagation", false),
+        disable_peering_route: f.optional("disablePeeringRoute", disabled).is_some_and(|disabled| disabled.value),
     })
 }
 

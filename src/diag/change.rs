@@ -92,6 +92,11 @@ impl Edit {
         self.note(format!("virtualMachines[{}].guest.forwarding", vm.0), Some("true".to_owned()));
     }
 
+    pub(super) fn enable_peering_routes(&mut self, table: RouteTableIx) {
+        self.network.route_tables[table.0].disable_peering_route = false;
+        self.note(format!("routeTables[{}].disablePeeringRoute", table.0), Some("None".to_owned()));
+    }
+
     pub(super) fn remove_route(&mut self, table: RouteTableIx, route: usize) {
         self.network.route_tables[table.0].routes.remove(route);
         self.note(format!("routeTables[{}].routes[{route}]", table.0), None);
@@ -118,6 +123,7 @@ impl Edit {
                 name,
                 routes: vec![route],
                 disable_bgp_route_propagation: false,
+                disable_peering_route: false,
             });
             let subnet = &mut self.network.virtual_networks[subnet.vnet.0].subnets[subnet.subnet];
             subnet.route_table = Some(RouteTableIx(table));

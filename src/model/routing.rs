@@ -18,6 +18,8 @@ pub struct RouteTable {
     pub name: String,
     pub routes: Vec<Route>,
     pub disable_bgp_route_propagation: bool,
+    /// `disablePeeringRoute: All`: its subnets have no routes to peers but the table's own.
+    pub disable_peering_route: bool,
 }
 
 impl RouteTable {

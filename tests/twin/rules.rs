@@ -215,8 +215,10 @@ impl Twin<'_> {
         for prefix in &own.address_space {
             all.push((*prefix, 4, Hop::Vnet(subnet.vnet)));
         }
-        // SYS-08, SYS-09
-        for link in self.connected(subnet.vnet) {
+        // SYS-08, SYS-09, and a table's `disablePeeringRoute: All`
+        let table = self.network.subnet(subnet).route_table.map(|table| &self.network.route_tables[table.0]);
+        let peering = !table.is_some_and(|table| table.disable_peering_route);
+        for link in self.connected(subnet.vnet).filter(|_| peering) {
             for prefix in &link.remote_address_space {
                 all.push((*prefix, 3, Hop::Vnet(link.remote)));
             }

@@ -232,7 +232,12 @@ impl Random {
             };
             routes.push(Route { name: format!("r{n}"), prefix, next_hop });
         }
-        RouteTable { name: format!("t{index}"), routes, disable_bgp_route_propagation: self.chance(20) }
+        RouteTable {
+            name: format!("t{index}"),
+            routes,
+            disable_bgp_route_propagation: self.chance(20),
+            disable_peering_route: self.chance(15),
+        }
     }
 
     fn nsg(&mut self, index: usize, prefixes: &[IpNet]) -> Nsg {

@@ -24,7 +24,12 @@ pub(super) fn route_table(table: &document::RouteTable, report: &mut Report) -> 
         }
     }
     let routes = table.routes.iter().filter_map(|route| self::route(route, report)).collect();
-    RouteTable { name, routes, disable_bgp_route_propagation: table.disable_bgp_route_propagation }
+    RouteTable {
+        name,
+        routes,
+        disable_bgp_route_propagation: table.disable_bgp_route_propagation,
+        disable_peering_route: table.disable_peering_route,
+    }
 }
 
 fn route(route: &document::Route, report: &mut Report) -> Option<Route> {

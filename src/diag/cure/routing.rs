@@ -10,7 +10,7 @@ use crate::compile::{Sender, connected};
 use crate::dataplane::{DropReason, NextHop};
 use crate::diag::names::{nic_name, subnet_name};
 use crate::diag::walk::Leg;
-use crate::model::{NicIx, PeeringState, RouteNextHop, RouteTableIx, VnetIx};
+use crate::model::{NicIx, Peering, PeeringState, RouteNextHop, RouteTable, RouteTableIx, VnetIx};
 
 use super::{Case, Cure};
 
@@ -48,6 +48,9 @@ impl Case<'_> {
         let (a, b) = (self.vnet_name(own), self.vnet_name(home));
         let cause = match (ours, theirs) {
             (Some(ours), Some(_)) if connected(network, own).any(|link| link.remote == home) => {
+                if let Some(cure) = self.peering_routes_disabled(leg, ours) {
+                    return cure;
+                }
                 let cause =
                     format!("peering {} does not know the range of {dst}: VNet {b} changed its space", ours.name);
                 let mut edit = self.edit();
@@ -69,6 +72,27 @@ impl Case<'_> {
             (None, None) => return self.not_transitive(leg, own, home),
         };
         self.peer(cause, own, home)
+    }
+
+    /// The sender's own table keeps the peering's routes out, and has none in their place.
+    fn peering_routes_disabled(&self, leg: &Leg, link: &Peering) -> Option<Cure> {
+        let network = self.names.network;
+        let subnet = self.names.subnet(leg.from);
+        let table = network.subnet(subnet).route_table?;
+        let RouteTable { name, disable_peering_route: true, .. } = &network.route_tables[table.0] else { return None };
+        let cause = format!(
+            "route table {name} of subnet {} disables the routes of peering {}, and has no other to {}",
+            subnet_name(network, subnet),
+            link.name,
+            self.walk.dst
+        );
+        let mut edit = self.edit();
+        edit.enable_peering_routes(table);
+        Some(Cure::with(
+            cause,
+            format!("enable the peering routes in {name}, or route {} yourself", self.walk.dst),
+            edit,
+        ))
     }
 
     /// Two VNets without links: perhaps a hub between them, perhaps with an appliance that could carry the packet.

@@ -11,7 +11,8 @@ use crate::model::{EffectiveRoute, NextHopType, RouteSource, RouteState, RouteTa
 use super::Finding;
 
 pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
-    uses(names).filter_map(|route| shadowed(names, &route)).collect()
+    let shadowed = uses(names).filter_map(|route| shadowed(names, &route));
+    shadowed.chain(uses(names).filter_map(|route| far_without_peering_routes(names, &route))).collect()
 }
 
 /// A user-defined route as one subnet has it.
@@ -95,6 +96,25 @@ fn shadowed(names: Names<'_>, route: &Use<'_>) -> Option<Finding> {
         ),
         path: format!("{}.addressPrefix", route.path()),
         help: format!("to steer it, add a route for {first} with the same next hop"),
+    })
+}
+
+/// Azure supports `disablePeeringRoute` with appliances of the subnet's own VNet only. Here a next hop is found by who owns
+/// it (UDR-12), so such a file works and may not in Azure.
+fn far_without_peering_routes(names: Names<'_>, route: &Use<'_>) -> Option<Finding> {
+    let table = &names.network.route_tables[route.table.0];
+    let own = route.subnet.vnet;
+    let far = vnet_of(names, route.next_hop).filter(|vnet| table.disable_peering_route && vnet.0 as usize != own.0)?;
+    let (far, own) = (names.vnet_name(far), &names.network.vnet(own).name);
+    Some(Finding {
+        code: "peering-routes-disabled",
+        rule: "UDR-11",
+        message: format!(
+            "{} leads to an appliance in {far}, and its table has `disablePeeringRoute: All`: Azure supports that with appliances in {own} only",
+            route.name(names)
+        ),
+        path: format!("{}.nextHopIpAddress", route.path()),
+        help: format!("use an appliance in {own}, or leave `disablePeeringRoute` out and add longer routes"),
     })
 }
 

@@ -32,10 +32,11 @@ pub(super) fn of(network: &Network) -> Vec<Object> {
     }
     for table in &network.route_tables {
         let propagation = table.disable_bgp_route_propagation.to_string();
+        let peering = if table.disable_peering_route { "All" } else { "None" };
         all.push(Object {
             kind: "routeTables",
             name: table.name.clone(),
-            properties: vec![("disableBgpRoutePropagation", propagation)],
+            properties: vec![("disableBgpRoutePropagation", propagation), ("disablePeeringRoute", peering.to_owned())],
         });
         all.extend(table.routes.iter().map(|own| route(&table.name, own)));
     }
