@@ -12,7 +12,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use ip_network::{IpNetwork, Ipv4Network, Ipv6Network};
 use ip_network_table::IpNetworkTable;
 use ipnet::IpNet;
-use vnet::dataplane::{Acl, AclRule, Lpm, ProtocolMatch};
+use vnet::dataplane::{Acl, AclRule, Action, Lpm, ProtocolMatch};
 use vnet::wire::{Protocol, Tuple};
 
 criterion_main!(tables);
@@ -108,7 +108,7 @@ fn rules(count: usize, long_lists: usize, random: &mut Random) -> Vec<AclRule> {
             dst: vec![random.subnet_v4()],
             src_ports: vec![0..=u16::MAX],
             dst_ports: vec![port..=port + random.below(2) as u16 * 100],
-            allow: true,
+            action: Action::Allow,
             custom: true,
         }
     };
@@ -118,7 +118,7 @@ fn rules(count: usize, long_lists: usize, random: &mut Random) -> Vec<AclRule> {
         dst: everyone,
         src_ports: vec![0..=u16::MAX],
         dst_ports: vec![0..=u16::MAX],
-        allow: false,
+        action: Action::Deny,
         custom: false,
     };
     (0..count - 1).map(rule).chain([deny]).collect()

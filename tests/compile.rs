@@ -127,7 +127,7 @@ fn rule_line(network: &Network, rule: &EffectiveRule) -> String {
     format!(
         "  {} {:<5} {} {} {protocol} {}:{} > {}:{}",
         rule.priority,
-        format!("{:?}", rule.access),
+        format!("{:?}", rule.action),
         network.network_security_groups[rule.nsg.0].name,
         rule.name,
         set(&matches.src),

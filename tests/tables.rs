@@ -10,7 +10,7 @@ use ip_network::{IpNetwork, Ipv4Network, Ipv6Network};
 use ip_network_table::IpNetworkTable;
 use ipnet::IpNet;
 use proptest::prelude::*;
-use vnet::dataplane::{Acl, AclMatch, AclRule, Lpm, LpmBuilder, ProtocolMatch};
+use vnet::dataplane::{Acl, AclMatch, AclRule, Action, Lpm, LpmBuilder, ProtocolMatch};
 use vnet::wire::{Protocol, Tuple};
 
 // ---- Longest-prefix match ----
@@ -178,7 +178,7 @@ proptest! {
 /// The twin: the rules in order, each as the documentation states it.
 fn first_match(rules: &[AclRule], tuple: &Tuple) -> Option<AclMatch> {
     let rule = rules.iter().position(|rule| matches(rule, tuple))?;
-    Some(AclMatch { rule: rule as u32, allow: rules[rule].allow, custom: rules[rule].custom })
+    Some(AclMatch { rule: rule as u32, action: rules[rule].action, custom: rules[rule].custom })
 }
 
 fn matches(rule: &AclRule, tuple: &Tuple) -> bool {
@@ -226,7 +226,7 @@ fn anything() -> AclRule {
         dst: everyone,
         src_ports: vec![0..=65_535],
         dst_ports: vec![0..=65_535],
-        allow: true,
+        action: Action::Allow,
         custom: true,
     }
 }
@@ -397,7 +397,7 @@ impl Random {
             dst: self.prefixes(),
             src_ports: self.port_ranges(),
             dst_ports: self.port_ranges(),
-            allow: self.below(2) == 0,
+            action: if self.below(2) == 0 { Action::Allow } else { Action::Deny },
             custom: self.below(2) == 0,
         }
     }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
-use crate::dataplane::{Acl, AclId, AclRule, Filters, ProtocolMatch};
+use crate::dataplane::{Acl, AclId, AclRule, Action, Filters, ProtocolMatch};
 use crate::model::{
     Access, AddressPrefix, Direction, Network, NsgIx, PortRange, SecurityProtocol, SecurityRule, ServiceTag, SubnetIx,
 };
@@ -21,7 +21,7 @@ pub struct RuleRef {
     /// `securityRules/x` or `defaultSecurityRules/DenyAllInBound`, as Azure's diagnostics print it.
     pub name: String,
     pub priority: u16,
-    pub access: Access,
+    pub action: Action,
 }
 
 /// A rule with its tags expanded.
@@ -50,7 +50,7 @@ impl Acls {
         direction: Direction,
     ) -> Filters {
         let mut of = |nsg: Option<NsgIx>| nsg.map(|nsg| self.acl(network, subnet, nsg, direction));
-        Filters { nic: of(nic), subnet: of(network.subnet(subnet).network_security_group) }
+        Filters { admin: None, nic: of(nic), subnet: of(network.subnet(subnet).network_security_group) }
     }
 
     /// The tables and the rules each was built from.
@@ -82,16 +82,20 @@ fn effective_rules(network: &Network, nsg: NsgIx, direction: Direction, tags: &T
 
 fn effective(nsg: NsgIx, collection: &str, rule: &SecurityRule, custom: bool, tags: &Tags) -> EffectiveRule {
     let name = format!("{collection}/{}", rule.name);
+    let action = match rule.access {
+        Access::Allow => Action::Allow,
+        Access::Deny => Action::Deny,
+    };
     let matches = AclRule {
         protocol: protocol(rule.protocol),
         src: tags.expand(&rule.source),
         dst: tags.expand(&rule.destination),
         src_ports: ports(&rule.source_ports),
         dst_ports: ports(&rule.destination_ports),
-        allow: rule.access == Access::Allow,
+        action,
         custom,
     };
-    EffectiveRule { rule: RuleRef { nsg, name, priority: rule.priority, access: rule.access }, matches }
+    EffectiveRule { rule: RuleRef { nsg, name, priority: rule.priority, action }, matches }
 }
 
 /// The three rules below every NSG, with the spelling of the REST interface (NSG-06).

@@ -99,6 +99,7 @@ fn nic(network: &Network, learned: &Learned, ids: &Ids, fibs: &Fibs, acls: &mut 
         forwarding,
         outbound: filters(Direction::Outbound),
         inbound: filters(Direction::Inbound),
+        platform: Filters::default(),
         mtu: learned.mtu.get(&attachment).copied().unwrap_or(DEFAULT_MTU),
         flow_timeout_secs: u32::try_from(network.vnet(subnet.vnet).flow_timeout.as_secs()).unwrap_or(u32::MAX),
     }
@@ -113,6 +114,7 @@ fn nobody() -> Nic {
         forwarding: false,
         outbound: Filters::default(),
         inbound: Filters::default(),
+        platform: Filters::default(),
         mtu: 0,
         flow_timeout_secs: 0,
     }

@@ -31,9 +31,19 @@ pub struct AclRule {
     /// Any of these; with `0..=65535` among them there is no restriction and packets without ports match too (NSG-07).
     pub src_ports: Vec<RangeInclusive<u16>>,
     pub dst_ports: Vec<RangeInclusive<u16>>,
-    pub allow: bool,
+    pub action: Action,
     /// Written by the user, not a default rule (PEER-22).
     pub custom: bool,
+}
+
+/// What a rule does with a packet that it matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    Deny,
+    /// Whoever is asked after it may still deny.
+    Allow,
+    /// Nobody is asked after it (ADM-01).
+    AlwaysAllow,
 }
 
 /// Which protocols a rule matches (NSG-07, NSG-08).
@@ -50,18 +60,18 @@ pub enum ProtocolMatch {
 pub struct AclMatch {
     /// Index in the rules the ACL was built from.
     pub rule: u32,
-    pub allow: bool,
+    pub action: Action,
     pub custom: bool,
 }
 
 impl Acl {
     pub fn new(rules: Vec<AclRule>) -> Self {
-        let outcome = |(rule, &AclRule { allow, custom, .. })| AclMatch { rule, allow, custom };
+        let outcome = |(rule, &AclRule { action, custom, .. })| AclMatch { rule, action, custom };
         let outcomes = (0..).zip(&rules).map(outcome).collect();
         Self { classifier: Classifier::new(rules), outcomes }
     }
 
-    /// The first rule that matches. NSGs end with deny-all default rules, so `None` only arises for a hand-made ACL.
+    /// The first rule that matches. NSGs end with deny-all default rules; admin rules may well say nothing (ADM-03).
     #[inline]
     pub fn classify(&self, tuple: &Tuple) -> Option<AclMatch> {
         self.classifier.first_match(tuple).map(|rule| self.outcomes[rule])
@@ -146,6 +156,16 @@ impl AclRule {
             + size_of_val(&*self.dst)
             + size_of_val(&*self.src_ports)
             + size_of_val(&*self.dst_ports)
+    }
+}
+
+impl Action {
+    /// Anything but a no.
+    pub const fn allows(self) -> bool {
+        match self {
+            Self::Deny => false,
+            Self::Allow | Self::AlwaysAllow => true,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ mod pipeline;
 mod poptrie;
 mod snapshot;
 
-pub use acl::{Acl, AclMatch, AclRule, ProtocolMatch};
+pub use acl::{Acl, AclMatch, AclRule, Action, ProtocolMatch};
 pub use drop_reason::DropReason;
 pub use flow::{FlowLimits, FlowRecord, FlowTable, Room, TableFull, Traffic};
 pub use fragment::FragmentTable;

@@ -9,9 +9,10 @@ pub enum Direction {
     Outbound,
 }
 
-/// Where an NSG hangs.
+/// Whose rules: the VNet's administrators', or those of an NSG that hangs on a NIC or a subnet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FilterPlace {
+    Admin,
     Nic,
     Subnet,
 }
@@ -25,7 +26,7 @@ pub enum Admission {
     Platform,
     /// Neither NIC nor subnet has an NSG (NSG-11).
     NoFilter,
-    /// A rule of this ACL decided; one step for each NSG evaluated.
+    /// A rule of this ACL decided; one step for the admin rules if one matched, and one for each NSG evaluated.
     Rule { place: FilterPlace, acl: AclId, rule: u32, allow: bool },
 }
 

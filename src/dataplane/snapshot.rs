@@ -81,19 +81,23 @@ pub struct Nic {
     pub fib: FibId,
     /// `enableIPForwarding` (NIC-02).
     pub forwarding: bool,
-    /// Evaluated in this order (NSG-10): the NIC's then the subnet's.
+    /// Evaluated in this order (ADM-01, NSG-10): the admin rules, the NIC's NSG, the subnet's.
     pub outbound: Filters,
-    /// The subnet's then the NIC's.
+    /// The admin rules, the subnet's NSG, the NIC's.
     pub inbound: Filters,
+    /// The rules that may deny the platform's services to it: those that name them by a tag of theirs (NSG-30).
+    pub platform: Filters,
     /// Largest IP packet its device takes.
     pub mtu: u16,
     /// Idle time of flow records, in seconds (NSG-24).
     pub flow_timeout_secs: u32,
 }
 
-/// The NSGs of a NIC in one direction.
+/// What is asked about packets of a NIC in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Filters {
+    /// The security admin rules of its VNet; a packet that none of them matches goes on (ADM-03).
+    pub admin: Option<AclId>,
     pub nic: Option<AclId>,
     pub subnet: Option<AclId>,
 }

@@ -43,6 +43,7 @@ impl<'a> Names<'a> {
         let rule = self.compiled.rule(acl, rule);
         let nsg = &self.network.network_security_groups[rule.nsg.0].name;
         let place = match place {
+            FilterPlace::Admin => format!("VNet {}", self.network.vnet(self.vnet(nic)).name),
             FilterPlace::Nic => format!("NIC {}", self.nic(nic)),
             FilterPlace::Subnet => format!("subnet {}", subnet_name(self.network, self.subnet(nic))),
         };

@@ -166,7 +166,9 @@ impl Teller<'_> {
     fn culprit(&self, leg: &Leg, reason: DropReason) -> String {
         let arrived = leg.arrived().unwrap_or(leg.from);
         match reason {
-            DropReason::NsgOutbound | DropReason::NsgInbound => self.denial(leg).unwrap_or_else(|| self.nic(arrived)),
+            DropReason::NsgOutbound | DropReason::NsgInbound | DropReason::AdminRule => {
+                self.denial(leg).unwrap_or_else(|| self.nic(arrived))
+            }
             DropReason::NotForwarding => format!("{} without enableIPForwarding", self.nic(arrived)),
             DropReason::SpoofedSource => format!("{} without enableIPForwarding", self.nic(leg.from)),
             DropReason::PeeringAccess => self.flag(leg, reason, "allowVirtualNetworkAccess"),

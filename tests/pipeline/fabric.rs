@@ -149,7 +149,7 @@ fn fab_12_the_platform_is_in_reach_whatever_the_routes_say() {
     world.route(A, "0.0.0.0/0", NextHop::None);
     check(&world.build(), A, &udp("10.0.0.4:1000", "168.63.129.16:53"), dropped(NoEndpoint));
     check(&world.build(), A, &udp("10.0.0.4:1000", "168.63.129.17:53"), dropped(NextHopNone));
-    check(&world.build(), A, &tcp("10.0.0.4:1000", "169.254.169.254:80", SYN), dropped(LinkLocal));
+    check(&world.build(), A, &tcp("10.0.0.4:1000", "169.254.169.254:80", SYN), dropped(NoEndpoint));
 }
 
 #[test]

@@ -4,7 +4,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use vnet::dataplane::{
-    Direction, DropReason, FlowLimits, Flows, NextHop, NicId, PortId, Quiet, Snapshot, Timestamp, Verdict, process,
+    Action, Direction, DropReason, FlowLimits, Flows, NextHop, NicId, PortId, Quiet, Snapshot, Timestamp, Verdict,
+    process,
 };
 use vnet::wire::{Offload, Packet, ParseError, Protocol, Tuple, build};
 
@@ -146,7 +147,7 @@ fn world() -> World {
     world.route(db, "10.1.0.5/32", NextHop::Unreachable);
     world.route(db, "10.3.0.0/24", NextHop::Gateway);
     let web_rules = world.acl([allow_port(Protocol::TCP, 443), allow_port(Protocol::UDP, 53), default(deny_all())]);
-    let out_rules = world.acl([rule(false, "0.0.0.0/0", "10.2.0.4/32"), default(allow_all())]);
+    let out_rules = world.acl([rule(Action::Deny, "0.0.0.0/0", "10.2.0.4/32"), default(allow_all())]);
     let explicit = world.acl([allow("10.0.0.0/24", "10.3.0.4/32"), default(allow_all())]);
     world.at(db).inbound.subnet = Some(web_rules);
     world.at(small).outbound.nic = Some(out_rules);

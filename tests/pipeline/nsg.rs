@@ -1,7 +1,7 @@
 //! Security rules and flow records (NSG).
 
-use vnet::dataplane::DropReason::{FlowLimit, NoEndpoint, NsgInbound, NsgOutbound};
-use vnet::dataplane::{Filters, NicId, VnetId};
+use vnet::dataplane::DropReason::{AdminRule, FlowLimit, NoEndpoint, NoInternet, NsgInbound, NsgOutbound};
+use vnet::dataplane::{AclRule, Action, Filters, NicId, VnetId};
 use vnet::wire::{Protocol, build};
 
 use crate::fabric::fragments;
@@ -31,12 +31,12 @@ fn web_server() -> World {
 fn nsg_10_outbound_the_nic_then_the_subnet() {
     let mut world = world();
     let (nic, subnet) = (world.acl([allow_all()]), world.acl([deny_all()]));
-    world.at(A).outbound = Filters { nic: Some(nic), subnet: Some(subnet) };
+    world.at(A).outbound = Filters { nic: Some(nic), subnet: Some(subnet), ..Filters::default() };
     assert_eq!(
         world.build().trace(A, &ping("10.0.0.4", "10.0.0.5")),
         "sent 0, out 0: Nic acl 0 rule 0 allow, out 0: Subnet acl 1 rule 0 deny, dropped NsgOutbound"
     );
-    world.at(A).outbound = Filters { nic: Some(subnet), subnet: Some(nic) };
+    world.at(A).outbound = Filters { nic: Some(subnet), subnet: Some(nic), ..Filters::default() };
     assert_eq!(
         world.build().trace(A, &ping("10.0.0.4", "10.0.0.5")),
         "sent 0, out 0: Nic acl 1 rule 0 deny, dropped NsgOutbound",
@@ -48,13 +48,13 @@ fn nsg_10_outbound_the_nic_then_the_subnet() {
 fn nsg_10_inbound_the_subnet_then_the_nic() {
     let mut world = world();
     let (allows, denies) = (world.acl([allow_all()]), world.acl([deny_all()]));
-    world.at(B).inbound = Filters { nic: Some(denies), subnet: Some(allows) };
+    world.at(B).inbound = Filters { nic: Some(denies), subnet: Some(allows), ..Filters::default() };
     assert_eq!(
         world.build().trace(A, &ping("10.0.0.4", "10.0.0.5")),
         "sent 0, out 0: NoFilter, route Vnet(VnetId(0)), arrive 1, in 1: Subnet acl 0 rule 0 allow, \
          in 1: Nic acl 1 rule 0 deny, dropped NsgInbound"
     );
-    world.at(B).inbound = Filters { nic: Some(allows), subnet: Some(denies) };
+    world.at(B).inbound = Filters { nic: Some(allows), subnet: Some(denies), ..Filters::default() };
     assert!(
         world
             .build()
@@ -92,7 +92,7 @@ fn nsg_11_an_empty_nsg_is_not_no_nsg() {
 #[test]
 fn nsg_12_and_13_neighbours_are_filtered_at_both_ends() {
     let mut world = world();
-    let denies = world.acl([rule(false, "10.0.0.0/24", "10.0.0.0/24"), allow_all()]);
+    let denies = world.acl([rule(Action::Deny, "10.0.0.0/24", "10.0.0.0/24"), allow_all()]);
     world.at(A).outbound.subnet = Some(denies);
     check(&world.build(), A, &ping("10.0.0.4", "10.0.0.5"), dropped(NsgOutbound));
     check(&world.build(), B, &ping("10.0.0.5", "10.0.0.4"), to(A));
@@ -259,6 +259,100 @@ fn nsg_30_platform_services_bypass_rules() {
     check(&lab, A, &udp("10.0.0.4:1000", "168.63.129.16:5353"), dropped(NsgOutbound));
     world.at(A).outbound.nic = None;
     check(&world.build(), A, &udp("10.0.0.4:1000", "168.63.129.16:5353"), dropped(NoEndpoint));
+}
+
+/// Metadata is asked for by HTTP, licences at three addresses: those, and nothing beside them.
+#[test]
+fn nsg_30_metadata_and_licensing_bypass_rules_too() {
+    let mut world = world();
+    let closed = world.acl([deny_all()]);
+    world.at(A).outbound = Filters { admin: Some(closed), nic: Some(closed), subnet: Some(closed) };
+    let lab = world.build();
+    let metadata = tcp("10.0.0.4:1000", "169.254.169.254:80", SYN);
+    assert_eq!(lab.trace(A, &metadata), "sent 0, out 0: Platform, dropped NoEndpoint");
+    check(&lab, A, &tcp("10.0.0.4:1000", "20.118.99.224:1688", SYN), dropped(NoInternet));
+    for other in ["169.254.169.254:443", "20.118.99.224:1687", "20.118.99.225:1688"] {
+        check(&lab, A, &tcp("10.0.0.4:1000", other, SYN), dropped(AdminRule));
+    }
+}
+
+#[test]
+fn nsg_30_a_rule_that_names_the_service_denies_it() {
+    let mut world = world();
+    let dns = world.acl([rule(Action::Deny, "0.0.0.0/0", "168.63.129.16/32")]);
+    let (query, metadata) = (udp("10.0.0.4:1000", "168.63.129.16:53"), tcp("10.0.0.4:1000", "169.254.169.254:80", SYN));
+    for rules in [Filters { nic: Some(dns), ..Filters::default() }, Filters { subnet: Some(dns), ..Filters::default() }]
+    {
+        world.at(A).platform = rules;
+        check(&world.build(), A, &query, dropped(NsgOutbound));
+        check(&world.build(), A, &metadata, dropped(NoEndpoint));
+    }
+    // What an administrator allows for good, an NSG cannot deny.
+    let always = world.acl([rule(Action::AlwaysAllow, "0.0.0.0/0", "168.63.129.16/32")]);
+    world.at(A).platform = Filters { admin: Some(always), nic: Some(dns), subnet: None };
+    check(&world.build(), A, &query, dropped(NoEndpoint));
+    world.at(A).platform = Filters { admin: Some(dns), nic: Some(always), subnet: None };
+    check(&world.build(), A, &query, dropped(AdminRule));
+}
+
+fn ssh(action: Action) -> AclRule {
+    AclRule { action, ..allow_port(Protocol::TCP, 22) }
+}
+
+/// CS-52, at the receiver and at the sender.
+#[test]
+fn adm_01_admin_rules_come_before_the_nsgs() {
+    let request = tcp("10.0.0.4:1000", "10.0.0.5:22", SYN);
+    let cases = [
+        (Action::Deny, allow_all(), dropped(AdminRule), dropped(AdminRule)),
+        (Action::AlwaysAllow, deny_all(), to(B), to(B)),
+        (Action::Allow, deny_all(), dropped(NsgInbound), dropped(NsgOutbound)),
+        (Action::Allow, allow_all(), to(B), to(B)),
+    ];
+    for (action, nsg, received, sent) in cases {
+        let mut world = world();
+        let (admin, nsg) = (world.acl([ssh(action)]), world.acl([nsg]));
+        let filters = Filters { admin: Some(admin), nic: Some(nsg), subnet: Some(nsg) };
+        world.at(B).inbound = filters;
+        check(&world.build(), A, &request, received);
+        world.at(B).inbound = Filters::default();
+        world.at(A).outbound = filters;
+        check(&world.build(), A, &request, sent);
+    }
+}
+
+#[test]
+fn adm_01_the_steps_name_the_admin_rule_and_end_where_it_says() {
+    let mut world = world();
+    let (admin, nsg) = (world.acl([ssh(Action::AlwaysAllow), ssh(Action::Deny)]), world.acl([allow_all()]));
+    world.at(B).inbound = Filters { admin: Some(admin), nic: Some(nsg), subnet: None };
+    assert_eq!(
+        world.build().trace(A, &tcp("10.0.0.4:1000", "10.0.0.5:22", SYN)),
+        "sent 0, out 0: NoFilter, route Vnet(VnetId(0)), arrive 1, in 1: Admin acl 0 rule 0 allow, delivered 1"
+    );
+}
+
+#[test]
+fn adm_02_a_flow_that_admin_rules_let_in_is_answered_past_them() {
+    let mut world = world();
+    let (lets_in, closed) = (world.acl([ssh(Action::AlwaysAllow)]), world.acl([deny_all()]));
+    world.at(B).inbound.admin = Some(lets_in);
+    world.at(B).outbound.admin = Some(closed);
+    let lab = world.build();
+    let answer = tcp("10.0.0.5:22", "10.0.0.4:1000", SYN_ACK);
+    check(&lab, B, &answer, dropped(AdminRule));
+    check(&lab, A, &tcp("10.0.0.4:1000", "10.0.0.5:22", SYN), to(B));
+    check(&lab, B, &answer, to(A));
+}
+
+#[test]
+fn adm_03_what_no_admin_rule_matches_goes_on_to_the_nsgs() {
+    let mut world = web_server();
+    let admin = world.acl([ssh(Action::Deny)]);
+    world.at(B).inbound.admin = Some(admin);
+    let lab = world.build();
+    check(&lab, A, &tcp("10.0.0.4:1000", "10.0.0.5:443", SYN), to(B));
+    check(&lab, A, &tcp("10.0.0.4:1000", "10.0.0.5:80", SYN), dropped(NsgInbound));
 }
 
 /// A rule on ports decides for every fragment by the first one's.

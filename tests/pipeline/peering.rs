@@ -1,9 +1,9 @@
 //! Across a peering (PEER).
 
 use vnet::dataplane::DropReason::{ForwardedTraffic, NextHopNone, NextHopUnreachable, PeeringAccess};
-use vnet::dataplane::{NextHop, NicId, VnetId};
+use vnet::dataplane::{Action, NextHop, NicId, VnetId};
 
-use crate::world::{Lab, LinkSpec, World, allow, default, deny_all, net};
+use crate::world::{Lab, LinkSpec, World, allow, default, deny_all, net, rule};
 use crate::{SYN, check, dropped, ping, pong, tcp, to};
 
 const LEFT: VnetId = VnetId(0);
@@ -68,6 +68,18 @@ fn peer_22_without_any_nsg_nothing_passes() {
         let lab = world.build();
         check(&lab, A, &ping("10.1.0.4", "10.2.0.4"), dropped(PeeringAccess));
         check(&lab, B, &ping("10.2.0.4", "10.1.0.4"), dropped(PeeringAccess));
+    }
+}
+
+/// An admin rule that has the last word is the administrator's explicit yes; one that goes on to the NSGs is none.
+#[test]
+fn peer_22_an_admin_rule_that_always_allows_is_explicit() {
+    let mut world = world();
+    world.link(LEFT, RIGHT, needs_explicit_allow());
+    for (action, verdict) in [(Action::AlwaysAllow, to(B)), (Action::Allow, dropped(PeeringAccess))] {
+        let admin = world.acl([rule(action, "0.0.0.0/0", "0.0.0.0/0")]);
+        world.at(A).outbound.admin = Some(admin);
+        check(&world.build(), A, &ping("10.1.0.4", "10.2.0.4"), verdict);
     }
 }
 

@@ -8,9 +8,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use vnet::dataplane::{
-    Acl, AclId, AclRule, Admission, Direction, Fib, FibId, Filters, FlowLimits, Flows, Ingress, Link, Lpm, LpmBuilder,
-    NextHop, Nic, NicId, Observer, Owner, PortId, ProtocolMatch, RouteId, Snapshot, Step, Timestamp, Verdict, Vnet,
-    VnetId, process,
+    Acl, AclId, AclRule, Action, Admission, Direction, Fib, FibId, Filters, FlowLimits, Flows, Ingress, Link, Lpm,
+    LpmBuilder, NextHop, Nic, NicId, Observer, Owner, PortId, ProtocolMatch, RouteId, Snapshot, Step, Timestamp,
+    Verdict, Vnet, VnetId, process,
 };
 use vnet::wire::{Offload, Packet, Protocol};
 
@@ -43,6 +43,7 @@ pub(crate) struct NicSpec {
     pub(crate) mtu: u16,
     pub(crate) outbound: Filters,
     pub(crate) inbound: Filters,
+    pub(crate) platform: Filters,
     /// Beside the system routes, and before them where prefixes are equal.
     pub(crate) routes: Vec<(IpNet, NextHop)>,
 }
@@ -69,6 +70,7 @@ impl World {
             mtu: 1500,
             outbound: Filters::default(),
             inbound: Filters::default(),
+            platform: Filters::default(),
             routes: Vec::new(),
         });
         NicId(id)
@@ -183,6 +185,7 @@ impl NicSpec {
             forwarding: self.forwarding,
             outbound: self.outbound,
             inbound: self.inbound,
+            platform: self.platform,
             mtu: self.mtu,
             flow_timeout_secs: 240,
         }
@@ -272,20 +275,20 @@ fn words(step: Step) -> String {
 }
 
 /// A rule that the user wrote, for any protocol and port.
-pub(crate) fn rule(allow: bool, src: &str, dst: &str) -> AclRule {
+pub(crate) fn rule(action: Action, src: &str, dst: &str) -> AclRule {
     AclRule {
         protocol: ProtocolMatch::Any,
         src: vec![net(src)],
         dst: vec![net(dst)],
         src_ports: vec![0..=65535],
         dst_ports: vec![0..=65535],
-        allow,
+        action,
         custom: true,
     }
 }
 
 pub(crate) fn allow(src: &str, dst: &str) -> AclRule {
-    rule(true, src, dst)
+    rule(Action::Allow, src, dst)
 }
 
 pub(crate) fn allow_port(protocol: Protocol, port: u16) -> AclRule {
@@ -293,13 +296,13 @@ pub(crate) fn allow_port(protocol: Protocol, port: u16) -> AclRule {
 }
 
 pub(crate) fn allow_all() -> AclRule {
-    AclRule { allow: true, ..deny_all() }
+    AclRule { action: Action::Allow, ..deny_all() }
 }
 
 /// Both families.
 pub(crate) fn deny_all() -> AclRule {
     let any = vec![net("0.0.0.0/0"), net("::/0")];
-    AclRule { src: any.clone(), dst: any, ..rule(false, "::/0", "::/0") }
+    AclRule { src: any.clone(), dst: any, ..rule(Action::Deny, "::/0", "::/0") }
 }
 
 /// One of Azure's own rules.

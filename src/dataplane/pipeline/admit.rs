@@ -1,19 +1,25 @@
-//! Whether a NIC lets a packet pass in one direction: its flow record, else its NSGs in Azure's order.
+//! Whether a NIC lets a packet pass in one direction: its flow record, else admin rules, then its NSGs in Azure's order.
 
-use super::check::PLATFORM;
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::check::{METADATA, PLATFORM};
 use super::{Leg, Subject};
-use crate::dataplane::{AclId, Admission, Direction, DropReason, FilterPlace, NicId, Observer, Step};
+use crate::dataplane::{AclId, Action, Admission, Direction, DropReason, FilterPlace, NicId, Observer, Step};
 use crate::wire::{Protocol, Tuple};
 
 /// DNS, and the guest agent's ports, at the platform's address (FAB-12).
 const PLATFORM_PORTS: [u16; 4] = [53, 80, 443, 32526];
+const METADATA_PORT: u16 = 80;
+/// Where Windows guests activate their licence.
+const LICENSING: [IpAddr; 3] = [v4(20, 118, 99, 224), v4(40, 83, 235, 53), v4(23, 102, 135, 246)];
+const LICENSING_PORT: u16 = 1688;
 
 /// Why a NIC let a packet pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admitted {
     /// By its flow's record (NSG-20).
     Record,
-    /// By the user's own rules: one at least, and no default rule (PEER-22).
+    /// By the user's own rules: one at least, and no default rule; or by an admin rule that has the last word (PEER-22).
     CustomRules,
     /// By a default rule, by no rule, or because rules do not concern it.
     ByDefault,
@@ -45,13 +51,30 @@ impl Leg<'_> {
             return Ok(Admitted::Record);
         }
         if direction == Direction::Outbound && is_platform_service(subject.tuple) {
-            report(Admission::Platform);
-            return Ok(Admitted::ByDefault);
+            return self.serve(nic, subject.tuple, report);
         }
         self.judge(nic, direction, subject.tuple, report)
     }
 
-    /// Every NSG that is there must allow; the first to deny ends it (NSG-10).
+    /// The platform's services are there for everyone, unless a rule names them to deny them (NSG-30).
+    fn serve(self, nic: NicId, tuple: &Tuple, mut report: impl FnMut(Admission)) -> Result<Admitted, DropReason> {
+        let rules = self.snapshot.nic(nic).platform;
+        let order =
+            [(FilterPlace::Admin, rules.admin), (FilterPlace::Nic, rules.nic), (FilterPlace::Subnet, rules.subnet)];
+        for (place, acl) in order {
+            let said = acl.and_then(|acl| self.ask(place, acl, tuple, &mut report)).map(|(action, _)| action);
+            match (said, place) {
+                (Some(Action::Deny), FilterPlace::Admin) => return Err(DropReason::AdminRule),
+                (Some(Action::Deny), FilterPlace::Nic | FilterPlace::Subnet) => return Err(DropReason::NsgOutbound),
+                (Some(Action::AlwaysAllow), _) => break,
+                (Some(Action::Allow) | None, _) => {}
+            }
+        }
+        report(Admission::Platform);
+        Ok(Admitted::ByDefault)
+    }
+
+    /// The admin rules may end it (ADM-01); then every NSG that is there must allow, the first to deny ends it (NSG-10).
     fn judge(
         self,
         nic: NicId,
@@ -64,6 +87,13 @@ impl Leg<'_> {
             Direction::Outbound => (nic.outbound, DropReason::NsgOutbound),
             Direction::Inbound => (nic.inbound, DropReason::NsgInbound),
         };
+        if let Some(acl) = filters.admin {
+            match self.ask(FilterPlace::Admin, acl, tuple, &mut report).map(|(action, _)| action) {
+                Some(Action::Deny) => return Err(DropReason::AdminRule),
+                Some(Action::AlwaysAllow) => return Ok(Admitted::CustomRules),
+                Some(Action::Allow) | None => {}
+            }
+        }
         let mut order = [(FilterPlace::Nic, filters.nic), (FilterPlace::Subnet, filters.subnet)];
         if direction == Direction::Inbound {
             order.reverse();
@@ -93,16 +123,37 @@ impl Leg<'_> {
         tuple: &Tuple,
         report: &mut impl FnMut(Admission),
     ) -> Option<Admitted> {
+        let (action, custom) = self.ask(place, acl, tuple, report)?;
+        action.allows().then_some(if custom { Admitted::CustomRules } else { Admitted::ByDefault })
+    }
+
+    /// The first rule that matches: what it does, and whether it is the user's.
+    fn ask(
+        self,
+        place: FilterPlace,
+        acl: AclId,
+        tuple: &Tuple,
+        report: &mut impl FnMut(Admission),
+    ) -> Option<(Action, bool)> {
         let found = self.snapshot.acl(acl).classify(tuple)?;
-        report(Admission::Rule { place, acl, rule: found.rule, allow: found.allow });
-        found.allow.then_some(if found.custom { Admitted::CustomRules } else { Admitted::ByDefault })
+        report(Admission::Rule { place, acl, rule: found.rule, allow: found.action.allows() });
+        Some((found.action, found.custom))
     }
 }
 
-/// What a guest needs from the platform passes whatever rules say (NSG-30).
+/// What a guest needs from the platform passes whatever ordinary rules say (NSG-30).
 #[inline]
 fn is_platform_service(tuple: &Tuple) -> bool {
-    tuple.dst == PLATFORM
-        && matches!(tuple.protocol, Protocol::TCP | Protocol::UDP)
-        && PLATFORM_PORTS.contains(&tuple.dst_port)
+    match tuple.protocol {
+        Protocol::TCP | Protocol::UDP if tuple.dst == PLATFORM => PLATFORM_PORTS.contains(&tuple.dst_port),
+        Protocol::TCP => {
+            (tuple.dst == METADATA && tuple.dst_port == METADATA_PORT)
+                || (tuple.dst_port == LICENSING_PORT && LICENSING.contains(&tuple.dst))
+        }
+        _ => false,
+    }
+}
+
+const fn v4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(a, b, c, d))
 }

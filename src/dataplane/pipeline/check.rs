@@ -7,6 +7,8 @@ use crate::wire::{Packet, Protocol, Tuple};
 
 /// The platform's own address in every VNet (FAB-12): DNS, DHCP, health probes, agent.
 pub(super) const PLATFORM: IpAddr = IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16));
+/// The instance metadata service: link-local, and yet in reach of every guest (FAB-12).
+pub(super) const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 
 /// UDP source port that belongs to the host (FAB-08).
 const HOST_PORT: u16 = 65330;
@@ -20,7 +22,7 @@ pub(super) fn addresses(packet: &Packet<'_>) -> Result<(), DropReason> {
     if is_multicast(src) || is_multicast(dst) {
         return Err(DropReason::Multicast);
     }
-    if is_link_local(src) || is_link_local(dst) {
+    if is_link_local(src) || (is_link_local(dst) && *dst != METADATA) {
         return Err(DropReason::LinkLocal);
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::Leg;
 use super::admit::Admitted;
-use super::check::PLATFORM;
+use super::check::{METADATA, PLATFORM};
 use crate::dataplane::{DropReason, Link, NextHop, NicId, Observer, Owner, Step};
 
 /// The end of a leg.
@@ -37,7 +37,7 @@ impl<'a> Leg<'a> {
     /// was located by ownership when the routes were compiled (UDR-12).
     #[inline]
     pub(super) fn route<O: Observer>(self, sender: NicId, dst: &IpAddr, observer: &mut O) -> Result<Hop, DropReason> {
-        if *dst == PLATFORM {
+        if *dst == PLATFORM || *dst == METADATA {
             // In reach whatever the routes say, though nobody answers (FAB-12).
             return Err(DropReason::NoEndpoint);
         }

@@ -186,8 +186,8 @@ mod tests {
 
     use super::*;
     use crate::compile::RuleRef;
-    use crate::dataplane::Acl;
-    use crate::model::{Access, NsgIx};
+    use crate::dataplane::{Acl, Action};
+    use crate::model::NsgIx;
     use crate::wire::Tuple;
 
     const PREFIXES: [&str; 9] = [
@@ -223,7 +223,7 @@ mod tests {
                 dst,
                 src_ports,
                 dst_ports,
-                allow: true,
+                action: Action::Allow,
                 custom: true,
             },
         )
@@ -259,7 +259,7 @@ mod tests {
         #[test]
         fn a_rule_is_covered_exactly_if_no_packet_comes_to_it(rules in vec(rule(), 2..6)) {
             let reference =
-                |name: usize| RuleRef { nsg: NsgIx(0), name: name.to_string(), priority: 100, access: Access::Allow };
+                |name: usize| RuleRef { nsg: NsgIx(0), name: name.to_string(), priority: 100, action: Action::Allow };
             let effective: Vec<_> =
                 rules.iter().enumerate().map(|(i, rule)| EffectiveRule { rule: reference(i), matches: rule.clone() }).collect();
             let (packets, last) = (packets(), rules.len() - 1);

@@ -97,7 +97,9 @@ impl Change<'_> {
     }
 
     fn same_filters(&mut self, before: Filters, after: Filters) -> bool {
-        self.same_rules(before.nic, after.nic) && self.same_rules(before.subnet, after.subnet)
+        self.same_rules(before.admin, after.admin)
+            && self.same_rules(before.nic, after.nic)
+            && self.same_rules(before.subnet, after.subnet)
     }
 
     fn same_rules(&mut self, before: Option<AclId>, after: Option<AclId>) -> bool {
