@@ -6,19 +6,23 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use vnet::control::client::{ClientError, ask};
-use vnet::control::protocol::{DropCount, Refusal, Request, Response};
-use vnet::control::server::listen;
+use vnet::control::client::{ClientError, Following, Heard, ask, follow};
+use vnet::control::protocol::{DropCount, Refusal, Request, Response, Topic};
+use vnet::control::server::{Answer, listen};
 
-/// A server that answers with what it was asked for, and panics when asked for the routes of `panic`.
+/// A server that answers with what it was asked for, and panics when asked for the routes of `panic`. Followers of drops
+/// get one numbered row after another, those of counters a flood.
 struct Server {
     socket: PathBuf,
     stopped: mpsc::Receiver<()>,
+    /// Rows told to followers.
+    told: Arc<AtomicUsize>,
     _directory: TempDir,
 }
 
@@ -28,8 +32,14 @@ impl Server {
         let socket = directory.path().join("control.sock");
         let (stop, stopped) = mpsc::channel();
         let listener = UnixListener::bind(&socket).unwrap();
-        listen(listener, echo, move || stop.send(()).unwrap()).unwrap();
-        Self { socket, stopped, _directory: directory }
+        let told = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&told);
+        let answer = move |request| match request {
+            Request::Follow(topic) => numbers(&topic, &count),
+            other => Answer::Once(echo(other)),
+        };
+        listen(listener, answer, move || stop.send(()).unwrap()).unwrap();
+        Self { socket, stopped, told, _directory: directory }
     }
 
     fn connect(&self) -> UnixStream {
@@ -64,6 +74,24 @@ fn echo(request: Request) -> Response {
         other => Response::Refused(Refusal { message: format!("{other:?}"), help: Some("ask for routes".to_owned()) }),
     }
 }
+
+/// Ends, as its feed is dropped, with a count beyond all others.
+fn numbers(topic: &Topic, told: &Arc<AtomicUsize>) -> Answer {
+    struct Ends(Arc<AtomicUsize>);
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            self.0.fetch_add(ENDED, Ordering::SeqCst);
+        }
+    }
+    let rows = if *topic == Topic::Drops { 1 } else { 1000 };
+    let told = Ends(Arc::clone(told));
+    Answer::Follow(Box::new(move || {
+        (0..rows).map(|_| echoed(&told.0.fetch_add(1, Ordering::SeqCst).to_string())).collect()
+    }))
+}
+
+/// What the end of a feed adds to the rows told.
+const ENDED: usize = 1 << 32;
 
 fn echoed(target: &str) -> Response {
     let (nic, reason, explanation) = (String::new(), String::new(), String::new());
@@ -224,4 +252,109 @@ fn without_a_daemon_the_error_says_so() {
     // A socket file left over from a crash.
     drop(UnixListener::bind(&socket).unwrap());
     assert!(matches!(ask(&socket, &Request::Status), Err(ClientError::NoDaemon(_))));
+}
+
+// ---- Following ----
+
+const SOON: Duration = Duration::from_secs(10);
+
+impl Server {
+    fn follow(&self, topic: Topic) -> Following {
+        follow(&self.socket, topic).unwrap()
+    }
+
+    fn ended(&self) -> usize {
+        self.told.load(Ordering::SeqCst) / ENDED
+    }
+
+    fn await_ended(&self, count: usize) {
+        let deadline = Instant::now() + SOON;
+        while self.ended() < count {
+            assert!(Instant::now() < deadline, "a client that is gone is still being told things");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+#[test]
+fn a_follower_is_told_everything_in_order() {
+    let server = Server::start();
+    let mut following = server.follow(Topic::Drops);
+    for number in 0..5 {
+        assert_eq!(following.next(SOON).unwrap(), Heard::Answer(echoed(&number.to_string())));
+    }
+    server.check_alive();
+}
+
+#[test]
+fn a_follower_that_has_enough_gets_the_rest_and_the_end() {
+    let server = Server::start();
+    let mut following = server.follow(Topic::Drops);
+    following.next(SOON).unwrap();
+    following.enough();
+    let mut last = 0;
+    while let Heard::Answer(_) = following.next(SOON).unwrap() {
+        last += 1;
+    }
+    assert_eq!(following.next(SOON).unwrap(), Heard::End);
+    server.await_ended(1);
+    assert_eq!(server.told.load(Ordering::SeqCst), ENDED + 1 + last, "a row was made and not told");
+}
+
+/// As `kill -9` leaves it: the socket closes without a word.
+#[test]
+fn a_follower_that_vanishes_is_noticed() {
+    let server = Server::start();
+    for count in 1..=3 {
+        let mut following = server.follow(Topic::Drops);
+        following.next(SOON).unwrap();
+        drop(following);
+        server.await_ended(count);
+    }
+}
+
+#[test]
+fn a_follower_that_does_not_read_makes_nothing_grow() {
+    let server = Server::start();
+    let mut following = server.follow(Topic::Counters);
+    // Until the socket is full, and no more is made.
+    let deadline = Instant::now() + SOON;
+    let mut before = usize::MAX;
+    while before != server.told.load(Ordering::SeqCst) {
+        assert!(Instant::now() < deadline, "it grows and grows");
+        before = server.told.load(Ordering::SeqCst);
+        thread::sleep(Duration::from_millis(500));
+    }
+    server.check_alive();
+    for number in 0..before {
+        assert_eq!(following.next(SOON).unwrap(), Heard::Answer(echoed(&number.to_string())));
+    }
+    drop(following);
+    server.await_ended(1);
+}
+
+#[test]
+fn followers_have_a_limit_and_take_no_turns_from_others() {
+    let server = Server::start();
+    let mut followers: Vec<_> = (0..16).map(|_| server.follow(Topic::Drops)).collect();
+    for follower in &mut followers {
+        assert!(matches!(follower.next(SOON).unwrap(), Heard::Answer(_)));
+    }
+    let Err(ClientError::Refused(refusal)) = server.follow(Topic::Drops).next(SOON) else { panic!("not refused") };
+    assert!(refusal.message.contains("too many"), "{refusal:?}");
+    server.check_alive();
+    followers.truncate(15);
+    server.await_ended(1);
+    assert!(matches!(server.follow(Topic::Drops).next(SOON).unwrap(), Heard::Answer(_)));
+}
+
+#[test]
+fn a_follower_that_talks_is_left_alone() {
+    let server = Server::start();
+    let mut stream = server.connect();
+    stream.write_all(b"{\"version\":1,\"body\":{\"follow\":\"drops\"}}\n").unwrap();
+    BufReader::new(&stream).read_line(&mut String::new()).unwrap();
+    stream.write_all(b"and more").unwrap();
+    server.await_ended(1);
+    server.check_alive();
 }

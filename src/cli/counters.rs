@@ -8,7 +8,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::listing::{self, Listing};
 use super::table::Table;
-use crate::control::protocol::{InterfaceCounters, Request, Response};
+use crate::control::protocol::{InterfaceCounters, Request, Response, Topic};
 
 /// Show packets and bytes of each interface
 ///
@@ -17,7 +17,7 @@ use crate::control::protocol::{InterfaceCounters, Request, Response};
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet counters\n  vnet counters -f -o json")]
 pub(super) struct Counters {
-    /// Print every second what changed, until Ctrl-C; in json one object a line
+    /// Go on with what changes, until Ctrl-C; in json one object a line
     #[arg(short, long)]
     follow: bool,
 }
@@ -29,8 +29,11 @@ impl Counters {
 }
 
 impl Listing for InterfaceCounters {
-    fn ask(context: &Context) -> Result<Vec<Self>, Failure> {
-        match context.ask(&Request::Counters)? {
+    const REQUEST: Request = Request::Counters;
+    const TOPIC: Topic = Topic::Counters;
+
+    fn rows(answer: Response) -> Result<Vec<Self>, Failure> {
+        match answer {
             Response::Counters(rows) => Ok(rows),
             other => Err(unexpected(&other)),
         }

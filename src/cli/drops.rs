@@ -8,7 +8,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::listing::{self, Listing};
 use super::table::Table;
-use crate::control::protocol::{DropCount, Request, Response};
+use crate::control::protocol::{DropCount, Request, Response, Topic};
 
 /// Show what was dropped, for each interface and reason
 ///
@@ -17,7 +17,7 @@ use crate::control::protocol::{DropCount, Request, Response};
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet drops\n  vnet drops -f -o json")]
 pub(super) struct Drops {
-    /// Print every second what changed, until Ctrl-C; in json one object a line
+    /// Go on with what changes, until Ctrl-C; in json one object a line
     #[arg(short, long)]
     follow: bool,
 }
@@ -29,8 +29,11 @@ impl Drops {
 }
 
 impl Listing for DropCount {
-    fn ask(context: &Context) -> Result<Vec<Self>, Failure> {
-        match context.ask(&Request::Drops)? {
+    const REQUEST: Request = Request::Drops;
+    const TOPIC: Topic = Topic::Drops;
+
+    fn rows(answer: Response) -> Result<Vec<Self>, Failure> {
+        match answer {
             Response::Drops(rows) => Ok(rows),
             other => Err(unexpected(&other)),
         }

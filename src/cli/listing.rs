@@ -1,8 +1,5 @@
 //! A listing of a running lab, printed once or followed.
 
-use std::thread;
-use std::time::Duration;
-
 use serde::Serialize;
 
 use super::Outcome;
@@ -10,30 +7,29 @@ use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::table::Table;
-
-const TICK: Duration = Duration::from_secs(1);
+use crate::control::protocol::{Request, Response, Topic};
 
 /// What `drops` and `counters` have in common.
-pub(super) trait Listing: Serialize + PartialEq + Sized {
-    fn ask(context: &Context) -> Result<Vec<Self>, Failure>;
+pub(super) trait Listing: Serialize + Sized {
+    const REQUEST: Request;
+    const TOPIC: Topic;
+    /// The rows of an answer to either.
+    fn rows(answer: Response) -> Result<Vec<Self>, Failure>;
     fn table(rows: &[Self]) -> Table;
 }
 
-/// Prints the rows, and if they are followed, every second those that changed, until Ctrl-C.
+/// Prints the rows, and if they are followed, those that change, until Ctrl-C.
 pub(super) fn print<L: Listing>(context: &Context, follow: bool) -> Outcome {
-    let mut rows = L::ask(context)?;
     if !follow {
+        let rows = L::rows(context.ask(&L::REQUEST)?)?;
         return context.output.rows(&rows, &L::table(&rows));
     }
-    let mut heard = context.output.more(&rows, &L::table(&rows))?;
-    while heard {
-        thread::sleep(TICK);
-        let (same, changed): (Vec<L>, Vec<L>) = L::ask(context)?.into_iter().partition(|row| rows.contains(row));
-        if !changed.is_empty() {
-            heard = context.output.more(&changed, &L::table(&changed))?;
+    let mut following = context.follow(L::TOPIC)?;
+    while let Some(answer) = following.next()? {
+        let rows = L::rows(answer)?;
+        if !context.output.more(&rows, &L::table(&rows))? {
+            break;
         }
-        rows = same;
-        rows.extend(changed);
     }
     Ok(Exit::Fine)
 }

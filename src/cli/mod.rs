@@ -16,6 +16,7 @@ mod exec;
 mod exit;
 mod explain;
 mod failure;
+mod following;
 mod labs;
 mod listing;
 mod ls;

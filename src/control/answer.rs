@@ -1,17 +1,20 @@
 //! What a running router answers: its model, tables and counters, under the names of the file.
 
 use std::collections::BTreeSet;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::iter::zip;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
 use super::counters::PortCounters;
 use super::engine::Engine;
-use super::protocol::{DropCount, InterfaceCounters, Node, NodeInterface, Refusal, Request, Response, Status};
+use super::follow::{Feed, TICK};
+use super::protocol::{DropCount, InterfaceCounters, Node, NodeInterface, Refusal, Request, Response, Status, Topic};
+use super::server::Answer;
 use crate::dataplane::DropReason;
 use crate::diag;
 use crate::model::{Attach, AttachNamespace, Attachment, Network};
@@ -27,8 +30,11 @@ pub struct LabFacts {
     pub namespaces: HashMap<String, String>,
 }
 
+/// How often a listing that is followed is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// Answers for one engine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Answers {
     pub(super) engine: Arc<Engine>,
     pub(super) lab: Arc<ArcSwap<LabFacts>>,
@@ -36,7 +42,16 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    pub(super) fn to(&self, request: Request) -> Response {
+    pub(super) fn to(&self, request: Request) -> Answer {
+        let Request::Follow(topic) = request else { return Answer::Once(self.once(request)) };
+        let answers = self.clone();
+        Answer::Follow(match topic {
+            Topic::Drops => changes(move || answers.drops(), Response::Drops),
+            Topic::Counters => changes(move || answers.counters(), Response::Counters),
+        })
+    }
+
+    fn once(&self, request: Request) -> Response {
         match request {
             Request::Status => Response::Status(self.status()),
             Request::Routes { target } => self.routes(&target).map_or_else(refused, Response::Routes),
@@ -50,6 +65,7 @@ impl Answers {
             Request::Reach { probe, boundaries } => self.reach(probe, boundaries).map_or_else(refused, Response::Reach),
             Request::Forecast(queries) => Response::Forecast(self.forecast(&queries)),
             Request::Change(_) => refused("this router cannot be changed".to_owned()),
+            Request::Follow(_) => refused("this answer has no end".to_owned()),
             Request::Shutdown => Response::Stopping,
         }
     }
@@ -173,6 +189,29 @@ impl LabFacts {
             }
         }
     }
+}
+
+/// A listing's rows, then every so often those that are not as they were.
+fn changes<T: Eq + Hash + Clone + Send + 'static>(
+    mut look: impl FnMut() -> Vec<T> + Send + 'static,
+    tell: fn(Vec<T>) -> Response,
+) -> Feed {
+    let mut told: Option<Vec<T>> = None;
+    let mut ticks = 0;
+    Box::new(move || {
+        ticks += 1;
+        if told.is_some() && TICK * ticks < LOOK {
+            return Vec::new();
+        }
+        ticks = 0;
+        let rows = look();
+        let before: HashSet<&T> = told.iter().flatten().collect();
+        let changed: Vec<T> = rows.iter().filter(|row| !before.contains(row)).cloned().collect();
+        // The first answer is told even if there is nothing yet.
+        let is_news = told.is_none() || !changed.is_empty();
+        told = Some(rows);
+        if is_news { vec![tell(changed)] } else { Vec::new() }
+    })
 }
 
 fn refused(message: String) -> Response {

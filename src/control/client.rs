@@ -1,12 +1,13 @@
-//! Asking a running router one question.
+//! Asking a running router one question, or following what it has to tell.
 
 use std::io::{self, ErrorKind};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::line::{self, Unreadable};
-use super::protocol::{Refusal, Request, Response, VERSION};
+use super::line::{self, Lines, Unreadable};
+use super::protocol::{Refusal, Request, Response, Topic, VERSION};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -40,13 +41,62 @@ pub enum ClientError {
 pub fn ask(socket: &Path, request: &Request) -> Result<Response, ClientError> {
     let patience = if matches!(request, Request::Change(_)) { PATIENCE_FOR_CHANGES } else { PATIENCE };
     let deadline = Instant::now() + patience;
-    let stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
+    let stream = connect(socket)?;
+    line::send(&stream, request, deadline).map_err(ClientError::Io)?;
+    answer(line::receive(&stream, LONGEST_ANSWER, deadline)?)
+}
+
+/// Begins to follow a topic: once this returns, the router has been asked.
+pub fn follow(socket: &Path, topic: Topic) -> Result<Following, ClientError> {
+    let stream = connect(socket)?;
+    line::send(&stream, &Request::Follow(topic), Instant::now() + PATIENCE).map_err(ClientError::Io)?;
+    Ok(Following(Lines::new(stream, LONGEST_ANSWER)))
+}
+
+/// A router that goes on answering. Dropping it ends that.
+#[derive(Debug)]
+pub struct Following(Lines);
+
+/// What came next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    Answer(Response),
+    /// Nothing in that time.
+    Nothing,
+    /// Nothing more will come.
+    End,
+}
+
+impl Following {
+    /// Waits so long for the next answer.
+    pub fn next(&mut self, patience: Duration) -> Result<Heard, ClientError> {
+        match self.0.receive(Instant::now() + patience) {
+            Ok(response) => answer(response).map(Heard::Answer),
+            Err(Unreadable::TooSlow) => Ok(Heard::Nothing),
+            Err(Unreadable::Silence) => Ok(Heard::End),
+            // It ended without reading all that we said.
+            Err(Unreadable::Io(error)) if error.kind() == ErrorKind::ConnectionReset => Ok(Heard::End),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Asks for the end: what there is to tell until now still comes.
+    pub fn enough(&self) {
+        // Fails only where the router has ended the connection itself.
+        let _ = self.0.stream().shutdown(Shutdown::Write);
+    }
+}
+
+fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
+    UnixStream::connect(socket).map_err(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => ClientError::NoDaemon(socket.to_owned()),
         ErrorKind::PermissionDenied => ClientError::Denied(socket.to_owned()),
         _ => ClientError::Io(error),
-    })?;
-    line::send(&stream, request, deadline).map_err(ClientError::Io)?;
-    match line::receive(&stream, LONGEST_ANSWER, deadline)? {
+    })
+}
+
+fn answer(response: Response) -> Result<Response, ClientError> {
+    match response {
         Response::Refused(refusal) => Err(ClientError::Refused(refusal)),
         Response::Failed(refusal) => Err(ClientError::Failed(refusal)),
         response => Ok(response),

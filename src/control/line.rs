@@ -1,4 +1,4 @@
-//! One message on the control socket: a version and a body, one line of JSON, bounded in length and in time.
+//! Messages on the control socket: a version and a body, one line of JSON, bounded in length and in time.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -38,11 +38,16 @@ pub(super) enum Unreadable {
     Io(io::Error),
 }
 
-/// Sends one message before the deadline.
-pub(super) fn send<T: Serialize>(stream: &UnixStream, body: &T, deadline: Instant) -> io::Result<()> {
+/// A message's line.
+pub(super) fn encode<T: Serialize>(body: &T) -> io::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(&Message { version: VERSION, body })?;
     line.push(b'\n');
-    Timed { stream, deadline }.write_all(&line)
+    Ok(line)
+}
+
+/// Sends one message before the deadline.
+pub(super) fn send<T: Serialize>(stream: &UnixStream, body: &T, deadline: Instant) -> io::Result<()> {
+    Timed { stream, deadline }.write_all(&encode(body)?)
 }
 
 /// Receives one message of at most `limit` bytes before the deadline.
@@ -63,14 +68,67 @@ pub(super) fn receive<T: DeserializeOwned>(
     if line.len() as u64 == limit && !line.ends_with(b"\n") {
         return Err(Unreadable::TooLong(limit));
     }
-    // Another version may lack what we look for, so its number is looked at even when the rest makes no sense.
-    match serde_json::from_slice::<Message<T>>(&line) {
+    decode(&line)
+}
+
+/// Another version may lack what we look for, so its number is looked at even when the rest makes no sense.
+fn decode<T: DeserializeOwned>(line: &[u8]) -> Result<T, Unreadable> {
+    match serde_json::from_slice::<Message<T>>(line) {
         Ok(message) if message.version == VERSION => Ok(message.body),
         Ok(message) => Err(Unreadable::Version(message.version)),
-        Err(error) => match serde_json::from_slice::<Versioned>(&line) {
+        Err(error) => match serde_json::from_slice::<Versioned>(line) {
             Ok(other) if other.version != VERSION => Err(Unreadable::Version(other.version)),
             Ok(_) | Err(_) => Err(Unreadable::Malformed(error)),
         },
+    }
+}
+
+/// Many messages, one after another.
+#[derive(Debug)]
+pub(super) struct Lines {
+    reader: BufReader<UnixStream>,
+    limit: usize,
+    /// As much of the next one as has come.
+    line: Vec<u8>,
+}
+
+impl Lines {
+    pub(super) fn new(stream: UnixStream, limit: u64) -> Self {
+        Self { reader: BufReader::new(stream), limit: limit as usize, line: Vec::new() }
+    }
+
+    pub(super) fn stream(&self) -> &UnixStream {
+        self.reader.get_ref()
+    }
+
+    /// The next message: [`Unreadable::TooSlow`] if it has not come by the deadline, but may yet, and
+    /// [`Unreadable::Silence`] if none is to come.
+    pub(super) fn receive<T: DeserializeOwned>(&mut self, deadline: Instant) -> Result<T, Unreadable> {
+        loop {
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            // Zero would mean for ever.
+            let timeout = remaining.max(Duration::from_micros(1));
+            self.reader.get_ref().set_read_timeout(Some(timeout)).map_err(Unreadable::Io)?;
+            let bytes = match self.reader.fill_buf() {
+                Ok([]) => return Err(Unreadable::Silence),
+                Ok(bytes) => bytes,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    return Err(Unreadable::TooSlow);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Unreadable::Io(error)),
+            };
+            let end = bytes.iter().position(|byte| *byte == b'\n');
+            let taken = end.map_or(bytes.len(), |end| end + 1);
+            self.line.extend_from_slice(&bytes[..taken]);
+            self.reader.consume(taken);
+            if self.line.len() > self.limit {
+                return Err(Unreadable::TooLong(self.limit as u64));
+            }
+            if end.is_some() {
+                return decode(&std::mem::take(&mut self.line));
+            }
+        }
     }
 }
 

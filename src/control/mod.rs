@@ -2,7 +2,7 @@
 //!
 //! One idea: [`engine::Engine`] compiles a network once, publishes it whole and has workers forward by it. [`client::ask`]
 //! and [`server::serve`] exchange one [`protocol::Request`] for one [`protocol::Response`] on a Unix socket, as lines of
-//! JSON, and part. A question reads what the engine publishes; it never holds up a packet. What a packet is, nobody here
+//! JSON, and part; a client may also follow a topic and be told until it goes. A question reads what the engine publishes; it never holds up a packet. What a packet is, nobody here
 //! knows.
 
 mod answer;
@@ -10,6 +10,7 @@ pub mod change;
 pub mod client;
 pub mod counters;
 pub mod engine;
+mod follow;
 mod line;
 mod numbers;
 pub mod protocol;

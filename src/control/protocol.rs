@@ -42,9 +42,22 @@ pub enum Request {
     /// What packets would do, one by one; few enough for one line.
     Forecast(Vec<Query>),
     Peerings,
+    /// Answered again and again, until the client goes or says that it is enough by closing its half of the
+    /// connection: then it gets what there is to tell, and the end.
+    Follow(Topic),
     Change(Change),
     /// End: the router stops once it has said [`Response::Stopping`].
     Shutdown,
+}
+
+/// What can be followed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Topic {
+    /// All rows, then those that changed.
+    Drops,
+    /// All rows, then those that changed.
+    Counters,
 }
 
 /// Something to do to the running network. Done whole or not at all.
@@ -166,7 +179,7 @@ pub struct NodeInterface {
 }
 
 /// How often one interface's packets were dropped for one reason.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DropCount {
     pub node: String,
     pub nic: String,
@@ -176,7 +189,7 @@ pub struct DropCount {
 }
 
 /// One interface's totals: `tx` is towards the guest, `rx` from it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InterfaceCounters {
     pub node: String,

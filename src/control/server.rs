@@ -1,9 +1,10 @@
 //! Answering the control socket: a few threads that take turns, so that nobody can make the router wait or grow.
 //!
-//! A client gets one answer, has [`PATIENCE`] to ask and to read it, and may ask with at most [`LONGEST_REQUEST`] bytes.
-//! Whatever is wrong with a request becomes a [`Refusal`]; a bug in an answer becomes one too. Who may connect is the
-//! business of the socket's directory.
+//! A client gets one answer, has [`PATIENCE`] to ask and to read it, and may ask with at most [`LONGEST_REQUEST`] bytes;
+//! one that wants to follow something gets a thread of its own. Whatever is wrong with a request becomes a [`Refusal`]; a
+//! bug in an answer becomes one too. Who may connect is the business of the socket's directory.
 
+use std::fmt::Display;
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,16 +16,30 @@ use arc_swap::ArcSwap;
 
 use super::answer::Answers;
 use super::engine::Engine;
+use super::follow::Followers;
 use super::line::{self, Unreadable};
 use super::protocol::{Change, Refusal, Request, Response};
 
 pub use super::answer::LabFacts;
+pub use super::follow::Feed;
 
 /// More clients than this wait in the socket's backlog.
 const THREADS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A topology as large as Azure's limits allow fits.
 const LONGEST_REQUEST: u64 = 16 << 20;
+
+/// What a request is answered with.
+pub enum Answer {
+    Once(Response),
+    Follow(Feed),
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Self {
+        Self::Once(response)
+    }
+}
 
 /// Answers for a running engine until the process ends. `change` makes changes, one at a time; `shutdown` is called after
 /// a request to stop was answered.
@@ -37,26 +52,26 @@ pub fn serve(
 ) -> io::Result<()> {
     let answers = Answers { engine, lab, since: Instant::now() };
     let answer = move |request| match request {
-        Request::Change(wanted) => change(wanted),
+        Request::Change(wanted) => Answer::Once(change(wanted)),
         question => answers.to(question),
     };
     listen(listener, answer, shutdown)
 }
 
 /// The same with any answers.
-pub fn listen(
+pub fn listen<A: Into<Answer>>(
     listener: UnixListener,
-    answer: impl Fn(Request) -> Response + Send + Sync + 'static,
+    answer: impl Fn(Request) -> A + Send + Sync + 'static,
     shutdown: impl Fn() + Send + Sync + 'static,
 ) -> io::Result<()> {
-    let server = Arc::new((listener, answer, shutdown));
+    let server = Arc::new((listener, answer, shutdown, Followers::default()));
     for number in 0..THREADS {
         let server = Arc::clone(&server);
         let turns = move || {
-            let (listener, answer, shutdown) = &*server;
+            let (listener, answer, shutdown, followers) = &*server;
             loop {
                 match listener.accept() {
-                    Ok((stream, _)) => converse(&stream, answer, shutdown),
+                    Ok((stream, _)) => converse(stream, |request| answer(request).into(), shutdown, followers),
                     // Out of descriptors or memory: others may give some back. Do not spin meanwhile.
                     Err(_) => thread::sleep(Duration::from_millis(100)),
                 }
@@ -67,22 +82,34 @@ pub fn listen(
     Ok(())
 }
 
-fn converse(stream: &UnixStream, answer: impl Fn(Request) -> Response, shutdown: impl Fn()) {
+fn converse(stream: UnixStream, answer: impl Fn(Request) -> Answer, shutdown: impl Fn(), followers: &Followers) {
     let deadline = Instant::now() + PATIENCE;
-    let request = line::receive(stream, LONGEST_REQUEST, deadline);
+    let request = line::receive(&stream, LONGEST_REQUEST, deadline);
     let stops = matches!(request, Ok(Request::Shutdown));
-    let response = match request {
+    let answer = match request {
         // The answer only reads; a half-made one leaves nothing broken behind.
         Ok(request) => catch_unwind(AssertUnwindSafe(|| answer(request)))
-            .unwrap_or_else(|_| Response::Refused(Refusal::new("the daemon failed to answer: this is a bug in vnet"))),
+            .unwrap_or_else(|_| refused("the daemon failed to answer: this is a bug in vnet")),
         Err(Unreadable::Silence | Unreadable::Io(_)) => return,
         Err(
             error @ (Unreadable::TooLong(_) | Unreadable::TooSlow | Unreadable::Version(_) | Unreadable::Malformed(_)),
-        ) => Response::Refused(Refusal::new(error)),
+        ) => refused(error),
+    };
+    let response = match answer {
+        Answer::Once(response) => response,
+        Answer::Follow(feed) => match followers.admit() {
+            // Without a thread for it the connection ends, which says as much.
+            Some(follower) => return drop(follower.follow(stream, feed)),
+            None => Response::Refused(Refusal::new("too many clients follow this lab already")),
+        },
     };
     // A client that has left, or does not read, misses its answer; that is all.
-    let _ = line::send(stream, &response, Instant::now() + PATIENCE);
+    let _ = line::send(&stream, &response, Instant::now() + PATIENCE);
     if stops {
         shutdown();
     }
+}
+
+fn refused(message: impl Display) -> Answer {
+    Answer::Once(Response::Refused(Refusal::new(message)))
 }

@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Access, access};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
@@ -18,4 +20,12 @@ pub fn redirect_standard_streams(log: &File) -> io::Result<()> {
     dup2_stdin(&null)?;
     dup2_stdout(&null)?;
     Ok(dup2_stderr(log)?)
+}
+
+/// Whether the other end of a pipe or socket is still there to read; a file always is.
+pub fn has_reader(fd: impl AsFd) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut fds = [PollFd::new(&fd, PollFlags::empty())];
+    let gone = poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP);
+    !gone
 }

@@ -115,6 +115,61 @@ fn following_prints_one_object_a_line_until_nobody_reads() {
     });
 }
 
+/// A command of ours whose lines of JSON are read one by one.
+struct Lines {
+    child: Following,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Lines {
+    fn of(lab: &Lab, arguments: &[&str]) -> Self {
+        let mut command = vnet();
+        command.args(["-l", &lab.name]).args(arguments).args(["-o", "json"]);
+        let mut child = Following(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+        let lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    fn next(&mut self) -> Value {
+        serde_json::from_str(&self.lines.next().unwrap().unwrap()).unwrap()
+    }
+}
+
+#[test]
+fn drops_are_followed_over_changes_until_the_lab_ends() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    let mut drops = Lines::of(&lab, &["drops", "-f"]);
+    let mut dropped = |to: &str, at: &str| {
+        lab.assert_dropped("web", to, at, "NoEndpoint");
+        loop {
+            let row = drops.next();
+            if row["node"] == at && row["reason"] == "NoEndpoint" {
+                return row["packets"].as_u64().unwrap();
+            }
+        }
+    };
+    let before = dropped("10.2.1.99", "nva");
+    // A machine more, and one less: whoever stays goes on being counted.
+    let spare = "virtualMachines:\n  - {name: spare, networkInterfaces: [{subnet: spoke1/app}]}";
+    lab.apply(&HUB_SPOKE.replace("virtualMachines:", spare));
+    assert!(dropped("10.2.1.98", "nva") > before);
+    lab.apply(HUB_SPOKE);
+    assert!(dropped("10.2.1.97", "nva") > before + 1);
+    lab.down();
+    while drops.lines.next().is_some() {}
+    let output = drops.child.0.wait().unwrap();
+    assert_eq!(output.code(), Some(5));
+}
+
+#[test]
+fn a_follower_ends_when_its_reader_goes_though_nothing_happens() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    let mut counters = Lines::of(&lab, &["counters", "-f"]);
+    counters.next();
+    drop(counters.lines);
+    eventually("the program ends", || counters.child.0.try_wait().unwrap().is_some_and(|status| status.success()));
+}
+
 #[test]
 fn a_request_to_stop_ends_the_lab() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };

@@ -1,0 +1,105 @@
+//! Telling a client again and again what is new, in a thread of its own.
+//!
+//! One idea: a [`Feed`] says what is new whenever it is asked, and is asked only once the client has taken what it was
+//! told before. So a client that reads slowly makes nothing grow; what it misses meanwhile is the feed's to count. A
+//! client that goes is noticed at the next tick, however it went.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::line;
+use super::protocol::Response;
+
+/// Says what is new since it was asked last.
+pub type Feed = Box<dyn FnMut() -> Vec<Response> + Send>;
+
+/// How often a feed is asked.
+pub(super) const TICK: Duration = Duration::from_millis(50);
+/// Clients that may follow at a time.
+const MOST: usize = 16;
+/// How long a client that has enough may take to read the rest.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How many clients follow.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Followers(Arc<AtomicUsize>);
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Follower(Arc<AtomicUsize>);
+
+impl Followers {
+    /// Room for one more, if there is.
+    pub(super) fn admit(&self) -> Option<Follower> {
+        // Counted before it is judged: dropping the follower takes it back.
+        let before = self.0.fetch_add(1, Ordering::Relaxed);
+        let follower = Follower(Arc::clone(&self.0));
+        (before < MOST).then_some(follower)
+    }
+}
+
+impl Follower {
+    /// Feeds the client from now on.
+    pub(super) fn follow(self, stream: UnixStream, feed: Feed) -> io::Result<()> {
+        let follow = move || {
+            // A client that goes without a word is no error.
+            let _ = tell(&stream, feed);
+            drop(self);
+        };
+        thread::Builder::new().name("vnet-follow".into()).spawn(follow).map(drop)
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn tell(mut stream: &UnixStream, mut feed: Feed) -> io::Result<()> {
+    stream.set_read_timeout(Some(TICK))?;
+    stream.set_write_timeout(Some(TICK))?;
+    let mut untold: Vec<u8> = Vec::new();
+    // Until when a client that has enough may read.
+    let mut last: Option<Instant> = None;
+    let mut told_all = false;
+    while !(told_all && untold.is_empty()) {
+        if untold.is_empty() {
+            for response in feed() {
+                untold.extend(line::encode(&response)?);
+            }
+            // Everything from before the client had enough.
+            told_all = last.is_some();
+        }
+        match stream.write(&untold) {
+            Ok(written) => drop(untold.drain(..written)),
+            Err(error) if is_timeout(&error) => {}
+            Err(error) => return Err(error),
+        }
+        match last {
+            Some(deadline) if Instant::now() > deadline => return Err(ErrorKind::TimedOut.into()),
+            None if has_enough(stream)? => last = Some(Instant::now() + PATIENCE),
+            Some(_) | None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether the client has closed its half; waits a tick for that.
+fn has_enough(mut stream: &UnixStream) -> io::Result<bool> {
+    match stream.read(&mut [0; 1]) {
+        Ok(0) => Ok(true),
+        // There is nothing that a follower may say.
+        Ok(_) => Err(ErrorKind::InvalidData.into()),
+        Err(error) if is_timeout(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+}
