@@ -54,7 +54,7 @@ pub(super) struct Subnet {
     pub prefixes: Prefixes,
     pub route_table: Reference,
     pub network_security_group: Reference,
-    pub default_outbound_access: bool,
+    pub default_outbound_access: Option<bool>,
 }
 
 pub(super) struct Peering {
@@ -192,7 +192,7 @@ fn subnet(node: &Node, report: &mut Report) -> Option<Subnet> {
         prefixes: f.one_or_many("addressPrefix", "addressPrefixes", prefix),
         route_table: f.optional("routeTable", reference(["routeTables"])),
         network_security_group: f.optional("networkSecurityGroup", reference(["networkSecurityGroups"])),
-        default_outbound_access: flag(f, "defaultOutboundAccess", true),
+        default_outbound_access: f.optional("defaultOutboundAccess", boolean).map(|flag| flag.value),
     })
 }
 

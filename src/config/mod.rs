@@ -17,7 +17,7 @@ pub use diagnostic::{Diagnostic, Errors, Place, Severity};
 
 use self::diagnostic::{Places, Report};
 use self::tree::Value;
-use crate::model::{Leases, Network};
+use crate::model::{Leases, Network, UpdateError, update_errors};
 
 /// A good file: the network, and what is doubtful about it.
 #[derive(Clone, Debug)]
@@ -28,6 +28,25 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// Whether Azure would let the file take the place of a network that runs.
+    pub fn check_update(&self, running: &Network) -> Result<(), Errors> {
+        let errors: Vec<_> = update_errors(running, &self.network).iter().map(|error| self.refused(error)).collect();
+        if errors.is_empty() { Ok(()) } else { Err(Errors(errors)) }
+    }
+
+    fn refused(&self, error: &UpdateError) -> Diagnostic {
+        Diagnostic {
+            severity: Severity::Error,
+            code: error.code(),
+            rule: Some(error.rule()),
+            message: error.to_string(),
+            path: error.path().to_owned(),
+            place: self.place(error.path()),
+            expected: None,
+            help: Some(error.help()),
+        }
+    }
+
     /// Where a value stands, by its path in the model such as `virtualNetworks[0].subnets[1].routeTable`; for what the
     /// file leaves out, where it would stand.
     pub fn place(&self, path: &str) -> Place {

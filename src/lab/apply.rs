@@ -83,7 +83,7 @@ impl Lab<'_> {
         let published = self.engine.published();
         let running = &published.network;
         let (network, source) = match change {
-            Change::Apply(apply) => (change::apply(running, self.load(&apply)?, apply.sync)?, Some(apply)),
+            Change::Apply(apply) => (change::apply(running, self.load(&apply, running)?, apply.sync)?, Some(apply)),
             Change::SyncPeering { link } => (change::sync(running, link.as_deref())?, None),
             Change::RemovePeering { link } => (change::remove_peering(running, &link)?, None),
         };
@@ -107,17 +107,21 @@ impl Lab<'_> {
         Ok(Changed { lab: self.record.lab.clone(), applied, generation, plan, warnings })
     }
 
-    /// The file's network. A file without a name is about this lab.
-    fn load(&self, apply: &Apply) -> std::result::Result<Network, Refusal> {
+    /// The file's network, if it may take the running one's place. A file without a name is about this lab.
+    fn load(&self, apply: &Apply, running: &Network) -> std::result::Result<Network, Refusal> {
+        let Apply { text, file, .. } = apply;
         let lab = &self.record.lab;
-        let leases = &self.record.addresses;
-        let loaded = config::load_again(&apply.text, &format!("{lab}.yaml"), leases).map_err(Refusal::new)?;
-        if loaded.network.name == *lab {
-            return Ok(loaded.network);
+        let drawn = |errors: config::Errors| {
+            Refusal::new(format_args!("{file} is not applied\n{}", errors.render(text, file, false).trim_end()))
+        };
+        let loaded = config::load_again(text, &format!("{lab}.yaml"), &self.record.addresses).map_err(drawn)?;
+        if loaded.network.name != *lab {
+            let other = &loaded.network.name;
+            let help = Some(format!("`vnet up {file}` starts {other} beside it"));
+            return Err(Refusal { message: format!("{file} describes lab {other}, this is lab {lab}"), help });
         }
-        let other = &loaded.network.name;
-        let help = Some(format!("`vnet up {}` starts {other} beside it", apply.file));
-        Err(Refusal { message: format!("{} describes lab {other}, this is lab {lab}", apply.file), help })
+        loaded.check_update(running).map_err(drawn)?;
+        Ok(loaded.network)
     }
 
     /// Everything up to the new tables; what was made is removed again if that does not work out.

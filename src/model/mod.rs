@@ -9,6 +9,7 @@ mod network;
 mod peering;
 mod routing;
 mod test_case;
+mod update;
 
 pub use filter::{Access, AddressPrefix, Direction, Nsg, NsgIx, PortRange, SecurityProtocol, SecurityRule, ServiceTag};
 pub use leases::Leases;
@@ -21,3 +22,4 @@ pub use routing::{
     EffectiveRoute, NextHopType, Prefixes, Route, RouteNextHop, RouteSource, RouteState, RouteTable, RouteTableIx,
 };
 pub use test_case::{Endpoint, Probe, TestCase, Verdict};
+pub use update::{UpdateError, update_errors};

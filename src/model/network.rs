@@ -66,7 +66,14 @@ pub struct Subnet {
     pub prefixes: Vec<IpNet>,
     pub route_table: Option<RouteTableIx>,
     pub network_security_group: Option<NsgIx>,
-    pub default_outbound_access: bool,
+    /// As stated; Azure takes a value that nobody has stated for true, and lets it be stated later (SNAT-02).
+    pub default_outbound_access: Option<bool>,
+}
+
+impl Subnet {
+    pub fn has_default_outbound_access(&self) -> bool {
+        self.default_outbound_access.unwrap_or(true)
+    }
 }
 
 /// One link of a peering; the other VNet has its own (PEER-01).

@@ -120,7 +120,7 @@ impl Random {
                 prefixes,
                 route_table: (tables > 0 && self.chance(60)).then(|| RouteTableIx(self.below(tables))),
                 network_security_group: (groups > 0 && self.chance(40)).then(|| NsgIx(self.below(groups))),
-                default_outbound_access: true,
+                default_outbound_access: None,
             });
         }
         VirtualNetwork {

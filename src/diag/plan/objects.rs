@@ -68,7 +68,7 @@ fn subnet(network: &Network, vnet: &VirtualNetwork, subnet: &Subnet) -> Object {
         ("addressPrefixes", list(&subnet.prefixes)),
         ("routeTable", or_none(table)),
         ("networkSecurityGroup", or_none(nsg(network, subnet.network_security_group))),
-        ("defaultOutboundAccess", subnet.default_outbound_access.to_string()),
+        ("defaultOutboundAccess", subnet.has_default_outbound_access().to_string()),
     ];
     Object { kind: "subnets", name: format!("{}/{}", vnet.name, subnet.name), properties }
 }
