@@ -1,0 +1,275 @@
+//! A scenario file, read into typed steps: whatever is not understood is an error here, before anything runs.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::expect::Expect;
+use crate::probe::{Ask, Kind};
+use crate::raw::Protocol;
+
+/// A file's contents.
+#[derive(Debug)]
+pub(crate) struct Scenario {
+    pub(crate) topology: Value,
+    pub(crate) steps: Vec<Written>,
+}
+
+/// A step and how the file says it.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) text: String,
+    pub(crate) step: Step,
+}
+
+#[derive(Debug)]
+pub(crate) enum Step {
+    Probe {
+        ask: Ask,
+        expect: Expect,
+    },
+    /// Opens a TCP connection that later steps know by this name.
+    Open {
+        flow: String,
+        ask: Ask,
+    },
+    Flow {
+        flow: String,
+        expect: Expect,
+    },
+    Send {
+        packet: Packet,
+        expect: Expect,
+    },
+    /// The routers that answer on the way, and the destination.
+    Hops {
+        from: String,
+        to: String,
+        hops: Vec<String>,
+    },
+    Exec {
+        node: String,
+        command: Vec<String>,
+        says: String,
+    },
+    Routes {
+        of: String,
+        rows: Vec<String>,
+    },
+    NextHop {
+        from: String,
+        to: String,
+        answer: String,
+    },
+    Peerings(Vec<String>),
+    Explain {
+        question: [String; 2],
+        answer: ExplainAnswer,
+    },
+    Drops {
+        node: String,
+        reason: String,
+        packets: u64,
+    },
+    Lint(Vec<String>),
+    Apply(Value),
+    Refused {
+        code: String,
+        patch: Value,
+    },
+    /// A word to the command that removes a link or brings it up to date.
+    Peering {
+        verb: String,
+        link: String,
+    },
+    /// What the last change, or its refusal, told the user.
+    Says(String),
+}
+
+/// A packet as it is put on the wire.
+#[derive(Debug)]
+pub(crate) struct Packet {
+    pub(crate) from: String,
+    pub(crate) source: Option<String>,
+    pub(crate) to: String,
+    pub(crate) protocol: Protocol,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExplainAnswer {
+    pub(crate) verdict: String,
+    #[serde(default)]
+    pub(crate) cause: Option<String>,
+    #[serde(default)]
+    pub(crate) fix: Option<String>,
+    #[serde(default)]
+    pub(crate) warning: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    title: String,
+    rules: Vec<String>,
+    topology: Map<String, Value>,
+    steps: Vec<Value>,
+}
+
+impl Scenario {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let file: File = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+        if file.title.is_empty() || file.rules.is_empty() || file.steps.is_empty() {
+            return Err("a title, at least one rule and at least one step are expected".to_owned());
+        }
+        if let Some(rule) = file.rules.iter().find(|rule| !is_rule(rule)) {
+            return Err(format!("`{rule}` is no rule's id, such as PEER-05"));
+        }
+        let steps = file
+            .steps
+            .iter()
+            .enumerate()
+            .map(|(index, step)| Written::parse(step).map_err(|error| format!("step {}: {error}", index + 1)));
+        Ok(Self { topology: Value::Object(file.topology), steps: steps.collect::<Result<_, _>>()? })
+    }
+}
+
+/// `PEER-05`, `SYS-06a`.
+fn is_rule(id: &str) -> bool {
+    let Some((family, number)) = id.split_once('-') else { return false };
+    let digits = number.trim_end_matches(|c: char| c.is_ascii_lowercase());
+    family.chars().all(|c| c.is_ascii_uppercase())
+        && digits.len() >= 2
+        && digits.chars().all(|c| c.is_ascii_digit())
+        && number.len() <= digits.len() + 1
+}
+
+impl Written {
+    /// `- WORDS: VALUE`, or only `- WORDS`.
+    pub(crate) fn parse(written: &Value) -> Result<Self, String> {
+        let (text, value) = match written {
+            Value::String(text) => (text, &Value::Null),
+            Value::Object(one) if one.len() == 1 => one.iter().next().expect("it has one"),
+            _ => return Err(format!("a step is one line, `WORDS: VALUE`: {written}")),
+        };
+        let step = step(text, value).map_err(|error| format!("{text}: {error}"))?;
+        Ok(Self { text: text.clone(), step })
+    }
+}
+
+fn step(text: &str, value: &Value) -> Result<Step, String> {
+    let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
+    if let Some(kind) = Kind::named(verb) {
+        return Ok(Step::Probe { ask: ask(kind, rest)?, expect: Expect::parse(string(value)?)? });
+    }
+    Ok(match (verb, rest) {
+        ("open", flow) if is_word(flow) => {
+            let ask = string(value)?.strip_prefix("tcp ").ok_or("`tcp A -> B:PORT` is expected")?;
+            Step::Open { flow: flow.to_owned(), ask: self::ask(Kind::Tcp, ask)? }
+        }
+        ("flow", flow) if is_word(flow) => Step::Flow { flow: flow.to_owned(), expect: Expect::parse(string(value)?)? },
+        ("send", rest) => Step::Send { packet: packet(rest)?, expect: Expect::parse(string(value)?)? },
+        ("hops", rest) => {
+            let (from, to) = ends(rest)?;
+            Step::Hops { from, to, hops: strings(value)? }
+        }
+        ("exec", rest) => {
+            let (node, command) = rest.split_once(" -- ").ok_or("`exec NODE -- COMMAND` is expected")?;
+            let command = command.split_whitespace().map(str::to_owned).collect();
+            Step::Exec { node: node.to_owned(), command, says: string(value)?.to_owned() }
+        }
+        ("routes", of) if is_word(of) => Step::Routes { of: of.to_owned(), rows: strings(value)? },
+        ("next-hop", rest) => {
+            let (from, to) = ends(rest)?;
+            Step::NextHop { from, to, answer: string(value)?.to_owned() }
+        }
+        ("peerings", "") => Step::Peerings(links(value)?),
+        ("explain", rest) => {
+            let (from, to) = ends(rest)?;
+            let answer = serde_json::from_value(value.clone()).map_err(|error| error.to_string())?;
+            Step::Explain { question: [from, to], answer }
+        }
+        ("drops", rest) => {
+            let Expect::Drop { node, reason, .. } = Expect::parse(&format!("drop@{rest}"))? else {
+                return Err("`drops NODE REASON` is expected".to_owned());
+            };
+            Step::Drops { node, reason, packets: value.as_u64().ok_or("a number of packets is expected")? }
+        }
+        ("lint", "") => Step::Lint(strings(value)?),
+        ("apply", "") if value.is_object() => Step::Apply(value.clone()),
+        ("refused", code) if is_word(code) && value.is_object() => {
+            Step::Refused { code: code.to_owned(), patch: value.clone() }
+        }
+        ("peering", rest) if value.is_null() => match rest.split_once(' ') {
+            Some((verb @ ("rm" | "sync"), link)) if is_word(link) => {
+                Step::Peering { verb: verb.to_owned(), link: link.to_owned() }
+            }
+            _ => return Err("`peering rm LINK` or `peering sync LINK` is expected".to_owned()),
+        },
+        ("says", "") => Step::Says(string(value)?.to_owned()),
+        _ => return Err("no such step".to_owned()),
+    })
+}
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && !text.contains(char::is_whitespace)
+}
+
+/// `A -> B`.
+fn ends(text: &str) -> Result<(String, String), String> {
+    match text.split_once(" -> ") {
+        Some((from, to)) if is_word(from) && is_word(to) => Ok((from.to_owned(), to.to_owned())),
+        _ => Err("`A -> B` is expected".to_owned()),
+    }
+}
+
+/// `A [as ADDRESS] -> B`, the middle part split off.
+fn ends_and_source(text: &str) -> Result<(String, Option<String>, String), String> {
+    let (from, to) = text.split_once(" -> ").ok_or("`A -> B` or `A as ADDRESS -> B` is expected")?;
+    let (from, source) = from.split_once(" as ").map_or((from, None), |(from, source)| (from, Some(source.to_owned())));
+    let source_is_fine = source.as_deref().is_none_or(is_word);
+    if !is_word(from) || !source_is_fine {
+        return Err(format!("`{from}` is no node's name"));
+    }
+    Ok((from.to_owned(), source, to.to_owned()))
+}
+
+/// `A -> B` for a ping, `A -> B:PORT` for the others, each perhaps from a chosen address.
+fn ask(kind: Kind, text: &str) -> Result<Ask, String> {
+    let (from, source, to) = ends_and_source(text)?;
+    let (to, port) = match kind {
+        Kind::Ping => (to, 0),
+        Kind::Tcp | Kind::Udp => {
+            let (to, port) = to.rsplit_once(':').ok_or("`B:PORT` is expected")?;
+            let to = to.trim_start_matches('[').trim_end_matches(']').to_owned();
+            (to, port.parse().map_err(|_| format!("`{port}` is no port"))?)
+        }
+    };
+    if !is_word(&to) {
+        return Err(format!("`{to}` is neither a node nor an address"));
+    }
+    Ok(Ask { kind, from, source, to, port })
+}
+
+/// `A -> B PROTOCOL`.
+fn packet(text: &str) -> Result<Packet, String> {
+    let (from, source, rest) = ends_and_source(text)?;
+    let (to, protocol) = rest.split_once(' ').ok_or("`A -> B PROTOCOL` is expected")?;
+    Ok(Packet { from, source, to: to.to_owned(), protocol: Protocol::named(protocol)? })
+}
+
+/// `{vnet/link: State Level}` as `vnet/link State Level`.
+fn links(value: &Value) -> Result<Vec<String>, String> {
+    let links = value.as_object().ok_or("`{VNET/LINK: STATE LEVEL}` is expected")?;
+    links.iter().map(|(link, state)| Ok(format!("{link} {}", string(state)?))).collect()
+}
+
+fn string(value: &Value) -> Result<&str, String> {
+    value.as_str().ok_or_else(|| format!("text is expected, not {value}"))
+}
+
+fn strings(value: &Value) -> Result<Vec<String>, String> {
+    let list = value.as_array().ok_or_else(|| format!("a list is expected, not {value}"))?;
+    // One space between the columns, however they are aligned.
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    list.iter().map(|row| Ok(words(string(row)?))).collect()
+}

@@ -1,0 +1,183 @@
+//! A scenario in its own lab, step after step.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::Outcome;
+use crate::lab::{Lab, SOON};
+use crate::probe::{Drops, Flow, Question};
+use crate::scenario::{Scenario, Step, Written};
+use crate::{commands, patch, raw};
+
+/// A running lab, and what is known of it.
+pub(crate) struct Stage {
+    pub(crate) lab: Lab,
+    /// As it was applied last.
+    pub(crate) topology: Value,
+    /// Machines and their addresses.
+    places: Vec<(String, Vec<IpAddr>)>,
+    flows: BTreeMap<String, Flow>,
+    /// What the last change told the user.
+    pub(crate) told: String,
+    /// How long something that must happen may take.
+    pub(crate) patience: Duration,
+}
+
+/// Runs a scenario; nothing of its lab may be left behind.
+pub(crate) fn perform(scenario: &Scenario) -> Outcome {
+    let mut stage = Stage::set(&scenario.topology, SOON);
+    for (index, written) in scenario.steps.iter().enumerate() {
+        stage.take(written).map_err(|error| format!("step {}, {}: {error}", index + 1, written.text))?;
+    }
+    let down = stage.lab.down();
+    let left = stage.lab.remains();
+    if down.status.success() && left.is_empty() { Ok(()) } else { Err(format!("down leaves {left:?}").into()) }
+}
+
+impl Stage {
+    pub(crate) fn set(topology: &Value, patience: Duration) -> Self {
+        let lab = Lab::up(&as_yaml(topology)).expect("it is permitted");
+        let mut stage = Self {
+            lab,
+            topology: topology.clone(),
+            places: Vec::new(),
+            flows: BTreeMap::new(),
+            told: String::new(),
+            patience,
+        };
+        stage.look_around();
+        stage
+    }
+
+    /// Takes a step; one that cannot even be tried has failed as well.
+    pub(crate) fn take(&mut self, written: &Written) -> Outcome {
+        catch_unwind(AssertUnwindSafe(|| self.try_take(&written.step))).unwrap_or_else(|panic| {
+            let said = panic.downcast_ref::<String>().cloned();
+            Err(said.or_else(|| panic.downcast_ref().map(|said: &&str| (*said).to_owned())).unwrap_or_default().into())
+        })
+    }
+
+    fn try_take(&mut self, step: &Step) -> Outcome {
+        match step {
+            Step::Probe { ask, expect } => {
+                let question = Question::new(self, ask)?;
+                question.run(self, expect)?;
+                commands::foretold(self, ask, &question, expect)
+            }
+            Step::Open { flow, ask } => {
+                let opened = Question::new(self, ask)?.open(self)?;
+                self.flows.insert(flow.clone(), opened);
+                Ok(())
+            }
+            Step::Flow { flow, expect } => {
+                let mut found = self.flows.remove(flow).ok_or("no step has opened it")?;
+                let outcome = found.run(self, expect);
+                self.flows.insert(flow.clone(), found);
+                outcome
+            }
+            Step::Send { packet, expect } => raw::send(self, packet, expect),
+            Step::Hops { from, to, hops } => commands::hops(self, from, to, hops),
+            Step::Exec { node, command, says } => commands::exec(self, node, command, says),
+            Step::Routes { of, rows } => commands::routes(self, of, rows),
+            Step::NextHop { from, to, answer } => commands::next_hop(self, from, to, answer),
+            Step::Peerings(links) => commands::peerings(self, links),
+            Step::Explain { question, answer } => commands::explain(self, question, answer),
+            Step::Drops { node, reason, packets } => {
+                self.node(node)?;
+                let found = self.lab.drops(node, reason);
+                if found == *packets { Ok(()) } else { Err(format!("there are {found}").into()) }
+            }
+            Step::Lint(findings) => commands::lint(self, findings),
+            Step::Apply(change) => self.apply(change),
+            Step::Refused { code, patch } => self.refused(code, patch),
+            Step::Peering { verb, link } => {
+                self.told = commands::must_succeed(&self.lab.vnet(&["peering", verb, link]))?;
+                Ok(())
+            }
+            Step::Says(text) if self.told.contains(text) => Ok(()),
+            Step::Says(_) => Err(format!("what was said is:\n{}", self.told).into()),
+        }
+    }
+
+    fn changed(&self, change: &Value) -> Outcome<Value> {
+        let mut topology = self.topology.clone();
+        patch::merge(&mut topology, change)?;
+        if topology == self.topology { Err("it changes nothing".into()) } else { Ok(topology) }
+    }
+
+    fn apply(&mut self, change: &Value) -> Outcome {
+        let topology = self.changed(change)?;
+        self.lab.write(&as_yaml(&topology));
+        self.told = commands::must_succeed(&self.lab.vnet(&["apply", self.file()]))?;
+        self.topology = topology;
+        self.look_around();
+        Ok(())
+    }
+
+    /// All or nothing: what is refused changes nothing.
+    fn refused(&mut self, code: &str, change: &Value) -> Outcome {
+        let generation = |stage: &Self| stage.lab.data(&["status"])["generation"].clone();
+        let before = generation(self);
+        self.lab.write(&as_yaml(&self.changed(change)?));
+        self.told = commands::must_be_refused(&self.lab.vnet(&["apply", self.file()]), code)?;
+        self.lab.write(&as_yaml(&self.topology));
+        if generation(self) == before { Ok(()) } else { Err("the lab was changed all the same".into()) }
+    }
+
+    pub(crate) fn file(&self) -> &str {
+        self.lab.file.to_str().expect("UTF-8")
+    }
+
+    fn look_around(&mut self) {
+        let status = self.lab.data(&["status"]);
+        let addresses = |node: &Value| {
+            let nics = node["networkInterfaces"].as_array().unwrap().iter();
+            let addresses = nics.flat_map(|nic| nic["addresses"].as_array().unwrap());
+            addresses.map(|address| address.as_str().unwrap().parse().unwrap()).collect()
+        };
+        let nodes = status["nodes"].as_array().unwrap().iter();
+        self.places = nodes.map(|node| (node["name"].as_str().unwrap().to_owned(), addresses(node))).collect();
+    }
+
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &str> {
+        self.places.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Checks that there is such a node.
+    pub(crate) fn node(&self, name: &str) -> Outcome<&[IpAddr]> {
+        let found = self.places.iter().find(|(node, _)| node == name);
+        found.map(|(_, addresses)| addresses.as_slice()).ok_or_else(|| format!("there is no node `{name}`").into())
+    }
+
+    /// An address, or a node's first.
+    pub(crate) fn address(&self, text: &str) -> Outcome<IpAddr> {
+        match text.parse() {
+            Ok(address) => Ok(address),
+            Err(_) => Ok(*self.node(text)?.first().ok_or("it has no address")?),
+        }
+    }
+
+    pub(crate) fn owner(&self, address: IpAddr) -> Option<String> {
+        let found = self.places.iter().find(|(_, addresses)| addresses.contains(&address));
+        found.map(|(node, _)| node.clone())
+    }
+
+    pub(crate) fn drops(&self) -> Drops {
+        let mut drops = Drops::new();
+        for row in self.lab.data(&["drops"]).as_array().unwrap() {
+            let word = |field: &str| row[field].as_str().unwrap().to_owned();
+            *drops.entry((word("node"), word("reason"))).or_default() += row["packets"].as_u64().unwrap();
+        }
+        drops
+    }
+}
+
+/// JSON is YAML; one line a key, so that a lab can put its name in front.
+fn as_yaml(topology: &Value) -> String {
+    let members = topology.as_object().expect("a topology is a mapping").iter();
+    members.map(|(key, value)| format!("{key}: {value}")).collect::<Vec<_>>().join("\n")
+}
