@@ -121,6 +121,51 @@ fn limits_hold_exactly() {
     }
 }
 
+/// ASG-06, LIM-14: the last that fits, and the first that does not.
+#[test]
+fn limits_of_application_groups_hold_exactly() {
+    const NETWORK: &str = "name: l\nvirtualNetworks: [{name: v, location: westeurope, addressSpace: [10.0.0.0/16], \
+                           subnets: [{name: s, addressPrefix: 10.0.0.0/16}]}]\n";
+    let list = |range: std::ops::Range<usize>| range.map(|i| format!("a{i}")).collect::<Vec<_>>().join(", ");
+    let groups = |count: usize| {
+        let groups: Vec<_> = (0..count).map(|i| format!("{{name: a{i}}}")).collect();
+        format!("{NETWORK}applicationSecurityGroups: [{}]\n", groups.join(", "))
+    };
+    let member = |count: usize| {
+        let nic = format!("{{subnet: v/s, applicationSecurityGroups: [{}]}}", list(0..count));
+        format!("{}virtualMachines: [{{name: m, networkInterfaces: [{nic}]}}]\n", groups(30))
+    };
+    let machines = |count: usize| {
+        let machine =
+            |i| format!("- {{name: m{i}, networkInterfaces: [{{subnet: v/s, applicationSecurityGroups: [a0]}}]}}\n");
+        format!("{}virtualMachines:\n{}", groups(1), (0..count).map(machine).collect::<String>())
+    };
+    // Rules that name so many groups each, no group twice.
+    let rules = |count: usize, each: usize| {
+        let rule = |first: usize| {
+            let named = list(first..count.min(first + each));
+            format!(
+                "  - {{name: r{first}, priority: {}, direction: Inbound, access: Allow, protocol: Tcp, sourcePortRange: '*', \
+                 sourceApplicationSecurityGroups: [{named}], destinationAddressPrefix: '*', destinationPortRange: 80}}\n",
+                100 + first
+            )
+        };
+        let rules: String = (0..count).step_by(each).map(rule).collect();
+        format!("{}networkSecurityGroups:\n- name: n\n  securityRules:\n{rules}", groups(120))
+    };
+    for (fits, too_much) in [
+        (groups(3_000), groups(3_001)),
+        (member(20), member(21)),
+        (machines(4_000), machines(4_001)),
+        (rules(10, 10), rules(11, 11)),
+        (rules(100, 10), rules(101, 10)),
+    ] {
+        assert!(load(&fits, "l.yaml").is_ok());
+        let errors = load(&too_much, "l.yaml").unwrap_err();
+        assert_eq!(errors.0.iter().map(|error| error.rule).collect::<Vec<_>>(), [Some("LIM-14")]);
+    }
+}
+
 #[test]
 fn the_lab_is_named_after_its_file() {
     let text = "virtualNetworks: [{name: v, location: westeurope, addressSpace: [10.0.0.0/16]}]";
@@ -241,6 +286,7 @@ fn dump(loaded: &Loaded, text: &str, file: &str) -> String {
         virtual_networks,
         route_tables,
         network_security_groups,
+        application_security_groups,
         virtual_machines,
         network_interfaces,
         emulation,
@@ -260,6 +306,9 @@ fn dump(loaded: &Loaded, text: &str, file: &str) -> String {
     for nsg in network_security_groups {
         writeln!(out, "nsg {}", nsg.name).unwrap();
         nsg.rules.iter().for_each(|rule| writeln!(out, "  {rule:?}").unwrap());
+    }
+    for asg in application_security_groups {
+        writeln!(out, "{asg:?}").unwrap();
     }
     for vm in virtual_machines {
         writeln!(out, "{vm:?}").unwrap();

@@ -71,6 +71,7 @@ fn every_lint_is_proved() {
     let expected = [
         "appliance-not-forwarding",
         "boundless-tag",
+        "empty-application-group",
         "forwarded-traffic",
         "guest-not-forwarding",
         "one-sided-chain",
@@ -81,6 +82,7 @@ fn every_lint_is_proved() {
         "shadowed-route",
         "unreachable-next-hop",
         "unreachable-rule",
+        "unused-application-group",
         "unused-route-table",
         "unused-security-group",
     ];

@@ -1,17 +1,23 @@
 //! Security groups as ordered rules with every tag expanded.
 //!
 //! One idea: an NSG means something else in each subnet, since tags do; so an ACL is an NSG in one direction seen
-//! through one subnet's tags, and interfaces that see the same share it. It ends with Azure's default rules.
+//! through one subnet's tags, without the rules for application groups that the interface is not in (ASG-04); and
+//! interfaces that see the same share it. It ends with Azure's default rules.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
+use ipnet::IpNet;
+
 use crate::dataplane::{Acl, AclId, AclRule, Action, Filters, ProtocolMatch};
 use crate::model::{
-    Access, AddressPrefix, Direction, Network, NsgIx, PortRange, SecurityProtocol, SecurityRule, ServiceTag, SubnetIx,
+    Access, AddressPrefix, Direction, Network, NicIx, NsgIx, PortRange, SecurityProtocol, SecurityRule, ServiceTag,
+    SubnetIx,
 };
 use crate::wire::Protocol;
 
+use super::Sender;
+use super::groups::Groups;
 use super::tags::Tags;
 
 /// A rule's name and outcome, for people.
@@ -32,25 +38,46 @@ pub struct EffectiveRule {
 }
 
 /// All ACLs of a network, made on demand.
-#[derive(Default)]
-pub(super) struct Acls {
-    known: HashMap<(NsgIx, Direction, Tags), AclId>,
+pub(super) struct Acls<'a> {
+    network: &'a Network,
+    groups: Groups,
     tags: HashMap<SubnetIx, Tags>,
+    known: HashMap<View, AclId>,
     tables: Vec<Acl>,
     rules: Vec<Vec<EffectiveRule>>,
 }
 
-impl Acls {
-    /// The ACLs of an interface in this subnet, its own NSG given.
-    pub(super) fn filters(
-        &mut self,
-        network: &Network,
-        subnet: SubnetIx,
-        nic: Option<NsgIx>,
-        direction: Direction,
-    ) -> Filters {
-        let mut of = |nsg: Option<NsgIx>| nsg.map(|nsg| self.acl(network, subnet, nsg, direction));
-        Filters { admin: None, nic: of(nic), subnet: of(network.subnet(subnet).network_security_group) }
+/// An NSG as an interface sees it.
+#[derive(PartialEq, Eq, Hash)]
+struct View {
+    nsg: NsgIx,
+    direction: Direction,
+    tags: Tags,
+    /// Rules for others than this interface.
+    withheld: Vec<usize>,
+}
+
+impl<'a> Acls<'a> {
+    pub(super) fn new(network: &'a Network) -> Self {
+        Self {
+            network,
+            groups: Groups::of(network),
+            tags: HashMap::new(),
+            known: HashMap::new(),
+            tables: Vec::new(),
+            rules: Vec::new(),
+        }
+    }
+
+    pub(super) fn filters(&mut self, sender: Sender, direction: Direction) -> Filters {
+        let (subnet, nic) = match sender {
+            Sender::Nic(nic) => (self.network.nic(nic).subnet, Some(nic)),
+            Sender::Subnet(subnet) => (subnet, None),
+        };
+        let of_nic = nic.and_then(|nic| self.network.nic(nic).network_security_group);
+        let of_subnet = self.network.subnet(subnet).network_security_group;
+        let mut of = |nsg: Option<NsgIx>| nsg.map(|nsg| self.nsg(nsg, direction, subnet, nic));
+        Filters { admin: None, nic: of(of_nic), subnet: of(of_subnet) }
     }
 
     /// The tables and the rules each was built from.
@@ -58,29 +85,44 @@ impl Acls {
         (self.tables, self.rules)
     }
 
-    fn acl(&mut self, network: &Network, subnet: SubnetIx, nsg: NsgIx, direction: Direction) -> AclId {
-        let tags = self.tags.entry(subnet).or_insert_with(|| Tags::of(network, subnet));
-        *self.known.entry((nsg, direction, tags.clone())).or_insert_with(|| {
-            let rules = effective_rules(network, nsg, direction, tags);
-            self.tables.push(Acl::new(rules.iter().map(|rule| rule.matches.clone()).collect()));
-            self.rules.push(rules);
-            AclId(self.tables.len() as u32 - 1)
-        })
+    fn nsg(&mut self, nsg: NsgIx, direction: Direction, subnet: SubnetIx, nic: Option<NicIx>) -> AclId {
+        let network = self.network;
+        let tags = self.tags.entry(subnet).or_insert_with(|| Tags::of(network, subnet)).clone();
+        let withheld = self.groups.withheld(network, nsg, direction, nic);
+        let view = View { nsg, direction, tags, withheld };
+        if let Some(known) = self.known.get(&view) {
+            return *known;
+        }
+        let rules = effective_rules(network, &self.groups, &view);
+        self.tables.push(Acl::new(rules.iter().map(|rule| rule.matches.clone()).collect()));
+        self.rules.push(rules);
+        let id = AclId(self.tables.len() as u32 - 1);
+        self.known.insert(view, id);
+        id
     }
 }
 
 /// The user's rules by priority, then the default rules (NSG-02, NSG-06).
-fn effective_rules(network: &Network, nsg: NsgIx, direction: Direction, tags: &Tags) -> Vec<EffectiveRule> {
-    let mut custom: Vec<_> =
-        network.network_security_groups[nsg.0].rules.iter().filter(|rule| rule.direction == direction).collect();
+fn effective_rules(network: &Network, groups: &Groups, view: &View) -> Vec<EffectiveRule> {
+    let View { nsg, direction, tags, withheld } = view;
+    let own = network.network_security_groups[nsg.0].rules.iter().enumerate();
+    let own = own.filter(|(i, rule)| rule.direction == *direction && !withheld.contains(i));
+    let mut custom: Vec<_> = own.map(|(_, rule)| rule).collect();
     custom.sort_by_key(|rule| rule.priority);
-    let custom = custom.into_iter().map(|rule| effective(nsg, "securityRules", rule, true, tags));
-    let defaults = default_rules(direction);
-    let defaults = defaults.iter().map(|rule| effective(nsg, "defaultSecurityRules", rule, false, tags));
+    let expand = |fields: &[AddressPrefix]| tags.expand(fields, groups);
+    let custom = custom.into_iter().map(|rule| effective(*nsg, "securityRules", rule, true, expand));
+    let defaults = default_rules(*direction);
+    let defaults = defaults.iter().map(|rule| effective(*nsg, "defaultSecurityRules", rule, false, expand));
     custom.chain(defaults).collect()
 }
 
-fn effective(nsg: NsgIx, collection: &str, rule: &SecurityRule, custom: bool, tags: &Tags) -> EffectiveRule {
+fn effective(
+    nsg: NsgIx,
+    collection: &str,
+    rule: &SecurityRule,
+    custom: bool,
+    expand: impl Fn(&[AddressPrefix]) -> Vec<IpNet>,
+) -> EffectiveRule {
     let name = format!("{collection}/{}", rule.name);
     let action = match rule.access {
         Access::Allow => Action::Allow,
@@ -88,8 +130,8 @@ fn effective(nsg: NsgIx, collection: &str, rule: &SecurityRule, custom: bool, ta
     };
     let matches = AclRule {
         protocol: protocol(rule.protocol),
-        src: tags.expand(&rule.source),
-        dst: tags.expand(&rule.destination),
+        src: expand(&rule.source),
+        dst: expand(&rule.destination),
         src_ports: ports(&rule.source_ports),
         dst_ports: ports(&rule.destination_ports),
         action,

@@ -6,6 +6,7 @@
 
 mod acls;
 mod fib;
+mod groups;
 mod ids;
 mod links;
 mod owners;
@@ -68,7 +69,7 @@ pub fn compile(network: &Network, learned: &Learned, generation: u64) -> Compile
 pub fn compile_numbered(network: &Network, learned: &Learned, ids: Ids, generation: u64) -> Compiled {
     let owners = Owners::new(network, &ids);
     let fibs = Fibs::new(network, &owners);
-    let mut acls = Acls::default();
+    let mut acls = Acls::new(network);
     let (senders, attachments) = ids.slots();
     let mut numbered = |sender| nic(network, learned, &ids, &fibs, &mut acls, sender);
     let nics = senders.iter().map(|sender| sender.map_or_else(nobody, &mut numbered)).collect();
@@ -81,16 +82,13 @@ pub fn compile_numbered(network: &Network, learned: &Learned, ids: Ids, generati
     Compiled { snapshot: Arc::new(snapshot), subnets, routes, rules, ids }
 }
 
-fn nic(network: &Network, learned: &Learned, ids: &Ids, fibs: &Fibs, acls: &mut Acls, sender: Sender) -> Nic {
-    let (subnet, nsg, forwarding) = match sender {
-        Sender::Nic(ix) => {
-            let nic = network.nic(ix);
-            (nic.subnet, nic.network_security_group, nic.enable_ip_forwarding)
-        }
+fn nic(network: &Network, learned: &Learned, ids: &Ids, fibs: &Fibs, acls: &mut Acls<'_>, sender: Sender) -> Nic {
+    let (subnet, forwarding) = match sender {
+        Sender::Nic(ix) => (network.nic(ix).subnet, network.nic(ix).enable_ip_forwarding),
         // A foreign source names no subnet, so what stands behind a VNet's one TUN cannot forward.
-        Sender::Subnet(subnet) => (subnet, None, false),
+        Sender::Subnet(subnet) => (subnet, false),
     };
-    let mut filters = |direction| acls.filters(network, subnet, nsg, direction);
+    let mut filters = |direction| acls.filters(sender, direction);
     let attachment = sender.attachment();
     Nic {
         port: ids.port(attachment).expect("every attachment has a number"),

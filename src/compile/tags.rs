@@ -6,6 +6,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::model::{AddressPrefix, Network, RouteNextHop, ServiceTag, SubnetIx};
 
+use super::groups::Groups;
 use super::links::connected;
 use super::prefixes::difference;
 
@@ -45,10 +46,11 @@ impl Tags {
     }
 
     /// The prefixes that a rule's address fields name.
-    pub(super) fn expand(&self, fields: &[AddressPrefix]) -> Vec<IpNet> {
+    pub(super) fn expand(&self, fields: &[AddressPrefix], groups: &Groups) -> Vec<IpNet> {
         let expanded = fields.iter().flat_map(|field| match field {
             AddressPrefix::Any => vec![Ipv4Net::default().into(), Ipv6Net::default().into()],
             AddressPrefix::Prefix(prefix) => vec![*prefix],
+            AddressPrefix::Group(group) => groups.addresses(*group).to_vec(),
             AddressPrefix::Tag(ServiceTag::VirtualNetwork) => self.virtual_network.clone(),
             AddressPrefix::Tag(ServiceTag::Internet) => self.internet.clone(),
             AddressPrefix::Tag(ServiceTag::AzureLoadBalancer) => azure_load_balancer(),

@@ -83,11 +83,25 @@ impl<'a> Fields<'a> {
         many: &'static str,
         read: impl Fn(&Node, &mut Report) -> Option<T>,
     ) -> Option<Spanned<Vec<Spanned<T>>>> {
+        self.one_or_many_or(one, many, None, read)
+    }
+
+    /// As [`Self::one_or_many`], where a third key may stand instead: its name, and whether it does.
+    pub(super) fn one_or_many_or<T>(
+        &mut self,
+        one: &'static str,
+        many: &'static str,
+        instead: Option<(&'static str, bool)>,
+        read: impl Fn(&Node, &mut Report) -> Option<T>,
+    ) -> Option<Spanned<Vec<Spanned<T>>>> {
+        let is_given = instead.is_some_and(|(_, is_there)| is_there);
         let single = self.take(one);
         let several = self.take(many);
         // Exported templates carry the other form as an empty list.
-        let several =
-            several.filter(|node| single.is_none() || !matches!(&node.value, Value::List(items) if items.is_empty()));
+        let several = several.filter(|node| {
+            let alone = single.is_none() && !is_given;
+            alone || !matches!(&node.value, Value::List(items) if items.is_empty())
+        });
         match (single, several) {
             (Some(node), None) => {
                 let value = read(node, self.report).map(|value| Spanned { value, at: node.at });
@@ -99,7 +113,9 @@ impl<'a> Fields<'a> {
                 None
             }
             (None, None) => {
-                self.missing.push(vec![one, many]);
+                if !is_given {
+                    self.missing.push([one, many].into_iter().chain(instead.map(|(key, _)| key)).collect());
+                }
                 None
             }
         }

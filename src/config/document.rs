@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use super::decode::{Fields, boolean, list_of, mismatch, number, objects, record, text, word};
 use super::diagnostic::{At, Report, Spanned};
-use super::filter::{Nsg, nsg};
+use super::filter::{Asg, Nsg, asg, groups, nsg};
 use super::test_case::{TestCase, test_case};
 use super::tree::Node;
 use super::values::{
@@ -33,6 +33,7 @@ pub(super) struct Document {
     pub virtual_networks: Vec<VirtualNetwork>,
     pub route_tables: Vec<RouteTable>,
     pub network_security_groups: Vec<Nsg>,
+    pub application_security_groups: Vec<Asg>,
     pub virtual_machines: Vec<VirtualMachine>,
     pub emulation: Emulation,
     pub tests: Vec<TestCase>,
@@ -123,6 +124,7 @@ pub(super) struct IpConfiguration {
     pub address: Option<Spanned<IpAddr>>,
     pub version: Option<Spanned<IpVersion>>,
     pub allocation: Option<Spanned<Allocation>>,
+    pub application_security_groups: Vec<Spanned<[String; 1]>>,
     pub primary: Option<Spanned<bool>>,
 }
 
@@ -155,6 +157,7 @@ pub(super) fn document(node: &Node, report: &mut Report) -> Option<Document> {
         virtual_networks: virtual_networks(f),
         route_tables: f.list("routeTables", route_table),
         network_security_groups: f.list("networkSecurityGroups", nsg),
+        application_security_groups: f.list("applicationSecurityGroups", asg),
         virtual_machines: f.list("virtualMachines", virtual_machine),
         emulation: f.optional("emulation", emulation).map_or_else(Emulation::default, |emulation| emulation.value),
         tests: f.list("tests", test_case),
@@ -297,12 +300,13 @@ fn short_ip_configuration(f: &mut Fields<'_>) -> IpConfiguration {
         address: f.optional("privateIPAddress", address),
         version: None,
         allocation: None,
+        application_security_groups: groups(f, "applicationSecurityGroups").map_or_else(Vec::new, |list| list.value),
         primary: None,
     }
 }
 
 fn refuse_short_form(f: &mut Fields<'_>) {
-    for key in ["subnet", "privateIPAddress"] {
+    for key in ["subnet", "privateIPAddress", "applicationSecurityGroups"] {
         if f.optional(key, |_, _| Some(())).is_some() {
             let at = f.key(key);
             f.report
@@ -323,6 +327,7 @@ fn ip_configuration(node: &Node, report: &mut Report) -> Option<IpConfiguration>
             "privateIPAllocationMethod",
             word(&[("Static", Allocation::Static), ("Dynamic", Allocation::Dynamic)]),
         ),
+        application_security_groups: groups(f, "applicationSecurityGroups").map_or_else(Vec::new, |list| list.value),
         primary: f.optional("primary", boolean),
     })
 }

@@ -1,10 +1,10 @@
-//! Network security groups as they were written.
+//! Network security groups and application security groups as they were written.
 
-use super::decode::{number, record, text, word};
+use super::decode::{Fields, list_of, number, record, text, word};
 use super::diagnostic::{At, Report, Spanned};
 use super::document::Name;
-use super::tree::Node;
-use super::values::{address_prefix, port_range, resource_name};
+use super::tree::{Node, Value};
+use super::values::{address_prefix, port_range, reference, resource_name};
 use crate::model::{Access, AddressPrefix, Direction, PortRange, SecurityProtocol};
 
 pub(super) struct Nsg {
@@ -14,15 +14,48 @@ pub(super) struct Nsg {
 }
 
 pub(super) struct SecurityRule {
+    pub at: At,
     pub name: Name,
     pub priority: Option<Spanned<u16>>,
     pub direction: Option<Spanned<Direction>>,
     pub access: Option<Spanned<Access>>,
     pub protocol: Option<Spanned<SecurityProtocol>>,
-    pub source: Option<Spanned<Vec<Spanned<AddressPrefix>>>>,
+    pub source: Addresses,
     pub source_ports: Option<Spanned<Vec<Spanned<PortRange>>>>,
-    pub destination: Option<Spanned<Vec<Spanned<AddressPrefix>>>>,
+    pub destination: Addresses,
     pub destination_ports: Option<Spanned<Vec<Spanned<PortRange>>>>,
+}
+
+/// An address field: ranges and tags, or application groups.
+pub(super) struct Addresses {
+    pub ranges: Option<Spanned<Vec<Spanned<AddressPrefix>>>>,
+    pub groups: Option<Groups>,
+}
+
+/// References to application groups.
+pub(super) type Groups = Spanned<Vec<Spanned<[String; 1]>>>;
+
+pub(super) struct Asg {
+    pub at: At,
+    pub name: Name,
+}
+
+pub(super) fn asg(node: &Node, report: &mut Report) -> Option<Asg> {
+    record(node, report, "an application security group", |f| Asg {
+        at: f.at,
+        name: f.required("name", resource_name(80)),
+    })
+}
+
+/// A list of application groups; exported templates have it empty where there is none.
+pub(super) fn groups(f: &mut Fields<'_>, key: &'static str) -> Option<Groups> {
+    let groups = f.optional(key, |node, report| match &node.value {
+        Value::List(items) if items.is_empty() => Some(Vec::new()),
+        Value::Null | Value::Scalar { .. } | Value::List(_) | Value::Map(_) => {
+            list_of(reference(["applicationSecurityGroups"]))(node, report)
+        }
+    });
+    groups.filter(|groups| !groups.value.is_empty())
 }
 
 pub(super) fn nsg(node: &Node, report: &mut Report) -> Option<Nsg> {
@@ -45,18 +78,27 @@ fn security_rule(node: &Node, report: &mut Report) -> Option<SecurityRule> {
     record(node, report, "a security rule", |f| {
         f.optional("description", description);
         SecurityRule {
+            at: f.at,
             name: f.required("name", resource_name(80)),
             priority: f.required("priority", number(100..=4096)),
             direction: f
                 .required("direction", word(&[("Inbound", Direction::Inbound), ("Outbound", Direction::Outbound)])),
             access: f.required("access", word(&[("Allow", Access::Allow), ("Deny", Access::Deny)])),
             protocol: f.required("protocol", protocols),
-            source: f.one_or_many("sourceAddressPrefix", "sourceAddressPrefixes", address_prefix),
+            source: addresses(f, ["sourceAddressPrefix", "sourceAddressPrefixes", "sourceApplicationSecurityGroups"]),
             source_ports: f.one_or_many("sourcePortRange", "sourcePortRanges", port_range),
-            destination: f.one_or_many("destinationAddressPrefix", "destinationAddressPrefixes", address_prefix),
+            destination: addresses(
+                f,
+                ["destinationAddressPrefix", "destinationAddressPrefixes", "destinationApplicationSecurityGroups"],
+            ),
             destination_ports: f.one_or_many("destinationPortRange", "destinationPortRanges", port_range),
         }
     })
+}
+
+fn addresses(f: &mut Fields<'_>, [one, many, groups]: [&'static str; 3]) -> Addresses {
+    let named = self::groups(f, groups);
+    Addresses { ranges: f.one_or_many_or(one, many, Some((groups, named.is_some())), address_prefix), groups: named }
 }
 
 /// Checked and left out: nothing uses it.

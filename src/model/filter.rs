@@ -1,6 +1,8 @@
-//! Network security groups as users write them.
+//! Network security groups and application security groups as users write them.
 
 use ipnet::IpNet;
+
+use super::NicIx;
 
 /// Index of an NSG in [`super::Network::network_security_groups`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -11,6 +13,18 @@ pub struct NsgIx(pub usize);
 pub struct Nsg {
     pub name: String,
     pub rules: Vec<SecurityRule>,
+}
+
+/// Index of an application security group in [`super::Network::application_security_groups`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AsgIx(pub usize);
+
+/// An application security group: interfaces of one VNet, for rules to name (ASG-01, ASG-02).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asg {
+    pub name: String,
+    /// In file order. All ipConfigurations of an interface are in the same groups.
+    pub members: Vec<NicIx>,
 }
 
 /// One rule (NSG-01).
@@ -61,6 +75,8 @@ pub enum AddressPrefix {
     Any,
     Prefix(IpNet),
     Tag(ServiceTag),
+    /// The addresses of its members (ASG-05); a field that names groups holds nothing else (ASG-07).
+    Group(AsgIx),
 }
 
 /// Tags whose prefixes the fabric knows without a data file (TAG-01, TAG-10, TAG-12).
@@ -81,4 +97,24 @@ pub struct PortRange {
 impl PortRange {
     /// Every port: `*`.
     pub const ALL: Self = Self { first: 0, last: u16::MAX };
+}
+
+impl AddressPrefix {
+    pub fn group(&self) -> Option<AsgIx> {
+        match self {
+            Self::Group(group) => Some(*group),
+            Self::Any | Self::Prefix(_) | Self::Tag(_) => None,
+        }
+    }
+}
+
+impl SecurityRule {
+    /// The application groups in the field that faces the interface: only their members have the rule (ASG-04).
+    pub fn facing_groups(&self) -> impl Iterator<Item = AsgIx> {
+        let facing = match self.direction {
+            Direction::Inbound => &self.destination,
+            Direction::Outbound => &self.source,
+        };
+        facing.iter().filter_map(AddressPrefix::group)
+    }
 }

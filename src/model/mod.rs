@@ -11,7 +11,9 @@ mod routing;
 mod test_case;
 mod update;
 
-pub use filter::{Access, AddressPrefix, Direction, Nsg, NsgIx, PortRange, SecurityProtocol, SecurityRule, ServiceTag};
+pub use filter::{
+    Access, AddressPrefix, Asg, AsgIx, Direction, Nsg, NsgIx, PortRange, SecurityProtocol, SecurityRule, ServiceTag,
+};
 pub use leases::Leases;
 pub use network::{
     Attach, AttachNamespace, Attachment, Emulation, ForwardedMode, Network, NetworkInterface, NicIx, Peering,

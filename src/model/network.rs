@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Nsg, NsgIx, RouteTable, RouteTableIx, TestCase};
+use super::{Asg, Nsg, NsgIx, RouteTable, RouteTableIx, TestCase};
 
 /// Index of a virtual network in [`Network::virtual_networks`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,6 +36,7 @@ pub struct Network {
     pub virtual_networks: Vec<VirtualNetwork>,
     pub route_tables: Vec<RouteTable>,
     pub network_security_groups: Vec<Nsg>,
+    pub application_security_groups: Vec<Asg>,
     pub virtual_machines: Vec<VirtualMachine>,
     /// All interfaces of all machines, in file order.
     pub network_interfaces: Vec<NetworkInterface>,

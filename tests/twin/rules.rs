@@ -7,8 +7,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use vnet::dataplane::DropReason;
 use vnet::model::{
-    Access, AddressPrefix, Attachment, Direction, ForwardedMode, Network, NicIx, NsgIx, Peering, PeeringAccessMode,
-    PeeringState, PortRange, RouteNextHop, SecurityProtocol, SecurityRule, ServiceTag, SubnetIx, VnetIx,
+    Access, AddressPrefix, AsgIx, Attachment, Direction, ForwardedMode, Network, NicIx, NsgIx, Peering,
+    PeeringAccessMode, PeeringState, PortRange, RouteNextHop, SecurityProtocol, SecurityRule, ServiceTag, SubnetIx,
+    VnetIx,
 };
 
 use crate::topology::{Kind, Sent};
@@ -270,7 +271,7 @@ impl Twin<'_> {
         let nsgs: Vec<_> = [of_nic, self.network.subnet(subnet).network_security_group].into_iter().flatten().collect();
         let mut custom = !nsgs.is_empty();
         for nsg in nsgs {
-            match self.first_match(nsg, subnet, inbound, sent) {
+            match self.first_match(nsg, party, inbound, sent) {
                 (Access::Allow, by_user) => custom &= by_user,
                 (Access::Deny, _) => return None,
             }
@@ -279,10 +280,13 @@ impl Twin<'_> {
     }
 
     /// NSG-02: the matching rule of the lowest priority; NSG-06: what the default rules say when none matches.
-    fn first_match(&self, nsg: NsgIx, subnet: SubnetIx, inbound: bool, sent: &Sent) -> (Access, bool) {
+    fn first_match(&self, nsg: NsgIx, party: Party, inbound: bool, sent: &Sent) -> (Access, bool) {
+        let subnet = self.subnet(party);
         let rules = &self.network.network_security_groups[nsg.0].rules;
         let direction = if inbound { Direction::Inbound } else { Direction::Outbound };
-        let mine = rules.iter().filter(|rule| rule.direction == direction && self.matches(rule, subnet, sent));
+        let mine = rules.iter().filter(|rule| {
+            rule.direction == direction && self.concerns(rule, party) && self.matches(rule, subnet, sent)
+        });
         if let Some(rule) = mine.min_by_key(|rule| rule.priority) {
             return (rule.access, true);
         }
@@ -294,6 +298,22 @@ impl Twin<'_> {
             within || tag(ServiceTag::Internet, sent.dst)
         };
         (if by_default { Access::Allow } else { Access::Deny }, false)
+    }
+
+    /// ASG-04: a rule for groups, seen from the interface, concerns their members alone.
+    fn concerns(&self, rule: &SecurityRule, party: Party) -> bool {
+        let facing = match rule.direction {
+            Direction::Inbound => &rule.destination,
+            Direction::Outbound => &rule.source,
+        };
+        facing.iter().any(|field| match field {
+            AddressPrefix::Group(group) => self.members(*group).any(|nic| Party::Nic(nic) == party),
+            AddressPrefix::Any | AddressPrefix::Prefix(_) | AddressPrefix::Tag(_) => true,
+        })
+    }
+
+    fn members(&self, group: AsgIx) -> impl Iterator<Item = NicIx> {
+        self.network.application_security_groups[group.0].members.iter().copied()
     }
 
     fn matches(&self, rule: &SecurityRule, subnet: SubnetIx, sent: &Sent) -> bool {
@@ -317,6 +337,10 @@ impl Twin<'_> {
             AddressPrefix::Any => true,
             AddressPrefix::Prefix(prefix) => prefix.contains(&address),
             AddressPrefix::Tag(tag) => self.in_tag(*tag, subnet, address),
+            // ASG-05
+            AddressPrefix::Group(group) => {
+                self.members(*group).any(|nic| self.network.nic(nic).addresses.contains(&address))
+            }
         })
     }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use vnet::model::{
-    Access, AddressPrefix, Attach, AttachNamespace, Attachment, Direction, Emulation, ForwardedMode, Network,
-    NetworkInterface, NicIx, Nsg, NsgIx, Peering, PeeringAccessMode, PeeringState, PortRange, Route, RouteNextHop,
-    RouteTable, RouteTableIx, SecurityProtocol, SecurityRule, ServiceTag, Subnet, SubnetIx, VirtualMachine,
-    VirtualNetwork, VmIx, VnetIx,
+    Access, AddressPrefix, Asg, AsgIx, Attach, AttachNamespace, Attachment, Direction, Emulation, ForwardedMode,
+    Network, NetworkInterface, NicIx, Nsg, NsgIx, Peering, PeeringAccessMode, PeeringState, PortRange, Route,
+    RouteNextHop, RouteTable, RouteTableIx, SecurityProtocol, SecurityRule, ServiceTag, Subnet, SubnetIx,
+    VirtualMachine, VirtualNetwork, VmIx, VnetIx,
 };
 use vnet::wire::build;
 
@@ -86,6 +86,7 @@ impl Random {
             virtual_networks: (0..vnets).map(|k| self.vnet(k, tables, groups)).collect(),
             route_tables: Vec::new(),
             network_security_groups: Vec::new(),
+            application_security_groups: Vec::new(),
             virtual_machines: Vec::new(),
             network_interfaces: Vec::new(),
             emulation: Emulation {
@@ -97,9 +98,11 @@ impl Random {
         };
         self.peer(&mut network);
         self.populate(&mut network, groups);
+        network.application_security_groups = (0..self.below(4)).map(|i| self.asg(i, &network)).collect();
         let prefixes = prefixes(&network);
         network.route_tables = (0..tables).map(|i| self.table(i, &network, &prefixes)).collect();
-        network.network_security_groups = (0..groups).map(|i| self.nsg(i, &prefixes)).collect();
+        let asgs = network.application_security_groups.len();
+        network.network_security_groups = (0..groups).map(|i| self.nsg(i, &prefixes, asgs)).collect();
         network
     }
 
@@ -240,7 +243,15 @@ impl Random {
         }
     }
 
-    fn nsg(&mut self, index: usize, prefixes: &[IpNet]) -> Nsg {
+    /// Some interfaces of one VNet (ASG-02), or nobody.
+    fn asg(&mut self, index: usize, network: &Network) -> Asg {
+        let home = VnetIx(self.below(network.virtual_networks.len()));
+        let own = network.network_interfaces.iter().enumerate().filter(|(_, nic)| nic.subnet.vnet == home);
+        let members = own.map(|(i, _)| NicIx(i)).filter(|_| self.chance(50)).collect();
+        Asg { name: format!("a{index}"), members }
+    }
+
+    fn nsg(&mut self, index: usize, prefixes: &[IpNet], asgs: usize) -> Nsg {
         use SecurityProtocol::{Ah, Any, Esp, Icmp, Tcp, Udp};
         let mut rules: Vec<SecurityRule> = Vec::new();
         for n in 0..self.below(24) {
@@ -255,16 +266,19 @@ impl Random {
                 direction,
                 access: *self.pick(&[Access::Allow, Access::Allow, Access::Deny]),
                 protocol: *self.pick(&[Any, Any, Tcp, Tcp, Udp, Icmp, Esp, Ah]),
-                source: self.addresses(prefixes),
+                source: self.addresses(prefixes, asgs),
                 source_ports: if self.chance(85) { vec![PortRange::ALL] } else { self.ports() },
-                destination: self.addresses(prefixes),
+                destination: self.addresses(prefixes, asgs),
                 destination_ports: if self.chance(60) { vec![PortRange::ALL] } else { self.ports() },
             });
         }
         Nsg { name: format!("g{index}"), rules }
     }
 
-    fn addresses(&mut self, prefixes: &[IpNet]) -> Vec<AddressPrefix> {
+    fn addresses(&mut self, prefixes: &[IpNet], asgs: usize) -> Vec<AddressPrefix> {
+        if asgs > 0 && self.chance(25) {
+            return (0..=self.below(2)).map(|_| AddressPrefix::Group(AsgIx(self.below(asgs)))).collect();
+        }
         match self.below(8) {
             0..=2 => vec![AddressPrefix::Any],
             3 => vec![AddressPrefix::Tag(ServiceTag::VirtualNetwork)],

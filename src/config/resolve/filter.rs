@@ -1,7 +1,9 @@
 //! Network security groups (NSG-01 to NSG-04).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
+use super::Scope;
+use super::groups::{self, Groups};
 use super::names::{Names, or_unnamed, within};
 use crate::config::diagnostic::{Report, Spanned};
 use crate::config::filter as document;
@@ -10,7 +12,11 @@ use crate::model::{AddressPrefix, Nsg, SecurityRule};
 /// LIM-13: addresses in one field of a rule.
 const MAX_ADDRESSES: usize = 4_000;
 
-pub(super) fn nsg(nsg: &document::Nsg, report: &mut Report) -> Nsg {
+pub(super) fn nsgs(nsgs: &[document::Nsg], groups: &Groups, scope: &Scope, report: &mut Report) -> Vec<Nsg> {
+    nsgs.iter().map(|nsg| self::nsg(nsg, groups, scope, report)).collect()
+}
+
+fn nsg(nsg: &document::Nsg, groups: &Groups, scope: &Scope, report: &mut Report) -> Nsg {
     let name = or_unnamed(&nsg.name);
     within(nsg.rules.len(), 1_000, "rules in one network security group", "LIM-12", nsg.at, report);
     Names::of("security rule", nsg.rules.iter().map(|rule| &rule.name), report);
@@ -31,12 +37,29 @@ pub(super) fn nsg(nsg: &document::Nsg, report: &mut Report) -> Nsg {
                 .expected("every priority once for each direction");
         }
     }
-    Nsg { name, rules: nsg.rules.iter().filter_map(|rule| security_rule(rule, report)).collect() }
+    let rules: Vec<_> = nsg.rules.iter().filter_map(|rule| security_rule(rule, groups, scope, report)).collect();
+    let named = rules.iter().flat_map(|rule: &SecurityRule| [&rule.source, &rule.destination]);
+    let named: BTreeSet<_> = named.flatten().filter_map(AddressPrefix::group).collect();
+    let what = "application security groups in the rules of one network security group";
+    within(named.len(), 100, what, "LIM-14", nsg.at, report);
+    Nsg { name, rules }
 }
 
-fn security_rule(rule: &document::SecurityRule, report: &mut Report) -> Option<SecurityRule> {
-    let source = addresses(rule.source.as_ref(), report);
-    let destination = addresses(rule.destination.as_ref(), report);
+fn security_rule(
+    rule: &document::SecurityRule,
+    groups: &Groups,
+    scope: &Scope,
+    report: &mut Report,
+) -> Option<SecurityRule> {
+    let mut addresses = |field: &document::Addresses| {
+        let named = groups::named(field, scope, report);
+        let ranges = addresses(field.ranges.as_ref(), report);
+        named.or(ranges)
+    };
+    let (source, destination) = (addresses(&rule.source), addresses(&rule.destination));
+    if let (Some(source), Some(destination)) = (&source, &destination) {
+        groups.check_homes(source, destination, rule.at, report);
+    }
     Some(SecurityRule {
         name: or_unnamed(&rule.name),
         priority: rule.priority.as_ref()?.value,

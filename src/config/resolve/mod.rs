@@ -8,6 +8,7 @@ mod address;
 mod allocation;
 mod attach;
 mod filter;
+mod groups;
 mod machine;
 mod names;
 mod peering;
@@ -21,11 +22,12 @@ use ipnet::IpNet;
 
 use self::allocation::Pool;
 use self::attach::Attachments;
+use self::groups::Groups;
 use self::names::{Names, within};
-use super::diagnostic::{Report, clip};
+use super::diagnostic::{Report, Spanned, clip};
 use super::document::{self, Document};
 use super::values::is_dns_label;
-use crate::model::{Leases, Network, NsgIx, RouteTableIx, Subnet, SubnetIx, VirtualNetwork, VnetIx};
+use crate::model::{AsgIx, Leases, Network, NsgIx, RouteTableIx, Subnet, SubnetIx, VirtualNetwork, VnetIx};
 
 /// NSG-24: the idle time where the file says none.
 const DEFAULT_FLOW_TIMEOUT_MINUTES: u64 = 4;
@@ -45,11 +47,13 @@ pub(super) fn network(document: Document, file: &str, leases: &Leases, report: &
         virtual_networks[index].attach = attach;
     }
     let machines = machine::machines(&document.virtual_machines, &virtual_networks, &scope, attachments, pool, report);
+    let groups = Groups::of(&document, &machines.network_interfaces, &virtual_networks, &scope, report);
     let mut network = Network {
         name,
         virtual_networks,
         route_tables: document.route_tables.iter().map(|table| routing::route_table(table, report)).collect(),
-        network_security_groups: document.network_security_groups.iter().map(|nsg| filter::nsg(nsg, report)).collect(),
+        network_security_groups: filter::nsgs(&document.network_security_groups, &groups, &scope, report),
+        application_security_groups: groups.into_groups(),
         virtual_machines: machines.virtual_machines,
         network_interfaces: machines.network_interfaces,
         emulation: document.emulation,
@@ -66,6 +70,7 @@ struct Scope {
     subnets: Vec<Names>,
     route_tables: Names,
     nsgs: Names,
+    asgs: Names,
 }
 
 impl Scope {
@@ -73,6 +78,8 @@ impl Scope {
         let vnets = &document.virtual_networks;
         within(vnets.len(), 1_000, "virtual networks", "LIM-01", document.at, report);
         within(document.network_security_groups.len(), 5_000, "network security groups", "LIM-11", document.at, report);
+        let asgs = document.application_security_groups.len();
+        within(asgs, 3_000, "application security groups", "LIM-14", document.at, report);
         within(document.route_tables.len(), 200, "route tables", "LIM-15", document.at, report);
         for vnet in vnets {
             within(vnet.subnets.len(), 3_000, "subnets", "LIM-02", vnet.at, report);
@@ -81,12 +88,14 @@ impl Scope {
             Names::of("subnet", vnet.subnets.iter().map(|subnet| &subnet.name), &mut *report)
         };
         let subnets = vnets.iter().map(subnets).collect();
+        let asgs = document.application_security_groups.iter().map(|asg| &asg.name);
         let nsgs = document.network_security_groups.iter().map(|nsg| &nsg.name);
         Self {
             virtual_networks: Names::of("virtual network", vnets.iter().map(|vnet| &vnet.name), report),
             subnets,
             route_tables: Names::of("route table", document.route_tables.iter().map(|table| &table.name), report),
             nsgs: Names::of("network security group", nsgs, report),
+            asgs: Names::of("application security group", asgs, report),
         }
     }
 
@@ -96,6 +105,11 @@ impl Scope {
 
     fn nsg(&self, reference: &document::Reference, report: &mut Report) -> Option<NsgIx> {
         self.nsgs.find(reference, report).map(NsgIx)
+    }
+
+    fn asg(&self, reference: &Spanned<[String; 1]>, report: &mut Report) -> Option<AsgIx> {
+        let [name] = &reference.value;
+        self.asgs.named(name, reference.at, report).map(AsgIx)
     }
 
     fn route_table(&self, reference: &document::Reference, report: &mut Report) -> Option<RouteTableIx> {

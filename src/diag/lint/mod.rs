@@ -5,6 +5,7 @@
 
 mod appliances;
 mod chains;
+mod groups;
 mod peerings;
 mod region;
 mod routes;
@@ -46,6 +47,7 @@ pub fn lint(network: &Network, compiled: &Compiled) -> Vec<Finding> {
     findings.extend(tags::findings(names));
     findings.extend(unused::findings(names.network));
     findings.extend(rules::findings(names));
+    findings.extend(groups::findings(names.network));
     let mut told = HashSet::new();
     findings.retain(|finding| told.insert((finding.code, finding.path.clone())));
     findings

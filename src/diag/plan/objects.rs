@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display};
 
+use crate::diag::names::nic_name;
 use crate::model::{
     AddressPrefix, Attach, AttachNamespace, Emulation, Network, NetworkInterface, NsgIx, Peering, PortRange, Route,
     RouteNextHop, SecurityRule, Subnet, VirtualMachine, VirtualNetwork,
@@ -42,7 +43,12 @@ pub(super) fn of(network: &Network) -> Vec<Object> {
     }
     for nsg in &network.network_security_groups {
         all.push(Object { kind: "networkSecurityGroups", name: nsg.name.clone(), properties: Vec::new() });
-        all.extend(nsg.rules.iter().map(|rule| security_rule(&nsg.name, rule)));
+        all.extend(nsg.rules.iter().map(|rule| security_rule(network, &nsg.name, rule)));
+    }
+    for asg in &network.application_security_groups {
+        let properties =
+            vec![("members", list(&asg.members.iter().map(|nic| nic_name(network, *nic)).collect::<Vec<_>>()))];
+        all.push(Object { kind: "applicationSecurityGroups", name: asg.name.clone(), properties });
     }
     for vm in &network.virtual_machines {
         all.push(virtual_machine(vm));
@@ -98,8 +104,17 @@ fn route(table: &str, route: &Route) -> Object {
     Object { kind: "routes", name: format!("{table}/{}", route.name), properties }
 }
 
-fn security_rule(nsg: &str, rule: &SecurityRule) -> Object {
-    let addresses = |fields: &[AddressPrefix]| list(&fields.iter().map(address_prefix).collect::<Vec<_>>());
+fn security_rule(network: &Network, nsg: &str, rule: &SecurityRule) -> Object {
+    let addresses = |fields: &[AddressPrefix]| list(&fields.iter().filter_map(address_prefix).collect::<Vec<_>>());
+    let groups = |fields: &[AddressPrefix]| {
+        list(
+            &fields
+                .iter()
+                .filter_map(AddressPrefix::group)
+                .map(|group| &network.application_security_groups[group.0].name)
+                .collect::<Vec<_>>(),
+        )
+    };
     let ports = |ranges: &[PortRange]| list(&ranges.iter().copied().map(port_range).collect::<Vec<_>>());
     let properties = vec![
         ("priority", rule.priority.to_string()),
@@ -107,8 +122,10 @@ fn security_rule(nsg: &str, rule: &SecurityRule) -> Object {
         ("access", format!("{:?}", rule.access)),
         ("protocol", format!("{:?}", rule.protocol)),
         ("sourceAddressPrefixes", addresses(&rule.source)),
+        ("sourceApplicationSecurityGroups", groups(&rule.source)),
         ("sourcePortRanges", ports(&rule.source_ports)),
         ("destinationAddressPrefixes", addresses(&rule.destination)),
+        ("destinationApplicationSecurityGroups", groups(&rule.destination)),
         ("destinationPortRanges", ports(&rule.destination_ports)),
     ];
     Object { kind: "securityRules", name: format!("{nsg}/{}", rule.name), properties }
@@ -160,11 +177,12 @@ fn attach(attach: Option<&Attach>) -> String {
     format!("{} in {namespace}, {configured}", attach.interface)
 }
 
-fn address_prefix(prefix: &AddressPrefix) -> String {
+fn address_prefix(prefix: &AddressPrefix) -> Option<String> {
     match prefix {
-        AddressPrefix::Any => "*".to_owned(),
-        AddressPrefix::Prefix(prefix) => prefix.to_string(),
-        AddressPrefix::Tag(tag) => format!("{tag:?}"),
+        AddressPrefix::Any => Some("*".to_owned()),
+        AddressPrefix::Prefix(prefix) => Some(prefix.to_string()),
+        AddressPrefix::Tag(tag) => Some(format!("{tag:?}")),
+        AddressPrefix::Group(_) => None,
     }
 }
 
