@@ -10,12 +10,12 @@ mod topology;
 
 use std::collections::BTreeMap;
 
-use vnet::compile::{Learned, compile};
+use vnet::compile::{Compiled, Learned, compile};
 use vnet::dataplane::{
     DropReason, FlowLimits, FlowTable, Flows, FragmentTable, PortId, Quiet, Timestamp, Verdict, process,
 };
 use vnet::diag::{Place, Probe, Query, Verdict as Answer, explain};
-use vnet::model::Attachment;
+use vnet::model::{Attachment, Network, NicIx};
 use vnet::wire::{Offload, Packet};
 
 use rules::Twin;
@@ -26,6 +26,9 @@ const PACKETS: usize = 300;
 /// Each question may compile the network a few times over, to try fixes.
 const QUESTIONED: u64 = 40;
 const QUESTIONS: usize = 10;
+/// The largest network in which every pair of interfaces is asked, and as many destinations for each.
+const VNETS: usize = 20;
+const DESTINATIONS: usize = 64;
 
 #[test]
 fn tables_and_pipeline_agree_with_the_rules_as_written() {
@@ -94,33 +97,91 @@ fn every_question_about_a_random_topology_has_an_answer() {
     }
 }
 
+/// Every interface to every other and to 64 destinations anywhere, in networks of up to 20 VNets.
+#[test]
+fn every_pair_of_interfaces_and_any_destination_agree() {
+    let mut pairs = 0;
+    for vnets in 2..=VNETS {
+        let seed = vnets as u64;
+        let mut random = Random::new(seed);
+        let network = random.network_of(vnets);
+        let mut both = Both::new(seed, &network);
+        for (from, nic) in network.network_interfaces.iter().enumerate() {
+            let from = Attachment::Nic(NicIx(from));
+            if !both.attachments.contains(&from) {
+                continue;
+            }
+            for &src in &nic.addresses {
+                for dst in network.network_interfaces.iter().flat_map(|nic| &nic.addresses) {
+                    if src.is_ipv4() == dst.is_ipv4() {
+                        let _ = both.judge(from, &random.between(src, *dst));
+                        pairs += 1;
+                    }
+                }
+                for _ in 0..DESTINATIONS {
+                    let dst = random.destination(&network, src.is_ipv4());
+                    let _ = both.judge(from, &random.between(src, dst));
+                }
+            }
+        }
+    }
+    assert!(pairs >= 40_000, "the networks have become small: {pairs} pairs");
+}
+
 /// One topology, one run of packets over shared flow records; what became of each.
 fn compare(seed: u64) -> Vec<String> {
     let mut random = Random::new(seed);
     let network = random.network();
-    let attachments = network.attachments();
-    let compiled = compile(&network, &Learned::default(), 1);
-    let limits = FlowLimits { per_nic: 100_000, total: 100_000 };
-    let flows = Flows { records: FlowTable::new(limits), fragments: FragmentTable::new() };
-    let mut twin = Twin::new(&network);
+    let mut both = Both::new(seed, &network);
     let mut outcomes = Vec::new();
     let mut delivered: Vec<(Attachment, Sent)> = Vec::new();
     for _ in 0..PACKETS {
-        let (from, sent) = random.packet(&network, &attachments, &delivered);
-        let expected = twin.judge(from, &sent);
-        let port = attachments.iter().position(|&attachment| attachment == from).unwrap();
-        let mut bytes = sent.bytes();
-        let mut packet = Packet::parse(&mut bytes, Offload::default()).unwrap();
-        let verdict = process(&compiled.snapshot, &flows, PortId(port as u32), Timestamp(0), &mut packet, &mut Quiet);
-        let found = match verdict {
-            Verdict::Forward(PortId(port)) => Ok(attachments[port as usize]),
-            Verdict::Drop(reason) => Err(reason),
-        };
-        assert_eq!(found, expected, "seed {seed}, from {from:?}: {sent:?}\n{network:#?}");
+        let (from, sent) = random.packet(&network, &both.attachments, &delivered);
+        let found = both.judge(from, &sent);
         outcomes.push(found.map_or_else(|reason| reason.name().to_owned(), |_| "forwarded".to_owned()));
         if let Ok(to) = found {
             delivered.push((to, sent));
         }
     }
     outcomes
+}
+
+/// The tables and the twin, side by side.
+struct Both<'a> {
+    seed: u64,
+    network: &'a Network,
+    attachments: Vec<Attachment>,
+    compiled: Compiled,
+    flows: Flows,
+    twin: Twin<'a>,
+}
+
+impl<'a> Both<'a> {
+    fn new(seed: u64, network: &'a Network) -> Self {
+        let limits = FlowLimits { per_nic: 100_000, total: 100_000 };
+        Self {
+            seed,
+            network,
+            attachments: network.attachments(),
+            compiled: compile(network, &Learned::default(), 1),
+            flows: Flows { records: FlowTable::new(limits), fragments: FragmentTable::new() },
+            twin: Twin::new(network),
+        }
+    }
+
+    /// What both say becomes of a packet.
+    fn judge(&mut self, from: Attachment, sent: &Sent) -> Result<Attachment, DropReason> {
+        let expected = self.twin.judge(from, sent);
+        let port = self.attachments.iter().position(|&attachment| attachment == from).unwrap();
+        let mut bytes = sent.bytes();
+        let mut packet = Packet::parse(&mut bytes, Offload::default()).unwrap();
+        let snapshot = &self.compiled.snapshot;
+        let verdict = process(snapshot, &self.flows, PortId(port as u32), Timestamp(0), &mut packet, &mut Quiet);
+        let found = match verdict {
+            Verdict::Forward(PortId(port)) => Ok(self.attachments[port as usize]),
+            Verdict::Drop(reason) => Err(reason),
+        };
+        assert_eq!(found, expected, "seed {}, from {from:?}: {sent:?}\n{:#?}", self.seed, self.network);
+        found
+    }
 }

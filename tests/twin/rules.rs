@@ -55,6 +55,7 @@ impl<'a> Twin<'a> {
 
     /// One leg of a packet: whose device gets it, or why nobody's.
     pub(crate) fn judge(&mut self, from: Attachment, sent: &Sent) -> Result<Attachment, DropReason> {
+        carried(sent.dst)?;
         let sender = self.sender(from, sent.src).ok_or(DropReason::SpoofedSource)?;
         let out = self.admit(sender, false, sent).ok_or(DropReason::NsgOutbound)?;
         let receiver = match self.route(self.subnet(sender), sent.dst) {
@@ -85,6 +86,18 @@ impl<'a> Twin<'a> {
             Party::Behind(subnet) => Attachment::Vnet(subnet.vnet),
         })
     }
+}
+
+/// FAB-07, FAB-16: unicast only, and nothing that belongs to one link. FAB-12: the metadata service is no such thing.
+fn carried(dst: IpAddr) -> Result<(), DropReason> {
+    let within = |prefix: &str| prefix.parse::<IpNet>().unwrap().contains(&dst);
+    if ["224.0.0.0/4", "255.255.255.255/32", "ff00::/8"].into_iter().any(within) {
+        return Err(DropReason::Multicast);
+    }
+    if ["169.254.0.0/16", "fe80::/10"].into_iter().any(within) && !within("169.254.169.254/32") {
+        return Err(DropReason::LinkLocal);
+    }
+    Ok(())
 }
 
 /// Who is who.

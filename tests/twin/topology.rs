@@ -1,6 +1,6 @@
 //! Random networks and packets, small and dense: few addresses, so that prefixes nest, rules overlap, flows meet again.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -79,6 +79,10 @@ impl Random {
 impl Random {
     pub(crate) fn network(&mut self) -> Network {
         let vnets = 2 + self.below(4);
+        self.network_of(vnets)
+    }
+
+    pub(crate) fn network_of(&mut self, vnets: usize) -> Network {
         let tables = self.below(4);
         let groups = self.below(4);
         let mut network = Network {
@@ -317,13 +321,38 @@ impl Random {
         let own = self.source(network, from);
         let src = if self.chance(20) { self.address(network, own.is_ipv4()) } else { own };
         let dst = self.address(network, src.is_ipv4());
+        (from, self.between(src, dst))
+    }
+
+    /// A packet of some kind between these two.
+    pub(crate) fn between(&mut self, src: IpAddr, dst: IpAddr) -> Sent {
         let kind = *self.pick(&[Kind::Tcp, Kind::Tcp, Kind::Udp, Kind::Ping, Kind::Esp]);
         let (src_port, dst_port) = match kind {
             Kind::Tcp | Kind::Udp => (*self.pick(&PORTS), *self.pick(&PORTS)),
             Kind::Ping => (7, 7),
             Kind::Esp => (0, 0),
         };
-        (from, Sent { kind, src, dst, src_port, dst_port })
+        Sent { kind, src, dst, src_port, dst_port }
+    }
+
+    /// Anywhere: somebody's, nobody's, or around the edge of something that routes are written with.
+    pub(crate) fn destination(&mut self, network: &Network, ipv4: bool) -> IpAddr {
+        let prefixes = prefixes(network);
+        match self.below(3) {
+            0 => self.address(network, ipv4),
+            1 => self.any(ipv4),
+            _ => {
+                let of_family: Vec<_> = prefixes.iter().filter(|prefix| prefix.addr().is_ipv4() == ipv4).collect();
+                let prefix = **self.pick(&of_family);
+                let edges = [prefix.network(), prefix.broadcast(), below(prefix.network()), above(prefix.broadcast())];
+                *self.pick(&edges)
+            }
+        }
+    }
+
+    fn any(&mut self, ipv4: bool) -> IpAddr {
+        let bits = (u128::from(self.next()) << 64) | u128::from(self.next());
+        if ipv4 { Ipv4Addr::from_bits(bits as u32).into() } else { Ipv6Addr::from_bits(bits).into() }
     }
 
     fn source(&mut self, network: &Network, from: Attachment) -> IpAddr {
@@ -373,6 +402,20 @@ fn nth(prefix: IpNet, n: u128) -> IpAddr {
     match prefix.network() {
         IpAddr::V4(network) => (network.to_bits() + n as u32).to_be_bytes().into(),
         IpAddr::V6(network) => (network.to_bits() + n).to_be_bytes().into(),
+    }
+}
+
+fn below(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits().wrapping_sub(1)).into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits().wrapping_sub(1)).into(),
+    }
+}
+
+fn above(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits().wrapping_add(1)).into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits().wrapping_add(1)).into(),
     }
 }
 
