@@ -90,7 +90,7 @@ fn routes(text: &mut String, network: &Network, compiled: &Compiled, subnet: Sub
     let fib = &compiled.snapshot.fibs[compiled.fib(subnet).0 as usize];
     for (i, route) in compiled.effective_routes(subnet).iter().enumerate() {
         assert_eq!(compiled.route(compiled.fib(subnet), RouteId(i as u32)), route);
-        let ips: String = route.next_hop_ip.iter().fold(String::new(), |all, ip| all + &ip.to_string());
+        let ips = route.next_hop_ip.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         let line = format!(
             "  {:<7} {:<7} {:<18} {:<21} {ips:<15} {:<10} => {}",
             route.source,
@@ -146,6 +146,11 @@ fn hop_name(network: &Network, compiled: &Compiled, hop: NextHop) -> String {
     match hop {
         NextHop::Vnet(vnet) => format!("VNet {}", network.virtual_networks[vnet.0 as usize].name),
         NextHop::Nic(nic) => sender_name(network, compiled.sender(nic)),
+        NextHop::Spread(spread) => {
+            let members = compiled.snapshot.spread(spread).members();
+            let members: Vec<_> = members.iter().map(|member| hop_name(network, compiled, *member)).collect();
+            format!("one of {}", members.join(", "))
+        }
         NextHop::Unreachable | NextHop::Gateway | NextHop::Internet | NextHop::None => format!("{hop:?}"),
     }
 }

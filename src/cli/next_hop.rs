@@ -54,10 +54,11 @@ impl NextHop {
 }
 
 fn table(answer: &NextHopAnswer) -> Table {
-    let address = answer.next_hop_ip_address.map(|address| address.to_string()).unwrap_or_default();
+    let addresses = answer.next_hop_ip_address.iter().chain(&answer.next_hop_ip_addresses);
+    let addresses: Vec<_> = addresses.map(ToString::to_string).collect();
     Table::new(&["Next Hop Type", "Next Hop IP", "Route Table"]).rows([[
         answer.next_hop_type.to_string(),
-        address,
+        addresses.join(" "),
         answer.route_table_id.clone(),
     ]])
 }

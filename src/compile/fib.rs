@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::iter;
 use std::net::IpAddr;
 
-use crate::dataplane::{Fib, FibId, NextHop, RouteId};
+use crate::dataplane::{Fib, FibId, NextHop, RouteId, Spread, SpreadId};
 use crate::model::{EffectiveRoute, Network, SubnetIx, VnetIx};
 
 use super::links::connected;
@@ -18,11 +18,12 @@ use super::vnet_id;
 /// All tables of a network.
 #[derive(Default)]
 pub(super) struct Fibs {
-    tables: Vec<Fib>,
+    pub(super) tables: Vec<Fib>,
+    pub(super) spreads: Spreads,
     /// By VNet, then by subnet.
-    subnets: Vec<Vec<FibId>>,
+    pub(super) subnets: Vec<Vec<FibId>>,
     /// By [`FibId`].
-    routes: Vec<Vec<EffectiveRoute>>,
+    pub(super) routes: Vec<Vec<EffectiveRoute>>,
 }
 
 impl Fibs {
@@ -33,7 +34,8 @@ impl Fibs {
             let mut fibs = Vec::new();
             for subnet in 0..vnet.subnets.len() {
                 let rows = routes::of(network, SubnetIx { vnet: VnetIx(i), subnet });
-                let hops: Vec<_> = rows.iter().map(|row| next_hop(network, owners, VnetIx(i), row.target)).collect();
+                let reach = Reach { network, owners, own: VnetIx(i) };
+                let hops: Vec<_> = rows.iter().map(|row| reach.next_hop(row, &mut all.spreads)).collect();
                 let fib = known.entry((rows, hops)).or_insert_with_key(|(rows, hops)| all.add(rows, hops));
                 fibs.push(*fib);
             }
@@ -46,11 +48,6 @@ impl Fibs {
         self.subnets[subnet.vnet.0][subnet.subnet]
     }
 
-    /// The tables, each subnet's table, and each table's rows.
-    pub(super) fn into_parts(self) -> (Vec<Fib>, Vec<Vec<FibId>>, Vec<Vec<EffectiveRoute>>) {
-        (self.tables, self.subnets, self.routes)
-    }
-
     fn add(&mut self, rows: &[Row], hops: &[NextHop]) -> FibId {
         let numbered = rows.iter().zip((0..).map(RouteId));
         let lpm = numbered.flat_map(|(row, id)| row.in_force.iter().map(move |&prefix| (prefix, id))).collect();
@@ -60,22 +57,52 @@ impl Fibs {
     }
 }
 
-fn next_hop(network: &Network, owners: &Owners, own: VnetIx, target: Target) -> NextHop {
-    match target {
-        Target::Vnet(vnet) => NextHop::Vnet(vnet_id(vnet)),
-        Target::Appliance(address) => appliance(network, owners, own, address),
-        Target::Gateway => NextHop::Gateway,
-        Target::Internet => NextHop::Internet,
-        Target::None => NextHop::None,
+/// The different sets of members that routes spread over.
+#[derive(Default)]
+pub(super) struct Spreads {
+    pub(super) all: Vec<Spread>,
+    known: HashMap<Spread, SpreadId>,
+}
+
+impl Spreads {
+    fn number(&mut self, spread: Spread) -> SpreadId {
+        *self.known.entry(spread).or_insert_with_key(|spread| {
+            self.all.push(spread.clone());
+            SpreadId(self.all.len() as u32 - 1)
+        })
     }
 }
 
-/// An appliance is found by who owns its address, never by routing: in the own VNet, or in the ranges that a connected
-/// peer's link knows; not behind a second peering (UDR-11, UDR-12, PEER-18).
-fn appliance(network: &Network, owners: &Owners, own: VnetIx, address: IpAddr) -> NextHop {
-    let peers = connected(network, own)
-        .filter(|link| link.remote_address_space.iter().any(|prefix| prefix.contains(&address)))
-        .map(|link| link.remote);
-    let found = iter::once(own).chain(peers).find_map(|vnet| owners.nic(vnet, address));
-    found.map_or(NextHop::Unreachable, NextHop::Nic)
+/// What a VNet's routes can lead to.
+#[derive(Clone, Copy)]
+struct Reach<'a> {
+    network: &'a Network,
+    owners: &'a Owners,
+    own: VnetIx,
+}
+
+impl Reach<'_> {
+    fn next_hop(self, row: &Row, spreads: &mut Spreads) -> NextHop {
+        match row.target {
+            Target::Vnet(vnet) => NextHop::Vnet(vnet_id(vnet)),
+            Target::Appliance(address) => self.appliance(address),
+            Target::Spread => {
+                let members = row.route.next_hop_ip.iter().map(|&address| self.appliance(address));
+                NextHop::Spread(spreads.number(Spread::new(members)))
+            }
+            Target::Gateway => NextHop::Gateway,
+            Target::Internet => NextHop::Internet,
+            Target::None => NextHop::None,
+        }
+    }
+
+    /// An appliance is found by who owns its address, never by routing: in the own VNet, or in the ranges that a
+    /// connected peer's link knows; not behind a second peering (UDR-11, UDR-12, PEER-18).
+    fn appliance(self, address: IpAddr) -> NextHop {
+        let peers = connected(self.network, self.own)
+            .filter(|link| link.remote_address_space.iter().any(|prefix| prefix.contains(&address)))
+            .map(|link| link.remote);
+        let found = iter::once(self.own).chain(peers).find_map(|vnet| self.owners.nic(vnet, address));
+        found.map_or(NextHop::Unreachable, NextHop::Nic)
+    }
 }

@@ -76,9 +76,9 @@ pub fn compile_numbered(network: &Network, learned: &Learned, ids: Ids, generati
     let ports = attachments.iter().map(|attachment| ingress(&ids, *attachment)).collect();
     let vnets = (0..network.virtual_networks.len()).map(VnetIx).zip(owners.into_tables());
     let vnets = vnets.map(|(vnet, owners)| Vnet { owners, links: links::of(network, vnet) }).collect();
-    let (fibs, subnets, routes) = fibs.into_parts();
+    let Fibs { tables: fibs, spreads, subnets, routes } = fibs;
     let (acls, rules) = acls.into_parts();
-    let snapshot = Snapshot { generation, ports, nics, fibs, acls, vnets };
+    let snapshot = Snapshot { generation, ports, nics, fibs, spreads: spreads.all, acls, vnets };
     Compiled { snapshot: Arc::new(snapshot), subnets, routes, rules, ids }
 }
 

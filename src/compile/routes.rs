@@ -50,6 +50,8 @@ pub(super) enum Target {
     /// Into this VNet: the own one or a peer.
     Vnet(VnetIx),
     Appliance(IpAddr),
+    /// To one of the row's next hop addresses, by flow.
+    Spread,
     Gateway,
     Internet,
     None,
@@ -122,7 +124,7 @@ fn is_own_space(row: &Row, prefix: IpNet) -> bool {
 
 /// Whether a row moves the default route to an appliance or a gateway.
 fn takes_default(row: &Row) -> bool {
-    let moved = matches!(row.target, Target::Appliance(_) | Target::Gateway);
+    let moved = matches!(row.target, Target::Appliance(_) | Target::Spread | Target::Gateway);
     moved && row.route.prefixes.contains(&Ipv4Net::default().into())
 }
 
@@ -165,18 +167,23 @@ fn system(prefix: IpNet, next_hop_type: NextHopType, target: Target) -> Row {
 }
 
 fn user(route: &Route, own: VnetIx) -> Row {
-    let (next_hop_type, target) = match route.next_hop {
+    let (next_hop_type, target) = match &route.next_hop {
         // Without a gateway the row is listed all the same, with an empty next hop (UDR-14).
         RouteNextHop::VirtualNetworkGateway => (NextHopType::VirtualNetworkGateway, Target::Gateway),
         // A destination outside the VNet's space has no owner there, so it drops (UDR-16).
         RouteNextHop::VnetLocal => (NextHopType::VnetLocal, Target::Vnet(own)),
         RouteNextHop::Internet => (NextHopType::Internet, Target::Internet),
-        RouteNextHop::VirtualAppliance(address) => (NextHopType::VirtualAppliance, Target::Appliance(address)),
+        RouteNextHop::VirtualAppliance(address) => (NextHopType::VirtualAppliance, Target::Appliance(*address)),
+        // Listings show it as an ordinary appliance with several addresses.
+        RouteNextHop::VirtualApplianceEcmp(_) => (NextHopType::VirtualAppliance, Target::Spread),
         RouteNextHop::None => (NextHopType::None, Target::None),
     };
-    let next_hop_ip = match target {
-        Target::Appliance(address) => vec![address],
-        Target::Vnet(_) | Target::Gateway | Target::Internet | Target::None => Vec::new(),
+    let next_hop_ip = match &route.next_hop {
+        RouteNextHop::VirtualAppliance(address) => vec![*address],
+        RouteNextHop::VirtualApplianceEcmp(addresses) => addresses.clone(),
+        RouteNextHop::VirtualNetworkGateway | RouteNextHop::VnetLocal | RouteNextHop::Internet | RouteNextHop::None => {
+            Vec::new()
+        }
     };
     let route = EffectiveRoute {
         name: Some(route.name.clone()),

@@ -67,7 +67,10 @@ fn virtual_network(network: &Network, subnet: SubnetIx) -> Vec<IpNet> {
     let peers = peers.flat_map(|link| link.remote_address_space.iter().copied());
     let table = network.subnet(subnet).route_table.map(|table| &network.route_tables[table.0]);
     let routes = table.into_iter().flat_map(|table| &table.routes).filter(|route| match route.next_hop {
-        RouteNextHop::VirtualAppliance(_) | RouteNextHop::VirtualNetworkGateway | RouteNextHop::VnetLocal => true,
+        RouteNextHop::VirtualAppliance(_)
+        | RouteNextHop::VirtualApplianceEcmp(_)
+        | RouteNextHop::VirtualNetworkGateway
+        | RouteNextHop::VnetLocal => true,
         RouteNextHop::Internet | RouteNextHop::None => false,
     });
     let all = own.chain(peers).chain(routes.map(|route| route.prefix)).chain([IpAddr::from(PLATFORM).into()]);

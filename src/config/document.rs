@@ -84,6 +84,9 @@ pub(super) struct Route {
     pub next_hop_ip: Option<Spanned<IpAddr>>,
     /// There is a `nextHopIpAddress`, readable or not.
     pub has_next_hop_ip: bool,
+    /// The addresses of `nextHop`.
+    pub next_hops: Option<Spanned<Vec<Spanned<IpAddr>>>>,
+    pub has_next_hops: bool,
 }
 
 /// What may stand in `nextHopType`; the last are Azure's own and get an explanation (UDR-02).
@@ -93,6 +96,7 @@ pub(super) enum HopType {
     VnetLocal,
     Internet,
     VirtualAppliance,
+    VirtualApplianceEcmp,
     None,
     SystemOnly,
 }
@@ -231,7 +235,14 @@ fn route(node: &Node, report: &mut Report) -> Option<Route> {
         next_hop_type: f.required("nextHopType", next_hop_type),
         next_hop_ip: f.optional("nextHopIpAddress", address),
         has_next_hop_ip: f.has("nextHopIpAddress"),
+        next_hops: f.optional("nextHop", next_hops).map(|next_hop| next_hop.value),
+        has_next_hops: f.has("nextHop"),
     })
+}
+
+/// `nextHop: {nextHopIpAddresses: […]}`, ARM's form for several appliances.
+fn next_hops(node: &Node, report: &mut Report) -> Option<Spanned<Vec<Spanned<IpAddr>>>> {
+    record(node, report, "a next hop", |f| f.required("nextHopIpAddresses", list_of(address)))?
 }
 
 fn next_hop_type(node: &Node, report: &mut Report) -> Option<HopType> {
@@ -241,7 +252,7 @@ fn next_hop_type(node: &Node, report: &mut Report) -> Option<HopType> {
         report
             .error(node.at, format!("only Azure itself makes routes of type `{written}`"))
             .rule("UDR-02")
-            .expected("VirtualNetworkGateway, VnetLocal, Internet, VirtualAppliance or None")
+            .expected("VirtualNetworkGateway, VnetLocal, Internet, VirtualAppliance, VirtualApplianceEcmp or None")
             .help("a peering brings its routes by itself: leave this route out");
         return Some(HopType::SystemOnly);
     }
@@ -250,6 +261,7 @@ fn next_hop_type(node: &Node, report: &mut Report) -> Option<HopType> {
         ("VnetLocal", HopType::VnetLocal),
         ("Internet", HopType::Internet),
         ("VirtualAppliance", HopType::VirtualAppliance),
+        ("VirtualApplianceEcmp", HopType::VirtualApplianceEcmp),
         ("None", HopType::None),
     ])(node, report)
 }

@@ -13,6 +13,7 @@ mod observer;
 mod pipeline;
 mod poptrie;
 mod snapshot;
+mod spread;
 
 pub use acl::{Acl, AclMatch, AclRule, Action, ProtocolMatch};
 pub use drop_reason::DropReason;
@@ -22,8 +23,10 @@ pub use lpm::{Lpm, LpmBuilder};
 pub use observer::{Admission, Direction, FilterPlace, Observer, Quiet, Step};
 pub use pipeline::{Flows, process};
 pub use snapshot::{
-    AclId, Fib, FibId, Filters, Ingress, Link, NextHop, Nic, NicId, Owner, PortId, RouteId, Snapshot, Vnet, VnetId,
+    AclId, Fib, FibId, Filters, Ingress, Link, NextHop, Nic, NicId, Owner, PortId, RouteId, Snapshot, SpreadId, Vnet,
+    VnetId,
 };
+pub use spread::Spread;
 
 /// Nanoseconds on the caller's monotonic clock. Pure code takes it as an argument and never asks for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -42,7 +42,7 @@ pub enum Step {
         direction: Direction,
         admission: Admission,
     },
-    /// The route chosen by the sender's subnet.
+    /// The route chosen by the sender's subnet; of a spread, the member that the flow keeps to.
     Route {
         fib: FibId,
         route: RouteId,

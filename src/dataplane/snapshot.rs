@@ -1,6 +1,6 @@
 //! Everything a worker needs to forward, immutable and published whole.
 
-use super::{Acl, Lpm};
+use super::{Acl, Lpm, Spread};
 
 /// An attachment: one TUN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,6 +22,10 @@ pub struct FibId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RouteId(pub u32);
 
+/// Index in [`Snapshot::spreads`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SpreadId(pub u32);
+
 /// Index in [`Snapshot::acls`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AclId(pub u32);
@@ -35,6 +39,7 @@ pub struct Snapshot {
     /// By [`NicId`]. Nothing in here leads to a number that nobody has now.
     pub nics: Vec<Nic>,
     pub fibs: Vec<Fib>,
+    pub spreads: Vec<Spread>,
     pub acls: Vec<Acl>,
     pub vnets: Vec<Vnet>,
 }
@@ -53,6 +58,11 @@ impl Snapshot {
     #[inline]
     pub fn fib(&self, id: FibId) -> &Fib {
         &self.fibs[id.0 as usize]
+    }
+
+    #[inline]
+    pub fn spread(&self, id: SpreadId) -> &Spread {
+        &self.spreads[id.0 as usize]
     }
 
     #[inline]
@@ -117,6 +127,8 @@ pub enum NextHop {
     Vnet(VnetId),
     /// Deliver to this appliance, whatever the destination.
     Nic(NicId),
+    /// Deliver to one of several appliances, the flow's own. A member is never a spread itself.
+    Spread(SpreadId),
     /// An appliance that nobody in reach owns.
     Unreachable,
     /// A gateway that does not exist.

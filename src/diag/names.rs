@@ -58,7 +58,12 @@ impl<'a> Names<'a> {
         let Some(table) = table else {
             let via = match hop {
                 NextHop::Vnet(remote) => self.link(subnet.vnet, VnetIx(remote.0 as usize)),
-                NextHop::Nic(_) | NextHop::Unreachable | NextHop::Gateway | NextHop::Internet | NextHop::None => None,
+                NextHop::Nic(_)
+                | NextHop::Spread(_)
+                | NextHop::Unreachable
+                | NextHop::Gateway
+                | NextHop::Internet
+                | NextHop::None => None,
             };
             let via = via.map(|link| format!(" (peering {})", link.name)).unwrap_or_default();
             return format!("system route {}{via}", leads(row));
@@ -99,8 +104,9 @@ pub(super) fn holds(vnet: &VirtualNetwork, address: IpAddr) -> bool {
     vnet.address_space.iter().any(|prefix| prefix.contains(&address))
 }
 
-/// `10.0.0.0/8 -> VirtualAppliance 10.0.1.4`.
+/// `10.0.0.0/8 -> VirtualAppliance 10.0.1.4`, and all next hops if there are several.
 fn leads(row: &EffectiveRoute) -> String {
-    let hop = row.next_hop_ip.first().map(|ip| format!(" {ip}")).unwrap_or_default();
-    format!("{} -> {}{hop}", row.prefixes, row.next_hop_type)
+    let mut words = vec![row.prefixes.to_string(), "->".to_owned(), row.next_hop_type.to_string()];
+    words.extend(row.next_hop_ip.iter().map(ToString::to_string));
+    words.join(" ")
 }

@@ -19,6 +19,9 @@ use super::target;
 pub struct NextHopAnswer {
     pub next_hop_type: NextHopType,
     pub next_hop_ip_address: Option<IpAddr>,
+    /// Of a route to several appliances, all of them: which one it is depends on the flow, and the question names none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub next_hop_ip_addresses: Vec<IpAddr>,
     /// The route table's name, or `System Route`.
     pub route_table_id: String,
 }
@@ -41,17 +44,24 @@ pub fn next_hop(network: &Network, compiled: &Compiled, query: &NextHopQuery) ->
     let fib = compiled.fib(subnet);
     // A family that the network does not have is routed as what Azure cannot route: to nowhere, by itself.
     let Some(route) = compiled.snapshot.fib(fib).lpm.lookup(destination) else {
-        return Ok(answer(NextHopType::None, None, None));
+        return Ok(NextHopAnswer::of(NextHopType::None, &[], None));
     };
     let route = compiled.route(fib, route);
     let table = network.subnet(subnet).route_table.filter(|_| route.source == RouteSource::User);
     let table = table.map(|table| network.route_tables[table.0].name.clone());
-    Ok(answer(route.next_hop_type, route.next_hop_ip.first().copied(), table))
+    Ok(NextHopAnswer::of(route.next_hop_type, &route.next_hop_ip, table))
 }
 
-fn answer(next_hop_type: NextHopType, next_hop_ip_address: Option<IpAddr>, table: Option<String>) -> NextHopAnswer {
-    let route_table_id = table.unwrap_or_else(|| "System Route".to_owned());
-    NextHopAnswer { next_hop_type, next_hop_ip_address, route_table_id }
+impl NextHopAnswer {
+    fn of(next_hop_type: NextHopType, addresses: &[IpAddr], table: Option<String>) -> Self {
+        let route_table_id = table.unwrap_or_else(|| "System Route".to_owned());
+        let (next_hop_type, next_hop_ip_address, next_hop_ip_addresses) = match addresses {
+            [] => (next_hop_type, None, Vec::new()),
+            [one] => (next_hop_type, Some(*one), Vec::new()),
+            several => (NextHopType::VirtualApplianceEcmp, None, several.to_vec()),
+        };
+        Self { next_hop_type, next_hop_ip_address, next_hop_ip_addresses, route_table_id }
+    }
 }
 
 /// The subnet that the packet leaves from. A machine with several interfaces, one of which forwards, must name the one

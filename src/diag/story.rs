@@ -128,12 +128,15 @@ impl Teller<'_> {
         let text = match hop {
             NextHop::Vnet(vnet) => format!("to whoever owns {} in VNet {}", self.walk.dst, self.names.vnet_name(vnet)),
             NextHop::Nic(nic) => format!("to the appliance {}", self.names.nic(nic)),
+            NextHop::Spread(_) => "to one of several appliances".to_owned(),
             NextHop::Unreachable => "to an appliance that nobody in this VNet or a directly peered one owns".to_owned(),
             NextHop::Gateway => "to a gateway that this network does not have".to_owned(),
             NextHop::Internet => "out to the Internet".to_owned(),
             NextHop::None => "to nowhere".to_owned(),
         };
         let object = self.names.route(from, fib, route, hop);
+        let several = self.names.compiled.route(fib, route).next_hop_ip.len();
+        let text = if several > 1 { format!("{text}, one of {several} by the flow's hash") } else { text };
         self.say(StepKind::Route, object, text);
     }
 

@@ -38,12 +38,14 @@ pub struct Route {
 }
 
 /// What a user may write as next hop (UDR-02, UDR-03).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteNextHop {
     VirtualNetworkGateway,
     VnetLocal,
     Internet,
     VirtualAppliance(IpAddr),
+    /// Several appliances of equal cost, 2 to 64: a flow keeps to one of them (RSEL-06).
+    VirtualApplianceEcmp(Vec<IpAddr>),
     None,
 }
 
@@ -127,6 +129,8 @@ pub enum NextHopType {
     VnetGlobalPeering,
     Internet,
     VirtualAppliance,
+    /// What Network Watcher calls a route to several appliances; effective routes list it as [`Self::VirtualAppliance`].
+    VirtualApplianceEcmp,
     VirtualNetworkGateway,
     None,
 }
@@ -139,6 +143,7 @@ impl fmt::Display for NextHopType {
             Self::VnetGlobalPeering => "VNetGlobalPeering",
             Self::Internet => "Internet",
             Self::VirtualAppliance => "VirtualAppliance",
+            Self::VirtualApplianceEcmp => "VirtualApplianceEcmp",
             Self::VirtualNetworkGateway => "VirtualNetworkGateway",
             Self::None => "None",
         })

@@ -18,7 +18,7 @@ impl Lab {
     pub(crate) const WEB: PortId = PortId(0);
     pub(crate) const DB: PortId = PortId(1);
 
-    /// Web's subnet has this many user routes, and each subnet this many rules: half inbound, half outbound, of which
+    /// Web's subnet has this many user routes, of which one spreads flows over `db` and an address that nobody has. Each subnet this many rules: half inbound, half outbound, of which
     /// only the first ever matches, inbound TCP port 25, and denies. The default rules allow the rest.
     pub(crate) fn new(routes: u32, rules: u32) -> Self {
         let loaded = config::load(&topology(routes, rules), "lab.vnet.yaml").expect("the topology is valid");
@@ -43,7 +43,9 @@ impl Lab {
 fn topology(routes: u32, rules: u32) -> String {
     let mut text = TOPOLOGY.to_owned();
     text += "routeTables:\n  - name: many\n    routes:\n";
-    for n in 0..routes {
+    text += "      - {name: spread, addressPrefix: 10.99.0.0/16, nextHopType: VirtualApplianceEcmp, \
+             nextHop: {nextHopIpAddresses: [10.2.0.4, 10.2.0.99]}}\n";
+    for n in 1..routes {
         let (high, low) = (n / 250, n % 250);
         writeln!(text, "      - {{name: r{n}, addressPrefix: 10.{}.{low}.0/24, nextHopType: None}}", 100 + high)
             .unwrap();

@@ -8,7 +8,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::SocketAddr;
 
-use vnet::dataplane::DropReason::{NoEndpoint, NsgInbound, NsgOutbound, SpoofedSource};
+use vnet::dataplane::DropReason::{
+    NextHopUnreachable, NoEndpoint, NotForwarding, NsgInbound, NsgOutbound, SpoofedSource,
+};
 use vnet::dataplane::PortId;
 use vnet::dataplane::Verdict::{self, Drop, Forward};
 use vnet::wire::{Protocol, build};
@@ -54,6 +56,19 @@ fn packets_that_are_dropped() {
         (Lab::WEB, build::udp(addr(DB), addr(WEB), b"query"), Drop(SpoofedSource)),
     ];
     check(&lab, &mut traffic);
+}
+
+/// One appliance does not forward, the other is nobody's.
+#[test]
+fn packets_of_flows_that_are_spread() {
+    let lab = Lab::new(400, 100);
+    let from = |port| SocketAddr::new(addr(WEB).ip(), port);
+    let packets = (0..20).map(|n| build::udp(from(40_000 + n), addr("10.99.0.4:53"), b"query"));
+    let mut traffic: Vec<_> = packets.map(|mut packet| (lab.send(Lab::WEB, &mut packet), packet)).collect();
+    for expected in [Drop(NotForwarding), Drop(NextHopUnreachable)] {
+        assert!(traffic.iter().any(|(verdict, _)| *verdict == expected), "{expected:?}");
+    }
+    check(&lab, &mut traffic.drain(..).map(|(verdict, packet)| (Lab::WEB, packet, verdict)).collect::<Vec<_>>());
 }
 
 #[test]

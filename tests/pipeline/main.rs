@@ -7,6 +7,7 @@ mod fabric;
 mod fuzz;
 mod nsg;
 mod peering;
+mod spread;
 mod world;
 
 use std::net::{IpAddr, SocketAddr};

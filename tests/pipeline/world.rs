@@ -9,14 +9,15 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use vnet::dataplane::{
     Acl, AclId, AclRule, Action, Admission, Direction, Fib, FibId, Filters, FlowLimits, Flows, Ingress, Link, Lpm,
-    LpmBuilder, NextHop, Nic, NicId, Observer, Owner, PortId, ProtocolMatch, RouteId, Snapshot, Step, Timestamp,
-    Verdict, Vnet, VnetId, process,
+    LpmBuilder, NextHop, Nic, NicId, Observer, Owner, PortId, ProtocolMatch, RouteId, Snapshot, Spread, Step,
+    Timestamp, Verdict, Vnet, VnetId, process,
 };
 use vnet::wire::{Offload, Packet, Protocol};
 
 pub(crate) struct World {
     pub(crate) vnets: Vec<VnetSpec>,
     pub(crate) nics: Vec<NicSpec>,
+    pub(crate) spreads: Vec<Spread>,
     acls: Vec<Vec<AclRule>>,
     /// Ports that carry a whole VNet, behind those of the NICs.
     attached: Vec<VnetId>,
@@ -51,7 +52,14 @@ pub(crate) struct NicSpec {
 impl World {
     pub(crate) fn new() -> Self {
         let limits = FlowLimits { per_nic: 100, total: 1000 };
-        Self { vnets: Vec::new(), nics: Vec::new(), acls: Vec::new(), attached: Vec::new(), limits }
+        Self {
+            vnets: Vec::new(),
+            nics: Vec::new(),
+            spreads: Vec::new(),
+            acls: Vec::new(),
+            attached: Vec::new(),
+            limits,
+        }
     }
 
     pub(crate) fn vnet(&mut self, space: &[&str]) -> VnetId {
@@ -129,6 +137,7 @@ impl World {
             ports: nic_ports.chain(self.attached.iter().map(|vnet| Ingress::Vnet(*vnet))).collect(),
             nics: (0_u32..).zip(&self.nics).map(|(n, nic)| nic.build(FibId(n))).collect(),
             fibs: self.nics.iter().map(|nic| self.fib(nic)).collect(),
+            spreads: self.spreads.clone(),
             acls: self.acls.iter().cloned().map(Acl::new).collect(),
             vnets: (0..self.vnets.len() as u32).map(|n| self.vnet_tables(VnetId(n))).collect(),
         }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use vnet::dataplane::DropReason;
+use vnet::dataplane::{DropReason, NextHop, Spread};
 use vnet::model::{
     Access, AddressPrefix, AsgIx, Attachment, Direction, ForwardedMode, Network, NicIx, NsgIx, Peering,
     PeeringAccessMode, PeeringState, PortRange, RouteNextHop, SecurityProtocol, SecurityRule, ServiceTag, SubnetIx,
@@ -29,11 +29,13 @@ pub(crate) struct Twin<'a> {
 }
 
 /// Where a route leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Hop {
     /// To its owner in this VNet.
     Vnet(VnetIx),
     Appliance(IpAddr),
+    /// One of these, by the flow.
+    Appliances(Vec<IpAddr>),
     Gateway,
     Internet,
     Nowhere,
@@ -65,6 +67,12 @@ impl<'a> Twin<'a> {
             Some(Hop::Gateway) => return Err(DropReason::GatewayUnavailable),
             Some(Hop::Vnet(vnet)) => self.owner(vnet, sent.dst).ok_or(DropReason::NoEndpoint)?,
             Some(Hop::Appliance(address)) => {
+                self.locate(self.subnet(sender).vnet, address).ok_or(DropReason::NextHopUnreachable)?
+            }
+            // RSEL-06 says that a flow keeps to one, not which: that is the one thing asked of the product.
+            Some(Hop::Appliances(addresses)) => {
+                let members = addresses.iter().map(|_| NextHop::Unreachable);
+                let address = addresses[Spread::new(members).share(&sent.tuple())];
                 self.locate(self.subnet(sender).vnet, address).ok_or(DropReason::NextHopUnreachable)?
             }
         };
@@ -202,7 +210,7 @@ impl Twin<'_> {
     fn route(&self, subnet: SubnetIx, dst: IpAddr) -> Option<Hop> {
         let mut best: Option<(u8, u8, Hop)> = None;
         for (prefix, rank, hop) in self.candidates(subnet) {
-            let better = best.is_none_or(|(length, best, _)| (prefix.prefix_len(), rank) > (length, best));
+            let better = best.as_ref().is_none_or(|&(length, best, _)| (prefix.prefix_len(), rank) > (length, best));
             if prefix.contains(&dst) && better {
                 best = Some((prefix.prefix_len(), rank, hop));
             }
@@ -219,6 +227,7 @@ impl Twin<'_> {
             let hop = match next_hop {
                 RouteNextHop::VnetLocal => Hop::Vnet(subnet.vnet),
                 RouteNextHop::VirtualAppliance(address) => Hop::Appliance(address),
+                RouteNextHop::VirtualApplianceEcmp(addresses) => Hop::Appliances(addresses),
                 RouteNextHop::VirtualNetworkGateway => Hop::Gateway,
                 RouteNextHop::Internet => Hop::Internet,
                 RouteNextHop::None => Hop::Nowhere,
@@ -256,7 +265,12 @@ impl Twin<'_> {
     /// SYS-06a: the default route goes to an appliance or a gateway.
     fn default_is_taken(&self, subnet: SubnetIx) -> bool {
         self.user_routes(subnet).any(|(prefix, next_hop)| {
-            let taken = matches!(next_hop, RouteNextHop::VirtualAppliance(_) | RouteNextHop::VirtualNetworkGateway);
+            let taken = matches!(
+                next_hop,
+                RouteNextHop::VirtualAppliance(_)
+                    | RouteNextHop::VirtualApplianceEcmp(_)
+                    | RouteNextHop::VirtualNetworkGateway
+            );
             taken && prefix == "0.0.0.0/0".parse::<IpNet>().unwrap()
         })
     }
@@ -264,7 +278,7 @@ impl Twin<'_> {
     fn user_routes(&self, subnet: SubnetIx) -> impl Iterator<Item = (IpNet, RouteNextHop)> {
         let table = self.network.subnet(subnet).route_table;
         let routes = table.into_iter().flat_map(|table| &self.network.route_tables[table.0].routes);
-        routes.map(|route| (route.prefix, route.next_hop))
+        routes.map(|route| (route.prefix, route.next_hop.clone()))
     }
 }
 

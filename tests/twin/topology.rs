@@ -10,7 +10,7 @@ use vnet::model::{
     RouteNextHop, RouteTable, RouteTableIx, SecurityProtocol, SecurityRule, ServiceTag, Subnet, SubnetIx,
     VirtualMachine, VirtualNetwork, VmIx, VnetIx,
 };
-use vnet::wire::build;
+use vnet::wire::{Protocol, Tuple, build};
 
 /// A packet, and what identifies its flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +34,18 @@ pub(crate) enum Kind {
 impl Sent {
     pub(crate) fn mirrored(self) -> Self {
         Self { src: self.dst, dst: self.src, src_port: self.dst_port, dst_port: self.src_port, ..self }
+    }
+
+    pub(crate) fn tuple(&self) -> Tuple {
+        let protocol = match self.kind {
+            Kind::Tcp => Protocol::TCP,
+            Kind::Udp => Protocol::UDP,
+            Kind::Ping if self.src.is_ipv4() => Protocol::ICMP,
+            Kind::Ping => Protocol::ICMPV6,
+            Kind::Esp => Protocol::ESP,
+        };
+        let Self { src, dst, src_port, dst_port, .. } = *self;
+        Tuple { src, dst, protocol, src_port, dst_port }
     }
 
     pub(crate) fn bytes(&self) -> Vec<u8> {
@@ -226,12 +238,20 @@ impl Random {
             if routes.iter().any(|route| route.prefix == prefix) {
                 continue;
             }
-            let next_hop = match self.below(10) {
+            let next_hop = match self.below(12) {
                 0 => RouteNextHop::None,
                 1 => RouteNextHop::Internet,
                 2 => RouteNextHop::VirtualNetworkGateway,
                 3 => RouteNextHop::VnetLocal,
                 4 => RouteNextHop::VirtualAppliance(self.unlikely(prefix.addr().is_ipv4())),
+                5 | 6 => {
+                    let mut members = vec![self.unlikely(prefix.addr().is_ipv4())];
+                    for _ in 0..=self.below(5) {
+                        let nic = self.pick(&network.network_interfaces);
+                        members.push(*self.pick(&nic.addresses));
+                    }
+                    RouteNextHop::VirtualApplianceEcmp(members)
+                }
                 _ => {
                     let nic = self.pick(&network.network_interfaces);
                     RouteNextHop::VirtualAppliance(*self.pick(&nic.addresses))

@@ -1,10 +1,10 @@
 //! Route tables (UDR-02 to UDR-05).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::names::{Names, or_unnamed, within};
-use crate::config::diagnostic::Report;
+use crate::config::diagnostic::{Report, Spanned};
 use crate::config::document::{self, HopType};
 use crate::model::{Route, RouteNextHop, RouteTable};
 
@@ -39,22 +39,40 @@ fn route(route: &document::Route, report: &mut Report) -> Option<Route> {
 }
 
 fn next_hop(route: &document::Route, report: &mut Report) -> Option<RouteNextHop> {
-    let kind = route.next_hop_type.as_ref()?;
-    let next_hop = match kind.value {
-        HopType::VirtualAppliance => return appliance(route, report).map(RouteNextHop::VirtualAppliance),
-        HopType::SystemOnly => return None,
-        HopType::VirtualNetworkGateway => RouteNextHop::VirtualNetworkGateway,
-        HopType::VnetLocal => RouteNextHop::VnetLocal,
-        HopType::Internet => RouteNextHop::Internet,
-        HopType::None => RouteNextHop::None,
-    };
-    if let Some(address) = &route.next_hop_ip {
-        report
-            .error(address.at, "only a VirtualAppliance route takes `nextHopIpAddress`")
-            .rule("UDR-03")
-            .help("remove it, or make the route's `nextHopType` VirtualAppliance");
+    let kind = route.next_hop_type.as_ref()?.value;
+    check_fields(route, kind, report);
+    match kind {
+        HopType::VirtualAppliance => appliance(route, report).map(RouteNextHop::VirtualAppliance),
+        HopType::VirtualApplianceEcmp => appliances(route, report).map(RouteNextHop::VirtualApplianceEcmp),
+        HopType::VirtualNetworkGateway => Some(RouteNextHop::VirtualNetworkGateway),
+        HopType::VnetLocal => Some(RouteNextHop::VnetLocal),
+        HopType::Internet => Some(RouteNextHop::Internet),
+        HopType::None => Some(RouteNextHop::None),
+        HopType::SystemOnly => None,
     }
-    Some(next_hop)
+}
+
+/// Each kind of appliance has its own field, and no other type has one.
+fn check_fields(route: &document::Route, kind: HopType, report: &mut Report) {
+    let fields = [
+        (
+            route.next_hop_ip.as_ref().map(|address| address.at),
+            HopType::VirtualAppliance,
+            "only a VirtualAppliance route takes `nextHopIpAddress`",
+            "remove it, or make the route's `nextHopType` VirtualAppliance",
+        ),
+        (
+            route.next_hops.as_ref().map(|addresses| addresses.at),
+            HopType::VirtualApplianceEcmp,
+            "only a VirtualApplianceEcmp route takes `nextHop`",
+            "remove it, or make the route's `nextHopType` VirtualApplianceEcmp",
+        ),
+    ];
+    for (at, owner, message, help) in fields {
+        if let Some(at) = at.filter(|_| kind != owner && kind != HopType::SystemOnly) {
+            report.error(at, message).rule("UDR-03").help(help);
+        }
+    }
 }
 
 fn appliance(route: &document::Route, report: &mut Report) -> Option<IpAddr> {
@@ -67,12 +85,46 @@ fn appliance(route: &document::Route, report: &mut Report) -> Option<IpAddr> {
         }
         return None;
     };
-    let prefix = route.prefix.as_ref()?.value;
+    check_family(address, route, report);
+    Some(address.value)
+}
+
+/// The members of a route to several appliances: 2 to 64, each once.
+fn appliances(route: &document::Route, report: &mut Report) -> Option<Vec<IpAddr>> {
+    let expected = "`nextHop: {nextHopIpAddresses: [...]}` with 2 to 64 private addresses";
+    let Some(addresses) = &route.next_hops else {
+        if !route.has_next_hops {
+            report.error(route.at, "a VirtualApplianceEcmp route needs `nextHop`").rule("UDR-03").expected(expected);
+        }
+        return None;
+    };
+    let count = addresses.value.len();
+    if !(2..=64).contains(&count) {
+        let problem = format!("a VirtualApplianceEcmp route cannot have {count} next hops");
+        let diagnostic = report.error(addresses.at, problem).rule("UDR-03").expected(expected);
+        if count == 1 {
+            diagnostic.help("for a single appliance use VirtualAppliance with `nextHopIpAddress`");
+        }
+    }
+    let mut seen = HashSet::new();
+    for address in &addresses.value {
+        check_family(address, route, report);
+        if !seen.insert(address.value) {
+            report
+                .error(address.at, format!("{} is a next hop of this route already", address.value))
+                .rule("UDR-03")
+                .expected("every address once");
+        }
+    }
+    Some(addresses.value.iter().map(|address| address.value).collect())
+}
+
+fn check_family(address: &Spanned<IpAddr>, route: &document::Route, report: &mut Report) {
+    let Some(prefix) = route.prefix.as_ref().map(|prefix| prefix.value) else { return };
     if prefix.addr().is_ipv4() != address.value.is_ipv4() {
         report
             .error(address.at, format!("{} cannot be the next hop to {prefix}", address.value))
             .rule("UDR-03")
             .expected("an address of the prefix's family");
     }
-    Some(address.value)
 }

@@ -77,7 +77,7 @@ impl Leg<'_> {
         let subject = Subject::of(packet, of_first.as_ref());
 
         let admitted_out = self.admit(sender, Direction::Outbound, &subject, observer)?;
-        let hop = self.route(sender, &subject.tuple.dst, observer)?;
+        let hop = self.route(sender, subject.tuple, observer)?;
         let receiver = hop.nic();
         let crossing = self.cross(sender, receiver, observer)?;
         crossing.leave(admitted_out)?;

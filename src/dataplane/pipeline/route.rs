@@ -6,6 +6,7 @@ use super::Leg;
 use super::admit::Admitted;
 use super::check::{METADATA, PLATFORM};
 use crate::dataplane::{DropReason, Link, NextHop, NicId, Observer, Owner, Step};
+use crate::wire::Tuple;
 
 /// The end of a leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,10 +34,12 @@ pub(super) struct Crossing<'a> {
 }
 
 impl<'a> Leg<'a> {
-    /// By the destination alone, in the sender's subnet's routes (RSEL-01). No next hop is looked up twice: an appliance
+    /// By the destination alone, in the sender's subnet's routes (RSEL-01); among several appliances of one route, by the
+    /// flow (RSEL-06). No next hop is looked up twice: an appliance
     /// was located by ownership when the routes were compiled (UDR-12).
     #[inline]
-    pub(super) fn route<O: Observer>(self, sender: NicId, dst: &IpAddr, observer: &mut O) -> Result<Hop, DropReason> {
+    pub(super) fn route<O: Observer>(self, sender: NicId, flow: &Tuple, observer: &mut O) -> Result<Hop, DropReason> {
+        let dst = &flow.dst;
         if *dst == PLATFORM || *dst == METADATA {
             // In reach whatever the routes say, though nobody answers (FAB-12).
             return Err(DropReason::NoEndpoint);
@@ -44,7 +47,10 @@ impl<'a> Leg<'a> {
         let id = self.snapshot.nic(sender).fib;
         let fib = self.snapshot.fib(id);
         let route = fib.lpm.lookup(*dst).ok_or(DropReason::NoRoute)?;
-        let next_hop = fib.next_hops[route.0 as usize];
+        let mut next_hop = fib.next_hops[route.0 as usize];
+        if let NextHop::Spread(spread) = next_hop {
+            next_hop = self.snapshot.spread(spread).choose(flow);
+        }
         observer.step(Step::Route { fib: id, route, next_hop });
         match next_hop {
             NextHop::Vnet(vnet) => match self.snapshot.vnet(vnet).owners.lookup(*dst) {
@@ -52,7 +58,7 @@ impl<'a> Leg<'a> {
                 Some(Owner::Reserved) | None => Err(DropReason::NoEndpoint),
             },
             NextHop::Nic(nic) => Ok(Hop::Appliance(nic)),
-            NextHop::Unreachable => Err(DropReason::NextHopUnreachable),
+            NextHop::Unreachable | NextHop::Spread(_) => Err(DropReason::NextHopUnreachable),
             NextHop::Gateway => Err(DropReason::GatewayUnavailable),
             NextHop::Internet => Err(DropReason::NoInternet),
             NextHop::None => Err(DropReason::NextHopNone),

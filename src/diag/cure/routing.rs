@@ -24,7 +24,7 @@ impl Case<'_> {
             NextHop::None => "drops",
             NextHop::Gateway => "leads to a gateway, and this network has none:",
             NextHop::Internet => "leads to the Internet, where this network has nothing:",
-            NextHop::Vnet(_) | NextHop::Nic(_) | NextHop::Unreachable => "leads away",
+            NextHop::Vnet(_) | NextHop::Nic(_) | NextHop::Spread(_) | NextHop::Unreachable => "leads away",
         };
         let cause = format!("{object} {what} {}", self.walk.dst);
         let mut edit = self.edit();

@@ -17,30 +17,32 @@ use crate::diag::yaml_path;
 use crate::model::{NicIx, RouteState};
 
 use super::Finding;
-use super::routes::{Use, uses};
+use super::routes::{Appliance, Use, uses};
 
 /// `open` is the network without its filters.
 pub(super) fn findings(names: Names<'_>, open: Names<'_>) -> Vec<Finding> {
-    let mut findings: Vec<_> = uses(names).filter_map(|route| finding(names, &route)).collect();
+    let every = || uses(names).flat_map(|route| route.appliances(names).into_iter().map(move |next| (route, next)));
+    let mut findings: Vec<_> = every().filter_map(|(route, next)| finding(names, &route, &next)).collect();
     // A circle is told once, wherever it is entered.
     let mut told = HashSet::new();
     let mut slate = Slate::new();
-    let circles = uses(names).filter_map(|route| circle(open, &mut slate, &route));
+    let circles = every().filter_map(|(route, next)| circle(open, &mut slate, &route, next.hop));
     findings.extend(circles.filter_map(|(nics, finding)| told.insert(nics).then_some(finding)));
     findings
 }
 
-fn finding(names: Names<'_>, route: &Use<'_>) -> Option<Finding> {
-    let address = *route.row.next_hop_ip.first()?;
-    let appliance = match route.next_hop {
-        NextHop::Unreachable => return Some(unreachable(names, route, address)),
+fn finding(names: Names<'_>, route: &Use<'_>, next: &Appliance) -> Option<Finding> {
+    let appliance = match next.hop {
+        NextHop::Unreachable => return Some(unreachable(names, route, next)),
         NextHop::Nic(nic) => nic,
-        NextHop::Vnet(_) | NextHop::Gateway | NextHop::Internet | NextHop::None => return None,
+        NextHop::Vnet(_) | NextHop::Spread(_) | NextHop::Gateway | NextHop::Internet | NextHop::None => return None,
     };
-    let Sender::Nic(nic) = names.compiled.sender(appliance) else { return Some(behind_tun(names, route, appliance)) };
+    let Sender::Nic(nic) = names.compiled.sender(appliance) else {
+        return Some(behind_tun(names, route, appliance, next));
+    };
     let found = names.network.nic(nic);
     // A route to the appliance's own address asks for no forwarding.
-    if route.row.prefixes[..] == [IpNet::from(address)] {
+    if route.row.prefixes[..] == [IpNet::from(next.address)] {
         return None;
     }
     if !found.enable_ip_forwarding {
@@ -50,7 +52,8 @@ fn finding(names: Names<'_>, route: &Use<'_>) -> Option<Finding> {
 }
 
 /// UDR-11 where the address is somebody's, UDR-12 where it is nobody's.
-fn unreachable(names: Names<'_>, route: &Use<'_>, address: IpAddr) -> Finding {
+fn unreachable(names: Names<'_>, route: &Use<'_>, next: &Appliance) -> Finding {
+    let address = next.address;
     let own = &names.network.vnet(route.subnet.vnet).name;
     let (rule, whose, help) = match owners(names.compiled, address).next() {
         Some((vnet, nic)) => {
@@ -72,12 +75,12 @@ fn unreachable(names: Names<'_>, route: &Use<'_>, address: IpAddr) -> Finding {
             route.name(names),
             subnet_name(names.network, route.subnet)
         ),
-        path: format!("{}.nextHopIpAddress", route.path()),
+        path: next.path.clone(),
         help,
     }
 }
 
-fn behind_tun(names: Names<'_>, route: &Use<'_>, appliance: NicId) -> Finding {
+fn behind_tun(names: Names<'_>, route: &Use<'_>, appliance: NicId, next: &Appliance) -> Finding {
     Finding {
         code: "appliance-not-forwarding",
         rule: "NIC-03",
@@ -86,7 +89,7 @@ fn behind_tun(names: Names<'_>, route: &Use<'_>, appliance: NicId) -> Finding {
             route.name(names),
             names.nic(appliance)
         ),
-        path: format!("{}.nextHopIpAddress", route.path()),
+        path: next.path.clone(),
         help: "give the appliance a network interface of its own, with `enableIPForwarding: true`".to_owned(),
     }
 }
@@ -122,9 +125,9 @@ fn forgetful_guest(names: Names<'_>, route: &Use<'_>, nic: NicIx) -> Finding {
 
 /// UDR-17: the appliance's own routes, or those of the next appliance, bring the packet back (FAB-14). With the
 /// interfaces in the circle, sorted.
-fn circle(open: Names<'_>, slate: &mut Slate, route: &Use<'_>) -> Option<(Vec<NicId>, Finding)> {
+fn circle(open: Names<'_>, slate: &mut Slate, route: &Use<'_>, hop: NextHop) -> Option<(Vec<NicId>, Finding)> {
     let Names { network, compiled } = open;
-    let NextHop::Nic(appliance) = route.next_hop else { return None };
+    let NextHop::Nic(appliance) = hop else { return None };
     let Sender::Nic(nic) = compiled.sender(appliance) else { return None };
     let dst = sample(open, route)?;
     let src = *network.nic(nic).addresses.iter().find(|address| address.is_ipv4() == dst.is_ipv4())?;

@@ -1,5 +1,7 @@
 //! User-defined routes that lose traffic they name to longer routes of Azure's own.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 use crate::compile::connected;
@@ -24,6 +26,13 @@ pub(super) struct Use<'a> {
     pub(super) at: usize,
     pub(super) row: &'a EffectiveRoute,
     pub(super) next_hop: NextHop,
+}
+
+/// One next hop of a route.
+pub(super) struct Appliance {
+    pub(super) address: IpAddr,
+    pub(super) hop: NextHop,
+    pub(super) path: String,
 }
 
 /// Every user-defined route in every subnet that has it.
@@ -56,6 +65,24 @@ impl Use<'_> {
 
     pub(super) fn path(&self) -> String {
         yaml_path::route(self.table, self.at)
+    }
+
+    /// Its appliances, each with its place in the file.
+    pub(super) fn appliances(&self, names: Names<'_>) -> Vec<Appliance> {
+        let (spread, hops) = match self.next_hop {
+            NextHop::Spread(spread) => (true, names.compiled.snapshot.spread(spread).members()),
+            NextHop::Vnet(_)
+            | NextHop::Nic(_)
+            | NextHop::Unreachable
+            | NextHop::Gateway
+            | NextHop::Internet
+            | NextHop::None => (false, std::slice::from_ref(&self.next_hop)),
+        };
+        let members = self.row.next_hop_ip.iter().zip(hops).enumerate();
+        let place = |i| if spread { format!("nextHop.nextHopIpAddresses[{i}]") } else { "nextHopIpAddress".to_owned() };
+        let appliance =
+            |(i, (&address, &hop))| Appliance { address, hop, path: format!("{}.{}", self.path(), place(i)) };
+        members.map(appliance).collect()
     }
 }
 
@@ -104,7 +131,9 @@ fn shadowed(names: Names<'_>, route: &Use<'_>) -> Option<Finding> {
 fn far_without_peering_routes(names: Names<'_>, route: &Use<'_>) -> Option<Finding> {
     let table = &names.network.route_tables[route.table.0];
     let own = route.subnet.vnet;
-    let far = vnet_of(names, route.next_hop).filter(|vnet| table.disable_peering_route && vnet.0 as usize != own.0)?;
+    let away = |appliance: &Appliance| vnet_of(names, appliance.hop).filter(|vnet| vnet.0 as usize != own.0);
+    let mut appliances = route.appliances(names).into_iter().filter(|_| table.disable_peering_route);
+    let (far, path) = appliances.find_map(|appliance| Some((away(&appliance)?, appliance.path)))?;
     let (far, own) = (names.vnet_name(far), &names.network.vnet(own).name);
     Some(Finding {
         code: "peering-routes-disabled",
@@ -113,7 +142,7 @@ fn far_without_peering_routes(names: Names<'_>, route: &Use<'_>) -> Option<Findi
             "{} leads to an appliance in {far}, and its table has `disablePeeringRoute: All`: Azure supports that with appliances in {own} only",
             route.name(names)
         ),
-        path: format!("{}.nextHopIpAddress", route.path()),
+        path,
         help: format!("use an appliance in {own}, or leave `disablePeeringRoute` out and add longer routes"),
     })
 }
@@ -123,13 +152,23 @@ fn takes_precedence(row: &EffectiveRoute) -> bool {
     match row.next_hop_type {
         NextHopType::VnetPeering | NextHopType::VnetGlobalPeering => true,
         NextHopType::VirtualNetworkGateway => row.source == RouteSource::VirtualNetworkGateway,
-        NextHopType::VnetLocal | NextHopType::Internet | NextHopType::VirtualAppliance | NextHopType::None => false,
+        NextHopType::VnetLocal
+        | NextHopType::Internet
+        | NextHopType::VirtualAppliance
+        | NextHopType::VirtualApplianceEcmp
+        | NextHopType::None => false,
     }
 }
 
+/// The VNet of an appliance; of several, if they share one.
 fn vnet_of(names: Names<'_>, hop: NextHop) -> Option<VnetId> {
     match hop {
         NextHop::Nic(nic) => Some(names.compiled.snapshot.nic(nic).vnet),
+        NextHop::Spread(spread) => {
+            let members = names.compiled.snapshot.spread(spread).members();
+            let first = vnet_of(names, *members.first()?)?;
+            members.iter().all(|member| vnet_of(names, *member) == Some(first)).then_some(first)
+        }
         NextHop::Vnet(_) | NextHop::Unreachable | NextHop::Gateway | NextHop::Internet | NextHop::None => None,
     }
 }
@@ -137,7 +176,12 @@ fn vnet_of(names: Names<'_>, hop: NextHop) -> Option<VnetId> {
 fn taker(names: Names<'_>, subnet: SubnetIx, hop: NextHop) -> String {
     let peering = match hop {
         NextHop::Vnet(vnet) => connected(names.network, subnet.vnet).find(|link| link.remote.0 == vnet.0 as usize),
-        NextHop::Nic(_) | NextHop::Unreachable | NextHop::Gateway | NextHop::Internet | NextHop::None => None,
+        NextHop::Nic(_)
+        | NextHop::Spread(_)
+        | NextHop::Unreachable
+        | NextHop::Gateway
+        | NextHop::Internet
+        | NextHop::None => None,
     };
     peering.map_or_else(|| "a gateway".to_owned(), |link| format!("peering {}", link.name))
 }

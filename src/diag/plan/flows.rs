@@ -92,6 +92,9 @@ impl Change<'_> {
     fn same_hop(&self, before: NextHop, after: NextHop) -> bool {
         match (before, after) {
             (NextHop::Vnet(before), NextHop::Vnet(after)) => self.same_vnet(before, after),
+            (NextHop::Spread(before), NextHop::Spread(after)) => {
+                self.before.compiled.snapshot.spread(before) == self.after.compiled.snapshot.spread(after)
+            }
             _ => before == after,
         }
     }

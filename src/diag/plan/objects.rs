@@ -93,8 +93,9 @@ fn peering(network: &Network, vnet: &VirtualNetwork, link: &Peering) -> Object {
 }
 
 fn route(table: &str, route: &Route) -> Object {
-    let next_hop = match route.next_hop {
+    let next_hop = match &route.next_hop {
         RouteNextHop::VirtualAppliance(address) => format!("VirtualAppliance {address}"),
+        RouteNextHop::VirtualApplianceEcmp(addresses) => format!("VirtualApplianceEcmp {}", list(addresses)),
         other @ (RouteNextHop::VirtualNetworkGateway
         | RouteNextHop::VnetLocal
         | RouteNextHop::Internet
