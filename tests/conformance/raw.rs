@@ -16,17 +16,23 @@ use crate::stage::Stage;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Ipip,
-    Udp,
+    Udp { src_port: u16, dst_port: u16 },
     Gre,
     Esp,
     Ah,
 }
 
 impl Protocol {
+    /// `esp`, `udp`, `udp 68 67`.
     pub(crate) fn named(name: &str) -> Result<Self, String> {
+        if let Some(ports) = name.strip_prefix("udp ") {
+            let ports = ports.split_once(' ').and_then(|(src, dst)| Some((src.parse().ok()?, dst.parse().ok()?)));
+            let (src_port, dst_port) = ports.ok_or("`udp SOURCE-PORT DESTINATION-PORT` is expected")?;
+            return Ok(Self::Udp { src_port, dst_port });
+        }
         Ok(match name {
             "ipip" => Self::Ipip,
-            "udp" => Self::Udp,
+            "udp" => Self::Udp { src_port: 4000, dst_port: 4000 },
             "gre" => Self::Gre,
             "esp" => Self::Esp,
             "ah" => Self::Ah,
@@ -35,10 +41,11 @@ impl Protocol {
     }
 
     pub(crate) fn packet(self, src: IpAddr, dst: IpAddr) -> Vec<u8> {
-        let at = |address| SocketAddr::new(address, 4000);
         match self {
             Self::Ipip => build::raw(src, dst, 4, &build::icmp_echo(src, dst, 1, 1, false)),
-            Self::Udp => build::udp(at(src), at(dst), b"conformance"),
+            Self::Udp { src_port, dst_port } => {
+                build::udp(SocketAddr::new(src, src_port), SocketAddr::new(dst, dst_port), b"conformance")
+            }
             Self::Gre => build::raw(src, dst, 47, &[0; 16]),
             Self::Esp => build::raw(src, dst, 50, &[0; 32]),
             Self::Ah => {

@@ -19,6 +19,7 @@ const MISSPELT: &[(&str, &str)] = &[
     ("tcp va -> vb: ok", "`B:PORT` is expected"),
     ("udp va -> vb:http: ok", "is no port"),
     ("send va -> vb ospf: ok", "is none of ipip"),
+    ("send va -> vb udp 68: ok", "`udp SOURCE-PORT DESTINATION-PORT`"),
     ("open flow: udp va -> vb:53", "`tcp A -> B:PORT` is expected"),
     ("routes va: Default Active", "a list is expected"),
     ("explain va -> vb: {verdict: blocked, because: none}", "unknown field `because`"),
