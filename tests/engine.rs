@@ -8,20 +8,22 @@
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use vnet::compile::Learned;
 use vnet::config;
 use vnet::control::counters::Counters;
 use vnet::control::engine::Engine;
-use vnet::dataplane::{DropReason, PortId};
+use vnet::dataplane::{DropReason, FlowLimits, Flows, Ingress, NicId, PortId, Snapshot};
 use vnet::sys::netlink::Netlink;
 use vnet::sys::netns::Netns;
 use vnet::sys::tun::Tun;
 use vnet::wire::build;
-use vnet::worker::Event;
+use vnet::worker::{Event, Tables, Workers};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const INTERFACE: &str = "tun0";
@@ -316,6 +318,43 @@ fn a_vanished_interface_is_told_once_and_counted_and_the_others_live() {
     assert!(a.pings(c.v4) && c.pings(a.v4));
     lab.wait_until_counters_add_up();
     assert!(events.try_recv().is_err(), "both workers saw it, one told");
+}
+
+#[test]
+fn a_worker_that_panics_is_told_and_the_others_take_over() {
+    let Some(lab) = Lab::start("workers: 2") else { return };
+    let [a, b, _] = &lab.sites;
+    // Tables that no compilation makes: a port of an interface that is not there.
+    let broken = Snapshot { ports: vec![Ingress::Nic(NicId(7))], ..Snapshot::default() };
+    let whole = Arc::clone(&lab.engine.compiled().snapshot);
+    let tables = Tables {
+        snapshot: Arc::new(ArcSwap::from_pointee(broken)),
+        flows: Arc::new(Flows::new(FlowLimits::default())),
+    };
+    let site = Site { namespace: Netns::create().unwrap(), v4: a.v4, v6: a.v6 };
+    let queues = site.run(|| attach(&site, 2, true)).unwrap().queues;
+    let (sender, events) = mpsc::channel();
+    let workers = Workers::start(&tables, vec![queues], 2, &sender).unwrap();
+    site.udp(site.v4).send_to(b"anyone?", (b.v4, 9)).unwrap();
+    let event = events.recv_timeout(DEADLINE).unwrap();
+    assert!(matches!(&event, Event::WorkerFailed { error, .. } if error.to_string().contains("panicked")), "{event:?}");
+    let started = Instant::now();
+    while workers.running() > 1 {
+        assert!(started.elapsed() < DEADLINE);
+        thread::yield_now();
+    }
+    // With good tables the other forwards whatever its queue gets, and that is now everything.
+    tables.snapshot.store(whole);
+    let before: u64 = workers.tallies().iter().map(|tally| tally.port(PortId(0)).rx_packets()).sum();
+    for _ in 0..20 {
+        site.udp(site.v4).send_to(b"anyone?", (b.v4, 9)).unwrap();
+    }
+    let received = || workers.tallies().iter().map(|tally| tally.port(PortId(0)).rx_packets()).sum::<u64>();
+    while received() < before + 20 {
+        assert!(started.elapsed() < DEADLINE, "{} of 20", received() - before);
+        thread::yield_now();
+    }
+    assert!(events.try_recv().is_err());
 }
 
 #[test]

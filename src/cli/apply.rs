@@ -83,6 +83,10 @@ fn story(changed: &Changed, dry_run: bool, output: &Output) -> String {
             let _ = writeln!(text, "    {}", words(property));
         }
     }
+    for interface in &changed.restored {
+        let style = output.paint(AnsiColor::Yellow);
+        let _ = writeln!(text, "{style}! {:<24}{style:#} {interface}: its device was gone", "networkInterfaces");
+    }
     for (effect, what) in [
         (Effect::End, "end"),
         (Effect::NextPacket, "follow with their next packet"),
@@ -95,7 +99,7 @@ fn story(changed: &Changed, dry_run: bool, output: &Output) -> String {
         }
     }
     let Changed { lab, generation, .. } = changed;
-    let _ = match (dry_run, changed.plan.changes.is_empty()) {
+    let _ = match (dry_run, changed.plan.changes.is_empty() && changed.restored.is_empty()) {
         (_, true) => writeln!(text, "lab {lab} is so already: nothing to change"),
         (true, false) => writeln!(text, "dry run: lab {lab} is left as it is"),
         (false, false) => writeln!(text, "lab {lab} is changed: generation {generation}"),

@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use clap::Args;
 
-use super::Outcome;
 use super::ask::unexpected;
 use super::context::Context;
 use super::table::Table;
+use super::{Exit, Outcome};
 use crate::control::protocol::{self, Request, Response};
 
 /// Show a lab: its daemon, its nodes, their interfaces and addresses
@@ -24,7 +24,9 @@ impl Status {
             other => return Err(unexpected(&other)),
         };
         let table = table(&status);
-        context.output.story(&status, &table, || summary(&status) + &context.output.render(&table))
+        context.output.story(&status, &table, || summary(&status) + &context.output.render(&table))?;
+        status.alerts.iter().for_each(|alert| context.messages.warning(alert));
+        Ok(if status.alerts.is_empty() { Exit::Fine } else { Exit::Warnings })
     }
 }
 

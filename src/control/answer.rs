@@ -28,6 +28,8 @@ pub struct LabFacts {
     pub offload: OffloadSupport,
     /// By machine: its namespace as `ip netns` names it, or as a path.
     pub namespaces: HashMap<String, String>,
+    /// What is wrong with the router itself.
+    pub alerts: Vec<String>,
 }
 
 /// How often a listing that is followed is looked at.
@@ -102,6 +104,7 @@ impl Answers {
             }
             .to_owned(),
             flows: counters.flows,
+            alerts: lab.alerts.clone(),
             nodes,
         }
     }

@@ -59,6 +59,8 @@ pub struct Next {
     pub staying: Vec<(Attachment, Attachment)>,
     /// TUNs that publishing it needs.
     pub missing: Vec<Attachment>,
+    /// Of these, those whose device was there and is gone.
+    pub restored: Vec<Attachment>,
     /// Ports that it leaves without a TUN.
     gone: Vec<PortId>,
 }
@@ -105,16 +107,19 @@ impl Engine {
         let (numbers, ids) = now.numbers.next(&network, |nic| records.len_of(nic) == 0);
         let attachments = network.attachments();
         let before = now.compiled.ids();
+        let held = |attachment: &Attachment| Some((ids.port(*attachment)?, before.attachment(ids.port(*attachment)?)?));
         // What was learnt about a device stays with it, wherever the file has it now.
-        let known = |attachment: &Attachment| before.attachment(ids.port(*attachment)?);
+        let known =
+            |attachment: &Attachment| Some(held(attachment).filter(|(port, _)| self.workers.is_alive(*port))?.1);
         let learned = attachments.iter().filter_map(|at| Some((*at, *now.learned.mtu.get(&known(at)?)?)));
         let learned = Learned { mtu: learned.collect() };
         let staying = attachments.iter().filter_map(|at| Some((known(at)?, *at))).collect();
-        let missing = attachments.iter().copied().filter(|at| known(at).is_none()).collect();
+        let missing: Vec<_> = attachments.iter().copied().filter(|at| known(at).is_none()).collect();
+        let restored = missing.iter().copied().filter(|at| held(at).is_some()).collect();
         let ports = now.network.attachments().into_iter().filter_map(|at| before.port(at));
         let gone = ports.filter(|port| ids.attachment(*port).is_none()).collect();
         let compiled = compile_numbered(&network, &learned, ids, now.compiled.snapshot.generation + 1);
-        Ok(Next { network, compiled, numbers, learned, staying, missing, gone })
+        Ok(Next { network, compiled, numbers, learned, staying, missing, restored, gone })
     }
 
     /// Puts a prepared network in place of the published one, all or nothing: every worker gets its queues of the new
@@ -123,12 +128,13 @@ impl Engine {
     pub fn publish(&self, next: Next, mut tuns: HashMap<Attachment, (Tun, Option<u16>)>) -> io::Result<()> {
         let _one_writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.published.load_full();
-        let Next { network, mut compiled, numbers, mut learned, staying: _, missing, gone } = next;
+        let Next { network, mut compiled, numbers, mut learned, staying: _, missing, restored: _, gone } = next;
         let generation = compiled.snapshot.generation;
         if generation != now.compiled.snapshot.generation + 1 {
             return Err(io::Error::other("the network changed while this change was being prepared"));
         }
         let mut new = Vec::new();
+        let known = learned.mtu.len();
         for attachment in &missing {
             let Some((tun, mtu)) = tuns.remove(attachment) else {
                 return invalid(format!("no TUN for {attachment:?}"));
@@ -137,7 +143,7 @@ impl Engine {
             new.push(tun);
         }
         let offload = check(&new, now.offload)?;
-        if !learned.mtu.is_empty() && !missing.is_empty() {
+        if learned.mtu.len() > known {
             compiled = compile_numbered(&network, &learned, compiled.ids().clone(), generation);
         }
         let port = |attachment| port_of(compiled.ids(), attachment);
@@ -150,6 +156,15 @@ impl Engine {
         // No worker goes by the old tables any more, so that they are freed here and not between two packets.
         drop(now);
         Ok(())
+    }
+
+    /// Lets go of devices. What goes to them is dropped, until a later network finds them missing and brings others.
+    pub fn disconnect(&self, attachments: &[Attachment]) {
+        let _one_writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.published.load();
+        let ports: Vec<_> = attachments.iter().filter_map(|at| now.compiled.ids().port(*at)).collect();
+        // A worker that does not answer has ended, and that is told as an event.
+        let _ = self.workers.unplug(&ports);
     }
 
     /// What is in force now, as one consistent whole.

@@ -25,14 +25,12 @@ enum SenderName {
     Subnet { vnet: String, subnet: String },
 }
 
-/// A TUN elsewhere is another TUN.
+/// A TUN that was found is known by where it stands, whoever has it; one that the lab made by its interface.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum PortName {
-    Nic { machine: String, nic: String, place: Option<Place> },
-    Vnet { vnet: String, place: Option<Place> },
+    Nic { machine: String, nic: String },
+    Place { namespace: AttachNamespace, interface: String },
 }
-
-type Place = (AttachNamespace, String);
 
 impl Numbers {
     /// The numbers of a network that takes this one's place: whoever has one keeps it, newcomers get the lowest that are
@@ -87,16 +85,22 @@ fn sender_name(network: &Network, sender: Sender) -> SenderName {
 }
 
 fn port_name(network: &Network, attachment: Attachment) -> PortName {
-    let place = |attach: &Attach| (attach.namespace.clone(), attach.interface.clone());
+    let place = |Attach { namespace, interface, .. }: &Attach| PortName::Place {
+        namespace: namespace.clone(),
+        interface: interface.clone(),
+    };
     match attachment {
         Attachment::Nic(nic) => {
             let nic = network.nic(nic);
-            let machine = network.vm(nic.virtual_machine).name.to_lowercase();
-            PortName::Nic { machine, nic: nic.name.to_lowercase(), place: nic.attach.as_ref().map(place) }
+            let own = || PortName::Nic {
+                machine: network.vm(nic.virtual_machine).name.to_lowercase(),
+                nic: nic.name.to_lowercase(),
+            };
+            nic.attach.as_ref().map_or_else(own, place)
         }
         Attachment::Vnet(vnet) => {
-            let vnet = network.vnet(vnet);
-            PortName::Vnet { vnet: vnet.name.to_lowercase(), place: vnet.attach.as_ref().map(place) }
+            let attach = network.vnet(vnet).attach.as_ref();
+            place(attach.expect("only an attached VNet has a TUN"))
         }
     }
 }

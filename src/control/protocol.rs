@@ -121,6 +121,9 @@ pub struct Changed {
     pub generation: u64,
     #[serde(flatten)]
     pub plan: Plan,
+    /// Interfaces whose device was gone and is made anew.
+    #[serde(default)]
+    pub restored: Vec<String>,
     pub warnings: Vec<String>,
 }
 
@@ -153,6 +156,9 @@ pub struct Status {
     pub offload: String,
     /// Flow records in use.
     pub flows: usize,
+    /// What is wrong with the router itself.
+    #[serde(default)]
+    pub alerts: Vec<String>,
     pub nodes: Vec<Node>,
 }
 

@@ -31,7 +31,7 @@ pub struct SpreadId(pub u32);
 pub struct AclId(pub u32);
 
 /// The published tables. Ids index its lists; `compile` guarantees that every id in it is in range.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Snapshot {
     pub generation: u64,
     /// By [`PortId`].

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
+use super::daemon;
 use super::error::{During, Error, Result};
 use super::program::{self, Program};
 use super::rearrange::rearrange;
@@ -79,7 +80,43 @@ impl Lab<'_> {
         }
     }
 
+    /// Lets go of what stands in namespaces whose names somebody deleted: nobody can get in there any more.
+    pub(super) fn let_go_of_lost(&mut self) {
+        let network = self.engine.network();
+        let attachments = network.attachments().into_iter();
+        let places: Vec<_> = attachments.filter_map(|at| Some((self.site.place(&network, at)?, at))).collect();
+        let lost = self.site.lost();
+        if lost.is_empty() {
+            return;
+        }
+        let gone: Vec<_> = places.into_iter().filter(|(path, _)| lost.contains(path)).collect();
+        for (path, at) in &gone {
+            let (name, path) = (daemon::name(&network, *at), path.display());
+            warn!("the namespace of {name} was deleted, {path}: it is gone until `vnet apply` or SIGHUP");
+        }
+        let gone: Vec<_> = gone.into_iter().map(|(_, at)| at).collect();
+        self.engine.disconnect(&gone);
+        let nodes = self.record.nodes.iter().filter(|node| lost.contains(&node.namespace));
+        let nodes: Vec<_> = nodes.map(|node| node.name.clone()).collect();
+        let ended = self.programs.extract_if(.., |program| nodes.contains(&program.node));
+        program::stop(ended.collect(), &mut self.site.claim.journal);
+        self.record.programs.retain(|program| !nodes.contains(&program.node));
+        if let Err(error) = self.site.claim.dir.write_record(&self.record) {
+            warn!("{error}");
+        }
+    }
+
+    /// Something is wrong with the router itself: `status` says so from now on.
+    pub(super) fn alert(&self, what: String) {
+        warn!("{what}");
+        self.update_facts(|mut facts| {
+            facts.alerts.push(what);
+            facts
+        });
+    }
+
     fn try_change(&mut self, change: Change) -> std::result::Result<Changed, Unchanged> {
+        self.let_go_of_lost();
         let published = self.engine.published();
         let running = &published.network;
         let (network, source) = match change {
@@ -95,7 +132,8 @@ impl Lab<'_> {
         // Verbs are about one peering, a file is about all.
         let mut warnings = source.as_ref().map_or_else(Vec::new, |_| change::warnings(&next.network));
         let dry_run = source.as_ref().is_some_and(|apply| apply.dry_run);
-        let applied = !dry_run && next.network != **running;
+        let restored: Vec<_> = next.restored.iter().map(|at| daemon::name(&next.network, *at)).collect();
+        let applied = !dry_run && (next.network != **running || !restored.is_empty());
         if applied {
             let guests = self.make(&published, next).map_err(Unchanged::Failed)?;
             warnings.extend(self.finish(guests));
@@ -104,7 +142,7 @@ impl Lab<'_> {
             warnings.extend(self.note_source(apply).err().map(|error| error.to_string()));
         }
         let generation = self.engine.counters().generation;
-        Ok(Changed { lab: self.record.lab.clone(), applied, generation, plan, warnings })
+        Ok(Changed { lab: self.record.lab.clone(), applied, generation, plan, restored, warnings })
     }
 
     /// The file's network, if it may take the running one's place. A file without a name is about this lab.
@@ -154,7 +192,7 @@ impl Lab<'_> {
         self.record.describe(&network, &guests, &self.site.claim.dir);
         let leaving = self.programs.extract_if(.., |program| !self.record.keeps_program(&before, &program.node));
         program::stop(leaving.collect(), &mut self.site.claim.journal);
-        let mut complaints = self.site.keep_only(guests);
+        let mut complaints = self.site.keep_only(guests, &network);
         self.update_facts(|facts| LabFacts { namespaces: self.record.namespaces(), ..facts });
         let dir = &self.site.claim.dir;
         let written =

@@ -4,6 +4,7 @@
 //! end as ports of one engine. Threads that meet packets or requests hold no capability; only the thread below, which
 //! waits for signals and makes changes, keeps three. It decides nothing about packets.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::net::UnixListener;
@@ -24,7 +25,7 @@ use super::error::{During, Error, Result};
 use super::guest;
 use super::notify::notify;
 use super::program::{self, Program};
-use super::record::{Record, RecordedNode};
+use super::record::Record;
 use super::site::{Guests, Site};
 use super::state::{Base, Claim};
 use crate::control::engine::{self, Engine, Learned};
@@ -34,7 +35,7 @@ use crate::model::{Attachment, Leases, Links, Network};
 use crate::sys::caps::{self, CapabilitySet};
 use crate::sys::process::{self, ProcessId};
 use crate::sys::tun::{OffloadSupport, Tun};
-use crate::sys::{files, netns, userns};
+use crate::sys::{files, userns};
 
 /// How often the namespaces' names are looked at.
 const WATCH: Duration = Duration::from_secs(1);
@@ -143,11 +144,12 @@ fn begin<'a>(
     events: &Sender<Event>,
 ) -> Result<Lab<'a>> {
     let queues = Queues { count: Engine::workers(&network), offload: network.emulation.offload };
-    let mut site = Site { claim, base, queues, guests: Guests::default() };
+    let mut site = Site { claim, base, queues, guests: Guests::default(), places: HashMap::new() };
     let attachments = network.attachments();
     let (guests, mut made) = site.make(&network, &attachments)?;
     record.describe(&network, &guests, &site.claim.dir);
     site.guests = guests;
+    site.note_places(&network);
     let mut learned = Learned::default();
     let mut tuns = Vec::new();
     for attachment in attachments {
@@ -159,6 +161,7 @@ fn begin<'a>(
         file: record.file.clone(),
         offload: tuns.first().map_or(OffloadSupport::Off, |tun| tun.offload),
         namespaces: record.namespaces(),
+        alerts: Vec::new(),
     };
     let facts = Arc::new(ArcSwap::from_pointee(facts));
     let engine = powerless(|| start(network, tuns, learned, &record, &facts, signals, events))?;
@@ -214,7 +217,6 @@ fn forward_signals(mut signals: Signals, sender: Sender<Event>) -> Result<()> {
 
 /// Does what is asked for until the end, and says what happens meanwhile.
 fn watch(wake: &Receiver<Event>, lab: &mut Lab<'_>) -> &'static str {
-    let mut missed: Vec<PathBuf> = Vec::new();
     loop {
         match wake.recv_timeout(WATCH) {
             Ok(Event::Stop(why)) => return why,
@@ -226,28 +228,16 @@ fn watch(wake: &Receiver<Event>, lab: &mut Lab<'_>) -> &'static str {
                 let published = lab.engine.published();
                 if let Some(attachment) = published.attachment(port) {
                     let name = name(&published.network, attachment);
-                    warn!("{name} is gone: packets for it are dropped");
+                    warn!("the device of {name} is gone: packets for it are dropped until `vnet apply` or SIGHUP");
                 }
             }
             Ok(Event::Forwarding(engine::Event::WorkerFailed { worker, error })) => {
-                warn!("worker {worker} ended: {error}");
+                lab.alert(format!("worker {worker} ended: {error}; `vnet down` and `vnet up` start it again"));
             }
-            Err(RecvTimeoutError::Timeout) => look_for_names(&lab.record.nodes, &mut missed),
+            Err(RecvTimeoutError::Timeout) => lab.let_go_of_lost(),
             Err(RecvTimeoutError::Disconnected) => return "nobody is left to ask",
         }
     }
-}
-
-/// Says once of each namespace that its name is gone.
-fn look_for_names(nodes: &[RecordedNode], missed: &mut Vec<PathBuf>) {
-    let named = |node: &&RecordedNode| node.namespace.starts_with(netns::NAMES);
-    let gone: Vec<_> = nodes.iter().filter(named).filter(|node| !netns::is_bound(&node.namespace)).collect();
-    for node in &gone {
-        if !missed.contains(&node.namespace) {
-            warn!("the namespace of {} was deleted under us: {}", node.name, node.namespace.display());
-        }
-    }
-    *missed = gone.into_iter().map(|node| node.namespace.clone()).collect();
 }
 
 /// The lab before anything of it is made.
@@ -267,12 +257,13 @@ fn record(claim: &Claim, base: &Base, network: &Network, file: String) -> io::Re
     })
 }
 
-fn name(network: &Network, attachment: Attachment) -> String {
+/// What people call what hangs on a TUN.
+pub(super) fn name(network: &Network, attachment: Attachment) -> String {
     match attachment {
-        Attachment::Vnet(vnet) => format!("the interface of VNet {}", network.vnet(vnet).name),
+        Attachment::Vnet(vnet) => format!("virtual network {}", network.vnet(vnet).name),
         Attachment::Nic(nic) => {
             let nic = network.nic(nic);
-            format!("interface {} of {}", nic.name, network.vm(nic.virtual_machine).name)
+            format!("{}/{}", network.vm(nic.virtual_machine).name, nic.name)
         }
     }
 }

@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
@@ -16,6 +18,9 @@ const MTU: u32 = 1500;
 /// Packets that may wait for a worker, in each queue of a device. The kernel's 500 overflow within a fraction of a
 /// millisecond of small packets.
 const QUEUE: u32 = 2000;
+
+/// How long the kernel may take to make an address usable on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// No router, neighbour or second owner of an address can be asked on a TUN, and a link-local address would serve only
 /// to send what the fabric drops (FAB-16).
@@ -81,7 +86,10 @@ impl Device {
             netlink.add_address(link, *address)?;
         }
         netlink.up(link)?;
-        if same_default { Ok(()) } else { self.add_default(&mut netlink, link) }
+        if !same_default {
+            self.add_default(&mut netlink, link)?;
+        }
+        self.wait_for_addresses(&mut netlink)
     }
 
     fn try_configure(&self) -> io::Result<()> {
@@ -97,7 +105,25 @@ impl Device {
         for address in &self.addresses {
             netlink.add_address(link, *address)?;
         }
-        self.add_default(&mut netlink, link)
+        self.add_default(&mut netlink, link)?;
+        self.wait_for_addresses(&mut netlink)
+    }
+
+    /// Until packets to them arrive: the kernel routes an IPv6 address from a work queue of its own.
+    fn wait_for_addresses(&self, netlink: &mut Netlink) -> io::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        for address in self.addresses.iter().map(IpNet::addr).filter(IpAddr::is_ipv6) {
+            while !netlink.is_local(address)? {
+                if Instant::now() > deadline {
+                    return Err(io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        format!("the kernel does not route {address}"),
+                    ));
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+        Ok(())
     }
 
     fn add_default(&self, netlink: &mut Netlink, link: Link) -> io::Result<()> {

@@ -102,6 +102,12 @@ impl Journal {
         self.write(&Line::Removed(made.clone()))
     }
 
+    /// Crosses out what somebody else has removed.
+    pub(super) fn forget(&mut self, made: &Made) -> io::Result<()> {
+        self.standing.retain(|other| other != made);
+        self.write(&Line::Removed(made.clone()))
+    }
+
     /// Whether it was made here and stands.
     pub(super) fn has(&self, made: &Made) -> bool {
         self.standing.contains(made)

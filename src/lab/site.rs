@@ -16,8 +16,8 @@ use super::error::{During, Result};
 use super::guest;
 use super::journal::Made;
 use super::state::{Base, Claim};
-use crate::model::{Attachment, Network, NicIx, VirtualMachine};
-use crate::sys::netns::{self, Netns};
+use crate::model::{Attach, AttachNamespace, Attachment, Network, NicIx, VirtualMachine};
+use crate::sys::netns::{self, Identity, Netns};
 use crate::sys::tun::Tun;
 
 /// Where `ip netns exec` looks for files to show in place of those in `/etc`.
@@ -30,6 +30,8 @@ pub(super) struct Site<'a> {
     pub(super) base: Base,
     pub(super) queues: Queues,
     pub(super) guests: Guests,
+    /// The namespaces that TUNs stand in, by the names they had. A process's namespace has none.
+    pub(super) places: HashMap<PathBuf, Identity>,
 }
 
 /// The machines that the lab made, by their names in lower case: ARM compares them so.
@@ -64,7 +66,7 @@ impl Site<'_> {
     }
 
     /// Removes the guests that are not among these, and goes by these from now on. Says what could not be removed.
-    pub(super) fn keep_only(&mut self, guests: Guests) -> Vec<String> {
+    pub(super) fn keep_only(&mut self, guests: Guests, network: &Network) -> Vec<String> {
         let gone = self.guests.namespaces.iter().filter(|(name, _)| !guests.namespaces.contains_key(*name));
         let gone: Vec<PathBuf> = gone.map(|(_, path)| path.clone()).collect();
         let mut complaints = Vec::new();
@@ -79,7 +81,46 @@ impl Site<'_> {
             }
         }
         self.guests = guests;
+        self.note_places(network);
         complaints
+    }
+
+    /// Takes down where a network's TUNs stand; of whom is known already, that stays.
+    pub(super) fn note_places(&mut self, network: &Network) {
+        let paths = network.attachments().into_iter().filter_map(|at| self.place(network, at));
+        let identity = |path: &Path| self.places.get(path).copied().or_else(|| netns::identity(path));
+        self.places = paths.filter_map(|path| Some((identity(&path)?, path))).map(|(it, path)| (path, it)).collect();
+    }
+
+    /// The name of the namespace that a TUN stands in.
+    pub(super) fn place(&self, network: &Network, attachment: Attachment) -> Option<PathBuf> {
+        match (attach::place(network, attachment), attachment) {
+            (Some(Attach { namespace: AttachNamespace::Pid(_), .. }), _) | (None, Attachment::Vnet(_)) => None,
+            (Some(to), _) => Some(attach::path(&to.namespace)),
+            (None, Attachment::Nic(nic)) => {
+                let machine = network.vm(network.nic(nic).virtual_machine);
+                self.guests.namespace(&machine.name).cloned()
+            }
+        }
+    }
+
+    /// Names that have gone, or stand for something else now, since they were taken down. They are told once; what the
+    /// lab made under them is forgotten.
+    pub(super) fn lost(&mut self) -> HashSet<PathBuf> {
+        let stands = |path: &Path, identity| netns::identity(path) == Some(identity);
+        let lost = self.places.iter().filter(|(path, identity)| !stands(path, **identity));
+        let lost: HashSet<_> = lost.map(|(path, _)| path.clone()).collect();
+        self.places.retain(|path, _| !lost.contains(path));
+        for path in &lost {
+            let made = Made::Namespace(path.clone());
+            if self.claim.journal.has(&made)
+                && let Err(error) = self.claim.journal.forget(&made)
+            {
+                warn!("cannot write the journal: {error}");
+            }
+        }
+        self.guests.forget(&lost);
+        lost
     }
 
     /// Tells every guest the names of all.
@@ -147,6 +188,12 @@ impl Guests {
         self.devices_of(&machine).map(|(nic, device)| (nic.clone(), device.clone())).collect()
     }
 
+    /// Leaves out the machines of these namespaces.
+    fn forget(&mut self, lost: &HashSet<PathBuf>) {
+        self.namespaces.retain(|_, path| !lost.contains(path));
+        self.devices.retain(|(machine, _), _| self.namespaces.contains_key(machine));
+    }
+
     /// Those that a network has still, with those of their interfaces that are not to be made anew.
     fn staying(&self, network: &Network, missing: &[Attachment]) -> Self {
         let ours: Vec<_> = network.virtual_machines.iter().filter(|vm| is_ours(network, vm)).collect();
@@ -197,6 +244,9 @@ fn hosts_directory(namespace: &Path) -> PathBuf {
 /// Lets `ip netns exec` show the lab's names as `vnet exec` does.
 fn show_hosts(claim: &mut Claim, dir: &Path) -> Result<()> {
     let hosts = dir.join("hosts");
+    if claim.journal.has(&Made::File(hosts.clone())) {
+        return Ok(()); // Of a namespace that somebody deleted.
+    }
     let source = claim.dir.hosts();
     let made = claim.journal.make(Made::Directory(dir.to_owned()), || make_directory(dir));
     let made =

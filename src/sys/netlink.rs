@@ -137,6 +137,22 @@ impl Netlink {
         }))
     }
 
+    /// Whether the kernel takes packets to an address for its own already: it makes an IPv6 address's route a little
+    /// after the address.
+    pub fn is_local(&mut self, address: IpAddr) -> io::Result<bool> {
+        let mut query = RouteMessage::default();
+        query.header.address_family = family(address);
+        query.header.destination_prefix_length = if address.is_ipv4() { 32 } else { 128 };
+        query.attributes = vec![RouteAttribute::Destination(address.into())];
+        let routes = match self.request(Message::GetRoute(query), 0) {
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::NETUNREACH) => return Ok(false),
+            routes => routes?,
+        };
+        let local =
+            |message: &Message| matches!(message, Message::NewRoute(route) if route.header.kind == RouteType::Local);
+        Ok(routes.iter().any(local))
+    }
+
     fn find_link(&mut self, name: &str) -> io::Result<LinkMessage> {
         let mut query = LinkMessage::default();
         query.attributes.push(LinkAttribute::IfName(name.to_owned()));

@@ -112,12 +112,20 @@ pub fn prepare_names() -> io::Result<()> {
     }
 }
 
-/// Whether this path is a namespace's name: a file that something is mounted on.
-pub fn is_bound(path: &Path) -> bool {
+/// Which namespace it is, for as long as it exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+/// The namespace that a path stands for; none if it stands for none.
+pub fn identity(path: &Path) -> Option<Identity> {
     // nsfs files are regular files on a file system whose magic number is its own.
     const NSFS_MAGIC: u64 = 0x6e73_6673;
-    let regular = rustix::fs::stat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
-    regular && rustix::fs::statfs(path).is_ok_and(|fs| fs.f_type.cast_unsigned() == NSFS_MAGIC)
+    let stat = rustix::fs::stat(path).ok().filter(|stat| FileType::from_raw_mode(stat.st_mode).is_file())?;
+    let bound = rustix::fs::statfs(path).is_ok_and(|fs| fs.f_type.cast_unsigned() == NSFS_MAGIC);
+    bound.then_some(Identity { device: stat.st_dev, inode: stat.st_ino })
 }
 
 /// Runs a function on a thread of its own and hands back its value or its panic.
@@ -175,12 +183,15 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("web");
             Netns::create().unwrap().bind(&path).unwrap();
-            assert!(is_bound(&path));
+            assert!(identity(&path).is_some_and(|it| identity(&path) == Some(it)));
+            assert_ne!(identity(&path), identity(Path::new("/proc/self/ns/net")));
             assert!(Netns::create().unwrap().bind(&path).is_err(), "a name is taken once");
             Netns::open(&path).unwrap().run(|| ()).unwrap();
             unbind(&path).unwrap();
             unbind(&path).unwrap();
             assert!(!path.exists());
+            fs::write(&path, "").unwrap();
+            assert_eq!(identity(&path), None, "a file that nothing is bound to");
         })
         .unwrap();
     }

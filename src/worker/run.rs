@@ -1,6 +1,7 @@
 //! The worker threads: sleep until a queue is ready, forward a batch from each, sleep again, or spin while that pays.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,7 +35,7 @@ const WOKEN: u64 = u64::MAX;
 pub enum Event {
     /// A port's device is gone. Packets to it are dropped as `NodeDown`.
     PortDown(PortId),
-    /// A worker ended, which it does only when told to or when the kernel refuses to poll.
+    /// A worker ended, which it does only when told to, when the kernel refuses to poll, or by a bug.
     WorkerFailed { worker: usize, error: io::Error },
 }
 
@@ -148,7 +149,7 @@ impl Workers {
         self.stopping.store(true, Ordering::Release);
         self.lines.iter().for_each(|line| line.waker.wake());
         for thread in self.threads().drain(..) {
-            // A worker that panicked has said so on stderr; there is nothing left to do about it.
+            // One that ended early has told so.
             let _ = thread.join();
         }
     }
@@ -232,11 +233,19 @@ impl Worker {
         Ok(Self { index, forwarder, poller, ports: Vec::new(), tables, orders, waker, stopping, events })
     }
 
+    /// A worker that ends early closes its queues; the kernel then spreads their flows over those of the others.
     fn run(mut self) {
-        if let Err(error) = self.forward_until_stopped() {
-            // Without a listener nobody wants to know.
-            let _ = self.events.send(Event::WorkerFailed { worker: self.index, error });
-        }
+        let (worker, events) = (self.index, self.events.clone());
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.forward_until_stopped()));
+        drop(self);
+        let error = match outcome {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error,
+            // What it was has been said on stderr.
+            Err(_) => io::Error::other("it panicked: this is a bug in vnet"),
+        };
+        // Without a listener nobody wants to know.
+        let _ = events.send(Event::WorkerFailed { worker, error });
     }
 
     fn forward_until_stopped(&mut self) -> io::Result<()> {

@@ -210,6 +210,56 @@ fn a_persistent_interface_is_found_and_left() {
 }
 
 #[test]
+fn a_namespace_that_comes_back_is_attached_again() {
+    if !permitted() {
+        return;
+    }
+    let (left, right) = (Named::new("l"), Named::new("r"));
+    let lab = two_vnets(&left, &right);
+    let mut run = Run::start(&lab.file, &[]);
+    let file = lab.file.to_str().unwrap().to_owned();
+    let alive = |vnet: &str| {
+        let status = lab.data(&["status"]);
+        let node = status["nodes"].as_array().unwrap().iter().find(|found| found["name"] == vnet).unwrap().clone();
+        node["networkInterfaces"][0]["alive"].as_bool().unwrap()
+    };
+    netns::unbind(&netns::name_path(&right.0)).unwrap();
+    eventually("its TUN is let go of", || !alive("b"));
+    let missing = lab.vnet(&["apply", &file]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(stderr(&missing).contains(&format!("ip netns add {}", right.0)), "{}", stderr(&missing));
+    Netns::create().unwrap().bind(&netns::name_path(&right.0)).unwrap();
+    run.signal(Signal::HUP);
+    eventually("it is attached again", || alive("b"));
+    left.open().run(|| assert!(ping("10.2.0.4", 64, SOON).unwrap().arrived)).unwrap();
+    run.stop();
+}
+
+#[test]
+fn another_virtual_network_takes_a_tun_over() {
+    if !permitted() {
+        return;
+    }
+    let (left, right) = (Named::new("l"), Named::new("r"));
+    let lab = two_vnets(&left, &right);
+    let mut run = Run::start(&lab.file, &[]);
+    let device = || right.open().run(|| Netlink::open().unwrap().link("tun0").unwrap()).unwrap();
+    let before = device();
+    let text = std::fs::read_to_string(&lab.file).unwrap();
+    let renamed =
+        text.replace("- name: b\n", "- name: c\n").replace("remoteVirtualNetwork: b", "remoteVirtualNetwork: c");
+    let renamed =
+        renamed.replace("name: b-a", "name: c-a").replace("name: a-b", "name: a-c").replace("10.2.0", "10.3.0");
+    assert_ne!(renamed, text);
+    std::fs::write(&lab.file, &renamed).unwrap();
+    let output = lab.vnet(&["apply", lab.file.to_str().unwrap()]);
+    assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
+    assert_eq!(device(), before, "it is the same device, which nobody else could have opened meanwhile");
+    left.open().run(|| assert!(ping("10.3.0.4", 64, SOON).unwrap().arrived)).unwrap();
+    run.stop();
+}
+
+#[test]
 fn the_fabric_is_quiet_until_somebody_sends() {
     if !permitted() {
         return;

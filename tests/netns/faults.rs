@@ -4,11 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use vnet::sys::netns;
+use rustix::process::{Pid, test_kill_process_group};
+use vnet::sys::netns::{self, Netns};
 use vnet::wire::build;
 
 use crate::capture::send_raw;
-use crate::lab::{Lab, eventually, has_program, stderr};
+use crate::lab::{Lab, eventually, has_program, stderr, stdout};
 
 const HUB_SPOKE: &str = include_str!("../../config/hub-spoke.yaml");
 
@@ -16,13 +17,61 @@ fn log(lab: &Lab) -> String {
     fs::read_to_string(Path::new("/run/vnet").join(&lab.name).join("daemon.log")).unwrap_or_default()
 }
 
+fn alive(lab: &Lab, node: &str) -> bool {
+    let status = lab.data(&["status"]);
+    let node = status["nodes"].as_array().unwrap().iter().find(|found| found["name"] == node).unwrap().clone();
+    node["networkInterfaces"][0]["alive"].as_bool().unwrap()
+}
+
 #[test]
 fn a_namespace_deleted_under_us() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };
-    netns::unbind(&netns::name_path(&format!("{}-db", lab.name))).unwrap();
-    eventually("the daemon says so", || log(&lab).contains("the namespace of db was deleted"));
+    lab.assert_ping("web", "10.2.1.10");
+    let place = netns::name_path(&format!("{}-db", lab.name));
+    netns::unbind(&place).unwrap();
+    eventually("the daemon says so", || log(&lab).contains("the namespace of db/eth0 was deleted"));
+    lab.assert_ping("web", "10.0.1.4");
+    // Nobody can get in there any more, so nothing goes on in there unseen.
+    lab.assert_dropped("web", "10.2.1.10", "nva", "NodeDown");
+    assert!(!alive(&lab, "db"));
+
+    // Somebody else's namespace of that name is left alone, by a change and by the end.
+    Netns::create().unwrap().bind(&place).unwrap();
+    let theirs = netns::identity(&place);
+    let refused = lab.vnet(&["apply", lab.file.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
     lab.assert_ping("web", "10.0.1.4");
     assert!(lab.down().status.success());
+    let left = (lab.remains(), netns::identity(&place));
+    netns::unbind(&place).unwrap();
+    assert_eq!(left, (vec![place], theirs));
+}
+
+#[test]
+fn a_namespace_deleted_under_us_is_made_anew() {
+    let topology =
+        HUB_SPOKE.replace("{name: db, network", "{name: db, run: [sh, -c, 'echo $$; exec sleep 1000'], network");
+    let Some(lab) = Lab::up(&topology) else { return };
+    let output = Path::new("/run/vnet").join(&lab.name).join("db.log");
+    let program = || fs::read_to_string(&output).ok()?.trim().parse().ok().and_then(Pid::from_raw);
+    eventually("its program runs", || program().is_some());
+    let first = program().unwrap();
+    let place = netns::name_path(&format!("{}-db", lab.name));
+    let before = netns::identity(&place);
+    netns::unbind(&place).unwrap();
+    let applied = lab.apply(&topology);
+    assert!(
+        stdout(&applied).contains("! networkInterfaces        db/eth0: its device was gone"),
+        "{}",
+        stdout(&applied)
+    );
+    assert!(netns::identity(&place).is_some_and(|now| Some(now) != before));
+    lab.assert_ping("web", "10.2.1.10");
+    assert!(alive(&lab, "db"));
+    assert!(test_kill_process_group(first).is_err(), "its program did not live on in the dark");
+    eventually("its program runs there", || program().is_some_and(|now| now != first));
+    assert!(lab.down().status.success());
+    assert_eq!(lab.remains(), Vec::<std::path::PathBuf>::new());
 }
 
 #[test]
@@ -34,12 +83,17 @@ fn an_interface_deleted_under_us() {
     let db = format!("{}-db", lab.name);
     let output = Command::new("ip").args(["-n", &db, "link", "delete", "eth0"]).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
-    eventually("the daemon says so", || log(&lab).contains("of db is gone"));
+    eventually("the daemon says so", || log(&lab).contains("the device of db/eth0 is gone"));
     lab.assert_ping("web", "10.0.1.4");
     lab.assert_dropped("web", "10.2.1.10", "nva", "NodeDown");
-    let status = lab.data(&["status"]);
-    let node = status["nodes"].as_array().unwrap().iter().find(|node| node["name"] == "db").unwrap();
-    assert_eq!(node["networkInterfaces"][0]["alive"], false, "{status}");
+    assert!(!alive(&lab, "db"));
+    // The file is the same; the lab is not as it says.
+    let applied = lab.apply(HUB_SPOKE);
+    assert!(stdout(&applied).contains("changed: generation 2"), "{}", stdout(&applied));
+    lab.assert_ping("web", "10.2.1.10");
+    lab.assert_ping("db", "10.1.1.4");
+    assert!(alive(&lab, "db"));
+    assert!(stdout(&lab.apply(HUB_SPOKE)).contains("nothing to change"));
 }
 
 #[test]

@@ -57,6 +57,24 @@ fn up_takes_less_than_a_second() {
     assert!(best.as_millis() < 1000, "{best:?}");
 }
 
+/// The kernel makes the route to an IPv6 address a little after the address: `up` and `apply` wait for it.
+#[test]
+fn the_first_ipv6_packet_arrives() {
+    const DUAL_STACK: &str = include_str!("../../config/dual-stack.yaml");
+    let more = DUAL_STACK.replace(
+        "virtualMachines:\n",
+        "virtualMachines:\n  - {name: new, networkInterfaces: [{subnet: west/default}]}\n",
+    );
+    assert_ne!(more, DUAL_STACK);
+    for _ in 0..3 {
+        let Some(lab) = Lab::up(DUAL_STACK) else { return };
+        lab.assert_ping("left", "fd00:60::4");
+        lab.assert_ping("right", "10.50.0.4");
+        lab.apply(&more);
+        lab.assert_ping("right", "fd00:50::5");
+    }
+}
+
 #[test]
 fn down_works_twice_and_after_a_crash() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };

@@ -16,3 +16,4 @@ mod scenarios;
 mod steady;
 mod test_command;
 mod traffic;
+mod undone;
