@@ -75,6 +75,7 @@ fn every_lint_is_proved() {
         "forwarded-traffic",
         "guest-not-forwarding",
         "one-sided-chain",
+        "one-sided-subnet-list",
         "one-way-peering",
         "overlapping-networks",
         "peering-routes-disabled",

@@ -26,7 +26,8 @@ fn vnet(line: &str) -> String {
     let ranges: Vec<_> = words.collect();
     let links = links.split_whitespace().map(|link| {
         let (remote, property) = link.split_once('+').unwrap_or((link, "allowForwardedTraffic=false"));
-        format!("{{name: {name}-{remote}, remoteVirtualNetwork: {remote}, {}}}", property.replace('=', ": "))
+        let property = property.replace('=', ": ");
+        format!("{{name: {name}-{remote}, remoteVirtualNetwork: {remote}, {property}}}")
     });
     let links: Vec<_> = links.collect();
     let subnets: Vec<_> =
@@ -93,8 +94,12 @@ fn cs_04_a_half_deleted_peering() {
     // Nothing but the deleted link again: refused, however often.
     let errors = apply(&[half, &[&[A_B, B_A]]].concat()).unwrap_err();
     let [error] = &errors[..] else { panic!("{errors:?}") };
-    let (link, remote) = ("a/a-b".to_owned(), "b/b-a".to_owned());
-    assert_eq!(*error, PeeringError::RemotePeeringIsDisconnected { link, remote });
+    assert_eq!(
+        error.to_string(),
+        "RemotePeeringIsDisconnected: Cannot create or update peering a/a-b because remote peering b/b-a referencing \
+         parent virtual network a is in Disconnected state. Update or re-create the remote peering to get it back to \
+         Initiated state. Peering gets Disconnected when remote vnet or remote peering is deleted and re-created"
+    );
     assert!(error.help().contains("vnet peering rm b/b-a"), "{}", error.help());
 
     // Delete the other as well, and create both.
@@ -164,7 +169,11 @@ fn cs_05_overlapping_vnets_cannot_be_peered() {
     let errors = try_file(&[A_B, "b 10.1.128.0/17 > a"]).unwrap_err();
     let [error] = &errors.0[..] else { panic!("{errors}") };
     assert_eq!(error.code, Some("VnetAddressSpacesOverlap"));
-    assert!(error.help.as_ref().unwrap().contains("10.1.0.0/16 and 10.1.128.0/17"), "{error:?}");
+    assert_eq!(
+        error.message,
+        "Cannot create or update peering a/a-b. Virtual networks a and b cannot be peered because their address spaces \
+         overlap. Overlapping address prefixes: 10.1.0.0/16, 10.1.128.0/17"
+    );
 }
 
 #[test]
@@ -281,6 +290,89 @@ fn peer_20_flags_change_without_a_change_of_state() {
         let network = apply(&[&[A_B, B_A], &[&changed, B_A]]).unwrap();
         assert_eq!([stand(&network, "a-b").0, stand(&network, "b-a").0], [Connected, Connected], "{flag}");
     }
+}
+
+/// A link that joins subnets, as this file's topologies write it; properties have no spaces.
+fn joins(local: &str, remote: &str) -> String {
+    format!("peerCompleteVnets=false,localSubnetNames=[{local}],remoteSubnetNames=[{remote}]")
+}
+
+#[test]
+fn cs_28_peer_54_routes_are_those_of_the_peered_subnets() {
+    let a = format!("a 10.1.1.0/24 10.1.2.0/24 > b+{}", joins("s0", "s0"));
+    let b = format!("b 10.2.1.0/24 10.2.2.0/24 > a+{}", joins("s0", "s0"));
+    let network = apply(&[&[&a, &b]]).unwrap();
+    assert_eq!([stand(&network, "a-b"), stand(&network, "b-a")], [(Connected, FullyInSync); 2]);
+    assert_eq!(peering_routes(&network, 0), ["10.2.1.0/24"]);
+    // PEER-53: a subnet that takes no part has the route too.
+    let compiled = compile(&network, &Learned::default(), 1);
+    let other = compiled.effective_routes(SubnetIx { vnet: VnetIx(0), subnet: 1 });
+    assert!(other.iter().any(|route| route.next_hop_type.to_string() == "VNetPeering"));
+}
+
+#[test]
+fn peer_52_a_peering_keeps_its_type() {
+    let (a, b) = ("a 10.1.0.0/16 > b", "b 10.2.0.0/16 > a");
+    let subnets = joins("s0", "s0");
+    let (a_s0, b_s0) = (format!("{a}+{subnets}"), format!("{b}+{subnets}"));
+    for (before, after) in [([a, b], [a_s0.as_str(), &b_s0]), ([&a_s0, &b_s0], [a, b])] {
+        let errors = apply(&[&before, &after]).unwrap_err();
+        let [
+            error @ PeeringError::TypeOfPeeringCannotChange { link, .. },
+            PeeringError::TypeOfPeeringCannotChange { .. },
+        ] = &errors[..]
+        else {
+            panic!("{errors:?}")
+        };
+        assert_eq!(link, "a/a-b");
+        let help = error.help();
+        assert!(help.contains("vnet peering rm a/a-b") && help.contains("vnet peering rm b/b-a"), "{help}");
+        // The way out.
+        let mut network = apply(&[&before]).unwrap();
+        network.remove_link(network.find_link("a-b").unwrap());
+        network.remove_link(network.find_link("b-a").unwrap());
+        let network = Links::of(&network).advance(file(&after)).unwrap();
+        assert_eq!([stand(&network, "a-b").0, stand(&network, "b-a").0], [Connected, Connected]);
+    }
+}
+
+#[test]
+fn peer_52_subnets_join_and_leave_by_an_update_of_the_links() {
+    let a = |local: &str| format!("a 10.1.1.0/24 10.1.2.0/24 > b+{}", joins(local, "s0"));
+    let b = |remote: &str| format!("b 10.2.1.0/24 > a+{}", joins("s0", remote));
+    let network = apply(&[&[&a("s0"), &b("s0")], &[&a("s0,s1"), &b("s0,s1")]]).unwrap();
+    assert_eq!([stand(&network, "a-b"), stand(&network, "b-a")], [(Connected, FullyInSync); 2]);
+    assert_eq!(peering_routes(&network, 1), ["10.1.1.0/24", "10.1.2.0/24"]);
+    let at = network.find_link("a-b").unwrap();
+    assert_eq!(network.participants(at), Some(vec![0, 1]));
+    // One link alone: a subnet takes part if both name it.
+    let network = apply(&[&[&a("s0"), &b("s0")], &[&a("s0,s1"), &b("s0")]]).unwrap();
+    assert_eq!(network.participants(network.find_link("a-b").unwrap()), Some(vec![0]));
+    assert_eq!(peering_routes(&network, 1), ["10.1.1.0/24"]);
+    let network = apply(&[&[&a("s0"), &b("s0")], &[&a("s0"), &b("s0,s1")]]).unwrap();
+    assert_eq!(network.participants(network.find_link("a-b").unwrap()), Some(vec![0]));
+    assert_eq!(peering_routes(&network, 1), ["10.1.1.0/24", "10.1.2.0/24"]);
+    let network = apply(&[&[&a("s0,s1"), &b("s0,s1")], &[&a("s0"), &b("s0")]]).unwrap();
+    assert_eq!(peering_routes(&network, 1), ["10.1.1.0/24"]);
+}
+
+/// PEER-15, PEER-16, PEER-18 for subnets: what counts is what the peered ones have.
+#[test]
+fn peer_18_a_peered_subnet_that_is_resized_waits_for_a_sync() {
+    let b = format!("b 10.2.1.0/24 > a+{}", joins("s0", "s0"));
+    let a = |ranges: &str| format!("a {ranges} > b+{}", joins("s0", "s0"));
+    let mut network = apply(&[&[&a("10.1.0.0/24"), &b], &[&a("10.1.0.0/23"), &b]]).unwrap();
+    assert_eq!(stand(&network, "a-b").1, LocalNotInSync);
+    assert_eq!(stand(&network, "b-a").1, RemoteNotInSync);
+    assert_eq!(peering_routes(&network, 1), ["10.1.0.0/24"]);
+    let text = serde_json::to_string(&Links::of(&network)).unwrap();
+    let links: Links = serde_json::from_str(&text).unwrap();
+    assert_eq!(links.advance(file(&[&a("10.1.0.0/23"), &b])).unwrap(), network, "what is stored survives a restart");
+    network.sync_link(network.find_link("a-b").unwrap()).unwrap();
+    assert_eq!(peering_routes(&network, 1), ["10.1.0.0/23"]);
+    // A range that no peered subnet has is nobody's business.
+    let network = apply(&[&[&a("10.1.0.0/24"), &b], &[&a("10.1.0.0/24 10.9.0.0/24"), &b]]).unwrap();
+    assert_eq!(stand(&network, "b-a").1, FullyInSync);
 }
 
 #[test]

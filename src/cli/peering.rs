@@ -86,6 +86,7 @@ fn table(rows: &[PeeringRow]) -> Table {
         "AllowForwardedTraffic",
         "AllowGatewayTransit",
         "UseRemoteGateways",
+        "PeerCompleteVnets",
         "ProvisioningState",
     ];
     Table::new(COLUMNS).rows(rows.iter().map(|row| {
@@ -94,8 +95,10 @@ fn table(rows: &[PeeringRow]) -> Table {
             row.allow_forwarded_traffic,
             row.allow_gateway_transit,
             row.use_remote_gateways,
+            row.peer_complete_vnets,
         ];
-        let [access, forwarded, transit, remote] = flags.map(|flag| if flag { "True" } else { "False" }.to_owned());
+        let [access, forwarded, transit, remote, complete] =
+            flags.map(|flag| if flag { "True" } else { "False" }.to_owned());
         [
             row.virtual_network.id.clone(),
             row.name.clone(),
@@ -106,6 +109,7 @@ fn table(rows: &[PeeringRow]) -> Table {
             forwarded,
             transit,
             remote,
+            complete,
             row.provisioning_state.clone(),
         ]
     }))

@@ -17,7 +17,7 @@ mod tags;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::dataplane::{AclId, FibId, Filters, Ingress, Nic, NicId, PortId, RouteId, Snapshot, Vnet, VnetId};
+use crate::dataplane::{AclId, FibId, Filters, Ingress, Nic, NicId, PortId, RouteId, Snapshot, SubnetId, Vnet, VnetId};
 use crate::model::{Attachment, Direction, EffectiveRoute, Network, NicIx, SubnetIx, VnetIx};
 
 use acls::Acls;
@@ -93,6 +93,7 @@ fn nic(network: &Network, learned: &Learned, ids: &Ids, fibs: &Fibs, acls: &mut 
     Nic {
         port: ids.port(attachment).expect("every attachment has a number"),
         vnet: vnet_id(subnet.vnet),
+        subnet: subnet_id(subnet.subnet),
         fib: fibs.of(subnet),
         forwarding,
         outbound: filters(Direction::Outbound),
@@ -108,6 +109,7 @@ fn nobody() -> Nic {
     Nic {
         port: PortId(u32::MAX),
         vnet: VnetId(u32::MAX),
+        subnet: SubnetId(u32::MAX),
         fib: FibId(u32::MAX),
         forwarding: false,
         outbound: Filters::default(),
@@ -183,4 +185,8 @@ fn ingress(ids: &Ids, attachment: Option<Attachment>) -> Ingress {
 
 fn vnet_id(vnet: VnetIx) -> VnetId {
     VnetId(vnet.0 as u32)
+}
+
+fn subnet_id(subnet: usize) -> SubnetId {
+    SubnetId(subnet as u32)
 }

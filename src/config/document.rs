@@ -23,6 +23,7 @@ pub(super) type Name = Option<Spanned<String>>;
 pub(super) type Reference = Option<Spanned<[String; 1]>>;
 /// `virtual network/subnet`.
 pub(super) type SubnetReference = Option<Spanned<[String; 2]>>;
+pub(super) type SubnetNames = Option<Spanned<Vec<Spanned<String>>>>;
 type Prefixes = Option<Spanned<Vec<Spanned<IpNet>>>>;
 
 pub(super) struct Document {
@@ -66,6 +67,12 @@ pub(super) struct Peering {
     pub allow_forwarded_traffic: bool,
     pub allow_gateway_transit: bool,
     pub use_remote_gateways: Option<Spanned<bool>>,
+    pub peer_complete_vnets: Option<Spanned<bool>>,
+    pub local_subnet_names: SubnetNames,
+    pub remote_subnet_names: SubnetNames,
+    /// Whether the two lists are there, readable or not.
+    pub has_subnet_names: [bool; 2],
+    pub only_ipv6: Option<Spanned<bool>>,
 }
 
 pub(super) struct RouteTable {
@@ -213,6 +220,11 @@ fn peering(node: &Node, report: &mut Report) -> Option<Peering> {
         allow_forwarded_traffic: flag(f, "allowForwardedTraffic", false),
         allow_gateway_transit: flag(f, "allowGatewayTransit", false),
         use_remote_gateways: f.optional("useRemoteGateways", boolean),
+        peer_complete_vnets: f.optional("peerCompleteVnets", boolean),
+        local_subnet_names: f.optional("localSubnetNames", list_of(text)),
+        remote_subnet_names: f.optional("remoteSubnetNames", list_of(text)),
+        has_subnet_names: ["localSubnetNames", "remoteSubnetNames"].map(|key| f.has(key)),
+        only_ipv6: f.optional("enableOnlyIPv6Peering", boolean),
     })
 }
 

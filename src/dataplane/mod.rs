@@ -23,8 +23,8 @@ pub use lpm::{Lpm, LpmBuilder};
 pub use observer::{Admission, Direction, FilterPlace, Observer, Quiet, Step};
 pub use pipeline::{Flows, process};
 pub use snapshot::{
-    AclId, Fib, FibId, Filters, Ingress, Link, NextHop, Nic, NicId, Owner, PortId, RouteId, Snapshot, SpreadId, Vnet,
-    VnetId,
+    AclId, Fib, FibId, Filters, Ingress, Link, NextHop, Nic, NicId, Owner, PortId, RouteId, Snapshot, SpreadId,
+    SubnetId, SubnetSet, Vnet, VnetId,
 };
 pub use spread::Spread;
 

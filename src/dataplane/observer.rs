@@ -48,10 +48,11 @@ pub enum Step {
         route: RouteId,
         next_hop: NextHop,
     },
-    /// The packet crosses a peering, from the first VNet into the second.
+    /// The packet crosses a peering, from the first VNet into the second, for a NIC there.
     Cross {
         from: VnetId,
         into: VnetId,
+        receiver: NicId,
     },
     /// The receiving NIC, before its inbound checks.
     Arrive {

@@ -14,6 +14,10 @@ pub struct NicId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VnetId(pub u32);
 
+/// A subnet within its VNet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubnetId(pub u32);
+
 /// Index in [`Snapshot::fibs`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FibId(pub u32);
@@ -88,6 +92,7 @@ pub enum Ingress {
 pub struct Nic {
     pub port: PortId,
     pub vnet: VnetId,
+    pub subnet: SubnetId,
     pub fib: FibId,
     /// `enableIPForwarding` (NIC-02).
     pub forwarding: bool,
@@ -164,6 +169,36 @@ pub struct Link {
     pub explicit_allow: bool,
     /// In mode enforce with `allowForwardedTraffic` off: the sources that may enter over this link (PEER-23).
     pub sources: Option<Lpm<()>>,
+    /// The own subnets that take part, where not all do (PEER-53).
+    pub participants: Option<SubnetSet>,
+}
+
+/// Some of a VNet's subnets, one bit each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubnetSet(Box<[u64]>);
+
+impl FromIterator<SubnetId> for SubnetSet {
+    fn from_iter<T: IntoIterator<Item = SubnetId>>(subnets: T) -> Self {
+        let mut words = Vec::new();
+        for SubnetId(subnet) in subnets {
+            let word = (subnet / u64::BITS) as usize;
+            words.resize(words.len().max(word + 1), 0);
+            words[word] |= 1 << (subnet % u64::BITS);
+        }
+        Self(words.into())
+    }
+}
+
+impl Link {
+    /// Whether an own subnet takes part in the peering.
+    #[inline]
+    pub fn joins(&self, SubnetId(subnet): SubnetId) -> bool {
+        let bit = |set: &SubnetSet| {
+            let word = set.0.get((subnet / u64::BITS) as usize).copied().unwrap_or(0);
+            word >> (subnet % u64::BITS) & 1 == 1
+        };
+        self.participants.as_ref().is_none_or(bit)
+    }
 }
 
 impl Vnet {

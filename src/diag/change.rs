@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::dataplane::Direction;
 use crate::model::{
-    self, Access, AddressPrefix, Network, NicIx, NsgIx, Peering, PeeringState, PortRange, Route, RouteNextHop,
-    RouteTable, RouteTableIx, SecurityProtocol, SecurityRule, SubnetIx, VmIx, VnetIx,
+    self, Access, AddressPrefix, LinkIx, Network, NicIx, NsgIx, Peering, PeeringExtent, PeeringState, PortRange, Route,
+    RouteNextHop, RouteTable, RouteTableIx, SecurityProtocol, SecurityRule, SubnetIx, SubnetNames, VmIx, VnetIx,
 };
 
 use super::query::Probe;
@@ -38,25 +38,36 @@ impl Edit {
     /// Makes sure that this VNet has a connected link to the other that knows its present ranges.
     pub(super) fn link(&mut self, own: VnetIx, remote: VnetIx) {
         let name = format!("{}-{}", self.network.vnet(own).name, self.network.vnet(remote).name);
-        let ranges = self.network.vnet(remote).address_space.clone();
+        let back = self.network.vnet(remote).peerings.iter().find(|link| link.remote == own);
+        let extent = back.map_or(PeeringExtent::CompleteVnets, |back| back.extent.mirrored());
+        let present = self.network.vnet(remote).clone();
         let links = &mut self.network.virtual_networks[own.0].peerings;
         if let Some(link) = links.iter_mut().find(|link| link.remote == remote) {
             link.state = PeeringState::Connected;
-            link.remote_address_space = ranges;
+            link.remote_address_space = link.remote_ranges(&present);
             return;
         }
         let path = format!("virtualNetworks[{}].virtualNetworkPeerings[{}]", own.0, links.len());
-        let value = format!("{{name: {name}, remoteVirtualNetwork: {}}}", self.network.vnet(remote).name);
-        self.network.virtual_networks[own.0].peerings.push(Peering {
-            name,
+        let at = LinkIx { vnet: own, link: links.len() };
+        let mut link = Peering {
+            name: name.clone(),
             remote,
             state: PeeringState::Connected,
-            remote_address_space: ranges,
+            extent,
+            remote_address_space: Vec::new(),
             allow_virtual_network_access: true,
             allow_forwarded_traffic: false,
             allow_gateway_transit: false,
             use_remote_gateways: false,
+        };
+        link.remote_address_space = link.remote_ranges(&present);
+        links.push(link);
+        let subnets = self.network.subnet_names(at).map(|SubnetNames { local, remote, only_ipv6 }| {
+            let only_ipv6 = if only_ipv6 { ", enableOnlyIPv6Peering: true" } else { "" };
+            let (local, remote) = (local.join(", "), remote.join(", "));
+            format!(", peerCompleteVnets: false, localSubnetNames: [{local}], remoteSubnetNames: [{remote}]{only_ipv6}")
         });
+        let value = format!("{{name: {name}, remoteVirtualNetwork: {}{}}}", present.name, subnets.unwrap_or_default());
         self.note(path, Some(value));
     }
 
@@ -65,6 +76,31 @@ impl Edit {
         self.link(own, remote);
         if let Some(path) = yaml_path::link(&self.network, own, remote) {
             self.note(format!("{path}.remoteAddressSpace"), None);
+        }
+    }
+
+    /// Names two subnets in the lists of a VNet's own link, and has it see the remote one.
+    pub(super) fn join_subnets(&mut self, own: SubnetIx, remote: SubnetIx) {
+        let Some(path) = yaml_path::link(&self.network, own.vnet, remote.vnet) else { return };
+        let name = |subnet: SubnetIx| self.network.subnet(subnet).name.clone();
+        let (own_name, remote_name) = (name(own), name(remote));
+        let present = self.network.vnet(remote.vnet).clone();
+        let links = &mut self.network.virtual_networks[own.vnet.0].peerings;
+        let Some(link) = links.iter_mut().find(|link| link.remote == remote.vnet) else { return };
+        let PeeringExtent::Subnets(subnets) = &mut link.extent else { return };
+        let mut notes = Vec::new();
+        for (key, list, subnet, name) in [
+            ("localSubnetNames", &mut subnets.local, own.subnet, own_name),
+            ("remoteSubnetNames", &mut subnets.remote, remote.subnet, remote_name),
+        ] {
+            if !list.contains(&subnet) {
+                notes.push((format!("{path}.{key}[{}]", list.len()), name));
+                list.push(subnet);
+            }
+        }
+        link.remote_address_space = link.remote_ranges(&present);
+        for (path, name) in notes {
+            self.note(path, Some(name));
         }
     }
 

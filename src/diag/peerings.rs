@@ -18,6 +18,18 @@ pub struct PeeringRow {
     pub allow_forwarded_traffic: bool,
     pub allow_gateway_transit: bool,
     pub use_remote_gateways: bool,
+    pub peer_complete_vnets: bool,
+    /// Of a subnet peering, as are the next two.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub local_subnet_names: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remote_subnet_names: Vec<String>,
+    #[serde(rename = "enableOnlyIPv6Peering")]
+    pub enable_only_ipv6_peering: bool,
+    /// The own ranges as the other side last saw them; without another side, as they are.
+    pub local_address_space: AddressSpace,
+    /// The own ranges now.
+    pub local_virtual_network_address_space: AddressSpace,
     /// The remote's ranges as this link last saw them.
     pub remote_address_space: AddressSpace,
     /// The remote's ranges now.
@@ -45,6 +57,9 @@ pub fn peerings(network: &Network) -> Vec<PeeringRow> {
 fn row(network: &Network, at: LinkIx) -> PeeringRow {
     let (own, link) = (network.vnet(at.vnet), network.link(at));
     let remote = network.vnet(link.remote);
+    let names = network.subnet_names(at);
+    let local_ranges = link.local_ranges(own);
+    let seen = network.counterpart(at).map(|other| &network.link(other).remote_address_space);
     let space = |prefixes: &[IpNet]| AddressSpace { address_prefixes: prefixes.to_vec() };
     PeeringRow {
         name: link.name.clone(),
@@ -56,8 +71,14 @@ fn row(network: &Network, at: LinkIx) -> PeeringRow {
         allow_forwarded_traffic: link.allow_forwarded_traffic,
         allow_gateway_transit: link.allow_gateway_transit,
         use_remote_gateways: link.use_remote_gateways,
+        peer_complete_vnets: names.is_none(),
+        enable_only_ipv6_peering: names.as_ref().is_some_and(|names| names.only_ipv6),
+        local_subnet_names: names.as_ref().map_or_else(Vec::new, |names| names.local.clone()),
+        remote_subnet_names: names.map_or_else(Vec::new, |names| names.remote),
+        local_address_space: space(seen.unwrap_or(&local_ranges)),
+        local_virtual_network_address_space: space(&local_ranges),
         remote_address_space: space(&link.remote_address_space),
-        remote_virtual_network_address_space: space(&remote.address_space),
+        remote_virtual_network_address_space: space(&link.remote_ranges(remote)),
         provisioning_state: "Succeeded".to_owned(),
     }
 }

@@ -94,7 +94,7 @@ impl Teller<'_> {
             dataplane::Step::Sent { .. } | dataplane::Step::Delivered { .. } => {}
             dataplane::Step::Admit { nic, direction, admission } => self.filter(nic, direction, admission),
             dataplane::Step::Route { fib, route, next_hop } => self.route(leg.from, fib, route, next_hop),
-            dataplane::Step::Cross { from, into } => self.cross(leg.from, from, into),
+            dataplane::Step::Cross { from, into, .. } => self.cross(leg.from, from, into),
             dataplane::Step::Arrive { nic } => {
                 self.visit(nic);
                 self.say(StepKind::Arrive, self.nic(nic), "the packet arrives".to_owned());
@@ -176,6 +176,7 @@ impl Teller<'_> {
             DropReason::SpoofedSource => format!("{} without enableIPForwarding", self.nic(leg.from)),
             DropReason::PeeringAccess => self.flag(leg, reason, "allowVirtualNetworkAccess"),
             DropReason::ForwardedTraffic => self.flag(leg, reason, "allowForwardedTraffic"),
+            DropReason::SubnetNotPeered => self.crossed_link(leg).unwrap_or_else(|| self.nic(arrived)),
             DropReason::NextHopNone
             | DropReason::NextHopUnreachable
             | DropReason::GatewayUnavailable
@@ -192,6 +193,11 @@ impl Teller<'_> {
     fn flag(&self, leg: &Leg, reason: DropReason, flag: &str) -> String {
         let link = leg.refusing_link(reason).and_then(|(own, remote)| self.names.link(own, remote));
         format!("peering {}, flag {flag}", link.map_or("?", |link| &link.name))
+    }
+
+    fn crossed_link(&self, leg: &Leg) -> Option<String> {
+        let (from, into) = leg.crossing()?;
+        self.names.link(from, into).map(|link| format!("peering {}", link.name))
     }
 
     fn chosen_route(&self, leg: &Leg) -> Option<String> {

@@ -133,9 +133,15 @@ impl Leg {
     /// The two VNets of a peering that the packet came to.
     pub(super) fn crossing(&self) -> Option<(VnetIx, VnetIx)> {
         self.steps.iter().find_map(|step| match *step {
-            Step::Cross { from, into } => Some((VnetIx(from.0 as usize), VnetIx(into.0 as usize))),
+            Step::Cross { from, into, .. } => Some((VnetIx(from.0 as usize), VnetIx(into.0 as usize))),
             _ => None,
         })
+    }
+
+    /// The interface that the packet was for, whether it arrived there or not.
+    pub(super) fn receiver(&self) -> Option<NicId> {
+        let crossed = |step: &Step| if let Step::Cross { receiver, .. } = step { Some(*receiver) } else { None };
+        self.arrived().or_else(|| self.steps.iter().find_map(crossed))
     }
 
     fn judged_inbound(&self) -> bool {

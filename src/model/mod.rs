@@ -3,6 +3,7 @@
 //! One idea: a [`Network`] cannot be wrong. `config` builds it and checks Azure's rules on the way; everything after it
 //! trusts it. References are indices into the network's lists, names are for people. It knows no YAML, table or packet.
 
+mod extent;
 mod filter;
 mod leases;
 mod network;
@@ -11,6 +12,7 @@ mod routing;
 mod test_case;
 mod update;
 
+pub use extent::{PeeredSubnets, PeeringExtent};
 pub use filter::{
     Access, AddressPrefix, Asg, AsgIx, Direction, Nsg, NsgIx, PortRange, SecurityProtocol, SecurityRule, ServiceTag,
 };
@@ -19,7 +21,7 @@ pub use network::{
     Attach, AttachNamespace, Attachment, Emulation, ForwardedMode, Network, NetworkInterface, NicIx, Peering,
     PeeringAccessMode, PeeringState, Subnet, SubnetIx, VirtualMachine, VirtualNetwork, VmIx, VnetIx,
 };
-pub use peering::{LinkIx, Links, PeeringError, SyncLevel};
+pub use peering::{LinkIx, Links, PeeringError, SubnetNames, SyncLevel};
 pub use routing::{
     EffectiveRoute, NextHopType, Prefixes, Route, RouteNextHop, RouteSource, RouteState, RouteTable, RouteTableIx,
 };

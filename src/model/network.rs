@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Asg, Nsg, NsgIx, RouteTable, RouteTableIx, TestCase};
+use super::{Asg, Nsg, NsgIx, PeeringExtent, RouteTable, RouteTableIx, TestCase};
 
 /// Index of a virtual network in [`Network::virtual_networks`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -83,6 +83,7 @@ pub struct Peering {
     pub name: String,
     pub remote: VnetIx,
     pub state: PeeringState,
+    pub extent: PeeringExtent,
     /// The remote's ranges as this link last saw them (PEER-15).
     pub remote_address_space: Vec<IpNet>,
     pub allow_virtual_network_access: bool,

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Network, Peering, PeeringState, VnetIx};
+use super::{Network, Peering, PeeringExtent, PeeringState, VnetIx};
 
 /// A link: its VNet, and its index in [`super::VirtualNetwork::peerings`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,6 +30,17 @@ struct Link {
     state: PeeringState,
     remote_address_space: Vec<IpNet>,
     flags: [bool; 4],
+    /// None where complete virtual networks are peered.
+    #[serde(default)]
+    subnets: Option<SubnetNames>,
+}
+
+/// What a subnet peering names, as a file writes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubnetNames {
+    pub local: Vec<String>,
+    pub remote: Vec<String>,
+    pub only_ipv6: bool,
 }
 
 /// A VNet. One that moves to another region is another one: Azure has to make it anew.
@@ -53,10 +64,11 @@ pub enum SyncLevel {
 pub enum PeeringError {
     /// PEER-03
     #[error(
-        "RemotePeeringIsDisconnected: cannot create peering {link}, because its remote peering {remote} is in \
-         Disconnected state"
+        "RemotePeeringIsDisconnected: Cannot create or update peering {link} because remote peering {remote} referencing \
+         parent virtual network {vnet} is in Disconnected state. Update or re-create the remote peering to get it back to \
+         Initiated state. Peering gets Disconnected when remote vnet or remote peering is deleted and re-created"
     )]
-    RemotePeeringIsDisconnected { link: String, remote: String },
+    RemotePeeringIsDisconnected { link: String, remote: String, vnet: String },
     /// PEER-07
     #[error(
         "VnetAddressSpaceOverlapsWithAlreadyPeeredVnet: {theirs}, which peering {link} still routes to {remote}, \
@@ -69,6 +81,12 @@ pub enum PeeringError {
         ours: IpNet,
         other: String,
     },
+    /// PEER-52
+    #[error(
+        "cannot update peering {link}: a peering of complete virtual networks cannot become one of subnets, nor the \
+         other way round"
+    )]
+    TypeOfPeeringCannotChange { link: String, counterpart: Option<String> },
 }
 
 impl PeeringError {
@@ -81,6 +99,10 @@ impl PeeringError {
             ),
             Self::VnetAddressSpaceOverlapsWithAlreadyPeeredVnet { link, .. } => {
                 format!("`vnet peering sync {link}` first, so that it forgets ranges that are gone")
+            }
+            Self::TypeOfPeeringCannotChange { link, counterpart } => {
+                let both = counterpart.iter().map(|other| format!(" and `vnet peering rm {other}`"));
+                format!("delete and create it: `vnet peering rm {link}`{}, then apply again", both.collect::<String>())
             }
         }
     }
@@ -102,6 +124,7 @@ impl Links {
                 state: link.state,
                 remote_address_space: link.remote_address_space.clone(),
                 flags: flags(link),
+                subnets: network.subnet_names(at),
             }
         };
         Self(network.links().map(link).collect())
@@ -126,8 +149,9 @@ impl Links {
         }
         let created = network.links().filter(|at| !staying.contains_key(at));
         let refused = created.filter_map(|at| network.disconnected_counterpart(at));
+        let changed = staying.iter().filter_map(|(&at, before)| before.type_change(&network, at));
         let overlapping = outdated.iter().filter_map(|at| network.view_overlap(*at));
-        let errors: Vec<_> = refused.chain(overlapping).collect();
+        let errors: Vec<_> = refused.chain(changed).chain(overlapping).collect();
         if errors.is_empty() { Ok(network) } else { Err(errors) }
     }
 
@@ -151,21 +175,34 @@ impl Link {
         let wanted = network.link(at);
         let remote = network.vnet(wanted.remote);
         // A file that says nothing about the view has the remote's own ranges there.
-        let states_view = !same_ranges(&wanted.remote_address_space, &remote.address_space);
+        let states_view = !same_ranges(&wanted.remote_address_space, &wanted.remote_ranges(remote));
         let remade = remote.location != self.remote.location;
         let left = match self.state {
             PeeringState::Connected if !answered => PeeringState::Disconnected,
             _ if remade => PeeringState::Disconnected,
             state => state,
         };
-        let put =
-            self.flags != flags(wanted) || (states_view && wanted.remote_address_space != self.remote_address_space);
+        let names = network.subnet_names(at);
+        let put = self.flags != flags(wanted)
+            || self.subnets != names
+            || (states_view && wanted.remote_address_space != self.remote_address_space);
+        // A link that names other subnets sees those as they are.
+        let renamed = |names: &Option<SubnetNames>| names.as_ref().map(|names| (names.remote.clone(), names.only_ipv6));
+        let keeps_view = !states_view && renamed(&self.subnets) == renamed(&names);
         match left {
             // Initiated, or Connected where the other side is made now.
             PeeringState::Disconnected if put => (wanted.state, false),
-            PeeringState::Initiated => (wanted.state, !states_view),
-            PeeringState::Connected | PeeringState::Disconnected => (left, !states_view),
+            PeeringState::Initiated => (wanted.state, keeps_view),
+            PeeringState::Connected | PeeringState::Disconnected => (left, keeps_view),
         }
+    }
+
+    fn type_change(&self, network: &Network, at: LinkIx) -> Option<PeeringError> {
+        let changes = self.subnets.is_some() != network.subnet_names(at).is_some();
+        changes.then(|| PeeringError::TypeOfPeeringCannotChange {
+            link: network.link_name(at),
+            counterpart: network.counterpart(at).map(|other| network.link_name(other)),
+        })
     }
 }
 
@@ -194,11 +231,22 @@ impl Network {
         Some(LinkIx { vnet: remote, link })
     }
 
+    /// The subnets that a subnet peering's link names; None where complete virtual networks are peered.
+    pub fn subnet_names(&self, at: LinkIx) -> Option<SubnetNames> {
+        let link = self.link(at);
+        let PeeringExtent::Subnets(subnets) = &link.extent else { return None };
+        let names = |vnet: VnetIx, subnets: &[usize]| {
+            subnets.iter().map(|&subnet| self.vnet(vnet).subnets[subnet].name.clone()).collect()
+        };
+        let (local, remote) = (names(at.vnet, &subnets.local), names(link.remote, &subnets.remote));
+        Some(SubnetNames { local, remote, only_ipv6: subnets.only_ipv6 })
+    }
+
     /// What the two sides know of each other (PEER-16). A link without a counterpart knows of the remote's change alone.
     pub fn sync_level(&self, at: LinkIx) -> SyncLevel {
         let sees = |at: LinkIx| {
             let link = self.link(at);
-            same_ranges(&link.remote_address_space, &self.vnet(link.remote).address_space)
+            same_ranges(&link.remote_address_space, &link.remote_ranges(self.vnet(link.remote)))
         };
         match (self.counterpart(at).is_none_or(sees), sees(at)) {
             (true, true) => SyncLevel::FullyInSync,
@@ -212,7 +260,7 @@ impl Network {
     pub fn sync_link(&mut self, at: LinkIx) -> Result<(), PeeringError> {
         let both: Vec<LinkIx> = [Some(at), self.counterpart(at)].into_iter().flatten().collect();
         for at in &both {
-            let space = self.vnet(self.link(*at).remote).address_space.clone();
+            let space = self.seen_now(*at);
             let link = self.link_mut(*at);
             link.remote_address_space = space;
             if link.state == PeeringState::Disconnected {
@@ -225,7 +273,7 @@ impl Network {
     /// Brings every peering up to date. A link that was left behind stays so: it has no other side.
     pub fn sync_all_links(&mut self) {
         for at in self.links() {
-            let space = self.vnet(self.link(at).remote).address_space.clone();
+            let space = self.seen_now(at);
             let link = self.link_mut(at);
             if link.state != PeeringState::Disconnected {
                 link.remote_address_space = space;
@@ -256,6 +304,11 @@ impl Network {
         }
     }
 
+    fn seen_now(&self, at: LinkIx) -> Vec<IpNet> {
+        let link = self.link(at);
+        link.remote_ranges(self.vnet(link.remote))
+    }
+
     fn link_mut(&mut self, at: LinkIx) -> &mut Peering {
         &mut self.virtual_networks[at.vnet.0].peerings[at.link]
     }
@@ -263,7 +316,8 @@ impl Network {
     fn disconnected_counterpart(&self, at: LinkIx) -> Option<PeeringError> {
         let other = self.counterpart(at).filter(|other| self.link(*other).state == PeeringState::Disconnected)?;
         let (link, remote) = (self.link_name(at), self.link_name(other));
-        Some(PeeringError::RemotePeeringIsDisconnected { link, remote })
+        let vnet = self.vnet(at.vnet).name.clone();
+        Some(PeeringError::RemotePeeringIsDisconnected { link, remote, vnet })
     }
 
     /// What a link's view of its remote has in common with the VNet itself or its other peers: two equal routes.

@@ -162,6 +162,10 @@ fn diag_11_links_have_azures_fields() {
         "allowForwardedTraffic": false,
         "allowGatewayTransit": false,
         "useRemoteGateways": false,
+        "peerCompleteVnets": true,
+        "enableOnlyIPv6Peering": false,
+        "localAddressSpace": {"addressPrefixes": ["10.2.0.0/16"]},
+        "localVirtualNetworkAddressSpace": {"addressPrefixes": ["10.2.0.0/16"]},
         "remoteAddressSpace": {"addressPrefixes": ["10.1.0.0/16", "10.9.0.0/16"]},
         "remoteVirtualNetworkAddressSpace": {"addressPrefixes": ["10.1.0.0/16"]},
         "provisioningState": "Succeeded",
@@ -208,4 +212,71 @@ fn down_forgets_how_the_peerings_of_a_crashed_lab_stood() {
     assert_eq!(lab.remains(), Vec::<std::path::PathBuf>::new());
     assert!(lab.start().status.success());
     lab.assert_ping("va", "10.2.1.4");
+}
+
+/// CS-28's two VNets: sn1 and, if wanted, sn2 are peered with sn3.
+fn subnets(peered: &str, both: bool) -> String {
+    let link = |name: &str, remote: &str, local: &str, far: &str| {
+        let lists = format!(", peerCompleteVnets: false, localSubnetNames: [{local}], remoteSubnetNames: [{far}]");
+        format!("[{{name: {name}, remoteVirtualNetwork: {remote}{}}}]", if both { "" } else { &lists })
+    };
+    format!(
+        "
+virtualNetworks:
+  - name: v1
+    location: westeurope
+    addressSpace: [10.0.0.0/16]
+    subnets: [{{name: sn1, addressPrefix: 10.0.1.0/24}}, {{name: sn2, addressPrefix: 10.0.2.0/24}}]
+    virtualNetworkPeerings: {}
+  - name: v2
+    location: westeurope
+    addressSpace: [10.1.0.0/16]
+    subnets: [{{name: sn3, addressPrefix: 10.1.1.0/24}}]
+    virtualNetworkPeerings: {}
+virtualMachines:
+  - {{name: one, networkInterfaces: [{{subnet: v1/sn1}}]}}
+  - {{name: two, networkInterfaces: [{{subnet: v1/sn2}}]}}
+  - {{name: three, networkInterfaces: [{{subnet: v2/sn3}}]}}
+",
+        link("v1-v2", "v2", peered, "sn3"),
+        link("v2-v1", "v1", "sn3", peered)
+    )
+}
+
+#[test]
+fn cs_28_subnets_are_peered() {
+    let Some(lab) = Lab::up(&subnets("sn1", false)) else { return };
+    lab.assert_ping("one", "10.1.1.4");
+    let routes = lab.data(&["routes", "v1/sn2"]);
+    let prefixes: Vec<_> =
+        routes["value"].as_array().unwrap().iter().map(|row| row["addressPrefix"].to_string()).collect();
+    assert!(prefixes.contains(&"[\"10.1.1.0/24\"]".to_owned()), "PEER-53: listed all the same: {prefixes:?}");
+    lab.assert_dropped("two", "10.1.1.4", "two", "SubnetNotPeered");
+    lab.assert_dropped("three", "10.0.2.4", "three", "NextHopNone");
+    let rows = lab.data(&["peering", "ls", "v2"]);
+    for (field, expected) in [
+        ("peerCompleteVnets", json!(false)),
+        ("localSubnetNames", json!(["sn3"])),
+        ("remoteSubnetNames", json!(["sn1"])),
+        ("enableOnlyIPv6Peering", json!(false)),
+        ("localAddressSpace", json!({"addressPrefixes": ["10.1.1.0/24"]})),
+        ("remoteAddressSpace", json!({"addressPrefixes": ["10.0.1.0/24"]})),
+        ("remoteVirtualNetworkAddressSpace", json!({"addressPrefixes": ["10.0.1.0/24"]})),
+    ] {
+        assert_eq!(rows[0][field], expected, "{field}");
+    }
+
+    // PEER-52: subnets join and leave by an update of both links; its type a peering keeps.
+    lab.apply(&subnets("sn1, sn2", false));
+    lab.assert_ping("two", "10.1.1.4");
+    let why = refused(&lab, &subnets("", true), "cannot become one of subnets");
+    assert!(why.contains("vnet peering rm v1/v1-v2"), "{why}");
+    lab.assert_ping("two", "10.1.1.4");
+    lab.apply(&subnets("sn2", false));
+    lab.assert_dropped("one", "10.1.1.4", "one", "SubnetNotPeered");
+    for link in ["v1-v2", "v2-v1"] {
+        assert!(lab.vnet(&["peering", "rm", link]).status.success());
+    }
+    lab.apply(&subnets("", true));
+    lab.assert_ping("one", "10.1.1.4");
 }

@@ -1,6 +1,6 @@
 //! Across a peering (PEER).
 
-use vnet::dataplane::DropReason::{ForwardedTraffic, NextHopNone, NextHopUnreachable, PeeringAccess};
+use vnet::dataplane::DropReason::{ForwardedTraffic, NextHopNone, PeeringAccess, PeeringNotConnected, SubnetNotPeered};
 use vnet::dataplane::{Action, NextHop, NicId, VnetId};
 
 use crate::world::{Lab, LinkSpec, World, allow, default, deny_all, net, rule};
@@ -54,10 +54,10 @@ fn peer_05_a_route_into_a_vnet_without_a_peering_drops() {
     let c = world.nic(far, &["10.3.0.4"]);
     world.route(A, "10.3.0.0/16", NextHop::Vnet(far));
     world.route(A, "10.4.0.0/16", NextHop::Nic(c));
-    check(&world.build(), A, &ping("10.1.0.4", "10.3.0.4"), dropped(NextHopUnreachable));
-    check(&world.build(), A, &ping("10.1.0.4", "10.4.0.4"), dropped(NextHopUnreachable));
+    check(&world.build(), A, &ping("10.1.0.4", "10.3.0.4"), dropped(PeeringNotConnected));
+    check(&world.build(), A, &ping("10.1.0.4", "10.4.0.4"), dropped(PeeringNotConnected));
     world.link(LEFT, far, LinkSpec::default());
-    check(&world.build(), A, &ping("10.1.0.4", "10.3.0.4"), dropped(NextHopUnreachable));
+    check(&world.build(), A, &ping("10.1.0.4", "10.3.0.4"), dropped(PeeringNotConnected));
 }
 
 #[test]
@@ -175,4 +175,56 @@ fn peer_24_the_receiving_side_decides() {
     let appliance = world.appliance(RIGHT, "10.2.0.9");
     world.link(RIGHT, LEFT, LinkSpec { sources: Some(vec![net("10.1.0.0/16")]), ..LinkSpec::default() });
     check(&world.build(), appliance, &ping("10.3.0.4", "10.1.0.4"), to(A));
+}
+
+fn only(subnets: &[u32]) -> LinkSpec {
+    LinkSpec { participants: Some(subnets.to_vec()), ..LinkSpec::default() }
+}
+
+/// Beside A in subnet 0 and B in subnet 0: C in subnet 70 on the left, D in subnet 1 on the right.
+fn subnets_peered(left: LinkSpec, right: LinkSpec) -> (World, NicId, NicId) {
+    let mut world = world();
+    let c = world.nic(LEFT, &["10.1.70.4"]);
+    world.at(c).subnet = 70;
+    let d = world.nic(RIGHT, &["10.2.1.4"]);
+    world.at(d).subnet = 1;
+    world.link(LEFT, RIGHT, left);
+    world.link(RIGHT, LEFT, right);
+    (world, c, d)
+}
+
+#[test]
+fn peer_53_both_ends_are_in_peered_subnets() {
+    let (world, c, d) = subnets_peered(only(&[70]), only(&[0]));
+    let lab = world.build();
+    check(&lab, c, &ping("10.1.70.4", "10.2.0.4"), to(B));
+    check(&lab, B, &pong("10.2.0.4", "10.1.70.4"), to(c));
+    check(&lab, A, &ping("10.1.0.4", "10.2.0.4"), dropped(SubnetNotPeered));
+    check(&lab, c, &ping("10.1.70.4", "10.2.1.4"), dropped(SubnetNotPeered));
+    check(&lab, d, &ping("10.2.1.4", "10.1.70.4"), dropped(SubnetNotPeered));
+    check(&lab, A, &ping("10.1.0.4", "10.1.70.4"), to(c));
+}
+
+/// The NIC's subnet counts, not the packet's addresses: an appliance sends on what others sent.
+#[test]
+fn peer_53_an_appliance_counts_by_its_own_subnet() {
+    let (mut world, c, d) = subnets_peered(only(&[70]), only(&[0]));
+    world.at(c).forwarding = true;
+    world.at(d).forwarding = true;
+    world.route(c, "10.3.0.0/16", NextHop::Nic(d));
+    let lab = world.build();
+    check(&lab, c, &ping("10.1.0.4", "10.2.0.4"), to(B));
+    check(&lab, c, &ping("10.1.70.4", "10.3.0.4"), dropped(SubnetNotPeered));
+}
+
+/// A flow's record does not outlive its peering.
+#[test]
+fn peer_53_a_subnet_that_is_taken_out_is_cut_off_at_once() {
+    let (mut world, c, _) = subnets_peered(only(&[0, 70]), only(&[0]));
+    let lab = world.build();
+    check(&lab, A, &ping("10.1.0.4", "10.2.0.4"), to(B));
+    world.link(LEFT, RIGHT, only(&[70]));
+    let lab = Lab { snapshot: world.snapshot(), ..lab };
+    check(&lab, B, &pong("10.2.0.4", "10.1.0.4"), dropped(SubnetNotPeered));
+    check(&lab, B, &ping("10.2.0.4", "10.1.70.4"), to(c));
 }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use vnet::dataplane::{
     Acl, AclId, AclRule, Action, Admission, Direction, Fib, FibId, Filters, FlowLimits, Flows, Ingress, Link, Lpm,
-    LpmBuilder, NextHop, Nic, NicId, Observer, Owner, PortId, ProtocolMatch, RouteId, Snapshot, Spread, Step,
+    LpmBuilder, NextHop, Nic, NicId, Observer, Owner, PortId, ProtocolMatch, RouteId, Snapshot, Spread, Step, SubnetId,
     Timestamp, Verdict, Vnet, VnetId, process,
 };
 use vnet::wire::{Offload, Packet, Protocol};
@@ -34,12 +34,15 @@ pub(crate) struct VnetSpec {
 pub(crate) struct LinkSpec {
     pub(crate) explicit_allow: bool,
     pub(crate) sources: Option<Vec<IpNet>>,
+    /// The own subnets that take part, where not all do.
+    pub(crate) participants: Option<Vec<u32>>,
 }
 
 pub(crate) struct NicSpec {
     vnet: VnetId,
     addresses: Vec<IpNet>,
     port: PortId,
+    pub(crate) subnet: u32,
     pub(crate) forwarding: bool,
     pub(crate) mtu: u16,
     pub(crate) outbound: Filters,
@@ -74,6 +77,7 @@ impl World {
             vnet,
             addresses,
             port: PortId(id),
+            subnet: 0,
             forwarding: false,
             mtu: 1500,
             outbound: Filters::default(),
@@ -181,7 +185,8 @@ impl World {
 impl LinkSpec {
     fn build(&self) -> Link {
         let sources = |prefixes: &Vec<IpNet>| -> Lpm<()> { prefixes.iter().map(|prefix| (*prefix, ())).collect() };
-        Link { explicit_allow: self.explicit_allow, sources: self.sources.as_ref().map(sources) }
+        let participants = self.participants.as_ref().map(|subnets| subnets.iter().copied().map(SubnetId).collect());
+        Link { explicit_allow: self.explicit_allow, sources: self.sources.as_ref().map(sources), participants }
     }
 }
 
@@ -190,6 +195,7 @@ impl NicSpec {
         Nic {
             port: self.port,
             vnet: self.vnet,
+            subnet: SubnetId(self.subnet),
             fib,
             forwarding: self.forwarding,
             outbound: self.outbound,
@@ -276,7 +282,7 @@ fn words(step: Step) -> String {
             format!("{way} {}: {why}", nic.0)
         }
         Step::Route { next_hop, .. } => format!("route {next_hop:?}"),
-        Step::Cross { from, into } => format!("cross {} to {}", from.0, into.0),
+        Step::Cross { from, into, .. } => format!("cross {} to {}", from.0, into.0),
         Step::Arrive { nic } => format!("arrive {}", nic.0),
         Step::Delivered { port } => format!("delivered {}", port.0),
         Step::Dropped { reason } => format!("dropped {reason}"),

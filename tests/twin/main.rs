@@ -52,6 +52,7 @@ fn tables_and_pipeline_agree_with_the_rules_as_written() {
         DropReason::NotForwarding,
         DropReason::PeeringAccess,
         DropReason::ForwardedTraffic,
+        DropReason::SubnetNotPeered,
     ];
     for reason in expected {
         assert!(reached(reason.name()) >= 20, "{reason} was hardly reached: {outcomes:?}");

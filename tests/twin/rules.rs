@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use vnet::dataplane::{DropReason, NextHop, Spread};
 use vnet::model::{
     Access, AddressPrefix, AsgIx, Attachment, Direction, ForwardedMode, Network, NicIx, NsgIx, Peering,
-    PeeringAccessMode, PeeringState, PortRange, RouteNextHop, SecurityProtocol, SecurityRule, ServiceTag, SubnetIx,
-    VnetIx,
+    PeeringAccessMode, PeeringExtent, PeeringState, PortRange, RouteNextHop, SecurityProtocol, SecurityRule,
+    ServiceTag, SubnetIx, VnetIx,
 };
 
 use crate::topology::{Kind, Sent};
@@ -78,6 +78,9 @@ impl<'a> Twin<'a> {
         };
         let (ours, theirs) = (self.subnet(sender).vnet, self.subnet(receiver).vnet);
         if ours != theirs {
+            if !self.is_peered(self.subnet(sender), self.subnet(receiver)) {
+                return Err(DropReason::SubnetNotPeered);
+            }
             self.may_cross(ours, theirs, sent.src, &out)?;
         }
         if !self.owns(receiver, sent.dst) && !self.forwards(receiver) {
@@ -181,6 +184,19 @@ impl Twin<'_> {
 
     fn link(&self, own: VnetIx, remote: VnetIx) -> Option<&Peering> {
         self.connected(own).find(|link| link.remote == remote)
+    }
+
+    /// PEER-50, PEER-53: each link names both subnets, or has complete virtual networks.
+    fn is_peered(&self, sender: SubnetIx, receiver: SubnetIx) -> bool {
+        [(sender, receiver), (receiver, sender)].into_iter().all(|(own, other)| {
+            let link = self.link(own.vnet, other.vnet).expect("routes lead over connected pairs only");
+            match &link.extent {
+                PeeringExtent::CompleteVnets => true,
+                PeeringExtent::Subnets(names) => {
+                    names.local.contains(&own.subnet) && names.remote.contains(&other.subnet)
+                }
+            }
+        })
     }
 
     /// PEER-22 on the sender's side, then PEER-23 on the receiver's (PEER-24).

@@ -6,9 +6,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use vnet::model::{
     Access, AddressPrefix, Asg, AsgIx, Attach, AttachNamespace, Attachment, Direction, Emulation, ForwardedMode,
-    Network, NetworkInterface, NicIx, Nsg, NsgIx, Peering, PeeringAccessMode, PeeringState, PortRange, Route,
-    RouteNextHop, RouteTable, RouteTableIx, SecurityProtocol, SecurityRule, ServiceTag, Subnet, SubnetIx,
-    VirtualMachine, VirtualNetwork, VmIx, VnetIx,
+    Network, NetworkInterface, NicIx, Nsg, NsgIx, PeeredSubnets, Peering, PeeringAccessMode, PeeringExtent,
+    PeeringState, PortRange, Route, RouteNextHop, RouteTable, RouteTableIx, SecurityProtocol, SecurityRule, ServiceTag,
+    Subnet, SubnetIx, VirtualMachine, VirtualNetwork, VmIx, VnetIx,
 };
 use vnet::wire::{Protocol, Tuple, build};
 
@@ -173,18 +173,37 @@ impl Random {
                     (Some(PeeringState::Connected), Some(PeeringState::Connected)),
                     (Some(PeeringState::Connected), Some(PeeringState::Connected)),
                 ]);
+                let subnets = self.chance(35);
+                let only_ipv6 = self.chance(20);
                 for (own, remote, state) in [(a, b, there), (b, a, back)] {
                     let Some(state) = state else { continue };
-                    let link = self.link(network, VnetIx(remote), state);
+                    // Two links may name different subnets, but are of one type (PEER-52).
+                    let extent = if subnets {
+                        PeeringExtent::Subnets(PeeredSubnets {
+                            local: self.some_subnets(network, own),
+                            remote: self.some_subnets(network, remote),
+                            only_ipv6,
+                        })
+                    } else {
+                        PeeringExtent::CompleteVnets
+                    };
+                    let link = self.link(network, VnetIx(remote), state, extent);
                     network.virtual_networks[own].peerings.push(link);
                 }
             }
         }
     }
 
-    fn link(&mut self, network: &Network, remote: VnetIx, state: PeeringState) -> Peering {
-        let mut seen = network.vnet(remote).address_space.clone();
-        if self.chance(15) {
+    /// Mostly all of a VNet's subnets, at least one.
+    fn some_subnets(&mut self, network: &Network, vnet: usize) -> Vec<usize> {
+        let all: Vec<usize> = (0..network.virtual_networks[vnet].subnets.len()).collect();
+        let some: Vec<usize> = all.iter().copied().filter(|_| self.chance(70)).collect();
+        if some.is_empty() { vec![*self.pick(&all)] } else { some }
+    }
+
+    fn link(&mut self, network: &Network, remote: VnetIx, state: PeeringState, extent: PeeringExtent) -> Peering {
+        let mut seen = seen(network, remote, &extent);
+        if self.chance(15) && matches!(extent, PeeringExtent::CompleteVnets) {
             // A view from before the remote's space changed (PEER-18).
             seen.truncate(1);
             seen = seen.iter().map(|prefix| IpNet::new(prefix.addr(), prefix.prefix_len() + 1).unwrap()).collect();
@@ -193,6 +212,7 @@ impl Random {
             name: format!("to-{}", network.vnet(remote).name),
             remote,
             state,
+            extent,
             remote_address_space: seen,
             allow_virtual_network_access: self.chance(75),
             allow_forwarded_traffic: self.chance(50),
@@ -402,6 +422,21 @@ impl Random {
         let all: Vec<&str> = if ipv4 { v4.collect() } else { v6.to_vec() };
         self.pick(&all).parse().unwrap()
     }
+}
+
+/// The ranges of its remote that a link joins (PEER-54).
+fn seen(network: &Network, remote: VnetIx, extent: &PeeringExtent) -> Vec<IpNet> {
+    let remote = network.vnet(remote);
+    let PeeringExtent::Subnets(subnets) = extent else { return remote.address_space.clone() };
+    let mut ranges = Vec::new();
+    for &subnet in &subnets.remote {
+        for range in &remote.subnets[subnet].prefixes {
+            if !subnets.only_ipv6 || range.addr().is_ipv6() {
+                ranges.push(*range);
+            }
+        }
+    }
+    ranges
 }
 
 /// What routes and rules are written with: everything, blocks, VNets, halves of VNets, subnets, hosts.

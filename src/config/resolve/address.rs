@@ -223,7 +223,7 @@ pub(super) fn bits(address: IpAddr) -> u128 {
 }
 
 /// Two ranges overlap exactly if one contains the other.
-fn intersect(a: &IpNet, b: &IpNet) -> bool {
+pub(super) fn intersect(a: &IpNet, b: &IpNet) -> bool {
     a.contains(b) || b.contains(a)
 }
 

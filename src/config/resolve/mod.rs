@@ -7,10 +7,12 @@
 mod address;
 mod allocation;
 mod attach;
+mod extent;
 mod filter;
 mod groups;
 mod machine;
 mod names;
+mod overlaps;
 mod peering;
 mod routing;
 mod test_case;
@@ -36,7 +38,8 @@ pub(super) fn network(document: Document, file: &str, leases: &Leases, report: &
     let name = lab_name(&document, file, report);
     let scope = Scope::of(&document, report);
     let vnets = &document.virtual_networks;
-    let mut virtual_networks: Vec<_> = vnets.iter().map(|vnet| virtual_network(vnet, &scope, report)).collect();
+    let mut virtual_networks: Vec<_> =
+        vnets.iter().enumerate().map(|(i, vnet)| virtual_network(VnetIx(i), vnet, &scope, report)).collect();
     peering::connect(&mut virtual_networks);
     peering::check(vnets, &virtual_networks, report);
 
@@ -142,7 +145,7 @@ fn lab_name(document: &Document, file: &str, report: &mut Report) -> String {
     stem
 }
 
-fn virtual_network(vnet: &document::VirtualNetwork, scope: &Scope, report: &mut Report) -> VirtualNetwork {
+fn virtual_network(ix: VnetIx, vnet: &document::VirtualNetwork, scope: &Scope, report: &mut Report) -> VirtualNetwork {
     let name = names::or_unnamed(&vnet.name);
     let address_space = address::address_space(vnet, report);
     address::check_subnets(vnet, &address_space, report);
@@ -151,7 +154,7 @@ fn virtual_network(vnet: &document::VirtualNetwork, scope: &Scope, report: &mut 
         name,
         location: vnet.location.as_ref().map_or_else(String::new, |location| location.value.clone()),
         subnets: vnet.subnets.iter().map(|subnet| self::subnet(subnet, scope, report)).collect(),
-        peerings: peering::links(vnet, scope, report),
+        peerings: peering::links(ix, vnet, scope, report),
         address_space,
         attach: None,
         flow_timeout: Duration::from_secs(60 * minutes),

@@ -74,13 +74,18 @@ impl<'a> Leg<'a> {
         receiver: NicId,
         observer: &mut O,
     ) -> Result<Crossing<'a>, DropReason> {
-        let (from, into) = (self.snapshot.nic(sender).vnet, self.snapshot.nic(receiver).vnet);
+        let (near_end, far_end) = (self.snapshot.nic(sender), self.snapshot.nic(receiver));
+        let (from, into) = (near_end.vnet, far_end.vnet);
         if from == into {
             return Ok(Crossing { near: None, far: None });
         }
-        observer.step(Step::Cross { from, into });
-        let near = self.snapshot.vnet(from).link(into).ok_or(DropReason::NextHopUnreachable)?;
-        let far = self.snapshot.vnet(into).link(from).ok_or(DropReason::NextHopUnreachable)?;
+        observer.step(Step::Cross { from, into, receiver });
+        let near = self.snapshot.vnet(from).link(into).ok_or(DropReason::PeeringNotConnected)?;
+        let far = self.snapshot.vnet(into).link(from).ok_or(DropReason::PeeringNotConnected)?;
+        // By the two NICs' subnets: a forwarded packet's addresses say nothing of them (PEER-53).
+        if !near.joins(near_end.subnet) || !far.joins(far_end.subnet) {
+            return Err(DropReason::SubnetNotPeered);
+        }
         Ok(Crossing { near: Some(near), far: Some(far) })
     }
 

@@ -43,7 +43,10 @@ impl Case<'_> {
     fn outside_tag(&self, leg: &Leg, denial: Denial, own: VnetIx, other: IpAddr) -> Option<Cure> {
         let home = self.home(other).filter(|home| *home != own)?;
         if let Some(link) = connected(self.names.network, own).find(|link| link.remote == home) {
-            return (!link.allow_virtual_network_access).then(|| self.access_off(own, home));
+            if !link.allow_virtual_network_access {
+                return Some(self.access_off(own, home));
+            }
+            return self.not_joined(self.names.subnet(denial.nic), home, other);
         }
         let fib = self.names.compiled.fib(self.names.subnet(denial.nic));
         let lpm = &self.names.compiled.snapshot.fibs[fib.0 as usize].lpm;

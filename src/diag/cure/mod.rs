@@ -6,6 +6,7 @@
 mod appliances;
 mod filters;
 mod routing;
+mod subnets;
 
 use std::net::IpAddr;
 
@@ -63,6 +64,7 @@ impl Case<'_> {
             DropReason::NoRoute => Some(self.apart(leg)),
             DropReason::NextHopUnreachable => self.unreachable(leg),
             DropReason::PeeringAccess | DropReason::ForwardedTraffic => self.flag(leg, reason),
+            DropReason::SubnetNotPeered => self.unpeered(leg),
             DropReason::NotForwarding => Some(self.not_forwarding(arrived)),
             DropReason::SpoofedSource => Some(self.spoofed(leg.from)),
             DropReason::NoEndpoint => Some(self.nobody()),
@@ -78,7 +80,6 @@ impl Case<'_> {
             | DropReason::SnatExhausted
             | DropReason::Hairpin
             | DropReason::PeeringNotConnected
-            | DropReason::SubnetNotPeered
             | DropReason::TooBig
             | DropReason::FlowLimit
             | DropReason::QueueFull

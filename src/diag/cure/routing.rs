@@ -48,6 +48,9 @@ impl Case<'_> {
         let (a, b) = (self.vnet_name(own), self.vnet_name(home));
         let cause = match (ours, theirs) {
             (Some(ours), Some(_)) if connected(network, own).any(|link| link.remote == home) => {
+                if let Some(cure) = self.not_joined(self.names.subnet(leg.from), home, dst) {
+                    return cure;
+                }
                 if let Some(cure) = self.peering_routes_disabled(leg, ours) {
                     return cure;
                 }
@@ -155,6 +158,9 @@ impl Case<'_> {
         let network = self.names.network;
         let owner = network.network_interfaces.iter().find(|nic| nic.addresses.contains(&address));
         if let Some(vnet) = owner.map(|nic| nic.subnet.vnet).filter(|vnet| *vnet != own) {
+            if let Some(cure) = self.not_joined(self.names.subnet(leg.from), vnet, address) {
+                return Some(cure);
+            }
             let cause = format!(
                 "{object}: the next hop is in VNet {}, which VNet {} is not directly peered with",
                 self.vnet_name(vnet),

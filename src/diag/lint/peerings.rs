@@ -3,13 +3,17 @@
 use crate::compile::connected;
 use crate::diag::names::Names;
 use crate::diag::yaml_path;
-use crate::model::{Network, PeeringState, VirtualNetwork, VnetIx};
+use crate::model::{LinkIx, Network, PeeringState, SubnetNames, VirtualNetwork, VnetIx};
 
 use super::Finding;
 
 pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
     let vnets = (0..names.network.virtual_networks.len()).map(VnetIx);
-    vnets.flat_map(|vnet| half_links(names.network, vnet).chain(overlap(names.network, vnet))).collect()
+    let of = |vnet| {
+        let halves = half_links(names.network, vnet).chain(overlap(names.network, vnet));
+        halves.chain(one_sided_lists(names.network, vnet)).collect::<Vec<_>>()
+    };
+    vnets.flat_map(of).collect()
 }
 
 /// Links without a connected counterpart.
@@ -42,6 +46,32 @@ fn half_links(network: &Network, own: VnetIx) -> impl Iterator<Item = Finding> {
             help,
         })
     })
+}
+
+/// Subnets that one link of a subnet peering names and the other does not: they take no part.
+fn one_sided_lists(network: &Network, own: VnetIx) -> impl Iterator<Item = Finding> {
+    let links = network.links().filter(move |at| at.vnet == own);
+    let pairs = links.filter_map(|at| Some((at, network.subnet_names(at)?, network.counterpart(at)?)));
+    let finding = |(at, ours, other): (LinkIx, SubnetNames, LinkIx)| {
+        let theirs = network.subnet_names(other)?;
+        let lists = [("localSubnetNames", ours.local, theirs.remote), ("remoteSubnetNames", ours.remote, theirs.local)];
+        let (list, subnet) = lists.into_iter().find_map(|(list, ours, theirs)| {
+            ours.into_iter().find(|subnet| !theirs.contains(subnet)).map(|subnet| (list, subnet))
+        })?;
+        let (link, other_name) = (network.link_name(at), network.link_name(other));
+        let path = yaml_path::link(network, own, network.link(at).remote)?;
+        Some(Finding {
+            code: "one-sided-subnet-list",
+            rule: "PEER-50",
+            message: format!(
+                "peering {link} names subnet {subnet} in {list}, and peering {other_name} does not name it: packets of \
+                 {subnet} do not cross"
+            ),
+            path: format!("{path}.{list}"),
+            help: "name the same subnets in both links, each from its own side".to_owned(),
+        })
+    };
+    pairs.filter_map(finding).collect::<Vec<_>>().into_iter()
 }
 
 /// The first VNet before this one whose ranges overlap its own. Between peers that is an error of the file.

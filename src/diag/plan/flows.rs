@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::compile::{Compiled, Sender};
-use crate::dataplane::{AclId, FibId, Filters, Link, NextHop, NicId, VnetId};
+use crate::dataplane::{AclId, FibId, Filters, Link, NextHop, NicId, SubnetId, VnetId};
 use crate::diag::names::Names;
 use crate::model::{Network, NicIx};
 
@@ -19,6 +19,7 @@ pub(super) fn touched(before: (&Network, &Compiled), after: (&Network, &Compiled
         routes: HashMap::new(),
         rules: HashMap::new(),
         links: HashMap::new(),
+        participation: HashMap::new(),
     };
     let senders = before.1.ids().senders();
     senders
@@ -35,7 +36,11 @@ struct Change<'a> {
     routes: HashMap<(FibId, FibId), bool>,
     rules: HashMap<(AclId, AclId), bool>,
     links: HashMap<(VnetId, VnetId), SameLinks>,
+    participation: HashMap<(Place, Place), bool>,
 }
+
+/// A subnet, as tables name it.
+type Place = (VnetId, SubnetId);
 
 /// In what the links of a VNet agree with what they were.
 #[derive(Clone, Copy)]
@@ -53,6 +58,7 @@ impl Change<'_> {
             && old.mtu == new.mtu
             && self.same_addresses(sender, now)
             && self.same_vnet(old.vnet, new.vnet);
+        let stands = stands && self.same_participation((old.vnet, old.subnet), (new.vnet, new.subnet));
         let links = self.same_links(old.vnet, new.vnet);
         if !stands || !self.same_routes((nic, old.fib), new.fib) || !links.sources {
             return Some(Effect::NextPacket);
@@ -112,6 +118,18 @@ impl Change<'_> {
             let old = self.before.compiled.effective_rules(before).iter().map(|rule| &rule.matches);
             old.eq(self.after.compiled.effective_rules(after).iter().map(|rule| &rule.matches))
         })
+    }
+
+    /// Whether the subnet takes part in the same peerings (PEER-53).
+    fn same_participation(&mut self, before: Place, after: Place) -> bool {
+        if let Some(&known) = self.participation.get(&(before, after)) {
+            return known;
+        }
+        let (old, new) = (links(self.before, before.0), links(self.after, after.0));
+        let mut pairs = old.iter().filter_map(|(remote, link)| Some((*link, *new.get(remote)?)));
+        let same = pairs.all(|(old, new)| old.joins(before.1) == new.joins(after.1));
+        self.participation.insert((before, after), same);
+        same
     }
 
     fn same_links(&mut self, before: VnetId, after: VnetId) -> SameLinks {

@@ -4,8 +4,8 @@ use std::fmt::{self, Display};
 
 use crate::diag::names::nic_name;
 use crate::model::{
-    AddressPrefix, Attach, AttachNamespace, Emulation, Network, NetworkInterface, NsgIx, Peering, PortRange, Route,
-    RouteNextHop, SecurityRule, Subnet, VirtualMachine, VirtualNetwork,
+    AddressPrefix, Attach, AttachNamespace, Emulation, Network, NetworkInterface, NsgIx, PeeredSubnets, Peering,
+    PeeringExtent, PortRange, Route, RouteNextHop, SecurityRule, Subnet, VirtualMachine, VirtualNetwork,
 };
 
 /// One object. Objects of one kind have the same properties in the same order.
@@ -80,6 +80,13 @@ fn subnet(network: &Network, vnet: &VirtualNetwork, subnet: &Subnet) -> Object {
 }
 
 fn peering(network: &Network, vnet: &VirtualNetwork, link: &Peering) -> Object {
+    let subnets = |side: fn(&PeeredSubnets) -> &[usize], vnet: &VirtualNetwork| match &link.extent {
+        PeeringExtent::CompleteVnets => "none".to_owned(),
+        PeeringExtent::Subnets(subnets) => {
+            list(&side(subnets).iter().map(|&subnet| &vnet.subnets[subnet].name).collect::<Vec<_>>())
+        }
+    };
+    let only_ipv6 = matches!(&link.extent, PeeringExtent::Subnets(subnets) if subnets.only_ipv6);
     let properties = vec![
         ("remoteVirtualNetwork", network.vnet(link.remote).name.clone()),
         ("peeringState", format!("{:?}", link.state)),
@@ -88,6 +95,10 @@ fn peering(network: &Network, vnet: &VirtualNetwork, link: &Peering) -> Object {
         ("allowForwardedTraffic", link.allow_forwarded_traffic.to_string()),
         ("allowGatewayTransit", link.allow_gateway_transit.to_string()),
         ("useRemoteGateways", link.use_remote_gateways.to_string()),
+        ("peerCompleteVnets", matches!(link.extent, PeeringExtent::CompleteVnets).to_string()),
+        ("localSubnetNames", subnets(|subnets| &subnets.local, vnet)),
+        ("remoteSubnetNames", subnets(|subnets| &subnets.remote, network.vnet(link.remote))),
+        ("enableOnlyIPv6Peering", only_ipv6.to_string()),
     ];
     Object { kind: "virtualNetworkPeerings", name: format!("{}/{}", vnet.name, link.name), properties }
 }
