@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use vnet::compile::{Learned, compile};
 use vnet::config;
-use vnet::dataplane::{DropReason, FlowLimits, Flows, PortId, Snapshot, Timestamp};
+use vnet::dataplane::{DropReason, FlowLimits, Flows, Pattern, PortId, Snapshot, Step, Timestamp};
 use vnet::wire::{Offload, build};
-use vnet::worker::{Batch, Device, Forwarder, RecvError, SendError, Tables, Tally};
+use vnet::worker::{Batch, Device, Forwarder, RecvError, SendError, Tables, Tally, Traced, Watch};
 
 const A: PortId = PortId(0);
 const B: PortId = PortId(1);
@@ -60,7 +60,8 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let flows = Arc::new(Flows::new(FlowLimits::default()));
-        let tables = Tables { snapshot: Arc::new(ArcSwap::new(snapshot("", 1))), flows };
+        let snapshot = Arc::new(ArcSwap::new(snapshot("", 1)));
+        let tables = Tables { snapshot, flows, taps: Arc::default() };
         let (a, b) = (Arc::new(Memory::default()), Arc::new(Memory::default()));
         let tally = Arc::new(Tally::new(2));
         let forwarder = Forwarder::new(&tables, vec![Arc::clone(&a), Arc::clone(&b)], Arc::clone(&tally));
@@ -324,5 +325,103 @@ fn order_within_a_flow_never_changes() {
     received.sort_by_key(|(port, _)| *port);
     sent.sort_by_key(|(port, _)| *port);
     assert!(received == sent);
+    bench.assert_counters_add_up();
+}
+
+// ---- Tracing ----
+
+impl Bench {
+    fn watch(&self, pattern: Pattern) -> Watch {
+        Watch::new(Arc::clone(&self.tables.taps), pattern)
+    }
+}
+
+fn everything() -> Pattern {
+    Pattern::All(Vec::new())
+}
+
+fn ports(watch: &Watch) -> Vec<u16> {
+    watch.records().map(|traced| traced.leg.packet().unwrap().tuple.src_port).collect()
+}
+
+#[test]
+fn a_traced_leg_says_what_came_where_and_what_was_decided() {
+    let mut bench = Bench::new();
+    bench.send(datagram_from_port(1));
+    let watch = bench.watch(everything());
+    bench.send(datagram_from_port(2));
+    let traced: Vec<Traced> = watch.records().collect();
+    assert_eq!(traced.len(), 1, "only what came since");
+    let Traced { generation, ingress, leg, .. } = &traced[0];
+    assert_eq!((*generation, *ingress, leg.dropped()), (1, A, None));
+    assert_eq!(leg.packet().unwrap().to_string(), "10.1.0.4:2 > 10.2.0.4:53 udp, 33 bytes");
+    assert!(matches!(leg.steps(), [Step::Sent { .. }, .., Step::Delivered { port: B }]), "{:?}", leg.steps());
+    drop(watch);
+    assert_eq!(bench.send(datagram_from_port(3)).frames, 1);
+    bench.assert_counters_add_up();
+}
+
+#[test]
+fn everybody_who_traces_sees_what_they_want() {
+    let mut bench = Bench::new();
+    let all = bench.watch(everything());
+    let dropped = bench.watch(Pattern::Dropped);
+    let mut changing = bench.watch(Pattern::Not(Box::new(everything())));
+    bench.send(datagram_from_port(1));
+    *bench.b.send_error.lock().unwrap() = Some(SendError::Full);
+    bench.send(datagram_from_port(2));
+    assert_eq!((ports(&all), ports(&changing)), (vec![1, 2], vec![]));
+    let full = dropped.records().next().unwrap().leg;
+    assert_eq!((full.packet().unwrap().tuple.src_port, full.dropped()), (2, Some(DropReason::QueueFull)));
+    changing.change(everything());
+    drop(all);
+    bench.send(datagram_from_port(3));
+    assert_eq!((ports(&dropped), ports(&changing)), (vec![3], vec![3]));
+}
+
+#[test]
+fn bytes_that_are_no_packet_are_traced_too() {
+    let mut bench = Bench::new();
+    let watch = bench.watch(Pattern::DroppedFor(DropReason::Malformed));
+    bench.send(vec![0; 3]);
+    bench.send(whole(&[0x45; 12]));
+    let traced: Vec<Traced> = watch.records().collect();
+    assert_eq!(traced.len(), 2);
+    assert!(traced.iter().all(|traced| traced.leg.packet().is_none()));
+}
+
+/// A flood is counted, not waited for; what is told is what came first.
+#[test]
+fn packets_beyond_the_room_are_counted() {
+    let mut bench = Bench::new();
+    let mut watch = bench.watch(everything());
+    for port in 0..1000 {
+        bench.send(datagram_from_port(1 + port));
+    }
+    assert_eq!(bench.b.outgoing.lock().unwrap().len(), 1000, "each went its way");
+    let told = ports(&watch);
+    assert_eq!(told, (1..=told.len() as u16).collect::<Vec<_>>());
+    assert_eq!(watch.missed() + told.len() as u64, 1000);
+    assert_eq!(watch.missed(), 0, "told once");
+    bench.send(datagram_from_port(7));
+    assert_eq!(ports(&watch), [7]);
+}
+
+/// Datagrams are not held back while somebody looks: each is seen with its own fate, and in order.
+#[test]
+fn traced_datagrams_are_not_joined() {
+    let mut bench = Bench::new();
+    let burst = |bench: &mut Bench| {
+        bench.a.incoming.lock().unwrap().extend((0..64).map(|n| unfinished(5000, &[n; 100])));
+        assert_eq!(bench.batch().frames, 64);
+        bench.b.outgoing.lock().unwrap().drain(..).count()
+    };
+    burst(&mut bench);
+    assert!(burst(&mut bench) < 64, "a second burst is joined");
+    let watch = bench.watch(everything());
+    assert_eq!(burst(&mut bench), 64);
+    assert_eq!(watch.records().count(), 64);
+    drop(watch);
+    assert!(burst(&mut bench) < 64);
     bench.assert_counters_add_up();
 }

@@ -11,9 +11,9 @@ use super::context::Context;
 use super::failure::Failure;
 use super::output::Output;
 use super::table::Table;
-use super::{Exit, Outcome, topology};
+use super::{Exit, Outcome, hops, topology};
 use crate::control::protocol::{Request, Response};
-use crate::diag::{self, Explanation, Fix, Hop, Path, StepKind, Verdict};
+use crate::diag::{self, Explanation, Fix, Verdict};
 
 /// Tell the way of a packet, there and back
 ///
@@ -64,9 +64,11 @@ impl Explain {
 
 fn story(explanation: &Explanation, output: &Output) -> String {
     let mut text = format!("{} to {}, {}\n", explanation.source, explanation.destination, explanation.probe);
-    path(&mut text, "There", &explanation.forward, output);
-    if let Some(back) = &explanation.back {
-        path(&mut text, "Back", back, output);
+    let ways = [("There", Some(&explanation.forward)), ("Back", explanation.back.as_ref())];
+    for (title, path) in ways.into_iter().filter_map(|(title, path)| Some((title, path?))) {
+        let style = output.paint(AnsiColor::Cyan);
+        let _ = writeln!(text, "\n{style}{title}{style:#}");
+        hops::write(&mut text, &path.hops, output);
     }
     text.push('\n');
     let (colour, verdict) = match explanation.verdict {
@@ -92,38 +94,6 @@ fn story(explanation: &Explanation, output: &Output) -> String {
     text
 }
 
-fn path(text: &mut String, title: &str, path: &Path, output: &Output) {
-    let style = output.paint(AnsiColor::Cyan);
-    let _ = writeln!(text, "\n{style}{title}{style:#}");
-    for hop in &path.hops {
-        let _ = writeln!(text, "  {}", hop.nic);
-        // The hop's heading says that the packet arrives.
-        for step in hop.steps.iter().filter(|step| step.what != StepKind::Arrive) {
-            let (word, colour) = word(step.what);
-            let style = colour.map(|colour| output.paint(colour)).unwrap_or_default();
-            let _ = writeln!(text, "    {style}{word:<9}{style:#}{}{}", step.text, object(hop, &step.object));
-        }
-    }
-}
-
-/// The object behind a step, where it is not the interface that is being told about.
-fn object(hop: &Hop, object: &str) -> String {
-    if object.strip_prefix("NIC ") == Some(&hop.nic) { String::new() } else { format!("  [{object}]") }
-}
-
-fn word(what: StepKind) -> (&'static str, Option<AnsiColor>) {
-    match what {
-        StepKind::Send => ("send", None),
-        StepKind::Filter => ("filter", None),
-        StepKind::Route => ("route", None),
-        StepKind::Peering => ("peering", None),
-        StepKind::Arrive => ("arrive", None),
-        StepKind::Forward => ("forward", None),
-        StepKind::Deliver => ("deliver", Some(AnsiColor::Green)),
-        StepKind::Drop => ("drop", Some(AnsiColor::Red)),
-    }
-}
-
 fn remedy(text: &mut String, output: &Output, fix: &Fix) {
     note(text, output, AnsiColor::Green, "fix", &fix.text);
     for change in &fix.changes {
@@ -144,6 +114,8 @@ fn table(explanation: &Explanation) -> Table {
     let back = explanation.back.iter().flat_map(|path| &path.hops).map(|hop| ("return", hop));
     let steps = forward.chain(back).flat_map(|(way, hop)| hop.steps.iter().map(move |step| (way, hop, step)));
     Table::new(&["Way", "Interface", "Step", "Text", "Object"]).rows(
-        steps.map(|(way, hop, step)| [way, &hop.nic, word(step.what).0, &step.text, &step.object].map(str::to_owned)),
+        steps.map(|(way, hop, step)| {
+            [way, &hop.nic, hops::word(step.what), &step.text, &step.object].map(str::to_owned)
+        }),
     )
 }

@@ -1,7 +1,12 @@
 //! A running lab that goes on answering, until nobody reads what is printed.
 
 use std::io;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::SIGINT;
+use signal_hook::flag;
 
 use super::context::Context;
 use super::exit::Exit;
@@ -18,6 +23,12 @@ const LOOK: Duration = Duration::from_millis(500);
 pub(super) struct Following {
     lab: String,
     answers: client::Following,
+    /// When to ask for the end.
+    deadline: Option<Instant>,
+    /// Ctrl-C was pressed.
+    interrupted: Arc<AtomicBool>,
+    /// It was asked for.
+    ending: bool,
 }
 
 impl Context {
@@ -25,18 +36,45 @@ impl Context {
     pub(super) fn follow(&self, topic: Topic) -> Result<Following, Failure> {
         let lab = lab::pick(&Base::detect(), self.lab.as_deref())?;
         let answers = client::follow(&lab.socket, topic)?;
-        Ok(Following { lab: lab.lab, answers })
+        Ok(Following { lab: lab.lab, answers, deadline: None, interrupted: Arc::default(), ending: false })
     }
 }
 
 impl Following {
-    /// The next answer; None once nobody would read it.
+    /// Asks for the end at this time.
+    pub(super) fn until(self, deadline: Option<Instant>) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// Asks for the end at Ctrl-C; a second one ends the program.
+    pub(super) fn until_interrupted(self) -> Result<Self, Failure> {
+        let flag = &self.interrupted;
+        let armed = flag::register_conditional_default(SIGINT, Arc::clone(flag))
+            .and_then(|_| flag::register(SIGINT, Arc::clone(flag)));
+        armed.map_err(|error| Failure::new(Exit::Unavailable, error))?;
+        Ok(self)
+    }
+
+    /// Asks for the end now: what there is to tell still comes.
+    fn enough(&mut self) {
+        self.answers.enough();
+        self.ending = true;
+    }
+
+    /// The next answer; None at an end that was asked for, or once nobody would read it.
     pub(super) fn next(&mut self) -> Result<Option<Response>, Failure> {
         loop {
-            match self.answers.next(LOOK)? {
+            let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let over = left == Some(Duration::ZERO) || self.interrupted.load(Ordering::Relaxed);
+            if over && !self.ending {
+                self.enough();
+            }
+            let patience = left.filter(|_| !self.ending).map_or(LOOK, |left| left.min(LOOK));
+            match self.answers.next(patience)? {
                 Heard::Answer(answer) => return Ok(Some(answer)),
                 Heard::Nothing if !files::has_reader(io::stdout()) => return Ok(None),
                 Heard::Nothing => {}
+                Heard::End if self.ending => return Ok(None),
                 Heard::End => return Err(Failure::new(Exit::NoDaemon, format_args!("lab {} has ended", self.lab))),
             }
         }

@@ -17,6 +17,7 @@ mod exit;
 mod explain;
 mod failure;
 mod following;
+mod hops;
 mod labs;
 mod listing;
 mod ls;
@@ -31,6 +32,7 @@ mod status;
 mod table;
 mod test;
 mod topology;
+mod trace;
 mod up;
 mod validate;
 
@@ -75,6 +77,7 @@ enum Command {
     Reach(reach::Reach),
     Drops(drops::Drops),
     Counters(counters::Counters),
+    Trace(trace::Trace),
     Completions(completions::Completions),
 }
 
@@ -136,6 +139,7 @@ impl Command {
             Self::Reach(command) => command.run(context),
             Self::Drops(command) => command.run(context),
             Self::Counters(command) => command.run(context),
+            Self::Trace(command) => command.run(context),
             Self::Completions(command) => command.run(Cli::command()),
         }
     }

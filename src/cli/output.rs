@@ -56,8 +56,18 @@ impl Output {
 
     /// Prints the rows of a listing that is followed; false once nobody reads any more. In json each is one line.
     pub(crate) fn more<T: Serialize>(&self, rows: &[T], table: &Table) -> Result<bool, Failure> {
+        self.more_story(rows, table, || self.render(table) + "\n")
+    }
+
+    /// The same for rows that people read as prose.
+    pub(crate) fn more_story<T: Serialize>(
+        &self,
+        rows: &[T],
+        table: &Table,
+        text: impl FnOnce() -> String,
+    ) -> Result<bool, Failure> {
         let text = match self.format {
-            Format::Table => self.render(table) + "\n",
+            Format::Table => text(),
             Format::Json => rows
                 .iter()
                 .map(|row| serde_json::to_string(row).map(|line| line + "\n"))

@@ -15,6 +15,7 @@ use super::engine::Engine;
 use super::follow::{Feed, TICK};
 use super::protocol::{DropCount, InterfaceCounters, Node, NodeInterface, Refusal, Request, Response, Status, Topic};
 use super::server::Answer;
+use super::trace::trace;
 use crate::dataplane::DropReason;
 use crate::diag;
 use crate::model::{Attach, AttachNamespace, Attachment, Network};
@@ -50,6 +51,10 @@ impl Answers {
         Answer::Follow(match topic {
             Topic::Drops => changes(move || answers.drops(), Response::Drops),
             Topic::Counters => changes(move || answers.counters(), Response::Counters),
+            Topic::Trace { filter } => match trace(answers.engine, &filter) {
+                Ok(feed) => feed,
+                Err(refusal) => return Answer::Once(Response::Refused(refusal)),
+            },
         })
     }
 

@@ -61,7 +61,7 @@ pub struct Following(Lines);
 #[derive(Clone, Debug, PartialEq)]
 pub enum Heard {
     Answer(Response),
-    /// Nothing in that time.
+    /// Nothing in that time, or a signal came.
     Nothing,
     /// Nothing more will come.
     End,

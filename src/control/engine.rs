@@ -17,12 +17,12 @@ use super::counters::{Counters, PortCounters};
 use super::numbers::Numbers;
 pub use crate::compile::Learned;
 use crate::compile::{Compiled, Ids, compile_numbered};
-use crate::dataplane::{FlowLimits, Flows, PortId};
+use crate::dataplane::{FlowLimits, Flows, Pattern, PortId};
 use crate::diag::{self, Plan};
 use crate::model::{Attachment, Emulation, Network};
 use crate::sys::tun::{OffloadSupport, Tun};
 pub use crate::worker::Event;
-use crate::worker::{Tables, Workers};
+use crate::worker::{Tables, Watch, Workers};
 
 const FIRST_GENERATION: u64 = 1;
 
@@ -82,8 +82,8 @@ impl Engine {
         let (numbers, ids) = Numbers::default().next(&network, |_| true);
         let compiled = compile_numbered(&network, &learned, ids, FIRST_GENERATION);
         let flows = Flows::new(FlowLimits { per_nic: network.emulation.flows_per_nic, ..FlowLimits::default() });
-        let tables =
-            Tables { snapshot: Arc::new(ArcSwap::new(Arc::clone(&compiled.snapshot))), flows: Arc::new(flows) };
+        let snapshot = Arc::new(ArcSwap::new(Arc::clone(&compiled.snapshot)));
+        let tables = Tables { snapshot, flows: Arc::new(flows), taps: Arc::default() };
         let (sender, events) = mpsc::channel();
         // Numbered in file order to begin with: the n-th attachment is port n.
         let queues = tuns.into_iter().map(|tun| tun.queues).collect();
@@ -197,6 +197,13 @@ impl Engine {
         }
     }
 
+    /// Shows packets: once this returns, no packet that is wanted goes by unseen.
+    pub fn watch(&self, pattern: Pattern) -> io::Result<Watch> {
+        let watch = Watch::new(Arc::clone(&self.tables.taps), pattern);
+        self.workers.refresh()?;
+        Ok(watch)
+    }
+
     /// What the workers have to tell, once: the first caller gets the receiver.
     pub fn events(&self) -> Option<Receiver<Event>> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -216,6 +223,11 @@ impl Next {
 }
 
 impl Published {
+    /// Rises with every network that is published.
+    pub fn generation(&self) -> u64 {
+        self.compiled.snapshot.generation
+    }
+
     /// What hangs on a port.
     pub fn attachment(&self, port: PortId) -> Option<Attachment> {
         self.compiled.ids().attachment(port)

@@ -101,7 +101,7 @@ impl Lines {
         self.reader.get_ref()
     }
 
-    /// The next message: [`Unreadable::TooSlow`] if it has not come by the deadline, but may yet, and
+    /// The next message: [`Unreadable::TooSlow`] if it has not come by the deadline or a signal, but may yet, and
     /// [`Unreadable::Silence`] if none is to come.
     pub(super) fn receive<T: DeserializeOwned>(&mut self, deadline: Instant) -> Result<T, Unreadable> {
         loop {
@@ -112,10 +112,12 @@ impl Lines {
             let bytes = match self.reader.fill_buf() {
                 Ok([]) => return Err(Unreadable::Silence),
                 Ok(bytes) => bytes,
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                // A signal may be why nobody wants to wait any longer.
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) =>
+                {
                     return Err(Unreadable::TooSlow);
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(Unreadable::Io(error)),
             };
             let end = bytes.iter().position(|byte| *byte == b'\n');

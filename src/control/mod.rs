@@ -15,3 +15,4 @@ mod line;
 mod numbers;
 pub mod protocol;
 pub mod server;
+mod trace;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::diag::{
-    Explanation, Forecast, NextHopAnswer, NextHopQuery, PeeringRow, Plan, Probe, Query, Reach, RouteRow,
+    Explanation, Forecast, NextHopAnswer, NextHopQuery, PeeringRow, Plan, Probe, Query, Reach, RouteRow, Sighting,
 };
 
 /// Spoken on both sides, or not at all.
@@ -58,6 +58,8 @@ pub enum Topic {
     Drops,
     /// All rows, then those that changed.
     Counters,
+    /// Packets that a filter wants. The first answer comes before any packet: from then on none is overlooked.
+    Trace { filter: String },
 }
 
 /// Something to do to the running network. Done whole or not at all.
@@ -103,6 +105,7 @@ pub enum Response {
     Drops(Vec<DropCount>),
     Counters(Vec<InterfaceCounters>),
     Peerings(Vec<PeeringRow>),
+    Traced(Traced),
     Changed(Changed),
     Stopping,
     Refused(Refusal),
@@ -182,6 +185,14 @@ pub struct NodeInterface {
     pub addresses: Vec<IpAddr>,
     /// False once its device has vanished.
     pub alive: bool,
+}
+
+/// Packets that went by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traced {
+    pub packets: Vec<Sighting>,
+    /// Packets that were wanted and are not shown: they came faster than they could be told.
+    pub missed: u64,
 }
 
 /// How often one interface's packets were dropped for one reason.

@@ -10,8 +10,10 @@ mod flow;
 mod fragment;
 mod lpm;
 mod observer;
+mod pattern;
 mod pipeline;
 mod poptrie;
+mod recorder;
 mod snapshot;
 mod spread;
 
@@ -21,7 +23,9 @@ pub use flow::{FlowLimits, FlowRecord, FlowTable, Room, TableFull, Traffic};
 pub use fragment::FragmentTable;
 pub use lpm::{Lpm, LpmBuilder};
 pub use observer::{Admission, Direction, FilterPlace, Observer, Quiet, Step};
+pub use pattern::{Pattern, Side};
 pub use pipeline::{Flows, process};
+pub use recorder::Recorder;
 pub use snapshot::{
     AclId, Fib, FibId, Filters, Ingress, Link, NextHop, Nic, NicId, Owner, PortId, RouteId, Snapshot, SpreadId,
     SubnetId, SubnetSet, Vnet, VnetId,

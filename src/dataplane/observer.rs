@@ -1,6 +1,7 @@
 //! What the pipeline tells whoever watches it: diagnosis is forwarding, watched.
 
 use super::{AclId, DropReason, FibId, NextHop, NicId, PortId, RouteId, VnetId};
+use crate::wire::Packet;
 
 /// Seen from the NIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,6 +69,10 @@ pub enum Step {
 
 /// Watches the pipeline. The packet path uses [`Quiet`], which compiles to nothing.
 pub trait Observer {
+    /// Looks at the packet, before anything is decided.
+    #[inline(always)]
+    fn packet(&mut self, _: &Packet<'_>) {}
+
     /// Takes one decision.
     fn step(&mut self, step: Step);
 }
@@ -79,4 +84,19 @@ pub struct Quiet;
 impl Observer for Quiet {
     #[inline(always)]
     fn step(&mut self, _: Step) {}
+}
+
+/// Two that watch the same packet.
+impl<A: Observer, B: Observer> Observer for (&mut A, &mut B) {
+    #[inline]
+    fn packet(&mut self, packet: &Packet<'_>) {
+        self.0.packet(packet);
+        self.1.packet(packet);
+    }
+
+    #[inline]
+    fn step(&mut self, step: Step) {
+        self.0.step(step);
+        self.1.step(step);
+    }
 }

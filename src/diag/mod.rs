@@ -7,6 +7,7 @@
 mod change;
 mod cure;
 mod explain;
+mod filter;
 mod forecast;
 mod judge;
 mod lint;
@@ -18,6 +19,7 @@ mod plan;
 mod query;
 mod reach;
 mod routes;
+mod sighting;
 mod story;
 mod target;
 mod traffic;
@@ -27,6 +29,7 @@ mod yaml_path;
 
 pub use change::Change;
 pub use explain::{Explanation, Fix, Obstacle, Verdict, explain};
+pub use filter::{Filter, FilterError, Host, parse_filter, pattern};
 pub use forecast::{Forecast, Ruling, Site, forecast};
 pub use judge::{Observed, Problem, ProblemKind, judge};
 pub use lint::{Finding, lint};
@@ -36,6 +39,7 @@ pub use plan::{Action, Effect, ObjectChange, Plan, PropertyChange, TouchedFlows,
 pub use query::{Place, Probe, Query, parse_query};
 pub use reach::{Difference, Pair, Reach, Shift, Way, differences, reach};
 pub use routes::{RouteRow, routes};
+pub use sighting::{FragmentWords, IcmpWords, PacketWords, Sighting, sighting};
 pub use story::{Hop, Path, Step, StepKind};
 pub use target::subnet;
 pub use traffic::{Traffic, boundaries, traffic};

@@ -30,6 +30,17 @@ impl<'a> Names<'a> {
         }
     }
 
+    /// Whether an address is one of the machine's that an interface belongs to, or behind a VNet's one TUN.
+    pub(super) fn owns(self, nic: NicId, address: IpAddr) -> bool {
+        match self.compiled.sender(nic) {
+            Sender::Nic(ix) => {
+                let nics = &self.network.vm(self.network.nic(ix).virtual_machine).network_interfaces;
+                nics.iter().any(|&nic| self.network.nic(nic).addresses.contains(&address))
+            }
+            Sender::Subnet(_) => true,
+        }
+    }
+
     pub(super) fn subnet(self, nic: NicId) -> SubnetIx {
         subnet_of(self.network, self.compiled.sender(nic))
     }

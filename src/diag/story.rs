@@ -1,5 +1,7 @@
 //! A walk told to people: the interfaces it visits, and at each the decisions taken, with the object behind each.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::dataplane::{self, Admission, Direction, DropReason, FibId, NextHop, NicId, RouteId, VnetId};
@@ -57,19 +59,31 @@ pub enum StepKind {
 
 impl Path {
     pub(super) fn tell(names: Names<'_>, walk: &Walk) -> Self {
-        let mut teller = Teller { names, walk, hops: Vec::new() };
+        let mut teller = Teller { names, src: walk.src, dst: walk.dst, hops: Vec::new() };
         for leg in &walk.legs {
             teller.leg(leg);
         }
-        teller.end();
+        teller.end(&walk.outcome);
         let dropped = walk.outcome.reason().map(str::to_owned);
         Self { delivered: walk.delivered(), dropped, hops: teller.hops }
+    }
+
+    /// One leg by itself: what its guests do before and after is nobody's to know.
+    pub(super) fn tell_leg(names: Names<'_>, leg: &Leg, src: IpAddr, dst: IpAddr) -> Self {
+        let mut teller = Teller { names, src, dst, hops: Vec::new() };
+        teller.leg(leg);
+        let dropped = leg.dropped().map(|reason| reason.name().to_owned());
+        if let (None, Some(nic)) = (&dropped, leg.arrived()) {
+            teller.hand_over(nic);
+        }
+        Self { delivered: dropped.is_none(), dropped, hops: teller.hops }
     }
 }
 
 struct Teller<'a> {
     names: Names<'a>,
-    walk: &'a Walk,
+    src: IpAddr,
+    dst: IpAddr,
     hops: Vec<Hop>,
 }
 
@@ -78,7 +92,7 @@ impl Teller<'_> {
         let first = self.hops.is_empty();
         self.visit(leg.from);
         if first {
-            let text = format!("{} sends to {}", self.walk.src, self.walk.dst);
+            let text = format!("{} sends to {}", self.src, self.dst);
             self.say(StepKind::Send, self.nic(leg.from), text);
         } else {
             self.say(StepKind::Forward, self.nic(leg.from), "the guest forwards it unchanged".to_owned());
@@ -126,7 +140,7 @@ impl Teller<'_> {
 
     fn route(&mut self, from: NicId, fib: FibId, route: RouteId, hop: NextHop) {
         let text = match hop {
-            NextHop::Vnet(vnet) => format!("to whoever owns {} in VNet {}", self.walk.dst, self.names.vnet_name(vnet)),
+            NextHop::Vnet(vnet) => format!("to whoever owns {} in VNet {}", self.dst, self.names.vnet_name(vnet)),
             NextHop::Nic(nic) => format!("to the appliance {}", self.names.nic(nic)),
             NextHop::Spread(_) => "to one of several appliances".to_owned(),
             NextHop::Unreachable => "to an appliance that nobody in this VNet or a directly peered one owns".to_owned(),
@@ -148,11 +162,9 @@ impl Teller<'_> {
     }
 
     /// What ends the walk beyond the fabric's own verdict.
-    fn end(&mut self) {
-        match self.walk.outcome {
-            Outcome::Delivered(nic) => {
-                self.say(StepKind::Deliver, self.nic(nic), format!("delivered to {}", self.walk.dst));
-            }
+    fn end(&mut self, outcome: &Outcome) {
+        match *outcome {
+            Outcome::Delivered(nic) => self.deliver(nic),
             Outcome::Dropped(_) => {}
             Outcome::GuestDrops(nic) => {
                 let object = format!("machine {} without guest forwarding", self.names.node(nic));
@@ -163,6 +175,19 @@ impl Teller<'_> {
                 self.say(StepKind::Drop, self.nic(nic), text);
             }
         }
+    }
+
+    fn deliver(&mut self, nic: NicId) {
+        self.say(StepKind::Deliver, self.nic(nic), format!("delivered to {}", self.dst));
+    }
+
+    /// The end of a leg: at the destination, or at a guest that may send it on.
+    fn hand_over(&mut self, nic: NicId) {
+        if self.names.owns(nic, self.dst) {
+            return self.deliver(nic);
+        }
+        let text = format!("handed to the guest of {}, to forward to {}", self.names.node(nic), self.dst);
+        self.say(StepKind::Deliver, self.nic(nic), text);
     }
 
     /// The object to look at for a drop.

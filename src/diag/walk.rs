@@ -9,11 +9,12 @@ use std::net::IpAddr;
 use crate::compile::{Compiled, Sender};
 use crate::dataplane::{
     AclId, Admission, Direction, DropReason, FibId, FilterPlace, FlowLimits, FlowTable, Flows, FragmentTable, NextHop,
-    NicId, Observer, RouteId, Step, Timestamp, Verdict, process,
+    NicId, Recorder, RouteId, Step, Timestamp, Verdict, process,
 };
 use crate::model::{Network, NicIx, VmIx, VnetIx};
 use crate::wire::{Offload, Packet};
 
+use super::names::Names;
 use super::query::primary;
 
 /// Legs of one packet: a guest's initial TTL.
@@ -105,7 +106,14 @@ impl Leg {
         let mut recorder = Recorder::default();
         let port = compiled.snapshot.nics[from.0 as usize].port;
         let verdict = process(&compiled.snapshot, &slate.flows, port, slate.now, packet, &mut recorder);
-        (Self { from, steps: recorder.0 }, verdict)
+        (Self { from, steps: recorder.steps().to_vec() }, verdict)
+    }
+
+    pub(super) fn dropped(&self) -> Option<DropReason> {
+        match self.steps.last() {
+            Some(Step::Dropped { reason }) => Some(*reason),
+            _ => None,
+        }
     }
 
     /// The interface that the packet reached.
@@ -222,21 +230,11 @@ enum Onward {
 fn onward(network: &Network, compiled: &Compiled, arrived: NicId, dst: IpAddr) -> Onward {
     let Sender::Nic(ix) = compiled.sender(arrived) else { return Onward::Here };
     let vm = network.nic(ix).virtual_machine;
-    let mut own = network.vm(vm).network_interfaces.iter().flat_map(|&nic| &network.nic(nic).addresses);
-    if own.any(|&address| address == dst) {
+    if (Names { network, compiled }).owns(arrived, dst) {
         return Onward::Here;
     }
     if !network.vm(vm).guest_forwarding {
         return Onward::Nowhere;
     }
     Onward::Out(compiled.nic_of(egress(network, vm, dst)))
-}
-
-#[derive(Default)]
-struct Recorder(Vec<Step>);
-
-impl Observer for Recorder {
-    fn step(&mut self, step: Step) {
-        self.0.push(step);
-    }
 }

@@ -140,6 +140,15 @@ impl<'a> Packet<'a> {
         self.bytes
     }
 
+    /// From the transport header on.
+    pub(super) fn transport_bytes(&self) -> &[u8] {
+        &self.bytes[self.transport_at()..]
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// The address must be of the packet's IP version.
     pub fn set_src(&mut self, address: IpAddr) {
         let at = if self.is_ipv4() { ipv4::field::SRC } else { ipv6::field::SRC };

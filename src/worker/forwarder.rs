@@ -2,7 +2,7 @@
 //! decided and written on before the next is read.
 //!
 //! One frame buffer serves all packets, so it stays in the cache and nothing is allocated or copied. What happens to a
-//! packet is counted and nothing else; over all ports rx = tx + drops holds after every batch.
+//! packet is counted, and told to whoever traces it; over all ports rx = tx + drops holds after every batch.
 
 use std::sync::Arc;
 
@@ -11,7 +11,10 @@ use arc_swap::{ArcSwap, Cache};
 use super::coalescer::{Coalescer, Place};
 use super::device::{Device, RecvError, SendError};
 use super::tally::{PortTally, Tally};
-use crate::dataplane::{DropReason, Flows, PortId, Quiet, Snapshot, Timestamp, Verdict, process};
+use super::trace::{Taps, Traced};
+use crate::dataplane::{
+    DropReason, Flows, Observer, PortId, Quiet, Recorder, Snapshot, Step, Timestamp, Verdict, process,
+};
 use crate::wire::{Frame, Offload, Packet, ParseError, Protocol};
 
 /// Frames taken from one port before the next port has its turn.
@@ -25,12 +28,14 @@ const FRAME_LEN: usize = Offload::LEN + 40 + 65_535;
 pub struct Tables {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     pub flows: Arc<Flows>,
+    pub taps: Arc<ArcSwap<Taps>>,
 }
 
 /// Forwards between the ports of one worker.
 pub struct Forwarder<D> {
     snapshot: Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>,
     flows: Arc<Flows>,
+    taps: Cache<Arc<ArcSwap<Taps>>, Arc<Taps>>,
     /// By [`PortId`]; none for a device that is gone.
     devices: Vec<Option<Arc<D>>>,
     tally: Arc<Tally>,
@@ -46,7 +51,7 @@ pub struct Batch {
     pub gone: bool,
 }
 
-/// What became of a frame.
+/// What is to become of a frame.
 struct Decision {
     verdict: Verdict,
     size: Size,
@@ -75,6 +80,7 @@ impl<D: Device> Forwarder<D> {
         Self {
             snapshot: Cache::new(Arc::clone(&tables.snapshot)),
             flows: Arc::clone(&tables.flows),
+            taps: Cache::new(Arc::clone(&tables.taps)),
             devices: devices.into_iter().map(Some).collect(),
             tally,
             frame: vec![0; FRAME_LEN].into_boxed_slice(),
@@ -101,6 +107,7 @@ impl<D: Device> Forwarder<D> {
     /// Lets go of tables that are no longer the published ones.
     pub fn refresh(&mut self) {
         self.snapshot.load();
+        self.taps.load();
     }
 
     /// Forwards what waits on one port, under one snapshot and at most [`BATCH`] frames.
@@ -117,6 +124,7 @@ impl<D: Device> Forwarder<D> {
 
     fn forward(&mut self, device: &D, port: PortId, now: Timestamp) -> (usize, Result<(), RecvError>) {
         let snapshot = self.snapshot.load();
+        let taps = self.taps.load();
         let ingress = self.tally.port(port);
         let exit = Exit { devices: &self.devices, tally: &self.tally, ingress };
         let mut frames = 0;
@@ -130,16 +138,16 @@ impl<D: Device> Forwarder<D> {
                 }
             };
             frames += 1;
-            let Decision { verdict, size, protocol, end } =
-                decide(snapshot, &self.flows, port, now, &mut self.frame[..len]);
-            ingress.received(size.packets, size.bytes);
-            match verdict {
-                Verdict::Drop(reason) => ingress.dropped(reason, size.packets),
-                Verdict::Forward(egress) if protocol == Protocol::UDP && self.coalescer.active() => {
-                    exit.coalesce(&mut self.coalescer, egress, &self.frame[..end], size);
-                }
-                Verdict::Forward(egress) => exit.write(egress, &self.frame[..end], size),
+            let frame = &mut self.frame[..len];
+            if taps.is_empty() {
+                let decision = decide(snapshot, &self.flows, port, now, frame, &mut Quiet);
+                exit.settle(&mut self.coalescer, &decision, frame);
+                continue;
             }
+            let mut leg = Recorder::new();
+            let decision = decide(snapshot, &self.flows, port, now, frame, &mut leg);
+            let traced = Traced { at: now, generation: snapshot.generation, ingress: port, leg };
+            exit.settle_traced(&mut self.coalescer, &decision, frame, taps, traced);
         }
         self.coalescer.end_batch(frames, |place| exit.depart(place));
         (frames, last)
@@ -147,11 +155,43 @@ impl<D: Device> Forwarder<D> {
 }
 
 impl<D: Device> Exit<'_, D> {
-    fn write(&self, egress: PortId, frame: &[u8], size: Size) {
-        match self.send(egress, frame) {
+    /// Counts a frame, and sends it on if that was decided.
+    fn settle(&self, coalescer: &mut Coalescer, decision: &Decision, frame: &[u8]) {
+        let Decision { verdict, size, protocol, end } = *decision;
+        self.ingress.received(size.packets, size.bytes);
+        match verdict {
+            Verdict::Drop(reason) => self.ingress.dropped(reason, size.packets),
+            Verdict::Forward(egress) if protocol == Protocol::UDP && coalescer.active() => {
+                self.coalesce(coalescer, egress, &frame[..end], size);
+            }
+            Verdict::Forward(egress) => drop(self.write(egress, &frame[..end], size)),
+        }
+    }
+
+    /// The same while somebody traces. Nothing is held back then: what became of a packet is told with it.
+    fn settle_traced(&self, coalescer: &mut Coalescer, decision: &Decision, frame: &[u8], taps: &Taps, traced: Traced) {
+        let Decision { verdict, size, end, .. } = *decision;
+        self.ingress.received(size.packets, size.bytes);
+        let lost = match verdict {
+            Verdict::Drop(reason) => {
+                self.ingress.dropped(reason, size.packets);
+                None
+            }
+            Verdict::Forward(egress) => {
+                coalescer.release(|place| self.depart(place));
+                self.write(egress, &frame[..end], size).err()
+            }
+        };
+        taps.offer(traced, lost);
+    }
+
+    fn write(&self, egress: PortId, frame: &[u8], size: Size) -> Result<(), DropReason> {
+        let sent = self.send(egress, frame);
+        match sent {
             Ok(()) => self.tally.port(egress).sent(size.packets, size.bytes),
             Err(reason) => self.ingress.dropped(reason, size.packets),
         }
+        sent
     }
 
     fn send(&self, egress: PortId, frame: &[u8]) -> Result<(), DropReason> {
@@ -172,23 +212,34 @@ impl<D: Device> Exit<'_, D> {
             coalescer.hold(egress, datagram, size.bytes, |place| self.depart(place));
         } else {
             coalescer.release(|place| self.depart(place));
-            self.write(egress, frame, size);
+            // What is not sent is counted there.
+            let _ = self.write(egress, frame, size);
         }
     }
 
     fn depart(&self, place: &mut Place) {
         let size = Size { packets: place.train.packets().into(), bytes: place.bytes };
-        self.write(place.egress, place.train.finish(), size);
+        let _ = self.write(place.egress, place.train.finish(), size);
     }
 }
 
 /// The verdict on a frame, which is left as it is to be sent.
-fn decide(snapshot: &Snapshot, flows: &Flows, ingress: PortId, now: Timestamp, frame: &mut [u8]) -> Decision {
-    let drop = |reason, len| Decision {
-        verdict: Verdict::Drop(reason),
-        size: Size { packets: 1, bytes: len as u64 },
-        protocol: Protocol(0),
-        end: 0,
+fn decide<O: Observer>(
+    snapshot: &Snapshot,
+    flows: &Flows,
+    ingress: PortId,
+    now: Timestamp,
+    frame: &mut [u8],
+    observer: &mut O,
+) -> Decision {
+    let mut drop = |reason, len| {
+        observer.step(Step::Dropped { reason });
+        Decision {
+            verdict: Verdict::Drop(reason),
+            size: Size { packets: 1, bytes: len as u64 },
+            protocol: Protocol(0),
+            end: 0,
+        }
     };
     let Some((header, bytes)) = frame.split_first_chunk_mut::<{ Offload::LEN }>() else {
         return drop(DropReason::Malformed, 0);
@@ -200,7 +251,7 @@ fn decide(snapshot: &Snapshot, flows: &Flows, ingress: PortId, now: Timestamp, f
         Err(ParseError::BadChecksum) => return drop(DropReason::BadChecksum, len),
     };
     let (size, protocol) = (Size::of(&packet), packet.protocol());
-    let verdict = process(snapshot, flows, ingress, now, &mut packet, &mut Quiet);
+    let verdict = process(snapshot, flows, ingress, now, &mut packet, observer);
     let end = Offload::LEN + packet.len();
     *header = packet.offload().encode();
     Decision { verdict, size, protocol, end }

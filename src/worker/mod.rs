@@ -12,9 +12,11 @@ mod order;
 mod run;
 mod spin;
 mod tally;
+mod trace;
 
 pub use device::{Device, RecvError, SendError};
 pub use forwarder::{Batch, Forwarder, Tables};
 pub use run::{Event, Workers};
 pub use spin::Spin;
 pub use tally::{MAX_PORTS, PortTally, Tally};
+pub use trace::{Taps, Traced, Watch};

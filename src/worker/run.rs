@@ -144,6 +144,11 @@ impl Workers {
         done
     }
 
+    /// Returns once nobody goes by what was published before.
+    pub fn refresh(&self) -> io::Result<()> {
+        self.order(|_, done| Order { plug: Vec::new(), unplug: Vec::new(), done })
+    }
+
     /// Stops the threads and waits for them; they close their queues. Does nothing the second time.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);

@@ -9,7 +9,7 @@ use vnet::dataplane::{FlowLimits, Flows, PortId, Quiet, Snapshot, Timestamp, Ver
 use vnet::wire::{Offload, Packet};
 
 pub(crate) struct Lab {
-    snapshot: Arc<Snapshot>,
+    pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) flows: Flows,
     pub(crate) now: Timestamp,
 }

@@ -7,13 +7,16 @@ mod lab;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use vnet::dataplane::DropReason::{
     NextHopUnreachable, NoEndpoint, NotForwarding, NsgInbound, NsgOutbound, SpoofedSource,
 };
-use vnet::dataplane::PortId;
 use vnet::dataplane::Verdict::{self, Drop, Forward};
-use vnet::wire::{Protocol, build};
+use vnet::dataplane::{FlowLimits, Flows, Pattern, PortId, Timestamp};
+use vnet::wire::{Offload, Protocol, build};
+use vnet::worker::{Device, Forwarder, RecvError, SendError, Tables, Tally, Watch};
 
 use lab::Lab;
 
@@ -98,6 +101,57 @@ fn first_packets_of_new_flows() {
     assert_eq!(allocations(|| send_all(&lab)), 0);
     assert_eq!(lab.flows.records.len(), 20_000, "one at each end");
     assert_eq!(allocations(|| lab.forget_flows()), 0);
+}
+
+/// Through a worker's batch: with nobody looking, with somebody who takes what comes, and with one who takes nothing.
+#[test]
+fn batches_traced_and_not() {
+    let lab = Lab::new(400, 100);
+    let packet = build::tcp(addr(WEB), addr(DB), 0x10, b"");
+    let device = Arc::new(Endless([&Offload::default().encode(), &packet[..]].concat()));
+    let snapshot = Arc::new(ArcSwap::new(Arc::clone(&lab.snapshot)));
+    let flows = Arc::new(Flows::new(FlowLimits::default()));
+    let (tables, tally) = (Tables { snapshot, flows, taps: Arc::default() }, Arc::new(Tally::new(2)));
+    let mut forwarder = Forwarder::new(&tables, vec![Arc::clone(&device), device], Arc::clone(&tally));
+    let mut batches = || (0..10).for_each(|_| assert_eq!(forwarder.batch(Lab::WEB, Timestamp(1)).frames, 64));
+    batches();
+    assert_eq!(allocations(&mut batches), 0);
+    let pattern = Pattern::All(vec![Pattern::Protocol(Protocol::TCP), Pattern::Not(Box::new(Pattern::Dropped))]);
+    let taking = Watch::new(Arc::clone(&tables.taps), pattern.clone());
+    let mut idle = Watch::new(Arc::clone(&tables.taps), pattern);
+    batches();
+    let mut taken = taking.records().count();
+    assert_eq!(
+        allocations(|| {
+            batches();
+            taken += taking.records().count();
+            batches();
+        }),
+        0
+    );
+    assert!(taken > 0 && idle.missed() > 640, "both were asked");
+    drop((taking, idle));
+    batches();
+    assert_eq!(allocations(&mut batches), 0);
+    assert_eq!(tally.port(Lab::WEB).rx_packets(), 70 * 64);
+}
+
+/// A device that has one frame for ever, and takes all.
+struct Endless(Vec<u8>);
+
+impl Device for Endless {
+    fn recv(&self, frame: &mut [u8]) -> Result<usize, RecvError> {
+        frame[..self.0.len()].copy_from_slice(&self.0);
+        Ok(self.0.len())
+    }
+
+    fn send(&self, _: &[u8]) -> Result<(), SendError> {
+        Ok(())
+    }
+
+    fn takes_udp_super_packets(&self) -> bool {
+        true
+    }
 }
 
 /// Each packet has its verdict the first time, and again without an allocation.

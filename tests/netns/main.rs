@@ -15,5 +15,6 @@ mod peering;
 mod scenarios;
 mod steady;
 mod test_command;
+mod trace;
 mod traffic;
 mod undone;

@@ -41,6 +41,7 @@ pub fn process<O: Observer>(
     packet: &mut Packet<'_>,
     observer: &mut O,
 ) -> Verdict {
+    observer.packet(packet);
     match (Leg { snapshot, flows, now }).forward(ingress, packet, observer) {
         Ok(port) => {
             observer.step(Step::Delivered { port });

@@ -1,0 +1,132 @@
+//! `vnet trace`: real packets, step by step.
+
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use anstyle::AnsiColor;
+use clap::Args;
+
+use super::ask::unexpected;
+use super::context::Context;
+use super::failure::Failure;
+use super::output::Output;
+use super::table::Table;
+use super::{Exit, Outcome, hops};
+use crate::control::protocol::{Response, Topic, Traced};
+use crate::diag::{self, FilterError, Sighting};
+
+/// Show real packets, step by step through the router
+///
+/// Each packet is shown once a leg: what it is, then the rules, the route and the peering that decide, as `explain` words
+/// them, and whether it is delivered or why it is dropped. In json one object a line. Packets that come faster than they
+/// can be told are counted and left out; the router never waits.
+#[derive(Debug, Args)]
+#[command(after_long_help = AFTER_HELP)]
+pub(super) struct Trace {
+    /// Which packets; all without
+    #[arg(value_name = "FILTER")]
+    filter: Vec<String>,
+    /// End after this many; exit code 1 if the time is up before
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// End after this many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
+}
+
+const AFTER_HELP: &str = "\
+FILTER is a small language after tcpdump's:
+  host ADDRESS|NODE, net PREFIX, port N|N-M    each with src or dst before it
+  tcp, udp, icmp, icmp6, esp, ah, proto N, ip, ip6    `tcp port 443` is one term
+  node NODE, nic NODE/NIC    the leg begins or ends there
+  dropped, reason REASON    what became of it; `vnet drops` shows reasons
+  and, or, not, parentheses    quote these; `and` and `or` do not mix without them
+
+Examples:
+  vnet trace
+  vnet trace host web and tcp port 443
+  vnet trace 'dropped and not (node nva or icmp)'
+  vnet trace -c1 --timeout 5 -o json udp port 53";
+
+impl Trace {
+    pub(super) fn run(self, context: &Context) -> Outcome {
+        let filter = self.filter.join(" ");
+        diag::parse_filter(&filter)?;
+        let deadline = self.timeout.map(|time| Instant::now() + time);
+        let mut following = context.follow(Topic::Trace { filter })?.until(deadline).until_interrupted()?;
+        let mut left = self.count;
+        let mut missed = 0;
+        while left != Some(0) {
+            let traced = match following.next()? {
+                Some(Response::Traced(traced)) => traced,
+                Some(other) => return Err(unexpected(&other)),
+                None => break,
+            };
+            missed += traced.missed;
+            let heard = show(traced, &mut left, context)?;
+            if !heard {
+                break;
+            }
+        }
+        if missed > 0 {
+            context.messages.note(&format!("{missed} packets were not shown in all"));
+        }
+        Ok(if left.is_some_and(|left| left > 0) { Exit::No } else { Exit::Fine })
+    }
+}
+
+/// Prints packets, no more than are left to show; false once nobody reads any more.
+fn show(traced: Traced, left: &mut Option<u64>, context: &Context) -> Result<bool, Failure> {
+    let Traced { mut packets, missed } = traced;
+    if let Some(left) = left {
+        packets.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+        *left -= packets.len() as u64;
+    }
+    let output = &context.output;
+    let heard = packets.is_empty() || output.more_story(&packets, &table(&packets), || story(&packets, output))?;
+    if missed > 0 {
+        context.messages.note(&format!("{missed} packets not shown: they came faster than they could be told"));
+    }
+    Ok(heard)
+}
+
+fn story(packets: &[Sighting], output: &Output) -> String {
+    let mut text = String::new();
+    for sighting in packets {
+        let style = output.paint(AnsiColor::Cyan);
+        let _ = writeln!(text, "{style}{}{style:#}  {}", time_of_day(&sighting.time), words(sighting));
+        hops::write(&mut text, &sighting.path.hops, output);
+        text.push('\n');
+    }
+    text
+}
+
+fn words(sighting: &Sighting) -> &str {
+    sighting.packet.as_ref().map_or("bytes that are no IP packet", |packet| &packet.text)
+}
+
+fn time_of_day(time: &str) -> &str {
+    time.split_once('T').map_or(time, |(_, time)| time.trim_end_matches('Z'))
+}
+
+fn table(packets: &[Sighting]) -> Table {
+    Table::new(&["Time", "Interface", "Packet", "Verdict"]).rows(packets.iter().map(|sighting| {
+        let verdict = sighting.path.dropped.as_deref().unwrap_or("delivered");
+        [&sighting.time, &sighting.nic, words(sighting), verdict].map(str::to_owned)
+    }))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.filter(|time| time.as_secs() < 1 << 32).ok_or_else(|| "expected a number of seconds".to_owned())
+}
+
+impl From<FilterError> for Failure {
+    fn from(error: FilterError) -> Self {
+        let failure = Self::usage(&error);
+        match error.advice() {
+            Some(advice) => failure.help(advice),
+            None => failure,
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What a client that traces is told: packets that a filter wants, with names put on what was decided.
+//!
+//! One idea: a record's numbers mean something in the tables that decided, so the last few networks are kept while
+//! somebody traces. Where there are more in a moment, as where packets come faster than they can be told, packets are
+//! left out and counted: a trace costs the daemon a bounded share of its time, whatever the guests send.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::engine::{Engine, Published};
+use super::follow::Feed;
+use super::protocol::{Refusal, Response, Traced};
+use crate::diag::{self, Filter, Sighting};
+use crate::sys::clock::monotonic_nanos;
+use crate::worker::{self, Watch};
+
+/// Networks whose records may still come.
+const NETWORKS: usize = 4;
+
+/// A trace for one client. Its first answer says that from then on nothing is missed.
+pub(super) fn trace(engine: Arc<Engine>, filter: &str) -> Result<Feed, Refusal> {
+    let filter = diag::parse_filter(filter)
+        .map_err(|error| Refusal { message: error.to_string(), help: error.advice().map(str::to_owned) })?;
+    let published = engine.published();
+    let pattern = diag::pattern(&filter, &published.network, &published.compiled).map_err(Refusal::new)?;
+    let watch = engine.watch(pattern).map_err(Refusal::new)?;
+    let mut teller = Teller { engine, filter, watch, networks: VecDeque::from([published]) };
+    let mut begun = false;
+    Ok(Box::new(move || {
+        let traced = teller.drain();
+        let is_news = !begun || !traced.packets.is_empty() || traced.missed > 0;
+        begun = true;
+        if is_news { vec![Response::Traced(traced)] } else { Vec::new() }
+    }))
+}
+
+struct Teller {
+    engine: Arc<Engine>,
+    filter: Filter,
+    watch: Watch,
+    /// The newest first.
+    networks: VecDeque<Arc<Published>>,
+}
+
+impl Teller {
+    fn drain(&mut self) -> Traced {
+        let since_boot = Duration::from_nanos(monotonic_nanos());
+        let boot =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().saturating_sub(since_boot);
+        let records: Vec<_> = self.watch.records().collect();
+        let mut missed = self.watch.missed();
+        let mut packets = Vec::new();
+        for record in records {
+            match self.tell(&record, boot) {
+                Some(sighting) => packets.push(sighting),
+                None => missed += 1,
+            }
+        }
+        self.keep_up();
+        Traced { packets, missed }
+    }
+
+    fn tell(&mut self, record: &worker::Traced, boot: Duration) -> Option<Sighting> {
+        let newest = self.networks.front().map_or(0, |network| network.generation());
+        if record.generation > newest {
+            self.keep_up();
+        }
+        let network = self.networks.iter().find(|network| network.generation() == record.generation)?;
+        let at = boot + Duration::from_nanos(record.at.0);
+        let unix_micros = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
+        diag::sighting(&network.network, &network.compiled, record.ingress, &record.leg, unix_micros)
+    }
+
+    /// Goes by the network that is in force now. A machine that has left is at no packet.
+    fn keep_up(&mut self) {
+        let published = self.engine.published();
+        if self.networks.front().is_some_and(|newest| newest.generation() == published.generation()) {
+            return;
+        }
+        if let Ok(pattern) = diag::pattern(&self.filter, &published.network, &published.compiled) {
+            self.watch.change(pattern);
+        }
+        self.networks.push_front(published);
+        self.networks.truncate(NETWORKS);
+    }
+}

@@ -1,0 +1,186 @@
+//! A real packet's leg told to people, in the words that `explain` has for it.
+
+use serde::{Deserialize, Serialize};
+
+use super::names::{Names, nic_name};
+use super::story::{Hop, Path, Step, StepKind};
+use super::walk::Leg;
+use crate::compile::{Compiled, Sender};
+use crate::dataplane::{self, DropReason, NicId, PortId, Recorder};
+use crate::model::{Attachment, Network};
+use crate::wire::{Detail, Protocol, Summary};
+
+/// A packet on one leg.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sighting {
+    /// RFC 3339, in UTC.
+    pub time: String,
+    /// Where it came from: a machine, or a VNet for what stands behind its one TUN.
+    pub node: String,
+    /// `machine/interface`, or `vnet/subnet`.
+    pub nic: String,
+    /// None for bytes that are no packet.
+    pub packet: Option<PacketWords>,
+    #[serde(flatten)]
+    pub path: Path,
+}
+
+/// A packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PacketWords {
+    /// The whole in words.
+    pub text: String,
+    pub protocol: String,
+    #[serde(rename = "sourceIPAddress")]
+    pub source_ip_address: std::net::IpAddr,
+    #[serde(rename = "destinationIPAddress")]
+    pub destination_ip_address: std::net::IpAddr,
+    /// TCP and UDP.
+    pub source_port: Option<u16>,
+    pub destination_port: Option<u16>,
+    pub tcp_flags: Vec<String>,
+    pub icmp: Option<IcmpWords>,
+    pub fragment: Option<FragmentWords>,
+    pub ttl: u8,
+    /// In bytes; all segments together.
+    pub length: u32,
+    pub segments: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IcmpWords {
+    #[serde(rename = "type")]
+    pub kind: u8,
+    pub code: u8,
+    /// An echo's.
+    pub id: Option<u16>,
+    pub sequence: Option<u16>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FragmentWords {
+    pub id: u32,
+    /// In bytes.
+    pub offset: u32,
+    pub more: bool,
+}
+
+/// Tells a leg that began at a port, as the tables named its steps. None if those have no such port: it was made for
+/// other tables.
+pub fn sighting(
+    network: &Network,
+    compiled: &Compiled,
+    ingress: PortId,
+    leg: &Recorder,
+    unix_micros: u64,
+) -> Option<Sighting> {
+    let names = Names { network, compiled };
+    let attachment = compiled.ids().attachment(ingress)?;
+    let packet = leg.packet();
+    let sender = leg.steps().iter().find_map(|step| match step {
+        dataplane::Step::Sent { nic } => Some(*nic),
+        _ => None,
+    });
+    // Bytes that are no packet, and a source that was not accepted, have no sender but where they came from.
+    let sender = sender.or_else(|| sole_sender(compiled, attachment));
+    let (node, nic) = sender.map_or_else(|| place(network, attachment), |nic| (names.node(nic), names.nic(nic)));
+    let path = match (sender, packet) {
+        (Some(from), Some(packet)) => {
+            let leg = Leg { from, steps: leg.steps().to_vec() };
+            Path::tell_leg(names, &leg, packet.tuple.src, packet.tuple.dst)
+        }
+        _ => refused(&node, &nic, leg.dropped()),
+    };
+    Some(Sighting { time: rfc3339(unix_micros), node, nic, packet: packet.map(PacketWords::of), path })
+}
+
+/// An interface's own TUN has one sender.
+fn sole_sender(compiled: &Compiled, attachment: Attachment) -> Option<NicId> {
+    match attachment {
+        Attachment::Nic(nic) => compiled.ids().nic(Sender::Nic(nic)),
+        Attachment::Vnet(_) => None,
+    }
+}
+
+fn place(network: &Network, attachment: Attachment) -> (String, String) {
+    match attachment {
+        Attachment::Nic(ix) => (network.vm(network.nic(ix).virtual_machine).name.clone(), nic_name(network, ix)),
+        Attachment::Vnet(vnet) => (network.vnet(vnet).name.clone(), network.vnet(vnet).name.clone()),
+    }
+}
+
+/// Dropped before anybody was found to have sent it.
+fn refused(node: &str, nic: &str, reason: Option<DropReason>) -> Path {
+    let step =
+        reason.map(|reason| Step { what: StepKind::Drop, object: format!("NIC {nic}"), text: reason.to_string() });
+    let hop = Hop { node: node.to_owned(), nic: nic.to_owned(), steps: step.into_iter().collect() };
+    Path { delivered: false, dropped: reason.map(|reason| reason.name().to_owned()), hops: vec![hop] }
+}
+
+impl PacketWords {
+    fn of(packet: &Summary) -> Self {
+        let Summary { tuple, detail, fragment, ttl, len, segments } = *packet;
+        let later = fragment.is_some_and(|fragment| fragment.offset > 0);
+        let has_ports = !later && matches!(tuple.protocol, Protocol::TCP | Protocol::UDP);
+        let port = |port| has_ports.then_some(port);
+        let (tcp_flags, icmp) = match detail {
+            Detail::Tcp { flags } => (flags.names().map(str::to_owned).collect(), None),
+            Detail::Icmp { kind, code, echo, about: _ } => {
+                let (id, sequence) = (echo.map(|echo| echo.id), echo.map(|echo| echo.seq));
+                (Vec::new(), Some(IcmpWords { kind, code, id, sequence }))
+            }
+            Detail::Udp | Detail::Other => (Vec::new(), None),
+        };
+        Self {
+            text: packet.to_string(),
+            protocol: tuple.protocol.to_string(),
+            source_ip_address: tuple.src,
+            destination_ip_address: tuple.dst,
+            source_port: port(tuple.src_port),
+            destination_port: port(tuple.dst_port),
+            tcp_flags,
+            icmp,
+            fragment: fragment.map(|fragment| FragmentWords {
+                id: fragment.id,
+                offset: fragment.offset,
+                more: fragment.more,
+            }),
+            ttl,
+            length: len,
+            segments,
+        }
+    }
+}
+
+/// `2026-11-21T09:12:13.123456Z`
+fn rfc3339(unix_micros: u64) -> String {
+    const DAY: u64 = 86_400;
+    let (seconds, micros) = (unix_micros / 1_000_000, unix_micros % 1_000_000);
+    let (hours, minutes, seconds_of) = (seconds % DAY / 3600, seconds / 60 % 60, seconds % 60);
+    // Days since 0000-03-01, in eras of 400 years, so that a leap day is a year's last.
+    let days = seconds / DAY + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let (date, month) = (day - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
+    let year = era * 400 + year + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{date:02}T{hours:02}:{minutes:02}:{seconds_of:02}.{micros:06}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_spelled_as_rfc_3339_has_them() {
+        let spelled = |seconds: u64| rfc3339(seconds * 1_000_000 + 42);
+        assert_eq!(spelled(0), "1970-01-01T00:00:00.000042Z");
+        assert_eq!(spelled(951_827_696), "2000-02-29T12:34:56.000042Z");
+        assert_eq!(spelled(1_772_323_199), "2026-02-28T23:59:59.000042Z");
+        assert_eq!(spelled(1_772_323_200), "2026-03-01T00:00:00.000042Z");
+        assert_eq!(spelled(4_102_444_799), "2099-12-31T23:59:59.000042Z");
+    }
+}

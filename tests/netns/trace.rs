@@ -1,0 +1,197 @@
+//! Real packets seen on their way: the same steps as `explain` foretells, whoever looks, however they leave.
+
+use std::io::{BufRead, BufReader, Lines, Read};
+use std::net::UdpSocket;
+use std::process::{Child, ChildStdout, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use vnet::sys::process::{ProcessId, Signal};
+
+use crate::lab::{Lab, eventually, stderr, stdout, vnet};
+
+const HUB_SPOKE: &str = include_str!("../../config/hub-spoke.yaml");
+
+/// `vnet trace`, at work: no packet from now on is overlooked.
+struct Trace {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Trace {
+    fn start(lab: &Lab, arguments: &[&str]) -> Self {
+        let before = watchers(lab);
+        let mut command = vnet();
+        command.args(["-l", &lab.name, "trace", "-o", "json"]).args(arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let trace = Self { child, lines };
+        eventually("the trace has begun", || watchers(lab) > before);
+        trace
+    }
+
+    fn next(&mut self) -> Value {
+        serde_json::from_str(&self.lines.next().unwrap().unwrap()).unwrap()
+    }
+
+    /// What is left, once it has ended by itself; and its exit code.
+    fn rest(&mut self) -> (Vec<Value>, i32) {
+        let rest = self.lines.by_ref().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
+        (rest, self.child.wait().unwrap().code().unwrap())
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Clients that are being told things: their threads in the daemon.
+fn watchers(lab: &Lab) -> usize {
+    let pid = lab.data(&["status"])["pid"].as_u64().unwrap();
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.trim() == "vnet-follow").count()
+}
+
+/// What was decided, without what guests do in between, which is not the fabric's.
+fn decisions(path: &Value) -> Vec<Value> {
+    let steps = path["hops"].as_array().unwrap().iter().flat_map(|hop| hop["steps"].as_array().unwrap());
+    let guests = ["send", "forward", "deliver"];
+    steps.filter(|step| !guests.contains(&step["what"].as_str().unwrap())).cloned().collect()
+}
+
+#[test]
+fn diag_13_a_packet_takes_the_steps_that_explain_foretells() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    let foretold = lab.data(&["explain", "web", "db"]);
+    let mut trace = Trace::start(&lab, &["-c4", "icmp", "and", "host", "web", "and", "host", "10.2.1.10"]);
+    lab.assert_ping("web", "10.2.1.10");
+    let (legs, code) = trace.rest();
+    assert_eq!(code, 0);
+    let from: Vec<&str> = legs.iter().map(|leg| leg["nic"].as_str().unwrap()).collect();
+    assert_eq!(from, ["web/eth0", "nva/eth0", "db/eth0", "nva/eth0"]);
+    for (way, legs) in [("forward", &legs[..2]), ("return", &legs[2..])] {
+        let taken: Vec<Value> = legs.iter().flat_map(decisions).collect();
+        assert_eq!(taken, decisions(&foretold[way]), "{way}");
+        assert!(legs.iter().all(|leg| leg["delivered"] == true && leg["dropped"].is_null()));
+    }
+    let packet = &legs[0]["packet"];
+    assert_eq!((&packet["protocol"], &packet["ttl"], &packet["icmp"]["type"]), (&"icmp".into(), &64.into(), &8.into()));
+    assert_eq!(legs[1]["packet"]["ttl"], 63, "the guest counted a hop");
+    assert!(packet["text"].as_str().unwrap().starts_with("10.1.1.4 > 10.2.1.10 icmp echo request, id "));
+}
+
+#[test]
+fn several_traces_see_each_what_they_want_and_end_when_they_have_it() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    let mut dropped = Trace::start(&lab, &["-c1", "dropped and host 10.2.1.99"]);
+    let mut answers = Trace::start(&lab, &["-c2", "icmp and src host db"]);
+    assert_eq!(lab.ping("web", "10.2.1.99"), None);
+    lab.assert_ping("web", "10.2.1.10");
+    let (packets, code) = dropped.rest();
+    assert_eq!((code, packets.len()), (0, 1));
+    assert_eq!((&packets[0]["dropped"], &packets[0]["node"]), (&"NoEndpoint".into(), &"nva".into()));
+    let (packets, code) = answers.rest();
+    assert_eq!((code, packets.len()), (0, 2));
+    eventually("nobody is told anything any more", || watchers(&lab) == 0);
+}
+
+#[test]
+fn a_time_limit_ends_a_trace_and_a_count_that_was_not_reached_is_a_no() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    let ended = |arguments: &[&str]| lab.vnet(&[&["trace", "--timeout", "0.3"], arguments].concat());
+    assert_eq!(ended(&["esp"]).status.code(), Some(0));
+    assert_eq!(ended(&["-c1", "esp"]).status.code(), Some(1));
+    let unknown = ended(&["node", "wbe"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(stderr(&unknown).contains("did you mean `web`?"), "{}", stderr(&unknown));
+}
+
+/// Killed clients leave nothing behind: there is a limit, and it is not reached.
+#[test]
+fn a_killed_client_ends_its_trace() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    for _ in 0..20 {
+        drop(Trace::start(&lab, &[]));
+        eventually("its thread ends", || watchers(&lab) == 0);
+    }
+    lab.assert_ping("web", "10.2.1.10");
+}
+
+/// More than can be told: it is said how much is missing, everything is decided, and questions are answered meanwhile.
+#[test]
+fn a_flood_starves_nobody() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    let mut trace = Trace::start(&lab, &["udp", "dst", "port", "7"]);
+    let sender = lab.inside("web", || UdpSocket::bind("0.0.0.0:0").unwrap());
+    for _ in 0..20_000 {
+        // To an address that nobody has. What the guest's own queue drops never comes to the router.
+        sender.send_to(b"flood", "10.1.1.99:7").unwrap();
+    }
+    assert_eq!(lab.data(&["status"])["name"], lab.name);
+    lab.assert_ping("web", "10.2.1.10");
+    let mut before = 0;
+    eventually("everything that came is decided", || {
+        thread::sleep(Duration::from_millis(300));
+        let now = lab.drops("web", "NoEndpoint");
+        std::mem::replace(&mut before, now) == now
+    });
+    let process = ProcessId::of(trace.child.id()).unwrap();
+    let mut complaints = trace.child.stderr.take().unwrap();
+    assert!(process.signal(Signal::INT).unwrap());
+    let (told, code) = trace.rest();
+    assert_eq!(code, 0, "asked to end, it ends well");
+    let mut text = String::new();
+    complaints.read_to_string(&mut text).unwrap();
+    let total = text.lines().last().unwrap_or_default();
+    let missed: u64 = total.split_whitespace().find_map(|word| word.parse().ok()).unwrap_or(0);
+    assert!(missed == 0 || total.ends_with("packets were not shown in all"), "{text}");
+    let dropped = lab.drops("web", "NoEndpoint");
+    assert!(dropped > 1000, "{dropped}");
+    assert_eq!(told.len() as u64 + missed, dropped, "{total}");
+}
+
+#[test]
+fn a_trace_goes_on_over_changes_of_the_lab() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    let mut trace = Trace::start(&lab, &["icmp", "and", "node", "web"]);
+    lab.assert_ping("web", "10.0.1.4");
+    assert_eq!(trace.next()["nic"], "web/eth0");
+    assert_eq!(trace.next()["nic"], "nva/eth0");
+    let denied = HUB_SPOKE.replace(
+        "securityRules:",
+        "securityRules:\n      - {name: shut, priority: 101, \
+        direction: Outbound, access: Deny, protocol: Icmp, sourceAddressPrefix: '*', sourcePortRange: '*', \
+        destinationAddressPrefix: '*', destinationPortRange: '*'}",
+    );
+    lab.apply(&denied);
+    assert_eq!(lab.ping("web", "10.0.1.4"), None);
+    let packet = trace.next();
+    assert_eq!((&packet["dropped"], &packet["nic"]), (&"NsgOutbound".into(), &"web/eth0".into()));
+    assert!(decisions(&packet)[0]["object"].as_str().unwrap().ends_with("rule securityRules/shut"), "{packet}");
+}
+
+#[test]
+fn people_get_the_words_of_explain() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    let trace = vnet()
+        .args(["-l", &lab.name, "trace", "-c1", "--timeout", "10", "dst host 10.2.1.98"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    eventually("the trace has begun", || watchers(&lab) == 1);
+    assert_eq!(lab.ping("web", "10.2.1.98"), None);
+    let text = stdout(&trace.wait_with_output().unwrap());
+    for line in [
+        "10.1.1.4 > 10.2.1.98 icmp echo request",
+        "\n  web/eth0\n    send     10.1.1.4 sends to 10.2.1.98\n",
+        "[route table via-nva, route to-spokes: 10.0.0.0/8 -> VirtualAppliance 10.0.1.4]\n",
+        "\n    deliver  handed to the guest of nva, to forward to 10.2.1.98\n",
+    ] {
+        assert!(text.contains(line), "{line} is not in:\n{text}");
+    }
+}
