@@ -26,7 +26,7 @@ const MISSPELT: &[(&str, &str)] = &[
     ("drops va Nothing: 0", "there is no drop reason"),
     ("peering mv a-b", "`peering rm LINK`"),
     ("apply: v.yaml", "no such step"),
-    ("refused: {virtualNetworks: null}", "no such step"),
+    ("refused: RouteConflict", "no such step"),
     ("{ping va -> vb: ok, ping vb -> va: ok}", "a step is one line"),
 ];
 
@@ -58,6 +58,7 @@ const WRONG: &[(&str, &str)] = &[
     ("apply: {virtualNetworks: {a: {location: westeurope}}}", "it changes nothing"),
     ("refused RouteConflict: {emulation: {forwarded: enforce}}", "exit code"),
     ("refused RouteConflict: {routeTables: {rt: {routes: {all: {nextHopIpAddress: 10.0.1.300}}}}}", "exit code"),
+    ("refused: {emulation: {forwarded: enforce}}", "exit code"),
     ("peering rm a-z", "a-z"),
     ("exec va -- echo one: two", "it writes"),
     ("says: nothing", "what was said is"),

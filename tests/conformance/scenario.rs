@@ -72,8 +72,9 @@ pub(crate) enum Step {
     },
     Lint(Vec<String>),
     Apply(Value),
+    /// With Azure's code, or the rule's id, unless there is none.
     Refused {
-        code: String,
+        code: Option<String>,
         patch: Value,
     },
     /// A word to the command that removes a link or brings it up to date.
@@ -196,8 +197,9 @@ fn step(text: &str, value: &Value) -> Result<Step, String> {
         }
         ("lint", "") => Step::Lint(strings(value)?),
         ("apply", "") if value.is_object() => Step::Apply(value.clone()),
-        ("refused", code) if is_word(code) && value.is_object() => {
-            Step::Refused { code: code.to_owned(), patch: value.clone() }
+        ("refused", code) if value.is_object() && (code.is_empty() || is_word(code)) => {
+            let code = Some(code.to_owned()).filter(|code| !code.is_empty());
+            Step::Refused { code, patch: value.clone() }
         }
         ("peering", rest) if value.is_null() => match rest.split_once(' ') {
             Some((verb @ ("rm" | "sync"), link)) if is_word(link) => {

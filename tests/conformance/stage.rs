@@ -93,7 +93,7 @@ impl Stage {
             }
             Step::Lint(findings) => commands::lint(self, findings),
             Step::Apply(change) => self.apply(change),
-            Step::Refused { code, patch } => self.refused(code, patch),
+            Step::Refused { code, patch } => self.refused(code.as_deref(), patch),
             Step::Peering { verb, link } => {
                 self.told = commands::must_succeed(&self.lab.vnet(&["peering", verb, link]))?;
                 Ok(())
@@ -119,7 +119,7 @@ impl Stage {
     }
 
     /// All or nothing: what is refused changes nothing.
-    fn refused(&mut self, code: &str, change: &Value) -> Outcome {
+    fn refused(&mut self, code: Option<&str>, change: &Value) -> Outcome {
         let generation = |stage: &Self| stage.lab.data(&["status"])["generation"].clone();
         let before = generation(self);
         self.lab.write(&as_yaml(&self.changed(change)?));
