@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use ipnet::IpNet;
-use vnet::compile::{Compiled, EffectiveRule, Learned, Sender, compile};
+use vnet::compile::{Compiled, EffectiveRule, Learned, RuleOwner, Sender, compile};
 use vnet::config;
 use vnet::dataplane::{AclId, Filters, NextHop, NicId, ProtocolMatch, RouteId};
 use vnet::model::{Attachment, Network, NicIx, SubnetIx, VnetIx};
@@ -111,6 +111,9 @@ fn filters(text: &mut String, network: &Network, compiled: &Compiled, nic: NicId
     let nic = &compiled.snapshot.nics[nic.0 as usize];
     let ((out_nic, out_subnet), (in_nic, in_subnet)) = (pair(nic.outbound), pair(nic.inbound));
     writeln!(text, "acls of {name}: out {out_nic} {out_subnet}, in {in_subnet} {in_nic}").unwrap();
+    if let (Some(outbound), Some(inbound)) = (nic.outbound.admin, nic.inbound.admin) {
+        writeln!(text, "admin rules of {name}: out {}, in {}", outbound.0, inbound.0).unwrap();
+    }
 }
 
 fn rule_line(network: &Network, rule: &EffectiveRule) -> String {
@@ -128,7 +131,10 @@ fn rule_line(network: &Network, rule: &EffectiveRule) -> String {
         "  {} {:<5} {} {} {protocol} {}:{} > {}:{}",
         rule.priority,
         format!("{:?}", rule.action),
-        network.network_security_groups[rule.nsg.0].name,
+        match rule.owner {
+            RuleOwner::Nsg(nsg) => network.network_security_groups[nsg.0].name.as_str(),
+            RuleOwner::Collection(at) => network.network_managers[at.manager].name.as_str(),
+        },
         rule.name,
         set(&matches.src),
         ports(&matches.src_ports),

@@ -287,6 +287,7 @@ fn dump(loaded: &Loaded, text: &str, file: &str) -> String {
         route_tables,
         network_security_groups,
         application_security_groups,
+        network_managers,
         virtual_machines,
         network_interfaces,
         emulation,
@@ -309,6 +310,9 @@ fn dump(loaded: &Loaded, text: &str, file: &str) -> String {
     }
     for asg in application_security_groups {
         writeln!(out, "{asg:?}").unwrap();
+    }
+    for manager in network_managers {
+        writeln!(out, "{manager:?}").unwrap();
     }
     for vm in virtual_machines {
         writeln!(out, "{vm:?}").unwrap();

@@ -709,3 +709,41 @@ fn peer_50_the_missing_link_of_a_subnet_peering() {
     assert_eq!(changes(&fix), [(B_LINK, link)]);
     assert!(fix.checked);
 }
+
+/// CS-52: the rule's collection, configuration and manager have names, and the fix stands in the collection.
+#[test]
+fn adm_01_an_administrators_rule_is_named_and_an_exception_proposed() {
+    let yaml = PAIR.to_owned()
+        + "
+networkManagers:
+  - name: org
+    networkGroups: [{name: all, staticMembers: [b]}]
+    securityAdminConfigurations:
+      - name: guardrails
+        ruleCollections:
+          - name: ssh
+            appliesToGroups: [all]
+            rules: [{name: no-ssh, priority: 20, direction: Inbound, access: Deny, protocol: Tcp, destinationPortRanges: ['22']}]
+";
+    let object =
+        "security admin configuration guardrails of network manager org on VNet b, rule ruleCollections/ssh/no-ssh";
+    let answer = ask(&yaml, "va", "vb:22");
+    assert_eq!(drop_object(&answer.forward), ("vb", object));
+    assert!(answer.cause.unwrap().starts_with(object));
+    let fix = answer.fix.unwrap();
+    assert!(fix.checked);
+    let value = "{name: allow-tcp-22, priority: 19, direction: Inbound, access: Allow, protocol: Tcp, sources: ['10.1.0.4'], \
+                 destinations: ['10.2.0.4'], destinationPortRanges: ['22']}";
+    let path = "networkManagers[0].securityAdminConfigurations[0].ruleCollections[0].rules[1]";
+    assert_eq!(changes(&fix), [(path, value)]);
+    // What is proposed can be written so.
+    let exception = with(&yaml, "rules: [{", &format!("rules: [{value}, {{"));
+    assert_eq!(ask(&exception, "va", "vb:22").verdict, Verdict::Reachable);
+    // Before the first priority there is no room for an exception.
+    assert!(ask(&with(&yaml, "priority: 20", "priority: 1"), "va", "vb:22").fix.is_none());
+    // An administrator's word is the last, whatever the NSG says of it.
+    let always = with(&yaml, "access: Deny", "access: AlwaysAllow");
+    let filter =
+        ask(&always, "va", "vb:22").forward.hops[1].steps.iter().find(|step| step.what == StepKind::Filter).cloned();
+    assert_eq!(filter.unwrap().text, "inbound: always allows, no NSG is asked, priority 20");
+}

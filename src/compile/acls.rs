@@ -2,7 +2,7 @@
 //!
 //! One idea: an NSG means something else in each subnet, since tags do; so an ACL is an NSG in one direction seen
 //! through one subnet's tags, without the rules for application groups that the interface is not in (ASG-04); and
-//! interfaces that see the same share it. It ends with Azure's default rules.
+//! interfaces that see the same share it. It ends with Azure's default rules. The admin rules of a VNet are an ACL too.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -11,23 +11,32 @@ use ipnet::IpNet;
 
 use crate::dataplane::{Acl, AclId, AclRule, Action, Filters, ProtocolMatch};
 use crate::model::{
-    Access, AddressPrefix, Direction, Network, NicIx, NsgIx, PortRange, SecurityProtocol, SecurityRule, ServiceTag,
-    SubnetIx,
+    Access, AddressPrefix, AdminRule, CollectionIx, Direction, Network, NsgIx, PortRange, SecurityProtocol,
+    SecurityRule, ServiceTag, SubnetIx,
 };
 use crate::wire::Protocol;
 
 use super::Sender;
+use super::admin;
 use super::groups::Groups;
 use super::tags::Tags;
 
 /// A rule's name and outcome, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleRef {
-    pub nsg: NsgIx,
-    /// `securityRules/x` or `defaultSecurityRules/DenyAllInBound`, as Azure's diagnostics print it.
+    pub owner: RuleOwner,
+    /// `securityRules/x` or `defaultSecurityRules/DenyAllInBound`, as Azure's diagnostics print it; of an admin rule
+    /// `ruleCollections/ssh/no-ssh`.
     pub name: String,
     pub priority: u16,
     pub action: Action,
+}
+
+/// What a rule stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RuleOwner {
+    Nsg(NsgIx),
+    Collection(CollectionIx),
 }
 
 /// A rule with its tags expanded.
@@ -47,14 +56,23 @@ pub(super) struct Acls<'a> {
     rules: Vec<Vec<EffectiveRule>>,
 }
 
-/// An NSG as an interface sees it.
+/// Rules as an interface sees them.
 #[derive(PartialEq, Eq, Hash)]
 struct View {
-    nsg: NsgIx,
+    source: Source,
     direction: Direction,
     tags: Tags,
-    /// Rules for others than this interface.
-    withheld: Vec<usize>,
+}
+
+/// Where rules come from.
+#[derive(PartialEq, Eq, Hash)]
+enum Source {
+    Nsg {
+        nsg: NsgIx,
+        /// Rules for others than this interface.
+        withheld: Vec<usize>,
+    },
+    Admin(Vec<CollectionIx>),
 }
 
 impl<'a> Acls<'a> {
@@ -76,8 +94,15 @@ impl<'a> Acls<'a> {
         };
         let of_nic = nic.and_then(|nic| self.network.nic(nic).network_security_group);
         let of_subnet = self.network.subnet(subnet).network_security_group;
-        let mut of = |nsg: Option<NsgIx>| nsg.map(|nsg| self.nsg(nsg, direction, subnet, nic));
-        Filters { admin: None, nic: of(of_nic), subnet: of(of_subnet) }
+        let mut of = |nsg: Option<NsgIx>| {
+            let nsg = nsg?;
+            let withheld = self.groups.withheld(self.network, nsg, direction, nic);
+            Some(self.acl(Source::Nsg { nsg, withheld }, direction, subnet))
+        };
+        let (nic, of_subnet) = (of(of_nic), of(of_subnet));
+        let collections = admin::collections(self.network, subnet.vnet);
+        let admin = (!collections.is_empty()).then(|| self.acl(Source::Admin(collections), direction, subnet));
+        Filters { admin, nic, subnet: of_subnet }
     }
 
     /// The tables and the rules each was built from.
@@ -85,11 +110,10 @@ impl<'a> Acls<'a> {
         (self.tables, self.rules)
     }
 
-    fn nsg(&mut self, nsg: NsgIx, direction: Direction, subnet: SubnetIx, nic: Option<NicIx>) -> AclId {
+    fn acl(&mut self, source: Source, direction: Direction, subnet: SubnetIx) -> AclId {
         let network = self.network;
         let tags = self.tags.entry(subnet).or_insert_with(|| Tags::of(network, subnet)).clone();
-        let withheld = self.groups.withheld(network, nsg, direction, nic);
-        let view = View { nsg, direction, tags, withheld };
+        let view = View { source, direction, tags };
         if let Some(known) = self.known.get(&view) {
             return *known;
         }
@@ -102,32 +126,50 @@ impl<'a> Acls<'a> {
     }
 }
 
-/// The user's rules by priority, then the default rules (NSG-02, NSG-06).
 fn effective_rules(network: &Network, groups: &Groups, view: &View) -> Vec<EffectiveRule> {
-    let View { nsg, direction, tags, withheld } = view;
+    let View { source, direction, tags } = view;
+    let expand = |fields: &[AddressPrefix]| tags.expand(fields, groups);
+    match source {
+        Source::Nsg { nsg, withheld } => nsg_rules(network, *nsg, *direction, withheld, expand),
+        Source::Admin(collections) => {
+            let rules = admin::rules(network, collections, *direction).into_iter();
+            let effective = |(at, rule): (CollectionIx, &AdminRule)| {
+                effective(RuleOwner::Collection(at), admin::name(network, at, rule), rule, true, expand)
+            };
+            rules.map(effective).collect()
+        }
+    }
+}
+
+/// The user's rules by priority, then the default rules (NSG-02, NSG-06).
+fn nsg_rules(
+    network: &Network,
+    nsg: NsgIx,
+    direction: Direction,
+    withheld: &[usize],
+    expand: impl Fn(&[AddressPrefix]) -> Vec<IpNet> + Copy,
+) -> Vec<EffectiveRule> {
     let own = network.network_security_groups[nsg.0].rules.iter().enumerate();
-    let own = own.filter(|(i, rule)| rule.direction == *direction && !withheld.contains(i));
+    let own = own.filter(|(i, rule)| rule.direction == direction && !withheld.contains(i));
     let mut custom: Vec<_> = own.map(|(_, rule)| rule).collect();
     custom.sort_by_key(|rule| rule.priority);
-    let expand = |fields: &[AddressPrefix]| tags.expand(fields, groups);
-    let custom = custom.into_iter().map(|rule| effective(*nsg, "securityRules", rule, true, expand));
-    let defaults = default_rules(*direction);
-    let defaults = defaults.iter().map(|rule| effective(*nsg, "defaultSecurityRules", rule, false, expand));
+    let name = |collection: &str, rule: &SecurityRule| format!("{collection}/{}", rule.name);
+    let owner = RuleOwner::Nsg(nsg);
+    let custom = custom.into_iter().map(|rule| effective(owner, name("securityRules", rule), rule, true, expand));
+    let defaults = default_rules(direction);
+    let defaults =
+        defaults.iter().map(|rule| effective(owner, name("defaultSecurityRules", rule), rule, false, expand));
     custom.chain(defaults).collect()
 }
 
-fn effective(
-    nsg: NsgIx,
-    collection: &str,
-    rule: &SecurityRule,
+fn effective<A: Copy + Into<Action>>(
+    owner: RuleOwner,
+    name: String,
+    rule: &SecurityRule<A>,
     custom: bool,
     expand: impl Fn(&[AddressPrefix]) -> Vec<IpNet>,
 ) -> EffectiveRule {
-    let name = format!("{collection}/{}", rule.name);
-    let action = match rule.access {
-        Access::Allow => Action::Allow,
-        Access::Deny => Action::Deny,
-    };
+    let action = rule.access.into();
     let matches = AclRule {
         protocol: protocol(rule.protocol),
         src: expand(&rule.source),
@@ -137,7 +179,7 @@ fn effective(
         action,
         custom,
     };
-    EffectiveRule { rule: RuleRef { nsg, name, priority: rule.priority, action }, matches }
+    EffectiveRule { rule: RuleRef { owner, name, priority: rule.priority, action }, matches }
 }
 
 /// The three rules below every NSG, with the spelling of the REST interface (NSG-06).
@@ -167,6 +209,15 @@ fn default_rules(direction: Direction) -> [SecurityRule; 3] {
             rule("AllowInternetOutBound", 65001, any, tag(Internet), Access::Allow),
             rule("DenyAllOutBound", 65500, any, any, Access::Deny),
         ],
+    }
+}
+
+impl From<Access> for Action {
+    fn from(access: Access) -> Self {
+        match access {
+            Access::Allow => Self::Allow,
+            Access::Deny => Self::Deny,
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! threads, no clock; a change of anything runs the whole of it again.
 
 mod acls;
+mod admin;
 mod fib;
 mod groups;
 mod ids;
@@ -24,7 +25,7 @@ use acls::Acls;
 use fib::Fibs;
 use owners::Owners;
 
-pub use acls::{EffectiveRule, RuleRef};
+pub use acls::{EffectiveRule, RuleOwner, RuleRef};
 pub use ids::{Ids, senders};
 pub use links::connected;
 pub use prefixes::difference;

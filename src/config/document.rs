@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use super::admin::{NetworkManager, network_manager};
 use super::decode::{Fields, boolean, list_of, mismatch, number, objects, record, text, word};
 use super::diagnostic::{At, Report, Spanned};
 use super::filter::{Asg, Nsg, asg, groups, nsg};
@@ -35,6 +36,7 @@ pub(super) struct Document {
     pub route_tables: Vec<RouteTable>,
     pub network_security_groups: Vec<Nsg>,
     pub application_security_groups: Vec<Asg>,
+    pub network_managers: Vec<NetworkManager>,
     pub virtual_machines: Vec<VirtualMachine>,
     pub emulation: Emulation,
     pub tests: Vec<TestCase>,
@@ -169,6 +171,7 @@ pub(super) fn document(node: &Node, report: &mut Report) -> Option<Document> {
         route_tables: f.list("routeTables", route_table),
         network_security_groups: f.list("networkSecurityGroups", nsg),
         application_security_groups: f.list("applicationSecurityGroups", asg),
+        network_managers: f.list("networkManagers", network_manager),
         virtual_machines: f.list("virtualMachines", virtual_machine),
         emulation: f.optional("emulation", emulation).map_or_else(Emulation::default, |emulation| emulation.value),
         tests: f.list("tests", test_case),

@@ -81,8 +81,7 @@ fn security_rule(node: &Node, report: &mut Report) -> Option<SecurityRule> {
             at: f.at,
             name: f.required("name", resource_name(80)),
             priority: f.required("priority", number(100..=4096)),
-            direction: f
-                .required("direction", word(&[("Inbound", Direction::Inbound), ("Outbound", Direction::Outbound)])),
+            direction: f.required("direction", direction),
             access: f.required("access", word(&[("Allow", Access::Allow), ("Deny", Access::Deny)])),
             protocol: f.required("protocol", protocols),
             source: addresses(f, ["sourceAddressPrefix", "sourceAddressPrefixes", "sourceApplicationSecurityGroups"]),
@@ -99,6 +98,10 @@ fn security_rule(node: &Node, report: &mut Report) -> Option<SecurityRule> {
 fn addresses(f: &mut Fields<'_>, [one, many, groups]: [&'static str; 3]) -> Addresses {
     let named = self::groups(f, groups);
     Addresses { ranges: f.one_or_many_or(one, many, Some((groups, named.is_some())), address_prefix), groups: named }
+}
+
+pub(super) fn direction(node: &Node, report: &mut Report) -> Option<Direction> {
+    word(&[("Inbound", Direction::Inbound), ("Outbound", Direction::Outbound)])(node, report)
 }
 
 /// Checked and left out: nothing uses it.

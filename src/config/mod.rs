@@ -4,6 +4,7 @@
 //! indices and checks Azure's rules. A [`Diagnostic`] is data and can draw itself over the source. Nothing here reads a
 //! file or looks at the system: whether a namespace exists is not a file's mistake.
 
+mod admin;
 mod decode;
 mod diagnostic;
 mod document;

@@ -9,7 +9,7 @@ use super::tree::Node;
 use crate::model::Verdict;
 
 /// What a rule's name begins with, as Azure spells it.
-pub(super) const RULE_KINDS: [&str; 2] = ["securityRules", "defaultSecurityRules"];
+pub(super) const RULE_KINDS: [&str; 3] = ["securityRules", "defaultSecurityRules", "ruleCollections"];
 /// A name is one line of a report.
 const LONGEST_NAME: usize = 200;
 
@@ -96,7 +96,12 @@ fn rule(node: &Node, report: &mut Report) -> Option<[String; 2]> {
         Some([(*kind).to_owned(), name.to_owned()])
     });
     if parts.is_none() {
-        let diagnostic = mismatch(node, report, "a rule's name", "securityRules/NAME or defaultSecurityRules/NAME");
+        let diagnostic = mismatch(
+            node,
+            report,
+            "a rule's name",
+            "securityRules/NAME, defaultSecurityRules/NAME or ruleCollections/COLLECTION/NAME",
+        );
         if !written.contains('/') {
             diagnostic.help(format!("did you mean `securityRules/{written}`?"));
         }

@@ -5,10 +5,12 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::compile::RuleOwner;
 use crate::dataplane::Direction;
 use crate::model::{
-    self, Access, AddressPrefix, LinkIx, Network, NicIx, NsgIx, Peering, PeeringExtent, PeeringState, PortRange, Route,
-    RouteNextHop, RouteTable, RouteTableIx, SecurityProtocol, SecurityRule, SubnetIx, SubnetNames, VmIx, VnetIx,
+    self, Access, AddressPrefix, AdminAccess, CollectionIx, LinkIx, Network, NicIx, NsgIx, Peering, PeeringExtent,
+    PeeringState, PortRange, Route, RouteNextHop, RouteTable, RouteTableIx, SecurityProtocol, SecurityRule, SubnetIx,
+    SubnetNames, VmIx, VnetIx,
 };
 
 use super::query::Probe;
@@ -173,35 +175,50 @@ impl Edit {
 
     /// Allows one flow before a rule of this priority; false where no priority is free.
     pub(super) fn allow(&mut self, nsg: NsgIx, direction: Direction, below: u16, flow: &Flow) -> bool {
-        let direction = match direction {
-            Direction::Inbound => model::Direction::Inbound,
-            Direction::Outbound => model::Direction::Outbound,
-        };
+        let direction = model_direction(direction);
         let rules = &self.network.network_security_groups[nsg.0].rules;
         let taken = |priority: &u16| rules.iter().any(|rule| rule.direction == direction && rule.priority == *priority);
         let Some(priority) = (100..below.min(4097)).rev().find(|priority| !taken(priority)) else { return false };
-        let name = format!("allow-{}", flow.label()).to_lowercase();
-        let (protocol, source_ports, destination_ports) = flow.ports();
-        let path = format!("networkSecurityGroups[{}].securityRules[{}]", nsg.0, rules.len());
+        let rule = flow.rule(priority, direction, Access::Allow);
+        let path = yaml_path::rule(RuleOwner::Nsg(nsg), rules.len());
         let value = format!(
-            "{{name: {name}, priority: {priority}, direction: {direction:?}, access: Allow, protocol: {protocol:?}, \
+            "{{name: {}, priority: {priority}, direction: {direction:?}, access: Allow, protocol: {:?}, \
              sourceAddressPrefix: {}, sourcePortRange: '{}', destinationAddressPrefix: {}, destinationPortRange: '{}'}}",
+            rule.name,
+            rule.protocol,
             flow.src,
-            port_text(source_ports),
+            port_text(rule.source_ports[0]),
             flow.dst,
-            port_text(destination_ports)
+            port_text(rule.destination_ports[0])
         );
-        self.network.network_security_groups[nsg.0].rules.push(SecurityRule {
-            name,
-            priority,
-            direction,
-            access: Access::Allow,
-            protocol,
-            source: vec![AddressPrefix::Prefix(flow.src.into())],
-            source_ports: vec![source_ports],
-            destination: vec![AddressPrefix::Prefix(flow.dst.into())],
-            destination_ports: vec![destination_ports],
-        });
+        self.network.network_security_groups[nsg.0].rules.push(rule);
+        self.note(path, Some(value));
+        true
+    }
+
+    /// Lets one flow on to the NSGs before an admin rule of this priority; false where no priority is free.
+    pub(super) fn permit(&mut self, at: CollectionIx, direction: Direction, below: u16, flow: &Flow) -> bool {
+        let direction = model_direction(direction);
+        let rules = &self.network.rule_collection(at).rules;
+        let taken = |priority: &u16| rules.iter().any(|rule| rule.priority == *priority);
+        let Some(priority) = (1..below).rev().find(|priority| !taken(priority)) else { return false };
+        let rule = flow.rule(priority, direction, AdminAccess::Allow);
+        let path = yaml_path::rule(RuleOwner::Collection(at), rules.len());
+        let ports = |key: &str, ranges: &[PortRange]| match ranges[0] {
+            PortRange::ALL => String::new(),
+            range => format!(", {key}: ['{}']", port_text(range)),
+        };
+        let value = format!(
+            "{{name: {}, priority: {priority}, direction: {direction:?}, access: Allow, protocol: {:?}, sources: ['{}']{}, \
+             destinations: ['{}']{}}}",
+            rule.name,
+            rule.protocol,
+            flow.src,
+            ports("sourcePortRanges", &rule.source_ports),
+            flow.dst,
+            ports("destinationPortRanges", &rule.destination_ports)
+        );
+        self.network.rule_collection_mut(at).rules.push(rule);
         self.note(path, Some(value));
         true
     }
@@ -241,8 +258,31 @@ impl Flow {
         if self.answering { (protocol, port, PortRange::ALL) } else { (protocol, PortRange::ALL, port) }
     }
 
+    /// An allow rule for this flow and no other.
+    fn rule<A>(&self, priority: u16, direction: model::Direction, access: A) -> SecurityRule<A> {
+        let (protocol, source_ports, destination_ports) = self.ports();
+        SecurityRule {
+            name: format!("allow-{}", self.label()).to_lowercase(),
+            priority,
+            direction,
+            access,
+            protocol,
+            source: vec![AddressPrefix::Prefix(self.src.into())],
+            source_ports: vec![source_ports],
+            destination: vec![AddressPrefix::Prefix(self.dst.into())],
+            destination_ports: vec![destination_ports],
+        }
+    }
+
     fn label(&self) -> String {
         self.probe.to_string().replace('/', "-")
+    }
+}
+
+fn model_direction(direction: Direction) -> model::Direction {
+    match direction {
+        Direction::Inbound => model::Direction::Inbound,
+        Direction::Outbound => model::Direction::Outbound,
     }
 }
 

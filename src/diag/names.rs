@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::compile::{Compiled, Sender};
+use crate::compile::{Compiled, RuleOwner, Sender};
 use crate::dataplane::{AclId, FibId, FilterPlace, NextHop, NicId, RouteId, VnetId};
 use crate::model::{EffectiveRoute, Network, NicIx, Peering, RouteSource, SubnetIx, VirtualNetwork, VnetIx};
 
@@ -52,13 +52,25 @@ impl<'a> Names<'a> {
     /// `NSG app on subnet spoke1/app, rule securityRules/https`.
     pub(super) fn rule(self, nic: NicId, place: FilterPlace, acl: AclId, rule: u32) -> String {
         let rule = self.compiled.rule(acl, rule);
-        let nsg = &self.network.network_security_groups[rule.nsg.0].name;
+        let owner = self.owner(rule.owner);
         let place = match place {
             FilterPlace::Admin => format!("VNet {}", self.network.vnet(self.vnet(nic)).name),
             FilterPlace::Nic => format!("NIC {}", self.nic(nic)),
             FilterPlace::Subnet => format!("subnet {}", subnet_name(self.network, self.subnet(nic))),
         };
-        format!("NSG {nsg} on {place}, rule {}", rule.name)
+        format!("{owner} on {place}, rule {}", rule.name)
+    }
+
+    /// `NSG app`, or `security admin configuration guardrails of network manager org`.
+    pub(super) fn owner(self, owner: RuleOwner) -> String {
+        match owner {
+            RuleOwner::Nsg(nsg) => format!("NSG {}", self.network.network_security_groups[nsg.0].name),
+            RuleOwner::Collection(at) => {
+                let manager = &self.network.network_managers[at.manager];
+                let configuration = &manager.security_admin_configurations[at.configuration].name;
+                format!("security admin configuration {configuration} of network manager {}", manager.name)
+            }
+        }
     }
 
     /// `route table via-nva, route to-spokes: 10.0.0.0/8 -> VirtualAppliance 10.0.1.4`.

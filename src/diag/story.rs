@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataplane::{self, Admission, Direction, DropReason, FibId, NextHop, NicId, RouteId, VnetId};
+use crate::dataplane::{
+    self, Action, Admission, Direction, DropReason, FibId, FilterPlace, NextHop, NicId, RouteId, VnetId,
+};
 
 use crate::model::VnetIx;
 
@@ -130,8 +132,14 @@ impl Teller<'_> {
             Admission::Platform => (self.nic(nic), format!("{way}: platform traffic, rules do not concern it")),
             Admission::NoFilter => (self.nic(nic), format!("{way}: no NSG on NIC or subnet, everything is allowed")),
             Admission::Rule { place, acl, rule, allow } => {
-                let verb = if allow { "allows" } else { "denies" };
-                let priority = self.names.compiled.rule(acl, rule).priority;
+                let decider = self.names.compiled.rule(acl, rule);
+                let verb = match (allow, decider.action, place) {
+                    (false, _, _) => "denies",
+                    (true, Action::AlwaysAllow, _) => "always allows, no NSG is asked",
+                    (true, _, FilterPlace::Admin) => "allows, the NSGs are asked",
+                    (true, _, FilterPlace::Nic | FilterPlace::Subnet) => "allows",
+                };
+                let priority = decider.priority;
                 (self.names.rule(nic, place, acl, rule), format!("{way}: {verb}, priority {priority}"))
             }
         };

@@ -23,9 +23,16 @@ pub struct Traffic {
 
 /// The ports at which the rules of a network may change their minds: where a range begins, and behind its end.
 pub fn boundaries(network: &Network) -> BTreeSet<u16> {
-    let rules = network.network_security_groups.iter().flat_map(|nsg| &nsg.rules);
+    let rules = network.network_security_groups.iter().flat_map(|nsg| &nsg.rules).map(|rule| &rule.destination_ports);
+    let admin = network.rule_collections().flat_map(|(_, collection)| &collection.rules);
     let edges = |range: &PortRange| [Some(range.first), range.last.checked_add(1)];
-    rules.flat_map(|rule| &rule.destination_ports).flat_map(edges).flatten().filter(|&port| port > 0).collect()
+    rules
+        .chain(admin.map(|rule| &rule.destination_ports))
+        .flatten()
+        .flat_map(edges)
+        .flatten()
+        .filter(|&port| port > 0)
+        .collect()
 }
 
 /// What to ask about: one kind of packet, or all that the rules of this network and these boundaries tell apart.

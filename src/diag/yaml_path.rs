@@ -1,6 +1,7 @@
 //! Where an object of the network stands in the topology file: `virtualNetworks[0].subnets[1]`.
 
-use crate::model::{Network, NicIx, NsgIx, RouteTableIx, SubnetIx, VnetIx};
+use crate::compile::RuleOwner;
+use crate::model::{CollectionIx, Network, NicIx, NsgIx, RouteTableIx, SubnetIx, VnetIx};
 
 pub(super) fn vnet(vnet: VnetIx) -> String {
     format!("virtualNetworks[{}]", vnet.0)
@@ -26,6 +27,19 @@ pub(super) fn route(table: RouteTableIx, route: usize) -> String {
 
 pub(super) fn nsg(nsg: NsgIx) -> String {
     format!("networkSecurityGroups[{}]", nsg.0)
+}
+
+/// A rule, by its place among its owner's.
+pub(super) fn rule(owner: RuleOwner, rule: usize) -> String {
+    match owner {
+        RuleOwner::Nsg(nsg) => format!("{}.securityRules[{rule}]", self::nsg(nsg)),
+        RuleOwner::Collection(at) => format!("{}.rules[{rule}]", collection(at)),
+    }
+}
+
+pub(super) fn collection(at: CollectionIx) -> String {
+    let CollectionIx { manager, configuration, collection } = at;
+    format!("networkManagers[{manager}].securityAdminConfigurations[{configuration}].ruleCollections[{collection}]")
 }
 
 pub(super) fn nic(network: &Network, nic: NicIx) -> String {

@@ -27,14 +27,14 @@ pub struct Asg {
     pub members: Vec<NicIx>,
 }
 
-/// One rule (NSG-01).
+/// One rule (NSG-01); an admin rule has another kind of access.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SecurityRule {
+pub struct SecurityRule<A = Access> {
     pub name: String,
-    /// 100–4096 for users' rules; lower is evaluated first.
+    /// 100–4096 for users' rules of a security group; lower is evaluated first.
     pub priority: u16,
     pub direction: Direction,
-    pub access: Access,
+    pub access: A,
     pub protocol: SecurityProtocol,
     /// Never empty.
     pub source: Vec<AddressPrefix>,

@@ -3,6 +3,7 @@
 //! One idea: a [`Network`] cannot be wrong. `config` builds it and checks Azure's rules on the way; everything after it
 //! trusts it. References are indices into the network's lists, names are for people. It knows no YAML, table or packet.
 
+mod admin;
 mod extent;
 mod filter;
 mod leases;
@@ -12,6 +13,9 @@ mod routing;
 mod test_case;
 mod update;
 
+pub use admin::{
+    AdminAccess, AdminRule, CollectionIx, NetworkGroup, NetworkManager, RuleCollection, SecurityAdminConfiguration,
+};
 pub use extent::{PeeredSubnets, PeeringExtent};
 pub use filter::{
     Access, AddressPrefix, Asg, AsgIx, Direction, Nsg, NsgIx, PortRange, SecurityProtocol, SecurityRule, ServiceTag,

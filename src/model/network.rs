@@ -7,7 +7,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Asg, Nsg, NsgIx, PeeringExtent, RouteTable, RouteTableIx, TestCase};
+use super::{
+    Asg, CollectionIx, NetworkManager, Nsg, NsgIx, PeeringExtent, RouteTable, RouteTableIx, RuleCollection, TestCase,
+};
 
 /// Index of a virtual network in [`Network::virtual_networks`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,6 +39,7 @@ pub struct Network {
     pub route_tables: Vec<RouteTable>,
     pub network_security_groups: Vec<Nsg>,
     pub application_security_groups: Vec<Asg>,
+    pub network_managers: Vec<NetworkManager>,
     pub virtual_machines: Vec<VirtualMachine>,
     /// All interfaces of all machines, in file order.
     pub network_interfaces: Vec<NetworkInterface>,
@@ -213,6 +216,26 @@ impl Network {
 
     pub fn nic(&self, nic: NicIx) -> &NetworkInterface {
         &self.network_interfaces[nic.0]
+    }
+
+    /// Every collection of security admin rules, in file order.
+    pub fn rule_collections(&self) -> impl Iterator<Item = (CollectionIx, &RuleCollection)> {
+        self.network_managers.iter().enumerate().flat_map(|(manager, owner)| {
+            owner.security_admin_configurations.iter().enumerate().flat_map(move |(configuration, owner)| {
+                let at = move |collection| CollectionIx { manager, configuration, collection };
+                owner.rule_collections.iter().enumerate().map(move |(i, collection)| (at(i), collection))
+            })
+        })
+    }
+
+    pub fn rule_collection_mut(&mut self, at: CollectionIx) -> &mut RuleCollection {
+        let configuration = &mut self.network_managers[at.manager].security_admin_configurations[at.configuration];
+        &mut configuration.rule_collections[at.collection]
+    }
+
+    pub fn rule_collection(&self, at: CollectionIx) -> &RuleCollection {
+        let configuration = &self.network_managers[at.manager].security_admin_configurations[at.configuration];
+        &configuration.rule_collections[at.collection]
     }
 
     pub fn vm(&self, vm: VmIx) -> &VirtualMachine {

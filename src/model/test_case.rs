@@ -22,7 +22,7 @@ pub struct TestCase {
     pub via_return: Vec<VmIx>,
     /// Machines that forward neither.
     pub not_via: Vec<VmIx>,
-    /// A rule that must decide: `securityRules/x` or `defaultSecurityRules/x`.
+    /// A rule that must decide: `securityRules/x`, `defaultSecurityRules/x` or `ruleCollections/x/y`.
     pub rule: Option<String>,
 }
 

@@ -42,6 +42,7 @@ fn tables_and_pipeline_agree_with_the_rules_as_written() {
     let reached = |name: &str| outcomes.get(name).copied().unwrap_or(0);
     let expected = [
         DropReason::SpoofedSource,
+        DropReason::AdminRule,
         DropReason::NsgOutbound,
         DropReason::NsgInbound,
         DropReason::NextHopNone,

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use vnet::dataplane::{DropReason, NextHop, Spread};
 use vnet::model::{
-    Access, AddressPrefix, AsgIx, Attachment, Direction, ForwardedMode, Network, NicIx, NsgIx, Peering,
+    Access, AddressPrefix, AdminAccess, AsgIx, Attachment, Direction, ForwardedMode, Network, NicIx, NsgIx, Peering,
     PeeringAccessMode, PeeringExtent, PeeringState, PortRange, RouteNextHop, SecurityProtocol, SecurityRule,
     ServiceTag, SubnetIx, VnetIx,
 };
@@ -59,7 +59,7 @@ impl<'a> Twin<'a> {
     pub(crate) fn judge(&mut self, from: Attachment, sent: &Sent) -> Result<Attachment, DropReason> {
         carried(sent.dst)?;
         let sender = self.sender(from, sent.src).ok_or(DropReason::SpoofedSource)?;
-        let out = self.admit(sender, false, sent).ok_or(DropReason::NsgOutbound)?;
+        let out = self.admit(sender, false, sent)?;
         let receiver = match self.route(self.subnet(sender), sent.dst) {
             None => return Err(DropReason::NoRoute),
             Some(Hop::Nowhere) => return Err(DropReason::NextHopNone),
@@ -86,7 +86,7 @@ impl<'a> Twin<'a> {
         if !self.owns(receiver, sent.dst) && !self.forwards(receiver) {
             return Err(DropReason::NotForwarding);
         }
-        let admission = self.admit(receiver, true, sent).ok_or(DropReason::NsgInbound)?;
+        let admission = self.admit(receiver, true, sent)?;
         if ours != theirs && self.needs_custom_rule(theirs, ours) && !admission.is_explicit() {
             return Err(DropReason::PeeringAccess);
         }
@@ -300,13 +300,20 @@ impl Twin<'_> {
 
 /// Filters.
 impl Twin<'_> {
-    /// NSG-10, NSG-20..22: a record first, else every NSG present must allow. None: denied.
-    fn admit(&self, party: Party, inbound: bool, sent: &Sent) -> Option<Admission> {
+    /// NSG-10, NSG-20..22: a record first, else what the admin rules leave open every NSG present must allow (ADM-01).
+    fn admit(&self, party: Party, inbound: bool, sent: &Sent) -> Result<Admission, DropReason> {
         let mirrored = sent.mirrored();
         if self.records.contains(&(party, inbound, *sent)) || self.records.contains(&(party, !inbound, mirrored)) {
-            return Some(Admission::Record);
+            return Ok(Admission::Record);
         }
         let subnet = self.subnet(party);
+        match self.first_admin_match(subnet, inbound, sent) {
+            Some(AdminAccess::Deny) => return Err(DropReason::AdminRule),
+            // PEER-22: it stands in for the NSGs, so it is the explicit yes that a link may ask for.
+            Some(AdminAccess::AlwaysAllow) => return Ok(Admission::Rules { custom: true }),
+            // ADM-03
+            Some(AdminAccess::Allow) | None => {}
+        }
         let of_nic = match party {
             Party::Nic(nic) => self.network.nic(nic).network_security_group,
             Party::Behind(_) => None,
@@ -316,10 +323,35 @@ impl Twin<'_> {
         for nsg in nsgs {
             match self.first_match(nsg, party, inbound, sent) {
                 (Access::Allow, by_user) => custom &= by_user,
-                (Access::Deny, _) => return None,
+                (Access::Deny, _) if inbound => return Err(DropReason::NsgInbound),
+                (Access::Deny, _) => return Err(DropReason::NsgOutbound),
             }
         }
-        Some(Admission::Rules { custom })
+        Ok(Admission::Rules { custom })
+    }
+
+    /// ADM-02: of all rules that the VNet's groups get, the first that matches: managers in file order, then by priority,
+    /// then by collection.
+    fn first_admin_match(&self, subnet: SubnetIx, inbound: bool, sent: &Sent) -> Option<AdminAccess> {
+        let direction = if inbound { Direction::Inbound } else { Direction::Outbound };
+        let mut best: Option<((usize, u16, usize), AdminAccess)> = None;
+        for (m, manager) in self.network.network_managers.iter().enumerate() {
+            let collections = manager.security_admin_configurations.iter().flat_map(|own| &own.rule_collections);
+            for (c, collection) in collections.enumerate() {
+                let mut groups = collection.applies_to_groups.iter().map(|group| &manager.network_groups[*group]);
+                if !groups.any(|group| group.static_members.contains(&subnet.vnet)) {
+                    continue;
+                }
+                for rule in &collection.rules {
+                    let rank = (m, rule.priority, c);
+                    let first = best.is_none_or(|(best, _)| rank < best);
+                    if rule.direction == direction && first && self.matches(rule, subnet, sent) {
+                        best = Some((rank, rule.access));
+                    }
+                }
+            }
+        }
+        best.map(|(_, access)| access)
     }
 
     /// NSG-02: the matching rule of the lowest priority; NSG-06: what the default rules say when none matches.
@@ -359,7 +391,7 @@ impl Twin<'_> {
         self.network.application_security_groups[group.0].members.iter().copied()
     }
 
-    fn matches(&self, rule: &SecurityRule, subnet: SubnetIx, sent: &Sent) -> bool {
+    fn matches<A>(&self, rule: &SecurityRule<A>, subnet: SubnetIx, sent: &Sent) -> bool {
         let protocol = match rule.protocol {
             SecurityProtocol::Any => true,
             SecurityProtocol::Tcp => sent.kind == Kind::Tcp,

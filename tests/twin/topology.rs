@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use vnet::model::{
-    Access, AddressPrefix, Asg, AsgIx, Attach, AttachNamespace, Attachment, Direction, Emulation, ForwardedMode,
-    Network, NetworkInterface, NicIx, Nsg, NsgIx, PeeredSubnets, Peering, PeeringAccessMode, PeeringExtent,
-    PeeringState, PortRange, Route, RouteNextHop, RouteTable, RouteTableIx, SecurityProtocol, SecurityRule, ServiceTag,
-    Subnet, SubnetIx, VirtualMachine, VirtualNetwork, VmIx, VnetIx,
+    Access, AddressPrefix, AdminAccess, AdminRule, Asg, AsgIx, Attach, AttachNamespace, Attachment, Direction,
+    Emulation, ForwardedMode, Network, NetworkGroup, NetworkInterface, NetworkManager, NicIx, Nsg, NsgIx,
+    PeeredSubnets, Peering, PeeringAccessMode, PeeringExtent, PeeringState, PortRange, Route, RouteNextHop, RouteTable,
+    RouteTableIx, RuleCollection, SecurityAdminConfiguration, SecurityProtocol, SecurityRule, ServiceTag, Subnet,
+    SubnetIx, VirtualMachine, VirtualNetwork, VmIx, VnetIx,
 };
 use vnet::wire::{Protocol, Tuple, build};
 
@@ -103,6 +104,7 @@ impl Random {
             route_tables: Vec::new(),
             network_security_groups: Vec::new(),
             application_security_groups: Vec::new(),
+            network_managers: Vec::new(),
             virtual_machines: Vec::new(),
             network_interfaces: Vec::new(),
             emulation: Emulation {
@@ -118,6 +120,7 @@ impl Random {
         let prefixes = prefixes(&network);
         network.route_tables = (0..tables).map(|i| self.table(i, &network, &prefixes)).collect();
         let asgs = network.application_security_groups.len();
+        network.network_managers = (0..self.below(3)).map(|i| self.manager(i, &network, &prefixes)).collect();
         network.network_security_groups = (0..groups).map(|i| self.nsg(i, &prefixes, asgs)).collect();
         network
     }
@@ -317,6 +320,43 @@ impl Random {
             });
         }
         Nsg { name: format!("g{index}"), rules }
+    }
+
+    /// Two groups that may overlap, and collections for one of them or both, with equal priorities now and then.
+    fn manager(&mut self, index: usize, network: &Network, prefixes: &[IpNet]) -> NetworkManager {
+        let group = |name: &str, random: &mut Self| NetworkGroup {
+            name: name.to_owned(),
+            static_members: (0..network.virtual_networks.len()).map(VnetIx).filter(|_| random.chance(40)).collect(),
+        };
+        let network_groups = vec![group("one", self), group("two", self)];
+        let rule_collections = (0..=self.below(2)).map(|i| self.collection(i, prefixes)).collect();
+        let configuration = SecurityAdminConfiguration { name: "c".to_owned(), rule_collections };
+        NetworkManager { name: format!("m{index}"), network_groups, security_admin_configurations: vec![configuration] }
+    }
+
+    fn collection(&mut self, index: usize, prefixes: &[IpNet]) -> RuleCollection {
+        use AdminAccess::{Allow, AlwaysAllow, Deny};
+        use SecurityProtocol::{Any, Icmp, Tcp, Udp};
+        let mut rules: Vec<AdminRule> = Vec::new();
+        for n in 0..self.below(5) {
+            let priority = 1 + self.below(8) as u16;
+            if rules.iter().any(|rule| rule.priority == priority) {
+                continue;
+            }
+            rules.push(AdminRule {
+                name: format!("rule{n}"),
+                priority,
+                direction: *self.pick(&[Direction::Inbound, Direction::Outbound]),
+                access: *self.pick(&[Allow, AlwaysAllow, Deny]),
+                protocol: *self.pick(&[Any, Tcp, Tcp, Udp, Icmp]),
+                source: self.addresses(prefixes, 0),
+                source_ports: vec![PortRange::ALL],
+                destination: self.addresses(prefixes, 0),
+                destination_ports: if self.chance(40) { vec![PortRange::ALL] } else { self.ports() },
+            });
+        }
+        let applies_to_groups = self.pick(&[vec![0], vec![1], vec![0, 1]]).clone();
+        RuleCollection { name: format!("k{index}"), applies_to_groups, rules }
     }
 
     fn addresses(&mut self, prefixes: &[IpNet], asgs: usize) -> Vec<AddressPrefix> {

@@ -5,6 +5,7 @@
 //! its list, or else every later index would name the wrong one.
 
 mod address;
+mod admin;
 mod allocation;
 mod attach;
 mod extent;
@@ -57,6 +58,7 @@ pub(super) fn network(document: Document, file: &str, leases: &Leases, report: &
         route_tables: document.route_tables.iter().map(|table| routing::route_table(table, report)).collect(),
         network_security_groups: filter::nsgs(&document.network_security_groups, &groups, &scope, report),
         application_security_groups: groups.into_groups(),
+        network_managers: admin::network_managers(&document.network_managers, &scope, report),
         virtual_machines: machines.virtual_machines,
         network_interfaces: machines.network_interfaces,
         emulation: document.emulation,

@@ -114,18 +114,24 @@ impl Reader<'_> {
         names.iter().filter_map(|name| self.machine(&name.value, name.at)).collect()
     }
 
-    /// As Azure spells it; some group must have it.
+    /// As Azure spells it; some group or collection must have it.
     fn rule(&mut self, rule: &Spanned<[String; 2]>) -> Option<String> {
         let [kind, name] = &rule.value;
-        let known: Vec<&str> = if *kind == RULE_KINDS[1] {
-            DEFAULT_RULES.to_vec()
+        let [_, default, admin] = RULE_KINDS;
+        let (what, known): (_, Vec<String>) = if kind == default {
+            ("default security rule", DEFAULT_RULES.map(str::to_owned).to_vec())
+        } else if kind == admin {
+            let rules = self.network.rule_collections().flat_map(|(_, collection)| {
+                collection.rules.iter().map(|rule| format!("{}/{}", collection.name, rule.name))
+            });
+            ("security admin rule", rules.collect())
         } else {
             let groups = &self.network.network_security_groups;
-            groups.iter().flat_map(|nsg| &nsg.rules).map(|rule| rule.name.as_str()).collect()
+            ("security rule", groups.iter().flat_map(|nsg| &nsg.rules).map(|rule| rule.name.clone()).collect())
         };
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
         let found = known.iter().find(|known| known.eq_ignore_ascii_case(name));
         if found.is_none() {
-            let what = if *kind == RULE_KINDS[1] { "default security rule" } else { "security rule" };
             self.unknown(what, name, &known, rule.at);
         }
         found.map(|found| format!("{kind}/{found}"))

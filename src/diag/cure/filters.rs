@@ -1,8 +1,8 @@
-//! Packets that a security rule denied.
+//! Packets that a security rule denied, an NSG's or an administrator's.
 
 use std::net::IpAddr;
 
-use crate::compile::connected;
+use crate::compile::{RuleOwner, connected};
 use crate::dataplane::Direction;
 use crate::diag::change::Flow;
 use crate::diag::walk::{Denial, Leg};
@@ -32,11 +32,18 @@ impl Case<'_> {
         let flow =
             Flow { src: self.walk.src, dst: self.walk.dst, probe: self.probe, answering: self.request.is_some() };
         let mut edit = self.edit();
-        if !edit.allow(rule.nsg, denial.direction, rule.priority, &flow) {
-            return Cure::untreated(cause);
-        }
-        let nsg = &self.names.network.network_security_groups[rule.nsg.0].name;
-        Cure::with(cause, format!("add an allow rule to NSG {nsg}, before {}", rule.name), edit)
+        let place = match rule.owner {
+            RuleOwner::Nsg(nsg) => edit.allow(nsg, denial.direction, rule.priority, &flow).then(|| {
+                let nsg = &self.names.network.network_security_groups[nsg.0].name;
+                format!("NSG {nsg}")
+            }),
+            RuleOwner::Collection(at) => edit.permit(at, denial.direction, rule.priority, &flow).then(|| {
+                let collection = &self.names.network.rule_collection(at).name;
+                format!("rule collection {collection}")
+            }),
+        };
+        let Some(place) = place else { return Cure::untreated(cause) };
+        Cure::with(cause, format!("add an allow rule to {place}, before {}", rule.name), edit)
     }
 
     /// A default rule denies what is not in tag(VirtualNetwork): is that because of a peering?

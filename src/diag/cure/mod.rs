@@ -59,7 +59,9 @@ impl Case<'_> {
     fn dropped(&self, leg: &Leg, reason: DropReason) -> Cure {
         let arrived = leg.arrived().unwrap_or(leg.from);
         let found = match reason {
-            DropReason::NsgOutbound | DropReason::NsgInbound => leg.denial().map(|denial| self.denied(leg, denial)),
+            DropReason::NsgOutbound | DropReason::NsgInbound | DropReason::AdminRule => {
+                leg.denial().map(|denial| self.denied(leg, denial))
+            }
             DropReason::NextHopNone | DropReason::NoInternet | DropReason::GatewayUnavailable => self.unrouted(leg),
             DropReason::NoRoute => Some(self.apart(leg)),
             DropReason::NextHopUnreachable => self.unreachable(leg),
@@ -75,7 +77,6 @@ impl Case<'_> {
             | DropReason::Multicast
             | DropReason::LinkLocal
             | DropReason::Fragment
-            | DropReason::AdminRule
             | DropReason::NoHealthyBackend
             | DropReason::SnatExhausted
             | DropReason::Hairpin

@@ -61,6 +61,7 @@ fn open(network: &Network) -> Network {
     for subnet in open.virtual_networks.iter_mut().flat_map(|vnet| &mut vnet.subnets) {
         subnet.network_security_group = None;
     }
+    open.network_managers.clear();
     for nic in &mut open.network_interfaces {
         nic.network_security_group = None;
     }

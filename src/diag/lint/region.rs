@@ -185,7 +185,7 @@ mod tests {
     use proptest::sample::{select, subsequence};
 
     use super::*;
-    use crate::compile::RuleRef;
+    use crate::compile::{RuleOwner, RuleRef};
     use crate::dataplane::{Acl, Action};
     use crate::model::NsgIx;
     use crate::wire::Tuple;
@@ -259,7 +259,7 @@ mod tests {
         #[test]
         fn a_rule_is_covered_exactly_if_no_packet_comes_to_it(rules in vec(rule(), 2..6)) {
             let reference =
-                |name: usize| RuleRef { nsg: NsgIx(0), name: name.to_string(), priority: 100, action: Action::Allow };
+                |name: usize| RuleRef { owner: RuleOwner::Nsg(NsgIx(0)), name: name.to_string(), priority: 100, action: Action::Allow };
             let effective: Vec<_> =
                 rules.iter().enumerate().map(|(i, rule)| EffectiveRule { rule: reference(i), matches: rule.clone() }).collect();
             let (packets, last) = (packets(), rules.len() - 1);

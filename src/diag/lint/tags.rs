@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 
+use crate::compile::RuleOwner;
 use crate::dataplane::{AclId, NicId};
 use crate::diag::names::{Names, subnet_name};
 use crate::diag::yaml_path;
@@ -22,7 +23,8 @@ fn admits_everyone(names: Names<'_>, acl: AclId) -> Option<(NsgIx, IpNet)> {
     let rules = names.compiled.effective_rules(acl);
     let default = rules.iter().position(|rule| rule.rule.name == "defaultSecurityRules/AllowVnetInBound")?;
     let everything = rules[default].matches.src.iter().find(|prefix| prefix.prefix_len() == 0)?;
-    cover(&rules[..default], &rules[default]).is_none().then_some((rules[default].rule.nsg, *everything))
+    let RuleOwner::Nsg(nsg) = rules[default].rule.owner else { return None };
+    cover(&rules[..default], &rules[default]).is_none().then_some((nsg, *everything))
 }
 
 fn finding(names: Names<'_>, nic: NicId, nsg: NsgIx, everything: IpNet) -> Option<Finding> {

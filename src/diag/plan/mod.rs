@@ -3,6 +3,7 @@
 //! One idea: both networks and both tables are at hand, so nothing is guessed. Objects are compared property by property,
 //! and flows by the tables that their packets will meet.
 
+mod admin;
 mod flows;
 mod objects;
 

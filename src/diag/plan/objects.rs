@@ -1,7 +1,8 @@
 //! A network as a flat list of named objects with properties in words: what a plan compares and shows.
 
-use std::fmt::{self, Display};
+use std::fmt::{self, Debug, Display};
 
+use super::admin;
 use crate::diag::names::nic_name;
 use crate::model::{
     AddressPrefix, Attach, AttachNamespace, Emulation, Network, NetworkInterface, NsgIx, PeeredSubnets, Peering,
@@ -50,6 +51,7 @@ pub(super) fn of(network: &Network) -> Vec<Object> {
             vec![("members", list(&asg.members.iter().map(|nic| nic_name(network, *nic)).collect::<Vec<_>>()))];
         all.push(Object { kind: "applicationSecurityGroups", name: asg.name.clone(), properties });
     }
+    all.extend(admin::of(network));
     for vm in &network.virtual_machines {
         all.push(virtual_machine(vm));
         all.extend(vm.network_interfaces.iter().map(|nic| interface(network, vm, network.nic(*nic))));
@@ -117,6 +119,12 @@ fn route(table: &str, route: &Route) -> Object {
 }
 
 fn security_rule(network: &Network, nsg: &str, rule: &SecurityRule) -> Object {
+    let properties = rule_properties(network, rule);
+    Object { kind: "securityRules", name: format!("{nsg}/{}", rule.name), properties }
+}
+
+/// A rule, whatever kind of access it gives.
+pub(super) fn rule_properties<A: Debug>(network: &Network, rule: &SecurityRule<A>) -> Vec<(&'static str, String)> {
     let addresses = |fields: &[AddressPrefix]| list(&fields.iter().filter_map(address_prefix).collect::<Vec<_>>());
     let groups = |fields: &[AddressPrefix]| {
         list(
@@ -128,7 +136,7 @@ fn security_rule(network: &Network, nsg: &str, rule: &SecurityRule) -> Object {
         )
     };
     let ports = |ranges: &[PortRange]| list(&ranges.iter().copied().map(port_range).collect::<Vec<_>>());
-    let properties = vec![
+    vec![
         ("priority", rule.priority.to_string()),
         ("direction", format!("{:?}", rule.direction)),
         ("access", format!("{:?}", rule.access)),
@@ -139,8 +147,7 @@ fn security_rule(network: &Network, nsg: &str, rule: &SecurityRule) -> Object {
         ("destinationAddressPrefixes", addresses(&rule.destination)),
         ("destinationApplicationSecurityGroups", groups(&rule.destination)),
         ("destinationPortRanges", ports(&rule.destination_ports)),
-    ];
-    Object { kind: "securityRules", name: format!("{nsg}/{}", rule.name), properties }
+    ]
 }
 
 fn virtual_machine(vm: &VirtualMachine) -> Object {
@@ -210,7 +217,7 @@ fn or_none(name: Option<&String>) -> String {
     name.map_or("none", String::as_str).to_owned()
 }
 
-fn list(items: &[impl Display]) -> String {
+pub(super) fn list(items: &[impl Display]) -> String {
     struct List<'a, T>(&'a [T]);
     impl<T: Display> Display for List<'_, T> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
