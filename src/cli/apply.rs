@@ -14,11 +14,12 @@ use super::table::Table;
 use super::{Exit, Outcome, topology};
 use crate::control::protocol::{self, Change, Changed, Request, Response};
 use crate::diag::{Action, Effect, ObjectChange, PropertyChange};
-use crate::lab::{self, Base};
+use crate::lab::{self, Base, Record};
 
 /// Change a running lab to what a file says, all or nothing
 ///
-/// Prints what is made, changed and deleted, and whose flows notice; no packet of the others is lost. Machines and
+/// Prints what is made, changed and deleted, and whose flows notice, and what the change brings that works and is hardly
+/// meant, as `validate` does; no packet of the others is lost. Machines and
 /// interfaces come and go without a restart. Peerings follow Azure's life cycle: a link that lost its other side is
 /// Disconnected, and changed address spaces wait for a sync. SIGHUP makes the daemon apply its file anew.
 ///
@@ -42,20 +43,24 @@ impl Apply {
         let (text, file) = topology::read(&self.file)?;
         let lab = match &context.lab {
             // A file without a name is about the lab that is asked for.
-            Some(lab) => topology::parse_for(lab, &text, &file, context).map(|_| lab.clone())?,
-            None => the_lab(topology::parse(&text, &file, context)?.name)?,
+            Some(lab) => {
+                topology::parse_for(lab, &text, &file, context)?;
+                lab::pick(&Base::detect(), Some(lab))?
+            }
+            None => the_lab(&topology::parse(&text, &file, context)?.name)?,
         };
+        topology::show_new_doubts(&lab, &text, &file, context);
         let path = topology::path(&self.file);
         let apply = protocol::Apply { text, file, path, dry_run: self.dry_run, sync: self.sync };
-        changed(context, Some(&lab), Change::Apply(apply), self.dry_run)
+        changed(context, Some(&lab.lab), Change::Apply(apply), self.dry_run)
     }
 }
 
 /// The lab that a file names, if it runs, or else the only one that does.
-fn the_lab(name: String) -> Result<String, Failure> {
+fn the_lab(name: &str) -> Result<Record, Failure> {
     let base = Base::detect();
-    let named = lab::labs(&base).into_iter().any(|lab| lab.lab == name && lab.is_running());
-    if named { Ok(name) } else { Ok(lab::pick(&base, None)?.lab) }
+    let named = lab::labs(&base).into_iter().find(|lab| lab.lab == name && lab.is_running());
+    named.map_or_else(|| Ok(lab::pick(&base, None)?), Ok)
 }
 
 /// Has a change made and prints what it meant.

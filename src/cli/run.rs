@@ -41,6 +41,7 @@ impl Run {
         let topology = self.read(context)?;
         let stand = if self.lab_daemon { Stand::Background } else { Stand::Foreground };
         let interfaces = topology.network.attachments().len();
+        let (text, file) = (topology.text.clone(), topology.file.clone());
         daemon::run(topology, stand, |record| {
             let line = match stand {
                 // `up` reads this.
@@ -50,7 +51,12 @@ impl Run {
                 }
             };
             let mut stdout = io::stdout().lock();
-            writeln!(stdout, "{line}").and_then(|()| stdout.flush())
+            writeln!(stdout, "{line}").and_then(|()| stdout.flush())?;
+            // `up` says what is doubtful itself.
+            if stand == Stand::Foreground {
+                topology::show_doubts(&text, &file, context);
+            }
+            Ok(())
         })?;
         Ok(Exit::Fine)
     }

@@ -8,7 +8,8 @@ use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
 use crate::compile::{Compiled, Learned, compile};
-use crate::config::{self, Diagnostic, Errors, Loaded};
+use crate::config::{self, Diagnostic, Errors, Loaded, Severity};
+use crate::diag;
 use crate::lab::Record;
 use crate::model::Network;
 
@@ -29,6 +30,46 @@ pub(super) fn parse_for(lab: &str, text: &str, name: &str, context: &Context) ->
 /// The same with the doubts left to the caller.
 pub(super) fn load(text: &str, name: &str, context: &Context) -> Result<Loaded, Failure> {
     config::load(text, name).map_err(|errors| failure(&errors, text, name, context))
+}
+
+/// What a good file's network has that is hardly meant, in the file's order.
+pub(super) fn doubts(loaded: &Loaded) -> Vec<Diagnostic> {
+    let compiled = compile(&loaded.network, &Learned::default(), 1);
+    let lint = diag::lint(&loaded.network, &compiled).into_iter().map(|finding| Diagnostic {
+        severity: Severity::Warning,
+        code: Some(finding.code),
+        rule: Some(finding.rule),
+        message: finding.message,
+        place: loaded.place(&finding.path),
+        path: finding.path,
+        expected: None,
+        help: Some(finding.help),
+    });
+    let mut lint: Vec<_> = lint.collect();
+    lint.sort_by_key(|finding| finding.place);
+    lint
+}
+
+/// Shows what is hardly meant in a file that is good enough to be used.
+pub(super) fn show_doubts(text: &str, name: &str, context: &Context) {
+    // Its mistakes were told by whoever used it.
+    if let Ok(loaded) = config::load(text, name) {
+        show(&doubts(&loaded), text, name, context);
+    }
+}
+
+/// Shows what a file has that is hardly meant, as far as the topology that a lab has now does not have it already.
+pub(super) fn show_new_doubts(lab: &Record, text: &str, name: &str, context: &Context) {
+    let Ok(loaded) = config::load_again(text, &format!("{}.yaml", lab.lab), &lab.addresses) else { return };
+    let before = applied(lab, context).map(|(_, before)| doubts(&before)).unwrap_or_default();
+    let is_old = |doubt: &Diagnostic| before.iter().any(|old| (old.code, &old.message) == (doubt.code, &doubt.message));
+    let (old, new): (Vec<_>, Vec<_>) = doubts(&loaded).into_iter().partition(is_old);
+    show(&new, text, name, context);
+    match old.len() {
+        0 => {}
+        1 => context.messages.note(&format!("1 warning is as before: `vnet validate {name}` shows it")),
+        more => context.messages.note(&format!("{more} warnings are as before: `vnet validate {name}` shows them")),
+    }
 }
 
 /// The topology that a lab was given last, with the addresses that its interfaces have.

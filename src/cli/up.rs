@@ -9,13 +9,13 @@ use clap::Args;
 use super::context::Context;
 use super::failure::Failure;
 use super::output::print;
-use super::{Exit, Outcome};
+use super::{Exit, Outcome, topology};
 use crate::lab::{self, Record};
 
 /// Start a lab from a topology file
 ///
-/// A namespace for each machine, a TUN for each interface, a router between them. Returns when packets flow. Without
-/// FILE it takes the one `*.vnet.yaml` in this directory.
+/// A namespace for each machine, a TUN for each interface, a router between them. Returns when packets flow, and says what
+/// in the file works and is hardly meant, as `validate` does. Without FILE it takes the one `*.vnet.yaml` in this directory.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet up config/hub-spoke.yaml\n  vnet up && vnet status")]
 pub(super) struct Up {
@@ -29,6 +29,10 @@ impl Up {
         let started = Instant::now();
         let lab = lab::start_daemon(&file, None, &context.messages.options())?;
         announce(&lab, started.elapsed(), context)?;
+        // Doubts do not keep anybody waiting for packets.
+        if let Ok((text, name)) = topology::read(&file) {
+            topology::show_doubts(&text, &name, context);
+        }
         Ok(Exit::Fine)
     }
 }

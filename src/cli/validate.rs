@@ -8,9 +8,7 @@ use serde::Serialize;
 use super::context::Context;
 use super::table::Table;
 use super::{Exit, Outcome, topology};
-use crate::compile::{Learned, compile};
 use crate::config::{self, Diagnostic, Errors, Loaded, Place, Severity};
-use crate::diag;
 use crate::model::Network;
 
 /// Check a topology file against Azure's rules, and for what works but is hardly meant
@@ -67,20 +65,7 @@ impl Validate {
 
 /// What is doubtful about the file, then what is doubtful about the network, each in the file's order.
 fn doubts(loaded: &Loaded) -> Vec<Diagnostic> {
-    let compiled = compile(&loaded.network, &Learned::default(), 1);
-    let lint = diag::lint(&loaded.network, &compiled).into_iter().map(|finding| Diagnostic {
-        severity: Severity::Warning,
-        code: Some(finding.code),
-        rule: Some(finding.rule),
-        message: finding.message,
-        place: loaded.place(&finding.path),
-        path: finding.path,
-        expected: None,
-        help: Some(finding.help),
-    });
-    let mut lint: Vec<_> = lint.collect();
-    lint.sort_by_key(|finding| finding.place);
-    loaded.warnings.iter().cloned().chain(lint).collect()
+    loaded.warnings.iter().cloned().chain(topology::doubts(loaded)).collect()
 }
 
 fn verdict(file: &str, network: &Network, warnings: usize) -> String {

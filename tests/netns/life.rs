@@ -217,3 +217,32 @@ fn the_daemon_keeps_no_more_power_than_it_needs() {
     let resident: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(resident < 64 << 10, "{resident} KiB");
 }
+
+/// What is hardly meant is said by whoever uses the file, and stops nobody; a change says what it brings, not what was
+/// there.
+#[test]
+fn doubts_are_told_at_up_and_by_the_change_that_brings_them() {
+    const UNUSED: &str = "routeTables: [{name: idle, routes: []}]\n";
+    const FINE: &str = "virtualNetworks: [{name: v, location: westeurope, addressSpace: [10.0.0.0/16], \
+        subnets: [{name: s, addressPrefix: 10.0.1.0/24}]}]\nvirtualMachines: [{name: a, networkInterfaces: [{subnet: v/s}]}]\n";
+    if !permitted() {
+        return;
+    }
+    let lab = Lab::prepared(&format!("{UNUSED}{FINE}"));
+    let doubt = |output: &Output| stderr(output).matches("warning[").count();
+    let up = lab.start();
+    assert_eq!((up.status.code(), doubt(&up)), (Some(0), 1), "{}", stderr(&up));
+    assert!(stderr(&up).contains("idle"), "{}", stderr(&up));
+    // Another one beside it: only that is new.
+    let more = format!("{UNUSED}networkSecurityGroups: [{{name: spare, securityRules: []}}]\n{FINE}");
+    lab.write(&more);
+    let file = lab.file.to_str().unwrap();
+    let dry = lab.vnet(&["apply", "--dry-run", file]);
+    assert_eq!((dry.status.code(), doubt(&dry)), (Some(0), 1), "{}", stderr(&dry));
+    assert!(stderr(&dry).contains("spare") && stderr(&dry).contains("1 warning is as before"), "{}", stderr(&dry));
+    let applied = lab.apply(&more);
+    assert_eq!((applied.status.code(), doubt(&applied)), (Some(0), 1));
+    let again = lab.apply(&more);
+    assert_eq!((again.status.code(), doubt(&again)), (Some(0), 0));
+    assert!(stderr(&again).contains("2 warnings are as before"), "{}", stderr(&again));
+}
