@@ -9,9 +9,10 @@ use vnet::sys::ping::Pinger;
 use crate::Outcome;
 use crate::expect::{Expect, Lost};
 use crate::lab::{has_program, stderr, stdout};
-use crate::probe::{Ask, Kind, Question, way};
+use crate::probe::{Ask, Kind, Question};
 use crate::scenario::ExplainAnswer;
 use crate::stage::Stage;
+use crate::watch::way;
 
 /// A traceroute gives up here.
 const MOST_HOPS: u8 = 16;

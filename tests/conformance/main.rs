@@ -14,6 +14,7 @@ mod runner;
 mod scenario;
 mod sight;
 mod stage;
+mod watch;
 
 // The lab under test is the one of tests/netns.
 #[path = "../netns/capture.rs"]

@@ -7,10 +7,11 @@ use vnet::wire::build;
 use crate::Outcome;
 use crate::capture::send_raw;
 use crate::expect::Expect;
-use crate::probe::Watch;
+
 use crate::scenario::Packet;
 use crate::sight::Traffic;
 use crate::stage::Stage;
+use crate::watch::Watch;
 
 /// What a packet carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,11 +22,13 @@ const MISSPELT: &[(&str, &str)] = &[
     ("send va -> vb udp 68: ok", "`udp SOURCE-PORT DESTINATION-PORT`"),
     ("open flow: udp va -> vb:53", "`tcp A -> B:PORT` is expected"),
     ("routes va: Default Active", "a list is expected"),
+    ("routes: []", "`routes NODE` or"),
+    ("peerings va: {}", "`peerings:` is expected"),
     ("explain va -> vb: {verdict: blocked, because: none}", "unknown field `because`"),
     ("drops va Nothing: 0", "there is no drop reason"),
     ("peering mv a-b", "`peering rm LINK`"),
-    ("apply: v.yaml", "no such step"),
-    ("refused: RouteConflict", "no such step"),
+    ("apply: v.yaml", "`apply: PATCH` is expected"),
+    ("refused: RouteConflict", "`refused: PATCH` is expected"),
     ("{ping va -> vb: ok, ping vb -> va: ok}", "a step is one line"),
 ];
 

@@ -159,6 +159,15 @@ impl Written {
 
 fn step(text: &str, value: &Value) -> Result<Step, String> {
     let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
+    match verb {
+        "ping" | "tcp" | "udp" | "open" | "flow" | "send" | "hops" | "exec" => packets(verb, rest, value),
+        "routes" | "next-hop" | "peerings" | "explain" | "lint" | "drops" => answers(verb, rest, value),
+        "apply" | "refused" | "peering" | "says" => changes(verb, rest, value),
+        _ => Err("no such step".to_owned()),
+    }
+}
+
+fn packets(verb: &str, rest: &str, value: &Value) -> Result<Step, String> {
     if let Some(kind) = Kind::named(verb) {
         return Ok(Step::Probe { ask: ask(kind, rest)?, expect: Expect::parse(string(value)?)? });
     }
@@ -178,6 +187,12 @@ fn step(text: &str, value: &Value) -> Result<Step, String> {
             let command = command.split_whitespace().map(str::to_owned).collect();
             Step::Exec { node: node.to_owned(), command, says: string(value)?.to_owned() }
         }
+        _ => return Err(format!("`{verb} NAME: ..` is expected")),
+    })
+}
+
+fn answers(verb: &str, rest: &str, value: &Value) -> Result<Step, String> {
+    Ok(match (verb, rest) {
         ("routes", of) if is_word(of) => Step::Routes { of: of.to_owned(), rows: strings(value)? },
         ("next-hop", rest) => {
             let (from, to) = ends(rest)?;
@@ -189,13 +204,20 @@ fn step(text: &str, value: &Value) -> Result<Step, String> {
             let answer = serde_json::from_value(value.clone()).map_err(|error| error.to_string())?;
             Step::Explain { question: [from, to], answer }
         }
+        ("lint", "") => Step::Lint(strings(value)?),
         ("drops", rest) => {
             let Expect::Drop { node, reason, .. } = Expect::parse(&format!("drop@{rest}"))? else {
                 return Err("`drops NODE REASON` is expected".to_owned());
             };
             Step::Drops { node, reason, packets: value.as_u64().ok_or("a number of packets is expected")? }
         }
-        ("lint", "") => Step::Lint(strings(value)?),
+        ("routes", _) => return Err("`routes NODE` or `routes VNET/SUBNET` is expected".to_owned()),
+        _ => return Err(format!("`{verb}:` is expected")),
+    })
+}
+
+fn changes(verb: &str, rest: &str, value: &Value) -> Result<Step, String> {
+    Ok(match (verb, rest) {
         ("apply", "") if value.is_object() => Step::Apply(value.clone()),
         ("refused", code) if value.is_object() && (code.is_empty() || is_word(code)) => {
             let code = Some(code.to_owned()).filter(|code| !code.is_empty());
@@ -208,7 +230,7 @@ fn step(text: &str, value: &Value) -> Result<Step, String> {
             _ => return Err("`peering rm LINK` or `peering sync LINK` is expected".to_owned()),
         },
         ("says", "") => Step::Says(string(value)?.to_owned()),
-        _ => return Err("no such step".to_owned()),
+        _ => return Err(format!("`{verb}: PATCH` is expected")),
     })
 }
 

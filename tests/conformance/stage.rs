@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use crate::Outcome;
 use crate::lab::{Lab, SOON};
-use crate::probe::{Drops, Flow, Question};
+use crate::probe::{Flow, Question};
 use crate::scenario::{Scenario, Step, Written};
+use crate::watch::Drops;
 use crate::{commands, patch, raw};
 
 /// A running lab, and what is known of it.
