@@ -590,3 +590,29 @@ fn colour_is_for_terminals_and_only_if_wanted() {
     assert!(!coloured(&on_a_terminal(LINE, Some("1"))));
     assert!(!coloured(&on_a_terminal(&format!("{LINE} --color never"), None)));
 }
+
+/// Either direction over one of two appliances, of which one is nobody's.
+#[test]
+fn explain_has_its_own_exit_code_for_what_depends_on_the_hash() {
+    let member = "nextHopType: VirtualAppliance, nextHopIpAddress: 10.1.3.4";
+    let members = "nextHopType: VirtualApplianceEcmp, nextHop: {nextHopIpAddresses: [10.1.3.4, 10.1.3.99]}";
+    assert!(ASYMMETRIC.contains(member));
+    let topology = ASYMMETRIC.replace(member, members);
+    let answer = about(&topology, "explain web db:80 -t FILE");
+    assert_eq!((answer.code, &*answer.stderr), (3, ""), "{}", answer.stdout);
+    for line in [
+        "Ways, by the flow's hash: 2\n",
+        "  via nva, back directly: arrives, as from port ",
+        "  directly: NextHopUnreachable, as from port ",
+        "verdict  depends on the flow's hash\n",
+        "fix      take 10.1.3.99 out of the route\n",
+    ] {
+        assert!(answer.stdout.contains(line), "{line} is not in\n{}", answer.stdout);
+    }
+    let answer = about(&topology, "reach -t FILE");
+    assert!(answer.stdout.contains("depends: some flows are dropped, by their hash"), "{}", answer.stdout);
+    let fixed = topology.replace("10.1.3.99]", "10.1.3.5]");
+    let second = "  - {name: nva2, networkInterfaces: [{subnet: a/nva, enableIPForwarding: true}]}\n";
+    let answer = about(&(fixed + second), "reach -t FILE");
+    assert!(answer.stdout.contains("via nva or nva2"), "{}", answer.stdout);
+}

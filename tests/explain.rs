@@ -4,8 +4,8 @@
 
 use vnet::compile::{Learned, compile};
 use vnet::config;
-use vnet::diag::{self, Explanation, Fix, NextHopQuery, Path, StepKind, Verdict, explain, next_hop, parse_query};
-use vnet::model::{Network, NextHopType, NicIx};
+use vnet::diag::{Explanation, Fix, NextHopQuery, Path, StepKind, Verdict, explain, next_hop, parse_query};
+use vnet::model::{Network, NextHopType};
 
 fn load(yaml: &str) -> Network {
     config::load(yaml, "test.yaml").unwrap_or_else(|errors| panic!("{errors:?}\n{yaml}")).network
@@ -256,37 +256,6 @@ fn cs_13_an_appliance_without_ip_forwarding() {
 }
 
 /// DIAG-04: the source must be the interface's own, and the answer does not depend on rules or owners.
-/// CHAIN with a second appliance, and both spokes' routes over both.
-fn spread() -> String {
-    let yaml = with(
-        CHAIN,
-        "nextHopType: VirtualAppliance, nextHopIpAddress: 10.10.0.4",
-        "nextHopType: VirtualApplianceEcmp, nextHop: {nextHopIpAddresses: [10.10.0.4, 10.10.0.5]}",
-    );
-    with(
-        &yaml,
-        "  - {name: v1,",
-        "  - {name: nva2, networkInterfaces: [{subnet: h/s, enableIPForwarding: true}]}\n  - {name: v1,",
-    )
-}
-
-/// Which appliance it is depends on the flow, and the question names none.
-#[test]
-fn diag_04_of_several_appliances_all_are_named() {
-    let network = load(&spread());
-    let compiled = compile(&network, &Learned::default(), 1);
-    let answer = next_hop(&network, &compiled, &hop_query("v1", None, "10.30.0.4")).unwrap();
-    let json = serde_json::json!({
-        "nextHopType": "VirtualApplianceEcmp", "nextHopIpAddress": null,
-        "nextHopIpAddresses": ["10.10.0.4", "10.10.0.5"], "routeTableId": "rt-s1",
-    });
-    assert_eq!(serde_json::to_value(answer).unwrap(), json);
-    let rows = diag::routes(&network, &compiled, network.nic(NicIx(2)).subnet);
-    let row = rows.iter().find(|row| row.name.is_some()).unwrap();
-    assert_eq!(row.next_hop_type, NextHopType::VirtualAppliance, "effective routes know one type of appliance");
-    assert_eq!(row.next_hop_ip_address.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.10.0.4", "10.10.0.5"]);
-}
-
 #[test]
 fn diag_04_the_source_must_be_the_interfaces_own() {
     let network = load(CHAIN);

@@ -13,12 +13,12 @@ use super::output::Output;
 use super::table::Table;
 use super::{Exit, Outcome, hops, topology};
 use crate::control::protocol::{Request, Response};
-use crate::diag::{self, Explanation, Fix, Verdict};
+use crate::diag::{self, Branch, Explanation, Fix, Verdict};
 
 /// Tell the way of a packet, there and back
 ///
 /// Names each hop, and the route or rule that decides. If it does not get there, names the cause and the smallest fix.
-/// Exit code 0 reachable, 1 blocked in either direction, 3 reachable with warnings.
+/// Exit code 0 reachable, 1 blocked in either direction, 3 reachable with warnings, or for some flows only.
 ///
 /// SRC and DST are a node, NODE/NIC or an address. With :PORT it asks for TCP, with :PORT/udp for UDP, without for
 /// ICMP echo. An IPv6 address with a port goes in brackets.
@@ -44,7 +44,7 @@ impl Explain {
         Ok(match explanation.verdict {
             Verdict::Blocked => Exit::No,
             Verdict::Reachable if explanation.warnings.is_empty() => Exit::Fine,
-            Verdict::Reachable => Exit::Warnings,
+            Verdict::Reachable | Verdict::Depends => Exit::Warnings,
         })
     }
 
@@ -70,10 +70,12 @@ fn story(explanation: &Explanation, output: &Output) -> String {
         let _ = writeln!(text, "\n{style}{title}{style:#}");
         hops::write(&mut text, &path.hops, output);
     }
+    branches(&mut text, &explanation.branches, output);
     text.push('\n');
     let (colour, verdict) = match explanation.verdict {
         Verdict::Reachable => (AnsiColor::Green, "reachable"),
         Verdict::Blocked => (AnsiColor::Red, "blocked"),
+        Verdict::Depends => (AnsiColor::Yellow, "depends on the flow's hash"),
     };
     note(&mut text, output, colour, "verdict", verdict);
     if let Some(cause) = &explanation.cause {
@@ -92,6 +94,26 @@ fn story(explanation: &Explanation, output: &Output) -> String {
         note(&mut text, output, AnsiColor::Yellow, "warning", warning);
     }
     text
+}
+
+/// The ways that flows take; a dozen of them say enough.
+fn branches(text: &mut String, branches: &[Branch], output: &Output) {
+    const SHOWN: usize = 12;
+    if branches.is_empty() {
+        return;
+    }
+    let style = output.paint(AnsiColor::Cyan);
+    let _ = writeln!(text, "\n{style}Ways{style:#}, by the flow's hash: {}", branches.len());
+    for branch in branches.iter().take(SHOWN) {
+        let way =
+            |way: &[String]| if way.is_empty() { "directly".to_owned() } else { format!("via {}", way.join(", ")) };
+        let back = branch.via_return.as_ref().map(|back| format!(", back {}", way(back))).unwrap_or_default();
+        let end = branch.dropped.as_deref().unwrap_or("arrives");
+        let _ = writeln!(text, "  {}{back}: {end}, as from port {}", way(&branch.via), branch.source_port);
+    }
+    if branches.len() > SHOWN {
+        let _ = writeln!(text, "  and {} more", branches.len() - SHOWN);
+    }
 }
 
 fn remedy(text: &mut String, output: &Output, fix: &Fix) {

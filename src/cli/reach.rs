@@ -99,8 +99,15 @@ fn matrix(reach: &diag::Reach, output: &Output) -> String {
 
 fn cell(pair: &Pair) -> String {
     match (pair.verdict, &pair.back) {
-        (Verdict::Reachable, _) if pair.forward.via.is_empty() => "yes".to_owned(),
-        (Verdict::Reachable, _) => format!("via {}", pair.forward.via.join(", ")),
+        (Verdict::Reachable, _) => match pair.ways_there()[..] {
+            [[]] => "yes".to_owned(),
+            ref ways if ways.len() <= 3 => {
+                let ways = ways.iter().map(|way| if way.is_empty() { "nobody".to_owned() } else { way.join(", ") });
+                format!("via {}", ways.collect::<Vec<_>>().join(" or "))
+            }
+            ref ways => format!("{} ways", ways.len()),
+        },
+        (Verdict::Depends, _) => "depends".to_owned(),
         (Verdict::Blocked, Some(_)) => "no answer".to_owned(),
         (Verdict::Blocked, None) => "no".to_owned(),
     }
@@ -108,8 +115,12 @@ fn cell(pair: &Pair) -> String {
 
 /// Explains the words that occur.
 fn legend(rows: &[Vec<String>]) -> String {
-    const WORDS: [(&str, &str); 3] =
-        [("yes", "there and back"), ("no", "the question is dropped"), ("no answer", "the answer is dropped")];
+    const WORDS: [(&str, &str); 4] = [
+        ("yes", "there and back"),
+        ("no", "the question is dropped"),
+        ("no answer", "the answer is dropped"),
+        ("depends", "some flows are dropped, by their hash"),
+    ];
     let occurs = |word: &str| rows.iter().any(|row| row[1..].iter().any(|cell| cell == word));
     WORDS
         .iter()
@@ -119,11 +130,8 @@ fn legend(rows: &[Vec<String>]) -> String {
 
 fn rows(reach: &diag::Reach) -> Table {
     Table::new(&["Source", "Destination", "Traffic", "Verdict", "Way"]).rows(reach.pairs.iter().map(|pair| {
-        let verdict = match pair.verdict {
-            Verdict::Reachable => "reachable",
-            Verdict::Blocked => "blocked",
-        };
-        [pair.source.clone(), pair.destination.clone(), pair.traffic.to_string(), verdict.to_owned(), pair.to_string()]
+        let verdict = pair.verdict.to_string();
+        [pair.source.clone(), pair.destination.clone(), pair.traffic.to_string(), verdict, pair.to_string()]
     }))
 }
 

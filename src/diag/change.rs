@@ -1,5 +1,6 @@
 //! Edits of a topology: each changes a copy of the network and says what to write in the file.
 
+use std::fmt::Display;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -145,12 +146,25 @@ impl Edit {
         self.note(format!("routeTables[{}].routes[{route}].nextHopIpAddress", table.0), Some(to.to_string()));
     }
 
+    /// Takes a next hop out of a route to several; a route to one is left of a route to two.
+    pub(super) fn drop_next_hop(&mut self, table: RouteTableIx, route: usize, address: IpAddr) {
+        let Route { name, prefix, next_hop, .. } = &mut self.network.route_tables[table.0].routes[route];
+        let RouteNextHop::VirtualApplianceEcmp(addresses) = next_hop else { return };
+        let Some(at) = addresses.iter().position(|member| *member == address) else { return };
+        addresses.remove(at);
+        let path = format!("routeTables[{}].routes[{route}]", table.0);
+        let [one] = addresses[..] else {
+            return self.note(format!("{path}.nextHop.nextHopIpAddresses[{at}]"), None);
+        };
+        let value = appliance_route(name, *prefix, one);
+        *next_hop = RouteNextHop::VirtualAppliance(one);
+        self.note(path, Some(value));
+    }
+
     /// Routes a prefix to an appliance, in the subnet's table or a new one.
     pub(super) fn route(&mut self, subnet: SubnetIx, name: &str, prefix: IpNet, appliance: IpAddr) {
         let route = Route { name: name.to_owned(), prefix, next_hop: RouteNextHop::VirtualAppliance(appliance) };
-        let value = format!(
-            "{{name: {name}, addressPrefix: {prefix}, nextHopType: VirtualAppliance, nextHopIpAddress: {appliance}}}"
-        );
+        let value = appliance_route(name, prefix, appliance);
         let Some(table) = self.network.subnet(subnet).route_table else {
             let name = format!("{}-routes", self.network.subnet(subnet).name);
             let table = self.network.route_tables.len();
@@ -235,6 +249,10 @@ impl Edit {
     fn note(&mut self, path: String, value: Option<String>) {
         self.changes.push(Change { path, value });
     }
+}
+
+fn appliance_route(name: &str, prefix: impl Display, appliance: IpAddr) -> String {
+    format!("{{name: {name}, addressPrefix: {prefix}, nextHopType: VirtualAppliance, nextHopIpAddress: {appliance}}}")
 }
 
 /// What an allow rule must match.

@@ -3,19 +3,22 @@
 //! One idea: a fix is tried before it is named. The obstacle's cure changes a copy of the network, the copy is compiled
 //! and walked again, and whatever stands in the way next is listed as a further obstacle.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::compile::{Compiled, Learned, compile_numbered};
 use crate::model::Network;
 pub use crate::model::Verdict;
 
+use super::branches::{Branch, Branches};
 use super::change::Change;
 use super::cure::{Case, Cure, Remedy};
 use super::names::Names;
 use super::query::{Ends, Probe, Query, resolve};
 use super::story::Path;
 use super::trip::{Trip, foreign_links};
-use super::walk::{Slate, Walk};
+use super::walk::Slate;
 
 /// Obstacles listed at most: each is a compilation of the whole network.
 const MAX_OBSTACLES: usize = 8;
@@ -31,10 +34,14 @@ pub struct Explanation {
     /// `ping`, `tcp/443`, `udp/53`.
     pub probe: String,
     pub verdict: Verdict,
+    /// Where there are several ways, one that does not arrive, if there is one.
     pub forward: Path,
     /// The answer's way; none where the question never arrives.
     #[serde(rename = "return")]
     pub back: Option<Path>,
+    /// Every way that the hash of a flow may choose, where routes spread flows over several appliances.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub branches: Vec<Branch>,
     /// Why it is blocked.
     pub cause: Option<String>,
     pub fix: Option<Fix>,
@@ -66,8 +73,9 @@ pub struct Fix {
 pub fn explain(network: &Network, compiled: &Compiled, query: &Query) -> Result<Explanation, String> {
     let ends = resolve(network, compiled, query)?;
     let names = Names { network, compiled };
-    let trip = Trip::take(names, &mut Slate::new(), &ends, query.probe);
-    let mut obstacles = obstacles(names, &ends, query.probe, &trip).into_iter();
+    let branches = Branches::take(names, &mut Slate::new(), &ends, query.probe);
+    let trip = branches.worst();
+    let mut obstacles = obstacles(names, &ends, query.probe, trip).into_iter();
     let first = obstacles.next();
     let end = |nic, address| format!("{} ({address})", names.nic(nic));
     let destination = ends.destination;
@@ -77,13 +85,14 @@ pub fn explain(network: &Network, compiled: &Compiled, query: &Query) -> Result<
             .nic
             .map_or_else(|| destination.address.to_string(), |nic| end(nic, destination.address)),
         probe: query.probe.to_string(),
-        verdict: if trip.blocked().is_some() { Verdict::Blocked } else { Verdict::Reachable },
+        verdict: branches.verdict(),
         forward: Path::tell(names, &trip.forward),
         back: trip.back.as_ref().map(|walk| Path::tell(names, walk)),
+        branches: branches.told(names),
         cause: first.as_ref().map(|obstacle| obstacle.cause.clone()),
         fix: first.and_then(|obstacle| obstacle.fix),
         further: obstacles.collect(),
-        warnings: trip.warnings(names),
+        warnings: branches.warnings(names),
     })
 }
 
@@ -94,24 +103,19 @@ impl Trip {
         let request = self.back.is_some().then_some(&self.forward);
         Some(Case { names, ends, probe, walk, request }.cure())
     }
+}
 
+/// What may surprise, whether it arrives or not.
+impl Branches {
     fn warnings(&self, names: Names<'_>) -> Vec<String> {
-        let mut warnings = Vec::new();
-        let way = |walk: &Walk| walk.appliances().map(|nic| names.node(nic)).collect::<Vec<_>>();
-        if let Some(back) = &self.back {
-            let (there, mut home) = (way(&self.forward), way(back));
-            home.reverse();
-            if there != home {
-                let list = |way: &[String]| if way.is_empty() { "no appliance".to_owned() } else { way.join(", ") };
-                warnings.push(format!(
-                    "asymmetric path: the request passes {}, the answer {}; a stateful appliance sees half of the flow",
-                    list(&there),
-                    list(&home.into_iter().rev().collect::<Vec<_>>()),
-                ));
-            }
-        }
-        for walk in self.walks() {
-            warnings.extend(foreign_links(names, walk).filter(|(_, link)| !link.allow_forwarded_traffic).map(|(into, link)| {
+        let mut warnings: Vec<_> = self.asymmetry(names).into_iter().collect();
+        warnings.extend(self.cut_short().then(|| {
+            format!("there are more ways than can be looked at: the verdict is about the first {}", self.trips().len())
+        }));
+        let mut told = HashSet::new();
+        for walk in self.trips().iter().flat_map(Trip::walks) {
+            let off = foreign_links(names, walk).filter(|(_, link)| !link.allow_forwarded_traffic);
+            warnings.extend(off.map(|(into, link)| {
                 format!(
                     "{} enters VNet {} over peering {}, which has allowForwardedTraffic off: Azure's documents disagree on whether it may",
                     walk.src,
@@ -120,7 +124,23 @@ impl Trip {
                 )
             }));
         }
+        warnings.retain(|warning| told.insert(warning.clone()));
         warnings
+    }
+
+    fn asymmetry(&self, names: Names<'_>) -> Option<String> {
+        let (there, back) = self.trips().iter().find_map(|trip| trip.asymmetry(names))?;
+        let list = |way: &[String]| if way.is_empty() { "no appliance".to_owned() } else { way.join(", ") };
+        let (there, back) = (list(&there), list(&back));
+        Some(if self.trips().len() > 1 {
+            format!(
+                "asymmetric path: each direction of a flow chooses its appliance by its own hash, so a request may pass {there} and its answer {back}; a stateful appliance sees half of such a flow"
+            )
+        } else {
+            format!(
+                "asymmetric path: the request passes {there}, the answer {back}; a stateful appliance sees half of the flow"
+            )
+        })
     }
 }
 
@@ -136,7 +156,7 @@ fn obstacles(names: Names<'_>, ends: &Ends, probe: Probe, trip: &Trip) -> Vec<Ob
         // The ends are known by number: a change of properties leaves everybody theirs.
         let compiled = compile_numbered(&network, &Learned::default(), names.compiled.ids().clone(), 0);
         let names = Names { network: &network, compiled: &compiled };
-        let after = Trip::take(names, &mut Slate::new(), ends, probe).cure(names, ends, probe);
+        let after = Branches::take(names, &mut Slate::new(), ends, probe).worst().cure(names, ends, probe);
         let checked = !changes.is_empty() && after.as_ref().is_none_or(|after| after.cause != cause);
         found.push(Obstacle { cause, fix: Some(Fix { text, changes, checked }) });
         if checked && found.len() < MAX_OBSTACLES {

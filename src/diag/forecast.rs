@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::branches::{Branch, Branches};
 use super::names::Names;
 use super::query::{Place, Query, resolve};
 use super::trip::Trip;
@@ -25,6 +26,10 @@ pub struct Forecast {
     pub via: Vec<String>,
     /// Those that forward its answer.
     pub via_return: Vec<String>,
+    /// Every way that the hash of a flow may choose, where there are several; the fields above are about one of them, one
+    /// that does not arrive if there is one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub branches: Vec<Branch>,
     /// The rules that were asked, there and then back.
     pub rulings: Vec<Ruling>,
 }
@@ -51,21 +56,22 @@ pub struct Ruling {
 pub fn forecast(network: &Network, compiled: &Compiled, query: &Query) -> Result<Forecast, String> {
     let ends = resolve(network, compiled, query)?;
     let names = Names { network, compiled };
-    let trip = Trip::take(names, &mut Slate::new(), &ends, query.probe);
+    let branches = Branches::take(names, &mut Slate::new(), &ends, query.probe);
+    let trip = branches.worst();
     let site = |nic: Option<NicId>, address| {
         let attachment = nic.map(|nic| compiled.snapshot.nics[nic.0 as usize].port.0 as usize);
         Site { address, attachment }
     };
-    let way = |walk: &Walk| walk.appliances().map(|nic| names.node(nic)).collect();
     let blocked = trip.blocked();
     Ok(Forecast {
-        verdict: if blocked.is_some() { Verdict::Blocked } else { Verdict::Reachable },
+        verdict: branches.verdict(),
         dropped: blocked.and_then(|walk| walk.outcome.reason()).map(str::to_owned),
         from: site(Some(ends.source), ends.source_address),
         to: site(ends.destination.nic, ends.destination.address),
-        via: way(&trip.forward),
-        via_return: trip.back.as_ref().map(way).unwrap_or_default(),
-        rulings: trip.walks().flat_map(|walk| rulings(names, walk)).collect(),
+        via: names.way(&trip.forward),
+        via_return: trip.back.as_ref().map(|walk| names.way(walk)).unwrap_or_default(),
+        branches: branches.told(names),
+        rulings: branches.trips().iter().flat_map(Trip::walks).flat_map(|walk| rulings(names, walk)).collect(),
     })
 }
 

@@ -3,8 +3,11 @@
 //! One idea: an expectation is one thing and the model's agreement with reality another. A test fails for either, and
 //! says for which; the second is a defect of the model, or of a guest that does more than its kernel's forwarding.
 
+use std::collections::{BTreeSet, HashSet};
+
 use serde::Serialize;
 
+use super::branches::Branch;
 use super::forecast::Forecast;
 use crate::model::{Network, TestCase, Verdict, VmIx};
 
@@ -60,23 +63,37 @@ impl Case<'_> {
     fn disagreement(&self, observed: &Observed) -> Option<Problem> {
         let forecast = self.forecast;
         let defect = |text| Some(Problem { kind: ProblemKind::Defect, text });
-        if observed.verdict != forecast.verdict {
+        // Of flows that fare differently the packets were one.
+        if observed.verdict != forecast.verdict && forecast.verdict != Verdict::Depends {
             return defect(format!(
                 "the model and the packets disagree: the model says {}, the packets say {}",
                 self.foretold(),
                 observed.verdict
             ));
         }
-        let ways = [("there", &forecast.via, &observed.via), ("back", &forecast.via_return, &observed.via_return)];
-        let (which, foretold, seen) = ways.into_iter().find_map(|(which, foretold, seen)| {
-            seen.as_ref().filter(|seen| *seen != foretold).map(|seen| (which, foretold, seen))
-        })?;
+        let arrived = observed.verdict == Verdict::Reachable;
+        let possible: Vec<_> = self.courses().into_iter().filter(|course| course.arrives == arrived).collect();
+        let differing = possible.iter().map(|course| course.unlike(observed)).collect::<Option<Vec<_>>>()?;
+        let (which, foretold, seen) = differing.into_iter().next()?;
         let text = format!(
             "the model and the packets disagree about the way {which}: the model says {}, the packets went {}",
             way(foretold),
             way(seen)
         );
         defect(text)
+    }
+
+    /// The ways that the packet may go.
+    fn courses(&self) -> Vec<Course<'_>> {
+        let Forecast { dropped, via, via_return, branches, .. } = self.forecast;
+        if branches.is_empty() {
+            return vec![Course { arrives: dropped.is_none(), via, via_return }];
+        }
+        let course = |branch| {
+            let Branch { dropped, via, via_return, .. }: &Branch = branch;
+            Course { arrives: dropped.is_none(), via, via_return: via_return.as_deref().unwrap_or_default() }
+        };
+        branches.iter().map(course).collect()
     }
 
     fn verdict(&self) -> Option<Problem> {
@@ -87,27 +104,47 @@ impl Case<'_> {
 
     /// The verdict, and what the packet ends with.
     fn foretold(&self) -> String {
-        let Forecast { verdict, dropped, .. } = self.forecast;
-        let reason = dropped.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-        format!("{verdict}{reason}")
+        let Forecast { verdict, dropped, branches, .. } = self.forecast;
+        match verdict {
+            Verdict::Reachable => verdict.to_string(),
+            Verdict::Blocked => format!("{verdict} ({})", dropped.as_deref().unwrap_or_default()),
+            Verdict::Depends => {
+                let reasons: BTreeSet<_> = branches.iter().filter_map(|branch| branch.dropped.as_deref()).collect();
+                format!(
+                    "it depends on the flow's hash: of {} ways {} the others end with {}",
+                    branches.len(),
+                    match branches.iter().filter(|branch| branch.dropped.is_none()).count() {
+                        1 => "1 arrives,".to_owned(),
+                        several => format!("{several} arrive,"),
+                    },
+                    Vec::from_iter(reasons).join(" or ")
+                )
+            }
+        }
     }
 
     fn ways(&self) -> Vec<Problem> {
-        let Case { test, forecast, .. } = self;
+        let (test, courses) = (self.test, self.courses());
+        let who =
+            |rest: &str| if courses.len() > 1 { format!("a flow may go {rest}") } else { format!("it goes {rest}") };
         let mut texts = Vec::new();
-        for (wanted, taken, what) in
-            [(&test.via, &forecast.via, "packet"), (&test.via_return, &forecast.via_return, "answer")]
-        {
-            let wanted = self.names(wanted);
-            let mut rest = taken.iter();
-            // In order: each is looked for behind the one before it.
-            if !wanted.iter().all(|machine| rest.any(|taken| taken == machine)) {
-                texts.push(format!("expected the {what} to go {}, but it goes {}", way(&wanted), way(taken)));
-            }
-            for machine in self.names(&test.not_via).into_iter().filter(|machine| taken.contains(machine)) {
-                texts.push(format!("expected the {what} not to pass {machine}, but it goes {}", way(taken)));
+        for course in &courses {
+            for (wanted, taken, what) in
+                [(&test.via, course.via, "packet"), (&test.via_return, course.via_return, "answer")]
+            {
+                let wanted = self.names(wanted);
+                let mut rest = taken.iter();
+                // In order: each is looked for behind the one before it.
+                if !wanted.iter().all(|machine| rest.any(|taken| taken == machine)) {
+                    texts.push(format!("expected the {what} to go {}, but {}", way(&wanted), who(&way(taken))));
+                }
+                for machine in self.names(&test.not_via).into_iter().filter(|machine| taken.contains(machine)) {
+                    texts.push(format!("expected the {what} not to pass {machine}, but {}", who(&way(taken))));
+                }
             }
         }
+        let mut told = HashSet::new();
+        texts.retain(|text| told.insert(text.clone()));
         texts.into_iter().map(|text| Problem { kind: ProblemKind::Way, text }).collect()
     }
 
@@ -127,6 +164,23 @@ impl Case<'_> {
 
     fn names(&self, machines: &[VmIx]) -> Vec<String> {
         machines.iter().map(|vm| self.network.vm(*vm).name.clone()).collect()
+    }
+}
+
+/// One way that the packet may go.
+struct Course<'a> {
+    arrives: bool,
+    via: &'a [String],
+    via_return: &'a [String],
+}
+
+impl<'a> Course<'a> {
+    /// Where the packets were seen to go another way: which direction, the way foretold and the way seen.
+    fn unlike<'b>(&self, observed: &'b Observed) -> Option<(&'static str, &'a [String], &'b [String])> {
+        let ways = [("there", self.via, &observed.via), ("back", self.via_return, &observed.via_return)];
+        ways.into_iter().find_map(|(which, foretold, seen)| {
+            seen.as_deref().filter(|seen| *seen != foretold).map(|seen| (which, foretold, seen))
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 //! with a recording observer, and what is left is to put names on the steps. There is no second evaluator, no printing
 //! and no I/O here.
 
+mod branches;
 mod change;
 mod cure;
 mod explain;
@@ -27,6 +28,7 @@ mod trip;
 mod walk;
 mod yaml_path;
 
+pub use branches::Branch;
 pub use change::Change;
 pub use explain::{Explanation, Fix, Obstacle, Verdict, explain};
 pub use filter::{Filter, FilterError, Host, parse_filter, pattern};

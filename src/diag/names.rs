@@ -6,6 +6,8 @@ use crate::compile::{Compiled, RuleOwner, Sender};
 use crate::dataplane::{AclId, FibId, FilterPlace, NextHop, NicId, RouteId, VnetId};
 use crate::model::{EffectiveRoute, Network, NicIx, Peering, RouteSource, SubnetIx, VirtualNetwork, VnetIx};
 
+use super::walk::Walk;
+
 /// A network and its tables, to look names up in.
 #[derive(Clone, Copy)]
 pub(super) struct Names<'a> {
@@ -20,6 +22,11 @@ impl<'a> Names<'a> {
             Sender::Nic(ix) => self.network.vm(self.network.nic(ix).virtual_machine).name.clone(),
             Sender::Subnet(subnet) => self.network.vnet(subnet.vnet).name.clone(),
         }
+    }
+
+    /// The machines that forward a packet, in order.
+    pub(super) fn way(self, walk: &Walk) -> Vec<String> {
+        walk.appliances().map(|nic| self.node(nic)).collect()
     }
 
     /// `web/nic0`, or `vnet/subnet` behind a VNet's one TUN.

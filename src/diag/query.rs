@@ -10,7 +10,7 @@ use crate::compile::{Compiled, connected};
 use crate::dataplane::{NicId, Owner};
 pub use crate::model::Probe;
 use crate::model::{Network, NicIx, VirtualMachine, VmIx, VnetIx};
-use crate::wire::build;
+use crate::wire::{Protocol, Tuple, build};
 
 use super::names;
 use super::walk::egress;
@@ -126,24 +126,35 @@ impl fmt::Display for Place {
 }
 
 /// The port a guest would choose for itself; the echo identifier of a ping.
-const EPHEMERAL: u16 = 49152;
+pub(super) const EPHEMERAL: u16 = 49152;
 
 impl Probe {
+    /// What a flow from this port is told by.
+    pub(super) fn flow(self, src: IpAddr, dst: IpAddr, source_port: u16) -> Tuple {
+        let (protocol, dst_port) = match self {
+            Self::Ping if src.is_ipv4() => (Protocol::ICMP, source_port),
+            Self::Ping => (Protocol::ICMPV6, source_port),
+            Self::Tcp(port) => (Protocol::TCP, port),
+            Self::Udp(port) => (Protocol::UDP, port),
+        };
+        Tuple { src, dst, protocol, src_port: source_port, dst_port }
+    }
+
     /// The packet that asks.
-    pub(super) fn request(self, src: IpAddr, dst: IpAddr) -> Vec<u8> {
-        let from = SocketAddr::new(src, EPHEMERAL);
+    pub(super) fn request(self, src: IpAddr, dst: IpAddr, source_port: u16) -> Vec<u8> {
+        let from = SocketAddr::new(src, source_port);
         match self {
-            Self::Ping => build::icmp_echo(src, dst, EPHEMERAL, 1, false),
+            Self::Ping => build::icmp_echo(src, dst, source_port, 1, false),
             Self::Tcp(port) => build::tcp(from, SocketAddr::new(dst, port), TCP_SYN, &[]),
             Self::Udp(port) => build::udp(from, SocketAddr::new(dst, port), b"?"),
         }
     }
 
     /// The packet that answers a request from `src` to `dst`.
-    pub(super) fn answer(self, src: IpAddr, dst: IpAddr) -> Vec<u8> {
-        let to = SocketAddr::new(src, EPHEMERAL);
+    pub(super) fn answer(self, src: IpAddr, dst: IpAddr, source_port: u16) -> Vec<u8> {
+        let to = SocketAddr::new(src, source_port);
         match self {
-            Self::Ping => build::icmp_echo(dst, src, EPHEMERAL, 1, true),
+            Self::Ping => build::icmp_echo(dst, src, source_port, 1, true),
             Self::Tcp(port) => build::tcp(SocketAddr::new(dst, port), to, TCP_SYN | TCP_ACK, &[]),
             Self::Udp(port) => build::udp(SocketAddr::new(dst, port), to, b"!"),
         }

@@ -3,6 +3,7 @@
 //! One idea: every pair of nodes takes the trip that `explain` takes, for each kind of packet asked about, and only its
 //! outcome is kept. A pair is asked in one family: IPv4 where both have it.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -10,11 +11,11 @@ use serde::{Deserialize, Serialize};
 use crate::compile::Compiled;
 use crate::model::Network;
 
+use super::branches::{Branch, Branches};
 use super::explain::Verdict;
 use super::names::Names;
 use super::nodes::nodes;
 use super::traffic::Traffic;
-use super::trip::Trip;
 use super::walk::{Slate, Walk};
 
 /// Trips taken for one answer: half a minute of an unoptimised build.
@@ -38,10 +39,14 @@ pub struct Pair {
     pub destination: String,
     pub traffic: Traffic,
     pub verdict: Verdict,
+    /// Where there are several ways, one that does not arrive, if there is one.
     pub forward: Way,
     /// None where the question does not arrive.
     #[serde(rename = "return")]
     pub back: Option<Way>,
+    /// Every way that the hash of a flow may choose, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub branches: Vec<Branch>,
 }
 
 /// One direction, in short.
@@ -60,44 +65,79 @@ pub fn reach(network: &Network, compiled: &Compiled, traffic: &[Traffic]) -> Res
     let nodes = nodes(network, compiled);
     let trips = nodes.len().saturating_mul(nodes.len().saturating_sub(1)).saturating_mul(traffic.len());
     if trips > MAX_TRIPS {
-        return Err(format!("{trips} trips are too many for one answer: at most {MAX_TRIPS}, ask about one port"));
+        return Err(too_many(trips));
     }
     let names = Names { network, compiled };
     let mut slate = Slate::new();
-    let mut pairs = Vec::with_capacity(trips);
+    let (mut pairs, mut taken) = (Vec::with_capacity(trips), 0);
     for (i, source) in nodes.iter().enumerate() {
         for destination in nodes.iter().enumerate().filter_map(|(j, node)| (i != j).then_some(node)) {
             let Some(ends) = source.source.meet(network, compiled, destination.ends.clone()) else { continue };
-            pairs.extend(traffic.iter().map(|&traffic| {
-                let trip = Trip::take(names, &mut slate, &ends, traffic.probe);
-                Pair::of(names, &source.name, &destination.name, traffic, &trip)
-            }));
+            for &traffic in traffic {
+                let branches = Branches::take(names, &mut slate, &ends, traffic.probe);
+                taken += branches.trips().len();
+                if taken > MAX_TRIPS {
+                    return Err(too_many(taken));
+                }
+                pairs.push(Pair::of(names, &source.name, &destination.name, traffic, &branches));
+            }
         }
     }
     let nodes = nodes.into_iter().map(|node| node.name).collect();
     Ok(Reach { nodes, traffic: traffic.to_vec(), pairs })
 }
 
+fn too_many(trips: usize) -> String {
+    format!("{trips} trips are too many for one answer: at most {MAX_TRIPS}, ask about one port")
+}
+
 impl Pair {
-    fn of(names: Names<'_>, source: &str, destination: &str, traffic: Traffic, trip: &Trip) -> Self {
+    fn of(names: Names<'_>, source: &str, destination: &str, traffic: Traffic, branches: &Branches) -> Self {
+        let trip = branches.worst();
         Self {
             source: source.to_owned(),
             destination: destination.to_owned(),
             traffic,
-            verdict: if trip.blocked().is_some() { Verdict::Blocked } else { Verdict::Reachable },
+            verdict: branches.verdict(),
             forward: Way::of(names, &trip.forward),
             back: trip.back.as_ref().map(|walk| Way::of(names, walk)),
+            branches: branches.told(names),
         }
     }
 
-    fn reachable(&self) -> bool {
-        self.verdict == Verdict::Reachable
+    /// How much of it works.
+    fn rank(&self) -> u8 {
+        match self.verdict {
+            Verdict::Blocked => 0,
+            Verdict::Depends => 1,
+            Verdict::Reachable => 2,
+        }
+    }
+
+    /// The machines that forward the question, by whichever way, each list once.
+    pub fn ways_there(&self) -> Vec<&[String]> {
+        let mut ways: Vec<&[String]> = self.branches.iter().map(|branch| &*branch.via).collect();
+        if ways.is_empty() {
+            ways.push(&self.forward.via);
+        }
+        ways.sort_unstable();
+        ways.dedup();
+        ways
     }
 }
 
-/// `directly`, `through nva`, `NsgInbound at db/eth0`, or what becomes of the answer.
+/// `directly`, `through nva`, `NsgInbound at db/eth0`, or what becomes of the answer; of several ways, how many arrive.
 impl fmt::Display for Pair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let arriving = self.branches.iter().filter(|branch| branch.dropped.is_none()).count();
+        match (self.verdict, self.branches.len()) {
+            (Verdict::Reachable, 2..) => {
+                let ways: Vec<_> = self.ways_there().iter().map(|way| through(way)).collect();
+                return f.write_str(&ways.join(" or "));
+            }
+            (Verdict::Depends, all) => write!(f, "{arriving} of {all} ways, else ")?,
+            (Verdict::Reachable, 0 | 1) | (Verdict::Blocked, _) => {}
+        }
         let Some(back) = &self.back else { return self.forward.fmt(f) };
         match (&back.dropped, self.forward.via.iter().eq(back.via.iter().rev())) {
             (Some(_), _) => write!(f, "the answer: {back}"),
@@ -107,13 +147,17 @@ impl fmt::Display for Pair {
     }
 }
 
+fn through(via: &[String]) -> String {
+    if via.is_empty() { "directly".to_owned() } else { format!("through {}", via.join(", ")) }
+}
+
 impl Way {
     fn of(names: Names<'_>, walk: &Walk) -> Self {
         let last = walk.last();
         Self {
             dropped: walk.outcome.reason().map(str::to_owned),
             at: names.nic(last.arrived().unwrap_or(last.from)),
-            via: walk.appliances().map(|nic| names.node(nic)).collect(),
+            via: names.way(walk),
         }
     }
 }
@@ -122,8 +166,7 @@ impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.dropped {
             Some(reason) => write!(f, "{reason} at {}", self.at),
-            None if self.via.is_empty() => f.write_str("directly"),
-            None => write!(f, "through {}", self.via.join(", ")),
+            None => f.write_str(&through(&self.via)),
         }
     }
 }
@@ -160,12 +203,12 @@ pub fn differences(before: &Reach, after: &Reach) -> Vec<Difference> {
 }
 
 fn difference(before: Option<&Pair>, after: Option<&Pair>) -> Option<Difference> {
-    let works = |pair: Option<&Pair>| pair.is_some_and(Pair::reachable);
-    let shift = match (works(before), works(after)) {
-        (false, true) => Shift::Opens,
-        (true, false) => Shift::Closes,
-        (true, true) if ways(before?) != ways(after?) => Shift::Reroutes,
-        (true, true) | (false, false) => return None,
+    let rank = |pair: Option<&Pair>| pair.map_or(0, Pair::rank);
+    let shift = match rank(before).cmp(&rank(after)) {
+        Ordering::Less => Shift::Opens,
+        Ordering::Greater => Shift::Closes,
+        Ordering::Equal if rank(after) > 0 && ways(before?) != ways(after?) => Shift::Reroutes,
+        Ordering::Equal => return None,
     };
     let Pair { source, destination, traffic, .. } = after.or(before)?;
     let (source, destination, traffic) = (source.clone(), destination.clone(), *traffic);
@@ -173,6 +216,11 @@ fn difference(before: Option<&Pair>, after: Option<&Pair>) -> Option<Difference>
 }
 
 /// The machines passed, there and back.
-fn ways(pair: &Pair) -> (&[String], Option<&[String]>) {
-    (&pair.forward.via, pair.back.as_ref().map(|back| &*back.via))
+fn ways(pair: &Pair) -> Vec<(&[String], Option<&[String]>)> {
+    if pair.branches.is_empty() {
+        return vec![(&pair.forward.via, pair.back.as_ref().map(|back| &*back.via))];
+    }
+    let mut ways: Vec<_> = pair.branches.iter().map(|branch| (&*branch.via, branch.via_return.as_deref())).collect();
+    ways.sort_unstable();
+    ways
 }

@@ -9,6 +9,8 @@ use super::walk::{Outcome, Slate, Walk, answering};
 /// There, and back if it arrives.
 #[derive(Debug)]
 pub(super) struct Trip {
+    /// The asking guest's choice; of a ping, its identifier.
+    pub(super) source_port: u16,
     pub(super) forward: Walk,
     /// None where the packet does not arrive.
     pub(super) back: Option<Walk>,
@@ -16,15 +18,24 @@ pub(super) struct Trip {
 
 impl Trip {
     /// On a slate that it wipes first.
-    pub(super) fn take(names: Names<'_>, slate: &mut Slate, ends: &Ends, probe: Probe) -> Self {
+    pub(super) fn take(names: Names<'_>, slate: &mut Slate, ends: &Ends, probe: Probe, source_port: u16) -> Self {
         let Names { network, compiled } = names;
         slate.wipe();
         let (src, dst) = (ends.source_address, ends.destination.address);
-        let forward = Walk::take(network, compiled, slate, ends.source, &probe.request(src, dst));
-        let Outcome::Delivered(arrived) = forward.outcome else { return Self { forward, back: None } };
-        let from = answering(network, compiled, arrived, src);
-        let back = Walk::take(network, compiled, slate, from, &probe.answer(src, dst));
-        Self { forward, back: Some(back) }
+        let forward = Walk::take(network, compiled, slate, ends.source, &probe.request(src, dst, source_port));
+        let back = if let Outcome::Delivered(arrived) = forward.outcome {
+            let from = answering(network, compiled, arrived, src);
+            Some(Walk::take(network, compiled, slate, from, &probe.answer(src, dst, source_port)))
+        } else {
+            None
+        };
+        Self { source_port, forward, back }
+    }
+
+    /// The machines that forward, there and then back from the answering end's side; None if both are the same.
+    pub(super) fn asymmetry(&self, names: Names<'_>) -> Option<(Vec<String>, Vec<String>)> {
+        let (there, back) = (names.way(&self.forward), names.way(self.back.as_ref()?));
+        (!there.iter().eq(back.iter().rev())).then_some((there, back))
     }
 
     /// The first walk that does not arrive.

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use crate::compile::{Compiled, Sender};
 use crate::dataplane::{
     AclId, Admission, Direction, DropReason, FibId, FilterPlace, FlowLimits, FlowTable, Flows, FragmentTable, NextHop,
-    NicId, Recorder, RouteId, Step, Timestamp, Verdict, process,
+    NicId, Recorder, RouteId, Spread, Step, Timestamp, Verdict, process,
 };
 use crate::model::{Network, NicIx, VmIx, VnetIx};
 use crate::wire::{Offload, Packet};
@@ -93,6 +93,20 @@ impl Walk {
 
     pub(super) fn last(&self) -> &Leg {
         self.legs.last().expect("a walk has at least one leg")
+    }
+
+    /// The spreads that its routes led to.
+    pub(super) fn spreads<'a>(&self, compiled: &'a Compiled) -> impl Iterator<Item = &'a Spread> {
+        let routes = self.legs.iter().filter_map(Leg::route);
+        routes.filter_map(|(fib, route, _)| match compiled.snapshot.fib(fib).next_hops[route.0 as usize] {
+            NextHop::Spread(spread) => Some(compiled.snapshot.spread(spread)),
+            NextHop::Vnet(_)
+            | NextHop::Nic(_)
+            | NextHop::Unreachable
+            | NextHop::Gateway
+            | NextHop::Internet
+            | NextHop::None => None,
+        })
     }
 
     /// The interfaces that forwarded the packet, in order.

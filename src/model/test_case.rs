@@ -51,6 +51,8 @@ pub enum Probe {
 pub enum Verdict {
     Reachable,
     Blocked,
+    /// Some flows arrive and others do not, by the appliance that their hash chooses (RSEL-06). No file expects it.
+    Depends,
 }
 
 impl fmt::Display for Probe {
@@ -68,6 +70,7 @@ impl fmt::Display for Verdict {
         f.pad(match self {
             Self::Reachable => "reachable",
             Self::Blocked => "blocked",
+            Self::Depends => "depends",
         })
     }
 }

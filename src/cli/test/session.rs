@@ -163,7 +163,7 @@ impl Session<'_> {
         }
         let mut tested: Vec<Tested> = Vec::new();
         for ((case, query), forecast) in tests.iter().zip(&queries).zip(forecasts) {
-            let blocked = matches!(&forecast, Ok(forecast) if forecast.verdict == Verdict::Blocked);
+            let blocked = matches!(&forecast, Ok(forecast) if forecast.verdict != Verdict::Reachable);
             let explanation =
                 if case.expect == Verdict::Reachable && blocked { self.model.explain(query) } else { None };
             tested.push(Tested::foretold(case, query, forecast, explanation));
@@ -196,7 +196,7 @@ impl Session<'_> {
         let forecast = tested.forecast.as_ref().ok_or("the model has no answer")?;
         let attachments = self.network.attachments();
         let attachment = |index: Option<usize>| index.and_then(|index| attachments.get(index).copied());
-        let expecting = [case.expect, forecast.verdict].contains(&Verdict::Reachable);
+        let expecting = [case.expect, forecast.verdict] != [Verdict::Blocked; 2];
         Ok(Trial {
             from: attachment(forecast.from.attachment).ok_or("nobody has the source address")?,
             bind: match case.from {

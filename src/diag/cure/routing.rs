@@ -7,7 +7,7 @@ use std::iter;
 use std::net::IpAddr;
 
 use crate::compile::{Sender, connected};
-use crate::dataplane::{DropReason, NextHop};
+use crate::dataplane::{DropReason, FibId, NextHop, RouteId};
 use crate::diag::names::{nic_name, subnet_name};
 use crate::diag::walk::Leg;
 use crate::model::{NicIx, Peering, PeeringState, RouteNextHop, RouteTable, RouteTableIx, VnetIx};
@@ -149,9 +149,13 @@ impl Case<'_> {
     pub(super) fn unreachable(&self, leg: &Leg) -> Option<Cure> {
         let (fib, route, hop) = leg.route()?;
         let (table, at) = self.user_route(leg)?;
-        let RouteNextHop::VirtualAppliance(address) = self.names.network.route_tables[table.0].routes[at].next_hop
-        else {
-            return None;
+        let (address, several) = match &self.names.network.route_tables[table.0].routes[at].next_hop {
+            RouteNextHop::VirtualAppliance(address) => (*address, false),
+            RouteNextHop::VirtualApplianceEcmp(addresses) => (self.missing(fib, route, addresses)?, true),
+            RouteNextHop::VirtualNetworkGateway
+            | RouteNextHop::VnetLocal
+            | RouteNextHop::Internet
+            | RouteNextHop::None => return None,
         };
         let own = self.names.vnet(leg.from);
         let object = self.names.route(leg.from, fib, route, hop);
@@ -169,6 +173,11 @@ impl Case<'_> {
             return Some(self.peer(cause, own, vnet));
         }
         let cause = format!("{object}: nobody has the next hop's address {address}");
+        if several {
+            let mut edit = self.edit();
+            edit.drop_next_hop(table, at, address);
+            return Some(Cure::with(cause, format!("take {address} out of the route"), edit));
+        }
         let near = iter::once(own).chain(connected(network, own).map(|link| link.remote));
         let mut appliances = near.filter_map(|vnet| self.appliance(vnet));
         let (Some((nic, to)), None) = (appliances.next(), appliances.next()) else {
@@ -177,6 +186,14 @@ impl Case<'_> {
         let mut edit = self.edit();
         edit.move_next_hop(table, at, to);
         Some(Cure::with(cause, format!("point it at {} ({to})", nic_name(network, nic)), edit))
+    }
+
+    /// The first of several next hops that nobody in reach owns.
+    fn missing(&self, fib: FibId, route: RouteId, addresses: &[IpAddr]) -> Option<IpAddr> {
+        let snapshot = &self.names.compiled.snapshot;
+        let NextHop::Spread(spread) = snapshot.fib(fib).next_hops[route.0 as usize] else { return None };
+        let mut members = addresses.iter().zip(snapshot.spread(spread).members());
+        members.find(|(_, hop)| **hop == NextHop::Unreachable).map(|(address, _)| *address)
     }
 
     pub(super) fn flag(&self, leg: &Leg, reason: DropReason) -> Option<Cure> {

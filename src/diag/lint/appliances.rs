@@ -10,6 +10,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::compile::{Sender, difference};
 use crate::dataplane::{NextHop, NicId};
+use crate::diag::branches::{alike, explore};
 use crate::diag::names::{Names, nic_name, subnet_name};
 use crate::diag::query::{Probe, owners};
 use crate::diag::walk::{Outcome, Slate, Walk, egress};
@@ -132,8 +133,15 @@ fn circle(open: Names<'_>, slate: &mut Slate, route: &Use<'_>, hop: NextHop) -> 
     let dst = sample(open, route)?;
     let src = *network.nic(nic).addresses.iter().find(|address| address.is_ipv4() == dst.is_ipv4())?;
     let from = compiled.nic_of(egress(network, network.nic(nic).virtual_machine, dst));
-    slate.wipe();
-    let walk = Walk::take(network, compiled, slate, from, &Probe::Ping.request(src, dst));
+    let flow = |id| Probe::Ping.flow(src, dst, id);
+    let take = |id| {
+        slate.wipe();
+        (id, Walk::take(network, compiled, slate, from, &Probe::Ping.request(src, dst, id)))
+    };
+    // The routes of an appliance may be spread too, and lead only some flows round.
+    let walks =
+        explore(take, |(id, walk), other| alike(&walk.spreads(compiled).collect::<Vec<_>>(), &flow(*id), &flow(other)));
+    let walk = walks.into_iter().map(|(_, walk)| walk).find(|walk| matches!(walk.outcome, Outcome::Loop(_)))?;
     let Outcome::Loop(first) = walk.outcome else { return None };
     let start = walk.legs.iter().position(|leg| leg.from == first)?;
     let mut nics: Vec<_> = walk.legs[start..].iter().map(|leg| leg.from).collect();

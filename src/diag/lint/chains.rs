@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 
 use crate::compile::Sender;
+use crate::diag::branches::Branches;
 use crate::diag::names::{Names, nic_name, subnet_name};
 use crate::diag::nodes::{Node, nodes};
 use crate::diag::query::Probe;
@@ -40,11 +41,12 @@ fn pair(
 ) -> Vec<Finding> {
     let ends = asker.source.meet(open.network, open.compiled, answerer.ends.iter().cloned());
     let Some(ends) = ends else { return Vec::new() };
-    let trip = Trip::take(open, slate, &ends, Probe::Ping);
-    let links = trip.walks().flat_map(|walk| foreign_links(open, walk).map(move |(into, link)| (walk, into, link)));
+    let branches = Branches::take(open, slate, &ends, Probe::Ping);
+    let walks = branches.trips().iter().flat_map(Trip::walks);
+    let links = walks.flat_map(|walk| foreign_links(open, walk).map(move |(into, link)| (walk, into, link)));
     let off = links.filter(|(_, _, link)| !link.allow_forwarded_traffic);
     let contested = off.filter_map(|(walk, into, link)| contested(names, walk, into, link));
-    one_sided(open, asker, answerer, to, &trip).into_iter().chain(contested).collect()
+    one_sided(open, asker, answerer, to, &branches).into_iter().chain(contested).collect()
 }
 
 /// The first machine of each subnet that is no appliance, or whoever is behind its virtual network's one TUN.
@@ -64,29 +66,42 @@ fn has_appliance_route(names: Names<'_>, subnet: SubnetIx) -> bool {
 }
 
 /// CH-03: the question passes an appliance that the answer does not.
-fn one_sided(names: Names<'_>, asker: &Node, answerer: &Node, subnet: SubnetIx, trip: &Trip) -> Option<Finding> {
-    let back = trip.back.as_ref()?;
-    let way = |walk: &Walk| walk.appliances().map(|nic| names.node(nic)).collect::<Vec<_>>();
-    let (there, mut home) = (way(&trip.forward), way(back));
-    home.reverse();
-    if there.is_empty() || back.delivered() && there == home {
-        return None;
-    }
+fn one_sided(
+    names: Names<'_>,
+    asker: &Node,
+    answerer: &Node,
+    subnet: SubnetIx,
+    branches: &Branches,
+) -> Option<Finding> {
+    let (trip, there, back) = branches.trips().iter().find_map(|trip| {
+        let back = trip.back.as_ref()?;
+        let there = names.way(&trip.forward);
+        let symmetric = back.delivered() && trip.asymmetry(names).is_none();
+        (!there.is_empty() && !symmetric).then_some((trip, there, back))
+    })?;
+    let way = names.way(back);
     let answer = match back.outcome.reason() {
         Some(reason) => format!("is dropped ({reason})"),
-        None if home.is_empty() => "goes back without it".to_owned(),
-        None => format!("goes back through {}", way(back).join(", ")),
+        None if way.is_empty() => "goes back without it".to_owned(),
+        None => format!("goes back through {}", way.join(", ")),
     };
-    let (asker, answerer) = (&asker.name, &answerer.name);
+    let (asker, answerer, there) = (&asker.name, &answerer.name, there.join(", "));
+    // Where each direction hashes for itself no route of the answering side mends it.
+    let spread = branches.trips().len() > 1 && back.delivered() && !way.is_empty();
+    let (who, help) = if spread {
+        let help = "share state between these appliances, translate sources there, or use a single one".to_owned();
+        ("for some flows ", help)
+    } else {
+        ("", help(names, subnet, trip))
+    };
     Some(Finding {
         code: "one-sided-chain",
         rule: "CH-03",
         message: format!(
-            "{asker} reaches {answerer} through {}, and {answerer}'s answer {answer}: a stateful appliance sees half of the flow",
-            there.join(", ")
+            "{asker} reaches {answerer} through {there}, and {who}{answerer}'s answer {answer}: a stateful appliance sees half of the flow"
         ),
         path: format!("{}.routeTable", yaml_path::subnet(subnet)),
-        help: help(names, subnet, trip),
+        help,
     })
 }
 
