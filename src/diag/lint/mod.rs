@@ -7,6 +7,7 @@ mod appliances;
 mod chains;
 mod groups;
 mod peerings;
+mod priorities;
 mod region;
 mod routes;
 mod rules;
@@ -48,6 +49,7 @@ pub fn lint(network: &Network, compiled: &Compiled) -> Vec<Finding> {
     findings.extend(unused::findings(names.network));
     findings.extend(rules::findings(names));
     findings.extend(groups::findings(names.network));
+    findings.extend(priorities::findings(names.network));
     let mut told = HashSet::new();
     findings.retain(|finding| told.insert((finding.code, finding.path.clone())));
     findings

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::compile::EffectiveRule;
-use crate::dataplane::{AclRule, ProtocolMatch};
+use crate::dataplane::{AclRule, Action, ProtocolMatch};
 use crate::wire::Protocol;
 
 /// More pieces than this, and a rule counts as reachable.
@@ -22,10 +22,42 @@ const WITH_PORTS: usize = 2;
 /// The rules that together match all that `rule` matches; None if a packet can pass them and come to it, or if it
 /// matches nothing at all.
 pub(super) fn cover<'a>(earlier: &'a [EffectiveRule], rule: &EffectiveRule) -> Option<Vec<&'a EffectiveRule>> {
+    cover_after(&[], earlier, rule)
+}
+
+/// The same behind admin rules: what they allow comes to the rules after them, and what they deny or always allow does not
+/// (ADM-01).
+pub(super) fn cover_after<'a>(
+    admin: &'a [EffectiveRule],
+    earlier: &'a [EffectiveRule],
+    rule: &EffectiveRule,
+) -> Option<Vec<&'a EffectiveRule>> {
     let mut left = blocks(&rule.matches);
     let mut covering = Vec::new();
     if left.is_empty() {
         return None;
+    }
+    let mut passed = Vec::new();
+    for admin in admin {
+        let taken = blocks(&admin.matches);
+        let common: Vec<_> = left.iter().flat_map(|left| taken.iter().filter_map(|taken| left.and(taken))).collect();
+        if common.is_empty() {
+            continue;
+        }
+        match admin.matches.action {
+            Action::Allow => passed.extend(common),
+            Action::AlwaysAllow | Action::Deny => covering.push(admin),
+        }
+        for taken in &taken {
+            left = left.into_iter().flat_map(|block| block.minus(taken)).collect();
+        }
+        if left.len() + passed.len() > MAX_BLOCKS {
+            return None;
+        }
+    }
+    left.extend(passed);
+    if left.is_empty() {
+        return Some(covering);
     }
     for earlier in earlier {
         let taken = blocks(&earlier.matches);
@@ -53,6 +85,11 @@ struct Block([Ranges; 5]);
 impl Block {
     fn meets(&self, other: &Self) -> bool {
         self.0.iter().zip(&other.0).all(|(a, b)| !a.and(b).is_empty())
+    }
+
+    fn and(&self, other: &Self) -> Option<Self> {
+        let common: [Ranges; 5] = std::array::from_fn(|field| self.0[field].and(&other.0[field]));
+        (!common.iter().any(Ranges::is_empty)).then_some(Self(common))
     }
 
     /// What is left: for each field the part outside of the other's, with the fields before it inside.
@@ -258,17 +295,49 @@ mod tests {
         /// A rule is covered exactly when the classifier never gives it a packet that it would match alone.
         #[test]
         fn a_rule_is_covered_exactly_if_no_packet_comes_to_it(rules in vec(rule(), 2..6)) {
-            let reference =
-                |name: usize| RuleRef { owner: RuleOwner::Nsg(NsgIx(0)), name: name.to_string(), priority: 100, action: Action::Allow };
-            let effective: Vec<_> =
-                rules.iter().enumerate().map(|(i, rule)| EffectiveRule { rule: reference(i), matches: rule.clone() }).collect();
-            let (packets, last) = (packets(), rules.len() - 1);
+            let (effective, last) = (effective(&rules), rules.len() - 1);
             let alone = Acl::new(vec![rules[last].clone()]);
             let all = Acl::new(rules);
-            let matches_any = packets.iter().any(|packet| alone.classify(packet).is_some());
-            let reached = packets.iter().any(|packet| all.classify(packet).is_some_and(|found| found.rule as usize == last));
+            let matches_any = packets().iter().any(|packet| alone.classify(packet).is_some());
+            let reached = packets().iter().any(|packet| comes_to(&all, last, packet));
             let covered = cover(&effective[..last], &effective[last]).is_some();
             prop_assert_eq!(covered, matches_any && !reached);
         }
+
+        /// ADM-01: with admin rules before it, only packets that they do not match or allow can come to a rule.
+        #[test]
+        fn a_rule_behind_admin_rules_is_covered_exactly_if_no_packet_comes_to_it(
+            admin in vec((rule(), select(vec![Action::Deny, Action::Allow, Action::AlwaysAllow])), 1..4),
+            rules in vec(rule(), 1..4),
+        ) {
+            let admin: Vec<_> = admin.into_iter().map(|(rule, action)| AclRule { action, ..rule }).collect();
+            let (before, effective, last) = (effective(&admin), effective(&rules), rules.len() - 1);
+            let alone = Acl::new(vec![rules[last].clone()]);
+            let (admin, all) = (Acl::new(admin), Acl::new(rules));
+            let goes_on = |packet: &Tuple| admin.classify(packet).is_none_or(|found| found.action == Action::Allow);
+            let matches_any = packets().iter().any(|packet| alone.classify(packet).is_some());
+            let reached = packets().iter().any(|packet| goes_on(packet) && comes_to(&all, last, packet));
+            let covered = cover_after(&before, &effective[..last], &effective[last]).is_some();
+            prop_assert_eq!(covered, matches_any && !reached);
+        }
+    }
+
+    fn comes_to(acl: &Acl, rule: usize, packet: &Tuple) -> bool {
+        acl.classify(packet).is_some_and(|found| found.rule as usize == rule)
+    }
+
+    fn effective(rules: &[AclRule]) -> Vec<EffectiveRule> {
+        let rules = rules.iter().enumerate();
+        rules
+            .map(|(name, matches)| EffectiveRule {
+                rule: RuleRef {
+                    owner: RuleOwner::Nsg(NsgIx(0)),
+                    name: name.to_string(),
+                    priority: 100,
+                    action: matches.action,
+                },
+                matches: matches.clone(),
+            })
+            .collect()
     }
 }
