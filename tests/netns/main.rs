@@ -13,7 +13,6 @@ mod lab;
 mod life;
 mod peering;
 mod scenarios;
-mod steady;
 mod test_command;
 mod trace;
 mod traffic;
