@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -412,6 +413,9 @@ fn emulation(node: &Node, report: &mut Report) -> Option<Emulation> {
         workers: f.optional("workers", number(1..=256)).map(|workers| workers.value),
         offload: flag(f, "offload", default.offload),
         flows_per_nic: f.optional("flowsPerNic", number(1..=10_000_000)).map_or(default.flows_per_nic, |n| n.value),
+        programming_delay: f
+            .optional("programmingDelayMs", number(0..=60_000))
+            .map_or(default.programming_delay, |delay| Duration::from_millis(delay.value)),
     })
 }
 

@@ -8,6 +8,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 
 use arc_swap::ArcSwap;
 use tracing::{info, warn};
@@ -176,6 +177,8 @@ impl Lab<'_> {
 
     fn try_make(&mut self, published: &Published, next: Next) -> Result<Guests> {
         let (guests, tuns) = self.site.make(&next.network, &next.missing)?;
+        // Azure takes seconds to tell every interface; until then packets go by what was (FAB-15).
+        thread::sleep(next.network.emulation.programming_delay);
         let (before, after) = ((&*published.network, &self.site.guests), (&next.network, &guests));
         let rearranged = rearrange(before, after, &next.staying)?;
         let published = self.engine.publish(next, tuns).during(|| "cannot publish the new tables".into());

@@ -168,6 +168,8 @@ pub struct Emulation {
     pub offload: bool,
     /// Flow records a NIC may hold (NSG-26).
     pub flows_per_nic: usize,
+    /// How long a change takes to reach the interfaces; none by default (FAB-15).
+    pub programming_delay: Duration,
 }
 
 impl Default for Emulation {
@@ -179,6 +181,7 @@ impl Default for Emulation {
             workers: None,
             offload: true,
             flows_per_nic: 500_000,
+            programming_delay: Duration::ZERO,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process_group};
 use serde_json::Value;
@@ -238,6 +239,18 @@ fn rsel_07_a_route_changes_the_next_packet() {
     lab.apply(&one_vnet("", ""));
     session.server.set_read_timeout(Some(SOON)).unwrap();
     session.server.read_exact(&mut [0]).unwrap();
+}
+
+#[test]
+fn fab_15_a_change_takes_as_long_as_the_file_says() {
+    let none = "{name: no, addressPrefix: 10.1.2.0/24, nextHopType: None}";
+    let slow = |routes: &str| format!("emulation: {{programmingDelayMs: 700}}\n{}", one_vnet("", routes));
+    let Some(lab) = Lab::up(&slow("")) else { return };
+    lab.assert_ping("a", "10.1.2.4");
+    let started = Instant::now();
+    lab.apply(&slow(none));
+    assert!(started.elapsed().as_millis() >= 700);
+    lab.assert_dropped("a", "10.1.2.4", "a", "NextHopNone");
 }
 
 #[test]

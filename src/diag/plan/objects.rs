@@ -177,6 +177,7 @@ fn emulation(emulation: &Emulation) -> Object {
         ("workers", workers),
         ("offload", emulation.offload.to_string()),
         ("flowsPerNic", emulation.flows_per_nic.to_string()),
+        ("programmingDelayMs", emulation.programming_delay.as_millis().to_string()),
     ];
     Object { kind: "emulation", name: "emulation".to_owned(), properties }
 }
