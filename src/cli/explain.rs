@@ -5,15 +5,17 @@ use std::path::PathBuf;
 
 use anstyle::AnsiColor;
 use clap::Args;
+use serde::Serialize;
 
 use super::ask::unexpected;
 use super::context::Context;
 use super::failure::Failure;
 use super::output::Output;
 use super::table::Table;
-use super::{Exit, Outcome, hops, topology};
+use super::{Exit, Outcome, hops, topology, verify};
 use crate::control::protocol::{Request, Response};
-use crate::diag::{self, Branch, Explanation, Fix, Verdict};
+use crate::diag::{self, Branch, Explanation, Fix, Verdict, Verification};
+use crate::lab::{self, Base};
 
 /// Tell the way of a packet, there and back
 ///
@@ -24,7 +26,7 @@ use crate::diag::{self, Branch, Explanation, Fix, Verdict};
 /// ICMP echo. An IPv6 address with a port goes in brackets.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet explain web db\n  vnet explain web db:443\n  \
-    vnet explain web '[fd00::4]:53/udp'\n  vnet explain web db:443 -t config/hub-spoke.yaml")]
+    vnet explain web '[fd00::4]:53/udp'\n  vnet explain web db:443 --verify\n  vnet explain web db:443 -t config/hub-spoke.yaml")]
 pub(super) struct Explain {
     /// Who sends
     #[arg(value_name = "SRC")]
@@ -35,12 +37,30 @@ pub(super) struct Explain {
     /// Answer from a topology file instead of a running lab: no daemon, no root
     #[arg(short, long, value_name = "FILE")]
     topology: Option<PathBuf>,
+    /// Send a real packet of that kind through the lab, and compare what it met; exit code 1 if they differ
+    #[arg(long, conflicts_with = "topology")]
+    verify: bool,
+}
+
+/// An explanation, and what a real packet says to it.
+#[derive(Serialize)]
+struct Answer {
+    #[serde(flatten)]
+    explanation: Explanation,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verification: Option<Verification>,
 }
 
 impl Explain {
     pub(super) fn run(self, context: &Context) -> Outcome {
         let explanation = self.ask(context)?;
-        context.output.story(&explanation, &table(&explanation), || story(&explanation, &context.output))?;
+        let verification = self.verify.then(|| self.verify(context)).transpose()?;
+        let answer = Answer { explanation, verification };
+        context.output.story(&answer, &table(&answer.explanation), || story(&answer, &context.output))?;
+        let Answer { explanation, verification } = answer;
+        if verification.is_some_and(|verification| !verification.agrees) {
+            return Ok(Exit::No);
+        }
         Ok(match explanation.verdict {
             Verdict::Blocked => Exit::No,
             Verdict::Reachable if explanation.warnings.is_empty() => Exit::Fine,
@@ -48,21 +68,28 @@ impl Explain {
         })
     }
 
-    fn ask(self, context: &Context) -> Result<Explanation, Failure> {
+    fn ask(&self, context: &Context) -> Result<Explanation, Failure> {
+        let Self { source, destination, .. } = self;
         let Some(file) = &self.topology else {
-            let request = Request::Explain { source: self.source, destination: self.destination };
+            let request = Request::Explain { source: source.clone(), destination: destination.clone() };
             return match context.ask(&request)? {
                 Response::Explanation(explanation) => Ok(*explanation),
                 other => Err(unexpected(&other)),
             };
         };
         let (network, compiled) = topology::compiled(file, context)?;
-        let query = diag::parse_query(&self.source, &self.destination).map_err(Failure::usage)?;
+        let query = diag::parse_query(source, destination).map_err(Failure::usage)?;
         diag::explain(&network, &compiled, &query).map_err(Failure::usage)
+    }
+
+    fn verify(&self, context: &Context) -> Result<Verification, Failure> {
+        let query = diag::parse_query(&self.source, &self.destination).map_err(Failure::usage)?;
+        verify::verify(&query, &lab::pick(&Base::detect(), context.lab.as_deref())?, context)
     }
 }
 
-fn story(explanation: &Explanation, output: &Output) -> String {
+fn story(answer: &Answer, output: &Output) -> String {
+    let Answer { explanation, verification } = answer;
     let mut text = format!("{} to {}, {}\n", explanation.source, explanation.destination, explanation.probe);
     let ways = [("There", Some(&explanation.forward)), ("Back", explanation.back.as_ref())];
     for (title, path) in ways.into_iter().filter_map(|(title, path)| Some((title, path?))) {
@@ -92,6 +119,17 @@ fn story(explanation: &Explanation, output: &Output) -> String {
     }
     for warning in &explanation.warnings {
         note(&mut text, output, AnsiColor::Yellow, "warning", warning);
+    }
+    if let Some(Verification { verdict, differences, source_port, .. }) = verification {
+        if differences.is_empty() {
+            let end = if *verdict == Verdict::Reachable { "was answered" } else { "was not answered" };
+            let from = if explanation.probe == "ping" { "with identifier" } else { "from port" };
+            let seen = format!("a real packet {from} {source_port} met the same decisions and {end}");
+            note(&mut text, output, AnsiColor::Green, "verified", &seen);
+        }
+        for difference in differences {
+            note(&mut text, output, AnsiColor::Red, "differs", difference);
+        }
     }
     text
 }

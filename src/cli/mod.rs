@@ -35,6 +35,7 @@ mod topology;
 mod trace;
 mod up;
 mod validate;
+mod verify;
 
 use std::process::ExitCode;
 

@@ -69,6 +69,11 @@ impl Answers {
             Request::Explain { source, destination } => self
                 .explain(&source, &destination)
                 .map_or_else(refused, |answer| Response::Explanation(Box::new(answer))),
+            Request::Retrace { query, source_port } => {
+                let published = self.engine.published();
+                diag::retrace(&published.network, &published.compiled, &query, source_port)
+                    .map_or_else(refused, Response::Retraced)
+            }
             Request::Reach { probe, boundaries } => self.reach(probe, boundaries).map_or_else(refused, Response::Reach),
             Request::Forecast(queries) => Response::Forecast(self.forecast(&queries)),
             Request::Change(_) => refused("this router cannot be changed".to_owned()),

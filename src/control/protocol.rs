@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::diag::{
-    Explanation, Forecast, NextHopAnswer, NextHopQuery, PeeringRow, Plan, Probe, Query, Reach, RouteRow, Sighting,
+    Explanation, Forecast, NextHopAnswer, NextHopQuery, PeeringRow, Plan, Probe, Query, Reach, Retraced, RouteRow,
+    Sighting,
 };
 
 /// Spoken on both sides, or not at all.
@@ -33,6 +34,11 @@ pub enum Request {
     Explain {
         source: String,
         destination: String,
+    },
+    /// The same for the flow from one source port alone.
+    Retrace {
+        query: Query,
+        source_port: u16,
     },
     /// Who reaches whom: with one kind of packet, or with all that the router's rules and these boundaries tell apart.
     Reach {
@@ -99,6 +105,7 @@ pub enum Response {
     Routes(Vec<RouteRow>),
     NextHop(NextHopAnswer),
     Explanation(Box<Explanation>),
+    Retraced(Retraced),
     Reach(Reach),
     /// In the order of the questions.
     Forecast(Vec<Result<Forecast, String>>),

@@ -59,7 +59,9 @@ pub fn forecast(network: &Network, compiled: &Compiled, query: &Query) -> Result
     let branches = Branches::take(names, &mut Slate::new(), &ends, query.probe);
     let trip = branches.worst();
     let site = |nic: Option<NicId>, address| {
-        let attachment = nic.map(|nic| compiled.snapshot.nics[nic.0 as usize].port.0 as usize);
+        let port = nic.map(|nic| compiled.snapshot.nic(nic).port);
+        let at = port.and_then(|port| compiled.ids().attachment(port));
+        let attachment = at.and_then(|at| network.attachments().iter().position(|other| *other == at));
         Site { address, attachment }
     };
     let blocked = trip.blocked();

@@ -25,6 +25,7 @@ mod story;
 mod target;
 mod traffic;
 mod trip;
+mod verify;
 mod walk;
 mod yaml_path;
 
@@ -45,3 +46,4 @@ pub use sighting::{FragmentWords, IcmpWords, PacketWords, Sighting, sighting};
 pub use story::{Hop, Path, Step, StepKind};
 pub use target::subnet;
 pub use traffic::{Traffic, boundaries, traffic};
+pub use verify::{Retraced, Verification, retrace, verify};

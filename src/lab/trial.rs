@@ -54,6 +54,8 @@ pub struct Outcome {
     /// The machines that were seen forwarding the packet, in order; None where somebody may have missed it.
     pub via: Option<Vec<String>>,
     pub via_return: Option<Vec<String>>,
+    /// That the last attempt was made from; of a ping, its identifier.
+    pub source_port: u16,
     pub took: Duration,
     /// What else there is to know.
     pub note: Option<String>,
@@ -206,6 +208,7 @@ impl Ground<'_> {
             via: seen.way(attempt.flow),
             // A program need not answer.
             via_return: if foreign { None } else { seen.way(attempt.flow.answer()) },
+            source_port: attempt.flow.src.1,
             took: attempt.took,
             note: note.map(str::to_owned),
         }

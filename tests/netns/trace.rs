@@ -195,3 +195,72 @@ fn people_get_the_words_of_explain() {
         assert!(text.contains(line), "{line} is not in:\n{text}");
     }
 }
+
+// ---- explain --verify ----
+
+/// What a real packet says to an explanation that ends with this exit code.
+fn verified(lab: &Lab, question: &[&str], code: i32) -> Value {
+    let output = lab.vnet(&[&["explain", "--verify", "-o", "json"], question].concat());
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", stderr(&output)));
+    assert_eq!(output.status.code(), Some(code), "{question:?}: {}", answer["verification"]);
+    answer["verification"].clone()
+}
+
+#[test]
+fn diag_13_a_real_packet_bears_explain_out() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    for (question, legs) in [
+        (["web", "db"], (2, 2)),
+        (["web/eth0", "db:443"], (2, 2)),
+        (["db", "web:53/udp"], (2, 2)),
+        (["web", "nva:22"], (1, 1)),
+    ] {
+        let verification = verified(&lab, &question, 0);
+        assert_eq!((&verification["agrees"], &verification["verdict"]), (&true.into(), &"reachable".into()));
+        let count = |way: &str| verification[way].as_array().unwrap().len();
+        assert_eq!((count("forward"), count("return")), legs, "{question:?}");
+    }
+    // Blocked is as good an answer, if the packet ends where it should.
+    let verification = verified(&lab, &["web", "10.2.1.99:80"], 1);
+    assert_eq!((&verification["agrees"], &verification["verdict"]), (&true.into(), &"blocked".into()));
+    assert_eq!(verification["forward"][1]["dropped"], "NoEndpoint");
+    let text = stdout(&lab.vnet(&["explain", "web", "db:443", "--verify"]));
+    assert!(text.contains("\nverified a real packet from port "), "{text}");
+}
+
+/// A guest that is not as the file says is what the model cannot know.
+#[test]
+fn a_guest_that_does_otherwise_is_found_out() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    assert!(lab.exec("nva", &["sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward"]).status.success());
+    let verification = verified(&lab, &["web", "db:443"], 1);
+    let differences: Vec<&str> =
+        verification["differences"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
+    assert_eq!(differences[0], "the model says reachable, the probe was not answered");
+    assert!(differences[1].starts_with("there: the model goes on at nva/eth0 `outbound: "), "{differences:?}");
+    assert_eq!(differences.len(), 2, "{differences:?}");
+}
+
+/// Whoever comes first in a file need not have come first to the lab.
+#[test]
+fn machines_are_found_after_a_change() {
+    let first = "virtualMachines:\n  - {name: first, networkInterfaces: [{subnet: spoke1/app}]}";
+    let Some(lab) = Lab::up(&HUB_SPOKE.replace("virtualMachines:", first)) else { return };
+    lab.apply(HUB_SPOKE);
+    assert_eq!(verified(&lab, &["nva", "db"], 0)["agrees"], true);
+    assert_eq!(verified(&lab, &["db", "nva:80"], 0)["agrees"], true);
+}
+
+/// The flow that is asked about has its own hash: the model follows that very one.
+#[test]
+fn rsel_06_a_spread_is_verified_by_the_flow_that_was_sent() {
+    let spread = "nextHopType: VirtualApplianceEcmp, nextHop: {nextHopIpAddresses: [10.0.1.4, 10.0.1.5]}";
+    let more = "virtualMachines:\n  - {name: nva2, networkInterfaces: [{subnet: hub/nva, \
+        privateIPAddress: 10.0.1.5, enableIPForwarding: true}]}";
+    let text = HUB_SPOKE.replace("nextHopType: VirtualAppliance, nextHopIpAddress: 10.0.1.4", spread);
+    let text = text.split("tests:").next().unwrap().replace("virtualMachines:", more);
+    let Some(lab) = Lab::up(&text) else { return };
+    for _ in 0..4 {
+        assert_eq!(verified(&lab, &["web", "db:443"], 3)["agrees"], true);
+    }
+}

@@ -1,0 +1,110 @@
+//! `vnet explain --verify`: a real packet asks the same question, and the router tells what it decided on it.
+
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use super::ask::unexpected;
+use super::context::Context;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::topology;
+use crate::control::client::{self, Following, Heard};
+use crate::control::protocol::{Request, Response, Topic};
+use crate::dataplane::Side;
+use crate::diag::{self, Filter, Forecast, Host, Place, Probe, Query, Sighting, Verification};
+use crate::lab::trial::{self, Outcome, Trial};
+use crate::lab::{self, Record};
+use crate::model::{Network, Verdict};
+use crate::wire::Protocol;
+
+/// How long to ask for an answer that should come, and for one that should not.
+const EXPECTING: Duration = Duration::from_secs(3);
+const DOUBTING: Duration = Duration::from_secs(1);
+/// How long the router may take to tell what it saw.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Sends the packet that a question is about, and compares.
+pub(super) fn verify(query: &Query, lab: &Record, context: &Context) -> Result<Verification, Failure> {
+    let forecast = forecast(query, lab)?;
+    let (_, loaded) = topology::applied(lab, context)?;
+    let trial = trial(query, &forecast, &loaded.network)?;
+    let mut following = client::follow(&lab.socket, Topic::Trace { filter: filter(query, &forecast).to_string() })?;
+    // The first answer says that no packet is overlooked from now on.
+    heard(&mut following)?;
+    lab::join(lab)?;
+    let outcome = send(lab, &loaded.network, &trial)?;
+    following.enough();
+    let mut seen: Vec<Sighting> = Vec::new();
+    let mut missed = 0;
+    while let Some(Response::Traced(traced)) = heard(&mut following)? {
+        seen.extend(traced.packets);
+        missed += traced.missed;
+    }
+    if let Some(note) = &outcome.note {
+        context.messages.note(note);
+    }
+    if missed > 0 {
+        context.messages.warning(&format!("{missed} packets were not seen: they came faster than they could be told"));
+    }
+    let request = Request::Retrace { query: query.clone(), source_port: outcome.source_port };
+    match client::ask(&lab.socket, &request)? {
+        Response::Retraced(foretold) => Ok(diag::verify(&foretold, &seen, outcome.arrived)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// The next answer; None at the end.
+fn heard(following: &mut Following) -> Result<Option<Response>, Failure> {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        match following.next(PATIENCE)? {
+            Heard::Answer(answer) => return Ok(Some(answer)),
+            Heard::End => return Ok(None),
+            Heard::Nothing => {}
+        }
+    }
+    Err(Failure::new(Exit::NoDaemon, "the daemon does not tell what it saw"))
+}
+
+fn forecast(query: &Query, lab: &Record) -> Result<Forecast, Failure> {
+    match client::ask(&lab.socket, &Request::Forecast(vec![query.clone()]))? {
+        Response::Forecast(mut answers) if answers.len() == 1 => answers.remove(0).map_err(Failure::usage),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn trial(query: &Query, forecast: &Forecast, network: &Network) -> Result<Trial, Failure> {
+    let attachments = network.attachments();
+    let attachment = |index: Option<usize>| index.and_then(|index| attachments.get(index).copied());
+    Ok(Trial {
+        from: attachment(forecast.from.attachment).ok_or_else(|| Failure::usage("nobody has the source address"))?,
+        bind: match query.source {
+            Place::Node { nic: None, .. } => None,
+            Place::Node { nic: Some(_), .. } | Place::Address(_) => Some(forecast.from.address),
+        },
+        to: attachment(forecast.to.attachment),
+        destination: forecast.to.address,
+        probe: query.probe,
+        patience: if forecast.verdict == Verdict::Blocked { DOUBTING } else { EXPECTING },
+    })
+}
+
+fn send(lab: &Record, network: &Network, trial: &Trial) -> Result<Outcome, Failure> {
+    let outcomes = trial::run(lab, network, std::slice::from_ref(trial), &AtomicBool::new(false))?;
+    let outcome = outcomes.into_iter().next().expect("an outcome for each trial");
+    Ok(outcome?)
+}
+
+/// The probe's packets and their answers, and little else.
+fn filter(query: &Query, forecast: &Forecast) -> Filter {
+    let host = |address| Filter::Host(Side::Either, Host::Address(address));
+    let (src, dst) = (forecast.from.address, forecast.to.address);
+    let port = |port| Filter::Port(Side::Either, port, port);
+    let mut parts = vec![host(src), host(dst)];
+    match query.probe {
+        Probe::Ping => parts.push(Filter::Protocol(if dst.is_ipv4() { Protocol::ICMP } else { Protocol::ICMPV6 })),
+        Probe::Tcp(number) => parts.extend([Filter::Protocol(Protocol::TCP), port(number)]),
+        Probe::Udp(number) => parts.extend([Filter::Protocol(Protocol::UDP), port(number)]),
+    }
+    Filter::All(parts)
+}

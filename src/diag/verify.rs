@@ -1,0 +1,157 @@
+//! What a real packet did, held against what the model says of exactly that flow.
+//!
+//! One idea: both are told in the same words, so they agree where the decisions read the same, leg for leg. What guests
+//! do between the legs is seen by where the next leg begins.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::names::Names;
+use super::query::{Probe, Query, resolve};
+use super::sighting::{PacketWords, Sighting};
+use super::story::{Path, Step, StepKind};
+use super::trip::Trip;
+use super::walk::Slate;
+use crate::compile::Compiled;
+use crate::model::{Network, Verdict};
+
+/// The way of one flow's first packet and of its answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retraced {
+    source: IpAddr,
+    destination: IpAddr,
+    source_port: u16,
+    probe: Probe,
+    forward: Path,
+    back: Option<Path>,
+}
+
+/// What a real packet says to that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verification {
+    pub agrees: bool,
+    /// What real packets did.
+    pub verdict: Verdict,
+    /// The probe's own; of a ping, its identifier.
+    pub source_port: u16,
+    /// Where model and packets differ.
+    pub differences: Vec<String>,
+    /// What the packets met, leg by leg.
+    pub forward: Vec<Sighting>,
+    #[serde(rename = "return")]
+    pub back: Vec<Sighting>,
+}
+
+/// Walks the flow from this source port that a question is about.
+pub fn retrace(network: &Network, compiled: &Compiled, query: &Query, source_port: u16) -> Result<Retraced, String> {
+    let ends = resolve(network, compiled, query)?;
+    let names = Names { network, compiled };
+    let trip = Trip::take(names, &mut Slate::new(), &ends, query.probe, source_port);
+    Ok(Retraced {
+        source: ends.source_address,
+        destination: ends.destination.address,
+        source_port,
+        probe: query.probe,
+        forward: Path::tell(names, &trip.forward),
+        back: trip.back.as_ref().map(|walk| Path::tell(names, walk)),
+    })
+}
+
+/// Compares it with packets that were seen, and with whether the probe was answered.
+pub fn verify(foretold: &Retraced, seen: &[Sighting], answered: bool) -> Verification {
+    let Retraced { source, destination, source_port, probe, forward, back } = foretold;
+    let (request, answer) = match *probe {
+        Probe::Ping => ((*source_port, *source_port), (*source_port, *source_port)),
+        Probe::Tcp(port) | Probe::Udp(port) => ((*source_port, port), (port, *source_port)),
+    };
+    let there = Flow { src: *source, dst: *destination, ports: request };
+    let home = Flow { src: *destination, dst: *source, ports: answer };
+    let (there, home) = (there.chain(seen, first_nic(forward)), home.chain(seen, back.as_ref().and_then(first_nic)));
+    let arrives = forward.delivered && back.as_ref().is_some_and(|back| back.delivered);
+    let word = |arrives| if arrives { Verdict::Reachable } else { Verdict::Blocked };
+    let mut differences = Vec::new();
+    if arrives != answered {
+        let did = if answered { "was answered" } else { "was not answered" };
+        differences.push(format!("the model says {}, the probe {did}", word(arrives)));
+    }
+    let way = difference("there", Some(forward), &there);
+    // An answer to what went another way says nothing.
+    differences.extend(way.or_else(|| difference("back", back.as_ref(), &home)));
+    Verification {
+        agrees: differences.is_empty(),
+        verdict: word(answered),
+        source_port: *source_port,
+        differences,
+        forward: there.into_iter().cloned().collect(),
+        back: home.into_iter().cloned().collect(),
+    }
+}
+
+fn first_nic(path: &Path) -> Option<&str> {
+    path.hops.first().map(|hop| hop.nic.as_str())
+}
+
+/// One direction's packets.
+struct Flow {
+    src: IpAddr,
+    dst: IpAddr,
+    ports: (u16, u16),
+}
+
+impl Flow {
+    /// The legs of the first packet, in their order: a leg begins at the machine where the one before it ended. Attempts
+    /// repeat legs, and the first is the one that was nobody's record yet.
+    fn chain<'a>(&self, seen: &'a [Sighting], from: Option<&str>) -> Vec<&'a Sighting> {
+        let mut legs: Vec<&Sighting> = Vec::new();
+        loop {
+            let begins = |leg: &Sighting| match legs.last() {
+                None => from.is_none_or(|nic| leg.nic == nic),
+                Some(last) => last.path.delivered && last.path.hops.last().is_some_and(|end| end.node == leg.node),
+            };
+            let next = seen.iter().filter(|leg| leg.packet.as_ref().is_some_and(|packet| self.has(packet)));
+            let mut next = next.filter(|leg| begins(leg) && legs.iter().all(|earlier| earlier.nic != leg.nic));
+            match next.next() {
+                Some(leg) => legs.push(leg),
+                None => return legs,
+            }
+        }
+    }
+
+    fn has(&self, packet: &PacketWords) -> bool {
+        let id = packet.icmp.as_ref().and_then(|icmp| icmp.id);
+        let ports = packet.source_port.zip(packet.destination_port).or_else(|| id.zip(id));
+        (packet.source_ip_address, packet.destination_ip_address, ports) == (self.src, self.dst, Some(self.ports))
+    }
+}
+
+/// The first decision that is not as foretold.
+fn difference(way: &str, foretold: Option<&Path>, taken: &[&Sighting]) -> Option<String> {
+    let foretold: Vec<_> = foretold.into_iter().flat_map(decisions).collect();
+    let taken: Vec<_> = taken.iter().flat_map(|leg| decisions(&leg.path)).collect();
+    let same = foretold.iter().zip(&taken).take_while(|(foretold, taken)| foretold == taken).count();
+    let words = |(nic, step): &(&str, &Step)| format!("at {nic} `{}` [{}]", step.text, step.object);
+    match (foretold.get(same), taken.get(same)) {
+        (None, None) => None,
+        (Some(foretold), Some(taken)) => {
+            Some(format!("{way}: the model says {}, the packet met {}", words(foretold), words(taken)))
+        }
+        (Some(foretold), None) => {
+            Some(format!("{way}: the model goes on {}, but the packet was not seen there", words(foretold)))
+        }
+        (None, Some(taken)) => Some(format!("{way}: the model ends, but the packet went on {}", words(taken))),
+    }
+}
+
+/// What the fabric decides, and where; what guests do is not its business.
+fn decisions(path: &Path) -> impl Iterator<Item = (&str, &Step)> {
+    let by_guest = matches!(path.dropped.as_deref(), Some("GuestNotForwarding" | "Loop"));
+    let steps = path.hops.iter().flat_map(|hop| hop.steps.iter().map(|step| (hop.nic.as_str(), step)));
+    steps.filter(move |(_, step)| match step.what {
+        StepKind::Filter | StepKind::Route | StepKind::Peering => true,
+        StepKind::Drop => !by_guest,
+        StepKind::Send | StepKind::Arrive | StepKind::Forward | StepKind::Deliver => false,
+    })
+}
