@@ -305,7 +305,7 @@ fn dump(loaded: &Loaded, text: &str, file: &str) -> String {
         table.routes.iter().for_each(|route| writeln!(out, "  {route:?}").unwrap());
     }
     for nsg in network_security_groups {
-        writeln!(out, "nsg {}", nsg.name).unwrap();
+        writeln!(out, "nsg {}{}", nsg.name, if nsg.flush_connection { " flush" } else { "" }).unwrap();
         nsg.rules.iter().for_each(|rule| writeln!(out, "  {rule:?}").unwrap());
     }
     for asg in application_security_groups {

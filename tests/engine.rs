@@ -23,7 +23,7 @@ use vnet::sys::netlink::Netlink;
 use vnet::sys::netns::Netns;
 use vnet::sys::tun::Tun;
 use vnet::wire::build;
-use vnet::worker::{Event, Tables, Workers};
+use vnet::worker::{Event, FlowEvents, Tables, Workers};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const INTERFACE: &str = "tun0";
@@ -331,6 +331,7 @@ fn a_worker_that_panics_is_told_and_the_others_take_over() {
         snapshot: Arc::new(ArcSwap::from_pointee(broken)),
         flows: Arc::new(Flows::new(FlowLimits::default())),
         taps: Arc::default(),
+        events: FlowEvents::channel(1).0,
     };
     let site = Site { namespace: Netns::create().unwrap(), v4: a.v4, v6: a.v6 };
     let queues = site.run(|| attach(&site, 2, true)).unwrap().queues;

@@ -178,7 +178,7 @@ proptest! {
 /// The twin: the rules in order, each as the documentation states it.
 fn first_match(rules: &[AclRule], tuple: &Tuple) -> Option<AclMatch> {
     let rule = rules.iter().position(|rule| matches(rule, tuple))?;
-    Some(AclMatch { rule: rule as u32, action: rules[rule].action, custom: rules[rule].custom })
+    Some(AclMatch { rule: rule as u32, action: rules[rule].action, custom: rules[rule].custom, id: None })
 }
 
 fn matches(rule: &AclRule, tuple: &Tuple) -> bool {

@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use vnet::compile::{Learned, compile};
 use vnet::config;
-use vnet::dataplane::{DropReason, FlowLimits, Flows, Pattern, PortId, Snapshot, Step, Timestamp};
+use vnet::dataplane::{
+    Direction, DropReason, FlowEvent, FlowLimits, Flows, NicId, Pattern, PortId, RuleId, Snapshot, Step, Timestamp,
+};
 use vnet::wire::{Offload, build};
-use vnet::worker::{Batch, Device, Forwarder, RecvError, SendError, Tables, Tally, Traced, Watch};
+use vnet::worker::{Batch, Device, FlowEvents, Forwarder, RecvError, SendError, Tables, Tally, Traced, Watch};
 
 const A: PortId = PortId(0);
 const B: PortId = PortId(1);
@@ -59,9 +61,13 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::telling(FlowEvents::channel(1).0)
+    }
+
+    fn telling(events: FlowEvents) -> Self {
         let flows = Arc::new(Flows::new(FlowLimits::default()));
         let snapshot = Arc::new(ArcSwap::new(snapshot("", 1)));
-        let tables = Tables { snapshot, flows, taps: Arc::default() };
+        let tables = Tables { snapshot, flows, taps: Arc::default(), events };
         let (a, b) = (Arc::new(Memory::default()), Arc::new(Memory::default()));
         let tally = Arc::new(Tally::new(2));
         let forwarder = Forwarder::new(&tables, vec![Arc::clone(&a), Arc::clone(&b)], Arc::clone(&tally));
@@ -326,6 +332,47 @@ fn order_within_a_flow_never_changes() {
     sent.sort_by_key(|(port, _)| *port);
     assert!(received == sent);
     bench.assert_counters_add_up();
+}
+
+#[test]
+fn each_decision_of_a_rule_is_counted_and_followers_of_records_meet_none() {
+    let mut bench = Bench::new();
+    let closed = snapshot(", networkSecurityGroup: closed", 1);
+    bench.tables.snapshot.store(Arc::clone(&closed));
+    bench.tally.rules().make_room(100);
+    let hits = |bench: &Bench| (0..100).map(|n| bench.tally.rules().get(RuleId::new(n))).collect::<Vec<_>>();
+    bench.send(datagram());
+    bench.send(datagram());
+    let filter = closed.nic(NicId(1)).inbound.subnet.unwrap();
+    let deny = closed.acl(filter).id(0).unwrap();
+    assert_eq!(bench.tally.rules().get(deny), 2, "each refused packet counts");
+    assert_eq!(hits(&bench).iter().sum::<u64>(), 2);
+    bench.tables.snapshot.store(snapshot("", 2));
+    bench.send(datagram());
+    assert_eq!(hits(&bench).iter().sum::<u64>(), 2, "without an NSG no rule decides");
+    bench.tally.rules().reset(deny);
+    assert_eq!(hits(&bench).iter().sum::<u64>(), 0);
+}
+
+#[test]
+fn only_of_logged_interfaces_flow_events_are_told_and_nobody_waits_for_them() {
+    let (events, told) = FlowEvents::channel(2);
+    let mut bench = Bench::telling(events.clone());
+    bench.send(datagram_from_port(1));
+    assert!(told.try_recv().is_err(), "no interface is logged");
+
+    let mut logging = snapshot("", 2);
+    Arc::get_mut(&mut logging).unwrap().nics[1].flows.logged = true;
+    bench.tables.snapshot.store(logging);
+    bench.send(datagram_from_port(2));
+    let Ok(FlowEvent::Begun(begun)) = told.try_recv() else { panic!("a flow has begun") };
+    assert_eq!((begun.nic, begun.admitted, begun.tuple.src_port), (NicId(1), Direction::Inbound, 2));
+    assert_eq!(begun.received.packets, 1);
+    assert!(told.try_recv().is_err(), "not told for the sender, nor for a packet that follows");
+
+    (10..15).for_each(|port| assert_eq!(bench.send(datagram_from_port(port)).frames, 1));
+    assert_eq!(told.try_iter().count(), 2);
+    assert_eq!(events.lost(), 3);
 }
 
 // ---- Tracing ----

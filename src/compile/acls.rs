@@ -5,11 +5,13 @@
 //! interfaces that see the same share it. It ends with Azure's default rules. The admin rules of a VNet are an ACL too.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZero;
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
-use crate::dataplane::{Acl, AclId, AclRule, Action, Filters, ProtocolMatch};
+use crate::dataplane::{Acl, AclId, AclRule, Action, Filters, ProtocolMatch, RuleId, RulesMark};
 use crate::model::{
     Access, AddressPrefix, AdminRule, CollectionIx, Direction, Network, NsgIx, PortRange, SecurityProtocol,
     SecurityRule, ServiceTag, SubnetIx,
@@ -19,6 +21,7 @@ use crate::wire::Protocol;
 use super::Sender;
 use super::admin;
 use super::groups::Groups;
+use super::rule_ids::RuleIds;
 use super::tags::Tags;
 
 /// A rule's name and outcome, for people.
@@ -30,6 +33,8 @@ pub struct RuleRef {
     pub name: String,
     pub priority: u16,
     pub action: Action,
+    /// What counters and flow records call it.
+    pub id: RuleId,
 }
 
 /// What a rule stands in.
@@ -49,11 +54,14 @@ pub struct EffectiveRule {
 /// All ACLs of a network, made on demand.
 pub(super) struct Acls<'a> {
     network: &'a Network,
+    ids: &'a RuleIds,
     groups: Groups,
     tags: HashMap<SubnetIx, Tags>,
     known: HashMap<View, AclId>,
     tables: Vec<Acl>,
     rules: Vec<Vec<EffectiveRule>>,
+    /// Of those that flush.
+    marks: HashMap<AclId, RulesMark>,
 }
 
 /// Rules as an interface sees them.
@@ -75,15 +83,26 @@ enum Source {
     Admin(Vec<CollectionIx>),
 }
 
+impl Source {
+    fn flushes(&self, network: &Network) -> bool {
+        match self {
+            Self::Nsg { nsg, .. } => network.network_security_groups[nsg.0].flush_connection,
+            Self::Admin(_) => false,
+        }
+    }
+}
+
 impl<'a> Acls<'a> {
-    pub(super) fn new(network: &'a Network) -> Self {
+    pub(super) fn new(network: &'a Network, ids: &'a RuleIds) -> Self {
         Self {
             network,
+            ids,
             groups: Groups::of(network),
             tags: HashMap::new(),
             known: HashMap::new(),
             tables: Vec::new(),
             rules: Vec::new(),
+            marks: HashMap::new(),
         }
     }
 
@@ -105,6 +124,15 @@ impl<'a> Acls<'a> {
         Filters { admin, nic, subnet: of_subnet }
     }
 
+    /// Stands for the rules of those that flush (NSG-23).
+    pub(super) fn mark(&self, filters: Filters) -> Option<RulesMark> {
+        let mark = |acl: Option<AclId>| self.marks.get(&acl?);
+        match (mark(filters.nic), mark(filters.subnet)) {
+            (None, None) => None,
+            marks => Some(mark_of(marks)),
+        }
+    }
+
     /// The tables and the rules each was built from.
     pub(super) fn into_parts(self) -> (Vec<Acl>, Vec<Vec<EffectiveRule>>) {
         (self.tables, self.rules)
@@ -117,24 +145,29 @@ impl<'a> Acls<'a> {
         if let Some(known) = self.known.get(&view) {
             return *known;
         }
-        let rules = effective_rules(network, &self.groups, &view);
-        self.tables.push(Acl::new(rules.iter().map(|rule| rule.matches.clone()).collect()));
-        self.rules.push(rules);
+        let rules = effective_rules(network, self.ids, &self.groups, &view);
+        let flushes = view.source.flushes(network);
+        let table = Acl::new(rules.iter().map(|rule| rule.matches.clone()).collect());
+        self.tables.push(table.numbered(rules.iter().map(|rule| rule.rule.id)).flushing(flushes));
         let id = AclId(self.tables.len() as u32 - 1);
+        if flushes {
+            self.marks.insert(id, mark_of(rules.iter().map(|rule| &rule.matches).collect::<Vec<_>>()));
+        }
+        self.rules.push(rules);
         self.known.insert(view, id);
         id
     }
 }
 
-fn effective_rules(network: &Network, groups: &Groups, view: &View) -> Vec<EffectiveRule> {
+fn effective_rules(network: &Network, ids: &RuleIds, groups: &Groups, view: &View) -> Vec<EffectiveRule> {
     let View { source, direction, tags } = view;
     let expand = |fields: &[AddressPrefix]| tags.expand(fields, groups);
     match source {
-        Source::Nsg { nsg, withheld } => nsg_rules(network, *nsg, *direction, withheld, expand),
+        Source::Nsg { nsg, withheld } => nsg_rules((network, ids), *nsg, *direction, withheld, expand),
         Source::Admin(collections) => {
             let rules = admin::rules(network, collections, *direction).into_iter();
             let effective = |(at, rule): (CollectionIx, &AdminRule)| {
-                effective(RuleOwner::Collection(at), admin::name(network, at, rule), rule, true, expand)
+                effective(ids, RuleOwner::Collection(at), admin::name(network, at, rule), rule, true, expand)
             };
             rules.map(effective).collect()
         }
@@ -143,7 +176,7 @@ fn effective_rules(network: &Network, groups: &Groups, view: &View) -> Vec<Effec
 
 /// The user's rules by priority, then the default rules (NSG-02, NSG-06).
 fn nsg_rules(
-    network: &Network,
+    (network, ids): (&Network, &RuleIds),
     nsg: NsgIx,
     direction: Direction,
     withheld: &[usize],
@@ -153,16 +186,25 @@ fn nsg_rules(
     let own = own.filter(|(i, rule)| rule.direction == direction && !withheld.contains(i));
     let mut custom: Vec<_> = own.map(|(_, rule)| rule).collect();
     custom.sort_by_key(|rule| rule.priority);
-    let name = |collection: &str, rule: &SecurityRule| format!("{collection}/{}", rule.name);
-    let owner = RuleOwner::Nsg(nsg);
-    let custom = custom.into_iter().map(|rule| effective(owner, name("securityRules", rule), rule, true, expand));
-    let defaults = default_rules(direction);
-    let defaults =
-        defaults.iter().map(|rule| effective(owner, name("defaultSecurityRules", rule), rule, false, expand));
-    custom.chain(defaults).collect()
+    let rule = |rule, custom| effective(ids, RuleOwner::Nsg(nsg), rule_name(rule, custom), rule, custom, expand);
+    let custom = custom.into_iter().map(|own| rule(own, true));
+    custom.chain(default_rules(direction).iter().map(|default| rule(default, false))).collect()
+}
+
+/// `securityRules/x`, or `defaultSecurityRules/DenyAllInBound`.
+pub(super) fn rule_name(rule: &SecurityRule, custom: bool) -> String {
+    format!("{}/{}", if custom { "securityRules" } else { "defaultSecurityRules" }, rule.name)
+}
+
+/// Equal for equal things, in every run of the same program.
+fn mark_of(thing: impl Hash) -> RulesMark {
+    let mut hasher = DefaultHasher::new();
+    thing.hash(&mut hasher);
+    RulesMark(NonZero::new(hasher.finish() as u32).unwrap_or(NonZero::<u32>::MIN))
 }
 
 fn effective<A: Copy + Into<Action>>(
+    ids: &RuleIds,
     owner: RuleOwner,
     name: String,
     rule: &SecurityRule<A>,
@@ -170,6 +212,7 @@ fn effective<A: Copy + Into<Action>>(
     expand: impl Fn(&[AddressPrefix]) -> Vec<IpNet>,
 ) -> EffectiveRule {
     let action = rule.access.into();
+    let id = ids.of(owner, rule.direction, &name);
     let matches = AclRule {
         protocol: protocol(rule.protocol),
         src: expand(&rule.source),
@@ -179,11 +222,11 @@ fn effective<A: Copy + Into<Action>>(
         action,
         custom,
     };
-    EffectiveRule { rule: RuleRef { owner, name, priority: rule.priority, action }, matches }
+    EffectiveRule { rule: RuleRef { owner, name, priority: rule.priority, action, id }, matches }
 }
 
 /// The three rules below every NSG, with the spelling of the REST interface (NSG-06).
-fn default_rules(direction: Direction) -> [SecurityRule; 3] {
+pub(super) fn default_rules(direction: Direction) -> [SecurityRule; 3] {
     use ServiceTag::{AzureLoadBalancer, Internet, VirtualNetwork};
     let any = AddressPrefix::Any;
     let tag = AddressPrefix::Tag;

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use crate::dataplane::{NicId, PortId};
 use crate::model::{Attachment, Network, NicIx, SubnetIx, VnetIx};
 
-use super::Sender;
+use super::{RuleIds, Sender};
 
 /// The numbers of one network's senders and TUNs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,21 +20,22 @@ pub struct Ids {
     attachments: Vec<Option<Attachment>>,
     nics: HashMap<Sender, NicId>,
     ports: HashMap<Attachment, PortId>,
+    rules: RuleIds,
 }
 
 impl Ids {
     /// By [`NicId`] and by [`PortId`]. Every sender and attachment of the network must be there once.
-    pub fn new(senders: Vec<Option<Sender>>, attachments: Vec<Option<Attachment>>) -> Self {
+    pub fn new(senders: Vec<Option<Sender>>, attachments: Vec<Option<Attachment>>, rules: RuleIds) -> Self {
         let nics = senders.iter().zip((0..).map(NicId)).filter_map(|(sender, id)| Some(((*sender)?, id))).collect();
         let ports = attachments.iter().zip((0..).map(PortId));
         let ports = ports.filter_map(|(attachment, id)| Some(((*attachment)?, id))).collect();
-        Self { senders, attachments, nics, ports }
+        Self { senders, attachments, nics, ports, rules }
     }
 
     /// Without gaps: senders as [`senders`] lists them, TUNs as [`Network::attachments`] does.
     pub fn in_file_order(network: &Network) -> Self {
         let attachments = network.attachments().into_iter().map(Some).collect();
-        Self::new(senders(network).into_iter().map(Some).collect(), attachments)
+        Self::new(senders(network).into_iter().map(Some).collect(), attachments, RuleIds::in_file_order(network))
     }
 
     /// What a number stands for, if anybody has it.
@@ -52,6 +53,10 @@ impl Ids {
 
     pub fn port(&self, attachment: Attachment) -> Option<PortId> {
         self.ports.get(&attachment).copied()
+    }
+
+    pub fn rules(&self) -> &RuleIds {
+        &self.rules
     }
 
     /// Everybody who has a number, in its order.

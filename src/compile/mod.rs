@@ -13,12 +13,15 @@ mod links;
 mod owners;
 mod prefixes;
 mod routes;
+mod rule_ids;
 mod tags;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::dataplane::{AclId, FibId, Filters, Ingress, Nic, NicId, PortId, RouteId, Snapshot, SubnetId, Vnet, VnetId};
+use crate::dataplane::{
+    AclId, FibId, Filters, FlowTerms, Ingress, Nic, NicId, PortId, RouteId, Snapshot, SubnetId, Vnet, VnetId,
+};
 use crate::model::{Attachment, Direction, EffectiveRoute, Network, NicIx, SubnetIx, VnetIx};
 
 use acls::Acls;
@@ -29,6 +32,7 @@ pub use acls::{EffectiveRule, RuleOwner, RuleRef};
 pub use ids::{Ids, senders};
 pub use links::connected;
 pub use prefixes::difference;
+pub use rule_ids::{ListedRule, RuleIds, listed_rules};
 
 /// The MTU of an attachment nobody has said anything about (FAB-11).
 const DEFAULT_MTU: u16 = 1500;
@@ -70,7 +74,7 @@ pub fn compile(network: &Network, learned: &Learned, generation: u64) -> Compile
 pub fn compile_numbered(network: &Network, learned: &Learned, ids: Ids, generation: u64) -> Compiled {
     let owners = Owners::new(network, &ids);
     let fibs = Fibs::new(network, &owners);
-    let mut acls = Acls::new(network);
+    let mut acls = Acls::new(network, ids.rules());
     let (senders, attachments) = ids.slots();
     let mut numbered = |sender| nic(network, learned, &ids, &fibs, &mut acls, sender);
     let nics = senders.iter().map(|sender| sender.map_or_else(nobody, &mut numbered)).collect();
@@ -84,12 +88,16 @@ pub fn compile_numbered(network: &Network, learned: &Learned, ids: Ids, generati
 }
 
 fn nic(network: &Network, learned: &Learned, ids: &Ids, fibs: &Fibs, acls: &mut Acls<'_>, sender: Sender) -> Nic {
-    let (subnet, forwarding) = match sender {
-        Sender::Nic(ix) => (network.nic(ix).subnet, network.nic(ix).enable_ip_forwarding),
+    let (subnet, forwarding, tracks_tcp) = match sender {
+        Sender::Nic(ix) => {
+            let nic = network.nic(ix);
+            (nic.subnet, nic.enable_ip_forwarding, !nic.disable_tcp_state_tracking)
+        }
         // A foreign source names no subnet, so what stands behind a VNet's one TUN cannot forward.
-        Sender::Subnet(subnet) => (subnet, false),
+        Sender::Subnet(subnet) => (subnet, false, true),
     };
     let mut filters = |direction| acls.filters(sender, direction);
+    let (outbound, inbound) = (filters(Direction::Outbound), filters(Direction::Inbound));
     let attachment = sender.attachment();
     Nic {
         port: ids.port(attachment).expect("every attachment has a number"),
@@ -97,11 +105,17 @@ fn nic(network: &Network, learned: &Learned, ids: &Ids, fibs: &Fibs, acls: &mut 
         subnet: subnet_id(subnet.subnet),
         fib: fibs.of(subnet),
         forwarding,
-        outbound: filters(Direction::Outbound),
-        inbound: filters(Direction::Inbound),
+        outbound,
+        inbound,
         platform: Filters::default(),
         mtu: learned.mtu.get(&attachment).copied().unwrap_or(DEFAULT_MTU),
-        flow_timeout_secs: u32::try_from(network.vnet(subnet.vnet).flow_timeout.as_secs()).unwrap_or(u32::MAX),
+        flows: FlowTerms {
+            timeout_secs: u16::try_from(network.vnet(subnet.vnet).flow_timeout.as_secs()).unwrap_or(u16::MAX),
+            strict_tcp: network.emulation.tcp_state_tracking && tracks_tcp,
+            logged: false,
+            outbound_rules: acls.mark(outbound),
+            inbound_rules: acls.mark(inbound),
+        },
     }
 }
 
@@ -117,7 +131,7 @@ fn nobody() -> Nic {
         inbound: Filters::default(),
         platform: Filters::default(),
         mtu: 0,
-        flow_timeout_secs: 0,
+        flows: FlowTerms::default(),
     }
 }
 

@@ -127,6 +127,7 @@ pub(super) struct NetworkInterface {
     pub ip_configurations: Vec<IpConfiguration>,
     pub primary: Option<Spanned<bool>>,
     pub enable_ip_forwarding: bool,
+    pub disable_tcp_state_tracking: bool,
     pub network_security_group: Reference,
     pub attach: Option<Attach>,
 }
@@ -187,7 +188,7 @@ fn virtual_networks(f: &mut Fields<'_>) -> Vec<VirtualNetwork> {
     vnets.value
 }
 
-fn flag(f: &mut Fields<'_>, key: &'static str, default: bool) -> bool {
+pub(super) fn flag(f: &mut Fields<'_>, key: &'static str, default: bool) -> bool {
     f.optional(key, boolean).map_or(default, |flag| flag.value)
 }
 
@@ -313,6 +314,7 @@ fn network_interface(node: &Node, report: &mut Report) -> Option<NetworkInterfac
             ip_configurations,
             primary: f.optional("primary", boolean),
             enable_ip_forwarding: flag(f, "enableIPForwarding", false),
+            disable_tcp_state_tracking: flag(f, "disableTcpStateTracking", false),
             network_security_group: f.optional("networkSecurityGroup", reference(["networkSecurityGroups"])),
             attach: f.optional("attach", attach).map(|attach| attach.value),
         }
@@ -410,6 +412,9 @@ fn emulation(node: &Node, report: &mut Report) -> Option<Emulation> {
         peering_access: f.optional("peeringAccess", peering_access).map_or(default.peering_access, |mode| mode.value),
         forwarded: f.optional("forwarded", forwarded).map_or(default.forwarded, |mode| mode.value),
         extra_none_routes: flag(f, "extraNoneRoutes", default.extra_none_routes),
+        tcp_state_tracking: f
+            .optional("tcpStateTracking", word(&[("on", true), ("off", false)]))
+            .map_or(default.tcp_state_tracking, |mode| mode.value),
         workers: f.optional("workers", number(1..=256)).map(|workers| workers.value),
         offload: flag(f, "offload", default.offload),
         flows_per_nic: f.optional("flowsPerNic", number(1..=10_000_000)).map_or(default.flows_per_nic, |n| n.value),

@@ -2,7 +2,7 @@
 
 use super::decode::{Fields, list_of, number, record, text, word};
 use super::diagnostic::{At, Report, Spanned};
-use super::document::Name;
+use super::document::{Name, flag};
 use super::tree::{Node, Value};
 use super::values::{address_prefix, port_range, reference, resource_name};
 use crate::model::{Access, AddressPrefix, Direction, PortRange, SecurityProtocol};
@@ -11,6 +11,7 @@ pub(super) struct Nsg {
     pub at: At,
     pub name: Name,
     pub rules: Vec<SecurityRule>,
+    pub flush_connection: bool,
 }
 
 pub(super) struct SecurityRule {
@@ -63,6 +64,7 @@ pub(super) fn nsg(node: &Node, report: &mut Report) -> Option<Nsg> {
         at: f.at,
         name: f.required("name", resource_name(80)),
         rules: f.list("securityRules", security_rule),
+        flush_connection: flag(f, "flushConnection", false),
     })
 }
 

@@ -4,7 +4,7 @@
 //! table. A change is first prepared, which does nothing, then published; whoever stays keeps its number, so that its
 //! flow records and its device go on. Where TUNs come from and what becomes of their namespaces is the caller's business.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::num::NonZero;
 use std::sync::mpsc::{self, Receiver};
@@ -15,16 +15,22 @@ use arc_swap::ArcSwap;
 
 use super::counters::{Counters, PortCounters};
 use super::numbers::Numbers;
+pub use super::rule_numbers::RuleLabel;
+use super::rule_numbers::{NextRules, RuleNumbers};
 pub use crate::compile::Learned;
 use crate::compile::{Compiled, Ids, compile_numbered};
-use crate::dataplane::{FlowLimits, Flows, Pattern, PortId};
+use crate::dataplane::{Cursor, FlowEvent, FlowLimits, FlowRecord, Flows, Pattern, PortId, RuleId, Timestamp};
 use crate::diag::{self, Plan};
 use crate::model::{Attachment, Emulation, Network};
+use crate::sys::clock::monotonic_nanos;
 use crate::sys::tun::{OffloadSupport, Tun};
 pub use crate::worker::Event;
-use crate::worker::{Tables, Watch, Workers};
+use crate::worker::{FlowEvents, Tables, Watch, Workers};
 
 const FIRST_GENERATION: u64 = 1;
+
+/// Flow events that may wait for whoever logs them: 3 MiB.
+const FLOW_EVENTS: usize = 1 << 14;
 
 /// Forwards between the TUNs of one network until it is stopped or dropped.
 #[derive(Debug)]
@@ -35,6 +41,7 @@ pub struct Engine {
     tables: Tables,
     workers: Workers,
     events: Mutex<Option<Receiver<Event>>>,
+    flow_events: Mutex<Option<Receiver<FlowEvent>>>,
 }
 
 /// What workers go by, and what its numbers mean. Its parts belong together.
@@ -43,6 +50,7 @@ pub struct Published {
     pub network: Arc<Network>,
     pub compiled: Arc<Compiled>,
     numbers: Numbers,
+    rules: RuleNumbers,
     learned: Learned,
     /// Of all TUNs; none before the first.
     offload: Option<OffloadSupport>,
@@ -54,6 +62,8 @@ pub struct Next {
     pub network: Network,
     pub compiled: Compiled,
     numbers: Numbers,
+    rules: RuleNumbers,
+    fresh_rules: Vec<RuleId>,
     learned: Learned,
     /// What keeps its TUN: as the published network has it, and as this one does.
     pub staying: Vec<(Attachment, Attachment)>,
@@ -79,18 +89,22 @@ impl Engine {
             return invalid(format!("{} TUNs for {} attachments", tuns.len(), attachments.len()));
         }
         let offload = check(&tuns, None)?;
-        let (numbers, ids) = Numbers::default().next(&network, |_| true);
+        let NextRules { numbers: rules, ids: rule_ids, .. } = RuleNumbers::default().next(&network, HashSet::new);
+        let (numbers, ids) = Numbers::default().next(&network, rule_ids, |_| true);
         let compiled = compile_numbered(&network, &learned, ids, FIRST_GENERATION);
         let flows = Flows::new(FlowLimits { per_nic: network.emulation.flows_per_nic, ..FlowLimits::default() });
         let snapshot = Arc::new(ArcSwap::new(Arc::clone(&compiled.snapshot)));
-        let tables = Tables { snapshot, flows: Arc::new(flows), taps: Arc::default() };
+        let (flow_events, told) = FlowEvents::channel(FLOW_EVENTS);
+        let tables = Tables { snapshot, flows: Arc::new(flows), taps: Arc::default(), events: flow_events };
         let (sender, events) = mpsc::channel();
         // Numbered in file order to begin with: the n-th attachment is port n.
         let queues = tuns.into_iter().map(|tun| tun.queues).collect();
         let workers = Workers::start(&tables, queues, Self::workers(&network), &sender)?;
+        workers.tallies().iter().for_each(|tally| tally.rules().make_room(rules.end()));
         let (network, compiled) = (Arc::new(network), Arc::new(compiled));
-        let published = ArcSwap::from_pointee(Published { network, compiled, numbers, learned, offload });
-        Ok(Self { published, writer: Mutex::default(), tables, workers, events: Mutex::new(Some(events)) })
+        let published = ArcSwap::from_pointee(Published { network, compiled, numbers, rules, learned, offload });
+        let (events, flow_events) = (Mutex::new(Some(events)), Mutex::new(Some(told)));
+        Ok(Self { published, writer: Mutex::default(), tables, workers, events, flow_events })
     }
 
     /// How many workers a network gets: what it says, or one a core.
@@ -104,7 +118,8 @@ impl Engine {
         let now = self.published.load();
         check_emulation(&now.network.emulation, &network.emulation)?;
         let records = &self.tables.flows.records;
-        let (numbers, ids) = now.numbers.next(&network, |nic| records.len_of(nic) == 0);
+        let NextRules { numbers: rules, ids: rule_ids, fresh } = now.rules.next(&network, || self.rules_in_records());
+        let (numbers, ids) = now.numbers.next(&network, rule_ids, |nic| records.len_of(nic) == 0);
         let attachments = network.attachments();
         let before = now.compiled.ids();
         let held = |attachment: &Attachment| Some((ids.port(*attachment)?, before.attachment(ids.port(*attachment)?)?));
@@ -119,7 +134,8 @@ impl Engine {
         let ports = now.network.attachments().into_iter().filter_map(|at| before.port(at));
         let gone = ports.filter(|port| ids.attachment(*port).is_none()).collect();
         let compiled = compile_numbered(&network, &learned, ids, now.compiled.snapshot.generation + 1);
-        Ok(Next { network, compiled, numbers, learned, staying, missing, restored, gone })
+        let fresh_rules = fresh;
+        Ok(Next { network, compiled, numbers, rules, fresh_rules, learned, staying, missing, restored, gone })
     }
 
     /// Puts a prepared network in place of the published one, all or nothing: every worker gets its queues of the new
@@ -128,7 +144,18 @@ impl Engine {
     pub fn publish(&self, next: Next, mut tuns: HashMap<Attachment, (Tun, Option<u16>)>) -> io::Result<()> {
         let _one_writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.published.load_full();
-        let Next { network, mut compiled, numbers, mut learned, staying: _, missing, restored: _, gone } = next;
+        let Next {
+            network,
+            mut compiled,
+            numbers,
+            rules,
+            fresh_rules,
+            mut learned,
+            staying: _,
+            missing,
+            restored: _,
+            gone,
+        } = next;
         let generation = compiled.snapshot.generation;
         if generation != now.compiled.snapshot.generation + 1 {
             return Err(io::Error::other("the network changed while this change was being prepared"));
@@ -148,9 +175,15 @@ impl Engine {
         }
         let port = |attachment| port_of(compiled.ids(), attachment);
         self.workers.plug(missing.iter().map(|at| port(*at)).zip(new.into_iter().map(|tun| tun.queues)).collect())?;
+        for hits in self.workers.tallies().iter().map(|tally| tally.rules()) {
+            hits.make_room(rules.end());
+            for rule in &fresh_rules {
+                hits.reset(*rule);
+            }
+        }
         self.tables.snapshot.store(Arc::clone(&compiled.snapshot));
         let (network, compiled) = (Arc::new(network), Arc::new(compiled));
-        self.published.store(Arc::new(Published { network, compiled, numbers, learned, offload }));
+        self.published.store(Arc::new(Published { network, compiled, numbers, rules, learned, offload }));
         // The change is made. A worker that does not answer now has ended, and that is told as an event.
         let _ = self.workers.unplug(&gone);
         // No worker goes by the old tables any more, so that they are freed here and not between two packets.
@@ -209,6 +242,38 @@ impl Engine {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// What happens to flows of NICs that are logged, once: the first caller gets the receiver.
+    pub fn flow_events(&self) -> Option<Receiver<FlowEvent>> {
+        self.flow_events.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Flow events that nobody took in time.
+    pub fn flow_events_lost(&self) -> u64 {
+        self.tables.events.lost()
+    }
+
+    /// Some flow records, and where to go on: see [`FlowTable::page`](crate::dataplane::FlowTable::page).
+    pub fn flow_records(&self, from: Cursor, records: &mut Vec<FlowRecord>) -> Option<Cursor> {
+        self.tables.flows.records.page(from, Timestamp(monotonic_nanos()), records)
+    }
+
+    /// How often a rule has decided since the network came up, or the rule.
+    pub fn hits(&self, rule: RuleId) -> u64 {
+        self.workers.tallies().iter().map(|tally| tally.rules().get(rule)).sum()
+    }
+
+    /// Rules that flow records name.
+    fn rules_in_records(&self) -> HashSet<RuleId> {
+        let mut rules = HashSet::new();
+        let mut records = Vec::new();
+        let mut cursor = Some(Cursor::default());
+        while let Some(at) = cursor {
+            cursor = self.flow_records(at, &mut records);
+            rules.extend(records.drain(..).flat_map(|record| record.rules.0).flatten());
+        }
+        rules
+    }
+
     /// Ends the workers and waits for them; they close the TUNs. Does nothing the second time.
     pub fn stop(&self) {
         self.workers.stop();
@@ -223,6 +288,11 @@ impl Next {
 }
 
 impl Published {
+    /// A rule's names, though it may have gone since a record named it.
+    pub fn rule(&self, rule: RuleId) -> Option<&RuleLabel> {
+        self.rules.label(rule)
+    }
+
     /// Rises with every network that is published.
     pub fn generation(&self) -> u64 {
         self.compiled.snapshot.generation

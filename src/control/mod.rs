@@ -14,5 +14,6 @@ mod follow;
 mod line;
 mod numbers;
 pub mod protocol;
+mod rule_numbers;
 pub mod server;
 mod trace;

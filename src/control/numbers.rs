@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
-use crate::compile::{Ids, Sender, senders};
+use crate::compile::{Ids, RuleIds, Sender, senders};
 use crate::dataplane::NicId;
 use crate::model::{Attach, AttachNamespace, Attachment, Network};
 
@@ -35,13 +35,13 @@ enum PortName {
 impl Numbers {
     /// The numbers of a network that takes this one's place: whoever has one keeps it, newcomers get the lowest that are
     /// free. `is_forgotten` tells whether no record speaks of a number.
-    pub(super) fn next(&self, network: &Network, is_forgotten: impl Fn(NicId) -> bool) -> (Self, Ids) {
+    pub(super) fn next(&self, network: &Network, rules: RuleIds, is_forgotten: impl Fn(NicId) -> bool) -> (Self, Ids) {
         let listed = senders(network);
         let names = listed.iter().map(|sender| sender_name(network, *sender));
         let senders = assign(&self.senders, names, |number| is_forgotten(NicId(number)));
         let attachments = network.attachments();
         let ports = assign(&self.ports, attachments.iter().map(|at| port_name(network, *at)), |_| true);
-        let ids = Ids::new(by_number(&listed, &senders), by_number(&attachments, &ports));
+        let ids = Ids::new(by_number(&listed, &senders), by_number(&attachments, &ports), rules);
         let next = Self {
             senders: listed.iter().map(|sender| sender_name(network, *sender)).zip(senders).collect(),
             ports: attachments.iter().map(|at| port_name(network, *at)).zip(ports).collect(),

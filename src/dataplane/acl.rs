@@ -11,6 +11,7 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 
 use self::bit_vector::BitVector;
+use super::RuleId;
 use crate::wire::{Protocol, Tuple};
 
 /// An ordered list of rules, first match wins.
@@ -19,10 +20,11 @@ pub struct Acl {
     classifier: Classifier,
     /// By rule.
     outcomes: Box<[AclMatch]>,
+    flushes: bool,
 }
 
 /// One rule, ready to match.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AclRule {
     pub protocol: ProtocolMatch,
     /// Any of these; empty matches nothing (a tag may expand to nothing).
@@ -47,7 +49,7 @@ pub enum Action {
 }
 
 /// Which protocols a rule matches (NSG-07, NSG-08).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProtocolMatch {
     Any,
     /// ICMP and ICMPv6.
@@ -62,13 +64,38 @@ pub struct AclMatch {
     pub rule: u32,
     pub action: Action,
     pub custom: bool,
+    /// What counters and flow records call it.
+    pub id: Option<RuleId>,
 }
 
 impl Acl {
     pub fn new(rules: Vec<AclRule>) -> Self {
-        let outcome = |(rule, &AclRule { action, custom, .. })| AclMatch { rule, action, custom };
+        let outcome = |(rule, &AclRule { action, custom, .. })| AclMatch { rule, action, custom, id: None };
         let outcomes = (0..).zip(&rules).map(outcome).collect();
-        Self { classifier: Classifier::new(rules), outcomes }
+        Self { classifier: Classifier::new(rules), outcomes, flushes: false }
+    }
+
+    /// Its rules are known by these numbers, in their order.
+    #[must_use]
+    pub fn numbered(mut self, ids: impl IntoIterator<Item = RuleId>) -> Self {
+        self.outcomes.iter_mut().zip(ids).for_each(|(outcome, id)| outcome.id = Some(id));
+        self
+    }
+
+    /// It belongs to an NSG with `flushConnection`: flows are judged anew when its rules change (NSG-23).
+    #[must_use]
+    pub fn flushing(mut self, flushes: bool) -> Self {
+        self.flushes = flushes;
+        self
+    }
+
+    pub fn flushes(&self) -> bool {
+        self.flushes
+    }
+
+    /// What counters and flow records call a rule.
+    pub fn id(&self, rule: u32) -> Option<RuleId> {
+        self.outcomes.get(rule as usize)?.id
     }
 
     /// The first rule that matches. NSGs end with deny-all default rules; admin rules may well say nothing (ADM-03).

@@ -51,6 +51,8 @@ drop_reasons! {
     SpoofedSource: "The source is none of the sending NIC's addresses: look at the NIC's ipConfigurations, or at its \
         enableIPForwarding if it is an appliance (NIC-04, FAB-12).",
     NsgOutbound: "An outbound rule denies it: look at the sending NIC's NSG, then its subnet's (NSG-10).",
+    TcpState: "A TCP segment that is no SYN follows no flow record: look at emulation.tcpStateTracking, at answers that go \
+        another way, or at the flow's idle time (NSG-21).",
     // The way.
     AdminRule: "A security admin rule denies it: look at the admin rule collections of the VNet (ADM-01).",
     NoRoute: "No effective route of the sender's subnet contains the destination: look at its effective routes (RSEL-01).",

@@ -19,7 +19,10 @@ mod spread;
 
 pub use acl::{Acl, AclMatch, AclRule, Action, ProtocolMatch};
 pub use drop_reason::DropReason;
-pub use flow::{FlowLimits, FlowRecord, FlowTable, Room, TableFull, Traffic};
+pub use flow::{
+    Cursor, Deciders, Denial, FlowEvent, FlowLimits, FlowRecord, FlowState, FlowTable, FlowTerms, Follow, Passing,
+    Room, RuleId, RulesMark, Signal, TableFull, Traffic,
+};
 pub use fragment::FragmentTable;
 pub use lpm::{Lpm, LpmBuilder};
 pub use observer::{Admission, Direction, FilterPlace, Observer, Quiet, Step};

@@ -1,6 +1,6 @@
 //! What the pipeline tells whoever watches it: diagnosis is forwarding, watched.
 
-use super::{AclId, DropReason, FibId, NextHop, NicId, PortId, RouteId, VnetId};
+use super::{AclId, DropReason, FibId, FlowEvent, NextHop, NicId, PortId, RouteId, VnetId};
 use crate::wire::Packet;
 
 /// Seen from the NIC.
@@ -23,6 +23,8 @@ pub enum FilterPlace {
 pub enum Admission {
     /// It follows a flow record (NSG-20).
     Record,
+    /// It follows a record that `flushConnection` has ended since (NSG-23): it is dropped.
+    Refused,
     /// Platform traffic that rules do not concern (NSG-30).
     Platform,
     /// Neither NIC nor subnet has an NSG (NSG-11).
@@ -75,6 +77,10 @@ pub trait Observer {
 
     /// Takes one decision.
     fn step(&mut self, step: Step);
+
+    /// Takes note of what happens to a flow of a NIC whose flows are logged.
+    #[inline(always)]
+    fn flow(&mut self, _: &FlowEvent) {}
 }
 
 /// Watches nothing.
@@ -98,5 +104,11 @@ impl<A: Observer, B: Observer> Observer for (&mut A, &mut B) {
     fn step(&mut self, step: Step) {
         self.0.step(step);
         self.1.step(step);
+    }
+
+    #[inline]
+    fn flow(&mut self, event: &FlowEvent) {
+        self.0.flow(event);
+        self.1.flow(event);
     }
 }

@@ -1,6 +1,6 @@
 //! Everything a worker needs to forward, immutable and published whole.
 
-use super::{Acl, Lpm, Spread};
+use super::{Acl, FlowTerms, Lpm, Spread};
 
 /// An attachment: one TUN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -104,8 +104,8 @@ pub struct Nic {
     pub platform: Filters,
     /// Largest IP packet its device takes.
     pub mtu: u16,
-    /// Idle time of flow records, in seconds (NSG-24).
-    pub flow_timeout_secs: u32,
+    /// What holds for its flow records.
+    pub flows: FlowTerms,
 }
 
 /// What is asked about packets of a NIC in one direction.

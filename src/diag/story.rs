@@ -129,6 +129,9 @@ impl Teller<'_> {
         };
         let (object, text) = match admission {
             Admission::Record => (self.nic(nic), format!("{way}: follows the flow record")),
+            Admission::Refused => {
+                (self.nic(nic), format!("{way}: follows a flow record that flushConnection has ended since"))
+            }
             Admission::Platform => (self.nic(nic), format!("{way}: platform traffic, rules do not concern it")),
             Admission::NoFilter => (self.nic(nic), format!("{way}: no NSG on NIC or subnet, everything is allowed")),
             Admission::Rule { place, acl, rule, allow } => {

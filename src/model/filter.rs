@@ -13,6 +13,8 @@ pub struct NsgIx(pub usize);
 pub struct Nsg {
     pub name: String,
     pub rules: Vec<SecurityRule>,
+    /// Running flows are judged anew when the rules change (NSG-23).
+    pub flush_connection: bool,
 }
 
 /// Index of an application security group in [`super::Network::application_security_groups`].

@@ -125,6 +125,8 @@ pub struct NetworkInterface {
     pub addresses: Vec<IpAddr>,
     pub primary: bool,
     pub enable_ip_forwarding: bool,
+    /// Exempt from `tcpStateTracking` (NSG-21).
+    pub disable_tcp_state_tracking: bool,
     pub network_security_group: Option<NsgIx>,
     pub attach: Option<Attach>,
 }
@@ -162,6 +164,8 @@ pub struct Emulation {
     pub peering_access: PeeringAccessMode,
     pub forwarded: ForwardedMode,
     pub extra_none_routes: bool,
+    /// A TCP segment that follows no flow record must be a SYN (NSG-21).
+    pub tcp_state_tracking: bool,
     /// Worker threads; None for one a core.
     pub workers: Option<usize>,
     /// `IFF_VNET_HDR` with checksum and segmentation offloads.
@@ -178,6 +182,7 @@ impl Default for Emulation {
             peering_access: PeeringAccessMode::ExplicitAllow,
             forwarded: ForwardedMode::TagOnly,
             extra_none_routes: false,
+            tcp_state_tracking: false,
             workers: None,
             offload: true,
             flows_per_nic: 500_000,

@@ -10,11 +10,11 @@ use arc_swap::{ArcSwap, Cache};
 
 use super::coalescer::{Coalescer, Place};
 use super::device::{Device, RecvError, SendError};
+use super::flow_events::FlowEvents;
 use super::tally::{PortTally, Tally};
 use super::trace::{Taps, Traced};
-use crate::dataplane::{
-    DropReason, Flows, Observer, PortId, Quiet, Recorder, Snapshot, Step, Timestamp, Verdict, process,
-};
+use super::witness::Witness;
+use crate::dataplane::{DropReason, Flows, Observer, PortId, Recorder, Snapshot, Step, Timestamp, Verdict, process};
 use crate::wire::{Frame, Offload, Packet, ParseError, Protocol};
 
 /// Frames taken from one port before the next port has its turn.
@@ -29,6 +29,7 @@ pub struct Tables {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     pub flows: Arc<Flows>,
     pub taps: Arc<ArcSwap<Taps>>,
+    pub events: FlowEvents,
 }
 
 /// Forwards between the ports of one worker.
@@ -36,6 +37,7 @@ pub struct Forwarder<D> {
     snapshot: Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>,
     flows: Arc<Flows>,
     taps: Cache<Arc<ArcSwap<Taps>>, Arc<Taps>>,
+    events: FlowEvents,
     /// By [`PortId`]; none for a device that is gone.
     devices: Vec<Option<Arc<D>>>,
     tally: Arc<Tally>,
@@ -81,6 +83,7 @@ impl<D: Device> Forwarder<D> {
             snapshot: Cache::new(Arc::clone(&tables.snapshot)),
             flows: Arc::clone(&tables.flows),
             taps: Cache::new(Arc::clone(&tables.taps)),
+            events: tables.events.clone(),
             devices: devices.into_iter().map(Some).collect(),
             tally,
             frame: vec![0; FRAME_LEN].into_boxed_slice(),
@@ -127,6 +130,7 @@ impl<D: Device> Forwarder<D> {
         let taps = self.taps.load();
         let ingress = self.tally.port(port);
         let exit = Exit { devices: &self.devices, tally: &self.tally, ingress };
+        let mut witness = Witness { snapshot, hits: self.tally.rules(), events: &self.events };
         let mut frames = 0;
         let mut last = Ok(());
         while frames < BATCH {
@@ -140,12 +144,12 @@ impl<D: Device> Forwarder<D> {
             frames += 1;
             let frame = &mut self.frame[..len];
             if taps.is_empty() {
-                let decision = decide(snapshot, &self.flows, port, now, frame, &mut Quiet);
+                let decision = decide(snapshot, &self.flows, port, now, frame, &mut witness);
                 exit.settle(&mut self.coalescer, &decision, frame);
                 continue;
             }
             let mut leg = Recorder::new();
-            let decision = decide(snapshot, &self.flows, port, now, frame, &mut leg);
+            let decision = decide(snapshot, &self.flows, port, now, frame, &mut (&mut witness, &mut leg));
             let traced = Traced { at: now, generation: snapshot.generation, ingress: port, leg };
             exit.settle_traced(&mut self.coalescer, &decision, frame, taps, traced);
         }

@@ -7,15 +7,20 @@
 
 mod coalescer;
 mod device;
+mod flow_events;
 mod forwarder;
 mod order;
+mod rule_hits;
 mod run;
 mod spin;
 mod tally;
 mod trace;
+mod witness;
 
 pub use device::{Device, RecvError, SendError};
+pub use flow_events::FlowEvents;
 pub use forwarder::{Batch, Forwarder, Tables};
+pub use rule_hits::RuleHits;
 pub use run::{Event, Workers};
 pub use spin::Spin;
 pub use tally::{MAX_PORTS, PortTally, Tally};

@@ -12,7 +12,7 @@ use super::forwarder::{Forwarder, Tables};
 use super::order::{Order, Plug};
 use super::spin::Spin;
 use super::tally::{MAX_PORTS, Tally};
-use crate::dataplane::{PortId, Timestamp};
+use crate::dataplane::{FlowEvent, NicId, PortId, Timestamp};
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::poll::{Poller, Ready, Waker};
 use crate::sys::tun::TunQueue;
@@ -275,11 +275,23 @@ impl Worker {
             if let Some(interval) = interval
                 && now >= next_expiry
             {
-                self.tables.flows.records.expire(Timestamp(now), EXPIRY_BUDGET);
+                self.sweep(Timestamp(now));
                 next_expiry = now + interval.as_nanos() as u64;
             }
         }
         Ok(())
+    }
+
+    /// Ends idle flow records; whoever logs hears of those that the tables want logged.
+    fn sweep(&self, now: Timestamp) {
+        let Tables { snapshot, flows, events, .. } = &self.tables;
+        let snapshot = snapshot.load();
+        let logged = |nic: NicId| snapshot.nics.get(nic.0 as usize).is_some_and(|nic| nic.flows.logged);
+        flows.records.sweep(now, EXPIRY_BUDGET, |record| {
+            if logged(record.nic) {
+                events.tell(FlowEvent::Ended(*record));
+            }
+        });
     }
 
     /// What was ordered, and a batch from each ready port; how many frames they were.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
+use super::rule_hits::RuleHits;
 use crate::dataplane::{DropReason, PortId};
 
 /// The highest number of ports: as many interfaces as Azure has in a region and subscription.
@@ -13,9 +14,12 @@ pub const MAX_PORTS: usize = 1 << 16;
 /// Ports for which room is made at a time: 24 KiB.
 const CHUNK: usize = 64;
 
-/// One worker's counters of every port.
+/// One worker's counters of every port and rule.
 #[derive(Debug)]
-pub struct Tally(Box<[OnceLock<Chunk>]>);
+pub struct Tally {
+    ports: Box<[OnceLock<Chunk>]>,
+    rules: RuleHits,
+}
 
 type Chunk = Box<[CachePadded<PortTally>]>;
 
@@ -33,15 +37,19 @@ pub struct PortTally {
 impl Tally {
     /// With room for this many ports.
     pub fn new(ports: usize) -> Self {
-        let tally = Self((0..MAX_PORTS / CHUNK).map(|_| OnceLock::new()).collect());
-        tally.0.iter().take(ports.div_ceil(CHUNK)).for_each(|chunk| _ = chunk.get_or_init(new_chunk));
-        tally
+        let chunks: Box<[OnceLock<Chunk>]> = (0..MAX_PORTS / CHUNK).map(|_| OnceLock::new()).collect();
+        chunks.iter().take(ports.div_ceil(CHUNK)).for_each(|chunk| _ = chunk.get_or_init(new_chunk));
+        Self { ports: chunks, rules: RuleHits::new() }
+    }
+
+    pub fn rules(&self) -> &RuleHits {
+        &self.rules
     }
 
     /// Allocates where nobody has asked for the port, or one near it, before.
     pub fn port(&self, port: PortId) -> &PortTally {
         let slot = port.0 as usize;
-        &self.0[slot / CHUNK].get_or_init(new_chunk)[slot % CHUNK]
+        &self.ports[slot / CHUNK].get_or_init(new_chunk)[slot % CHUNK]
     }
 }
 

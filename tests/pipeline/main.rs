@@ -8,6 +8,7 @@ mod fuzz;
 mod nsg;
 mod peering;
 mod spread;
+mod state;
 mod world;
 
 use std::net::{IpAddr, SocketAddr};

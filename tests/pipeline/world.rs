@@ -8,9 +8,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use vnet::dataplane::{
-    Acl, AclId, AclRule, Action, Admission, Direction, Fib, FibId, Filters, FlowLimits, Flows, Ingress, Link, Lpm,
-    LpmBuilder, NextHop, Nic, NicId, Observer, Owner, PortId, ProtocolMatch, RouteId, Snapshot, Spread, Step, SubnetId,
-    Timestamp, Verdict, Vnet, VnetId, process,
+    Acl, AclId, AclRule, Action, Admission, Direction, Fib, FibId, Filters, FlowLimits, FlowTerms, Flows, Ingress,
+    Link, Lpm, LpmBuilder, NextHop, Nic, NicId, Observer, Owner, PortId, ProtocolMatch, RouteId, RuleId, Snapshot,
+    Spread, Step, SubnetId, Timestamp, Verdict, Vnet, VnetId, process,
 };
 use vnet::wire::{Offload, Packet, Protocol};
 
@@ -19,6 +19,8 @@ pub(crate) struct World {
     pub(crate) nics: Vec<NicSpec>,
     pub(crate) spreads: Vec<Spread>,
     acls: Vec<Vec<AclRule>>,
+    /// Those with `flushConnection`.
+    pub(crate) flushing: Vec<AclId>,
     /// Ports that carry a whole VNet, behind those of the NICs.
     attached: Vec<VnetId>,
     pub(crate) limits: FlowLimits,
@@ -47,6 +49,7 @@ pub(crate) struct NicSpec {
     pub(crate) mtu: u16,
     pub(crate) outbound: Filters,
     pub(crate) inbound: Filters,
+    pub(crate) flows: FlowTerms,
     pub(crate) platform: Filters,
     /// Beside the system routes, and before them where prefixes are equal.
     pub(crate) routes: Vec<(IpNet, NextHop)>,
@@ -60,6 +63,7 @@ impl World {
             nics: Vec::new(),
             spreads: Vec::new(),
             acls: Vec::new(),
+            flushing: Vec::new(),
             attached: Vec::new(),
             limits,
         }
@@ -82,6 +86,7 @@ impl World {
             mtu: 1500,
             outbound: Filters::default(),
             inbound: Filters::default(),
+            flows: FlowTerms::default(),
             platform: Filters::default(),
             routes: Vec::new(),
         });
@@ -142,9 +147,15 @@ impl World {
             nics: (0_u32..).zip(&self.nics).map(|(n, nic)| nic.build(FibId(n))).collect(),
             fibs: self.nics.iter().map(|nic| self.fib(nic)).collect(),
             spreads: self.spreads.clone(),
-            acls: self.acls.iter().cloned().map(Acl::new).collect(),
+            acls: (0..).map(AclId).zip(&self.acls).map(|(id, rules)| self.table(id, rules)).collect(),
             vnets: (0..self.vnets.len() as u32).map(|n| self.vnet_tables(VnetId(n))).collect(),
         }
+    }
+
+    /// Rules are numbered through all lists.
+    fn table(&self, id: AclId, rules: &[AclRule]) -> Acl {
+        let before: usize = self.acls[..id.0 as usize].iter().map(Vec::len).sum();
+        Acl::new(rules.to_vec()).numbered((before as u32..).map(RuleId::new)).flushing(self.flushing.contains(&id))
     }
 
     fn fib(&self, nic: &NicSpec) -> Fib {
@@ -202,7 +213,7 @@ impl NicSpec {
             inbound: self.inbound,
             platform: self.platform,
             mtu: self.mtu,
-            flow_timeout_secs: 240,
+            flows: self.flows,
         }
     }
 }
@@ -277,7 +288,9 @@ fn words(step: Step) -> String {
                 Admission::Rule { place, acl, rule, allow } => {
                     format!("{place:?} acl {} rule {rule} {}", acl.0, if allow { "allow" } else { "deny" })
                 }
-                Admission::Record | Admission::Platform | Admission::NoFilter => format!("{admission:?}"),
+                Admission::Record | Admission::Refused | Admission::Platform | Admission::NoFilter => {
+                    format!("{admission:?}")
+                }
             };
             format!("{way} {}: {why}", nic.0)
         }

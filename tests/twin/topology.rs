@@ -240,6 +240,7 @@ impl Random {
                         addresses,
                         primary: true,
                         enable_ip_forwarding: self.chance(40),
+                        disable_tcp_state_tracking: false,
                         network_security_group: (groups > 0 && self.chance(30)).then(|| NsgIx(self.below(groups))),
                         attach: None,
                     });
@@ -319,7 +320,7 @@ impl Random {
                 destination_ports: if self.chance(60) { vec![PortRange::ALL] } else { self.ports() },
             });
         }
-        Nsg { name: format!("g{index}"), rules }
+        Nsg { name: format!("g{index}"), rules, flush_connection: false }
     }
 
     /// Two groups that may overlap, and collections for one of them or both, with equal priorities now and then.

@@ -42,7 +42,7 @@ fn nsg(nsg: &document::Nsg, groups: &Groups, scope: &Scope, report: &mut Report)
     let named: BTreeSet<_> = named.flatten().filter_map(AddressPrefix::group).collect();
     let what = "application security groups in the rules of one network security group";
     within(named.len(), 100, what, "LIM-14", nsg.at, report);
-    Nsg { name, rules }
+    Nsg { name, rules, flush_connection: nsg.flush_connection }
 }
 
 fn security_rule(

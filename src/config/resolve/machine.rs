@@ -53,6 +53,7 @@ pub(super) fn machines(
                 addresses: Vec::new(),
                 primary: index == primary,
                 enable_ip_forwarding: nic.enable_ip_forwarding,
+                disable_tcp_state_tracking: nic.disable_tcp_state_tracking,
                 network_security_group: scope.nsg(&nic.network_security_group, report),
                 attach: nic.attach.as_ref().and_then(|attach| attachments.network_interface(attach, report)),
             });

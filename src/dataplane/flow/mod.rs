@@ -5,18 +5,21 @@
 //! error or the other direction finds its record from any worker. It reads no clock and knows no rules. Ids in it are those
 //! of the snapshot that made the record: `NicId`s must mean the same in the next.
 //!
-//! Memory: 104 bytes a record and 8 to 16 for its buckets. Blocks of records are allocated when first needed and kept,
+//! Memory: 112 bytes a record and 4 to 8 for its bucket. Blocks of records are allocated when first needed and kept,
 //! so a warm table allocates nothing, and the limits bound it.
 
+mod event;
 mod key;
+mod record;
 mod shard;
 mod slab;
+mod tcp;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod wheel;
 
 use std::hash::BuildHasher;
-use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -24,10 +27,15 @@ use crossbeam_utils::CachePadded;
 use foldhash::quality::RandomState;
 
 use self::key::FlowKey;
+use self::record::Record;
 use self::shard::{Shard, Sweep};
-use self::slab::Record;
 use super::{Direction, NicId, Timestamp};
 use crate::wire::Tuple;
+
+pub use self::event::{Denial, FlowEvent};
+pub use self::record::{FlowRecord, Follow, Passing, Traffic};
+pub use self::tcp::{FlowState, Signal};
+pub use self::terms::{Deciders, FlowTerms, RuleId, RulesMark};
 
 /// Power of two; many more than workers, so that two seldom meet.
 const SHARDS: usize = 64;
@@ -46,7 +54,7 @@ pub struct FlowLimits {
 }
 
 impl Default for FlowLimits {
-    /// Azure's limit for a NIC, and two such NICs in all: about 112 MB when full.
+    /// Azure's limit for a NIC, and two such NICs in all: about 116 MB when full.
     fn default() -> Self {
         Self { per_nic: 500_000, total: 1_000_000 }
     }
@@ -56,30 +64,11 @@ impl Default for FlowLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableFull;
 
-/// Packets as on a wire, and their bytes.
+/// Where a reading of all records goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    pub packets: u64,
-    pub bytes: u64,
-}
-
-impl AddAssign for Traffic {
-    fn add_assign(&mut self, more: Self) {
-        self.packets += more.packets;
-        self.bytes += more.bytes;
-    }
-}
-
-/// A record as others see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlowRecord {
-    /// The direction of the packet that made it.
-    pub admitted: Direction,
-    pub last: Timestamp,
-    /// From the guest.
-    pub sent: Traffic,
-    /// To the guest.
-    pub received: Traffic,
+pub struct Cursor {
+    shard: usize,
+    slot: usize,
 }
 
 /// Records of admitted flows, shared by all workers.
@@ -97,7 +86,7 @@ pub struct FlowTable {
 impl FlowTable {
     pub fn new(limits: FlowLimits) -> Self {
         let hasher = RandomState::default();
-        let buckets = (2 * limits.total / SHARDS).next_power_of_two();
+        let buckets = (limits.total / SHARDS).next_power_of_two();
         let shard = || CachePadded::new(Mutex::new(Shard::new(buckets, hasher.clone())));
         Self {
             shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
@@ -109,16 +98,45 @@ impl FlowTable {
         }
     }
 
-    /// Whether a packet follows a record of this NIC (NSG-21): its own direction and tuple, or the opposite direction
-    /// and the mirrored tuple. Refreshes the record's idle time and counts the packet.
+    /// How a packet stands to its NIC's record (NSG-21): its own direction and tuple, or the opposite direction and the
+    /// mirrored tuple. Refreshes the record's idle time and counts the packet if it follows.
     #[inline]
-    pub fn follow(&self, nic: NicId, direction: Direction, tuple: &Tuple, traffic: Traffic, now: Timestamp) -> bool {
+    pub fn follow(
+        &self,
+        nic: NicId,
+        direction: Direction,
+        tuple: &Tuple,
+        passing: Passing,
+        terms: &FlowTerms,
+    ) -> Follow {
         let key = FlowKey::new(nic, direction, tuple);
         let hash = self.hasher.hash_one(key);
         let mut shard = self.shard(hash);
-        let Some(record) = shard.find(&key, hash).filter(|record| !record.lapsed(now)) else { return false };
-        record.touch(direction, traffic, now);
-        true
+        let Some(record) = shard.find(&key, hash) else { return Follow::Nothing };
+        record.meet(direction, passing, terms)
+    }
+
+    /// What the NIC's rules say of a flow that [`Follow::Outdated`] told of: it goes on, or `refused` names the rule that
+    /// ends it. Returns the record if it was not refused before and is now.
+    pub fn review(
+        &self,
+        nic: NicId,
+        direction: Direction,
+        tuple: &Tuple,
+        passing: Passing,
+        terms: &FlowTerms,
+        refused: Option<Deciders>,
+    ) -> Option<FlowRecord> {
+        let key = FlowKey::new(nic, direction, tuple);
+        let hash = self.hasher.hash_one(key);
+        let mut shard = self.shard(hash);
+        // Another worker may have swept or reviewed it meanwhile.
+        let record = shard.find(&key, hash)?;
+        let before = *record;
+        let rules = terms.rules(before.view()?.admitted);
+        record.judge(rules, refused);
+        record.touch(direction, passing);
+        if refused.is_some() && !before.is_refused() { before.view() } else { None }
     }
 
     /// Keeps room for one more record of this NIC, so that a leg that needs two gets both or none.
@@ -133,25 +151,45 @@ impl FlowTable {
         Ok(room)
     }
 
-    /// The record that a packet would follow, untouched.
+    /// The record of a packet's flow, untouched.
     pub fn find(&self, nic: NicId, direction: Direction, tuple: &Tuple, now: Timestamp) -> Option<FlowRecord> {
         let key = FlowKey::new(nic, direction, tuple);
         let hash = self.hasher.hash_one(key);
         let mut shard = self.shard(hash);
-        let record = shard.find(&key, hash).filter(|record| !record.lapsed(now))?;
-        let &mut Record { admitted, last, sent, received, .. } = record;
-        Some(FlowRecord { admitted, last, sent, received })
+        shard.find(&key, hash).filter(|record| !record.lapsed(now))?.view()
+    }
+
+    /// Adds some records to `records`, and returns where to go on, or none at the end. A record that stays while all pages
+    /// are read is read once. Call with a fresh cursor first; no lock is held for longer than a sweep's.
+    pub fn page(&self, from: Cursor, now: Timestamp, records: &mut Vec<FlowRecord>) -> Option<Cursor> {
+        let Cursor { shard, slot } = from;
+        let held = lock(self.shards.get(shard)?);
+        let slots = held.slots().skip(slot);
+        let left = slots.len();
+        let there = slots.take(SWEEP_AT_ONCE).filter(|record| !record.lapsed(now));
+        records.extend(there.filter_map(Record::view));
+        let next = if left > SWEEP_AT_ONCE {
+            Cursor { shard, slot: slot + SWEEP_AT_ONCE }
+        } else {
+            Cursor { shard: shard + 1, slot: 0 }
+        };
+        (next.shard < SHARDS).then_some(next)
     }
 
     /// Ends idle records, looking at no more than `budget`; returns how many ended. Call a few times a second: what a
     /// small budget leaves over, the next call goes on with.
     pub fn expire(&self, now: Timestamp, budget: usize) -> usize {
+        self.sweep(now, budget, |_| {})
+    }
+
+    /// The same, and tells of each record that ended.
+    pub fn sweep(&self, now: Timestamp, budget: usize, mut tell: impl FnMut(&FlowRecord)) -> usize {
         let start = self.sweeping.load(Relaxed);
         let mut left = budget;
         let mut ended = 0;
         for index in (start..start + SHARDS).map(|index| index % SHARDS) {
             self.sweeping.store(index, Relaxed);
-            ended += self.expire_shard(&self.shards[index], now, &mut left);
+            ended += self.sweep_shard(&self.shards[index], now, &mut left, &mut tell);
             if left == 0 {
                 break;
             }
@@ -173,20 +211,27 @@ impl FlowTable {
         self.len() == 0
     }
 
-    fn expire_shard(&self, shard: &Mutex<Shard>, now: Timestamp, left: &mut usize) -> usize {
+    fn sweep_shard(
+        &self,
+        shard: &Mutex<Shard>,
+        now: Timestamp,
+        left: &mut usize,
+        tell: &mut impl FnMut(&FlowRecord),
+    ) -> usize {
         let mut ended = 0;
         while *left > 0 {
-            let mut held = lock(shard);
-            for _ in 0..SWEEP_AT_ONCE.min(*left) {
-                match held.sweep(now) {
-                    Sweep::Ended(record) => {
-                        self.release(record.key.nic());
-                        ended += 1;
-                    }
-                    Sweep::Kept => {}
-                    Sweep::Done => return ended,
+            let mut gone: [Option<FlowRecord>; SWEEP_AT_ONCE] = [const { None }; _];
+            let done = sweep_some(&mut lock(shard), now, left, &mut gone);
+            for record in gone.iter().flatten() {
+                self.release(record.nic);
+                // One that a review refused was told of then.
+                if !record.refused {
+                    tell(record);
                 }
-                *left -= 1;
+                ended += 1;
+            }
+            if done {
+                break;
             }
         }
         ended
@@ -215,25 +260,38 @@ pub struct Room<'a> {
 }
 
 impl Room<'_> {
-    /// Makes the record of a flow whose first packet is this; a record that another worker made meanwhile is refreshed.
-    pub fn admit(self, direction: Direction, tuple: &Tuple, timeout_secs: u32, traffic: Traffic, now: Timestamp) {
+    /// Makes the record of a flow whose first packet is this; one that another worker made meanwhile is refreshed. Returns
+    /// the record whose place it took.
+    pub fn admit(
+        self,
+        direction: Direction,
+        tuple: &Tuple,
+        rules: Deciders,
+        passing: Passing,
+        terms: &FlowTerms,
+    ) -> Option<FlowRecord> {
+        let now = passing.at;
         let key = FlowKey::new(self.nic, direction, tuple);
         let hash = self.table.hasher.hash_one(key);
         let mut shard = self.table.shard(hash);
-        let fresh = Record::new(key, direction, timeout_secs, now);
-        if let Some(record) = shard.find(&key, hash) {
-            if record.lapsed(now) {
-                // In place: it keeps its links, and its timer comes up early at worst.
-                *record = Record { chain: record.chain, timer: record.timer, ..fresh };
-            }
-            record.touch(direction, traffic, now);
-            return;
+        let mut fresh = Record::new(key, direction, rules, terms, now);
+        fresh.touch(direction, passing);
+        let Some(record) = shard.find(&key, hash) else {
+            shard.insert(fresh, hash, now);
+            drop(shard);
+            std::mem::forget(self);
+            return None;
+        };
+        if !record.gives_way(passing, terms) {
+            record.touch(direction, passing);
+            return None;
         }
-        let mut record = fresh;
-        record.touch(direction, traffic, now);
-        shard.insert(record, hash, now);
-        drop(shard);
-        std::mem::forget(self);
+        let before = *record;
+        // In its place: it keeps the links, and its timer comes up early at worst.
+        fresh.chain = before.chain;
+        fresh.timer = before.timer;
+        *record = fresh;
+        before.view().filter(|before| !before.refused)
     }
 }
 
@@ -246,4 +304,22 @@ impl Drop for Room<'_> {
 /// Nothing that can panic runs under the lock, so a poisoned one is sound.
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Looks at a few records that have come up; true if there are no more.
+fn sweep_some(
+    shard: &mut Shard,
+    now: Timestamp,
+    left: &mut usize,
+    gone: &mut [Option<FlowRecord>; SWEEP_AT_ONCE],
+) -> bool {
+    for slot in gone.iter_mut().take(*left) {
+        match shard.sweep(now) {
+            Sweep::Ended(record) => *slot = record.view(),
+            Sweep::Kept => {}
+            Sweep::Done => return true,
+        }
+        *left -= 1;
+    }
+    false
 }

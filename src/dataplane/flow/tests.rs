@@ -21,13 +21,23 @@ fn tuple(src_port: u16) -> Tuple {
     Tuple { src, dst, protocol: Protocol::TCP, src_port, dst_port: 80 }
 }
 
-fn admit(table: &FlowTable, nic: NicId, src_port: u16, timeout_secs: u32, now: Timestamp) -> Result<(), TableFull> {
-    table.reserve(nic)?.admit(Direction::Outbound, &tuple(src_port), timeout_secs, ONE, now);
+fn terms(timeout_secs: u16) -> FlowTerms {
+    FlowTerms { timeout_secs, ..FlowTerms::default() }
+}
+
+/// A packet that tells nothing of its connection.
+fn plain(at: Timestamp) -> Passing {
+    Passing { traffic: ONE, signal: Signal::NONE, at }
+}
+
+fn admit(table: &FlowTable, nic: NicId, src_port: u16, timeout_secs: u16, now: Timestamp) -> Result<(), TableFull> {
+    let terms = terms(timeout_secs);
+    table.reserve(nic)?.admit(Direction::Outbound, &tuple(src_port), Deciders::default(), plain(now), &terms);
     Ok(())
 }
 
 fn follows(table: &FlowTable, nic: NicId, src_port: u16, now: Timestamp) -> bool {
-    table.follow(nic, Direction::Outbound, &tuple(src_port), ONE, now)
+    table.follow(nic, Direction::Outbound, &tuple(src_port), plain(now), &terms(240)) == Follow::Passes
 }
 
 /// The rules of NSG-21, 24 and 26, told plainly.
@@ -41,9 +51,20 @@ struct TwinRecord {
     admitted: Direction,
     tuple: Tuple,
     timeout_secs: u64,
+    begun: Timestamp,
     last: Timestamp,
     sent: Traffic,
     received: Traffic,
+}
+
+impl TwinRecord {
+    fn view(&self) -> FlowRecord {
+        let Self { nic, admitted, tuple, begun, last, sent, received, .. } = *self;
+        let answered = sent.packets > 0 && received.packets > 0;
+        let state = if answered { FlowState::Answered } else { FlowState::Unanswered };
+        let (refused, rules) = (false, Deciders::default());
+        FlowRecord { nic, admitted, tuple, state, refused, rules, begun, last, sent, received }
+    }
 }
 
 impl Twin {
@@ -68,7 +89,16 @@ impl Twin {
     fn admit(&mut self, nic: NicId, admitted: Direction, tuple: Tuple, timeout_secs: u64, now: Timestamp) {
         if !self.follow(nic, admitted, &tuple, now) {
             let none = Traffic::default();
-            self.records.push(TwinRecord { nic, admitted, tuple, timeout_secs, last: now, sent: none, received: none });
+            self.records.push(TwinRecord {
+                nic,
+                admitted,
+                tuple,
+                timeout_secs,
+                begun: now,
+                last: now,
+                sent: none,
+                received: none,
+            });
             self.follow(nic, admitted, &tuple, now);
         }
     }
@@ -126,13 +156,14 @@ proptest! {
             match event {
                 Event::Follow(nic, direction, tuple) => {
                     let expected = twin.follow(nic, direction, &tuple, now);
-                    prop_assert_eq!(table.follow(nic, direction, &tuple, ONE, now), expected);
+                    let followed = table.follow(nic, direction, &tuple, plain(now), &FlowTerms::default());
+                    prop_assert_eq!(followed == Follow::Passes, expected);
                 }
                 Event::Admit(nic, direction, tuple, timeout_secs) => {
                     let room = table.reserve(nic);
                     prop_assert_eq!(room.is_ok(), twin.has_room(nic, limits));
                     if let Ok(room) = room {
-                        room.admit(direction, &tuple, timeout_secs as u32, ONE, now);
+                        room.admit(direction, &tuple, Deciders::default(), plain(now), &terms(timeout_secs as u16));
                         twin.admit(nic, direction, tuple, timeout_secs, now);
                     }
                 }
@@ -143,9 +174,8 @@ proptest! {
             }
             prop_assert_eq!(table.len(), twin.records.len());
             for record in &twin.records {
-                let TwinRecord { admitted, last, sent, received, .. } = *record;
-                let found = table.find(record.nic, admitted, &record.tuple, at(clock));
-                prop_assert_eq!(found, Some(FlowRecord { admitted, last, sent, received }));
+                let found = table.find(record.nic, record.admitted, &record.tuple, at(clock));
+                prop_assert_eq!(found, Some(record.view()));
             }
         }
     }
@@ -230,5 +260,146 @@ fn workers_share_the_table_and_the_counts_stay_right() {
 
 #[test]
 fn a_record_stays_small() {
-    assert_eq!(size_of::<Record>(), 104);
+    assert_eq!(size_of::<Record>(), 112, "and 4 to 8 for its bucket");
+}
+
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+const FIN: u8 = 0x11;
+const RST: u8 = 0x04;
+const NIC: NicId = NicId(0);
+
+/// A table, its NIC's terms, and TCP segments of one connection.
+struct Wire {
+    table: FlowTable,
+    terms: FlowTerms,
+}
+
+impl Wire {
+    fn new() -> Self {
+        Self { table: FlowTable::new(FlowLimits { per_nic: 10, total: 10 }), terms: FlowTerms::default() }
+    }
+
+    /// From the guest, or to it.
+    fn segment(&self, direction: Direction, flags: u8, now: Timestamp) -> Follow {
+        self.table.follow(NIC, direction, &Self::tuple(direction), Self::passing(flags, now), &self.terms)
+    }
+
+    fn open(&self, now: Timestamp) {
+        let (out, rules) = (Direction::Outbound, Deciders::from_iter([RuleId::new(7)]));
+        let room = self.table.reserve(NIC).unwrap();
+        room.admit(out, &Self::tuple(out), rules, Self::passing(SYN, now), &self.terms);
+    }
+
+    fn close(&self, now: Timestamp) {
+        assert_eq!(self.segment(Direction::Inbound, FIN, now), Follow::Passes);
+        assert_eq!(self.segment(Direction::Outbound, FIN, now), Follow::Passes);
+    }
+
+    fn record(&self, now: Timestamp) -> Option<FlowRecord> {
+        self.table.find(NIC, Direction::Outbound, &Self::tuple(Direction::Outbound), now)
+    }
+
+    fn passing(flags: u8, at: Timestamp) -> Passing {
+        Passing { traffic: ONE, signal: Signal::from_flags(flags), at }
+    }
+
+    fn tuple(direction: Direction) -> Tuple {
+        match direction {
+            Direction::Outbound => tuple(1),
+            Direction::Inbound => tuple(1).mirrored(),
+        }
+    }
+}
+
+#[test]
+fn nsg_24_a_closed_connection_lingers_and_goes_soon() {
+    let wire = Wire::new();
+    wire.open(at(0));
+    wire.close(at(5));
+    assert_eq!(wire.segment(Direction::Inbound, ACK, at(15)), Follow::Passes, "a last ACK that was long under way");
+    assert_eq!(wire.record(at(15)).unwrap().state, FlowState::Closed);
+    assert_eq!(wire.segment(Direction::Inbound, ACK, at(26)), Follow::Nothing);
+    let ended: usize = (16..45).map(|second| wire.table.expire(at(second), usize::MAX)).sum();
+    assert_eq!(ended, 1);
+    assert!(wire.table.is_empty(), "its timer, set for minutes when it was open, has come up");
+}
+
+#[test]
+fn nsg_24_an_open_connection_keeps_its_time() {
+    let wire = Wire::new();
+    wire.open(at(0));
+    (0..=240).for_each(|second| assert_eq!(wire.table.expire(at(second), usize::MAX), 0, "after {second} s"));
+    assert_eq!(wire.table.expire(at(260), usize::MAX), 1);
+}
+
+#[test]
+fn nsg_21_a_syn_on_a_closed_connection_starts_a_new_flow() {
+    for last in [FIN, RST] {
+        let wire = Wire::new();
+        wire.open(at(0));
+        assert_eq!(wire.segment(Direction::Inbound, FIN, at(1)), Follow::Passes);
+        assert_eq!(wire.segment(Direction::Outbound, SYN, at(1)), Follow::Passes, "repeated while it is open");
+        assert_eq!(wire.segment(Direction::Outbound, last, at(1)), Follow::Passes);
+        assert_eq!(wire.segment(Direction::Inbound, SYN | ACK, at(2)), Follow::Passes, "an answer starts none");
+        assert_eq!(wire.segment(Direction::Outbound, SYN, at(2)), Follow::Nothing);
+        wire.open(at(2));
+        let renewed = wire.record(at(2)).unwrap();
+        assert_eq!((renewed.state, renewed.begun, renewed.sent), (FlowState::SynSent, at(2), ONE));
+        assert_eq!(wire.table.len(), 1, "in the place of the old one");
+    }
+}
+
+#[test]
+fn nsg_23_a_flow_is_reviewed_once_for_each_set_of_rules() {
+    let mark = |n| Some(RulesMark(std::num::NonZero::new(n).unwrap()));
+    let mut wire = Wire::new();
+    let answer = |wire: &Wire| wire.segment(Direction::Inbound, ACK, at(1));
+    let review = |wire: &Wire, refused| {
+        let (tuple, passing) = (Wire::tuple(Direction::Inbound), Wire::passing(ACK, at(1)));
+        wire.table.review(NIC, Direction::Inbound, &tuple, passing, &wire.terms, refused)
+    };
+    wire.open(at(0));
+    wire.terms.inbound_rules = mark(1);
+    assert_eq!(answer(&wire), Follow::Passes, "rules of the other direction do not concern it");
+    wire.terms.outbound_rules = mark(2);
+    assert_eq!(answer(&wire), Follow::Outdated(Direction::Outbound), "turned on");
+    assert_eq!(review(&wire, None), None);
+    assert_eq!(answer(&wire), Follow::Passes);
+    wire.terms.outbound_rules = mark(3);
+    let (rule, refused) = (RuleId::new(9), Deciders::from_iter([RuleId::new(9)]));
+    let ended = review(&wire, Some(refused)).unwrap();
+    assert_eq!(ended.rules.iter().collect::<Vec<_>>(), [RuleId::new(7)], "as it was");
+    assert_eq!(answer(&wire), Follow::Refused(Direction::Outbound), "whichever way it goes");
+    let record = wire.record(at(1)).unwrap();
+    assert!(record.refused && record.rules.iter().eq([rule]));
+    assert_eq!(wire.segment(Direction::Inbound, SYN, at(1)), Follow::Nothing, "a new connection may begin");
+    wire.terms.outbound_rules = mark(2);
+    assert_eq!(answer(&wire), Follow::Outdated(Direction::Outbound));
+    review(&wire, None);
+    assert_eq!(answer(&wire), Follow::Passes, "rules that allow it bring it back");
+    wire.terms.outbound_rules = None;
+    assert_eq!(answer(&wire), Follow::Passes, "turned off");
+}
+
+#[test]
+fn pages_show_every_record_once_while_others_come_and_go() {
+    let table = FlowTable::new(FlowLimits { per_nic: 50_000, total: 50_000 });
+    (0..20_000).for_each(|port| admit(&table, NIC, port, 240, at(0)).unwrap());
+    (20_000..30_000).for_each(|port| admit(&table, NIC, port, 10, at(0)).unwrap());
+    let mut seen = Vec::new();
+    let mut cursor = Some(Cursor::default());
+    let mut pages = 0_u16;
+    while let Some(from) = cursor {
+        cursor = table.page(from, at(5), &mut seen);
+        pages += 1;
+        admit(&table, NIC, 30_000 + pages, 240, at(5)).unwrap();
+        table.expire(at(12), 20);
+    }
+    let mut lasting: Vec<u16> = seen.iter().map(|record| record.tuple.src_port).filter(|port| *port < 20_000).collect();
+    lasting.sort_unstable();
+    assert!(lasting.into_iter().eq(0..20_000));
+    seen.clear();
+    table.page(Cursor::default(), at(1000), &mut seen);
+    assert!(seen.is_empty(), "lapsed, though not swept");
 }

@@ -2,11 +2,12 @@
 //!
 //! One idea: a packet only writes `last`; the wheel finds out late. Each record hangs in one slot of a wheel of seconds,
 //! where its deadline was when it was put there. When the slot comes round, a record whose deadline has moved is put
-//! further ahead, so a busy flow costs one look a timeout, never one a packet. A deadline beyond the wheel's horizon is
-//! looked at early and put ahead again. The wheel decides nothing: its caller asks the record.
+//! further ahead, so a busy flow costs one look a timeout, never one a packet; a TCP flow one a linger time, since it may
+//! close meanwhile and its timer stays where it is. A deadline beyond the wheel's horizon is looked at early and put ahead
+//! again. The wheel decides nothing: its caller asks the record.
 
-use super::Timestamp;
 use super::slab::{END, Link, Slab};
+use crate::dataplane::Timestamp;
 
 /// Seconds in a round.
 const SLOTS: u64 = 512;
@@ -28,9 +29,9 @@ impl Wheel {
         Self { slots: vec![END; SLOTS as usize].into(), tick: 0, due: END }
     }
 
-    /// Has a record come up once its deadline has passed; the record hangs in no slot now.
+    /// Has a record come up once it should be looked at; the record hangs in no slot now.
     pub(super) fn arm(&mut self, records: &mut Slab, link: Link, now: Timestamp) {
-        let due = records[link].deadline().0 / TICK + 1;
+        let due = records[link].next_look(now).0 / TICK + 1;
         let tick = due.min(now.0 / TICK + SLOTS - 1);
         let slot = &mut self.slots[(tick % SLOTS) as usize];
         records[link].timer = std::mem::replace(slot, link);

@@ -1,18 +1,10 @@
-//! Whether a NIC lets a packet pass in one direction: its flow record, else admin rules, then its NSGs in Azure's order.
+//! Whether a NIC lets a packet pass in one direction: its flow's record says so, else the rules.
 
-use std::net::{IpAddr, Ipv4Addr};
-
-use super::check::{METADATA, PLATFORM};
+use super::judge::{Asked, Denied, Judge, is_platform_service};
 use super::{Leg, Subject};
-use crate::dataplane::{AclId, Action, Admission, Direction, DropReason, FilterPlace, NicId, Observer, Step};
-use crate::wire::{Protocol, Tuple};
-
-/// DNS, and the guest agent's ports, at the platform's address (FAB-12).
-const PLATFORM_PORTS: [u16; 4] = [53, 80, 443, 32526];
-const METADATA_PORT: u16 = 80;
-/// Where Windows guests activate their licence.
-const LICENSING: [IpAddr; 3] = [v4(20, 118, 99, 224), v4(40, 83, 235, 53), v4(23, 102, 135, 246)];
-const LICENSING_PORT: u16 = 1688;
+use crate::dataplane::{
+    Admission, Deciders, Denial, Direction, DropReason, FlowEvent, Follow, NicId, Observer, RuleId, Step,
+};
 
 /// Why a NIC let a packet pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +12,9 @@ pub(super) enum Admitted {
     /// By its flow's record (NSG-20).
     Record,
     /// By the user's own rules: one at least, and no default rule; or by an admin rule that has the last word (PEER-22).
-    CustomRules,
+    CustomRules(Deciders),
     /// By a default rule, by no rule, or because rules do not concern it.
-    ByDefault,
+    ByDefault(Deciders),
 }
 
 impl Admitted {
@@ -32,7 +24,15 @@ impl Admitted {
 
     /// Good enough for a link without `allowVirtualNetworkAccess`, which asks when a flow is admitted (PEER-22).
     pub(super) const fn is_explicit(self) -> bool {
-        matches!(self, Self::Record | Self::CustomRules)
+        matches!(self, Self::Record | Self::CustomRules(_))
+    }
+
+    /// The rules that a new record names; none if it needs none.
+    pub(super) const fn deciders(self) -> Option<Deciders> {
+        match self {
+            Self::Record => None,
+            Self::CustomRules(rules) | Self::ByDefault(rules) => Some(rules),
+        }
     }
 }
 
@@ -45,115 +45,72 @@ impl Leg<'_> {
         subject: &Subject<'_>,
         observer: &mut O,
     ) -> Result<Admitted, DropReason> {
-        let mut report = |admission| observer.step(Step::Admit { nic, direction, admission });
-        if self.flows.records.follow(nic, direction, subject.flow(), subject.traffic, self.now) {
-            report(Admission::Record);
-            return Ok(Admitted::Record);
-        }
-        if direction == Direction::Outbound && is_platform_service(subject.tuple) {
-            return self.serve(nic, subject.tuple, report);
-        }
-        self.judge(nic, direction, subject.tuple, report)
-    }
-
-    /// The platform's services are there for everyone, unless a rule names them to deny them (NSG-30).
-    fn serve(self, nic: NicId, tuple: &Tuple, mut report: impl FnMut(Admission)) -> Result<Admitted, DropReason> {
-        let rules = self.snapshot.nic(nic).platform;
-        let order =
-            [(FilterPlace::Admin, rules.admin), (FilterPlace::Nic, rules.nic), (FilterPlace::Subnet, rules.subnet)];
-        for (place, acl) in order {
-            let said = acl.and_then(|acl| self.ask(place, acl, tuple, &mut report)).map(|(action, _)| action);
-            match (said, place) {
-                (Some(Action::Deny), FilterPlace::Admin) => return Err(DropReason::AdminRule),
-                (Some(Action::Deny), FilterPlace::Nic | FilterPlace::Subnet) => return Err(DropReason::NsgOutbound),
-                (Some(Action::AlwaysAllow), _) => break,
-                (Some(Action::Allow) | None, _) => {}
+        let terms = &self.snapshot.nic(nic).flows;
+        match self.flows.records.follow(nic, direction, subject.flow(), subject.passing, terms) {
+            Follow::Passes => {
+                observer.step(Step::Admit { nic, direction, admission: Admission::Record });
+                Ok(Admitted::Record)
             }
+            Follow::Refused(admitted) => {
+                observer.step(Step::Admit { nic, direction, admission: Admission::Refused });
+                Err(DropReason::denied(admitted))
+            }
+            Follow::Outdated(admitted) => self.review(nic, direction, admitted, subject, observer),
+            Follow::Nothing => self.first(nic, direction, subject, observer),
         }
-        report(Admission::Platform);
-        Ok(Admitted::ByDefault)
     }
 
-    /// The admin rules may end it (ADM-01); then every NSG that is there must allow, the first to deny ends it (NSG-10).
-    fn judge(
+    /// A packet that follows no record.
+    #[inline]
+    fn first<O: Observer>(
         self,
         nic: NicId,
         direction: Direction,
-        tuple: &Tuple,
-        mut report: impl FnMut(Admission),
+        subject: &Subject<'_>,
+        observer: &mut O,
     ) -> Result<Admitted, DropReason> {
-        let nic = self.snapshot.nic(nic);
-        let (filters, denied) = match direction {
-            Direction::Outbound => (nic.outbound, DropReason::NsgOutbound),
-            Direction::Inbound => (nic.inbound, DropReason::NsgInbound),
-        };
-        if let Some(acl) = filters.admin {
-            match self.ask(FilterPlace::Admin, acl, tuple, &mut report).map(|(action, _)| action) {
-                Some(Action::Deny) => return Err(DropReason::AdminRule),
-                Some(Action::AlwaysAllow) => return Ok(Admitted::CustomRules),
-                Some(Action::Allow) | None => {}
+        let snapshot = self.snapshot;
+        let terms = &snapshot.nic(nic).flows;
+        let platform = direction == Direction::Outbound && is_platform_service(subject.tuple);
+        if !platform && terms.strict_tcp && subject.is_mid_stream() {
+            return Err(DropReason::TcpState);
+        }
+        let mut judge = Judge { snapshot, nic, direction, tuple: subject.tuple, observer };
+        let judged = if platform { judge.serve() } else { judge.ask(Asked::All) };
+        judged.map_err(|Denied { reason, rule }| {
+            if terms.logged {
+                observer.flow(&self.denial(nic, direction, subject, rule));
             }
-        }
-        let mut order = [(FilterPlace::Nic, filters.nic), (FilterPlace::Subnet, filters.subnet)];
-        if direction == Direction::Inbound {
-            order.reverse();
-        }
-        let mut admitted = None;
-        for (place, acl) in order {
-            let Some(acl) = acl else { continue };
-            let verdict = self.evaluate(place, acl, tuple, &mut report).ok_or(denied)?;
-            // One default rule among them makes the whole a default.
-            admitted = Some(if admitted.is_none_or(|so_far| so_far == Admitted::CustomRules) {
-                verdict
-            } else {
-                Admitted::ByDefault
-            });
-        }
-        Ok(admitted.unwrap_or_else(|| {
-            report(Admission::NoFilter);
-            Admitted::ByDefault
-        }))
+            reason
+        })
     }
 
-    /// What one NSG says; `None` denies, as does an NSG that says nothing.
-    fn evaluate(
+    /// Judges a flow anew, as its first packet would be now, by the NSGs that flush: what the others said when it began
+    /// still holds (NSG-22, NSG-23). A refused flow is kept as such: forgotten, the answers of its other end would begin it
+    /// again.
+    #[cold]
+    fn review<O: Observer>(
         self,
-        place: FilterPlace,
-        acl: AclId,
-        tuple: &Tuple,
-        report: &mut impl FnMut(Admission),
-    ) -> Option<Admitted> {
-        let (action, custom) = self.ask(place, acl, tuple, report)?;
-        action.allows().then_some(if custom { Admitted::CustomRules } else { Admitted::ByDefault })
-    }
-
-    /// The first rule that matches: what it does, and whether it is the user's.
-    fn ask(
-        self,
-        place: FilterPlace,
-        acl: AclId,
-        tuple: &Tuple,
-        report: &mut impl FnMut(Admission),
-    ) -> Option<(Action, bool)> {
-        let found = self.snapshot.acl(acl).classify(tuple)?;
-        report(Admission::Rule { place, acl, rule: found.rule, allow: found.action.allows() });
-        Some((found.action, found.custom))
-    }
-}
-
-/// What a guest needs from the platform passes whatever ordinary rules say (NSG-30).
-#[inline]
-fn is_platform_service(tuple: &Tuple) -> bool {
-    match tuple.protocol {
-        Protocol::TCP | Protocol::UDP if tuple.dst == PLATFORM => PLATFORM_PORTS.contains(&tuple.dst_port),
-        Protocol::TCP => {
-            (tuple.dst == METADATA && tuple.dst_port == METADATA_PORT)
-                || (tuple.dst_port == LICENSING_PORT && LICENSING.contains(&tuple.dst))
+        nic: NicId,
+        direction: Direction,
+        admitted: Direction,
+        subject: &Subject<'_>,
+        observer: &mut O,
+    ) -> Result<Admitted, DropReason> {
+        let snapshot = self.snapshot;
+        let terms = &snapshot.nic(nic).flows;
+        let flow = subject.flow();
+        let first = if direction == admitted { *flow } else { flow.mirrored() };
+        let judged = Judge { snapshot, nic, direction: admitted, tuple: &first, observer }.ask(Asked::Flushing);
+        let refused = judged.err().map(|denied| denied.rule.into_iter().collect());
+        let ended = self.flows.records.review(nic, direction, flow, subject.passing, terms, refused);
+        if let Some(record) = ended.filter(|_| terms.logged) {
+            observer.flow(&FlowEvent::Ended(record));
         }
-        _ => false,
+        judged.map(|_| Admitted::Record).map_err(|denied| denied.reason)
     }
-}
 
-const fn v4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+    fn denial(self, nic: NicId, direction: Direction, subject: &Subject<'_>, rule: Option<RuleId>) -> FlowEvent {
+        FlowEvent::Denied(Denial { at: self.now, nic, direction, tuple: *subject.tuple, rule })
+    }
 }

@@ -77,6 +77,7 @@ impl Case<'_> {
             | DropReason::Multicast
             | DropReason::LinkLocal
             | DropReason::Fragment
+            | DropReason::TcpState
             | DropReason::NoHealthyBackend
             | DropReason::SnatExhausted
             | DropReason::Hairpin

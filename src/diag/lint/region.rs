@@ -223,7 +223,7 @@ mod tests {
 
     use super::*;
     use crate::compile::{RuleOwner, RuleRef};
-    use crate::dataplane::{Acl, Action};
+    use crate::dataplane::{Acl, Action, RuleId};
     use crate::model::NsgIx;
     use crate::wire::Tuple;
 
@@ -335,6 +335,7 @@ mod tests {
                     name: name.to_string(),
                     priority: 100,
                     action: matches.action,
+                    id: RuleId::new(0),
                 },
                 matches: matches.clone(),
             })

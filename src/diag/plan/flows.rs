@@ -60,7 +60,11 @@ impl Change<'_> {
             && self.same_vnet(old.vnet, new.vnet);
         let stands = stands && self.same_participation((old.vnet, old.subnet), (new.vnet, new.subnet));
         let links = self.same_links(old.vnet, new.vnet);
-        if !stands || !self.same_routes((nic, old.fib), new.fib) || !links.sources {
+        // Under `flushConnection` running flows are judged anew (NSG-23).
+        let reviewed = |old, new: Option<_>| new.is_some() && old != new;
+        let reviews = reviewed(old.flows.outbound_rules, new.flows.outbound_rules)
+            || reviewed(old.flows.inbound_rules, new.flows.inbound_rules);
+        if !stands || !self.same_routes((nic, old.fib), new.fib) || !links.sources || reviews {
             return Some(Effect::NextPacket);
         }
         let judged_alike = self.same_filters(old.outbound, new.outbound)

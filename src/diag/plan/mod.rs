@@ -70,7 +70,8 @@ pub struct TouchedFlows {
 pub enum Effect {
     /// The interface goes, and its flows with it.
     End,
-    /// Routes, addresses or a peering changed: running flows follow from their next packet on (RSEL-07).
+    /// Routes, addresses or a peering changed, or rules under `flushConnection`: running flows follow from their next
+    /// packet on (RSEL-07, NSG-23).
     NextPacket,
     /// Rules changed: running flows live on, new ones are judged by the new rules (NSG-22).
     NewFlows,

@@ -43,7 +43,8 @@ pub(super) fn of(network: &Network) -> Vec<Object> {
         all.extend(table.routes.iter().map(|own| route(&table.name, own)));
     }
     for nsg in &network.network_security_groups {
-        all.push(Object { kind: "networkSecurityGroups", name: nsg.name.clone(), properties: Vec::new() });
+        let properties = vec![("flushConnection", nsg.flush_connection.to_string())];
+        all.push(Object { kind: "networkSecurityGroups", name: nsg.name.clone(), properties });
         all.extend(nsg.rules.iter().map(|rule| security_rule(network, &nsg.name, rule)));
     }
     for asg in &network.application_security_groups {
@@ -162,6 +163,7 @@ fn interface(network: &Network, vm: &VirtualMachine, nic: &NetworkInterface) -> 
         ("privateIPAddresses", list(&nic.addresses)),
         ("primary", nic.primary.to_string()),
         ("enableIPForwarding", nic.enable_ip_forwarding.to_string()),
+        ("disableTcpStateTracking", nic.disable_tcp_state_tracking.to_string()),
         ("networkSecurityGroup", or_none(nsg(network, nic.network_security_group))),
         ("attach", attach(nic.attach.as_ref())),
     ];
@@ -174,6 +176,7 @@ fn emulation(emulation: &Emulation) -> Object {
         ("peeringAccess", format!("{:?}", emulation.peering_access)),
         ("forwarded", format!("{:?}", emulation.forwarded)),
         ("extraNoneRoutes", emulation.extra_none_routes.to_string()),
+        ("tcpStateTracking", if emulation.tcp_state_tracking { "on" } else { "off" }.to_owned()),
         ("workers", workers),
         ("offload", emulation.offload.to_string()),
         ("flowsPerNic", emulation.flows_per_nic.to_string()),

@@ -1,0 +1,39 @@
+//! What happens to flows, told as it happens, for flow logs (DIAG-07, DIAG-08).
+//!
+//! One idea: the pipeline tells its observer, and only of NICs whose [`FlowTerms::logged`] is set; elsewhere an event costs
+//! one test of a flag. A worker's observer puts events into a bounded channel without waiting and counts what finds no
+//! room (`worker::FlowEvents`); whoever logs takes them from its other end. `Begun` is told when the first packet passes,
+//! `Ended` when its record goes: idle, closed, pushed out by a new flow of the same tuple, or refused by
+//! `flushConnection`; every `Ended` carries the final counters. For the flows in between there is [`FlowTable::page`].
+//! Each NIC has its own record, so a packet between two logged NICs begins two flows. Nothing here knows a file or a clock:
+//! timestamps are the worker's monotonic ones.
+//!
+//! [`FlowTable::page`]: super::FlowTable::page
+//! [`FlowTerms::logged`]: super::FlowTerms::logged
+
+use super::{FlowRecord, RuleId};
+use crate::dataplane::{Direction, NicId, Timestamp};
+use crate::wire::Tuple;
+
+/// One thing that happened to one NIC's flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowEvent {
+    /// A first packet was let through; the record counts it.
+    Begun(FlowRecord),
+    /// No packet follows this record any more.
+    Ended(FlowRecord),
+    /// A packet was refused by a rule: every such packet is told.
+    Denied(Denial),
+}
+
+/// A packet that a rule refused (NSG-22).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denial {
+    pub at: Timestamp,
+    pub nic: NicId,
+    pub direction: Direction,
+    /// As the packet has it.
+    pub tuple: Tuple,
+    /// None for an ACL that was made without numbers.
+    pub rule: Option<RuleId>,
+}

@@ -1,0 +1,244 @@
+//! One NIC's record of one flow: what lets its packets pass, or holds them up.
+
+use std::ops::AddAssign;
+
+use super::key::FlowKey;
+use super::slab::{END, Link};
+use super::tcp::{Connection, FlowState, Signal};
+use super::terms::{Deciders, FlowTerms, RulesMark};
+use crate::dataplane::{Direction, NicId, Timestamp};
+use crate::wire::Tuple;
+
+/// Seconds that a closed connection's record stays for what is still under way: a last ACK, a repeated FIN. Azure does not
+/// tell its own; Linux's conntrack waits as long after a reset (`nf_conntrack_tcp_timeout_close`).
+pub(super) const LINGER_SECS: u16 = 10;
+
+/// Packets as on a wire, and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+impl AddAssign for Traffic {
+    fn add_assign(&mut self, more: Self) {
+        self.packets += more.packets;
+        self.bytes += more.bytes;
+    }
+}
+
+/// What a packet brings to its flow's record.
+#[derive(Clone, Copy, Debug)]
+pub struct Passing {
+    pub traffic: Traffic,
+    pub signal: Signal,
+    pub at: Timestamp,
+}
+
+/// A record as others see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowRecord {
+    pub nic: NicId,
+    /// The direction of the packet that made it.
+    pub admitted: Direction,
+    /// Of that packet.
+    pub tuple: Tuple,
+    pub state: FlowState,
+    /// A change of rules under `flushConnection` has ended it: its packets are dropped (NSG-23).
+    pub refused: bool,
+    /// The rules that let it pass; of a refused one, the rule that did not.
+    pub rules: Deciders,
+    pub begun: Timestamp,
+    pub last: Timestamp,
+    /// From the guest.
+    pub sent: Traffic,
+    /// To the guest.
+    pub received: Traffic,
+}
+
+/// 112 bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record {
+    pub(super) key: FlowKey,
+    pub(super) last: Timestamp,
+    begun: Timestamp,
+    sent: Traffic,
+    received: Traffic,
+    /// The next record with the same hash, or the next free slot.
+    pub(super) chain: Link,
+    /// The next record that the timer looks at together with this one.
+    pub(super) timer: Link,
+    rules: Deciders,
+    /// The rules that it was judged by, where its NIC flushes.
+    judged_by: Option<RulesMark>,
+    timeout_secs: u16,
+    connection: Connection,
+    standing: Standing,
+}
+
+/// Whether it lets pass, and which direction its first packet took, in one byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// A free slot.
+    Gone,
+    AdmittedOutbound,
+    AdmittedInbound,
+    RefusedOutbound,
+    RefusedInbound,
+}
+
+impl Standing {
+    const fn new(admitted: Direction, refused: bool) -> Self {
+        match (admitted, refused) {
+            (Direction::Outbound, false) => Self::AdmittedOutbound,
+            (Direction::Inbound, false) => Self::AdmittedInbound,
+            (Direction::Outbound, true) => Self::RefusedOutbound,
+            (Direction::Inbound, true) => Self::RefusedInbound,
+        }
+    }
+}
+
+/// How a packet stands to the record of its tuple.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    /// It follows the record and was counted (NSG-20).
+    Passes,
+    /// The rules have changed since its flow, which was admitted in this direction, was judged (NSG-23): call
+    /// [`FlowTable::review`](super::FlowTable::review).
+    Outdated(Direction),
+    /// It belongs to a flow that a review has refused, once admitted in this direction.
+    Refused(Direction),
+    /// There is none, or it gives way: rules decide.
+    Nothing,
+}
+
+impl Record {
+    /// A record without a packet yet.
+    pub(super) const fn new(
+        key: FlowKey,
+        admitted: Direction,
+        rules: Deciders,
+        terms: &FlowTerms,
+        now: Timestamp,
+    ) -> Self {
+        let none = Traffic { packets: 0, bytes: 0 };
+        Self {
+            key,
+            last: now,
+            begun: now,
+            sent: none,
+            received: none,
+            chain: END,
+            timer: END,
+            rules,
+            judged_by: terms.rules(admitted),
+            timeout_secs: terms.timeout_secs,
+            connection: Connection::NONE,
+            standing: Standing::new(admitted, false),
+        }
+    }
+
+    /// How a packet stands to this record; counts it if it follows.
+    #[inline]
+    pub(super) fn meet(&mut self, direction: Direction, passing: Passing, terms: &FlowTerms) -> Follow {
+        if self.gives_way(passing, terms) {
+            return Follow::Nothing;
+        }
+        let admitted = self.admitted();
+        let rules = terms.rules(admitted);
+        if rules.is_some() && rules != self.judged_by {
+            return Follow::Outdated(admitted);
+        }
+        self.touch(direction, passing);
+        if self.is_refused() { Follow::Refused(admitted) } else { Follow::Passes }
+    }
+
+    /// Whether a packet is the first of a new flow, though there is a record of its tuple.
+    #[inline]
+    pub(super) fn gives_way(&self, passing: Passing, terms: &FlowTerms) -> bool {
+        self.lapsed(passing.at)
+            || passing.signal.opens() && (self.connection.is_closed() || self.is_refused())
+            || self.is_refused() && terms.rules(self.admitted()).is_none()
+    }
+
+    /// Takes note of a packet.
+    #[inline]
+    pub(super) fn touch(&mut self, direction: Direction, passing: Passing) {
+        self.last = passing.at;
+        self.connection.note(direction, passing.signal);
+        match direction {
+            Direction::Outbound => self.sent += passing.traffic,
+            Direction::Inbound => self.received += passing.traffic,
+        }
+    }
+
+    /// Stands by these rules from now on: refused by one of them, or not.
+    pub(super) fn judge(&mut self, by: Option<RulesMark>, refused: Option<Deciders>) {
+        self.judged_by = by;
+        self.standing = Standing::new(self.admitted(), refused.is_some());
+        self.rules = refused.unwrap_or(self.rules);
+    }
+
+    /// Idle for longer than its timeout (NSG-24): no packet follows it any more, whether swept yet or not.
+    #[inline]
+    pub(super) const fn lapsed(&self, now: Timestamp) -> bool {
+        now.0 > self.deadline().0
+    }
+
+    /// The last instant at which a packet may follow it.
+    #[inline]
+    pub(super) const fn deadline(&self) -> Timestamp {
+        let closed = self.connection.is_closed() && self.timeout_secs > LINGER_SECS;
+        let timeout_secs = if closed { LINGER_SECS } else { self.timeout_secs };
+        Timestamp(self.last.0.saturating_add(timeout_secs as u64 * 1_000_000_000))
+    }
+
+    /// When to look whether it has lapsed: a connection that closes does not move its timer.
+    pub(super) fn next_look(&self, now: Timestamp) -> Timestamp {
+        let deadline = self.deadline();
+        if self.connection == Connection::NONE {
+            return deadline;
+        }
+        deadline.min(Timestamp(now.0.saturating_add(u64::from(LINGER_SECS) * 1_000_000_000)))
+    }
+
+    pub(super) const fn is_refused(&self) -> bool {
+        matches!(self.standing, Standing::RefusedOutbound | Standing::RefusedInbound)
+    }
+
+    /// None for a free slot.
+    pub(super) fn view(&self) -> Option<FlowRecord> {
+        if self.standing == Standing::Gone {
+            return None;
+        }
+        let (admitted, refused) = (self.admitted(), self.is_refused());
+        let &Self { key, last, begun, sent, received, rules, connection, .. } = self;
+        let answered = sent.packets > 0 && received.packets > 0;
+        let state = if answered { FlowState::Answered } else { FlowState::Unanswered };
+        Some(FlowRecord {
+            nic: key.nic(),
+            admitted,
+            tuple: key.tuple(admitted),
+            state: connection.state(admitted).unwrap_or(state),
+            refused,
+            rules,
+            begun,
+            last,
+            sent,
+            received,
+        })
+    }
+
+    /// Its slot is free.
+    pub(super) const fn end(&mut self) {
+        self.standing = Standing::Gone;
+    }
+
+    const fn admitted(&self) -> Direction {
+        match self.standing {
+            Standing::AdmittedInbound | Standing::RefusedInbound => Direction::Inbound,
+            // A free slot is in no chain, so nobody asks it.
+            Standing::AdmittedOutbound | Standing::RefusedOutbound | Standing::Gone => Direction::Outbound,
+        }
+    }
+}

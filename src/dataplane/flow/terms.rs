@@ -1,0 +1,83 @@
+//! What a NIC's tables say of its flows, and the numbers by which flows and counters speak of rules.
+
+use std::num::NonZero;
+
+use crate::dataplane::Direction;
+
+/// A security rule, the same as long as the network is up: NSG, direction and name have one number whatever the file's
+/// order, so that counters and records outlive a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RuleId(NonZero<u32>);
+
+impl RuleId {
+    /// The n-th number, from zero.
+    pub const fn new(index: u32) -> Self {
+        Self(NonZero::<u32>::MIN.saturating_add(index))
+    }
+
+    pub const fn index(self) -> u32 {
+        self.0.get() - 1
+    }
+}
+
+/// The rules that let a flow pass, one for each NSG asked, in the order asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deciders(pub [Option<RuleId>; 2]);
+
+impl Deciders {
+    /// A third one is not kept: a NIC asks two NSGs at most (NSG-10).
+    pub fn push(&mut self, rule: Option<RuleId>) {
+        let Some(rule) = rule else { return };
+        if let Some(free) = self.0.iter_mut().find(|slot| slot.is_none()) {
+            *free = Some(rule);
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = RuleId> {
+        self.0.into_iter().flatten()
+    }
+}
+
+impl FromIterator<RuleId> for Deciders {
+    fn from_iter<I: IntoIterator<Item = RuleId>>(rules: I) -> Self {
+        let mut deciders = Self::default();
+        rules.into_iter().for_each(|rule| deciders.push(Some(rule)));
+        deciders
+    }
+}
+
+/// What holds for the flow records of one NIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowTerms {
+    /// Idle time after which a record ends, in seconds (NSG-24).
+    pub timeout_secs: u16,
+    /// A TCP segment that follows no record must be a SYN (NSG-21, `tcpStateTracking`).
+    pub strict_tcp: bool,
+    /// Its [`FlowEvent`](super::FlowEvent)s are wanted.
+    pub logged: bool,
+    /// For flows admitted outbound and inbound: which rules its NSGs with `flushConnection` have. A record that was judged by
+    /// others is judged anew (NSG-23); none where no NSG has it.
+    pub outbound_rules: Option<RulesMark>,
+    pub inbound_rules: Option<RulesMark>,
+}
+
+/// Stands for a set of rules; equal ones have equal marks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RulesMark(pub NonZero<u32>);
+
+impl FlowTerms {
+    #[inline]
+    pub const fn rules(&self, admitted: Direction) -> Option<RulesMark> {
+        match admitted {
+            Direction::Outbound => self.outbound_rules,
+            Direction::Inbound => self.inbound_rules,
+        }
+    }
+}
+
+impl Default for FlowTerms {
+    /// Four minutes, and nothing else (NSG-24).
+    fn default() -> Self {
+        Self { timeout_secs: 240, strict_tcp: false, logged: false, outbound_rules: None, inbound_rules: None }
+    }
+}

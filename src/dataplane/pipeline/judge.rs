@@ -1,0 +1,150 @@
+//! What a NIC's rules say of a packet that starts a flow: admin rules, then its NSGs, in Azure's order.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::admit::Admitted;
+use super::check::{METADATA, PLATFORM};
+use crate::dataplane::{
+    Acl, AclId, AclMatch, Action, Admission, Deciders, Direction, DropReason, FilterPlace, NicId, Observer, RuleId,
+    Snapshot, Step,
+};
+use crate::wire::{Protocol, Tuple};
+
+/// DNS, and the guest agent's ports, at the platform's address (FAB-12).
+const PLATFORM_PORTS: [u16; 4] = [53, 80, 443, 32526];
+const METADATA_PORT: u16 = 80;
+/// Where Windows guests activate their licence.
+const LICENSING: [IpAddr; 3] = [v4(20, 118, 99, 224), v4(40, 83, 235, 53), v4(23, 102, 135, 246)];
+const LICENSING_PORT: u16 = 1688;
+
+/// One packet before one NIC's rules.
+pub(super) struct Judge<'a, O> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) nic: NicId,
+    pub(super) direction: Direction,
+    pub(super) tuple: &'a Tuple,
+    pub(super) observer: &'a mut O,
+}
+
+/// Which NSGs have a say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    All,
+    /// Those with `flushConnection` (NSG-23).
+    Flushing,
+}
+
+/// Why it may not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Denied {
+    pub(super) reason: DropReason,
+    pub(super) rule: Option<RuleId>,
+}
+
+impl<O: Observer> Judge<'_, O> {
+    /// The platform's services are there for everyone, unless a rule names them to deny them (NSG-30).
+    pub(super) fn serve(&mut self) -> Result<Admitted, Denied> {
+        let rules = self.snapshot.nic(self.nic).platform;
+        let order =
+            [(FilterPlace::Admin, rules.admin), (FilterPlace::Nic, rules.nic), (FilterPlace::Subnet, rules.subnet)];
+        for (place, acl) in order {
+            let Some(found) = acl.and_then(|acl| self.first_match(place, acl)) else { continue };
+            match found.action {
+                Action::Deny => return Err(self.denied(place, found.id)),
+                Action::AlwaysAllow => break,
+                Action::Allow => {}
+            }
+        }
+        self.report(Admission::Platform);
+        Ok(Admitted::ByDefault(Deciders::default()))
+    }
+
+    /// The admin rules may end it (ADM-01); then every NSG that is asked must allow, the first to deny ends it (NSG-10).
+    pub(super) fn ask(&mut self, asked: Asked) -> Result<Admitted, Denied> {
+        let nic = self.snapshot.nic(self.nic);
+        let filters = match self.direction {
+            Direction::Outbound => nic.outbound,
+            Direction::Inbound => nic.inbound,
+        };
+        if let Some(found) = filters.admin.and_then(|acl| self.first_match(FilterPlace::Admin, acl)) {
+            match (found.action, asked) {
+                (Action::Deny, Asked::All) => return Err(self.denied(FilterPlace::Admin, found.id)),
+                (Action::AlwaysAllow, _) => return Ok(Admitted::CustomRules(found.id.into_iter().collect())),
+                (Action::Deny, Asked::Flushing) | (Action::Allow, _) => {}
+            }
+        }
+        let mut order = [(FilterPlace::Nic, filters.nic), (FilterPlace::Subnet, filters.subnet)];
+        if self.direction == Direction::Inbound {
+            order.reverse();
+        }
+        let mut rules = Deciders::default();
+        let mut custom = None;
+        for (place, acl) in order {
+            let Some(acl) = acl.filter(|acl| self.has_a_say(asked, *acl)) else { continue };
+            // An NSG that says nothing denies.
+            let found = self.first_match(place, acl).ok_or(self.denied(place, None))?;
+            if !found.action.allows() {
+                return Err(self.denied(place, found.id));
+            }
+            rules.push(found.id);
+            // One default rule among them makes the whole a default.
+            custom = Some(custom.unwrap_or(true) && found.custom);
+        }
+        if custom.is_none() {
+            self.report(Admission::NoFilter);
+        }
+        Ok(if custom == Some(true) { Admitted::CustomRules(rules) } else { Admitted::ByDefault(rules) })
+    }
+
+    fn has_a_say(&self, asked: Asked, acl: AclId) -> bool {
+        match asked {
+            Asked::All => true,
+            Asked::Flushing => Acl::flushes(self.snapshot.acl(acl)),
+        }
+    }
+
+    fn first_match(&mut self, place: FilterPlace, acl: AclId) -> Option<AclMatch> {
+        let found = self.snapshot.acl(acl).classify(self.tuple)?;
+        self.report(Admission::Rule { place, acl, rule: found.rule, allow: found.action.allows() });
+        Some(found)
+    }
+
+    fn denied(&self, place: FilterPlace, rule: Option<RuleId>) -> Denied {
+        let reason = match place {
+            FilterPlace::Admin => DropReason::AdminRule,
+            FilterPlace::Nic | FilterPlace::Subnet => DropReason::denied(self.direction),
+        };
+        Denied { reason, rule }
+    }
+
+    fn report(&mut self, admission: Admission) {
+        self.observer.step(Step::Admit { nic: self.nic, direction: self.direction, admission });
+    }
+}
+
+impl DropReason {
+    /// By an NSG, in this direction.
+    pub(super) const fn denied(direction: Direction) -> Self {
+        match direction {
+            Direction::Outbound => Self::NsgOutbound,
+            Direction::Inbound => Self::NsgInbound,
+        }
+    }
+}
+
+/// What a guest needs from the platform passes whatever ordinary rules say (NSG-30).
+#[inline]
+pub(super) fn is_platform_service(tuple: &Tuple) -> bool {
+    match tuple.protocol {
+        Protocol::TCP | Protocol::UDP if tuple.dst == PLATFORM => PLATFORM_PORTS.contains(&tuple.dst_port),
+        Protocol::TCP => {
+            (tuple.dst == METADATA && tuple.dst_port == METADATA_PORT)
+                || (tuple.dst_port == LICENSING_PORT && LICENSING.contains(&tuple.dst))
+        }
+        _ => false,
+    }
+}
+
+const fn v4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+}
