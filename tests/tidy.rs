@@ -3,6 +3,9 @@
 //! It reads the sources as text with comments and strings blanked out. It does not follow re-exports: an arrow is the
 //! name of a module behind `crate::`.
 
+#[path = "tidy/rules.rs"]
+mod rules;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
