@@ -121,6 +121,76 @@ fn limits_hold_exactly() {
     }
 }
 
+/// ADR-14, LIM-01, 02, 03, 06, 07, 10, 17 and PEER-45: the last that fits, and the first that does not.
+#[test]
+fn limits_of_networks_hold_exactly() {
+    let vnet = |i: usize, location: &str, rest: &str| {
+        let (a, b) = (i / 250, i % 250);
+        format!("- {{name: v{i}, location: {location}, addressSpace: [10.{a}.{b}.0/24]{rest}}}\n")
+    };
+    let vnets = |count: usize| {
+        let vnets = (0..count).map(|i| vnet(i, "westeurope", "")).collect::<String>();
+        // Another region, and another subscription, have their own.
+        let others = [vnet(1001, "eastus", ""), vnet(1002, "westeurope", ", subscription: other")];
+        format!("virtualNetworks:\n{vnets}{}", others.concat())
+    };
+    let subnets = |count: usize| {
+        let subnet = |i| format!("{{name: s{i}, addressPrefix: 10.{}.{}.0/29}}, ", i / 250, i % 250);
+        let subnets = (0..count).map(subnet).collect::<String>();
+        format!("virtualNetworks: [{{name: v, location: w, addressSpace: [10.0.0.0/8], subnets: [{subnets}]}}]")
+    };
+    let links = |count: usize| {
+        let link = |i| format!("{{name: l{i}, remoteVirtualNetwork: v{i}}}, ");
+        let links = (1..=count).map(link).collect::<String>();
+        let hub = vnet(0, "westeurope", &format!(", virtualNetworkPeerings: [{links}]"));
+        format!("virtualNetworks:\n{hub}{}", (1..=count).map(|i| vnet(i, "westeurope", "")).collect::<String>())
+    };
+    let peered = |count: usize| {
+        let list = |range: std::ops::Range<usize>| range.map(|i| format!("s{i}")).collect::<Vec<_>>().join(", ");
+        let subnets = |net: u8| {
+            let subnet = |i| format!("{{name: s{i}, addressPrefix: 10.{net}.{i}.0/24}}, ");
+            (0..150).map(subnet).collect::<String>()
+        };
+        let link = format!(
+            "{{name: l, remoteVirtualNetwork: b, peerCompleteVnets: false, localSubnetNames: [{}], remoteSubnetNames: [{}]}}",
+            list(0..100),
+            list(0..count - 100)
+        );
+        format!(
+            "virtualNetworks:\n- {{name: a, location: w, addressSpace: [10.1.0.0/16], subnets: [{}], \
+             virtualNetworkPeerings: [{link}]}}\n- {{name: b, location: w, addressSpace: [10.2.0.0/16], subnets: [{}]}}",
+            subnets(1),
+            subnets(2)
+        )
+    };
+    // Machines with this many addresses each.
+    let addresses = |per_nic: &[usize]| {
+        let nic = |count: &usize| "{subnet: v/s}, ".repeat(*count);
+        let machines = per_nic.iter().enumerate().map(|(i, count)| {
+            format!("- {{name: m{i}, networkInterfaces: [{{ipConfigurations: [{}]}}]}}\n", nic(count))
+        });
+        format!(
+            "virtualNetworks: [{{name: v, location: w, addressSpace: [10.0.0.0/8], subnets: [{{name: s, addressPrefix: \
+             10.0.0.0/8}}]}}]\nvirtualMachines:\n{}",
+            machines.collect::<String>()
+        )
+    };
+    let full = vec![256; 256];
+    for (fits, too_much, rule) in [
+        (vnets(1_000), vnets(1_001), "LIM-01"),
+        (subnets(3_000), subnets(3_001), "LIM-02"),
+        (links(500), links(501), "LIM-03"),
+        (addresses(&full), addresses(&[full.clone(), vec![1]].concat()), "LIM-06"),
+        (addresses(&[256]), addresses(&[257]), "ADR-14"),
+        (peered(200), peered(201), "LIM-17"),
+    ] {
+        assert!(load(&fits, "l.yaml").is_ok(), "{rule}: {}", load(&fits, "l.yaml").unwrap_err());
+        let errors = load(&too_much, "l.yaml").unwrap_err();
+        let rules: Vec<_> = errors.0.iter().map(|error| error.rule).collect();
+        assert_eq!(rules, [Some(rule)], "{errors}");
+    }
+}
+
 /// ASG-06, LIM-14: the last that fits, and the first that does not.
 #[test]
 fn limits_of_application_groups_hold_exactly() {

@@ -716,3 +716,26 @@ networkManagers:
         ask(&always, "va", "vb:22").forward.hops[1].steps.iter().find(|step| step.what == StepKind::Filter).cloned();
     assert_eq!(filter.unwrap().text, "inbound: always allows, no NSG is asked, priority 20");
 }
+
+#[test]
+fn peer_44_a_missing_peering_with_a_classic_vnet_is_one_link() {
+    let vnet = |name: &str, net: u8, model: &str| {
+        format!(
+            "  - {{name: {name}, location: westeurope{model}, addressSpace: [10.{net}.0.0/16], subnets: [{{name: s, \
+             addressPrefix: 10.{net}.1.0/24}}]}}\n"
+        )
+    };
+    let classic = ", deploymentModel: classic";
+    let machines = "virtualMachines:\n  - {name: va, networkInterfaces: [{subnet: a/s}]}\n  \
+                    - {name: vb, networkInterfaces: [{subnet: b/s}]}\n";
+    let yaml = |a: &str, b: &str| format!("virtualNetworks:\n{}{}{machines}", vnet("a", 1, a), vnet("b", 2, b));
+    // From either side.
+    for (from, to) in [("va", "vb"), ("vb", "va")] {
+        let fix = ask(&yaml("", classic), from, to).fix.unwrap();
+        let link = "{name: a-b, remoteVirtualNetwork: b}";
+        assert_eq!(changes(&fix), [(A_LINK, link)]);
+        assert!(fix.checked);
+    }
+    let answer = ask(&yaml(classic, classic), "va", "vb");
+    assert!(answer.cause.unwrap().contains("both are classic") && answer.fix.is_none());
+}

@@ -2,13 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use vnet::compile::{Learned, compile};
-use vnet::config;
 use vnet::model::{Links, Network, PeeringError, PeeringState, SubnetIx, SyncLevel, VnetIx};
+use vnet::{config, diag};
 
 use PeeringState::{Connected, Disconnected, Initiated};
 use SyncLevel::{FullyInSync, LocalAndRemoteNotInSync, LocalNotInSync, RemoteNotInSync};
 
-/// A topology in one line a VNet: `name[@location] ranges > remote[+property=value] ...`; a link from a to b is called `a-b`.
+/// A topology in one line a VNet: `name[@location][!] ranges > remote[+property=value] ...`; `!` is a classic one; a link
+/// from a to b is called `a-b`.
 fn file(vnets: &[&str]) -> Network {
     try_file(vnets).unwrap_or_else(|errors| panic!("{errors}"))
 }
@@ -22,6 +23,7 @@ fn vnet(line: &str) -> String {
     let (head, links) = line.split_once('>').unwrap_or((line, ""));
     let mut words = head.split_whitespace();
     let name = words.next().unwrap();
+    let (name, model) = name.strip_suffix('!').map_or((name, "resourceManager"), |name| (name, "classic"));
     let (name, location) = name.split_once('@').unwrap_or((name, "westeurope"));
     let ranges: Vec<_> = words.collect();
     let links = links.split_whitespace().map(|link| {
@@ -33,7 +35,7 @@ fn vnet(line: &str) -> String {
     let subnets: Vec<_> =
         ranges.iter().enumerate().map(|(i, range)| format!("{{name: s{i}, addressPrefix: {range}}}")).collect();
     format!(
-        "  - {{name: {name}, location: {location}, addressSpace: [{}], subnets: [{}], virtualNetworkPeerings: [{}]}}\n",
+        "  - {{name: {name}, location: {location}, deploymentModel: {model}, addressSpace: [{}], subnets: [{}], virtualNetworkPeerings: [{}]}}\n",
         ranges.join(", "),
         subnets.join(", "),
         links.join(", ")
@@ -383,6 +385,46 @@ fn links_survive_being_written_down() {
     let links: Links = serde_json::from_str(&text).unwrap();
     assert_eq!(links, Links::of(&network));
     assert_eq!(links.advance(file(&[grown, B_A])).unwrap(), network);
+}
+
+/// One link is the whole of it: it is Connected at once, and nothing is left behind when it goes.
+#[test]
+fn peer_44_a_peering_with_a_classic_vnet_has_one_link() {
+    let classic = "c! 10.3.0.0/16";
+    let mut network = apply(&[&["a 10.1.0.0/16", classic], &["a 10.1.0.0/16 > c", classic]]).unwrap();
+    assert_eq!(stand(&network, "a-c"), (Connected, FullyInSync));
+    assert_eq!(peering_routes(&network, 0), ["10.3.0.0/16"]);
+    assert_eq!(peering_routes(&network, 1), ["10.1.0.0/16"], "the classic side has its route too");
+    assert_eq!(diag::peerings(&network).len(), 1, "Azure keeps the other side, nobody sees it");
+    assert!(network.find_link("c/a-c").is_err());
+
+    network.remove_link(network.find_link("a-c").unwrap());
+    assert_eq!([peering_routes(&network, 0), peering_routes(&network, 1)], [Vec::<String>::new(), Vec::new()]);
+    let network = Links::of(&network).advance(file(&["a 10.1.0.0/16 > c", classic])).unwrap();
+    assert_eq!(stand(&network, "a-c").0, Connected, "no half that would forbid it");
+}
+
+#[test]
+fn peer_44_a_classic_vnet_sees_old_ranges_until_a_sync() {
+    let grown = "a 10.1.0.0/16 10.9.0.0/16 > c";
+    let mut network = apply(&[&["a 10.1.0.0/16 > c", "c! 10.3.0.0/16"], &[grown, "c! 10.3.0.0/16"]]).unwrap();
+    assert_eq!(stand(&network, "a-c"), (Connected, LocalNotInSync));
+    assert_eq!(peering_routes(&network, 1), ["10.1.0.0/16"]);
+    let text = serde_json::to_string(&Links::of(&network)).unwrap();
+    let links: Links = serde_json::from_str(&text).unwrap();
+    assert_eq!(links.advance(file(&[grown, "c! 10.3.0.0/16"])).unwrap(), network);
+    network.sync_link(network.find_link("a-c").unwrap()).unwrap();
+    assert_eq!(peering_routes(&network, 1), ["10.1.0.0/16", "10.9.0.0/16"]);
+}
+
+#[test]
+fn peer_44_a_classic_vnet_made_anew_is_peered_by_another_put() {
+    let (before, moved) = ("c! 10.3.0.0/16", "c@northeurope! 10.3.0.0/16");
+    let mut network = apply(&[&["a 10.1.0.0/16 > c", before], &["a 10.1.0.0/16 > c", moved]]).unwrap();
+    assert_eq!(stand(&network, "a-c").0, Disconnected);
+    assert_eq!(peering_routes(&network, 1), Vec::<String>::new());
+    network.sync_link(network.find_link("a-c").unwrap()).unwrap();
+    assert_eq!(stand(&network, "a-c").0, Connected);
 }
 
 /// Every sequence of three files over every presence of the two links, against the rules as PEER-02 and 03 state them.

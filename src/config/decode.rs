@@ -121,6 +121,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// What a key has, for a second look at it.
+    pub(super) fn node(&self, key: &str) -> Option<&'a Node> {
+        self.entries.iter().find(|(name, _)| name.value == key).map(|(_, node)| *node)
+    }
+
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|(name, node)| name.value == key && !matches!(node.value, Value::Null))
     }

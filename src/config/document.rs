@@ -12,12 +12,13 @@ use super::admin::{NetworkManager, network_manager};
 use super::decode::{Fields, boolean, list_of, mismatch, number, objects, record, text, word};
 use super::diagnostic::{At, Report, Spanned};
 use super::filter::{Asg, Nsg, asg, groups, nsg};
+use super::principal::{Principal, principal};
 use super::test_case::{TestCase, test_case};
 use super::tree::Node;
 use super::values::{
-    address, address_space, address_with_length, dns_label, location, prefix, reference, resource_name,
+    address, address_space, address_with_length, dns_label, location, prefix, reference, resource_name, subscription_of,
 };
-use crate::model::{AttachNamespace, Emulation, ForwardedMode, PeeringAccessMode};
+use crate::model::{AttachNamespace, DeploymentModel, Emulation, ForwardedMode, PeeringAccessMode};
 
 /// A name, unless it could not be read.
 pub(super) type Name = Option<Spanned<String>>;
@@ -40,6 +41,7 @@ pub(super) struct Document {
     pub network_managers: Vec<NetworkManager>,
     pub virtual_machines: Vec<VirtualMachine>,
     pub emulation: Emulation,
+    pub principal: Option<Principal>,
     pub tests: Vec<TestCase>,
 }
 
@@ -47,6 +49,10 @@ pub(super) struct VirtualNetwork {
     pub at: At,
     pub name: Name,
     pub location: Name,
+    /// A label, or out of its own ARM id.
+    pub subscription: Name,
+    pub tenant: Name,
+    pub deployment_model: DeploymentModel,
     pub address_space: Prefixes,
     pub subnets: Vec<Subnet>,
     pub peerings: Vec<Peering>,
@@ -65,6 +71,8 @@ pub(super) struct Subnet {
 pub(super) struct Peering {
     pub name: Name,
     pub remote: Reference,
+    /// Where the reference is an ARM id.
+    pub remote_subscription: Option<String>,
     pub remote_address_space: Prefixes,
     pub allow_virtual_network_access: bool,
     pub allow_forwarded_traffic: bool,
@@ -136,6 +144,8 @@ pub(super) struct IpConfiguration {
     pub at: At,
     pub name: Name,
     pub subnet: SubnetReference,
+    /// Where the reference is an ARM id.
+    pub subscription: Option<String>,
     pub address: Option<Spanned<IpAddr>>,
     pub version: Option<Spanned<IpVersion>>,
     pub allocation: Option<Spanned<Allocation>>,
@@ -176,6 +186,7 @@ pub(super) fn document(node: &Node, report: &mut Report) -> Option<Document> {
         network_managers: f.list("networkManagers", network_manager),
         virtual_machines: f.list("virtualMachines", virtual_machine),
         emulation: f.optional("emulation", emulation).map_or_else(Emulation::default, |emulation| emulation.value),
+        principal: f.optional("principal", principal).map(|principal| principal.value),
         tests: f.list("tests", test_case),
     })
 }
@@ -197,12 +208,26 @@ fn virtual_network(node: &Node, report: &mut Report) -> Option<VirtualNetwork> {
         at: f.at,
         name: f.required("name", resource_name(64)),
         location: f.required("location", location),
+        subscription: subscription(f),
+        tenant: f.optional("tenant", text),
+        deployment_model: f
+            .optional("deploymentModel", deployment_model)
+            .map_or_else(DeploymentModel::default, |model| model.value),
         address_space: f.required("addressSpace", address_space),
         subnets: f.list("subnets", subnet),
         peerings: f.list("virtualNetworkPeerings", peering),
         flow_timeout_minutes: f.optional("flowTimeoutInMinutes", number(4..=30)),
         attach: f.optional("attach", attach).map(|attach| attach.value),
     })
+}
+
+fn subscription(f: &mut Fields<'_>) -> Name {
+    let label = f.optional("subscription", text);
+    label.or_else(|| subscription_of(f.node("id")).map(|value| Spanned { value, at: f.key("id") }))
+}
+
+fn deployment_model(node: &Node, report: &mut Report) -> Option<DeploymentModel> {
+    word(&[("resourceManager", DeploymentModel::ResourceManager), ("classic", DeploymentModel::Classic)])(node, report)
 }
 
 fn subnet(node: &Node, report: &mut Report) -> Option<Subnet> {
@@ -220,6 +245,7 @@ fn peering(node: &Node, report: &mut Report) -> Option<Peering> {
     record(node, report, "a peering", |f| Peering {
         name: f.required("name", resource_name(80)),
         remote: f.required("remoteVirtualNetwork", reference(["virtualNetworks"])),
+        remote_subscription: subscription_of(f.node("remoteVirtualNetwork")),
         remote_address_space: f.optional("remoteAddressSpace", address_space),
         allow_virtual_network_access: flag(f, "allowVirtualNetworkAccess", true),
         allow_forwarded_traffic: flag(f, "allowForwardedTraffic", false),
@@ -327,6 +353,7 @@ fn short_ip_configuration(f: &mut Fields<'_>) -> IpConfiguration {
         at: f.at,
         name: None,
         subnet: f.required("subnet", reference(["virtualNetworks", "subnets"])),
+        subscription: subscription_of(f.node("subnet")),
         address: f.optional("privateIPAddress", address),
         version: None,
         allocation: None,
@@ -351,6 +378,7 @@ fn ip_configuration(node: &Node, report: &mut Report) -> Option<IpConfiguration>
         at: f.at,
         name: f.optional("name", resource_name(80)),
         subnet: f.required("subnet", reference(["virtualNetworks", "subnets"])),
+        subscription: subscription_of(f.node("subnet")),
         address: f.optional("privateIPAddress", address),
         version: f.optional("privateIPAddressVersion", word(&[("IPv4", IpVersion::V4), ("IPv6", IpVersion::V6)])),
         allocation: f.optional(

@@ -9,6 +9,7 @@ mod decode;
 mod diagnostic;
 mod document;
 mod filter;
+mod principal;
 mod resolve;
 mod test_case;
 mod tree;

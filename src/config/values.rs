@@ -194,6 +194,21 @@ pub(super) fn reference<const N: usize>(
     }
 }
 
+/// The subscription in a reference that is an ARM id.
+pub(super) fn subscription_of(reference: Option<&Node>) -> Option<String> {
+    let id = match &reference?.value {
+        Value::Scalar { text, .. } => text,
+        Value::Map(entries) => {
+            let (_, id) = entries.iter().find(|(key, _)| key.value == "id")?;
+            return subscription_of(Some(id));
+        }
+        Value::Null | Value::List(_) => return None,
+    };
+    let mut segments = id.strip_prefix('/')?.split('/');
+    segments.find(|segment| segment.eq_ignore_ascii_case("subscriptions"))?;
+    segments.next().filter(|subscription| !subscription.is_empty()).map(str::to_owned)
+}
+
 /// The names in an ARM id's last segments, if those are of the types `kinds`.
 fn parts_of_id<const N: usize>(id: &str, kinds: [&'static str; N]) -> Option<[String; N]> {
     let segments: Vec<&str> = id.trim_end_matches('/').split('/').collect();

@@ -43,6 +43,12 @@ pub fn warnings(network: &Network) -> Vec<String> {
 fn warning(network: &Network, at: LinkIx) -> Option<String> {
     let (name, link) = (network.link_name(at), network.link(at));
     let remote = &network.vnet(link.remote).name;
+    if link.implied {
+        // Its other side's is the name that users know.
+        let stale = network.sync_level(at) == SyncLevel::RemoteNotInSync && link.state != PeeringState::Disconnected;
+        return stale
+            .then(|| format!("peering {name} is not in sync; `vnet peering sync {name}` brings it up to date"));
+    }
     if link.state == PeeringState::Disconnected {
         return Some(format!(
             "peering {name} is Disconnected: its other side in {remote} was deleted; remove it as well, or \

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::compile::RuleOwner;
 use crate::dataplane::Direction;
 use crate::model::{
-    self, Access, AddressPrefix, AdminAccess, CollectionIx, LinkIx, Network, NicIx, NsgIx, Peering, PeeringExtent,
-    PeeringState, PortRange, Route, RouteNextHop, RouteTable, RouteTableIx, SecurityProtocol, SecurityRule, SubnetIx,
-    SubnetNames, VmIx, VnetIx,
+    self, Access, AddressPrefix, AdminAccess, CollectionIx, DeploymentModel, LinkIx, Network, NicIx, NsgIx, Peering,
+    PeeringExtent, PeeringState, PortRange, Route, RouteNextHop, RouteTable, RouteTableIx, SecurityProtocol,
+    SecurityRule, SubnetIx, SubnetNames, VmIx, VnetIx,
 };
 
 use super::query::Probe;
@@ -44,6 +44,7 @@ impl Edit {
         let back = self.network.vnet(remote).peerings.iter().find(|link| link.remote == own);
         let extent = back.map_or(PeeringExtent::CompleteVnets, |back| back.extent.mirrored());
         let present = self.network.vnet(remote).clone();
+        let implied = self.network.vnet(own).deployment_model == DeploymentModel::Classic;
         let links = &mut self.network.virtual_networks[own.0].peerings;
         if let Some(link) = links.iter_mut().find(|link| link.remote == remote) {
             link.state = PeeringState::Connected;
@@ -55,6 +56,7 @@ impl Edit {
         let mut link = Peering {
             name: name.clone(),
             remote,
+            implied,
             state: PeeringState::Connected,
             extent,
             remote_address_space: Vec::new(),
@@ -65,6 +67,9 @@ impl Edit {
         };
         link.remote_address_space = link.remote_ranges(&present);
         links.push(link);
+        if implied {
+            return;
+        }
         let subnets = self.network.subnet_names(at).map(|SubnetNames { local, remote, only_ipv6 }| {
             let only_ipv6 = if only_ipv6 { ", enableOnlyIPv6Peering: true" } else { "" };
             let (local, remote) = (local.join(", "), remote.join(", "));

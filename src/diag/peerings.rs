@@ -51,7 +51,8 @@ pub struct AddressSpace {
 
 /// Every link, by virtual network.
 pub fn peerings(network: &Network) -> Vec<PeeringRow> {
-    network.links().map(|at| row(network, at)).collect()
+    let written = network.links().filter(|at| !network.link(*at).implied);
+    written.map(|at| row(network, at)).collect()
 }
 
 fn row(network: &Network, at: LinkIx) -> PeeringRow {

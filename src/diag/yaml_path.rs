@@ -11,9 +11,9 @@ pub(super) fn subnet(subnet: SubnetIx) -> String {
     format!("{}.subnets[{}]", self::vnet(subnet.vnet), subnet.subnet)
 }
 
-/// A VNet's own link to another.
+/// A VNet's own link to another, where the file has it.
 pub(super) fn link(network: &Network, own: VnetIx, remote: VnetIx) -> Option<String> {
-    let at = network.vnet(own).peerings.iter().position(|link| link.remote == remote)?;
+    let at = network.vnet(own).peerings.iter().position(|link| link.remote == remote && !link.implied)?;
     Some(format!("{}.virtualNetworkPeerings[{at}]", vnet(own)))
 }
 

@@ -22,8 +22,8 @@ pub use filter::{
 };
 pub use leases::Leases;
 pub use network::{
-    Attach, AttachNamespace, Attachment, Emulation, ForwardedMode, Network, NetworkInterface, NicIx, Peering,
-    PeeringAccessMode, PeeringState, Subnet, SubnetIx, VirtualMachine, VirtualNetwork, VmIx, VnetIx,
+    Attach, AttachNamespace, Attachment, DeploymentModel, Emulation, ForwardedMode, Network, NetworkInterface, NicIx,
+    Peering, PeeringAccessMode, PeeringState, Subnet, SubnetIx, VirtualMachine, VirtualNetwork, VmIx, VnetIx,
 };
 pub use peering::{LinkIx, Links, PeeringError, SubnetNames, SyncLevel};
 pub use routing::{

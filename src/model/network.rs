@@ -54,6 +54,7 @@ pub struct VirtualNetwork {
     pub name: String,
     /// Lower case without spaces, as ARM normalises it.
     pub location: String,
+    pub deployment_model: DeploymentModel,
     pub address_space: Vec<IpNet>,
     pub subnets: Vec<Subnet>,
     pub peerings: Vec<Peering>,
@@ -61,6 +62,14 @@ pub struct VirtualNetwork {
     pub attach: Option<Attach>,
     /// Idle time after which a flow record ends (NSG-24).
     pub flow_timeout: Duration,
+}
+
+/// How a virtual network was deployed (PEER-44).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeploymentModel {
+    #[default]
+    ResourceManager,
+    Classic,
 }
 
 /// A subnet.
@@ -85,6 +94,10 @@ impl Subnet {
 pub struct Peering {
     pub name: String,
     pub remote: VnetIx,
+    /// Azure keeps this side itself: it belongs to a classic virtual network, which has no links (PEER-44). It has the
+    /// name of the link that it answers, and goes wherever that goes. A link of the Resource Manager is Updating until
+    /// Azure has made it: here that is within one change, so that nobody sees it.
+    pub implied: bool,
     pub state: PeeringState,
     pub extent: PeeringExtent,
     /// The remote's ranges as this link last saw them (PEER-15).

@@ -147,7 +147,8 @@ impl Links {
                 outdated.push(at);
             }
         }
-        let created = network.links().filter(|at| !staying.contains_key(at));
+        network.answer_implied_links();
+        let created = network.links().filter(|at| !staying.contains_key(at) && !network.link(*at).implied);
         let refused = created.filter_map(|at| network.disconnected_counterpart(at));
         let changed = staying.iter().filter_map(|(&at, before)| before.type_change(&network, at));
         let overlapping = outdated.iter().filter_map(|at| network.view_overlap(*at));
@@ -157,12 +158,13 @@ impl Links {
 
     /// The links of a later network that are here already: an object keeps its name and both its ends.
     fn staying(&self, network: &Network) -> BTreeMap<LinkIx, &Link> {
-        let by_name: HashMap<_, _> = self.0.iter().map(|link| (key(&link.own.name, &link.name), link)).collect();
+        let key = |own: &str, link: &str, remote: &str| [own, link, remote].map(str::to_lowercase);
+        let by_name: HashMap<_, _> =
+            self.0.iter().map(|link| (key(&link.own.name, &link.name, &link.remote.name), link)).collect();
         let same = |at: LinkIx| {
             let (own, link) = (network.vnet(at.vnet), network.link(at));
-            let before = *by_name.get(&key(&own.name, &link.name))?;
-            let ends = same_name(&before.remote.name, &network.vnet(link.remote).name);
-            (ends && before.own.location == own.location).then_some((at, before))
+            let before = *by_name.get(&key(&own.name, &link.name, &network.vnet(link.remote).name))?;
+            (before.own.location == own.location).then_some((at, before))
         };
         network.links().filter_map(same).collect()
     }
@@ -219,8 +221,12 @@ impl Network {
         &self.vnet(at.vnet).peerings[at.link]
     }
 
-    /// `VNET/LINK`.
+    /// `VNET/LINK`; for the side that Azure keeps, of the link that it answers.
     pub fn link_name(&self, at: LinkIx) -> String {
+        let link = self.link(at);
+        if link.implied {
+            return format!("{}/{}", self.vnet(link.remote).name, link.name);
+        }
         format!("{}/{}", self.vnet(at.vnet).name, self.link(at).name)
     }
 
@@ -259,12 +265,14 @@ impl Network {
     /// Brings both sides up to date, from either (PEER-17). One that was left behind is put again, and so Initiated.
     pub fn sync_link(&mut self, at: LinkIx) -> Result<(), PeeringError> {
         let both: Vec<LinkIx> = [Some(at), self.counterpart(at)].into_iter().flatten().collect();
+        // Azure answers at once.
+        let alone = both.iter().any(|at| self.link(*at).implied);
         for at in &both {
             let space = self.seen_now(*at);
             let link = self.link_mut(*at);
             link.remote_address_space = space;
             if link.state == PeeringState::Disconnected {
-                link.state = PeeringState::Initiated;
+                link.state = if alone { PeeringState::Connected } else { PeeringState::Initiated };
             }
         }
         both.iter().find_map(|at| self.view_overlap(*at)).map_or(Ok(()), Err)
@@ -284,7 +292,11 @@ impl Network {
     /// Deletes a link; the other side's is left behind (PEER-03).
     pub fn remove_link(&mut self, at: LinkIx) {
         if let Some(other) = self.counterpart(at) {
-            self.link_mut(other).state = PeeringState::Disconnected;
+            if self.link(other).implied {
+                self.virtual_networks[other.vnet.0].peerings.remove(other.link);
+            } else {
+                self.link_mut(other).state = PeeringState::Disconnected;
+            }
         }
         self.virtual_networks[at.vnet.0].peerings.remove(at.link);
     }
@@ -294,10 +306,11 @@ impl Network {
         let matches = |at: &LinkIx| same_name(&self.link_name(*at), name) || same_name(&self.link(*at).name, name);
         let names =
             |links: &mut dyn Iterator<Item = LinkIx>| links.map(|at| self.link_name(at)).collect::<Vec<_>>().join(", ");
-        match self.links().filter(matches).collect::<Vec<_>>()[..] {
+        let written = || self.links().filter(|at| !self.link(*at).implied);
+        match written().filter(matches).collect::<Vec<_>>()[..] {
             [one] => Ok(one),
-            [] if self.links().next().is_none() => Err(format!("unknown peering `{name}`: this network has none")),
-            [] => Err(format!("unknown peering `{name}`: expected one of {}", names(&mut self.links()))),
+            [] if written().next().is_none() => Err(format!("unknown peering `{name}`: this network has none")),
+            [] => Err(format!("unknown peering `{name}`: expected one of {}", names(&mut written()))),
             ref several => {
                 Err(format!("several peerings are called `{name}`: {}", names(&mut several.iter().copied())))
             }
@@ -307,6 +320,15 @@ impl Network {
     fn seen_now(&self, at: LinkIx) -> Vec<IpNet> {
         let link = self.link(at);
         link.remote_ranges(self.vnet(link.remote))
+    }
+
+    /// A side that Azure keeps stands as the link that it answers.
+    fn answer_implied_links(&mut self) {
+        for at in self.links() {
+            if let Some(answered) = self.counterpart(at).filter(|_| self.link(at).implied) {
+                self.link_mut(at).state = self.link(answered).state;
+            }
+        }
     }
 
     fn link_mut(&mut self, at: LinkIx) -> &mut Peering {
@@ -341,10 +363,6 @@ impl Network {
 }
 
 /// As ARM compares names.
-fn key(vnet: &str, link: &str) -> (String, String) {
-    (vnet.to_lowercase(), link.to_lowercase())
-}
-
 fn same_name(a: &str, b: &str) -> bool {
     a.to_lowercase() == b.to_lowercase()
 }

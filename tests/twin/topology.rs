@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use vnet::model::{
-    Access, AddressPrefix, AdminAccess, AdminRule, Asg, AsgIx, Attach, AttachNamespace, Attachment, Direction,
-    Emulation, ForwardedMode, Network, NetworkGroup, NetworkInterface, NetworkManager, NicIx, Nsg, NsgIx,
+    Access, AddressPrefix, AdminAccess, AdminRule, Asg, AsgIx, Attach, AttachNamespace, Attachment, DeploymentModel,
+    Direction, Emulation, ForwardedMode, Network, NetworkGroup, NetworkInterface, NetworkManager, NicIx, Nsg, NsgIx,
     PeeredSubnets, Peering, PeeringAccessMode, PeeringExtent, PeeringState, PortRange, Route, RouteNextHop, RouteTable,
     RouteTableIx, RuleCollection, SecurityAdminConfiguration, SecurityProtocol, SecurityRule, ServiceTag, Subnet,
     SubnetIx, VirtualMachine, VirtualNetwork, VmIx, VnetIx,
@@ -149,6 +149,7 @@ impl Random {
             name: format!("v{k}"),
             location: (*self.pick(&["westeurope", "eastus"])).to_owned(),
             subnets,
+            deployment_model: DeploymentModel::ResourceManager,
             address_space,
             peerings: Vec::new(),
             attach: self.chance(20).then(|| Attach {
@@ -214,6 +215,7 @@ impl Random {
         Peering {
             name: format!("to-{}", network.vnet(remote).name),
             remote,
+            implied: false,
             state,
             extent,
             remote_address_space: seen,

@@ -165,12 +165,13 @@ struct Special {
     route_table: bool,
 }
 
-const SPECIAL: [Special; 5] = [
+const SPECIAL: [Special; 6] = [
     Special { name: "GatewaySubnet", rule: "ADR-10", smallest: 29, nsg: false, route_table: true },
-    Special { name: "RouteServerSubnet", rule: "ADR-11", smallest: 29, nsg: false, route_table: false },
+    Special { name: "RouteServerSubnet", rule: "ADR-11", smallest: 27, nsg: false, route_table: false },
     Special { name: "AzureFirewallSubnet", rule: "ADR-11", smallest: 26, nsg: true, route_table: true },
     Special { name: "AzureFirewallManagementSubnet", rule: "ADR-11", smallest: 26, nsg: true, route_table: true },
     Special { name: "AzureBastionSubnet", rule: "ADR-11", smallest: 26, nsg: true, route_table: true },
+    Special { name: "VirtualNetworkApplianceSubnet", rule: "ADR-11", smallest: 29, nsg: true, route_table: true },
 ];
 
 /// Subnets that Azure knows by name, exactly as it is spelled.

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::Scope;
+use super::account::Accounts;
 use super::allocation::Pool;
 use super::attach::Attachments;
 use super::names::{Names, or_unnamed, within};
@@ -33,6 +34,7 @@ struct Wish {
 pub(super) fn machines(
     documents: &[document::VirtualMachine],
     vnets: &[VirtualNetwork],
+    accounts: &Accounts,
     scope: &Scope,
     mut attachments: Attachments,
     pool: Pool<'_>,
@@ -60,6 +62,7 @@ pub(super) fn machines(
         }
         let nics = &machines.network_interfaces[first..];
         check_region(document, nics, vnets, report);
+        check_subscription(document, nics, accounts, report);
         let forwards = nics.iter().any(|nic| nic.enable_ip_forwarding);
         machines.virtual_machines.push(VirtualMachine {
             name: or_unnamed(&document.name),
@@ -236,6 +239,24 @@ fn check_region(
                 .rule("ADR-13")
                 .expected("all its interfaces in virtual networks of one region");
         }
+    }
+}
+
+/// ADR-13: and in one subscription, as far as the file says so.
+fn check_subscription(
+    vm: &document::VirtualMachine,
+    nics: &[NetworkInterface],
+    accounts: &Accounts,
+    report: &mut Report,
+) {
+    let known = nics.iter().zip(&vm.network_interfaces);
+    let mut known = known.filter_map(|(nic, written)| Some((accounts.subscription(nic.subnet.vnet)?, written.at)));
+    let Some((first, _)) = known.next() else { return };
+    for (other, at) in known.filter(|(other, _)| !other.eq_ignore_ascii_case(first)) {
+        report
+            .error(at, format!("virtual machine `{}` is in subscription {first} and in {other}", or_unnamed(&vm.name)))
+            .rule("ADR-13")
+            .expected("all its interfaces in virtual networks of one subscription");
     }
 }
 

@@ -4,29 +4,39 @@
 //! network that comes out counts only if the report has no error. An element that cannot be used still takes its place in
 //! its list, or else every later index would name the wrong one.
 
+mod account;
 mod address;
 mod admin;
 mod allocation;
 mod attach;
+mod classic;
+mod cloud;
 mod extent;
 mod filter;
 mod groups;
+mod limits;
 mod machine;
 mod names;
 mod overlaps;
 mod peering;
+mod rights;
 mod routing;
 mod test_case;
+mod transit;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use self::account::Accounts;
 use self::allocation::Pool;
 use self::attach::Attachments;
 use self::groups::Groups;
+use self::limits::Limits;
 use self::names::{Names, within};
+use self::rights::Rights;
 use super::diagnostic::{Report, Spanned, clip};
 use super::document::{self, Document};
 use super::values::is_dns_label;
@@ -41,8 +51,15 @@ pub(super) fn network(document: Document, file: &str, leases: &Leases, report: &
     let vnets = &document.virtual_networks;
     let mut virtual_networks: Vec<_> =
         vnets.iter().enumerate().map(|(i, vnet)| virtual_network(VnetIx(i), vnet, &scope, report)).collect();
+    classic::imply(&mut virtual_networks);
     peering::connect(&mut virtual_networks);
     peering::check(vnets, &virtual_networks, report);
+    // No gateway can be written down yet.
+    transit::check(vnets, &virtual_networks, &HashSet::new(), report);
+    let accounts = Accounts::of(&document, &scope, report);
+    if let Some(principal) = &document.principal {
+        Rights { principal, accounts: &accounts, vnets: &virtual_networks }.check(vnets, report);
+    }
 
     let mut pool = Pool::of(leases);
     let mut attachments = Attachments::default();
@@ -50,7 +67,9 @@ pub(super) fn network(document: Document, file: &str, leases: &Leases, report: &
         let attach = attachments.virtual_network(VnetIx(index), vnet, &virtual_networks[index], &mut pool, report);
         virtual_networks[index].attach = attach;
     }
-    let machines = machine::machines(&document.virtual_machines, &virtual_networks, &scope, attachments, pool, report);
+    let machines =
+        machine::machines(&document.virtual_machines, &virtual_networks, &accounts, &scope, attachments, pool, report);
+    Limits::AZURE.check(&document, &virtual_networks, &machines.network_interfaces, &accounts, report);
     let groups = Groups::of(&document, &machines.network_interfaces, &virtual_networks, &scope, report);
     let mut network = Network {
         name,
@@ -81,7 +100,6 @@ struct Scope {
 impl Scope {
     fn of(document: &Document, report: &mut Report) -> Self {
         let vnets = &document.virtual_networks;
-        within(vnets.len(), 1_000, "virtual networks", "LIM-01", document.at, report);
         within(document.network_security_groups.len(), 5_000, "network security groups", "LIM-11", document.at, report);
         let asgs = document.application_security_groups.len();
         within(asgs, 3_000, "application security groups", "LIM-14", document.at, report);
@@ -156,6 +174,7 @@ fn virtual_network(ix: VnetIx, vnet: &document::VirtualNetwork, scope: &Scope, r
         name,
         location: vnet.location.as_ref().map_or_else(String::new, |location| location.value.clone()),
         subnets: vnet.subnets.iter().map(|subnet| self::subnet(subnet, scope, report)).collect(),
+        deployment_model: vnet.deployment_model,
         peerings: peering::links(ix, vnet, scope, report),
         address_space,
         attach: None,

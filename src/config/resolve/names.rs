@@ -46,8 +46,13 @@ impl Names {
         self.named(name, reference.at, report)
     }
 
+    /// The index of a name, if there is such.
+    pub(super) fn index(&self, name: &str) -> Option<usize> {
+        self.by_name.get(&name.to_lowercase()).copied()
+    }
+
     pub(super) fn named(&self, name: &str, at: At, report: &mut Report) -> Option<usize> {
-        let index = self.by_name.get(&name.to_lowercase()).copied();
+        let index = self.index(name);
         if index.is_none() {
             let diagnostic = report.error(at, format!("there is no {} `{}`", self.what, clip(name)));
             diagnostic.did_you_mean(name, self.written.iter().map(String::as_str));

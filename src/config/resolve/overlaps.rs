@@ -78,9 +78,9 @@ impl Peered<'_> {
     fn spaces_overlap(&self, link: &Peering, at: At, ranges: &[IpNet], report: &mut Report) {
         let (own, remote) = (&self.vnets[self.own.0].name, &self.vnets[link.remote.0].name);
         let message = format!(
-            "Cannot create or update peering {own}/{}. Virtual networks {own} and {remote} cannot be peered because their \
+            "Cannot create or update peering {}. Virtual networks {own} and {remote} cannot be peered because their \
              address spaces overlap. Overlapping address prefixes: {}",
-            link.name,
+            self.link_name(link),
             list(ranges)
         );
         let diagnostic = report.error(at, message).code("VnetAddressSpacesOverlap");
@@ -92,14 +92,20 @@ impl Peered<'_> {
         };
     }
 
+    /// `VNET/LINK`, of the link that a file has.
+    fn link_name(&self, link: &Peering) -> String {
+        let vnet = if link.implied { link.remote } else { self.own };
+        format!("{}/{}", self.vnets[vnet.0].name, link.name)
+    }
+
     fn peers_overlap(&self, first: &Peering, (second, at): (&Peering, At), ranges: &[IpNet], report: &mut Report) {
         let name = |vnet: VnetIx| &self.vnets[vnet.0].name;
         let (own, first_name, second_name) = (name(self.own), name(first.remote), name(second.remote));
         let message = format!(
-            "Cannot create or update peering {own}/{}. Virtual networks {second_name} and {own} cannot be peered because \
+            "Cannot create or update peering {}. Virtual networks {second_name} and {own} cannot be peered because \
              address space of the first virtual network overlaps with address space of virtual network {first_name} already \
              peered with the second virtual network. Overlapping address prefixes: {}",
-            second.name,
+            self.link_name(second),
             list(ranges)
         );
         overlap_rule(report.error(at, message).code("VnetAddressSpaceOverlapsWithAlreadyPeeredVnet"), "PEER-07");

@@ -1,16 +1,16 @@
-//! Peering links: names, the one other side, gateways and state (PEER-01, 02, 20, 30).
+//! Peering links: names, the one other side and state (PEER-01, 02, 20).
 
 use std::collections::HashSet;
 
 use super::names::{Names, or_unnamed, within};
 use super::overlaps::{Peered, Told};
-use super::{Scope, extent};
+use super::{Scope, classic, cloud, extent};
 use crate::config::diagnostic::Report;
 use crate::config::document;
 use crate::model::{Peering, PeeringState, VirtualNetwork, VnetIx};
 
 /// Stands for a remote that could not be found; that has been reported.
-const UNKNOWN: VnetIx = VnetIx(usize::MAX);
+pub(super) const UNKNOWN: VnetIx = VnetIx(usize::MAX);
 
 /// The links of one virtual network. State and remote space need the other side: [`connect`] sets them.
 pub(super) fn links(own: VnetIx, vnet: &document::VirtualNetwork, scope: &Scope, report: &mut Report) -> Vec<Peering> {
@@ -22,16 +22,10 @@ pub(super) fn links(own: VnetIx, vnet: &document::VirtualNetwork, scope: &Scope,
 fn peering(own: VnetIx, link: &document::Peering, scope: &Scope, report: &mut Report) -> Peering {
     let remote = scope.vnet(&link.remote, report);
     let remote_address_space = link.remote_address_space.iter().flat_map(|space| &space.value);
-    if let Some(flag) = link.use_remote_gateways.as_ref().filter(|flag| flag.value) {
-        report
-            .error(flag.at, "the remote virtual network does not have any gateways")
-            .code("RemoteVnetHasNoGateways")
-            .rule("PEER-30")
-            .expected("false, or no `useRemoteGateways`");
-    }
     Peering {
         name: or_unnamed(&link.name),
         remote: remote.unwrap_or(UNKNOWN),
+        implied: false,
         state: PeeringState::Initiated,
         extent: extent::extent(own, remote, link, scope, report),
         remote_address_space: remote_address_space.map(|range| range.value).collect(),
@@ -98,12 +92,21 @@ pub(super) fn check(documents: &[document::VirtualNetwork], vnets: &[VirtualNetw
                     .expected("one link from a virtual network to another");
             } else {
                 peered.links.push((link, reference.at));
+                classic::check(link, written, [vnet, remote], report);
+                cloud::check(vnet, remote, reference.at, report);
                 extent::check(link, written, (vnet, remote), report);
                 // Both links are at fault; it is told at the later one.
-                if let Some(other) = remote.peerings.iter().find(|other| other.remote == own && link.remote < own) {
+                if let Some(other) =
+                    remote.peerings.iter().find(|other| other.remote == own && !other.implied && link.remote < own)
+                {
                     extent::check_types(link, other, [&vnet.name, &remote.name], reference.at, report);
                 }
             }
+        }
+        for link in vnet.peerings.iter().filter(|link| link.implied) {
+            let theirs = vnets[link.remote.0].peerings.iter().zip(&documents[link.remote.0].peerings);
+            let site = theirs.filter(|(back, _)| back.remote == own).find_map(|(_, written)| written.remote.as_ref());
+            peered.links.extend(site.map(|reference| (link, reference.at)));
         }
         peered.check(&mut told, report);
     }

@@ -10,7 +10,7 @@ use crate::compile::{Sender, connected};
 use crate::dataplane::{DropReason, FibId, NextHop, RouteId};
 use crate::diag::names::{nic_name, subnet_name};
 use crate::diag::walk::Leg;
-use crate::model::{NicIx, Peering, PeeringState, RouteNextHop, RouteTable, RouteTableIx, VnetIx};
+use crate::model::{DeploymentModel, NicIx, Peering, PeeringState, RouteNextHop, RouteTable, RouteTableIx, VnetIx};
 
 use super::{Case, Cure};
 
@@ -230,6 +230,9 @@ impl Case<'_> {
         let (ours, theirs) = (&network.vnet(own).address_space, &network.vnet(remote).address_space);
         if ours.iter().any(|a| theirs.iter().any(|b| a.contains(b) || b.contains(a))) {
             return Cure::untreated(format!("{cause}; their address spaces overlap, so they cannot be"));
+        }
+        if [own, remote].iter().all(|vnet| network.vnet(*vnet).deployment_model == DeploymentModel::Classic) {
+            return Cure::untreated(format!("{cause}; both are classic, so they cannot be"));
         }
         let mut edit = self.edit();
         edit.link(own, remote);

@@ -30,7 +30,7 @@ pub(super) fn of(network: &Network) -> Vec<Object> {
     for vnet in &network.virtual_networks {
         all.push(virtual_network(vnet));
         all.extend(vnet.subnets.iter().map(|own| subnet(network, vnet, own)));
-        all.extend(vnet.peerings.iter().map(|link| peering(network, vnet, link)));
+        all.extend(vnet.peerings.iter().filter(|link| !link.implied).map(|link| peering(network, vnet, link)));
     }
     for table in &network.route_tables {
         let propagation = table.disable_bgp_route_propagation.to_string();
@@ -64,6 +64,7 @@ pub(super) fn of(network: &Network) -> Vec<Object> {
 fn virtual_network(vnet: &VirtualNetwork) -> Object {
     let properties = vec![
         ("location", vnet.location.clone()),
+        ("deploymentModel", format!("{:?}", vnet.deployment_model)),
         ("addressSpace", list(&vnet.address_space)),
         ("flowTimeoutInMinutes", (vnet.flow_timeout.as_secs() / 60).to_string()),
         ("attach", attach(vnet.attach.as_ref())),
