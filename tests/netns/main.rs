@@ -11,6 +11,7 @@ mod capture;
 mod faults;
 mod lab;
 mod life;
+mod nftables;
 mod peering;
 mod scenarios;
 mod test_command;
