@@ -38,6 +38,13 @@ impl Ids {
         Self::new(senders(network).into_iter().map(Some).collect(), attachments, RuleIds::in_file_order(network))
     }
 
+    /// The same for a network with other rules, which are numbered in its order: for whoever asks what a change would
+    /// mean, and counts nothing.
+    #[must_use]
+    pub fn with_rules_of(&self, network: &Network) -> Self {
+        Self { rules: RuleIds::in_file_order(network), ..self.clone() }
+    }
+
     /// What a number stands for, if anybody has it.
     pub fn sender(&self, nic: NicId) -> Option<Sender> {
         self.senders.get(nic.0 as usize).copied().flatten()

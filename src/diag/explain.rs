@@ -153,8 +153,8 @@ fn obstacles(names: Names<'_>, ends: &Ends, probe: Probe, trip: &Trip) -> Vec<Ob
             found.push(Obstacle { cause, fix: None });
             break;
         };
-        // The ends are known by number: a change of properties leaves everybody theirs.
-        let compiled = compile_numbered(&network, &Learned::default(), names.compiled.ids().clone(), 0);
+        // The ends are known by number: a change of properties leaves everybody theirs, and rules may be new.
+        let compiled = compile_numbered(&network, &Learned::default(), names.compiled.ids().with_rules_of(&network), 0);
         let names = Names { network: &network, compiled: &compiled };
         let after = Branches::take(names, &mut Slate::new(), ends, probe).worst().cure(names, ends, probe);
         let checked = !changes.is_empty() && after.as_ref().is_none_or(|after| after.cause != cause);
