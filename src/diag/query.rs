@@ -13,7 +13,7 @@ use crate::model::{Network, NicIx, VirtualMachine, VmIx, VnetIx};
 use crate::wire::{Protocol, Tuple, build};
 
 use super::names;
-use super::walk::egress;
+use super::walk::{egress, on_link};
 
 /// A packet to ask about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -228,7 +228,8 @@ impl Source {
             Self::Nic(nic) => nic,
             Self::Address(nic, address) => return same_family(&address).then_some((nic, address)),
         };
-        let address = network.nic(nic).addresses.iter().copied().find(same_family)?;
+        let near = on_link(network, nic, destination).map(|(_, address)| address);
+        let address = near.or_else(|| network.nic(nic).addresses.iter().copied().find(same_family))?;
         Some((compiled.nic_of(nic), address))
     }
 }

@@ -6,6 +6,8 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use crate::compile::{Compiled, Sender};
 use crate::dataplane::{
     AclId, Admission, Direction, DropReason, FibId, FilterPlace, FlowLimits, FlowTable, Flows, FragmentTable, NextHop,
@@ -215,15 +217,20 @@ impl Slate {
     }
 }
 
-/// The interface a guest sends to a destination from: the one whose subnet holds it, else the primary (NIC-06, NIC-08).
+/// The interface a guest sends to a destination from: one with an address in the same range of its subnet, the first of
+/// several; else the primary, which has the default route (NIC-06, NIC-08).
 pub(super) fn egress(network: &Network, vm: VmIx, destination: IpAddr) -> NicIx {
-    let connected = |nic: NicIx| {
-        let prefixes = network.subnet(network.nic(nic).subnet).prefixes.iter();
-        prefixes.filter(|prefix| prefix.contains(&destination)).map(|prefix| (prefix.prefix_len(), nic)).max()
-    };
-    let nics = &network.vm(vm).network_interfaces;
-    let longest = nics.iter().filter_map(|&nic| connected(nic)).max_by_key(|(length, _)| *length);
-    longest.map_or_else(|| primary(network, vm), |(_, nic)| nic)
+    let nics = network.vm(vm).network_interfaces.iter().rev();
+    let on_link = nics.filter_map(|&nic| Some((on_link(network, nic, destination)?.0.prefix_len(), nic)));
+    on_link.max_by_key(|(length, _)| *length).map_or_else(|| primary(network, vm), |(_, nic)| nic)
+}
+
+/// The range that an interface and a destination share, and the interface's first address in it. Of a subnet's other
+/// ranges the guest knows nothing.
+pub(super) fn on_link(network: &Network, nic: NicIx, destination: IpAddr) -> Option<(IpNet, IpAddr)> {
+    let nic = network.nic(nic);
+    let mut shared = network.subnet(nic.subnet).prefixes.iter().filter(|range| range.contains(&destination));
+    shared.find_map(|range| Some((*range, *nic.addresses.iter().find(|address| range.contains(*address))?)))
 }
 
 /// The interface that a guest answers from: by its own routes, which need not be where the request came in.
