@@ -191,6 +191,28 @@ fn limits_of_networks_hold_exactly() {
     }
 }
 
+/// With the exact words, and where: the table, not one of its routes.
+#[test]
+fn udr_05_and_lim_15_a_table_has_400_routes() {
+    let network = "virtualNetworks: [{name: v, location: westeurope, addressSpace: [10.0.0.0/16]}]\nrouteTables:\n";
+    let routes = (0..401)
+        .map(|i| format!("    - {{name: r{i}, addressPrefix: 10.{}.{}.0/24, nextHopType: None}}\n", i / 256, i % 256));
+    let text = format!("{network}  - name: t\n    routes:\n{}", routes.collect::<String>());
+    let errors = load(&text, "l.vnet.yaml").unwrap_err();
+    let rendered = errors.render(&text, "l.vnet.yaml", false);
+    let expected = "\
+l.vnet.yaml:3:5: error: 401 routes in one table are too many (UDR-05)
+  |
+3 |   - name: t
+  |     ^
+  = at: routeTables[0]
+  = expected: at most 400
+
+l.vnet.yaml: 1 error
+";
+    assert_eq!(rendered, expected);
+}
+
 /// ASG-06, LIM-14: the last that fits, and the first that does not.
 #[test]
 fn limits_of_application_groups_hold_exactly() {

@@ -14,6 +14,7 @@ mod life;
 mod nftables;
 mod peering;
 mod scenarios;
+mod spread;
 mod test_command;
 mod trace;
 mod traffic;
