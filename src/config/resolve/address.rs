@@ -165,8 +165,10 @@ struct Special {
     route_table: bool,
 }
 
+const GATEWAY_SUBNET: &str = "GatewaySubnet";
+
 const SPECIAL: [Special; 6] = [
-    Special { name: "GatewaySubnet", rule: "ADR-10", smallest: 29, nsg: false, route_table: true },
+    Special { name: GATEWAY_SUBNET, rule: "ADR-10", smallest: 29, nsg: false, route_table: true },
     Special { name: "RouteServerSubnet", rule: "ADR-11", smallest: 27, nsg: false, route_table: false },
     Special { name: "AzureFirewallSubnet", rule: "ADR-11", smallest: 26, nsg: true, route_table: true },
     Special { name: "AzureFirewallManagementSubnet", rule: "ADR-11", smallest: 26, nsg: true, route_table: true },
@@ -195,6 +197,15 @@ pub(super) fn check_special(subnet: &Subnet, report: &mut Report) {
         }
     }
     let prefixes = subnet.prefixes.iter().flat_map(|prefixes| &prefixes.value);
+    if special.name == GATEWAY_SUBNET {
+        for prefix in prefixes.clone().filter(|prefix| matches!(prefix.value, IpNet::V4(net) if net.prefix_len() > 27))
+        {
+            report
+                .warning(prefix.at, format!("{} leaves gateways little room", prefix.value))
+                .rule(special.rule)
+                .help("Azure recommends /27 or larger for GatewaySubnet");
+        }
+    }
     for prefix in
         prefixes.filter(|prefix| matches!(prefix.value, IpNet::V4(net) if net.prefix_len() > special.smallest))
     {
