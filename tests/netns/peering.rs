@@ -280,3 +280,44 @@ fn cs_28_subnets_are_peered() {
     lab.apply(&subnets("", true));
     lab.assert_ping("one", "10.1.1.4");
 }
+
+/// One link on the Resource Manager's side carries both ways, is synced from there, and leaves nothing behind.
+#[test]
+fn peer_44_a_classic_network_is_peered_by_one_link() {
+    let topology = |more: &str| {
+        format!(
+            "
+virtualNetworks:
+  - name: new
+    location: westeurope
+    addressSpace: [10.1.0.0/16{more}]
+    subnets: [{{name: s, addressPrefix: 10.1.1.0/24}}]
+    virtualNetworkPeerings: [{{name: new-old, remoteVirtualNetwork: old}}]
+  - name: old
+    location: westeurope
+    deploymentModel: classic
+    addressSpace: [10.2.0.0/16]
+    subnets: [{{name: s, addressPrefix: 10.2.1.0/24}}]
+virtualMachines:
+  - {{name: va, networkInterfaces: [{{subnet: new/s}}]}}
+  - {{name: vb, networkInterfaces: [{{subnet: old/s}}]}}
+"
+        )
+    };
+    let Some(lab) = Lab::up(&topology("")) else { return };
+    assert_eq!(links(&lab), ["new-old Connected FullyInSync"]);
+    lab.assert_ping("va", "10.2.1.4");
+    lab.assert_ping("vb", "10.1.1.4");
+
+    let output = lab.apply(&topology(", 10.9.0.0/16"));
+    assert!(stderr(&output).contains("vnet peering sync new/new-old"), "{}", stderr(&output));
+    assert_eq!(links(&lab), ["new-old Connected LocalNotInSync"]);
+    let synced = lab.vnet(&["peering", "sync", "new-old"]);
+    assert!(stdout(&synced).contains("localAddressSpace: [10.1.0.0/16] -> [10.1.0.0/16, 10.9.0.0/16]"), "{synced:?}");
+    assert_eq!(links(&lab), ["new-old Connected FullyInSync"]);
+
+    assert!(lab.vnet(&["peering", "rm", "new-old"]).status.success());
+    lab.assert_dropped("vb", "10.1.1.4", "vb", "NextHopNone");
+    lab.apply(&topology(", 10.9.0.0/16"));
+    lab.assert_ping("vb", "10.1.1.4");
+}

@@ -5,8 +5,8 @@ use std::fmt::{self, Debug, Display};
 use super::admin;
 use crate::diag::names::nic_name;
 use crate::model::{
-    AddressPrefix, Attach, AttachNamespace, Emulation, Network, NetworkInterface, NsgIx, PeeredSubnets, Peering,
-    PeeringExtent, PortRange, Route, RouteNextHop, SecurityRule, Subnet, VirtualMachine, VirtualNetwork,
+    AddressPrefix, Attach, AttachNamespace, Emulation, LinkIx, Network, NetworkInterface, NsgIx, PortRange, Route,
+    RouteNextHop, SecurityRule, Subnet, SubnetNames, VirtualMachine, VirtualNetwork, VnetIx,
 };
 
 /// One object. Objects of one kind have the same properties in the same order.
@@ -27,10 +27,11 @@ impl Object {
 /// Every object, in file order, parents first.
 pub(super) fn of(network: &Network) -> Vec<Object> {
     let mut all = Vec::new();
-    for vnet in &network.virtual_networks {
+    for (i, vnet) in network.virtual_networks.iter().enumerate() {
         all.push(virtual_network(vnet));
         all.extend(vnet.subnets.iter().map(|own| subnet(network, vnet, own)));
-        all.extend(vnet.peerings.iter().filter(|link| !link.implied).map(|link| peering(network, vnet, link)));
+        let links = (0..vnet.peerings.len()).map(|link| LinkIx { vnet: VnetIx(i), link });
+        all.extend(links.filter(|at| !network.link(*at).implied).map(|at| peering(network, at)));
     }
     for table in &network.route_tables {
         let propagation = table.disable_bgp_route_propagation.to_string();
@@ -83,28 +84,31 @@ fn subnet(network: &Network, vnet: &VirtualNetwork, subnet: &Subnet) -> Object {
     Object { kind: "subnets", name: format!("{}/{}", vnet.name, subnet.name), properties }
 }
 
-fn peering(network: &Network, vnet: &VirtualNetwork, link: &Peering) -> Object {
-    let subnets = |side: fn(&PeeredSubnets) -> &[usize], vnet: &VirtualNetwork| match &link.extent {
-        PeeringExtent::CompleteVnets => "none".to_owned(),
-        PeeringExtent::Subnets(subnets) => {
-            list(&side(subnets).iter().map(|&subnet| &vnet.subnets[subnet].name).collect::<Vec<_>>())
-        }
+fn peering(network: &Network, at: LinkIx) -> Object {
+    let link = network.link(at);
+    let names = network.subnet_names(at);
+    let subnets = |side: fn(&SubnetNames) -> &[String]| {
+        names.as_ref().map_or_else(|| "none".to_owned(), |names| list(side(names)))
     };
-    let only_ipv6 = matches!(&link.extent, PeeringExtent::Subnets(subnets) if subnets.only_ipv6);
+    // The side that Azure keeps is no object of its own: what it has seen is told of the link that it answers.
+    let kept = network.counterpart(at).map(|back| network.link(back)).filter(|back| back.implied);
+    let local_space =
+        kept.map_or_else(|| "as the other link has it".to_owned(), |back| list(&back.remote_address_space));
     let properties = vec![
         ("remoteVirtualNetwork", network.vnet(link.remote).name.clone()),
         ("peeringState", format!("{:?}", link.state)),
+        ("localAddressSpace", local_space),
         ("remoteAddressSpace", list(&link.remote_address_space)),
         ("allowVirtualNetworkAccess", link.allow_virtual_network_access.to_string()),
         ("allowForwardedTraffic", link.allow_forwarded_traffic.to_string()),
         ("allowGatewayTransit", link.allow_gateway_transit.to_string()),
         ("useRemoteGateways", link.use_remote_gateways.to_string()),
-        ("peerCompleteVnets", matches!(link.extent, PeeringExtent::CompleteVnets).to_string()),
-        ("localSubnetNames", subnets(|subnets| &subnets.local, vnet)),
-        ("remoteSubnetNames", subnets(|subnets| &subnets.remote, network.vnet(link.remote))),
-        ("enableOnlyIPv6Peering", only_ipv6.to_string()),
+        ("peerCompleteVnets", names.is_none().to_string()),
+        ("localSubnetNames", subnets(|names| &names.local)),
+        ("remoteSubnetNames", subnets(|names| &names.remote)),
+        ("enableOnlyIPv6Peering", names.as_ref().is_some_and(|names| names.only_ipv6).to_string()),
     ];
-    Object { kind: "virtualNetworkPeerings", name: format!("{}/{}", vnet.name, link.name), properties }
+    Object { kind: "virtualNetworkPeerings", name: network.link_name(at), properties }
 }
 
 fn route(table: &str, route: &Route) -> Object {
