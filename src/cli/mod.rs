@@ -33,6 +33,7 @@ mod table;
 mod test;
 mod topology;
 mod trace;
+mod trial;
 mod up;
 mod validate;
 mod verify;

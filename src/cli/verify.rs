@@ -8,18 +8,16 @@ use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::topology;
+use super::trial::trial;
 use crate::control::client::{self, Following, Heard};
 use crate::control::protocol::{Request, Response, Topic};
 use crate::dataplane::Side;
 use crate::diag::{self, Filter, Forecast, Host, Place, Probe, Query, Sighting, Verification};
-use crate::lab::trial::{self, Outcome, Trial};
+use crate::lab::trial::{self as trials, Outcome, Trial};
 use crate::lab::{self, Record};
 use crate::model::{Network, Verdict};
 use crate::wire::Protocol;
 
-/// How long to ask for an answer that should come, and for one that should not.
-const EXPECTING: Duration = Duration::from_secs(3);
-const DOUBTING: Duration = Duration::from_secs(1);
 /// How long the router may take to tell what it saw.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -27,7 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) fn verify(query: &Query, lab: &Record, context: &Context) -> Result<Verification, Failure> {
     let forecast = forecast(query, lab)?;
     let (_, loaded) = topology::applied(lab, context)?;
-    let trial = trial(query, &forecast, &loaded.network)?;
+    let names_interface = !matches!(query.source, Place::Node { nic: None, .. });
+    let expecting = forecast.verdict != Verdict::Blocked;
+    let trial = trial(&loaded.network, &forecast, query.probe, names_interface, expecting).map_err(Failure::usage)?;
     let mut following = client::follow(&lab.socket, Topic::Trace { filter: filter(query, &forecast).to_string() })?;
     // The first answer says that no packet is overlooked from now on.
     heard(&mut following)?;
@@ -73,24 +73,8 @@ fn forecast(query: &Query, lab: &Record) -> Result<Forecast, Failure> {
     }
 }
 
-fn trial(query: &Query, forecast: &Forecast, network: &Network) -> Result<Trial, Failure> {
-    let attachments = network.attachments();
-    let attachment = |index: Option<usize>| index.and_then(|index| attachments.get(index).copied());
-    Ok(Trial {
-        from: attachment(forecast.from.attachment).ok_or_else(|| Failure::usage("nobody has the source address"))?,
-        bind: match query.source {
-            Place::Node { nic: None, .. } => None,
-            Place::Node { nic: Some(_), .. } | Place::Address(_) => Some(forecast.from.address),
-        },
-        to: attachment(forecast.to.attachment),
-        destination: forecast.to.address,
-        probe: query.probe,
-        patience: if forecast.verdict == Verdict::Blocked { DOUBTING } else { EXPECTING },
-    })
-}
-
 fn send(lab: &Record, network: &Network, trial: &Trial) -> Result<Outcome, Failure> {
-    let outcomes = trial::run(lab, network, std::slice::from_ref(trial), &AtomicBool::new(false))?;
+    let outcomes = trials::run(lab, network, std::slice::from_ref(trial), &AtomicBool::new(false))?;
     let outcome = outcomes.into_iter().next().expect("an outcome for each trial");
     Ok(outcome?)
 }

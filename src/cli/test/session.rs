@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use super::report::Tested;
 use crate::cli::ask::unexpected;
@@ -10,6 +9,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::topology;
+use crate::cli::trial::trial as trial_of;
 use crate::compile::{Compiled, Learned, compile};
 use crate::control::client;
 use crate::control::protocol::{Request, Response};
@@ -18,10 +18,6 @@ use crate::lab::trial::{self, Trial};
 use crate::lab::{self, Base, Record};
 use crate::model::{Endpoint, Network, TestCase, Verdict};
 
-/// How long to wait for an answer that should come.
-const EXPECTING: Duration = Duration::from_secs(3);
-/// How long for one that nobody expects.
-const DOUBTING: Duration = Duration::from_secs(1);
 /// Questions to a daemon at a time: its requests are of a bounded length.
 const QUESTIONS: usize = 100;
 /// The longest name of a lab.
@@ -194,20 +190,12 @@ impl Session<'_> {
 
     fn trial(&self, case: &TestCase, tested: &Tested) -> Result<Trial, String> {
         let forecast = tested.forecast.as_ref().ok_or("the model has no answer")?;
-        let attachments = self.network.attachments();
-        let attachment = |index: Option<usize>| index.and_then(|index| attachments.get(index).copied());
         let expecting = [case.expect, forecast.verdict] != [Verdict::Blocked; 2];
-        Ok(Trial {
-            from: attachment(forecast.from.attachment).ok_or("nobody has the source address")?,
-            bind: match case.from {
-                Endpoint::Vm(_) => None,
-                Endpoint::Nic(_) | Endpoint::Address(_) => Some(forecast.from.address),
-            },
-            to: attachment(forecast.to.attachment),
-            destination: forecast.to.address,
-            probe: case.probe,
-            patience: if expecting { EXPECTING } else { DOUBTING },
-        })
+        let names_interface = match case.from {
+            Endpoint::Vm(_) => false,
+            Endpoint::Nic(_) | Endpoint::Address(_) => true,
+        };
+        trial_of(self.network, forecast, case.probe, names_interface, expecting)
     }
 
     fn judge(&self, case: &TestCase, tested: &mut Tested, real: Option<Real>) {
