@@ -14,7 +14,7 @@ use super::output::Output;
 use super::table::Table;
 use super::{Exit, Outcome, hops, topology, verify};
 use crate::control::protocol::{Request, Response};
-use crate::diag::{self, Branch, Explanation, Fix, Verdict, Verification};
+use crate::diag::{self, Branch, Explanation, Fix, FollowedFlow, LiveExplanation, Verdict, Verification};
 use crate::lab::{self, Base};
 
 /// Tell the way of a packet, there and back
@@ -26,7 +26,7 @@ use crate::lab::{self, Base};
 /// ICMP echo. An IPv6 address with a port goes in brackets.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet explain web db\n  vnet explain web db:443\n  \
-    vnet explain web '[fd00::4]:53/udp'\n  vnet explain web db:443 --verify\n  vnet explain web db:443 -t config/hub-spoke.yaml")]
+    vnet explain web '[fd00::4]:53/udp'\n  vnet explain web db:443 --verify\n  vnet explain web db:443 --live\n  vnet explain web db:443 -t config/hub-spoke.yaml")]
 pub(super) struct Explain {
     /// Who sends
     #[arg(value_name = "SRC")]
@@ -40,24 +40,34 @@ pub(super) struct Explain {
     /// Send a real packet of that kind through the lab, and compare what it met; exit code 1 if they differ
     #[arg(long, conflicts_with = "topology")]
     verify: bool,
+    /// Follow the flow of that kind that was used last, by its records, instead of a new one; changes nothing
+    #[arg(long, conflicts_with_all = ["topology", "verify"])]
+    live: bool,
 }
 
-/// An explanation, and what a real packet says to it.
+/// An explanation, and the real flow it is about or what a real packet says to it.
 #[derive(Serialize)]
 struct Answer {
     #[serde(flatten)]
     explanation: Explanation,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flow: Option<FollowedFlow>,
     #[serde(skip_serializing_if = "Option::is_none")]
     verification: Option<Verification>,
 }
 
 impl Explain {
     pub(super) fn run(self, context: &Context) -> Outcome {
-        let explanation = self.ask(context)?;
+        let (explanation, flow) = if self.live {
+            let LiveExplanation { explanation, flow } = self.ask_live(context)?;
+            (explanation, Some(flow))
+        } else {
+            (self.ask(context)?, None)
+        };
         let verification = self.verify.then(|| self.verify(context)).transpose()?;
-        let answer = Answer { explanation, verification };
+        let answer = Answer { explanation, flow, verification };
         context.output.story(&answer, &table(&answer.explanation), || story(&answer, &context.output))?;
-        let Answer { explanation, verification } = answer;
+        let Answer { explanation, verification, .. } = answer;
         if verification.is_some_and(|verification| !verification.agrees) {
             return Ok(Exit::No);
         }
@@ -82,6 +92,14 @@ impl Explain {
         diag::explain(&network, &compiled, &query).map_err(Failure::usage)
     }
 
+    fn ask_live(&self, context: &Context) -> Result<LiveExplanation, Failure> {
+        let query = diag::parse_query(&self.source, &self.destination).map_err(Failure::usage)?;
+        match context.ask(&Request::ExplainLive(query))? {
+            Response::LiveExplanation(answer) => Ok(*answer),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     fn verify(&self, context: &Context) -> Result<Verification, Failure> {
         let query = diag::parse_query(&self.source, &self.destination).map_err(Failure::usage)?;
         verify::verify(&query, &lab::pick(&Base::detect(), context.lab.as_deref())?, context)
@@ -89,8 +107,11 @@ impl Explain {
 }
 
 fn story(answer: &Answer, output: &Output) -> String {
-    let Answer { explanation, verification } = answer;
+    let Answer { explanation, flow, verification } = answer;
     let mut text = format!("{} to {}, {}\n", explanation.source, explanation.destination, explanation.probe);
+    if let Some(flow) = flow {
+        let _ = writeln!(text, "{}", followed(flow));
+    }
     let ways = [("There", Some(&explanation.forward)), ("Back", explanation.back.as_ref())];
     for (title, path) in ways.into_iter().filter_map(|(title, path)| Some((title, path?))) {
         let style = output.paint(AnsiColor::Cyan);
@@ -132,6 +153,18 @@ fn story(answer: &Answer, output: &Output) -> String {
         }
     }
     text
+}
+
+/// Which record is followed.
+fn followed(flow: &FollowedFlow) -> String {
+    let seconds = |millis: u64| format!("{}.{} s", millis / 1000, millis % 1000 / 100);
+    let FollowedFlow { nic, source_port, age_ms, idle_ms, packets_sent, packets_received, flows } = flow;
+    let (age, idle) = (seconds(*age_ms), seconds(*idle_ms));
+    let of = if *flows > 1 { format!(", of {flows} the one used last") } else { String::new() };
+    format!(
+        "by the flow from port {source_port}{of}: on record at {nic} for {age}, last packet {idle} ago, \
+         {packets_sent} packets sent and {packets_received} received"
+    )
 }
 
 /// The ways that flows take; a dozen of them say enough.

@@ -16,9 +16,10 @@ use super::follow::{Feed, TICK};
 use super::protocol::{DropCount, InterfaceCounters, Node, NodeInterface, Refusal, Request, Response, Status, Topic};
 use super::server::Answer;
 use super::trace::trace;
-use crate::dataplane::DropReason;
+use crate::dataplane::{DropReason, Timestamp};
 use crate::diag;
 use crate::model::{Attach, AttachNamespace, Attachment, Network};
+use crate::sys::clock::monotonic_nanos;
 use crate::sys::tun::OffloadSupport;
 
 /// What the engine does not know of its lab.
@@ -69,6 +70,9 @@ impl Answers {
             Request::Explain { source, destination } => self
                 .explain(&source, &destination)
                 .map_or_else(refused, |answer| Response::Explanation(Box::new(answer))),
+            Request::ExplainLive(query) => {
+                self.explain_live(&query).map_or_else(refused, |answer| Response::LiveExplanation(Box::new(answer)))
+            }
             Request::Retrace { query, source_port } => {
                 let published = self.engine.published();
                 diag::retrace(&published.network, &published.compiled, &query, source_port)
@@ -134,6 +138,12 @@ impl Answers {
         let query = diag::parse_query(source, destination)?;
         let published = self.engine.published();
         diag::explain(&published.network, &published.compiled, &query)
+    }
+
+    fn explain_live(&self, query: &diag::Query) -> Result<diag::LiveExplanation, String> {
+        let published = self.engine.published();
+        let now = Timestamp(monotonic_nanos());
+        diag::explain_live(&published.network, &published.compiled, self.engine.records(), query, now)
     }
 
     fn forecast(&self, queries: &[diag::Query]) -> Vec<Result<diag::Forecast, String>> {

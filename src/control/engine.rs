@@ -19,7 +19,9 @@ pub use super::rule_numbers::RuleLabel;
 use super::rule_numbers::{NextRules, RuleNumbers};
 pub use crate::compile::Learned;
 use crate::compile::{Compiled, Ids, compile_numbered};
-use crate::dataplane::{Cursor, FlowEvent, FlowLimits, FlowRecord, Flows, Pattern, PortId, RuleId, Timestamp};
+use crate::dataplane::{
+    Cursor, FlowEvent, FlowLimits, FlowRecord, FlowTable, Flows, Pattern, PortId, RuleId, Timestamp,
+};
 use crate::diag::{self, Plan};
 use crate::model::{Attachment, Emulation, Network};
 use crate::sys::clock::monotonic_nanos;
@@ -228,6 +230,11 @@ impl Engine {
             workers: self.workers.running(),
             generation: compiled.snapshot.generation,
         }
+    }
+
+    /// The flow records, to look at.
+    pub fn records(&self) -> &FlowTable {
+        &self.tables.flows.records
     }
 
     /// Shows packets: once this returns, no packet that is wanted goes by unseen.

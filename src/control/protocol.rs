@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::diag::{
-    Explanation, Forecast, NextHopAnswer, NextHopQuery, PeeringRow, Plan, Probe, Query, Reach, Retraced, RouteRow,
-    Sighting,
+    Explanation, Forecast, LiveExplanation, NextHopAnswer, NextHopQuery, PeeringRow, Plan, Probe, Query, Reach,
+    Retraced, RouteRow, Sighting,
 };
 
 /// Spoken on both sides, or not at all.
@@ -35,6 +35,8 @@ pub enum Request {
         source: String,
         destination: String,
     },
+    /// The same for the flow that was used last, by the records that it has.
+    ExplainLive(Query),
     /// The same for the flow from one source port alone.
     Retrace {
         query: Query,
@@ -105,6 +107,7 @@ pub enum Response {
     Routes(Vec<RouteRow>),
     NextHop(NextHopAnswer),
     Explanation(Box<Explanation>),
+    LiveExplanation(Box<LiveExplanation>),
     Retraced(Retraced),
     Reach(Reach),
     /// In the order of the questions.

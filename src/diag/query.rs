@@ -161,6 +161,23 @@ impl Probe {
     }
 }
 
+/// Packets of a flow that has begun already: of TCP, segments without SYN.
+impl Probe {
+    pub(super) fn onward(self, src: IpAddr, dst: IpAddr, source_port: u16) -> Vec<u8> {
+        match self {
+            Self::Ping | Self::Udp(_) => self.request(src, dst, source_port),
+            Self::Tcp(port) => build::tcp(SocketAddr::new(src, source_port), SocketAddr::new(dst, port), TCP_ACK, &[]),
+        }
+    }
+
+    pub(super) fn onward_answer(self, src: IpAddr, dst: IpAddr, source_port: u16) -> Vec<u8> {
+        match self {
+            Self::Ping | Self::Udp(_) => self.answer(src, dst, source_port),
+            Self::Tcp(port) => build::tcp(SocketAddr::new(dst, port), SocketAddr::new(src, source_port), TCP_ACK, &[]),
+        }
+    }
+}
+
 const TCP_SYN: u8 = 0x02;
 const TCP_ACK: u8 = 0x10;
 

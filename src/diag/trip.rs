@@ -19,13 +19,31 @@ pub(super) struct Trip {
 impl Trip {
     /// On a slate that it wipes first.
     pub(super) fn take(names: Names<'_>, slate: &mut Slate, ends: &Ends, probe: Probe, source_port: u16) -> Self {
-        let Names { network, compiled } = names;
         slate.wipe();
         let (src, dst) = (ends.source_address, ends.destination.address);
-        let forward = Walk::take(network, compiled, slate, ends.source, &probe.request(src, dst, source_port));
+        let packets = (probe.request(src, dst, source_port), probe.answer(src, dst, source_port));
+        Self::of(names, slate, ends, source_port, &packets)
+    }
+
+    /// A packet of a flow that may be on record already, and one that answers it.
+    pub(super) fn go_on(names: Names<'_>, slate: &Slate, ends: &Ends, probe: Probe, source_port: u16) -> Self {
+        let (src, dst) = (ends.source_address, ends.destination.address);
+        let packets = (probe.onward(src, dst, source_port), probe.onward_answer(src, dst, source_port));
+        Self::of(names, slate, ends, source_port, &packets)
+    }
+
+    fn of(
+        names: Names<'_>,
+        slate: &Slate,
+        ends: &Ends,
+        source_port: u16,
+        (request, answer): &(Vec<u8>, Vec<u8>),
+    ) -> Self {
+        let Names { network, compiled } = names;
+        let forward = Walk::take(network, compiled, slate, ends.source, request);
         let back = if let Outcome::Delivered(arrived) = forward.outcome {
-            let from = answering(network, compiled, arrived, src);
-            Some(Walk::take(network, compiled, slate, from, &probe.answer(src, dst, source_port)))
+            let from = answering(network, compiled, arrived, ends.source_address);
+            Some(Walk::take(network, compiled, slate, from, answer))
         } else {
             None
         };

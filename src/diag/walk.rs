@@ -14,7 +14,7 @@ use crate::dataplane::{
     NicId, Recorder, RouteId, Spread, Step, Timestamp, Verdict, process,
 };
 use crate::model::{Network, NicIx, VmIx, VnetIx};
-use crate::wire::{Offload, Packet};
+use crate::wire::{Offload, Packet, Tuple};
 
 use super::names::Names;
 use super::query::primary;
@@ -206,6 +206,17 @@ impl Slate {
     pub(super) fn new() -> Self {
         let records = FlowTable::new(FlowLimits { per_nic: Self::RECORDS, total: Self::RECORDS });
         Self { flows: Flows { records, fragments: FragmentTable::new() }, now: Timestamp(0) }
+    }
+
+    /// With copies of one flow's records, as they are now; the originals are neither followed nor refreshed.
+    pub(super) fn of(live: &FlowTable, compiled: &Compiled, flow: &Tuple, now: Timestamp) -> Self {
+        let slate = Self { now, ..Self::new() };
+        for (nic, _) in compiled.ids().senders() {
+            for direction in [Direction::Outbound, Direction::Inbound] {
+                live.copy(nic, direction, flow, now, &slate.flows.records);
+            }
+        }
+        slate
     }
 
     /// Lets so much time pass that every record lapses; sweeps them out while there is still room for a trip's.

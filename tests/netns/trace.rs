@@ -1,7 +1,7 @@
 //! Real packets seen on their way: the same steps as `explain` foretells, whoever looks, however they leave.
 
-use std::io::{BufRead, BufReader, Lines, Read};
-use std::net::UdpSocket;
+use std::io::{BufRead, BufReader, Lines, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, ChildStdout, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -263,4 +263,54 @@ fn rsel_06_a_spread_is_verified_by_the_flow_that_was_sent() {
     for _ in 0..4 {
         assert_eq!(verified(&lab, &["web", "db:443"], 3)["agrees"], true);
     }
+}
+
+// ---- explain --live ----
+
+/// A connection goes on though its rule is gone; what a new one would meet is told beside it. Looking changes nothing.
+#[test]
+fn nsg_22_explain_follows_a_flow_that_goes_on() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    let none = lab.vnet(&["explain", "web", "db:443", "--live"]);
+    assert_eq!(none.status.code(), Some(2));
+    assert!(stderr(&none).contains("there is no such flow: web/eth0 has no record of one"), "{}", stderr(&none));
+
+    let listener = lab.inside("db", || TcpListener::bind("10.2.1.10:443").unwrap());
+    let client = lab.inside("web", || TcpStream::connect("10.2.1.10:443").unwrap());
+    let (server, _) = listener.accept().unwrap();
+    let say = |word: &[u8; 4]| {
+        (&client).write_all(word).unwrap();
+        server.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut heard = [0; 4];
+        (&server).read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, word);
+    };
+    say(b"ping");
+    let shut = "securityRules:\n      - {name: shut, priority: 101, direction: Outbound, access: Deny, protocol: '*', \
+        sourceAddressPrefix: '*', sourcePortRange: '*', destinationAddressPrefix: '*', destinationPortRange: '*'}";
+    lab.apply(&HUB_SPOKE.replace("securityRules:", shut));
+    say(b"pong");
+
+    assert_eq!(lab.vnet(&["explain", "web", "db:443"]).status.code(), Some(1), "a new flow");
+    // A last ACK may be under way still.
+    eventually("the connection rests", || {
+        lab.data(&["explain", "web", "db:443", "--live"])["flow"]["idleMs"].as_u64() > Some(300)
+    });
+    let records = lab.data(&["status"])["flows"].clone();
+    let live = lab.data(&["explain", "web", "db:443", "--live"]);
+    assert_eq!((&live["verdict"], &live["cause"]), (&"reachable".into(), &Value::Null));
+    let warning = live["warnings"][0].as_str().unwrap();
+    assert!(warning.starts_with("a new flow would not get there and back: ") && warning.contains("shut"), "{warning}");
+    for way in ["forward", "return"] {
+        let filters: Vec<_> = decisions(&live[way]).into_iter().filter(|step| step["what"] == "filter").collect();
+        assert_eq!(filters.len(), 4);
+        assert!(filters.iter().all(|step| step["text"].as_str().unwrap().ends_with("follows the flow record")));
+    }
+    assert_eq!(live["flow"]["sourcePort"], client.local_addr().unwrap().port());
+    let again = lab.data(&["explain", "web", "db:443", "--live"]);
+    assert!(again["flow"]["idleMs"].as_u64() >= live["flow"]["idleMs"].as_u64(), "{}", again["flow"]);
+    assert_eq!(again["flow"]["packetsSent"], live["flow"]["packetsSent"]);
+    assert_eq!(lab.data(&["status"])["flows"], records);
+    let text = stdout(&lab.vnet(&["explain", "web", "db:443", "--live"]));
+    assert!(text.contains("\nby the flow from port ") && text.contains(": on record at web/eth0 for "), "{text}");
 }

@@ -159,6 +159,29 @@ impl FlowTable {
         shard.find(&key, hash).filter(|record| !record.lapsed(now))?.view()
     }
 
+    /// Copies the record of a packet's flow into another table, where following it changes nothing here.
+    pub fn copy(
+        &self,
+        nic: NicId,
+        direction: Direction,
+        tuple: &Tuple,
+        now: Timestamp,
+        into: &Self,
+    ) -> Option<FlowRecord> {
+        let key = FlowKey::new(nic, direction, tuple);
+        let hash = self.hasher.hash_one(key);
+        let record = *self.shard(hash).find(&key, hash).filter(|record| !record.lapsed(now))?;
+        let room = into.reserve(nic).ok()?;
+        let hash = into.hasher.hash_one(key);
+        let mut shard = into.shard(hash);
+        if shard.find(&key, hash).is_none() {
+            shard.insert(record, hash, now);
+            // It is counted as long as it is there.
+            std::mem::forget(room);
+        }
+        record.view()
+    }
+
     /// Adds some records to `records`, and returns where to go on, or none at the end. A record that stays while all pages
     /// are read is read once. Call with a fresh cursor first; no lock is held for longer than a sweep's.
     pub fn page(&self, from: Cursor, now: Timestamp, records: &mut Vec<FlowRecord>) -> Option<Cursor> {
