@@ -157,7 +157,9 @@ fn hop_name(network: &Network, compiled: &Compiled, hop: NextHop) -> String {
             let members: Vec<_> = members.iter().map(|member| hop_name(network, compiled, *member)).collect();
             format!("one of {}", members.join(", "))
         }
-        NextHop::Unreachable | NextHop::Gateway | NextHop::Internet | NextHop::None => format!("{hop:?}"),
+        NextHop::Unreachable | NextHop::Gateway | NextHop::Internet | NextHop::Service | NextHop::None => {
+            format!("{hop:?}")
+        }
     }
 }
 

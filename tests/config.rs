@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use proptest::prelude::*;
-use vnet::config::{Loaded, Severity, load, load_again};
+use vnet::config::{Loaded, Severity, load, load_with, no_files};
 use vnet::model::{Leases, Network};
 
 /// The YAML files of a directory below the package, sorted.
@@ -35,7 +35,9 @@ fn every_case_gives_what_its_twin_says() {
     for path in yaml_files("tests/config") {
         let text = fs::read_to_string(&path).unwrap();
         let file = file_name(&path);
-        let (actual, extension, other) = match load(&text, &file) {
+        let beside =
+            |named: &Path| fs::read_to_string(path.with_file_name(named)).map_err(|_| "no such file".to_owned());
+        let (actual, extension, other) = match load_with(&text, &file, &Leases::default(), &beside) {
             Ok(loaded) => (dump(&loaded, &text, &file), "model", "stderr"),
             Err(errors) => (errors.render(&text, &file, false), "stderr", "model"),
         };
@@ -66,7 +68,8 @@ fn adr_09_interfaces_keep_their_dynamic_addresses_while_the_file_around_them_cha
     let (web, db) = (machine("web", "subnet: v/s"), machine("db", "subnet: v/s"));
     let before = load(&file(&format!("{web}, {db}")), "l.yaml").unwrap().network;
     assert_eq!(addresses(&before), ["web 10.1.1.4", "db 10.1.1.5"]);
-    let again = |machines: &str| addresses(&load_again(&file(machines), "l", &Leases::of(&before)).unwrap().network);
+    let leases = Leases::of(&before);
+    let again = |machines: &str| addresses(&load_with(&file(machines), "l", &leases, &no_files).unwrap().network);
     // Whoever is new takes what is free, wherever the file has it.
     let new = machine("new", "subnet: v/s");
     assert_eq!(again(&format!("{new}, {db}, {web}")), ["new 10.1.1.6", "db 10.1.1.5", "web 10.1.1.4"]);
@@ -382,6 +385,8 @@ fn dump(loaded: &Loaded, text: &str, file: &str) -> String {
         network_managers,
         virtual_machines,
         network_interfaces,
+        private_endpoints,
+        service_tags,
         emulation,
         tests,
     } = &loaded.network;
@@ -411,6 +416,12 @@ fn dump(loaded: &Loaded, text: &str, file: &str) -> String {
     }
     for nic in network_interfaces {
         writeln!(out, "{nic:?}").unwrap();
+    }
+    for endpoint in private_endpoints {
+        writeln!(out, "{endpoint:?}").unwrap();
+    }
+    for tag in service_tags {
+        writeln!(out, "{tag:?}").unwrap();
     }
     writeln!(out, "{emulation:?}").unwrap();
     for test in tests {

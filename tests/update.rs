@@ -9,7 +9,7 @@
 use std::path::Path;
 use std::{env, fs};
 
-use vnet::config::{load, load_again};
+use vnet::config::{load, load_with, no_files};
 use vnet::model::Leases;
 
 /// What is said to the second topology.
@@ -18,7 +18,7 @@ fn refusal(case: &str) -> String {
     let running =
         load(before, "lab.yaml").unwrap_or_else(|errors| panic!("{}", errors.render(before, "before", false)));
     let running = running.network;
-    let wanted = load_again(after, "lab.yaml", &Leases::of(&running));
+    let wanted = load_with(after, "lab.yaml", &Leases::of(&running), &no_files);
     let wanted = wanted.unwrap_or_else(|errors| panic!("{}", errors.render(after, "after", false)));
     wanted.check_update(&running).map_or_else(|errors| errors.render(after, "lab.yaml", false), |()| String::new())
 }

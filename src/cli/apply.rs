@@ -41,17 +41,18 @@ pub(super) struct Apply {
 impl Apply {
     pub(super) fn run(self, context: &Context) -> Outcome {
         let (text, file) = topology::read(&self.file)?;
-        let lab = match &context.lab {
+        let (lab, network) = if let Some(lab) = &context.lab {
             // A file without a name is about the lab that is asked for.
-            Some(lab) => {
-                topology::parse_for(lab, &text, &file, context)?;
-                lab::pick(&Base::detect(), Some(lab))?
-            }
-            None => the_lab(&topology::parse(&text, &file, context)?.name)?,
+            let network = topology::parse_for(lab, &text, &file, context)?;
+            (lab::pick(&Base::detect(), Some(lab))?, network)
+        } else {
+            let network = topology::parse(&text, &file, context)?;
+            (the_lab(&network.name)?, network)
         };
         topology::show_new_doubts(&lab, &text, &file, context);
         let path = topology::path(&self.file);
-        let apply = protocol::Apply { text, file, path, dry_run: self.dry_run, sync: self.sync };
+        let service_tags = topology::service_tags(&network);
+        let apply = protocol::Apply { text, service_tags, file, path, dry_run: self.dry_run, sync: self.sync };
         changed(context, Some(&lab.lab), Change::Apply(apply), self.dry_run)
     }
 }

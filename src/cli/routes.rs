@@ -61,11 +61,20 @@ fn table(rows: &[RouteRow]) -> Table {
         [
             row.source.to_string(),
             row.state.to_string(),
-            spaced(&row.address_prefix),
+            destination(row),
             row.next_hop_type.to_string(),
             spaced(&row.next_hop_ip_address),
         ]
     }))
+}
+
+/// A service has hundreds of ranges, which are in json; here are the tag or the first, and how many there are.
+fn destination(row: &RouteRow) -> String {
+    match (&row.destination_service_tags[..], &row.address_prefix[..]) {
+        ([], [_]) => spaced(&row.address_prefix),
+        ([], [first, ..]) => format!("{first} (of {} ranges)", row.address_prefix.len()),
+        (tags, ranges) => format!("{} ({} ranges)", tags.join(" "), ranges.len()),
+    }
 }
 
 fn spaced(values: &[impl Display]) -> String {

@@ -10,8 +10,8 @@ use super::failure::Failure;
 use crate::compile::{Compiled, Learned, compile};
 use crate::config::{self, Diagnostic, Errors, Loaded, Severity};
 use crate::diag;
-use crate::lab::Record;
-use crate::model::Network;
+use crate::lab::{self, Record};
+use crate::model::{Leases, Network};
 
 /// The network a file describes. Its mistakes and doubts are printed.
 pub(super) fn parse(text: &str, name: &str, context: &Context) -> Result<Network, Failure> {
@@ -22,14 +22,27 @@ pub(super) fn parse(text: &str, name: &str, context: &Context) -> Result<Network
 
 /// The same for a lab, whose name it is where the text has none.
 pub(super) fn parse_for(lab: &str, text: &str, name: &str, context: &Context) -> Result<Network, Failure> {
-    let loaded = config::load(text, &format!("{lab}.yaml")).map_err(|errors| failure(&errors, text, name, context))?;
+    let loaded =
+        load_beside(text, &format!("{lab}.yaml"), name).map_err(|errors| failure(&errors, text, name, context))?;
     show(&loaded.warnings, text, name, context);
     Ok(loaded.network)
 }
 
 /// The same with the doubts left to the caller.
 pub(super) fn load(text: &str, name: &str, context: &Context) -> Result<Loaded, Failure> {
-    config::load(text, name).map_err(|errors| failure(&errors, text, name, context))
+    load_beside(text, name, name).map_err(|errors| failure(&errors, text, name, context))
+}
+
+/// The same with everything left to the caller. `name` says where files are that the text names, `file` what the lab is
+/// called where the text does not.
+pub(super) fn load_beside(text: &str, file: &str, name: &str) -> Result<Loaded, Errors> {
+    config::load_with(text, file, &Leases::default(), &lab::beside(Path::new(name)))
+}
+
+/// What a topology's network needs of the list of service tags, for somebody who cannot read files.
+pub(super) fn service_tags(network: &Network) -> Option<String> {
+    let tags = &network.service_tags;
+    (!tags.is_empty()).then(|| config::service_tags_text(tags))
 }
 
 /// What a good file's network has that is hardly meant, in the file's order.
@@ -53,14 +66,15 @@ pub(super) fn doubts(loaded: &Loaded) -> Vec<Diagnostic> {
 /// Shows what is hardly meant in a file that is good enough to be used.
 pub(super) fn show_doubts(text: &str, name: &str, context: &Context) {
     // Its mistakes were told by whoever used it.
-    if let Ok(loaded) = config::load(text, name) {
+    if let Ok(loaded) = load_beside(text, name, name) {
         show(&doubts(&loaded), text, name, context);
     }
 }
 
 /// Shows what a file has that is hardly meant, as far as the topology that a lab has now does not have it already.
 pub(super) fn show_new_doubts(lab: &Record, text: &str, name: &str, context: &Context) {
-    let Ok(loaded) = config::load_again(text, &format!("{}.yaml", lab.lab), &lab.addresses) else { return };
+    let beside = lab::beside(Path::new(name));
+    let Ok(loaded) = config::load_with(text, &format!("{}.yaml", lab.lab), &lab.addresses, &beside) else { return };
     let before = applied(lab, context).map(|(_, before)| doubts(&before)).unwrap_or_default();
     let is_old = |doubt: &Diagnostic| before.iter().any(|old| (old.code, &old.message) == (doubt.code, &doubt.message));
     let (old, new): (Vec<_>, Vec<_>) = doubts(&loaded).into_iter().partition(is_old);
@@ -75,7 +89,7 @@ pub(super) fn show_new_doubts(lab: &Record, text: &str, name: &str, context: &Co
 /// The topology that a lab was given last, with the addresses that its interfaces have.
 pub(super) fn applied(lab: &Record, context: &Context) -> Result<(String, Loaded), Failure> {
     let text = lab.topology().map_err(|error| Failure::new(Exit::NoDaemon, error))?;
-    let loaded = config::load_again(&text, &format!("{}.yaml", lab.lab), &lab.addresses);
+    let loaded = config::load_with(&text, &format!("{}.yaml", lab.lab), &lab.addresses, &|_| lab.service_tags());
     let loaded = loaded.map_err(|errors| failure(&errors, &text, &lab.file, context))?;
     Ok((text, loaded))
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::context::Context;
 use super::table::Table;
 use super::{Exit, Outcome, topology};
-use crate::config::{self, Diagnostic, Errors, Loaded, Place, Severity};
+use crate::config::{Diagnostic, Errors, Loaded, Place, Severity};
 use crate::model::Network;
 
 /// Check a topology file against Azure's rules, and for what works but is hardly meant
@@ -42,7 +42,7 @@ impl Validate {
     pub(super) fn run(self, context: &Context) -> Outcome {
         let (text, file) = topology::read(&self.file)?;
         let output = &context.output;
-        match config::load(&text, &file) {
+        match topology::load_beside(&text, &file, &file) {
             Ok(loaded) => {
                 let warnings = doubts(&loaded);
                 let findings = findings(&file, &warnings);

@@ -161,7 +161,7 @@ impl<'a> Acls<'a> {
 
 fn effective_rules(network: &Network, ids: &RuleIds, groups: &Groups, view: &View) -> Vec<EffectiveRule> {
     let View { source, direction, tags } = view;
-    let expand = |fields: &[AddressPrefix]| tags.expand(fields, groups);
+    let expand = |fields: &[AddressPrefix]| tags.expand(network, fields, groups);
     match source {
         Source::Nsg { nsg, withheld } => nsg_rules((network, ids), *nsg, *direction, withheld, expand),
         Source::Admin(collections) => {

@@ -12,6 +12,7 @@ use crate::model::{EffectiveRoute, Network, SubnetIx, VnetIx};
 
 use super::links::connected;
 use super::owners::Owners;
+use super::published::Published;
 use super::routes::{self, Row, Target};
 use super::vnet_id;
 
@@ -30,10 +31,11 @@ impl Fibs {
     pub(super) fn new(network: &Network, owners: &Owners) -> Self {
         let mut all = Self::default();
         let mut known = HashMap::new();
+        let published = Published::of(network);
         for (i, vnet) in network.virtual_networks.iter().enumerate() {
             let mut fibs = Vec::new();
             for subnet in 0..vnet.subnets.len() {
-                let rows = routes::of(network, SubnetIx { vnet: VnetIx(i), subnet });
+                let rows = routes::of(network, SubnetIx { vnet: VnetIx(i), subnet }, &published);
                 let reach = Reach { network, owners, own: VnetIx(i) };
                 let hops: Vec<_> = rows.iter().map(|row| reach.next_hop(row, &mut all.spreads)).collect();
                 let fib = known.entry((rows, hops)).or_insert_with_key(|(rows, hops)| all.add(rows, hops));
@@ -92,6 +94,7 @@ impl Reach<'_> {
             }
             Target::Gateway => NextHop::Gateway,
             Target::Internet => NextHop::Internet,
+            Target::Service => NextHop::Service,
             Target::None => NextHop::None,
         }
     }

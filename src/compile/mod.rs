@@ -12,8 +12,11 @@ mod ids;
 mod links;
 mod owners;
 mod prefixes;
+mod private_access;
+mod published;
 mod routes;
 mod rule_ids;
+mod settle;
 mod tags;
 
 use std::collections::HashMap;

@@ -28,13 +28,16 @@ impl Owners {
             };
             owned[vnet.0].extend(prefixes.into_iter().map(|prefix| (prefix, Owner::Nic(nic))));
         }
+        for endpoint in &network.private_endpoints {
+            owned[endpoint.subnet.vnet.0].push((endpoint.address.into(), Owner::Service));
+        }
         Self(owned.into_iter().map(Lpm::from_iter).collect())
     }
 
     pub(super) fn nic(&self, vnet: VnetIx, address: IpAddr) -> Option<NicId> {
         match self.0[vnet.0].lookup(address)? {
             Owner::Nic(nic) => Some(nic),
-            Owner::Reserved => None,
+            Owner::Reserved | Owner::Service => None,
         }
     }
 

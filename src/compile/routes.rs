@@ -3,16 +3,19 @@
 //! One idea: gather every route the subnet could have, then let the rows of one prefix fight it out; a loser stays in
 //! the listing as Invalid, except `None` rows, which go. Nothing here looks at a packet or at who owns an address.
 
-use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::model::{
-    EffectiveRoute, Network, NextHopType, Prefixes, Route, RouteNextHop, RouteSource, RouteState, SubnetIx, VnetIx,
+    EffectiveRoute, Network, NextHopType, Prefixes, PublishedTag, Route, RouteDestination, RouteNextHop, RouteSource,
+    RouteState, SubnetIx, TagScope, VnetIx,
 };
 
 use super::links::connected;
+use super::private_access;
+use super::published::{Families, Published};
+use super::settle::settle;
 
 /// Private ranges that a subnet drops unless a longer route takes them (SYS-04).
 const NONE_PREFIXES: [Ipv4Net; 4] = [v4(10, 0, 8), v4(172, 16, 12), v4(192, 168, 16), v4(100, 64, 10)];
@@ -40,6 +43,8 @@ const EXTRA_NONE_PREFIXES: [Ipv4Net; 14] = [
 pub(super) struct Row {
     pub(super) route: EffectiveRoute,
     pub(super) target: Target,
+    /// What the user-defined route's tag covers.
+    pub(super) tag: Option<TagScope>,
     /// Those of its prefixes that no other row has taken: what packets are routed by.
     pub(super) in_force: Prefixes,
 }
@@ -54,16 +59,21 @@ pub(super) enum Target {
     Spread,
     Gateway,
     Internet,
+    /// An Azure service, over the subnet's service endpoint.
+    Service,
     None,
 }
 
 /// The rows of a subnet by source, then by prefix (DIAG-02).
-pub(super) fn of(network: &Network, subnet: SubnetIx) -> Vec<Row> {
-    let users: Vec<_> = user_rows(network, subnet).collect();
+pub(super) fn of(network: &Network, subnet: SubnetIx, published: &Published<'_>) -> Vec<Row> {
+    let families = families(network, subnet.vnet);
+    let users: Vec<_> = user_rows(network, subnet, published, families).collect();
     let mut rows: Vec<_> = local_rows(network, subnet.vnet).chain(internet_rows(network, subnet.vnet)).collect();
     if !peering_routes_disabled(network, subnet) {
         rows.extend(peering_rows(network, subnet.vnet));
     }
+    rows.extend(private_access::service_rows(network, subnet, published, families));
+    rows.extend(private_access::endpoint_rows(network, subnet, &users));
     rows.extend(users);
     let nones = none_rows(network, &rows);
     rows.extend(nones);
@@ -95,14 +105,41 @@ fn peering_routes_disabled(network: &Network, subnet: SubnetIx) -> bool {
 
 /// The default route of each family the VNet has (SYS-03, FAB-16).
 fn internet_rows(network: &Network, vnet: VnetIx) -> impl Iterator<Item = Row> {
-    let has_ipv6 = network.vnet(vnet).address_space.iter().any(|prefix| matches!(prefix, IpNet::V6(_)));
-    let prefixes = [IpNet::from(Ipv4Net::default())].into_iter().chain(has_ipv6.then(|| Ipv6Net::default().into()));
+    let ipv6 = (families(network, vnet) == Families::Both).then(|| IpNet::from(Ipv6Net::default()));
+    let prefixes = [IpNet::from(Ipv4Net::default())].into_iter().chain(ipv6);
     prefixes.map(|prefix| system(prefix, NextHopType::Internet, Target::Internet))
 }
 
-fn user_rows(network: &Network, subnet: SubnetIx) -> impl Iterator<Item = Row> {
+/// No VNet is without IPv4 (FAB-16).
+fn families(network: &Network, vnet: VnetIx) -> Families {
+    let has_ipv6 = network.vnet(vnet).address_space.iter().any(|prefix| matches!(prefix, IpNet::V6(_)));
+    if has_ipv6 { Families::Both } else { Families::V4 }
+}
+
+fn user_rows(
+    network: &Network,
+    subnet: SubnetIx,
+    published: &Published<'_>,
+    families: Families,
+) -> impl Iterator<Item = Row> {
     let table = network.subnet(subnet).route_table.map(|table| &network.route_tables[table.0]);
-    table.into_iter().flat_map(|table| &table.routes).map(move |route| user(route, subnet.vnet))
+    let routes = table.into_iter().flat_map(|table| &table.routes);
+    routes.map(move |route| match route.destination {
+        RouteDestination::Prefix(prefix) => user(route, prefix.into(), None, subnet.vnet),
+        RouteDestination::Tag(tag) => {
+            // An appliance can take packets of its own family alone.
+            let appliance = match &route.next_hop {
+                RouteNextHop::VirtualAppliance(address) => Some(address),
+                RouteNextHop::VirtualApplianceEcmp(addresses) => addresses.first(),
+                RouteNextHop::VirtualNetworkGateway
+                | RouteNextHop::VnetLocal
+                | RouteNextHop::Internet
+                | RouteNextHop::None => None,
+            };
+            let families = appliance.map_or(families, |address| Families::of(*address));
+            user(route, published.ranges(&[tag], families), Some(network.service_tag(tag)), subnet.vnet)
+        }
+    })
 }
 
 /// The `None` rows that survive the others: all of them while the default route stays Azure's or drops (SYS-06a),
@@ -128,45 +165,26 @@ fn takes_default(row: &Row) -> bool {
     moved && row.route.prefixes.contains(&Ipv4Net::default().into())
 }
 
-/// Of the rows that claim a prefix one gets it (RSEL-02); a row that gets none of its own is listed as Invalid (RSEL-08).
-/// Two default rows of one prefix arise only from a stale view of a peer: the VNet's own row wins.
-fn settle(rows: &mut [Row]) {
-    let claims = rows.iter().enumerate().flat_map(|(i, row)| row.route.prefixes.iter().map(move |&prefix| (prefix, i)));
-    let mut claims: Vec<_> = claims.collect();
-    claims.sort_by_key(|&(prefix, i)| (prefix, Reverse(rows[i].route.source), rows[i].route.next_hop_type));
-    claims.dedup_by_key(|(prefix, _)| *prefix);
-    let mut held = vec![Vec::new(); rows.len()];
-    for (prefix, row) in claims {
-        held[row].push(prefix);
-    }
-    for (row, held) in rows.iter_mut().zip(held) {
-        if held.is_empty() {
-            row.route.state = RouteState::Invalid;
-        }
-        if held.len() < row.route.prefixes.len() {
-            row.in_force = Prefixes::Many(held.into());
-        }
-    }
-}
-
 /// Where a row stands in the listing (DIAG-02).
 fn listed(row: &Row) -> (RouteSource, &[IpNet], NextHopType) {
     (row.route.source, &row.route.prefixes, row.route.next_hop_type)
 }
 
-fn system(prefix: IpNet, next_hop_type: NextHopType, target: Target) -> Row {
+pub(super) fn system(prefixes: impl Into<Prefixes>, next_hop_type: NextHopType, target: Target) -> Row {
+    let prefixes = prefixes.into();
     let route = EffectiveRoute {
         name: None,
+        service_tag: None,
         source: RouteSource::Default,
         state: RouteState::Active,
-        prefixes: prefix.into(),
+        prefixes,
         next_hop_type,
         next_hop_ip: Vec::new(),
     };
-    Row { in_force: route.prefixes.clone(), route, target }
+    Row { in_force: route.prefixes.clone(), route, target, tag: None }
 }
 
-fn user(route: &Route, own: VnetIx) -> Row {
+fn user(route: &Route, prefixes: Prefixes, tag: Option<&PublishedTag>, own: VnetIx) -> Row {
     let (next_hop_type, target) = match &route.next_hop {
         // Without a gateway the row is listed all the same, with an empty next hop (UDR-14).
         RouteNextHop::VirtualNetworkGateway => (NextHopType::VirtualNetworkGateway, Target::Gateway),
@@ -187,13 +205,14 @@ fn user(route: &Route, own: VnetIx) -> Row {
     };
     let route = EffectiveRoute {
         name: Some(route.name.clone()),
+        service_tag: tag.map(|tag| tag.name.clone()),
         source: RouteSource::User,
         state: RouteState::Active,
-        prefixes: route.prefix.into(),
+        prefixes,
         next_hop_type,
         next_hop_ip,
     };
-    Row { in_force: route.prefixes.clone(), route, target }
+    Row { in_force: route.prefixes.clone(), route, target, tag: tag.map(PublishedTag::scope) }
 }
 
 const fn v4(a: u8, b: u8, length: u8) -> Ipv4Net {

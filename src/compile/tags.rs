@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::model::{AddressPrefix, Network, RouteNextHop, ServiceTag, SubnetIx};
+use crate::model::{AddressPrefix, Network, Route, RouteNextHop, ServiceTag, SubnetIx};
 
 use super::groups::Groups;
 use super::links::connected;
@@ -46,7 +46,7 @@ impl Tags {
     }
 
     /// The prefixes that a rule's address fields name.
-    pub(super) fn expand(&self, fields: &[AddressPrefix], groups: &Groups) -> Vec<IpNet> {
+    pub(super) fn expand(&self, network: &Network, fields: &[AddressPrefix], groups: &Groups) -> Vec<IpNet> {
         let expanded = fields.iter().flat_map(|field| match field {
             AddressPrefix::Any => vec![Ipv4Net::default().into(), Ipv6Net::default().into()],
             AddressPrefix::Prefix(prefix) => vec![*prefix],
@@ -54,6 +54,7 @@ impl Tags {
             AddressPrefix::Tag(ServiceTag::VirtualNetwork) => self.virtual_network.clone(),
             AddressPrefix::Tag(ServiceTag::Internet) => self.internet.clone(),
             AddressPrefix::Tag(ServiceTag::AzureLoadBalancer) => azure_load_balancer(),
+            AddressPrefix::Tag(ServiceTag::Published(tag)) => network.service_tag(*tag).prefixes.to_vec(),
         });
         IpNet::aggregate(&expanded.collect())
     }
@@ -73,7 +74,7 @@ fn virtual_network(network: &Network, subnet: SubnetIx) -> Vec<IpNet> {
         | RouteNextHop::VnetLocal => true,
         RouteNextHop::Internet | RouteNextHop::None => false,
     });
-    let all = own.chain(peers).chain(routes.map(|route| route.prefix)).chain([IpAddr::from(PLATFORM).into()]);
+    let all = own.chain(peers).chain(routes.filter_map(Route::prefix)).chain([IpAddr::from(PLATFORM).into()]);
     IpNet::aggregate(&all.collect())
 }
 

@@ -5,8 +5,8 @@ use super::diagnostic::{At, Report, Spanned};
 use super::document::{Name, Reference};
 use super::filter::direction;
 use super::tree::{Node, Value};
-use super::values::{address_prefix, port_range, reference, resource_name};
-use crate::model::{AddressPrefix, AdminAccess, Direction, PortRange, SecurityProtocol};
+use super::values::{AddressField, address_field, port_range, reference, resource_name};
+use crate::model::{AdminAccess, Direction, PortRange, SecurityProtocol};
 
 pub(super) struct NetworkManager {
     pub name: Name,
@@ -39,9 +39,9 @@ pub(super) struct AdminRule {
     pub direction: Option<Spanned<Direction>>,
     pub access: Option<Spanned<AdminAccess>>,
     pub protocol: Option<Spanned<SecurityProtocol>>,
-    pub sources: Vec<Spanned<AddressPrefix>>,
+    pub sources: Vec<Spanned<AddressField>>,
     pub source_ports: Vec<Spanned<PortRange>>,
-    pub destinations: Vec<Spanned<AddressPrefix>>,
+    pub destinations: Vec<Spanned<AddressField>>,
     pub destination_ports: Vec<Spanned<PortRange>>,
 }
 
@@ -162,13 +162,13 @@ fn values<T>(f: &mut Fields<'_>, key: &'static str, read: impl Fn(&Node, &mut Re
 }
 
 /// A range or a tag, or ARM's `{addressPrefix, addressPrefixType}`.
-fn address_item(node: &Node, report: &mut Report) -> Option<AddressPrefix> {
+fn address_item(node: &Node, report: &mut Report) -> Option<AddressField> {
     match &node.value {
         Value::Map(_) => record(node, report, "an address prefix item", |f| {
             f.optional("addressPrefixType", word(&[("IPPrefix", ()), ("ServiceTag", ())]));
-            f.required("addressPrefix", address_prefix)
+            f.required("addressPrefix", address_field)
         })?
         .map(|found| found.value),
-        Value::Null | Value::Scalar { .. } | Value::List(_) => address_prefix(node, report),
+        Value::Null | Value::Scalar { .. } | Value::List(_) => address_field(node, report),
     }
 }

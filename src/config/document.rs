@@ -13,12 +13,18 @@ use super::decode::{Fields, boolean, list_of, mismatch, number, objects, record,
 use super::diagnostic::{At, Report, Spanned};
 use super::filter::{Asg, Nsg, asg, groups, nsg};
 use super::principal::{Principal, principal};
+use super::private_access::{
+    PrivateEndpoint, ServiceEndpoint, private_endpoint, private_endpoint_network_policies, service_endpoint,
+};
 use super::test_case::{TestCase, test_case};
 use super::tree::Node;
 use super::values::{
-    address, address_space, address_with_length, dns_label, location, prefix, reference, resource_name, subscription_of,
+    RangeOrTag, address, address_space, address_with_length, dns_label, location, prefix, range_or_tag, reference,
+    resource_name, subscription_of,
 };
-use crate::model::{AttachNamespace, DeploymentModel, Emulation, ForwardedMode, PeeringAccessMode};
+use crate::model::{
+    AttachNamespace, DeploymentModel, Emulation, ForwardedMode, PeeringAccessMode, PrivateEndpointNetworkPolicies,
+};
 
 /// A name, unless it could not be read.
 pub(super) type Name = Option<Spanned<String>>;
@@ -40,6 +46,8 @@ pub(super) struct Document {
     pub application_security_groups: Vec<Asg>,
     pub network_managers: Vec<NetworkManager>,
     pub virtual_machines: Vec<VirtualMachine>,
+    pub private_endpoints: Vec<PrivateEndpoint>,
+    pub service_tags: Option<Spanned<PathBuf>>,
     pub emulation: Emulation,
     pub principal: Option<Principal>,
     pub tests: Vec<TestCase>,
@@ -66,6 +74,8 @@ pub(super) struct Subnet {
     pub route_table: Reference,
     pub network_security_group: Reference,
     pub default_outbound_access: Option<bool>,
+    pub service_endpoints: Vec<ServiceEndpoint>,
+    pub private_endpoint_network_policies: PrivateEndpointNetworkPolicies,
 }
 
 pub(super) struct Peering {
@@ -97,7 +107,7 @@ pub(super) struct RouteTable {
 pub(super) struct Route {
     pub at: At,
     pub name: Name,
-    pub prefix: Option<Spanned<IpNet>>,
+    pub destination: Option<Spanned<RangeOrTag>>,
     pub next_hop_type: Option<Spanned<HopType>>,
     pub next_hop_ip: Option<Spanned<IpAddr>>,
     /// There is a `nextHopIpAddress`, readable or not.
@@ -185,6 +195,8 @@ pub(super) fn document(node: &Node, report: &mut Report) -> Option<Document> {
         application_security_groups: f.list("applicationSecurityGroups", asg),
         network_managers: f.list("networkManagers", network_manager),
         virtual_machines: f.list("virtualMachines", virtual_machine),
+        private_endpoints: f.list("privateEndpoints", private_endpoint),
+        service_tags: f.optional("serviceTags", path),
         emulation: f.optional("emulation", emulation).map_or_else(Emulation::default, |emulation| emulation.value),
         principal: f.optional("principal", principal).map(|principal| principal.value),
         tests: f.list("tests", test_case),
@@ -237,6 +249,10 @@ fn subnet(node: &Node, report: &mut Report) -> Option<Subnet> {
         route_table: f.optional("routeTable", reference(["routeTables"])),
         network_security_group: f.optional("networkSecurityGroup", reference(["networkSecurityGroups"])),
         default_outbound_access: f.optional("defaultOutboundAccess", boolean).map(|flag| flag.value),
+        service_endpoints: f.list("serviceEndpoints", service_endpoint),
+        private_endpoint_network_policies: f
+            .optional("privateEndpointNetworkPolicies", private_endpoint_network_policies)
+            .map_or_else(PrivateEndpointNetworkPolicies::default, |policies| policies.value),
     })
 }
 
@@ -274,7 +290,7 @@ fn route(node: &Node, report: &mut Report) -> Option<Route> {
     record(node, report, "a route", |f| Route {
         at: f.at,
         name: f.required("name", resource_name(80)),
-        prefix: f.required("addressPrefix", prefix),
+        destination: f.required("addressPrefix", range_or_tag),
         next_hop_type: f.required("nextHopType", next_hop_type),
         next_hop_ip: f.optional("nextHopIpAddress", address),
         has_next_hop_ip: f.has("nextHopIpAddress"),
@@ -450,6 +466,16 @@ fn emulation(node: &Node, report: &mut Report) -> Option<Emulation> {
             .optional("programmingDelayMs", number(0..=60_000))
             .map_or(default.programming_delay, |delay| Duration::from_millis(delay.value)),
     })
+}
+
+/// Where another file is.
+fn path(node: &Node, report: &mut Report) -> Option<PathBuf> {
+    let path = text(node, report)?;
+    if path.is_empty() || path.contains('\0') {
+        mismatch(node, report, "a file's path", "a path, from the topology's directory if it is relative");
+        return None;
+    }
+    Some(path.into())
 }
 
 /// The values alone.

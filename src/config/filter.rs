@@ -4,8 +4,8 @@ use super::decode::{Fields, list_of, number, record, text, word};
 use super::diagnostic::{At, Report, Spanned};
 use super::document::{Name, flag};
 use super::tree::{Node, Value};
-use super::values::{address_prefix, port_range, reference, resource_name};
-use crate::model::{Access, AddressPrefix, Direction, PortRange, SecurityProtocol};
+use super::values::{AddressField, address_field, port_range, reference, resource_name};
+use crate::model::{Access, Direction, PortRange, SecurityProtocol};
 
 pub(super) struct Nsg {
     pub at: At,
@@ -29,7 +29,7 @@ pub(super) struct SecurityRule {
 
 /// An address field: ranges and tags, or application groups.
 pub(super) struct Addresses {
-    pub ranges: Option<Spanned<Vec<Spanned<AddressPrefix>>>>,
+    pub ranges: Option<Spanned<Vec<Spanned<AddressField>>>>,
     pub groups: Option<Groups>,
 }
 
@@ -99,7 +99,7 @@ fn security_rule(node: &Node, report: &mut Report) -> Option<SecurityRule> {
 
 fn addresses(f: &mut Fields<'_>, [one, many, groups]: [&'static str; 3]) -> Addresses {
     let named = self::groups(f, groups);
-    Addresses { ranges: f.one_or_many_or(one, many, Some((groups, named.is_some())), address_prefix), groups: named }
+    Addresses { ranges: f.one_or_many_or(one, many, Some((groups, named.is_some())), address_field), groups: named }
 }
 
 pub(super) fn direction(node: &Node, report: &mut Report) -> Option<Direction> {

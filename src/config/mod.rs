@@ -2,7 +2,7 @@
 //!
 //! Three steps, each a module: `tree` knows YAML and places, `document` is the schema, `resolve` turns names into
 //! indices and checks Azure's rules. A [`Diagnostic`] is data and can draw itself over the source. Nothing here reads a
-//! file or looks at the system: whether a namespace exists is not a file's mistake.
+//! file, [`Files`] are handed in, or looks at the system: whether a namespace exists is not a file's mistake.
 
 mod admin;
 mod decode;
@@ -10,12 +10,17 @@ mod diagnostic;
 mod document;
 mod filter;
 mod principal;
+mod private_access;
 mod resolve;
+mod service_tags;
 mod test_case;
 mod tree;
 mod values;
 
+use std::path::Path;
+
 pub use diagnostic::{Diagnostic, Errors, Place, Severity};
+pub use service_tags::service_tags_text;
 
 use self::diagnostic::{Places, Report};
 use self::tree::Value;
@@ -56,25 +61,33 @@ impl Loaded {
     }
 }
 
-/// Reads a topology. `file` is its name, for the lab's name where the text has none.
-pub fn load(text: &str, file: &str) -> Result<Loaded, Errors> {
-    load_again(text, file, &Leases::default())
+/// The text of a file that a topology names, or why there is none. A relative path counts from the topology's directory.
+pub type Files<'a> = &'a dyn Fn(&Path) -> Result<String, String>;
+
+/// For a topology that is alone.
+pub fn no_files(_: &Path) -> Result<String, String> {
+    Err("there are no other files here".to_owned())
 }
 
-/// Reads a topology for a network that runs: interfaces that are there already keep their dynamic addresses.
-pub fn load_again(text: &str, file: &str, leases: &Leases) -> Result<Loaded, Errors> {
+/// Reads a topology that names no other file. `file` is its name, for the lab's name where the text has none.
+pub fn load(text: &str, file: &str) -> Result<Loaded, Errors> {
+    load_with(text, file, &Leases::default(), &no_files)
+}
+
+/// Reads a topology with the files beside it, for a network that may run: whoever is there already keeps a dynamic address.
+pub fn load_with(text: &str, file: &str, leases: &Leases, files: Files<'_>) -> Result<Loaded, Errors> {
     let mut report = Report::default();
-    let network = network(text, file, leases, &mut report);
+    let network = network(text, file, leases, files, &mut report);
     let (warnings, places) = report.into_result()?;
     Ok(Loaded { network: network.expect("a report without errors has a network"), warnings, places })
 }
 
-fn network(text: &str, file: &str, leases: &Leases, report: &mut Report) -> Option<Network> {
+fn network(text: &str, file: &str, leases: &Leases, files: Files<'_>, report: &mut Report) -> Option<Network> {
     let node = tree::parse(text, report)?;
     if matches!(node.value, Value::Null) {
         report.error(node.at, "the file is empty").expected("a topology, beginning with `virtualNetworks:`");
         return None;
     }
     let document = document::document(&node, report)?;
-    Some(resolve::network(document, file, leases, report))
+    Some(resolve::network(document, file, leases, files, report))
 }

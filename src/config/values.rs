@@ -2,6 +2,7 @@
 //!
 //! Syntax only: whether an address lies in its subnet, or a name exists, is for `resolve`.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -9,7 +10,7 @@ use ipnet::IpNet;
 use super::decode::{Fields, list_of, mismatch, record, text};
 use super::diagnostic::{Report, Spanned, clip};
 use super::tree::{Node, Value};
-use crate::model::{AddressPrefix, PortRange, ServiceTag};
+use crate::model::PortRange;
 
 /// A range whose host bits are zero.
 pub(super) fn prefix(node: &Node, report: &mut Report) -> Option<IpNet> {
@@ -58,34 +59,48 @@ pub(super) fn address_space(node: &Node, report: &mut Report) -> Option<Vec<Span
     }
 }
 
-const SERVICE_TAGS: [(&str, ServiceTag); 3] = [
-    ("VirtualNetwork", ServiceTag::VirtualNetwork),
-    ("Internet", ServiceTag::Internet),
-    ("AzureLoadBalancer", ServiceTag::AzureLoadBalancer),
-];
+/// A range, or what may be the name of a service tag.
+#[derive(Clone, Debug)]
+pub(super) enum RangeOrTag {
+    Range(IpNet),
+    Tag(String),
+}
 
-/// What an address field of a security rule holds: `*`, a range, a single address or a service tag.
-pub(super) fn address_prefix(node: &Node, report: &mut Report) -> Option<AddressPrefix> {
+impl fmt::Display for RangeOrTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Range(range) => range.fmt(f),
+            Self::Tag(name) => clip(name).fmt(f),
+        }
+    }
+}
+
+/// What an address field of a security rule holds.
+#[derive(Clone, Debug)]
+pub(super) enum AddressField {
+    /// `*`
+    Any,
+    Some(RangeOrTag),
+}
+
+/// `*`, a range, a single address or a service tag.
+pub(super) fn address_field(node: &Node, report: &mut Report) -> Option<AddressField> {
     let text = text(node, report)?;
     if text == "*" {
-        return Some(AddressPrefix::Any);
-    }
-    if let Some((_, tag)) = SERVICE_TAGS.iter().find(|(name, _)| name.eq_ignore_ascii_case(&text)) {
-        return Some(AddressPrefix::Tag(*tag));
+        return Some(AddressField::Any);
     }
     if let Ok(address) = text.parse::<IpAddr>() {
-        return Some(AddressPrefix::Prefix(address.into()));
+        return Some(AddressField::Some(RangeOrTag::Range(address.into())));
     }
-    if text.parse::<IpNet>().is_ok() {
-        return prefix(node, report).map(AddressPrefix::Prefix);
+    range_or_tag(node, report).map(AddressField::Some)
+}
+
+pub(super) fn range_or_tag(node: &Node, report: &mut Report) -> Option<RangeOrTag> {
+    let text = text(node, report)?;
+    if text.starts_with(|c: char| c.is_ascii_alphabetic()) && !text.contains([':', '/']) {
+        return Some(RangeOrTag::Tag(text));
     }
-    let tags = SERVICE_TAGS.map(|(name, _)| name);
-    report
-        .error(node.at, format!("`{}` is neither an address range nor a known service tag", clip(&text)))
-        .rule("NSG-01")
-        .expected(format!("*, a range such as 10.0.0.0/16, an address, or one of {}", tags.join(", ")))
-        .did_you_mean(&text, tags);
-    None
+    prefix(node, report).map(RangeOrTag::Range)
 }
 
 /// `*`, `443` or `1000-2000`.

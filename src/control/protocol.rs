@@ -89,6 +89,10 @@ pub enum Change {
 #[serde(rename_all = "camelCase")]
 pub struct Apply {
     pub text: String,
+    /// A list of service tags in place of the file that the text names, with at least the tags that it uses; none where
+    /// that file can be read beside it.
+    #[serde(default)]
+    pub service_tags: Option<String>,
     /// What to call it.
     pub file: String,
     /// Where to read it again; none for one that was piped in.

@@ -140,6 +140,8 @@ mod tests {
             network_managers: Vec::new(),
             virtual_machines: Vec::new(),
             network_interfaces: Vec::new(),
+            private_endpoints: Vec::new(),
+            service_tags: Vec::new(),
             emulation: Emulation::default(),
             tests: Vec::new(),
         }

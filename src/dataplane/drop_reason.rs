@@ -64,6 +64,8 @@ drop_reasons! {
         and the peering's useRemoteGateways (UDR-14).",
     NoInternet: "The route leads to the Internet, where this lab has nothing: look at the destination or the 0.0.0.0/0 \
         route (UDR-15, UDR-18).",
+    NoService: "The destination is an Azure service, behind a service endpoint or a private endpoint, and no lab has one: look \
+        at the subnet's serviceEndpoints and at the privateEndpoints (SYS-11, SYS-12).",
     NoHealthyBackend: "The load balancer has no healthy backend: look at its probe and the backends (LB-13).",
     SnatExhausted: "No source port is left for the translation: look at the subnet's outbound method (SNAT-05).",
     Hairpin: "A load balancer's backend was sent its own packet: look at the pool and the client (LB-40).",

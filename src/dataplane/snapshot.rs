@@ -140,6 +140,8 @@ pub enum NextHop {
     Gateway,
     /// Out of the fabric.
     Internet,
+    /// An Azure service, over the subnet's service endpoint: out of the fabric, and not over the Internet.
+    Service,
     /// Drop.
     None,
 }
@@ -160,6 +162,8 @@ pub enum Owner {
     Nic(NicId),
     /// Reserved by the platform: nobody answers (ADR-01, FAB-03).
     Reserved,
+    /// A private endpoint: an Azure service stands behind it, which no lab has (SYS-12).
+    Service,
 }
 
 /// One VNet's own link to a peer, reduced to what packets meet.

@@ -10,8 +10,8 @@ use crate::compile::RuleOwner;
 use crate::dataplane::Direction;
 use crate::model::{
     self, Access, AddressPrefix, AdminAccess, CollectionIx, DeploymentModel, LinkIx, Network, NicIx, NsgIx, Peering,
-    PeeringExtent, PeeringState, PortRange, Route, RouteNextHop, RouteTable, RouteTableIx, SecurityProtocol,
-    SecurityRule, SubnetIx, SubnetNames, VmIx, VnetIx,
+    PeeringExtent, PeeringState, PortRange, Route, RouteDestination, RouteNextHop, RouteTable, RouteTableIx,
+    SecurityProtocol, SecurityRule, SubnetIx, SubnetNames, VmIx, VnetIx,
 };
 
 use super::query::Probe;
@@ -153,7 +153,11 @@ impl Edit {
 
     /// Takes a next hop out of a route to several; a route to one is left of a route to two.
     pub(super) fn drop_next_hop(&mut self, table: RouteTableIx, route: usize, address: IpAddr) {
-        let Route { name, prefix, next_hop, .. } = &mut self.network.route_tables[table.0].routes[route];
+        let destination = match self.network.route_tables[table.0].routes[route].destination {
+            RouteDestination::Prefix(prefix) => prefix.to_string(),
+            RouteDestination::Tag(tag) => self.network.service_tag(tag).name.clone(),
+        };
+        let Route { name, next_hop, .. } = &mut self.network.route_tables[table.0].routes[route];
         let RouteNextHop::VirtualApplianceEcmp(addresses) = next_hop else { return };
         let Some(at) = addresses.iter().position(|member| *member == address) else { return };
         addresses.remove(at);
@@ -161,14 +165,15 @@ impl Edit {
         let [one] = addresses[..] else {
             return self.note(format!("{path}.nextHop.nextHopIpAddresses[{at}]"), None);
         };
-        let value = appliance_route(name, *prefix, one);
+        let value = appliance_route(name, destination, one);
         *next_hop = RouteNextHop::VirtualAppliance(one);
         self.note(path, Some(value));
     }
 
     /// Routes a prefix to an appliance, in the subnet's table or a new one.
     pub(super) fn route(&mut self, subnet: SubnetIx, name: &str, prefix: IpNet, appliance: IpAddr) {
-        let route = Route { name: name.to_owned(), prefix, next_hop: RouteNextHop::VirtualAppliance(appliance) };
+        let destination = RouteDestination::Prefix(prefix);
+        let route = Route { name: name.to_owned(), destination, next_hop: RouteNextHop::VirtualAppliance(appliance) };
         let value = appliance_route(name, prefix, appliance);
         let Some(table) = self.network.subnet(subnet).route_table else {
             let name = format!("{}-routes", self.network.subnet(subnet).name);
@@ -187,7 +192,7 @@ impl Edit {
             return;
         };
         let routes = &mut self.network.route_tables[table.0].routes;
-        let at = routes.iter().position(|route| route.prefix == prefix).unwrap_or(routes.len());
+        let at = routes.iter().position(|route| route.destination == destination).unwrap_or(routes.len());
         routes.splice(at..routes.len().min(at + 1), [route]);
         self.note(format!("routeTables[{}].routes[{at}]", table.0), Some(value));
     }
@@ -256,8 +261,10 @@ impl Edit {
     }
 }
 
-fn appliance_route(name: &str, prefix: impl Display, appliance: IpAddr) -> String {
-    format!("{{name: {name}, addressPrefix: {prefix}, nextHopType: VirtualAppliance, nextHopIpAddress: {appliance}}}")
+fn appliance_route(name: &str, destination: impl Display, appliance: IpAddr) -> String {
+    format!(
+        "{{name: {name}, addressPrefix: {destination}, nextHopType: VirtualAppliance, nextHopIpAddress: {appliance}}}"
+    )
 }
 
 /// What an allow rule must match.

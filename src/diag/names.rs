@@ -2,9 +2,12 @@
 
 use std::net::IpAddr;
 
+use super::walk::Leg;
 use crate::compile::{Compiled, RuleOwner, Sender};
 use crate::dataplane::{AclId, FibId, FilterPlace, NextHop, NicId, RouteId, VnetId};
-use crate::model::{EffectiveRoute, Network, NicIx, Peering, RouteSource, SubnetIx, VirtualNetwork, VnetIx};
+use crate::model::{
+    EffectiveRoute, Network, NicIx, Peering, PublishedTagIx, RouteSource, SubnetIx, VirtualNetwork, VnetIx,
+};
 
 use super::walk::Walk;
 
@@ -93,6 +96,7 @@ impl<'a> Names<'a> {
                 | NextHop::Unreachable
                 | NextHop::Gateway
                 | NextHop::Internet
+                | NextHop::Service
                 | NextHop::None => None,
             };
             let via = via.map(|link| format!(" (peering {})", link.name)).unwrap_or_default();
@@ -100,6 +104,23 @@ impl<'a> Names<'a> {
         };
         let table = &self.network.route_tables[table.0].name;
         format!("route table {table}, route {}: {}", row.name.as_deref().unwrap_or_default(), leads(row))
+    }
+
+    /// The service that a subnet has an endpoint to and that has this address: `Microsoft.Storage`.
+    pub(super) fn service(self, subnet: SubnetIx, address: IpAddr) -> Option<&'a str> {
+        let has = |tag: &PublishedTagIx| {
+            self.network.service_tag(*tag).prefixes.iter().any(|prefix| prefix.contains(&address))
+        };
+        let endpoints = &self.network.subnet(subnet).service_endpoints;
+        endpoints.iter().find(|endpoint| endpoint.tags.iter().any(has)).map(|endpoint| endpoint.service.as_str())
+    }
+
+    /// The private endpoint that a leg's route leads to.
+    pub(super) fn private_endpoint(self, address: IpAddr, leg: &Leg) -> Option<&'a str> {
+        let Some((_, _, NextHop::Vnet(vnet))) = leg.route() else { return None };
+        let mut endpoints = self.network.private_endpoints.iter();
+        let found = endpoints.find(|endpoint| endpoint.subnet.vnet.0 == vnet.0 as usize && endpoint.address == address);
+        found.map(|endpoint| endpoint.name.as_str())
     }
 
     /// A VNet's own link to another.
@@ -136,7 +157,8 @@ pub(super) fn holds(vnet: &VirtualNetwork, address: IpAddr) -> bool {
 
 /// `10.0.0.0/8 -> VirtualAppliance 10.0.1.4`, and all next hops if there are several.
 fn leads(row: &EffectiveRoute) -> String {
-    let mut words = vec![row.prefixes.to_string(), "->".to_owned(), row.next_hop_type.to_string()];
+    let to = row.service_tag.clone().unwrap_or_else(|| row.prefixes.to_string());
+    let mut words = vec![to, "->".to_owned(), row.next_hop_type.to_string()];
     words.extend(row.next_hop_ip.iter().map(ToString::to_string));
     words.join(" ")
 }

@@ -278,7 +278,7 @@ pub(super) fn owners(compiled: &Compiled, address: IpAddr) -> impl Iterator<Item
     let vnets = compiled.snapshot.vnets.iter().enumerate();
     vnets.filter_map(move |(i, vnet)| match vnet.owners.lookup(address)? {
         Owner::Nic(nic) => Some((VnetIx(i), nic)),
-        Owner::Reserved => None,
+        Owner::Reserved | Owner::Service => None,
     })
 }
 

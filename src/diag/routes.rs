@@ -17,6 +17,9 @@ pub struct RouteRow {
     pub source: RouteSource,
     pub state: RouteState,
     pub address_prefix: Vec<IpNet>,
+    /// The tag that a user-defined route names, whose ranges are `address_prefix`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub destination_service_tags: Vec<String>,
     pub next_hop_ip_address: Vec<IpAddr>,
     pub next_hop_type: NextHopType,
 }
@@ -35,6 +38,7 @@ fn row(route: &EffectiveRoute, disable_bgp_route_propagation: bool) -> RouteRow 
         source: route.source,
         state: route.state,
         address_prefix: route.prefixes.to_vec(),
+        destination_service_tags: route.service_tag.iter().cloned().collect(),
         next_hop_ip_address: route.next_hop_ip.clone(),
         next_hop_type: route.next_hop_type,
     }

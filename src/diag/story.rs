@@ -157,6 +157,10 @@ impl Teller<'_> {
             NextHop::Unreachable => "to an appliance that nobody in this VNet or a directly peered one owns".to_owned(),
             NextHop::Gateway => "to a gateway that this network does not have".to_owned(),
             NextHop::Internet => "out to the Internet".to_owned(),
+            NextHop::Service => {
+                let service = self.names.service(self.names.subnet(from), self.dst);
+                format!("to {}, over the subnet's service endpoint", service.unwrap_or("an Azure service"))
+            }
             NextHop::None => "to nowhere".to_owned(),
         };
         let object = self.names.route(from, fib, route, hop);
@@ -213,6 +217,10 @@ impl Teller<'_> {
             DropReason::PeeringAccess => self.flag(leg, reason, "allowVirtualNetworkAccess"),
             DropReason::ForwardedTraffic => self.flag(leg, reason, "allowForwardedTraffic"),
             DropReason::SubnetNotPeered => self.crossed_link(leg).unwrap_or_else(|| self.nic(arrived)),
+            DropReason::NoService => match self.names.private_endpoint(self.dst, leg) {
+                Some(endpoint) => format!("private endpoint {endpoint}"),
+                None => self.chosen_route(leg).unwrap_or_else(|| self.nic(leg.from)),
+            },
             DropReason::NextHopNone
             | DropReason::NextHopUnreachable
             | DropReason::GatewayUnavailable

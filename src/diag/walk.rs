@@ -107,6 +107,7 @@ impl Walk {
             | NextHop::Unreachable
             | NextHop::Gateway
             | NextHop::Internet
+            | NextHop::Service
             | NextHop::None => None,
         })
     }

@@ -6,13 +6,14 @@
 //! thread makes one change at a time.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
 use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
+use super::beside::beside;
 use super::daemon;
 use super::error::{During, Error, Result};
 use super::program::{self, Program};
@@ -69,7 +70,8 @@ impl Lab<'_> {
             Err(error) => return warn!("SIGHUP: cannot read {}: {error}", path.display()),
         };
         let file = self.record.file.clone();
-        match self.change(Change::Apply(Apply { text, file, path: Some(path), dry_run: false, sync: false })) {
+        let apply = Apply { text, service_tags: None, file, path: Some(path), dry_run: false, sync: false };
+        match self.change(Change::Apply(apply)) {
             Response::Changed(changed) => {
                 info!("SIGHUP: {} changes, generation {}", changed.plan.changes.len(), changed.generation);
                 changed.warnings.iter().for_each(|warning| warn!("{warning}"));
@@ -153,7 +155,13 @@ impl Lab<'_> {
         let drawn = |errors: config::Errors| {
             Refusal::new(format_args!("{file} is not applied\n{}", errors.render(text, file, false).trim_end()))
         };
-        let loaded = config::load_again(text, &format!("{lab}.yaml"), &self.record.addresses).map_err(drawn)?;
+        let files = |named: &Path| match (&apply.service_tags, &apply.path) {
+            (Some(tags), _) => Ok(tags.clone()),
+            (None, Some(path)) => beside(path)(named),
+            (None, None) => Err("the topology was piped in".to_owned()),
+        };
+        let leases = &self.record.addresses;
+        let loaded = config::load_with(text, &format!("{lab}.yaml"), leases, &files).map_err(drawn)?;
         if loaded.network.name != *lab {
             let other = &loaded.network.name;
             let help = Some(format!("`vnet up {file}` starts {other} beside it"));
@@ -223,7 +231,7 @@ impl Lab<'_> {
         self.path = apply.path;
         self.record.file.clone_from(&apply.file);
         self.update_facts(|facts| LabFacts { file: apply.file, ..facts });
-        self.site.claim.dir.write_applied(&apply.text)?;
+        self.site.claim.dir.write_applied(&apply.text, &self.engine.network())?;
         self.site.claim.dir.write_record(&self.record)
     }
 }

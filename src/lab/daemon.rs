@@ -103,7 +103,7 @@ fn serve(
     let dir = claim.dir.clone();
     let record = record(claim, &base, &network, file).during(|| "cannot describe the lab".into())?;
     dir.write_record(&record)?;
-    dir.write_applied(&text)?;
+    dir.write_applied(&text, &network)?;
     dir.write_links(&Links::of(&network))?;
     fs::write(dir.hosts(), guest::hosts(&network)).during(|| "cannot write the hosts file".into())?;
     let mut lab = begin(claim, base, network, record, path, signals, &events)?;

@@ -6,6 +6,7 @@
 
 mod apply;
 mod attach;
+mod beside;
 pub mod daemon;
 mod device;
 mod error;
@@ -24,6 +25,7 @@ mod state;
 pub mod trial;
 mod watch;
 
+pub use beside::beside;
 pub use error::Error;
 pub use exec::{Node, execute, join};
 pub use life::{Ended, down, labs, pick, start_copy, start_daemon};

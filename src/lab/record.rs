@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::attach;
 use super::site::Guests;
-use super::state::{APPLIED, LabDir};
+use super::state::{APPLIED, LabDir, SERVICE_TAGS};
 use crate::model::{Leases, Network, VirtualMachine};
 use crate::sys::netns;
 use crate::sys::process::ProcessId;
@@ -65,6 +65,11 @@ impl Record {
     /// The topology as it was applied.
     pub fn topology(&self) -> io::Result<String> {
         fs::read_to_string(self.socket.with_file_name(APPLIED))
+    }
+
+    /// The service tags that its network has, in place of the file that the topology names.
+    pub fn service_tags(&self) -> Result<String, String> {
+        fs::read_to_string(self.socket.with_file_name(SERVICE_TAGS)).map_err(|error| error.to_string())
     }
 
     /// Takes down who is in a network: its machines, and the programs that run in them.

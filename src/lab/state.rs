@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use super::error::{During, Error, Result};
 use super::journal::Journal;
 use super::record::Record;
-use crate::model::Links;
+use crate::config;
+use crate::model::{Links, Network};
 use crate::sys::caps::{self, CapabilitySet};
 use crate::sys::process;
 use crate::sys::{files, netns};
@@ -23,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// In a lab's directory, beside its socket.
 pub(super) const APPLIED: &str = "applied.yaml";
+pub(super) const SERVICE_TAGS: &str = "service-tags.json";
 
 /// The directory of all labs of this user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,7 +139,9 @@ impl LabDir {
         replace(&self.record_path(), &serde_json::to_vec_pretty(record).unwrap_or_default())
     }
 
-    pub(super) fn write_applied(&self, text: &str) -> Result<()> {
+    /// A topology, and the service tags that its network has, wherever they came from.
+    pub(super) fn write_applied(&self, text: &str, network: &Network) -> Result<()> {
+        replace(&self.path.join(SERVICE_TAGS), config::service_tags_text(&network.service_tags).as_bytes())?;
         replace(&self.applied(), text.as_bytes())
     }
 

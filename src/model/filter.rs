@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::NicIx;
+use super::{NicIx, ServiceTag};
 
 /// Index of an NSG in [`super::Network::network_security_groups`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -79,14 +79,6 @@ pub enum AddressPrefix {
     Tag(ServiceTag),
     /// The addresses of its members (ASG-05); a field that names groups holds nothing else (ASG-07).
     Group(AsgIx),
-}
-
-/// Tags whose prefixes the fabric knows without a data file (TAG-01, TAG-10, TAG-12).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ServiceTag {
-    VirtualNetwork,
-    Internet,
-    AzureLoadBalancer,
 }
 
 /// Transport ports, both ends included; `first <= last`.

@@ -9,7 +9,9 @@ mod filter;
 mod leases;
 mod network;
 mod peering;
+mod private_access;
 mod routing;
+mod service_tag;
 mod test_case;
 mod update;
 
@@ -17,17 +19,18 @@ pub use admin::{
     AdminAccess, AdminRule, CollectionIx, NetworkGroup, NetworkManager, RuleCollection, SecurityAdminConfiguration,
 };
 pub use extent::{PeeredSubnets, PeeringExtent};
-pub use filter::{
-    Access, AddressPrefix, Asg, AsgIx, Direction, Nsg, NsgIx, PortRange, SecurityProtocol, SecurityRule, ServiceTag,
-};
+pub use filter::{Access, AddressPrefix, Asg, AsgIx, Direction, Nsg, NsgIx, PortRange, SecurityProtocol, SecurityRule};
 pub use leases::Leases;
 pub use network::{
     Attach, AttachNamespace, Attachment, DeploymentModel, Emulation, ForwardedMode, Network, NetworkInterface, NicIx,
     Peering, PeeringAccessMode, PeeringState, Subnet, SubnetIx, VirtualMachine, VirtualNetwork, VmIx, VnetIx,
 };
 pub use peering::{LinkIx, Links, PeeringError, SubnetNames, SyncLevel};
+pub use private_access::{PrivateEndpoint, PrivateEndpointNetworkPolicies, ServiceEndpoint};
 pub use routing::{
-    EffectiveRoute, NextHopType, Prefixes, Route, RouteNextHop, RouteSource, RouteState, RouteTable, RouteTableIx,
+    EffectiveRoute, NextHopType, Prefixes, Route, RouteDestination, RouteNextHop, RouteSource, RouteState, RouteTable,
+    RouteTableIx,
 };
+pub use service_tag::{PublishedTag, PublishedTagIx, ServiceTag, TagScope};
 pub use test_case::{Endpoint, Probe, TestCase, Verdict};
 pub use update::{UpdateError, update_errors};

@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Asg, CollectionIx, NetworkManager, Nsg, NsgIx, PeeringExtent, RouteTable, RouteTableIx, RuleCollection, TestCase,
+    Asg, CollectionIx, NetworkManager, Nsg, NsgIx, PeeringExtent, PrivateEndpoint, PrivateEndpointNetworkPolicies,
+    PublishedTag, PublishedTagIx, RouteTable, RouteTableIx, RuleCollection, ServiceEndpoint, TestCase,
 };
 
 /// Index of a virtual network in [`Network::virtual_networks`].
@@ -43,6 +44,9 @@ pub struct Network {
     pub virtual_machines: Vec<VirtualMachine>,
     /// All interfaces of all machines, in file order.
     pub network_interfaces: Vec<NetworkInterface>,
+    pub private_endpoints: Vec<PrivateEndpoint>,
+    /// Those that the rules and routes of this network name.
+    pub service_tags: Vec<PublishedTag>,
     pub emulation: Emulation,
     /// What the file expects of this network; no packet meets them.
     pub tests: Vec<TestCase>,
@@ -81,6 +85,8 @@ pub struct Subnet {
     pub network_security_group: Option<NsgIx>,
     /// As stated; Azure takes a value that nobody has stated for true, and lets it be stated later (SNAT-02).
     pub default_outbound_access: Option<bool>,
+    pub service_endpoints: Vec<ServiceEndpoint>,
+    pub private_endpoint_network_policies: PrivateEndpointNetworkPolicies,
 }
 
 impl Subnet {
@@ -233,6 +239,10 @@ impl Network {
 
     pub fn subnet(&self, subnet: SubnetIx) -> &Subnet {
         &self.vnet(subnet.vnet).subnets[subnet.subnet]
+    }
+
+    pub fn service_tag(&self, tag: PublishedTagIx) -> &PublishedTag {
+        &self.service_tags[tag.0]
     }
 
     pub fn nic(&self, nic: NicIx) -> &NetworkInterface {

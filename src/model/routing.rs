@@ -8,6 +8,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::PublishedTagIx;
+
 /// Index of a route table in [`super::Network::route_tables`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RouteTableIx(pub usize);
@@ -33,8 +35,25 @@ impl RouteTable {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     pub name: String,
-    pub prefix: IpNet,
+    pub destination: RouteDestination,
     pub next_hop: RouteNextHop,
+}
+
+/// What a user may write as `addressPrefix` (UDR-06).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RouteDestination {
+    Prefix(IpNet),
+    Tag(PublishedTagIx),
+}
+
+impl Route {
+    /// The range it names; None for a service tag.
+    pub fn prefix(&self) -> Option<IpNet> {
+        match self.destination {
+            RouteDestination::Prefix(prefix) => Some(prefix),
+            RouteDestination::Tag(_) => None,
+        }
+    }
 }
 
 /// What a user may write as next hop (UDR-02, UDR-03).
@@ -54,6 +73,8 @@ pub enum RouteNextHop {
 pub struct EffectiveRoute {
     /// The user-defined route's name.
     pub name: Option<String>,
+    /// The tag that the user-defined route names instead of a range.
+    pub service_tag: Option<String>,
     pub source: RouteSource,
     pub state: RouteState,
     pub prefixes: Prefixes,
@@ -133,6 +154,8 @@ pub enum NextHopType {
     VirtualApplianceEcmp,
     VirtualNetworkGateway,
     None,
+    VirtualNetworkServiceEndpoint,
+    InterfaceEndpoint,
 }
 
 impl fmt::Display for NextHopType {
@@ -146,6 +169,8 @@ impl fmt::Display for NextHopType {
             Self::VirtualApplianceEcmp => "VirtualApplianceEcmp",
             Self::VirtualNetworkGateway => "VirtualNetworkGateway",
             Self::None => "None",
+            Self::VirtualNetworkServiceEndpoint => "VirtualNetworkServiceEndpoint",
+            Self::InterfaceEndpoint => "InterfaceEndpoint",
         })
     }
 }

@@ -50,6 +50,7 @@ fn tables_and_pipeline_agree_with_the_rules_as_written() {
         DropReason::GatewayUnavailable,
         DropReason::NoInternet,
         DropReason::NoEndpoint,
+        DropReason::NoService,
         DropReason::NotForwarding,
         DropReason::PeeringAccess,
         DropReason::ForwardedTraffic,

@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use vnet::dataplane::{DropReason, NextHop, Spread};
 use vnet::model::{
     Access, AddressPrefix, AdminAccess, AsgIx, Attachment, Direction, ForwardedMode, Network, NicIx, NsgIx, Peering,
-    PeeringAccessMode, PeeringExtent, PeeringState, PortRange, RouteNextHop, SecurityProtocol, SecurityRule,
-    ServiceTag, SubnetIx, VnetIx,
+    PeeringAccessMode, PeeringExtent, PeeringState, PortRange, PrivateEndpoint, PrivateEndpointNetworkPolicies,
+    RouteDestination, RouteNextHop, SecurityProtocol, SecurityRule, ServiceTag, SubnetIx, VnetIx,
 };
 
 use crate::topology::{Kind, Sent};
@@ -38,6 +38,8 @@ enum Hop {
     Appliances(Vec<IpAddr>),
     Gateway,
     Internet,
+    /// An Azure service, directly.
+    Service,
     Nowhere,
 }
 
@@ -65,6 +67,10 @@ impl<'a> Twin<'a> {
             Some(Hop::Nowhere) => return Err(DropReason::NextHopNone),
             Some(Hop::Internet) => return Err(DropReason::NoInternet),
             Some(Hop::Gateway) => return Err(DropReason::GatewayUnavailable),
+            Some(Hop::Service) => return Err(DropReason::NoService),
+            Some(Hop::Vnet(vnet)) if self.private_endpoint(vnet, sent.dst).is_some() => {
+                return Err(DropReason::NoService);
+            }
             Some(Hop::Vnet(vnet)) => self.owner(vnet, sent.dst).ok_or(DropReason::NoEndpoint)?,
             Some(Hop::Appliance(address)) => {
                 self.locate(self.subnet(sender).vnet, address).ok_or(DropReason::NextHopUnreachable)?
@@ -135,6 +141,9 @@ impl Twin<'_> {
         }
         let network = self.network.vnet(vnet);
         network.attach.as_ref()?;
+        if self.private_endpoint(vnet, address).is_some() {
+            return None;
+        }
         for (i, subnet) in network.subnets.iter().enumerate() {
             for prefix in &subnet.prefixes {
                 if prefix.contains(&address) && !is_reserved(*prefix, address) {
@@ -143,6 +152,11 @@ impl Twin<'_> {
             }
         }
         None
+    }
+
+    fn private_endpoint(&self, vnet: VnetIx, address: IpAddr) -> Option<&PrivateEndpoint> {
+        let mut endpoints = self.network.private_endpoints.iter();
+        endpoints.find(|endpoint| endpoint.subnet.vnet == vnet && endpoint.address == address)
     }
 
     /// UDR-11, UDR-12: an appliance is in the own VNet or in what a connected link knows of its peer.
@@ -224,6 +238,11 @@ impl Twin<'_> {
 impl Twin<'_> {
     /// RSEL-01, RSEL-02: the longest prefix, a user's before the system's.
     fn route(&self, subnet: SubnetIx, dst: IpAddr) -> Option<Hop> {
+        // SYS-11, RSEL-04: nothing overrides a service endpoint, whatever its length.
+        let mut services = self.network.subnet(subnet).service_endpoints.iter().flat_map(|endpoint| &endpoint.tags);
+        if services.any(|tag| any_contains(&self.network.service_tag(*tag).prefixes, dst)) && self.has(subnet, dst) {
+            return Some(Hop::Service);
+        }
         let mut best: Option<(u8, u8, Hop)> = None;
         for (prefix, rank, hop) in self.candidates(subnet) {
             let better = best.as_ref().is_none_or(|&(length, best, _)| (prefix.prefix_len(), rank) > (length, best));
@@ -239,7 +258,7 @@ impl Twin<'_> {
         let own = self.network.vnet(subnet.vnet);
         let mut all = Vec::new();
         // UDR: a user's route wins over any system route of its prefix.
-        for (prefix, next_hop) in self.user_routes(subnet) {
+        for (prefix, rank, next_hop) in self.user_routes(subnet) {
             let hop = match next_hop {
                 RouteNextHop::VnetLocal => Hop::Vnet(subnet.vnet),
                 RouteNextHop::VirtualAppliance(address) => Hop::Appliance(address),
@@ -248,7 +267,17 @@ impl Twin<'_> {
                 RouteNextHop::Internet => Hop::Internet,
                 RouteNextHop::None => Hop::Nowhere,
             };
-            all.push((prefix, 9, hop));
+            all.push((prefix, rank, hop));
+        }
+        // SYS-12
+        for endpoint in &self.network.private_endpoints {
+            let (vnet, address) = (endpoint.subnet.vnet, endpoint.address);
+            let peered = self
+                .connected(subnet.vnet)
+                .any(|link| link.remote == vnet && any_contains(&link.remote_address_space, address));
+            if (vnet == subnet.vnet || peered) && !self.is_overruled(subnet, endpoint) {
+                all.push((IpNet::from(address), 4, Hop::Vnet(vnet)));
+            }
         }
         // SYS-02
         for prefix in &own.address_space {
@@ -280,7 +309,7 @@ impl Twin<'_> {
 
     /// SYS-06a: the default route goes to an appliance or a gateway.
     fn default_is_taken(&self, subnet: SubnetIx) -> bool {
-        self.user_routes(subnet).any(|(prefix, next_hop)| {
+        self.user_routes(subnet).into_iter().any(|(prefix, _, next_hop)| {
             let taken = matches!(
                 next_hop,
                 RouteNextHop::VirtualAppliance(_)
@@ -291,10 +320,57 @@ impl Twin<'_> {
         })
     }
 
-    fn user_routes(&self, subnet: SubnetIx) -> impl Iterator<Item = (IpNet, RouteNextHop)> {
+    /// SYS-12: a route as long as the endpoint's VNet or longer, where the endpoint's subnet lets routes count.
+    fn is_overruled(&self, subnet: SubnetIx, endpoint: &PrivateEndpoint) -> bool {
+        let policies = self.network.subnet(endpoint.subnet).private_endpoint_network_policies;
+        let obeys = matches!(
+            policies,
+            PrivateEndpointNetworkPolicies::Enabled | PrivateEndpointNetworkPolicies::RouteTableEnabled
+        );
+        let space = &self.network.vnet(endpoint.subnet.vnet).address_space;
+        obeys
+            && self.user_routes(subnet).into_iter().any(|(prefix, _, _)| {
+                prefix.contains(&endpoint.address) && space.iter().any(|range| range.contains(&prefix))
+            })
+    }
+
+    /// Prefix, rank among equals, next hop. UDR-06: a prefix before any tag, a region's tag before the service's, a
+    /// service's before AzureCloud's.
+    fn user_routes(&self, subnet: SubnetIx) -> Vec<(IpNet, u8, RouteNextHop)> {
         let table = self.network.subnet(subnet).route_table;
-        let routes = table.into_iter().flat_map(|table| &self.network.route_tables[table.0].routes);
-        routes.map(|route| (route.prefix, route.next_hop.clone()))
+        let mut all = Vec::new();
+        for route in table.into_iter().flat_map(|table| &self.network.route_tables[table.0].routes) {
+            let tag = match route.destination {
+                RouteDestination::Prefix(prefix) => {
+                    all.push((prefix, 9, route.next_hop.clone()));
+                    continue;
+                }
+                RouteDestination::Tag(tag) => self.network.service_tag(tag),
+            };
+            let rank = match (tag.name.starts_with("AzureCloud"), tag.name.contains('.')) {
+                (false, true) => 8,
+                (false, false) => 7,
+                (true, true) => 6,
+                (true, false) => 5,
+            };
+            for prefix in tag.prefixes.iter() {
+                let fits = match &route.next_hop {
+                    RouteNextHop::VirtualAppliance(address) => address.is_ipv4() == prefix.addr().is_ipv4(),
+                    RouteNextHop::VirtualApplianceEcmp(all) => all[0].is_ipv4() == prefix.addr().is_ipv4(),
+                    _ => self.has(subnet, prefix.addr()),
+                };
+                if fits {
+                    all.push((*prefix, rank, route.next_hop.clone()));
+                }
+            }
+        }
+        all
+    }
+
+    /// Whether a VNet has an address's family: IPv4 always.
+    fn has(&self, subnet: SubnetIx, address: IpAddr) -> bool {
+        let mut space = self.network.vnet(subnet.vnet).address_space.iter();
+        address.is_ipv4() || space.any(|prefix| matches!(prefix, IpNet::V6(_)))
     }
 }
 
@@ -428,8 +504,10 @@ impl Twin<'_> {
                 let peered = self
                     .connected(subnet.vnet)
                     .any(|link| link.allow_virtual_network_access && any_contains(&link.remote_address_space, address));
-                let routed = self.user_routes(subnet).any(|(prefix, next_hop)| {
-                    !matches!(next_hop, RouteNextHop::Internet | RouteNextHop::None) && prefix.contains(&address)
+                let routed = self.user_routes(subnet).into_iter().any(|(prefix, rank, next_hop)| {
+                    let is_written = rank == 9;
+                    let counts = !matches!(next_hop, RouteNextHop::Internet | RouteNextHop::None);
+                    is_written && counts && prefix.contains(&address)
                 });
                 own || peered || routed || address == platform
             }
@@ -437,6 +515,8 @@ impl Twin<'_> {
             ServiceTag::Internet => {
                 is_public(address) && address != platform && !self.in_tag(ServiceTag::VirtualNetwork, subnet, address)
             }
+            // TAG-13
+            ServiceTag::Published(tag) => any_contains(&self.network.service_tag(tag).prefixes, address),
             // TAG-12
             ServiceTag::AzureLoadBalancer => {
                 address == platform || address == "fe80::1234:5678:9abc".parse::<IpAddr>().unwrap()

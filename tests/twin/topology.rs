@@ -7,9 +7,10 @@ use ipnet::IpNet;
 use vnet::model::{
     Access, AddressPrefix, AdminAccess, AdminRule, Asg, AsgIx, Attach, AttachNamespace, Attachment, DeploymentModel,
     Direction, Emulation, ForwardedMode, Network, NetworkGroup, NetworkInterface, NetworkManager, NicIx, Nsg, NsgIx,
-    PeeredSubnets, Peering, PeeringAccessMode, PeeringExtent, PeeringState, PortRange, Route, RouteNextHop, RouteTable,
-    RouteTableIx, RuleCollection, SecurityAdminConfiguration, SecurityProtocol, SecurityRule, ServiceTag, Subnet,
-    SubnetIx, VirtualMachine, VirtualNetwork, VmIx, VnetIx,
+    PeeredSubnets, Peering, PeeringAccessMode, PeeringExtent, PeeringState, PortRange, PrivateEndpoint,
+    PrivateEndpointNetworkPolicies, PublishedTag, PublishedTagIx, Route, RouteDestination, RouteNextHop, RouteTable,
+    RouteTableIx, RuleCollection, SecurityAdminConfiguration, SecurityProtocol, SecurityRule, ServiceEndpoint,
+    ServiceTag, Subnet, SubnetIx, VirtualMachine, VirtualNetwork, VmIx, VnetIx,
 };
 use vnet::wire::{Protocol, Tuple, build};
 
@@ -107,6 +108,8 @@ impl Random {
             network_managers: Vec::new(),
             virtual_machines: Vec::new(),
             network_interfaces: Vec::new(),
+            private_endpoints: Vec::new(),
+            service_tags: self.service_tags(),
             emulation: Emulation {
                 peering_access: *self.pick(&[PeeringAccessMode::ExplicitAllow, PeeringAccessMode::TagOnly]),
                 forwarded: *self.pick(&[ForwardedMode::TagOnly, ForwardedMode::Enforce]),
@@ -116,12 +119,14 @@ impl Random {
         };
         self.peer(&mut network);
         self.populate(&mut network, groups);
+        self.reach_services(&mut network);
         network.application_security_groups = (0..self.below(4)).map(|i| self.asg(i, &network)).collect();
         let prefixes = prefixes(&network);
         network.route_tables = (0..tables).map(|i| self.table(i, &network, &prefixes)).collect();
         let asgs = network.application_security_groups.len();
+        let tags = network.service_tags.len();
         network.network_managers = (0..self.below(3)).map(|i| self.manager(i, &network, &prefixes)).collect();
-        network.network_security_groups = (0..groups).map(|i| self.nsg(i, &prefixes, asgs)).collect();
+        network.network_security_groups = (0..groups).map(|i| self.nsg(i, &prefixes, (asgs, tags))).collect();
         network
     }
 
@@ -143,6 +148,8 @@ impl Random {
                 route_table: (tables > 0 && self.chance(60)).then(|| RouteTableIx(self.below(tables))),
                 network_security_group: (groups > 0 && self.chance(40)).then(|| NsgIx(self.below(groups))),
                 default_outbound_access: None,
+                service_endpoints: Vec::new(),
+                private_endpoint_network_policies: PrivateEndpointNetworkPolicies::default(),
             });
         }
         VirtualNetwork {
@@ -257,21 +264,65 @@ impl Random {
         }
     }
 
+    /// Narrow and wide tags that name the same ranges, some of them inside others'.
+    fn service_tags(&mut self) -> Vec<PublishedTag> {
+        let names = ["Storage.WestEurope", "Sql.EastUS", "Storage", "Sql", "AzureCloud.westeurope", "AzureCloud"];
+        let tag = |name: &str| {
+            let mut prefixes: Vec<IpNet> =
+                (0..=self.below(6)).map(|_| prefix(self.pick::<&str>(&SERVICE_RANGES))).collect();
+            prefixes.sort_unstable();
+            prefixes.dedup();
+            let region = name.split_once('.').map(|(_, region)| region.to_lowercase());
+            PublishedTag { name: name.to_owned(), region, prefixes: prefixes.into() }
+        };
+        names.map(tag).into()
+    }
+
+    fn reach_services(&mut self, network: &mut Network) {
+        use PrivateEndpointNetworkPolicies::{Disabled, Enabled, NetworkSecurityGroupEnabled, RouteTableEnabled};
+        let tags = network.service_tags.len();
+        for (v, vnet) in network.virtual_networks.iter_mut().enumerate() {
+            for (s, subnet) in vnet.subnets.iter_mut().enumerate() {
+                if self.chance(25) {
+                    let tags = (0..=self.below(2)).map(|_| PublishedTagIx(self.below(tags))).collect();
+                    subnet.service_endpoints.push(ServiceEndpoint { service: "Microsoft.Storage".to_owned(), tags });
+                }
+                subnet.private_endpoint_network_policies =
+                    *self.pick(&[Disabled, Enabled, NetworkSecurityGroupEnabled, RouteTableEnabled]);
+                if self.chance(30) {
+                    network.private_endpoints.push(PrivateEndpoint {
+                        name: format!("e{v}{s}"),
+                        subnet: SubnetIx { vnet: VnetIx(v), subnet: s },
+                        address: nth(subnet.prefixes[0], 9),
+                    });
+                }
+            }
+        }
+    }
+
     fn table(&mut self, index: usize, network: &Network, prefixes: &[IpNet]) -> RouteTable {
         let mut routes: Vec<Route> = Vec::new();
         for n in 0..self.below(7) {
-            let prefix = *self.pick(prefixes);
-            if routes.iter().any(|route| route.prefix == prefix) {
+            let destination = if self.chance(25) {
+                RouteDestination::Tag(PublishedTagIx(self.below(network.service_tags.len())))
+            } else {
+                RouteDestination::Prefix(*self.pick(prefixes))
+            };
+            if routes.iter().any(|route| route.destination == destination) {
                 continue;
             }
+            let ipv4 = match destination {
+                RouteDestination::Prefix(prefix) => prefix.addr().is_ipv4(),
+                RouteDestination::Tag(_) => self.chance(80),
+            };
             let next_hop = match self.below(12) {
                 0 => RouteNextHop::None,
                 1 => RouteNextHop::Internet,
                 2 => RouteNextHop::VirtualNetworkGateway,
                 3 => RouteNextHop::VnetLocal,
-                4 => RouteNextHop::VirtualAppliance(self.unlikely(prefix.addr().is_ipv4())),
+                4 => RouteNextHop::VirtualAppliance(self.unlikely(ipv4)),
                 5 | 6 => {
-                    let mut members = vec![self.unlikely(prefix.addr().is_ipv4())];
+                    let mut members = vec![self.unlikely(ipv4)];
                     for _ in 0..=self.below(5) {
                         let nic = self.pick(&network.network_interfaces);
                         members.push(*self.pick(&nic.addresses));
@@ -283,7 +334,7 @@ impl Random {
                     RouteNextHop::VirtualAppliance(*self.pick(&nic.addresses))
                 }
             };
-            routes.push(Route { name: format!("r{n}"), prefix, next_hop });
+            routes.push(Route { name: format!("r{n}"), destination, next_hop });
         }
         RouteTable {
             name: format!("t{index}"),
@@ -301,7 +352,7 @@ impl Random {
         Asg { name: format!("a{index}"), members }
     }
 
-    fn nsg(&mut self, index: usize, prefixes: &[IpNet], asgs: usize) -> Nsg {
+    fn nsg(&mut self, index: usize, prefixes: &[IpNet], counts: (usize, usize)) -> Nsg {
         use SecurityProtocol::{Ah, Any, Esp, Icmp, Tcp, Udp};
         let mut rules: Vec<SecurityRule> = Vec::new();
         for n in 0..self.below(24) {
@@ -316,9 +367,9 @@ impl Random {
                 direction,
                 access: *self.pick(&[Access::Allow, Access::Allow, Access::Deny]),
                 protocol: *self.pick(&[Any, Any, Tcp, Tcp, Udp, Icmp, Esp, Ah]),
-                source: self.addresses(prefixes, asgs),
+                source: self.addresses(prefixes, counts),
                 source_ports: if self.chance(85) { vec![PortRange::ALL] } else { self.ports() },
-                destination: self.addresses(prefixes, asgs),
+                destination: self.addresses(prefixes, counts),
                 destination_ports: if self.chance(60) { vec![PortRange::ALL] } else { self.ports() },
             });
         }
@@ -332,12 +383,13 @@ impl Random {
             static_members: (0..network.virtual_networks.len()).map(VnetIx).filter(|_| random.chance(40)).collect(),
         };
         let network_groups = vec![group("one", self), group("two", self)];
-        let rule_collections = (0..=self.below(2)).map(|i| self.collection(i, prefixes)).collect();
+        let rule_collections =
+            (0..=self.below(2)).map(|i| self.collection(i, prefixes, network.service_tags.len())).collect();
         let configuration = SecurityAdminConfiguration { name: "c".to_owned(), rule_collections };
         NetworkManager { name: format!("m{index}"), network_groups, security_admin_configurations: vec![configuration] }
     }
 
-    fn collection(&mut self, index: usize, prefixes: &[IpNet]) -> RuleCollection {
+    fn collection(&mut self, index: usize, prefixes: &[IpNet], tags: usize) -> RuleCollection {
         use AdminAccess::{Allow, AlwaysAllow, Deny};
         use SecurityProtocol::{Any, Icmp, Tcp, Udp};
         let mut rules: Vec<AdminRule> = Vec::new();
@@ -352,9 +404,9 @@ impl Random {
                 direction: *self.pick(&[Direction::Inbound, Direction::Outbound]),
                 access: *self.pick(&[Allow, AlwaysAllow, Deny]),
                 protocol: *self.pick(&[Any, Tcp, Tcp, Udp, Icmp]),
-                source: self.addresses(prefixes, 0),
+                source: self.addresses(prefixes, (0, tags)),
                 source_ports: vec![PortRange::ALL],
-                destination: self.addresses(prefixes, 0),
+                destination: self.addresses(prefixes, (0, tags)),
                 destination_ports: if self.chance(40) { vec![PortRange::ALL] } else { self.ports() },
             });
         }
@@ -362,15 +414,16 @@ impl Random {
         RuleCollection { name: format!("k{index}"), applies_to_groups, rules }
     }
 
-    fn addresses(&mut self, prefixes: &[IpNet], asgs: usize) -> Vec<AddressPrefix> {
+    fn addresses(&mut self, prefixes: &[IpNet], (asgs, tags): (usize, usize)) -> Vec<AddressPrefix> {
         if asgs > 0 && self.chance(25) {
             return (0..=self.below(2)).map(|_| AddressPrefix::Group(AsgIx(self.below(asgs)))).collect();
         }
-        match self.below(8) {
+        match self.below(9) {
             0..=2 => vec![AddressPrefix::Any],
             3 => vec![AddressPrefix::Tag(ServiceTag::VirtualNetwork)],
             4 => vec![AddressPrefix::Tag(ServiceTag::Internet)],
             5 => vec![AddressPrefix::Tag(ServiceTag::AzureLoadBalancer), AddressPrefix::Prefix(*self.pick(prefixes))],
+            6 => vec![AddressPrefix::Tag(ServiceTag::Published(PublishedTagIx(self.below(tags))))],
             _ => (0..=self.below(3)).map(|_| AddressPrefix::Prefix(*self.pick(prefixes))).collect(),
         }
     }
@@ -386,6 +439,22 @@ impl Random {
 
 /// Ports that packets use; rules name these or their neighbours.
 const PORTS: [u16; 5] = [53, 80, 443, 1433, 50000];
+
+/// Ranges of services: inside each other, of a VNet's space, of a block that Azure drops, of both families.
+const SERVICE_RANGES: [&str; 12] = [
+    "20.0.0.0/8",
+    "20.1.0.0/16",
+    "20.1.2.0/24",
+    "20.1.2.3/32",
+    "20.200.0.0/16",
+    "8.8.8.0/24",
+    "8.0.0.0/7",
+    "11.0.0.0/8",
+    "10.9.0.0/16",
+    "2001:db8:1::/48",
+    "2001:db8:9::/48",
+    "3fff::/16",
+];
 
 /// Packets.
 impl Random {
@@ -452,7 +521,8 @@ impl Random {
     /// Mostly somebody's, sometimes nobody's.
     fn address(&mut self, network: &Network, ipv4: bool) -> IpAddr {
         let nics = network.network_interfaces.iter().flat_map(|nic| &nic.addresses);
-        let owned: Vec<_> = nics.copied().filter(|address| address.is_ipv4() == ipv4).collect();
+        let services = network.private_endpoints.iter().map(|endpoint| endpoint.address);
+        let owned: Vec<_> = nics.copied().chain(services).filter(|address| address.is_ipv4() == ipv4).collect();
         if owned.is_empty() || self.chance(15) { self.unlikely(ipv4) } else { *self.pick(&owned) }
     }
 

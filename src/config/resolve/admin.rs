@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use super::Scope;
 use super::names::{Names, or_unnamed};
+use super::tags::Tags;
 use crate::config::admin;
 use crate::config::diagnostic::{Report, Spanned};
+use crate::config::values::AddressField;
 use crate::model::{
     AddressPrefix, AdminRule, NetworkGroup, NetworkManager, PortRange, RuleCollection, SecurityAdminConfiguration,
 };
@@ -13,13 +15,19 @@ use crate::model::{
 pub(super) fn network_managers(
     managers: &[admin::NetworkManager],
     scope: &Scope,
+    tags: &mut Tags<'_>,
     report: &mut Report,
 ) -> Vec<NetworkManager> {
     Names::of("network manager", managers.iter().map(|manager| &manager.name), report);
-    managers.iter().map(|manager| network_manager(manager, scope, report)).collect()
+    managers.iter().map(|manager| network_manager(manager, scope, tags, report)).collect()
 }
 
-fn network_manager(manager: &admin::NetworkManager, scope: &Scope, report: &mut Report) -> NetworkManager {
+fn network_manager(
+    manager: &admin::NetworkManager,
+    scope: &Scope,
+    tags: &mut Tags<'_>,
+    report: &mut Report,
+) -> NetworkManager {
     let groups = Names::of("network group", manager.network_groups.iter().map(|group| &group.name), report);
     let configurations = &manager.configurations;
     Names::of("security admin configuration", configurations.iter().map(|own| &own.name), report);
@@ -36,7 +44,10 @@ fn network_manager(manager: &admin::NetworkManager, scope: &Scope, report: &mut 
     NetworkManager {
         name: or_unnamed(&manager.name),
         network_groups: manager.network_groups.iter().map(|group| network_group(group, scope, report)).collect(),
-        security_admin_configurations: configurations.iter().map(|own| configuration(own, &groups, report)).collect(),
+        security_admin_configurations: configurations
+            .iter()
+            .map(|own| configuration(own, &groups, tags, report))
+            .collect(),
     }
 }
 
@@ -51,17 +62,23 @@ fn network_group(group: &admin::NetworkGroup, scope: &Scope, report: &mut Report
 fn configuration(
     configuration: &admin::Configuration,
     groups: &Names,
+    tags: &mut Tags<'_>,
     report: &mut Report,
 ) -> SecurityAdminConfiguration {
     let collections = &configuration.rule_collections;
     Names::of("rule collection", collections.iter().map(|collection| &collection.name), report);
     SecurityAdminConfiguration {
         name: or_unnamed(&configuration.name),
-        rule_collections: collections.iter().map(|own| rule_collection(own, groups, report)).collect(),
+        rule_collections: collections.iter().map(|own| rule_collection(own, groups, tags, report)).collect(),
     }
 }
 
-fn rule_collection(collection: &admin::RuleCollection, groups: &Names, report: &mut Report) -> RuleCollection {
+fn rule_collection(
+    collection: &admin::RuleCollection,
+    groups: &Names,
+    tags: &mut Tags<'_>,
+    report: &mut Report,
+) -> RuleCollection {
     let name = or_unnamed(&collection.name);
     Names::of("security admin rule", collection.rules.iter().map(|rule| &rule.name), report);
     if collection.applies_to_groups.is_empty() {
@@ -82,21 +99,25 @@ fn rule_collection(collection: &admin::RuleCollection, groups: &Names, report: &
     }
     RuleCollection {
         applies_to_groups: collection.applies_to_groups.iter().filter_map(|group| groups.find(group, report)).collect(),
-        rules: collection.rules.iter().filter_map(admin_rule).collect(),
+        rules: collection.rules.iter().filter_map(|rule| admin_rule(rule, tags, report)).collect(),
         name,
     }
 }
 
-fn admin_rule(rule: &admin::AdminRule) -> Option<AdminRule> {
+fn admin_rule(rule: &admin::AdminRule, tags: &mut Tags<'_>, report: &mut Report) -> Option<AdminRule> {
+    let mut addresses = |fields: &[Spanned<AddressField>]| {
+        if fields.is_empty() { Some(vec![AddressPrefix::Any]) } else { tags.addresses(fields, report) }
+    };
+    let (source, destination) = (addresses(&rule.sources), addresses(&rule.destinations));
     Some(AdminRule {
         name: or_unnamed(&rule.name),
         priority: rule.priority.as_ref()?.value,
         direction: rule.direction.as_ref()?.value,
         access: rule.access.as_ref()?.value,
         protocol: rule.protocol.as_ref()?.value,
-        source: values(&rule.sources, AddressPrefix::Any),
+        source: source?,
         source_ports: values(&rule.source_ports, PortRange::ALL),
-        destination: values(&rule.destinations, AddressPrefix::Any),
+        destination: destination?,
         destination_ports: values(&rule.destination_ports, PortRange::ALL),
     })
 }

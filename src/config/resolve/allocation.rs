@@ -24,6 +24,10 @@ impl<'a> Pool<'a> {
         Self { leases, taken: HashMap::new(), next: HashMap::new() }
     }
 
+    pub(super) fn leases(&self) -> &'a Leases {
+        self.leases
+    }
+
     /// Takes a stated address, if the subnet has it to give.
     pub(super) fn reserve(&mut self, ix: SubnetIx, subnet: &Subnet, address: &Spanned<IpAddr>, report: &mut Report) {
         if subnet.prefixes.is_empty() {
@@ -60,21 +64,21 @@ impl<'a> Pool<'a> {
         }
     }
 
-    /// The address that an interface has, if this subnet still has it to give.
+    /// The first of the addresses that somebody holds, if this subnet still has it to give.
     pub(super) fn keep(
         &mut self,
         ix: SubnetIx,
         subnet: &Subnet,
         version: IpVersion,
-        (machine, nic): (&str, &str),
+        held: &[IpAddr],
         at: At,
     ) -> Option<Spanned<IpAddr>> {
         let ours = |address: &IpAddr| {
             let range = subnet.prefixes.iter().find(|range| range.contains(address));
             range.is_some_and(|range| !is_reserved(*address, range))
         };
-        let held = self.leases.held(machine, nic).iter().copied();
-        let mut held = held.filter(|address| address.is_ipv4() == (version == IpVersion::V4)).filter(ours);
+        let mut held =
+            held.iter().copied().filter(|address| address.is_ipv4() == (version == IpVersion::V4)).filter(ours);
         let value = held.find(|address| !self.taken.contains_key(&(ix.vnet, *address)))?;
         self.taken.insert((ix.vnet, value), at);
         Some(Spanned { value, at })

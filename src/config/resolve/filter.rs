@@ -5,18 +5,26 @@ use std::collections::{BTreeSet, HashMap};
 use super::Scope;
 use super::groups::{self, Groups};
 use super::names::{Names, or_unnamed, within};
+use super::tags::Tags;
 use crate::config::diagnostic::{Report, Spanned};
 use crate::config::filter as document;
+use crate::config::values::{AddressField, RangeOrTag};
 use crate::model::{AddressPrefix, Nsg, SecurityRule};
 
 /// LIM-13: addresses in one field of a rule.
 const MAX_ADDRESSES: usize = 4_000;
 
-pub(super) fn nsgs(nsgs: &[document::Nsg], groups: &Groups, scope: &Scope, report: &mut Report) -> Vec<Nsg> {
-    nsgs.iter().map(|nsg| self::nsg(nsg, groups, scope, report)).collect()
+pub(super) fn nsgs(
+    nsgs: &[document::Nsg],
+    groups: &Groups,
+    scope: &Scope,
+    tags: &mut Tags<'_>,
+    report: &mut Report,
+) -> Vec<Nsg> {
+    nsgs.iter().map(|nsg| self::nsg(nsg, groups, scope, tags, report)).collect()
 }
 
-fn nsg(nsg: &document::Nsg, groups: &Groups, scope: &Scope, report: &mut Report) -> Nsg {
+fn nsg(nsg: &document::Nsg, groups: &Groups, scope: &Scope, tags: &mut Tags<'_>, report: &mut Report) -> Nsg {
     let name = or_unnamed(&nsg.name);
     within(nsg.rules.len(), 1_000, "rules in one network security group", "LIM-12", nsg.at, report);
     Names::of("security rule", nsg.rules.iter().map(|rule| &rule.name), report);
@@ -37,7 +45,7 @@ fn nsg(nsg: &document::Nsg, groups: &Groups, scope: &Scope, report: &mut Report)
                 .expected("every priority once for each direction");
         }
     }
-    let rules: Vec<_> = nsg.rules.iter().filter_map(|rule| security_rule(rule, groups, scope, report)).collect();
+    let rules: Vec<_> = nsg.rules.iter().filter_map(|rule| security_rule(rule, groups, scope, tags, report)).collect();
     let named = rules.iter().flat_map(|rule: &SecurityRule| [&rule.source, &rule.destination]);
     let named: BTreeSet<_> = named.flatten().filter_map(AddressPrefix::group).collect();
     let what = "application security groups in the rules of one network security group";
@@ -49,11 +57,12 @@ fn security_rule(
     rule: &document::SecurityRule,
     groups: &Groups,
     scope: &Scope,
+    tags: &mut Tags<'_>,
     report: &mut Report,
 ) -> Option<SecurityRule> {
     let mut addresses = |field: &document::Addresses| {
         let named = groups::named(field, scope, report);
-        let ranges = addresses(field.ranges.as_ref(), report);
+        let ranges = addresses(field.ranges.as_ref(), tags, report);
         named.or(ranges)
     };
     let (source, destination) = (addresses(&rule.source), addresses(&rule.destination));
@@ -73,17 +82,21 @@ fn security_rule(
     })
 }
 
-fn addresses(field: Option<&Spanned<Vec<Spanned<AddressPrefix>>>>, report: &mut Report) -> Option<Vec<AddressPrefix>> {
+fn addresses(
+    field: Option<&Spanned<Vec<Spanned<AddressField>>>>,
+    tags: &mut Tags<'_>,
+    report: &mut Report,
+) -> Option<Vec<AddressPrefix>> {
     let field = field?;
     within(field.value.len(), MAX_ADDRESSES, "addresses in one field", "LIM-13", field.at, report);
-    let mut tags = field.value.iter().filter(|address| matches!(address.value, AddressPrefix::Tag(_)));
-    if let Some(second) = tags.nth(1) {
+    let mut named = field.value.iter().filter(|field| matches!(field.value, AddressField::Some(RangeOrTag::Tag(_))));
+    if let Some(second) = named.nth(1) {
         report
             .warning(second.at, "more than one service tag in a field: Azure's portal refuses this, newer APIs take it")
             .rule("NSG-04")
             .help("one rule for each tag works everywhere");
     }
-    Some(values(field))
+    tags.addresses(&field.value, report)
 }
 
 fn values<T: Copy>(field: &Spanned<Vec<Spanned<T>>>) -> Vec<T> {

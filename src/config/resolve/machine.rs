@@ -12,37 +12,48 @@ use super::account::Accounts;
 use super::allocation::Pool;
 use super::attach::Attachments;
 use super::names::{Names, or_unnamed, within};
+use super::private_access;
 use crate::config::diagnostic::{At, Report, Spanned};
-use crate::config::document::{self, Allocation, IpConfiguration, IpVersion};
-use crate::model::{NetworkInterface, NicIx, SubnetIx, VirtualMachine, VirtualNetwork, VmIx};
+use crate::config::document::{self, Allocation, Document, IpConfiguration, IpVersion};
+use crate::model::{NetworkInterface, NicIx, PrivateEndpoint, SubnetIx, VirtualMachine, VirtualNetwork, VmIx};
 
-pub(super) struct Machines {
+/// Everybody with an address.
+pub(super) struct Addressed {
     pub virtual_machines: Vec<VirtualMachine>,
     pub network_interfaces: Vec<NetworkInterface>,
+    pub private_endpoints: Vec<PrivateEndpoint>,
 }
 
-/// An address that an interface wants, the primary's first.
-struct Wish {
-    nic: usize,
-    subnet: SubnetIx,
-    version: IpVersion,
-    /// What the file says, or what the interface has.
-    stated: Option<Spanned<IpAddr>>,
-    at: At,
+/// An address that somebody wants, an interface's primary one first.
+pub(super) struct Wish {
+    pub holder: Holder,
+    pub subnet: SubnetIx,
+    pub version: IpVersion,
+    /// What the file says, or what the holder has.
+    pub stated: Option<Spanned<IpAddr>>,
+    pub at: At,
+}
+
+/// Who wants it, by the index in its list.
+#[derive(Clone, Copy)]
+pub(super) enum Holder {
+    Nic(usize),
+    PrivateEndpoint(usize),
 }
 
 pub(super) fn machines(
-    documents: &[document::VirtualMachine],
+    document: &Document,
     vnets: &[VirtualNetwork],
     accounts: &Accounts,
     scope: &Scope,
     mut attachments: Attachments,
     pool: Pool<'_>,
     report: &mut Report,
-) -> Machines {
+) -> Addressed {
+    let documents = &document.virtual_machines;
     Names::of("virtual machine", documents.iter().map(|vm| &vm.name), report);
-    let mut machines = Machines { virtual_machines: Vec::new(), network_interfaces: Vec::new() };
-    let mut wishes = Vec::new();
+    let (private_endpoints, mut wishes) = private_access::private_endpoints(&document.private_endpoints, scope, report);
+    let mut machines = Addressed { virtual_machines: Vec::new(), network_interfaces: Vec::new(), private_endpoints };
     for (vm, document) in documents.iter().enumerate() {
         let first = machines.network_interfaces.len();
         let primary = check(document, report);
@@ -81,7 +92,7 @@ fn grant(
     mut wishes: Vec<Wish>,
     vnets: &[VirtualNetwork],
     mut pool: Pool<'_>,
-    machines: &mut Machines,
+    machines: &mut Addressed,
     report: &mut Report,
 ) {
     let subnet = |ix: SubnetIx| &vnets[ix.vnet.0].subnets[ix.subnet];
@@ -91,16 +102,30 @@ fn grant(
         }
     }
     for wish in wishes.iter_mut().filter(|wish| wish.stated.is_none()) {
-        let nic = &machines.network_interfaces[wish.nic];
-        let owner = (machines.virtual_machines[nic.virtual_machine.0].name.as_str(), nic.name.as_str());
-        wish.stated = pool.keep(wish.subnet, subnet(wish.subnet), wish.version, owner, wish.at);
+        let leases = pool.leases();
+        let held = match wish.holder {
+            Holder::Nic(nic) => {
+                let nic = &machines.network_interfaces[nic];
+                leases.held(&machines.virtual_machines[nic.virtual_machine.0].name, &nic.name)
+            }
+            Holder::PrivateEndpoint(endpoint) => {
+                leases.held_by_private_endpoint(&machines.private_endpoints[endpoint].name)
+            }
+        };
+        wish.stated = pool.keep(wish.subnet, subnet(wish.subnet), wish.version, held, wish.at);
     }
     for wish in wishes {
         let address = match wish.stated {
             Some(stated) => Some(stated.value),
             None => pool.allocate(wish.subnet, subnet(wish.subnet), wish.version, wish.at, report),
         };
-        machines.network_interfaces[wish.nic].addresses.extend(address);
+        match wish.holder {
+            Holder::Nic(nic) => machines.network_interfaces[nic].addresses.extend(address),
+            Holder::PrivateEndpoint(endpoint) => {
+                let endpoint = &mut machines.private_endpoints[endpoint];
+                endpoint.address = address.unwrap_or(endpoint.address);
+            }
+        }
     }
 }
 
@@ -162,7 +187,7 @@ fn wish(
         check_configuration(configuration, i == 0 && document.full_form, versions[0], report);
         for version in versions {
             let stated = configuration.address.clone().filter(|address| version_of(address.value) == version);
-            wishes.push(Wish { nic, subnet: found, version, stated, at: configuration.at });
+            wishes.push(Wish { holder: Holder::Nic(nic), subnet: found, version, stated, at: configuration.at });
         }
     }
     // Without a subnet the report has an error and the network will not be used.

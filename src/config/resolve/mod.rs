@@ -19,8 +19,10 @@ mod machine;
 mod names;
 mod overlaps;
 mod peering;
+mod private_access;
 mod rights;
 mod routing;
+mod tags;
 mod test_case;
 mod transit;
 
@@ -37,6 +39,8 @@ use self::groups::Groups;
 use self::limits::Limits;
 use self::names::{Names, within};
 use self::rights::Rights;
+use self::tags::Tags;
+use super::Files;
 use super::diagnostic::{Report, Spanned, clip};
 use super::document::{self, Document};
 use super::values::is_dns_label;
@@ -45,12 +49,19 @@ use crate::model::{AsgIx, Leases, Network, NsgIx, RouteTableIx, Subnet, SubnetIx
 /// NSG-24: the idle time where the file says none.
 const DEFAULT_FLOW_TIMEOUT_MINUTES: u64 = 4;
 
-pub(super) fn network(document: Document, file: &str, leases: &Leases, report: &mut Report) -> Network {
+pub(super) fn network(
+    document: Document,
+    file: &str,
+    leases: &Leases,
+    files: Files<'_>,
+    report: &mut Report,
+) -> Network {
     let name = lab_name(&document, file, report);
     let scope = Scope::of(&document, report);
     let vnets = &document.virtual_networks;
+    let mut tags = Tags::new(document.service_tags.as_ref(), files);
     let mut virtual_networks: Vec<_> =
-        vnets.iter().enumerate().map(|(i, vnet)| virtual_network(VnetIx(i), vnet, &scope, report)).collect();
+        vnets.iter().enumerate().map(|(i, vnet)| virtual_network(VnetIx(i), vnet, &scope, &mut tags, report)).collect();
     classic::imply(&mut virtual_networks);
     peering::connect(&mut virtual_networks);
     peering::check(vnets, &virtual_networks, report);
@@ -67,19 +78,24 @@ pub(super) fn network(document: Document, file: &str, leases: &Leases, report: &
         let attach = attachments.virtual_network(VnetIx(index), vnet, &virtual_networks[index], &mut pool, report);
         virtual_networks[index].attach = attach;
     }
-    let machines =
-        machine::machines(&document.virtual_machines, &virtual_networks, &accounts, &scope, attachments, pool, report);
+    let machines = machine::machines(&document, &virtual_networks, &accounts, &scope, attachments, pool, report);
     Limits::AZURE.check(&document, &virtual_networks, &machines.network_interfaces, &accounts, report);
     let groups = Groups::of(&document, &machines.network_interfaces, &virtual_networks, &scope, report);
     let mut network = Network {
         name,
         virtual_networks,
-        route_tables: document.route_tables.iter().map(|table| routing::route_table(table, report)).collect(),
-        network_security_groups: filter::nsgs(&document.network_security_groups, &groups, &scope, report),
+        route_tables: document
+            .route_tables
+            .iter()
+            .map(|table| routing::route_table(table, &mut tags, report))
+            .collect(),
+        network_security_groups: filter::nsgs(&document.network_security_groups, &groups, &scope, &mut tags, report),
         application_security_groups: groups.into_groups(),
-        network_managers: admin::network_managers(&document.network_managers, &scope, report),
+        network_managers: admin::network_managers(&document.network_managers, &scope, &mut tags, report),
         virtual_machines: machines.virtual_machines,
         network_interfaces: machines.network_interfaces,
+        private_endpoints: machines.private_endpoints,
+        service_tags: tags.into_used(),
         emulation: document.emulation,
         tests: Vec::new(),
     };
@@ -165,7 +181,13 @@ fn lab_name(document: &Document, file: &str, report: &mut Report) -> String {
     stem
 }
 
-fn virtual_network(ix: VnetIx, vnet: &document::VirtualNetwork, scope: &Scope, report: &mut Report) -> VirtualNetwork {
+fn virtual_network(
+    ix: VnetIx,
+    vnet: &document::VirtualNetwork,
+    scope: &Scope,
+    tags: &mut Tags<'_>,
+    report: &mut Report,
+) -> VirtualNetwork {
     let name = names::or_unnamed(&vnet.name);
     let address_space = address::address_space(vnet, report);
     address::check_subnets(vnet, &address_space, report);
@@ -173,7 +195,7 @@ fn virtual_network(ix: VnetIx, vnet: &document::VirtualNetwork, scope: &Scope, r
     VirtualNetwork {
         name,
         location: vnet.location.as_ref().map_or_else(String::new, |location| location.value.clone()),
-        subnets: vnet.subnets.iter().map(|subnet| self::subnet(subnet, scope, report)).collect(),
+        subnets: vnet.subnets.iter().map(|subnet| self::subnet(subnet, scope, tags, report)).collect(),
         deployment_model: vnet.deployment_model,
         peerings: peering::links(ix, vnet, scope, report),
         address_space,
@@ -182,7 +204,7 @@ fn virtual_network(ix: VnetIx, vnet: &document::VirtualNetwork, scope: &Scope, r
     }
 }
 
-fn subnet(subnet: &document::Subnet, scope: &Scope, report: &mut Report) -> Subnet {
+fn subnet(subnet: &document::Subnet, scope: &Scope, tags: &mut Tags<'_>, report: &mut Report) -> Subnet {
     address::check_special(subnet, report);
     Subnet {
         name: names::or_unnamed(&subnet.name),
@@ -190,6 +212,8 @@ fn subnet(subnet: &document::Subnet, scope: &Scope, report: &mut Report) -> Subn
         route_table: scope.route_table(&subnet.route_table, report),
         network_security_group: scope.nsg(&subnet.network_security_group, report),
         default_outbound_access: subnet.default_outbound_access,
+        service_endpoints: private_access::service_endpoints(subnet, tags, report),
+        private_endpoint_network_policies: subnet.private_endpoint_network_policies,
     }
 }
 

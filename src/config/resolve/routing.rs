@@ -1,29 +1,23 @@
-//! Route tables (UDR-02 to UDR-05).
+//! Route tables (UDR-02 to UDR-06).
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::names::{Names, or_unnamed, within};
+use super::tags::Tags;
 use crate::config::diagnostic::{Report, Spanned};
 use crate::config::document::{self, HopType};
-use crate::model::{Route, RouteNextHop, RouteTable};
+use crate::config::values::RangeOrTag;
+use crate::model::{Route, RouteDestination, RouteNextHop, RouteTable};
 
-pub(super) fn route_table(table: &document::RouteTable, report: &mut Report) -> RouteTable {
+pub(super) fn route_table(table: &document::RouteTable, tags: &mut Tags<'_>, report: &mut Report) -> RouteTable {
     let name = or_unnamed(&table.name);
     within(table.routes.len(), 400, "routes in one table", "UDR-05", table.at, report);
     Names::of("route", table.routes.iter().map(|route| &route.name), report);
-    let mut prefixes = HashMap::new();
-    for route in &table.routes {
-        let Some(prefix) = &route.prefix else { continue };
-        if let Some(first) = prefixes.insert(prefix.value, or_unnamed(&route.name)) {
-            report
-                .error(prefix.at, format!("route `{first}` of table `{name}` has the prefix {} already", prefix.value))
-                .code("RouteConflict")
-                .rule("UDR-04")
-                .expected("every prefix once in a table");
-        }
-    }
-    let routes = table.routes.iter().filter_map(|route| self::route(route, report)).collect();
+    let destinations: Vec<_> = table.routes.iter().map(|route| destination(route, tags, report)).collect();
+    check_destinations(table, &name, &destinations, report);
+    let routes = table.routes.iter().zip(destinations);
+    let routes = routes.filter_map(|(route, destination)| self::route(route, destination, report)).collect();
     RouteTable {
         name,
         routes,
@@ -32,10 +26,42 @@ pub(super) fn route_table(table: &document::RouteTable, report: &mut Report) -> 
     }
 }
 
-fn route(route: &document::Route, report: &mut Report) -> Option<Route> {
+/// UDR-04, UDR-06.
+fn check_destinations(
+    table: &document::RouteTable,
+    name: &str,
+    destinations: &[Option<RouteDestination>],
+    report: &mut Report,
+) {
+    let tagged = destinations.iter().filter(|destination| matches!(destination, Some(RouteDestination::Tag(_))));
+    within(tagged.count(), 25, "routes with a service tag in one table", "LIM-16", table.at, report);
+    let mut known = HashMap::new();
+    for (route, destination) in table.routes.iter().zip(destinations) {
+        let (Some(written), Some(destination)) = (&route.destination, destination) else { continue };
+        if let Some(first) = known.insert(*destination, or_unnamed(&route.name)) {
+            report
+                .error(
+                    written.at,
+                    format!("route `{first}` of table `{name}` has the prefix {} already", written.value),
+                )
+                .code("RouteConflict")
+                .rule("UDR-04")
+                .expected("every prefix once in a table");
+        }
+    }
+}
+
+fn destination(route: &document::Route, tags: &mut Tags<'_>, report: &mut Report) -> Option<RouteDestination> {
+    let written = route.destination.as_ref()?;
+    match &written.value {
+        RangeOrTag::Range(prefix) => Some(RouteDestination::Prefix(*prefix)),
+        RangeOrTag::Tag(name) => tags.find_for_route(name, written.at, report).map(RouteDestination::Tag),
+    }
+}
+
+fn route(route: &document::Route, destination: Option<RouteDestination>, report: &mut Report) -> Option<Route> {
     let next_hop = next_hop(route, report);
-    let prefix = route.prefix.as_ref()?.value;
-    Some(Route { name: or_unnamed(&route.name), prefix, next_hop: next_hop? })
+    Some(Route { name: or_unnamed(&route.name), destination: destination?, next_hop: next_hop? })
 }
 
 fn next_hop(route: &document::Route, report: &mut Report) -> Option<RouteNextHop> {
@@ -119,12 +145,18 @@ fn appliances(route: &document::Route, report: &mut Report) -> Option<Vec<IpAddr
     Some(addresses.value.iter().map(|address| address.value).collect())
 }
 
+/// The family of the range, or of the first appliance where a tag has ranges of both.
 fn check_family(address: &Spanned<IpAddr>, route: &document::Route, report: &mut Report) {
-    let Some(prefix) = route.prefix.as_ref().map(|prefix| prefix.value) else { return };
-    if prefix.addr().is_ipv4() != address.value.is_ipv4() {
+    let Some(destination) = &route.destination else { return };
+    let first = || route.next_hops.iter().flat_map(|addresses| &addresses.value).next();
+    let (ipv4, whose) = match destination.value {
+        RangeOrTag::Range(prefix) => (prefix.addr().is_ipv4(), "the prefix's family"),
+        RangeOrTag::Tag(_) => (first().unwrap_or(address).value.is_ipv4(), "the other next hops' family"),
+    };
+    if ipv4 != address.value.is_ipv4() {
         report
-            .error(address.at, format!("{} cannot be the next hop to {prefix}", address.value))
+            .error(address.at, format!("{} cannot be the next hop to {}", address.value, destination.value))
             .rule("UDR-03")
-            .expected("an address of the prefix's family");
+            .expected(format!("an address of {whose}"));
     }
 }

@@ -55,7 +55,7 @@ pub(super) fn source(snapshot: &Snapshot, ingress: PortId, src: &IpAddr) -> Resu
         }
         Ingress::Vnet(vnet) => match snapshot.vnet(vnet).owners.lookup(*src) {
             Some(Owner::Nic(nic)) => (snapshot.nic(nic).port == ingress).then_some(nic),
-            Some(Owner::Reserved) | None => None,
+            Some(Owner::Reserved | Owner::Service) | None => None,
         },
     };
     sender.filter(|_| !is_platform).ok_or(DropReason::SpoofedSource)

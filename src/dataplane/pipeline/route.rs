@@ -55,12 +55,14 @@ impl<'a> Leg<'a> {
         match next_hop {
             NextHop::Vnet(vnet) => match self.snapshot.vnet(vnet).owners.lookup(*dst) {
                 Some(Owner::Nic(nic)) => Ok(Hop::Endpoint(nic)),
+                Some(Owner::Service) => Err(DropReason::NoService),
                 Some(Owner::Reserved) | None => Err(DropReason::NoEndpoint),
             },
             NextHop::Nic(nic) => Ok(Hop::Appliance(nic)),
             NextHop::Unreachable | NextHop::Spread(_) => Err(DropReason::NextHopUnreachable),
             NextHop::Gateway => Err(DropReason::GatewayUnavailable),
             NextHop::Internet => Err(DropReason::NoInternet),
+            NextHop::Service => Err(DropReason::NoService),
             NextHop::None => Err(DropReason::NextHopNone),
         }
     }

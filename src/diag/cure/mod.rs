@@ -70,6 +70,7 @@ impl Case<'_> {
             DropReason::NotForwarding => Some(self.not_forwarding(arrived)),
             DropReason::SpoofedSource => Some(self.spoofed(leg.from)),
             DropReason::NoEndpoint => Some(self.nobody()),
+            DropReason::NoService => Some(self.no_service(leg)),
             // What the packet is, or what this router does not emulate yet: the reason's own line says it best.
             DropReason::Malformed
             | DropReason::BadChecksum

@@ -24,13 +24,29 @@ impl Case<'_> {
             NextHop::None => "drops",
             NextHop::Gateway => "leads to a gateway, and this network has none:",
             NextHop::Internet => "leads to the Internet, where this network has nothing:",
-            NextHop::Vnet(_) | NextHop::Nic(_) | NextHop::Spread(_) | NextHop::Unreachable => "leads away",
+            NextHop::Vnet(_) | NextHop::Nic(_) | NextHop::Spread(_) | NextHop::Unreachable | NextHop::Service => {
+                "leads away"
+            }
         };
         let cause = format!("{object} {what} {}", self.walk.dst);
         let mut edit = self.edit();
         edit.remove_route(table, at);
         let name = &self.names.network.route_tables[table.0].routes[at].name;
         Some(Cure::with(cause, format!("remove route {name}, or give it another next hop"), edit))
+    }
+
+    /// An Azure service: there is nothing to mend.
+    pub(super) fn no_service(&self, leg: &Leg) -> Cure {
+        let dst = self.walk.dst;
+        if let Some(endpoint) = self.names.private_endpoint(dst, leg) {
+            return Cure::untreated(format!("{dst} is private endpoint {endpoint}: no lab has the service behind it"));
+        }
+        let subnet = self.names.subnet(leg.from);
+        let service = self.names.service(subnet, dst).unwrap_or("an Azure service");
+        Cure::untreated(format!(
+            "{dst} is an address of {service}, to which subnet {} has a service endpoint: no lab has the service itself",
+            subnet_name(self.names.network, subnet)
+        ))
     }
 
     /// Nobody told the sender's subnet where the destination is: the sender's VNet and the destination's are apart.

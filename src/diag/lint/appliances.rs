@@ -36,7 +36,12 @@ fn finding(names: Names<'_>, route: &Use<'_>, next: &Appliance) -> Option<Findin
     let appliance = match next.hop {
         NextHop::Unreachable => return Some(unreachable(names, route, next)),
         NextHop::Nic(nic) => nic,
-        NextHop::Vnet(_) | NextHop::Spread(_) | NextHop::Gateway | NextHop::Internet | NextHop::None => return None,
+        NextHop::Vnet(_)
+        | NextHop::Spread(_)
+        | NextHop::Gateway
+        | NextHop::Internet
+        | NextHop::Service
+        | NextHop::None => return None,
     };
     let Sender::Nic(nic) = names.compiled.sender(appliance) else {
         return Some(behind_tun(names, route, appliance, next));

@@ -8,6 +8,7 @@ mod chains;
 mod groups;
 mod peerings;
 mod priorities;
+mod private_access;
 mod region;
 mod routes;
 mod rules;
@@ -43,6 +44,7 @@ pub fn lint(network: &Network, compiled: &Compiled) -> Vec<Finding> {
     let open = Names { network: &network, compiled: &compile(&network, &Learned::default(), 0) };
     let mut findings = peerings::findings(names);
     findings.extend(routes::findings(names));
+    findings.extend(private_access::findings(names));
     findings.extend(appliances::findings(names, open));
     findings.extend(chains::findings(names, open));
     findings.extend(tags::findings(names));

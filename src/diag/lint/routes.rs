@@ -76,6 +76,7 @@ impl Use<'_> {
             | NextHop::Unreachable
             | NextHop::Gateway
             | NextHop::Internet
+            | NextHop::Service
             | NextHop::None => (false, std::slice::from_ref(&self.next_hop)),
         };
         let members = self.row.next_hop_ip.iter().zip(hops).enumerate();
@@ -156,6 +157,8 @@ fn takes_precedence(row: &EffectiveRoute) -> bool {
         | NextHopType::Internet
         | NextHopType::VirtualAppliance
         | NextHopType::VirtualApplianceEcmp
+        | NextHopType::VirtualNetworkServiceEndpoint
+        | NextHopType::InterfaceEndpoint
         | NextHopType::None => false,
     }
 }
@@ -169,7 +172,12 @@ fn vnet_of(names: Names<'_>, hop: NextHop) -> Option<VnetId> {
             let first = vnet_of(names, *members.first()?)?;
             members.iter().all(|member| vnet_of(names, *member) == Some(first)).then_some(first)
         }
-        NextHop::Vnet(_) | NextHop::Unreachable | NextHop::Gateway | NextHop::Internet | NextHop::None => None,
+        NextHop::Vnet(_)
+        | NextHop::Unreachable
+        | NextHop::Gateway
+        | NextHop::Internet
+        | NextHop::Service
+        | NextHop::None => None,
     }
 }
 
@@ -181,6 +189,7 @@ fn taker(names: Names<'_>, subnet: SubnetIx, hop: NextHop) -> String {
         | NextHop::Unreachable
         | NextHop::Gateway
         | NextHop::Internet
+        | NextHop::Service
         | NextHop::None => None,
     };
     peering.map_or_else(|| "a gateway".to_owned(), |link| format!("peering {}", link.name))

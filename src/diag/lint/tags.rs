@@ -31,7 +31,7 @@ fn finding(names: Names<'_>, nic: NicId, nsg: NsgIx, everything: IpNet) -> Optio
     let subnet = names.subnet(nic);
     let table = names.network.subnet(subnet).route_table?;
     let routes = &names.network.route_tables[table.0].routes;
-    let route = routes.iter().position(|route| route.prefix == everything);
+    let route = routes.iter().position(|route| route.prefix() == Some(everything));
     let nsg = &names.network.network_security_groups[nsg.0].name;
     Some(Finding {
         code: "boundless-tag",

@@ -1,12 +1,14 @@
 //! A network as a flat list of named objects with properties in words: what a plan compares and shows.
 
 use std::fmt::{self, Debug, Display};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::admin;
 use crate::diag::names::nic_name;
 use crate::model::{
-    AddressPrefix, Attach, AttachNamespace, Emulation, LinkIx, Network, NetworkInterface, NsgIx, PortRange, Route,
-    RouteNextHop, SecurityRule, Subnet, SubnetNames, VirtualMachine, VirtualNetwork, VnetIx,
+    AddressPrefix, Attach, AttachNamespace, Emulation, LinkIx, Network, NetworkInterface, NsgIx, PortRange,
+    PrivateEndpoint, PublishedTag, Route, RouteDestination, RouteNextHop, SecurityRule, ServiceEndpoint, ServiceTag,
+    Subnet, SubnetNames, VirtualMachine, VirtualNetwork, VnetIx,
 };
 
 /// One object. Objects of one kind have the same properties in the same order.
@@ -41,7 +43,7 @@ pub(super) fn of(network: &Network) -> Vec<Object> {
             name: table.name.clone(),
             properties: vec![("disableBgpRoutePropagation", propagation), ("disablePeeringRoute", peering.to_owned())],
         });
-        all.extend(table.routes.iter().map(|own| route(&table.name, own)));
+        all.extend(table.routes.iter().map(|own| route(network, &table.name, own)));
     }
     for nsg in &network.network_security_groups {
         let properties = vec![("flushConnection", nsg.flush_connection.to_string())];
@@ -58,6 +60,8 @@ pub(super) fn of(network: &Network) -> Vec<Object> {
         all.push(virtual_machine(vm));
         all.extend(vm.network_interfaces.iter().map(|nic| interface(network, vm, network.nic(*nic))));
     }
+    all.extend(network.private_endpoints.iter().map(|endpoint| private_endpoint(network, endpoint)));
+    all.extend(network.service_tags.iter().map(service_tag));
     all.push(emulation(&network.emulation));
     all
 }
@@ -75,11 +79,17 @@ fn virtual_network(vnet: &VirtualNetwork) -> Object {
 
 fn subnet(network: &Network, vnet: &VirtualNetwork, subnet: &Subnet) -> Object {
     let table = subnet.route_table.map(|table| &network.route_tables[table.0].name);
+    let service = |endpoint: &ServiceEndpoint| {
+        let tags = endpoint.tags.iter().map(|tag| &network.service_tag(*tag).name).collect::<Vec<_>>();
+        format!("{} to {}", endpoint.service, list(&tags))
+    };
     let properties = vec![
         ("addressPrefixes", list(&subnet.prefixes)),
         ("routeTable", or_none(table)),
         ("networkSecurityGroup", or_none(nsg(network, subnet.network_security_group))),
         ("defaultOutboundAccess", subnet.has_default_outbound_access().to_string()),
+        ("serviceEndpoints", list(&subnet.service_endpoints.iter().map(service).collect::<Vec<_>>())),
+        ("privateEndpointNetworkPolicies", format!("{:?}", subnet.private_endpoint_network_policies)),
     ];
     Object { kind: "subnets", name: format!("{}/{}", vnet.name, subnet.name), properties }
 }
@@ -111,7 +121,7 @@ fn peering(network: &Network, at: LinkIx) -> Object {
     Object { kind: "virtualNetworkPeerings", name: network.link_name(at), properties }
 }
 
-fn route(table: &str, route: &Route) -> Object {
+fn route(network: &Network, table: &str, route: &Route) -> Object {
     let next_hop = match &route.next_hop {
         RouteNextHop::VirtualAppliance(address) => format!("VirtualAppliance {address}"),
         RouteNextHop::VirtualApplianceEcmp(addresses) => format!("VirtualApplianceEcmp {}", list(addresses)),
@@ -120,7 +130,11 @@ fn route(table: &str, route: &Route) -> Object {
         | RouteNextHop::Internet
         | RouteNextHop::None) => format!("{other:?}"),
     };
-    let properties = vec![("addressPrefix", route.prefix.to_string()), ("nextHop", next_hop)];
+    let destination = match route.destination {
+        RouteDestination::Prefix(prefix) => prefix.to_string(),
+        RouteDestination::Tag(tag) => network.service_tag(tag).name.clone(),
+    };
+    let properties = vec![("addressPrefix", destination), ("nextHop", next_hop)];
     Object { kind: "routes", name: format!("{table}/{}", route.name), properties }
 }
 
@@ -131,7 +145,8 @@ fn security_rule(network: &Network, nsg: &str, rule: &SecurityRule) -> Object {
 
 /// A rule, whatever kind of access it gives.
 pub(super) fn rule_properties<A: Debug>(network: &Network, rule: &SecurityRule<A>) -> Vec<(&'static str, String)> {
-    let addresses = |fields: &[AddressPrefix]| list(&fields.iter().filter_map(address_prefix).collect::<Vec<_>>());
+    let address = |field: &AddressPrefix| address_prefix(network, field);
+    let addresses = |fields: &[AddressPrefix]| list(&fields.iter().filter_map(address).collect::<Vec<_>>());
     let groups = |fields: &[AddressPrefix]| {
         list(
             &fields
@@ -175,6 +190,21 @@ fn interface(network: &Network, vm: &VirtualMachine, nic: &NetworkInterface) -> 
     Object { kind: "networkInterfaces", name: format!("{}/{}", vm.name, nic.name), properties }
 }
 
+fn private_endpoint(network: &Network, endpoint: &PrivateEndpoint) -> Object {
+    let (vnet, subnet) = (network.vnet(endpoint.subnet.vnet), network.subnet(endpoint.subnet));
+    let properties =
+        vec![("subnet", format!("{}/{}", vnet.name, subnet.name)), ("privateIPAddress", endpoint.address.to_string())];
+    Object { kind: "privateEndpoints", name: endpoint.name.clone(), properties }
+}
+
+/// Told apart by a fingerprint: some have ten thousand ranges.
+fn service_tag(tag: &PublishedTag) -> Object {
+    let mut fingerprint = DefaultHasher::new();
+    tag.prefixes.hash(&mut fingerprint);
+    let ranges = format!("{} ranges, {:08x}", tag.prefixes.len(), fingerprint.finish() as u32);
+    Object { kind: "serviceTags", name: tag.name.clone(), properties: vec![("addressPrefixes", ranges)] }
+}
+
 fn emulation(emulation: &Emulation) -> Object {
     let workers = emulation.workers.map_or_else(|| "one a core".to_owned(), |workers| workers.to_string());
     let properties = vec![
@@ -205,10 +235,11 @@ fn attach(attach: Option<&Attach>) -> String {
     format!("{} in {namespace}, {configured}", attach.interface)
 }
 
-fn address_prefix(prefix: &AddressPrefix) -> Option<String> {
+fn address_prefix(network: &Network, prefix: &AddressPrefix) -> Option<String> {
     match prefix {
         AddressPrefix::Any => Some("*".to_owned()),
         AddressPrefix::Prefix(prefix) => Some(prefix.to_string()),
+        AddressPrefix::Tag(ServiceTag::Published(tag)) => Some(network.service_tag(*tag).name.clone()),
         AddressPrefix::Tag(tag) => Some(format!("{tag:?}")),
         AddressPrefix::Group(_) => None,
     }

@@ -1,0 +1,55 @@
+//! The ranges of published tags as rows list them: one list for all rows that are about the same.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::model::{Network, Prefixes, PublishedTagIx};
+
+/// Which addresses a row can be about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Families {
+    V4,
+    V6,
+    Both,
+}
+
+/// Lists made so far, by what they are of.
+pub(super) struct Published<'a> {
+    network: &'a Network,
+    lists: RefCell<HashMap<(Vec<PublishedTagIx>, Families), Prefixes>>,
+}
+
+impl<'a> Published<'a> {
+    pub(super) fn of(network: &'a Network) -> Self {
+        Self { network, lists: RefCell::default() }
+    }
+
+    /// Every range of these tags, as published.
+    pub(super) fn ranges(&self, tags: &[PublishedTagIx], families: Families) -> Prefixes {
+        let mut lists = self.lists.borrow_mut();
+        let list = lists.entry((tags.to_vec(), families)).or_insert_with(|| {
+            let all = tags.iter().flat_map(|tag| self.network.service_tag(*tag).prefixes.iter().copied());
+            let mut ranges: Vec<_> = all.filter(|range| families.have(range)).collect();
+            ranges.sort_unstable();
+            ranges.dedup();
+            Prefixes::Many(ranges.into())
+        });
+        list.clone()
+    }
+}
+
+impl Families {
+    pub(super) fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    fn have(self, range: &IpNet) -> bool {
+        match (self, range) {
+            (Self::V4 | Self::Both, IpNet::V4(_)) | (Self::V6 | Self::Both, IpNet::V6(_)) => true,
+            (Self::V4, IpNet::V6(_)) | (Self::V6, IpNet::V4(_)) => false,
+        }
+    }
+}
