@@ -16,6 +16,7 @@ mod exec;
 mod exit;
 mod explain;
 mod failure;
+mod flows;
 mod following;
 mod hops;
 mod labs;
@@ -79,6 +80,7 @@ enum Command {
     Reach(reach::Reach),
     Drops(drops::Drops),
     Counters(counters::Counters),
+    Flows(flows::Flows),
     Trace(trace::Trace),
     Completions(completions::Completions),
 }
@@ -141,6 +143,7 @@ impl Command {
             Self::Reach(command) => command.run(context),
             Self::Drops(command) => command.run(context),
             Self::Counters(command) => command.run(context),
+            Self::Flows(command) => command.run(context),
             Self::Trace(command) => command.run(context),
             Self::Completions(command) => command.run(Cli::command()),
         }

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 
 use super::counters::PortCounters;
 use super::engine::Engine;
+use super::flows;
 use super::follow::{Feed, TICK};
 use super::protocol::{DropCount, InterfaceCounters, Node, NodeInterface, Refusal, Request, Response, Status, Topic};
 use super::server::Answer;
@@ -66,6 +67,9 @@ impl Answers {
             Request::NextHop(query) => self.next_hop(&query).map_or_else(refused, Response::NextHop),
             Request::Drops => Response::Drops(self.drops()),
             Request::Counters => Response::Counters(self.counters()),
+            Request::Flows { filter, from } => {
+                flows::page(&self.engine, &filter, from).map_or_else(refused, Response::Flows)
+            }
             Request::Peerings => Response::Peerings(diag::peerings(&self.engine.network())),
             Request::Explain { source, destination } => self
                 .explain(&source, &destination)

@@ -261,7 +261,12 @@ impl Engine {
 
     /// Some flow records, and where to go on: see [`FlowTable::page`](crate::dataplane::FlowTable::page).
     pub fn flow_records(&self, from: Cursor, records: &mut Vec<FlowRecord>) -> Option<Cursor> {
-        self.tables.flows.records.page(from, Timestamp(monotonic_nanos()), records)
+        self.tables.flows.records.page(from, self.now(), records)
+    }
+
+    /// On the workers' clock.
+    pub fn now(&self) -> Timestamp {
+        Timestamp(monotonic_nanos())
     }
 
     /// How often a rule has decided since the network came up, or the rule.

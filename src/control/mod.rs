@@ -10,6 +10,7 @@ pub mod change;
 pub mod client;
 pub mod counters;
 pub mod engine;
+mod flows;
 mod follow;
 mod line;
 mod numbers;

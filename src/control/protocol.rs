@@ -30,6 +30,11 @@ pub enum Request {
     NextHop(NextHopQuery),
     Drops,
     Counters,
+    /// Flow records, from where an earlier page ended.
+    Flows {
+        filter: FlowFilter,
+        from: Option<u64>,
+    },
     /// A packet's way from `source` to `destination`, as a user writes them.
     Explain {
         source: String,
@@ -118,6 +123,7 @@ pub enum Response {
     Forecast(Vec<Result<Forecast, String>>),
     Drops(Vec<DropCount>),
     Counters(Vec<InterfaceCounters>),
+    Flows(FlowPage),
     Peerings(Vec<PeeringRow>),
     Traced(Traced),
     Changed(Changed),
@@ -231,4 +237,56 @@ pub struct InterfaceCounters {
     pub tx_bytes: u64,
     pub drops: u64,
     pub alive: bool,
+}
+
+/// Which flows; all without.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlowFilter {
+    /// `NODE` or `NODE/NIC`.
+    pub node: Option<String>,
+    /// At either end, as is the port.
+    pub address: Option<IpAddr>,
+    pub port: Option<u16>,
+    pub protocol: Option<String>,
+    pub state: Option<String>,
+}
+
+/// Some flows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlowPage {
+    pub flows: Vec<FlowRow>,
+    /// Where to go on; none at the end.
+    pub next: Option<u64>,
+}
+
+/// One interface's record of one flow: its ends are those of the packet that made it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlowRow {
+    pub node: String,
+    /// Of a VNet that hangs on one TUN, its subnet.
+    pub nic: String,
+    /// Of that packet: `Inbound` or `Outbound`.
+    pub direction: String,
+    pub protocol: String,
+    pub source_address: IpAddr,
+    /// An echo's identifier is both its ports.
+    pub source_port: u16,
+    pub destination_address: IpAddr,
+    pub destination_port: u16,
+    pub state: String,
+    /// `Deny` for a flow that `flushConnection` has ended.
+    pub access: String,
+    pub age_seconds: f64,
+    pub idle_seconds: f64,
+    /// From the guest.
+    pub packets_sent: u64,
+    pub bytes_sent: u64,
+    /// To the guest.
+    pub packets_received: u64,
+    pub bytes_received: u64,
+    /// The rules that let it pass, of each NSG asked: `app securityRules/https`; of a denied one, the rule that ended it.
+    pub rules: Vec<String>,
 }

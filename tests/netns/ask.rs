@@ -179,3 +179,21 @@ fn a_request_to_stop_ends_the_lab() {
     });
     assert_eq!(lab.vnet(&["status"]).status.code(), Some(5));
 }
+
+#[test]
+fn nsg_20_and_21_flows_show_each_interfaces_record_and_its_rule() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    assert!(lab.vnet(&["exec", "web", "--", "ping", "-c2", "-i0.2", "db"]).status.success());
+    let flows = lab.data(&["flows", "--protocol", "icmp"]);
+    let place = |flow: &Value| format!("{} {}", flow["node"].as_str().unwrap(), flow["direction"].as_str().unwrap());
+    let mut places: Vec<String> = flows.as_array().unwrap().iter().map(place).collect();
+    places.sort();
+    assert_eq!(places, ["db Inbound", "nva Inbound", "nva Outbound", "web Outbound"]);
+
+    let flows = lab.data(&["flows", "web/eth0", "--address", "10.2.1.10", "--state", "answered"]);
+    let flow = &flows[0];
+    assert_eq!((&flow["packetsSent"], &flow["packetsReceived"]), (&json!(2), &json!(2)), "{flow}");
+    assert_eq!(flow["rules"], json!(["app defaultSecurityRules/AllowVnetOutBound"]));
+    assert_eq!(lab.data(&["flows", "db", "--port", "1"]), json!([]));
+    assert_eq!(lab.vnet(&["flows", "nobody"]).status.code(), Some(2));
+}

@@ -71,6 +71,18 @@ pub struct Cursor {
     slot: usize,
 }
 
+impl From<Cursor> for u64 {
+    fn from(cursor: Cursor) -> Self {
+        (cursor.shard as Self) << 32 | cursor.slot as Self
+    }
+}
+
+impl From<u64> for Cursor {
+    fn from(number: u64) -> Self {
+        Self { shard: (number >> 32) as usize, slot: number as u32 as usize }
+    }
+}
+
 /// Records of admitted flows, shared by all workers.
 #[derive(Debug)]
 pub struct FlowTable {
