@@ -9,6 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZero;
 use std::ops::RangeInclusive;
 
+use foldhash::fast::RandomState;
 use ipnet::IpNet;
 
 use crate::dataplane::{Acl, AclId, AclRule, Action, Filters, ProtocolMatch, RuleId, RulesMark};
@@ -57,7 +58,7 @@ pub(super) struct Acls<'a> {
     ids: &'a RuleIds,
     groups: Groups,
     tags: HashMap<SubnetIx, Tags>,
-    known: HashMap<View, AclId>,
+    known: HashMap<View, AclId, RandomState>,
     tables: Vec<Acl>,
     rules: Vec<Vec<EffectiveRule>>,
     /// Of those that flush.
@@ -99,7 +100,7 @@ impl<'a> Acls<'a> {
             ids,
             groups: Groups::of(network),
             tags: HashMap::new(),
-            known: HashMap::new(),
+            known: HashMap::default(),
             tables: Vec::new(),
             rules: Vec::new(),
             marks: HashMap::new(),

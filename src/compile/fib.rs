@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::iter;
 use std::net::IpAddr;
 
+use foldhash::fast::RandomState;
+
 use crate::dataplane::{Fib, FibId, NextHop, RouteId, Spread, SpreadId};
 use crate::model::{EffectiveRoute, Network, SubnetIx, VnetIx};
 
@@ -30,18 +32,23 @@ pub(super) struct Fibs {
 impl Fibs {
     pub(super) fn new(network: &Network, owners: &Owners) -> Self {
         let mut all = Self::default();
-        let mut known = HashMap::new();
+        let mut known = HashMap::<_, _, RandomState>::default();
         let published = Published::of(network);
         for (i, vnet) in network.virtual_networks.iter().enumerate() {
             let mut fibs = Vec::new();
+            let mut reach = Reach { network, owners, own: VnetIx(i), found: HashMap::new() };
             for subnet in 0..vnet.subnets.len() {
                 let rows = routes::of(network, SubnetIx { vnet: VnetIx(i), subnet }, &published);
-                let reach = Reach { network, owners, own: VnetIx(i) };
                 let hops: Vec<_> = rows.iter().map(|row| reach.next_hop(row, &mut all.spreads)).collect();
-                let fib = known.entry((rows, hops)).or_insert_with_key(|(rows, hops)| all.add(rows, hops));
-                fibs.push(*fib);
+                let next = FibId(known.len() as u32);
+                fibs.push(*known.entry((rows, hops)).or_insert(next));
             }
             all.subnets.push(fibs);
+        }
+        let mut tables: Vec<_> = known.into_iter().collect();
+        tables.sort_by_key(|(_, fib)| *fib);
+        for ((rows, hops), _) in tables {
+            all.add(rows, hops);
         }
         all
     }
@@ -50,12 +57,11 @@ impl Fibs {
         self.subnets[subnet.vnet.0][subnet.subnet]
     }
 
-    fn add(&mut self, rows: &[Row], hops: &[NextHop]) -> FibId {
+    fn add(&mut self, rows: Vec<Row>, next_hops: Vec<NextHop>) {
         let numbered = rows.iter().zip((0..).map(RouteId));
         let lpm = numbered.flat_map(|(row, id)| row.in_force.iter().map(move |&prefix| (prefix, id))).collect();
-        self.tables.push(Fib { lpm, next_hops: hops.to_vec() });
-        self.routes.push(rows.iter().map(|row| row.route.clone()).collect());
-        FibId(self.tables.len() as u32 - 1)
+        self.tables.push(Fib { lpm, next_hops });
+        self.routes.push(rows.into_iter().map(|row| row.route).collect());
     }
 }
 
@@ -76,15 +82,16 @@ impl Spreads {
 }
 
 /// What a VNet's routes can lead to.
-#[derive(Clone, Copy)]
 struct Reach<'a> {
     network: &'a Network,
     owners: &'a Owners,
     own: VnetIx,
+    /// Many routes name one appliance, and a hub has hundreds of peers.
+    found: HashMap<IpAddr, NextHop>,
 }
 
 impl Reach<'_> {
-    fn next_hop(self, row: &Row, spreads: &mut Spreads) -> NextHop {
+    fn next_hop(&mut self, row: &Row, spreads: &mut Spreads) -> NextHop {
         match row.target {
             Target::Vnet(vnet) => NextHop::Vnet(vnet_id(vnet)),
             Target::Appliance(address) => self.appliance(address),
@@ -101,11 +108,16 @@ impl Reach<'_> {
 
     /// An appliance is found by who owns its address, never by routing: in the own VNet, or in the ranges that a
     /// connected peer's link knows; not behind a second peering (UDR-11, UDR-12, PEER-18).
-    fn appliance(self, address: IpAddr) -> NextHop {
+    fn appliance(&mut self, address: IpAddr) -> NextHop {
+        if let Some(known) = self.found.get(&address) {
+            return *known;
+        }
         let peers = connected(self.network, self.own)
             .filter(|link| link.remote_address_space.iter().any(|prefix| prefix.contains(&address)))
             .map(|link| link.remote);
         let found = iter::once(self.own).chain(peers).find_map(|vnet| self.owners.nic(vnet, address));
-        found.map_or(NextHop::Unreachable, NextHop::Nic)
+        let hop = found.map_or(NextHop::Unreachable, NextHop::Nic);
+        self.found.insert(address, hop);
+        hop
     }
 }

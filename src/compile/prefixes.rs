@@ -4,24 +4,22 @@ use ipnet::IpNet;
 
 /// The addresses of `from` that are in none of `holes`, as the fewest prefixes.
 pub fn difference(from: &[IpNet], holes: &[IpNet]) -> Vec<IpNet> {
-    let mut left = from.to_vec();
-    for hole in holes {
-        left = left.into_iter().flat_map(|prefix| without(prefix, *hole)).collect();
-    }
+    let left = from.iter().flat_map(|prefix| without(*prefix, holes)).collect();
     IpNet::aggregate(&left)
 }
 
-/// A prefix minus another: all of it, nothing, or the halves beside the path down to the hole.
-fn without(prefix: IpNet, hole: IpNet) -> Vec<IpNet> {
-    if hole.contains(&prefix) {
-        return Vec::new();
-    }
-    if !prefix.contains(&hole) {
+/// A prefix minus others: all of it, nothing, or what is left of its halves.
+fn without(prefix: IpNet, holes: &[IpNet]) -> Vec<IpNet> {
+    let holes: Vec<_> = holes.iter().copied().filter(|hole| hole.contains(&prefix) || prefix.contains(hole)).collect();
+    if holes.is_empty() {
         return vec![prefix];
+    }
+    if holes.iter().any(|hole| hole.contains(&prefix)) {
+        return Vec::new();
     }
     let length = prefix.prefix_len() + 1;
     let halves = prefix.subnets(length).expect("a prefix that strictly contains another can be halved");
-    halves.flat_map(|half| without(half, hole)).collect()
+    halves.flat_map(|half| without(half, &holes)).collect()
 }
 
 #[cfg(test)]

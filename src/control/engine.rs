@@ -305,6 +305,11 @@ impl Published {
         self.rules.label(rule)
     }
 
+    /// What putting it in an earlier one's place meant.
+    pub fn plan_since(&self, earlier: &Self) -> Plan {
+        diag::plan((&earlier.network, &earlier.compiled), (&self.network, &self.compiled))
+    }
+
     /// Rises with every network that is published.
     pub fn generation(&self) -> u64 {
         self.compiled.snapshot.generation

@@ -131,16 +131,19 @@ impl Lab<'_> {
             message: error.to_string(),
             help: Some("`vnet down`, then `vnet up` with this file".to_owned()),
         })?;
-        let plan = next.plan(&published);
         // Verbs are about one peering, a file is about all.
         let mut warnings = source.as_ref().map_or_else(Vec::new, |_| change::warnings(&next.network));
         let dry_run = source.as_ref().is_some_and(|apply| apply.dry_run);
         let restored: Vec<_> = next.restored.iter().map(|at| daemon::name(&next.network, *at)).collect();
         let applied = !dry_run && (next.network != **running || !restored.is_empty());
-        if applied {
+        // What it means is told once it is done: packets need not wait for that.
+        let plan = if applied {
             let guests = self.make(&published, next).map_err(Unchanged::Failed)?;
             warnings.extend(self.finish(guests));
-        }
+            self.engine.published().plan_since(&published)
+        } else {
+            next.plan(&published)
+        };
         if let Some(apply) = source.filter(|_| !dry_run) {
             warnings.extend(self.note_source(apply).err().map(|error| error.to_string()));
         }
