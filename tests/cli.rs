@@ -516,6 +516,7 @@ fn without_that_lab_the_exit_code_is_5() {
         "drops",
         "drops -f",
         "counters",
+        "flows",
         "explain web db",
         "next-hop web db",
         "reach",
