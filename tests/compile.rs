@@ -111,6 +111,10 @@ fn filters(text: &mut String, network: &Network, compiled: &Compiled, nic: NicId
     let nic = &compiled.snapshot.nics[nic.0 as usize];
     let ((out_nic, out_subnet), (in_nic, in_subnet)) = (pair(nic.outbound), pair(nic.inbound));
     writeln!(text, "acls of {name}: out {out_nic} {out_subnet}, in {in_subnet} {in_nic}").unwrap();
+    if nic.platform != Filters::default() {
+        let (of_nic, of_subnet) = pair(nic.platform);
+        writeln!(text, "platform of {name}: {of_nic} {of_subnet}").unwrap();
+    }
     if let (Some(outbound), Some(inbound)) = (nic.outbound.admin, nic.inbound.admin) {
         writeln!(text, "admin rules of {name}: out {}, in {}", outbound.0, inbound.0).unwrap();
     }

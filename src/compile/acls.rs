@@ -148,6 +148,13 @@ impl<'a> Acls<'a> {
         }
         let rules = effective_rules(network, self.ids, &self.groups, &view);
         let flushes = view.source.flushes(network);
+        let id = self.push(rules, flushes);
+        self.known.insert(view, id);
+        id
+    }
+
+    /// A list of its own.
+    pub(super) fn push(&mut self, rules: Vec<EffectiveRule>, flushes: bool) -> AclId {
         let table = Acl::new(rules.iter().map(|rule| rule.matches.clone()).collect());
         self.tables.push(table.numbered(rules.iter().map(|rule| rule.rule.id)).flushing(flushes));
         let id = AclId(self.tables.len() as u32 - 1);
@@ -155,8 +162,11 @@ impl<'a> Acls<'a> {
             self.marks.insert(id, mark_of(rules.iter().map(|rule| &rule.matches).collect::<Vec<_>>()));
         }
         self.rules.push(rules);
-        self.known.insert(view, id);
         id
+    }
+
+    pub(super) fn rules(&self, acl: AclId) -> &[EffectiveRule] {
+        &self.rules[acl.0 as usize]
     }
 }
 

@@ -11,6 +11,7 @@ mod groups;
 mod ids;
 mod links;
 mod owners;
+mod platform;
 mod prefixes;
 mod private_access;
 mod published;
@@ -30,6 +31,7 @@ use crate::model::{Attachment, Direction, EffectiveRoute, Network, NicIx, Subnet
 use acls::Acls;
 use fib::Fibs;
 use owners::Owners;
+use platform::Platform;
 
 pub use acls::{EffectiveRule, RuleOwner, RuleRef};
 pub use ids::{Ids, senders};
@@ -78,8 +80,9 @@ pub fn compile_numbered(network: &Network, learned: &Learned, ids: Ids, generati
     let owners = Owners::new(network, &ids);
     let fibs = Fibs::new(network, &owners);
     let mut acls = Acls::new(network, ids.rules());
+    let mut platform = Platform::of(network);
     let (senders, attachments) = ids.slots();
-    let mut numbered = |sender| nic(network, learned, &ids, &fibs, &mut acls, sender);
+    let mut numbered = |sender| nic(network, learned, &ids, &fibs, (&mut acls, &mut platform), sender);
     let nics = senders.iter().map(|sender| sender.map_or_else(nobody, &mut numbered)).collect();
     let ports = attachments.iter().map(|attachment| ingress(&ids, *attachment)).collect();
     let vnets = (0..network.virtual_networks.len()).map(VnetIx).zip(owners.into_tables());
@@ -90,7 +93,14 @@ pub fn compile_numbered(network: &Network, learned: &Learned, ids: Ids, generati
     Compiled { snapshot: Arc::new(snapshot), subnets, routes, rules, ids }
 }
 
-fn nic(network: &Network, learned: &Learned, ids: &Ids, fibs: &Fibs, acls: &mut Acls<'_>, sender: Sender) -> Nic {
+fn nic(
+    network: &Network,
+    learned: &Learned,
+    ids: &Ids,
+    fibs: &Fibs,
+    (acls, platform): (&mut Acls<'_>, &mut Platform),
+    sender: Sender,
+) -> Nic {
     let (subnet, forwarding, tracks_tcp) = match sender {
         Sender::Nic(ix) => {
             let nic = network.nic(ix);
@@ -110,7 +120,7 @@ fn nic(network: &Network, learned: &Learned, ids: &Ids, fibs: &Fibs, acls: &mut 
         forwarding,
         outbound,
         inbound,
-        platform: Filters::default(),
+        platform: platform.filters(acls, outbound),
         mtu: learned.mtu.get(&attachment).copied().unwrap_or(DEFAULT_MTU),
         flows: FlowTerms {
             timeout_secs: u16::try_from(network.vnet(subnet.vnet).flow_timeout.as_secs()).unwrap_or(u16::MAX),

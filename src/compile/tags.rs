@@ -8,6 +8,7 @@ use crate::model::{AddressPrefix, Network, Route, RouteNextHop, ServiceTag, Subn
 
 use super::groups::Groups;
 use super::links::connected;
+use super::platform;
 use super::prefixes::difference;
 
 /// The platform's address (FAB-12): part of VirtualNetwork, and the source of health probes.
@@ -55,6 +56,7 @@ impl Tags {
             AddressPrefix::Tag(ServiceTag::Internet) => self.internet.clone(),
             AddressPrefix::Tag(ServiceTag::AzureLoadBalancer) => azure_load_balancer(),
             AddressPrefix::Tag(ServiceTag::Published(tag)) => network.service_tag(*tag).prefixes.to_vec(),
+            AddressPrefix::Tag(ServiceTag::Platform(service)) => platform::addresses(*service),
         });
         IpNet::aggregate(&expanded.collect())
     }

@@ -121,6 +121,7 @@ pub(super) fn port_range(node: &Node, report: &mut Report) -> Option<PortRange> 
             "a range of ports",
             "*, a port such as 443, or a range such as 1000-2000; from 0 to 65535",
         )
+        .code("SecurityRuleInvalidPortRange")
         .rule("NSG-01");
     }
     range

@@ -12,6 +12,7 @@ mod lpm;
 mod observer;
 mod pattern;
 mod pipeline;
+pub mod platform;
 mod poptrie;
 mod recorder;
 mod snapshot;

@@ -9,6 +9,7 @@ mod filter;
 mod leases;
 mod network;
 mod peering;
+mod platform;
 mod private_access;
 mod routing;
 mod service_tag;
@@ -26,6 +27,7 @@ pub use network::{
     Peering, PeeringAccessMode, PeeringState, Subnet, SubnetIx, VirtualMachine, VirtualNetwork, VmIx, VnetIx,
 };
 pub use peering::{LinkIx, Links, PeeringError, SubnetNames, SyncLevel};
+pub use platform::PlatformService;
 pub use private_access::{PrivateEndpoint, PrivateEndpointNetworkPolicies, ServiceEndpoint};
 pub use routing::{
     EffectiveRoute, NextHopType, Prefixes, Route, RouteDestination, RouteNextHop, RouteSource, RouteState, RouteTable,

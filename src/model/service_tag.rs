@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::PlatformService;
+
 /// A tag as a rule or a route names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ServiceTag {
@@ -12,6 +14,8 @@ pub enum ServiceTag {
     VirtualNetwork,
     Internet,
     AzureLoadBalancer,
+    /// What rules may deny by this tag alone (NSG-30).
+    Platform(PlatformService),
     Published(PublishedTagIx),
 }
 

@@ -517,6 +517,8 @@ impl Twin<'_> {
             }
             // TAG-13
             ServiceTag::Published(tag) => any_contains(&self.network.service_tag(tag).prefixes, address),
+            // NSG-30: the generator names none of them.
+            ServiceTag::Platform(_) => false,
             // TAG-12
             ServiceTag::AzureLoadBalancer => {
                 address == platform || address == "fe80::1234:5678:9abc".parse::<IpAddr>().unwrap()

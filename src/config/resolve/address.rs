@@ -188,12 +188,12 @@ pub(super) fn check_special(subnet: &Subnet, report: &mut Report) {
         return;
     }
     let refused = [
-        (subnet.network_security_group.as_ref().filter(|_| !special.nsg), "network security group"),
-        (subnet.route_table.as_ref().filter(|_| !special.route_table), "route table"),
+        (subnet.network_security_group.as_ref().filter(|_| !special.nsg), "network security group", "NSG-16"),
+        (subnet.route_table.as_ref().filter(|_| !special.route_table), "route table", special.rule),
     ];
-    for (reference, what) in refused {
+    for (reference, what, rule) in refused {
         if let Some(reference) = reference {
-            report.error(reference.at, format!("{} takes no {what}", special.name)).rule(special.rule);
+            report.error(reference.at, format!("{} takes no {what}", special.name)).rule(rule);
         }
     }
     let prefixes = subnet.prefixes.iter().flat_map(|prefixes| &prefixes.value);

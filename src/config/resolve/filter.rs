@@ -9,7 +9,7 @@ use super::tags::Tags;
 use crate::config::diagnostic::{Report, Spanned};
 use crate::config::filter as document;
 use crate::config::values::{AddressField, RangeOrTag};
-use crate::model::{AddressPrefix, Nsg, SecurityRule};
+use crate::model::{Access, AddressPrefix, Nsg, SecurityRule, ServiceTag};
 
 /// LIM-13: addresses in one field of a rule.
 const MAX_ADDRESSES: usize = 4_000;
@@ -69,6 +69,9 @@ fn security_rule(
     if let (Some(source), Some(destination)) = (&source, &destination) {
         groups.check_homes(source, destination, rule.at, report);
     }
+    if let (Some(access), Some(destination)) = (&rule.access, &destination) {
+        check_platform(access, destination, report);
+    }
     Some(SecurityRule {
         name: or_unnamed(&rule.name),
         priority: rule.priority.as_ref()?.value,
@@ -80,6 +83,21 @@ fn security_rule(
         destination: destination?,
         destination_ports: values(rule.destination_ports.as_ref()?),
     })
+}
+
+/// NSG-30: what passes anyway can only be denied.
+fn check_platform(access: &Spanned<Access>, destination: &[AddressPrefix], report: &mut Report) {
+    let service = destination.iter().find_map(|address| match address {
+        AddressPrefix::Tag(ServiceTag::Platform(service)) => Some(service),
+        AddressPrefix::Any | AddressPrefix::Prefix(_) | AddressPrefix::Tag(_) | AddressPrefix::Group(_) => None,
+    });
+    if let Some(service) = service.filter(|_| access.value == Access::Allow) {
+        report
+            .error(access.at, format!("a rule for {service} cannot allow"))
+            .code("SecurityRuleInvalidAccessType")
+            .rule("NSG-30")
+            .expected("Deny: the service passes every rule but one that denies it by this tag");
+    }
 }
 
 fn addresses(

@@ -9,12 +9,15 @@ use crate::config::Files;
 use crate::config::diagnostic::{At, Diagnostic, Report, Spanned, clip};
 use crate::config::service_tags::Published;
 use crate::config::values::{AddressField, RangeOrTag};
-use crate::model::{AddressPrefix, PublishedTag, PublishedTagIx, ServiceTag};
+use crate::model::{AddressPrefix, PlatformService, PublishedTag, PublishedTagIx, ServiceTag};
 
-const OF_THE_NETWORK: [(&str, ServiceTag); 3] = [
+const OF_THE_NETWORK: [(&str, ServiceTag); 6] = [
     ("VirtualNetwork", ServiceTag::VirtualNetwork),
     ("Internet", ServiceTag::Internet),
     ("AzureLoadBalancer", ServiceTag::AzureLoadBalancer),
+    (PlatformService::Dns.tag(), ServiceTag::Platform(PlatformService::Dns)),
+    (PlatformService::Imds.tag(), ServiceTag::Platform(PlatformService::Imds)),
+    (PlatformService::Lkm.tag(), ServiceTag::Platform(PlatformService::Lkm)),
 ];
 
 /// The published list, and what has been named of it.

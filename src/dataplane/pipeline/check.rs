@@ -1,14 +1,10 @@
 //! What the fabric refuses whatever rules and routes say: addresses, protocols, foreign sources, sizes.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
+use crate::dataplane::platform::{METADATA, PLATFORM};
 use crate::dataplane::{DropReason, Ingress, Nic, NicId, Owner, PortId, Snapshot};
 use crate::wire::{Packet, Protocol, Tuple};
-
-/// The platform's own address in every VNet (FAB-12): DNS, DHCP, health probes, agent.
-pub(super) const PLATFORM: IpAddr = IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16));
-/// The instance metadata service: link-local, and yet in reach of every guest (FAB-12).
-pub(super) const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 
 /// UDP source port that belongs to the host (FAB-08).
 const HOST_PORT: u16 = 65330;

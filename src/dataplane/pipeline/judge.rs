@@ -1,9 +1,7 @@
 //! What a NIC's rules say of a packet that starts a flow: admin rules, then its NSGs, in Azure's order.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use super::admit::Admitted;
-use super::check::{METADATA, PLATFORM};
+use crate::dataplane::platform::{DNS_PORT, LICENSING, LICENSING_PORT, METADATA, METADATA_PORT, PLATFORM};
 use crate::dataplane::{
     Acl, AclId, AclMatch, Action, Admission, Deciders, Direction, DropReason, FilterPlace, NicId, Observer, RuleId,
     Snapshot, Step,
@@ -11,11 +9,7 @@ use crate::dataplane::{
 use crate::wire::{Protocol, Tuple};
 
 /// DNS, and the guest agent's ports, at the platform's address (FAB-12).
-const PLATFORM_PORTS: [u16; 4] = [53, 80, 443, 32526];
-const METADATA_PORT: u16 = 80;
-/// Where Windows guests activate their licence.
-const LICENSING: [IpAddr; 3] = [v4(20, 118, 99, 224), v4(40, 83, 235, 53), v4(23, 102, 135, 246)];
-const LICENSING_PORT: u16 = 1688;
+const PLATFORM_PORTS: [u16; 4] = [DNS_PORT, 80, 443, 32526];
 
 /// One packet before one NIC's rules.
 pub(super) struct Judge<'a, O> {
@@ -143,8 +137,4 @@ pub(super) fn is_platform_service(tuple: &Tuple) -> bool {
         }
         _ => false,
     }
-}
-
-const fn v4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::new(a, b, c, d))
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::Leg;
 use super::admit::Admitted;
-use super::check::{METADATA, PLATFORM};
+use crate::dataplane::platform::{METADATA, PLATFORM};
 use crate::dataplane::{DropReason, Link, NextHop, NicId, Observer, Owner, Step};
 use crate::wire::Tuple;
 

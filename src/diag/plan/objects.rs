@@ -240,6 +240,7 @@ fn address_prefix(network: &Network, prefix: &AddressPrefix) -> Option<String> {
         AddressPrefix::Any => Some("*".to_owned()),
         AddressPrefix::Prefix(prefix) => Some(prefix.to_string()),
         AddressPrefix::Tag(ServiceTag::Published(tag)) => Some(network.service_tag(*tag).name.clone()),
+        AddressPrefix::Tag(ServiceTag::Platform(service)) => Some(service.to_string()),
         AddressPrefix::Tag(tag) => Some(format!("{tag:?}")),
         AddressPrefix::Group(_) => None,
     }

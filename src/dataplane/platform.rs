@@ -1,0 +1,17 @@
+//! Where the platform's services are, in every VNet (FAB-12).
+
+use std::net::{IpAddr, Ipv4Addr};
+
+/// The platform's own address: DNS, DHCP, health probes, agent.
+pub const PLATFORM: IpAddr = v4(168, 63, 129, 16);
+pub const DNS_PORT: u16 = 53;
+/// The instance metadata service: link-local, and yet in reach of every guest.
+pub const METADATA: IpAddr = v4(169, 254, 169, 254);
+pub const METADATA_PORT: u16 = 80;
+/// Where Windows guests activate their licence.
+pub const LICENSING: [IpAddr; 3] = [v4(20, 118, 99, 224), v4(40, 83, 235, 53), v4(23, 102, 135, 246)];
+pub const LICENSING_PORT: u16 = 1688;
+
+const fn v4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+}
