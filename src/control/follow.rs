@@ -44,10 +44,11 @@ impl Followers {
 
 impl Follower {
     /// Feeds the client from now on.
-    pub(super) fn follow(self, stream: UnixStream, feed: Feed) -> io::Result<()> {
+    pub(super) fn follow(self, stream: UnixStream, mut feed: Feed) -> io::Result<()> {
         let follow = move || {
             // A client that goes without a word is no error.
-            let _ = tell(&stream, feed);
+            let _ = tell(&stream, &mut feed);
+            // Before the feed: whoever sees that one end finds room.
             drop(self);
         };
         thread::Builder::new().name("vnet-follow".into()).spawn(follow).map(drop)
@@ -60,7 +61,7 @@ impl Drop for Follower {
     }
 }
 
-fn tell(mut stream: &UnixStream, mut feed: Feed) -> io::Result<()> {
+fn tell(mut stream: &UnixStream, feed: &mut Feed) -> io::Result<()> {
     stream.set_read_timeout(Some(TICK))?;
     stream.set_write_timeout(Some(TICK))?;
     let mut untold: Vec<u8> = Vec::new();
