@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 /// Every subcommand; `the_list_of_subcommands_is_complete` compares it with the help.
-const SUBCOMMANDS: [&str; 21] = [
+const SUBCOMMANDS: [&str; 22] = [
     "demo",
     "up",
     "down",
@@ -24,6 +24,7 @@ const SUBCOMMANDS: [&str; 21] = [
     "validate",
     "test",
     "routes",
+    "rules",
     "next-hop",
     "explain",
     "reach",
@@ -289,6 +290,44 @@ fn a_misspelt_target_gets_a_suggestion() {
 }
 
 #[test]
+fn diag_03_effective_rules_have_arms_fields() {
+    let answer = json("rules db2 -t config/nsg-tiers.yaml");
+    let [subnet, nic] = &answer["value"].as_array().unwrap()[..] else { panic!("{answer}") };
+    assert_eq!(subnet["networkSecurityGroup"], serde_json::json!({"id": "db-tier"}));
+    assert_eq!(subnet["association"], serde_json::json!({"subnet": {"id": "shop/db"}}));
+    assert_eq!(nic["association"], serde_json::json!({"networkInterface": {"id": "db2/eth0"}}));
+    let names = |group: &Value| -> Vec<String> {
+        let rules = group["effectiveSecurityRules"].as_array().unwrap().iter();
+        rules.map(|rule| rule["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let defaults = |direction: &str, second: &str| {
+        [format!("AllowVnet{direction}"), format!("{second}{direction}"), format!("DenyAll{direction}")]
+            .map(|name| format!("defaultSecurityRules/{name}"))
+    };
+    let (inbound, outbound) = (defaults("InBound", "AllowAzureLoadBalancer"), defaults("OutBound", "AllowInternet"));
+    let own = |name: &str| vec![format!("securityRules/{name}")];
+    let all = [own("from-app"), own("deny-vnet"), inbound.to_vec(), own("deny-out"), outbound.to_vec()];
+    assert_eq!(names(subnet), all.concat());
+    let expected = serde_json::json!({
+        "name": "securityRules/deny-vnet", "protocol": "All", "access": "Deny", "priority": 4096, "direction": "Inbound",
+        "sourcePortRange": "0-65535", "sourcePortRanges": ["0-65535"],
+        "destinationPortRange": "0-65535", "destinationPortRanges": ["0-65535"],
+        "sourceAddressPrefix": "VirtualNetwork", "sourceAddressPrefixes": ["VirtualNetwork"],
+        "destinationAddressPrefix": "0.0.0.0/0", "destinationAddressPrefixes": ["0.0.0.0/0"],
+        "expandedSourceAddressPrefix": ["10.40.0.0/16", "168.63.129.16/32"],
+        "expandedDestinationAddressPrefix": null,
+    });
+    assert_eq!(subnet["effectiveSecurityRules"][1], expected);
+    assert_eq!(subnet["tagMap"]["VirtualNetwork"], serde_json::json!(["10.40.0.0/16", "168.63.129.16/32"]));
+    assert_eq!(json("rules nva -t config/hub-spoke.yaml")["value"], serde_json::json!([]));
+    let admin = json("rules web -t config/guardrails.yaml");
+    assert!(admin["value"][0]["association"]["networkManager"]["id"].is_string(), "admin rules come first: {admin}");
+    let table = run("rules db2 -t config/nsg-tiers.yaml").stdout;
+    assert!(table.starts_with("NSG db-tier on subnet shop/db\n"), "{table}");
+    assert!(table.contains("\nVirtualNetwork = 10.40.0.0/16 168.63.129.16/32\n"), "{table}");
+}
+
+#[test]
 fn diag_04_next_hop_has_network_watchers_fields() {
     let answer = json("next-hop web 10.2.1.10 -t config/hub-spoke.yaml");
     let expected = serde_json::json!({
@@ -514,6 +553,7 @@ fn without_that_lab_the_exit_code_is_5() {
     for line in [
         "status",
         "routes web",
+        "rules web",
         "drops",
         "drops -f",
         "counters",

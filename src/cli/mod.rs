@@ -27,6 +27,7 @@ mod output;
 mod peering;
 mod reach;
 mod routes;
+mod rules;
 mod run;
 mod shell;
 mod status;
@@ -75,6 +76,7 @@ enum Command {
     Validate(validate::Validate),
     Test(test::Test),
     Routes(routes::Routes),
+    Rules(rules::Rules),
     NextHop(next_hop::NextHop),
     Explain(explain::Explain),
     Reach(reach::Reach),
@@ -138,6 +140,7 @@ impl Command {
             Self::Validate(command) => command.run(context),
             Self::Test(command) => command.run(context),
             Self::Routes(command) => command.run(context),
+            Self::Rules(command) => command.run(context),
             Self::NextHop(command) => command.run(context),
             Self::Explain(command) => command.run(context),
             Self::Reach(command) => command.run(context),

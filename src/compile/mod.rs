@@ -19,6 +19,7 @@ mod routes;
 mod rule_ids;
 mod settle;
 mod tags;
+mod written;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub use ids::{Ids, senders};
 pub use links::connected;
 pub use prefixes::difference;
 pub use rule_ids::{ListedRule, RuleIds, listed_rules};
+pub use written::written_addresses;
 
 /// The MTU of an attachment nobody has said anything about (FAB-11).
 const DEFAULT_MTU: u16 = 1500;

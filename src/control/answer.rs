@@ -64,6 +64,7 @@ impl Answers {
         match request {
             Request::Status => Response::Status(self.status()),
             Request::Routes { target } => self.routes(&target).map_or_else(refused, Response::Routes),
+            Request::Rules { target } => self.rules(&target).map_or_else(refused, Response::Rules),
             Request::NextHop(query) => self.next_hop(&query).map_or_else(refused, Response::NextHop),
             Request::Drops => Response::Drops(self.drops()),
             Request::Counters => Response::Counters(self.counters()),
@@ -131,6 +132,11 @@ impl Answers {
         let published = self.engine.published();
         let subnet = diag::subnet(&published.network, target)?;
         Ok(diag::routes(&published.network, &published.compiled, subnet))
+    }
+
+    fn rules(&self, target: &str) -> Result<Vec<diag::EffectiveGroup>, String> {
+        let published = self.engine.published();
+        diag::rules(&published.network, &published.compiled, target, |rule| Some(self.engine.hits(rule)))
     }
 
     fn next_hop(&self, query: &diag::NextHopQuery) -> Result<diag::NextHopAnswer, String> {

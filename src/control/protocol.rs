@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::diag::{
-    Explanation, Forecast, LiveExplanation, NextHopAnswer, NextHopQuery, PeeringRow, Plan, Probe, Query, Reach,
-    Retraced, RouteRow, Sighting,
+    EffectiveGroup, Explanation, Forecast, LiveExplanation, NextHopAnswer, NextHopQuery, PeeringRow, Plan, Probe,
+    Query, Reach, Retraced, RouteRow, Sighting,
 };
 
 /// Spoken on both sides, or not at all.
@@ -25,6 +25,10 @@ pub enum Request {
     Status,
     /// Effective routes of `NODE`, `NODE/NIC` or `VNET/SUBNET`.
     Routes {
+        target: String,
+    },
+    /// Effective security rules of `NODE`, `NODE/NIC` or `VNET/SUBNET`.
+    Rules {
         target: String,
     },
     NextHop(NextHopQuery),
@@ -114,6 +118,7 @@ pub struct Apply {
 pub enum Response {
     Status(Status),
     Routes(Vec<RouteRow>),
+    Rules(Vec<EffectiveGroup>),
     NextHop(NextHopAnswer),
     Explanation(Box<Explanation>),
     LiveExplanation(Box<LiveExplanation>),

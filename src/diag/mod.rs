@@ -21,6 +21,7 @@ mod plan;
 mod query;
 mod reach;
 mod routes;
+mod rules;
 mod sighting;
 mod story;
 mod target;
@@ -44,6 +45,7 @@ pub use plan::{Action, Effect, ObjectChange, Plan, PropertyChange, TouchedFlows,
 pub use query::{Place, Probe, Query, parse_query};
 pub use reach::{Difference, Pair, Reach, Shift, Way, differences, reach};
 pub use routes::{RouteRow, routes};
+pub use rules::{Association, EffectiveGroup, RuleRow, rules};
 pub use sighting::{FragmentWords, IcmpWords, PacketWords, Sighting, sighting};
 pub use story::{Hop, Path, Step, StepKind};
 pub use target::subnet;

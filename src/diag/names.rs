@@ -6,7 +6,8 @@ use super::walk::Leg;
 use crate::compile::{Compiled, RuleOwner, Sender};
 use crate::dataplane::{AclId, FibId, FilterPlace, NextHop, NicId, RouteId, VnetId};
 use crate::model::{
-    EffectiveRoute, Network, NicIx, Peering, PublishedTagIx, RouteSource, SubnetIx, VirtualNetwork, VnetIx,
+    AddressPrefix, EffectiveRoute, Network, NicIx, Peering, PublishedTagIx, RouteSource, ServiceTag, SubnetIx,
+    VirtualNetwork, VnetIx,
 };
 
 use super::walk::Walk;
@@ -148,6 +149,20 @@ pub(super) fn subnet_name(network: &Network, subnet: SubnetIx) -> String {
 pub(super) fn nic_name(network: &Network, nic: NicIx) -> String {
     let nic = network.nic(nic);
     format!("{}/{}", network.vm(nic.virtual_machine).name, nic.name)
+}
+
+/// A rule's address field as the file has it: `*`, a prefix, or the name of a tag or group.
+pub(super) fn address_field(network: &Network, field: &AddressPrefix) -> String {
+    match field {
+        AddressPrefix::Any => "*".to_owned(),
+        AddressPrefix::Prefix(prefix) => prefix.to_string(),
+        AddressPrefix::Tag(ServiceTag::Published(tag)) => network.service_tag(*tag).name.clone(),
+        AddressPrefix::Tag(ServiceTag::Platform(service)) => service.to_string(),
+        AddressPrefix::Tag(ServiceTag::VirtualNetwork) => "VirtualNetwork".to_owned(),
+        AddressPrefix::Tag(ServiceTag::Internet) => "Internet".to_owned(),
+        AddressPrefix::Tag(ServiceTag::AzureLoadBalancer) => "AzureLoadBalancer".to_owned(),
+        AddressPrefix::Group(group) => network.application_security_groups[group.0].name.clone(),
+    }
 }
 
 /// Whether the space of a VNet holds an address.

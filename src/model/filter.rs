@@ -1,6 +1,7 @@
 //! Network security groups and application security groups as users write them.
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use super::{NicIx, ServiceTag};
 
@@ -47,7 +48,7 @@ pub struct SecurityRule<A = Access> {
 }
 
 /// Seen from the NIC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Direction {
     Inbound,
     Outbound,

@@ -52,6 +52,25 @@ pub(crate) fn routes(stage: &Stage, of: &str, rows: &[String]) -> Outcome {
     same(found.collect(), rows.to_vec())
 }
 
+/// Effective rules, among others: `Name SourcePrefix..`, the prefixes expanded, exactly these.
+pub(crate) fn rules(stage: &Stage, of: &str, expected: &[String]) -> Outcome {
+    let answer = data(stage, &["rules", of])?;
+    let rules = answer["value"].as_array().unwrap().iter().flat_map(|group| {
+        let rules = group["effectiveSecurityRules"].as_array().unwrap();
+        rules.iter().map(|rule| {
+            let written = &rule["sourceAddressPrefixes"];
+            let expanded = &rule["expandedSourceAddressPrefix"];
+            let prefixes = expanded.as_array().or(written.as_array()).unwrap();
+            [&rule["name"]].into_iter().chain(prefixes).map(word).collect::<Vec<_>>().join(" ")
+        })
+    });
+    let found: Vec<_> = rules.collect();
+    match expected.iter().find(|rule| !found.contains(rule)) {
+        Some(missing) => Err(format!("no `{missing}` among {found:#?}").into()),
+        None => Ok(()),
+    }
+}
+
 /// `NextHopType [NextHopIP] RouteTable`.
 pub(crate) fn next_hop(stage: &Stage, from: &str, to: &str, expected: &str) -> Outcome {
     let answer = data(stage, &["next-hop", from, to])?;

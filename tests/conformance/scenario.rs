@@ -55,6 +55,11 @@ pub(crate) enum Step {
         of: String,
         rows: Vec<String>,
     },
+    /// Effective rules, among others: `NAME SOURCE-PREFIX..`.
+    Rules {
+        of: String,
+        expanded: Vec<String>,
+    },
     NextHop {
         from: String,
         to: String,
@@ -161,7 +166,7 @@ fn step(text: &str, value: &Value) -> Result<Step, String> {
     let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
     match verb {
         "ping" | "tcp" | "udp" | "open" | "flow" | "send" | "hops" | "exec" => packets(verb, rest, value),
-        "routes" | "next-hop" | "peerings" | "explain" | "lint" | "drops" => answers(verb, rest, value),
+        "routes" | "rules" | "next-hop" | "peerings" | "explain" | "lint" | "drops" => answers(verb, rest, value),
         "apply" | "refused" | "peering" | "says" => changes(verb, rest, value),
         _ => Err("no such step".to_owned()),
     }
@@ -194,6 +199,7 @@ fn packets(verb: &str, rest: &str, value: &Value) -> Result<Step, String> {
 fn answers(verb: &str, rest: &str, value: &Value) -> Result<Step, String> {
     Ok(match (verb, rest) {
         ("routes", of) if is_word(of) => Step::Routes { of: of.to_owned(), rows: strings(value)? },
+        ("rules", of) if is_word(of) => Step::Rules { of: of.to_owned(), expanded: strings(value)? },
         ("next-hop", rest) => {
             let (from, to) = ends(rest)?;
             Step::NextHop { from, to, answer: string(value)?.to_owned() }

@@ -84,6 +84,7 @@ impl Stage {
             Step::Hops { from, to, hops } => commands::hops(self, from, to, hops),
             Step::Exec { node, command, says } => commands::exec(self, node, command, says),
             Step::Routes { of, rows } => commands::routes(self, of, rows),
+            Step::Rules { of, expanded } => commands::rules(self, of, expanded),
             Step::NextHop { from, to, answer } => commands::next_hop(self, from, to, answer),
             Step::Peerings(links) => commands::peerings(self, links),
             Step::Explain { question, answer } => commands::explain(self, question, answer),

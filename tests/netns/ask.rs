@@ -64,6 +64,19 @@ fn routes_and_explain_answer_as_from_the_file() {
 }
 
 #[test]
+fn diag_03_rules_count_what_they_decide() {
+    let Some(lab) = Lab::up(include_str!("../../config/nsg-tiers.yaml")) else { return };
+    let hits = |name: &str| {
+        let answer = lab.data(&["rules", "db"]);
+        let rules = answer["value"][0]["effectiveSecurityRules"].as_array().unwrap().clone();
+        rules.iter().find(|rule| rule["name"] == name).unwrap()["hits"].as_u64().unwrap()
+    };
+    let before = hits("securityRules/deny-vnet");
+    lab.assert_dropped("web", "10.40.3.4", "web", "NsgInbound");
+    assert!(hits("securityRules/deny-vnet") > before);
+}
+
+#[test]
 fn counters_and_drops_add_up() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };
     lab.assert_ping("web", "10.2.1.10");

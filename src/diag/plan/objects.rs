@@ -4,11 +4,11 @@ use std::fmt::{self, Debug, Display};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::admin;
-use crate::diag::names::nic_name;
+use crate::diag::names::{address_field, nic_name};
 use crate::model::{
     AddressPrefix, Attach, AttachNamespace, Emulation, LinkIx, Network, NetworkInterface, NsgIx, PortRange,
-    PrivateEndpoint, PublishedTag, Route, RouteDestination, RouteNextHop, SecurityRule, ServiceEndpoint, ServiceTag,
-    Subnet, SubnetNames, VirtualMachine, VirtualNetwork, VnetIx,
+    PrivateEndpoint, PublishedTag, Route, RouteDestination, RouteNextHop, SecurityRule, ServiceEndpoint, Subnet,
+    SubnetNames, VirtualMachine, VirtualNetwork, VnetIx,
 };
 
 /// One object. Objects of one kind have the same properties in the same order.
@@ -145,7 +145,7 @@ fn security_rule(network: &Network, nsg: &str, rule: &SecurityRule) -> Object {
 
 /// A rule, whatever kind of access it gives.
 pub(super) fn rule_properties<A: Debug>(network: &Network, rule: &SecurityRule<A>) -> Vec<(&'static str, String)> {
-    let address = |field: &AddressPrefix| address_prefix(network, field);
+    let address = |field: &AddressPrefix| field.group().is_none().then(|| address_field(network, field));
     let addresses = |fields: &[AddressPrefix]| list(&fields.iter().filter_map(address).collect::<Vec<_>>());
     let groups = |fields: &[AddressPrefix]| {
         list(
@@ -233,17 +233,6 @@ fn attach(attach: Option<&Attach>) -> String {
     };
     let configured = if attach.configure { list(&attach.addresses) } else { "as it is".to_owned() };
     format!("{} in {namespace}, {configured}", attach.interface)
-}
-
-fn address_prefix(network: &Network, prefix: &AddressPrefix) -> Option<String> {
-    match prefix {
-        AddressPrefix::Any => Some("*".to_owned()),
-        AddressPrefix::Prefix(prefix) => Some(prefix.to_string()),
-        AddressPrefix::Tag(ServiceTag::Published(tag)) => Some(network.service_tag(*tag).name.clone()),
-        AddressPrefix::Tag(ServiceTag::Platform(service)) => Some(service.to_string()),
-        AddressPrefix::Tag(tag) => Some(format!("{tag:?}")),
-        AddressPrefix::Group(_) => None,
-    }
 }
 
 fn port_range(range: PortRange) -> String {

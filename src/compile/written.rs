@@ -1,0 +1,31 @@
+//! An effective rule's address fields as the file has them, before tags and groups were expanded.
+
+use crate::model::{AddressPrefix, Direction, Network, SecurityRule};
+
+use super::acls::default_rules;
+use super::{RuleOwner, RuleRef};
+
+/// Source and destination of a rule, found by its names.
+pub fn written_addresses(
+    network: &Network,
+    rule: &RuleRef,
+    direction: Direction,
+) -> Option<(Vec<AddressPrefix>, Vec<AddressPrefix>)> {
+    let (_, name) = rule.name.rsplit_once('/')?;
+    match rule.owner {
+        RuleOwner::Nsg(_) if rule.name.starts_with("defaultSecurityRules/") => {
+            addresses(&default_rules(direction), name, direction)
+        }
+        RuleOwner::Nsg(nsg) => addresses(&network.network_security_groups[nsg.0].rules, name, direction),
+        RuleOwner::Collection(at) => addresses(&network.rule_collection(at).rules, name, direction),
+    }
+}
+
+fn addresses<A>(
+    rules: &[SecurityRule<A>],
+    name: &str,
+    direction: Direction,
+) -> Option<(Vec<AddressPrefix>, Vec<AddressPrefix>)> {
+    let found = rules.iter().find(|rule| rule.direction == direction && rule.name == name)?;
+    Some((found.source.clone(), found.destination.clone()))
+}
