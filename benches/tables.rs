@@ -55,15 +55,21 @@ fn lpm(criterion: &mut Criterion) {
 }
 
 fn acl(criterion: &mut Criterion) {
-    for (count, long_lists) in [(10, 0), (16, 0), (20, 0), (100, 5), (1_000, 50)] {
+    let families: [(&str, Subnet); 2] = [("ipv4", Random::subnet_v4), ("ipv6", Random::subnet_v6)];
+    let sizes = [(10, 0), (16, 0), (20, 0), (100, 5), (1_000, 50)];
+    for ((family, subnet), (count, long_lists)) in families.iter().flat_map(|family| sizes.map(|size| (family, size))) {
         let random = &mut Random(2);
-        let rules = rules(count, long_lists, random);
+        let rules = rules(count, long_lists, *subnet, random);
         let acl = Acl::new(rules.clone());
         let tuples: Vec<Tuple> = (0..4_096).map(|_| random.tuple(&rules)).collect();
         let last = tuples.iter().filter(|tuple| acl.classify(tuple).unwrap().rule as usize == count - 1).count();
-        println!("acl {count}: {} KiB, {} % reach the last rule", acl.memory().div_ceil(1 << 10), last * 100 / 4_096);
+        println!(
+            "acl {family} {count}: {} KiB, {} % reach the last rule",
+            acl.memory().div_ceil(1 << 10),
+            last * 100 / 4_096
+        );
 
-        let mut group = criterion.benchmark_group(format!("acl {count}"));
+        let mut group = criterion.benchmark_group(format!("acl {family} {count}"));
         let mut at = cycle(&tuples);
         group.bench_function("classify", |bench| bench.iter(|| acl.classify(&black_box(at()))));
         group.sample_size(10);
@@ -96,16 +102,19 @@ fn baseline(routes: &[(IpNet, u32)]) -> IpNetworkTable<u32> {
     table
 }
 
+/// Makes a prefix of one family.
+type Subnet = fn(&mut Random) -> IpNet;
+
 /// Rules as a large NSG has them: a source, a destination and one port each; some with 400 sources; deny all at the end.
-fn rules(count: usize, long_lists: usize, random: &mut Random) -> Vec<AclRule> {
+fn rules(count: usize, long_lists: usize, subnet: fn(&mut Random) -> IpNet, random: &mut Random) -> Vec<AclRule> {
     let everyone: Vec<IpNet> = ["0.0.0.0/0", "::/0"].map(|prefix| prefix.parse().unwrap()).into();
     let rule = |index| {
         let sources = if index < long_lists * 7 && index % 7 == 0 { 400 } else { 1 };
         let port = random.below(10_000) as u16;
         AclRule {
             protocol: ProtocolMatch::Only(if random.below(4) == 0 { Protocol::UDP } else { Protocol::TCP }),
-            src: (0..sources).map(|_| random.subnet_v4()).collect(),
-            dst: vec![random.subnet_v4()],
+            src: (0..sources).map(|_| subnet(random)).collect(),
+            dst: vec![subnet(random)],
             src_ports: vec![0..=u16::MAX],
             dst_ports: vec![port..=port + random.below(2) as u16 * 100],
             action: Action::Allow,

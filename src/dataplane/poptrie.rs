@@ -3,15 +3,21 @@
 //! One idea: a node stands for six bits of the address, and instead of 64 pointers it keeps 64 bits that say where a
 //! child is. Children lie side by side, so counting the bits up to the address's slot finds the one to go to. Leaves are
 //! found the same way, and neighbours with equal values share one. In front of the nodes lies an array indexed by the
-//! address's first bits, sized by the number of prefixes so that tiny tables stay tiny. Where many bits have a single way
-//! to go, as in the sparse plans of IPv6, a chain compares them all at once.
+//! first bits in which addresses differ, sized by the number of prefixes so that tiny tables stay tiny. What all of them
+//! begin with is compared once, before the array; where many bits have a single way to go further down, as in the sparse
+//! plans of IPv6, a chain compares them all at once.
 //!
 //! Immutable: built whole from all prefixes.
 
 /// A table from prefixes of the integer `K` to `V`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Poptrie<K, V> {
-    /// Indexed by the first `root_bits` bits of the key.
+    /// Its first `stem_bits` bits are those that every prefix but the default begins with.
+    stem: K,
+    stem_bits: u32,
+    /// The default's, for keys with another stem.
+    outside: Option<V>,
+    /// Indexed by the `root_bits` bits of the key after the stem.
     root: Box<[Slot<V>]>,
     root_bits: u32,
     nodes: Box<[Node]>,
@@ -75,10 +81,20 @@ impl<K: Key, V: Copy + Eq> Poptrie<K, V> {
             }
             same
         });
+        let (outside, inside) = match prefixes.split_first() {
+            Some((default, rest)) if default.len == 0 => (Some(default.value), rest),
+            Some(_) | None => (None, &prefixes[..]),
+        };
+        let stem = inside.first().map_or(K::ZERO, |first| first.bits);
+        // Whole strides, as the bits of the root are.
+        let stem_bits = if inside.is_empty() { 0 } else { shared(inside) / STRIDE * STRIDE };
         let mut builder = Builder { nodes: Vec::new(), leaves: Vec::new(), chains: Vec::new() };
         let root_bits = root_bits(prefixes.len());
-        let root = builder.root(&prefixes, root_bits);
+        let root = builder.root(Branch { value: outside, longer: inside }, stem_bits, root_bits);
         Self {
+            stem,
+            stem_bits,
+            outside,
             root,
             root_bits,
             nodes: builder.nodes.into(),
@@ -91,6 +107,10 @@ impl<K: Key, V: Copy + Eq> Poptrie<K, V> {
     /// The value of the longest prefix of `key`. Each step takes six bits or more, so there are at most 22.
     #[inline]
     pub(super) fn lookup(&self, key: K) -> Option<V> {
+        if key.shared(self.stem) < self.stem_bits {
+            return self.outside;
+        }
+        let key = key.skip(self.stem_bits);
         let mut rest = key.skip(self.root_bits);
         let mut node = match self.root[key.first(self.root_bits)] {
             Slot::Leaf(value) => return value,
@@ -145,10 +165,10 @@ struct Builder<K, V> {
 }
 
 impl<K: Key, V: Copy + Eq> Builder<K, V> {
-    fn root(&mut self, prefixes: &[Prefix<K, V>], bits: u32) -> Box<[Slot<V>]> {
-        let branches = branches(prefixes, 0, bits, None);
+    fn root(&mut self, all: Branch<'_, K, V>, depth: u32, bits: u32) -> Box<[Slot<V>]> {
+        let branches = branches(all.longer, depth, bits, all.value);
         let slot = |branch: &Branch<'_, K, V>| {
-            if branch.longer.is_empty() { Slot::Leaf(branch.value) } else { Slot::Node(self.add(branch, bits)) }
+            if branch.longer.is_empty() { Slot::Leaf(branch.value) } else { Slot::Node(self.add(branch, depth + bits)) }
         };
         branches.iter().map(slot).collect()
     }
@@ -242,6 +262,7 @@ fn shared<K: Key, V>(prefixes: &[Prefix<K, V>]) -> u32 {
 /// An address as an integer, read from its most significant bit on.
 pub(super) trait Key: Copy + Ord {
     const BITS: u32;
+    const ZERO: Self;
     /// The first `width` bits.
     fn first(self, width: u32) -> usize;
     /// What follows the first `width` bits, zeros after the last.
@@ -253,6 +274,7 @@ pub(super) trait Key: Copy + Ord {
 // Shifting twice lets `first` take a width of zero.
 impl Key for u32 {
     const BITS: u32 = u32::BITS;
+    const ZERO: Self = 0;
 
     #[inline]
     fn first(self, width: u32) -> usize {
@@ -272,6 +294,7 @@ impl Key for u32 {
 
 impl Key for u128 {
     const BITS: u32 = u128::BITS;
+    const ZERO: Self = 0;
 
     #[inline]
     fn first(self, width: u32) -> usize {

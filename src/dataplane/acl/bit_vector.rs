@@ -2,13 +2,15 @@
 //!
 //! One idea: for each field of a tuple, the values that satisfy the same rules are one class, and the class has a row
 //! with a bit for each of those rules. Five small lookups give five rows; the first bit set in all of them is the rule.
-//! Few classes are different, so equal rows are stored once.
+//! Few classes are different, so equal rows are stored once. A row begins with a summary, a bit for each stretch of it
+//! that has any rule (Baboescu and Varghese, SIGCOMM 2001): of a thousand rules, a packet looks at one or two words.
 //!
 //! What a rule means is the parent module's business; here are only sets.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
+use foldhash::fast::RandomState;
 use ipnet::IpNet;
 
 use super::{AclRule, has_ports};
@@ -67,23 +69,31 @@ impl BitVector {
     }
 }
 
-/// All rows, each of `width` words, bit *n* of a row being rule *n*.
+/// All rows, each a summary and then `width` words, bit *n* of those being rule *n*.
 #[derive(Debug)]
 struct Rows {
     words: Box<[u64]>,
     width: usize,
+    /// Words that one bit of a summary stands for.
+    stretch: usize,
 }
 
 impl Rows {
     /// The first bit set in all of the rows.
     #[inline]
     fn first_common(&self, rows: [Row; 5]) -> Option<usize> {
-        let [src, dst, src_port, dst_port, protocol] = rows.map(|Row(at)| &self.words[at as usize..][..self.width]);
-        for word in 0..self.width {
-            let common = src[word] & dst[word] & src_port[word] & dst_port[word] & protocol[word];
-            if common != 0 {
-                return Some(word * 64 + common.trailing_zeros() as usize);
+        let rows = rows.map(|Row(at)| &self.words[at as usize..][..=self.width]);
+        let common = |word: usize| rows[0][word] & rows[1][word] & rows[2][word] & rows[3][word] & rows[4][word];
+        let mut summary = common(0);
+        while summary != 0 {
+            let first = summary.trailing_zeros() as usize * self.stretch;
+            for word in first..self.width.min(first + self.stretch) {
+                let rules = common(1 + word);
+                if rules != 0 {
+                    return Some(word * 64 + rules.trailing_zeros() as usize);
+                }
             }
+            summary &= summary - 1;
         }
         None
     }
@@ -103,12 +113,15 @@ impl RuleSet {
 struct RowBuilder {
     words: Vec<u64>,
     width: usize,
-    known: HashMap<RuleSet, Row>,
+    stretch: usize,
+    known: HashMap<RuleSet, Row, RandomState>,
 }
 
 impl RowBuilder {
     fn new(rules: usize) -> Self {
-        Self { words: Vec::new(), width: rules.div_ceil(64), known: HashMap::new() }
+        let width = rules.div_ceil(64);
+        let stretch = width.div_ceil(u64::BITS as usize).max(1);
+        Self { words: Vec::new(), width, stretch, known: HashMap::default() }
     }
 
     fn empty_set(&self) -> RuleSet {
@@ -120,13 +133,16 @@ impl RowBuilder {
             return *row;
         }
         let row = Row(self.words.len() as u32);
+        let any = |words: &[u64]| u64::from(words.iter().any(|word| *word != 0));
+        let stretches = set.0.chunks(self.stretch).zip(0..);
+        self.words.push(stretches.fold(0, |summary, (words, bit)| summary | any(words) << bit));
         self.words.extend_from_slice(&set.0);
         self.known.insert(set.clone(), row);
         row
     }
 
     fn build(self) -> Rows {
-        Rows { words: self.words.into(), width: self.width }
+        Rows { words: self.words.into(), width: self.width, stretch: self.stretch }
     }
 }
 
@@ -173,6 +189,8 @@ struct Intervals {
     /// Ascending, the first one 0.
     starts: Box<[u16]>,
     rows: Box<[Row]>,
+    /// By a port's high byte: how many intervals start below its first port, and below the next byte's.
+    below: Box<[u32; 257]>,
 }
 
 impl Intervals {
@@ -189,15 +207,21 @@ impl Intervals {
                 sets.iter_mut().take(end).skip(first).for_each(|set| set.insert(index));
             }
         }
-        Self { starts: starts.into(), rows: sets.iter().map(|set| rows.row(set)).collect() }
+        let mut below = Box::new([0; 257]);
+        for (high, count) in below.iter_mut().enumerate() {
+            *count = starts.partition_point(|start| usize::from(*start) < high << 8) as u32;
+        }
+        Self { starts: starts.into(), rows: sets.iter().map(|set| rows.row(set)).collect(), below }
     }
 
     #[inline]
     fn lookup(&self, port: u16) -> Row {
-        self.rows[self.starts.partition_point(|start| *start <= port) - 1]
+        let high = usize::from(port >> 8);
+        let (first, end) = (self.below[high] as usize, self.below[high + 1] as usize);
+        self.rows[first + self.starts[first..end].partition_point(|start| *start <= port) - 1]
     }
 
     fn memory(&self) -> usize {
-        size_of_val(&*self.starts) + size_of_val(&*self.rows)
+        size_of_val(&*self.starts) + size_of_val(&*self.rows) + size_of_val(&*self.below)
     }
 }
