@@ -1,8 +1,9 @@
 //! Packets of ordinary clients: sockets in the guests that ask, and answer.
 
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use vnet::sys::ping::Pinger;
 use vnet::sys::socket::{Connecting, Origin};
@@ -93,7 +94,7 @@ impl Question {
     /// A TCP connection that stays.
     pub(crate) fn open(&self, stage: &Stage) -> Outcome<Flow> {
         let owner = self.owner.as_deref().ok_or("nobody has the destination")?;
-        let listener = stage.lab.inside(owner, || TcpListener::bind(self.peer))?;
+        let listener = serve(stage, owner, || TcpListener::bind(self.peer))?;
         let client = stage.lab.inside(&self.from, || TcpStream::connect_timeout(&self.peer, stage.patience));
         let client = client.map_err(|error| format!("no connection: {error}"))?;
         let (server, _) = listener.accept()?;
@@ -101,6 +102,20 @@ impl Question {
         let local = client.local_addr()?;
         let traffic = Traffic { src_port: Some(local.port()), ..self.traffic };
         Ok(Flow { client, server, traffic, owner: owner.to_owned(), owed: 0 })
+    }
+}
+
+/// Opens a server's socket in its guest. A program that another scenario is just starting has a copy of the last one's,
+/// from its fork to its exec, and with it the port.
+fn serve<S: Send>(stage: &Stage, owner: &str, bind: impl Fn() -> io::Result<S> + Sync) -> io::Result<S> {
+    let deadline = Instant::now() + stage.patience;
+    loop {
+        match stage.lab.inside(owner, &bind) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            outcome => return outcome,
+        }
     }
 }
 
@@ -118,13 +133,13 @@ impl Asking {
         let asking = match kind {
             Kind::Ping => stage.lab.inside(from, || Pinger::from(origin, peer.ip())).map(Self::Ping),
             Kind::Tcp => {
-                let listener = owner.as_ref().map(|owner| stage.lab.inside(owner, || TcpListener::bind(peer)));
+                let listener = owner.as_ref().map(|owner| serve(stage, owner, || TcpListener::bind(peer)));
                 let listener = listener.transpose()?;
                 let connecting = stage.lab.inside(from, || origin.tcp_towards(*peer));
                 connecting.map(|connecting| Self::Tcp { connecting, _listener: listener })
             }
             Kind::Udp => {
-                let server = owner.as_ref().map(|owner| stage.lab.inside(owner, || UdpSocket::bind(peer)));
+                let server = owner.as_ref().map(|owner| serve(stage, owner, || UdpSocket::bind(peer)));
                 let server = server.transpose()?;
                 let client = stage.lab.inside(from, || origin.udp_towards(*peer));
                 client.map(|client| Self::Udp { client, server })
