@@ -90,41 +90,68 @@ fn every_example_loads_without_error_or_warning() {
     }
 }
 
-/// UDR-05, LIM-12, LIM-16 and the bounds of a file: the last that fits, and the first that does not.
+const ONE_NETWORK: &str = "name: l\nvirtualNetworks: [{name: v, location: westeurope, addressSpace: [10.0.0.0/16]}]\n";
+
+/// UDR-05, LIM-15 and the bounds of a file: the last that fits, and the first that does not.
 #[test]
 fn limits_hold_exactly() {
-    let network = "name: l\nvirtualNetworks: [{name: v, location: westeurope, addressSpace: [10.0.0.0/16]}]\n";
     let routes = |count: usize| {
         let route =
             |i| format!("  - {{name: r{i}, addressPrefix: 10.{}.{}.0/24, nextHopType: None}}\n", i / 256, i % 256);
-        format!("{network}routeTables:\n- name: t\n  routes:\n{}", (0..count).map(route).collect::<String>())
+        format!("{ONE_NETWORK}routeTables:\n- name: t\n  routes:\n{}", (0..count).map(route).collect::<String>())
     };
-    let rules = |count: usize| {
-        let rule = |i| {
-            format!(
-                "  - {{name: r{i}, priority: {}, direction: Inbound, access: Allow, protocol: Tcp, sourceAddressPrefix: '*', \
-                 sourcePortRange: '*', destinationAddressPrefix: '*', destinationPortRange: {i}}}\n",
-                100 + i
-            )
-        };
-        format!(
-            "{network}networkSecurityGroups:\n- name: n\n  securityRules:\n{}",
-            (0..count).map(rule).collect::<String>()
-        )
+    let tables = |count: usize| {
+        let table = |i| format!("- {{name: t{i}, routes: []}}\n");
+        format!("{ONE_NETWORK}routeTables:\n{}", (0..count).map(table).collect::<String>())
     };
-    let padded = |bytes: usize| format!("{network}#{}", "x".repeat(bytes - network.len() - 1));
+    let padded = |bytes: usize| format!("{ONE_NETWORK}#{}", "x".repeat(bytes - ONE_NETWORK.len() - 1));
     for (fits, too_much, rule) in [
         (routes(400), routes(401), Some("UDR-05")),
-        (rules(1_000), rules(1_001), Some("LIM-12")),
+        (tables(200), tables(201), Some("LIM-15")),
         (padded(4 << 20), padded((4 << 20) + 1), None),
     ] {
-        assert!(load(&fits, "l.yaml").is_ok());
-        let errors = load(&too_much, "l.yaml").unwrap_err();
-        assert_eq!(errors.0.iter().map(|error| error.rule).collect::<Vec<_>>(), [rule]);
+        holds_exactly(&fits, &too_much, rule);
     }
 }
 
-/// ADR-14, LIM-01, 02, 03, 06, 07, 10, 17 and PEER-45: the last that fits, and the first that does not.
+/// LIM-11, LIM-12, LIM-13: the last that fits, and the first that does not.
+#[test]
+fn limits_of_security_groups_hold_exactly() {
+    let groups = |count: usize| {
+        let group = |i| format!("- {{name: n{i}, securityRules: []}}\n");
+        format!("{ONE_NETWORK}networkSecurityGroups:\n{}", (0..count).map(group).collect::<String>())
+    };
+    let rule = |i: usize, source: &str| {
+        format!(
+            "  - {{name: r{i}, priority: {}, direction: Inbound, access: Allow, protocol: Tcp, {source}, \
+             sourcePortRange: '*', destinationAddressPrefix: '*', destinationPortRange: {i}}}\n",
+            100 + i
+        )
+    };
+    let of = |rules: String| format!("{ONE_NETWORK}networkSecurityGroups:\n- name: n\n  securityRules:\n{rules}");
+    let rules = |count: usize| of((0..count).map(|i| rule(i, "sourceAddressPrefix: '*'")).collect());
+    let addresses = |count: usize| {
+        let ranges: Vec<_> = (0..count).map(|i| format!("10.0.{}.{}/32", i / 256, i % 256)).collect();
+        of(rule(1, &format!("sourceAddressPrefixes: [{}]", ranges.join(", "))))
+    };
+    for (fits, too_much, rule) in [
+        (groups(5_000), groups(5_001), "LIM-11"),
+        (rules(1_000), rules(1_001), "LIM-12"),
+        (addresses(4_000), addresses(4_001), "LIM-13"),
+    ] {
+        holds_exactly(&fits, &too_much, Some(rule));
+    }
+}
+
+/// One file is good, the other breaks this rule and no other.
+#[track_caller]
+fn holds_exactly(fits: &str, too_much: &str, rule: Option<&'static str>) {
+    assert!(load(fits, "l.yaml").is_ok(), "{rule:?}: {}", load(fits, "l.yaml").unwrap_err());
+    let errors = load(too_much, "l.yaml").unwrap_err();
+    assert_eq!(errors.0.iter().map(|error| error.rule).collect::<Vec<_>>(), [rule], "{errors}");
+}
+
+/// ADR-14, LIM-01, LIM-02, LIM-03, LIM-06, LIM-07, LIM-10, LIM-17 and PEER-45: the last that fits, and the first that does not.
 #[test]
 fn limits_of_networks_hold_exactly() {
     let vnet = |i: usize, location: &str, rest: &str| {
@@ -187,10 +214,7 @@ fn limits_of_networks_hold_exactly() {
         (addresses(&[256]), addresses(&[257]), "ADR-14"),
         (peered(200), peered(201), "LIM-17"),
     ] {
-        assert!(load(&fits, "l.yaml").is_ok(), "{rule}: {}", load(&fits, "l.yaml").unwrap_err());
-        let errors = load(&too_much, "l.yaml").unwrap_err();
-        let rules: Vec<_> = errors.0.iter().map(|error| error.rule).collect();
-        assert_eq!(rules, [Some(rule)], "{errors}");
+        holds_exactly(&fits, &too_much, Some(rule));
     }
 }
 
@@ -255,9 +279,7 @@ fn limits_of_application_groups_hold_exactly() {
         (rules(10, 10), rules(11, 11)),
         (rules(100, 10), rules(101, 10)),
     ] {
-        assert!(load(&fits, "l.yaml").is_ok());
-        let errors = load(&too_much, "l.yaml").unwrap_err();
-        assert_eq!(errors.0.iter().map(|error| error.rule).collect::<Vec<_>>(), [Some("LIM-14")]);
+        holds_exactly(&fits, &too_much, Some("LIM-14"));
     }
 }
 

@@ -89,8 +89,9 @@ fn nsg_11_an_empty_nsg_is_not_no_nsg() {
     check(&world.build(), A, &ping("10.0.0.4", "10.0.0.5"), dropped(NsgInbound));
 }
 
+/// NSG-13 too: each end by its own groups.
 #[test]
-fn nsg_12_and_13_neighbours_are_filtered_at_both_ends() {
+fn nsg_12_neighbours_are_filtered_at_both_ends() {
     let mut world = world();
     let denies = world.acl([rule(Action::Deny, "10.0.0.0/24", "10.0.0.0/24"), allow_all()]);
     world.at(A).outbound.subnet = Some(denies);
@@ -100,6 +101,24 @@ fn nsg_12_and_13_neighbours_are_filtered_at_both_ends() {
     world.at(A).inbound.subnet = Some(denies);
     check(&world.build(), A, &ping("10.0.0.4", "10.0.0.5"), to(B));
     check(&world.build(), B, &ping("10.0.0.5", "10.0.0.4"), dropped(NsgInbound));
+}
+
+/// The sender's inbound rules, the receiver's outbound ones and a neighbour's have no say.
+#[test]
+fn nsg_13_a_packet_meets_two_lists_and_no_others() {
+    let mut world = world();
+    let third = world.nic(VnetId(0), &["10.0.0.6"]);
+    let (closed, open) = (world.acl([deny_all()]), world.acl([allow_all()]));
+    let [shut, opened] = [closed, open].map(|acl| Filters { subnet: Some(acl), ..Filters::default() });
+    for (nic, outbound, inbound) in [(A, opened, shut), (B, shut, opened), (third, shut, shut)] {
+        world.at(nic).outbound = outbound;
+        world.at(nic).inbound = inbound;
+    }
+    assert_eq!(
+        world.build().trace(A, &ping("10.0.0.4", "10.0.0.5")),
+        "sent 0, out 0: Subnet acl 1 rule 0 allow, route Vnet(VnetId(0)), arrive 1, in 1: Subnet acl 1 rule 0 allow, \
+         delivered 1"
+    );
 }
 
 #[test]

@@ -209,6 +209,27 @@ fn nsg_26_a_full_nic_refuses_new_flows_and_harms_nobody() {
     assert_eq!(table.len(), 5);
 }
 
+/// With Azure's own number, and room for a second such interface.
+#[test]
+fn lim_09_an_interface_has_500_000_flows() {
+    const FLOWS: u32 = 500_000;
+    let table = FlowTable::new(FlowLimits::default());
+    let admit = |nic: NicId, n: u32| {
+        let flow = Tuple { src: std::net::Ipv4Addr::from_bits(n >> 16).into(), src_port: n as u16, ..tuple(0) };
+        let flow = Tuple { dst: [10, 0, 0, 5].into(), ..flow };
+        let room = table.reserve(nic)?;
+        room.admit(Direction::Outbound, &flow, Deciders::default(), plain(at(0)), &terms(240));
+        Ok(())
+    };
+    for nic in [NicId(0), NicId(1)] {
+        assert_eq!((0..FLOWS).filter_map(|n| admit(nic, n).err()).count(), 0);
+        assert_eq!(admit(nic, FLOWS), Err(TableFull));
+        assert_eq!(table.len_of(nic), FLOWS as usize);
+    }
+    assert_eq!(table.expire(at(300), usize::MAX), 2 * FLOWS as usize);
+    assert!(table.is_empty());
+}
+
 #[test]
 fn room_that_is_not_used_is_given_back() {
     let table = FlowTable::new(FlowLimits { per_nic: 1, total: 1 });
