@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 /// Every subcommand; `the_list_of_subcommands_is_complete` compares it with the help.
-const SUBCOMMANDS: [&str; 22] = [
+const SUBCOMMANDS: [&str; 23] = [
     "demo",
     "up",
     "down",
@@ -26,6 +26,7 @@ const SUBCOMMANDS: [&str; 22] = [
     "routes",
     "rules",
     "next-hop",
+    "flow-verify",
     "explain",
     "reach",
     "drops",
@@ -354,6 +355,34 @@ VirtualAppliance  10.0.1.4       via-nva
 }
 
 #[test]
+fn diag_05_flow_verify_has_network_watchers_fields() {
+    let ask = |rest: &str| run(&format!("flow-verify db2 -t config/nsg-tiers.yaml --direction Inbound {rest}"));
+    let denied = ask("--protocol TCP --local 10.40.3.5:5432 --remote app:50000");
+    let table = "Access    Rule Name\n--------  ----------------------\nDeny      securityRules/deny-all\n";
+    assert_eq!((denied.code, denied.stdout.as_str(), denied.stderr.as_str()), (1, table, ""));
+    let data = ask("--protocol TCP --local 5432 --remote app:50000 -o json");
+    let answer: Value = serde_json::from_str(&data.stdout).unwrap();
+    assert_eq!(answer, serde_json::json!({"access": "Deny", "ruleName": "securityRules/deny-all"}));
+    // Of two groups the last is named; where none is asked, there is no name.
+    let question = "--direction outbound --protocol udp --local 50000 --remote 8.8.8.8:53";
+    let allowed = json(&format!("flow-verify nva -t config/hub-spoke.yaml {question}"));
+    assert_eq!(allowed, serde_json::json!({"access": "Allow"}));
+    for (rest, error) in [
+        ("--protocol icmp --local 1 --remote app:1", "IP flow verify knows no others, `vnet explain` asks with a ping"),
+        ("--protocol esp --local 1 --remote app:1", "expected tcp or udp"),
+        ("--protocol tcp --local 0 --remote app:1", "port `0`: expected a number from 1 to 65535"),
+        ("--protocol tcp --local app:1 --remote app:1", "expected one of the interface's addresses, or a port alone"),
+        ("--protocol tcp --local 1 --remote app", "`app`: expected a port behind it, as `app:443`"),
+        ("--protocol tcp --local 10.9.9.9:1 --remote app:1", "SourceIpDoesNotMatchNicIp: 10.9.9.9"),
+        ("--protocol tcp --local 1 --remote ap:1", "did you mean `app`?"),
+    ] {
+        let answer = ask(rest);
+        assert_eq!((answer.code, answer.stdout.as_str()), (2, ""), "{rest}");
+        assert!(answer.stderr.contains(error), "{rest}: {}", answer.stderr);
+    }
+}
+
+#[test]
 fn explain_tells_both_ways_through_the_appliance() {
     let answer = run("explain web db:443 -t config/hub-spoke.yaml");
     assert_eq!((answer.code, answer.stderr.as_str()), (0, ""));
@@ -560,6 +589,7 @@ fn without_that_lab_the_exit_code_is_5() {
         "flows",
         "explain web db",
         "next-hop web db",
+        "flow-verify web --direction inbound --protocol tcp --local 443 --remote 10.9.9.9:50000",
         "reach",
         "exec web -- true",
         "shell web",

@@ -16,6 +16,7 @@ mod exec;
 mod exit;
 mod explain;
 mod failure;
+mod flow_verify;
 mod flows;
 mod following;
 mod hops;
@@ -78,6 +79,7 @@ enum Command {
     Routes(routes::Routes),
     Rules(rules::Rules),
     NextHop(next_hop::NextHop),
+    FlowVerify(flow_verify::FlowVerify),
     Explain(explain::Explain),
     Reach(reach::Reach),
     Drops(drops::Drops),
@@ -142,6 +144,7 @@ impl Command {
             Self::Routes(command) => command.run(context),
             Self::Rules(command) => command.run(context),
             Self::NextHop(command) => command.run(context),
+            Self::FlowVerify(command) => command.run(context),
             Self::Explain(command) => command.run(context),
             Self::Reach(command) => command.run(context),
             Self::Drops(command) => command.run(context),

@@ -66,6 +66,7 @@ impl Answers {
             Request::Routes { target } => self.routes(&target).map_or_else(refused, Response::Routes),
             Request::Rules { target } => self.rules(&target).map_or_else(refused, Response::Rules),
             Request::NextHop(query) => self.next_hop(&query).map_or_else(refused, Response::NextHop),
+            Request::FlowVerify(query) => self.flow_verify(&query).map_or_else(refused, Response::FlowVerify),
             Request::Drops => Response::Drops(self.drops()),
             Request::Counters => Response::Counters(self.counters()),
             Request::Flows { filter, from } => {
@@ -142,6 +143,11 @@ impl Answers {
     fn next_hop(&self, query: &diag::NextHopQuery) -> Result<diag::NextHopAnswer, String> {
         let published = self.engine.published();
         diag::next_hop(&published.network, &published.compiled, query)
+    }
+
+    fn flow_verify(&self, query: &diag::FlowVerifyQuery) -> Result<diag::FlowVerifyAnswer, String> {
+        let published = self.engine.published();
+        diag::flow_verify(&published.network, &published.compiled, query)
     }
 
     fn explain(&self, source: &str, destination: &str) -> Result<diag::Explanation, String> {

@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::diag::{
-    EffectiveGroup, Explanation, Forecast, LiveExplanation, NextHopAnswer, NextHopQuery, PeeringRow, Plan, Probe,
-    Query, Reach, Retraced, RouteRow, Sighting,
+    EffectiveGroup, Explanation, FlowVerifyAnswer, FlowVerifyQuery, Forecast, LiveExplanation, NextHopAnswer,
+    NextHopQuery, PeeringRow, Plan, Probe, Query, Reach, Retraced, RouteRow, Sighting,
 };
 
 /// Spoken on both sides, or not at all.
@@ -32,6 +32,7 @@ pub enum Request {
         target: String,
     },
     NextHop(NextHopQuery),
+    FlowVerify(FlowVerifyQuery),
     Drops,
     Counters,
     /// Flow records, from where an earlier page ended.
@@ -120,6 +121,7 @@ pub enum Response {
     Routes(Vec<RouteRow>),
     Rules(Vec<EffectiveGroup>),
     NextHop(NextHopAnswer),
+    FlowVerify(FlowVerifyAnswer),
     Explanation(Box<Explanation>),
     LiveExplanation(Box<LiveExplanation>),
     Retraced(Retraced),

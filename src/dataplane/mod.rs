@@ -28,7 +28,7 @@ pub use fragment::FragmentTable;
 pub use lpm::{Lpm, LpmBuilder};
 pub use observer::{Admission, Direction, FilterPlace, Observer, Quiet, Step};
 pub use pattern::{Pattern, Side};
-pub use pipeline::{Flows, process};
+pub use pipeline::{Flows, judge, process};
 pub use recorder::Recorder;
 pub use snapshot::{
     AclId, Fib, FibId, Filters, Ingress, Link, NextHop, Nic, NicId, Owner, PortId, RouteId, Snapshot, SpreadId,

@@ -7,11 +7,11 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::compile::Compiled;
-use crate::model::{Network, NextHopType, NicIx, RouteSource, SubnetIx};
+use crate::model::{Network, NextHopType, RouteSource};
 
-use super::names::{nic_name, subnet_name};
-use super::query::{Place, nic_of, parse_place, primary, vm};
-use super::target;
+use super::names::subnet_of;
+use super::query::parse_place;
+use super::watcher;
 
 /// What `az network watcher show-next-hop` answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,8 +39,8 @@ pub struct NextHopQuery {
 
 /// Looks a destination up in the routes of the target's subnet.
 pub fn next_hop(network: &Network, compiled: &Compiled, query: &NextHopQuery) -> Result<NextHopAnswer, String> {
-    let subnet = sender(network, &query.target, query.source)?;
-    let destination = destination(network, &query.destination)?;
+    let subnet = subnet_of(network, watcher::sender(network, &query.target, query.source)?);
+    let destination = watcher::address(network, &parse_place(&query.destination)?)?;
     let fib = compiled.fib(subnet);
     // A family that the network does not have is routed as what Azure cannot route: to nowhere, by itself.
     let Some(route) = compiled.snapshot.fib(fib).lpm.lookup(destination) else {
@@ -62,66 +62,4 @@ impl NextHopAnswer {
         };
         Self { next_hop_type, next_hop_ip_address, next_hop_ip_addresses, route_table_id }
     }
-}
-
-/// The subnet that the packet leaves from. A machine with several interfaces, one of which forwards, must name the one
-/// that is meant (DIAG-06).
-fn sender(network: &Network, target: &str, source: Option<IpAddr>) -> Result<SubnetIx, String> {
-    let (name, nic) = target.split_once('/').map_or((target, None), |(name, nic)| (name, Some(nic)));
-    let Ok(vm) = vm(network, name) else { return bare_subnet(network, target, source) };
-    let nics = &network.vm(vm).network_interfaces;
-    let nics = match nic {
-        None if nics.len() > 1 && nics.iter().any(|&nic| network.nic(nic).enable_ip_forwarding) => {
-            let names: Vec<_> = nics.iter().map(|&nic| nic_name(network, nic)).collect();
-            return Err(format!("`{name}` has several interfaces and forwards: name one of {}", names.join(", ")));
-        }
-        None => nics.clone(),
-        // A machine and a virtual network may share a name.
-        Some(nic) => match nic_of(network, vm, nic) {
-            Ok(nic) => vec![nic],
-            Err(error) => return bare_subnet(network, target, source).map_err(|_| error),
-        },
-    };
-    let Some(source) = source else {
-        let primary = primary(network, vm);
-        let nic = if nics.contains(&primary) { primary } else { nics[0] };
-        return Ok(network.nic(nic).subnet);
-    };
-    let owner = nics.iter().find(|&&nic| network.nic(nic).addresses.contains(&source));
-    owner.map(|&nic| network.nic(nic).subnet).ok_or_else(|| mismatch(source, target, &addresses(network, &nics)))
-}
-
-/// A subnet without a machine in it, or behind its virtual network's one TUN.
-fn bare_subnet(network: &Network, target: &str, source: Option<IpAddr>) -> Result<SubnetIx, String> {
-    let subnet = target::subnet(network, target)?;
-    let prefixes = &network.subnet(subnet).prefixes;
-    match source {
-        Some(source) if !prefixes.iter().any(|prefix| prefix.contains(&source)) => {
-            let prefixes: Vec<_> = prefixes.iter().map(ToString::to_string).collect();
-            Err(mismatch(source, &subnet_name(network, subnet), &prefixes.join(", ")))
-        }
-        Some(_) | None => Ok(subnet),
-    }
-}
-
-/// In the words of Network Watcher.
-fn mismatch(source: IpAddr, target: &str, expected: &str) -> String {
-    format!("SourceIpDoesNotMatchNicIp: {source} is not an address of {target}, expected {expected}")
-}
-
-fn addresses(network: &Network, nics: &[NicIx]) -> String {
-    let addresses = nics.iter().flat_map(|&nic| &network.nic(nic).addresses);
-    addresses.map(ToString::to_string).collect::<Vec<_>>().join(" or ")
-}
-
-/// The address that is meant: a node's is the first of its interface.
-fn destination(network: &Network, text: &str) -> Result<IpAddr, String> {
-    let (name, nic) = match parse_place(text)? {
-        Place::Address(address) => return Ok(address),
-        Place::Node { name, nic } => (name, nic),
-    };
-    let vm = vm(network, &name)?;
-    let nic = nic.map_or_else(|| Ok(primary(network, vm)), |nic| nic_of(network, vm, &nic))?;
-    let address = network.nic(nic).addresses.first();
-    address.copied().ok_or_else(|| format!("`{text}` has no address"))
 }

@@ -53,6 +53,13 @@ pub fn parse_query(source: &str, destination: &str) -> Result<Query, String> {
     Ok(Query { source: parse_place(source)?, destination: parse_place(place)?, probe })
 }
 
+/// Reads `PLACE:PORT` of a question that is about one port, whatever the protocol.
+pub fn parse_end(text: &str) -> Result<(Place, u16), String> {
+    let (place, port) = split_port(text)?;
+    let port = port.ok_or_else(|| format!("`{text}`: expected a port behind it, as `{text}:443`"))?;
+    Ok((parse_place(place)?, parse_port(port)?))
+}
+
 fn split_port(destination: &str) -> Result<(&str, Option<&str>), String> {
     if destination.parse::<IpAddr>().is_ok() {
         return Ok((destination, None));
@@ -80,13 +87,18 @@ impl FromStr for Probe {
 
 fn parse_probe(text: &str) -> Result<Probe, String> {
     let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let number = port.parse().ok().filter(|&port: &u16| port > 0);
-    let number = number.ok_or_else(|| format!("port `{port}`: expected a number from 1 to 65535"))?;
+    let number = parse_port(port)?;
     match protocol.to_ascii_lowercase().as_str() {
         "tcp" => Ok(Probe::Tcp(number)),
         "udp" => Ok(Probe::Udp(number)),
         _ => Err(format!("protocol `{protocol}`: expected tcp or udp (leave the port away for a ping)")),
     }
+}
+
+/// A transport port: a number from 1 to 65535.
+pub fn parse_port(text: &str) -> Result<u16, String> {
+    let port = text.parse().ok().filter(|&port: &u16| port > 0);
+    port.ok_or_else(|| format!("port `{text}`: expected a number from 1 to 65535"))
 }
 
 pub(super) fn parse_place(text: &str) -> Result<Place, String> {

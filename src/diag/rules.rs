@@ -14,7 +14,8 @@ use super::names::{Names, address_field, subnet_name};
 use super::peerings::Reference;
 use super::query::{nic_of, primary, vm};
 use super::target;
-use crate::compile::{Compiled, EffectiveRule, RuleOwner, written_addresses};
+use super::watcher;
+use crate::compile::{Compiled, EffectiveRule, RuleOwner, Sender, written_addresses};
 use crate::dataplane::{Action, NicId, ProtocolMatch, RuleId};
 use crate::model::{AddressPrefix, Direction, Network};
 use crate::wire::Protocol;
@@ -129,12 +130,8 @@ fn interface(network: &Network, compiled: &Compiled, target: &str) -> Result<Nic
         Ok(compiled.nic_of(nic))
     });
     of_machine.or_else(|error| {
-        let behind_tun = target::subnet(network, target).ok().map(|subnet| compiled.subnet_nic(subnet));
-        match behind_tun {
-            Some(Some(nic)) => Ok(nic),
-            Some(None) => Err(format!("nothing stands in `{target}` by itself: name a machine or its interface")),
-            None => Err(error),
-        }
+        let subnet = target::subnet(network, target).map_err(|_| error)?;
+        watcher::standing(network, compiled, Sender::Subnet(subnet))
     })
 }
 

@@ -79,6 +79,16 @@ pub(crate) fn next_hop(stage: &Stage, from: &str, to: &str, expected: &str) -> O
     if found == expected { Ok(()) } else { Err(format!("it is {found}").into()) }
 }
 
+/// `ACCESS [RULE]`.
+pub(crate) fn flow_verify(stage: &Stage, question: &[String; 5], expected: &str) -> Outcome {
+    let [node, direction, protocol, local, remote] = question;
+    let ends = ["--local", local, "--remote", remote];
+    let answer =
+        data(stage, &[&["flow-verify", node, "--direction", direction, "--protocol", protocol], &ends[..]].concat())?;
+    let found = [&answer["access"], &answer["ruleName"]].map(word).join(" ");
+    if found.trim_end() == expected { Ok(()) } else { Err(format!("it is {found}").into()) }
+}
+
 /// `VNET/LINK State Level`, of every link.
 pub(crate) fn peerings(stage: &Stage, links: &[String]) -> Outcome {
     let answer = data(stage, &["peering", "ls"])?;

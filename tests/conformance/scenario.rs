@@ -65,6 +65,11 @@ pub(crate) enum Step {
         to: String,
         answer: String,
     },
+    /// `ACCESS [RULE]`, of `NODE DIRECTION PROTOCOL LOCAL REMOTE`.
+    FlowVerify {
+        question: [String; 5],
+        answer: String,
+    },
     Peerings(Vec<String>),
     Explain {
         question: [String; 2],
@@ -166,7 +171,9 @@ fn step(text: &str, value: &Value) -> Result<Step, String> {
     let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
     match verb {
         "ping" | "tcp" | "udp" | "open" | "flow" | "send" | "hops" | "exec" => packets(verb, rest, value),
-        "routes" | "rules" | "next-hop" | "peerings" | "explain" | "lint" | "drops" => answers(verb, rest, value),
+        "routes" | "rules" | "next-hop" | "flow-verify" | "peerings" | "explain" | "lint" | "drops" => {
+            answers(verb, rest, value)
+        }
         "apply" | "refused" | "peering" | "says" => changes(verb, rest, value),
         _ => Err("no such step".to_owned()),
     }
@@ -203,6 +210,12 @@ fn answers(verb: &str, rest: &str, value: &Value) -> Result<Step, String> {
         ("next-hop", rest) => {
             let (from, to) = ends(rest)?;
             Step::NextHop { from, to, answer: string(value)?.to_owned() }
+        }
+        ("flow-verify", rest) => {
+            let words: Vec<_> = rest.split_whitespace().map(str::to_owned).collect();
+            let question =
+                words.try_into().map_err(|_| "`flow-verify NODE DIRECTION PROTOCOL LOCAL REMOTE` is expected")?;
+            Step::FlowVerify { question, answer: string(value)?.to_owned() }
         }
         ("peerings", "") => Step::Peerings(links(value)?),
         ("explain", rest) => {

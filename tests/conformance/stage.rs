@@ -86,6 +86,7 @@ impl Stage {
             Step::Routes { of, rows } => commands::routes(self, of, rows),
             Step::Rules { of, expanded } => commands::rules(self, of, expanded),
             Step::NextHop { from, to, answer } => commands::next_hop(self, from, to, answer),
+            Step::FlowVerify { question, answer } => commands::flow_verify(self, question, answer),
             Step::Peerings(links) => commands::peerings(self, links),
             Step::Explain { question, answer } => commands::explain(self, question, answer),
             Step::Drops { node, reason, packets } => {

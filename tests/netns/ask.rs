@@ -42,6 +42,9 @@ fn status_describes_the_daemon_and_its_nodes() {
     assert_eq!(status["nodes"], Value::from_iter(nodes));
 }
 
+const VERIFY: [&str; 8] =
+    ["--direction", "inbound", "--protocol", "tcp", "--local", "443", "--remote", "10.2.1.10:50000"];
+
 #[test]
 fn routes_and_explain_answer_as_from_the_file() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };
@@ -49,6 +52,7 @@ fn routes_and_explain_answer_as_from_the_file() {
         &["routes", "web"][..],
         &["routes", "hub/nva"],
         &["next-hop", "web", "db"],
+        &[&["flow-verify", "web"][..], &VERIFY].concat(),
         &["explain", "web", "db:443"],
         &["reach"],
         &["reach", "--port", "443"],

@@ -1,6 +1,6 @@
 //! Whether a NIC lets a packet pass in one direction: its flow's record says so, else the rules.
 
-use super::judge::{Asked, Denied, Judge, is_platform_service};
+use super::judge::{Asked, Denied, Judge};
 use super::{Leg, Subject};
 use crate::dataplane::{
     Admission, Deciders, Denial, Direction, DropReason, FlowEvent, Follow, NicId, Observer, RuleId, Step,
@@ -71,13 +71,11 @@ impl Leg<'_> {
     ) -> Result<Admitted, DropReason> {
         let snapshot = self.snapshot;
         let terms = &snapshot.nic(nic).flows;
-        let platform = direction == Direction::Outbound && is_platform_service(subject.tuple);
-        if !platform && terms.strict_tcp && subject.is_mid_stream() {
+        let mut judge = Judge { snapshot, nic, direction, tuple: subject.tuple, observer };
+        if terms.strict_tcp && subject.is_mid_stream() && !judge.is_platform_service() {
             return Err(DropReason::TcpState);
         }
-        let mut judge = Judge { snapshot, nic, direction, tuple: subject.tuple, observer };
-        let judged = if platform { judge.serve() } else { judge.ask(Asked::All) };
-        judged.map_err(|Denied { reason, rule }| {
+        judge.first().map_err(|Denied { reason, rule }| {
             if terms.logged {
                 observer.flow(&self.denial(nic, direction, subject, rule));
             }

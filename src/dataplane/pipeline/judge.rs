@@ -8,6 +8,18 @@ use crate::dataplane::{
 };
 use crate::wire::{Protocol, Tuple};
 
+/// What a NIC's rules say of a packet that would start a flow there: neither routes nor the far end are asked (DIAG-05).
+pub fn judge<O: Observer>(
+    snapshot: &Snapshot,
+    nic: NicId,
+    direction: Direction,
+    tuple: &Tuple,
+    observer: &mut O,
+) -> Result<(), DropReason> {
+    let judged = Judge { snapshot, nic, direction, tuple, observer }.first();
+    judged.map(|_| ()).map_err(|denied| denied.reason)
+}
+
 /// DNS, and the guest agent's ports, at the platform's address (FAB-12).
 const PLATFORM_PORTS: [u16; 4] = [DNS_PORT, 80, 443, 32526];
 
@@ -36,8 +48,19 @@ pub(super) struct Denied {
 }
 
 impl<O: Observer> Judge<'_, O> {
+    /// A packet that follows no record.
+    pub(super) fn first(&mut self) -> Result<Admitted, Denied> {
+        if self.is_platform_service() { self.serve() } else { self.ask(Asked::All) }
+    }
+
+    /// What a guest needs from the platform passes whatever ordinary rules say (NSG-30).
+    #[inline]
+    pub(super) fn is_platform_service(&self) -> bool {
+        self.direction == Direction::Outbound && is_platform_service(self.tuple)
+    }
+
     /// The platform's services are there for everyone, unless a rule names them to deny them (NSG-30).
-    pub(super) fn serve(&mut self) -> Result<Admitted, Denied> {
+    fn serve(&mut self) -> Result<Admitted, Denied> {
         let rules = self.snapshot.nic(self.nic).platform;
         let order =
             [(FilterPlace::Admin, rules.admin), (FilterPlace::Nic, rules.nic), (FilterPlace::Subnet, rules.subnet)];
@@ -126,9 +149,8 @@ impl DropReason {
     }
 }
 
-/// What a guest needs from the platform passes whatever ordinary rules say (NSG-30).
 #[inline]
-pub(super) fn is_platform_service(tuple: &Tuple) -> bool {
+fn is_platform_service(tuple: &Tuple) -> bool {
     match tuple.protocol {
         Protocol::TCP | Protocol::UDP if tuple.dst == PLATFORM => PLATFORM_PORTS.contains(&tuple.dst_port),
         Protocol::TCP => {

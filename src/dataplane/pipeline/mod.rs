@@ -13,6 +13,7 @@ mod route;
 mod subject;
 
 use self::admit::Admitted;
+pub use self::judge::judge;
 use self::subject::Subject;
 use super::{
     Direction, DropReason, FlowEvent, FlowLimits, FlowTable, FragmentTable, NicId, Observer, PortId, Room, Snapshot,
