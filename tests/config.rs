@@ -12,7 +12,7 @@ use std::{env, fs};
 
 use proptest::prelude::*;
 use vnet::config::{Loaded, Severity, load, load_with, no_files};
-use vnet::model::{Leases, Network};
+use vnet::model::{Network, Standing};
 
 /// The YAML files of a directory below the package, sorted.
 fn yaml_files(directory: &str) -> Vec<PathBuf> {
@@ -37,7 +37,7 @@ fn every_case_gives_what_its_twin_says() {
         let file = file_name(&path);
         let beside =
             |named: &Path| fs::read_to_string(path.with_file_name(named)).map_err(|_| "no such file".to_owned());
-        let (actual, extension, other) = match load_with(&text, &file, &Leases::default(), &beside) {
+        let (actual, extension, other) = match load_with(&text, &file, &Standing::default(), &beside) {
             Ok(loaded) => (dump(&loaded, &text, &file), "model", "stderr"),
             Err(errors) => (errors.render(&text, &file, false), "stderr", "model"),
         };
@@ -68,8 +68,8 @@ fn adr_09_interfaces_keep_their_dynamic_addresses_while_the_file_around_them_cha
     let (web, db) = (machine("web", "subnet: v/s"), machine("db", "subnet: v/s"));
     let before = load(&file(&format!("{web}, {db}")), "l.yaml").unwrap().network;
     assert_eq!(addresses(&before), ["web 10.1.1.4", "db 10.1.1.5"]);
-    let leases = Leases::of(&before);
-    let again = |machines: &str| addresses(&load_with(&file(machines), "l", &leases, &no_files).unwrap().network);
+    let standing = Standing::of(&before);
+    let again = |machines: &str| addresses(&load_with(&file(machines), "l", &standing, &no_files).unwrap().network);
     // Whoever is new takes what is free, wherever the file has it.
     let new = machine("new", "subnet: v/s");
     assert_eq!(again(&format!("{new}, {db}, {web}")), ["new 10.1.1.6", "db 10.1.1.5", "web 10.1.1.4"]);

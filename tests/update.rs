@@ -10,7 +10,7 @@ use std::path::Path;
 use std::{env, fs};
 
 use vnet::config::{load, load_with, no_files};
-use vnet::model::Leases;
+use vnet::model::Standing;
 
 /// What is said to the second topology.
 fn refusal(case: &str) -> String {
@@ -18,9 +18,9 @@ fn refusal(case: &str) -> String {
     let running =
         load(before, "lab.yaml").unwrap_or_else(|errors| panic!("{}", errors.render(before, "before", false)));
     let running = running.network;
-    let wanted = load_with(after, "lab.yaml", &Leases::of(&running), &no_files);
-    let wanted = wanted.unwrap_or_else(|errors| panic!("{}", errors.render(after, "after", false)));
-    wanted.check_update(&running).map_or_else(|errors| errors.render(after, "lab.yaml", false), |()| String::new())
+    let wanted = load_with(after, "lab.yaml", &Standing::of(&running), &no_files);
+    let refused = wanted.and_then(|wanted| wanted.check_update(&running)).err();
+    refused.map_or_else(String::new, |errors| errors.render(after, "lab.yaml", false))
 }
 
 #[test]

@@ -41,27 +41,26 @@ pub(super) struct Apply {
 impl Apply {
     pub(super) fn run(self, context: &Context) -> Outcome {
         let (text, file) = topology::read(&self.file)?;
-        let (lab, network) = if let Some(lab) = &context.lab {
-            // A file without a name is about the lab that is asked for.
-            let network = topology::parse_for(lab, &text, &file, context)?;
-            (lab::pick(&Base::detect(), Some(lab))?, network)
-        } else {
-            let network = topology::parse(&text, &file, context)?;
-            (the_lab(&network.name)?, network)
-        };
-        topology::show_new_doubts(&lab, &text, &file, context);
+        let lab = the_lab(&text, &file, context)?;
+        let loaded = topology::load_for(&lab, &text, &file, context)?;
+        topology::show_new_doubts(&lab, &loaded, &text, &file, context);
         let path = topology::path(&self.file);
-        let service_tags = topology::service_tags(&network);
+        let service_tags = topology::service_tags(&loaded.network);
         let apply = protocol::Apply { text, service_tags, file, path, dry_run: self.dry_run, sync: self.sync };
         changed(context, Some(&lab.lab), Change::Apply(apply), self.dry_run)
     }
 }
 
-/// The lab that a file names, if it runs, or else the only one that does.
-fn the_lab(name: &str) -> Result<Record, Failure> {
+/// The lab that `-l` names, or the only one that runs, or of several the one that the file names.
+fn the_lab(text: &str, file: &str, context: &Context) -> Result<Record, Failure> {
     let base = Base::detect();
+    let picked = lab::pick(&base, context.lab.as_deref());
+    if picked.is_ok() || context.lab.is_some() {
+        return Ok(picked?);
+    }
+    let name = topology::load(text, file, context)?.network.name;
     let named = lab::labs(&base).into_iter().find(|lab| lab.lab == name && lab.is_running());
-    named.map_or_else(|| Ok(lab::pick(&base, None)?), Ok)
+    named.map_or_else(|| Ok(picked?), Ok)
 }
 
 /// Has a change made and prints what it meant.

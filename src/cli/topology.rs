@@ -11,7 +11,7 @@ use crate::compile::{Compiled, Learned, compile};
 use crate::config::{self, Diagnostic, Errors, Loaded, Severity};
 use crate::diag;
 use crate::lab::{self, Record};
-use crate::model::{Leases, Network};
+use crate::model::{Network, Standing};
 
 /// The network a file describes. Its mistakes and doubts are printed.
 pub(super) fn parse(text: &str, name: &str, context: &Context) -> Result<Network, Failure> {
@@ -20,23 +20,21 @@ pub(super) fn parse(text: &str, name: &str, context: &Context) -> Result<Network
     Ok(loaded.network)
 }
 
-/// The same for a lab, whose name it is where the text has none.
-pub(super) fn parse_for(lab: &str, text: &str, name: &str, context: &Context) -> Result<Network, Failure> {
-    let loaded =
-        load_beside(text, &format!("{lab}.yaml"), name).map_err(|errors| failure(&errors, text, name, context))?;
-    show(&loaded.warnings, text, name, context);
-    Ok(loaded.network)
-}
-
 /// The same with the doubts left to the caller.
 pub(super) fn load(text: &str, name: &str, context: &Context) -> Result<Loaded, Failure> {
-    load_beside(text, name, name).map_err(|errors| failure(&errors, text, name, context))
+    load_beside(text, name).map_err(|errors| failure(&errors, text, name, context))
 }
 
-/// The same with everything left to the caller. `name` says where files are that the text names, `file` what the lab is
-/// called where the text does not.
-pub(super) fn load_beside(text: &str, file: &str, name: &str) -> Result<Loaded, Errors> {
-    config::load_with(text, file, &Leases::default(), &lab::beside(Path::new(name)))
+/// The same as a running lab would read it: its name is the lab's where the text has none.
+pub(super) fn load_for(lab: &Record, text: &str, name: &str, context: &Context) -> Result<Loaded, Failure> {
+    let beside = lab::beside(Path::new(name));
+    let loaded = config::load_with(text, &format!("{}.yaml", lab.lab), &lab.standing(), &beside);
+    loaded.map_err(|errors| failure(&errors, text, name, context))
+}
+
+/// What a file says; its mistakes and doubts are left to the caller.
+pub(super) fn load_beside(text: &str, name: &str) -> Result<Loaded, Errors> {
+    config::load_with(text, name, &Standing::default(), &lab::beside(Path::new(name)))
 }
 
 /// What a topology's network needs of the list of service tags, for somebody who cannot read files.
@@ -66,18 +64,17 @@ pub(super) fn doubts(loaded: &Loaded) -> Vec<Diagnostic> {
 /// Shows what is hardly meant in a file that is good enough to be used.
 pub(super) fn show_doubts(text: &str, name: &str, context: &Context) {
     // Its mistakes were told by whoever used it.
-    if let Ok(loaded) = load_beside(text, name, name) {
+    if let Ok(loaded) = load_beside(text, name) {
         show(&doubts(&loaded), text, name, context);
     }
 }
 
 /// Shows what a file has that is hardly meant, as far as the topology that a lab has now does not have it already.
-pub(super) fn show_new_doubts(lab: &Record, text: &str, name: &str, context: &Context) {
-    let beside = lab::beside(Path::new(name));
-    let Ok(loaded) = config::load_with(text, &format!("{}.yaml", lab.lab), &lab.addresses, &beside) else { return };
+pub(super) fn show_new_doubts(lab: &Record, loaded: &Loaded, text: &str, name: &str, context: &Context) {
+    show(&loaded.warnings, text, name, context);
     let before = applied(lab, context).map(|(_, before)| doubts(&before)).unwrap_or_default();
     let is_old = |doubt: &Diagnostic| before.iter().any(|old| (old.code, &old.message) == (doubt.code, &doubt.message));
-    let (old, new): (Vec<_>, Vec<_>) = doubts(&loaded).into_iter().partition(is_old);
+    let (old, new): (Vec<_>, Vec<_>) = doubts(loaded).into_iter().partition(is_old);
     show(&new, text, name, context);
     match old.len() {
         0 => {}
@@ -89,7 +86,7 @@ pub(super) fn show_new_doubts(lab: &Record, text: &str, name: &str, context: &Co
 /// The topology that a lab was given last, with the addresses that its interfaces have.
 pub(super) fn applied(lab: &Record, context: &Context) -> Result<(String, Loaded), Failure> {
     let text = lab.topology().map_err(|error| Failure::new(Exit::NoDaemon, error))?;
-    let loaded = config::load_with(&text, &format!("{}.yaml", lab.lab), &lab.addresses, &|_| lab.service_tags());
+    let loaded = config::load_with(&text, &format!("{}.yaml", lab.lab), &lab.standing(), &|_| lab.service_tags());
     let loaded = loaded.map_err(|errors| failure(&errors, &text, &lab.file, context))?;
     Ok((text, loaded))
 }

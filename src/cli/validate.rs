@@ -42,7 +42,7 @@ impl Validate {
     pub(super) fn run(self, context: &Context) -> Outcome {
         let (text, file) = topology::read(&self.file)?;
         let output = &context.output;
-        match topology::load_beside(&text, &file, &file) {
+        match topology::load_beside(&text, &file) {
             Ok(loaded) => {
                 let warnings = doubts(&loaded);
                 let findings = findings(&file, &warnings);

@@ -24,7 +24,7 @@ pub use service_tags::service_tags_text;
 
 use self::diagnostic::{Places, Report};
 use self::tree::Value;
-use crate::model::{Leases, Network, UpdateError, update_errors};
+use crate::model::{Network, Standing, UpdateError, update_errors};
 
 /// A good file: the network, and what is doubtful about it.
 #[derive(Clone, Debug)]
@@ -71,23 +71,24 @@ pub fn no_files(_: &Path) -> Result<String, String> {
 
 /// Reads a topology that names no other file. `file` is its name, for the lab's name where the text has none.
 pub fn load(text: &str, file: &str) -> Result<Loaded, Errors> {
-    load_with(text, file, &Leases::default(), &no_files)
+    load_with(text, file, &Standing::default(), &no_files)
 }
 
-/// Reads a topology with the files beside it, for a network that may run: whoever is there already keeps a dynamic address.
-pub fn load_with(text: &str, file: &str, leases: &Leases, files: Files<'_>) -> Result<Loaded, Errors> {
+/// Reads a topology with the files beside it, for a network that may run: whoever is there already keeps a dynamic address,
+/// and a range that meets a peer's is told as one that is new.
+pub fn load_with(text: &str, file: &str, standing: &Standing, files: Files<'_>) -> Result<Loaded, Errors> {
     let mut report = Report::default();
-    let network = network(text, file, leases, files, &mut report);
+    let network = network(text, file, standing, files, &mut report);
     let (warnings, places) = report.into_result()?;
     Ok(Loaded { network: network.expect("a report without errors has a network"), warnings, places })
 }
 
-fn network(text: &str, file: &str, leases: &Leases, files: Files<'_>, report: &mut Report) -> Option<Network> {
+fn network(text: &str, file: &str, standing: &Standing, files: Files<'_>, report: &mut Report) -> Option<Network> {
     let node = tree::parse(text, report)?;
     if matches!(node.value, Value::Null) {
         report.error(node.at, "the file is empty").expected("a topology, beginning with `virtualNetworks:`");
         return None;
     }
     let document = document::document(&node, report)?;
-    Some(resolve::network(document, file, leases, files, report))
+    Some(resolve::network(document, file, standing, files, report))
 }

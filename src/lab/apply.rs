@@ -25,7 +25,7 @@ use crate::control::change;
 use crate::control::engine::{Engine, Next, Published};
 use crate::control::protocol::{Apply, Change, Changed, Refusal, Response};
 use crate::control::server::LabFacts;
-use crate::model::{Links, Network};
+use crate::model::{Links, Network, Standing};
 
 /// A lab that runs, as its daemon's main thread holds it.
 pub(super) struct Lab<'a> {
@@ -163,8 +163,8 @@ impl Lab<'_> {
             (None, Some(path)) => beside(path)(named),
             (None, None) => Err("the topology was piped in".to_owned()),
         };
-        let leases = &self.record.addresses;
-        let loaded = config::load_with(text, &format!("{lab}.yaml"), leases, &files).map_err(drawn)?;
+        let standing = Standing::of(running);
+        let loaded = config::load_with(text, &format!("{lab}.yaml"), &standing, &files).map_err(drawn)?;
         if loaded.network.name != *lab {
             let other = &loaded.network.name;
             let help = Some(format!("`vnet up {file}` starts {other} beside it"));

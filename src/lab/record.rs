@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::attach;
 use super::site::Guests;
-use super::state::{APPLIED, LabDir, SERVICE_TAGS};
-use crate::model::{Leases, Network, VirtualMachine};
+use super::state::{APPLIED, LINKS, LabDir, SERVICE_TAGS};
+use crate::model::{Leases, Network, Standing, VirtualMachine};
 use crate::sys::netns;
 use crate::sys::process::ProcessId;
 
@@ -70,6 +70,13 @@ impl Record {
     /// The service tags that its network has, in place of the file that the topology names.
     pub fn service_tags(&self) -> Result<String, String> {
         fs::read_to_string(self.socket.with_file_name(SERVICE_TAGS)).map_err(|error| error.to_string())
+    }
+
+    /// What its file does not say, as far as it can be read.
+    pub fn standing(&self) -> Standing {
+        let links = fs::read(self.socket.with_file_name(LINKS)).ok();
+        let links = links.and_then(|text| serde_json::from_slice(&text).ok());
+        Standing { leases: self.addresses.clone(), links: links.unwrap_or_default() }
     }
 
     /// Takes down who is in a network: its machines, and the programs that run in them.

@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// In a lab's directory, beside its socket.
 pub(super) const APPLIED: &str = "applied.yaml";
+/// How the peerings stand; the only thing that outlives a crash.
+pub(super) const LINKS: &str = "peerings.json";
 pub(super) const SERVICE_TAGS: &str = "service-tags.json";
 
 /// The directory of all labs of this user.
@@ -105,9 +107,8 @@ impl LabDir {
         self.path.join(format!("{node}.log"))
     }
 
-    /// How the peerings stand; the only thing that outlives a crash.
     fn links(&self) -> PathBuf {
-        self.path.join("peerings.json")
+        self.path.join(LINKS)
     }
 
     pub(super) fn hosts(&self) -> PathBuf {

@@ -13,6 +13,7 @@ mod platform;
 mod private_access;
 mod routing;
 mod service_tag;
+mod standing;
 mod test_case;
 mod update;
 
@@ -34,5 +35,6 @@ pub use routing::{
     RouteTableIx,
 };
 pub use service_tag::{PublishedTag, PublishedTagIx, ServiceTag, TagScope};
+pub use standing::Standing;
 pub use test_case::{Endpoint, Probe, TestCase, Verdict};
 pub use update::{UpdateError, update_errors};

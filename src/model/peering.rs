@@ -130,6 +130,14 @@ impl Links {
         Self(network.links().map(link).collect())
     }
 
+    /// The ranges that a virtual network routes to another one that it is peered with.
+    pub fn routed(&self, own: &str, remote: &str) -> Option<&[IpNet]> {
+        let is =
+            |link: &&Link| link.own.name.eq_ignore_ascii_case(own) && link.remote.name.eq_ignore_ascii_case(remote);
+        let link = self.0.iter().find(is).filter(|link| link.state == PeeringState::Connected)?;
+        Some(&link.remote_address_space)
+    }
+
     /// Puts a file's network in place of the one with these links: links that are not in the file are deleted, those
     /// that say something else are put again, then the new ones are made. Returns the network with its links as they
     /// then stand, or why Azure refuses; it does not sync (PEER-18).

@@ -44,7 +44,7 @@ use super::Files;
 use super::diagnostic::{Report, Spanned, clip};
 use super::document::{self, Document};
 use super::values::is_dns_label;
-use crate::model::{AsgIx, Leases, Network, NsgIx, RouteTableIx, Subnet, SubnetIx, VirtualNetwork, VnetIx};
+use crate::model::{AsgIx, Network, NsgIx, RouteTableIx, Standing, Subnet, SubnetIx, VirtualNetwork, VnetIx};
 
 /// NSG-24: the idle time where the file says none.
 const DEFAULT_FLOW_TIMEOUT_MINUTES: u64 = 4;
@@ -52,7 +52,7 @@ const DEFAULT_FLOW_TIMEOUT_MINUTES: u64 = 4;
 pub(super) fn network(
     document: Document,
     file: &str,
-    leases: &Leases,
+    standing: &Standing,
     files: Files<'_>,
     report: &mut Report,
 ) -> Network {
@@ -64,7 +64,7 @@ pub(super) fn network(
         vnets.iter().enumerate().map(|(i, vnet)| virtual_network(VnetIx(i), vnet, &scope, &mut tags, report)).collect();
     classic::imply(&mut virtual_networks);
     peering::connect(&mut virtual_networks);
-    peering::check(vnets, &virtual_networks, report);
+    peering::check(vnets, &virtual_networks, &standing.links, report);
     // No gateway can be written down yet.
     transit::check(vnets, &virtual_networks, &HashSet::new(), report);
     let accounts = Accounts::of(&document, &scope, report);
@@ -72,7 +72,7 @@ pub(super) fn network(
         Rights { principal, accounts: &accounts, vnets: &virtual_networks }.check(vnets, report);
     }
 
-    let mut pool = Pool::of(leases);
+    let mut pool = Pool::of(&standing.leases);
     let mut attachments = Attachments::default();
     for (index, vnet) in vnets.iter().enumerate() {
         let attach = attachments.virtual_network(VnetIx(index), vnet, &virtual_networks[index], &mut pool, report);

@@ -6,7 +6,11 @@ use ipnet::IpNet;
 
 use super::address::{intersect, overlaps};
 use crate::config::diagnostic::{At, Diagnostic, Report};
-use crate::model::{Peering, PeeringExtent, VirtualNetwork, VnetIx};
+use crate::config::document;
+use crate::model::{Links, Peering, PeeringExtent, VirtualNetwork, VnetIx};
+
+/// A range meets that of a peer, or of two peers.
+const ALREADY_PEERED: &str = "VnetAddressSpaceOverlapsWithAlreadyPeeredVnet";
 
 /// Pairs of virtual networks whose overlap has been told: it concerns both their links.
 pub(super) type Told = HashSet<(VnetIx, VnetIx)>;
@@ -16,6 +20,9 @@ pub(super) struct Peered<'a> {
     pub own: VnetIx,
     pub links: Vec<(&'a Peering, At)>,
     pub vnets: &'a [VirtualNetwork],
+    pub documents: &'a [document::VirtualNetwork],
+    /// The links that are made already.
+    pub standing: &'a Links,
 }
 
 impl Peered<'_> {
@@ -24,7 +31,10 @@ impl Peered<'_> {
             let overlapping = self.own_overlaps(link);
             let pair = (self.own.min(link.remote), self.own.max(link.remote));
             if !overlapping.is_empty() && told.insert(pair) {
-                self.spaces_overlap(link, *at, &overlapping, report);
+                match self.grown(link) {
+                    Some(grown) => self.grew_into_peer(grown, link, &overlapping, report),
+                    None => self.spaces_overlap(link, *at, &overlapping, report),
+                }
             }
         }
         self.check_remotes(report);
@@ -75,6 +85,32 @@ impl Peered<'_> {
         }
     }
 
+    /// Which of two complete virtual networks that are peered already has a range that it did not have then.
+    fn grown(&self, link: &Peering) -> Option<VnetIx> {
+        let complete = matches!(link.extent, PeeringExtent::CompleteVnets);
+        let has_grown = |vnet: VnetIx, peer: VnetIx| {
+            let (vnet, peer) = (&self.vnets[vnet.0], &self.vnets[peer.0]);
+            let known = self.standing.routed(&peer.name, &vnet.name)?;
+            Some(vnet.address_space.iter().any(|range| !known.contains(range)))
+        };
+        let sides = [(self.own, link.remote), (link.remote, self.own)];
+        let mut grown = sides.into_iter().filter(|(vnet, peer)| has_grown(*vnet, *peer) == Some(true));
+        grown.next().map(|(vnet, _)| vnet).filter(|_| complete)
+    }
+
+    fn grew_into_peer(&self, grown: VnetIx, link: &Peering, ranges: &[IpNet], report: &mut Report) {
+        let peer = if grown == self.own { link.remote } else { self.own };
+        let [grown_name, peer] = [grown, peer].map(|vnet| &self.vnets[vnet.0].name);
+        let message = format!(
+            "Cannot update virtual network {grown_name}. Its address space overlaps with address space of virtual network \
+             {peer} already peered with it. Overlapping address prefixes: {}",
+            list(ranges)
+        );
+        let document = &self.documents[grown.0];
+        let at = document.address_space.as_ref().map_or(document.at, |space| space.at);
+        overlap_rule(report.error(at, message).code(ALREADY_PEERED), "PEER-07");
+    }
+
     fn spaces_overlap(&self, link: &Peering, at: At, ranges: &[IpNet], report: &mut Report) {
         let (own, remote) = (&self.vnets[self.own.0].name, &self.vnets[link.remote.0].name);
         let message = format!(
@@ -108,7 +144,7 @@ impl Peered<'_> {
             self.link_name(second),
             list(ranges)
         );
-        overlap_rule(report.error(at, message).code("VnetAddressSpaceOverlapsWithAlreadyPeeredVnet"), "PEER-07");
+        overlap_rule(report.error(at, message).code(ALREADY_PEERED), "PEER-07");
     }
 }
 

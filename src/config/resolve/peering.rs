@@ -7,7 +7,7 @@ use super::overlaps::{Peered, Told};
 use super::{Scope, classic, cloud, extent};
 use crate::config::diagnostic::Report;
 use crate::config::document;
-use crate::model::{Peering, PeeringState, VirtualNetwork, VnetIx};
+use crate::model::{Links, Peering, PeeringState, VirtualNetwork, VnetIx};
 
 /// Stands for a remote that could not be found; that has been reported.
 pub(super) const UNKNOWN: VnetIx = VnetIx(usize::MAX);
@@ -65,11 +65,16 @@ fn pairs(vnets: &[VirtualNetwork]) -> impl Iterator<Item = (VnetIx, VnetIx)> {
 }
 
 /// What a link may not be, now that both sides are known.
-pub(super) fn check(documents: &[document::VirtualNetwork], vnets: &[VirtualNetwork], report: &mut Report) {
+pub(super) fn check(
+    documents: &[document::VirtualNetwork],
+    vnets: &[VirtualNetwork],
+    standing: &Links,
+    report: &mut Report,
+) {
     let mut told = Told::new();
     for (own, (vnet, document)) in vnets.iter().zip(documents).enumerate() {
         let own = VnetIx(own);
-        let mut peered = Peered { own, links: Vec::new(), vnets };
+        let mut peered = Peered { own, links: Vec::new(), vnets, documents, standing };
         for (link, written) in vnet.peerings.iter().zip(&document.peerings) {
             let Some(reference) = written.remote.as_ref().filter(|_| link.remote != UNKNOWN) else { continue };
             let remote = &vnets[link.remote.0];
