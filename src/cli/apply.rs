@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use anstyle::AnsiColor;
 use clap::Args;
+use serde::Serialize;
 
 use super::ask::unexpected;
 use super::context::Context;
 use super::failure::Failure;
+use super::finding::{Finding, findings};
 use super::output::Output;
 use super::table::Table;
 use super::{Exit, Outcome, topology};
@@ -43,11 +45,17 @@ impl Apply {
         let (text, file) = topology::read(&self.file)?;
         let lab = the_lab(&text, &file, context)?;
         let loaded = topology::load_for(&lab, &text, &file, context)?;
-        topology::show_new_doubts(&lab, &loaded, &text, &file, context);
+        let (doubts, as_before) = topology::new_doubts(&lab, &loaded, context);
+        if !context.output.is_data() {
+            topology::show(&doubts, &text, &file, context);
+            tell_of_others(as_before, &file, context);
+        }
         let path = topology::path(&self.file);
         let service_tags = topology::service_tags(&loaded.network);
-        let apply = protocol::Apply { text, service_tags, file, path, dry_run: self.dry_run, sync: self.sync };
-        changed(context, Some(&lab.lab), Change::Apply(apply), self.dry_run)
+        let findings = findings(&file, &doubts);
+        let (file, dry_run) = (file.clone(), self.dry_run);
+        let apply = protocol::Apply { text, service_tags, file, path, dry_run, sync: self.sync };
+        changed(context, Some(&lab.lab), Change::Apply(apply), dry_run, findings)
     }
 }
 
@@ -63,13 +71,36 @@ fn the_lab(text: &str, file: &str, context: &Context) -> Result<Record, Failure>
     named.map_or_else(|| Ok(picked?), Ok)
 }
 
+fn tell_of_others(as_before: usize, file: &str, context: &Context) {
+    match as_before {
+        0 => {}
+        1 => context.messages.note(&format!("1 warning is as before: `vnet validate {file}` shows it")),
+        more => context.messages.note(&format!("{more} warnings are as before: `vnet validate {file}` shows them")),
+    }
+}
+
+/// What a change meant, and what it brings that is hardly meant.
+#[derive(Serialize)]
+struct Answer<'a> {
+    #[serde(flatten)]
+    changed: &'a Changed,
+    findings: Vec<Finding<'a>>,
+}
+
 /// Has a change made and prints what it meant.
-pub(super) fn changed(context: &Context, lab: Option<&str>, change: Change, dry_run: bool) -> Outcome {
+pub(super) fn changed(
+    context: &Context,
+    lab: Option<&str>,
+    change: Change,
+    dry_run: bool,
+    findings: Vec<Finding<'_>>,
+) -> Outcome {
     let changed = match context.ask_lab(lab, &Request::Change(change))? {
         Response::Changed(changed) => changed,
         other => return Err(unexpected(&other)),
     };
-    context.output.story(&changed, &table(&changed), || story(&changed, dry_run, &context.output))?;
+    let answer = Answer { changed: &changed, findings };
+    context.output.story(&answer, &table(&changed), || story(&changed, dry_run, &context.output))?;
     changed.warnings.iter().for_each(|warning| context.messages.warning(warning));
     Ok(if changed.warnings.is_empty() { Exit::Fine } else { Exit::Warnings })
 }

@@ -16,6 +16,7 @@ mod exec;
 mod exit;
 mod explain;
 mod failure;
+mod finding;
 mod flow_verify;
 mod flows;
 mod following;

@@ -54,6 +54,11 @@ impl Output {
         Ok(Exit::Fine)
     }
 
+    /// Prints an answer for programs.
+    pub(crate) fn data<T: Serialize>(&self, value: &T) -> Outcome {
+        self.rows(value, &Table::new(&[]))
+    }
+
     /// Prints the rows of a listing that is followed; false once nobody reads any more. In json each is one line.
     pub(crate) fn more<T: Serialize>(&self, rows: &[T], table: &Table) -> Result<bool, Failure> {
         self.more_story(rows, table, || self.render(table) + "\n")
@@ -77,6 +82,14 @@ impl Output {
             Format::Tsv => table.tab_separated(),
         };
         print(&text)
+    }
+
+    /// Whether what is printed is for programs: then what there is to say is part of it, not a message beside it.
+    pub(crate) fn is_data(&self) -> bool {
+        match self.format {
+            Format::Json | Format::Yaml => true,
+            Format::Table | Format::Tsv => false,
+        }
     }
 
     /// A colour for a word of prose, or none.

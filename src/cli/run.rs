@@ -4,12 +4,13 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
-
+use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::context::Context;
 use super::failure::Failure;
+use super::finding::{Finding, findings};
 use super::{Exit, Outcome, topology};
 use crate::lab::daemon::{self, Stand, Topology};
 use crate::model::Network;
@@ -42,21 +43,19 @@ impl Run {
         let stand = if self.lab_daemon { Stand::Background } else { Stand::Foreground };
         let interfaces = topology.network.attachments().len();
         let (text, file) = (topology.text.clone(), topology.file.clone());
-        daemon::run(topology, stand, |record| {
-            let line = match stand {
-                // `up` reads this.
-                Stand::Background => serde_json::to_string(record)?,
-                Stand::Foreground => {
-                    format!("lab {} is ready: {interfaces} interfaces forwarding; Ctrl-C ends it", record.lab)
-                }
-            };
-            let mut stdout = io::stdout().lock();
-            writeln!(stdout, "{line}").and_then(|()| stdout.flush())?;
-            // `up` says what is doubtful itself.
-            if stand == Stand::Foreground {
-                topology::show_doubts(&text, &file, context);
+        daemon::run(topology, stand, |record| match stand {
+            // `up` reads this, and says itself what is doubtful.
+            Stand::Background => say(&serde_json::to_string(record)?),
+            Stand::Foreground if context.output.is_data() => {
+                let doubts = topology::doubts_of(&text, &file);
+                let ready = Ready { lab: &record.lab, interfaces, findings: findings(&file, &doubts) };
+                say(&serde_json::to_string(&ready)?)
             }
-            Ok(())
+            Stand::Foreground => {
+                say(&format!("lab {} is ready: {interfaces} interfaces forwarding; Ctrl-C ends it", record.lab))?;
+                topology::show(&topology::doubts_of(&text, &file), &text, &file, context);
+                Ok(())
+            }
         })?;
         Ok(Exit::Fine)
     }
@@ -70,6 +69,20 @@ impl Run {
         };
         Ok(Topology { network, text, file, path: topology::path(&self.file) })
     }
+}
+
+/// That packets flow, as data: one line, of which json is a form of yaml.
+#[derive(Serialize)]
+struct Ready<'a> {
+    lab: &'a str,
+    interfaces: usize,
+    findings: Vec<Finding<'a>>,
+}
+
+fn say(line: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{line}")?;
+    stdout.flush()
 }
 
 /// What happens while it runs, on stderr; `VNET_LOG` says how much.

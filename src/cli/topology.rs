@@ -44,7 +44,7 @@ pub(super) fn service_tags(network: &Network) -> Option<String> {
 }
 
 /// What a good file's network has that is hardly meant, in the file's order.
-pub(super) fn doubts(loaded: &Loaded) -> Vec<Diagnostic> {
+fn doubts(loaded: &Loaded) -> Vec<Diagnostic> {
     let compiled = compile(&loaded.network, &Learned::default(), 1);
     let lint = diag::lint(&loaded.network, &compiled).into_iter().map(|finding| Diagnostic {
         severity: Severity::Warning,
@@ -61,26 +61,23 @@ pub(super) fn doubts(loaded: &Loaded) -> Vec<Diagnostic> {
     lint
 }
 
-/// Shows what is hardly meant in a file that is good enough to be used.
-pub(super) fn show_doubts(text: &str, name: &str, context: &Context) {
-    // Its mistakes were told by whoever used it.
-    if let Ok(loaded) = load_beside(text, name) {
-        show(&doubts(&loaded), text, name, context);
-    }
+/// What is doubtful about a good file, then what is doubtful about its network, each in the file's order.
+pub(super) fn warnings(loaded: &Loaded) -> Vec<Diagnostic> {
+    loaded.warnings.iter().cloned().chain(doubts(loaded)).collect()
 }
 
-/// Shows what a file has that is hardly meant, as far as the topology that a lab has now does not have it already.
-pub(super) fn show_new_doubts(lab: &Record, loaded: &Loaded, text: &str, name: &str, context: &Context) {
-    show(&loaded.warnings, text, name, context);
+/// What a file that is in use has that is hardly meant.
+pub(super) fn doubts_of(text: &str, name: &str) -> Vec<Diagnostic> {
+    // Its mistakes were told by whoever used it.
+    load_beside(text, name).as_ref().map(doubts).unwrap_or_default()
+}
+
+/// The doubts about a file that the topology that a lab has now does not give rise to already, and how many it does.
+pub(super) fn new_doubts(lab: &Record, loaded: &Loaded, context: &Context) -> (Vec<Diagnostic>, usize) {
     let before = applied(lab, context).map(|(_, before)| doubts(&before)).unwrap_or_default();
     let is_old = |doubt: &Diagnostic| before.iter().any(|old| (old.code, &old.message) == (doubt.code, &doubt.message));
     let (old, new): (Vec<_>, Vec<_>) = doubts(loaded).into_iter().partition(is_old);
-    show(&new, text, name, context);
-    match old.len() {
-        0 => {}
-        1 => context.messages.note(&format!("1 warning is as before: `vnet validate {name}` shows it")),
-        more => context.messages.note(&format!("{more} warnings are as before: `vnet validate {name}` shows them")),
-    }
+    (loaded.warnings.iter().cloned().chain(new).collect(), old.len())
 }
 
 /// The topology that a lab was given last, with the addresses that its interfaces have.
@@ -96,7 +93,8 @@ fn failure(errors: &Errors, text: &str, name: &str, context: &Context) -> Failur
     Failure::new(Exit::Usage, "")
 }
 
-fn show(diagnostics: &[Diagnostic], text: &str, name: &str, context: &Context) {
+/// Draws diagnostics over the source.
+pub(super) fn show(diagnostics: &[Diagnostic], text: &str, name: &str, context: &Context) {
     for diagnostic in diagnostics {
         // A stderr that is gone is nobody's problem.
         let _ = writeln!(io::stderr().lock(), "{}", diagnostic.render(text, name, context.messages.colour));

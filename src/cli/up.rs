@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use serde::Serialize;
 
 use super::context::Context;
 use super::failure::Failure;
+use super::finding::{Finding, findings};
 use super::output::print;
 use super::{Exit, Outcome, topology};
-use crate::lab::{self, Record};
+use crate::lab::{self, Record, RecordedProgram};
 
 /// Start a lab from a topology file
 ///
@@ -28,12 +30,38 @@ impl Up {
         let file = self.file.map_or_else(the_one_here, Ok)?;
         let started = Instant::now();
         let lab = lab::start_daemon(&file, None, &context.messages.options())?;
-        announce(&lab, started.elapsed(), context)?;
-        // Doubts do not keep anybody waiting for packets.
-        if let Ok((text, name)) = topology::read(&file) {
-            topology::show_doubts(&text, &name, context);
+        let took = started.elapsed();
+        if !context.output.is_data() {
+            announce(&lab, took, context)?;
         }
+        // Doubts do not keep anybody waiting for packets.
+        let (text, name) = topology::read(&file)?;
+        let doubts = topology::doubts_of(&text, &name);
+        if context.output.is_data() {
+            return context.output.data(&Started::new(&lab, took, findings(&name, &doubts)));
+        }
+        topology::show(&doubts, &text, &name, context);
         Ok(Exit::Fine)
+    }
+}
+
+/// A lab that is up, as data.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Started<'a> {
+    lab: &'a str,
+    /// From the call until packets flow.
+    seconds: f64,
+    nodes: Vec<&'a str>,
+    /// They run with the lab's privileges.
+    programs: &'a [RecordedProgram],
+    findings: Vec<Finding<'a>>,
+}
+
+impl<'a> Started<'a> {
+    fn new(lab: &'a Record, took: Duration, findings: Vec<Finding<'a>>) -> Self {
+        let nodes = lab.nodes.iter().map(|node| node.name.as_str()).collect();
+        Self { lab: &lab.lab, seconds: took.as_secs_f64(), nodes, programs: &lab.programs, findings }
     }
 }
 

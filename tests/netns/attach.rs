@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 use vnet::sys::netlink::Netlink;
 use vnet::sys::netns::{self, Netns};
 
@@ -45,13 +46,18 @@ impl Run {
     fn start(file: &Path, environment: &[(&str, &Path)]) -> Self {
         let mut command = vnet();
         command.arg("run").arg(file).envs(environment.iter().copied());
+        let (mut run, line) = Self::spawn(command);
+        assert!(line.contains("is ready"), "not ready: {line}{}", run.errors_after_end());
+        run
+    }
+
+    /// And its first line.
+    fn spawn(mut command: Command) -> (Self, String) {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
-        let mut run = Self { child, stdout };
-        assert!(line.contains("is ready"), "not ready: {line}{}", run.errors_after_end());
-        run
+        (Self { child, stdout }, line)
     }
 
     fn signal(&self, signal: Signal) {
@@ -113,6 +119,26 @@ fn two_namespaces_two_vnets_one_peering() {
     // The TUNs go with the daemon, the namespaces are the script's.
     left.open().run(|| assert!(Netlink::open().unwrap().link("tun0").is_err())).unwrap();
     assert!(!Path::new("/run/vnet").join(&lab.name).exists());
+}
+
+/// For programs the ready line is json, and what is doubtful is in it.
+#[test]
+fn that_it_is_ready_is_data_for_programs() {
+    if !permitted() {
+        return;
+    }
+    let (left, right) = (Named::new("l"), Named::new("r"));
+    let lab = two_vnets(&left, &right);
+    let topology = std::fs::read_to_string(&lab.file).unwrap();
+    lab.write(&format!("{topology}\nrouteTables: [{{name: idle, routes: []}}]\n"));
+    let mut command = vnet();
+    command.arg("run").arg(&lab.file).args(["-o", "json"]);
+    let (mut run, line) = Run::spawn(command);
+    let ready: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&ready["lab"], &ready["interfaces"]), (&json!(lab.name), &json!(2)));
+    assert_eq!(ready["findings"], lab.data(&["validate", lab.file.to_str().unwrap()]));
+    assert_eq!(ready["findings"][0]["code"], "unused-route-table");
+    run.stop();
 }
 
 /// Between addresses behind the TUN of a whole VNet, in a lab that the tests start and end.

@@ -6,6 +6,7 @@ use std::process::Output;
 use std::time::Instant;
 
 use rustix::process::{Pid, test_kill_process};
+use serde_json::{Value, json};
 
 use crate::lab::{Lab, eventually, permitted, stderr, stdout, vnet};
 
@@ -245,4 +246,38 @@ fn doubts_are_told_at_up_and_by_the_change_that_brings_them() {
     let again = lab.apply(&more);
     assert_eq!((again.status.code(), doubt(&again)), (Some(0), 0));
     assert!(stderr(&again).contains("2 warnings are as before"), "{}", stderr(&again));
+}
+
+/// For programs the same doubts are part of the answer, in the form that `validate` has.
+#[test]
+fn doubts_are_data_for_programs() {
+    let doubtful = |tables: &str| {
+        format!(
+            "routeTables: [{tables}]\nvirtualNetworks: [{{name: v, location: westeurope, addressSpace: [10.0.0.0/16], \
+             subnets: [{{name: s, addressPrefix: 10.0.1.0/24}}]}}]\n\
+             virtualMachines: [{{name: a, networkInterfaces: [{{subnet: v/s}}], run: ['true']}}]\n"
+        )
+    };
+    if !permitted() {
+        return;
+    }
+    let lab = Lab::prepared(&doubtful("{name: idle, routes: []}"));
+    let file = lab.file.to_str().unwrap();
+    let codes = |answer: &Value| -> Vec<(String, String)> {
+        let text = |finding: &Value, key: &str| finding[key].as_str().unwrap().to_owned();
+        let findings = answer["findings"].as_array().unwrap().iter();
+        findings.map(|finding| (text(finding, "code"), text(finding, "path"))).collect()
+    };
+    let expected = |at: usize| vec![("unused-route-table".to_owned(), format!("routeTables[{at}]"))];
+    let up = lab.vnet(&["up", file, "-o", "json"]);
+    assert_eq!((up.status.code(), stderr(&up).as_str()), (Some(0), ""));
+    let up: Value = serde_json::from_slice(&up.stdout).unwrap();
+    assert_eq!((&up["lab"], &up["nodes"]), (&json!(lab.name), &json!(["a"])));
+    assert_eq!((&up["programs"][0]["command"], codes(&up)), (&json!(["true"]), expected(0)));
+    assert_eq!(up["findings"], lab.data(&["validate", file]), "the same as validate's");
+    lab.write(&doubtful("{name: idle, routes: []}, {name: spare, routes: []}"));
+    let applied = lab.vnet(&["apply", file, "-o", "json"]);
+    assert_eq!((applied.status.code(), stderr(&applied).as_str()), (Some(0), ""));
+    let applied: Value = serde_json::from_slice(&applied.stdout).unwrap();
+    assert_eq!((&applied["changes"][0]["name"], codes(&applied)), (&json!("spare"), expected(1)));
 }
