@@ -331,7 +331,7 @@ fn a_worker_that_panics_is_told_and_the_others_take_over() {
         snapshot: Arc::new(ArcSwap::from_pointee(broken)),
         flows: Arc::new(Flows::new(FlowLimits::default())),
         taps: Arc::default(),
-        events: FlowEvents::channel(1).0,
+        events: FlowEvents::default(),
     };
     let site = Site { namespace: Netns::create().unwrap(), v4: a.v4, v6: a.v6 };
     let queues = site.run(|| attach(&site, 2, true)).unwrap().queues;

@@ -12,7 +12,9 @@ use vnet::dataplane::{
     Direction, DropReason, FlowEvent, FlowLimits, Flows, NicId, Pattern, PortId, RuleId, Snapshot, Step, Timestamp,
 };
 use vnet::wire::{Offload, build};
-use vnet::worker::{Batch, Device, FlowEvents, Forwarder, RecvError, SendError, Tables, Tally, Traced, Watch};
+use vnet::worker::{
+    Batch, Device, FlowEvents, FlowScope, Forwarder, RecvError, SendError, Tables, Tally, Traced, Watch,
+};
 
 const A: PortId = PortId(0);
 const B: PortId = PortId(1);
@@ -61,7 +63,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self::telling(FlowEvents::channel(1).0)
+        Self::telling(FlowEvents::default())
     }
 
     fn telling(events: FlowEvents) -> Self {
@@ -356,23 +358,45 @@ fn each_decision_of_a_rule_is_counted_and_followers_of_records_meet_none() {
 
 #[test]
 fn only_of_logged_interfaces_flow_events_are_told_and_nobody_waits_for_them() {
-    let (events, told) = FlowEvents::channel(2);
+    let events = FlowEvents::default();
+    let mut told = events.listen(FlowScope::Logged, 2);
     let mut bench = Bench::telling(events.clone());
     bench.send(datagram_from_port(1));
-    assert!(told.try_recv().is_err(), "no interface is logged");
+    assert_eq!(told.events().count(), 0, "no interface is logged");
 
     let mut logging = snapshot("", 2);
     Arc::get_mut(&mut logging).unwrap().nics[1].flows.logged = true;
     bench.tables.snapshot.store(logging);
     bench.send(datagram_from_port(2));
-    let Ok(FlowEvent::Begun(begun)) = told.try_recv() else { panic!("a flow has begun") };
+    let [FlowEvent::Begun(begun)] = told.events().collect::<Vec<_>>()[..] else { panic!("a flow has begun") };
     assert_eq!((begun.nic, begun.admitted, begun.tuple.src_port), (NicId(1), Direction::Inbound, 2));
     assert_eq!(begun.received.packets, 1);
-    assert!(told.try_recv().is_err(), "not told for the sender, nor for a packet that follows");
+    bench.send(datagram_from_port(2));
+    assert_eq!(told.events().count(), 0, "a packet that follows is no event");
 
     (10..15).for_each(|port| assert_eq!(bench.send(datagram_from_port(port)).frames, 1));
-    assert_eq!(told.try_iter().count(), 2);
-    assert_eq!(events.lost(), 3);
+    assert_eq!(told.events().count(), 2);
+    assert_eq!((told.missed(), told.missed()), (3, 0));
+}
+
+#[test]
+fn while_somebody_follows_every_interface_tells_and_those_who_log_hear_no_more_than_before() {
+    let events = FlowEvents::default();
+    let mut bench = Bench::telling(events.clone());
+    let logging = events.listen(FlowScope::Logged, 8);
+    let mut following = events.listen(FlowScope::Every, 8);
+    bench.send(datagram_from_port(1));
+    let nics: Vec<_> = following.events().map(|event| event.nic()).collect();
+    assert_eq!(nics, [NicId(0), NicId(1)], "both ends have begun one");
+    assert_eq!((logging.events().count(), following.missed()), (0, 0));
+    let another = events.listen(FlowScope::Every, 8);
+    drop(following);
+    bench.send(datagram_from_port(2));
+    assert_eq!(another.events().count(), 2);
+    drop(another);
+    let mut late = events.listen(FlowScope::Logged, 8);
+    bench.send(datagram_from_port(3));
+    assert_eq!((late.events().count(), late.missed()), (0, 0));
 }
 
 // ---- Tracing ----

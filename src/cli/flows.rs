@@ -1,9 +1,6 @@
 //! `vnet flows`: the flow records of a running lab.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::thread;
-use std::time::Duration;
 
 use clap::Args;
 
@@ -13,10 +10,8 @@ use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::table::Table;
-use crate::control::protocol::{FlowFilter, FlowRow, Request, Response};
-
-/// How often flows that are followed are looked at.
-const LOOK: Duration = Duration::from_secs(1);
+use super::trace::time_of_day;
+use crate::control::protocol::{FlowChange, FlowFilter, FlowRow, Request, Response, Topic};
 
 /// Show running flows, with the rules that let them pass
 ///
@@ -44,8 +39,9 @@ pub(super) struct Flows {
     /// Show no more than this many
     #[arg(short = 'n', long, value_name = "N", default_value_t = 1000)]
     limit: usize,
-    /// Go on every second with flows that are new or had packets, until Ctrl-C; in json one object a line
-    #[arg(short, long)]
+    /// Go on with what happens until Ctrl-C: flows that begin, flows that end, with their final counters, and packets
+    /// that rules refuse; in json one object a line
+    #[arg(short, long, conflicts_with = "limit")]
     follow: bool,
 }
 
@@ -53,28 +49,36 @@ impl Flows {
     pub(super) fn run(self, context: &Context) -> Outcome {
         let Self { node, address, port, protocol, state, limit, follow } = self;
         let filter = FlowFilter { node, address, port, protocol, state };
+        if follow {
+            return follow_all(context, filter);
+        }
         let (rows, more) = ask(context, &filter, limit)?;
         if more {
             context.messages.note(&format!("more than {limit} flows: --limit shows more, a filter fewer"));
         }
-        if !follow {
-            return context.output.rows(&rows, &table(&rows));
-        }
-        let mut heard = context.output.more(&rows, &table(&rows))?;
-        let mut known: HashMap<_, _> = rows.iter().map(|row| (key(row), progress(row))).collect();
-        while heard {
-            thread::sleep(LOOK);
-            let (rows, _) = ask(context, &filter, limit)?;
-            let now: HashMap<_, _> = rows.iter().map(|row| (key(row), progress(row))).collect();
-            let news: Vec<FlowRow> =
-                rows.into_iter().filter(|row| known.get(&key(row)) != Some(&progress(row))).collect();
-            if !news.is_empty() {
-                heard = context.output.more(&news, &table(&news))?;
-            }
-            known = now;
-        }
-        Ok(Exit::Fine)
+        context.output.rows(&rows, &table(&rows))
     }
+}
+
+/// What runs, then what happens.
+fn follow_all(context: &Context, filter: FlowFilter) -> Outcome {
+    let mut following = context.follow(Topic::Flows { filter })?.until_interrupted()?;
+    let mut heard = true;
+    while heard {
+        let news = match following.next()? {
+            Some(Response::FlowChanges(news)) => news,
+            Some(other) => return Err(unexpected(&other)),
+            None => break,
+        };
+        if !news.changes.is_empty() {
+            heard = context.output.more(&news.changes, &changes(&news.changes))?;
+        }
+        if news.missed > 0 {
+            let missed = news.missed;
+            context.messages.note(&format!("{missed} events not shown: they came faster than they could be told"));
+        }
+    }
+    Ok(Exit::Fine)
 }
 
 /// Page by page, and whether there are more than the limit.
@@ -96,53 +100,54 @@ fn ask(context: &Context, filter: &FlowFilter, limit: usize) -> Result<(Vec<Flow
     }
 }
 
-/// What makes it the same flow.
-fn key(row: &FlowRow) -> (String, String, String, String, (IpAddr, u16), (IpAddr, u16)) {
-    let (source, destination) =
-        ((row.source_address, row.source_port), (row.destination_address, row.destination_port));
-    (row.node.clone(), row.nic.clone(), row.direction.clone(), row.protocol.clone(), source, destination)
-}
-
-/// What a packet changes.
-fn progress(row: &FlowRow) -> (String, u64, u64) {
-    (row.state.clone() + &row.access, row.packets_sent, row.packets_received)
-}
+const COLUMNS: [&str; 13] = [
+    "Node",
+    "Interface",
+    "Direction",
+    "Protocol",
+    "Source",
+    "Destination",
+    "State",
+    "Access",
+    "Age",
+    "Idle",
+    "Sent",
+    "Received",
+    "Rules",
+];
 
 fn table(rows: &[FlowRow]) -> Table {
-    const COLUMNS: &[&str] = &[
-        "Node",
-        "Interface",
-        "Direction",
-        "Protocol",
-        "Source",
-        "Destination",
-        "State",
-        "Access",
-        "Age",
-        "Idle",
-        "Sent",
-        "Received",
-        "Rules",
-    ];
+    Table::new(&COLUMNS).rows(rows.iter().map(cells))
+}
+
+/// With what happened before each.
+fn changes(rows: &[FlowChange]) -> Table {
+    let columns: Vec<_> = ["Time", "Event"].into_iter().chain(COLUMNS).map(str::to_owned).collect();
+    let happened = |row: &FlowChange| {
+        let when = [time_of_day(&row.time).to_owned(), format!("{:?}", row.event)];
+        when.into_iter().chain(cells(&row.flow)).collect()
+    };
+    Table::matrix(columns, rows.iter().map(happened).collect())
+}
+
+fn cells(row: &FlowRow) -> [String; COLUMNS.len()] {
     let end = |address: IpAddr, port: u16| match address {
         IpAddr::V4(address) => format!("{address}:{port}"),
         IpAddr::V6(address) => format!("[{address}]:{port}"),
     };
-    Table::new(COLUMNS).rows(rows.iter().map(|row| {
-        [
-            row.node.clone(),
-            row.nic.clone(),
-            row.direction.clone(),
-            row.protocol.clone(),
-            end(row.source_address, row.source_port),
-            end(row.destination_address, row.destination_port),
-            row.state.clone(),
-            row.access.clone(),
-            format!("{:.0} s", row.age_seconds),
-            format!("{:.0} s", row.idle_seconds),
-            format!("{} / {} B", row.packets_sent, row.bytes_sent),
-            format!("{} / {} B", row.packets_received, row.bytes_received),
-            row.rules.join(", "),
-        ]
-    }))
+    [
+        row.node.clone(),
+        row.nic.clone(),
+        row.direction.clone(),
+        row.protocol.clone(),
+        end(row.source_address, row.source_port),
+        end(row.destination_address, row.destination_port),
+        row.state.clone(),
+        row.access.clone(),
+        format!("{:.0} s", row.age_seconds),
+        format!("{:.0} s", row.idle_seconds),
+        format!("{} / {} B", row.packets_sent, row.bytes_sent),
+        format!("{} / {} B", row.packets_received, row.bytes_received),
+        row.rules.join(", "),
+    ]
 }

@@ -105,7 +105,7 @@ fn words(sighting: &Sighting) -> &str {
     sighting.packet.as_ref().map_or("bytes that are no IP packet", |packet| &packet.text)
 }
 
-fn time_of_day(time: &str) -> &str {
+pub(super) fn time_of_day(time: &str) -> &str {
     time.split_once('T').map_or(time, |(_, time)| time.trim_end_matches('Z'))
 }
 

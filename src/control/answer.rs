@@ -53,6 +53,10 @@ impl Answers {
         Answer::Follow(match topic {
             Topic::Drops => changes(move || answers.drops(), Response::Drops),
             Topic::Counters => changes(move || answers.counters(), Response::Counters),
+            Topic::Flows { filter } => match flows::follow(answers.engine, filter) {
+                Ok(feed) => feed,
+                Err(refusal) => return Answer::Once(Response::Refused(refusal)),
+            },
             Topic::Trace { filter } => match trace(answers.engine, &filter) {
                 Ok(feed) => feed,
                 Err(refusal) => return Answer::Once(Response::Refused(refusal)),

@@ -19,19 +19,17 @@ pub use super::rule_numbers::RuleLabel;
 use super::rule_numbers::{NextRules, RuleNumbers};
 pub use crate::compile::Learned;
 use crate::compile::{Compiled, Ids, compile_numbered};
-use crate::dataplane::{
-    Cursor, FlowEvent, FlowLimits, FlowRecord, FlowTable, Flows, Pattern, PortId, RuleId, Timestamp,
-};
+use crate::dataplane::{Cursor, FlowLimits, FlowRecord, FlowTable, Flows, Pattern, PortId, RuleId, Timestamp};
 use crate::diag::{self, Plan};
 use crate::model::{Attachment, Emulation, Network};
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::tun::{OffloadSupport, Tun};
 pub use crate::worker::Event;
-use crate::worker::{FlowEvents, Tables, Watch, Workers};
+use crate::worker::{FlowEvents, FlowScope, FlowWatch, Tables, Watch, Workers};
 
 const FIRST_GENERATION: u64 = 1;
 
-/// Flow events that may wait for whoever logs them: 3 MiB.
+/// Flow events that may wait for one who listens: 3 MiB.
 const FLOW_EVENTS: usize = 1 << 14;
 
 /// Forwards between the TUNs of one network until it is stopped or dropped.
@@ -43,7 +41,6 @@ pub struct Engine {
     tables: Tables,
     workers: Workers,
     events: Mutex<Option<Receiver<Event>>>,
-    flow_events: Mutex<Option<Receiver<FlowEvent>>>,
 }
 
 /// What workers go by, and what its numbers mean. Its parts belong together.
@@ -96,8 +93,8 @@ impl Engine {
         let compiled = compile_numbered(&network, &learned, ids, FIRST_GENERATION);
         let flows = Flows::new(FlowLimits { per_nic: network.emulation.flows_per_nic, ..FlowLimits::default() });
         let snapshot = Arc::new(ArcSwap::new(Arc::clone(&compiled.snapshot)));
-        let (flow_events, told) = FlowEvents::channel(FLOW_EVENTS);
-        let tables = Tables { snapshot, flows: Arc::new(flows), taps: Arc::default(), events: flow_events };
+        let events = FlowEvents::default();
+        let tables = Tables { snapshot, flows: Arc::new(flows), taps: Arc::default(), events };
         let (sender, events) = mpsc::channel();
         // Numbered in file order to begin with: the n-th attachment is port n.
         let queues = tuns.into_iter().map(|tun| tun.queues).collect();
@@ -105,8 +102,8 @@ impl Engine {
         workers.tallies().iter().for_each(|tally| tally.rules().make_room(rules.end()));
         let (network, compiled) = (Arc::new(network), Arc::new(compiled));
         let published = ArcSwap::from_pointee(Published { network, compiled, numbers, rules, learned, offload });
-        let (events, flow_events) = (Mutex::new(Some(events)), Mutex::new(Some(told)));
-        Ok(Self { published, writer: Mutex::default(), tables, workers, events, flow_events })
+        let events = Mutex::new(Some(events));
+        Ok(Self { published, writer: Mutex::default(), tables, workers, events })
     }
 
     /// How many workers a network gets: what it says, or one a core.
@@ -249,14 +246,11 @@ impl Engine {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// What happens to flows of NICs that are logged, once: the first caller gets the receiver.
-    pub fn flow_events(&self) -> Option<Receiver<FlowEvent>> {
-        self.flow_events.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// Flow events that nobody took in time.
-    pub fn flow_events_lost(&self) -> u64 {
-        self.tables.events.lost()
+    /// Tells what happens to flows: once this returns, no event in this scope goes by untold or uncounted.
+    pub fn flow_events(&self, scope: FlowScope) -> io::Result<FlowWatch> {
+        let watch = self.tables.events.listen(scope, FLOW_EVENTS);
+        self.workers.refresh()?;
+        Ok(watch)
     }
 
     /// Some flow records, and where to go on: see [`FlowTable::page`](crate::dataplane::FlowTable::page).

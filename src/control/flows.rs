@@ -1,18 +1,26 @@
-//! Flow records of a running router, under the names of its file, a page at a time.
+//! Flow records of a running router, under the names of its file, a page at a time; and what happens to them.
 //!
 //! One idea: a page looks at a bounded number of records, whether they are wanted or not, so no answer grows and no lock is
-//! held for long; the client goes on from where the page ended.
+//! held for long; the client goes on from where the page ended. Who follows hears of beginnings and ends from the first
+//! answer on, and gets a page between two answers until all that ran before are told.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::engine::{Engine, Published};
-use super::protocol::{FlowFilter, FlowPage, FlowRow};
+use super::follow::Feed;
+use super::protocol::{FlowChange, FlowChanges, FlowEventKind, FlowFilter, FlowPage, FlowRow, Refusal, Response};
+use super::wall_clock::WallClock;
 use crate::compile::Sender;
-use crate::dataplane::{Cursor, Direction, FlowRecord, FlowState, NicId, Timestamp};
+use crate::dataplane::{Cursor, Direction, FlowEvent, FlowRecord, FlowState, NicId, Timestamp};
+use crate::diag::Utc;
+use crate::worker::{FlowScope, FlowWatch};
 
 /// Rows of one answer, about 200 bytes each, and records looked at for them.
 const ROWS: usize = 1_000;
 const LOOKED_AT: usize = 64_000;
+/// Events of one answer; what is left waits for the next.
+const EVENTS: usize = 4_000;
 
 const PROTOCOLS: [(u8, &str); 6] = [(1, "Icmp"), (6, "Tcp"), (17, "Udp"), (50, "Esp"), (51, "Ah"), (58, "Icmpv6")];
 
@@ -29,15 +37,97 @@ pub(super) fn page(engine: &Engine, filter: &FlowFilter, from: Option<u64>) -> R
     let published = engine.published();
     let wanted = Wanted::new(&published, filter)?;
     let now = engine.now();
-    let mut cursor = Some(from.map_or_else(Cursor::default, Cursor::from));
-    let (mut flows, mut records, mut looked_at) = (Vec::new(), Vec::new(), 0);
-    while let Some(at) = cursor.filter(|_| flows.len() < ROWS && looked_at < LOOKED_AT) {
+    let mut flows = Vec::new();
+    let from = from.map_or_else(Cursor::default, Cursor::from);
+    let next = look(engine, from, |record| {
+        flows.extend(
+            Some(record).filter(|record| wanted.matches(record)).and_then(|record| row(&published, record, now)),
+        );
+        flows.len() < ROWS
+    });
+    Ok(FlowPage { flows, next: next.map(u64::from) })
+}
+
+/// Looks at some records, until it is shown enough, and says where to go on.
+fn look(engine: &Engine, from: Cursor, mut show: impl FnMut(&FlowRecord) -> bool) -> Option<Cursor> {
+    let (mut cursor, mut records, mut looked_at, mut more) = (Some(from), Vec::new(), 0, true);
+    while let Some(at) = cursor.filter(|_| more && looked_at < LOOKED_AT) {
         cursor = engine.flow_records(at, &mut records);
         looked_at += records.len().max(1);
-        let rows = records.drain(..).filter(|record| wanted.matches(record));
-        flows.extend(rows.filter_map(|record| row(&published, &record, now)));
+        // All of what was read: the cursor stands behind it.
+        records.drain(..).for_each(|record| more &= show(&record));
     }
-    Ok(FlowPage { flows, next: cursor.map(u64::from) })
+    cursor
+}
+
+/// What happens to the flows that a filter wants.
+pub(super) fn follow(engine: Arc<Engine>, filter: FlowFilter) -> Result<Feed, Refusal> {
+    Wanted::new(&engine.published(), &filter).map_err(Refusal::new)?;
+    let watch = engine.flow_events(FlowScope::Every).map_err(Refusal::new)?;
+    let since = engine.now();
+    let mut follower = Follower { engine, filter, watch, since, running: Some(Cursor::default()) };
+    let mut begun = false;
+    Ok(Box::new(move || {
+        let changes = follower.drain();
+        let is_news = !begun || !changes.changes.is_empty() || changes.missed > 0;
+        begun = true;
+        if is_news { vec![Response::FlowChanges(changes)] } else { Vec::new() }
+    }))
+}
+
+struct Follower {
+    engine: Arc<Engine>,
+    filter: FlowFilter,
+    watch: FlowWatch,
+    since: Timestamp,
+    /// Where to go on with those that ran before.
+    running: Option<Cursor>,
+}
+
+impl Follower {
+    fn drain(&mut self) -> FlowChanges {
+        let published = self.engine.published();
+        let teller = Teller { published: &published, clock: WallClock::now(), now: self.engine.now() };
+        let missed = self.watch.missed();
+        let mut changes = Vec::new();
+        // A machine that has left has no flows.
+        let Ok(wanted) = Wanted::new(&published, &self.filter) else { return FlowChanges { changes, missed } };
+        self.running = self.running.and_then(|from| {
+            look(&self.engine, from, |record| {
+                if record.begun < self.since && wanted.matches(record) {
+                    changes.extend(teller.record(record, record.begun, FlowEventKind::Running));
+                }
+                changes.len() < ROWS
+            })
+        });
+        changes.extend(self.watch.events().take(EVENTS).filter_map(|event| teller.event(&event, &wanted)));
+        FlowChanges { changes, missed }
+    }
+}
+
+/// Puts names and times on what happened.
+struct Teller<'a> {
+    published: &'a Published,
+    clock: WallClock,
+    now: Timestamp,
+}
+
+impl Teller<'_> {
+    fn event(&self, event: &FlowEvent, wanted: &Wanted<'_>) -> Option<FlowChange> {
+        let (record, at, kind) = match event {
+            FlowEvent::Begun(record) => (*record, record.begun, FlowEventKind::Begun),
+            // It ends when that is found out: idle for its timeout, or a while after its last segment.
+            FlowEvent::Ended(record) => (*record, self.now, FlowEventKind::Ended),
+            FlowEvent::Denied(denial) => (denial.unbegun(), denial.at, FlowEventKind::Denied),
+        };
+        wanted.matches(&record).then(|| self.record(&record, at, kind))?
+    }
+
+    fn record(&self, record: &FlowRecord, at: Timestamp, event: FlowEventKind) -> Option<FlowChange> {
+        let flow = row(self.published, record, self.now)?;
+        let time = Utc::from_unix_micros(self.clock.unix_micros(at)).to_string();
+        Some(FlowChange { time, event, flow })
+    }
 }
 
 impl<'a> Wanted<'a> {

@@ -18,3 +18,4 @@ pub mod protocol;
 mod rule_numbers;
 pub mod server;
 mod trace;
+mod wall_clock;

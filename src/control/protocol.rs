@@ -76,6 +76,8 @@ pub enum Topic {
     Drops,
     /// All rows, then those that changed.
     Counters,
+    /// Flows: those that are there, a page at a time, while their beginnings and ends are told from the first answer on.
+    Flows { filter: FlowFilter },
     /// Packets that a filter wants. The first answer comes before any packet: from then on none is overlooked.
     Trace { filter: String },
 }
@@ -131,6 +133,7 @@ pub enum Response {
     Drops(Vec<DropCount>),
     Counters(Vec<InterfaceCounters>),
     Flows(FlowPage),
+    FlowChanges(FlowChanges),
     Peerings(Vec<PeeringRow>),
     Traced(Traced),
     Changed(Changed),
@@ -268,6 +271,35 @@ pub struct FlowPage {
     pub next: Option<u64>,
 }
 
+/// What happened to flows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FlowChanges {
+    pub changes: Vec<FlowChange>,
+    /// Events that are not shown: they came faster than they could be told.
+    pub missed: u64,
+}
+
+/// What happened to one interface's flow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FlowChange {
+    /// When, in UTC.
+    pub time: String,
+    pub event: FlowEventKind,
+    #[serde(flatten)]
+    pub flow: FlowRow,
+}
+
+/// What happens to a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FlowEventKind {
+    /// It was there before anybody followed.
+    Running,
+    Begun,
+    Ended,
+    /// A packet that would have begun one was refused by a rule.
+    Denied,
+}
+
 /// One interface's record of one flow: its ends are those of the packet that made it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -284,7 +316,7 @@ pub struct FlowRow {
     pub destination_address: IpAddr,
     pub destination_port: u16,
     pub state: String,
-    /// `Deny` for a flow that `flushConnection` has ended.
+    /// `Deny` for a packet that a rule refused, and for a flow that `flushConnection` has ended.
     pub access: String,
     pub age_seconds: f64,
     pub idle_seconds: f64,

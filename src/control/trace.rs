@@ -6,13 +6,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use super::engine::{Engine, Published};
 use super::follow::Feed;
 use super::protocol::{Refusal, Response, Traced};
+use super::wall_clock::WallClock;
 use crate::diag::{self, Filter, Sighting};
-use crate::sys::clock::monotonic_nanos;
 use crate::worker::{self, Watch};
 
 /// Networks whose records may still come.
@@ -45,14 +44,12 @@ struct Teller {
 
 impl Teller {
     fn drain(&mut self) -> Traced {
-        let since_boot = Duration::from_nanos(monotonic_nanos());
-        let boot =
-            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().saturating_sub(since_boot);
+        let clock = WallClock::now();
         let records: Vec<_> = self.watch.records().collect();
         let mut missed = self.watch.missed();
         let mut packets = Vec::new();
         for record in records {
-            match self.tell(&record, boot) {
+            match self.tell(&record, clock) {
                 Some(sighting) => packets.push(sighting),
                 None => missed += 1,
             }
@@ -61,14 +58,13 @@ impl Teller {
         Traced { packets, missed }
     }
 
-    fn tell(&mut self, record: &worker::Traced, boot: Duration) -> Option<Sighting> {
+    fn tell(&mut self, record: &worker::Traced, clock: WallClock) -> Option<Sighting> {
         let newest = self.networks.front().map_or(0, |network| network.generation());
         if record.generation > newest {
             self.keep_up();
         }
         let network = self.networks.iter().find(|network| network.generation() == record.generation)?;
-        let at = boot + Duration::from_nanos(record.at.0);
-        let unix_micros = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
+        let unix_micros = clock.unix_micros(record.at);
         diag::sighting(&network.network, &network.compiled, record.ingress, &record.leg, unix_micros)
     }
 

@@ -1,6 +1,6 @@
 //! What the pipeline tells whoever watches it: diagnosis is forwarding, watched.
 
-use super::{AclId, DropReason, FibId, FlowEvent, NextHop, NicId, PortId, RouteId, VnetId};
+use super::{AclId, DropReason, FibId, FlowEvent, FlowTerms, NextHop, NicId, PortId, RouteId, VnetId};
 use crate::wire::Packet;
 
 /// Seen from the NIC.
@@ -78,7 +78,13 @@ pub trait Observer {
     /// Takes one decision.
     fn step(&mut self, step: Step);
 
-    /// Takes note of what happens to a flow of a NIC whose flows are logged.
+    /// Whether it wants to hear what happens to flows under these terms.
+    #[inline]
+    fn wants_flows(&self, terms: &FlowTerms) -> bool {
+        terms.logged
+    }
+
+    /// Takes note of what happens to a flow.
     #[inline(always)]
     fn flow(&mut self, _: &FlowEvent) {}
 }
@@ -104,6 +110,11 @@ impl<A: Observer, B: Observer> Observer for (&mut A, &mut B) {
     fn step(&mut self, step: Step) {
         self.0.step(step);
         self.1.step(step);
+    }
+
+    #[inline]
+    fn wants_flows(&self, terms: &FlowTerms) -> bool {
+        self.0.wants_flows(terms) || self.1.wants_flows(terms)
     }
 
     #[inline]

@@ -1,33 +1,102 @@
-//! The way of flow events from the workers to whoever logs them: a bounded channel that nobody waits for.
+//! Flow events for whoever wants them: those who log, and clients that follow.
+//!
+//! One idea: each hangs a bounded channel of its own beside the tables. Those who log hear of interfaces that the tables
+//! want logged; while somebody follows, all interfaces tell. A worker asks once a batch which it is, and for each event who
+//! listens; with nobody there, the first packet of a flow costs one test of a flag.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::TryIter;
 
+use arc_swap::ArcSwap;
+
+use super::lossy::{LossyReceiver, LossySender, lossy};
 use crate::dataplane::FlowEvent;
 
-/// The workers' end.
-#[derive(Clone, Debug)]
-pub struct FlowEvents {
-    sender: SyncSender<FlowEvent>,
-    lost: Arc<AtomicU64>,
+/// Everybody who wants flow events now.
+#[derive(Clone, Debug, Default)]
+pub struct FlowEvents(Arc<Listeners>);
+
+#[derive(Debug, Default)]
+struct Listeners {
+    all: ArcSwap<Vec<Arc<Listener>>>,
+    /// How many of them want every interface's.
+    following: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Listener {
+    scope: FlowScope,
+    events: LossySender<FlowEvent>,
+}
+
+/// Whose flows are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowScope {
+    /// Of interfaces that the tables want logged.
+    Logged,
+    /// Of every interface.
+    Every,
+}
+
+/// The other end of one who listens, which ends with it.
+#[derive(Debug)]
+pub struct FlowWatch {
+    from: FlowEvents,
+    listener: Arc<Listener>,
+    events: LossyReceiver<FlowEvent>,
 }
 
 impl FlowEvents {
-    /// Both ends of a channel that holds so many events; its memory is there from the start.
-    pub fn channel(capacity: usize) -> (Self, Receiver<FlowEvent>) {
-        let (sender, receiver) = sync_channel(capacity);
-        (Self { sender, lost: Arc::default() }, receiver)
+    /// One more who listens, with room for so many events that wait.
+    pub fn listen(&self, scope: FlowScope, room: usize) -> FlowWatch {
+        let (sender, events) = lossy(room);
+        let listener = Arc::new(Listener { scope, events: sender });
+        self.0.all.rcu(|now| now.iter().cloned().chain([Arc::clone(&listener)]).collect::<Vec<_>>());
+        self.0.following.fetch_add(scope.follows(), Ordering::Relaxed);
+        FlowWatch { from: self.clone(), listener, events }
     }
 
-    /// Events that found no room, or nobody to take them.
-    pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+    /// Whether somebody wants the events of interfaces that are not logged, too.
+    #[inline]
+    pub(super) fn followed(&self) -> bool {
+        self.0.following.load(Ordering::Relaxed) > 0
     }
 
-    pub(super) fn tell(&self, event: FlowEvent) {
-        if self.sender.try_send(event).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn tell(&self, event: FlowEvent, logged: bool) {
+        for listener in self.0.all.load().iter().filter(|listener| logged || listener.scope == FlowScope::Every) {
+            listener.events.offer(event);
         }
+    }
+}
+
+impl FlowScope {
+    const fn follows(self) -> usize {
+        match self {
+            Self::Logged => 0,
+            Self::Every => 1,
+        }
+    }
+}
+
+impl FlowWatch {
+    /// What has happened. Does not wait.
+    pub fn events(&self) -> TryIter<'_, FlowEvent> {
+        self.events.drain()
+    }
+
+    /// How many events found no room, since it was asked last.
+    pub fn missed(&mut self) -> u64 {
+        self.events.missed()
+    }
+}
+
+impl Drop for FlowWatch {
+    fn drop(&mut self) {
+        self.from.0.following.fetch_sub(self.listener.scope.follows(), Ordering::Relaxed);
+        let others = |now: &Arc<Vec<Arc<Listener>>>| {
+            now.iter().filter(|other| !Arc::ptr_eq(other, &self.listener)).cloned().collect::<Vec<_>>()
+        };
+        self.from.0.all.rcu(others);
     }
 }

@@ -130,7 +130,8 @@ impl<D: Device> Forwarder<D> {
         let taps = self.taps.load();
         let ingress = self.tally.port(port);
         let exit = Exit { devices: &self.devices, tally: &self.tally, ingress };
-        let mut witness = Witness { snapshot, hits: self.tally.rules(), events: &self.events };
+        let (hits, events) = (self.tally.rules(), &self.events);
+        let mut witness = Witness { snapshot, hits, events, followed: events.followed() };
         let mut frames = 0;
         let mut last = Ok(());
         while frames < BATCH {

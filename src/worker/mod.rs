@@ -9,6 +9,7 @@ mod coalescer;
 mod device;
 mod flow_events;
 mod forwarder;
+mod lossy;
 mod order;
 mod rule_hits;
 mod run;
@@ -18,7 +19,7 @@ mod trace;
 mod witness;
 
 pub use device::{Device, RecvError, SendError};
-pub use flow_events::FlowEvents;
+pub use flow_events::{FlowEvents, FlowScope, FlowWatch};
 pub use forwarder::{Batch, Forwarder, Tables};
 pub use rule_hits::RuleHits;
 pub use run::{Event, Workers};

@@ -282,14 +282,16 @@ impl Worker {
         Ok(())
     }
 
-    /// Ends idle flow records; whoever logs hears of those that the tables want logged.
+    /// Ends idle flow records, and tells those who want to hear of it.
     fn sweep(&self, now: Timestamp) {
         let Tables { snapshot, flows, events, .. } = &self.tables;
         let snapshot = snapshot.load();
+        let followed = events.followed();
         let logged = |nic: NicId| snapshot.nics.get(nic.0 as usize).is_some_and(|nic| nic.flows.logged);
         flows.records.sweep(now, EXPIRY_BUDGET, |record| {
-            if logged(record.nic) {
-                events.tell(FlowEvent::Ended(*record));
+            let logged = logged(record.nic);
+            if logged || followed {
+                events.tell(FlowEvent::Ended(*record), logged);
             }
         });
     }

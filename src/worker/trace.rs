@@ -2,15 +2,14 @@
 //!
 //! One idea: a list of taps is published beside the tables, and a worker looks at it once a batch. While it is empty the
 //! packet path is what it would be without this file. While it is not, each leg is recorded in a fixed space and offered to
-//! each tap that wants it, over a channel that never makes a worker wait: what does not fit is counted. Whoever drains a
-//! tap looks for records and never sleeps on the channel, so that a worker has nobody to wake.
+//! each tap that wants it, over a channel that never makes a worker wait: what does not fit is counted.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryIter, TrySendError, sync_channel};
+use std::sync::mpsc::TryIter;
 
 use arc_swap::ArcSwap;
 
+use super::lossy::{LossyReceiver, LossySender, lossy};
 use crate::dataplane::{DropReason, Observer, Pattern, PortId, Recorder, Step, Timestamp};
 
 /// Records that wait for a tap's owner: about 100 KiB.
@@ -34,8 +33,7 @@ pub struct Taps(Vec<Arc<Tap>>);
 #[derive(Debug)]
 struct Tap {
     pattern: Pattern,
-    records: SyncSender<Traced>,
-    missed: Arc<AtomicU64>,
+    records: LossySender<Traced>,
 }
 
 /// The other end of a tap, which ends with it.
@@ -43,9 +41,7 @@ struct Tap {
 pub struct Watch {
     taps: Arc<ArcSwap<Taps>>,
     tap: Arc<Tap>,
-    records: Receiver<Traced>,
-    /// Already told.
-    missed: u64,
+    records: LossyReceiver<Traced>,
 }
 
 impl Taps {
@@ -59,9 +55,7 @@ impl Taps {
             traced.leg.step(Step::Dropped { reason });
         }
         for tap in self.0.iter().filter(|tap| tap.pattern.matches(traced.ingress, &traced.leg)) {
-            if let Err(TrySendError::Full(_)) = tap.records.try_send(traced.clone()) {
-                tap.missed.fetch_add(1, Ordering::Relaxed);
-            }
+            tap.records.offer(traced.clone());
         }
     }
 }
@@ -69,10 +63,10 @@ impl Taps {
 impl Watch {
     /// Wants packets from now on.
     pub fn new(taps: Arc<ArcSwap<Taps>>, pattern: Pattern) -> Self {
-        let (sender, records) = sync_channel(WAITING);
-        let tap = Arc::new(Tap { pattern, records: sender, missed: Arc::default() });
+        let (sender, records) = lossy(WAITING);
+        let tap = Arc::new(Tap { pattern, records: sender });
         taps.rcu(|now| Taps(now.0.iter().chain([&tap]).cloned().collect()));
-        Self { taps, tap, records, missed: 0 }
+        Self { taps, tap, records }
     }
 
     /// Wants other packets: names have other numbers now.
@@ -80,8 +74,7 @@ impl Watch {
         if self.tap.pattern == pattern {
             return;
         }
-        let (records, missed) = (self.tap.records.clone(), Arc::clone(&self.tap.missed));
-        let tap = Arc::new(Tap { pattern, records, missed });
+        let tap = Arc::new(Tap { pattern, records: self.tap.records.clone() });
         let others = |now: &Taps| now.0.iter().filter(|other| !Arc::ptr_eq(other, &self.tap)).cloned().collect();
         self.taps.rcu(|now| {
             let mut taps: Vec<_> = others(now);
@@ -93,13 +86,12 @@ impl Watch {
 
     /// What has come. Does not wait.
     pub fn records(&self) -> TryIter<'_, Traced> {
-        self.records.try_iter()
+        self.records.drain()
     }
 
     /// How many packets were wanted and found no room, since it was asked last.
     pub fn missed(&mut self) -> u64 {
-        let total = self.tap.missed.load(Ordering::Relaxed);
-        total - std::mem::replace(&mut self.missed, total)
+        self.records.missed()
     }
 }
 

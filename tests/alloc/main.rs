@@ -111,7 +111,7 @@ fn batches_traced_and_not() {
     let device = Arc::new(Endless([&Offload::default().encode(), &packet[..]].concat()));
     let snapshot = Arc::new(ArcSwap::new(Arc::clone(&lab.snapshot)));
     let flows = Arc::new(Flows::new(FlowLimits::default()));
-    let events = FlowEvents::channel(1).0;
+    let events = FlowEvents::default();
     let (tables, tally) = (Tables { snapshot, flows, taps: Arc::default(), events }, Arc::new(Tally::new(2)));
     let mut forwarder = Forwarder::new(&tables, vec![Arc::clone(&device), device], Arc::clone(&tally));
     let mut batches = || (0..10).for_each(|_| assert_eq!(forwarder.batch(Lab::WEB, Timestamp(1)).frames, 64));

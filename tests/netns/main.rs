@@ -9,6 +9,7 @@ mod ask;
 mod attach;
 mod capture;
 mod faults;
+mod flows;
 mod lab;
 mod life;
 mod nftables;

@@ -50,7 +50,7 @@ impl Drop for Trace {
 }
 
 /// Clients that are being told things: their threads in the daemon.
-fn watchers(lab: &Lab) -> usize {
+pub(crate) fn watchers(lab: &Lab) -> usize {
     let pid = lab.data(&["status"])["pid"].as_u64().unwrap();
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());

@@ -76,7 +76,7 @@ impl Leg<'_> {
             return Err(DropReason::TcpState);
         }
         judge.first().map_err(|Denied { reason, rule }| {
-            if terms.logged {
+            if observer.wants_flows(terms) {
                 observer.flow(&self.denial(nic, direction, subject, rule));
             }
             reason
@@ -102,7 +102,7 @@ impl Leg<'_> {
         let judged = Judge { snapshot, nic, direction: admitted, tuple: &first, observer }.ask(Asked::Flushing);
         let refused = judged.err().map(|denied| denied.rule.into_iter().collect());
         let ended = self.flows.records.review(nic, direction, flow, subject.passing, terms, refused);
-        if let Some(record) = ended.filter(|_| terms.logged) {
+        if let Some(record) = ended.filter(|_| observer.wants_flows(terms)) {
             observer.flow(&FlowEvent::Ended(record));
         }
         judged.map(|_| Admitted::Record).map_err(|denied| denied.reason)

@@ -131,7 +131,7 @@ impl Leg<'_> {
         let (Some(room), Some(rules)) = (room, admitted.deciders()) else { return };
         let terms = &self.snapshot.nic(nic).flows;
         let before = room.admit(direction, subject.tuple, rules, subject.passing, terms);
-        if terms.logged {
+        if observer.wants_flows(terms) {
             if let Some(before) = before {
                 observer.flow(&FlowEvent::Ended(before));
             }
