@@ -16,6 +16,7 @@
 //! | [`config`] | YAML to model, every mistake at once with its place and its fix | tables, the system |
 //! | [`dataplane`] | `Snapshot`, `Fib`, `Acl`, `FlowTable`, the pipeline | names, model, file descriptors, clocks, logs |
 //! | [`compile`] | effective routes and NSGs to a `Snapshot` | I/O, threads, time |
+//! | [`bgp`] | messages, session state machine, routes | sockets, model, dataplane |
 //! | [`diag`] | answers over model and snapshot, as data | printing, I/O |
 //! | [`sys`] | every system call, all `unsafe` | any other module |
 //! | [`worker`] | poll, read a batch, process, write | model, config, compile |
@@ -25,6 +26,7 @@
 //!
 //! A module may use those above it in this table and never those below; `tests/tidy.rs` holds the exact arrows.
 
+pub mod bgp;
 pub mod cli;
 pub mod compile;
 pub mod config;

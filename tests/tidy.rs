@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("dataplane", &["wire"]),
     // `wire` for protocol numbers alone: rules are matched on them.
     ("compile", &["model", "dataplane", "wire"]),
+    ("bgp", &[]),
     ("diag", &["model", "compile", "dataplane", "wire"]),
     ("worker", &["wire", "dataplane", "sys"]),
     ("control", &["model", "compile", "dataplane", "diag", "sys", "worker"]),
@@ -29,7 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Time is an argument here.
-const TIMELESS: &[&str] = &["wire", "model", "config", "dataplane", "compile", "diag"];
+const TIMELESS: &[&str] = &["wire", "model", "config", "dataplane", "compile", "bgp", "diag"];
 
 /// Permissive, with notice at most.
 const LICENCES: &[&str] = &[
