@@ -6,6 +6,7 @@
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
@@ -107,14 +108,14 @@ type Subnet = fn(&mut Random) -> IpNet;
 
 /// Rules as a large NSG has them: a source, a destination and one port each; some with 400 sources; deny all at the end.
 fn rules(count: usize, long_lists: usize, subnet: fn(&mut Random) -> IpNet, random: &mut Random) -> Vec<AclRule> {
-    let everyone: Vec<IpNet> = ["0.0.0.0/0", "::/0"].map(|prefix| prefix.parse().unwrap()).into();
+    let everyone: Arc<[IpNet]> = ["0.0.0.0/0", "::/0"].map(|prefix| prefix.parse().unwrap()).into();
     let rule = |index| {
         let sources = if index < long_lists * 7 && index % 7 == 0 { 400 } else { 1 };
         let port = random.below(10_000) as u16;
         AclRule {
             protocol: ProtocolMatch::Only(if random.below(4) == 0 { Protocol::UDP } else { Protocol::TCP }),
             src: (0..sources).map(|_| subnet(random)).collect(),
-            dst: vec![subnet(random)],
+            dst: [subnet(random)].into(),
             src_ports: vec![0..=u16::MAX],
             dst_ports: vec![port..=port + random.below(2) as u16 * 100],
             action: Action::Allow,

@@ -3,6 +3,7 @@
 //! `UPDATE_GOLDEN=1` rewrites the twins.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -36,6 +37,20 @@ fn equal_tables_are_shared() {
     let network = load(Path::new("tests/compile/shared.yaml"));
     let compiled = compile(&network, &Learned::default(), 1);
     assert_eq!((compiled.snapshot.fibs.len(), compiled.snapshot.acls.len()), (2, 4));
+}
+
+/// Rules that name the same addresses share one list of prefixes, whichever groups they stand in: a tag may have thousands.
+#[test]
+fn equal_lists_of_prefixes_are_shared() {
+    let network = load(Path::new("tests/compile/shared.yaml"));
+    let compiled = compile(&network, &Learned::default(), 1);
+    let acls = (0..compiled.snapshot.acls.len() as u32).map(AclId);
+    let rules = acls.flat_map(|acl| compiled.effective_rules(acl));
+    let lists: Vec<_> = rules.flat_map(|rule| [&rule.matches.src, &rule.matches.dst]).collect();
+    let in_memory: HashSet<_> = lists.iter().map(|list| list.as_ptr()).collect();
+    let different: HashSet<_> = lists.iter().collect();
+    assert!(different.len() < lists.len(), "{different:?}");
+    assert_eq!(in_memory.len(), different.len());
 }
 
 /// What the running system learned about an attachment reaches every sender behind it.

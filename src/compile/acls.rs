@@ -10,7 +10,6 @@ use std::num::NonZero;
 use std::ops::RangeInclusive;
 
 use foldhash::fast::RandomState;
-use ipnet::IpNet;
 
 use crate::dataplane::{Acl, AclId, AclRule, Action, Filters, ProtocolMatch, RuleId, RulesMark};
 use crate::model::{
@@ -21,9 +20,8 @@ use crate::wire::Protocol;
 
 use super::Sender;
 use super::admin;
-use super::groups::Groups;
 use super::rule_ids::RuleIds;
-use super::tags::Tags;
+use super::tags::{AddressLists, Tags};
 
 /// A rule's name and outcome, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +54,7 @@ pub struct EffectiveRule {
 pub(super) struct Acls<'a> {
     network: &'a Network,
     ids: &'a RuleIds,
-    groups: Groups,
+    lists: AddressLists<'a>,
     tags: HashMap<SubnetIx, Tags>,
     known: HashMap<View, AclId, RandomState>,
     tables: Vec<Acl>,
@@ -98,7 +96,7 @@ impl<'a> Acls<'a> {
         Self {
             network,
             ids,
-            groups: Groups::of(network),
+            lists: AddressLists::new(network),
             tags: HashMap::new(),
             known: HashMap::default(),
             tables: Vec::new(),
@@ -116,7 +114,7 @@ impl<'a> Acls<'a> {
         let of_subnet = self.network.subnet(subnet).network_security_group;
         let mut of = |nsg: Option<NsgIx>| {
             let nsg = nsg?;
-            let withheld = self.groups.withheld(self.network, nsg, direction, nic);
+            let withheld = self.lists.groups.withheld(self.network, nsg, direction, nic);
             Some(self.acl(Source::Nsg { nsg, withheld }, direction, subnet))
         };
         let (nic, of_subnet) = (of(of_nic), of(of_subnet));
@@ -146,7 +144,7 @@ impl<'a> Acls<'a> {
         if let Some(known) = self.known.get(&view) {
             return *known;
         }
-        let rules = effective_rules(network, self.ids, &self.groups, &view);
+        let rules = Reader { network, ids: self.ids, lists: &mut self.lists, tags: &view.tags }.rules(&view);
         let flushes = view.source.flushes(network);
         let id = self.push(rules, flushes);
         self.known.insert(view, id);
@@ -170,36 +168,59 @@ impl<'a> Acls<'a> {
     }
 }
 
-fn effective_rules(network: &Network, ids: &RuleIds, groups: &Groups, view: &View) -> Vec<EffectiveRule> {
-    let View { source, direction, tags } = view;
-    let expand = |fields: &[AddressPrefix]| tags.expand(network, fields, groups);
-    match source {
-        Source::Nsg { nsg, withheld } => nsg_rules((network, ids), *nsg, *direction, withheld, expand),
-        Source::Admin(collections) => {
-            let rules = admin::rules(network, collections, *direction).into_iter();
-            let effective = |(at, rule): (CollectionIx, &AdminRule)| {
-                effective(ids, RuleOwner::Collection(at), admin::name(network, at, rule), rule, true, expand)
-            };
-            rules.map(effective).collect()
-        }
-    }
+/// Reads rules as one view shows them.
+struct Reader<'r, 'a> {
+    network: &'a Network,
+    ids: &'a RuleIds,
+    lists: &'r mut AddressLists<'a>,
+    tags: &'r Tags,
 }
 
-/// The user's rules by priority, then the default rules (NSG-02, NSG-06).
-fn nsg_rules(
-    (network, ids): (&Network, &RuleIds),
-    nsg: NsgIx,
-    direction: Direction,
-    withheld: &[usize],
-    expand: impl Fn(&[AddressPrefix]) -> Vec<IpNet> + Copy,
-) -> Vec<EffectiveRule> {
-    let own = network.network_security_groups[nsg.0].rules.iter().enumerate();
-    let own = own.filter(|(i, rule)| rule.direction == direction && !withheld.contains(i));
-    let mut custom: Vec<_> = own.map(|(_, rule)| rule).collect();
-    custom.sort_by_key(|rule| rule.priority);
-    let rule = |rule, custom| effective(ids, RuleOwner::Nsg(nsg), rule_name(rule, custom), rule, custom, expand);
-    let custom = custom.into_iter().map(|own| rule(own, true));
-    custom.chain(default_rules(direction).iter().map(|default| rule(default, false))).collect()
+impl Reader<'_, '_> {
+    fn rules(&mut self, View { source, direction, .. }: &View) -> Vec<EffectiveRule> {
+        match source {
+            Source::Nsg { nsg, withheld } => self.nsg(*nsg, *direction, withheld),
+            Source::Admin(collections) => {
+                let rules = admin::rules(self.network, collections, *direction).into_iter();
+                let effective = |(at, rule): (CollectionIx, &AdminRule)| {
+                    self.rule(RuleOwner::Collection(at), admin::name(self.network, at, rule), rule, true)
+                };
+                rules.map(effective).collect()
+            }
+        }
+    }
+
+    /// The user's rules by priority, then the default rules (NSG-02, NSG-06).
+    fn nsg(&mut self, nsg: NsgIx, direction: Direction, withheld: &[usize]) -> Vec<EffectiveRule> {
+        let own = self.network.network_security_groups[nsg.0].rules.iter().enumerate();
+        let own = own.filter(|(i, rule)| rule.direction == direction && !withheld.contains(i));
+        let mut custom: Vec<_> = own.map(|(_, rule)| rule).collect();
+        custom.sort_by_key(|rule| rule.priority);
+        let defaults = default_rules(direction);
+        let all = custom.into_iter().map(|own| (own, true)).chain(defaults.iter().map(|default| (default, false)));
+        all.map(|(rule, custom)| self.rule(RuleOwner::Nsg(nsg), rule_name(rule, custom), rule, custom)).collect()
+    }
+
+    fn rule<A: Copy + Into<Action>>(
+        &mut self,
+        owner: RuleOwner,
+        name: String,
+        rule: &SecurityRule<A>,
+        custom: bool,
+    ) -> EffectiveRule {
+        let action = rule.access.into();
+        let id = self.ids.of(owner, rule.direction, &name);
+        let matches = AclRule {
+            protocol: protocol(rule.protocol),
+            src: self.lists.expand(&rule.source, self.tags),
+            dst: self.lists.expand(&rule.destination, self.tags),
+            src_ports: ports(&rule.source_ports),
+            dst_ports: ports(&rule.destination_ports),
+            action,
+            custom,
+        };
+        EffectiveRule { rule: RuleRef { owner, name, priority: rule.priority, action, id }, matches }
+    }
 }
 
 /// `securityRules/x`, or `defaultSecurityRules/DenyAllInBound`.
@@ -212,28 +233,6 @@ fn mark_of(thing: impl Hash) -> RulesMark {
     let mut hasher = DefaultHasher::new();
     thing.hash(&mut hasher);
     RulesMark(NonZero::new(hasher.finish() as u32).unwrap_or(NonZero::<u32>::MIN))
-}
-
-fn effective<A: Copy + Into<Action>>(
-    ids: &RuleIds,
-    owner: RuleOwner,
-    name: String,
-    rule: &SecurityRule<A>,
-    custom: bool,
-    expand: impl Fn(&[AddressPrefix]) -> Vec<IpNet>,
-) -> EffectiveRule {
-    let action = rule.access.into();
-    let id = ids.of(owner, rule.direction, &name);
-    let matches = AclRule {
-        protocol: protocol(rule.protocol),
-        src: expand(&rule.source),
-        dst: expand(&rule.destination),
-        src_ports: ports(&rule.source_ports),
-        dst_ports: ports(&rule.destination_ports),
-        action,
-        custom,
-    };
-    EffectiveRule { rule: RuleRef { owner, name, priority: rule.priority, action, id }, matches }
 }
 
 /// The three rules below every NSG, with the spelling of the REST interface (NSG-06).

@@ -68,7 +68,7 @@ impl Platform {
                 let (_, port) = place(*service);
                 let ports = rule.matches.dst_ports.iter().filter(|range| range.contains(&port));
                 let dst_ports: Vec<RangeInclusive<u16>> = ports.map(|_| port..=port).take(1).collect();
-                let matches = AclRule { dst: addresses(*service), dst_ports, ..rule.matches.clone() };
+                let matches = AclRule { dst: addresses(*service).into(), dst_ports, ..rule.matches.clone() };
                 EffectiveRule { rule: rule.rule.clone(), matches }
             })
             .collect()

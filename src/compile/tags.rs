@@ -1,7 +1,10 @@
 //! Service tags as one subnet's interfaces see them (TAG-02): the same tag means other addresses elsewhere.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::model::{AddressPrefix, Network, Route, RouteNextHop, ServiceTag, SubnetIx};
@@ -34,8 +37,8 @@ const GLOBAL_UNICAST: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x2000, 0, 0, 
 /// The tags of one subnet, expanded to the fewest prefixes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Tags {
-    virtual_network: Vec<IpNet>,
-    internet: Vec<IpNet>,
+    virtual_network: Arc<[IpNet]>,
+    internet: Arc<[IpNet]>,
 }
 
 impl Tags {
@@ -43,22 +46,50 @@ impl Tags {
         let virtual_network = virtual_network(network, subnet);
         let everything = [IpNet::from(Ipv4Net::default()), GLOBAL_UNICAST.into()];
         let excluded: Vec<_> = NOT_PUBLIC.map(IpNet::from).into_iter().chain(virtual_network.iter().copied()).collect();
-        Self { internet: difference(&everything, &excluded), virtual_network }
+        Self { internet: difference(&everything, &excluded).into(), virtual_network: virtual_network.into() }
+    }
+}
+
+/// What the address fields of rules mean. Fields that mean the same share one list, since a tag may have ten thousand
+/// prefixes and many rules may name it.
+pub(super) struct AddressLists<'a> {
+    network: &'a Network,
+    pub(super) groups: Groups,
+    known: HashMap<Fields, Arc<[IpNet]>, RandomState>,
+}
+
+/// Address fields that mean one thing: with the subnet's tags if that depends on them.
+type Fields = (Vec<AddressPrefix>, Option<Tags>);
+
+impl<'a> AddressLists<'a> {
+    pub(super) fn new(network: &'a Network) -> Self {
+        Self { network, groups: Groups::of(network), known: HashMap::default() }
     }
 
-    /// The prefixes that a rule's address fields name.
-    pub(super) fn expand(&self, network: &Network, fields: &[AddressPrefix], groups: &Groups) -> Vec<IpNet> {
-        let expanded = fields.iter().flat_map(|field| match field {
-            AddressPrefix::Any => vec![Ipv4Net::default().into(), Ipv6Net::default().into()],
-            AddressPrefix::Prefix(prefix) => vec![*prefix],
-            AddressPrefix::Group(group) => groups.addresses(*group).to_vec(),
-            AddressPrefix::Tag(ServiceTag::VirtualNetwork) => self.virtual_network.clone(),
-            AddressPrefix::Tag(ServiceTag::Internet) => self.internet.clone(),
-            AddressPrefix::Tag(ServiceTag::AzureLoadBalancer) => azure_load_balancer(),
-            AddressPrefix::Tag(ServiceTag::Published(tag)) => network.service_tag(*tag).prefixes.to_vec(),
-            AddressPrefix::Tag(ServiceTag::Platform(service)) => platform::addresses(*service),
-        });
-        IpNet::aggregate(&expanded.collect())
+    /// The fewest prefixes that cover what the fields name.
+    pub(super) fn expand(&mut self, fields: &[AddressPrefix], tags: &Tags) -> Arc<[IpNet]> {
+        let of_subnet = |field: &AddressPrefix| {
+            matches!(field, AddressPrefix::Tag(ServiceTag::VirtualNetwork | ServiceTag::Internet))
+        };
+        let key = (fields.to_vec(), fields.iter().any(of_subnet).then(|| tags.clone()));
+        let named = |field| named(self.network, &self.groups, field, tags);
+        let list = self.known.entry(key);
+        let list = list.or_insert_with(|| IpNet::aggregate(&fields.iter().flat_map(named).collect()).into());
+        Arc::clone(list)
+    }
+}
+
+/// The prefixes that a field names.
+fn named(network: &Network, groups: &Groups, field: &AddressPrefix, tags: &Tags) -> Vec<IpNet> {
+    match field {
+        AddressPrefix::Any => vec![Ipv4Net::default().into(), Ipv6Net::default().into()],
+        AddressPrefix::Prefix(prefix) => vec![*prefix],
+        AddressPrefix::Group(group) => groups.addresses(*group).to_vec(),
+        AddressPrefix::Tag(ServiceTag::VirtualNetwork) => tags.virtual_network.to_vec(),
+        AddressPrefix::Tag(ServiceTag::Internet) => tags.internet.to_vec(),
+        AddressPrefix::Tag(ServiceTag::AzureLoadBalancer) => azure_load_balancer(),
+        AddressPrefix::Tag(ServiceTag::Published(tag)) => network.service_tag(*tag).prefixes.to_vec(),
+        AddressPrefix::Tag(ServiceTag::Platform(service)) => platform::addresses(*service),
     }
 }
 

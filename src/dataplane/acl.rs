@@ -7,6 +7,7 @@
 mod bit_vector;
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -27,9 +28,9 @@ pub struct Acl {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AclRule {
     pub protocol: ProtocolMatch,
-    /// Any of these; empty matches nothing (a tag may expand to nothing).
-    pub src: Vec<IpNet>,
-    pub dst: Vec<IpNet>,
+    /// Any of these; empty matches nothing (a tag may expand to nothing). Rules that name the same tag share its list.
+    pub src: Arc<[IpNet]>,
+    pub dst: Arc<[IpNet]>,
     /// Any of these; with `0..=65535` among them there is no restriction and packets without ports match too (NSG-07).
     pub src_ports: Vec<RangeInclusive<u16>>,
     pub dst_ports: Vec<RangeInclusive<u16>>,

@@ -150,7 +150,7 @@ impl EffectiveGroup {
             written_addresses(network, &rule.rule, direction).expect("an effective rule stands in its network");
         for (field, prefixes) in [(&source, &rule.matches.src), (&destination, &rule.matches.dst)] {
             if let [tag @ AddressPrefix::Tag(_)] = &field[..] {
-                self.tag_map.entry(address_field(network, tag)).or_insert_with(|| prefixes.clone());
+                self.tag_map.entry(address_field(network, tag)).or_insert_with(|| prefixes.to_vec());
             }
         }
         self.effective_security_rules.push(row(network, rule, direction, (&source, &destination), hits));

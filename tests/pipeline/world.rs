@@ -5,6 +5,7 @@
 //! no record.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use vnet::dataplane::{
@@ -306,8 +307,8 @@ fn words(step: Step) -> String {
 pub(crate) fn rule(action: Action, src: &str, dst: &str) -> AclRule {
     AclRule {
         protocol: ProtocolMatch::Any,
-        src: vec![net(src)],
-        dst: vec![net(dst)],
+        src: [net(src)].into(),
+        dst: [net(dst)].into(),
         src_ports: vec![0..=65535],
         dst_ports: vec![0..=65535],
         action,
@@ -329,7 +330,7 @@ pub(crate) fn allow_all() -> AclRule {
 
 /// Both families.
 pub(crate) fn deny_all() -> AclRule {
-    let any = vec![net("0.0.0.0/0"), net("::/0")];
+    let any: Arc<[IpNet]> = [net("0.0.0.0/0"), net("::/0")].into();
     AclRule { src: any.clone(), dst: any, ..rule(Action::Deny, "::/0", "::/0") }
 }
 

@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use ipnet::IpNet;
@@ -107,6 +108,10 @@ impl RuleSet {
     fn insert(&mut self, rule: usize) {
         self.0[rule / 64] |= 1 << (rule % 64);
     }
+
+    fn unite(&mut self, other: &Self) {
+        self.0.iter_mut().zip(&other.0).for_each(|(word, other)| *word |= other);
+    }
 }
 
 /// Stores each different set of rules once.
@@ -147,9 +152,12 @@ impl RowBuilder {
 }
 
 /// Of each prefix, the rules that name it or one around it: then the longest match knows all rules of an address.
-fn prefixes(rules: &[AclRule], field: fn(&AclRule) -> &[IpNet], rows: &mut RowBuilder) -> Lpm<Row> {
-    let named = |(index, rule)| field(rule).iter().map(move |prefix: &IpNet| (prefix.trunc(), index));
-    let mut named: Vec<(IpNet, usize)> = rules.iter().enumerate().flat_map(named).collect();
+fn prefixes(rules: &[AclRule], field: fn(&AclRule) -> &Arc<[IpNet]>, rows: &mut RowBuilder) -> Lpm<Row> {
+    let lists = by_list(rules, field, rows);
+    let mut named: Vec<(IpNet, usize)> = Vec::new();
+    for (index, list) in lists.iter().enumerate() {
+        named.extend(list.prefixes.iter().map(|prefix| (prefix.trunc(), index)));
+    }
     // By address, then length: a prefix comes after those around it.
     named.sort_unstable();
     let mut lpm = LpmBuilder::new();
@@ -160,13 +168,34 @@ fn prefixes(rules: &[AclRule], field: fn(&AclRule) -> &[IpNet], rows: &mut RowBu
             around.pop();
         }
         let mut set = around.last().map_or_else(|| rows.empty_set(), |(_, outer)| outer.clone());
-        for (_, rule) in same {
-            set.insert(*rule);
+        for (_, list) in same {
+            set.unite(&lists[*list].rules);
         }
         lpm.insert(prefix, rows.row(&set));
         around.push((prefix, set));
     }
     lpm.build()
+}
+
+/// A list of prefixes and the rules that have it.
+struct RulesOfList<'a> {
+    prefixes: &'a [IpNet],
+    rules: RuleSet,
+}
+
+/// Each list once: ten rules that name one tag cost as much as one.
+fn by_list<'a>(rules: &'a [AclRule], field: fn(&AclRule) -> &Arc<[IpNet]>, rows: &RowBuilder) -> Vec<RulesOfList<'a>> {
+    let mut lists: Vec<RulesOfList<'_>> = Vec::new();
+    let mut known: HashMap<*const IpNet, usize, RandomState> = HashMap::default();
+    for (index, rule) in rules.iter().enumerate() {
+        let prefixes = field(rule);
+        let at = *known.entry(prefixes.as_ptr()).or_insert(lists.len());
+        if at == lists.len() {
+            lists.push(RulesOfList { prefixes, rules: rows.empty_set() });
+        }
+        lists[at].rules.insert(index);
+    }
+    lists
 }
 
 fn protocols(rules: &[AclRule], rows: &mut RowBuilder) -> Box<[Row]> {

@@ -4,7 +4,9 @@
 //! is at most five blocks. So "is anything left for this rule?" has an exact answer. An address family is part of the
 //! protocol's number here, and a protocol without ports has all of them (NSG-07).
 
+use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -14,44 +16,91 @@ use crate::wire::Protocol;
 
 /// More pieces than this, and a rule counts as reachable.
 const MAX_BLOCKS: usize = 2_000;
+/// The same for the ranges in them, of which a service tag has thousands: 32 MB.
+const MAX_RANGES: usize = 1_000_000;
 
 /// Carried by the fabric (FAB-06); those with ports first.
 const PROTOCOLS: [Protocol; 5] = [Protocol::TCP, Protocol::UDP, Protocol::ICMP, Protocol::ESP, Protocol::AH];
 const WITH_PORTS: usize = 2;
 
+/// What one rule matches.
+pub(super) struct Region<'a> {
+    rule: &'a EffectiveRule,
+    blocks: Vec<Block>,
+}
+
+/// What rules match, worked out once for each list of addresses that they share.
+#[derive(Default)]
+pub(super) struct Regions {
+    /// By the list's place in memory, IPv4 and IPv6; the list is kept, so that no other comes to that place.
+    known: HashMap<*const IpNet, (Arc<[IpNet]>, [Ranges; 2])>,
+}
+
+impl Regions {
+    pub(super) fn of<'a>(&mut self, rules: &'a [EffectiveRule]) -> Vec<Region<'a>> {
+        rules.iter().map(|rule| Region { rule, blocks: self.blocks(&rule.matches) }).collect()
+    }
+
+    /// A rule's packets: by family, and apart for protocols with and without ports.
+    fn blocks(&mut self, rule: &AclRule) -> Vec<Block> {
+        let all = 0..=u16::MAX;
+        let restricted = !(rule.src_ports.contains(&all) && rule.dst_ports.contains(&all));
+        let ports = |ranges: &[std::ops::RangeInclusive<u16>]| {
+            Ranges::of(ranges.iter().map(|range| (u128::from(*range.start()), u128::from(*range.end()))))
+        };
+        let mut blocks = Vec::new();
+        for ((ipv4, src), dst) in
+            [true, false].into_iter().zip(self.addresses(&rule.src)).zip(self.addresses(&rule.dst))
+        {
+            let (with, without) = (protocols(rule.protocol, ipv4, true), protocols(rule.protocol, ipv4, false));
+            blocks.push(Block([with, ports(&rule.src_ports), ports(&rule.dst_ports), src.clone(), dst.clone()]));
+            if !restricted {
+                let any = ports(std::slice::from_ref(&all));
+                blocks.push(Block([without, any.clone(), any, src, dst]));
+            }
+        }
+        blocks.retain(|block| !block.0.iter().any(Ranges::is_empty));
+        blocks
+    }
+
+    fn addresses(&mut self, list: &Arc<[IpNet]>) -> [Ranges; 2] {
+        let of = |ipv4| Ranges::of(list.iter().filter_map(|prefix| range(prefix, ipv4)));
+        let known = self.known.entry(list.as_ptr()).or_insert_with(|| (list.clone(), [of(true), of(false)]));
+        known.1.clone()
+    }
+}
+
 /// The rules that together match all that `rule` matches; None if a packet can pass them and come to it, or if it
 /// matches nothing at all.
-pub(super) fn cover<'a>(earlier: &'a [EffectiveRule], rule: &EffectiveRule) -> Option<Vec<&'a EffectiveRule>> {
+pub(super) fn cover<'a>(earlier: &[Region<'a>], rule: &Region<'_>) -> Option<Vec<&'a EffectiveRule>> {
     cover_after(&[], earlier, rule)
 }
 
 /// The same behind admin rules: what they allow comes to the rules after them, and what they deny or always allow does not
 /// (ADM-01).
 pub(super) fn cover_after<'a>(
-    admin: &'a [EffectiveRule],
-    earlier: &'a [EffectiveRule],
-    rule: &EffectiveRule,
+    admin: &[Region<'a>],
+    earlier: &[Region<'a>],
+    rule: &Region<'_>,
 ) -> Option<Vec<&'a EffectiveRule>> {
-    let mut left = blocks(&rule.matches);
+    let mut left = rule.blocks.clone();
     let mut covering = Vec::new();
     if left.is_empty() {
         return None;
     }
     let mut passed = Vec::new();
     for admin in admin {
-        let taken = blocks(&admin.matches);
+        let taken = &admin.blocks;
         let common: Vec<_> = left.iter().flat_map(|left| taken.iter().filter_map(|taken| left.and(taken))).collect();
         if common.is_empty() {
             continue;
         }
-        match admin.matches.action {
+        match admin.rule.matches.action {
             Action::Allow => passed.extend(common),
-            Action::AlwaysAllow | Action::Deny => covering.push(admin),
+            Action::AlwaysAllow | Action::Deny => covering.push(admin.rule),
         }
-        for taken in &taken {
-            left = left.into_iter().flat_map(|block| block.minus(taken)).collect();
-        }
-        if left.len() + passed.len() > MAX_BLOCKS {
+        left = minus(left, taken);
+        if too_many(left.iter().chain(&passed)) {
             return None;
         }
     }
@@ -60,31 +109,38 @@ pub(super) fn cover_after<'a>(
         return Some(covering);
     }
     for earlier in earlier {
-        let taken = blocks(&earlier.matches);
+        let taken = &earlier.blocks;
         if !taken.iter().any(|taken| left.iter().any(|left| left.meets(taken))) {
             continue;
         }
-        covering.push(earlier);
-        for taken in &taken {
-            left = left.into_iter().flat_map(|block| block.minus(taken)).collect();
-        }
+        covering.push(earlier.rule);
+        left = minus(left, taken);
         if left.is_empty() {
             return Some(covering);
         }
-        if left.len() > MAX_BLOCKS {
+        if too_many(left.iter()) {
             return None;
         }
     }
     None
 }
 
-/// Protocol, source, destination, source ports, destination ports. None of them empty.
+fn minus(left: Vec<Block>, taken: &[Block]) -> Vec<Block> {
+    taken.iter().fold(left, |left, taken| left.into_iter().flat_map(|block| block.minus(taken)).collect())
+}
+
+fn too_many<'a>(blocks: impl Iterator<Item = &'a Block> + Clone) -> bool {
+    let ranges = blocks.clone().flat_map(|block| &block.0).map(|ranges| ranges.0.len());
+    blocks.count() > MAX_BLOCKS || ranges.sum::<usize>() > MAX_RANGES
+}
+
+/// Protocol, source ports, destination ports, source, destination: the short ones first. None of them empty.
 #[derive(Clone)]
 struct Block([Ranges; 5]);
 
 impl Block {
     fn meets(&self, other: &Self) -> bool {
-        self.0.iter().zip(&other.0).all(|(a, b)| !a.and(b).is_empty())
+        self.0.iter().zip(&other.0).all(|(a, b)| a.meets(b))
     }
 
     fn and(&self, other: &Self) -> Option<Self> {
@@ -111,28 +167,6 @@ impl Block {
     }
 }
 
-/// A rule's packets: by family, and apart for protocols with and without ports.
-fn blocks(rule: &AclRule) -> Vec<Block> {
-    let all = 0..=u16::MAX;
-    let restricted = !(rule.src_ports.contains(&all) && rule.dst_ports.contains(&all));
-    let ports = |ranges: &[std::ops::RangeInclusive<u16>]| {
-        Ranges::of(ranges.iter().map(|range| (u128::from(*range.start()), u128::from(*range.end()))))
-    };
-    let mut blocks = Vec::new();
-    for ipv4 in [true, false] {
-        let addresses = |prefixes: &[IpNet]| Ranges::of(prefixes.iter().filter_map(|prefix| range(prefix, ipv4)));
-        let (src, dst) = (addresses(&rule.src), addresses(&rule.dst));
-        let (with, without) = (protocols(rule.protocol, ipv4, true), protocols(rule.protocol, ipv4, false));
-        blocks.push(Block([with, src.clone(), dst.clone(), ports(&rule.src_ports), ports(&rule.dst_ports)]));
-        if !restricted {
-            let any = ports(std::slice::from_ref(&all));
-            blocks.push(Block([without, src, dst, any.clone(), any]));
-        }
-    }
-    blocks.retain(|block| !block.0.iter().any(Ranges::is_empty));
-    blocks
-}
-
 /// Protocols as numbers, apart for each family.
 fn protocols(matched: ProtocolMatch, ipv4: bool, with_ports: bool) -> Ranges {
     let covers = |protocol: Protocol| match matched {
@@ -154,9 +188,9 @@ fn range(prefix: &IpNet, ipv4: bool) -> Option<(u128, u128)> {
     (prefix.addr().is_ipv4() == ipv4).then(|| (bits(prefix.network()), bits(prefix.broadcast())))
 }
 
-/// A set of numbers: ranges with both ends included, sorted, apart from each other.
+/// A set of numbers: ranges with both ends included, sorted, apart from each other. Blocks share them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Ranges(Vec<(u128, u128)>);
+struct Ranges(Arc<[(u128, u128)]>);
 
 impl Ranges {
     fn of(ranges: impl Iterator<Item = (u128, u128)>) -> Self {
@@ -169,14 +203,30 @@ impl Ranges {
                 _ => merged.push((first, last)),
             }
         }
-        Self(merged)
+        Self(merged.into())
     }
 
     fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    fn meets(&self, other: &Self) -> bool {
+        let (few, many) = if self.0.len() < other.0.len() { (self, other) } else { (other, self) };
+        // The first that ends at or after it is the only one that may meet it and begin first.
+        let meets = |&(first, last): &(u128, u128)| {
+            many.0.get(many.0.partition_point(|(_, end)| *end < first)).is_some_and(|(start, _)| *start <= last)
+        };
+        few.0.iter().any(meets)
+    }
+
     fn and(&self, other: &Self) -> Self {
+        if self.is(other) {
+            return self.clone();
+        }
         let (mut a, mut b) = (self.0.iter().peekable(), other.0.iter().peekable());
         let mut both = Vec::new();
         while let (Some(x), Some(y)) = (a.peek(), b.peek()) {
@@ -190,24 +240,37 @@ impl Ranges {
                 b.next()
             };
         }
-        Self(both)
+        Self(both.into())
     }
 
     fn minus(&self, other: &Self) -> Self {
+        if self.is(other) {
+            return Self([].into());
+        }
         let mut left = Vec::new();
-        for &(start, last) in &self.0 {
+        let mut holes = other.0.iter().peekable();
+        for &(start, last) in &*self.0 {
             // What is not decided yet begins here; None once nothing is left.
             let mut first = Some(start);
-            for &(from, to) in other.0.iter().filter(|(from, to)| *from <= last && *to >= start) {
-                let Some(open) = first else { break };
-                if from > open {
-                    left.push((open, from - 1));
+            while let (Some(open), Some(&&(from, to))) = (first, holes.peek()) {
+                if from > last {
+                    break;
                 }
-                first = (to < last).then(|| to + 1);
+                if to >= open {
+                    if from > open {
+                        left.push((open, from - 1));
+                    }
+                    first = (to < last).then(|| to + 1);
+                }
+                // It may reach into the next range, too.
+                if to > last {
+                    break;
+                }
+                holes.next();
             }
             left.extend(first.map(|first| (first, last)));
         }
-        Self(left)
+        Self(left.into())
     }
 }
 
@@ -250,7 +313,7 @@ mod tests {
         ];
         let prefixes = || {
             let some = subsequence(PREFIXES.to_vec(), 1..=3);
-            some.prop_map(|some| some.iter().map(|prefix| prefix.parse().unwrap()).collect::<Vec<IpNet>>())
+            some.prop_map(|some| some.iter().map(|prefix| prefix.parse().unwrap()).collect::<Arc<[IpNet]>>())
         };
         let ports = || prop_oneof![2 => Just(vec![0..=65535]), 3 => subsequence(PORTS.to_vec(), 1..=2)];
         (select(matched.to_vec()), prefixes(), prefixes(), ports(), ports()).prop_map(
@@ -300,7 +363,8 @@ mod tests {
             let all = Acl::new(rules);
             let matches_any = packets().iter().any(|packet| alone.classify(packet).is_some());
             let reached = packets().iter().any(|packet| comes_to(&all, last, packet));
-            let covered = cover(&effective[..last], &effective[last]).is_some();
+            let regions = Regions::default().of(&effective);
+            let covered = cover(&regions[..last], &regions[last]).is_some();
             prop_assert_eq!(covered, matches_any && !reached);
         }
 
@@ -317,7 +381,9 @@ mod tests {
             let goes_on = |packet: &Tuple| admin.classify(packet).is_none_or(|found| found.action == Action::Allow);
             let matches_any = packets().iter().any(|packet| alone.classify(packet).is_some());
             let reached = packets().iter().any(|packet| goes_on(packet) && comes_to(&all, last, packet));
-            let covered = cover_after(&before, &effective[..last], &effective[last]).is_some();
+            let mut regions = Regions::default();
+            let (before, regions) = (regions.of(&before), regions.of(&effective));
+            let covered = cover_after(&before, &regions[..last], &regions[last]).is_some();
             prop_assert_eq!(covered, matches_any && !reached);
         }
     }

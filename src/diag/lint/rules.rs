@@ -11,7 +11,7 @@ use crate::diag::names::Names;
 use crate::diag::yaml_path;
 
 use super::Finding;
-use super::region::cover_after;
+use super::region::{Regions, cover_after};
 
 /// What an admin rule's name begins with.
 const ADMIN: &str = "ruleCollections/";
@@ -19,14 +19,16 @@ const ADMIN: &str = "ruleCollections/";
 pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
     // By owner and rule: the rules that cover it, or None where a packet can come to it.
     let mut verdicts: BTreeMap<(RuleOwner, usize), Option<Vec<String>>> = BTreeMap::new();
+    let mut regions = Regions::default();
     for (admin, acl) in lists(names) {
-        let admin = admin.map_or(&[][..], |admin| names.compiled.effective_rules(admin));
+        let admin = regions.of(admin.map_or(&[], |admin| names.compiled.effective_rules(admin)));
         let rules = names.compiled.effective_rules(acl);
+        let matched = regions.of(rules);
         for (i, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.matches.custom) {
             let Some(at) = index(names, rule) else { continue };
             let verdict = verdicts.entry((rule.rule.owner, at)).or_insert_with(|| Some(Vec::new()));
             if verdict.is_some() {
-                *verdict = cover_after(admin, &rules[..i], rule)
+                *verdict = cover_after(&admin, &matched[..i], &matched[i])
                     .map(|covering| covering.into_iter().map(|rule| rule.rule.name.clone()).collect());
             }
         }

@@ -9,7 +9,7 @@ use crate::diag::yaml_path;
 use crate::model::NsgIx;
 
 use super::Finding;
-use super::region::cover;
+use super::region::{Regions, cover};
 
 pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
     let nics = names.compiled.snapshot.nics.iter().zip((0..).map(NicId));
@@ -24,7 +24,8 @@ fn admits_everyone(names: Names<'_>, acl: AclId) -> Option<(NsgIx, IpNet)> {
     let default = rules.iter().position(|rule| rule.rule.name == "defaultSecurityRules/AllowVnetInBound")?;
     let everything = rules[default].matches.src.iter().find(|prefix| prefix.prefix_len() == 0)?;
     let RuleOwner::Nsg(nsg) = rules[default].rule.owner else { return None };
-    cover(&rules[..default], &rules[default]).is_none().then_some((nsg, *everything))
+    let matched = Regions::default().of(&rules[..=default]);
+    cover(&matched[..default], &matched[default]).is_none().then_some((nsg, *everything))
 }
 
 fn finding(names: Names<'_>, nic: NicId, nsg: NsgIx, everything: IpNet) -> Option<Finding> {
