@@ -5,4 +5,7 @@
 
 mod codec;
 mod malformed;
+mod memory;
+mod routes;
 mod sample;
+mod sessions;
