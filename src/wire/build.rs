@@ -94,6 +94,24 @@ pub fn raw(src: IpAddr, dst: IpAddr, protocol: u8, payload: &[u8]) -> Vec<u8> {
     packet
 }
 
+/// An IPv4 packet in two fragments, cut `at` bytes behind its header: a multiple of eight within its payload.
+pub fn fragments(packet: &[u8], at: usize, id: u16) -> [Vec<u8>; 2] {
+    let (header, payload) = packet.split_at(ipv4::HEADER_LEN);
+    let cut = |payload: &[u8], field: u16| {
+        let mut piece = [header, payload].concat();
+        let len = piece.len() as u16;
+        put16(&mut piece, 2, len);
+        put16(&mut piece, 4, id);
+        put16(&mut piece, 6, field);
+        put16(&mut piece, ipv4::field::CHECKSUM, 0);
+        let checksum = Sum::of(&piece[..ipv4::HEADER_LEN]).full();
+        put16(&mut piece, ipv4::field::CHECKSUM, checksum);
+        piece
+    };
+    let (first, last) = payload.split_at(at);
+    [cut(first, 0x2000), cut(last, at as u16 / 8)]
+}
+
 fn icmp_message(src: IpAddr, dst: IpAddr, mut message: Vec<u8>) -> Vec<u8> {
     if src.is_ipv6() {
         return checksummed(src, dst, Protocol::ICMPV6, message, icmp::field::CHECKSUM);

@@ -120,19 +120,7 @@ fn fab_11_fragments_follow_their_first() {
 
 /// Cuts a datagram after the first eight bytes of its payload.
 pub(crate) fn fragments(datagram: &[u8]) -> [Vec<u8>; 2] {
-    let cut = |payload: &[u8], field: u16| {
-        let mut packet = [&datagram[..20], payload].concat();
-        let len = packet.len() as u16;
-        packet[2..4].copy_from_slice(&len.to_be_bytes());
-        packet[4..6].copy_from_slice(&7_u16.to_be_bytes());
-        packet[6..8].copy_from_slice(&field.to_be_bytes());
-        packet[10..12].fill(0);
-        let sum: u32 = packet[..20].chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1])).sum();
-        packet[10..12].copy_from_slice(&(!((sum & 0xffff) + (sum >> 16)) as u16).to_be_bytes());
-        packet
-    };
-    let (head, tail) = datagram[20..].split_at(8);
-    [cut(head, 0x2000), cut(tail, 1)]
+    build::fragments(datagram, 8, 7)
 }
 
 #[test]

@@ -150,32 +150,17 @@ fn nsg_21_strict_and_a_tuple_used_again() {
 fn nsg_21_strict_and_fragments_of_a_segment() {
     let lab = strict().build();
     let segment = |flags| build::tcp(crate::at(CLIENT), crate::at(SERVER), flags, &[0; 64]);
-    let [first, last] = fragments_at(&segment(SYN), 40);
+    // Cut further back: TCP's header must be whole.
+    let [first, last] = build::fragments(&segment(SYN), 40, 9);
     check(&lab, A, &first, to(B));
     check(&lab, A, &last, to(B));
     let lab = strict().build();
-    let [first, last] = fragments_at(&segment(ACK), 40);
+    let [first, last] = build::fragments(&segment(ACK), 40, 9);
     check(&lab, A, &first, dropped(TcpState));
     check(&lab, A, &last, dropped(TcpState));
     let [first, last] = fragments(&udp(CLIENT, SERVER));
     check(&lab, A, &first, to(B));
     check(&lab, A, &last, to(B));
-}
-
-/// The same cut, further back: TCP's header must be whole.
-fn fragments_at(packet: &[u8], at: usize) -> [Vec<u8>; 2] {
-    let cut = |payload: &[u8], field: u16| {
-        let mut part = build::raw(crate::ip("10.0.0.4"), crate::ip("10.0.0.5"), 6, payload);
-        part[4..6].copy_from_slice(&9_u16.to_be_bytes());
-        part[6..8].copy_from_slice(&field.to_be_bytes());
-        part[10..12].fill(0);
-        let sum: u32 = part[..20].chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1])).sum();
-        let folded = (sum & 0xffff) + (sum >> 16);
-        part[10..12].copy_from_slice(&(!(folded as u16 + (folded >> 16) as u16)).to_be_bytes());
-        part
-    };
-    let body = &packet[20..];
-    [cut(&body[..at], 0x2000), cut(&body[at..], at as u16 / 8)]
 }
 
 #[test]

@@ -1,24 +1,25 @@
 //! The proof of the product: the compiled tables and the pipeline against a slow, obvious twin.
 //!
 //! `topology` makes a random network, `rules` answers each packet straight from Azure's rules: every route compared,
-//! every security rule in order of priority, tags by asking whether an address is in them, flow records as a plain set.
-//! The same packets go through `compile` and `process`. Both must say the same: forwarded to whom, or dropped for what.
+//! every security rule in order of priority, tags by asking whether an address is in them; `state` keeps flow records as
+//! their whole history. The same packets go through `compile` and `process`. Both must say the same: forwarded to whom, or dropped for what.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod guarded;
 mod rules;
+mod state;
 mod topology;
 
 use std::collections::BTreeMap;
 
 use vnet::compile::{Compiled, Learned, compile};
-use vnet::dataplane::{
-    DropReason, FlowLimits, FlowTable, Flows, FragmentTable, PortId, Quiet, Timestamp, Verdict, process,
-};
+use vnet::dataplane::{DropReason, FlowLimits, Flows, NicId, PortId, Quiet, Verdict, process};
 use vnet::diag::{Place, Probe, Query, Verdict as Answer, explain};
 use vnet::model::{Attachment, Network, NicIx};
-use vnet::wire::{Offload, Packet};
+use vnet::wire::{Offload, Packet as Wire};
 
-use rules::Twin;
+use rules::{Party, Twin};
+use state::{Form, Packet};
 use topology::{Random, Sent};
 
 const TOPOLOGIES: u64 = 150;
@@ -117,13 +118,13 @@ fn every_pair_of_interfaces_and_any_destination_agree() {
             for &src in &nic.addresses {
                 for dst in network.network_interfaces.iter().flat_map(|nic| &nic.addresses) {
                     if src.is_ipv4() == dst.is_ipv4() {
-                        let _ = both.judge(from, &random.between(src, *dst));
+                        let _ = both.judge_sent(from, &random.between(src, *dst));
                         pairs += 1;
                     }
                 }
                 for _ in 0..DESTINATIONS {
                     let dst = random.destination(&network, src.is_ipv4());
-                    let _ = both.judge(from, &random.between(src, dst));
+                    let _ = both.judge_sent(from, &random.between(src, dst));
                 }
             }
         }
@@ -140,7 +141,7 @@ fn compare(seed: u64) -> Vec<String> {
     let mut delivered: Vec<(Attachment, Sent)> = Vec::new();
     for _ in 0..PACKETS {
         let (from, sent) = random.packet(&network, &both.attachments, &delivered);
-        let found = both.judge(from, &sent);
+        let found = both.judge_sent(from, &sent);
         outcomes.push(found.map_or_else(|reason| reason.name().to_owned(), |_| "forwarded".to_owned()));
         if let Ok(to) = found {
             delivered.push((to, sent));
@@ -161,30 +162,54 @@ struct Both<'a> {
 
 impl<'a> Both<'a> {
     fn new(seed: u64, network: &'a Network) -> Self {
-        let limits = FlowLimits { per_nic: 100_000, total: 100_000 };
+        Self::limited(seed, network, FlowLimits { per_nic: 100_000, total: 100_000 })
+    }
+
+    fn limited(seed: u64, network: &'a Network, limits: FlowLimits) -> Self {
+        let mut twin = Twin::new(network);
+        twin.state.limit = limits.per_nic;
         Self {
             seed,
             network,
             attachments: network.attachments(),
             compiled: compile(network, &Learned::default(), 1),
-            flows: Flows { records: FlowTable::new(limits), fragments: FragmentTable::new() },
-            twin: Twin::new(network),
+            flows: Flows::new(limits),
+            twin,
         }
     }
 
+    /// The same with other tables; records stay.
+    fn replace(&mut self, network: &'a Network) {
+        self.network = network;
+        self.compiled = compile(network, &Learned::default(), 1);
+    }
+
+    /// What both say becomes of an ordinary packet.
+    fn judge_sent(&mut self, from: Attachment, sent: &Sent) -> Result<Attachment, DropReason> {
+        const ACK: u8 = 0x10;
+        self.judge(from, &Packet { sent: *sent, form: Form::Whole(ACK) })
+    }
+
     /// What both say becomes of a packet.
-    fn judge(&mut self, from: Attachment, sent: &Sent) -> Result<Attachment, DropReason> {
+    fn judge(&mut self, from: Attachment, sent: &Packet) -> Result<Attachment, DropReason> {
         let expected = self.twin.judge(from, sent);
         let port = self.attachments.iter().position(|&attachment| attachment == from).unwrap();
         let mut bytes = sent.bytes();
-        let mut packet = Packet::parse(&mut bytes, Offload::default()).unwrap();
-        let snapshot = &self.compiled.snapshot;
-        let verdict = process(snapshot, &self.flows, PortId(port as u32), Timestamp(0), &mut packet, &mut Quiet);
+        let mut packet = Wire::parse(&mut bytes, Offload::default()).unwrap();
+        let (snapshot, now) = (&self.compiled.snapshot, self.twin.state.now);
+        let verdict = process(snapshot, &self.flows, PortId(port as u32), now, &mut packet, &mut Quiet);
         let found = match verdict {
             Verdict::Forward(PortId(port)) => Ok(self.attachments[port as usize]),
             Verdict::Drop(reason) => Err(reason),
         };
         assert_eq!(found, expected, "seed {}, from {from:?}: {sent:?}\n{:#?}", self.seed, self.network);
         found
+    }
+
+    fn nic(&self, party: Party) -> NicId {
+        match party {
+            Party::Nic(nic) => self.compiled.nic_of(nic),
+            Party::Behind(subnet) => self.compiled.subnet_nic(subnet).expect("its VNet is attached"),
+        }
     }
 }

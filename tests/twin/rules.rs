@@ -1,31 +1,32 @@
 //! Azure's rules as plainly as they are written down: no table, no set arithmetic, no cleverness. The ids are those of
 //! the specification. It shares the model with the product and nothing else.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use vnet::dataplane::{DropReason, NextHop, Spread};
 use vnet::model::{
-    Access, AddressPrefix, AdminAccess, AsgIx, Attachment, Direction, ForwardedMode, Network, NicIx, NsgIx, Peering,
-    PeeringAccessMode, PeeringExtent, PeeringState, PortRange, PrivateEndpoint, PrivateEndpointNetworkPolicies,
-    RouteDestination, RouteNextHop, SecurityProtocol, SecurityRule, ServiceTag, SubnetIx, VnetIx,
+    Access, AddressPrefix, AdminAccess, AdminRule, AsgIx, Attachment, Direction, ForwardedMode, Network, NicIx, Nsg,
+    NsgIx, Peering, PeeringAccessMode, PeeringExtent, PeeringState, PlatformService, PortRange, PrivateEndpoint,
+    PrivateEndpointNetworkPolicies, RouteDestination, RouteNextHop, SecurityProtocol, SecurityRule, ServiceTag,
+    SubnetIx, VnetIx,
 };
 
+use crate::state::{Packet, Says, State};
 use crate::topology::{Kind, Sent};
 
 /// Someone with one subnet's policy: an interface, or an address behind an attached VNet's TUN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Party {
+pub(crate) enum Party {
     Nic(NicIx),
     Behind(SubnetIx),
 }
 
-/// The rules, and the flows that were admitted (NSG-20).
+/// The rules, and what is known of flows that were admitted (NSG-20).
 pub(crate) struct Twin<'a> {
     network: &'a Network,
-    /// Party, whether inbound, and the packet as it was admitted (NSG-21).
-    records: HashSet<(Party, bool, Sent)>,
+    pub(crate) state: State,
 }
 
 /// Where a route leads.
@@ -54,14 +55,36 @@ enum Admission {
 
 impl<'a> Twin<'a> {
     pub(crate) fn new(network: &'a Network) -> Self {
-        Self { network, records: HashSet::new() }
+        Self { network, state: State::new() }
+    }
+
+    /// Everybody with a policy.
+    pub(crate) fn parties(&self) -> Vec<Party> {
+        let nics = (0..self.network.network_interfaces.len()).map(|nic| Party::Nic(NicIx(nic)));
+        let attached = self.network.virtual_networks.iter().enumerate().filter(|(_, vnet)| vnet.attach.is_some());
+        let behind = attached.flat_map(|(vnet, own)| {
+            (0..own.subnets.len()).map(move |subnet| Party::Behind(SubnetIx { vnet: VnetIx(vnet), subnet }))
+        });
+        nics.chain(behind).collect()
+    }
+
+    /// NSG-22: other rules from now on, for new flows.
+    pub(crate) fn change(&mut self, network: &'a Network) {
+        self.network = network;
+        self.state.changes += 1;
     }
 
     /// One leg of a packet: whose device gets it, or why nobody's.
-    pub(crate) fn judge(&mut self, from: Attachment, sent: &Sent) -> Result<Attachment, DropReason> {
-        carried(sent.dst)?;
-        let sender = self.sender(from, sent.src).ok_or(DropReason::SpoofedSource)?;
-        let out = self.admit(sender, false, sent)?;
+    pub(crate) fn judge(&mut self, from: Attachment, packet: &Packet) -> Result<Attachment, DropReason> {
+        carried(packet.sent.dst)?;
+        let sender = self.sender(from, packet.sent.src).ok_or(DropReason::SpoofedSource)?;
+        let packet = &self.state.whole(sender, packet)?;
+        let sent = &packet.sent;
+        let out = self.admit(sender, false, packet)?;
+        // FAB-12
+        if [PLATFORM, METADATA].map(address).contains(&sent.dst) {
+            return Err(DropReason::NoEndpoint);
+        }
         let receiver = match self.route(self.subnet(sender), sent.dst) {
             None => return Err(DropReason::NoRoute),
             Some(Hop::Nowhere) => return Err(DropReason::NextHopNone),
@@ -92,12 +115,14 @@ impl<'a> Twin<'a> {
         if !self.owns(receiver, sent.dst) && !self.forwards(receiver) {
             return Err(DropReason::NotForwarding);
         }
-        let admission = self.admit(receiver, true, sent)?;
+        let admission = self.admit(receiver, true, packet)?;
         if ours != theirs && self.needs_custom_rule(theirs, ours) && !admission.is_explicit() {
             return Err(DropReason::PeeringAccess);
         }
-        self.records.insert((sender, false, *sent));
-        self.records.insert((receiver, true, *sent));
+        let new = [(sender, false, &out), (receiver, true, &admission)];
+        let new = new.iter().filter(|(_, _, admission)| !matches!(admission, Admission::Record));
+        let new: Vec<_> = new.map(|(party, inbound, _)| (*party, *inbound, self.timeout(*party))).collect();
+        self.state.begin(&new, packet)?;
         Ok(match receiver {
             Party::Nic(nic) => Attachment::Nic(nic),
             Party::Behind(subnet) => Attachment::Vnet(subnet.vnet),
@@ -376,12 +401,34 @@ impl Twin<'_> {
 
 /// Filters.
 impl Twin<'_> {
-    /// NSG-10, NSG-20..22: a record first, else what the admin rules leave open every NSG present must allow (ADM-01).
-    fn admit(&self, party: Party, inbound: bool, sent: &Sent) -> Result<Admission, DropReason> {
-        let mirrored = sent.mirrored();
-        if self.records.contains(&(party, inbound, *sent)) || self.records.contains(&(party, !inbound, mirrored)) {
-            return Ok(Admission::Record);
+    /// NSG-20..25: a record first, else the rules.
+    fn admit(&mut self, party: Party, inbound: bool, packet: &Packet) -> Result<Admission, DropReason> {
+        let rules = Twin::new(self.network);
+        let flushing: Vec<_> = self.groups(party).into_iter().filter(|nsg| self.nsg(*nsg).flush_connection).collect();
+        let allowed = |inbound: bool, first: &Sent| rules.groups_allow(party, inbound, first, &flushing);
+        match self.state.ask(party, inbound, packet, !flushing.is_empty(), allowed) {
+            Says::Pass => return Ok(Admission::Record),
+            Says::Refuse { inbound } => return Err(denied(inbound)),
+            Says::Nothing => {}
         }
+        // NSG-30
+        if !inbound && is_platform_service(&packet.sent) {
+            return self.serve(party, &packet.sent);
+        }
+        if self.is_strict(party) && packet.is_mid_stream() {
+            return Err(DropReason::TcpState);
+        }
+        self.ask_rules(party, inbound, &packet.sent)
+    }
+
+    /// NSG-23: what the groups that flush say now; an administrator's last word stands before theirs.
+    fn groups_allow(&self, party: Party, inbound: bool, sent: &Sent, nsgs: &[NsgIx]) -> bool {
+        self.first_admin_match(self.subnet(party), inbound, sent) == Some(AdminAccess::AlwaysAllow)
+            || nsgs.iter().all(|nsg| self.first_match(*nsg, party, inbound, sent).0 == Access::Allow)
+    }
+
+    /// NSG-10, ADM-01: what the admin rules leave open, every NSG present must allow.
+    fn ask_rules(&self, party: Party, inbound: bool, sent: &Sent) -> Result<Admission, DropReason> {
         let subnet = self.subnet(party);
         match self.first_admin_match(subnet, inbound, sent) {
             Some(AdminAccess::Deny) => return Err(DropReason::AdminRule),
@@ -390,55 +437,110 @@ impl Twin<'_> {
             // ADM-03
             Some(AdminAccess::Allow) | None => {}
         }
-        let of_nic = match party {
-            Party::Nic(nic) => self.network.nic(nic).network_security_group,
-            Party::Behind(_) => None,
-        };
-        let nsgs: Vec<_> = [of_nic, self.network.subnet(subnet).network_security_group].into_iter().flatten().collect();
+        let nsgs = self.groups(party);
         let mut custom = !nsgs.is_empty();
         for nsg in nsgs {
             match self.first_match(nsg, party, inbound, sent) {
                 (Access::Allow, by_user) => custom &= by_user,
-                (Access::Deny, _) if inbound => return Err(DropReason::NsgInbound),
-                (Access::Deny, _) => return Err(DropReason::NsgOutbound),
+                (Access::Deny, _) => return Err(denied(inbound)),
             }
         }
         Ok(Admission::Rules { custom })
     }
 
-    /// ADM-02: of all rules that the VNet's groups get, the first that matches: managers in file order, then by priority,
-    /// then by collection.
+    /// NSG-30: every list in which a rule names the service by its tag may deny it; others do not concern it.
+    fn serve(&self, party: Party, sent: &Sent) -> Result<Admission, DropReason> {
+        let subnet = self.subnet(party);
+        let names = |field: &[AddressPrefix]| {
+            field.iter().any(|field| match field {
+                AddressPrefix::Tag(ServiceTag::Platform(service)) => {
+                    let (addresses, port) = place(*service);
+                    sent.dst_port == port && addresses.iter().any(|own| address(own) == sent.dst)
+                }
+                AddressPrefix::Any | AddressPrefix::Prefix(_) | AddressPrefix::Tag(_) | AddressPrefix::Group(_) => {
+                    false
+                }
+            })
+        };
+        let served = Ok(Admission::Rules { custom: false });
+        let mut admin = self.admin_rules(subnet, Direction::Outbound).into_iter();
+        match admin.find(|rule| names(&rule.destination) && self.matches(rule, subnet, sent)).map(|rule| rule.access) {
+            Some(AdminAccess::Deny) => return Err(DropReason::AdminRule),
+            Some(AdminAccess::AlwaysAllow) => return served,
+            Some(AdminAccess::Allow) | None => {}
+        }
+        for nsg in self.groups(party) {
+            let mut rules = self.rules(nsg, party, Direction::Outbound).into_iter();
+            let found = rules.find(|rule| names(&rule.destination) && self.matches(rule, subnet, sent));
+            if found.is_some_and(|rule| rule.access == Access::Deny) {
+                return Err(DropReason::NsgOutbound);
+            }
+        }
+        served
+    }
+
+    /// Those of its NIC and its subnet, where there are any.
+    fn groups(&self, party: Party) -> Vec<NsgIx> {
+        let of_nic = match party {
+            Party::Nic(nic) => self.network.nic(nic).network_security_group,
+            Party::Behind(_) => None,
+        };
+        [of_nic, self.network.subnet(self.subnet(party)).network_security_group].into_iter().flatten().collect()
+    }
+
+    fn nsg(&self, nsg: NsgIx) -> &Nsg {
+        &self.network.network_security_groups[nsg.0]
+    }
+
+    /// NSG-21: `tcpStateTracking: on`, unless the interface has `disableTcpStateTracking`.
+    fn is_strict(&self, party: Party) -> bool {
+        let wants = match party {
+            Party::Nic(nic) => !self.network.nic(nic).disable_tcp_state_tracking,
+            Party::Behind(_) => true,
+        };
+        self.network.emulation.tcp_state_tracking && wants
+    }
+
+    /// NSG-24
+    fn timeout(&self, party: Party) -> Duration {
+        self.network.vnet(self.subnet(party).vnet).flow_timeout
+    }
+
     fn first_admin_match(&self, subnet: SubnetIx, inbound: bool, sent: &Sent) -> Option<AdminAccess> {
-        let direction = if inbound { Direction::Inbound } else { Direction::Outbound };
-        let mut best: Option<((usize, u16, usize), AdminAccess)> = None;
+        let mut rules = self.admin_rules(subnet, direction(inbound)).into_iter();
+        rules.find(|rule| self.matches(rule, subnet, sent)).map(|rule| rule.access)
+    }
+
+    /// ADM-02: all rules that the VNet's groups get: managers in file order, then by priority, then by collection.
+    fn admin_rules(&self, subnet: SubnetIx, direction: Direction) -> Vec<&AdminRule> {
+        let mut all = Vec::new();
         for (m, manager) in self.network.network_managers.iter().enumerate() {
             let collections = manager.security_admin_configurations.iter().flat_map(|own| &own.rule_collections);
             for (c, collection) in collections.enumerate() {
                 let mut groups = collection.applies_to_groups.iter().map(|group| &manager.network_groups[*group]);
-                if !groups.any(|group| group.static_members.contains(&subnet.vnet)) {
-                    continue;
-                }
-                for rule in &collection.rules {
-                    let rank = (m, rule.priority, c);
-                    let first = best.is_none_or(|(best, _)| rank < best);
-                    if rule.direction == direction && first && self.matches(rule, subnet, sent) {
-                        best = Some((rank, rule.access));
-                    }
+                if groups.any(|group| group.static_members.contains(&subnet.vnet)) {
+                    all.extend(collection.rules.iter().map(|rule| ((m, rule.priority, c), rule)));
                 }
             }
         }
-        best.map(|(_, access)| access)
+        all.retain(|(_, rule)| rule.direction == direction);
+        all.sort_by_key(|(rank, _)| *rank);
+        all.into_iter().map(|(_, rule)| rule).collect()
+    }
+
+    /// NSG-02: by priority, those that concern the party.
+    fn rules(&self, nsg: NsgIx, party: Party, direction: Direction) -> Vec<&SecurityRule> {
+        let rules = self.nsg(nsg).rules.iter();
+        let mut mine: Vec<_> = rules.filter(|rule| rule.direction == direction && self.concerns(rule, party)).collect();
+        mine.sort_by_key(|rule| rule.priority);
+        mine
     }
 
     /// NSG-02: the matching rule of the lowest priority; NSG-06: what the default rules say when none matches.
     fn first_match(&self, nsg: NsgIx, party: Party, inbound: bool, sent: &Sent) -> (Access, bool) {
         let subnet = self.subnet(party);
-        let rules = &self.network.network_security_groups[nsg.0].rules;
-        let direction = if inbound { Direction::Inbound } else { Direction::Outbound };
-        let mine = rules.iter().filter(|rule| {
-            rule.direction == direction && self.concerns(rule, party) && self.matches(rule, subnet, sent)
-        });
-        if let Some(rule) = mine.min_by_key(|rule| rule.priority) {
+        let mut mine = self.rules(nsg, party, direction(inbound)).into_iter();
+        if let Some(rule) = mine.find(|rule| self.matches(rule, subnet, sent)) {
             return (rule.access, true);
         }
         let tag = |tag, address| self.in_tag(tag, subnet, address);
@@ -496,7 +598,7 @@ impl Twin<'_> {
     }
 
     fn in_tag(&self, tag: ServiceTag, subnet: SubnetIx, address: IpAddr) -> bool {
-        let platform: IpAddr = "168.63.129.16".parse().unwrap();
+        let platform = self::address(PLATFORM);
         match tag {
             // TAG-01..04, TAG-06
             ServiceTag::VirtualNetwork => {
@@ -517,14 +619,53 @@ impl Twin<'_> {
             }
             // TAG-13
             ServiceTag::Published(tag) => any_contains(&self.network.service_tag(tag).prefixes, address),
-            // NSG-30: the generator names none of them.
-            ServiceTag::Platform(_) => false,
+            ServiceTag::Platform(service) => place(service).0.iter().any(|own| self::address(own) == address),
             // TAG-12
             ServiceTag::AzureLoadBalancer => {
                 address == platform || address == "fe80::1234:5678:9abc".parse::<IpAddr>().unwrap()
             }
         }
     }
+}
+
+/// FAB-12
+const PLATFORM: &str = "168.63.129.16";
+const METADATA: &str = "169.254.169.254";
+
+/// NSG-30: a service's addresses and port.
+fn place(service: PlatformService) -> (&'static [&'static str], u16) {
+    match service {
+        PlatformService::Dns => (&[PLATFORM], 53),
+        PlatformService::Imds => (&[METADATA], 80),
+        PlatformService::Lkm => (&["20.118.99.224", "40.83.235.53", "23.102.135.246"], 1688),
+    }
+}
+
+/// NSG-30, FAB-12: the services, and the ports of the guest's agent.
+fn is_platform_service(sent: &Sent) -> bool {
+    let at = |service| {
+        let (addresses, port): (&[&str], u16) = place(service);
+        port == sent.dst_port && addresses.iter().any(|own| address(own) == sent.dst)
+    };
+    let agent = sent.dst == address(PLATFORM) && [80, 443, 32526].contains(&sent.dst_port);
+    match sent.kind {
+        Kind::Tcp => agent || PlatformService::ALL.into_iter().any(at),
+        Kind::Udp => agent || at(PlatformService::Dns),
+        Kind::Ping | Kind::Esp => false,
+    }
+}
+
+/// NSG-15
+fn denied(inbound: bool) -> DropReason {
+    if inbound { DropReason::NsgInbound } else { DropReason::NsgOutbound }
+}
+
+fn direction(inbound: bool) -> Direction {
+    if inbound { Direction::Inbound } else { Direction::Outbound }
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
 }
 
 impl Admission {

@@ -50,13 +50,15 @@ impl Sent {
         Tuple { src, dst, protocol, src_port, dst_port }
     }
 
-    pub(crate) fn bytes(&self) -> Vec<u8> {
+    /// With these flags if it is TCP.
+    pub(crate) fn bytes(&self, flags: u8) -> Vec<u8> {
+        const PAYLOAD: [u8; 64] = [7; 64];
         let (src, dst) = (SocketAddr::new(self.src, self.src_port), SocketAddr::new(self.dst, self.dst_port));
         match self.kind {
-            Kind::Tcp => build::tcp(src, dst, 0x10, b"twin"),
-            Kind::Udp => build::udp(src, dst, b"twin"),
+            Kind::Tcp => build::tcp(src, dst, flags, &PAYLOAD),
+            Kind::Udp => build::udp(src, dst, &PAYLOAD),
             Kind::Ping => build::icmp_echo(self.src, self.dst, self.src_port, 1, false),
-            Kind::Esp => build::raw(self.src, self.dst, 50, &[0; 16]),
+            Kind::Esp => build::raw(self.src, self.dst, 50, &PAYLOAD),
         }
     }
 }
@@ -76,15 +78,15 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }
 
-    fn chance(&mut self, percent: usize) -> bool {
+    pub(crate) fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.below(from.len())]
     }
 }
@@ -265,7 +267,7 @@ impl Random {
     }
 
     /// Narrow and wide tags that name the same ranges, some of them inside others'.
-    fn service_tags(&mut self) -> Vec<PublishedTag> {
+    pub(crate) fn service_tags(&mut self) -> Vec<PublishedTag> {
         let names = ["Storage.WestEurope", "Sql.EastUS", "Storage", "Sql", "AzureCloud.westeurope", "AzureCloud"];
         let tag = |name: &str| {
             let mut prefixes: Vec<IpNet> =
@@ -345,14 +347,14 @@ impl Random {
     }
 
     /// Some interfaces of one VNet (ASG-02), or nobody.
-    fn asg(&mut self, index: usize, network: &Network) -> Asg {
+    pub(crate) fn asg(&mut self, index: usize, network: &Network) -> Asg {
         let home = VnetIx(self.below(network.virtual_networks.len()));
         let own = network.network_interfaces.iter().enumerate().filter(|(_, nic)| nic.subnet.vnet == home);
         let members = own.map(|(i, _)| NicIx(i)).filter(|_| self.chance(50)).collect();
         Asg { name: format!("a{index}"), members }
     }
 
-    fn nsg(&mut self, index: usize, prefixes: &[IpNet], counts: (usize, usize)) -> Nsg {
+    pub(crate) fn nsg(&mut self, index: usize, prefixes: &[IpNet], counts: (usize, usize)) -> Nsg {
         use SecurityProtocol::{Ah, Any, Esp, Icmp, Tcp, Udp};
         let mut rules: Vec<SecurityRule> = Vec::new();
         for n in 0..self.below(24) {
@@ -377,7 +379,7 @@ impl Random {
     }
 
     /// Two groups that may overlap, and collections for one of them or both, with equal priorities now and then.
-    fn manager(&mut self, index: usize, network: &Network, prefixes: &[IpNet]) -> NetworkManager {
+    pub(crate) fn manager(&mut self, index: usize, network: &Network, prefixes: &[IpNet]) -> NetworkManager {
         let group = |name: &str, random: &mut Self| NetworkGroup {
             name: name.to_owned(),
             static_members: (0..network.virtual_networks.len()).map(VnetIx).filter(|_| random.chance(40)).collect(),
@@ -428,7 +430,7 @@ impl Random {
         }
     }
 
-    fn ports(&mut self) -> Vec<PortRange> {
+    pub(crate) fn ports(&mut self) -> Vec<PortRange> {
         let mut range = || {
             let first = self.pick(&PORTS) - self.below(2) as u16;
             PortRange { first, last: first + self.below(3) as u16 }
@@ -593,6 +595,6 @@ fn subnet_v6(vnet: &str, subnet: usize) -> IpNet {
     prefix(&format!("{vnet}{zeros}:{subnet}::/64"))
 }
 
-fn prefix(text: &str) -> IpNet {
+pub(crate) fn prefix(text: &str) -> IpNet {
     text.parse().unwrap()
 }
