@@ -9,6 +9,7 @@ mod ask;
 mod attach;
 mod capture;
 mod faults;
+mod flood;
 mod flows;
 mod lab;
 mod life;

@@ -51,7 +51,10 @@ virtualNetworks:
     subnets: [{name: s, addressPrefix: 10.1.0.0/24}]
     attach: {namespace: w, interface: tun0, addresses: [10.1.0.4/24]}
 routeTables:
-  - {name: rt, routes: [{name: a, addressPrefix: 10.0.1.4/32, nextHopType: VirtualAppliance, nextHopIpAddress: 10.0.9.4}]}
+  - name: rt
+    routes:
+      - {name: a, addressPrefix: 10.0.1.4/32, nextHopType: VirtualAppliance, nextHopIpAddress: 10.0.9.4}
+      - {name: licensing, addressPrefix: 20.118.99.0/24, nextHopType: VirtualAppliance, nextHopIpAddress: 10.0.9.4}
 virtualMachines:
   - {name: a, networkInterfaces: [{subnet: v/one}]}
   - {name: b, networkInterfaces: [{subnet: v/one}]}
@@ -258,7 +261,7 @@ impl Random {
         let asgs = network.application_security_groups.len();
         let mut group = self.nsg(index, &ranges(), (asgs, network.service_tags.len()));
         group.flush_connection = flushes && self.chance(80);
-        if self.chance(40) {
+        if self.chance(60) {
             let denial = SecurityRule { access: Access::Deny, ..self.about_platform(Access::Deny) };
             // Priorities are unique (NSG-02); those of `nsg` begin with 100.
             group.rules.push(SecurityRule { name: "platform".to_owned(), priority: 99, ..denial });
@@ -293,7 +296,7 @@ impl Random {
 
     fn administrate(&mut self, network: &mut Network) {
         network.network_managers = vec![self.manager(0, network, &ranges())];
-        if self.chance(50) {
+        if self.chance(80) {
             let access = *self.pick(&[AdminAccess::Deny, AdminAccess::Allow, AdminAccess::AlwaysAllow]);
             // Priorities are unique (ADM-02); those of `manager` end with 8.
             let rule = SecurityRule { priority: *self.pick(&[9, 10]), ..self.about_platform(access) };
@@ -381,7 +384,7 @@ impl Random {
             return self.between(address(MACHINES6[own]), address(MACHINES6[dst]));
         }
         let src = if self.chance(5) { self.below(MACHINES.len()) } else { own };
-        if self.chance(6) {
+        if self.chance(10) {
             let service = *self.pick(&["168.63.129.16", "169.254.169.254", "20.118.99.224", "23.102.135.246"]);
             let kind = *self.pick(&[Kind::Tcp, Kind::Udp]);
             let dst_port = *self.pick(&[53, 80, 443, 1688, 32526]);
