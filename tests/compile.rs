@@ -11,7 +11,7 @@ use std::{env, fs};
 use ipnet::IpNet;
 use vnet::compile::{Compiled, EffectiveRule, Learned, RuleOwner, Sender, compile};
 use vnet::config;
-use vnet::dataplane::{AclId, Filters, NextHop, NicId, ProtocolMatch, RouteId};
+use vnet::dataplane::{AclId, Fib, Filters, NextHop, NicId, ProtocolMatch, RouteId};
 use vnet::model::{Attachment, Network, NicIx, SubnetIx, VnetIx};
 
 #[test]
@@ -104,7 +104,7 @@ fn routes(text: &mut String, network: &Network, compiled: &Compiled, subnet: Sub
     writeln!(text, "routes of {}", subnet_name(network, subnet)).unwrap();
     let fib = &compiled.snapshot.fibs[compiled.fib(subnet).0 as usize];
     for (i, route) in compiled.effective_routes(subnet).iter().enumerate() {
-        assert_eq!(compiled.route(compiled.fib(subnet), RouteId(i as u32)), route);
+        assert_eq!(compiled.route(compiled.fib(subnet), RouteId(i as u32)), &**route);
         let ips = route.next_hop_ip.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         let line = format!(
             "  {:<7} {:<7} {:<18} {:<21} {ips:<15} {:<10} => {}",
@@ -113,7 +113,7 @@ fn routes(text: &mut String, network: &Network, compiled: &Compiled, subnet: Sub
             route.prefixes.to_string(),
             route.next_hop_type,
             route.name.as_deref().unwrap_or(""),
-            hop_name(network, compiled, fib.next_hops[i])
+            hop_name(network, compiled, fib, fib.next_hops[i])
         );
         writeln!(text, "{line}").unwrap();
     }
@@ -167,13 +167,13 @@ fn set(prefixes: &[IpNet]) -> String {
     format!("[{}]", prefixes.join(" ").replace("0.0.0.0/0 ::/0", "*"))
 }
 
-fn hop_name(network: &Network, compiled: &Compiled, hop: NextHop) -> String {
+fn hop_name(network: &Network, compiled: &Compiled, fib: &Fib, hop: NextHop) -> String {
     match hop {
         NextHop::Vnet(vnet) => format!("VNet {}", network.virtual_networks[vnet.0 as usize].name),
         NextHop::Nic(nic) => sender_name(network, compiled.sender(nic)),
         NextHop::Spread(spread) => {
-            let members = compiled.snapshot.spread(spread).members();
-            let members: Vec<_> = members.iter().map(|member| hop_name(network, compiled, *member)).collect();
+            let members = fib.spread(spread).members();
+            let members: Vec<_> = members.iter().map(|member| hop_name(network, compiled, fib, *member)).collect();
             format!("one of {}", members.join(", "))
         }
         NextHop::Unreachable | NextHop::Gateway | NextHop::Internet | NextHop::Service | NextHop::None => {

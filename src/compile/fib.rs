@@ -6,118 +6,206 @@
 use std::collections::HashMap;
 use std::iter;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use crate::dataplane::{Fib, FibId, NextHop, RouteId, Spread, SpreadId};
+use crate::dataplane::{Fib, FibId, Lpm, NextHop, NicId, RouteId, Spread, SpreadId};
 use crate::model::{EffectiveRoute, Network, SubnetIx, VnetIx};
 
-use super::links::connected;
+use super::links::Connections;
+use super::memo::{Known, Memo, Same};
 use super::owners::Owners;
 use super::published::Published;
-use super::routes::{self, Row, Target};
+use super::routes::{self, Row, Sources, Target};
+use super::surroundings::Surroundings;
+use super::user_routes::Tables;
 use super::vnet_id;
 
 /// All tables of a network.
 #[derive(Default)]
 pub(super) struct Fibs {
     pub(super) tables: Vec<Fib>,
-    pub(super) spreads: Spreads,
     /// By VNet, then by subnet.
     pub(super) subnets: Vec<Vec<FibId>>,
     /// By [`FibId`].
-    pub(super) routes: Vec<Vec<EffectiveRoute>>,
+    pub(super) listings: Vec<Same<Listing>>,
+}
+
+/// What is known of tables made before.
+#[derive(Debug, Default)]
+pub(super) struct KnownFibs {
+    listings: Known<Sources, Same<Listing>>,
+    fibs: Known<Located, Fib>,
+}
+
+/// A subnet's effective routes, with whatever can be said before it is known who owns the appliances' addresses.
+#[derive(Debug)]
+pub(super) struct Listing {
+    /// By [`RouteId`].
+    pub(super) routes: Vec<Arc<EffectiveRoute>>,
+    lpm: Lpm<RouteId>,
+    toward: Vec<Toward>,
+    /// Each once.
+    appliances: Vec<IpAddr>,
+}
+
+/// Where a row of a listing leads.
+#[derive(Clone, Copy, Debug)]
+enum Toward {
+    Settled(NextHop),
+    /// Index in [`Listing::appliances`].
+    Appliance(u32),
+    /// To the row's next hop addresses.
+    Spread,
+}
+
+/// A listing, and who stands at the addresses of its appliances.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Located {
+    listing: Same<Listing>,
+    appliances: Vec<Option<NicId>>,
 }
 
 impl Fibs {
-    pub(super) fn new(network: &Network, owners: &Owners) -> Self {
+    pub(super) fn new(
+        network: &Network,
+        owners: &Owners,
+        connections: &Connections<'_>,
+        rows: &mut Rows<'_>,
+        known: &KnownFibs,
+    ) -> (Self, KnownFibs) {
         let mut all = Self::default();
-        let mut known = HashMap::<_, _, RandomState>::default();
-        let published = Published::of(network);
-        for (i, vnet) in network.virtual_networks.iter().enumerate() {
-            let mut fibs = Vec::new();
-            let mut reach = Reach { network, owners, own: VnetIx(i), found: HashMap::new() };
-            for subnet in 0..vnet.subnets.len() {
-                let rows = routes::of(network, SubnetIx { vnet: VnetIx(i), subnet }, &published);
-                let hops: Vec<_> = rows.iter().map(|row| reach.next_hop(row, &mut all.spreads)).collect();
-                let next = FibId(known.len() as u32);
-                fibs.push(*known.entry((rows, hops)).or_insert(next));
-            }
-            all.subnets.push(fibs);
+        let mut listings = Memo::after(&known.listings);
+        let mut fibs = Memo::after(&known.fibs);
+        // Two VNets never have the same listing: it says where their own ranges lead.
+        let mut numbered: HashMap<_, _, RandomState> = HashMap::default();
+        for own in (0..network.virtual_networks.len()).map(VnetIx) {
+            let mut reach = Reach { owners, connections, own, found: HashMap::default() };
+            let of_subnet = |subnet| {
+                let sources = rows.sources(network, SubnetIx { vnet: own, subnet });
+                let listing = listings.recall(sources, |sources| Same::new(Listing::of(routes::of(sources), own)));
+                *numbered.entry(listing).or_insert_with_key(|listing| {
+                    let appliances = listing.appliances.iter().map(|address| reach.appliance(*address)).collect();
+                    all.tables.push(fibs.recall(Located { listing: listing.clone(), appliances }, Located::fib));
+                    all.listings.push(listing.clone());
+                    FibId(all.tables.len() as u32 - 1)
+                })
+            };
+            all.subnets.push((0..network.vnet(own).subnets.len()).map(of_subnet).collect());
         }
-        let mut tables: Vec<_> = known.into_iter().collect();
-        tables.sort_by_key(|(_, fib)| *fib);
-        for ((rows, hops), _) in tables {
-            all.add(rows, hops);
-        }
-        all
+        (all, KnownFibs { listings: listings.into_known(), fibs: fibs.into_known() })
     }
 
     pub(super) fn of(&self, subnet: SubnetIx) -> FibId {
         self.subnets[subnet.vnet.0][subnet.subnet]
     }
+}
 
-    fn add(&mut self, rows: Vec<Row>, next_hops: Vec<NextHop>) {
+/// What the rows of a network's subnets follow from.
+pub(super) struct Rows<'a> {
+    /// By VNet.
+    pub(super) surroundings: &'a [Same<Surroundings>],
+    pub(super) tables: Tables<'a>,
+    pub(super) published: Published<'a>,
+}
+
+impl Rows<'_> {
+    fn sources(&mut self, network: &Network, at: SubnetIx) -> Sources {
+        let Self { surroundings, tables, published } = self;
+        let (surroundings, subnet) = (&surroundings[at.vnet.0], network.subnet(at));
+        let families = surroundings.families();
+        let endpoints = subnet.service_endpoints.iter();
+        Sources {
+            surroundings: surroundings.clone(),
+            services: endpoints.map(|endpoint| published.ranges(&endpoint.tags, families)).collect(),
+            table: subnet.route_table.map(|table| tables.seen(table, families, published)),
+        }
+    }
+}
+
+impl Listing {
+    fn of(rows: Vec<Row>, own: VnetIx) -> Self {
         let numbered = rows.iter().zip((0..).map(RouteId));
         let lpm = numbered.flat_map(|(row, id)| row.in_force.iter().map(move |&prefix| (prefix, id))).collect();
-        self.tables.push(Fib { lpm, next_hops });
-        self.routes.push(rows.into_iter().map(|row| row.route).collect());
+        let mut appliances = Vec::new();
+        let mut places: HashMap<_, _, RandomState> = HashMap::default();
+        let mut place = |address: IpAddr| {
+            *places.entry(address).or_insert_with(|| {
+                appliances.push(address);
+                appliances.len() as u32 - 1
+            })
+        };
+        let toward = rows.iter().map(|row| match row.target {
+            Target::Own => Toward::Settled(NextHop::Vnet(vnet_id(own))),
+            Target::Vnet(vnet) => Toward::Settled(NextHop::Vnet(vnet_id(vnet))),
+            Target::Appliance(address) => Toward::Appliance(place(address)),
+            Target::Spread => {
+                for member in &row.route.next_hop_ip {
+                    place(*member);
+                }
+                Toward::Spread
+            }
+            Target::Gateway => Toward::Settled(NextHop::Gateway),
+            Target::Internet => Toward::Settled(NextHop::Internet),
+            Target::Service => Toward::Settled(NextHop::Service),
+            Target::None => Toward::Settled(NextHop::None),
+        });
+        let toward = toward.collect();
+        Self { lpm, toward, appliances, routes: rows.into_iter().map(|row| row.route).collect() }
     }
 }
 
-/// The different sets of members that routes spread over.
-#[derive(Default)]
-pub(super) struct Spreads {
-    pub(super) all: Vec<Spread>,
-    known: HashMap<Spread, SpreadId>,
+impl Located {
+    fn fib(&self) -> Fib {
+        let mut spreads = Vec::new();
+        let hop = |(toward, route): (&Toward, &Arc<EffectiveRoute>)| match *toward {
+            Toward::Settled(hop) => hop,
+            Toward::Appliance(index) => hop_to(self.appliances[index as usize]),
+            Toward::Spread => {
+                let spread = Spread::new(route.next_hop_ip.iter().map(|member| self.hop(*member)));
+                let known = spreads.iter().position(|known| *known == spread);
+                NextHop::Spread(SpreadId(known.unwrap_or_else(|| {
+                    spreads.push(spread);
+                    spreads.len() - 1
+                }) as u32))
+            }
+        };
+        let Listing { routes, lpm, toward, .. } = &*self.listing;
+        let next_hops = toward.iter().zip(routes).map(hop).collect();
+        Fib { lpm: lpm.clone(), next_hops, spreads: spreads.into() }
+    }
+
+    fn hop(&self, address: IpAddr) -> NextHop {
+        let index = self.listing.appliances.iter().position(|appliance| *appliance == address);
+        hop_to(index.and_then(|index| self.appliances[index]))
+    }
 }
 
-impl Spreads {
-    fn number(&mut self, spread: Spread) -> SpreadId {
-        *self.known.entry(spread).or_insert_with_key(|spread| {
-            self.all.push(spread.clone());
-            SpreadId(self.all.len() as u32 - 1)
-        })
-    }
+fn hop_to(appliance: Option<NicId>) -> NextHop {
+    appliance.map_or(NextHop::Unreachable, NextHop::Nic)
 }
 
 /// What a VNet's routes can lead to.
 struct Reach<'a> {
-    network: &'a Network,
     owners: &'a Owners,
+    connections: &'a Connections<'a>,
     own: VnetIx,
-    /// Many routes name one appliance, and a hub has hundreds of peers.
-    found: HashMap<IpAddr, NextHop>,
+    /// Many tables name one appliance, and a hub has hundreds of peers.
+    found: HashMap<IpAddr, Option<NicId>, RandomState>,
 }
 
 impl Reach<'_> {
-    fn next_hop(&mut self, row: &Row, spreads: &mut Spreads) -> NextHop {
-        match row.target {
-            Target::Vnet(vnet) => NextHop::Vnet(vnet_id(vnet)),
-            Target::Appliance(address) => self.appliance(address),
-            Target::Spread => {
-                let members = row.route.next_hop_ip.iter().map(|&address| self.appliance(address));
-                NextHop::Spread(spreads.number(Spread::new(members)))
-            }
-            Target::Gateway => NextHop::Gateway,
-            Target::Internet => NextHop::Internet,
-            Target::Service => NextHop::Service,
-            Target::None => NextHop::None,
-        }
-    }
-
     /// An appliance is found by who owns its address, never by routing: in the own VNet, or in the ranges that a
     /// connected peer's link knows; not behind a second peering (UDR-11, UDR-12, PEER-18).
-    fn appliance(&mut self, address: IpAddr) -> NextHop {
-        if let Some(known) = self.found.get(&address) {
-            return *known;
-        }
-        let peers = connected(self.network, self.own)
-            .filter(|link| link.remote_address_space.iter().any(|prefix| prefix.contains(&address)))
-            .map(|link| link.remote);
-        let found = iter::once(self.own).chain(peers).find_map(|vnet| self.owners.nic(vnet, address));
-        let hop = found.map_or(NextHop::Unreachable, NextHop::Nic);
-        self.found.insert(address, hop);
-        hop
+    fn appliance(&mut self, address: IpAddr) -> Option<NicId> {
+        let Self { owners, connections, own, found } = self;
+        *found.entry(address).or_insert_with(|| {
+            let peers = connections
+                .of(*own)
+                .filter(|(_, link)| link.remote_address_space.iter().any(|prefix| prefix.contains(&address)))
+                .map(|(_, link)| link.remote);
+            iter::once(*own).chain(peers).find_map(|vnet| owners.nic(vnet, address))
+        })
     }
 }

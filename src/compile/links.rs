@@ -1,5 +1,9 @@
 //! Peering links, reduced to what packets meet: which pairs are connected, and what each side's flags ask of a packet.
 
+use std::collections::HashSet;
+
+use foldhash::fast::RandomState;
+
 use crate::dataplane::{Link, VnetId};
 use crate::model::{ForwardedMode, LinkIx, Network, Peering, PeeringAccessMode, PeeringState, VnetIx};
 
@@ -7,24 +11,42 @@ use super::{subnet_id, vnet_id};
 
 /// A VNet's own links whose counterpart is connected too: only these carry routes and packets (PEER-02, SYS-09).
 pub fn connected(network: &Network, vnet: VnetIx) -> impl Iterator<Item = &Peering> {
-    numbered(network, vnet).map(|(_, link)| link)
-}
-
-fn numbered(network: &Network, vnet: VnetIx) -> impl Iterator<Item = (LinkIx, &Peering)> {
-    let is_connected = |link: &Peering| link.state == PeeringState::Connected;
     let answered = move |link: &Peering| {
         let theirs = &network.vnet(link.remote).peerings;
         theirs.iter().any(|theirs| theirs.remote == vnet && is_connected(theirs))
     };
-    let links = network.vnet(vnet).peerings.iter().enumerate();
-    let links = links.filter(move |(_, link)| is_connected(link) && answered(link));
-    links.map(move |(i, link)| (LinkIx { vnet, link: i }, link))
+    network.vnet(vnet).peerings.iter().filter(move |link| is_connected(link) && answered(link))
+}
+
+fn is_connected(link: &Peering) -> bool {
+    link.state == PeeringState::Connected
+}
+
+/// The same for every VNet at once: a hub has hundreds of links.
+pub(super) struct Connections<'a>(Vec<Vec<(LinkIx, &'a Peering)>>);
+
+impl<'a> Connections<'a> {
+    pub(super) fn among(network: &'a Network) -> Self {
+        let links = |vnet: VnetIx| network.vnet(vnet).peerings.iter().filter(|link| is_connected(link));
+        let vnets = || (0..network.virtual_networks.len()).map(VnetIx);
+        let ends = |vnet| links(vnet).map(move |link| (vnet, link.remote));
+        let connected: HashSet<_, RandomState> = vnets().flat_map(ends).collect();
+        let of = |vnet| {
+            let links = (0..).map(|link| LinkIx { vnet, link }).zip(&network.vnet(vnet).peerings);
+            links.filter(|(_, link)| is_connected(link) && connected.contains(&(link.remote, vnet))).collect()
+        };
+        Self(vnets().map(of).collect())
+    }
+
+    pub(super) fn of(&self, vnet: VnetIx) -> impl Iterator<Item = (LinkIx, &'a Peering)> {
+        self.0[vnet.0].iter().copied()
+    }
 }
 
 /// The links of a VNet, sorted as the packet path searches them.
-pub(super) fn of(network: &Network, vnet: VnetIx) -> Vec<(VnetId, Link)> {
-    let mut links: Vec<_> =
-        numbered(network, vnet).map(|(at, link)| (vnet_id(link.remote), reduced(network, at))).collect();
+pub(super) fn of(network: &Network, connections: &Connections<'_>, vnet: VnetIx) -> Vec<(VnetId, Link)> {
+    let links = connections.of(vnet);
+    let mut links: Vec<_> = links.map(|(at, link)| (vnet_id(link.remote), reduced(network, at))).collect();
     links.sort_by_key(|(remote, _)| *remote);
     links
 }

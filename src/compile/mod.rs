@@ -2,7 +2,8 @@
 //!
 //! One idea: Azure's exceptions are settled here, once, so that a lookup in the [`Snapshot`] stays dull. The names of
 //! routes and rules stay behind in [`Compiled`], which answers what an id in a packet's trace means. Pure: no I/O, no
-//! threads, no clock; a change of anything runs the whole of it again.
+//! threads, no clock. A change of anything runs the whole of it again; what it depends on for speed alone is a memory of
+//! the last run, so that a step with the same inputs gives the same, shared result.
 
 mod acls;
 mod admin;
@@ -10,6 +11,7 @@ mod fib;
 mod groups;
 mod ids;
 mod links;
+mod memo;
 mod owners;
 mod platform;
 mod prefixes;
@@ -18,7 +20,9 @@ mod published;
 mod routes;
 mod rule_ids;
 mod settle;
+mod surroundings;
 mod tags;
+mod user_routes;
 mod written;
 
 use std::collections::HashMap;
@@ -27,12 +31,17 @@ use std::sync::Arc;
 use crate::dataplane::{
     AclId, FibId, Filters, FlowTerms, Ingress, Nic, NicId, PortId, RouteId, Snapshot, SubnetId, Vnet, VnetId,
 };
-use crate::model::{Attachment, Direction, EffectiveRoute, Network, NicIx, SubnetIx, VnetIx};
+use crate::model::{Attachment, Direction, EffectiveRoute, Network, NicIx, Prefixes, SubnetIx, VnetIx};
 
 use acls::Acls;
-use fib::Fibs;
+use fib::{Fibs, KnownFibs, Listing, Rows};
+use links::Connections;
+use memo::{Kept, Known, Pool, Same};
 use owners::Owners;
 use platform::Platform;
+use published::Published;
+use surroundings::Surroundings;
+use user_routes::{Table, Tables, UserRoutes};
 
 pub use acls::{EffectiveRule, RuleOwner, RuleRef};
 pub use ids::{Ids, senders};
@@ -57,11 +66,21 @@ pub struct Compiled {
     pub snapshot: Arc<Snapshot>,
     /// By VNet, then by subnet.
     subnets: Vec<Vec<FibId>>,
-    /// By [`FibId`], then by [`RouteId`].
-    routes: Vec<Vec<EffectiveRoute>>,
+    /// By [`FibId`].
+    listings: Vec<Same<Listing>>,
     /// By [`AclId`], then by rule.
     rules: Vec<Vec<EffectiveRule>>,
     ids: Ids,
+    memory: Memory,
+}
+
+/// What a compile worked out, for the next one.
+#[derive(Debug, Default)]
+struct Memory {
+    surroundings: Kept<Surroundings>,
+    published: Kept<Prefixes>,
+    tables: Known<Table, Same<UserRoutes>>,
+    fibs: KnownFibs,
 }
 
 /// What a [`NicId`] stands for.
@@ -79,8 +98,26 @@ pub fn compile(network: &Network, learned: &Learned, generation: u64) -> Compile
 
 /// Compiles the whole network with numbers that mean something already.
 pub fn compile_numbered(network: &Network, learned: &Learned, ids: Ids, generation: u64) -> Compiled {
+    compile_after(network, learned, ids, generation, &Memory::default())
+}
+
+/// The same for a network that takes an earlier one's place: what follows from equal inputs is not worked out again, and
+/// both share it.
+pub fn compile_next(network: &Network, learned: &Learned, ids: Ids, generation: u64, earlier: &Compiled) -> Compiled {
+    compile_after(network, learned, ids, generation, &earlier.memory)
+}
+
+fn compile_after(network: &Network, learned: &Learned, ids: Ids, generation: u64, earlier: &Memory) -> Compiled {
+    let connections = Connections::among(network);
+    let mut pool = Pool::after(&earlier.surroundings);
+    let surroundings: Vec<_> = Surroundings::of_all(network, &connections).map(|of| pool.share(of)).collect();
     let owners = Owners::new(network, &ids);
-    let fibs = Fibs::new(network, &owners);
+    let mut rows = Rows {
+        surroundings: &surroundings,
+        tables: Tables::of(network, &earlier.tables),
+        published: Published::of(network, &earlier.published),
+    };
+    let (fibs, known_fibs) = Fibs::new(network, &owners, &connections, &mut rows, &earlier.fibs);
     let mut acls = Acls::new(network, ids.rules());
     let mut platform = Platform::of(network);
     let (senders, attachments) = ids.slots();
@@ -88,11 +125,18 @@ pub fn compile_numbered(network: &Network, learned: &Learned, ids: Ids, generati
     let nics = senders.iter().map(|sender| sender.map_or_else(nobody, &mut numbered)).collect();
     let ports = attachments.iter().map(|attachment| ingress(&ids, *attachment)).collect();
     let vnets = (0..network.virtual_networks.len()).map(VnetIx).zip(owners.into_tables());
-    let vnets = vnets.map(|(vnet, owners)| Vnet { owners, links: links::of(network, vnet) }).collect();
-    let Fibs { tables: fibs, spreads, subnets, routes } = fibs;
+    let links = |vnet| links::of(network, &connections, vnet);
+    let vnets = vnets.map(|(vnet, owners)| Vnet { owners, links: links(vnet) }).collect();
+    let memory = Memory {
+        surroundings: pool.into_kept(),
+        published: rows.published.into_kept(),
+        tables: rows.tables.into_known(),
+        fibs: known_fibs,
+    };
+    let Fibs { tables: fibs, subnets, listings } = fibs;
     let (acls, rules) = acls.into_parts();
-    let snapshot = Snapshot { generation, ports, nics, fibs, spreads: spreads.all, acls, vnets };
-    Compiled { snapshot: Arc::new(snapshot), subnets, routes, rules, ids }
+    let snapshot = Snapshot { generation, ports, nics, fibs, acls, vnets };
+    Compiled { snapshot: Arc::new(snapshot), subnets, listings, rules, ids, memory }
 }
 
 fn nic(
@@ -162,8 +206,8 @@ impl Sender {
 
 impl Compiled {
     /// A subnet's routes as Azure lists them: by source, then by prefix (DIAG-02), the Invalid ones included.
-    pub fn effective_routes(&self, subnet: SubnetIx) -> &[EffectiveRoute] {
-        &self.routes[self.fib(subnet).0 as usize]
+    pub fn effective_routes(&self, subnet: SubnetIx) -> &[Arc<EffectiveRoute>] {
+        &self.listings[self.fib(subnet).0 as usize].routes
     }
 
     /// The table that a subnet's packets are routed by.
@@ -173,7 +217,7 @@ impl Compiled {
 
     /// The row that a route step names.
     pub fn route(&self, fib: FibId, route: RouteId) -> &EffectiveRoute {
-        &self.routes[fib.0 as usize][route.0 as usize]
+        &self.listings[fib.0 as usize].routes[route.0 as usize]
     }
 
     pub fn sender(&self, nic: NicId) -> Sender {

@@ -1,12 +1,13 @@
 //! The ranges of published tags as rows list them: one list for all rows that are about the same.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use crate::model::{Network, Prefixes, PublishedTagIx};
+
+use super::memo::{Kept, Pool, Same};
 
 /// Which addresses a row can be about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,25 +20,29 @@ pub(super) enum Families {
 /// Lists made so far, by what they are of.
 pub(super) struct Published<'a> {
     network: &'a Network,
-    lists: RefCell<HashMap<(Vec<PublishedTagIx>, Families), Prefixes>>,
+    lists: HashMap<(Vec<PublishedTagIx>, Families), Same<Prefixes>>,
+    pool: Pool<'a, Prefixes>,
 }
 
 impl<'a> Published<'a> {
-    pub(super) fn of(network: &'a Network) -> Self {
-        Self { network, lists: RefCell::default() }
+    pub(super) fn of(network: &'a Network, earlier: &'a Kept<Prefixes>) -> Self {
+        Self { network, lists: HashMap::new(), pool: Pool::after(earlier) }
     }
 
     /// Every range of these tags, as published.
-    pub(super) fn ranges(&self, tags: &[PublishedTagIx], families: Families) -> Prefixes {
-        let mut lists = self.lists.borrow_mut();
-        let list = lists.entry((tags.to_vec(), families)).or_insert_with(|| {
+    pub(super) fn ranges(&mut self, tags: &[PublishedTagIx], families: Families) -> Same<Prefixes> {
+        let list = self.lists.entry((tags.to_vec(), families)).or_insert_with(|| {
             let all = tags.iter().flat_map(|tag| self.network.service_tag(*tag).prefixes.iter().copied());
             let mut ranges: Vec<_> = all.filter(|range| families.have(range)).collect();
             ranges.sort_unstable();
             ranges.dedup();
-            Prefixes::Many(ranges.into())
+            self.pool.share(Prefixes::Many(ranges.into()))
         });
         list.clone()
+    }
+
+    pub(super) fn into_kept(self) -> Kept<Prefixes> {
+        self.pool.into_kept()
     }
 }
 

@@ -4,18 +4,18 @@
 //! the listing as Invalid, except `None` rows, which go. Nothing here looks at a packet or at who owns an address.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::model::{
-    EffectiveRoute, Network, NextHopType, Prefixes, PublishedTag, Route, RouteDestination, RouteNextHop, RouteSource,
-    RouteState, SubnetIx, TagScope, VnetIx,
-};
+use crate::model::{EffectiveRoute, NextHopType, Prefixes, RouteSource, RouteState, TagScope, VnetIx};
 
-use super::links::connected;
+use super::memo::Same;
 use super::private_access;
-use super::published::{Families, Published};
+use super::published::Families;
 use super::settle::settle;
+use super::surroundings::Surroundings;
+use super::user_routes::UserRoutes;
 
 /// Private ranges that a subnet drops unless a longer route takes them (SYS-04).
 const NONE_PREFIXES: [Ipv4Net; 4] = [v4(10, 0, 8), v4(172, 16, 12), v4(192, 168, 16), v4(100, 64, 10)];
@@ -39,9 +39,10 @@ const EXTRA_NONE_PREFIXES: [Ipv4Net; 14] = [
 ];
 
 /// One row and where it leads.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub(super) struct Row {
-    pub(super) route: EffectiveRoute,
+    /// Subnets with one table share its rows.
+    pub(super) route: Arc<EffectiveRoute>,
     pub(super) target: Target,
     /// What the user-defined route's tag covers.
     pub(super) tag: Option<TagScope>,
@@ -50,9 +51,11 @@ pub(super) struct Row {
 }
 
 /// Where a route leads, before anyone asks who owns the appliance's address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {
-    /// Into this VNet: the own one or a peer.
+    /// Into the own VNet.
+    Own,
+    /// Into a peer.
     Vnet(VnetIx),
     Appliance(IpAddr),
     /// To one of the row's next hop addresses, by flow.
@@ -64,91 +67,60 @@ pub(super) enum Target {
     None,
 }
 
+/// All that a subnet's routes follow from.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct Sources {
+    pub(super) surroundings: Same<Surroundings>,
+    pub(super) table: Option<Same<UserRoutes>>,
+    /// The ranges of each service endpoint.
+    pub(super) services: Vec<Same<Prefixes>>,
+}
+
 /// The rows of a subnet by source, then by prefix (DIAG-02).
-pub(super) fn of(network: &Network, subnet: SubnetIx, published: &Published<'_>) -> Vec<Row> {
-    let families = families(network, subnet.vnet);
-    let users: Vec<_> = user_rows(network, subnet, published, families).collect();
-    let mut rows: Vec<_> = local_rows(network, subnet.vnet).chain(internet_rows(network, subnet.vnet)).collect();
-    if !peering_routes_disabled(network, subnet) {
-        rows.extend(peering_rows(network, subnet.vnet));
+pub(super) fn of(sources: &Sources) -> Vec<Row> {
+    let Sources { surroundings, table, services } = sources;
+    let users = table.as_ref().map_or(&[][..], |table| &table.rows);
+    let mut rows: Vec<_> = local_rows(surroundings).chain(internet_rows(surroundings)).collect();
+    // Which VNets are reachable as next hops stays as it is.
+    if !table.as_ref().is_some_and(|table| table.disable_peering_route) {
+        rows.extend(peering_rows(surroundings));
     }
-    rows.extend(private_access::service_rows(network, subnet, published, families));
-    rows.extend(private_access::endpoint_rows(network, subnet, &users));
-    rows.extend(users);
-    let nones = none_rows(network, &rows);
-    rows.extend(nones);
+    rows.extend(private_access::service_rows(services));
+    rows.extend(private_access::endpoint_rows(surroundings, users));
+    rows.extend_from_slice(users);
+    rows.extend(none_rows(surroundings, &rows));
     settle(&mut rows);
     rows.sort_by(|a, b| listed(a).cmp(&listed(b)));
     rows
 }
 
 /// One `VnetLocal` row a prefix of the VNet (SYS-02).
-fn local_rows(network: &Network, vnet: VnetIx) -> impl Iterator<Item = Row> {
-    let space = &network.vnet(vnet).address_space;
-    space.iter().map(move |&prefix| system(prefix, NextHopType::VnetLocal, Target::Vnet(vnet)))
+fn local_rows(surroundings: &Surroundings) -> impl Iterator<Item = Row> {
+    surroundings.space.iter().map(|&prefix| system(prefix, NextHopType::VnetLocal, Target::Own))
 }
 
 /// One peering row a prefix of each connected peer (SYS-08).
-fn peering_rows(network: &Network, vnet: VnetIx) -> impl Iterator<Item = Row> {
-    let own = network.vnet(vnet);
-    connected(network, vnet).flat_map(move |link| {
-        let local = own.location == network.vnet(link.remote).location;
-        let label = if local { NextHopType::VnetPeering } else { NextHopType::VnetGlobalPeering };
-        link.remote_address_space.iter().map(move |&prefix| system(prefix, label, Target::Vnet(link.remote)))
-    })
-}
-
-/// A table may keep the peering routes out of its subnets; which VNets are reachable as next hops stays as it is.
-fn peering_routes_disabled(network: &Network, subnet: SubnetIx) -> bool {
-    network.subnet(subnet).route_table.is_some_and(|table| network.route_tables[table.0].disable_peering_route)
+fn peering_rows(surroundings: &Surroundings) -> impl Iterator<Item = Row> {
+    surroundings
+        .peers
+        .iter()
+        .flat_map(|peer| peer.space.iter().map(|&prefix| system(prefix, peer.label, Target::Vnet(peer.vnet))))
 }
 
 /// The default route of each family the VNet has (SYS-03, FAB-16).
-fn internet_rows(network: &Network, vnet: VnetIx) -> impl Iterator<Item = Row> {
-    let ipv6 = (families(network, vnet) == Families::Both).then(|| IpNet::from(Ipv6Net::default()));
+fn internet_rows(surroundings: &Surroundings) -> impl Iterator<Item = Row> {
+    let ipv6 = (surroundings.families() == Families::Both).then(|| IpNet::from(Ipv6Net::default()));
     let prefixes = [IpNet::from(Ipv4Net::default())].into_iter().chain(ipv6);
     prefixes.map(|prefix| system(prefix, NextHopType::Internet, Target::Internet))
 }
 
-/// No VNet is without IPv4 (FAB-16).
-fn families(network: &Network, vnet: VnetIx) -> Families {
-    let has_ipv6 = network.vnet(vnet).address_space.iter().any(|prefix| matches!(prefix, IpNet::V6(_)));
-    if has_ipv6 { Families::Both } else { Families::V4 }
-}
-
-fn user_rows(
-    network: &Network,
-    subnet: SubnetIx,
-    published: &Published<'_>,
-    families: Families,
-) -> impl Iterator<Item = Row> {
-    let table = network.subnet(subnet).route_table.map(|table| &network.route_tables[table.0]);
-    let routes = table.into_iter().flat_map(|table| &table.routes);
-    routes.map(move |route| match route.destination {
-        RouteDestination::Prefix(prefix) => user(route, prefix.into(), None, subnet.vnet),
-        RouteDestination::Tag(tag) => {
-            // An appliance can take packets of its own family alone.
-            let appliance = match &route.next_hop {
-                RouteNextHop::VirtualAppliance(address) => Some(address),
-                RouteNextHop::VirtualApplianceEcmp(addresses) => addresses.first(),
-                RouteNextHop::VirtualNetworkGateway
-                | RouteNextHop::VnetLocal
-                | RouteNextHop::Internet
-                | RouteNextHop::None => None,
-            };
-            let families = appliance.map_or(families, |address| Families::of(*address));
-            user(route, published.ranges(&[tag], families), Some(network.service_tag(tag)), subnet.vnet)
-        }
-    })
-}
-
 /// The `None` rows that survive the others: all of them while the default route stays Azure's or drops (SYS-06a),
 /// and each unless the VNet covers it (SYS-05) or another row has exactly its prefix (SYS-06b).
-fn none_rows(network: &Network, rows: &[Row]) -> Vec<Row> {
+fn none_rows(surroundings: &Surroundings, rows: &[Row]) -> Vec<Row> {
     if rows.iter().any(takes_default) {
         return Vec::new();
     }
-    let extra: &[Ipv4Net] = if network.emulation.extra_none_routes { &EXTRA_NONE_PREFIXES } else { &[] };
+    let extra: &[Ipv4Net] = if surroundings.extra_none_routes { &EXTRA_NONE_PREFIXES } else { &[] };
     let covered = |none: IpNet| rows.iter().any(|row| row.route.prefixes.contains(&none) || is_own_space(row, none));
     let prefixes = NONE_PREFIXES.iter().chain(extra).map(|&prefix| IpNet::from(prefix));
     prefixes.filter(|&none| !covered(none)).map(|none| system(none, NextHopType::None, Target::None)).collect()
@@ -172,6 +144,7 @@ fn listed(row: &Row) -> (RouteSource, &[IpNet], NextHopType) {
 
 pub(super) fn system(prefixes: impl Into<Prefixes>, next_hop_type: NextHopType, target: Target) -> Row {
     let prefixes = prefixes.into();
+    let in_force = prefixes.clone();
     let route = EffectiveRoute {
         name: None,
         service_tag: None,
@@ -181,38 +154,7 @@ pub(super) fn system(prefixes: impl Into<Prefixes>, next_hop_type: NextHopType, 
         next_hop_type,
         next_hop_ip: Vec::new(),
     };
-    Row { in_force: route.prefixes.clone(), route, target, tag: None }
-}
-
-fn user(route: &Route, prefixes: Prefixes, tag: Option<&PublishedTag>, own: VnetIx) -> Row {
-    let (next_hop_type, target) = match &route.next_hop {
-        // Without a gateway the row is listed all the same, with an empty next hop (UDR-14).
-        RouteNextHop::VirtualNetworkGateway => (NextHopType::VirtualNetworkGateway, Target::Gateway),
-        // A destination outside the VNet's space has no owner there, so it drops (UDR-16).
-        RouteNextHop::VnetLocal => (NextHopType::VnetLocal, Target::Vnet(own)),
-        RouteNextHop::Internet => (NextHopType::Internet, Target::Internet),
-        RouteNextHop::VirtualAppliance(address) => (NextHopType::VirtualAppliance, Target::Appliance(*address)),
-        // Listings show it as an ordinary appliance with several addresses.
-        RouteNextHop::VirtualApplianceEcmp(_) => (NextHopType::VirtualAppliance, Target::Spread),
-        RouteNextHop::None => (NextHopType::None, Target::None),
-    };
-    let next_hop_ip = match &route.next_hop {
-        RouteNextHop::VirtualAppliance(address) => vec![*address],
-        RouteNextHop::VirtualApplianceEcmp(addresses) => addresses.clone(),
-        RouteNextHop::VirtualNetworkGateway | RouteNextHop::VnetLocal | RouteNextHop::Internet | RouteNextHop::None => {
-            Vec::new()
-        }
-    };
-    let route = EffectiveRoute {
-        name: Some(route.name.clone()),
-        service_tag: tag.map(|tag| tag.name.clone()),
-        source: RouteSource::User,
-        state: RouteState::Active,
-        prefixes,
-        next_hop_type,
-        next_hop_ip,
-    };
-    Row { in_force: route.prefixes.clone(), route, target, tag: tag.map(PublishedTag::scope) }
+    Row { route: Arc::new(route), target, tag: None, in_force }
 }
 
 const fn v4(a: u8, b: u8, length: u8) -> Ipv4Net {

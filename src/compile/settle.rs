@@ -3,6 +3,8 @@
 //! One idea: rows claim prefixes, one row gets each, and what a row gets is in force. A row that gets nothing is listed as
 //! Invalid (RSEL-08), so a reader need not know who outranks whom.
 
+use std::sync::Arc;
+
 use ipnet::IpNet;
 
 use crate::model::{NextHopType, Prefixes, RouteSource, RouteState, TagScope};
@@ -25,21 +27,21 @@ enum Standing {
 pub(super) fn settle(rows: &mut [Row]) {
     let claims = rows.iter().enumerate().flat_map(|(i, row)| row.in_force.iter().map(move |&prefix| (prefix, i)));
     let mut claims: Vec<_> = claims.collect();
-    claims.sort_by(|(a, i), (b, j)| (a, standing(&rows[*i])).cmp(&(b, standing(&rows[*j]))));
+    claims.sort_by(|(a, i), (b, j)| a.cmp(b).then_with(|| standing(&rows[*i]).cmp(&standing(&rows[*j]))));
     claims.dedup_by_key(|(prefix, _)| *prefix);
     let direct = to_services(rows);
-    let mut held = vec![Vec::new(); rows.len()];
-    for (prefix, i) in claims {
-        if is_endpoint(&rows[i]) || !is_inside(&direct, prefix) {
-            held[i].push(prefix);
-        }
-    }
-    for (row, held) in rows.iter_mut().zip(held) {
+    claims.retain(|(prefix, i)| is_endpoint(&rows[*i]) || !is_inside(&direct, *prefix));
+    // By row now, and within it by prefix still.
+    claims.sort_by_key(|(_, i)| *i);
+    let mut claims = &claims[..];
+    for (i, row) in rows.iter_mut().enumerate() {
+        let (held, rest) = claims.split_at(claims.partition_point(|(_, holder)| *holder <= i));
+        claims = rest;
         if held.is_empty() {
-            row.route.state = RouteState::Invalid;
+            Arc::make_mut(&mut row.route).state = RouteState::Invalid;
         }
         if held.len() < row.in_force.len() {
-            row.in_force = Prefixes::Many(held.into());
+            row.in_force = Prefixes::Many(held.iter().map(|(prefix, _)| *prefix).collect());
         }
     }
 }

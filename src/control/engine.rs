@@ -18,7 +18,7 @@ use super::numbers::Numbers;
 pub use super::rule_numbers::RuleLabel;
 use super::rule_numbers::{NextRules, RuleNumbers};
 pub use crate::compile::Learned;
-use crate::compile::{Compiled, Ids, compile_numbered};
+use crate::compile::{Compiled, Ids, compile_next, compile_numbered};
 use crate::dataplane::{Cursor, FlowLimits, FlowRecord, FlowTable, Flows, Pattern, PortId, RuleId, Timestamp};
 use crate::diag::{self, Plan};
 use crate::model::{Attachment, Emulation, Network};
@@ -132,7 +132,8 @@ impl Engine {
         let restored = missing.iter().copied().filter(|at| held(at).is_some()).collect();
         let ports = now.network.attachments().into_iter().filter_map(|at| before.port(at));
         let gone = ports.filter(|port| ids.attachment(*port).is_none()).collect();
-        let compiled = compile_numbered(&network, &learned, ids, now.compiled.snapshot.generation + 1);
+        let generation = now.compiled.snapshot.generation + 1;
+        let compiled = compile_next(&network, &learned, ids, generation, &now.compiled);
         let fresh_rules = fresh;
         Ok(Next { network, compiled, numbers, rules, fresh_rules, learned, staying, missing, restored, gone })
     }
@@ -170,7 +171,7 @@ impl Engine {
         }
         let offload = check(&new, now.offload)?;
         if learned.mtu.len() > known {
-            compiled = compile_numbered(&network, &learned, compiled.ids().clone(), generation);
+            compiled = compile_next(&network, &learned, compiled.ids().clone(), generation, &compiled);
         }
         let port = |attachment| port_of(compiled.ids(), attachment);
         self.workers.plug(missing.iter().map(|at| port(*at)).zip(new.into_iter().map(|tun| tun.queues)).collect())?;

@@ -9,8 +9,9 @@ use ipnet::IpNet;
 
 use super::poptrie::{Poptrie, Prefix};
 
-/// An immutable longest-prefix-match table over IPv4 and IPv6. Equal tables were built from the same prefixes.
-#[derive(Debug, PartialEq, Eq)]
+/// An immutable longest-prefix-match table over IPv4 and IPv6. Equal tables were built from the same prefixes; a clone
+/// shares everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lpm<V> {
     v4: Poptrie<u32, V>,
     v6: Poptrie<u128, V>,

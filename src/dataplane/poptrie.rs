@@ -9,8 +9,10 @@
 //!
 //! Immutable: built whole from all prefixes.
 
-/// A table from prefixes of the integer `K` to `V`.
-#[derive(Debug, PartialEq, Eq)]
+use std::sync::Arc;
+
+/// A table from prefixes of the integer `K` to `V`. A clone shares everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Poptrie<K, V> {
     /// Its first `stem_bits` bits are those that every prefix but the default begins with.
     stem: K,
@@ -18,11 +20,11 @@ pub(super) struct Poptrie<K, V> {
     /// The default's, for keys with another stem.
     outside: Option<V>,
     /// Indexed by the `root_bits` bits of the key after the stem.
-    root: Box<[Slot<V>]>,
+    root: Arc<[Slot<V>]>,
     root_bits: u32,
-    nodes: Box<[Node]>,
-    leaves: Box<[Option<V>]>,
-    chains: Box<[Chain<K, V>]>,
+    nodes: Arc<[Node]>,
+    leaves: Arc<[Option<V>]>,
+    chains: Arc<[Chain<K, V>]>,
     len: usize,
 }
 
@@ -165,7 +167,7 @@ struct Builder<K, V> {
 }
 
 impl<K: Key, V: Copy + Eq> Builder<K, V> {
-    fn root(&mut self, all: Branch<'_, K, V>, depth: u32, bits: u32) -> Box<[Slot<V>]> {
+    fn root(&mut self, all: Branch<'_, K, V>, depth: u32, bits: u32) -> Arc<[Slot<V>]> {
         let branches = branches(all.longer, depth, bits, all.value);
         let slot = |branch: &Branch<'_, K, V>| {
             if branch.longer.is_empty() { Slot::Leaf(branch.value) } else { Slot::Node(self.add(branch, depth + bits)) }

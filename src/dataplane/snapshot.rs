@@ -1,5 +1,7 @@
 //! Everything a worker needs to forward, immutable and published whole.
 
+use std::sync::Arc;
+
 use super::{Acl, FlowTerms, Lpm, Spread};
 
 /// An attachment: one TUN.
@@ -26,7 +28,7 @@ pub struct FibId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RouteId(pub u32);
 
-/// Index in [`Snapshot::spreads`].
+/// Index in [`Fib::spreads`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SpreadId(pub u32);
 
@@ -43,7 +45,6 @@ pub struct Snapshot {
     /// By [`NicId`]. Nothing in here leads to a number that nobody has now.
     pub nics: Vec<Nic>,
     pub fibs: Vec<Fib>,
-    pub spreads: Vec<Spread>,
     pub acls: Vec<Acl>,
     pub vnets: Vec<Vnet>,
 }
@@ -62,11 +63,6 @@ impl Snapshot {
     #[inline]
     pub fn fib(&self, id: FibId) -> &Fib {
         &self.fibs[id.0 as usize]
-    }
-
-    #[inline]
-    pub fn spread(&self, id: SpreadId) -> &Spread {
-        &self.spreads[id.0 as usize]
     }
 
     #[inline]
@@ -117,12 +113,21 @@ pub struct Filters {
     pub subnet: Option<AclId>,
 }
 
-/// One subnet's routes; subnets with equal routes share one.
-#[derive(Debug)]
+/// One subnet's routes; subnets with equal routes share one. A clone shares everything.
+#[derive(Clone, Debug)]
 pub struct Fib {
     pub lpm: Lpm<RouteId>,
     /// By [`RouteId`].
-    pub next_hops: Vec<NextHop>,
+    pub next_hops: Arc<[NextHop]>,
+    /// By [`SpreadId`].
+    pub spreads: Arc<[Spread]>,
+}
+
+impl Fib {
+    #[inline]
+    pub fn spread(&self, id: SpreadId) -> &Spread {
+        &self.spreads[id.0 as usize]
+    }
 }
 
 /// What a route does, settled when it was compiled.

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -136,18 +137,22 @@ impl Edit {
         self.note(format!("virtualMachines[{}].guest.forwarding", vm.0), Some("true".to_owned()));
     }
 
+    fn table(&mut self, table: RouteTableIx) -> &mut RouteTable {
+        Arc::make_mut(&mut self.network.route_tables[table.0])
+    }
+
     pub(super) fn enable_peering_routes(&mut self, table: RouteTableIx) {
-        self.network.route_tables[table.0].disable_peering_route = false;
+        self.table(table).disable_peering_route = false;
         self.note(format!("routeTables[{}].disablePeeringRoute", table.0), Some("None".to_owned()));
     }
 
     pub(super) fn remove_route(&mut self, table: RouteTableIx, route: usize) {
-        self.network.route_tables[table.0].routes.remove(route);
+        self.table(table).routes.remove(route);
         self.note(format!("routeTables[{}].routes[{route}]", table.0), None);
     }
 
     pub(super) fn move_next_hop(&mut self, table: RouteTableIx, route: usize, to: IpAddr) {
-        self.network.route_tables[table.0].routes[route].next_hop = RouteNextHop::VirtualAppliance(to);
+        self.table(table).routes[route].next_hop = RouteNextHop::VirtualAppliance(to);
         self.note(format!("routeTables[{}].routes[{route}].nextHopIpAddress", table.0), Some(to.to_string()));
     }
 
@@ -157,7 +162,7 @@ impl Edit {
             RouteDestination::Prefix(prefix) => prefix.to_string(),
             RouteDestination::Tag(tag) => self.network.service_tag(tag).name.clone(),
         };
-        let Route { name, next_hop, .. } = &mut self.network.route_tables[table.0].routes[route];
+        let Route { name, next_hop, .. } = &mut self.table(table).routes[route];
         let RouteNextHop::VirtualApplianceEcmp(addresses) = next_hop else { return };
         let Some(at) = addresses.iter().position(|member| *member == address) else { return };
         addresses.remove(at);
@@ -181,17 +186,17 @@ impl Edit {
             self.note(format!("routeTables[{table}]"), Some(format!("{{name: {name}, routes: [{value}]}}")));
             let path = format!("virtualNetworks[{}].subnets[{}].routeTable", subnet.vnet.0, subnet.subnet);
             self.note(path, Some(name.clone()));
-            self.network.route_tables.push(RouteTable {
+            self.network.route_tables.push(Arc::new(RouteTable {
                 name,
                 routes: vec![route],
                 disable_bgp_route_propagation: false,
                 disable_peering_route: false,
-            });
+            }));
             let subnet = &mut self.network.virtual_networks[subnet.vnet.0].subnets[subnet.subnet];
             subnet.route_table = Some(RouteTableIx(table));
             return;
         };
-        let routes = &mut self.network.route_tables[table.0].routes;
+        let routes = &mut self.table(table).routes;
         let at = routes.iter().position(|route| route.destination == destination).unwrap_or(routes.len());
         routes.splice(at..routes.len().min(at + 1), [route]);
         self.note(format!("routeTables[{}].routes[{at}]", table.0), Some(value));

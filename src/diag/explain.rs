@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::compile::{Compiled, Learned, compile_numbered};
+use crate::compile::{Compiled, Learned, compile_next};
 use crate::model::Network;
 pub use crate::model::Verdict;
 
@@ -154,7 +154,8 @@ fn obstacles(names: Names<'_>, ends: &Ends, probe: Probe, trip: &Trip) -> Vec<Ob
             break;
         };
         // The ends are known by number: a change of properties leaves everybody theirs, and rules may be new.
-        let compiled = compile_numbered(&network, &Learned::default(), names.compiled.ids().with_rules_of(&network), 0);
+        let ids = names.compiled.ids().with_rules_of(&network);
+        let compiled = compile_next(&network, &Learned::default(), ids, 0, names.compiled);
         let names = Names { network: &network, compiled: &compiled };
         let after = Branches::take(names, &mut Slate::new(), ends, probe).worst().cure(names, ends, probe);
         let checked = !changes.is_empty() && after.as_ref().is_none_or(|after| after.cause != cause);

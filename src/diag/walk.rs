@@ -99,9 +99,9 @@ impl Walk {
 
     /// The spreads that its routes led to.
     pub(super) fn spreads<'a>(&self, compiled: &'a Compiled) -> impl Iterator<Item = &'a Spread> {
-        let routes = self.legs.iter().filter_map(Leg::route);
-        routes.filter_map(|(fib, route, _)| match compiled.snapshot.fib(fib).next_hops[route.0 as usize] {
-            NextHop::Spread(spread) => Some(compiled.snapshot.spread(spread)),
+        let routes = self.legs.iter().filter_map(Leg::route).map(|(fib, route, _)| (compiled.snapshot.fib(fib), route));
+        routes.filter_map(|(fib, route)| match fib.next_hops[route.0 as usize] {
+            NextHop::Spread(spread) => Some(fib.spread(spread)),
             NextHop::Vnet(_)
             | NextHop::Nic(_)
             | NextHop::Unreachable

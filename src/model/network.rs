@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -37,7 +38,8 @@ pub struct Network {
     /// The lab's name: a DNS label of at most 32 characters, it becomes part of namespace names.
     pub name: String,
     pub virtual_networks: Vec<VirtualNetwork>,
-    pub route_tables: Vec<RouteTable>,
+    /// Shared with whatever was made of them.
+    pub route_tables: Vec<Arc<RouteTable>>,
     pub network_security_groups: Vec<Nsg>,
     pub application_security_groups: Vec<Asg>,
     pub network_managers: Vec<NetworkManager>,

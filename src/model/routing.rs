@@ -15,7 +15,7 @@ use super::PublishedTagIx;
 pub struct RouteTableIx(pub usize);
 
 /// A route table: user-defined routes for any number of subnets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RouteTable {
     pub name: String,
     pub routes: Vec<Route>,
@@ -32,7 +32,7 @@ impl RouteTable {
 }
 
 /// A user-defined route.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Route {
     pub name: String,
     pub destination: RouteDestination,
@@ -57,7 +57,7 @@ impl Route {
 }
 
 /// What a user may write as next hop (UDR-02, UDR-03).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RouteNextHop {
     VirtualNetworkGateway,
     VnetLocal,

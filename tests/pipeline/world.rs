@@ -147,7 +147,6 @@ impl World {
             ports: nic_ports.chain(self.attached.iter().map(|vnet| Ingress::Vnet(*vnet))).collect(),
             nics: (0_u32..).zip(&self.nics).map(|(n, nic)| nic.build(FibId(n))).collect(),
             fibs: self.nics.iter().map(|nic| self.fib(nic)).collect(),
-            spreads: self.spreads.clone(),
             acls: (0..).map(AclId).zip(&self.acls).map(|(id, rules)| self.table(id, rules)).collect(),
             vnets: (0..self.vnets.len() as u32).map(|n| self.vnet_tables(VnetId(n))).collect(),
         }
@@ -169,7 +168,8 @@ impl World {
         }
         routes.extend(&nic.routes);
         let lpm = routes.iter().enumerate().map(|(n, (prefix, _))| (*prefix, RouteId(n as u32))).collect();
-        Fib { lpm, next_hops: routes.into_iter().map(|(_, next_hop)| next_hop).collect() }
+        let next_hops = routes.into_iter().map(|(_, next_hop)| next_hop).collect();
+        Fib { lpm, next_hops, spreads: self.spreads.clone().into() }
     }
 
     fn is_connected(&self, a: VnetId, b: VnetId) -> bool {

@@ -2,20 +2,22 @@
 //!
 //! `topology` makes a random network, `rules` answers each packet straight from Azure's rules: every route compared,
 //! every security rule in order of priority, tags by asking whether an address is in them; `state` keeps flow records as
-//! their whole history. The same packets go through `compile` and `process`. Both must say the same: forwarded to whom, or dropped for what.
+//! their whole history. The same packets go through `compile` and `process`. Both must say the same: forwarded to whom,
+//! or dropped for what.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod guarded;
 mod rules;
 mod state;
+mod steps;
 mod topology;
 
 use std::collections::BTreeMap;
 
-use vnet::compile::{Compiled, Learned, compile};
-use vnet::dataplane::{DropReason, FlowLimits, Flows, NicId, PortId, Quiet, Verdict, process};
+use vnet::compile::{Compiled, Ids, Learned, compile, compile_next};
+use vnet::dataplane::{AclId, DropReason, FlowLimits, Flows, NicId, PortId, Quiet, Verdict, process};
 use vnet::diag::{Place, Probe, Query, Verdict as Answer, explain};
-use vnet::model::{Attachment, Network, NicIx};
+use vnet::model::{Attachment, Network, NicIx, SubnetIx, VnetIx};
 use vnet::wire::{Offload, Packet as Wire};
 
 use rules::{Party, Twin};
@@ -30,6 +32,8 @@ const QUESTIONS: usize = 10;
 /// The largest network in which every pair of interfaces is asked, and as many destinations for each.
 const VNETS: usize = 20;
 const DESTINATIONS: usize = 64;
+const HISTORIES: u64 = 60;
+const STEPS: usize = 12;
 
 #[test]
 fn tables_and_pipeline_agree_with_the_rules_as_written() {
@@ -130,6 +134,46 @@ fn every_pair_of_interfaces_and_any_destination_agree() {
         }
     }
     assert!(pairs >= 40_000, "the networks have become small: {pairs} pairs");
+}
+
+/// Whatever a network was before, and before that: nothing but the time a compile takes depends on it.
+#[test]
+fn what_an_earlier_compile_knew_shows_nowhere() {
+    let mut changed = 0;
+    for seed in 0..HISTORIES {
+        let mut random = Random::new(seed);
+        let mut network = random.network();
+        let first = network.clone();
+        let mut compiled = compile(&network, &Learned::default(), 1);
+        for step in 0..STEPS {
+            let before = whole(&network, &compiled);
+            match random.below(STEPS) {
+                0 => network = random.network(),
+                1 => network = first.clone(),
+                _ => random.step(&mut network),
+            }
+            let ids = Ids::in_file_order(&network);
+            compiled = compile_next(&network, &Learned::default(), ids, 1, &compiled);
+            let (found, expected) = (whole(&network, &compiled), whole_of(&network));
+            assert!(found == expected, "seed {seed}, step {step}\n{found}\n\n{expected}\n\n{network:#?}");
+            changed += usize::from(found != before);
+        }
+    }
+    assert!(changed * 2 > STEPS * HISTORIES as usize, "most steps should change something: {changed}");
+}
+
+fn whole_of(network: &Network) -> String {
+    whole(network, &compile(network, &Learned::default(), 1))
+}
+
+/// Everything that anybody could ask of tables, down to the last node.
+fn whole(network: &Network, compiled: &Compiled) -> String {
+    let vnets = network.virtual_networks.iter().enumerate();
+    let subnets =
+        vnets.flat_map(|(i, vnet)| (0..vnet.subnets.len()).map(move |subnet| SubnetIx { vnet: VnetIx(i), subnet }));
+    let routes: Vec<_> = subnets.map(|subnet| (compiled.fib(subnet), compiled.effective_routes(subnet))).collect();
+    let acls = (0..compiled.snapshot.acls.len()).map(|acl| compiled.effective_rules(AclId(acl as u32)));
+    format!("{:?}\n{routes:?}\n{:?}", compiled.snapshot, acls.collect::<Vec<_>>())
 }
 
 /// One topology, one run of packets over shared flow records; what became of each.

@@ -1,6 +1,7 @@
 //! Random networks and packets, small and dense: few addresses, so that prefixes nest, rules overlap, flows meet again.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -124,7 +125,7 @@ impl Random {
         self.reach_services(&mut network);
         network.application_security_groups = (0..self.below(4)).map(|i| self.asg(i, &network)).collect();
         let prefixes = prefixes(&network);
-        network.route_tables = (0..tables).map(|i| self.table(i, &network, &prefixes)).collect();
+        network.route_tables = (0..tables).map(|i| Arc::new(self.table(i, &network, &prefixes))).collect();
         let asgs = network.application_security_groups.len();
         let tags = network.service_tags.len();
         network.network_managers = (0..self.below(3)).map(|i| self.manager(i, &network, &prefixes)).collect();

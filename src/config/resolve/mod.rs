@@ -28,6 +28,7 @@ mod transit;
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -87,7 +88,7 @@ pub(super) fn network(
         route_tables: document
             .route_tables
             .iter()
-            .map(|table| routing::route_table(table, &mut tags, report))
+            .map(|table| Arc::new(routing::route_table(table, &mut tags, report)))
             .collect(),
         network_security_groups: filter::nsgs(&document.network_security_groups, &groups, &scope, &mut tags, report),
         application_security_groups: groups.into_groups(),

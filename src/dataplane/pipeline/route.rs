@@ -49,7 +49,7 @@ impl<'a> Leg<'a> {
         let route = fib.lpm.lookup(*dst).ok_or(DropReason::NoRoute)?;
         let mut next_hop = fib.next_hops[route.0 as usize];
         if let NextHop::Spread(spread) = next_hop {
-            next_hop = self.snapshot.spread(spread).choose(flow);
+            next_hop = fib.spread(spread).choose(flow);
         }
         observer.step(Step::Route { fib: id, route, next_hop });
         match next_hop {

@@ -98,7 +98,7 @@ impl Case<'_> {
         let network = self.names.network;
         let subnet = self.names.subnet(leg.from);
         let table = network.subnet(subnet).route_table?;
-        let RouteTable { name, disable_peering_route: true, .. } = &network.route_tables[table.0] else { return None };
+        let RouteTable { name, disable_peering_route: true, .. } = &*network.route_tables[table.0] else { return None };
         let cause = format!(
             "route table {name} of subnet {} disables the routes of peering {}, and has no other to {}",
             subnet_name(network, subnet),
@@ -206,9 +206,9 @@ impl Case<'_> {
 
     /// The first of several next hops that nobody in reach owns.
     fn missing(&self, fib: FibId, route: RouteId, addresses: &[IpAddr]) -> Option<IpAddr> {
-        let snapshot = &self.names.compiled.snapshot;
-        let NextHop::Spread(spread) = snapshot.fib(fib).next_hops[route.0 as usize] else { return None };
-        let mut members = addresses.iter().zip(snapshot.spread(spread).members());
+        let fib = self.names.compiled.snapshot.fib(fib);
+        let NextHop::Spread(spread) = fib.next_hops[route.0 as usize] else { return None };
+        let mut members = addresses.iter().zip(fib.spread(spread).members());
         members.find(|(_, hop)| **hop == NextHop::Unreachable).map(|(address, _)| *address)
     }
 

@@ -22,7 +22,7 @@ use super::routes::{Appliance, Use, uses};
 
 /// `open` is the network without its filters.
 pub(super) fn findings(names: Names<'_>, open: Names<'_>) -> Vec<Finding> {
-    let every = || uses(names).flat_map(|route| route.appliances(names).into_iter().map(move |next| (route, next)));
+    let every = || uses(names).flat_map(|route| route.appliances().into_iter().map(move |next| (route, next)));
     let mut findings: Vec<_> = every().filter_map(|(route, next)| finding(names, &route, &next)).collect();
     // A circle is told once, wherever it is entered.
     let mut told = HashSet::new();

@@ -19,7 +19,7 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
-use crate::compile::{Compiled, Learned, compile};
+use crate::compile::{Compiled, Ids, Learned, compile_next};
 use crate::model::{ForwardedMode, Network, PeeringAccessMode};
 
 use super::names::Names;
@@ -41,7 +41,9 @@ pub struct Finding {
 pub fn lint(network: &Network, compiled: &Compiled) -> Vec<Finding> {
     let names = Names { network, compiled };
     let network = open(network);
-    let open = Names { network: &network, compiled: &compile(&network, &Learned::default(), 0) };
+    let ids = Ids::in_file_order(&network);
+    let open = &compile_next(&network, &Learned::default(), ids, 0, compiled);
+    let open = Names { network: &network, compiled: open };
     let mut findings = peerings::findings(names);
     findings.extend(routes::findings(names));
     findings.extend(private_access::findings(names));

@@ -21,14 +21,14 @@ fn bypassed(names: Names<'_>, route: &Use<'_>) -> Option<Finding> {
     if route.row.prefixes.iter().all(|prefix| prefix.prefix_len() == 0) {
         return None;
     }
-    let stays = |row: &&EffectiveRoute| {
+    let stays = |row: &EffectiveRoute| {
         row.next_hop_type == NextHopType::InterfaceEndpoint
             && row.state == RouteState::Active
             && row.prefixes.iter().all(|own| route.row.prefixes.cover(own))
             && row.prefixes != route.row.prefixes
     };
     let rows = names.compiled.effective_routes(route.subnet);
-    let row = rows.iter().find(stays)?;
+    let row = rows.iter().find(|row| stays(row))?;
     let address = row.prefixes.first()?.addr();
     // Told of the route that would take it alone.
     let own = length(route.row, address)?;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::compile::connected;
-use crate::dataplane::{NextHop, VnetId};
+use crate::dataplane::{Fib, NextHop, VnetId};
 use crate::diag::names::{Names, subnet_name};
 use crate::diag::yaml_path;
 use crate::model::{EffectiveRoute, NextHopType, RouteSource, RouteState, RouteTableIx, SubnetIx, VnetIx};
@@ -26,6 +26,7 @@ pub(super) struct Use<'a> {
     pub(super) at: usize,
     pub(super) row: &'a EffectiveRoute,
     pub(super) next_hop: NextHop,
+    fib: &'a Fib,
 }
 
 /// One next hop of a route.
@@ -47,11 +48,11 @@ pub(super) fn uses(names: Names<'_>) -> impl Iterator<Item = Use<'_>> {
             .filter_map(move |(subnet, found)| Some((SubnetIx { vnet: VnetIx(vnet), subnet }, found.route_table?)))
     });
     subnets.flat_map(move |(subnet, table)| {
-        let next_hops = &compiled.snapshot.fib(compiled.fib(subnet)).next_hops;
-        let rows = compiled.effective_routes(subnet).iter().zip(next_hops);
+        let fib = compiled.snapshot.fib(compiled.fib(subnet));
+        let rows = compiled.effective_routes(subnet).iter().zip(&*fib.next_hops);
         rows.filter(|(row, _)| row.source == RouteSource::User).filter_map(move |(row, &next_hop)| {
             let at = network.route_tables[table.0].named(row.name.as_deref()?)?;
-            Some(Use { subnet, table, at, row, next_hop })
+            Some(Use { subnet, table, at, row, next_hop, fib })
         })
     })
 }
@@ -68,9 +69,9 @@ impl Use<'_> {
     }
 
     /// Its appliances, each with its place in the file.
-    pub(super) fn appliances(&self, names: Names<'_>) -> Vec<Appliance> {
+    pub(super) fn appliances(&self) -> Vec<Appliance> {
         let (spread, hops) = match self.next_hop {
-            NextHop::Spread(spread) => (true, names.compiled.snapshot.spread(spread).members()),
+            NextHop::Spread(spread) => (true, self.fib.spread(spread).members()),
             NextHop::Vnet(_)
             | NextHop::Nic(_)
             | NextHop::Unreachable
@@ -96,14 +97,14 @@ fn shadowed(names: Names<'_>, route: &Use<'_>) -> Option<Finding> {
     let compiled = names.compiled;
     let rows = compiled.effective_routes(route.subnet);
     let next_hops = &compiled.snapshot.fib(compiled.fib(route.subnet)).next_hops;
-    let longer = rows.iter().zip(next_hops).filter(|(row, _)| {
+    let longer = rows.iter().zip(&**next_hops).filter(|(row, _)| {
         let inside = || row.prefixes.iter().all(|prefix| route.row.prefixes.cover(prefix));
         row.state == RouteState::Active && row.prefixes != route.row.prefixes && inside()
     });
     let users = longer.clone().filter(|(row, _)| row.source == RouteSource::User);
     let users: Vec<IpNet> = users.flat_map(|(row, _)| row.prefixes.iter().copied()).collect();
     let users = IpNet::aggregate(&users);
-    let home = vnet_of(names, route.next_hop);
+    let home = home(names, route);
     let lost = longer.filter(|(row, hop)| {
         takes_precedence(row)
             && !row.prefixes.iter().all(|prefix| users.iter().any(|user| user.contains(prefix)))
@@ -133,7 +134,7 @@ fn far_without_peering_routes(names: Names<'_>, route: &Use<'_>) -> Option<Findi
     let table = &names.network.route_tables[route.table.0];
     let own = route.subnet.vnet;
     let away = |appliance: &Appliance| vnet_of(names, appliance.hop).filter(|vnet| vnet.0 as usize != own.0);
-    let mut appliances = route.appliances(names).into_iter().filter(|_| table.disable_peering_route);
+    let mut appliances = route.appliances().into_iter().filter(|_| table.disable_peering_route);
     let (far, path) = appliances.find_map(|appliance| Some((away(&appliance)?, appliance.path)))?;
     let (far, own) = (names.vnet_name(far), &names.network.vnet(own).name);
     Some(Finding {
@@ -163,16 +164,19 @@ fn takes_precedence(row: &EffectiveRoute) -> bool {
     }
 }
 
-/// The VNet of an appliance; of several, if they share one.
+/// The VNet of its appliance; of several, if they share one.
+fn home(names: Names<'_>, route: &Use<'_>) -> Option<VnetId> {
+    let appliances = route.appliances();
+    let mut vnets = appliances.iter().map(|appliance| vnet_of(names, appliance.hop));
+    let first = vnets.next()??;
+    vnets.all(|vnet| vnet == Some(first)).then_some(first)
+}
+
 fn vnet_of(names: Names<'_>, hop: NextHop) -> Option<VnetId> {
     match hop {
         NextHop::Nic(nic) => Some(names.compiled.snapshot.nic(nic).vnet),
-        NextHop::Spread(spread) => {
-            let members = names.compiled.snapshot.spread(spread).members();
-            let first = vnet_of(names, *members.first()?)?;
-            members.iter().all(|member| vnet_of(names, *member) == Some(first)).then_some(first)
-        }
         NextHop::Vnet(_)
+        | NextHop::Spread(_)
         | NextHop::Unreachable
         | NextHop::Gateway
         | NextHop::Internet

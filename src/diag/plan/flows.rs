@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::compile::{Compiled, Sender};
-use crate::dataplane::{AclId, FibId, Filters, Link, NextHop, NicId, SubnetId, VnetId};
+use crate::dataplane::{AclId, Fib, FibId, Filters, Link, NextHop, NicId, SubnetId, VnetId};
 use crate::diag::names::Names;
 use crate::model::{Network, NicIx};
 
@@ -92,19 +92,18 @@ impl Change<'_> {
             return known;
         }
         let [old, new] = [self.before, self.after].map(|names| names.compiled.effective_routes(names.subnet(nic)));
-        let (old_hops, new_hops) = (hops(self.before, before), hops(self.after, after));
-        let same = old == new && old_hops.iter().zip(new_hops).all(|(before, after)| self.same_hop(*before, *after));
+        let (old_fib, new_fib) = (self.before.compiled.snapshot.fib(before), self.after.compiled.snapshot.fib(after));
+        let mut hops = old_fib.next_hops.iter().zip(&*new_fib.next_hops);
+        let same = old == new && hops.all(|(old, new)| self.same_hop((old_fib, *old), (new_fib, *new)));
         self.routes.insert((before, after), same);
         same
     }
 
     /// Interfaces keep their numbers, VNets have their place in the file.
-    fn same_hop(&self, before: NextHop, after: NextHop) -> bool {
+    fn same_hop(&self, (old, before): (&Fib, NextHop), (new, after): (&Fib, NextHop)) -> bool {
         match (before, after) {
             (NextHop::Vnet(before), NextHop::Vnet(after)) => self.same_vnet(before, after),
-            (NextHop::Spread(before), NextHop::Spread(after)) => {
-                self.before.compiled.snapshot.spread(before) == self.after.compiled.snapshot.spread(after)
-            }
+            (NextHop::Spread(before), NextHop::Spread(after)) => old.spread(before) == new.spread(after),
             _ => before == after,
         }
     }
@@ -150,10 +149,6 @@ impl Change<'_> {
         self.links.insert((before, after), same);
         same
     }
-}
-
-fn hops(names: Names<'_>, fib: FibId) -> &[NextHop] {
-    &names.compiled.snapshot.fib(fib).next_hops
 }
 
 /// By the remote's name.
