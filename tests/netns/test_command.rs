@@ -21,6 +21,34 @@ fn with_tests(topology: &str, tests: &str) -> String {
     format!("{body}\ntests:\n{tests}")
 }
 
+/// Every pair of the example in four ways, and six addresses that nobody has.
+fn thirty_tests() -> String {
+    let pairs = [("web", "db", true), ("db", "web", true), ("web", "nva", false), ("nva", "web", false)];
+    let pairs = pairs.into_iter().chain([("db", "nva", false), ("nva", "db", false)]);
+    let probes = ["protocol: Icmp", "port: 443", "port: 22", "protocol: Udp, port: 53"];
+    let reachable = pairs.flat_map(|(from, to, through)| {
+        let way = if through { "via: [nva], viaReturn: [nva]" } else { "notVia: [web, db]" };
+        probes.map(|probe| format!("  - {{from: {from}, to: {to}, {probe}, expect: reachable, {way}}}\n"))
+    });
+    let nobodys = [("web", "10.2.1.99"), ("db", "10.1.1.99"), ("nva", "10.1.1.99")];
+    let nobodys = nobodys.into_iter().flat_map(|(from, to)| {
+        ["protocol: Icmp", "port: 443"]
+            .map(|probe| format!("  - {{from: {from}, to: {to}, {probe}, expect: blocked}}\n"))
+    });
+    reachable.chain(nobodys).collect()
+}
+
+#[test]
+fn thirty_tests_agree_with_the_model() {
+    if !permitted() {
+        return;
+    }
+    let lab = Lab::prepared(&with_tests(HUB_SPOKE, &thirty_tests()));
+    let output = test(&lab, &[]);
+    assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+    assert_eq!(stdout(&output).lines().filter(|line| line.starts_with("ok ")).count(), 30, "{}", stdout(&output));
+}
+
 /// The command's own lab, which must be gone with it.
 fn assert_nothing_left(lab: &Lab, pid: u32) {
     let ends_with = format!("-test-{pid}");
