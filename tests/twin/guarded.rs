@@ -4,8 +4,6 @@
 //! them, a third machine behind it, and a VNet on a TUN. What changes: rules of groups and administrators, members of
 //! application groups, who has which group, `flushConnection`, TCP tracking, timeouts. After each packet every record of
 //! the table is compared with the twin's: its state, times and counters.
-//!
-//! Where groups flush, administrators' rules stay as they are: Azure does not say whether they have a flow judged anew.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -116,7 +114,7 @@ fn nsg_20_to_nsg_26_records_agree_with_their_history_as_rules_change() {
 fn run(seed: u64) -> BTreeMap<&'static str, usize> {
     let mut random = Random::new(seed);
     let history = random.history();
-    let limits = FlowLimits { per_nic: if seed % 3 == 0 { FEW } else { 100_000 }, total: 100_000 };
+    let limits = FlowLimits { per_nic: if seed.is_multiple_of(3) { FEW } else { 100_000 }, total: 100_000 };
     let mut both = Both::limited(seed, &history[0], limits);
     let mut flows: Vec<(Attachment, Sent, Attachment)> = Vec::new();
     let mut outcomes: BTreeMap<&'static str, usize> = BTreeMap::new();
@@ -247,7 +245,7 @@ impl Random {
         let (group, nic) = (self.below(GROUPS), self.below(network.network_interfaces.len()));
         match self.below(9) {
             0..=2 => network.network_security_groups[group] = self.group(group, network, flushes),
-            3 | 4 if flushes => network.network_security_groups[group].flush_connection ^= true,
+            3 if flushes => network.network_security_groups[group].flush_connection ^= true,
             3 if self.chance(50) => network.network_managers.clear(),
             3 | 4 => self.administrate(network),
             5 => self.attach(network),

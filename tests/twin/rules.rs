@@ -1,6 +1,7 @@
 //! Azure's rules as plainly as they are written down: no table, no set arithmetic, no cleverness. The ids are those of
 //! the specification. It shares the model with the product and nothing else.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -121,8 +122,10 @@ impl<'a> Twin<'a> {
         }
         let new = [(sender, false, &out), (receiver, true, &admission)];
         let new = new.iter().filter(|(_, _, admission)| !matches!(admission, Admission::Record));
-        let new: Vec<_> = new.map(|(party, inbound, _)| (*party, *inbound, self.timeout(*party))).collect();
-        self.state.begin(&new, packet)?;
+        let new = new
+            .map(|(party, inbound, _)| (*party, *inbound, self.timeout(*party), self.flushing_rules(*party, *inbound)));
+        let new = new.collect();
+        self.state.begin(new, packet)?;
         Ok(match receiver {
             Party::Nic(nic) => Attachment::Nic(nic),
             Party::Behind(subnet) => Attachment::Vnet(subnet.vnet),
@@ -403,10 +406,10 @@ impl Twin<'_> {
 impl Twin<'_> {
     /// NSG-20..25: a record first, else the rules.
     fn admit(&mut self, party: Party, inbound: bool, packet: &Packet) -> Result<Admission, DropReason> {
-        let rules = Twin::new(self.network);
-        let flushing: Vec<_> = self.groups(party).into_iter().filter(|nsg| self.nsg(*nsg).flush_connection).collect();
-        let allowed = |inbound: bool, first: &Sent| rules.groups_allow(party, inbound, first, &flushing);
-        match self.state.ask(party, inbound, packet, !flushing.is_empty(), allowed) {
+        let twin = Twin::new(self.network);
+        let rules = |inbound| twin.flushing_rules(party, inbound);
+        let allowed = |inbound, first: &Sent| twin.flushing_allow(party, inbound, first);
+        match self.state.ask(party, inbound, packet, rules, allowed) {
             Says::Pass => return Ok(Admission::Record),
             Says::Refuse { inbound } => return Err(denied(inbound)),
             Says::Nothing => {}
@@ -422,9 +425,43 @@ impl Twin<'_> {
     }
 
     /// NSG-23: what the groups that flush say now; an administrator's last word stands before theirs.
-    fn groups_allow(&self, party: Party, inbound: bool, sent: &Sent, nsgs: &[NsgIx]) -> bool {
+    fn flushing_allow(&self, party: Party, inbound: bool, sent: &Sent) -> bool {
         self.first_admin_match(self.subnet(party), inbound, sent) == Some(AdminAccess::AlwaysAllow)
-            || nsgs.iter().all(|nsg| self.first_match(*nsg, party, inbound, sent).0 == Access::Allow)
+            || self.flushing(party).all(|nsg| self.first_match(nsg, party, inbound, sent).0 == Access::Allow)
+    }
+
+    fn flushing(&self, party: Party) -> impl Iterator<Item = NsgIx> {
+        self.groups(party).into_iter().filter(|nsg| self.nsg(*nsg).flush_connection)
+    }
+
+    /// NSG-23: their rules in one direction as they concern the party, in words that change with their meaning alone.
+    fn flushing_rules(&self, party: Party, inbound: bool) -> Option<String> {
+        let field = |field: &[AddressPrefix]| {
+            let mut all = BTreeSet::new();
+            for part in field {
+                match part {
+                    AddressPrefix::Group(group) => {
+                        let members = self.members(*group).flat_map(|nic| &self.network.nic(nic).addresses);
+                        all.extend(members.map(|address| format!("{address:?}")));
+                    }
+                    AddressPrefix::Any | AddressPrefix::Prefix(_) | AddressPrefix::Tag(_) => {
+                        all.insert(format!("{part:?}"));
+                    }
+                }
+            }
+            all
+        };
+        let rule = |rule: &SecurityRule| {
+            let ports = (&rule.source_ports, &rule.destination_ports);
+            format!("{:?}", (rule.protocol, rule.access, field(&rule.source), field(&rule.destination), ports))
+        };
+        let subnet = self.network.subnet(self.subnet(party)).network_security_group;
+        let group = |nsg: NsgIx| {
+            let rules: Vec<_> = self.rules(nsg, party, direction(inbound)).into_iter().map(rule).collect();
+            format!("{}: {}", if Some(nsg) == subnet { "subnet" } else { "NIC" }, rules.join(", "))
+        };
+        let groups: Vec<_> = self.flushing(party).map(group).collect();
+        (!groups.is_empty()).then(|| groups.join("; "))
     }
 
     /// NSG-10, ADM-01: what the admin rules leave open, every NSG present must allow.

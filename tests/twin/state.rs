@@ -99,6 +99,9 @@ impl Packet {
     }
 }
 
+/// Who sent it, from and to whom, of which protocol, with which identification.
+type Datagram = (Party, IpAddr, IpAddr, Kind, u16);
+
 /// NSG-21: whose record, which way its first packet went, and which that was.
 pub(crate) type Key = (Party, bool, Sent);
 
@@ -109,8 +112,9 @@ pub(crate) struct Record {
     pub(crate) begun: Timestamp,
     pub(crate) refused: bool,
     timeout: u64,
-    /// The change of rules after which it was judged last.
-    judged: usize,
+    /// NSG-23: what the groups that flush said when it was judged last, and the last change that was looked at for that.
+    judged_by: Option<String>,
+    looked_at: usize,
     history: Vec<Heard>,
 }
 
@@ -208,8 +212,8 @@ pub(crate) struct State {
     pub(crate) changes: usize,
     /// By party, direction and first packet (NSG-21).
     pub(crate) records: HashMap<Key, Record>,
-    /// First fragments: who sent them, from and to whom, of which protocol, with which identification.
-    firsts: HashMap<(Party, IpAddr, IpAddr, Kind, u16), (Sent, Timestamp)>,
+    /// First fragments, and when they were seen.
+    firsts: HashMap<Datagram, (Sent, Timestamp)>,
     /// NSG-26: records that a party may hold, and those that the table says it does.
     pub(crate) limit: usize,
     pub(crate) held: HashMap<Party, usize>,
@@ -247,13 +251,14 @@ impl State {
         }
     }
 
-    /// NSG-20..25. `flushes` says whether the party's groups do; `allowed` asks those that do of a flow's first packet.
+    /// NSG-20..25. `rules` tells the rules of the groups that flush, in a direction, and none where no group does; `allowed`
+    /// asks those groups of a flow's first packet.
     pub(crate) fn ask(
         &mut self,
         party: Party,
         inbound: bool,
         packet: &Packet,
-        flushes: bool,
+        rules: impl Fn(bool) -> Option<String>,
         allowed: impl Fn(bool, &Sent) -> bool,
     ) -> Says {
         let (now, changes) = (self.now, self.changes);
@@ -269,13 +274,17 @@ impl State {
         if packet.opens() && record.refused {
             return self.met("opened again though refused", Says::Nothing);
         }
-        if record.refused && !flushes {
+        if record.refused && rules(admitted_inbound).is_none() {
             return self.met("no longer refused", Says::Nothing);
         }
         let before = record.refused;
-        if flushes && record.judged != changes {
-            record.judged = changes;
-            record.refused = !allowed(admitted_inbound, &first);
+        if record.looked_at != changes {
+            record.looked_at = changes;
+            let now = rules(admitted_inbound);
+            if now.is_some() && record.judged_by != now {
+                record.refused = !allowed(admitted_inbound, &first);
+                record.judged_by = now;
+            }
         }
         let bytes = packet.bytes().len() as u64;
         record.history.push(Heard { inbound, flags: packet.flags(), bytes, at: now });
@@ -290,26 +299,29 @@ impl State {
     }
 
     /// NSG-20, NSG-22: a packet that has arrived leaves a record with whoever had none: both or neither (NSG-26).
-    pub(crate) fn begin(&mut self, new: &[(Party, bool, Duration)], packet: &Packet) -> Result<(), DropReason> {
+    pub(crate) fn begin(
+        &mut self,
+        new: Vec<(Party, bool, Duration, Option<String>)>,
+        packet: &Packet,
+    ) -> Result<(), DropReason> {
         if !packet.starts_flow() {
             return Ok(());
         }
-        for (n, (party, _, _)) in new.iter().enumerate() {
-            let before = new[..n].iter().filter(|(other, _, _)| other == party).count();
+        for (n, (party, ..)) in new.iter().enumerate() {
+            let before = new[..n].iter().filter(|(other, ..)| other == party).count();
             if self.held.get(party).copied().unwrap_or(0) + before >= self.limit {
                 return Err(DropReason::FlowLimit);
             }
         }
-        for (party, inbound, timeout) in new {
-            if let Some(ended) = self.find(*party, *inbound, &packet.sent) {
+        for (party, inbound, timeout, judged_by) in new {
+            if let Some(ended) = self.find(party, inbound, &packet.sent) {
                 self.records.remove(&ended);
             }
             let bytes = packet.bytes().len() as u64;
-            let heard = Heard { inbound: *inbound, flags: packet.flags(), bytes, at: self.now };
-            let key = (*party, *inbound, packet.sent);
-            let timeout = timeout.as_secs();
-            let (begun, judged, history) = (self.now, self.changes, vec![heard]);
-            self.records.insert(key, Record { key, begun, refused: false, timeout, judged, history });
+            let heard = Heard { inbound, flags: packet.flags(), bytes, at: self.now };
+            let (key, timeout) = ((party, inbound, packet.sent), timeout.as_secs());
+            let (begun, looked_at, history) = (self.now, self.changes, vec![heard]);
+            self.records.insert(key, Record { key, begun, refused: false, timeout, judged_by, looked_at, history });
         }
         Ok(())
     }
