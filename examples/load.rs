@@ -1,4 +1,4 @@
-//! Load for `scripts/bench.sh`: UDP flat out in bursts, ping-pong latency with blocking sockets, TCP connects.
+//! Load for `scripts/bench.sh`: UDP flat out in bursts, ping-pong latency with blocking sockets, TCP connects, a SYN flood.
 //!
 //! Every role is one process, started inside a network namespace by the script. Servers say `ready` on stdout; results
 //! are one line of JSON. It measures nothing by itself and knows nothing of the router between its two ends.
@@ -6,14 +6,17 @@
 #![expect(clippy::print_stdout, reason = "the result is printed for the script that runs this")]
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
-use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
+use rustix::net::{
+    AddressFamily, MMsgHdr, SendAncillaryBuffer, SendFlags, SocketType, connect, ipproto, send, sendmmsg, socket,
+};
 use rustix::thread::{CpuSet, sched_setaffinity};
+use vnet::wire::build;
 
 /// Datagrams handed to the kernel in one call.
 const BURST: usize = 32;
@@ -65,6 +68,14 @@ enum Role {
         #[arg(long, default_value_t = 2.0)]
         seconds: f64,
     },
+    /// Sends SYNs from one port after another, at a steady pace, and hears no answer.
+    Flood {
+        to: SocketAddrV4,
+        #[arg(long, default_value_t = 2.0)]
+        seconds: f64,
+        #[arg(long, default_value_t = 20_000)]
+        per_second: u32,
+    },
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -86,6 +97,7 @@ fn main() -> Result<()> {
         Role::Echo { listen } => echo(listen),
         Role::Pingpong { transport, to, count } => pingpong(transport, to, count),
         Role::Connects { to, seconds } => connects(to, Duration::from_secs_f64(seconds)),
+        Role::Flood { to, seconds, per_second } => flood(to, Duration::from_secs_f64(seconds), per_second),
     }
 }
 
@@ -231,5 +243,27 @@ fn connects(to: SocketAddr, duration: Duration) -> Result<()> {
         bail!("no connection in {duration:?}");
     }
     println!("{{\"per_second\":{:.0}}}", f64::from(count) / started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn flood(to: SocketAddrV4, duration: Duration, per_second: u32) -> Result<()> {
+    const SYN: u8 = 0x02;
+    // What a socket towards it is bound to.
+    let source = connected_udp(to.into())?.local_addr()?.ip();
+    let raw = socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::RAW))?;
+    connect(&raw, &SocketAddr::from(to))?;
+    let started = Instant::now();
+    let mut sent = 0_u32;
+    while started.elapsed() < duration {
+        let due = started.elapsed().as_secs_f64() * f64::from(per_second);
+        while f64::from(sent) < due {
+            let from = SocketAddr::new(source, 1024 + (sent % 60_000) as u16);
+            // A full queue is part of a flood.
+            let _ = send(&raw, &build::tcp(from, to.into(), SYN, &[]), SendFlags::empty());
+            sent += 1;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    println!("{{\"packets\":{sent},\"seconds\":{}}}", started.elapsed().as_secs_f64());
     Ok(())
 }
