@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use vnet::compile::{Compiled, EffectiveRule, Learned, RuleOwner, Sender, compile};
 use vnet::config;
 use vnet::dataplane::{AclId, Fib, Filters, NextHop, NicId, ProtocolMatch, RouteId};
-use vnet::model::{Attachment, Network, NicIx, SubnetIx, VnetIx};
+use vnet::model::{Attachment, Internet, Network, NicIx, SubnetIx, VnetIx};
 
 #[test]
 fn topologies_compile_to_their_golden_twins() {
@@ -189,6 +189,7 @@ fn sender_name(network: &Network, sender: Sender) -> String {
             format!("{}/{}", network.vm(nic.virtual_machine).name, nic.name)
         }
         Sender::Subnet(subnet) => format!("whoever in {}", subnet_name(network, subnet)),
+        Sender::Internet => Internet::NAME.to_owned(),
     }
 }
 

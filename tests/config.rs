@@ -408,6 +408,10 @@ fn dump(loaded: &Loaded, text: &str, file: &str) -> String {
         virtual_machines,
         network_interfaces,
         private_endpoints,
+        public_ip_addresses,
+        public_ip_prefixes,
+        nat_gateways,
+        internet,
         service_tags,
         emulation,
         tests,
@@ -441,6 +445,18 @@ fn dump(loaded: &Loaded, text: &str, file: &str) -> String {
     }
     for endpoint in private_endpoints {
         writeln!(out, "{endpoint:?}").unwrap();
+    }
+    for public in public_ip_addresses {
+        writeln!(out, "{public:?}").unwrap();
+    }
+    for prefix in public_ip_prefixes {
+        writeln!(out, "{prefix:?}").unwrap();
+    }
+    for gateway in nat_gateways {
+        writeln!(out, "{gateway:?}").unwrap();
+    }
+    if let Some(internet) = internet {
+        writeln!(out, "{internet:?}").unwrap();
     }
     for tag in service_tags {
         writeln!(out, "{tag:?}").unwrap();

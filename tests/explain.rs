@@ -30,7 +30,12 @@ fn hop_query(target: &str, source: Option<&str>, destination: &str) -> NextHopQu
 fn objects(path: &Path) -> Vec<String> {
     let steps = path.hops.iter().flat_map(|hop| hop.steps.iter().map(|step| (hop.node.as_str(), step)));
     let decisions = steps.filter(|(_, step)| match step.what {
-        StepKind::Filter | StepKind::Route | StepKind::Peering | StepKind::Forward | StepKind::Drop => true,
+        StepKind::Filter
+        | StepKind::Route
+        | StepKind::Peering
+        | StepKind::Translate
+        | StepKind::Forward
+        | StepKind::Drop => true,
         StepKind::Send | StepKind::Arrive | StepKind::Deliver => false,
     });
     decisions.map(|(node, step)| format!("{node}: {}", step.object)).collect()

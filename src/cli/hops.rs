@@ -31,6 +31,7 @@ pub(super) fn word(what: StepKind) -> &'static str {
         StepKind::Filter => "filter",
         StepKind::Route => "route",
         StepKind::Peering => "peering",
+        StepKind::Translate => "nat",
         StepKind::Arrive => "arrive",
         StepKind::Forward => "forward",
         StepKind::Deliver => "deliver",
@@ -46,6 +47,7 @@ fn colour(what: StepKind) -> Option<AnsiColor> {
         | StepKind::Filter
         | StepKind::Route
         | StepKind::Peering
+        | StepKind::Translate
         | StepKind::Arrive
         | StepKind::Forward => None,
     }

@@ -28,6 +28,7 @@ pub(super) fn trial(
         bind: names_interface.then_some(source),
         to: attachment(forecast.to.attachment),
         destination: forecast.to.address,
+        listener: network.behind(forecast.to.address).unwrap_or(forecast.to.address),
         probe,
         patience: if expecting { EXPECTING } else { DOUBTING },
     })

@@ -109,6 +109,7 @@ impl<'a> Acls<'a> {
         let (subnet, nic) = match sender {
             Sender::Nic(nic) => (self.network.nic(nic).subnet, Some(nic)),
             Sender::Subnet(subnet) => (subnet, None),
+            Sender::Internet => return Filters::default(),
         };
         let of_nic = nic.and_then(|nic| self.network.nic(nic).network_security_group);
         let of_subnet = self.network.subnet(subnet).network_security_group;

@@ -77,12 +77,12 @@ impl Ids {
     }
 }
 
-/// Who sends in a network: its interfaces, then the subnets of attached VNets, in file order.
+/// Who sends in a network: its interfaces, then the subnets of attached VNets, in file order; then the Internet.
 pub fn senders(network: &Network) -> Vec<Sender> {
     let nics = (0..network.network_interfaces.len()).map(|i| Sender::Nic(NicIx(i)));
     let attached = network.virtual_networks.iter().enumerate().filter(|(_, vnet)| vnet.attach.is_some());
     let subnets = attached.flat_map(|(i, vnet)| {
         (0..vnet.subnets.len()).map(move |subnet| Sender::Subnet(SubnetIx { vnet: VnetIx(i), subnet }))
     });
-    nics.chain(subnets).collect()
+    nics.chain(subnets).chain(network.internet.as_ref().map(|_| Sender::Internet)).collect()
 }

@@ -7,6 +7,7 @@
 
 mod acls;
 mod admin;
+mod edge;
 mod fib;
 mod groups;
 mod ids;
@@ -89,6 +90,8 @@ pub enum Sender {
     Nic(NicIx),
     /// A subnet of an attached VNet: every address in it that no interface owns.
     Subnet(SubnetIx),
+    /// Everybody behind the edge of the fabric.
+    Internet,
 }
 
 /// Compiles the whole network, numbered in file order.
@@ -133,9 +136,10 @@ fn compile_after(network: &Network, learned: &Learned, ids: Ids, generation: u64
         tables: rows.tables.into_known(),
         fibs: known_fibs,
     };
+    let edge = edge::of(network, &ids);
     let Fibs { tables: fibs, subnets, listings } = fibs;
     let (acls, rules) = acls.into_parts();
-    let snapshot = Snapshot { generation, ports, nics, fibs, acls, vnets };
+    let snapshot = Snapshot { generation, ports, nics, fibs, acls, vnets, edge };
     Compiled { snapshot: Arc::new(snapshot), subnets, listings, rules, ids, memory }
 }
 
@@ -154,6 +158,7 @@ fn nic(
         }
         // A foreign source names no subnet, so what stands behind a VNet's one TUN cannot forward.
         Sender::Subnet(subnet) => (subnet, false, true),
+        Sender::Internet => return internet(learned, ids),
     };
     let mut filters = |direction| acls.filters(sender, direction);
     let (outbound, inbound) = (filters(Direction::Outbound), filters(Direction::Inbound));
@@ -175,6 +180,16 @@ fn nic(
             outbound_rules: acls.mark(outbound),
             inbound_rules: acls.mark(inbound),
         },
+    }
+}
+
+/// A port and an MTU; the edge never asks for more.
+fn internet(learned: &Learned, ids: &Ids) -> Nic {
+    let attachment = Attachment::Internet;
+    Nic {
+        port: ids.port(attachment).expect("every attachment has a number"),
+        mtu: learned.mtu.get(&attachment).copied().unwrap_or(DEFAULT_MTU),
+        ..nobody()
     }
 }
 
@@ -200,6 +215,7 @@ impl Sender {
         match self {
             Self::Nic(nic) => Attachment::Nic(nic),
             Self::Subnet(subnet) => Attachment::Vnet(subnet.vnet),
+            Self::Internet => Attachment::Internet,
         }
     }
 }
@@ -253,6 +269,7 @@ fn ingress(ids: &Ids, attachment: Option<Attachment>) -> Ingress {
     match attachment {
         Some(Attachment::Nic(nic)) => Ingress::Nic(ids.nic(Sender::Nic(nic)).expect("every interface has a number")),
         Some(Attachment::Vnet(vnet)) => Ingress::Vnet(vnet_id(vnet)),
+        Some(Attachment::Internet) => Ingress::Internet,
         None => Ingress::Vacant,
     }
 }

@@ -25,6 +25,7 @@ impl Owners {
                     (interface.subnet.vnet, interface.addresses.iter().copied().map(IpNet::from).collect())
                 }
                 Sender::Subnet(subnet) => (subnet.vnet, network.subnet(subnet).prefixes.clone()),
+                Sender::Internet => continue,
             };
             owned[vnet.0].extend(prefixes.into_iter().map(|prefix| (prefix, Owner::Nic(nic))));
         }

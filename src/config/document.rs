@@ -16,6 +16,10 @@ use super::principal::{Principal, principal};
 use super::private_access::{
     PrivateEndpoint, ServiceEndpoint, private_endpoint, private_endpoint_network_policies, service_endpoint,
 };
+use super::public_address::{
+    InstanceAddress, Internet, NatGateway, PublicIpAddress, PublicIpPrefix, instance_address, internet, nat_gateway,
+    nat_gateway_reference, public_ip_address, public_ip_prefix,
+};
 use super::test_case::{TestCase, test_case};
 use super::tree::Node;
 use super::values::{
@@ -47,6 +51,10 @@ pub(super) struct Document {
     pub network_managers: Vec<NetworkManager>,
     pub virtual_machines: Vec<VirtualMachine>,
     pub private_endpoints: Vec<PrivateEndpoint>,
+    pub public_ip_addresses: Vec<PublicIpAddress>,
+    pub public_ip_prefixes: Vec<PublicIpPrefix>,
+    pub nat_gateways: Vec<NatGateway>,
+    pub internet: Option<Spanned<Internet>>,
     pub service_tags: Option<Spanned<PathBuf>>,
     pub emulation: Emulation,
     pub principal: Option<Principal>,
@@ -73,6 +81,7 @@ pub(super) struct Subnet {
     pub prefixes: Prefixes,
     pub route_table: Reference,
     pub network_security_group: Reference,
+    pub nat_gateway: Reference,
     pub default_outbound_access: Option<bool>,
     pub service_endpoints: Vec<ServiceEndpoint>,
     pub private_endpoint_network_policies: PrivateEndpointNetworkPolicies,
@@ -134,7 +143,14 @@ pub(super) struct VirtualMachine {
     pub name: Name,
     pub network_interfaces: Vec<NetworkInterface>,
     pub run: Vec<String>,
-    pub guest_forwarding: Option<bool>,
+    pub guest: Guest,
+}
+
+/// What a file may say about a guest.
+#[derive(Default)]
+pub(super) struct Guest {
+    pub forwarding: Option<bool>,
+    pub masquerade: bool,
 }
 
 pub(super) struct NetworkInterface {
@@ -159,6 +175,7 @@ pub(super) struct IpConfiguration {
     pub address: Option<Spanned<IpAddr>>,
     pub version: Option<Spanned<IpVersion>>,
     pub allocation: Option<Spanned<Allocation>>,
+    pub public: Option<Spanned<InstanceAddress>>,
     pub application_security_groups: Vec<Spanned<[String; 1]>>,
     pub primary: Option<Spanned<bool>>,
 }
@@ -196,6 +213,10 @@ pub(super) fn document(node: &Node, report: &mut Report) -> Option<Document> {
         network_managers: f.list("networkManagers", network_manager),
         virtual_machines: f.list("virtualMachines", virtual_machine),
         private_endpoints: f.list("privateEndpoints", private_endpoint),
+        public_ip_addresses: f.list("publicIPAddresses", public_ip_address),
+        public_ip_prefixes: f.list("publicIPPrefixes", public_ip_prefix),
+        nat_gateways: f.list("natGateways", nat_gateway),
+        internet: f.optional("internet", internet),
         service_tags: f.optional("serviceTags", path),
         emulation: f.optional("emulation", emulation).map_or_else(Emulation::default, |emulation| emulation.value),
         principal: f.optional("principal", principal).map(|principal| principal.value),
@@ -248,6 +269,7 @@ fn subnet(node: &Node, report: &mut Report) -> Option<Subnet> {
         prefixes: f.one_or_many("addressPrefix", "addressPrefixes", prefix),
         route_table: f.optional("routeTable", reference(["routeTables"])),
         network_security_group: f.optional("networkSecurityGroup", reference(["networkSecurityGroups"])),
+        nat_gateway: nat_gateway_reference(f),
         default_outbound_access: f.optional("defaultOutboundAccess", boolean).map(|flag| flag.value),
         service_endpoints: f.list("serviceEndpoints", service_endpoint),
         private_endpoint_network_policies: f
@@ -331,13 +353,15 @@ fn virtual_machine(node: &Node, report: &mut Report) -> Option<VirtualMachine> {
         name: f.required("name", dns_label(63)),
         network_interfaces: f.list("networkInterfaces", network_interface),
         run: f.optional("run", list_of(text)).map_or_else(Vec::new, |run| values(run.value)),
-        guest_forwarding: f.optional("guest", guest).map(|forwarding| forwarding.value),
+        guest: f.optional("guest", guest).map_or_else(Guest::default, |guest| guest.value),
     })
 }
 
-/// `guest: {forwarding: …}`, the one thing that a file may say about a guest.
-fn guest(node: &Node, report: &mut Report) -> Option<bool> {
-    record(node, report, "a guest", |f| f.required("forwarding", boolean))?.map(|forwarding| forwarding.value)
+fn guest(node: &Node, report: &mut Report) -> Option<Guest> {
+    record(node, report, "a guest", |f| Guest {
+        forwarding: f.optional("forwarding", boolean).map(|flag| flag.value),
+        masquerade: flag(f, "masquerade", false),
+    })
 }
 
 fn network_interface(node: &Node, report: &mut Report) -> Option<NetworkInterface> {
@@ -373,13 +397,14 @@ fn short_ip_configuration(f: &mut Fields<'_>) -> IpConfiguration {
         address: f.optional("privateIPAddress", address),
         version: None,
         allocation: None,
+        public: f.optional("publicIPAddress", instance_address),
         application_security_groups: groups(f, "applicationSecurityGroups").map_or_else(Vec::new, |list| list.value),
         primary: None,
     }
 }
 
 fn refuse_short_form(f: &mut Fields<'_>) {
-    for key in ["subnet", "privateIPAddress", "applicationSecurityGroups"] {
+    for key in ["subnet", "privateIPAddress", "publicIPAddress", "applicationSecurityGroups"] {
         if f.optional(key, |_, _| Some(())).is_some() {
             let at = f.key(key);
             f.report
@@ -396,14 +421,20 @@ fn ip_configuration(node: &Node, report: &mut Report) -> Option<IpConfiguration>
         subnet: f.required("subnet", reference(["virtualNetworks", "subnets"])),
         subscription: subscription_of(f.node("subnet")),
         address: f.optional("privateIPAddress", address),
-        version: f.optional("privateIPAddressVersion", word(&[("IPv4", IpVersion::V4), ("IPv6", IpVersion::V6)])),
-        allocation: f.optional(
-            "privateIPAllocationMethod",
-            word(&[("Static", Allocation::Static), ("Dynamic", Allocation::Dynamic)]),
-        ),
+        version: f.optional("privateIPAddressVersion", ip_version),
+        allocation: f.optional("privateIPAllocationMethod", allocation),
+        public: f.optional("publicIPAddress", instance_address),
         application_security_groups: groups(f, "applicationSecurityGroups").map_or_else(Vec::new, |list| list.value),
         primary: f.optional("primary", boolean),
     })
+}
+
+pub(super) fn ip_version(node: &Node, report: &mut Report) -> Option<IpVersion> {
+    word(&[("IPv4", IpVersion::V4), ("IPv6", IpVersion::V6)])(node, report)
+}
+
+pub(super) fn allocation(node: &Node, report: &mut Report) -> Option<Allocation> {
+    word(&[("Static", Allocation::Static), ("Dynamic", Allocation::Dynamic)])(node, report)
 }
 
 fn attach(node: &Node, report: &mut Report) -> Option<Attach> {

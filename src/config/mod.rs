@@ -11,6 +11,7 @@ mod document;
 mod filter;
 mod principal;
 mod private_access;
+mod public_address;
 mod resolve;
 mod service_tags;
 mod test_case;

@@ -19,7 +19,7 @@ use super::server::Answer;
 use super::trace::trace;
 use crate::dataplane::{DropReason, Timestamp};
 use crate::diag;
-use crate::model::{Attach, AttachNamespace, Attachment, Network};
+use crate::model::{Attach, AttachNamespace, Attachment, Internet, Network};
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::tun::OffloadSupport;
 
@@ -230,6 +230,7 @@ impl LabFacts {
                 let made = || self.namespaces.get(&network.vm(nic.virtual_machine).name).cloned().unwrap_or_default();
                 nic.attach.as_ref().map_or_else(made, attach)
             }
+            Attachment::Internet => self.namespaces.get(Internet::NAME).cloned().unwrap_or_default(),
         }
     }
 }
@@ -292,6 +293,12 @@ impl Place {
                     addresses: nic.addresses.clone(),
                 }
             }
+            Attachment::Internet => Self {
+                node: Internet::NAME.to_owned(),
+                nic: Internet::INTERFACE.to_owned(),
+                subnet: String::new(),
+                addresses: network.internet.iter().flat_map(|internet| internet.addresses.clone()).collect(),
+            },
         }
     }
 }

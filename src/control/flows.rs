@@ -185,6 +185,8 @@ fn place(published: &Published, nic: NicId) -> Option<(&str, &str)> {
             (&network.vm(nic.virtual_machine).name, &nic.name)
         }
         Sender::Subnet(subnet) => (&network.vnet(subnet.vnet).name, &network.subnet(subnet).name),
+        // It has no records.
+        Sender::Internet => return None,
     })
 }
 

@@ -23,6 +23,7 @@ pub(super) struct Numbers {
 enum SenderName {
     Nic { machine: String, nic: String },
     Subnet { vnet: String, subnet: String },
+    Internet,
 }
 
 /// A TUN that was found is known by where it stands, whoever has it; one that the lab made by its interface.
@@ -30,6 +31,7 @@ enum SenderName {
 enum PortName {
     Nic { machine: String, nic: String },
     Place { namespace: AttachNamespace, interface: String },
+    Internet,
 }
 
 impl Numbers {
@@ -81,6 +83,7 @@ fn sender_name(network: &Network, sender: Sender) -> SenderName {
             vnet: network.vnet(subnet.vnet).name.to_lowercase(),
             subnet: network.subnet(subnet).name.to_lowercase(),
         },
+        Sender::Internet => SenderName::Internet,
     }
 }
 
@@ -102,6 +105,7 @@ fn port_name(network: &Network, attachment: Attachment) -> PortName {
             let attach = network.vnet(vnet).attach.as_ref();
             place(attach.expect("only an attached VNet has a TUN"))
         }
+        Attachment::Internet => PortName::Internet,
     }
 }
 

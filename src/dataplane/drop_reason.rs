@@ -62,8 +62,13 @@ drop_reasons! {
         nextHopIpAddress and the peerings (UDR-11, UDR-12).",
     GatewayUnavailable: "The route points to a virtual network gateway that is missing or not usable: look at the gateway \
         and the peering's useRemoteGateways (UDR-14).",
-    NoInternet: "The route leads to the Internet, where this lab has nothing: look at the destination or the 0.0.0.0/0 \
-        route (UDR-15, UDR-18).",
+    NoInternet: "The route leads to the Internet, where this lab has nothing: look at the destination, at `internet` and its \
+        addresses, or at the 0.0.0.0/0 route (UDR-15).",
+    NoOutbound: "Nothing stands for the source in the Internet: look at the subnet's natGateway, the interface's \
+        publicIPAddress and the subnet's defaultOutboundAccess; or the source is not the sender's own (SNAT-03, UDR-18).",
+    NotTranslatable: "A NAT gateway and default outbound access carry TCP and UDP over IPv4 only, and no fragments: look at \
+        the interface's publicIPAddress (NAT-02, SNAT-08).",
+    NoMapping: "A TCP segment has no port mapping any more: look at the idle time of the NAT gateway (NAT-04).",
     NoService: "The destination is an Azure service, behind a service endpoint or a private endpoint, and no lab has one: look \
         at the subnet's serviceEndpoints and at the privateEndpoints (SYS-11, SYS-12).",
     NoHealthyBackend: "The load balancer has no healthy backend: look at its probe and the backends (LB-13).",
@@ -77,6 +82,11 @@ drop_reasons! {
         at the receiving side's peering link (PEER-23).",
     SubnetNotPeered: "The peering covers only some subnets and this is none of them: look at the link's subnet lists \
         (PEER-50).",
+    // From the Internet.
+    Unsolicited: "It comes to a public address that flows share, and belongs to none of them: look at the sender, or give the \
+        receiver a publicIPAddress of its own (NAT-03).",
+    NoSecurityGroup: "A public address is closed to the Internet until an NSG on the interface or its subnet allows it: look at \
+        both (PIP-04).",
     // The receiving NIC.
     NoEndpoint: "Nobody owns the destination address: look for a NIC with that address; a subnet's first four and last \
         addresses never answer (FAB-03, ADR-01).",

@@ -6,9 +6,11 @@
 
 mod acl;
 mod drop_reason;
+mod edge;
 mod flow;
 mod fragment;
 mod lpm;
+mod nat;
 mod observer;
 mod pattern;
 mod pipeline;
@@ -20,13 +22,15 @@ mod spread;
 
 pub use acl::{Acl, AclMatch, AclRule, Action, ProtocolMatch};
 pub use drop_reason::DropReason;
+pub use edge::{Edge, Egress, PoolId, PublicOwner};
 pub use flow::{
     Cursor, Deciders, Denial, FlowEvent, FlowLimits, FlowRecord, FlowState, FlowTable, FlowTerms, Follow, Passing,
     Room, RuleId, RulesMark, Signal, TableFull, Traffic,
 };
 pub use fragment::FragmentTable;
 pub use lpm::{Lpm, LpmBuilder};
-pub use observer::{Admission, Direction, FilterPlace, Observer, Quiet, Step};
+pub use nat::{Mapped, NatLimits, NatTable, Outbound, PortPool, PortsExhausted};
+pub use observer::{Admission, Direction, FilterPlace, Observer, PacketEnd, Quiet, Step, Translation};
 pub use pattern::{Pattern, Side};
 pub use pipeline::{Flows, judge, process};
 pub use recorder::Recorder;

@@ -1,5 +1,7 @@
 //! What the pipeline tells whoever watches it: diagnosis is forwarding, watched.
 
+use std::net::IpAddr;
+
 use super::{AclId, DropReason, FibId, FlowEvent, FlowTerms, NextHop, NicId, PortId, RouteId, VnetId};
 use crate::wire::Packet;
 
@@ -57,7 +59,13 @@ pub enum Step {
         into: VnetId,
         receiver: NicId,
     },
-    /// The receiving NIC, before its inbound checks.
+    /// An address, and maybe a port, took the place of another.
+    Translate(Translation),
+    /// A TCP segment without a mapping was answered by a reset, which goes back to this NIC (NAT-04).
+    Reset {
+        nic: NicId,
+    },
+    /// The receiving NIC, before its inbound checks; or the Internet.
     Arrive {
         nic: NicId,
     },
@@ -67,6 +75,40 @@ pub enum Step {
     Dropped {
         reason: DropReason,
     },
+}
+
+/// Which end of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PacketEnd {
+    Source,
+    Destination,
+}
+
+/// One end of a packet, before and after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Translation {
+    pub end: PacketEnd,
+    /// Address and port; a port of 0 where the packet has none.
+    pub from: (IpAddr, u16),
+    pub to: (IpAddr, u16),
+}
+
+impl Translation {
+    pub(super) const fn source(from: (IpAddr, u16), to: (IpAddr, u16)) -> Self {
+        Self { end: PacketEnd::Source, from, to }
+    }
+
+    pub(super) const fn destination(from: (IpAddr, u16), to: (IpAddr, u16)) -> Self {
+        Self { end: PacketEnd::Destination, from, to }
+    }
+
+    /// The public address of the two.
+    pub const fn public(&self) -> IpAddr {
+        match self.end {
+            PacketEnd::Source => self.to.0,
+            PacketEnd::Destination => self.from.0,
+        }
+    }
 }
 
 /// Watches the pipeline. The packet path uses [`Quiet`], which compiles to nothing.

@@ -83,6 +83,8 @@ fn is_at(step: &Step, nics: &[NicId]) -> bool {
         Step::Admit { .. }
         | Step::Route { .. }
         | Step::Cross { .. }
+        | Step::Translate(_)
+        | Step::Reset { .. }
         | Step::Delivered { .. }
         | Step::Dropped { .. } => false,
     }

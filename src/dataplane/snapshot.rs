@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Acl, FlowTerms, Lpm, Spread};
+use super::{Acl, Edge, FlowTerms, Lpm, Spread};
 
 /// An attachment: one TUN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,6 +47,8 @@ pub struct Snapshot {
     pub fibs: Vec<Fib>,
     pub acls: Vec<Acl>,
     pub vnets: Vec<Vnet>,
+    /// None where no Internet is behind the fabric.
+    pub edge: Option<Edge>,
 }
 
 impl Snapshot {
@@ -79,6 +81,8 @@ pub enum Ingress {
     /// A whole VNet's TUN: the packet's source decides, by the owner table of this VNet; an owner on another port is a
     /// spoofed source.
     Vnet(VnetId),
+    /// The Internet's.
+    Internet,
     /// Nobody any more: the port's number is free, and a worker may still hold its device for a moment.
     Vacant,
 }

@@ -137,6 +137,12 @@ impl Edit {
         self.note(format!("virtualMachines[{}].guest.forwarding", vm.0), Some("true".to_owned()));
     }
 
+    /// A guest that puts its own address in the place of what it forwards.
+    pub(super) fn masquerade_in_guest(&mut self, vm: VmIx) {
+        self.network.virtual_machines[vm.0].guest_masquerade = true;
+        self.note(format!("virtualMachines[{}].guest.masquerade", vm.0), Some("true".to_owned()));
+    }
+
     fn table(&mut self, table: RouteTableIx) -> &mut RouteTable {
         Arc::make_mut(&mut self.network.route_tables[table.0])
     }

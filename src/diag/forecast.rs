@@ -11,7 +11,7 @@ use super::trip::Trip;
 use super::walk::{Slate, Walk};
 use crate::compile::Compiled;
 use crate::dataplane::{Admission, NicId, Step};
-use crate::model::{Endpoint, Network, TestCase, Verdict};
+use crate::model::{Endpoint, Internet, Network, TestCase, Verdict};
 
 /// The model's answer to a question that can also be asked with real packets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +100,7 @@ impl Query {
                 Place::Node { name: network.vm(nic.virtual_machine).name.clone(), nic: Some(nic.name.clone()) }
             }
             Endpoint::Address(address) => Place::Address(address),
+            Endpoint::Internet => Place::Node { name: Internet::NAME.to_owned(), nic: None },
         };
         Self { source: place(test.from), destination: place(test.to), probe: test.probe }
     }

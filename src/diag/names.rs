@@ -6,8 +6,8 @@ use super::walk::Leg;
 use crate::compile::{Compiled, RuleOwner, Sender};
 use crate::dataplane::{AclId, FibId, FilterPlace, NextHop, NicId, RouteId, VnetId};
 use crate::model::{
-    AddressPrefix, EffectiveRoute, Network, NicIx, Peering, PublishedTagIx, RouteSource, ServiceTag, SubnetIx,
-    VirtualNetwork, VnetIx,
+    AddressPrefix, DEFAULT_OUTBOUND, EffectiveRoute, Internet, NatGateway, Network, NicIx, Peering, PublishedTagIx,
+    RouteSource, ServiceTag, SubnetIx, VirtualNetwork, VnetIx,
 };
 
 use super::walk::Walk;
@@ -25,6 +25,7 @@ impl<'a> Names<'a> {
         match self.compiled.sender(nic) {
             Sender::Nic(ix) => self.network.vm(self.network.nic(ix).virtual_machine).name.clone(),
             Sender::Subnet(subnet) => self.network.vnet(subnet.vnet).name.clone(),
+            Sender::Internet => Internet::NAME.to_owned(),
         }
     }
 
@@ -38,6 +39,7 @@ impl<'a> Names<'a> {
         match self.compiled.sender(nic) {
             Sender::Nic(ix) => nic_name(self.network, ix),
             Sender::Subnet(subnet) => subnet_name(self.network, subnet),
+            Sender::Internet => internet_name(),
         }
     }
 
@@ -49,15 +51,39 @@ impl<'a> Names<'a> {
                 nics.iter().any(|&nic| self.network.nic(nic).addresses.contains(&address))
             }
             Sender::Subnet(_) => true,
+            Sender::Internet => self.network.internet.iter().any(|internet| internet.addresses.contains(&address)),
         }
     }
 
+    /// Of anybody but the Internet, which nobody asks this of.
     pub(super) fn subnet(self, nic: NicId) -> SubnetIx {
+        self.home(nic).expect("what has routes and rules is in a subnet")
+    }
+
+    /// None for the Internet.
+    pub(super) fn home(self, nic: NicId) -> Option<SubnetIx> {
         subnet_of(self.network, self.compiled.sender(nic))
     }
 
     pub(super) fn vnet(self, nic: NicId) -> VnetIx {
         self.subnet(nic).vnet
+    }
+
+    /// What a public address stands for, as the file calls it: `public IP web-ip`, `NAT gateway out`.
+    pub(super) fn public(self, address: IpAddr) -> String {
+        let network = self.network;
+        if address == DEFAULT_OUTBOUND {
+            return "default outbound access".to_owned();
+        }
+        let holds = |gateway: &&NatGateway| {
+            gateway.addresses.iter().any(|own| network.public_ip(*own).address == address)
+                || gateway.prefixes.iter().any(|own| network.public_ip_prefixes[own.0].prefix.contains(&address))
+        };
+        if let Some(gateway) = network.nat_gateways.iter().find(holds) {
+            return format!("NAT gateway {}", gateway.name);
+        }
+        let public = network.public_ip_addresses.iter().find(|public| public.address == address);
+        public.map_or_else(|| address.to_string(), |public| format!("public IP {}", public.name))
     }
 
     /// `NSG app on subnet spoke1/app, rule securityRules/https`.
@@ -135,11 +161,17 @@ impl<'a> Names<'a> {
 }
 
 /// The subnet whose routes and rules a sender has.
-pub(super) fn subnet_of(network: &Network, sender: Sender) -> SubnetIx {
+pub(super) fn subnet_of(network: &Network, sender: Sender) -> Option<SubnetIx> {
     match sender {
-        Sender::Nic(nic) => network.nic(nic).subnet,
-        Sender::Subnet(subnet) => subnet,
+        Sender::Nic(nic) => Some(network.nic(nic).subnet),
+        Sender::Subnet(subnet) => Some(subnet),
+        Sender::Internet => None,
     }
+}
+
+/// As an interface's.
+pub(super) fn internet_name() -> String {
+    format!("{}/{}", Internet::NAME, Internet::INTERFACE)
 }
 
 pub(super) fn subnet_name(network: &Network, subnet: SubnetIx) -> String {

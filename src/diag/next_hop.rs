@@ -39,7 +39,8 @@ pub struct NextHopQuery {
 
 /// Looks a destination up in the routes of the target's subnet.
 pub fn next_hop(network: &Network, compiled: &Compiled, query: &NextHopQuery) -> Result<NextHopAnswer, String> {
-    let subnet = subnet_of(network, watcher::sender(network, &query.target, query.source)?);
+    let sender = watcher::sender(network, &query.target, query.source)?;
+    let subnet = subnet_of(network, sender).ok_or("the Internet has no routes of this network")?;
     let destination = watcher::address(network, &parse_place(&query.destination)?)?;
     let fib = compiled.fib(subnet);
     // A family that the network does not have is routed as what Azure cannot route: to nowhere, by itself.

@@ -6,10 +6,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::compile::{Compiled, connected};
-use crate::dataplane::{NicId, Owner};
+use crate::compile::{Compiled, Sender, connected};
+use crate::dataplane::{NicId, Owner, PublicOwner};
 pub use crate::model::Probe;
-use crate::model::{Network, NicIx, VirtualMachine, VmIx, VnetIx};
+use crate::model::{InstanceAddress, Internet, Network, NicIx, VirtualMachine, VmIx, VnetIx};
 use crate::wire::{Protocol, Tuple, build};
 
 use super::names;
@@ -207,11 +207,15 @@ pub(super) enum Source {
     Vm(VmIx),
     Nic(NicIx),
     Address(NicId, IpAddr),
+    Internet(NicId),
 }
 
 impl Source {
     fn find(network: &Network, compiled: &Compiled, place: &Place) -> Result<Self, String> {
         match place {
+            Place::Node { name, .. } if let Some(internet) = internet(network, compiled, name) => {
+                Ok(Self::Internet(internet))
+            }
             Place::Node { name, nic: None } => Ok(Self::Vm(vm(network, name)?)),
             Place::Node { name, nic: Some(nic) } => Ok(Self::Nic(nic_of(network, vm(network, name)?, nic)?)),
             Place::Address(address) => {
@@ -228,11 +232,14 @@ impl Source {
         }
     }
 
-    fn vnet(&self, network: &Network, compiled: &Compiled) -> VnetIx {
+    /// None for the Internet.
+    fn vnet(&self, network: &Network, compiled: &Compiled) -> Option<VnetIx> {
         match *self {
-            Self::Vm(vm) => network.nic(primary(network, vm)).subnet.vnet,
-            Self::Nic(nic) => network.nic(nic).subnet.vnet,
-            Self::Address(nic, _) => names::subnet_of(network, compiled.sender(nic)).vnet,
+            Self::Vm(vm) => Some(network.nic(primary(network, vm)).subnet.vnet),
+            Self::Nic(nic) => Some(network.nic(nic).subnet.vnet),
+            Self::Address(nic, _) | Self::Internet(nic) => {
+                names::subnet_of(network, compiled.sender(nic)).map(|subnet| subnet.vnet)
+            }
         }
     }
 
@@ -256,6 +263,10 @@ impl Source {
             Self::Vm(vm) => egress(network, vm, destination),
             Self::Nic(nic) => nic,
             Self::Address(nic, address) => return same_family(&address).then_some((nic, address)),
+            Self::Internet(nic) => {
+                let mut addresses = network.internet.iter().flat_map(|internet| &internet.addresses);
+                return addresses.find(|address| same_family(address)).map(|address| (nic, *address));
+            }
         };
         let near = on_link(network, nic, destination).map(|(_, address)| address);
         let address = near.or_else(|| network.nic(nic).addresses.iter().copied().find(same_family))?;
@@ -264,20 +275,60 @@ impl Source {
 }
 
 /// The addresses a destination may mean, the preferred first.
-fn destinations(network: &Network, compiled: &Compiled, from: VnetIx, place: &Place) -> Result<Vec<End>, String> {
+fn destinations(
+    network: &Network,
+    compiled: &Compiled,
+    from: Option<VnetIx>,
+    place: &Place,
+) -> Result<Vec<End>, String> {
     match place {
+        Place::Node { name, .. } if let Some(nic) = internet(network, compiled, name) => {
+            Ok(internet_ends(network, nic))
+        }
         Place::Node { name, nic } => {
             let vm = vm(network, name)?;
             let nic = nic.as_ref().map_or_else(|| Ok(primary(network, vm)), |nic| nic_of(network, vm, nic))?;
-            Ok(ends_of(network, compiled, nic))
+            // The Internet knows nobody by a private address.
+            let ends =
+                if from.is_some() { ends_of(network, compiled, nic) } else { public_ends(network, compiled, nic) };
+            let nic = network.nic(nic);
+            let lacks =
+                || format!("{}/{} has no public address: the Internet cannot ask it", network.vm(vm).name, nic.name);
+            if ends.is_empty() { Err(lacks()) } else { Ok(ends) }
         }
-        Place::Address(address) => {
-            // VNets may overlap (ADR-07): the nearest owner is meant.
-            let peered = |vnet| connected(network, from).any(|link| link.remote == vnet);
-            let nearest = owners(compiled, *address).min_by_key(|(vnet, _)| (*vnet != from, !peered(*vnet)));
-            Ok(vec![End { nic: nearest.map(|(_, nic)| nic), address: *address }])
-        }
+        Place::Address(address) => Ok(vec![End { nic: owner(network, compiled, from, *address), address: *address }]),
     }
+}
+
+/// Whose a destination is. VNets may overlap (ADR-07): the nearest owner is meant.
+fn owner(network: &Network, compiled: &Compiled, from: Option<VnetIx>, address: IpAddr) -> Option<NicId> {
+    let edge = compiled.snapshot.edge.as_ref();
+    let outside = edge.and_then(|edge| match edge.public.lookup(address) {
+        Some(PublicOwner::Instance { nic, .. }) => Some(nic),
+        Some(PublicOwner::Pool(_)) => None,
+        None => edge.hosts.lookup(address).map(|()| edge.internet),
+    });
+    let peered = |vnet| from.is_some_and(|from| connected(network, from).any(|link| link.remote == vnet));
+    let inside = || owners(compiled, address).min_by_key(|(vnet, _)| (Some(*vnet) != from, !peered(*vnet)));
+    outside.or_else(|| inside().map(|(_, nic)| nic))
+}
+
+/// The Internet, if a name means it.
+fn internet(network: &Network, compiled: &Compiled, name: &str) -> Option<NicId> {
+    let named = network.internet.is_some() && name.eq_ignore_ascii_case(Internet::NAME);
+    compiled.ids().nic(Sender::Internet).filter(|_| named)
+}
+
+pub(super) fn internet_ends(network: &Network, nic: NicId) -> Vec<End> {
+    let addresses = network.internet.iter().flat_map(|internet| &internet.addresses);
+    addresses.map(|address| End { nic: Some(nic), address: *address }).collect()
+}
+
+/// An interface's public addresses as destinations.
+fn public_ends(network: &Network, compiled: &Compiled, nic: NicIx) -> Vec<End> {
+    let end =
+        |one: &InstanceAddress| End { nic: Some(compiled.nic_of(nic)), address: network.public_ip(one.public).address };
+    network.nic(nic).public_addresses.iter().map(end).collect()
 }
 
 /// An interface's addresses as destinations.

@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::names::{Names, nic_name};
+use super::names::{Names, internet_name, nic_name};
 use super::story::{Hop, Path, Step, StepKind};
 use super::utc::Utc;
 use super::walk::Leg;
 use crate::compile::{Compiled, Sender};
 use crate::dataplane::{self, DropReason, NicId, PortId, Recorder};
-use crate::model::{Attachment, Network};
+use crate::model::{Attachment, Internet, Network};
 use crate::wire::{Detail, Protocol, Summary};
 
 /// A packet on one leg.
@@ -108,6 +108,7 @@ fn sole_sender(compiled: &Compiled, attachment: Attachment) -> Option<NicId> {
     match attachment {
         Attachment::Nic(nic) => compiled.ids().nic(Sender::Nic(nic)),
         Attachment::Vnet(_) => None,
+        Attachment::Internet => compiled.ids().nic(Sender::Internet),
     }
 }
 
@@ -115,6 +116,7 @@ fn place(network: &Network, attachment: Attachment) -> (String, String) {
     match attachment {
         Attachment::Nic(ix) => (network.vm(network.nic(ix).virtual_machine).name.clone(), nic_name(network, ix)),
         Attachment::Vnet(vnet) => (network.vnet(vnet).name.clone(), network.vnet(vnet).name.clone()),
+        Attachment::Internet => (Internet::NAME.to_owned(), internet_name()),
     }
 }
 

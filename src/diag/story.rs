@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::dataplane::{
-    self, Action, Admission, Direction, DropReason, FibId, FilterPlace, NextHop, NicId, RouteId, VnetId,
+    self, Action, Admission, Direction, DropReason, FibId, FilterPlace, NextHop, NicId, PacketEnd, RouteId,
+    Translation, VnetId,
 };
 
 use crate::model::VnetIx;
@@ -52,6 +53,8 @@ pub enum StepKind {
     Filter,
     Route,
     Peering,
+    /// A public address takes the place of a private one, or the other way round.
+    Translate,
     Arrive,
     /// The guest sends it on.
     Forward,
@@ -111,6 +114,11 @@ impl Teller<'_> {
             dataplane::Step::Admit { nic, direction, admission } => self.filter(nic, direction, admission),
             dataplane::Step::Route { fib, route, next_hop } => self.route(leg.from, fib, route, next_hop),
             dataplane::Step::Cross { from, into, .. } => self.cross(leg.from, from, into),
+            dataplane::Step::Translate(translation) => self.translate(translation),
+            dataplane::Step::Reset { nic } => {
+                let text = "its port mapping has ended: the sender gets a reset".to_owned();
+                self.say(StepKind::Translate, self.nic(nic), text);
+            }
             dataplane::Step::Arrive { nic } => {
                 self.visit(nic);
                 self.say(StepKind::Arrive, self.nic(nic), "the packet arrives".to_owned());
@@ -174,6 +182,25 @@ impl Teller<'_> {
         let object = format!("peering {}", link.map_or("?", |link| &link.name));
         let text = format!("from VNet {} into VNet {}", self.names.vnet_name(from), self.names.vnet_name(into));
         self.say(StepKind::Peering, object, text);
+    }
+
+    fn translate(&mut self, translation: Translation) {
+        let Translation { end, from, to } = translation;
+        let object = self.names.public(translation.public());
+        // What stands for one address alone keeps the port.
+        let whole = |(address, port): (IpAddr, u16)| match address {
+            IpAddr::V4(_) if from.1 != to.1 => format!("{address}:{port}"),
+            IpAddr::V6(_) if from.1 != to.1 => format!("[{address}]:{port}"),
+            IpAddr::V4(_) | IpAddr::V6(_) => address.to_string(),
+        };
+        let which = match end {
+            PacketEnd::Source => "source",
+            PacketEnd::Destination => {
+                self.dst = to.0;
+                "destination"
+            }
+        };
+        self.say(StepKind::Translate, object, format!("{which} {} becomes {}", whole(from), whole(to)));
     }
 
     /// What ends the walk beyond the fabric's own verdict.

@@ -1,6 +1,7 @@
 //! A packet's way and its answer's, over the same flow records.
 
 use crate::model::{Peering, VnetIx};
+use crate::wire::Tuple;
 
 use super::names::Names;
 use super::query::{Ends, Probe};
@@ -21,15 +22,15 @@ impl Trip {
     pub(super) fn take(names: Names<'_>, slate: &mut Slate, ends: &Ends, probe: Probe, source_port: u16) -> Self {
         slate.wipe();
         let (src, dst) = (ends.source_address, ends.destination.address);
-        let packets = (probe.request(src, dst, source_port), probe.answer(src, dst, source_port));
-        Self::of(names, slate, ends, source_port, &packets)
+        let answer = |asked: &Tuple| probe.answer(asked.src, asked.dst, asked.src_port);
+        Self::of(names, slate, ends, source_port, &probe.request(src, dst, source_port), answer)
     }
 
     /// A packet of a flow that may be on record already, and one that answers it.
     pub(super) fn go_on(names: Names<'_>, slate: &Slate, ends: &Ends, probe: Probe, source_port: u16) -> Self {
         let (src, dst) = (ends.source_address, ends.destination.address);
-        let packets = (probe.onward(src, dst, source_port), probe.onward_answer(src, dst, source_port));
-        Self::of(names, slate, ends, source_port, &packets)
+        let answer = |asked: &Tuple| probe.onward_answer(asked.src, asked.dst, asked.src_port);
+        Self::of(names, slate, ends, source_port, &probe.onward(src, dst, source_port), answer)
     }
 
     fn of(
@@ -37,13 +38,16 @@ impl Trip {
         slate: &Slate,
         ends: &Ends,
         source_port: u16,
-        (request, answer): &(Vec<u8>, Vec<u8>),
+        request: &[u8],
+        answer: impl Fn(&Tuple) -> Vec<u8>,
     ) -> Self {
         let Names { network, compiled } = names;
         let forward = Walk::take(network, compiled, slate, ends.source, request);
         let back = if let Outcome::Delivered(arrived) = forward.outcome {
-            let from = answering(network, compiled, arrived, ends.source_address);
-            Some(Walk::take(network, compiled, slate, from, answer))
+            // As the one who answers sees it, who need not know the other by the address that it has for itself.
+            let asked = &forward.last;
+            let from = answering(network, compiled, arrived, asked.src);
+            Some(Walk::take(network, compiled, slate, from, &answer(asked)))
         } else {
             None
         };

@@ -10,8 +10,8 @@ use ipnet::IpNet;
 
 use crate::compile::{Compiled, Sender};
 use crate::dataplane::{
-    AclId, Admission, Direction, DropReason, FibId, FilterPlace, FlowLimits, FlowTable, Flows, FragmentTable, NextHop,
-    NicId, Recorder, RouteId, Spread, Step, Timestamp, Verdict, process,
+    AclId, Admission, Direction, DropReason, FibId, FilterPlace, FlowLimits, FlowTable, Flows, FragmentTable,
+    NatLimits, NatTable, NextHop, NicId, Recorder, RouteId, Spread, Step, Timestamp, Verdict, process,
 };
 use crate::model::{Network, NicIx, VmIx, VnetIx};
 use crate::wire::{Offload, Packet, Tuple};
@@ -30,6 +30,8 @@ pub(super) struct Walk {
     pub(super) outcome: Outcome,
     pub(super) src: IpAddr,
     pub(super) dst: IpAddr,
+    /// The packet as it is at the end.
+    pub(super) last: Tuple,
 }
 
 /// From one interface to the next, through the fabric.
@@ -77,7 +79,7 @@ impl Walk {
                 break Outcome::Dropped(reason);
             }
             let arrived = arrived.expect("a forwarded packet arrives somewhere");
-            match onward(network, compiled, arrived, dst) {
+            match onward(network, compiled, arrived, packet.dst()) {
                 Onward::Here => break Outcome::Delivered(arrived),
                 Onward::Nowhere => break Outcome::GuestDrops(arrived),
                 Onward::Out(next) if legs.len() == MAX_LEGS || legs.iter().any(|leg| leg.from == next) => {
@@ -86,7 +88,7 @@ impl Walk {
                 Onward::Out(next) => at = next,
             }
         };
-        Self { legs, outcome, src, dst }
+        Self { legs, outcome, src, dst, last: *packet.tuple() }
     }
 
     pub(super) fn delivered(&self) -> bool {
@@ -206,7 +208,8 @@ impl Slate {
 
     pub(super) fn new() -> Self {
         let records = FlowTable::new(FlowLimits { per_nic: Self::RECORDS, total: Self::RECORDS });
-        Self { flows: Flows { records, fragments: FragmentTable::new() }, now: Timestamp(0) }
+        let mappings = NatTable::new(NatLimits { total: Self::RECORDS, ..NatLimits::default() });
+        Self { flows: Flows { records, fragments: FragmentTable::new(), mappings }, now: Timestamp(0) }
     }
 
     /// With copies of one flow's records, as they are now; the originals are neither followed nor refreshed.
@@ -225,6 +228,9 @@ impl Slate {
         self.now = Timestamp(self.now.0 + Self::AGES);
         if self.flows.records.len() > Self::RECORDS / 2 {
             self.flows.records.expire(self.now, usize::MAX);
+        }
+        if self.flows.mappings.len() > Self::RECORDS / 2 {
+            self.flows.mappings.expire(self.now, usize::MAX);
         }
     }
 }
@@ -249,7 +255,7 @@ pub(super) fn on_link(network: &Network, nic: NicIx, destination: IpAddr) -> Opt
 pub(super) fn answering(network: &Network, compiled: &Compiled, arrived: NicId, to: IpAddr) -> NicId {
     match compiled.sender(arrived) {
         Sender::Nic(nic) => compiled.nic_of(egress(network, network.nic(nic).virtual_machine, to)),
-        Sender::Subnet(_) => arrived,
+        Sender::Subnet(_) | Sender::Internet => arrived,
     }
 }
 

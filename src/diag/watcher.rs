@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::compile::{Compiled, Sender};
 use crate::dataplane::NicId;
-use crate::model::{Network, NicIx, SubnetIx};
+use crate::model::{Internet, Network, NicIx, SubnetIx};
 
 use super::names::{nic_name, subnet_name};
 use super::query::{Place, nic_of, primary, vm};
@@ -45,6 +45,7 @@ pub(super) fn standing(network: &Network, compiled: &Compiled, sender: Sender) -
             let subnet = subnet_name(network, subnet);
             format!("nothing stands in `{subnet}` by itself: name a machine or its interface")
         }),
+        Sender::Internet => Err("the Internet has no rules of this network".to_owned()),
     }
 }
 
@@ -80,6 +81,9 @@ pub(super) fn address(network: &Network, place: &Place) -> Result<IpAddr, String
         Place::Address(address) => return Ok(*address),
         Place::Node { name, nic } => (name, nic),
     };
+    if let Some(internet) = network.internet.as_ref().filter(|_| name.eq_ignore_ascii_case(Internet::NAME)) {
+        return Ok(internet.addresses[0]);
+    }
     let vm = vm(network, name)?;
     let nic = nic.as_ref().map_or_else(|| Ok(primary(network, vm)), |nic| nic_of(network, vm, nic))?;
     let address = network.nic(nic).addresses.first();

@@ -31,7 +31,7 @@ use super::state::{Base, Claim};
 use crate::control::engine::{self, Engine, Learned};
 use crate::control::protocol::{Change, Refusal, Response};
 use crate::control::server::{self, LabFacts};
-use crate::model::{Attachment, Leases, Links, Network};
+use crate::model::{Attachment, Internet, Leases, Links, Network};
 use crate::sys::caps::{self, CapabilitySet};
 use crate::sys::process::{self, ProcessId};
 use crate::sys::tun::{OffloadSupport, Tun};
@@ -265,6 +265,7 @@ pub(super) fn name(network: &Network, attachment: Attachment) -> String {
             let nic = network.nic(nic);
             format!("{}/{}", network.vm(nic.virtual_machine).name, nic.name)
         }
+        Attachment::Internet => format!("{}/{}", Internet::NAME, Internet::INTERFACE),
     }
 }
 

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use super::device::{DefaultRoute, Device, Queues, set};
 use super::error::{During, Result};
-use crate::model::{Network, NetworkInterface};
+use crate::model::{Internet, Network, NetworkInterface};
 use crate::sys::netlink::Netlink;
 use crate::sys::netns::Netns;
 use crate::sys::tun::Tun;
@@ -59,6 +59,12 @@ pub(super) fn device(network: &Network, nic: &NetworkInterface, name: &str) -> D
     Device { name: name.to_owned(), addresses: addresses(network, nic), default: DefaultRoute::Via(gateways) }
 }
 
+/// The Internet's node: its addresses, each by itself, and everything else through the fabric.
+pub(super) fn internet(internet: &Internet) -> Device {
+    let addresses = internet.addresses.iter().copied().map(IpNet::from).collect();
+    Device { name: Internet::INTERFACE.to_owned(), addresses, default: DefaultRoute::IfNone }
+}
+
 /// Names of all machines, as every guest's `/etc/hosts`.
 pub(super) fn hosts(network: &Network) -> String {
     let mut text = String::from("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n");
@@ -71,6 +77,12 @@ pub(super) fn hosts(network: &Network) -> String {
                 families.push(address.is_ipv6());
                 let _ = writeln!(text, "{address} {name}");
             }
+        }
+    }
+    let internet = network.internet.iter().flat_map(|internet| &internet.addresses);
+    for family in [IpAddr::is_ipv4, IpAddr::is_ipv6] {
+        if let Some(address) = internet.clone().find(|address| family(address)) {
+            let _ = writeln!(text, "{address} {}", Internet::NAME);
         }
     }
     text

@@ -92,6 +92,7 @@ fn place(network: &Network, guests: &Guests, attachment: Attachment) -> Option<(
             Some((attach::path(&to.namespace), ours))
         }
         (None, Attachment::Nic(nic)) => guests.device(network, nic),
+        (None, Attachment::Internet) => guests.internet(network),
         (None, Attachment::Vnet(_)) => None,
     }
 }

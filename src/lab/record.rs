@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::attach;
 use super::site::Guests;
 use super::state::{APPLIED, LINKS, LabDir, SERVICE_TAGS};
-use crate::model::{Leases, Network, Standing, VirtualMachine};
+use crate::model::{Internet, Leases, Network, Standing, VirtualMachine};
 use crate::sys::netns;
 use crate::sys::process::ProcessId;
 
@@ -91,12 +91,19 @@ impl Record {
             }
         };
         let machines = network.virtual_machines.iter();
-        self.nodes = machines.clone().map(node).collect();
+        let internet = network.internet.as_ref().map(|_| RecordedNode {
+            name: Internet::NAME.to_owned(),
+            namespace: guests.namespace(Internet::NAME).cloned().unwrap_or_default(),
+            devices: BTreeMap::from([(Internet::INTERFACE.to_owned(), Internet::INTERFACE.to_owned())]),
+        });
+        self.nodes = machines.clone().map(node).chain(internet).collect();
         self.addresses = Leases::of(network);
-        let programs = machines.filter(|vm| !vm.run.is_empty()).map(|vm| RecordedProgram {
-            node: vm.name.clone(),
-            command: vm.run.clone(),
-            log: dir.program_log(&vm.name),
+        let run = machines.map(|vm| (vm.name.as_str(), &vm.run));
+        let run = run.chain(network.internet.as_ref().map(|internet| (Internet::NAME, &internet.run)));
+        let programs = run.filter(|(_, command)| !command.is_empty()).map(|(node, command)| RecordedProgram {
+            node: node.to_owned(),
+            command: command.clone(),
+            log: dir.program_log(node),
         });
         self.programs = programs.collect();
     }

@@ -16,7 +16,7 @@ use super::error::{During, Result};
 use super::guest;
 use super::journal::Made;
 use super::state::{Base, Claim};
-use crate::model::{Attach, AttachNamespace, Attachment, Network, NicIx, VirtualMachine};
+use crate::model::{Attach, AttachNamespace, Attachment, Internet, Network, NicIx, VirtualMachine};
 use crate::sys::netns::{self, Identity, Netns};
 use crate::sys::tun::Tun;
 
@@ -58,6 +58,7 @@ impl Site<'_> {
                     (tun, Some(mtu))
                 }
                 (None, Attachment::Nic(nic)) => (self.make_interface(network, *nic, &mut guests)?, None),
+                (None, Attachment::Internet) => (self.make_internet(network, &guests)?, None),
                 (None, Attachment::Vnet(_)) => continue,
             };
             tuns.insert(*attachment, made);
@@ -97,6 +98,7 @@ impl Site<'_> {
         match (attach::place(network, attachment), attachment) {
             (Some(Attach { namespace: AttachNamespace::Pid(_), .. }), _) | (None, Attachment::Vnet(_)) => None,
             (Some(to), _) => Some(attach::path(&to.namespace)),
+            (None, Attachment::Internet) => self.guests.namespace(Internet::NAME).cloned(),
             (None, Attachment::Nic(nic)) => {
                 let machine = network.vm(network.nic(nic).virtual_machine);
                 self.guests.namespace(&machine.name).cloned()
@@ -134,19 +136,21 @@ impl Site<'_> {
     }
 
     fn make_guests(&mut self, network: &Network, guests: &mut Guests) -> Result<()> {
-        let new = |vm: &&VirtualMachine| is_ours(network, vm) && guests.namespace(&vm.name).is_none();
-        let new: Vec<_> = network.virtual_machines.iter().filter(new).collect();
+        let machines = network.virtual_machines.iter().filter(|vm| is_ours(network, vm));
+        let machines = machines.map(|vm| (vm.name.as_str(), vm.guest_forwarding));
+        let internet = network.internet.as_ref().map(|_| (Internet::NAME, false));
+        let new: Vec<_> = machines.chain(internet).filter(|(name, _)| guests.namespace(name).is_none()).collect();
         if !new.is_empty() && !self.base.rootless {
             netns::prepare_names().during(|| format!("cannot make {}", netns::NAMES))?;
         }
-        for vm in new {
-            let path = self.claim.dir.namespace(&vm.name);
+        for (name, forwarding) in new {
+            let path = self.claim.dir.namespace(name);
             let namespace = make_namespace(self.claim, &path)?;
             if !self.base.rootless {
                 show_hosts(self.claim, &hosts_directory(&path))?;
             }
-            guest::settle(&namespace, vm.guest_forwarding)?;
-            guests.namespaces.insert(vm.name.to_lowercase(), path);
+            guest::settle(&namespace, forwarding)?;
+            guests.namespaces.insert(name.to_lowercase(), path);
         }
         Ok(())
     }
@@ -166,6 +170,13 @@ impl Site<'_> {
         guests.devices.insert((machine, name), device);
         Ok(tun)
     }
+
+    /// The Internet's one interface.
+    fn make_internet(&self, network: &Network, guests: &Guests) -> Result<Tun> {
+        let (place, device) = guests.internet(network).expect("the Internet's node is made before its interface");
+        let namespace = Netns::open(&place).during(|| format!("cannot open {}", place.display()))?;
+        guest::plug(&namespace, &device, self.queues)
+    }
 }
 
 impl Guests {
@@ -180,6 +191,12 @@ impl Guests {
         let namespace = self.namespaces.get(&machine)?.clone();
         let device = self.devices.get(&(machine, name))?;
         Some((namespace, guest::device(network, network.nic(nic), device)))
+    }
+
+    /// How the Internet's node is set up, and where; none if there is none.
+    pub(super) fn internet(&self, network: &Network) -> Option<(PathBuf, Device)> {
+        let namespace = self.namespaces.get(Internet::NAME)?.clone();
+        Some((namespace, guest::internet(network.internet.as_ref()?)))
     }
 
     /// What a guest calls its interfaces, by their names in lower case.
@@ -206,7 +223,10 @@ impl Guests {
             let device = self.devices.get(&key)?.clone();
             Some((key, device))
         };
-        Self { namespaces: ours.iter().filter_map(namespace).collect(), devices: nics.filter_map(device).collect() }
+        let internet = network.internet.as_ref().and_then(|_| self.namespace(Internet::NAME));
+        let internet = internet.map(|path| (Internet::NAME.to_owned(), path.clone()));
+        let namespaces = ours.iter().filter_map(namespace).chain(internet).collect();
+        Self { namespaces, devices: nics.filter_map(device).collect() }
     }
 
     /// By interface.

@@ -17,7 +17,7 @@ use super::error::{During, Result};
 use super::ports::{Transport, is_taken};
 use super::record::{Record, RecordedNode};
 use super::watch::{Flow, Seen, Watch};
-use crate::model::{Attachment, Network, Probe, VirtualMachine};
+use crate::model::{Attachment, Internet, Network, Probe, VirtualMachine};
 use crate::sys::netns::Netns;
 use crate::sys::ping::Pinger;
 use crate::sys::socket::Origin;
@@ -42,6 +42,8 @@ pub struct Trial {
     /// Who has the destination.
     pub to: Option<Attachment>,
     pub destination: IpAddr,
+    /// What its owner has in its place: the same, but for a public address.
+    pub listener: IpAddr,
     pub probe: Probe,
     /// How long to ask before it counts as blocked.
     pub patience: Duration,
@@ -234,6 +236,7 @@ impl Ground<'_> {
         let node = self.lab.nodes.iter().find(|node| node.name.eq_ignore_ascii_case(&machine));
         let device = match attachment {
             Attachment::Nic(nic) => node.and_then(|node| node.devices.get(&self.network.nic(nic).name.to_lowercase())),
+            Attachment::Internet => node.and_then(|node| node.devices.get(Internet::INTERFACE)),
             Attachment::Vnet(_) => None,
         };
         device.cloned().unwrap_or_default()
@@ -243,11 +246,16 @@ impl Ground<'_> {
         match attachment {
             Attachment::Nic(nic) => self.network.vm(self.network.nic(nic).virtual_machine).name.clone(),
             Attachment::Vnet(vnet) => self.network.vnet(vnet).name.clone(),
+            Attachment::Internet => Internet::NAME.to_owned(),
         }
     }
 
     fn has_program(self, attachment: Attachment) -> bool {
-        matches!(attachment, Attachment::Nic(nic) if !self.network.vm(self.network.nic(nic).virtual_machine).run.is_empty())
+        match attachment {
+            Attachment::Nic(nic) => !self.network.vm(self.network.nic(nic).virtual_machine).run.is_empty(),
+            Attachment::Vnet(_) => false,
+            Attachment::Internet => self.network.internet.as_ref().is_some_and(|internet| !internet.run.is_empty()),
+        }
     }
 }
 
@@ -259,7 +267,7 @@ impl Trial {
             Probe::Tcp(port) => (port, Transport::Tcp),
             Probe::Udp(port) => (port, Transport::Udp),
         };
-        Some((self.to?, SocketAddr::new(self.destination, port), transport))
+        Some((self.to?, SocketAddr::new(self.listener, port), transport))
     }
 }
 

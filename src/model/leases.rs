@@ -1,4 +1,5 @@
-//! Which addresses the interfaces and private endpoints of a running network have: what a dynamic one keeps when the file around it changes.
+//! Which addresses the interfaces, private endpoints and public addresses of a running network have: what a dynamic one
+//! keeps when the file around it changes.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,7 +18,9 @@ impl Leases {
         let nics = nics.map(|nic| (key(&network.vm(nic.virtual_machine).name, &nic.name), nic.addresses.clone()));
         let endpoints = network.private_endpoints.iter();
         let endpoints = endpoints.map(|endpoint| (key(PRIVATE_ENDPOINT, &endpoint.name), vec![endpoint.address]));
-        Self(nics.chain(endpoints).collect())
+        let public = network.public_ip_addresses.iter();
+        let public = public.map(|public| (key(PUBLIC_ADDRESS, &public.name), vec![public.address]));
+        Self(nics.chain(endpoints).chain(public).collect())
     }
 
     /// The addresses of an interface, the primary first; none if there was no such interface.
@@ -28,10 +31,15 @@ impl Leases {
     pub fn held_by_private_endpoint(&self, name: &str) -> &[IpAddr] {
         self.held(PRIVATE_ENDPOINT, name)
     }
+
+    pub fn held_by_public_address(&self, name: &str) -> Option<IpAddr> {
+        self.held(PUBLIC_ADDRESS, name).first().copied()
+    }
 }
 
-/// In the place of a machine, and no machine's name.
+/// In the place of a machine, and no machine's names.
 const PRIVATE_ENDPOINT: &str = "/privateEndpoints";
+const PUBLIC_ADDRESS: &str = "/publicIPAddresses";
 
 /// Neither name can have a slash.
 fn key(machine: &str, nic: &str) -> String {

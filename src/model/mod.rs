@@ -11,6 +11,7 @@ mod network;
 mod peering;
 mod platform;
 mod private_access;
+mod public_address;
 mod routing;
 mod service_tag;
 mod standing;
@@ -30,6 +31,10 @@ pub use network::{
 pub use peering::{LinkIx, Links, PeeringError, SubnetNames, SyncLevel};
 pub use platform::PlatformService;
 pub use private_access::{PrivateEndpoint, PrivateEndpointNetworkPolicies, ServiceEndpoint};
+pub use public_address::{
+    DEFAULT_OUTBOUND, InstanceAddress, Internet, NatGateway, NatGatewayIx, PublicIpAddress, PublicIpIx, PublicIpPrefix,
+    PublicIpSku, PublicPrefixIx, is_routable,
+};
 pub use routing::{
     EffectiveRoute, NextHopType, Prefixes, Route, RouteDestination, RouteNextHop, RouteSource, RouteState, RouteTable,
     RouteTableIx,

@@ -9,8 +9,9 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Asg, CollectionIx, NetworkManager, Nsg, NsgIx, PeeringExtent, PrivateEndpoint, PrivateEndpointNetworkPolicies,
-    PublishedTag, PublishedTagIx, RouteTable, RouteTableIx, RuleCollection, ServiceEndpoint, TestCase,
+    Asg, CollectionIx, InstanceAddress, Internet, NatGateway, NatGatewayIx, NetworkManager, Nsg, NsgIx, PeeringExtent,
+    PrivateEndpoint, PrivateEndpointNetworkPolicies, PublicIpAddress, PublicIpIx, PublicIpPrefix, PublishedTag,
+    PublishedTagIx, RouteTable, RouteTableIx, RuleCollection, ServiceEndpoint, TestCase,
 };
 
 /// Index of a virtual network in [`Network::virtual_networks`].
@@ -47,6 +48,11 @@ pub struct Network {
     /// All interfaces of all machines, in file order.
     pub network_interfaces: Vec<NetworkInterface>,
     pub private_endpoints: Vec<PrivateEndpoint>,
+    pub public_ip_addresses: Vec<PublicIpAddress>,
+    pub public_ip_prefixes: Vec<PublicIpPrefix>,
+    pub nat_gateways: Vec<NatGateway>,
+    /// None where nothing is behind the fabric's edge.
+    pub internet: Option<Internet>,
     /// Those that the rules and routes of this network name.
     pub service_tags: Vec<PublishedTag>,
     pub emulation: Emulation,
@@ -85,6 +91,7 @@ pub struct Subnet {
     pub prefixes: Vec<IpNet>,
     pub route_table: Option<RouteTableIx>,
     pub network_security_group: Option<NsgIx>,
+    pub nat_gateway: Option<NatGatewayIx>,
     /// As stated; Azure takes a value that nobody has stated for true, and lets it be stated later (SNAT-02).
     pub default_outbound_access: Option<bool>,
     pub service_endpoints: Vec<ServiceEndpoint>,
@@ -134,6 +141,8 @@ pub struct VirtualMachine {
     pub run: Vec<String>,
     /// Whether the guest's kernel forwards; by default when one of its interfaces has `enableIPForwarding`.
     pub guest_forwarding: bool,
+    /// Whether it puts its own address in place of the source of what it forwards.
+    pub guest_masquerade: bool,
 }
 
 /// An interface of a machine.
@@ -144,6 +153,8 @@ pub struct NetworkInterface {
     pub subnet: SubnetIx,
     /// The private addresses of its ipConfigurations, the primary first.
     pub addresses: Vec<IpAddr>,
+    /// Those that have a public address in front of them.
+    pub public_addresses: Vec<InstanceAddress>,
     pub primary: bool,
     pub enable_ip_forwarding: bool,
     /// Exempt from `tcpStateTracking` (NSG-21).
@@ -177,6 +188,7 @@ pub enum AttachNamespace {
 pub enum Attachment {
     Nic(NicIx),
     Vnet(VnetIx),
+    Internet,
 }
 
 /// The switches for contested rules, and the daemon's own settings.
@@ -227,12 +239,26 @@ pub enum ForwardedMode {
 }
 
 impl Network {
-    /// Every TUN of this network, in port order: attached VNets first, then interfaces.
+    /// Every TUN of this network, in port order: attached VNets first, then interfaces, then the Internet.
     pub fn attachments(&self) -> Vec<Attachment> {
         let vnets = self.virtual_networks.iter().enumerate();
         let vnets = vnets.filter(|(_, vnet)| vnet.attach.is_some()).map(|(i, _)| Attachment::Vnet(VnetIx(i)));
         let nics = (0..self.network_interfaces.len()).map(|i| Attachment::Nic(NicIx(i)));
-        vnets.chain(nics).collect()
+        vnets.chain(nics).chain(self.internet.as_ref().map(|_| Attachment::Internet)).collect()
+    }
+
+    pub fn public_ip(&self, address: PublicIpIx) -> &PublicIpAddress {
+        &self.public_ip_addresses[address.0]
+    }
+
+    /// The private address that a public one stands for.
+    pub fn behind(&self, public: IpAddr) -> Option<IpAddr> {
+        let mut instances = self.network_interfaces.iter().flat_map(|nic| &nic.public_addresses);
+        instances.find(|one| self.public_ip(one.public).address == public).map(|one| one.private)
+    }
+
+    pub fn nat_gateway(&self, gateway: NatGatewayIx) -> &NatGateway {
+        &self.nat_gateways[gateway.0]
     }
 
     pub fn vnet(&self, vnet: VnetIx) -> &VirtualNetwork {

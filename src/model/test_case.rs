@@ -33,6 +33,8 @@ pub enum Endpoint {
     Vm(VmIx),
     Nic(NicIx),
     Address(IpAddr),
+    /// The node of the Internet.
+    Internet,
 }
 
 /// A packet to ask with.

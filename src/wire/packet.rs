@@ -173,11 +173,33 @@ impl<'a> Packet<'a> {
         self.rewrite_port(transport::field::DST_PORT, port);
     }
 
+    /// Bytes without a checksum's care: the caller's.
+    pub(super) fn overwrite(&mut self, at: usize, value: &[u8]) {
+        self.bytes[at..at + value.len()].copy_from_slice(value);
+    }
+
+    /// Cuts off what is behind `len`, which is within the packet.
+    pub(super) fn truncate(&mut self, len: usize) {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.bytes = &mut bytes[..len];
+    }
+
+    /// For a packet that was written anew.
+    pub(super) fn set_offload(&mut self, offload: Offload) {
+        self.offload = offload;
+    }
+
+    /// Of a TCP segment that was written anew, without options.
+    pub(super) fn set_tuple(&mut self, tuple: Tuple) {
+        self.tuple = tuple;
+        self.transport_len = transport::TCP_HEADER_LEN as u8;
+    }
+
     fn ports(&self, tcp_flags: u8) -> Transport {
         Transport::Ports { src: self.tuple.src_port, dst: self.tuple.dst_port, tcp_flags }
     }
 
-    fn transport_at(&self) -> usize {
+    pub(super) fn transport_at(&self) -> usize {
         usize::from(self.transport_at)
     }
 
@@ -225,7 +247,7 @@ impl<'a> Packet<'a> {
 
     /// A partial checksum is the bare sum of the pseudo-header: what changes behind it is the device's to add. Over UDP
     /// a zero field means that there is no checksum, so a sum that comes out as zero is written as all ones.
-    fn edit_transport_checksum(&mut self, change: Sum, coverage: Coverage) {
+    pub(super) fn edit_transport_checksum(&mut self, change: Sum, coverage: Coverage) {
         let Some(at) = checksum_at(self.kind, self.transport_at()) else { return };
         let old = self.word(at);
         let new = match (self.offload.completes(at), coverage) {
@@ -240,7 +262,7 @@ impl<'a> Packet<'a> {
         }
     }
 
-    fn word(&self, at: usize) -> u16 {
+    pub(super) fn word(&self, at: usize) -> u16 {
         u16::from_be_bytes([self.bytes[at], self.bytes[at + 1]])
     }
 
@@ -251,7 +273,7 @@ impl<'a> Packet<'a> {
 
 /// Which part of a transport checksum's coverage an edit concerns.
 #[derive(Clone, Copy)]
-enum Coverage {
+pub(super) enum Coverage {
     PseudoHeader,
     Transport,
 }

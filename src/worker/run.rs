@@ -282,7 +282,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Ends idle flow records, and tells those who want to hear of it.
+    /// Ends idle flow records and mappings, and tells those who want to hear of records.
     fn sweep(&self, now: Timestamp) {
         let Tables { snapshot, flows, events, .. } = &self.tables;
         let snapshot = snapshot.load();
@@ -294,6 +294,7 @@ impl Worker {
                 events.tell(FlowEvent::Ended(*record), logged);
             }
         });
+        flows.mappings.expire(now, EXPIRY_BUDGET);
     }
 
     /// What was ordered, and a batch from each ready port; how many frames they were.

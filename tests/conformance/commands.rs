@@ -141,7 +141,7 @@ pub(crate) fn foretold(stage: &Stage, ask: &Ask, question: &Question, expect: &E
     let answer = data(stage, &["explain", from, &to])?;
     let walk = |name: &str| Walk::of(&answer[name]);
     let agrees = match expect {
-        Expect::Ok { via, back } => {
+        Expect::Ok { via, back, from: _ } => {
             let went = |name: &str, nodes: &Option<Vec<String>>| nodes.as_ref().is_none_or(|it| *it == walk(name).via);
             answer["verdict"] == "reachable" && went("forward", via) && went("return", back)
         }

@@ -1,12 +1,15 @@
 //! What must become of a packet, and of its answer: `ok via nva, back direct`, `drop@va NextHopNone`.
 
+use std::net::IpAddr;
+
 use vnet::dataplane::DropReason;
 
 /// The fate of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Expect {
-    /// It arrives and is answered. Where a way is named, the packets were seen to take it.
-    Ok { via: Option<Vec<String>>, back: Option<Vec<String>> },
+    /// It arrives and is answered. Where a way is named, the packets were seen to take it; where a source, to have it on
+    /// arrival.
+    Ok { via: Option<Vec<String>>, back: Option<Vec<String>>, from: Option<IpAddr> },
     /// The fabric drops it, or its answer.
     Drop { what: Lost, node: String, reason: String },
     /// A guest takes it and does not send it on.
@@ -44,20 +47,24 @@ impl Expect {
 
 fn unknown(text: &str) -> String {
     format!(
-        "`{text}` is none of: ok [direct|via NODE..][, back direct|via NODE..], [answer ]drop@NODE REASON, lost@NODE"
+        "`{text}` is none of: ok [direct|via NODE..][, back direct|via NODE..], ok from ADDRESS, [answer ]drop@NODE REASON, lost@NODE"
     )
 }
 
 /// What follows `ok`: nothing, one way, or two.
 fn ok(ways: &str) -> Option<Expect> {
     if ways.is_empty() {
-        return Some(Expect::Ok { via: None, back: None });
+        return Some(Expect::Ok { via: None, back: None, from: None });
     }
     let ways = ways.strip_prefix(' ')?;
+    if let Some(from) = ways.strip_prefix("from ") {
+        return Some(Expect::Ok { via: None, back: None, from: Some(from.parse().ok()?) });
+    }
+    let from = None;
     Some(match (ways.strip_prefix("back "), ways.split_once(", back ")) {
-        (Some(back), _) => Expect::Ok { via: None, back: Some(way(back)?) },
-        (None, Some((via, back))) => Expect::Ok { via: Some(way(via)?), back: Some(way(back)?) },
-        (None, None) => Expect::Ok { via: Some(way(ways)?), back: None },
+        (Some(back), _) => Expect::Ok { via: None, back: Some(way(back)?), from },
+        (None, Some((via, back))) => Expect::Ok { via: Some(way(via)?), back: Some(way(back)?), from },
+        (None, None) => Expect::Ok { via: Some(way(ways)?), back: None, from },
     })
 }
 

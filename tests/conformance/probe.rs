@@ -60,6 +60,8 @@ pub(crate) struct Question {
     from: String,
     origin: Origin,
     pub(crate) peer: SocketAddr,
+    /// What the peer listens at: behind a public address, its private one.
+    listener: SocketAddr,
     /// Who has the peer's address.
     pub(crate) owner: Option<String>,
     traffic: Traffic,
@@ -80,8 +82,16 @@ impl Question {
             src_port: None,
             dst_port: (ask.kind != Kind::Ping).then_some(ask.port),
         };
-        let peer = SocketAddr::new(address, ask.port);
-        Ok(Self { kind: ask.kind, from: ask.from.clone(), origin, peer, owner: stage.owner(address), traffic })
+        let [peer, listener] = [address, stage.private(address)].map(|address| SocketAddr::new(address, ask.port));
+        Ok(Self {
+            kind: ask.kind,
+            from: ask.from.clone(),
+            origin,
+            peer,
+            listener,
+            owner: stage.owner(address),
+            traffic,
+        })
     }
 
     /// Asks, and holds what happens against what should.
@@ -94,7 +104,7 @@ impl Question {
     /// A TCP connection that stays.
     pub(crate) fn open(&self, stage: &Stage) -> Outcome<Flow> {
         let owner = self.owner.as_deref().ok_or("nobody has the destination")?;
-        let listener = serve(stage, owner, || TcpListener::bind(self.peer))?;
+        let listener = serve(stage, owner, || TcpListener::bind(self.listener))?;
         let client = stage.lab.inside(&self.from, || TcpStream::connect_timeout(&self.peer, stage.patience));
         let client = client.map_err(|error| format!("no connection: {error}"))?;
         let (server, _) = listener.accept()?;
@@ -129,17 +139,17 @@ enum Asking {
 impl Asking {
     /// Opens whoever answers first, then whoever asks.
     fn open(stage: &Stage, question: &Question) -> Outcome<Self> {
-        let Question { kind, from, origin, peer, owner, .. } = question;
+        let Question { kind, from, origin, peer, listener: at, owner, .. } = question;
         let asking = match kind {
             Kind::Ping => stage.lab.inside(from, || Pinger::from(origin, peer.ip())).map(Self::Ping),
             Kind::Tcp => {
-                let listener = owner.as_ref().map(|owner| serve(stage, owner, || TcpListener::bind(peer)));
+                let listener = owner.as_ref().map(|owner| serve(stage, owner, || TcpListener::bind(at)));
                 let listener = listener.transpose()?;
                 let connecting = stage.lab.inside(from, || origin.tcp_towards(*peer));
                 connecting.map(|connecting| Self::Tcp { connecting, _listener: listener })
             }
             Kind::Udp => {
-                let server = owner.as_ref().map(|owner| serve(stage, owner, || UdpSocket::bind(peer)));
+                let server = owner.as_ref().map(|owner| serve(stage, owner, || UdpSocket::bind(at)));
                 let server = server.transpose()?;
                 let client = stage.lab.inside(from, || origin.udp_towards(*peer));
                 client.map(|client| Self::Udp { client, server })

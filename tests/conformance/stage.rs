@@ -6,6 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use serde_json::Value;
+use vnet::config;
+use vnet::model::Network;
 
 use crate::Outcome;
 use crate::lab::{Lab, SOON};
@@ -19,6 +21,8 @@ pub(crate) struct Stage {
     pub(crate) lab: Lab,
     /// As it was applied last.
     pub(crate) topology: Value,
+    /// Public addresses: whose, and the private one behind.
+    public: BTreeMap<IpAddr, (String, IpAddr)>,
     /// Machines and their addresses.
     places: Vec<(String, Vec<IpAddr>)>,
     flows: BTreeMap<String, Flow>,
@@ -45,6 +49,7 @@ impl Stage {
         let mut stage = Self {
             lab,
             topology: topology.clone(),
+            public: BTreeMap::new(),
             places: Vec::new(),
             flows: BTreeMap::new(),
             told: String::new(),
@@ -144,6 +149,8 @@ impl Stage {
         };
         let nodes = status["nodes"].as_array().unwrap().iter();
         self.places = nodes.map(|node| (node["name"].as_str().unwrap().to_owned(), addresses(node))).collect();
+        let network = config::load(&as_yaml(&self.topology), "lab.yaml").map(|loaded| loaded.network);
+        self.public = network.iter().flat_map(public).collect();
     }
 
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &str> {
@@ -166,7 +173,12 @@ impl Stage {
 
     pub(crate) fn owner(&self, address: IpAddr) -> Option<String> {
         let found = self.places.iter().find(|(_, addresses)| addresses.contains(&address));
-        found.map(|(node, _)| node.clone())
+        found.map(|(node, _)| node.clone()).or_else(|| self.public.get(&address).map(|(node, _)| node.clone()))
+    }
+
+    /// What a destination is once it has arrived.
+    pub(crate) fn private(&self, address: IpAddr) -> IpAddr {
+        self.public.get(&address).map_or(address, |(_, private)| *private)
     }
 
     pub(crate) fn drops(&self) -> Drops {
@@ -177,6 +189,14 @@ impl Stage {
         }
         drops
     }
+}
+
+/// Every public address that stands for one of a machine's.
+fn public(network: &Network) -> Vec<(IpAddr, (String, IpAddr))> {
+    let nics = network.network_interfaces.iter();
+    let instances = nics.flat_map(|nic| nic.public_addresses.iter().map(move |one| (nic.virtual_machine, one)));
+    let name = |vm| network.vm(vm).name.clone();
+    instances.map(|(vm, one)| (network.public_ip(one.public).address, (name(vm), one.private))).collect()
 }
 
 /// JSON is YAML; one line a key, so that a lab can put its name in front.

@@ -4,6 +4,7 @@
 //! limits. So nothing waits for silence: it ends when the proof is there, and fails when it never comes.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
@@ -23,6 +24,8 @@ pub(crate) type Drops = BTreeMap<(String, String), u64>;
 /// What counters and guests say from a moment on.
 pub(crate) struct Watch {
     traffic: Traffic,
+    /// The same once it has arrived: a public address has become a private one.
+    arrival: Traffic,
     owner: Option<String>,
     before: Drops,
     sight: Sight,
@@ -32,7 +35,9 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn begin(stage: &Stage, traffic: Traffic, owner: Option<String>) -> Self {
-        Self { traffic, owner, before: stage.drops(), sight: Sight::open(&stage.lab, stage.nodes()), burst: None }
+        let arrival = Traffic { dst: stage.private(traffic.dst), ..traffic };
+        let sight = Sight::open(&stage.lab, stage.nodes());
+        Self { traffic, arrival, owner, before: stage.drops(), sight, burst: None }
     }
 
     /// The same for packets that nobody answers: all of them must arrive, or be dropped.
@@ -72,7 +77,10 @@ impl Watch {
     /// What must hold besides, once the fate is known.
     fn details(&self, stage: &Stage, expect: &Expect) -> Outcome {
         match expect {
-            Expect::Ok { via, back } => {
+            Expect::Ok { via, back, from } => {
+                if let Some(from) = from {
+                    self.came_from(*from)?;
+                }
                 self.went(via.as_deref(), self.traffic, "the packet")?;
                 self.went(back.as_deref(), self.traffic.answer(), "the answer")
             }
@@ -92,7 +100,13 @@ impl Watch {
     }
 
     fn arrived(&self) -> usize {
-        self.owner.as_ref().map_or(0, |owner| self.sight.count(owner, self.traffic))
+        self.owner.as_ref().map_or(0, |owner| self.sight.count(owner, self.arrival))
+    }
+
+    fn came_from(&self, src: IpAddr) -> Outcome {
+        let seen = Traffic { src, src_port: None, ..self.arrival };
+        let count = self.owner.as_ref().map_or(0, |owner| self.sight.count(owner, seen));
+        if count > 0 { Ok(()) } else { Err(format!("its receiver never saw it from {src}").into()) }
     }
 
     fn went(&self, expected: Option<&[String]>, traffic: Traffic, what: &str) -> Outcome {

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use vnet::dataplane::{
     Acl, AclId, AclRule, Action, Admission, Direction, Fib, FibId, Filters, FlowLimits, FlowTerms, Flows, Ingress,
     Link, Lpm, LpmBuilder, NextHop, Nic, NicId, Observer, Owner, PortId, ProtocolMatch, RouteId, RuleId, Snapshot,
-    Spread, Step, SubnetId, Timestamp, Verdict, Vnet, VnetId, process,
+    Spread, Step, SubnetId, Timestamp, Translation, Verdict, Vnet, VnetId, process,
 };
 use vnet::wire::{Offload, Packet, Protocol};
 
@@ -149,6 +149,7 @@ impl World {
             fibs: self.nics.iter().map(|nic| self.fib(nic)).collect(),
             acls: (0..).map(AclId).zip(&self.acls).map(|(id, rules)| self.table(id, rules)).collect(),
             vnets: (0..self.vnets.len() as u32).map(|n| self.vnet_tables(VnetId(n))).collect(),
+            edge: None,
         }
     }
 
@@ -298,6 +299,8 @@ fn words(step: Step) -> String {
         Step::Route { next_hop, .. } => format!("route {next_hop:?}"),
         Step::Cross { from, into, .. } => format!("cross {} to {}", from.0, into.0),
         Step::Arrive { nic } => format!("arrive {}", nic.0),
+        Step::Translate(Translation { from, to, .. }) => format!("translate {} to {}", from.0, to.0),
+        Step::Reset { nic } => format!("reset {}", nic.0),
         Step::Delivered { port } => format!("delivered {}", port.0),
         Step::Dropped { reason } => format!("dropped {reason}"),
     }

@@ -375,6 +375,7 @@ impl Random {
         let own = match from {
             Attachment::Nic(nic) => nic.0,
             Attachment::Vnet(_) => 4 + self.below(2),
+            Attachment::Internet => unreachable!("this network has no Internet"),
         };
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
         if own < MACHINES6.len() && self.chance(20) {

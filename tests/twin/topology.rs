@@ -112,6 +112,10 @@ impl Random {
             virtual_machines: Vec::new(),
             network_interfaces: Vec::new(),
             private_endpoints: Vec::new(),
+            public_ip_addresses: Vec::new(),
+            public_ip_prefixes: Vec::new(),
+            nat_gateways: Vec::new(),
+            internet: None,
             service_tags: self.service_tags(),
             emulation: Emulation {
                 peering_access: *self.pick(&[PeeringAccessMode::ExplicitAllow, PeeringAccessMode::TagOnly]),
@@ -150,6 +154,7 @@ impl Random {
                 prefixes,
                 route_table: (tables > 0 && self.chance(60)).then(|| RouteTableIx(self.below(tables))),
                 network_security_group: (groups > 0 && self.chance(40)).then(|| NsgIx(self.below(groups))),
+                nat_gateway: None,
                 default_outbound_access: None,
                 service_endpoints: Vec::new(),
                 private_endpoint_network_policies: PrivateEndpointNetworkPolicies::default(),
@@ -250,6 +255,7 @@ impl Random {
                         virtual_machine: VmIx(index),
                         subnet,
                         addresses,
+                        public_addresses: Vec::new(),
                         primary: true,
                         enable_ip_forwarding: self.chance(40),
                         disable_tcp_state_tracking: false,
@@ -261,6 +267,7 @@ impl Random {
                         network_interfaces: vec![NicIx(index)],
                         run: Vec::new(),
                         guest_forwarding: self.chance(50),
+                        guest_masquerade: false,
                     });
                 }
             }
@@ -513,6 +520,7 @@ impl Random {
     fn source(&mut self, network: &Network, from: Attachment) -> IpAddr {
         match from {
             Attachment::Nic(nic) => *self.pick(&network.nic(nic).addresses),
+            Attachment::Internet => unreachable!("these networks have no Internet"),
             Attachment::Vnet(vnet) => {
                 let prefixes = &self.pick(&network.vnet(vnet).subnets).prefixes;
                 let prefix = *self.pick(prefixes);

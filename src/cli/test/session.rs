@@ -192,7 +192,7 @@ impl Session<'_> {
         let forecast = tested.forecast.as_ref().ok_or("the model has no answer")?;
         let expecting = [case.expect, forecast.verdict] != [Verdict::Blocked; 2];
         let names_interface = match case.from {
-            Endpoint::Vm(_) => false,
+            Endpoint::Vm(_) | Endpoint::Internet => false,
             Endpoint::Nic(_) | Endpoint::Address(_) => true,
         };
         trial_of(self.network, forecast, case.probe, names_interface, expecting)

@@ -13,9 +13,13 @@ use super::allocation::Pool;
 use super::attach::Attachments;
 use super::names::{Names, or_unnamed, within};
 use super::private_access;
+use super::public_address::Public;
 use crate::config::diagnostic::{At, Report, Spanned};
 use crate::config::document::{self, Allocation, Document, IpConfiguration, IpVersion};
-use crate::model::{NetworkInterface, NicIx, PrivateEndpoint, SubnetIx, VirtualMachine, VirtualNetwork, VmIx};
+use crate::model::{
+    InstanceAddress, NetworkInterface, NicIx, PrivateEndpoint, PublicIpIx, SubnetIx, VirtualMachine, VirtualNetwork,
+    VmIx,
+};
 
 /// Everybody with an address.
 pub(super) struct Addressed {
@@ -31,6 +35,8 @@ pub(super) struct Wish {
     pub version: IpVersion,
     /// What the file says, or what the holder has.
     pub stated: Option<Spanned<IpAddr>>,
+    /// What stands in front of it.
+    pub public: Option<PublicIpIx>,
     pub at: At,
 }
 
@@ -45,7 +51,7 @@ pub(super) fn machines(
     document: &Document,
     vnets: &[VirtualNetwork],
     accounts: &Accounts,
-    scope: &Scope,
+    (scope, public): (&Scope, &mut Public<'_>),
     mut attachments: Attachments,
     pool: Pool<'_>,
     report: &mut Report,
@@ -58,12 +64,16 @@ pub(super) fn machines(
         let first = machines.network_interfaces.len();
         let primary = check(document, report);
         for (index, nic) in document.network_interfaces.iter().enumerate() {
-            let subnet = wish(first + index, nic, vnets, scope, &mut wishes, report);
+            let name = nic.name.as_ref().map_or_else(|| format!("eth{index}"), |name| name.value.clone());
+            let holder = format!("network interface `{}/{name}`", or_unnamed(&document.name));
+            let claims = Claims { vnets, scope, holder, public: &mut *public };
+            let subnet = wish(first + index, nic, claims, &mut wishes, report);
             machines.network_interfaces.push(NetworkInterface {
-                name: nic.name.as_ref().map_or_else(|| format!("eth{index}"), |name| name.value.clone()),
+                name,
                 virtual_machine: VmIx(vm),
                 subnet,
                 addresses: Vec::new(),
+                public_addresses: Vec::new(),
                 primary: index == primary,
                 enable_ip_forwarding: nic.enable_ip_forwarding,
                 disable_tcp_state_tracking: nic.disable_tcp_state_tracking,
@@ -79,7 +89,8 @@ pub(super) fn machines(
             name: or_unnamed(&document.name),
             network_interfaces: (first..machines.network_interfaces.len()).map(NicIx).collect(),
             run: document.run.clone(),
-            guest_forwarding: document.guest_forwarding.unwrap_or(forwards),
+            guest_forwarding: document.guest.forwarding.unwrap_or(forwards),
+            guest_masquerade: document.guest.masquerade,
         });
     }
     grant(wishes, vnets, pool, &mut machines, report);
@@ -120,7 +131,12 @@ fn grant(
             None => pool.allocate(wish.subnet, subnet(wish.subnet), wish.version, wish.at, report),
         };
         match wish.holder {
-            Holder::Nic(nic) => machines.network_interfaces[nic].addresses.extend(address),
+            Holder::Nic(nic) => {
+                let nic = &mut machines.network_interfaces[nic];
+                nic.addresses.extend(address);
+                let instance = wish.public.zip(address);
+                nic.public_addresses.extend(instance.map(|(public, private)| InstanceAddress { private, public }));
+            }
             Holder::PrivateEndpoint(endpoint) => {
                 let endpoint = &mut machines.private_endpoints[endpoint];
                 endpoint.address = address.unwrap_or(endpoint.address);
@@ -160,15 +176,23 @@ fn primary<'a>(flags: impl Iterator<Item = Option<&'a Spanned<bool>>>, what: &st
     first
 }
 
+/// What an interface's wishes are about, and in whose name it claims public addresses.
+struct Claims<'a, 'd> {
+    vnets: &'a [VirtualNetwork],
+    scope: &'a Scope,
+    holder: String,
+    public: &'a mut Public<'d>,
+}
+
 /// Writes down what the interface wants; the subnet it is in.
 fn wish(
     nic: usize,
     document: &document::NetworkInterface,
-    vnets: &[VirtualNetwork],
-    scope: &Scope,
+    claims: Claims<'_, '_>,
     wishes: &mut Vec<Wish>,
     report: &mut Report,
 ) -> SubnetIx {
+    let Claims { vnets, scope, holder, public } = claims;
     let configurations = &document.ip_configurations;
     Names::of("IP configuration", configurations.iter().map(|configuration| &configuration.name), report);
     within(configurations.len(), 256, "addresses of one interface", "ADR-14", document.at, report);
@@ -185,9 +209,22 @@ fn wish(
         check_subnet(found, *subnet.get_or_insert(found), configuration, vnets, report);
         let versions = versions(configuration, document.full_form, &vnets[found.vnet.0].subnets[found.subnet].prefixes);
         check_configuration(configuration, i == 0 && document.full_form, versions[0], report);
+        let mut in_front = configuration.public.as_ref().and_then(|written| {
+            let ix = public.find(written, &holder, report)?;
+            let version = public.version_for(ix, &versions, written.at, report);
+            Some((version, ix))
+        });
         for version in versions {
             let stated = configuration.address.clone().filter(|address| version_of(address.value) == version);
-            wishes.push(Wish { holder: Holder::Nic(nic), subnet: found, version, stated, at: configuration.at });
+            let public = in_front.take_if(|(of, _)| *of == version).map(|(_, ix)| ix);
+            wishes.push(Wish {
+                holder: Holder::Nic(nic),
+                subnet: found,
+                version,
+                stated,
+                public,
+                at: configuration.at,
+            });
         }
     }
     // Without a subnet the report has an error and the network will not be used.

@@ -20,6 +20,7 @@ mod names;
 mod overlaps;
 mod peering;
 mod private_access;
+mod public_address;
 mod rights;
 mod routing;
 mod tags;
@@ -39,6 +40,7 @@ use self::attach::Attachments;
 use self::groups::Groups;
 use self::limits::Limits;
 use self::names::{Names, within};
+use self::public_address::Public;
 use self::rights::Rights;
 use self::tags::Tags;
 use super::Files;
@@ -61,8 +63,12 @@ pub(super) fn network(
     let scope = Scope::of(&document, report);
     let vnets = &document.virtual_networks;
     let mut tags = Tags::new(document.service_tags.as_ref(), files);
-    let mut virtual_networks: Vec<_> =
-        vnets.iter().enumerate().map(|(i, vnet)| virtual_network(VnetIx(i), vnet, &scope, &mut tags, report)).collect();
+    let mut public = Public::of(&document, &standing.leases, report);
+    let mut virtual_networks: Vec<_> = vnets
+        .iter()
+        .enumerate()
+        .map(|(i, vnet)| virtual_network(VnetIx(i), vnet, &scope, &public, &mut tags, report))
+        .collect();
     classic::imply(&mut virtual_networks);
     peering::connect(&mut virtual_networks);
     peering::check(vnets, &virtual_networks, &standing.links, report);
@@ -79,7 +85,10 @@ pub(super) fn network(
         let attach = attachments.virtual_network(VnetIx(index), vnet, &virtual_networks[index], &mut pool, report);
         virtual_networks[index].attach = attach;
     }
-    let machines = machine::machines(&document, &virtual_networks, &accounts, &scope, attachments, pool, report);
+    let machines =
+        machine::machines(&document, &virtual_networks, &accounts, (&scope, &mut public), attachments, pool, report);
+    public.check_subnets(&virtual_networks, &machines.network_interfaces, &document, report);
+    public.warn(report);
     Limits::AZURE.check(&document, &virtual_networks, &machines.network_interfaces, &accounts, report);
     let groups = Groups::of(&document, &machines.network_interfaces, &virtual_networks, &scope, report);
     let mut network = Network {
@@ -96,6 +105,10 @@ pub(super) fn network(
         virtual_machines: machines.virtual_machines,
         network_interfaces: machines.network_interfaces,
         private_endpoints: machines.private_endpoints,
+        public_ip_addresses: public.addresses,
+        public_ip_prefixes: public.prefixes,
+        nat_gateways: public.nat_gateways,
+        internet: public.internet,
         service_tags: tags.into_used(),
         emulation: document.emulation,
         tests: Vec::new(),
@@ -186,6 +199,7 @@ fn virtual_network(
     ix: VnetIx,
     vnet: &document::VirtualNetwork,
     scope: &Scope,
+    public: &Public<'_>,
     tags: &mut Tags<'_>,
     report: &mut Report,
 ) -> VirtualNetwork {
@@ -196,7 +210,7 @@ fn virtual_network(
     VirtualNetwork {
         name,
         location: vnet.location.as_ref().map_or_else(String::new, |location| location.value.clone()),
-        subnets: vnet.subnets.iter().map(|subnet| self::subnet(subnet, scope, tags, report)).collect(),
+        subnets: vnet.subnets.iter().map(|subnet| self::subnet(subnet, scope, public, tags, report)).collect(),
         deployment_model: vnet.deployment_model,
         peerings: peering::links(ix, vnet, scope, report),
         address_space,
@@ -205,13 +219,20 @@ fn virtual_network(
     }
 }
 
-fn subnet(subnet: &document::Subnet, scope: &Scope, tags: &mut Tags<'_>, report: &mut Report) -> Subnet {
+fn subnet(
+    subnet: &document::Subnet,
+    scope: &Scope,
+    public: &Public<'_>,
+    tags: &mut Tags<'_>,
+    report: &mut Report,
+) -> Subnet {
     address::check_special(subnet, report);
     Subnet {
         name: names::or_unnamed(&subnet.name),
         prefixes: prefixes(subnet),
         route_table: scope.route_table(&subnet.route_table, report),
         network_security_group: scope.nsg(&subnet.network_security_group, report),
+        nat_gateway: public_address::subnet_gateway(subnet, public, report),
         default_outbound_access: subnet.default_outbound_access,
         service_endpoints: private_access::service_endpoints(subnet, tags, report),
         private_endpoint_network_policies: subnet.private_endpoint_network_policies,

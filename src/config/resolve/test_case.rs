@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::config::diagnostic::{At, Report, Spanned, clip, nearest};
 use crate::config::test_case::{Place, Protocol, RULE_KINDS, TestCase};
-use crate::model::{self, Endpoint, Network, NicIx, Probe, Verdict, VmIx};
+use crate::model::{self, Endpoint, Internet, Network, NicIx, Probe, Verdict, VmIx};
 
 /// NSG-06, as `compile` names them.
 const DEFAULT_RULES: [&str; 6] = [
@@ -76,17 +76,23 @@ impl Reader<'_> {
         let mut prefixes = attached.flat_map(|vnet| &vnet.subnets).flat_map(|subnet| &subnet.prefixes);
         prefixes.any(|prefix| prefix.contains(&address))
             || self.network.network_interfaces.iter().any(|nic| nic.addresses.contains(&address))
+            || self.network.internet.iter().any(|internet| internet.addresses.contains(&address))
     }
 
     fn endpoint(&mut self, place: &Spanned<Place>) -> Option<Endpoint> {
         match &place.value {
             Place::Address(address) => Some(Endpoint::Address(*address)),
+            Place::Node { name, nic: None } if self.is_internet(name) => Some(Endpoint::Internet),
             Place::Node { name, nic: None } => self.machine(name, place.at).map(Endpoint::Vm),
             Place::Node { name, nic: Some(nic) } => {
                 let vm = self.machine(name, place.at)?;
                 self.interface(vm, nic, place.at).map(Endpoint::Nic)
             }
         }
+    }
+
+    fn is_internet(&self, name: &str) -> bool {
+        self.network.internet.is_some() && name.eq_ignore_ascii_case(Internet::NAME)
     }
 
     fn machine(&mut self, name: &str, at: At) -> Option<VmIx> {

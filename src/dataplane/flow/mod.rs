@@ -12,12 +12,12 @@ mod event;
 mod key;
 mod record;
 mod shard;
-mod slab;
-mod tcp;
+pub(super) mod slab;
+pub(super) mod tcp;
 mod terms;
 #[cfg(test)]
 mod tests;
-mod wheel;
+pub(super) mod wheel;
 
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};

@@ -3,7 +3,7 @@
 use std::ops::AddAssign;
 
 use super::key::FlowKey;
-use super::slab::{END, Link};
+use super::slab::{END, Entry, Link};
 use super::tcp::{Connection, FlowState, Signal};
 use super::terms::{Deciders, FlowTerms, RulesMark};
 use crate::dataplane::{Direction, NicId, Timestamp};
@@ -193,15 +193,6 @@ impl Record {
         Timestamp(self.last.0.saturating_add(timeout_secs as u64 * 1_000_000_000))
     }
 
-    /// When to look whether it has lapsed: a connection that closes does not move its timer.
-    pub(super) fn next_look(&self, now: Timestamp) -> Timestamp {
-        let deadline = self.deadline();
-        if self.connection == Connection::NONE {
-            return deadline;
-        }
-        deadline.min(Timestamp(now.0.saturating_add(u64::from(LINGER_SECS) * 1_000_000_000)))
-    }
-
     pub(super) const fn is_refused(&self) -> bool {
         matches!(self.standing, Standing::RefusedOutbound | Standing::RefusedInbound)
     }
@@ -229,16 +220,36 @@ impl Record {
         })
     }
 
-    /// Its slot is free.
-    pub(super) const fn end(&mut self) {
-        self.standing = Standing::Gone;
-    }
-
     const fn admitted(&self) -> Direction {
         match self.standing {
             Standing::AdmittedInbound | Standing::RefusedInbound => Direction::Inbound,
             // A free slot is in no chain, so nobody asks it.
             Standing::AdmittedOutbound | Standing::RefusedOutbound | Standing::Gone => Direction::Outbound,
         }
+    }
+}
+
+impl Entry for Record {
+    #[inline]
+    fn chain(&mut self) -> &mut Link {
+        &mut self.chain
+    }
+
+    #[inline]
+    fn timer(&mut self) -> &mut Link {
+        &mut self.timer
+    }
+
+    /// A connection that closes does not move its timer.
+    fn next_look(&self, now: Timestamp) -> Timestamp {
+        let deadline = self.deadline();
+        if self.connection == Connection::NONE {
+            return deadline;
+        }
+        deadline.min(Timestamp(now.0.saturating_add(u64::from(LINGER_SECS) * 1_000_000_000)))
+    }
+
+    fn end(&mut self) {
+        self.standing = Standing::Gone;
     }
 }

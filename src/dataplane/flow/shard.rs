@@ -17,7 +17,7 @@ use crate::dataplane::Timestamp;
 #[derive(Debug)]
 pub(super) struct Shard {
     buckets: Box<[Link]>,
-    records: Slab,
+    records: Slab<Record>,
     wheel: Wheel,
     hasher: RandomState,
 }
@@ -68,7 +68,7 @@ impl Shard {
 
     /// Looks at one record whose timer has come up.
     pub(super) fn sweep(&mut self, now: Timestamp) -> Sweep {
-        let Some(link) = self.wheel.pop(&self.records, now) else { return Sweep::Done };
+        let Some(link) = self.wheel.pop(&mut self.records, now) else { return Sweep::Done };
         if !self.records[link].lapsed(now) {
             self.wheel.arm(&mut self.records, link, now);
             return Sweep::Kept;

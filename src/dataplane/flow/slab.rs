@@ -1,4 +1,4 @@
-//! Flow records in memory: numbered slots that are reused, never moved.
+//! Records in memory: numbered slots that are reused, never moved.
 //!
 //! One idea: memory grows by whole blocks of [`BLOCK`] records when a shard first needs them and is kept, so that a warm
 //! table allocates nothing and a quiet one stays small. The lists that records hang in (hash chains, timer slots, free
@@ -6,32 +6,44 @@
 
 use std::ops::{Index, IndexMut};
 
-use super::record::Record;
+use crate::dataplane::Timestamp;
 
 /// A slot's number plus one; zero ends a list, so that zeroed memory is a list of empty lists.
-pub(super) type Link = u32;
+pub(in crate::dataplane) type Link = u32;
 /// The end of a list.
-pub(super) const END: Link = 0;
+pub(in crate::dataplane) const END: Link = 0;
 
-/// Records allocated at a time: 28 KiB.
+/// Records allocated at a time: 28 KiB of flow records.
 const BLOCK: usize = 256;
+
+/// What can lie in a slot: it carries the links of the lists that it hangs in.
+pub(in crate::dataplane) trait Entry {
+    /// The next one of its chain, or the next free slot.
+    fn chain(&mut self) -> &mut Link;
+    /// The next one that the timer looks at together with it.
+    fn timer(&mut self) -> &mut Link;
+    /// When to look whether its time is over.
+    fn next_look(&self, now: Timestamp) -> Timestamp;
+    /// Its slot is free.
+    fn end(&mut self);
+}
 
 /// Numbered records.
 #[derive(Debug)]
-pub(super) struct Slab {
-    blocks: Vec<Vec<Record>>,
+pub(in crate::dataplane) struct Slab<T> {
+    blocks: Vec<Vec<T>>,
     free: Link,
 }
 
-impl Slab {
-    pub(super) const fn new() -> Self {
+impl<T: Entry> Slab<T> {
+    pub(in crate::dataplane) const fn new() -> Self {
         Self { blocks: Vec::new(), free: END }
     }
 
-    pub(super) fn insert(&mut self, record: Record) -> Link {
+    pub(in crate::dataplane) fn insert(&mut self, record: T) -> Link {
         if self.free != END {
             let link = self.free;
-            self.free = self[link].chain;
+            self.free = *self[link].chain();
             self[link] = record;
             return link;
         }
@@ -45,30 +57,30 @@ impl Slab {
     }
 
     /// All slots, free ones included; those there are now keep their place.
-    pub(super) fn slots(&self) -> impl ExactSizeIterator<Item = &Record> {
+    pub(super) fn slots(&self) -> impl ExactSizeIterator<Item = &T> {
         let count = self.blocks.iter().map(Vec::len).sum::<usize>();
         (0..count).map(|slot| &self[slot as Link + 1])
     }
 
     /// Frees a slot; the caller has taken it out of its chain and its timer list.
-    pub(super) fn remove(&mut self, link: Link) {
+    pub(in crate::dataplane) fn remove(&mut self, link: Link) {
         self[link].end();
-        self[link].chain = self.free;
+        *self[link].chain() = self.free;
         self.free = link;
     }
 }
 
-impl Index<Link> for Slab {
-    type Output = Record;
+impl<T> Index<Link> for Slab<T> {
+    type Output = T;
 
-    fn index(&self, link: Link) -> &Record {
+    fn index(&self, link: Link) -> &T {
         let slot = link as usize - 1;
         &self.blocks[slot / BLOCK][slot % BLOCK]
     }
 }
 
-impl IndexMut<Link> for Slab {
-    fn index_mut(&mut self, link: Link) -> &mut Record {
+impl<T> IndexMut<Link> for Slab<T> {
+    fn index_mut(&mut self, link: Link) -> &mut T {
         let slot = link as usize - 1;
         &mut self.blocks[slot / BLOCK][slot % BLOCK]
     }

@@ -66,13 +66,13 @@ impl Signal {
 
 /// All that was seen of a connection. Nothing, for other protocols.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Connection(u8);
+pub(in crate::dataplane) struct Connection(u8);
 
 impl Connection {
-    pub(super) const NONE: Self = Self(0);
+    pub(in crate::dataplane) const NONE: Self = Self(0);
 
     #[inline]
-    pub(super) const fn note(&mut self, direction: Direction, signal: Signal) {
+    pub(in crate::dataplane) const fn note(&mut self, direction: Direction, signal: Signal) {
         let shift = match direction {
             Direction::Outbound => 0,
             Direction::Inbound => INBOUND,
@@ -84,15 +84,21 @@ impl Connection {
         self.0 |= (signal.0 & SIDE) << shift;
     }
 
+    /// A reset that its sender stands by.
+    #[inline]
+    pub(in crate::dataplane) const fn is_reset(self) -> bool {
+        self.0 & (RST | RST << INBOUND) != 0
+    }
+
     /// Over: a FIN from each side, or a reset.
     #[inline]
-    pub(super) const fn is_closed(self) -> bool {
+    pub(in crate::dataplane) const fn is_closed(self) -> bool {
         const FINS: u8 = FIN | FIN << INBOUND;
-        self.0 & FINS == FINS || self.0 & (RST | RST << INBOUND) != 0
+        self.0 & FINS == FINS || self.is_reset()
     }
 
     /// None where no TCP segment was seen.
-    pub(super) const fn state(self, admitted: Direction) -> Option<FlowState> {
+    pub(in crate::dataplane) const fn state(self, admitted: Direction) -> Option<FlowState> {
         let (out, inward) = (self.0 & SIDE, self.0 >> INBOUND);
         let (opener, answerer) = match admitted {
             Direction::Outbound => (out, inward),

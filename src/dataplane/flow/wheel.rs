@@ -6,7 +6,7 @@
 //! close meanwhile and its timer stays where it is. A deadline beyond the wheel's horizon is looked at early and put ahead
 //! again. The wheel decides nothing: its caller asks the record.
 
-use super::slab::{END, Link, Slab};
+use super::slab::{END, Entry, Link, Slab};
 use crate::dataplane::Timestamp;
 
 /// Seconds in a round.
@@ -14,7 +14,7 @@ const SLOTS: u64 = 512;
 const TICK: u64 = 1_000_000_000;
 
 #[derive(Debug)]
-pub(super) struct Wheel {
+pub(in crate::dataplane) struct Wheel {
     /// By tick modulo SLOTS.
     slots: Box<[Link]>,
     /// The next tick whose slot is to be taken.
@@ -25,20 +25,20 @@ pub(super) struct Wheel {
 }
 
 impl Wheel {
-    pub(super) fn new() -> Self {
+    pub(in crate::dataplane) fn new() -> Self {
         Self { slots: vec![END; SLOTS as usize].into(), tick: 0, due: END }
     }
 
     /// Has a record come up once it should be looked at; the record hangs in no slot now.
-    pub(super) fn arm(&mut self, records: &mut Slab, link: Link, now: Timestamp) {
+    pub(in crate::dataplane) fn arm<T: Entry>(&mut self, records: &mut Slab<T>, link: Link, now: Timestamp) {
         let due = records[link].next_look(now).0 / TICK + 1;
         let tick = due.min(now.0 / TICK + SLOTS - 1);
         let slot = &mut self.slots[(tick % SLOTS) as usize];
-        records[link].timer = std::mem::replace(slot, link);
+        *records[link].timer() = std::mem::replace(slot, link);
     }
 
     /// Takes out the next record whose slot has come round, lapsed or not.
-    pub(super) fn pop(&mut self, records: &Slab, now: Timestamp) -> Option<Link> {
+    pub(in crate::dataplane) fn pop<T: Entry>(&mut self, records: &mut Slab<T>, now: Timestamp) -> Option<Link> {
         let target = now.0 / TICK;
         // After a long pause every slot is due once, not once for each missed round.
         self.tick = self.tick.max((target + 1).saturating_sub(SLOTS));
@@ -50,7 +50,7 @@ impl Wheel {
             self.tick += 1;
         }
         let link = self.due;
-        self.due = records[link].timer;
+        self.due = *records[link].timer();
         Some(link)
     }
 }

@@ -3,21 +3,24 @@
 //! One idea: [`process`] reads aloud. Each stage is a function that answers or names the reason to drop; what one stage
 //! found is an argument of the next. A leg leaves records only when it is delivered (NSG-22); a record that it follows
 //! counts it at once, dropped later or not, as the host of a NIC in Azure does, which does not see what becomes of what it
-//! sends. The packet's bytes, its TTL included, are not touched (FAB-05, UDR-13). An appliance's guest starts the next leg;
+//! sends. The packet's bytes, its TTL included, are not touched (FAB-05, UDR-13), except where it passes the edge of the
+//! fabric. An appliance's guest starts the next leg;
 //! nothing marks a packet, so nothing here breaks a loop (FAB-14).
 
 mod admit;
 mod check;
+mod edge;
 mod judge;
 mod route;
 mod subject;
 
 use self::admit::Admitted;
 pub use self::judge::judge;
+use self::route::Way;
 use self::subject::Subject;
 use super::{
-    Direction, DropReason, FlowEvent, FlowLimits, FlowTable, FragmentTable, NicId, Observer, PortId, Room, Snapshot,
-    Step, Timestamp, Verdict,
+    Direction, DropReason, FlowEvent, FlowLimits, FlowTable, FragmentTable, Ingress, NatLimits, NatTable, NicId,
+    Observer, PortId, Room, Snapshot, Step, Timestamp, Verdict,
 };
 use crate::wire::Packet;
 
@@ -26,11 +29,13 @@ use crate::wire::Packet;
 pub struct Flows {
     pub records: FlowTable,
     pub fragments: FragmentTable,
+    pub mappings: NatTable,
 }
 
 impl Flows {
     pub fn new(limits: FlowLimits) -> Self {
-        Self { records: FlowTable::new(limits), fragments: FragmentTable::new() }
+        let mappings = NatTable::new(NatLimits::default());
+        Self { records: FlowTable::new(limits), fragments: FragmentTable::new(), mappings }
     }
 }
 
@@ -57,6 +62,9 @@ pub fn process<O: Observer>(
     }
 }
 
+/// A NIC that a packet passed, which way, and why.
+type Passage = (NicId, Direction, Admitted);
+
 /// What every stage may look at.
 #[derive(Clone, Copy)]
 struct Leg<'a> {
@@ -70,18 +78,27 @@ impl Leg<'_> {
     fn forward<O: Observer>(
         self,
         ingress: PortId,
-        packet: &Packet<'_>,
+        packet: &mut Packet<'_>,
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
         check::addresses(packet)?;
         check::protocol(packet)?;
+        if let Some(Ingress::Internet) = self.snapshot.ports.get(ingress.0 as usize) {
+            return self.forward_in(packet, observer);
+        }
         let sender = check::source(self.snapshot, ingress, &packet.tuple().src)?;
         observer.step(Step::Sent { nic: sender });
         let of_first = subject::tuple_of_first(packet, sender, &self.flows.fragments, self.now)?;
         let subject = Subject::of(packet, of_first.as_ref(), self.now);
 
         let admitted_out = self.admit(sender, Direction::Outbound, &subject, observer)?;
-        let hop = self.route(sender, subject.tuple, observer)?;
+        let hop = match self.route(sender, subject.tuple, observer)? {
+            Way::Within(hop) => hop,
+            Way::Internet(edge) => {
+                let departure = self.depart(edge, (sender, admitted_out), &subject, packet, observer)?;
+                return self.leave(edge, sender, departure, packet, observer);
+            }
+        };
         let receiver = hop.nic();
         let crossing = self.cross(sender, receiver, observer)?;
         crossing.leave(admitted_out)?;
@@ -93,42 +110,48 @@ impl Leg<'_> {
 
         let nic = self.snapshot.nic(receiver);
         check::size(packet, nic)?;
-        self.commit((sender, admitted_out), (receiver, admitted_in), &subject, observer)?;
+        let sent = (sender, Direction::Outbound, admitted_out);
+        self.commit(Some(sent), Some((receiver, Direction::Inbound, admitted_in)), &subject, observer)?;
         Ok(nic.port)
     }
 
-    /// Makes the records that the leg lacks: both or none.
+    /// Makes the records that the leg lacks: all or none.
     #[inline]
     fn commit<O: Observer>(
         self,
-        (sender, admitted_out): (NicId, Admitted),
-        (receiver, admitted_in): (NicId, Admitted),
+        sent: Option<Passage>,
+        received: Option<Passage>,
         subject: &Subject<'_>,
         observer: &mut O,
     ) -> Result<(), DropReason> {
-        if !subject.starts_flow() || (admitted_out.has_record() && admitted_in.has_record()) {
+        let lacks = |passage: Option<Passage>| passage.filter(|(_, _, admitted)| !admitted.has_record());
+        let (sent, received) = (lacks(sent), lacks(received));
+        if !subject.starts_flow() || (sent.is_none() && received.is_none()) {
             return Ok(());
         }
-        let room =
-            |nic, admitted: Admitted| (!admitted.has_record()).then(|| self.flows.records.reserve(nic)).transpose();
-        let outbound = room(sender, admitted_out).map_err(|_| DropReason::FlowLimit)?;
-        let inbound = room(receiver, admitted_in).map_err(|_| DropReason::FlowLimit)?;
-        self.begin(outbound, sender, Direction::Outbound, admitted_out, subject, observer);
-        self.begin(inbound, receiver, Direction::Inbound, admitted_in, subject, observer);
+        let room = |passage: Option<Passage>| {
+            passage.map(|(nic, _, _)| self.flows.records.reserve(nic)).transpose().map_err(|_| DropReason::FlowLimit)
+        };
+        let (outbound, inbound) = (room(sent)?, room(received)?);
+        for (room, passage) in [(outbound, sent), (inbound, received)] {
+            if let (Some(room), Some((nic, direction, admitted))) = (room, passage) {
+                self.begin(room, nic, direction, admitted, subject, observer);
+            }
+        }
         Ok(())
     }
 
-    /// Makes one NIC's record, if it needs one.
+    /// Makes one NIC's record.
     fn begin<O: Observer>(
         self,
-        room: Option<Room<'_>>,
+        room: Room<'_>,
         nic: NicId,
         direction: Direction,
         admitted: Admitted,
         subject: &Subject<'_>,
         observer: &mut O,
     ) {
-        let (Some(room), Some(rules)) = (room, admitted.deciders()) else { return };
+        let Some(rules) = admitted.deciders() else { return };
         let terms = &self.snapshot.nic(nic).flows;
         let before = room.admit(direction, subject.tuple, rules, subject.passing, terms);
         if observer.wants_flows(terms) {

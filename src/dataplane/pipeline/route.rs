@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::Leg;
 use super::admit::Admitted;
 use crate::dataplane::platform::{METADATA, PLATFORM};
-use crate::dataplane::{DropReason, Link, NextHop, NicId, Observer, Owner, Step};
+use crate::dataplane::{DropReason, Edge, Link, NextHop, NicId, Observer, Owner, Step};
 use crate::wire::Tuple;
 
 /// The end of a leg.
@@ -15,6 +15,12 @@ pub(super) enum Hop {
     Endpoint(NicId),
     /// A route's next hop, whatever the destination (UDR-13).
     Appliance(NicId),
+}
+
+/// Where a route leads.
+pub(super) enum Way<'a> {
+    Within(Hop),
+    Internet(&'a Edge),
 }
 
 impl Hop {
@@ -38,7 +44,12 @@ impl<'a> Leg<'a> {
     /// flow (RSEL-06). No next hop is looked up twice: an appliance
     /// was located by ownership when the routes were compiled (UDR-12).
     #[inline]
-    pub(super) fn route<O: Observer>(self, sender: NicId, flow: &Tuple, observer: &mut O) -> Result<Hop, DropReason> {
+    pub(super) fn route<O: Observer>(
+        self,
+        sender: NicId,
+        flow: &Tuple,
+        observer: &mut O,
+    ) -> Result<Way<'a>, DropReason> {
         let dst = &flow.dst;
         if *dst == PLATFORM || *dst == METADATA {
             // In reach whatever the routes say, though nobody answers (FAB-12).
@@ -54,17 +65,24 @@ impl<'a> Leg<'a> {
         observer.step(Step::Route { fib: id, route, next_hop });
         match next_hop {
             NextHop::Vnet(vnet) => match self.snapshot.vnet(vnet).owners.lookup(*dst) {
-                Some(Owner::Nic(nic)) => Ok(Hop::Endpoint(nic)),
+                Some(Owner::Nic(nic)) => Ok(Way::Within(Hop::Endpoint(nic))),
                 Some(Owner::Service) => Err(DropReason::NoService),
                 Some(Owner::Reserved) | None => Err(DropReason::NoEndpoint),
             },
-            NextHop::Nic(nic) => Ok(Hop::Appliance(nic)),
+            NextHop::Nic(nic) => Ok(Way::Within(Hop::Appliance(nic))),
             NextHop::Unreachable | NextHop::Spread(_) => Err(DropReason::NextHopUnreachable),
             NextHop::Gateway => Err(DropReason::GatewayUnavailable),
-            NextHop::Internet => Err(DropReason::NoInternet),
+            NextHop::Internet => self.edge(dst).map(Way::Internet),
             NextHop::Service => Err(DropReason::NoService),
             NextHop::None => Err(DropReason::NextHopNone),
         }
+    }
+
+    /// The edge, if the Internet has somebody at this address (UDR-15).
+    fn edge(self, dst: &IpAddr) -> Result<&'a Edge, DropReason> {
+        let edge = self.snapshot.edge.as_ref().ok_or(DropReason::NoInternet)?;
+        let is_there = edge.hosts.lookup(*dst).is_some() || edge.public.lookup(*dst).is_some();
+        is_there.then_some(edge).ok_or(DropReason::NoInternet)
     }
 
     /// The peering between the two NICs' VNets. It is not transitive, so there is one at most (PEER-05); compile makes no

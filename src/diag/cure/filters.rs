@@ -17,9 +17,11 @@ impl Case<'_> {
     pub(super) fn denied(&self, leg: &Leg, denial: Denial) -> Cure {
         let rule = self.names.compiled.rule(denial.acl, denial.rule);
         let own = self.names.vnet(denial.nic);
+        // Rules know private addresses (NSG-05).
+        let seen = &self.walk.last;
         let other = match denial.direction {
-            Direction::Inbound => self.walk.src,
-            Direction::Outbound => self.walk.dst,
+            Direction::Inbound => seen.src,
+            Direction::Outbound => seen.dst,
         };
         if rule.priority >= DEFAULT_RULES
             && let Some(cure) = self.outside_tag(leg, denial, own, other)
@@ -28,9 +30,8 @@ impl Case<'_> {
         }
         let verb = if rule.priority >= DEFAULT_RULES { "no rule allows" } else { "a rule denies" };
         let object = self.names.rule(denial.nic, denial.place, denial.acl, denial.rule);
-        let cause = format!("{object}: {verb} {} from {} to {}", self.probe, self.walk.src, self.walk.dst);
-        let flow =
-            Flow { src: self.walk.src, dst: self.walk.dst, probe: self.probe, answering: self.request.is_some() };
+        let cause = format!("{object}: {verb} {} from {} to {}", self.probe, seen.src, seen.dst);
+        let flow = Flow { src: seen.src, dst: seen.dst, probe: self.probe, answering: self.request.is_some() };
         let mut edit = self.edit();
         let place = match rule.owner {
             RuleOwner::Nsg(nsg) => edit.allow(nsg, denial.direction, rule.priority, &flow).then(|| {

@@ -4,6 +4,7 @@
 //! nobody owns may all mean one missing peering link; so the topology is asked before the rule or the route is blamed.
 
 mod appliances;
+mod egress;
 mod filters;
 mod routing;
 mod subnets;
@@ -71,6 +72,8 @@ impl Case<'_> {
             DropReason::SpoofedSource => Some(self.spoofed(leg.from)),
             DropReason::NoEndpoint => Some(self.nobody()),
             DropReason::NoService => Some(self.no_service(leg)),
+            DropReason::NoOutbound => self.no_outbound(leg),
+            DropReason::NoSecurityGroup => self.closed(arrived),
             // What the packet is, or what this router does not emulate yet: the reason's own line says it best.
             DropReason::Malformed
             | DropReason::BadChecksum
@@ -81,6 +84,9 @@ impl Case<'_> {
             | DropReason::TcpState
             | DropReason::NoHealthyBackend
             | DropReason::SnatExhausted
+            | DropReason::NotTranslatable
+            | DropReason::NoMapping
+            | DropReason::Unsolicited
             | DropReason::Hairpin
             | DropReason::PeeringNotConnected
             | DropReason::TooBig
@@ -103,7 +109,7 @@ impl Case<'_> {
             self.ends.destination.nic.map(|nic| (nic, self.ends.destination.address)),
         ];
         let end = ends.into_iter().flatten().find(|(_, own)| *own == address);
-        end.map(|(nic, _)| self.names.vnet(nic)).or_else(|| {
+        end.and_then(|(nic, _)| self.names.home(nic)).map(|subnet| subnet.vnet).or_else(|| {
             let vnets = &self.names.network.virtual_networks;
             vnets.iter().position(|vnet| holds(vnet, address)).map(VnetIx)
         })

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::compile::{Compiled, Sender};
-use crate::dataplane::{AclId, Fib, FibId, Filters, Link, NextHop, NicId, SubnetId, VnetId};
+use crate::dataplane::{AclId, Edge, Fib, FibId, Filters, Link, NextHop, NicId, SubnetId, VnetId};
 use crate::diag::names::Names;
 use crate::model::{Network, NicIx};
 
@@ -52,11 +52,15 @@ struct SameLinks {
 impl Change<'_> {
     fn effect(&mut self, nic: NicId, sender: Sender) -> Option<Effect> {
         let Some(now) = self.after.compiled.ids().sender(nic) else { return Some(Effect::End) };
+        if sender == Sender::Internet {
+            return None;
+        }
         let (old, new) = (self.before.compiled.snapshot.nic(nic), self.after.compiled.snapshot.nic(nic));
         let stands = old.port == new.port
             && old.forwarding == new.forwarding
             && old.mtu == new.mtu
             && self.same_addresses(sender, now)
+            && self.same_instances(nic)
             && self.same_vnet(old.vnet, new.vnet);
         let stands = stands && self.same_participation((old.vnet, old.subnet), (new.vnet, new.subnet));
         let links = self.same_links(old.vnet, new.vnet);
@@ -69,7 +73,8 @@ impl Change<'_> {
         }
         let judged_alike = self.same_filters(old.outbound, new.outbound)
             && self.same_filters(old.inbound, new.inbound)
-            && links.access;
+            && links.access
+            && self.same_pools(nic);
         (!judged_alike).then_some(Effect::NewFlows)
     }
 
@@ -79,8 +84,25 @@ impl Change<'_> {
             (Sender::Subnet(before), Sender::Subnet(after)) => {
                 self.before.network.subnet(before).prefixes == self.after.network.subnet(after).prefixes
             }
-            (Sender::Nic(_), Sender::Subnet(_)) | (Sender::Subnet(_), Sender::Nic(_)) => false,
+            (Sender::Nic(_) | Sender::Subnet(_) | Sender::Internet, _) => false,
         }
+    }
+
+    /// The public addresses of its own.
+    fn same_instances(&self, nic: NicId) -> bool {
+        let [old, new] =
+            [self.before, self.after].map(|names| edge(names).map_or(&[][..], |edge| &edge.egress(nic).instances));
+        old == new
+    }
+
+    /// What else may stand for a new flow (NAT-05).
+    fn same_pools(&self, nic: NicId) -> bool {
+        let pools = |names| {
+            let edge = edge(names)?;
+            let egress = edge.egress(nic);
+            Some([egress.nat_gateway, egress.default_outbound].map(|pool| pool.map(|pool| edge.pool(pool))))
+        };
+        pools(self.before) == pools(self.after)
     }
 
     fn same_vnet(&self, before: VnetId, after: VnetId) -> bool {
@@ -159,4 +181,8 @@ fn links(names: Names<'_>, vnet: VnetId) -> HashMap<String, &Link> {
 
 fn addresses(names: Names<'_>, nic: NicIx) -> &[IpAddr] {
     &names.network.nic(nic).addresses
+}
+
+fn edge(names: Names<'_>) -> Option<&Edge> {
+    names.compiled.snapshot.edge.as_ref()
 }

@@ -1,0 +1,90 @@
+//! The edge of the fabric out of public addresses, NAT gateways and subnets (SNAT-01 to SNAT-04, NAT-01, PIP-01).
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+
+use crate::dataplane::{Edge, Egress, PoolId, PortPool, PublicOwner};
+use crate::model::{DEFAULT_OUTBOUND, NatGateway, Network, NetworkInterface, SubnetIx};
+
+use super::{Ids, Sender};
+
+/// What the platform's own outbound access does with an idle flow (SNAT-02): as a NAT gateway by default, without resets.
+const DEFAULT_IDLE_SECS: u16 = 240;
+
+/// None where the network has no Internet.
+pub(super) fn of(network: &Network, ids: &Ids) -> Option<Edge> {
+    let internet = ids.nic(Sender::Internet)?;
+    let hosts = network.internet.iter().flat_map(|internet| &internet.addresses);
+    let hosts = hosts.map(|address| (IpNet::from(*address), ())).collect();
+    let (pools, public) = pools(network);
+    let default_outbound = PoolId(pools.len() as u32 - 1);
+    let (senders, _) = ids.slots();
+    let mut instances = Vec::new();
+    let mut egress = vec![Egress::default(); senders.len()];
+    for (id, sender) in ids.senders() {
+        let (subnet, nic) = match sender {
+            Sender::Nic(nic) => (network.nic(nic).subnet, Some(network.nic(nic))),
+            Sender::Subnet(subnet) => (subnet, None),
+            Sender::Internet => continue,
+        };
+        egress[id.0 as usize] = self::egress(network, subnet, nic, default_outbound);
+        instances.extend(
+            egress[id.0 as usize]
+                .instances
+                .iter()
+                .map(|(private, public)| (IpNet::from(*public), PublicOwner::Instance { nic: id, private: *private })),
+        );
+    }
+    let public = public.into_iter().chain(instances).collect();
+    Some(Edge { internet, hosts, public, pools, egress })
+}
+
+/// Those of the NAT gateways in their order, then the one of default outbound access; and whose address is whose.
+fn pools(network: &Network) -> (Vec<PortPool>, Vec<(IpNet, PublicOwner)>) {
+    let gateways = network.nat_gateways.iter().map(|gateway| pool(network, gateway));
+    let shared = PortPool { addresses: Box::new([DEFAULT_OUTBOUND]), tcp_idle_secs: DEFAULT_IDLE_SECS, resets: false };
+    let pools: Vec<_> = gateways.chain([shared]).collect();
+    let owner = |(id, pool): (u32, &PortPool)| {
+        let address = |address: &Ipv4Addr| (IpAddr::from(*address).into(), PublicOwner::Pool(PoolId(id)));
+        pool.addresses.iter().map(address).collect::<Vec<_>>()
+    };
+    let public = (0..).zip(&pools).flat_map(owner).collect();
+    (pools, public)
+}
+
+/// All addresses of its prefixes serve, the first and the last included.
+fn pool(network: &Network, gateway: &NatGateway) -> PortPool {
+    let addresses = gateway.addresses.iter().map(|address| network.public_ip(*address).address.into());
+    let prefixes = gateway.prefixes.iter().map(|prefix| network.public_ip_prefixes[prefix.0].prefix);
+    let ranges = addresses.chain(prefixes).filter_map(|range| match range {
+        IpNet::V4(range) => Some(range),
+        IpNet::V6(_) => None,
+    });
+    PortPool {
+        addresses: ranges
+            .flat_map(|range| (range.network().to_bits()..=range.broadcast().to_bits()).map(Into::into))
+            .collect(),
+        tcp_idle_secs: u16::try_from(gateway.idle_timeout.as_secs()).unwrap_or(u16::MAX),
+        resets: true,
+    }
+}
+
+/// What may stand for a sender. A NAT gateway without an address serves nobody; default outbound access is for who has
+/// nothing else, and a public address on any interface of a machine is something else (SNAT-04).
+fn egress(network: &Network, subnet: SubnetIx, nic: Option<&NetworkInterface>, shared: PoolId) -> Egress {
+    let of_subnet = network.subnet(subnet);
+    let gateway = of_subnet.nat_gateway.filter(|gateway| {
+        let gateway = network.nat_gateway(*gateway);
+        !gateway.addresses.is_empty() || !gateway.prefixes.is_empty()
+    });
+    let instances = nic.into_iter().flat_map(|nic| &nic.public_addresses);
+    let machine = nic.map(|nic| network.vm(nic.virtual_machine));
+    let mut siblings = machine.into_iter().flat_map(|machine| &machine.network_interfaces);
+    let explicit = gateway.is_some() || siblings.any(|nic| !network.nic(*nic).public_addresses.is_empty());
+    Egress {
+        nat_gateway: gateway.map(|gateway| PoolId(gateway.0 as u32)),
+        instances: instances.map(|one| (one.private, network.public_ip(one.public).address)).collect(),
+        default_outbound: (!explicit && of_subnet.has_default_outbound_access()).then_some(shared),
+    }
+}

@@ -1,0 +1,150 @@
+//! One mapping: a flow as its sender has it, and the public address and port that the Internet sees.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::{Mapped, Outbound};
+use crate::dataplane::flow::slab::{END, Entry, Link};
+use crate::dataplane::flow::tcp::Connection;
+use crate::dataplane::{Direction, FlowState, NicId, Signal, Timestamp};
+use crate::wire::{Protocol, Tuple};
+
+/// NAT-04: idle time of UDP, whatever the pool says.
+const UDP_IDLE_SECS: u16 = 240;
+/// NAT-04: how long a port rests before the same destination sees it again.
+const HOLD_FIN_SECS: u16 = 65;
+const HOLD_RST_SECS: u16 = 16;
+const HOLD_HALF_OPEN_SECS: u16 = 30;
+const HOLD_UDP_SECS: u16 = 65;
+
+/// Who a flow's destination is: what both directions of a mapping have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Remote {
+    pub(super) address: Ipv4Addr,
+    pub(super) port: u16,
+    pub(super) protocol: Protocol,
+}
+
+/// An address and port of the near side: the sender's own, or the public one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct End {
+    pub(super) address: Ipv4Addr,
+    pub(super) port: u16,
+}
+
+/// 48 bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mapping {
+    last: Timestamp,
+    pub(super) nic: NicId,
+    pub(super) private: End,
+    pub(super) public: End,
+    pub(super) remote: Remote,
+    tcp_idle_secs: u16,
+    connection: Connection,
+    free: bool,
+    /// The next mapping whose sender's side has the same hash, or the next free slot.
+    pub(super) by_private: Link,
+    /// The next whose public side has.
+    pub(super) by_public: Link,
+    timer: Link,
+}
+
+impl Remote {
+    /// Of a packet that goes out, or of the mirrored tuple of one that comes in. None for what no port can be mapped of:
+    /// TCP and UDP over IPv4 only (NAT-02, SNAT-08).
+    pub(super) fn of(tuple: &Tuple) -> Option<Self> {
+        let (IpAddr::V4(address), Protocol::TCP | Protocol::UDP) = (tuple.dst, tuple.protocol) else { return None };
+        Some(Self { address, port: tuple.dst_port, protocol: tuple.protocol })
+    }
+}
+
+impl End {
+    /// The source of a tuple.
+    pub(super) fn of(tuple: &Tuple) -> Option<Self> {
+        let IpAddr::V4(address) = tuple.src else { return None };
+        Some(Self { address, port: tuple.src_port })
+    }
+}
+
+impl Mapping {
+    pub(super) fn new(flow: &Outbound<'_>, private: End, remote: Remote, public: End) -> Self {
+        let mut mapping = Self {
+            last: flow.now,
+            nic: flow.nic,
+            private,
+            public,
+            remote,
+            tcp_idle_secs: flow.pool.tcp_idle_secs,
+            connection: Connection::NONE,
+            free: false,
+            by_private: END,
+            by_public: END,
+            timer: END,
+        };
+        mapping.touch(Direction::Outbound, flow.signal, flow.now);
+        mapping
+    }
+
+    pub(super) fn touch(&mut self, direction: Direction, signal: Signal, now: Timestamp) {
+        self.last = now;
+        self.connection.note(direction, signal);
+    }
+
+    /// Whether a packet of this flow still goes by it.
+    pub(super) fn is_live(&self, signal: Signal, now: Timestamp) -> bool {
+        let reopened = signal.opens() && self.connection.is_closed();
+        now <= after(self.last, self.live_secs()) && !reopened
+    }
+
+    /// Whether its port may not serve another flow to the same destination yet.
+    pub(super) fn is_held(&self, now: Timestamp) -> bool {
+        now <= self.held_until()
+    }
+
+    pub(super) fn mapped(&self) -> Mapped {
+        Mapped {
+            nic: self.nic,
+            private: (self.private.address.into(), self.private.port),
+            public: (self.public.address.into(), self.public.port),
+        }
+    }
+
+    fn live_secs(&self) -> u16 {
+        match self.connection.state(Direction::Outbound) {
+            None | Some(FlowState::Unanswered | FlowState::Answered) => UDP_IDLE_SECS,
+            Some(FlowState::SynSent | FlowState::SynReceived) => HOLD_HALF_OPEN_SECS,
+            Some(FlowState::Established | FlowState::Closing) => self.tcp_idle_secs,
+            Some(FlowState::Closed) if self.connection.is_reset() => HOLD_RST_SECS,
+            Some(FlowState::Closed) => HOLD_FIN_SECS,
+        }
+    }
+
+    fn held_until(&self) -> Timestamp {
+        let hold = if self.remote.protocol == Protocol::UDP { HOLD_UDP_SECS } else { 0 };
+        after(self.last, self.live_secs().saturating_add(hold))
+    }
+}
+
+impl Entry for Mapping {
+    fn chain(&mut self) -> &mut Link {
+        &mut self.by_private
+    }
+
+    fn timer(&mut self) -> &mut Link {
+        &mut self.timer
+    }
+
+    /// A connection that closes does not move its timer.
+    fn next_look(&self, now: Timestamp) -> Timestamp {
+        let until = self.held_until();
+        if self.remote.protocol == Protocol::UDP { until } else { until.min(after(now, HOLD_RST_SECS)) }
+    }
+
+    fn end(&mut self) {
+        self.free = true;
+    }
+}
+
+const fn after(instant: Timestamp, secs: u16) -> Timestamp {
+    Timestamp(instant.0.saturating_add(secs as u64 * 1_000_000_000))
+}

@@ -1,0 +1,268 @@
+//! Port mappings: which public address and port stand for a flow that its sender has under an address of its own.
+//!
+//! One idea: a port is mapped for one destination, so flows to other destinations share it (SNAT-05), and everything about
+//! one destination lies in one shard under one short lock: finding a mapping from either side, and choosing a port that no
+//! other flow there has. A port is drawn at random and drawn again if it is taken: with no more than 50,000 of 64,512 in
+//! use for a destination (NAT-02) five draws are enough on average, and a bound on them makes it constant time.
+//!
+//! Memory: 48 bytes a mapping and 8 for its two buckets. Like flow records, mappings live in blocks that are kept, so a
+//! warm table allocates nothing. TCP and UDP over IPv4 only: Azure maps nothing else.
+
+mod mapping;
+mod shard;
+#[cfg(test)]
+mod tests;
+
+use std::hash::BuildHasher;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crossbeam_utils::CachePadded;
+use foldhash::quality::RandomState;
+
+use self::mapping::{End, Mapping, Remote};
+use self::shard::{Hashes, Shard, Sweep};
+use super::{Direction, NicId, Signal, Timestamp};
+use crate::wire::Tuple;
+
+/// Power of two; many more than workers, so that two seldom meet.
+const SHARDS: usize = 64;
+/// The first port that is mapped: 64,512 of them (NAT-02).
+const FIRST_PORT: u16 = 1024;
+/// Ports drawn for one public address: the last one fails one time in ten million where 50,000 are in use.
+const DRAWS: u32 = 64;
+/// Destinations that fall together share a count of their flows.
+const COUNTED: usize = 1 << 16;
+/// Mappings looked at under one hold of a lock.
+const SWEEP_AT_ONCE: usize = 64;
+
+/// Bounds of a [`NatTable`].
+#[derive(Clone, Copy, Debug)]
+pub struct NatLimits {
+    /// Mappings in all: fewer than Azure's 2 million of one NAT gateway.
+    pub total: usize,
+    /// Of one public address to one destination (NAT-02).
+    pub per_destination: u32,
+}
+
+impl Default for NatLimits {
+    /// About 56 MB when full.
+    fn default() -> Self {
+        Self { total: 1_000_000, per_destination: 50_000 }
+    }
+}
+
+/// Public addresses that flows share by ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortPool {
+    /// Never empty.
+    pub addresses: Box<[Ipv4Addr]>,
+    /// Idle time after which a TCP mapping ends.
+    pub tcp_idle_secs: u16,
+    /// A TCP segment whose mapping has ended is answered by a reset (NAT-04).
+    pub resets: bool,
+}
+
+/// A packet that leaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Outbound<'a> {
+    pub nic: NicId,
+    /// As its sender has it.
+    pub flow: &'a Tuple,
+    pub pool: &'a PortPool,
+    pub signal: Signal,
+    pub now: Timestamp,
+}
+
+/// The two sides of a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapped {
+    pub nic: NicId,
+    pub private: (IpAddr, u16),
+    pub public: (IpAddr, u16),
+}
+
+/// No port is free for this destination, or no room for another mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortsExhausted;
+
+/// All mappings, shared by all workers.
+#[derive(Debug)]
+pub struct NatTable {
+    shards: Box<[CachePadded<Mutex<Shard>>]>,
+    hasher: RandomState,
+    limits: NatLimits,
+    mappings: AtomicUsize,
+    by_destination: Box<[AtomicU32]>,
+    draws: AtomicU32,
+    /// The shard where the next expiry starts.
+    sweeping: AtomicUsize,
+}
+
+impl NatTable {
+    pub fn new(limits: NatLimits) -> Self {
+        let buckets = (limits.total / SHARDS).next_power_of_two();
+        let shard = || CachePadded::new(Mutex::new(Shard::new(buckets)));
+        let counted = limits.total.next_power_of_two().min(COUNTED);
+        Self {
+            shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
+            hasher: RandomState::default(),
+            limits,
+            mappings: AtomicUsize::new(0),
+            by_destination: std::iter::repeat_with(AtomicU32::default).take(counted).collect(),
+            draws: AtomicU32::new(0),
+            sweeping: AtomicUsize::new(0),
+        }
+    }
+
+    /// The mapping that a packet of a sender's flow goes by, if there is one that `is_ours` by its public address.
+    /// Refreshes it.
+    pub fn leave(
+        &self,
+        nic: NicId,
+        flow: &Tuple,
+        signal: Signal,
+        now: Timestamp,
+        is_ours: impl Fn(IpAddr) -> bool,
+    ) -> Option<Mapped> {
+        let (private, remote) = (End::of(flow)?, Remote::of(flow)?);
+        let mut shard = self.shard(remote);
+        let fits = |mapping: &Mapping| mapping.is_live(signal, now) && is_ours(mapping.public.address.into());
+        let mapping = shard.outbound((nic, private, remote), self.private_hash(nic, private, remote), fits)?;
+        mapping.touch(Direction::Outbound, signal, now);
+        Some(mapping.mapped())
+    }
+
+    /// Whose flow a packet from the Internet belongs to; `flow` is the mirrored tuple, as the flow's own packets leave.
+    /// Refreshes the mapping.
+    pub fn enter(&self, flow: &Tuple, signal: Signal, now: Timestamp) -> Option<Mapped> {
+        let (public, remote) = (End::of(flow)?, Remote::of(flow)?);
+        let mut shard = self.shard(remote);
+        let mapping = shard.inbound((public, remote), self.hasher.hash_one((public, remote)))?;
+        // Whoever answers cannot begin a flow: what looks like it is only late.
+        if !mapping.is_live(Signal::NONE, now) {
+            return None;
+        }
+        mapping.touch(Direction::Inbound, signal, now);
+        Some(mapping.mapped())
+    }
+
+    /// Maps a flow that has no mapping to a port of its pool. None for what has no ports to map.
+    pub fn open(&self, outbound: &Outbound<'_>) -> Option<Result<Mapped, PortsExhausted>> {
+        let (private, remote) = (End::of(outbound.flow)?, Remote::of(outbound.flow)?);
+        Some(self.map(outbound, private, remote))
+    }
+
+    /// Ends mappings whose time is over, looking at no more than `budget`; returns how many ended. Call a few times a
+    /// second.
+    pub fn expire(&self, now: Timestamp, budget: usize) -> usize {
+        let start = self.sweeping.load(Relaxed);
+        let mut left = budget;
+        let mut ended = 0;
+        for index in (start..start + SHARDS).map(|index| index % SHARDS) {
+            self.sweeping.store(index, Relaxed);
+            while left > 0 && !self.sweep_some(&self.shards[index], now, &mut left, &mut ended) {}
+            if left == 0 {
+                break;
+            }
+        }
+        ended
+    }
+
+    /// Mappings held, those whose port only rests included.
+    pub fn len(&self) -> usize {
+        self.mappings.load(Relaxed)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn map(&self, outbound: &Outbound<'_>, private: End, remote: Remote) -> Result<Mapped, PortsExhausted> {
+        if self.mappings.fetch_add(1, Relaxed) >= self.limits.total {
+            self.mappings.fetch_sub(1, Relaxed);
+            return Err(PortsExhausted);
+        }
+        let seed = self.draws.fetch_add(1, Relaxed);
+        let mut random = self.hasher.hash_one((seed, outbound.nic, private));
+        let addresses = &outbound.pool.addresses;
+        let first = (random >> 48) as usize % addresses.len();
+        let mut shard = self.shard(remote);
+        for nth in 0..addresses.len() {
+            let address = addresses[(first + nth) % addresses.len()];
+            let count = self.count_of(address, remote);
+            if count.load(Relaxed) >= self.limits.per_destination {
+                continue;
+            }
+            let Some((public, hash)) = self.draw(&mut shard, address, remote, &mut random) else {
+                continue;
+            };
+            count.fetch_add(1, Relaxed);
+            let mapping = Mapping::new(outbound, private, remote, public);
+            let hashes = Hashes { private: self.private_hash(outbound.nic, private, remote), public: hash };
+            shard.insert(mapping, hashes, outbound.now);
+            return Ok(mapping.mapped());
+        }
+        self.mappings.fetch_sub(1, Relaxed);
+        Err(PortsExhausted)
+    }
+
+    /// A port of an address that nobody has towards a destination, and its hash.
+    fn draw(&self, shard: &mut Shard, address: Ipv4Addr, remote: Remote, random: &mut u64) -> Option<(End, u64)> {
+        const PORTS: u64 = u16::MAX as u64 - FIRST_PORT as u64 + 1;
+        (0..DRAWS).find_map(|_| {
+            *random = next_random(*random);
+            let public = End { address, port: FIRST_PORT + (((*random >> 32) * PORTS) >> 32) as u16 };
+            let hash = self.hasher.hash_one((public, remote));
+            // One whose time is over is taken until it is swept.
+            shard.inbound((public, remote), hash).is_none().then_some((public, hash))
+        })
+    }
+
+    fn sweep_some(&self, shard: &Mutex<Shard>, now: Timestamp, left: &mut usize, ended: &mut usize) -> bool {
+        let mut shard = lock(shard);
+        for _ in 0..SWEEP_AT_ONCE.min(*left) {
+            *left -= 1;
+            let hashes = |mapping: &Mapping| Hashes {
+                private: self.private_hash(mapping.nic, mapping.private, mapping.remote),
+                public: self.hasher.hash_one((mapping.public, mapping.remote)),
+            };
+            match shard.sweep(now, hashes) {
+                Sweep::Ended(mapping) => {
+                    self.mappings.fetch_sub(1, Relaxed);
+                    self.count_of(mapping.public.address, mapping.remote).fetch_sub(1, Relaxed);
+                    *ended += 1;
+                }
+                Sweep::Kept => {}
+                Sweep::Done => return true,
+            }
+        }
+        false
+    }
+
+    fn private_hash(&self, nic: NicId, private: End, remote: Remote) -> u64 {
+        self.hasher.hash_one((nic, private, remote))
+    }
+
+    fn count_of(&self, public: Ipv4Addr, remote: Remote) -> &AtomicU32 {
+        &self.by_destination[self.hasher.hash_one((public, remote)) as usize % self.by_destination.len()]
+    }
+
+    fn shard(&self, remote: Remote) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[self.hasher.hash_one(remote) as usize % SHARDS])
+    }
+}
+
+/// The next of a sequence that only has to look random (xorshift, Marsaglia 2003).
+const fn next_random(mut state: u64) -> u64 {
+    state |= 1;
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^ state << 17
+}
+
+/// Nothing that can panic runs under the lock, so a poisoned one is sound.
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,163 @@
+//! Mappings by hand: limits, idle times and hold-downs.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use super::*;
+use crate::wire::Protocol;
+
+const NIC: NicId = NicId(3);
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+const FIN: u8 = 0x01;
+const RST: u8 = 0x04;
+
+fn pool(addresses: u8) -> PortPool {
+    let addresses = (1..=addresses).map(|n| Ipv4Addr::new(203, 0, 113, n)).collect();
+    PortPool { addresses, tcp_idle_secs: 240, resets: true }
+}
+
+fn flow(protocol: Protocol, src_port: u16, dst: u8) -> Tuple {
+    let (src, dst) = (IpAddr::from([10, 0, 0, 4]), IpAddr::from([198, 18, 0, dst]));
+    Tuple { src, dst, protocol, src_port, dst_port: 443 }
+}
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp(seconds * 1_000_000_000)
+}
+
+struct Lab {
+    table: NatTable,
+    pool: PortPool,
+}
+
+impl Lab {
+    fn new(limits: NatLimits, addresses: u8) -> Self {
+        Self { table: NatTable::new(limits), pool: pool(addresses) }
+    }
+
+    fn open(&self, flow: &Tuple, flags: u8, now: u64) -> Result<Mapped, PortsExhausted> {
+        let signal = Signal::from_flags(flags);
+        let signal = if flow.protocol == Protocol::TCP { signal } else { Signal::NONE };
+        self.table.open(&Outbound { nic: NIC, flow, pool: &self.pool, signal, now: at(now) }).unwrap()
+    }
+
+    fn leave(&self, flow: &Tuple, flags: u8, now: u64) -> Option<Mapped> {
+        self.table.leave(NIC, flow, Signal::from_flags(flags), at(now), |_| true)
+    }
+
+    /// The answer to a mapped flow.
+    fn enter(&self, flow: &Tuple, mapped: Mapped, flags: u8, now: u64) -> Option<Mapped> {
+        let public = Tuple { src: mapped.public.0, src_port: mapped.public.1, ..*flow };
+        self.table.enter(&public, Signal::from_flags(flags), at(now))
+    }
+}
+
+#[test]
+fn a_mapping_is_found_from_both_sides_and_by_nobody_else() {
+    let lab = Lab::new(NatLimits::default(), 1);
+    let web = flow(Protocol::TCP, 40_000, 1);
+    let mapped = lab.open(&web, SYN, 0).unwrap();
+    assert!(mapped.public.1 >= FIRST_PORT);
+    assert_eq!(lab.leave(&web, ACK, 1), Some(mapped));
+    assert_eq!(lab.enter(&web, mapped, ACK, 1), Some(mapped));
+    let elsewhere = flow(Protocol::TCP, 40_000, 2);
+    assert_eq!(lab.leave(&elsewhere, ACK, 1), None);
+    assert_eq!(lab.enter(&elsewhere, mapped, ACK, 1), None, "unsolicited: another remote (NAT-03)");
+    assert_eq!(lab.table.leave(NicId(4), &web, Signal::NONE, at(1), |_| true), None, "another NIC of the same address");
+}
+
+#[test]
+fn nat_02_flows_to_one_destination_have_different_ports_until_none_is_left() {
+    let lab = Lab::new(NatLimits { per_destination: 500, ..NatLimits::default() }, 2);
+    let mut ports = std::collections::HashSet::new();
+    for port in 0..1000 {
+        let mapped = lab.open(&flow(Protocol::UDP, port, 1), 0, 0).unwrap();
+        assert!(ports.insert(mapped.public), "{mapped:?} twice");
+    }
+    assert_eq!(lab.open(&flow(Protocol::UDP, 1000, 1), 0, 0), Err(PortsExhausted));
+    assert!(lab.open(&flow(Protocol::UDP, 1000, 2), 0, 0).is_ok(), "another destination has all ports to itself");
+}
+
+#[test]
+fn lim_25_the_real_limits_are_met_exactly() {
+    let lab = Lab::new(NatLimits::default(), 1);
+    for port in 0..50_000 {
+        lab.open(&flow(Protocol::UDP, port, 1), 0, 0).unwrap();
+    }
+    assert_eq!(lab.open(&flow(Protocol::UDP, 50_000, 1), 0, 0), Err(PortsExhausted));
+}
+
+#[test]
+fn a_full_table_refuses_and_makes_room_when_mappings_end() {
+    let lab = Lab::new(NatLimits { total: 64, ..NatLimits::default() }, 1);
+    for port in 0..64 {
+        lab.open(&flow(Protocol::UDP, port, 1), 0, 0).unwrap();
+    }
+    assert_eq!(lab.open(&flow(Protocol::UDP, 64, 1), 0, 0), Err(PortsExhausted));
+    assert_eq!(lab.table.expire(at(304), usize::MAX), 0);
+    assert_eq!(lab.table.expire(at(310), usize::MAX), 64);
+    assert!(lab.table.is_empty());
+    assert!(lab.open(&flow(Protocol::UDP, 64, 1), 0, 310).is_ok());
+}
+
+#[test]
+fn nat_04_idle_times_and_hold_downs() {
+    // What happens after the handshake, how long the mapping serves, and how long its port rests.
+    type Segments = &'static [(bool, u8)];
+    let cases: [(&str, Segments, u64, u64); 4] = [
+        ("half-open", &[], 30, 30),
+        ("established", &[(false, SYN | ACK), (true, ACK)], 240, 240),
+        ("closed by FIN", &[(false, SYN | ACK), (true, FIN | ACK), (false, FIN | ACK)], 65, 65),
+        ("reset", &[(false, SYN | ACK), (true, RST)], 16, 16),
+    ];
+    for (name, segments, live, held) in cases {
+        let lab = Lab::new(NatLimits::default(), 1);
+        let tcp = flow(Protocol::TCP, 40_000, 1);
+        let mapped = lab.open(&tcp, SYN, 0).unwrap();
+        for (out, flags) in segments {
+            let met = if *out { lab.leave(&tcp, *flags, 0) } else { lab.enter(&tcp, mapped, *flags, 0) };
+            assert_eq!(met, Some(mapped), "{name}");
+        }
+        assert_eq!(lab.leave(&tcp, ACK, live + 1), None, "{name}");
+        assert_eq!(lab.enter(&tcp, mapped, ACK, live + 1), None, "{name}");
+        assert_eq!(lab.table.expire(at(held), usize::MAX), 0, "{name}");
+        assert_eq!(lab.table.expire(at(held + 20), usize::MAX), 1, "{name}");
+    }
+    let lab = Lab::new(NatLimits::default(), 1);
+    let udp = flow(Protocol::UDP, 40_000, 1);
+    let mapped = lab.open(&udp, 0, 0).unwrap();
+    assert_eq!(lab.table.leave(NIC, &udp, Signal::NONE, at(240), |_| true), Some(mapped));
+    assert_eq!(lab.table.leave(NIC, &udp, Signal::NONE, at(481), |_| true), None);
+    assert_eq!(lab.table.expire(at(480 + 65), usize::MAX), 0, "its port rests");
+    assert_eq!(lab.table.expire(at(480 + 67), usize::MAX), 1);
+}
+
+#[test]
+fn nat_04_a_connection_that_begins_again_takes_another_port() {
+    let lab = Lab::new(NatLimits::default(), 1);
+    let tcp = flow(Protocol::TCP, 40_000, 1);
+    let first = lab.open(&tcp, SYN, 0).unwrap();
+    lab.enter(&tcp, first, RST | ACK, 1);
+    assert_eq!(lab.leave(&tcp, SYN, 2), None);
+    let second = lab.open(&tcp, SYN, 2).unwrap();
+    assert_ne!(first.public, second.public);
+    assert_eq!(lab.leave(&tcp, ACK, 3).map(|mapped| mapped.public), Some(second.public));
+}
+
+#[test]
+fn snat_08_only_tcp_and_udp_over_ipv4_are_mapped() {
+    let lab = Lab::new(NatLimits::default(), 1);
+    let open =
+        |flow: &Tuple| lab.table.open(&Outbound { nic: NIC, flow, pool: &lab.pool, signal: Signal::NONE, now: at(0) });
+    assert_eq!(open(&flow(Protocol::ICMP, 7, 1)), None);
+    assert_eq!(open(&flow(Protocol::ESP, 0, 1)), None);
+    let v6 =
+        Tuple { src: "fd00::4".parse().unwrap(), dst: "2001:db8::1".parse().unwrap(), ..flow(Protocol::TCP, 1, 1) };
+    assert_eq!(open(&v6), None);
+    assert!(lab.table.is_empty());
+}
+
+#[test]
+fn a_mapping_is_as_large_as_documented() {
+    assert_eq!(size_of::<Mapping>(), 48);
+}

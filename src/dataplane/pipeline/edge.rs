@@ -1,0 +1,228 @@
+//! Over the edge of the fabric: source translation of what leaves, destination translation of what comes in.
+//!
+//! One idea: filters and records know private addresses only (NSG-05), so a packet is translated behind the last of them
+//! on its way out, and before the first on its way in. A packet for a public address of this network leaves, too, and
+//! comes in again (PIP-05). The packet is written last: until it is decided what stands for a flow, nothing has changed.
+
+use std::net::IpAddr;
+
+use super::admit::Admitted;
+use super::{Leg, Subject, check, subject};
+use crate::dataplane::{
+    Direction, DropReason, Edge, NicId, Observer, Outbound, Owner, PoolId, PortId, PublicOwner, Signal, Step,
+    Translation,
+};
+use crate::wire::{Packet, Protocol, QuotedEnd, Transport, Tuple};
+
+/// What stands for the source of a packet that leaves.
+#[derive(Clone, Copy)]
+pub(super) enum Departure {
+    /// One address for another (PIP-01).
+    Instance { public: IpAddr },
+    /// A port of a shared address.
+    Mapped { public: (IpAddr, u16) },
+    /// Nothing: its mapping has ended, and its sender is told (NAT-04).
+    Reset,
+}
+
+impl Leg<'_> {
+    /// Decides what stands for the sender, and makes its record: whatever becomes of it in the Internet, it has left.
+    #[inline(never)]
+    pub(super) fn depart<O: Observer>(
+        self,
+        edge: &Edge,
+        (sender, admitted): (NicId, Admitted),
+        subject: &Subject<'_>,
+        packet: &Packet<'_>,
+        observer: &mut O,
+    ) -> Result<Departure, DropReason> {
+        let departure = self.source_nat(edge, (sender, admitted), subject, packet)?;
+        let own = (subject.tuple.src, subject.tuple.src_port);
+        match departure {
+            Departure::Instance { public } => {
+                observer.step(Step::Translate(Translation::source(own, (public, own.1))));
+            }
+            Departure::Mapped { public } => observer.step(Step::Translate(Translation::source(own, public))),
+            Departure::Reset => return Ok(departure),
+        }
+        check::size(packet, self.snapshot.nic(edge.internet))?;
+        self.commit(Some((sender, Direction::Outbound, admitted)), None, subject, observer)?;
+        Ok(departure)
+    }
+
+    /// Writes what was decided, and brings the packet to the Internet or back in.
+    #[inline(never)]
+    pub(super) fn leave<O: Observer>(
+        self,
+        edge: &Edge,
+        sender: NicId,
+        departure: Departure,
+        packet: &mut Packet<'_>,
+        observer: &mut O,
+    ) -> Result<PortId, DropReason> {
+        let private = packet.src();
+        let (public, port) = match departure {
+            Departure::Instance { public } => (public, None),
+            Departure::Mapped { public: (public, port) } => (public, Some(port)),
+            Departure::Reset => {
+                let answered = packet.turn_into_reset();
+                observer.step(Step::Reset { nic: sender });
+                return answered.then_some(self.snapshot.nic(sender).port).ok_or(DropReason::NoMapping);
+            }
+        };
+        // An error comes from the end of the flow that it quotes, or from somebody on its way.
+        if quotes(packet, |quoted| quoted.dst == private) {
+            packet.set_quoted(QuotedEnd::Dst, public, port);
+        }
+        packet.set_src(public);
+        if let Some(port) = port {
+            packet.set_src_port(port);
+        }
+        if edge.public.lookup(packet.dst()).is_some() {
+            return self.enter(edge, packet, observer);
+        }
+        observer.step(Step::Arrive { nic: edge.internet });
+        Ok(self.snapshot.nic(edge.internet).port)
+    }
+
+    /// What comes from the Internet.
+    #[inline(never)]
+    pub(super) fn forward_in<O: Observer>(
+        self,
+        packet: &mut Packet<'_>,
+        observer: &mut O,
+    ) -> Result<PortId, DropReason> {
+        let edge = self.snapshot.edge.as_ref().ok_or(DropReason::NodeDown)?;
+        observer.step(Step::Sent { nic: edge.internet });
+        if edge.hosts.lookup(packet.src()).is_none() {
+            return Err(DropReason::SpoofedSource);
+        }
+        self.enter(edge, packet, observer)
+    }
+
+    /// From the Internet's side to the NIC that a public address stands for.
+    fn enter<O: Observer>(self, edge: &Edge, packet: &mut Packet<'_>, observer: &mut O) -> Result<PortId, DropReason> {
+        let owner = edge.public.lookup(packet.dst()).ok_or(DropReason::NoEndpoint)?;
+        let public = (packet.dst(), packet.tuple().dst_port);
+        let (receiver, private, port) = match owner {
+            PublicOwner::Instance { nic, private } => (nic, private, None),
+            PublicOwner::Pool(_) => {
+                let mapped = self.mapped(packet).ok_or(DropReason::Unsolicited)?;
+                let (private, port) = mapped.private;
+                (mapped.nic, private, Some(port))
+            }
+        };
+        if quotes(packet, |quoted| quoted.src == public.0) {
+            packet.set_quoted(QuotedEnd::Src, private, port);
+        }
+        packet.set_dst(private);
+        if let Some(port) = port {
+            packet.set_dst_port(port);
+        }
+        observer.step(Step::Translate(Translation::destination(public, (private, packet.tuple().dst_port))));
+        observer.step(Step::Arrive { nic: receiver });
+        self.arrive(receiver, owner, packet, observer)
+    }
+
+    /// Inbound filters of the NIC, by its private address.
+    fn arrive<O: Observer>(
+        self,
+        receiver: NicId,
+        owner: PublicOwner,
+        packet: &Packet<'_>,
+        observer: &mut O,
+    ) -> Result<PortId, DropReason> {
+        // The Internet keeps no fragments: the ports of a first one wait with those that its receiver sends.
+        let of_first = subject::tuple_of_first(packet, receiver, &self.flows.fragments, self.now)?;
+        let subject = Subject::of(packet, of_first.as_ref(), self.now);
+        let nic = self.snapshot.nic(receiver);
+        // A mapping outlives a change of who has its sender's address.
+        if self.snapshot.vnet(nic.vnet).owners.lookup(subject.tuple.dst) != Some(Owner::Nic(receiver)) {
+            return Err(DropReason::NoEndpoint);
+        }
+        let admitted = self.admit(receiver, Direction::Inbound, &subject, observer)?;
+        let filtered = nic.inbound.nic.is_some() || nic.inbound.subnet.is_some();
+        if matches!(owner, PublicOwner::Instance { .. }) && !filtered && !admitted.has_record() {
+            return Err(DropReason::NoSecurityGroup);
+        }
+        check::size(packet, nic)?;
+        self.commit(None, Some((receiver, Direction::Inbound, admitted)), &subject, observer)?;
+        Ok(nic.port)
+    }
+
+    /// SNAT-01: a flow that goes on keeps what stands for it (NAT-05); a new one asks the NAT gateway, then the instance's
+    /// own public address, then default outbound access.
+    fn source_nat(
+        self,
+        edge: &Edge,
+        (sender, admitted): (NicId, Admitted),
+        subject: &Subject<'_>,
+        packet: &Packet<'_>,
+    ) -> Result<Departure, DropReason> {
+        let src = subject.tuple.src;
+        let nic = self.snapshot.nic(sender);
+        // For a source that is not the sender's own, nothing stands (UDR-18).
+        if self.snapshot.vnet(nic.vnet).owners.lookup(src) != Some(Owner::Nic(sender)) {
+            return Err(DropReason::NoOutbound);
+        }
+        let egress = edge.egress(sender);
+        let signal = subject.passing.signal;
+        let is_whole = packet.fragment().is_none();
+        let is_ours = |public| matches!(edge.public.lookup(public), Some(PublicOwner::Pool(_)));
+        if is_whole && let Some(mapped) = self.flows.mappings.leave(sender, subject.flow(), signal, self.now, is_ours) {
+            return Ok(Departure::Mapped { public: mapped.public });
+        }
+        let instance = egress.instance(src).map(|public| Departure::Instance { public });
+        if admitted.has_record()
+            && let Some(instance) = instance
+        {
+            return Ok(instance);
+        }
+        match (egress.nat_gateway, instance, egress.default_outbound) {
+            (Some(pool), _, _) | (None, None, Some(pool)) => self.map(edge, pool, sender, subject, is_whole),
+            (None, Some(instance), _) => Ok(instance),
+            (None, None, None) => Err(DropReason::NoOutbound),
+        }
+    }
+
+    /// A port for a new flow: TCP and UDP only, no fragments (NAT-02, SNAT-08).
+    fn map(
+        self,
+        edge: &Edge,
+        pool: PoolId,
+        sender: NicId,
+        subject: &Subject<'_>,
+        is_whole: bool,
+    ) -> Result<Departure, DropReason> {
+        let pool = edge.pool(pool);
+        let flow = subject.tuple;
+        if !is_whole || !subject.starts_flow() {
+            return Err(DropReason::NotTranslatable);
+        }
+        if pool.resets && flow.protocol == Protocol::TCP && !subject.passing.signal.opens() {
+            return Ok(Departure::Reset);
+        }
+        let outbound = Outbound { nic: sender, flow, pool, signal: subject.passing.signal, now: self.now };
+        let opened = self.flows.mappings.open(&outbound).ok_or(DropReason::NotTranslatable)?;
+        let mapped = opened.map_err(|_| DropReason::SnatExhausted)?;
+        Ok(Departure::Mapped { public: mapped.public })
+    }
+
+    /// Whose flow a packet from the Internet belongs to; of an error, the flow that it is about.
+    fn mapped(self, packet: &Packet<'_>) -> Option<crate::dataplane::Mapped> {
+        if packet.fragment().is_some() {
+            return None;
+        }
+        let flow = match packet.transport() {
+            Transport::IcmpError { quoted } => quoted.filter(|quoted| quoted.src == packet.dst())?,
+            Transport::Ports { .. } | Transport::Echo { .. } | Transport::Other => packet.tuple().mirrored(),
+        };
+        self.flows.mappings.enter(&flow, Signal::of(packet), self.now)
+    }
+}
+
+/// Whether it is an ICMP error about such a packet.
+fn quotes(packet: &Packet<'_>, such: impl Fn(&Tuple) -> bool) -> bool {
+    matches!(packet.protocol(), Protocol::ICMP | Protocol::ICMPV6)
+        && matches!(packet.transport(), Transport::IcmpError { quoted: Some(quoted) } if such(&quoted))
+}

@@ -1,0 +1,47 @@
+//! Packets that do not get over the edge of the fabric.
+
+use crate::compile::Sender;
+use crate::dataplane::NicId;
+use crate::diag::names::subnet_name;
+use crate::diag::walk::Leg;
+
+use super::{Case, Cure, Remedy};
+
+impl Case<'_> {
+    /// Nothing stands for the source (SNAT-03), or it is another's (UDR-18).
+    pub(super) fn no_outbound(&self, leg: &Leg) -> Option<Cure> {
+        let names = self.names;
+        let src = self.walk.last.src;
+        let Sender::Nic(ix) = names.compiled.sender(leg.from) else { return None };
+        let nic = names.network.nic(ix);
+        if !nic.addresses.contains(&src) {
+            let node = names.node(leg.from);
+            let cause =
+                format!("{src} is no address of NIC {}: nothing stands for it in the Internet", names.nic(leg.from));
+            let mut edit = self.edit();
+            edit.masquerade_in_guest(nic.virtual_machine);
+            return Some(Cure::with(cause, format!("let the guest of {node} put its own address in its place"), edit));
+        }
+        let subnet = subnet_name(names.network, nic.subnet);
+        let cause = if names.network.subnet(nic.subnet).has_default_outbound_access() {
+            format!("{} has a public address on another IP configuration, and none for {src}", names.node(leg.from))
+        } else {
+            format!("subnet {subnet} has defaultOutboundAccess off, no NAT gateway, and {src} no public address")
+        };
+        Some(self.prose(cause, format!("give subnet {subnet} a natGateway, or {src} a publicIPAddress")))
+    }
+
+    /// A public address that no security group opens (PIP-04).
+    pub(super) fn closed(&self, nic: NicId) -> Option<Cure> {
+        let subnet = subnet_name(self.names.network, self.names.home(nic)?);
+        let cause =
+            format!("neither NIC {} nor subnet {subnet} has an NSG: its public address is closed", self.names.nic(nic));
+        let text = format!("attach an NSG that allows {} from {}", self.probe, self.walk.last.src);
+        Some(self.prose(cause, text))
+    }
+
+    fn prose(&self, cause: String, text: String) -> Cure {
+        let remedy = Remedy { text, changes: Vec::new(), network: self.names.network.clone() };
+        Cure { cause, remedy: Some(remedy) }
+    }
+}
