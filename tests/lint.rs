@@ -76,6 +76,7 @@ fn every_lint_is_proved() {
         "guest-not-forwarding",
         "no-priority-left",
         "one-sided-chain",
+        "one-sided-public-address",
         "one-sided-subnet-list",
         "one-way-peering",
         "overlapping-networks",

@@ -14,6 +14,7 @@ mod forecast;
 mod judge;
 mod lint;
 mod live;
+mod masquerade;
 mod names;
 mod next_hop;
 mod nodes;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::masquerade::GuestStep;
 use super::names::{Names, internet_name, nic_name};
 use super::story::{Hop, Path, Step, StepKind};
 use super::utc::Utc;
@@ -89,7 +90,7 @@ pub fn sighting(
     let (node, nic) = sender.map_or_else(|| place(network, attachment), |nic| (names.node(nic), names.nic(nic)));
     let path = match (sender, packet) {
         (Some(from), Some(packet)) => {
-            let leg = Leg { from, steps: leg.steps().to_vec() };
+            let leg = Leg { from, guest: GuestStep::Unchanged, src: packet.tuple.src, steps: leg.steps().to_vec() };
             Path::tell_leg(names, &leg, packet.tuple.src, packet.tuple.dst)
         }
         _ => refused(&node, &nic, leg.dropped()),

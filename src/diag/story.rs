@@ -11,6 +11,7 @@ use crate::dataplane::{
 
 use crate::model::VnetIx;
 
+use super::masquerade::GuestStep;
 use super::names::Names;
 use super::walk::{Leg, Outcome, Walk};
 
@@ -100,7 +101,15 @@ impl Teller<'_> {
             let text = format!("{} sends to {}", self.src, self.dst);
             self.say(StepKind::Send, self.nic(leg.from), text);
         } else {
-            self.say(StepKind::Forward, self.nic(leg.from), "the guest forwards it unchanged".to_owned());
+            let text = match leg.guest {
+                GuestStep::Unchanged => "the guest forwards it unchanged".to_owned(),
+                GuestStep::Masked(own) => format!("the guest forwards it from its own address {own}"),
+                GuestStep::Restored(to) => {
+                    self.dst = to;
+                    format!("the guest knows the flow and forwards it to {to}")
+                }
+            };
+            self.say(StepKind::Forward, self.nic(leg.from), text);
         }
         for step in &leg.steps {
             self.step(leg, *step);

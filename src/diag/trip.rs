@@ -3,6 +3,7 @@
 use crate::model::{Peering, VnetIx};
 use crate::wire::Tuple;
 
+use super::masquerade::Masks;
 use super::names::Names;
 use super::query::{Ends, Probe};
 use super::walk::{Outcome, Slate, Walk, answering};
@@ -42,12 +43,13 @@ impl Trip {
         answer: impl Fn(&Tuple) -> Vec<u8>,
     ) -> Self {
         let Names { network, compiled } = names;
-        let forward = Walk::take(network, compiled, slate, ends.source, request);
+        let mut masks = Masks::default();
+        let forward = Walk::take(names, slate, &mut masks, ends.source, request);
         let back = if let Outcome::Delivered(arrived) = forward.outcome {
             // As the one who answers sees it, who need not know the other by the address that it has for itself.
             let asked = &forward.last;
             let from = answering(network, compiled, arrived, asked.src);
-            Some(Walk::take(network, compiled, slate, from, &answer(asked)))
+            Some(Walk::take(names, slate, &mut masks, from, &answer(asked)))
         } else {
             None
         };
@@ -73,10 +75,10 @@ impl Trip {
 /// The links over which a packet enters a VNet though it did not begin in the peered one: an appliance forwarded it
 /// (PEER-23). Each with the VNet entered, whose link it is (PEER-24).
 pub(super) fn foreign_links<'a>(names: Names<'a>, walk: &Walk) -> impl Iterator<Item = (VnetIx, &'a Peering)> {
-    let links = walk.legs.iter().filter_map(move |leg| {
+    walk.legs.iter().filter_map(move |leg| {
         let (from, into) = leg.crossing()?;
-        names.link(into, from).map(|link| (into, link))
-    });
-    let src = walk.src;
-    links.filter(move |(_, link)| !link.remote_address_space.iter().any(|prefix| prefix.contains(&src)))
+        let link = names.link(into, from)?;
+        let known = link.remote_address_space.iter().any(|prefix| prefix.contains(&leg.src));
+        (!known).then_some((into, link))
+    })
 }

@@ -16,6 +16,7 @@ use crate::dataplane::{
 use crate::model::{Network, NicIx, VmIx, VnetIx};
 use crate::wire::{Offload, Packet, Tuple};
 
+use super::masquerade::{GuestStep, Masks};
 use super::names::Names;
 use super::query::primary;
 
@@ -38,6 +39,10 @@ pub(super) struct Walk {
 #[derive(Debug)]
 pub(super) struct Leg {
     pub(super) from: NicId,
+    /// What its guest did to the packet before, which the first has made itself.
+    pub(super) guest: GuestStep,
+    /// The packet's source as the leg begins.
+    pub(super) src: IpAddr,
     pub(super) steps: Vec<Step>,
 }
 
@@ -65,27 +70,27 @@ impl Outcome {
 
 impl Walk {
     /// Walks a packet out of an interface.
-    pub(super) fn take(network: &Network, compiled: &Compiled, slate: &Slate, from: NicId, bytes: &[u8]) -> Self {
+    pub(super) fn take(names: Names<'_>, slate: &Slate, masks: &mut Masks, from: NicId, bytes: &[u8]) -> Self {
         let mut bytes = bytes.to_vec();
         let mut packet = Packet::parse(&mut bytes, Offload::default()).expect("a synthetic packet is well formed");
         let (src, dst) = (packet.src(), packet.dst());
         let mut legs: Vec<Leg> = Vec::new();
-        let mut at = from;
+        let (mut at, mut guest) = (from, GuestStep::Unchanged);
         let outcome = loop {
-            let (leg, verdict) = Leg::take(compiled, slate, at, &mut packet);
+            let (leg, verdict) = Leg::take(names.compiled, slate, (at, guest), &mut packet);
             let arrived = leg.arrived();
             legs.push(leg);
             if let Verdict::Drop(reason) = verdict {
                 break Outcome::Dropped(reason);
             }
             let arrived = arrived.expect("a forwarded packet arrives somewhere");
-            match onward(network, compiled, arrived, packet.dst()) {
+            match onward(names, arrived, masks, &mut packet) {
                 Onward::Here => break Outcome::Delivered(arrived),
                 Onward::Nowhere => break Outcome::GuestDrops(arrived),
-                Onward::Out(next) if legs.len() == MAX_LEGS || legs.iter().any(|leg| leg.from == next) => {
+                Onward::Out(next, _) if legs.len() == MAX_LEGS || legs.iter().any(|leg| leg.from == next) => {
                     break Outcome::Loop(next);
                 }
-                Onward::Out(next) => at = next,
+                Onward::Out(next, step) => (at, guest) = (next, step),
             }
         };
         Self { legs, outcome, src, dst, last: *packet.tuple() }
@@ -121,11 +126,16 @@ impl Walk {
 }
 
 impl Leg {
-    fn take(compiled: &Compiled, slate: &Slate, from: NicId, packet: &mut Packet<'_>) -> (Self, Verdict) {
-        let mut recorder = Recorder::default();
+    fn take(
+        compiled: &Compiled,
+        slate: &Slate,
+        (from, guest): (NicId, GuestStep),
+        packet: &mut Packet<'_>,
+    ) -> (Self, Verdict) {
+        let (mut recorder, src) = (Recorder::default(), packet.src());
         let port = compiled.snapshot.nics[from.0 as usize].port;
         let verdict = process(&compiled.snapshot, &slate.flows, port, slate.now, packet, &mut recorder);
-        (Self { from, steps: recorder.steps().to_vec() }, verdict)
+        (Self { from, guest, src, steps: recorder.steps().to_vec() }, verdict)
     }
 
     pub(super) fn dropped(&self) -> Option<DropReason> {
@@ -263,17 +273,27 @@ pub(super) fn answering(network: &Network, compiled: &Compiled, arrived: NicId, 
 enum Onward {
     Here,
     Nowhere,
-    Out(NicId),
+    Out(NicId, GuestStep),
 }
 
-fn onward(network: &Network, compiled: &Compiled, arrived: NicId, dst: IpAddr) -> Onward {
+/// As Linux does it: the answer of a flow that the guest masked is restored before it is routed, and the source of a new
+/// one is masked behind.
+fn onward(names: Names<'_>, arrived: NicId, masks: &mut Masks, packet: &mut Packet<'_>) -> Onward {
+    let Names { network, compiled } = names;
     let Sender::Nic(ix) = compiled.sender(arrived) else { return Onward::Here };
     let vm = network.nic(ix).virtual_machine;
-    if (Names { network, compiled }).owns(arrived, dst) {
+    let restored = masks.restore(vm, packet);
+    if names.owns(arrived, packet.dst()) {
         return Onward::Here;
     }
     if !network.vm(vm).guest_forwarding {
         return Onward::Nowhere;
     }
-    Onward::Out(compiled.nic_of(egress(network, vm, dst)))
+    let out = egress(network, vm, packet.dst());
+    let step = match restored {
+        Some(restored) => restored,
+        None if network.vm(vm).guest_masquerade => masks.put(vm, network.nic(out), packet),
+        None => GuestStep::Unchanged,
+    };
+    Onward::Out(compiled.nic_of(out), step)
 }

@@ -14,6 +14,7 @@ use super::error::{During, Result};
 use crate::model::{Internet, Network, NetworkInterface};
 use crate::sys::netlink::Netlink;
 use crate::sys::netns::Netns;
+use crate::sys::nftables;
 use crate::sys::tun::Tun;
 
 /// The fabric's router as Azure's IPv6 guests see it. A TUN has no neighbours, so nobody is asked for it.
@@ -32,9 +33,11 @@ const SETTINGS: [(&str, &str); 6] = [
 ];
 
 /// Gives a new machine's namespace the settings that every guest has.
-pub(super) fn settle(namespace: &Netns, forwarding: bool) -> Result<()> {
+pub(super) fn settle(namespace: &Netns, forwarding: bool, masquerade: bool) -> Result<()> {
     let settled = namespace.run(|| apply_settings(forwarding)).and_then(|settled| settled);
-    settled.during(|| "cannot set up the guest".into())
+    settled.during(|| "cannot set up the guest".into())?;
+    // Without it no connection is tracked, as in any host that has no such rules.
+    if masquerade { set_masquerade(namespace, true) } else { Ok(()) }
 }
 
 /// Makes an interface in a machine's namespace, ready to use.
@@ -51,6 +54,12 @@ pub(super) fn plug(namespace: &Netns, device: &Device, queues: Queues) -> Result
 pub(super) fn set_forwarding(namespace: &Netns, forwarding: bool) -> Result<()> {
     let set = namespace.run(|| write_forwarding(forwarding)).and_then(|set| set);
     set.during(|| "cannot set whether the guest forwards".into())
+}
+
+/// Whether the guest puts its own address in place of the source of what it forwards.
+pub(super) fn set_masquerade(namespace: &Netns, masquerade: bool) -> Result<()> {
+    let set = namespace.run(|| nftables::set_masquerade(masquerade)).and_then(|set| set);
+    set.during(|| "cannot set whether the guest masquerades".into())
 }
 
 /// How an interface is set up, under the name that its guest knows it by.

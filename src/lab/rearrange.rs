@@ -9,7 +9,7 @@ use super::device::{DefaultRoute, Device};
 use super::error::{During, Result};
 use super::guest;
 use super::site::Guests;
-use crate::model::{Attachment, Network};
+use crate::model::{Attachment, Network, VirtualMachine};
 use crate::sys::netns::Netns;
 
 /// Steps that were made.
@@ -20,6 +20,7 @@ pub(super) struct Rearranged(Vec<Step>);
 enum Step {
     Device { namespace: PathBuf, before: Device, after: Device },
     Forwarding { namespace: PathBuf, on: bool },
+    Masquerade { namespace: PathBuf, on: bool },
 }
 
 /// Makes what stays as another network has it: all of it, or what was done is taken back. `staying` has the TUNs of
@@ -38,12 +39,11 @@ pub(super) fn rearrange(
     });
     let guests = after.virtual_machines.iter().filter_map(|vm| {
         let was = before.virtual_machines.iter().find(|was| was.name.eq_ignore_ascii_case(&vm.name))?;
-        let namespace = old.namespace(&vm.name).filter(|_| new.namespace(&vm.name).is_some())?.clone();
-        let on = vm.guest_forwarding;
-        (was.guest_forwarding != on).then_some(Step::Forwarding { namespace, on })
+        let namespace = old.namespace(&vm.name).filter(|_| new.namespace(&vm.name).is_some())?;
+        Some(settings(was, vm, namespace))
     });
     let mut done = Rearranged(Vec::new());
-    for step in devices.chain(guests) {
+    for step in devices.chain(guests.flatten()) {
         let made = step.make();
         done.0.push(step);
         if let Err(error) = made {
@@ -73,6 +73,7 @@ impl Step {
                 inside.during(|| format!("cannot enter {}", namespace.display()))?
             }
             Self::Forwarding { namespace, on } => guest::set_forwarding(&enter(namespace)?, *on),
+            Self::Masquerade { namespace, on } => guest::set_masquerade(&enter(namespace)?, *on),
         }
     }
 
@@ -80,8 +81,19 @@ impl Step {
         match self {
             Self::Device { namespace, before, after } => Self::Device { namespace, before: after, after: before },
             Self::Forwarding { namespace, on } => Self::Forwarding { namespace, on: !on },
+            Self::Masquerade { namespace, on } => Self::Masquerade { namespace, on: !on },
         }
     }
+}
+
+/// What a guest's kernel is to do differently.
+fn settings(was: &VirtualMachine, is: &VirtualMachine, namespace: &Path) -> impl Iterator<Item = Step> + use<> {
+    let namespace = namespace.to_owned();
+    let forwarding = (was.guest_forwarding != is.guest_forwarding)
+        .then(|| Step::Forwarding { namespace: namespace.clone(), on: is.guest_forwarding });
+    let masquerade = (was.guest_masquerade != is.guest_masquerade)
+        .then_some(Step::Masquerade { namespace, on: is.guest_masquerade });
+    forwarding.into_iter().chain(masquerade)
 }
 
 /// Where a TUN stands and how it is set up; none where that is not our business.

@@ -137,19 +137,19 @@ impl Site<'_> {
 
     fn make_guests(&mut self, network: &Network, guests: &mut Guests) -> Result<()> {
         let machines = network.virtual_machines.iter().filter(|vm| is_ours(network, vm));
-        let machines = machines.map(|vm| (vm.name.as_str(), vm.guest_forwarding));
-        let internet = network.internet.as_ref().map(|_| (Internet::NAME, false));
-        let new: Vec<_> = machines.chain(internet).filter(|(name, _)| guests.namespace(name).is_none()).collect();
+        let machines = machines.map(|vm| (vm.name.as_str(), vm.guest_forwarding, vm.guest_masquerade));
+        let internet = network.internet.as_ref().map(|_| (Internet::NAME, false, false));
+        let new: Vec<_> = machines.chain(internet).filter(|(name, ..)| guests.namespace(name).is_none()).collect();
         if !new.is_empty() && !self.base.rootless {
             netns::prepare_names().during(|| format!("cannot make {}", netns::NAMES))?;
         }
-        for (name, forwarding) in new {
+        for (name, forwarding, masquerade) in new {
             let path = self.claim.dir.namespace(name);
             let namespace = make_namespace(self.claim, &path)?;
             if !self.base.rootless {
                 show_hosts(self.claim, &hosts_directory(&path))?;
             }
-            guest::settle(&namespace, forwarding)?;
+            guest::settle(&namespace, forwarding, masquerade)?;
             guests.namespaces.insert(name.to_lowercase(), path);
         }
         Ok(())

@@ -205,11 +205,13 @@ impl Ground<'_> {
             arrived = trial.to.is_some_and(|to| seen.passed(&self.name(to), attempt.flow));
             note = Some("a program of the machine has the port: seen is only whether the packet arrives");
         }
+        // A guest that masks sends on another flow than it got.
+        let masked = self.network.virtual_machines.iter().any(|vm| vm.guest_masquerade);
         Outcome {
             arrived,
-            via: seen.way(attempt.flow),
+            via: seen.way(attempt.flow).filter(|_| !masked),
             // A program need not answer.
-            via_return: if foreign { None } else { seen.way(attempt.flow.answer()) },
+            via_return: seen.way(attempt.flow.answer()).filter(|_| !masked && !foreign),
             source_port: attempt.flow.src.1,
             took: attempt.took,
             note: note.map(str::to_owned),

@@ -6,6 +6,7 @@ pub mod files;
 pub mod mount;
 pub mod netlink;
 pub mod netns;
+pub mod nftables;
 pub mod ping;
 pub mod poll;
 pub mod process;

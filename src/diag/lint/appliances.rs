@@ -11,6 +11,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use crate::compile::{Sender, difference};
 use crate::dataplane::{NextHop, NicId};
 use crate::diag::branches::{alike, explore};
+use crate::diag::masquerade::Masks;
 use crate::diag::names::{Names, nic_name, subnet_name};
 use crate::diag::query::{Probe, owners};
 use crate::diag::walk::{Outcome, Slate, Walk, egress};
@@ -141,7 +142,7 @@ fn circle(open: Names<'_>, slate: &mut Slate, route: &Use<'_>, hop: NextHop) -> 
     let flow = |id| Probe::Ping.flow(src, dst, id);
     let take = |id| {
         slate.wipe();
-        (id, Walk::take(network, compiled, slate, from, &Probe::Ping.request(src, dst, id)))
+        (id, Walk::take(open, slate, &mut Masks::default(), from, &Probe::Ping.request(src, dst, id)))
     };
     // The routes of an appliance may be spread too, and lead only some flows round.
     let walks =

@@ -5,6 +5,7 @@
 
 mod appliances;
 mod chains;
+mod egress;
 mod groups;
 mod peerings;
 mod priorities;
@@ -49,6 +50,7 @@ pub fn lint(network: &Network, compiled: &Compiled) -> Vec<Finding> {
     findings.extend(private_access::findings(names));
     findings.extend(appliances::findings(names, open));
     findings.extend(chains::findings(names, open));
+    findings.extend(egress::findings(names));
     findings.extend(tags::findings(names));
     findings.extend(unused::findings(names.network));
     findings.extend(rules::findings(names));

@@ -172,7 +172,11 @@ pub(super) fn rule_properties<A: Debug>(network: &Network, rule: &SecurityRule<A
 }
 
 fn virtual_machine(vm: &VirtualMachine) -> Object {
-    let properties = vec![("run", vm.run.join(" ")), ("guest.forwarding", vm.guest_forwarding.to_string())];
+    let properties = vec![
+        ("run", vm.run.join(" ")),
+        ("guest.forwarding", vm.guest_forwarding.to_string()),
+        ("guest.masquerade", vm.guest_masquerade.to_string()),
+    ];
     Object { kind: "virtualMachines", name: vm.name.clone(), properties }
 }
 

@@ -1,0 +1,157 @@
+//! Address translation in the calling thread's network namespace, by nf_tables over netlink.
+//!
+//! One idea: one table of our own, put or taken away whole in one transaction, so that a user's own rules beside it stay as
+//! they are. Messages are written by hand: three objects do not need a library, and no program has to be installed.
+//! Layouts are those of the kernel's `linux/netfilter/nf_tables.h`.
+
+use std::io;
+
+use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST};
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use netlink_sys::{Socket, SocketAddr};
+
+/// The table's name in its namespace.
+const TABLE: &str = "vnet";
+const CHAIN: &str = "postrouting";
+
+const HEADER_LEN: usize = 16;
+const BATCH_BEGIN: u16 = 0x10;
+const BATCH_END: u16 = 0x11;
+const ERROR: u16 = 2;
+/// `NFNL_SUBSYS_NFTABLES`, as a message's type and as a batch's subject.
+const SUBSYSTEM: u16 = 10;
+const NEW_TABLE: u16 = SUBSYSTEM << 8;
+const DELETE_TABLE: u16 = SUBSYSTEM << 8 | 2;
+const NEW_CHAIN: u16 = SUBSYSTEM << 8 | 3;
+const NEW_RULE: u16 = SUBSYSTEM << 8 | 6;
+
+/// IPv4 and IPv6 in one table.
+const FAMILY_INET: u8 = 1;
+const HOOK_POSTROUTING: u32 = 4;
+/// `NF_IP_PRI_NAT_SRC`.
+const PRIORITY_SOURCE_NAT: u32 = 100;
+const REGISTER: u32 = 1;
+const META_IIF: u32 = 4;
+const NOT_EQUAL: u32 = 1;
+const NESTED: u16 = 1 << 15;
+
+/// Has the kernel put the outgoing interface's address in place of the source of everything it forwards, or leave sources
+/// alone. The answer of a kernel without nf_tables, or without its address translation, is `Unsupported`.
+pub fn set_masquerade(on: bool) -> io::Result<()> {
+    let mut batch = Batch::default();
+    let table = attribute(1, &text(TABLE));
+    // Made if it was not there, so that there is one to delete.
+    batch.add(NEW_TABLE, NLM_F_CREATE, &table);
+    batch.add(DELETE_TABLE, 0, &table);
+    if on {
+        batch.add(NEW_TABLE, NLM_F_CREATE, &table);
+        batch.add(NEW_CHAIN, NLM_F_CREATE, &chain());
+        batch.add(NEW_RULE, NLM_F_CREATE | NLM_F_APPEND, &rule());
+    }
+    batch.commit().map_err(|error| match error.raw_os_error() {
+        Some(libc::ENOENT | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT) => io::Error::new(
+            io::ErrorKind::Unsupported,
+            "this kernel has no address translation by nf_tables (CONFIG_NF_TABLES_INET, CONFIG_NFT_MASQ)",
+        ),
+        _ => error,
+    })
+}
+
+fn chain() -> Vec<u8> {
+    let hook = [number(1, HOOK_POSTROUTING), number(2, PRIORITY_SOURCE_NAT)].concat();
+    [attribute(1, &text(TABLE)), attribute(3, &text(CHAIN)), nested(4, &hook), attribute(7, &text("nat"))].concat()
+}
+
+/// `meta iif != 0 masquerade`: what the guest itself sends came in nowhere (known here since Linux 5.7).
+fn rule() -> Vec<u8> {
+    let load = [number(1, REGISTER), number(2, META_IIF)].concat();
+    let compare = [number(1, REGISTER), number(2, NOT_EQUAL), nested(3, &attribute(1, &[0; 4]))].concat();
+    let expressions = [expression("meta", &load), expression("cmp", &compare), expression("masq", &[])].concat();
+    [attribute(1, &text(TABLE)), attribute(2, &text(CHAIN)), nested(4, &expressions)].concat()
+}
+
+fn expression(name: &str, data: &[u8]) -> Vec<u8> {
+    nested(1, &[attribute(1, &text(name)), nested(2, data)].concat())
+}
+
+/// Messages that take effect together or not at all.
+#[derive(Default)]
+struct Batch {
+    messages: Vec<u8>,
+    last: u32,
+}
+
+impl Batch {
+    fn add(&mut self, kind: u16, flags: u16, attributes: &[u8]) {
+        self.last += 1;
+        let body = [&[FAMILY_INET, 0, 0, 0], attributes].concat();
+        self.messages.extend(message(kind, flags | NLM_F_ACK, self.last, &body));
+    }
+
+    fn commit(self) -> io::Result<()> {
+        let mut socket = Socket::new(NETLINK_NETFILTER)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        let frame = [&[0, 0][..], &SUBSYSTEM.to_be_bytes()].concat();
+        let datagram =
+            [message(BATCH_BEGIN, 0, 0, &frame), self.messages, message(BATCH_END, 0, self.last + 1, &frame)];
+        socket.send(&datagram.concat(), 0)?;
+        loop {
+            let (answer, _) = socket.recv_from_full()?;
+            if acknowledges(&answer, self.last)? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Whether the last message is acknowledged among these; an error if any is refused.
+fn acknowledges(mut answer: &[u8], last: u32) -> io::Result<bool> {
+    let word =
+        |bytes: &[u8], at: usize| bytes.get(at..).and_then(<[u8]>::first_chunk).map(|it| u32::from_ne_bytes(*it));
+    while let (Some(length), Some(kind), Some(sequence)) = (word(answer, 0), word(answer, 4), word(answer, 8)) {
+        if kind as u16 == ERROR {
+            match word(answer, HEADER_LEN).map_or(0, u32::cast_signed) {
+                0 if sequence == last => return Ok(true),
+                0 => {}
+                error => return Err(io::Error::from_raw_os_error(-error)),
+            }
+        }
+        let length = (length as usize).next_multiple_of(4).max(HEADER_LEN);
+        answer = answer.get(length..).unwrap_or_default();
+    }
+    Ok(false)
+}
+
+fn message(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER_LEN + body.len());
+    bytes.extend(((HEADER_LEN + body.len()) as u32).to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend((flags | NLM_F_REQUEST).to_ne_bytes());
+    bytes.extend(sequence.to_ne_bytes());
+    bytes.extend(0_u32.to_ne_bytes());
+    bytes.extend(body);
+    bytes
+}
+
+fn nested(kind: u16, attributes: &[u8]) -> Vec<u8> {
+    attribute(kind | NESTED, attributes)
+}
+
+fn number(kind: u16, value: u32) -> Vec<u8> {
+    attribute(kind, &value.to_be_bytes())
+}
+
+/// Length, type, value, and padding to four bytes that the length leaves out.
+fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(value.len() + 8);
+    bytes.extend((value.len() as u16 + 4).to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+fn text(value: &str) -> Vec<u8> {
+    [value.as_bytes(), &[0]].concat()
+}
