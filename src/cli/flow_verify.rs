@@ -10,7 +10,7 @@ use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::table::Table;
-use super::{Outcome, topology};
+use super::{Outcome, stopped, topology};
 use crate::control::protocol::{Request, Response};
 use crate::diag::{self, FlowAccess, FlowProtocol, FlowVerifyAnswer, FlowVerifyQuery, Place};
 use crate::model::Direction;
@@ -97,13 +97,14 @@ impl FlowVerify {
         let (local_address, local_port) = (local.address, local.port);
         let query = FlowVerifyQuery { target, direction, protocol, local_address, local_port, remote, remote_port };
         let Some(file) = topology else {
-            return match context.ask(&Request::FlowVerify(query))? {
-                Response::FlowVerify(answer) => Ok(answer),
+            return match context.ask(&Request::FlowVerify(query.clone()))? {
+                Response::FlowVerify(answer) => stopped::note(&query.target, None, context).map(|()| answer),
                 other => Err(unexpected(&other)),
             };
         };
         let (network, compiled) = topology::compiled(&file, context)?;
-        diag::flow_verify(&network, &compiled, &query).map_err(Failure::usage)
+        let answer = diag::flow_verify(&network, &compiled, &query).map_err(Failure::usage)?;
+        stopped::note(&query.target, Some(&network), context).map(|()| answer)
     }
 }
 

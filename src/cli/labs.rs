@@ -22,9 +22,11 @@ impl From<Error> for Failure {
                     errors.first().map(PeeringError::help).unwrap_or_default()
                 ));
             }
-            Error::RunsAlready { .. } | Error::Busy { .. } | Error::SeveralLabs(_) | Error::NoNode { .. } => {
-                Exit::Usage
-            }
+            Error::RunsAlready { .. }
+            | Error::Busy { .. }
+            | Error::SeveralLabs(_)
+            | Error::NoNode { .. }
+            | Error::Stopped(_) => Exit::Usage,
             Error::UnsafeDirectory { .. } | Error::NotPermitted(_) => Exit::Unavailable,
             Error::NoLab(_) => Exit::NoDaemon,
             Error::System { error, .. } if error.kind() == ErrorKind::PermissionDenied => Exit::Unavailable,

@@ -33,6 +33,7 @@ mod rules;
 mod run;
 mod shell;
 mod status;
+mod stopped;
 mod table;
 mod test;
 mod topology;

@@ -9,7 +9,7 @@ use super::ask::unexpected;
 use super::context::Context;
 use super::failure::Failure;
 use super::table::Table;
-use super::{Outcome, topology};
+use super::{Outcome, stopped, topology};
 use crate::control::protocol::{Request, Response};
 use crate::diag::{self, NextHopAnswer, NextHopQuery};
 
@@ -42,10 +42,15 @@ impl NextHop {
         let answer = match topology {
             Some(file) => {
                 let (network, compiled) = topology::compiled(&file, context)?;
-                diag::next_hop(&network, &compiled, &query).map_err(Failure::usage)?
+                let answer = diag::next_hop(&network, &compiled, &query).map_err(Failure::usage)?;
+                stopped::note(&query.target, Some(&network), context)?;
+                answer
             }
-            None => match context.ask(&Request::NextHop(query))? {
-                Response::NextHop(answer) => answer,
+            None => match context.ask(&Request::NextHop(query.clone()))? {
+                Response::NextHop(answer) => {
+                    stopped::note(&query.target, None, context)?;
+                    answer
+                }
                 other => return Err(unexpected(&other)),
             },
         };

@@ -10,7 +10,7 @@ use super::ask::unexpected;
 use super::context::Context;
 use super::failure::Failure;
 use super::table::Table;
-use super::{Outcome, topology};
+use super::{Outcome, stopped, topology};
 use crate::control::protocol::{Request, Response};
 use crate::diag::{self, RouteRow};
 
@@ -44,13 +44,14 @@ impl Routes {
 
     fn ask(self, context: &Context) -> Result<Vec<RouteRow>, Failure> {
         let Some(file) = &self.topology else {
-            return match context.ask(&Request::Routes { target: self.target })? {
-                Response::Routes(rows) => Ok(rows),
+            return match context.ask(&Request::Routes { target: self.target.clone() })? {
+                Response::Routes(rows) => stopped::note(&self.target, None, context).map(|()| rows),
                 other => Err(unexpected(&other)),
             };
         };
         let (network, compiled) = topology::compiled(file, context)?;
         let subnet = diag::subnet(&network, &self.target).map_err(Failure::usage)?;
+        stopped::note(&self.target, Some(&network), context)?;
         Ok(diag::routes(&network, &compiled, subnet))
     }
 }

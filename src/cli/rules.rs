@@ -12,7 +12,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::output::Output;
 use super::table::Table;
-use super::{Outcome, topology};
+use super::{Outcome, stopped, topology};
 use crate::control::protocol::{Request, Response};
 use crate::diag::{self, EffectiveGroup, RuleRow};
 use crate::model::Direction;
@@ -66,13 +66,14 @@ impl Rules {
 
     fn ask(self, context: &Context) -> Result<Vec<EffectiveGroup>, Failure> {
         let Some(file) = &self.topology else {
-            return match context.ask(&Request::Rules { target: self.target })? {
-                Response::Rules(groups) => Ok(groups),
+            return match context.ask(&Request::Rules { target: self.target.clone() })? {
+                Response::Rules(groups) => stopped::note(&self.target, None, context).map(|()| groups),
                 other => Err(unexpected(&other)),
             };
         };
         let (network, compiled) = topology::compiled(file, context)?;
-        diag::rules(&network, &compiled, &self.target, |_| None).map_err(Failure::usage)
+        let groups = diag::rules(&network, &compiled, &self.target, |_| None).map_err(Failure::usage)?;
+        stopped::note(&self.target, Some(&network), context).map(|()| groups)
     }
 }
 

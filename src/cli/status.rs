@@ -9,6 +9,7 @@ use super::context::Context;
 use super::table::Table;
 use super::{Exit, Outcome};
 use crate::control::protocol::{self, Request, Response};
+use crate::model::PowerState;
 
 /// Show a lab: its daemon, its nodes, their interfaces and addresses
 #[derive(Debug, Args)]
@@ -51,7 +52,11 @@ fn table(status: &protocol::Status) -> Table {
     Table::new(&["Node", "Interface", "Subnet", "Addresses", "State", "Namespace"]).rows(interfaces.map(
         |(node, nic)| {
             let addresses = nic.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-            let state = if nic.alive { "up" } else { "gone" };
+            let state = match node.power_state {
+                PowerState::Stopped => "stopped",
+                PowerState::Running if nic.alive => "up",
+                PowerState::Running => "gone",
+            };
             let (name, subnet, namespace) = (nic.name.clone(), nic.subnet.clone(), node.namespace.clone());
             [node.name.clone(), name, subnet, addresses, state.to_owned(), namespace]
         },

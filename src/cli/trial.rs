@@ -24,7 +24,7 @@ pub(super) fn trial(
     let attachment = |index: Option<usize>| index.and_then(|index| attachments.get(index).copied());
     let source: IpAddr = forecast.from.address;
     Ok(Trial {
-        from: attachment(forecast.from.attachment).ok_or("nobody has the source address")?,
+        from: attachment(forecast.from.attachment).ok_or("nobody has the source address, or its machine is stopped")?,
         bind: names_interface.then_some(source),
         to: attachment(forecast.to.attachment),
         destination: forecast.to.address,

@@ -38,11 +38,13 @@ impl Ids {
         Self::new(senders(network).into_iter().map(Some).collect(), attachments, RuleIds::in_file_order(network))
     }
 
-    /// The same for a network with other rules, which are numbered in its order: for whoever asks what a change would
-    /// mean, and counts nothing.
+    /// The same for a network with other rules, which are numbered in its order, and with machines that run now: for
+    /// whoever asks what a change would mean, and counts nothing.
     #[must_use]
-    pub fn with_rules_of(&self, network: &Network) -> Self {
-        Self { rules: RuleIds::in_file_order(network), ..self.clone() }
+    pub fn as_edited(&self, network: &Network) -> Self {
+        let started = network.attachments().into_iter().filter(|attachment| self.port(*attachment).is_none());
+        let attachments = self.attachments.iter().copied().chain(started.map(Some)).collect();
+        Self::new(self.senders.clone(), attachments, RuleIds::in_file_order(network))
     }
 
     /// What a number stands for, if anybody has it.

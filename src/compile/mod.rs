@@ -164,7 +164,7 @@ fn nic(
     let (outbound, inbound) = (filters(Direction::Outbound), filters(Direction::Inbound));
     let attachment = sender.attachment();
     Nic {
-        port: ids.port(attachment).expect("every attachment has a number"),
+        port: port(network, ids, attachment),
         vnet: vnet_id(subnet.vnet),
         subnet: subnet_id(subnet.subnet),
         fib: fibs.of(subnet),
@@ -193,10 +193,19 @@ fn internet(learned: &Learned, ids: &Ids) -> Nic {
     }
 }
 
+fn port(network: &Network, ids: &Ids, attachment: Attachment) -> PortId {
+    match attachment {
+        Attachment::Nic(nic) if !network.is_running(nic) => PortId::NONE,
+        Attachment::Nic(_) | Attachment::Vnet(_) | Attachment::Internet => {
+            ids.port(attachment).expect("every attachment has a number")
+        }
+    }
+}
+
 /// Fills the gap of a number that nobody has: no owner and no port leads here.
 fn nobody() -> Nic {
     Nic {
-        port: PortId(u32::MAX),
+        port: PortId::NONE,
         vnet: VnetId(u32::MAX),
         subnet: SubnetId(u32::MAX),
         fib: FibId(u32::MAX),

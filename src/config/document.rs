@@ -27,7 +27,8 @@ use super::values::{
     resource_name, subscription_of,
 };
 use crate::model::{
-    AttachNamespace, DeploymentModel, Emulation, ForwardedMode, PeeringAccessMode, PrivateEndpointNetworkPolicies,
+    AttachNamespace, DeploymentModel, Emulation, ForwardedMode, PeeringAccessMode, PowerState,
+    PrivateEndpointNetworkPolicies,
 };
 
 /// A name, unless it could not be read.
@@ -143,6 +144,7 @@ pub(super) struct VirtualMachine {
     pub name: Name,
     pub network_interfaces: Vec<NetworkInterface>,
     pub run: Vec<String>,
+    pub power_state: PowerState,
     pub guest: Guest,
 }
 
@@ -353,8 +355,20 @@ fn virtual_machine(node: &Node, report: &mut Report) -> Option<VirtualMachine> {
         name: f.required("name", dns_label(63)),
         network_interfaces: f.list("networkInterfaces", network_interface),
         run: f.optional("run", list_of(text)).map_or_else(Vec::new, |run| values(run.value)),
+        power_state: f.optional("powerState", power_state).map_or(PowerState::Running, |state| state.value),
         guest: f.optional("guest", guest).map_or_else(Guest::default, |guest| guest.value),
     })
+}
+
+/// The short words, or the codes of ARM's instance view.
+fn power_state(node: &Node, report: &mut Report) -> Option<PowerState> {
+    word(&[
+        ("running", PowerState::Running),
+        ("stopped", PowerState::Stopped),
+        ("PowerState/running", PowerState::Running),
+        ("PowerState/stopped", PowerState::Stopped),
+        ("PowerState/deallocated", PowerState::Stopped),
+    ])(node, report)
 }
 
 fn guest(node: &Node, report: &mut Report) -> Option<Guest> {

@@ -19,7 +19,7 @@ use super::server::Answer;
 use super::trace::trace;
 use crate::dataplane::{DropReason, Timestamp};
 use crate::diag;
-use crate::model::{Attach, AttachNamespace, Attachment, Internet, Network};
+use crate::model::{Attach, AttachNamespace, Attachment, Internet, Network, PowerState};
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::tun::OffloadSupport;
 
@@ -110,10 +110,12 @@ impl Answers {
                 None => nodes.push(Node {
                     name: place.node,
                     namespace: lab.namespace(network, attachment),
+                    power_state: PowerState::Running,
                     network_interfaces: vec![interface],
                 }),
             }
         }
+        nodes.extend(stopped(network));
         Status {
             name: network.name.clone(),
             file: lab.file.clone(),
@@ -233,6 +235,18 @@ impl LabFacts {
             Attachment::Internet => self.namespaces.get(Internet::NAME).cloned().unwrap_or_default(),
         }
     }
+}
+
+/// Machines that do not run: nobody has made anything of them.
+fn stopped(network: &Network) -> impl Iterator<Item = Node> {
+    let machines = network.virtual_machines.iter().filter(|vm| vm.power_state == PowerState::Stopped);
+    machines.map(|vm| {
+        let places = vm.network_interfaces.iter().map(|nic| Place::of(network, Attachment::Nic(*nic)));
+        let interface =
+            |Place { nic: name, subnet, addresses, .. }| NodeInterface { name, subnet, addresses, alive: false };
+        let network_interfaces = places.map(interface).collect();
+        Node { name: vm.name.clone(), namespace: String::new(), power_state: PowerState::Stopped, network_interfaces }
+    })
 }
 
 /// A listing's rows, then every so often those that are not as they were.

@@ -14,6 +14,7 @@ use crate::diag::{
     EffectiveGroup, Explanation, FlowVerifyAnswer, FlowVerifyQuery, Forecast, LiveExplanation, NextHopAnswer,
     NextHopQuery, PeeringRow, Plan, Probe, Query, Reach, Retraced, RouteRow, Sighting,
 };
+use crate::model::PowerState;
 
 /// Spoken on both sides, or not at all.
 pub const VERSION: u32 = 1;
@@ -202,6 +203,8 @@ pub struct Node {
     pub name: String,
     /// As `ip netns` names it, or a path.
     pub namespace: String,
+    #[serde(default)]
+    pub power_state: PowerState,
     pub network_interfaces: Vec<NodeInterface>,
 }
 

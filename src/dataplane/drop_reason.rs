@@ -97,7 +97,7 @@ drop_reasons! {
     FlowLimit: "No room for another flow record on this NIC; established flows go on: look at its count of flows (NSG-26).",
     // The receiving device.
     QueueFull: "The receiving device's queue is full: the guest reads too slowly.",
-    NodeDown: "The device is gone, down or only being made: look at the node and its interface.",
+    NodeDown: "The machine is stopped, or its device is gone, down or only being made: look at the node and its interface.",
 }
 
 impl fmt::Display for DropReason {

@@ -8,6 +8,11 @@ use super::{Acl, Edge, FlowTerms, Lpm, Spread};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortId(pub u32);
 
+impl PortId {
+    /// No device has this number: of an interface whose machine is stopped.
+    pub const NONE: Self = Self(u32::MAX);
+}
+
 /// A sender and receiver of packets with one subnet's policy: an interface, or one subnet of an attached VNet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NicId(pub u32);

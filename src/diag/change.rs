@@ -11,8 +11,8 @@ use crate::compile::RuleOwner;
 use crate::dataplane::Direction;
 use crate::model::{
     self, Access, AddressPrefix, AdminAccess, CollectionIx, DeploymentModel, LinkIx, Network, NicIx, NsgIx, Peering,
-    PeeringExtent, PeeringState, PortRange, Route, RouteDestination, RouteNextHop, RouteTable, RouteTableIx,
-    SecurityProtocol, SecurityRule, SubnetIx, SubnetNames, VmIx, VnetIx,
+    PeeringExtent, PeeringState, PortRange, PowerState, Route, RouteDestination, RouteNextHop, RouteTable,
+    RouteTableIx, SecurityProtocol, SecurityRule, SubnetIx, SubnetNames, VmIx, VnetIx,
 };
 
 use super::query::Probe;
@@ -130,6 +130,11 @@ impl Edit {
         self.network.network_interfaces[nic.0].enable_ip_forwarding = true;
         let path = format!("{}.enableIPForwarding", yaml_path::nic(&self.network, nic));
         self.note(path, Some("true".to_owned()));
+    }
+
+    pub(super) fn start(&mut self, vm: VmIx) {
+        self.network.virtual_machines[vm.0].power_state = PowerState::Running;
+        self.note(format!("virtualMachines[{}].powerState", vm.0), Some("running".to_owned()));
     }
 
     pub(super) fn forward_in_guest(&mut self, vm: VmIx) {

@@ -154,7 +154,7 @@ fn obstacles(names: Names<'_>, ends: &Ends, probe: Probe, trip: &Trip) -> Vec<Ob
             break;
         };
         // The ends are known by number: a change of properties leaves everybody theirs, and rules may be new.
-        let ids = names.compiled.ids().with_rules_of(&network);
+        let ids = names.compiled.ids().as_edited(&network);
         let compiled = compile_next(&network, &Learned::default(), ids, 0, names.compiled);
         let names = Names { network: &network, compiled: &compiled };
         let after = Branches::take(names, &mut Slate::new(), ends, probe).worst().cure(names, ends, probe);

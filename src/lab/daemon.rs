@@ -252,6 +252,7 @@ fn record(claim: &Claim, base: &Base, network: &Network, file: String) -> io::Re
         socket: claim.dir.socket(),
         hosts: claim.dir.hosts(),
         nodes: Vec::new(),
+        stopped: Vec::new(),
         addresses: Leases::of(network),
         programs: Vec::new(),
     })

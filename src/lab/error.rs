@@ -25,6 +25,8 @@ pub enum Error {
     SeveralLabs(Vec<String>),
     #[error("lab {lab} has no node {node}; it has {}", .nodes.join(", "))]
     NoNode { lab: String, node: String, nodes: Vec<String> },
+    #[error("machine {0} is stopped: there is no way into it; `powerState: running` and `vnet apply` start it")]
+    Stopped(String),
     #[error("cannot run {program}: {error}")]
     Program { program: String, error: io::Error },
     #[error("{what}: {error}")]

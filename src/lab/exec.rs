@@ -26,11 +26,16 @@ impl<'a> Node<'a> {
     /// Finds a node by name, as ARM compares names.
     pub fn find(lab: &'a Record, name: &str) -> Result<Self> {
         let node = lab.nodes.iter().find(|node| node.name.eq_ignore_ascii_case(name));
-        node.map(|node| Self { lab, node }).ok_or_else(|| Error::NoNode {
-            lab: lab.lab.clone(),
-            node: name.to_owned(),
-            nodes: lab.nodes.iter().map(|node| node.name.clone()).collect(),
-        })
+        let stopped = || lab.stopped.iter().any(|stopped| stopped.eq_ignore_ascii_case(name));
+        match node {
+            Some(node) => Ok(Self { lab, node }),
+            None if stopped() => Err(Error::Stopped(name.to_owned())),
+            None => Err(Error::NoNode {
+                lab: lab.lab.clone(),
+                node: name.to_owned(),
+                nodes: lab.nodes.iter().map(|node| node.name.clone()).collect(),
+            }),
+        }
     }
 }
 

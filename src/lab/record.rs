@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::attach;
 use super::site::Guests;
 use super::state::{APPLIED, LINKS, LabDir, SERVICE_TAGS};
-use crate::model::{Internet, Leases, Network, Standing, VirtualMachine};
+use crate::model::{Internet, Leases, Network, PowerState, Standing, VirtualMachine};
 use crate::sys::netns;
 use crate::sys::process::ProcessId;
 
@@ -26,6 +26,8 @@ pub struct Record {
     pub socket: PathBuf,
     pub hosts: PathBuf,
     pub nodes: Vec<RecordedNode>,
+    /// Machines that have no namespace, since they do not run.
+    pub stopped: Vec<String>,
     /// What the interfaces have: the file need not say it.
     pub addresses: Leases,
     /// Started with the lab's privileges.
@@ -90,7 +92,10 @@ impl Record {
                 devices: guests.devices(&vm.name),
             }
         };
-        let machines = network.virtual_machines.iter();
+        let (machines, stopped): (Vec<_>, Vec<_>) =
+            network.virtual_machines.iter().partition(|vm| vm.power_state == PowerState::Running);
+        self.stopped = stopped.into_iter().map(|vm| vm.name.clone()).collect();
+        let machines = machines.into_iter();
         let internet = network.internet.as_ref().map(|_| RecordedNode {
             name: Internet::NAME.to_owned(),
             namespace: guests.namespace(Internet::NAME).cloned().unwrap_or_default(),

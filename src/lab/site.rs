@@ -16,7 +16,7 @@ use super::error::{During, Result};
 use super::guest;
 use super::journal::Made;
 use super::state::{Base, Claim};
-use crate::model::{Attach, AttachNamespace, Attachment, Internet, Network, NicIx, VirtualMachine};
+use crate::model::{Attach, AttachNamespace, Attachment, Internet, Network, NicIx, PowerState, VirtualMachine};
 use crate::sys::netns::{self, Identity, Netns};
 use crate::sys::tun::Tun;
 
@@ -236,9 +236,10 @@ impl Guests {
     }
 }
 
-/// Whether the lab makes the machine: all its interfaces hang in a namespace of its own.
+/// Whether the lab makes the machine: it runs, and all its interfaces hang in a namespace of its own.
 fn is_ours(network: &Network, vm: &VirtualMachine) -> bool {
-    vm.network_interfaces.iter().all(|nic| network.nic(*nic).attach.is_none())
+    let runs = vm.power_state == PowerState::Running;
+    runs && vm.network_interfaces.iter().all(|nic| network.nic(*nic).attach.is_none())
 }
 
 /// An interface's machine and its own name, in lower case.

@@ -26,7 +26,8 @@ pub use filter::{Access, AddressPrefix, Asg, AsgIx, Direction, Nsg, NsgIx, PortR
 pub use leases::Leases;
 pub use network::{
     Attach, AttachNamespace, Attachment, DeploymentModel, Emulation, ForwardedMode, Network, NetworkInterface, NicIx,
-    Peering, PeeringAccessMode, PeeringState, Subnet, SubnetIx, VirtualMachine, VirtualNetwork, VmIx, VnetIx,
+    Peering, PeeringAccessMode, PeeringState, PowerState, Subnet, SubnetIx, VirtualMachine, VirtualNetwork, VmIx,
+    VnetIx,
 };
 pub use peering::{LinkIx, Links, PeeringError, SubnetNames, SyncLevel};
 pub use platform::PlatformService;

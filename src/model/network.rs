@@ -139,10 +139,21 @@ pub struct VirtualMachine {
     pub network_interfaces: Vec<NicIx>,
     /// Program and arguments to start when the lab is up; empty for none.
     pub run: Vec<String>,
+    pub power_state: PowerState,
     /// Whether the guest's kernel forwards; by default when one of its interfaces has `enableIPForwarding`.
     pub guest_forwarding: bool,
     /// Whether it puts its own address in place of the source of what it forwards.
     pub guest_masquerade: bool,
+}
+
+/// Whether a machine runs. One that is stopped keeps its interfaces, their addresses and their rules; packets to them are
+/// dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PowerState {
+    #[default]
+    Running,
+    Stopped,
 }
 
 /// An interface of a machine.
@@ -239,12 +250,18 @@ pub enum ForwardedMode {
 }
 
 impl Network {
-    /// Every TUN of this network, in port order: attached VNets first, then interfaces, then the Internet.
+    /// Every TUN of this network, in port order: attached VNets first, then the interfaces of machines that
+    /// run, then the Internet.
     pub fn attachments(&self) -> Vec<Attachment> {
         let vnets = self.virtual_networks.iter().enumerate();
         let vnets = vnets.filter(|(_, vnet)| vnet.attach.is_some()).map(|(i, _)| Attachment::Vnet(VnetIx(i)));
-        let nics = (0..self.network_interfaces.len()).map(|i| Attachment::Nic(NicIx(i)));
-        vnets.chain(nics).chain(self.internet.as_ref().map(|_| Attachment::Internet)).collect()
+        let nics = (0..self.network_interfaces.len()).map(NicIx).filter(|nic| self.is_running(*nic));
+        vnets.chain(nics.map(Attachment::Nic)).chain(self.internet.as_ref().map(|_| Attachment::Internet)).collect()
+    }
+
+    /// Whether the machine of an interface runs.
+    pub fn is_running(&self, nic: NicIx) -> bool {
+        self.vm(self.nic(nic).virtual_machine).power_state == PowerState::Running
     }
 
     pub fn public_ip(&self, address: PublicIpIx) -> &PublicIpAddress {

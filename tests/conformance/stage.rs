@@ -23,7 +23,7 @@ pub(crate) struct Stage {
     pub(crate) topology: Value,
     /// Public addresses: whose, and the private one behind.
     public: BTreeMap<IpAddr, (String, IpAddr)>,
-    /// Machines and their addresses.
+    /// Machines that run, and their addresses.
     places: Vec<(String, Vec<IpAddr>)>,
     flows: BTreeMap<String, Flow>,
     /// What the last change told the user.
@@ -147,7 +147,7 @@ impl Stage {
             let addresses = nics.flat_map(|nic| nic["addresses"].as_array().unwrap());
             addresses.map(|address| address.as_str().unwrap().parse().unwrap()).collect()
         };
-        let nodes = status["nodes"].as_array().unwrap().iter();
+        let nodes = status["nodes"].as_array().unwrap().iter().filter(|node| node["powerState"] == "running");
         self.places = nodes.map(|node| (node["name"].as_str().unwrap().to_owned(), addresses(node))).collect();
         let network = config::load(&as_yaml(&self.topology), "lab.yaml").map(|loaded| loaded.network);
         self.public = network.iter().flat_map(public).collect();

@@ -32,7 +32,8 @@ fn status_describes_the_daemon_and_its_nodes() {
     assert!(status["workers"].as_u64().unwrap() >= 1, "{status}");
     let node = |name: &str, subnet: &str, address: &str| {
         let interface = json!({"name": "eth0", "subnet": subnet, "addresses": [address], "alive": true});
-        json!({"name": name, "namespace": format!("{}-{name}", lab.name), "networkInterfaces": [interface]})
+        let namespace = format!("{}-{name}", lab.name);
+        json!({"name": name, "namespace": namespace, "powerState": "running", "networkInterfaces": [interface]})
     };
     let nodes = [
         node("web", "spoke1/app", "10.1.1.4"),

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use vnet::model::{
     Access, AddressPrefix, AdminAccess, AdminRule, Asg, AsgIx, Attach, AttachNamespace, Attachment, DeploymentModel,
     Direction, Emulation, ForwardedMode, Network, NetworkGroup, NetworkInterface, NetworkManager, NicIx, Nsg, NsgIx,
-    PeeredSubnets, Peering, PeeringAccessMode, PeeringExtent, PeeringState, PortRange, PrivateEndpoint,
+    PeeredSubnets, Peering, PeeringAccessMode, PeeringExtent, PeeringState, PortRange, PowerState, PrivateEndpoint,
     PrivateEndpointNetworkPolicies, PublishedTag, PublishedTagIx, Route, RouteDestination, RouteNextHop, RouteTable,
     RouteTableIx, RuleCollection, SecurityAdminConfiguration, SecurityProtocol, SecurityRule, ServiceEndpoint,
     ServiceTag, Subnet, SubnetIx, VirtualMachine, VirtualNetwork, VmIx, VnetIx,
@@ -266,6 +266,7 @@ impl Random {
                         name: format!("vm{index}"),
                         network_interfaces: vec![NicIx(index)],
                         run: Vec::new(),
+                        power_state: PowerState::Running,
                         guest_forwarding: self.chance(50),
                         guest_masquerade: false,
                     });

@@ -89,6 +89,7 @@ pub(super) fn machines(
             name: or_unnamed(&document.name),
             network_interfaces: (first..machines.network_interfaces.len()).map(NicIx).collect(),
             run: document.run.clone(),
+            power_state: document.power_state,
             guest_forwarding: document.guest.forwarding.unwrap_or(forwards),
             guest_masquerade: document.guest.masquerade,
         });

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::Leg;
 use super::admit::Admitted;
 use crate::dataplane::platform::{METADATA, PLATFORM};
-use crate::dataplane::{DropReason, Edge, Link, NextHop, NicId, Observer, Owner, Step};
+use crate::dataplane::{DropReason, Edge, Link, NextHop, NicId, Observer, Owner, PortId, Step};
 use crate::wire::Tuple;
 
 /// The end of a leg.
@@ -109,11 +109,15 @@ impl<'a> Leg<'a> {
         Ok(Crossing { near: Some(near), far: Some(far) })
     }
 
-    /// A NIC takes what it owns, and the rest only with IP forwarding (NIC-02, NIC-03).
+    /// A NIC takes what it owns, and the rest only with IP forwarding (NIC-02, NIC-03); of a machine that is stopped
+    /// nothing.
     #[inline]
     pub(super) fn deliver(self, hop: Hop, dst: &IpAddr) -> Result<(), DropReason> {
+        let nic = self.snapshot.nic(hop.nic());
+        if nic.port == PortId::NONE {
+            return Err(DropReason::NodeDown);
+        }
         let Hop::Appliance(id) = hop else { return Ok(()) };
-        let nic = self.snapshot.nic(id);
         let owns = || self.snapshot.vnet(nic.vnet).owners.lookup(*dst) == Some(Owner::Nic(id));
         if nic.forwarding || owns() { Ok(()) } else { Err(DropReason::NotForwarding) }
     }

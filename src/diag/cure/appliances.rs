@@ -17,6 +17,18 @@ impl Case<'_> {
         Cure::with(cause, format!("let the guest of {node} forward"), edit)
     }
 
+    /// Of a machine that runs nobody knows why its device does not.
+    pub(super) fn stopped(&self, nic: NicId) -> Option<Cure> {
+        let Sender::Nic(ix) = self.names.compiled.sender(nic) else { return None };
+        if self.names.network.is_running(ix) {
+            return None;
+        }
+        let node = self.names.node(nic);
+        let mut edit = self.edit();
+        edit.start(self.names.network.nic(ix).virtual_machine);
+        Some(Cure::with(format!("machine {node} is stopped (powerState)"), format!("start machine {node}"), edit))
+    }
+
     pub(super) fn not_forwarding(&self, nic: NicId) -> Cure {
         let cause =
             format!("NIC {} without enableIPForwarding: {} is not its address", self.names.nic(nic), self.walk.dst);

@@ -70,6 +70,7 @@ impl Case<'_> {
             DropReason::SubnetNotPeered => self.unpeered(leg),
             DropReason::NotForwarding => Some(self.not_forwarding(arrived)),
             DropReason::SpoofedSource => Some(self.spoofed(leg.from)),
+            DropReason::NodeDown => self.stopped(arrived),
             DropReason::NoEndpoint => Some(self.nobody()),
             DropReason::NoService => Some(self.no_service(leg)),
             DropReason::NoOutbound => self.no_outbound(leg),
@@ -91,8 +92,7 @@ impl Case<'_> {
             | DropReason::PeeringNotConnected
             | DropReason::TooBig
             | DropReason::FlowLimit
-            | DropReason::QueueFull
-            | DropReason::NodeDown => None,
+            | DropReason::QueueFull => None,
         };
         found.unwrap_or_else(|| Cure::untreated(format!("{}: {}", self.names.nic(arrived), reason.explanation())))
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::compile::{Compiled, Sender};
-use crate::dataplane::{AclId, Edge, Fib, FibId, Filters, Link, NextHop, NicId, SubnetId, VnetId};
+use crate::dataplane::{AclId, Edge, Fib, FibId, Filters, Link, NextHop, NicId, PortId, SubnetId, VnetId};
 use crate::diag::names::Names;
 use crate::model::{Network, NicIx};
 
@@ -56,6 +56,11 @@ impl Change<'_> {
             return None;
         }
         let (old, new) = (self.before.compiled.snapshot.nic(nic), self.after.compiled.snapshot.nic(nic));
+        match (old.port == PortId::NONE, new.port == PortId::NONE) {
+            (true, _) => return None,
+            (false, true) => return Some(Effect::End),
+            (false, false) => {}
+        }
         let stands = old.port == new.port
             && old.forwarding == new.forwarding
             && old.mtu == new.mtu

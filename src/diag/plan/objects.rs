@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use super::admin;
 use crate::diag::names::{address_field, nic_name};
 use crate::model::{
-    AddressPrefix, Attach, AttachNamespace, Emulation, LinkIx, Network, NetworkInterface, NsgIx, PortRange,
+    AddressPrefix, Attach, AttachNamespace, Emulation, LinkIx, Network, NetworkInterface, NsgIx, PortRange, PowerState,
     PrivateEndpoint, PublishedTag, Route, RouteDestination, RouteNextHop, SecurityRule, ServiceEndpoint, Subnet,
     SubnetNames, VirtualMachine, VirtualNetwork, VnetIx,
 };
@@ -172,7 +172,12 @@ pub(super) fn rule_properties<A: Debug>(network: &Network, rule: &SecurityRule<A
 }
 
 fn virtual_machine(vm: &VirtualMachine) -> Object {
+    let power_state = match vm.power_state {
+        PowerState::Running => "running",
+        PowerState::Stopped => "stopped",
+    };
     let properties = vec![
+        ("powerState", power_state.to_owned()),
         ("run", vm.run.join(" ")),
         ("guest.forwarding", vm.guest_forwarding.to_string()),
         ("guest.masquerade", vm.guest_masquerade.to_string()),
