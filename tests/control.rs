@@ -343,8 +343,10 @@ fn followers_have_a_limit_and_take_no_turns_from_others() {
     let Err(ClientError::Refused(refusal)) = server.follow(Topic::Drops).next(SOON) else { panic!("not refused") };
     assert!(refusal.message.contains("too many"), "{refusal:?}");
     server.check_alive();
+    // The feed of who was refused has ended as well, before the refusal was sent.
+    assert_eq!(server.ended(), 1);
     followers.truncate(15);
-    server.await_ended(1);
+    server.await_ended(2);
     assert!(matches!(server.follow(Topic::Drops).next(SOON).unwrap(), Heard::Answer(_)));
 }
 
