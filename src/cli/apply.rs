@@ -14,6 +14,7 @@ use super::finding::{Finding, findings};
 use super::output::Output;
 use super::table::Table;
 use super::{Exit, Outcome, topology};
+use crate::config;
 use crate::control::protocol::{self, Change, Changed, Request, Response};
 use crate::diag::{Action, Effect, ObjectChange, PropertyChange};
 use crate::lab::{self, Base, Record};
@@ -66,7 +67,11 @@ fn the_lab(text: &str, file: &str, context: &Context) -> Result<Record, Failure>
     if picked.is_ok() || context.lab.is_some() {
         return Ok(picked?);
     }
-    let name = topology::load(text, file, context)?.network.name;
+    // What else it says is read as that lab would read it.
+    let Some(name) = config::lab_name(text, file) else {
+        topology::load(text, file, context)?;
+        return Ok(picked?);
+    };
     let named = lab::labs(&base).into_iter().find(|lab| lab.lab == name && lab.is_running());
     named.map_or_else(|| Ok(picked?), Ok)
 }

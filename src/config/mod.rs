@@ -84,6 +84,14 @@ pub fn load_with(text: &str, file: &str, standing: &Standing, files: Files<'_>) 
     Ok(Loaded { network: network.expect("a report without errors has a network"), warnings, places })
 }
 
+/// The name of the lab that a topology is about, whatever else it says; none if there is no telling.
+pub fn lab_name(text: &str, file: &str) -> Option<String> {
+    let mut report = Report::default();
+    let node = tree::parse(text, &mut report)?;
+    let document = document::document(&node, &mut report)?;
+    Some(resolve::lab_name(&document, file, &mut report))
+}
+
 fn network(text: &str, file: &str, standing: &Standing, files: Files<'_>, report: &mut Report) -> Option<Network> {
     let node = tree::parse(text, report)?;
     if matches!(node.value, Value::Null) {

@@ -179,7 +179,7 @@ impl Scope {
 }
 
 /// `name`, or else the file's stem.
-fn lab_name(document: &Document, file: &str, report: &mut Report) -> String {
+pub(super) fn lab_name(document: &Document, file: &str, report: &mut Report) -> String {
     if let Some(name) = &document.name {
         return name.value.clone();
     }
