@@ -28,7 +28,7 @@ impl From<Error> for Failure {
             | Error::NoNode { .. }
             | Error::Stopped(_) => Exit::Usage,
             Error::UnsafeDirectory { .. } | Error::NotPermitted(_) => Exit::Unavailable,
-            Error::NoLab(_) => Exit::NoDaemon,
+            Error::NoLab(_) | Error::Ending => Exit::NoDaemon,
             Error::System { error, .. } if error.kind() == ErrorKind::PermissionDenied => Exit::Unavailable,
             // As a shell has it: 127 not found, 126 found but not executable.
             Error::Program { error, .. } => Exit::Program(if error.kind() == ErrorKind::NotFound { 127 } else { 126 }),

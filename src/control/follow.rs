@@ -6,13 +6,12 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::line;
 use super::protocol::Response;
+use super::room::{Place, Room};
 
 /// Says what is new since it was asked last.
 pub type Feed = Box<dyn FnMut() -> Vec<Response> + Send>;
@@ -25,20 +24,23 @@ const MOST: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How many clients follow.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Followers(Arc<AtomicUsize>);
+#[derive(Clone, Debug)]
+pub(super) struct Followers(Room);
 
 /// One of them.
 #[derive(Debug)]
-pub(super) struct Follower(Arc<AtomicUsize>);
+pub(super) struct Follower(Place);
+
+impl Default for Followers {
+    fn default() -> Self {
+        Self(Room::of(MOST))
+    }
+}
 
 impl Followers {
     /// Room for one more, if there is.
     pub(super) fn admit(&self) -> Option<Follower> {
-        // Counted before it is judged: dropping the follower takes it back.
-        let before = self.0.fetch_add(1, Ordering::Relaxed);
-        let follower = Follower(Arc::clone(&self.0));
-        (before < MOST).then_some(follower)
+        self.0.enter().map(Follower)
     }
 }
 
@@ -49,15 +51,9 @@ impl Follower {
             // A client that goes without a word is no error.
             let _ = tell(&stream, &mut feed);
             // Before the feed: whoever sees that one end finds room.
-            drop(self);
+            drop(self.0);
         };
         thread::Builder::new().name("vnet-follow".into()).spawn(follow).map(drop)
-    }
-}
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -15,6 +15,7 @@ mod follow;
 mod line;
 mod numbers;
 pub mod protocol;
+mod room;
 mod rule_numbers;
 pub mod server;
 mod trace;

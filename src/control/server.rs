@@ -19,12 +19,15 @@ use super::engine::Engine;
 use super::follow::Followers;
 use super::line::{self, Unreadable};
 use super::protocol::{Change, Refusal, Request, Response};
+use super::room::Room;
 
 pub use super::answer::LabFacts;
 pub use super::follow::Feed;
 
 /// More clients than this wait in the socket's backlog.
 const THREADS: usize = 4;
+/// Changes wait for each other; there is always a thread left for questions.
+const CHANGES: usize = THREADS - 1;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A topology as large as Azure's limits allow fits.
 const LONGEST_REQUEST: u64 = 16 << 20;
@@ -51,8 +54,12 @@ pub fn serve(
     shutdown: impl Fn() + Send + Sync + 'static,
 ) -> io::Result<()> {
     let answers = Answers { engine, lab, since: Instant::now() };
+    let changing = Room::of(CHANGES);
     let answer = move |request| match request {
-        Request::Change(wanted) => Answer::Once(change(wanted)),
+        Request::Change(wanted) => Answer::Once(match changing.enter() {
+            Some(_place) => change(wanted),
+            None => Response::Refused(in_progress()),
+        }),
         question => answers.to(question),
     };
     listen(listener, answer, shutdown)
@@ -107,6 +114,13 @@ fn converse(stream: UnixStream, answer: impl Fn(Request) -> Answer, shutdown: im
     let _ = line::send(&stream, &response, Instant::now() + PATIENCE);
     if stops {
         shutdown();
+    }
+}
+
+fn in_progress() -> Refusal {
+    Refusal {
+        message: "AnotherOperationInProgress: other changes of this lab are under way".to_owned(),
+        help: Some("wait for them, then try again".to_owned()),
     }
 }
 

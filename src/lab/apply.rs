@@ -8,7 +8,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 
 use arc_swap::ArcSwap;
 use tracing::{info, warn};
@@ -16,6 +15,7 @@ use tracing::{info, warn};
 use super::beside::beside;
 use super::daemon;
 use super::error::{During, Error, Result};
+use super::events::Events;
 use super::program::{self, Program};
 use super::rearrange::rearrange;
 use super::record::Record;
@@ -36,6 +36,7 @@ pub(super) struct Lab<'a> {
     pub(super) programs: Vec<Program>,
     /// Where the topology can be read again.
     pub(super) path: Option<PathBuf>,
+    pub(super) events: Events,
 }
 
 /// Why nothing was changed.
@@ -83,7 +84,8 @@ impl Lab<'_> {
         }
     }
 
-    /// Lets go of what stands in namespaces whose names somebody deleted: nobody can get in there any more.
+    /// Lets go of what stands in namespaces whose names somebody deleted, or whose process has ended: nobody can get in
+    /// there any more.
     pub(super) fn let_go_of_lost(&mut self) {
         let network = self.engine.network();
         let attachments = network.attachments().into_iter();
@@ -95,7 +97,7 @@ impl Lab<'_> {
         let gone: Vec<_> = places.into_iter().filter(|(path, _)| lost.contains(path)).collect();
         for (path, at) in &gone {
             let (name, path) = (daemon::name(&network, *at), path.display());
-            warn!("the namespace of {name} was deleted, {path}: it is gone until `vnet apply` or SIGHUP");
+            warn!("the namespace of {name} has gone, {path}: so has {name}, until `vnet apply` or SIGHUP");
         }
         let gone: Vec<_> = gone.into_iter().map(|(_, at)| at).collect();
         self.engine.disconnect(&gone);
@@ -189,7 +191,9 @@ impl Lab<'_> {
     fn try_make(&mut self, published: &Published, next: Next) -> Result<Guests> {
         let (guests, tuns) = self.site.make(&next.network, &next.missing)?;
         // Azure takes seconds to tell every interface; until then packets go by what was (FAB-15).
-        thread::sleep(next.network.emulation.programming_delay);
+        if !self.events.pause(next.network.emulation.programming_delay) {
+            return Err(Error::Ending);
+        }
         let (before, after) = ((&*published.network, &self.site.guests), (&next.network, &guests));
         let rearranged = rearrange(before, after, &next.staying)?;
         let published = self.engine.publish(next, tuns).during(|| "cannot publish the new tables".into());

@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -22,6 +22,7 @@ use tracing::{info, warn};
 use super::apply::Lab;
 use super::device::Queues;
 use super::error::{During, Error, Result};
+use super::events::{Event, Events};
 use super::guest;
 use super::notify::notify;
 use super::program::{self, Program};
@@ -79,16 +80,6 @@ pub fn run(topology: Topology, stand: Stand, ready: impl FnOnce(&Record) -> io::
     outcome.and(cleaned)
 }
 
-/// What wakes the daemon's main thread.
-enum Event {
-    /// Why to stop.
-    Stop(&'static str),
-    ReadAgain,
-    ProgramEnded,
-    Change(Change, Sender<Response>),
-    Forwarding(engine::Event),
-}
-
 fn serve(
     claim: &mut Claim,
     base: Base,
@@ -97,7 +88,6 @@ fn serve(
     ready: impl FnOnce(&Record) -> io::Result<()>,
 ) -> Result<()> {
     let Topology { network, text, file, path } = topology;
-    let (events, wake) = mpsc::channel();
     let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCHLD]).during(|| "cannot watch signals".into())?;
 
     let dir = claim.dir.clone();
@@ -106,7 +96,7 @@ fn serve(
     dir.write_applied(&text, &network)?;
     dir.write_links(&Links::of(&network))?;
     fs::write(dir.hosts(), guest::hosts(&network)).during(|| "cannot write the hosts file".into())?;
-    let mut lab = begin(claim, base, network, record, path, signals, &events)?;
+    let mut lab = begin(claim, base, network, record, path, signals)?;
     dir.write_record(&lab.record)?;
     let Lab { site, record, programs, .. } = &mut lab;
     for program in &record.programs {
@@ -124,25 +114,27 @@ fn serve(
         log.during(|| "cannot leave the terminal".into())?;
     }
     tell_systemd("READY=1");
-    let why = watch(&wake, &mut lab);
+    let why = watch(&mut lab);
     info!("stopping: {why}");
     tell_systemd("STOPPING=1");
-    let Lab { engine, programs, site, .. } = lab;
+    let Lab { engine, programs, site, events, .. } = lab;
+    // Whoever waits for a change hears that there will be none.
+    drop(events);
     program::stop(programs, &mut site.claim.journal);
     engine.stop();
     Ok(())
 }
 
 /// Makes everything and starts to forward.
-fn begin<'a>(
-    claim: &'a mut Claim,
+fn begin(
+    claim: &mut Claim,
     base: Base,
     network: Network,
     mut record: Record,
     path: Option<PathBuf>,
     signals: Signals,
-    events: &Sender<Event>,
-) -> Result<Lab<'a>> {
+) -> Result<Lab<'_>> {
+    let (events, wake) = mpsc::channel();
     let queues = Queues { count: Engine::workers(&network), offload: network.emulation.offload };
     let mut site = Site { claim, base, queues, guests: Guests::default(), places: HashMap::new() };
     let attachments = network.attachments();
@@ -164,8 +156,8 @@ fn begin<'a>(
         alerts: Vec::new(),
     };
     let facts = Arc::new(ArcSwap::from_pointee(facts));
-    let engine = powerless(|| start(network, tuns, learned, &record, &facts, signals, events))?;
-    Ok(Lab { site, engine, record, facts, programs: Vec::new(), path })
+    let engine = powerless(|| start(network, tuns, learned, &record, &facts, signals, &events))?;
+    Ok(Lab { site, engine, record, facts, programs: Vec::new(), path, events: Events::new(wake) })
 }
 
 /// Starts everything that deals with packets and requests.
@@ -216,9 +208,9 @@ fn forward_signals(mut signals: Signals, sender: Sender<Event>) -> Result<()> {
 }
 
 /// Does what is asked for until the end, and says what happens meanwhile.
-fn watch(wake: &Receiver<Event>, lab: &mut Lab<'_>) -> &'static str {
+fn watch(lab: &mut Lab<'_>) -> &'static str {
     loop {
-        match wake.recv_timeout(WATCH) {
+        match lab.events.next(WATCH) {
             Ok(Event::Stop(why)) => return why,
             Ok(Event::ReadAgain) => lab.read_again(),
             // Whoever asked may have gone away meanwhile.

@@ -27,6 +27,8 @@ pub enum Error {
     NoNode { lab: String, node: String, nodes: Vec<String> },
     #[error("machine {0} is stopped: there is no way into it; `powerState: running` and `vnet apply` start it")]
     Stopped(String),
+    #[error("the lab is ending: nothing was changed")]
+    Ending,
     #[error("cannot run {program}: {error}")]
     Program { program: String, error: io::Error },
     #[error("{what}: {error}")]

@@ -10,6 +10,7 @@ mod beside;
 pub mod daemon;
 mod device;
 mod error;
+mod events;
 mod exec;
 mod guest;
 mod journal;

@@ -3,14 +3,15 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process_group};
 use serde_json::Value;
 use vnet::sys::netlink::Netlink;
 
-use crate::lab::{Lab, NEVER, SOON, eventually, stderr, stdout};
+use crate::lab::{Lab, NEVER, SOON, eventually, stderr, stdout, vnet};
 
 pub(crate) const HUB_SPOKE: &str = include_str!("../../config/hub-spoke.yaml");
 
@@ -251,6 +252,55 @@ fn fab_15_a_change_takes_as_long_as_the_file_says() {
     lab.apply(&slow(none));
     assert!(started.elapsed().as_millis() >= 700);
     lab.assert_dropped("a", "10.1.2.4", "a", "NextHopNone");
+}
+
+#[test]
+fn fab_15_nobody_else_waits_for_a_slow_change() {
+    let slow = |routes: &str| format!("emulation: {{programmingDelayMs: 60000}}\n{}", one_vnet("", routes));
+    let Some(lab) = Lab::up(&one_vnet("", "")) else { return };
+    lab.write(&slow(""));
+    let apply = || vnet().args(["-l", &lab.name, "apply"]).arg(&lab.file).stderr(Stdio::piped()).spawn().unwrap();
+    let changes = [apply(), apply(), apply()];
+    // There is room for three; which of them the next one finds waiting, nobody knows.
+    let refused = || stderr(&lab.vnet(&["peering", "sync"])).contains("AnotherOperationInProgress");
+    eventually("one more is refused", refused);
+    assert_eq!(generation(&lab), 1);
+    lab.assert_ping("a", "10.1.2.4");
+    // Nor does the end wait: the daemon removes what it made, and is not killed for being slow.
+    let started = Instant::now();
+    let down = lab.down();
+    assert_code(&down, 0);
+    assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
+    assert_eq!(lab.remains(), Vec::<PathBuf>::new());
+    let outputs = changes.map(|change| change.wait_with_output().unwrap());
+    assert!(outputs.iter().all(|output| !output.status.success()));
+    assert!(outputs.iter().any(|output| stderr(output).contains("the lab is ending")), "{outputs:?}");
+}
+
+/// Of several labs it is the one that the file names, and the file is read as that one would.
+#[test]
+fn peer_07_a_file_is_read_with_its_labs_history_whichever_labs_run() {
+    let hub = |spoke: &str| {
+        format!(
+            "virtualNetworks:
+  - {{name: h, location: westeurope, addressSpace: [10.0.0.0/16], virtualNetworkPeerings: [{{name: h-s, remoteVirtualNetwork: s}}]}}
+  - {{name: s, location: westeurope, addressSpace: [{spoke}], virtualNetworkPeerings: [{{name: s-h, remoteVirtualNetwork: h}}]}}"
+        )
+    };
+    let Some(lab) = Lab::up(&hub("10.5.0.0/16")) else { return };
+    let Some(_other) = Lab::up(&hub("10.5.0.0/16")) else { return };
+    lab.write(&hub("10.5.0.0/16, 10.0.128.0/17"));
+    let refused = vnet().arg("apply").arg(&lab.file).output().unwrap();
+    assert_code(&refused, 2);
+    assert!(stderr(&refused).contains("VnetAddressSpaceOverlapsWithAlreadyPeeredVnet"), "{}", stderr(&refused));
+    lab.write(&hub("10.5.0.0/16, 10.6.0.0/16"));
+    assert_code(&vnet().arg("apply").arg(&lab.file).output().unwrap(), 3);
+    assert_eq!(generation(&lab), 2);
+    // One that is no topology is said to be none.
+    fs::write(&lab.file, "virtualNetworks: [").unwrap();
+    let broken = vnet().arg("apply").arg(&lab.file).output().unwrap();
+    assert_code(&broken, 2);
+    assert!(stderr(&broken).contains("lab.yaml:1:"), "{}", stderr(&broken));
 }
 
 #[test]
