@@ -16,8 +16,9 @@ use super::error::{During, Result};
 use super::guest;
 use super::journal::Made;
 use super::state::{Base, Claim};
-use crate::model::{Attach, AttachNamespace, Attachment, Internet, Network, NicIx, PowerState, VirtualMachine};
+use crate::model::{AttachNamespace, Attachment, Internet, Network, NicIx, PowerState, VirtualMachine};
 use crate::sys::netns::{self, Identity, Netns};
+use crate::sys::process::ProcessId;
 use crate::sys::tun::Tun;
 
 /// Where `ip netns exec` looks for files to show in place of those in `/etc`.
@@ -30,8 +31,35 @@ pub(super) struct Site<'a> {
     pub(super) base: Base,
     pub(super) queues: Queues,
     pub(super) guests: Guests,
-    /// The namespaces that TUNs stand in, by the names they had. A process's namespace has none.
-    pub(super) places: HashMap<PathBuf, Identity>,
+    /// The namespaces that TUNs stand in, by the names they had.
+    pub(super) places: HashMap<PathBuf, Holder>,
+}
+
+/// What a namespace's name stands for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Holder {
+    Namespace(Identity),
+    /// The namespace of a process, for as long as that runs: nobody may look at which it is without more privileges than
+    /// the daemon keeps.
+    Process(ProcessId),
+}
+
+impl Holder {
+    fn of(path: &Path, namespace: Option<&AttachNamespace>) -> Option<Self> {
+        match namespace {
+            Some(AttachNamespace::Pid(pid)) => ProcessId::of(*pid).ok().map(Self::Process),
+            Some(AttachNamespace::Name(_) | AttachNamespace::Path(_)) | None => {
+                netns::identity(path).map(Self::Namespace)
+            }
+        }
+    }
+
+    fn stands(self, path: &Path) -> bool {
+        match self {
+            Self::Namespace(identity) => netns::identity(path) == Some(identity),
+            Self::Process(process) => process.is_alive(),
+        }
+    }
 }
 
 /// The machines that the lab made, by their names in lower case: ARM compares them so.
@@ -88,15 +116,19 @@ impl Site<'_> {
 
     /// Takes down where a network's TUNs stand; of whom is known already, that stays.
     pub(super) fn note_places(&mut self, network: &Network) {
-        let paths = network.attachments().into_iter().filter_map(|at| self.place(network, at));
-        let identity = |path: &Path| self.places.get(path).copied().or_else(|| netns::identity(path));
-        self.places = paths.filter_map(|path| Some((identity(&path)?, path))).map(|(it, path)| (path, it)).collect();
+        let holder = |at: Attachment| {
+            let path = self.place(network, at)?;
+            let namespace = attach::place(network, at).map(|to| &to.namespace);
+            let holder = self.places.get(&path).copied().or_else(|| Holder::of(&path, namespace))?;
+            Some((path, holder))
+        };
+        self.places = network.attachments().into_iter().filter_map(holder).collect();
     }
 
     /// The name of the namespace that a TUN stands in.
     pub(super) fn place(&self, network: &Network, attachment: Attachment) -> Option<PathBuf> {
         match (attach::place(network, attachment), attachment) {
-            (Some(Attach { namespace: AttachNamespace::Pid(_), .. }), _) | (None, Attachment::Vnet(_)) => None,
+            (None, Attachment::Vnet(_)) => None,
             (Some(to), _) => Some(attach::path(&to.namespace)),
             (None, Attachment::Internet) => self.guests.namespace(Internet::NAME).cloned(),
             (None, Attachment::Nic(nic)) => {
@@ -109,8 +141,7 @@ impl Site<'_> {
     /// Names that have gone, or stand for something else now, since they were taken down. They are told once; what the
     /// lab made under them is forgotten.
     pub(super) fn lost(&mut self) -> HashSet<PathBuf> {
-        let stands = |path: &Path, identity| netns::identity(path) == Some(identity);
-        let lost = self.places.iter().filter(|(path, identity)| !stands(path, **identity));
+        let lost = self.places.iter().filter(|(path, holder)| !holder.stands(path));
         let lost: HashSet<_> = lost.map(|(path, _)| path.clone()).collect();
         self.places.retain(|path, _| !lost.contains(path));
         for path in &lost {

@@ -262,6 +262,34 @@ fn a_namespace_that_comes_back_is_attached_again() {
 }
 
 #[test]
+fn a_process_whose_namespace_it_was_ends() {
+    if !permitted() {
+        return;
+    }
+    let (left, right) = (Named::new("l"), Named::new("r"));
+    let mut process = right.open().run(|| Command::new("sleep").arg("1000").spawn().unwrap()).unwrap();
+    let lab = two_vnets(&left, &right);
+    let text = std::fs::read_to_string(&lab.file).unwrap();
+    let text = text.replace(&format!("namespace: {}", right.0), &format!("namespace: pid:{}", process.id()));
+    std::fs::write(&lab.file, text).unwrap();
+    let mut run = Run::start(&lab.file, &[]);
+    left.open().run(|| assert!(ping("10.2.0.4", 64, SOON).unwrap().arrived)).unwrap();
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let state = || {
+        let status = stdout(&lab.vnet(&["status"]));
+        status.lines().find(|line| line.starts_with("b ")).unwrap().to_owned()
+    };
+    eventually("its TUN is let go of", || state().contains("gone"));
+    // The namespace is there still, by its name; the file does not know that.
+    right.open().run(|| assert!(Netlink::open().unwrap().link("tun0").is_err())).unwrap();
+    let missing = lab.vnet(&["apply", lab.file.to_str().unwrap()]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(stderr(&missing).contains(&format!("the namespace of process {}", process.id())), "{}", stderr(&missing));
+    run.stop();
+}
+
+#[test]
 fn another_virtual_network_takes_a_tun_over() {
     if !permitted() {
         return;

@@ -29,7 +29,7 @@ fn a_namespace_deleted_under_us() {
     lab.assert_ping("web", "10.2.1.10");
     let place = netns::name_path(&format!("{}-db", lab.name));
     netns::unbind(&place).unwrap();
-    eventually("the daemon says so", || log(&lab).contains("the namespace of db/eth0 was deleted"));
+    eventually("the daemon says so", || log(&lab).contains("the namespace of db/eth0 has gone"));
     lab.assert_ping("web", "10.0.1.4");
     // Nobody can get in there any more, so nothing goes on in there unseen.
     lab.assert_dropped("web", "10.2.1.10", "nva", "NodeDown");
