@@ -19,6 +19,7 @@
 //! | [`bgp`] | messages, session state machine, routes | sockets, model, dataplane |
 //! | [`diag`] | answers over model and snapshot, as data | printing, I/O |
 //! | [`sys`] | every system call, all `unsafe` | any other module |
+//! | [`gateway`] | BGP speakers on real sockets, each in its namespace | model, tables |
 //! | [`worker`] | poll, read a batch, process, write | model, config, compile |
 //! | [`control`] | owns the model, recompiles, publishes, answers the control socket | packets |
 //! | [`lab`] | a topology up, down, exec, clean | dataplane |
@@ -33,6 +34,7 @@ pub mod config;
 pub mod control;
 pub mod dataplane;
 pub mod diag;
+pub mod gateway;
 pub mod lab;
 pub mod model;
 pub mod sys;

@@ -23,6 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("compile", &["model", "dataplane", "wire"]),
     ("bgp", &[]),
     ("diag", &["model", "compile", "dataplane", "wire"]),
+    ("gateway", &["bgp", "sys"]),
     ("worker", &["wire", "dataplane", "sys"]),
     ("control", &["model", "compile", "dataplane", "diag", "sys", "worker"]),
     ("lab", &["model", "config", "sys", "control"]),

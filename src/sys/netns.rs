@@ -52,6 +52,11 @@ impl Netns {
         Self::open(Path::new(&format!("/proc/{pid}/ns/net")))
     }
 
+    /// Another handle of the same namespace.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { file: self.file.try_clone()? })
+    }
+
     /// Gives the namespace a name in the file system; fails if the path exists.
     pub fn bind(&self, path: &Path) -> io::Result<()> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDONLY | OFlags::CLOEXEC;

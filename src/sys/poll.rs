@@ -38,6 +38,12 @@ impl Poller {
         Ok(epoll::add(&self.0, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN)?)
     }
 
+    /// The same for a descriptor that is also to be written, or not any more.
+    pub fn also_writable(&self, fd: impl AsFd, token: u64, writable: bool) -> io::Result<()> {
+        let more = if writable { epoll::EventFlags::OUT } else { epoll::EventFlags::empty() };
+        Ok(epoll::modify(&self.0, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN | more)?)
+    }
+
     pub fn remove(&self, fd: impl AsFd) -> io::Result<()> {
         Ok(epoll::delete(&self.0, fd)?)
     }
@@ -102,6 +108,9 @@ mod tests {
         assert_eq!(look(&poller, None), [2], "level-triggered");
         woken.reset();
         assert!(look(&poller, Some(Duration::ZERO)).is_empty());
+        poller.also_writable(&quiet, 1, true).unwrap();
+        assert_eq!(look(&poller, None), [1], "a count has room");
+        poller.also_writable(&quiet, 1, false).unwrap();
         woken.wake();
         poller.remove(&woken).unwrap();
         assert!(look(&poller, Some(Duration::from_millis(1))).is_empty());

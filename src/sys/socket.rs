@@ -2,15 +2,17 @@
 //!
 //! One idea: an [`Origin`] is settled on a socket before it connects; where it says nothing, the kernel's routes decide.
 
-#![expect(unsafe_code, reason = "SO_BINDTODEVICE")]
+#![expect(unsafe_code, reason = "SO_BINDTODEVICE, TCP_MD5SIG")]
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::mem;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, addr::SocketAddrArg, bind, socket_with, sockopt};
 
 /// Where packets leave from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,7 +48,13 @@ impl Origin {
 
     /// Begins a TCP connection and does not wait for it.
     pub fn tcp_towards(&self, peer: SocketAddr) -> io::Result<Connecting> {
+        self.signed_tcp_towards(peer, None)
+    }
+
+    /// The same, with every segment signed by a key that the peer knows too (RFC 2385).
+    pub fn signed_tcp_towards(&self, peer: SocketAddr, key: Option<&str>) -> io::Result<Connecting> {
         let socket = self.open(peer, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+        key.map_or(Ok(()), |key| sign(&socket, peer.ip(), key))?;
         match rustix::net::connect(&socket, &peer) {
             Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(Connecting(socket.into())),
             Err(error) => Err(error.into()),
@@ -80,6 +88,51 @@ impl Connecting {
         }
         self.0.take_error()?.map_or(Ok(Some(())), Err)
     }
+
+    /// What it has become, once [`Self::wait`] says that it is made. It does not block.
+    pub fn into_stream(self) -> TcpStream {
+        self.0
+    }
+}
+
+impl AsFd for Connecting {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Listens at an address that need not be there yet, and does not block.
+pub fn listen(at: SocketAddr) -> io::Result<TcpListener> {
+    const WAITING: i32 = 64;
+    let family = if at.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    sockopt::set_ip_freebind(&socket, true)?;
+    bind(&socket, &at)?;
+    rustix::net::listen(&socket, WAITING)?;
+    Ok(socket.into())
+}
+
+/// Has the kernel sign and check every segment to and from a peer (RFC 2385). Keys longer than 80 bytes are refused.
+pub fn sign(socket: impl AsFd, peer: IpAddr, key: &str) -> io::Result<()> {
+    /// `struct tcp_md5sig` of linux/tcp.h.
+    #[repr(C)]
+    struct Md5Signature {
+        address: libc::sockaddr_storage,
+        flags: u8,
+        prefix_length: u8,
+        key_length: u16,
+        interface: i32,
+        key: [u8; libc::TCP_MD5SIG_MAXKEYLEN],
+    }
+    // SAFETY: all of its fields are integers and arrays of integers, for which zero is a value.
+    let mut signature: Md5Signature = unsafe { mem::zeroed() };
+    let kept = signature.key.get_mut(..key.len()).ok_or(io::ErrorKind::InvalidInput)?;
+    kept.copy_from_slice(key.as_bytes());
+    signature.key_length = key.len() as u16;
+    // SAFETY: a storage has room for every address, and is written as that address's own kind.
+    unsafe { SocketAddr::new(peer, 0).write_sockaddr(ptr::from_mut(&mut signature.address).cast()) };
+    set(socket.as_fd().as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_MD5SIG, &signature)
 }
 
 fn bind_to_device(socket: i32, device: &str) -> io::Result<()> {
@@ -92,6 +145,14 @@ fn bind_to_device(socket: i32, device: &str) -> io::Result<()> {
             device.as_ptr().cast(),
             device.len() as libc::socklen_t,
         )
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn set<T>(socket: i32, level: i32, name: i32, value: &T) -> io::Result<()> {
+    // SAFETY: the pointer and the length are those of a live value; the kernel copies it.
+    let done = unsafe {
+        libc::setsockopt(socket, level, name, ptr::from_ref(value).cast(), mem::size_of::<T>() as libc::socklen_t)
     };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
@@ -114,6 +175,7 @@ mod tests {
         drop(listener);
         let refused = origin.tcp_towards(at).unwrap().wait(Duration::from_secs(10)).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(sign(listen(at).unwrap(), at.ip(), "k".repeat(81).as_str()).is_err(), "no key is that long");
         assert_eq!(Origin::default().source_towards(at.ip()).unwrap(), at.ip());
     }
 }

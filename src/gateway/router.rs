@@ -1,0 +1,203 @@
+//! A speaker that runs: its thread, and the handle by which others look at it and change it.
+//!
+//! The speaker stands behind a lock that its thread holds for one turn, never while it waits. Whoever changes something wakes
+//! the thread, which then does what follows on the wire.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::mem;
+use std::ops::ControlFlow;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+
+use super::connections::{Connections, Neighbour, WAKER};
+use crate::bgp::{Event, Notification, PeerConfig, PeerId, Speaker};
+use crate::sys::caps::{self, CapabilitySet};
+use crate::sys::netns::Netns;
+use crate::sys::poll::{Poller, Ready, Waker};
+
+/// What is ready that one turn looks at; the rest waits for the next.
+const BATCH: usize = 64;
+/// How long last words may take.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// What a router has to tell. Who is told must not wait for the router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Happened {
+    Peer(Event),
+    /// The best paths to these prefixes are others now, each told once.
+    Routes(Vec<IpNet>),
+}
+
+/// A speaker in its namespace, until dropped: then its peers are told why, and its thread ends.
+#[derive(Debug)]
+pub struct Router {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    waker: Waker,
+}
+
+#[derive(Debug)]
+struct State {
+    speaker: Speaker,
+    peers: BTreeMap<PeerId, Neighbour>,
+    /// `peers` are others now.
+    changed: bool,
+    /// By when to be gone.
+    ends: Option<Instant>,
+}
+
+impl Router {
+    /// Starts a thread in a namespace with these capabilities left. Peers come later ([`Self::add_peer`]); an address of ours
+    /// need not be there yet, but the namespace must let anybody listen at [`super::PORT`].
+    pub fn start(
+        name: &str,
+        namespace: &Netns,
+        speaker: Speaker,
+        kept: CapabilitySet,
+        tell: impl FnMut(Happened) + Send + 'static,
+    ) -> io::Result<Self> {
+        let state = State { speaker, peers: BTreeMap::new(), changed: false, ends: None };
+        let shared = Arc::new(Shared { state: Mutex::new(state), waker: Waker::new()? });
+        let theirs = Arc::clone(&shared);
+        let namespace = namespace.try_clone()?;
+        let (started, ready) = mpsc::channel();
+        let run = move || {
+            let begun = namespace.enter().and_then(|()| caps::keep(kept)).and_then(|()| Turns::new(&theirs.waker));
+            drop(namespace);
+            match begun {
+                Ok(turns) => {
+                    let _ = started.send(Ok(()));
+                    turns.run(&theirs, tell);
+                }
+                Err(error) => drop(started.send(Err(error))),
+            }
+        };
+        let thread = thread::Builder::new().name(name.into()).spawn(run)?;
+        ready.recv().map_err(|_| io::Error::other("the router's thread panicked"))??;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Adds a peer, or replaces one, whose session ends.
+    pub fn add_peer(&self, id: PeerId, neighbour: Neighbour, mut config: PeerConfig) {
+        config.password.clone_from(&neighbour.password);
+        self.with(|state, now| {
+            state.speaker.add_peer(id, config, now);
+            state.peers.insert(id, neighbour);
+            state.changed = true;
+        });
+    }
+
+    /// Forgets a peer and its routes; its connections are cut.
+    pub fn remove_peer(&self, id: PeerId) {
+        self.with(|state, now| {
+            state.speaker.remove_peer(id, now);
+            state.peers.remove(&id);
+            state.changed = true;
+        });
+    }
+
+    /// Changes something of the speaker; what follows is done at once.
+    pub fn change<T>(&self, change: impl FnOnce(&mut Speaker, Instant) -> T) -> T {
+        self.with(|state, now| change(&mut state.speaker, now))
+    }
+
+    /// Looks at the speaker.
+    pub fn look<T>(&self, look: impl FnOnce(&Speaker) -> T) -> T {
+        look(&self.shared.lock().speaker)
+    }
+
+    /// How it reaches a peer.
+    pub fn neighbour(&self, id: PeerId) -> Option<Neighbour> {
+        self.shared.lock().peers.get(&id).cloned()
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut State, Instant) -> T) -> T {
+        let done = f(&mut self.shared.lock(), Instant::now());
+        self.shared.waker.wake();
+        done
+    }
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        self.with(|state, now| {
+            for id in state.peers.keys() {
+                state.speaker.stop_peer(*id, &Notification::shutdown("the router ends"), now);
+            }
+            state.ends = Some(now + LAST_WORDS);
+        });
+        if let Some(thread) = self.thread.take() {
+            // One that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the thread has for itself.
+struct Turns {
+    poller: Poller,
+    connections: Connections,
+}
+
+impl Turns {
+    fn new(waker: &Waker) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        poller.add(waker, WAKER)?;
+        Ok(Self { poller, connections: Connections::new() })
+    }
+
+    fn run(mut self, shared: &Shared, mut tell: impl FnMut(Happened)) {
+        let mut ready = Ready::new(BATCH);
+        loop {
+            let mut told = Vec::new();
+            let ControlFlow::Continue(timeout) = self.turn(shared, &ready, &mut told) else { return };
+            told.into_iter().for_each(&mut tell);
+            if let Err(error) = self.poller.wait(&mut ready, timeout) {
+                tracing::error!("a BGP router ends: {error}");
+                return;
+            }
+        }
+    }
+
+    /// Everything that can be done now, and how long to wait then, if all is not over.
+    fn turn(&mut self, shared: &Shared, ready: &Ready, told: &mut Vec<Happened>) -> ControlFlow<(), Option<Duration>> {
+        shared.waker.reset();
+        let mut state = shared.lock();
+        if mem::take(&mut state.changed)
+            && let Err(error) = self.connections.set(state.peers.clone(), &self.poller)
+        {
+            tracing::warn!("a BGP router cannot listen: {error}");
+        }
+        let speaker = &mut state.speaker;
+        for token in ready.tokens() {
+            self.connections.handle_ready(token, speaker, &self.poller);
+        }
+        speaker.handle_timeout(Instant::now());
+        self.connections.settle(speaker, &self.poller);
+        told.extend(std::iter::from_fn(|| speaker.poll_event()).map(Happened::Peer));
+        let changed: Vec<_> = std::iter::from_fn(|| speaker.poll_change()).collect();
+        told.extend((!changed.is_empty()).then_some(Happened::Routes(changed)));
+        let now = Instant::now();
+        if state.ends.is_some_and(|ends| ends <= now || self.connections.is_empty()) {
+            return ControlFlow::Break(());
+        }
+        let next = state.speaker.poll_timeout().into_iter().chain(state.ends).min();
+        ControlFlow::Continue(next.map(|at| at.saturating_duration_since(now)))
+    }
+}

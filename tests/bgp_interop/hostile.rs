@@ -1,0 +1,133 @@
+//! A peer that misbehaves on a real socket: it hears the right last words, and nobody else's session is harmed.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use vnet::bgp::{Asn, PeerConfig, PeerId, Retry};
+use vnet::gateway::{Neighbour, PORT};
+use vnet::sys::socket::Origin;
+
+use crate::ours::Ours;
+use crate::router::{Brand, Router, SOON};
+use crate::{OURS, both_ways, permitted};
+
+/// Another address in the peer's namespace, which our router knows as AS 65003, and one that it does not know.
+const HOSTILE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 3);
+const STRANGER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 4);
+
+const OPEN: u8 = 1;
+const UPDATE: u8 = 2;
+const NOTIFICATION: u8 = 3;
+const KEEPALIVE: u8 = 4;
+
+/// What is said after the connection is made, and the code and subcode that are heard (RFC 4271 section 4.5, RFC 6608).
+fn cases() -> [(&'static str, Vec<u8>, [u8; 2]); 7] {
+    let established = || [open(65003), message(KEEPALIVE, &[])].concat();
+    let mut unmarked = message(KEEPALIVE, &[]);
+    unmarked[3] = 0;
+    let mut endless = message(KEEPALIVE, &[]);
+    endless[16..18].copy_from_slice(&[0xff, 0xff]);
+    [
+        ("no marker", unmarked, [1, 1]),
+        ("a message longer than any", endless, [1, 2]),
+        ("no such type", message(9, &[]), [1, 3]),
+        ("an OPEN of another AS", open(65009), [2, 2]),
+        ("a KEEPALIVE before the OPEN", message(KEEPALIVE, &[]), [5, 1]),
+        ("an UPDATE whose parts do not add up", [established(), message(UPDATE, &[0xff; 4])].concat(), [3, 1]),
+        ("silence", established(), [4, 0]),
+    ]
+}
+
+#[test]
+fn the_right_last_words_and_nobody_else_harmed() {
+    if !permitted(Some(Brand::Bird.program())) {
+        return;
+    }
+    let mut router = Router::new(Brand::Bird);
+    router.add_addresses(&[HOSTILE, STRANGER]);
+    let ours = Ours::start(&router.ours, false, Some(crate::router::PASSWORD));
+    let neighbour = Neighbour { local: OURS.into(), remote: HOSTILE.into(), password: None };
+    let retry = Retry { first: Duration::from_millis(10), most: Duration::from_millis(10) };
+    let config = PeerConfig { passive: true, hold_time: 3, retry, ..PeerConfig::new(Asn(65003)) };
+    ours.router.add_peer(PeerId(2), neighbour, config);
+    router.start();
+    both_ways(&router, &ours);
+
+    for (what, said, expected) in cases() {
+        let heard = router.theirs.run(|| talk(HOSTILE, &said)).unwrap();
+        assert_eq!(last_words(&heard), Some(expected), "{what}");
+    }
+    for seed in 1..=40 {
+        let heard = router.theirs.run(|| talk(HOSTILE, &[open(65003), noise(seed)].concat())).unwrap();
+        let words = last_words(&heard).unwrap_or_else(|| panic!("noise {seed} is answered"));
+        assert!((1..=5).contains(&words[0]), "noise {seed}: {words:?}");
+    }
+    assert!(router.theirs.run(|| once(STRANGER, &open(65003))).unwrap().is_empty(), "nobody talks to strangers");
+
+    assert!(ours.has("10.20.0.0/16") && router.has("10.1.0.0/16"));
+    assert_eq!(ours.status().counters.established, 1, "the other session has not noticed");
+}
+
+/// Says something until it is let in: a peer that has made a mistake is kept out for a while.
+fn talk(from: Ipv4Addr, said: &[u8]) -> Vec<u8> {
+    let end = Instant::now() + SOON;
+    loop {
+        let heard = once(from, said);
+        if !heard.is_empty() {
+            return heard;
+        }
+        assert!(Instant::now() < end, "never let in");
+    }
+}
+
+/// Says something and listens until the other end hangs up.
+fn once(from: Ipv4Addr, said: &[u8]) -> Vec<u8> {
+    let origin = Origin { device: None, address: Some(IpAddr::V4(from)) };
+    let connecting = origin.tcp_towards(SocketAddr::new(OURS.into(), PORT)).unwrap();
+    connecting.wait(SOON).unwrap().expect("a connection");
+    let mut stream: TcpStream = connecting.into_stream();
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    let mut heard = Vec::new();
+    // Whom nobody wants to hear is reset.
+    if stream.write_all(said).is_ok() {
+        let _ = stream.read_to_end(&mut heard);
+    }
+    heard
+}
+
+/// The code and subcode of a NOTIFICATION at the end of whole messages.
+fn last_words(heard: &[u8]) -> Option<[u8; 2]> {
+    let mut rest = heard;
+    let mut words = None;
+    while let Some(length) = rest.get(16..18).map(|length| usize::from(u16::from_be_bytes([length[0], length[1]]))) {
+        words = (rest[18] == NOTIFICATION).then(|| [rest[19], rest[20]]);
+        rest = &rest[length..];
+    }
+    words
+}
+
+fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = (19 + body.len()) as u16;
+    [&[0xff; 16][..], &length.to_be_bytes(), &[kind], body].concat()
+}
+
+/// Version 4, a hold time of 3 seconds, no capability.
+fn open(asn: u16) -> Vec<u8> {
+    let [high, low] = asn.to_be_bytes();
+    message(OPEN, &[&[4, high, low, 0, 3][..], &HOSTILE.octets(), &[0]].concat())
+}
+
+/// An UPDATE of random bytes, and more that is no message at all.
+fn noise(seed: u64) -> Vec<u8> {
+    let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut byte = || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random >> 32) as u8
+    };
+    let body: Vec<u8> = (0..seed * 20).map(|_| byte()).collect();
+    [message(KEEPALIVE, &[]), message(UPDATE, &body), body].concat()
+}
