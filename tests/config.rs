@@ -412,6 +412,7 @@ fn dump(loaded: &Loaded, text: &str, file: &str) -> String {
         public_ip_prefixes,
         nat_gateways,
         internet,
+        flow_logs,
         service_tags,
         emulation,
         tests,
@@ -457,6 +458,9 @@ fn dump(loaded: &Loaded, text: &str, file: &str) -> String {
     }
     if let Some(internet) = internet {
         writeln!(out, "{internet:?}").unwrap();
+    }
+    for log in flow_logs {
+        writeln!(out, "{log:?}").unwrap();
     }
     for tag in service_tags {
         writeln!(out, "{tag:?}").unwrap();

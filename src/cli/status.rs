@@ -44,6 +44,13 @@ fn summary(status: &protocol::Status) -> String {
         status.generation,
         status.flows
     );
+    for log in status.flow_logs.iter().filter(|log| log.enabled) {
+        let (name, target, path) = (&log.name, &log.target, log.storage_path.display());
+        let _ = writeln!(text, "Flow log {name} of {target}, {} records below {path}", log.records);
+    }
+    if !status.flow_logs.is_empty() {
+        text.push('\n');
+    }
     text
 }
 

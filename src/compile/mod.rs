@@ -9,6 +9,7 @@ mod acls;
 mod admin;
 mod edge;
 mod fib;
+mod flow_logs;
 mod groups;
 mod ids;
 mod links;
@@ -45,6 +46,7 @@ use surroundings::Surroundings;
 use user_routes::{Table, Tables, UserRoutes};
 
 pub use acls::{EffectiveRule, RuleOwner, RuleRef};
+pub use flow_logs::flow_logs;
 pub use ids::{Ids, senders};
 pub use links::connected;
 pub use prefixes::difference;
@@ -176,7 +178,7 @@ fn nic(
         flows: FlowTerms {
             timeout_secs: u16::try_from(network.vnet(subnet.vnet).flow_timeout.as_secs()).unwrap_or(u16::MAX),
             strict_tcp: network.emulation.tcp_state_tracking && tracks_tcp,
-            logged: false,
+            logged: !flow_logs(network, sender).is_empty(),
             outbound_rules: acls.mark(outbound),
             inbound_rules: acls.mark(inbound),
         },

@@ -12,6 +12,7 @@ use super::admin::{NetworkManager, network_manager};
 use super::decode::{Fields, boolean, list_of, mismatch, number, objects, record, text, word};
 use super::diagnostic::{At, Report, Spanned};
 use super::filter::{Asg, Nsg, asg, groups, nsg};
+use super::flow_log::{FlowLog, flow_log};
 use super::principal::{Principal, principal};
 use super::private_access::{
     PrivateEndpoint, ServiceEndpoint, private_endpoint, private_endpoint_network_policies, service_endpoint,
@@ -27,7 +28,7 @@ use super::values::{
     resource_name, subscription_of,
 };
 use crate::model::{
-    AttachNamespace, DeploymentModel, Emulation, ForwardedMode, PeeringAccessMode, PowerState,
+    AttachNamespace, DeploymentModel, Emulation, FlowLogPace, ForwardedMode, PeeringAccessMode, PowerState,
     PrivateEndpointNetworkPolicies,
 };
 
@@ -56,6 +57,7 @@ pub(super) struct Document {
     pub public_ip_prefixes: Vec<PublicIpPrefix>,
     pub nat_gateways: Vec<NatGateway>,
     pub internet: Option<Spanned<Internet>>,
+    pub flow_logs: Vec<FlowLog>,
     pub service_tags: Option<Spanned<PathBuf>>,
     pub emulation: Emulation,
     pub principal: Option<Principal>,
@@ -219,6 +221,7 @@ pub(super) fn document(node: &Node, report: &mut Report) -> Option<Document> {
         public_ip_prefixes: f.list("publicIPPrefixes", public_ip_prefix),
         nat_gateways: f.list("natGateways", nat_gateway),
         internet: f.optional("internet", internet),
+        flow_logs: f.list("flowLogs", flow_log),
         service_tags: f.optional("serviceTags", path),
         emulation: f.optional("emulation", emulation).map_or_else(Emulation::default, |emulation| emulation.value),
         principal: f.optional("principal", principal).map(|principal| principal.value),
@@ -510,11 +513,24 @@ fn emulation(node: &Node, report: &mut Report) -> Option<Emulation> {
         programming_delay: f
             .optional("programmingDelayMs", number(0..=60_000))
             .map_or(default.programming_delay, |delay| Duration::from_millis(delay.value)),
+        flow_log_pace: flow_log_pace(f),
     })
 }
 
+fn flow_log_pace(f: &mut Fields<'_>) -> FlowLogPace {
+    let default = FlowLogPace::default();
+    let seconds = |number: Option<Spanned<u64>>, default| number.map_or(default, |n| Duration::from_secs(n.value));
+    let mebibytes =
+        f.optional("flowLogMebibytes", number(1..=1_000_000)).map(|mebibytes: Spanned<u64>| mebibytes.value);
+    FlowLogPace {
+        record: seconds(f.optional("flowLogRecordSeconds", number(1..=60)), default.record),
+        continuation: seconds(f.optional("flowLogContinuationSeconds", number(1..=300)), default.continuation),
+        room: mebibytes.map_or(default.room, |mebibytes| mebibytes << 20),
+    }
+}
+
 /// Where another file is.
-fn path(node: &Node, report: &mut Report) -> Option<PathBuf> {
+pub(super) fn path(node: &Node, report: &mut Report) -> Option<PathBuf> {
     let path = text(node, report)?;
     if path.is_empty() || path.contains('\0') {
         mismatch(node, report, "a file's path", "a path, from the topology's directory if it is relative");

@@ -9,6 +9,7 @@ mod decode;
 mod diagnostic;
 mod document;
 mod filter;
+mod flow_log;
 mod principal;
 mod private_access;
 mod public_address;

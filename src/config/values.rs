@@ -226,7 +226,7 @@ pub(super) fn subscription_of(reference: Option<&Node>) -> Option<String> {
 }
 
 /// The names in an ARM id's last segments, if those are of the types `kinds`.
-fn parts_of_id<const N: usize>(id: &str, kinds: [&'static str; N]) -> Option<[String; N]> {
+pub(super) fn parts_of_id<const N: usize>(id: &str, kinds: [&'static str; N]) -> Option<[String; N]> {
     let segments: Vec<&str> = id.trim_end_matches('/').split('/').collect();
     let tail = segments.len().checked_sub(2 * N).map(|start| &segments[start..])?;
     let typed =

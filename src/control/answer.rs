@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 
 use super::counters::PortCounters;
 use super::engine::Engine;
+use super::flow_log::FlowLogReport;
 use super::flows;
 use super::follow::{Feed, TICK};
 use super::protocol::{DropCount, InterfaceCounters, Node, NodeInterface, Refusal, Request, Response, Status, Topic};
@@ -33,6 +34,7 @@ pub struct LabFacts {
     pub namespaces: HashMap<String, String>,
     /// What is wrong with the router itself.
     pub alerts: Vec<String>,
+    pub flow_logs: Arc<ArcSwap<FlowLogReport>>,
 }
 
 /// How often a listing that is followed is looked at.
@@ -100,6 +102,7 @@ impl Answers {
         let published = self.engine.published();
         let (network, counters) = (&published.network, self.engine.counters_of(&published));
         let lab = self.lab.load();
+        let flow_logs = lab.flow_logs.load();
         let mut nodes: Vec<Node> = Vec::new();
         for (attachment, port) in zip(network.attachments(), &counters.ports) {
             let place = Place::of(network, attachment);
@@ -130,7 +133,9 @@ impl Answers {
             }
             .to_owned(),
             flows: counters.flows,
-            alerts: lab.alerts.clone(),
+            alerts: lab.alerts.iter().cloned().chain(flow_logs.complaints()).collect(),
+            flow_logs: flow_logs.logs.clone(),
+            flow_events_lost: flow_logs.lost,
             nodes,
         }
     }

@@ -193,7 +193,29 @@ pub struct Status {
     /// What is wrong with the router itself.
     #[serde(default)]
     pub alerts: Vec<String>,
+    #[serde(default)]
+    pub flow_logs: Vec<FlowLogStatus>,
+    /// What happened to logged flows and is in no log.
+    #[serde(default)]
+    pub flow_events_lost: u64,
     pub nodes: Vec<Node>,
+}
+
+/// One flow log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlowLogStatus {
+    pub name: String,
+    /// The end of its target's ARM id.
+    pub target: String,
+    pub enabled: bool,
+    /// The directory that its files are below.
+    pub storage_path: PathBuf,
+    /// Written since the lab is up.
+    pub records: u64,
+    /// Why the last record could not be written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// A machine, or a VNet that hangs on one TUN.

@@ -145,6 +145,7 @@ mod tests {
             public_ip_prefixes: Vec::new(),
             nat_gateways: Vec::new(),
             internet: None,
+            flow_logs: Vec::new(),
             service_tags: Vec::new(),
             emulation: Emulation::default(),
             tests: Vec::new(),

@@ -41,7 +41,7 @@ pub use snapshot::{
 pub use spread::Spread;
 
 /// Nanoseconds on the caller's monotonic clock. Pure code takes it as an argument and never asks for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(pub u64);
 
 /// What becomes of a packet.

@@ -16,6 +16,7 @@ use super::beside::beside;
 use super::daemon;
 use super::error::{During, Error, Result};
 use super::events::Events;
+use super::flow_logs;
 use super::program::{self, Program};
 use super::rearrange::rearrange;
 use super::record::Record;
@@ -23,6 +24,7 @@ use super::site::{Guests, Site};
 use crate::config;
 use crate::control::change;
 use crate::control::engine::{Engine, Next, Published};
+use crate::control::flow_log::FlowLogger;
 use crate::control::protocol::{Apply, Change, Changed, Refusal, Response};
 use crate::control::server::LabFacts;
 use crate::model::{Links, Network, Standing};
@@ -31,6 +33,7 @@ use crate::model::{Links, Network, Standing};
 pub(super) struct Lab<'a> {
     pub(super) site: Site<'a>,
     pub(super) engine: Arc<Engine>,
+    pub(super) logger: FlowLogger,
     pub(super) record: Record,
     pub(super) facts: Arc<ArcSwap<LabFacts>>,
     pub(super) programs: Vec<Program>,
@@ -140,7 +143,11 @@ impl Lab<'_> {
         let applied = !dry_run && (next.network != **running || !restored.is_empty());
         // What it means is told once it is done: packets need not wait for that.
         let plan = if applied {
+            let topology = source.as_ref().map_or(&self.path, |apply| &apply.path).as_deref();
+            let storage =
+                flow_logs::storage(&next.network, topology, &self.site.claim.dir).map_err(Unchanged::Failed)?;
             let guests = self.make(&published, next).map_err(Unchanged::Failed)?;
+            self.logger.heed(storage);
             warnings.extend(self.finish(guests));
             self.engine.published().plan_since(&published)
         } else {

@@ -23,6 +23,7 @@ use super::apply::Lab;
 use super::device::Queues;
 use super::error::{During, Error, Result};
 use super::events::{Event, Events};
+use super::flow_logs;
 use super::guest;
 use super::notify::notify;
 use super::program::{self, Program};
@@ -30,6 +31,7 @@ use super::record::Record;
 use super::site::{Guests, Site};
 use super::state::{Base, Claim};
 use crate::control::engine::{self, Engine, Learned};
+use crate::control::flow_log::FlowLogger;
 use crate::control::protocol::{Change, Refusal, Response};
 use crate::control::server::{self, LabFacts};
 use crate::model::{Attachment, Internet, Leases, Links, Network};
@@ -117,11 +119,12 @@ fn serve(
     let why = watch(&mut lab);
     info!("stopping: {why}");
     tell_systemd("STOPPING=1");
-    let Lab { engine, programs, site, events, .. } = lab;
+    let Lab { engine, logger, programs, site, events, .. } = lab;
     // Whoever waits for a change hears that there will be none.
     drop(events);
     program::stop(programs, &mut site.claim.journal);
     engine.stop();
+    logger.stop();
     Ok(())
 }
 
@@ -149,29 +152,38 @@ fn begin(
         learned.mtu.extend(mtu.map(|mtu| (attachment, mtu)));
         tuns.push(tun);
     }
+    let storage = flow_logs::storage(&network, path.as_deref(), &site.claim.dir)?;
+    let offload = tuns.first().map_or(OffloadSupport::Off, |tun| tun.offload);
+    let (engine, logger) = powerless(|| start(network, tuns, learned))?;
+    logger.heed(storage);
     let facts = LabFacts {
         file: record.file.clone(),
-        offload: tuns.first().map_or(OffloadSupport::Off, |tun| tun.offload),
+        offload,
         namespaces: record.namespaces(),
         alerts: Vec::new(),
+        flow_logs: logger.report(),
     };
     let facts = Arc::new(ArcSwap::from_pointee(facts));
-    let engine = powerless(|| start(network, tuns, learned, &record, &facts, signals, &events))?;
-    Ok(Lab { site, engine, record, facts, programs: Vec::new(), path, events: Events::new(wake) })
+    powerless(|| listen(&engine, &record, &facts, signals, &events))?;
+    Ok(Lab { site, engine, logger, record, facts, programs: Vec::new(), path, events: Events::new(wake) })
 }
 
-/// Starts everything that deals with packets and requests.
-fn start(
-    network: Network,
-    tuns: Vec<Tun>,
-    learned: Learned,
+/// Starts everything that deals with packets.
+fn start(network: Network, tuns: Vec<Tun>, learned: Learned) -> Result<(Arc<Engine>, FlowLogger)> {
+    let engine = Engine::start(network, tuns, learned).during(|| "cannot start the workers".into())?;
+    let engine = Arc::new(engine);
+    let logger = FlowLogger::start(Arc::clone(&engine)).during(|| "cannot keep flow logs".into())?;
+    Ok((engine, logger))
+}
+
+/// Starts everything that deals with signals and requests.
+fn listen(
+    engine: &Arc<Engine>,
     record: &Record,
     facts: &Arc<ArcSwap<LabFacts>>,
     signals: Signals,
     events: &Sender<Event>,
-) -> Result<Arc<Engine>> {
-    let engine = Engine::start(network, tuns, learned).during(|| "cannot start the workers".into())?;
-    let engine = Arc::new(engine);
+) -> Result<()> {
     forward_signals(signals, events.clone())?;
     if let Some(told) = engine.events() {
         let sender = events.clone();
@@ -183,9 +195,8 @@ fn start(
     let (changes, sender) = (events.clone(), events.clone());
     let change = move |change| ask_for(change, &changes);
     let shutdown = move || drop(sender.send(Event::Stop("a client asked for it")));
-    server::serve(listener, Arc::clone(&engine), Arc::clone(facts), change, shutdown)
-        .during(|| "cannot answer on the control socket".into())?;
-    Ok(engine)
+    server::serve(listener, Arc::clone(engine), Arc::clone(facts), change, shutdown)
+        .during(|| "cannot answer on the control socket".into())
 }
 
 /// Has the main thread make a change, and waits for what comes of it.

@@ -12,6 +12,7 @@ mod device;
 mod error;
 mod events;
 mod exec;
+mod flow_logs;
 mod guest;
 mod journal;
 mod life;

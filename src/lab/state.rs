@@ -111,6 +111,11 @@ impl LabDir {
         self.path.join(LINKS)
     }
 
+    /// Where flow logs go that say nothing else: what is there outlives a crash.
+    pub(super) fn flow_logs(&self) -> PathBuf {
+        self.path.join("flow-logs")
+    }
+
     pub(super) fn hosts(&self) -> PathBuf {
         self.path.join("hosts")
     }
@@ -159,7 +164,7 @@ impl LabDir {
         let links = fs::read(self.links()).ok().and_then(|text| serde_json::from_slice(&text).ok());
         for entry in fs::read_dir(&self.path).during(cannot)? {
             let path = entry.during(cannot)?.path();
-            if path != self.links() {
+            if path != self.links() && path != self.flow_logs() {
                 fs::remove_file(path).during(cannot)?;
             }
         }

@@ -6,6 +6,7 @@
 mod admin;
 mod extent;
 mod filter;
+mod flow_log;
 mod leases;
 mod network;
 mod peering;
@@ -23,6 +24,7 @@ pub use admin::{
 };
 pub use extent::{PeeredSubnets, PeeringExtent};
 pub use filter::{Access, AddressPrefix, Asg, AsgIx, Direction, Nsg, NsgIx, PortRange, SecurityProtocol, SecurityRule};
+pub use flow_log::{FlowLog, FlowLogPace, FlowLogTarget, NsgLogVersion};
 pub use leases::Leases;
 pub use network::{
     Attach, AttachNamespace, Attachment, DeploymentModel, Emulation, ForwardedMode, Network, NetworkInterface, NicIx,

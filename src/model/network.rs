@@ -9,9 +9,9 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Asg, CollectionIx, InstanceAddress, Internet, NatGateway, NatGatewayIx, NetworkManager, Nsg, NsgIx, PeeringExtent,
-    PrivateEndpoint, PrivateEndpointNetworkPolicies, PublicIpAddress, PublicIpIx, PublicIpPrefix, PublishedTag,
-    PublishedTagIx, RouteTable, RouteTableIx, RuleCollection, ServiceEndpoint, TestCase,
+    Asg, CollectionIx, FlowLog, FlowLogPace, InstanceAddress, Internet, NatGateway, NatGatewayIx, NetworkManager, Nsg,
+    NsgIx, PeeringExtent, PrivateEndpoint, PrivateEndpointNetworkPolicies, PublicIpAddress, PublicIpIx, PublicIpPrefix,
+    PublishedTag, PublishedTagIx, RouteTable, RouteTableIx, RuleCollection, ServiceEndpoint, TestCase,
 };
 
 /// Index of a virtual network in [`Network::virtual_networks`].
@@ -53,6 +53,7 @@ pub struct Network {
     pub nat_gateways: Vec<NatGateway>,
     /// None where nothing is behind the fabric's edge.
     pub internet: Option<Internet>,
+    pub flow_logs: Vec<FlowLog>,
     /// Those that the rules and routes of this network name.
     pub service_tags: Vec<PublishedTag>,
     pub emulation: Emulation,
@@ -218,6 +219,7 @@ pub struct Emulation {
     pub flows_per_nic: usize,
     /// How long a change takes to reach the interfaces; none by default (FAB-15).
     pub programming_delay: Duration,
+    pub flow_log_pace: FlowLogPace,
 }
 
 impl Default for Emulation {
@@ -231,6 +233,7 @@ impl Default for Emulation {
             offload: true,
             flows_per_nic: 500_000,
             programming_delay: Duration::ZERO,
+            flow_log_pace: FlowLogPace::default(),
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod commands;
 mod expect;
+mod flow_log;
 mod patch;
 mod probe;
 mod raw;

@@ -80,6 +80,11 @@ pub(crate) enum Step {
         reason: String,
         packets: u64,
     },
+    /// `RULE DIRECTION DECISION PORT`, of every flow that a security group's log has.
+    FlowLog {
+        log: String,
+        lines: Vec<String>,
+    },
     Lint(Vec<String>),
     Apply(Value),
     /// With Azure's code, or the rule's id, unless there is none.
@@ -171,7 +176,7 @@ fn step(text: &str, value: &Value) -> Result<Step, String> {
     let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
     match verb {
         "ping" | "tcp" | "udp" | "open" | "flow" | "send" | "hops" | "exec" => packets(verb, rest, value),
-        "routes" | "rules" | "next-hop" | "flow-verify" | "peerings" | "explain" | "lint" | "drops" => {
+        "routes" | "rules" | "next-hop" | "flow-verify" | "peerings" | "explain" | "lint" | "drops" | "flow-log" => {
             answers(verb, rest, value)
         }
         "apply" | "refused" | "peering" | "says" => changes(verb, rest, value),
@@ -224,6 +229,7 @@ fn answers(verb: &str, rest: &str, value: &Value) -> Result<Step, String> {
             Step::Explain { question: [from, to], answer }
         }
         ("lint", "") => Step::Lint(strings(value)?),
+        ("flow-log", log) if is_word(log) => Step::FlowLog { log: log.to_owned(), lines: strings(value)? },
         ("drops", rest) => {
             let Expect::Drop { node, reason, .. } = Expect::parse(&format!("drop@{rest}"))? else {
                 return Err("`drops NODE REASON` is expected".to_owned());

@@ -14,7 +14,7 @@ use crate::lab::{Lab, SOON};
 use crate::probe::{Flow, Question};
 use crate::scenario::{Scenario, Step, Written};
 use crate::watch::Drops;
-use crate::{commands, patch, raw};
+use crate::{commands, flow_log, patch, raw};
 
 /// A running lab, and what is known of it.
 pub(crate) struct Stage {
@@ -99,6 +99,7 @@ impl Stage {
                 let found = self.lab.drops(node, reason);
                 if found == *packets { Ok(()) } else { Err(format!("there are {found}").into()) }
             }
+            Step::FlowLog { log, lines } => flow_log::holds(self, log, lines),
             Step::Lint(findings) => commands::lint(self, findings),
             Step::Apply(change) => self.apply(change),
             Step::Refused { code, patch } => self.refused(code.as_deref(), patch),

@@ -10,12 +10,16 @@ mod attach;
 mod capture;
 mod faults;
 mod flood;
+mod flow_logs;
 mod flows;
 mod lab;
 mod life;
 mod nftables;
 mod peering;
 mod scenarios;
+#[path = "../flow_log/schema.rs"]
+#[allow(dead_code, reason = "tests/flow_log uses the rest")]
+mod schema;
 mod spread;
 mod test_command;
 mod trace;

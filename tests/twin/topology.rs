@@ -116,6 +116,7 @@ impl Random {
             public_ip_prefixes: Vec::new(),
             nat_gateways: Vec::new(),
             internet: None,
+            flow_logs: Vec::new(),
             service_tags: self.service_tags(),
             emulation: Emulation {
                 peering_access: *self.pick(&[PeeringAccessMode::ExplicitAllow, PeeringAccessMode::TagOnly]),

@@ -13,6 +13,7 @@ mod classic;
 mod cloud;
 mod extent;
 mod filter;
+mod flow_log;
 mod groups;
 mod limits;
 mod machine;
@@ -37,6 +38,7 @@ use ipnet::IpNet;
 use self::account::Accounts;
 use self::allocation::Pool;
 use self::attach::Attachments;
+use self::flow_log::Interfaces;
 use self::groups::Groups;
 use self::limits::Limits;
 use self::names::{Names, within};
@@ -109,10 +111,13 @@ pub(super) fn network(
         public_ip_prefixes: public.prefixes,
         nat_gateways: public.nat_gateways,
         internet: public.internet,
+        flow_logs: Vec::new(),
         service_tags: tags.into_used(),
         emulation: document.emulation,
         tests: Vec::new(),
     };
+    let interfaces = Interfaces { machines: &network.virtual_machines, all: &network.network_interfaces };
+    network.flow_logs = flow_log::flow_logs(&document.flow_logs, &scope, &interfaces, report);
     network.tests = test_case::test_cases(&document.tests, &network, report);
     network
 }

@@ -83,7 +83,8 @@ impl<O: Observer> Judge<'_, O> {
             Direction::Outbound => nic.outbound,
             Direction::Inbound => nic.inbound,
         };
-        if let Some(found) = filters.admin.and_then(|acl| self.first_match(FilterPlace::Admin, acl)) {
+        let by_admin = filters.admin.and_then(|acl| self.first_match(FilterPlace::Admin, acl));
+        if let Some(found) = by_admin {
             match (found.action, asked) {
                 (Action::Deny, Asked::All) => return Err(self.denied(FilterPlace::Admin, found.id)),
                 (Action::AlwaysAllow, _) => return Ok(Admitted::CustomRules(found.id.into_iter().collect())),
@@ -109,6 +110,8 @@ impl<O: Observer> Judge<'_, O> {
         }
         if custom.is_none() {
             self.report(Admission::NoFilter);
+            // Nobody was asked after the administrator's rule that let it go on: flow logs name that (ADM-04).
+            rules.push(by_admin.and_then(|found| found.id));
         }
         Ok(if custom == Some(true) { Admitted::CustomRules(rules) } else { Admitted::ByDefault(rules) })
     }

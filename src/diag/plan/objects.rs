@@ -4,11 +4,12 @@ use std::fmt::{self, Debug, Display};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::admin;
+use crate::diag::flow_log;
 use crate::diag::names::{address_field, nic_name};
 use crate::model::{
-    AddressPrefix, Attach, AttachNamespace, Emulation, LinkIx, Network, NetworkInterface, NsgIx, PortRange, PowerState,
-    PrivateEndpoint, PublishedTag, Route, RouteDestination, RouteNextHop, SecurityRule, ServiceEndpoint, Subnet,
-    SubnetNames, VirtualMachine, VirtualNetwork, VnetIx,
+    AddressPrefix, Attach, AttachNamespace, Emulation, FlowLog, FlowLogTarget, LinkIx, Network, NetworkInterface,
+    NsgIx, NsgLogVersion, PortRange, PowerState, PrivateEndpoint, PublishedTag, Route, RouteDestination, RouteNextHop,
+    SecurityRule, ServiceEndpoint, Subnet, SubnetNames, VirtualMachine, VirtualNetwork, VnetIx,
 };
 
 /// One object. Objects of one kind have the same properties in the same order.
@@ -62,6 +63,7 @@ pub(super) fn of(network: &Network) -> Vec<Object> {
     }
     all.extend(network.private_endpoints.iter().map(|endpoint| private_endpoint(network, endpoint)));
     all.extend(network.service_tags.iter().map(service_tag));
+    all.extend(network.flow_logs.iter().map(|log| flow_log(network, log)));
     all.push(emulation(&network.emulation));
     all
 }
@@ -214,6 +216,26 @@ fn service_tag(tag: &PublishedTag) -> Object {
     Object { kind: "serviceTags", name: tag.name.clone(), properties: vec![("addressPrefixes", ranges)] }
 }
 
+fn flow_log(network: &Network, log: &FlowLog) -> Object {
+    let version = match log.target {
+        FlowLogTarget::Nsg(_, NsgLogVersion::V1) => "1",
+        FlowLogTarget::Nsg(_, NsgLogVersion::V2)
+        | FlowLogTarget::Vnet(_)
+        | FlowLogTarget::Subnet(_)
+        | FlowLogTarget::Nic(_) => "2",
+    };
+    let days = log.retention_days.map_or_else(|| "for ever".to_owned(), |days| days.to_string());
+    let path = log.storage_path.as_ref().map_or_else(|| "of the lab".to_owned(), |path| path.display().to_string());
+    let properties = vec![
+        ("targetResourceId", flow_log::target_name(network, log.target)),
+        ("enabled", log.enabled.to_string()),
+        ("storagePath", path),
+        ("retentionPolicy.days", days),
+        ("format.version", version.to_owned()),
+    ];
+    Object { kind: "flowLogs", name: log.name.clone(), properties }
+}
+
 fn emulation(emulation: &Emulation) -> Object {
     let workers = emulation.workers.map_or_else(|| "one a core".to_owned(), |workers| workers.to_string());
     let properties = vec![
@@ -225,6 +247,9 @@ fn emulation(emulation: &Emulation) -> Object {
         ("offload", emulation.offload.to_string()),
         ("flowsPerNic", emulation.flows_per_nic.to_string()),
         ("programmingDelayMs", emulation.programming_delay.as_millis().to_string()),
+        ("flowLogRecordSeconds", emulation.flow_log_pace.record.as_secs().to_string()),
+        ("flowLogContinuationSeconds", emulation.flow_log_pace.continuation.as_secs().to_string()),
+        ("flowLogMebibytes", (emulation.flow_log_pace.room >> 20).to_string()),
     ];
     Object { kind: "emulation", name: "emulation".to_owned(), properties }
 }

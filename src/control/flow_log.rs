@@ -1,0 +1,229 @@
+//! The thread that keeps flow logs: hears what workers tell, cuts records, puts them on their shelves.
+//!
+//! One idea: nobody waits for it. It takes what has come a few times a second, looks at all records when it cuts, and counts
+//! what it missed; [`FlowLogs`] decides what is written. While no interface is logged it sleeps and hears nothing.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use std::{io, mem};
+
+use arc_swap::ArcSwap;
+
+use super::engine::{Engine, Published};
+use super::protocol::FlowLogStatus;
+use super::shelf::Shelf;
+use super::wall_clock::WallClock;
+use crate::dataplane::{Cursor, RuleId};
+use crate::diag::{FlowLogs, RuleNames, target_name};
+use crate::worker::{FlowScope, FlowWatch};
+
+/// How often events are taken: there is room for 300,000 a second.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Keeps a lab's flow logs until it is stopped or dropped.
+#[derive(Debug)]
+pub struct FlowLogger {
+    orders: Sender<Order>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    report: Arc<ArcSwap<FlowLogReport>>,
+}
+
+/// How the flow logs are doing.
+#[derive(Clone, Debug, Default)]
+pub struct FlowLogReport {
+    pub logs: Vec<FlowLogStatus>,
+    /// What happened to flows and is in no log: it came faster than it could be taken down.
+    pub lost: u64,
+}
+
+impl FlowLogReport {
+    /// What a user should know.
+    pub(super) fn complaints(&self) -> impl Iterator<Item = String> {
+        let failing =
+            self.logs.iter().filter_map(|log| Some(format!("flow log {}: {}", log.name, log.error.as_ref()?)));
+        let lost = (self.lost > 0).then(|| {
+            format!(
+                "{} things that happened to flows are in no flow log: they came faster than they are written",
+                self.lost
+            )
+        });
+        failing.chain(lost)
+    }
+}
+
+#[derive(Debug)]
+enum Order {
+    /// Go by what is published now, with the storage path of each flow log.
+    Heed(Vec<PathBuf>, Sender<()>),
+    Stop,
+}
+
+struct Keeper {
+    engine: Arc<Engine>,
+    published: Arc<Published>,
+    logs: FlowLogs,
+    shelves: Vec<Shelf>,
+    watch: Option<FlowWatch>,
+    missed: u64,
+    next_cut: Instant,
+    report: Arc<ArcSwap<FlowLogReport>>,
+}
+
+impl FlowLogger {
+    /// Starts the thread, which does nothing before [`Self::heed`].
+    pub fn start(engine: Arc<Engine>) -> io::Result<Self> {
+        let (orders, taken) = mpsc::channel();
+        let report = Arc::new(ArcSwap::from_pointee(FlowLogReport::default()));
+        let keeper = Keeper {
+            published: engine.published(),
+            engine,
+            logs: FlowLogs::default(),
+            shelves: Vec::new(),
+            watch: None,
+            missed: 0,
+            next_cut: Instant::now(),
+            report: Arc::clone(&report),
+        };
+        let thread = thread::Builder::new().name("vnet-flow-logs".into()).spawn(move || keeper.keep(&taken))?;
+        Ok(Self { orders, thread: Mutex::new(Some(thread)), report })
+    }
+
+    /// Goes by what is published now; `storage` has the directory of each flow log of that network, in its order. Once it
+    /// returns, flows that begin are logged.
+    pub fn heed(&self, storage: Vec<PathBuf>) {
+        let (done, heeded) = mpsc::channel();
+        if self.orders.send(Order::Heed(storage, done)).is_ok() {
+            // Fails only where the thread has ended.
+            let _ = heeded.recv();
+        }
+    }
+
+    /// How it is doing, for whoever asks.
+    pub fn report(&self) -> Arc<ArcSwap<FlowLogReport>> {
+        Arc::clone(&self.report)
+    }
+
+    /// Writes what is pending, and ends. Does nothing the second time.
+    pub fn stop(&self) {
+        // It may have ended.
+        let _ = self.orders.send(Order::Stop);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for FlowLogger {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Keeper {
+    fn keep(mut self, orders: &Receiver<Order>) {
+        loop {
+            let order = if self.logs.is_idle() {
+                orders.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                orders.recv_timeout(TICK)
+            };
+            self.take();
+            match order {
+                Ok(Order::Heed(storage, done)) => {
+                    self.cut();
+                    self.change(storage);
+                    // Nobody may wait for it any more.
+                    let _ = done.send(());
+                }
+                Err(RecvTimeoutError::Timeout) if Instant::now() < self.next_cut => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    self.look();
+                    self.cut();
+                }
+                Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return self.cut(),
+            }
+        }
+    }
+
+    /// Takes down what has happened.
+    fn take(&mut self) {
+        let Some(watch) = &mut self.watch else { return };
+        self.missed += watch.missed();
+        let (now, clock) = (self.engine.now(), WallClock::now());
+        let published = &self.published;
+        for event in watch.events() {
+            self.logs.note(&event, now, |at| clock.unix_micros(at), |rule| names(published, rule));
+        }
+    }
+
+    /// Looks for flows that go on.
+    fn look(&mut self) {
+        let (now, clock) = (self.engine.now(), WallClock::now());
+        let every = self.published.network.emulation.flow_log_pace.continuation;
+        let published = &self.published;
+        self.logs.look();
+        let mut cursor = Some(Cursor::default());
+        let mut records = Vec::new();
+        while let Some(from) = cursor {
+            cursor = self.engine.flow_records(from, &mut records);
+            for record in records.drain(..) {
+                self.logs.go_on(&record, every, now, |at| clock.unix_micros(at), |rule| names(published, rule));
+            }
+        }
+    }
+
+    /// Puts what was told on its shelves.
+    fn cut(&mut self) {
+        let now = WallClock::now().unix_micros(self.engine.now());
+        for record in self.logs.cut(now) {
+            if let Some(shelf) = self.shelves.get_mut(record.log) {
+                shelf.put(&record, now);
+            }
+        }
+        self.next_cut = Instant::now() + self.published.network.emulation.flow_log_pace.record;
+        self.tell();
+    }
+
+    fn change(&mut self, storage: Vec<PathBuf>) {
+        self.published = self.engine.published();
+        let Published { network, compiled, .. } = &*self.published;
+        self.logs.keep_to(network, compiled);
+        let mut before = mem::take(&mut self.shelves);
+        let logs = network.flow_logs.iter().zip(storage);
+        self.shelves = logs.map(|(log, path)| Shelf::new(log, path, network.emulation.flow_log_pace.room)).collect();
+        for shelf in &mut self.shelves {
+            if let Some(old) = before.iter_mut().find(|old| old.continues_in(shelf)) {
+                shelf.take_over(old);
+            }
+        }
+        if self.logs.is_idle() {
+            self.watch = None;
+        } else if self.watch.is_none() {
+            // Fails only where a worker does not answer, which is told as an event of its own.
+            self.watch = self.engine.flow_events(FlowScope::Logged).ok();
+        }
+        self.tell();
+    }
+
+    fn tell(&self) {
+        let network = &self.published.network;
+        let logs = network.flow_logs.iter().zip(&self.shelves).map(|(log, shelf)| FlowLogStatus {
+            name: log.name.clone(),
+            target: target_name(network, log.target),
+            enabled: log.enabled,
+            storage_path: shelf.storage().to_owned(),
+            records: shelf.records(),
+            error: shelf.error(),
+        });
+        let lost = self.missed + self.logs.omitted() + self.shelves.iter().map(Shelf::lost).sum::<u64>();
+        self.report.store(Arc::new(FlowLogReport { logs: logs.collect(), lost }));
+    }
+}
+
+fn names(published: &Published, rule: RuleId) -> Option<RuleNames<'_>> {
+    published.rule(rule).map(|label| RuleNames { owner: &label.owner, name: &label.name })
+}

@@ -1,0 +1,108 @@
+//! What a lab's objects are called in flow logs: GUIDs, ARM ids and MAC addresses.
+//!
+//! One idea: Azure hands these out and keeps them for an object's life. A lab has nobody to hand them out, so they follow
+//! from names alone, by a hash that never changes: the same today, tomorrow and on another machine.
+
+use std::collections::HashSet;
+
+use crate::compile::Sender;
+use crate::model::{FlowLog, FlowLogTarget, Network, VnetIx};
+
+/// Who hands out what one lab's objects are called.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Identities<'a>(pub(super) &'a Network);
+
+impl Identities<'_> {
+    /// A lab is a resource group in a subscription of its own.
+    pub(super) fn subscription(self) -> String {
+        guid(&self.0.name, "subscriptions", "")
+    }
+
+    /// The ARM id of something that is called `virtualNetworks/hub/subnets/app`.
+    pub(super) fn arm_id(self, name: &str) -> String {
+        let (subscription, group) = (self.subscription(), &self.0.name);
+        format!("/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Network/{name}")
+    }
+
+    /// `NETWORKWATCHER_WESTEUROPE`: Azure makes one in each region.
+    pub(super) fn watcher(self, log: &FlowLog) -> String {
+        let Network { virtual_networks, .. } = self.0;
+        let region = |vnet: VnetIx| virtual_networks[vnet.0].location.as_str();
+        let region = match log.target {
+            FlowLogTarget::Vnet(vnet) => region(vnet),
+            FlowLogTarget::Subnet(subnet) => region(subnet.vnet),
+            FlowLogTarget::Nic(nic) => region(self.0.nic(nic).subnet.vnet),
+            // A group is in no region of its own here.
+            FlowLogTarget::Nsg(..) => virtual_networks.first().map_or("", |vnet| vnet.location.as_str()),
+        };
+        format!("NETWORKWATCHER_{}", region.to_uppercase())
+    }
+
+    /// The MAC addresses of all who send, in their order: twelve digits, of a range of Microsoft's, no two alike (ADR-15).
+    pub(super) fn macs(self, senders: impl Iterator<Item = Sender>) -> Vec<(Sender, String)> {
+        let mut taken = HashSet::new();
+        let mut mac = |sender| {
+            let (owner, name) = owner(self.0, sender);
+            // The first that is free: of a hundred interfaces two hash alike once in 7,000 labs.
+            let free = (0_u32..).map(|n| number(&[&self.0.name, &owner, &name, &n.to_string()]));
+            let found = free.into_iter().find(|mac| taken.insert(*mac));
+            (sender, format!("{:012X}", found.unwrap_or_default()))
+        };
+        senders.map(&mut mac).collect()
+    }
+}
+
+/// Of a lab's object, by its kind in ARM's spelling and its name without regard to case (ARM-03).
+pub(super) fn guid(lab: &str, kind: &str, name: &str) -> String {
+    // Version 8 and the variant of RFC 9562: made from a hash of one's own.
+    let bits = hash(&[lab, kind, name]) & !(0xf << 76) & !(0x3 << 62) | 0x8 << 76 | 0x2 << 62;
+    let digits = format!("{bits:032x}");
+    [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
+}
+
+/// What a log watches, as the end of an ARM id.
+pub fn target_name(network: &Network, target: FlowLogTarget) -> String {
+    match target {
+        FlowLogTarget::Nsg(nsg, _) => {
+            format!("networkSecurityGroups/{}", network.network_security_groups[nsg.0].name)
+        }
+        FlowLogTarget::Vnet(vnet) => format!("virtualNetworks/{}", network.vnet(vnet).name),
+        FlowLogTarget::Subnet(subnet) => {
+            format!("virtualNetworks/{}/subnets/{}", network.vnet(subnet.vnet).name, network.subnet(subnet).name)
+        }
+        FlowLogTarget::Nic(nic) => {
+            let nic = network.nic(nic);
+            format!("virtualMachines/{}/networkInterfaces/{}", network.vm(nic.virtual_machine).name, nic.name)
+        }
+    }
+}
+
+/// Names do not change with the file's order.
+fn owner(network: &Network, sender: Sender) -> (String, String) {
+    match sender {
+        Sender::Nic(nic) => {
+            let nic = network.nic(nic);
+            (format!("virtualMachines/{}", network.vm(nic.virtual_machine).name), nic.name.clone())
+        }
+        Sender::Subnet(subnet) => {
+            (format!("virtualNetworks/{}", network.vnet(subnet.vnet).name), network.subnet(subnet).name.clone())
+        }
+        Sender::Internet => ("internet".to_owned(), String::new()),
+    }
+}
+
+/// 00-0D-3A or 00-22-48, and 24 bits.
+fn number(words: &[&str]) -> u64 {
+    let bits = hash(words);
+    let range = if bits >> 24 & 1 == 0 { 0x00_0d3a } else { 0x00_2248 };
+    range << 24 | bits as u64 & 0xff_ffff
+}
+
+/// FNV-1a with 128 bits, mixed once more because neighbouring names differ in few of its low bits.
+fn hash(words: &[&str]) -> u128 {
+    const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    let bytes = words.iter().flat_map(|word| word.bytes().map(|byte| byte.to_ascii_lowercase()).chain([0]));
+    let hash = bytes.fold(OFFSET, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME));
+    (hash ^ hash >> 61).wrapping_mul(PRIME)
+}

@@ -1,0 +1,113 @@
+//! Flow logs of real packets, in files that are whole whenever they are read.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::lab::{Lab, eventually};
+use crate::schema;
+
+const LAB: &str = "
+virtualNetworks:
+  - name: v
+    location: westeurope
+    addressSpace: [10.0.0.0/16]
+    subnets:
+      - {name: clients, addressPrefix: 10.0.1.0/24}
+      - {name: servers, addressPrefix: 10.0.2.0/24, networkSecurityGroup: group}
+networkSecurityGroups:
+  - name: group
+    securityRules: [{name: no, priority: 100, direction: Inbound, access: Deny, protocol: Tcp, sourceAddressPrefix: '*',
+      sourcePortRange: '*', destinationAddressPrefix: '*', destinationPortRange: '81'}]
+virtualMachines:
+  - {name: client, networkInterfaces: [{subnet: v/clients}]}
+  - {name: server, networkInterfaces: [{subnet: v/servers}]}
+emulation: {flowLogRecordSeconds: 1, flowLogContinuationSeconds: 1}
+";
+
+const GROUP: &str = "  - {name: group, targetResourceId: networkSecurityGroups/group, storagePath: logs}\n";
+const NET: &str = "  - {name: net, targetResourceId: virtualNetworks/v, storagePath: logs}\n";
+
+fn with_logs(logs: &[&str]) -> String {
+    format!("{LAB}flowLogs: {}\n{}", if logs.is_empty() { "[]" } else { "" }, logs.concat())
+}
+
+/// The files of the logs whose container has this name, each as a value that its schema accepts.
+fn files(storage: &Path, container: &str, schema: &str) -> Vec<(PathBuf, Value)> {
+    let mut pending = vec![storage.join(container)];
+    let mut files = Vec::new();
+    while let Some(path) = pending.pop() {
+        if path.is_dir() {
+            pending.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.exists() {
+            let value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+            schema::check(schema, &value);
+            files.push((path, value));
+        }
+    }
+    files
+}
+
+/// Every string in it that is a tuple.
+fn tuples(value: &Value) -> Vec<String> {
+    match value {
+        Value::String(text) if text.matches(',').count() >= 7 => vec![text.clone()],
+        Value::Array(all) => all.iter().flat_map(tuples).collect(),
+        Value::Object(fields) => fields.values().flat_map(tuples).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn group_tuples(lab: &Lab) -> Vec<String> {
+    let storage = lab.file.with_file_name("logs");
+    let files = files(&storage, "insights-logs-networksecuritygroupflowevent", schema::NSG);
+    files.iter().flat_map(|(_, value)| tuples(value)).collect()
+}
+
+fn net_tuples(lab: &Lab) -> Vec<String> {
+    let storage = lab.file.with_file_name("logs");
+    let files = files(&storage, "insights-logs-flowlogflowevent", schema::FLOW);
+    files.iter().flat_map(|(_, value)| tuples(value)).collect()
+}
+
+#[test]
+fn diag_07_and_08_real_packets_are_in_the_logs_within_a_record() {
+    let Some(lab) = Lab::up(&with_logs(&[GROUP, NET])) else { return };
+    assert_eq!(lab.tcp("client", "server", "10.0.2.4", 80, 5_000), Some(5_000));
+    assert_eq!(lab.tcp("client", "server", "10.0.2.4", 81, 0), None);
+    lab.assert_ping("client", "10.0.2.4");
+    let has = |tuples: Vec<String>, end: &str| tuples.iter().any(|tuple| tuple.contains(end));
+    eventually("the group logs the flow and the refusal", || {
+        has(group_tuples(&lab), ",80,T,I,A,B,,,,") && has(group_tuples(&lab), ",81,T,I,D,B,,,,")
+    });
+    assert!(!has(group_tuples(&lab), ",0,0,"), "no ICMP");
+    eventually("the network logs both ends and the ping", || {
+        let tuples = net_tuples(&lab);
+        [",80,6,I,B,", ",80,6,O,B,", ",81,6,I,D,", ",0,0,1,O,B,"].iter().all(|end| has(tuples.clone(), end))
+    });
+    let status = lab.data(&["status"]);
+    assert_eq!(status["flowEventsLost"], 0);
+    assert_eq!(status["flowLogs"][0]["target"], "networkSecurityGroups/group");
+    let (path, _) = files(&lab.file.with_file_name("logs"), "insights-logs-flowlogflowevent", schema::FLOW).remove(0);
+    assert!(path.ends_with("PT1H.json") && path.to_str().unwrap().contains("/m=00/macAddress=00"), "{path:?}");
+    lab.crash();
+    assert!(has(net_tuples(&lab), ",80,6,I,B,"), "a file is whole after a crash, too");
+}
+
+#[test]
+fn diag_08_a_change_turns_a_log_on_for_running_flows_and_off_without_loss_to_others() {
+    let Some(lab) = Lab::up(&with_logs(&[GROUP])) else { return };
+    lab.assert_ping("client", "10.0.2.4");
+    lab.apply(&with_logs(&[GROUP, NET]));
+    eventually("a flow that ran before goes on in the log", || {
+        net_tuples(&lab).iter().any(|t| t.contains(",0,0,1,O,C,"))
+    });
+    lab.apply(&with_logs(&[GROUP]));
+    let before = net_tuples(&lab).len();
+    assert_eq!(lab.udp("client", "server", "10.0.2.4", 53, &[100]), 1);
+    eventually("the other log goes on", || group_tuples(&lab).iter().any(|t| t.contains(",53,U,I,A,B")));
+    assert_eq!(net_tuples(&lab).len(), before, "nothing is added to the one that is off");
+    lab.apply(&with_logs(&[]));
+    assert_eq!(lab.data(&["status"])["flowLogs"], json!([]));
+}
