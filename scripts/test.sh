@@ -9,7 +9,7 @@ say() { printf '%s\n' "$*" >&2; }
 
 # program=package
 needed=(
-    iperf3=iperf3 nft=nftables tcpdump=tcpdump ping=iputils-ping ip=iproute2 jq=jq setpriv=util-linux curl=curl
+    iperf3=iperf3 arping=arping nft=nftables tcpdump=tcpdump ping=iputils-ping ip=iproute2 jq=jq setpriv=util-linux curl=curl
     vtysh=frr bird=bird2 gobgpd=gobgpd
 )
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -26,6 +27,7 @@ struct Memory {
     outgoing: Mutex<Vec<Vec<u8>>>,
     recv_error: Mutex<Option<RecvError>>,
     send_error: Mutex<Option<SendError>>,
+    answers: AtomicUsize,
 }
 
 impl Device for Memory {
@@ -49,6 +51,10 @@ impl Device for Memory {
 
     fn takes_udp_super_packets(&self) -> bool {
         true
+    }
+
+    fn answer(&self, _frame: &mut [u8]) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -139,6 +145,30 @@ fn datagram() -> Vec<u8> {
 fn datagram_from_port(port: u16) -> Vec<u8> {
     let src = format!("10.1.0.4:{port}").parse().unwrap();
     whole(&build::udp(src, "10.2.0.4:53".parse().unwrap(), b"hello"))
+}
+
+#[test]
+fn fab_02_the_fabric_answers_for_everybody_but_the_guest_itself() {
+    let mut bench = Bench::new();
+    for (address, answered) in [("10.1.0.1", true), ("10.2.0.4", true), ("fd00::1", true), ("10.1.0.4", false)] {
+        *bench.a.recv_error.lock().unwrap() = Some(RecvError::Question(address.parse().unwrap()));
+        // It is as bounded as what is forwarded.
+        let Batch { frames, gone } = bench.batch();
+        assert!(!gone);
+        let answers = bench.a.answers.swap(0, Ordering::Relaxed);
+        assert_eq!(answers, if answered { frames } else { 0 }, "{address}");
+        assert!((2..1000).contains(&frames), "{frames}");
+    }
+    assert_eq!(bench.tally.port(A).rx_packets(), 0, "a question is no packet");
+}
+
+#[test]
+fn fab_01_what_is_no_ip_packet_is_dropped_and_counted() {
+    let mut bench = Bench::new();
+    *bench.a.recv_error.lock().unwrap() = Some(RecvError::Foreign);
+    let Batch { frames, .. } = bench.batch();
+    assert_eq!(bench.drops(DropReason::Malformed), frames as u64);
+    bench.assert_counters_add_up();
 }
 
 #[test]

@@ -28,7 +28,7 @@ use super::values::{
     resource_name, subscription_of,
 };
 use crate::model::{
-    AttachNamespace, DeploymentModel, Emulation, FlowLogPace, ForwardedMode, PeeringAccessMode, PowerState,
+    AttachNamespace, DeploymentModel, DeviceKind, Emulation, FlowLogPace, ForwardedMode, PeeringAccessMode, PowerState,
     PrivateEndpointNetworkPolicies,
 };
 
@@ -509,6 +509,9 @@ fn emulation(node: &Node, report: &mut Report) -> Option<Emulation> {
             .map_or(default.tcp_state_tracking, |mode| mode.value),
         workers: f.optional("workers", number(1..=256)).map(|workers| workers.value),
         offload: flag(f, "offload", default.offload),
+        device: f
+            .optional("device", word(&[("tun", DeviceKind::Tun), ("tap", DeviceKind::Tap)]))
+            .map_or(default.device, |kind| kind.value),
         flows_per_nic: f.optional("flowsPerNic", number(1..=10_000_000)).map_or(default.flows_per_nic, |n| n.value),
         programming_delay: f
             .optional("programmingDelayMs", number(0..=60_000))

@@ -1,5 +1,6 @@
 //! Everything a worker needs to forward, immutable and published whole.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Acl, Edge, FlowTerms, Lpm, Spread};
@@ -75,6 +76,16 @@ impl Snapshot {
     #[inline]
     pub fn acl(&self, id: AclId) -> &Acl {
         &self.acls[id.0 as usize]
+    }
+
+    /// Whether an address is one of those behind a port.
+    pub fn is_behind(&self, port: PortId, address: IpAddr) -> bool {
+        let vnet = match self.ports.get(port.0 as usize) {
+            Some(Ingress::Nic(nic)) => self.nic(*nic).vnet,
+            Some(Ingress::Vnet(vnet)) => *vnet,
+            Some(Ingress::Internet | Ingress::Vacant) | None => return false,
+        };
+        matches!(self.vnet(vnet).owners.lookup(address), Some(Owner::Nic(nic)) if self.nic(nic).port == port)
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) fn attach(network: &Network, attachment: Attachment, to: &Attach, que
     let inside = namespace.run(|| {
         let tun = device.open(queues)?;
         if to.configure {
-            device.configure()?;
+            device.configure(queues.kind)?;
         }
         Ok((tun, device::mtu(&to.interface)?))
     });

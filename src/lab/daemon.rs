@@ -138,7 +138,8 @@ fn begin(
     signals: Signals,
 ) -> Result<Lab<'_>> {
     let (events, wake) = mpsc::channel();
-    let queues = Queues { count: Engine::workers(&network), offload: network.emulation.offload };
+    let queues =
+        Queues { count: Engine::workers(&network), offload: network.emulation.offload, kind: network.emulation.device };
     let mut site = Site { claim, base, queues, guests: Guests::default(), places: HashMap::new() };
     let attachments = network.attachments();
     let (guests, mut made) = site.make(&network, &attachments)?;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 
 use super::error::{During, Result};
+use crate::model::DeviceKind;
 use crate::sys::netlink::{Link, Netlink};
 use crate::sys::tun::Tun;
 
@@ -22,10 +23,11 @@ const QUEUE: u32 = 2000;
 /// How long the kernel may take to make an address usable on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// No router, neighbour or second owner of an address can be asked on a TUN, and a link-local address would serve only
-/// to send what the fabric drops (FAB-16).
-const IPV6_SETTINGS: [(&str, &str); 5] =
-    [("accept_ra", "0"), ("autoconf", "0"), ("router_solicitations", "0"), ("accept_dad", "0"), ("addr_gen_mode", "1")];
+/// No router and no second owner of an address is there to be asked.
+const IPV6_SETTINGS: [(&str, &str); 4] =
+    [("accept_ra", "0"), ("autoconf", "0"), ("router_solicitations", "0"), ("accept_dad", "0")];
+/// On a TUN a link-local address would serve only to send what the fabric drops (FAB-16).
+const NO_LINK_LOCAL: (&str, &str) = ("addr_gen_mode", "1");
 
 /// What every device of a lab has in common.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +35,7 @@ pub(super) struct Queues {
     /// One for each worker.
     pub(super) count: usize,
     pub(super) offload: bool,
+    pub(super) kind: DeviceKind,
 }
 
 /// An interface as it shall be.
@@ -55,12 +58,16 @@ pub(super) enum DefaultRoute {
 impl Device {
     /// Makes the device, or attaches to a persistent one of that name; leaves it as it is.
     pub(super) fn open(&self, queues: Queues) -> Result<Tun> {
-        Tun::open(&self.name, queues.count, queues.offload).during(|| format!("cannot make {}", self.name))
+        let open = match queues.kind {
+            DeviceKind::Tun => Tun::open,
+            DeviceKind::Tap => Tun::open_tap,
+        };
+        open(&self.name, queues.count, queues.offload).during(|| format!("cannot make {}", self.name))
     }
 
     /// Sets MTU, queue, addresses and routes, and brings it up. On a persistent device they stay when it is left.
-    pub(super) fn configure(&self) -> Result<()> {
-        self.try_configure().during(|| format!("cannot set up {}", self.name))
+    pub(super) fn configure(&self, kind: DeviceKind) -> Result<()> {
+        self.try_configure(kind).during(|| format!("cannot set up {}", self.name))
     }
 
     /// Makes another device of one that is set up as `before` says, touching only what differs. They have one name.
@@ -92,13 +99,15 @@ impl Device {
         self.wait_for_addresses(&mut netlink)
     }
 
-    fn try_configure(&self) -> io::Result<()> {
+    fn try_configure(&self, kind: DeviceKind) -> io::Result<()> {
         let mut netlink = Netlink::open()?;
         let link = netlink.link(&self.name)?;
         netlink.set_mtu_and_queue(link, MTU, QUEUE)?;
         // A kernel without this queueing discipline forwards as well, a little slower.
         let _ = netlink.set_noqueue(link);
-        for (setting, value) in IPV6_SETTINGS {
+        // On a TAP a guest that forwards has no other address to ask for its neighbours from.
+        let link_local = (kind == DeviceKind::Tun).then_some(NO_LINK_LOCAL);
+        for (setting, value) in IPV6_SETTINGS.into_iter().chain(link_local) {
             set(&format!("ipv6/conf/{}/{setting}", self.name), value)?;
         }
         netlink.up(link)?;

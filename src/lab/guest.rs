@@ -44,7 +44,7 @@ pub(super) fn settle(namespace: &Netns, forwarding: bool, masquerade: bool) -> R
 pub(super) fn plug(namespace: &Netns, device: &Device, queues: Queues) -> Result<Tun> {
     let inside = namespace.run(|| {
         let tun = device.open(queues)?;
-        device.configure()?;
+        device.configure(queues.kind)?;
         Ok(tun)
     });
     inside.during(|| "cannot enter the guest".into())?

@@ -27,6 +27,7 @@ pub struct Record {
     pub hosts: PathBuf,
     pub nodes: Vec<RecordedNode>,
     /// Machines that have no namespace, since they do not run.
+    #[serde(default)]
     pub stopped: Vec<String>,
     /// What the interfaces have: the file need not say it.
     pub addresses: Leases,

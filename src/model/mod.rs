@@ -27,9 +27,9 @@ pub use filter::{Access, AddressPrefix, Asg, AsgIx, Direction, Nsg, NsgIx, PortR
 pub use flow_log::{FlowLog, FlowLogPace, FlowLogTarget, NsgLogVersion};
 pub use leases::Leases;
 pub use network::{
-    Attach, AttachNamespace, Attachment, DeploymentModel, Emulation, ForwardedMode, Network, NetworkInterface, NicIx,
-    Peering, PeeringAccessMode, PeeringState, PowerState, Subnet, SubnetIx, VirtualMachine, VirtualNetwork, VmIx,
-    VnetIx,
+    Attach, AttachNamespace, Attachment, DeploymentModel, DeviceKind, Emulation, ForwardedMode, Network,
+    NetworkInterface, NicIx, Peering, PeeringAccessMode, PeeringState, PowerState, Subnet, SubnetIx, VirtualMachine,
+    VirtualNetwork, VmIx, VnetIx,
 };
 pub use peering::{LinkIx, Links, PeeringError, SubnetNames, SyncLevel};
 pub use platform::PlatformService;

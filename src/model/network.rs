@@ -215,6 +215,7 @@ pub struct Emulation {
     pub workers: Option<usize>,
     /// `IFF_VNET_HDR` with checksum and segmentation offloads.
     pub offload: bool,
+    pub device: DeviceKind,
     /// Flow records a NIC may hold (NSG-26).
     pub flows_per_nic: usize,
     /// How long a change takes to reach the interfaces; none by default (FAB-15).
@@ -231,11 +232,21 @@ impl Default for Emulation {
             tcp_state_tracking: false,
             workers: None,
             offload: true,
+            device: DeviceKind::Tun,
             flows_per_nic: 500_000,
             programming_delay: Duration::ZERO,
             flow_log_pace: FlowLogPace::default(),
         }
     }
+}
+
+/// What a guest's interfaces are (FAB-02).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// IP packets alone: nobody is asked for by ARP.
+    Tun,
+    /// Ethernet, on which the fabric answers for everybody.
+    Tap,
 }
 
 /// What `allowVirtualNetworkAccess: false` does (PEER-22).

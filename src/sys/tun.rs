@@ -1,4 +1,4 @@
-//! TUN devices by ioctl: one descriptor a queue, packets preceded by the virtio-net header where offload is on.
+//! TUN and TAP devices by ioctl: one descriptor a queue, packets preceded by the virtio-net header where offload is on.
 //!
 //! With `IFF_VNET_HDR` a guest's TCP hands over segments of up to 64 KiB whole, checksums left open, and the receiving
 //! guest takes them so: five times the throughput of plain 1500-byte packets. The header's meaning is `wire`'s business;
@@ -7,7 +7,7 @@
 #![expect(unsafe_code, reason = "the TUN ioctls")]
 
 use std::ffi::{c_int, c_uint};
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
@@ -39,11 +39,22 @@ pub enum OffloadSupport {
     TcpUdp,
 }
 
+/// What stands in front of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// The virtio-net header.
+    Header,
+    Nothing,
+    /// A TAP: an Ethernet header, behind the virtio-net header where offload is on. The guest has this address.
+    Ethernet([u8; 6]),
+}
+
 /// One queue of a TUN, non-blocking. It lives on when the interface moves to another network namespace.
 #[derive(Debug)]
 pub struct TunQueue {
     fd: OwnedFd,
     offload: OffloadSupport,
+    framing: Framing,
 }
 
 impl Tun {
@@ -52,33 +63,62 @@ impl Tun {
     /// All queues are opened here, before the interface could move: one more queue opened from the old namespace would
     /// silently make a new device. A persistent interface without `multi_queue` yields one queue, whatever was asked.
     pub fn open(name: &str, queues: usize, offload: bool) -> io::Result<Self> {
+        Self::open_as(libc::IFF_TUN, name, queues, offload)
+    }
+
+    /// The same for a TAP, whose packets have an Ethernet header.
+    pub fn open_tap(name: &str, queues: usize, offload: bool) -> io::Result<Self> {
+        Self::open_as(libc::IFF_TAP, name, queues, offload)
+    }
+
+    fn open_as(kind: c_int, name: &str, queues: usize, offload: bool) -> io::Result<Self> {
         check_name(name)?;
-        let base = libc::IFF_TUN | libc::IFF_NO_PI | if offload { libc::IFF_VNET_HDR } else { 0 };
+        let base = kind | libc::IFF_NO_PI | if offload { libc::IFF_VNET_HDR } else { 0 };
         let (first, flags) = first_queue(name, base).map_err(|error| explain(name, &error))?;
         let multi = flags & libc::IFF_MULTI_QUEUE != 0;
         let offload = if offload { enable_offload(&first)? } else { OffloadSupport::Off };
-        let mut opened = vec![TunQueue { fd: first, offload }];
+        let framing = match (kind, offload) {
+            (libc::IFF_TAP, _) => Framing::Ethernet(hardware_address(&first)?),
+            (_, OffloadSupport::Off) => Framing::Nothing,
+            (_, OffloadSupport::Tcp | OffloadSupport::TcpUdp) => Framing::Header,
+        };
+        let mut opened = vec![TunQueue { fd: first, offload, framing }];
         for _ in 1..if multi { queues } else { 1 } {
             let fd = open_device()?;
             attach(&fd, name, flags).map_err(|error| explain(name, &error))?;
-            opened.push(TunQueue { fd, offload });
+            opened.push(TunQueue { fd, offload, framing });
         }
         Ok(Self { queues: opened, offload })
     }
 }
 
 impl TunQueue {
-    /// Reads one packet, its header first if [`Self::has_header`]. `WouldBlock` when there is none; `EBADFD` once the
+    /// Reads one packet and what its [`Framing`] puts in front. `WouldBlock` when there is none; `EBADFD` once the
     /// interface is gone. A packet longer than `frame` is cut.
     pub fn read(&self, frame: &mut [u8]) -> io::Result<usize> {
         Ok(rustix::io::read(&self.fd, frame)?)
     }
 
-    /// Writes one packet, its header first if [`Self::has_header`].
+    /// Writes one packet behind what its [`Framing`] puts in front.
     pub fn write(&self, frame: &[u8]) -> io::Result<()> {
         // The kernel takes a packet whole or not at all.
         rustix::io::write(&self.fd, frame)?;
         Ok(())
+    }
+
+    /// Reads one packet into parts, as they are filled; returns the length of all.
+    pub fn read_parts(&self, parts: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        Ok(rustix::io::readv(&self.fd, parts)?)
+    }
+
+    /// Writes one packet made of parts.
+    pub fn write_parts(&self, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        rustix::io::writev(&self.fd, parts)?;
+        Ok(())
+    }
+
+    pub fn framing(&self) -> Framing {
+        self.framing
     }
 
     /// Whether packets carry [`HEADER_LEN`] bytes in front.
@@ -167,6 +207,15 @@ fn interface_flags(fd: &OwnedFd) -> io::Result<c_int> {
     Ok(c_int::from(request.flags))
 }
 
+/// Of the interface that this queue belongs to.
+fn hardware_address(fd: &OwnedFd) -> io::Result<[u8; 6]> {
+    let mut request = InterfaceRequest::new("", 0);
+    // SAFETY: SIOCGIFHWADDR writes one `struct ifreq`; `request` has its layout and size, and outlives the call.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCGIFHWADDR, &raw mut request) })?;
+    // A `struct sockaddr`: the family is where flags are, the address follows.
+    Ok(std::array::from_fn(|i| request.rest_of_union[i]))
+}
+
 /// Tells the kernel what we take unfinished. It is a property of the interface, not of the queue.
 fn enable_offload(fd: &OwnedFd) -> io::Result<OffloadSupport> {
     let length = c_int::try_from(HEADER_LEN).expect("10 fits");
@@ -201,7 +250,9 @@ fn check_name(name: &str) -> io::Result<()> {
 fn explain(name: &str, error: &io::Error) -> io::Error {
     let advice = match Errno::from_io_error(error) {
         Some(Errno::BUSY) => "the name is in use by another program; stop it, or choose another name",
-        Some(Errno::INVAL) => "an interface of that name exists and is no TUN that can be attached to",
+        Some(Errno::INVAL) => {
+            "an interface of that name exists and is no TUN (or TAP, if that was asked for) that can be attached to"
+        }
         Some(Errno::PERM) => "not permitted: needs CAP_NET_ADMIN in this network namespace",
         Some(_) => "cannot be opened",
         // Our own message, from opening the device node.

@@ -19,6 +19,7 @@ const DESTINATION_OPTIONS: Protocol = Protocol(60);
 
 /// Where the fields are.
 pub(super) mod field {
+    pub(in crate::wire) const PAYLOAD_LEN: usize = 4;
     pub(in crate::wire) const HOP_LIMIT: usize = 7;
     pub(in crate::wire) const SRC: usize = 8;
     pub(in crate::wire) const DST: usize = 24;

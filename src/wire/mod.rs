@@ -1,4 +1,4 @@
-//! Bytes and fields: IP, TCP, UDP, ICMP, checksums and the offload header of a TUN device.
+//! Bytes and fields: IP, TCP, UDP, ICMP, checksums, the offload header of a TUN device, and a TAP's Ethernet.
 //!
 //! One idea: parse once, then be sure. [`Packet::parse`] checks every length; after it no accessor can fail or panic.
 //! Setters keep checksums right incrementally, full or partial. It knows nothing of Azure, ports or tables.
@@ -8,6 +8,7 @@
 
 pub mod build;
 mod checksum;
+pub mod ethernet;
 mod fragment;
 mod icmp;
 mod ipv4;

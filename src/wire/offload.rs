@@ -58,6 +58,27 @@ impl Offload {
         [self.flags, self.gso_type, h0, h1, g0, g1, s0, s1, o0, o1]
     }
 
+    /// The same with so many bytes put in front of the packet.
+    #[must_use]
+    pub fn behind(self, bytes: u16) -> Self {
+        self.moved(|place| place.saturating_add(bytes))
+    }
+
+    /// The same with so many bytes taken from in front of the packet.
+    #[must_use]
+    pub fn without(self, bytes: u16) -> Self {
+        self.moved(|place| place.saturating_sub(bytes))
+    }
+
+    fn moved(self, to: impl Fn(u16) -> u16) -> Self {
+        let needs_csum = self.flags & Self::NEEDS_CSUM != 0;
+        Self {
+            hdr_len: if self.hdr_len > 0 { to(self.hdr_len) } else { 0 },
+            csum_start: if needs_csum { to(self.csum_start) } else { self.csum_start },
+            ..self
+        }
+    }
+
     /// Whether this is a super-packet, to be cut into segments.
     #[inline]
     pub const fn is_super_packet(&self) -> bool {

@@ -1,9 +1,11 @@
-//! What a forwarder reads packets from and writes them to: a queue of a TUN, or memory in tests.
+//! What a forwarder reads packets from and writes them to: a queue of a TUN or TAP, or memory in tests.
 
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::IpAddr;
 
-use crate::sys::tun::{self, OffloadSupport, TunQueue};
+use crate::sys::tun::{self, Framing, OffloadSupport, TunQueue};
 use crate::wire::Offload;
+use crate::wire::ethernet::{self, Content};
 
 /// One queue of a port. A frame is an offload header ([`Offload::LEN`] bytes, zeros where nothing is left undone) and
 /// then the IP packet.
@@ -14,11 +16,18 @@ pub trait Device {
     fn send(&self, frame: &[u8]) -> Result<(), SendError>;
     /// Whether a frame may be several UDP datagrams to be cut apart.
     fn takes_udp_super_packets(&self) -> bool;
+    /// Answers the [`RecvError::Question`] that stands in a frame: the fabric has that address. An answer that is lost is
+    /// asked for again.
+    fn answer(&self, _frame: &mut [u8]) {}
 }
 
-/// Why there is no frame.
+/// Why there is no packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecvError {
+    /// The guest asks its link who has an address.
+    Question(IpAddr),
+    /// What came is no IP packet.
+    Foreign,
     /// None is waiting.
     Empty,
     /// The device is gone for good.
@@ -38,25 +47,78 @@ pub enum SendError {
 
 const _: () = assert!(tun::HEADER_LEN == Offload::LEN);
 
+/// By how much a frame's link layer moves what an offload header points at.
+const LINK_LEN: u16 = ethernet::HEADER_LEN as u16;
+
 impl Device for TunQueue {
+    #[inline]
     fn recv(&self, frame: &mut [u8]) -> Result<usize, RecvError> {
-        if self.has_header() {
-            return self.read(frame).map_err(|error| recv_error(&error));
+        match self.framing() {
+            Framing::Header => self.read(frame).map_err(|error| recv_error(&error)),
+            Framing::Nothing => {
+                let (header, packet) = frame.split_at_mut(Offload::LEN);
+                header.fill(0);
+                let len = self.read(packet).map_err(|error| recv_error(&error))?;
+                Ok(Offload::LEN + len)
+            }
+            Framing::Ethernet(_) => recv_ethernet(self, frame),
         }
-        let (header, packet) = frame.split_at_mut(Offload::LEN);
-        header.fill(0);
-        let len = self.read(packet).map_err(|error| recv_error(&error))?;
-        Ok(Offload::LEN + len)
     }
 
+    #[inline]
     fn send(&self, frame: &[u8]) -> Result<(), SendError> {
-        let frame = if self.has_header() { frame } else { &frame[Offload::LEN..] };
-        self.write(frame).map_err(|error| send_error(&error))
+        let sent = match self.framing() {
+            Framing::Header => self.write(frame),
+            Framing::Nothing => self.write(&frame[Offload::LEN..]),
+            Framing::Ethernet(guest) => {
+                let (header, packet) = frame.split_at(Offload::LEN);
+                send_ethernet(self, header, &ethernet::packet_header(packet, guest), packet)
+            }
+        };
+        sent.map_err(|error| send_error(&error))
     }
 
     fn takes_udp_super_packets(&self) -> bool {
         self.offload() == OffloadSupport::TcpUdp
     }
+
+    fn answer(&self, frame: &mut [u8]) {
+        let (header, payload) = frame.split_at_mut(Offload::LEN);
+        if let Framing::Ethernet(guest) = self.framing()
+            && let Some((ethernet, len)) = ethernet::answer(payload, guest)
+        {
+            header.fill(0);
+            let _ = send_ethernet(self, header, &ethernet, &payload[..len]);
+        }
+    }
+}
+
+/// Takes the link's header out of the middle as the kernel copies the frame.
+#[inline(never)]
+fn recv_ethernet(queue: &TunQueue, frame: &mut [u8]) -> Result<usize, RecvError> {
+    let (header, packet) = frame.split_first_chunk_mut::<{ Offload::LEN }>().expect("a frame has room for its header");
+    let mut ethernet = [0; ethernet::HEADER_LEN];
+    header.fill(0);
+    let skipped = if queue.has_header() { Offload::LEN } else { 0 };
+    let mut parts = [IoSliceMut::new(&mut header[..skipped]), IoSliceMut::new(&mut ethernet), IoSliceMut::new(packet)];
+    let len = queue.read_parts(&mut parts).map_err(|error| recv_error(&error))?;
+    let len = len.checked_sub(skipped + ethernet::HEADER_LEN).ok_or(RecvError::Foreign)?;
+    match Content::of(&ethernet, &packet[..len]) {
+        Content::Packet => {
+            *header = Offload::decode(header).without(LINK_LEN).encode();
+            Ok(Offload::LEN + len)
+        }
+        Content::Question(address) => Err(RecvError::Question(address)),
+        Content::Other => Err(RecvError::Foreign),
+    }
+}
+
+#[inline(never)]
+fn send_ethernet(queue: &TunQueue, header: &[u8], ethernet: &[u8], packet: &[u8]) -> io::Result<()> {
+    let header = header.first_chunk().expect("a frame begins with its header");
+    let header = Offload::decode(header).behind(LINK_LEN).encode();
+    let skipped = if queue.has_header() { 0 } else { Offload::LEN };
+    queue.write_parts(&[IoSlice::new(&header[skipped..]), IoSlice::new(ethernet), IoSlice::new(packet)])
 }
 
 fn recv_error(error: &io::Error) -> RecvError {

@@ -137,7 +137,21 @@ impl<D: Device> Forwarder<D> {
         while frames < BATCH {
             let len = match device.recv(&mut self.frame) {
                 Ok(len) => len,
-                Err(error) => {
+                Err(RecvError::Question(address)) => {
+                    frames += 1;
+                    // Its own address is for the guest to defend.
+                    if !snapshot.is_behind(port, address) {
+                        device.answer(&mut self.frame);
+                    }
+                    continue;
+                }
+                Err(RecvError::Foreign) => {
+                    frames += 1;
+                    ingress.received(1, 0);
+                    ingress.dropped(DropReason::Malformed, 1);
+                    continue;
+                }
+                Err(error @ (RecvError::Empty | RecvError::Gone)) => {
                     last = Err(error);
                     break;
                 }
