@@ -10,6 +10,7 @@ pub mod nftables;
 pub mod ping;
 pub mod poll;
 pub mod process;
+pub mod schedule;
 pub mod sniffer;
 pub mod socket;
 pub mod tun;
