@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 /// Every subcommand; `the_list_of_subcommands_is_complete` compares it with the help.
-const SUBCOMMANDS: [&str; 23] = [
+const SUBCOMMANDS: [&str; 24] = [
     "demo",
     "up",
     "down",
@@ -33,6 +33,7 @@ const SUBCOMMANDS: [&str; 23] = [
     "counters",
     "flows",
     "trace",
+    "bench",
     "completions",
 ];
 
@@ -591,6 +592,7 @@ fn without_that_lab_the_exit_code_is_5() {
         "next-hop web db",
         "flow-verify web --direction inbound --protocol tcp --local 443 --remote 10.9.9.9:50000",
         "reach",
+        "bench web db",
         "exec web -- true",
         "shell web",
     ] {

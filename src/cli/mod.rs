@@ -6,6 +6,7 @@
 
 mod apply;
 mod ask;
+mod bench;
 mod completions;
 mod context;
 mod counters;
@@ -88,6 +89,7 @@ enum Command {
     Counters(counters::Counters),
     Flows(flows::Flows),
     Trace(trace::Trace),
+    Bench(bench::Bench),
     Completions(completions::Completions),
 }
 
@@ -153,6 +155,7 @@ impl Command {
             Self::Counters(command) => command.run(context),
             Self::Flows(command) => command.run(context),
             Self::Trace(command) => command.run(context),
+            Self::Bench(command) => command.run(context),
             Self::Completions(command) => command.run(Cli::command()),
         }
     }

@@ -66,7 +66,8 @@ fn heard(following: &mut Following) -> Result<Option<Response>, Failure> {
     Err(Failure::new(Exit::NoDaemon, "the daemon does not tell what it saw"))
 }
 
-fn forecast(query: &Query, lab: &Record) -> Result<Forecast, Failure> {
+/// What the model says of a question.
+pub(super) fn forecast(query: &Query, lab: &Record) -> Result<Forecast, Failure> {
     match client::ask(&lab.socket, &Request::Forecast(vec![query.clone()]))? {
         Response::Forecast(mut answers) if answers.len() == 1 => answers.remove(0).map_err(Failure::usage),
         other => Err(unexpected(&other)),

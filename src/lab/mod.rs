@@ -6,6 +6,7 @@
 
 mod apply;
 mod attach;
+pub mod bench;
 mod beside;
 pub mod daemon;
 mod device;

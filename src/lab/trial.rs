@@ -75,9 +75,9 @@ pub fn run(lab: &Record, network: &Network, trials: &[Trial], stop: &AtomicBool)
 
 /// Where trials happen.
 #[derive(Clone, Copy)]
-struct Ground<'a> {
-    lab: &'a Record,
-    network: &'a Network,
+pub(super) struct Ground<'a> {
+    pub(super) lab: &'a Record,
+    pub(super) network: &'a Network,
 }
 
 /// Who answers at a place.
@@ -218,7 +218,7 @@ impl Ground<'_> {
         }
     }
 
-    fn namespace(self, attachment: Attachment) -> Result<Netns> {
+    pub(super) fn namespace(self, attachment: Attachment) -> Result<Netns> {
         let path = if let Some(to) = attach::place(self.network, attachment) {
             Some(attach::path(&to.namespace))
         } else {

@@ -7,6 +7,7 @@
 mod apply;
 mod ask;
 mod attach;
+mod bench;
 mod capture;
 mod faults;
 mod flood;

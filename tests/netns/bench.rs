@@ -1,0 +1,48 @@
+//! `vnet bench`: what it counts is what the router counts.
+
+use serde_json::Value;
+
+use crate::lab::{Lab, stderr};
+
+const HUB_SPOKE: &str = include_str!("../../config/hub-spoke.yaml");
+const TIERS: &str = include_str!("../../config/nsg-tiers.yaml");
+
+#[test]
+fn every_load_goes_through_the_router() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    let received = || -> u64 {
+        let counters = lab.data(&["counters"]);
+        let web = counters.as_array().unwrap().iter().find(|row| row["node"] == "web").unwrap();
+        web["rxPackets"].as_u64().unwrap()
+    };
+    let bench =
+        |arguments: &[&str]| -> Value { lab.data(&[&["bench", "web", "db", "--seconds", "0.2"], arguments].concat()) };
+
+    let before = received();
+    let udp = bench(&["--only", "udp", "--size", "100", "--flows", "3", "--rate", "1000"]);
+    let counted = received() - before;
+    let sent = udp["udp"]["sent"].as_u64().unwrap();
+    // The guest's kernel may have had a word of its own to say.
+    assert!((sent..sent + 20).contains(&counted), "{counted}: {udp}");
+    // So few that they fit into the receiver's socket all at once, and what is busy may make it fewer.
+    assert!((20..=210).contains(&sent), "at most 1,000 a second: {udp}");
+    assert_eq!(udp["udp"]["received"], sent, "{udp}");
+    assert!(udp.get("tcp").is_none() && udp.get("latency").is_none(), "{udp}");
+
+    let all = bench(&["--streams", "2"]);
+    assert!(all["tcp"]["bytes"].as_u64().unwrap() > 100_000, "{all}");
+    assert!(all["latency"]["p50Micros"].as_f64().unwrap() > 1.0, "{all}");
+    assert!(all["latency"]["p99Micros"].as_f64() >= all["latency"]["p50Micros"].as_f64(), "{all}");
+    assert!(all["connects"]["count"].as_u64().unwrap() > 0, "{all}");
+}
+
+#[test]
+fn what_is_blocked_is_not_measured() {
+    let Some(lab) = Lab::up(TIERS) else { return };
+    let blocked = lab.vnet(&["bench", "web", "db", "--only", "tcp", "--seconds", "0.2"]);
+    assert_eq!(blocked.status.code(), Some(1));
+    assert!(stderr(&blocked).contains("cannot connect to 10.40.3.4"), "{}", stderr(&blocked));
+    let nobody = lab.vnet(&["bench", "web", "8.8.8.8"]);
+    assert_eq!(nobody.status.code(), Some(2));
+    assert!(stderr(&nobody).contains("8.8.8.8 is no machine"), "{}", stderr(&nobody));
+}
