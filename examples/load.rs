@@ -20,6 +20,8 @@ use vnet::wire::build;
 
 /// Datagrams handed to the kernel in one call.
 const BURST: usize = 32;
+/// A sender that is ahead of its rate sleeps so long, and the kernel adds about as much.
+const BREATH: Duration = Duration::from_micros(50);
 /// A sink takes this long a silence for the end.
 const SILENCE: Duration = Duration::from_millis(400);
 /// An exchange without an answer is given up; a busy machine may let a process wait for long.
@@ -52,6 +54,9 @@ enum Role {
         /// One flow goes out in bursts; several take turns, a datagram each.
         #[arg(long, default_value_t = 1)]
         flows: usize,
+        /// Datagrams a second, as evenly as sleeping allows. Without it, as many as it can.
+        #[arg(long)]
+        rate: Option<f64>,
     },
     /// Answers TCP and UDP.
     Echo { listen: SocketAddr },
@@ -93,7 +98,9 @@ fn main() -> Result<()> {
     }
     match arguments.role {
         Role::Sink { listen } => sink(listen),
-        Role::Blast { to, seconds, size, flows } => blast(to, Duration::from_secs_f64(seconds), size, flows),
+        Role::Blast { to, seconds, size, flows, rate } => {
+            blast(to, Duration::from_secs_f64(seconds), size, flows, rate.unwrap_or(f64::INFINITY))
+        }
         Role::Echo { listen } => echo(listen),
         Role::Pingpong { transport, to, count } => pingpong(transport, to, count),
         Role::Connects { to, seconds } => connects(to, Duration::from_secs_f64(seconds)),
@@ -122,17 +129,21 @@ fn sink(listen: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-fn blast(to: SocketAddr, duration: Duration, size: usize, flows: usize) -> Result<()> {
+fn blast(to: SocketAddr, duration: Duration, size: usize, flows: usize, rate: f64) -> Result<()> {
     let sockets = (0..flows).map(|_| connected_udp(to)).collect::<Result<Vec<_>>>()?;
     let payload = vec![0; size];
     let started = Instant::now();
-    let mut packets = 0_u64;
+    let mut packets = 0_u32;
     while started.elapsed() < duration {
+        if f64::from(packets) > started.elapsed().as_secs_f64() * rate {
+            thread::sleep(BREATH);
+            continue;
+        }
         if let [socket] = &sockets[..] {
             packets += burst(socket, &payload)?;
         } else {
             for socket in &sockets {
-                packets += u64::from(socket.send(&payload).is_ok());
+                packets += u32::from(socket.send(&payload).is_ok());
             }
         }
     }
@@ -140,12 +151,12 @@ fn blast(to: SocketAddr, duration: Duration, size: usize, flows: usize) -> Resul
     Ok(())
 }
 
-fn burst(socket: &UdpSocket, payload: &[u8]) -> Result<u64> {
+fn burst(socket: &UdpSocket, payload: &[u8]) -> Result<u32> {
     let slice = [IoSlice::new(payload)];
     let mut nothing: [SendAncillaryBuffer<'_, '_, '_>; BURST] = std::array::from_fn(|_| SendAncillaryBuffer::default());
     let mut messages: Vec<_> = nothing.iter_mut().map(|ancillary| MMsgHdr::new(&slice, ancillary)).collect();
     match sendmmsg(socket, &mut messages, SendFlags::empty()) {
-        Ok(sent) => Ok(sent as u64),
+        Ok(sent) => Ok(sent as u32),
         Err(rustix::io::Errno::NOBUFS | rustix::io::Errno::AGAIN) => Ok(0),
         Err(error) => Err(error.into()),
     }

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Measures this router against the kernel's own between two namespaces, and prints a table with ratios.
 #
-#   sudo scripts/bench.sh [--rounds N] [--seconds S] [--anyway] [--no-build]
+#   sudo scripts/bench.sh [--rounds N] [--seconds S] [--only LOADS] [--routers LIST] [--anyway] [--no-build]
 #
-# Six routers, each with its own pair of namespaces, take turns in every round, so that what disturbs the machine
+# LOADS and LIST are names with commas between, as in `loads` and `all_routers` below; without them, everything is measured.
+# The routers, each with its own pair of namespaces, take turns in every round, so that what disturbs the machine
 # disturbs all alike:
 #   kernel     veth - ip_forward - veth, no policy
 #   nftables   the same with ten stateful rules in `forward`, in the order users write them: established first, then
@@ -18,14 +19,19 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+loads=(tcp1 tcp4 tcp16 both flooded udp1 udp16 udp256 big rate50 rate100 rate150 rate200 split same loaded connects)
+all_routers=(kernel nftables vnet vnet-plain nftables-1000 vnet-1000)
+routers=("${all_routers[@]}")
 rounds=5 seconds=2 anyway=0 build=1
 while [ $# -gt 0 ]; do
   case $1 in
     --rounds) rounds=$2; shift 2 ;;
     --seconds) seconds=$2; shift 2 ;;
+    --only) IFS=, read -r -a loads <<<"$2"; shift 2 ;;
+    --routers) IFS=, read -r -a routers <<<"$2"; shift 2 ;;
     --anyway) anyway=1; shift ;;
     --no-build) build=0; shift ;;
-    *) sed -n '2,5p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,6p' "$0" >&2; exit 2 ;;
   esac
 done
 
@@ -35,8 +41,9 @@ for tool in ip nft iperf3 jq taskset; do
   command -v "$tool" >/dev/null || fail "$tool is missing (Debian: apt install iproute2 nftables iperf3 jq util-linux)"
 done
 [ "$build" = 0 ] || nice cargo build --release --bin vnet --example load
-vnet=$PWD/target/release/vnet load=$PWD/target/release/examples/load
-for program in "$vnet" "$load"; do
+built=${VNET_BUILT:-$PWD/target/release}
+vnet=$built/vnet generator=$built/examples/load
+for program in "$vnet" "$generator"; do
   [ -x "$program" ] || fail "$program is not built: run this without --no-build"
 done
 cores=$(nproc)
@@ -44,7 +51,6 @@ cores=$(nproc)
 
 id=vb$$
 work=$(mktemp -d)
-routers=(kernel nftables vnet vnet-plain nftables-1000 vnet-1000)
 pids=()
 
 clean_up() {
@@ -65,7 +71,7 @@ busy_percent() {
   echo $((100 - 100 * idle / total))
 }
 
-# --- the four routers; in each, the client has 10.1.0.4 and the server 10.2.0.4 ---
+# --- the routers; in each, the client has 10.1.0.4 and the server 10.2.0.4 ---
 
 kernel_router() { # NAME
   local c=$id-$1-c r=$id-$1-r s=$id-$1-s
@@ -191,7 +197,7 @@ server() { ip netns exec "$id-$router-s" "$@"; }
 start_server() { # FILE ARGUMENTS...
   local file=$1; shift
   : >"$file"
-  ip netns exec "$id-$router-s" "$load" "$@" >"$file" &
+  ip netns exec "$id-$router-s" "$generator" "$@" >"$file" &
   server_pid=$!
   pids+=("$server_pid")
   until_says "$file" ready || fail "the server did not start"
@@ -203,16 +209,25 @@ stop_server() {
   unset 'pids[-1]'
 }
 
-tcp() { # STREAMS [LOAD]
+tcp() { # STREAMS [LOAD [ARGUMENT-OF-IPERF3]]
+  local before
   # iperf3 3.12 now and then fails in select(2) at its own end: once more, then.
-  if ! transfer "$1"; then
+  before=$(busy_ticks)
+  if ! transfer "$1" "${3-}"; then
     grep -q 'select failed' "$work/iperf" || fail "iperf3: $(cat "$work/iperf")"
-    transfer "$1" || fail "iperf3, twice: $(cat "$work/iperf")"
+    before=$(busy_ticks)
+    transfer "$1" "${3-}" || fail "iperf3, twice: $(cat "$work/iperf")"
   fi
-  record "${2:-tcp$1}" "$(jq '.end.sum_received.bits_per_second / 1e9' "$work/iperf")"
+  record "${2:-tcp$1}" "$(jq '[.end | .sum_received, .sum_received_bidir_reverse | values | .bits_per_second] | add / 1e9' "$work/iperf")"
+  if [ $# = 1 ] && [ "$1" = 1 ]; then
+    record cpu "$(jq --argjson ticks $(($(busy_ticks) - before)) '10 * $ticks / (.end.sum_received.bytes * 8 / 1e9)' "$work/iperf")"
+  fi
 }
 
-transfer() { # STREAMS
+# Hundredths of a second that all cores were busy.
+busy_ticks() { awk '/^cpu / {print $2 + $3 + $4 + $7 + $8}' /proc/stat; }
+
+transfer() { # STREAMS [ARGUMENT]
   server iperf3 -s -1 -p 5201 >/dev/null &
   local pid=$! n ok=0
   pids+=("$pid")
@@ -220,7 +235,7 @@ transfer() { # STREAMS
     if server ss -ltn | grep -q :5201; then break; fi
     sleep 0.05
   done
-  client iperf3 -c 10.2.0.4 -p 5201 -t "$seconds" -P "$1" -J >"$work/iperf" || ok=1
+  client iperf3 -c 10.2.0.4 -p 5201 -t "$seconds" -P "$1" ${2:+"$2"} -J >"$work/iperf" || ok=1
   [ "$ok" = 0 ] || kill "$pid" 2>/dev/null || true
   wait "$pid" 2>/dev/null || true
   unset 'pids[-1]'
@@ -229,7 +244,7 @@ transfer() { # STREAMS
 
 # One stream while somebody sends SYNs to a port where nobody listens, from a new port each time.
 tcp_under_flood() {
-  client "$load" flood 10.2.0.4:9 --seconds $((seconds + 5)) >/dev/null &
+  client "$generator" flood 10.2.0.4:9 --seconds $((seconds + 5)) >/dev/null &
   local pid=$!
   pids+=("$pid")
   tcp 1 flooded
@@ -238,29 +253,59 @@ tcp_under_flood() {
   unset 'pids[-1]'
 }
 
-udp() { # FLOWS
-  start_server "$work/sink" sink 10.2.0.4:7000
-  client "$load" blast 10.2.0.4:7000 --seconds "$seconds" --flows "$1" >"$work/blast"
-  wait "$server_pid" || true
-  unset 'pids[-1]'
-  local delivered
-  delivered=$(grep packets "$work/sink" | jq .packets)
-  record "udp$1" "$(jq --argjson d "$delivered" '$d / .seconds / 1e3' "$work/blast")"
-  record "udp$1-loss" "$(jq --argjson d "$delivered" '100 * (1 - $d / .packets)' "$work/blast")"
+udp() { # LOAD ARGUMENTS-OF-BLAST...
+  local name=$1; shift
+  blast "$@"
+  record "$name" "$(jq --argjson d "$delivered" '$d / .seconds / 1e3' "$work/blast")"
+  record "$name-loss" "$(jq --argjson d "$delivered" '100 * (1 - $d / .packets)' "$work/blast")"
 }
 
-pingpong() { # LOAD SERVER-CORE
+# What is lost of so many thousand datagrams a second. Of a router whose sender cannot offer that many: nothing.
+udp_at() { # THOUSANDS
+  blast --flows 16 --rate "$1e3"
+  if jq -e --argjson rate "$1" '.packets / .seconds > 0.97e3 * $rate' "$work/blast" >/dev/null; then
+    record "rate$1" "$(jq --argjson d "$delivered" '100 * (1 - $d / .packets)' "$work/blast")"
+  fi
+}
+
+blast() { # ARGUMENTS: leaves what was sent in $work/blast, how many arrived in $delivered
+  start_server "$work/sink" sink 10.2.0.4:7000
+  client "$generator" blast 10.2.0.4:7000 --seconds "$seconds" "$@" >"$work/blast"
+  wait "$server_pid" || true
+  unset 'pids[-1]'
+  delivered=$(grep packets "$work/sink" | jq .packets)
+}
+
+pingpong() { # LOAD SERVER-CORE [COUNT]
   start_server "$work/echo" echo 10.2.0.4:7001 --cpu "$2"
-  client "$load" pingpong udp 10.2.0.4:7001 --cpu 0 --count 8000 >"$work/pingpong"
+  client "$generator" pingpong udp 10.2.0.4:7001 --cpu 0 --count "${3:-8000}" >"$work/pingpong"
   stop_server
   record "$1-p50" "$(jq .p50 "$work/pingpong")"
   record "$1-p99" "$(jq .p99 "$work/pingpong")"
   record "$1-lost" "$(jq .lost "$work/pingpong")"
 }
 
+pingpong_beside_stream() {
+  server iperf3 -s -1 -p 5201 >/dev/null &
+  local server=$! client n
+  pids+=("$server")
+  for n in $(seq 100); do
+    if server ss -ltn | grep -q :5201; then break; fi
+    sleep 0.05
+  done
+  client iperf3 -c 10.2.0.4 -p 5201 -t 60 >/dev/null &
+  client=$!
+  pids+=("$client")
+  sleep 0.3
+  pingpong loaded 1 2000
+  kill "$client" "$server" 2>/dev/null || true
+  wait "$client" "$server" 2>/dev/null || true
+  unset 'pids[-1]' 'pids[-1]'
+}
+
 connects() {
   start_server "$work/echo" echo 10.2.0.4:7001
-  client "$load" connects 10.2.0.4:7001 --seconds 1 >"$work/connects"
+  client "$generator" connects 10.2.0.4:7001 --seconds 1 >"$work/connects"
   stop_server
   record connects "$(jq '.per_second / 1e3' "$work/connects")"
 }
@@ -283,6 +328,7 @@ demo_memory() {
   unset 'pids[-1]'
 }
 
+# Of what was measured, a row a load: median and range of each router, a ratio, and what it should be.
 report() {
   jq -n --arg kernel "$(uname -r)" --argjson cores "$cores" --argjson rounds "$rounds" --argjson demo "$1" \
     --argjson busy "$busy" --slurpfile samples "$work/samples" '
@@ -292,42 +338,100 @@ report() {
      results: ($samples | group_by(.load) | map({key: .[0].load, value:
        (group_by(.router) | map({key: .[0].router, value: (map(.value) | summary)}) | from_entries)}) | from_entries)}
   ' >target/bench.json
-  jq -r '
-    def show: if . >= 100 then round else (. * 100 | round / 100) end | tostring;
-    def cell: "\(.median | show) (\(.min | show)-\(.max | show))";
-    . as $all
-    | ["load", "kernel", "nftables", "vnet", "vnet-plain", "vnet/nftables", "bar", ""],
-      ([["tcp1", "TCP x1, Gbit/s", 0.85, 1], ["tcp4", "TCP x4, Gbit/s", 0.6, 1],
-        ["udp1", "UDP 64 B, kpps", 1.2, 1], ["udp1-loss", "  lost, %", null, 1],
-        ["udp16", "UDP 16 flows, kpps", null, 1], ["udp16-loss", "  lost, %", null, 1],
-        ["split-p50", "ping-pong p50, us", 1, -1], ["split-p99", "  p99", null, -1],
-        ["same-p50", "same core p50, us", null, -1], ["same-p99", "  p99", null, -1],
-        ["connects", "connects, k/s", null, 1], ["flooded", "TCP x1 under a flood", null, 1]][]
-       | . as [$load, $title, $bar, $sign]
-       | $all.results[$load] as $r
-       | ($r.vnet.median / (if $r.nftables.median == 0 then 1 else $r.nftables.median end)) as $ratio
-       | [$title, ($r.kernel | cell), ($r.nftables | cell), ($r.vnet | cell), ($r["vnet-plain"] | cell),
-          (if $load | endswith("loss") then "" else $ratio | show end),
-          (if $bar == null then "" elif $sign > 0 then ">= \($bar)" else "<= \($bar)" end),
-          (if $bar == null then "" elif ($ratio - $bar) * $sign >= 0 then "ok" else "MISSED" end)])
-    | @tsv' target/bench.json | column -t -s "$(printf '\t')"
-  echo
-  jq -r '
-    def show: if . >= 100 then round else (. * 100 | round / 100) end | tostring;
-    def cell: "\(.median | show) (\(.min | show)-\(.max | show))";
-    def held($bar): "\(show) (>= \($bar): \(if . >= $bar then "ok" else "MISSED" end))";
-    .results as $all
-    | ["a thousand rules before the match", "nftables", "vnet", "vnet/vnet with ten", "vnet/nftables"],
-      ([["udp1", "UDP 64 B, kpps", 5], ["udp1-loss", "  lost, %", null], ["connects", "connects, k/s", null]][]
-       | . as [$load, $title, $bar]
-       | $all[$load] as $r
-       | $r["vnet-1000"] as $vnet | $r["nftables-1000"] as $nftables
-       | if $load | endswith("loss") then [$title, ($nftables | cell), ($vnet | cell), "", ""]
-         else [$title, ($nftables | cell), ($vnet | cell), ($vnet.median / $r.vnet.median | held(0.9)),
-               ($vnet.median / $nftables.median | if $bar == null then show else held($bar) end)] end)
-    | @tsv' target/bench.json | column -t -s "$(printf '\t')"
-  echo
+  rows vnet nftables kernel nftables vnet vnet-plain <<'ROWS'
+tcp1        TCP x1, Gbit/s             1.0
+tcp4        TCP x4, Gbit/s             0.65
+tcp16       TCP x16, Gbit/s
+both        TCP both ways, Gbit/s
+flooded     TCP x1 under a flood
+cpu         TCP x1, core-ms a Gbit
+udp1        UDP 64 B, kpps             2.5
+udp1-loss   . lost, %
+udp16       UDP 16 flows, kpps         1.2
+udp16-loss  . lost, %
+udp256      UDP 256 flows, kpps        1.2
+udp256-loss . lost, %
+big         UDP 1400 B, kpps
+big-loss    . lost, %
+rate50      16 flows, 50k/s: lost, %   +0.5
+rate100     16 flows, 100k/s: lost, %  +0.5
+rate150     16 flows, 150k/s: lost, %  +0.5
+rate200     16 flows, 200k/s: lost, %
+split-p50   ping-pong p50, us          -0.75
+split-p99   . p99
+same-p50    same core p50, us          -2.5
+same-p99    . p99
+loaded-p50  beside a stream p50, us
+loaded-p99  . p99                      -1.0
+connects    connects, k/s              1.05
+ROWS
+  rows vnet-1000 nftables-1000 nftables-1000 vnet-1000 <<'ROWS'
+udp1        1000 rules: UDP 64 B, kpps 8
+udp1-loss   . lost, %
+connects    1000 rules: connects, k/s
+ROWS
+  rows vnet-1000 vnet vnet vnet-1000 <<'ROWS'
+udp1        against ten: UDP 64 B      0.9
+connects    . connects, k/s            0.9
+ROWS
   echo "median (min-max) of $rounds rounds; kernel $(uname -r), $cores cores; demo lab: $(($1 / 1024)) MiB resident (bar < 64)"
+}
+
+# A table of routers, with the ratio of one of them to another, or their difference, and its bar: at least, at most after a
+# minus, that much more after a plus.
+rows() { # ONE OTHER ROUTER... <LOAD-TITLE-BAR
+  local ours=$1 theirs=$2
+  shift 2
+  jq -rR --slurpfile all target/bench.json --arg routers "$*" --arg ours "$ours" --arg theirs "$theirs" '
+    def show: if fabs >= 100 then round else (. * 100 | round / 100) end | tostring;
+    def bound: if startswith("-") then "<= " + .[1:] elif startswith("+") then "<= \(.)" else ">= \(.)" end;
+    def cell: if . == null then "-" else "\(.median | show) (\(.min | show)-\(.max | show))" end;
+    ($routers | split(" ")) as $routers
+    | [capture("^(?<load>[^ ]+) +(?<title>.{1,26}?) *(?<bar>[-+]?[0-9.]+)?$")]
+    | .[] | . as {$load, $title, $bar}
+    | $all[0].results[$load] as $found
+    | select($found != null and any($routers[]; $found[.] != null))
+    | $found[$ours].median as $a | $found[$theirs].median as $b
+    | (if $a == null or $b == null then null
+       elif ($title | test("lost")) then {text: "\($a - $b | show) more", held: ($bar != null and $a - $b <= ($bar | tonumber))}
+       elif $b == 0 then null
+       else ($a / $b) as $ratio | {text: ($ratio | show), held: ($bar != null and
+         (($bar | tonumber) as $bound | if $bound < 0 then $ratio <= -$bound else $ratio >= $bound end))} end) as $verdict
+    | [$title] + ($routers | map($found[.] | cell))
+      + [if $verdict == null then "" else $verdict.text end,
+         if $verdict == null or $bar == null then "" else "\($bar | bound) \(if $verdict.held then "ok" else "MISSED" end)" end]
+    | @tsv' | { printf 'load'; printf '\t%s' "$@"; printf '\tratio\tbar\n'; cat; } | column -t -s "$(printf '\t')"
+  echo
+}
+
+# One load on one router; names as in `loads`.
+measure() { # LOAD
+  case $1 in
+    tcp1) tcp 1 ;;
+    tcp4) tcp 4 ;;
+    tcp16) tcp 16 ;;
+    both) tcp 1 both --bidir ;;
+    flooded) tcp_under_flood ;;
+    udp1) udp udp1 --flows 1 ;;
+    udp16) udp udp16 --flows 16 ;;
+    udp256) udp udp256 --flows 256 ;;
+    big) udp big --flows 1 --size 1400 ;;
+    rate*) udp_at "${1#rate}" ;;
+    split) pingpong split 1 ;;
+    same) pingpong same 0 ;;
+    loaded) pingpong_beside_stream ;;
+    connects) connects ;;
+    *) fail "no load is called $1: ${loads[*]}" ;;
+  esac
+}
+
+# Under a thousand rules only what starts flows, or is bound by packets.
+concerns() { # LOAD: this router
+  case $router:$1 in
+    *-1000:udp1 | *-1000:connects) true ;;
+    *-1000:*) false ;;
+    *) true ;;
+  esac
 }
 
 busy=$(busy_percent)
@@ -335,28 +439,25 @@ if [ "$busy" -gt 10 ] && [ "$anyway" = 0 ]; then
   fail "the machine is $busy % busy; stop what runs, or say --anyway"
 fi
 
-kernel_router kernel
-kernel_router nftables
-nftables_rules
-kernel_router nftables-1000
-nftables_thousand_rules
-vnet_router vnet "" ten
-vnet_router vnet-plain "offload: false" ten
-vnet_router vnet-1000 "" thousand
+for router in "${routers[@]}"; do
+  case $router in
+    kernel) kernel_router kernel ;;
+    nftables) kernel_router nftables; nftables_rules ;;
+    nftables-1000) kernel_router nftables-1000; nftables_thousand_rules ;;
+    vnet) vnet_router vnet "" ten ;;
+    vnet-plain) vnet_router vnet-plain "offload: false" ten ;;
+    vnet-1000) vnet_router vnet-1000 "" thousand ;;
+    *) fail "no router is called $router: ${all_routers[*]}" ;;
+  esac
+done
 demo=$(demo_memory)
 
 for round in $(seq "$rounds"); do
   echo "round $round of $rounds" >&2
-  for router in "${routers[@]}"; do
-    udp 1
-    connects
-    case $router in *-1000) continue ;; esac
-    tcp 1
-    tcp 4
-    udp 16
-    pingpong split 1
-    pingpong same 0
-    tcp_under_flood
+  for load in "${loads[@]}"; do
+    for router in "${routers[@]}"; do
+      if concerns "$load"; then measure "$load"; fi
+    done
   done
 done
 report "$demo"
