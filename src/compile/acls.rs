@@ -20,11 +20,14 @@ use crate::wire::Protocol;
 
 use super::Sender;
 use super::admin;
+use super::fib::Rows;
+use super::memo::{Kept, Known, Memo, Pool, Same};
+use super::routes::Sources;
 use super::rule_ids::RuleIds;
-use super::tags::{AddressLists, Tags};
+use super::tags::{AddressLists, Field, TagSources, Tags};
 
 /// A rule's name and outcome, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RuleRef {
     pub owner: RuleOwner,
     /// `securityRules/x` or `defaultSecurityRules/DenyAllInBound`, as Azure's diagnostics print it; of an admin rule
@@ -51,24 +54,44 @@ pub struct EffectiveRule {
 }
 
 /// All ACLs of a network, made on demand.
-pub(super) struct Acls<'a> {
+pub(super) struct Acls<'a, 'r> {
     network: &'a Network,
     ids: &'a RuleIds,
+    rows: &'r mut Rows<'a>,
     lists: AddressLists<'a>,
-    tags: HashMap<SubnetIx, Tags>,
-    known: HashMap<View, AclId, RandomState>,
-    tables: Vec<Acl>,
-    rules: Vec<Vec<EffectiveRule>>,
-    /// Of those that flush.
-    marks: HashMap<AclId, RulesMark>,
+    subnets: HashMap<SubnetIx, Same<Tags>, RandomState>,
+    sources: HashMap<(Source, Direction), Same<Written>, RandomState>,
+    numbered: HashMap<View, AclId, RandomState>,
+    lists_made: Vec<Same<List>>,
+    tags: Memo<'r, TagSources, Same<Tags>>,
+    distinct_tags: Pool<'r, Tags>,
+    written: Pool<'r, Written>,
+    views: Memo<'r, View, Same<List>>,
 }
 
-/// Rules as an interface sees them.
-#[derive(PartialEq, Eq, Hash)]
+/// What is known of lists made before.
+#[derive(Debug, Default)]
+pub(super) struct KnownAcls {
+    tags: Known<TagSources, Same<Tags>>,
+    distinct_tags: Kept<Tags>,
+    written: Kept<Written>,
+    views: Known<View, Same<List>>,
+}
+
+/// The rules of one list, and what packets are asked by.
+#[derive(Debug)]
+pub(super) struct List {
+    pub(super) rules: Vec<EffectiveRule>,
+    pub(super) table: Acl,
+    /// If it flushes.
+    mark: Option<RulesMark>,
+}
+
+/// Rules as the interfaces of some subnets see them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct View {
-    source: Source,
-    direction: Direction,
-    tags: Tags,
+    written: Same<Written>,
+    tags: Same<Tags>,
 }
 
 /// Where rules come from.
@@ -82,26 +105,37 @@ enum Source {
     Admin(Vec<CollectionIx>),
 }
 
-impl Source {
-    fn flushes(&self, network: &Network) -> bool {
-        match self {
-            Self::Nsg { nsg, .. } => network.network_security_groups[nsg.0].flush_connection,
-            Self::Admin(_) => false,
-        }
-    }
+/// Rules in the order of evaluation, before anybody asks which subnet sees them.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Written {
+    rules: Vec<WrittenRule>,
+    flushes: bool,
 }
 
-impl<'a> Acls<'a> {
-    pub(super) fn new(network: &'a Network, ids: &'a RuleIds) -> Self {
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct WrittenRule {
+    rule: RuleRef,
+    src: Field,
+    dst: Field,
+    /// Without addresses.
+    matches: AclRule,
+}
+
+impl<'a, 'r> Acls<'a, 'r> {
+    pub(super) fn new(network: &'a Network, ids: &'a RuleIds, rows: &'r mut Rows<'a>, earlier: &'r KnownAcls) -> Self {
         Self {
             network,
             ids,
+            rows,
             lists: AddressLists::new(network),
-            tags: HashMap::new(),
-            known: HashMap::default(),
-            tables: Vec::new(),
-            rules: Vec::new(),
-            marks: HashMap::new(),
+            subnets: HashMap::default(),
+            sources: HashMap::default(),
+            numbered: HashMap::default(),
+            lists_made: Vec::new(),
+            tags: Memo::after(&earlier.tags),
+            distinct_tags: Pool::after(&earlier.distinct_tags),
+            written: Pool::after(&earlier.written),
+            views: Memo::after(&earlier.views),
         }
     }
 
@@ -126,73 +160,123 @@ impl<'a> Acls<'a> {
 
     /// Stands for the rules of those that flush (NSG-23).
     pub(super) fn mark(&self, filters: Filters) -> Option<RulesMark> {
-        let mark = |acl: Option<AclId>| self.marks.get(&acl?);
+        let mark = |acl: Option<AclId>| self.lists_made[acl?.0 as usize].mark.as_ref();
         match (mark(filters.nic), mark(filters.subnet)) {
             (None, None) => None,
             marks => Some(mark_of(marks)),
         }
     }
 
-    /// The tables and the rules each was built from.
-    pub(super) fn into_parts(self) -> (Vec<Acl>, Vec<Vec<EffectiveRule>>) {
-        (self.tables, self.rules)
+    /// The lists by their numbers, and what to remember of them.
+    pub(super) fn into_parts(self) -> (Vec<Same<List>>, KnownAcls) {
+        let known = KnownAcls {
+            tags: self.tags.into_known(),
+            distinct_tags: self.distinct_tags.into_kept(),
+            written: self.written.into_kept(),
+            views: self.views.into_known(),
+        };
+        (self.lists_made, known)
     }
 
     fn acl(&mut self, source: Source, direction: Direction, subnet: SubnetIx) -> AclId {
-        let network = self.network;
-        let tags = self.tags.entry(subnet).or_insert_with(|| Tags::of(network, subnet)).clone();
-        let view = View { source, direction, tags };
-        if let Some(known) = self.known.get(&view) {
+        let view = View { written: self.written(source, direction), tags: self.tags(subnet) };
+        if let Some(known) = self.numbered.get(&view) {
             return *known;
         }
-        let rules = Reader { network, ids: self.ids, lists: &mut self.lists, tags: &view.tags }.rules(&view);
-        let flushes = view.source.flushes(network);
-        let id = self.push(rules, flushes);
-        self.known.insert(view, id);
+        let lists = &mut self.lists;
+        let list = self.views.recall(view.clone(), |view| Same::new(view.list(lists)));
+        let id = self.number(list);
+        self.numbered.insert(view, id);
         id
+    }
+
+    fn tags(&mut self, subnet: SubnetIx) -> Same<Tags> {
+        let Self { network, rows, subnets, tags, distinct_tags, .. } = self;
+        let known = subnets.entry(subnet).or_insert_with(|| {
+            let Sources { surroundings, table, .. } = rows.sources(network, subnet);
+            // Other routes often say nothing else about what is inside.
+            let own = tags.recall(TagSources { surroundings, table }, |sources| distinct_tags.share(Tags::of(sources)));
+            distinct_tags.keep(&own);
+            own
+        });
+        known.clone()
+    }
+
+    fn written(&mut self, source: Source, direction: Direction) -> Same<Written> {
+        let key = (source, direction);
+        if let Some(known) = self.sources.get(&key) {
+            return known.clone();
+        }
+        let reader = Reader { network: self.network, ids: self.ids, lists: &mut self.lists };
+        let written = self.written.share(reader.written(&key.0, direction));
+        self.sources.insert(key, written.clone());
+        written
     }
 
     /// A list of its own.
-    pub(super) fn push(&mut self, rules: Vec<EffectiveRule>, flushes: bool) -> AclId {
-        let table = Acl::new(rules.iter().map(|rule| rule.matches.clone()).collect());
-        self.tables.push(table.numbered(rules.iter().map(|rule| rule.rule.id)).flushing(flushes));
-        let id = AclId(self.tables.len() as u32 - 1);
-        if flushes {
-            self.marks.insert(id, mark_of(rules.iter().map(|rule| &rule.matches).collect::<Vec<_>>()));
-        }
-        self.rules.push(rules);
-        id
+    pub(super) fn push(&mut self, rules: Vec<EffectiveRule>) -> AclId {
+        self.number(Same::new(List::new(rules, false)))
+    }
+
+    fn number(&mut self, list: Same<List>) -> AclId {
+        self.lists_made.push(list);
+        AclId(self.lists_made.len() as u32 - 1)
     }
 
     pub(super) fn rules(&self, acl: AclId) -> &[EffectiveRule] {
-        &self.rules[acl.0 as usize]
+        &self.lists_made[acl.0 as usize].rules
     }
 }
 
-/// Reads rules as one view shows them.
-struct Reader<'r, 'a> {
+impl List {
+    fn new(rules: Vec<EffectiveRule>, flushes: bool) -> Self {
+        let table = Acl::new(rules.iter().map(|rule| rule.matches.clone()).collect());
+        let table = table.numbered(rules.iter().map(|rule| rule.rule.id)).flushing(flushes);
+        let mark = flushes.then(|| mark_of(rules.iter().map(|rule| &rule.matches).collect::<Vec<_>>()));
+        Self { rules, table, mark }
+    }
+}
+
+impl View {
+    fn list(&self, lists: &mut AddressLists<'_>) -> List {
+        let rules = self.written.rules.iter().map(|written| EffectiveRule {
+            rule: written.rule.clone(),
+            matches: AclRule {
+                src: lists.expand(&written.src, &self.tags),
+                dst: lists.expand(&written.dst, &self.tags),
+                ..written.matches.clone()
+            },
+        });
+        List::new(rules.collect(), self.written.flushes)
+    }
+}
+
+/// Reads rules out of a network.
+struct Reader<'l, 'a> {
     network: &'a Network,
     ids: &'a RuleIds,
-    lists: &'r mut AddressLists<'a>,
-    tags: &'r Tags,
+    lists: &'l mut AddressLists<'a>,
 }
 
 impl Reader<'_, '_> {
-    fn rules(&mut self, View { source, direction, .. }: &View) -> Vec<EffectiveRule> {
+    fn written(mut self, source: &Source, direction: Direction) -> Written {
         match source {
-            Source::Nsg { nsg, withheld } => self.nsg(*nsg, *direction, withheld),
+            Source::Nsg { nsg, withheld } => {
+                let flushes = self.network.network_security_groups[nsg.0].flush_connection;
+                Written { rules: self.nsg(*nsg, direction, withheld), flushes }
+            }
             Source::Admin(collections) => {
-                let rules = admin::rules(self.network, collections, *direction).into_iter();
-                let effective = |(at, rule): (CollectionIx, &AdminRule)| {
+                let rules = admin::rules(self.network, collections, direction).into_iter();
+                let written = |(at, rule): (CollectionIx, &AdminRule)| {
                     self.rule(RuleOwner::Collection(at), admin::name(self.network, at, rule), rule, true)
                 };
-                rules.map(effective).collect()
+                Written { rules: rules.map(written).collect(), flushes: false }
             }
         }
     }
 
     /// The user's rules by priority, then the default rules (NSG-02, NSG-06).
-    fn nsg(&mut self, nsg: NsgIx, direction: Direction, withheld: &[usize]) -> Vec<EffectiveRule> {
+    fn nsg(&mut self, nsg: NsgIx, direction: Direction, withheld: &[usize]) -> Vec<WrittenRule> {
         let own = self.network.network_security_groups[nsg.0].rules.iter().enumerate();
         let own = own.filter(|(i, rule)| rule.direction == direction && !withheld.contains(i));
         let mut custom: Vec<_> = own.map(|(_, rule)| rule).collect();
@@ -208,19 +292,20 @@ impl Reader<'_, '_> {
         name: String,
         rule: &SecurityRule<A>,
         custom: bool,
-    ) -> EffectiveRule {
+    ) -> WrittenRule {
         let action = rule.access.into();
         let id = self.ids.of(owner, rule.direction, &name);
         let matches = AclRule {
             protocol: protocol(rule.protocol),
-            src: self.lists.expand(&rule.source, self.tags),
-            dst: self.lists.expand(&rule.destination, self.tags),
+            src: [].into(),
+            dst: [].into(),
             src_ports: ports(&rule.source_ports),
             dst_ports: ports(&rule.destination_ports),
             action,
             custom,
         };
-        EffectiveRule { rule: RuleRef { owner, name, priority: rule.priority, action, id }, matches }
+        let (src, dst) = (self.lists.field(&rule.source), self.lists.field(&rule.destination));
+        WrittenRule { rule: RuleRef { owner, name, priority: rule.priority, action, id }, src, dst, matches }
     }
 }
 

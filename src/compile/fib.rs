@@ -111,7 +111,7 @@ pub(super) struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    fn sources(&mut self, network: &Network, at: SubnetIx) -> Sources {
+    pub(super) fn sources(&mut self, network: &Network, at: SubnetIx) -> Sources {
         let Self { surroundings, tables, published } = self;
         let (surroundings, subnet) = (&surroundings[at.vnet.0], network.subnet(at));
         let families = surroundings.families();

@@ -11,6 +11,8 @@ pub(super) struct Groups {
     /// By group: the addresses of its members, as the fewest prefixes.
     addresses: Vec<Vec<IpNet>>,
     memberships: HashMap<NicIx, HashSet<AsgIx>>,
+    /// By NSG: whether it has rules for groups.
+    facing: Vec<bool>,
 }
 
 impl Groups {
@@ -24,7 +26,9 @@ impl Groups {
                 memberships.entry(*nic).or_default().insert(AsgIx(group));
             }
         }
-        Self { addresses, memberships }
+        let nsgs = network.network_security_groups.iter();
+        let facing = nsgs.map(|nsg| nsg.rules.iter().any(|rule| rule.facing_groups().next().is_some())).collect();
+        Self { addresses, memberships, facing }
     }
 
     pub(super) fn addresses(&self, group: AsgIx) -> &[IpNet] {
@@ -40,6 +44,9 @@ impl Groups {
         direction: Direction,
         nic: Option<NicIx>,
     ) -> Vec<usize> {
+        if !self.facing[nsg.0] {
+            return Vec::new();
+        }
         let own = nic.and_then(|nic| self.memberships.get(&nic));
         let rules = network.network_security_groups[nsg.0].rules.iter().enumerate();
         let withheld = rules.filter(|(_, rule)| {

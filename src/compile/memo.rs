@@ -72,6 +72,13 @@ impl<'a, T: Eq + Hash> Pool<'a, T> {
         Same(shared)
     }
 
+    /// Things that are shared already: what equals them later is to be the same.
+    pub(super) fn keep(&mut self, known: &Same<T>) {
+        if !self.kept.contains(&known.0) {
+            self.kept.insert(Arc::clone(&known.0));
+        }
+    }
+
     pub(super) fn into_kept(self) -> Kept<T> {
         Kept(self.kept)
     }

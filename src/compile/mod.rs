@@ -35,11 +35,11 @@ use crate::dataplane::{
 };
 use crate::model::{Attachment, Direction, EffectiveRoute, Network, NicIx, Prefixes, SubnetIx, VnetIx};
 
-use acls::Acls;
+use acls::{Acls, KnownAcls, List};
 use fib::{Fibs, KnownFibs, Listing, Rows};
 use links::Connections;
 use memo::{Kept, Known, Pool, Same};
-use owners::Owners;
+use owners::{KnownOwners, Owners};
 use platform::Platform;
 use published::Published;
 use surroundings::Surroundings;
@@ -71,8 +71,8 @@ pub struct Compiled {
     subnets: Vec<Vec<FibId>>,
     /// By [`FibId`].
     listings: Vec<Same<Listing>>,
-    /// By [`AclId`], then by rule.
-    rules: Vec<Vec<EffectiveRule>>,
+    /// By [`AclId`].
+    lists: Vec<Same<List>>,
     ids: Ids,
     memory: Memory,
 }
@@ -84,6 +84,8 @@ struct Memory {
     published: Kept<Prefixes>,
     tables: Known<Table, Same<UserRoutes>>,
     fibs: KnownFibs,
+    owners: KnownOwners,
+    acls: KnownAcls,
 }
 
 /// What a [`NicId`] stands for.
@@ -116,14 +118,14 @@ fn compile_after(network: &Network, learned: &Learned, ids: Ids, generation: u64
     let connections = Connections::among(network);
     let mut pool = Pool::after(&earlier.surroundings);
     let surroundings: Vec<_> = Surroundings::of_all(network, &connections).map(|of| pool.share(of)).collect();
-    let owners = Owners::new(network, &ids);
+    let (owners, known_owners) = Owners::new(network, &ids, &earlier.owners);
     let mut rows = Rows {
         surroundings: &surroundings,
         tables: Tables::of(network, &earlier.tables),
         published: Published::of(network, &earlier.published),
     };
     let (fibs, known_fibs) = Fibs::new(network, &owners, &connections, &mut rows, &earlier.fibs);
-    let mut acls = Acls::new(network, ids.rules());
+    let mut acls = Acls::new(network, ids.rules(), &mut rows, &earlier.acls);
     let mut platform = Platform::of(network);
     let (senders, attachments) = ids.slots();
     let mut numbered = |sender| nic(network, learned, &ids, &fibs, (&mut acls, &mut platform), sender);
@@ -132,17 +134,20 @@ fn compile_after(network: &Network, learned: &Learned, ids: Ids, generation: u64
     let vnets = (0..network.virtual_networks.len()).map(VnetIx).zip(owners.into_tables());
     let links = |vnet| links::of(network, &connections, vnet);
     let vnets = vnets.map(|(vnet, owners)| Vnet { owners, links: links(vnet) }).collect();
+    let (lists, known_acls) = acls.into_parts();
+    let acls = lists.iter().map(|list| list.table.clone()).collect();
     let memory = Memory {
         surroundings: pool.into_kept(),
         published: rows.published.into_kept(),
         tables: rows.tables.into_known(),
         fibs: known_fibs,
+        owners: known_owners,
+        acls: known_acls,
     };
     let edge = edge::of(network, &ids);
     let Fibs { tables: fibs, subnets, listings } = fibs;
-    let (acls, rules) = acls.into_parts();
     let snapshot = Snapshot { generation, ports, nics, fibs, acls, vnets, edge };
-    Compiled { snapshot: Arc::new(snapshot), subnets, listings, rules, ids, memory }
+    Compiled { snapshot: Arc::new(snapshot), subnets, listings, lists, ids, memory }
 }
 
 fn nic(
@@ -150,7 +155,7 @@ fn nic(
     learned: &Learned,
     ids: &Ids,
     fibs: &Fibs,
-    (acls, platform): (&mut Acls<'_>, &mut Platform),
+    (acls, platform): (&mut Acls<'_, '_>, &mut Platform),
     sender: Sender,
 ) -> Nic {
     let (subnet, forwarding, tracks_tcp) = match sender {
@@ -267,12 +272,12 @@ impl Compiled {
 
     /// The rule that an admission step names.
     pub fn rule(&self, acl: AclId, rule: u32) -> &RuleRef {
-        &self.rules[acl.0 as usize][rule as usize].rule
+        &self.effective_rules(acl)[rule as usize].rule
     }
 
     /// The rules of an ACL in the order of evaluation, tags expanded.
     pub fn effective_rules(&self, acl: AclId) -> &[EffectiveRule] {
-        &self.rules[acl.0 as usize]
+        &self.lists[acl.0 as usize].rules
     }
 }
 

@@ -10,13 +10,17 @@ use ipnet::IpNet;
 use crate::dataplane::{Lpm, NicId, Owner};
 use crate::model::{Network, VirtualNetwork, VnetIx};
 
+use super::memo::{Known, Memo};
 use super::{Ids, Sender};
 
 /// The owner tables of all VNets.
 pub(super) struct Owners(Vec<Lpm<Owner>>);
 
+/// Tables made before, by what is in them.
+pub(super) type KnownOwners = Known<Vec<(IpNet, Owner)>, Lpm<Owner>>;
+
 impl Owners {
-    pub(super) fn new(network: &Network, ids: &Ids) -> Self {
+    pub(super) fn new(network: &Network, ids: &Ids, earlier: &KnownOwners) -> (Self, KnownOwners) {
         let mut owned: Vec<Vec<(IpNet, Owner)>> = network.virtual_networks.iter().map(reservations).collect();
         for (nic, sender) in ids.senders() {
             let (vnet, prefixes) = match sender {
@@ -32,7 +36,9 @@ impl Owners {
         for endpoint in &network.private_endpoints {
             owned[endpoint.subnet.vnet.0].push((endpoint.address.into(), Owner::Service));
         }
-        Self(owned.into_iter().map(Lpm::from_iter).collect())
+        let mut tables = Memo::after(earlier);
+        let table = |owned| tables.recall(owned, |owned: &Vec<_>| owned.iter().copied().collect());
+        (Self(owned.into_iter().map(table).collect()), tables.into_known())
     }
 
     pub(super) fn nic(&self, vnet: VnetIx, address: IpAddr) -> Option<NicId> {

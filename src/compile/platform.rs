@@ -28,7 +28,9 @@ impl Platform {
         let nsgs = network.network_security_groups.iter().enumerate();
         let of_nsgs = nsgs.flat_map(|(nsg, group)| {
             let owner = RuleOwner::Nsg(NsgIx(nsg));
-            group.rules.iter().map(move |rule| ((owner, rule_name(rule, true)), services(rule)))
+            let named = group.rules.iter().map(|rule| (rule, services(rule)));
+            let named = named.filter(|(_, services)| !services.is_empty());
+            named.map(move |(rule, services)| ((owner, rule_name(rule, true)), services))
         });
         let of_managers = network.rule_collections().flat_map(|(at, collection)| {
             let owner = RuleOwner::Collection(at);
@@ -41,12 +43,12 @@ impl Platform {
     }
 
     /// The lists for who has these outbound.
-    pub(super) fn filters(&mut self, acls: &mut Acls<'_>, outbound: Filters) -> Filters {
+    pub(super) fn filters(&mut self, acls: &mut Acls<'_, '_>, outbound: Filters) -> Filters {
         let mut of = |acl: Option<AclId>| self.list(acls, acl?);
         Filters { admin: of(outbound.admin), nic: of(outbound.nic), subnet: of(outbound.subnet) }
     }
 
-    fn list(&mut self, acls: &mut Acls<'_>, acl: AclId) -> Option<AclId> {
+    fn list(&mut self, acls: &mut Acls<'_, '_>, acl: AclId) -> Option<AclId> {
         if self.named.is_empty() {
             return None;
         }
@@ -54,7 +56,7 @@ impl Platform {
             return *known;
         }
         let reduced: Vec<_> = acls.rules(acl).iter().flat_map(|rule| self.reduced(rule)).collect();
-        let list = (!reduced.is_empty()).then(|| acls.push(reduced, false));
+        let list = (!reduced.is_empty()).then(|| acls.push(reduced));
         self.known.insert(acl, list);
         list
     }

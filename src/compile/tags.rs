@@ -7,12 +7,15 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::model::{AddressPrefix, Network, Route, RouteNextHop, ServiceTag, SubnetIx};
+use crate::model::{AddressPrefix, Network, ServiceTag};
 
 use super::groups::Groups;
-use super::links::connected;
+use super::memo::Same;
 use super::platform;
 use super::prefixes::difference;
+use super::routes::Target;
+use super::surroundings::Surroundings;
+use super::user_routes::UserRoutes;
 
 /// The platform's address (FAB-12): part of VirtualNetwork, and the source of health probes.
 const PLATFORM: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
@@ -41,13 +44,30 @@ pub(super) struct Tags {
     internet: Arc<[IpNet]>,
 }
 
+/// All that a subnet's tags follow from.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct TagSources {
+    pub(super) surroundings: Same<Surroundings>,
+    pub(super) table: Option<Same<UserRoutes>>,
+}
+
 impl Tags {
-    pub(super) fn of(network: &Network, subnet: SubnetIx) -> Self {
-        let virtual_network = virtual_network(network, subnet);
+    pub(super) fn of(sources: &TagSources) -> Self {
+        let virtual_network = virtual_network(sources);
         let everything = [IpNet::from(Ipv4Net::default()), GLOBAL_UNICAST.into()];
         let excluded: Vec<_> = NOT_PUBLIC.map(IpNet::from).into_iter().chain(virtual_network.iter().copied()).collect();
-        Self { internet: difference(&everything, &excluded).into(), virtual_network: virtual_network.into() }
+        let internet = IpNet::aggregate(&difference(&everything, &excluded));
+        Self { internet: internet.into(), virtual_network: virtual_network.into() }
     }
+}
+
+/// What an address field of a rule names, in any subnet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Field {
+    /// What is the same everywhere, as the fewest prefixes.
+    everywhere: Arc<[IpNet]>,
+    virtual_network: bool,
+    internet: bool,
 }
 
 /// What the address fields of rules mean. Fields that mean the same share one list, since a tag may have ten thousand
@@ -55,38 +75,54 @@ impl Tags {
 pub(super) struct AddressLists<'a> {
     network: &'a Network,
     pub(super) groups: Groups,
-    known: HashMap<Fields, Arc<[IpNet]>, RandomState>,
+    fields: HashMap<Vec<AddressPrefix>, Field, RandomState>,
+    expanded: HashMap<(Field, Same<Tags>), Arc<[IpNet]>, RandomState>,
 }
-
-/// Address fields that mean one thing: with the subnet's tags if that depends on them.
-type Fields = (Vec<AddressPrefix>, Option<Tags>);
 
 impl<'a> AddressLists<'a> {
     pub(super) fn new(network: &'a Network) -> Self {
-        Self { network, groups: Groups::of(network), known: HashMap::default() }
+        Self { network, groups: Groups::of(network), fields: HashMap::default(), expanded: HashMap::default() }
     }
 
-    /// The fewest prefixes that cover what the fields name.
-    pub(super) fn expand(&mut self, fields: &[AddressPrefix], tags: &Tags) -> Arc<[IpNet]> {
-        let of_subnet = |field: &AddressPrefix| {
-            matches!(field, AddressPrefix::Tag(ServiceTag::VirtualNetwork | ServiceTag::Internet))
+    pub(super) fn field(&mut self, written: &[AddressPrefix]) -> Field {
+        if let Some(known) = self.fields.get(written) {
+            return known.clone();
+        }
+        let named = |prefix| named(self.network, &self.groups, prefix);
+        let has = |tag| written.contains(&AddressPrefix::Tag(tag));
+        let field = Field {
+            everywhere: IpNet::aggregate(&written.iter().flat_map(named).collect()).into(),
+            virtual_network: has(ServiceTag::VirtualNetwork),
+            internet: has(ServiceTag::Internet),
         };
-        let key = (fields.to_vec(), fields.iter().any(of_subnet).then(|| tags.clone()));
-        let named = |field| named(self.network, &self.groups, field, tags);
-        let list = self.known.entry(key);
-        let list = list.or_insert_with(|| IpNet::aggregate(&fields.iter().flat_map(named).collect()).into());
-        Arc::clone(list)
+        self.fields.insert(written.to_vec(), field.clone());
+        field
+    }
+
+    /// The fewest prefixes that cover what a field names in the subnets that have these tags.
+    pub(super) fn expand(&mut self, field: &Field, tags: &Same<Tags>) -> Arc<[IpNet]> {
+        let own = [(field.virtual_network, &tags.virtual_network), (field.internet, &tags.internet)];
+        let own = own.into_iter().filter(|(named, _)| *named).map(|(_, list)| list);
+        let mut lists = own.chain((!field.everywhere.is_empty()).then_some(&field.everywhere));
+        match (lists.next(), lists.next()) {
+            (None, _) => Arc::clone(&field.everywhere),
+            (Some(only), None) => Arc::clone(only),
+            (Some(first), Some(second)) => {
+                let all = || [first, second].into_iter().chain(lists).flat_map(|list| list.iter().copied()).collect();
+                let list = self.expanded.entry((field.clone(), tags.clone()));
+                Arc::clone(list.or_insert_with(|| IpNet::aggregate(&all()).into()))
+            }
+        }
     }
 }
 
-/// The prefixes that a field names.
-fn named(network: &Network, groups: &Groups, field: &AddressPrefix, tags: &Tags) -> Vec<IpNet> {
+/// The prefixes that stand in a field's place in every subnet.
+fn named(network: &Network, groups: &Groups, field: &AddressPrefix) -> Vec<IpNet> {
     match field {
         AddressPrefix::Any => vec![Ipv4Net::default().into(), Ipv6Net::default().into()],
         AddressPrefix::Prefix(prefix) => vec![*prefix],
         AddressPrefix::Group(group) => groups.addresses(*group).to_vec(),
-        AddressPrefix::Tag(ServiceTag::VirtualNetwork) => tags.virtual_network.to_vec(),
-        AddressPrefix::Tag(ServiceTag::Internet) => tags.internet.to_vec(),
+        AddressPrefix::Tag(ServiceTag::VirtualNetwork | ServiceTag::Internet) => Vec::new(),
         AddressPrefix::Tag(ServiceTag::AzureLoadBalancer) => azure_load_balancer(),
         AddressPrefix::Tag(ServiceTag::Published(tag)) => network.service_tag(*tag).prefixes.to_vec(),
         AddressPrefix::Tag(ServiceTag::Platform(service)) => platform::addresses(*service),
@@ -95,19 +131,15 @@ fn named(network: &Network, groups: &Groups, field: &AddressPrefix, tags: &Tags)
 
 /// The VNet's space, the peers that access is allowed to, the platform, and what the subnet's routes say belongs to the
 /// network (TAG-01, TAG-03, TAG-04, TAG-06). A peer's own peers are not in it (TAG-08).
-fn virtual_network(network: &Network, subnet: SubnetIx) -> Vec<IpNet> {
-    let own = network.vnet(subnet.vnet).address_space.iter().copied();
-    let peers = connected(network, subnet.vnet).filter(|link| link.allow_virtual_network_access);
-    let peers = peers.flat_map(|link| link.remote_address_space.iter().copied());
-    let table = network.subnet(subnet).route_table.map(|table| &network.route_tables[table.0]);
-    let routes = table.into_iter().flat_map(|table| &table.routes).filter(|route| match route.next_hop {
-        RouteNextHop::VirtualAppliance(_)
-        | RouteNextHop::VirtualApplianceEcmp(_)
-        | RouteNextHop::VirtualNetworkGateway
-        | RouteNextHop::VnetLocal => true,
-        RouteNextHop::Internet | RouteNextHop::None => false,
+fn virtual_network(TagSources { surroundings, table }: &TagSources) -> Vec<IpNet> {
+    let own = surroundings.space.iter().copied();
+    let peers = surroundings.peers.iter().filter(|peer| peer.access).flat_map(|peer| peer.space.iter().copied());
+    let routes = table.iter().flat_map(|table| &table.rows).filter(|row| match row.target {
+        Target::Appliance(_) | Target::Spread | Target::Gateway | Target::Own => row.tag.is_none(),
+        Target::Vnet(_) | Target::Internet | Target::Service | Target::None => false,
     });
-    let all = own.chain(peers).chain(routes.filter_map(Route::prefix)).chain([IpAddr::from(PLATFORM).into()]);
+    let routes = routes.flat_map(|row| row.route.prefixes.iter().copied());
+    let all = own.chain(peers).chain(routes).chain([IpAddr::from(PLATFORM).into()]);
     IpNet::aggregate(&all.collect())
 }
 

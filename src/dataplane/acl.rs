@@ -15,12 +15,12 @@ use self::bit_vector::BitVector;
 use super::RuleId;
 use crate::wire::{Protocol, Tuple};
 
-/// An ordered list of rules, first match wins.
-#[derive(Debug)]
+/// An ordered list of rules, first match wins. A clone shares everything.
+#[derive(Clone, Debug)]
 pub struct Acl {
     classifier: Classifier,
     /// By rule.
-    outcomes: Box<[AclMatch]>,
+    outcomes: Arc<[AclMatch]>,
     flushes: bool,
 }
 
@@ -79,7 +79,8 @@ impl Acl {
     /// Its rules are known by these numbers, in their order.
     #[must_use]
     pub fn numbered(mut self, ids: impl IntoIterator<Item = RuleId>) -> Self {
-        self.outcomes.iter_mut().zip(ids).for_each(|(outcome, id)| outcome.id = Some(id));
+        let mut ids = ids.into_iter();
+        self.outcomes = self.outcomes.iter().map(|outcome| AclMatch { id: ids.next(), ..*outcome }).collect();
         self
     }
 
@@ -124,11 +125,11 @@ impl Acl {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Classifier {
     /// Every rule in order.
-    Linear(Box<[AclRule]>),
-    BitVector(Box<BitVector>),
+    Linear(Arc<[AclRule]>),
+    BitVector(Arc<BitVector>),
 }
 
 impl Classifier {
