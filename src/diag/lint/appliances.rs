@@ -28,7 +28,13 @@ pub(super) fn findings(names: Names<'_>, open: Names<'_>) -> Vec<Finding> {
     // A circle is told once, wherever it is entered.
     let mut told = HashSet::new();
     let mut slate = Slate::new();
-    let circles = every().filter_map(|(route, next)| circle(open, &mut slate, &route, next.hop));
+    // From one appliance to one address the way is the same, whoever's route led there.
+    let mut tried = HashSet::new();
+    let circles = every().filter_map(|(route, next)| {
+        let NextHop::Nic(_) = next.hop else { return None };
+        let dst = sample(names, &route)?;
+        tried.insert((next.hop, dst)).then(|| circle(open, &mut slate, next.hop, dst))?
+    });
     findings.extend(circles.filter_map(|(nics, finding)| told.insert(nics).then_some(finding)));
     findings
 }
@@ -132,11 +138,10 @@ fn forgetful_guest(names: Names<'_>, route: &Use<'_>, nic: NicIx) -> Finding {
 
 /// UDR-17: the appliance's own routes, or those of the next appliance, bring the packet back (FAB-14). With the
 /// interfaces in the circle, sorted.
-fn circle(open: Names<'_>, slate: &mut Slate, route: &Use<'_>, hop: NextHop) -> Option<(Vec<NicId>, Finding)> {
+fn circle(open: Names<'_>, slate: &mut Slate, hop: NextHop, dst: IpAddr) -> Option<(Vec<NicId>, Finding)> {
     let Names { network, compiled } = open;
     let NextHop::Nic(appliance) = hop else { return None };
     let Sender::Nic(nic) = compiled.sender(appliance) else { return None };
-    let dst = sample(open, route)?;
     let src = *network.nic(nic).addresses.iter().find(|address| address.is_ipv4() == dst.is_ipv4())?;
     let from = compiled.nic_of(egress(network, network.nic(nic).virtual_machine, dst));
     let flow = |id| Probe::Ping.flow(src, dst, id);
@@ -179,6 +184,11 @@ fn circle(open: Names<'_>, slate: &mut Slate, route: &Use<'_>, hop: NextHop) -> 
 
 /// An address that the subnet sends by this route, not by a longer one.
 fn sample(names: Names<'_>, route: &Use<'_>) -> Option<IpAddr> {
+    let first =
+        route.row.prefixes.first()?.hosts().next().filter(|first| !UNROUTED.iter().any(|out| out.contains(first)));
+    if first.is_some_and(|first| route.takes(names, first)) {
+        return first;
+    }
     let rows = names.compiled.effective_routes(route.subnet).iter();
     let longer = rows.filter(|row| row.state == RouteState::Active && row.prefixes != route.row.prefixes);
     let longer = longer.flat_map(|row| row.prefixes.iter().copied()).filter(|prefix| route.row.prefixes.cover(prefix));

@@ -1,20 +1,33 @@
 //! User-defined routes that lose traffic they name to longer routes of Azure's own.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use ipnet::IpNet;
 
 use crate::compile::connected;
 use crate::dataplane::{Fib, NextHop, VnetId};
 use crate::diag::names::{Names, subnet_name};
 use crate::diag::yaml_path;
-use crate::model::{EffectiveRoute, NextHopType, RouteSource, RouteState, RouteTableIx, SubnetIx, VnetIx};
+use crate::model::{EffectiveRoute, NextHopType, RouteSource, RouteState, RouteTable, RouteTableIx, SubnetIx, VnetIx};
 
 use super::Finding;
 
 pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
-    let shadowed = uses(names).filter_map(|route| shadowed(names, &route));
-    shadowed.chain(uses(names).filter_map(|route| far_without_peering_routes(names, &route))).collect()
+    let mut taking = None;
+    let shadowed = uses(names).filter_map(|route| {
+        // All routes of a subnet come one after another.
+        let taking = match &mut taking {
+            Some((subnet, taking)) if *subnet == route.subnet => taking,
+            other => &mut other.insert((route.subnet, taking_precedence(names, route.subnet))).1,
+        };
+        shadowed(names, &route, taking)
+    });
+    let far = uses(names).filter(|route| names.network.route_tables[route.table.0].disable_peering_route);
+    shadowed.chain(far.filter_map(|route| far_without_peering_routes(names, &route))).collect()
 }
 
 /// A user-defined route as one subnet has it.
@@ -37,8 +50,12 @@ pub(super) struct Appliance {
 }
 
 /// Every user-defined route in every subnet that has it.
-pub(super) fn uses(names: Names<'_>) -> impl Iterator<Item = Use<'_>> {
+pub(super) fn uses<'a>(names: Names<'a>) -> impl Iterator<Item = Use<'a>> {
     let Names { network, compiled } = names;
+    let places = |table: &'a Arc<RouteTable>| -> HashMap<_, _, RandomState> {
+        table.routes.iter().enumerate().map(|(at, route)| (&*route.name, at)).collect()
+    };
+    let places: Rc<[_]> = network.route_tables.iter().map(places).collect();
     let vnets = network.virtual_networks.iter().enumerate();
     let subnets = vnets.flat_map(|(vnet, found)| {
         found
@@ -50,8 +67,9 @@ pub(super) fn uses(names: Names<'_>) -> impl Iterator<Item = Use<'_>> {
     subnets.flat_map(move |(subnet, table)| {
         let fib = compiled.snapshot.fib(compiled.fib(subnet));
         let rows = compiled.effective_routes(subnet).iter().zip(&*fib.next_hops);
+        let places = Rc::clone(&places);
         rows.filter(|(row, _)| row.source == RouteSource::User).filter_map(move |(row, &next_hop)| {
-            let at = network.route_tables[table.0].named(row.name.as_deref()?)?;
+            let at = *places[table.0].get(row.name.as_deref()?)?;
             Some(Use { subnet, table, at, row, next_hop, fib })
         })
     })
@@ -66,6 +84,12 @@ impl Use<'_> {
 
     pub(super) fn path(&self) -> String {
         yaml_path::route(self.table, self.at)
+    }
+
+    /// Whether its subnet sends to an address by it.
+    pub(super) fn takes(&self, names: Names<'_>, address: IpAddr) -> bool {
+        let row = self.fib.lpm.lookup(address).map(|row| names.compiled.route(names.compiled.fib(self.subnet), row));
+        row.is_some_and(|row| std::ptr::eq(row, self.row))
     }
 
     /// Its appliances, each with its place in the file.
@@ -88,28 +112,33 @@ impl Use<'_> {
     }
 }
 
+/// The rows of a subnet that a longer prefix makes stronger than what users wrote, and where they lead.
+fn taking_precedence(names: Names<'_>, subnet: SubnetIx) -> Vec<(&EffectiveRoute, NextHop)> {
+    let next_hops = &names.compiled.snapshot.fib(names.compiled.fib(subnet)).next_hops;
+    let rows = names.compiled.effective_routes(subnet).iter().zip(&**next_hops);
+    rows.map(|(row, hop)| (&**row, *hop)).filter(|(row, _)| takes_precedence(row)).collect()
+}
+
 /// UDR-26. A default route names everything and means the rest; and that an appliance's own network is reached directly
 /// is what peering with it is for.
-fn shadowed(names: Names<'_>, route: &Use<'_>) -> Option<Finding> {
+fn shadowed(names: Names<'_>, route: &Use<'_>, taking: &[(&EffectiveRoute, NextHop)]) -> Option<Finding> {
     if route.row.prefixes.iter().all(|prefix| prefix.prefix_len() == 0) {
         return None;
     }
-    let compiled = names.compiled;
-    let rows = compiled.effective_routes(route.subnet);
-    let next_hops = &compiled.snapshot.fib(compiled.fib(route.subnet)).next_hops;
-    let longer = rows.iter().zip(&**next_hops).filter(|(row, _)| {
+    let is_longer = |row: &EffectiveRoute| {
         let inside = || row.prefixes.iter().all(|prefix| route.row.prefixes.cover(prefix));
         row.state == RouteState::Active && row.prefixes != route.row.prefixes && inside()
-    });
-    let users = longer.clone().filter(|(row, _)| row.source == RouteSource::User);
-    let users: Vec<IpNet> = users.flat_map(|(row, _)| row.prefixes.iter().copied()).collect();
-    let users = IpNet::aggregate(&users);
+    };
     let home = home(names, route);
-    let lost = longer.filter(|(row, hop)| {
-        takes_precedence(row)
-            && !row.prefixes.iter().all(|prefix| users.iter().any(|user| user.contains(prefix)))
-            && !matches!(hop, NextHop::Vnet(vnet) if Some(*vnet) == home)
-    });
+    let is_home = |hop: &NextHop| matches!(hop, NextHop::Vnet(vnet) if Some(*vnet) == home);
+    let mut lost = taking.iter().filter(|(row, hop)| is_longer(row) && !is_home(hop)).peekable();
+    lost.peek()?;
+    let rows = names.compiled.effective_routes(route.subnet).iter();
+    let users = rows.filter(|row| row.source == RouteSource::User && is_longer(row));
+    let users: Vec<IpNet> = users.flat_map(|row| row.prefixes.iter().copied()).collect();
+    let users = IpNet::aggregate(&users);
+    let lost =
+        lost.filter(|(row, _)| !row.prefixes.iter().all(|prefix| users.iter().any(|user| user.contains(prefix))));
     let lost: Vec<_> = lost.map(|(row, hop)| (&row.prefixes, taker(names, route.subnet, *hop))).collect();
     let (first, _) = lost.first()?;
     let takers: Vec<_> = lost.iter().map(|(prefix, taker)| format!("{prefix} ({taker})")).collect();
