@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::ptr;
 
 use crate::compile::{Compiled, Sender};
 use crate::dataplane::{AclId, Edge, Fib, FibId, Filters, Link, NextHop, NicId, PortId, SubnetId, VnetId};
@@ -144,9 +145,10 @@ impl Change<'_> {
     fn same_rules(&mut self, before: Option<AclId>, after: Option<AclId>) -> bool {
         let (Some(before), Some(after)) = (before, after) else { return before == after };
         *self.rules.entry((before, after)).or_insert_with(|| {
+            let [old, new] =
+                [(self.before, before), (self.after, after)].map(|(names, acl)| names.compiled.effective_rules(acl));
             // What a rule is called does not matter to a packet.
-            let old = self.before.compiled.effective_rules(before).iter().map(|rule| &rule.matches);
-            old.eq(self.after.compiled.effective_rules(after).iter().map(|rule| &rule.matches))
+            ptr::eq(old, new) || old.iter().map(|rule| &rule.matches).eq(new.iter().map(|rule| &rule.matches))
         })
     }
 

@@ -83,7 +83,7 @@ pub fn plan(before: (&Network, &Compiled), after: (&Network, &Compiled)) -> Plan
 }
 
 fn changes(before: &Network, after: &Network) -> Vec<ObjectChange> {
-    let (before, after) = (objects::of(before), objects::of(after));
+    let (before, after) = (objects::unlike(before, after), objects::unlike(after, before));
     let old: HashMap<_, &Object> = before.iter().map(|object| (object.key(), object)).collect();
     let new: HashMap<_, &Object> = after.iter().map(|object| (object.key(), object)).collect();
     let made = after.iter().filter_map(|object| difference(old.get(&object.key()).copied(), Some(object)));

@@ -2,14 +2,15 @@
 
 use std::fmt::{self, Debug, Display};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use super::admin;
 use crate::diag::flow_log;
 use crate::diag::names::{address_field, nic_name};
 use crate::model::{
-    AddressPrefix, Attach, AttachNamespace, Emulation, FlowLog, FlowLogTarget, LinkIx, Network, NetworkInterface,
+    AddressPrefix, Attach, AttachNamespace, Emulation, FlowLog, FlowLogTarget, LinkIx, Network, NetworkInterface, Nsg,
     NsgIx, NsgLogVersion, PortRange, PowerState, PrivateEndpoint, PublishedTag, Route, RouteDestination, RouteNextHop,
-    SecurityRule, ServiceEndpoint, Subnet, SubnetNames, VirtualMachine, VirtualNetwork, VnetIx,
+    RouteTable, SecurityRule, ServiceEndpoint, Subnet, SubnetNames, VirtualMachine, VirtualNetwork, VnetIx,
 };
 
 /// One object. Objects of one kind have the same properties in the same order.
@@ -27,8 +28,66 @@ impl Object {
     }
 }
 
-/// Every object, in file order, parents first.
-pub(super) fn of(network: &Network) -> Vec<Object> {
+/// The objects that may differ from those of another network, in file order, parents first.
+pub(super) fn unlike(network: &Network, other: &Network) -> Vec<Object> {
+    if !differ_in_lists_alone(network, other) {
+        return of(network);
+    }
+    let mut all = Vec::new();
+    let tables = network.route_tables.iter().zip(&other.route_tables);
+    for (table, _) in tables.filter(|(own, other)| own != other) {
+        all.extend(route_table(network, table));
+    }
+    let nsgs = network.network_security_groups.iter().zip(&other.network_security_groups);
+    for (nsg, _) in nsgs.filter(|(own, other)| own != other) {
+        all.extend(security_group(network, nsg));
+    }
+    all
+}
+
+/// Whether two networks have the same in the same places, but for what their route tables and security groups list: then
+/// what is equal in them reads the same too.
+fn differ_in_lists_alone(network: &Network, other: &Network) -> bool {
+    let Network {
+        name: _,
+        virtual_networks,
+        route_tables,
+        network_security_groups,
+        application_security_groups,
+        network_managers,
+        virtual_machines,
+        network_interfaces,
+        private_endpoints,
+        public_ip_addresses,
+        public_ip_prefixes,
+        nat_gateways,
+        internet,
+        flow_logs,
+        service_tags,
+        emulation,
+        tests: _,
+    } = network;
+    let tables = |tables: &[Arc<RouteTable>]| tables.iter().map(|table| table.name.clone()).collect::<Vec<_>>();
+    let nsgs = |nsgs: &[Nsg]| nsgs.iter().map(|nsg| nsg.name.clone()).collect::<Vec<_>>();
+    tables(route_tables) == tables(&other.route_tables)
+        && nsgs(network_security_groups) == nsgs(&other.network_security_groups)
+        && *virtual_networks == other.virtual_networks
+        && *application_security_groups == other.application_security_groups
+        && *network_managers == other.network_managers
+        && *virtual_machines == other.virtual_machines
+        && *network_interfaces == other.network_interfaces
+        && *private_endpoints == other.private_endpoints
+        && *public_ip_addresses == other.public_ip_addresses
+        && *public_ip_prefixes == other.public_ip_prefixes
+        && *nat_gateways == other.nat_gateways
+        && *internet == other.internet
+        && *flow_logs == other.flow_logs
+        && *service_tags == other.service_tags
+        && *emulation == other.emulation
+}
+
+/// Every object.
+fn of(network: &Network) -> Vec<Object> {
     let mut all = Vec::new();
     for (i, vnet) in network.virtual_networks.iter().enumerate() {
         all.push(virtual_network(vnet));
@@ -37,19 +96,10 @@ pub(super) fn of(network: &Network) -> Vec<Object> {
         all.extend(links.filter(|at| !network.link(*at).implied).map(|at| peering(network, at)));
     }
     for table in &network.route_tables {
-        let propagation = table.disable_bgp_route_propagation.to_string();
-        let peering = if table.disable_peering_route { "All" } else { "None" };
-        all.push(Object {
-            kind: "routeTables",
-            name: table.name.clone(),
-            properties: vec![("disableBgpRoutePropagation", propagation), ("disablePeeringRoute", peering.to_owned())],
-        });
-        all.extend(table.routes.iter().map(|own| route(network, &table.name, own)));
+        all.extend(route_table(network, table));
     }
     for nsg in &network.network_security_groups {
-        let properties = vec![("flushConnection", nsg.flush_connection.to_string())];
-        all.push(Object { kind: "networkSecurityGroups", name: nsg.name.clone(), properties });
-        all.extend(nsg.rules.iter().map(|rule| security_rule(network, &nsg.name, rule)));
+        all.extend(security_group(network, nsg));
     }
     for asg in &network.application_security_groups {
         let properties =
@@ -121,6 +171,20 @@ fn peering(network: &Network, at: LinkIx) -> Object {
         ("enableOnlyIPv6Peering", names.as_ref().is_some_and(|names| names.only_ipv6).to_string()),
     ];
     Object { kind: "virtualNetworkPeerings", name: network.link_name(at), properties }
+}
+
+fn route_table(network: &Network, table: &RouteTable) -> Vec<Object> {
+    let propagation = table.disable_bgp_route_propagation.to_string();
+    let peering = if table.disable_peering_route { "All" } else { "None" };
+    let properties = vec![("disableBgpRoutePropagation", propagation), ("disablePeeringRoute", peering.to_owned())];
+    let own = Object { kind: "routeTables", name: table.name.clone(), properties };
+    [own].into_iter().chain(table.routes.iter().map(|own| route(network, &table.name, own))).collect()
+}
+
+fn security_group(network: &Network, nsg: &Nsg) -> Vec<Object> {
+    let properties = vec![("flushConnection", nsg.flush_connection.to_string())];
+    let own = Object { kind: "networkSecurityGroups", name: nsg.name.clone(), properties };
+    [own].into_iter().chain(nsg.rules.iter().map(|rule| security_rule(network, &nsg.name, rule))).collect()
 }
 
 fn route(network: &Network, table: &str, route: &Route) -> Object {
