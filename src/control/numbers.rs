@@ -39,30 +39,27 @@ impl Numbers {
     /// free. `is_forgotten` tells whether no record speaks of a number.
     pub(super) fn next(&self, network: &Network, rules: RuleIds, is_forgotten: impl Fn(NicId) -> bool) -> (Self, Ids) {
         let listed = senders(network);
-        let names = listed.iter().map(|sender| sender_name(network, *sender));
-        let senders = assign(&self.senders, names, |number| is_forgotten(NicId(number)));
+        let sender_names: Vec<_> = listed.iter().map(|sender| sender_name(network, *sender)).collect();
+        let senders = assign(&self.senders, &sender_names, |number| is_forgotten(NicId(number)));
         let attachments = network.attachments();
-        let ports = assign(&self.ports, attachments.iter().map(|at| port_name(network, *at)), |_| true);
+        let port_names: Vec<_> = attachments.iter().map(|at| port_name(network, *at)).collect();
+        let ports = assign(&self.ports, &port_names, |_| true);
         let ids = Ids::new(by_number(&listed, &senders), by_number(&attachments, &ports), rules);
         let next = Self {
-            senders: listed.iter().map(|sender| sender_name(network, *sender)).zip(senders).collect(),
-            ports: attachments.iter().map(|at| port_name(network, *at)).zip(ports).collect(),
+            senders: sender_names.into_iter().zip(senders).collect(),
+            ports: port_names.into_iter().zip(ports).collect(),
         };
         (next, ids)
     }
 }
 
 /// A number for each name, in their order.
-fn assign<N: Hash + Eq>(
-    taken: &HashMap<N, u32>,
-    names: impl Iterator<Item = N>,
-    is_free: impl Fn(u32) -> bool,
-) -> Vec<u32> {
+fn assign<N: Hash + Eq>(taken: &HashMap<N, u32>, names: &[N], is_free: impl Fn(u32) -> bool) -> Vec<u32> {
     // Whoever leaves has its number until the new tables are out.
     let used: HashSet<u32> = taken.values().copied().collect();
     let mut free = (0..).filter(|number| !used.contains(number) && is_free(*number));
-    let number = |name| taken.get(&name).copied().or_else(|| free.next());
-    names.map(number).map(|number| number.expect("there are more numbers than records and names")).collect()
+    let number = |name| taken.get(name).copied().or_else(|| free.next());
+    names.iter().map(number).map(|number| number.expect("there are more numbers than records and names")).collect()
 }
 
 fn by_number<T: Copy>(things: &[T], numbers: &[u32]) -> Vec<Option<T>> {
@@ -113,19 +110,19 @@ fn port_name(network: &Network, attachment: Attachment) -> PortName {
 mod tests {
     use super::*;
 
-    fn names(names: &[&str]) -> std::vec::IntoIter<String> {
-        names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>().into_iter()
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
     }
 
     #[test]
     fn whoever_stays_keeps_its_number() {
         let taken = HashMap::from([("web".to_owned(), 0), ("db".to_owned(), 1), ("nva".to_owned(), 2)]);
-        assert_eq!(assign(&taken, names(&["new", "nva", "web"]), |_| true), [3, 2, 0]);
+        assert_eq!(assign(&taken, &names(&["new", "nva", "web"]), |_| true), [3, 2, 0]);
     }
 
     #[test]
     fn a_number_is_free_once_nobody_has_it_and_nothing_speaks_of_it() {
         let taken = HashMap::from([("web".to_owned(), 0), ("db".to_owned(), 4)]);
-        assert_eq!(assign(&taken, names(&["web", "a", "b", "c"]), |number| number != 2), [0, 1, 3, 5]);
+        assert_eq!(assign(&taken, &names(&["web", "a", "b", "c"]), |number| number != 2), [0, 1, 3, 5]);
     }
 }

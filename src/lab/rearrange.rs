@@ -2,6 +2,7 @@
 //!
 //! One idea: each step knows what was before, so a change that fails half-way is taken back.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::attach;
@@ -37,8 +38,9 @@ pub(super) fn rearrange(
         let before = place(before, old, *was).map_or_else(bare, |(_, before)| before);
         (before != after).then_some(Step::Device { namespace, before, after })
     });
+    let machines: HashMap<_, _> = before.virtual_machines.iter().map(|vm| (vm.name.to_lowercase(), vm)).collect();
     let guests = after.virtual_machines.iter().filter_map(|vm| {
-        let was = before.virtual_machines.iter().find(|was| was.name.eq_ignore_ascii_case(&vm.name))?;
+        let was = machines.get(&vm.name.to_lowercase())?;
         let namespace = old.namespace(&vm.name).filter(|_| new.namespace(&vm.name).is_some())?;
         Some(settings(was, vm, namespace))
     });

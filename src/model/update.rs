@@ -147,7 +147,10 @@ impl Change<'_> {
         let stays = |(was, is): &&(NicIx, NicIx)| {
             self.before.nic(*was).subnet.vnet == old && self.after.nic(*is).subnet.vnet == new
         };
-        let (_, nic) = self.staying.iter().find(stays).filter(|_| before.location != after.location)?;
+        if before.location == after.location {
+            return None;
+        }
+        let (_, nic) = self.staying.iter().find(stays)?;
         Some(UpdateError::InvalidResourceLocation {
             path: format!("virtualNetworks[{}].location", new.0),
             vnet: after.name.clone(),
