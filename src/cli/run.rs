@@ -12,6 +12,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::finding::{Finding, findings};
 use super::{Exit, Outcome, topology};
+use crate::config::Loaded;
 use crate::lab::daemon::{self, Stand, Topology};
 use crate::model::Network;
 
@@ -63,11 +64,15 @@ impl Run {
     fn read(&self, context: &Context) -> Result<Topology, Failure> {
         let (text, name) = topology::read(&self.file)?;
         let file = self.stdin_name.clone().unwrap_or(name);
+        let Loaded { network, warnings, memory, .. } = topology::load(&text, &file, context)?;
         let network = match &self.lab_name {
-            None => topology::parse(&text, &file, context)?,
-            Some(name) => Network { name: name.clone(), ..topology::load(&text, &file, context)?.network },
+            None => {
+                topology::show(&warnings, &text, &file, context);
+                network
+            }
+            Some(name) => Network { name: name.clone(), ..network },
         };
-        Ok(Topology { network, text, file, path: topology::path(&self.file) })
+        Ok(Topology { network, memory, text, file, path: topology::path(&self.file) })
     }
 }
 

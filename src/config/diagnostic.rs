@@ -4,8 +4,12 @@
 //! them while a file is read, so that one run shows every mistake. Sites (a place and the way to it) are numbered once by
 //! the YAML reader; everything later carries only the number, [`At`].
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
 
 /// More than this is noise: the rest shows up once these are mended.
 const MAX_DIAGNOSTICS: usize = 1_000;
@@ -140,7 +144,14 @@ impl Diagnostic {
 
 /// A site: a place in the text and the way to it from the root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct At(usize);
+pub(super) struct At {
+    part: PartId,
+    site: u32,
+}
+
+/// What of a file was read as one: all of it, or an item of a list by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct PartId(pub usize);
 
 /// A value and its site.
 #[derive(Clone, Debug)]
@@ -158,33 +169,68 @@ pub(super) enum Step {
 }
 
 #[derive(Clone, Debug)]
-struct Site {
+pub(super) struct Site {
     place: Place,
+    /// None for the root of its part.
     parent: Option<At>,
     step: Step,
+}
+
+/// The sites of one part. Its root is the last of those without a parent.
+pub(super) type Sites = Arc<[Site]>;
+
+/// An item that was read by itself, and where the file has it.
+#[derive(Clone, Debug)]
+struct Item {
+    sites: Sites,
+    list: At,
+    index: usize,
+    /// How many are before its first.
+    lines: usize,
 }
 
 /// Collects what is wrong with one file.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    sites: Vec<Site>,
+    places: Places,
     diagnostics: Vec<Diagnostic>,
     errors: usize,
 }
 
 impl Report {
-    pub(super) fn site(&mut self, place: Place, parent: Option<At>, step: Step) -> At {
-        self.sites.push(Site { place, parent, step });
-        At(self.sites.len() - 1)
+    /// For an item that is read by itself.
+    pub(super) fn of_part(part: PartId) -> Self {
+        Self { places: Places { part, ..Places::default() }, ..Self::default() }
     }
 
-    /// Makes a collection's place reach to its end, once that is known.
-    pub(super) fn extend(&mut self, at: At, len: usize) {
-        self.sites[at.0].place.len = len;
+    pub(super) fn site(&mut self, place: Place, parent: Option<At>, step: Step) -> At {
+        let Places { part, sites, .. } = &mut self.places;
+        sites.push(Site { place, parent, step });
+        At { part: *part, site: sites.len() as u32 - 1 }
+    }
+
+    /// Sets a place that is known better by now, such as how far a collection reaches.
+    pub(super) fn set_place(&mut self, at: At, place: Place) {
+        self.places.sites[at.site as usize].place = place;
     }
 
     pub(super) fn place(&self, at: At) -> Place {
-        self.sites[at.0].place
+        self.places.of(at)
+    }
+
+    /// Takes in the sites of an item of a list: where its text begins is told by the lines before it.
+    pub(super) fn adopt(&mut self, part: PartId, sites: Sites, (list, index): (At, usize), lines: usize) {
+        self.places.items.insert(part, Item { sites, list, index, lines });
+    }
+
+    /// Whether there is nothing to say.
+    pub(super) fn is_empty(&self) -> bool {
+        self.diagnostics.is_empty()
+    }
+
+    /// The sites of a part about which there is nothing to say.
+    pub(super) fn into_sites(self) -> Option<Sites> {
+        self.diagnostics.is_empty().then(|| self.places.sites.into())
     }
 
     pub(super) fn error(&mut self, at: At, message: impl Into<String>) -> &mut Diagnostic {
@@ -199,60 +245,92 @@ impl Report {
     /// The warnings and all places, or everything if there was an error; sorted by place.
     pub(super) fn into_result(mut self) -> Result<(Vec<Diagnostic>, Places), Errors> {
         self.diagnostics.sort_by_key(|diagnostic| diagnostic.place);
-        if self.errors == 0 { Ok((self.diagnostics, Places(self.sites))) } else { Err(Errors(self.diagnostics)) }
+        if self.errors == 0 { Ok((self.diagnostics, self.places)) } else { Err(Errors(self.diagnostics)) }
     }
 
     fn push(&mut self, severity: Severity, at: At, message: String) -> &mut Diagnostic {
         let place = self.place(at);
-        let path = self.path(at);
+        let path = self.places.path(at);
         let (code, rule, expected, help) = (None, None, None, None);
         self.diagnostics.truncate(MAX_DIAGNOSTICS);
         self.diagnostics.push(Diagnostic { severity, code, rule, message, path, place, expected, help });
         self.diagnostics.last_mut().expect("pushed in the line before")
     }
+}
 
+/// Every site of a file, for those who find something to say about a value later.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Places {
+    part: PartId,
+    sites: Vec<Site>,
+    items: HashMap<PartId, Item, RandomState>,
+}
+
+impl Places {
+    /// The place of a path's value, or of as much of the way to it as the file has.
+    pub(super) fn find(&self, path: &str) -> Place {
+        let root = root(&self.sites).expect("the parser makes a site before it looks at the text");
+        let mut at = At { part: self.part, site: root };
+        for step in steps(path) {
+            let wrapper = Step::Key("properties".to_owned());
+            let child = self.child(at, &step);
+            let Some(found) = child.or_else(|| self.child(self.child(at, &wrapper)?, &step)) else { break };
+            at = found;
+        }
+        self.of(at)
+    }
+
+    fn of(&self, at: At) -> Place {
+        let Place { line, column, len } = self.site(at).place;
+        let before = self.items.get(&at.part).map_or(0, |item| item.lines);
+        Place { line: before + line, column, len }
+    }
+
+    /// The way from the file's root.
     fn path(&self, at: At) -> String {
         let mut steps = Vec::new();
         let mut next = Some(at);
-        while let Some(At(site)) = next {
-            steps.push(&self.sites[site].step);
-            next = self.sites[site].parent;
+        while let Some(at) = next {
+            let site = self.site(at);
+            let item = self.items.get(&at.part).filter(|_| site.parent.is_none());
+            steps.push(item.map_or_else(|| site.step.clone(), |item| Step::Item(item.index)));
+            next = item.map_or(site.parent, |item| Some(item.list));
         }
         let mut path = String::new();
         for step in steps.into_iter().rev() {
             let dot = if path.is_empty() { "" } else { "." };
             let _ = match step {
                 Step::Root => Ok(()),
-                Step::Key(key) => write!(path, "{dot}{}", clip(key)),
+                Step::Key(key) => write!(path, "{dot}{}", clip(&key)),
                 Step::Item(index) => write!(path, "[{index}]"),
             };
         }
         path
     }
-}
-
-/// Every site of a file, for those who find something to say about a value later.
-#[derive(Clone, Debug)]
-pub(super) struct Places(Vec<Site>);
-
-impl Places {
-    /// The place of a path's value, or of as much of the way to it as the file has.
-    pub(super) fn find(&self, path: &str) -> Place {
-        let root = self.0.iter().rposition(|site| site.parent.is_none());
-        let mut site = root.expect("the parser makes a site before it looks at the text");
-        for step in steps(path) {
-            let wrapper = Step::Key("properties".to_owned());
-            let child = self.child(site, &step);
-            let Some(found) = child.or_else(|| self.child(self.child(site, &wrapper)?, &step)) else { break };
-            site = found;
-        }
-        self.0[site].place
-    }
 
     /// A key has two sites, its own and its value's: the value's comes later, and its children hang on it.
-    fn child(&self, parent: usize, step: &Step) -> Option<usize> {
-        self.0.iter().rposition(|site| site.parent == Some(At(parent)) && site.step == *step)
+    fn child(&self, parent: At, step: &Step) -> Option<At> {
+        let mut sites = self.sites(parent.part).iter();
+        let within = sites.rposition(|site| site.parent == Some(parent) && site.step == *step);
+        let within = within.map(|site| At { part: parent.part, site: site as u32 });
+        within.or_else(|| {
+            let is_here = |item: &Item| item.list == parent && Step::Item(item.index) == *step;
+            let (part, item) = self.items.iter().find(|(_, item)| is_here(item))?;
+            Some(At { part: *part, site: root(&item.sites)? })
+        })
     }
+
+    fn site(&self, at: At) -> &Site {
+        &self.sites(at.part)[at.site as usize]
+    }
+
+    fn sites(&self, part: PartId) -> &[Site] {
+        if part == self.part { &self.sites } else { &self.items[&part].sites }
+    }
+}
+
+fn root(sites: &[Site]) -> Option<u32> {
+    sites.iter().rposition(|site| site.parent.is_none()).map(|root| root as u32)
 }
 
 /// `a[0].b` as its steps.
@@ -314,5 +392,16 @@ struct Paint {
 impl Paint {
     fn wrap(self, style: &str, text: &str) -> String {
         if self.colour { format!("{style}{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+#[cfg(test)]
+impl Places {
+    /// Every path that a file has.
+    pub(super) fn paths(&self) -> Vec<String> {
+        let parts = [(self.part, &self.sites[..])].into_iter();
+        let parts = parts.chain(self.items.iter().map(|(part, item)| (*part, &item.sites[..])));
+        let ats = parts.flat_map(|(part, sites)| (0..sites.len() as u32).map(move |site| At { part, site }));
+        ats.map(|at| self.path(at)).collect()
     }
 }

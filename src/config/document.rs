@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -39,6 +40,8 @@ pub(super) type Reference = Option<Spanned<[String; 1]>>;
 /// `virtual network/subnet`.
 pub(super) type SubnetReference = Option<Spanned<[String; 2]>>;
 pub(super) type SubnetNames = Option<Spanned<Vec<Spanned<String>>>>;
+/// A list that may have thousands of items: each is shared with whoever remembers it.
+pub(super) type Long<T> = Vec<Arc<T>>;
 type Prefixes = Option<Spanned<Vec<Spanned<IpNet>>>>;
 
 pub(super) struct Document {
@@ -46,12 +49,12 @@ pub(super) struct Document {
     pub name: Name,
     /// There is a `name`, good or not.
     pub has_name: bool,
-    pub virtual_networks: Vec<VirtualNetwork>,
-    pub route_tables: Vec<RouteTable>,
-    pub network_security_groups: Vec<Nsg>,
+    pub virtual_networks: Long<VirtualNetwork>,
+    pub route_tables: Long<RouteTable>,
+    pub network_security_groups: Long<Nsg>,
     pub application_security_groups: Vec<Asg>,
     pub network_managers: Vec<NetworkManager>,
-    pub virtual_machines: Vec<VirtualMachine>,
+    pub virtual_machines: Long<VirtualMachine>,
     pub private_endpoints: Vec<PrivateEndpoint>,
     pub public_ip_addresses: Vec<PublicIpAddress>,
     pub public_ip_prefixes: Vec<PublicIpPrefix>,
@@ -62,6 +65,15 @@ pub(super) struct Document {
     pub emulation: Emulation,
     pub principal: Option<Principal>,
     pub tests: Vec<TestCase>,
+}
+
+/// Lists of a topology that were read already.
+#[derive(Default)]
+pub(super) struct Lists {
+    pub virtual_networks: Option<Long<VirtualNetwork>>,
+    pub route_tables: Option<Long<RouteTable>>,
+    pub network_security_groups: Option<Long<Nsg>>,
+    pub virtual_machines: Option<Long<VirtualMachine>>,
 }
 
 pub(super) struct VirtualNetwork {
@@ -204,18 +216,18 @@ pub(super) struct Attach {
     pub configure: bool,
 }
 
-pub(super) fn document(node: &Node, report: &mut Report) -> Option<Document> {
+pub(super) fn document(node: &Node, lists: Lists, report: &mut Report) -> Option<Document> {
     record(node, report, "a topology", |f| Document {
         at: f.at,
         // Half of what a namespace's name may have; the node's name is the other half.
         name: f.optional("name", dns_label(32)),
         has_name: f.has("name"),
-        virtual_networks: virtual_networks(f),
-        route_tables: f.list("routeTables", route_table),
-        network_security_groups: f.list("networkSecurityGroups", nsg),
+        virtual_networks: virtual_networks(f, lists.virtual_networks),
+        route_tables: long(f, "routeTables", lists.route_tables, route_table),
+        network_security_groups: long(f, "networkSecurityGroups", lists.network_security_groups, nsg),
         application_security_groups: f.list("applicationSecurityGroups", asg),
         network_managers: f.list("networkManagers", network_manager),
-        virtual_machines: f.list("virtualMachines", virtual_machine),
+        virtual_machines: long(f, "virtualMachines", lists.virtual_machines, virtual_machine),
         private_endpoints: f.list("privateEndpoints", private_endpoint),
         public_ip_addresses: f.list("publicIPAddresses", public_ip_address),
         public_ip_prefixes: f.list("publicIPPrefixes", public_ip_prefix),
@@ -229,19 +241,35 @@ pub(super) fn document(node: &Node, report: &mut Report) -> Option<Document> {
     })
 }
 
-fn virtual_networks(f: &mut Fields<'_>) -> Vec<VirtualNetwork> {
-    let Some(vnets) = f.required("virtualNetworks", objects(virtual_network)) else { return Vec::new() };
-    if vnets.value.is_empty() {
-        f.report.error(vnets.at, "there is no virtual network").expected("at least one");
+/// There is at least one.
+fn virtual_networks(f: &mut Fields<'_>, known: Option<Long<VirtualNetwork>>) -> Long<VirtualNetwork> {
+    let Some(written) = f.required("virtualNetworks", objects(shared(virtual_network))) else { return Vec::new() };
+    if written.value.is_empty() && known.is_none() {
+        f.report.error(written.at, "there is no virtual network").expected("at least one");
     }
-    vnets.value
+    known.unwrap_or(written.value)
+}
+
+/// A list that may have been read already: then it stands empty here.
+fn long<T>(
+    f: &mut Fields<'_>,
+    key: &'static str,
+    known: Option<Long<T>>,
+    read: impl Fn(&Node, &mut Report) -> Option<T>,
+) -> Long<T> {
+    let written = f.list(key, shared(read));
+    known.unwrap_or(written)
+}
+
+fn shared<T>(read: impl Fn(&Node, &mut Report) -> Option<T>) -> impl Fn(&Node, &mut Report) -> Option<Arc<T>> {
+    move |node, report| read(node, report).map(Arc::new)
 }
 
 pub(super) fn flag(f: &mut Fields<'_>, key: &'static str, default: bool) -> bool {
     f.optional(key, boolean).map_or(default, |flag| flag.value)
 }
 
-fn virtual_network(node: &Node, report: &mut Report) -> Option<VirtualNetwork> {
+pub(super) fn virtual_network(node: &Node, report: &mut Report) -> Option<VirtualNetwork> {
     record(node, report, "a virtual network", |f| VirtualNetwork {
         at: f.at,
         name: f.required("name", resource_name(64)),
@@ -302,7 +330,7 @@ fn peering(node: &Node, report: &mut Report) -> Option<Peering> {
     })
 }
 
-fn route_table(node: &Node, report: &mut Report) -> Option<RouteTable> {
+pub(super) fn route_table(node: &Node, report: &mut Report) -> Option<RouteTable> {
     let disabled = word(&[("None", false), ("All", true)]);
     record(node, report, "a route table", |f| RouteTable {
         at: f.at,
@@ -352,7 +380,7 @@ fn next_hop_type(node: &Node, report: &mut Report) -> Option<HopType> {
     ])(node, report)
 }
 
-fn virtual_machine(node: &Node, report: &mut Report) -> Option<VirtualMachine> {
+pub(super) fn virtual_machine(node: &Node, report: &mut Report) -> Option<VirtualMachine> {
     record(node, report, "a virtual machine", |f| VirtualMachine {
         at: f.at,
         name: f.required("name", dns_label(63)),

@@ -10,6 +10,7 @@ mod diagnostic;
 mod document;
 mod filter;
 mod flow_log;
+mod pieces;
 mod principal;
 mod private_access;
 mod public_address;
@@ -22,9 +23,11 @@ mod values;
 use std::path::Path;
 
 pub use diagnostic::{Diagnostic, Errors, Place, Severity};
+pub use pieces::Memory;
 pub use service_tags::service_tags_text;
 
 use self::diagnostic::{Places, Report};
+use self::document::{Document, Lists};
 use self::tree::Value;
 use crate::model::{Network, Standing, UpdateError, update_errors};
 
@@ -33,6 +36,8 @@ use crate::model::{Network, Standing, UpdateError, update_errors};
 pub struct Loaded {
     pub network: Network,
     pub warnings: Vec<Diagnostic>,
+    /// For [`load_next`].
+    pub memory: Memory,
     places: Places,
 }
 
@@ -79,26 +84,53 @@ pub fn load(text: &str, file: &str) -> Result<Loaded, Errors> {
 /// Reads a topology with the files beside it, for a network that may run: whoever is there already keeps a dynamic address,
 /// and a range that meets a peer's is told as one that is new.
 pub fn load_with(text: &str, file: &str, standing: &Standing, files: Files<'_>) -> Result<Loaded, Errors> {
-    let mut report = Report::default();
-    let network = network(text, file, standing, files, &mut report);
-    let (warnings, places) = report.into_result()?;
-    Ok(Loaded { network: network.expect("a report without errors has a network"), warnings, places })
+    load_next(text, file, standing, files, &Memory::default())
 }
 
 /// The name of the lab that a topology is about, whatever else it says; none if there is no telling.
 pub fn lab_name(text: &str, file: &str) -> Option<String> {
     let mut report = Report::default();
     let node = tree::parse(text, &mut report)?;
-    let document = document::document(&node, &mut report)?;
+    let document = document::document(&node, Lists::default(), &mut report)?;
     Some(resolve::lab_name(&document, file, &mut report))
 }
 
-fn network(text: &str, file: &str, standing: &Standing, files: Files<'_>, report: &mut Report) -> Option<Network> {
+/// The same for the next version of a file: what its text has still is not read again.
+pub fn load_next(
+    text: &str,
+    file: &str,
+    standing: &Standing,
+    files: Files<'_>,
+    earlier: &Memory,
+) -> Result<Loaded, Errors> {
+    let given = (file, standing, files);
+    if let Some((document, report, memory)) = pieces::document(text, earlier) {
+        return read(Some(document), report, memory, given);
+    }
+    let mut report = Report::default();
+    let document = document(text, &mut report);
+    read(document, report, Memory::default(), given)
+}
+
+/// What follows from what a file says; without a document the report says why there is none.
+fn read(
+    document: Option<Document>,
+    mut report: Report,
+    memory: Memory,
+    (file, standing, files): (&str, &Standing, Files<'_>),
+) -> Result<Loaded, Errors> {
+    let network = document.map(|document| resolve::network(document, file, standing, files, &mut report));
+    let (warnings, places) = report.into_result()?;
+    let network = network.expect("a report without errors has a network");
+    Ok(Loaded { network, warnings, memory, places })
+}
+
+/// A file that is read as one.
+fn document(text: &str, report: &mut Report) -> Option<Document> {
     let node = tree::parse(text, report)?;
     if matches!(node.value, Value::Null) {
         report.error(node.at, "the file is empty").expected("a topology, beginning with `virtualNetworks:`");
         return None;
     }
-    let document = document::document(&node, report)?;
-    Some(resolve::network(document, file, standing, files, report))
+    document::document(&node, Lists::default(), report)
 }

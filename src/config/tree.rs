@@ -56,27 +56,43 @@ pub(super) fn parse(text: &str, report: &mut Report) -> Option<Node> {
             .expected(format!("at most {MAX_BYTES} bytes"));
         return None;
     }
-    let mut parser = Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text));
-    let mut builder =
-        Builder { report, open: Vec::new(), anchors: HashMap::new(), nodes: 0, root: None, end: end_of(text) };
-    while let Some(event) = parser.next_event() {
-        let step = match event {
-            Ok((Event::StreamEnd, _)) => break,
-            Ok((event, span)) => builder.event(event, span),
-            Err(error) => {
-                let at = builder.report.site(builder.place(*error.marker(), 1), None, Step::Root);
-                builder
-                    .report
-                    .error(at, format!("this is not valid YAML: {}", error.info()))
-                    .help("the cause often stands just before: a bracket, a quote, a colon or the indentation");
-                Err(Stop)
-            }
-        };
-        if let Err(Stop) = step {
-            return None;
-        }
-    }
+    let mut builder = Builder::new(report, end_of(text));
+    builder.read(text.strip_prefix('\u{feff}').unwrap_or(text)).ok()?;
     Some(builder.root.unwrap_or(Node { at: start, value: Value::Null }))
+}
+
+/// A piece of a file that means the same wherever it stands, and how many nodes it has.
+pub(super) struct Piece {
+    pub node: Node,
+    pub nodes: usize,
+}
+
+/// Parses what is left of a file whose longest lists stand empty in it. None if it is not certain that this tells the same
+/// as the whole file would.
+pub(super) fn parse_rest(text: &str, whole: &str, report: &mut Report) -> Option<Piece> {
+    report.site(Place { line: 1, column: 1, len: 1 }, None, Step::Root);
+    let mut builder = Builder::new(report, end_of(whole));
+    builder.read(text).ok()?;
+    let nodes = builder.nodes;
+    builder.root.filter(|_| builder.anchors.is_empty()).map(|node| Piece { node, nodes })
+}
+
+/// Parses one item of a list at the top of a file, from its dash to the next one. None if it may depend on what stands
+/// around it, or cannot be read.
+pub(super) fn parse_item(text: &str, report: &mut Report) -> Option<Piece> {
+    let mut builder = Builder { of_item: true, ..Builder::new(report, end_of(text)) };
+    builder.read(text).ok()?;
+    let nodes = builder.nodes - 1;
+    let alone = builder.anchors.is_empty() && !builder.leans;
+    match builder.root?.value {
+        Value::List(items) if alone && items.len() == 1 => Some(Piece { node: items.into_iter().next()?, nodes }),
+        Value::List(_) | Value::Map(_) | Value::Scalar { .. } | Value::Null => None,
+    }
+}
+
+/// Whether a file of so many bytes and nodes is within bounds.
+pub(super) fn fits(bytes: usize, nodes: usize) -> bool {
+    bytes <= MAX_BYTES && nodes <= MAX_NODES
 }
 
 /// The tree cannot be completed; the report says why.
@@ -89,6 +105,11 @@ struct Builder<'a> {
     nodes: usize,
     root: Option<Node>,
     end: Place,
+    /// The text is an item of a list that is the root's.
+    of_item: bool,
+    /// There is a value whose place, or how far it reaches, follows from what comes after it: one that is missing, or a
+    /// block of text.
+    leans: bool,
 }
 
 /// A collection whose end has not come yet.
@@ -104,7 +125,30 @@ enum Filled {
     Map { entries: Vec<(Spanned<String>, Node)>, seen: HashMap<String, At>, key: Option<Spanned<String>> },
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
+    fn new(report: &'a mut Report, end: Place) -> Self {
+        let (open, anchors) = (Vec::new(), HashMap::new());
+        Self { report, open, anchors, nodes: 0, root: None, end, of_item: false, leans: false }
+    }
+
+    fn read(&mut self, text: &str) -> Result<(), Stop> {
+        let mut parser = Parser::new_from_str(text);
+        while let Some(event) = parser.next_event() {
+            match event {
+                Ok((Event::StreamEnd, _)) => break,
+                Ok((event, span)) => self.event(event, span)?,
+                Err(error) => {
+                    let at = self.report.site(self.place(*error.marker(), 1), None, Step::Root);
+                    self.report
+                        .error(at, format!("this is not valid YAML: {}", error.info()))
+                        .help("the cause often stands just before: a bracket, a quote, a colon or the indentation");
+                    return Err(Stop);
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Stop> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -140,12 +184,13 @@ impl Builder<'_> {
         }
         let at = self.child(span, span.len());
         let null = plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
+        self.leans |= (plain && text.is_empty()) || matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
         let value = if null { Value::Null } else { Value::Scalar { text: text.into_owned(), plain } };
         self.put(Node { at, value }, anchor, span)
     }
 
     fn start(&mut self, anchor: usize, span: Span, filled: Filled) -> Result<(), Stop> {
-        if self.open.len() == MAX_DEPTH {
+        if self.open.len() + usize::from(self.of_item) == MAX_DEPTH {
             return self.stop(span, "nesting this deep", &format!("at most {MAX_DEPTH} levels"));
         }
         if self.awaits_key() {
@@ -159,7 +204,8 @@ impl Builder<'_> {
     fn end(&mut self, span: Span) -> Result<(), Stop> {
         let Some(Open { at, start, anchor, filled }) = self.open.pop() else { return Ok(()) };
         if span.end.line() == start.line() && span.end.index() > start.index() {
-            self.report.extend(at, span.end.index() - start.index());
+            let len = span.end.index() - start.index();
+            self.report.set_place(at, Place { len, ..self.report.place(at) });
         }
         let value = match filled {
             Filled::List(items) => Value::List(items),
@@ -228,6 +274,8 @@ impl Builder<'_> {
     fn child(&mut self, span: Span, len: usize) -> At {
         let (parent, step) = match self.open.last() {
             None => (None, Step::Root),
+            // Where the list is, and which of its items this is, knows the file.
+            Some(_) if self.of_item && self.open.len() == 1 => (None, Step::Root),
             Some(Open { at, filled: Filled::List(items), .. }) => (Some(*at), Step::Item(items.len())),
             Some(Open { at, filled: Filled::Map { key, .. }, .. }) => {
                 (Some(*at), key.as_ref().map_or(Step::Root, |key| Step::Key(key.value.clone())))

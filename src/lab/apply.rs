@@ -40,6 +40,8 @@ pub(super) struct Lab<'a> {
     /// Where the topology can be read again.
     pub(super) path: Option<PathBuf>,
     pub(super) events: Events,
+    /// Of the file that was read last.
+    pub(super) memory: config::Memory,
 }
 
 /// Why nothing was changed.
@@ -161,7 +163,7 @@ impl Lab<'_> {
     }
 
     /// The file's network, if it may take the running one's place. A file without a name is about this lab.
-    fn load(&self, apply: &Apply, running: &Network) -> std::result::Result<Network, Refusal> {
+    fn load(&mut self, apply: &Apply, running: &Network) -> std::result::Result<Network, Refusal> {
         let Apply { text, file, .. } = apply;
         let lab = &self.record.lab;
         let drawn = |errors: config::Errors| {
@@ -173,13 +175,14 @@ impl Lab<'_> {
             (None, None) => Err("the topology was piped in".to_owned()),
         };
         let standing = Standing::of(running);
-        let loaded = config::load_with(text, &format!("{lab}.yaml"), &standing, &files).map_err(drawn)?;
+        let loaded = config::load_next(text, &format!("{lab}.yaml"), &standing, &files, &self.memory).map_err(drawn)?;
         if loaded.network.name != *lab {
             let other = &loaded.network.name;
             let help = Some(format!("`vnet up {file}` starts {other} beside it"));
             return Err(Refusal { message: format!("{file} describes lab {other}, this is lab {lab}"), help });
         }
         loaded.check_update(running).map_err(drawn)?;
+        self.memory = loaded.memory;
         Ok(loaded.network)
     }
 

@@ -30,6 +30,7 @@ use super::program::{self, Program};
 use super::record::Record;
 use super::site::{Guests, Site};
 use super::state::{Base, Claim};
+use crate::config::Memory;
 use crate::control::engine::{self, Engine, Learned};
 use crate::control::flow_log::FlowLogger;
 use crate::control::protocol::{Change, Refusal, Response};
@@ -47,6 +48,8 @@ const WATCH: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Topology {
     pub network: Network,
+    /// Of the file, for its next version.
+    pub memory: Memory,
     /// The file's text and name, kept for whoever asks what was applied.
     pub text: String,
     pub file: String,
@@ -89,7 +92,7 @@ fn serve(
     stand: Stand,
     ready: impl FnOnce(&Record) -> io::Result<()>,
 ) -> Result<()> {
-    let Topology { network, text, file, path } = topology;
+    let Topology { network, memory, text, file, path } = topology;
     let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCHLD]).during(|| "cannot watch signals".into())?;
 
     let dir = claim.dir.clone();
@@ -99,6 +102,7 @@ fn serve(
     dir.write_links(&Links::of(&network))?;
     fs::write(dir.hosts(), guest::hosts(&network)).during(|| "cannot write the hosts file".into())?;
     let mut lab = begin(claim, base, network, record, path, signals)?;
+    lab.memory = memory;
     dir.write_record(&lab.record)?;
     let Lab { site, record, programs, .. } = &mut lab;
     for program in &record.programs {
@@ -166,7 +170,8 @@ fn begin(
     };
     let facts = Arc::new(ArcSwap::from_pointee(facts));
     powerless(|| listen(&engine, &record, &facts, signals, &events))?;
-    Ok(Lab { site, engine, logger, record, facts, programs: Vec::new(), path, events: Events::new(wake) })
+    let (programs, events) = (Vec::new(), Events::new(wake));
+    Ok(Lab { site, engine, logger, record, facts, programs, path, memory: Memory::default(), events })
 }
 
 /// Starts everything that deals with packets.

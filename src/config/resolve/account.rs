@@ -4,6 +4,7 @@
 //! checked.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::Scope;
 use super::names::or_unnamed;
@@ -48,7 +49,7 @@ impl Accounts {
         &mut self,
         vnet: VnetIx,
         (subscription, at): (&str, At),
-        vnets: &[document::VirtualNetwork],
+        vnets: &[Arc<document::VirtualNetwork>],
         report: &mut Report,
     ) {
         match &self.subscriptions[vnet.0] {
@@ -66,7 +67,7 @@ impl Accounts {
     }
 
     /// A subscription belongs to one tenant: what one of its virtual networks says holds for all.
-    fn settle_tenants(&mut self, vnets: &[document::VirtualNetwork], report: &mut Report) {
+    fn settle_tenants(&mut self, vnets: &[Arc<document::VirtualNetwork>], report: &mut Report) {
         let mut of: HashMap<String, String> = HashMap::new();
         for (vnet, subscription) in vnets.iter().zip(&self.subscriptions) {
             let (Some(subscription), Some(tenant)) = (subscription, &vnet.tenant) else { continue };

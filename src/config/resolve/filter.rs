@@ -1,6 +1,7 @@
 //! Network security groups (NSG-01 to NSG-04).
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::Scope;
 use super::groups::{self, Groups};
@@ -15,7 +16,7 @@ use crate::model::{Access, AddressPrefix, Nsg, SecurityRule, ServiceTag};
 const MAX_ADDRESSES: usize = 4_000;
 
 pub(super) fn nsgs(
-    nsgs: &[document::Nsg],
+    nsgs: &[Arc<document::Nsg>],
     groups: &Groups,
     scope: &Scope,
     tags: &mut Tags<'_>,

@@ -65,7 +65,8 @@ fn most<T: std::hash::Hash + Eq>(items: impl Iterator<Item = T>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{document, load, tree};
+    use crate::config::document::{self, Lists};
+    use crate::config::{load, tree};
 
     /// The rules that a small world breaks: a hub with three addresses and two spokes with two each.
     fn broken(limits: &Limits) -> Vec<&'static str> {
@@ -83,7 +84,7 @@ virtualMachines:
         let network = load(text, "l.yaml").expect("a good file").network;
         let mut report = Report::default();
         let node = tree::parse(text, &mut report).expect("YAML");
-        let document = document::document(&node, &mut report).expect("a document");
+        let document = document::document(&node, Lists::default(), &mut report).expect("a document");
         let (vnets, nics) = (&network.virtual_networks, &network.network_interfaces);
         limits.check(&document, vnets, nics, &Accounts::default(), &mut report);
         report

@@ -142,7 +142,7 @@ impl Scope {
         for vnet in vnets {
             within(vnet.subnets.len(), 3_000, "subnets", "LIM-02", vnet.at, report);
         }
-        let subnets = |vnet: &document::VirtualNetwork| {
+        let subnets = |vnet: &Arc<document::VirtualNetwork>| {
             Names::of("subnet", vnet.subnets.iter().map(|subnet| &subnet.name), &mut *report)
         };
         let subnets = vnets.iter().map(subnets).collect();

@@ -1,6 +1,7 @@
 //! Ranges that may not meet across a peering (PEER-07, PEER-51), told in Azure's words.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -20,7 +21,7 @@ pub(super) struct Peered<'a> {
     pub own: VnetIx,
     pub links: Vec<(&'a Peering, At)>,
     pub vnets: &'a [VirtualNetwork],
-    pub documents: &'a [document::VirtualNetwork],
+    pub documents: &'a [Arc<document::VirtualNetwork>],
     /// The links that are made already.
     pub standing: &'a Links,
 }

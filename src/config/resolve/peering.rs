@@ -1,6 +1,7 @@
 //! Peering links: names, the one other side and state (PEER-01, 02, 20).
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::names::{Names, or_unnamed, within};
 use super::overlaps::{Peered, Told};
@@ -66,7 +67,7 @@ fn pairs(vnets: &[VirtualNetwork]) -> impl Iterator<Item = (VnetIx, VnetIx)> {
 
 /// What a link may not be, now that both sides are known.
 pub(super) fn check(
-    documents: &[document::VirtualNetwork],
+    documents: &[Arc<document::VirtualNetwork>],
     vnets: &[VirtualNetwork],
     standing: &Links,
     report: &mut Report,

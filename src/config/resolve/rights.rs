@@ -3,6 +3,8 @@
 //! A link needs a right on its own VNet and one on the other; without the second it is not made at all. Each side's
 //! rights come from the roles in its subscription. A virtual network without a subscription is nobody's: no check.
 
+use std::sync::Arc;
+
 use super::account::Accounts;
 use super::names::or_unnamed;
 use crate::config::diagnostic::{At, Report};
@@ -21,7 +23,7 @@ pub(super) struct Rights<'a> {
 }
 
 impl Rights<'_> {
-    pub(super) fn check(&self, documents: &[document::VirtualNetwork], report: &mut Report) {
+    pub(super) fn check(&self, documents: &[Arc<document::VirtualNetwork>], report: &mut Report) {
         for (own, (vnet, document)) in self.vnets.iter().zip(documents).enumerate() {
             for (link, written) in vnet.peerings.iter().zip(&document.peerings) {
                 let Some(reference) = &written.remote else { continue };

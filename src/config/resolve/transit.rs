@@ -1,6 +1,7 @@
 //! Whether a link may use the gateways of its remote (PEER-30, PEER-39): Azure's checks, in Azure's order.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use crate::config::diagnostic::Report;
 use crate::config::document;
@@ -17,7 +18,7 @@ struct Refusal {
 
 /// `gateways`: the virtual networks that have one.
 pub(super) fn check(
-    documents: &[document::VirtualNetwork],
+    documents: &[Arc<document::VirtualNetwork>],
     vnets: &[VirtualNetwork],
     gateways: &HashSet<VnetIx>,
     report: &mut Report,
