@@ -108,9 +108,36 @@ fn limits_hold_exactly() {
     for (fits, too_much, rule) in [
         (routes(400), routes(401), Some("UDR-05")),
         (tables(200), tables(201), Some("LIM-15")),
-        (padded(4 << 20), padded((4 << 20) + 1), None),
+        (padded(12 << 20), padded((12 << 20) + 1), None),
     ] {
         holds_exactly(&fits, &too_much, rule);
+    }
+}
+
+/// LIM-15 with UDR-05: as many routes in as many tables as Azure has, written over several lines and on one.
+#[test]
+fn lim_15_as_many_tables_as_there_may_be_are_full() {
+    let forms: [fn(usize) -> String; 2] = [
+        |i| {
+            let (a, b) = (i / 256, i % 256);
+            format!(
+                "  - {{name: to-some-place-{i}, addressPrefix: 10.{a}.{b}.0/24, nextHopType: VirtualAppliance, nextHopIpAddress: 10.0.0.4}}\n"
+            )
+        },
+        |i| {
+            format!(
+                "  - name: r{i}\n    properties:\n      addressPrefix: 10.{}.{}.0/24\n      nextHopType: None\n",
+                i / 256,
+                i % 256
+            )
+        },
+    ];
+    for route in forms {
+        let routes: String = (0..400).map(route).collect();
+        let tables = (0..200).map(|i| format!("- name: t{i}\n  routes:\n{routes}"));
+        let text = format!("{ONE_NETWORK}routeTables:\n{}", tables.collect::<String>());
+        let network = load(&text, "l.yaml").unwrap_or_else(|errors| panic!("{errors}")).network;
+        assert_eq!(network.route_tables.iter().map(|table| table.routes.len()).sum::<usize>(), 80_000);
     }
 }
 

@@ -12,10 +12,11 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
 
 use super::diagnostic::{At, Place, Report, Spanned, Step, clip};
 
-const MAX_BYTES: usize = 4 << 20;
+/// With Azure's limits on route tables (LIM-15) there may be 80,000 routes, of some 100 bytes.
+const MAX_BYTES: usize = 12 << 20;
 const MAX_DEPTH: usize = 32;
-/// Nodes in the tree, with those that aliases repeat. A topology of 1,000 machines has some 20,000.
-const MAX_NODES: usize = 500_000;
+/// Nodes in the tree, with those that aliases repeat: ten for each of as many routes.
+const MAX_NODES: usize = 800_000;
 
 #[derive(Clone, Debug)]
 pub(super) struct Node {
