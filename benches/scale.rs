@@ -15,17 +15,18 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use vnet::compile::{Learned, compile};
-use vnet::config::load;
+use vnet::compile::{Ids, Learned, compile, compile_next};
+use vnet::config::{Loaded, Memory, load_next, no_files};
 use vnet::control::client::ask;
 use vnet::control::protocol::{Apply, Change, Changed, Request, Response};
 use vnet::diag::plan;
+use vnet::model::{Links, Standing};
 use vnet::sys::caps::{self, CapabilitySet};
 use vnet::sys::netns::{self, Netns};
 
 const HUBS: usize = 3;
 const SPOKES: usize = 997;
-const NICS: usize = 5_000;
+const NICS: usize = 5 * (HUBS + SPOKES);
 const TABLES: usize = 24;
 const ROUTES: usize = 400;
 const ROUNDS: usize = 7;
@@ -47,15 +48,37 @@ fn main() {
 }
 
 fn library(text: &str) {
-    let network = load(text, "scale.yaml").unwrap_or_else(|errors| panic!("{errors}")).network;
-    report("read and check", || drop(black_box(load(text, "scale.yaml").unwrap())));
+    let Loaded { network, memory, .. } = read(text, &Memory::default());
+    report("read and check", || drop(black_box(read(text, &Memory::default()))));
+    let other = topology("scale", 1, None);
+    report("the same, one route changed", || drop(black_box(read(&other, &memory))));
     println!("{:>32} {:>8} MiB", "peak memory", peak("self"));
     let before = compile(&network, &Learned::default(), 1);
     report("compile", || drop(black_box(compile(&network, &Learned::default(), 2))));
     println!("{:>32} {:>8} MiB", "peak memory", peak("self"));
-    let changed = load(&topology("scale", 1, None), "scale.yaml").unwrap().network;
-    let after = compile(&changed, &Learned::default(), 2);
+    let changed = read(&other, &memory);
+    report("what Azure refuses of a change", || changed.check_update(&network).unwrap());
+    let changed = changed.network;
+    report("how its peerings stand", || drop(black_box(Links::of(&network).advance(changed.clone()))));
+    let next = || compile_next(&changed, &Learned::default(), Ids::in_file_order(&changed), 2, &before);
+    report("compile, one route changed", || drop(black_box(next())));
+    let after = next();
     report("plan of a changed route", || drop(black_box(plan((&network, &before), (&changed, &after)))));
+    learned();
+}
+
+fn read(text: &str, memory: &Memory) -> Loaded {
+    let loaded = load_next(text, "scale.yaml", &Standing::default(), &no_files, memory);
+    loaded.unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// What the running system tells reaches the tables of 100 VNets.
+fn learned() {
+    let network = read(&of_size("scale", 100, 0, None), &Memory::default()).network;
+    let before = compile(&network, &Learned::default(), 1);
+    let told = Learned { mtu: network.attachments().into_iter().map(|at| (at, 1400)).collect() };
+    let next = || compile_next(&network, &told, before.ids().clone(), 2, &before);
+    report("compile 100 VNets, MTUs learned", || drop(black_box(next())));
 }
 
 /// Through the daemon's socket, from the request to its answer.
@@ -166,9 +189,14 @@ fn peak(process: &str) -> u64 {
 
 /// The network in a given step: one route differs. With a namespace, every interface hangs on a TUN in it.
 fn topology(name: &str, step: usize, namespace: Option<&str>) -> String {
+    of_size(name, HUBS + SPOKES, step, namespace)
+}
+
+/// The same with so many VNets.
+fn of_size(name: &str, vnets: usize, step: usize, namespace: Option<&str>) -> String {
     let mut text = format!("name: {name}\nemulation: {{workers: 2}}\nvirtualNetworks:\n");
-    for vnet in 0..HUBS + SPOKES {
-        virtual_network(&mut text, vnet);
+    for vnet in 0..vnets {
+        virtual_network(&mut text, vnets, vnet);
     }
     text += "routeTables:\n";
     for table in 0..TABLES {
@@ -199,9 +227,9 @@ fn topology(name: &str, step: usize, namespace: Option<&str>) -> String {
         }
     }
     text += "virtualMachines:\n";
-    for nic in 0..NICS {
-        let (vnet, attach) = (nic % (HUBS + SPOKES), namespace.map(|namespace| attach(namespace, nic)));
-        let subnet = if (nic / (HUBS + SPOKES)).is_multiple_of(2) { "app" } else { "db" };
+    for nic in 0..5 * vnets {
+        let (vnet, attach) = (nic % vnets, namespace.map(|namespace| attach(namespace, nic)));
+        let subnet = if (nic / vnets).is_multiple_of(2) { "app" } else { "db" };
         let _ = writeln!(
             text,
             "  - {{name: m{nic}, networkInterfaces: [{{subnet: v{vnet}/{subnet}{}}}]}}",
@@ -215,14 +243,11 @@ fn attach(namespace: &str, nic: usize) -> String {
     format!(", attach: {{namespace: {namespace}, interface: t{nic}, configure: false}}")
 }
 
-fn virtual_network(text: &mut String, vnet: usize) {
+fn virtual_network(text: &mut String, vnets: usize, vnet: usize) {
     let range = |third: usize, length: u8| format!("10.{}.{}.0/{length}", vnet / 64, vnet % 64 * 4 + third);
     let hub = vnet % HUBS;
     let peers: Vec<usize> = if vnet < HUBS {
-        (0..HUBS)
-            .filter(|other| *other != vnet)
-            .chain((HUBS..HUBS + SPOKES).filter(|spoke| spoke % HUBS == vnet))
-            .collect()
+        (0..HUBS).filter(|other| *other != vnet).chain((HUBS..vnets).filter(|spoke| spoke % HUBS == vnet)).collect()
     } else {
         vec![hub]
     };
