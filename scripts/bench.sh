@@ -228,7 +228,7 @@ tcp() { # STREAMS [LOAD [ARGUMENT-OF-IPERF3]]
 busy_ticks() { awk '/^cpu / {print $2 + $3 + $4 + $7 + $8}' /proc/stat; }
 
 transfer() { # STREAMS [ARGUMENT]
-  server iperf3 -s -1 -p 5201 >/dev/null &
+  ip netns exec "$id-$router-s" iperf3 -s -1 -p 5201 >/dev/null &
   local pid=$! n ok=0
   pids+=("$pid")
   for n in $(seq 100); do
@@ -244,7 +244,7 @@ transfer() { # STREAMS [ARGUMENT]
 
 # One stream while somebody sends SYNs to a port where nobody listens, from a new port each time.
 tcp_under_flood() {
-  client "$generator" flood 10.2.0.4:9 --seconds $((seconds + 5)) >/dev/null &
+  ip netns exec "$id-$router-c" "$generator" flood 10.2.0.4:9 --seconds $((seconds + 5)) >/dev/null &
   local pid=$!
   pids+=("$pid")
   tcp 1 flooded
@@ -286,14 +286,15 @@ pingpong() { # LOAD SERVER-CORE [COUNT]
 }
 
 pingpong_beside_stream() {
-  server iperf3 -s -1 -p 5201 >/dev/null &
+  # Not by the functions: what they start outlives a shell that is killed.
+  ip netns exec "$id-$router-s" iperf3 -s -1 -p 5201 >/dev/null &
   local server=$! client n
   pids+=("$server")
   for n in $(seq 100); do
     if server ss -ltn | grep -q :5201; then break; fi
     sleep 0.05
   done
-  client iperf3 -c 10.2.0.4 -p 5201 -t 60 >/dev/null &
+  ip netns exec "$id-$router-c" iperf3 -c 10.2.0.4 -p 5201 -t 60 >/dev/null &
   client=$!
   pids+=("$client")
   sleep 0.3
@@ -387,7 +388,7 @@ rows() { # ONE OTHER ROUTER... <LOAD-TITLE-BAR
     def bound: if startswith("-") then "<= " + .[1:] elif startswith("+") then "<= \(.)" else ">= \(.)" end;
     def cell: if . == null then "-" else "\(.median | show) (\(.min | show)-\(.max | show))" end;
     ($routers | split(" ")) as $routers
-    | [capture("^(?<load>[^ ]+) +(?<title>.{1,26}?) *(?<bar>[-+]?[0-9.]+)?$")]
+    | [capture("^(?<load>[^ ]+) +(?<title>.+?)( +(?<bar>[-+]?[0-9.]+))?$")]
     | .[] | . as {$load, $title, $bar}
     | $all[0].results[$load] as $found
     | select($found != null and any($routers[]; $found[.] != null))
