@@ -278,8 +278,9 @@ impl Worker {
                 last_packet = now;
             }
             if frames > 0 || spin.goes_on(now - last_packet) {
-                // The guest that these were for, or that will send the next, may be waiting for this very core. Of 16
-                // interleaved flows of datagrams, 22 % were lost so for want of a receiver, and 42 % without.
+                // The guest that these were for, or that will send the next, may be waiting for this very core. With both
+                // guests on one core, 1 of 100 round trips takes longer than 0.11 ms so, and than 2.7 ms without; of 16
+                // interleaved flows of datagrams, 22 % were lost for want of a receiver, and 42 % without.
                 thread::yield_now();
             }
             if let Some(interval) = interval
