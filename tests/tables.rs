@@ -304,6 +304,37 @@ fn acl_agrees_at_every_size() {
     }
 }
 
+/// As administrators may have: more words than a summary has bits.
+#[test]
+fn acl_agrees_on_thousands_of_rules() {
+    let random = &mut Random(8);
+    for size in [4_096, 4_097, 8_200] {
+        let rules = random.rules(size);
+        let tuples: Vec<_> = (0..200).map(|_| random.tuple(&rules)).collect();
+        check_acl(&rules, tuples);
+    }
+}
+
+/// LIM-13: 4,000 addresses, and as many ports.
+#[test]
+fn lim_13_a_rule_has_thousands_of_addresses_and_ports() {
+    let source = |n: u32| IpNet::new(Ipv4Addr::from_bits(0x0a00_0000 | n << 1).into(), 32).unwrap();
+    let rule = AclRule {
+        src: (0..4_000).map(source).collect(),
+        dst_ports: (0..4_000).map(|n| 2 * n..=2 * n).collect(),
+        ..anything()
+    };
+    let rules = [rule, AclRule { action: Action::Deny, ..anything() }];
+    let tuple = |src: u32, dst_port| Tuple {
+        src: Ipv4Addr::from_bits(0x0a00_0000 | src).into(),
+        ..tuple("10.0.0.0", "10.9.9.9", Protocol::TCP, 1, dst_port)
+    };
+    check_acl(
+        &rules,
+        (0..=8_000).step_by(3).flat_map(|n| [tuple(n, 4_000), tuple(4_000, n as u16), tuple(n, n as u16)]),
+    );
+}
+
 #[test]
 fn acl_agrees_on_many_small_lists() {
     let random = &mut Random(6);
