@@ -13,6 +13,7 @@ use super::failure::Failure;
 use super::output::Output;
 use super::table::Table;
 use super::{Outcome, stopped, topology};
+use crate::control::engine::RuleLabel;
 use crate::control::protocol::{Request, Response};
 use crate::diag::{self, EffectiveGroup, RuleRow};
 use crate::model::Direction;
@@ -41,11 +42,14 @@ const COLUMNS: [&str; 10] = [
 /// A machine stands for its primary interface.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet rules web\n  vnet rules db2/eth0 -o json\n  \
-    vnet rules db2 -t config/nsg-tiers.yaml")]
+    vnet rules db2 -t config/nsg-tiers.yaml\n  vnet rules --unused")]
 pub(super) struct Rules {
     /// NODE or NODE/NIC; VNET/SUBNET behind a VNet's one TUN
-    #[arg(value_name = "NODE")]
-    target: String,
+    #[arg(value_name = "NODE", required_unless_present = "unused")]
+    target: Option<String>,
+    /// Those of the whole running lab that have decided nothing since it is up or they were written, default rules apart
+    #[arg(long, conflicts_with_all = ["target", "topology"])]
+    unused: bool,
     /// Answer from a topology file instead of a running lab: no daemon, no root
     #[arg(short, long, value_name = "FILE")]
     topology: Option<PathBuf>,
@@ -59,22 +63,33 @@ struct EffectiveGroups {
 
 impl Rules {
     pub(super) fn run(self, context: &Context) -> Outcome {
-        let value = self.ask(context)?;
+        let Some(target) = &self.target else { return unused(context) };
+        let value = self.ask(target, context)?;
         let groups = EffectiveGroups { value };
         context.output.story(&groups, &all(&groups.value), || story(&groups.value, &context.output))
     }
 
-    fn ask(self, context: &Context) -> Result<Vec<EffectiveGroup>, Failure> {
+    fn ask(&self, target: &str, context: &Context) -> Result<Vec<EffectiveGroup>, Failure> {
         let Some(file) = &self.topology else {
-            return match context.ask(&Request::Rules { target: self.target.clone() })? {
-                Response::Rules(groups) => stopped::note(&self.target, None, context).map(|()| groups),
+            return match context.ask(&Request::Rules { target: target.to_owned() })? {
+                Response::Rules(groups) => stopped::note(target, None, context).map(|()| groups),
                 other => Err(unexpected(&other)),
             };
         };
         let (network, compiled) = topology::compiled(file, context)?;
-        let groups = diag::rules(&network, &compiled, &self.target, |_| None).map_err(Failure::usage)?;
-        stopped::note(&self.target, Some(&network), context).map(|()| groups)
+        let groups = diag::rules(&network, &compiled, target, |_| None).map_err(Failure::usage)?;
+        stopped::note(target, Some(&network), context).map(|()| groups)
     }
+}
+
+fn unused(context: &Context) -> Outcome {
+    let rules = match context.ask(&Request::UnusedRules)? {
+        Response::UnusedRules(rules) => rules,
+        other => return Err(unexpected(&other)),
+    };
+    let cells = |rule: &RuleLabel| [rule.owner.clone(), direction(rule.direction).to_owned(), rule.name.clone()];
+    let table = Table::new(&["Group", "Direction", "Name"]).rows(rules.iter().map(cells));
+    context.output.rows(&rules, &table)
 }
 
 /// Each group under its own heading, and what its tags mean.
@@ -118,16 +133,19 @@ fn heading(group: &EffectiveGroup) -> String {
     }
 }
 
-fn cells(rule: &RuleRow) -> [String; 10] {
-    let direction = match rule.direction {
+fn direction(direction: Direction) -> &'static str {
+    match direction {
         Direction::Inbound => "Inbound",
         Direction::Outbound => "Outbound",
-    };
+    }
+}
+
+fn cells(rule: &RuleRow) -> [String; 10] {
     let ports = |ranges: &[String]| ranges.iter().map(|range| starred(range, "0-65535")).collect::<Vec<_>>().join(" ");
     let addresses =
         |prefixes: &[String]| prefixes.iter().map(|it| starred(it, "0.0.0.0/0")).collect::<Vec<_>>().join(" ");
     [
-        direction.to_owned(),
+        direction(rule.direction).to_owned(),
         rule.priority.to_string(),
         rule.name.clone(),
         rule.access.clone(),

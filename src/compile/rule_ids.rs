@@ -25,6 +25,13 @@ pub struct ListedRule {
     pub name: String,
 }
 
+impl ListedRule {
+    /// One that every security group has (NSG-06).
+    pub fn is_default(&self) -> bool {
+        self.name.starts_with("defaultSecurityRules/")
+    }
+}
+
 impl RuleIds {
     pub fn in_file_order(network: &Network) -> Self {
         listed_rules(network).zip((0..).map(RuleId::new)).collect()

@@ -71,6 +71,7 @@ impl Answers {
             Request::Status => Response::Status(self.status()),
             Request::Routes { target } => self.routes(&target).map_or_else(refused, Response::Routes),
             Request::Rules { target } => self.rules(&target).map_or_else(refused, Response::Rules),
+            Request::UnusedRules => Response::UnusedRules(self.engine.unused_rules()),
             Request::NextHop(query) => self.next_hop(&query).map_or_else(refused, Response::NextHop),
             Request::FlowVerify(query) => self.flow_verify(&query).map_or_else(refused, Response::FlowVerify),
             Request::Drops => Response::Drops(self.drops()),

@@ -269,6 +269,13 @@ impl Engine {
         self.workers.tallies().iter().map(|tally| tally.rules().get(rule)).sum()
     }
 
+    /// The rules that somebody wrote and that have decided nothing since the network came up, or they were written.
+    pub fn unused_rules(&self) -> Vec<RuleLabel> {
+        let published = self.published();
+        let written = published.rules.written(&published.network);
+        written.filter(|(id, _)| self.hits(*id) == 0).map(|(_, label)| label.clone()).collect()
+    }
+
     /// Rules that flow records name.
     fn rules_in_records(&self) -> HashSet<RuleId> {
         let mut rules = HashSet::new();

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::rule_numbers::RuleLabel;
 use crate::diag::{
     EffectiveGroup, Explanation, FlowVerifyAnswer, FlowVerifyQuery, Forecast, LiveExplanation, NextHopAnswer,
     NextHopQuery, PeeringRow, Plan, Probe, Query, Reach, Retraced, RouteRow, Sighting,
@@ -32,6 +33,8 @@ pub enum Request {
     Rules {
         target: String,
     },
+    /// Rules of the whole lab that have decided nothing.
+    UnusedRules,
     NextHop(NextHopQuery),
     FlowVerify(FlowVerifyQuery),
     Drops,
@@ -123,6 +126,7 @@ pub enum Response {
     Status(Status),
     Routes(Vec<RouteRow>),
     Rules(Vec<EffectiveGroup>),
+    UnusedRules(Vec<RuleLabel>),
     NextHop(NextHopAnswer),
     FlowVerify(FlowVerifyAnswer),
     Explanation(Box<Explanation>),

@@ -6,6 +6,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::compile::{ListedRule, RuleIds, RuleOwner, listed_rules};
 use crate::dataplane::RuleId;
 use crate::model::{Direction, Network};
@@ -14,7 +16,8 @@ use crate::model::{Direction, Network};
 const REMEMBERED: usize = 4096;
 
 /// A rule's names, as the file spells them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RuleLabel {
     /// The NSG, or the network manager.
     pub owner: String,
@@ -73,6 +76,15 @@ impl RuleNumbers {
 
     pub(super) fn label(&self, id: RuleId) -> Option<&RuleLabel> {
         self.labels.get(&id)
+    }
+
+    /// The rules that somebody wrote: all but the default rules, in the file's order.
+    pub(super) fn written(&self, network: &Network) -> impl Iterator<Item = (RuleId, &RuleLabel)> {
+        let written = listed_rules(network).filter(|rule| !rule.is_default());
+        written.filter_map(move |rule| {
+            let id = *self.ids.get(&key(network, &rule))?;
+            Some((id, self.labels.get(&id)?))
+        })
     }
 
     /// One more than the highest number.

@@ -82,6 +82,21 @@ fn diag_03_rules_count_what_they_decide() {
 }
 
 #[test]
+fn rules_that_decide_nothing_are_listed() {
+    let Some(lab) = Lab::up(include_str!("../../config/nsg-tiers.yaml")) else { return };
+    let unused = || {
+        let rules = lab.data(&["rules", "--unused"]);
+        let name = |rule: &Value| format!("{} {}", rule["owner"].as_str().unwrap(), rule["name"].as_str().unwrap());
+        rules.as_array().unwrap().iter().map(name).collect::<Vec<_>>()
+    };
+    let (before, denial) = (unused(), "db-tier securityRules/deny-vnet".to_owned());
+    assert!(before.contains(&denial), "{before:?}");
+    assert!(before.iter().all(|rule| !rule.contains("defaultSecurityRules")), "{before:?}");
+    lab.assert_dropped("web", "10.40.3.4", "web", "NsgInbound");
+    assert_eq!(unused(), before.into_iter().filter(|rule| *rule != denial).collect::<Vec<_>>());
+}
+
+#[test]
 fn counters_and_drops_add_up() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };
     lab.assert_ping("web", "10.2.1.10");
