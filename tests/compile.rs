@@ -176,6 +176,7 @@ fn hop_name(network: &Network, compiled: &Compiled, fib: &Fib, hop: NextHop) -> 
             let members: Vec<_> = members.iter().map(|member| hop_name(network, compiled, fib, *member)).collect();
             format!("one of {}", members.join(", "))
         }
+        NextHop::Frontend(frontend) => format!("a backend of frontend {}", frontend.0),
         NextHop::Unreachable | NextHop::Gateway | NextHop::Internet | NextHop::Service | NextHop::None => {
             format!("{hop:?}")
         }

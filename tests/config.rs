@@ -435,6 +435,7 @@ fn dump(loaded: &Loaded, text: &str, file: &str) -> String {
         virtual_machines,
         network_interfaces,
         private_endpoints,
+        load_balancers,
         public_ip_addresses,
         public_ip_prefixes,
         nat_gateways,
@@ -473,6 +474,9 @@ fn dump(loaded: &Loaded, text: &str, file: &str) -> String {
     }
     for endpoint in private_endpoints {
         writeln!(out, "{endpoint:?}").unwrap();
+    }
+    for balancer in load_balancers {
+        writeln!(out, "{balancer:#?}").unwrap();
     }
     for public in public_ip_addresses {
         writeln!(out, "{public:?}").unwrap();

@@ -33,6 +33,7 @@ fn objects(path: &Path) -> Vec<String> {
         StepKind::Filter
         | StepKind::Route
         | StepKind::Peering
+        | StepKind::Balance
         | StepKind::Translate
         | StepKind::Forward
         | StepKind::Drop => true,

@@ -31,6 +31,7 @@ pub(super) fn word(what: StepKind) -> &'static str {
         StepKind::Filter => "filter",
         StepKind::Route => "route",
         StepKind::Peering => "peering",
+        StepKind::Balance => "balance",
         StepKind::Translate => "nat",
         StepKind::Arrive => "arrive",
         StepKind::Forward => "forward",
@@ -47,6 +48,7 @@ fn colour(what: StepKind) -> Option<AnsiColor> {
         | StepKind::Filter
         | StepKind::Route
         | StepKind::Peering
+        | StepKind::Balance
         | StepKind::Translate
         | StepKind::Arrive
         | StepKind::Forward => None,

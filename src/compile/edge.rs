@@ -71,7 +71,8 @@ fn pool(network: &Network, gateway: &NatGateway) -> PortPool {
 }
 
 /// What may stand for a sender. A NAT gateway without an address serves nobody; default outbound access is for who has
-/// nothing else, and a public address on any interface of a machine is something else (SNAT-04).
+/// nothing else: a public address on any interface of a machine is something else (SNAT-04), and so is a load balancer,
+/// though nobody leaves through an internal one (LB-44).
 fn egress(network: &Network, subnet: SubnetIx, nic: Option<&NetworkInterface>, shared: PoolId) -> Egress {
     let of_subnet = network.subnet(subnet);
     let gateway = of_subnet.nat_gateway.filter(|gateway| {
@@ -81,10 +82,17 @@ fn egress(network: &Network, subnet: SubnetIx, nic: Option<&NetworkInterface>, s
     let instances = nic.into_iter().flat_map(|nic| &nic.public_addresses);
     let machine = nic.map(|nic| network.vm(nic.virtual_machine));
     let mut siblings = machine.into_iter().flat_map(|machine| &machine.network_interfaces);
-    let explicit = gateway.is_some() || siblings.any(|nic| !network.nic(*nic).public_addresses.is_empty());
+    let balanced = nic.is_some_and(|nic| is_balanced(network, nic));
+    let explicit = balanced || gateway.is_some() || siblings.any(|nic| !network.nic(*nic).public_addresses.is_empty());
     Egress {
         nat_gateway: gateway.map(|gateway| PoolId(gateway.0 as u32)),
         instances: instances.map(|one| (one.private, network.public_ip(one.public).address)).collect(),
         default_outbound: (!explicit && of_subnet.has_default_outbound_access()).then_some(shared),
     }
+}
+
+/// Whether an interface is in a pool.
+fn is_balanced(network: &Network, nic: &NetworkInterface) -> bool {
+    let pools = network.load_balancers.iter().flat_map(|balancer| &balancer.pools);
+    pools.flat_map(|pool| &pool.members).any(|backend| std::ptr::eq(network.nic(backend.nic), nic))
 }

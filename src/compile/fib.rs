@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use crate::dataplane::{Fib, FibId, Lpm, NextHop, NicId, RouteId, Spread, SpreadId};
+use crate::dataplane::{Fib, FibId, Lpm, NextHop, RouteId, Spread, SpreadId};
 use crate::model::{EffectiveRoute, Network, SubnetIx, VnetIx};
 
 use super::links::Connections;
@@ -64,7 +64,7 @@ enum Toward {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Located {
     listing: Same<Listing>,
-    appliances: Vec<Option<NicId>>,
+    appliances: Vec<Option<NextHop>>,
 }
 
 impl Fibs {
@@ -182,8 +182,8 @@ impl Located {
     }
 }
 
-fn hop_to(appliance: Option<NicId>) -> NextHop {
-    appliance.map_or(NextHop::Unreachable, NextHop::Nic)
+fn hop_to(appliance: Option<NextHop>) -> NextHop {
+    appliance.unwrap_or(NextHop::Unreachable)
 }
 
 /// What a VNet's routes can lead to.
@@ -192,20 +192,20 @@ struct Reach<'a> {
     connections: &'a Connections<'a>,
     own: VnetIx,
     /// Many tables name one appliance, and a hub has hundreds of peers.
-    found: HashMap<IpAddr, Option<NicId>, RandomState>,
+    found: HashMap<IpAddr, Option<NextHop>, RandomState>,
 }
 
 impl Reach<'_> {
     /// An appliance is found by who owns its address, never by routing: in the own VNet, or in the ranges that a
     /// connected peer's link knows; not behind a second peering (UDR-11, UDR-12, PEER-18).
-    fn appliance(&mut self, address: IpAddr) -> Option<NicId> {
+    fn appliance(&mut self, address: IpAddr) -> Option<NextHop> {
         let Self { owners, connections, own, found } = self;
         *found.entry(address).or_insert_with(|| {
             let peers = connections
                 .of(*own)
                 .filter(|(_, link)| link.remote_address_space.iter().any(|prefix| prefix.contains(&address)))
                 .map(|(_, link)| link.remote);
-            iter::once(*own).chain(peers).find_map(|vnet| owners.nic(vnet, address))
+            iter::once(*own).chain(peers).find_map(|vnet| owners.appliance(vnet, address))
         })
     }
 }

@@ -7,6 +7,7 @@
 
 mod acls;
 mod admin;
+mod balancer;
 mod edge;
 mod fib;
 mod flow_logs;
@@ -146,7 +147,8 @@ fn compile_after(network: &Network, learned: &Learned, ids: Ids, generation: u64
     };
     let edge = edge::of(network, &ids);
     let Fibs { tables: fibs, subnets, listings } = fibs;
-    let snapshot = Snapshot { generation, ports, nics, fibs, acls, vnets, edge };
+    let mut snapshot = Snapshot { generation, ports, nics, fibs, acls, vnets, edge, frontends: Vec::new() };
+    snapshot.frontends = balancer::frontends(network, &ids, &snapshot);
     Compiled { snapshot: Arc::new(snapshot), subnets, listings, lists, ids, memory }
 }
 

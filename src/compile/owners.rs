@@ -7,11 +7,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use crate::dataplane::{Lpm, NicId, Owner};
+use crate::dataplane::{Lpm, NextHop, Owner};
 use crate::model::{Network, VirtualNetwork, VnetIx};
 
 use super::memo::{Known, Memo};
-use super::{Ids, Sender};
+use super::{Ids, Sender, balancer};
 
 /// The owner tables of all VNets.
 pub(super) struct Owners(Vec<Lpm<Owner>>);
@@ -33,6 +33,10 @@ impl Owners {
             };
             owned[vnet.0].extend(prefixes.into_iter().map(|prefix| (prefix, Owner::Nic(nic))));
         }
+        for (id, at) in balancer::numbered(network) {
+            let frontend = &network.load_balancers[at.balancer].frontends[at.frontend];
+            owned[frontend.subnet.vnet.0].push((frontend.address.into(), Owner::Frontend(id)));
+        }
         for endpoint in &network.private_endpoints {
             owned[endpoint.subnet.vnet.0].push((endpoint.address.into(), Owner::Service));
         }
@@ -41,9 +45,11 @@ impl Owners {
         (Self(owned.into_iter().map(table).collect()), tables.into_known())
     }
 
-    pub(super) fn nic(&self, vnet: VnetIx, address: IpAddr) -> Option<NicId> {
+    /// Who takes packets as an appliance at an address.
+    pub(super) fn appliance(&self, vnet: VnetIx, address: IpAddr) -> Option<NextHop> {
         match self.0[vnet.0].lookup(address)? {
-            Owner::Nic(nic) => Some(nic),
+            Owner::Nic(nic) => Some(NextHop::Nic(nic)),
+            Owner::Frontend(frontend) => Some(NextHop::Frontend(frontend)),
             Owner::Reserved | Owner::Service => None,
         }
     }

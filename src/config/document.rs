@@ -14,6 +14,7 @@ use super::decode::{Fields, boolean, list_of, mismatch, number, objects, record,
 use super::diagnostic::{At, Report, Spanned};
 use super::filter::{Asg, Nsg, asg, groups, nsg};
 use super::flow_log::{FlowLog, flow_log};
+use super::load_balancer::{LoadBalancer, PartReference, load_balancer, pools};
 use super::principal::{Principal, principal};
 use super::private_access::{
     PrivateEndpoint, ServiceEndpoint, private_endpoint, private_endpoint_network_policies, service_endpoint,
@@ -59,6 +60,7 @@ pub(super) struct Document {
     pub public_ip_addresses: Vec<PublicIpAddress>,
     pub public_ip_prefixes: Vec<PublicIpPrefix>,
     pub nat_gateways: Vec<NatGateway>,
+    pub load_balancers: Vec<LoadBalancer>,
     pub internet: Option<Spanned<Internet>>,
     pub flow_logs: Vec<FlowLog>,
     pub service_tags: Option<Spanned<PathBuf>>,
@@ -193,6 +195,7 @@ pub(super) struct IpConfiguration {
     pub allocation: Option<Spanned<Allocation>>,
     pub public: Option<Spanned<InstanceAddress>>,
     pub application_security_groups: Vec<Spanned<[String; 1]>>,
+    pub backend_pools: Vec<PartReference>,
     pub primary: Option<Spanned<bool>>,
 }
 
@@ -232,6 +235,7 @@ pub(super) fn document(node: &Node, lists: Lists, report: &mut Report) -> Option
         public_ip_addresses: f.list("publicIPAddresses", public_ip_address),
         public_ip_prefixes: f.list("publicIPPrefixes", public_ip_prefix),
         nat_gateways: f.list("natGateways", nat_gateway),
+        load_balancers: f.list("loadBalancers", load_balancer),
         internet: f.optional("internet", internet),
         flow_logs: f.list("flowLogs", flow_log),
         service_tags: f.optional("serviceTags", path),
@@ -444,12 +448,19 @@ fn short_ip_configuration(f: &mut Fields<'_>) -> IpConfiguration {
         allocation: None,
         public: f.optional("publicIPAddress", instance_address),
         application_security_groups: groups(f, "applicationSecurityGroups").map_or_else(Vec::new, |list| list.value),
+        backend_pools: pools(f),
         primary: None,
     }
 }
 
 fn refuse_short_form(f: &mut Fields<'_>) {
-    for key in ["subnet", "privateIPAddress", "publicIPAddress", "applicationSecurityGroups"] {
+    for key in [
+        "subnet",
+        "privateIPAddress",
+        "publicIPAddress",
+        "applicationSecurityGroups",
+        "loadBalancerBackendAddressPools",
+    ] {
         if f.optional(key, |_, _| Some(())).is_some() {
             let at = f.key(key);
             f.report
@@ -470,6 +481,7 @@ fn ip_configuration(node: &Node, report: &mut Report) -> Option<IpConfiguration>
         allocation: f.optional("privateIPAllocationMethod", allocation),
         public: f.optional("publicIPAddress", instance_address),
         application_security_groups: groups(f, "applicationSecurityGroups").map_or_else(Vec::new, |list| list.value),
+        backend_pools: pools(f),
         primary: f.optional("primary", boolean),
     })
 }

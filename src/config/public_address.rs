@@ -108,7 +108,7 @@ fn references(f: &mut Fields<'_>, key: &'static str, kind: &'static str) -> Vec<
 }
 
 /// `{name: Standard}`, or the word alone.
-fn sku(node: &Node, report: &mut Report) -> Option<PublicIpSku> {
+pub(super) fn sku(node: &Node, report: &mut Report) -> Option<PublicIpSku> {
     let name = word(&[("Basic", PublicIpSku::Basic), ("Standard", PublicIpSku::Standard)]);
     match &node.value {
         Value::Map(_) => record(node, report, "a SKU", |f| {

@@ -153,6 +153,7 @@ mod tests {
             virtual_machines: Vec::new(),
             network_interfaces: Vec::new(),
             private_endpoints: Vec::new(),
+            load_balancers: Vec::new(),
             public_ip_addresses: Vec::new(),
             public_ip_prefixes: Vec::new(),
             nat_gateways: Vec::new(),

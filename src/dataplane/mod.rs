@@ -5,6 +5,7 @@
 //! ids, not names; no clock, no file descriptor, no counter.
 
 mod acl;
+mod balancer;
 mod drop_reason;
 mod edge;
 mod flow;
@@ -21,6 +22,7 @@ mod snapshot;
 mod spread;
 
 pub use acl::{Acl, AclMatch, AclRule, Action, ProtocolMatch};
+pub use balancer::{BalancingRule, Frontend, FrontendId, Keyed, Member, Takes};
 pub use drop_reason::DropReason;
 pub use edge::{Edge, Egress, PoolId, PublicOwner};
 pub use flow::{
@@ -29,7 +31,7 @@ pub use flow::{
 };
 pub use fragment::FragmentTable;
 pub use lpm::{Lpm, LpmBuilder};
-pub use nat::{Mapped, NatLimits, NatTable, Outbound, PortPool, PortsExhausted};
+pub use nat::{Full, Mapped, NatLimits, NatTable, Outbound, Pin, PortPool, PortsExhausted};
 pub use observer::{Admission, Direction, FilterPlace, Observer, PacketEnd, Quiet, Step, Translation};
 pub use pattern::{Pattern, Side};
 pub use pipeline::{Flows, judge, process};

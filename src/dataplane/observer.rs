@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{AclId, DropReason, FibId, FlowEvent, FlowTerms, NextHop, NicId, PortId, RouteId, VnetId};
+use super::{AclId, DropReason, FibId, FlowEvent, FlowTerms, FrontendId, NextHop, NicId, PortId, RouteId, VnetId};
 use crate::wire::Packet;
 
 /// Seen from the NIC.
@@ -64,6 +64,12 @@ pub enum Step {
     /// A TCP segment without a mapping was answered by a reset, which goes back to this NIC (NAT-04).
     Reset {
         nic: NicId,
+    },
+    /// A load balancer's rule, by its index there, has this backend for the flow.
+    Balance {
+        frontend: FrontendId,
+        rule: u32,
+        backend: NicId,
     },
     /// The receiving NIC, before its inbound checks; or the Internet.
     Arrive {

@@ -84,6 +84,7 @@ fn is_at(step: &Step, nics: &[NicId]) -> bool {
         | Step::Route { .. }
         | Step::Cross { .. }
         | Step::Translate(_)
+        | Step::Balance { .. }
         | Step::Reset { .. }
         | Step::Delivered { .. }
         | Step::Dropped { .. } => false,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Acl, Edge, FlowTerms, Lpm, Spread};
+use super::{Acl, Edge, FlowTerms, Frontend, FrontendId, Lpm, Spread};
 
 /// An attachment: one TUN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,6 +53,8 @@ pub struct Snapshot {
     pub fibs: Vec<Fib>,
     pub acls: Vec<Acl>,
     pub vnets: Vec<Vnet>,
+    /// By [`FrontendId`].
+    pub frontends: Vec<Frontend>,
     /// None where no Internet is behind the fabric.
     pub edge: Option<Edge>,
 }
@@ -66,6 +68,11 @@ impl Snapshot {
     #[inline]
     pub fn vnet(&self, id: VnetId) -> &Vnet {
         &self.vnets[id.0 as usize]
+    }
+
+    #[inline]
+    pub fn frontend(&self, id: FrontendId) -> &Frontend {
+        &self.frontends[id.0 as usize]
     }
 
     #[inline]
@@ -159,6 +166,8 @@ pub enum NextHop {
     Nic(NicId),
     /// Deliver to one of several appliances, the flow's own. A member is never a spread itself.
     Spread(SpreadId),
+    /// Through one of the backends of a load balancer, the flow's own (LB-32).
+    Frontend(FrontendId),
     /// An appliance that nobody in reach owns.
     Unreachable,
     /// A gateway that does not exist.
@@ -185,6 +194,8 @@ pub struct Vnet {
 pub enum Owner {
     /// Behind this NIC.
     Nic(NicId),
+    /// A load balancer's frontend.
+    Frontend(FrontendId),
     /// Reserved by the platform: nobody answers (ADR-01, FAB-03).
     Reserved,
     /// A private endpoint: an Azure service stands behind it, which no lab has (SYS-12).

@@ -39,7 +39,7 @@ impl Spread {
 /// Addresses, protocol and ports; for a ping its identifier stands in both ports. A folded multiplication mixes a word in
 /// about a nanosecond. No secret seed: whoever sends may as well pick its own appliance.
 #[inline]
-fn hash(flow: &Tuple) -> u64 {
+pub(super) fn hash(flow: &Tuple) -> u64 {
     // The first digits of pi.
     const SALT: [u64; 3] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344, 0xa409_3822_299f_31d0];
     let ports = u64::from(flow.src_port) << 32 | u64::from(flow.dst_port) << 16 | u64::from(flow.protocol.0);

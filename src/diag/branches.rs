@@ -5,14 +5,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataplane::Spread;
 use crate::model::Verdict;
 use crate::wire::Tuple;
 
 use super::names::Names;
 use super::query::{EPHEMERAL, Ends, Probe};
 use super::trip::Trip;
-use super::walk::{Slate, Walk};
+use super::walk::{Choice, Slate, Walk};
 
 /// What every guest may choose: the ports of RFC 6335 that are in Linux's own default range too.
 const LAST_PORT: u16 = 60_999;
@@ -90,24 +89,24 @@ impl Branch {
     }
 }
 
-/// A trip and the spreads it came to.
+/// A trip and what it was chosen by.
 struct Met<'a> {
     trip: Trip,
-    there: Vec<&'a Spread>,
-    back: Vec<&'a Spread>,
+    there: Vec<Choice<'a>>,
+    back: Vec<Choice<'a>>,
 }
 
 impl<'a> Met<'a> {
     fn of(names: Names<'a>, trip: Trip) -> Self {
-        let spreads = |walk: &Walk| walk.spreads(names.compiled).collect();
-        let (there, back) = (spreads(&trip.forward), trip.back.as_ref().map(spreads).unwrap_or_default());
+        let choices = |walk: &Walk| walk.choices(names.compiled).collect();
+        let (there, back) = (choices(&trip.forward), trip.back.as_ref().map(choices).unwrap_or_default());
         Self { trip, there, back }
     }
 }
 
 /// Whether two flows fall on the same member everywhere.
-pub(super) fn alike(spreads: &[&Spread], a: &Tuple, b: &Tuple) -> bool {
-    spreads.iter().all(|spread| spread.share(a) == spread.share(b))
+pub(super) fn alike(choices: &[Choice<'_>], a: &Tuple, b: &Tuple) -> bool {
+    choices.iter().all(|choice| choice.share(a) == choice.share(b))
 }
 
 /// Takes every source port that nothing taken before speaks for; gives up after a long run of ports that bring nothing.

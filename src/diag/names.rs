@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use super::walk::Leg;
 use crate::compile::{Compiled, RuleOwner, Sender};
-use crate::dataplane::{AclId, FibId, FilterPlace, NextHop, NicId, RouteId, VnetId};
+use crate::dataplane::{AclId, FibId, FilterPlace, FrontendId, NextHop, NicId, RouteId, VnetId};
 use crate::model::{
-    AddressPrefix, DEFAULT_OUTBOUND, EffectiveRoute, Internet, NatGateway, Network, NicIx, Peering, PublishedTagIx,
-    RouteSource, ServiceTag, SubnetIx, VirtualNetwork, VnetIx,
+    AddressPrefix, DEFAULT_OUTBOUND, EffectiveRoute, FrontendIx, Internet, NatGateway, Network, NicIx, Peering,
+    PublishedTagIx, RouteSource, ServiceTag, SubnetIx, VirtualNetwork, VnetIx,
 };
 
 use super::walk::Walk;
@@ -79,11 +79,29 @@ impl<'a> Names<'a> {
             gateway.addresses.iter().any(|own| network.public_ip(*own).address == address)
                 || gateway.prefixes.iter().any(|own| network.public_ip_prefixes[own.0].prefix.contains(&address))
         };
+        if let Some((at, _)) = network.frontends().find(|(_, frontend)| frontend.address == address) {
+            return self.frontend(at);
+        }
         if let Some(gateway) = network.nat_gateways.iter().find(holds) {
             return format!("NAT gateway {}", gateway.name);
         }
         let public = network.public_ip_addresses.iter().find(|public| public.address == address);
         public.map_or_else(|| address.to_string(), |public| format!("public IP {}", public.name))
+    }
+
+    /// `load balancer web, frontend internal`.
+    pub(super) fn frontend(self, at: FrontendIx) -> String {
+        let balancer = &self.network.load_balancers[at.balancer];
+        format!("load balancer {}, frontend {}", balancer.name, balancer.frontends[at.frontend].name)
+    }
+
+    /// By the number that packets meet it by, with its rule: `load balancer web, rule http`.
+    pub(super) fn balancing_rule(self, id: FrontendId, rule: u32) -> String {
+        let Some((at, _)) = self.network.frontends().nth(id.0 as usize) else { return String::new() };
+        let balancer = &self.network.load_balancers[at.balancer];
+        let mut rules = balancer.rules.iter().filter(|rule| rule.frontend == at.frontend);
+        let rule = rules.nth(rule as usize).map_or("", |rule| &rule.name);
+        format!("load balancer {}, rule {rule}", balancer.name)
     }
 
     /// `NSG app on subnet spoke1/app, rule securityRules/https`.
@@ -120,6 +138,7 @@ impl<'a> Names<'a> {
                 NextHop::Vnet(remote) => self.link(subnet.vnet, VnetIx(remote.0 as usize)),
                 NextHop::Nic(_)
                 | NextHop::Spread(_)
+                | NextHop::Frontend(_)
                 | NextHop::Unreachable
                 | NextHop::Gateway
                 | NextHop::Internet

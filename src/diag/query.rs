@@ -173,6 +173,17 @@ impl Probe {
     }
 }
 
+impl Probe {
+    /// The same to another port.
+    pub(super) fn at(self, port: u16) -> Self {
+        match self {
+            Self::Ping => Self::Ping,
+            Self::Tcp(_) => Self::Tcp(port),
+            Self::Udp(_) => Self::Udp(port),
+        }
+    }
+}
+
 /// Packets of a flow that has begun already: of TCP, segments without SYN.
 impl Probe {
     pub(super) fn onward(self, src: IpAddr, dst: IpAddr, source_port: u16) -> Vec<u8> {
@@ -341,7 +352,7 @@ pub(super) fn owners(compiled: &Compiled, address: IpAddr) -> impl Iterator<Item
     let vnets = compiled.snapshot.vnets.iter().enumerate();
     vnets.filter_map(move |(i, vnet)| match vnet.owners.lookup(address)? {
         Owner::Nic(nic) => Some((VnetIx(i), nic)),
-        Owner::Reserved | Owner::Service => None,
+        Owner::Frontend(_) | Owner::Reserved | Owner::Service => None,
     })
 }
 

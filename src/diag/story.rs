@@ -54,6 +54,8 @@ pub enum StepKind {
     Filter,
     Route,
     Peering,
+    /// A load balancer chooses a backend.
+    Balance,
     /// A public address takes the place of a private one, or the other way round.
     Translate,
     Arrive,
@@ -128,6 +130,12 @@ impl Teller<'_> {
                 let text = "its port mapping has ended: the sender gets a reset".to_owned();
                 self.say(StepKind::Translate, self.nic(nic), text);
             }
+            dataplane::Step::Balance { frontend, rule, backend } => {
+                let rules = &self.names.compiled.snapshot.frontend(frontend).rules[rule as usize];
+                let up = rules.eligible.len();
+                let text = format!("{} has the flow, one of {up} that are up", self.names.nic(backend));
+                self.say(StepKind::Balance, self.names.balancing_rule(frontend, rule), text);
+            }
             dataplane::Step::Arrive { nic } => {
                 self.visit(nic);
                 self.say(StepKind::Arrive, self.nic(nic), "the packet arrives".to_owned());
@@ -170,6 +178,7 @@ impl Teller<'_> {
         let text = match hop {
             NextHop::Vnet(vnet) => format!("to whoever owns {} in VNet {}", self.dst, self.names.vnet_name(vnet)),
             NextHop::Nic(nic) => format!("to the appliance {}", self.names.nic(nic)),
+            NextHop::Frontend(_) => "to an appliance behind a load balancer".to_owned(),
             NextHop::Spread(_) => "to one of several appliances".to_owned(),
             NextHop::Unreachable => "to an appliance that nobody in this VNet or a directly peered one owns".to_owned(),
             NextHop::Gateway => "to a gateway that this network does not have".to_owned(),

@@ -23,14 +23,14 @@ impl Trip {
     pub(super) fn take(names: Names<'_>, slate: &mut Slate, ends: &Ends, probe: Probe, source_port: u16) -> Self {
         slate.wipe();
         let (src, dst) = (ends.source_address, ends.destination.address);
-        let answer = |asked: &Tuple| probe.answer(asked.src, asked.dst, asked.src_port);
+        let answer = |asked: &Tuple| probe.at(asked.dst_port).answer(asked.src, asked.dst, asked.src_port);
         Self::of(names, slate, ends, source_port, &probe.request(src, dst, source_port), answer)
     }
 
     /// A packet of a flow that may be on record already, and one that answers it.
     pub(super) fn go_on(names: Names<'_>, slate: &Slate, ends: &Ends, probe: Probe, source_port: u16) -> Self {
         let (src, dst) = (ends.source_address, ends.destination.address);
-        let answer = |asked: &Tuple| probe.onward_answer(asked.src, asked.dst, asked.src_port);
+        let answer = |asked: &Tuple| probe.at(asked.dst_port).onward_answer(asked.src, asked.dst, asked.src_port);
         Self::of(names, slate, ends, source_port, &probe.onward(src, dst, source_port), answer)
     }
 

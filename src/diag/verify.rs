@@ -150,7 +150,7 @@ fn decisions(path: &Path) -> impl Iterator<Item = (&str, &Step)> {
     let by_guest = matches!(path.dropped.as_deref(), Some("GuestNotForwarding" | "Loop"));
     let steps = path.hops.iter().flat_map(|hop| hop.steps.iter().map(|step| (hop.nic.as_str(), step)));
     steps.filter(move |(_, step)| match step.what {
-        StepKind::Filter | StepKind::Route | StepKind::Peering => true,
+        StepKind::Filter | StepKind::Route | StepKind::Peering | StepKind::Balance => true,
         StepKind::Drop => !by_guest,
         // Which port stands for a flow is drawn at random.
         StepKind::Translate | StepKind::Send | StepKind::Arrive | StepKind::Forward | StepKind::Deliver => false,

@@ -10,8 +10,8 @@ use ipnet::IpNet;
 
 use crate::compile::{Compiled, Sender};
 use crate::dataplane::{
-    AclId, Admission, Direction, DropReason, FibId, FilterPlace, FlowLimits, FlowTable, Flows, FragmentTable,
-    NatLimits, NatTable, NextHop, NicId, Recorder, RouteId, Spread, Step, Timestamp, Verdict, process,
+    AclId, Admission, BalancingRule, Direction, DropReason, FibId, FilterPlace, FlowLimits, FlowTable, Flows,
+    FragmentTable, NatLimits, NatTable, NextHop, NicId, Recorder, RouteId, Spread, Step, Timestamp, Verdict, process,
 };
 use crate::model::{Network, NicIx, VmIx, VnetIx};
 use crate::wire::{Offload, Packet, Tuple};
@@ -33,6 +33,23 @@ pub(super) struct Walk {
     pub(super) dst: IpAddr,
     /// The packet as it is at the end.
     pub(super) last: Tuple,
+}
+
+/// What chooses among several by a flow.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Choice<'a> {
+    Spread(&'a Spread),
+    Rule(&'a BalancingRule),
+}
+
+impl Choice<'_> {
+    /// The number of the one that has a flow.
+    pub(super) fn share(self, flow: &Tuple) -> usize {
+        match self {
+            Self::Spread(spread) => spread.share(flow),
+            Self::Rule(rule) => rule.share(flow),
+        }
+    }
 }
 
 /// From one interface to the next, through the fabric.
@@ -104,18 +121,26 @@ impl Walk {
         self.legs.last().expect("a walk has at least one leg")
     }
 
-    /// The spreads that its routes led to.
-    pub(super) fn spreads<'a>(&self, compiled: &'a Compiled) -> impl Iterator<Item = &'a Spread> {
-        let routes = self.legs.iter().filter_map(Leg::route).map(|(fib, route, _)| (compiled.snapshot.fib(fib), route));
-        routes.filter_map(|(fib, route)| match fib.next_hops[route.0 as usize] {
-            NextHop::Spread(spread) => Some(fib.spread(spread)),
+    /// Everything on its way that chose by the flow.
+    pub(super) fn choices<'a>(&self, compiled: &'a Compiled) -> impl Iterator<Item = Choice<'a>> {
+        let snapshot = &compiled.snapshot;
+        let spread = |fib: FibId, route: RouteId| match snapshot.fib(fib).next_hops[route.0 as usize] {
+            NextHop::Spread(spread) => Some(Choice::Spread(snapshot.fib(fib).spread(spread))),
             NextHop::Vnet(_)
             | NextHop::Nic(_)
+            | NextHop::Frontend(_)
             | NextHop::Unreachable
             | NextHop::Gateway
             | NextHop::Internet
             | NextHop::Service
             | NextHop::None => None,
+        };
+        self.legs.iter().flat_map(|leg| &leg.steps).filter_map(move |step| match *step {
+            Step::Route { fib, route, .. } => spread(fib, route),
+            Step::Balance { frontend, rule, .. } => {
+                Some(Choice::Rule(&snapshot.frontend(frontend).rules[rule as usize]))
+            }
+            _ => None,
         })
     }
 

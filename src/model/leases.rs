@@ -20,7 +20,11 @@ impl Leases {
         let endpoints = endpoints.map(|endpoint| (key(PRIVATE_ENDPOINT, &endpoint.name), vec![endpoint.address]));
         let public = network.public_ip_addresses.iter();
         let public = public.map(|public| (key(PUBLIC_ADDRESS, &public.name), vec![public.address]));
-        Self(nics.chain(endpoints).chain(public).collect())
+        let frontends = network.load_balancers.iter().flat_map(|balancer| {
+            let frontends = balancer.frontends.iter();
+            frontends.map(|frontend| (frontend_key(&balancer.name, &frontend.name), vec![frontend.address]))
+        });
+        Self(nics.chain(endpoints).chain(public).chain(frontends).collect())
     }
 
     /// The addresses of an interface, the primary first; none if there was no such interface.
@@ -32,6 +36,10 @@ impl Leases {
         self.held(PRIVATE_ENDPOINT, name)
     }
 
+    pub fn held_by_frontend(&self, balancer: &str, frontend: &str) -> &[IpAddr] {
+        self.0.get(&frontend_key(balancer, frontend)).map_or(&[], Vec::as_slice)
+    }
+
     pub fn held_by_public_address(&self, name: &str) -> Option<IpAddr> {
         self.held(PUBLIC_ADDRESS, name).first().copied()
     }
@@ -40,6 +48,10 @@ impl Leases {
 /// In the place of a machine, and no machine's names.
 const PRIVATE_ENDPOINT: &str = "/privateEndpoints";
 const PUBLIC_ADDRESS: &str = "/publicIPAddresses";
+
+fn frontend_key(balancer: &str, frontend: &str) -> String {
+    key("/loadBalancers", &format!("{balancer}/{frontend}"))
+}
 
 /// Neither name can have a slash.
 fn key(machine: &str, nic: &str) -> String {

@@ -8,6 +8,7 @@ mod extent;
 mod filter;
 mod flow_log;
 mod leases;
+mod load_balancer;
 mod network;
 mod peering;
 mod platform;
@@ -26,6 +27,10 @@ pub use extent::{PeeredSubnets, PeeringExtent};
 pub use filter::{Access, AddressPrefix, Asg, AsgIx, Direction, Nsg, NsgIx, PortRange, SecurityProtocol, SecurityRule};
 pub use flow_log::{FlowLog, FlowLogPace, FlowLogTarget, NsgLogVersion};
 pub use leases::Leases;
+pub use load_balancer::{
+    Backend, BackendPool, BalancedPorts, Distribution, Frontend, FrontendIx, HealthProbe, LoadBalancer,
+    LoadBalancingRule, ProbeProtocol,
+};
 pub use network::{
     Attach, AttachNamespace, Attachment, DeploymentModel, DeviceKind, Emulation, ForwardedMode, Network,
     NetworkInterface, NicIx, Peering, PeeringAccessMode, PeeringState, PowerState, Subnet, SubnetIx, VirtualMachine,

@@ -9,9 +9,10 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Asg, CollectionIx, FlowLog, FlowLogPace, InstanceAddress, Internet, NatGateway, NatGatewayIx, NetworkManager, Nsg,
-    NsgIx, PeeringExtent, PrivateEndpoint, PrivateEndpointNetworkPolicies, PublicIpAddress, PublicIpIx, PublicIpPrefix,
-    PublishedTag, PublishedTagIx, RouteTable, RouteTableIx, RuleCollection, ServiceEndpoint, TestCase,
+    Asg, CollectionIx, FlowLog, FlowLogPace, Frontend, FrontendIx, InstanceAddress, Internet, LoadBalancer, NatGateway,
+    NatGatewayIx, NetworkManager, Nsg, NsgIx, PeeringExtent, PrivateEndpoint, PrivateEndpointNetworkPolicies,
+    PublicIpAddress, PublicIpIx, PublicIpPrefix, PublishedTag, PublishedTagIx, RouteTable, RouteTableIx,
+    RuleCollection, ServiceEndpoint, TestCase,
 };
 
 /// Index of a virtual network in [`Network::virtual_networks`].
@@ -48,6 +49,7 @@ pub struct Network {
     /// All interfaces of all machines, in file order.
     pub network_interfaces: Vec<NetworkInterface>,
     pub private_endpoints: Vec<PrivateEndpoint>,
+    pub load_balancers: Vec<LoadBalancer>,
     pub public_ip_addresses: Vec<PublicIpAddress>,
     pub public_ip_prefixes: Vec<PublicIpPrefix>,
     pub nat_gateways: Vec<NatGateway>,
@@ -286,6 +288,14 @@ impl Network {
     pub fn behind(&self, public: IpAddr) -> Option<IpAddr> {
         let mut instances = self.network_interfaces.iter().flat_map(|nic| &nic.public_addresses);
         instances.find(|one| self.public_ip(one.public).address == public).map(|one| one.private)
+    }
+
+    /// Every frontend, in file order.
+    pub fn frontends(&self) -> impl Iterator<Item = (FrontendIx, &Frontend)> {
+        self.load_balancers.iter().enumerate().flat_map(|(balancer, owner)| {
+            let frontends = owner.frontends.iter().enumerate();
+            frontends.map(move |(frontend, it)| (FrontendIx { balancer, frontend }, it))
+        })
     }
 
     pub fn nat_gateway(&self, gateway: NatGatewayIx) -> &NatGateway {

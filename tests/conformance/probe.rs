@@ -60,8 +60,8 @@ pub(crate) struct Question {
     from: String,
     origin: Origin,
     pub(crate) peer: SocketAddr,
-    /// What the peer listens at: behind a public address, its private one.
-    listener: SocketAddr,
+    /// Who listens, and where: behind a public address at the private one, behind a load balancer everybody in the pool.
+    listeners: Vec<(String, SocketAddr)>,
     /// Who has the peer's address.
     pub(crate) owner: Option<String>,
     traffic: Traffic,
@@ -82,16 +82,10 @@ impl Question {
             src_port: None,
             dst_port: (ask.kind != Kind::Ping).then_some(ask.port),
         };
-        let [peer, listener] = [address, stage.private(address)].map(|address| SocketAddr::new(address, ask.port));
-        Ok(Self {
-            kind: ask.kind,
-            from: ask.from.clone(),
-            origin,
-            peer,
-            listener,
-            owner: stage.owner(address),
-            traffic,
-        })
+        let (peer, owner) = (SocketAddr::new(address, ask.port), stage.owner(address));
+        let one = owner.iter().map(|owner| (owner.clone(), SocketAddr::new(stage.private(address), ask.port)));
+        let listeners = one.chain(stage.backends(peer, ask.kind)).collect();
+        Ok(Self { kind: ask.kind, from: ask.from.clone(), origin, peer, listeners, owner, traffic })
     }
 
     /// Asks, and holds what happens against what should.
@@ -103,16 +97,42 @@ impl Question {
 
     /// A TCP connection that stays.
     pub(crate) fn open(&self, stage: &Stage) -> Outcome<Flow> {
-        let owner = self.owner.as_deref().ok_or("nobody has the destination")?;
-        let listener = serve(stage, owner, || TcpListener::bind(self.listener))?;
+        let listeners = self.listen(stage)?;
+        if listeners.is_empty() {
+            return Err("nobody has the destination".into());
+        }
         let client = stage.lab.inside(&self.from, || TcpStream::connect_timeout(&self.peer, stage.patience));
         let client = client.map_err(|error| format!("no connection: {error}"))?;
-        let (server, _) = listener.accept()?;
+        let (owner, server) = accept(stage, &listeners)?;
         client.set_nodelay(true)?;
         let local = client.local_addr()?;
         let traffic = Traffic { src_port: Some(local.port()), ..self.traffic };
-        Ok(Flow { client, server, traffic, owner: owner.to_owned(), owed: 0 })
+        Ok(Flow { client, server, traffic, owner, owed: 0 })
     }
+
+    fn listen(&self, stage: &Stage) -> io::Result<Vec<(String, TcpListener)>> {
+        let open = |(node, at): &(String, SocketAddr)| {
+            let listener = serve(stage, node, || TcpListener::bind(at))?;
+            listener.set_nonblocking(true)?;
+            Ok((node.clone(), listener))
+        };
+        self.listeners.iter().map(open).collect()
+    }
+}
+
+/// The end of a connection that has just been made, and whose it is.
+fn accept(stage: &Stage, listeners: &[(String, TcpListener)]) -> Outcome<(String, TcpStream)> {
+    let deadline = Instant::now() + stage.patience;
+    while Instant::now() < deadline {
+        for (node, listener) in listeners {
+            if let Ok((server, _)) = listener.accept() {
+                server.set_nonblocking(false)?;
+                return Ok((node.clone(), server));
+            }
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Err("nobody has the connection".into())
 }
 
 /// Opens a server's socket in its guest. A program that another scenario is just starting has a copy of the last one's,
@@ -132,27 +152,26 @@ fn serve<S: Send>(stage: &Stage, owner: &str, bind: impl Fn() -> io::Result<S> +
 /// Sockets that ask.
 enum Asking {
     Ping(Pinger),
-    Tcp { connecting: Connecting, _listener: Option<TcpListener> },
-    Udp { client: UdpSocket, server: Option<UdpSocket> },
+    Tcp { connecting: Connecting, _listeners: Vec<(String, TcpListener)> },
+    Udp { client: UdpSocket, servers: Vec<UdpSocket> },
 }
 
 impl Asking {
     /// Opens whoever answers first, then whoever asks.
     fn open(stage: &Stage, question: &Question) -> Outcome<Self> {
-        let Question { kind, from, origin, peer, listener: at, owner, .. } = question;
+        let Question { kind, from, origin, peer, listeners, .. } = question;
         let asking = match kind {
             Kind::Ping => stage.lab.inside(from, || Pinger::from(origin, peer.ip())).map(Self::Ping),
             Kind::Tcp => {
-                let listener = owner.as_ref().map(|owner| serve(stage, owner, || TcpListener::bind(at)));
-                let listener = listener.transpose()?;
+                let listeners = question.listen(stage)?;
                 let connecting = stage.lab.inside(from, || origin.tcp_towards(*peer));
-                connecting.map(|connecting| Self::Tcp { connecting, _listener: listener })
+                connecting.map(|connecting| Self::Tcp { connecting, _listeners: listeners })
             }
             Kind::Udp => {
-                let server = owner.as_ref().map(|owner| serve(stage, owner, || UdpSocket::bind(at)));
-                let server = server.transpose()?;
+                let servers = listeners.iter().map(|(node, at)| serve(stage, node, || UdpSocket::bind(at)));
+                let servers = servers.collect::<io::Result<_>>()?;
                 let client = stage.lab.inside(from, || origin.udp_towards(*peer));
-                client.map(|client| Self::Udp { client, server })
+                client.map(|client| Self::Udp { client, servers })
             }
         };
         Ok(asking?)
@@ -163,10 +182,10 @@ impl Asking {
         match self {
             Self::Ping(pinger) => Ok(pinger.ask(64, wait)?.is_some_and(|answer| answer.arrived)),
             Self::Tcp { connecting, .. } => Ok(connecting.wait(wait)?.is_some()),
-            Self::Udp { client, server } => {
+            Self::Udp { client, servers } => {
                 client.send(b"conformance")?;
                 let mut buffer = [0; 64];
-                if let Some(server) = server {
+                for server in servers.iter() {
                     server.set_read_timeout(Some(wait))?;
                     if let Ok((length, peer)) = server.recv_from(&mut buffer) {
                         server.send_to(&buffer[..length], peer)?;

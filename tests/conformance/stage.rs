@@ -1,17 +1,17 @@
 //! A scenario in its own lab, step after step.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use serde_json::Value;
 use vnet::config;
-use vnet::model::Network;
+use vnet::model::{BalancedPorts, Network};
 
 use crate::Outcome;
 use crate::lab::{Lab, SOON};
-use crate::probe::{Flow, Question};
+use crate::probe::{Flow, Kind, Question};
 use crate::scenario::{Scenario, Step, Written};
 use crate::watch::Drops;
 use crate::{commands, flow_log, patch, raw};
@@ -23,6 +23,7 @@ pub(crate) struct Stage {
     pub(crate) topology: Value,
     /// Public addresses: whose, and the private one behind.
     public: BTreeMap<IpAddr, (String, IpAddr)>,
+    network: Option<Network>,
     /// Machines that run, and their addresses.
     places: Vec<(String, Vec<IpAddr>)>,
     flows: BTreeMap<String, Flow>,
@@ -50,6 +51,7 @@ impl Stage {
             lab,
             topology: topology.clone(),
             public: BTreeMap::new(),
+            network: None,
             places: Vec::new(),
             flows: BTreeMap::new(),
             told: String::new(),
@@ -152,6 +154,7 @@ impl Stage {
         self.places = nodes.map(|node| (node["name"].as_str().unwrap().to_owned(), addresses(node))).collect();
         let network = config::load(&as_yaml(&self.topology), "lab.yaml").map(|loaded| loaded.network);
         self.public = network.iter().flat_map(public).collect();
+        self.network = network.ok();
     }
 
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &str> {
@@ -182,6 +185,11 @@ impl Stage {
         self.public.get(&address).map_or(address, |(_, private)| *private)
     }
 
+    /// Who may get what is sent to a frontend, and where.
+    pub(crate) fn backends(&self, frontend: SocketAddr, kind: Kind) -> Vec<(String, SocketAddr)> {
+        self.network.iter().flat_map(|network| backends(network, frontend, kind)).collect()
+    }
+
     pub(crate) fn drops(&self) -> Drops {
         let mut drops = Drops::new();
         for row in self.lab.data(&["drops"]).as_array().unwrap() {
@@ -204,4 +212,23 @@ fn public(network: &Network) -> Vec<(IpAddr, (String, IpAddr))> {
 fn as_yaml(topology: &Value) -> String {
     let members = topology.as_object().expect("a topology is a mapping").iter();
     members.map(|(key, value)| format!("{key}: {value}")).collect::<Vec<_>>().join("\n")
+}
+
+fn backends(network: &Network, at: SocketAddr, kind: Kind) -> Vec<(String, SocketAddr)> {
+    let rules =
+        network.load_balancers.iter().flat_map(|balancer| balancer.rules.iter().map(move |rule| (balancer, rule)));
+    let mut rules = rules.filter(|(balancer, rule)| balancer.frontends[rule.frontend].address == at.ip());
+    let port = rules.find_map(|(balancer, rule)| {
+        let backend = match (rule.ports, kind) {
+            (BalancedPorts::Tcp { frontend, backend }, Kind::Tcp) if frontend == at.port() => backend,
+            (BalancedPorts::Udp { frontend, backend }, Kind::Udp) if frontend == at.port() => backend,
+            (BalancedPorts::All, Kind::Tcp | Kind::Udp) => at.port(),
+            _ => return None,
+        };
+        Some((balancer, rule.pool, backend))
+    });
+    let Some((balancer, pool, port)) = port else { return Vec::new() };
+    let members = balancer.pools[pool].members.iter();
+    let name = |nic| network.vm(network.nic(nic).virtual_machine).name.clone();
+    members.map(|member| (name(member.nic), SocketAddr::new(member.address.into(), port))).collect()
 }

@@ -150,6 +150,7 @@ impl World {
             acls: (0..).map(AclId).zip(&self.acls).map(|(id, rules)| self.table(id, rules)).collect(),
             vnets: (0..self.vnets.len() as u32).map(|n| self.vnet_tables(VnetId(n))).collect(),
             edge: None,
+            frontends: Vec::new(),
         }
     }
 
@@ -300,6 +301,7 @@ fn words(step: Step) -> String {
         Step::Cross { from, into, .. } => format!("cross {} to {}", from.0, into.0),
         Step::Arrive { nic } => format!("arrive {}", nic.0),
         Step::Translate(Translation { from, to, .. }) => format!("translate {} to {}", from.0, to.0),
+        Step::Balance { backend, .. } => format!("balance to {}", backend.0),
         Step::Reset { nic } => format!("reset {}", nic.0),
         Step::Delivered { port } => format!("delivered {}", port.0),
         Step::Dropped { reason } => format!("dropped {reason}"),

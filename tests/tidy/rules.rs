@@ -9,8 +9,10 @@ use std::fs;
 use std::path::Path;
 
 const LIST: &str = include_str!("rules.txt");
-const FAMILIES: [&str; 16] =
-    ["FAB", "ADR", "NIC", "SYS", "UDR", "RSEL", "CH", "PEER", "NSG", "TAG", "ASG", "ADM", "SNAT", "NAT", "PIP", "LIM"];
+const FAMILIES: [&str; 17] = [
+    "FAB", "ADR", "NIC", "SYS", "UDR", "RSEL", "CH", "PEER", "NSG", "TAG", "ASG", "ADM", "LB", "SNAT", "NAT", "PIP",
+    "LIM",
+];
 
 #[test]
 fn every_rule_is_named_in_a_test_or_says_why_not() {

@@ -115,6 +115,7 @@ impl Random {
             public_ip_addresses: Vec::new(),
             public_ip_prefixes: Vec::new(),
             nat_gateways: Vec::new(),
+            load_balancers: Vec::new(),
             internet: None,
             flow_logs: Vec::new(),
             service_tags: self.service_tags(),

@@ -11,14 +11,15 @@ use super::Scope;
 use super::account::Accounts;
 use super::allocation::Pool;
 use super::attach::Attachments;
+use super::load_balancer::{Balancers, PoolIx};
 use super::names::{Names, or_unnamed, within};
 use super::private_access;
 use super::public_address::Public;
 use crate::config::diagnostic::{At, Report, Spanned};
 use crate::config::document::{self, Allocation, Document, IpConfiguration, IpVersion};
 use crate::model::{
-    InstanceAddress, NetworkInterface, NicIx, PrivateEndpoint, PublicIpIx, SubnetIx, VirtualMachine, VirtualNetwork,
-    VmIx,
+    Backend, FrontendIx, InstanceAddress, NetworkInterface, NicIx, PrivateEndpoint, PublicIpIx, SubnetIx,
+    VirtualMachine, VirtualNetwork, VmIx,
 };
 
 /// Everybody with an address.
@@ -26,6 +27,7 @@ pub(super) struct Addressed {
     pub virtual_machines: Vec<VirtualMachine>,
     pub network_interfaces: Vec<NetworkInterface>,
     pub private_endpoints: Vec<PrivateEndpoint>,
+    pub balancers: Balancers,
 }
 
 /// An address that somebody wants, an interface's primary one first.
@@ -37,6 +39,8 @@ pub(super) struct Wish {
     pub stated: Option<Spanned<IpAddr>>,
     /// What stands in front of it.
     pub public: Option<PublicIpIx>,
+    /// Whose backend it is.
+    pub pools: Vec<PoolIx>,
     pub at: At,
 }
 
@@ -45,6 +49,7 @@ pub(super) struct Wish {
 pub(super) enum Holder {
     Nic(usize),
     PrivateEndpoint(usize),
+    Frontend(FrontendIx),
 }
 
 pub(super) fn machines(
@@ -59,14 +64,16 @@ pub(super) fn machines(
     let documents = &document.virtual_machines;
     Names::of("virtual machine", documents.iter().map(|vm| &vm.name), report);
     let (private_endpoints, mut wishes) = private_access::private_endpoints(&document.private_endpoints, scope, report);
-    let mut machines = Addressed { virtual_machines: Vec::new(), network_interfaces: Vec::new(), private_endpoints };
+    let (balancers, frontends) = Balancers::of(document, scope, report);
+    let (virtual_machines, network_interfaces) = (Vec::new(), Vec::new());
+    let mut machines = Addressed { virtual_machines, network_interfaces, private_endpoints, balancers };
     for (vm, document) in documents.iter().enumerate() {
         let first = machines.network_interfaces.len();
         let primary = check(document, report);
         for (index, nic) in document.network_interfaces.iter().enumerate() {
             let name = nic.name.as_ref().map_or_else(|| format!("eth{index}"), |name| name.value.clone());
             let holder = format!("network interface `{}/{name}`", or_unnamed(&document.name));
-            let claims = Claims { vnets, scope, holder, public: &mut *public };
+            let claims = Claims { vnets, scope, holder, public: &mut *public, balancers: &machines.balancers };
             let subnet = wish(first + index, nic, claims, &mut wishes, report);
             machines.network_interfaces.push(NetworkInterface {
                 name,
@@ -94,6 +101,7 @@ pub(super) fn machines(
             guest_masquerade: document.guest.masquerade,
         });
     }
+    wishes.extend(frontends);
     grant(wishes, vnets, pool, &mut machines, report);
     machines
 }
@@ -123,6 +131,10 @@ fn grant(
             Holder::PrivateEndpoint(endpoint) => {
                 leases.held_by_private_endpoint(&machines.private_endpoints[endpoint].name)
             }
+            Holder::Frontend(at) => {
+                let (balancer, frontend) = machines.balancers.frontend_name(at);
+                leases.held_by_frontend(balancer, frontend)
+            }
         };
         wish.stated = pool.keep(wish.subnet, subnet(wish.subnet), wish.version, held, wish.at);
     }
@@ -132,15 +144,23 @@ fn grant(
             None => pool.allocate(wish.subnet, subnet(wish.subnet), wish.version, wish.at, report),
         };
         match wish.holder {
-            Holder::Nic(nic) => {
-                let nic = &mut machines.network_interfaces[nic];
+            Holder::Nic(index) => {
+                let nic = &mut machines.network_interfaces[index];
                 nic.addresses.extend(address);
+                if let Some(IpAddr::V4(address)) = address {
+                    let backend = Backend { nic: NicIx(index), address };
+                    wish.pools.into_iter().for_each(|pool| machines.balancers.join(pool, backend));
+                }
                 let instance = wish.public.zip(address);
                 nic.public_addresses.extend(instance.map(|(public, private)| InstanceAddress { private, public }));
             }
             Holder::PrivateEndpoint(endpoint) => {
                 let endpoint = &mut machines.private_endpoints[endpoint];
                 endpoint.address = address.unwrap_or(endpoint.address);
+            }
+            Holder::Frontend(at) => {
+                let frontend = machines.balancers.frontend_mut(at);
+                frontend.address = address.unwrap_or(frontend.address);
             }
         }
     }
@@ -183,6 +203,7 @@ struct Claims<'a, 'd> {
     scope: &'a Scope,
     holder: String,
     public: &'a mut Public<'d>,
+    balancers: &'a Balancers,
 }
 
 /// Writes down what the interface wants; the subnet it is in.
@@ -193,7 +214,7 @@ fn wish(
     wishes: &mut Vec<Wish>,
     report: &mut Report,
 ) -> SubnetIx {
-    let Claims { vnets, scope, holder, public } = claims;
+    let Claims { vnets, scope, holder, public, balancers } = claims;
     let configurations = &document.ip_configurations;
     Names::of("IP configuration", configurations.iter().map(|configuration| &configuration.name), report);
     within(configurations.len(), 256, "addresses of one interface", "ADR-14", document.at, report);
@@ -215,6 +236,7 @@ fn wish(
             let version = public.version_for(ix, &versions, written.at, report);
             Some((version, ix))
         });
+        let mut pools = balancers.find_pools(&configuration.backend_pools, found.vnet, report);
         for version in versions {
             let stated = configuration.address.clone().filter(|address| version_of(address.value) == version);
             let public = in_front.take_if(|(of, _)| *of == version).map(|(_, ix)| ix);
@@ -224,6 +246,7 @@ fn wish(
                 version,
                 stated,
                 public,
+                pools: if version == IpVersion::V4 { std::mem::take(&mut pools) } else { Vec::new() },
                 at: configuration.at,
             });
         }

@@ -16,6 +16,7 @@ mod filter;
 mod flow_log;
 mod groups;
 mod limits;
+mod load_balancer;
 mod machine;
 mod names;
 mod overlaps;
@@ -89,6 +90,7 @@ pub(super) fn network(
     }
     let machines =
         machine::machines(&document, &virtual_networks, &accounts, (&scope, &mut public), attachments, pool, report);
+    let load_balancers = machines.balancers.finish(&document, report);
     public.check_subnets(&virtual_networks, &machines.network_interfaces, &document, report);
     public.warn(report);
     Limits::AZURE.check(&document, &virtual_networks, &machines.network_interfaces, &accounts, report);
@@ -107,6 +109,7 @@ pub(super) fn network(
         virtual_machines: machines.virtual_machines,
         network_interfaces: machines.network_interfaces,
         private_endpoints: machines.private_endpoints,
+        load_balancers,
         public_ip_addresses: public.addresses,
         public_ip_prefixes: public.prefixes,
         nat_gateways: public.nat_gateways,

@@ -106,7 +106,15 @@ pub(super) fn private_endpoints(
         }
         let holder = Holder::PrivateEndpoint(made.len());
         let stated = endpoint.address.clone();
-        wishes.push(Wish { holder, subnet, version: IpVersion::V4, stated, public: None, at: endpoint.at });
+        wishes.push(Wish {
+            holder,
+            subnet,
+            version: IpVersion::V4,
+            stated,
+            public: None,
+            pools: Vec::new(),
+            at: endpoint.at,
+        });
         let address = IpAddr::from(Ipv4Addr::UNSPECIFIED);
         made.push(PrivateEndpoint { name: or_unnamed(&endpoint.name), subnet, address });
     }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Mapped, Outbound};
+use super::{Mapped, Outbound, Pin};
 use crate::dataplane::flow::slab::{END, Entry, Link};
 use crate::dataplane::flow::tcp::Connection;
 use crate::dataplane::{Direction, FlowState, NicId, Signal, Timestamp};
@@ -39,9 +39,10 @@ pub(super) struct Mapping {
     pub(super) private: End,
     pub(super) public: End,
     pub(super) remote: Remote,
-    tcp_idle_secs: u16,
+    idle_secs: u16,
     connection: Connection,
-    free: bool,
+    /// Of a flow to a load balancer: whoever opens it comes from outside, and its port was not drawn.
+    pub(super) pinned: bool,
     /// The next mapping whose sender's side has the same hash, or the next free slot.
     pub(super) by_private: Link,
     /// The next whose public side has.
@@ -74,15 +75,31 @@ impl Mapping {
             private,
             public,
             remote,
-            tcp_idle_secs: flow.pool.tcp_idle_secs,
+            idle_secs: flow.pool.tcp_idle_secs,
             connection: Connection::NONE,
-            free: false,
+            pinned: false,
             by_private: END,
             by_public: END,
             timer: END,
         };
         mapping.touch(Direction::Outbound, flow.signal, flow.now);
         mapping
+    }
+
+    pub(super) fn pinned(pin: &Pin<'_>, private: End, remote: Remote, public: End) -> Self {
+        Self {
+            last: pin.now,
+            nic: pin.nic,
+            private,
+            public,
+            remote,
+            idle_secs: pin.idle_secs,
+            connection: Connection::NONE,
+            pinned: true,
+            by_private: END,
+            by_public: END,
+            timer: END,
+        }
     }
 
     pub(super) fn touch(&mut self, direction: Direction, signal: Signal, now: Timestamp) {
@@ -111,9 +128,10 @@ impl Mapping {
 
     fn live_secs(&self) -> u16 {
         match self.connection.state(Direction::Outbound) {
+            None | Some(FlowState::Unanswered | FlowState::Answered) if self.pinned => self.idle_secs,
             None | Some(FlowState::Unanswered | FlowState::Answered) => UDP_IDLE_SECS,
             Some(FlowState::SynSent | FlowState::SynReceived) => HOLD_HALF_OPEN_SECS,
-            Some(FlowState::Established | FlowState::Closing) => self.tcp_idle_secs,
+            Some(FlowState::Established | FlowState::Closing) => self.idle_secs,
             Some(FlowState::Closed) if self.connection.is_reset() => HOLD_RST_SECS,
             Some(FlowState::Closed) => HOLD_FIN_SECS,
         }
@@ -140,9 +158,7 @@ impl Entry for Mapping {
         if self.remote.protocol == Protocol::UDP { until } else { until.min(after(now, HOLD_RST_SECS)) }
     }
 
-    fn end(&mut self) {
-        self.free = true;
-    }
+    fn end(&mut self) {}
 }
 
 const fn after(instant: Timestamp, secs: u16) -> Timestamp {

@@ -34,6 +34,8 @@ const FIRST_PORT: u16 = 1024;
 const DRAWS: u32 = 64;
 /// Destinations that fall together share a count of their flows.
 const COUNTED: usize = 1 << 16;
+/// NICs that fall together share a count of their pinned flows.
+const PINNED: usize = 1 << 10;
 /// Mappings looked at under one hold of a lock.
 const SWEEP_AT_ONCE: usize = 64;
 
@@ -75,6 +77,24 @@ pub struct Outbound<'a> {
     pub now: Timestamp,
 }
 
+/// A flow to a load balancer that goes to one backend from now on.
+#[derive(Clone, Copy, Debug)]
+pub struct Pin<'a> {
+    pub nic: NicId,
+    /// As the balancer's side sends it.
+    pub outside: &'a Tuple,
+    /// What the backend has in place of the balancer's address and port.
+    pub private: (IpAddr, u16),
+    /// Idle time after which it ends.
+    pub idle_secs: u16,
+    pub signal: Signal,
+    pub now: Timestamp,
+}
+
+/// There is no room for another mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
 /// The two sides of a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapped {
@@ -95,6 +115,8 @@ pub struct NatTable {
     limits: NatLimits,
     mappings: AtomicUsize,
     by_destination: Box<[AtomicU32]>,
+    /// By NIC; some fall together.
+    pins: Box<[AtomicU32]>,
     draws: AtomicU32,
     /// The shard where the next expiry starts.
     sweeping: AtomicUsize,
@@ -110,6 +132,7 @@ impl NatTable {
             hasher: RandomState::default(),
             limits,
             mappings: AtomicUsize::new(0),
+            pins: std::iter::repeat_with(AtomicU32::default).take(PINNED).collect(),
             by_destination: std::iter::repeat_with(AtomicU32::default).take(counted).collect(),
             draws: AtomicU32::new(0),
             sweeping: AtomicUsize::new(0),
@@ -139,11 +162,9 @@ impl NatTable {
     pub fn enter(&self, flow: &Tuple, signal: Signal, now: Timestamp) -> Option<Mapped> {
         let (public, remote) = (End::of(flow)?, Remote::of(flow)?);
         let mut shard = self.shard(remote);
-        let mapping = shard.inbound((public, remote), self.hasher.hash_one((public, remote)))?;
         // Whoever answers cannot begin a flow: what looks like it is only late.
-        if !mapping.is_live(Signal::NONE, now) {
-            return None;
-        }
+        let fits = |mapping: &Mapping| mapping.is_live(Signal::NONE, now) && !mapping.pinned;
+        let mapping = shard.inbound((public, remote), self.hasher.hash_one((public, remote)), fits)?;
         mapping.touch(Direction::Inbound, signal, now);
         Some(mapping.mapped())
     }
@@ -152,6 +173,66 @@ impl NatTable {
     pub fn open(&self, outbound: &Outbound<'_>) -> Option<Result<Mapped, PortsExhausted>> {
         let (private, remote) = (End::of(outbound.flow)?, Remote::of(outbound.flow)?);
         Some(self.map(outbound, private, remote))
+    }
+
+    /// Who has the flow of a packet to a load balancer, if that mapping `fits`; `outside` is the flow as the balancer's side
+    /// sends it. Refreshes it.
+    pub fn pinned(
+        &self,
+        outside: &Tuple,
+        signal: Signal,
+        now: Timestamp,
+        fits: impl Fn(&Mapped) -> bool,
+    ) -> Option<Mapped> {
+        let (public, remote) = (End::of(outside)?, Remote::of(outside)?);
+        let mut shard = self.shard(remote);
+        let fits = |mapping: &Mapping| mapping.pinned && mapping.is_live(signal, now) && fits(&mapping.mapped());
+        let mapping = shard.inbound((public, remote), self.hasher.hash_one((public, remote)), fits)?;
+        mapping.touch(Direction::Outbound, signal, now);
+        Some(mapping.mapped())
+    }
+
+    /// Whose answer a backend's packet is, if that mapping `fits`. Refreshes it.
+    pub fn answered(
+        &self,
+        nic: NicId,
+        flow: &Tuple,
+        signal: Signal,
+        now: Timestamp,
+        fits: impl Fn(&Mapped) -> bool,
+    ) -> Option<Mapped> {
+        let (private, remote) = (End::of(flow)?, Remote::of(flow)?);
+        let mut shard = self.shard(remote);
+        let fits = |mapping: &Mapping| mapping.pinned && mapping.is_live(Signal::NONE, now) && fits(&mapping.mapped());
+        let mapping = shard.outbound((nic, private, remote), self.private_hash(nic, private, remote), fits)?;
+        mapping.touch(Direction::Inbound, signal, now);
+        Some(mapping.mapped())
+    }
+
+    /// Has a flow to a load balancer stay where it is. What no port is mapped of has none.
+    pub fn pin(&self, pin: &Pin<'_>) -> Result<(), Full> {
+        let (Some(public), Some(remote)) = (End::of(pin.outside), Remote::of(pin.outside)) else { return Ok(()) };
+        let (IpAddr::V4(address), port) = pin.private else { return Ok(()) };
+        let private = End { address, port };
+        if self.mappings.fetch_add(1, Relaxed) >= self.limits.total {
+            self.mappings.fetch_sub(1, Relaxed);
+            return Err(Full);
+        }
+        self.pins_of(pin.nic).fetch_add(1, Relaxed);
+        let mut mapping = Mapping::pinned(pin, private, remote, public);
+        mapping.touch(Direction::Outbound, pin.signal, pin.now);
+        let hashes = Hashes {
+            private: self.private_hash(pin.nic, private, remote),
+            public: self.hasher.hash_one((public, remote)),
+        };
+        self.shard(remote).insert(mapping, hashes, pin.now);
+        Ok(())
+    }
+
+    /// Whether a NIC may be the backend of a flow: never no where it is.
+    #[inline]
+    pub fn has_pins(&self, nic: NicId) -> bool {
+        self.pins_of(nic).load(Relaxed) > 0
     }
 
     /// Ends mappings whose time is over, looking at no more than `budget`; returns how many ended. Call a few times a
@@ -216,7 +297,7 @@ impl NatTable {
             let public = End { address, port: FIRST_PORT + (((*random >> 32) * PORTS) >> 32) as u16 };
             let hash = self.hasher.hash_one((public, remote));
             // One whose time is over is taken until it is swept.
-            shard.inbound((public, remote), hash).is_none().then_some((public, hash))
+            shard.inbound((public, remote), hash, |_| true).is_none().then_some((public, hash))
         })
     }
 
@@ -231,7 +312,12 @@ impl NatTable {
             match shard.sweep(now, hashes) {
                 Sweep::Ended(mapping) => {
                     self.mappings.fetch_sub(1, Relaxed);
-                    self.count_of(mapping.public.address, mapping.remote).fetch_sub(1, Relaxed);
+                    let counter = if mapping.pinned {
+                        self.pins_of(mapping.nic)
+                    } else {
+                        self.count_of(mapping.public.address, mapping.remote)
+                    };
+                    counter.fetch_sub(1, Relaxed);
                     *ended += 1;
                 }
                 Sweep::Kept => {}
@@ -243,6 +329,11 @@ impl NatTable {
 
     fn private_hash(&self, nic: NicId, private: End, remote: Remote) -> u64 {
         self.hasher.hash_one((nic, private, remote))
+    }
+
+    #[inline]
+    fn pins_of(&self, nic: NicId) -> &AtomicU32 {
+        &self.pins[nic.0 as usize % PINNED]
     }
 
     fn count_of(&self, public: Ipv4Addr, remote: Remote) -> &AtomicU32 {

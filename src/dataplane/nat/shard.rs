@@ -58,12 +58,17 @@ impl Shard {
         None
     }
 
-    /// The mapping that a destination sees under a public port, one whose time is over included.
-    pub(super) fn inbound(&mut self, (public, remote): (End, Remote), hash: u64) -> Option<&mut Mapping> {
+    /// The mapping that `fits` of those that a destination sees under a public port, ones whose time is over included.
+    pub(super) fn inbound(
+        &mut self,
+        (public, remote): (End, Remote),
+        hash: u64,
+        fits: impl Fn(&Mapping) -> bool,
+    ) -> Option<&mut Mapping> {
         let mut link = self.by_public[self.bucket(hash)];
         while link != END {
             let mapping = &self.mappings[link];
-            if (mapping.public, mapping.remote) == (public, remote) {
+            if (mapping.public, mapping.remote) == (public, remote) && fits(mapping) {
                 return Some(&mut self.mappings[link]);
             }
             link = mapping.by_public;
@@ -71,7 +76,7 @@ impl Shard {
         None
     }
 
-    /// Adds a mapping whose public side is not there.
+    /// Adds a mapping, before those of the same sides.
     pub(super) fn insert(&mut self, mut mapping: Mapping, hashes: Hashes, now: Timestamp) {
         let (private, public) = (self.bucket(hashes.private), self.bucket(hashes.public));
         mapping.by_private = self.by_private[private];

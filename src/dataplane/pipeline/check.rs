@@ -48,12 +48,16 @@ pub(super) fn source(snapshot: &Snapshot, ingress: PortId, src: &IpAddr) -> Resu
         Ingress::Internet => return Err(DropReason::SpoofedSource),
         Ingress::Nic(nic) => {
             let interface = snapshot.nic(nic);
-            let own = || snapshot.vnet(interface.vnet).owners.lookup(*src) == Some(Owner::Nic(nic));
+            let own = || match snapshot.vnet(interface.vnet).owners.lookup(*src) {
+                Some(Owner::Nic(owner)) => owner == nic,
+                Some(Owner::Frontend(frontend)) => snapshot.frontend(frontend).floats_at(nic),
+                Some(Owner::Reserved | Owner::Service) | None => false,
+            };
             (interface.forwarding || own()).then_some(nic)
         }
         Ingress::Vnet(vnet) => match snapshot.vnet(vnet).owners.lookup(*src) {
             Some(Owner::Nic(nic)) => (snapshot.nic(nic).port == ingress).then_some(nic),
-            Some(Owner::Reserved | Owner::Service) | None => None,
+            Some(Owner::Frontend(_) | Owner::Reserved | Owner::Service) | None => None,
         },
     };
     sender.filter(|_| !is_platform).ok_or(DropReason::SpoofedSource)

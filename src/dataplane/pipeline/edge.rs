@@ -46,7 +46,7 @@ impl Leg<'_> {
             Departure::Reset => return Ok(departure),
         }
         check::size(packet, self.snapshot.nic(edge.internet))?;
-        self.commit(Some((sender, Direction::Outbound, admitted)), None, subject, observer)?;
+        self.commit(Some(((sender, Direction::Outbound, admitted), subject)), None, observer)?;
         Ok(departure)
     }
 
@@ -145,8 +145,11 @@ impl Leg<'_> {
         if matches!(owner, PublicOwner::Instance { .. }) && !filtered && !admitted.has_record() {
             return Err(DropReason::NoSecurityGroup);
         }
+        if nic.port == PortId::NONE {
+            return Err(DropReason::NodeDown);
+        }
         check::size(packet, nic)?;
-        self.commit(None, Some((receiver, Direction::Inbound, admitted)), &subject, observer)?;
+        self.commit(None, Some(((receiver, Direction::Inbound, admitted), &subject)), observer)?;
         Ok(nic.port)
     }
 

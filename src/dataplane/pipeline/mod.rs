@@ -8,6 +8,7 @@
 //! nothing marks a packet, so nothing here breaks a loop (FAB-14).
 
 mod admit;
+mod balance;
 mod check;
 mod edge;
 mod judge;
@@ -16,7 +17,7 @@ mod subject;
 
 use self::admit::Admitted;
 pub use self::judge::judge;
-use self::route::Way;
+use self::route::{Hop, Way};
 use self::subject::Subject;
 use super::{
     Direction, DropReason, FlowEvent, FlowLimits, FlowTable, FragmentTable, Ingress, NatLimits, NatTable, NicId,
@@ -65,6 +66,12 @@ pub fn process<O: Observer>(
 /// A NIC that a packet passed, which way, and why.
 type Passage = (NicId, Direction, Admitted);
 
+/// A passage that lacks a record and begins a flow.
+#[inline]
+fn lacking<'a, 'p>(passage: Option<(Passage, &'a Subject<'p>)>) -> Option<(Passage, &'a Subject<'p>)> {
+    passage.filter(|((_, _, admitted), subject)| !admitted.has_record() && subject.starts_flow())
+}
+
 /// What every stage may look at.
 #[derive(Clone, Copy)]
 struct Leg<'a> {
@@ -98,20 +105,45 @@ impl Leg<'_> {
                 let departure = self.depart(edge, (sender, admitted_out), &subject, packet, observer)?;
                 return self.leave(edge, sender, departure, packet, observer);
             }
+            Way::Frontend(frontend) => {
+                let rewrite = self.balance(frontend, sender, &subject, packet, observer)?;
+                return self.pass((sender, admitted_out), rewrite, packet, observer);
+            }
+            Way::Through(frontend) => Hop::Appliance(self.through(frontend, &subject, observer)?),
         };
+        if self.may_answer(sender, hop)
+            && let Some(rewrite) = self.answer(sender, hop, &subject, packet)
+        {
+            return self.pass((sender, admitted_out), rewrite, packet, observer);
+        }
+        self.meet(hop, (sender, admitted_out), (&subject, &subject), packet, observer)
+    }
+
+    /// The far end of a leg: over the peering, through its filters, onto its device. The packet as its sender's NIC knows
+    /// it, and as the receiver's does.
+    #[inline]
+    fn meet<O: Observer>(
+        self,
+        hop: Hop,
+        (sender, admitted_out): (NicId, Admitted),
+        (asked, subject): (&Subject<'_>, &Subject<'_>),
+        packet: &Packet<'_>,
+        observer: &mut O,
+    ) -> Result<PortId, DropReason> {
         let receiver = hop.nic();
         let crossing = self.cross(sender, receiver, observer)?;
         crossing.leave(admitted_out)?;
-        crossing.enter_from(&subject.tuple.src)?;
+        crossing.enter_from(&asked.tuple.src)?;
         observer.step(Step::Arrive { nic: receiver });
         self.deliver(hop, &subject.tuple.dst)?;
-        let admitted_in = self.admit(receiver, Direction::Inbound, &subject, observer)?;
+        let admitted_in = self.admit(receiver, Direction::Inbound, subject, observer)?;
         crossing.enter(admitted_in)?;
 
         let nic = self.snapshot.nic(receiver);
         check::size(packet, nic)?;
-        let sent = (sender, Direction::Outbound, admitted_out);
-        self.commit(Some(sent), Some((receiver, Direction::Inbound, admitted_in)), &subject, observer)?;
+        let out = (sender, Direction::Outbound, admitted_out);
+        let inward = (receiver, Direction::Inbound, admitted_in);
+        self.commit(Some((out, asked)), Some((inward, subject)), observer)?;
         Ok(nic.port)
     }
 
@@ -119,23 +151,22 @@ impl Leg<'_> {
     #[inline]
     fn commit<O: Observer>(
         self,
-        sent: Option<Passage>,
-        received: Option<Passage>,
-        subject: &Subject<'_>,
+        sent: Option<(Passage, &Subject<'_>)>,
+        received: Option<(Passage, &Subject<'_>)>,
         observer: &mut O,
     ) -> Result<(), DropReason> {
-        let lacks = |passage: Option<Passage>| passage.filter(|(_, _, admitted)| !admitted.has_record());
-        let (sent, received) = (lacks(sent), lacks(received));
-        if !subject.starts_flow() || (sent.is_none() && received.is_none()) {
+        let (sent, received) = (lacking(sent), lacking(received));
+        if sent.is_none() && received.is_none() {
             return Ok(());
         }
-        let room = |passage: Option<Passage>| {
-            passage.map(|(nic, _, _)| self.flows.records.reserve(nic)).transpose().map_err(|_| DropReason::FlowLimit)
+        let room = |lacking: Option<(Passage, &Subject<'_>)>| {
+            let nic = lacking.map(|((nic, _, _), _)| nic);
+            nic.map(|nic| self.flows.records.reserve(nic)).transpose().map_err(|_| DropReason::FlowLimit)
         };
         let (outbound, inbound) = (room(sent)?, room(received)?);
         for (room, passage) in [(outbound, sent), (inbound, received)] {
-            if let (Some(room), Some((nic, direction, admitted))) = (room, passage) {
-                self.begin(room, nic, direction, admitted, subject, observer);
+            if let (Some(room), Some((passage, subject))) = (room, passage) {
+                self.begin(room, passage, subject, observer);
             }
         }
         Ok(())
@@ -145,9 +176,7 @@ impl Leg<'_> {
     fn begin<O: Observer>(
         self,
         room: Room<'_>,
-        nic: NicId,
-        direction: Direction,
-        admitted: Admitted,
+        (nic, direction, admitted): Passage,
         subject: &Subject<'_>,
         observer: &mut O,
     ) {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::Leg;
 use super::admit::Admitted;
 use crate::dataplane::platform::{METADATA, PLATFORM};
-use crate::dataplane::{DropReason, Edge, Link, NextHop, NicId, Observer, Owner, PortId, Step};
+use crate::dataplane::{DropReason, Edge, FrontendId, Link, NextHop, NicId, Observer, Owner, PortId, Step};
 use crate::wire::Tuple;
 
 /// The end of a leg.
@@ -21,6 +21,10 @@ pub(super) enum Hop {
 pub(super) enum Way<'a> {
     Within(Hop),
     Internet(&'a Edge),
+    /// To one of its backends.
+    Frontend(FrontendId),
+    /// Through one of its backends.
+    Through(FrontendId),
 }
 
 impl Hop {
@@ -66,10 +70,13 @@ impl<'a> Leg<'a> {
         match next_hop {
             NextHop::Vnet(vnet) => match self.snapshot.vnet(vnet).owners.lookup(*dst) {
                 Some(Owner::Nic(nic)) => Ok(Way::Within(Hop::Endpoint(nic))),
+                Some(Owner::Frontend(frontend)) => Ok(Way::Frontend(frontend)),
                 Some(Owner::Service) => Err(DropReason::NoService),
                 Some(Owner::Reserved) | None => Err(DropReason::NoEndpoint),
             },
             NextHop::Nic(nic) => Ok(Way::Within(Hop::Appliance(nic))),
+            NextHop::Frontend(id) if self.snapshot.frontend(id).address == *dst => Ok(Way::Frontend(id)),
+            NextHop::Frontend(id) => Ok(Way::Through(id)),
             NextHop::Unreachable | NextHop::Spread(_) => Err(DropReason::NextHopUnreachable),
             NextHop::Gateway => Err(DropReason::GatewayUnavailable),
             NextHop::Internet => self.edge(dst).map(Way::Internet),

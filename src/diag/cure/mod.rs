@@ -83,6 +83,7 @@ impl Case<'_> {
             | DropReason::LinkLocal
             | DropReason::Fragment
             | DropReason::TcpState
+            | DropReason::NoBalancingRule
             | DropReason::NoHealthyBackend
             | DropReason::SnatExhausted
             | DropReason::NotTranslatable

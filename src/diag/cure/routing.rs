@@ -24,9 +24,12 @@ impl Case<'_> {
             NextHop::None => "drops",
             NextHop::Gateway => "leads to a gateway, and this network has none:",
             NextHop::Internet => "leads to the Internet, where this network has nothing:",
-            NextHop::Vnet(_) | NextHop::Nic(_) | NextHop::Spread(_) | NextHop::Unreachable | NextHop::Service => {
-                "leads away"
-            }
+            NextHop::Vnet(_)
+            | NextHop::Nic(_)
+            | NextHop::Spread(_)
+            | NextHop::Frontend(_)
+            | NextHop::Unreachable
+            | NextHop::Service => "leads away",
         };
         let cause = format!("{object} {what} {}", self.walk.dst);
         let mut edit = self.edit();

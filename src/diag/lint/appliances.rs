@@ -45,6 +45,7 @@ fn finding(names: Names<'_>, route: &Use<'_>, next: &Appliance) -> Option<Findin
         NextHop::Nic(nic) => nic,
         NextHop::Vnet(_)
         | NextHop::Spread(_)
+        | NextHop::Frontend(_)
         | NextHop::Gateway
         | NextHop::Internet
         | NextHop::Service
@@ -151,7 +152,7 @@ fn circle(open: Names<'_>, slate: &mut Slate, hop: NextHop, dst: IpAddr) -> Opti
     };
     // The routes of an appliance may be spread too, and lead only some flows round.
     let walks =
-        explore(take, |(id, walk), other| alike(&walk.spreads(compiled).collect::<Vec<_>>(), &flow(*id), &flow(other)));
+        explore(take, |(id, walk), other| alike(&walk.choices(compiled).collect::<Vec<_>>(), &flow(*id), &flow(other)));
     let walk = walks.into_iter().map(|(_, walk)| walk).find(|walk| matches!(walk.outcome, Outcome::Loop(_)))?;
     let Outcome::Loop(first) = walk.outcome else { return None };
     let start = walk.legs.iter().position(|leg| leg.from == first)?;

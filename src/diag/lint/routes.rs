@@ -98,6 +98,7 @@ impl Use<'_> {
             NextHop::Spread(spread) => (true, self.fib.spread(spread).members()),
             NextHop::Vnet(_)
             | NextHop::Nic(_)
+            | NextHop::Frontend(_)
             | NextHop::Unreachable
             | NextHop::Gateway
             | NextHop::Internet
@@ -204,6 +205,7 @@ fn home(names: Names<'_>, route: &Use<'_>) -> Option<VnetId> {
 fn vnet_of(names: Names<'_>, hop: NextHop) -> Option<VnetId> {
     match hop {
         NextHop::Nic(nic) => Some(names.compiled.snapshot.nic(nic).vnet),
+        NextHop::Frontend(frontend) => Some(names.compiled.snapshot.frontend(frontend).vnet),
         NextHop::Vnet(_)
         | NextHop::Spread(_)
         | NextHop::Unreachable
@@ -219,6 +221,7 @@ fn taker(names: Names<'_>, subnet: SubnetIx, hop: NextHop) -> String {
         NextHop::Vnet(vnet) => connected(names.network, subnet.vnet).find(|link| link.remote.0 == vnet.0 as usize),
         NextHop::Nic(_)
         | NextHop::Spread(_)
+        | NextHop::Frontend(_)
         | NextHop::Unreachable
         | NextHop::Gateway
         | NextHop::Internet

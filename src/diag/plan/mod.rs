@@ -4,6 +4,7 @@
 //! and flows by the tables that their packets will meet.
 
 mod admin;
+mod edge;
 mod flows;
 mod objects;
 

@@ -4,7 +4,7 @@ use std::fmt::{self, Debug, Display};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use super::admin;
+use super::{admin, edge};
 use crate::diag::flow_log;
 use crate::diag::names::{address_field, nic_name};
 use crate::model::{
@@ -61,6 +61,7 @@ fn differ_in_lists_alone(network: &Network, other: &Network) -> bool {
         public_ip_addresses,
         public_ip_prefixes,
         nat_gateways,
+        load_balancers,
         internet,
         flow_logs,
         service_tags,
@@ -80,6 +81,7 @@ fn differ_in_lists_alone(network: &Network, other: &Network) -> bool {
         && *public_ip_addresses == other.public_ip_addresses
         && *public_ip_prefixes == other.public_ip_prefixes
         && *nat_gateways == other.nat_gateways
+        && *load_balancers == other.load_balancers
         && *internet == other.internet
         && *flow_logs == other.flow_logs
         && *service_tags == other.service_tags
@@ -112,6 +114,7 @@ fn of(network: &Network) -> Vec<Object> {
         all.extend(vm.network_interfaces.iter().map(|nic| interface(network, vm, network.nic(*nic))));
     }
     all.extend(network.private_endpoints.iter().map(|endpoint| private_endpoint(network, endpoint)));
+    all.extend(edge::of(network));
     all.extend(network.service_tags.iter().map(service_tag));
     all.extend(network.flow_logs.iter().map(|log| flow_log(network, log)));
     all.push(emulation(&network.emulation));
@@ -139,6 +142,7 @@ fn subnet(network: &Network, vnet: &VirtualNetwork, subnet: &Subnet) -> Object {
         ("addressPrefixes", list(&subnet.prefixes)),
         ("routeTable", or_none(table)),
         ("networkSecurityGroup", or_none(nsg(network, subnet.network_security_group))),
+        ("natGateway", or_none(subnet.nat_gateway.map(|gateway| &network.nat_gateway(gateway).name))),
         ("defaultOutboundAccess", subnet.has_default_outbound_access().to_string()),
         ("serviceEndpoints", list(&subnet.service_endpoints.iter().map(service).collect::<Vec<_>>())),
         ("privateEndpointNetworkPolicies", format!("{:?}", subnet.private_endpoint_network_policies)),
@@ -253,9 +257,11 @@ fn virtual_machine(vm: &VirtualMachine) -> Object {
 
 fn interface(network: &Network, vm: &VirtualMachine, nic: &NetworkInterface) -> Object {
     let (vnet, subnet) = (network.vnet(nic.subnet.vnet), network.subnet(nic.subnet));
+    let public = nic.public_addresses.iter().map(|one| &network.public_ip(one.public).name).collect::<Vec<_>>();
     let properties = vec![
         ("subnet", format!("{}/{}", vnet.name, subnet.name)),
         ("privateIPAddresses", list(&nic.addresses)),
+        ("publicIPAddresses", list(&public)),
         ("primary", nic.primary.to_string()),
         ("enableIPForwarding", nic.enable_ip_forwarding.to_string()),
         ("disableTcpStateTracking", nic.disable_tcp_state_tracking.to_string()),
@@ -342,7 +348,7 @@ fn port_range(range: PortRange) -> String {
     }
 }
 
-fn or_none(name: Option<&String>) -> String {
+pub(super) fn or_none(name: Option<&String>) -> String {
     name.map_or("none", String::as_str).to_owned()
 }
 

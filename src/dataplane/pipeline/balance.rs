@@ -1,0 +1,176 @@
+//! Through a load balancer: which backend takes a packet to a frontend, and whose name its answer has.
+//!
+//! One idea: a flow's first packet is mapped like any other translation, from the frontend's address and port to a
+//! backend's, and the mapping is all that later packets ask. An answer is translated back only where it goes straight to
+//! whom it is for: one that a route takes elsewhere is left as it is (LB-46).
+
+use std::net::IpAddr;
+
+use super::admit::Admitted;
+use super::route::Hop;
+use super::{Leg, Subject};
+use crate::dataplane::balancer::sorted;
+use crate::dataplane::{
+    BalancingRule, DropReason, FrontendId, Mapped, Member, NicId, Observer, Owner, PacketEnd, Pin, PortId, Step,
+    Translation,
+};
+use crate::wire::{Packet, Protocol, QuotedEnd, Tuple};
+
+/// What a packet becomes on its way, and where it goes.
+#[derive(Clone, Copy)]
+pub(super) struct Rewrite {
+    hop: Hop,
+    end: PacketEnd,
+    /// None where it stays as it is (LB-20).
+    to: Option<(IpAddr, u16)>,
+}
+
+impl Leg<'_> {
+    /// The backend of a packet to a frontend.
+    #[inline(never)]
+    pub(super) fn balance<O: Observer>(
+        self,
+        id: FrontendId,
+        sender: NicId,
+        subject: &Subject<'_>,
+        packet: &Packet<'_>,
+        observer: &mut O,
+    ) -> Result<Rewrite, DropReason> {
+        let frontend = self.snapshot.frontend(id);
+        // LB-07
+        if packet.fragment().is_some() {
+            return Err(DropReason::NotTranslatable);
+        }
+        let flow = subject.flow();
+        let (index, rule) = frontend.rule(flow).ok_or(DropReason::NoBalancingRule)?;
+        let fits = |mapped: &Mapped| {
+            self.snapshot.nic(mapped.nic).vnet == frontend.vnet && rule.keeps(flow.protocol, mapped.nic)
+        };
+        let to = |member: Member| {
+            let port = rule.takes.backend_port(flow.dst_port);
+            if rule.floating { (flow.dst, flow.dst_port) } else { (member.address.into(), port) }
+        };
+        let (nic, to) = self.taken(&flow.mirrored(), (rule, flow), subject, fits, to)?;
+        observer.step(Step::Balance { frontend: id, rule: index, backend: nic });
+        // Its guest would not know what to do with a packet from itself (LB-40).
+        if nic == sender {
+            return Err(DropReason::Hairpin);
+        }
+        Ok(Rewrite { hop: Hop::Endpoint(nic), end: PacketEnd::Destination, to: (!rule.floating).then_some(to) })
+    }
+
+    /// The appliance of a packet that a route leads to a frontend, and that stays as it is (LB-32).
+    #[inline(never)]
+    pub(super) fn through<O: Observer>(
+        self,
+        id: FrontendId,
+        subject: &Subject<'_>,
+        observer: &mut O,
+    ) -> Result<NicId, DropReason> {
+        let flow = subject.flow();
+        let frontend = self.snapshot.frontend(id);
+        let (index, rule) = frontend.rule_through(flow).ok_or(DropReason::NoBalancingRule)?;
+        let has_ports = matches!(flow.protocol, Protocol::TCP | Protocol::UDP);
+        let nic = if has_ports {
+            let ends = sorted(flow);
+            let member = |nic| rule.members.iter().any(|member| member.nic == nic);
+            let fits = |mapped: &Mapped| member(mapped.nic) && rule.keeps(flow.protocol, mapped.nic);
+            self.taken(&ends, (rule, flow), subject, fits, |_| (ends.src, ends.src_port))?.0
+        } else {
+            rule.choose(flow).ok_or(DropReason::NoHealthyBackend)?.nic
+        };
+        observer.step(Step::Balance { frontend: id, rule: index, backend: nic });
+        Ok(nic)
+    }
+
+    /// Who has a flow, as its mapping says, or else gets it now; and what stands for it there. `outside` is the flow as
+    /// the frontend's side sends it.
+    fn taken(
+        self,
+        outside: &Tuple,
+        (rule, flow): (&BalancingRule, &Tuple),
+        subject: &Subject<'_>,
+        fits: impl Fn(&Mapped) -> bool,
+        to: impl Fn(Member) -> (IpAddr, u16),
+    ) -> Result<(NicId, (IpAddr, u16)), DropReason> {
+        let signal = subject.passing.signal;
+        if let Some(mapped) = self.flows.mappings.pinned(outside, signal, self.now, fits) {
+            return Ok((mapped.nic, mapped.private));
+        }
+        let member = rule.choose(flow).ok_or(DropReason::NoHealthyBackend)?;
+        let private = to(member);
+        // An error about a flow that nobody knows begins none.
+        if subject.starts_flow() {
+            let idle_secs = rule.idle_secs;
+            let pin = Pin { nic: member.nic, outside, private, idle_secs, signal, now: self.now };
+            self.flows.mappings.pin(&pin).map_err(|_| DropReason::FlowLimit)?;
+        }
+        Ok((member.nic, private))
+    }
+
+    /// Whether a packet may answer somebody who knows its sender as a frontend.
+    #[inline]
+    pub(super) fn may_answer(self, sender: NicId, hop: Hop) -> bool {
+        matches!(hop, Hop::Endpoint(_)) && !self.snapshot.frontends.is_empty() && self.flows.mappings.has_pins(sender)
+    }
+
+    /// The frontend that a backend's packet answers for.
+    #[inline(never)]
+    pub(super) fn answer(self, sender: NicId, hop: Hop, subject: &Subject<'_>, packet: &Packet<'_>) -> Option<Rewrite> {
+        let owners = &self.snapshot.vnet(self.snapshot.nic(sender).vnet).owners;
+        let is_frontend = |mapped: &Mapped| {
+            mapped.public != mapped.private && matches!(owners.lookup(mapped.public.0), Some(Owner::Frontend(_)))
+        };
+        let signal = subject.passing.signal;
+        let mapped = self.flows.mappings.answered(sender, subject.flow(), signal, self.now, is_frontend)?;
+        let whole = packet.fragment().is_none();
+        whole.then_some(Rewrite { hop, end: PacketEnd::Source, to: Some(mapped.public) })
+    }
+
+    /// Writes what was decided, and goes on with what the packet is then.
+    #[inline(never)]
+    pub(super) fn pass<O: Observer>(
+        self,
+        sent: (NicId, Admitted),
+        rewrite: Rewrite,
+        packet: &mut Packet<'_>,
+        observer: &mut O,
+    ) -> Result<PortId, DropReason> {
+        let asked = *packet.tuple();
+        if let Some(to) = rewrite.to {
+            write(packet, rewrite.end, to, observer);
+        }
+        let receiver = rewrite.hop.nic();
+        let vnet = self.snapshot.nic(receiver).vnet;
+        let stays = rewrite.end == PacketEnd::Source || rewrite.to.is_none();
+        // A mapping outlives a change of who has its backend's address.
+        if !stays && self.snapshot.vnet(vnet).owners.lookup(packet.dst()) != Some(Owner::Nic(receiver)) {
+            return Err(DropReason::NoEndpoint);
+        }
+        let (before, after) = (Subject::of(packet, Some(&asked), self.now), Subject::of(packet, None, self.now));
+        self.meet(rewrite.hop, sent, (&before, &after), packet, observer)
+    }
+}
+
+fn write<O: Observer>(packet: &mut Packet<'_>, end: PacketEnd, to: (IpAddr, u16), observer: &mut O) {
+    let tuple = *packet.tuple();
+    let has_ports = matches!(tuple.protocol, Protocol::TCP | Protocol::UDP);
+    match end {
+        PacketEnd::Destination => {
+            packet.set_quoted(QuotedEnd::Src, to.0, Some(to.1));
+            packet.set_dst(to.0);
+            if has_ports {
+                packet.set_dst_port(to.1);
+            }
+            observer.step(Step::Translate(Translation::destination((tuple.dst, tuple.dst_port), to)));
+        }
+        PacketEnd::Source => {
+            packet.set_quoted(QuotedEnd::Dst, to.0, Some(to.1));
+            packet.set_src(to.0);
+            if has_ports {
+                packet.set_src_port(to.1);
+            }
+            observer.step(Step::Translate(Translation::source((tuple.src, tuple.src_port), to)));
+        }
+    }
+}

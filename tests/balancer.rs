@@ -1,0 +1,331 @@
+//! Internal load balancers in memory: from a file's rules and pools to the backend that has a flow, and back.
+//!
+//! Each test sends packets through the tables of one small topology, on a clock of its own.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use vnet::compile::{Compiled, Ids, Learned, compile_numbered};
+use vnet::config;
+use vnet::dataplane::{DropReason, FlowLimits, Flows, PortId, Quiet, Timestamp, Verdict, process};
+use vnet::diag;
+use vnet::model::{Attachment, Network, Verdict as Answer};
+use vnet::wire::{Offload, Packet, build};
+
+const FILE: &str = "
+name: balancer
+loadBalancers:
+  - name: lb
+    frontendIPConfigurations:
+      - {name: web, subnet: v/front, privateIPAddress: 10.1.0.100}
+      - {name: float, subnet: v/front, privateIPAddress: 10.1.0.101}
+    backendAddressPools: [{name: web}]
+    probes: [{name: tcp, protocol: Tcp, port: 8080}]
+    loadBalancingRules:
+      - {name: http, frontendIPConfiguration: web, backendAddressPool: web, probe: tcp, protocol: Tcp, frontendPort: 80, backendPort: 8080}
+      - {name: dns, frontendIPConfiguration: web, backendAddressPool: web, probe: tcp, protocol: Udp, frontendPort: 53, backendPort: 5353}
+      - {name: float, frontendIPConfiguration: float, backendAddressPool: web, protocol: Tcp, frontendPort: 443, backendPort: 443, enableFloatingIP: true}
+  - name: nvas
+    frontendIPConfigurations: [{name: in, subnet: v/nva, privateIPAddress: 10.1.9.100}]
+    backendAddressPools: [{name: nvas}]
+    loadBalancingRules:
+      - {name: all, frontendIPConfiguration: in, backendAddressPool: nvas, protocol: All, frontendPort: 0, backendPort: 0}
+networkSecurityGroups: [{name: a}, {name: b}]
+routeTables:
+  - name: via
+    routes: [{name: far, addressPrefix: 10.2.0.0/16, nextHopType: VirtualAppliance, nextHopIpAddress: 10.1.9.100}]
+  - name: back
+    routes: [{name: near, addressPrefix: 10.1.5.0/24, nextHopType: VirtualAppliance, nextHopIpAddress: 10.1.9.100}]
+virtualNetworks:
+  - name: v
+    location: westeurope
+    addressSpace: [10.1.0.0/16]
+    subnets:
+      - {name: front, addressPrefix: 10.1.0.0/24}
+      - {name: back, addressPrefix: 10.1.1.0/24}
+      - {name: client, addressPrefix: 10.1.5.0/24, routeTable: via}
+      - {name: nva, addressPrefix: 10.1.9.0/24}
+    virtualNetworkPeerings: [{name: v-far, remoteVirtualNetwork: far, allowForwardedTraffic: true}]
+  - name: far
+    location: northeurope
+    addressSpace: [10.2.0.0/16]
+    subnets: [{name: s, addressPrefix: 10.2.0.0/24, routeTable: back}]
+    virtualNetworkPeerings: [{name: far-v, remoteVirtualNetwork: v, allowForwardedTraffic: true}]
+virtualMachines:
+  - {name: a, networkInterfaces: [{subnet: v/back, privateIPAddress: 10.1.1.4, networkSecurityGroup: a, loadBalancerBackendAddressPools: [lb/web]}]}
+  - {name: b, networkInterfaces: [{subnet: v/back, privateIPAddress: 10.1.1.5, networkSecurityGroup: b, loadBalancerBackendAddressPools: [lb/web]}]}
+  - {name: client, networkInterfaces: [{subnet: v/client, privateIPAddress: 10.1.5.4}]}
+  - {name: far, networkInterfaces: [{subnet: far/s, privateIPAddress: 10.2.0.4}]}
+  - {name: nva1, networkInterfaces: [{subnet: v/nva, privateIPAddress: 10.1.9.4, enableIPForwarding: true, loadBalancerBackendAddressPools: [nvas/nvas]}]}
+  - {name: nva2, networkInterfaces: [{subnet: v/nva, privateIPAddress: 10.1.9.5, enableIPForwarding: true, loadBalancerBackendAddressPools: [nvas/nvas]}]}
+";
+
+const CLIENT: &str = "10.1.5.4";
+const WEB: &str = "10.1.0.100";
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+
+struct Lab {
+    network: Network,
+    compiled: Compiled,
+    flows: Flows,
+}
+
+/// Where a packet came out, and what it was then.
+type Out = Result<(String, Vec<u8>), DropReason>;
+
+impl Lab {
+    fn new(file: &str) -> Self {
+        let network = config::load(file, "balancer.yaml").unwrap_or_else(|errors| panic!("{errors}")).network;
+        let compiled = compile_numbered(&network, &Learned::default(), Ids::in_file_order(&network), 1);
+        Self { network, compiled, flows: Flows::new(FlowLimits { per_nic: 50_000, total: 100_000 }) }
+    }
+
+    /// The same flows under another file, with the same interfaces.
+    fn apply(&mut self, file: &str) {
+        let Self { network, compiled, .. } = Self::new(file);
+        (self.network, self.compiled) = (network, compiled);
+    }
+
+    fn node(&self, port: PortId) -> String {
+        let Some(Attachment::Nic(nic)) = self.compiled.ids().attachment(port) else { return "internet".to_owned() };
+        self.network.vm(self.network.nic(nic).virtual_machine).name.clone()
+    }
+
+    fn send(&self, node: &str, bytes: &[u8]) -> Out {
+        let port = (0..16).map(PortId).find(|port| self.node(*port) == node).unwrap();
+        let mut bytes = bytes.to_vec();
+        let mut packet = Packet::parse(&mut bytes, Offload::default()).unwrap();
+        match process(&self.compiled.snapshot, &self.flows, port, Timestamp(1), &mut packet, &mut Quiet) {
+            Verdict::Forward(port) => Ok((self.node(port), packet.bytes().to_vec())),
+            Verdict::Drop(reason) => Err(reason),
+        }
+    }
+
+    /// Who gets the first packet of a flow from this port.
+    fn backend(&self, port: u16) -> String {
+        self.send("client", &tcp((CLIENT, port), (WEB, 80), SYN)).unwrap().0
+    }
+}
+
+fn at(address: &str, port: u16) -> SocketAddr {
+    SocketAddr::new(address.parse().unwrap(), port)
+}
+
+fn tcp(src: (&str, u16), dst: (&str, u16), flags: u8) -> Vec<u8> {
+    build::tcp(at(src.0, src.1), at(dst.0, dst.1), flags, b"data")
+}
+
+fn udp(src: (&str, u16), dst: (&str, u16)) -> Vec<u8> {
+    build::udp(at(src.0, src.1), at(dst.0, dst.1), b"data")
+}
+
+fn address(node: &str) -> &'static str {
+    if node == "a" { "10.1.1.4" } else { "10.1.1.5" }
+}
+
+/// With a rule before the default ones that keeps probes out of these.
+fn denied(nodes: &[&str]) -> String {
+    let rule = "securityRules: [{name: probes, priority: 100, direction: Inbound, access: Deny, protocol: '*', \
+                sourceAddressPrefix: AzureLoadBalancer, sourcePortRange: '*', destinationAddressPrefix: '*', \
+                destinationPortRange: '*'}]";
+    nodes.iter().fold(FILE.to_owned(), |file, node| {
+        file.replace(&format!("{{name: {node}}}"), &format!("{{name: {node}, {rule}}}"))
+    })
+}
+
+#[test]
+fn lb_01_the_backend_sees_the_client_and_the_client_the_frontend() {
+    let lab = Lab::new(FILE);
+    let (node, bytes) = lab.send("client", &tcp((CLIENT, 5000), (WEB, 80), SYN)).unwrap();
+    let own = address(&node);
+    assert_eq!(bytes, tcp((CLIENT, 5000), (own, 8080), SYN));
+    let answer = lab.send(&node, &tcp((own, 8080), (CLIENT, 5000), SYN | ACK));
+    assert_eq!(answer, Ok(("client".to_owned(), tcp((WEB, 80), (CLIENT, 5000), SYN | ACK))));
+    let (again, _) = lab.send("client", &tcp((CLIENT, 5000), (WEB, 80), ACK)).unwrap();
+    assert_eq!(again, node);
+    let own_address = lab.send("client", &tcp((CLIENT, 5000), (own, 8080), SYN));
+    assert_eq!(own_address.unwrap().0, node, "a backend has its own address still");
+}
+
+#[test]
+fn lb_02_only_what_a_rule_takes() {
+    let lab = Lab::new(FILE);
+    assert_eq!(lab.send("client", &tcp((CLIENT, 1), (WEB, 81), SYN)), Err(DropReason::NoBalancingRule));
+    assert_eq!(lab.send("client", &udp((CLIENT, 1), (WEB, 80))), Err(DropReason::NoBalancingRule));
+    let ping = build::icmp_echo(CLIENT.parse().unwrap(), WEB.parse().unwrap(), 7, 1, false);
+    assert_eq!(lab.send("client", &ping), Err(DropReason::NoBalancingRule));
+    let (node, bytes) = lab.send("client", &udp((CLIENT, 1), (WEB, 53))).unwrap();
+    assert_eq!(bytes, udp((CLIENT, 1), (address(&node), 5353)));
+}
+
+#[test]
+fn lb_02_errors_about_a_balanced_flow_quote_what_their_receiver_knows() {
+    let lab = Lab::new(FILE);
+    let (node, request) = lab.send("client", &udp((CLIENT, 1), (WEB, 53))).unwrap();
+    let own: IpAddr = address(&node).parse().unwrap();
+    let told = lab.send(&node, &build::icmp_unreachable(own, &request));
+    let expected = build::icmp_unreachable(WEB.parse().unwrap(), &udp((CLIENT, 1), (WEB, 53)));
+    assert_eq!(told, Ok(("client".to_owned(), expected)));
+}
+
+#[test]
+fn lb_03_lb_04_new_flows_use_every_backend_and_old_ones_stay() {
+    let mut lab = Lab::new(FILE);
+    let before: Vec<_> = (1000..1064).map(|port| lab.backend(port)).collect();
+    assert_eq!(before.iter().collect::<BTreeSet<_>>().len(), 2);
+    // Out of the pool: it keeps the flows that it has, and answers for the frontend.
+    lab.apply(
+        &FILE.replace("networkSecurityGroup: a, loadBalancerBackendAddressPools: [lb/web]", "networkSecurityGroup: a"),
+    );
+    for (port, node) in (1000..).zip(&before) {
+        let on = lab.send("client", &tcp((CLIENT, port), (WEB, 80), ACK)).unwrap().0;
+        assert_eq!(on, *node);
+        let answer = lab.send(node, &tcp((address(node), 8080), (CLIENT, port), ACK));
+        assert_eq!(answer, Ok(("client".to_owned(), tcp((WEB, 80), (CLIENT, port), ACK))));
+    }
+    assert!((2000..2064).all(|port| lab.backend(port) == "b"));
+}
+
+#[test]
+fn lb_13_lb_14_nsg_31_a_backend_whose_rules_stop_the_probe_is_down() {
+    let mut lab = Lab::new(FILE);
+    let tcp_flows: Vec<_> = (1000..1032).map(|port| (port, lab.backend(port))).collect();
+    let udp_of = |lab: &Lab, port| lab.send("client", &udp((CLIENT, port), (WEB, 53))).map(|(node, _)| node);
+    assert_eq!((1000..1032).map(|port| udp_of(&lab, port)).collect::<BTreeSet<_>>().len(), 2);
+    lab.apply(&denied(&["a"]));
+    for (port, node) in &tcp_flows {
+        assert_eq!(lab.send("client", &tcp((CLIENT, *port), (WEB, 80), ACK)).unwrap().0, *node, "TCP stays");
+    }
+    assert!((1000..1032).all(|port| udp_of(&lab, port) == Ok("b".to_owned())), "UDP moves");
+    assert!((2000..2032).all(|port| lab.backend(port) == "b"), "new flows go elsewhere");
+    lab.apply(&denied(&["a", "b"]));
+    assert_eq!(lab.send("client", &tcp((CLIENT, 3000), (WEB, 80), SYN)), Err(DropReason::NoHealthyBackend));
+    assert_eq!(udp_of(&lab, 1000), Err(DropReason::NoHealthyBackend));
+    assert!(lab.send("client", &tcp((CLIENT, 1000), (WEB, 80), ACK)).is_ok(), "two are down, and TCP stays");
+}
+
+#[test]
+fn lb_20_floating_keeps_the_frontend_s_address() {
+    let lab = Lab::new(FILE);
+    let request = tcp((CLIENT, 5000), ("10.1.0.101", 443), SYN);
+    let (node, bytes) = lab.send("client", &request).unwrap();
+    assert_eq!(bytes, request);
+    let answer = tcp(("10.1.0.101", 443), (CLIENT, 5000), SYN | ACK);
+    assert_eq!(lab.send(&node, &answer), Ok(("client".to_owned(), answer.clone())));
+    assert_eq!(lab.send("far", &answer), Err(DropReason::SpoofedSource));
+}
+
+#[test]
+fn cs_57_lb_40_a_backend_does_not_reach_itself() {
+    let lab = Lab::new(FILE);
+    let outcomes: Vec<_> = (1000..1040)
+        .map(|port| lab.send("a", &tcp(("10.1.1.4", port), (WEB, 80), SYN)).map(|(node, _)| node))
+        .collect();
+    assert!(outcomes.contains(&Err(DropReason::Hairpin)));
+    assert!(outcomes.iter().any(|outcome| *outcome == Ok("b".to_owned())));
+    assert!(!outcomes.contains(&Ok("a".to_owned())));
+    let query = diag::parse_query("a", "10.1.0.100:80").unwrap();
+    let answer = diag::explain(&lab.network, &lab.compiled, &query).unwrap();
+    assert_eq!(answer.verdict, Answer::Depends);
+    let query = diag::parse_query("client", "10.1.0.100:80").unwrap();
+    let answer = diag::explain(&lab.network, &lab.compiled, &query).unwrap();
+    assert_eq!((answer.verdict, answer.branches.len()), (Answer::Reachable, 2));
+}
+
+#[test]
+fn cs_59_lb_30_lb_32_any_port_passes_an_appliance_unchanged() {
+    let lab = Lab::new(FILE);
+    let mut seen = BTreeSet::new();
+    for port in 1000..1064 {
+        for packet in [tcp((CLIENT, port), ("10.2.0.4", port + 1), SYN), udp((CLIENT, port), ("10.2.0.4", 9))] {
+            let (node, bytes) = lab.send("client", &packet).unwrap();
+            assert_eq!(bytes, packet);
+            assert_eq!(lab.send("client", &packet).unwrap().0, node, "it stays");
+            assert_eq!(lab.send(&node, &packet).unwrap().0, "far");
+            seen.insert(node);
+        }
+    }
+    assert_eq!(seen.len(), 2);
+}
+
+#[test]
+fn cs_73_lb_34_both_directions_pass_the_same_appliance() {
+    let lab = Lab::new(FILE);
+    for port in 1000..1064 {
+        let there = lab.send("client", &tcp((CLIENT, port), ("10.2.0.4", 80), SYN)).unwrap().0;
+        let back = lab.send("far", &tcp(("10.2.0.4", 80), (CLIENT, port), SYN | ACK)).unwrap().0;
+        assert_eq!(there, back);
+    }
+    let ping = |src: &str, dst: &str, reply| build::icmp_echo(src.parse().unwrap(), dst.parse().unwrap(), 7, 1, reply);
+    let there = lab.send("client", &ping(CLIENT, "10.2.0.4", false)).unwrap().0;
+    assert_eq!(lab.send("far", &ping("10.2.0.4", CLIENT, true)).unwrap().0, there);
+}
+
+#[test]
+fn lb_33_without_ha_ports_only_what_a_rule_takes_passes() {
+    let lab =
+        Lab::new(&FILE.replace(
+            "protocol: All, frontendPort: 0, backendPort: 0",
+            "protocol: Tcp, frontendPort: 80, backendPort: 80",
+        ));
+    assert!(lab.send("client", &tcp((CLIENT, 1), ("10.2.0.4", 80), SYN)).is_ok());
+    assert_eq!(lab.send("client", &tcp((CLIENT, 1), ("10.2.0.4", 81), SYN)), Err(DropReason::NoBalancingRule));
+    assert_eq!(lab.send("client", &udp((CLIENT, 1), ("10.2.0.4", 80))), Err(DropReason::NoBalancingRule));
+}
+
+#[test]
+fn lb_46_an_answer_that_a_route_takes_elsewhere_is_left_as_it_is() {
+    let lab = Lab::new(&FILE.replace(
+        "{name: back, addressPrefix: 10.1.1.0/24}",
+        "{name: back, addressPrefix: 10.1.1.0/24, routeTable: back}",
+    ));
+    let (node, _) = lab.send("client", &tcp((CLIENT, 5000), (WEB, 80), SYN)).unwrap();
+    let answer = tcp((address(&node), 8080), (CLIENT, 5000), SYN | ACK);
+    let (elsewhere, bytes) = lab.send(&node, &answer).unwrap();
+    assert!(elsewhere.starts_with("nva"));
+    assert_eq!(bytes, answer);
+}
+
+#[test]
+fn lb_41_a_peered_network_reaches_a_frontend() {
+    let lab = Lab::new(FILE);
+    let (node, bytes) = lab.send("far", &tcp(("10.2.0.4", 5000), (WEB, 80), SYN)).unwrap();
+    assert_eq!(bytes, tcp(("10.2.0.4", 5000), (address(&node), 8080), SYN));
+    let answer = lab.send(&node, &tcp((address(&node), 8080), ("10.2.0.4", 5000), SYN | ACK));
+    assert_eq!(answer, Ok(("far".to_owned(), tcp((WEB, 80), ("10.2.0.4", 5000), SYN | ACK))));
+}
+
+#[test]
+fn lb_07_fragments_do_not_reach_a_frontend_and_pass_ha_ports() {
+    let lab = Lab::new(FILE);
+    // More fragments follow; the identification is of no matter.
+    let first = |mut bytes: Vec<u8>| {
+        bytes[6] |= 0x20;
+        bytes[10..12].fill(0);
+        let words = bytes[..20].chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
+        let sum = words.sum::<u32>();
+        let checksum = !((sum >> 16) as u16 + sum as u16);
+        bytes[10..12].copy_from_slice(&checksum.to_be_bytes());
+        bytes
+    };
+    let to_frontend = first(build::udp(at(CLIENT, 1), at(WEB, 53), b"8 octets"));
+    assert_eq!(lab.send("client", &to_frontend), Err(DropReason::NotTranslatable));
+    let through = first(build::udp(at(CLIENT, 1), at("10.2.0.4", 53), b"8 octets"));
+    assert!(lab.send("client", &through).unwrap().0.starts_with("nva"));
+}
+
+#[test]
+fn lb_17_a_stopped_backend_is_down() {
+    let lab =
+        Lab::new(&FILE.replace("{name: a, networkInterfaces", "{name: a, powerState: stopped, networkInterfaces"));
+    assert!((1000..1032).all(|port| lab.backend(port) == "b"));
+}
+
+#[test]
+fn lb_44_nobody_leaves_through_an_internal_balancer() {
+    let lab = Lab::new(&FILE.replace("virtualMachines:", "internet: {}\nvirtualMachines:"));
+    assert_eq!(lab.send("a", &tcp(("10.1.1.4", 1), ("198.18.0.1", 80), SYN)), Err(DropReason::NoOutbound));
+}
