@@ -3,8 +3,7 @@
 //! One idea: for each field of a tuple, the values that satisfy the same rules are one class, and the class has a row
 //! with a bit for each of those rules. Five small lookups give five rows; the first bit set in all of them is the rule.
 //! Few classes are different, so equal rows are stored once. A row begins with a summary, a bit for each stretch of it
-//! that has any rule (Baboescu and Varghese, SIGCOMM 2001), and only those stretches follow: of a thousand rules, a
-//! packet looks at one or two words.
+//! that has any rule (Baboescu and Varghese, SIGCOMM 2001): of a thousand rules, a packet looks at one or two words.
 //!
 //! What a rule means is the parent module's business; here are only sets.
 
@@ -71,10 +70,11 @@ impl BitVector {
     }
 }
 
-/// All rows: each a summary, and those stretches of it that have any rule. Bit *n* of a whole row is rule *n*.
+/// All rows, each a summary and then `width` words, bit *n* of those being rule *n*.
 #[derive(Debug)]
 struct Rows {
     words: Box<[u64]>,
+    width: usize,
     /// Words that one bit of a summary stands for.
     stretch: usize,
 }
@@ -83,16 +83,15 @@ impl Rows {
     /// The first bit set in all of the rows.
     #[inline]
     fn first_common(&self, rows: [Row; 5]) -> Option<usize> {
-        let rows = rows.map(|Row(at)| &self.words[at as usize..]);
-        let mut summary = rows.iter().fold(u64::MAX, |summary, row| summary & row[0]);
+        let rows = rows.map(|Row(at)| &self.words[at as usize..][..=self.width]);
+        let common = |word: usize| rows[0][word] & rows[1][word] & rows[2][word] & rows[3][word] & rows[4][word];
+        let mut summary = common(0);
         while summary != 0 {
-            let before = (1 << summary.trailing_zeros()) - 1;
-            let stretches = rows.map(|row| &row[1 + (row[0] & before).count_ones() as usize * self.stretch..]);
-            for word in 0..self.stretch {
-                let rules = stretches.iter().fold(u64::MAX, |rules, stretch| rules & stretch[word]);
+            let first = summary.trailing_zeros() as usize * self.stretch;
+            for word in first..self.width.min(first + self.stretch) {
+                let rules = common(1 + word);
                 if rules != 0 {
-                    let first = summary.trailing_zeros() as usize * self.stretch;
-                    return Some((first + word) * 64 + rules.trailing_zeros() as usize);
+                    return Some(word * 64 + rules.trailing_zeros() as usize);
                 }
             }
             summary &= summary - 1;
@@ -125,8 +124,8 @@ struct RowBuilder {
 
 impl RowBuilder {
     fn new(rules: usize) -> Self {
-        let stretch = rules.div_ceil(64 * 64).max(1);
-        let width = rules.div_ceil(64).next_multiple_of(stretch);
+        let width = rules.div_ceil(64);
+        let stretch = width.div_ceil(u64::BITS as usize).max(1);
         Self { words: Vec::new(), width, stretch, known: HashMap::default() }
     }
 
@@ -140,16 +139,15 @@ impl RowBuilder {
         }
         let row = Row(self.words.len() as u32);
         let any = |words: &[u64]| u64::from(words.iter().any(|word| *word != 0));
-        let stretches = || set.0.chunks(self.stretch).zip(0..);
-        self.words.push(stretches().fold(0, |summary, (words, bit)| summary | any(words) << bit));
-        let some = stretches().filter(|(words, _)| any(words) != 0);
-        self.words.extend(some.flat_map(|(words, _)| words));
+        let stretches = set.0.chunks(self.stretch).zip(0..);
+        self.words.push(stretches.fold(0, |summary, (words, bit)| summary | any(words) << bit));
+        self.words.extend_from_slice(&set.0);
         self.known.insert(set.clone(), row);
         row
     }
 
     fn build(self) -> Rows {
-        Rows { words: self.words.into(), stretch: self.stretch }
+        Rows { words: self.words.into(), width: self.width, stretch: self.stretch }
     }
 }
 
