@@ -76,7 +76,7 @@ fn read(text: &str, memory: &Memory) -> Loaded {
 fn learned() {
     let network = read(&of_size("scale", 100, 0, None), &Memory::default()).network;
     let before = compile(&network, &Learned::default(), 1);
-    let told = Learned { mtu: network.attachments().into_iter().map(|at| (at, 1400)).collect() };
+    let told = Learned { mtu: network.attachments().into_iter().map(|at| (at, 1400)).collect(), ..Learned::default() };
     let next = || compile_next(&network, &told, before.ids().clone(), 2, &before);
     report("compile 100 VNets, MTUs learned", || drop(black_box(next())));
 }

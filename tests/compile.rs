@@ -57,7 +57,7 @@ fn equal_lists_of_prefixes_are_shared() {
 #[test]
 fn a_learned_mtu_is_used_and_1500_where_none_is_known() {
     let network = load(Path::new("tests/compile/attach.yaml"));
-    let learned = Learned { mtu: [(Attachment::Vnet(VnetIx(0)), 9000)].into() };
+    let learned = Learned { mtu: [(Attachment::Vnet(VnetIx(0)), 9000)].into(), ..Learned::default() };
     let compiled = compile(&network, &learned, 7);
     let mtus: Vec<_> = compiled.snapshot.nics.iter().map(|nic| nic.mtu).collect();
     let nics = network.network_interfaces.len();
@@ -177,7 +177,13 @@ fn hop_name(network: &Network, compiled: &Compiled, fib: &Fib, hop: NextHop) -> 
             format!("one of {}", members.join(", "))
         }
         NextHop::Frontend(frontend) => format!("a backend of frontend {}", frontend.0),
-        NextHop::Unreachable | NextHop::Gateway | NextHop::Internet | NextHop::Service | NextHop::None => {
+        NextHop::Unreachable
+        | NextHop::Gateway(_)
+        | NextHop::Tunnel(_)
+        | NextHop::NoGateway
+        | NextHop::Internet
+        | NextHop::Service
+        | NextHop::None => {
             format!("{hop:?}")
         }
     }
@@ -191,6 +197,8 @@ fn sender_name(network: &Network, sender: Sender) -> String {
         }
         Sender::Subnet(subnet) => format!("whoever in {}", subnet_name(network, subnet)),
         Sender::Internet => Internet::NAME.to_owned(),
+        Sender::Gateway(gateway) => network.gateway(gateway).name.clone(),
+        Sender::Tunnel(tunnel) => network.connection(tunnel).name.clone(),
     }
 }
 

@@ -439,6 +439,10 @@ fn dump(loaded: &Loaded, text: &str, file: &str) -> String {
         public_ip_addresses,
         public_ip_prefixes,
         nat_gateways,
+        virtual_network_gateways,
+        local_network_gateways,
+        connections,
+        sites,
         internet,
         flow_logs,
         service_tags,
@@ -486,6 +490,18 @@ fn dump(loaded: &Loaded, text: &str, file: &str) -> String {
     }
     for gateway in nat_gateways {
         writeln!(out, "{gateway:?}").unwrap();
+    }
+    for gateway in virtual_network_gateways {
+        writeln!(out, "{gateway:?}").unwrap();
+    }
+    for gateway in local_network_gateways {
+        writeln!(out, "{gateway:?}").unwrap();
+    }
+    for connection in connections {
+        writeln!(out, "{connection:?}").unwrap();
+    }
+    for site in sites {
+        writeln!(out, "{site:?}").unwrap();
     }
     if let Some(internet) = internet {
         writeln!(out, "{internet:?}").unwrap();

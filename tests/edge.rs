@@ -91,6 +91,7 @@ impl Lab {
         match self.compiled.ids().attachment(port).unwrap() {
             Attachment::Nic(nic) => self.network.vm(self.network.nic(nic).virtual_machine).name.clone(),
             Attachment::Internet => "internet".to_owned(),
+            Attachment::Gateway(_) | Attachment::Tunnel(_) => unreachable!("this network has no gateway"),
             Attachment::Vnet(_) => unreachable!("no VNet is attached"),
         }
     }

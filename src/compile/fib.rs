@@ -20,7 +20,7 @@ use super::published::Published;
 use super::routes::{self, Row, Sources, Target};
 use super::surroundings::Surroundings;
 use super::user_routes::Tables;
-use super::vnet_id;
+use super::{Ids, vnet_id};
 
 /// All tables of a network.
 #[derive(Default)]
@@ -70,7 +70,7 @@ struct Located {
 impl Fibs {
     pub(super) fn new(
         network: &Network,
-        owners: &Owners,
+        (owners, ids): (&Owners, &Ids),
         connections: &Connections<'_>,
         rows: &mut Rows<'_>,
         known: &KnownFibs,
@@ -81,10 +81,10 @@ impl Fibs {
         // Two VNets never have the same listing: it says where their own ranges lead.
         let mut numbered: HashMap<_, _, RandomState> = HashMap::default();
         for own in (0..network.virtual_networks.len()).map(VnetIx) {
-            let mut reach = Reach { owners, connections, own, found: HashMap::default() };
+            let mut reach = Reach { owners, ids, connections, own, found: HashMap::default() };
             let of_subnet = |subnet| {
                 let sources = rows.sources(network, SubnetIx { vnet: own, subnet });
-                let listing = listings.recall(sources, |sources| Same::new(Listing::of(routes::of(sources), own)));
+                let listing = listings.recall(sources, |sources| Same::new(Listing::of(sources, own)));
                 *numbered.entry(listing).or_insert_with_key(|listing| {
                     let appliances = listing.appliances.iter().map(|address| reach.appliance(*address)).collect();
                     all.tables.push(fibs.recall(Located { listing: listing.clone(), appliances }, Located::fib));
@@ -125,7 +125,9 @@ impl Rows<'_> {
 }
 
 impl Listing {
-    fn of(rows: Vec<Row>, own: VnetIx) -> Self {
+    fn of(sources: &Sources, own: VnetIx) -> Self {
+        let rows: Vec<Row> = routes::of(sources);
+        let gateway = sources.surroundings.gateway.as_ref().map(|gateway| gateway.id);
         let numbered = rows.iter().zip((0..).map(RouteId));
         let lpm = numbered.flat_map(|(row, id)| row.in_force.iter().map(move |&prefix| (prefix, id))).collect();
         let mut appliances = Vec::new();
@@ -146,7 +148,7 @@ impl Listing {
                 }
                 Toward::Spread
             }
-            Target::Gateway => Toward::Settled(NextHop::Gateway),
+            Target::Gateway => Toward::Settled(gateway.map_or(NextHop::NoGateway, NextHop::Gateway)),
             Target::Internet => Toward::Settled(NextHop::Internet),
             Target::Service => Toward::Settled(NextHop::Service),
             Target::None => Toward::Settled(NextHop::None),
@@ -189,6 +191,7 @@ fn hop_to(appliance: Option<NextHop>) -> NextHop {
 /// What a VNet's routes can lead to.
 struct Reach<'a> {
     owners: &'a Owners,
+    ids: &'a Ids,
     connections: &'a Connections<'a>,
     own: VnetIx,
     /// Many tables name one appliance, and a hub has hundreds of peers.
@@ -198,14 +201,15 @@ struct Reach<'a> {
 impl Reach<'_> {
     /// An appliance is found by who owns its address, never by routing: in the own VNet, or in the ranges that a
     /// connected peer's link knows; not behind a second peering (UDR-11, UDR-12, PEER-18).
+    /// A gateway's instance forwards as an appliance does (UDR-10a).
     fn appliance(&mut self, address: IpAddr) -> Option<NextHop> {
-        let Self { owners, connections, own, found } = self;
+        let Self { owners, ids, connections, own, found } = self;
         *found.entry(address).or_insert_with(|| {
             let peers = connections
                 .of(*own)
                 .filter(|(_, link)| link.remote_address_space.iter().any(|prefix| prefix.contains(&address)))
                 .map(|(_, link)| link.remote);
-            iter::once(*own).chain(peers).find_map(|vnet| owners.appliance(vnet, address))
+            iter::once(*own).chain(peers).find_map(|vnet| owners.appliance(ids, vnet, address))
         })
     }
 }

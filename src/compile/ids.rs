@@ -79,12 +79,19 @@ impl Ids {
     }
 }
 
-/// Who sends in a network: its interfaces, then the subnets of attached VNets, in file order; then the Internet.
+/// Who sends in a network: its interfaces, then the subnets of attached VNets, in file order; then the Internet,
+/// gateways and sites' tunnels.
 pub fn senders(network: &Network) -> Vec<Sender> {
     let nics = (0..network.network_interfaces.len()).map(|i| Sender::Nic(NicIx(i)));
     let attached = network.virtual_networks.iter().enumerate().filter(|(_, vnet)| vnet.attach.is_some());
     let subnets = attached.flat_map(|(i, vnet)| {
         (0..vnet.subnets.len()).map(move |subnet| Sender::Subnet(SubnetIx { vnet: VnetIx(i), subnet }))
     });
-    nics.chain(subnets).chain(network.internet.as_ref().map(|_| Sender::Internet)).collect()
+    let internet = network.internet.as_ref().map(|_| Sender::Internet);
+    let beyond = network.attachments().into_iter().filter_map(|attachment| match attachment {
+        Attachment::Gateway(gateway) => Some(Sender::Gateway(gateway)),
+        Attachment::Tunnel(tunnel) => Some(Sender::Tunnel(tunnel)),
+        Attachment::Nic(_) | Attachment::Vnet(_) | Attachment::Internet => None,
+    });
+    nics.chain(subnets).chain(internet).chain(beyond).collect()
 }

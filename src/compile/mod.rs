@@ -11,6 +11,7 @@ mod balancer;
 mod edge;
 mod fib;
 mod flow_logs;
+mod gateways;
 mod groups;
 mod ids;
 mod links;
@@ -28,16 +29,21 @@ mod tags;
 mod user_routes;
 mod written;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+
+use ipnet::IpNet;
 
 use crate::dataplane::{
     AclId, FibId, Filters, FlowTerms, Ingress, Nic, NicId, PortId, RouteId, Snapshot, SubnetId, Vnet, VnetId,
 };
-use crate::model::{Attachment, Direction, EffectiveRoute, Network, NicIx, Prefixes, SubnetIx, VnetIx};
+use crate::model::{
+    Attachment, ConnectionIx, Direction, EffectiveRoute, GatewayIx, Network, NicIx, Prefixes, SubnetIx, VnetIx,
+};
 
 use acls::{Acls, KnownAcls, List};
 use fib::{Fibs, KnownFibs, Listing, Rows};
+use gateways::{Gateways, gateway_id};
 use links::Connections;
 use memo::{Kept, Known, Pool, Same};
 use owners::{KnownOwners, Owners};
@@ -56,12 +62,16 @@ pub use written::written_addresses;
 
 /// The MTU of an attachment nobody has said anything about (FAB-11).
 const DEFAULT_MTU: u16 = 1500;
+/// A tunnel's (FAB-11).
+const TUNNEL_MTU: u16 = 1400;
 
 /// What the running system tells, as opposed to what the file says.
 #[derive(Clone, Debug, Default)]
 pub struct Learned {
-    /// By attachment; 1500 where it is missing.
+    /// By attachment; 1500 where it is missing, 1400 for a tunnel.
     pub mtu: HashMap<Attachment, u16>,
+    /// What BGP says: by the name of a connection, the prefixes to which it is the best way, or one of several.
+    pub routes: BTreeMap<String, Vec<IpNet>>,
 }
 
 /// A published snapshot and the meaning of its ids.
@@ -97,6 +107,10 @@ pub enum Sender {
     Subnet(SubnetIx),
     /// Everybody behind the edge of the fabric.
     Internet,
+    /// What a gateway says itself.
+    Gateway(GatewayIx),
+    /// The other end of a connection: a site.
+    Tunnel(ConnectionIx),
 }
 
 /// Compiles the whole network, numbered in file order.
@@ -117,21 +131,23 @@ pub fn compile_next(network: &Network, learned: &Learned, ids: Ids, generation: 
 
 fn compile_after(network: &Network, learned: &Learned, ids: Ids, generation: u64, earlier: &Memory) -> Compiled {
     let connections = Connections::among(network);
+    let gateways = Gateways::of(network, learned);
     let mut pool = Pool::after(&earlier.surroundings);
-    let surroundings: Vec<_> = Surroundings::of_all(network, &connections).map(|of| pool.share(of)).collect();
+    let surroundings: Vec<_> =
+        Surroundings::of_all(network, &connections, &gateways).map(|of| pool.share(of)).collect();
     let (owners, known_owners) = Owners::new(network, &ids, &earlier.owners);
     let mut rows = Rows {
         surroundings: &surroundings,
         tables: Tables::of(network, &earlier.tables),
         published: Published::of(network, &earlier.published),
     };
-    let (fibs, known_fibs) = Fibs::new(network, &owners, &connections, &mut rows, &earlier.fibs);
+    let (fibs, known_fibs) = Fibs::new(network, (&owners, &ids), &connections, &mut rows, &earlier.fibs);
     let mut acls = Acls::new(network, ids.rules(), &mut rows, &earlier.acls);
     let mut platform = Platform::of(network);
     let (senders, attachments) = ids.slots();
     let mut numbered = |sender| nic(network, learned, &ids, &fibs, (&mut acls, &mut platform), sender);
     let nics = senders.iter().map(|sender| sender.map_or_else(nobody, &mut numbered)).collect();
-    let ports = attachments.iter().map(|attachment| ingress(&ids, *attachment)).collect();
+    let ports = attachments.iter().map(|attachment| ingress(network, &ids, *attachment)).collect();
     let vnets = (0..network.virtual_networks.len()).map(VnetIx).zip(owners.into_tables());
     let links = |vnet| links::of(network, &connections, vnet);
     let vnets = vnets.map(|(vnet, owners)| Vnet { owners, links: links(vnet) }).collect();
@@ -146,8 +162,10 @@ fn compile_after(network: &Network, learned: &Learned, ids: Ids, generation: u64
         acls: known_acls,
     };
     let edge = edge::of(network, &ids);
+    let tunnels = gateways.tables(network, &ids);
     let Fibs { tables: fibs, subnets, listings } = fibs;
-    let mut snapshot = Snapshot { generation, ports, nics, fibs, acls, vnets, edge, frontends: Vec::new() };
+    let frontends = Vec::new();
+    let mut snapshot = Snapshot { generation, ports, nics, fibs, acls, vnets, edge, frontends, gateways: tunnels };
     snapshot.frontends = balancer::frontends(network, &ids, &snapshot);
     Compiled { snapshot: Arc::new(snapshot), subnets, listings, lists, ids, memory }
 }
@@ -167,7 +185,10 @@ fn nic(
         }
         // A foreign source names no subnet, so what stands behind a VNet's one TUN cannot forward.
         Sender::Subnet(subnet) => (subnet, false, true),
-        Sender::Internet => return internet(learned, ids),
+        Sender::Internet => return beyond(learned, ids, Attachment::Internet, DEFAULT_MTU),
+        Sender::Tunnel(tunnel) => return beyond(learned, ids, Attachment::Tunnel(tunnel), TUNNEL_MTU),
+        // What it sends itself is an answer of its kernel's or BGP.
+        Sender::Gateway(gateway) => (network.gateway(gateway).subnet, true, false),
     };
     let mut filters = |direction| acls.filters(sender, direction);
     let (outbound, inbound) = (filters(Direction::Outbound), filters(Direction::Inbound));
@@ -192,12 +213,11 @@ fn nic(
     }
 }
 
-/// A port and an MTU; the edge never asks for more.
-fn internet(learned: &Learned, ids: &Ids) -> Nic {
-    let attachment = Attachment::Internet;
+/// Who is in no virtual network: a port and an MTU, of whom the pipeline never asks more.
+fn beyond(learned: &Learned, ids: &Ids, attachment: Attachment, mtu: u16) -> Nic {
     Nic {
         port: ids.port(attachment).expect("every attachment has a number"),
-        mtu: learned.mtu.get(&attachment).copied().unwrap_or(DEFAULT_MTU),
+        mtu: learned.mtu.get(&attachment).copied().unwrap_or(mtu),
         ..nobody()
     }
 }
@@ -205,9 +225,11 @@ fn internet(learned: &Learned, ids: &Ids) -> Nic {
 fn port(network: &Network, ids: &Ids, attachment: Attachment) -> PortId {
     match attachment {
         Attachment::Nic(nic) if !network.is_running(nic) => PortId::NONE,
-        Attachment::Nic(_) | Attachment::Vnet(_) | Attachment::Internet => {
-            ids.port(attachment).expect("every attachment has a number")
-        }
+        Attachment::Nic(_)
+        | Attachment::Vnet(_)
+        | Attachment::Internet
+        | Attachment::Gateway(_)
+        | Attachment::Tunnel(_) => ids.port(attachment).expect("every attachment has a number"),
     }
 }
 
@@ -234,6 +256,8 @@ impl Sender {
             Self::Nic(nic) => Attachment::Nic(nic),
             Self::Subnet(subnet) => Attachment::Vnet(subnet.vnet),
             Self::Internet => Attachment::Internet,
+            Self::Gateway(gateway) => Attachment::Gateway(gateway),
+            Self::Tunnel(tunnel) => Attachment::Tunnel(tunnel),
         }
     }
 }
@@ -283,11 +307,19 @@ impl Compiled {
     }
 }
 
-fn ingress(ids: &Ids, attachment: Option<Attachment>) -> Ingress {
+fn ingress(network: &Network, ids: &Ids, attachment: Option<Attachment>) -> Ingress {
     match attachment {
         Some(Attachment::Nic(nic)) => Ingress::Nic(ids.nic(Sender::Nic(nic)).expect("every interface has a number")),
         Some(Attachment::Vnet(vnet)) => Ingress::Vnet(vnet_id(vnet)),
         Some(Attachment::Internet) => Ingress::Internet,
+        Some(Attachment::Gateway(gateway)) => {
+            Ingress::Nic(ids.nic(Sender::Gateway(gateway)).expect("every gateway has a number"))
+        }
+        Some(Attachment::Tunnel(tunnel)) => Ingress::Tunnel {
+            tunnel: ids.nic(Sender::Tunnel(tunnel)).expect("every tunnel has a number"),
+            gateway: gateway_id(network.connection(tunnel).gateway),
+            up: network.tunnel_fault(tunnel).is_none(),
+        },
         None => Ingress::Vacant,
     }
 }

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use crate::dataplane::{Lpm, NextHop, Owner};
 use crate::model::{Network, VirtualNetwork, VnetIx};
 
+use super::gateways::gateway_id;
 use super::memo::{Known, Memo};
 use super::{Ids, Sender, balancer};
 
@@ -29,7 +30,12 @@ impl Owners {
                     (interface.subnet.vnet, interface.addresses.iter().copied().map(IpNet::from).collect())
                 }
                 Sender::Subnet(subnet) => (subnet.vnet, network.subnet(subnet).prefixes.clone()),
-                Sender::Internet => continue,
+                Sender::Gateway(ix) => {
+                    let gateway = network.gateway(ix);
+                    let addresses = gateway.instances.into_iter().chain(gateway.bgp.map(|bgp| bgp.address));
+                    (gateway.subnet.vnet, addresses.map(IpNet::from).collect())
+                }
+                Sender::Internet | Sender::Tunnel(_) => continue,
             };
             owned[vnet.0].extend(prefixes.into_iter().map(|prefix| (prefix, Owner::Nic(nic))));
         }
@@ -46,9 +52,14 @@ impl Owners {
     }
 
     /// Who takes packets as an appliance at an address.
-    pub(super) fn appliance(&self, vnet: VnetIx, address: IpAddr) -> Option<NextHop> {
+    pub(super) fn appliance(&self, ids: &Ids, vnet: VnetIx, address: IpAddr) -> Option<NextHop> {
         match self.0[vnet.0].lookup(address)? {
-            Owner::Nic(nic) => Some(NextHop::Nic(nic)),
+            Owner::Nic(nic) => Some(match ids.sender(nic) {
+                Some(Sender::Gateway(gateway)) => NextHop::Gateway(gateway_id(gateway)),
+                Some(Sender::Nic(_) | Sender::Subnet(_) | Sender::Internet | Sender::Tunnel(_)) | None => {
+                    NextHop::Nic(nic)
+                }
+            }),
             Owner::Frontend(frontend) => Some(NextHop::Frontend(frontend)),
             Owner::Reserved | Owner::Service => None,
         }

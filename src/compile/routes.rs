@@ -10,6 +10,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::model::{EffectiveRoute, NextHopType, Prefixes, RouteSource, RouteState, TagScope, VnetIx};
 
+use super::gateways::InUse;
 use super::memo::Same;
 use super::private_access;
 use super::published::Families;
@@ -85,11 +86,15 @@ pub(super) fn of(sources: &Sources) -> Vec<Row> {
     if !table.as_ref().is_some_and(|table| table.disable_peering_route) {
         rows.extend(peering_rows(surroundings));
     }
+    if !table.as_ref().is_some_and(|table| table.disable_gateway_routes) {
+        rows.extend(gateway_rows(surroundings));
+    }
     rows.extend(private_access::service_rows(services));
     rows.extend(private_access::endpoint_rows(surroundings, users));
-    rows.extend_from_slice(users);
+    rows.extend(users.iter().map(|row| with_gateway(row, surroundings)));
     rows.extend(none_rows(surroundings, &rows));
     settle(&mut rows);
+    hide_gateway_rows(&mut rows);
     rows.sort_by(|a, b| listed(a).cmp(&listed(b)));
     rows
 }
@@ -112,6 +117,46 @@ fn internet_rows(surroundings: &Surroundings) -> impl Iterator<Item = Row> {
     let ipv6 = (surroundings.families() == Families::Both).then(|| IpNet::from(Ipv6Net::default()));
     let prefixes = [IpNet::from(Ipv4Net::default())].into_iter().chain(ipv6);
     prefixes.map(|prefix| system(prefix, NextHopType::Internet, Target::Internet))
+}
+
+/// One row a prefix that the gateway knows a way to (SYS-10).
+fn gateway_rows(surroundings: &Surroundings) -> impl Iterator<Item = Row> {
+    let rows = |gateway: &InUse| {
+        let address = gateway.address;
+        let row = move |prefix: &IpNet| {
+            let mut row = system(*prefix, NextHopType::VirtualNetworkGateway, Target::Gateway);
+            let route = Arc::make_mut(&mut row.route);
+            route.source = RouteSource::VirtualNetworkGateway;
+            route.next_hop_ip = vec![address];
+            row
+        };
+        gateway.prefixes.iter().map(row).collect::<Vec<_>>()
+    };
+    surroundings.gateway.iter().flat_map(rows)
+}
+
+/// A user's route to the gateway has its address, if there is one (UDR-14).
+fn with_gateway(row: &Row, surroundings: &Surroundings) -> Row {
+    let mut row = row.clone();
+    if let (Target::Gateway, Some(gateway)) = (row.target, &surroundings.gateway) {
+        Arc::make_mut(&mut row.route).next_hop_ip = vec![gateway.address];
+    }
+    row
+}
+
+/// What lies in the own space or a peer's never goes to the gateway, however long its prefix (RSEL-03), and though a
+/// user's route has made the system's Invalid (RSEL-05). It is listed all the same.
+fn hide_gateway_rows(rows: &mut [Row]) {
+    let near = |row: &&Row| {
+        let system = row.route.source == RouteSource::Default;
+        system && matches!(row.target, Target::Own | Target::Vnet(_))
+    };
+    let near: Vec<IpNet> = rows.iter().filter(near).flat_map(|row| row.route.prefixes.iter().copied()).collect();
+    for row in rows.iter_mut().filter(|row| row.route.source == RouteSource::VirtualNetworkGateway) {
+        if row.in_force.iter().any(|prefix| near.iter().any(|space| space.contains(prefix))) {
+            row.in_force = Prefixes::Many(Arc::new([]));
+        }
+    }
 }
 
 /// The `None` rows that survive the others: all of them while the default route stays Azure's or drops (SYS-06a),

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use crate::model::{Network, NextHopType, PrivateEndpoint, VnetIx};
 
+use super::gateways::{Gateways, InUse};
 use super::links::Connections;
 use super::published::Families;
 
@@ -21,6 +22,8 @@ pub(super) struct Surroundings {
     pub(super) endpoints: Vec<Endpoint>,
     /// `emulation.extraNoneRoutes`.
     pub(super) extra_none_routes: bool,
+    /// Its own or a peer's.
+    pub(super) gateway: Option<InUse>,
 }
 
 /// A peer as the own link to it has it.
@@ -51,6 +54,7 @@ impl Surroundings {
     pub(super) fn of_all<'a>(
         network: &'a Network,
         connections: &'a Connections<'a>,
+        gateways: &'a Gateways,
     ) -> impl Iterator<Item = Self> + use<'a> {
         let mut endpoints: HashMap<_, Vec<_>> = HashMap::new();
         for endpoint in network.private_endpoints.iter().enumerate() {
@@ -63,6 +67,7 @@ impl Surroundings {
             peers: peers(network, connections, own),
             endpoints: in_reach(network, connections, &endpoints, own),
             extra_none_routes: network.emulation.extra_none_routes,
+            gateway: gateways.in_use(network, own),
         })
     }
 

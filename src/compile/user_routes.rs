@@ -19,6 +19,8 @@ pub(super) struct UserRoutes {
     pub(super) rows: Vec<Row>,
     /// Keeps the peering routes out of its subnets.
     pub(super) disable_peering_route: bool,
+    /// Keeps a gateway's routes out of its subnets (UDR-34, UDR-35).
+    pub(super) disable_gateway_routes: bool,
 }
 
 /// All that the rows of a table follow from.
@@ -104,7 +106,11 @@ fn user_routes(Table { table, tags }: &Table) -> UserRoutes {
             row(route, Prefixes::clone(&tag.ranges), Some(tag))
         }
     });
-    UserRoutes { rows: rows.collect(), disable_peering_route: table.disable_peering_route }
+    UserRoutes {
+        rows: rows.collect(),
+        disable_peering_route: table.disable_peering_route,
+        disable_gateway_routes: table.disable_bgp_route_propagation,
+    }
 }
 
 fn row(route: &Route, prefixes: Prefixes, tag: Option<&Tag>) -> Row {

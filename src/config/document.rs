@@ -14,6 +14,10 @@ use super::decode::{Fields, boolean, list_of, mismatch, number, objects, record,
 use super::diagnostic::{At, Report, Spanned};
 use super::filter::{Asg, Nsg, asg, groups, nsg};
 use super::flow_log::{FlowLog, flow_log};
+use super::gateway::{
+    Connection, LocalNetworkGateway, Site, VirtualNetworkGateway, connection, local_network_gateway, site,
+    virtual_network_gateway,
+};
 use super::load_balancer::{LoadBalancer, PartReference, load_balancer, pools};
 use super::principal::{Principal, principal};
 use super::private_access::{
@@ -63,6 +67,10 @@ pub(super) struct Document {
     pub load_balancers: Vec<LoadBalancer>,
     pub internet: Option<Spanned<Internet>>,
     pub flow_logs: Vec<FlowLog>,
+    pub virtual_network_gateways: Vec<VirtualNetworkGateway>,
+    pub local_network_gateways: Vec<LocalNetworkGateway>,
+    pub connections: Vec<Connection>,
+    pub sites: Vec<Site>,
     pub service_tags: Option<Spanned<PathBuf>>,
     pub emulation: Emulation,
     pub principal: Option<Principal>,
@@ -238,6 +246,10 @@ pub(super) fn document(node: &Node, lists: Lists, report: &mut Report) -> Option
         load_balancers: f.list("loadBalancers", load_balancer),
         internet: f.optional("internet", internet),
         flow_logs: f.list("flowLogs", flow_log),
+        virtual_network_gateways: f.list("virtualNetworkGateways", virtual_network_gateway),
+        local_network_gateways: f.list("localNetworkGateways", local_network_gateway),
+        connections: f.list("connections", connection),
+        sites: f.list("sites", site),
         service_tags: f.optional("serviceTags", path),
         emulation: f.optional("emulation", emulation).map_or_else(Emulation::default, |emulation| emulation.value),
         principal: f.optional("principal", principal).map(|principal| principal.value),

@@ -10,6 +10,7 @@ mod diagnostic;
 mod document;
 mod filter;
 mod flow_log;
+mod gateway;
 mod load_balancer;
 mod pieces;
 mod principal;

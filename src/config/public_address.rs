@@ -121,7 +121,7 @@ pub(super) fn sku(node: &Node, report: &mut Report) -> Option<PublicIpSku> {
 }
 
 /// Properties of ARM's that say nothing about a packet's way.
-fn ignore(f: &mut Fields<'_>, keys: &[&'static str]) {
+pub(super) fn ignore(f: &mut Fields<'_>, keys: &[&'static str]) {
     for key in keys {
         f.optional(key, |_, _| Some(()));
     }

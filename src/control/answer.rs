@@ -239,6 +239,9 @@ impl LabFacts {
                 nic.attach.as_ref().map_or_else(made, attach)
             }
             Attachment::Internet => self.namespaces.get(Internet::NAME).cloned().unwrap_or_default(),
+            Attachment::Gateway(_) | Attachment::Tunnel(_) => {
+                self.namespaces.get(&Place::of(network, attachment).node).cloned().unwrap_or_default()
+            }
         }
     }
 }
@@ -319,6 +322,25 @@ impl Place {
                 subnet: String::new(),
                 addresses: network.internet.iter().flat_map(|internet| internet.addresses.clone()).collect(),
             },
+            Attachment::Gateway(gateway) => {
+                let gateway = network.gateway(gateway);
+                let (vnet, subnet) = (network.vnet(gateway.subnet.vnet), network.subnet(gateway.subnet));
+                Self {
+                    node: gateway.name.clone(),
+                    nic: gateway.name.clone(),
+                    subnet: format!("{}/{}", vnet.name, subnet.name),
+                    addresses: gateway.instances.into_iter().chain(gateway.bgp.map(|bgp| bgp.address)).collect(),
+                }
+            }
+            Attachment::Tunnel(tunnel) => {
+                let site = network.site_of(tunnel).map(|site| network.site(site));
+                Self {
+                    node: site.map(|site| site.name.clone()).unwrap_or_default(),
+                    nic: network.connection(tunnel).name.clone(),
+                    subnet: String::new(),
+                    addresses: site.map(|site| site.addresses.clone()).unwrap_or_default(),
+                }
+            }
         }
     }
 }

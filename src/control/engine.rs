@@ -126,7 +126,7 @@ impl Engine {
         let known =
             |attachment: &Attachment| Some(held(attachment).filter(|(port, _)| self.workers.is_alive(*port))?.1);
         let learned = attachments.iter().filter_map(|at| Some((*at, *now.learned.mtu.get(&known(at)?)?)));
-        let learned = Learned { mtu: learned.collect() };
+        let learned = Learned { mtu: learned.collect(), routes: now.learned.routes.clone() };
         let staying = attachments.iter().filter_map(|at| Some((known(at)?, *at))).collect();
         let missing: Vec<_> = attachments.iter().copied().filter(|at| known(at).is_none()).collect();
         let restored = missing.iter().copied().filter(|at| held(at).is_some()).collect();

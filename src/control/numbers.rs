@@ -24,6 +24,8 @@ enum SenderName {
     Nic { machine: String, nic: String },
     Subnet { vnet: String, subnet: String },
     Internet,
+    Gateway(String),
+    Tunnel(String),
 }
 
 /// A TUN that was found is known by where it stands, whoever has it; one that the lab made by its interface.
@@ -32,6 +34,8 @@ enum PortName {
     Nic { machine: String, nic: String },
     Place { namespace: AttachNamespace, interface: String },
     Internet,
+    Gateway(String),
+    Tunnel { site: String, connection: String },
 }
 
 impl Numbers {
@@ -81,6 +85,8 @@ fn sender_name(network: &Network, sender: Sender) -> SenderName {
             subnet: network.subnet(subnet).name.to_lowercase(),
         },
         Sender::Internet => SenderName::Internet,
+        Sender::Gateway(gateway) => SenderName::Gateway(network.gateway(gateway).name.to_lowercase()),
+        Sender::Tunnel(tunnel) => SenderName::Tunnel(network.connection(tunnel).name.to_lowercase()),
     }
 }
 
@@ -103,6 +109,11 @@ fn port_name(network: &Network, attachment: Attachment) -> PortName {
             place(attach.expect("only an attached VNet has a TUN"))
         }
         Attachment::Internet => PortName::Internet,
+        Attachment::Gateway(gateway) => PortName::Gateway(network.gateway(gateway).name.to_lowercase()),
+        Attachment::Tunnel(tunnel) => {
+            let site = network.site_of(tunnel).map_or_else(String::new, |site| network.site(site).name.to_lowercase());
+            PortName::Tunnel { site, connection: network.connection(tunnel).name.to_lowercase() }
+        }
     }
 }
 

@@ -60,8 +60,8 @@ drop_reasons! {
         None route (UDR-16, SYS-04).",
     NextHopUnreachable: "No NIC in the VNet or a directly peered VNet owns the next hop's address: look at the route's \
         nextHopIpAddress and the peerings (UDR-11, UDR-12).",
-    GatewayUnavailable: "The route points to a virtual network gateway that is missing or not usable: look at the gateway \
-        and the peering's useRemoteGateways (UDR-14).",
+    GatewayUnavailable: "The way leads through a virtual network gateway that is missing, or whose tunnel is down or leads \
+        elsewhere: look at the gateway, its connections and the peering's useRemoteGateways (UDR-14, VPN-12, VPN-13).",
     NoInternet: "The route leads to the Internet, where this lab has nothing: look at the destination, at `internet` and its \
         addresses, or at the 0.0.0.0/0 route (UDR-15).",
     NoOutbound: "Nothing stands for the source in the Internet: look at the subnet's natGateway, the interface's \

@@ -10,6 +10,7 @@ mod drop_reason;
 mod edge;
 mod flow;
 mod fragment;
+mod gateway;
 mod lpm;
 mod nat;
 mod observer;
@@ -30,6 +31,7 @@ pub use flow::{
     Room, RuleId, RulesMark, Signal, TableFull, Traffic,
 };
 pub use fragment::FragmentTable;
+pub use gateway::{Gateway, GatewayId};
 pub use lpm::{Lpm, LpmBuilder};
 pub use nat::{Full, Mapped, NatLimits, NatTable, Outbound, Pin, PortPool, PortsExhausted};
 pub use observer::{Admission, Direction, FilterPlace, Observer, PacketEnd, Quiet, Step, Translation};

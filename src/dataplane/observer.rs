@@ -71,7 +71,11 @@ pub enum Step {
         rule: u32,
         backend: NicId,
     },
-    /// The receiving NIC, before its inbound checks; or the Internet.
+    /// A gateway takes it on: what follows is decided there.
+    Gateway {
+        nic: NicId,
+    },
+    /// The receiving NIC, before its inbound checks; or the Internet, or the far end of a tunnel.
     Arrive {
         nic: NicId,
     },

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Acl, Edge, FlowTerms, Frontend, FrontendId, Lpm, Spread};
+use super::{Acl, Edge, FlowTerms, Frontend, FrontendId, Gateway, GatewayId, Lpm, Spread};
 
 /// An attachment: one TUN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,6 +57,8 @@ pub struct Snapshot {
     pub frontends: Vec<Frontend>,
     /// None where no Internet is behind the fabric.
     pub edge: Option<Edge>,
+    /// By [`GatewayId`].
+    pub gateways: Vec<Gateway>,
 }
 
 impl Snapshot {
@@ -81,6 +83,11 @@ impl Snapshot {
     }
 
     #[inline]
+    pub fn gateway(&self, id: GatewayId) -> &Gateway {
+        &self.gateways[id.0 as usize]
+    }
+
+    #[inline]
     pub fn acl(&self, id: AclId) -> &Acl {
         &self.acls[id.0 as usize]
     }
@@ -90,7 +97,7 @@ impl Snapshot {
         let vnet = match self.ports.get(port.0 as usize) {
             Some(Ingress::Nic(nic)) => self.nic(*nic).vnet,
             Some(Ingress::Vnet(vnet)) => *vnet,
-            Some(Ingress::Internet | Ingress::Vacant) | None => return false,
+            Some(Ingress::Internet | Ingress::Tunnel { .. } | Ingress::Vacant) | None => return false,
         };
         matches!(self.vnet(vnet).owners.lookup(address), Some(Owner::Nic(nic)) if self.nic(nic).port == port)
     }
@@ -106,6 +113,8 @@ pub enum Ingress {
     Vnet(VnetId),
     /// The Internet's.
     Internet,
+    /// The far end of a tunnel, which is up or not.
+    Tunnel { tunnel: NicId, gateway: GatewayId, up: bool },
     /// Nobody any more: the port's number is free, and a worker may still hold its device for a moment.
     Vacant,
 }
@@ -170,8 +179,12 @@ pub enum NextHop {
     Frontend(FrontendId),
     /// An appliance that nobody in reach owns.
     Unreachable,
-    /// A gateway that does not exist.
-    Gateway,
+    /// A virtual network gateway, which has routes of its own.
+    Gateway(GatewayId),
+    /// Into a tunnel: only a gateway's own routes lead there.
+    Tunnel(NicId),
+    /// A gateway that does not exist, or a tunnel that is down.
+    NoGateway,
     /// Out of the fabric.
     Internet,
     /// An Azure service, over the subnet's service endpoint: out of the fabric, and not over the Internet.

@@ -6,8 +6,8 @@ use super::walk::Leg;
 use crate::compile::{Compiled, RuleOwner, Sender};
 use crate::dataplane::{AclId, FibId, FilterPlace, FrontendId, NextHop, NicId, RouteId, VnetId};
 use crate::model::{
-    AddressPrefix, DEFAULT_OUTBOUND, EffectiveRoute, FrontendIx, Internet, NatGateway, Network, NicIx, Peering,
-    PublishedTagIx, RouteSource, ServiceTag, SubnetIx, VirtualNetwork, VnetIx,
+    AddressPrefix, ConnectionIx, DEFAULT_OUTBOUND, EffectiveRoute, FrontendIx, GatewayIx, Internet, NatGateway,
+    Network, NicIx, Peering, PublishedTagIx, RouteSource, ServiceTag, Site, SubnetIx, VirtualNetwork, VnetIx,
 };
 
 use super::walk::Walk;
@@ -26,7 +26,14 @@ impl<'a> Names<'a> {
             Sender::Nic(ix) => self.network.vm(self.network.nic(ix).virtual_machine).name.clone(),
             Sender::Subnet(subnet) => self.network.vnet(subnet.vnet).name.clone(),
             Sender::Internet => Internet::NAME.to_owned(),
+            Sender::Gateway(gateway) => self.network.gateway(gateway).name.clone(),
+            Sender::Tunnel(tunnel) => self.site(tunnel).map_or_else(String::new, |site| site.name.clone()),
         }
+    }
+
+    /// The site at the end of a tunnel.
+    fn site(self, tunnel: ConnectionIx) -> Option<&'a Site> {
+        self.network.site_of(tunnel).map(|site| self.network.site(site))
     }
 
     /// The machines that forward a packet, in order.
@@ -40,6 +47,8 @@ impl<'a> Names<'a> {
             Sender::Nic(ix) => nic_name(self.network, ix),
             Sender::Subnet(subnet) => subnet_name(self.network, subnet),
             Sender::Internet => internet_name(),
+            Sender::Gateway(gateway) => gateway_name(self.network, gateway),
+            Sender::Tunnel(tunnel) => tunnel_name(self.network, tunnel),
         }
     }
 
@@ -50,8 +59,9 @@ impl<'a> Names<'a> {
                 let nics = &self.network.vm(self.network.nic(ix).virtual_machine).network_interfaces;
                 nics.iter().any(|&nic| self.network.nic(nic).addresses.contains(&address))
             }
-            Sender::Subnet(_) => true,
+            Sender::Subnet(_) | Sender::Gateway(_) => true,
             Sender::Internet => self.network.internet.iter().any(|internet| internet.addresses.contains(&address)),
+            Sender::Tunnel(tunnel) => self.site(tunnel).is_some_and(|site| site.addresses.contains(&address)),
         }
     }
 
@@ -140,7 +150,9 @@ impl<'a> Names<'a> {
                 | NextHop::Spread(_)
                 | NextHop::Frontend(_)
                 | NextHop::Unreachable
-                | NextHop::Gateway
+                | NextHop::Gateway(_)
+                | NextHop::Tunnel(_)
+                | NextHop::NoGateway
                 | NextHop::Internet
                 | NextHop::Service
                 | NextHop::None => None,
@@ -184,8 +196,20 @@ pub(super) fn subnet_of(network: &Network, sender: Sender) -> Option<SubnetIx> {
     match sender {
         Sender::Nic(nic) => Some(network.nic(nic).subnet),
         Sender::Subnet(subnet) => Some(subnet),
-        Sender::Internet => None,
+        Sender::Gateway(gateway) => Some(network.gateway(gateway).subnet),
+        Sender::Internet | Sender::Tunnel(_) => None,
     }
+}
+
+/// `hub-gw/eth0`, as an interface's.
+pub(super) fn gateway_name(network: &Network, gateway: GatewayIx) -> String {
+    network.gateway(gateway).name.clone()
+}
+
+/// `dc1/hub-dc1`: a site and the connection that leads there.
+pub(super) fn tunnel_name(network: &Network, tunnel: ConnectionIx) -> String {
+    let site = network.site_of(tunnel).map_or("", |site| &network.site(site).name);
+    format!("{site}/{}", network.connection(tunnel).name)
 }
 
 /// As an interface's.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::compile::{Compiled, Sender, connected};
 use crate::dataplane::{NicId, Owner, PublicOwner};
 pub use crate::model::Probe;
-use crate::model::{InstanceAddress, Internet, Network, NicIx, VirtualMachine, VmIx, VnetIx};
+use crate::model::{InstanceAddress, Internet, Network, NicIx, SiteIx, VirtualMachine, VmIx, VnetIx};
 use crate::wire::{Protocol, Tuple, build};
 
 use super::names;
@@ -219,6 +219,7 @@ pub(super) enum Source {
     Nic(NicIx),
     Address(NicId, IpAddr),
     Internet(NicId),
+    Site(SiteIx),
 }
 
 impl Source {
@@ -227,8 +228,12 @@ impl Source {
             Place::Node { name, .. } if let Some(internet) = internet(network, compiled, name) => {
                 Ok(Self::Internet(internet))
             }
+            Place::Node { name, .. } if let Some(site) = site(network, name) => Ok(Self::Site(site)),
             Place::Node { name, nic: None } => Ok(Self::Vm(vm(network, name)?)),
             Place::Node { name, nic: Some(nic) } => Ok(Self::Nic(nic_of(network, vm(network, name)?, nic)?)),
+            Place::Address(address) if let Some(tunnel) = site_at(network, compiled, *address) => {
+                Ok(Self::Address(tunnel, *address))
+            }
             Place::Address(address) => {
                 let owners: Vec<_> = owners(compiled, *address).collect();
                 match owners[..] {
@@ -248,6 +253,14 @@ impl Source {
         match *self {
             Self::Vm(vm) => Some(network.nic(primary(network, vm)).subnet.vnet),
             Self::Nic(nic) => Some(network.nic(nic).subnet.vnet),
+            // The gateway's: from there it meets addresses as its virtual network does.
+            Self::Site(site) => {
+                let tunnel = network.tunnels_of(site).next()?;
+                Some(network.gateway(network.connection(tunnel).gateway).subnet.vnet)
+            }
+            Self::Address(nic, _) if let Sender::Tunnel(tunnel) = compiled.sender(nic) => {
+                Some(network.gateway(network.connection(tunnel).gateway).subnet.vnet)
+            }
             Self::Address(nic, _) | Self::Internet(nic) => {
                 names::subnet_of(network, compiled.sender(nic)).map(|subnet| subnet.vnet)
             }
@@ -274,6 +287,11 @@ impl Source {
             Self::Vm(vm) => egress(network, vm, destination),
             Self::Nic(nic) => nic,
             Self::Address(nic, address) => return same_family(&address).then_some((nic, address)),
+            Self::Site(site) => {
+                let tunnel = network.tunnels_of(site).next()?;
+                let address = network.site(site).addresses.iter().find(|address| same_family(address))?;
+                return Some((compiled.ids().nic(Sender::Tunnel(tunnel))?, *address));
+            }
             Self::Internet(nic) => {
                 let mut addresses = network.internet.iter().flat_map(|internet| &internet.addresses);
                 return addresses.find(|address| same_family(address)).map(|address| (nic, *address));
@@ -296,6 +314,7 @@ fn destinations(
         Place::Node { name, .. } if let Some(nic) = internet(network, compiled, name) => {
             Ok(internet_ends(network, nic))
         }
+        Place::Node { name, .. } if let Some(site) = site(network, name) => Ok(site_ends(network, compiled, site)),
         Place::Node { name, nic } => {
             let vm = vm(network, name)?;
             let nic = nic.as_ref().map_or_else(|| Ok(primary(network, vm)), |nic| nic_of(network, vm, nic))?;
@@ -321,7 +340,23 @@ fn owner(network: &Network, compiled: &Compiled, from: Option<VnetIx>, address: 
     });
     let peered = |vnet| from.is_some_and(|from| connected(network, from).any(|link| link.remote == vnet));
     let inside = || owners(compiled, address).min_by_key(|(vnet, _)| (Some(*vnet) != from, !peered(*vnet)));
-    outside.or_else(|| inside().map(|(_, nic)| nic))
+    outside.or_else(|| inside().map(|(_, nic)| nic)).or_else(|| site_at(network, compiled, address))
+}
+
+/// The site of a name.
+fn site(network: &Network, name: &str) -> Option<SiteIx> {
+    network.sites.iter().position(|site| site.name.eq_ignore_ascii_case(name)).map(SiteIx)
+}
+
+/// The tunnel to the site that has an address.
+fn site_at(network: &Network, compiled: &Compiled, address: IpAddr) -> Option<NicId> {
+    let site = network.sites.iter().position(|site| site.addresses.contains(&address)).map(SiteIx)?;
+    compiled.ids().nic(Sender::Tunnel(network.tunnels_of(site).next()?))
+}
+
+fn site_ends(network: &Network, compiled: &Compiled, site: SiteIx) -> Vec<End> {
+    let addresses = network.site(site).addresses.iter();
+    addresses.map(|address| End { nic: site_at(network, compiled, *address), address: *address }).collect()
 }
 
 /// The Internet, if a name means it.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::masquerade::GuestStep;
-use super::names::{Names, internet_name, nic_name};
+use super::names::{Names, gateway_name, internet_name, nic_name, tunnel_name};
 use super::story::{Hop, Path, Step, StepKind};
 use super::utc::Utc;
 use super::walk::Leg;
@@ -110,6 +110,8 @@ fn sole_sender(compiled: &Compiled, attachment: Attachment) -> Option<NicId> {
         Attachment::Nic(nic) => compiled.ids().nic(Sender::Nic(nic)),
         Attachment::Vnet(_) => None,
         Attachment::Internet => compiled.ids().nic(Sender::Internet),
+        Attachment::Gateway(gateway) => compiled.ids().nic(Sender::Gateway(gateway)),
+        Attachment::Tunnel(tunnel) => compiled.ids().nic(Sender::Tunnel(tunnel)),
     }
 }
 
@@ -118,6 +120,11 @@ fn place(network: &Network, attachment: Attachment) -> (String, String) {
         Attachment::Nic(ix) => (network.vm(network.nic(ix).virtual_machine).name.clone(), nic_name(network, ix)),
         Attachment::Vnet(vnet) => (network.vnet(vnet).name.clone(), network.vnet(vnet).name.clone()),
         Attachment::Internet => (Internet::NAME.to_owned(), internet_name()),
+        Attachment::Gateway(gateway) => (gateway_name(network, gateway), gateway_name(network, gateway)),
+        Attachment::Tunnel(tunnel) => {
+            let site = network.site_of(tunnel).map_or_else(String::new, |site| network.site(site).name.clone());
+            (site, tunnel_name(network, tunnel))
+        }
     }
 }
 

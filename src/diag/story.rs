@@ -67,7 +67,7 @@ pub enum StepKind {
 
 impl Path {
     pub(super) fn tell(names: Names<'_>, walk: &Walk) -> Self {
-        let mut teller = Teller { names, src: walk.src, dst: walk.dst, hops: Vec::new() };
+        let mut teller = Teller { names, src: walk.src, dst: walk.dst, router: walk.last().from, hops: Vec::new() };
         for leg in &walk.legs {
             teller.leg(leg);
         }
@@ -78,7 +78,7 @@ impl Path {
 
     /// One leg by itself: what its guests do before and after is nobody's to know.
     pub(super) fn tell_leg(names: Names<'_>, leg: &Leg, src: IpAddr, dst: IpAddr) -> Self {
-        let mut teller = Teller { names, src, dst, hops: Vec::new() };
+        let mut teller = Teller { names, src, dst, router: leg.from, hops: Vec::new() };
         teller.leg(leg);
         let dropped = leg.dropped().map(|reason| reason.name().to_owned());
         if let (None, Some(nic)) = (&dropped, leg.arrived()) {
@@ -92,6 +92,8 @@ struct Teller<'a> {
     names: Names<'a>,
     src: IpAddr,
     dst: IpAddr,
+    /// Whose routes are asked: the sender's, or those of a gateway that took the packet on.
+    router: NicId,
     hops: Vec<Hop>,
 }
 
@@ -99,6 +101,7 @@ impl Teller<'_> {
     fn leg(&mut self, leg: &Leg) {
         let first = self.hops.is_empty();
         self.visit(leg.from);
+        self.router = leg.from;
         if first {
             let text = format!("{} sends to {}", self.src, self.dst);
             self.say(StepKind::Send, self.nic(leg.from), text);
@@ -123,8 +126,13 @@ impl Teller<'_> {
             // Told by `leg`, and by `end` in the guest's own words.
             dataplane::Step::Sent { .. } | dataplane::Step::Delivered { .. } => {}
             dataplane::Step::Admit { nic, direction, admission } => self.filter(nic, direction, admission),
-            dataplane::Step::Route { fib, route, next_hop } => self.route(leg.from, fib, route, next_hop),
-            dataplane::Step::Cross { from, into, .. } => self.cross(leg.from, from, into),
+            dataplane::Step::Route { fib, route, next_hop } => self.route(self.router, fib, route, next_hop),
+            dataplane::Step::Cross { from, into, .. } => self.cross(from, into),
+            dataplane::Step::Gateway { nic } => {
+                self.visit(nic);
+                self.router = nic;
+                self.say(StepKind::Forward, self.nic(nic), "the gateway takes it on, one hop less to go".to_owned());
+            }
             dataplane::Step::Translate(translation) => self.translate(translation),
             dataplane::Step::Reset { nic } => {
                 let text = "its port mapping has ended: the sender gets a reset".to_owned();
@@ -181,7 +189,11 @@ impl Teller<'_> {
             NextHop::Frontend(_) => "to an appliance behind a load balancer".to_owned(),
             NextHop::Spread(_) => "to one of several appliances".to_owned(),
             NextHop::Unreachable => "to an appliance that nobody in this VNet or a directly peered one owns".to_owned(),
-            NextHop::Gateway => "to a gateway that this network does not have".to_owned(),
+            NextHop::Gateway(gateway) => {
+                let nic = self.names.compiled.snapshot.gateway(gateway).nic;
+                format!("to the gateway {}", self.names.nic(nic))
+            }
+            NextHop::NoGateway | NextHop::Tunnel(_) => "to a gateway that this network does not have".to_owned(),
             NextHop::Internet => "out to the Internet".to_owned(),
             NextHop::Service => {
                 let service = self.names.service(self.names.subnet(from), self.dst);
@@ -195,8 +207,8 @@ impl Teller<'_> {
         self.say(StepKind::Route, object, text);
     }
 
-    fn cross(&mut self, sender: NicId, from: VnetId, into: VnetId) {
-        let link = self.names.link(self.names.vnet(sender), VnetIx(into.0 as usize));
+    fn cross(&mut self, from: VnetId, into: VnetId) {
+        let link = self.names.link(VnetIx(from.0 as usize), VnetIx(into.0 as usize));
         let object = format!("peering {}", link.map_or("?", |link| &link.name));
         let text = format!("from VNet {} into VNet {}", self.names.vnet_name(from), self.names.vnet_name(into));
         self.say(StepKind::Peering, object, text);
@@ -290,7 +302,7 @@ impl Teller<'_> {
     }
 
     fn chosen_route(&self, leg: &Leg) -> Option<String> {
-        leg.route().map(|(fib, route, hop)| self.names.route(leg.from, fib, route, hop))
+        leg.route().map(|(fib, route, hop)| self.names.route(leg.router(), fib, route, hop))
     }
 
     fn nic(&self, nic: NicId) -> String {

@@ -73,9 +73,10 @@ impl Trip {
 }
 
 /// The links over which a packet enters a VNet though it did not begin in the peered one: an appliance forwarded it
-/// (PEER-23). Each with the VNet entered, whose link it is (PEER-24).
+/// (PEER-23). Each with the VNet entered, whose link it is (PEER-24). What a gateway forwards needs no such link
+/// (PEER-25).
 pub(super) fn foreign_links<'a>(names: Names<'a>, walk: &Walk) -> impl Iterator<Item = (VnetIx, &'a Peering)> {
-    walk.legs.iter().filter_map(move |leg| {
+    walk.legs.iter().filter(|leg| leg.gateway().is_none()).filter_map(move |leg| {
         let (from, into) = leg.crossing()?;
         let link = names.link(into, from)?;
         let known = link.remote_address_space.iter().any(|prefix| prefix.contains(&leg.src));

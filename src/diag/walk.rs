@@ -130,7 +130,9 @@ impl Walk {
             | NextHop::Nic(_)
             | NextHop::Frontend(_)
             | NextHop::Unreachable
-            | NextHop::Gateway
+            | NextHop::Gateway(_)
+            | NextHop::Tunnel(_)
+            | NextHop::NoGateway
             | NextHop::Internet
             | NextHop::Service
             | NextHop::None => None,
@@ -175,11 +177,28 @@ impl Leg {
         self.steps.iter().find_map(|step| if let Step::Arrive { nic } = step { Some(*nic) } else { None })
     }
 
+    /// The last one chosen: a gateway in between chooses again.
     pub(super) fn route(&self) -> Option<(FibId, RouteId, NextHop)> {
-        self.steps.iter().find_map(|step| match *step {
+        self.steps.iter().rev().find_map(|step| match *step {
             Step::Route { fib, route, next_hop } => Some((fib, route, next_hop)),
             _ => None,
         })
+    }
+
+    /// Who chose it: the sender, or a gateway.
+    pub(super) fn router(&self) -> NicId {
+        let chosen = self.steps.iter().rposition(|step| matches!(step, Step::Route { .. }));
+        let until = chosen.unwrap_or(self.steps.len());
+        self.gateways(until).next_back().unwrap_or(self.from)
+    }
+
+    /// The last gateway that took it on.
+    pub(super) fn gateway(&self) -> Option<NicId> {
+        self.gateways(self.steps.len()).next_back()
+    }
+
+    fn gateways(&self, until: usize) -> impl DoubleEndedIterator<Item = NicId> {
+        self.steps[..until].iter().filter_map(|step| if let Step::Gateway { nic } = step { Some(*nic) } else { None })
     }
 
     /// The rule that denied the packet.
@@ -290,7 +309,7 @@ pub(super) fn on_link(network: &Network, nic: NicIx, destination: IpAddr) -> Opt
 pub(super) fn answering(network: &Network, compiled: &Compiled, arrived: NicId, to: IpAddr) -> NicId {
     match compiled.sender(arrived) {
         Sender::Nic(nic) => compiled.nic_of(egress(network, network.nic(nic).virtual_machine, to)),
-        Sender::Subnet(_) | Sender::Internet => arrived,
+        Sender::Subnet(_) | Sender::Internet | Sender::Gateway(_) | Sender::Tunnel(_) => arrived,
     }
 }
 

@@ -13,7 +13,7 @@ pub(super) fn place(network: &Network, attachment: Attachment) -> Option<&Attach
     match attachment {
         Attachment::Vnet(vnet) => network.vnet(vnet).attach.as_ref(),
         Attachment::Nic(nic) => network.nic(nic).attach.as_ref(),
-        Attachment::Internet => None,
+        Attachment::Internet | Attachment::Gateway(_) | Attachment::Tunnel(_) => None,
     }
 }
 
@@ -36,9 +36,13 @@ pub(super) fn attach(network: &Network, attachment: Attachment, to: &Attach, que
 pub(super) fn device(network: &Network, attachment: Attachment, to: &Attach) -> Device {
     let addresses = match attachment {
         Attachment::Nic(nic) if to.addresses.is_empty() => guest::addresses(network, network.nic(nic)),
-        Attachment::Nic(_) | Attachment::Vnet(_) | Attachment::Internet => to.addresses.clone(),
+        Attachment::Nic(_)
+        | Attachment::Vnet(_)
+        | Attachment::Internet
+        | Attachment::Gateway(_)
+        | Attachment::Tunnel(_) => to.addresses.clone(),
     };
-    Device { name: to.interface.clone(), addresses, default: DefaultRoute::IfNone }
+    Device::new(&to.interface, addresses, DefaultRoute::IfNone)
 }
 
 /// The file that stands for a namespace.

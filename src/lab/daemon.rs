@@ -35,7 +35,7 @@ use crate::control::engine::{self, Engine, Learned};
 use crate::control::flow_log::FlowLogger;
 use crate::control::protocol::{Change, Refusal, Response};
 use crate::control::server::{self, LabFacts};
-use crate::model::{Attachment, Internet, Leases, Links, Network};
+use crate::model::{Attachment, ConnectionIx, Internet, Leases, Links, Network};
 use crate::sys::caps::{self, CapabilitySet};
 use crate::sys::process::{self, ProcessId};
 use crate::sys::tun::{OffloadSupport, Tun};
@@ -267,6 +267,11 @@ fn record(claim: &Claim, base: &Base, network: &Network, file: String) -> io::Re
     })
 }
 
+/// The site at the end of a tunnel.
+pub(super) fn tunnel_site(network: &Network, tunnel: ConnectionIx) -> &str {
+    network.site_of(tunnel).map_or("", |site| &network.site(site).name)
+}
+
 /// What people call what hangs on a TUN.
 pub(super) fn name(network: &Network, attachment: Attachment) -> String {
     match attachment {
@@ -276,6 +281,8 @@ pub(super) fn name(network: &Network, attachment: Attachment) -> String {
             format!("{}/{}", network.vm(nic.virtual_machine).name, nic.name)
         }
         Attachment::Internet => format!("{}/{}", Internet::NAME, Internet::INTERFACE),
+        Attachment::Gateway(gateway) => network.gateway(gateway).name.clone(),
+        Attachment::Tunnel(tunnel) => format!("{}/{}", tunnel_site(network, tunnel), network.connection(tunnel).name),
     }
 }
 

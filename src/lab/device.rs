@@ -44,6 +44,10 @@ pub(super) struct Device {
     pub(super) name: String,
     pub(super) addresses: Vec<IpNet>,
     pub(super) default: DefaultRoute,
+    /// What goes to it beside the default route.
+    pub(super) routes: Vec<IpNet>,
+    /// Largest packet, in bytes.
+    pub(super) mtu: u32,
 }
 
 /// Whether packets for elsewhere go to a device.
@@ -56,6 +60,11 @@ pub(super) enum DefaultRoute {
 }
 
 impl Device {
+    /// With the MTU that guests get, and no other routes.
+    pub(super) fn new(name: &str, addresses: Vec<IpNet>, default: DefaultRoute) -> Self {
+        Self { name: name.to_owned(), addresses, default, routes: Vec::new(), mtu: MTU }
+    }
+
     /// Makes the device, or attaches to a persistent one of that name; leaves it as it is.
     pub(super) fn open(&self, queues: Queues) -> Result<Tun> {
         let open = match queues.kind {
@@ -96,13 +105,19 @@ impl Device {
         if !same_default {
             self.add_default(&mut netlink, link)?;
         }
+        for route in before.routes.iter().filter(|route| !self.routes.contains(route)) {
+            netlink.remove_device_route(link, *route)?;
+        }
+        for route in &self.routes {
+            netlink.add_device_route(link, *route)?;
+        }
         self.wait_for_addresses(&mut netlink)
     }
 
     fn try_configure(&self, kind: DeviceKind) -> io::Result<()> {
         let mut netlink = Netlink::open()?;
         let link = netlink.link(&self.name)?;
-        netlink.set_mtu_and_queue(link, MTU, QUEUE)?;
+        netlink.set_mtu_and_queue(link, self.mtu, QUEUE)?;
         // A kernel without this queueing discipline forwards as well, a little slower.
         let _ = netlink.set_noqueue(link);
         // On a TAP a guest that forwards has no other address to ask for its neighbours from.
@@ -115,6 +130,9 @@ impl Device {
             netlink.add_address(link, *address)?;
         }
         self.add_default(&mut netlink, link)?;
+        for route in &self.routes {
+            netlink.add_device_route(link, *route)?;
+        }
         self.wait_for_addresses(&mut netlink)
     }
 

@@ -50,6 +50,12 @@ pub(super) fn plug(namespace: &Netns, device: &Device, queues: Queues) -> Result
     inside.during(|| "cannot enter the guest".into())?
 }
 
+/// Changes one setting below `/proc/sys/net` of a namespace.
+pub(super) fn set_setting(namespace: &Netns, setting: &str, value: &str) -> Result<()> {
+    let done = namespace.run(|| set(setting, value)).and_then(|done| done);
+    done.during(|| "cannot set up the guest".into())
+}
+
 /// Whether the guest's kernel forwards.
 pub(super) fn set_forwarding(namespace: &Netns, forwarding: bool) -> Result<()> {
     let set = namespace.run(|| write_forwarding(forwarding)).and_then(|set| set);
@@ -65,13 +71,13 @@ pub(super) fn set_masquerade(namespace: &Netns, masquerade: bool) -> Result<()> 
 /// How an interface is set up, under the name that its guest knows it by.
 pub(super) fn device(network: &Network, nic: &NetworkInterface, name: &str) -> Device {
     let gateways = if nic.primary { gateways(network, nic) } else { Vec::new() };
-    Device { name: name.to_owned(), addresses: addresses(network, nic), default: DefaultRoute::Via(gateways) }
+    Device::new(name, addresses(network, nic), DefaultRoute::Via(gateways))
 }
 
 /// The Internet's node: its addresses, each by itself, and everything else through the fabric.
 pub(super) fn internet(internet: &Internet) -> Device {
     let addresses = internet.addresses.iter().copied().map(IpNet::from).collect();
-    Device { name: Internet::INTERFACE.to_owned(), addresses, default: DefaultRoute::IfNone }
+    Device::new(Internet::INTERFACE, addresses, DefaultRoute::IfNone)
 }
 
 /// Names of all machines, as every guest's `/etc/hosts`.
@@ -85,6 +91,13 @@ pub(super) fn hosts(network: &Network) -> String {
             if !families.contains(&address.is_ipv6()) {
                 families.push(address.is_ipv6());
                 let _ = writeln!(text, "{address} {name}");
+            }
+        }
+    }
+    for site in &network.sites {
+        for family in [IpAddr::is_ipv4, IpAddr::is_ipv6] {
+            if let Some(address) = site.addresses.iter().find(|address| family(address)) {
+                let _ = writeln!(text, "{address} {}", site.name);
             }
         }
     }

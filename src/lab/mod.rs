@@ -14,6 +14,7 @@ mod error;
 mod events;
 mod exec;
 mod flow_logs;
+mod gateway;
 mod guest;
 mod journal;
 mod life;

@@ -19,7 +19,7 @@ pub(super) struct Rearranged(Vec<Step>);
 
 #[derive(Debug)]
 enum Step {
-    Device { namespace: PathBuf, before: Device, after: Device },
+    Device { namespace: PathBuf, before: Box<Device>, after: Box<Device> },
     Forwarding { namespace: PathBuf, on: bool },
     Masquerade { namespace: PathBuf, on: bool },
 }
@@ -34,9 +34,9 @@ pub(super) fn rearrange(
     let devices = staying.iter().filter_map(|(was, is)| {
         let (namespace, after) = place(after, new, *is)?;
         // What was left alone until now is taken as it is, and set up.
-        let bare = || Device { name: after.name.clone(), addresses: Vec::new(), default: DefaultRoute::IfNone };
+        let bare = || Device::new(&after.name, Vec::new(), DefaultRoute::IfNone);
         let before = place(before, old, *was).map_or_else(bare, |(_, before)| before);
-        (before != after).then_some(Step::Device { namespace, before, after })
+        (before != after).then(|| Step::Device { namespace, before: before.into(), after: after.into() })
     });
     let machines: HashMap<_, _> = before.virtual_machines.iter().map(|vm| (vm.name.to_lowercase(), vm)).collect();
     let guests = after.virtual_machines.iter().filter_map(|vm| {
@@ -107,6 +107,7 @@ fn place(network: &Network, guests: &Guests, attachment: Attachment) -> Option<(
         }
         (None, Attachment::Nic(nic)) => guests.device(network, nic),
         (None, Attachment::Internet) => guests.internet(network),
+        (None, Attachment::Gateway(_) | Attachment::Tunnel(_)) => guests.far(network, attachment),
         (None, Attachment::Vnet(_)) => None,
     }
 }

@@ -7,6 +7,7 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 
 use super::attach;
+use super::gateway;
 use super::site::Guests;
 use super::state::{APPLIED, LINKS, LabDir, SERVICE_TAGS};
 use crate::model::{Internet, Leases, Network, PowerState, Standing, VirtualMachine};
@@ -102,10 +103,16 @@ impl Record {
             namespace: guests.namespace(Internet::NAME).cloned().unwrap_or_default(),
             devices: BTreeMap::from([(Internet::INTERFACE.to_owned(), Internet::INTERFACE.to_owned())]),
         });
-        self.nodes = machines.clone().map(node).chain(internet).collect();
+        let far = gateway::nodes(network).map(|(name, _)| RecordedNode {
+            name: name.to_owned(),
+            namespace: guests.namespace(name).cloned().unwrap_or_default(),
+            devices: guests.devices(name),
+        });
+        self.nodes = machines.clone().map(node).chain(internet).chain(far).collect();
         self.addresses = Leases::of(network);
         let run = machines.map(|vm| (vm.name.as_str(), &vm.run));
         let run = run.chain(network.internet.as_ref().map(|internet| (Internet::NAME, &internet.run)));
+        let run = run.chain(network.sites.iter().map(|site| (site.name.as_str(), &site.run)));
         let programs = run.filter(|(_, command)| !command.is_empty()).map(|(node, command)| RecordedProgram {
             node: node.to_owned(),
             command: command.clone(),

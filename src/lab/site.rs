@@ -13,6 +13,7 @@ use tracing::warn;
 use super::attach;
 use super::device::{Device, Queues};
 use super::error::{During, Result};
+use super::gateway;
 use super::guest;
 use super::journal::Made;
 use super::state::{Base, Claim};
@@ -87,6 +88,9 @@ impl Site<'_> {
                 }
                 (None, Attachment::Nic(nic)) => (self.make_interface(network, *nic, &mut guests)?, None),
                 (None, Attachment::Internet) => (self.make_internet(network, &guests)?, None),
+                (None, Attachment::Gateway(_) | Attachment::Tunnel(_)) => {
+                    (self.make_far(network, *attachment, &mut guests)?, None)
+                }
                 (None, Attachment::Vnet(_)) => continue,
             };
             tuns.insert(*attachment, made);
@@ -131,6 +135,9 @@ impl Site<'_> {
             (None, Attachment::Vnet(_)) => None,
             (Some(to), _) => Some(attach::path(&to.namespace)),
             (None, Attachment::Internet) => self.guests.namespace(Internet::NAME).cloned(),
+            (None, Attachment::Gateway(_) | Attachment::Tunnel(_)) => {
+                self.guests.namespace(&gateway::names(network, attachment)?.0).cloned()
+            }
             (None, Attachment::Nic(nic)) => {
                 let machine = network.vm(network.nic(nic).virtual_machine);
                 self.guests.namespace(&machine.name).cloned()
@@ -170,7 +177,9 @@ impl Site<'_> {
         let machines = network.virtual_machines.iter().filter(|vm| is_ours(network, vm));
         let machines = machines.map(|vm| (vm.name.as_str(), vm.guest_forwarding, vm.guest_masquerade));
         let internet = network.internet.as_ref().map(|_| (Internet::NAME, false, false));
-        let new: Vec<_> = machines.chain(internet).filter(|(name, ..)| guests.namespace(name).is_none()).collect();
+        let far = gateway::nodes(network).map(|(name, forwarding)| (name, forwarding, false));
+        let new: Vec<_> =
+            machines.chain(internet).chain(far).filter(|(name, ..)| guests.namespace(name).is_none()).collect();
         if !new.is_empty() && !self.base.rootless {
             netns::prepare_names().during(|| format!("cannot make {}", netns::NAMES))?;
         }
@@ -181,6 +190,9 @@ impl Site<'_> {
                 show_hosts(self.claim, &hosts_directory(&path))?;
             }
             guest::settle(&namespace, forwarding, masquerade)?;
+            if gateway::nodes(network).any(|(far, _)| far == name) {
+                gateway::settle(&namespace)?;
+            }
             guests.namespaces.insert(name.to_lowercase(), path);
         }
         Ok(())
@@ -200,6 +212,20 @@ impl Site<'_> {
         let tun = guest::plug(&namespace, &guest::device(network, network.nic(nic), &device), self.queues)?;
         guests.devices.insert((machine, name), device);
         Ok(tun)
+    }
+
+    /// A gateway's own device, or one of a site's, under the first free name.
+    fn make_far(&self, network: &Network, attachment: Attachment, guests: &mut Guests) -> Result<Tun> {
+        let names = gateway::names(network, attachment).expect("a tunnel ends in a site");
+        let taken = |device: &String| {
+            let here = |guests: &Guests| guests.devices_of(&names.0).any(|(_, other)| other == device);
+            here(guests) || here(&self.guests)
+        };
+        let device = gateway::device_name(attachment, taken);
+        guests.devices.insert(names, device);
+        let (place, device) = guests.far(network, attachment).expect("a node is made before its devices");
+        let namespace = Netns::open(&place).during(|| format!("cannot open {}", place.display()))?;
+        guest::plug(&namespace, &device, self.queues)
     }
 
     /// The Internet's one interface.
@@ -230,6 +256,13 @@ impl Guests {
         Some((namespace, guest::internet(network.internet.as_ref()?)))
     }
 
+    /// How a gateway's or a site's device is set up, and where.
+    pub(super) fn far(&self, network: &Network, attachment: Attachment) -> Option<(PathBuf, Device)> {
+        let names = gateway::names(network, attachment)?;
+        let namespace = self.namespaces.get(&names.0)?.clone();
+        Some((namespace, gateway::device(network, attachment, self.devices.get(&names)?)?))
+    }
+
     /// What a guest calls its interfaces, by their names in lower case.
     pub(super) fn devices(&self, machine: &str) -> BTreeMap<String, String> {
         let machine = machine.to_lowercase();
@@ -256,8 +289,16 @@ impl Guests {
         };
         let internet = network.internet.as_ref().and_then(|_| self.namespace(Internet::NAME));
         let internet = internet.map(|path| (Internet::NAME.to_owned(), path.clone()));
-        let namespaces = ours.iter().filter_map(namespace).chain(internet).collect();
-        Self { namespaces, devices: nics.filter_map(device).collect() }
+        let far =
+            gateway::nodes(network).filter_map(|(name, _)| Some((name.to_lowercase(), self.namespace(name)?.clone())));
+        let namespaces = ours.iter().filter_map(namespace).chain(internet).chain(far).collect();
+        let far = network.attachments().into_iter().filter(|attachment| !missing.contains(attachment));
+        let far = far.filter_map(|attachment| {
+            let key = gateway::names(network, attachment)?;
+            let device = self.devices.get(&key)?.clone();
+            Some((key, device))
+        });
+        Self { namespaces, devices: nics.filter_map(device).chain(far).collect() }
     }
 
     /// By interface.

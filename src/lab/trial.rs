@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::attach;
+use super::daemon;
 use super::error::{During, Result};
 use super::ports::{Transport, is_taken};
 use super::record::{Record, RecordedNode};
@@ -239,6 +240,12 @@ impl Ground<'_> {
         let device = match attachment {
             Attachment::Nic(nic) => node.and_then(|node| node.devices.get(&self.network.nic(nic).name.to_lowercase())),
             Attachment::Internet => node.and_then(|node| node.devices.get(Internet::INTERFACE)),
+            Attachment::Gateway(gateway) => {
+                node.and_then(|node| node.devices.get(&self.network.gateway(gateway).name.to_lowercase()))
+            }
+            Attachment::Tunnel(tunnel) => {
+                node.and_then(|node| node.devices.get(&self.network.connection(tunnel).name.to_lowercase()))
+            }
             Attachment::Vnet(_) => None,
         };
         device.cloned().unwrap_or_default()
@@ -249,13 +256,18 @@ impl Ground<'_> {
             Attachment::Nic(nic) => self.network.vm(self.network.nic(nic).virtual_machine).name.clone(),
             Attachment::Vnet(vnet) => self.network.vnet(vnet).name.clone(),
             Attachment::Internet => Internet::NAME.to_owned(),
+            Attachment::Gateway(gateway) => self.network.gateway(gateway).name.clone(),
+            Attachment::Tunnel(tunnel) => daemon::tunnel_site(self.network, tunnel).to_owned(),
         }
     }
 
     fn has_program(self, attachment: Attachment) -> bool {
         match attachment {
             Attachment::Nic(nic) => !self.network.vm(self.network.nic(nic).virtual_machine).run.is_empty(),
-            Attachment::Vnet(_) => false,
+            Attachment::Vnet(_) | Attachment::Gateway(_) => false,
+            Attachment::Tunnel(tunnel) => {
+                self.network.site_of(tunnel).is_some_and(|site| !self.network.site(site).run.is_empty())
+            }
             Attachment::Internet => self.network.internet.as_ref().is_some_and(|internet| !internet.run.is_empty()),
         }
     }

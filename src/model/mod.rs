@@ -7,6 +7,7 @@ mod admin;
 mod extent;
 mod filter;
 mod flow_log;
+mod gateway;
 mod leases;
 mod load_balancer;
 mod network;
@@ -26,6 +27,10 @@ pub use admin::{
 pub use extent::{PeeredSubnets, PeeringExtent};
 pub use filter::{Access, AddressPrefix, Asg, AsgIx, Direction, Nsg, NsgIx, PortRange, SecurityProtocol, SecurityRule};
 pub use flow_log::{FlowLog, FlowLogPace, FlowLogTarget, NsgLogVersion};
+pub use gateway::{
+    BgpSettings, Connection, ConnectionIx, ConnectionMode, ConnectionStatus, GatewayIx, GatewaySku, LocalGatewayIx,
+    LocalNetworkGateway, Remote, Site, SiteIx, TunnelFault, VirtualNetworkGateway,
+};
 pub use leases::Leases;
 pub use load_balancer::{
     Backend, BackendPool, BalancedPorts, Distribution, Frontend, FrontendIx, HealthProbe, LoadBalancer,

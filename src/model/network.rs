@@ -9,10 +9,11 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Asg, CollectionIx, FlowLog, FlowLogPace, Frontend, FrontendIx, InstanceAddress, Internet, LoadBalancer, NatGateway,
-    NatGatewayIx, NetworkManager, Nsg, NsgIx, PeeringExtent, PrivateEndpoint, PrivateEndpointNetworkPolicies,
-    PublicIpAddress, PublicIpIx, PublicIpPrefix, PublishedTag, PublishedTagIx, RouteTable, RouteTableIx,
-    RuleCollection, ServiceEndpoint, TestCase,
+    Asg, CollectionIx, Connection, ConnectionIx, FlowLog, FlowLogPace, Frontend, FrontendIx, GatewayIx,
+    InstanceAddress, Internet, LoadBalancer, LocalNetworkGateway, NatGateway, NatGatewayIx, NetworkManager, Nsg, NsgIx,
+    PeeringExtent, PrivateEndpoint, PrivateEndpointNetworkPolicies, PublicIpAddress, PublicIpIx, PublicIpPrefix,
+    PublishedTag, PublishedTagIx, RouteTable, RouteTableIx, RuleCollection, ServiceEndpoint, Site, TestCase,
+    VirtualNetworkGateway,
 };
 
 /// Index of a virtual network in [`Network::virtual_networks`].
@@ -56,6 +57,10 @@ pub struct Network {
     /// None where nothing is behind the fabric's edge.
     pub internet: Option<Internet>,
     pub flow_logs: Vec<FlowLog>,
+    pub virtual_network_gateways: Vec<VirtualNetworkGateway>,
+    pub local_network_gateways: Vec<LocalNetworkGateway>,
+    pub connections: Vec<Connection>,
+    pub sites: Vec<Site>,
     /// Those that the rules and routes of this network name.
     pub service_tags: Vec<PublishedTag>,
     pub emulation: Emulation,
@@ -203,6 +208,10 @@ pub enum Attachment {
     Nic(NicIx),
     Vnet(VnetIx),
     Internet,
+    /// A gateway's own: what it says itself, and what is said to it.
+    Gateway(GatewayIx),
+    /// A site's end of a connection.
+    Tunnel(ConnectionIx),
 }
 
 /// The switches for contested rules, and the daemon's own settings.
@@ -267,12 +276,20 @@ pub enum ForwardedMode {
 
 impl Network {
     /// Every TUN of this network, in port order: attached VNets first, then the interfaces of machines that
-    /// run, then the Internet.
+    /// run, then the Internet, then gateways and sites' tunnels.
     pub fn attachments(&self) -> Vec<Attachment> {
         let vnets = self.virtual_networks.iter().enumerate();
         let vnets = vnets.filter(|(_, vnet)| vnet.attach.is_some()).map(|(i, _)| Attachment::Vnet(VnetIx(i)));
         let nics = (0..self.network_interfaces.len()).map(NicIx).filter(|nic| self.is_running(*nic));
-        vnets.chain(nics.map(Attachment::Nic)).chain(self.internet.as_ref().map(|_| Attachment::Internet)).collect()
+        let internet = self.internet.as_ref().map(|_| Attachment::Internet);
+        let gateways = self.gateways().map(|(gateway, _)| Attachment::Gateway(gateway));
+        let tunnels = (0..self.connections.len()).map(ConnectionIx).filter(|ix| self.site_of(*ix).is_some());
+        vnets
+            .chain(nics.map(Attachment::Nic))
+            .chain(internet)
+            .chain(gateways)
+            .chain(tunnels.map(Attachment::Tunnel))
+            .collect()
     }
 
     /// Whether the machine of an interface runs.

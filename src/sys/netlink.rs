@@ -103,6 +103,17 @@ impl Netlink {
         self.acknowledged(Message::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
     }
 
+    /// Sends a range straight to a device; fine if it goes there already.
+    pub fn add_device_route(&mut self, link: Link, range: IpNet) -> io::Result<()> {
+        let message = device_route(link, range);
+        unless(Errno::EXIST, self.acknowledged(Message::NewRoute(message), NLM_F_CREATE | NLM_F_APPEND))
+    }
+
+    /// Removes what [`Self::add_device_route`] added; fine if it is gone already.
+    pub fn remove_device_route(&mut self, link: Link, range: IpNet) -> io::Result<()> {
+        unless(Errno::SRCH, self.acknowledged(Message::DelRoute(device_route(link, range)), 0))
+    }
+
     /// Removes an address; fine if it is gone already.
     pub fn remove_address(&mut self, link: Link, address: IpNet) -> io::Result<()> {
         let mut message = AddressMessage::default();
@@ -232,6 +243,14 @@ fn default_route(family: AddressFamily, scope: RouteScope) -> RouteMessage {
     message.header.protocol = RouteProtocol::Boot;
     message.header.scope = scope;
     message.header.kind = RouteType::Unicast;
+    message
+}
+
+fn device_route(link: Link, range: IpNet) -> RouteMessage {
+    let scope = if range.addr().is_ipv4() { RouteScope::Link } else { RouteScope::Universe };
+    let mut message = default_route(family(range.addr()), scope);
+    message.header.destination_prefix_length = range.prefix_len();
+    message.attributes = vec![RouteAttribute::Destination(range.network().into()), RouteAttribute::Oif(link.0)];
     message
 }
 

@@ -83,6 +83,22 @@ impl<'a> Packet<'a> {
         self.bytes[if self.is_ipv4() { ipv4::field::TTL } else { ipv6::field::HOP_LIMIT }]
     }
 
+    /// One hop less to go: TTL or hop limit, which is not zero.
+    pub fn count_hop(&mut self) {
+        debug_assert!(self.ttl() > 0, "a packet with hops to go");
+        if self.is_ipv4() {
+            // TTL and protocol share a word of the header's checksum (RFC 1624).
+            let old = self.word(ipv4::field::TTL);
+            let new = old.wrapping_sub(0x0100);
+            let change = Sum::change(Sum::of_word(old), Sum::of_word(new));
+            let checksum = Sum::from_full(self.word(ipv4::field::CHECKSUM)).plus(change).full();
+            self.put16(ipv4::field::TTL, new);
+            self.put16(ipv4::field::CHECKSUM, checksum);
+        } else {
+            self.bytes[ipv6::field::HOP_LIMIT] -= 1;
+        }
+    }
+
     pub fn transport(&self) -> Transport {
         match self.kind {
             Kind::Tcp => self.ports(self.bytes[self.transport_at() + transport::field::TCP_FLAGS]),

@@ -13,6 +13,7 @@ mod faults;
 mod flood;
 mod flow_logs;
 mod flows;
+mod gateway;
 mod lab;
 mod life;
 mod nftables;

@@ -214,7 +214,7 @@ fn rsel_01_the_longest_prefix_decides_and_only_the_destination_counts() {
 fn udr_12_and_14_next_hops_that_lead_nowhere() {
     let mut world = world();
     world.route(A, "10.7.0.0/16", NextHop::Unreachable);
-    world.route(A, "10.8.0.0/16", NextHop::Gateway);
+    world.route(A, "10.8.0.0/16", NextHop::NoGateway);
     let lab = world.build();
     check(&lab, A, &ping("10.0.0.4", "10.7.0.1"), dropped(NextHopUnreachable));
     check(&lab, A, &ping("10.0.0.4", "10.8.0.1"), dropped(GatewayUnavailable));

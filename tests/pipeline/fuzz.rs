@@ -145,7 +145,7 @@ fn world() -> World {
     world.route(web, "10.1.0.5/32", NextHop::Nic(small));
     world.route(web, "10.2.0.5/32", NextHop::Nic(small));
     world.route(db, "10.1.0.5/32", NextHop::Unreachable);
-    world.route(db, "10.3.0.0/24", NextHop::Gateway);
+    world.route(db, "10.3.0.0/24", NextHop::NoGateway);
     let web_rules = world.acl([allow_port(Protocol::TCP, 443), allow_port(Protocol::UDP, 53), default(deny_all())]);
     let out_rules = world.acl([rule(Action::Deny, "0.0.0.0/0", "10.2.0.4/32"), default(allow_all())]);
     let explicit = world.acl([allow("10.0.0.0/24", "10.3.0.4/32"), default(allow_all())]);

@@ -151,6 +151,7 @@ impl World {
             vnets: (0..self.vnets.len() as u32).map(|n| self.vnet_tables(VnetId(n))).collect(),
             edge: None,
             frontends: Vec::new(),
+            gateways: Vec::new(),
         }
     }
 
@@ -303,6 +304,7 @@ fn words(step: Step) -> String {
         Step::Translate(Translation { from, to, .. }) => format!("translate {} to {}", from.0, to.0),
         Step::Balance { backend, .. } => format!("balance to {}", backend.0),
         Step::Reset { nic } => format!("reset {}", nic.0),
+        Step::Gateway { nic } => format!("gateway {}", nic.0),
         Step::Delivered { port } => format!("delivered {}", port.0),
         Step::Dropped { reason } => format!("dropped {reason}"),
     }

@@ -375,7 +375,9 @@ impl Random {
         let own = match from {
             Attachment::Nic(nic) => nic.0,
             Attachment::Vnet(_) => 4 + self.below(2),
-            Attachment::Internet => unreachable!("this network has no Internet"),
+            Attachment::Internet | Attachment::Gateway(_) | Attachment::Tunnel(_) => {
+                unreachable!("this network has nothing beyond it")
+            }
         };
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
         if own < MACHINES6.len() && self.chance(20) {

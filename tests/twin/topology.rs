@@ -116,6 +116,10 @@ impl Random {
             public_ip_prefixes: Vec::new(),
             nat_gateways: Vec::new(),
             load_balancers: Vec::new(),
+            virtual_network_gateways: Vec::new(),
+            local_network_gateways: Vec::new(),
+            connections: Vec::new(),
+            sites: Vec::new(),
             internet: None,
             flow_logs: Vec::new(),
             service_tags: self.service_tags(),
@@ -523,7 +527,9 @@ impl Random {
     fn source(&mut self, network: &Network, from: Attachment) -> IpAddr {
         match from {
             Attachment::Nic(nic) => *self.pick(&network.nic(nic).addresses),
-            Attachment::Internet => unreachable!("these networks have no Internet"),
+            Attachment::Internet | Attachment::Gateway(_) | Attachment::Tunnel(_) => {
+                unreachable!("these networks have nothing beyond them")
+            }
             Attachment::Vnet(vnet) => {
                 let prefixes = &self.pick(&network.vnet(vnet).subnets).prefixes;
                 let prefix = *self.pick(prefixes);

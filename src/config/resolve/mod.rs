@@ -9,11 +9,14 @@ mod address;
 mod admin;
 mod allocation;
 mod attach;
+mod bgp;
 mod classic;
 mod cloud;
+mod connection;
 mod extent;
 mod filter;
 mod flow_log;
+mod gateway;
 mod groups;
 mod limits;
 mod load_balancer;
@@ -21,6 +24,7 @@ mod machine;
 mod names;
 mod overlaps;
 mod peering;
+mod premises;
 mod private_access;
 mod public_address;
 mod rights;
@@ -29,7 +33,6 @@ mod tags;
 mod test_case;
 mod transit;
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +43,7 @@ use self::account::Accounts;
 use self::allocation::Pool;
 use self::attach::Attachments;
 use self::flow_log::Interfaces;
+use self::gateway::Gateways;
 use self::groups::Groups;
 use self::limits::Limits;
 use self::names::{Names, within};
@@ -75,8 +79,9 @@ pub(super) fn network(
     classic::imply(&mut virtual_networks);
     peering::connect(&mut virtual_networks);
     peering::check(vnets, &virtual_networks, &standing.links, report);
-    // No gateway can be written down yet.
-    transit::check(vnets, &virtual_networks, &HashSet::new(), report);
+    let gateways = Gateways::of(&document, &virtual_networks, (&scope, &mut public), report);
+    let having = gateways.vpn.iter().map(|gateway| gateway.subnet.vnet).collect();
+    transit::check(vnets, &virtual_networks, &having, report);
     let accounts = Accounts::of(&document, &scope, report);
     if let Some(principal) = &document.principal {
         Rights { principal, accounts: &accounts, vnets: &virtual_networks }.check(vnets, report);
@@ -95,14 +100,13 @@ pub(super) fn network(
     public.warn(report);
     Limits::AZURE.check(&document, &virtual_networks, &machines.network_interfaces, &accounts, report);
     let groups = Groups::of(&document, &machines.network_interfaces, &virtual_networks, &scope, report);
+    let tables = document.route_tables.iter();
+    let route_tables: Vec<_> = tables.map(|table| Arc::new(routing::route_table(table, &mut tags, report))).collect();
+    gateways.check_tables(&document, &virtual_networks, &route_tables, report);
     let mut network = Network {
         name,
         virtual_networks,
-        route_tables: document
-            .route_tables
-            .iter()
-            .map(|table| Arc::new(routing::route_table(table, &mut tags, report)))
-            .collect(),
+        route_tables,
         network_security_groups: filter::nsgs(&document.network_security_groups, &groups, &scope, &mut tags, report),
         application_security_groups: groups.into_groups(),
         network_managers: admin::network_managers(&document.network_managers, &scope, &mut tags, report),
@@ -115,6 +119,10 @@ pub(super) fn network(
         nat_gateways: public.nat_gateways,
         internet: public.internet,
         flow_logs: Vec::new(),
+        virtual_network_gateways: gateways.vpn,
+        local_network_gateways: gateways.local,
+        connections: gateways.connections,
+        sites: gateways.sites,
         service_tags: tags.into_used(),
         emulation: document.emulation,
         tests: Vec::new(),

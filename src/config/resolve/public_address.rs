@@ -103,6 +103,19 @@ impl<'a> Public<'a> {
         Some(ix)
     }
 
+    /// One of the listed ones, for somebody who is no IP configuration of a machine.
+    pub(super) fn find_named(
+        &mut self,
+        reference: &Spanned<[String; 1]>,
+        holder: &str,
+        report: &mut Report,
+    ) -> Option<PublicIpIx> {
+        let [name] = &reference.value;
+        let ix = self.names.named(name, reference.at, report).map(PublicIpIx)?;
+        self.claim(ix, holder.to_owned(), reference.at, report);
+        Some(ix)
+    }
+
     /// Which of a configuration's addresses it stands in front of: the one of its own IP version.
     pub(super) fn version_for(&self, ix: PublicIpIx, versions: &[IpVersion], at: At, report: &mut Report) -> IpVersion {
         let PublicIpAddress { name, address, .. } = &self.addresses[ix.0];

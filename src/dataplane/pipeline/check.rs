@@ -44,8 +44,8 @@ pub(super) fn source(snapshot: &Snapshot, ingress: PortId, src: &IpAddr) -> Resu
     // A device may be read before the tables know it, and after they have forgotten it.
     let sender = match *snapshot.ports.get(ingress.0 as usize).unwrap_or(&Ingress::Vacant) {
         Ingress::Vacant => return Err(DropReason::NodeDown),
-        // Whoever asks for it has told it apart.
-        Ingress::Internet => return Err(DropReason::SpoofedSource),
+        // Whoever asks for them has told them apart.
+        Ingress::Internet | Ingress::Tunnel { .. } => return Err(DropReason::SpoofedSource),
         Ingress::Nic(nic) => {
             let interface = snapshot.nic(nic);
             let own = || match snapshot.vnet(interface.vnet).owners.lookup(*src) {

@@ -11,6 +11,7 @@ mod admit;
 mod balance;
 mod check;
 mod edge;
+mod gateway;
 mod judge;
 mod route;
 mod subject;
@@ -90,8 +91,12 @@ impl Leg<'_> {
     ) -> Result<PortId, DropReason> {
         check::addresses(packet)?;
         check::protocol(packet)?;
-        if let Some(Ingress::Internet) = self.snapshot.ports.get(ingress.0 as usize) {
-            return self.forward_in(packet, observer);
+        match self.snapshot.ports.get(ingress.0 as usize) {
+            Some(Ingress::Internet) => return self.forward_in(packet, observer),
+            Some(Ingress::Tunnel { tunnel, gateway, up }) => {
+                return self.come_out(*tunnel, (*gateway, *up), packet, observer);
+            }
+            Some(Ingress::Nic(_) | Ingress::Vnet(_) | Ingress::Vacant) | None => {}
         }
         let sender = check::source(self.snapshot, ingress, &packet.tuple().src)?;
         observer.step(Step::Sent { nic: sender });
@@ -110,6 +115,10 @@ impl Leg<'_> {
                 return self.pass((sender, admitted_out), rewrite, packet, observer);
             }
             Way::Through(frontend) => Hop::Appliance(self.through(frontend, &subject, observer)?),
+            Way::Gateway(gateway) => {
+                let passed = self.go_through(gateway, (sender, admitted_out), &subject, packet, observer)?;
+                return Ok(passed.count(packet));
+            }
         };
         if self.may_answer(sender, hop)
             && let Some(rewrite) = self.answer(sender, hop, &subject, packet)

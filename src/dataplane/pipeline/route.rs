@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::Leg;
 use super::admit::Admitted;
 use crate::dataplane::platform::{METADATA, PLATFORM};
-use crate::dataplane::{DropReason, Edge, FrontendId, Link, NextHop, NicId, Observer, Owner, PortId, Step};
+use crate::dataplane::{DropReason, Edge, FrontendId, GatewayId, Link, NextHop, NicId, Observer, Owner, PortId, Step};
 use crate::wire::Tuple;
 
 /// The end of a leg.
@@ -25,6 +25,7 @@ pub(super) enum Way<'a> {
     Frontend(FrontendId),
     /// Through one of its backends.
     Through(FrontendId),
+    Gateway(GatewayId),
 }
 
 impl Hop {
@@ -59,6 +60,18 @@ impl<'a> Leg<'a> {
             // In reach whatever the routes say, though nobody answers (FAB-12).
             return Err(DropReason::NoEndpoint);
         }
+        self.lead(sender, flow, observer)
+    }
+
+    /// The same for a destination that is nobody's by itself.
+    #[inline]
+    pub(super) fn lead<O: Observer>(
+        self,
+        sender: NicId,
+        flow: &Tuple,
+        observer: &mut O,
+    ) -> Result<Way<'a>, DropReason> {
+        let dst = &flow.dst;
         let id = self.snapshot.nic(sender).fib;
         let fib = self.snapshot.fib(id);
         let route = fib.lpm.lookup(*dst).ok_or(DropReason::NoRoute)?;
@@ -78,7 +91,8 @@ impl<'a> Leg<'a> {
             NextHop::Frontend(id) if self.snapshot.frontend(id).address == *dst => Ok(Way::Frontend(id)),
             NextHop::Frontend(id) => Ok(Way::Through(id)),
             NextHop::Unreachable | NextHop::Spread(_) => Err(DropReason::NextHopUnreachable),
-            NextHop::Gateway => Err(DropReason::GatewayUnavailable),
+            NextHop::Gateway(gateway) => Ok(Way::Gateway(gateway)),
+            NextHop::NoGateway | NextHop::Tunnel(_) => Err(DropReason::GatewayUnavailable),
             NextHop::Internet => self.edge(dst).map(Way::Internet),
             NextHop::Service => Err(DropReason::NoService),
             NextHop::None => Err(DropReason::NextHopNone),

@@ -6,6 +6,7 @@
 mod appliances;
 mod egress;
 mod filters;
+mod gateways;
 mod routing;
 mod subnets;
 
@@ -63,6 +64,7 @@ impl Case<'_> {
             DropReason::NsgOutbound | DropReason::NsgInbound | DropReason::AdminRule => {
                 leg.denial().map(|denial| self.denied(leg, denial))
             }
+            DropReason::GatewayUnavailable if let Some(gateway) = leg.gateway() => self.no_tunnel(gateway),
             DropReason::NextHopNone | DropReason::NoInternet | DropReason::GatewayUnavailable => self.unrouted(leg),
             DropReason::NoRoute => Some(self.apart(leg)),
             DropReason::NextHopUnreachable => self.unreachable(leg),

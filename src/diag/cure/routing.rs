@@ -19,16 +19,18 @@ impl Case<'_> {
     pub(super) fn unrouted(&self, leg: &Leg) -> Option<Cure> {
         let Some((table, at)) = self.user_route(leg) else { return Some(self.apart(leg)) };
         let (fib, route, hop) = leg.route()?;
-        let object = self.names.route(leg.from, fib, route, hop);
+        let object = self.names.route(leg.router(), fib, route, hop);
         let what = match hop {
             NextHop::None => "drops",
-            NextHop::Gateway => "leads to a gateway, and this network has none:",
+            NextHop::NoGateway => "leads to a gateway, and this network has none:",
             NextHop::Internet => "leads to the Internet, where this network has nothing:",
             NextHop::Vnet(_)
             | NextHop::Nic(_)
             | NextHop::Spread(_)
             | NextHop::Frontend(_)
             | NextHop::Unreachable
+            | NextHop::Gateway(_)
+            | NextHop::Tunnel(_)
             | NextHop::Service => "leads away",
         };
         let cause = format!("{object} {what} {}", self.walk.dst);
@@ -44,7 +46,7 @@ impl Case<'_> {
         if let Some(endpoint) = self.names.private_endpoint(dst, leg) {
             return Cure::untreated(format!("{dst} is private endpoint {endpoint}: no lab has the service behind it"));
         }
-        let subnet = self.names.subnet(leg.from);
+        let subnet = self.names.subnet(leg.router());
         let service = self.names.service(subnet, dst).unwrap_or("an Azure service");
         Cure::untreated(format!(
             "{dst} is an address of {service}, to which subnet {} has a service endpoint: no lab has the service itself",
@@ -54,7 +56,7 @@ impl Case<'_> {
 
     /// Nobody told the sender's subnet where the destination is: the sender's VNet and the destination's are apart.
     pub(super) fn apart(&self, leg: &Leg) -> Cure {
-        let own = self.names.vnet(leg.from);
+        let own = self.names.vnet(leg.router());
         let dst = self.walk.dst;
         let Some(home) = self.home(dst).filter(|home| *home != own) else {
             return Cure::untreated(format!("nobody in this network has the address {dst}"));
@@ -67,7 +69,7 @@ impl Case<'_> {
         let (a, b) = (self.vnet_name(own), self.vnet_name(home));
         let cause = match (ours, theirs) {
             (Some(ours), Some(_)) if connected(network, own).any(|link| link.remote == home) => {
-                if let Some(cure) = self.not_joined(self.names.subnet(leg.from), home, dst) {
+                if let Some(cure) = self.not_joined(self.names.subnet(leg.router()), home, dst) {
                     return cure;
                 }
                 if let Some(cure) = self.peering_routes_disabled(leg, ours) {
@@ -99,7 +101,7 @@ impl Case<'_> {
     /// The sender's own table keeps the peering's routes out, and has none in their place.
     fn peering_routes_disabled(&self, leg: &Leg, link: &Peering) -> Option<Cure> {
         let network = self.names.network;
-        let subnet = self.names.subnet(leg.from);
+        let subnet = self.names.subnet(leg.router());
         let table = network.subnet(subnet).route_table?;
         let RouteTable { name, disable_peering_route: true, .. } = &*network.route_tables[table.0] else { return None };
         let cause = format!(
@@ -140,7 +142,7 @@ impl Case<'_> {
         let through = self.request?.appliances().next_back()?;
         let Sender::Nic(nic) = self.names.compiled.sender(through) else { return None };
         let address = self.address_of(nic)?;
-        let subnet = subnet_name(self.names.network, self.names.subnet(leg.from));
+        let subnet = subnet_name(self.names.network, self.names.subnet(leg.router()));
         let cause = format!(
             "no route back: the request came through {} ({address}), but subnet {subnet} has no route to {} through it",
             nic_name(self.names.network, nic),
@@ -153,7 +155,7 @@ impl Case<'_> {
         let network = self.names.network;
         let space = network.vnet(home).address_space.iter().find(|prefix| prefix.contains(&self.walk.dst));
         let prefix = space.copied().unwrap_or_else(|| self.walk.dst.into());
-        let subnet = self.names.subnet(leg.from);
+        let subnet = self.names.subnet(leg.router());
         let mut edit = self.edit();
         edit.route(subnet, &format!("to-{}", self.vnet_name(home)), prefix, address);
         let text = format!(
@@ -176,12 +178,12 @@ impl Case<'_> {
             | RouteNextHop::Internet
             | RouteNextHop::None => return None,
         };
-        let own = self.names.vnet(leg.from);
-        let object = self.names.route(leg.from, fib, route, hop);
+        let own = self.names.vnet(leg.router());
+        let object = self.names.route(leg.router(), fib, route, hop);
         let network = self.names.network;
         let owner = network.network_interfaces.iter().find(|nic| nic.addresses.contains(&address));
         if let Some(vnet) = owner.map(|nic| nic.subnet.vnet).filter(|vnet| *vnet != own) {
-            if let Some(cure) = self.not_joined(self.names.subnet(leg.from), vnet, address) {
+            if let Some(cure) = self.not_joined(self.names.subnet(leg.router()), vnet, address) {
                 return Some(cure);
             }
             let cause = format!(
@@ -268,7 +270,7 @@ impl Case<'_> {
     fn user_route(&self, leg: &Leg) -> Option<(RouteTableIx, usize)> {
         let (fib, route, _) = leg.route()?;
         let row = self.names.compiled.route(fib, route);
-        let table = self.names.network.subnet(self.names.subnet(leg.from)).route_table?;
+        let table = self.names.network.subnet(self.names.subnet(leg.router())).route_table?;
         Some((table, self.names.network.route_tables[table.0].named(row.name.as_deref()?)?))
     }
 

@@ -88,6 +88,9 @@ fn owner(network: &Network, sender: Sender) -> (String, String) {
             (format!("virtualNetworks/{}", network.vnet(subnet.vnet).name), network.subnet(subnet).name.clone())
         }
         Sender::Internet => ("internet".to_owned(), String::new()),
+        // Nobody logs what they say themselves.
+        Sender::Gateway(gateway) => (network.gateway(gateway).name.clone(), String::new()),
+        Sender::Tunnel(tunnel) => (network.connection(tunnel).name.clone(), String::new()),
     }
 }
 

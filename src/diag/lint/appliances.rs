@@ -46,7 +46,9 @@ fn finding(names: Names<'_>, route: &Use<'_>, next: &Appliance) -> Option<Findin
         NextHop::Vnet(_)
         | NextHop::Spread(_)
         | NextHop::Frontend(_)
-        | NextHop::Gateway
+        | NextHop::Gateway(_)
+        | NextHop::Tunnel(_)
+        | NextHop::NoGateway
         | NextHop::Internet
         | NextHop::Service
         | NextHop::None => return None,

@@ -100,7 +100,9 @@ impl Use<'_> {
             | NextHop::Nic(_)
             | NextHop::Frontend(_)
             | NextHop::Unreachable
-            | NextHop::Gateway
+            | NextHop::Gateway(_)
+            | NextHop::Tunnel(_)
+            | NextHop::NoGateway
             | NextHop::Internet
             | NextHop::Service
             | NextHop::None => (false, std::slice::from_ref(&self.next_hop)),
@@ -209,7 +211,9 @@ fn vnet_of(names: Names<'_>, hop: NextHop) -> Option<VnetId> {
         NextHop::Vnet(_)
         | NextHop::Spread(_)
         | NextHop::Unreachable
-        | NextHop::Gateway
+        | NextHop::Gateway(_)
+        | NextHop::Tunnel(_)
+        | NextHop::NoGateway
         | NextHop::Internet
         | NextHop::Service
         | NextHop::None => None,
@@ -223,7 +227,9 @@ fn taker(names: Names<'_>, subnet: SubnetIx, hop: NextHop) -> String {
         | NextHop::Spread(_)
         | NextHop::Frontend(_)
         | NextHop::Unreachable
-        | NextHop::Gateway
+        | NextHop::Gateway(_)
+        | NextHop::Tunnel(_)
+        | NextHop::NoGateway
         | NextHop::Internet
         | NextHop::Service
         | NextHop::None => None,

@@ -6,6 +6,7 @@
 mod admin;
 mod edge;
 mod flows;
+mod gateways;
 mod objects;
 
 use std::collections::HashMap;

@@ -4,7 +4,7 @@ use std::fmt::{self, Debug, Display};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use super::{admin, edge};
+use super::{admin, edge, gateways};
 use crate::diag::flow_log;
 use crate::diag::names::{address_field, nic_name};
 use crate::model::{
@@ -62,6 +62,10 @@ fn differ_in_lists_alone(network: &Network, other: &Network) -> bool {
         public_ip_prefixes,
         nat_gateways,
         load_balancers,
+        virtual_network_gateways,
+        local_network_gateways,
+        connections,
+        sites,
         internet,
         flow_logs,
         service_tags,
@@ -82,6 +86,10 @@ fn differ_in_lists_alone(network: &Network, other: &Network) -> bool {
         && *public_ip_prefixes == other.public_ip_prefixes
         && *nat_gateways == other.nat_gateways
         && *load_balancers == other.load_balancers
+        && *virtual_network_gateways == other.virtual_network_gateways
+        && *local_network_gateways == other.local_network_gateways
+        && *connections == other.connections
+        && *sites == other.sites
         && *internet == other.internet
         && *flow_logs == other.flow_logs
         && *service_tags == other.service_tags
@@ -115,6 +123,7 @@ fn of(network: &Network) -> Vec<Object> {
     }
     all.extend(network.private_endpoints.iter().map(|endpoint| private_endpoint(network, endpoint)));
     all.extend(edge::of(network));
+    all.extend(gateways::of(network));
     all.extend(network.service_tags.iter().map(service_tag));
     all.extend(network.flow_logs.iter().map(|log| flow_log(network, log)));
     all.push(emulation(&network.emulation));

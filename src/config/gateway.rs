@@ -1,0 +1,227 @@
+//! The schema of virtual network gateways, local network gateways, connections and sites.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::decode::{Fields, boolean, list_of, number, record, text, word};
+use super::diagnostic::{At, Report, Spanned};
+use super::document::{Name, Reference, SubnetReference, flag};
+use super::public_address::ignore;
+use super::tree::{Node, Value};
+use super::values::{address, address_space, dns_label, prefix, reference, resource_name};
+use crate::model::{ConnectionMode, GatewaySku};
+
+pub(super) struct VirtualNetworkGateway {
+    pub at: At,
+    pub name: Name,
+    pub gateway_type: Option<Spanned<GatewayType>>,
+    pub vpn_type: Option<Spanned<VpnType>>,
+    pub sku: Option<Spanned<GatewaySku>>,
+    pub active_active: Option<Spanned<bool>>,
+    pub enable_bgp: Option<Spanned<bool>>,
+    pub bgp: Option<Spanned<BgpSettings>>,
+    pub virtual_network: Reference,
+    pub configurations: Vec<IpConfiguration>,
+    pub public: Reference,
+    pub default_site: Reference,
+}
+
+pub(super) struct IpConfiguration {
+    pub at: At,
+    pub subnet: SubnetReference,
+    pub public: Reference,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum GatewayType {
+    Vpn,
+    ExpressRoute,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum VpnType {
+    RouteBased,
+    PolicyBased,
+}
+
+pub(super) struct BgpSettings {
+    pub asn: Option<Spanned<u32>>,
+    pub address: Option<Spanned<IpAddr>>,
+}
+
+pub(super) struct LocalNetworkGateway {
+    pub at: At,
+    pub name: Name,
+    pub gateway_ip: Option<Spanned<IpAddr>>,
+    pub address_space: Option<Spanned<Vec<Spanned<IpNet>>>>,
+    pub bgp: Option<Spanned<BgpSettings>>,
+}
+
+pub(super) struct Connection {
+    pub at: At,
+    pub name: Name,
+    pub kind: Option<Spanned<ConnectionType>>,
+    pub gateway: Reference,
+    pub far_gateway: Reference,
+    pub local_gateway: Reference,
+    pub shared_key: Name,
+    pub enable_bgp: Option<Spanned<bool>>,
+    pub mode: ConnectionMode,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum ConnectionType {
+    IPsec,
+    Vnet2Vnet,
+    /// Of gateways that this router does not have.
+    Other,
+}
+
+pub(super) struct Site {
+    pub name: Name,
+    pub gateway_ip: Option<Spanned<IpAddr>>,
+    pub address_space: Option<Spanned<Vec<Spanned<IpNet>>>>,
+    pub addresses: Option<Spanned<Vec<Spanned<IpAddr>>>>,
+    pub bgp: Option<Spanned<BgpSettings>>,
+    pub routes: Option<Spanned<Vec<Spanned<IpNet>>>>,
+    pub shared_key: Name,
+    pub mode: ConnectionMode,
+    pub run: Vec<String>,
+    pub own_router: bool,
+}
+
+pub(super) fn virtual_network_gateway(node: &Node, report: &mut Report) -> Option<VirtualNetworkGateway> {
+    record(node, report, "a virtual network gateway", |f| {
+        ignore(f, &["vpnGatewayGeneration", "resiliencyModel"]);
+        VirtualNetworkGateway {
+            at: f.at,
+            name: f.required("name", resource_name(80)),
+            gateway_type: f.optional("gatewayType", gateway_type),
+            vpn_type: f.optional("vpnType", vpn_type),
+            sku: f.optional("sku", sku),
+            active_active: f.optional("activeActive", boolean),
+            enable_bgp: f.optional("enableBgp", boolean),
+            bgp: f.optional("bgpSettings", bgp_settings),
+            virtual_network: f.optional("virtualNetwork", reference(["virtualNetworks"])),
+            configurations: f.list("ipConfigurations", ip_configuration),
+            public: f.optional("publicIPAddress", reference(["publicIPAddresses"])),
+            default_site: f.optional("gatewayDefaultSite", reference(["localNetworkGateways"])),
+        }
+    })
+}
+
+fn ip_configuration(node: &Node, report: &mut Report) -> Option<IpConfiguration> {
+    record(node, report, "an IP configuration", |f| {
+        ignore(f, &["name", "privateIPAllocationMethod"]);
+        IpConfiguration {
+            at: f.at,
+            subnet: f.required("subnet", reference(["virtualNetworks", "subnets"])),
+            public: f.required("publicIPAddress", reference(["publicIPAddresses"])),
+        }
+    })
+}
+
+pub(super) fn local_network_gateway(node: &Node, report: &mut Report) -> Option<LocalNetworkGateway> {
+    record(node, report, "a local network gateway", |f| LocalNetworkGateway {
+        at: f.at,
+        name: f.required("name", resource_name(80)),
+        gateway_ip: f.required("gatewayIpAddress", address),
+        address_space: f.optional("localNetworkAddressSpace", address_space),
+        bgp: f.optional("bgpSettings", bgp_settings),
+    })
+}
+
+pub(super) fn connection(node: &Node, report: &mut Report) -> Option<Connection> {
+    record(node, report, "a connection", |f| {
+        ignore(f, &["connectionProtocol", "dpdTimeoutSeconds", "routingWeight", "ipsecPolicies"]);
+        Connection {
+            at: f.at,
+            name: f.required("name", resource_name(80)),
+            kind: f.required("connectionType", connection_type),
+            gateway: f.required("virtualNetworkGateway1", reference(["virtualNetworkGateways"])),
+            far_gateway: f.optional("virtualNetworkGateway2", reference(["virtualNetworkGateways"])),
+            local_gateway: f.optional("localNetworkGateway2", reference(["localNetworkGateways"])),
+            shared_key: f.optional("sharedKey", text),
+            enable_bgp: f.optional("enableBgp", boolean),
+            mode: mode(f),
+        }
+    })
+}
+
+pub(super) fn site(node: &Node, report: &mut Report) -> Option<Site> {
+    record(node, report, "a site", |f| Site {
+        name: f.required("name", dns_label(32)),
+        gateway_ip: f.required("gatewayIpAddress", address),
+        address_space: f.required("addressSpace", address_space),
+        addresses: f.optional("addresses", list_of(address)),
+        bgp: f.optional("bgpSettings", bgp_settings),
+        routes: f.optional("routes", list_of(prefix)),
+        shared_key: f.optional("sharedKey", text),
+        mode: mode(f),
+        run: f
+            .optional("run", list_of(text))
+            .map_or_else(Vec::new, |run| run.value.into_iter().map(|word| word.value).collect()),
+        own_router: flag(f, "ownRouter", false),
+    })
+}
+
+fn bgp_settings(node: &Node, report: &mut Report) -> Option<BgpSettings> {
+    record(node, report, "BGP settings", |f| {
+        ignore(f, &["peerWeight", "bgpPeeringAddresses"]);
+        BgpSettings { asn: f.optional("asn", number(1..=u32::MAX)), address: f.optional("bgpPeeringAddress", address) }
+    })
+}
+
+fn mode(f: &mut Fields<'_>) -> ConnectionMode {
+    let modes = word(&[
+        ("Default", ConnectionMode::Default),
+        ("InitiatorOnly", ConnectionMode::InitiatorOnly),
+        ("ResponderOnly", ConnectionMode::ResponderOnly),
+    ]);
+    f.optional("connectionMode", modes).map_or_else(ConnectionMode::default, |mode| mode.value)
+}
+
+fn gateway_type(node: &Node, report: &mut Report) -> Option<GatewayType> {
+    word(&[("Vpn", GatewayType::Vpn), ("ExpressRoute", GatewayType::ExpressRoute)])(node, report)
+}
+
+fn vpn_type(node: &Node, report: &mut Report) -> Option<VpnType> {
+    word(&[("RouteBased", VpnType::RouteBased), ("PolicyBased", VpnType::PolicyBased)])(node, report)
+}
+
+fn connection_type(node: &Node, report: &mut Report) -> Option<ConnectionType> {
+    word(&[
+        ("IPsec", ConnectionType::IPsec),
+        ("Vnet2Vnet", ConnectionType::Vnet2Vnet),
+        ("ExpressRoute", ConnectionType::Other),
+        ("VPNClient", ConnectionType::Other),
+    ])(node, report)
+}
+
+/// `{name: VpnGw1}`, or the word alone; those of several zones count as their plain ones.
+fn sku(node: &Node, report: &mut Report) -> Option<GatewaySku> {
+    let name = word(&[
+        ("Basic", GatewaySku::Basic),
+        ("Standard", GatewaySku::Standard),
+        ("HighPerformance", GatewaySku::HighPerformance),
+        ("VpnGw1", GatewaySku::VpnGw1),
+        ("VpnGw1AZ", GatewaySku::VpnGw1),
+        ("VpnGw2", GatewaySku::VpnGw2),
+        ("VpnGw2AZ", GatewaySku::VpnGw2),
+        ("VpnGw3", GatewaySku::VpnGw3),
+        ("VpnGw3AZ", GatewaySku::VpnGw3),
+        ("VpnGw4", GatewaySku::VpnGw4),
+        ("VpnGw4AZ", GatewaySku::VpnGw4),
+        ("VpnGw5", GatewaySku::VpnGw5),
+        ("VpnGw5AZ", GatewaySku::VpnGw5),
+    ]);
+    match &node.value {
+        Value::Map(_) => record(node, report, "a SKU", |f| {
+            ignore(f, &["tier"]);
+            f.required("name", name)
+        })?
+        .map(|name| name.value),
+        Value::Null | Value::Scalar { .. } | Value::List(_) => name(node, report),
+    }
+}

@@ -1,0 +1,244 @@
+//! Virtual network gateways, and all that hangs on them (VPN, UDR-30, LIM-18).
+//!
+//! What a file leaves out follows from the rest: a gateway's addresses from its GatewaySubnet.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::connection::connection;
+use super::names::{Names, or_unnamed};
+use super::premises::{local_gateway, sites};
+use super::public_address::Public;
+use super::{Scope, bgp};
+use crate::config::diagnostic::{At, Report};
+use crate::config::document::{Document, Reference};
+use crate::config::gateway::{self as written, GatewayType, VpnType};
+use crate::model::{
+    BgpSettings, Connection, GatewayIx, GatewaySku, Internet, LocalGatewayIx, LocalNetworkGateway, PublicIpIx,
+    RouteTable, Site, SubnetIx, VirtualNetwork, VirtualNetworkGateway,
+};
+
+/// BGP-01.
+const AZURE_ASN: u32 = 65515;
+/// Everything about gateways.
+pub(super) struct Gateways {
+    pub(super) vpn: Vec<VirtualNetworkGateway>,
+    pub(super) local: Vec<LocalNetworkGateway>,
+    pub(super) connections: Vec<Connection>,
+    pub(super) sites: Vec<Site>,
+}
+
+impl Gateways {
+    pub(super) fn of(
+        document: &Document,
+        vnets: &[VirtualNetwork],
+        (scope, public): (&Scope, &mut Public<'_>),
+        report: &mut Report,
+    ) -> Self {
+        let names = document.virtual_network_gateways.iter().map(|gateway| &gateway.name);
+        let gateway_names = Names::of("virtual network gateway", names, report);
+        let names = document.local_network_gateways.iter().map(|gateway| &gateway.name);
+        let local_names = Names::of("local network gateway", names, report);
+        Names::of("connection", document.connections.iter().map(|connection| &connection.name), report);
+        let gateways = document.virtual_network_gateways.iter();
+        let mut made = Vec::new();
+        for gateway in gateways {
+            made.extend(self::gateway(gateway, &made, vnets, (scope, public), &local_names, report));
+        }
+        let local: Vec<_> = document.local_network_gateways.iter().map(|local| local_gateway(local, report)).collect();
+        // A gateway that could not be made has shifted the others: the report has an error then.
+        let whole = made.len() == document.virtual_network_gateways.len();
+        let connections = document.connections.iter().filter(|_| whole);
+        let connections: Vec<_> = connections
+            .filter_map(|one| connection(one, (&gateway_names, &local_names), &made, &local, report))
+            .collect();
+        check_nodes(document, report);
+        let gateways = Self { vpn: made, local, connections, sites: sites(document, report) };
+        gateways.check_tunnels(document, report);
+        gateways
+    }
+
+    /// LIM-18.
+    fn check_tunnels(&self, document: &Document, report: &mut Report) {
+        for (ix, gateway) in (0..).map(GatewayIx).zip(&self.vpn) {
+            let mut described = self.connections.iter().zip(&document.connections);
+            let most = gateway.sku.tunnels();
+            if let Some((_, beyond)) = described.by_ref().filter(|(one, _)| one.gateway == ix).nth(most) {
+                report
+                    .error(beyond.at, format!("virtual network gateway `{}` has {most} tunnels already", gateway.name))
+                    .rule("VPN-04")
+                    .expected(format!("at most {most} connections with sku {:?}", gateway.sku));
+            }
+        }
+    }
+
+    /// UDR-30: a table that is not allowed where a gateway stands.
+    pub(super) fn check_tables(
+        &self,
+        document: &Document,
+        vnets: &[VirtualNetwork],
+        tables: &[std::sync::Arc<RouteTable>],
+        report: &mut Report,
+    ) {
+        for gateway in &self.vpn {
+            let SubnetIx { vnet, subnet } = gateway.subnet;
+            let Some(table) = vnets[vnet.0].subnets[subnet].route_table else { continue };
+            let table = &tables[table.0];
+            let is_default = |prefix: &IpNet| prefix.prefix_len() == 0;
+            let written = document.virtual_networks[vnet.0].subnets[subnet].route_table.as_ref();
+            let Some(at) = written.map(|written| written.at) else { continue };
+            if table.routes.iter().filter_map(crate::model::Route::prefix).any(|prefix| is_default(&prefix)) {
+                report
+                    .error(
+                        at,
+                        format!("route table `{}` has a route to 0.0.0.0/0, and this is GatewaySubnet", table.name),
+                    )
+                    .rule("UDR-30")
+                    .expected("routes to narrower ranges, or no route table");
+            }
+            if table.disable_bgp_route_propagation {
+                report
+                    .warning(at, format!("without route propagation gateway `{}` does not work", gateway.name))
+                    .rule("UDR-31")
+                    .expected("a table without `disableBgpRoutePropagation`");
+            }
+        }
+    }
+}
+
+/// Machines, gateways and sites are nodes of one lab.
+fn check_nodes(document: &Document, report: &mut Report) {
+    let machines = document.virtual_machines.iter().map(|machine| &machine.name);
+    let mut known: Vec<String> = machines.flatten().map(|name| name.value.to_lowercase()).collect();
+    known.extend(document.internet.as_ref().map(|_| Internet::NAME.to_owned()));
+    let gateways = document.virtual_network_gateways.iter().map(|gateway| &gateway.name);
+    for name in gateways.chain(document.sites.iter().map(|site| &site.name)).flatten() {
+        if known.contains(&name.value.to_lowercase()) {
+            report.error(name.at, format!("there is another node `{}`", name.value)).expected("a name of its own");
+        }
+        known.push(name.value.to_lowercase());
+    }
+}
+
+fn gateway(
+    written: &written::VirtualNetworkGateway,
+    before: &[VirtualNetworkGateway],
+    vnets: &[VirtualNetwork],
+    (scope, public): (&Scope, &mut Public<'_>),
+    local_names: &Names,
+    report: &mut Report,
+) -> Option<VirtualNetworkGateway> {
+    check_kind(written, report);
+    let name = or_unnamed(&written.name);
+    let (subnet, address) = place(written, vnets, scope, report)?;
+    if let Some(other) = before.iter().find(|other| other.subnet.vnet == subnet.vnet) {
+        let vnet = &vnets[subnet.vnet.0].name;
+        report
+            .error(written.at, format!("virtual network `{vnet}` has gateway `{}` already", other.name))
+            .rule("VPN-01")
+            .expected("one VPN gateway in a virtual network");
+    }
+    let range = vnets[subnet.vnet.0].subnets[subnet.subnet].prefixes.iter().find_map(|prefix| match prefix {
+        IpNet::V4(range) => Some(*range),
+        IpNet::V6(_) => None,
+    })?;
+    let address = public_address(address, &name, written.at, public, report)?;
+    let sku = written.sku.as_ref().map_or(GatewaySku::VpnGw1, |sku| sku.value);
+    let speaks = written.enable_bgp.as_ref().filter(|flag| flag.value);
+    if let Some(flag) = speaks.filter(|_| sku == GatewaySku::Basic) {
+        report
+            .error(flag.at, "a gateway of SKU Basic speaks no BGP")
+            .rule("VPN-05")
+            .expected("`sku: VpnGw1` or larger");
+    }
+    let asn = written.bgp.as_ref().and_then(|bgp| bgp.value.asn.as_ref());
+    if let Some(asn) = asn.filter(|asn| asn.value != AZURE_ASN) {
+        bgp::check_asn(asn, report);
+    }
+    // BGP-04: the last usable address.
+    let last = Ipv4Addr::from_bits(range.broadcast().to_bits() - 1);
+    let settings = BgpSettings { asn: asn.map_or(AZURE_ASN, |asn| asn.value), address: last.into() };
+    Some(VirtualNetworkGateway {
+        name,
+        subnet,
+        sku,
+        public: address,
+        instances: [nth(range, 4), nth(range, 5)],
+        bgp: speaks.map(|_| settings),
+        default_site: local_names.find(&written.default_site, report).map(LocalGatewayIx),
+    })
+}
+
+fn nth(range: Ipv4Net, n: u32) -> IpAddr {
+    Ipv4Addr::from_bits(range.network().to_bits() + n).into()
+}
+
+/// What this router does not have.
+fn check_kind(written: &written::VirtualNetworkGateway, report: &mut Report) {
+    if let Some(kind) = written.gateway_type.as_ref().filter(|kind| kind.value == GatewayType::ExpressRoute) {
+        report.error(kind.at, "there are no ExpressRoute gateways here yet").expected("`gatewayType: Vpn`");
+    }
+    if let Some(kind) = written.vpn_type.as_ref().filter(|kind| kind.value == VpnType::PolicyBased) {
+        report
+            .error(kind.at, "there are no policy-based gateways here")
+            .rule("VPN-02")
+            .expected("`vpnType: RouteBased`");
+    }
+    if let Some(flag) = written.active_active.as_ref().filter(|flag| flag.value) {
+        report.error(flag.at, "there are no active-active gateways here yet").expected("`activeActive: false`");
+    }
+}
+
+/// The GatewaySubnet, in the short form or in ARM's, and the reference to the public address.
+fn place<'a>(
+    written: &'a written::VirtualNetworkGateway,
+    vnets: &[VirtualNetwork],
+    scope: &Scope,
+    report: &mut Report,
+) -> Option<(SubnetIx, &'a Reference)> {
+    let (subnet, at, public) = match (&written.virtual_network, &written.configurations[..]) {
+        (Some(reference), []) => {
+            let vnet = scope.vnet(&written.virtual_network, report)?;
+            let subnet = vnets[vnet.0].subnets.iter().position(|subnet| subnet.name == "GatewaySubnet");
+            (subnet.map(|subnet| SubnetIx { vnet, subnet }), reference.at, &written.public)
+        }
+        (None, [one]) => {
+            let subnet = scope.subnet(&one.subnet, report)?;
+            let named = vnets[subnet.vnet.0].subnets[subnet.subnet].name == "GatewaySubnet";
+            (named.then_some(subnet), one.at, &one.public)
+        }
+        _ => {
+            report
+                .error(written.at, "a virtual network gateway stands in one GatewaySubnet")
+                .rule("VPN-01")
+                .expected("`virtualNetwork: NAME`, or `ipConfigurations` with one entry");
+            return None;
+        }
+    };
+    if subnet.is_none() {
+        report
+            .error(at, "a virtual network gateway stands in a subnet of the name GatewaySubnet")
+            .rule("VPN-01")
+            .expected("a virtual network that has one")
+            .help("add `{name: GatewaySubnet, addressPrefix: …/27}` to its subnets");
+    }
+    Some((subnet?, public))
+}
+
+fn public_address(
+    reference: &Reference,
+    name: &str,
+    at: At,
+    public: &mut Public<'_>,
+    report: &mut Report,
+) -> Option<PublicIpIx> {
+    let Some(reference) = reference else {
+        report
+            .error(at, format!("virtual network gateway `{name}` has no public address"))
+            .rule("VPN-30")
+            .expected("`publicIPAddress`, the name of one in `publicIPAddresses`");
+        return None;
+    };
+    public.find_named(reference, &format!("virtual network gateway `{name}`"), report)
+}

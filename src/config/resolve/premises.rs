@@ -1,0 +1,79 @@
+//! What stands on-premises: sites, and local network gateways, which are what Azure knows of them (VPN-11, VPN-34).
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+
+use super::bgp;
+use super::names::{Names, or_unnamed};
+use crate::config::diagnostic::{Report, Spanned};
+use crate::config::document::Document;
+use crate::config::gateway as written;
+use crate::model::{LocalNetworkGateway, Site};
+
+pub(super) fn local_gateway(written: &written::LocalNetworkGateway, report: &mut Report) -> LocalNetworkGateway {
+    let bgp = bgp::settings(written.bgp.as_ref(), report);
+    if written.address_space.is_none() && bgp.is_none() {
+        report
+            .error(written.at, "a local network gateway without an address space and without BGP leads nowhere")
+            .rule("VPN-11")
+            .expected("`localNetworkAddressSpace` or `bgpSettings`");
+    }
+    LocalNetworkGateway {
+        name: or_unnamed(&written.name),
+        gateway_ip: written.gateway_ip.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.value),
+        address_space: prefixes(written.address_space.as_ref()),
+        bgp,
+    }
+}
+
+pub(super) fn sites(document: &Document, report: &mut Report) -> Vec<Site> {
+    Names::of("site", document.sites.iter().map(|site| &site.name), report);
+    let mut known: Vec<IpAddr> = Vec::new();
+    let mut made = Vec::new();
+    for written in &document.sites {
+        if let Some(address) = &written.gateway_ip {
+            if known.contains(&address.value) {
+                report
+                    .error(address.at, format!("another site has the public address {}", address.value))
+                    .rule("VPN-34")
+                    .expected("a public address for each device");
+            }
+            known.push(address.value);
+        }
+        made.push(site(written, report));
+    }
+    made
+}
+
+fn site(written: &written::Site, report: &mut Report) -> Site {
+    let address_space = prefixes(written.address_space.as_ref());
+    let bgp = bgp::settings(written.bgp.as_ref(), report);
+    for address in written.addresses.iter().flat_map(|addresses| &addresses.value) {
+        if !address_space.iter().any(|range| range.contains(&address.value)) {
+            report
+                .error(address.at, format!("{} is not in the site's address space", address.value))
+                .expected("an address of its `addressSpace`");
+        }
+    }
+    let mut addresses: Vec<_> =
+        written.addresses.iter().flat_map(|addresses| &addresses.value).map(|address| address.value).collect();
+    if addresses.is_empty() {
+        addresses = address_space.iter().filter_map(|range| range.hosts().next()).collect();
+    }
+    Site {
+        name: or_unnamed(&written.name),
+        gateway_ip: written.gateway_ip.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.value),
+        address_space,
+        addresses,
+        bgp,
+        routes: prefixes(written.routes.as_ref()),
+        shared_key: written.shared_key.as_ref().map(|key| key.value.clone()),
+        mode: written.mode,
+        run: written.run.clone(),
+        own_router: written.own_router,
+    }
+}
+fn prefixes(written: Option<&Spanned<Vec<Spanned<IpNet>>>>) -> Vec<IpNet> {
+    written.iter().flat_map(|prefixes| &prefixes.value).map(|prefix| prefix.value).collect()
+}

@@ -1,0 +1,187 @@
+//! Through virtual network gateways: from a NIC into a tunnel, out of a tunnel to a NIC, and from tunnel to tunnel.
+//!
+//! One idea: a gateway is a router in the way of one leg. It counts a hop (FAB-05), goes by its subnet's routes, and where
+//! those lead to itself by its own. What is for itself, or too old to go on, its own kernel gets and answers. Hops are
+//! counted when all is decided: until then the packet is as it came.
+
+use super::admit::Admitted;
+use super::route::{Hop, Way};
+use super::{Leg, Passage, Subject, check, subject};
+use crate::dataplane::{Deciders, Direction, DropReason, GatewayId, NextHop, NicId, Observer, Owner, PortId, Step};
+use crate::wire::Packet;
+
+/// Gateways that a packet passes in one leg. Between virtual networks that are chained by tunnels each is one; more than
+/// these are going round.
+const GATEWAYS_MAX: usize = 16;
+
+/// Through how many gateways a packet has gone, and where to.
+#[derive(Clone, Copy)]
+pub(super) struct Passed {
+    port: PortId,
+    hops: u8,
+}
+
+impl Passed {
+    /// Writes down the hops.
+    pub(super) fn count(self, packet: &mut Packet<'_>) -> PortId {
+        for _ in 0..self.hops {
+            packet.count_hop();
+        }
+        self.port
+    }
+}
+
+/// Where a gateway sends a packet.
+enum Onward {
+    Tunnel(NicId),
+    Gateway(GatewayId),
+    Within(Hop),
+}
+
+impl Leg<'_> {
+    /// What a route hands to a gateway. To one of a peer it crosses the peering, where a gateway has no rule that could
+    /// allow it (PEER-22).
+    #[inline(never)]
+    pub(super) fn go_through<O: Observer>(
+        self,
+        gateway: GatewayId,
+        (sender, admitted): (NicId, Admitted),
+        subject: &Subject<'_>,
+        packet: &Packet<'_>,
+        observer: &mut O,
+    ) -> Result<Passed, DropReason> {
+        let nic = self.snapshot.gateway(gateway).nic;
+        let crossing = self.cross(sender, nic, observer)?;
+        crossing.leave(admitted)?;
+        crossing.enter(Admitted::ByDefault(Deciders::default()))?;
+        self.pass_on(gateway, Some((sender, Direction::Outbound, admitted)), subject, packet, observer)
+    }
+
+    /// What comes out of a tunnel.
+    #[inline(never)]
+    pub(super) fn come_out<O: Observer>(
+        self,
+        tunnel: NicId,
+        (gateway, up): (GatewayId, bool),
+        packet: &mut Packet<'_>,
+        observer: &mut O,
+    ) -> Result<PortId, DropReason> {
+        observer.step(Step::Sent { nic: tunnel });
+        if !up {
+            observer.step(Step::Gateway { nic: self.snapshot.gateway(gateway).nic });
+            return Err(DropReason::GatewayUnavailable);
+        }
+        let of_first = subject::tuple_of_first(packet, tunnel, &self.flows.fragments, self.now)?;
+        let subject = Subject::of(packet, of_first.as_ref(), self.now);
+        let passed = self.pass_on(gateway, None, &subject, packet, observer)?;
+        Ok(passed.count(packet))
+    }
+
+    fn pass_on<O: Observer>(
+        self,
+        first: GatewayId,
+        sent: Option<Passage>,
+        subject: &Subject<'_>,
+        packet: &Packet<'_>,
+        observer: &mut O,
+    ) -> Result<Passed, DropReason> {
+        let mut gateway = first;
+        let mut hops = 0;
+        for _ in 0..GATEWAYS_MAX {
+            let own = self.snapshot.gateway(gateway).nic;
+            let is_sender = sent.is_some_and(|(sender, _, _)| sender == own);
+            if !is_sender {
+                observer.step(Step::Gateway { nic: own });
+                let nic = self.snapshot.nic(own);
+                let is_asked = self.snapshot.vnet(nic.vnet).owners.lookup(subject.tuple.dst) == Some(Owner::Nic(own));
+                if is_asked || packet.ttl() <= hops + 1 {
+                    observer.step(Step::Arrive { nic: own });
+                    self.commit(sent.map(|sent| (sent, subject)), None, observer)?;
+                    return Ok(Passed { port: nic.port, hops });
+                }
+                hops += 1;
+            }
+            match self.onward(gateway, subject, observer)? {
+                Onward::Gateway(next) => gateway = next,
+                Onward::Within(hop) => {
+                    let port = self.come_in(own, hop, sent, subject, packet, observer)?;
+                    return Ok(Passed { port, hops });
+                }
+                Onward::Tunnel(tunnel) => {
+                    let nic = self.snapshot.nic(tunnel);
+                    check::size(packet, nic)?;
+                    self.commit(sent.map(|sent| (sent, subject)), None, observer)?;
+                    observer.step(Step::Arrive { nic: tunnel });
+                    return Ok(Passed { port: nic.port, hops });
+                }
+            }
+        }
+        Err(DropReason::GatewayUnavailable)
+    }
+
+    /// By the routes of its subnet; by its own where those lead to itself, or out to the Internet, which no gateway does.
+    fn onward<O: Observer>(
+        self,
+        gateway: GatewayId,
+        subject: &Subject<'_>,
+        observer: &mut O,
+    ) -> Result<Onward, DropReason> {
+        let own = self.snapshot.gateway(gateway);
+        match self.lead(own.nic, subject.tuple, observer) {
+            Ok(Way::Within(hop)) => return Ok(Onward::Within(hop)),
+            Ok(Way::Through(frontend)) => {
+                return Ok(Onward::Within(Hop::Appliance(self.through(frontend, subject, observer)?)));
+            }
+            // Its backends' answers would have to be translated on their way into the tunnel, which nothing does yet.
+            Ok(Way::Frontend(_)) => return Err(DropReason::GatewayUnavailable),
+            Ok(Way::Gateway(_) | Way::Internet(_)) | Err(DropReason::NoInternet) => {}
+            Err(reason) => return Err(reason),
+        }
+        let route = own.tunnels.lpm.lookup(subject.tuple.dst).ok_or(DropReason::GatewayUnavailable)?;
+        let mut hop = own.tunnels.next_hops[route.0 as usize];
+        if let NextHop::Spread(spread) = hop {
+            hop = own.tunnels.spread(spread).choose(subject.tuple);
+        }
+        match hop {
+            NextHop::Tunnel(tunnel) => Ok(Onward::Tunnel(tunnel)),
+            NextHop::Gateway(far) => Ok(Onward::Gateway(far)),
+            NextHop::Vnet(_)
+            | NextHop::Nic(_)
+            | NextHop::Spread(_)
+            | NextHop::Frontend(_)
+            | NextHop::Unreachable
+            | NextHop::NoGateway
+            | NextHop::Internet
+            | NextHop::Service
+            | NextHop::None => Err(DropReason::GatewayUnavailable),
+        }
+    }
+
+    /// From a gateway to a NIC of its virtual network or a peer's; what a gateway forwards asks for no
+    /// `allowForwardedTraffic` (PEER-25).
+    fn come_in<O: Observer>(
+        self,
+        gateway: NicId,
+        hop: Hop,
+        sent: Option<Passage>,
+        subject: &Subject<'_>,
+        packet: &Packet<'_>,
+        observer: &mut O,
+    ) -> Result<PortId, DropReason> {
+        let receiver = hop.nic();
+        let crossing = self.cross(gateway, receiver, observer)?;
+        crossing.leave(Admitted::ByDefault(Deciders::default()))?;
+        observer.step(Step::Arrive { nic: receiver });
+        self.deliver(hop, &subject.tuple.dst)?;
+        let admitted = self.admit(receiver, Direction::Inbound, subject, observer)?;
+        crossing.enter(admitted)?;
+        let nic = self.snapshot.nic(receiver);
+        check::size(packet, nic)?;
+        self.commit(
+            sent.map(|sent| (sent, subject)),
+            Some(((receiver, Direction::Inbound, admitted), subject)),
+            observer,
+        )?;
+        Ok(nic.port)
+    }
+}

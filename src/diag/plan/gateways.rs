@@ -1,0 +1,83 @@
+//! Virtual network gateways, what they are connected to and sites as objects that a plan can compare.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use crate::model::{
+    BgpSettings, Connection, LocalNetworkGateway, Network, Remote, Site, SubnetIx, VirtualNetworkGateway,
+};
+
+use super::objects::{Object, list, or_none};
+
+pub(super) fn of(network: &Network) -> Vec<Object> {
+    let gateways = network.virtual_network_gateways.iter().map(|one| gateway(network, one));
+    let locals = network.local_network_gateways.iter().map(local_gateway);
+    let connections = network.connections.iter().map(|one| connection(network, one));
+    gateways.chain(locals).chain(connections).chain(network.sites.iter().map(site)).collect()
+}
+
+fn gateway(network: &Network, gateway: &VirtualNetworkGateway) -> Object {
+    let SubnetIx { vnet, .. } = gateway.subnet;
+    let properties = vec![
+        ("virtualNetwork", network.vnet(vnet).name.clone()),
+        ("sku", format!("{:?}", gateway.sku)),
+        ("publicIPAddress", network.public_ip(gateway.public).name.clone()),
+        ("bgpSettings", bgp(gateway.bgp)),
+        ("gatewayDefaultSite", or_none(gateway.default_site.map(|site| &network.local_gateway(site).name))),
+    ];
+    Object { kind: "virtualNetworkGateways", name: gateway.name.clone(), properties }
+}
+
+fn local_gateway(gateway: &LocalNetworkGateway) -> Object {
+    let properties = vec![
+        ("gatewayIpAddress", gateway.gateway_ip.to_string()),
+        ("localNetworkAddressSpace", list(&gateway.address_space)),
+        ("bgpSettings", bgp(gateway.bgp)),
+    ];
+    Object { kind: "localNetworkGateways", name: gateway.name.clone(), properties }
+}
+
+fn connection(network: &Network, connection: &Connection) -> Object {
+    let (kind, far) = match connection.remote {
+        Remote::Local(local) => ("IPsec", &network.local_gateway(local).name),
+        Remote::Gateway(far) => ("Vnet2Vnet", &network.gateway(far).name),
+    };
+    let properties = vec![
+        ("virtualNetworkGateway1", network.gateway(connection.gateway).name.clone()),
+        ("connectionType", format!("{kind} to {far}")),
+        ("sharedKey", key(connection.shared_key.as_deref())),
+        ("enableBgp", connection.enable_bgp.to_string()),
+        ("connectionMode", format!("{:?}", connection.mode)),
+    ];
+    Object { kind: "connections", name: connection.name.clone(), properties }
+}
+
+fn site(site: &Site) -> Object {
+    let properties = vec![
+        ("gatewayIpAddress", site.gateway_ip.to_string()),
+        ("addressSpace", list(&site.address_space)),
+        ("addresses", list(&site.addresses)),
+        ("routes", list(&site.routes)),
+        ("bgpSettings", bgp(site.bgp)),
+        ("sharedKey", key(site.shared_key.as_deref())),
+        ("connectionMode", format!("{:?}", site.mode)),
+        ("run", site.run.join(" ")),
+        ("ownRouter", site.own_router.to_string()),
+    ];
+    Object { kind: "sites", name: site.name.clone(), properties }
+}
+
+fn bgp(settings: Option<BgpSettings>) -> String {
+    settings.map_or_else(|| "none".to_owned(), |BgpSettings { asn, address }| format!("AS {asn} at {address}"))
+}
+
+/// Told apart by a fingerprint: a plan may be shown to those who may not know the key.
+fn key(key: Option<&str>) -> String {
+    key.map_or_else(
+        || "none".to_owned(),
+        |key| {
+            let mut fingerprint = DefaultHasher::new();
+            key.hash(&mut fingerprint);
+            format!("{:08x}", fingerprint.finish() as u32)
+        },
+    )
+}

@@ -1,0 +1,87 @@
+//! Gateways and sites of a lab: a namespace each, and what their devices are told.
+//!
+//! One idea: a gateway's namespace is its own end, where its kernel answers for its addresses and speaks its BGP; what it
+//! forwards never comes by. A site's has one device for each tunnel, without a number of its own: the site's addresses
+//! stand on all of them, and routes say which one takes what.
+
+use ipnet::IpNet;
+
+use super::device::{DefaultRoute, Device};
+use super::guest;
+use crate::model::{Attachment, ConnectionIx, GatewayIx, Network};
+
+/// A tunnel's (FAB-11).
+const TUNNEL_MTU: u32 = 1400;
+/// What a gateway calls its one device.
+const GATEWAY_DEVICE: &str = "eth0";
+
+/// The namespaces that these nodes need, and whether their kernels forward. A gateway's does not for others: it answers
+/// what is too old to go on, which only a kernel that forwards does.
+pub(super) fn nodes(network: &Network) -> impl Iterator<Item = (&str, bool)> {
+    let gateways = network.virtual_network_gateways.iter().map(|gateway| (gateway.name.as_str(), true));
+    gateways.chain(network.sites.iter().map(|site| (site.name.as_str(), true)))
+}
+
+/// The node that an attachment stands in, and what the node knows it by, both in lower case; none of what is neither a
+/// gateway's nor a site's.
+pub(super) fn names(network: &Network, attachment: Attachment) -> Option<(String, String)> {
+    match attachment {
+        Attachment::Gateway(gateway) => {
+            let name = network.gateway(gateway).name.to_lowercase();
+            Some((name.clone(), name))
+        }
+        Attachment::Tunnel(tunnel) => {
+            let site = network.site(network.site_of(tunnel)?);
+            Some((site.name.to_lowercase(), network.connection(tunnel).name.to_lowercase()))
+        }
+        Attachment::Nic(_) | Attachment::Vnet(_) | Attachment::Internet => None,
+    }
+}
+
+/// What a node calls a new device: gateways have one, sites number theirs.
+pub(super) fn device_name(attachment: Attachment, taken: impl Fn(&String) -> bool) -> String {
+    let mut names = (0..=u16::MAX).map(|index| match attachment {
+        Attachment::Tunnel(_) => format!("tun{index}"),
+        Attachment::Gateway(_) | Attachment::Nic(_) | Attachment::Vnet(_) | Attachment::Internet => {
+            GATEWAY_DEVICE.to_owned()
+        }
+    });
+    let free = names.find(|name| matches!(attachment, Attachment::Gateway(_)) || !taken(name));
+    free.expect("a site has fewer tunnels than there are numbers")
+}
+
+/// How a device is set up.
+pub(super) fn device(network: &Network, attachment: Attachment, name: &str) -> Option<Device> {
+    match attachment {
+        Attachment::Gateway(gateway) => Some(own_end(network, gateway, name)),
+        Attachment::Tunnel(tunnel) => tunnel_end(network, tunnel, name),
+        Attachment::Nic(_) | Attachment::Vnet(_) | Attachment::Internet => None,
+    }
+}
+
+fn own_end(network: &Network, gateway: GatewayIx, name: &str) -> Device {
+    let gateway = network.gateway(gateway);
+    let addresses = gateway.instances.into_iter().chain(gateway.bgp.map(|bgp| bgp.address));
+    Device::new(name, addresses.map(IpNet::from).collect(), DefaultRoute::IfNone)
+}
+
+fn tunnel_end(network: &Network, tunnel: ConnectionIx, name: &str) -> Option<Device> {
+    let site = network.site(network.site_of(tunnel)?);
+    let addresses = site.addresses.iter().copied().chain(site.bgp.map(|bgp| bgp.address));
+    let mut addresses: Vec<_> = addresses.map(IpNet::from).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    let bgp = network.bgp_over(tunnel);
+    let gateway = network.connection(tunnel).gateway;
+    // Without BGP somebody has told the device what is in Azure.
+    let known = if bgp.is_none() && site.routes.is_empty() { network.gateway_space(gateway) } else { Vec::new() };
+    let peer = bgp.map(|(near, _)| IpNet::from(near.address));
+    let routes = site.routes.iter().copied().chain(known).chain(peer).collect();
+    let device = Device::new(name, addresses, DefaultRoute::Via(Vec::new()));
+    Some(Device { mtu: TUNNEL_MTU, routes, ..device })
+}
+
+/// Lets whoever speaks BGP in a namespace of ours do so without a capability, once; the port is below the usual limit.
+pub(super) fn settle(namespace: &crate::sys::netns::Netns) -> super::error::Result<()> {
+    guest::set_setting(namespace, "ipv4/ip_unprivileged_port_start", "0")
+}

@@ -1,0 +1,296 @@
+//! Virtual network gateways, the sites on the other side, and the tunnels between them.
+//!
+//! One idea: a connection is a tunnel's description; whether it is up follows from what both its ends say
+//! ([`Network::connection_status`]).
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::{Network, PublicIpIx, SubnetIx, VnetIx};
+
+/// Index of a gateway in [`Network::virtual_network_gateways`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GatewayIx(pub usize);
+
+/// Index of a local network gateway in [`Network::local_network_gateways`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LocalGatewayIx(pub usize);
+
+/// Index of a connection in [`Network::connections`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionIx(pub usize);
+
+/// Index of a site in [`Network::sites`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SiteIx(pub usize);
+
+/// A VPN gateway, route-based and active-standby (VPN-30).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VirtualNetworkGateway {
+    pub name: String,
+    /// Its `GatewaySubnet`.
+    pub subnet: SubnetIx,
+    pub sku: GatewaySku,
+    pub public: PublicIpIx,
+    /// Those of its two instances; the active one has the first.
+    pub instances: [IpAddr; 2],
+    /// Where it speaks BGP, and as whom, if it does (BGP-04).
+    pub bgp: Option<BgpSettings>,
+    /// Takes what a route sends here and nobody else has (VPN-40).
+    pub default_site: Option<LocalGatewayIx>,
+}
+
+/// VPN-04.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GatewaySku {
+    Basic,
+    Standard,
+    HighPerformance,
+    VpnGw1,
+    VpnGw2,
+    VpnGw3,
+    VpnGw4,
+    VpnGw5,
+}
+
+impl GatewaySku {
+    /// Tunnels that a gateway of this size may have (LIM-18).
+    pub const fn tunnels(self) -> usize {
+        match self {
+            Self::Basic | Self::Standard => 10,
+            Self::HighPerformance | Self::VpnGw1 | Self::VpnGw2 | Self::VpnGw3 => 30,
+            Self::VpnGw4 | Self::VpnGw5 => 100,
+        }
+    }
+}
+
+/// A BGP speaker's number and address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BgpSettings {
+    pub asn: u32,
+    pub address: IpAddr,
+}
+
+/// What Azure knows of a site's VPN device (VPN-11).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalNetworkGateway {
+    pub name: String,
+    /// The device's public address.
+    pub gateway_ip: IpAddr,
+    pub address_space: Vec<IpNet>,
+    pub bgp: Option<BgpSettings>,
+}
+
+/// A tunnel as its first end describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    pub name: String,
+    pub gateway: GatewayIx,
+    pub remote: Remote,
+    pub shared_key: Option<String>,
+    pub enable_bgp: bool,
+    pub mode: ConnectionMode,
+}
+
+/// The far end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Remote {
+    /// `IPsec`
+    Local(LocalGatewayIx),
+    /// `Vnet2Vnet`
+    Gateway(GatewayIx),
+}
+
+/// Who may begin (VPN-18).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ConnectionMode {
+    #[default]
+    Default,
+    InitiatorOnly,
+    ResponderOnly,
+}
+
+/// A place on-premises: one namespace with a VPN device that is also its only host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    pub name: String,
+    /// The device's public address: a local network gateway with the same one is about this site.
+    pub gateway_ip: IpAddr,
+    pub address_space: Vec<IpNet>,
+    /// Those that answer, each in the address space.
+    pub addresses: Vec<IpAddr>,
+    pub bgp: Option<BgpSettings>,
+    /// What the device routes into its tunnels, beside what BGP says.
+    pub routes: Vec<IpNet>,
+    /// The device's key; the connection's where the file says none.
+    pub shared_key: Option<String>,
+    pub mode: ConnectionMode,
+    pub run: Vec<String>,
+    /// BGP is spoken by what `run` starts, not by us.
+    pub own_router: bool,
+}
+
+/// ARM's `connectionStatus`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ConnectionStatus {
+    Connected,
+    NotConnected,
+}
+
+impl fmt::Display for ConnectionStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Connected => "Connected",
+            Self::NotConnected => "NotConnected",
+        })
+    }
+}
+
+/// Why a tunnel is not up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TunnelFault {
+    #[error("no site has the local network gateway's gatewayIpAddress")]
+    NoSite,
+    #[error("the two ends have different shared keys (VPN-10)")]
+    SharedKey,
+    #[error("both ends wait for the other to begin (VPN-18)")]
+    Responders,
+    #[error("the other gateway has no connection back (VPN-20)")]
+    NoWayBack,
+    #[error("the table on GatewaySubnet has disableBgpRoutePropagation (UDR-31)")]
+    Propagation,
+}
+
+impl Network {
+    pub fn gateway(&self, gateway: GatewayIx) -> &VirtualNetworkGateway {
+        &self.virtual_network_gateways[gateway.0]
+    }
+
+    pub fn local_gateway(&self, gateway: LocalGatewayIx) -> &LocalNetworkGateway {
+        &self.local_network_gateways[gateway.0]
+    }
+
+    pub fn connection(&self, connection: ConnectionIx) -> &Connection {
+        &self.connections[connection.0]
+    }
+
+    pub fn site(&self, site: SiteIx) -> &Site {
+        &self.sites[site.0]
+    }
+
+    /// The public address that listings show for a gateway (SYS-09a).
+    pub fn gateway_address(&self, gateway: GatewayIx) -> IpAddr {
+        self.public_ip(self.gateway(gateway).public).address
+    }
+
+    /// Every gateway with its index.
+    pub fn gateways(&self) -> impl Iterator<Item = (GatewayIx, &VirtualNetworkGateway)> {
+        (0..).map(GatewayIx).zip(&self.virtual_network_gateways)
+    }
+
+    /// The gateway of a virtual network, if it has one of its own.
+    pub fn gateway_of(&self, vnet: VnetIx) -> Option<GatewayIx> {
+        self.gateways().find(|(_, gateway)| gateway.subnet.vnet == vnet).map(|(ix, _)| ix)
+    }
+
+    /// The connections that a gateway describes.
+    pub fn connections_of(&self, gateway: GatewayIx) -> impl Iterator<Item = (ConnectionIx, &Connection)> {
+        let all = (0..).map(ConnectionIx).zip(&self.connections);
+        all.filter(move |(_, connection)| connection.gateway == gateway)
+    }
+
+    /// The site at the other end of a connection.
+    pub fn site_of(&self, connection: ConnectionIx) -> Option<SiteIx> {
+        let Remote::Local(local) = self.connection(connection).remote else { return None };
+        let gateway_ip = self.local_gateway(local).gateway_ip;
+        self.sites.iter().position(|site| site.gateway_ip == gateway_ip).map(SiteIx)
+    }
+
+    /// The connections that end in a site, in file order: its device has one tunnel for each.
+    pub fn tunnels_of(&self, site: SiteIx) -> impl Iterator<Item = ConnectionIx> {
+        (0..self.connections.len()).map(ConnectionIx).filter(move |connection| self.site_of(*connection) == Some(site))
+    }
+
+    /// What keeps a connection's tunnel down.
+    pub fn tunnel_fault(&self, at: ConnectionIx) -> Option<TunnelFault> {
+        let connection = self.connection(at);
+        let stopped = |gateway: GatewayIx| {
+            let table = self.subnet(self.gateway(gateway).subnet).route_table;
+            table.is_some_and(|table| self.route_tables[table.0].disable_bgp_route_propagation)
+        };
+        if stopped(connection.gateway) {
+            return Some(TunnelFault::Propagation);
+        }
+        let (far_key, far_mode) = match connection.remote {
+            Remote::Local(_) => {
+                let Some(site) = self.site_of(at) else { return Some(TunnelFault::NoSite) };
+                let site = self.site(site);
+                (site.shared_key.as_ref().or(connection.shared_key.as_ref()), site.mode)
+            }
+            Remote::Gateway(far) => {
+                let mut back = self.connections_of(far);
+                let back = back.find(|(_, back)| back.remote == Remote::Gateway(connection.gateway));
+                let Some((_, back)) = back else { return Some(TunnelFault::NoWayBack) };
+                if stopped(far) {
+                    return Some(TunnelFault::Propagation);
+                }
+                (back.shared_key.as_ref(), back.mode)
+            }
+        };
+        if far_key != connection.shared_key.as_ref() {
+            Some(TunnelFault::SharedKey)
+        } else if [connection.mode, far_mode] == [ConnectionMode::ResponderOnly; 2] {
+            Some(TunnelFault::Responders)
+        } else {
+            None
+        }
+    }
+
+    pub fn connection_status(&self, connection: ConnectionIx) -> ConnectionStatus {
+        match self.tunnel_fault(connection) {
+            None => ConnectionStatus::Connected,
+            Some(_) => ConnectionStatus::NotConnected,
+        }
+    }
+
+    /// Whether BGP is spoken over a connection: it, its gateway and its far end all do (BGP-09).
+    pub fn bgp_over(&self, at: ConnectionIx) -> Option<(BgpSettings, BgpSettings)> {
+        let connection = self.connection(at);
+        let far = match connection.remote {
+            Remote::Local(local) => self.local_gateway(local).bgp,
+            Remote::Gateway(far) => {
+                let mut back = self.connections_of(far);
+                let back = back.find(|(_, back)| back.remote == Remote::Gateway(connection.gateway));
+                self.gateway(far).bgp.filter(|_| back.is_some_and(|(_, back)| back.enable_bgp))
+            }
+        };
+        self.gateway(connection.gateway).bgp.filter(|_| connection.enable_bgp).zip(far)
+    }
+
+    /// The gateway that a virtual network's routes may lead to: its own, or the one that a link of its uses (PEER-31).
+    pub fn gateway_in_use(&self, vnet: VnetIx) -> Option<GatewayIx> {
+        let remote = || self.transit_links(vnet).next();
+        self.gateway_of(vnet).or_else(remote)
+    }
+
+    /// Gateways of peers that a virtual network uses, over links that both allow it.
+    fn transit_links(&self, vnet: VnetIx) -> impl Iterator<Item = GatewayIx> {
+        let connected = |state| state == super::PeeringState::Connected;
+        let links =
+            self.vnet(vnet).peerings.iter().filter(move |link| link.use_remote_gateways && connected(link.state));
+        links.filter_map(move |link| {
+            let back = self.vnet(link.remote).peerings.iter().find(|back| back.remote == vnet)?;
+            (back.allow_gateway_transit && connected(back.state)).then(|| self.gateway_of(link.remote))?
+        })
+    }
+
+    /// What a gateway tells its tunnels is in Azure: the space of its virtual network, and of those that use it (PEER-32).
+    pub fn gateway_space(&self, gateway: GatewayIx) -> Vec<IpNet> {
+        let vnets = (0..self.virtual_networks.len()).map(VnetIx);
+        let using = vnets.filter(|vnet| self.gateway_in_use(*vnet) == Some(gateway));
+        using.flat_map(|vnet| self.vnet(vnet).address_space.iter().copied()).collect()
+    }
+}
