@@ -137,17 +137,24 @@ fn bgp_12_a_learned_default_route_stays_here() {
     assert_eq!(world.as_path(2, "0.0.0.0/0").unwrap(), "65002");
 }
 
-/// BGP-14 and CS-35: the shorter path alone, equal ones together.
-#[test]
-fn bgp_14_prepending_moves_traffic_away() {
+/// A gateway that learns 172.20.0.0/16 from two sites: the gateway, and the sites, AS 65001 and 65002.
+fn two_ways() -> (World, [usize; 3]) {
     let mut world = World::new();
-    let [gateway, one, other] = [65515, 65001, 65002].map(|asn| world.node(asn));
+    let nodes = [65515, 65001, 65002].map(|asn| world.node(asn));
+    let [gateway, one, other] = nodes;
     world.join((gateway, 65515), (one, 65001));
     world.join((gateway, 65515), (other, 65002));
     for site in [one, other] {
         world.network(site, "172.20.0.0/16");
     }
     world.run_secs(5);
+    (world, nodes)
+}
+
+/// BGP-14 and CS-35: the shorter path alone, equal ones together.
+#[test]
+fn bgp_14_prepending_moves_traffic_away() {
+    let (mut world, [gateway, one, other]) = two_ways();
     assert_eq!(world.via(gateway, "172.20.0.0/16"), [one, other]);
     edit(&mut world, other, gateway, 65515, |policy| policy.export.prepend = 2);
     assert_eq!(world.via(gateway, "172.20.0.0/16"), [one]);
@@ -160,14 +167,7 @@ fn bgp_14_prepending_moves_traffic_away() {
 /// ER-13 and CS-41: weight before the length of the path.
 #[test]
 fn er_13_weight_comes_first() {
-    let mut world = World::new();
-    let [gateway, one, other] = [65515, 65001, 65002].map(|asn| world.node(asn));
-    world.join((gateway, 65515), (one, 65001));
-    world.join((gateway, 65515), (other, 65002));
-    for site in [one, other] {
-        world.network(site, "172.20.0.0/16");
-    }
-    world.run_secs(5);
+    let (mut world, [gateway, one, other]) = two_ways();
     edit(&mut world, other, gateway, 65515, |policy| policy.export.prepend = 2);
     edit(&mut world, gateway, other, 65002, |policy| policy.import.weight = 100);
     assert_eq!(world.via(gateway, "172.20.0.0/16"), [other]);

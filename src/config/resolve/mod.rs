@@ -71,17 +71,7 @@ pub(super) fn network(
     let vnets = &document.virtual_networks;
     let mut tags = Tags::new(document.service_tags.as_ref(), files);
     let mut public = Public::of(&document, &standing.leases, report);
-    let mut virtual_networks: Vec<_> = vnets
-        .iter()
-        .enumerate()
-        .map(|(i, vnet)| virtual_network(VnetIx(i), vnet, &scope, &public, &mut tags, report))
-        .collect();
-    classic::imply(&mut virtual_networks);
-    peering::connect(&mut virtual_networks);
-    peering::check(vnets, &virtual_networks, &standing.links, report);
-    let gateways = Gateways::of(&document, &virtual_networks, (&scope, &mut public), report);
-    let having = gateways.vpn.iter().map(|gateway| gateway.subnet.vnet).collect();
-    transit::check(vnets, &virtual_networks, &having, report);
+    let (mut virtual_networks, gateways) = joined(&document, standing, &scope, &mut public, &mut tags, report);
     let accounts = Accounts::of(&document, &scope, report);
     if let Some(principal) = &document.principal {
         Rights { principal, accounts: &accounts, vnets: &virtual_networks }.check(vnets, report);
@@ -131,6 +121,30 @@ pub(super) fn network(
     network.flow_logs = flow_log::flow_logs(&document.flow_logs, &scope, &interfaces, report);
     network.tests = test_case::test_cases(&document.tests, &network, report);
     network
+}
+
+/// The virtual networks with the links between them, and the gateways in them.
+fn joined(
+    document: &Document,
+    standing: &Standing,
+    scope: &Scope,
+    public: &mut Public<'_>,
+    tags: &mut Tags<'_>,
+    report: &mut Report,
+) -> (Vec<VirtualNetwork>, Gateways) {
+    let vnets = &document.virtual_networks;
+    let mut virtual_networks: Vec<_> = vnets
+        .iter()
+        .enumerate()
+        .map(|(i, vnet)| virtual_network(VnetIx(i), vnet, scope, public, tags, report))
+        .collect();
+    classic::imply(&mut virtual_networks);
+    peering::connect(&mut virtual_networks);
+    peering::check(vnets, &virtual_networks, &standing.links, report);
+    let gateways = Gateways::of(document, &virtual_networks, (scope, public), report);
+    let having = gateways.vpn.iter().map(|gateway| gateway.subnet.vnet).collect();
+    transit::check(vnets, &virtual_networks, &having, report);
+    (virtual_networks, gateways)
 }
 
 /// What references may name.
