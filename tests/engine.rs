@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it skips")]
 
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
@@ -19,6 +20,8 @@ use vnet::config;
 use vnet::control::counters::Counters;
 use vnet::control::engine::Engine;
 use vnet::dataplane::{DropReason, FlowLimits, Flows, Ingress, NicId, PortId, Snapshot};
+use vnet::diag;
+use vnet::model::NextHopType;
 use vnet::sys::netlink::Netlink;
 use vnet::sys::netns::Netns;
 use vnet::sys::tun::Tun;
@@ -526,4 +529,61 @@ mod raw {
             if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
         }
     }
+}
+
+const WITH_BGP: &str = "
+name: learning
+virtualNetworks:
+  - name: hub
+    location: westeurope
+    addressSpace: [10.1.0.0/16]
+    subnets: [{name: app, addressPrefix: 10.1.1.0/24}, {name: GatewaySubnet, addressPrefix: 10.1.255.0/27}]
+    attach: {namespace: hub, interface: tun0}
+publicIPAddresses: [{name: gw-ip, sku: Standard}]
+virtualNetworkGateways:
+  - {name: gw, virtualNetwork: hub, publicIPAddress: gw-ip, sku: VpnGw1, enableBgp: true, bgpSettings: {asn: 65515}}
+localNetworkGateways:
+  - {name: dc, gatewayIpAddress: 198.51.100.50, bgpSettings: {asn: 65001, bgpPeeringAddress: 192.168.50.1}}
+connections:
+  - {name: hub-dc, connectionType: IPsec, virtualNetworkGateway1: gw, localNetworkGateway2: dc, sharedKey: k, enableBgp: true}
+sites:
+  - {name: dc, gatewayIpAddress: 198.51.100.50, addressSpace: [192.168.50.0/24], addresses: [192.168.50.1], sharedKey: k, bgpSettings: {asn: 65001, bgpPeeringAddress: 192.168.50.1}}
+";
+
+/// What BGP says changes the tables and nothing else, and a change of the file that was under way meanwhile keeps it.
+#[test]
+fn what_is_learnt_is_published_and_outlives_a_change() {
+    if Lab::start("").is_none() {
+        return;
+    }
+    let load = || config::load(WITH_BGP, "learning.yaml").map_err(|errors| format!("{errors:?}")).unwrap().network;
+    let network = load();
+    let namespace = Netns::create().unwrap();
+    let queues = Engine::workers(&network);
+    let open = |n| namespace.run(|| Tun::open(&format!("tun{n}"), queues, true)).unwrap().unwrap();
+    let tuns = (0..network.attachments().len()).map(open).collect();
+    let engine = Engine::start(network, tuns, Learned::default()).unwrap();
+    let leads_to_gateway = |prefix: &str| {
+        let published = engine.published();
+        let app = diag::subnet(&published.network, "hub/app").unwrap();
+        let rows = diag::routes(&published.network, &published.compiled, app);
+        let gateway = |row: &&diag::RouteRow| row.next_hop_type == NextHopType::VirtualNetworkGateway;
+        rows.iter().filter(gateway).any(|row| row.address_prefix.iter().any(|shown| shown.to_string() == prefix))
+    };
+    let prepared = engine.prepare(load()).unwrap();
+    assert!(!leads_to_gateway("172.16.0.0/12"));
+    let generation = engine.published().generation();
+    let says = |prefix: &str| BTreeMap::from([("hub-dc".to_owned(), vec![prefix.parse().unwrap()])]);
+    assert!(engine.learn(|learned| learned.routes = says("172.16.0.0/12")));
+    assert!(leads_to_gateway("172.16.0.0/12"));
+    assert!(!engine.learn(|learned| learned.routes = says("172.16.0.0/12")), "nothing new");
+    assert_eq!(engine.published().generation(), generation + 1);
+
+    engine.publish(prepared, HashMap::new()).unwrap();
+    assert!(leads_to_gateway("172.16.0.0/12"), "though it was not known when the change began");
+    let stale = engine.prepare(load()).unwrap();
+    engine.publish(engine.prepare(load()).unwrap(), HashMap::new()).unwrap();
+    assert!(engine.publish(stale, HashMap::new()).is_err(), "another change came between");
+    assert!(engine.learn(|learned| learned.routes.clear()));
+    assert!(!leads_to_gateway("172.16.0.0/12"), "withdrawn");
 }

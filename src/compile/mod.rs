@@ -66,7 +66,7 @@ const DEFAULT_MTU: u16 = 1500;
 const TUNNEL_MTU: u16 = 1400;
 
 /// What the running system tells, as opposed to what the file says.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Learned {
     /// By attachment; 1500 where it is missing, 1400 for a tunnel.
     pub mtu: HashMap<Attachment, u16>,

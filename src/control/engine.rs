@@ -58,6 +58,8 @@ pub struct Published {
 /// A network that could take the published one's place. Nothing has been done yet.
 #[derive(Debug)]
 pub struct Next {
+    /// The network whose place it takes.
+    before: Arc<Network>,
     pub network: Network,
     pub compiled: Compiled,
     numbers: Numbers,
@@ -135,7 +137,8 @@ impl Engine {
         let generation = now.compiled.snapshot.generation + 1;
         let compiled = compile_next(&network, &learned, ids, generation, &now.compiled);
         let fresh_rules = fresh;
-        Ok(Next { network, compiled, numbers, rules, fresh_rules, learned, staying, missing, restored, gone })
+        let before = Arc::clone(&now.network);
+        Ok(Next { before, network, compiled, numbers, rules, fresh_rules, learned, staying, missing, restored, gone })
     }
 
     /// Puts a prepared network in place of the published one, all or nothing: every worker gets its queues of the new
@@ -145,6 +148,7 @@ impl Engine {
         let _one_writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.published.load_full();
         let Next {
+            before,
             network,
             mut compiled,
             numbers,
@@ -156,10 +160,10 @@ impl Engine {
             restored: _,
             gone,
         } = next;
-        let generation = compiled.snapshot.generation;
-        if generation != now.compiled.snapshot.generation + 1 {
+        if !Arc::ptr_eq(&before, &now.network) {
             return Err(io::Error::other("the network changed while this change was being prepared"));
         }
+        let generation = now.generation() + 1;
         let mut new = Vec::new();
         let known = learned.mtu.len();
         for attachment in &missing {
@@ -170,7 +174,11 @@ impl Engine {
             new.push(tun);
         }
         let offload = check(&new, now.offload)?;
-        if learned.mtu.len() > known {
+        let missed = generation != compiled.snapshot.generation;
+        if missed {
+            learned.routes.clone_from(&now.learned.routes);
+        }
+        if missed || learned.mtu.len() > known {
             compiled = compile_next(&network, &learned, compiled.ids().clone(), generation, &compiled);
         }
         let port = |attachment| port_of(compiled.ids(), attachment);
@@ -189,6 +197,28 @@ impl Engine {
         // No worker goes by the old tables any more, so that they are freed here and not between two packets.
         drop(now);
         Ok(())
+    }
+
+    /// Changes what the running system tells, and puts the tables that follow in place of the published ones: the same
+    /// network, ports and flows. False where that told nothing new.
+    pub fn learn(&self, change: impl FnOnce(&mut Learned)) -> bool {
+        let _one_writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.published.load_full();
+        let mut learned = now.learned.clone();
+        change(&mut learned);
+        if learned == now.learned {
+            return false;
+        }
+        let (network, ids) = (Arc::clone(&now.network), now.compiled.ids().clone());
+        let compiled = Arc::new(compile_next(&network, &learned, ids, now.generation() + 1, &now.compiled));
+        self.tables.snapshot.store(Arc::clone(&compiled.snapshot));
+        let (numbers, rules, offload) = (now.numbers.clone(), now.rules.clone(), now.offload);
+        self.published.store(Arc::new(Published { network, compiled, numbers, rules, learned, offload }));
+        // The tables are in place. A worker that does not answer now has ended, and that is told as an event.
+        let _ = self.workers.refresh();
+        // No worker goes by the old tables any more, so that they are freed here and not between two packets.
+        drop(now);
+        true
     }
 
     /// Lets go of devices. What goes to them is dropped, until a later network finds them missing and brings others.
