@@ -14,7 +14,7 @@ use vnet::config::load;
 use vnet::dataplane::{Cursor, Direction, DropReason, FlowLimits, FlowRecord, NicId};
 use vnet::model::{
     self, Access, AddressPrefix, AdminAccess, Attachment, Network, Nsg, NsgIx, PlatformService, PortRange,
-    SecurityProtocol, SecurityRule, ServiceTag,
+    SecurityProtocol, SecurityRule, ServiceTag, VnetIx,
 };
 use vnet::wire::Tuple;
 
@@ -96,6 +96,7 @@ fn nsg_20_to_nsg_26_records_agree_with_their_history_as_rules_change() {
         "ended by a change",
         "brought back by a change",
         "forwarded",
+        "a service always allowed before a denial",
         DropReason::TcpState.name(),
         DropReason::Fragment.name(),
         DropReason::FlowLimit.name(),
@@ -127,7 +128,8 @@ fn run(seed: u64) -> BTreeMap<&'static str, usize> {
             both.pass(random.pause());
         }
         // Those that a change has ended are few, and have much that can go wrong.
-        let ended: Vec<_> = flows.iter().copied().filter(|flow| both.twin.state.refuses(&flow.1)).collect();
+        let refused = both.twin.state.refused();
+        let ended: Vec<_> = flows.iter().copied().filter(|flow| refused.contains(&flow.1)).collect();
         let among = if !ended.is_empty() && random.chance(40) { &ended } else { &flows };
         let (from, packet) = random.guarded_packet(&both.attachments, among);
         both.look_at_room();
@@ -225,7 +227,7 @@ impl Random {
         network.application_security_groups = (0..2).map(|i| self.asg(i, &network)).collect();
         let flushes = self.chance(65);
         network.network_security_groups = (0..GROUPS).map(|i| self.group(i, &network, flushes)).collect();
-        for _ in 0..4 {
+        for _ in 0..8 {
             self.attach(&mut network);
         }
         if self.chance(60) {
@@ -260,7 +262,7 @@ impl Random {
         let mut group = self.nsg(index, &ranges(), (asgs, network.service_tags.len()));
         group.flush_connection = flushes && self.chance(80);
         if self.chance(60) {
-            let denial = SecurityRule { access: Access::Deny, ..self.about_platform(Access::Deny) };
+            let denial = self.about_platform(Access::Deny);
             // Priorities are unique (NSG-02); those of `nsg` begin with 100.
             group.rules.push(SecurityRule { name: "platform".to_owned(), priority: 99, ..denial });
         }
@@ -278,13 +280,20 @@ impl Random {
 
     /// A rule that names one of the platform's services.
     fn about_platform<A>(&mut self, access: A) -> SecurityRule<A> {
-        let service = *self.pick(&PlatformService::ALL);
+        use PlatformService::{Dns, Imds, Lkm};
+        // Mostly the same one, so that rules meet.
+        let service = *self.pick(&[Dns, Dns, Dns, Dns, Imds, Lkm]);
         SecurityRule {
             name: "platform".to_owned(),
             priority: 1,
             direction: model::Direction::Outbound,
             access,
-            protocol: *self.pick(&[SecurityProtocol::Any, SecurityProtocol::Tcp, SecurityProtocol::Udp]),
+            protocol: *self.pick(&[
+                SecurityProtocol::Any,
+                SecurityProtocol::Any,
+                SecurityProtocol::Tcp,
+                SecurityProtocol::Udp,
+            ]),
             source: vec![AddressPrefix::Any],
             source_ports: vec![PortRange::ALL],
             destination: vec![AddressPrefix::Tag(ServiceTag::Platform(service))],
@@ -293,13 +302,19 @@ impl Random {
     }
 
     fn administrate(&mut self, network: &mut Network) {
+        use AdminAccess::{Allow, AlwaysAllow, Deny};
         network.network_managers = vec![self.manager(0, network, &ranges())];
         if self.chance(80) {
-            let access = *self.pick(&[AdminAccess::Deny, AdminAccess::Allow, AdminAccess::AlwaysAllow]);
+            let access = *self.pick(&[Deny, Allow, AlwaysAllow, AlwaysAllow]);
             // Priorities are unique (ADM-02); those of `manager` end with 8.
             let rule = SecurityRule { priority: *self.pick(&[9, 10]), ..self.about_platform(access) };
-            let configurations = &mut network.network_managers[0].security_admin_configurations;
-            configurations[0].rule_collections[0].rules.push(rule);
+            let manager = &mut network.network_managers[0];
+            let collection = &mut manager.security_admin_configurations[0].rule_collections[0];
+            if access == AlwaysAllow {
+                manager.network_groups[0].static_members = vec![VnetIx(0), VnetIx(1)];
+                collection.applies_to_groups = vec![0];
+            }
+            collection.rules.push(rule);
         }
     }
 
@@ -385,10 +400,20 @@ impl Random {
             return self.between(address(MACHINES6[own]), address(MACHINES6[dst]));
         }
         let src = if self.chance(5) { self.below(MACHINES.len()) } else { own };
-        if self.chance(10) {
-            let service = *self.pick(&["168.63.129.16", "169.254.169.254", "20.118.99.224", "23.102.135.246"]);
-            let kind = *self.pick(&[Kind::Tcp, Kind::Udp]);
-            let dst_port = *self.pick(&[53, 80, 443, 1688, 32526]);
+        if self.chance(30) {
+            const SERVICES: [(&str, u16); 7] = [
+                ("168.63.129.16", 53),
+                ("168.63.129.16", 53),
+                ("168.63.129.16", 53),
+                ("168.63.129.16", 53),
+                ("169.254.169.254", 80),
+                ("20.118.99.224", 1688),
+                ("23.102.135.246", 1688),
+            ];
+            let (service, port) = *self.pick(&SERVICES);
+            let kind = *self.pick(&[Kind::Tcp, Kind::Tcp, Kind::Udp]);
+            // Else a port that may be another service's, or the agent's.
+            let dst_port = if self.chance(70) { port } else { *self.pick(&[53, 80, 443, 1688, 32526]) };
             return Sent { kind, src: address(MACHINES[src]), dst: address(service), src_port: 50000, dst_port };
         }
         // Never to itself.

@@ -225,7 +225,7 @@ impl<'a> Both<'a> {
     /// The same with other tables; records stay.
     fn replace(&mut self, network: &'a Network) {
         self.network = network;
-        self.compiled = compile(network, &Learned::default(), 1);
+        self.compiled = compile_next(network, &Learned::default(), Ids::in_file_order(network), 1, &self.compiled);
     }
 
     /// What both say becomes of an ordinary packet.

@@ -5,7 +5,7 @@
 //! room until it is swept: how many a party holds is asked of the table. A full party refuses even what would take the
 //! place of a record that has ended.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -331,10 +331,10 @@ impl State {
         self.records.values().filter(|record| !record.lapsed(self.now))
     }
 
-    /// Whether somebody has ended the flow that began with this packet.
-    pub(crate) fn refuses(&self, first: &Sent) -> bool {
-        let mut refused = self.records.values().filter(|record| record.refused && record.key.2 == *first);
-        refused.any(|record| !record.lapsed(self.now))
+    /// The first packets of the flows that somebody has ended.
+    pub(crate) fn refused(&self) -> HashSet<Sent> {
+        let refused = self.records.values().filter(|record| record.refused && !record.lapsed(self.now));
+        refused.map(|record| record.key.2).collect()
     }
 
     /// NSG-21: the same direction and tuple, or the opposite direction and the mirrored tuple.

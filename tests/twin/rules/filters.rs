@@ -98,7 +98,7 @@ impl Twin<'_> {
     }
 
     /// NSG-30: every list in which a rule names the service by its tag may deny it; others do not concern it.
-    fn serve(&self, party: Party, sent: &Sent) -> Result<Admission, DropReason> {
+    fn serve(&mut self, party: Party, sent: &Sent) -> Result<Admission, DropReason> {
         let subnet = self.subnet(party);
         let names = |field: &[AddressPrefix]| {
             field.iter().any(|field| match field {
@@ -113,19 +113,24 @@ impl Twin<'_> {
         };
         let served = Ok(Admission::Rules { custom: false });
         let mut admin = self.admin_rules(subnet, Direction::Outbound).into_iter();
-        match admin.find(|rule| names(&rule.destination) && self.matches(rule, subnet, sent)).map(|rule| rule.access) {
-            Some(AdminAccess::Deny) => return Err(DropReason::AdminRule),
-            Some(AdminAccess::AlwaysAllow) => return served,
-            Some(AdminAccess::Allow) | None => {}
-        }
-        for nsg in self.groups(party) {
+        let first = admin.find(|rule| names(&rule.destination) && self.matches(rule, subnet, sent));
+        let by_admin = first.map(|rule| rule.access);
+        let is_denied = self.groups(party).into_iter().any(|nsg| {
             let mut rules = self.rules(nsg, party, Direction::Outbound).into_iter();
             let found = rules.find(|rule| names(&rule.destination) && self.matches(rule, subnet, sent));
-            if found.is_some_and(|rule| rule.access == Access::Deny) {
-                return Err(DropReason::NsgOutbound);
+            found.is_some_and(|rule| rule.access == Access::Deny)
+        });
+        match by_admin {
+            Some(AdminAccess::Deny) => Err(DropReason::AdminRule),
+            Some(AdminAccess::AlwaysAllow) => {
+                if is_denied {
+                    *self.state.met.entry("a service always allowed before a denial").or_default() += 1;
+                }
+                served
             }
+            Some(AdminAccess::Allow) | None if is_denied => Err(DropReason::NsgOutbound),
+            Some(AdminAccess::Allow) | None => served,
         }
-        served
     }
 
     /// Those of its NIC and its subnet, where there are any.
