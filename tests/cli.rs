@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 /// Every subcommand; `the_list_of_subcommands_is_complete` compares it with the help.
-const SUBCOMMANDS: [&str; 24] = [
+const SUBCOMMANDS: [&str; 25] = [
     "demo",
     "up",
     "down",
@@ -31,6 +31,7 @@ const SUBCOMMANDS: [&str; 24] = [
     "reach",
     "drops",
     "counters",
+    "events",
     "flows",
     "trace",
     "bench",
@@ -587,6 +588,7 @@ fn without_that_lab_the_exit_code_is_5() {
         "drops",
         "drops -f",
         "counters",
+        "events",
         "flows",
         "explain web db",
         "next-hop web db",

@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::table::Table;
 use crate::control::protocol::{Request, Response, Topic};
 
-/// What `drops` and `counters` have in common.
+/// What `drops`, `counters` and `events` have in common.
 pub(super) trait Listing: Serialize + Sized {
     const REQUEST: Request;
     const TOPIC: Topic;

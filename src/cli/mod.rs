@@ -13,6 +13,7 @@ mod counters;
 mod demo;
 mod down;
 mod drops;
+mod events;
 mod exec;
 mod exit;
 mod explain;
@@ -87,6 +88,7 @@ enum Command {
     Reach(reach::Reach),
     Drops(drops::Drops),
     Counters(counters::Counters),
+    Events(events::Events),
     Flows(flows::Flows),
     Trace(trace::Trace),
     Bench(bench::Bench),
@@ -153,6 +155,7 @@ impl Command {
             Self::Reach(command) => command.run(context),
             Self::Drops(command) => command.run(context),
             Self::Counters(command) => command.run(context),
+            Self::Events(command) => command.run(context),
             Self::Flows(command) => command.run(context),
             Self::Trace(command) => command.run(context),
             Self::Bench(command) => command.run(context),

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 
 use super::counters::PortCounters;
 use super::engine::Engine;
+use super::events::EventLog;
 use super::flow_log::FlowLogReport;
 use super::flows;
 use super::follow::{Feed, TICK};
@@ -35,6 +36,7 @@ pub struct LabFacts {
     /// What is wrong with the router itself.
     pub alerts: Vec<String>,
     pub flow_logs: Arc<ArcSwap<FlowLogReport>>,
+    pub events: Arc<EventLog>,
 }
 
 /// How often a listing that is followed is looked at.
@@ -55,6 +57,7 @@ impl Answers {
         Answer::Follow(match topic {
             Topic::Drops => changes(move || answers.drops(), Response::Drops),
             Topic::Counters => changes(move || answers.counters(), Response::Counters),
+            Topic::Events => changes(move || answers.lab.load().events.latest(), Response::Events),
             Topic::Flows { filter } => match flows::follow(answers.engine, filter) {
                 Ok(feed) => feed,
                 Err(refusal) => return Answer::Once(Response::Refused(refusal)),
@@ -76,6 +79,7 @@ impl Answers {
             Request::FlowVerify(query) => self.flow_verify(&query).map_or_else(refused, Response::FlowVerify),
             Request::Drops => Response::Drops(self.drops()),
             Request::Counters => Response::Counters(self.counters()),
+            Request::Events => Response::Events(self.lab.load().events.latest()),
             Request::Flows { filter, from } => {
                 flows::page(&self.engine, &filter, from).map_or_else(refused, Response::Flows)
             }

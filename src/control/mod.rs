@@ -10,6 +10,7 @@ pub mod change;
 pub mod client;
 pub mod counters;
 pub mod engine;
+pub mod events;
 pub mod flow_log;
 mod flows;
 mod follow;

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::events::Event;
 use super::rule_numbers::RuleLabel;
 use crate::diag::{
     EffectiveGroup, Explanation, FlowVerifyAnswer, FlowVerifyQuery, Forecast, LiveExplanation, NextHopAnswer,
@@ -39,6 +40,8 @@ pub enum Request {
     FlowVerify(FlowVerifyQuery),
     Drops,
     Counters,
+    /// What happened lately.
+    Events,
     /// Flow records, from where an earlier page ended.
     Flows {
         filter: FlowFilter,
@@ -80,6 +83,8 @@ pub enum Topic {
     Drops,
     /// All rows, then those that changed.
     Counters,
+    /// Those that are remembered, then each as it happens.
+    Events,
     /// Flows: those that are there, a page at a time, while their beginnings and ends are told from the first answer on.
     Flows { filter: FlowFilter },
     /// Packets that a filter wants. The first answer comes before any packet: from then on none is overlooked.
@@ -137,6 +142,7 @@ pub enum Response {
     Forecast(Vec<Result<Forecast, String>>),
     Drops(Vec<DropCount>),
     Counters(Vec<InterfaceCounters>),
+    Events(Vec<Event>),
     Flows(FlowPage),
     FlowChanges(FlowChanges),
     Peerings(Vec<PeeringRow>),

@@ -24,6 +24,7 @@ use super::site::{Guests, Site};
 use crate::config;
 use crate::control::change;
 use crate::control::engine::{Engine, Next, Published};
+use crate::control::events::{self, EventLog, Happening};
 use crate::control::flow_log::FlowLogger;
 use crate::control::protocol::{Apply, Change, Changed, Refusal, Response};
 use crate::control::server::LabFacts;
@@ -36,6 +37,7 @@ pub(super) struct Lab<'a> {
     pub(super) logger: FlowLogger,
     pub(super) record: Record,
     pub(super) facts: Arc<ArcSwap<LabFacts>>,
+    pub(super) history: Arc<EventLog>,
     pub(super) programs: Vec<Program>,
     /// Where the topology can be read again.
     pub(super) path: Option<PathBuf>,
@@ -84,6 +86,7 @@ impl Lab<'_> {
             }
             Response::Refused(refusal) | Response::Failed(refusal) => {
                 warn!("SIGHUP: nothing was changed: {}", refusal.message);
+                self.history.tell(Happening::ChangeRefused { lab: self.record.lab.clone(), reason: refusal.message });
             }
             _ => {}
         }
@@ -103,6 +106,7 @@ impl Lab<'_> {
         for (path, at) in &gone {
             let (name, path) = (daemon::name(&network, *at), path.display());
             warn!("the namespace of {name} has gone, {path}: so has {name}, until `vnet apply` or SIGHUP");
+            self.history.tell(Happening::DeviceLost { interface: name });
         }
         let gone: Vec<_> = gone.into_iter().map(|(_, at)| at).collect();
         self.engine.disconnect(&gone);
@@ -159,7 +163,12 @@ impl Lab<'_> {
             warnings.extend(self.note_source(apply).err().map(|error| error.to_string()));
         }
         let generation = self.engine.counters().generation;
-        Ok(Changed { lab: self.record.lab.clone(), applied, generation, plan, restored, warnings })
+        let changed = Changed { lab: self.record.lab.clone(), applied, generation, plan, restored, warnings };
+        if applied {
+            let network = self.engine.network();
+            events::of_change(&changed, running, &network).for_each(|happening| self.history.tell(happening));
+        }
+        Ok(changed)
     }
 
     /// The file's network, if it may take the running one's place. A file without a name is about this lab.

@@ -32,6 +32,7 @@ use super::site::{Guests, Site};
 use super::state::{Base, Claim};
 use crate::config::Memory;
 use crate::control::engine::{self, Engine, Learned};
+use crate::control::events::{EventLog, Happening};
 use crate::control::flow_log::FlowLogger;
 use crate::control::protocol::{Change, Refusal, Response};
 use crate::control::server::{self, LabFacts};
@@ -113,6 +114,8 @@ fn serve(
     let kept = caps::keep(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN | CapabilitySet::KILL);
     kept.during(|| "cannot drop capabilities".into())?;
 
+    let started = Happening::LabStarted { lab: lab.record.lab.clone(), file: lab.record.file.clone() };
+    lab.history.tell(started);
     // `up` reads this; if it has gone away, nobody wants the lab.
     ready(&lab.record).during(|| "nobody waits for the lab any more".into())?;
     if stand == Stand::Background {
@@ -167,11 +170,13 @@ fn begin(
         namespaces: record.namespaces(),
         alerts: Vec::new(),
         flow_logs: logger.report(),
+        events: Arc::default(),
     };
+    let history: Arc<EventLog> = Arc::clone(&facts.events);
     let facts = Arc::new(ArcSwap::from_pointee(facts));
     powerless(|| listen(&engine, &record, &facts, signals, &events))?;
     let (programs, events) = (Vec::new(), Events::new(wake));
-    Ok(Lab { site, engine, logger, record, facts, programs, path, memory: Memory::default(), events })
+    Ok(Lab { site, engine, logger, record, facts, history, programs, path, memory: Memory::default(), events })
 }
 
 /// Starts everything that deals with packets.
@@ -232,15 +237,22 @@ fn watch(lab: &mut Lab<'_>) -> &'static str {
             Ok(Event::ReadAgain) => lab.read_again(),
             // Whoever asked may have gone away meanwhile.
             Ok(Event::Change(change, reply)) => drop(reply.send(lab.change(change))),
-            Ok(Event::ProgramEnded) => program::reap(&mut lab.programs).iter().for_each(|ending| info!("{ending}")),
+            Ok(Event::ProgramEnded) => {
+                for program::Ending { node, command, status } in program::reap(&mut lab.programs) {
+                    info!("{node}: `{command}` ended: {status}");
+                    lab.history.tell(Happening::ProgramEnded { node, command, status: status.to_string() });
+                }
+            }
             Ok(Event::Forwarding(engine::Event::PortDown(port))) => {
                 let published = lab.engine.published();
                 if let Some(attachment) = published.attachment(port) {
                     let name = name(&published.network, attachment);
                     warn!("the device of {name} is gone: packets for it are dropped until `vnet apply` or SIGHUP");
+                    lab.history.tell(Happening::DeviceLost { interface: name });
                 }
             }
             Ok(Event::Forwarding(engine::Event::WorkerFailed { worker, error })) => {
+                lab.history.tell(Happening::WorkerFailed { worker, reason: error.to_string() });
                 lab.alert(format!("worker {worker} ended: {error}; `vnet down` and `vnet up` start it again"));
             }
             Err(RecvTimeoutError::Timeout) => lab.let_go_of_lost(),

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -39,11 +39,19 @@ impl Program {
         Ok(Self { node: node.clone(), command: command.join(" "), child, leader })
     }
 
-    /// How it ended, once: `node: command: exit status`.
-    pub(super) fn ended(&mut self) -> Option<String> {
+    /// How it ended, once.
+    fn ended(&mut self) -> Option<Ending> {
         let status = self.child.try_wait().ok()??;
-        Some(format!("{}: `{}` ended: {status}", self.node, self.command))
+        Some(Ending { node: self.node.clone(), command: self.command.clone(), status })
     }
+}
+
+/// A program that is no more.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) node: String,
+    pub(super) command: String,
+    pub(super) status: ExitStatus,
 }
 
 fn spawn(node: Node<'_>, command: &[String], dir: &LabDir) -> Result<Child> {
@@ -91,7 +99,7 @@ pub(super) fn stop(mut programs: Vec<Program>, journal: &mut Journal) {
 }
 
 /// Reaps what ended; returns how each did.
-pub(super) fn reap(programs: &mut Vec<Program>) -> Vec<String> {
+pub(super) fn reap(programs: &mut Vec<Program>) -> Vec<Ending> {
     let mut endings = Vec::new();
     programs.retain_mut(|program| {
         let ended = program.ended();

@@ -132,7 +132,7 @@ pub struct Peering {
 }
 
 /// State of one link (PEER-02, PEER-03).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PeeringState {
     Initiated,
     Connected,
@@ -156,7 +156,7 @@ pub struct VirtualMachine {
 
 /// Whether a machine runs. One that is stopped keeps its interfaces, their addresses and their rules; packets to them are
 /// dropped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum PowerState {
     #[default]

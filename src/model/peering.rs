@@ -51,7 +51,7 @@ struct Side {
 }
 
 /// Whose address space changed since a link's two sides last agreed (PEER-15, PEER-16).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SyncLevel {
     FullyInSync,
     LocalNotInSync,

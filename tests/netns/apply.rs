@@ -261,9 +261,16 @@ fn fab_15_nobody_else_waits_for_a_slow_change() {
     lab.write(&slow(""));
     let apply = || vnet().args(["-l", &lab.name, "apply"]).arg(&lab.file).stderr(Stdio::piped()).spawn().unwrap();
     let changes = [apply(), apply(), apply()];
-    // There is room for three; which of them the next one finds waiting, nobody knows.
-    let refused = || stderr(&lab.vnet(&["peering", "sync"])).contains("AnotherOperationInProgress");
-    eventually("one more is refused", refused);
+    // There is room for three; which of them the next one finds waiting, nobody knows: one that gets in before them all
+    // waits as well.
+    let sync = || vnet().args(["-l", &lab.name, "peering", "sync"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut more = Vec::new();
+    eventually("one more is refused", || {
+        more.push(sync());
+        let ended = more.extract_if(.., |child| child.try_wait().unwrap().is_some()).collect::<Vec<_>>();
+        let told: Vec<_> = ended.into_iter().map(|child| stderr(&child.wait_with_output().unwrap())).collect();
+        told.iter().any(|told| told.contains("AnotherOperationInProgress"))
+    });
     assert_eq!(generation(&lab), 1);
     lab.assert_ping("a", "10.1.2.4");
     // Nor does the end wait: the daemon removes what it made, and is not killed for being slow.
@@ -272,8 +279,8 @@ fn fab_15_nobody_else_waits_for_a_slow_change() {
     assert_code(&down, 0);
     assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
     assert_eq!(lab.remains(), Vec::<PathBuf>::new());
-    let outputs = changes.map(|change| change.wait_with_output().unwrap());
-    assert!(outputs.iter().all(|output| !output.status.success()));
+    let outputs: Vec<_> = changes.into_iter().chain(more).map(|change| change.wait_with_output().unwrap()).collect();
+    assert!(outputs[..3].iter().all(|output| !output.status.success()));
     assert!(outputs.iter().any(|output| stderr(output).contains("the lab is ending")), "{outputs:?}");
 }
 

@@ -148,6 +148,39 @@ fn following_prints_one_object_a_line_until_nobody_reads() {
     });
 }
 
+/// Those from before the first look are told as well.
+#[test]
+fn events_tell_what_happens_to_a_lab() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    let mut events = Lines::of(&lab, &["events", "-f"]);
+    let mut next = |name: &str| loop {
+        let event = events.next();
+        if event["event"] == name {
+            return event;
+        }
+    };
+    assert_eq!(next("LabStarted")["number"], 1);
+    let stopped =
+        HUB_SPOKE.replace("- {name: db, networkInterfaces", "- {name: db, powerState: stopped, networkInterfaces");
+    lab.apply(&stopped);
+    let power = next("PowerChanged");
+    assert_eq!((&power["node"], &power["powerState"]), (&"db".into(), &"stopped".into()));
+    assert!(lab.vnet(&["peering", "rm", "hub/hub-spoke1"]).status.success());
+    let changed = next("NetworkChanged");
+    assert_eq!((&changed["created"], &changed["deleted"]), (&Value::from(0), &Value::from(1)));
+    let other_side = next("PeeringChanged");
+    assert_eq!(
+        (&other_side["peering"], &other_side["peeringState"]),
+        (&"spoke1/spoke1-hub".into(), &"Disconnected".into())
+    );
+    assert_eq!(next("PeeringRemoved")["peering"], "hub/hub-spoke1");
+    let all = lab.data(&["events"]);
+    let numbers: Vec<_> = all.as_array().unwrap().iter().map(|event| event["number"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
+    let table = stdout(&lab.vnet(&["events"]));
+    assert!(table.lines().any(|row| row.contains("PowerChanged") && row.ends_with("Stopped")), "{table}");
+}
+
 /// A command of ours whose lines of JSON are read one by one.
 struct Lines {
     child: Following,
