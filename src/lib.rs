@@ -20,6 +20,7 @@
 //! | [`diag`] | answers over model and snapshot, as data | printing, I/O |
 //! | [`sys`] | every system call, all `unsafe` | any other module |
 //! | [`gateway`] | BGP speakers on real sockets, each in its namespace | model, tables |
+//! | [`probe`] | health probes on real sockets, in the platform's namespace | tables |
 //! | [`worker`] | poll, read a batch, process, write | model, config, compile |
 //! | [`control`] | owns the model, recompiles, publishes, answers the control socket | packets |
 //! | [`lab`] | a topology up, down, exec, clean | dataplane |
@@ -37,6 +38,7 @@ pub mod diag;
 pub mod gateway;
 pub mod lab;
 pub mod model;
+pub mod probe;
 pub mod sys;
 pub mod wire;
 pub mod worker;

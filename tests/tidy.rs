@@ -24,9 +24,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("bgp", &[]),
     ("diag", &["model", "compile", "dataplane", "wire"]),
     ("gateway", &["bgp", "sys"]),
+    ("probe", &["model", "sys"]),
     ("worker", &["wire", "dataplane", "sys"]),
     ("control", &["model", "compile", "dataplane", "diag", "sys", "worker"]),
-    ("lab", &["model", "config", "sys", "control"]),
+    ("lab", &["model", "config", "sys", "probe", "control"]),
     ("cli", &["wire", "model", "sys", "config", "dataplane", "compile", "diag", "control", "lab"]),
 ];
 

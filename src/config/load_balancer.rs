@@ -45,6 +45,8 @@ pub(super) struct HealthProbe {
     pub threshold: Option<Spanned<u32>>,
     /// `numberOfProbes`, the older of the two (LB-11).
     pub number: Option<Spanned<u32>>,
+    /// `noHealthyBackendsBehavior: AllProbedUp` (LB-14).
+    pub all_where_none: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -114,6 +116,7 @@ fn backend_pool(node: &Node, report: &mut Report) -> Option<BackendPool> {
 
 fn health_probe(node: &Node, report: &mut Report) -> Option<HealthProbe> {
     let protocol = word(&[("Tcp", ProbeWord::Tcp), ("Http", ProbeWord::Http), ("Https", ProbeWord::Https)]);
+    let behaviour = word(&[("AllProbedDown", false), ("AllProbedUp", true)]);
     record(node, report, "a probe", |f| HealthProbe {
         name: f.required("name", resource_name(80)),
         protocol: f.required("protocol", protocol),
@@ -122,6 +125,7 @@ fn health_probe(node: &Node, report: &mut Report) -> Option<HealthProbe> {
         interval_secs: f.optional("intervalInSeconds", number(5..=u64::from(u32::MAX))),
         threshold: f.optional("probeThreshold", number(1..=u32::MAX)),
         number: f.optional("numberOfProbes", number(1..=u32::MAX)),
+        all_where_none: f.optional("noHealthyBackendsBehavior", behaviour).is_some_and(|word| word.value),
     })
 }
 

@@ -1,9 +1,10 @@
 //! Load balancers: frontends, the pools behind them, and the rules that join the two (LB).
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::{NicIx, SubnetIx};
+use super::{Network, NicIx, SubnetIx, VnetIx};
 
 /// A frontend: its load balancer, and its index in [`LoadBalancer::frontends`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,6 +47,69 @@ pub struct Backend {
     pub address: Ipv4Addr,
 }
 
+/// Who asks, as drops and captures name it: by the tag that rules know it by.
+pub const PROBER: &str = "AzureLoadBalancer";
+
+/// One backend as one probe asks it, by names in lower case: what was found out outlives a change of the file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProbeKey {
+    pub balancer: String,
+    pub probe: String,
+    /// `machine/interface`.
+    pub interface: String,
+    pub address: IpAddr,
+}
+
+/// What a probe has found out of a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    pub up: bool,
+    /// When that began, in seconds since 1970.
+    pub since: u64,
+    /// What the last probe met that was not as the one before.
+    pub reason: String,
+}
+
+/// Somebody to probe.
+#[derive(Clone, Copy, Debug)]
+pub struct Probed<'a> {
+    pub vnet: VnetIx,
+    pub balancer: &'a LoadBalancer,
+    pub probe: &'a HealthProbe,
+    pub backend: Backend,
+}
+
+impl Network {
+    /// Every backend that a rule's probe asks; machines that are stopped are not asked (LB-17). One that several rules ask
+    /// by the same probe comes as often.
+    pub fn probed(&self) -> impl Iterator<Item = Probed<'_>> {
+        let rules = self.load_balancers.iter().flat_map(|owner| owner.rules.iter().map(move |rule| (owner, rule)));
+        rules.flat_map(move |(balancer, rule)| {
+            let probe = rule.probe.map(|probe| &balancer.probes[probe]);
+            probe.into_iter().flat_map(move |probe| {
+                let members = balancer.pools[rule.pool].members.iter().copied();
+                let running = members.filter(|backend| self.is_running(backend.nic));
+                running.map(move |backend| Probed { vnet: self.nic(backend.nic).subnet.vnet, balancer, probe, backend })
+            })
+        })
+    }
+
+    /// The virtual networks that somebody is probed in.
+    pub fn probed_vnets(&self) -> BTreeSet<VnetIx> {
+        self.probed().map(|probed| probed.vnet).collect()
+    }
+
+    pub fn probe_key(&self, balancer: &LoadBalancer, probe: &HealthProbe, backend: Backend) -> ProbeKey {
+        let nic = self.nic(backend.nic);
+        ProbeKey {
+            balancer: balancer.name.to_lowercase(),
+            probe: probe.name.to_lowercase(),
+            interface: format!("{}/{}", self.vm(nic.virtual_machine).name, nic.name).to_lowercase(),
+            address: backend.address.into(),
+        }
+    }
+}
+
 /// How it is found out whether a backend is up (LB-10).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthProbe {
@@ -55,6 +119,8 @@ pub struct HealthProbe {
     pub interval: Duration,
     /// Successes or failures in a row that change a backend's state (LB-11).
     pub threshold: u32,
+    /// Where nobody is up, all get new flows: `noHealthyBackendsBehavior: AllProbedUp` (LB-14).
+    pub all_where_none: bool,
 }
 
 /// What a probe does.

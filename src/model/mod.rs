@@ -33,8 +33,8 @@ pub use gateway::{
 };
 pub use leases::Leases;
 pub use load_balancer::{
-    Backend, BackendPool, BalancedPorts, Distribution, Frontend, FrontendIx, HealthProbe, LoadBalancer,
-    LoadBalancingRule, ProbeProtocol,
+    Backend, BackendPool, BalancedPorts, Distribution, Frontend, FrontendIx, Health, HealthProbe, LoadBalancer,
+    LoadBalancingRule, PROBER, ProbeKey, ProbeProtocol, Probed,
 };
 pub use network::{
     Attach, AttachNamespace, Attachment, DeploymentModel, DeviceKind, Emulation, ForwardedMode, Network,

@@ -240,6 +240,7 @@ fn probe(probe: &written::HealthProbe, report: &mut Report) -> HealthProbe {
         port,
         interval: Duration::from_secs(probe.interval_secs.as_ref().map_or(INTERVAL_SECS, |secs| secs.value)),
         threshold: stated.map_or(1, |stated| stated.value),
+        all_where_none: probe.all_where_none,
     }
 }
 

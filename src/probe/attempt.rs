@@ -1,0 +1,181 @@
+//! One probe on its way: a connection, and for HTTP a question and the first line of its answer (LB-10).
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use crate::sys::socket::{Connecting, Origin};
+
+/// Longest first line of an answer: whoever says more before it ends is not up.
+const LINE_MAX: usize = 1024;
+
+/// What a probe does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Connects, then closes.
+    Connect,
+    /// Asks for this path; only status 200 is up.
+    Get(String),
+}
+
+/// A probe that has not come to its end.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    stage: Stage,
+    /// What is to be said once it is connected.
+    request: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Connecting(Connecting),
+    /// So much of the request is written.
+    Asking(TcpStream, usize),
+    Hearing(TcpStream, Vec<u8>),
+    Over,
+}
+
+/// How a probe went: None while it goes on, or else why it failed.
+pub(super) type Outcome = Option<Result<(), String>>;
+
+impl Attempt {
+    pub(super) fn begin(origin: &Origin, peer: SocketAddr, ask: &Ask) -> Result<Self, String> {
+        let connecting = origin.tcp_towards(peer).map_err(|error| words(&error))?;
+        let request = match ask {
+            Ask::Connect => Vec::new(),
+            Ask::Get(path) => request(peer, path),
+        };
+        Ok(Self { stage: Stage::Connecting(connecting), request })
+    }
+
+    /// Whether it waits until its socket takes something, not for something to read.
+    pub(super) const fn wants_write(&self) -> bool {
+        matches!(self.stage, Stage::Connecting(_) | Stage::Asking(..))
+    }
+
+    /// Gets on as far as it can.
+    pub(super) fn advance(&mut self) -> Outcome {
+        loop {
+            match self.step() {
+                Ok(true) => return Some(Ok(())),
+                Ok(false) => {}
+                Err(Stop::Waits) => return None,
+                Err(Stop::Failed(why)) => return Some(Err(why)),
+            }
+        }
+    }
+
+    /// One stage; true at the end.
+    fn step(&mut self) -> Result<bool, Stop> {
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Connecting(connecting) => match connecting.wait(Duration::ZERO)? {
+                None => return self.wait(Stage::Connecting(connecting)),
+                Some(()) if self.request.is_empty() => return Ok(true),
+                Some(()) => Stage::Asking(connecting.into_stream(), 0),
+            },
+            Stage::Asking(mut stream, sent) => match stream.write(&self.request[sent..]) {
+                Ok(more) if sent + more == self.request.len() => Stage::Hearing(stream, Vec::new()),
+                Ok(more) => Stage::Asking(stream, sent + more),
+                Err(error) if waits(&error) => return self.wait(Stage::Asking(stream, sent)),
+                Err(error) => return Err(error.into()),
+            },
+            Stage::Hearing(mut stream, mut heard) => {
+                let mut buffer = [0; LINE_MAX];
+                match stream.read(&mut buffer) {
+                    Ok(0) => return Err(Stop::Failed("it hung up before it answered".to_owned())),
+                    Ok(more) => heard.extend_from_slice(&buffer[..more]),
+                    Err(error) if waits(&error) => return self.wait(Stage::Hearing(stream, heard)),
+                    Err(error) => return Err(error.into()),
+                }
+                if let Some(line) = heard.split(|byte| *byte == b'\n').next().filter(|line| line.len() < heard.len()) {
+                    return status(line).map(|()| true).map_err(Stop::Failed);
+                }
+                if heard.len() > LINE_MAX {
+                    return Err(Stop::Failed("its answer is not HTTP".to_owned()));
+                }
+                Stage::Hearing(stream, heard)
+            }
+            Stage::Over => return Err(Stop::Waits),
+        };
+        Ok(false)
+    }
+
+    fn wait(&mut self, stage: Stage) -> Result<bool, Stop> {
+        self.stage = stage;
+        Err(Stop::Waits)
+    }
+}
+
+impl AsFd for Attempt {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.stage {
+            Stage::Connecting(connecting) => connecting.as_fd(),
+            Stage::Asking(stream, _) | Stage::Hearing(stream, _) => stream.as_fd(),
+            Stage::Over => unreachable!("an attempt that is over is dropped at once"),
+        }
+    }
+}
+
+/// Why an attempt does not get on.
+enum Stop {
+    Waits,
+    Failed(String),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(words(&error))
+    }
+}
+
+/// As Azure's own prober calls itself.
+fn request(peer: SocketAddr, path: &str) -> Vec<u8> {
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    format!("GET {path} HTTP/1.1\r\nHost: {peer}\r\nUser-Agent: Load Balancer Agent\r\nConnection: close\r\n\r\n")
+        .into_bytes()
+}
+
+/// `HTTP/1.1 200 OK`
+fn status(line: &[u8]) -> Result<(), String> {
+    let line = String::from_utf8_lossy(line);
+    let mut words = line.split_ascii_whitespace();
+    match (words.next(), words.next()) {
+        (Some(version), Some("200")) if version.starts_with("HTTP/") => Ok(()),
+        (Some(version), Some(code)) if version.starts_with("HTTP/") => Err(format!("status {code}")),
+        _ => Err("its answer is not HTTP".to_owned()),
+    }
+}
+
+fn waits(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+fn words(error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        ErrorKind::ConnectionReset => "connection reset".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lb_10_only_status_200_is_up() {
+        assert_eq!(status(b"HTTP/1.1 200 OK\r"), Ok(()));
+        assert_eq!(status(b"HTTP/1.0 200"), Ok(()));
+        for (line, why) in [
+            ("HTTP/1.1 204 No Content\r", "status 204"),
+            ("HTTP/1.1 301 Moved", "status 301"),
+            ("HTTP/1.1 503 Service Unavailable", "status 503"),
+            ("SSH-2.0-OpenSSH_9.2", "its answer is not HTTP"),
+            ("200 HTTP/1.1", "its answer is not HTTP"),
+            ("", "its answer is not HTTP"),
+        ] {
+            assert_eq!(status(line.as_bytes()), Err(why.to_owned()), "{line}");
+        }
+    }
+}

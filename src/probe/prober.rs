@@ -1,0 +1,351 @@
+//! The thread that probes, and the handle by which it is told whom.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::attempt::{Ask, Attempt};
+use super::standing::Standing;
+use crate::model::ProbeKey;
+use crate::sys::caps::{self, CapabilitySet};
+use crate::sys::netns::Netns;
+use crate::sys::poll::{Poller, Ready, Waker};
+use crate::sys::socket::Origin;
+
+/// An answer may take no longer, however long the interval is (LB-10).
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// When a backend that has never answered is asked again; then after twice as long, up to its interval. Azure's have had
+/// minutes to come up before anybody looks.
+const FIRST_AGAIN: Duration = Duration::from_millis(250);
+/// News wait so long for others, so that the tables are made once for all of them.
+const GATHER: Duration = Duration::from_millis(20);
+/// Ready sockets that one turn looks at.
+const BATCH: usize = 64;
+const WAKER: u64 = u64::MAX;
+
+/// Whom to ask, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub origin: Origin,
+    pub peer: SocketAddr,
+    pub ask: Ask,
+    pub interval: Duration,
+    pub threshold: u32,
+}
+
+/// What is not as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Up or down, and what its last probe met.
+    Health { up: bool, reason: String },
+    /// Nobody asks it any more.
+    Gone,
+}
+
+/// Probes until it is dropped.
+#[derive(Debug)]
+pub struct Prober {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    orders: Mutex<Orders>,
+    waker: Waker,
+}
+
+#[derive(Debug, Default)]
+struct Orders {
+    /// What to go by from now on.
+    targets: Option<BTreeMap<ProbeKey, Target>>,
+    ends: bool,
+}
+
+impl Prober {
+    /// Starts a thread in a namespace, without capabilities. Whoever is told waits at most that long for news.
+    pub fn start(namespace: &Netns, tell: impl FnMut(BTreeMap<ProbeKey, Told>) + Send + 'static) -> io::Result<Self> {
+        let shared = Arc::new(Shared { orders: Mutex::default(), waker: Waker::new()? });
+        let theirs = Arc::clone(&shared);
+        let namespace = namespace.try_clone()?;
+        let (started, ready) = mpsc::channel();
+        let run = move || {
+            let begun = namespace.enter().and_then(|()| caps::keep(CapabilitySet::empty()));
+            let begun = begun.and_then(|()| Rounds::new(&theirs.waker));
+            drop(namespace);
+            match begun {
+                Ok(rounds) => {
+                    let _ = started.send(Ok(()));
+                    rounds.run(&theirs, tell);
+                }
+                Err(error) => drop(started.send(Err(error))),
+            }
+        };
+        let thread = thread::Builder::new().name("vnet-probe".into()).spawn(run)?;
+        ready.recv().map_err(|_| io::Error::other("the probing thread panicked"))??;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Asks these from now on, and no others. Of whom is asked as before, what is known stays.
+    pub fn heed(&self, targets: BTreeMap<ProbeKey, Target>) {
+        self.shared.change(|orders| orders.targets = Some(targets));
+    }
+}
+
+impl Drop for Prober {
+    fn drop(&mut self) {
+        self.shared.change(|orders| orders.ends = true);
+        if let Some(thread) = self.thread.take() {
+            // One that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn change(&self, change: impl FnOnce(&mut Orders)) {
+        change(&mut self.orders.lock().unwrap_or_else(PoisonError::into_inner));
+        self.waker.wake();
+    }
+
+    fn take(&self) -> Orders {
+        self.waker.reset();
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        Orders { targets: orders.targets.take(), ends: orders.ends }
+    }
+}
+
+/// What the thread has for itself.
+struct Rounds {
+    poller: Poller,
+    asked: BTreeMap<ProbeKey, Asked>,
+    /// By the token of its socket: whose attempt that is.
+    attempts: BTreeMap<u64, ProbeKey>,
+    next_token: u64,
+    news: BTreeMap<ProbeKey, Told>,
+    /// When the news are told.
+    tell_at: Option<Instant>,
+}
+
+/// One target.
+struct Asked {
+    target: Target,
+    standing: Standing,
+    /// Why it is down, or else nothing.
+    reason: String,
+    /// When it is asked next; of one that is being asked, when that takes too long.
+    due: Instant,
+    /// When it was asked last.
+    begun: Instant,
+    /// How long one waits that has never answered.
+    pause: Duration,
+    attempt: Option<(u64, Attempt)>,
+}
+
+impl Rounds {
+    fn new(waker: &Waker) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        poller.add(waker, WAKER)?;
+        let (asked, attempts, news) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Ok(Self { poller, asked, attempts, next_token: 0, news, tell_at: None })
+    }
+
+    fn run(mut self, shared: &Shared, mut tell: impl FnMut(BTreeMap<ProbeKey, Told>)) {
+        let mut ready = Ready::new(BATCH);
+        loop {
+            let orders = shared.take();
+            if orders.ends {
+                return;
+            }
+            let now = Instant::now();
+            if let Some(targets) = orders.targets {
+                self.heed(targets, now);
+            }
+            for token in ready.tokens().filter(|token| *token != WAKER).collect::<Vec<_>>() {
+                self.advance(token, now);
+            }
+            self.come_due(now);
+            if self.tell_at.is_some_and(|at| at <= now) {
+                self.tell_at = None;
+                tell(std::mem::take(&mut self.news));
+            }
+            let next = self.asked.values().map(|asked| asked.due).chain(self.tell_at).min();
+            let timeout = next.map(|at| at.saturating_duration_since(now));
+            if let Err(error) = self.poller.wait(&mut ready, timeout) {
+                tracing::error!("nobody is probed any more: {error}");
+                return;
+            }
+        }
+    }
+
+    fn heed(&mut self, targets: BTreeMap<ProbeKey, Target>, now: Instant) {
+        let gone: Vec<_> = self.asked.keys().filter(|key| !targets.contains_key(key)).cloned().collect();
+        for key in gone {
+            self.forget(&key);
+            self.announce(key, Told::Gone, now);
+        }
+        for (key, target) in targets {
+            if self.asked.get(&key).is_some_and(|asked| asked.target == target) {
+                continue;
+            }
+            // Asked otherwise than before: what is known stays until the first answers come.
+            self.forget_attempt(&key);
+            let before = self.asked.remove(&key);
+            let (standing, reason) = before.map_or_else(Default::default, |asked| (asked.standing, asked.reason));
+            let fresh = Asked { target, standing, reason, due: now, begun: now, pause: FIRST_AGAIN, attempt: None };
+            self.asked.insert(key, fresh);
+        }
+    }
+
+    /// A socket is ready.
+    fn advance(&mut self, token: u64, now: Instant) {
+        let Some(key) = self.attempts.get(&token).cloned() else { return };
+        let Some(asked) = self.asked.get_mut(&key) else { return };
+        let Some((_, attempt)) = &mut asked.attempt else { return };
+        match attempt.advance() {
+            Some(outcome) => self.note(&key, outcome, now),
+            None => {
+                // Fails for a socket that has failed: the next wait tells.
+                let _ = self.poller.also_writable(&*attempt, token, attempt.wants_write());
+            }
+        }
+    }
+
+    /// Begins what is due, and ends what takes too long.
+    fn come_due(&mut self, now: Instant) {
+        let due: Vec<_> = self.asked.iter().filter(|(_, it)| it.due <= now).map(|(key, _)| key.clone()).collect();
+        for key in due {
+            let asked = &self.asked[&key];
+            if asked.attempt.is_some() {
+                self.note(&key, Err("no answer in time".to_owned()), now);
+            } else {
+                self.begin(&key, now);
+            }
+        }
+    }
+
+    fn begin(&mut self, key: &ProbeKey, now: Instant) {
+        let Some(asked) = self.asked.get_mut(key) else { return };
+        let Target { origin, peer, ask, interval, .. } = &asked.target;
+        asked.begun = now;
+        asked.due = now + TIMEOUT.min(*interval);
+        let token = self.next_token;
+        self.next_token += 1;
+        let begun = Attempt::begin(origin, *peer, ask).and_then(|attempt| {
+            let added =
+                self.poller.add(&attempt, token).and_then(|()| self.poller.also_writable(&attempt, token, true));
+            added.map(|()| attempt).map_err(|error| error.to_string())
+        });
+        match begun {
+            Ok(attempt) => {
+                asked.attempt = Some((token, attempt));
+                self.attempts.insert(token, key.clone());
+            }
+            Err(why) => self.note(key, Err(why), now),
+        }
+    }
+
+    /// How a probe went.
+    fn note(&mut self, key: &ProbeKey, outcome: Result<(), String>, now: Instant) {
+        self.forget_attempt(key);
+        let Some(asked) = self.asked.get_mut(key) else { return };
+        let changes = asked.standing.note(outcome.is_ok(), asked.target.threshold);
+        let reason = outcome.err().unwrap_or_default();
+        let differs = changes || asked.reason != reason;
+        asked.reason.clone_from(&reason);
+        let pause =
+            if asked.standing.is_known() { asked.target.interval } else { asked.pause.min(asked.target.interval) };
+        asked.pause = asked.pause.saturating_mul(2);
+        asked.due = (asked.begun + pause).max(now);
+        if differs {
+            let up = asked.standing.is_up();
+            self.announce(key.clone(), Told::Health { up, reason }, now);
+        }
+    }
+
+    fn announce(&mut self, key: ProbeKey, told: Told, now: Instant) {
+        self.news.insert(key, told);
+        self.tell_at.get_or_insert(now + GATHER);
+    }
+
+    fn forget(&mut self, key: &ProbeKey) {
+        self.forget_attempt(key);
+        self.asked.remove(key);
+    }
+
+    /// Its socket leaves the poller as it is closed.
+    fn forget_attempt(&mut self, key: &ProbeKey) {
+        if let Some((token, _)) = self.asked.get_mut(key).and_then(|asked| asked.attempt.take()) {
+            self.attempts.remove(&token);
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    fn key(name: &str) -> ProbeKey {
+        let [balancer, probe, interface] = ["lb", name, "vm/eth0"].map(str::to_owned);
+        ProbeKey { balancer, probe, interface, address: Ipv4Addr::LOCALHOST.into() }
+    }
+
+    fn target(peer: SocketAddr, ask: Ask) -> Target {
+        Target { origin: Origin::default(), peer, ask, interval: Duration::from_millis(50), threshold: 2 }
+    }
+
+    fn listener() -> TcpListener {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()
+    }
+
+    /// Answers so many times.
+    fn answer(listener: &TcpListener, status: &str, times: usize) {
+        for _ in 0..times {
+            let mut stream = listener.accept().unwrap().0;
+            let length = stream.read(&mut [0; 512]).unwrap();
+            assert!(length > 0);
+            stream.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").as_bytes()).unwrap();
+        }
+    }
+
+    #[test]
+    fn lb_10_lb_11_what_changes_is_told() {
+        let (sender, told) = mpsc::channel();
+        let prober = Prober::start(&Netns::current().unwrap(), move |news| drop(sender.send(news))).unwrap();
+        // Of several changes in one telling, the last.
+        let wait_for = |wanted: &ProbeKey, such: &dyn Fn(&Told) -> bool| {
+            while !told.recv_timeout(SOON).unwrap().get(wanted).is_some_and(such) {}
+        };
+        let is = |wanted: bool| move |told: &Told| matches!(told, Told::Health { up, .. } if *up == wanted);
+        let (tcp, http) = (listener(), listener());
+        let targets = [
+            (key("tcp"), target(tcp.local_addr().unwrap(), Ask::Connect)),
+            (key("http"), target(http.local_addr().unwrap(), Ask::Get("/health".to_owned()))),
+        ];
+        prober.heed(targets.into());
+        let server = thread::spawn(move || {
+            answer(&http, "503 Service Unavailable", 1);
+            answer(&http, "200 OK", 1);
+            http
+        });
+        wait_for(&key("http"), &is(true));
+        let http = server.join().unwrap();
+        drop(tcp);
+        wait_for(&key("tcp"), &is(false));
+        // Nobody accepts any more, or answers.
+        wait_for(&key("http"), &is(false));
+        drop(http);
+        prober.heed(BTreeMap::new());
+        wait_for(&key("tcp"), &|told| *told == Told::Gone);
+    }
+}
