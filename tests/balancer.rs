@@ -11,7 +11,7 @@ use vnet::compile::{Compiled, Ids, Learned, compile_numbered};
 use vnet::config;
 use vnet::dataplane::{DropReason, FlowLimits, Flows, PortId, Quiet, Timestamp, Verdict, process};
 use vnet::diag;
-use vnet::model::{Attachment, Network, Verdict as Answer};
+use vnet::model::{Attachment, Health, Network, ProbeKey, Verdict as Answer};
 use vnet::wire::{Offload, Packet, build};
 
 const FILE: &str = "
@@ -89,8 +89,17 @@ impl Lab {
         (self.network, self.compiled) = (network, compiled);
     }
 
+    /// The same with what probes have found out.
+    fn learn(&mut self, learned: &Learned) {
+        self.compiled = compile_numbered(&self.network, learned, Ids::in_file_order(&self.network), 1);
+    }
+
     fn node(&self, port: PortId) -> String {
-        let Some(Attachment::Nic(nic)) = self.compiled.ids().attachment(port) else { return "internet".to_owned() };
+        let nic = match self.compiled.ids().attachment(port) {
+            Some(Attachment::Nic(nic)) => nic,
+            Some(Attachment::Platform(_)) => return "platform".to_owned(),
+            _ => return "internet".to_owned(),
+        };
         self.network.vm(self.network.nic(nic).virtual_machine).name.clone()
     }
 
@@ -205,6 +214,65 @@ fn lb_13_lb_14_nsg_31_a_backend_whose_rules_stop_the_probe_is_down() {
     assert_eq!(lab.send("client", &tcp((CLIENT, 3000), (WEB, 80), SYN)), Err(DropReason::NoHealthyBackend));
     assert_eq!(udp_of(&lab, 1000), Err(DropReason::NoHealthyBackend));
     assert!(lab.send("client", &tcp((CLIENT, 1000), (WEB, 80), ACK)).is_ok(), "two are down, and TCP stays");
+}
+
+/// Of the backends that the probe `tcp` asks.
+fn health(up: &[&str]) -> Learned {
+    let key = |node: &&str| ProbeKey {
+        balancer: "lb".to_owned(),
+        probe: "tcp".to_owned(),
+        interface: format!("{node}/eth0"),
+        address: address(node).parse().unwrap(),
+    };
+    let up = up.iter().map(|node| (key(node), Health { up: true, since: 0, reason: String::new() }));
+    Learned { health: Some(up.collect()), ..Learned::default() }
+}
+
+#[test]
+fn lb_10_nobody_is_up_before_the_first_probe_that_says_so() {
+    let mut lab = Lab::new(FILE);
+    let request = tcp((CLIENT, 1), (WEB, 80), SYN);
+    lab.learn(&health(&[]));
+    assert_eq!(lab.send("client", &request), Err(DropReason::NoHealthyBackend));
+    lab.learn(&health(&["b"]));
+    assert!((1..64).all(|port| lab.backend(port) == "b"));
+    lab.learn(&health(&["a", "b"]));
+    assert_eq!((100..164).map(|port| lab.backend(port)).collect::<BTreeSet<_>>().len(), 2);
+    // A rule without a probe has nobody asked (LB-09).
+    lab.learn(&health(&[]));
+    assert!(lab.send("client", &tcp((CLIENT, 1), ("10.1.0.101", 443), SYN)).is_ok());
+}
+
+#[test]
+fn lb_14_all_get_new_flows_where_the_probe_says_so_and_nobody_is_up() {
+    let mut lab = Lab::new(
+        &FILE.replace("name: tcp, protocol: Tcp", "name: tcp, noHealthyBackendsBehavior: AllProbedUp, protocol: Tcp"),
+    );
+    lab.learn(&health(&[]));
+    assert_eq!((1..64).map(|port| lab.backend(port)).collect::<BTreeSet<_>>().len(), 2);
+    lab.learn(&health(&["a"]));
+    assert!((100..164).all(|port| lab.backend(port) == "a"));
+}
+
+#[test]
+fn lb_10_nsg_31_a_probe_meets_the_rules_of_its_backend_and_is_answered_whatever_the_routes() {
+    const PLATFORM: &str = "168.63.129.16";
+    let probe = tcp((PLATFORM, 6000), ("10.1.1.4", 8080), SYN);
+    let answer = tcp(("10.1.1.4", 8080), (PLATFORM, 6000), SYN | ACK);
+    let lab = Lab::new(&FILE.replace(
+        "{name: back, addressPrefix: 10.1.1.0/24}",
+        "{name: back, addressPrefix: 10.1.1.0/24, routeTable: back}",
+    ));
+    assert_eq!(lab.send("a", &answer), Err(DropReason::NoEndpoint), "nobody has asked (FAB-12)");
+    assert_eq!(lab.send("platform", &probe), Ok(("a".to_owned(), probe.clone())));
+    assert_eq!(lab.send("a", &answer), Ok(("platform".to_owned(), answer.clone())));
+    assert_eq!(Lab::new(&denied(&["a"])).send("platform", &probe), Err(DropReason::NsgInbound));
+    assert_eq!(
+        lab.send("platform", &tcp(("168.63.129.17", 1), ("10.1.1.4", 8080), SYN)),
+        Err(DropReason::SpoofedSource)
+    );
+    assert_eq!(lab.send("platform", &tcp((PLATFORM, 1), ("10.1.1.9", 8080), SYN)), Err(DropReason::NoEndpoint));
+    assert_eq!(lab.send("far", &tcp((PLATFORM, 1), ("10.1.1.4", 8080), SYN)), Err(DropReason::SpoofedSource));
 }
 
 #[test]

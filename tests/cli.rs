@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 /// Every subcommand; `the_list_of_subcommands_is_complete` compares it with the help.
-const SUBCOMMANDS: [&str; 25] = [
+const SUBCOMMANDS: [&str; 26] = [
     "demo",
     "up",
     "down",
@@ -29,6 +29,7 @@ const SUBCOMMANDS: [&str; 25] = [
     "flow-verify",
     "explain",
     "reach",
+    "lb",
     "drops",
     "counters",
     "events",

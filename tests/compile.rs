@@ -199,6 +199,7 @@ fn sender_name(network: &Network, sender: Sender) -> String {
         Sender::Internet => Internet::NAME.to_owned(),
         Sender::Gateway(gateway) => network.gateway(gateway).name.clone(),
         Sender::Tunnel(tunnel) => network.connection(tunnel).name.clone(),
+        Sender::Platform(vnet) => format!("whoever probes in {}", network.vnet(vnet).name),
     }
 }
 

@@ -24,6 +24,7 @@ mod flows;
 mod following;
 mod hops;
 mod labs;
+mod lb;
 mod listing;
 mod ls;
 mod next_hop;
@@ -86,6 +87,7 @@ enum Command {
     FlowVerify(flow_verify::FlowVerify),
     Explain(explain::Explain),
     Reach(reach::Reach),
+    Lb(lb::Lb),
     Drops(drops::Drops),
     Counters(counters::Counters),
     Events(events::Events),
@@ -153,6 +155,7 @@ impl Command {
             Self::FlowVerify(command) => command.run(context),
             Self::Explain(command) => command.run(context),
             Self::Reach(command) => command.run(context),
+            Self::Lb(command) => command.run(context),
             Self::Drops(command) => command.run(context),
             Self::Counters(command) => command.run(context),
             Self::Events(command) => command.run(context),

@@ -143,7 +143,9 @@ impl<'a, 'r> Acls<'a, 'r> {
         let (subnet, nic) = match sender {
             Sender::Nic(nic) => (self.network.nic(nic).subnet, Some(nic)),
             Sender::Subnet(subnet) => (subnet, None),
-            Sender::Internet | Sender::Gateway(_) | Sender::Tunnel(_) => return Filters::default(),
+            Sender::Internet | Sender::Gateway(_) | Sender::Tunnel(_) | Sender::Platform(_) => {
+                return Filters::default();
+            }
         };
         let of_nic = nic.and_then(|nic| self.network.nic(nic).network_security_group);
         let of_subnet = self.network.subnet(subnet).network_security_group;

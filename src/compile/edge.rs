@@ -26,7 +26,7 @@ pub(super) fn of(network: &Network, ids: &Ids) -> Option<Edge> {
         let (subnet, nic) = match sender {
             Sender::Nic(nic) => (network.nic(nic).subnet, Some(network.nic(nic))),
             Sender::Subnet(subnet) => (subnet, None),
-            Sender::Internet | Sender::Gateway(_) | Sender::Tunnel(_) => continue,
+            Sender::Internet | Sender::Gateway(_) | Sender::Tunnel(_) | Sender::Platform(_) => continue,
         };
         egress[id.0 as usize] = self::egress(network, subnet, nic, default_outbound);
         instances.extend(

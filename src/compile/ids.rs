@@ -80,7 +80,7 @@ impl Ids {
 }
 
 /// Who sends in a network: its interfaces, then the subnets of attached VNets, in file order; then the Internet,
-/// gateways and sites' tunnels.
+/// gateways, sites' tunnels and whoever probes.
 pub fn senders(network: &Network) -> Vec<Sender> {
     let nics = (0..network.network_interfaces.len()).map(|i| Sender::Nic(NicIx(i)));
     let attached = network.virtual_networks.iter().enumerate().filter(|(_, vnet)| vnet.attach.is_some());
@@ -91,6 +91,7 @@ pub fn senders(network: &Network) -> Vec<Sender> {
     let beyond = network.attachments().into_iter().filter_map(|attachment| match attachment {
         Attachment::Gateway(gateway) => Some(Sender::Gateway(gateway)),
         Attachment::Tunnel(tunnel) => Some(Sender::Tunnel(tunnel)),
+        Attachment::Platform(vnet) => Some(Sender::Platform(vnet)),
         Attachment::Nic(_) | Attachment::Vnet(_) | Attachment::Internet => None,
     });
     nics.chain(subnets).chain(internet).chain(beyond).collect()

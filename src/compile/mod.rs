@@ -38,7 +38,8 @@ use crate::dataplane::{
     AclId, FibId, Filters, FlowTerms, Ingress, Nic, NicId, PortId, RouteId, Snapshot, SubnetId, Vnet, VnetId,
 };
 use crate::model::{
-    Attachment, ConnectionIx, Direction, EffectiveRoute, GatewayIx, Network, NicIx, Prefixes, SubnetIx, VnetIx,
+    Attachment, ConnectionIx, Direction, EffectiveRoute, GatewayIx, Health, Network, NicIx, Prefixes, ProbeKey,
+    SubnetIx, VnetIx,
 };
 
 use acls::{Acls, KnownAcls, List};
@@ -72,6 +73,8 @@ pub struct Learned {
     pub mtu: HashMap<Attachment, u16>,
     /// What BGP says: by the name of a connection, the prefixes to which it is the best way, or one of several.
     pub routes: BTreeMap<String, Vec<IpNet>>,
+    /// What probes have found out of the backends they ask; None where nobody probes.
+    pub health: Option<BTreeMap<ProbeKey, Health>>,
 }
 
 /// A published snapshot and the meaning of its ids.
@@ -111,6 +114,8 @@ pub enum Sender {
     Gateway(GatewayIx),
     /// The other end of a connection: a site.
     Tunnel(ConnectionIx),
+    /// Who probes the backends of a virtual network.
+    Platform(VnetIx),
 }
 
 /// Compiles the whole network, numbered in file order.
@@ -150,7 +155,8 @@ fn compile_after(network: &Network, learned: &Learned, ids: Ids, generation: u64
     let ports = attachments.iter().map(|attachment| ingress(network, &ids, *attachment)).collect();
     let vnets = (0..network.virtual_networks.len()).map(VnetIx).zip(owners.into_tables());
     let links = |vnet| links::of(network, &connections, vnet);
-    let vnets = vnets.map(|(vnet, owners)| Vnet { owners, links: links(vnet) }).collect();
+    let probing = |vnet| ids.nic(Sender::Platform(vnet));
+    let vnets = vnets.map(|(vnet, owners)| Vnet { owners, links: links(vnet), probing: probing(vnet) }).collect();
     let (lists, known_acls) = acls.into_parts();
     let acls = lists.iter().map(|list| list.table.clone()).collect();
     let memory = Memory {
@@ -166,7 +172,7 @@ fn compile_after(network: &Network, learned: &Learned, ids: Ids, generation: u64
     let Fibs { tables: fibs, subnets, listings } = fibs;
     let frontends = Vec::new();
     let mut snapshot = Snapshot { generation, ports, nics, fibs, acls, vnets, edge, frontends, gateways: tunnels };
-    snapshot.frontends = balancer::frontends(network, &ids, &snapshot);
+    snapshot.frontends = balancer::frontends(network, learned, &ids, &snapshot);
     Compiled { snapshot: Arc::new(snapshot), subnets, listings, lists, ids, memory }
 }
 
@@ -187,6 +193,7 @@ fn nic(
         Sender::Subnet(subnet) => (subnet, false, true),
         Sender::Internet => return beyond(learned, ids, Attachment::Internet, DEFAULT_MTU),
         Sender::Tunnel(tunnel) => return beyond(learned, ids, Attachment::Tunnel(tunnel), TUNNEL_MTU),
+        Sender::Platform(vnet) => return beyond(learned, ids, Attachment::Platform(vnet), DEFAULT_MTU),
         // What it sends itself is an answer of its kernel's or BGP.
         Sender::Gateway(gateway) => (network.gateway(gateway).subnet, true, false),
     };
@@ -229,7 +236,8 @@ fn port(network: &Network, ids: &Ids, attachment: Attachment) -> PortId {
         | Attachment::Vnet(_)
         | Attachment::Internet
         | Attachment::Gateway(_)
-        | Attachment::Tunnel(_) => ids.port(attachment).expect("every attachment has a number"),
+        | Attachment::Tunnel(_)
+        | Attachment::Platform(_) => ids.port(attachment).expect("every attachment has a number"),
     }
 }
 
@@ -258,6 +266,7 @@ impl Sender {
             Self::Internet => Attachment::Internet,
             Self::Gateway(gateway) => Attachment::Gateway(gateway),
             Self::Tunnel(tunnel) => Attachment::Tunnel(tunnel),
+            Self::Platform(vnet) => Attachment::Platform(vnet),
         }
     }
 }
@@ -319,6 +328,10 @@ fn ingress(network: &Network, ids: &Ids, attachment: Option<Attachment>) -> Ingr
             tunnel: ids.nic(Sender::Tunnel(tunnel)).expect("every tunnel has a number"),
             gateway: gateway_id(network.connection(tunnel).gateway),
             up: network.tunnel_fault(tunnel).is_none(),
+        },
+        Some(Attachment::Platform(vnet)) => Ingress::Platform {
+            nic: ids.nic(Sender::Platform(vnet)).expect("whoever probes has a number"),
+            vnet: vnet_id(vnet),
         },
         None => Ingress::Vacant,
     }

@@ -35,7 +35,7 @@ impl Owners {
                     let addresses = gateway.instances.into_iter().chain(gateway.bgp.map(|bgp| bgp.address));
                     (gateway.subnet.vnet, addresses.map(IpNet::from).collect())
                 }
-                Sender::Internet | Sender::Tunnel(_) => continue,
+                Sender::Internet | Sender::Tunnel(_) | Sender::Platform(_) => continue,
             };
             owned[vnet.0].extend(prefixes.into_iter().map(|prefix| (prefix, Owner::Nic(nic))));
         }
@@ -56,9 +56,10 @@ impl Owners {
         match self.0[vnet.0].lookup(address)? {
             Owner::Nic(nic) => Some(match ids.sender(nic) {
                 Some(Sender::Gateway(gateway)) => NextHop::Gateway(gateway_id(gateway)),
-                Some(Sender::Nic(_) | Sender::Subnet(_) | Sender::Internet | Sender::Tunnel(_)) | None => {
-                    NextHop::Nic(nic)
-                }
+                Some(
+                    Sender::Nic(_) | Sender::Subnet(_) | Sender::Internet | Sender::Tunnel(_) | Sender::Platform(_),
+                )
+                | None => NextHop::Nic(nic),
             }),
             Owner::Frontend(frontend) => Some(NextHop::Frontend(frontend)),
             Owner::Reserved | Owner::Service => None,

@@ -19,9 +19,10 @@ use super::follow::{Feed, TICK};
 use super::protocol::{DropCount, InterfaceCounters, Node, NodeInterface, Refusal, Request, Response, Status, Topic};
 use super::server::Answer;
 use super::trace::trace;
+use crate::dataplane::platform::PLATFORM;
 use crate::dataplane::{DropReason, Timestamp};
 use crate::diag;
-use crate::model::{Attach, AttachNamespace, Attachment, Internet, Network, PowerState};
+use crate::model::{Attach, AttachNamespace, Attachment, Internet, Network, PROBER, PowerState};
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::tun::OffloadSupport;
 
@@ -84,6 +85,7 @@ impl Answers {
                 flows::page(&self.engine, &filter, from).map_or_else(refused, Response::Flows)
             }
             Request::Peerings => Response::Peerings(diag::peerings(&self.engine.network())),
+            Request::LoadBalancers => Response::LoadBalancers(self.load_balancers()),
             Request::Explain { source, destination } => self
                 .explain(&source, &destination)
                 .map_or_else(refused, |answer| Response::Explanation(Box::new(answer))),
@@ -110,6 +112,10 @@ impl Answers {
         let flow_logs = lab.flow_logs.load();
         let mut nodes: Vec<Node> = Vec::new();
         for (attachment, port) in zip(network.attachments(), &counters.ports) {
+            // Nobody's machine.
+            if matches!(attachment, Attachment::Platform(_)) {
+                continue;
+            }
             let place = Place::of(network, attachment);
             let interface =
                 NodeInterface { name: place.nic, subnet: place.subnet, addresses: place.addresses, alive: port.alive };
@@ -189,6 +195,12 @@ impl Answers {
         diag::reach(network, &published.compiled, &diag::traffic(network, probe, boundaries))
     }
 
+    fn load_balancers(&self) -> Vec<diag::BackendRow> {
+        let published = self.engine.published();
+        let flows = self.engine.balanced_flows();
+        diag::load_balancers(&published.network, &published.compiled, published.health(), Some(&flows))
+    }
+
     /// Only what happened: a reason that never bit has no row.
     fn drops(&self) -> Vec<DropCount> {
         let published = self.engine.published();
@@ -246,6 +258,7 @@ impl LabFacts {
             Attachment::Gateway(_) | Attachment::Tunnel(_) => {
                 self.namespaces.get(&Place::of(network, attachment).node).cloned().unwrap_or_default()
             }
+            Attachment::Platform(_) => String::new(),
         }
     }
 }
@@ -345,6 +358,12 @@ impl Place {
                     addresses: site.map(|site| site.addresses.clone()).unwrap_or_default(),
                 }
             }
+            Attachment::Platform(vnet) => Self {
+                node: PROBER.to_owned(),
+                nic: network.vnet(vnet).name.clone(),
+                subnet: String::new(),
+                addresses: vec![PLATFORM],
+            },
         }
     }
 }

@@ -4,7 +4,7 @@
 //! table. A change is first prepared, which does nothing, then published; whoever stays keeps its number, so that its
 //! flow records and its device go on. Where TUNs come from and what becomes of their namespaces is the caller's business.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::num::NonZero;
 use std::sync::mpsc::{self, Receiver};
@@ -20,8 +20,8 @@ use super::rule_numbers::{NextRules, RuleNumbers};
 pub use crate::compile::Learned;
 use crate::compile::{Compiled, Ids, compile_next, compile_numbered};
 use crate::dataplane::{Cursor, FlowLimits, FlowRecord, FlowTable, Flows, Pattern, PortId, RuleId, Timestamp};
-use crate::diag::{self, Plan};
-use crate::model::{Attachment, Emulation, Network};
+use crate::diag::{self, FlowCounts, Plan};
+use crate::model::{Attachment, Emulation, Health, Network, ProbeKey};
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::tun::{OffloadSupport, Tun};
 pub use crate::worker::Event;
@@ -128,7 +128,8 @@ impl Engine {
         let known =
             |attachment: &Attachment| Some(held(attachment).filter(|(port, _)| self.workers.is_alive(*port))?.1);
         let learned = attachments.iter().filter_map(|at| Some((*at, *now.learned.mtu.get(&known(at)?)?)));
-        let learned = Learned { mtu: learned.collect(), routes: now.learned.routes.clone() };
+        let learned =
+            Learned { mtu: learned.collect(), routes: now.learned.routes.clone(), health: now.learned.health.clone() };
         let staying = attachments.iter().filter_map(|at| Some((known(at)?, *at))).collect();
         let missing: Vec<_> = attachments.iter().copied().filter(|at| known(at).is_none()).collect();
         let restored = missing.iter().copied().filter(|at| held(at).is_some()).collect();
@@ -177,6 +178,7 @@ impl Engine {
         let missed = generation != compiled.snapshot.generation;
         if missed {
             learned.routes.clone_from(&now.learned.routes);
+            learned.health.clone_from(&now.learned.health);
         }
         if missed || learned.mtu.len() > known {
             compiled = compile_next(&network, &learned, compiled.ids().clone(), generation, &compiled);
@@ -289,6 +291,13 @@ impl Engine {
         self.tables.flows.records.page(from, self.now(), records)
     }
 
+    /// How many flows of load balancers each backend has.
+    pub fn balanced_flows(&self) -> FlowCounts {
+        let mut counts = FlowCounts::default();
+        self.tables.flows.mappings.look_at_pins(self.now(), |mapped, protocol| counts.count(mapped, protocol));
+        counts
+    }
+
     /// On the workers' clock.
     pub fn now(&self) -> Timestamp {
         Timestamp(monotonic_nanos())
@@ -340,6 +349,11 @@ impl Published {
     /// What putting it in an earlier one's place meant.
     pub fn plan_since(&self, earlier: &Self) -> Plan {
         diag::plan((&earlier.network, &earlier.compiled), (&self.network, &self.compiled))
+    }
+
+    /// What probes have found out; None where nobody probes.
+    pub fn health(&self) -> Option<&BTreeMap<ProbeKey, Health>> {
+        self.learned.health.as_ref()
     }
 
     /// Rises with every network that is published.

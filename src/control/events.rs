@@ -82,6 +82,19 @@ pub enum Happening {
         worker: usize,
         reason: String,
     },
+    /// A probe has found a backend up (LB-10); the load balancer gives it new flows.
+    BackendHealthy {
+        backend: String,
+        load_balancer: String,
+        probe: String,
+    },
+    /// A probe has found a backend down; the load balancer gives it no new flows.
+    BackendUnhealthy {
+        backend: String,
+        load_balancer: String,
+        probe: String,
+        reason: String,
+    },
 }
 
 impl Happening {
@@ -98,6 +111,8 @@ impl Happening {
             Self::DeviceRestored { .. } => "DeviceRestored",
             Self::ProgramEnded { .. } => "ProgramEnded",
             Self::WorkerFailed { .. } => "WorkerFailed",
+            Self::BackendHealthy { .. } => "BackendHealthy",
+            Self::BackendUnhealthy { .. } => "BackendUnhealthy",
         }
     }
 
@@ -111,6 +126,7 @@ impl Happening {
             Self::PowerChanged { node, .. } | Self::ProgramEnded { node, .. } => node.clone(),
             Self::DeviceLost { interface } | Self::DeviceRestored { interface } => interface.clone(),
             Self::WorkerFailed { worker, .. } => format!("worker {worker}"),
+            Self::BackendHealthy { backend, .. } | Self::BackendUnhealthy { backend, .. } => backend.clone(),
         }
     }
 }
@@ -131,6 +147,10 @@ impl fmt::Display for Happening {
             Self::DeviceLost { .. } => write!(f, "packets for it are dropped until `vnet apply` or SIGHUP"),
             Self::PeeringRemoved { .. } | Self::DeviceRestored { .. } => Ok(()),
             Self::ProgramEnded { command, status, .. } => write!(f, "`{command}`: {status}"),
+            Self::BackendHealthy { load_balancer, probe, .. } => write!(f, "probe {load_balancer}/{probe}"),
+            Self::BackendUnhealthy { load_balancer, probe, reason, .. } => {
+                write!(f, "probe {load_balancer}/{probe}: {reason}")
+            }
         }
     }
 }

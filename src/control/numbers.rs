@@ -26,16 +26,28 @@ enum SenderName {
     Internet,
     Gateway(String),
     Tunnel(String),
+    Platform(String),
 }
 
 /// A TUN that was found is known by where it stands, whoever has it; one that the lab made by its interface.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum PortName {
-    Nic { machine: String, nic: String },
-    Place { namespace: AttachNamespace, interface: String },
+    Nic {
+        machine: String,
+        nic: String,
+    },
+    Place {
+        namespace: AttachNamespace,
+        interface: String,
+    },
     Internet,
     Gateway(String),
-    Tunnel { site: String, connection: String },
+    Tunnel {
+        site: String,
+        connection: String,
+    },
+    /// By its virtual network.
+    Platform(String),
 }
 
 impl Numbers {
@@ -87,6 +99,7 @@ fn sender_name(network: &Network, sender: Sender) -> SenderName {
         Sender::Internet => SenderName::Internet,
         Sender::Gateway(gateway) => SenderName::Gateway(network.gateway(gateway).name.to_lowercase()),
         Sender::Tunnel(tunnel) => SenderName::Tunnel(network.connection(tunnel).name.to_lowercase()),
+        Sender::Platform(vnet) => SenderName::Platform(network.vnet(vnet).name.to_lowercase()),
     }
 }
 
@@ -114,6 +127,7 @@ fn port_name(network: &Network, attachment: Attachment) -> PortName {
             let site = network.site_of(tunnel).map_or_else(String::new, |site| network.site(site).name.to_lowercase());
             PortName::Tunnel { site, connection: network.connection(tunnel).name.to_lowercase() }
         }
+        Attachment::Platform(vnet) => PortName::Platform(network.vnet(vnet).name.to_lowercase()),
     }
 }
 

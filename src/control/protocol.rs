@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::events::Event;
 use super::rule_numbers::RuleLabel;
 use crate::diag::{
-    EffectiveGroup, Explanation, FlowVerifyAnswer, FlowVerifyQuery, Forecast, LiveExplanation, NextHopAnswer,
-    NextHopQuery, PeeringRow, Plan, Probe, Query, Reach, Retraced, RouteRow, Sighting,
+    BackendRow, EffectiveGroup, Explanation, FlowVerifyAnswer, FlowVerifyQuery, Forecast, LiveExplanation,
+    NextHopAnswer, NextHopQuery, PeeringRow, Plan, Probe, Query, Reach, Retraced, RouteRow, Sighting,
 };
 use crate::model::PowerState;
 
@@ -67,6 +67,8 @@ pub enum Request {
     /// What packets would do, one by one; few enough for one line.
     Forecast(Vec<Query>),
     Peerings,
+    /// The backends of all load balancers.
+    LoadBalancers,
     /// Answered again and again, until the client goes or says that it is enough by closing its half of the
     /// connection: then it gets what there is to tell, and the end.
     Follow(Topic),
@@ -146,6 +148,7 @@ pub enum Response {
     Flows(FlowPage),
     FlowChanges(FlowChanges),
     Peerings(Vec<PeeringRow>),
+    LoadBalancers(Vec<BackendRow>),
     Traced(Traced),
     Changed(Changed),
     Stopping,

@@ -97,7 +97,9 @@ impl Snapshot {
         let vnet = match self.ports.get(port.0 as usize) {
             Some(Ingress::Nic(nic)) => self.nic(*nic).vnet,
             Some(Ingress::Vnet(vnet)) => *vnet,
-            Some(Ingress::Internet | Ingress::Tunnel { .. } | Ingress::Vacant) | None => return false,
+            Some(Ingress::Internet | Ingress::Tunnel { .. } | Ingress::Platform { .. } | Ingress::Vacant) | None => {
+                return false;
+            }
         };
         matches!(self.vnet(vnet).owners.lookup(address), Some(Owner::Nic(nic)) if self.nic(nic).port == port)
     }
@@ -115,6 +117,8 @@ pub enum Ingress {
     Internet,
     /// The far end of a tunnel, which is up or not.
     Tunnel { tunnel: NicId, gateway: GatewayId, up: bool },
+    /// Who probes the backends of a VNet.
+    Platform { nic: NicId, vnet: VnetId },
     /// Nobody any more: the port's number is free, and a worker may still hold its device for a moment.
     Vacant,
 }
@@ -200,6 +204,8 @@ pub struct Vnet {
     pub owners: Lpm<Owner>,
     /// Peered VNets with Connected links, sorted by id: what this VNet's own link to each says.
     pub links: Vec<(VnetId, Link)>,
+    /// Who probes its backends.
+    pub probing: Option<NicId>,
 }
 
 /// Whose an address is.

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use super::walk::Leg;
 use crate::compile::{Compiled, RuleOwner, Sender};
-use crate::dataplane::{AclId, FibId, FilterPlace, FrontendId, NextHop, NicId, RouteId, VnetId};
+use crate::dataplane::{AclId, FibId, FilterPlace, FrontendId, NextHop, NicId, RouteId, VnetId, platform};
 use crate::model::{
     AddressPrefix, ConnectionIx, DEFAULT_OUTBOUND, EffectiveRoute, FrontendIx, GatewayIx, Internet, NatGateway,
-    Network, NicIx, Peering, PublishedTagIx, RouteSource, ServiceTag, Site, SubnetIx, VirtualNetwork, VnetIx,
+    Network, NicIx, PROBER, Peering, PublishedTagIx, RouteSource, ServiceTag, Site, SubnetIx, VirtualNetwork, VnetIx,
 };
 
 use super::walk::Walk;
@@ -28,6 +28,7 @@ impl<'a> Names<'a> {
             Sender::Internet => Internet::NAME.to_owned(),
             Sender::Gateway(gateway) => self.network.gateway(gateway).name.clone(),
             Sender::Tunnel(tunnel) => self.site(tunnel).map_or_else(String::new, |site| site.name.clone()),
+            Sender::Platform(_) => PROBER.to_owned(),
         }
     }
 
@@ -49,6 +50,7 @@ impl<'a> Names<'a> {
             Sender::Internet => internet_name(),
             Sender::Gateway(gateway) => gateway_name(self.network, gateway),
             Sender::Tunnel(tunnel) => tunnel_name(self.network, tunnel),
+            Sender::Platform(vnet) => platform_name(self.network, vnet),
         }
     }
 
@@ -62,6 +64,7 @@ impl<'a> Names<'a> {
             Sender::Subnet(_) | Sender::Gateway(_) => true,
             Sender::Internet => self.network.internet.iter().any(|internet| internet.addresses.contains(&address)),
             Sender::Tunnel(tunnel) => self.site(tunnel).is_some_and(|site| site.addresses.contains(&address)),
+            Sender::Platform(_) => address == platform::PLATFORM,
         }
     }
 
@@ -197,13 +200,18 @@ pub(super) fn subnet_of(network: &Network, sender: Sender) -> Option<SubnetIx> {
         Sender::Nic(nic) => Some(network.nic(nic).subnet),
         Sender::Subnet(subnet) => Some(subnet),
         Sender::Gateway(gateway) => Some(network.gateway(gateway).subnet),
-        Sender::Internet | Sender::Tunnel(_) => None,
+        Sender::Internet | Sender::Tunnel(_) | Sender::Platform(_) => None,
     }
 }
 
 /// `hub-gw/eth0`, as an interface's.
 pub(super) fn gateway_name(network: &Network, gateway: GatewayIx) -> String {
     network.gateway(gateway).name.clone()
+}
+
+/// `AzureLoadBalancer/hub`: what probes in a virtual network.
+pub(super) fn platform_name(network: &Network, vnet: VnetIx) -> String {
+    format!("{PROBER}/{}", network.vnet(vnet).name)
 }
 
 /// `dc1/hub-dc1`: a site and the connection that leads there.

@@ -3,13 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::masquerade::GuestStep;
-use super::names::{Names, gateway_name, internet_name, nic_name, tunnel_name};
+use super::names::{Names, gateway_name, internet_name, nic_name, platform_name, tunnel_name};
 use super::story::{Hop, Path, Step, StepKind};
 use super::utc::Utc;
 use super::walk::Leg;
 use crate::compile::{Compiled, Sender};
 use crate::dataplane::{self, DropReason, NicId, PortId, Recorder};
-use crate::model::{Attachment, Internet, Network};
+use crate::model::{Attachment, Internet, Network, PROBER};
 use crate::wire::{Detail, Protocol, Summary};
 
 /// A packet on one leg.
@@ -112,6 +112,7 @@ fn sole_sender(compiled: &Compiled, attachment: Attachment) -> Option<NicId> {
         Attachment::Internet => compiled.ids().nic(Sender::Internet),
         Attachment::Gateway(gateway) => compiled.ids().nic(Sender::Gateway(gateway)),
         Attachment::Tunnel(tunnel) => compiled.ids().nic(Sender::Tunnel(tunnel)),
+        Attachment::Platform(vnet) => compiled.ids().nic(Sender::Platform(vnet)),
     }
 }
 
@@ -125,6 +126,7 @@ fn place(network: &Network, attachment: Attachment) -> (String, String) {
             let site = network.site_of(tunnel).map_or_else(String::new, |site| network.site(site).name.clone());
             (site, tunnel_name(network, tunnel))
         }
+        Attachment::Platform(vnet) => (PROBER.to_owned(), platform_name(network, vnet)),
     }
 }
 

@@ -309,7 +309,7 @@ pub(super) fn on_link(network: &Network, nic: NicIx, destination: IpAddr) -> Opt
 pub(super) fn answering(network: &Network, compiled: &Compiled, arrived: NicId, to: IpAddr) -> NicId {
     match compiled.sender(arrived) {
         Sender::Nic(nic) => compiled.nic_of(egress(network, network.nic(nic).virtual_machine, to)),
-        Sender::Subnet(_) | Sender::Internet | Sender::Gateway(_) | Sender::Tunnel(_) => arrived,
+        Sender::Subnet(_) | Sender::Internet | Sender::Gateway(_) | Sender::Tunnel(_) | Sender::Platform(_) => arrived,
     }
 }
 

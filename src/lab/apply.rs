@@ -236,6 +236,7 @@ impl Lab<'_> {
             [self.site.write_hosts(&network), dir.write_links(&Links::of(&network)), dir.write_record(&self.record)];
         complaints.extend(written.into_iter().filter_map(|written| Some(written.err()?.to_string())));
         complaints.extend(self.start_programs(&before));
+        complaints.extend(self.site.platform.heed(&self.engine, &self.history).err().map(|error| error.to_string()));
         complaints
     }
 

@@ -13,7 +13,7 @@ pub(super) fn place(network: &Network, attachment: Attachment) -> Option<&Attach
     match attachment {
         Attachment::Vnet(vnet) => network.vnet(vnet).attach.as_ref(),
         Attachment::Nic(nic) => network.nic(nic).attach.as_ref(),
-        Attachment::Internet | Attachment::Gateway(_) | Attachment::Tunnel(_) => None,
+        Attachment::Internet | Attachment::Gateway(_) | Attachment::Tunnel(_) | Attachment::Platform(_) => None,
     }
 }
 
@@ -40,7 +40,8 @@ pub(super) fn device(network: &Network, attachment: Attachment, to: &Attach) -> 
         | Attachment::Vnet(_)
         | Attachment::Internet
         | Attachment::Gateway(_)
-        | Attachment::Tunnel(_) => to.addresses.clone(),
+        | Attachment::Tunnel(_)
+        | Attachment::Platform(_) => to.addresses.clone(),
     };
     Device::new(&to.interface, addresses, DefaultRoute::IfNone)
 }

@@ -4,7 +4,7 @@
 //! end as ports of one engine. Threads that meet packets or requests hold no capability; only the thread below, which
 //! waits for signals and makes changes, keeps three. It decides nothing about packets.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::net::UnixListener;
@@ -26,6 +26,7 @@ use super::events::{Event, Events};
 use super::flow_logs;
 use super::guest;
 use super::notify::notify;
+use super::platform::Platform;
 use super::program::{self, Program};
 use super::record::Record;
 use super::site::{Guests, Site};
@@ -36,7 +37,7 @@ use crate::control::events::{EventLog, Happening};
 use crate::control::flow_log::FlowLogger;
 use crate::control::protocol::{Change, Refusal, Response};
 use crate::control::server::{self, LabFacts};
-use crate::model::{Attachment, ConnectionIx, Internet, Leases, Links, Network};
+use crate::model::{Attachment, ConnectionIx, Internet, Leases, Links, Network, PROBER};
 use crate::sys::caps::{self, CapabilitySet};
 use crate::sys::process::{self, ProcessId};
 use crate::sys::tun::{OffloadSupport, Tun};
@@ -105,10 +106,11 @@ fn serve(
     let mut lab = begin(claim, base, network, record, path, signals)?;
     lab.memory = memory;
     dir.write_record(&lab.record)?;
-    let Lab { site, record, programs, .. } = &mut lab;
+    let Lab { site, record, programs, engine, history, .. } = &mut lab;
     for program in &record.programs {
         programs.push(Program::start(program, record, &dir, &mut site.claim.journal)?);
     }
+    site.platform.heed(engine, history)?;
     // SYS_ADMIN and NET_ADMIN make and remove machines and unmount their names in the end, KILL ends programs that became
     // another user.
     let kept = caps::keep(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN | CapabilitySet::KILL);
@@ -147,13 +149,14 @@ fn begin(
     let (events, wake) = mpsc::channel();
     let queues =
         Queues { count: Engine::workers(&network), offload: network.emulation.offload, kind: network.emulation.device };
-    let mut site = Site { claim, base, queues, guests: Guests::default(), places: HashMap::new() };
+    let mut site =
+        Site { claim, base, queues, guests: Guests::default(), platform: Platform::default(), places: HashMap::new() };
     let attachments = network.attachments();
     let (guests, mut made) = site.make(&network, &attachments)?;
     record.describe(&network, &guests, &site.claim.dir);
     site.guests = guests;
     site.note_places(&network);
-    let mut learned = Learned::default();
+    let mut learned = Learned { health: Some(BTreeMap::new()), ..Learned::default() };
     let mut tuns = Vec::new();
     for attachment in attachments {
         let (tun, mtu) = made.remove(&attachment).expect("a TUN was made for each attachment");
@@ -295,6 +298,7 @@ pub(super) fn name(network: &Network, attachment: Attachment) -> String {
         Attachment::Internet => format!("{}/{}", Internet::NAME, Internet::INTERFACE),
         Attachment::Gateway(gateway) => network.gateway(gateway).name.clone(),
         Attachment::Tunnel(tunnel) => format!("{}/{}", tunnel_site(network, tunnel), network.connection(tunnel).name),
+        Attachment::Platform(vnet) => format!("{PROBER}/{}", network.vnet(vnet).name),
     }
 }
 

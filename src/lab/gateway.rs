@@ -34,7 +34,7 @@ pub(super) fn names(network: &Network, attachment: Attachment) -> Option<(String
             let site = network.site(network.site_of(tunnel)?);
             Some((site.name.to_lowercase(), network.connection(tunnel).name.to_lowercase()))
         }
-        Attachment::Nic(_) | Attachment::Vnet(_) | Attachment::Internet => None,
+        Attachment::Nic(_) | Attachment::Vnet(_) | Attachment::Internet | Attachment::Platform(_) => None,
     }
 }
 
@@ -42,9 +42,11 @@ pub(super) fn names(network: &Network, attachment: Attachment) -> Option<(String
 pub(super) fn device_name(attachment: Attachment, taken: impl Fn(&String) -> bool) -> String {
     let mut names = (0..=u16::MAX).map(|index| match attachment {
         Attachment::Tunnel(_) => format!("tun{index}"),
-        Attachment::Gateway(_) | Attachment::Nic(_) | Attachment::Vnet(_) | Attachment::Internet => {
-            GATEWAY_DEVICE.to_owned()
-        }
+        Attachment::Gateway(_)
+        | Attachment::Nic(_)
+        | Attachment::Vnet(_)
+        | Attachment::Internet
+        | Attachment::Platform(_) => GATEWAY_DEVICE.to_owned(),
     });
     let free = names.find(|name| matches!(attachment, Attachment::Gateway(_)) || !taken(name));
     free.expect("a site has fewer tunnels than there are numbers")
@@ -55,7 +57,7 @@ pub(super) fn device(network: &Network, attachment: Attachment, name: &str) -> O
     match attachment {
         Attachment::Gateway(gateway) => Some(own_end(network, gateway, name)),
         Attachment::Tunnel(tunnel) => tunnel_end(network, tunnel, name),
-        Attachment::Nic(_) | Attachment::Vnet(_) | Attachment::Internet => None,
+        Attachment::Nic(_) | Attachment::Vnet(_) | Attachment::Internet | Attachment::Platform(_) => None,
     }
 }
 

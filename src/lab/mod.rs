@@ -19,6 +19,7 @@ mod guest;
 mod journal;
 mod life;
 mod notify;
+mod platform;
 mod ports;
 pub mod probe;
 mod program;

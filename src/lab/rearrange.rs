@@ -108,6 +108,6 @@ fn place(network: &Network, guests: &Guests, attachment: Attachment) -> Option<(
         (None, Attachment::Nic(nic)) => guests.device(network, nic),
         (None, Attachment::Internet) => guests.internet(network),
         (None, Attachment::Gateway(_) | Attachment::Tunnel(_)) => guests.far(network, attachment),
-        (None, Attachment::Vnet(_)) => None,
+        (None, Attachment::Vnet(_) | Attachment::Platform(_)) => None,
     }
 }

@@ -16,6 +16,7 @@ use super::error::{During, Result};
 use super::gateway;
 use super::guest;
 use super::journal::Made;
+use super::platform::Platform;
 use super::state::{Base, Claim};
 use crate::model::{AttachNamespace, Attachment, Internet, Network, NicIx, PowerState, VirtualMachine};
 use crate::sys::netns::{self, Identity, Netns};
@@ -32,6 +33,7 @@ pub(super) struct Site<'a> {
     pub(super) base: Base,
     pub(super) queues: Queues,
     pub(super) guests: Guests,
+    pub(super) platform: Platform,
     /// The namespaces that TUNs stand in, by the names they had.
     pub(super) places: HashMap<PathBuf, Holder>,
 }
@@ -91,6 +93,7 @@ impl Site<'_> {
                 (None, Attachment::Gateway(_) | Attachment::Tunnel(_)) => {
                     (self.make_far(network, *attachment, &mut guests)?, None)
                 }
+                (None, Attachment::Platform(vnet)) => (self.platform.plug(network, *vnet, self.queues)?, None),
                 (None, Attachment::Vnet(_)) => continue,
             };
             tuns.insert(*attachment, made);
@@ -132,7 +135,7 @@ impl Site<'_> {
     /// The name of the namespace that a TUN stands in.
     pub(super) fn place(&self, network: &Network, attachment: Attachment) -> Option<PathBuf> {
         match (attach::place(network, attachment), attachment) {
-            (None, Attachment::Vnet(_)) => None,
+            (None, Attachment::Vnet(_) | Attachment::Platform(_)) => None,
             (Some(to), _) => Some(attach::path(&to.namespace)),
             (None, Attachment::Internet) => self.guests.namespace(Internet::NAME).cloned(),
             (None, Attachment::Gateway(_) | Attachment::Tunnel(_)) => {

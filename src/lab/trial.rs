@@ -18,7 +18,7 @@ use super::error::{During, Result};
 use super::ports::{Transport, is_taken};
 use super::record::{Record, RecordedNode};
 use super::watch::{Flow, Seen, Watch};
-use crate::model::{Attachment, Internet, Network, Probe, VirtualMachine};
+use crate::model::{Attachment, Internet, Network, PROBER, Probe, VirtualMachine};
 use crate::sys::netns::Netns;
 use crate::sys::ping::Pinger;
 use crate::sys::socket::Origin;
@@ -246,7 +246,7 @@ impl Ground<'_> {
             Attachment::Tunnel(tunnel) => {
                 node.and_then(|node| node.devices.get(&self.network.connection(tunnel).name.to_lowercase()))
             }
-            Attachment::Vnet(_) => None,
+            Attachment::Vnet(_) | Attachment::Platform(_) => None,
         };
         device.cloned().unwrap_or_default()
     }
@@ -258,13 +258,14 @@ impl Ground<'_> {
             Attachment::Internet => Internet::NAME.to_owned(),
             Attachment::Gateway(gateway) => self.network.gateway(gateway).name.clone(),
             Attachment::Tunnel(tunnel) => daemon::tunnel_site(self.network, tunnel).to_owned(),
+            Attachment::Platform(_) => PROBER.to_owned(),
         }
     }
 
     fn has_program(self, attachment: Attachment) -> bool {
         match attachment {
             Attachment::Nic(nic) => !self.network.vm(self.network.nic(nic).virtual_machine).run.is_empty(),
-            Attachment::Vnet(_) | Attachment::Gateway(_) => false,
+            Attachment::Vnet(_) | Attachment::Gateway(_) | Attachment::Platform(_) => false,
             Attachment::Tunnel(tunnel) => {
                 self.network.site_of(tunnel).is_some_and(|site| !self.network.site(site).run.is_empty())
             }

@@ -212,6 +212,8 @@ pub enum Attachment {
     Gateway(GatewayIx),
     /// A site's end of a connection.
     Tunnel(ConnectionIx),
+    /// Where the platform probes the backends of a virtual network from (LB-10).
+    Platform(VnetIx),
 }
 
 /// The switches for contested rules, and the daemon's own settings.
@@ -276,7 +278,7 @@ pub enum ForwardedMode {
 
 impl Network {
     /// Every TUN of this network, in port order: attached VNets first, then the interfaces of machines that
-    /// run, then the Internet, then gateways and sites' tunnels.
+    /// run, then the Internet, then gateways, sites' tunnels and whoever probes.
     pub fn attachments(&self) -> Vec<Attachment> {
         let vnets = self.virtual_networks.iter().enumerate();
         let vnets = vnets.filter(|(_, vnet)| vnet.attach.is_some()).map(|(i, _)| Attachment::Vnet(VnetIx(i)));
@@ -289,6 +291,7 @@ impl Network {
             .chain(internet)
             .chain(gateways)
             .chain(tunnels.map(Attachment::Tunnel))
+            .chain(self.probed_vnets().into_iter().map(Attachment::Platform))
             .collect()
     }
 

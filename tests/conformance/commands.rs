@@ -110,6 +110,30 @@ pub(crate) fn lint(stage: &Stage, expected: &[String]) -> Outcome {
     }
 }
 
+/// A probe that must be sent once more, and one that waits for its answer in vain, at the shortest interval.
+const HEALTH: Duration = Duration::from_secs(12);
+
+/// Who is up and who is down, as soon as probes have found it out.
+pub(crate) fn backends(stage: &Stage, balancer: &str, expected: &[(String, bool)]) -> Outcome {
+    let deadline = Instant::now() + HEALTH;
+    loop {
+        let answer = data(stage, &["lb", balancer])?;
+        let rows = answer.as_array().ok_or("there is no such load balancer")?;
+        let machine = |row: &Value| word(&row["backend"]).split('/').next().map(str::to_owned);
+        let is_so = |(node, up): &(String, bool)| {
+            let mut of_node = rows.iter().filter(|row| machine(row).as_ref() == Some(node)).peekable();
+            of_node.peek().is_some() && of_node.all(|row| (row["health"] == "Up") == *up)
+        };
+        if expected.iter().all(is_so) {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(format!("they are {answer:#}").into());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 pub(crate) fn explain(stage: &Stage, question: &[String; 2], expected: &ExplainAnswer) -> Outcome {
     let [from, to] = question;
     let answer = data(stage, &["explain", from, to])?;

@@ -75,6 +75,11 @@ pub(crate) enum Step {
         question: [String; 2],
         answer: ExplainAnswer,
     },
+    /// Backends of a load balancer by their machines, and whether they are up.
+    Backends {
+        balancer: String,
+        health: Vec<(String, bool)>,
+    },
     Drops {
         node: String,
         reason: String,
@@ -176,9 +181,8 @@ fn step(text: &str, value: &Value) -> Result<Step, String> {
     let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
     match verb {
         "ping" | "tcp" | "udp" | "open" | "flow" | "send" | "hops" | "exec" => packets(verb, rest, value),
-        "routes" | "rules" | "next-hop" | "flow-verify" | "peerings" | "explain" | "lint" | "drops" | "flow-log" => {
-            answers(verb, rest, value)
-        }
+        "routes" | "rules" | "next-hop" | "flow-verify" | "peerings" | "explain" | "lint" | "drops" | "flow-log"
+        | "backends" => answers(verb, rest, value),
         "apply" | "refused" | "peering" | "says" => changes(verb, rest, value),
         _ => Err("no such step".to_owned()),
     }
@@ -230,6 +234,14 @@ fn answers(verb: &str, rest: &str, value: &Value) -> Result<Step, String> {
         }
         ("lint", "") => Step::Lint(strings(value)?),
         ("flow-log", log) if is_word(log) => Step::FlowLog { log: log.to_owned(), lines: strings(value)? },
+        ("backends", balancer) if is_word(balancer) => {
+            let health = value.as_object().ok_or("`{NODE: up | down}` is expected")?.iter();
+            let health = health.map(|(node, health)| match string(health)? {
+                health @ ("up" | "down") => Ok((node.clone(), health == "up")),
+                other => Err(format!("`{other}` is neither up nor down")),
+            });
+            Step::Backends { balancer: balancer.to_owned(), health: health.collect::<Result<_, _>>()? }
+        }
         ("drops", rest) => {
             let Expect::Drop { node, reason, .. } = Expect::parse(&format!("drop@{rest}"))? else {
                 return Err("`drops NODE REASON` is expected".to_owned());

@@ -96,6 +96,7 @@ impl Stage {
             Step::FlowVerify { question, answer } => commands::flow_verify(self, question, answer),
             Step::Peerings(links) => commands::peerings(self, links),
             Step::Explain { question, answer } => commands::explain(self, question, answer),
+            Step::Backends { balancer, health } => commands::backends(self, balancer, health),
             Step::Drops { node, reason, packets } => {
                 self.node(node)?;
                 let found = self.lab.drops(node, reason);

@@ -527,7 +527,7 @@ impl Random {
     fn source(&mut self, network: &Network, from: Attachment) -> IpAddr {
         match from {
             Attachment::Nic(nic) => *self.pick(&network.nic(nic).addresses),
-            Attachment::Internet | Attachment::Gateway(_) | Attachment::Tunnel(_) => {
+            Attachment::Internet | Attachment::Gateway(_) | Attachment::Tunnel(_) | Attachment::Platform(_) => {
                 unreachable!("these networks have nothing beyond them")
             }
             Attachment::Vnet(vnet) => {

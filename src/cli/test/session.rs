@@ -1,7 +1,10 @@
 //! Asking all tests: of the model, in a lab of their own or a running one, and of real packets there.
 
+use std::collections::HashSet;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::report::Tested;
 use crate::cli::ask::unexpected;
@@ -20,6 +23,8 @@ use crate::model::{Endpoint, Network, TestCase, Verdict};
 
 /// Questions to a daemon at a time: its requests are of a bounded length.
 const QUESTIONS: usize = 100;
+/// How long load balancers may take to find a backend.
+const STARTING: Duration = Duration::from_secs(5);
 /// The longest name of a lab.
 const LONGEST_NAME: usize = 32;
 
@@ -57,7 +62,24 @@ impl Stage {
 
     /// Asks everything.
     pub(super) fn perform(&self, network: &Network, stop: &AtomicBool) -> Result<Vec<Tested>, Failure> {
+        self.wait_for_backends(stop)?;
         Session { network, model: Model::Lab(&self.lab), ground: Some(&self.lab) }.run(stop)
+    }
+
+    /// Until every load balancing rule has a backend that is up, if that does not take too long: programs have to start,
+    /// and to be probed.
+    fn wait_for_backends(&self, stop: &AtomicBool) -> Result<(), Failure> {
+        let deadline = Instant::now() + STARTING;
+        while Instant::now() < deadline && !stop.load(Ordering::Relaxed) {
+            let Response::LoadBalancers(rows) = client::ask(&self.lab.socket, &Request::LoadBalancers)? else { break };
+            let rules: HashSet<_> = rows.iter().map(|row| (&row.load_balancer, &row.rule)).collect();
+            let served = rows.iter().filter(|row| row.eligible).map(|row| (&row.load_balancer, &row.rule));
+            if rules == served.collect() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
     }
 
     /// Takes down what is ours.

@@ -57,7 +57,7 @@ impl<T: Entry> Slab<T> {
     }
 
     /// All slots, free ones included; those there are now keep their place.
-    pub(super) fn slots(&self) -> impl ExactSizeIterator<Item = &T> {
+    pub(in crate::dataplane) fn slots(&self) -> impl ExactSizeIterator<Item = &T> {
         let count = self.blocks.iter().map(Vec::len).sum::<usize>();
         (0..count).map(|slot| &self[slot as Link + 1])
     }

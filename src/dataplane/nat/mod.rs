@@ -24,7 +24,7 @@ use foldhash::quality::RandomState;
 use self::mapping::{End, Mapping, Remote};
 use self::shard::{Hashes, Shard, Sweep};
 use super::{Direction, NicId, Signal, Timestamp};
-use crate::wire::Tuple;
+use crate::wire::{Protocol, Tuple};
 
 /// Power of two; many more than workers, so that two seldom meet.
 const SHARDS: usize = 64;
@@ -249,6 +249,17 @@ impl NatTable {
             }
         }
         ended
+    }
+
+    /// Shows every flow to a load balancer that is alive: who has it, and as what the balancer's side sends it. Holds up
+    /// whoever forwards for as long as it looks at a shard, so it is for questions of people.
+    pub fn look_at_pins(&self, now: Timestamp, mut look: impl FnMut(&Mapped, Protocol)) {
+        for shard in &self.shards {
+            let shard = lock(shard);
+            // A free slot's mapping has lapsed.
+            let alive = shard.mappings().filter(|mapping| mapping.pinned && mapping.is_live(Signal::NONE, now));
+            alive.for_each(|mapping| look(&mapping.mapped(), mapping.remote.protocol));
+        }
     }
 
     /// Mappings held, those whose port only rests included.

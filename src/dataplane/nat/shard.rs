@@ -76,6 +76,11 @@ impl Shard {
         None
     }
 
+    /// Every mapping, those whose time is over included.
+    pub(super) fn mappings(&self) -> impl Iterator<Item = &Mapping> {
+        self.mappings.slots()
+    }
+
     /// Adds a mapping, before those of the same sides.
     pub(super) fn insert(&mut self, mut mapping: Mapping, hashes: Hashes, now: Timestamp) {
         let (private, public) = (self.bucket(hashes.private), self.bucket(hashes.public));

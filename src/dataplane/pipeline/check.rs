@@ -45,7 +45,7 @@ pub(super) fn source(snapshot: &Snapshot, ingress: PortId, src: &IpAddr) -> Resu
     let sender = match *snapshot.ports.get(ingress.0 as usize).unwrap_or(&Ingress::Vacant) {
         Ingress::Vacant => return Err(DropReason::NodeDown),
         // Whoever asks for them has told them apart.
-        Ingress::Internet | Ingress::Tunnel { .. } => return Err(DropReason::SpoofedSource),
+        Ingress::Internet | Ingress::Tunnel { .. } | Ingress::Platform { .. } => return Err(DropReason::SpoofedSource),
         Ingress::Nic(nic) => {
             let interface = snapshot.nic(nic);
             let own = || match snapshot.vnet(interface.vnet).owners.lookup(*src) {

@@ -134,7 +134,7 @@ impl Leg<'_> {
             }
             // Its backends' answers would have to be translated on their way into the tunnel, which nothing does yet.
             Ok(Way::Frontend(_)) => return Err(DropReason::GatewayUnavailable),
-            Ok(Way::Gateway(_) | Way::Internet(_)) | Err(DropReason::NoInternet) => {}
+            Ok(Way::Gateway(_) | Way::Internet(_) | Way::Platform(_)) | Err(DropReason::NoInternet) => {}
             Err(reason) => return Err(reason),
         }
         let route = own.tunnels.lpm.lookup(subject.tuple.dst).ok_or(DropReason::GatewayUnavailable)?;

@@ -13,6 +13,7 @@ mod check;
 mod edge;
 mod gateway;
 mod judge;
+mod platform;
 mod route;
 mod subject;
 
@@ -96,6 +97,7 @@ impl Leg<'_> {
             Some(Ingress::Tunnel { tunnel, gateway, up }) => {
                 return self.come_out(*tunnel, (*gateway, *up), packet, observer);
             }
+            Some(Ingress::Platform { nic, vnet }) => return self.probe(*nic, *vnet, packet, observer),
             Some(Ingress::Nic(_) | Ingress::Vnet(_) | Ingress::Vacant) | None => {}
         }
         let sender = check::source(self.snapshot, ingress, &packet.tuple().src)?;
@@ -104,8 +106,9 @@ impl Leg<'_> {
         let subject = Subject::of(packet, of_first.as_ref(), self.now);
 
         let admitted_out = self.admit(sender, Direction::Outbound, &subject, observer)?;
-        let hop = match self.route(sender, subject.tuple, observer)? {
+        let hop = match self.route((sender, admitted_out), subject.tuple, observer)? {
             Way::Within(hop) => hop,
+            Way::Platform(nic) => return self.answer_probe(nic, packet, observer),
             Way::Internet(edge) => {
                 let departure = self.depart(edge, (sender, admitted_out), &subject, packet, observer)?;
                 return self.leave(edge, sender, departure, packet, observer);

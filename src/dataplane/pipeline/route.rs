@@ -26,6 +26,8 @@ pub(super) enum Way<'a> {
     /// Through one of its backends.
     Through(FrontendId),
     Gateway(GatewayId),
+    /// Back to who probes.
+    Platform(NicId),
 }
 
 impl Hop {
@@ -51,14 +53,16 @@ impl<'a> Leg<'a> {
     #[inline]
     pub(super) fn route<O: Observer>(
         self,
-        sender: NicId,
+        (sender, admitted): (NicId, Admitted),
         flow: &Tuple,
         observer: &mut O,
     ) -> Result<Way<'a>, DropReason> {
         let dst = &flow.dst;
         if *dst == PLATFORM || *dst == METADATA {
-            // In reach whatever the routes say, though nobody answers (FAB-12).
-            return Err(DropReason::NoEndpoint);
+            // In reach whatever the routes say (FAB-12), though nobody answers there: who probes is only answered.
+            let probing = self.snapshot.vnet(self.snapshot.nic(sender).vnet).probing;
+            let asked = probing.filter(|_| *dst == PLATFORM && admitted.has_record());
+            return asked.map(Way::Platform).ok_or(DropReason::NoEndpoint);
         }
         self.lead(sender, flow, observer)
     }

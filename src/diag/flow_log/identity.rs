@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use crate::compile::Sender;
-use crate::model::{FlowLog, FlowLogTarget, Network, VnetIx};
+use crate::model::{FlowLog, FlowLogTarget, Network, PROBER, VnetIx};
 
 /// Who hands out what one lab's objects are called.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +91,7 @@ fn owner(network: &Network, sender: Sender) -> (String, String) {
         // Nobody logs what they say themselves.
         Sender::Gateway(gateway) => (network.gateway(gateway).name.clone(), String::new()),
         Sender::Tunnel(tunnel) => (network.connection(tunnel).name.clone(), String::new()),
+        Sender::Platform(_) => (PROBER.to_owned(), String::new()),
     }
 }
 

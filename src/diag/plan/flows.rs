@@ -53,7 +53,7 @@ struct SameLinks {
 impl Change<'_> {
     fn effect(&mut self, nic: NicId, sender: Sender) -> Option<Effect> {
         let Some(now) = self.after.compiled.ids().sender(nic) else { return Some(Effect::End) };
-        if matches!(sender, Sender::Internet | Sender::Gateway(_) | Sender::Tunnel(_)) {
+        if matches!(sender, Sender::Internet | Sender::Gateway(_) | Sender::Tunnel(_) | Sender::Platform(_)) {
             return None;
         }
         let (old, new) = (self.before.compiled.snapshot.nic(nic), self.after.compiled.snapshot.nic(nic));
@@ -90,9 +90,15 @@ impl Change<'_> {
             (Sender::Subnet(before), Sender::Subnet(after)) => {
                 self.before.network.subnet(before).prefixes == self.after.network.subnet(after).prefixes
             }
-            (Sender::Nic(_) | Sender::Subnet(_) | Sender::Internet | Sender::Gateway(_) | Sender::Tunnel(_), _) => {
-                false
-            }
+            (
+                Sender::Nic(_)
+                | Sender::Subnet(_)
+                | Sender::Internet
+                | Sender::Gateway(_)
+                | Sender::Tunnel(_)
+                | Sender::Platform(_),
+                _,
+            ) => false,
         }
     }
 

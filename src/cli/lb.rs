@@ -1,0 +1,73 @@
+//! `vnet lb`: who is behind which load balancer, and how they are.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::ask::unexpected;
+use super::context::Context;
+use super::failure::Failure;
+use super::table::Table;
+use super::{Outcome, topology};
+use crate::control::protocol::{Request, Response};
+use crate::diag::{self, BackendRow, HealthState};
+
+/// Show load balancers: the backends of each rule, their health, and how flows spread over them
+///
+/// A running lab probes its backends; a file is answered by its rules, as if somebody listened wherever a probe may come.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:\n  vnet lb\n  vnet lb web -o json\n  vnet lb -t config/load-balancer.yaml")]
+pub(super) struct Lb {
+    /// One load balancer; by default all of them
+    name: Option<String>,
+    /// Answer from a topology file instead of a running lab: no daemon, no root
+    #[arg(short, long, value_name = "FILE")]
+    topology: Option<PathBuf>,
+}
+
+impl Lb {
+    pub(super) fn run(self, context: &Context) -> Outcome {
+        let mut rows = self.ask(context)?;
+        if let Some(name) = &self.name {
+            rows.retain(|row| row.load_balancer.eq_ignore_ascii_case(name));
+            if rows.is_empty() {
+                return Err(Failure::usage(format!("no load balancer `{name}` has a rule with a backend")));
+            }
+        }
+        let table = table(&rows);
+        context.output.rows(&rows, &table)
+    }
+
+    fn ask(&self, context: &Context) -> Result<Vec<BackendRow>, Failure> {
+        let Some(file) = &self.topology else {
+            return match context.ask(&Request::LoadBalancers)? {
+                Response::LoadBalancers(rows) => Ok(rows),
+                other => Err(unexpected(&other)),
+            };
+        };
+        let (network, compiled) = topology::compiled(file, context)?;
+        Ok(diag::load_balancers(&network, &compiled, None, None))
+    }
+}
+
+fn table(rows: &[BackendRow]) -> Table {
+    const COLUMNS: [&str; 8] = ["Load Balancer", "Rule", "Frontend", "Backend", "Address", "Health", "Flows", "Reason"];
+    Table::new(&COLUMNS).rows(rows.iter().map(|row| {
+        let health = match (row.health, row.eligible) {
+            (HealthState::Up, true) => "up",
+            (HealthState::Up, false) => "up, no new flows",
+            (HealthState::Down, true) => "down, new flows all the same",
+            (HealthState::Down, false) => "down",
+        };
+        [
+            row.load_balancer.clone(),
+            row.rule.clone(),
+            row.frontend.clone(),
+            row.backend.clone(),
+            row.address.to_string(),
+            health.to_owned(),
+            row.flows.map_or_else(String::new, |flows| flows.to_string()),
+            row.reason.clone(),
+        ]
+    }))
+}
