@@ -1,8 +1,8 @@
 //! One topology in another's place: what Azure refuses, and what it lets pass.
 //!
-//! Every `tests/update/NAME.yaml` holds the topology that runs and, after a `---`, the one that is applied. Its twin
-//! `NAME.stderr` has the refusal, and is empty where there is none. The first lines of a case name the rules that it
-//! proves. `UPDATE_GOLDEN=1` rewrites the twins; read the diff.
+//! Every `tests/update/NAME.yaml` holds the topology that runs and, after each `---`, one that is applied. Its twin
+//! `NAME.stderr` has the refusal of the last one, and is empty where there is none. The first lines of a case name the
+//! rules that it proves. `UPDATE_GOLDEN=1` rewrites the twins; read the diff.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -10,17 +10,40 @@ use std::path::Path;
 use std::{env, fs};
 
 use vnet::config::{load, load_with, no_files};
-use vnet::model::Standing;
+use vnet::control::change;
+use vnet::control::protocol::Refusal;
+use vnet::model::{Network, Standing};
 
-/// What is said to the second topology.
+/// What is said to the last topology.
 fn refusal(case: &str) -> String {
-    let (before, after) = case.split_once("\n---\n").expect("a case has two topologies");
+    let mut topologies = case.split("\n---\n");
+    let first = topologies.next().expect("a case begins with what runs");
     let running =
-        load(before, "lab.yaml").unwrap_or_else(|errors| panic!("{}", errors.render(before, "before", false)));
-    let running = running.network;
-    let wanted = load_with(after, "lab.yaml", &Standing::of(&running), &no_files);
-    let refused = wanted.and_then(|wanted| wanted.check_update(&running)).err();
-    refused.map_or_else(String::new, |errors| errors.render(after, "lab.yaml", false))
+        load(first, "lab.yaml").unwrap_or_else(|errors| panic!("{}", errors.render(first, "lab.yaml", false)));
+    let (mut running, mut said) = (running.network, None);
+    for topology in topologies {
+        assert!(said.is_none_or(|said: String| said.is_empty()), "only the last topology may be refused");
+        said = Some(put(topology, &mut running));
+    }
+    said.expect("a case has two topologies")
+}
+
+/// Puts a topology in place of the network that runs, or says why not.
+fn put(topology: &str, running: &mut Network) -> String {
+    let wanted = load_with(topology, "lab.yaml", &Standing::of(running), &no_files);
+    let loaded = match wanted.and_then(|wanted| wanted.check_update(running).map(|()| wanted)) {
+        Ok(loaded) => loaded,
+        Err(errors) => return errors.render(topology, "lab.yaml", false),
+    };
+    match change::apply(running, loaded.network, false) {
+        Ok(network) => {
+            *running = network;
+            String::new()
+        }
+        Err(Refusal { message, help }) => {
+            format!("error: {message}\n{}", help.map_or_else(String::new, |help| format!("help: {help}\n")))
+        }
+    }
 }
 
 #[test]
