@@ -42,13 +42,14 @@ const COLUMNS: [&str; 10] = [
 /// A machine stands for its primary interface.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet rules web\n  vnet rules db2/eth0 -o json\n  \
-    vnet rules db2 -t config/nsg-tiers.yaml\n  vnet rules --unused")]
+    vnet rules db2 -t config/nsg-tiers.yaml\n  vnet rules db2 --unused\n  vnet rules --unused")]
 pub(super) struct Rules {
     /// NODE or NODE/NIC; VNET/SUBNET behind a VNet's one TUN
     #[arg(value_name = "NODE", required_unless_present = "unused")]
     target: Option<String>,
-    /// Those of the whole running lab that have decided nothing since it is up or they were written, default rules apart
-    #[arg(long, conflicts_with_all = ["target", "topology"])]
+    /// Those that have decided nothing since the lab is up or they were written, default rules apart: of NODE, or of the
+    /// whole running lab
+    #[arg(long, conflicts_with = "topology")]
     unused: bool,
     /// Answer from a topology file instead of a running lab: no daemon, no root
     #[arg(short, long, value_name = "FILE")]
@@ -64,9 +65,20 @@ struct EffectiveGroups {
 impl Rules {
     pub(super) fn run(self, context: &Context) -> Outcome {
         let Some(target) = &self.target else { return unused(context) };
-        let value = self.ask(target, context)?;
+        let mut value = self.ask(target, context)?;
+        if self.unused {
+            for group in &mut value {
+                group.effective_security_rules.retain(is_unused);
+            }
+            value.retain(|group| !group.effective_security_rules.is_empty());
+        }
         let groups = EffectiveGroups { value };
-        context.output.story(&groups, &all(&groups.value), || story(&groups.value, &context.output))
+        let nothing =
+            if self.unused { "no rule is unused\n" } else { "no NSG and no admin rules: everything is allowed\n" };
+        context.output.story(&groups, &all(&groups.value), || match &groups.value[..] {
+            [] => nothing.to_owned(),
+            groups => story(groups, &context.output),
+        })
     }
 
     fn ask(&self, target: &str, context: &Context) -> Result<Vec<EffectiveGroup>, Failure> {
@@ -82,6 +94,11 @@ impl Rules {
     }
 }
 
+/// Default rules are not there to be used.
+fn is_unused(rule: &RuleRow) -> bool {
+    rule.hits == Some(0) && !rule.name.starts_with("defaultSecurityRules/")
+}
+
 fn unused(context: &Context) -> Outcome {
     let rules = match context.ask(&Request::UnusedRules)? {
         Response::UnusedRules(rules) => rules,
@@ -94,9 +111,6 @@ fn unused(context: &Context) -> Outcome {
 
 /// Each group under its own heading, and what its tags mean.
 fn story(groups: &[EffectiveGroup], output: &Output) -> String {
-    if groups.is_empty() {
-        return "no NSG and no admin rules: everything is allowed\n".to_owned();
-    }
     let mut text = String::new();
     for group in groups {
         let separator = if text.is_empty() { "" } else { "\n" };

@@ -94,6 +94,13 @@ fn rules_that_decide_nothing_are_listed() {
     assert!(before.iter().all(|rule| !rule.contains("defaultSecurityRules")), "{before:?}");
     lab.assert_dropped("web", "10.40.3.4", "web", "NsgInbound");
     assert_eq!(unused(), before.into_iter().filter(|rule| *rule != denial).collect::<Vec<_>>());
+    // Of one machine: those of the group that is on its subnet.
+    let of_db = lab.data(&["rules", "db", "--unused"]);
+    let rules = of_db["value"][0]["effectiveSecurityRules"].as_array().unwrap();
+    let names: Vec<_> = rules.iter().map(|rule| rule["name"].as_str().unwrap()).collect();
+    let expected = unused().into_iter().filter_map(|rule| rule.strip_prefix("db-tier ").map(str::to_owned));
+    assert_eq!(names, expected.collect::<Vec<_>>());
+    assert!(!names.is_empty());
 }
 
 #[test]
