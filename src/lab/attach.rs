@@ -18,8 +18,7 @@ pub(super) fn place(network: &Network, attachment: Attachment) -> Option<&Attach
 }
 
 /// Makes the TUN, or attaches to a persistent one, and sets it up unless the file says not to. Returns its MTU too.
-pub(super) fn attach(network: &Network, attachment: Attachment, to: &Attach, queues: Queues) -> Result<(Tun, u16)> {
-    let device = device(network, attachment, to);
+pub(super) fn attach(device: &Device, to: &Attach, queues: Queues) -> Result<(Tun, u16)> {
     let path = path(&to.namespace);
     let namespace = Netns::open(&path).during(|| missing(&to.namespace))?;
     let inside = namespace.run(|| {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 
 use super::error::{During, Result};
-use crate::model::DeviceKind;
+use crate::model::{DeviceKind, Mac};
 use crate::sys::netlink::{Link, Netlink};
 use crate::sys::tun::Tun;
 
@@ -48,6 +48,8 @@ pub(super) struct Device {
     pub(super) routes: Vec<IpNet>,
     /// Largest packet, in bytes.
     pub(super) mtu: u32,
+    /// Of one that is made; without it the kernel's choice. A TUN has none.
+    pub(super) mac: Option<Mac>,
 }
 
 /// Whether packets for elsewhere go to a device.
@@ -62,16 +64,17 @@ pub(super) enum DefaultRoute {
 impl Device {
     /// With the MTU that guests get, and no other routes.
     pub(super) fn new(name: &str, addresses: Vec<IpNet>, default: DefaultRoute) -> Self {
-        Self { name: name.to_owned(), addresses, default, routes: Vec::new(), mtu: MTU }
+        Self { name: name.to_owned(), addresses, default, routes: Vec::new(), mtu: MTU, mac: None }
     }
 
     /// Makes the device, or attaches to a persistent one of that name; leaves it as it is.
     pub(super) fn open(&self, queues: Queues) -> Result<Tun> {
-        let open = match queues.kind {
-            DeviceKind::Tun => Tun::open,
-            DeviceKind::Tap => Tun::open_tap,
+        let Queues { count, offload, kind } = queues;
+        let opened = match kind {
+            DeviceKind::Tun => Tun::open(&self.name, count, offload),
+            DeviceKind::Tap => Tun::open_tap(&self.name, self.mac.map(|Mac(mac)| mac), count, offload),
         };
-        open(&self.name, queues.count, queues.offload).during(|| format!("cannot make {}", self.name))
+        opened.during(|| format!("cannot make {}", self.name))
     }
 
     /// Sets MTU, queue, addresses and routes, and brings it up. On a persistent device they stay when it is left.

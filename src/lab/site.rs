@@ -18,7 +18,9 @@ use super::guest;
 use super::journal::Made;
 use super::platform::Platform;
 use super::state::{Base, Claim};
-use crate::model::{AttachNamespace, Attachment, Internet, Network, NicIx, PowerState, VirtualMachine};
+use crate::model::{
+    AttachNamespace, Attachment, DeviceKind, Internet, Mac, Network, NicIx, PowerState, VirtualMachine,
+};
 use crate::sys::netns::{self, Identity, Netns};
 use crate::sys::process::ProcessId;
 use crate::sys::tun::Tun;
@@ -82,13 +84,23 @@ impl Site<'_> {
         let mut guests = self.guests.staying(network, missing);
         self.make_guests(network, &mut guests)?;
         let mut tuns = HashMap::new();
+        let macs = if self.queues.kind == DeviceKind::Tap { network.macs() } else { Vec::new() };
         for attachment in missing {
+            let mac = match attachment {
+                Attachment::Nic(nic) => macs.get(nic.0).copied(),
+                Attachment::Vnet(_)
+                | Attachment::Internet
+                | Attachment::Gateway(_)
+                | Attachment::Tunnel(_)
+                | Attachment::Platform(_) => None,
+            };
             let made = match (attach::place(network, *attachment), attachment) {
                 (Some(to), _) => {
-                    let (tun, mtu) = attach::attach(network, *attachment, to, self.queues)?;
+                    let device = Device { mac, ..attach::device(network, *attachment, to) };
+                    let (tun, mtu) = attach::attach(&device, to, self.queues)?;
                     (tun, Some(mtu))
                 }
-                (None, Attachment::Nic(nic)) => (self.make_interface(network, *nic, &mut guests)?, None),
+                (None, Attachment::Nic(nic)) => (self.make_interface(network, *nic, mac, &mut guests)?, None),
                 (None, Attachment::Internet) => (self.make_internet(network, &guests)?, None),
                 (None, Attachment::Gateway(_) | Attachment::Tunnel(_)) => {
                     (self.make_far(network, *attachment, &mut guests)?, None)
@@ -202,7 +214,7 @@ impl Site<'_> {
     }
 
     /// Under the first free name of its machine: one that goes with this change still has its own.
-    fn make_interface(&self, network: &Network, nic: NicIx, guests: &mut Guests) -> Result<Tun> {
+    fn make_interface(&self, network: &Network, nic: NicIx, mac: Option<Mac>, guests: &mut Guests) -> Result<Tun> {
         let (machine, name) = names(network, nic);
         let taken = |device: &String| {
             let here = |guests: &Guests| guests.devices_of(&machine).any(|(_, other)| other == device);
@@ -212,7 +224,8 @@ impl Site<'_> {
         let device = device.expect("a machine has fewer interfaces than there are numbers");
         let place = guests.namespaces.get(&machine).expect("a machine is made before its interfaces");
         let namespace = Netns::open(place).during(|| format!("cannot open {}", place.display()))?;
-        let tun = guest::plug(&namespace, &guest::device(network, network.nic(nic), &device), self.queues)?;
+        let set_up = Device { mac, ..guest::device(network, network.nic(nic), &device) };
+        let tun = guest::plug(&namespace, &set_up, self.queues)?;
         guests.devices.insert((machine, name), device);
         Ok(tun)
     }

@@ -10,6 +10,7 @@ mod flow_log;
 mod gateway;
 mod leases;
 mod load_balancer;
+mod mac;
 mod network;
 mod peering;
 mod platform;
@@ -36,6 +37,7 @@ pub use load_balancer::{
     Backend, BackendPool, BalancedPorts, Distribution, Frontend, FrontendIx, Health, HealthProbe, LoadBalancer,
     LoadBalancingRule, PROBER, ProbeKey, ProbeProtocol, Probed,
 };
+pub use mac::{Mac, Macs, mac_owner, stable_hash};
 pub use network::{
     Attach, AttachNamespace, Attachment, DeploymentModel, DeviceKind, Emulation, ForwardedMode, Network,
     NetworkInterface, NicIx, Peering, PeeringAccessMode, PeeringState, PowerState, Subnet, SubnetIx, VirtualMachine,

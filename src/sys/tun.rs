@@ -63,18 +63,27 @@ impl Tun {
     /// All queues are opened here, before the interface could move: one more queue opened from the old namespace would
     /// silently make a new device. A persistent interface without `multi_queue` yields one queue, whatever was asked.
     pub fn open(name: &str, queues: usize, offload: bool) -> io::Result<Self> {
-        Self::open_as(libc::IFF_TUN, name, queues, offload)
+        Self::open_as(libc::IFF_TUN, (name, None), queues, offload)
     }
 
-    /// The same for a TAP, whose packets have an Ethernet header.
-    pub fn open_tap(name: &str, queues: usize, offload: bool) -> io::Result<Self> {
-        Self::open_as(libc::IFF_TAP, name, queues, offload)
+    /// The same for a TAP, whose packets have an Ethernet header. One that is made has this address, or one that the
+    /// kernel chooses.
+    pub fn open_tap(name: &str, address: Option<[u8; 6]>, queues: usize, offload: bool) -> io::Result<Self> {
+        Self::open_as(libc::IFF_TAP, (name, address), queues, offload)
     }
 
-    fn open_as(kind: c_int, name: &str, queues: usize, offload: bool) -> io::Result<Self> {
+    fn open_as(
+        kind: c_int,
+        (name, address): (&str, Option<[u8; 6]>),
+        queues: usize,
+        offload: bool,
+    ) -> io::Result<Self> {
         check_name(name)?;
         let base = kind | libc::IFF_NO_PI | if offload { libc::IFF_VNET_HDR } else { 0 };
         let (first, flags) = first_queue(name, base).map_err(|error| explain(name, &error))?;
+        if let Some(address) = address.filter(|_| interface_flags(&first).is_ok_and(|is| is & IFF_PERSIST == 0)) {
+            set_hardware_address(&first, address).map_err(|error| explain(name, &error))?;
+        }
         let multi = flags & libc::IFF_MULTI_QUEUE != 0;
         let offload = if offload { enable_offload(&first)? } else { OffloadSupport::Off };
         let framing = match (kind, offload) {
@@ -214,6 +223,14 @@ fn hardware_address(fd: &OwnedFd) -> io::Result<[u8; 6]> {
     check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCGIFHWADDR, &raw mut request) })?;
     // A `struct sockaddr`: the family is where flags are, the address follows.
     Ok(std::array::from_fn(|i| request.rest_of_union[i]))
+}
+
+fn set_hardware_address(fd: &OwnedFd, address: [u8; 6]) -> io::Result<()> {
+    // A `struct sockaddr`, as above; its family must be the device's.
+    let mut request = InterfaceRequest::new("", c_int::from(libc::ARPHRD_ETHER));
+    request.rest_of_union[..address.len()].copy_from_slice(&address);
+    // SAFETY: SIOCSIFHWADDR reads one `struct ifreq`; `request` has its layout and size, and outlives the call.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCSIFHWADDR, &raw const request) })
 }
 
 /// Tells the kernel what we take unfinished. It is a property of the interface, not of the queue.

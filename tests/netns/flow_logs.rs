@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::lab::{Lab, eventually};
+use crate::lab::{Lab, eventually, stdout};
 use crate::schema;
 
 const LAB: &str = "
@@ -110,4 +110,20 @@ fn diag_08_a_change_turns_a_log_on_for_running_flows_and_off_without_loss_to_oth
     assert_eq!(net_tuples(&lab).len(), before, "nothing is added to the one that is off");
     lab.apply(&with_logs(&[]));
     assert_eq!(lab.data(&["status"])["flowLogs"], json!([]));
+}
+
+#[test]
+fn adr_15_a_guest_on_ethernet_has_the_address_that_its_log_names() {
+    let topology = with_logs(&[NET]).replace("emulation: {", "emulation: {device: tap, ");
+    let Some(lab) = Lab::up(&topology) else { return };
+    let own = |node| {
+        let link = stdout(&lab.exec(node, &["cat", "/sys/class/net/eth0/address"]));
+        format!("/macAddress={}/", link.trim().replace(':', "").to_uppercase())
+    };
+    let own = [own("client"), own("server")];
+    lab.assert_ping("client", "10.0.2.4");
+    eventually("each end's file is called after its address", || {
+        let files = files(&lab.file.with_file_name("logs"), "insights-logs-flowlogflowevent", schema::FLOW);
+        own.iter().all(|mac| files.iter().any(|(path, _)| path.to_str().unwrap().contains(mac)))
+    });
 }

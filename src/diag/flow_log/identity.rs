@@ -3,10 +3,8 @@
 //! One idea: Azure hands these out and keeps them for an object's life. A lab has nobody to hand them out, so they follow
 //! from names alone, by a hash that never changes: the same today, tomorrow and on another machine.
 
-use std::collections::HashSet;
-
 use crate::compile::Sender;
-use crate::model::{FlowLog, FlowLogTarget, Network, PROBER, VnetIx};
+use crate::model::{FlowLog, FlowLogTarget, Macs, Network, PROBER, VnetIx, mac_owner, stable_hash};
 
 /// Who hands out what one lab's objects are called.
 #[derive(Clone, Copy, Debug)]
@@ -38,15 +36,12 @@ impl Identities<'_> {
         format!("NETWORKWATCHER_{}", region.to_uppercase())
     }
 
-    /// The MAC addresses of all who send, in their order: twelve digits, of a range of Microsoft's, no two alike (ADR-15).
+    /// The MAC addresses of all who send, in their order (ADR-15); interfaces, which come first, have their own.
     pub(super) fn macs(self, senders: impl Iterator<Item = Sender>) -> Vec<(Sender, String)> {
-        let mut taken = HashSet::new();
+        let mut macs = Macs::default();
         let mut mac = |sender| {
             let (owner, name) = owner(self.0, sender);
-            // The first that is free: of a hundred interfaces two hash alike once in 7,000 labs.
-            let free = (0_u32..).map(|n| number(&[&self.0.name, &owner, &name, &n.to_string()]));
-            let found = free.into_iter().find(|mac| taken.insert(*mac));
-            (sender, format!("{:012X}", found.unwrap_or_default()))
+            (sender, macs.of(&self.0.name, &owner, &name).to_string())
         };
         senders.map(&mut mac).collect()
     }
@@ -55,7 +50,7 @@ impl Identities<'_> {
 /// Of a lab's object, by its kind in ARM's spelling and its name without regard to case (ARM-03).
 pub(super) fn guid(lab: &str, kind: &str, name: &str) -> String {
     // Version 8 and the variant of RFC 9562: made from a hash of one's own.
-    let bits = hash(&[lab, kind, name]) & !(0xf << 76) & !(0x3 << 62) | 0x8 << 76 | 0x2 << 62;
+    let bits = stable_hash(&[lab, kind, name]) & !(0xf << 76) & !(0x3 << 62) | 0x8 << 76 | 0x2 << 62;
     let digits = format!("{bits:032x}");
     [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
 }
@@ -82,7 +77,7 @@ fn owner(network: &Network, sender: Sender) -> (String, String) {
     match sender {
         Sender::Nic(nic) => {
             let nic = network.nic(nic);
-            (format!("virtualMachines/{}", network.vm(nic.virtual_machine).name), nic.name.clone())
+            (mac_owner(&network.vm(nic.virtual_machine).name), nic.name.clone())
         }
         Sender::Subnet(subnet) => {
             (format!("virtualNetworks/{}", network.vnet(subnet.vnet).name), network.subnet(subnet).name.clone())
@@ -93,20 +88,4 @@ fn owner(network: &Network, sender: Sender) -> (String, String) {
         Sender::Tunnel(tunnel) => (network.connection(tunnel).name.clone(), String::new()),
         Sender::Platform(_) => (PROBER.to_owned(), String::new()),
     }
-}
-
-/// 00-0D-3A or 00-22-48, and 24 bits.
-fn number(words: &[&str]) -> u64 {
-    let bits = hash(words);
-    let range = if bits >> 24 & 1 == 0 { 0x00_0d3a } else { 0x00_2248 };
-    range << 24 | bits as u64 & 0xff_ffff
-}
-
-/// FNV-1a with 128 bits, mixed once more because neighbouring names differ in few of its low bits.
-fn hash(words: &[&str]) -> u128 {
-    const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-    let bytes = words.iter().flat_map(|word| word.bytes().map(|byte| byte.to_ascii_lowercase()).chain([0]));
-    let hash = bytes.fold(OFFSET, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME));
-    (hash ^ hash >> 61).wrapping_mul(PRIME)
 }
