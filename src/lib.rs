@@ -17,12 +17,13 @@
 //! | [`dataplane`] | `Snapshot`, `Fib`, `Acl`, `FlowTable`, the pipeline | names, model, file descriptors, clocks, logs |
 //! | [`compile`] | effective routes and NSGs to a `Snapshot` | I/O, threads, time |
 //! | [`bgp`] | messages, session state machine, routes | sockets, model, dataplane |
+//! | [`speakers`] | who speaks BGP with whom, and what each learns | sockets, packets, I/O |
 //! | [`diag`] | answers over model and snapshot, as data | printing, I/O |
 //! | [`sys`] | every system call, all `unsafe` | any other module |
 //! | [`gateway`] | BGP speakers on real sockets, each in its namespace | model, tables |
 //! | [`probe`] | health probes on real sockets, in the platform's namespace | tables |
 //! | [`worker`] | poll, read a batch, process, write | model, config, compile |
-//! | [`control`] | owns the model, recompiles, publishes, answers the control socket | packets |
+//! | [`control`] | owns the model and what BGP has learned, recompiles, publishes, answers the control socket | packets |
 //! | [`lab`] | a topology up, down, exec, clean | dataplane |
 //! | [`cli`] | one file a subcommand; the only module that prints | |
 //!
@@ -39,6 +40,7 @@ pub mod gateway;
 pub mod lab;
 pub mod model;
 pub mod probe;
+pub mod speakers;
 pub mod sys;
 pub mod wire;
 pub mod worker;

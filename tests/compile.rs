@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 use std::{env, fs};
 
 use ipnet::IpNet;
@@ -13,6 +14,7 @@ use vnet::compile::{Compiled, EffectiveRule, Learned, RuleOwner, Sender, compile
 use vnet::config;
 use vnet::dataplane::{AclId, Fib, Filters, NextHop, NicId, ProtocolMatch, RouteId};
 use vnet::model::{Attachment, Internet, Network, NicIx, SubnetIx, VnetIx};
+use vnet::speakers::converge;
 
 #[test]
 fn topologies_compile_to_their_golden_twins() {
@@ -81,7 +83,7 @@ fn load(path: &Path) -> Network {
 }
 
 fn listing(network: &Network) -> String {
-    let compiled = compile(network, &Learned::default(), 1);
+    let compiled = compile(network, &converge(network, Instant::now()).learned(), 1);
     let mut text = String::new();
     for (v, vnet) in network.virtual_networks.iter().enumerate() {
         for subnet in 0..vnet.subnets.len() {

@@ -22,17 +22,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     // `wire` for protocol numbers alone: rules are matched on them.
     ("compile", &["model", "dataplane", "wire"]),
     ("bgp", &[]),
+    // `compile` for what it wants to know of learned routes.
+    ("speakers", &["model", "bgp", "compile"]),
     ("diag", &["model", "compile", "dataplane", "wire"]),
     ("gateway", &["bgp", "sys"]),
     ("probe", &["model", "sys"]),
     ("worker", &["wire", "dataplane", "sys"]),
-    ("control", &["model", "compile", "dataplane", "diag", "sys", "worker"]),
+    ("control", &["model", "compile", "dataplane", "bgp", "speakers", "diag", "sys", "gateway", "worker"]),
     ("lab", &["model", "config", "sys", "probe", "control"]),
-    ("cli", &["wire", "model", "sys", "config", "dataplane", "compile", "diag", "control", "lab"]),
+    ("cli", &["wire", "model", "sys", "config", "dataplane", "compile", "speakers", "diag", "control", "lab"]),
 ];
 
 /// Time is an argument here.
-const TIMELESS: &[&str] = &["wire", "model", "config", "dataplane", "compile", "bgp", "diag"];
+const TIMELESS: &[&str] = &["wire", "model", "config", "dataplane", "compile", "bgp", "speakers", "diag"];
 
 /// Permissive, with notice at most.
 const LICENCES: &[&str] = &[

@@ -21,9 +21,11 @@ use super::session::{self, Counters, Ending, Retry, Session, SessionConfig, Side
 /// Events that wait for a driver; older ones give way.
 pub const EVENTS_MAX: usize = 1024;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerConfig {
     pub asn: Asn,
+    /// Of another system, though its number may be ours: then all its routes came through us (BGP-13).
+    pub external: bool,
     /// Only the peer connects (BGP-05).
     pub passive: bool,
     /// Seconds that we propose (BGP-07: 180).
@@ -40,6 +42,7 @@ impl PeerConfig {
     pub fn new(asn: Asn) -> Self {
         Self {
             asn,
+            external: false,
             passive: false,
             hold_time: 180,
             families: Families::IPV4,
@@ -47,6 +50,11 @@ impl PeerConfig {
             password: None,
             policy: Policy::default(),
         }
+    }
+
+    /// Whether what differs between the two, if anything, needs no new session.
+    pub fn agrees_but_for_policy(&self, other: &Self) -> bool {
+        *self == Self { policy: self.policy.clone(), ..other.clone() }
     }
 }
 
@@ -110,6 +118,7 @@ impl Speaker {
             asn: self.asn,
             identifier: self.identifier,
             peer_asn: config.asn,
+            external: config.external,
             passive: config.passive,
             hold_time: config.hold_time,
             families: config.families,
@@ -331,5 +340,5 @@ fn tell(rib: &mut Rib, id: PeerId, peer: &mut Peer, now: Instant) {
 
 fn neighbour(own: Asn, peer: &Peer) -> Neighbour {
     let identifier = peer.session.peer().map_or(Ipv4Addr::UNSPECIFIED, |open| open.identifier);
-    Neighbour { asn: peer.config.asn, internal: peer.config.asn == own, identifier }
+    Neighbour { asn: peer.config.asn, internal: peer.config.asn == own && !peer.config.external, identifier }
 }

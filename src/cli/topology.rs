@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use super::context::Context;
 use super::exit::Exit;
@@ -12,6 +13,7 @@ use crate::config::{self, Diagnostic, Errors, Loaded, Severity};
 use crate::diag;
 use crate::lab::{self, Record};
 use crate::model::{Network, Standing};
+use crate::speakers::converge;
 
 /// The network a file describes. Its mistakes and doubts are printed.
 pub(super) fn parse(text: &str, name: &str, context: &Context) -> Result<Network, Failure> {
@@ -45,7 +47,7 @@ pub(super) fn service_tags(network: &Network) -> Option<String> {
 
 /// What a good file's network has that is hardly meant, in the file's order.
 fn doubts(loaded: &Loaded) -> Vec<Diagnostic> {
-    let compiled = compile(&loaded.network, &Learned::default(), 1);
+    let compiled = compile(&loaded.network, &learned(&loaded.network), 1);
     let lint = diag::lint(&loaded.network, &compiled).into_iter().map(|finding| Diagnostic {
         severity: Severity::Warning,
         code: Some(finding.code),
@@ -105,8 +107,13 @@ pub(super) fn show(diagnostics: &[Diagnostic], text: &str, name: &str, context: 
 pub(super) fn compiled(file: &Path, context: &Context) -> Result<(Network, Compiled), Failure> {
     let (text, name) = read(file)?;
     let network = parse(&text, &name, context)?;
-    let compiled = compile(&network, &Learned::default(), 1);
+    let compiled = compile(&network, &learned(&network), 1);
     Ok((network, compiled))
+}
+
+/// What BGP would say where all who speak it say what the file says of them.
+pub(super) fn learned(network: &Network) -> Learned {
+    converge(network, Instant::now()).learned()
 }
 
 /// Where a file can be read again, from anywhere; none for stdin.

@@ -88,6 +88,7 @@ pub struct Compiled {
     /// By [`AclId`].
     lists: Vec<Same<List>>,
     ids: Ids,
+    learned: Learned,
     memory: Memory,
 }
 
@@ -173,7 +174,7 @@ fn compile_after(network: &Network, learned: &Learned, ids: Ids, generation: u64
     let frontends = Vec::new();
     let mut snapshot = Snapshot { generation, ports, nics, fibs, acls, vnets, edge, frontends, gateways: tunnels };
     snapshot.frontends = balancer::frontends(network, learned, &ids, &snapshot);
-    Compiled { snapshot: Arc::new(snapshot), subnets, listings, lists, ids, memory }
+    Compiled { snapshot: Arc::new(snapshot), subnets, listings, lists, ids, learned: learned.clone(), memory }
 }
 
 fn nic(
@@ -298,6 +299,11 @@ impl Compiled {
     /// What stands for a subnet of an attached VNet; None where the VNet has no TUN of its own.
     pub fn subnet_nic(&self, subnet: SubnetIx) -> Option<NicId> {
         self.ids.nic(Sender::Subnet(subnet))
+    }
+
+    /// What it was compiled with, beside the network.
+    pub fn learned(&self) -> &Learned {
+        &self.learned
     }
 
     /// The numbers it was compiled with.

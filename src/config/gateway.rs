@@ -12,6 +12,9 @@ use super::tree::{Node, Value};
 use super::values::{address, address_space, dns_label, prefix, reference, resource_name};
 use crate::model::{ConnectionMode, GatewaySku};
 
+/// An AS path that is longer than any way through a lab's networks.
+const PREPEND_MAX: u8 = 32;
+
 pub(super) struct VirtualNetworkGateway {
     pub at: At,
     pub name: Name,
@@ -84,6 +87,8 @@ pub(super) struct Site {
     pub address_space: Option<Spanned<Vec<Spanned<IpNet>>>>,
     pub addresses: Option<Spanned<Vec<Spanned<IpAddr>>>>,
     pub bgp: Option<Spanned<BgpSettings>>,
+    pub advertises: Option<Spanned<Vec<Spanned<IpNet>>>>,
+    pub prepend: Option<Spanned<u8>>,
     pub routes: Option<Spanned<Vec<Spanned<IpNet>>>>,
     pub shared_key: Name,
     pub mode: ConnectionMode,
@@ -156,6 +161,8 @@ pub(super) fn site(node: &Node, report: &mut Report) -> Option<Site> {
         address_space: f.required("addressSpace", address_space),
         addresses: f.optional("addresses", list_of(address)),
         bgp: f.optional("bgpSettings", bgp_settings),
+        advertises: f.optional("advertises", list_of(prefix)),
+        prepend: f.optional("prepend", number(0..=PREPEND_MAX)),
         routes: f.optional("routes", list_of(prefix)),
         shared_key: f.optional("sharedKey", text),
         mode: mode(f),

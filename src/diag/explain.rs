@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::compile::{Compiled, Learned, compile_next};
+use crate::compile::{Compiled, compile_next};
 use crate::model::Network;
 pub use crate::model::Verdict;
 
@@ -155,7 +155,7 @@ fn obstacles(names: Names<'_>, ends: &Ends, probe: Probe, trip: &Trip) -> Vec<Ob
         };
         // The ends are known by number: a change of properties leaves everybody theirs, and rules may be new.
         let ids = names.compiled.ids().as_edited(&network);
-        let compiled = compile_next(&network, &Learned::default(), ids, 0, names.compiled);
+        let compiled = compile_next(&network, names.compiled.learned(), ids, 0, names.compiled);
         let names = Names { network: &network, compiled: &compiled };
         let after = Branches::take(names, &mut Slate::new(), ends, probe).worst().cure(names, ends, probe);
         let checked = !changes.is_empty() && after.as_ref().is_none_or(|after| after.cause != cause);

@@ -123,6 +123,10 @@ pub struct Site {
     /// Those that answer, each in the address space.
     pub addresses: Vec<IpAddr>,
     pub bgp: Option<BgpSettings>,
+    /// What the device says by BGP: its address space where the file does not say otherwise.
+    pub advertises: Vec<IpNet>,
+    /// Its own AS number so many times more than once (BGP-14).
+    pub prepend: u8,
     /// What the device routes into its tunnels, beside what BGP says.
     pub routes: Vec<IpNet>,
     /// The device's key; the connection's where the file says none.

@@ -96,6 +96,33 @@ fn bgp_13_a_path_through_us_is_refused() {
     assert_eq!(learned[0].2, Some(Refusal::OwnAsn), "kept, with the reason");
 }
 
+/// BGP-13: another system of our number is not our own system: its routes have come through us.
+#[test]
+fn bgp_13_two_systems_of_one_number() {
+    let mut world = World::new();
+    let (a, b) = (world.node(65515), world.node(65515));
+    let foreign = |node| PeerConfig { external: true, ..World::peer_config(node, 65515) };
+    world.link((a, foreign(a)), (b, foreign(b)));
+    world.network(a, "10.1.0.0/16");
+    world.run_secs(5);
+    assert_eq!(world.state(b, a), State::Established);
+    assert_eq!(world.best(b, "10.1.0.0/16"), []);
+    let refused: Vec<_> = world.nodes[b].learned(PeerId(a as u32)).map(|(_, _, why)| why).collect();
+    assert_eq!(refused, [Some(Refusal::OwnAsn)]);
+}
+
+/// A peer is not told those of our routes that are withheld from it.
+#[test]
+fn own_routes_can_be_withheld() {
+    let mut world = chain(3);
+    world.network(1, "10.1.0.0/16");
+    world.network(1, "10.2.0.0/16");
+    world.run_secs(5);
+    edit(&mut world, 1, 0, 65001, |policy| policy.export.withheld = vec![net("10.1.0.0/16")]);
+    assert_eq!(world.best(0, "10.1.0.0/16"), []);
+    assert_eq!([world.best(0, "10.2.0.0/16").len(), world.best(2, "10.1.0.0/16").len()], [1, 1]);
+}
+
 /// BGP-11: equal to or inside a prefix of ours is refused, a larger one is not.
 #[test]
 fn bgp_11_our_own_space_is_not_learned() {

@@ -288,6 +288,7 @@ impl Rib {
             return None;
         }
         match path.source {
+            Source::Network | Source::Static if export.withheld.contains(prefix) => return None,
             Source::Network | Source::Static => {}
             Source::Peer(from) => {
                 // Not back, and not on within our own system (RFC 4271 section 9.2).

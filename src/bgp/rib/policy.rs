@@ -35,6 +35,8 @@ pub struct Export {
     pub next_hops: NextHops,
     /// Leave the next hop of what we learned as it is, where it has one: the data's way is not through us (ARS-02).
     pub next_hop_unchanged: bool,
+    /// Routes of ours that are not told.
+    pub withheld: Vec<IpNet>,
     /// Pass on a learned default route (BGP-12 says no).
     pub default_route: bool,
     /// Learned routes that overlap these are not passed on (BGP-10).
@@ -55,6 +57,7 @@ impl Default for Export {
         Self {
             next_hops: NextHops::default(),
             next_hop_unchanged: false,
+            withheld: vec![],
             default_route: true,
             refuse_overlapping: vec![],
             refuse_from: vec![],

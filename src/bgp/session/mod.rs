@@ -12,6 +12,7 @@ mod connection;
 mod opening;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,8 @@ pub struct SessionConfig {
     pub asn: Asn,
     pub identifier: Ipv4Addr,
     pub peer_asn: Asn,
+    /// The peer is of another system, whatever its number.
+    pub external: bool,
     /// Only the peer connects (BGP-05: APIPA addresses).
     pub passive: bool,
     /// Seconds that we propose: 0 for no limit, or at least 3 (BGP-07: 180).
@@ -104,6 +107,16 @@ pub enum Ending {
     Received(Notification),
     /// TCP did, without a word.
     Lost,
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sent(notification) => write!(f, "sent {notification}"),
+            Self::Received(notification) => write!(f, "received {notification}"),
+            Self::Lost => f.write_str("the connection was lost"),
+        }
+    }
 }
 
 /// Since the session was made.

@@ -53,7 +53,7 @@ impl Session {
         if peer.asn != self.config.peer_asn {
             return Err(error(notification::open::BAD_PEER_AS));
         }
-        let internal = peer.asn == self.config.asn;
+        let internal = peer.asn == self.config.asn && !self.config.external;
         if internal && peer.identifier == self.config.identifier {
             return Err(error(notification::open::BAD_IDENTIFIER));
         }

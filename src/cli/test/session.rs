@@ -13,7 +13,7 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::topology;
 use crate::cli::trial::trial as trial_of;
-use crate::compile::{Compiled, Learned, compile};
+use crate::compile::{Compiled, compile};
 use crate::control::client;
 use crate::control::protocol::{Request, Response};
 use crate::diag::{self, Explanation, Forecast, Observed, Problem, ProblemKind, Query};
@@ -125,7 +125,7 @@ pub(super) enum Model<'a> {
 
 impl<'a> Model<'a> {
     pub(super) fn of(network: &'a Network) -> Self {
-        Self::File { network, compiled: Box::new(compile(network, &Learned::default(), 1)) }
+        Self::File { network, compiled: Box::new(compile(network, &topology::learned(network), 1)) }
     }
 
     fn forecast(&self, queries: &[Query]) -> Result<Vec<Result<Forecast, String>>, Failure> {

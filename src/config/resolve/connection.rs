@@ -2,11 +2,13 @@
 
 use super::names::{Names, or_unnamed};
 use crate::config::diagnostic::{At, Report};
+use crate::config::document::Document;
 use crate::config::gateway::{self as written, ConnectionType};
 use crate::model::{Connection, GatewayIx, LocalGatewayIx, LocalNetworkGateway, Remote, VirtualNetworkGateway};
 
 pub(super) fn connection(
     written: &written::Connection,
+    document: &Document,
     (gateways, locals): (&Names, &Names),
     made: &[VirtualNetworkGateway],
     local: &[LocalNetworkGateway],
@@ -46,7 +48,18 @@ pub(super) fn connection(
     }
     let enable_bgp = written.enable_bgp.as_ref().filter(|flag| flag.value);
     if let Some(flag) = enable_bgp {
-        check_bgp(flag.at, &made[gateway.0], remote, (made, local), report);
+        let far = match remote {
+            // Settings with a mistake have had their error.
+            Remote::Local(far)
+                if document.local_network_gateways[far.0].bgp.is_some() && local[far.0].bgp.is_none() =>
+            {
+                None
+            }
+            Remote::Local(_) | Remote::Gateway(_) => Some(remote),
+        };
+        if let Some(far) = far {
+            check_bgp(flag.at, &made[gateway.0], far, (made, local), report);
+        }
     }
     let shared_key = written.shared_key.as_ref().map(|key| key.value.clone());
     let name = or_unnamed(&written.name);

@@ -51,7 +51,7 @@ impl Gateways {
         let whole = made.len() == document.virtual_network_gateways.len();
         let connections = document.connections.iter().filter(|_| whole);
         let connections: Vec<_> = connections
-            .filter_map(|one| connection(one, (&gateway_names, &local_names), &made, &local, report))
+            .filter_map(|one| connection(one, document, (&gateway_names, &local_names), &made, &local, report))
             .collect();
         check_nodes(document, report);
         let gateways = Self { vpn: made, local, connections, sites: sites(document, report) };

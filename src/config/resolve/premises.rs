@@ -13,7 +13,7 @@ use crate::model::{LocalNetworkGateway, Site};
 
 pub(super) fn local_gateway(written: &written::LocalNetworkGateway, report: &mut Report) -> LocalNetworkGateway {
     let bgp = bgp::settings(written.bgp.as_ref(), report);
-    if written.address_space.is_none() && bgp.is_none() {
+    if written.address_space.is_none() && written.bgp.is_none() {
         report
             .error(written.at, "a local network gateway without an address space and without BGP leads nowhere")
             .rule("VPN-11")
@@ -61,12 +61,15 @@ fn site(written: &written::Site, report: &mut Report) -> Site {
     if addresses.is_empty() {
         addresses = address_space.iter().filter_map(|range| range.hosts().next()).collect();
     }
+    let advertises = written.advertises.as_ref().map_or_else(|| address_space.clone(), |own| prefixes(Some(own)));
     Site {
         name: or_unnamed(&written.name),
         gateway_ip: written.gateway_ip.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.value),
         address_space,
         addresses,
         bgp,
+        advertises,
+        prepend: written.prepend.as_ref().map_or(0, |times| times.value),
         routes: prefixes(written.routes.as_ref()),
         shared_key: written.shared_key.as_ref().map(|key| key.value.clone()),
         mode: written.mode,
@@ -74,6 +77,7 @@ fn site(written: &written::Site, report: &mut Report) -> Site {
         own_router: written.own_router,
     }
 }
+
 fn prefixes(written: Option<&Spanned<Vec<Spanned<IpNet>>>>) -> Vec<IpNet> {
     written.iter().flat_map(|prefixes| &prefixes.value).map(|prefix| prefix.value).collect()
 }

@@ -20,7 +20,7 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
-use crate::compile::{Compiled, Ids, Learned, compile_next};
+use crate::compile::{Compiled, Ids, compile_next};
 use crate::model::{ForwardedMode, Network, PeeringAccessMode};
 
 use super::names::Names;
@@ -43,7 +43,7 @@ pub fn lint(network: &Network, compiled: &Compiled) -> Vec<Finding> {
     let names = Names { network, compiled };
     let network = open(network);
     let ids = Ids::in_file_order(&network);
-    let open = &compile_next(&network, &Learned::default(), ids, 0, compiled);
+    let open = &compile_next(&network, compiled.learned(), ids, 0, compiled);
     let open = Names { network: &network, compiled: open };
     let mut findings = peerings::findings(names);
     findings.extend(routes::findings(names));

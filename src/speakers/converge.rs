@@ -1,0 +1,98 @@
+//! BGP in memory: what a network's routers would know of each other once they have said it all.
+//!
+//! Sessions are byte pipes between speakers, and no time passes. A program that speaks instead of us is taken for one that
+//! says what the file says of it.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::{Node, best_ways, nodes};
+use crate::bgp::{PeerId, Side, Speaker, Transport};
+use crate::compile::Learned;
+use crate::model::Network;
+
+/// Messages that pass between two speakers in one go; far more than any network's routers have to say.
+const ROUNDS_MAX: usize = 100_000;
+
+/// The speakers of a network, and what they have told each other.
+#[derive(Debug)]
+pub struct Converged {
+    nodes: Vec<(Node, Speaker)>,
+}
+
+/// Two ends of a session: a node's place, and its number for the peer.
+type Session = [(usize, PeerId); 2];
+
+/// Lets a network's routers speak until they have no more to say. `now` is any moment: none passes.
+pub fn converge(network: &Network, now: Instant) -> Converged {
+    let nodes = nodes(network);
+    let mut speakers: Vec<_> = (0..).zip(&nodes).map(|(seed, node)| node.speaker(seed, now)).collect();
+    let sessions = sessions(&nodes);
+    for ends in &sessions {
+        for (place, id) in ends {
+            let peer = nodes[*place].peer(*id).expect("a session is between peers");
+            speakers[*place].add_peer(*id, peer.config.clone(), now);
+        }
+    }
+    for _ in 0..ROUNDS_MAX {
+        let moved = sessions.iter().filter(|ends| advance(&mut speakers, **ends, now)).count();
+        if moved == 0 {
+            break;
+        }
+    }
+    Converged { nodes: nodes.into_iter().zip(speakers).collect() }
+}
+
+impl Converged {
+    /// What the network's tables follow from.
+    pub fn learned(&self) -> Learned {
+        let fabric = self.nodes.iter().filter(|(node, _)| node.sink == super::Sink::Fabric);
+        let ways = fabric.flat_map(|(node, speaker)| best_ways(node, speaker));
+        Learned { routes: ways.collect::<BTreeMap<_, _>>(), ..Learned::default() }
+    }
+
+    /// Every router with its speaker.
+    pub fn nodes(&self) -> &[(Node, Speaker)] {
+        &self.nodes
+    }
+}
+
+/// Those whose two ends know each other, the one that connects first.
+fn sessions(nodes: &[Node]) -> Vec<Session> {
+    let mut ends = BTreeMap::new();
+    for (place, node) in nodes.iter().enumerate() {
+        for peer in node.peers.iter().filter(|peer| peer.up) {
+            let Some(far) = &peer.node else { continue };
+            ends.insert([(&node.name, peer.local), (far, peer.remote)], (place, peer.id));
+        }
+    }
+    let both = ends.iter().filter(|([near, far], _)| near < far);
+    let both = both.filter_map(|([near, far], end)| Some([*end, *ends.get(&[*far, *near])?]));
+    let passive = |(place, id): (usize, PeerId)| nodes[place].peer(id).is_some_and(|peer| peer.config.passive);
+    both.map(|[a, b]| if passive(a) { [b, a] } else { [a, b] }).collect()
+}
+
+/// Whether something moved between two ends.
+fn advance(speakers: &mut [Speaker], [opener, other]: Session, now: Instant) -> bool {
+    let ((a, id_a), (b, id_b)) = (opener, other);
+    if speakers[a].transport(id_a, Side::Local) == Transport::Connecting
+        && speakers[b].transport(id_b, Side::Remote) == Transport::Absent
+    {
+        return speakers[b].handle_connected(id_b, Side::Remote, now)
+            && speakers[a].handle_connected(id_a, Side::Local, now);
+    }
+    let there = pass(speakers, (a, id_a, Side::Local), (b, id_b, Side::Remote), now);
+    let back = pass(speakers, (b, id_b, Side::Remote), (a, id_a, Side::Local), now);
+    there || back
+}
+
+type End = (usize, PeerId, Side);
+
+fn pass(speakers: &mut [Speaker], (from, id, side): End, (to, to_id, to_side): End, now: Instant) -> bool {
+    let bytes = speakers[from].outgoing(id, side).to_vec();
+    if !bytes.is_empty() {
+        speakers[from].handle_sent(id, side, bytes.len(), now);
+        speakers[to].handle_bytes(to_id, to_side, &bytes, now);
+    }
+    !bytes.is_empty()
+}

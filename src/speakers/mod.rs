@@ -1,0 +1,117 @@
+//! Who speaks BGP with whom in a network, and what each says, takes and passes on.
+//!
+//! One idea: a network describes routers, [`nodes`] writes down each as BGP knows it, and nothing else turns Azure's rules
+//! into BGP's words. Whoever has sockets runs them; [`converge`] runs them in memory, for answers from a file alone. What
+//! they have learned becomes [`Learned`](crate::compile::Learned) in one way for both ([`best_ways`]).
+
+mod converge;
+mod learned;
+mod view;
+mod vpn;
+
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Instant;
+
+use ipnet::IpNet;
+
+use crate::bgp::{Asn, Origination, PeerConfig, PeerId, Source, Speaker};
+use crate::model::Network;
+
+pub use converge::{Converged, converge};
+pub use learned::{best_ways, kernel_routes};
+pub use view::{Origin, PeerRow, PeerState, RouteRow, advertised_rows, learned_rows, peer_rows, refused_rows};
+
+/// A router that speaks BGP under one number from one address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Unlike any other's.
+    pub name: String,
+    /// The lab's node in whose namespace it stands.
+    pub host: String,
+    pub asn: Asn,
+    /// Its own, and by IPv4 its identifier.
+    pub address: IpAddr,
+    /// What it says of itself; each once.
+    pub routes: Vec<Route>,
+    pub peers: Vec<Peer>,
+    pub sink: Sink,
+    /// A program in its namespace speaks instead of us.
+    pub foreign: bool,
+}
+
+/// A route that a node makes itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    pub prefix: IpNet,
+    pub source: Source,
+    pub origination: Origination,
+}
+
+/// What becomes of what a node learns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sink {
+    /// It is a gateway's: the fabric's tables, by what leads to the peer.
+    Fabric,
+    /// The kernel of its namespace, by next hop.
+    Kernel,
+}
+
+/// One session of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its place among the node's peers, until somebody who keeps them numbers them otherwise.
+    pub id: PeerId,
+    /// What leads to it: a connection's name.
+    pub over: String,
+    /// The name of the node at the other end, if there is one.
+    pub node: Option<String>,
+    pub local: IpAddr,
+    pub remote: IpAddr,
+    /// Whether anything gets there.
+    pub up: bool,
+    pub config: PeerConfig,
+}
+
+impl Node {
+    /// Whether this is its name, as ARM compares names.
+    pub fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+    }
+
+    pub fn peer(&self, id: PeerId) -> Option<&Peer> {
+        self.peers.iter().find(|peer| peer.id == id)
+    }
+
+    /// A router that has said nothing yet. `seed` decides all chance.
+    pub fn speaker(&self, seed: u64, now: Instant) -> Speaker {
+        let identifier = match self.address {
+            IpAddr::V4(address) => address,
+            IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+        };
+        let mut speaker = Speaker::new(self.asn, identifier, seed);
+        for Route { prefix, source, origination } in &self.routes {
+            speaker.originate(*prefix, *source, origination.clone(), now);
+        }
+        speaker
+    }
+}
+
+/// Every router of a network that speaks BGP, those that are not ours too.
+pub fn nodes(network: &Network) -> Vec<Node> {
+    let mut nodes: Vec<_> = vpn::gateways(network).chain(vpn::sites(network)).collect();
+    for Node { peers, .. } in &mut nodes {
+        let mut known = HashSet::new();
+        // Two ways to one address carry one session.
+        peers.retain(|peer| known.insert((peer.local, peer.remote)));
+        for (place, peer) in (0..).zip(peers) {
+            peer.id = PeerId(place);
+        }
+    }
+    nodes
+}
+
+/// An own network or static route without further words.
+fn route(prefix: IpNet, source: Source) -> Route {
+    Route { prefix, source, origination: Origination::default() }
+}

@@ -1,0 +1,195 @@
+//! What a router's sessions and routes look like to people: Azure's fields (BGP-15).
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::{Node, Peer};
+use crate::bgp::{Path, Refusal, Source, Speaker, State};
+
+/// Of routes that Azure's listing shows as used; iBGP's have none.
+const WEIGHT: u32 = 32_768;
+
+/// A session, as `getBgpPeerStatus` has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerRow {
+    /// The router whose session it is.
+    pub node: String,
+    /// What leads to the peer.
+    pub connection: String,
+    pub local_address: IpAddr,
+    pub neighbor: IpAddr,
+    pub asn: u32,
+    pub state: PeerState,
+    /// Days, hours, minutes and seconds: `1.02:03:04`.
+    pub connected_duration: String,
+    pub routes_received: u32,
+    pub messages_sent: u64,
+    pub messages_received: u64,
+    /// Why the session before ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+}
+
+/// A session's state in Azure's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PeerState {
+    Unknown,
+    Stopped,
+    Idle,
+    Connecting,
+    Connected,
+}
+
+/// A route, as `getLearnedRoutes` and `getAdvertisedRoutes` have it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteRow {
+    pub node: String,
+    pub local_address: IpAddr,
+    pub network: IpNet,
+    /// None of what is the router's own.
+    pub next_hop: Option<IpAddr>,
+    pub source_peer: IpAddr,
+    pub origin: Origin,
+    /// AS numbers joined by `-`.
+    pub as_path: String,
+    pub weight: u32,
+    /// Why it is not used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// Where a route comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Origin {
+    Network,
+    EBgp,
+    IBgp,
+}
+
+/// A router's sessions.
+pub fn peer_rows(node: &Node, speaker: Option<&Speaker>, now: Instant) -> Vec<PeerRow> {
+    node.peers.iter().map(|peer| peer_row(node, peer, speaker, now)).collect()
+}
+
+fn peer_row(node: &Node, peer: &Peer, speaker: Option<&Speaker>, now: Instant) -> PeerRow {
+    let status = speaker.and_then(|speaker| speaker.status(peer.id));
+    let connected = status.as_ref().and_then(|status| status.established_since);
+    PeerRow {
+        node: node.name.clone(),
+        connection: peer.over.clone(),
+        local_address: peer.local,
+        neighbor: peer.remote,
+        asn: peer.config.asn.0,
+        state: match &status {
+            None if node.foreign => PeerState::Unknown,
+            None => PeerState::Connecting,
+            Some(status) if status.stopped => PeerState::Stopped,
+            Some(status) => match status.state {
+                State::Idle => PeerState::Idle,
+                State::Active | State::Connect | State::OpenSent | State::OpenConfirm => PeerState::Connecting,
+                State::Established => PeerState::Connected,
+            },
+        },
+        connected_duration: connected.map_or_else(String::new, |since| duration(now.saturating_duration_since(since))),
+        routes_received: status.as_ref().map_or(0, |status| status.routes_received),
+        messages_sent: status.as_ref().map_or(0, |status| status.counters.messages_sent),
+        messages_received: status.as_ref().map_or(0, |status| status.counters.messages_received),
+        last_error: status.and_then(|status| status.last_ending).map(|ending| ending.to_string()),
+    }
+}
+
+fn duration(time: std::time::Duration) -> String {
+    let seconds = time.as_secs();
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    let days = if days > 0 { format!("{days}.") } else { String::new() };
+    format!("{days}{hours:02}:{minutes:02}:{:02}", seconds % 60)
+}
+
+/// What a router knows: its own networks and static routes, and what its peers say and it uses.
+pub fn learned_rows(node: &Node, speaker: &Speaker) -> Vec<RouteRow> {
+    let own = speaker.prefixes().flat_map(|prefix| speaker.best(prefix).map(move |path| (prefix, path)));
+    let own = own.filter(|(_, path)| !matches!(path.source, Source::Peer(_)));
+    let own = own.map(|(prefix, path)| route_row(node, node.address, node.address, *prefix, path));
+    let told = node.peers.iter().flat_map(|peer| {
+        let said = speaker.learned(peer.id).filter(|(_, _, refusal)| refusal.is_none());
+        said.map(|(prefix, path, _)| route_row(node, peer.local, peer.remote, *prefix, path))
+    });
+    let mut rows: Vec<_> = own.chain(told).collect();
+    rows.sort();
+    rows
+}
+
+/// What a router's peers say and it does not use, with the reason.
+pub fn refused_rows(node: &Node, speaker: &Speaker) -> Vec<RouteRow> {
+    let said = node.peers.iter().flat_map(|peer| {
+        let refused = speaker.learned(peer.id).filter_map(|(prefix, path, refusal)| Some((prefix, path, refusal?)));
+        refused.map(|(prefix, path, refusal)| RouteRow {
+            refused: Some(why(refusal).to_owned()),
+            ..route_row(node, peer.local, peer.remote, *prefix, path)
+        })
+    });
+    let mut rows: Vec<_> = said.collect();
+    rows.sort();
+    rows
+}
+
+const fn why(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::OwnSpace => "equal to or inside a range of the gateway's virtual networks (BGP-11)",
+        Refusal::OwnAsn => "the gateway's own AS number is in its path (BGP-13)",
+        Refusal::FirstAsn => "its path does not begin with the peer's AS number",
+        Refusal::OwnNextHop => "its next hop is the gateway itself",
+    }
+}
+
+fn route_row(node: &Node, local: IpAddr, peer: IpAddr, network: IpNet, path: &Path) -> RouteRow {
+    let origin = match path.source {
+        Source::Network | Source::Static => Origin::Network,
+        Source::Peer(_) if path.internal => Origin::IBgp,
+        Source::Peer(_) => Origin::EBgp,
+    };
+    RouteRow {
+        node: node.name.clone(),
+        local_address: local,
+        network,
+        next_hop: path.next_hop,
+        source_peer: peer,
+        origin,
+        as_path: path.attributes.as_path.to_string(),
+        weight: match origin {
+            Origin::Network | Origin::EBgp => WEIGHT,
+            Origin::IBgp => 0,
+        },
+        refused: None,
+    }
+}
+
+/// What a router has told its peers, or one of them.
+pub fn advertised_rows(node: &Node, speaker: &Speaker, to: Option<IpAddr>) -> Vec<RouteRow> {
+    let peers = node.peers.iter().filter(|peer| to.is_none_or(|to| peer.remote == to));
+    let told = peers.flat_map(|peer| {
+        speaker.advertised(peer.id).map(|(prefix, told)| RouteRow {
+            node: node.name.clone(),
+            local_address: peer.local,
+            network: *prefix,
+            next_hop: Some(told.next_hop),
+            source_peer: peer.remote,
+            origin: if told.attributes.as_path.asns().all(|asn| asn == node.asn) {
+                Origin::Network
+            } else {
+                Origin::EBgp
+            },
+            as_path: told.attributes.as_path.to_string(),
+            weight: 0,
+            refused: None,
+        })
+    });
+    let mut rows: Vec<_> = told.collect();
+    rows.sort();
+    rows
+}
