@@ -12,7 +12,7 @@ use super::trace::time_of_day;
 use crate::control::events::Event;
 use crate::control::protocol::{Request, Response, Topic};
 
-/// Show what happened to the lab: changes, peerings, machines, devices, programs
+/// Show what happened to the lab: changes, peerings, machines, devices, programs, BGP
 ///
 /// The last 1024 events are kept. Their numbers rise by one: a gap is what came faster than it could be told.
 #[derive(Debug, Args)]

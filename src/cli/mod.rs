@@ -7,6 +7,7 @@
 mod apply;
 mod ask;
 mod bench;
+mod bgp;
 mod completions;
 mod context;
 mod counters;
@@ -79,6 +80,7 @@ enum Command {
     Run(run::Run),
     Apply(apply::Apply),
     Peering(peering::Peering),
+    Bgp(bgp::Bgp),
     Validate(validate::Validate),
     Test(test::Test),
     Routes(routes::Routes),
@@ -147,6 +149,7 @@ impl Command {
             Self::Run(command) => command.run(context),
             Self::Apply(command) => command.run(context),
             Self::Peering(command) => command.run(context),
+            Self::Bgp(command) => command.run(context),
             Self::Validate(command) => command.run(context),
             Self::Test(command) => command.run(context),
             Self::Routes(command) => command.run(context),

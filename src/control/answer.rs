@@ -16,7 +16,10 @@ use super::events::EventLog;
 use super::flow_log::FlowLogReport;
 use super::flows;
 use super::follow::{Feed, TICK};
-use super::protocol::{DropCount, InterfaceCounters, Node, NodeInterface, Refusal, Request, Response, Status, Topic};
+use super::protocol::{
+    BgpQuestion, BgpTopic, DropCount, InterfaceCounters, Node, NodeInterface, Refusal, Request, Response, Status, Topic,
+};
+use super::routers::Routers;
 use super::server::Answer;
 use super::trace::trace;
 use crate::dataplane::platform::PLATFORM;
@@ -38,6 +41,7 @@ pub struct LabFacts {
     pub alerts: Vec<String>,
     pub flow_logs: Arc<ArcSwap<FlowLogReport>>,
     pub events: Arc<EventLog>,
+    pub routers: Arc<Routers>,
 }
 
 /// How often a listing that is followed is looked at.
@@ -84,6 +88,7 @@ impl Answers {
             Request::Flows { filter, from } => {
                 flows::page(&self.engine, &filter, from).map_or_else(refused, Response::Flows)
             }
+            Request::Bgp(question) => self.bgp(&question).unwrap_or_else(refused),
             Request::Peerings => Response::Peerings(diag::peerings(&self.engine.network())),
             Request::LoadBalancers => Response::LoadBalancers(self.load_balancers()),
             Request::Explain { source, destination } => self
@@ -170,6 +175,17 @@ impl Answers {
     fn flow_verify(&self, query: &diag::FlowVerifyQuery) -> Result<diag::FlowVerifyAnswer, String> {
         let published = self.engine.published();
         diag::flow_verify(&published.network, &published.compiled, query)
+    }
+
+    fn bgp(&self, question: &BgpQuestion) -> Result<Response, String> {
+        let BgpQuestion { what, node, peer } = question;
+        let (routers, node) = (Arc::clone(&self.lab.load().routers), node.as_deref());
+        Ok(match what {
+            BgpTopic::Peers => Response::BgpPeers(routers.peers(node)?),
+            BgpTopic::Learned => Response::BgpRoutes(routers.learned(node)?),
+            BgpTopic::Refused => Response::BgpRoutes(routers.refused(node)?),
+            BgpTopic::Advertised => Response::BgpRoutes(routers.advertised(node, *peer)?),
+        })
     }
 
     fn explain(&self, source: &str, destination: &str) -> Result<diag::Explanation, String> {

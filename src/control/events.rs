@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::iter;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -95,6 +96,21 @@ pub enum Happening {
         probe: String,
         reason: String,
     },
+    BgpSessionUp {
+        node: String,
+        neighbor: IpAddr,
+    },
+    BgpSessionDown {
+        node: String,
+        neighbor: IpAddr,
+        reason: String,
+    },
+    /// What BGP says leads over a connection is other than before: so many prefixes more, so many that are gone.
+    BgpRoutesChanged {
+        connection: String,
+        learned: usize,
+        withdrawn: usize,
+    },
 }
 
 impl Happening {
@@ -113,6 +129,9 @@ impl Happening {
             Self::WorkerFailed { .. } => "WorkerFailed",
             Self::BackendHealthy { .. } => "BackendHealthy",
             Self::BackendUnhealthy { .. } => "BackendUnhealthy",
+            Self::BgpSessionUp { .. } => "BgpSessionUp",
+            Self::BgpSessionDown { .. } => "BgpSessionDown",
+            Self::BgpRoutesChanged { .. } => "BgpRoutesChanged",
         }
     }
 
@@ -123,10 +142,14 @@ impl Happening {
                 lab.clone()
             }
             Self::PeeringChanged { peering, .. } | Self::PeeringRemoved { peering } => peering.clone(),
-            Self::PowerChanged { node, .. } | Self::ProgramEnded { node, .. } => node.clone(),
+            Self::PowerChanged { node, .. }
+            | Self::ProgramEnded { node, .. }
+            | Self::BgpSessionUp { node, .. }
+            | Self::BgpSessionDown { node, .. } => node.clone(),
             Self::DeviceLost { interface } | Self::DeviceRestored { interface } => interface.clone(),
             Self::WorkerFailed { worker, .. } => format!("worker {worker}"),
             Self::BackendHealthy { backend, .. } | Self::BackendUnhealthy { backend, .. } => backend.clone(),
+            Self::BgpRoutesChanged { connection, .. } => connection.clone(),
         }
     }
 }
@@ -151,6 +174,9 @@ impl fmt::Display for Happening {
             Self::BackendUnhealthy { load_balancer, probe, reason, .. } => {
                 write!(f, "probe {load_balancer}/{probe}: {reason}")
             }
+            Self::BgpSessionUp { neighbor, .. } => write!(f, "with {neighbor}"),
+            Self::BgpSessionDown { neighbor, reason, .. } => write!(f, "with {neighbor}: {reason}"),
+            Self::BgpRoutesChanged { learned, withdrawn, .. } => write!(f, "{learned} learned, {withdrawn} withdrawn"),
         }
     }
 }

@@ -18,6 +18,7 @@ mod line;
 mod numbers;
 pub mod protocol;
 mod room;
+pub mod routers;
 mod rule_numbers;
 pub mod server;
 mod shelf;

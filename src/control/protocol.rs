@@ -17,6 +17,7 @@ use crate::diag::{
     NextHopAnswer, NextHopQuery, PeeringRow, Plan, Probe, Query, Reach, Retraced, RouteRow, Sighting,
 };
 use crate::model::PowerState;
+use crate::speakers::{self, PeerRow};
 
 /// Spoken on both sides, or not at all.
 pub const VERSION: u32 = 1;
@@ -69,12 +70,35 @@ pub enum Request {
     Peerings,
     /// The backends of all load balancers.
     LoadBalancers,
+    /// Sessions and routes of BGP.
+    Bgp(BgpQuestion),
     /// Answered again and again, until the client goes or says that it is enough by closing its half of the
     /// connection: then it gets what there is to tell, and the end.
     Follow(Topic),
     Change(Change),
     /// End: the router stops once it has said [`Response::Stopping`].
     Shutdown,
+}
+
+/// What somebody wants to know of BGP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BgpQuestion {
+    pub what: BgpTopic,
+    /// A gateway's or a site's; all without.
+    pub node: Option<String>,
+    /// The one that is told; all without.
+    pub peer: Option<IpAddr>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum BgpTopic {
+    Peers,
+    Learned,
+    /// Said by peers, and not used.
+    Refused,
+    Advertised,
 }
 
 /// What can be followed.
@@ -149,6 +173,8 @@ pub enum Response {
     FlowChanges(FlowChanges),
     Peerings(Vec<PeeringRow>),
     LoadBalancers(Vec<BackendRow>),
+    BgpPeers(Vec<PeerRow>),
+    BgpRoutes(Vec<speakers::RouteRow>),
     Traced(Traced),
     Changed(Changed),
     Stopping,

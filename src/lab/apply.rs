@@ -6,6 +6,7 @@
 //! thread makes one change at a time.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,14 +28,17 @@ use crate::control::engine::{Engine, Next, Published};
 use crate::control::events::{self, EventLog, Happening};
 use crate::control::flow_log::FlowLogger;
 use crate::control::protocol::{Apply, Change, Changed, Refusal, Response};
+use crate::control::routers::{Place, Routers};
 use crate::control::server::LabFacts;
 use crate::model::{Links, Network, Standing};
+use crate::sys::netns::{self, Netns};
 
 /// A lab that runs, as its daemon's main thread holds it.
 pub(super) struct Lab<'a> {
     pub(super) site: Site<'a>,
     pub(super) engine: Arc<Engine>,
     pub(super) logger: FlowLogger,
+    pub(super) routers: Arc<Routers>,
     pub(super) record: Record,
     pub(super) facts: Arc<ArcSwap<LabFacts>>,
     pub(super) history: Arc<EventLog>,
@@ -235,9 +239,19 @@ impl Lab<'_> {
         let written =
             [self.site.write_hosts(&network), dir.write_links(&Links::of(&network)), dir.write_record(&self.record)];
         complaints.extend(written.into_iter().filter_map(|written| Some(written.err()?.to_string())));
+        complaints.extend(self.route());
         complaints.extend(self.start_programs(&before));
         complaints.extend(self.site.platform.heed(&self.engine, &self.history).err().map(|error| error.to_string()));
         complaints
+    }
+
+    /// Has the routers that speak BGP go by the network as it is. Returns what did not work.
+    pub(super) fn route(&self) -> Vec<String> {
+        let place = |host: &str| {
+            let path = self.site.guests.namespace(host).ok_or(io::ErrorKind::NotFound)?;
+            Ok(Place { namespace: Netns::open(path)?, identity: netns::identity(path) })
+        };
+        self.routers.heed(&self.engine.network(), place)
     }
 
     /// Starts the programs that were not there before, or were in another place.

@@ -1,8 +1,9 @@
 //! The daemon: makes what a topology needs, forwards until told to stop, removes what it made.
 //!
 //! One idea: `up`'s lab and the plain `run FILE` are the same process; guests are made, attachments are found, and both
-//! end as ports of one engine. Threads that meet packets or requests hold no capability; only the thread below, which
-//! waits for signals and makes changes, keeps three. It decides nothing about packets.
+//! end as ports of one engine. Threads that meet packets or requests hold no capability; the thread below, which waits for
+//! signals and makes changes, keeps three, and the one that tells sites' kernels what BGP says keeps one. They decide nothing
+//! about packets.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -36,6 +37,7 @@ use crate::control::engine::{self, Engine, Learned};
 use crate::control::events::{EventLog, Happening};
 use crate::control::flow_log::FlowLogger;
 use crate::control::protocol::{Change, Refusal, Response};
+use crate::control::routers::Routers;
 use crate::control::server::{self, LabFacts};
 use crate::model::{Attachment, ConnectionIx, Internet, Leases, Links, Network, PROBER};
 use crate::sys::caps::{self, CapabilitySet};
@@ -128,10 +130,11 @@ fn serve(
     let why = watch(&mut lab);
     info!("stopping: {why}");
     tell_systemd("STOPPING=1");
-    let Lab { engine, logger, programs, site, events, .. } = lab;
+    let Lab { engine, logger, routers, programs, site, events, .. } = lab;
     // Whoever waits for a change hears that there will be none.
     drop(events);
     program::stop(programs, &mut site.claim.journal);
+    routers.end();
     engine.stop();
     logger.stop();
     Ok(())
@@ -167,19 +170,35 @@ fn begin(
     let offload = tuns.first().map_or(OffloadSupport::Off, |tun| tun.offload);
     let (engine, logger) = powerless(|| start(network, tuns, learned))?;
     logger.heed(storage);
+    let history: Arc<EventLog> = Arc::default();
+    let routers = Arc::new(Routers::new(Arc::clone(&engine), Arc::clone(&history)));
     let facts = LabFacts {
         file: record.file.clone(),
         offload,
         namespaces: record.namespaces(),
         alerts: Vec::new(),
         flow_logs: logger.report(),
-        events: Arc::default(),
+        events: Arc::clone(&history),
+        routers: Arc::clone(&routers),
     };
-    let history: Arc<EventLog> = Arc::clone(&facts.events);
     let facts = Arc::new(ArcSwap::from_pointee(facts));
     powerless(|| listen(&engine, &record, &facts, signals, &events))?;
     let (programs, events) = (Vec::new(), Events::new(wake));
-    Ok(Lab { site, engine, logger, record, facts, history, programs, path, memory: Memory::default(), events })
+    let lab = Lab {
+        site,
+        engine,
+        logger,
+        routers,
+        record,
+        facts,
+        history,
+        programs,
+        path,
+        memory: Memory::default(),
+        events,
+    };
+    lab.route().iter().for_each(|complaint| warn!("{complaint}"));
+    Ok(lab)
 }
 
 /// Starts everything that deals with packets.

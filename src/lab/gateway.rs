@@ -4,6 +4,8 @@
 //! forwards never comes by. A site's has one device for each tunnel, without a number of its own: the site's addresses
 //! stand on all of them, and routes say which one takes what.
 
+use std::collections::HashSet;
+
 use ipnet::IpNet;
 
 use super::device::{DefaultRoute, Device};
@@ -70,9 +72,9 @@ fn own_end(network: &Network, gateway: GatewayIx, name: &str) -> Device {
 fn tunnel_end(network: &Network, tunnel: ConnectionIx, name: &str) -> Option<Device> {
     let site = network.site(network.site_of(tunnel)?);
     let addresses = site.addresses.iter().copied().chain(site.bgp.map(|bgp| bgp.address));
-    let mut addresses: Vec<_> = addresses.map(IpNet::from).collect();
-    addresses.sort_unstable();
-    addresses.dedup();
+    let mut known = HashSet::new();
+    // The first is what the device says its own packets come from.
+    let addresses = addresses.map(IpNet::from).filter(|address| known.insert(*address)).collect();
     let bgp = network.bgp_over(tunnel);
     let gateway = network.connection(tunnel).gateway;
     // Without BGP somebody has told the device what is in Azure.
@@ -83,7 +85,9 @@ fn tunnel_end(network: &Network, tunnel: ConnectionIx, name: &str) -> Option<Dev
     Some(Device { mtu: TUNNEL_MTU, routes, ..device })
 }
 
-/// Lets whoever speaks BGP in a namespace of ours do so without a capability, once; the port is below the usual limit.
+/// Lets whoever speaks BGP in a namespace of ours do so without a capability, once; the port is below the usual limit. Of
+/// several equal ways each flow gets one.
 pub(super) fn settle(namespace: &crate::sys::netns::Netns) -> super::error::Result<()> {
+    guest::set_setting(namespace, "ipv4/fib_multipath_hash_policy", "1")?;
     guest::set_setting(namespace, "ipv4/ip_unprivileged_port_start", "0")
 }

@@ -13,12 +13,17 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
-use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType};
+use netlink_packet_route::route::{
+    RouteAttribute, RouteHeader, RouteMessage, RouteNextHop, RouteProtocol, RouteScope, RouteType,
+};
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use rustix::io::Errno;
+
+/// What routing daemons give external BGP's routes.
+const LEARNED_METRIC: u32 = 20;
 
 /// An rtnetlink socket.
 #[derive(Debug)]
@@ -112,6 +117,22 @@ impl Netlink {
     /// Removes what [`Self::add_device_route`] added; fine if it is gone already.
     pub fn remove_device_route(&mut self, link: Link, range: IpNet) -> io::Result<()> {
         unless(Errno::SRCH, self.acknowledged(Message::DelRoute(device_route(link, range)), 0))
+    }
+
+    /// Sends a range to routers, each flow to one of them, in place of what [`Self::put_route`] said of it before. Every
+    /// router must be in reach already.
+    pub fn put_route(&mut self, range: IpNet, routers: &[IpAddr]) -> io::Result<()> {
+        let mut message = learned_route(range);
+        message.attributes.push(match routers {
+            [one] => RouteAttribute::Gateway((*one).into()),
+            several => RouteAttribute::MultiPath(several.iter().map(|router| next_hop(*router)).collect()),
+        });
+        self.acknowledged(Message::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)
+    }
+
+    /// Removes what [`Self::put_route`] made; fine if it is gone already.
+    pub fn remove_route(&mut self, range: IpNet) -> io::Result<()> {
+        unless(Errno::SRCH, self.acknowledged(Message::DelRoute(learned_route(range)), 0))
     }
 
     /// Removes an address; fine if it is gone already.
@@ -252,6 +273,22 @@ fn device_route(link: Link, range: IpNet) -> RouteMessage {
     message.header.destination_prefix_length = range.prefix_len();
     message.attributes = vec![RouteAttribute::Destination(range.network().into()), RouteAttribute::Oif(link.0)];
     message
+}
+
+/// What a routing protocol has to say, behind what somebody has set.
+fn learned_route(range: IpNet) -> RouteMessage {
+    let mut message = default_route(family(range.addr()), RouteScope::Universe);
+    message.header.protocol = RouteProtocol::Bgp;
+    message.header.destination_prefix_length = range.prefix_len();
+    message.attributes =
+        vec![RouteAttribute::Destination(range.network().into()), RouteAttribute::Priority(LEARNED_METRIC)];
+    message
+}
+
+fn next_hop(router: IpAddr) -> RouteNextHop {
+    let mut hop = RouteNextHop::default();
+    hop.attributes = vec![RouteAttribute::Gateway(router.into())];
+    hop
 }
 
 fn family(address: IpAddr) -> AddressFamily {

@@ -8,6 +8,7 @@ mod apply;
 mod ask;
 mod attach;
 mod bench;
+mod bgp;
 mod capture;
 mod faults;
 mod flood;

@@ -1,0 +1,47 @@
+//! The routes of one namespace's kernel that BGP has set.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::sys::netlink::Netlink;
+use crate::sys::netns::Netns;
+
+#[derive(Debug)]
+pub(super) struct Kernel {
+    netlink: Netlink,
+    routes: BTreeMap<IpNet, Vec<IpAddr>>,
+    /// Its devices are others now, and may have taken routes along.
+    doubtful: bool,
+}
+
+impl Kernel {
+    pub(super) fn of(namespace: &Netns) -> io::Result<Self> {
+        let netlink = namespace.run(Netlink::open).and_then(|opened| opened)?;
+        Ok(Self { netlink, routes: BTreeMap::new(), doubtful: false })
+    }
+
+    pub(super) fn doubt(&mut self) {
+        self.doubtful = true;
+    }
+
+    /// Makes these the routes; what the kernel refuses is tried again with the next change.
+    pub(super) fn set(&mut self, node: &str, wanted: BTreeMap<IpNet, Vec<IpAddr>>) {
+        let before = std::mem::take(&mut self.routes);
+        for prefix in before.keys().filter(|prefix| !wanted.contains_key(*prefix)) {
+            if let Err(error) = self.netlink.remove_route(*prefix) {
+                tracing::warn!("{node} keeps its route to {prefix}: {error}");
+            }
+        }
+        let doubtful = std::mem::take(&mut self.doubtful);
+        for (prefix, hops) in wanted {
+            let stands = !doubtful && before.get(&prefix) == Some(&hops);
+            match if stands { Ok(()) } else { self.netlink.put_route(prefix, &hops) } {
+                Ok(()) => drop(self.routes.insert(prefix, hops)),
+                Err(error) => tracing::warn!("{node} gets no route to {prefix}: {error}"),
+            }
+        }
+    }
+}

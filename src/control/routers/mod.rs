@@ -1,0 +1,255 @@
+//! A lab's BGP routers: those that its network describes run, each in its namespace, and what they learn is published.
+//!
+//! One idea: a router only says that something has changed. One thread looks at all of them then, once for however much has
+//! changed meanwhile, and hands what it finds to the fabric ([`Engine::learn`]) or to a namespace's kernel. It rests as long
+//! as it has worked, so that a peer that flaps takes no more than half of one core.
+
+mod kernel;
+mod running;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+
+use super::engine::Engine;
+use super::events::{EventLog, Happening};
+use crate::model::Network;
+use crate::speakers::{self, Node, PeerRow, RouteRow, nodes};
+use crate::sys::caps::{self, CapabilitySet};
+use crate::sys::netns::{Identity, Netns};
+use running::Running;
+
+/// What [`Learned::routes`](super::engine::Learned::routes) is made of.
+type Ways = BTreeMap<String, Vec<IpNet>>;
+
+/// Changes that come this fast one after the other are published together.
+const PACE: Duration = Duration::from_millis(20);
+
+/// The routers of one lab, until dropped.
+#[derive(Debug)]
+pub struct Routers {
+    engine: Arc<Engine>,
+    shared: Arc<Shared>,
+    /// That of [`Shared::publish_forever`], once there are routers.
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Where a node of the lab stands.
+#[derive(Debug)]
+pub struct Place {
+    pub namespace: Netns,
+    /// Another, and it is another namespace.
+    pub identity: Option<Identity>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// By name.
+    nodes: Mutex<BTreeMap<String, Running>>,
+    /// Those that programs of their own speak for.
+    foreign: Mutex<Vec<Node>>,
+    signal: Signal,
+    log: Arc<EventLog>,
+}
+
+/// How a router tells that there is something to look at.
+#[derive(Debug, Default)]
+struct Signal {
+    state: Mutex<Pending>,
+    woken: Condvar,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Pending {
+    changed: bool,
+    ends: bool,
+}
+
+impl Routers {
+    /// None yet: they come with [`Self::heed`].
+    pub fn new(engine: Arc<Engine>, log: Arc<EventLog>) -> Self {
+        let shared = Shared { nodes: Mutex::default(), foreign: Mutex::default(), signal: Signal::default(), log };
+        Self { engine, shared: Arc::new(shared), thread: Mutex::default() }
+    }
+
+    /// Goes by a network from now on: routers that it no longer has end, new ones start, the others change what differs.
+    /// `place` finds a node of the lab. Says what did not work.
+    pub fn heed(&self, network: &Network, place: impl Fn(&str) -> io::Result<Place>) -> Vec<String> {
+        let (foreign, wanted): (Vec<_>, Vec<_>) = nodes(network).into_iter().partition(|node| node.foreign);
+        *lock(&self.shared.foreign) = foreign;
+        let mut running = lock(&self.shared.nodes);
+        let mut before = std::mem::take(&mut *running);
+        let mut complaints = Vec::new();
+        for node in wanted {
+            let name = node.name.clone();
+            let placed = place(&node.host).and_then(|place| match before.remove(&name) {
+                Some(mut router) if router.stays(&node, &place) => {
+                    router.heed(node);
+                    Ok(router)
+                }
+                other => {
+                    drop(other);
+                    Running::start(node, &place, Arc::clone(&self.shared))
+                }
+            });
+            match placed {
+                Ok(router) => drop(running.insert(name, router)),
+                Err(error) => complaints.push(format!("{name} does not speak BGP: {error}")),
+            }
+        }
+        if !running.is_empty() {
+            complaints.extend(self.publish().err().map(|error| format!("BGP routes are not published: {error}")));
+        }
+        drop(running);
+        self.shared.signal.raise();
+        end_all(before.into_values());
+        complaints
+    }
+
+    /// Starts the thread that publishes what routers learn, once.
+    fn publish(&self) -> io::Result<()> {
+        let mut thread = lock(&self.thread);
+        if thread.is_some() {
+            return Ok(());
+        }
+        let (engine, shared) = (Arc::clone(&self.engine), Arc::clone(&self.shared));
+        let run = move || {
+            // It sets routes in namespaces of the lab.
+            match caps::keep(CapabilitySet::NET_ADMIN) {
+                Ok(()) => shared.publish_forever(&engine),
+                Err(error) => tracing::error!("BGP routes are not published: {error}"),
+            }
+        };
+        *thread = Some(thread::Builder::new().name("vnet-routes".into()).spawn(run)?);
+        Ok(())
+    }
+
+    /// The sessions of all routers, or of one.
+    pub fn peers(&self, node: Option<&str>) -> Result<Vec<PeerRow>, String> {
+        let now = Instant::now();
+        let mut rows =
+            self.each(node, |running| running.look(|node, speaker| speakers::peer_rows(node, Some(speaker), now)));
+        let foreign = lock(&self.shared.foreign);
+        rows.extend(
+            foreign.iter().filter(|known| is(node, &known.name)).map(|node| speakers::peer_rows(node, None, now)),
+        );
+        self.known(node, rows)
+    }
+
+    /// The routes that all routers know, or one.
+    pub fn learned(&self, node: Option<&str>) -> Result<Vec<RouteRow>, String> {
+        self.known(node, self.each(node, |running| running.look(speakers::learned_rows)))
+    }
+
+    /// What peers have said and is not used.
+    pub fn refused(&self, node: Option<&str>) -> Result<Vec<RouteRow>, String> {
+        self.known(node, self.each(node, |running| running.look(speakers::refused_rows)))
+    }
+
+    /// What routers tell their peers, or one of them.
+    pub fn advertised(&self, node: Option<&str>, to: Option<IpAddr>) -> Result<Vec<RouteRow>, String> {
+        let told = |running: &Running| running.look(|node, speaker| speakers::advertised_rows(node, speaker, to));
+        self.known(node, self.each(node, told))
+    }
+
+    /// Ends all routers; their peers are told. Does nothing the second time.
+    pub fn end(&self) {
+        let nodes = std::mem::take(&mut *lock(&self.shared.nodes));
+        end_all(nodes.into_values());
+        self.shared.signal.end();
+        if let Some(thread) = lock(&self.thread).take() {
+            // One that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+
+    fn each<T>(&self, node: Option<&str>, look: impl Fn(&Running) -> T) -> Vec<T> {
+        let nodes = lock(&self.shared.nodes);
+        nodes.iter().filter(|(name, _)| is(node, name)).map(|(_, running)| look(running)).collect()
+    }
+
+    fn known<T>(&self, node: Option<&str>, rows: Vec<Vec<T>>) -> Result<Vec<T>, String> {
+        match node {
+            Some(name) if rows.is_empty() => {
+                let known: Vec<_> = lock(&self.shared.nodes).keys().cloned().collect();
+                Err(format!("`{name}` does not speak BGP here; {} do", known.join(", ")))
+            }
+            Some(_) | None => Ok(rows.into_iter().flatten().collect()),
+        }
+    }
+}
+
+fn is(wanted: Option<&str>, name: &str) -> bool {
+    wanted.is_none_or(|wanted| wanted.eq_ignore_ascii_case(name))
+}
+
+impl Drop for Routers {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// At the same time: each waits a little for its peers to hear of it.
+fn end_all(routers: impl Iterator<Item = Running>) {
+    thread::scope(|scope| routers.for_each(|router| drop(scope.spawn(move || drop(router)))));
+}
+
+impl Shared {
+    fn publish_forever(&self, engine: &Engine) {
+        let mut published = Ways::new();
+        while self.signal.wait() {
+            let begun = Instant::now();
+            let mut ways = Ways::new();
+            for running in lock(&self.nodes).values_mut() {
+                running.collect(&mut ways);
+            }
+            engine.learn(|learned| learned.routes.clone_from(&ways));
+            changes(&published, &ways).for_each(|change| self.log.tell(change));
+            published = ways;
+            thread::sleep(PACE.max(begun.elapsed()));
+        }
+    }
+}
+
+/// By connection, how many prefixes have come and gone.
+fn changes(before: &Ways, after: &Ways) -> impl Iterator<Item = Happening> {
+    let connections: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let prefixes = |ways: &Ways, over: &String| ways.get(over).into_iter().flatten().copied().collect::<BTreeSet<_>>();
+    let change = move |connection: &String| {
+        let (before, after) = (prefixes(before, connection), prefixes(after, connection));
+        let (learned, withdrawn) = (after.difference(&before).count(), before.difference(&after).count());
+        let happening = Happening::BgpRoutesChanged { connection: connection.clone(), learned, withdrawn };
+        (learned + withdrawn > 0).then_some(happening)
+    };
+    connections.into_iter().filter_map(change).collect::<Vec<_>>().into_iter()
+}
+
+impl Signal {
+    fn raise(&self) {
+        lock(&self.state).changed = true;
+        self.woken.notify_one();
+    }
+
+    fn end(&self) {
+        lock(&self.state).ends = true;
+        self.woken.notify_one();
+    }
+
+    /// Waits for a change; false when it is over.
+    fn wait(&self) -> bool {
+        let pending = lock(&self.state);
+        let pending = self.woken.wait_while(pending, |pending| !pending.changed && !pending.ends);
+        let mut pending = pending.unwrap_or_else(PoisonError::into_inner);
+        pending.changed = false;
+        !pending.ends
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

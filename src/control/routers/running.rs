@@ -1,0 +1,178 @@
+//! One router that runs, and the description that it runs by.
+//!
+//! One idea: a peer is known by its two addresses. While these stay its session stays, whatever else changes of it that BGP
+//! can change on the way.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use ipnet::IpNet;
+
+use super::kernel::Kernel;
+use super::{Place, Shared, lock};
+use crate::bgp::{self, PeerId, Speaker, State};
+use crate::control::events::{EventLog, Happening};
+use crate::gateway::{Happened, Neighbour, Router};
+use crate::speakers::{Node, Peer, Route, Sink, best_ways};
+use crate::sys::caps::CapabilitySet;
+use crate::sys::netns::Identity;
+
+#[derive(Debug)]
+pub(super) struct Running {
+    node: Node,
+    place: Option<Identity>,
+    router: Router,
+    reporter: Reporter,
+    /// Of the number that the next peer gets.
+    next: u32,
+    /// Where its routes go, if it is not the fabric.
+    kernel: Option<Kernel>,
+}
+
+/// Of peers.
+type Addresses = Arc<Mutex<BTreeMap<PeerId, IpAddr>>>;
+
+/// Tells what happens to a router's sessions.
+#[derive(Clone, Debug)]
+struct Reporter {
+    node: String,
+    addresses: Addresses,
+    log: Arc<EventLog>,
+}
+
+impl Reporter {
+    fn tell(&self, peer: PeerId, what: &bgp::Happening) {
+        match what {
+            bgp::Happening::Established => self.with(peer, |node, neighbor| Happening::BgpSessionUp { node, neighbor }),
+            bgp::Happening::Down(ending) => self.down(peer, ending),
+            bgp::Happening::TooManyToTell { prefixes } => {
+                self.down(peer, format_args!("it would be told {prefixes} prefixes, more than it takes"));
+            }
+        }
+    }
+
+    fn down(&self, peer: PeerId, reason: impl fmt::Display) {
+        let reason = reason.to_string();
+        self.with(peer, |node, neighbor| Happening::BgpSessionDown { node, neighbor, reason });
+    }
+
+    fn with(&self, peer: PeerId, happening: impl FnOnce(String, IpAddr) -> Happening) {
+        if let Some(neighbor) = lock(&self.addresses).get(&peer) {
+            self.log.tell(happening(self.node.clone(), *neighbor));
+        }
+    }
+}
+
+impl Running {
+    pub(super) fn start(node: Node, place: &Place, shared: Arc<Shared>) -> io::Result<Self> {
+        let speaker = node.speaker(seed(&node), Instant::now());
+        let addresses = Addresses::default();
+        let reporter =
+            Reporter { node: node.name.clone(), addresses: Arc::clone(&addresses), log: Arc::clone(&shared.log) };
+        let tell = {
+            let reporter = reporter.clone();
+            move |happened| {
+                if let Happened::Peer(event) = happened {
+                    reporter.tell(event.peer, &event.what);
+                }
+                shared.signal.raise();
+            }
+        };
+        let kernel = match node.sink {
+            Sink::Kernel => Some(Kernel::of(&place.namespace)?),
+            Sink::Fabric => None,
+        };
+        let router = Router::start("vnet-bgp", &place.namespace, speaker, CapabilitySet::empty(), tell)?;
+        let bare = Node { peers: Vec::new(), ..node.clone() };
+        let mut running = Self { node: bare, place: place.identity, router, reporter, next: 0, kernel };
+        running.heed(node);
+        Ok(running)
+    }
+
+    /// Whether it can go on as another description has it.
+    pub(super) fn stays(&self, node: &Node, place: &Place) -> bool {
+        let Node { name: _, host: _, asn, address, routes: _, peers: _, sink, foreign: _ } = node;
+        (self.node.asn, self.node.address, self.node.sink) == (*asn, *address, *sink) && self.place == place.identity
+    }
+
+    /// Goes by another description from now on.
+    pub(super) fn heed(&mut self, mut node: Node) {
+        let before = std::mem::take(&mut self.node.peers);
+        let addresses = Arc::clone(&self.reporter.addresses);
+        for peer in &mut node.peers {
+            let known = before.iter().find(|known| (known.local, known.remote) == (peer.local, peer.remote));
+            peer.id = known.map_or(PeerId(self.next), |known| known.id);
+            self.next += u32::from(known.is_none());
+            lock(&addresses).insert(peer.id, peer.remote);
+            self.meet(peer, known);
+        }
+        for gone in before.iter().filter(|known| node.peer(known.id).is_none()) {
+            self.router.remove_peer(gone.id);
+            lock(&addresses).remove(&gone.id);
+        }
+        self.originate(&node.routes);
+        self.node = node;
+        if let Some(kernel) = &mut self.kernel {
+            kernel.doubt();
+        }
+    }
+
+    /// Without packets that get there a session is no more, however long its timers.
+    fn meet(&self, peer: &Peer, known: Option<&Peer>) {
+        let known = known.filter(|known| known.up);
+        match known {
+            Some(known) if !peer.up => {
+                let status = self.router.look(|speaker| speaker.status(known.id));
+                if status.is_some_and(|status| status.state == State::Established) {
+                    self.reporter.down(known.id, "there is no tunnel any more");
+                }
+                self.router.remove_peer(known.id);
+            }
+            Some(known) if known.config == peer.config => {}
+            Some(known) if known.config.agrees_but_for_policy(&peer.config) => {
+                let policy = peer.config.policy.clone();
+                self.router.change(|speaker, now| speaker.set_policy(peer.id, policy, now));
+            }
+            Some(_) | None if peer.up => {
+                let neighbour = Neighbour { local: peer.local, remote: peer.remote, password: None };
+                self.router.add_peer(peer.id, neighbour, peer.config.clone());
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    fn originate(&self, routes: &[Route]) {
+        self.router.change(|speaker, now| {
+            for gone in self.node.routes.iter().filter(|known| !routes.contains(known)) {
+                speaker.withdraw(gone.prefix, gone.source, now);
+            }
+            for route in routes.iter().filter(|route| !self.node.routes.contains(route)) {
+                speaker.originate(route.prefix, route.source, route.origination.clone(), now);
+            }
+        });
+    }
+
+    pub(super) fn look<T>(&self, look: impl FnOnce(&Node, &Speaker) -> T) -> T {
+        self.router.look(|speaker| look(&self.node, speaker))
+    }
+
+    /// Adds what the fabric is to know, or tells the kernel.
+    pub(super) fn collect(&mut self, fabric: &mut BTreeMap<String, Vec<IpNet>>) {
+        match &mut self.kernel {
+            Some(kernel) => {
+                let routes = self.router.look(crate::speakers::kernel_routes);
+                kernel.set(&self.node.name, routes);
+            }
+            None => fabric.extend(self.look(best_ways)),
+        }
+    }
+}
+
+/// Unlike other routers', so that they do not all try again at the same time.
+fn seed(node: &Node) -> u64 {
+    node.name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
