@@ -4,13 +4,15 @@
 //! while the rules at its interface admit the probe (NSG-31), as if somebody listened.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::dataplane::platform::PLATFORM;
 use crate::dataplane::{
-    self, BalancingRule, Direction, FrontendId, Keyed, Member, PortId, Quiet, Snapshot, Takes, judge,
+    self, BalancingRule, Direction, FrontendId, Keyed, Member, PortId, Quiet, Snapshot, Takes, VnetId, judge,
 };
 use crate::model::{
-    Backend, BalancedPorts, Distribution, FrontendIx, HealthProbe, LoadBalancer, LoadBalancingRule, Network,
+    AdminState, Backend, BalancedPorts, Distribution, FrontendIx, FrontendRule, HealthProbe, InboundNatRule,
+    LoadBalancer, LoadBalancingRule, NatTarget, Network, TransportProtocol,
 };
 use crate::wire::{Protocol, Tuple};
 
@@ -34,11 +36,13 @@ pub(super) fn frontends(
     let pools = Pools { network, learned, ids, snapshot };
     let made = |(at, frontend): (FrontendIx, &crate::model::Frontend)| {
         let balancer = &network.load_balancers[at.balancer];
-        let rules = balancer.rules.iter().filter(|rule| rule.frontend == at.frontend);
+        // Of a public one, where its backends are.
+        let home = frontend.subnet().map(|subnet| subnet.vnet);
+        let home = home.or_else(|| balancer.backends().next().map(|backend| network.nic(backend.nic).subnet.vnet));
         dataplane::Frontend {
-            vnet: vnet_id(frontend.subnet.vnet),
+            vnet: home.map_or(VnetId(u32::MAX), vnet_id),
             address: frontend.address,
-            rules: rules.map(|rule| pools.rule(balancer, rule)).collect(),
+            rules: balancer.rules_at(at.frontend).map(|rule| pools.rule(balancer, rule)).collect(),
         }
     };
     network.frontends().map(made).collect()
@@ -54,15 +58,26 @@ struct Pools<'a> {
 }
 
 impl Pools<'_> {
-    fn rule(self, balancer: &LoadBalancer, rule: &LoadBalancingRule) -> BalancingRule {
+    fn rule(self, balancer: &LoadBalancer, rule: FrontendRule<'_>) -> BalancingRule {
+        match rule {
+            FrontendRule::Balance(rule) => self.balancing_rule(balancer, rule),
+            FrontendRule::Nat(rule, target) => self.nat_rule(rule, target),
+        }
+    }
+
+    fn balancing_rule(self, balancer: &LoadBalancer, rule: &LoadBalancingRule) -> BalancingRule {
         let pool = &balancer.pools[rule.pool].members;
         let probe = rule.probe.map(|probe| &balancer.probes[probe]);
-        // LB-17: a stopped machine has no device.
-        let running = || pool.iter().filter(|backend| self.snapshot.nic(self.member(backend).nic).port != PortId::NONE);
-        let is_up = |backend: &&Backend| probe.is_none_or(|probe| self.is_up(balancer, probe, **backend));
+        let is_up = |backend: &&Backend| match backend.admin {
+            AdminState::Up => true,
+            AdminState::Down => false,
+            AdminState::None => probe.is_none_or(|probe| self.is_up(balancer, probe, **backend)),
+        };
+        let running = || pool.iter().filter(|backend| self.is_running(backend));
         let mut eligible: Box<[Member]> = running().filter(is_up).map(|backend| self.member(backend)).collect();
         if eligible.is_empty() && probe.is_some_and(|probe| probe.all_where_none) {
-            eligible = running().map(|backend| self.member(backend)).collect();
+            let admitted = running().filter(|backend| backend.admin != AdminState::Down);
+            eligible = admitted.map(|backend| self.member(backend)).collect();
         }
         BalancingRule {
             takes: match rule.ports {
@@ -76,15 +91,42 @@ impl Pools<'_> {
                 Distribution::SourceIpProtocol => Keyed::AddressesAndProtocol,
             },
             floating: rule.floating,
-            idle_secs: u16::try_from(rule.idle_timeout.as_secs()).unwrap_or(u16::MAX),
+            idle_secs: seconds(rule.idle_timeout),
+            resets: rule.resets,
+            tcp_stays: pool.len() > 1 || pool.iter().any(|backend| backend.admin == AdminState::Down),
             eligible,
             members: pool.iter().map(|backend| self.member(backend)).collect(),
+        }
+    }
+
+    /// To one backend, whom nobody probes (LB-08).
+    fn nat_rule(self, rule: &InboundNatRule, target: NatTarget) -> BalancingRule {
+        let protocol = match rule.protocol {
+            TransportProtocol::Tcp => Protocol::TCP,
+            TransportProtocol::Udp => Protocol::UDP,
+        };
+        let member = self.member(&target.backend);
+        let eligible = self.is_running(&target.backend).then_some(member);
+        BalancingRule {
+            takes: Takes::Port { protocol, frontend: target.frontend_port, backend: rule.backend_port },
+            keyed: Keyed::FiveTuple,
+            floating: rule.floating,
+            idle_secs: seconds(rule.idle_timeout),
+            resets: rule.resets,
+            tcp_stays: false,
+            eligible: eligible.into_iter().collect(),
+            members: Box::new([member]),
         }
     }
 
     fn member(self, backend: &Backend) -> Member {
         let nic = self.ids.nic(Sender::Nic(backend.nic)).expect("every interface has a number");
         Member { nic, address: backend.address }
+    }
+
+    /// LB-17: a stopped machine has no device.
+    fn is_running(self, backend: &Backend) -> bool {
+        self.snapshot.nic(self.member(backend).nic).port != PortId::NONE
     }
 
     /// Nobody is up before the first probe that says so (LB-10).
@@ -94,6 +136,10 @@ impl Pools<'_> {
         };
         found.get(&self.network.probe_key(balancer, probe, backend)).is_some_and(|health| health.up)
     }
+}
+
+fn seconds(time: Duration) -> u16 {
+    u16::try_from(time.as_secs()).unwrap_or(u16::MAX)
 }
 
 fn admits_probe(snapshot: &Snapshot, member: Member, port: u16) -> bool {

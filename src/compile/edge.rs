@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use crate::dataplane::{Edge, Egress, PoolId, PortPool, PublicOwner};
-use crate::model::{DEFAULT_OUTBOUND, NatGateway, Network, NetworkInterface, SubnetIx};
+use crate::dataplane::{Edge, Egress, PoolId, PortPool, Ports, PublicOwner};
+use crate::model::{DEFAULT_OUTBOUND, LoadBalancer, NatGateway, Network, NetworkInterface, SubnetIx};
 
-use super::{Ids, Sender};
+use super::{Ids, Sender, balancer, outbound};
 
 /// What the platform's own outbound access does with an idle flow (SNAT-02): as a NAT gateway by default, without resets.
 const DEFAULT_IDLE_SECS: u16 = 240;
@@ -17,8 +17,14 @@ pub(super) fn of(network: &Network, ids: &Ids) -> Option<Edge> {
     let internet = ids.nic(Sender::Internet)?;
     let hosts = network.internet.iter().flat_map(|internet| &internet.addresses);
     let hosts = hosts.map(|address| (IpNet::from(*address), ())).collect();
-    let (pools, public) = pools(network);
+    let (mut pools, public) = pools(network);
     let default_outbound = PoolId(pools.len() as u32 - 1);
+    let mut allocated = outbound::allocate(network, &mut pools);
+    let frontends = balancer::numbered(network).filter_map(|(id, at)| {
+        let frontend = &network.load_balancers[at.balancer].frontends[at.frontend];
+        let public = frontend.subnet().is_none();
+        public.then(|| (IpNet::from(frontend.address), PublicOwner::Frontend(id)))
+    });
     let (senders, _) = ids.slots();
     let mut instances = Vec::new();
     let mut egress = vec![Egress::default(); senders.len()];
@@ -28,7 +34,11 @@ pub(super) fn of(network: &Network, ids: &Ids) -> Option<Edge> {
             Sender::Subnet(subnet) => (subnet, None),
             Sender::Internet | Sender::Gateway(_) | Sender::Tunnel(_) | Sender::Platform(_) => continue,
         };
-        egress[id.0 as usize] = self::egress(network, subnet, nic, default_outbound);
+        let balanced = match sender {
+            Sender::Nic(nic) => allocated.remove(&nic),
+            Sender::Subnet(_) | Sender::Internet | Sender::Gateway(_) | Sender::Tunnel(_) | Sender::Platform(_) => None,
+        };
+        egress[id.0 as usize] = Egress { balanced, ..self::egress(network, subnet, nic, default_outbound) };
         instances.extend(
             egress[id.0 as usize]
                 .instances
@@ -36,18 +46,23 @@ pub(super) fn of(network: &Network, ids: &Ids) -> Option<Edge> {
                 .map(|(private, public)| (IpNet::from(*public), PublicOwner::Instance { nic: id, private: *private })),
         );
     }
-    let public = public.into_iter().chain(instances).collect();
+    let public = public.into_iter().chain(instances).chain(frontends).collect();
     Some(Edge { internet, hosts, public, pools, egress })
 }
 
 /// Those of the NAT gateways in their order, then the one of default outbound access; and whose address is whose.
 fn pools(network: &Network) -> (Vec<PortPool>, Vec<(IpNet, PublicOwner)>) {
     let gateways = network.nat_gateways.iter().map(|gateway| pool(network, gateway));
-    let shared = PortPool { addresses: Box::new([DEFAULT_OUTBOUND]), tcp_idle_secs: DEFAULT_IDLE_SECS, resets: false };
+    let shared = PortPool {
+        ports: Box::new([Ports::all(DEFAULT_OUTBOUND)]),
+        preallocated: false,
+        tcp_idle_secs: DEFAULT_IDLE_SECS,
+        resets: false,
+    };
     let pools: Vec<_> = gateways.chain([shared]).collect();
     let owner = |(id, pool): (u32, &PortPool)| {
-        let address = |address: &Ipv4Addr| (IpAddr::from(*address).into(), PublicOwner::Pool(PoolId(id)));
-        pool.addresses.iter().map(address).collect::<Vec<_>>()
+        let address = |ports: &Ports| (IpAddr::from(ports.address).into(), PublicOwner::Pool(PoolId(id)));
+        pool.ports.iter().map(address).collect::<Vec<_>>()
     };
     let public = (0..).zip(&pools).flat_map(owner).collect();
     (pools, public)
@@ -62,9 +77,11 @@ fn pool(network: &Network, gateway: &NatGateway) -> PortPool {
         IpNet::V6(_) => None,
     });
     PortPool {
-        addresses: ranges
-            .flat_map(|range| (range.network().to_bits()..=range.broadcast().to_bits()).map(Into::into))
+        ports: ranges
+            .flat_map(|range| (range.network().to_bits()..=range.broadcast().to_bits()).map(Ipv4Addr::from))
+            .map(Ports::all)
             .collect(),
+        preallocated: false,
         tcp_idle_secs: u16::try_from(gateway.idle_timeout.as_secs()).unwrap_or(u16::MAX),
         resets: true,
     }
@@ -87,12 +104,13 @@ fn egress(network: &Network, subnet: SubnetIx, nic: Option<&NetworkInterface>, s
     Egress {
         nat_gateway: gateway.map(|gateway| PoolId(gateway.0 as u32)),
         instances: instances.map(|one| (one.private, network.public_ip(one.public).address)).collect(),
+        balanced: None,
         default_outbound: (!explicit && of_subnet.has_default_outbound_access()).then_some(shared),
     }
 }
 
-/// Whether an interface is in a pool.
+/// Whether an interface is behind a load balancer.
 fn is_balanced(network: &Network, nic: &NetworkInterface) -> bool {
-    let pools = network.load_balancers.iter().flat_map(|balancer| &balancer.pools);
-    pools.flat_map(|pool| &pool.members).any(|backend| std::ptr::eq(network.nic(backend.nic), nic))
+    let mut backends = network.load_balancers.iter().flat_map(LoadBalancer::backends);
+    backends.any(|backend| std::ptr::eq(network.nic(backend.nic), nic))
 }

@@ -16,6 +16,7 @@ mod groups;
 mod ids;
 mod links;
 mod memo;
+mod outbound;
 mod owners;
 mod platform;
 mod prefixes;

@@ -41,7 +41,9 @@ impl Owners {
         }
         for (id, at) in balancer::numbered(network) {
             let frontend = &network.load_balancers[at.balancer].frontends[at.frontend];
-            owned[frontend.subnet.vnet.0].push((frontend.address.into(), Owner::Frontend(id)));
+            if let Some(subnet) = frontend.subnet() {
+                owned[subnet.vnet.0].push((frontend.address.into(), Owner::Frontend(id)));
+            }
         }
         for endpoint in &network.private_endpoints {
             owned[endpoint.subnet.vnet.0].push((endpoint.address.into(), Owner::Service));

@@ -18,7 +18,7 @@ use super::gateway::{
     Connection, LocalNetworkGateway, Site, VirtualNetworkGateway, connection, local_network_gateway, site,
     virtual_network_gateway,
 };
-use super::load_balancer::{LoadBalancer, PartReference, load_balancer, pools};
+use super::load_balancer::{LoadBalancer, PartReference, load_balancer, nat_rules, pools};
 use super::principal::{Principal, principal};
 use super::private_access::{
     PrivateEndpoint, ServiceEndpoint, private_endpoint, private_endpoint_network_policies, service_endpoint,
@@ -204,6 +204,7 @@ pub(super) struct IpConfiguration {
     pub public: Option<Spanned<InstanceAddress>>,
     pub application_security_groups: Vec<Spanned<[String; 1]>>,
     pub backend_pools: Vec<PartReference>,
+    pub nat_rules: Vec<PartReference>,
     pub primary: Option<Spanned<bool>>,
 }
 
@@ -461,6 +462,7 @@ fn short_ip_configuration(f: &mut Fields<'_>) -> IpConfiguration {
         public: f.optional("publicIPAddress", instance_address),
         application_security_groups: groups(f, "applicationSecurityGroups").map_or_else(Vec::new, |list| list.value),
         backend_pools: pools(f),
+        nat_rules: nat_rules(f),
         primary: None,
     }
 }
@@ -472,6 +474,7 @@ fn refuse_short_form(f: &mut Fields<'_>) {
         "publicIPAddress",
         "applicationSecurityGroups",
         "loadBalancerBackendAddressPools",
+        "loadBalancerInboundNatRules",
     ] {
         if f.optional(key, |_, _| Some(())).is_some() {
             let at = f.key(key);
@@ -494,6 +497,7 @@ fn ip_configuration(node: &Node, report: &mut Report) -> Option<IpConfiguration>
         public: f.optional("publicIPAddress", instance_address),
         application_security_groups: groups(f, "applicationSecurityGroups").map_or_else(Vec::new, |list| list.value),
         backend_pools: pools(f),
+        nat_rules: nat_rules(f),
         primary: f.optional("primary", boolean),
     })
 }

@@ -293,7 +293,7 @@ impl Engine {
 
     /// How many flows of load balancers each backend has.
     pub fn balanced_flows(&self) -> FlowCounts {
-        let mut counts = FlowCounts::default();
+        let mut counts = FlowCounts::new(&self.published.load().compiled.snapshot);
         self.tables.flows.mappings.look_at_pins(self.now(), |mapped, protocol| counts.count(mapped, protocol));
         counts
     }

@@ -13,7 +13,7 @@ use crate::wire::{Protocol, Tuple};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FrontendId(pub u32);
 
-/// One frontend of an internal load balancer.
+/// One frontend of a load balancer; the VNet is that of its backends.
 #[derive(Debug)]
 pub struct Frontend {
     pub vnet: VnetId,
@@ -31,6 +31,10 @@ pub struct BalancingRule {
     pub floating: bool,
     /// Idle time after which a flow is forgotten (LB-25).
     pub idle_secs: u16,
+    /// Whoever goes on with a TCP flow after that is told by a reset, and not left alone (LB-25).
+    pub resets: bool,
+    /// TCP outlives its backend's health (LB-14, LB-16).
+    pub tcp_stays: bool,
     pub members: Box<[Member]>,
     /// Those of them that take new flows.
     pub eligible: Box<[Member]>,
@@ -113,7 +117,7 @@ impl BalancingRule {
     /// moves (LB-13, LB-14). Who has left the pool keeps what it has (LB-04).
     pub fn keeps(&self, protocol: Protocol, nic: NicId) -> bool {
         let has = |list: &[Member]| list.iter().any(|member| member.nic == nic);
-        has(&self.eligible) || !has(&self.members) || (protocol == Protocol::TCP && self.members.len() > 1)
+        has(&self.eligible) || !has(&self.members) || (protocol == Protocol::TCP && self.tcp_stays)
     }
 
     /// The same for both directions; ports count where the protocol has some.
@@ -152,6 +156,8 @@ mod tests {
             keyed,
             floating: false,
             idle_secs: 240,
+            resets: false,
+            tcp_stays: members.len() > 1,
             eligible: members.iter().take(up as usize).copied().collect(),
             members: members.into(),
         }

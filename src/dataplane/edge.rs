@@ -6,7 +6,8 @@
 
 use std::net::IpAddr;
 
-use super::{Lpm, NicId, PortPool};
+use super::{FrontendId, Lpm, NicId, PortPool};
+use crate::wire::{Protocol, Tuple};
 
 /// Index in [`Edge::pools`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,6 +34,8 @@ pub enum PublicOwner {
     Instance { nic: NicId, private: IpAddr },
     /// The flows that have a port of it.
     Pool(PoolId),
+    /// Those too, and what a public load balancer's rules take.
+    Frontend(FrontendId),
 }
 
 /// What may stand for a NIC's addresses, in the order asked (SNAT-01).
@@ -41,7 +44,24 @@ pub struct Egress {
     pub nat_gateway: Option<PoolId>,
     /// Private and public.
     pub instances: Box<[(IpAddr, IpAddr)]>,
+    pub balanced: Option<Balanced>,
     pub default_outbound: Option<PoolId>,
+}
+
+/// The ports that a backend has of load balancers' frontends, for its first IP configuration alone (SNAT-09).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Balanced {
+    pub private: IpAddr,
+    pub tcp: Option<PoolId>,
+    pub udp: Option<PoolId>,
+}
+
+impl Balanced {
+    /// What may stand for a flow; what has no ports is refused where they are given.
+    pub fn pool(&self, flow: &Tuple) -> Option<PoolId> {
+        let pool = if flow.protocol == Protocol::UDP { self.udp } else { self.tcp.or(self.udp) };
+        pool.filter(|_| flow.src == self.private && (flow.protocol != Protocol::TCP || self.tcp.is_some()))
+    }
 }
 
 impl Edge {

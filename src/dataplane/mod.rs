@@ -25,7 +25,7 @@ mod spread;
 pub use acl::{Acl, AclMatch, AclRule, Action, ProtocolMatch};
 pub use balancer::{BalancingRule, Frontend, FrontendId, Keyed, Member, Takes};
 pub use drop_reason::DropReason;
-pub use edge::{Edge, Egress, PoolId, PublicOwner};
+pub use edge::{Balanced, Edge, Egress, PoolId, PublicOwner};
 pub use flow::{
     Cursor, Deciders, Denial, FlowEvent, FlowLimits, FlowRecord, FlowState, FlowTable, FlowTerms, Follow, Passing,
     Room, RuleId, RulesMark, Signal, TableFull, Traffic,
@@ -33,7 +33,7 @@ pub use flow::{
 pub use fragment::FragmentTable;
 pub use gateway::{Gateway, GatewayId};
 pub use lpm::{Lpm, LpmBuilder};
-pub use nat::{Full, Mapped, NatLimits, NatTable, Outbound, Pin, PortPool, PortsExhausted};
+pub use nat::{Full, Mapped, NatLimits, NatTable, Outbound, Pin, PortPool, Ports, PortsExhausted};
 pub use observer::{Admission, Direction, FilterPlace, Observer, PacketEnd, Quiet, Step, Translation};
 pub use pattern::{Pattern, Side};
 pub use pipeline::{Flows, judge, process};

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Acl, Edge, FlowTerms, Frontend, FrontendId, Gateway, GatewayId, Lpm, Spread};
+use super::{Acl, Edge, FlowTerms, Frontend, FrontendId, Gateway, GatewayId, Lpm, PublicOwner, Spread};
 
 /// An attachment: one TUN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -90,6 +90,12 @@ impl Snapshot {
     #[inline]
     pub fn acl(&self, id: AclId) -> &Acl {
         &self.acls[id.0 as usize]
+    }
+
+    /// Whether a NIC answers from the public address of a frontend itself (LB-20).
+    pub fn floats(&self, nic: NicId, address: IpAddr) -> bool {
+        let owner = self.edge.as_ref().and_then(|edge| edge.public.lookup(address));
+        matches!(owner, Some(PublicOwner::Frontend(frontend)) if self.frontend(frontend).floats_at(nic))
     }
 
     /// Whether an address is one of those behind a port.

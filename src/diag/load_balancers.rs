@@ -1,6 +1,6 @@
 //! Who is behind which rule of which load balancer, and who of them takes new flows.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::Utc;
 use super::names::Names;
 use crate::compile::Compiled;
-use crate::dataplane::{Frontend, FrontendId, Mapped, NicId, Takes};
-use crate::model::{Health, HealthProbe, LoadBalancer, LoadBalancingRule, Network, PowerState, ProbeKey};
+use crate::dataplane::{Frontend, FrontendId, Mapped, NicId, Snapshot, Takes};
+use crate::model::{AdminState, FrontendRule, Health, HealthProbe, LoadBalancer, Network, PowerState, ProbeKey};
 use crate::wire::Protocol;
 
 /// One backend behind one rule.
@@ -20,6 +20,7 @@ pub struct BackendRow {
     pub rule: String,
     /// `10.0.0.100:80/tcp`, or the address alone where the rule is for all ports.
     pub frontend: String,
+    /// Empty for an inbound NAT rule.
     pub backend_pool: String,
     /// `machine/interface`.
     pub backend: String,
@@ -47,14 +48,24 @@ pub enum HealthState {
 }
 
 /// How many flows of load balancers each backend has.
-#[derive(Clone, Debug, Default)]
-pub struct FlowCounts(HashMap<(NicId, Option<(SocketAddr, Protocol)>), u64>);
+#[derive(Clone, Debug)]
+pub struct FlowCounts {
+    frontends: HashSet<IpAddr>,
+    /// By backend, and by port of a frontend; what only passed through a backend has none.
+    counts: HashMap<(NicId, Option<(SocketAddr, Protocol)>), u64>,
+}
 
 impl FlowCounts {
-    /// Counts one: what stays as it is came through a rule for all ports (LB-32).
+    pub fn new(snapshot: &Snapshot) -> Self {
+        let frontends = snapshot.frontends.iter().map(|frontend| frontend.address).collect();
+        Self { frontends, counts: HashMap::new() }
+    }
+
+    /// Counts one.
     pub fn count(&mut self, mapped: &Mapped, protocol: Protocol) {
-        let frontend = (mapped.public != mapped.private).then_some((SocketAddr::from(mapped.public), protocol));
-        *self.0.entry((mapped.nic, frontend)).or_default() += 1;
+        let to_frontend = self.frontends.contains(&mapped.public.0);
+        let frontend = to_frontend.then_some((SocketAddr::from(mapped.public), protocol));
+        *self.counts.entry((mapped.nic, frontend)).or_default() += 1;
     }
 
     fn of(&self, nic: NicId, frontend: &Frontend, takes: Takes) -> u64 {
@@ -66,7 +77,7 @@ impl FlowCounts {
             (Takes::All, None) => true,
             (Takes::Port { .. }, None) => false,
         };
-        let counts = self.0.iter().filter(|((owner, at), _)| *owner == nic && of_rule(at));
+        let counts = self.counts.iter().filter(|((owner, at), _)| *owner == nic && of_rule(at));
         counts.map(|(_, count)| count).sum()
     }
 }
@@ -82,9 +93,7 @@ pub fn load_balancers(
     let frontends = (0..).map(FrontendId).zip(network.frontends());
     let rows = frontends.flat_map(|(id, (at, _))| {
         let balancer = &network.load_balancers[at.balancer];
-        // As they were compiled: in their order, those of other frontends left out.
-        let rules = balancer.rules.iter().filter(move |rule| rule.frontend == at.frontend);
-        (0..).zip(rules).flat_map(move |(index, rule)| listing.rule(balancer, rule, id, index))
+        (0..).zip(balancer.rules_at(at.frontend)).flat_map(move |(index, rule)| listing.rule(balancer, rule, id, index))
     });
     rows.collect()
 }
@@ -101,22 +110,29 @@ impl<'a> Listing<'a> {
     fn rule(
         self,
         balancer: &'a LoadBalancer,
-        rule: &'a LoadBalancingRule,
+        rule: FrontendRule<'a>,
         frontend: FrontendId,
         index: usize,
     ) -> impl Iterator<Item = BackendRow> + 'a {
         let frontend = self.compiled.snapshot.frontend(frontend);
         let table = &frontend.rules[index];
-        let pool = &balancer.pools[rule.pool];
-        let probe = rule.probe.map(|probe| &balancer.probes[probe]);
-        pool.members.iter().map(move |backend| {
+        let (pool, probe, members) = match rule {
+            FrontendRule::Balance(rule) => {
+                let pool = &balancer.pools[rule.pool];
+                (pool.name.as_str(), rule.probe.map(|probe| &balancer.probes[probe]), pool.members.clone())
+            }
+            FrontendRule::Nat(_, target) => ("", None, vec![target.backend]),
+        };
+        members.into_iter().map(move |backend| {
             let nic = self.compiled.nic_of(backend.nic);
             let eligible = table.eligible.iter().any(|member| member.nic == nic);
-            let found = probe.and_then(|probe| self.found(balancer, probe, *backend));
+            let found = probe.and_then(|probe| self.found(balancer, probe, backend));
             let machine = self.network.vm(self.network.nic(backend.nic).virtual_machine);
             let up = found.map_or(eligible, |found| found.up);
             let reason = match (machine.power_state, probe, found) {
                 (PowerState::Stopped, _, _) => "the machine is stopped",
+                (PowerState::Running, _, _) if backend.admin == AdminState::Up => "adminState Up",
+                (PowerState::Running, _, _) if backend.admin == AdminState::Down => "adminState Down",
                 (PowerState::Running, None, _) => "no probe",
                 (PowerState::Running, Some(_), Some(found)) => &found.reason,
                 (PowerState::Running, Some(_), None) if self.health.is_some() => "not probed yet",
@@ -125,9 +141,9 @@ impl<'a> Listing<'a> {
             };
             BackendRow {
                 load_balancer: balancer.name.clone(),
-                rule: rule.name.clone(),
+                rule: rule.name().to_owned(),
                 frontend: words(frontend, table.takes),
-                backend_pool: pool.name.clone(),
+                backend_pool: pool.to_owned(),
                 backend: Names { network: self.network, compiled: self.compiled }.nic(nic),
                 address: backend.address.into(),
                 probe: probe.map(|probe| probe.name.clone()),

@@ -112,9 +112,12 @@ impl<'a> Names<'a> {
     pub(super) fn balancing_rule(self, id: FrontendId, rule: u32) -> String {
         let Some((at, _)) = self.network.frontends().nth(id.0 as usize) else { return String::new() };
         let balancer = &self.network.load_balancers[at.balancer];
-        let mut rules = balancer.rules.iter().filter(|rule| rule.frontend == at.frontend);
-        let rule = rules.nth(rule as usize).map_or("", |rule| &rule.name);
-        format!("load balancer {}, rule {rule}", balancer.name)
+        let rule = balancer.rules_at(at.frontend).nth(rule as usize);
+        format!(
+            "load balancer {}, rule {}",
+            balancer.name,
+            rule.map_or_else(String::new, |rule| rule.name().to_owned())
+        )
     }
 
     /// `NSG app on subnet spoke1/app, rule securityRules/https`.

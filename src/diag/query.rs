@@ -335,7 +335,7 @@ fn owner(network: &Network, compiled: &Compiled, from: Option<VnetIx>, address: 
     let edge = compiled.snapshot.edge.as_ref();
     let outside = edge.and_then(|edge| match edge.public.lookup(address) {
         Some(PublicOwner::Instance { nic, .. }) => Some(nic),
-        Some(PublicOwner::Pool(_)) => None,
+        Some(PublicOwner::Pool(_) | PublicOwner::Frontend(_)) => None,
         None => edge.hosts.lookup(address).map(|()| edge.internet),
     });
     let peered = |vnet| from.is_some_and(|from| connected(network, from).any(|link| link.remote == vnet));

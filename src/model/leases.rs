@@ -21,7 +21,7 @@ impl Leases {
         let public = network.public_ip_addresses.iter();
         let public = public.map(|public| (key(PUBLIC_ADDRESS, &public.name), vec![public.address]));
         let frontends = network.load_balancers.iter().flat_map(|balancer| {
-            let frontends = balancer.frontends.iter();
+            let frontends = balancer.frontends.iter().filter(|frontend| frontend.subnet().is_some());
             frontends.map(|frontend| (frontend_key(&balancer.name, &frontend.name), vec![frontend.address]))
         });
         Self(nics.chain(endpoints).chain(public).chain(frontends).collect())

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::{Network, NicIx, SubnetIx, VnetIx};
+use super::{Network, NicIx, PublicIpIx, SubnetIx, VnetIx};
 
 /// A frontend: its load balancer, and its index in [`LoadBalancer::frontends`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -13,7 +13,8 @@ pub struct FrontendIx {
     pub frontend: usize,
 }
 
-/// An internal load balancer. Its frontends and everybody in its pools are in one virtual network (LB-05).
+/// A load balancer: all of its frontends are private, or all are public. Those and everybody in its pools are in one
+/// virtual network (LB-05).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadBalancer {
     pub name: String,
@@ -22,14 +23,116 @@ pub struct LoadBalancer {
     pub pools: Vec<BackendPool>,
     pub probes: Vec<HealthProbe>,
     pub rules: Vec<LoadBalancingRule>,
+    pub nat_rules: Vec<InboundNatRule>,
+    pub outbound_rules: Vec<OutboundRule>,
 }
 
-/// A private address in a subnet, which nobody else has (LB-06).
+/// An address that nobody else has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frontend {
     pub name: String,
-    pub subnet: SubnetIx,
+    pub site: FrontendSite,
     pub address: IpAddr,
+}
+
+/// Whose address it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrontendSite {
+    /// A subnet's (LB-06).
+    Private(SubnetIx),
+    Public(PublicIpIx),
+}
+
+impl Frontend {
+    /// None for a public one.
+    pub const fn subnet(&self) -> Option<SubnetIx> {
+        match self.site {
+            FrontendSite::Private(subnet) => Some(subnet),
+            FrontendSite::Public(_) => None,
+        }
+    }
+}
+
+/// One thing that takes flows at a frontend.
+#[derive(Clone, Copy, Debug)]
+pub enum FrontendRule<'a> {
+    Balance(&'a LoadBalancingRule),
+    /// To one backend.
+    Nat(&'a InboundNatRule, NatTarget),
+}
+
+impl FrontendRule<'_> {
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Balance(rule) => &rule.name,
+            Self::Nat(rule, _) => &rule.name,
+        }
+    }
+}
+
+impl LoadBalancer {
+    /// What takes flows at a frontend, in the order that packets meet it.
+    pub fn rules_at(&self, frontend: usize) -> impl Iterator<Item = FrontendRule<'_>> {
+        let balancing = self.rules.iter().filter(move |rule| rule.frontend == frontend).map(FrontendRule::Balance);
+        let nat = self.nat_rules.iter().filter(move |rule| rule.frontend == frontend);
+        let nat = nat.flat_map(|rule| rule.targets.iter().map(move |target| FrontendRule::Nat(rule, *target)));
+        balancing.chain(nat)
+    }
+
+    /// Everybody behind it.
+    pub fn backends(&self) -> impl Iterator<Item = Backend> {
+        let targets = self.nat_rules.iter().flat_map(|rule| &rule.targets).map(|target| target.backend);
+        self.pools.iter().flat_map(|pool| pool.members.iter().copied()).chain(targets)
+    }
+}
+
+/// From ports of a frontend to one port of backends, each its own (LB-08).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InboundNatRule {
+    pub name: String,
+    /// Index in [`LoadBalancer::frontends`].
+    pub frontend: usize,
+    pub protocol: TransportProtocol,
+    pub backend_port: u16,
+    pub targets: Vec<NatTarget>,
+    pub floating: bool,
+    pub idle_timeout: Duration,
+    pub resets: bool,
+}
+
+/// Where one port of a frontend leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NatTarget {
+    pub frontend_port: u16,
+    pub backend: Backend,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TransportProtocol {
+    Tcp,
+    Udp,
+}
+
+/// Ports of frontends for the flows that a pool's members begin (SNAT-05).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboundRule {
+    pub name: String,
+    /// Indices in [`LoadBalancer::frontends`].
+    pub frontends: Vec<usize>,
+    /// Index in [`LoadBalancer::pools`].
+    pub pool: usize,
+    /// None for both.
+    pub protocol: Option<TransportProtocol>,
+    /// For each member; None for as many as the pool's size gives.
+    pub ports: Option<u16>,
+    pub idle_timeout: Duration,
+    pub resets: bool,
+}
+
+impl OutboundRule {
+    pub fn takes(&self, protocol: TransportProtocol) -> bool {
+        self.protocol.is_none_or(|own| own == protocol)
+    }
 }
 
 /// Machines that do the same.
@@ -45,6 +148,17 @@ pub struct BackendPool {
 pub struct Backend {
     pub nic: NicIx,
     pub address: Ipv4Addr,
+    pub admin: AdminState,
+}
+
+/// What an administrator says of a backend, whatever its probe does (LB-16).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum AdminState {
+    /// Nothing: the probe decides.
+    #[default]
+    None,
+    Up,
+    Down,
 }
 
 /// Who asks, as drops and captures name it: by the tag that rules know it by.
@@ -99,6 +213,12 @@ impl Network {
         self.probed().map(|probed| probed.vnet).collect()
     }
 
+    /// Whether it is its interface's first IP configuration: others have no outbound ports and no floating addresses
+    /// (LB-21, SNAT-09).
+    pub fn is_primary(&self, backend: Backend) -> bool {
+        self.nic(backend.nic).addresses.iter().find(|address| address.is_ipv4()) == Some(&IpAddr::V4(backend.address))
+    }
+
     pub fn probe_key(&self, balancer: &LoadBalancer, probe: &HealthProbe, backend: Backend) -> ProbeKey {
         let nic = self.nic(backend.nic);
         ProbeKey {
@@ -149,6 +269,10 @@ pub struct LoadBalancingRule {
     pub floating: bool,
     /// Of TCP (LB-25).
     pub idle_timeout: Duration,
+    /// `enableTcpReset`: who sends after that is told.
+    pub resets: bool,
+    /// Whether its frontend serves what the pool begins, where no outbound rule does (SNAT-07).
+    pub outbound: bool,
 }
 
 /// Which flows a rule takes.

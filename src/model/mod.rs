@@ -34,8 +34,9 @@ pub use gateway::{
 };
 pub use leases::Leases;
 pub use load_balancer::{
-    Backend, BackendPool, BalancedPorts, Distribution, Frontend, FrontendIx, Health, HealthProbe, LoadBalancer,
-    LoadBalancingRule, PROBER, ProbeKey, ProbeProtocol, Probed,
+    AdminState, Backend, BackendPool, BalancedPorts, Distribution, Frontend, FrontendIx, FrontendRule, FrontendSite,
+    Health, HealthProbe, InboundNatRule, LoadBalancer, LoadBalancingRule, NatTarget, OutboundRule, PROBER, ProbeKey,
+    ProbeProtocol, Probed, TransportProtocol,
 };
 pub use mac::{Mac, Macs, mac_owner, stable_hash};
 pub use network::{

@@ -84,7 +84,8 @@ impl Question {
         };
         let (peer, owner) = (SocketAddr::new(address, ask.port), stage.owner(address));
         let one = owner.iter().map(|owner| (owner.clone(), SocketAddr::new(stage.private(address), ask.port)));
-        let listeners = one.chain(stage.backends(peer, ask.kind)).collect();
+        let mut listeners: Vec<_> = one.chain(stage.backends(peer, ask.kind)).collect();
+        listeners.dedup();
         Ok(Self { kind: ask.kind, from: ask.from.clone(), origin, peer, listeners, owner, traffic })
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use vnet::config;
-use vnet::model::{BalancedPorts, Network};
+use vnet::model::{Backend, BalancedPorts, FrontendRule, Network};
 
 use crate::Outcome;
 use crate::lab::{Lab, SOON};
@@ -206,7 +206,15 @@ fn public(network: &Network) -> Vec<(IpAddr, (String, IpAddr))> {
     let nics = network.network_interfaces.iter();
     let instances = nics.flat_map(|nic| nic.public_addresses.iter().map(move |one| (nic.virtual_machine, one)));
     let name = |vm| network.vm(vm).name.clone();
-    instances.map(|(vm, one)| (network.public_ip(one.public).address, (name(vm), one.private))).collect()
+    let instances = instances.map(|(vm, one)| (network.public_ip(one.public).address, (name(vm), one.private)));
+    // A frontend with one backend behind it.
+    let frontends = network.frontends().filter(|(_, frontend)| frontend.subnet().is_none());
+    let alone = frontends.filter_map(|(at, frontend)| {
+        let backends: Vec<_> = network.load_balancers[at.balancer].backends().collect();
+        let [backend] = backends[..] else { return None };
+        Some((frontend.address, (name(network.nic(backend.nic).virtual_machine), backend.address.into())))
+    });
+    instances.chain(alone).collect()
 }
 
 /// JSON is YAML; one line a key, so that a lab can put its name in front.
@@ -216,20 +224,29 @@ fn as_yaml(topology: &Value) -> String {
 }
 
 fn backends(network: &Network, at: SocketAddr, kind: Kind) -> Vec<(String, SocketAddr)> {
-    let rules =
-        network.load_balancers.iter().flat_map(|balancer| balancer.rules.iter().map(move |rule| (balancer, rule)));
-    let mut rules = rules.filter(|(balancer, rule)| balancer.frontends[rule.frontend].address == at.ip());
-    let port = rules.find_map(|(balancer, rule)| {
-        let backend = match (rule.ports, kind) {
-            (BalancedPorts::Tcp { frontend, backend }, Kind::Tcp) if frontend == at.port() => backend,
-            (BalancedPorts::Udp { frontend, backend }, Kind::Udp) if frontend == at.port() => backend,
-            (BalancedPorts::All, Kind::Tcp | Kind::Udp) => at.port(),
-            _ => return None,
-        };
-        Some((balancer, rule.pool, backend))
+    let place = |backend: &Backend, port| {
+        let machine = network.vm(network.nic(backend.nic).virtual_machine).name.clone();
+        (machine, SocketAddr::new(backend.address.into(), port))
+    };
+    let frontends = network.frontends().filter(|(_, frontend)| frontend.address == at.ip());
+    let rules = frontends.flat_map(|(ix, _)| {
+        let balancer = &network.load_balancers[ix.balancer];
+        balancer.rules_at(ix.frontend).map(move |rule| (balancer, rule))
     });
-    let Some((balancer, pool, port)) = port else { return Vec::new() };
-    let members = balancer.pools[pool].members.iter();
-    let name = |nic| network.vm(network.nic(nic).virtual_machine).name.clone();
-    members.map(|member| (name(member.nic), SocketAddr::new(member.address.into(), port))).collect()
+    let takers = rules.filter_map(|(balancer, rule)| match (rule, kind) {
+        (FrontendRule::Balance(rule), _) => {
+            let port = match (rule.ports, kind) {
+                (BalancedPorts::Tcp { frontend, backend }, Kind::Tcp) if frontend == at.port() => backend,
+                (BalancedPorts::Udp { frontend, backend }, Kind::Udp) if frontend == at.port() => backend,
+                (BalancedPorts::All, Kind::Tcp | Kind::Udp) => at.port(),
+                _ => return None,
+            };
+            Some(balancer.pools[rule.pool].members.iter().map(|member| place(member, port)).collect())
+        }
+        (FrontendRule::Nat(rule, target), Kind::Tcp) if target.frontend_port == at.port() => {
+            Some(vec![place(&target.backend, rule.backend_port)])
+        }
+        (FrontendRule::Nat(..), _) => None,
+    });
+    takers.into_iter().next().unwrap_or_default()
 }

@@ -18,7 +18,7 @@ use super::public_address::Public;
 use crate::config::diagnostic::{At, Report, Spanned};
 use crate::config::document::{self, Allocation, Document, IpConfiguration, IpVersion};
 use crate::model::{
-    Backend, FrontendIx, InstanceAddress, NetworkInterface, NicIx, PrivateEndpoint, PublicIpIx, SubnetIx,
+    AdminState, Backend, FrontendIx, InstanceAddress, NetworkInterface, NicIx, PrivateEndpoint, PublicIpIx, SubnetIx,
     VirtualMachine, VirtualNetwork, VmIx,
 };
 
@@ -41,6 +41,8 @@ pub(super) struct Wish {
     pub public: Option<PublicIpIx>,
     /// Whose backend it is.
     pub pools: Vec<PoolIx>,
+    /// The inbound NAT rules that lead to it.
+    pub nat_rules: Vec<PoolIx>,
     pub at: At,
 }
 
@@ -64,7 +66,7 @@ pub(super) fn machines(
     let documents = &document.virtual_machines;
     Names::of("virtual machine", documents.iter().map(|vm| &vm.name), report);
     let (private_endpoints, mut wishes) = private_access::private_endpoints(&document.private_endpoints, scope, report);
-    let (balancers, frontends) = Balancers::of(document, scope, report);
+    let (balancers, frontends) = Balancers::of(document, scope, public, report);
     let (virtual_machines, network_interfaces) = (Vec::new(), Vec::new());
     let mut machines = Addressed { virtual_machines, network_interfaces, private_endpoints, balancers };
     for (vm, document) in documents.iter().enumerate() {
@@ -148,8 +150,9 @@ fn grant(
                 let nic = &mut machines.network_interfaces[index];
                 nic.addresses.extend(address);
                 if let Some(IpAddr::V4(address)) = address {
-                    let backend = Backend { nic: NicIx(index), address };
+                    let backend = Backend { nic: NicIx(index), address, admin: AdminState::None };
                     wish.pools.into_iter().for_each(|pool| machines.balancers.join(pool, backend));
+                    wish.nat_rules.into_iter().for_each(|rule| machines.balancers.lead(rule, backend));
                 }
                 let instance = wish.public.zip(address);
                 nic.public_addresses.extend(instance.map(|(public, private)| InstanceAddress { private, public }));
@@ -237,6 +240,7 @@ fn wish(
             Some((version, ix))
         });
         let mut pools = balancers.find_pools(&configuration.backend_pools, found.vnet, report);
+        let mut nat_rules = balancers.find_nat_rules(&configuration.nat_rules, found.vnet, report);
         for version in versions {
             let stated = configuration.address.clone().filter(|address| version_of(address.value) == version);
             let public = in_front.take_if(|(of, _)| *of == version).map(|(_, ix)| ix);
@@ -247,6 +251,7 @@ fn wish(
                 stated,
                 public,
                 pools: if version == IpVersion::V4 { std::mem::take(&mut pools) } else { Vec::new() },
+                nat_rules: if version == IpVersion::V4 { std::mem::take(&mut nat_rules) } else { Vec::new() },
                 at: configuration.at,
             });
         }

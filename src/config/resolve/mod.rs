@@ -9,6 +9,7 @@ mod address;
 mod admin;
 mod allocation;
 mod attach;
+mod balancing_rules;
 mod bgp;
 mod classic;
 mod cloud;
@@ -85,7 +86,7 @@ pub(super) fn network(
     }
     let machines =
         machine::machines(&document, &virtual_networks, &accounts, (&scope, &mut public), attachments, pool, report);
-    let load_balancers = machines.balancers.finish(&document, report);
+    let load_balancers = machines.balancers.finish(&document, &machines.network_interfaces, report);
     public.check_subnets(&virtual_networks, &machines.network_interfaces, &document, report);
     public.warn(report);
     Limits::AZURE.check(&document, &virtual_networks, &machines.network_interfaces, &accounts, report);

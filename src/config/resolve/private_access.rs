@@ -113,6 +113,7 @@ pub(super) fn private_endpoints(
             stated,
             public: None,
             pools: Vec::new(),
+            nat_rules: Vec::new(),
             at: endpoint.at,
         });
         let address = IpAddr::from(Ipv4Addr::UNSPECIFIED);

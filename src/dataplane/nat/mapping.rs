@@ -59,6 +59,15 @@ impl Remote {
     }
 }
 
+impl Remote {
+    /// Where it lies: all ports of UDP of one address together, so that a port that serves one of them can be seen to be
+    /// taken for the others.
+    pub(super) fn place(self) -> Self {
+        let port = if self.protocol == Protocol::UDP { 0 } else { self.port };
+        Self { port, ..self }
+    }
+}
+
 impl End {
     /// The source of a tuple.
     pub(super) fn of(tuple: &Tuple) -> Option<Self> {

@@ -3,7 +3,9 @@
 //! One idea: a port is mapped for one destination, so flows to other destinations share it (SNAT-05), and everything about
 //! one destination lies in one shard under one short lock: finding a mapping from either side, and choosing a port that no
 //! other flow there has. A port is drawn at random and drawn again if it is taken: with no more than 50,000 of 64,512 in
-//! use for a destination (NAT-02) five draws are enough on average, and a bound on them makes it constant time.
+//! use for a destination (NAT-02) five draws are enough on average, and a bound on them makes it constant time. Ports that
+//! a load balancer gives a backend for itself are used to the last one: where draws fail, the few that it has are gone
+//! through in their order.
 //!
 //! Memory: 48 bytes a mapping and 8 for its two buckets. Like flow records, mappings live in blocks that are kept, so a
 //! warm table allocates nothing. TCP and UDP over IPv4 only: Azure maps nothing else.
@@ -59,11 +61,33 @@ impl Default for NatLimits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortPool {
     /// Never empty.
-    pub addresses: Box<[Ipv4Addr]>,
+    pub ports: Box<[Ports]>,
+    /// Nobody else has these ports, so they may be used to the last one; and one of UDP serves one flow to each address
+    /// (SNAT-05).
+    pub preallocated: bool,
     /// Idle time after which a TCP mapping ends.
     pub tcp_idle_secs: u16,
     /// A TCP segment whose mapping has ended is answered by a reset (NAT-04).
     pub resets: bool,
+}
+
+/// Some ports of a public address, in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    pub address: Ipv4Addr,
+    pub first: u16,
+    pub count: u16,
+}
+
+impl Ports {
+    /// As many as a NAT gateway has of an address (NAT-02).
+    pub const fn all(address: Ipv4Addr) -> Self {
+        Self { address, first: FIRST_PORT, count: u16::MAX - FIRST_PORT + 1 }
+    }
+
+    fn end(self, nth: u16) -> End {
+        End { address: self.address, port: self.first + nth }
+    }
 }
 
 /// A packet that leaves.
@@ -151,7 +175,9 @@ impl NatTable {
     ) -> Option<Mapped> {
         let (private, remote) = (End::of(flow)?, Remote::of(flow)?);
         let mut shard = self.shard(remote);
-        let fits = |mapping: &Mapping| mapping.is_live(signal, now) && is_ours(mapping.public.address.into());
+        let fits = |mapping: &Mapping| {
+            !mapping.pinned && mapping.is_live(signal, now) && is_ours(mapping.public.address.into())
+        };
         let mapping = shard.outbound((nic, private, remote), self.private_hash(nic, private, remote), fits)?;
         mapping.touch(Direction::Outbound, signal, now);
         Some(mapping.mapped())
@@ -164,7 +190,7 @@ impl NatTable {
         let mut shard = self.shard(remote);
         // Whoever answers cannot begin a flow: what looks like it is only late.
         let fits = |mapping: &Mapping| mapping.is_live(Signal::NONE, now) && !mapping.pinned;
-        let mapping = shard.inbound((public, remote), self.hasher.hash_one((public, remote)), fits)?;
+        let mapping = shard.inbound((public, remote), self.public_hash(public, remote), fits)?;
         mapping.touch(Direction::Inbound, signal, now);
         Some(mapping.mapped())
     }
@@ -187,7 +213,7 @@ impl NatTable {
         let (public, remote) = (End::of(outside)?, Remote::of(outside)?);
         let mut shard = self.shard(remote);
         let fits = |mapping: &Mapping| mapping.pinned && mapping.is_live(signal, now) && fits(&mapping.mapped());
-        let mapping = shard.inbound((public, remote), self.hasher.hash_one((public, remote)), fits)?;
+        let mapping = shard.inbound((public, remote), self.public_hash(public, remote), fits)?;
         mapping.touch(Direction::Outbound, signal, now);
         Some(mapping.mapped())
     }
@@ -221,10 +247,8 @@ impl NatTable {
         self.pins_of(pin.nic).fetch_add(1, Relaxed);
         let mut mapping = Mapping::pinned(pin, private, remote, public);
         mapping.touch(Direction::Outbound, pin.signal, pin.now);
-        let hashes = Hashes {
-            private: self.private_hash(pin.nic, private, remote),
-            public: self.hasher.hash_one((public, remote)),
-        };
+        let hashes =
+            Hashes { private: self.private_hash(pin.nic, private, remote), public: self.public_hash(public, remote) };
         self.shard(remote).insert(mapping, hashes, pin.now);
         Ok(())
     }
@@ -278,21 +302,23 @@ impl NatTable {
         }
         let seed = self.draws.fetch_add(1, Relaxed);
         let mut random = self.hasher.hash_one((seed, outbound.nic, private));
-        let addresses = &outbound.pool.addresses;
-        let first = (random >> 48) as usize % addresses.len();
+        let pool = outbound.pool;
+        let first = (random >> 48) as usize % pool.ports.len();
         let mut shard = self.shard(remote);
-        for nth in 0..addresses.len() {
-            let address = addresses[(first + nth) % addresses.len()];
-            let count = self.count_of(address, remote);
-            if count.load(Relaxed) >= self.limits.per_destination {
+        for nth in 0..pool.ports.len() {
+            let ports = pool.ports[(first + nth) % pool.ports.len()];
+            let count = self.count_of(ports.address, remote);
+            if !pool.preallocated && count.load(Relaxed) >= self.limits.per_destination {
                 continue;
             }
-            let Some((public, hash)) = self.draw(&mut shard, address, remote, &mut random) else {
-                continue;
-            };
+            let is_free = |public| self.is_free(&mut shard, public, remote, pool.preallocated);
+            let Some(public) = draw(ports, pool.preallocated, &mut random, is_free) else { continue };
             count.fetch_add(1, Relaxed);
             let mapping = Mapping::new(outbound, private, remote, public);
-            let hashes = Hashes { private: self.private_hash(outbound.nic, private, remote), public: hash };
+            let hashes = Hashes {
+                private: self.private_hash(outbound.nic, private, remote),
+                public: self.public_hash(public, remote),
+            };
             shard.insert(mapping, hashes, outbound.now);
             return Ok(mapping.mapped());
         }
@@ -300,16 +326,14 @@ impl NatTable {
         Err(PortsExhausted)
     }
 
-    /// A port of an address that nobody has towards a destination, and its hash.
-    fn draw(&self, shard: &mut Shard, address: Ipv4Addr, remote: Remote, random: &mut u64) -> Option<(End, u64)> {
-        const PORTS: u64 = u16::MAX as u64 - FIRST_PORT as u64 + 1;
-        (0..DRAWS).find_map(|_| {
-            *random = next_random(*random);
-            let public = End { address, port: FIRST_PORT + (((*random >> 32) * PORTS) >> 32) as u16 };
-            let hash = self.hasher.hash_one((public, remote));
-            // One whose time is over is taken until it is swept.
-            shard.inbound((public, remote), hash, |_| true).is_none().then_some((public, hash))
-        })
+    /// Whether nobody has a port towards a destination; of preallocated ports for UDP, towards anything at its address.
+    /// One whose time is over is taken until it is swept.
+    fn is_free(&self, shard: &mut Shard, public: End, remote: Remote, preallocated: bool) -> bool {
+        let hash = self.public_hash(public, remote);
+        if preallocated && remote.protocol == Protocol::UDP {
+            return !shard.has_towards(public, remote, hash);
+        }
+        shard.inbound((public, remote), hash, |_| true).is_none()
     }
 
     fn sweep_some(&self, shard: &Mutex<Shard>, now: Timestamp, left: &mut usize, ended: &mut usize) -> bool {
@@ -318,7 +342,7 @@ impl NatTable {
             *left -= 1;
             let hashes = |mapping: &Mapping| Hashes {
                 private: self.private_hash(mapping.nic, mapping.private, mapping.remote),
-                public: self.hasher.hash_one((mapping.public, mapping.remote)),
+                public: self.public_hash(mapping.public, mapping.remote),
             };
             match shard.sweep(now, hashes) {
                 Sweep::Ended(mapping) => {
@@ -342,6 +366,11 @@ impl NatTable {
         self.hasher.hash_one((nic, private, remote))
     }
 
+    /// The same for all ports of UDP at one address, which then lie in one chain.
+    fn public_hash(&self, public: End, remote: Remote) -> u64 {
+        self.hasher.hash_one((public, remote.place()))
+    }
+
     #[inline]
     fn pins_of(&self, nic: NicId) -> &AtomicU32 {
         &self.pins[nic.0 as usize % PINNED]
@@ -352,8 +381,21 @@ impl NatTable {
     }
 
     fn shard(&self, remote: Remote) -> MutexGuard<'_, Shard> {
-        lock(&self.shards[self.hasher.hash_one(remote) as usize % SHARDS])
+        lock(&self.shards[self.hasher.hash_one(remote.place()) as usize % SHARDS])
     }
+}
+
+/// A port that is free: drawn at random; of preallocated ones, where draws fail, the next one there is.
+fn draw(ports: Ports, preallocated: bool, random: &mut u64, mut is_free: impl FnMut(End) -> bool) -> Option<End> {
+    let nth = |random: u64| (((random >> 32) * u64::from(ports.count)) >> 32) as u16;
+    let drawn = (0..DRAWS).find_map(|_| {
+        *random = next_random(*random);
+        Some(ports.end(nth(*random))).filter(|end| is_free(*end))
+    });
+    drawn.or_else(|| {
+        let all = (0..ports.count).filter(|_| preallocated);
+        all.map(|nth| ports.end(nth)).find(|end| is_free(*end))
+    })
 }
 
 /// The next of a sequence that only has to look random (xorshift, Marsaglia 2003).

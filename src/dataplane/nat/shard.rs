@@ -81,6 +81,19 @@ impl Shard {
         self.mappings.slots()
     }
 
+    /// Whether a public port serves a flow to a destination's address, whatever its port there.
+    pub(super) fn has_towards(&self, public: End, remote: Remote, hash: u64) -> bool {
+        let mut link = self.by_public[self.bucket(hash)];
+        while link != END {
+            let mapping = &self.mappings[link];
+            if mapping.public == public && mapping.remote.place() == remote.place() {
+                return true;
+            }
+            link = mapping.by_public;
+        }
+        false
+    }
+
     /// Adds a mapping, before those of the same sides.
     pub(super) fn insert(&mut self, mut mapping: Mapping, hashes: Hashes, now: Timestamp) {
         let (private, public) = (self.bucket(hashes.private), self.bucket(hashes.public));

@@ -12,8 +12,8 @@ const FIN: u8 = 0x01;
 const RST: u8 = 0x04;
 
 fn pool(addresses: u8) -> PortPool {
-    let addresses = (1..=addresses).map(|n| Ipv4Addr::new(203, 0, 113, n)).collect();
-    PortPool { addresses, tcp_idle_secs: 240, resets: true }
+    let ports = (1..=addresses).map(|n| Ports::all(Ipv4Addr::new(203, 0, 113, n))).collect();
+    PortPool { ports, preallocated: false, tcp_idle_secs: 240, resets: true }
 }
 
 fn flow(protocol: Protocol, src_port: u16, dst: u8) -> Tuple {
@@ -160,4 +160,36 @@ fn snat_08_only_tcp_and_udp_over_ipv4_are_mapped() {
 #[test]
 fn a_mapping_is_as_large_as_documented() {
     assert_eq!(size_of::<Mapping>(), 48);
+}
+
+/// As a load balancer gives to one of its backends.
+fn some(count: u16) -> Lab {
+    let ports = Box::new([Ports { address: Ipv4Addr::new(203, 0, 113, 1), first: 2048, count }]);
+    let pool = PortPool { ports, preallocated: true, tcp_idle_secs: 240, resets: false };
+    Lab { table: NatTable::new(NatLimits::default()), pool }
+}
+
+#[test]
+fn snat_05_preallocated_ports_serve_to_the_last_one_and_other_destinations_again() {
+    let lab = some(1024);
+    let mut ports = std::collections::BTreeSet::new();
+    for port in 0..1024 {
+        assert!(ports.insert(lab.open(&flow(Protocol::TCP, port, 1), SYN, 0).unwrap().public.1));
+    }
+    assert_eq!((ports.first(), ports.last()), (Some(&2048), Some(&3071)));
+    assert_eq!(lab.open(&flow(Protocol::TCP, 1024, 1), SYN, 0), Err(PortsExhausted));
+    assert!(lab.open(&flow(Protocol::TCP, 1024, 2), SYN, 0).is_ok(), "another destination");
+    let elsewhere = Tuple { dst_port: 80, ..flow(Protocol::TCP, 1024, 1) };
+    assert!(lab.open(&elsewhere, SYN, 0).is_ok(), "another port of the same one");
+}
+
+#[test]
+fn snat_05_a_port_of_udp_serves_one_flow_to_an_address() {
+    let lab = some(8);
+    for port in 0..8 {
+        lab.open(&Tuple { dst_port: port, ..flow(Protocol::UDP, 7, 1) }, 0, 0).unwrap();
+    }
+    assert_eq!(lab.open(&Tuple { dst_port: 9, ..flow(Protocol::UDP, 7, 1) }, 0, 0), Err(PortsExhausted));
+    assert!(lab.open(&flow(Protocol::UDP, 7, 2), 0, 0).is_ok(), "another address");
+    assert!(lab.open(&flow(Protocol::TCP, 7, 1), SYN, 0).is_ok(), "TCP has its own");
 }

@@ -11,7 +11,7 @@ use super::route::Hop;
 use super::{Leg, Subject};
 use crate::dataplane::balancer::sorted;
 use crate::dataplane::{
-    BalancingRule, DropReason, FrontendId, Mapped, Member, NicId, Observer, Owner, PacketEnd, Pin, PortId, Step,
+    BalancingRule, DropReason, FrontendId, Mapped, Member, NicId, Observer, Owner, PacketEnd, Pin, PortId, Step, Takes,
     Translation,
 };
 use crate::wire::{Packet, Protocol, QuotedEnd, Tuple};
@@ -25,6 +25,31 @@ pub(super) struct Rewrite {
     to: Option<(IpAddr, u16)>,
 }
 
+/// What becomes of a packet to a frontend.
+pub(super) enum Balancing {
+    Pass(Rewrite),
+    /// It belongs to a flow that has ended, and its sender is told (LB-25).
+    Reset,
+}
+
+/// Whose a flow is.
+enum Taken {
+    By(NicId, (IpAddr, u16)),
+    /// Nobody's any more: it was idle for too long.
+    Ended,
+}
+
+impl Rewrite {
+    pub(super) const fn nic(&self) -> NicId {
+        self.hop.nic()
+    }
+
+    /// Whether the packet stays as it is.
+    pub(super) const fn is_floating(&self) -> bool {
+        self.to.is_none()
+    }
+}
+
 impl Leg<'_> {
     /// The backend of a packet to a frontend.
     #[inline(never)]
@@ -35,7 +60,7 @@ impl Leg<'_> {
         subject: &Subject<'_>,
         packet: &Packet<'_>,
         observer: &mut O,
-    ) -> Result<Rewrite, DropReason> {
+    ) -> Result<Balancing, DropReason> {
         let frontend = self.snapshot.frontend(id);
         // LB-07
         if packet.fragment().is_some() {
@@ -50,13 +75,18 @@ impl Leg<'_> {
             let port = rule.takes.backend_port(flow.dst_port);
             if rule.floating { (flow.dst, flow.dst_port) } else { (member.address.into(), port) }
         };
-        let (nic, to) = self.taken(&flow.mirrored(), (rule, flow), subject, fits, to)?;
+        let (nic, to) = match self.taken(&flow.mirrored(), (rule, flow), subject, fits, to)? {
+            Taken::By(nic, to) => (nic, to),
+            Taken::Ended if rule.resets => return Ok(Balancing::Reset),
+            Taken::Ended => return Err(DropReason::NoMapping),
+        };
         observer.step(Step::Balance { frontend: id, rule: index, backend: nic });
         // Its guest would not know what to do with a packet from itself (LB-40).
         if nic == sender {
             return Err(DropReason::Hairpin);
         }
-        Ok(Rewrite { hop: Hop::Endpoint(nic), end: PacketEnd::Destination, to: (!rule.floating).then_some(to) })
+        let to = (!rule.floating).then_some(to);
+        Ok(Balancing::Pass(Rewrite { hop: Hop::Endpoint(nic), end: PacketEnd::Destination, to }))
     }
 
     /// The appliance of a packet that a route leads to a frontend, and that stays as it is (LB-32).
@@ -75,7 +105,10 @@ impl Leg<'_> {
             let ends = sorted(flow);
             let member = |nic| rule.members.iter().any(|member| member.nic == nic);
             let fits = |mapped: &Mapped| member(mapped.nic) && rule.keeps(flow.protocol, mapped.nic);
-            self.taken(&ends, (rule, flow), subject, fits, |_| (ends.src, ends.src_port))?.0
+            match self.taken(&ends, (rule, flow), subject, fits, |_| (ends.src, ends.src_port))? {
+                Taken::By(nic, _) => nic,
+                Taken::Ended => return Err(DropReason::NoMapping),
+            }
         } else {
             rule.choose(flow).ok_or(DropReason::NoHealthyBackend)?.nic
         };
@@ -92,10 +125,14 @@ impl Leg<'_> {
         subject: &Subject<'_>,
         fits: impl Fn(&Mapped) -> bool,
         to: impl Fn(Member) -> (IpAddr, u16),
-    ) -> Result<(NicId, (IpAddr, u16)), DropReason> {
+    ) -> Result<Taken, DropReason> {
         let signal = subject.passing.signal;
         if let Some(mapped) = self.flows.mappings.pinned(outside, signal, self.now, fits) {
-            return Ok((mapped.nic, mapped.private));
+            return Ok(Taken::By(mapped.nic, mapped.private));
+        }
+        // A rule for all ports takes up what comes (LB-25).
+        if rule.takes != Takes::All && subject.is_mid_stream() {
+            return Ok(Taken::Ended);
         }
         let member = rule.choose(flow).ok_or(DropReason::NoHealthyBackend)?;
         let private = to(member);
@@ -105,7 +142,7 @@ impl Leg<'_> {
             let pin = Pin { nic: member.nic, outside, private, idle_secs, signal, now: self.now };
             self.flows.mappings.pin(&pin).map_err(|_| DropReason::FlowLimit)?;
         }
-        Ok((member.nic, private))
+        Ok(Taken::By(member.nic, private))
     }
 
     /// Whether a packet may answer somebody who knows its sender as a frontend.
@@ -137,9 +174,7 @@ impl Leg<'_> {
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
         let asked = *packet.tuple();
-        if let Some(to) = rewrite.to {
-            write(packet, rewrite.end, to, observer);
-        }
+        rewrite.write(packet, observer);
         let receiver = rewrite.hop.nic();
         let vnet = self.snapshot.nic(receiver).vnet;
         let stays = rewrite.end == PacketEnd::Source || rewrite.to.is_none();
@@ -149,6 +184,15 @@ impl Leg<'_> {
         }
         let (before, after) = (Subject::of(packet, Some(&asked), self.now), Subject::of(packet, None, self.now));
         self.meet(rewrite.hop, sent, (&before, &after), packet, observer)
+    }
+}
+
+impl Rewrite {
+    /// Writes what was decided.
+    pub(super) fn write<O: Observer>(&self, packet: &mut Packet<'_>, observer: &mut O) {
+        if let Some(to) = self.to {
+            write(packet, self.end, to, observer);
+        }
     }
 }
 

@@ -51,7 +51,8 @@ pub(super) fn source(snapshot: &Snapshot, ingress: PortId, src: &IpAddr) -> Resu
             let own = || match snapshot.vnet(interface.vnet).owners.lookup(*src) {
                 Some(Owner::Nic(owner)) => owner == nic,
                 Some(Owner::Frontend(frontend)) => snapshot.frontend(frontend).floats_at(nic),
-                Some(Owner::Reserved | Owner::Service) | None => false,
+                Some(Owner::Reserved | Owner::Service) => false,
+                None => snapshot.floats(nic, *src),
             };
             (interface.forwarding || own()).then_some(nic)
         }

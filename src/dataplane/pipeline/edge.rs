@@ -7,12 +7,22 @@
 use std::net::IpAddr;
 
 use super::admit::Admitted;
+use super::balance::Balancing;
 use super::{Leg, Subject, check, subject};
 use crate::dataplane::{
-    Direction, DropReason, Edge, NicId, Observer, Outbound, Owner, PoolId, PortId, PublicOwner, Signal, Step,
-    Translation,
+    Direction, DropReason, Edge, FrontendId, Mapped, NicId, Observer, Outbound, Owner, PoolId, PortId, PublicOwner,
+    Signal, Step, Translation,
 };
 use crate::wire::{Packet, Protocol, QuotedEnd, Transport, Tuple};
+
+/// How a packet comes in.
+#[derive(Clone, Copy)]
+struct Arrival {
+    /// Nobody has opened the way: an NSG must (PIP-04, LB-43).
+    closed: bool,
+    /// For an address that its receiver has beside its own (LB-20).
+    floating: bool,
+}
 
 /// What stands for the source of a packet that leaves.
 #[derive(Clone, Copy)]
@@ -64,11 +74,7 @@ impl Leg<'_> {
         let (public, port) = match departure {
             Departure::Instance { public } => (public, None),
             Departure::Mapped { public: (public, port) } => (public, Some(port)),
-            Departure::Reset => {
-                let answered = packet.turn_into_reset();
-                observer.step(Step::Reset { nic: sender });
-                return answered.then_some(self.snapshot.nic(sender).port).ok_or(DropReason::NoMapping);
-            }
+            Departure::Reset => return self.reset(sender, packet, observer),
         };
         // An error comes from the end of the flow that it quotes, or from somebody on its way.
         if quotes(packet, |quoted| quoted.dst == private) {
@@ -83,6 +89,19 @@ impl Leg<'_> {
         }
         observer.step(Step::Arrive { nic: edge.internet });
         Ok(self.snapshot.nic(edge.internet).port)
+    }
+
+    /// Tells a packet's sender that its flow has ended.
+    #[inline(never)]
+    pub(super) fn reset<O: Observer>(
+        self,
+        sender: NicId,
+        packet: &mut Packet<'_>,
+        observer: &mut O,
+    ) -> Result<PortId, DropReason> {
+        let answered = packet.turn_into_reset();
+        observer.step(Step::Reset { nic: sender });
+        answered.then_some(self.snapshot.nic(sender).port).ok_or(DropReason::NoMapping)
     }
 
     /// What comes from the Internet.
@@ -106,11 +125,11 @@ impl Leg<'_> {
         let public = (packet.dst(), packet.tuple().dst_port);
         let (receiver, private, port) = match owner {
             PublicOwner::Instance { nic, private } => (nic, private, None),
-            PublicOwner::Pool(_) => {
-                let mapped = self.mapped(packet).ok_or(DropReason::Unsolicited)?;
-                let (private, port) = mapped.private;
-                (mapped.nic, private, Some(port))
-            }
+            PublicOwner::Pool(_) | PublicOwner::Frontend(_) => match (self.mapped(packet), owner) {
+                (Some(Mapped { nic, private: (private, port), .. }), _) => (nic, private, Some(port)),
+                (None, PublicOwner::Frontend(id)) => return self.enter_frontend(edge, id, packet, observer),
+                (None, PublicOwner::Pool(_) | PublicOwner::Instance { .. }) => return Err(DropReason::Unsolicited),
+            },
         };
         if quotes(packet, |quoted| quoted.src == public.0) {
             packet.set_quoted(QuotedEnd::Src, private, port);
@@ -121,14 +140,38 @@ impl Leg<'_> {
         }
         observer.step(Step::Translate(Translation::destination(public, (private, packet.tuple().dst_port))));
         observer.step(Step::Arrive { nic: receiver });
-        self.arrive(receiver, owner, packet, observer)
+        let closed = match owner {
+            PublicOwner::Instance { .. } => true,
+            PublicOwner::Pool(_) | PublicOwner::Frontend(_) => false,
+        };
+        self.arrive(receiver, Arrival { closed, floating: false }, packet, observer)
+    }
+
+    /// To a public load balancer, which an NSG must open (LB-43).
+    fn enter_frontend<O: Observer>(
+        self,
+        edge: &Edge,
+        id: FrontendId,
+        packet: &mut Packet<'_>,
+        observer: &mut O,
+    ) -> Result<PortId, DropReason> {
+        let asked = *packet.tuple();
+        let subject = Subject::of(packet, Some(&asked), self.now);
+        let rewrite = match self.balance(id, edge.internet, &subject, packet, observer)? {
+            Balancing::Pass(rewrite) => rewrite,
+            Balancing::Reset => return self.reset(edge.internet, packet, observer),
+        };
+        rewrite.write(packet, observer);
+        observer.step(Step::Arrive { nic: rewrite.nic() });
+        let arrival = Arrival { closed: true, floating: rewrite.is_floating() };
+        self.arrive(rewrite.nic(), arrival, packet, observer)
     }
 
     /// Inbound filters of the NIC, by its private address.
     fn arrive<O: Observer>(
         self,
         receiver: NicId,
-        owner: PublicOwner,
+        Arrival { closed, floating }: Arrival,
         packet: &Packet<'_>,
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
@@ -137,12 +180,12 @@ impl Leg<'_> {
         let subject = Subject::of(packet, of_first.as_ref(), self.now);
         let nic = self.snapshot.nic(receiver);
         // A mapping outlives a change of who has its sender's address.
-        if self.snapshot.vnet(nic.vnet).owners.lookup(subject.tuple.dst) != Some(Owner::Nic(receiver)) {
+        if !floating && self.snapshot.vnet(nic.vnet).owners.lookup(subject.tuple.dst) != Some(Owner::Nic(receiver)) {
             return Err(DropReason::NoEndpoint);
         }
         let admitted = self.admit(receiver, Direction::Inbound, &subject, observer)?;
         let filtered = nic.inbound.nic.is_some() || nic.inbound.subnet.is_some();
-        if matches!(owner, PublicOwner::Instance { .. }) && !filtered && !admitted.has_record() {
+        if closed && !filtered && !admitted.has_record() {
             return Err(DropReason::NoSecurityGroup);
         }
         if nic.port == PortId::NONE {
@@ -154,7 +197,7 @@ impl Leg<'_> {
     }
 
     /// SNAT-01: a flow that goes on keeps what stands for it (NAT-05); a new one asks the NAT gateway, then the instance's
-    /// own public address, then default outbound access.
+    /// own public address, then load balancers, then default outbound access.
     fn source_nat(
         self,
         edge: &Edge,
@@ -166,12 +209,22 @@ impl Leg<'_> {
         let nic = self.snapshot.nic(sender);
         // For a source that is not the sender's own, nothing stands (UDR-18).
         if self.snapshot.vnet(nic.vnet).owners.lookup(src) != Some(Owner::Nic(sender)) {
-            return Err(DropReason::NoOutbound);
+            let floats = self.snapshot.floats(sender, src);
+            return floats.then_some(Departure::Instance { public: src }).ok_or(DropReason::NoOutbound);
         }
         let egress = edge.egress(sender);
         let signal = subject.passing.signal;
         let is_whole = packet.fragment().is_none();
-        let is_ours = |public| matches!(edge.public.lookup(public), Some(PublicOwner::Pool(_)));
+        let frontend = |mapped: &Mapped| matches!(edge.public.lookup(mapped.public.0), Some(PublicOwner::Frontend(_)));
+        if is_whole
+            && self.flows.mappings.has_pins(sender)
+            && let Some(mapped) =
+                self.flows.mappings.answered(sender, subject.flow(), signal, self.now, |mapped| frontend(mapped))
+        {
+            return Ok(Departure::Mapped { public: mapped.public });
+        }
+        let is_ours =
+            |public| matches!(edge.public.lookup(public), Some(PublicOwner::Pool(_) | PublicOwner::Frontend(_)));
         if is_whole && let Some(mapped) = self.flows.mappings.leave(sender, subject.flow(), signal, self.now, is_ours) {
             return Ok(Departure::Mapped { public: mapped.public });
         }
@@ -181,7 +234,8 @@ impl Leg<'_> {
         {
             return Ok(instance);
         }
-        match (egress.nat_gateway, instance, egress.default_outbound) {
+        let balanced = egress.balanced.and_then(|balanced| balanced.pool(subject.tuple));
+        match (egress.nat_gateway, instance, balanced.or(egress.default_outbound)) {
             (Some(pool), _, _) | (None, None, Some(pool)) => self.map(edge, pool, sender, subject, is_whole),
             (None, Some(instance), _) => Ok(instance),
             (None, None, None) => Err(DropReason::NoOutbound),
@@ -212,7 +266,7 @@ impl Leg<'_> {
     }
 
     /// Whose flow a packet from the Internet belongs to; of an error, the flow that it is about.
-    fn mapped(self, packet: &Packet<'_>) -> Option<crate::dataplane::Mapped> {
+    fn mapped(self, packet: &Packet<'_>) -> Option<Mapped> {
         if packet.fragment().is_some() {
             return None;
         }

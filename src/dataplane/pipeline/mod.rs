@@ -18,6 +18,7 @@ mod route;
 mod subject;
 
 use self::admit::Admitted;
+use self::balance::Balancing;
 pub use self::judge::judge;
 use self::route::{Hop, Way};
 use self::subject::Subject;
@@ -114,8 +115,10 @@ impl Leg<'_> {
                 return self.leave(edge, sender, departure, packet, observer);
             }
             Way::Frontend(frontend) => {
-                let rewrite = self.balance(frontend, sender, &subject, packet, observer)?;
-                return self.pass((sender, admitted_out), rewrite, packet, observer);
+                return match self.balance(frontend, sender, &subject, packet, observer)? {
+                    Balancing::Pass(rewrite) => self.pass((sender, admitted_out), rewrite, packet, observer),
+                    Balancing::Reset => self.reset(sender, packet, observer),
+                };
             }
             Way::Through(frontend) => Hop::Appliance(self.through(frontend, &subject, observer)?),
             Way::Gateway(gateway) => {

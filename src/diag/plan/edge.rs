@@ -2,10 +2,10 @@
 
 use std::iter;
 
-use crate::diag::names::nic_name;
+use crate::diag::names::{nic_name, subnet_name};
 use crate::model::{
-    Backend, BalancedPorts, Frontend, HealthProbe, Internet, LoadBalancer, LoadBalancingRule, NatGateway, Network,
-    ProbeProtocol,
+    AdminState, Backend, BalancedPorts, Frontend, FrontendSite, HealthProbe, Internet, LoadBalancer, LoadBalancingRule,
+    NatGateway, NatTarget, Network, ProbeProtocol,
 };
 
 use super::objects::{Object, list, or_none};
@@ -45,19 +45,64 @@ fn nat_gateway(network: &Network, gateway: &NatGateway) -> Object {
 fn load_balancer(network: &Network, balancer: &LoadBalancer) -> Vec<Object> {
     let part = |kind, name: &str, properties| Object { kind, name: format!("{}/{name}", balancer.name), properties };
     let frontends = balancer.frontends.iter().map(|frontend| {
-        let Frontend { name, subnet, address } = frontend;
-        let place = format!("{}/{}", network.vnet(subnet.vnet).name, network.subnet(*subnet).name);
-        part("frontendIPConfigurations", name, vec![("subnet", place), ("privateIPAddress", address.to_string())])
+        let Frontend { name, site, address } = frontend;
+        let properties = match site {
+            FrontendSite::Private(subnet) => {
+                vec![("subnet", subnet_name(network, *subnet)), ("privateIPAddress", address.to_string())]
+            }
+            FrontendSite::Public(public) => vec![("publicIPAddress", network.public_ip(*public).name.clone())],
+        };
+        part("frontendIPConfigurations", name, properties)
     });
-    let member = |Backend { nic, address }: &Backend| format!("{} {address}", nic_name(network, *nic));
+    let member = |Backend { nic, address, admin }: &Backend| {
+        let admin = match admin {
+            AdminState::None => "",
+            AdminState::Up => " Up",
+            AdminState::Down => " Down",
+        };
+        format!("{} {address}{admin}", nic_name(network, *nic))
+    };
     let pools = balancer.pools.iter().map(|pool| {
         let members = pool.members.iter().map(member).collect::<Vec<_>>();
         part("backendAddressPools", &pool.name, vec![("members", list(&members))])
     });
     let probes = balancer.probes.iter().map(|probe| part("probes", &probe.name, health_probe(probe)));
     let rules = balancer.rules.iter().map(|rule| part("loadBalancingRules", &rule.name, self::rule(balancer, rule)));
+    let nat_rules = balancer.nat_rules.iter().map(|rule| {
+        let target = |target: &NatTarget| format!("{} to {}", target.frontend_port, member(&target.backend));
+        let targets = rule.targets.iter().map(target).collect::<Vec<_>>();
+        let properties = vec![
+            ("frontendIPConfiguration", balancer.frontends[rule.frontend].name.clone()),
+            ("protocol", format!("{:?}", rule.protocol)),
+            ("targets", list(&targets)),
+            ("backendPort", rule.backend_port.to_string()),
+            ("enableFloatingIP", rule.floating.to_string()),
+            ("idleTimeoutInMinutes", (rule.idle_timeout.as_secs() / 60).to_string()),
+            ("enableTcpReset", rule.resets.to_string()),
+        ];
+        part("inboundNatRules", &rule.name, properties)
+    });
+    let outbound_rules = balancer.outbound_rules.iter().map(|rule| {
+        let frontends = rule.frontends.iter().map(|frontend| &balancer.frontends[*frontend].name).collect::<Vec<_>>();
+        let properties = vec![
+            ("frontendIPConfigurations", list(&frontends)),
+            ("backendAddressPool", balancer.pools[rule.pool].name.clone()),
+            ("protocol", rule.protocol.map_or_else(|| "All".to_owned(), |protocol| format!("{protocol:?}"))),
+            ("allocatedOutboundPorts", rule.ports.map_or_else(|| "none".to_owned(), |ports| ports.to_string())),
+            ("idleTimeoutInMinutes", (rule.idle_timeout.as_secs() / 60).to_string()),
+            ("enableTcpReset", rule.resets.to_string()),
+        ];
+        part("outboundRules", &rule.name, properties)
+    });
     let own = Object { kind: "loadBalancers", name: balancer.name.clone(), properties: Vec::new() };
-    iter::once(own).chain(frontends).chain(pools).chain(probes).chain(rules).collect()
+    iter::once(own)
+        .chain(frontends)
+        .chain(pools)
+        .chain(probes)
+        .chain(rules)
+        .chain(nat_rules)
+        .chain(outbound_rules)
+        .collect()
 }
 
 fn health_probe(probe: &HealthProbe) -> Vec<(&'static str, String)> {
@@ -88,5 +133,7 @@ fn rule(balancer: &LoadBalancer, rule: &LoadBalancingRule) -> Vec<(&'static str,
         ("loadDistribution", format!("{:?}", rule.distribution)),
         ("enableFloatingIP", rule.floating.to_string()),
         ("idleTimeoutInMinutes", (rule.idle_timeout.as_secs() / 60).to_string()),
+        ("enableTcpReset", rule.resets.to_string()),
+        ("disableOutboundSnat", (!rule.outbound).to_string()),
     ]
 }
