@@ -18,6 +18,7 @@ mod private_access;
 mod public_address;
 mod resolve;
 mod service_tags;
+mod tables;
 mod test_case;
 mod tree;
 mod values;
@@ -27,6 +28,7 @@ use std::path::Path;
 pub use diagnostic::{Diagnostic, Errors, Place, Severity};
 pub use pieces::Memory;
 pub use service_tags::service_tags_text;
+pub use tables::changed_tables;
 
 use self::diagnostic::{Places, Report};
 use self::document::{Document, Lists};
@@ -118,12 +120,16 @@ pub fn load_next(
 fn read(
     document: Option<Document>,
     mut report: Report,
-    memory: Memory,
+    mut memory: Memory,
     (file, standing, files): (&str, &Standing, Files<'_>),
 ) -> Result<Loaded, Errors> {
+    let tables_alone = document.as_ref().is_some_and(tables::stand_alone);
     let network = document.map(|document| resolve::network(document, file, standing, files, &mut report));
     let (warnings, places) = report.into_result()?;
     let network = network.expect("a report without errors has a network");
+    if !(tables_alone && tables::stand_alone_in(&network) && warnings.is_empty()) {
+        memory.tables = None;
+    }
     Ok(Loaded { network, warnings, memory, places })
 }
 

@@ -14,6 +14,7 @@ use foldhash::fast::RandomState;
 use super::diagnostic::{At, PartId, Place, Report, Sites};
 use super::document::{self, Document, Lists, Long, RouteTable, VirtualMachine, VirtualNetwork};
 use super::filter::{self, Nsg};
+use super::tables::Extents;
 use super::tree::{self, Node, Value};
 
 /// What was read of a file, for the next one.
@@ -25,18 +26,20 @@ pub struct Memory {
     virtual_machines: Known<VirtualMachine>,
     /// How many parts have had a number.
     parts: usize,
+    /// Where the route tables stand, if they can be read alone.
+    pub(super) tables: Option<Extents>,
 }
 
 /// By their text.
 type Known<T> = HashMap<Arc<str>, Arc<Item<T>>, RandomState>;
 
 /// An item as it was written.
-struct Item<T> {
-    value: Arc<T>,
+pub(super) struct Item<T> {
+    pub(super) value: Arc<T>,
     at: At,
-    part: PartId,
-    sites: Sites,
-    nodes: usize,
+    pub(super) part: PartId,
+    pub(super) sites: Sites,
+    pub(super) nodes: usize,
 }
 
 impl fmt::Debug for Memory {
@@ -61,6 +64,7 @@ pub(super) fn document(text: &str, earlier: &Memory) -> Option<(Document, Report
     let (network_security_groups, groups) = reading.list(LONG[2], &earlier.network_security_groups, filter::nsg)?;
     let (virtual_machines, machines) = reading.list(LONG[3], &earlier.virtual_machines, document::virtual_machine)?;
     let Reading { mut report, nodes, parts, .. } = reading;
+    let tables_at = lists.iter().find(|list| list.key == LONG[1]).map(|list| Extents::of(text, list, nodes));
     let lists = Lists { virtual_networks, route_tables, network_security_groups, virtual_machines };
     let document = document::document(&rest.node, lists, &mut report)?;
     let memory = Memory {
@@ -69,6 +73,7 @@ pub(super) fn document(text: &str, earlier: &Memory) -> Option<(Document, Report
         network_security_groups: groups,
         virtual_machines: machines,
         parts,
+        tables: tables_at,
     };
     (tree::fits(text.len(), nodes) && report.is_empty()).then_some((document, report, memory))
 }
@@ -96,7 +101,7 @@ impl Reading<'_> {
             let before = earlier.get_key_value(*text).filter(|_| !known.contains_key(*text));
             let (text, item) = match before {
                 Some((text, item)) => (Arc::clone(text), Arc::clone(item)),
-                None => ((*text).into(), Arc::new(self.item(text, read)?)),
+                None => ((*text).into(), Arc::new(Item::of(text, &mut self.parts, read)?)),
             };
             self.nodes += item.nodes;
             self.report.adopt(item.part, Arc::clone(&item.sites), (at, index), line - 1);
@@ -110,26 +115,45 @@ impl Reading<'_> {
         }
         Some((Some(values), known))
     }
+}
 
-    fn item<T>(&mut self, text: &str, read: fn(&Node, &mut Report) -> Option<T>) -> Option<Item<T>> {
-        self.parts += 1;
-        let part = PartId(self.parts);
+impl<T> Item<T> {
+    /// `parts`: how many have had a number.
+    fn of(text: &str, parts: &mut usize, read: fn(&Node, &mut Report) -> Option<T>) -> Option<Self> {
+        *parts += 1;
+        let part = PartId(*parts);
         let mut report = Report::of_part(part);
         let tree::Piece { node, nodes } = tree::parse_item(text, &mut report)?;
         let value = Arc::new(read(&node, &mut report)?);
-        Some(Item { value, at: node.at, part, sites: report.into_sites()?, nodes })
+        Some(Self { value, at: node.at, part, sites: report.into_sites()?, nodes })
+    }
+}
+
+impl Memory {
+    /// A route table by its text, read if it is new.
+    pub(super) fn route_table(&mut self, text: &str) -> Option<Arc<Item<RouteTable>>> {
+        if let Some(known) = self.route_tables.get(text) {
+            return Some(Arc::clone(known));
+        }
+        let item = Arc::new(Item::of(text, &mut self.parts, document::route_table)?);
+        self.route_tables.insert(text.into(), Arc::clone(&item));
+        Some(item)
+    }
+
+    pub(super) fn forget_route_table(&mut self, text: &str) {
+        self.route_tables.remove(text);
     }
 }
 
 /// A list that was taken out of a file. Lines count from one.
-struct List<'t> {
+pub(super) struct List<'t> {
     key: &'static str,
     /// Of its key.
     line: usize,
     /// How far its dashes are indented.
-    indent: usize,
+    pub(super) indent: usize,
     /// The line of each item's dash, and its text up to the next one.
-    items: Vec<(usize, &'t str)>,
+    pub(super) items: Vec<(usize, &'t str)>,
 }
 
 impl List<'_> {
@@ -146,7 +170,7 @@ impl List<'_> {
 }
 
 /// Takes the long lists out of a file: in what is left they are empty, and every line is where it was.
-fn split(text: &str) -> Option<(String, Vec<List<'_>>)> {
+pub(super) fn split(text: &str) -> Option<(String, Vec<List<'_>>)> {
     if !text.ends_with('\n') || text.bytes().any(|byte| matches!(byte, b'\t' | b'\r')) {
         return None;
     }
@@ -220,8 +244,8 @@ mod tests {
     use proptest::sample::Index;
 
     use super::*;
-    use crate::config::{Errors, Loaded, load_next, no_files, read};
-    use crate::model::Standing;
+    use crate::config::{Errors, Loaded, changed_tables, load_next, no_files, read};
+    use crate::model::{Network, Standing};
 
     /// Every file that tests have, good or bad.
     fn files() -> Vec<String> {
@@ -366,11 +390,20 @@ tests:
         ) {
             let files = files();
             let mut text = if edits.len() % 2 == 0 { BLOCKS.to_owned() } else { file.get(&files).clone() };
-            let mut memory = Memory::default();
+            let (mut memory, mut network) = (Memory::default(), None);
             for (edit, stays) in edits {
                 let next = edited(&text, &edit);
+                if let Some((tables, told)) = changed_tables(&next, &memory) {
+                    let mut after: Network = network.clone().unwrap();
+                    after.reroute(tables);
+                    let whole = as_one(&next).unwrap();
+                    prop_assert_eq!((&after, &whole.warnings[..]), (&whole.network, &[][..]), "{}", next);
+                    (memory, network) = (told, Some(after));
+                }
                 let outcome = loaded(&next, &memory);
-                memory = outcome.as_ref().map_or(memory, |loaded| loaded.memory.clone());
+                if let Ok(loaded) = &outcome {
+                    (memory, network) = (loaded.memory.clone(), Some(loaded.network.clone()));
+                }
                 prop_assert_eq!(seen(outcome), seen(as_one(&next)), "{}", next);
                 if !stays {
                     continue;

@@ -46,8 +46,13 @@ pub(super) struct Lab<'a> {
     /// Where the topology can be read again.
     pub(super) path: Option<PathBuf>,
     pub(super) events: Events,
-    /// Of the file that was read last.
+    pub(super) read: Read,
+}
+
+/// What was read of the file that was applied last, and the network that followed from it.
+pub(super) struct Read {
     pub(super) memory: config::Memory,
+    pub(super) network: Arc<Network>,
 }
 
 /// Why nothing was changed.
@@ -137,10 +142,13 @@ impl Lab<'_> {
         self.let_go_of_lost();
         let published = self.engine.published();
         let running = &published.network;
-        let (network, source) = match change {
-            Change::Apply(apply) => (change::apply(running, self.load(&apply, running)?, apply.sync)?, Some(apply)),
-            Change::SyncPeering { link } => (change::sync(running, link.as_deref())?, None),
-            Change::RemovePeering { link } => (change::remove_peering(running, &link)?, None),
+        let (network, source, memory) = match change {
+            Change::Apply(apply) => {
+                let (network, memory) = self.wanted(&apply, running)?;
+                (network, Some(apply), Some(memory))
+            }
+            Change::SyncPeering { link } => (change::sync(running, link.as_deref())?, None, None),
+            Change::RemovePeering { link } => (change::remove_peering(running, &link)?, None, None),
         };
         let next = self.engine.prepare(network).map_err(|error| Refusal {
             message: error.to_string(),
@@ -163,6 +171,9 @@ impl Lab<'_> {
         } else {
             next.plan(&published)
         };
+        if let Some(memory) = memory.filter(|_| !dry_run) {
+            self.read = Read { memory, network: self.engine.network() };
+        }
         if let Some(apply) = source.filter(|_| !dry_run) {
             warnings.extend(self.note_source(apply).err().map(|error| error.to_string()));
         }
@@ -175,8 +186,29 @@ impl Lab<'_> {
         Ok(changed)
     }
 
+    /// The network that a file asks for, and what was read of it.
+    fn wanted(&self, apply: &Apply, running: &Arc<Network>) -> std::result::Result<(Network, config::Memory), Refusal> {
+        if let Some(wanted) = self.rerouted(apply, running) {
+            return Ok(wanted);
+        }
+        let (network, memory) = self.load(apply, running)?;
+        Ok((change::apply(running, network, apply.sync)?, memory))
+    }
+
+    /// The same where nothing but routes differs from the file that the running network follows from.
+    fn rerouted(&self, apply: &Apply, running: &Arc<Network>) -> Option<(Network, config::Memory)> {
+        let Read { memory, network } = &self.read;
+        if apply.sync || apply.service_tags.is_some() || !Arc::ptr_eq(network, running) {
+            return None;
+        }
+        let (tables, memory) = config::changed_tables(&apply.text, memory)?;
+        let mut network = Network::clone(running);
+        network.reroute(tables);
+        Some((network, memory))
+    }
+
     /// The file's network, if it may take the running one's place. A file without a name is about this lab.
-    fn load(&mut self, apply: &Apply, running: &Network) -> std::result::Result<Network, Refusal> {
+    fn load(&self, apply: &Apply, running: &Network) -> std::result::Result<(Network, config::Memory), Refusal> {
         let Apply { text, file, .. } = apply;
         let lab = &self.record.lab;
         let drawn = |errors: config::Errors| {
@@ -188,15 +220,15 @@ impl Lab<'_> {
             (None, None) => Err("the topology was piped in".to_owned()),
         };
         let standing = Standing::of(running);
-        let loaded = config::load_next(text, &format!("{lab}.yaml"), &standing, &files, &self.memory).map_err(drawn)?;
+        let loaded = config::load_next(text, &format!("{lab}.yaml"), &standing, &files, &self.read.memory);
+        let loaded = loaded.map_err(drawn)?;
         if loaded.network.name != *lab {
             let other = &loaded.network.name;
             let help = Some(format!("`vnet up {file}` starts {other} beside it"));
             return Err(Refusal { message: format!("{file} describes lab {other}, this is lab {lab}"), help });
         }
         loaded.check_update(running).map_err(drawn)?;
-        self.memory = loaded.memory;
-        Ok(loaded.network)
+        Ok((loaded.network, loaded.memory))
     }
 
     /// Everything up to the new tables; what was made is removed again if that does not work out.

@@ -20,7 +20,7 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{info, warn};
 
-use super::apply::Lab;
+use super::apply::{Lab, Read};
 use super::device::Queues;
 use super::error::{During, Error, Result};
 use super::events::{Event, Events};
@@ -106,7 +106,7 @@ fn serve(
     dir.write_links(&Links::of(&network))?;
     fs::write(dir.hosts(), guest::hosts(&network)).during(|| "cannot write the hosts file".into())?;
     let mut lab = begin(claim, base, network, record, path, signals)?;
-    lab.memory = memory;
+    lab.read.memory = memory;
     dir.write_record(&lab.record)?;
     let Lab { site, record, programs, engine, history, .. } = &mut lab;
     for program in &record.programs {
@@ -184,19 +184,8 @@ fn begin(
     let facts = Arc::new(ArcSwap::from_pointee(facts));
     powerless(|| listen(&engine, &record, &facts, signals, &events))?;
     let (programs, events) = (Vec::new(), Events::new(wake));
-    let lab = Lab {
-        site,
-        engine,
-        logger,
-        routers,
-        record,
-        facts,
-        history,
-        programs,
-        path,
-        memory: Memory::default(),
-        events,
-    };
+    let read = Read { memory: Memory::default(), network: engine.network() };
+    let lab = Lab { site, engine, logger, routers, record, facts, history, programs, path, events, read };
     lab.route().iter().for_each(|complaint| warn!("{complaint}"));
     Ok(lab)
 }

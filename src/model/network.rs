@@ -295,6 +295,13 @@ impl Network {
             .collect()
     }
 
+    /// Puts other route tables in the place of some.
+    pub fn reroute(&mut self, tables: Vec<(RouteTableIx, RouteTable)>) {
+        for (at, table) in tables {
+            self.route_tables[at.0] = Arc::new(table);
+        }
+    }
+
     /// Whether the machine of an interface runs.
     pub fn is_running(&self, nic: NicIx) -> bool {
         self.vm(self.nic(nic).virtual_machine).power_state == PowerState::Running

@@ -51,11 +51,13 @@ use self::names::{Names, within};
 use self::public_address::Public;
 use self::rights::Rights;
 use self::tags::Tags;
-use super::Files;
 use super::diagnostic::{Report, Spanned, clip};
 use super::document::{self, Document};
 use super::values::is_dns_label;
-use crate::model::{AsgIx, Network, NsgIx, RouteTableIx, Standing, Subnet, SubnetIx, VirtualNetwork, VnetIx};
+use super::{Files, no_files};
+use crate::model::{
+    AsgIx, Network, NsgIx, RouteTable, RouteTableIx, Standing, Subnet, SubnetIx, VirtualNetwork, VnetIx,
+};
 
 /// NSG-24: the idle time where the file says none.
 const DEFAULT_FLOW_TIMEOUT_MINUTES: u64 = 4;
@@ -122,6 +124,11 @@ pub(super) fn network(
     network.flow_logs = flow_log::flow_logs(&document.flow_logs, &scope, &interfaces, report);
     network.tests = test_case::test_cases(&document.tests, &network, report);
     network
+}
+
+/// A route table that names no service tag.
+pub(super) fn route_table(table: &document::RouteTable, report: &mut Report) -> RouteTable {
+    routing::route_table(table, &mut Tags::new(None, &no_files), report)
 }
 
 /// The virtual networks with the links between them, and the gateways in them.

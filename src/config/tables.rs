@@ -1,0 +1,223 @@
+//! A file that differs from its last version in what its route tables say, and in nothing else.
+//!
+//! One idea: what two texts have in common at both ends says the same in both, if all between is whole items of one list,
+//! and nothing else in the file follows from them. Then those items are read and that is all: a route that changes in a
+//! large network need not wait for the rest of it. This is for speed alone: wherever it is not certain that a file read
+//! whole would give the same, or there is anything to say about it, it is read whole.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::diagnostic::{Place, Report, Step};
+use super::document::{self, Document};
+use super::pieces::{Item, List, Memory, split};
+use super::values::RangeOrTag;
+use super::{resolve, tree};
+use crate::model::{Network, RouteTable, RouteTableIx};
+
+/// Where the items of `routeTables` stand in a text.
+#[derive(Clone)]
+pub(super) struct Extents {
+    text: Arc<str>,
+    items: Vec<Range<usize>>,
+    /// How far their dashes are indented.
+    indent: usize,
+    /// Of the whole file.
+    nodes: usize,
+}
+
+/// The route tables that a file's next version changes, and what to remember. None where more may follow from its text.
+pub fn changed_tables(text: &str, earlier: &Memory) -> Option<(Vec<(RouteTableIx, RouteTable)>, Memory)> {
+    let before = earlier.tables.as_ref()?;
+    if *before.text == *text {
+        return Some((Vec::new(), earlier.clone()));
+    }
+    let (first, items) = before.changed_items(text)?;
+    let mut memory = earlier.clone();
+    let mut nodes = before.nodes;
+    let mut tables = Vec::new();
+    for (index, new) in (first..).zip(&items) {
+        let old = &before.text[before.items[index].clone()];
+        let (was, is) = (memory.route_table(old)?, memory.route_table(new)?);
+        nodes = nodes + is.nodes - was.nodes;
+        if old != *new {
+            tables.push((RouteTableIx(index), route_table(&was, &is)?));
+            memory.forget_route_table(old);
+        }
+    }
+    memory.tables = Some(before.with(text, first, &items, nodes));
+    tree::fits(text.len(), nodes).then_some((tables, memory))
+}
+
+/// Whether the route tables alone follow from what a file says of them. Rules about what gateways' subnets route concern
+/// both, and which number a service tag has follows from who names it first.
+pub(super) fn stand_alone(document: &Document) -> bool {
+    let subnets = document.virtual_networks.iter().flat_map(|vnet| &vnet.subnets);
+    let mut names = subnets.filter_map(|subnet| subnet.name.as_ref());
+    document.service_tags.is_none() && !names.any(|name| name.value == "GatewaySubnet")
+}
+
+/// The same of the network that it became.
+pub(super) fn stand_alone_in(network: &Network) -> bool {
+    network.service_tags.is_empty()
+}
+
+/// What an item says instead of another one, if that is all that it changes.
+fn route_table(was: &Item<document::RouteTable>, is: &Item<document::RouteTable>) -> Option<RouteTable> {
+    let name = |item: &Item<document::RouteTable>| item.value.name.as_ref().map(|name| name.value.clone());
+    let is_tag = |route: &document::Route| {
+        route.destination.as_ref().is_some_and(|destination| matches!(destination.value, RangeOrTag::Tag(_)))
+    };
+    if name(was)? != name(is)? || is.value.routes.iter().any(is_tag) {
+        return None;
+    }
+    let mut report = Report::default();
+    let root = report.site(Place { line: 1, column: 1, len: 1 }, None, Step::Root);
+    report.adopt(is.part, Arc::clone(&is.sites), (root, 0), 0);
+    let table = resolve::route_table(&is.value, &mut report);
+    report.is_empty().then_some(table)
+}
+
+impl Extents {
+    /// Of a list that was taken out of a text.
+    pub(super) fn of(text: &str, list: &List<'_>, nodes: usize) -> Self {
+        let start = |item: &str| item.as_ptr() as usize - text.as_ptr() as usize;
+        let items = list.items.iter().map(|(_, item)| start(item)..start(item) + item.len());
+        Self { text: text.into(), items: items.collect(), indent: list.indent, nodes }
+    }
+
+    /// All items between which the next version of the text differs, as it has them, and the index of the first.
+    fn changed_items<'t>(&self, text: &'t str) -> Option<(usize, Vec<&'t str>)> {
+        let changed = difference(self.text.as_bytes(), text.as_bytes());
+        // An item that ends where the difference begins may have grown by a line, which is indented as the next item is.
+        let touched = |at: usize| self.items.partition_point(|item| item.end < at);
+        let (first, last) = (touched(changed.start.saturating_sub(self.indent)), touched(changed.end));
+        let (start, end) = (self.items.get(first)?.start, self.items.get(last)?.end);
+        if changed.start < start {
+            return None;
+        }
+        let span = text.get(start..(text.len() + end).checked_sub(self.text.len())?)?;
+        let items = self.items_of(span)?;
+        (items.len() == last - first + 1).then_some((first, items))
+    }
+
+    /// The items that a span of the text consists of, if it is nothing else.
+    fn items_of<'t>(&self, span: &'t str) -> Option<Vec<&'t str>> {
+        let list = format!("routeTables:\n{span}");
+        let (rest, lists) = split(&list)?;
+        let [List { indent, items, .. }] = &lists[..] else { return None };
+        let whole = rest.trim_end_matches('\n') == "routeTables: []" && *indent == self.indent;
+        let mut left = span;
+        let items = items.iter().map(|(_, item)| {
+            let (item, after) = left.split_at(item.len());
+            left = after;
+            item
+        });
+        whole.then(|| items.collect())
+    }
+
+    /// The same with other items in place of some.
+    fn with(&self, text: &str, first: usize, items: &[&str], nodes: usize) -> Self {
+        let (mut extents, mut end) = (Vec::with_capacity(self.items.len()), self.items[first].start);
+        extents.extend_from_slice(&self.items[..first]);
+        let lengths = items.iter().map(|item| item.len());
+        let after = self.items[first + items.len()..].iter().map(ExactSizeIterator::len);
+        for length in lengths.chain(after) {
+            extents.push(end..end + length);
+            end += length;
+        }
+        Self { text: text.into(), items: extents, indent: self.indent, nodes }
+    }
+}
+
+/// What of a text is not at either end of another one.
+fn difference(old: &[u8], new: &[u8]) -> Range<usize> {
+    let same = |(a, b): &(&u8, &u8)| a == b;
+    let start = old.iter().zip(new).take_while(same).count();
+    let (old, new) = (&old[start..], &new[start..]);
+    let behind = old.iter().rev().zip(new.iter().rev()).take_while(same).count();
+    start..start + old.len() - behind
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+    use crate::config::load;
+
+    const FILE: &str = "\
+name: l
+virtualNetworks:
+  - {name: v, location: westeurope, addressSpace: [10.0.0.0/16], subnets: [{name: s, addressPrefix: 10.0.1.0/24}]}
+routeTables:
+  - name: one
+    routes:
+      - {name: a, addressPrefix: 10.8.0.0/16, nextHopType: None}
+  # About the next one.
+  - name: two
+    routes:
+      - {name: b, addressPrefix: 10.9.0.0/16, nextHopType: VirtualAppliance, nextHopIpAddress: 10.0.1.4}
+  - name: three
+    routes: []
+virtualMachines:
+  - {name: m, networkInterfaces: [{subnet: v/s}]}
+";
+
+    /// Of the tables that are told of the file with this in place of that.
+    fn told(this: &str, that: &str) -> Option<Vec<usize>> {
+        let before = load(FILE, "l.yaml").unwrap();
+        let text = FILE.replace(this, that);
+        let (tables, memory) = changed_tables(&text, &before.memory)?;
+        let mut network = before.network.clone();
+        let indices = tables.iter().map(|(at, _)| at.0).collect();
+        network.reroute(tables);
+        assert_eq!(network, load(&text, "l.yaml").unwrap().network);
+        // And back, by what was remembered of it.
+        let (tables, _) = changed_tables(FILE, &memory).unwrap();
+        network.reroute(tables);
+        assert_eq!(network, before.network);
+        Some(indices)
+    }
+
+    #[test]
+    fn what_route_tables_say_is_told_alone() {
+        assert_eq!(told("10.8.0.0/16", "10.7.0.0/16"), Some(vec![0]));
+        assert_eq!(told("nextHopIpAddress: 10.0.1.4", "nextHopIpAddress: 10.0.1.77"), Some(vec![1]));
+        assert_eq!(told("10.", "10."), Some(vec![]));
+        assert_eq!(told("routes: []\n", "disableBgpRoutePropagation: true\n"), Some(vec![2]));
+        let more = "nextHopType: None}\n      - {name: c, addressPrefix: 10.6.0.0/16, nextHopType: Internet}\n";
+        assert_eq!(told("nextHopType: None}\n", more), Some(vec![0]));
+        assert_eq!(told("  # About the next one.\n", ""), Some(vec![0]), "its text ends at the next dash");
+        assert_eq!(
+            told("nextHopType: VirtualAppliance, nextHopIpAddress: 10.0.1.4", "nextHopType: None"),
+            Some(vec![1])
+        );
+    }
+
+    #[test]
+    fn anything_else_is_left_to_whoever_reads_it_whole() {
+        for (this, that) in [
+            ("name: l\n", "name: k\n"),
+            ("name: two", "name: zwei"),
+            ("  - name: three\n    routes: []\n", ""),
+            ("  - name: three\n", "  - name: four\n    routes: []\n  - name: three\n"),
+            ("10.8.0.0/16", "Storage"),
+            ("10.8.0.0/16", "10.8.0.0/99"),
+            ("nextHopType: None", "nextHopType: Nowhere"),
+            ("routes: []\n", "routes: []\nemulation: {workers: 1}\n"),
+            ("virtualMachines:\n", ""),
+            ("{name: m", "{name: n"),
+        ] {
+            let before = load(FILE, "l.yaml").unwrap();
+            let text = FILE.replace(this, that);
+            assert_ne!(text, FILE);
+            assert!(changed_tables(&text, &before.memory).is_none(), "{text}");
+        }
+        let with_gateway =
+            FILE.replace("name: s, addressPrefix: 10.0.1.0/24", "name: GatewaySubnet, addressPrefix: 10.0.1.0/24");
+        let with_gateway =
+            with_gateway.replace("virtualMachines:\n  - {name: m, networkInterfaces: [{subnet: v/s}]}\n", "");
+        let before = load(&with_gateway, "l.yaml").unwrap();
+        assert!(changed_tables(&with_gateway, &before.memory).is_none(), "its rules look at tables");
+    }
+}
