@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
+use std::mem;
 use std::num::NonZero;
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,8 +49,8 @@ pub struct Engine {
 pub struct Published {
     pub network: Arc<Network>,
     pub compiled: Arc<Compiled>,
-    numbers: Numbers,
-    rules: RuleNumbers,
+    numbers: Arc<Numbers>,
+    rules: Arc<RuleNumbers>,
     learned: Learned,
     /// Of all TUNs; none before the first.
     offload: Option<OffloadSupport>,
@@ -62,8 +63,8 @@ pub struct Next {
     before: Arc<Network>,
     pub network: Network,
     pub compiled: Compiled,
-    numbers: Numbers,
-    rules: RuleNumbers,
+    numbers: Arc<Numbers>,
+    rules: Arc<RuleNumbers>,
     fresh_rules: Vec<RuleId>,
     learned: Learned,
     /// What keeps its TUN: as the published network has it, and as this one does.
@@ -74,6 +75,14 @@ pub struct Next {
     pub restored: Vec<Attachment>,
     /// Ports that it leaves without a TUN.
     gone: Vec<PortId>,
+}
+
+/// Who has which number in a network.
+struct Numbered {
+    numbers: Arc<Numbers>,
+    rules: Arc<RuleNumbers>,
+    ids: Ids,
+    fresh_rules: Vec<RuleId>,
 }
 
 /// A property that workers or devices were made with.
@@ -103,6 +112,7 @@ impl Engine {
         let workers = Workers::start(&tables, queues, Self::workers(&network), &sender)?;
         workers.tallies().iter().for_each(|tally| tally.rules().make_room(rules.end()));
         let (network, compiled) = (Arc::new(network), Arc::new(compiled));
+        let (numbers, rules) = (Arc::new(numbers), Arc::new(rules));
         let published = ArcSwap::from_pointee(Published { network, compiled, numbers, rules, learned, offload });
         let events = Mutex::new(Some(events));
         Ok(Self { published, writer: Mutex::default(), tables, workers, events })
@@ -115,12 +125,10 @@ impl Engine {
     }
 
     /// Thinks a change through: who gets which number, which TUNs come and go, what the tables will be.
-    pub fn prepare(&self, network: Network) -> Result<Next, NeedsRestart> {
+    pub fn prepare(&self, mut network: Network) -> Result<Next, NeedsRestart> {
         let now = self.published.load();
         check_emulation(&now.network.emulation, &network.emulation)?;
-        let records = &self.tables.flows.records;
-        let NextRules { numbers: rules, ids: rule_ids, fresh } = now.rules.next(&network, || self.rules_in_records());
-        let (numbers, ids) = now.numbers.next(&network, rule_ids, |nic| records.len_of(nic) == 0);
+        let Numbered { numbers, rules, ids, fresh_rules } = self.number(&now, &mut network);
         let attachments = network.attachments();
         let before = now.compiled.ids();
         let held = |attachment: &Attachment| Some((ids.port(*attachment)?, before.attachment(ids.port(*attachment)?)?));
@@ -137,9 +145,20 @@ impl Engine {
         let gone = ports.filter(|port| ids.attachment(*port).is_none()).collect();
         let generation = now.compiled.snapshot.generation + 1;
         let compiled = compile_next(&network, &learned, ids, generation, &now.compiled);
-        let fresh_rules = fresh;
         let before = Arc::clone(&now.network);
         Ok(Next { before, network, compiled, numbers, rules, fresh_rules, learned, staying, missing, restored, gone })
+    }
+
+    fn number(&self, now: &Published, network: &mut Network) -> Numbered {
+        // Numbers go by names, and none of a route.
+        if differ_in_routes_alone(&now.network, network) {
+            let (numbers, rules) = (Arc::clone(&now.numbers), Arc::clone(&now.rules));
+            return Numbered { numbers, rules, ids: now.compiled.ids().clone(), fresh_rules: Vec::new() };
+        }
+        let records = &self.tables.flows.records;
+        let NextRules { numbers: rules, ids, fresh } = now.rules.next(network, || self.rules_in_records());
+        let (numbers, ids) = now.numbers.next(network, ids, |nic| records.len_of(nic) == 0);
+        Numbered { numbers: Arc::new(numbers), rules: Arc::new(rules), ids, fresh_rules: fresh }
     }
 
     /// Puts a prepared network in place of the published one, all or nothing: every worker gets its queues of the new
@@ -214,7 +233,7 @@ impl Engine {
         let (network, ids) = (Arc::clone(&now.network), now.compiled.ids().clone());
         let compiled = Arc::new(compile_next(&network, &learned, ids, now.generation() + 1, &now.compiled));
         self.tables.snapshot.store(Arc::clone(&compiled.snapshot));
-        let (numbers, rules, offload) = (now.numbers.clone(), now.rules.clone(), now.offload);
+        let (numbers, rules, offload) = (Arc::clone(&now.numbers), Arc::clone(&now.rules), now.offload);
         self.published.store(Arc::new(Published { network, compiled, numbers, rules, learned, offload }));
         // The tables are in place. A worker that does not answer now has ended, and that is told as an event.
         let _ = self.workers.refresh();
@@ -365,6 +384,14 @@ impl Published {
     pub fn attachment(&self, port: PortId) -> Option<Attachment> {
         self.compiled.ids().attachment(port)
     }
+}
+
+/// Whether two networks are one but for what route tables say.
+fn differ_in_routes_alone(before: &Network, after: &mut Network) -> bool {
+    let tables = mem::replace(&mut after.route_tables, before.route_tables.clone());
+    let is_same = before == after;
+    after.route_tables = tables;
+    is_same
 }
 
 fn port_of(ids: &Ids, attachment: Attachment) -> PortId {
