@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use crate::dataplane::{NicId, PortId};
 use crate::model::{Attachment, Network, NicIx, SubnetIx, VnetIx};
 
@@ -18,8 +20,8 @@ pub struct Ids {
     senders: Vec<Option<Sender>>,
     /// By [`PortId`].
     attachments: Vec<Option<Attachment>>,
-    nics: HashMap<Sender, NicId>,
-    ports: HashMap<Attachment, PortId>,
+    nics: HashMap<Sender, NicId, RandomState>,
+    ports: HashMap<Attachment, PortId, RandomState>,
     rules: RuleIds,
 }
 

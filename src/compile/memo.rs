@@ -5,20 +5,20 @@
 //! key alone: then the key holds all that it depends on. Only what a compile uses is kept for the next one.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
+use foldhash::fast::FixedState;
 
 /// Results by their inputs.
 #[derive(Debug)]
-pub(super) struct Known<K, V>(HashMap<K, V, RandomState>);
+pub(super) struct Known<K, V>(HashMap<Hashed<K>, V, Given>);
 
 /// The results of one compile as they come, with those of an earlier one at hand.
 pub(super) struct Memo<'a, K, V> {
     earlier: &'a Known<K, V>,
-    known: HashMap<K, V, RandomState>,
+    known: HashMap<Hashed<K>, V, Given>,
 }
 
 impl<'a, K: Eq + Hash, V: Clone> Memo<'a, K, V> {
@@ -28,10 +28,11 @@ impl<'a, K: Eq + Hash, V: Clone> Memo<'a, K, V> {
 
     /// What follows from these inputs.
     pub(super) fn recall(&mut self, inputs: K, work: impl FnOnce(&K) -> V) -> V {
+        let inputs = Hashed::new(inputs);
         if let Some(known) = self.known.get(&inputs) {
             return known.clone();
         }
-        let result = self.earlier.0.get(&inputs).cloned().unwrap_or_else(|| work(&inputs));
+        let result = self.earlier.0.get(&inputs).cloned().unwrap_or_else(|| work(&inputs.thing));
         self.known.insert(inputs, result.clone());
         result
     }
@@ -49,12 +50,12 @@ impl<K, V> Default for Known<K, V> {
 
 /// Things that are kept once, however often they are made.
 #[derive(Debug)]
-pub(super) struct Kept<T>(HashSet<Arc<T>, RandomState>);
+pub(super) struct Kept<T>(HashSet<Arc<Hashed<T>>, Given>);
 
 /// Those of one compile as they come.
 pub(super) struct Pool<'a, T> {
     earlier: &'a Kept<T>,
-    kept: HashSet<Arc<T>, RandomState>,
+    kept: HashSet<Arc<Hashed<T>>, Given>,
 }
 
 impl<'a, T: Eq + Hash> Pool<'a, T> {
@@ -64,6 +65,7 @@ impl<'a, T: Eq + Hash> Pool<'a, T> {
 
     /// The one that all equal things share.
     pub(super) fn share(&mut self, thing: T) -> Same<T> {
+        let thing = Hashed::new(thing);
         if let Some(kept) = self.kept.get(&thing) {
             return Same(Arc::clone(kept));
         }
@@ -90,14 +92,54 @@ impl<T> Default for Kept<T> {
     }
 }
 
+/// A thing with its hash: it may be large, and is looked for in the tables of two compiles.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Hashed<T> {
+    hash: u64,
+    thing: T,
+}
+
+impl<T: Hash> Hashed<T> {
+    fn new(thing: T) -> Self {
+        Self { hash: FixedState::default().hash_one(&thing), thing }
+    }
+}
+
+impl<T> Hash for Hashed<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// Takes the hash that a thing has.
+type Given = BuildHasherDefault<AsItIs>;
+
+#[derive(Default)]
+pub(super) struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("a hashed thing has a number");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// Shared, and equal to itself alone: a large input that costs a key one comparison. While a key holds it, nothing else
 /// can come to stand in its place.
 #[derive(Debug)]
-pub(super) struct Same<T>(Arc<T>);
+pub(super) struct Same<T>(Arc<Hashed<T>>);
 
 impl<T> Same<T> {
     pub(super) fn new(thing: T) -> Self {
-        Self(Arc::new(thing))
+        // Nobody looks for it by what it is.
+        Self(Arc::new(Hashed { hash: 0, thing }))
     }
 }
 
@@ -111,7 +153,7 @@ impl<T> Deref for Same<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        &self.0
+        &self.0.thing
     }
 }
 

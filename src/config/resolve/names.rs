@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use foldhash::fast::RandomState;
+
 use crate::config::diagnostic::{At, Report, clip};
 use crate::config::document::{Name, Reference};
 
@@ -10,14 +12,14 @@ use crate::config::document::{Name, Reference};
 pub(super) struct Names {
     /// The singular, for messages.
     what: &'static str,
-    by_name: HashMap<String, usize>,
+    by_name: HashMap<String, usize, RandomState>,
     written: Vec<String>,
 }
 
 impl Names {
     /// Takes the names in order and reports those that occur twice.
     pub(super) fn of<'a>(what: &'static str, names: impl Iterator<Item = &'a Name>, report: &mut Report) -> Self {
-        let mut all = Self { what, by_name: HashMap::new(), written: Vec::new() };
+        let mut all = Self { what, by_name: HashMap::default(), written: Vec::new() };
         let mut sites = Vec::new();
         for (index, name) in names.enumerate() {
             sites.push(name.as_ref().map(|name| name.at));
