@@ -42,22 +42,42 @@ pub(super) struct Apply {
 }
 
 impl Apply {
+    /// The daemon is asked first: what a change brings that is hardly meant takes longer to find than to make.
     pub(super) fn run(self, context: &Context) -> Outcome {
         let (text, file) = topology::read(&self.file)?;
         let lab = the_lab(&text, &file, context)?;
-        let loaded = topology::load_for(&lab, &text, &file, context)?;
-        let (doubts, as_before) = topology::new_doubts(&lab, &loaded, context);
-        if !context.output.is_data() {
-            topology::show(&doubts, &text, &file, context);
-            tell_of_others(as_before, &file, context);
-        }
+        let before = topology::Applied::of(&lab);
         let path = topology::path(&self.file);
-        let service_tags = topology::service_tags(&loaded.network);
-        let findings = findings(&file, &doubts);
-        let (file, dry_run) = (file.clone(), self.dry_run);
-        let apply = protocol::Apply { text, service_tags, file, path, dry_run, sync: self.sync };
-        changed(context, Some(&lab.lab), Change::Apply(apply), dry_run, findings)
+        let service_tags = names_service_tags(&text, &lab, &file, context)?;
+        let apply = protocol::Apply { text, service_tags, file, path, dry_run: self.dry_run, sync: self.sync };
+        let (text, file) = (apply.text.clone(), apply.file.clone());
+        let load = || topology::load_for(&lab, &text, &file, context);
+        let changed = match ask(context, Some(&lab.lab), Change::Apply(apply)) {
+            // A mistake in the file is shown as `validate` shows it.
+            Err(failure) if failure.exit == Exit::Usage => return load().and(Err(failure)),
+            answer => answer?,
+        };
+        let shown = !context.output.is_data();
+        if shown {
+            tell(context, &changed, self.dry_run, Vec::new())?;
+        }
+        let (doubts, as_before) = topology::new_doubts(&before, &load()?);
+        if !shown {
+            return tell(context, &changed, self.dry_run, findings(&file, &doubts));
+        }
+        topology::show(&doubts, &text, &file, context);
+        tell_of_others(as_before, &file, context);
+        Ok(outcome(&changed))
     }
+}
+
+/// What the file's network needs of a list of service tags that the file names: the daemon may not read that.
+fn names_service_tags(text: &str, lab: &Record, file: &str, context: &Context) -> Result<Option<String>, Failure> {
+    if !text.contains("serviceTags") {
+        return Ok(None);
+    }
+    let loaded = topology::load_for(lab, text, file, context)?;
+    Ok(topology::service_tags(&loaded.network))
 }
 
 /// The lab that `-l` names, or the only one that runs, or of several the one that the file names.
@@ -93,21 +113,26 @@ struct Answer<'a> {
 }
 
 /// Has a change made and prints what it meant.
-pub(super) fn changed(
-    context: &Context,
-    lab: Option<&str>,
-    change: Change,
-    dry_run: bool,
-    findings: Vec<Finding<'_>>,
-) -> Outcome {
-    let changed = match context.ask_lab(lab, &Request::Change(change))? {
-        Response::Changed(changed) => changed,
-        other => return Err(unexpected(&other)),
-    };
-    let answer = Answer { changed: &changed, findings };
-    context.output.story(&answer, &table(&changed), || story(&changed, dry_run, &context.output))?;
+pub(super) fn changed(context: &Context, change: Change) -> Outcome {
+    tell(context, &ask(context, None, change)?, false, Vec::new())
+}
+
+fn ask(context: &Context, lab: Option<&str>, change: Change) -> Result<Changed, Failure> {
+    match context.ask_lab(lab, &Request::Change(change))? {
+        Response::Changed(changed) => Ok(changed),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn tell(context: &Context, changed: &Changed, dry_run: bool, findings: Vec<Finding<'_>>) -> Outcome {
+    let answer = Answer { changed, findings };
+    context.output.story(&answer, &table(changed), || story(changed, dry_run, &context.output))?;
     changed.warnings.iter().for_each(|warning| context.messages.warning(warning));
-    Ok(if changed.warnings.is_empty() { Exit::Fine } else { Exit::Warnings })
+    Ok(outcome(changed))
+}
+
+fn outcome(changed: &Changed) -> Exit {
+    if changed.warnings.is_empty() { Exit::Fine } else { Exit::Warnings }
 }
 
 fn story(changed: &Changed, dry_run: bool, output: &Output) -> String {

@@ -58,8 +58,8 @@ impl Peering {
                 }
                 context.output.rows(&rows, &table(&rows))
             }
-            Verb::Sync { link } => apply::changed(context, None, Change::SyncPeering { link }, false, Vec::new()),
-            Verb::Rm { link } => apply::changed(context, None, Change::RemovePeering { link }, false, Vec::new()),
+            Verb::Sync { link } => apply::changed(context, Change::SyncPeering { link }),
+            Verb::Rm { link } => apply::changed(context, Change::RemovePeering { link }),
         }
     }
 }

@@ -74,9 +74,29 @@ pub(super) fn doubts_of(text: &str, name: &str) -> Vec<Diagnostic> {
     load_beside(text, name).as_ref().map(doubts).unwrap_or_default()
 }
 
-/// The doubts about a file that the topology that a lab has now does not give rise to already, and how many it does.
-pub(super) fn new_doubts(lab: &Record, loaded: &Loaded, context: &Context) -> (Vec<Diagnostic>, usize) {
-    let before = applied(lab, context).map(|(_, before)| doubts(&before)).unwrap_or_default();
+/// The topology that a lab was given last, and what it is read with.
+pub(super) struct Applied {
+    file: String,
+    text: io::Result<String>,
+    standing: Standing,
+    service_tags: Result<String, String>,
+}
+
+impl Applied {
+    pub(super) fn of(lab: &Record) -> Self {
+        let (text, standing, service_tags) = (lab.topology(), lab.standing(), lab.service_tags());
+        Self { file: format!("{}.yaml", lab.lab), text, standing, service_tags }
+    }
+
+    fn load(&self) -> Option<Loaded> {
+        let tags = |_: &Path| self.service_tags.clone();
+        config::load_with(self.text.as_ref().ok()?, &self.file, &self.standing, &tags).ok()
+    }
+}
+
+/// The doubts about a file that the topology before it does not give rise to already, and how many it does.
+pub(super) fn new_doubts(before: &Applied, loaded: &Loaded) -> (Vec<Diagnostic>, usize) {
+    let before = before.load().as_ref().map(doubts).unwrap_or_default();
     let is_old = |doubt: &Diagnostic| before.iter().any(|old| (old.code, &old.message) == (doubt.code, &doubt.message));
     let (old, new): (Vec<_>, Vec<_>) = doubts(loaded).into_iter().partition(is_old);
     (loaded.warnings.iter().cloned().chain(new).collect(), old.len())
