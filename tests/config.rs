@@ -245,6 +245,34 @@ fn limits_of_networks_hold_exactly() {
     }
 }
 
+/// VPN-04, LIM-18: the tunnels that a gateway of each size may have.
+#[test]
+fn limits_of_gateways_hold_exactly() {
+    let network = |sku: &str, count: usize| {
+        let entries = |entry: &dyn Fn(usize) -> String| (0..count).map(entry).collect::<String>();
+        let locals = |i: usize| {
+            format!(
+                "- {{name: l{i}, gatewayIpAddress: 198.51.100.{i}, localNetworkAddressSpace: [192.168.{i}.0/24]}}\n"
+            )
+        };
+        let connection = |i: usize| {
+            format!("- {{name: c{i}, connectionType: IPsec, virtualNetworkGateway1: g, localNetworkGateway2: l{i}}}\n")
+        };
+        format!(
+            "virtualNetworks: [{{name: v, location: w, addressSpace: [10.0.0.0/16], subnets: [{{name: GatewaySubnet, \
+             addressPrefix: 10.0.0.0/24}}]}}]\npublicIPAddresses: [{{name: p, sku: Standard}}]\nvirtualNetworkGateways: \
+             [{{name: g, virtualNetwork: v, publicIPAddress: p, sku: {sku}}}]\nlocalNetworkGateways:\n{}connections:\n{}",
+            entries(&locals),
+            entries(&connection)
+        )
+    };
+    for (sku, most) in
+        [("Basic", 10), ("Standard", 10), ("HighPerformance", 30), ("VpnGw1", 30), ("VpnGw3AZ", 30), ("VpnGw4", 100)]
+    {
+        holds_exactly(&network(sku, most), &network(sku, most + 1), Some("VPN-04"));
+    }
+}
+
 /// With the exact words, and where: the table, not one of its routes.
 #[test]
 fn udr_05_and_lim_15_a_table_has_400_routes() {

@@ -93,8 +93,11 @@ pub(super) fn of(sources: &Sources) -> Vec<Row> {
     rows.extend(private_access::endpoint_rows(surroundings, users));
     rows.extend(users.iter().map(|row| with_gateway(row, surroundings)));
     rows.extend(none_rows(surroundings, &rows));
+    let near = near(&rows);
+    // Of one range it is the gateway's row that is Invalid, of a part of it nothing is to be seen (RSEL-08).
+    yield_to(&mut rows, |prefix| near.contains(prefix));
     settle(&mut rows);
-    hide_gateway_rows(&mut rows);
+    yield_to(&mut rows, |prefix| near.iter().any(|space| space.contains(prefix)));
     rows.sort_by(|a, b| listed(a).cmp(&listed(b)));
     rows
 }
@@ -144,16 +147,20 @@ fn with_gateway(row: &Row, surroundings: &Surroundings) -> Row {
     row
 }
 
-/// What lies in the own space or a peer's never goes to the gateway, however long its prefix (RSEL-03), and though a
-/// user's route has made the system's Invalid (RSEL-05). It is listed all the same.
-fn hide_gateway_rows(rows: &mut [Row]) {
+/// The own space and the peers'. What lies there never goes to the gateway, however long its prefix (RSEL-03), and though a
+/// user's route has made the system's Invalid (RSEL-05).
+fn near(rows: &[Row]) -> Vec<IpNet> {
     let near = |row: &&Row| {
         let system = row.route.source == RouteSource::Default;
         system && matches!(row.target, Target::Own | Target::Vnet(_))
     };
-    let near: Vec<IpNet> = rows.iter().filter(near).flat_map(|row| row.route.prefixes.iter().copied()).collect();
+    rows.iter().filter(near).flat_map(|row| row.route.prefixes.iter().copied()).collect()
+}
+
+/// Takes their packets from the gateway's rows.
+fn yield_to(rows: &mut [Row], taken: impl Fn(&IpNet) -> bool) {
     for row in rows.iter_mut().filter(|row| row.route.source == RouteSource::VirtualNetworkGateway) {
-        if row.in_force.iter().any(|prefix| near.iter().any(|space| space.contains(prefix))) {
+        if row.in_force.iter().any(&taken) {
             row.in_force = Prefixes::Many(Arc::new([]));
         }
     }

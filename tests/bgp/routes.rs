@@ -294,7 +294,7 @@ fn a_next_hop_left_unchanged() {
     assert_eq!(world.best(2, "10.1.0.0/16")[0].next_hop, Some(address(0).into()));
 }
 
-/// BGP-08: one more than allowed ends the session.
+/// BGP-08, LIM-19: one more than allowed ends the session.
 #[test]
 fn bgp_08_too_many_prefixes() {
     let mut world = chain(3);

@@ -35,7 +35,7 @@ pub(crate) fn must_be_refused(output: &Output, code: Option<&str>) -> Outcome<St
 }
 
 /// A command's answer as data, of which it may be the point that it is no.
-fn data(stage: &Stage, arguments: &[&str]) -> Outcome<Value> {
+pub(crate) fn data(stage: &Stage, arguments: &[&str]) -> Outcome<Value> {
     let output = stage.lab.vnet(&[arguments, &["-o", "json"]].concat());
     serde_json::from_slice(&output.stdout).map_err(|_| stderr(&output).into())
 }
@@ -165,7 +165,7 @@ pub(crate) fn foretold(stage: &Stage, ask: &Ask, question: &Question, expect: &E
         Kind::Udp => format!("{}/udp", question.peer),
     };
     let answer = data(stage, &["explain", from, &to])?;
-    let walk = |name: &str| Walk::of(&answer[name]);
+    let walk = |name: &str| Walk::of(&answer[name], |node| stage.is_gateway(node));
     let agrees = match expect {
         Expect::Ok { via, back, from: _ } => {
             let went = |name: &str, nodes: &Option<Vec<String>>| nodes.as_ref().is_none_or(|it| *it == walk(name).via);
@@ -199,13 +199,15 @@ struct Walk {
 }
 
 impl Walk {
-    fn of(path: &Value) -> Self {
+    /// Gateways forward within the leg of who sent the packet to them.
+    fn of(path: &Value, is_gateway: impl Fn(&str) -> bool) -> Self {
         let hops = path["hops"].as_array().map(Vec::as_slice).unwrap_or_default();
         let sends = |hop: &&Value| {
             let mut steps = hop["steps"].as_array().unwrap().iter();
             steps.any(|step| step["what"] == "send" || step["what"] == "forward")
         };
-        let senders: Vec<_> = hops.iter().filter(sends).map(|hop| word(&hop["node"])).collect();
+        let senders = hops.iter().filter(sends).map(|hop| word(&hop["node"]));
+        let senders: Vec<_> = senders.filter(|node| !is_gateway(node)).collect();
         let dropped = path["dropped"].as_str().zip(senders.last());
         Self {
             via: senders.iter().skip(1).cloned().collect(),
@@ -264,12 +266,12 @@ pub(crate) fn exec(stage: &Stage, node: &str, command: &[String], says: &str) ->
 }
 
 /// Text as it is; nothing for null.
-fn word(value: &Value) -> String {
+pub(crate) fn word(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
 /// The same rows, in whatever order.
-fn same(mut found: Vec<String>, mut expected: Vec<String>) -> Outcome {
+pub(crate) fn same(mut found: Vec<String>, mut expected: Vec<String>) -> Outcome {
     found.sort();
     expected.sort();
     if found == expected {

@@ -5,6 +5,7 @@
 //! taken in order. Nothing here looks inside: what is known comes from the commands and from the guests.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod bgp;
 mod commands;
 mod expect;
 mod flow_log;

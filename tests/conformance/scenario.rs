@@ -80,6 +80,16 @@ pub(crate) enum Step {
         balancer: String,
         health: Vec<(String, bool)>,
     },
+    /// `PREFIX AS-PATH`, of all that BGP peers say and a node uses.
+    Learned {
+        node: String,
+        rows: Vec<String>,
+    },
+    /// The prefixes of the rows that lead to a gateway.
+    GatewayRows {
+        of: String,
+        prefixes: Vec<String>,
+    },
     Drops {
         node: String,
         reason: String,
@@ -182,7 +192,7 @@ fn step(text: &str, value: &Value) -> Result<Step, String> {
     match verb {
         "ping" | "tcp" | "udp" | "open" | "flow" | "send" | "hops" | "exec" => packets(verb, rest, value),
         "routes" | "rules" | "next-hop" | "flow-verify" | "peerings" | "explain" | "lint" | "drops" | "flow-log"
-        | "backends" => answers(verb, rest, value),
+        | "backends" | "learned" | "gateway-rows" => answers(verb, rest, value),
         "apply" | "refused" | "peering" | "says" => changes(verb, rest, value),
         _ => Err("no such step".to_owned()),
     }
@@ -234,6 +244,8 @@ fn answers(verb: &str, rest: &str, value: &Value) -> Result<Step, String> {
         }
         ("lint", "") => Step::Lint(strings(value)?),
         ("flow-log", log) if is_word(log) => Step::FlowLog { log: log.to_owned(), lines: strings(value)? },
+        ("learned", node) if is_word(node) => Step::Learned { node: node.to_owned(), rows: strings(value)? },
+        ("gateway-rows", of) if is_word(of) => Step::GatewayRows { of: of.to_owned(), prefixes: strings(value)? },
         ("backends", balancer) if is_word(balancer) => {
             let health = value.as_object().ok_or("`{NODE: up | down}` is expected")?.iter();
             let health = health.map(|(node, health)| match string(health)? {

@@ -14,7 +14,7 @@ use crate::lab::{Lab, SOON};
 use crate::probe::{Flow, Kind, Question};
 use crate::scenario::{Scenario, Step, Written};
 use crate::watch::Drops;
-use crate::{commands, flow_log, patch, raw};
+use crate::{bgp, commands, flow_log, patch, raw};
 
 /// A running lab, and what is known of it.
 pub(crate) struct Stage {
@@ -97,6 +97,8 @@ impl Stage {
             Step::Peerings(links) => commands::peerings(self, links),
             Step::Explain { question, answer } => commands::explain(self, question, answer),
             Step::Backends { balancer, health } => commands::backends(self, balancer, health),
+            Step::Learned { node, rows } => bgp::learned(self, node, rows),
+            Step::GatewayRows { of, prefixes } => bgp::gateway_rows(self, of, prefixes),
             Step::Drops { node, reason, packets } => {
                 self.node(node)?;
                 let found = self.lab.drops(node, reason);
@@ -166,6 +168,10 @@ impl Stage {
     pub(crate) fn node(&self, name: &str) -> Outcome<&[IpAddr]> {
         let found = self.places.iter().find(|(node, _)| node == name);
         found.map(|(_, addresses)| addresses.as_slice()).ok_or_else(|| format!("there is no node `{name}`").into())
+    }
+
+    pub(crate) fn is_gateway(&self, name: &str) -> bool {
+        self.network.iter().flat_map(|network| &network.virtual_network_gateways).any(|gateway| gateway.name == name)
     }
 
     /// An address, or a node's first.

@@ -6,6 +6,7 @@
 mod appliances;
 mod chains;
 mod egress;
+mod gateways;
 mod groups;
 mod peerings;
 mod priorities;
@@ -51,6 +52,7 @@ pub fn lint(network: &Network, compiled: &Compiled) -> Vec<Finding> {
     findings.extend(appliances::findings(names, open));
     findings.extend(chains::findings(names, open));
     findings.extend(egress::findings(names));
+    findings.extend(gateways::findings(names));
     findings.extend(tags::findings(names));
     findings.extend(unused::findings(names.network));
     findings.extend(rules::findings(names));

@@ -1,0 +1,74 @@
+//! What keeps packets from a gateway or a site: routes to where the gateway itself stands, ranges that are on both sides.
+
+use ipnet::IpNet;
+
+use crate::diag::names::Names;
+use crate::model::{ConnectionIx, GatewayIx, Network, Remote};
+
+use super::Finding;
+
+pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
+    let network = names.network;
+    let gateways = network.gateways().filter_map(|(gateway, _)| routes_over(network, gateway));
+    let connections = (0..network.connections.len()).map(ConnectionIx);
+    gateways.chain(connections.filter_map(|at| overlaps(network, at))).collect()
+}
+
+/// Routes of GatewaySubnet to its own range (UDR-32).
+fn routes_over(network: &Network, gateway: GatewayIx) -> Option<Finding> {
+    let gateway = network.gateway(gateway);
+    let subnet = network.subnet(gateway.subnet);
+    let at = subnet.route_table?;
+    let table = &network.route_tables[at.0];
+    let over = |prefix: &IpNet| subnet.prefixes.iter().any(|own| overlap(own, prefix).is_some());
+    let routes =
+        table.routes.iter().enumerate().filter(|(_, route)| route.prefix().is_some_and(|prefix| over(&prefix)));
+    // All of it is an error (UDR-30).
+    let (place, route) = routes.into_iter().find(|(_, route)| route.prefix().is_some_and(|it| it.prefix_len() > 0))?;
+    Some(Finding {
+        code: "route-over-gateway",
+        rule: "UDR-32",
+        message: format!(
+            "route {} of table {} leads the addresses of gateway {} itself elsewhere: it may stop working",
+            route.name, table.name, gateway.name
+        ),
+        path: format!("routeTables[{}].routes[{place}]", at.0),
+        help: "route ranges of virtual networks or subnets that do not have the GatewaySubnet in them".to_owned(),
+    })
+}
+
+/// A site's ranges that are in Azure too (VPN-14), or behind another connection of its gateway without BGP to choose (VPN-19).
+fn overlaps(network: &Network, at: ConnectionIx) -> Option<Finding> {
+    let connection = network.connection(at);
+    let Remote::Local(local_at) = connection.remote else { return None };
+    let local = network.local_gateway(local_at);
+    let gateway = network.gateway(connection.gateway);
+    let own = network.gateway_space(connection.gateway);
+    let in_azure = common(&local.address_space, &own).map(|range| {
+        let message = format!("{range} of {} is in the virtual networks of gateway {} too", local.name, gateway.name);
+        ("VPN-14", message, "traffic to it stays in Azure: give one of them another range")
+    });
+    let twice = || {
+        let before = network.connections_of(connection.gateway).take_while(|(ix, _)| *ix != at);
+        let without = before.filter(|(ix, _)| network.bgp_over(*ix).is_none() || network.bgp_over(at).is_none());
+        without.into_iter().find_map(|(_, other)| {
+            let Remote::Local(other) = other.remote else { return None };
+            let other = network.local_gateway(other);
+            let range = common(&local.address_space, &other.address_space)?;
+            let message = format!("{range} is behind {} and behind {}, and not both speak BGP", other.name, local.name);
+            Some(("VPN-19", message, "speak BGP over both connections, or give each its own ranges"))
+        })
+    };
+    let (rule, message, help) = in_azure.or_else(twice)?;
+    let path = format!("localNetworkGateways[{}].localNetworkAddressSpace", local_at.0);
+    Some(Finding { code: "overlapping-site", rule, message, path, help: help.to_owned() })
+}
+
+/// The smaller range of the first two that overlap.
+fn common(a: &[IpNet], b: &[IpNet]) -> Option<IpNet> {
+    a.iter().find_map(|a| b.iter().find_map(|b| overlap(a, b)))
+}
+
+fn overlap(a: &IpNet, b: &IpNet) -> Option<IpNet> {
+    if a.contains(b) { Some(*b) } else { b.contains(a).then_some(*a) }
+}
