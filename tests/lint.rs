@@ -70,13 +70,17 @@ fn every_lint_is_proved() {
     }
     let expected = [
         "appliance-not-forwarding",
+        "backend-never-up",
+        "balanced-appliance-not-forwarding",
         "boundless-tag",
         "empty-application-group",
+        "few-outbound-ports",
         "forwarded-traffic",
         "guest-not-forwarding",
         "no-priority-left",
         "one-sided-chain",
         "one-sided-public-address",
+        "one-sided-public-balancer",
         "one-sided-subnet-list",
         "one-way-peering",
         "overlapping-networks",

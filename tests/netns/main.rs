@@ -7,6 +7,7 @@
 mod apply;
 mod ask;
 mod attach;
+mod balancer;
 mod bench;
 mod bgp;
 mod capture;

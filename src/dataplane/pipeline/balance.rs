@@ -100,8 +100,7 @@ impl Leg<'_> {
         let flow = subject.flow();
         let frontend = self.snapshot.frontend(id);
         let (index, rule) = frontend.rule_through(flow).ok_or(DropReason::NoBalancingRule)?;
-        let has_ports = matches!(flow.protocol, Protocol::TCP | Protocol::UDP);
-        let nic = if has_ports {
+        let nic = if has_ports(flow) {
             let ends = sorted(flow);
             let member = |nic| rule.members.iter().any(|member| member.nic == nic);
             let fits = |mapped: &Mapped| member(mapped.nic) && rule.keeps(flow.protocol, mapped.nic);
@@ -148,7 +147,13 @@ impl Leg<'_> {
     /// Whether a packet may answer somebody who knows its sender as a frontend.
     #[inline]
     pub(super) fn may_answer(self, sender: NicId, hop: Hop) -> bool {
-        matches!(hop, Hop::Endpoint(_)) && !self.snapshot.frontends.is_empty() && self.flows.mappings.has_pins(sender)
+        matches!(hop, Hop::Endpoint(_)) && self.may_answer_far(sender)
+    }
+
+    /// The same for one that a gateway takes on.
+    #[inline]
+    pub(super) fn may_answer_far(self, sender: NicId) -> bool {
+        !self.snapshot.frontends.is_empty() && self.flows.mappings.has_pins(sender)
     }
 
     /// The frontend that a backend's packet answers for.
@@ -161,7 +166,7 @@ impl Leg<'_> {
         let signal = subject.passing.signal;
         let mapped = self.flows.mappings.answered(sender, subject.flow(), signal, self.now, is_frontend)?;
         let whole = packet.fragment().is_none();
-        whole.then_some(Rewrite { hop, end: PacketEnd::Source, to: Some(mapped.public) })
+        whole.then(|| Rewrite::of_source(hop, mapped.public))
     }
 
     /// Writes what was decided, and goes on with what the packet is then.
@@ -188,33 +193,60 @@ impl Leg<'_> {
 }
 
 impl Rewrite {
-    /// Writes what was decided.
-    pub(super) fn write<O: Observer>(&self, packet: &mut Packet<'_>, observer: &mut O) {
-        if let Some(to) = self.to {
-            write(packet, self.end, to, observer);
+    /// Another source for an answer.
+    const fn of_source(hop: Hop, to: (IpAddr, u16)) -> Self {
+        Self { hop, end: PacketEnd::Source, to: Some(to) }
+    }
+
+    /// What a packet is then.
+    pub(super) fn rewritten(&self, tuple: &Tuple) -> Tuple {
+        match (self.to, self.end) {
+            (None, _) => *tuple,
+            (Some((dst, dst_port)), PacketEnd::Destination) if has_ports(tuple) => Tuple { dst, dst_port, ..*tuple },
+            (Some((dst, _)), PacketEnd::Destination) => Tuple { dst, ..*tuple },
+            (Some((src, src_port)), PacketEnd::Source) if has_ports(tuple) => Tuple { src, src_port, ..*tuple },
+            (Some((src, _)), PacketEnd::Source) => Tuple { src, ..*tuple },
         }
+    }
+
+    /// Says what was decided.
+    pub(super) fn tell<O: Observer>(&self, tuple: &Tuple, observer: &mut O) {
+        let Some(to) = self.to else { return };
+        observer.step(Step::Translate(match self.end {
+            PacketEnd::Destination => Translation::destination((tuple.dst, tuple.dst_port), to),
+            PacketEnd::Source => Translation::source((tuple.src, tuple.src_port), to),
+        }));
+    }
+
+    /// Does it.
+    pub(super) fn apply(&self, packet: &mut Packet<'_>) {
+        let Some((address, port)) = self.to else { return };
+        let has_ports = has_ports(packet.tuple());
+        match self.end {
+            PacketEnd::Destination => {
+                packet.set_quoted(QuotedEnd::Src, address, Some(port));
+                packet.set_dst(address);
+                if has_ports {
+                    packet.set_dst_port(port);
+                }
+            }
+            PacketEnd::Source => {
+                packet.set_quoted(QuotedEnd::Dst, address, Some(port));
+                packet.set_src(address);
+                if has_ports {
+                    packet.set_src_port(port);
+                }
+            }
+        }
+    }
+
+    /// Both.
+    pub(super) fn write<O: Observer>(&self, packet: &mut Packet<'_>, observer: &mut O) {
+        self.tell(packet.tuple(), observer);
+        self.apply(packet);
     }
 }
 
-fn write<O: Observer>(packet: &mut Packet<'_>, end: PacketEnd, to: (IpAddr, u16), observer: &mut O) {
-    let tuple = *packet.tuple();
-    let has_ports = matches!(tuple.protocol, Protocol::TCP | Protocol::UDP);
-    match end {
-        PacketEnd::Destination => {
-            packet.set_quoted(QuotedEnd::Src, to.0, Some(to.1));
-            packet.set_dst(to.0);
-            if has_ports {
-                packet.set_dst_port(to.1);
-            }
-            observer.step(Step::Translate(Translation::destination((tuple.dst, tuple.dst_port), to)));
-        }
-        PacketEnd::Source => {
-            packet.set_quoted(QuotedEnd::Dst, to.0, Some(to.1));
-            packet.set_src(to.0);
-            if has_ports {
-                packet.set_src_port(to.1);
-            }
-            observer.step(Step::Translate(Translation::source((tuple.src, tuple.src_port), to)));
-        }
-    }
+fn has_ports(tuple: &Tuple) -> bool {
+    matches!(tuple.protocol, Protocol::TCP | Protocol::UDP)
 }

@@ -5,9 +5,12 @@
 //! counted when all is decided: until then the packet is as it came.
 
 use super::admit::Admitted;
+use super::balance::{Balancing, Rewrite};
 use super::route::{Hop, Way};
 use super::{Leg, Passage, Subject, check, subject};
-use crate::dataplane::{Deciders, Direction, DropReason, GatewayId, NextHop, NicId, Observer, Owner, PortId, Step};
+use crate::dataplane::{
+    Deciders, Direction, DropReason, FrontendId, GatewayId, NextHop, NicId, Observer, Owner, PortId, Step,
+};
 use crate::wire::Packet;
 
 /// Gateways that a packet passes in one leg. Between virtual networks that are chained by tunnels each is one; more than
@@ -19,13 +22,18 @@ const GATEWAYS_MAX: usize = 16;
 pub(super) struct Passed {
     port: PortId,
     hops: u8,
+    /// Of one for a load balancer's frontend (LB-41).
+    rewrite: Option<Rewrite>,
 }
 
 impl Passed {
-    /// Writes down the hops.
-    pub(super) fn count(self, packet: &mut Packet<'_>) -> PortId {
+    /// Writes down the hops, and where it goes.
+    pub(super) fn write(self, packet: &mut Packet<'_>) -> PortId {
         for _ in 0..self.hops {
             packet.count_hop();
+        }
+        if let Some(rewrite) = self.rewrite {
+            rewrite.apply(packet);
         }
         self.port
     }
@@ -36,6 +44,7 @@ enum Onward {
     Tunnel(NicId),
     Gateway(GatewayId),
     Within(Hop),
+    Frontend(FrontendId),
 }
 
 impl Leg<'_> {
@@ -74,7 +83,7 @@ impl Leg<'_> {
         let of_first = subject::tuple_of_first(packet, tunnel, &self.flows.fragments, self.now)?;
         let subject = Subject::of(packet, of_first.as_ref(), self.now);
         let passed = self.pass_on(gateway, None, &subject, packet, observer)?;
-        Ok(passed.count(packet))
+        Ok(passed.write(packet))
     }
 
     fn pass_on<O: Observer>(
@@ -97,22 +106,34 @@ impl Leg<'_> {
                 if is_asked || packet.ttl() <= hops + 1 {
                     observer.step(Step::Arrive { nic: own });
                     self.commit(sent.map(|sent| (sent, subject)), None, observer)?;
-                    return Ok(Passed { port: nic.port, hops });
+                    return Ok(Passed { port: nic.port, hops, rewrite: None });
                 }
                 hops += 1;
             }
             match self.onward(gateway, subject, observer)? {
                 Onward::Gateway(next) => gateway = next,
                 Onward::Within(hop) => {
-                    let port = self.come_in(own, hop, sent, subject, packet, observer)?;
-                    return Ok(Passed { port, hops });
+                    let port = self.come_in((own, hop), sent, (subject, subject), packet, observer)?;
+                    return Ok(Passed { port, hops, rewrite: None });
+                }
+                Onward::Frontend(frontend) => {
+                    let Balancing::Pass(rewrite) = self.balance(frontend, own, subject, packet, observer)? else {
+                        // Nobody is told over a gateway.
+                        return Err(DropReason::NoMapping);
+                    };
+                    rewrite.tell(subject.tuple, observer);
+                    let rewritten = rewrite.rewritten(subject.tuple);
+                    let after = Subject::of(packet, Some(&rewritten), self.now);
+                    let hop = Hop::Endpoint(rewrite.nic());
+                    let port = self.come_in((own, hop), sent, (subject, &after), packet, observer)?;
+                    return Ok(Passed { port, hops, rewrite: Some(rewrite) });
                 }
                 Onward::Tunnel(tunnel) => {
                     let nic = self.snapshot.nic(tunnel);
                     check::size(packet, nic)?;
                     self.commit(sent.map(|sent| (sent, subject)), None, observer)?;
                     observer.step(Step::Arrive { nic: tunnel });
-                    return Ok(Passed { port: nic.port, hops });
+                    return Ok(Passed { port: nic.port, hops, rewrite: None });
                 }
             }
         }
@@ -132,8 +153,7 @@ impl Leg<'_> {
             Ok(Way::Through(frontend)) => {
                 return Ok(Onward::Within(Hop::Appliance(self.through(frontend, subject, observer)?)));
             }
-            // Its backends' answers would have to be translated on their way into the tunnel, which nothing does yet.
-            Ok(Way::Frontend(_)) => return Err(DropReason::GatewayUnavailable),
+            Ok(Way::Frontend(frontend)) => return Ok(Onward::Frontend(frontend)),
             Ok(Way::Gateway(_) | Way::Internet(_) | Way::Platform(_)) | Err(DropReason::NoInternet) => {}
             Err(reason) => return Err(reason),
         }
@@ -157,14 +177,13 @@ impl Leg<'_> {
         }
     }
 
-    /// From a gateway to a NIC of its virtual network or a peer's; what a gateway forwards asks for no
+    /// From a gateway to a NIC of its virtual network or a peer's, as its sender knows it and as that NIC does; what a gateway forwards asks for no
     /// `allowForwardedTraffic` (PEER-25).
     fn come_in<O: Observer>(
         self,
-        gateway: NicId,
-        hop: Hop,
+        (gateway, hop): (NicId, Hop),
         sent: Option<Passage>,
-        subject: &Subject<'_>,
+        (asked, subject): (&Subject<'_>, &Subject<'_>),
         packet: &Packet<'_>,
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
@@ -178,7 +197,7 @@ impl Leg<'_> {
         let nic = self.snapshot.nic(receiver);
         check::size(packet, nic)?;
         self.commit(
-            sent.map(|sent| (sent, subject)),
+            sent.map(|sent| (sent, asked)),
             Some(((receiver, Direction::Inbound, admitted), subject)),
             observer,
         )?;

@@ -122,8 +122,17 @@ impl Leg<'_> {
             }
             Way::Through(frontend) => Hop::Appliance(self.through(frontend, &subject, observer)?),
             Way::Gateway(gateway) => {
+                let own = Hop::Endpoint(self.snapshot.gateway(gateway).nic);
+                let answer = self.may_answer_far(sender).then(|| self.answer(sender, own, &subject, packet)).flatten();
+                if let Some(answer) = answer {
+                    answer.tell(subject.tuple, observer);
+                }
                 let passed = self.go_through(gateway, (sender, admitted_out), &subject, packet, observer)?;
-                return Ok(passed.count(packet));
+                let port = passed.write(packet);
+                if let Some(answer) = answer {
+                    answer.apply(packet);
+                }
+                return Ok(port);
             }
         };
         if self.may_answer(sender, hop)

@@ -1,5 +1,4 @@
-//! Packets that a gateway cannot send on: its tunnel is down, none leads there (VPN-12, VPN-13), or it is
-//! for a load balancer.
+//! Packets that a gateway cannot send on: its tunnel is down, or none leads there (VPN-12, VPN-13).
 
 use crate::compile::Sender;
 use crate::dataplane::NicId;
@@ -11,14 +10,6 @@ impl Case<'_> {
         let Sender::Gateway(ix) = self.names.compiled.sender(gateway) else { return None };
         let network = self.names.network;
         let (name, dst) = (&network.gateway(ix).name, self.walk.dst);
-        let mut balancers = network.load_balancers.iter();
-        let balancer = balancers.find(|one| one.frontends.iter().any(|frontend| frontend.address == dst));
-        if let Some(balancer) = balancer {
-            let balancer = &balancer.name;
-            return Some(Cure::untreated(format!(
-                "{dst} is load balancer {balancer}'s, and gateway {name} reaches none: that is not built yet"
-            )));
-        }
         let faults = network.connections_of(ix).filter_map(|(at, connection)| {
             let fault = network.tunnel_fault(at)?;
             Some(format!("connection {}: {fault}", connection.name))

@@ -40,7 +40,7 @@ pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
 }
 
 /// The one that is in force for an address's IP version.
-fn default_route(compiled: &Compiled, subnet: SubnetIx, of: IpAddr) -> Option<&EffectiveRoute> {
+pub(super) fn default_route(compiled: &Compiled, subnet: SubnetIx, of: IpAddr) -> Option<&EffectiveRoute> {
     let rows = compiled.effective_routes(subnet).iter().map(AsRef::as_ref);
     let mut active = rows.filter(|row| row.state == RouteState::Active);
     active.find(|row| {

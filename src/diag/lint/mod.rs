@@ -4,6 +4,7 @@
 //! of the network without its filters where rules would hide a route's effect. A finding is a doubt, never an error.
 
 mod appliances;
+mod balancers;
 mod chains;
 mod egress;
 mod gateways;
@@ -53,6 +54,7 @@ pub fn lint(network: &Network, compiled: &Compiled) -> Vec<Finding> {
     findings.extend(chains::findings(names, open));
     findings.extend(egress::findings(names));
     findings.extend(gateways::findings(names));
+    findings.extend(balancers::findings(names));
     findings.extend(tags::findings(names));
     findings.extend(unused::findings(names.network));
     findings.extend(rules::findings(names));

@@ -1,0 +1,172 @@
+//! Load balancers with real packets: ten thousand flows over five backends, and what becomes of flows when one dies.
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::lab::{Lab, SOON, eventually};
+
+/// Of the probes below.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+fn topology(backends: usize) -> String {
+    let backend = |n: usize| {
+        let address = address(n);
+        format!(
+            "  - {{name: b{n}, networkInterfaces: [{{subnet: v/s, privateIPAddress: {address}, loadBalancerBackendAddressPools: [lb/all]}}]}}\n"
+        )
+    };
+    let backends: String = (0..backends).map(backend).collect();
+    format!(
+        "
+loadBalancers:
+  - name: lb
+    frontendIPConfigurations: [{{name: in, subnet: v/s, privateIPAddress: 10.50.0.100}}]
+    backendAddressPools: [{{name: all}}]
+    probes: [{{name: alive, protocol: Tcp, port: 9000, intervalInSeconds: 5}}]
+    loadBalancingRules:
+      - {{name: dns, frontendIPConfiguration: in, backendAddressPool: all, protocol: Udp, frontendPort: 53, backendPort: 5353}}
+      - {{name: web, frontendIPConfiguration: in, backendAddressPool: all, probe: alive, protocol: Tcp, frontendPort: 80, backendPort: 8080}}
+virtualNetworks:
+  - {{name: v, location: westeurope, addressSpace: [10.50.0.0/16], subnets: [{{name: s, addressPrefix: 10.50.0.0/24}}]}}
+virtualMachines:
+{backends}  - {{name: client, networkInterfaces: [{{subnet: v/s}}]}}
+"
+    )
+}
+
+fn address(backend: usize) -> IpAddr {
+    IpAddr::from([10, 50, 0, 10 + backend as u8])
+}
+
+/// Of one rule, by backend: whether it is up, and how many flows it has.
+fn backends(lab: &Lab, rule: &str) -> BTreeMap<String, (bool, u64)> {
+    let rows = lab.data(&["lb", "lb"]);
+    let of_rule = rows.as_array().unwrap().iter().filter(|row| row["rule"] == rule);
+    let row = |row: &Value| {
+        let node = row["backend"].as_str().unwrap().split('/').next().unwrap().to_owned();
+        (node, (row["health"] == "Up", row["flows"].as_u64().unwrap()))
+    };
+    of_rule.map(row).collect()
+}
+
+#[test]
+fn lb_03_ten_thousand_flows_over_five_backends_are_even_within_five_percent() {
+    const FLOWS: u16 = 10_000;
+    /// Under way at a time: a device's queue has room for more.
+    const BURST: u16 = 200;
+    let Some(lab) = Lab::up(&topology(5)) else { return };
+    let bind = |n: usize| lab.inside(&format!("b{n}"), || UdpSocket::bind((address(n), 5353)).unwrap());
+    let servers: Vec<_> = (0..5).map(bind).collect();
+    for server in &servers {
+        server.set_nonblocking(true).unwrap();
+    }
+    let mut counts = [0_u64; 5];
+    let drain = |counts: &mut [u64; 5]| {
+        for (server, count) in servers.iter().zip(counts) {
+            while server.recv(&mut [0; 8]).is_ok() {
+                *count += 1;
+            }
+        }
+    };
+    lab.inside("client", || {
+        for burst in (0..FLOWS).step_by(BURST.into()) {
+            for flow in burst..burst + BURST {
+                let client = UdpSocket::bind((IpAddr::from([0; 4]), 20_000 + flow)).unwrap();
+                client.send_to(b"flow", "10.50.0.100:53").unwrap();
+            }
+            let deadline = Instant::now() + SOON;
+            while counts.iter().sum::<u64>() < u64::from(burst + BURST) {
+                assert!(Instant::now() < deadline, "{counts:?} of {}", burst + BURST);
+                drain(&mut counts);
+            }
+        }
+    });
+    assert!(counts.iter().all(|count| count.abs_diff(2000) <= 100), "{counts:?}");
+    let told: Vec<_> = backends(&lab, "dns").into_values().map(|(_, flows)| flows).collect();
+    assert_eq!(told, counts);
+}
+
+/// What a backend runs.
+struct Server {
+    /// Asked by the probe; the kernel accepts.
+    alive: Option<TcpListener>,
+    web: TcpListener,
+}
+
+impl Server {
+    fn start(lab: &Lab, n: usize) -> Self {
+        let web = lab.inside(&format!("b{n}"), || TcpListener::bind((address(n), 8080)).unwrap());
+        web.set_nonblocking(true).unwrap();
+        let mut server = Self { alive: None, web };
+        server.live(lab, n);
+        server
+    }
+
+    fn live(&mut self, lab: &Lab, n: usize) {
+        self.alive = Some(lab.inside(&format!("b{n}"), || TcpListener::bind((address(n), 9000)).unwrap()));
+    }
+}
+
+/// A connection, its other end, and whose that is.
+fn connect(lab: &Lab, servers: &[Server]) -> (usize, TcpStream, TcpStream) {
+    let frontend = SocketAddr::from(([10, 50, 0, 100], 80));
+    let client = lab.inside("client", || TcpStream::connect_timeout(&frontend, SOON).unwrap());
+    let deadline = Instant::now() + SOON;
+    loop {
+        for (n, server) in servers.iter().enumerate() {
+            match server.web.accept() {
+                Ok((accepted, _)) => {
+                    accepted.set_nonblocking(false).unwrap();
+                    return (n, client, accepted);
+                }
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+        }
+        assert!(Instant::now() < deadline, "nobody has the connection");
+    }
+}
+
+fn carries(client: &mut TcpStream, server: &mut TcpStream) {
+    let pass = |from: &mut TcpStream, to: &mut TcpStream| {
+        from.write_all(b"data").unwrap();
+        to.set_read_timeout(Some(SOON)).unwrap();
+        to.read_exact(&mut [0; 4]).unwrap();
+    };
+    pass(client, server);
+    pass(server, client);
+}
+
+#[test]
+fn lb_13_a_dead_backend_gets_no_new_flows_and_no_flow_breaks() {
+    let Some(lab) = Lab::up(&topology(3)) else { return };
+    let mut servers: Vec<_> = (0..3).map(|n| Server::start(&lab, n)).collect();
+    let up = |n: usize| backends(&lab, "web")[&format!("b{n}")].0;
+    eventually("all are up", || (0..3).all(up));
+    let mut flows: Vec<_> = (0..30).map(|_| connect(&lab, &servers)).collect();
+    assert!((0..3).all(|n| flows.iter().any(|flow| flow.0 == n)), "all have some");
+
+    servers[0].alive = None;
+    let died = Instant::now();
+    while up(0) {
+        assert!(died.elapsed() < SOON);
+    }
+    // Threshold 1; a second for a busy machine.
+    assert!(died.elapsed() < INTERVAL + Duration::from_secs(1), "{:?}", died.elapsed());
+    let fresh: Vec<_> = (0..30).map(|_| connect(&lab, &servers)).collect();
+    assert!(fresh.iter().all(|flow| flow.0 != 0));
+    for (_, client, server) in &mut flows {
+        carries(client, server);
+    }
+    let events = lab.data(&["events"]);
+    let told = events.as_array().unwrap().iter().filter(|event| event["event"] == "BackendUnhealthy");
+    let told: Vec<_> = told.filter(|event| event["reason"] == "connection refused").collect();
+    assert!(told.iter().any(|event| event["backend"] == "b0/eth0"), "{events:#}");
+
+    servers[0].live(&lab, 0);
+    eventually("it is up again", || up(0));
+    assert!((0..30).any(|_| connect(&lab, &servers).0 == 0));
+}
