@@ -15,8 +15,8 @@
 //! | [`model`] | Azure's nouns as validated, immutable values | YAML, tables, packets, I/O |
 //! | [`config`] | YAML to model, every mistake at once with its place and its fix | tables, the system |
 //! | [`dataplane`] | `Snapshot`, `Fib`, `Acl`, `FlowTable`, the pipeline | names, model, file descriptors, clocks, logs |
-//! | [`compile`] | effective routes and NSGs to a `Snapshot` | I/O, threads, time |
 //! | [`bgp`] | messages, session state machine, routes | sockets, model, dataplane |
+//! | [`compile`] | effective routes and NSGs to a `Snapshot` | I/O, threads, time |
 //! | [`speakers`] | who speaks BGP with whom, and what each learns | sockets, packets, I/O |
 //! | [`diag`] | answers over model and snapshot, as data | printing, I/O |
 //! | [`sys`] | every system call, all `unsafe` | any other module |

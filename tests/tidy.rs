@@ -20,8 +20,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["model"]),
     ("dataplane", &["wire"]),
     // `wire` for protocol numbers alone: rules are matched on them.
-    ("compile", &["model", "dataplane", "wire"]),
     ("bgp", &[]),
+    ("compile", &["model", "dataplane", "wire", "bgp"]),
     // `compile` for what it wants to know of learned routes.
     ("speakers", &["model", "bgp", "compile"]),
     ("diag", &["model", "compile", "dataplane", "wire"]),
@@ -29,7 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("probe", &["model", "sys"]),
     ("worker", &["wire", "dataplane", "sys"]),
     ("control", &["model", "compile", "dataplane", "bgp", "speakers", "diag", "sys", "gateway", "worker"]),
-    ("lab", &["model", "config", "sys", "probe", "control"]),
+    ("lab", &["model", "config", "compile", "sys", "probe", "control"]),
     ("cli", &["wire", "model", "sys", "config", "dataplane", "compile", "speakers", "diag", "control", "lab"]),
 ];
 
