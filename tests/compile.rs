@@ -202,6 +202,8 @@ fn sender_name(network: &Network, sender: Sender) -> String {
         Sender::Gateway(gateway) => network.gateway(gateway).name.clone(),
         Sender::Tunnel(tunnel) => network.connection(tunnel).name.clone(),
         Sender::Platform(vnet) => format!("whoever probes in {}", network.vnet(vnet).name),
+        Sender::Edge(circuit) => network.circuit(circuit).name.clone(),
+        Sender::CircuitLink(circuit, side) => network.circuit_link_name(circuit, side),
     }
 }
 

@@ -471,6 +471,8 @@ fn dump(loaded: &Loaded, text: &str, file: &str) -> String {
         local_network_gateways,
         connections,
         sites,
+        express_route_circuits,
+        private_clouds,
         internet,
         flow_logs,
         service_tags,
@@ -492,58 +494,36 @@ fn dump(loaded: &Loaded, text: &str, file: &str) -> String {
         writeln!(out, "nsg {}{}", nsg.name, if nsg.flush_connection { " flush" } else { "" }).unwrap();
         nsg.rules.iter().for_each(|rule| writeln!(out, "  {rule:?}").unwrap());
     }
-    for asg in application_security_groups {
-        writeln!(out, "{asg:?}").unwrap();
-    }
-    for manager in network_managers {
-        writeln!(out, "{manager:?}").unwrap();
-    }
-    for vm in virtual_machines {
-        writeln!(out, "{vm:?}").unwrap();
-    }
-    for nic in network_interfaces {
-        writeln!(out, "{nic:?}").unwrap();
-    }
-    for endpoint in private_endpoints {
-        writeln!(out, "{endpoint:?}").unwrap();
-    }
+    list(&mut out, application_security_groups);
+    list(&mut out, network_managers);
+    list(&mut out, virtual_machines);
+    list(&mut out, network_interfaces);
+    list(&mut out, private_endpoints);
     for balancer in load_balancers {
         writeln!(out, "{balancer:#?}").unwrap();
     }
-    for public in public_ip_addresses {
-        writeln!(out, "{public:?}").unwrap();
-    }
-    for prefix in public_ip_prefixes {
-        writeln!(out, "{prefix:?}").unwrap();
-    }
-    for gateway in nat_gateways {
-        writeln!(out, "{gateway:?}").unwrap();
-    }
-    for gateway in virtual_network_gateways {
-        writeln!(out, "{gateway:?}").unwrap();
-    }
-    for gateway in local_network_gateways {
-        writeln!(out, "{gateway:?}").unwrap();
-    }
-    for connection in connections {
-        writeln!(out, "{connection:?}").unwrap();
-    }
-    for site in sites {
-        writeln!(out, "{site:?}").unwrap();
-    }
+    list(&mut out, public_ip_addresses);
+    list(&mut out, public_ip_prefixes);
+    list(&mut out, nat_gateways);
+    list(&mut out, virtual_network_gateways);
+    list(&mut out, local_network_gateways);
+    list(&mut out, connections);
+    list(&mut out, sites);
+    list(&mut out, express_route_circuits);
+    list(&mut out, private_clouds);
     if let Some(internet) = internet {
         writeln!(out, "{internet:?}").unwrap();
     }
-    for log in flow_logs {
-        writeln!(out, "{log:?}").unwrap();
-    }
-    for tag in service_tags {
-        writeln!(out, "{tag:?}").unwrap();
-    }
+    list(&mut out, flow_logs);
+    list(&mut out, service_tags);
     writeln!(out, "{emulation:?}").unwrap();
-    for test in tests {
-        writeln!(out, "{test:?}").unwrap();
-    }
+    list(&mut out, tests);
     loaded.warnings.iter().for_each(|warning| out.push_str(&warning.render(text, file, false)));
     out
+}
+
+fn list(out: &mut String, objects: &[impl std::fmt::Debug]) {
+    for object in objects {
+        writeln!(out, "{object:?}").unwrap();
+    }
 }

@@ -91,7 +91,11 @@ impl Lab {
         match self.compiled.ids().attachment(port).unwrap() {
             Attachment::Nic(nic) => self.network.vm(self.network.nic(nic).virtual_machine).name.clone(),
             Attachment::Internet => "internet".to_owned(),
-            Attachment::Gateway(_) | Attachment::Tunnel(_) | Attachment::Platform(_) => {
+            Attachment::Gateway(_)
+            | Attachment::Tunnel(_)
+            | Attachment::Platform(_)
+            | Attachment::Edge(_)
+            | Attachment::CircuitLink(..) => {
                 unreachable!("this network has no gateway and no probe")
             }
             Attachment::Vnet(_) => unreachable!("no VNet is attached"),

@@ -143,7 +143,12 @@ impl<'a, 'r> Acls<'a, 'r> {
         let (subnet, nic) = match sender {
             Sender::Nic(nic) => (self.network.nic(nic).subnet, Some(nic)),
             Sender::Subnet(subnet) => (subnet, None),
-            Sender::Internet | Sender::Gateway(_) | Sender::Tunnel(_) | Sender::Platform(_) => {
+            Sender::Internet
+            | Sender::Gateway(_)
+            | Sender::Tunnel(_)
+            | Sender::Platform(_)
+            | Sender::Edge(_)
+            | Sender::CircuitLink(..) => {
                 return Filters::default();
             }
         };

@@ -32,11 +32,22 @@ pub(super) fn of(network: &Network, ids: &Ids) -> Option<Edge> {
         let (subnet, nic) = match sender {
             Sender::Nic(nic) => (network.nic(nic).subnet, Some(network.nic(nic))),
             Sender::Subnet(subnet) => (subnet, None),
-            Sender::Internet | Sender::Gateway(_) | Sender::Tunnel(_) | Sender::Platform(_) => continue,
+            Sender::Internet
+            | Sender::Gateway(_)
+            | Sender::Tunnel(_)
+            | Sender::Platform(_)
+            | Sender::Edge(_)
+            | Sender::CircuitLink(..) => continue,
         };
         let balanced = match sender {
             Sender::Nic(nic) => allocated.remove(&nic),
-            Sender::Subnet(_) | Sender::Internet | Sender::Gateway(_) | Sender::Tunnel(_) | Sender::Platform(_) => None,
+            Sender::Subnet(_)
+            | Sender::Internet
+            | Sender::Gateway(_)
+            | Sender::Tunnel(_)
+            | Sender::Platform(_)
+            | Sender::Edge(_)
+            | Sender::CircuitLink(..) => None,
         };
         egress[id.0 as usize] = Egress { balanced, ..self::egress(network, subnet, nic, default_outbound) };
         instances.extend(

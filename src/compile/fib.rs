@@ -127,7 +127,6 @@ impl Rows<'_> {
 impl Listing {
     fn of(sources: &Sources, own: VnetIx) -> Self {
         let rows: Vec<Row> = routes::of(sources);
-        let gateway = sources.surroundings.gateway.as_ref().map(|gateway| gateway.id);
         let numbered = rows.iter().zip((0..).map(RouteId));
         let lpm = numbered.flat_map(|(row, id)| row.in_force.iter().map(move |&prefix| (prefix, id))).collect();
         let mut appliances = Vec::new();
@@ -148,7 +147,7 @@ impl Listing {
                 }
                 Toward::Spread
             }
-            Target::Gateway => Toward::Settled(gateway.map_or(NextHop::NoGateway, NextHop::Gateway)),
+            Target::Gateway(gateway) => Toward::Settled(gateway.map_or(NextHop::NoGateway, NextHop::Gateway)),
             Target::Internet => Toward::Settled(NextHop::Internet),
             Target::Service => Toward::Settled(NextHop::Service),
             Target::None => Toward::Settled(NextHop::None),

@@ -12,7 +12,12 @@ pub fn flow_logs(network: &Network, sender: Sender) -> Vec<usize> {
         Sender::Nic(nic) => (network.nic(nic).subnet, Some(nic)),
         Sender::Subnet(subnet) => (subnet, None),
         // In nobody's network.
-        Sender::Internet | Sender::Gateway(_) | Sender::Tunnel(_) | Sender::Platform(_) => return Vec::new(),
+        Sender::Internet
+        | Sender::Gateway(_)
+        | Sender::Tunnel(_)
+        | Sender::Platform(_)
+        | Sender::Edge(_)
+        | Sender::CircuitLink(..) => return Vec::new(),
     };
     let own = nic.and_then(|nic| network.nic(nic).network_security_group);
     let groups = [own, network.subnet(subnet).network_security_group];

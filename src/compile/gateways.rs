@@ -6,46 +6,94 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::dataplane::{Fib, Gateway, GatewayId, NextHop, RouteId, Spread, SpreadId};
-use crate::model::{ConnectionIx, GatewayIx, Network, Remote, VnetIx};
+use crate::model::{ConnectionIx, GatewayIx, GatewayKind, Network, Remote, VnetIx};
 
+use super::exchange::{Exchange, underlay};
+use super::express_route::{self, edge_id};
 use super::{Ids, Learned, Sender};
 
-/// A gateway as a virtual network that uses it sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// What a virtual network is told by the gateways that it uses, its own or a peer's (PEER-31).
+#[derive(Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct InUse {
-    pub(super) id: GatewayId,
+    /// By prefix.
+    pub(super) routes: Vec<GatewayRoute>,
+    /// Where a user's own route to the gateway leads: to a VPN gateway that is alone (UDR-14).
+    pub(super) for_users: Option<GatewayRoute>,
+}
+
+/// One prefix that a gateway knows a way to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct GatewayRoute {
+    pub(super) prefix: IpNet,
+    pub(super) gateway: GatewayId,
     /// What listings show (SYS-09a).
-    pub(super) address: IpAddr,
-    pub(super) prefixes: Vec<IpNet>,
+    pub(super) next_hops: Vec<IpAddr>,
 }
 
 /// Every gateway's routes: by prefix, the connections that lead there, all equal.
-pub(super) struct Gateways(Vec<BTreeMap<IpNet, Vec<ConnectionIx>>>);
+pub(super) struct Gateways {
+    routes: Vec<BTreeMap<IpNet, Vec<ConnectionIx>>>,
+    exchange: Exchange,
+}
 
 impl Gateways {
     pub(super) fn of(network: &Network, learned: &Learned) -> Self {
-        Self(network.gateways().map(|(gateway, _)| routes(network, learned, gateway)).collect())
+        let exchange = Exchange::of(network);
+        let routes = network.gateways().map(|(ix, gateway)| match gateway.kind {
+            GatewayKind::Vpn => routes(network, learned, ix),
+            GatewayKind::ExpressRoute { .. } => express_route::routes(&exchange, ix),
+        });
+        Self { routes: routes.collect(), exchange }
     }
 
-    /// The gateway that a virtual network uses, its own or a peer's (PEER-31).
-    pub(super) fn in_use(&self, network: &Network, vnet: VnetIx) -> Option<InUse> {
-        let gateway = network.gateway_in_use(vnet)?;
-        let prefixes = self.0[gateway.0].keys().copied().collect();
-        Some(InUse { id: gateway_id(gateway), address: network.gateway_address(gateway), prefixes })
+    /// Of one prefix ExpressRoute's way is taken (BGP-23), and the other is not even listed (RSEL-08).
+    pub(super) fn in_use(&self, network: &Network, vnet: VnetIx) -> InUse {
+        let mut gateways = network.gateways_in_use(vnet);
+        gateways.sort_by_key(|gateway| network.gateway(*gateway).kind == GatewayKind::Vpn);
+        let mut routes: BTreeMap<IpNet, GatewayRoute> = BTreeMap::new();
+        for ix in &gateways {
+            for (prefix, over) in &self.routes[ix.0] {
+                routes.entry(*prefix).or_insert_with(|| GatewayRoute {
+                    prefix: *prefix,
+                    gateway: gateway_id(*ix),
+                    next_hops: listed(network, *ix, over),
+                });
+            }
+        }
+        let alone = gateways.first().filter(|_| gateways.len() == 1);
+        let vpn = alone.filter(|gateway| network.gateway(**gateway).kind == GatewayKind::Vpn);
+        let for_users = vpn.map(|gateway| GatewayRoute {
+            prefix: IpNet::V4(Ipv4Net::default()),
+            gateway: gateway_id(*gateway),
+            next_hops: listed(network, *gateway, &[]),
+        });
+        InUse { routes: routes.into_values().collect(), for_users }
     }
 
-    /// The tables by which gateways choose their tunnels, by [`GatewayId`].
+    /// The tables by which gateways choose their tunnels, then those of circuits' edges, by [`GatewayId`].
     pub(super) fn tables(&self, network: &Network, ids: &Ids) -> Vec<Gateway> {
-        let tables = network.gateways().zip(&self.0);
+        let tables = network.gateways().zip(&self.routes);
         let table = |((ix, _), routes): ((GatewayIx, _), &BTreeMap<IpNet, Vec<ConnectionIx>>)| Gateway {
             nic: ids.nic(Sender::Gateway(ix)).expect("every gateway has a number"),
+            in_subnet: true,
             tunnels: table(network, ids, ix, routes),
         };
-        tables.map(table).collect()
+        let edges = network.circuits().map(|(ix, _)| express_route::edge(network, ids, &self.exchange, ix));
+        tables.map(table).chain(edges).collect()
     }
+}
+
+/// The addresses that a row to a gateway has: its public one, or those of the edges beyond it (SYS-09a).
+fn listed(network: &Network, gateway: GatewayIx, over: &[ConnectionIx]) -> Vec<IpAddr> {
+    let circuits = over.iter().filter_map(|ix| match network.connection(*ix).remote {
+        Remote::Circuit(circuit) => Some(circuit),
+        Remote::Local(_) | Remote::Gateway(_) => None,
+    });
+    let edges: Vec<_> = circuits.flat_map(underlay).collect();
+    if edges.is_empty() { vec![network.gateway_address(gateway)] } else { edges }
 }
 
 pub(super) const fn gateway_id(gateway: GatewayIx) -> GatewayId {
@@ -62,7 +110,7 @@ fn routes(network: &Network, learned: &Learned, gateway: GatewayIx) -> BTreeMap<
             Remote::Gateway(far) if bgp.is_none() => {
                 network.vnet(network.gateway(far).subnet.vnet).address_space.clone()
             }
-            Remote::Gateway(_) => Vec::new(),
+            Remote::Gateway(_) | Remote::Circuit(_) => Vec::new(),
         };
         // The peer itself (VPN-11, BGP-14a).
         let peer = bgp.map(|(_, far)| IpNet::from(far.address));
@@ -86,11 +134,26 @@ fn routes(network: &Network, learned: &Learned, gateway: GatewayIx) -> BTreeMap<
 }
 
 fn table(network: &Network, ids: &Ids, gateway: GatewayIx, routes: &BTreeMap<IpNet, Vec<ConnectionIx>>) -> Fib {
+    let hops = |over: &Vec<ConnectionIx>| over.iter().map(|one| hop(network, ids, *one)).collect();
+    let mut all: Vec<(IpNet, Vec<NextHop>)> = routes.iter().map(|(prefix, over)| (*prefix, hops(over))).collect();
+    // What nobody else takes (VPN-40).
+    let site = network.gateway(gateway).default_site;
+    let leads_there = |remote: Remote| site.is_some_and(|site| remote == Remote::Local(site));
+    if let Some((ix, _)) = network.connections_of(gateway).find(|(_, connection)| leads_there(connection.remote))
+        && !all.iter().any(|(prefix, _)| prefix.prefix_len() == 0)
+    {
+        all.push((IpNet::V4(Ipv4Net::default()), vec![hop(network, ids, ix)]));
+    }
+    fib(&all)
+}
+
+/// A table of these prefixes, each with one hop or several that share its flows.
+pub(super) fn fib(routes: &[(IpNet, Vec<NextHop>)]) -> Fib {
     let mut spreads: Vec<Spread> = Vec::new();
-    let mut hop_over = |over: &[ConnectionIx]| match over {
-        [one] => hop(network, ids, *one),
+    let mut hop_over = |over: &[NextHop]| match over {
+        [one] => *one,
         several => {
-            let spread = Spread::new(several.iter().map(|one| hop(network, ids, *one)));
+            let spread = Spread::new(several.iter().copied());
             let known = spreads.iter().position(|known| *known == spread);
             NextHop::Spread(SpreadId(known.unwrap_or_else(|| {
                 spreads.push(spread);
@@ -98,19 +161,9 @@ fn table(network: &Network, ids: &Ids, gateway: GatewayIx, routes: &BTreeMap<IpN
             }) as u32))
         }
     };
-    let mut prefixes: Vec<IpNet> = routes.keys().copied().collect();
-    let mut next_hops: Vec<NextHop> = routes.values().map(|over| hop_over(over)).collect();
-    // What nobody else takes (VPN-40).
-    let site = network.gateway(gateway).default_site;
-    let leads_there = |remote: Remote| site.is_some_and(|site| remote == Remote::Local(site));
-    if let Some((ix, _)) = network.connections_of(gateway).find(|(_, connection)| leads_there(connection.remote))
-        && !prefixes.iter().any(|prefix| prefix.prefix_len() == 0)
-    {
-        prefixes.push(IpNet::V4(ipnet::Ipv4Net::default()));
-        next_hops.push(hop(network, ids, ix));
-    }
-    let lpm = prefixes.into_iter().zip((0..).map(RouteId)).collect();
-    Fib { lpm, next_hops: next_hops.into(), spreads: spreads.into() }
+    let next_hops = routes.iter().map(|(_, over)| hop_over(over)).collect();
+    let lpm = routes.iter().map(|(prefix, _)| *prefix).zip((0..).map(RouteId)).collect();
+    Fib { lpm, next_hops, spreads: spreads.into() }
 }
 
 /// The other end of a tunnel; nowhere while it is down.
@@ -121,5 +174,6 @@ fn hop(network: &Network, ids: &Ids, connection: ConnectionIx) -> NextHop {
     match network.connection(connection).remote {
         Remote::Local(_) => ids.nic(Sender::Tunnel(connection)).map_or(NextHop::NoGateway, NextHop::Tunnel),
         Remote::Gateway(far) => NextHop::Gateway(gateway_id(far)),
+        Remote::Circuit(circuit) => NextHop::Gateway(edge_id(network, circuit)),
     }
 }

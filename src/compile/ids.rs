@@ -82,7 +82,7 @@ impl Ids {
 }
 
 /// Who sends in a network: its interfaces, then the subnets of attached VNets, in file order; then the Internet,
-/// gateways, sites' tunnels and whoever probes.
+/// gateways, sites' tunnels, whoever probes and circuits.
 pub fn senders(network: &Network) -> Vec<Sender> {
     let nics = (0..network.network_interfaces.len()).map(|i| Sender::Nic(NicIx(i)));
     let attached = network.virtual_networks.iter().enumerate().filter(|(_, vnet)| vnet.attach.is_some());
@@ -94,6 +94,8 @@ pub fn senders(network: &Network) -> Vec<Sender> {
         Attachment::Gateway(gateway) => Some(Sender::Gateway(gateway)),
         Attachment::Tunnel(tunnel) => Some(Sender::Tunnel(tunnel)),
         Attachment::Platform(vnet) => Some(Sender::Platform(vnet)),
+        Attachment::Edge(circuit) => Some(Sender::Edge(circuit)),
+        Attachment::CircuitLink(circuit, side) => Some(Sender::CircuitLink(circuit, side)),
         Attachment::Nic(_) | Attachment::Vnet(_) | Attachment::Internet => None,
     });
     nics.chain(subnets).chain(internet).chain(beyond).collect()

@@ -9,6 +9,8 @@ mod acls;
 mod admin;
 mod balancer;
 mod edge;
+pub mod exchange;
+mod express_route;
 mod fib;
 mod flow_logs;
 mod gateways;
@@ -39,8 +41,8 @@ use crate::dataplane::{
     AclId, FibId, Filters, FlowTerms, Ingress, Nic, NicId, PortId, RouteId, Snapshot, SubnetId, Vnet, VnetId,
 };
 use crate::model::{
-    Attachment, ConnectionIx, Direction, EffectiveRoute, GatewayIx, Health, Network, NicIx, Prefixes, ProbeKey,
-    SubnetIx, VnetIx,
+    Attachment, CircuitIx, ConnectionIx, Direction, EffectiveRoute, GatewayIx, Health, Network, NicIx, Prefixes,
+    ProbeKey, Side, SubnetIx, VnetIx,
 };
 
 use acls::{Acls, KnownAcls, List};
@@ -55,6 +57,7 @@ use surroundings::Surroundings;
 use user_routes::{Table, Tables, UserRoutes};
 
 pub use acls::{EffectiveRule, RuleOwner, RuleRef};
+pub use express_route::edge_id;
 pub use flow_logs::flow_logs;
 pub use ids::{Ids, senders};
 pub use links::connected;
@@ -118,6 +121,10 @@ pub enum Sender {
     Tunnel(ConnectionIx),
     /// Who probes the backends of a virtual network.
     Platform(VnetIx),
+    /// What a circuit's edge says itself.
+    Edge(CircuitIx),
+    /// A circuit's customer, on one of its links.
+    CircuitLink(CircuitIx, Side),
 }
 
 /// Compiles the whole network, numbered in file order.
@@ -196,6 +203,7 @@ fn nic(
         Sender::Internet => return beyond(learned, ids, Attachment::Internet, DEFAULT_MTU),
         Sender::Tunnel(tunnel) => return beyond(learned, ids, Attachment::Tunnel(tunnel), TUNNEL_MTU),
         Sender::Platform(vnet) => return beyond(learned, ids, Attachment::Platform(vnet), DEFAULT_MTU),
+        Sender::Edge(_) | Sender::CircuitLink(..) => return beyond(learned, ids, sender.attachment(), DEFAULT_MTU),
         // What it sends itself is an answer of its kernel's or BGP.
         Sender::Gateway(gateway) => (network.gateway(gateway).subnet, true, false),
     };
@@ -239,7 +247,9 @@ fn port(network: &Network, ids: &Ids, attachment: Attachment) -> PortId {
         | Attachment::Internet
         | Attachment::Gateway(_)
         | Attachment::Tunnel(_)
-        | Attachment::Platform(_) => ids.port(attachment).expect("every attachment has a number"),
+        | Attachment::Platform(_)
+        | Attachment::Edge(_)
+        | Attachment::CircuitLink(..) => ids.port(attachment).expect("every attachment has a number"),
     }
 }
 
@@ -269,6 +279,8 @@ impl Sender {
             Self::Gateway(gateway) => Attachment::Gateway(gateway),
             Self::Tunnel(tunnel) => Attachment::Tunnel(tunnel),
             Self::Platform(vnet) => Attachment::Platform(vnet),
+            Self::Edge(circuit) => Attachment::Edge(circuit),
+            Self::CircuitLink(circuit, side) => Attachment::CircuitLink(circuit, side),
         }
     }
 }
@@ -339,6 +351,16 @@ fn ingress(network: &Network, ids: &Ids, attachment: Option<Attachment>) -> Ingr
         Some(Attachment::Platform(vnet)) => Ingress::Platform {
             nic: ids.nic(Sender::Platform(vnet)).expect("whoever probes has a number"),
             vnet: vnet_id(vnet),
+        },
+        Some(Attachment::Edge(circuit)) => Ingress::Tunnel {
+            tunnel: ids.nic(Sender::Edge(circuit)).expect("every edge has a number"),
+            gateway: edge_id(network, circuit),
+            up: true,
+        },
+        Some(Attachment::CircuitLink(circuit, side)) => Ingress::Tunnel {
+            tunnel: ids.nic(Sender::CircuitLink(circuit, side)).expect("every link has a number"),
+            gateway: edge_id(network, circuit),
+            up: network.circuit_fault(circuit).is_none(),
         },
         None => Ingress::Vacant,
     }

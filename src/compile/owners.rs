@@ -35,7 +35,11 @@ impl Owners {
                     let addresses = gateway.instances.into_iter().chain(gateway.bgp.map(|bgp| bgp.address));
                     (gateway.subnet.vnet, addresses.map(IpNet::from).collect())
                 }
-                Sender::Internet | Sender::Tunnel(_) | Sender::Platform(_) => continue,
+                Sender::Internet
+                | Sender::Tunnel(_)
+                | Sender::Platform(_)
+                | Sender::Edge(_)
+                | Sender::CircuitLink(..) => continue,
             };
             owned[vnet.0].extend(prefixes.into_iter().map(|prefix| (prefix, Owner::Nic(nic))));
         }
@@ -59,7 +63,13 @@ impl Owners {
             Owner::Nic(nic) => Some(match ids.sender(nic) {
                 Some(Sender::Gateway(gateway)) => NextHop::Gateway(gateway_id(gateway)),
                 Some(
-                    Sender::Nic(_) | Sender::Subnet(_) | Sender::Internet | Sender::Tunnel(_) | Sender::Platform(_),
+                    Sender::Nic(_)
+                    | Sender::Subnet(_)
+                    | Sender::Internet
+                    | Sender::Tunnel(_)
+                    | Sender::Platform(_)
+                    | Sender::Edge(_)
+                    | Sender::CircuitLink(..),
                 )
                 | None => NextHop::Nic(nic),
             }),

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::dataplane::GatewayId;
 use crate::model::{EffectiveRoute, NextHopType, Prefixes, RouteSource, RouteState, TagScope, VnetIx};
 
-use super::gateways::InUse;
 use super::memo::Same;
 use super::private_access;
 use super::published::Families;
@@ -61,7 +61,8 @@ pub(super) enum Target {
     Appliance(IpAddr),
     /// To one of the row's next hop addresses, by flow.
     Spread,
-    Gateway,
+    /// Which; none where a user's route finds none.
+    Gateway(Option<GatewayId>),
     Internet,
     /// An Azure service, over the subnet's service endpoint.
     Service,
@@ -122,27 +123,24 @@ fn internet_rows(surroundings: &Surroundings) -> impl Iterator<Item = Row> {
     prefixes.map(|prefix| system(prefix, NextHopType::Internet, Target::Internet))
 }
 
-/// One row a prefix that the gateway knows a way to (SYS-10).
+/// One row a prefix that a gateway knows a way to (SYS-10).
 fn gateway_rows(surroundings: &Surroundings) -> impl Iterator<Item = Row> {
-    let rows = |gateway: &InUse| {
-        let address = gateway.address;
-        let row = move |prefix: &IpNet| {
-            let mut row = system(*prefix, NextHopType::VirtualNetworkGateway, Target::Gateway);
-            let route = Arc::make_mut(&mut row.route);
-            route.source = RouteSource::VirtualNetworkGateway;
-            route.next_hop_ip = vec![address];
-            row
-        };
-        gateway.prefixes.iter().map(row).collect::<Vec<_>>()
-    };
-    surroundings.gateway.iter().flat_map(rows)
+    surroundings.gateways.routes.iter().map(|known| {
+        let target = Target::Gateway(Some(known.gateway));
+        let mut row = system(known.prefix, NextHopType::VirtualNetworkGateway, target);
+        let route = Arc::make_mut(&mut row.route);
+        route.source = RouteSource::VirtualNetworkGateway;
+        route.next_hop_ip.clone_from(&known.next_hops);
+        row
+    })
 }
 
-/// A user's route to the gateway has its address, if there is one (UDR-14).
+/// A user's route to the gateway has its address, if there is one that it may lead to (UDR-14).
 fn with_gateway(row: &Row, surroundings: &Surroundings) -> Row {
     let mut row = row.clone();
-    if let (Target::Gateway, Some(gateway)) = (row.target, &surroundings.gateway) {
-        Arc::make_mut(&mut row.route).next_hop_ip = vec![gateway.address];
+    if let (Target::Gateway(_), Some(gateway)) = (row.target, &surroundings.gateways.for_users) {
+        row.target = Target::Gateway(Some(gateway.gateway));
+        Arc::make_mut(&mut row.route).next_hop_ip.clone_from(&gateway.next_hops);
     }
     row
 }
@@ -185,7 +183,7 @@ fn is_own_space(row: &Row, prefix: IpNet) -> bool {
 
 /// Whether a row moves the default route to an appliance or a gateway.
 fn takes_default(row: &Row) -> bool {
-    let moved = matches!(row.target, Target::Appliance(_) | Target::Spread | Target::Gateway);
+    let moved = matches!(row.target, Target::Appliance(_) | Target::Spread | Target::Gateway(_));
     moved && row.route.prefixes.contains(&Ipv4Net::default().into())
 }
 

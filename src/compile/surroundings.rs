@@ -22,8 +22,8 @@ pub(super) struct Surroundings {
     pub(super) endpoints: Vec<Endpoint>,
     /// `emulation.extraNoneRoutes`.
     pub(super) extra_none_routes: bool,
-    /// Its own or a peer's.
-    pub(super) gateway: Option<InUse>,
+    /// Of its own gateways, or of a peer's.
+    pub(super) gateways: InUse,
 }
 
 /// A peer as the own link to it has it.
@@ -67,7 +67,7 @@ impl Surroundings {
             peers: peers(network, connections, own),
             endpoints: in_reach(network, connections, &endpoints, own),
             extra_none_routes: network.emulation.extra_none_routes,
-            gateway: gateways.in_use(network, own),
+            gateways: gateways.in_use(network, own),
         })
     }
 

@@ -129,14 +129,14 @@ fn named(network: &Network, groups: &Groups, field: &AddressPrefix) -> Vec<IpNet
     }
 }
 
-/// The VNet's space, the peers that access is allowed to, what its gateway leads to, the platform, and what the subnet's
+/// The VNet's space, the peers that access is allowed to, what its gateways lead to, the platform, and what the subnet's
 /// routes say belongs to the network (TAG-01, TAG-03 to TAG-06). A peer's own peers are not in it (TAG-08).
 fn virtual_network(TagSources { surroundings, table }: &TagSources) -> Vec<IpNet> {
     let own = surroundings.space.iter().copied();
     let peers = surroundings.peers.iter().filter(|peer| peer.access).flat_map(|peer| peer.space.iter().copied());
-    let gateway = surroundings.gateway.iter().flat_map(|gateway| gateway.prefixes.iter().copied());
+    let gateway = surroundings.gateways.routes.iter().map(|route| route.prefix);
     let routes = table.iter().flat_map(|table| &table.rows).filter(|row| match row.target {
-        Target::Appliance(_) | Target::Spread | Target::Gateway | Target::Own => row.tag.is_none(),
+        Target::Appliance(_) | Target::Spread | Target::Gateway(_) | Target::Own => row.tag.is_none(),
         Target::Vnet(_) | Target::Internet | Target::Service | Target::None => false,
     });
     let routes = routes.flat_map(|row| row.route.prefixes.iter().copied());

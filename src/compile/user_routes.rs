@@ -116,7 +116,7 @@ fn user_routes(Table { table, tags }: &Table) -> UserRoutes {
 fn row(route: &Route, prefixes: Prefixes, tag: Option<&Tag>) -> Row {
     let (next_hop_type, target, next_hop_ip) = match &route.next_hop {
         // Without a gateway the row is listed all the same, with an empty next hop (UDR-14).
-        RouteNextHop::VirtualNetworkGateway => (NextHopType::VirtualNetworkGateway, Target::Gateway, Vec::new()),
+        RouteNextHop::VirtualNetworkGateway => (NextHopType::VirtualNetworkGateway, Target::Gateway(None), Vec::new()),
         // A destination outside the VNet's space has no owner there, so it drops (UDR-16).
         RouteNextHop::VnetLocal => (NextHopType::VnetLocal, Target::Own, Vec::new()),
         RouteNextHop::Internet => (NextHopType::Internet, Target::Internet, Vec::new()),

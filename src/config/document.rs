@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use super::admin::{NetworkManager, network_manager};
 use super::decode::{Fields, boolean, list_of, mismatch, number, objects, record, text, word};
 use super::diagnostic::{At, Report, Spanned};
+use super::express_route::{ExpressRouteCircuit, express_route_circuit};
 use super::filter::{Asg, Nsg, asg, groups, nsg};
 use super::flow_log::{FlowLog, flow_log};
 use super::gateway::{
@@ -23,6 +24,7 @@ use super::principal::{Principal, principal};
 use super::private_access::{
     PrivateEndpoint, ServiceEndpoint, private_endpoint, private_endpoint_network_policies, service_endpoint,
 };
+use super::private_cloud::{PrivateCloud, private_cloud};
 use super::public_address::{
     InstanceAddress, Internet, NatGateway, PublicIpAddress, PublicIpPrefix, instance_address, internet, nat_gateway,
     nat_gateway_reference, public_ip_address, public_ip_prefix,
@@ -34,8 +36,8 @@ use super::values::{
     resource_name, subscription_of,
 };
 use crate::model::{
-    AttachNamespace, DeploymentModel, DeviceKind, Emulation, FlowLogPace, ForwardedMode, PeeringAccessMode, PowerState,
-    PrivateEndpointNetworkPolicies,
+    AttachNamespace, CircuitTransit, DeploymentModel, DeviceKind, Emulation, FlowLogPace, ForwardedMode,
+    PeeringAccessMode, PowerState, PrivateEndpointNetworkPolicies,
 };
 
 /// A name, unless it could not be read.
@@ -71,6 +73,8 @@ pub(super) struct Document {
     pub local_network_gateways: Vec<LocalNetworkGateway>,
     pub connections: Vec<Connection>,
     pub sites: Vec<Site>,
+    pub express_route_circuits: Vec<ExpressRouteCircuit>,
+    pub private_clouds: Vec<PrivateCloud>,
     pub service_tags: Option<Spanned<PathBuf>>,
     pub emulation: Emulation,
     pub principal: Option<Principal>,
@@ -251,6 +255,8 @@ pub(super) fn document(node: &Node, lists: Lists, report: &mut Report) -> Option
         local_network_gateways: f.list("localNetworkGateways", local_network_gateway),
         connections: f.list("connections", connection),
         sites: f.list("sites", site),
+        express_route_circuits: f.list("expressRouteCircuits", express_route_circuit),
+        private_clouds: f.list("privateClouds", private_cloud),
         service_tags: f.optional("serviceTags", path),
         emulation: f.optional("emulation", emulation).map_or_else(Emulation::default, |emulation| emulation.value),
         principal: f.optional("principal", principal).map(|principal| principal.value),
@@ -555,10 +561,12 @@ fn emulation(node: &Node, report: &mut Report) -> Option<Emulation> {
     let peering_access =
         word(&[("explicit-allow", PeeringAccessMode::ExplicitAllow), ("tag-only", PeeringAccessMode::TagOnly)]);
     let forwarded = word(&[("tag-only", ForwardedMode::TagOnly), ("enforce", ForwardedMode::Enforce)]);
+    let er_vnet_to_vnet = word(&[("property", CircuitTransit::Property), ("always", CircuitTransit::Always)]);
     let default = Emulation::default();
     record(node, report, "the emulation", |f| Emulation {
         peering_access: f.optional("peeringAccess", peering_access).map_or(default.peering_access, |mode| mode.value),
         forwarded: f.optional("forwarded", forwarded).map_or(default.forwarded, |mode| mode.value),
+        er_vnet_to_vnet: f.optional("erVnetToVnet", er_vnet_to_vnet).map_or(default.er_vnet_to_vnet, |mode| mode.value),
         extra_none_routes: flag(f, "extraNoneRoutes", default.extra_none_routes),
         tcp_state_tracking: f
             .optional("tcpStateTracking", word(&[("on", true), ("off", false)]))

@@ -6,7 +6,8 @@ use ipnet::IpNet;
 
 use super::decode::{Fields, boolean, list_of, number, record, text, word};
 use super::diagnostic::{At, Report, Spanned};
-use super::document::{Name, Reference, SubnetReference, flag};
+use super::document::{Name, Reference, SubnetReference, flag, values};
+use super::express_route::{CircuitEnd, circuit, circuit_end};
 use super::public_address::ignore;
 use super::tree::{Node, Value};
 use super::values::{address, address_space, dns_label, prefix, reference, resource_name};
@@ -28,6 +29,7 @@ pub(super) struct VirtualNetworkGateway {
     pub configurations: Vec<IpConfiguration>,
     pub public: Reference,
     pub default_site: Reference,
+    pub remote_vnets: Option<Spanned<bool>>,
 }
 
 pub(super) struct IpConfiguration {
@@ -68,21 +70,28 @@ pub(super) struct Connection {
     pub gateway: Reference,
     pub far_gateway: Reference,
     pub local_gateway: Reference,
+    pub circuit: Reference,
     pub shared_key: Name,
     pub enable_bgp: Option<Spanned<bool>>,
     pub mode: ConnectionMode,
+    pub routing_weight: Option<Spanned<u32>>,
+    pub authorization_key: Name,
+    pub bypass: Option<Spanned<bool>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ConnectionType {
     IPsec,
     Vnet2Vnet,
+    ExpressRoute,
     /// Of gateways that this router does not have.
     Other,
 }
 
 pub(super) struct Site {
+    pub at: At,
     pub name: Name,
+    pub circuits: Vec<CircuitEnd>,
     pub gateway_ip: Option<Spanned<IpAddr>>,
     pub address_space: Option<Spanned<Vec<Spanned<IpNet>>>>,
     pub addresses: Option<Spanned<Vec<Spanned<IpAddr>>>>,
@@ -98,7 +107,7 @@ pub(super) struct Site {
 
 pub(super) fn virtual_network_gateway(node: &Node, report: &mut Report) -> Option<VirtualNetworkGateway> {
     record(node, report, "a virtual network gateway", |f| {
-        ignore(f, &["vpnGatewayGeneration", "resiliencyModel"]);
+        ignore(f, &["vpnGatewayGeneration", "resiliencyModel", "allowVirtualWanTraffic"]);
         VirtualNetworkGateway {
             at: f.at,
             name: f.required("name", resource_name(80)),
@@ -112,6 +121,7 @@ pub(super) fn virtual_network_gateway(node: &Node, report: &mut Report) -> Optio
             configurations: f.list("ipConfigurations", ip_configuration),
             public: f.optional("publicIPAddress", reference(["publicIPAddresses"])),
             default_site: f.optional("gatewayDefaultSite", reference(["localNetworkGateways"])),
+            remote_vnets: f.optional("allowRemoteVnetTraffic", boolean),
         }
     })
 }
@@ -139,7 +149,7 @@ pub(super) fn local_network_gateway(node: &Node, report: &mut Report) -> Option<
 
 pub(super) fn connection(node: &Node, report: &mut Report) -> Option<Connection> {
     record(node, report, "a connection", |f| {
-        ignore(f, &["connectionProtocol", "dpdTimeoutSeconds", "routingWeight", "ipsecPolicies"]);
+        ignore(f, &["connectionProtocol", "dpdTimeoutSeconds", "ipsecPolicies", "enablePrivateLinkFastPath"]);
         Connection {
             at: f.at,
             name: f.required("name", resource_name(80)),
@@ -147,17 +157,26 @@ pub(super) fn connection(node: &Node, report: &mut Report) -> Option<Connection>
             gateway: f.required("virtualNetworkGateway1", reference(["virtualNetworkGateways"])),
             far_gateway: f.optional("virtualNetworkGateway2", reference(["virtualNetworkGateways"])),
             local_gateway: f.optional("localNetworkGateway2", reference(["localNetworkGateways"])),
+            circuit: f.optional("peer", circuit),
             shared_key: f.optional("sharedKey", text),
             enable_bgp: f.optional("enableBgp", boolean),
             mode: mode(f),
+            // ER-13
+            routing_weight: f.optional("routingWeight", number(0..=32_000)),
+            authorization_key: f.optional("authorizationKey", text),
+            bypass: f.optional("expressRouteGatewayBypass", boolean),
         }
     })
 }
 
 pub(super) fn site(node: &Node, report: &mut Report) -> Option<Site> {
     record(node, report, "a site", |f| Site {
+        at: f.at,
         name: f.required("name", dns_label(32)),
-        gateway_ip: f.required("gatewayIpAddress", address),
+        circuits: f
+            .optional("expressRouteCircuits", list_of(circuit_end))
+            .map_or_else(Vec::new, |ends| values(ends.value)),
+        gateway_ip: f.optional("gatewayIpAddress", address),
         address_space: f.required("addressSpace", address_space),
         addresses: f.optional("addresses", list_of(address)),
         bgp: f.optional("bgpSettings", bgp_settings),
@@ -201,7 +220,7 @@ fn connection_type(node: &Node, report: &mut Report) -> Option<ConnectionType> {
     word(&[
         ("IPsec", ConnectionType::IPsec),
         ("Vnet2Vnet", ConnectionType::Vnet2Vnet),
-        ("ExpressRoute", ConnectionType::Other),
+        ("ExpressRoute", ConnectionType::ExpressRoute),
         ("VPNClient", ConnectionType::Other),
     ])(node, report)
 }
@@ -222,6 +241,10 @@ fn sku(node: &Node, report: &mut Report) -> Option<GatewaySku> {
         ("VpnGw4AZ", GatewaySku::VpnGw4),
         ("VpnGw5", GatewaySku::VpnGw5),
         ("VpnGw5AZ", GatewaySku::VpnGw5),
+        ("UltraPerformance", GatewaySku::UltraPerformance),
+        ("ErGw1AZ", GatewaySku::ErGw1),
+        ("ErGw2AZ", GatewaySku::ErGw2),
+        ("ErGw3AZ", GatewaySku::ErGw3),
     ]);
     match &node.value {
         Value::Map(_) => record(node, report, "a SKU", |f| {

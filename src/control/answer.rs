@@ -271,7 +271,7 @@ impl LabFacts {
                 nic.attach.as_ref().map_or_else(made, attach)
             }
             Attachment::Internet => self.namespaces.get(Internet::NAME).cloned().unwrap_or_default(),
-            Attachment::Gateway(_) | Attachment::Tunnel(_) => {
+            Attachment::Gateway(_) | Attachment::Tunnel(_) | Attachment::Edge(_) | Attachment::CircuitLink(..) => {
                 self.namespaces.get(&Place::of(network, attachment).node).cloned().unwrap_or_default()
             }
             Attachment::Platform(_) => String::new(),
@@ -379,6 +379,18 @@ impl Place {
                 nic: network.vnet(vnet).name.clone(),
                 subnet: String::new(),
                 addresses: vec![PLATFORM],
+            },
+            Attachment::Edge(circuit) => Self {
+                node: network.circuit(circuit).name.clone(),
+                nic: network.circuit(circuit).name.clone(),
+                subnet: String::new(),
+                addresses: network.edge_addresses(circuit),
+            },
+            Attachment::CircuitLink(circuit, side) => Self {
+                node: network.customer_name(circuit).map(str::to_owned).unwrap_or_default(),
+                nic: network.circuit_link_name(circuit, side),
+                subnet: String::new(),
+                addresses: network.customer_addresses(circuit, side),
             },
         }
     }

@@ -186,7 +186,12 @@ fn place(published: &Published, nic: NicId) -> Option<(&str, &str)> {
         }
         Sender::Subnet(subnet) => (&network.vnet(subnet.vnet).name, &network.subnet(subnet).name),
         // It has no records.
-        Sender::Internet | Sender::Gateway(_) | Sender::Tunnel(_) | Sender::Platform(_) => return None,
+        Sender::Internet
+        | Sender::Gateway(_)
+        | Sender::Tunnel(_)
+        | Sender::Platform(_)
+        | Sender::Edge(_)
+        | Sender::CircuitLink(..) => return None,
     })
 }
 

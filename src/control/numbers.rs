@@ -9,7 +9,7 @@ use std::hash::Hash;
 
 use crate::compile::{Ids, RuleIds, Sender, senders};
 use crate::dataplane::NicId;
-use crate::model::{Attach, AttachNamespace, Attachment, Network};
+use crate::model::{Attach, AttachNamespace, Attachment, Network, Side};
 
 /// The numbers of one network.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +27,8 @@ enum SenderName {
     Gateway(String),
     Tunnel(String),
     Platform(String),
+    Edge(String),
+    CircuitLink(String, Side),
 }
 
 /// A TUN that was found is known by where it stands, whoever has it; one that the lab made by its interface.
@@ -48,6 +50,12 @@ enum PortName {
     },
     /// By its virtual network.
     Platform(String),
+    Edge(String),
+    CircuitLink {
+        customer: String,
+        circuit: String,
+        side: Side,
+    },
 }
 
 impl Numbers {
@@ -100,6 +108,10 @@ fn sender_name(network: &Network, sender: Sender) -> SenderName {
         Sender::Gateway(gateway) => SenderName::Gateway(network.gateway(gateway).name.to_lowercase()),
         Sender::Tunnel(tunnel) => SenderName::Tunnel(network.connection(tunnel).name.to_lowercase()),
         Sender::Platform(vnet) => SenderName::Platform(network.vnet(vnet).name.to_lowercase()),
+        Sender::Edge(circuit) => SenderName::Edge(network.circuit(circuit).name.to_lowercase()),
+        Sender::CircuitLink(circuit, side) => {
+            SenderName::CircuitLink(network.circuit(circuit).name.to_lowercase(), side)
+        }
     }
 }
 
@@ -128,6 +140,12 @@ fn port_name(network: &Network, attachment: Attachment) -> PortName {
             PortName::Tunnel { site, connection: network.connection(tunnel).name.to_lowercase() }
         }
         Attachment::Platform(vnet) => PortName::Platform(network.vnet(vnet).name.to_lowercase()),
+        Attachment::Edge(circuit) => PortName::Edge(network.circuit(circuit).name.to_lowercase()),
+        Attachment::CircuitLink(circuit, side) => PortName::CircuitLink {
+            customer: network.customer_name(circuit).map_or_else(String::new, str::to_lowercase),
+            circuit: network.circuit(circuit).name.to_lowercase(),
+            side,
+        },
     }
 }
 

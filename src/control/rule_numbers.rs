@@ -162,6 +162,8 @@ mod tests {
             local_network_gateways: vec![],
             connections: vec![],
             sites: vec![],
+            express_route_circuits: vec![],
+            private_clouds: vec![],
             flow_logs: Vec::new(),
             service_tags: Vec::new(),
             emulation: Emulation::default(),

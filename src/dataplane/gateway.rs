@@ -13,6 +13,8 @@ pub struct GatewayId(pub u32);
 pub struct Gateway {
     /// Its own end in its subnet: what it is asked itself goes there, and what is too old to go on.
     pub nic: NicId,
-    /// Leads to tunnels, or straight to the gateway at the other end of one.
+    /// It goes by its subnet's routes first; the edge of a circuit stands in none.
+    pub in_subnet: bool,
+    /// Leads to tunnels, straight to the gateway at the other end of one, or to its own end.
     pub tunnels: Fib,
 }

@@ -121,7 +121,7 @@ pub enum Ingress {
     Vnet(VnetId),
     /// The Internet's.
     Internet,
-    /// The far end of a tunnel, which is up or not.
+    /// The far end of a tunnel, which is up or not; or the own end of an edge, which is in no virtual network.
     Tunnel { tunnel: NicId, gateway: GatewayId, up: bool },
     /// Who probes the backends of a VNet.
     Platform { nic: NicId, vnet: VnetId },

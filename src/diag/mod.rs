@@ -20,6 +20,7 @@ mod masquerade;
 mod names;
 mod next_hop;
 mod nodes;
+mod outside;
 mod peerings;
 mod plan;
 mod query;

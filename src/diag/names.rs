@@ -6,8 +6,9 @@ use super::walk::Leg;
 use crate::compile::{Compiled, RuleOwner, Sender};
 use crate::dataplane::{AclId, FibId, FilterPlace, FrontendId, NextHop, NicId, RouteId, VnetId, platform};
 use crate::model::{
-    AddressPrefix, ConnectionIx, DEFAULT_OUTBOUND, EffectiveRoute, FrontendIx, GatewayIx, Internet, NatGateway,
-    Network, NicIx, PROBER, Peering, PublishedTagIx, RouteSource, ServiceTag, Site, SubnetIx, VirtualNetwork, VnetIx,
+    AddressPrefix, CircuitIx, ConnectionIx, DEFAULT_OUTBOUND, EffectiveRoute, FrontendIx, GatewayIx, Internet,
+    NatGateway, Network, NicIx, PROBER, Peering, PublishedTagIx, RouteSource, ServiceTag, Side, Site, SubnetIx,
+    VirtualNetwork, VnetIx,
 };
 
 use super::walk::Walk;
@@ -29,6 +30,24 @@ impl<'a> Names<'a> {
             Sender::Gateway(gateway) => self.network.gateway(gateway).name.clone(),
             Sender::Tunnel(tunnel) => self.site(tunnel).map_or_else(String::new, |site| site.name.clone()),
             Sender::Platform(_) => PROBER.to_owned(),
+            Sender::Edge(circuit) => self.network.circuit(circuit).name.clone(),
+            Sender::CircuitLink(circuit, _) => {
+                self.network.customer_name(circuit).map_or_else(String::new, str::to_owned)
+            }
+        }
+    }
+
+    /// What somebody in the middle of a packet's way is: `the gateway`, `the circuit's edge`.
+    pub(super) fn router(self, nic: NicId) -> &'static str {
+        match self.compiled.sender(nic) {
+            Sender::Edge(_) => "the circuit's edge",
+            Sender::Nic(_)
+            | Sender::Subnet(_)
+            | Sender::Internet
+            | Sender::Gateway(_)
+            | Sender::Tunnel(_)
+            | Sender::Platform(_)
+            | Sender::CircuitLink(..) => "the gateway",
         }
     }
 
@@ -51,6 +70,8 @@ impl<'a> Names<'a> {
             Sender::Gateway(gateway) => gateway_name(self.network, gateway),
             Sender::Tunnel(tunnel) => tunnel_name(self.network, tunnel),
             Sender::Platform(vnet) => platform_name(self.network, vnet),
+            Sender::Edge(circuit) => self.network.circuit(circuit).name.clone(),
+            Sender::CircuitLink(circuit, side) => circuit_link_name(self.network, circuit, side),
         }
     }
 
@@ -61,10 +82,11 @@ impl<'a> Names<'a> {
                 let nics = &self.network.vm(self.network.nic(ix).virtual_machine).network_interfaces;
                 nics.iter().any(|&nic| self.network.nic(nic).addresses.contains(&address))
             }
-            Sender::Subnet(_) | Sender::Gateway(_) => true,
+            Sender::Subnet(_) | Sender::Gateway(_) | Sender::Edge(_) => true,
             Sender::Internet => self.network.internet.iter().any(|internet| internet.addresses.contains(&address)),
             Sender::Tunnel(tunnel) => self.site(tunnel).is_some_and(|site| site.addresses.contains(&address)),
             Sender::Platform(_) => address == platform::PLATFORM,
+            Sender::CircuitLink(circuit, side) => self.network.customer_addresses(circuit, side).contains(&address),
         }
     }
 
@@ -203,7 +225,7 @@ pub(super) fn subnet_of(network: &Network, sender: Sender) -> Option<SubnetIx> {
         Sender::Nic(nic) => Some(network.nic(nic).subnet),
         Sender::Subnet(subnet) => Some(subnet),
         Sender::Gateway(gateway) => Some(network.gateway(gateway).subnet),
-        Sender::Internet | Sender::Tunnel(_) | Sender::Platform(_) => None,
+        Sender::Internet | Sender::Tunnel(_) | Sender::Platform(_) | Sender::Edge(_) | Sender::CircuitLink(..) => None,
     }
 }
 
@@ -221,6 +243,11 @@ pub(super) fn platform_name(network: &Network, vnet: VnetIx) -> String {
 pub(super) fn tunnel_name(network: &Network, tunnel: ConnectionIx) -> String {
     let site = network.site_of(tunnel).map_or("", |site| &network.site(site).name);
     format!("{site}/{}", network.connection(tunnel).name)
+}
+
+/// `dc/er-london-primary`: a circuit's customer and one of the links.
+pub(super) fn circuit_link_name(network: &Network, circuit: CircuitIx, side: Side) -> String {
+    format!("{}/{}", network.customer_name(circuit).unwrap_or_default(), network.circuit_link_name(circuit, side))
 }
 
 /// As an interface's.

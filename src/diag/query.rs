@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use crate::compile::{Compiled, Sender, connected};
 use crate::dataplane::{NicId, Owner, PublicOwner};
 pub use crate::model::Probe;
-use crate::model::{InstanceAddress, Internet, Network, NicIx, SiteIx, VirtualMachine, VmIx, VnetIx};
+use crate::model::{Customer, InstanceAddress, Internet, Network, NicIx, VirtualMachine, VmIx, VnetIx};
 use crate::wire::{Protocol, Tuple, build};
 
-use super::names;
 use super::walk::{egress, on_link};
+use super::{names, outside};
 
 /// A packet to ask about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,7 +207,7 @@ const TCP_ACK: u8 = 0x10;
 /// Finds both ends: the first destination address that the source has an address of the same family for.
 pub(super) fn resolve(network: &Network, compiled: &Compiled, query: &Query) -> Result<Ends, String> {
     let source = Source::find(network, compiled, &query.source)?;
-    let destinations = destinations(network, compiled, source.vnet(network, compiled), &query.destination)?;
+    let destinations = destinations(network, compiled, &source, &query.destination)?;
     let ends = source.meet(network, compiled, destinations);
     ends.ok_or_else(|| "source and destination have no address family in common".to_owned())
 }
@@ -219,7 +219,8 @@ pub(super) enum Source {
     Nic(NicIx),
     Address(NicId, IpAddr),
     Internet(NicId),
-    Site(SiteIx),
+    /// A site or a private cloud.
+    Outside(Customer),
 }
 
 impl Source {
@@ -228,11 +229,15 @@ impl Source {
             Place::Node { name, .. } if let Some(internet) = internet(network, compiled, name) => {
                 Ok(Self::Internet(internet))
             }
-            Place::Node { name, .. } if let Some(site) = site(network, name) => Ok(Self::Site(site)),
+            Place::Node { name, .. } if let Some(customer) = outside::named(network, name) => {
+                Ok(Self::Outside(customer))
+            }
             Place::Node { name, nic: None } => Ok(Self::Vm(vm(network, name)?)),
             Place::Node { name, nic: Some(nic) } => Ok(Self::Nic(nic_of(network, vm(network, name)?, nic)?)),
-            Place::Address(address) if let Some(tunnel) = site_at(network, compiled, *address) => {
-                Ok(Self::Address(tunnel, *address))
+            Place::Address(address) if let Some(customer) = outside::having(network, *address) => {
+                let port = outside::sender(network, compiled, customer, None);
+                let port = port.ok_or_else(|| format!("nothing leads to {address}"))?;
+                Ok(Self::Address(port, *address))
             }
             Place::Address(address) => {
                 let owners: Vec<_> = owners(compiled, *address).collect();
@@ -253,13 +258,9 @@ impl Source {
         match *self {
             Self::Vm(vm) => Some(network.nic(primary(network, vm)).subnet.vnet),
             Self::Nic(nic) => Some(network.nic(nic).subnet.vnet),
-            // The gateway's: from there it meets addresses as its virtual network does.
-            Self::Site(site) => {
-                let tunnel = network.tunnels_of(site).next()?;
-                Some(network.gateway(network.connection(tunnel).gateway).subnet.vnet)
-            }
-            Self::Address(nic, _) if let Sender::Tunnel(tunnel) = compiled.sender(nic) => {
-                Some(network.gateway(network.connection(tunnel).gateway).subnet.vnet)
+            Self::Outside(customer) => outside::vnet(network, customer),
+            Self::Address(nic, address) if names::subnet_of(network, compiled.sender(nic)).is_none() => {
+                outside::vnet(network, outside::having(network, address)?)
             }
             Self::Address(nic, _) | Self::Internet(nic) => {
                 names::subnet_of(network, compiled.sender(nic)).map(|subnet| subnet.vnet)
@@ -286,11 +287,14 @@ impl Source {
         let nic = match *self {
             Self::Vm(vm) => egress(network, vm, destination),
             Self::Nic(nic) => nic,
-            Self::Address(nic, address) => return same_family(&address).then_some((nic, address)),
-            Self::Site(site) => {
-                let tunnel = network.tunnels_of(site).next()?;
-                let address = network.site(site).addresses.iter().find(|address| same_family(address))?;
-                return Some((compiled.ids().nic(Sender::Tunnel(tunnel))?, *address));
+            Self::Address(nic, address) => {
+                let outside = outside::having(network, address);
+                let port = outside.and_then(|one| outside::sender(network, compiled, one, Some(destination)));
+                return same_family(&address).then_some((port.unwrap_or(nic), address));
+            }
+            Self::Outside(customer) => {
+                let address = outside::addresses(network, customer).into_iter().find(same_family)?;
+                return Some((outside::sender(network, compiled, customer, Some(destination))?, address));
             }
             Self::Internet(nic) => {
                 let mut addresses = network.internet.iter().flat_map(|internet| &internet.addresses);
@@ -304,23 +308,25 @@ impl Source {
 }
 
 /// The addresses a destination may mean, the preferred first.
-fn destinations(
-    network: &Network,
-    compiled: &Compiled,
-    from: Option<VnetIx>,
-    place: &Place,
-) -> Result<Vec<End>, String> {
+fn destinations(network: &Network, compiled: &Compiled, source: &Source, place: &Place) -> Result<Vec<End>, String> {
+    let from = source.vnet(network, compiled);
     match place {
         Place::Node { name, .. } if let Some(nic) = internet(network, compiled, name) => {
             Ok(internet_ends(network, nic))
         }
-        Place::Node { name, .. } if let Some(site) = site(network, name) => Ok(site_ends(network, compiled, site)),
+        Place::Node { name, .. } if let Some(customer) = outside::named(network, name) => {
+            Ok(outside_ends(network, compiled, customer))
+        }
         Place::Node { name, nic } => {
             let vm = vm(network, name)?;
             let nic = nic.as_ref().map_or_else(|| Ok(primary(network, vm)), |nic| nic_of(network, vm, nic))?;
             // The Internet knows nobody by a private address.
-            let ends =
-                if from.is_some() { ends_of(network, compiled, nic) } else { public_ends(network, compiled, nic) };
+            let ends = match source {
+                Source::Internet(_) => public_ends(network, compiled, nic),
+                Source::Vm(_) | Source::Nic(_) | Source::Address(..) | Source::Outside(_) => {
+                    ends_of(network, compiled, nic)
+                }
+            };
             let nic = network.nic(nic);
             let lacks =
                 || format!("{}/{} has no public address: the Internet cannot ask it", network.vm(vm).name, nic.name);
@@ -340,25 +346,15 @@ fn owner(network: &Network, compiled: &Compiled, from: Option<VnetIx>, address: 
     });
     let peered = |vnet| from.is_some_and(|from| connected(network, from).any(|link| link.remote == vnet));
     let inside = || owners(compiled, address).min_by_key(|(vnet, _)| (Some(*vnet) != from, !peered(*vnet)));
-    outside.or_else(|| inside().map(|(_, nic)| nic)).or_else(|| site_at(network, compiled, address))
+    outside
+        .or_else(|| inside().map(|(_, nic)| nic))
+        .or_else(|| outside::having(network, address).and_then(|one| outside::sender(network, compiled, one, None)))
 }
 
-/// The site of a name.
-fn site(network: &Network, name: &str) -> Option<SiteIx> {
-    network.sites.iter().position(|site| site.name.eq_ignore_ascii_case(name)).map(SiteIx)
+fn outside_ends(network: &Network, compiled: &Compiled, customer: Customer) -> Vec<End> {
+    let nic = outside::sender(network, compiled, customer, None);
+    outside::addresses(network, customer).into_iter().map(|address| End { nic, address }).collect()
 }
-
-/// The tunnel to the site that has an address.
-fn site_at(network: &Network, compiled: &Compiled, address: IpAddr) -> Option<NicId> {
-    let site = network.sites.iter().position(|site| site.addresses.contains(&address)).map(SiteIx)?;
-    compiled.ids().nic(Sender::Tunnel(network.tunnels_of(site).next()?))
-}
-
-fn site_ends(network: &Network, compiled: &Compiled, site: SiteIx) -> Vec<End> {
-    let addresses = network.site(site).addresses.iter();
-    addresses.map(|address| End { nic: site_at(network, compiled, *address), address: *address }).collect()
-}
-
 /// The Internet, if a name means it.
 fn internet(network: &Network, compiled: &Compiled, name: &str) -> Option<NicId> {
     let named = network.internet.is_some() && name.eq_ignore_ascii_case(Internet::NAME);

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::masquerade::GuestStep;
-use super::names::{Names, gateway_name, internet_name, nic_name, platform_name, tunnel_name};
+use super::names::{Names, circuit_link_name, gateway_name, internet_name, nic_name, platform_name, tunnel_name};
 use super::story::{Hop, Path, Step, StepKind};
 use super::utc::Utc;
 use super::walk::Leg;
@@ -113,6 +113,8 @@ fn sole_sender(compiled: &Compiled, attachment: Attachment) -> Option<NicId> {
         Attachment::Gateway(gateway) => compiled.ids().nic(Sender::Gateway(gateway)),
         Attachment::Tunnel(tunnel) => compiled.ids().nic(Sender::Tunnel(tunnel)),
         Attachment::Platform(vnet) => compiled.ids().nic(Sender::Platform(vnet)),
+        Attachment::Edge(circuit) => compiled.ids().nic(Sender::Edge(circuit)),
+        Attachment::CircuitLink(circuit, side) => compiled.ids().nic(Sender::CircuitLink(circuit, side)),
     }
 }
 
@@ -127,6 +129,11 @@ fn place(network: &Network, attachment: Attachment) -> (String, String) {
             (site, tunnel_name(network, tunnel))
         }
         Attachment::Platform(vnet) => (PROBER.to_owned(), platform_name(network, vnet)),
+        Attachment::Edge(circuit) => (network.circuit(circuit).name.clone(), network.circuit(circuit).name.clone()),
+        Attachment::CircuitLink(circuit, side) => {
+            let customer = network.customer_name(circuit).map_or_else(String::new, str::to_owned);
+            (customer, circuit_link_name(network, circuit, side))
+        }
     }
 }
 

@@ -131,7 +131,8 @@ impl Teller<'_> {
             dataplane::Step::Gateway { nic } => {
                 self.visit(nic);
                 self.router = nic;
-                self.say(StepKind::Forward, self.nic(nic), "the gateway takes it on, one hop less to go".to_owned());
+                let who = self.names.router(nic);
+                self.say(StepKind::Forward, self.nic(nic), format!("{who} takes it on, one hop less to go"));
             }
             dataplane::Step::Translate(translation) => self.translate(translation),
             dataplane::Step::Reset { nic } => {
@@ -202,7 +203,9 @@ impl Teller<'_> {
             NextHop::None => "to nowhere".to_owned(),
         };
         let object = self.names.route(from, fib, route, hop);
-        let several = self.names.compiled.route(fib, route).next_hop_ip.len();
+        // Which of its edges takes it a gateway says later.
+        let to_gateway = matches!(hop, NextHop::Gateway(_));
+        let several = if to_gateway { 1 } else { self.names.compiled.route(fib, route).next_hop_ip.len() };
         let text = if several > 1 { format!("{text}, one of {several} by the flow's hash") } else { text };
         self.say(StepKind::Route, object, text);
     }

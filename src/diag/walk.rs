@@ -13,11 +13,12 @@ use crate::dataplane::{
     AclId, Admission, BalancingRule, Direction, DropReason, FibId, FilterPlace, FlowLimits, FlowTable, Flows,
     FragmentTable, NatLimits, NatTable, NextHop, NicId, Recorder, RouteId, Spread, Step, Timestamp, Verdict, process,
 };
-use crate::model::{Network, NicIx, VmIx, VnetIx};
+use crate::model::{Customer, Network, NicIx, VmIx, VnetIx};
 use crate::wire::{Offload, Packet, Tuple};
 
 use super::masquerade::{GuestStep, Masks};
 use super::names::Names;
+use super::outside;
 use super::query::primary;
 
 /// Legs of one packet: a guest's initial TTL.
@@ -307,9 +308,16 @@ pub(super) fn on_link(network: &Network, nic: NicIx, destination: IpAddr) -> Opt
 
 /// The interface that a guest answers from: by its own routes, which need not be where the request came in.
 pub(super) fn answering(network: &Network, compiled: &Compiled, arrived: NicId, to: IpAddr) -> NicId {
+    // By the tunnel that it came by, where no circuit leads there.
+    let by_circuit = |customer| match outside::sender(network, compiled, customer, Some(to)) {
+        Some(port) if matches!(compiled.sender(port), Sender::CircuitLink(..)) => port,
+        Some(_) | None => arrived,
+    };
     match compiled.sender(arrived) {
         Sender::Nic(nic) => compiled.nic_of(egress(network, network.nic(nic).virtual_machine, to)),
-        Sender::Subnet(_) | Sender::Internet | Sender::Gateway(_) | Sender::Tunnel(_) | Sender::Platform(_) => arrived,
+        Sender::Tunnel(tunnel) => network.site_of(tunnel).map_or(arrived, |site| by_circuit(Customer::Site(site))),
+        Sender::CircuitLink(circuit, _) => network.customer(circuit).map_or(arrived, by_circuit),
+        Sender::Subnet(_) | Sender::Internet | Sender::Gateway(_) | Sender::Platform(_) | Sender::Edge(_) => arrived,
     }
 }
 

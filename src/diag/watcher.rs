@@ -45,10 +45,10 @@ pub(super) fn standing(network: &Network, compiled: &Compiled, sender: Sender) -
             let subnet = subnet_name(network, subnet);
             format!("nothing stands in `{subnet}` by itself: name a machine or its interface")
         }),
-        Sender::Internet | Sender::Tunnel(_) | Sender::Platform(_) => {
+        Sender::Internet | Sender::Tunnel(_) | Sender::Platform(_) | Sender::CircuitLink(..) => {
             Err("the Internet and sites have no rules of this network".to_owned())
         }
-        Sender::Gateway(_) => Err("a gateway has no rules (VPN-06)".to_owned()),
+        Sender::Gateway(_) | Sender::Edge(_) => Err("a gateway has no rules (VPN-06)".to_owned()),
     }
 }
 

@@ -13,7 +13,12 @@ pub(super) fn place(network: &Network, attachment: Attachment) -> Option<&Attach
     match attachment {
         Attachment::Vnet(vnet) => network.vnet(vnet).attach.as_ref(),
         Attachment::Nic(nic) => network.nic(nic).attach.as_ref(),
-        Attachment::Internet | Attachment::Gateway(_) | Attachment::Tunnel(_) | Attachment::Platform(_) => None,
+        Attachment::Internet
+        | Attachment::Gateway(_)
+        | Attachment::Tunnel(_)
+        | Attachment::Platform(_)
+        | Attachment::Edge(_)
+        | Attachment::CircuitLink(..) => None,
     }
 }
 
@@ -40,7 +45,9 @@ pub(super) fn device(network: &Network, attachment: Attachment, to: &Attach) -> 
         | Attachment::Internet
         | Attachment::Gateway(_)
         | Attachment::Tunnel(_)
-        | Attachment::Platform(_) => to.addresses.clone(),
+        | Attachment::Platform(_)
+        | Attachment::Edge(_)
+        | Attachment::CircuitLink(..) => to.addresses.clone(),
     };
     Device::new(&to.interface, addresses, DefaultRoute::IfNone)
 }

@@ -46,6 +46,8 @@ pub(super) struct Device {
     pub(super) default: DefaultRoute,
     /// What goes to it beside the default route.
     pub(super) routes: Vec<IpNet>,
+    /// Of these: among devices that have the same one the least wins.
+    pub(super) metric: u32,
     /// Largest packet, in bytes.
     pub(super) mtu: u32,
     /// Of one that is made; without it the kernel's choice. A TUN has none.
@@ -64,7 +66,7 @@ pub(super) enum DefaultRoute {
 impl Device {
     /// With the MTU that guests get, and no other routes.
     pub(super) fn new(name: &str, addresses: Vec<IpNet>, default: DefaultRoute) -> Self {
-        Self { name: name.to_owned(), addresses, default, routes: Vec::new(), mtu: MTU, mac: None }
+        Self { name: name.to_owned(), addresses, default, routes: Vec::new(), metric: 0, mtu: MTU, mac: None }
     }
 
     /// Makes the device, or attaches to a persistent one of that name; leaves it as it is.
@@ -108,11 +110,11 @@ impl Device {
         if !same_default {
             self.add_default(&mut netlink, link)?;
         }
-        for route in before.routes.iter().filter(|route| !self.routes.contains(route)) {
-            netlink.remove_device_route(link, *route)?;
+        for route in before.routes.iter().filter(|route| before.metric != self.metric || !self.routes.contains(route)) {
+            netlink.remove_device_route(link, *route, before.metric)?;
         }
         for route in &self.routes {
-            netlink.add_device_route(link, *route)?;
+            netlink.add_device_route(link, *route, self.metric)?;
         }
         self.wait_for_addresses(&mut netlink)
     }
@@ -134,7 +136,7 @@ impl Device {
         }
         self.add_default(&mut netlink, link)?;
         for route in &self.routes {
-            netlink.add_device_route(link, *route)?;
+            netlink.add_device_route(link, *route, self.metric)?;
         }
         self.wait_for_addresses(&mut netlink)
     }

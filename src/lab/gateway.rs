@@ -1,4 +1,4 @@
-//! Gateways and sites of a lab: a namespace each, and what their devices are told.
+//! Gateways and sites of a lab, and what stands around circuits ([`express_route`]): a namespace each, and what their devices are told.
 //!
 //! One idea: a gateway's namespace is its own end, where its kernel answers for its addresses and speaks its BGP; what it
 //! forwards never comes by. A site's has one device for each tunnel, without a number of its own: the site's addresses
@@ -9,11 +9,14 @@ use std::collections::HashSet;
 use ipnet::IpNet;
 
 use super::device::{DefaultRoute, Device};
+use super::express_route;
 use super::guest;
 use crate::model::{Attachment, ConnectionIx, GatewayIx, Network};
 
 /// A tunnel's (FAB-11).
 const TUNNEL_MTU: u32 = 1400;
+/// Of a tunnel's routes where there are circuits too.
+const TUNNEL_METRIC: u32 = 100;
 /// What a gateway calls its one device.
 const GATEWAY_DEVICE: &str = "eth0";
 
@@ -21,7 +24,8 @@ const GATEWAY_DEVICE: &str = "eth0";
 /// what is too old to go on, which only a kernel that forwards does.
 pub(super) fn nodes(network: &Network) -> impl Iterator<Item = (&str, bool)> {
     let gateways = network.virtual_network_gateways.iter().map(|gateway| (gateway.name.as_str(), true));
-    gateways.chain(network.sites.iter().map(|site| (site.name.as_str(), true)))
+    let sites = network.sites.iter().map(|site| (site.name.as_str(), true));
+    gateways.chain(sites).chain(express_route::nodes(network))
 }
 
 /// The node that an attachment stands in, and what the node knows it by, both in lower case; none of what is neither a
@@ -36,6 +40,7 @@ pub(super) fn names(network: &Network, attachment: Attachment) -> Option<(String
             let site = network.site(network.site_of(tunnel)?);
             Some((site.name.to_lowercase(), network.connection(tunnel).name.to_lowercase()))
         }
+        Attachment::Edge(_) | Attachment::CircuitLink(..) => express_route::names(network, attachment),
         Attachment::Nic(_) | Attachment::Vnet(_) | Attachment::Internet | Attachment::Platform(_) => None,
     }
 }
@@ -44,13 +49,16 @@ pub(super) fn names(network: &Network, attachment: Attachment) -> Option<(String
 pub(super) fn device_name(attachment: Attachment, taken: impl Fn(&String) -> bool) -> String {
     let mut names = (0..=u16::MAX).map(|index| match attachment {
         Attachment::Tunnel(_) => format!("tun{index}"),
+        Attachment::CircuitLink(..) => format!("er{index}"),
         Attachment::Gateway(_)
+        | Attachment::Edge(_)
         | Attachment::Nic(_)
         | Attachment::Vnet(_)
         | Attachment::Internet
         | Attachment::Platform(_) => GATEWAY_DEVICE.to_owned(),
     });
-    let free = names.find(|name| matches!(attachment, Attachment::Gateway(_)) || !taken(name));
+    let several = matches!(attachment, Attachment::Tunnel(_) | Attachment::CircuitLink(..));
+    let free = names.find(|name| !several || !taken(name));
     free.expect("a site has fewer tunnels than there are numbers")
 }
 
@@ -59,6 +67,8 @@ pub(super) fn device(network: &Network, attachment: Attachment, name: &str) -> O
     match attachment {
         Attachment::Gateway(gateway) => Some(own_end(network, gateway, name)),
         Attachment::Tunnel(tunnel) => tunnel_end(network, tunnel, name),
+        Attachment::Edge(circuit) => Some(express_route::own_end(network, circuit, name)),
+        Attachment::CircuitLink(circuit, side) => Some(express_route::link_end(network, circuit, side, name)),
         Attachment::Nic(_) | Attachment::Vnet(_) | Attachment::Internet | Attachment::Platform(_) => None,
     }
 }
@@ -82,7 +92,9 @@ fn tunnel_end(network: &Network, tunnel: ConnectionIx, name: &str) -> Option<Dev
     let peer = bgp.map(|(near, _)| IpNet::from(near.address));
     let routes = site.routes.iter().copied().chain(known).chain(peer).collect();
     let device = Device::new(name, addresses, DefaultRoute::Via(Vec::new()));
-    Some(Device { mtu: TUNNEL_MTU, routes, ..device })
+    // Behind a circuit's links, of which each is preferred (BGP-23).
+    let metric = if site.circuits.is_empty() { 0 } else { TUNNEL_METRIC };
+    Some(Device { mtu: TUNNEL_MTU, routes, metric, ..device })
 }
 
 /// Lets whoever speaks BGP in a namespace of ours do so without a capability, once; the port is below the usual limit. Of

@@ -94,10 +94,11 @@ pub(super) fn hosts(network: &Network) -> String {
             }
         }
     }
-    for site in &network.sites {
+    let sites = network.sites.iter().map(|site| (&site.name, site.addresses.clone()));
+    for (name, addresses) in sites.chain(network.private_clouds.iter().map(|cloud| (&cloud.name, cloud.addresses()))) {
         for family in [IpAddr::is_ipv4, IpAddr::is_ipv6] {
-            if let Some(address) = site.addresses.iter().find(|address| family(address)) {
-                let _ = writeln!(text, "{address} {}", site.name);
+            if let Some(address) = addresses.iter().find(|address| family(address)) {
+                let _ = writeln!(text, "{address} {name}");
             }
         }
     }

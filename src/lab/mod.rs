@@ -13,6 +13,7 @@ mod device;
 mod error;
 mod events;
 mod exec;
+mod express_route;
 mod flow_logs;
 mod gateway;
 mod guest;

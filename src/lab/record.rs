@@ -113,6 +113,7 @@ impl Record {
         let run = machines.map(|vm| (vm.name.as_str(), &vm.run));
         let run = run.chain(network.internet.as_ref().map(|internet| (Internet::NAME, &internet.run)));
         let run = run.chain(network.sites.iter().map(|site| (site.name.as_str(), &site.run)));
+        let run = run.chain(network.private_clouds.iter().map(|cloud| (cloud.name.as_str(), &cloud.run)));
         let programs = run.filter(|(_, command)| !command.is_empty()).map(|(node, command)| RecordedProgram {
             node: node.to_owned(),
             command: command.clone(),

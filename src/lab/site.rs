@@ -92,7 +92,9 @@ impl Site<'_> {
                 | Attachment::Internet
                 | Attachment::Gateway(_)
                 | Attachment::Tunnel(_)
-                | Attachment::Platform(_) => None,
+                | Attachment::Platform(_)
+                | Attachment::Edge(_)
+                | Attachment::CircuitLink(..) => None,
             };
             let made = match (attach::place(network, *attachment), attachment) {
                 (Some(to), _) => {
@@ -102,10 +104,11 @@ impl Site<'_> {
                 }
                 (None, Attachment::Nic(nic)) => (self.make_interface(network, *nic, mac, &mut guests)?, None),
                 (None, Attachment::Internet) => (self.make_internet(network, &guests)?, None),
-                (None, Attachment::Gateway(_) | Attachment::Tunnel(_)) => {
-                    (self.make_far(network, *attachment, &mut guests)?, None)
-                }
                 (None, Attachment::Platform(vnet)) => (self.platform.plug(network, *vnet, self.queues)?, None),
+                (
+                    None,
+                    Attachment::Gateway(_) | Attachment::Tunnel(_) | Attachment::Edge(_) | Attachment::CircuitLink(..),
+                ) => (self.make_far(network, *attachment, &mut guests)?, None),
                 (None, Attachment::Vnet(_)) => continue,
             };
             tuns.insert(*attachment, made);
@@ -150,9 +153,10 @@ impl Site<'_> {
             (None, Attachment::Vnet(_) | Attachment::Platform(_)) => None,
             (Some(to), _) => Some(attach::path(&to.namespace)),
             (None, Attachment::Internet) => self.guests.namespace(Internet::NAME).cloned(),
-            (None, Attachment::Gateway(_) | Attachment::Tunnel(_)) => {
-                self.guests.namespace(&gateway::names(network, attachment)?.0).cloned()
-            }
+            (
+                None,
+                Attachment::Gateway(_) | Attachment::Tunnel(_) | Attachment::Edge(_) | Attachment::CircuitLink(..),
+            ) => self.guests.namespace(&gateway::names(network, attachment)?.0).cloned(),
             (None, Attachment::Nic(nic)) => {
                 let machine = network.vm(network.nic(nic).virtual_machine);
                 self.guests.namespace(&machine.name).cloned()

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use super::attach;
 use super::daemon;
 use super::error::{During, Result};
+use super::gateway;
 use super::ports::{Transport, is_taken};
 use super::record::{Record, RecordedNode};
 use super::watch::{Flow, Seen, Watch};
@@ -240,11 +241,9 @@ impl Ground<'_> {
         let device = match attachment {
             Attachment::Nic(nic) => node.and_then(|node| node.devices.get(&self.network.nic(nic).name.to_lowercase())),
             Attachment::Internet => node.and_then(|node| node.devices.get(Internet::INTERFACE)),
-            Attachment::Gateway(gateway) => {
-                node.and_then(|node| node.devices.get(&self.network.gateway(gateway).name.to_lowercase()))
-            }
-            Attachment::Tunnel(tunnel) => {
-                node.and_then(|node| node.devices.get(&self.network.connection(tunnel).name.to_lowercase()))
+            Attachment::Gateway(_) | Attachment::Tunnel(_) | Attachment::Edge(_) | Attachment::CircuitLink(..) => {
+                let names = gateway::names(self.network, attachment);
+                node.zip(names).and_then(|(node, (_, name))| node.devices.get(&name))
             }
             Attachment::Vnet(_) | Attachment::Platform(_) => None,
         };
@@ -259,15 +258,22 @@ impl Ground<'_> {
             Attachment::Gateway(gateway) => self.network.gateway(gateway).name.clone(),
             Attachment::Tunnel(tunnel) => daemon::tunnel_site(self.network, tunnel).to_owned(),
             Attachment::Platform(_) => PROBER.to_owned(),
+            Attachment::Edge(circuit) => self.network.circuit(circuit).name.clone(),
+            Attachment::CircuitLink(circuit, _) => {
+                self.network.customer_name(circuit).map_or_else(String::new, str::to_owned)
+            }
         }
     }
 
     fn has_program(self, attachment: Attachment) -> bool {
         match attachment {
             Attachment::Nic(nic) => !self.network.vm(self.network.nic(nic).virtual_machine).run.is_empty(),
-            Attachment::Vnet(_) | Attachment::Gateway(_) | Attachment::Platform(_) => false,
+            Attachment::Vnet(_) | Attachment::Gateway(_) | Attachment::Platform(_) | Attachment::Edge(_) => false,
             Attachment::Tunnel(tunnel) => {
                 self.network.site_of(tunnel).is_some_and(|site| !self.network.site(site).run.is_empty())
+            }
+            Attachment::CircuitLink(circuit, _) => {
+                self.network.customer(circuit).is_some_and(|customer| !self.network.program(customer).is_empty())
             }
             Attachment::Internet => self.network.internet.as_ref().is_some_and(|internet| !internet.run.is_empty()),
         }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Network, PublicIpIx, SubnetIx, VnetIx};
+use super::{CircuitEnd, CircuitFault, CircuitIx, Network, PublicIpIx, SubnetIx, VnetIx};
 
 /// Index of a gateway in [`Network::virtual_network_gateways`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,10 +27,11 @@ pub struct ConnectionIx(pub usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SiteIx(pub usize);
 
-/// A VPN gateway, route-based and active-standby (VPN-30).
+/// A gateway; of a VPN a route-based and active-standby one (VPN-30).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VirtualNetworkGateway {
     pub name: String,
+    pub kind: GatewayKind,
     /// Its `GatewaySubnet`.
     pub subnet: SubnetIx,
     pub sku: GatewaySku,
@@ -43,7 +44,17 @@ pub struct VirtualNetworkGateway {
     pub default_site: Option<LocalGatewayIx>,
 }
 
-/// VPN-04.
+/// ARM's `gatewayType`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GatewayKind {
+    Vpn,
+    /// Whether it takes what other virtual networks say on its circuits: `allowRemoteVnetTraffic` (ER-15).
+    ExpressRoute {
+        remote_vnets: bool,
+    },
+}
+
+/// VPN-04, ER-11.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GatewaySku {
     Basic,
@@ -54,6 +65,10 @@ pub enum GatewaySku {
     VpnGw3,
     VpnGw4,
     VpnGw5,
+    UltraPerformance,
+    ErGw1,
+    ErGw2,
+    ErGw3,
 }
 
 impl GatewaySku {
@@ -63,6 +78,17 @@ impl GatewaySku {
             Self::Basic | Self::Standard => 10,
             Self::HighPerformance | Self::VpnGw1 | Self::VpnGw2 | Self::VpnGw3 => 30,
             Self::VpnGw4 | Self::VpnGw5 => 100,
+            Self::ErGw1 | Self::ErGw2 | Self::ErGw3 | Self::UltraPerformance => 0,
+        }
+    }
+
+    /// Circuits that a gateway of this size may be connected to (LIM-23).
+    pub const fn circuits(self) -> usize {
+        match self {
+            Self::Standard | Self::ErGw1 => 4,
+            Self::HighPerformance | Self::ErGw2 => 8,
+            Self::UltraPerformance | Self::ErGw3 => 16,
+            Self::Basic | Self::VpnGw1 | Self::VpnGw2 | Self::VpnGw3 | Self::VpnGw4 | Self::VpnGw5 => 0,
         }
     }
 }
@@ -93,6 +119,10 @@ pub struct Connection {
     pub shared_key: Option<String>,
     pub enable_bgp: bool,
     pub mode: ConnectionMode,
+    /// Higher wins among circuits (ER-13).
+    pub routing_weight: u32,
+    /// For a circuit of another subscription (ER-10).
+    pub authorization_key: Option<String>,
 }
 
 /// The far end of a connection.
@@ -102,6 +132,8 @@ pub enum Remote {
     Local(LocalGatewayIx),
     /// `Vnet2Vnet`
     Gateway(GatewayIx),
+    /// `ExpressRoute`
+    Circuit(CircuitIx),
 }
 
 /// Who may begin (VPN-18).
@@ -118,7 +150,9 @@ pub enum ConnectionMode {
 pub struct Site {
     pub name: String,
     /// The device's public address: a local network gateway with the same one is about this site.
-    pub gateway_ip: IpAddr,
+    pub gateway_ip: Option<IpAddr>,
+    /// The circuits that it is joined to.
+    pub circuits: Vec<CircuitEnd>,
     pub address_space: Vec<IpNet>,
     /// Those that answer, each in the address space.
     pub addresses: Vec<IpAddr>,
@@ -166,6 +200,10 @@ pub enum TunnelFault {
     NoWayBack,
     #[error("the table on GatewaySubnet has disableBgpRoutePropagation (UDR-31)")]
     Propagation,
+    #[error(transparent)]
+    Circuit(CircuitFault),
+    #[error("the circuit has no such authorization (ER-10)")]
+    Authorization,
 }
 
 impl Network {
@@ -195,9 +233,9 @@ impl Network {
         (0..).map(GatewayIx).zip(&self.virtual_network_gateways)
     }
 
-    /// The gateway of a virtual network, if it has one of its own.
-    pub fn gateway_of(&self, vnet: VnetIx) -> Option<GatewayIx> {
-        self.gateways().find(|(_, gateway)| gateway.subnet.vnet == vnet).map(|(ix, _)| ix)
+    /// The gateways that stand in a virtual network: one of each kind at most (VPN-01).
+    pub fn gateways_of(&self, vnet: VnetIx) -> impl Iterator<Item = GatewayIx> {
+        self.gateways().filter(move |(_, gateway)| gateway.subnet.vnet == vnet).map(|(ix, _)| ix)
     }
 
     /// The connections that a gateway describes.
@@ -210,7 +248,7 @@ impl Network {
     pub fn site_of(&self, connection: ConnectionIx) -> Option<SiteIx> {
         let Remote::Local(local) = self.connection(connection).remote else { return None };
         let gateway_ip = self.local_gateway(local).gateway_ip;
-        self.sites.iter().position(|site| site.gateway_ip == gateway_ip).map(SiteIx)
+        self.sites.iter().position(|site| site.gateway_ip == Some(gateway_ip)).map(SiteIx)
     }
 
     /// The connections that end in a site, in file order: its device has one tunnel for each.
@@ -234,6 +272,7 @@ impl Network {
                 let site = self.site(site);
                 (site.shared_key.as_ref().or(connection.shared_key.as_ref()), site.mode)
             }
+            Remote::Circuit(circuit) => return self.link_fault(connection, circuit),
             Remote::Gateway(far) => {
                 let mut back = self.connections_of(far);
                 let back = back.find(|(_, back)| back.remote == Remote::Gateway(connection.gateway));
@@ -265,6 +304,7 @@ impl Network {
         let connection = self.connection(at);
         let far = match connection.remote {
             Remote::Local(local) => self.local_gateway(local).bgp,
+            Remote::Circuit(_) => None,
             Remote::Gateway(far) => {
                 let mut back = self.connections_of(far);
                 let back = back.find(|(_, back)| back.remote == Remote::Gateway(connection.gateway));
@@ -274,27 +314,29 @@ impl Network {
         self.gateway(connection.gateway).bgp.filter(|_| connection.enable_bgp).zip(far)
     }
 
-    /// The gateway that a virtual network's routes may lead to: its own, or the one that a link of its uses (PEER-31).
-    pub fn gateway_in_use(&self, vnet: VnetIx) -> Option<GatewayIx> {
-        let remote = || self.transit_links(vnet).next();
-        self.gateway_of(vnet).or_else(remote)
+    /// The gateways that a virtual network's routes may lead to: its own, or those of the peer whose it uses (PEER-31, PEER-37).
+    pub fn gateways_in_use(&self, vnet: VnetIx) -> Vec<GatewayIx> {
+        let own: Vec<_> = self.gateways_of(vnet).collect();
+        let lender = || self.lender(vnet).map_or_else(Vec::new, |lender| self.gateways_of(lender).collect());
+        if own.is_empty() { lender() } else { own }
     }
 
-    /// Gateways of peers that a virtual network uses, over links that both allow it.
-    fn transit_links(&self, vnet: VnetIx) -> impl Iterator<Item = GatewayIx> {
+    /// The peer whose gateways a virtual network uses, over links that both allow it.
+    fn lender(&self, vnet: VnetIx) -> Option<VnetIx> {
         let connected = |state| state == super::PeeringState::Connected;
-        let links =
-            self.vnet(vnet).peerings.iter().filter(move |link| link.use_remote_gateways && connected(link.state));
-        links.filter_map(move |link| {
-            let back = self.vnet(link.remote).peerings.iter().find(|back| back.remote == vnet)?;
-            (back.allow_gateway_transit && connected(back.state)).then(|| self.gateway_of(link.remote))?
-        })
+        let mut links =
+            self.vnet(vnet).peerings.iter().filter(|link| link.use_remote_gateways && connected(link.state));
+        let lends = |link: &&super::Peering| {
+            let back = self.vnet(link.remote).peerings.iter().find(|back| back.remote == vnet);
+            back.is_some_and(|back| back.allow_gateway_transit && connected(back.state))
+        };
+        links.find(lends).map(|link| link.remote)
     }
 
     /// What a gateway tells its tunnels is in Azure: the space of its virtual network, and of those that use it (PEER-32).
     pub fn gateway_space(&self, gateway: GatewayIx) -> Vec<IpNet> {
         let vnets = (0..self.virtual_networks.len()).map(VnetIx);
-        let using = vnets.filter(|vnet| self.gateway_in_use(*vnet) == Some(gateway));
+        let using = vnets.filter(|vnet| self.gateways_in_use(*vnet).contains(&gateway));
         using.flat_map(|vnet| self.vnet(vnet).address_space.iter().copied()).collect()
     }
 }

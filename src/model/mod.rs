@@ -4,6 +4,7 @@
 //! trusts it. References are indices into the network's lists, names are for people. It knows no YAML, table or packet.
 
 mod admin;
+mod express_route;
 mod extent;
 mod filter;
 mod flow_log;
@@ -15,6 +16,7 @@ mod network;
 mod peering;
 mod platform;
 mod private_access;
+mod private_cloud;
 mod public_address;
 mod routing;
 mod service_tag;
@@ -25,12 +27,16 @@ mod update;
 pub use admin::{
     AdminAccess, AdminRule, CollectionIx, NetworkGroup, NetworkManager, RuleCollection, SecurityAdminConfiguration,
 };
+pub use express_route::{
+    Authorization, CircuitEnd, CircuitFault, CircuitIx, CircuitTier, Customer, EDGE_ASN, ExpressRouteCircuit,
+    GlobalReach, PrivatePeering, ProviderState, Side,
+};
 pub use extent::{PeeredSubnets, PeeringExtent};
 pub use filter::{Access, AddressPrefix, Asg, AsgIx, Direction, Nsg, NsgIx, PortRange, SecurityProtocol, SecurityRule};
 pub use flow_log::{FlowLog, FlowLogPace, FlowLogTarget, NsgLogVersion};
 pub use gateway::{
-    BgpSettings, Connection, ConnectionIx, ConnectionMode, ConnectionStatus, GatewayIx, GatewaySku, LocalGatewayIx,
-    LocalNetworkGateway, Remote, Site, SiteIx, TunnelFault, VirtualNetworkGateway,
+    BgpSettings, Connection, ConnectionIx, ConnectionMode, ConnectionStatus, GatewayIx, GatewayKind, GatewaySku,
+    LocalGatewayIx, LocalNetworkGateway, Remote, Site, SiteIx, TunnelFault, VirtualNetworkGateway,
 };
 pub use leases::Leases;
 pub use load_balancer::{
@@ -40,13 +46,14 @@ pub use load_balancer::{
 };
 pub use mac::{Mac, Macs, mac_owner, stable_hash};
 pub use network::{
-    Attach, AttachNamespace, Attachment, DeploymentModel, DeviceKind, Emulation, ForwardedMode, Network,
-    NetworkInterface, NicIx, Peering, PeeringAccessMode, PeeringState, PowerState, Subnet, SubnetIx, VirtualMachine,
-    VirtualNetwork, VmIx, VnetIx,
+    Attach, AttachNamespace, Attachment, CircuitTransit, DeploymentModel, DeviceKind, Emulation, ForwardedMode,
+    Network, NetworkInterface, NicIx, Peering, PeeringAccessMode, PeeringState, PowerState, Subnet, SubnetIx,
+    VirtualMachine, VirtualNetwork, VmIx, VnetIx,
 };
 pub use peering::{LinkIx, Links, PeeringError, SubnetNames, SyncLevel};
 pub use platform::PlatformService;
 pub use private_access::{PrivateEndpoint, PrivateEndpointNetworkPolicies, ServiceEndpoint};
+pub use private_cloud::{CLOUD_ASN, CloudIx, PrivateCloud, Segment};
 pub use public_address::{
     DEFAULT_OUTBOUND, InstanceAddress, Internet, NatGateway, NatGatewayIx, PublicIpAddress, PublicIpIx, PublicIpPrefix,
     PublicIpSku, PublicPrefixIx, is_routable,

@@ -9,11 +9,11 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Asg, CollectionIx, Connection, ConnectionIx, FlowLog, FlowLogPace, Frontend, FrontendIx, GatewayIx,
-    InstanceAddress, Internet, LoadBalancer, LocalNetworkGateway, NatGateway, NatGatewayIx, NetworkManager, Nsg, NsgIx,
-    PeeringExtent, PrivateEndpoint, PrivateEndpointNetworkPolicies, PublicIpAddress, PublicIpIx, PublicIpPrefix,
-    PublishedTag, PublishedTagIx, RouteTable, RouteTableIx, RuleCollection, ServiceEndpoint, Site, TestCase,
-    VirtualNetworkGateway,
+    Asg, CircuitIx, CollectionIx, Connection, ConnectionIx, ExpressRouteCircuit, FlowLog, FlowLogPace, Frontend,
+    FrontendIx, GatewayIx, InstanceAddress, Internet, LoadBalancer, LocalNetworkGateway, NatGateway, NatGatewayIx,
+    NetworkManager, Nsg, NsgIx, PeeringExtent, PrivateCloud, PrivateEndpoint, PrivateEndpointNetworkPolicies,
+    PublicIpAddress, PublicIpIx, PublicIpPrefix, PublishedTag, PublishedTagIx, RouteTable, RouteTableIx,
+    RuleCollection, ServiceEndpoint, Side, Site, TestCase, VirtualNetworkGateway,
 };
 
 /// Index of a virtual network in [`Network::virtual_networks`].
@@ -61,6 +61,9 @@ pub struct Network {
     pub local_network_gateways: Vec<LocalNetworkGateway>,
     pub connections: Vec<Connection>,
     pub sites: Vec<Site>,
+    /// Those of the file, then those of private clouds.
+    pub express_route_circuits: Vec<ExpressRouteCircuit>,
+    pub private_clouds: Vec<PrivateCloud>,
     /// Those that the rules and routes of this network name.
     pub service_tags: Vec<PublishedTag>,
     pub emulation: Emulation,
@@ -214,6 +217,10 @@ pub enum Attachment {
     Tunnel(ConnectionIx),
     /// Where the platform probes the backends of a virtual network from (LB-10).
     Platform(VnetIx),
+    /// The edge of a circuit: what it says itself, and what is said to it.
+    Edge(CircuitIx),
+    /// The customer's end of one of a circuit's links.
+    CircuitLink(CircuitIx, Side),
 }
 
 /// The switches for contested rules, and the daemon's own settings.
@@ -221,6 +228,7 @@ pub enum Attachment {
 pub struct Emulation {
     pub peering_access: PeeringAccessMode,
     pub forwarded: ForwardedMode,
+    pub er_vnet_to_vnet: CircuitTransit,
     pub extra_none_routes: bool,
     /// A TCP segment that follows no flow record must be a SYN (NSG-21).
     pub tcp_state_tracking: bool,
@@ -241,6 +249,7 @@ impl Default for Emulation {
         Self {
             peering_access: PeeringAccessMode::ExplicitAllow,
             forwarded: ForwardedMode::TagOnly,
+            er_vnet_to_vnet: CircuitTransit::Property,
             extra_none_routes: false,
             tcp_state_tracking: false,
             workers: None,
@@ -276,9 +285,17 @@ pub enum ForwardedMode {
     Enforce,
 }
 
+/// Whether virtual networks on one circuit reach each other (ER-15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CircuitTransit {
+    /// Where both gateways have `allowRemoteVnetTraffic`.
+    Property,
+    Always,
+}
+
 impl Network {
     /// Every TUN of this network, in port order: attached VNets first, then the interfaces of machines that
-    /// run, then the Internet, then gateways, sites' tunnels and whoever probes.
+    /// run, then the Internet, then gateways, sites' tunnels, whoever probes and circuits.
     pub fn attachments(&self) -> Vec<Attachment> {
         let vnets = self.virtual_networks.iter().enumerate();
         let vnets = vnets.filter(|(_, vnet)| vnet.attach.is_some()).map(|(i, _)| Attachment::Vnet(VnetIx(i)));
@@ -292,6 +309,7 @@ impl Network {
             .chain(gateways)
             .chain(tunnels.map(Attachment::Tunnel))
             .chain(self.probed_vnets().into_iter().map(Attachment::Platform))
+            .chain(self.circuits().flat_map(|(circuit, _)| self.circuit_attachments(circuit)))
             .collect()
     }
 

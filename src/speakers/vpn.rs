@@ -47,7 +47,7 @@ fn fixed(network: &Network, gateway: GatewayIx) -> Vec<IpNet> {
 fn local_space<'a>(network: &'a Network, connection: &Connection) -> &'a [IpNet] {
     match connection.remote {
         Remote::Local(local) => &network.local_gateway(local).address_space,
-        Remote::Gateway(_) => &[],
+        Remote::Gateway(_) | Remote::Circuit(_) => &[],
     }
 }
 
@@ -67,6 +67,7 @@ fn gateway_peer(network: &Network, over: ConnectionIx, ends: (BgpSettings, BgpSe
     let node = match connection.remote {
         Remote::Local(_) => network.site_of(over).map(|site| network.site(site).name.clone()),
         Remote::Gateway(far) => Some(network.gateway(far).name.clone()),
+        Remote::Circuit(_) => None,
     };
     peer(network, (over, node), ends, policy)
 }

@@ -108,15 +108,15 @@ impl Netlink {
         self.acknowledged(Message::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
     }
 
-    /// Sends a range straight to a device; fine if it goes there already.
-    pub fn add_device_route(&mut self, link: Link, range: IpNet) -> io::Result<()> {
-        let message = device_route(link, range);
+    /// Sends a range straight to a device, unless another has it with a lesser metric; fine if it goes there already.
+    pub fn add_device_route(&mut self, link: Link, range: IpNet, metric: u32) -> io::Result<()> {
+        let message = device_route(link, range, metric);
         unless(Errno::EXIST, self.acknowledged(Message::NewRoute(message), NLM_F_CREATE | NLM_F_APPEND))
     }
 
     /// Removes what [`Self::add_device_route`] added; fine if it is gone already.
-    pub fn remove_device_route(&mut self, link: Link, range: IpNet) -> io::Result<()> {
-        unless(Errno::SRCH, self.acknowledged(Message::DelRoute(device_route(link, range)), 0))
+    pub fn remove_device_route(&mut self, link: Link, range: IpNet, metric: u32) -> io::Result<()> {
+        unless(Errno::SRCH, self.acknowledged(Message::DelRoute(device_route(link, range, metric)), 0))
     }
 
     /// Sends a range to routers, each flow to one of them, in place of what [`Self::put_route`] said of it before. Every
@@ -267,11 +267,16 @@ fn default_route(family: AddressFamily, scope: RouteScope) -> RouteMessage {
     message
 }
 
-fn device_route(link: Link, range: IpNet) -> RouteMessage {
+/// The kernel takes a metric of 0 for its default.
+fn device_route(link: Link, range: IpNet, metric: u32) -> RouteMessage {
     let scope = if range.addr().is_ipv4() { RouteScope::Link } else { RouteScope::Universe };
     let mut message = default_route(family(range.addr()), scope);
     message.header.destination_prefix_length = range.prefix_len();
-    message.attributes = vec![RouteAttribute::Destination(range.network().into()), RouteAttribute::Oif(link.0)];
+    message.attributes = vec![
+        RouteAttribute::Destination(range.network().into()),
+        RouteAttribute::Oif(link.0),
+        RouteAttribute::Priority(metric),
+    ];
     message
 }
 

@@ -390,7 +390,12 @@ impl Random {
         let own = match from {
             Attachment::Nic(nic) => nic.0,
             Attachment::Vnet(_) => 4 + self.below(2),
-            Attachment::Internet | Attachment::Gateway(_) | Attachment::Tunnel(_) | Attachment::Platform(_) => {
+            Attachment::Internet
+            | Attachment::Gateway(_)
+            | Attachment::Tunnel(_)
+            | Attachment::Platform(_)
+            | Attachment::Edge(_)
+            | Attachment::CircuitLink(..) => {
                 unreachable!("this network has nothing beyond it")
             }
         };

@@ -156,7 +156,12 @@ impl Twin<'_> {
                 may.then_some(Party::Nic(nic))
             }
             Attachment::Vnet(vnet) => self.owner(vnet, src).filter(|owner| matches!(owner, Party::Behind(_))),
-            Attachment::Internet | Attachment::Gateway(_) | Attachment::Tunnel(_) | Attachment::Platform(_) => None,
+            Attachment::Internet
+            | Attachment::Gateway(_)
+            | Attachment::Tunnel(_)
+            | Attachment::Platform(_)
+            | Attachment::Edge(_)
+            | Attachment::CircuitLink(..) => None,
         }
     }
 

@@ -120,6 +120,8 @@ impl Random {
             local_network_gateways: Vec::new(),
             connections: Vec::new(),
             sites: Vec::new(),
+            express_route_circuits: Vec::new(),
+            private_clouds: Vec::new(),
             internet: None,
             flow_logs: Vec::new(),
             service_tags: self.service_tags(),
@@ -527,7 +529,12 @@ impl Random {
     fn source(&mut self, network: &Network, from: Attachment) -> IpAddr {
         match from {
             Attachment::Nic(nic) => *self.pick(&network.nic(nic).addresses),
-            Attachment::Internet | Attachment::Gateway(_) | Attachment::Tunnel(_) | Attachment::Platform(_) => {
+            Attachment::Internet
+            | Attachment::Gateway(_)
+            | Attachment::Tunnel(_)
+            | Attachment::Platform(_)
+            | Attachment::Edge(_)
+            | Attachment::CircuitLink(..) => {
                 unreachable!("these networks have nothing beyond them")
             }
             Attachment::Vnet(vnet) => {

@@ -112,6 +112,16 @@ impl AsPath {
         path
     }
 
+    /// The path without these numbers.
+    #[must_use]
+    pub fn without(mut self, left_out: &[Asn]) -> Self {
+        for segment in &mut self.0 {
+            segment.asns.retain(|asn| !left_out.contains(asn));
+        }
+        self.0.retain(|segment| !segment.asns.is_empty());
+        self
+    }
+
     /// None if malformed (RFC 7606 section 7.2): an unknown kind of segment, one without members or past the end, or the
     /// number 0 (RFC 7607). Confederations' segments are as unknown: we are in none (RFC 5065 section 5.3).
     pub(super) fn decode(value: &[u8], four_byte: bool) -> Option<Self> {

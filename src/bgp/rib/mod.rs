@@ -272,6 +272,21 @@ impl Rib {
         messages
     }
 
+    /// The next prefix that a peer is to be told something of, and what: None for no more of it. For a driver without
+    /// messages; call until None.
+    pub fn poll_told(&mut self, id: PeerId) -> Option<(IpNet, Option<Told>)> {
+        let mut peer = self.peers.remove(&id)?;
+        let export = |prefix: &IpNet| self.export(id, &peer.neighbour, &peer.policy.export, prefix);
+        let told = peer.outbound.poll(export);
+        self.peers.insert(id, peer);
+        told
+    }
+
+    /// Our own system.
+    pub const fn asn(&self) -> Asn {
+        self.own
+    }
+
     /// How many prefixes a peer of such a kind would be told.
     pub fn exportable(&self, id: PeerId, neighbour: &Neighbour, export: &Export) -> usize {
         self.table.keys().filter(|prefix| self.export(id, neighbour, export, prefix).is_some()).count()
@@ -311,7 +326,8 @@ impl Rib {
             attributes.local_pref.get_or_insert(path::LOCAL_PREF);
         } else {
             attributes.local_pref = None;
-            attributes.as_path = attributes.as_path.prepended(self.own, 1 + usize::from(export.prepend));
+            attributes.as_path =
+                attributes.as_path.without(&export.without).prepended(self.own, 1 + usize::from(export.prepend));
         }
         for community in &export.communities {
             if !attributes.communities.contains(community) {

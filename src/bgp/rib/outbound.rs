@@ -55,6 +55,21 @@ impl Outbound {
         self.told.iter().filter_map(|(prefix, told)| Some((prefix, told.as_ref()?)))
     }
 
+    /// One prefix of those that are pending whose state has changed, and what is told of it now.
+    pub(super) fn poll(&mut self, export: impl Fn(&IpNet) -> Option<Told>) -> Option<(IpNet, Option<Told>)> {
+        while let Some(prefix) = self.pending.pop_first() {
+            let told = export(&prefix);
+            let before = match &told {
+                Some(told) => self.told.insert(prefix, Some(told.clone())),
+                None => self.told.remove(&prefix),
+            };
+            if before.flatten() != told {
+                return Some((prefix, told));
+            }
+        }
+        None
+    }
+
     /// Writes some of what is pending, and returns how many messages that took. `export` says what the peer is to be told
     /// of a prefix now.
     pub(super) fn write(

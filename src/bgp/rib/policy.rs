@@ -43,6 +43,8 @@ pub struct Export {
     pub refuse_overlapping: Vec<IpNet>,
     /// Nor those learned from peers of these groups (BGP-22, ER-05, ARS-06).
     pub refuse_from: Vec<Group>,
+    /// These numbers are taken out of the path (ER-15).
+    pub without: Vec<Asn>,
     /// Our AS number so many times more than once (BGP-14).
     pub prepend: u8,
     /// Added to all.
@@ -61,6 +63,7 @@ impl Default for Export {
             default_route: true,
             refuse_overlapping: vec![],
             refuse_from: vec![],
+            without: vec![],
             prepend: 0,
             communities: vec![],
             prefixes_max: None,

@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::connection::connection;
+use super::connection::{Remotes, connection};
+use super::express_route::{Circuits, own_circuit};
+use super::links::Links;
 use super::names::{Names, or_unnamed};
 use super::premises::{local_gateway, sites};
 use super::public_address::Public;
@@ -15,8 +17,8 @@ use crate::config::diagnostic::{At, Report};
 use crate::config::document::{Document, Reference};
 use crate::config::gateway::{self as written, GatewayType, VpnType};
 use crate::model::{
-    BgpSettings, Connection, GatewayIx, GatewaySku, Internet, LocalGatewayIx, LocalNetworkGateway, PublicIpIx,
-    RouteTable, Site, SubnetIx, VirtualNetwork, VirtualNetworkGateway,
+    BgpSettings, Connection, ExpressRouteCircuit, GatewayIx, GatewayKind, GatewaySku, Internet, LocalGatewayIx,
+    LocalNetworkGateway, PrivateCloud, PublicIpIx, RouteTable, Site, SubnetIx, VirtualNetwork, VirtualNetworkGateway,
 };
 
 /// BGP-01.
@@ -27,6 +29,8 @@ pub(super) struct Gateways {
     pub(super) local: Vec<LocalNetworkGateway>,
     pub(super) connections: Vec<Connection>,
     pub(super) sites: Vec<Site>,
+    pub(super) circuits: Vec<ExpressRouteCircuit>,
+    pub(super) clouds: Vec<PrivateCloud>,
 }
 
 impl Gateways {
@@ -49,19 +53,24 @@ impl Gateways {
         let local: Vec<_> = document.local_network_gateways.iter().map(|local| local_gateway(local, report)).collect();
         // A gateway that could not be made has shifted the others: the report has an error then.
         let whole = made.len() == document.virtual_network_gateways.len();
+        let circuits = Circuits::of(document, vnets, report);
+        let names = Remotes { gateways: &gateway_names, locals: &local_names, circuits: &circuits };
         let connections = document.connections.iter().filter(|_| whole);
-        let connections: Vec<_> = connections
-            .filter_map(|one| connection(one, document, (&gateway_names, &local_names), &made, &local, report))
-            .collect();
+        let connections: Vec<_> =
+            connections.filter_map(|one| connection(one, document, &names, &made, &local, report)).collect();
         check_nodes(document, report);
-        let gateways = Self { vpn: made, local, connections, sites: sites(document, report) };
+        let sites = sites(document, &circuits, report);
+        let linked = Links { document, vnets, gateways: &made, connections: &connections, circuits: &circuits };
+        linked.check(report);
+        let Circuits { made: circuits, clouds, .. } = circuits;
+        let gateways = Self { vpn: made, local, connections, sites, circuits, clouds };
         gateways.check_tunnels(document, report);
         gateways
     }
 
     /// LIM-18.
     fn check_tunnels(&self, document: &Document, report: &mut Report) {
-        for (ix, gateway) in (0..).map(GatewayIx).zip(&self.vpn) {
+        for (ix, gateway) in (0..).map(GatewayIx).zip(&self.vpn).filter(|(_, one)| one.kind == GatewayKind::Vpn) {
             let mut described = self.connections.iter().zip(&document.connections);
             let most = gateway.sku.tunnels();
             if let Some((_, beyond)) = described.by_ref().filter(|(one, _)| one.gateway == ix).nth(most) {
@@ -107,13 +116,17 @@ impl Gateways {
     }
 }
 
-/// Machines, gateways and sites are nodes of one lab.
+/// Machines, gateways, circuits, sites and private clouds are nodes of one lab.
 fn check_nodes(document: &Document, report: &mut Report) {
     let machines = document.virtual_machines.iter().map(|machine| &machine.name);
     let mut known: Vec<String> = machines.flatten().map(|name| name.value.to_lowercase()).collect();
     known.extend(document.internet.as_ref().map(|_| Internet::NAME.to_owned()));
     let gateways = document.virtual_network_gateways.iter().map(|gateway| &gateway.name);
-    for name in gateways.chain(document.sites.iter().map(|site| &site.name)).flatten() {
+    let sites = document.sites.iter().map(|site| &site.name);
+    let clouds: Vec<_> =
+        document.private_clouds.iter().flat_map(|one| [one.name.clone(), own_circuit(&one.name)]).collect();
+    let files = document.express_route_circuits.iter().map(|circuit| &circuit.name);
+    for name in gateways.chain(sites).chain(files).chain(&clouds).flatten() {
         if known.contains(&name.value.to_lowercase()) {
             report.error(name.at, format!("there is another node `{}`", name.value)).expected("a name of its own");
         }
@@ -131,20 +144,25 @@ fn gateway(
 ) -> Option<VirtualNetworkGateway> {
     check_kind(written, report);
     let name = or_unnamed(&written.name);
+    let kind = kind(written);
     let (subnet, address) = place(written, vnets, scope, report)?;
-    if let Some(other) = before.iter().find(|other| other.subnet.vnet == subnet.vnet) {
+    let alike = |other: &&VirtualNetworkGateway| {
+        other.subnet.vnet == subnet.vnet && (other.kind == GatewayKind::Vpn) == (kind == GatewayKind::Vpn)
+    };
+    if let Some(other) = before.iter().find(alike) {
         let vnet = &vnets[subnet.vnet.0].name;
         report
             .error(written.at, format!("virtual network `{vnet}` has gateway `{}` already", other.name))
             .rule("VPN-01")
-            .expected("one VPN gateway in a virtual network");
+            .expected("one VPN gateway and one ExpressRoute gateway in a virtual network");
     }
     let range = vnets[subnet.vnet.0].subnets[subnet.subnet].prefixes.iter().find_map(|prefix| match prefix {
         IpNet::V4(range) => Some(*range),
         IpNet::V6(_) => None,
     })?;
     let address = public_address(address, &name, written.at, public, report)?;
-    let sku = written.sku.as_ref().map_or(GatewaySku::VpnGw1, |sku| sku.value);
+    let sku = sku(written, kind, report);
+    let instances = instances(kind, range, written.at, report);
     let speaks = written.enable_bgp.as_ref().filter(|flag| flag.value);
     if let Some(flag) = speaks.filter(|_| sku == GatewaySku::Basic) {
         report
@@ -161,11 +179,12 @@ fn gateway(
     let settings = BgpSettings { asn: asn.map_or(AZURE_ASN, |asn| asn.value), address: last.into() };
     Some(VirtualNetworkGateway {
         name,
+        kind,
         subnet,
         sku,
         public: address,
-        instances: [nth(range, 4), nth(range, 5)],
-        bgp: speaks.map(|_| settings),
+        instances,
+        bgp: speaks.filter(|_| kind == GatewayKind::Vpn).map(|_| settings),
         default_site: local_names.find(&written.default_site, report).map(LocalGatewayIx),
     })
 }
@@ -174,11 +193,50 @@ fn nth(range: Ipv4Net, n: u32) -> IpAddr {
     Ipv4Addr::from_bits(range.network().to_bits() + n).into()
 }
 
+fn kind(written: &written::VirtualNetworkGateway) -> GatewayKind {
+    match written.gateway_type.as_ref().map(|kind| kind.value) {
+        Some(GatewayType::ExpressRoute) => {
+            GatewayKind::ExpressRoute { remote_vnets: written.remote_vnets.as_ref().is_some_and(|flag| flag.value) }
+        }
+        Some(GatewayType::Vpn) | None => GatewayKind::Vpn,
+    }
+}
+
+/// One that its kind has (VPN-04, ER-11).
+fn sku(written: &written::VirtualNetworkGateway, kind: GatewayKind, report: &mut Report) -> GatewaySku {
+    let (default, fits, those): (_, fn(GatewaySku) -> usize, _) = match kind {
+        GatewayKind::Vpn => (GatewaySku::VpnGw1, GatewaySku::tunnels, "Basic, VpnGw1 to VpnGw5"),
+        GatewayKind::ExpressRoute { .. } => {
+            let those = "Standard, HighPerformance, UltraPerformance, ErGw1AZ to ErGw3AZ";
+            (GatewaySku::ErGw1, GatewaySku::circuits, those)
+        }
+    };
+    let Some(sku) = &written.sku else { return default };
+    if fits(sku.value) == 0 {
+        report.error(sku.at, "a gateway of this type has no such SKU").rule("VPN-02").expected(those);
+    }
+    sku.value
+}
+
+/// The addresses of a gateway's instances: an ExpressRoute gateway's stand behind those of a VPN gateway.
+fn instances(kind: GatewayKind, range: Ipv4Net, at: At, report: &mut Report) -> [IpAddr; 2] {
+    let first = match kind {
+        GatewayKind::Vpn => 4,
+        GatewayKind::ExpressRoute { .. } => {
+            if range.prefix_len() > 28 {
+                report
+                    .error(at, format!("the GatewaySubnet {range} is too small for an ExpressRoute gateway"))
+                    .rule("ADR-11")
+                    .expected("a /28, or better a /27");
+            }
+            12
+        }
+    };
+    [nth(range, first), nth(range, first + 1)]
+}
+
 /// What this router does not have.
 fn check_kind(written: &written::VirtualNetworkGateway, report: &mut Report) {
-    if let Some(kind) = written.gateway_type.as_ref().filter(|kind| kind.value == GatewayType::ExpressRoute) {
-        report.error(kind.at, "there are no ExpressRoute gateways here yet").expected("`gatewayType: Vpn`");
-    }
     if let Some(kind) = written.vpn_type.as_ref().filter(|kind| kind.value == VpnType::PolicyBased) {
         report
             .error(kind.at, "there are no policy-based gateways here")

@@ -14,12 +14,15 @@ mod bgp;
 mod classic;
 mod cloud;
 mod connection;
+mod express_route;
 mod extent;
 mod filter;
 mod flow_log;
 mod gateway;
+mod geography;
 mod groups;
 mod limits;
+mod links;
 mod load_balancer;
 mod machine;
 mod names;
@@ -27,6 +30,7 @@ mod overlaps;
 mod peering;
 mod premises;
 mod private_access;
+mod private_cloud;
 mod public_address;
 mod rights;
 mod routing;
@@ -116,6 +120,8 @@ pub(super) fn network(
         local_network_gateways: gateways.local,
         connections: gateways.connections,
         sites: gateways.sites,
+        express_route_circuits: gateways.circuits,
+        private_clouds: gateways.clouds,
         service_tags: tags.into_used(),
         emulation: document.emulation,
         tests: Vec::new(),

@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 
 use super::bgp;
+use super::express_route::Circuits;
 use super::names::{Names, or_unnamed};
-use crate::config::diagnostic::{Report, Spanned};
+use crate::config::diagnostic::{At, Report, Spanned};
 use crate::config::document::Document;
 use crate::config::gateway as written;
 use crate::model::{LocalNetworkGateway, Site};
@@ -27,7 +28,7 @@ pub(super) fn local_gateway(written: &written::LocalNetworkGateway, report: &mut
     }
 }
 
-pub(super) fn sites(document: &Document, report: &mut Report) -> Vec<Site> {
+pub(super) fn sites(document: &Document, circuits: &Circuits, report: &mut Report) -> Vec<Site> {
     Names::of("site", document.sites.iter().map(|site| &site.name), report);
     let mut known: Vec<IpAddr> = Vec::new();
     let mut made = Vec::new();
@@ -41,12 +42,30 @@ pub(super) fn sites(document: &Document, report: &mut Report) -> Vec<Site> {
             }
             known.push(address.value);
         }
-        made.push(site(written, report));
+        let site = site(written, circuits, report);
+        check_ends(&site, &made, written.at, circuits, report);
+        made.push(site);
     }
     made
 }
 
-fn site(written: &written::Site, report: &mut Report) -> Site {
+/// A circuit has one customer, and no customer has a circuit twice.
+fn check_ends(site: &Site, before: &[Site], at: At, circuits: &Circuits, report: &mut Report) {
+    if site.gateway_ip.is_none() && site.circuits.is_empty() {
+        report
+            .error(at, format!("nothing leads to site `{}`", site.name))
+            .expected("`gatewayIpAddress`, its VPN device's public address, or `expressRouteCircuits`");
+    }
+    for (index, end) in site.circuits.iter().enumerate() {
+        let name = &circuits.made[end.circuit.0].name;
+        let mut others = before.iter().flat_map(|site| &site.circuits).chain(&site.circuits[..index]);
+        if circuits.is_clouds(end.circuit) || others.any(|other| other.circuit == end.circuit) {
+            report.error(at, format!("circuit `{name}` has another customer")).rule("ER-01").expected("one site");
+        }
+    }
+}
+
+fn site(written: &written::Site, circuits: &Circuits, report: &mut Report) -> Site {
     let address_space = prefixes(written.address_space.as_ref());
     let bgp = bgp::settings(written.bgp.as_ref(), report);
     for address in written.addresses.iter().flat_map(|addresses| &addresses.value) {
@@ -64,7 +83,8 @@ fn site(written: &written::Site, report: &mut Report) -> Site {
     let advertises = written.advertises.as_ref().map_or_else(|| address_space.clone(), |own| prefixes(Some(own)));
     Site {
         name: or_unnamed(&written.name),
-        gateway_ip: written.gateway_ip.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.value),
+        gateway_ip: written.gateway_ip.as_ref().map(|address| address.value),
+        circuits: circuits.ends(&written.circuits, report),
         address_space,
         addresses,
         bgp,

@@ -9,7 +9,7 @@ use super::balance::{Balancing, Rewrite};
 use super::route::{Hop, Way};
 use super::{Leg, Passage, Subject, check, subject};
 use crate::dataplane::{
-    Deciders, Direction, DropReason, FrontendId, GatewayId, NextHop, NicId, Observer, Owner, PortId, Step,
+    Deciders, Direction, DropReason, FrontendId, Gateway, GatewayId, NextHop, NicId, Observer, Owner, PortId, Step,
 };
 use crate::wire::Packet;
 
@@ -45,6 +45,8 @@ enum Onward {
     Gateway(GatewayId),
     Within(Hop),
     Frontend(FrontendId),
+    /// It is meant itself.
+    Here,
 }
 
 impl Leg<'_> {
@@ -63,10 +65,10 @@ impl Leg<'_> {
         let crossing = self.cross(sender, nic, observer)?;
         crossing.leave(admitted)?;
         crossing.enter(Admitted::ByDefault(Deciders::default()))?;
-        self.pass_on(gateway, Some((sender, Direction::Outbound, admitted)), subject, packet, observer)
+        self.pass_on(gateway, (sender, Some((sender, Direction::Outbound, admitted))), subject, packet, observer)
     }
 
-    /// What comes out of a tunnel.
+    /// What comes out of a tunnel, or what an edge says itself.
     #[inline(never)]
     pub(super) fn come_out<O: Observer>(
         self,
@@ -82,14 +84,14 @@ impl Leg<'_> {
         }
         let of_first = subject::tuple_of_first(packet, tunnel, &self.flows.fragments, self.now)?;
         let subject = Subject::of(packet, of_first.as_ref(), self.now);
-        let passed = self.pass_on(gateway, None, &subject, packet, observer)?;
+        let passed = self.pass_on(gateway, (tunnel, None), &subject, packet, observer)?;
         Ok(passed.write(packet))
     }
 
     fn pass_on<O: Observer>(
         self,
         first: GatewayId,
-        sent: Option<Passage>,
+        (from, sent): (NicId, Option<Passage>),
         subject: &Subject<'_>,
         packet: &Packet<'_>,
         observer: &mut O,
@@ -98,12 +100,10 @@ impl Leg<'_> {
         let mut hops = 0;
         for _ in 0..GATEWAYS_MAX {
             let own = self.snapshot.gateway(gateway).nic;
-            let is_sender = sent.is_some_and(|(sender, _, _)| sender == own);
-            if !is_sender {
+            if from != own {
                 observer.step(Step::Gateway { nic: own });
                 let nic = self.snapshot.nic(own);
-                let is_asked = self.snapshot.vnet(nic.vnet).owners.lookup(subject.tuple.dst) == Some(Owner::Nic(own));
-                if is_asked || packet.ttl() <= hops + 1 {
+                if self.is_asked(gateway, subject) || packet.ttl() <= hops + 1 {
                     observer.step(Step::Arrive { nic: own });
                     self.commit(sent.map(|sent| (sent, subject)), None, observer)?;
                     return Ok(Passed { port: nic.port, hops, rewrite: None });
@@ -112,6 +112,8 @@ impl Leg<'_> {
             }
             match self.onward(gateway, subject, observer)? {
                 Onward::Gateway(next) => gateway = next,
+                // What it says to itself never comes by.
+                Onward::Here => return Err(DropReason::GatewayUnavailable),
                 Onward::Within(hop) => {
                     let port = self.come_in((own, hop), sent, (subject, subject), packet, observer)?;
                     return Ok(Passed { port, hops, rewrite: None });
@@ -140,6 +142,17 @@ impl Leg<'_> {
         Err(DropReason::GatewayUnavailable)
     }
 
+    /// Whether a packet is for a gateway itself.
+    fn is_asked(self, gateway: GatewayId, subject: &Subject<'_>) -> bool {
+        let Gateway { nic, in_subnet, tunnels } = self.snapshot.gateway(gateway);
+        if *in_subnet {
+            let vnet = self.snapshot.nic(*nic).vnet;
+            return self.snapshot.vnet(vnet).owners.lookup(subject.tuple.dst) == Some(Owner::Nic(*nic));
+        }
+        let route = tunnels.lpm.lookup(subject.tuple.dst);
+        route.is_some_and(|route| tunnels.next_hops[route.0 as usize] == NextHop::Nic(*nic))
+    }
+
     /// By the routes of its subnet; by its own where those lead to itself, or out to the Internet, which no gateway does.
     fn onward<O: Observer>(
         self,
@@ -148,6 +161,9 @@ impl Leg<'_> {
         observer: &mut O,
     ) -> Result<Onward, DropReason> {
         let own = self.snapshot.gateway(gateway);
+        if !own.in_subnet {
+            return by_own_table(own, subject);
+        }
         match self.lead(own.nic, subject.tuple, observer) {
             Ok(Way::Within(hop)) => return Ok(Onward::Within(hop)),
             Ok(Way::Through(frontend)) => {
@@ -157,24 +173,7 @@ impl Leg<'_> {
             Ok(Way::Gateway(_) | Way::Internet(_) | Way::Platform(_)) | Err(DropReason::NoInternet) => {}
             Err(reason) => return Err(reason),
         }
-        let route = own.tunnels.lpm.lookup(subject.tuple.dst).ok_or(DropReason::GatewayUnavailable)?;
-        let mut hop = own.tunnels.next_hops[route.0 as usize];
-        if let NextHop::Spread(spread) = hop {
-            hop = own.tunnels.spread(spread).choose(subject.tuple);
-        }
-        match hop {
-            NextHop::Tunnel(tunnel) => Ok(Onward::Tunnel(tunnel)),
-            NextHop::Gateway(far) => Ok(Onward::Gateway(far)),
-            NextHop::Vnet(_)
-            | NextHop::Nic(_)
-            | NextHop::Spread(_)
-            | NextHop::Frontend(_)
-            | NextHop::Unreachable
-            | NextHop::NoGateway
-            | NextHop::Internet
-            | NextHop::Service
-            | NextHop::None => Err(DropReason::GatewayUnavailable),
-        }
+        by_own_table(own, subject)
     }
 
     /// From a gateway to a NIC of its virtual network or a peer's, as its sender knows it and as that NIC does; what a gateway forwards asks for no
@@ -202,5 +201,28 @@ impl Leg<'_> {
             observer,
         )?;
         Ok(nic.port)
+    }
+}
+
+/// Where a gateway's own table leads, whatever its subnet's says.
+fn by_own_table(own: &Gateway, subject: &Subject<'_>) -> Result<Onward, DropReason> {
+    let route = own.tunnels.lpm.lookup(subject.tuple.dst).ok_or(DropReason::GatewayUnavailable)?;
+    let mut hop = own.tunnels.next_hops[route.0 as usize];
+    if let NextHop::Spread(spread) = hop {
+        hop = own.tunnels.spread(spread).choose(subject.tuple);
+    }
+    match hop {
+        NextHop::Tunnel(tunnel) => Ok(Onward::Tunnel(tunnel)),
+        NextHop::Gateway(far) => Ok(Onward::Gateway(far)),
+        NextHop::Nic(nic) if nic == own.nic => Ok(Onward::Here),
+        NextHop::Vnet(_)
+        | NextHop::Nic(_)
+        | NextHop::Spread(_)
+        | NextHop::Frontend(_)
+        | NextHop::Unreachable
+        | NextHop::NoGateway
+        | NextHop::Internet
+        | NextHop::Service
+        | NextHop::None => Err(DropReason::GatewayUnavailable),
     }
 }

@@ -87,5 +87,8 @@ fn owner(network: &Network, sender: Sender) -> (String, String) {
         Sender::Gateway(gateway) => (network.gateway(gateway).name.clone(), String::new()),
         Sender::Tunnel(tunnel) => (network.connection(tunnel).name.clone(), String::new()),
         Sender::Platform(_) => (PROBER.to_owned(), String::new()),
+        Sender::Edge(circuit) | Sender::CircuitLink(circuit, _) => {
+            (network.circuit(circuit).name.clone(), String::new())
+        }
     }
 }

@@ -113,7 +113,13 @@ fn help(names: Names<'_>, subnet: SubnetIx, trip: &Trip) -> String {
     let last = trip.forward.appliances().next_back();
     let nic = last.and_then(|nic| match names.compiled.sender(nic) {
         Sender::Nic(nic) => Some(nic),
-        Sender::Subnet(_) | Sender::Internet | Sender::Gateway(_) | Sender::Tunnel(_) | Sender::Platform(_) => None,
+        Sender::Subnet(_)
+        | Sender::Internet
+        | Sender::Gateway(_)
+        | Sender::Tunnel(_)
+        | Sender::Platform(_)
+        | Sender::Edge(_)
+        | Sender::CircuitLink(..) => None,
     });
     let address = nic.and_then(|nic| {
         let addresses = &names.network.nic(nic).addresses;

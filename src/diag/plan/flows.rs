@@ -53,7 +53,7 @@ struct SameLinks {
 impl Change<'_> {
     fn effect(&mut self, nic: NicId, sender: Sender) -> Option<Effect> {
         let Some(now) = self.after.compiled.ids().sender(nic) else { return Some(Effect::End) };
-        if matches!(sender, Sender::Internet | Sender::Gateway(_) | Sender::Tunnel(_) | Sender::Platform(_)) {
+        if !matches!(sender, Sender::Nic(_) | Sender::Subnet(_)) {
             return None;
         }
         let (old, new) = (self.before.compiled.snapshot.nic(nic), self.after.compiled.snapshot.nic(nic));
@@ -96,7 +96,9 @@ impl Change<'_> {
                 | Sender::Internet
                 | Sender::Gateway(_)
                 | Sender::Tunnel(_)
-                | Sender::Platform(_),
+                | Sender::Platform(_)
+                | Sender::Edge(_)
+                | Sender::CircuitLink(..),
                 _,
             ) => false,
         }

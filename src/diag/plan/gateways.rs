@@ -12,13 +12,14 @@ pub(super) fn of(network: &Network) -> Vec<Object> {
     let gateways = network.virtual_network_gateways.iter().map(|one| gateway(network, one));
     let locals = network.local_network_gateways.iter().map(local_gateway);
     let connections = network.connections.iter().map(|one| connection(network, one));
-    gateways.chain(locals).chain(connections).chain(network.sites.iter().map(site)).collect()
+    gateways.chain(locals).chain(connections).chain(network.sites.iter().map(|one| site(network, one))).collect()
 }
 
 fn gateway(network: &Network, gateway: &VirtualNetworkGateway) -> Object {
     let SubnetIx { vnet, .. } = gateway.subnet;
     let properties = vec![
         ("virtualNetwork", network.vnet(vnet).name.clone()),
+        ("gatewayType", format!("{:?}", gateway.kind)),
         ("sku", format!("{:?}", gateway.sku)),
         ("publicIPAddress", network.public_ip(gateway.public).name.clone()),
         ("bgpSettings", bgp(gateway.bgp)),
@@ -40,6 +41,7 @@ fn connection(network: &Network, connection: &Connection) -> Object {
     let (kind, far) = match connection.remote {
         Remote::Local(local) => ("IPsec", &network.local_gateway(local).name),
         Remote::Gateway(far) => ("Vnet2Vnet", &network.gateway(far).name),
+        Remote::Circuit(circuit) => ("ExpressRoute", &network.circuit(circuit).name),
     };
     let properties = vec![
         ("virtualNetworkGateway1", network.gateway(connection.gateway).name.clone()),
@@ -47,13 +49,20 @@ fn connection(network: &Network, connection: &Connection) -> Object {
         ("sharedKey", key(connection.shared_key.as_deref())),
         ("enableBgp", connection.enable_bgp.to_string()),
         ("connectionMode", format!("{:?}", connection.mode)),
+        ("routingWeight", connection.routing_weight.to_string()),
+        ("authorizationKey", key(connection.authorization_key.as_deref())),
     ];
     Object { kind: "connections", name: connection.name.clone(), properties }
 }
 
-fn site(site: &Site) -> Object {
+fn site(network: &Network, site: &Site) -> Object {
+    let circuits = site.circuits.iter().map(|end| match (&network.circuit(end.circuit).name, end.prepend) {
+        (name, 0) => name.clone(),
+        (name, prepend) => format!("{name} (prepend {prepend})"),
+    });
     let properties = vec![
-        ("gatewayIpAddress", site.gateway_ip.to_string()),
+        ("gatewayIpAddress", or_none(site.gateway_ip)),
+        ("expressRouteCircuits", list(&circuits.collect::<Vec<_>>())),
         ("addressSpace", list(&site.address_space)),
         ("addresses", list(&site.addresses)),
         ("routes", list(&site.routes)),
@@ -71,7 +80,7 @@ fn bgp(settings: Option<BgpSettings>) -> String {
 }
 
 /// Told apart by a fingerprint: a plan may be shown to those who may not know the key.
-fn key(key: Option<&str>) -> String {
+pub(super) fn key(key: Option<&str>) -> String {
     key.map_or_else(
         || "none".to_owned(),
         |key| {

@@ -5,6 +5,7 @@
 
 mod admin;
 mod edge;
+mod express_route;
 mod flows;
 mod gateways;
 mod objects;

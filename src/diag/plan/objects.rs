@@ -4,7 +4,7 @@ use std::fmt::{self, Debug, Display};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use super::{admin, edge, gateways};
+use super::{admin, edge, express_route, gateways};
 use crate::diag::flow_log;
 use crate::diag::names::{address_field, nic_name};
 use crate::model::{
@@ -66,6 +66,8 @@ fn differ_in_lists_alone(network: &Network, other: &Network) -> bool {
         local_network_gateways,
         connections,
         sites,
+        express_route_circuits,
+        private_clouds,
         internet,
         flow_logs,
         service_tags,
@@ -90,6 +92,8 @@ fn differ_in_lists_alone(network: &Network, other: &Network) -> bool {
         && *local_network_gateways == other.local_network_gateways
         && *connections == other.connections
         && *sites == other.sites
+        && *express_route_circuits == other.express_route_circuits
+        && *private_clouds == other.private_clouds
         && *internet == other.internet
         && *flow_logs == other.flow_logs
         && *service_tags == other.service_tags
@@ -124,6 +128,7 @@ fn of(network: &Network) -> Vec<Object> {
     all.extend(network.private_endpoints.iter().map(|endpoint| private_endpoint(network, endpoint)));
     all.extend(edge::of(network));
     all.extend(gateways::of(network));
+    all.extend(express_route::of(network));
     all.extend(network.service_tags.iter().map(service_tag));
     all.extend(network.flow_logs.iter().map(|log| flow_log(network, log)));
     all.push(emulation(&network.emulation));
@@ -320,6 +325,7 @@ fn emulation(emulation: &Emulation) -> Object {
     let properties = vec![
         ("peeringAccess", format!("{:?}", emulation.peering_access)),
         ("forwarded", format!("{:?}", emulation.forwarded)),
+        ("erVnetToVnet", format!("{:?}", emulation.er_vnet_to_vnet).to_lowercase()),
         ("extraNoneRoutes", emulation.extra_none_routes.to_string()),
         ("tcpStateTracking", if emulation.tcp_state_tracking { "on" } else { "off" }.to_owned()),
         ("workers", workers),
@@ -357,8 +363,8 @@ fn port_range(range: PortRange) -> String {
     }
 }
 
-pub(super) fn or_none(name: Option<&String>) -> String {
-    name.map_or("none", String::as_str).to_owned()
+pub(super) fn or_none(name: Option<impl Display>) -> String {
+    name.map_or_else(|| "none".to_owned(), |name| name.to_string())
 }
 
 pub(super) fn list(items: &[impl Display]) -> String {

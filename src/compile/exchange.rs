@@ -1,0 +1,270 @@
+//! What the routers inside Azure tell each other over ExpressRoute: gateways, edges of circuits and circuits' customers.
+//!
+//! One idea: each of them is a table of routes by the rules of BGP ([`Rib`]), and they talk until nobody has news. Who is told
+//! what is a policy of each session; which way is best, and that nothing goes round, the tables see to themselves. No
+//! sockets: where a customer speaks BGP itself, what it said comes in as [`Learned`].
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::bgp::message::Reach;
+use crate::bgp::rib::{Neighbour, Rib};
+use crate::bgp::{Asn, Export, Group, Import, NextHops, Origination, PeerId, Policy, Source, Update};
+use crate::model::{
+    CLOUD_ASN, CircuitIx, CircuitTransit, ConnectionIx, Customer, EDGE_ASN, GatewayIx, GatewayKind, Network, Remote,
+};
+
+/// Of gateways inside Azure, which customers never see.
+const AZURE_ASN: u32 = 65515;
+
+/// Peers that are alike: to whom an edge says what depends on them alone.
+const CUSTOMER: Group = Group(1);
+const GATEWAY: Group = Group(2);
+const EDGE: Group = Group(3);
+
+/// Where a router sends what it has a route for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Toward {
+    /// To the circuit's customer.
+    Customer(CircuitIx),
+    /// To the gateway that a connection is of.
+    Gateway(GatewayIx),
+    /// To another circuit's edge: of a connection, or by Global Reach.
+    Edge { circuit: CircuitIx, over: Option<ConnectionIx> },
+}
+
+/// One way to a prefix as a router knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    pub toward: Toward,
+    /// Nearest first.
+    pub as_path: Vec<u32>,
+    pub weight: u32,
+}
+
+/// Whose table it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Router {
+    Gateway(GatewayIx),
+    Edge(CircuitIx),
+    Customer(CircuitIx),
+}
+
+/// A session from one end.
+#[derive(Debug)]
+struct Session {
+    /// Index of the other router.
+    with: usize,
+    toward: Toward,
+}
+
+#[derive(Debug)]
+struct Node {
+    router: Router,
+    rib: Rib,
+    /// By [`PeerId`].
+    sessions: Vec<Session>,
+}
+
+/// Everybody's routes, all told.
+#[derive(Debug, Default)]
+pub struct Exchange(Vec<Node>);
+
+impl Exchange {
+    pub fn of(network: &Network) -> Self {
+        let mut all = Self::default();
+        if network.express_route_circuits.is_empty() {
+            return all;
+        }
+        all.routers(network);
+        all.customers(network);
+        all.connections(network);
+        all.global_reach(network);
+        all.talk();
+        all
+    }
+
+    /// The ways that a gateway goes by, all equal, by prefix.
+    pub fn gateway(&self, gateway: GatewayIx) -> BTreeMap<IpNet, Vec<Way>> {
+        self.ways(Router::Gateway(gateway))
+    }
+
+    /// The same of a circuit's edge.
+    pub fn edge(&self, circuit: CircuitIx) -> BTreeMap<IpNet, Vec<Way>> {
+        self.ways(Router::Edge(circuit))
+    }
+
+    /// What a circuit's customer has been told.
+    pub fn customer(&self, circuit: CircuitIx) -> BTreeMap<IpNet, Vec<Way>> {
+        self.ways(Router::Customer(circuit))
+    }
+
+    fn ways(&self, router: Router) -> BTreeMap<IpNet, Vec<Way>> {
+        let Some(node) = self.0.iter().find(|node| node.router == router) else { return BTreeMap::new() };
+        let ways = |prefix: &IpNet| {
+            let learned = node.rib.best(prefix).filter_map(|path| {
+                let Source::Peer(PeerId(peer)) = path.source else { return None };
+                let toward = node.sessions[peer as usize].toward;
+                let as_path = path.attributes.as_path.asns().map(|Asn(asn)| asn).collect();
+                Some(Way { toward, as_path, weight: path.weight })
+            });
+            learned.collect::<Vec<_>>()
+        };
+        let all = node.rib.prefixes().map(|prefix| (*prefix, ways(prefix)));
+        all.filter(|(_, ways)| !ways.is_empty()).collect()
+    }
+
+    fn routers(&mut self, network: &Network) {
+        for (ix, gateway) in network.gateways() {
+            if matches!(gateway.kind, GatewayKind::ExpressRoute { .. }) {
+                self.add(Router::Gateway(ix), AZURE_ASN, network.gateway_space(ix));
+            }
+        }
+        for (ix, _) in network.circuits().filter(|(ix, _)| network.circuit_fault(*ix).is_none()) {
+            self.add(Router::Edge(ix), EDGE_ASN, Vec::new());
+        }
+    }
+
+    fn customers(&mut self, network: &Network) {
+        for (ix, circuit) in network.circuits() {
+            let (Some((prefixes, prepend)), Some(peering)) = (network.customer_routes(ix), &circuit.peering) else {
+                continue;
+            };
+            let Some(edge) = self.find(Router::Edge(ix)) else { continue };
+            let asn = match network.customer(ix) {
+                Some(Customer::Cloud(_)) => CLOUD_ASN,
+                Some(Customer::Site(_)) | None => peering.peer_asn,
+            };
+            let customer = self.add(Router::Customer(ix), asn, prefixes);
+            let toward = Toward::Customer(ix);
+            // ER-05: what one customer says no other hears. Azure's own numbers stay inside.
+            let to_customer =
+                Export { refuse_from: vec![CUSTOMER], without: vec![Asn(AZURE_ASN)], ..Export::default() };
+            let from_customer = Policy { group: CUSTOMER, import: Import::default(), export: to_customer };
+            let to_edge = Export { prepend, ..Export::default() };
+            let of_edge = Policy { group: EDGE, import: Import::default(), export: to_edge };
+            self.peer((edge, toward, from_customer), (customer, Toward::Edge { circuit: ix, over: None }, of_edge));
+        }
+    }
+
+    fn connections(&mut self, network: &Network) {
+        for (ix, connection) in (0..).map(ConnectionIx).zip(&network.connections) {
+            let Remote::Circuit(circuit) = connection.remote else { continue };
+            let ends = (self.find(Router::Gateway(connection.gateway)), self.find(Router::Edge(circuit)));
+            let (Some(gateway), Some(edge)) = ends else { continue };
+            if network.tunnel_fault(ix).is_some() {
+                continue;
+            }
+            let takes_vnets = match (network.emulation.er_vnet_to_vnet, network.gateway(connection.gateway).kind) {
+                (CircuitTransit::Always, _) => true,
+                (CircuitTransit::Property, GatewayKind::ExpressRoute { remote_vnets }) => remote_vnets,
+                (CircuitTransit::Property, GatewayKind::Vpn) => false,
+            };
+            // GR-04: what came by Global Reach is for the customer alone. ER-15: other networks, where it wants them.
+            let refused = if takes_vnets { vec![EDGE] } else { vec![EDGE, GATEWAY] };
+            let to_gateway = Export { refuse_from: refused, without: vec![Asn(AZURE_ASN)], ..Export::default() };
+            let from_gateway = Policy { group: GATEWAY, import: Import::default(), export: to_gateway };
+            // BGP-11; ER-13; and a gateway carries nothing from circuit to circuit (ER-05).
+            let import = Import {
+                refuse_within: network.gateway_space(connection.gateway),
+                weight: connection.routing_weight,
+                prefixes_max: None,
+            };
+            let to_edge = Export { refuse_from: vec![EDGE], ..Export::default() };
+            let of_edge = Policy { group: EDGE, import, export: to_edge };
+            self.peer(
+                (edge, Toward::Gateway(connection.gateway), from_gateway),
+                (gateway, Toward::Edge { circuit, over: Some(ix) }, of_edge),
+            );
+        }
+    }
+
+    fn global_reach(&mut self, network: &Network) {
+        for (near, _) in network.circuits() {
+            for far in network.reached_from(near).into_iter().filter(|far| near < *far) {
+                let ends = (self.find(Router::Edge(near)), self.find(Router::Edge(far)));
+                let (Some(at_near), Some(at_far)) = ends else { continue };
+                // GR-04, GR-06: what the customer said, and nothing else.
+                let export = Export { refuse_from: vec![GATEWAY, EDGE], ..Export::default() };
+                let policy = Policy { group: EDGE, import: Import::default(), export };
+                let toward = |circuit| Toward::Edge { circuit, over: None };
+                self.peer((at_near, toward(far), policy.clone()), (at_far, toward(near), policy));
+            }
+        }
+    }
+
+    fn find(&self, router: Router) -> Option<usize> {
+        self.0.iter().position(|node| node.router == router)
+    }
+
+    fn add(&mut self, router: Router, asn: u32, networks: Vec<IpNet>) -> usize {
+        let mut rib = Rib::new(Asn(asn));
+        for network in networks {
+            rib.originate(network, Source::Network, Origination::default());
+        }
+        self.0.push(Node { router, rib, sessions: Vec::new() });
+        self.0.len() - 1
+    }
+
+    /// Each end: who it is, where the other is from there, and what holds for it.
+    fn peer(&mut self, near: (usize, Toward, Policy), far: (usize, Toward, Policy)) {
+        let ends = [near.0, far.0];
+        for ((own, toward, mut policy), other) in [near, far].into_iter().zip([ends[1], ends[0]]) {
+            policy.export.next_hops = next_hops(own);
+            let asn = self.0[other].rib.asn();
+            let node = &mut self.0[own];
+            let internal = node.rib.asn() == asn;
+            let neighbour = Neighbour { asn, internal, identifier: identifier(other) };
+            node.rib.peer_up(PeerId(node.sessions.len() as u32), neighbour, policy);
+            node.sessions.push(Session { with: other, toward });
+        }
+    }
+
+    /// Until nobody has news. Every round takes a route one router further, and no way is longer than there are routers.
+    fn talk(&mut self) {
+        for _ in 0..=self.0.len() {
+            let mut silent = true;
+            for from in 0..self.0.len() {
+                for peer in 0..self.0[from].sessions.len() {
+                    let to = self.0[from].sessions[peer].with;
+                    let heard = self.0[to].sessions.iter().position(|session| session.with == from);
+                    let heard = PeerId(heard.expect("a session has two ends") as u32);
+                    while let Some((prefix, told)) = self.0[from].rib.poll_told(PeerId(peer as u32)) {
+                        silent = false;
+                        let update = match told {
+                            None => Update { withdrawn: vec![prefix], ..Update::default() },
+                            Some(told) => Update {
+                                announced: vec![Reach { next_hop: told.next_hop, prefixes: vec![prefix] }],
+                                attributes: Arc::clone(&told.attributes),
+                                ..Update::default()
+                            },
+                        };
+                        self.0[to].rib.update(heard, &update).expect("nobody bounds what is said in here");
+                    }
+                }
+            }
+            if silent {
+                return;
+            }
+        }
+    }
+}
+
+/// Numbers that tell routers apart, in the form that BGP has for them.
+fn identifier(node: usize) -> Ipv4Addr {
+    Ipv4Addr::from_bits(node as u32 + 1)
+}
+
+fn next_hops(node: usize) -> NextHops {
+    let number = node as u32 + 1;
+    NextHops { ipv4: Some(identifier(node)), ipv6: Some(Ipv6Addr::from_bits(number.into())) }
+}
+
+/// The address that listings show for one of an edge's links (SYS-09a): of Azure's underlay.
+pub(super) fn underlay(circuit: CircuitIx) -> [IpAddr; 2] {
+    let first = Ipv4Addr::new(10, 3, 129, 92).to_bits() + 2 * circuit.0 as u32;
+    [first, first + 1].map(|bits| Ipv4Addr::from_bits(bits).into())
+}

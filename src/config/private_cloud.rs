@@ -1,0 +1,54 @@
+//! The schema of Azure VMware Solution's private clouds.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::decode::{list_of, record, text, word};
+use super::diagnostic::{Report, Spanned};
+use super::document::{Name, values};
+use super::express_route::{Authorization, GlobalReach, authorization, cloud_reach};
+use super::public_address::ignore;
+use super::tree::Node;
+use super::values::{address, dns_label, prefix, resource_name};
+
+pub(super) struct PrivateCloud {
+    pub name: Name,
+    pub block: Option<Spanned<IpNet>>,
+    pub segments: Vec<Segment>,
+    pub internet: bool,
+    pub authorizations: Vec<Authorization>,
+    pub reach: Vec<GlobalReach>,
+    pub run: Vec<String>,
+}
+
+pub(super) struct Segment {
+    pub name: Name,
+    pub prefix: Option<Spanned<IpNet>>,
+    pub addresses: Option<Spanned<Vec<Spanned<IpAddr>>>>,
+}
+
+pub(super) fn private_cloud(node: &Node, report: &mut Report) -> Option<PrivateCloud> {
+    record(node, report, "a private cloud", |f| {
+        ignore(f, &["sku", "managementCluster", "availability", "endpoints", "circuit", "managementNetwork"]);
+        PrivateCloud {
+            name: f.required("name", dns_label(32)),
+            block: f.required("networkBlock", prefix),
+            segments: f.list("segments", segment),
+            internet: f
+                .optional("internet", word(&[("Enabled", true), ("Disabled", false)]))
+                .is_some_and(|state| state.value),
+            authorizations: f.list("authorizations", authorization),
+            reach: f.list("globalReachConnections", cloud_reach),
+            run: f.optional("run", list_of(text)).map_or_else(Vec::new, |run| values(run.value)),
+        }
+    })
+}
+
+fn segment(node: &Node, report: &mut Report) -> Option<Segment> {
+    record(node, report, "a segment", |f| Segment {
+        name: f.required("name", resource_name(80)),
+        prefix: f.required("addressPrefix", prefix),
+        addresses: f.optional("addresses", list_of(address)),
+    })
+}

@@ -1,0 +1,73 @@
+//! What stands outside the virtual networks, on-premises sites and private clouds: where it is reached, and how it sends.
+//!
+//! One idea: its routes follow from what its circuits' edges lead to, which they have told it; a circuit is preferred to a VPN
+//! (BGP-23), as the devices of a lab have it.
+
+use std::net::IpAddr;
+
+use crate::compile::{Compiled, Sender, edge_id};
+use crate::dataplane::{NextHop, NicId};
+use crate::model::{CircuitIx, CloudIx, Customer, GatewayIx, Network, Side, SiteIx, VnetIx};
+
+/// The site or private cloud of a name.
+pub(super) fn named(network: &Network, name: &str) -> Option<Customer> {
+    let site = network.sites.iter().position(|site| site.name.eq_ignore_ascii_case(name));
+    let cloud = || network.private_clouds.iter().position(|cloud| cloud.name.eq_ignore_ascii_case(name));
+    site.map(|site| Customer::Site(SiteIx(site))).or_else(|| cloud().map(|cloud| Customer::Cloud(CloudIx(cloud))))
+}
+
+/// Who has an address.
+pub(super) fn having(network: &Network, address: IpAddr) -> Option<Customer> {
+    let site = network.sites.iter().position(|site| site.addresses.contains(&address));
+    let cloud = || network.private_clouds.iter().position(|cloud| cloud.addresses().contains(&address));
+    site.map(|site| Customer::Site(SiteIx(site))).or_else(|| cloud().map(|cloud| Customer::Cloud(CloudIx(cloud))))
+}
+
+pub(super) fn addresses(network: &Network, customer: Customer) -> Vec<IpAddr> {
+    match customer {
+        Customer::Site(site) => network.site(site).addresses.clone(),
+        Customer::Cloud(cloud) => network.cloud(cloud).addresses(),
+    }
+}
+
+/// The port that somebody outside sends to a destination from; without a route there, any. Of its links the primary.
+pub(super) fn sender(network: &Network, compiled: &Compiled, customer: Customer, to: Option<IpAddr>) -> Option<NicId> {
+    let link = |circuit| compiled.ids().nic(Sender::CircuitLink(circuit, Side::Primary));
+    let circuits: Vec<CircuitIx> = circuits(network, customer).collect();
+    let mut leading = circuits.iter().filter(|circuit| to.is_some_and(|to| leads(network, compiled, **circuit, to)));
+    let by_circuit = leading.find_map(|circuit| link(*circuit));
+    let tunnel = || match customer {
+        Customer::Site(site) => compiled.ids().nic(Sender::Tunnel(network.tunnels_of(site).next()?)),
+        Customer::Cloud(_) => None,
+    };
+    by_circuit.or_else(tunnel).or_else(|| circuits.iter().find_map(|circuit| link(*circuit)))
+}
+
+/// The virtual network whose gateway somebody outside comes to: from there it meets addresses as that does.
+pub(super) fn vnet(network: &Network, customer: Customer) -> Option<VnetIx> {
+    let tunnel = || match customer {
+        Customer::Site(site) => network.tunnels_of(site).next(),
+        Customer::Cloud(_) => None,
+    };
+    let linked = circuits(network, customer).find_map(|circuit| network.connections_to(circuit).next());
+    let gateway: GatewayIx =
+        linked.map(|(_, one)| one.gateway).or_else(|| Some(network.connection(tunnel()?).gateway))?;
+    Some(network.gateway(gateway).subnet.vnet)
+}
+
+fn circuits(network: &Network, customer: Customer) -> impl Iterator<Item = CircuitIx> {
+    network.circuits().map(|(circuit, _)| circuit).filter(move |circuit| network.customer(*circuit) == Some(customer))
+}
+
+/// Whether a circuit's edge has told its customer of a way to a destination: it leads to another router.
+fn leads(network: &Network, compiled: &Compiled, circuit: CircuitIx, to: IpAddr) -> bool {
+    let table = &compiled.snapshot.gateway(edge_id(network, circuit)).tunnels;
+    let route = table.lpm.lookup(to).map(|route| table.next_hops[route.0 as usize]);
+    match route {
+        Some(NextHop::Gateway(_)) => true,
+        Some(NextHop::Spread(spread)) => {
+            table.spread(spread).members().iter().any(|hop| matches!(hop, NextHop::Gateway(_)))
+        }
+        _ => false,
+    }
+}

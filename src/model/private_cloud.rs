@@ -1,0 +1,140 @@
+//! Azure VMware Solution's private clouds: a /22 that is split in a fixed way, and segments behind it.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::{CircuitIx, Network};
+
+/// Index of a private cloud in [`Network::private_clouds`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CloudIx(pub usize);
+
+/// The AS number of private clouds: one of four bytes (AVS-07).
+pub const CLOUD_ASN: u32 = 398_656;
+
+/// A private cloud; its circuit is Microsoft's own, made with it (AVS-05).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrivateCloud {
+    pub name: String,
+    /// A /22.
+    pub block: Ipv4Net,
+    pub circuit: CircuitIx,
+    pub segments: Vec<Segment>,
+    /// Its workloads reach the Internet (AVS-11).
+    pub internet: bool,
+    pub run: Vec<String>,
+}
+
+/// A segment of NSX-T, behind a Tier-1 router (AVS-06).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    pub name: String,
+    pub prefix: Ipv4Net,
+    /// Those that answer.
+    pub addresses: Vec<Ipv4Addr>,
+}
+
+/// The networks that the cloud tells others of, by offset into its block and prefix length (AVS-02).
+const NETWORKS: [(u32, u8); 7] = [
+    // Management.
+    (0, 26),
+    // HCX management.
+    (64, 26),
+    // NSX's name server.
+    (192, 32),
+    // Management of the hosts, and their moves.
+    (256, 25),
+    (256 + 128, 25),
+    // Replication.
+    (512, 25),
+    // HCX uplink.
+    (768, 26),
+];
+/// Where the links of the circuit are (AVS-02).
+const PEERING: [u32; 2] = [224, 228];
+/// AVS-04.
+const VCENTER: u32 = 2;
+const NSXT_MANAGER: u32 = 3;
+
+impl PrivateCloud {
+    /// ARM's `endpoints.vcsa`.
+    pub fn vcenter(&self) -> Ipv4Addr {
+        self.address(VCENTER)
+    }
+
+    /// ARM's `endpoints.nsxtManager`.
+    pub fn nsxt_manager(&self) -> Ipv4Addr {
+        self.address(NSXT_MANAGER)
+    }
+
+    /// What it tells its circuit.
+    pub fn prefixes(&self) -> Vec<IpNet> {
+        let networks = NETWORKS.iter().map(|(offset, length)| self.range(*offset, *length));
+        networks.chain(self.segments.iter().map(|segment| segment.prefix)).map(IpNet::V4).collect()
+    }
+
+    /// The ranges of its circuit's two links.
+    pub fn links(block: Ipv4Net) -> [Ipv4Net; 2] {
+        PEERING.map(|offset| range(block, offset, 30))
+    }
+
+    /// Those that answer: its managers, and the hosts of its segments.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let hosts = self.segments.iter().flat_map(|segment| &segment.addresses).copied();
+        [self.vcenter(), self.nsxt_manager()].into_iter().chain(hosts).map(IpAddr::V4).collect()
+    }
+
+    fn address(&self, offset: u32) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.block.network().to_bits() + offset)
+    }
+
+    fn range(&self, offset: u32, length: u8) -> Ipv4Net {
+        range(self.block, offset, length)
+    }
+}
+
+fn range(block: Ipv4Net, offset: u32, length: u8) -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::from_bits(block.network().to_bits() + offset), length)
+}
+
+impl Network {
+    pub fn cloud(&self, cloud: CloudIx) -> &PrivateCloud {
+        &self.private_clouds[cloud.0]
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    /// AVS-02, AVS-04: as Azure splits the block.
+    #[test]
+    fn avs_02_a_block_is_split() {
+        let block = "10.175.0.0/22".parse().unwrap();
+        let segment = Segment { name: "s".to_owned(), prefix: "10.176.1.0/24".parse().unwrap(), addresses: vec![] };
+        let cloud = PrivateCloud {
+            name: "sddc".to_owned(),
+            block,
+            circuit: CircuitIx(0),
+            segments: vec![segment],
+            internet: false,
+            run: vec![],
+        };
+        let prefixes: Vec<_> = cloud.prefixes().iter().map(ToString::to_string).collect();
+        let expected = [
+            "10.175.0.0/26",
+            "10.175.0.64/26",
+            "10.175.0.192/32",
+            "10.175.1.0/25",
+            "10.175.1.128/25",
+            "10.175.2.0/25",
+            "10.175.3.0/26",
+            "10.176.1.0/24",
+        ];
+        assert_eq!(prefixes, expected);
+        assert_eq!((cloud.vcenter(), cloud.nsxt_manager()), ([10, 175, 0, 2].into(), [10, 175, 0, 3].into()));
+        assert_eq!(PrivateCloud::links(block).map(|link| link.to_string()), ["10.175.0.224/30", "10.175.0.228/30"]);
+    }
+}
