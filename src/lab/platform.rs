@@ -73,7 +73,8 @@ impl Platform {
                 peer: (probed.backend.address, probed.probe.port).into(),
                 ask: match &probed.probe.protocol {
                     ProbeProtocol::Tcp => Ask::Connect,
-                    ProbeProtocol::Http(path) | ProbeProtocol::Https(path) => Ask::Get(path.clone()),
+                    ProbeProtocol::Http(path) => Ask::Get { path: path.clone(), secure: false },
+                    ProbeProtocol::Https(path) => Ask::Get { path: path.clone(), secure: true },
                 },
                 interval: probed.probe.interval,
                 threshold: probed.probe.threshold,

@@ -1,10 +1,14 @@
 //! One probe on its way: a connection, and for HTTP a question and the first line of its answer (LB-10).
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConfig;
+
+use super::tls::Wire;
 use crate::sys::socket::{Connecting, Origin};
 
 /// Longest first line of an answer: whoever says more before it ends is not up.
@@ -16,7 +20,7 @@ pub enum Ask {
     /// Connects, then closes.
     Connect,
     /// Asks for this path; only status 200 is up.
-    Get(String),
+    Get { path: String, secure: bool },
 }
 
 /// A probe that has not come to its end.
@@ -25,14 +29,16 @@ pub(super) struct Attempt {
     stage: Stage,
     /// What is to be said once it is connected.
     request: Vec<u8>,
+    /// Whom it speaks TLS with, and how.
+    secure: Option<(IpAddr, Arc<ClientConfig>)>,
 }
 
 #[derive(Debug)]
 enum Stage {
     Connecting(Connecting),
     /// So much of the request is written.
-    Asking(TcpStream, usize),
-    Hearing(TcpStream, Vec<u8>),
+    Asking(Wire, usize),
+    Hearing(Wire, Vec<u8>),
     Over,
 }
 
@@ -40,18 +46,23 @@ enum Stage {
 pub(super) type Outcome = Option<Result<(), String>>;
 
 impl Attempt {
-    pub(super) fn begin(origin: &Origin, peer: SocketAddr, ask: &Ask) -> Result<Self, String> {
+    pub(super) fn begin(origin: &Origin, peer: SocketAddr, ask: &Ask, tls: &Arc<ClientConfig>) -> Result<Self, String> {
         let connecting = origin.tcp_towards(peer).map_err(|error| words(&error))?;
-        let request = match ask {
-            Ask::Connect => Vec::new(),
-            Ask::Get(path) => request(peer, path),
+        let (request, secure) = match ask {
+            Ask::Connect => (Vec::new(), None),
+            Ask::Get { path, secure } => (request(peer, path), secure.then(|| (peer.ip(), Arc::clone(tls)))),
         };
-        Ok(Self { stage: Stage::Connecting(connecting), request })
+        Ok(Self { stage: Stage::Connecting(connecting), request, secure })
     }
 
     /// Whether it waits until its socket takes something, not for something to read.
-    pub(super) const fn wants_write(&self) -> bool {
-        matches!(self.stage, Stage::Connecting(_) | Stage::Asking(..))
+    pub(super) fn wants_write(&self) -> bool {
+        match &self.stage {
+            Stage::Connecting(_) => true,
+            Stage::Asking(wire, _) => !wire.wants_read(),
+            Stage::Hearing(wire, _) => wire.wants_write(),
+            Stage::Over => false,
+        }
     }
 
     /// Gets on as far as it can.
@@ -72,7 +83,7 @@ impl Attempt {
             Stage::Connecting(connecting) => match connecting.wait(Duration::ZERO)? {
                 None => return self.wait(Stage::Connecting(connecting)),
                 Some(()) if self.request.is_empty() => return Ok(true),
-                Some(()) => Stage::Asking(connecting.into_stream(), 0),
+                Some(()) => Stage::Asking(self.wire(connecting.into_stream())?, 0),
             },
             Stage::Asking(mut stream, sent) => match stream.write(&self.request[sent..]) {
                 Ok(more) if sent + more == self.request.len() => Stage::Hearing(stream, Vec::new()),
@@ -99,6 +110,13 @@ impl Attempt {
             Stage::Over => return Err(Stop::Waits),
         };
         Ok(false)
+    }
+
+    fn wire(&self, stream: TcpStream) -> Result<Wire, Stop> {
+        match &self.secure {
+            None => Ok(Wire::Plain(stream)),
+            Some((peer, tls)) => Wire::secure(stream, *peer, tls).map_err(|error| Stop::Failed(error.to_string())),
+        }
     }
 
     fn wait(&mut self, stage: Stage) -> Result<bool, Stop> {

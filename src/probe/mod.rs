@@ -7,6 +7,7 @@
 mod attempt;
 mod prober;
 mod standing;
+mod tls;
 
 pub use attempt::Ask;
 pub use prober::{Prober, Target, Told};

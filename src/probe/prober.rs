@@ -8,8 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustls::ClientConfig;
+
 use super::attempt::{Ask, Attempt};
 use super::standing::Standing;
+use super::tls;
 use crate::model::ProbeKey;
 use crate::sys::caps::{self, CapabilitySet};
 use crate::sys::netns::Netns;
@@ -122,6 +125,7 @@ impl Shared {
 /// What the thread has for itself.
 struct Rounds {
     poller: Poller,
+    tls: Arc<ClientConfig>,
     asked: BTreeMap<ProbeKey, Asked>,
     /// By the token of its socket: whose attempt that is.
     attempts: BTreeMap<u64, ProbeKey>,
@@ -151,7 +155,8 @@ impl Rounds {
         let poller = Poller::new()?;
         poller.add(waker, WAKER)?;
         let (asked, attempts, news) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Ok(Self { poller, asked, attempts, next_token: 0, news, tell_at: None })
+        let tls = tls::config().map_err(io::Error::other)?;
+        Ok(Self { poller, tls, asked, attempts, next_token: 0, news, tell_at: None })
     }
 
     fn run(mut self, shared: &Shared, mut tell: impl FnMut(BTreeMap<ProbeKey, Told>)) {
@@ -235,7 +240,7 @@ impl Rounds {
         asked.due = now + TIMEOUT.min(*interval);
         let token = self.next_token;
         self.next_token += 1;
-        let begun = Attempt::begin(origin, *peer, ask).and_then(|attempt| {
+        let begun = Attempt::begin(origin, *peer, ask, &self.tls).and_then(|attempt| {
             let added =
                 self.poller.add(&attempt, token).and_then(|()| self.poller.also_writable(&attempt, token, true));
             added.map(|()| attempt).map_err(|error| error.to_string())
@@ -291,6 +296,9 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::{Ipv4Addr, TcpListener};
 
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
     use super::*;
 
     const SOON: Duration = Duration::from_secs(10);
@@ -306,6 +314,47 @@ mod tests {
 
     fn listener() -> TcpListener {
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()
+    }
+
+    /// Answers once over TLS, with a certificate that nobody has signed and that names somebody else.
+    fn answer_securely(listener: &TcpListener) {
+        let certificate = CertificateDer::from(&include_bytes!("../../tests/probe/certificate.der")[..]);
+        let key = PrivateKeyDer::try_from(&include_bytes!("../../tests/probe/key.der")[..]).unwrap();
+        let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let config = builder.with_single_cert(vec![certificate], key).unwrap();
+        let connection = ServerConnection::new(Arc::new(config)).unwrap();
+        let mut stream = StreamOwned::new(connection, listener.accept().unwrap().0);
+        let mut request = [0; 512];
+        let length = stream.read(&mut request).unwrap();
+        assert!(request[..length].starts_with(b"GET /health HTTP/1.1\r\n"));
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+    }
+
+    #[test]
+    fn lb_10_https_takes_any_certificate_and_wants_tls() {
+        let (sender, told) = mpsc::channel();
+        let prober = Prober::start(&Netns::current().unwrap(), move |news| drop(sender.send(news))).unwrap();
+        let (secure, plain) = (listener(), listener());
+        let ask = || Ask::Get { path: "/health".to_owned(), secure: true };
+        let targets = [
+            (key("secure"), target(secure.local_addr().unwrap(), ask())),
+            (key("plain"), target(plain.local_addr().unwrap(), ask())),
+        ];
+        prober.heed(targets.into());
+        let servers =
+            [thread::spawn(move || answer_securely(&secure)), thread::spawn(move || answer(&plain, "200 OK", 1))];
+        let mut news = BTreeMap::new();
+        while !news.contains_key(&key("plain"))
+            || !matches!(news.get(&key("secure")), Some(Told::Health { up: true, .. }))
+        {
+            news.extend(told.recv_timeout(SOON).unwrap());
+        }
+        assert!(matches!(&news[&key("plain")], Told::Health { up: false, .. }));
+        drop(prober);
+        for server in servers {
+            server.join().unwrap();
+        }
     }
 
     /// Answers so many times.
@@ -330,7 +379,7 @@ mod tests {
         let (tcp, http) = (listener(), listener());
         let targets = [
             (key("tcp"), target(tcp.local_addr().unwrap(), Ask::Connect)),
-            (key("http"), target(http.local_addr().unwrap(), Ask::Get("/health".to_owned()))),
+            (key("http"), target(http.local_addr().unwrap(), Ask::Get { path: "/health".to_owned(), secure: false })),
         ];
         prober.heed(targets.into());
         let server = thread::spawn(move || {
