@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
+use proptest::prelude::*;
 use vnet::compile::{Compiled, Ids, Learned, compile_numbered};
 use vnet::config;
 use vnet::dataplane::{DropReason, FlowLimits, Flows, PortId, Quiet, Timestamp, Verdict, process};
@@ -104,11 +105,20 @@ impl Lab {
     }
 
     fn send(&self, node: &str, bytes: &[u8]) -> Out {
+        self.send_offloaded(node, bytes, Offload::default()).map(|(node, bytes, _)| (node, bytes))
+    }
+
+    fn send_offloaded(
+        &self,
+        node: &str,
+        bytes: &[u8],
+        offload: Offload,
+    ) -> Result<(String, Vec<u8>, Offload), DropReason> {
         let port = (0..16).map(PortId).find(|port| self.node(*port) == node).unwrap();
         let mut bytes = bytes.to_vec();
-        let mut packet = Packet::parse(&mut bytes, Offload::default()).unwrap();
+        let mut packet = Packet::parse(&mut bytes, offload).unwrap();
         match process(&self.compiled.snapshot, &self.flows, port, Timestamp(1), &mut packet, &mut Quiet) {
-            Verdict::Forward(port) => Ok((self.node(port), packet.bytes().to_vec())),
+            Verdict::Forward(port) => Ok((self.node(port), packet.bytes().to_vec(), packet.offload())),
             Verdict::Drop(reason) => Err(reason),
         }
     }
@@ -512,4 +522,68 @@ fn snat_07_snat_09_a_rule_serves_what_its_pool_begins_unless_it_says_otherwise()
     // No rule is for UDP; the second IP configuration has no ports (SNAT-09).
     assert_eq!(out(udp(("10.1.1.4", 7), (INTERNET, 53))), Err(DropReason::NoOutbound));
     assert_eq!(out(tcp(("10.1.1.6", 7), (INTERNET, 443), SYN)), Err(DropReason::NoOutbound));
+}
+
+/// Where a transport's checksum stands, in the packet and in its header.
+fn checksum_at(bytes: &[u8]) -> (usize, usize) {
+    let offset = if bytes[9] == 6 { 16 } else { 6 };
+    (20 + offset, offset)
+}
+
+/// The sum of 16-bit words, folded.
+fn folded(sum: u32) -> u16 {
+    let sum = (sum >> 16) + (sum & 0xffff);
+    (sum >> 16) as u16 + sum as u16
+}
+
+fn words(bytes: &[u8]) -> u32 {
+    bytes.chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word.get(1).copied().unwrap_or(0))).sum()
+}
+
+/// As a guest's kernel leaves it to its device: the field has the sum of the pseudo-header, not inverted.
+fn partial(mut bytes: Vec<u8>) -> (Vec<u8>, Offload) {
+    let (at, offset) = checksum_at(&bytes);
+    let pseudo = words(&bytes[12..20]) + u32::from(bytes[9]) + (bytes.len() as u32 - 20);
+    bytes[at..at + 2].copy_from_slice(&folded(pseudo).to_be_bytes());
+    (bytes, Offload { flags: Offload::NEEDS_CSUM, csum_start: 20, csum_offset: offset as u16, ..Offload::default() })
+}
+
+/// As the receiving device completes it.
+fn completed(mut bytes: Vec<u8>, offload: Offload) -> Vec<u8> {
+    assert_eq!((offload.flags, offload.csum_start), (Offload::NEEDS_CSUM, 20));
+    let (at, _) = checksum_at(&bytes);
+    let sum = !folded(u32::from(folded(words(&bytes[20..]))));
+    // UDP has no checksum of zero.
+    let sum = if sum == 0 && bytes[9] == 17 { u16::MAX } else { sum };
+    bytes[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+    bytes
+}
+
+proptest! {
+    /// What the balancer writes is what somebody would send who had these addresses and ports: checked whole, and with
+    /// the checksum left to the device.
+    #[test]
+    fn lb_01_checksums_are_right_whole_and_left_to_the_device(
+        port: u16,
+        is_tcp: bool,
+        is_partial: bool,
+        payload in prop::collection::vec(any::<u8>(), 0..1400),
+    ) {
+        let lab = Lab::new(FILE);
+        let packet = |src: (&str, u16), dst: (&str, u16)| {
+            let (src, dst) = (at(src.0, src.1), at(dst.0, dst.1));
+            if is_tcp { build::tcp(src, dst, SYN, &payload) } else { build::udp(src, dst, &payload) }
+        };
+        let send = |node: &str, bytes: Vec<u8>| {
+            let (bytes, offload) = if is_partial { partial(bytes) } else { (bytes, Offload::default()) };
+            let (node, bytes, left) = lab.send_offloaded(node, &bytes, offload).unwrap();
+            (node, if is_partial { completed(bytes, left) } else { bytes })
+        };
+        let (frontend, backend) = if is_tcp { (80, 8080) } else { (53, 5353) };
+        let (node, sent) = send("client", packet((CLIENT, port), (WEB, frontend)));
+        prop_assert_eq!(sent, packet((CLIENT, port), (address(&node), backend)));
+        let (client, answer) = send(&node, packet((address(&node), backend), (CLIENT, port)));
+        prop_assert_eq!(client, "client");
+        prop_assert_eq!(answer, packet((WEB, frontend), (CLIENT, port)));
+    }
 }

@@ -6,7 +6,7 @@ mod lab;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -14,8 +14,10 @@ use vnet::dataplane::DropReason::{
     NextHopUnreachable, NoEndpoint, NotForwarding, NsgInbound, NsgOutbound, SpoofedSource,
 };
 use vnet::dataplane::Verdict::{self, Drop, Forward};
-use vnet::dataplane::{FlowLimits, Flows, Pattern, PortId, Timestamp};
-use vnet::wire::{Offload, Protocol, build};
+use vnet::dataplane::{
+    FlowLimits, Flows, NatLimits, NatTable, NicId, Outbound, Pattern, PortId, PortPool, Ports, Signal, Timestamp,
+};
+use vnet::wire::{Offload, Protocol, Tuple, build};
 use vnet::worker::{Device, FlowEvents, Forwarder, RecvError, SendError, Tables, Tally, Watch};
 
 use lab::Lab;
@@ -28,6 +30,33 @@ const DB_V6: &str = "[fd00:2::4]:443";
 #[test]
 fn the_counter_counts() {
     assert_eq!(allocations(|| drop(std::hint::black_box(Box::new(1)))), 1);
+}
+
+#[test]
+fn a_million_mappings_take_fewer_than_sixty_bytes_each() {
+    const MAPPINGS: usize = 1_000_000;
+    /// Flows to each destination: fewer than one address may have (NAT-02).
+    const TO_ONE: usize = 40_000;
+    let ports = Box::new([Ports::all(Ipv4Addr::new(203, 0, 113, 1))]);
+    let pool = PortPool { ports, preallocated: false, tcp_idle_secs: 240, resets: false };
+    let (bytes, table) = held(|| {
+        let table = NatTable::new(NatLimits::default());
+        for nth in 0..MAPPINGS {
+            let (dst, src_port) = ((nth / TO_ONE) as u8, (nth % TO_ONE) as u16);
+            let flow = Tuple {
+                src: [10, 0, 0, 4].into(),
+                dst: [198, 18, 0, dst].into(),
+                protocol: Protocol::UDP,
+                src_port,
+                dst_port: 53,
+            };
+            let (signal, now) = (Signal::NONE, Timestamp(1));
+            table.open(&Outbound { nic: NicId(0), flow: &flow, pool: &pool, signal, now }).unwrap().unwrap();
+        }
+        table
+    });
+    assert_eq!(table.len(), MAPPINGS);
+    assert!(bytes < 60 * MAPPINGS, "{bytes}");
 }
 
 #[test]
@@ -197,6 +226,15 @@ struct Counting;
 thread_local! {
     /// By thread, since tests run side by side.
     static COUNT: Cell<usize> = const { Cell::new(0) };
+    /// Bytes that are in use.
+    static BYTES: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How many more bytes this thread has than before, while what `run` gives is held.
+fn held<T>(run: impl FnOnce() -> T) -> (usize, T) {
+    let before = BYTES.get();
+    let made = run();
+    (BYTES.get().wrapping_sub(before), made)
 }
 
 /// How many times this thread asked for memory meanwhile.
@@ -211,17 +249,20 @@ fn allocations(run: impl FnOnce()) -> usize {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.set(COUNT.get() + 1);
+        BYTES.set(BYTES.get().wrapping_add(layout.size()));
         // SAFETY: the caller's promises are the ones asked for.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        BYTES.set(BYTES.get().wrapping_sub(layout.size()));
         // SAFETY: the caller's promises are the ones asked for.
         unsafe { System.dealloc(at, layout) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         COUNT.set(COUNT.get() + 1);
+        BYTES.set(BYTES.get().wrapping_sub(layout.size()).wrapping_add(size));
         // SAFETY: the caller's promises are the ones asked for.
         unsafe { System.realloc(at, layout, size) }
     }

@@ -87,6 +87,28 @@ fn lim_25_the_real_limits_are_met_exactly() {
     assert_eq!(lab.open(&flow(Protocol::UDP, 50_000, 1), 0, 0), Err(PortsExhausted));
 }
 
+/// With as many in use as one destination may have (NAT-02), a few draws on average find a free one, and no more than
+/// the bound are made.
+#[test]
+fn a_port_is_found_in_constant_time() {
+    let ports = Ports::all(Ipv4Addr::new(203, 0, 113, 1));
+    let mut random = 1;
+    let mut taken = std::collections::HashSet::new();
+    while taken.len() < 50_000 {
+        taken.extend(draw(ports, false, &mut random, |end| !taken.contains(&end)));
+    }
+    let mut looks = 0_u32;
+    for _ in 0..10_000 {
+        let before = looks;
+        let found = draw(ports, false, &mut random, |end| {
+            looks += 1;
+            !taken.contains(&end)
+        });
+        assert!(found.is_some() && looks - before <= DRAWS);
+    }
+    assert!((30_000..60_000).contains(&looks), "{looks} for 10,000");
+}
+
 #[test]
 fn a_full_table_refuses_and_makes_room_when_mappings_end() {
     let lab = Lab::new(NatLimits { total: 64, ..NatLimits::default() }, 1);
