@@ -165,7 +165,9 @@ fn compile_after(network: &Network, learned: &Learned, ids: Ids, generation: u64
     let vnets = (0..network.virtual_networks.len()).map(VnetIx).zip(owners.into_tables());
     let links = |vnet| links::of(network, &connections, vnet);
     let probing = |vnet| ids.nic(Sender::Platform(vnet));
-    let vnets = vnets.map(|(vnet, owners)| Vnet { owners, links: links(vnet), probing: probing(vnet) }).collect();
+    let vnets = vnets
+        .map(|(vnet, owners)| Vnet { owners, links: links(vnet), probing: probing(vnet), dns: network.emulation.dns })
+        .collect();
     let (lists, known_acls) = acls.into_parts();
     let acls = lists.iter().map(|list| list.table.clone()).collect();
     let memory = Memory {

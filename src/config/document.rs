@@ -581,6 +581,7 @@ fn emulation(node: &Node, report: &mut Report) -> Option<Emulation> {
             .optional("programmingDelayMs", number(0..=60_000))
             .map_or(default.programming_delay, |delay| Duration::from_millis(delay.value)),
         flow_log_pace: flow_log_pace(f),
+        dns: flag(f, "dns", default.dns),
     })
 }
 

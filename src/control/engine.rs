@@ -405,6 +405,7 @@ fn check_emulation(before: &Emulation, after: &Emulation) -> Result<(), NeedsRes
         ("offload", before.offload == after.offload),
         ("device", before.device == after.device),
         ("flowsPerNic", before.flows_per_nic == after.flows_per_nic),
+        ("dns", before.dns == after.dns),
     ];
     same.into_iter().find(|(_, same)| !same).map_or(Ok(()), |(property, _)| Err(NeedsRestart(property)))
 }

@@ -210,8 +210,10 @@ pub struct Vnet {
     pub owners: Lpm<Owner>,
     /// Peered VNets with Connected links, sorted by id: what this VNet's own link to each says.
     pub links: Vec<(VnetId, Link)>,
-    /// Who probes its backends.
+    /// Who probes its backends, and resolves names.
     pub probing: Option<NicId>,
+    /// Whether the platform's resolver answers here (FAB-12).
+    pub dns: bool,
 }
 
 /// Whose an address is.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::device::{DefaultRoute, Device, Queues};
+use super::dns::{self, Resolver};
 use super::error::{During, Result};
 use super::guest;
 use crate::control::engine::{Engine, Learned};
@@ -22,6 +23,11 @@ use crate::sys::tun::Tun;
 /// The platform's own address (FAB-12).
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
 
+/// What a guest goes by that asks the platform's resolver.
+pub(super) fn resolv_conf() -> String {
+    format!("nameserver {ADDRESS}\nsearch {}\n", dns::ZONE)
+}
+
 /// The platform of one lab.
 #[derive(Debug, Default)]
 pub(super) struct Platform {
@@ -31,6 +37,8 @@ pub(super) struct Platform {
     devices: HashMap<String, String>,
     made: usize,
     prober: Option<Prober>,
+    /// By device.
+    resolvers: HashMap<String, Resolver>,
 }
 
 impl Platform {
@@ -39,6 +47,8 @@ impl Platform {
         if self.namespace.is_none() {
             let namespace = Netns::create().during(|| "cannot make a namespace to probe from".into())?;
             guest::settle(&namespace, false, false)?;
+            // Devices come later, when nobody has the capability any more that a resolver's port would need.
+            guest::set_setting(&namespace, "ipv4/ip_unprivileged_port_start", "0")?;
             self.namespace = Some(namespace);
         }
         let namespace = self.namespace.as_ref().expect("it has just been made");
@@ -62,6 +72,24 @@ impl Platform {
         if let Some(prober) = &self.prober {
             prober.heed(targets);
         }
+        self.resolve(engine)
+    }
+
+    /// Resolves names for the virtual networks that there are, if the file wants it.
+    fn resolve(&mut self, engine: &Arc<Engine>) -> Result<()> {
+        let network = engine.network();
+        let Some(namespace) = self.namespace.as_ref().filter(|_| network.emulation.dns) else { return Ok(()) };
+        let mut resolvers = HashMap::new();
+        for vnet in &network.virtual_networks {
+            let Some(device) = self.devices.get(&vnet.name.to_lowercase()) else { continue };
+            let resolver = match self.resolvers.remove(device) {
+                Some(resolver) => resolver,
+                None => Resolver::start(namespace, device, ADDRESS, &vnet.name, engine)
+                    .during(|| format!("cannot resolve names in {}", vnet.name))?,
+            };
+            resolvers.insert(device.clone(), resolver);
+        }
+        self.resolvers = resolvers;
         Ok(())
     }
 

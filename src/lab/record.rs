@@ -51,6 +51,9 @@ pub struct RecordedNode {
     pub namespace: PathBuf,
     /// What a guest calls its interfaces, by their names in lower case.
     pub devices: BTreeMap<String, String>,
+    /// Whether it asks the platform's resolver.
+    #[serde(default)]
+    pub resolves: bool,
 }
 
 impl RecordedNode {
@@ -92,6 +95,7 @@ impl Record {
                 name: vm.name.clone(),
                 namespace: attached.map_or_else(made, |to| attach::path(&to.namespace)),
                 devices: guests.devices(&vm.name),
+                resolves: network.emulation.dns,
             }
         };
         let (machines, stopped): (Vec<_>, Vec<_>) =
@@ -102,11 +106,13 @@ impl Record {
             name: Internet::NAME.to_owned(),
             namespace: guests.namespace(Internet::NAME).cloned().unwrap_or_default(),
             devices: BTreeMap::from([(Internet::INTERFACE.to_owned(), Internet::INTERFACE.to_owned())]),
+            resolves: false,
         });
         let far = gateway::nodes(network).map(|(name, _)| RecordedNode {
             name: name.to_owned(),
             namespace: guests.namespace(name).cloned().unwrap_or_default(),
             devices: guests.devices(name),
+            resolves: false,
         });
         self.nodes = machines.clone().map(node).chain(internet).chain(far).collect();
         self.addresses = Leases::of(network);

@@ -17,7 +17,7 @@ use super::gateway;
 use super::guest;
 use super::journal::Made;
 use super::platform::Platform;
-use super::state::{Base, Claim};
+use super::state::{Base, Claim, RESOLV_CONF};
 use crate::model::{
     AttachNamespace, Attachment, DeviceKind, Internet, Mac, Network, NicIx, PowerState, VirtualMachine,
 };
@@ -123,7 +123,8 @@ impl Site<'_> {
         let mut complaints = Vec::new();
         for namespace in gone {
             let hosts = hosts_directory(&namespace);
-            for made in [Made::File(hosts.join("hosts")), Made::Directory(hosts), Made::Namespace(namespace)] {
+            let files = ["hosts", RESOLV_CONF].map(|name| Made::File(hosts.join(name)));
+            for made in files.into_iter().chain([Made::Directory(hosts), Made::Namespace(namespace)]) {
                 if self.claim.journal.has(&made)
                     && let Err(error) = self.claim.journal.remove(&made)
                 {
@@ -206,7 +207,10 @@ impl Site<'_> {
             let path = self.claim.dir.namespace(name);
             let namespace = make_namespace(self.claim, &path)?;
             if !self.base.rootless {
-                show_hosts(self.claim, &hosts_directory(&path))?;
+                show_file(self.claim, &hosts_directory(&path), "hosts", &self.claim.dir.hosts())?;
+                if network.emulation.dns && network.virtual_machines.iter().any(|vm| vm.name == name) {
+                    show_file(self.claim, &hosts_directory(&path), RESOLV_CONF, &self.claim.dir.resolv_conf())?;
+                }
             }
             guest::settle(&namespace, forwarding, masquerade)?;
             if gateway::nodes(network).any(|(far, _)| far == name) {
@@ -354,23 +358,23 @@ fn hosts_directory(namespace: &Path) -> PathBuf {
     Path::new(NETNS_ETC).join(namespace.file_name().unwrap_or_default())
 }
 
-/// Lets `ip netns exec` show the lab's names as `vnet exec` does.
-fn show_hosts(claim: &mut Claim, dir: &Path) -> Result<()> {
-    let hosts = dir.join("hosts");
-    if claim.journal.has(&Made::File(hosts.clone())) {
+/// Lets `ip netns exec` show a file of the lab's in place of the one in `/etc`, as `vnet exec` does.
+fn show_file(claim: &mut Claim, dir: &Path, name: &str, source: &Path) -> Result<()> {
+    let shown = dir.join(name);
+    if claim.journal.has(&Made::File(shown.clone())) {
         return Ok(()); // Of a namespace that somebody deleted.
     }
-    let source = claim.dir.hosts();
-    let made = claim.journal.make(Made::Directory(dir.to_owned()), || make_directory(dir));
+    let directory = Made::Directory(dir.to_owned());
     let made =
-        made.and_then(|()| claim.journal.make(Made::File(hosts.clone()), || fs::copy(&source, &hosts).map(drop)));
+        if claim.journal.has(&directory) { Ok(()) } else { claim.journal.make(directory, || make_directory(dir)) };
+    let made = made.and_then(|()| claim.journal.make(Made::File(shown.clone()), || fs::copy(source, &shown).map(drop)));
     match made {
         // A convenience; everything else works on a system that cannot be written to.
         Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
-            warn!("{} is not written, `ip netns exec` will not know the nodes' names: {error}", hosts.display());
+            warn!("{} is not written, `ip netns exec` will not know the nodes' names: {error}", shown.display());
             Ok(())
         }
-        made => made.during(|| format!("cannot write {}", hosts.display())),
+        made => made.during(|| format!("cannot write {}", shown.display())),
     }
 }
 

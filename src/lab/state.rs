@@ -27,6 +27,8 @@ pub(super) const APPLIED: &str = "applied.yaml";
 /// How the peerings stand; the only thing that outlives a crash.
 pub(super) const LINKS: &str = "peerings.json";
 pub(super) const SERVICE_TAGS: &str = "service-tags.json";
+/// Of guests that ask the platform's resolver.
+pub(super) const RESOLV_CONF: &str = "resolv.conf";
 
 /// The directory of all labs of this user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,6 +120,10 @@ impl LabDir {
 
     pub(super) fn hosts(&self) -> PathBuf {
         self.path.join("hosts")
+    }
+
+    pub(super) fn resolv_conf(&self) -> PathBuf {
+        self.path.join(RESOLV_CONF)
     }
 
     pub(super) fn journal(&self) -> PathBuf {

@@ -208,8 +208,11 @@ impl Network {
         })
     }
 
-    /// The virtual networks that somebody is probed in.
-    pub fn probed_vnets(&self) -> BTreeSet<VnetIx> {
+    /// The virtual networks that the platform has a device in: who is probed there, or asks its resolver.
+    pub fn platform_vnets(&self) -> BTreeSet<VnetIx> {
+        if self.emulation.dns {
+            return (0..self.virtual_networks.len()).map(VnetIx).collect();
+        }
         self.probed().map(|probed| probed.vnet).collect()
     }
 

@@ -242,6 +242,8 @@ pub struct Emulation {
     /// How long a change takes to reach the interfaces; none by default (FAB-15).
     pub programming_delay: Duration,
     pub flow_log_pace: FlowLogPace,
+    /// Whether the platform's resolver answers in every virtual network (FAB-12).
+    pub dns: bool,
 }
 
 impl Default for Emulation {
@@ -258,6 +260,7 @@ impl Default for Emulation {
             flows_per_nic: 500_000,
             programming_delay: Duration::ZERO,
             flow_log_pace: FlowLogPace::default(),
+            dns: false,
         }
     }
 }
@@ -308,7 +311,7 @@ impl Network {
             .chain(internet)
             .chain(gateways)
             .chain(tunnels.map(Attachment::Tunnel))
-            .chain(self.probed_vnets().into_iter().map(Attachment::Platform))
+            .chain(self.platform_vnets().into_iter().map(Attachment::Platform))
             .chain(self.circuits().flat_map(|(circuit, _)| self.circuit_attachments(circuit)))
             .collect()
     }

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::mem;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 use std::time::Duration;
@@ -44,6 +44,15 @@ impl Origin {
         let socket: UdpSocket = self.open(peer, SocketType::DGRAM, SocketFlags::CLOEXEC)?.into();
         socket.connect(peer)?;
         Ok(socket)
+    }
+
+    /// A UDP socket that is asked at a port, by whoever comes in by the device.
+    pub fn udp_at(&self, port: u16) -> io::Result<UdpSocket> {
+        let at = SocketAddr::new(self.address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()), port);
+        let device = Self { address: None, ..self.clone() };
+        let socket = device.open(at, SocketType::DGRAM, SocketFlags::CLOEXEC)?;
+        bind(&socket, &at)?;
+        Ok(socket.into())
     }
 
     /// Begins a TCP connection and does not wait for it.

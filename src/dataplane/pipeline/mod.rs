@@ -109,7 +109,9 @@ impl Leg<'_> {
         let admitted_out = self.admit(sender, Direction::Outbound, &subject, observer)?;
         let hop = match self.route((sender, admitted_out), subject.tuple, observer)? {
             Way::Within(hop) => hop,
-            Way::Platform(nic) => return self.answer_probe(nic, packet, observer),
+            Way::Platform(nic) => {
+                return self.ask_platform(nic, (sender, admitted_out), &subject, packet, observer);
+            }
             Way::Internet(edge) => {
                 let departure = self.depart(edge, (sender, admitted_out), &subject, packet, observer)?;
                 return self.leave(edge, sender, departure, packet, observer);

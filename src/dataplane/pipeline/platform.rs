@@ -1,8 +1,10 @@
-//! Health probes: from the platform's own address to a backend, and its answer back (LB-10, FAB-12).
+//! The platform: health probes from its own address to a backend, and their answers back (LB-10, FAB-12), and what guests
+//! ask its resolver.
 //!
 //! One idea: a probe is a packet like any other, except that it comes from nowhere: no route led it here. What its
 //! receiver's rules say of it decides (NSG-31), and the record that it leaves lets the answer back, whatever the routes.
 
+use super::admit::Admitted;
 use super::route::Hop;
 use super::{Leg, Subject, check};
 use crate::dataplane::platform::PLATFORM;
@@ -36,17 +38,20 @@ impl Leg<'_> {
         Ok(nic.port)
     }
 
-    /// Back to who has probed.
+    /// To the platform: back to who has probed, or a question to its resolver.
     #[inline(never)]
-    pub(super) fn answer_probe<O: Observer>(
+    pub(super) fn ask_platform<O: Observer>(
         self,
         prober: NicId,
+        (sender, admitted): (NicId, Admitted),
+        subject: &Subject<'_>,
         packet: &Packet<'_>,
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
         observer.step(Step::Arrive { nic: prober });
         let nic = self.snapshot.nic(prober);
         check::size(packet, nic)?;
+        self.commit(Some(((sender, Direction::Outbound, admitted), subject)), None, observer)?;
         Ok(nic.port)
     }
 }

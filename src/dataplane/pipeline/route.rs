@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use super::Leg;
 use super::admit::Admitted;
-use crate::dataplane::platform::{METADATA, PLATFORM};
+use crate::dataplane::platform::{DNS_PORT, METADATA, PLATFORM};
 use crate::dataplane::{DropReason, Edge, FrontendId, GatewayId, Link, NextHop, NicId, Observer, Owner, PortId, Step};
-use crate::wire::Tuple;
+use crate::wire::{Protocol, Tuple};
 
 /// The end of a leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +59,11 @@ impl<'a> Leg<'a> {
     ) -> Result<Way<'a>, DropReason> {
         let dst = &flow.dst;
         if *dst == PLATFORM || *dst == METADATA {
-            // In reach whatever the routes say (FAB-12), though nobody answers there: who probes is only answered.
-            let probing = self.snapshot.vnet(self.snapshot.nic(sender).vnet).probing;
-            let asked = probing.filter(|_| *dst == PLATFORM && admitted.has_record());
-            return asked.map(Way::Platform).ok_or(DropReason::NoEndpoint);
+            // In reach whatever the routes say (FAB-12): who probes is only answered, the resolver is asked.
+            let vnet = self.snapshot.vnet(self.snapshot.nic(sender).vnet);
+            let is_question = vnet.dns && flow.protocol == Protocol::UDP && flow.dst_port == DNS_PORT;
+            let heard = vnet.probing.filter(|_| *dst == PLATFORM && (is_question || admitted.has_record()));
+            return heard.map(Way::Platform).ok_or(DropReason::NoEndpoint);
         }
         self.lead(sender, flow, observer)
     }
