@@ -22,6 +22,7 @@
 //! | [`sys`] | every system call, all `unsafe` | any other module |
 //! | [`gateway`] | BGP speakers on real sockets, each in its namespace | model, tables |
 //! | [`probe`] | health probes on real sockets, in the platform's namespace | tables |
+//! | [`service`] | the names and the metadata that the platform serves, on real sockets in its namespace | tables |
 //! | [`worker`] | poll, read a batch, process, write | model, config, compile |
 //! | [`control`] | owns the model and what BGP has learned, recompiles, publishes, answers the control socket | packets |
 //! | [`lab`] | a topology up, down, exec, clean | dataplane |
@@ -40,6 +41,7 @@ pub mod gateway;
 pub mod lab;
 pub mod model;
 pub mod probe;
+pub mod service;
 pub mod speakers;
 pub mod sys;
 pub mod wire;

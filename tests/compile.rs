@@ -64,7 +64,8 @@ fn a_learned_mtu_is_used_and_1500_where_none_is_known() {
     let mtus: Vec<_> = compiled.snapshot.nics.iter().map(|nic| nic.mtu).collect();
     let nics = network.network_interfaces.len();
     let behind = network.virtual_networks[0].subnets.len();
-    assert_eq!(mtus, [vec![1500; nics], vec![9000; behind]].concat());
+    // And the platform's.
+    assert_eq!(mtus, [vec![1500; nics], vec![9000; behind], vec![1500]].concat());
     assert_eq!(compiled.snapshot.generation, 7);
 }
 
@@ -122,6 +123,10 @@ fn routes(text: &mut String, network: &Network, compiled: &Compiled, subnet: Sub
 }
 
 fn filters(text: &mut String, network: &Network, compiled: &Compiled, nic: NicId) {
+    // The platform is in every virtual network and has no rules of its own.
+    if matches!(compiled.sender(nic), Sender::Platform(_)) {
+        return;
+    }
     let name = sender_name(network, compiled.sender(nic));
     let acl = |acl: Option<AclId>| acl.map_or("-".to_owned(), |acl| acl.0.to_string());
     let pair = |filters: Filters| (acl(filters.nic), acl(filters.subnet));
@@ -201,7 +206,7 @@ fn sender_name(network: &Network, sender: Sender) -> String {
         Sender::Internet => Internet::NAME.to_owned(),
         Sender::Gateway(gateway) => network.gateway(gateway).name.clone(),
         Sender::Tunnel(tunnel) => network.connection(tunnel).name.clone(),
-        Sender::Platform(vnet) => format!("whoever probes in {}", network.vnet(vnet).name),
+        Sender::Platform(vnet) => format!("the platform in {}", network.vnet(vnet).name),
         Sender::Edge(circuit) => network.circuit(circuit).name.clone(),
         Sender::CircuitLink(circuit, side) => network.circuit_link_name(circuit, side),
     }

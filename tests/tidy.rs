@@ -27,9 +27,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("diag", &["model", "compile", "dataplane", "wire"]),
     ("gateway", &["bgp", "sys"]),
     ("probe", &["model", "sys"]),
+    ("service", &["model", "sys"]),
     ("worker", &["wire", "dataplane", "sys"]),
     ("control", &["model", "compile", "dataplane", "bgp", "speakers", "diag", "sys", "gateway", "worker"]),
-    ("lab", &["model", "config", "compile", "sys", "probe", "control"]),
+    ("lab", &["model", "config", "compile", "sys", "probe", "service", "control"]),
     ("cli", &["wire", "model", "sys", "config", "dataplane", "compile", "speakers", "diag", "control", "lab"]),
 ];
 

@@ -82,7 +82,7 @@ impl Ids {
 }
 
 /// Who sends in a network: its interfaces, then the subnets of attached VNets, in file order; then the Internet,
-/// gateways, sites' tunnels, whoever probes and circuits.
+/// gateways, sites' tunnels, the platform and circuits.
 pub fn senders(network: &Network) -> Vec<Sender> {
     let nics = (0..network.network_interfaces.len()).map(|i| Sender::Nic(NicIx(i)));
     let attached = network.virtual_networks.iter().enumerate().filter(|(_, vnet)| vnet.attach.is_some());

@@ -164,10 +164,8 @@ fn compile_after(network: &Network, learned: &Learned, ids: Ids, generation: u64
     let ports = attachments.iter().map(|attachment| ingress(network, &ids, *attachment)).collect();
     let vnets = (0..network.virtual_networks.len()).map(VnetIx).zip(owners.into_tables());
     let links = |vnet| links::of(network, &connections, vnet);
-    let probing = |vnet| ids.nic(Sender::Platform(vnet));
-    let vnets = vnets
-        .map(|(vnet, owners)| Vnet { owners, links: links(vnet), probing: probing(vnet), dns: network.emulation.dns })
-        .collect();
+    let platform = |vnet| ids.nic(Sender::Platform(vnet));
+    let vnets = vnets.map(|(vnet, owners)| Vnet { owners, links: links(vnet), platform: platform(vnet) }).collect();
     let (lists, known_acls) = acls.into_parts();
     let acls = lists.iter().map(|list| list.table.clone()).collect();
     let memory = Memory {
@@ -351,7 +349,7 @@ fn ingress(network: &Network, ids: &Ids, attachment: Option<Attachment>) -> Ingr
             up: network.tunnel_fault(tunnel).is_none(),
         },
         Some(Attachment::Platform(vnet)) => Ingress::Platform {
-            nic: ids.nic(Sender::Platform(vnet)).expect("whoever probes has a number"),
+            nic: ids.nic(Sender::Platform(vnet)).expect("the platform has a number"),
             vnet: vnet_id(vnet),
         },
         Some(Attachment::Edge(circuit)) => Ingress::Tunnel {

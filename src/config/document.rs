@@ -573,6 +573,7 @@ fn emulation(node: &Node, report: &mut Report) -> Option<Emulation> {
             .map_or(default.tcp_state_tracking, |mode| mode.value),
         workers: f.optional("workers", number(1..=256)).map(|workers| workers.value),
         offload: flag(f, "offload", default.offload),
+        platform_services: flag(f, "platformServices", default.platform_services),
         device: f
             .optional("device", word(&[("tun", DeviceKind::Tun), ("tap", DeviceKind::Tap)]))
             .map_or(default.device, |kind| kind.value),
@@ -581,7 +582,6 @@ fn emulation(node: &Node, report: &mut Report) -> Option<Emulation> {
             .optional("programmingDelayMs", number(0..=60_000))
             .map_or(default.programming_delay, |delay| Duration::from_millis(delay.value)),
         flow_log_pace: flow_log_pace(f),
-        dns: flag(f, "dns", default.dns),
     })
 }
 

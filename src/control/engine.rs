@@ -404,8 +404,8 @@ fn check_emulation(before: &Emulation, after: &Emulation) -> Result<(), NeedsRes
         ("workers", before.workers == after.workers),
         ("offload", before.offload == after.offload),
         ("device", before.device == after.device),
+        ("platformServices", before.platform_services == after.platform_services),
         ("flowsPerNic", before.flows_per_nic == after.flows_per_nic),
-        ("dns", before.dns == after.dns),
     ];
     same.into_iter().find(|(_, same)| !same).map_or(Ok(()), |(property, _)| Err(NeedsRestart(property)))
 }

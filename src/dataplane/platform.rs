@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::wire::{Protocol, Tuple};
+
 /// The platform's own address: DNS, DHCP, health probes, agent.
 pub const PLATFORM: IpAddr = v4(168, 63, 129, 16);
 pub const DNS_PORT: u16 = 53;
@@ -11,6 +13,16 @@ pub const METADATA_PORT: u16 = 80;
 /// Where Windows guests activate their licence.
 pub const LICENSING: [IpAddr; 3] = [v4(20, 118, 99, 224), v4(40, 83, 235, 53), v4(23, 102, 135, 246)];
 pub const LICENSING_PORT: u16 = 1688;
+
+/// Whether somebody answers there.
+pub(super) fn serves(flow: &Tuple) -> bool {
+    match flow.protocol {
+        Protocol::UDP => flow.dst == PLATFORM && flow.dst_port == DNS_PORT,
+        Protocol::TCP if flow.dst == PLATFORM => flow.dst_port == DNS_PORT,
+        Protocol::TCP => flow.dst == METADATA && flow.dst_port == METADATA_PORT,
+        _ => false,
+    }
+}
 
 const fn v4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(a, b, c, d))

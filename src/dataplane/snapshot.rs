@@ -123,7 +123,7 @@ pub enum Ingress {
     Internet,
     /// The far end of a tunnel, which is up or not; or the own end of an edge, which is in no virtual network.
     Tunnel { tunnel: NicId, gateway: GatewayId, up: bool },
-    /// Who probes the backends of a VNet.
+    /// The platform, in a VNet.
     Platform { nic: NicId, vnet: VnetId },
     /// Nobody any more: the port's number is free, and a worker may still hold its device for a moment.
     Vacant,
@@ -210,10 +210,8 @@ pub struct Vnet {
     pub owners: Lpm<Owner>,
     /// Peered VNets with Connected links, sorted by id: what this VNet's own link to each says.
     pub links: Vec<(VnetId, Link)>,
-    /// Who probes its backends, and resolves names.
-    pub probing: Option<NicId>,
-    /// Whether the platform's resolver answers here (FAB-12).
-    pub dns: bool,
+    /// Who answers for the platform, and probes backends.
+    pub platform: Option<NicId>,
 }
 
 /// Whose an address is.

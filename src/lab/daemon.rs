@@ -105,10 +105,7 @@ fn serve(
     dir.write_applied(&text, &network)?;
     dir.write_links(&Links::of(&network))?;
     fs::write(dir.hosts(), guest::hosts(&network)).during(|| "cannot write the hosts file".into())?;
-    if network.emulation.dns {
-        fs::write(dir.resolv_conf(), super::platform::resolv_conf())
-            .during(|| "cannot write the guests' resolv.conf".into())?;
-    }
+    fs::write(dir.resolver(), guest::resolver()).during(|| "cannot write the resolvers' file".into())?;
     let mut lab = begin(claim, base, network, record, path, signals)?;
     lab.read.memory = memory;
     dir.write_record(&lab.record)?;

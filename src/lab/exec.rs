@@ -12,7 +12,6 @@ use std::process::Command;
 
 use super::error::{During, Error, Result};
 use super::record::{Record, RecordedNode};
-use super::state::RESOLV_CONF;
 use crate::sys::netns::Netns;
 use crate::sys::{mount, userns};
 
@@ -65,7 +64,7 @@ pub fn join(lab: &Record) -> Result<()> {
 pub(super) fn enter(node: Node<'_>) -> Result<()> {
     let Node { lab, node } = node;
     let namespace = open(Node { lab, node })?;
-    settle(&namespace, lab, node).during(|| format!("cannot enter {}", node.name))
+    settle(&namespace, &lab.hosts, node).during(|| format!("cannot enter {}", node.name))
 }
 
 /// Opens a node's namespace. Without root, the process must have joined the lab.
@@ -79,13 +78,13 @@ pub(super) fn environment(node: Node<'_>) -> [(&'static str, String); 2] {
     [("VNET_LAB", node.lab.lab.clone()), ("VNET_NODE", node.node.name.clone())]
 }
 
-fn settle(namespace: &Netns, lab: &Record, node: &RecordedNode) -> io::Result<()> {
+fn settle(namespace: &Netns, hosts: &Path, node: &RecordedNode) -> io::Result<()> {
     namespace.enter()?;
     mount::private_view()?;
     // Conveniences: a locked-down system may refuse them, and packets flow without.
-    let _ = mount::cover(Path::new("/etc/hosts"), &lab.hosts);
-    if node.resolves {
-        let _ = mount::cover(Path::new("/etc/resolv.conf"), &lab.hosts.with_file_name(RESOLV_CONF));
+    let _ = mount::cover(Path::new("/etc/hosts"), hosts);
+    if let Some(resolver) = &node.resolver {
+        let _ = mount::cover(Path::new("/etc/resolv.conf"), resolver);
     }
     let _ = mount::fresh_sysfs();
     let _ = mount::set_host_name(&node.name);

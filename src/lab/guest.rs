@@ -11,7 +11,9 @@ use ipnet::IpNet;
 
 use super::device::{DefaultRoute, Device, Queues, set};
 use super::error::{During, Result};
+use super::platform::ADDRESS as PLATFORM;
 use crate::model::{Internet, Network, NetworkInterface};
+use crate::service::DOMAIN;
 use crate::sys::netlink::Netlink;
 use crate::sys::netns::Netns;
 use crate::sys::nftables;
@@ -109,6 +111,11 @@ pub(super) fn hosts(network: &Network) -> String {
         }
     }
     text
+}
+
+/// What every machine's `/etc/resolv.conf` says, as DHCP would (FAB-12). Whoever answers is near: nobody waits for long.
+pub(super) fn resolver() -> String {
+    format!("nameserver {PLATFORM}\nsearch {DOMAIN}\noptions timeout:1 attempts:2\n")
 }
 
 /// The interface's addresses with its subnet's prefix lengths.

@@ -10,7 +10,6 @@ pub mod bench;
 mod beside;
 pub mod daemon;
 mod device;
-mod dns;
 mod error;
 mod events;
 mod exec;

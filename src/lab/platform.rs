@@ -1,7 +1,8 @@
-//! Where the platform stands that probes backends: a namespace without a name, with one TUN for each virtual network.
+//! Where the platform stands that answers guests and probes backends: a namespace without a name, with one TUN for each
+//! virtual network.
 //!
-//! One idea: addresses of different virtual networks may be the same, so a probe says by its device which one it is for;
-//! and nothing is left of a namespace that only the daemon holds, however that ends.
+//! One idea: addresses of different virtual networks may be the same, so a packet's device says which one it is of; and
+//! nothing is left of a namespace that only the daemon holds, however that ends.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
@@ -9,24 +10,21 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::device::{DefaultRoute, Device, Queues};
-use super::dns::{self, Resolver};
 use super::error::{During, Result};
 use super::guest;
 use crate::control::engine::{Engine, Learned};
 use crate::control::events::{EventLog, Happening};
 use crate::model::{Health, Network, ProbeKey, ProbeProtocol, Probed, VnetIx};
 use crate::probe::{Ask, Prober, Target, Told};
+use crate::service::{Directory, Server};
 use crate::sys::netns::Netns;
 use crate::sys::socket::Origin;
 use crate::sys::tun::Tun;
 
 /// The platform's own address (FAB-12).
-const ADDRESS: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
-
-/// What a guest goes by that asks the platform's resolver.
-pub(super) fn resolv_conf() -> String {
-    format!("nameserver {ADDRESS}\nsearch {}\n", dns::ZONE)
-}
+pub(super) const ADDRESS: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
+/// Instance metadata's (FAB-12).
+const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
 /// The platform of one lab.
 #[derive(Debug, Default)]
@@ -37,32 +35,34 @@ pub(super) struct Platform {
     devices: HashMap<String, String>,
     made: usize,
     prober: Option<Prober>,
-    /// By device.
-    resolvers: HashMap<String, Resolver>,
+    server: Option<Server>,
 }
 
 impl Platform {
     /// Makes the device of a virtual network, under a name that no other has had.
     pub(super) fn plug(&mut self, network: &Network, vnet: VnetIx, queues: Queues) -> Result<Tun> {
         if self.namespace.is_none() {
-            let namespace = Netns::create().during(|| "cannot make a namespace to probe from".into())?;
+            let namespace = Netns::create().during(|| "cannot make a namespace for the platform".into())?;
             guest::settle(&namespace, false, false)?;
-            // Devices come later, when nobody has the capability any more that a resolver's port would need.
+            // Whoever answers there has no capabilities.
             guest::set_setting(&namespace, "ipv4/ip_unprivileged_port_start", "0")?;
             self.namespace = Some(namespace);
         }
         let namespace = self.namespace.as_ref().expect("it has just been made");
-        let name = format!("probe{}", self.made);
+        let name = format!("vnet{}", self.made);
         self.made += 1;
-        let device = Device::new(&name, vec![IpAddr::from(ADDRESS).into()], DefaultRoute::Via(Vec::new()));
+        let addresses = [ADDRESS, METADATA].map(|address| IpAddr::from(address).into());
+        let device = Device::new(&name, addresses.into(), DefaultRoute::Via(Vec::new()));
         let tun = guest::plug(namespace, &device, queues)?;
         self.devices.insert(network.vnet(vnet).name.to_lowercase(), name);
         Ok(tun)
     }
 
-    /// Probes whom the running network wants probed, and nobody else.
+    /// Answers and probes whom the running network wants answered and probed, and nobody else.
     pub(super) fn heed(&mut self, engine: &Arc<Engine>, history: &Arc<EventLog>) -> Result<()> {
-        let targets = self.targets(&engine.network());
+        let network = engine.network();
+        self.serve(&network)?;
+        let targets = self.targets(&network);
         if self.prober.is_none() && !targets.is_empty() {
             let namespace = self.namespace.as_ref().expect("who is probed has a device in it");
             let (engine, history) = (Arc::clone(engine), Arc::clone(history));
@@ -72,24 +72,24 @@ impl Platform {
         if let Some(prober) = &self.prober {
             prober.heed(targets);
         }
-        self.resolve(engine)
+        Ok(())
     }
 
-    /// Resolves names for the virtual networks that there are, if the file wants it.
-    fn resolve(&mut self, engine: &Arc<Engine>) -> Result<()> {
-        let network = engine.network();
-        let Some(namespace) = self.namespace.as_ref().filter(|_| network.emulation.dns) else { return Ok(()) };
-        let mut resolvers = HashMap::new();
-        for vnet in &network.virtual_networks {
-            let Some(device) = self.devices.get(&vnet.name.to_lowercase()) else { continue };
-            let resolver = match self.resolvers.remove(device) {
-                Some(resolver) => resolver,
-                None => Resolver::start(namespace, device, ADDRESS, &vnet.name, engine)
-                    .during(|| format!("cannot resolve names in {}", vnet.name))?,
-            };
-            resolvers.insert(device.clone(), resolver);
-        }
-        self.resolvers = resolvers;
+    fn serve(&mut self, network: &Network) -> Result<()> {
+        let Some(namespace) = self.namespace.as_ref().filter(|_| network.emulation.platform_services) else {
+            self.server = None;
+            return Ok(());
+        };
+        let server = match &mut self.server {
+            Some(server) => server,
+            none => none.insert(Server::start(namespace).during(|| "cannot answer for the platform".into())?),
+        };
+        let macs = network.macs();
+        let directory = |vnet: VnetIx| {
+            let device = self.devices.get(&network.vnet(vnet).name.to_lowercase())?.clone();
+            Some((device, Directory::of(network, &macs, vnet)))
+        };
+        server.heed(network.platform_vnets().into_iter().filter_map(directory).collect());
         Ok(())
     }
 

@@ -49,11 +49,11 @@ pub struct RecordedProgram {
 pub struct RecordedNode {
     pub name: String,
     pub namespace: PathBuf,
+    /// What its resolver goes by, where the platform answers it.
+    #[serde(default)]
+    pub resolver: Option<PathBuf>,
     /// What a guest calls its interfaces, by their names in lower case.
     pub devices: BTreeMap<String, String>,
-    /// Whether it asks the platform's resolver.
-    #[serde(default)]
-    pub resolves: bool,
 }
 
 impl RecordedNode {
@@ -94,8 +94,8 @@ impl Record {
             RecordedNode {
                 name: vm.name.clone(),
                 namespace: attached.map_or_else(made, |to| attach::path(&to.namespace)),
+                resolver: network.emulation.platform_services.then(|| dir.resolver()),
                 devices: guests.devices(&vm.name),
-                resolves: network.emulation.dns,
             }
         };
         let (machines, stopped): (Vec<_>, Vec<_>) =
@@ -105,14 +105,14 @@ impl Record {
         let internet = network.internet.as_ref().map(|_| RecordedNode {
             name: Internet::NAME.to_owned(),
             namespace: guests.namespace(Internet::NAME).cloned().unwrap_or_default(),
+            resolver: None,
             devices: BTreeMap::from([(Internet::INTERFACE.to_owned(), Internet::INTERFACE.to_owned())]),
-            resolves: false,
         });
         let far = gateway::nodes(network).map(|(name, _)| RecordedNode {
             name: name.to_owned(),
             namespace: guests.namespace(name).cloned().unwrap_or_default(),
+            resolver: None,
             devices: guests.devices(name),
-            resolves: false,
         });
         self.nodes = machines.clone().map(node).chain(internet).chain(far).collect();
         self.addresses = Leases::of(network);

@@ -17,7 +17,7 @@ use super::gateway;
 use super::guest;
 use super::journal::Made;
 use super::platform::Platform;
-use super::state::{Base, Claim, RESOLV_CONF};
+use super::state::{Base, Claim};
 use crate::model::{
     AttachNamespace, Attachment, DeviceKind, Internet, Mac, Network, NicIx, PowerState, VirtualMachine,
 };
@@ -27,6 +27,9 @@ use crate::sys::tun::Tun;
 
 /// Where `ip netns exec` looks for files to show in place of those in `/etc`.
 const NETNS_ETC: &str = "/etc/netns";
+/// Of these.
+const HOSTS: &str = "hosts";
+const RESOLVER: &str = "resolv.conf";
 
 /// Where a lab's things are made.
 #[derive(Debug)]
@@ -122,8 +125,8 @@ impl Site<'_> {
         let gone: Vec<PathBuf> = gone.map(|(_, path)| path.clone()).collect();
         let mut complaints = Vec::new();
         for namespace in gone {
-            let hosts = hosts_directory(&namespace);
-            let files = ["hosts", RESOLV_CONF].map(|name| Made::File(hosts.join(name)));
+            let hosts = files_directory(&namespace);
+            let files = [HOSTS, RESOLVER].map(|file| Made::File(hosts.join(file)));
             for made in files.into_iter().chain([Made::Directory(hosts), Made::Namespace(namespace)]) {
                 if self.claim.journal.has(&made)
                     && let Err(error) = self.claim.journal.remove(&made)
@@ -189,7 +192,7 @@ impl Site<'_> {
         // In place: programs that run in a node see this very file.
         let write = |path: &Path| fs::write(path, &text).during(|| format!("cannot write {}", path.display()));
         write(&self.claim.dir.hosts())?;
-        let shown = self.guests.namespaces.values().map(|namespace| hosts_directory(namespace).join("hosts"));
+        let shown = self.guests.namespaces.values().map(|namespace| files_directory(namespace).join(HOSTS));
         shown.filter(|path| self.claim.journal.has(&Made::File(path.clone()))).try_for_each(|path| write(&path))
     }
 
@@ -207,10 +210,9 @@ impl Site<'_> {
             let path = self.claim.dir.namespace(name);
             let namespace = make_namespace(self.claim, &path)?;
             if !self.base.rootless {
-                show_file(self.claim, &hosts_directory(&path), "hosts", &self.claim.dir.hosts())?;
-                if network.emulation.dns && network.virtual_machines.iter().any(|vm| vm.name == name) {
-                    show_file(self.claim, &hosts_directory(&path), RESOLV_CONF, &self.claim.dir.resolv_conf())?;
-                }
+                let is_machine = network.virtual_machines.iter().any(|vm| vm.name == name);
+                let resolver = is_machine && network.emulation.platform_services;
+                show_files(self.claim, &files_directory(&path), resolver)?;
             }
             guest::settle(&namespace, forwarding, masquerade)?;
             if gateway::nodes(network).any(|(far, _)| far == name) {
@@ -354,27 +356,29 @@ fn make_namespace(claim: &mut Claim, path: &Path) -> Result<Netns> {
 }
 
 /// Where `ip netns exec` looks for a namespace's files.
-fn hosts_directory(namespace: &Path) -> PathBuf {
+fn files_directory(namespace: &Path) -> PathBuf {
     Path::new(NETNS_ETC).join(namespace.file_name().unwrap_or_default())
 }
 
-/// Lets `ip netns exec` show a file of the lab's in place of the one in `/etc`, as `vnet exec` does.
-fn show_file(claim: &mut Claim, dir: &Path, name: &str, source: &Path) -> Result<()> {
-    let shown = dir.join(name);
-    if claim.journal.has(&Made::File(shown.clone())) {
+/// Lets `ip netns exec` show the lab's names, and where to ask for others, as `vnet exec` does.
+fn show_files(claim: &mut Claim, dir: &Path, resolver: bool) -> Result<()> {
+    if claim.journal.has(&Made::File(dir.join(HOSTS))) {
         return Ok(()); // Of a namespace that somebody deleted.
     }
-    let directory = Made::Directory(dir.to_owned());
-    let made =
-        if claim.journal.has(&directory) { Ok(()) } else { claim.journal.make(directory, || make_directory(dir)) };
-    let made = made.and_then(|()| claim.journal.make(Made::File(shown.clone()), || fs::copy(source, &shown).map(drop)));
+    let sources = [Some((HOSTS, claim.dir.hosts())), resolver.then(|| (RESOLVER, claim.dir.resolver()))];
+    let mut made = claim.journal.make(Made::Directory(dir.to_owned()), || make_directory(dir));
+    for (name, source) in sources.into_iter().flatten() {
+        let shown = dir.join(name);
+        made =
+            made.and_then(|()| claim.journal.make(Made::File(shown.clone()), || fs::copy(&source, &shown).map(drop)));
+    }
     match made {
         // A convenience; everything else works on a system that cannot be written to.
         Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
-            warn!("{} is not written, `ip netns exec` will not know the nodes' names: {error}", shown.display());
+            warn!("{} is not written, `ip netns exec` will not know the nodes' names: {error}", dir.display());
             Ok(())
         }
-        made => made.during(|| format!("cannot write {}", shown.display())),
+        made => made.during(|| format!("cannot write to {}", dir.display())),
     }
 }
 

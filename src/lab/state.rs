@@ -27,8 +27,6 @@ pub(super) const APPLIED: &str = "applied.yaml";
 /// How the peerings stand; the only thing that outlives a crash.
 pub(super) const LINKS: &str = "peerings.json";
 pub(super) const SERVICE_TAGS: &str = "service-tags.json";
-/// Of guests that ask the platform's resolver.
-pub(super) const RESOLV_CONF: &str = "resolv.conf";
 
 /// The directory of all labs of this user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,8 +120,9 @@ impl LabDir {
         self.path.join("hosts")
     }
 
-    pub(super) fn resolv_conf(&self) -> PathBuf {
-        self.path.join(RESOLV_CONF)
+    /// What a machine's resolver goes by.
+    pub(super) fn resolver(&self) -> PathBuf {
+        self.path.join("resolv.conf")
     }
 
     pub(super) fn journal(&self) -> PathBuf {

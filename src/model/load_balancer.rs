@@ -1,6 +1,5 @@
 //! Load balancers: frontends, the pools behind them, and the rules that join the two (LB).
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -206,14 +205,6 @@ impl Network {
                 running.map(move |backend| Probed { vnet: self.nic(backend.nic).subnet.vnet, balancer, probe, backend })
             })
         })
-    }
-
-    /// The virtual networks that the platform has a device in: who is probed there, or asks its resolver.
-    pub fn platform_vnets(&self) -> BTreeSet<VnetIx> {
-        if self.emulation.dns {
-            return (0..self.virtual_networks.len()).map(VnetIx).collect();
-        }
-        self.probed().map(|probed| probed.vnet).collect()
     }
 
     /// Whether it is its interface's first IP configuration: others have no outbound ports and no floating addresses

@@ -1,5 +1,6 @@
 //! Virtual networks, subnets, peerings, machines and their interfaces.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -215,7 +216,7 @@ pub enum Attachment {
     Gateway(GatewayIx),
     /// A site's end of a connection.
     Tunnel(ConnectionIx),
-    /// Where the platform probes the backends of a virtual network from (LB-10).
+    /// The platform as a virtual network sees it: who answers there and probes its backends (FAB-12).
     Platform(VnetIx),
     /// The edge of a circuit: what it says itself, and what is said to it.
     Edge(CircuitIx),
@@ -236,14 +237,14 @@ pub struct Emulation {
     pub workers: Option<usize>,
     /// `IFF_VNET_HDR` with checksum and segmentation offloads.
     pub offload: bool,
+    /// Names at 168.63.129.16, and instance metadata (FAB-12).
+    pub platform_services: bool,
     pub device: DeviceKind,
     /// Flow records a NIC may hold (NSG-26).
     pub flows_per_nic: usize,
     /// How long a change takes to reach the interfaces; none by default (FAB-15).
     pub programming_delay: Duration,
     pub flow_log_pace: FlowLogPace,
-    /// Whether the platform's resolver answers in every virtual network (FAB-12).
-    pub dns: bool,
 }
 
 impl Default for Emulation {
@@ -256,11 +257,11 @@ impl Default for Emulation {
             tcp_state_tracking: false,
             workers: None,
             offload: true,
+            platform_services: true,
             device: DeviceKind::Tun,
             flows_per_nic: 500_000,
             programming_delay: Duration::ZERO,
             flow_log_pace: FlowLogPace::default(),
-            dns: false,
         }
     }
 }
@@ -298,7 +299,7 @@ pub enum CircuitTransit {
 
 impl Network {
     /// Every TUN of this network, in port order: attached VNets first, then the interfaces of machines that
-    /// run, then the Internet, then gateways, sites' tunnels, whoever probes and circuits.
+    /// run, then the Internet, then gateways, sites' tunnels, the platform and circuits.
     pub fn attachments(&self) -> Vec<Attachment> {
         let vnets = self.virtual_networks.iter().enumerate();
         let vnets = vnets.filter(|(_, vnet)| vnet.attach.is_some()).map(|(i, _)| Attachment::Vnet(VnetIx(i)));
@@ -321,6 +322,15 @@ impl Network {
         for (at, table) in tables {
             self.route_tables[at.0] = Arc::new(table);
         }
+    }
+
+    /// The virtual networks in which the platform has somebody to answer, or to probe.
+    pub fn platform_vnets(&self) -> BTreeSet<VnetIx> {
+        if !self.emulation.platform_services {
+            return self.probed().map(|probed| probed.vnet).collect();
+        }
+        let nics = (0..self.network_interfaces.len()).map(NicIx).filter(|nic| self.is_running(*nic));
+        nics.map(|nic| self.nic(nic).subnet.vnet).collect()
     }
 
     /// Whether the machine of an interface runs.

@@ -46,13 +46,28 @@ impl Origin {
         Ok(socket)
     }
 
-    /// A UDP socket that is asked at a port, by whoever comes in by the device.
+    /// A UDP socket at a port of this device and address, that does not block.
     pub fn udp_at(&self, port: u16) -> io::Result<UdpSocket> {
-        let at = SocketAddr::new(self.address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()), port);
-        let device = Self { address: None, ..self.clone() };
-        let socket = device.open(at, SocketType::DGRAM, SocketFlags::CLOEXEC)?;
-        bind(&socket, &at)?;
+        Ok(self.open_at(port, SocketType::DGRAM)?.into())
+    }
+
+    /// Listens at a port of this device and address, and does not block.
+    pub fn listen_at(&self, port: u16) -> io::Result<TcpListener> {
+        let socket = self.open_at(port, SocketType::STREAM)?;
+        rustix::net::listen(&socket, WAITING)?;
         Ok(socket.into())
+    }
+
+    fn open_at(&self, port: u16, kind: SocketType) -> io::Result<OwnedFd> {
+        let address = self.address.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+        if let Some(device) = &self.device {
+            bind_to_device(socket.as_raw_fd(), device)?;
+        }
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        bind(&socket, &SocketAddr::new(address, port))?;
+        Ok(socket)
     }
 
     /// Begins a TCP connection and does not wait for it.
@@ -110,9 +125,11 @@ impl AsFd for Connecting {
     }
 }
 
+/// Connections that wait to be accepted.
+const WAITING: i32 = 64;
+
 /// Listens at an address that need not be there yet, and does not block.
 pub fn listen(at: SocketAddr) -> io::Result<TcpListener> {
-    const WAITING: i32 = 64;
     let family = if at.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
@@ -169,7 +186,7 @@ fn set<T>(socket: i32, level: i32, name: i32, value: &T) -> io::Result<()> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use std::net::{Ipv4Addr, TcpListener};
+    use std::net::TcpListener;
 
     use super::*;
 

@@ -11,7 +11,6 @@ mod balancer;
 mod bench;
 mod bgp;
 mod capture;
-mod dns;
 mod express_route;
 mod faults;
 mod flood;
@@ -22,6 +21,7 @@ mod lab;
 mod life;
 mod nftables;
 mod peering;
+mod platform;
 mod scenarios;
 #[path = "../flow_log/schema.rs"]
 #[allow(dead_code, reason = "tests/flow_log uses the rest")]

@@ -193,7 +193,7 @@ impl World {
             }
         }
         let links = spec.links.iter().map(|(peer, link)| (*peer, link.build())).collect();
-        Vnet { owners: owners.build(), links, probing: None, dns: false }
+        Vnet { owners: owners.build(), links, platform: None }
     }
 }
 

@@ -387,19 +387,22 @@ impl Random {
     fn first(&mut self, from: Attachment) -> Sent {
         const MACHINES: [&str; 6] = ["10.0.1.4", "10.0.1.5", "10.0.2.4", "10.0.9.4", "10.1.0.4", "10.1.0.5"];
         const MACHINES6: [&str; 3] = ["fd00:0:0:1::4", "fd00:0:0:1::5", "fd00:0:0:2::4"];
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
         let own = match from {
             Attachment::Nic(nic) => nic.0,
             Attachment::Vnet(_) => 4 + self.below(2),
+            Attachment::Platform(_) => {
+                let dst = address(MACHINES[self.below(MACHINES.len())]);
+                return self.between(address("168.63.129.16"), dst);
+            }
             Attachment::Internet
             | Attachment::Gateway(_)
             | Attachment::Tunnel(_)
-            | Attachment::Platform(_)
             | Attachment::Edge(_)
             | Attachment::CircuitLink(..) => {
                 unreachable!("this network has nothing beyond it")
             }
         };
-        let address = |text: &str| text.parse::<IpAddr>().unwrap();
         if own < MACHINES6.len() && self.chance(20) {
             let dst = (own + 1 + self.below(2)) % MACHINES6.len();
             return self.between(address(MACHINES6[own]), address(MACHINES6[dst]));

@@ -14,7 +14,7 @@ use vnet::model::{
     PrivateEndpoint, PrivateEndpointNetworkPolicies, RouteDestination, RouteNextHop, SubnetIx, VnetIx,
 };
 
-use self::filters::{METADATA, PLATFORM};
+use self::filters::{METADATA, PLATFORM, is_served};
 use crate::state::{Packet, State};
 
 /// Someone with one subnet's policy: an interface, or an address behind an attached VNet's TUN.
@@ -22,6 +22,15 @@ use crate::state::{Packet, State};
 pub(crate) enum Party {
     Nic(NicIx),
     Behind(SubnetIx),
+}
+
+impl Party {
+    fn attachment(self) -> Attachment {
+        match self {
+            Self::Nic(nic) => Attachment::Nic(nic),
+            Self::Behind(subnet) => Attachment::Vnet(subnet.vnet),
+        }
+    }
 }
 
 /// The rules, and what is known of flows that were admitted (NSG-20).
@@ -78,13 +87,29 @@ impl<'a> Twin<'a> {
     /// One leg of a packet: whose device gets it, or why nobody's.
     pub(crate) fn judge(&mut self, from: Attachment, packet: &Packet) -> Result<Attachment, DropReason> {
         carried(packet.sent.dst)?;
+        if let Attachment::Platform(vnet) = from {
+            return self.judge_platform(vnet, packet);
+        }
+        // FAB-12, FAB-16: nobody else's addresses.
+        if packet.sent.src == address(METADATA) {
+            return Err(DropReason::LinkLocal);
+        }
+        if packet.sent.src == address(PLATFORM) {
+            return Err(DropReason::SpoofedSource);
+        }
         let sender = self.sender(from, packet.sent.src).ok_or(DropReason::SpoofedSource)?;
-        let packet = &self.state.whole(sender, packet)?;
+        let packet = &self.state.whole(from, packet)?;
         let sent = &packet.sent;
         let out = self.admit(sender, false, packet)?;
         // FAB-12
         if [PLATFORM, METADATA].map(address).contains(&sent.dst) {
-            return Err(DropReason::NoEndpoint);
+            let there = Attachment::Platform(self.subnet(sender).vnet);
+            let asked = is_served(sent) || matches!(out, Admission::Record);
+            if !asked || !self.network.attachments().contains(&there) {
+                return Err(DropReason::NoEndpoint);
+            }
+            self.begin(&[(sender, false, &out)], packet)?;
+            return Ok(there);
         }
         let receiver = match self.route(self.subnet(sender), sent.dst) {
             None => return Err(DropReason::NoRoute),
@@ -120,16 +145,30 @@ impl<'a> Twin<'a> {
         if ours != theirs && self.needs_custom_rule(theirs, ours) && !admission.is_explicit() {
             return Err(DropReason::PeeringAccess);
         }
-        let new = [(sender, false, &out), (receiver, true, &admission)];
-        let new = new.iter().filter(|(_, _, admission)| !matches!(admission, Admission::Record));
+        self.begin(&[(sender, false, &out), (receiver, true, &admission)], packet)?;
+        Ok(receiver.attachment())
+    }
+
+    /// FAB-12, LB-10: the platform's answers and probes are led by no route.
+    fn judge_platform(&mut self, vnet: VnetIx, packet: &Packet) -> Result<Attachment, DropReason> {
+        if ![PLATFORM, METADATA].map(address).contains(&packet.sent.src) {
+            return Err(DropReason::SpoofedSource);
+        }
+        let packet = &self.state.whole(Attachment::Platform(vnet), packet)?;
+        let sent = &packet.sent;
+        let receiver = self.owner(vnet, sent.dst).ok_or(DropReason::NoEndpoint)?;
+        let admission = self.admit(receiver, true, packet)?;
+        self.begin(&[(receiver, true, &admission)], packet)?;
+        Ok(receiver.attachment())
+    }
+
+    /// The records that a packet's passages lack.
+    fn begin(&mut self, passages: &[(Party, bool, &Admission)], packet: &Packet) -> Result<(), DropReason> {
+        let new = passages.iter().filter(|(_, _, admission)| !matches!(admission, Admission::Record));
         let new = new
             .map(|(party, inbound, _)| (*party, *inbound, self.timeout(*party), self.flushing_rules(*party, *inbound)));
         let new = new.collect();
-        self.state.begin(new, packet)?;
-        Ok(match receiver {
-            Party::Nic(nic) => Attachment::Nic(nic),
-            Party::Behind(subnet) => Attachment::Vnet(subnet.vnet),
-        })
+        self.state.begin(new, packet)
     }
 }
 

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vnet::dataplane::{DropReason, FlowState, Timestamp, Traffic};
+use vnet::model::Attachment;
 use vnet::wire::{Offload, Packet as Wire, build};
 
 use crate::rules::Party;
@@ -100,7 +101,7 @@ impl Packet {
 }
 
 /// Who sent it, from and to whom, of which protocol, with which identification.
-type Datagram = (Party, IpAddr, IpAddr, Kind, u16);
+type Datagram = (Attachment, IpAddr, IpAddr, Kind, u16);
 
 /// NSG-21: whose record, which way its first packet went, and which that was.
 pub(crate) type Key = (Party, bool, Sent);
@@ -235,8 +236,8 @@ impl State {
     }
 
     /// FAB-11: a later fragment needs its first, lately.
-    pub(crate) fn whole(&mut self, sender: Party, packet: &Packet) -> Result<Packet, DropReason> {
-        let key = |id| (sender, packet.sent.src, packet.sent.dst, packet.sent.kind, id);
+    pub(crate) fn whole(&mut self, from: Attachment, packet: &Packet) -> Result<Packet, DropReason> {
+        let key = |id| (from, packet.sent.src, packet.sent.dst, packet.sent.kind, id);
         match packet.form {
             Form::Whole(_) | Form::Error(_) => Ok(*packet),
             Form::First { id, .. } => {

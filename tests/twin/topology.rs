@@ -529,10 +529,11 @@ impl Random {
     fn source(&mut self, network: &Network, from: Attachment) -> IpAddr {
         match from {
             Attachment::Nic(nic) => *self.pick(&network.nic(nic).addresses),
+            Attachment::Platform(_) => ["168.63.129.16", "168.63.129.16", "169.254.169.254", "10.0.0.4"]
+                .map(|at| at.parse().unwrap())[self.below(4)],
             Attachment::Internet
             | Attachment::Gateway(_)
             | Attachment::Tunnel(_)
-            | Attachment::Platform(_)
             | Attachment::Edge(_)
             | Attachment::CircuitLink(..) => {
                 unreachable!("these networks have nothing beyond them")

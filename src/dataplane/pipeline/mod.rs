@@ -91,15 +91,18 @@ impl Leg<'_> {
         packet: &mut Packet<'_>,
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
+        let entry = self.snapshot.ports.get(ingress.0 as usize);
+        if let Some(Ingress::Platform { nic, vnet }) = entry {
+            return self.leave_platform(*nic, *vnet, packet, observer);
+        }
         check::addresses(packet)?;
         check::protocol(packet)?;
-        match self.snapshot.ports.get(ingress.0 as usize) {
+        match entry {
             Some(Ingress::Internet) => return self.forward_in(packet, observer),
             Some(Ingress::Tunnel { tunnel, gateway, up }) => {
                 return self.come_out(*tunnel, (*gateway, *up), packet, observer);
             }
-            Some(Ingress::Platform { nic, vnet }) => return self.probe(*nic, *vnet, packet, observer),
-            Some(Ingress::Nic(_) | Ingress::Vnet(_) | Ingress::Vacant) | None => {}
+            Some(Ingress::Nic(_) | Ingress::Vnet(_) | Ingress::Platform { .. } | Ingress::Vacant) | None => {}
         }
         let sender = check::source(self.snapshot, ingress, &packet.tuple().src)?;
         observer.step(Step::Sent { nic: sender });
@@ -110,7 +113,7 @@ impl Leg<'_> {
         let hop = match self.route((sender, admitted_out), subject.tuple, observer)? {
             Way::Within(hop) => hop,
             Way::Platform(nic) => {
-                return self.ask_platform(nic, (sender, admitted_out), &subject, packet, observer);
+                return self.reach_platform(nic, (sender, admitted_out), &subject, packet, observer);
             }
             Way::Internet(edge) => {
                 let departure = self.depart(edge, (sender, admitted_out), &subject, packet, observer)?;

@@ -1,35 +1,40 @@
-//! The platform: health probes from its own address to a backend, and their answers back (LB-10, FAB-12), and what guests
-//! ask its resolver.
+//! To the platform and from it: what guests ask it, its health probes of backends, and the answers to both (FAB-12, LB-10).
 //!
-//! One idea: a probe is a packet like any other, except that it comes from nowhere: no route led it here. What its
-//! receiver's rules say of it decides (NSG-31), and the record that it leaves lets the answer back, whatever the routes.
+//! One idea: these are packets like any others, except that no route leads them. What a guest's rules say decides (NSG-30,
+//! NSG-31), and the record that a question leaves lets the answer back.
 
 use super::admit::Admitted;
 use super::route::Hop;
-use super::{Leg, Subject, check};
-use crate::dataplane::platform::PLATFORM;
+use super::{Leg, Subject, check, subject};
+use crate::dataplane::platform::{METADATA, PLATFORM};
 use crate::dataplane::{Direction, DropReason, NicId, Observer, Owner, PortId, Step, VnetId};
 use crate::wire::Packet;
 
 impl Leg<'_> {
-    /// From whoever probes in a VNet.
+    /// From the platform into a VNet: a probe, or an answer.
     #[inline(never)]
-    pub(super) fn probe<O: Observer>(
+    pub(super) fn leave_platform<O: Observer>(
         self,
-        prober: NicId,
+        platform: NicId,
         vnet: VnetId,
         packet: &Packet<'_>,
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
-        observer.step(Step::Sent { nic: prober });
-        if packet.src() != PLATFORM {
+        // Link-local, and yet of more than one link (FAB-12).
+        if packet.src() != METADATA {
+            check::addresses(packet)?;
+        }
+        check::protocol(packet)?;
+        observer.step(Step::Sent { nic: platform });
+        if packet.src() != PLATFORM && packet.src() != METADATA {
             return Err(DropReason::SpoofedSource);
         }
+        let of_first = subject::tuple_of_first(packet, platform, &self.flows.fragments, self.now)?;
         let Some(Owner::Nic(receiver)) = self.snapshot.vnet(vnet).owners.lookup(packet.dst()) else {
             return Err(DropReason::NoEndpoint);
         };
         observer.step(Step::Arrive { nic: receiver });
-        let subject = Subject::of(packet, None, self.now);
+        let subject = Subject::of(packet, of_first.as_ref(), self.now);
         self.deliver(Hop::Endpoint(receiver), &subject.tuple.dst)?;
         let admitted = self.admit(receiver, Direction::Inbound, &subject, observer)?;
         let nic = self.snapshot.nic(receiver);
@@ -38,18 +43,18 @@ impl Leg<'_> {
         Ok(nic.port)
     }
 
-    /// To the platform: back to who has probed, or a question to its resolver.
+    /// From a guest to the platform: a question, or the answer to a probe.
     #[inline(never)]
-    pub(super) fn ask_platform<O: Observer>(
+    pub(super) fn reach_platform<O: Observer>(
         self,
-        prober: NicId,
+        platform: NicId,
         (sender, admitted): (NicId, Admitted),
         subject: &Subject<'_>,
         packet: &Packet<'_>,
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
-        observer.step(Step::Arrive { nic: prober });
-        let nic = self.snapshot.nic(prober);
+        observer.step(Step::Arrive { nic: platform });
+        let nic = self.snapshot.nic(platform);
         check::size(packet, nic)?;
         self.commit(Some(((sender, Direction::Outbound, admitted), subject)), None, observer)?;
         Ok(nic.port)

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use super::Leg;
 use super::admit::Admitted;
-use crate::dataplane::platform::{DNS_PORT, METADATA, PLATFORM};
+use crate::dataplane::platform::{self, METADATA, PLATFORM};
 use crate::dataplane::{DropReason, Edge, FrontendId, GatewayId, Link, NextHop, NicId, Observer, Owner, PortId, Step};
-use crate::wire::{Protocol, Tuple};
+use crate::wire::Tuple;
 
 /// The end of a leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(super) enum Way<'a> {
     /// Through one of its backends.
     Through(FrontendId),
     Gateway(GatewayId),
-    /// Back to who probes.
+    /// Who asks, or answers a probe.
     Platform(NicId),
 }
 
@@ -59,11 +59,10 @@ impl<'a> Leg<'a> {
     ) -> Result<Way<'a>, DropReason> {
         let dst = &flow.dst;
         if *dst == PLATFORM || *dst == METADATA {
-            // In reach whatever the routes say (FAB-12): who probes is only answered, the resolver is asked.
-            let vnet = self.snapshot.vnet(self.snapshot.nic(sender).vnet);
-            let is_question = vnet.dns && flow.protocol == Protocol::UDP && flow.dst_port == DNS_PORT;
-            let heard = vnet.probing.filter(|_| *dst == PLATFORM && (is_question || admitted.has_record()));
-            return heard.map(Way::Platform).ok_or(DropReason::NoEndpoint);
+            // In reach whatever the routes say (FAB-12): who asks for what is served there, or answers a probe.
+            let there = self.snapshot.vnet(self.snapshot.nic(sender).vnet).platform;
+            let there = there.filter(|_| admitted.has_record() || platform::serves(flow));
+            return there.map(Way::Platform).ok_or(DropReason::NoEndpoint);
         }
         self.lead(sender, flow, observer)
     }

@@ -330,6 +330,7 @@ fn emulation(emulation: &Emulation) -> Object {
         ("tcpStateTracking", if emulation.tcp_state_tracking { "on" } else { "off" }.to_owned()),
         ("workers", workers),
         ("offload", emulation.offload.to_string()),
+        ("platformServices", emulation.platform_services.to_string()),
         ("device", format!("{:?}", emulation.device).to_lowercase()),
         ("flowsPerNic", emulation.flows_per_nic.to_string()),
         ("programmingDelayMs", emulation.programming_delay.as_millis().to_string()),

@@ -309,6 +309,16 @@ fn is_platform_service(sent: &Sent) -> bool {
     }
 }
 
+/// FAB-12: names and metadata.
+pub(super) fn is_served(sent: &Sent) -> bool {
+    let asked = (sent.dst, sent.dst_port);
+    match sent.kind {
+        Kind::Udp => asked == (address(PLATFORM), 53),
+        Kind::Tcp => [(address(PLATFORM), 53), (address(METADATA), 80)].contains(&asked),
+        Kind::Ping | Kind::Esp => false,
+    }
+}
+
 /// NSG-15
 fn denied(inbound: bool) -> DropReason {
     if inbound { DropReason::NsgInbound } else { DropReason::NsgOutbound }

@@ -1,0 +1,139 @@
+//! The resolver at 168.63.129.16: the names of the asking virtual network's machines, and nothing else.
+//!
+//! One idea: it is the authority for [`DOMAIN`] and for its machines' addresses. Whatever else it is asked it refuses at
+//! once, so that a guest does not wait for an answer that cannot come.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use domain::base::iana::{Class, Opcode, Rcode};
+use domain::base::message_builder::AnswerBuilder;
+use domain::base::{Message, MessageBuilder, Name, Rtype, Ttl};
+use domain::rdata::{A, Aaaa, Ptr};
+
+use super::directory::{DOMAIN, Directory};
+
+/// How long an answer may be kept: Azure's own say as much.
+const TTL: Ttl = Ttl::from_secs(10);
+
+/// What a name stands for here.
+enum Found<'a> {
+    /// A machine, with its addresses.
+    Machine(&'a [IpAddr]),
+    /// An address, with its machine's name.
+    Address(&'a str),
+    /// The domain itself, or a name above addresses: it is there and says nothing.
+    Nothing,
+    /// A name of ours that nobody has.
+    Nobody,
+    /// Somebody else's.
+    Foreign,
+}
+
+/// The answer to a question, if it is one that has an answer.
+pub(super) fn answer(question: &[u8], directory: &Directory) -> Option<Vec<u8>> {
+    let message = Message::from_octets(question).ok()?;
+    // Nobody answers answers.
+    if message.header().qr() {
+        return None;
+    }
+    let refuse = |rcode| Some(MessageBuilder::new_vec().start_answer(&message, rcode).ok()?.finish());
+    if message.header().opcode() != Opcode::QUERY {
+        return refuse(Rcode::NOTIMP);
+    }
+    let Ok(asked) = message.sole_question() else { return refuse(Rcode::FORMERR) };
+    if asked.qclass() != Class::IN {
+        return refuse(Rcode::REFUSED);
+    }
+    let name = asked.qname().to_string();
+    let rcode = |found: &Found<'_>| match found {
+        Found::Machine(_) | Found::Address(_) | Found::Nothing => Rcode::NOERROR,
+        Found::Nobody => Rcode::NXDOMAIN,
+        Found::Foreign => Rcode::REFUSED,
+    };
+    let found = find(name.trim_end_matches('.'), directory);
+    let mut builder = MessageBuilder::new_vec().start_answer(&message, rcode(&found)).ok()?;
+    builder.header_mut().set_aa(!matches!(found, Found::Foreign));
+    let owner = asked.qname();
+    let any = asked.qtype() == Rtype::ANY;
+    match found {
+        Found::Machine(addresses) => {
+            for address in addresses {
+                match address {
+                    IpAddr::V4(ipv4) if any || asked.qtype() == Rtype::A => push(&mut builder, owner, A::new(*ipv4))?,
+                    IpAddr::V6(ipv6) if any || asked.qtype() == Rtype::AAAA => {
+                        push(&mut builder, owner, Aaaa::new(*ipv6))?;
+                    }
+                    IpAddr::V4(_) | IpAddr::V6(_) => {}
+                }
+            }
+        }
+        Found::Address(machine) if any || asked.qtype() == Rtype::PTR => {
+            let target: Name<Vec<u8>> = format!("{machine}.{DOMAIN}").parse().ok()?;
+            push(&mut builder, owner, Ptr::new(target))?;
+        }
+        Found::Address(_) | Found::Nothing | Found::Nobody | Found::Foreign => {}
+    }
+    Some(builder.finish())
+}
+
+fn push(
+    builder: &mut AnswerBuilder<Vec<u8>>,
+    owner: impl domain::base::ToName,
+    data: impl domain::base::rdata::ComposeRecordData,
+) -> Option<()> {
+    builder.push((owner, TTL, data)).ok()
+}
+
+fn find<'a>(name: &str, directory: &'a Directory) -> Found<'a> {
+    let name = name.to_ascii_lowercase();
+    if let Some(reverse) = reverse(&name) {
+        return match reverse {
+            Reverse::Whole(address) => directory.name_of(address).map_or(Found::Foreign, Found::Address),
+            Reverse::Part => Found::Nothing,
+        };
+    }
+    if name == DOMAIN {
+        return Found::Nothing;
+    }
+    let label = name.strip_suffix(DOMAIN).and_then(|rest| rest.strip_suffix('.'));
+    match (label, name.contains('.')) {
+        (Some(machine), _) => directory.addresses(machine).map_or(Found::Nobody, Found::Machine),
+        // As a guest without a search list asks.
+        (None, false) => directory.addresses(&name).map_or(Found::Foreign, Found::Machine),
+        (None, true) => Found::Foreign,
+    }
+}
+
+/// A name under which addresses are looked up.
+enum Reverse {
+    Whole(IpAddr),
+    Part,
+}
+
+/// `4.1.168.192.in-addr.arpa`, and the nibbles of an IPv6 address below `ip6.arpa` (RFC 1035 section 3.5, RFC 3596 section
+/// 2.5).
+fn reverse(name: &str) -> Option<Reverse> {
+    if let Some(labels) = name.strip_suffix(".in-addr.arpa") {
+        let mut octets = labels.rsplit('.').map(str::parse::<u8>);
+        let mut address = [0; 4];
+        for octet in &mut address {
+            match octets.next() {
+                Some(label) => *octet = label.ok()?,
+                None => return Some(Reverse::Part),
+            }
+        }
+        return octets.next().is_none().then(|| Reverse::Whole(Ipv4Addr::from(address).into()));
+    }
+    let labels = name.strip_suffix(".ip6.arpa")?;
+    let mut bits: u128 = 0;
+    let mut count = 0;
+    for label in labels.rsplit('.') {
+        let nibble = u128::from_str_radix(label, 16).ok().filter(|_| label.len() == 1)?;
+        bits = bits << 4 | nibble;
+        count += 1;
+        if count > 32 {
+            return None;
+        }
+    }
+    Some(if count == 32 { Reverse::Whole(Ipv6Addr::from(bits).into()) } else { Reverse::Part })
+}

@@ -1,0 +1,327 @@
+//! The thread that answers, and the handle by which it is told who is behind which device.
+//!
+//! One idea: every socket hangs on one virtual network's device, so whoever asks has said which directory answers. Nobody
+//! is waited for, and nothing grows: a datagram is answered at once, a connection carries one question and has
+//! [`PATIENCE`] for it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::directory::Directory;
+use super::http::{LONGEST, Malformed, Request, Response};
+use super::{dns, metadata};
+use crate::sys::caps::{self, CapabilitySet};
+use crate::sys::netns::Netns;
+use crate::sys::poll::{Poller, Ready, Waker};
+use crate::sys::socket::Origin;
+
+/// The platform's own address (FAB-12).
+const PLATFORM: IpAddr = IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16));
+/// Instance metadata's (FAB-12).
+const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
+const DNS_PORT: u16 = 53;
+const METADATA_PORT: u16 = 80;
+
+/// How long a question over a connection may take, its answer included.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Connections at a time, of all virtual networks; more are closed at once.
+const MOST: usize = 256;
+/// The largest datagram that is looked at: a question has a name of at most 255 bytes.
+const DATAGRAM: usize = 1232;
+/// Ready sockets that one turn looks at, and datagrams or connections that it takes from each.
+const BATCH: usize = 64;
+const WAKER: u64 = u64::MAX;
+
+/// Answers until it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    orders: Mutex<Orders>,
+    waker: Waker,
+}
+
+#[derive(Debug, Default)]
+struct Orders {
+    /// Who is behind which device from now on.
+    behind: Option<BTreeMap<String, Directory>>,
+    ends: bool,
+}
+
+impl Server {
+    /// Starts a thread in the platform's namespace, without capabilities: unprivileged programs must be let listen on low
+    /// ports there.
+    pub fn start(namespace: &Netns) -> io::Result<Self> {
+        let shared = Arc::new(Shared { orders: Mutex::default(), waker: Waker::new()? });
+        let theirs = Arc::clone(&shared);
+        let namespace = namespace.try_clone()?;
+        let (started, ready) = mpsc::channel();
+        let run = move || {
+            let begun = namespace.enter().and_then(|()| caps::keep(CapabilitySet::empty()));
+            let begun = begun.and_then(|()| Desk::new(&theirs.waker));
+            drop(namespace);
+            match begun {
+                Ok(desk) => {
+                    let _ = started.send(Ok(()));
+                    desk.run(&theirs);
+                }
+                Err(error) => drop(started.send(Err(error))),
+            }
+        };
+        let thread = thread::Builder::new().name("vnet-service".into()).spawn(run)?;
+        ready.recv().map_err(|_| io::Error::other("the platform's thread panicked"))??;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Answers these from now on, each by the device that it is behind, and nobody else.
+    pub fn heed(&self, behind: BTreeMap<String, Directory>) {
+        self.shared.change(|orders| orders.behind = Some(behind));
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.change(|orders| orders.ends = true);
+        if let Some(thread) = self.thread.take() {
+            // One that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn change(&self, change: impl FnOnce(&mut Orders)) {
+        change(&mut self.orders.lock().unwrap_or_else(PoisonError::into_inner));
+        self.waker.wake();
+    }
+
+    fn take(&self) -> Orders {
+        self.waker.reset();
+        std::mem::take(&mut self.orders.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What a question is asked in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Language {
+    Dns,
+    Metadata,
+}
+
+/// Where questions come in. By its token; closed with its device.
+#[derive(Debug)]
+enum Door {
+    Datagrams(UdpSocket),
+    Connections(TcpListener, Language),
+    Caller(Caller),
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Caller {
+    stream: TcpStream,
+    from: IpAddr,
+    language: Language,
+    heard: Vec<u8>,
+    /// What is still to be said; nothing until the question is whole.
+    answer: Option<Vec<u8>>,
+    deadline: Instant,
+}
+
+/// What the thread has for itself.
+struct Desk {
+    poller: Poller,
+    behind: BTreeMap<String, Directory>,
+    doors: HashMap<u64, (String, Door)>,
+    callers: usize,
+    next_token: u64,
+}
+
+impl Desk {
+    fn new(waker: &Waker) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        poller.add(waker, WAKER)?;
+        Ok(Self { poller, behind: BTreeMap::new(), doors: HashMap::new(), callers: 0, next_token: 0 })
+    }
+
+    fn run(mut self, shared: &Shared) {
+        let mut ready = Ready::new(BATCH);
+        loop {
+            let orders = shared.take();
+            if orders.ends {
+                return;
+            }
+            if let Some(behind) = orders.behind {
+                self.heed(behind);
+            }
+            for token in ready.tokens().filter(|token| *token != WAKER).collect::<Vec<_>>() {
+                self.turn_to(token);
+            }
+            let timeout = self.send_away_the_slow(Instant::now());
+            if let Err(error) = self.poller.wait(&mut ready, timeout) {
+                tracing::error!("guests are not answered at {PLATFORM} any more: {error}");
+                return;
+            }
+        }
+    }
+
+    fn heed(&mut self, behind: BTreeMap<String, Directory>) {
+        self.doors.retain(|_, (device, door)| {
+            let stays = behind.contains_key(device);
+            self.callers -= usize::from(!stays && matches!(door, Door::Caller(_)));
+            stays
+        });
+        let new: Vec<_> = behind.keys().filter(|device| !self.behind.contains_key(*device)).cloned().collect();
+        self.behind = behind;
+        for device in new {
+            if let Err(error) = self.open(&device) {
+                tracing::error!("guests behind {device} are not answered at {PLATFORM}: {error}");
+            }
+        }
+    }
+
+    fn open(&mut self, device: &str) -> io::Result<()> {
+        let at = |address| Origin { device: Some(device.to_owned()), address: Some(address) };
+        let doors = [
+            Door::Datagrams(at(PLATFORM).udp_at(DNS_PORT)?),
+            Door::Connections(at(PLATFORM).listen_at(DNS_PORT)?, Language::Dns),
+            Door::Connections(at(METADATA).listen_at(METADATA_PORT)?, Language::Metadata),
+        ];
+        doors.into_iter().try_for_each(|door| self.admit(device.to_owned(), door))
+    }
+
+    fn admit(&mut self, device: String, door: Door) -> io::Result<()> {
+        let token = self.next_token;
+        self.next_token += 1;
+        match &door {
+            Door::Datagrams(socket) => self.poller.add(socket, token)?,
+            Door::Connections(listener, _) => self.poller.add(listener, token)?,
+            Door::Caller(caller) => {
+                self.poller.add(&caller.stream, token)?;
+                self.callers += 1;
+            }
+        }
+        self.doors.insert(token, (device, door));
+        Ok(())
+    }
+
+    fn turn_to(&mut self, token: u64) {
+        let Some((device, mut door)) = self.doors.remove(&token) else { return };
+        let directory = self.behind.get(&device).expect("doors are those of known devices");
+        match &mut door {
+            Door::Datagrams(socket) => answer_datagrams(socket, directory),
+            Door::Connections(listener, language) => {
+                let arrived = arrived(listener, *language, MOST.saturating_sub(self.callers));
+                for caller in arrived {
+                    // Without room for it in the poller it is closed.
+                    let _ = self.admit(device.clone(), Door::Caller(caller));
+                }
+            }
+            Door::Caller(caller) => {
+                if !caller.advance(directory) {
+                    self.callers -= 1;
+                    return;
+                }
+                // Fails for a socket that has failed: the next wait tells.
+                let _ = self.poller.also_writable(&caller.stream, token, caller.answer.is_some());
+            }
+        }
+        self.doors.insert(token, (device, door));
+    }
+
+    /// Closes connections whose time is over; returns how long the next one has.
+    fn send_away_the_slow(&mut self, now: Instant) -> Option<Duration> {
+        if self.callers == 0 {
+            return None;
+        }
+        let deadline = |door: &Door| match door {
+            Door::Caller(caller) => Some(caller.deadline),
+            Door::Datagrams(_) | Door::Connections(..) => None,
+        };
+        let before = self.doors.len();
+        self.doors.retain(|_, (_, door)| deadline(door).is_none_or(|deadline| deadline > now));
+        self.callers -= before - self.doors.len();
+        let next = self.doors.values().filter_map(|(_, door)| deadline(door)).min();
+        next.map(|deadline| deadline.saturating_duration_since(now))
+    }
+}
+
+fn answer_datagrams(socket: &UdpSocket, directory: &Directory) {
+    let mut question = [0; DATAGRAM];
+    for _ in 0..BATCH {
+        let Ok((len, from)) = socket.recv_from(&mut question) else { return };
+        if let Some(answer) = dns::answer(&question[..len], directory) {
+            // A guest whose queue is full asks again.
+            let _ = socket.send_to(&answer, from);
+        }
+    }
+}
+
+/// New connections, of which so many stay.
+fn arrived(listener: &TcpListener, language: Language, room: usize) -> Vec<Caller> {
+    let mut callers = Vec::new();
+    for _ in 0..BATCH {
+        let Ok((stream, from)) = listener.accept() else { break };
+        if callers.len() < room && stream.set_nonblocking(true).is_ok() {
+            let deadline = Instant::now() + PATIENCE;
+            callers.push(Caller { stream, from: from.ip(), language, heard: Vec::new(), answer: None, deadline });
+        }
+    }
+    callers
+}
+
+impl Caller {
+    /// Hears and says what can be without waiting; false once the conversation is over.
+    fn advance(&mut self, directory: &Directory) -> bool {
+        if self.answer.is_none() {
+            let mut bytes = [0; 1024];
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return false,
+                Ok(len) => self.heard.extend_from_slice(&bytes[..len]),
+                Err(error) => return waits(&error),
+            }
+            let Ok(answer) = self.reply(directory) else { return false };
+            self.answer = answer;
+        }
+        let Some(answer) = &mut self.answer else { return true };
+        match self.stream.write(answer) {
+            Ok(len) => drop(answer.drain(..len)),
+            Err(error) => return waits(&error),
+        }
+        !answer.is_empty()
+    }
+
+    /// None until the question is whole.
+    fn reply(&self, directory: &Directory) -> Result<Option<Vec<u8>>, Malformed> {
+        match self.language {
+            Language::Dns => {
+                // RFC 1035 section 4.2.2: two bytes of length before a message.
+                let Some((len, rest)) = self.heard.split_first_chunk() else { return Ok(None) };
+                let Some(question) = rest.get(..u16::from_be_bytes(*len).into()) else {
+                    return if self.heard.len() < LONGEST { Ok(None) } else { Err(Malformed) };
+                };
+                let answer = dns::answer(question, directory).ok_or(Malformed)?;
+                let len = u16::try_from(answer.len()).map_err(|_| Malformed)?;
+                Ok(Some([&len.to_be_bytes()[..], &answer].concat()))
+            }
+            Language::Metadata => {
+                let request = Request::parse(&self.heard)?;
+                let answer = |request| -> Response { metadata::answer(&request, self.from, directory) };
+                Ok(request.map(|request| answer(request).encode()))
+            }
+        }
+    }
+}
+
+fn waits(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}

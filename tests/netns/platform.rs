@@ -1,0 +1,96 @@
+//! What guests ask the platform, asked by real programs: names, and what a machine is told of itself.
+
+use serde_json::Value;
+
+use crate::lab::{Lab, has_program, stdout};
+
+/// A peered pair, and a third with the addresses of the first; the first machine's rules deny whatever they can.
+const LAB: &str = "
+virtualNetworks:
+  - name: a
+    location: westeurope
+    addressSpace: [10.1.0.0/16, 'fd00:1::/48']
+    subnets: [{name: s, addressPrefixes: [10.1.0.0/24, 'fd00:1::/64'], networkSecurityGroup: closed}]
+    virtualNetworkPeerings: [{name: a-b, remoteVirtualNetwork: b}]
+  - name: b
+    location: northeurope
+    addressSpace: [10.2.0.0/16]
+    subnets: [{name: s, addressPrefix: 10.2.0.0/24}]
+    virtualNetworkPeerings: [{name: b-a, remoteVirtualNetwork: a}]
+  - {name: c, location: uksouth, addressSpace: [10.1.0.0/16], subnets: [{name: s, addressPrefix: 10.1.0.0/24}]}
+networkSecurityGroups:
+  - name: closed
+    securityRules:
+      - {name: in, priority: 4096, direction: Inbound, access: Deny, protocol: '*', sourceAddressPrefix: '*',
+         sourcePortRange: '*', destinationAddressPrefix: '*', destinationPortRange: '*'}
+      - {name: out, priority: 4096, direction: Outbound, access: Deny, protocol: '*', sourceAddressPrefix: '*',
+         sourcePortRange: '*', destinationAddressPrefix: '*', destinationPortRange: '*'}
+virtualMachines:
+  - {name: web, networkInterfaces: [{subnet: a/s}]}
+  - {name: db, networkInterfaces: [{subnet: a/s}]}
+  - {name: far, networkInterfaces: [{subnet: b/s}]}
+  - {name: other, networkInterfaces: [{subnet: c/s}]}
+";
+
+const INSTANCE: &str = "http://169.254.169.254/metadata/instance?api-version=2021-02-01";
+
+fn dig(lab: &Lab, node: &str, question: &[&str]) -> String {
+    let dig = lab.exec(node, &[&["dig", "+time=5", "+tries=3"], question].concat());
+    assert!(dig.status.success(), "{dig:?}");
+    stdout(&dig)
+}
+
+fn instance(lab: &Lab, node: &str) -> Value {
+    let curl = lab.exec(node, &["curl", "-sS", "-m10", "-H", "Metadata: true", INSTANCE]);
+    serde_json::from_str(&stdout(&curl)).unwrap_or_else(|error| panic!("{error}: {}", stdout(&curl)))
+}
+
+/// PEER-12: names end where the virtual network does, though packets cross the peering.
+#[test]
+fn peer_12_names_are_those_of_ones_own_virtual_network() {
+    let Some(lab) = Lab::up(LAB).filter(|_| has_program("dig")) else { return };
+    assert_eq!(dig(&lab, "web", &["+short", "+search", "db"]), "10.1.0.5\n");
+    assert_eq!(dig(&lab, "web", &["+short", "+search", "DB", "AAAA"]), "fd00:1::5\n");
+    assert_eq!(dig(&lab, "web", &["+short", "+tcp", "-x", "10.1.0.5"]), "db.internal.cloudapp.net.\n");
+    assert_eq!(dig(&lab, "web", &["+short", "-x", "fd00:1::5"]), "db.internal.cloudapp.net.\n");
+    assert!(dig(&lab, "web", &["far.internal.cloudapp.net"]).contains("status: NXDOMAIN"));
+    // A foreign one is refused at once: nobody is there to ask.
+    assert!(dig(&lab, "web", &["example.org"]).contains("status: REFUSED"));
+    // The same address in another virtual network is somebody else's.
+    assert_eq!(dig(&lab, "other", &["+short", "-x", "10.1.0.4"]), "other.internal.cloudapp.net.\n");
+    // As a program finds it that knows nothing of vnet.
+    let by_name = std::process::Command::new("ip")
+        .args(["netns", "exec", &format!("{}-far", lab.name), "dig", "+short", "+search", "far"])
+        .output()
+        .unwrap();
+    assert_eq!(stdout(&by_name), "10.2.0.4\n");
+
+    // A machine that comes is known, and one that goes is not.
+    lab.apply(&LAB.replace("name: db,", "name: cache,"));
+    assert_eq!(dig(&lab, "web", &["+short", "+search", "cache"]), "10.1.0.5\n");
+    assert!(dig(&lab, "web", &["db.internal.cloudapp.net"]).contains("status: NXDOMAIN"));
+}
+
+#[test]
+fn fab_12_a_machine_is_told_what_it_is() {
+    let Some(lab) = Lab::up(LAB).filter(|_| has_program("curl")) else { return };
+    for (node, location) in [("web", "westeurope"), ("other", "uksouth")] {
+        let told = instance(&lab, node);
+        assert_eq!((&told["compute"]["name"], &told["compute"]["location"]), (&node.into(), &location.into()));
+        assert_eq!(told["network"]["interface"][0]["ipv4"]["ipAddress"][0]["privateIpAddress"], "10.1.0.4");
+    }
+    let without = lab.exec("web", &["curl", "-s", "-m10", "-o", "/dev/null", "-w", "%{http_code}", INSTANCE]);
+    assert_eq!(stdout(&without), "400");
+}
+
+#[test]
+fn the_platform_can_be_left_out() {
+    let Some(lab) = Lab::up(&format!("emulation: {{platformServices: false}}\n{LAB}")).filter(|_| has_program("dig"))
+    else {
+        return;
+    };
+    let dig = lab.exec("web", &["dig", "+time=1", "+tries=1", "@168.63.129.16", "web"]);
+    assert_ne!(dig.status.code(), Some(0));
+    assert!(lab.drops("web", "NoEndpoint") > 0);
+    assert!(!stdout(&lab.exec("web", &["cat", "/etc/resolv.conf"])).contains("168.63.129.16"));
+}
