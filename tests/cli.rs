@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 /// Every subcommand; `the_list_of_subcommands_is_complete` compares it with the help.
-const SUBCOMMANDS: [&str; 27] = [
+const SUBCOMMANDS: [&str; 28] = [
     "demo",
     "up",
     "down",
@@ -21,6 +21,7 @@ const SUBCOMMANDS: [&str; 27] = [
     "run",
     "apply",
     "peering",
+    "gateway",
     "bgp",
     "validate",
     "test",

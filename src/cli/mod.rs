@@ -23,6 +23,7 @@ mod finding;
 mod flow_verify;
 mod flows;
 mod following;
+mod gateway;
 mod hops;
 mod labs;
 mod lb;
@@ -80,6 +81,7 @@ enum Command {
     Run(run::Run),
     Apply(apply::Apply),
     Peering(peering::Peering),
+    Gateway(gateway::Gateway),
     Bgp(bgp::Bgp),
     Validate(validate::Validate),
     Test(test::Test),
@@ -149,6 +151,7 @@ impl Command {
             Self::Run(command) => command.run(context),
             Self::Apply(command) => command.run(context),
             Self::Peering(command) => command.run(context),
+            Self::Gateway(command) => command.run(context),
             Self::Bgp(command) => command.run(context),
             Self::Validate(command) => command.run(context),
             Self::Test(command) => command.run(context),

@@ -74,12 +74,12 @@ impl Gateways {
     }
 
     /// The tables by which gateways choose their tunnels, then those of circuits' edges, by [`GatewayId`].
-    pub(super) fn tables(&self, network: &Network, ids: &Ids) -> Vec<Gateway> {
+    pub(super) fn tables(&self, network: &Network, learned: &Learned, ids: &Ids) -> Vec<Gateway> {
         let tables = network.gateways().zip(&self.routes);
         let table = |((ix, _), routes): ((GatewayIx, _), &BTreeMap<IpNet, Vec<ConnectionIx>>)| Gateway {
             nic: ids.nic(Sender::Gateway(ix)).expect("every gateway has a number"),
             in_subnet: true,
-            tunnels: table(network, ids, ix, routes),
+            tunnels: table((network, learned), ids, ix, routes),
         };
         let edges = network.circuits().map(|(ix, _)| express_route::edge(network, ids, &self.exchange, ix));
         tables.map(table).chain(edges).collect()
@@ -93,7 +93,7 @@ fn listed(network: &Network, gateway: GatewayIx, over: &[ConnectionIx]) -> Vec<I
         Remote::Local(_) | Remote::Gateway(_) => None,
     });
     let edges: Vec<_> = circuits.flat_map(underlay).collect();
-    if edges.is_empty() { vec![network.gateway_address(gateway)] } else { edges }
+    if edges.is_empty() { network.gateway_addresses(gateway) } else { edges }
 }
 
 pub(super) const fn gateway_id(gateway: GatewayIx) -> GatewayId {
@@ -113,8 +113,8 @@ fn routes(network: &Network, learned: &Learned, gateway: GatewayIx) -> BTreeMap<
             Remote::Gateway(_) | Remote::Circuit(_) => Vec::new(),
         };
         // The peer itself (VPN-11, BGP-14a).
-        let peer = bgp.map(|(_, far)| IpNet::from(far.address));
-        for prefix in fixed.into_iter().chain(peer) {
+        let peers = network.bgp_ends(ix).into_iter().map(|(_, far)| IpNet::from(far.address));
+        for prefix in fixed.into_iter().chain(peers) {
             let over = routes.entry(prefix).or_default();
             if !over.contains(&ix) {
                 over.push(ix);
@@ -133,16 +133,29 @@ fn routes(network: &Network, learned: &Learned, gateway: GatewayIx) -> BTreeMap<
     routes
 }
 
-fn table(network: &Network, ids: &Ids, gateway: GatewayIx, routes: &BTreeMap<IpNet, Vec<ConnectionIx>>) -> Fib {
-    let hops = |over: &Vec<ConnectionIx>| over.iter().map(|one| hop(network, ids, *one)).collect();
+fn table(
+    (network, learned): (&Network, &Learned),
+    ids: &Ids,
+    gateway: GatewayIx,
+    routes: &BTreeMap<IpNet, Vec<ConnectionIx>>,
+) -> Fib {
+    // While some tunnels are up the others take nothing (VPN-33).
+    let hops = |over: &[ConnectionIx]| -> Vec<NextHop> {
+        let up: Vec<_> = over.iter().filter(|one| is_up(network, learned, **one)).collect();
+        if up.is_empty() {
+            vec![NextHop::NoGateway]
+        } else {
+            up.into_iter().map(|one| hop(network, ids, *one)).collect()
+        }
+    };
     let mut all: Vec<(IpNet, Vec<NextHop>)> = routes.iter().map(|(prefix, over)| (*prefix, hops(over))).collect();
     // What nobody else takes (VPN-40).
     let site = network.gateway(gateway).default_site;
     let leads_there = |remote: Remote| site.is_some_and(|site| remote == Remote::Local(site));
-    if let Some((ix, _)) = network.connections_of(gateway).find(|(_, connection)| leads_there(connection.remote))
-        && !all.iter().any(|(prefix, _)| prefix.prefix_len() == 0)
-    {
-        all.push((IpNet::V4(Ipv4Net::default()), vec![hop(network, ids, ix)]));
+    let over: Vec<_> =
+        network.connections_of(gateway).filter(|(_, one)| leads_there(one.remote)).map(|(ix, _)| ix).collect();
+    if !over.is_empty() && !all.iter().any(|(prefix, _)| prefix.prefix_len() == 0) {
+        all.push((IpNet::V4(Ipv4Net::default()), hops(&over)));
     }
     fib(&all)
 }
@@ -166,13 +179,17 @@ pub(super) fn fib(routes: &[(IpNet, Vec<NextHop>)]) -> Fib {
     Fib { lpm, next_hops, spreads: spreads.into() }
 }
 
-/// The other end of a tunnel; nowhere while it is down.
-fn hop(network: &Network, ids: &Ids, connection: ConnectionIx) -> NextHop {
-    if network.tunnel_fault(connection).is_some() {
-        return NextHop::NoGateway;
-    }
-    match network.connection(connection).remote {
-        Remote::Local(_) => ids.nic(Sender::Tunnel(connection)).map_or(NextHop::NoGateway, NextHop::Tunnel),
+/// Whether a tunnel takes packets.
+pub(super) fn is_up(network: &Network, learned: &Learned, tunnel: ConnectionIx) -> bool {
+    let connection = network.connection(tunnel);
+    let instance = network.gateway(connection.gateway).instance_name(connection.instance);
+    network.tunnel_fault(tunnel).is_none() && !learned.down.contains(&instance)
+}
+
+/// The other end of a tunnel.
+fn hop(network: &Network, ids: &Ids, tunnel: ConnectionIx) -> NextHop {
+    match network.connection(tunnel).remote {
+        Remote::Local(_) => ids.nic(Sender::Tunnel(tunnel)).map_or(NextHop::NoGateway, NextHop::Tunnel),
         Remote::Gateway(far) => NextHop::Gateway(gateway_id(far)),
         Remote::Circuit(circuit) => NextHop::Gateway(edge_id(network, circuit)),
     }

@@ -32,7 +32,7 @@ mod tags;
 mod user_routes;
 mod written;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -77,6 +77,10 @@ pub struct Learned {
     pub mtu: HashMap<Attachment, u16>,
     /// What BGP says: by the name of a connection, the prefixes to which it is the best way, or one of several.
     pub routes: BTreeMap<String, Vec<IpNet>>,
+    /// Instances of gateways that do not work at the moment (VPN-30), by [`VirtualNetworkGateway::instance_name`].
+    ///
+    /// [`VirtualNetworkGateway::instance_name`]: crate::model::VirtualNetworkGateway::instance_name
+    pub down: BTreeSet<String>,
     /// What probes have found out of the backends they ask; None where nobody probes.
     pub health: Option<BTreeMap<ProbeKey, Health>>,
 }
@@ -161,7 +165,7 @@ fn compile_after(network: &Network, learned: &Learned, ids: Ids, generation: u64
     let (senders, attachments) = ids.slots();
     let mut numbered = |sender| nic(network, learned, &ids, &fibs, (&mut acls, &mut platform), sender);
     let nics = senders.iter().map(|sender| sender.map_or_else(nobody, &mut numbered)).collect();
-    let ports = attachments.iter().map(|attachment| ingress(network, &ids, *attachment)).collect();
+    let ports = attachments.iter().map(|attachment| ingress(network, learned, &ids, *attachment)).collect();
     let vnets = (0..network.virtual_networks.len()).map(VnetIx).zip(owners.into_tables());
     let links = |vnet| links::of(network, &connections, vnet);
     let platform = |vnet| ids.nic(Sender::Platform(vnet));
@@ -177,7 +181,7 @@ fn compile_after(network: &Network, learned: &Learned, ids: Ids, generation: u64
         acls: known_acls,
     };
     let edge = edge::of(network, &ids);
-    let tunnels = gateways.tables(network, &ids);
+    let tunnels = gateways.tables(network, learned, &ids);
     let Fibs { tables: fibs, subnets, listings } = fibs;
     let frontends = Vec::new();
     let mut snapshot = Snapshot { generation, ports, nics, fibs, acls, vnets, edge, frontends, gateways: tunnels };
@@ -335,7 +339,7 @@ impl Compiled {
     }
 }
 
-fn ingress(network: &Network, ids: &Ids, attachment: Option<Attachment>) -> Ingress {
+fn ingress(network: &Network, learned: &Learned, ids: &Ids, attachment: Option<Attachment>) -> Ingress {
     match attachment {
         Some(Attachment::Nic(nic)) => Ingress::Nic(ids.nic(Sender::Nic(nic)).expect("every interface has a number")),
         Some(Attachment::Vnet(vnet)) => Ingress::Vnet(vnet_id(vnet)),
@@ -346,7 +350,7 @@ fn ingress(network: &Network, ids: &Ids, attachment: Option<Attachment>) -> Ingr
         Some(Attachment::Tunnel(tunnel)) => Ingress::Tunnel {
             tunnel: ids.nic(Sender::Tunnel(tunnel)).expect("every tunnel has a number"),
             gateway: gateway_id(network.connection(tunnel).gateway),
-            up: network.tunnel_fault(tunnel).is_none(),
+            up: gateways::is_up(network, learned, tunnel),
         },
         Some(Attachment::Platform(vnet)) => Ingress::Platform {
             nic: ids.nic(Sender::Platform(vnet)).expect("the platform has a number"),

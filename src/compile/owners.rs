@@ -32,8 +32,7 @@ impl Owners {
                 Sender::Subnet(subnet) => (subnet.vnet, network.subnet(subnet).prefixes.clone()),
                 Sender::Gateway(ix) => {
                     let gateway = network.gateway(ix);
-                    let addresses = gateway.instances.into_iter().chain(gateway.bgp.map(|bgp| bgp.address));
-                    (gateway.subnet.vnet, addresses.map(IpNet::from).collect())
+                    (gateway.subnet.vnet, gateway.addresses().into_iter().map(IpNet::from).collect())
                 }
                 Sender::Internet
                 | Sender::Tunnel(_)

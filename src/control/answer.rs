@@ -88,6 +88,10 @@ impl Answers {
             Request::Flows { filter, from } => {
                 flows::page(&self.engine, &filter, from).map_or_else(refused, Response::Flows)
             }
+            Request::Connections => {
+                let published = self.engine.published();
+                Response::Connections(diag::connections(&published.network, &published.compiled))
+            }
             Request::Bgp(question) => self.bgp(&question).unwrap_or_else(refused),
             Request::Peerings => Response::Peerings(diag::peerings(&self.engine.network())),
             Request::LoadBalancers => Response::LoadBalancers(self.load_balancers()),
@@ -362,7 +366,7 @@ impl Place {
                     node: gateway.name.clone(),
                     nic: gateway.name.clone(),
                     subnet: format!("{}/{}", vnet.name, subnet.name),
-                    addresses: gateway.instances.into_iter().chain(gateway.bgp.map(|bgp| bgp.address)).collect(),
+                    addresses: gateway.addresses(),
                 }
             }
             Attachment::Tunnel(tunnel) => {

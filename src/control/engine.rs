@@ -136,8 +136,12 @@ impl Engine {
         let known =
             |attachment: &Attachment| Some(held(attachment).filter(|(port, _)| self.workers.is_alive(*port))?.1);
         let learned = attachments.iter().filter_map(|at| Some((*at, *now.learned.mtu.get(&known(at)?)?)));
-        let learned =
-            Learned { mtu: learned.collect(), routes: now.learned.routes.clone(), health: now.learned.health.clone() };
+        let learned = Learned {
+            mtu: learned.collect(),
+            routes: now.learned.routes.clone(),
+            down: now.learned.down.clone(),
+            health: now.learned.health.clone(),
+        };
         let staying = attachments.iter().filter_map(|at| Some((known(at)?, *at))).collect();
         let missing: Vec<_> = attachments.iter().copied().filter(|at| known(at).is_none()).collect();
         let restored = missing.iter().copied().filter(|at| held(at).is_some()).collect();
@@ -197,6 +201,7 @@ impl Engine {
         let missed = generation != compiled.snapshot.generation;
         if missed {
             learned.routes.clone_from(&now.learned.routes);
+            learned.down.clone_from(&now.learned.down);
             learned.health.clone_from(&now.learned.health);
         }
         if missed || learned.mtu.len() > known {

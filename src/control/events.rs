@@ -96,6 +96,14 @@ pub enum Happening {
         probe: String,
         reason: String,
     },
+    /// An instance of a gateway is away for so long; its tunnels are down.
+    GatewayFailover {
+        gateway: String,
+        seconds: u64,
+    },
+    GatewayRestored {
+        gateway: String,
+    },
     BgpSessionUp {
         node: String,
         neighbor: IpAddr,
@@ -129,6 +137,8 @@ impl Happening {
             Self::WorkerFailed { .. } => "WorkerFailed",
             Self::BackendHealthy { .. } => "BackendHealthy",
             Self::BackendUnhealthy { .. } => "BackendUnhealthy",
+            Self::GatewayFailover { .. } => "GatewayFailover",
+            Self::GatewayRestored { .. } => "GatewayRestored",
             Self::BgpSessionUp { .. } => "BgpSessionUp",
             Self::BgpSessionDown { .. } => "BgpSessionDown",
             Self::BgpRoutesChanged { .. } => "BgpRoutesChanged",
@@ -150,6 +160,7 @@ impl Happening {
             Self::WorkerFailed { worker, .. } => format!("worker {worker}"),
             Self::BackendHealthy { backend, .. } | Self::BackendUnhealthy { backend, .. } => backend.clone(),
             Self::BgpRoutesChanged { connection, .. } => connection.clone(),
+            Self::GatewayFailover { gateway, .. } | Self::GatewayRestored { gateway } => gateway.clone(),
         }
     }
 }
@@ -168,7 +179,8 @@ impl fmt::Display for Happening {
             }
             Self::PowerChanged { power_state, .. } => write!(f, "{power_state:?}"),
             Self::DeviceLost { .. } => write!(f, "packets for it are dropped until `vnet apply` or SIGHUP"),
-            Self::PeeringRemoved { .. } | Self::DeviceRestored { .. } => Ok(()),
+            Self::PeeringRemoved { .. } | Self::DeviceRestored { .. } | Self::GatewayRestored { .. } => Ok(()),
+            Self::GatewayFailover { seconds, .. } => write!(f, "for {seconds} s"),
             Self::ProgramEnded { command, status, .. } => write!(f, "`{command}`: {status}"),
             Self::BackendHealthy { load_balancer, probe, .. } => write!(f, "probe {load_balancer}/{probe}"),
             Self::BackendUnhealthy { load_balancer, probe, reason, .. } => {

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::events::Event;
 use super::rule_numbers::RuleLabel;
 use crate::diag::{
-    BackendRow, EffectiveGroup, Explanation, FlowVerifyAnswer, FlowVerifyQuery, Forecast, LiveExplanation,
-    NextHopAnswer, NextHopQuery, PeeringRow, Plan, Probe, Query, Reach, Retraced, RouteRow, Sighting,
+    BackendRow, ConnectionRow, EffectiveGroup, Explanation, FlowVerifyAnswer, FlowVerifyQuery, Forecast,
+    LiveExplanation, NextHopAnswer, NextHopQuery, PeeringRow, Plan, Probe, Query, Reach, Retraced, RouteRow, Sighting,
 };
 use crate::model::PowerState;
 use crate::speakers::{self, PeerRow};
@@ -70,6 +70,8 @@ pub enum Request {
     Peerings,
     /// The backends of all load balancers.
     LoadBalancers,
+    /// Tunnels of gateways.
+    Connections,
     /// Sessions and routes of BGP.
     Bgp(BgpQuestion),
     /// Answered again and again, until the client goes or says that it is enough by closing its half of the
@@ -129,6 +131,12 @@ pub enum Change {
     RemovePeering {
         link: String,
     },
+    /// Take an instance of a gateway away for a while: the first is 0.
+    FailOver {
+        gateway: String,
+        instance: usize,
+        seconds: u64,
+    },
 }
 
 /// A topology to put in place of the running one.
@@ -173,6 +181,7 @@ pub enum Response {
     FlowChanges(FlowChanges),
     Peerings(Vec<PeeringRow>),
     LoadBalancers(Vec<BackendRow>),
+    Connections(Vec<ConnectionRow>),
     BgpPeers(Vec<PeerRow>),
     BgpRoutes(Vec<speakers::RouteRow>),
     Traced(Traced),
@@ -198,6 +207,13 @@ pub struct Changed {
     #[serde(default)]
     pub restored: Vec<String>,
     pub warnings: Vec<String>,
+}
+
+impl Changed {
+    /// Done, and no object is another than before.
+    pub fn without_plan(lab: String, generation: u64, warnings: Vec<String>) -> Self {
+        Self { lab, applied: true, generation, plan: Plan::default(), restored: Vec::new(), warnings }
+    }
 }
 
 /// Why a question has no answer, and what to do.

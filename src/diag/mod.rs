@@ -6,6 +6,7 @@
 
 mod branches;
 mod change;
+mod connections;
 mod cure;
 mod explain;
 mod filter;
@@ -40,6 +41,7 @@ mod yaml_path;
 
 pub use branches::Branch;
 pub use change::Change;
+pub use connections::{ConnectionRow, connections};
 pub use explain::{Explanation, Fix, Obstacle, Verdict, explain};
 pub use filter::{Filter, FilterError, Host, parse_filter, pattern};
 pub use flow_log::{FlowLogs, LoggedRecord, RuleNames, hour, target_name};

@@ -58,7 +58,11 @@ impl NextHopAnswer {
         let route_table_id = table.unwrap_or_else(|| "System Route".to_owned());
         let (next_hop_type, next_hop_ip_address, next_hop_ip_addresses) = match addresses {
             [] => (next_hop_type, None, Vec::new()),
+            // Of a gateway with two active instances the first stands for both.
             [one] => (next_hop_type, Some(*one), Vec::new()),
+            [first, ..] if next_hop_type == NextHopType::VirtualNetworkGateway => {
+                (next_hop_type, Some(*first), Vec::new())
+            }
             several => (NextHopType::VirtualApplianceEcmp, None, several.to_vec()),
         };
         Self { next_hop_type, next_hop_ip_address, next_hop_ip_addresses, route_table_id }

@@ -17,6 +17,7 @@ use super::beside::beside;
 use super::daemon;
 use super::error::{During, Error, Result};
 use super::events::Events;
+use super::failover::Absences;
 use super::flow_logs;
 use super::program::{self, Program};
 use super::rearrange::rearrange;
@@ -39,6 +40,7 @@ pub(super) struct Lab<'a> {
     pub(super) engine: Arc<Engine>,
     pub(super) logger: FlowLogger,
     pub(super) routers: Arc<Routers>,
+    pub(super) absences: Absences,
     pub(super) record: Record,
     pub(super) facts: Arc<ArcSwap<LabFacts>>,
     pub(super) history: Arc<EventLog>,
@@ -149,6 +151,7 @@ impl Lab<'_> {
             }
             Change::SyncPeering { link } => (change::sync(running, link.as_deref())?, None, None),
             Change::RemovePeering { link } => (change::remove_peering(running, &link)?, None, None),
+            Change::FailOver { gateway, instance, seconds } => return Ok(self.fail_over(&gateway, instance, seconds)?),
         };
         let next = self.engine.prepare(network).map_err(|error| Refusal {
             message: error.to_string(),

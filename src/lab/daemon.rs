@@ -24,6 +24,7 @@ use super::apply::{Lab, Read};
 use super::device::Queues;
 use super::error::{During, Error, Result};
 use super::events::{Event, Events};
+use super::failover::Absences;
 use super::flow_logs;
 use super::guest;
 use super::notify::notify;
@@ -186,7 +187,8 @@ fn begin(
     powerless(|| listen(&engine, &record, &facts, signals, &events))?;
     let (programs, events) = (Vec::new(), Events::new(wake));
     let read = Read { memory: Memory::default(), network: engine.network() };
-    let lab = Lab { site, engine, logger, routers, record, facts, history, programs, path, events, read };
+    let absences = Absences::default();
+    let lab = Lab { site, engine, logger, routers, absences, record, facts, history, programs, path, events, read };
     lab.route().iter().for_each(|complaint| warn!("{complaint}"));
     Ok(lab)
 }
@@ -244,7 +246,8 @@ fn forward_signals(mut signals: Signals, sender: Sender<Event>) -> Result<()> {
 /// Does what is asked for until the end, and says what happens meanwhile.
 fn watch(lab: &mut Lab<'_>) -> &'static str {
     loop {
-        match lab.events.next(WATCH) {
+        lab.come_back();
+        match lab.events.next(lab.absences.patience(WATCH)) {
             Ok(Event::Stop(why)) => return why,
             Ok(Event::ReadAgain) => lab.read_again(),
             // Whoever asked may have gone away meanwhile.

@@ -74,9 +74,8 @@ pub(super) fn device(network: &Network, attachment: Attachment, name: &str) -> O
 }
 
 fn own_end(network: &Network, gateway: GatewayIx, name: &str) -> Device {
-    let gateway = network.gateway(gateway);
-    let addresses = gateway.instances.into_iter().chain(gateway.bgp.map(|bgp| bgp.address));
-    Device::new(name, addresses.map(IpNet::from).collect(), DefaultRoute::IfNone)
+    let addresses = network.gateway(gateway).addresses().into_iter().map(IpNet::from).collect();
+    Device::new(name, addresses, DefaultRoute::IfNone)
 }
 
 fn tunnel_end(network: &Network, tunnel: ConnectionIx, name: &str) -> Option<Device> {

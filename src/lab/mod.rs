@@ -14,6 +14,7 @@ mod error;
 mod events;
 mod exec;
 mod express_route;
+mod failover;
 mod flow_logs;
 mod gateway;
 mod guest;

@@ -27,7 +27,7 @@ pub struct ConnectionIx(pub usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SiteIx(pub usize);
 
-/// A gateway; of a VPN a route-based and active-standby one (VPN-30).
+/// A gateway; of a VPN a route-based one. Of its two instances one is active, or both are (VPN-30, VPN-31).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VirtualNetworkGateway {
     pub name: String,
@@ -36,9 +36,11 @@ pub struct VirtualNetworkGateway {
     pub subnet: SubnetIx,
     pub sku: GatewaySku,
     pub public: PublicIpIx,
-    /// Those of its two instances; the active one has the first.
+    /// The second instance's, where both are active.
+    pub second_public: Option<PublicIpIx>,
+    /// Those of its two instances; where one is active it has the first.
     pub instances: [IpAddr; 2],
-    /// Where it speaks BGP, and as whom, if it does (BGP-04).
+    /// Where its first active instance speaks BGP, and as whom, if it does (BGP-04).
     pub bgp: Option<BgpSettings>,
     /// Takes what a route sends here and nobody else has (VPN-40).
     pub default_site: Option<LocalGatewayIx>,
@@ -69,6 +71,34 @@ pub enum GatewaySku {
     ErGw1,
     ErGw2,
     ErGw3,
+}
+
+impl VirtualNetworkGateway {
+    pub const fn is_active_active(&self) -> bool {
+        self.second_public.is_some()
+    }
+
+    /// What each active instance speaks BGP as: none, one or two.
+    pub fn speakers(&self) -> Vec<BgpSettings> {
+        let Some(BgpSettings { asn, .. }) = self.bgp else { return Vec::new() };
+        let addresses: Vec<_> = if self.is_active_active() {
+            self.instances.to_vec()
+        } else {
+            self.bgp.iter().map(|bgp| bgp.address).collect()
+        };
+        addresses.into_iter().map(|address| BgpSettings { asn, address }).collect()
+    }
+
+    /// An active instance as people call it: the second of a gateway by a number.
+    pub fn instance_name(&self, instance: usize) -> String {
+        if instance == 0 { self.name.clone() } else { format!("{}#{}", self.name, instance + 1) }
+    }
+
+    /// All that answers for it in its GatewaySubnet, each once.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let bgp = self.bgp.map(|bgp| bgp.address).filter(|address| !self.instances.contains(address));
+        self.instances.into_iter().chain(bgp).collect()
+    }
 }
 
 impl GatewaySku {
@@ -110,11 +140,15 @@ pub struct LocalNetworkGateway {
     pub bgp: Option<BgpSettings>,
 }
 
-/// A tunnel as its first end describes it.
+/// A tunnel as its first end describes it. A connection of an active-active gateway describes two, one from each instance
+/// (VPN-31).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
+    /// The connection's; of a second tunnel with a number behind it.
     pub name: String,
     pub gateway: GatewayIx,
+    /// The gateway's active instance whose it is.
+    pub instance: usize,
     pub remote: Remote,
     pub shared_key: Option<String>,
     pub enable_bgp: bool,
@@ -223,9 +257,14 @@ impl Network {
         &self.sites[site.0]
     }
 
-    /// The public address that listings show for a gateway (SYS-09a).
-    pub fn gateway_address(&self, gateway: GatewayIx) -> IpAddr {
-        self.public_ip(self.gateway(gateway).public).address
+    /// What listings show for a gateway: its public address, or both its instances' own (SYS-09a).
+    pub fn gateway_addresses(&self, gateway: GatewayIx) -> Vec<IpAddr> {
+        let gateway = self.gateway(gateway);
+        if gateway.is_active_active() {
+            gateway.instances.to_vec()
+        } else {
+            vec![self.public_ip(gateway.public).address]
+        }
     }
 
     /// Every gateway with its index.
@@ -299,19 +338,27 @@ impl Network {
         }
     }
 
-    /// Whether BGP is spoken over a connection: it, its gateway and its far end all do (BGP-09).
-    pub fn bgp_over(&self, at: ConnectionIx) -> Option<(BgpSettings, BgpSettings)> {
+    /// Who speaks BGP over a tunnel: it, its gateway and its far end all do (BGP-09). The near end is one, at the far end may
+    /// be two.
+    pub fn bgp_ends(&self, at: ConnectionIx) -> Vec<(BgpSettings, BgpSettings)> {
         let connection = self.connection(at);
+        let near = self.gateway(connection.gateway).speakers().get(connection.instance).copied();
+        let Some(near) = near.filter(|_| connection.enable_bgp) else { return Vec::new() };
         let far = match connection.remote {
-            Remote::Local(local) => self.local_gateway(local).bgp,
-            Remote::Circuit(_) => None,
+            Remote::Local(local) => self.local_gateway(local).bgp.into_iter().collect(),
+            Remote::Circuit(_) => Vec::new(),
             Remote::Gateway(far) => {
                 let mut back = self.connections_of(far);
                 let back = back.find(|(_, back)| back.remote == Remote::Gateway(connection.gateway));
-                self.gateway(far).bgp.filter(|_| back.is_some_and(|(_, back)| back.enable_bgp))
+                if back.is_some_and(|(_, back)| back.enable_bgp) { self.gateway(far).speakers() } else { Vec::new() }
             }
         };
-        self.gateway(connection.gateway).bgp.filter(|_| connection.enable_bgp).zip(far)
+        far.into_iter().map(|far| (near, far)).collect()
+    }
+
+    /// The first of [`Self::bgp_ends`].
+    pub fn bgp_over(&self, at: ConnectionIx) -> Option<(BgpSettings, BgpSettings)> {
+        self.bgp_ends(at).first().copied()
     }
 
     /// The gateways that a virtual network's routes may lead to: its own, or those of the peer whose it uses (PEER-31, PEER-37).

@@ -12,7 +12,9 @@ use crate::bgp::{Path, PeerId, Source, Speaker};
 pub fn best_ways(node: &Node, speaker: &Speaker) -> BTreeMap<String, Vec<IpNet>> {
     let mut ways: BTreeMap<String, Vec<IpNet>> = BTreeMap::new();
     for prefix in speaker.prefixes() {
-        for peer in learned(speaker, prefix).filter_map(|(peer, _)| node.peer(peer)) {
+        // What the other instance says it says of its own tunnels.
+        let outside = learned(speaker, prefix).filter(|(_, path)| !path.internal);
+        for peer in outside.filter_map(|(peer, _)| node.peer(peer)) {
             let known = ways.entry(peer.over.clone()).or_default();
             if known.last() != Some(prefix) {
                 known.push(*prefix);

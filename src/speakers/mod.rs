@@ -74,9 +74,9 @@ pub struct Peer {
 }
 
 impl Node {
-    /// Whether this is its name, as ARM compares names.
+    /// Whether this is its name or its gateway's, as ARM compares names.
     pub fn is(&self, name: &str) -> bool {
-        self.name.eq_ignore_ascii_case(name)
+        self.name.eq_ignore_ascii_case(name) || self.host.eq_ignore_ascii_case(name)
     }
 
     pub fn peer(&self, id: PeerId) -> Option<&Peer> {

@@ -15,24 +15,53 @@ const PREFIXES_MAX: u32 = 4_000;
 const RETRY: Retry = Retry { first: Duration::from_millis(500), most: Duration::from_secs(10) };
 
 pub(super) fn gateways(network: &Network) -> impl Iterator<Item = Node> {
-    network.gateways().filter_map(move |(ix, gateway)| {
-        let settings = gateway.bgp?;
-        let space = network.gateway_space(ix);
-        let own = space.iter().map(|prefix| route(*prefix, Source::Network));
-        let fixed = fixed(network, ix);
-        let fixed = fixed.iter().filter(|prefix| !space.contains(prefix)).map(|prefix| route(*prefix, Source::Static));
-        let spoken = network.connections_of(ix).filter_map(|(over, _)| Some((over, network.bgp_over(over)?)));
-        Some(Node {
-            name: gateway.name.clone(),
-            host: gateway.name.clone(),
-            asn: Asn(settings.asn),
-            address: settings.address,
-            routes: own.chain(fixed).collect(),
-            peers: spoken.map(|(over, ends)| gateway_peer(network, over, ends, &space)).collect(),
-            sink: Sink::Fabric,
-            foreign: false,
-        })
+    network.gateways().flat_map(move |(ix, gateway)| {
+        let speakers = gateway.speakers();
+        (0..speakers.len()).map(move |instance| self::instance(network, ix, &speakers, instance))
     })
+}
+
+/// One active instance of a gateway: another of the same gateway is a peer of its own system (BGP-16).
+fn instance(network: &Network, ix: GatewayIx, speakers: &[BgpSettings], instance: usize) -> Node {
+    let gateway = network.gateway(ix);
+    let own = speakers[instance];
+    let space = network.gateway_space(ix);
+    let networks = space.iter().map(|prefix| route(*prefix, Source::Network));
+    let fixed = fixed(network, ix);
+    let fixed = fixed.iter().filter(|prefix| !space.contains(prefix)).map(|prefix| route(*prefix, Source::Static));
+    let tunnels = network.connections_of(ix).filter(|(_, tunnel)| tunnel.instance == instance);
+    let peers = tunnels.flat_map(|(over, _)| gateway_peers(network, over, &space));
+    let others = speakers.iter().enumerate().filter(|(other, _)| *other != instance);
+    let others = others.map(|(other, settings)| twin(gateway.instance_name(other), own, *settings, &space));
+    Node {
+        name: gateway.instance_name(instance),
+        host: gateway.name.clone(),
+        asn: Asn(own.asn),
+        address: own.address,
+        routes: networks.chain(fixed).collect(),
+        peers: peers.chain(others).collect(),
+        sink: Sink::Fabric,
+        foreign: false,
+    }
+}
+
+/// The other instance.
+fn twin(node: String, own: BgpSettings, other: BgpSettings, space: &[IpNet]) -> Peer {
+    let import = Import { refuse_within: space.to_vec(), ..Import::default() };
+    let export = Export { next_hops: next_hops(own.address), withheld: space.to_vec(), ..Export::default() };
+    Peer {
+        id: PeerId(0),
+        over: node.clone(),
+        node: Some(node),
+        local: own.address,
+        remote: other.address,
+        up: true,
+        config: PeerConfig {
+            retry: RETRY,
+            policy: Policy { import, export, ..Policy::default() },
+            ..PeerConfig::new(Asn(other.asn))
+        },
+    }
 }
 
 /// What its local network gateways say, each once.
@@ -51,7 +80,7 @@ fn local_space<'a>(network: &'a Network, connection: &Connection) -> &'a [IpNet]
     }
 }
 
-fn gateway_peer(network: &Network, over: ConnectionIx, ends: (BgpSettings, BgpSettings), space: &[IpNet]) -> Peer {
+fn gateway_peers(network: &Network, over: ConnectionIx, space: &[IpNet]) -> Vec<Peer> {
     let connection = network.connection(over);
     let policy = Policy {
         import: Import { refuse_within: space.to_vec(), prefixes_max: Some(PREFIXES_MAX), ..Import::default() },
@@ -64,12 +93,13 @@ fn gateway_peer(network: &Network, over: ConnectionIx, ends: (BgpSettings, BgpSe
         },
         ..Policy::default()
     };
-    let node = match connection.remote {
+    let node = |far: usize| match connection.remote {
         Remote::Local(_) => network.site_of(over).map(|site| network.site(site).name.clone()),
-        Remote::Gateway(far) => Some(network.gateway(far).name.clone()),
+        Remote::Gateway(gateway) => Some(network.gateway(gateway).instance_name(far)),
         Remote::Circuit(_) => None,
     };
-    peer(network, (over, node), ends, policy)
+    let ends = network.bgp_ends(over).into_iter().enumerate();
+    ends.map(|(far, ends)| peer(network, (over, node(far)), ends, policy.clone())).collect()
 }
 
 pub(super) fn sites(network: &Network) -> impl Iterator<Item = Node> {
@@ -91,7 +121,8 @@ pub(super) fn sites(network: &Network) -> impl Iterator<Item = Node> {
 
 fn site_peer(network: &Network, over: ConnectionIx, ends: (BgpSettings, BgpSettings), site: &Site) -> Peer {
     let export = Export { prepend: site.prepend, ..Export::default() };
-    let node = network.gateway(network.connection(over).gateway).name.clone();
+    let connection = network.connection(over);
+    let node = network.gateway(connection.gateway).instance_name(connection.instance);
     peer(network, (over, Some(node)), ends, Policy { export, ..Policy::default() })
 }
 
@@ -101,10 +132,7 @@ fn peer(
     (near, far): (BgpSettings, BgpSettings),
     mut policy: Policy,
 ) -> Peer {
-    policy.export.next_hops = match near.address {
-        IpAddr::V4(address) => NextHops { ipv4: Some(address), ipv6: None },
-        IpAddr::V6(address) => NextHops { ipv4: None, ipv6: Some(address) },
-    };
+    policy.export.next_hops = next_hops(near.address);
     Peer {
         id: PeerId(0),
         over: network.connection(over).name.clone(),
@@ -113,5 +141,12 @@ fn peer(
         remote: far.address,
         up: network.tunnel_fault(over).is_none(),
         config: PeerConfig { external: true, retry: RETRY, policy, ..PeerConfig::new(Asn(far.asn)) },
+    }
+}
+
+const fn next_hops(own: IpAddr) -> NextHops {
+    match own {
+        IpAddr::V4(address) => NextHops { ipv4: Some(address), ipv6: None },
+        IpAddr::V6(address) => NextHops { ipv4: None, ipv6: Some(address) },
     }
 }

@@ -74,6 +74,7 @@ const WRONG: &[(&str, &str)] = &[
     ("refused RouteConflict: {routeTables: {rt: {routes: {all: {nextHopIpAddress: 10.0.1.300}}}}}", "exit code"),
     ("refused: {emulation: {forwarded: enforce}}", "exit code"),
     ("peering rm a-z", "a-z"),
+    ("failover gw: 1", "no gateway `gw`"),
     ("exec va -- echo one: two", "it writes"),
     ("says: nothing", "what was said is"),
 ];

@@ -112,6 +112,12 @@ pub(crate) enum Step {
         verb: String,
         link: String,
     },
+    /// Takes an instance of a gateway away for so many seconds.
+    Failover {
+        gateway: String,
+        instance: String,
+        seconds: u64,
+    },
     /// What the last change, or its refusal, told the user.
     Says(String),
 }
@@ -193,7 +199,7 @@ fn step(text: &str, value: &Value) -> Result<Step, String> {
         "ping" | "tcp" | "udp" | "open" | "flow" | "send" | "hops" | "exec" => packets(verb, rest, value),
         "routes" | "rules" | "next-hop" | "flow-verify" | "peerings" | "explain" | "lint" | "drops" | "flow-log"
         | "backends" | "learned" | "gateway-rows" => answers(verb, rest, value),
-        "apply" | "refused" | "peering" | "says" => changes(verb, rest, value),
+        "apply" | "refused" | "peering" | "failover" | "says" => changes(verb, rest, value),
         _ => Err("no such step".to_owned()),
     }
 }
@@ -268,6 +274,11 @@ fn answers(verb: &str, rest: &str, value: &Value) -> Result<Step, String> {
 fn changes(verb: &str, rest: &str, value: &Value) -> Result<Step, String> {
     Ok(match (verb, rest) {
         ("apply", "") if value.is_object() => Step::Apply(value.clone()),
+        ("failover", rest) => {
+            let (gateway, instance) = rest.split_once(' ').unwrap_or((rest, "1"));
+            let seconds = value.as_u64().ok_or("a number of seconds is expected")?;
+            Step::Failover { gateway: gateway.to_owned(), instance: instance.to_owned(), seconds }
+        }
         ("refused", code) if value.is_object() && (code.is_empty() || is_word(code)) => {
             let code = Some(code.to_owned()).filter(|code| !code.is_empty());
             Step::Refused { code, patch: value.clone() }

@@ -112,6 +112,12 @@ impl Stage {
                 self.told = commands::must_succeed(&self.lab.vnet(&["peering", verb, link]))?;
                 Ok(())
             }
+            Step::Failover { gateway, instance, seconds } => {
+                let arguments =
+                    ["gateway", "failover", gateway, "--instance", instance, "--seconds", &seconds.to_string()];
+                self.told = commands::must_succeed(&self.lab.vnet(&arguments))?;
+                Ok(())
+            }
             Step::Says(text) if self.told.contains(text) => Ok(()),
             Step::Says(_) => Err(format!("what was said is:\n{}", self.told).into()),
         }

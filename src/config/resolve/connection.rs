@@ -56,6 +56,7 @@ pub(super) fn connection(
     Some(Connection {
         name: or_unnamed(&written.name),
         gateway,
+        instance: 0,
         remote,
         shared_key: text(&written.shared_key),
         enable_bgp: enable_bgp.is_some(),

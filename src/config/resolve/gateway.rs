@@ -62,6 +62,7 @@ impl Gateways {
         let sites = sites(document, &circuits, report);
         let linked = Links { document, vnets, gateways: &made, connections: &connections, circuits: &circuits };
         linked.check(report);
+        let connections = connections.into_iter().flat_map(|one| tunnels(&made[one.gateway.0], one)).collect();
         let Circuits { made: circuits, clouds, .. } = circuits;
         let gateways = Self { vpn: made, local, connections, sites, circuits, clouds };
         gateways.check_tunnels(document, report);
@@ -71,11 +72,17 @@ impl Gateways {
     /// LIM-18.
     fn check_tunnels(&self, document: &Document, report: &mut Report) {
         for (ix, gateway) in (0..).map(GatewayIx).zip(&self.vpn).filter(|(_, one)| one.kind == GatewayKind::Vpn) {
-            let mut described = self.connections.iter().zip(&document.connections);
             let most = gateway.sku.tunnels();
-            if let Some((_, beyond)) = described.by_ref().filter(|(one, _)| one.gateway == ix).nth(most) {
+            let beyond = self.connections.iter().filter(|one| one.gateway == ix).nth(most);
+            let is_it = |written: &&written::Connection, tunnel: &Connection| {
+                written.name.as_ref().is_some_and(|name| tunnel.name.split('#').next() == Some(&name.value))
+            };
+            if let Some(at) = beyond
+                .and_then(|tunnel| document.connections.iter().find(|written| is_it(written, tunnel)))
+                .map(|written| written.at)
+            {
                 report
-                    .error(beyond.at, format!("virtual network gateway `{}` has {most} tunnels already", gateway.name))
+                    .error(at, format!("virtual network gateway `{}` has {most} tunnels already", gateway.name))
                     .rule("VPN-04")
                     .expected(format!("at most {most} connections with sku {:?}", gateway.sku));
             }
@@ -116,6 +123,13 @@ impl Gateways {
     }
 }
 
+/// The tunnels that a connection describes (VPN-31).
+fn tunnels(gateway: &VirtualNetworkGateway, first: Connection) -> impl Iterator<Item = Connection> + use<> {
+    let name = format!("{}#2", first.name);
+    let second = gateway.is_active_active().then(|| Connection { name, instance: 1, ..first.clone() });
+    std::iter::once(first).chain(second)
+}
+
 /// Machines, gateways, circuits, sites and private clouds are nodes of one lab.
 fn check_nodes(document: &Document, report: &mut Report) {
     let machines = document.virtual_machines.iter().map(|machine| &machine.name);
@@ -145,7 +159,7 @@ fn gateway(
     check_kind(written, report);
     let name = or_unnamed(&written.name);
     let kind = kind(written);
-    let (subnet, address) = place(written, vnets, scope, report)?;
+    let (subnet, address, second) = place(written, vnets, scope, report)?;
     let alike = |other: &&VirtualNetworkGateway| {
         other.subnet.vnet == subnet.vnet && (other.kind == GatewayKind::Vpn) == (kind == GatewayKind::Vpn)
     };
@@ -161,6 +175,10 @@ fn gateway(
         IpNet::V6(_) => None,
     })?;
     let address = public_address(address, &name, written.at, public, report)?;
+    let second_public = match second {
+        Some(second) if kind == GatewayKind::Vpn => Some(public_address(second, &name, written.at, public, report)?),
+        Some(_) | None => None,
+    };
     let sku = sku(written, kind, report);
     let instances = instances(kind, range, written.at, report);
     let speaks = written.enable_bgp.as_ref().filter(|flag| flag.value);
@@ -170,19 +188,27 @@ fn gateway(
             .rule("VPN-05")
             .expected("`sku: VpnGw1` or larger");
     }
+    if let Some(flag) = written.active_active.as_ref().filter(|flag| flag.value && sku == GatewaySku::Basic) {
+        report
+            .error(flag.at, "a gateway of SKU Basic has one active instance")
+            .rule("VPN-37")
+            .expected("`sku: VpnGw1` or larger");
+    }
     let asn = written.bgp.as_ref().and_then(|bgp| bgp.value.asn.as_ref());
     if let Some(asn) = asn.filter(|asn| asn.value != AZURE_ASN) {
         bgp::check_asn(asn, report);
     }
-    // BGP-04: the last usable address.
-    let last = Ipv4Addr::from_bits(range.broadcast().to_bits() - 1);
-    let settings = BgpSettings { asn: asn.map_or(AZURE_ASN, |asn| asn.value), address: last.into() };
+    // BGP-04: the last usable address, or the instances' own.
+    let last = Ipv4Addr::from_bits(range.broadcast().to_bits() - 1).into();
+    let address_of_bgp = if second_public.is_some() { nth(range, 4) } else { last };
+    let settings = BgpSettings { asn: asn.map_or(AZURE_ASN, |asn| asn.value), address: address_of_bgp };
     Some(VirtualNetworkGateway {
         name,
         kind,
         subnet,
         sku,
         public: address,
+        second_public,
         instances,
         bgp: speaks.filter(|_| kind == GatewayKind::Vpn).map(|_| settings),
         default_site: local_names.find(&written.default_site, report).map(LocalGatewayIx),
@@ -243,25 +269,38 @@ fn check_kind(written: &written::VirtualNetworkGateway, report: &mut Report) {
             .rule("VPN-02")
             .expected("`vpnType: RouteBased`");
     }
-    if let Some(flag) = written.active_active.as_ref().filter(|flag| flag.value) {
-        report.error(flag.at, "there are no active-active gateways here yet").expected("`activeActive: false`");
-    }
 }
 
-/// The GatewaySubnet, in the short form or in ARM's, and the reference to the public address.
+/// The GatewaySubnet, in the short form or in ARM's, and the references to the public addresses: two where both instances
+/// are active.
 fn place<'a>(
     written: &'a written::VirtualNetworkGateway,
     vnets: &[VirtualNetwork],
     scope: &Scope,
     report: &mut Report,
-) -> Option<(SubnetIx, &'a Reference)> {
+) -> Option<(SubnetIx, &'a Reference, Option<&'a Reference>)> {
+    let both = written.active_active.as_ref().is_some_and(|flag| flag.value);
+    if both != (written.configurations.len() == 2) && written.configurations.len() < 3 {
+        let at = written.active_active.as_ref().map_or(written.at, |flag| flag.at);
+        let message = if both {
+            "two active instances with one public address"
+        } else {
+            "a second public address, and one active instance"
+        };
+        report
+            .error(at, message)
+            .rule("VPN-31")
+            .expected("`activeActive: true` and two entries of `ipConfigurations`, or neither");
+        return None;
+    }
+    let second = written.configurations.get(1).map(|second| &second.public);
     let (subnet, at, public) = match (&written.virtual_network, &written.configurations[..]) {
         (Some(reference), []) => {
             let vnet = scope.vnet(&written.virtual_network, report)?;
             let subnet = vnets[vnet.0].subnets.iter().position(|subnet| subnet.name == "GatewaySubnet");
             (subnet.map(|subnet| SubnetIx { vnet, subnet }), reference.at, &written.public)
         }
-        (None, [one]) => {
+        (None, [one] | [one, _]) => {
             let subnet = scope.subnet(&one.subnet, report)?;
             let named = vnets[subnet.vnet.0].subnets[subnet.subnet].name == "GatewaySubnet";
             (named.then_some(subnet), one.at, &one.public)
@@ -281,7 +320,7 @@ fn place<'a>(
             .expected("a virtual network that has one")
             .help("add `{name: GatewaySubnet, addressPrefix: …/27}` to its subnets");
     }
-    Some((subnet?, public))
+    Some((subnet?, public, second))
 }
 
 fn public_address(

@@ -80,7 +80,9 @@ impl Routers {
     /// Goes by a network from now on: routers that it no longer has end, new ones start, the others change what differs.
     /// `place` finds a node of the lab. Says what did not work.
     pub fn heed(&self, network: &Network, place: impl Fn(&str) -> io::Result<Place>) -> Vec<String> {
-        let (foreign, wanted): (Vec<_>, Vec<_>) = nodes(network).into_iter().partition(|node| node.foreign);
+        let mut nodes = nodes(network);
+        take_down(&mut nodes, &self.engine.compiled().learned().down);
+        let (foreign, wanted): (Vec<_>, Vec<_>) = nodes.into_iter().partition(|node| node.foreign);
         *lock(&self.shared.foreign) = foreign;
         let mut running = lock(&self.shared.nodes);
         let mut before = std::mem::take(&mut *running);
@@ -136,7 +138,10 @@ impl Routers {
             self.each(node, |running| running.look(|node, speaker| speakers::peer_rows(node, Some(speaker), now)));
         let foreign = lock(&self.shared.foreign);
         rows.extend(
-            foreign.iter().filter(|known| is(node, &known.name)).map(|node| speakers::peer_rows(node, None, now)),
+            foreign
+                .iter()
+                .filter(|known| node.is_none_or(|name| known.is(name)))
+                .map(|node| speakers::peer_rows(node, None, now)),
         );
         self.known(node, rows)
     }
@@ -170,7 +175,7 @@ impl Routers {
 
     fn each<T>(&self, node: Option<&str>, look: impl Fn(&Running) -> T) -> Vec<T> {
         let nodes = lock(&self.shared.nodes);
-        nodes.iter().filter(|(name, _)| is(node, name)).map(|(_, running)| look(running)).collect()
+        nodes.values().filter(|running| node.is_none_or(|name| running.is(name))).map(look).collect()
     }
 
     fn known<T>(&self, node: Option<&str>, rows: Vec<Vec<T>>) -> Result<Vec<T>, String> {
@@ -184,13 +189,18 @@ impl Routers {
     }
 }
 
-fn is(wanted: Option<&str>, name: &str) -> bool {
-    wanted.is_none_or(|wanted| wanted.eq_ignore_ascii_case(name))
-}
-
 impl Drop for Routers {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// Nothing gets to or from nodes that do not work.
+fn take_down(nodes: &mut [Node], down: &BTreeSet<String>) {
+    for Node { name, peers, .. } in nodes {
+        for peer in peers {
+            peer.up &= !down.contains(name) && !peer.node.as_ref().is_some_and(|far| down.contains(far));
+        }
     }
 }
 

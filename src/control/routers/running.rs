@@ -72,7 +72,7 @@ impl Running {
         let speaker = node.speaker(seed(&node), Instant::now());
         let addresses = Addresses::default();
         let reporter =
-            Reporter { node: node.name.clone(), addresses: Arc::clone(&addresses), log: Arc::clone(&shared.log) };
+            Reporter { node: node.host.clone(), addresses: Arc::clone(&addresses), log: Arc::clone(&shared.log) };
         let tell = {
             let reporter = reporter.clone();
             move |happened| {
@@ -91,6 +91,10 @@ impl Running {
         let mut running = Self { node: bare, place: place.identity, router, reporter, next: 0, kernel };
         running.heed(node);
         Ok(running)
+    }
+
+    pub(super) fn is(&self, name: &str) -> bool {
+        self.node.is(name)
     }
 
     /// Whether it can go on as another description has it.

@@ -11,7 +11,8 @@ use super::objects::{Object, list, or_none};
 pub(super) fn of(network: &Network) -> Vec<Object> {
     let gateways = network.virtual_network_gateways.iter().map(|one| gateway(network, one));
     let locals = network.local_network_gateways.iter().map(local_gateway);
-    let connections = network.connections.iter().map(|one| connection(network, one));
+    // A second tunnel is described with the first.
+    let connections = network.connections.iter().filter(|one| one.instance == 0).map(|one| connection(network, one));
     gateways.chain(locals).chain(connections).chain(network.sites.iter().map(|one| site(network, one))).collect()
 }
 
@@ -22,6 +23,7 @@ fn gateway(network: &Network, gateway: &VirtualNetworkGateway) -> Object {
         ("gatewayType", format!("{:?}", gateway.kind)),
         ("sku", format!("{:?}", gateway.sku)),
         ("publicIPAddress", network.public_ip(gateway.public).name.clone()),
+        ("activeActive", gateway.is_active_active().to_string()),
         ("bgpSettings", bgp(gateway.bgp)),
         ("gatewayDefaultSite", or_none(gateway.default_site.map(|site| &network.local_gateway(site).name))),
     ];
@@ -66,6 +68,8 @@ fn site(network: &Network, site: &Site) -> Object {
         ("addressSpace", list(&site.address_space)),
         ("addresses", list(&site.addresses)),
         ("routes", list(&site.routes)),
+        ("advertises", list(&site.advertises)),
+        ("prepend", site.prepend.to_string()),
         ("bgpSettings", bgp(site.bgp)),
         ("sharedKey", key(site.shared_key.as_deref())),
         ("connectionMode", format!("{:?}", site.mode)),
