@@ -12,7 +12,7 @@ use std::{env, fs};
 
 use proptest::prelude::*;
 use vnet::config::{Loaded, Severity, load, load_with, no_files};
-use vnet::model::{Network, Standing};
+use vnet::model::{CircuitFault, CircuitIx, Network, Standing};
 
 /// The YAML files of a directory below the package, sorted.
 fn yaml_files(directory: &str) -> Vec<PathBuf> {
@@ -111,6 +111,73 @@ fn limits_hold_exactly() {
         (padded(12 << 20), padded((12 << 20) + 1), None),
     ] {
         holds_exactly(&fits, &too_much, rule);
+    }
+}
+
+/// LIM-22, LIM-23, ER-11: links of a circuit, and circuits of a gateway.
+#[test]
+fn limits_of_circuits_hold_exactly() {
+    // So many virtual networks, each with a gateway of this SKU, and so many circuits; all are connected.
+    let world = |vnets: usize, circuits: usize, sku: &str, location: &str| {
+        let list = |key: &str, items: Vec<String>| format!("{key}:\n{}", items.join(""));
+        let vnet = |v| {
+            format!(
+                "- {{name: v{v}, location: westeurope, addressSpace: [10.{v}.0.0/16], \
+                 subnets: [{{name: GatewaySubnet, addressPrefix: 10.{v}.0.0/27}}]}}\n"
+            )
+        };
+        let gateway = |v| {
+            format!(
+                "- {{name: g{v}, gatewayType: ExpressRoute, virtualNetwork: v{v}, publicIPAddress: ip{v}, sku: {sku}}}\n"
+            )
+        };
+        let circuit = |c: usize| {
+            let place = location.replace('N', &c.to_string());
+            format!("- {{name: c{c}, serviceProviderProperties: {{peeringLocation: {place}}}}}\n")
+        };
+        let connection = |(v, c)| {
+            format!("- {{name: x{v}-{c}, connectionType: ExpressRoute, virtualNetworkGateway1: g{v}, peer: c{c}}}\n")
+        };
+        let pairs = (0..vnets).flat_map(|v| (0..circuits).map(move |c| (v, c)));
+        [
+            list("virtualNetworks", (0..vnets).map(vnet).collect()),
+            list("publicIPAddresses", (0..vnets).map(|v| format!("- {{name: ip{v}, sku: Standard}}\n")).collect()),
+            list("virtualNetworkGateways", (0..vnets).map(gateway).collect()),
+            list("expressRouteCircuits", (0..circuits).map(circuit).collect()),
+            list("connections", pairs.map(connection).collect()),
+        ]
+        .concat()
+    };
+    let apart = "London N";
+    for (fits, too_much, rule) in [
+        (world(10, 1, "ErGw1AZ", apart), world(11, 1, "ErGw1AZ", apart), "LIM-22"),
+        (world(1, 4, "Standard", apart), world(1, 5, "Standard", apart), "LIM-23"),
+        (world(1, 8, "HighPerformance", apart), world(1, 9, "HighPerformance", apart), "LIM-23"),
+        (world(1, 16, "ErGw3AZ", apart), world(1, 17, "ErGw3AZ", apart), "LIM-23"),
+        (world(1, 4, "ErGw3AZ", "London"), world(1, 5, "ErGw3AZ", "London"), "LIM-23"),
+    ] {
+        holds_exactly(&fits, &too_much, Some(rule));
+    }
+}
+
+/// LIM-21, ER-03: a circuit is down while its customer says too much.
+#[test]
+fn lim_21_prefixes_of_a_circuit() {
+    let world = |tier: &str, prefixes: usize| {
+        let prefix = |i| format!("172.{}.{}.{}/32", 16 + i / 65_536, i / 256 % 256, i % 256);
+        let prefixes: Vec<_> = (0..prefixes).map(prefix).collect();
+        format!(
+            "{ONE_NETWORK}expressRouteCircuits:\n- {{name: c, sku: {tier}, peerings: [{{peerASN: 65010, \
+             primaryPeerAddressPrefix: 192.168.0.0/30, secondaryPeerAddressPrefix: 192.168.0.4/30, vlanId: 1}}]}}\n\
+             sites:\n- {{name: dc, addressSpace: [172.16.0.0/12], advertises: [{}], expressRouteCircuits: [c]}}\n",
+            prefixes.join(", ")
+        )
+    };
+    for (tier, most) in [("Standard", 4_000), ("Premium", 10_000)] {
+        for (count, fault) in [(most, None), (most + 1, Some(CircuitFault::TooManyPrefixes))] {
+            let network = load(&world(tier, count), "er.yaml").unwrap().network;
+            assert_eq!(network.circuit_fault(CircuitIx(0)), fault, "{count} prefixes, {tier}");
+        }
     }
 }
 

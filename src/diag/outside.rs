@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use crate::compile::exchange::{Exchange, Toward};
 use crate::compile::{Compiled, Sender, edge_id};
 use crate::dataplane::{NextHop, NicId};
 use crate::model::{CircuitIx, CloudIx, Customer, GatewayIx, Network, Side, SiteIx, VnetIx};
@@ -69,5 +70,33 @@ fn leads(network: &Network, compiled: &Compiled, circuit: CircuitIx, to: IpAddr)
             table.spread(spread).members().iter().any(|hop| matches!(hop, NextHop::Gateway(_)))
         }
         _ => false,
+    }
+}
+
+/// Where somebody on the way over a circuit sends a packet on, and what it has learned of that.
+pub(super) fn learned(network: &Network, sender: Sender, to: IpAddr) -> Option<(String, String)> {
+    let exchange = Exchange::of(network);
+    let known = match sender {
+        Sender::Edge(circuit) => exchange.edge(circuit),
+        Sender::Gateway(gateway) => exchange.gateway(gateway),
+        Sender::Nic(_)
+        | Sender::Subnet(_)
+        | Sender::Internet
+        | Sender::Tunnel(_)
+        | Sender::Platform(_)
+        | Sender::CircuitLink(..) => return None,
+    };
+    let holding = known.into_iter().filter(|(prefix, _)| prefix.contains(&to));
+    let (prefix, ways) = holding.max_by_key(|(prefix, _)| prefix.prefix_len())?;
+    let path: Vec<_> = ways.first()?.as_path.iter().map(ToString::to_string).collect();
+    let toward: Vec<_> = ways.iter().map(|way| name(network, way.toward)).collect();
+    Some((format!("BGP {prefix}, AS path {}", path.join(" ")), format!("to {}", toward.join(" or "))))
+}
+
+fn name(network: &Network, toward: Toward) -> String {
+    match toward {
+        Toward::Customer(circuit) => format!("the circuit's customer {}", network.customer_name(circuit).unwrap_or("")),
+        Toward::Gateway(gateway) => format!("the gateway {}", network.gateway(gateway).name),
+        Toward::Edge { circuit, .. } => format!("the edge of {}", network.circuit(circuit).name),
     }
 }

@@ -13,6 +13,7 @@ use crate::model::VnetIx;
 
 use super::masquerade::GuestStep;
 use super::names::Names;
+use super::outside;
 use super::walk::{Leg, Outcome, Walk};
 
 /// A packet's way in one direction.
@@ -133,6 +134,10 @@ impl Teller<'_> {
                 self.router = nic;
                 let who = self.names.router(nic);
                 self.say(StepKind::Forward, self.nic(nic), format!("{who} takes it on, one hop less to go"));
+                let Names { network, compiled } = self.names;
+                if let Some((object, text)) = outside::learned(network, compiled.sender(nic), self.dst) {
+                    self.say(StepKind::Route, object, text);
+                }
             }
             dataplane::Step::Translate(translation) => self.translate(translation),
             dataplane::Step::Reset { nic } => {

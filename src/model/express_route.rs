@@ -17,6 +17,9 @@ pub struct CircuitIx(pub usize);
 /// The AS number of Microsoft's edges (ER-01).
 pub const EDGE_ASN: u32 = 12076;
 
+/// Prefixes that a gateway may advertise over one connection (LIM-21).
+const GATEWAY_PREFIXES: usize = 1_000;
+
 /// A circuit with its private peering.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpressRouteCircuit {
@@ -41,6 +44,16 @@ pub enum CircuitTier {
     Local,
     Standard,
     Premium,
+}
+
+impl CircuitTier {
+    /// Prefixes that a customer may advertise (LIM-21).
+    pub const fn prefixes(self) -> usize {
+        match self {
+            Self::Local | Self::Standard => 4_000,
+            Self::Premium => 10_000,
+        }
+    }
 }
 
 /// ARM's `serviceProviderProvisioningState` (ER-18).
@@ -147,6 +160,8 @@ pub enum CircuitFault {
     NoPeering,
     #[error("the circuit's AzurePrivatePeering is Disabled (ER-18)")]
     Disabled,
+    #[error("the customer advertises more prefixes than the circuit takes (ER-03)")]
+    TooManyPrefixes,
 }
 
 impl Network {
@@ -217,13 +232,16 @@ impl Network {
     }
 
     /// What keeps a circuit down.
-    pub fn circuit_fault(&self, circuit: CircuitIx) -> Option<CircuitFault> {
-        let circuit = self.circuit(circuit);
+    pub fn circuit_fault(&self, ix: CircuitIx) -> Option<CircuitFault> {
+        let circuit = self.circuit(ix);
         match &circuit.peering {
             _ if circuit.provider_state != ProviderState::Provisioned => Some(CircuitFault::NotProvisioned),
             None => Some(CircuitFault::NoPeering),
             Some(peering) if !peering.enabled => Some(CircuitFault::Disabled),
-            Some(_) => None,
+            Some(_) => {
+                let said = self.customer_routes(ix).map_or(0, |(prefixes, _)| prefixes.len());
+                (said > circuit.tier.prefixes()).then_some(CircuitFault::TooManyPrefixes)
+            }
         }
     }
 
@@ -250,6 +268,9 @@ impl Network {
     pub(super) fn link_fault(&self, connection: &Connection, circuit: CircuitIx) -> Option<TunnelFault> {
         if let Some(fault) = self.circuit_fault(circuit) {
             return Some(TunnelFault::Circuit(fault));
+        }
+        if self.gateway_space(connection.gateway).len() > GATEWAY_PREFIXES {
+            return Some(TunnelFault::TooManyPrefixes);
         }
         let known = |key: &String| self.circuit(circuit).authorizations.iter().any(|one| one.key == *key);
         let unknown = connection.authorization_key.as_ref().is_some_and(|key| !known(key));

@@ -238,6 +238,8 @@ pub enum TunnelFault {
     Circuit(CircuitFault),
     #[error("the circuit has no such authorization (ER-10)")]
     Authorization,
+    #[error("the gateway advertises more prefixes than a circuit takes (ER-03)")]
+    TooManyPrefixes,
 }
 
 impl Network {

@@ -1,13 +1,24 @@
-//! Packets that a gateway cannot send on: its tunnel is down, or none leads there (VPN-12, VPN-13).
+//! Packets that a gateway cannot send on: its tunnel is down, or none leads there (VPN-12, VPN-13); and edges of circuits
+//! that nobody has told of a way (ER-10, ER-18, GR-04).
 
 use crate::compile::Sender;
 use crate::dataplane::NicId;
+use crate::model::CircuitIx;
 
 use super::{Case, Cure};
 
 impl Case<'_> {
     pub(super) fn no_tunnel(&self, gateway: NicId) -> Option<Cure> {
-        let Sender::Gateway(ix) = self.names.compiled.sender(gateway) else { return None };
+        let ix = match self.names.compiled.sender(gateway) {
+            Sender::Gateway(ix) => ix,
+            Sender::Edge(circuit) => return Some(self.unlearned(circuit)),
+            Sender::Nic(_)
+            | Sender::Subnet(_)
+            | Sender::Internet
+            | Sender::Tunnel(_)
+            | Sender::Platform(_)
+            | Sender::CircuitLink(..) => return None,
+        };
         let network = self.names.network;
         let (name, dst) = (&network.gateway(ix).name, self.walk.dst);
         let faults = network.connections_of(ix).filter_map(|(at, connection)| {
@@ -22,5 +33,29 @@ impl Case<'_> {
         } else {
             format!("gateway {name} cannot send to {dst}: {}", faults.join("; "))
         }))
+    }
+
+    /// What a circuit's edge has been told of by nobody: neither a gateway nor, by Global Reach, another circuit's customer.
+    fn unlearned(&self, circuit: CircuitIx) -> Cure {
+        let (network, dst) = (self.names.network, self.walk.dst);
+        let name = &network.circuit(circuit).name;
+        let down = network.circuit_fault(circuit).map(|fault| fault.to_string());
+        let connections = network.connections_to(circuit).filter_map(|(at, connection)| {
+            let fault = network.tunnel_fault(at)?;
+            Some(format!("connection {}: {fault}", connection.name))
+        });
+        let reach = network.circuit(circuit).reach.iter().filter_map(|reach| {
+            let fault = network.reach_fault(circuit, reach)?;
+            Some(format!("Global Reach {}: {fault}", reach.name))
+        });
+        let faults: Vec<_> = down.map_or_else(|| connections.chain(reach).collect(), |down| vec![down]);
+        Cure::untreated(if faults.is_empty() {
+            format!(
+                "nobody has told circuit {name} of {dst}: it passes on what its gateways have, and what the circuits say \
+                 that it has Global Reach to (ER-05, GR-04)"
+            )
+        } else {
+            format!("circuit {name} knows no way to {dst}: {}", faults.join("; "))
+        })
     }
 }
