@@ -23,7 +23,13 @@ impl Case<'_> {
             return Some(Cure::with(cause, format!("let the guest of {node} put its own address in its place"), edit));
         }
         let subnet = subnet_name(names.network, nic.subnet);
-        let cause = if names.network.subnet(nic.subnet).has_default_outbound_access() {
+        let cause = if let Some(balancer) = self.behind(leg.from) {
+            format!(
+                "{} is behind load balancer {}, which has no ports for what it begins, and so lost default outbound access",
+                names.node(leg.from),
+                balancer.name
+            )
+        } else if names.network.subnet(nic.subnet).has_default_outbound_access() {
             format!("{} has a public address on another IP configuration, and none for {src}", names.node(leg.from))
         } else {
             format!("subnet {subnet} has defaultOutboundAccess off, no NAT gateway, and {src} no public address")

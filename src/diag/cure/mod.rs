@@ -4,6 +4,7 @@
 //! nobody owns may all mean one missing peering link; so the topology is asked before the rule or the route is blamed.
 
 mod appliances;
+mod balancers;
 mod egress;
 mod filters;
 mod gateways;
@@ -77,6 +78,7 @@ impl Case<'_> {
             DropReason::NoService => Some(self.no_service(leg)),
             DropReason::NoOutbound => self.no_outbound(leg),
             DropReason::NoSecurityGroup => self.closed(arrived),
+            DropReason::NoBalancingRule | DropReason::NoHealthyBackend => self.unbalanced(leg, reason),
             // What the packet is, or what this router does not emulate yet: the reason's own line says it best.
             DropReason::Malformed
             | DropReason::BadChecksum
@@ -85,8 +87,6 @@ impl Case<'_> {
             | DropReason::LinkLocal
             | DropReason::Fragment
             | DropReason::TcpState
-            | DropReason::NoBalancingRule
-            | DropReason::NoHealthyBackend
             | DropReason::SnatExhausted
             | DropReason::NotTranslatable
             | DropReason::NoMapping
