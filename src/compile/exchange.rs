@@ -2,7 +2,7 @@
 //!
 //! One idea: each of them is a table of routes by the rules of BGP ([`Rib`]), and they talk until nobody has news. Who is told
 //! what is a policy of each session; which way is best, and that nothing goes round, the tables see to themselves. No
-//! sockets: where a customer speaks BGP itself, what it said comes in as [`Learned`].
+//! sockets: where a customer speaks BGP itself, what it said comes in as [`Learned`](super::Learned).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
