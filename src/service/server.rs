@@ -52,8 +52,8 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Orders {
-    /// Who is behind which device from now on.
-    behind: Option<BTreeMap<String, Directory>>,
+    /// Who is behind which device from now on, and who waits for that.
+    behind: Option<(BTreeMap<String, Directory>, mpsc::Sender<()>)>,
     ends: bool,
 }
 
@@ -82,9 +82,13 @@ impl Server {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Answers these from now on, each by the device that it is behind, and nobody else.
+    /// Answers these from now on, each by the device that it is behind, and nobody else: once this returns, whoever asks is
+    /// heard.
     pub fn heed(&self, behind: BTreeMap<String, Directory>) {
-        self.shared.change(|orders| orders.behind = Some(behind));
+        let (heeded, waits) = mpsc::channel();
+        self.shared.change(|orders| orders.behind = Some((behind, heeded)));
+        // A thread that has ended has said so.
+        let _ = waits.recv();
     }
 }
 
@@ -160,8 +164,9 @@ impl Desk {
             if orders.ends {
                 return;
             }
-            if let Some(behind) = orders.behind {
+            if let Some((behind, heeded)) = orders.behind {
                 self.heed(behind);
+                let _ = heeded.send(());
             }
             for token in ready.tokens().filter(|token| *token != WAKER).collect::<Vec<_>>() {
                 self.turn_to(token);

@@ -121,6 +121,7 @@ fn vpn_13_what_bgp_brought_goes_with_its_tunnel() {
     assert_eq!(lab.data(&["bgp", "peers", "hub-gw"])[0]["state"], "Connecting");
     apply(&lab, &example());
     learns(&lab, "192.168.50.0/24");
+    eventually("the site knows the spoke again", || site_knows(&lab, "10.20.0.0/16"));
     lab.assert_ping("app", "192.168.50.10");
     let events = lab.data(&["events"]);
     let events: Vec<_> = events.as_array().unwrap().iter().filter(|event| event["node"] == "hub-gw").collect();
