@@ -7,16 +7,15 @@ use std::collections::BTreeMap;
 use std::io;
 use std::mem;
 use std::ops::ControlFlow;
-use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
 use super::connections::{Connections, Neighbour, WAKER};
 use crate::bgp::{Event, Notification, PeerConfig, PeerId, Speaker};
-use crate::sys::caps::{self, CapabilitySet};
+use crate::sys::caps::CapabilitySet;
 use crate::sys::netns::Netns;
 use crate::sys::poll::{Poller, Ready, Waker};
 
@@ -68,22 +67,9 @@ impl Router {
     ) -> io::Result<Self> {
         let state = State { speaker, peers: BTreeMap::new(), changed: false, ends: None };
         let shared = Arc::new(Shared { state: Mutex::new(state), waker: Waker::new()? });
-        let theirs = Arc::clone(&shared);
-        let namespace = namespace.try_clone()?;
-        let (started, ready) = mpsc::channel();
-        let run = move || {
-            let begun = namespace.enter().and_then(|()| caps::keep(kept)).and_then(|()| Turns::new(&theirs.waker));
-            drop(namespace);
-            match begun {
-                Ok(turns) => {
-                    let _ = started.send(Ok(()));
-                    turns.run(&theirs, tell);
-                }
-                Err(error) => drop(started.send(Err(error))),
-            }
-        };
-        let thread = thread::Builder::new().name(name.into()).spawn(run)?;
-        ready.recv().map_err(|_| io::Error::other("the router's thread panicked"))??;
+        let (ours, theirs) = (Arc::clone(&shared), Arc::clone(&shared));
+        let thread =
+            namespace.spawn(name, kept, move || Turns::new(&ours.waker), move |turns| turns.run(&theirs, tell))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 

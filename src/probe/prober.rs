@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
@@ -14,7 +13,7 @@ use super::attempt::{Ask, Attempt};
 use super::standing::Standing;
 use super::tls;
 use crate::model::ProbeKey;
-use crate::sys::caps::{self, CapabilitySet};
+use crate::sys::caps::CapabilitySet;
 use crate::sys::netns::Netns;
 use crate::sys::poll::{Poller, Ready, Waker};
 use crate::sys::socket::Origin;
@@ -73,23 +72,13 @@ impl Prober {
     /// Starts a thread in a namespace, without capabilities. Whoever is told waits at most that long for news.
     pub fn start(namespace: &Netns, tell: impl FnMut(BTreeMap<ProbeKey, Told>) + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared { orders: Mutex::default(), waker: Waker::new()? });
-        let theirs = Arc::clone(&shared);
-        let namespace = namespace.try_clone()?;
-        let (started, ready) = mpsc::channel();
-        let run = move || {
-            let begun = namespace.enter().and_then(|()| caps::keep(CapabilitySet::empty()));
-            let begun = begun.and_then(|()| Rounds::new(&theirs.waker));
-            drop(namespace);
-            match begun {
-                Ok(rounds) => {
-                    let _ = started.send(Ok(()));
-                    rounds.run(&theirs, tell);
-                }
-                Err(error) => drop(started.send(Err(error))),
-            }
-        };
-        let thread = thread::Builder::new().name("vnet-probe".into()).spawn(run)?;
-        ready.recv().map_err(|_| io::Error::other("the probing thread panicked"))??;
+        let (ours, theirs) = (Arc::clone(&shared), Arc::clone(&shared));
+        let thread = namespace.spawn(
+            "vnet-probe",
+            CapabilitySet::empty(),
+            move || Rounds::new(&ours.waker),
+            move |rounds| rounds.run(&theirs, tell),
+        )?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -295,6 +284,8 @@ impl Rounds {
 mod tests {
     use std::io::{Read, Write};
     use std::net::{Ipv4Addr, TcpListener};
+    use std::sync::mpsc;
+    use std::thread;
 
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     use rustls::{ServerConfig, ServerConnection, StreamOwned};

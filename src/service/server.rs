@@ -9,13 +9,13 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::directory::Directory;
 use super::http::{LONGEST, Malformed, Request, Response};
 use super::{dns, metadata};
-use crate::sys::caps::{self, CapabilitySet};
+use crate::sys::caps::CapabilitySet;
 use crate::sys::netns::Netns;
 use crate::sys::poll::{Poller, Ready, Waker};
 use crate::sys::socket::Origin;
@@ -62,23 +62,13 @@ impl Server {
     /// ports there.
     pub fn start(namespace: &Netns) -> io::Result<Self> {
         let shared = Arc::new(Shared { orders: Mutex::default(), waker: Waker::new()? });
-        let theirs = Arc::clone(&shared);
-        let namespace = namespace.try_clone()?;
-        let (started, ready) = mpsc::channel();
-        let run = move || {
-            let begun = namespace.enter().and_then(|()| caps::keep(CapabilitySet::empty()));
-            let begun = begun.and_then(|()| Desk::new(&theirs.waker));
-            drop(namespace);
-            match begun {
-                Ok(desk) => {
-                    let _ = started.send(Ok(()));
-                    desk.run(&theirs);
-                }
-                Err(error) => drop(started.send(Err(error))),
-            }
-        };
-        let thread = thread::Builder::new().name("vnet-service".into()).spawn(run)?;
-        ready.recv().map_err(|_| io::Error::other("the platform's thread panicked"))??;
+        let (ours, theirs) = (Arc::clone(&shared), Arc::clone(&shared));
+        let thread = namespace.spawn(
+            "vnet-service",
+            CapabilitySet::empty(),
+            move || Desk::new(&ours.waker),
+            move |desk| desk.run(&theirs),
+        )?;
         Ok(Self { shared, thread: Some(thread) })
     }
 

@@ -8,11 +8,14 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
-use std::thread;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+
+use super::caps::{self, CapabilitySet};
 
 /// Where iproute2 keeps the names.
 pub const NAMES: &str = "/run/netns";
@@ -77,6 +80,33 @@ impl Netns {
     /// Runs a function inside the namespace, on a thread of its own.
     pub fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> io::Result<T> {
         scoped(|| self.enter().map(|()| f()))?
+    }
+
+    /// Starts a thread that stays inside, with these capabilities left. What `begin` makes there is what it runs with;
+    /// returns once that is made, or why it was not.
+    pub fn spawn<T>(
+        &self,
+        name: &str,
+        kept: CapabilitySet,
+        begin: impl FnOnce() -> io::Result<T> + Send + 'static,
+        run: impl FnOnce(T) + Send + 'static,
+    ) -> io::Result<JoinHandle<()>> {
+        let namespace = self.try_clone()?;
+        let (started, ready) = mpsc::channel();
+        let inside = move || {
+            let made = namespace.enter().and_then(|()| caps::keep(kept)).and_then(|()| begin());
+            drop(namespace);
+            match made {
+                Ok(made) => {
+                    let _ = started.send(Ok(()));
+                    run(made);
+                }
+                Err(error) => drop(started.send(Err(error))),
+            }
+        };
+        let thread = thread::Builder::new().name(name.into()).spawn(inside)?;
+        ready.recv().map_err(|_| io::Error::other(format!("thread {name} panicked")))??;
+        Ok(thread)
     }
 }
 
