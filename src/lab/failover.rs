@@ -32,7 +32,7 @@ impl Lab<'_> {
             let names: Vec<_> = known.iter().map(|known| known.name.as_str()).collect();
             return Err(Refusal::new(format_args!(
                 "there is no gateway `{gateway}`; the lab has: {}",
-                names.join(", ")
+                if names.is_empty() { "none".to_owned() } else { names.join(", ") }
             )));
         };
         if instance > 0 && !found.is_active_active() {

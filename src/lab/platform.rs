@@ -84,12 +84,11 @@ impl Platform {
             Some(server) => server,
             none => none.insert(Server::start(namespace).during(|| "cannot answer for the platform".into())?),
         };
-        let macs = network.macs();
-        let directory = |vnet: VnetIx| {
+        let behind = |(vnet, directory): (VnetIx, Directory)| {
             let device = self.devices.get(&network.vnet(vnet).name.to_lowercase())?.clone();
-            Some((device, Directory::of(network, &macs, vnet)))
+            Some((device, directory))
         };
-        server.heed(network.platform_vnets().into_iter().filter_map(directory).collect());
+        server.heed(Directory::of_all(network).into_iter().filter_map(behind).collect());
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! What one virtual network may know of itself: its machines' names and addresses, and each interface's own description.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
@@ -30,15 +30,17 @@ pub(super) struct Instance {
 }
 
 impl Directory {
-    /// Names end at the virtual network's border: those of a peered one are not known (PEER-12). `macs` by interface.
-    pub fn of(network: &Network, macs: &[Mac], vnet: VnetIx) -> Self {
-        let mut directory = Self::default();
-        let nics = network.network_interfaces.iter().enumerate().map(|(ix, nic)| (NicIx(ix), nic));
-        for (ix, nic) in nics.filter(|(_, nic)| nic.subnet.vnet == vnet) {
+    /// That of each virtual network in which a machine runs. Names end at its border: those of a peered one are not known
+    /// (PEER-12).
+    pub fn of_all(network: &Network) -> BTreeMap<VnetIx, Self> {
+        let macs = &network.macs();
+        let mut directories = BTreeMap::<_, Self>::new();
+        for (ix, nic) in network.network_interfaces.iter().enumerate().map(|(ix, nic)| (NicIx(ix), nic)) {
             let machine = network.vm(nic.virtual_machine);
             if machine.power_state == PowerState::Stopped {
                 continue;
             }
+            let directory = directories.entry(nic.subnet.vnet).or_default();
             if nic.primary {
                 directory.name(&machine.name, nic);
             }
@@ -46,7 +48,7 @@ impl Directory {
                 Instance { instance: instance(network, macs, ix), load_balancer: load_balancer(network, ix) };
             directory.instances.extend(nic.addresses.iter().map(|address| (*address, instance.clone())));
         }
-        directory
+        directories
     }
 
     #[cfg(test)]
