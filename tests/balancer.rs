@@ -10,10 +10,10 @@ use std::net::{IpAddr, SocketAddr};
 use proptest::prelude::*;
 use vnet::compile::{Compiled, Ids, Learned, compile_numbered};
 use vnet::config;
-use vnet::dataplane::{DropReason, FlowLimits, Flows, PortId, Quiet, Timestamp, Verdict, process};
+use vnet::dataplane::{DropReason, End, FlowLimits, Flows, PortId, Quiet, Timestamp, Verdict, part, process};
 use vnet::diag;
 use vnet::model::{Attachment, Health, Network, ProbeKey, Verdict as Answer};
-use vnet::wire::{Offload, Packet, build};
+use vnet::wire::{Offload, Packet, Protocol, Reset, Tuple, build};
 
 const FILE: &str = "
 name: balancer
@@ -123,6 +123,33 @@ impl Lab {
         }
     }
 
+    /// What is said to whom about flows whose time is over: their far ends first.
+    fn parted(&self) -> Vec<(String, Vec<u8>)> {
+        let mut said = Vec::new();
+        let late = Timestamp(300_000_000_000);
+        self.flows.mappings.expire(late, usize::MAX, |parted| {
+            for end in [End::Far, End::Near] {
+                let mut bytes = [0; Reset::LEN_MAX];
+                let snapshot = &self.compiled.snapshot;
+                match part(snapshot, &self.flows, (parted, end), late, &mut bytes, &mut Quiet) {
+                    Some((packet, Verdict::Forward(port))) => said.push((self.node(port), packet.bytes().to_vec())),
+                    Some((_, Verdict::Drop(_))) | None => {}
+                }
+            }
+        });
+        said
+    }
+
+    /// A whole handshake, and what each end expects next.
+    fn connect(&self, client: (&str, (&str, u16)), (frontend, backend_port): ((&str, u16), u16)) -> String {
+        let (node, from) = client;
+        let backend = self.send(node, &tcp(from, frontend, SYN)).unwrap().0;
+        let answer = expecting(tcp((address(&backend), backend_port), from, SYN | ACK), 1001);
+        self.send(&backend, &answer).unwrap();
+        self.send(node, &expecting(tcp(from, frontend, ACK), 5001)).unwrap();
+        backend
+    }
+
     /// Who gets the first packet of a flow from this port.
     fn backend(&self, port: u16) -> String {
         self.send("client", &tcp((CLIENT, port), (WEB, 80), SYN)).unwrap().0
@@ -139,6 +166,22 @@ fn tcp(src: (&str, u16), dst: (&str, u16), flags: u8) -> Vec<u8> {
 
 fn udp(src: (&str, u16), dst: (&str, u16)) -> Vec<u8> {
     build::udp(at(src.0, src.1), at(dst.0, dst.1), b"data")
+}
+
+/// A segment that acknowledges all up to a sequence number.
+fn expecting(mut segment: Vec<u8>, next: u32) -> Vec<u8> {
+    segment[28..32].copy_from_slice(&next.to_be_bytes());
+    let (bytes, offload) = partial(segment);
+    completed(bytes, offload)
+}
+
+fn reset(src: (&str, u16), dst: (&str, u16), seq: u32) -> Vec<u8> {
+    let mut bytes = [0; Reset::LEN_MAX];
+    let (src, dst) = (at(src.0, src.1), at(dst.0, dst.1));
+    let tuple =
+        Tuple { src: src.ip(), dst: dst.ip(), protocol: Protocol::TCP, src_port: src.port(), dst_port: dst.port() };
+    let len = Reset { tuple, seq, ack: None }.write(&mut bytes);
+    bytes[..len].to_vec()
 }
 
 fn address(node: &str) -> &'static str {
@@ -477,6 +520,59 @@ fn lb_25_whoever_goes_on_with_a_flow_that_has_ended_is_told_if_the_rule_says_so(
     // From the frontend, with the bit RST.
     assert_eq!((&bytes[12..16], bytes[33] & 0x04), (&[203, 0, 113, 30][..], 0x04));
     assert_eq!(lab.send("internet", &tcp((INTERNET, 7), (FRONT, 81), ACK)), Err(DropReason::NoMapping));
+}
+
+#[test]
+fn lb_25_both_ends_of_an_idle_connection_are_told_at_once() {
+    let lab = Lab::new(PUBLIC);
+    let node = lab.connect(("internet", (INTERNET, 7)), ((FRONT, 80), 8080));
+    lab.connect(("internet", (INTERNET, 8)), ((FRONT, 81), 8081));
+    // A handshake that was never finished is no connection.
+    lab.send("internet", &tcp((INTERNET, 9), (FRONT, 80), SYN)).unwrap();
+    let told = [
+        ("internet".to_owned(), reset((FRONT, 80), (INTERNET, 7), 5001)),
+        (node.clone(), reset((INTERNET, 7), (address(&node), 8080), 1001)),
+    ];
+    assert_eq!(lab.parted(), told, "and nobody of the rule without resets");
+    assert_eq!(lab.parted(), [], "once");
+}
+
+#[test]
+fn lb_25_an_end_in_a_peer_is_told_and_one_behind_an_appliance_is_not() {
+    let resets = FILE.replace("frontendPort: 80, ", "frontendPort: 80, enableTcpReset: true, ");
+    let lab = Lab::new(&resets);
+    let node = lab.connect(("far", ("10.2.0.4", 7)), ((WEB, 80), 8080));
+    let told = [
+        ("far".to_owned(), reset((WEB, 80), ("10.2.0.4", 7), 5001)),
+        (node.clone(), reset(("10.2.0.4", 7), (address(&node), 8080), 1001)),
+    ];
+    assert_eq!(lab.parted(), told);
+    let mut lab = Lab::new(&resets);
+    let node = lab.connect(("far", ("10.2.0.4", 7)), ((WEB, 80), 8080));
+    lab.apply(&resets.replace(
+        "{name: back, addressPrefix: 10.1.1.0/24}",
+        "{name: back, addressPrefix: 10.1.1.0/24, routeTable: via}",
+    ));
+    assert_eq!(lab.parted(), [(node.clone(), reset(("10.2.0.4", 7), (address(&node), 8080), 1001))]);
+}
+
+#[test]
+fn lb_25_what_a_backend_began_by_an_outbound_rule() {
+    let told = |file: &str| {
+        let lab = Lab::new(file);
+        let (_, bytes) = lab.send("a", &tcp(("10.1.1.4", 7), (INTERNET, 443), SYN)).unwrap();
+        let port = u16::from_be_bytes([bytes[20], bytes[21]]);
+        let answer = expecting(tcp((INTERNET, 443), (FRONT, port), SYN | ACK), 5001);
+        lab.send("internet", &answer).unwrap();
+        lab.send("a", &expecting(tcp(("10.1.1.4", 7), (INTERNET, 443), ACK), 1001)).unwrap();
+        (lab.parted(), port)
+    };
+    let resets = PUBLIC.replace("allocatedOutboundPorts: 1000", "allocatedOutboundPorts: 1000, enableTcpReset: true");
+    let (both, port) = told(&resets);
+    let far = ("internet".to_owned(), reset((FRONT, port), (INTERNET, 443), 5001));
+    let near = ("a".to_owned(), reset((INTERNET, 443), ("10.1.1.4", 7), 1001));
+    assert_eq!(both, [far, near]);
+    assert_eq!(told(PUBLIC).0, []);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +13,7 @@ use vnet::config;
 use vnet::dataplane::{
     Direction, DropReason, FlowEvent, FlowLimits, Flows, NicId, Pattern, PortId, RuleId, Snapshot, Step, Timestamp,
 };
-use vnet::wire::{Offload, build};
+use vnet::wire::{Offload, Packet, build};
 use vnet::worker::{
     Batch, Device, FlowEvents, FlowScope, Forwarder, RecvError, SendError, Tables, Tally, Traced, Watch,
 };
@@ -524,5 +525,62 @@ fn traced_datagrams_are_not_joined() {
     assert_eq!(watch.records().count(), 64);
     drop(watch);
     assert!(burst(&mut bench) < 64);
+    bench.assert_counters_add_up();
+}
+
+/// A client and a backend of a load balancer whose rule tells both ends of a connection that it has ended.
+const BALANCED: &str = "
+name: balanced
+loadBalancers:
+  - name: lb
+    frontendIPConfigurations: [{name: f, subnet: v/s, privateIPAddress: 10.1.0.100}]
+    backendAddressPools: [{name: p}]
+    loadBalancingRules:
+      - {name: r, frontendIPConfiguration: f, backendAddressPool: p, protocol: Tcp, frontendPort: 80, backendPort: 8080, enableTcpReset: true}
+virtualNetworks:
+  - {name: v, location: westeurope, addressSpace: [10.1.0.0/16], subnets: [{name: s, addressPrefix: 10.1.0.0/24}]}
+virtualMachines:
+  - {name: client, networkInterfaces: [{subnet: v/s, privateIPAddress: 10.1.0.4}]}
+  - {name: backend, networkInterfaces: [{subnet: v/s, privateIPAddress: 10.1.0.5, loadBalancerBackendAddressPools: [lb/p]}]}
+";
+
+fn at(address: &str, port: u16) -> SocketAddr {
+    SocketAddr::new(address.parse().unwrap(), port)
+}
+
+/// A segment that acknowledges all before the sequence number 1, its checksum left to the device.
+fn acknowledging(src: SocketAddr, dst: SocketAddr, flags: u8) -> Vec<u8> {
+    let mut segment = build::tcp(src, dst, flags, b"");
+    segment[31] = 1;
+    let vouched = Offload { flags: Offload::DATA_VALID, ..Offload::default() };
+    [&vouched.encode(), &segment[..]].concat()
+}
+
+#[test]
+fn lb_25_both_ends_of_an_idle_connection_get_a_reset_and_the_counters_add_up() {
+    let mut bench = Bench::new();
+    let network = config::load(BALANCED, "balanced.yaml").map_err(|errors| format!("{errors:?}")).unwrap().network;
+    bench.tables.snapshot.store(compile(&network, &Learned::default(), 2).snapshot);
+    let (client, frontend, backend) = (at("10.1.0.4", 7), at("10.1.0.100", 80), at("10.1.0.5", 8080));
+    bench.send(whole(&build::tcp(client, frontend, 0x02, b"")));
+    bench.b.incoming.lock().unwrap().push_back(acknowledging(backend, client, 0x12));
+    bench.forwarder.batch(B, Timestamp(0));
+    bench.send(acknowledging(client, frontend, 0x10));
+    let sent = |bench: &Bench| [&bench.a, &bench.b].map(|device| device.outgoing.lock().unwrap().len());
+    assert_eq!(sent(&bench), [1, 2]);
+
+    let idle = |secs: u64| Timestamp(secs * 1_000_000_000);
+    bench.forwarder.part(idle(239), usize::MAX);
+    assert_eq!(sent(&bench), [1, 2], "not yet");
+    bench.forwarder.part(idle(260), usize::MAX);
+    assert_eq!(sent(&bench), [2, 3]);
+    for (device, src, dst) in [(&bench.a, frontend, client), (&bench.b, client, backend)] {
+        let mut reset = device.outgoing.lock().unwrap().last().unwrap()[Offload::LEN..].to_vec();
+        assert_eq!((&reset[24..28], reset[33]), (&[0, 0, 0, 1][..], 0x04), "RST, and the number that it expects");
+        let packet = Packet::parse(&mut reset, Offload::default()).unwrap();
+        let tuple = packet.tuple();
+        assert_eq!((tuple.src, tuple.src_port), (src.ip(), src.port()));
+        assert_eq!((tuple.dst, tuple.dst_port), (dst.ip(), dst.port()));
+    }
     bench.assert_counters_add_up();
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use crate::dataplane::{Edge, Egress, PoolId, PortPool, Ports, PublicOwner};
+use crate::dataplane::{Edge, Egress, PoolId, PortPool, Ports, PublicOwner, Told};
 use crate::model::{DEFAULT_OUTBOUND, LoadBalancer, NatGateway, Network, NetworkInterface, SubnetIx};
 
 use super::{Ids, Sender, balancer, outbound};
@@ -68,7 +68,7 @@ fn pools(network: &Network) -> (Vec<PortPool>, Vec<(IpNet, PublicOwner)>) {
         ports: Box::new([Ports::all(DEFAULT_OUTBOUND)]),
         preallocated: false,
         tcp_idle_secs: DEFAULT_IDLE_SECS,
-        resets: false,
+        told: Told::Nobody,
     };
     let pools: Vec<_> = gateways.chain([shared]).collect();
     let owner = |(id, pool): (u32, &PortPool)| {
@@ -94,7 +94,7 @@ fn pool(network: &Network, gateway: &NatGateway) -> PortPool {
             .collect(),
         preallocated: false,
         tcp_idle_secs: u16::try_from(gateway.idle_timeout.as_secs()).unwrap_or(u16::MAX),
-        resets: true,
+        told: Told::WhoGoesOn,
     }
 }
 

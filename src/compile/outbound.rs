@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::dataplane::{Balanced, PoolId, PortPool, Ports};
+use crate::dataplane::{Balanced, PoolId, PortPool, Ports, Told};
 use crate::model::{
     Backend, BackendPool, BalancedPorts, FrontendRule, LoadBalancer, Network, NicIx, OutboundRule, TransportProtocol,
 };
@@ -91,7 +91,7 @@ fn give(
         tcp_idle_secs: source
             .rule
             .map_or(IDLE_SECS, |rule| u16::try_from(rule.idle_timeout.as_secs()).unwrap_or(u16::MAX)),
-        resets: source.rule.is_some_and(|rule| rule.resets),
+        told: if source.rule.is_some_and(|rule| rule.resets) { Told::BothEnds } else { Told::Nobody },
     });
 }
 

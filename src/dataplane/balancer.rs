@@ -31,7 +31,8 @@ pub struct BalancingRule {
     pub floating: bool,
     /// Idle time after which a flow is forgotten (LB-25).
     pub idle_secs: u16,
-    /// Whoever goes on with a TCP flow after that is told by a reset, and not left alone (LB-25).
+    /// Both ends of a TCP connection are told by a reset then, and so is whoever goes on with it (LB-25); not behind a rule
+    /// for all ports.
     pub resets: bool,
     /// TCP outlives its backend's health (LB-14, LB-16).
     pub tcp_stays: bool,

@@ -33,10 +33,10 @@ pub use flow::{
 pub use fragment::FragmentTable;
 pub use gateway::{Gateway, GatewayId};
 pub use lpm::{Lpm, LpmBuilder};
-pub use nat::{Full, Mapped, NatLimits, NatTable, Outbound, Pin, PortPool, Ports, PortsExhausted};
+pub use nat::{Full, Mapped, NatLimits, NatTable, Outbound, Parted, Pin, PortPool, Ports, PortsExhausted, Said, Told};
 pub use observer::{Admission, Direction, FilterPlace, Observer, PacketEnd, Quiet, Step, Translation};
 pub use pattern::{Pattern, Side};
-pub use pipeline::{Flows, judge, process};
+pub use pipeline::{End, Flows, judge, part, process};
 pub use recorder::Recorder;
 pub use snapshot::{
     AclId, Fib, FibId, Filters, Ingress, Link, NextHop, Nic, NicId, Owner, PortId, RouteId, Snapshot, SpreadId,

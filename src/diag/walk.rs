@@ -285,7 +285,7 @@ impl Slate {
             self.flows.records.expire(self.now, usize::MAX);
         }
         if self.flows.mappings.len() > Self::RECORDS / 2 {
-            self.flows.mappings.expire(self.now, usize::MAX);
+            self.flows.mappings.expire(self.now, usize::MAX, |_| ());
         }
     }
 }

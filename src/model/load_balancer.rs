@@ -263,7 +263,7 @@ pub struct LoadBalancingRule {
     pub floating: bool,
     /// Of TCP (LB-25).
     pub idle_timeout: Duration,
-    /// `enableTcpReset`: who sends after that is told.
+    /// `enableTcpReset`: both ends are told then, and who sends after that.
     pub resets: bool,
     /// Whether its frontend serves what the pool begins, where no outbound rule does (SNAT-07).
     pub outbound: bool,

@@ -26,6 +26,7 @@ pub use fragment::Fragment;
 pub use offload::Offload;
 pub use packet::{Packet, ParseError};
 pub use quote::QuotedEnd;
+pub use reset::Reset;
 pub use summary::{Detail, Echo, Summary, TcpFlags};
 pub use train::{Frame, Train};
 pub use transport::Transport;

@@ -1,13 +1,13 @@
-//! A TCP segment turned into the reset that answers it (RFC 9293 section 3.10.7.1).
+//! Resets: the segment that ends a TCP connection, from whoever is not asked (RFC 9293 section 3.10.7).
 //!
-//! One idea: the answer is written over the question, in its own buffer, so that whoever refuses a segment on the packet
-//! path needs no memory for it.
+//! One idea: a reset is its tuple and two numbers, written into sixty bytes. One that answers a segment is written over it,
+//! in its own buffer, so that whoever refuses a segment on the packet path needs no memory for it.
 
 use std::net::IpAddr;
 
 use super::checksum::Sum;
 use super::transport::{self, Kind, TCP_HEADER_LEN};
-use super::{Offload, Packet, Protocol, ipv4};
+use super::{Offload, Packet, Protocol, Tuple, ipv4, ipv6};
 
 const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
@@ -19,50 +19,117 @@ const ACK_NUMBER: usize = 8;
 const DATA_OFFSET: usize = 12;
 const TTL: u8 = 64;
 
+/// A segment that ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reset {
+    /// From the end in whose name it is said.
+    pub tuple: Tuple,
+    /// What the receiver expects next: it heeds no other (RFC 5961 section 3.2).
+    pub seq: u32,
+    /// Of one that answers a segment that acknowledged nothing.
+    pub ack: Option<u32>,
+}
+
+impl Reset {
+    /// The longest there is.
+    pub const LEN_MAX: usize = ipv6::HEADER_LEN + TCP_HEADER_LEN;
+
+    /// Writes it from the IP header on; returns its length. Its two addresses are of one IP version.
+    pub fn write(&self, to: &mut [u8; Self::LEN_MAX]) -> usize {
+        let len = self.write_ip_header(to);
+        to[len..][..TCP_HEADER_LEN].copy_from_slice(&self.segment());
+        len + TCP_HEADER_LEN
+    }
+
+    fn write_ip_header(&self, to: &mut [u8; Self::LEN_MAX]) -> usize {
+        to.fill(0);
+        match (self.tuple.src, self.tuple.dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                let len = (ipv4::HEADER_LEN + TCP_HEADER_LEN) as u16;
+                to[0] = 0x45;
+                to[2..4].copy_from_slice(&len.to_be_bytes());
+                // No fragment, and none to be made of it.
+                to[6] = 0x40;
+                to[ipv4::field::TTL] = TTL;
+                to[9] = Protocol::TCP.0;
+                to[ipv4::field::SRC..][..4].copy_from_slice(&src.octets());
+                to[ipv4::field::DST..][..4].copy_from_slice(&dst.octets());
+                let checksum = Sum::of(&to[..ipv4::HEADER_LEN]).full();
+                to[ipv4::field::CHECKSUM..][..2].copy_from_slice(&checksum.to_be_bytes());
+                ipv4::HEADER_LEN
+            }
+            (src, dst) => {
+                to[0] = 0x60;
+                to[4..6].copy_from_slice(&(TCP_HEADER_LEN as u16).to_be_bytes());
+                to[6] = Protocol::TCP.0;
+                to[ipv6::field::HOP_LIMIT] = TTL;
+                to[ipv6::field::SRC..][..16].copy_from_slice(&v6(src));
+                to[ipv6::field::DST..][..16].copy_from_slice(&v6(dst));
+                ipv6::HEADER_LEN
+            }
+        }
+    }
+
+    fn segment(&self) -> [u8; TCP_HEADER_LEN] {
+        let Tuple { src, dst, src_port, dst_port, .. } = self.tuple;
+        let mut header = [0; TCP_HEADER_LEN];
+        header[transport::field::SRC_PORT..][..2].copy_from_slice(&src_port.to_be_bytes());
+        header[transport::field::DST_PORT..][..2].copy_from_slice(&dst_port.to_be_bytes());
+        header[SEQ..][..4].copy_from_slice(&self.seq.to_be_bytes());
+        header[ACK_NUMBER..][..4].copy_from_slice(&self.ack.unwrap_or(0).to_be_bytes());
+        header[DATA_OFFSET] = (TCP_HEADER_LEN as u8 / 4) << 4;
+        header[transport::field::TCP_FLAGS] = if self.ack.is_some() { RST | ACK } else { RST };
+        let sum = Sum::of_pseudo_header(src, dst, Protocol::TCP, TCP_HEADER_LEN).plus(Sum::of(&header));
+        header[transport::field::TCP_CHECKSUM..][..2].copy_from_slice(&sum.full().to_be_bytes());
+        header
+    }
+}
+
+fn v6(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
 impl Packet<'_> {
-    /// Makes this segment the reset that its receiver would send back. False, and nothing done, for anything but TCP over
-    /// IPv4 without options, and for a reset, which is never answered.
+    /// The sequence number that a segment's sender expects next; None where it acknowledges nothing.
+    pub fn acknowledges(&self) -> Option<u32> {
+        let segment = self.transport_bytes();
+        let says = self.kind() == Kind::Tcp && segment[transport::field::TCP_FLAGS] & ACK != 0;
+        says.then(|| number(segment, ACK_NUMBER))
+    }
+
+    /// Makes this segment the reset that its receiver would send back. False, and nothing done, for anything but TCP right
+    /// behind its IP header, and for a reset, which is never answered.
     pub fn turn_into_reset(&mut self) -> bool {
         let at = self.transport_at();
-        let (IpAddr::V4(_), Kind::Tcp, ipv4::HEADER_LEN) = (self.dst(), self.kind(), at) else { return false };
-        let flags = self.bytes()[at + transport::field::TCP_FLAGS];
+        let header_len = if self.is_ipv4() { ipv4::HEADER_LEN } else { ipv6::HEADER_LEN };
+        if self.kind() != Kind::Tcp || at != header_len {
+            return false;
+        }
+        let segment = self.transport_bytes();
+        let flags = segment[transport::field::TCP_FLAGS];
         if flags & RST != 0 {
             return false;
         }
-        let segment = &self.bytes()[at..];
-        let number = |at: usize| segment[at..].first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
         let payload = segment.len() - usize::from(segment[DATA_OFFSET] >> 4) * 4;
         let counted = payload as u32 + u32::from(flags & SYN != 0) + u32::from(flags & FIN != 0);
-        let (seq, ack, flags) = if flags & ACK != 0 {
-            (number(ACK_NUMBER), 0, RST)
-        } else {
-            (0, number(SEQ).wrapping_add(counted), RST | ACK)
-        };
         let tuple = self.tuple().mirrored();
-        let mut header = [0; TCP_HEADER_LEN];
-        header[transport::field::SRC_PORT..][..2].copy_from_slice(&tuple.src_port.to_be_bytes());
-        header[transport::field::DST_PORT..][..2].copy_from_slice(&tuple.dst_port.to_be_bytes());
-        header[SEQ..][..4].copy_from_slice(&seq.to_be_bytes());
-        header[ACK_NUMBER..][..4].copy_from_slice(&ack.to_be_bytes());
-        header[DATA_OFFSET] = (TCP_HEADER_LEN as u8 / 4) << 4;
-        header[transport::field::TCP_FLAGS] = flags;
-        let sum = Sum::of_pseudo_header(tuple.src, tuple.dst, Protocol::TCP, TCP_HEADER_LEN).plus(Sum::of(&header));
-        header[transport::field::TCP_CHECKSUM..][..2].copy_from_slice(&sum.full().to_be_bytes());
-
-        self.truncate(at + TCP_HEADER_LEN);
-        self.overwrite(at, &header);
+        let reset = match self.acknowledges() {
+            Some(seq) => Reset { tuple, seq, ack: None },
+            None => Reset { tuple, seq: 0, ack: Some(number(segment, SEQ).wrapping_add(counted)) },
+        };
+        let mut bytes = [0; Reset::LEN_MAX];
+        let len = reset.write(&mut bytes);
+        self.truncate(len);
+        self.overwrite(0, &bytes[..len]);
         self.set_offload(Offload::default());
-        self.overwrite(2, &((at + TCP_HEADER_LEN) as u16).to_be_bytes());
-        // No fragment, and of no datagram that came before.
-        self.overwrite(4, &[0, 0, 0x40, 0]);
-        self.overwrite(ipv4::field::TTL, &[TTL]);
-        let (IpAddr::V4(src), IpAddr::V4(dst)) = (tuple.src, tuple.dst) else { return false };
-        self.overwrite(ipv4::field::SRC, &src.octets());
-        self.overwrite(ipv4::field::DST, &dst.octets());
-        self.overwrite(ipv4::field::CHECKSUM, &[0, 0]);
-        let checksum = Sum::of(&self.bytes()[..at]).full();
-        self.overwrite(ipv4::field::CHECKSUM, &checksum.to_be_bytes());
         self.set_tuple(tuple);
         true
     }
+}
+
+fn number(segment: &[u8], at: usize) -> u32 {
+    segment[at..].first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes))
 }

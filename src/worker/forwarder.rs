@@ -14,7 +14,9 @@ use super::flow_events::FlowEvents;
 use super::tally::{PortTally, Tally};
 use super::trace::{Taps, Traced};
 use super::witness::Witness;
-use crate::dataplane::{DropReason, Flows, Observer, PortId, Recorder, Snapshot, Step, Timestamp, Verdict, process};
+use crate::dataplane::{
+    DropReason, End, Flows, Observer, Parted, PortId, Recorder, Snapshot, Step, Timestamp, Verdict, part, process,
+};
 use crate::wire::{Frame, Offload, Packet, ParseError, Protocol};
 
 /// Frames taken from one port before the next port has its turn.
@@ -125,6 +127,23 @@ impl<D: Device> Forwarder<D> {
         Batch { frames, gone }
     }
 
+    /// Ends mappings whose time is over, looking at no more than `budget`, and tells both ends of the connections whose
+    /// rule says so (LB-25). Call on one worker, a few times a second.
+    pub fn part(&mut self, now: Timestamp, budget: usize) {
+        let Self { snapshot, flows, taps, devices, tally, frame, .. } = self;
+        let (snapshot, taps) = (snapshot.load(), taps.load());
+        flows.mappings.expire(now, budget, |parted| {
+            let Some(near) = snapshot.nics.get(parted.mapped.nic.0 as usize).map(|nic| nic.port) else { return };
+            // What one end is told counts as the other's: it bears its name.
+            let mut ingress = near;
+            for end in [End::Far, End::Near] {
+                let exit = Exit { devices, tally, ingress: tally.port(ingress) };
+                let told = exit.tell((snapshot, flows), (parted, end), now, frame, (taps, ingress));
+                ingress = told.unwrap_or(near);
+            }
+        });
+    }
+
     fn forward(&mut self, device: &D, port: PortId, now: Timestamp) -> (usize, Result<(), RecvError>) {
         let snapshot = self.snapshot.load();
         let taps = self.taps.load();
@@ -202,6 +221,35 @@ impl<D: Device> Exit<'_, D> {
             }
         };
         taps.offer(traced, lost);
+    }
+
+    /// Sends one end of a connection its reset; where to.
+    fn tell(
+        &self,
+        (snapshot, flows): (&Snapshot, &Flows),
+        parted: (&Parted, End),
+        now: Timestamp,
+        frame: &mut [u8],
+        (taps, ingress): (&Taps, PortId),
+    ) -> Option<PortId> {
+        let (header, bytes) = frame.split_first_chunk_mut::<{ Offload::LEN }>()?;
+        *header = Offload::default().encode();
+        let mut leg = Recorder::new();
+        let (packet, verdict) = part(snapshot, flows, parted, now, bytes.first_chunk_mut()?, &mut leg)?;
+        let size = Size { packets: 1, bytes: packet.len() as u64 };
+        let end = Offload::LEN + packet.len();
+        self.ingress.received(size.packets, size.bytes);
+        let (sent, told) = match verdict {
+            Verdict::Forward(egress) => (self.write(egress, &frame[..end], size), Some(egress)),
+            Verdict::Drop(reason) => {
+                self.ingress.dropped(reason, size.packets);
+                (Ok(()), None)
+            }
+        };
+        if !taps.is_empty() {
+            taps.offer(Traced { at: now, generation: snapshot.generation, ingress, leg }, sent.err());
+        }
+        told
     }
 
     fn write(&self, egress: PortId, frame: &[u8], size: Size) -> Result<(), DropReason> {

@@ -287,13 +287,14 @@ impl Worker {
                 && now >= next_expiry
             {
                 self.sweep(Timestamp(now));
+                self.forwarder.part(Timestamp(now), EXPIRY_BUDGET);
                 next_expiry = now + interval.as_nanos() as u64;
             }
         }
         Ok(())
     }
 
-    /// Ends idle flow records and mappings, and tells those who want to hear of records.
+    /// Ends idle flow records, and tells those who want to hear of them.
     fn sweep(&self, now: Timestamp) {
         let Tables { snapshot, flows, events, .. } = &self.tables;
         let snapshot = snapshot.load();
@@ -305,7 +306,6 @@ impl Worker {
                 events.tell(FlowEvent::Ended(*record), logged);
             }
         });
-        flows.mappings.expire(now, EXPIRY_BUDGET);
     }
 
     /// What was ordered, and a batch from each ready port; how many frames they were.

@@ -15,7 +15,7 @@ use vnet::dataplane::DropReason::{
 };
 use vnet::dataplane::Verdict::{self, Drop, Forward};
 use vnet::dataplane::{
-    FlowLimits, Flows, NatLimits, NatTable, NicId, Outbound, Pattern, PortId, PortPool, Ports, Signal, Timestamp,
+    FlowLimits, Flows, NatLimits, NatTable, NicId, Outbound, Pattern, PortId, PortPool, Ports, Said, Timestamp, Told,
 };
 use vnet::wire::{Offload, Protocol, Tuple, build};
 use vnet::worker::{Device, FlowEvents, Forwarder, RecvError, SendError, Tables, Tally, Watch};
@@ -38,7 +38,7 @@ fn a_million_mappings_take_fewer_than_sixty_bytes_each() {
     /// Flows to each destination: fewer than one address may have (NAT-02).
     const TO_ONE: usize = 40_000;
     let ports = Box::new([Ports::all(Ipv4Addr::new(203, 0, 113, 1))]);
-    let pool = PortPool { ports, preallocated: false, tcp_idle_secs: 240, resets: false };
+    let pool = PortPool { ports, preallocated: false, tcp_idle_secs: 240, told: Told::Nobody };
     let (bytes, table) = held(|| {
         let table = NatTable::new(NatLimits::default());
         for nth in 0..MAPPINGS {
@@ -50,8 +50,8 @@ fn a_million_mappings_take_fewer_than_sixty_bytes_each() {
                 src_port,
                 dst_port: 53,
             };
-            let (signal, now) = (Signal::NONE, Timestamp(1));
-            table.open(&Outbound { nic: NicId(0), flow: &flow, pool: &pool, signal, now }).unwrap().unwrap();
+            let (said, now) = (Said::NOTHING, Timestamp(1));
+            table.open(&Outbound { nic: NicId(0), flow: &flow, pool: &pool, said, now }).unwrap().unwrap();
         }
         table
     });

@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Mapped, Outbound, Pin};
+use super::shard::Expected;
+use super::{Mapped, Outbound, Parted, Pin, Told};
 use crate::dataplane::flow::slab::{END, Entry, Link};
 use crate::dataplane::flow::tcp::Connection;
 use crate::dataplane::{Direction, FlowState, NicId, Signal, Timestamp};
@@ -41,13 +42,35 @@ pub(super) struct Mapping {
     pub(super) remote: Remote,
     idle_secs: u16,
     connection: Connection,
-    /// Of a flow to a load balancer: whoever opens it comes from outside, and its port was not drawn.
-    pub(super) pinned: bool,
+    pub(super) sort: Sort,
     /// The next mapping whose sender's side has the same hash, or the next free slot.
     pub(super) by_private: Link,
     /// The next whose public side has.
     pub(super) by_public: Link,
     timer: Link,
+}
+
+/// What sort of mapping, in one byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sort(u8);
+
+impl Sort {
+    const PINNED: u8 = 1;
+    const TOLD: u8 = 2;
+
+    const fn new(pinned: bool, told: bool) -> Self {
+        Self(if pinned { Self::PINNED } else { 0 } | if told { Self::TOLD } else { 0 })
+    }
+
+    /// Of a flow to a load balancer: whoever opens it comes from outside, and its port was not drawn.
+    pub(super) const fn is_pinned(self) -> bool {
+        self.0 & Self::PINNED != 0
+    }
+
+    /// Both ends are told when it ends (LB-25).
+    pub(super) const fn is_told(self) -> bool {
+        self.0 & Self::TOLD != 0
+    }
 }
 
 impl Remote {
@@ -78,33 +101,31 @@ impl End {
 
 impl Mapping {
     pub(super) fn new(flow: &Outbound<'_>, private: End, remote: Remote, public: End) -> Self {
-        let mut mapping = Self {
-            last: flow.now,
-            nic: flow.nic,
-            private,
-            public,
-            remote,
-            idle_secs: flow.pool.tcp_idle_secs,
-            connection: Connection::NONE,
-            pinned: false,
-            by_private: END,
-            by_public: END,
-            timer: END,
-        };
-        mapping.touch(Direction::Outbound, flow.signal, flow.now);
-        mapping
+        let sort = Sort::new(false, flow.pool.told == Told::BothEnds);
+        let sides = (private, remote, public);
+        Self::between(flow.nic, sides, (sort, flow.pool.tcp_idle_secs), flow.now)
     }
 
     pub(super) fn pinned(pin: &Pin<'_>, private: End, remote: Remote, public: End) -> Self {
+        let sort = Sort::new(true, pin.told);
+        Self::between(pin.nic, (private, remote, public), (sort, pin.idle_secs), pin.now)
+    }
+
+    fn between(
+        nic: NicId,
+        (private, remote, public): (End, Remote, End),
+        (sort, idle_secs): (Sort, u16),
+        now: Timestamp,
+    ) -> Self {
         Self {
-            last: pin.now,
-            nic: pin.nic,
+            last: now,
+            nic,
             private,
             public,
             remote,
-            idle_secs: pin.idle_secs,
+            idle_secs,
             connection: Connection::NONE,
-            pinned: true,
+            sort,
             by_private: END,
             by_public: END,
             timer: END,
@@ -114,6 +135,23 @@ impl Mapping {
     pub(super) fn touch(&mut self, direction: Direction, signal: Signal, now: Timestamp) {
         self.last = now;
         self.connection.note(direction, signal);
+    }
+
+    /// What its ends are told, now that its time is over: those of an open connection only (LB-25).
+    pub(super) fn parted(&self, expected: Expected) -> Option<Parted> {
+        let open = self.connection.state(Direction::Outbound) == Some(FlowState::Established);
+        // Whoever opens a pinned flow is its far end.
+        let (near, far) = if self.sort.is_pinned() {
+            (Direction::Inbound, Direction::Outbound)
+        } else {
+            (Direction::Outbound, Direction::Inbound)
+        };
+        (open && self.sort.is_told()).then(|| Parted {
+            mapped: self.mapped(),
+            remote: (self.remote.address.into(), self.remote.port),
+            near_expects: expected.by(near),
+            far_expects: expected.by(far),
+        })
     }
 
     /// Whether a packet of this flow still goes by it.
@@ -137,7 +175,7 @@ impl Mapping {
 
     fn live_secs(&self) -> u16 {
         match self.connection.state(Direction::Outbound) {
-            None | Some(FlowState::Unanswered | FlowState::Answered) if self.pinned => self.idle_secs,
+            None | Some(FlowState::Unanswered | FlowState::Answered) if self.sort.is_pinned() => self.idle_secs,
             None | Some(FlowState::Unanswered | FlowState::Answered) => UDP_IDLE_SECS,
             Some(FlowState::SynSent | FlowState::SynReceived) => HOLD_HALF_OPEN_SECS,
             Some(FlowState::Established | FlowState::Closing) => self.idle_secs,

@@ -7,7 +7,7 @@
 //! a load balancer gives a backend for itself are used to the last one: where draws fail, the few that it has are gone
 //! through in their order.
 //!
-//! Memory: 48 bytes a mapping and 8 for its two buckets. Like flow records, mappings live in blocks that are kept, so a
+//! Memory: 48 bytes a mapping and 8 for its two buckets; 8 more where both ends of connections are to be told of their end. Like flow records, mappings live in blocks that are kept, so a
 //! warm table allocates nothing. TCP and UDP over IPv4 only: Azure maps nothing else.
 
 mod mapping;
@@ -26,7 +26,7 @@ use foldhash::quality::RandomState;
 use self::mapping::{End, Mapping, Remote};
 use self::shard::{Hashes, Shard, Sweep};
 use super::{Direction, NicId, Signal, Timestamp};
-use crate::wire::{Protocol, Tuple};
+use crate::wire::{Packet, Protocol, Tuple};
 
 /// Power of two; many more than workers, so that two seldom meet.
 const SHARDS: usize = 64;
@@ -40,6 +40,8 @@ const COUNTED: usize = 1 << 16;
 const PINNED: usize = 1 << 10;
 /// Mappings looked at under one hold of a lock.
 const SWEEP_AT_ONCE: usize = 64;
+/// Connections whose two ends are told in one pass: as many segments as a worker forwards in a few milliseconds.
+const TELLINGS: usize = 512;
 
 /// Bounds of a [`NatTable`].
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +53,7 @@ pub struct NatLimits {
 }
 
 impl Default for NatLimits {
-    /// About 56 MB when full.
+    /// About 56 MB when full, or 64.
     fn default() -> Self {
         Self { total: 1_000_000, per_destination: 50_000 }
     }
@@ -67,8 +69,18 @@ pub struct PortPool {
     pub preallocated: bool,
     /// Idle time after which a TCP mapping ends.
     pub tcp_idle_secs: u16,
-    /// A TCP segment whose mapping has ended is answered by a reset (NAT-04).
-    pub resets: bool,
+    /// Who is told that a TCP mapping has ended.
+    pub told: Told,
+}
+
+/// Who hears by a reset that a TCP flow was idle for too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    Nobody,
+    /// A sender that goes on with it (NAT-04).
+    WhoGoesOn,
+    /// Both ends at once, and whoever goes on all the same (LB-25).
+    BothEnds,
 }
 
 /// Some ports of a public address, in a row.
@@ -97,8 +109,26 @@ pub struct Outbound<'a> {
     /// As its sender has it.
     pub flow: &'a Tuple,
     pub pool: &'a PortPool,
-    pub signal: Signal,
+    pub said: Said,
     pub now: Timestamp,
+}
+
+/// What a packet says of its TCP connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    pub signal: Signal,
+    /// What its sender expects next, if it says so.
+    pub expects: Option<u32>,
+}
+
+impl Said {
+    /// Nothing: no TCP.
+    pub const NOTHING: Self = Self { signal: Signal::NONE, expects: None };
+
+    #[inline]
+    pub fn by(packet: &Packet<'_>) -> Self {
+        Self { signal: Signal::of(packet), expects: packet.acknowledges() }
+    }
 }
 
 /// A flow to a load balancer that goes to one backend from now on.
@@ -111,8 +141,21 @@ pub struct Pin<'a> {
     pub private: (IpAddr, u16),
     /// Idle time after which it ends.
     pub idle_secs: u16,
-    pub signal: Signal,
+    /// Both ends are told then (LB-25).
+    pub told: bool,
+    pub said: Said,
     pub now: Timestamp,
+}
+
+/// A connection that was open and idle until its mapping ended, and whose ends are to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parted {
+    pub mapped: Mapped,
+    /// Whom the near end speaks with.
+    pub remote: (IpAddr, u16),
+    /// What the near end expects next of the far one, if it ever said so.
+    pub near_expects: Option<u32>,
+    pub far_expects: Option<u32>,
 }
 
 /// There is no room for another mapping.
@@ -169,30 +212,28 @@ impl NatTable {
         &self,
         nic: NicId,
         flow: &Tuple,
-        signal: Signal,
+        said: Said,
         now: Timestamp,
         is_ours: impl Fn(IpAddr) -> bool,
     ) -> Option<Mapped> {
         let (private, remote) = (End::of(flow)?, Remote::of(flow)?);
         let mut shard = self.shard(remote);
         let fits = |mapping: &Mapping| {
-            !mapping.pinned && mapping.is_live(signal, now) && is_ours(mapping.public.address.into())
+            !mapping.sort.is_pinned() && mapping.is_live(said.signal, now) && is_ours(mapping.public.address.into())
         };
         let mapping = shard.outbound((nic, private, remote), self.private_hash(nic, private, remote), fits)?;
-        mapping.touch(Direction::Outbound, signal, now);
-        Some(mapping.mapped())
+        Some(shard.touch(mapping, Direction::Outbound, said, now))
     }
 
     /// Whose flow a packet from the Internet belongs to; `flow` is the mirrored tuple, as the flow's own packets leave.
     /// Refreshes the mapping.
-    pub fn enter(&self, flow: &Tuple, signal: Signal, now: Timestamp) -> Option<Mapped> {
+    pub fn enter(&self, flow: &Tuple, said: Said, now: Timestamp) -> Option<Mapped> {
         let (public, remote) = (End::of(flow)?, Remote::of(flow)?);
         let mut shard = self.shard(remote);
         // Whoever answers cannot begin a flow: what looks like it is only late.
-        let fits = |mapping: &Mapping| mapping.is_live(Signal::NONE, now) && !mapping.pinned;
+        let fits = |mapping: &Mapping| mapping.is_live(Signal::NONE, now) && !mapping.sort.is_pinned();
         let mapping = shard.inbound((public, remote), self.public_hash(public, remote), fits)?;
-        mapping.touch(Direction::Inbound, signal, now);
-        Some(mapping.mapped())
+        Some(shard.touch(mapping, Direction::Inbound, said, now))
     }
 
     /// Maps a flow that has no mapping to a port of its pool. None for what has no ports to map.
@@ -206,16 +247,17 @@ impl NatTable {
     pub fn pinned(
         &self,
         outside: &Tuple,
-        signal: Signal,
+        said: Said,
         now: Timestamp,
         fits: impl Fn(&Mapped) -> bool,
     ) -> Option<Mapped> {
         let (public, remote) = (End::of(outside)?, Remote::of(outside)?);
         let mut shard = self.shard(remote);
-        let fits = |mapping: &Mapping| mapping.pinned && mapping.is_live(signal, now) && fits(&mapping.mapped());
+        let fits = |mapping: &Mapping| {
+            mapping.sort.is_pinned() && mapping.is_live(said.signal, now) && fits(&mapping.mapped())
+        };
         let mapping = shard.inbound((public, remote), self.public_hash(public, remote), fits)?;
-        mapping.touch(Direction::Outbound, signal, now);
-        Some(mapping.mapped())
+        Some(shard.touch(mapping, Direction::Outbound, said, now))
     }
 
     /// Whose answer a backend's packet is, if that mapping `fits`. Refreshes it.
@@ -223,16 +265,17 @@ impl NatTable {
         &self,
         nic: NicId,
         flow: &Tuple,
-        signal: Signal,
+        said: Said,
         now: Timestamp,
         fits: impl Fn(&Mapped) -> bool,
     ) -> Option<Mapped> {
         let (private, remote) = (End::of(flow)?, Remote::of(flow)?);
         let mut shard = self.shard(remote);
-        let fits = |mapping: &Mapping| mapping.pinned && mapping.is_live(Signal::NONE, now) && fits(&mapping.mapped());
+        let fits = |mapping: &Mapping| {
+            mapping.sort.is_pinned() && mapping.is_live(Signal::NONE, now) && fits(&mapping.mapped())
+        };
         let mapping = shard.outbound((nic, private, remote), self.private_hash(nic, private, remote), fits)?;
-        mapping.touch(Direction::Inbound, signal, now);
-        Some(mapping.mapped())
+        Some(shard.touch(mapping, Direction::Inbound, said, now))
     }
 
     /// Has a flow to a load balancer stay where it is. What no port is mapped of has none.
@@ -245,11 +288,10 @@ impl NatTable {
             return Err(Full);
         }
         self.pins_of(pin.nic).fetch_add(1, Relaxed);
-        let mut mapping = Mapping::pinned(pin, private, remote, public);
-        mapping.touch(Direction::Outbound, pin.signal, pin.now);
+        let mapping = Mapping::pinned(pin, private, remote, public);
         let hashes =
             Hashes { private: self.private_hash(pin.nic, private, remote), public: self.public_hash(public, remote) };
-        self.shard(remote).insert(mapping, hashes, pin.now);
+        self.shard(remote).insert(mapping, hashes, (pin.said, pin.now));
         Ok(())
     }
 
@@ -259,16 +301,26 @@ impl NatTable {
         self.pins_of(nic).load(Relaxed) > 0
     }
 
-    /// Ends mappings whose time is over, looking at no more than `budget`; returns how many ended. Call a few times a
-    /// second.
-    pub fn expire(&self, now: Timestamp, budget: usize) -> usize {
+    /// Ends mappings whose time is over, looking at no more than `budget`; returns how many ended. Each connection whose
+    /// ends are to be told goes to `tell`, no more than `TELLINGS` of them: the rest ends in a later pass. Call a few
+    /// times a second.
+    pub fn expire(&self, now: Timestamp, budget: usize, mut tell: impl FnMut(&Parted)) -> usize {
         let start = self.sweeping.load(Relaxed);
-        let mut left = budget;
-        let mut ended = 0;
+        let (mut left, mut ended, mut told) = (budget, 0, 0);
         for index in (start..start + SHARDS).map(|index| index % SHARDS) {
             self.sweeping.store(index, Relaxed);
-            while left > 0 && !self.sweep_some(&self.shards[index], now, &mut left, &mut ended) {}
-            if left == 0 {
+            while left > 0 && told < TELLINGS {
+                match self.sweep_some(&self.shards[index], now, &mut left, &mut ended) {
+                    Swept::All => break,
+                    Swept::Some => {}
+                    // Nobody is told under the lock.
+                    Swept::UpTo(parted) => {
+                        tell(&parted);
+                        told += 1;
+                    }
+                }
+            }
+            if left == 0 || told == TELLINGS {
                 break;
             }
         }
@@ -281,7 +333,8 @@ impl NatTable {
         for shard in &self.shards {
             let shard = lock(shard);
             // A free slot's mapping has lapsed.
-            let alive = shard.mappings().filter(|mapping| mapping.pinned && mapping.is_live(Signal::NONE, now));
+            let alive =
+                shard.mappings().filter(|mapping| mapping.sort.is_pinned() && mapping.is_live(Signal::NONE, now));
             alive.for_each(|mapping| look(&mapping.mapped(), mapping.remote.protocol));
         }
     }
@@ -311,7 +364,7 @@ impl NatTable {
             if !pool.preallocated && count.load(Relaxed) >= self.limits.per_destination {
                 continue;
             }
-            let is_free = |public| self.is_free(&mut shard, public, remote, pool.preallocated);
+            let is_free = |public| self.is_free(&shard, public, remote, pool.preallocated);
             let Some(public) = draw(ports, pool.preallocated, &mut random, is_free) else { continue };
             count.fetch_add(1, Relaxed);
             let mapping = Mapping::new(outbound, private, remote, public);
@@ -319,8 +372,7 @@ impl NatTable {
                 private: self.private_hash(outbound.nic, private, remote),
                 public: self.public_hash(public, remote),
             };
-            shard.insert(mapping, hashes, outbound.now);
-            return Ok(mapping.mapped());
+            return Ok(shard.insert(mapping, hashes, (outbound.said, outbound.now)));
         }
         self.mappings.fetch_sub(1, Relaxed);
         Err(PortsExhausted)
@@ -328,7 +380,7 @@ impl NatTable {
 
     /// Whether nobody has a port towards a destination; of preallocated ports for UDP, towards anything at its address.
     /// One whose time is over is taken until it is swept.
-    fn is_free(&self, shard: &mut Shard, public: End, remote: Remote, preallocated: bool) -> bool {
+    fn is_free(&self, shard: &Shard, public: End, remote: Remote, preallocated: bool) -> bool {
         let hash = self.public_hash(public, remote);
         if preallocated && remote.protocol == Protocol::UDP {
             return !shard.has_towards(public, remote, hash);
@@ -336,7 +388,8 @@ impl NatTable {
         shard.inbound((public, remote), hash, |_| true).is_none()
     }
 
-    fn sweep_some(&self, shard: &Mutex<Shard>, now: Timestamp, left: &mut usize, ended: &mut usize) -> bool {
+    /// Under one hold of the lock, and no further than to somebody who is to be told.
+    fn sweep_some(&self, shard: &Mutex<Shard>, now: Timestamp, left: &mut usize, ended: &mut usize) -> Swept {
         let mut shard = lock(shard);
         for _ in 0..SWEEP_AT_ONCE.min(*left) {
             *left -= 1;
@@ -345,21 +398,24 @@ impl NatTable {
                 public: self.public_hash(mapping.public, mapping.remote),
             };
             match shard.sweep(now, hashes) {
-                Sweep::Ended(mapping) => {
+                Sweep::Ended(mapping, expected) => {
                     self.mappings.fetch_sub(1, Relaxed);
-                    let counter = if mapping.pinned {
+                    let counter = if mapping.sort.is_pinned() {
                         self.pins_of(mapping.nic)
                     } else {
                         self.count_of(mapping.public.address, mapping.remote)
                     };
                     counter.fetch_sub(1, Relaxed);
                     *ended += 1;
+                    if let Some(parted) = mapping.parted(expected) {
+                        return Swept::UpTo(parted);
+                    }
                 }
                 Sweep::Kept => {}
-                Sweep::Done => return true,
+                Sweep::Done => return Swept::All,
             }
         }
-        false
+        Swept::Some
     }
 
     fn private_hash(&self, nic: NicId, private: End, remote: Remote) -> u64 {
@@ -383,6 +439,13 @@ impl NatTable {
     fn shard(&self, remote: Remote) -> MutexGuard<'_, Shard> {
         lock(&self.shards[self.hasher.hash_one(remote.place()) as usize % SHARDS])
     }
+}
+
+/// How far a sweep of one shard came.
+enum Swept {
+    All,
+    Some,
+    UpTo(Parted),
 }
 
 /// A port that is free: drawn at random; of preallocated ones, where draws fail, the next one there is.

@@ -1,24 +1,55 @@
 //! One shard of the mappings: a slab that hangs in two hash tables, one for each side, and the wheel that ends them.
 //!
 //! It has the mappings of some destinations whole, so that one lock is enough to choose a port that no other flow to the
-//! same destination has.
+//! same destination has. What the ends of a connection expect next lies beside its mapping, and only where somebody will be
+//! told of the end.
+
+use std::num::NonZeroU32;
 
 use super::mapping::{End, Mapping, Remote};
+use super::{Mapped, Said};
 use crate::dataplane::flow::slab::{END, Link, Slab};
 use crate::dataplane::flow::wheel::Wheel;
-use crate::dataplane::{NicId, Timestamp};
+use crate::dataplane::{Direction, NicId, Timestamp};
 
 #[derive(Debug)]
 pub(super) struct Shard {
     by_private: Box<[Link]>,
     by_public: Box<[Link]>,
     mappings: Slab<Mapping>,
+    /// By mapping; as long as the last that needs it.
+    expected: Vec<Expected>,
     wheel: Wheel,
+}
+
+/// What the ends of a connection expect next, each as it last said: who sends out, and who sends in. Zero is one number in
+/// four billion, so it may stand for none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Expected {
+    outbound: Option<NonZeroU32>,
+    inbound: Option<NonZeroU32>,
+}
+
+impl Expected {
+    fn note(&mut self, direction: Direction, number: u32) {
+        match direction {
+            Direction::Outbound => self.outbound = NonZeroU32::new(number),
+            Direction::Inbound => self.inbound = NonZeroU32::new(number),
+        }
+    }
+
+    pub(super) fn by(self, direction: Direction) -> Option<u32> {
+        let number = match direction {
+            Direction::Outbound => self.outbound,
+            Direction::Inbound => self.inbound,
+        };
+        number.map(NonZeroU32::get)
+    }
 }
 
 /// What a sweep did.
 pub(super) enum Sweep {
-    Ended(Mapping),
+    Ended(Mapping, Expected),
     /// One came up that is in use.
     Kept,
     /// Nothing more to look at now.
@@ -37,21 +68,27 @@ impl Shard {
     pub(super) fn new(buckets: usize) -> Self {
         assert!(buckets.is_power_of_two());
         let empty = || vec![END; buckets].into();
-        Self { by_private: empty(), by_public: empty(), mappings: Slab::new(), wheel: Wheel::new() }
+        Self {
+            by_private: empty(),
+            by_public: empty(),
+            mappings: Slab::new(),
+            expected: Vec::new(),
+            wheel: Wheel::new(),
+        }
     }
 
     /// A sender's mapping that `fits`.
     pub(super) fn outbound(
-        &mut self,
+        &self,
         (nic, private, remote): (NicId, End, Remote),
         hash: u64,
         fits: impl Fn(&Mapping) -> bool,
-    ) -> Option<&mut Mapping> {
+    ) -> Option<Link> {
         let mut link = self.by_private[self.bucket(hash)];
         while link != END {
             let mapping = &self.mappings[link];
             if (mapping.nic, mapping.private, mapping.remote) == (nic, private, remote) && fits(mapping) {
-                return Some(&mut self.mappings[link]);
+                return Some(link);
             }
             link = mapping.by_private;
         }
@@ -60,16 +97,16 @@ impl Shard {
 
     /// The mapping that `fits` of those that a destination sees under a public port, ones whose time is over included.
     pub(super) fn inbound(
-        &mut self,
+        &self,
         (public, remote): (End, Remote),
         hash: u64,
         fits: impl Fn(&Mapping) -> bool,
-    ) -> Option<&mut Mapping> {
+    ) -> Option<Link> {
         let mut link = self.by_public[self.bucket(hash)];
         while link != END {
             let mapping = &self.mappings[link];
             if (mapping.public, mapping.remote) == (public, remote) && fits(mapping) {
-                return Some(&mut self.mappings[link]);
+                return Some(link);
             }
             link = mapping.by_public;
         }
@@ -94,15 +131,33 @@ impl Shard {
         false
     }
 
-    /// Adds a mapping, before those of the same sides.
-    pub(super) fn insert(&mut self, mut mapping: Mapping, hashes: Hashes, now: Timestamp) {
+    /// A packet goes by a mapping.
+    pub(super) fn touch(&mut self, link: Link, direction: Direction, said: Said, now: Timestamp) -> Mapped {
+        let mapping = &mut self.mappings[link];
+        mapping.touch(direction, said.signal, now);
+        let (mapped, told) = (mapping.mapped(), mapping.sort.is_told());
+        if told && let Some(number) = said.expects {
+            self.expected[link as usize - 1].note(direction, number);
+        }
+        mapped
+    }
+
+    /// Adds a mapping, before those of the same sides, for a packet that goes out.
+    pub(super) fn insert(&mut self, mut mapping: Mapping, hashes: Hashes, (said, now): (Said, Timestamp)) -> Mapped {
         let (private, public) = (self.bucket(hashes.private), self.bucket(hashes.public));
         mapping.by_private = self.by_private[private];
         mapping.by_public = self.by_public[public];
         let link = self.mappings.insert(mapping);
         self.by_private[private] = link;
         self.by_public[public] = link;
+        if mapping.sort.is_told() {
+            let slots = self.expected.len().max(link as usize);
+            self.expected.resize(slots, Expected::default());
+            self.expected[link as usize - 1] = Expected::default();
+        }
+        let mapped = self.touch(link, Direction::Outbound, said, now);
         self.wheel.arm(&mut self.mappings, link, now);
+        mapped
     }
 
     /// Looks at one mapping whose timer has come up.
@@ -118,7 +173,7 @@ impl Shard {
         unchain(&mut self.by_private[private], &mut self.mappings, link, |mapping| &mut mapping.by_private);
         unchain(&mut self.by_public[public], &mut self.mappings, link, |mapping| &mut mapping.by_public);
         self.mappings.remove(link);
-        Sweep::Ended(mapping)
+        Sweep::Ended(mapping, self.expected.get(link as usize - 1).copied().unwrap_or_default())
     }
 
     const fn bucket(&self, hash: u64) -> usize {

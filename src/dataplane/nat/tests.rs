@@ -13,12 +13,16 @@ const RST: u8 = 0x04;
 
 fn pool(addresses: u8) -> PortPool {
     let ports = (1..=addresses).map(|n| Ports::all(Ipv4Addr::new(203, 0, 113, n))).collect();
-    PortPool { ports, preallocated: false, tcp_idle_secs: 240, resets: true }
+    PortPool { ports, preallocated: false, tcp_idle_secs: 240, told: Told::WhoGoesOn }
 }
 
 fn flow(protocol: Protocol, src_port: u16, dst: u8) -> Tuple {
     let (src, dst) = (IpAddr::from([10, 0, 0, 4]), IpAddr::from([198, 18, 0, dst]));
     Tuple { src, dst, protocol, src_port, dst_port: 443 }
+}
+
+fn said(flags: u8) -> Said {
+    Said { signal: Signal::from_flags(flags), expects: None }
 }
 
 fn at(seconds: u64) -> Timestamp {
@@ -36,19 +40,18 @@ impl Lab {
     }
 
     fn open(&self, flow: &Tuple, flags: u8, now: u64) -> Result<Mapped, PortsExhausted> {
-        let signal = Signal::from_flags(flags);
-        let signal = if flow.protocol == Protocol::TCP { signal } else { Signal::NONE };
-        self.table.open(&Outbound { nic: NIC, flow, pool: &self.pool, signal, now: at(now) }).unwrap()
+        let said = if flow.protocol == Protocol::TCP { said(flags) } else { Said::NOTHING };
+        self.table.open(&Outbound { nic: NIC, flow, pool: &self.pool, said, now: at(now) }).unwrap()
     }
 
     fn leave(&self, flow: &Tuple, flags: u8, now: u64) -> Option<Mapped> {
-        self.table.leave(NIC, flow, Signal::from_flags(flags), at(now), |_| true)
+        self.table.leave(NIC, flow, said(flags), at(now), |_| true)
     }
 
     /// The answer to a mapped flow.
     fn enter(&self, flow: &Tuple, mapped: Mapped, flags: u8, now: u64) -> Option<Mapped> {
         let public = Tuple { src: mapped.public.0, src_port: mapped.public.1, ..*flow };
-        self.table.enter(&public, Signal::from_flags(flags), at(now))
+        self.table.enter(&public, said(flags), at(now))
     }
 }
 
@@ -63,7 +66,11 @@ fn a_mapping_is_found_from_both_sides_and_by_nobody_else() {
     let elsewhere = flow(Protocol::TCP, 40_000, 2);
     assert_eq!(lab.leave(&elsewhere, ACK, 1), None);
     assert_eq!(lab.enter(&elsewhere, mapped, ACK, 1), None, "unsolicited: another remote (NAT-03)");
-    assert_eq!(lab.table.leave(NicId(4), &web, Signal::NONE, at(1), |_| true), None, "another NIC of the same address");
+    assert_eq!(
+        lab.table.leave(NicId(4), &web, Said::NOTHING, at(1), |_| true),
+        None,
+        "another NIC of the same address"
+    );
 }
 
 #[test]
@@ -116,8 +123,8 @@ fn a_full_table_refuses_and_makes_room_when_mappings_end() {
         lab.open(&flow(Protocol::UDP, port, 1), 0, 0).unwrap();
     }
     assert_eq!(lab.open(&flow(Protocol::UDP, 64, 1), 0, 0), Err(PortsExhausted));
-    assert_eq!(lab.table.expire(at(304), usize::MAX), 0);
-    assert_eq!(lab.table.expire(at(310), usize::MAX), 64);
+    assert_eq!(lab.table.expire(at(304), usize::MAX, |_| ()), 0);
+    assert_eq!(lab.table.expire(at(310), usize::MAX, |_| ()), 64);
     assert!(lab.table.is_empty());
     assert!(lab.open(&flow(Protocol::UDP, 64, 1), 0, 310).is_ok());
 }
@@ -142,16 +149,16 @@ fn nat_04_idle_times_and_hold_downs() {
         }
         assert_eq!(lab.leave(&tcp, ACK, live + 1), None, "{name}");
         assert_eq!(lab.enter(&tcp, mapped, ACK, live + 1), None, "{name}");
-        assert_eq!(lab.table.expire(at(held), usize::MAX), 0, "{name}");
-        assert_eq!(lab.table.expire(at(held + 20), usize::MAX), 1, "{name}");
+        assert_eq!(lab.table.expire(at(held), usize::MAX, |_| ()), 0, "{name}");
+        assert_eq!(lab.table.expire(at(held + 20), usize::MAX, |_| ()), 1, "{name}");
     }
     let lab = Lab::new(NatLimits::default(), 1);
     let udp = flow(Protocol::UDP, 40_000, 1);
     let mapped = lab.open(&udp, 0, 0).unwrap();
-    assert_eq!(lab.table.leave(NIC, &udp, Signal::NONE, at(240), |_| true), Some(mapped));
-    assert_eq!(lab.table.leave(NIC, &udp, Signal::NONE, at(481), |_| true), None);
-    assert_eq!(lab.table.expire(at(480 + 65), usize::MAX), 0, "its port rests");
-    assert_eq!(lab.table.expire(at(480 + 67), usize::MAX), 1);
+    assert_eq!(lab.table.leave(NIC, &udp, Said::NOTHING, at(240), |_| true), Some(mapped));
+    assert_eq!(lab.table.leave(NIC, &udp, Said::NOTHING, at(481), |_| true), None);
+    assert_eq!(lab.table.expire(at(480 + 65), usize::MAX, |_| ()), 0, "its port rests");
+    assert_eq!(lab.table.expire(at(480 + 67), usize::MAX, |_| ()), 1);
 }
 
 #[test]
@@ -170,7 +177,7 @@ fn nat_04_a_connection_that_begins_again_takes_another_port() {
 fn snat_08_only_tcp_and_udp_over_ipv4_are_mapped() {
     let lab = Lab::new(NatLimits::default(), 1);
     let open =
-        |flow: &Tuple| lab.table.open(&Outbound { nic: NIC, flow, pool: &lab.pool, signal: Signal::NONE, now: at(0) });
+        |flow: &Tuple| lab.table.open(&Outbound { nic: NIC, flow, pool: &lab.pool, said: Said::NOTHING, now: at(0) });
     assert_eq!(open(&flow(Protocol::ICMP, 7, 1)), None);
     assert_eq!(open(&flow(Protocol::ESP, 0, 1)), None);
     let v6 =
@@ -187,7 +194,7 @@ fn a_mapping_is_as_large_as_documented() {
 /// As a load balancer gives to one of its backends.
 fn some(count: u16) -> Lab {
     let ports = Box::new([Ports { address: Ipv4Addr::new(203, 0, 113, 1), first: 2048, count }]);
-    let pool = PortPool { ports, preallocated: true, tcp_idle_secs: 240, resets: false };
+    let pool = PortPool { ports, preallocated: true, tcp_idle_secs: 240, told: Told::Nobody };
     Lab { table: NatTable::new(NatLimits::default()), pool }
 }
 

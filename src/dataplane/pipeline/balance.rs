@@ -11,8 +11,8 @@ use super::route::Hop;
 use super::{Leg, Subject};
 use crate::dataplane::balancer::sorted;
 use crate::dataplane::{
-    BalancingRule, DropReason, FrontendId, Mapped, Member, NicId, Observer, Owner, PacketEnd, Pin, PortId, Step, Takes,
-    Translation,
+    BalancingRule, DropReason, FrontendId, Mapped, Member, NicId, Observer, Owner, PacketEnd, Pin, PortId, Said, Step,
+    Takes, Translation,
 };
 use crate::wire::{Packet, Protocol, QuotedEnd, Tuple};
 
@@ -75,7 +75,7 @@ impl Leg<'_> {
             let port = rule.takes.backend_port(flow.dst_port);
             if rule.floating { (flow.dst, flow.dst_port) } else { (member.address.into(), port) }
         };
-        let (nic, to) = match self.taken(&flow.mirrored(), (rule, flow), subject, fits, to)? {
+        let (nic, to) = match self.taken(&flow.mirrored(), (rule, flow), (subject, Said::by(packet)), fits, to)? {
             Taken::By(nic, to) => (nic, to),
             Taken::Ended if rule.resets => return Ok(Balancing::Reset),
             Taken::Ended => return Err(DropReason::NoMapping),
@@ -104,7 +104,8 @@ impl Leg<'_> {
             let ends = sorted(flow);
             let member = |nic| rule.members.iter().any(|member| member.nic == nic);
             let fits = |mapped: &Mapped| member(mapped.nic) && rule.keeps(flow.protocol, mapped.nic);
-            match self.taken(&ends, (rule, flow), subject, fits, |_| (ends.src, ends.src_port))? {
+            let said = Said { signal: subject.passing.signal, expects: None };
+            match self.taken(&ends, (rule, flow), (subject, said), fits, |_| (ends.src, ends.src_port))? {
                 Taken::By(nic, _) => nic,
                 Taken::Ended => return Err(DropReason::NoMapping),
             }
@@ -121,12 +122,11 @@ impl Leg<'_> {
         self,
         outside: &Tuple,
         (rule, flow): (&BalancingRule, &Tuple),
-        subject: &Subject<'_>,
+        (subject, said): (&Subject<'_>, Said),
         fits: impl Fn(&Mapped) -> bool,
         to: impl Fn(Member) -> (IpAddr, u16),
     ) -> Result<Taken, DropReason> {
-        let signal = subject.passing.signal;
-        if let Some(mapped) = self.flows.mappings.pinned(outside, signal, self.now, fits) {
+        if let Some(mapped) = self.flows.mappings.pinned(outside, said, self.now, fits) {
             return Ok(Taken::By(mapped.nic, mapped.private));
         }
         // A rule for all ports takes up what comes (LB-25).
@@ -137,8 +137,8 @@ impl Leg<'_> {
         let private = to(member);
         // An error about a flow that nobody knows begins none.
         if subject.starts_flow() {
-            let idle_secs = rule.idle_secs;
-            let pin = Pin { nic: member.nic, outside, private, idle_secs, signal, now: self.now };
+            let (idle_secs, told) = (rule.idle_secs, rule.resets && rule.takes != Takes::All);
+            let pin = Pin { nic: member.nic, outside, private, idle_secs, told, said, now: self.now };
             self.flows.mappings.pin(&pin).map_err(|_| DropReason::FlowLimit)?;
         }
         Ok(Taken::By(member.nic, private))
@@ -163,8 +163,7 @@ impl Leg<'_> {
         let is_frontend = |mapped: &Mapped| {
             mapped.public != mapped.private && matches!(owners.lookup(mapped.public.0), Some(Owner::Frontend(_)))
         };
-        let signal = subject.passing.signal;
-        let mapped = self.flows.mappings.answered(sender, subject.flow(), signal, self.now, is_frontend)?;
+        let mapped = self.flows.mappings.answered(sender, subject.flow(), Said::by(packet), self.now, is_frontend)?;
         let whole = packet.fragment().is_none();
         whole.then(|| Rewrite::of_source(hop, mapped.public))
     }

@@ -11,7 +11,7 @@ use super::balance::Balancing;
 use super::{Leg, Subject, check, subject};
 use crate::dataplane::{
     Direction, DropReason, Edge, FrontendId, Mapped, NicId, Observer, Outbound, Owner, PoolId, PortId, PublicOwner,
-    Signal, Step, Translation,
+    Said, Step, Told, Translation,
 };
 use crate::wire::{Packet, Protocol, QuotedEnd, Transport, Tuple};
 
@@ -120,7 +120,12 @@ impl Leg<'_> {
     }
 
     /// From the Internet's side to the NIC that a public address stands for.
-    fn enter<O: Observer>(self, edge: &Edge, packet: &mut Packet<'_>, observer: &mut O) -> Result<PortId, DropReason> {
+    pub(super) fn enter<O: Observer>(
+        self,
+        edge: &Edge,
+        packet: &mut Packet<'_>,
+        observer: &mut O,
+    ) -> Result<PortId, DropReason> {
         let owner = edge.public.lookup(packet.dst()).ok_or(DropReason::NoEndpoint)?;
         let public = (packet.dst(), packet.tuple().dst_port);
         let (receiver, private, port) = match owner {
@@ -213,19 +218,19 @@ impl Leg<'_> {
             return floats.then_some(Departure::Instance { public: src }).ok_or(DropReason::NoOutbound);
         }
         let egress = edge.egress(sender);
-        let signal = subject.passing.signal;
+        let said = Said::by(packet);
         let is_whole = packet.fragment().is_none();
         let frontend = |mapped: &Mapped| matches!(edge.public.lookup(mapped.public.0), Some(PublicOwner::Frontend(_)));
         if is_whole
             && self.flows.mappings.has_pins(sender)
             && let Some(mapped) =
-                self.flows.mappings.answered(sender, subject.flow(), signal, self.now, |mapped| frontend(mapped))
+                self.flows.mappings.answered(sender, subject.flow(), said, self.now, |mapped| frontend(mapped))
         {
             return Ok(Departure::Mapped { public: mapped.public });
         }
         let is_ours =
             |public| matches!(edge.public.lookup(public), Some(PublicOwner::Pool(_) | PublicOwner::Frontend(_)));
-        if is_whole && let Some(mapped) = self.flows.mappings.leave(sender, subject.flow(), signal, self.now, is_ours) {
+        if is_whole && let Some(mapped) = self.flows.mappings.leave(sender, subject.flow(), said, self.now, is_ours) {
             return Ok(Departure::Mapped { public: mapped.public });
         }
         let instance = egress.instance(src).map(|public| Departure::Instance { public });
@@ -236,7 +241,7 @@ impl Leg<'_> {
         }
         let balanced = egress.balanced.and_then(|balanced| balanced.pool(subject.tuple));
         match (egress.nat_gateway, instance, balanced.or(egress.default_outbound)) {
-            (Some(pool), _, _) | (None, None, Some(pool)) => self.map(edge, pool, sender, subject, is_whole),
+            (Some(pool), _, _) | (None, None, Some(pool)) => self.map(edge, pool, (sender, said), subject, is_whole),
             (None, Some(instance), _) => Ok(instance),
             (None, None, None) => Err(DropReason::NoOutbound),
         }
@@ -247,7 +252,7 @@ impl Leg<'_> {
         self,
         edge: &Edge,
         pool: PoolId,
-        sender: NicId,
+        (sender, said): (NicId, Said),
         subject: &Subject<'_>,
         is_whole: bool,
     ) -> Result<Departure, DropReason> {
@@ -256,10 +261,10 @@ impl Leg<'_> {
         if !is_whole || !subject.starts_flow() {
             return Err(DropReason::NotTranslatable);
         }
-        if pool.resets && flow.protocol == Protocol::TCP && !subject.passing.signal.opens() {
+        if pool.told != Told::Nobody && flow.protocol == Protocol::TCP && !said.signal.opens() {
             return Ok(Departure::Reset);
         }
-        let outbound = Outbound { nic: sender, flow, pool, signal: subject.passing.signal, now: self.now };
+        let outbound = Outbound { nic: sender, flow, pool, said, now: self.now };
         let opened = self.flows.mappings.open(&outbound).ok_or(DropReason::NotTranslatable)?;
         let mapped = opened.map_err(|_| DropReason::SnatExhausted)?;
         Ok(Departure::Mapped { public: mapped.public })
@@ -274,7 +279,7 @@ impl Leg<'_> {
             Transport::IcmpError { quoted } => quoted.filter(|quoted| quoted.src == packet.dst())?,
             Transport::Ports { .. } | Transport::Echo { .. } | Transport::Other => packet.tuple().mirrored(),
         };
-        self.flows.mappings.enter(&flow, Signal::of(packet), self.now)
+        self.flows.mappings.enter(&flow, Said::by(packet), self.now)
     }
 }
 

@@ -88,7 +88,7 @@ impl Leg<'_> {
         Ok(passed.write(packet))
     }
 
-    fn pass_on<O: Observer>(
+    pub(super) fn pass_on<O: Observer>(
         self,
         first: GatewayId,
         (from, sent): (NicId, Option<Passage>),

@@ -13,6 +13,7 @@ mod check;
 mod edge;
 mod gateway;
 mod judge;
+mod parting;
 mod platform;
 mod route;
 mod subject;
@@ -20,6 +21,7 @@ mod subject;
 use self::admit::Admitted;
 use self::balance::Balancing;
 pub use self::judge::judge;
+pub use self::parting::{End, part};
 use self::route::{Hop, Way};
 use self::subject::Subject;
 use super::{
