@@ -101,6 +101,9 @@ impl Query {
             }
             Endpoint::Address(address) => Place::Address(address),
             Endpoint::Internet => Place::Node { name: Internet::NAME.to_owned(), nic: None },
+            Endpoint::Outside(customer) => {
+                Place::Node { name: network.name_of_customer(customer).to_owned(), nic: None }
+            }
         };
         Self { source: place(test.from), destination: place(test.to), probe: test.probe }
     }

@@ -84,7 +84,9 @@ impl<'a> Names<'a> {
             }
             Sender::Subnet(_) | Sender::Gateway(_) | Sender::Edge(_) => true,
             Sender::Internet => self.network.internet.iter().any(|internet| internet.addresses.contains(&address)),
-            Sender::Tunnel(tunnel) => self.site(tunnel).is_some_and(|site| site.addresses.contains(&address)),
+            Sender::Tunnel(tunnel) => self.site(tunnel).is_some_and(|site| {
+                site.addresses.contains(&address) || site.bgp.is_some_and(|bgp| bgp.address == address)
+            }),
             Sender::Platform(_) => address == platform::PLATFORM,
             Sender::CircuitLink(circuit, side) => self.network.customer_addresses(circuit, side).contains(&address),
         }

@@ -9,7 +9,7 @@ use crate::dataplane::{NicId, Owner};
 use crate::model::{Network, SubnetIx, VmIx, VnetIx};
 
 use super::names::subnet_name;
-use super::query::{End, Source, ends_of, primary};
+use super::query::{End, Source, ends_of, outside_ends, primary};
 
 /// One who may ask and be asked.
 pub(super) struct Node {
@@ -19,7 +19,7 @@ pub(super) struct Node {
     pub(super) ends: Vec<End>,
 }
 
-/// Machines in file order, then the subnets that somebody may stand in behind a VNet's one TUN.
+/// Machines in file order, sites and private clouds, then the subnets that somebody may stand in behind a VNet's one TUN.
 pub(super) fn nodes(network: &Network, compiled: &Compiled) -> Vec<Node> {
     let machine = |vm: usize| Node {
         name: network.virtual_machines[vm].name.clone(),
@@ -30,7 +30,12 @@ pub(super) fn nodes(network: &Network, compiled: &Compiled) -> Vec<Node> {
         let subnet = move |subnet| SubnetIx { vnet: VnetIx(i), subnet };
         (0..vnet.subnets.len()).filter_map(move |i| behind_tun(network, compiled, subnet(i)))
     });
-    (0..network.virtual_machines.len()).map(machine).chain(subnets).collect()
+    let outside = network.customers().filter_map(|customer| {
+        let (name, source) = (network.name_of_customer(customer).to_owned(), Source::Outside(customer));
+        let ends = outside_ends(network, compiled, customer);
+        (!ends.is_empty()).then_some(Node { name, source, ends })
+    });
+    (0..network.virtual_machines.len()).map(machine).chain(outside).chain(subnets).collect()
 }
 
 fn behind_tun(network: &Network, compiled: &Compiled, subnet: SubnetIx) -> Option<Node> {

@@ -8,27 +8,11 @@ use std::net::IpAddr;
 use crate::compile::exchange::{Exchange, Toward};
 use crate::compile::{Compiled, Sender, edge_id};
 use crate::dataplane::{NextHop, NicId};
-use crate::model::{CircuitIx, CloudIx, Customer, GatewayIx, Network, Side, SiteIx, VnetIx};
-
-/// The site or private cloud of a name.
-pub(super) fn named(network: &Network, name: &str) -> Option<Customer> {
-    let site = network.sites.iter().position(|site| site.name.eq_ignore_ascii_case(name));
-    let cloud = || network.private_clouds.iter().position(|cloud| cloud.name.eq_ignore_ascii_case(name));
-    site.map(|site| Customer::Site(SiteIx(site))).or_else(|| cloud().map(|cloud| Customer::Cloud(CloudIx(cloud))))
-}
+use crate::model::{CircuitIx, Customer, GatewayIx, Network, Side, VnetIx};
 
 /// Who has an address.
 pub(super) fn having(network: &Network, address: IpAddr) -> Option<Customer> {
-    let site = network.sites.iter().position(|site| site.addresses.contains(&address));
-    let cloud = || network.private_clouds.iter().position(|cloud| cloud.addresses().contains(&address));
-    site.map(|site| Customer::Site(SiteIx(site))).or_else(|| cloud().map(|cloud| Customer::Cloud(CloudIx(cloud))))
-}
-
-pub(super) fn addresses(network: &Network, customer: Customer) -> Vec<IpAddr> {
-    match customer {
-        Customer::Site(site) => network.site(site).addresses.clone(),
-        Customer::Cloud(cloud) => network.cloud(cloud).addresses(),
-    }
+    network.customers().find(|customer| network.addresses_of_customer(*customer).contains(&address))
 }
 
 /// The port that somebody outside sends to a destination from; without a route there, any. Of its links the primary.

@@ -229,7 +229,7 @@ impl Source {
             Place::Node { name, .. } if let Some(internet) = internet(network, compiled, name) => {
                 Ok(Self::Internet(internet))
             }
-            Place::Node { name, .. } if let Some(customer) = outside::named(network, name) => {
+            Place::Node { name, .. } if let Some(customer) = network.customer_named(name) => {
                 Ok(Self::Outside(customer))
             }
             Place::Node { name, nic: None } => Ok(Self::Vm(vm(network, name)?)),
@@ -293,7 +293,7 @@ impl Source {
                 return same_family(&address).then_some((port.unwrap_or(nic), address));
             }
             Self::Outside(customer) => {
-                let address = outside::addresses(network, customer).into_iter().find(same_family)?;
+                let address = network.addresses_of_customer(customer).into_iter().find(same_family)?;
                 return Some((outside::sender(network, compiled, customer, Some(destination))?, address));
             }
             Self::Internet(nic) => {
@@ -314,7 +314,7 @@ fn destinations(network: &Network, compiled: &Compiled, source: &Source, place: 
         Place::Node { name, .. } if let Some(nic) = internet(network, compiled, name) => {
             Ok(internet_ends(network, nic))
         }
-        Place::Node { name, .. } if let Some(customer) = outside::named(network, name) => {
+        Place::Node { name, .. } if let Some(customer) = network.customer_named(name) => {
             Ok(outside_ends(network, compiled, customer))
         }
         Place::Node { name, nic } => {
@@ -351,10 +351,11 @@ fn owner(network: &Network, compiled: &Compiled, from: Option<VnetIx>, address: 
         .or_else(|| outside::having(network, address).and_then(|one| outside::sender(network, compiled, one, None)))
 }
 
-fn outside_ends(network: &Network, compiled: &Compiled, customer: Customer) -> Vec<End> {
+pub(super) fn outside_ends(network: &Network, compiled: &Compiled, customer: Customer) -> Vec<End> {
     let nic = outside::sender(network, compiled, customer, None);
-    outside::addresses(network, customer).into_iter().map(|address| End { nic, address }).collect()
+    network.addresses_of_customer(customer).into_iter().map(|address| End { nic, address }).collect()
 }
+
 /// The Internet, if a name means it.
 fn internet(network: &Network, compiled: &Compiled, name: &str) -> Option<NicId> {
     let named = network.internet.is_some() && name.eq_ignore_ascii_case(Internet::NAME);

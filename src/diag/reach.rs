@@ -24,7 +24,7 @@ const MAX_TRIPS: usize = 1_000_000;
 /// The answer for every ordered pair.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reach {
-    /// Machines, and the subnets of virtual networks that hang on one TUN.
+    /// Machines, sites and private clouds, and the subnets of virtual networks that hang on one TUN.
     pub nodes: Vec<String>,
     /// What was asked.
     pub traffic: Vec<Traffic>,
@@ -52,7 +52,7 @@ pub struct Pair {
 /// One direction, in short.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Way {
-    /// A drop reason's name, `GuestNotForwarding` or `Loop`.
+    /// A drop reason's name, `GuestNotForwarding`, `NoHost` or `Loop`.
     pub dropped: Option<String>,
     /// The last interface it came to.
     pub at: String,

@@ -250,6 +250,9 @@ impl Teller<'_> {
                 let object = format!("machine {} without guest forwarding", self.names.node(nic));
                 self.say(StepKind::Drop, object, "the guest drops it: its kernel does not forward".to_owned());
             }
+            Outcome::NoHost(nic) => {
+                self.say(StepKind::Drop, self.nic(nic), format!("nobody there has {}", self.dst));
+            }
             Outcome::Loop(nic) => {
                 let text = "goes round: the guest would send it the same way again until its TTL is 0".to_owned();
                 self.say(StepKind::Drop, self.nic(nic), text);

@@ -70,17 +70,20 @@ pub(super) enum Outcome {
     Dropped(DropReason),
     /// The packet reached a guest that does not own its destination and does not forward (NIC-05).
     GuestDrops(NicId),
+    /// It came out on-premises or in a private cloud, where nobody has its destination.
+    NoHost(NicId),
     /// It circles from this interface back to it (FAB-14).
     Loop(NicId),
 }
 
 impl Outcome {
-    /// Why it did not arrive: a drop reason's name, `GuestNotForwarding` or `Loop`.
+    /// Why it did not arrive: a drop reason's name, `GuestNotForwarding`, `NoHost` or `Loop`.
     pub(super) fn reason(&self) -> Option<&'static str> {
         match self {
             Self::Delivered(_) => None,
             Self::Dropped(reason) => Some(reason.name()),
             Self::GuestDrops(_) => Some("GuestNotForwarding"),
+            Self::NoHost(_) => Some("NoHost"),
             Self::Loop(_) => Some("Loop"),
         }
     }
@@ -105,6 +108,7 @@ impl Walk {
             match onward(names, arrived, masks, &mut packet) {
                 Onward::Here => break Outcome::Delivered(arrived),
                 Onward::Nowhere => break Outcome::GuestDrops(arrived),
+                Onward::NoHost => break Outcome::NoHost(arrived),
                 Onward::Out(next, _) if legs.len() == MAX_LEGS || legs.iter().any(|leg| leg.from == next) => {
                     break Outcome::Loop(next);
                 }
@@ -325,6 +329,7 @@ pub(super) fn answering(network: &Network, compiled: &Compiled, arrived: NicId, 
 enum Onward {
     Here,
     Nowhere,
+    NoHost,
     Out(NicId, GuestStep),
 }
 
@@ -332,7 +337,17 @@ enum Onward {
 /// one is masked behind.
 fn onward(names: Names<'_>, arrived: NicId, masks: &mut Masks, packet: &mut Packet<'_>) -> Onward {
     let Names { network, compiled } = names;
-    let Sender::Nic(ix) = compiled.sender(arrived) else { return Onward::Here };
+    let ix = match compiled.sender(arrived) {
+        Sender::Nic(ix) => ix,
+        Sender::Tunnel(_) | Sender::CircuitLink(..) if !names.owns(arrived, packet.dst()) => return Onward::NoHost,
+        Sender::Tunnel(_)
+        | Sender::CircuitLink(..)
+        | Sender::Subnet(_)
+        | Sender::Internet
+        | Sender::Gateway(_)
+        | Sender::Platform(_)
+        | Sender::Edge(_) => return Onward::Here,
+    };
     let vm = network.nic(ix).virtual_machine;
     let restored = masks.restore(vm, packet);
     if names.owns(arrived, packet.dst()) {

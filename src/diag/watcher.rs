@@ -87,6 +87,10 @@ pub(super) fn address(network: &Network, place: &Place) -> Result<IpAddr, String
     if let Some(internet) = network.internet.as_ref().filter(|_| name.eq_ignore_ascii_case(Internet::NAME)) {
         return Ok(internet.addresses[0]);
     }
+    if let Some(customer) = network.customer_named(name) {
+        let addresses = network.addresses_of_customer(customer);
+        return addresses.first().copied().ok_or_else(|| format!("`{place}` has no address"));
+    }
     let vm = vm(network, name)?;
     let nic = nic.as_ref().map_or_else(|| Ok(primary(network, vm)), |nic| nic_of(network, vm, nic))?;
     let address = network.nic(nic).addresses.first();

@@ -174,6 +174,10 @@ impl Ground<'_> {
 
     fn ask(self, trial: &Trial, stop: &AtomicBool) -> Result<Attempt> {
         let origin = match trial.bind {
+            // Answers may come by another tunnel or link of the same node.
+            Some(address) if matches!(trial.from, Attachment::Tunnel(_) | Attachment::CircuitLink(..)) => {
+                Origin { device: None, address: Some(address) }
+            }
             Some(address) => Origin { device: Some(self.device(trial.from)), address: Some(address) },
             None => Origin::default(),
         };

@@ -193,12 +193,38 @@ impl Network {
         site.or_else(cloud)
     }
 
-    /// The name of a circuit's customer, which is that of a node.
-    pub fn customer_name(&self, circuit: CircuitIx) -> Option<&str> {
-        Some(match self.customer(circuit)? {
+    /// A site or private cloud by its name, as ARM compares names.
+    pub fn customer_named(&self, name: &str) -> Option<Customer> {
+        let site = self.sites.iter().position(|site| site.name.eq_ignore_ascii_case(name));
+        let cloud = || self.private_clouds.iter().position(|cloud| cloud.name.eq_ignore_ascii_case(name));
+        site.map(|site| Customer::Site(SiteIx(site))).or_else(|| cloud().map(|cloud| Customer::Cloud(CloudIx(cloud))))
+    }
+
+    /// What a site or private cloud is called, which is what its node is called.
+    pub fn name_of_customer(&self, customer: Customer) -> &str {
+        match customer {
             Customer::Site(site) => &self.site(site).name,
             Customer::Cloud(cloud) => &self.cloud(cloud).name,
-        })
+        }
+    }
+
+    /// The addresses that answer at a site or in a private cloud.
+    pub fn addresses_of_customer(&self, customer: Customer) -> Vec<IpAddr> {
+        match customer {
+            Customer::Site(site) => self.site(site).addresses.clone(),
+            Customer::Cloud(cloud) => self.cloud(cloud).addresses(),
+        }
+    }
+
+    /// Every site, then every private cloud.
+    pub fn customers(&self) -> impl Iterator<Item = Customer> {
+        let sites = (0..self.sites.len()).map(|site| Customer::Site(SiteIx(site)));
+        sites.chain((0..self.private_clouds.len()).map(|cloud| Customer::Cloud(CloudIx(cloud))))
+    }
+
+    /// The name of a circuit's customer, which is that of a node.
+    pub fn customer_name(&self, circuit: CircuitIx) -> Option<&str> {
+        self.customer(circuit).map(|customer| self.name_of_customer(customer))
     }
 
     /// What runs in a customer's namespace.
@@ -217,11 +243,7 @@ impl Network {
     /// The addresses that answer at a circuit's far end, on this link.
     pub fn customer_addresses(&self, circuit: CircuitIx, side: Side) -> Vec<IpAddr> {
         let own = self.circuit(circuit).peering.as_ref().map(|peering| peering.customer(side).into());
-        let hosts = match self.customer(circuit) {
-            Some(Customer::Site(ix)) => self.site(ix).addresses.clone(),
-            Some(Customer::Cloud(cloud)) => self.cloud(cloud).addresses(),
-            None => Vec::new(),
-        };
+        let hosts = self.customer(circuit).map_or_else(Vec::new, |customer| self.addresses_of_customer(customer));
         hosts.into_iter().chain(own).collect()
     }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{NicIx, VmIx};
+use super::{Customer, NicIx, VmIx};
 
 /// One entry of `tests:`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub enum Endpoint {
     Address(IpAddr),
     /// The node of the Internet.
     Internet,
+    /// A site or a private cloud.
+    Outside(Customer),
 }
 
 /// A packet to ask with.

@@ -15,16 +15,21 @@ use crate::cli::topology;
 use crate::cli::trial::trial as trial_of;
 use crate::compile::{Compiled, compile};
 use crate::control::client;
-use crate::control::protocol::{Request, Response};
+use crate::control::protocol::{BgpQuestion, BgpTopic, Request, Response};
 use crate::diag::{self, Explanation, Forecast, Observed, Problem, ProblemKind, Query};
 use crate::lab::trial::{self, Trial};
 use crate::lab::{self, Base, Record};
 use crate::model::{Endpoint, Network, TestCase, Verdict};
+use crate::speakers::{PeerRow, PeerState};
 
 /// Questions to a daemon at a time: its requests are of a bounded length.
 const QUESTIONS: usize = 100;
-/// How long load balancers may take to find a backend.
+/// How long load balancers may take to find a backend, and routers each other.
 const STARTING: Duration = Duration::from_secs(5);
+/// How long routers must have had no news.
+const QUIET: Duration = Duration::from_millis(300);
+/// The same for a router of the user's own: FRR keeps what it has to say for a second.
+const QUIET_OF_OTHERS: Duration = Duration::from_millis(1500);
 /// The longest name of a lab.
 const LONGEST_NAME: usize = 32;
 
@@ -62,8 +67,32 @@ impl Stage {
 
     /// Asks everything.
     pub(super) fn perform(&self, network: &Network, stop: &AtomicBool) -> Result<Vec<Tested>, Failure> {
+        self.wait_for_routes(stop)?;
         self.wait_for_backends(stop)?;
         Session { network, model: Model::Lab(&self.lab), ground: Some(&self.lab) }.run(stop)
+    }
+
+    /// Until every BGP session is up and nobody has news, if that does not take too long.
+    fn wait_for_routes(&self, stop: &AtomicBool) -> Result<(), Failure> {
+        let deadline = Instant::now() + 2 * STARTING;
+        let mut known = None;
+        while Instant::now() < deadline && !stop.load(Ordering::Relaxed) {
+            let ask = |what| client::ask(&self.lab.socket, &Request::Bgp(BgpQuestion { what, node: None, peer: None }));
+            let Response::BgpPeers(peers) = ask(BgpTopic::Peers)? else { break };
+            // Nobody can be asked about routers that are not ours.
+            let connects = |peer: &PeerRow| !matches!(peer.state, PeerState::Connected | PeerState::Unknown);
+            if peers.is_empty() {
+                break;
+            }
+            let Response::BgpRoutes(routes) = ask(BgpTopic::Learned)? else { break };
+            if !peers.iter().any(connects) && known.as_ref() == Some(&routes) {
+                break;
+            }
+            known = Some(routes);
+            let foreign = peers.iter().any(|peer| peer.state == PeerState::Unknown);
+            thread::sleep(if foreign { QUIET_OF_OTHERS } else { QUIET });
+        }
+        Ok(())
     }
 
     /// Until every load balancing rule has a backend that is up, if that does not take too long: programs have to start,
@@ -214,7 +243,7 @@ impl Session<'_> {
         let forecast = tested.forecast.as_ref().ok_or("the model has no answer")?;
         let expecting = [case.expect, forecast.verdict] != [Verdict::Blocked; 2];
         let names_interface = match case.from {
-            Endpoint::Vm(_) | Endpoint::Internet => false,
+            Endpoint::Vm(_) | Endpoint::Internet | Endpoint::Outside(_) => false,
             Endpoint::Nic(_) | Endpoint::Address(_) => true,
         };
         trial_of(self.network, forecast, case.probe, names_interface, expecting)

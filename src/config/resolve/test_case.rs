@@ -77,13 +77,17 @@ impl Reader<'_> {
         prefixes.any(|prefix| prefix.contains(&address))
             || self.network.network_interfaces.iter().any(|nic| nic.addresses.contains(&address))
             || self.network.internet.iter().any(|internet| internet.addresses.contains(&address))
+            || self.network.customers().any(|one| self.network.addresses_of_customer(one).contains(&address))
     }
 
     fn endpoint(&mut self, place: &Spanned<Place>) -> Option<Endpoint> {
         match &place.value {
             Place::Address(address) => Some(Endpoint::Address(*address)),
             Place::Node { name, nic: None } if self.is_internet(name) => Some(Endpoint::Internet),
-            Place::Node { name, nic: None } => self.machine(name, place.at).map(Endpoint::Vm),
+            Place::Node { name, nic: None } => match self.network.customer_named(name) {
+                Some(customer) => Some(Endpoint::Outside(customer)),
+                None => self.machine(name, place.at).map(Endpoint::Vm),
+            },
             Place::Node { name, nic: Some(nic) } => {
                 let vm = self.machine(name, place.at)?;
                 self.interface(vm, nic, place.at).map(Endpoint::Nic)

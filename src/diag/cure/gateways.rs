@@ -8,6 +8,12 @@ use crate::model::CircuitIx;
 use super::{Case, Cure};
 
 impl Case<'_> {
+    /// It has come as far as Azure takes it.
+    pub(super) fn no_host(&self, nic: NicId) -> Cure {
+        let (node, dst) = (self.names.node(nic), self.walk.dst);
+        Cure::untreated(format!("nobody at {node} has the address {dst}: it is not among its `addresses`"))
+    }
+
     pub(super) fn no_tunnel(&self, gateway: NicId) -> Option<Cure> {
         let ix = match self.names.compiled.sender(gateway) {
             Sender::Gateway(ix) => ix,

@@ -50,6 +50,7 @@ impl Case<'_> {
         let cure = match self.walk.outcome {
             Outcome::Delivered(nic) => Cure::untreated(format!("delivered to {}", self.names.nic(nic))),
             Outcome::GuestDrops(nic) => self.guest(nic),
+            Outcome::NoHost(nic) => self.no_host(nic),
             Outcome::Loop(nic) => self.circle(nic),
             Outcome::Dropped(reason) => self.dropped(leg, reason),
         };

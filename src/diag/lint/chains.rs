@@ -54,7 +54,8 @@ fn speakers(names: Names<'_>) -> Vec<(SubnetIx, Node)> {
     let mut spoken_for = HashSet::new();
     let nodes = nodes(names.network, names.compiled).into_iter().filter_map(|node| {
         let nic = node.ends.first()?.nic?;
-        Some((names.subnet(nic), nic, node))
+        // Whoever is outside has no subnet whose routes could be at fault.
+        Some((names.home(nic)?, nic, node))
     });
     let ends = nodes.filter(|(_, nic, _)| !names.compiled.snapshot.nic(*nic).forwarding);
     ends.filter(|(subnet, ..)| spoken_for.insert(*subnet)).map(|(subnet, _, node)| (subnet, node)).collect()
