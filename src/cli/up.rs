@@ -70,10 +70,19 @@ pub(super) fn announce(lab: &Record, took: Duration, context: &Context) -> Resul
     let nodes: Vec<_> = lab.nodes.iter().map(|node| node.name.as_str()).collect();
     print(&format!("lab {} is up in {:.2} s: {}\n", lab.lab, took.as_secs_f64(), nodes.join(", ")))?;
     for program in &lab.programs {
-        let (command, log) = (program.command.join(" "), program.log.display());
+        let (command, log) = (title(&program.command), program.log.display());
         context.messages.note(&format!("{} runs `{command}` with the lab's privileges; output in {log}", program.node));
     }
     Ok(())
+}
+
+/// A command in one line: a script is more than a message has room for.
+fn title(command: &[String]) -> String {
+    let words = command.iter().map(|word| match word.split_once('\n') {
+        Some(_) => "…",
+        None => word,
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// The one `*.vnet.yaml` of this directory.

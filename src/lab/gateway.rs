@@ -5,6 +5,7 @@
 //! stand on all of them, and routes say which one takes what.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -85,10 +86,12 @@ fn tunnel_end(network: &Network, tunnel: ConnectionIx, name: &str) -> Option<Dev
     // The first is what the device says its own packets come from.
     let addresses = addresses.map(IpNet::from).filter(|address| known.insert(*address)).collect();
     let bgp = network.bgp_over(tunnel);
-    let gateway = network.connection(tunnel).gateway;
+    let connection = network.connection(tunnel);
+    let gateway = connection.gateway;
     // Without BGP somebody has told the device what is in Azure.
     let known = if bgp.is_none() && site.routes.is_empty() { network.gateway_space(gateway) } else { Vec::new() };
-    let peer = bgp.map(|(near, _)| IpNet::from(near.address));
+    let ipv6 = network.gateway(gateway).ipv6(connection.instance).map(IpAddr::V6);
+    let peer = bgp.into_iter().flat_map(|(near, _)| [Some(near.address), ipv6]).flatten().map(IpNet::from);
     let routes = site.routes.iter().copied().chain(known).chain(peer).collect();
     let device = Device::new(name, addresses, DefaultRoute::Via(Vec::new()));
     // Behind a circuit's links, of which each is preferred (BGP-23).

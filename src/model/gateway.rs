@@ -4,7 +4,7 @@
 //! ([`Network::connection_status`]).
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,8 @@ pub struct VirtualNetworkGateway {
     pub second_public: Option<PublicIpIx>,
     /// Those of its two instances; where one is active it has the first.
     pub instances: [IpAddr; 2],
+    /// Theirs where its `GatewaySubnet` has IPv6 too: what peers send IPv6 packets to, over sessions that are IPv4's.
+    pub instances_ipv6: Option<[Ipv6Addr; 2]>,
     /// Where its first active instance speaks BGP, and as whom, if it does (BGP-04).
     pub bgp: Option<BgpSettings>,
     /// Takes what a route sends here and nobody else has (VPN-40).
@@ -78,6 +80,11 @@ impl VirtualNetworkGateway {
         self.second_public.is_some()
     }
 
+    /// Of an active instance.
+    pub fn ipv6(&self, instance: usize) -> Option<Ipv6Addr> {
+        self.instances_ipv6.and_then(|addresses| addresses.get(instance).copied())
+    }
+
     /// What each active instance speaks BGP as: none, one or two.
     pub fn speakers(&self) -> Vec<BgpSettings> {
         let Some(BgpSettings { asn, .. }) = self.bgp else { return Vec::new() };
@@ -97,7 +104,8 @@ impl VirtualNetworkGateway {
     /// All that answers for it in its GatewaySubnet, each once.
     pub fn addresses(&self) -> Vec<IpAddr> {
         let bgp = self.bgp.map(|bgp| bgp.address).filter(|address| !self.instances.contains(address));
-        self.instances.into_iter().chain(bgp).collect()
+        let ipv6 = self.instances_ipv6.into_iter().flatten().map(IpAddr::V6);
+        self.instances.into_iter().chain(bgp).chain(ipv6).collect()
     }
 }
 
@@ -203,6 +211,16 @@ pub struct Site {
     pub run: Vec<String>,
     /// BGP is spoken by what `run` starts, not by us.
     pub own_router: bool,
+}
+
+impl Site {
+    /// What it says IPv6 packets for it are sent to.
+    pub fn ipv6(&self) -> Option<Ipv6Addr> {
+        self.addresses.iter().find_map(|address| match address {
+            IpAddr::V6(address) => Some(*address),
+            IpAddr::V4(_) => None,
+        })
+    }
 }
 
 /// ARM's `connectionStatus`.

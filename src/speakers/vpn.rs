@@ -1,11 +1,12 @@
 //! VPN gateways and the devices of sites, as BGP knows them (BGP-07 to BGP-12, BGP-17).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::{Node, Peer, Sink, route};
+use crate::bgp::message::Families;
 use crate::bgp::{Asn, Export, Import, NextHops, PeerConfig, PeerId, Policy, Retry, Source};
 use crate::model::{BgpSettings, Connection, ConnectionIx, GatewayIx, Network, Remote, Site, SiteIx};
 
@@ -32,7 +33,8 @@ fn instance(network: &Network, ix: GatewayIx, speakers: &[BgpSettings], instance
     let tunnels = network.connections_of(ix).filter(|(_, tunnel)| tunnel.instance == instance);
     let peers = tunnels.flat_map(|(over, _)| gateway_peers(network, over, &space));
     let others = speakers.iter().enumerate().filter(|(other, _)| *other != instance);
-    let others = others.map(|(other, settings)| twin(gateway.instance_name(other), own, *settings, &space));
+    let hops = next_hops(own.address, gateway.ipv6(instance));
+    let others = others.map(|(other, settings)| twin(gateway.instance_name(other), (own, hops), *settings, &space));
     Node {
         name: gateway.instance_name(instance),
         host: gateway.name.clone(),
@@ -46,9 +48,9 @@ fn instance(network: &Network, ix: GatewayIx, speakers: &[BgpSettings], instance
 }
 
 /// The other instance.
-fn twin(node: String, own: BgpSettings, other: BgpSettings, space: &[IpNet]) -> Peer {
+fn twin(node: String, (own, hops): (BgpSettings, NextHops), other: BgpSettings, space: &[IpNet]) -> Peer {
     let import = Import { refuse_within: space.to_vec(), ..Import::default() };
-    let export = Export { next_hops: next_hops(own.address), withheld: space.to_vec(), ..Export::default() };
+    let export = Export { next_hops: hops, withheld: space.to_vec(), ..Export::default() };
     Peer {
         id: PeerId(0),
         over: node.clone(),
@@ -58,6 +60,7 @@ fn twin(node: String, own: BgpSettings, other: BgpSettings, space: &[IpNet]) -> 
         up: true,
         config: PeerConfig {
             retry: RETRY,
+            families: families(hops),
             policy: Policy { import, export, ..Policy::default() },
             ..PeerConfig::new(Asn(other.asn))
         },
@@ -82,6 +85,7 @@ fn local_space<'a>(network: &'a Network, connection: &Connection) -> &'a [IpNet]
 
 fn gateway_peers(network: &Network, over: ConnectionIx, space: &[IpNet]) -> Vec<Peer> {
     let connection = network.connection(over);
+    let ipv6 = network.gateway(connection.gateway).ipv6(connection.instance);
     let policy = Policy {
         import: Import { refuse_within: space.to_vec(), prefixes_max: Some(PREFIXES_MAX), ..Import::default() },
         export: Export {
@@ -99,7 +103,7 @@ fn gateway_peers(network: &Network, over: ConnectionIx, space: &[IpNet]) -> Vec<
         Remote::Circuit(_) => None,
     };
     let ends = network.bgp_ends(over).into_iter().enumerate();
-    ends.map(|(far, ends)| peer(network, (over, node(far)), ends, policy.clone())).collect()
+    ends.map(|(far, ends)| peer(network, (over, node(far)), (ends, ipv6), policy.clone())).collect()
 }
 
 pub(super) fn sites(network: &Network) -> impl Iterator<Item = Node> {
@@ -123,16 +127,18 @@ fn site_peer(network: &Network, over: ConnectionIx, ends: (BgpSettings, BgpSetti
     let export = Export { prepend: site.prepend, ..Export::default() };
     let connection = network.connection(over);
     let node = network.gateway(connection.gateway).instance_name(connection.instance);
-    peer(network, (over, Some(node)), ends, Policy { export, ..Policy::default() })
+    peer(network, (over, Some(node)), (ends, site.ipv6()), Policy { export, ..Policy::default() })
 }
 
 fn peer(
     network: &Network,
     (over, node): (ConnectionIx, Option<String>),
-    (near, far): (BgpSettings, BgpSettings),
+    ((near, far), ipv6): ((BgpSettings, BgpSettings), Option<Ipv6Addr>),
     mut policy: Policy,
 ) -> Peer {
-    policy.export.next_hops = next_hops(near.address);
+    let hops = next_hops(near.address, ipv6);
+    policy.export.next_hops = hops;
+    let asn = Asn(far.asn);
     Peer {
         id: PeerId(0),
         over: network.connection(over).name.clone(),
@@ -140,13 +146,18 @@ fn peer(
         local: near.address,
         remote: far.address,
         up: network.tunnel_fault(over).is_none(),
-        config: PeerConfig { external: true, retry: RETRY, policy, ..PeerConfig::new(Asn(far.asn)) },
+        config: PeerConfig { external: true, retry: RETRY, families: families(hops), policy, ..PeerConfig::new(asn) },
     }
 }
 
-const fn next_hops(own: IpAddr) -> NextHops {
+/// Sessions carry IPv6's routes too where there is an address to lead to.
+const fn families(hops: NextHops) -> Families {
+    if hops.ipv6.is_some() { Families::BOTH } else { Families::IPV4 }
+}
+
+const fn next_hops(own: IpAddr, ipv6: Option<Ipv6Addr>) -> NextHops {
     match own {
-        IpAddr::V4(address) => NextHops { ipv4: Some(address), ipv6: None },
+        IpAddr::V4(address) => NextHops { ipv4: Some(address), ipv6 },
         IpAddr::V6(address) => NextHops { ipv4: None, ipv6: Some(address) },
     }
 }

@@ -20,6 +20,7 @@ mod gateway;
 mod lab;
 mod life;
 mod nftables;
+mod own_router;
 mod peering;
 mod platform;
 mod scenarios;

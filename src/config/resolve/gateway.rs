@@ -2,7 +2,7 @@
 //!
 //! What a file leaves out follows from the rest: a gateway's addresses from its GatewaySubnet.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -181,6 +181,10 @@ fn gateway(
     };
     let sku = sku(written, kind, report);
     let instances = instances(kind, range, written.at, report);
+    let ipv6 = vnets[subnet.vnet.0].subnets[subnet.subnet].prefixes.iter().find_map(|prefix| match prefix {
+        IpNet::V6(range) => Some([4, 5].map(|n| Ipv6Addr::from_bits(range.network().to_bits() + n))),
+        IpNet::V4(_) => None,
+    });
     let speaks = written.enable_bgp.as_ref().filter(|flag| flag.value);
     if let Some(flag) = speaks.filter(|_| sku == GatewaySku::Basic) {
         report
@@ -210,6 +214,7 @@ fn gateway(
         public: address,
         second_public,
         instances,
+        instances_ipv6: ipv6.filter(|_| kind == GatewayKind::Vpn),
         bgp: speaks.filter(|_| kind == GatewayKind::Vpn).map(|_| settings),
         default_site: local_names.find(&written.default_site, report).map(LocalGatewayIx),
     })
