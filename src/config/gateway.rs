@@ -132,7 +132,7 @@ fn ip_configuration(node: &Node, report: &mut Report) -> Option<IpConfiguration>
         IpConfiguration {
             at: f.at,
             subnet: f.required("subnet", reference(["virtualNetworks", "subnets"])),
-            public: f.required("publicIPAddress", reference(["publicIPAddresses"])),
+            public: f.optional("publicIPAddress", reference(["publicIPAddresses"])),
         }
     })
 }

@@ -35,7 +35,8 @@ pub struct VirtualNetworkGateway {
     /// Its `GatewaySubnet`.
     pub subnet: SubnetIx,
     pub sku: GatewaySku,
-    pub public: PublicIpIx,
+    /// None of an ExpressRoute gateway that was given none: Azure keeps its address to itself.
+    pub public: Option<PublicIpIx>,
     /// The second instance's, where both are active.
     pub second_public: Option<PublicIpIx>,
     /// Those of its two instances; where one is active it has the first.
@@ -280,10 +281,9 @@ impl Network {
     /// What listings show for a gateway: its public address, or both its instances' own (SYS-09a).
     pub fn gateway_addresses(&self, gateway: GatewayIx) -> Vec<IpAddr> {
         let gateway = self.gateway(gateway);
-        if gateway.is_active_active() {
-            gateway.instances.to_vec()
-        } else {
-            vec![self.public_ip(gateway.public).address]
+        match gateway.public {
+            Some(public) if !gateway.is_active_active() => vec![self.public_ip(public).address],
+            Some(_) | None => gateway.instances.to_vec(),
         }
     }
 

@@ -174,7 +174,12 @@ fn gateway(
         IpNet::V4(range) => Some(*range),
         IpNet::V6(_) => None,
     })?;
-    let address = public_address(address, &name, written.at, public, report)?;
+    let address = match kind {
+        GatewayKind::ExpressRoute { .. } if address.is_none() => None,
+        GatewayKind::ExpressRoute { .. } | GatewayKind::Vpn => {
+            Some(public_address(address, &name, written.at, public, report)?)
+        }
+    };
     let second_public = match second {
         Some(second) if kind == GatewayKind::Vpn => Some(public_address(second, &name, written.at, public, report)?),
         Some(_) | None => None,

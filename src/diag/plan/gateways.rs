@@ -22,7 +22,7 @@ fn gateway(network: &Network, gateway: &VirtualNetworkGateway) -> Object {
         ("virtualNetwork", network.vnet(vnet).name.clone()),
         ("gatewayType", format!("{:?}", gateway.kind)),
         ("sku", format!("{:?}", gateway.sku)),
-        ("publicIPAddress", network.public_ip(gateway.public).name.clone()),
+        ("publicIPAddress", or_none(gateway.public.map(|public| &network.public_ip(public).name))),
         ("activeActive", gateway.is_active_active().to_string()),
         ("bgpSettings", bgp(gateway.bgp)),
         ("gatewayDefaultSite", or_none(gateway.default_site.map(|site| &network.local_gateway(site).name))),
