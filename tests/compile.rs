@@ -209,6 +209,7 @@ fn sender_name(network: &Network, sender: Sender) -> String {
         Sender::Platform(vnet) => format!("the platform in {}", network.vnet(vnet).name),
         Sender::Edge(circuit) => network.circuit(circuit).name.clone(),
         Sender::CircuitLink(circuit, side) => network.circuit_link_name(circuit, side),
+        Sender::RouteServer(server) => network.route_server(server).name.clone(),
     }
 }
 

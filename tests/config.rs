@@ -540,6 +540,7 @@ fn dump(loaded: &Loaded, text: &str, file: &str) -> String {
         sites,
         express_route_circuits,
         private_clouds,
+        route_servers,
         internet,
         flow_logs,
         service_tags,
@@ -578,6 +579,7 @@ fn dump(loaded: &Loaded, text: &str, file: &str) -> String {
     list(&mut out, sites);
     list(&mut out, express_route_circuits);
     list(&mut out, private_clouds);
+    list(&mut out, route_servers);
     if let Some(internet) = internet {
         writeln!(out, "{internet:?}").unwrap();
     }

@@ -95,7 +95,8 @@ impl Lab {
             | Attachment::Tunnel(_)
             | Attachment::Platform(_)
             | Attachment::Edge(_)
-            | Attachment::CircuitLink(..) => {
+            | Attachment::CircuitLink(..)
+            | Attachment::RouteServer(_) => {
                 unreachable!("this network has no gateway and no probe")
             }
             Attachment::Vnet(_) => unreachable!("no VNet is attached"),

@@ -148,7 +148,8 @@ impl<'a, 'r> Acls<'a, 'r> {
             | Sender::Tunnel(_)
             | Sender::Platform(_)
             | Sender::Edge(_)
-            | Sender::CircuitLink(..) => {
+            | Sender::CircuitLink(..)
+            | Sender::RouteServer(_) => {
                 return Filters::default();
             }
         };

@@ -37,7 +37,8 @@ pub(super) fn of(network: &Network, ids: &Ids) -> Option<Edge> {
             | Sender::Tunnel(_)
             | Sender::Platform(_)
             | Sender::Edge(_)
-            | Sender::CircuitLink(..) => continue,
+            | Sender::CircuitLink(..)
+            | Sender::RouteServer(_) => continue,
         };
         let balanced = match sender {
             Sender::Nic(nic) => allocated.remove(&nic),
@@ -47,7 +48,8 @@ pub(super) fn of(network: &Network, ids: &Ids) -> Option<Edge> {
             | Sender::Tunnel(_)
             | Sender::Platform(_)
             | Sender::Edge(_)
-            | Sender::CircuitLink(..) => None,
+            | Sender::CircuitLink(..)
+            | Sender::RouteServer(_) => None,
         };
         egress[id.0 as usize] = Egress { balanced, ..self::egress(network, subnet, nic, default_outbound) };
         instances.extend(

@@ -14,11 +14,9 @@ use crate::bgp::message::Reach;
 use crate::bgp::rib::{Neighbour, Rib};
 use crate::bgp::{Asn, Export, Group, Import, NextHops, Origination, PeerId, Policy, Source, Update};
 use crate::model::{
-    CLOUD_ASN, CircuitIx, CircuitTransit, ConnectionIx, Customer, EDGE_ASN, GatewayIx, GatewayKind, Network, Remote,
+    AZURE_ASN, CLOUD_ASN, CircuitIx, CircuitTransit, ConnectionIx, Customer, EDGE_ASN, GatewayIx, GatewayKind, Network,
+    Remote,
 };
-
-/// Of gateways inside Azure, which customers never see.
-const AZURE_ASN: u32 = 65515;
 
 /// Peers that are alike: to whom an edge says what depends on them alone.
 const CUSTOMER: Group = Group(1);

@@ -17,7 +17,8 @@ pub fn flow_logs(network: &Network, sender: Sender) -> Vec<usize> {
         | Sender::Tunnel(_)
         | Sender::Platform(_)
         | Sender::Edge(_)
-        | Sender::CircuitLink(..) => return Vec::new(),
+        | Sender::CircuitLink(..)
+        | Sender::RouteServer(_) => return Vec::new(),
     };
     let own = nic.and_then(|nic| network.nic(nic).network_security_group);
     let groups = [own, network.subnet(subnet).network_security_group];

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::dataplane::{Fib, Gateway, GatewayId, NextHop, RouteId, Spread, SpreadId};
-use crate::model::{ConnectionIx, GatewayIx, GatewayKind, Network, Remote, VnetIx};
+use crate::model::{ConnectionIx, GatewayIx, GatewayKind, Network, Remote, RouteServer, VnetIx};
 
 use super::exchange::{Exchange, underlay};
 use super::express_route::{self, edge_id};
@@ -20,6 +20,8 @@ use super::{Ids, Learned, Sender};
 pub(super) struct InUse {
     /// By prefix.
     pub(super) routes: Vec<GatewayRoute>,
+    /// By prefix, none of which is among `routes`: the appliances that a route server has heard of it (ARS-08).
+    pub(super) appliances: Vec<(IpNet, Vec<IpAddr>)>,
     /// Where a user's own route to the gateway leads: to a VPN gateway that is alone (UDR-14).
     pub(super) for_users: Option<GatewayRoute>,
 }
@@ -36,6 +38,8 @@ pub(super) struct GatewayRoute {
 /// Every gateway's routes: by prefix, the connections that lead there, all equal.
 pub(super) struct Gateways {
     routes: Vec<BTreeMap<IpNet, Vec<ConnectionIx>>>,
+    /// Of each route server.
+    through: Vec<BTreeMap<IpNet, Vec<IpAddr>>>,
     exchange: Exchange,
 }
 
@@ -46,7 +50,9 @@ impl Gateways {
             GatewayKind::Vpn => routes(network, learned, ix),
             GatewayKind::ExpressRoute { .. } => express_route::routes(&exchange, ix),
         });
-        Self { routes: routes.collect(), exchange }
+        let through = |server: &RouteServer| learned.bgp.through.get(&server.name).cloned().unwrap_or_default();
+        let through = network.route_servers.iter().map(through);
+        Self { routes: routes.collect(), through: through.collect(), exchange }
     }
 
     /// Of one prefix ExpressRoute's way is taken (BGP-23), and the other is not even listed (RSEL-08).
@@ -70,7 +76,10 @@ impl Gateways {
             gateway: gateway_id(*gateway),
             next_hops: listed(network, *gateway, &[]),
         });
-        InUse { routes: routes.into_values().collect(), for_users }
+        let server = network.route_server_in_use(vnet).map(|server| &self.through[server.0]);
+        let appliances = server.into_iter().flatten().filter(|(prefix, _)| !routes.contains_key(prefix));
+        let appliances = appliances.map(|(prefix, hops)| (*prefix, hops.clone())).collect();
+        InUse { routes: routes.into_values().collect(), appliances, for_users }
     }
 
     /// The tables by which gateways choose their tunnels, then those of circuits' edges, by [`GatewayId`].
@@ -123,7 +132,7 @@ fn routes(network: &Network, learned: &Learned, gateway: GatewayIx) -> BTreeMap<
     }
     let mut spoken: BTreeMap<IpNet, Vec<ConnectionIx>> = BTreeMap::new();
     for (ix, connection) in network.connections_of(gateway).filter(|(ix, _)| network.bgp_over(*ix).is_some()) {
-        for prefix in learned.routes.get(&connection.name).into_iter().flatten() {
+        for prefix in learned.bgp.over.get(&connection.name).into_iter().flatten() {
             spoken.entry(*prefix).or_default().push(ix);
         }
     }

@@ -82,7 +82,7 @@ impl Ids {
 }
 
 /// Who sends in a network: its interfaces, then the subnets of attached VNets, in file order; then the Internet,
-/// gateways, sites' tunnels, the platform and circuits.
+/// gateways, sites' tunnels, the platform, circuits and route servers.
 pub fn senders(network: &Network) -> Vec<Sender> {
     let nics = (0..network.network_interfaces.len()).map(|i| Sender::Nic(NicIx(i)));
     let attached = network.virtual_networks.iter().enumerate().filter(|(_, vnet)| vnet.attach.is_some());
@@ -96,6 +96,7 @@ pub fn senders(network: &Network) -> Vec<Sender> {
         Attachment::Platform(vnet) => Some(Sender::Platform(vnet)),
         Attachment::Edge(circuit) => Some(Sender::Edge(circuit)),
         Attachment::CircuitLink(circuit, side) => Some(Sender::CircuitLink(circuit, side)),
+        Attachment::RouteServer(server) => Some(Sender::RouteServer(server)),
         Attachment::Nic(_) | Attachment::Vnet(_) | Attachment::Internet => None,
     });
     nics.chain(subnets).chain(internet).chain(beyond).collect()

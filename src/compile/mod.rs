@@ -33,6 +33,7 @@ mod user_routes;
 mod written;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -42,7 +43,7 @@ use crate::dataplane::{
 };
 use crate::model::{
     Attachment, CircuitIx, ConnectionIx, Direction, EffectiveRoute, GatewayIx, Health, Network, NicIx, Prefixes,
-    ProbeKey, Side, SubnetIx, VnetIx,
+    ProbeKey, RouteServerIx, Side, SubnetIx, VnetIx,
 };
 
 use acls::{Acls, KnownAcls, List};
@@ -75,14 +76,22 @@ const TUNNEL_MTU: u16 = 1400;
 pub struct Learned {
     /// By attachment; 1500 where it is missing, 1400 for a tunnel.
     pub mtu: HashMap<Attachment, u16>,
-    /// What BGP says: by the name of a connection, the prefixes to which it is the best way, or one of several.
-    pub routes: BTreeMap<String, Vec<IpNet>>,
+    pub bgp: Heard,
     /// Instances of gateways that do not work at the moment (VPN-30), by [`VirtualNetworkGateway::instance_name`].
     ///
     /// [`VirtualNetworkGateway::instance_name`]: crate::model::VirtualNetworkGateway::instance_name
     pub down: BTreeSet<String>,
     /// What probes have found out of the backends they ask; None where nobody probes.
     pub health: Option<BTreeMap<ProbeKey, Health>>,
+}
+
+/// What BGP says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// By the name of a connection, the prefixes to which it is the best way, or one of several.
+    pub over: BTreeMap<String, Vec<IpNet>>,
+    /// By the name of a route server, the next hops of each prefix, all equal (ARS-03).
+    pub through: BTreeMap<String, BTreeMap<IpNet, Vec<IpAddr>>>,
 }
 
 /// A published snapshot and the meaning of its ids.
@@ -129,6 +138,8 @@ pub enum Sender {
     Edge(CircuitIx),
     /// A circuit's customer, on one of its links.
     CircuitLink(CircuitIx, Side),
+    /// What a route server says itself.
+    RouteServer(RouteServerIx),
 }
 
 /// Compiles the whole network, numbered in file order.
@@ -210,6 +221,7 @@ fn nic(
         Sender::Edge(_) | Sender::CircuitLink(..) => return beyond(learned, ids, sender.attachment(), DEFAULT_MTU),
         // What it sends itself is an answer of its kernel's or BGP.
         Sender::Gateway(gateway) => (network.gateway(gateway).subnet, true, false),
+        Sender::RouteServer(server) => (network.route_server(server).subnet, false, false),
     };
     let mut filters = |direction| acls.filters(sender, direction);
     let (outbound, inbound) = (filters(Direction::Outbound), filters(Direction::Inbound));
@@ -253,7 +265,8 @@ fn port(network: &Network, ids: &Ids, attachment: Attachment) -> PortId {
         | Attachment::Tunnel(_)
         | Attachment::Platform(_)
         | Attachment::Edge(_)
-        | Attachment::CircuitLink(..) => ids.port(attachment).expect("every attachment has a number"),
+        | Attachment::CircuitLink(..)
+        | Attachment::RouteServer(_) => ids.port(attachment).expect("every attachment has a number"),
     }
 }
 
@@ -285,6 +298,7 @@ impl Sender {
             Self::Platform(vnet) => Attachment::Platform(vnet),
             Self::Edge(circuit) => Attachment::Edge(circuit),
             Self::CircuitLink(circuit, side) => Attachment::CircuitLink(circuit, side),
+            Self::RouteServer(server) => Attachment::RouteServer(server),
         }
     }
 }
@@ -346,6 +360,9 @@ fn ingress(network: &Network, learned: &Learned, ids: &Ids, attachment: Option<A
         Some(Attachment::Internet) => Ingress::Internet,
         Some(Attachment::Gateway(gateway)) => {
             Ingress::Nic(ids.nic(Sender::Gateway(gateway)).expect("every gateway has a number"))
+        }
+        Some(Attachment::RouteServer(server)) => {
+            Ingress::Nic(ids.nic(Sender::RouteServer(server)).expect("every route server has a number"))
         }
         Some(Attachment::Tunnel(tunnel)) => Ingress::Tunnel {
             tunnel: ids.nic(Sender::Tunnel(tunnel)).expect("every tunnel has a number"),

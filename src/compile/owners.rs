@@ -34,6 +34,10 @@ impl Owners {
                     let gateway = network.gateway(ix);
                     (gateway.subnet.vnet, gateway.addresses().into_iter().map(IpNet::from).collect())
                 }
+                Sender::RouteServer(ix) => {
+                    let server = network.route_server(ix);
+                    (server.subnet.vnet, server.instances.into_iter().map(IpNet::from).collect())
+                }
                 Sender::Internet
                 | Sender::Tunnel(_)
                 | Sender::Platform(_)
@@ -68,7 +72,8 @@ impl Owners {
                     | Sender::Tunnel(_)
                     | Sender::Platform(_)
                     | Sender::Edge(_)
-                    | Sender::CircuitLink(..),
+                    | Sender::CircuitLink(..)
+                    | Sender::RouteServer(_),
                 )
                 | None => NextHop::Nic(nic),
             }),

@@ -11,6 +11,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use crate::dataplane::GatewayId;
 use crate::model::{EffectiveRoute, NextHopType, Prefixes, RouteSource, RouteState, TagScope, VnetIx};
 
+use super::gateways::InUse;
 use super::memo::Same;
 use super::private_access;
 use super::published::Families;
@@ -123,16 +124,24 @@ fn internet_rows(surroundings: &Surroundings) -> impl Iterator<Item = Row> {
     prefixes.map(|prefix| system(prefix, NextHopType::Internet, Target::Internet))
 }
 
-/// One row a prefix that a gateway knows a way to (SYS-10).
+/// One row a prefix that a gateway knows a way to (SYS-10), or that a route server has heard of from appliances (ARS-08).
 fn gateway_rows(surroundings: &Surroundings) -> impl Iterator<Item = Row> {
-    surroundings.gateways.routes.iter().map(|known| {
-        let target = Target::Gateway(Some(known.gateway));
-        let mut row = system(known.prefix, NextHopType::VirtualNetworkGateway, target);
+    let row = |prefix: IpNet, target, next_hops: &Vec<IpAddr>| {
+        let mut row = system(prefix, NextHopType::VirtualNetworkGateway, target);
         let route = Arc::make_mut(&mut row.route);
         route.source = RouteSource::VirtualNetworkGateway;
-        route.next_hop_ip.clone_from(&known.next_hops);
+        route.next_hop_ip.clone_from(next_hops);
         row
-    })
+    };
+    let InUse { routes, appliances, .. } = &surroundings.gateways;
+    let through = appliances.iter().map(move |(prefix, hops)| match hops[..] {
+        [one] => row(*prefix, Target::Appliance(one), hops),
+        _ => row(*prefix, Target::Spread, hops),
+    });
+    routes
+        .iter()
+        .map(move |known| row(known.prefix, Target::Gateway(Some(known.gateway)), &known.next_hops))
+        .chain(through)
 }
 
 /// A user's route to the gateway has its address, if there is one that it may lead to (UDR-14).

@@ -29,6 +29,7 @@ use super::public_address::{
     InstanceAddress, Internet, NatGateway, PublicIpAddress, PublicIpPrefix, instance_address, internet, nat_gateway,
     nat_gateway_reference, public_ip_address, public_ip_prefix,
 };
+use super::route_server::{RouteServer, route_server};
 use super::test_case::{TestCase, test_case};
 use super::tree::Node;
 use super::values::{
@@ -75,6 +76,7 @@ pub(super) struct Document {
     pub sites: Vec<Site>,
     pub express_route_circuits: Vec<ExpressRouteCircuit>,
     pub private_clouds: Vec<PrivateCloud>,
+    pub route_servers: Vec<RouteServer>,
     pub service_tags: Option<Spanned<PathBuf>>,
     pub emulation: Emulation,
     pub principal: Option<Principal>,
@@ -257,6 +259,7 @@ pub(super) fn document(node: &Node, lists: Lists, report: &mut Report) -> Option
         sites: f.list("sites", site),
         express_route_circuits: f.list("expressRouteCircuits", express_route_circuit),
         private_clouds: f.list("privateClouds", private_cloud),
+        route_servers: f.list("routeServers", route_server),
         service_tags: f.optional("serviceTags", path),
         emulation: f.optional("emulation", emulation).map_or_else(Emulation::default, |emulation| emulation.value),
         principal: f.optional("principal", principal).map(|principal| principal.value),

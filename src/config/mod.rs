@@ -19,6 +19,7 @@ mod private_access;
 mod private_cloud;
 mod public_address;
 mod resolve;
+mod route_server;
 mod service_tags;
 mod tables;
 mod test_case;

@@ -275,7 +275,11 @@ impl LabFacts {
                 nic.attach.as_ref().map_or_else(made, attach)
             }
             Attachment::Internet => self.namespaces.get(Internet::NAME).cloned().unwrap_or_default(),
-            Attachment::Gateway(_) | Attachment::Tunnel(_) | Attachment::Edge(_) | Attachment::CircuitLink(..) => {
+            Attachment::Gateway(_)
+            | Attachment::Tunnel(_)
+            | Attachment::Edge(_)
+            | Attachment::CircuitLink(..)
+            | Attachment::RouteServer(_) => {
                 self.namespaces.get(&Place::of(network, attachment).node).cloned().unwrap_or_default()
             }
             Attachment::Platform(_) => String::new(),
@@ -367,6 +371,16 @@ impl Place {
                     nic: gateway.name.clone(),
                     subnet: format!("{}/{}", vnet.name, subnet.name),
                     addresses: gateway.addresses(),
+                }
+            }
+            Attachment::RouteServer(server) => {
+                let server = network.route_server(server);
+                let (vnet, subnet) = (network.vnet(server.subnet.vnet), network.subnet(server.subnet));
+                Self {
+                    node: server.name.clone(),
+                    nic: server.name.clone(),
+                    subnet: format!("{}/{}", vnet.name, subnet.name),
+                    addresses: server.instances.to_vec(),
                 }
             }
             Attachment::Tunnel(tunnel) => {

@@ -18,8 +18,8 @@ use super::counters::{Counters, PortCounters};
 use super::numbers::Numbers;
 pub use super::rule_numbers::RuleLabel;
 use super::rule_numbers::{NextRules, RuleNumbers};
-pub use crate::compile::Learned;
 use crate::compile::{Compiled, Ids, compile_next, compile_numbered};
+pub use crate::compile::{Heard, Learned};
 use crate::dataplane::{Cursor, FlowLimits, FlowRecord, FlowTable, Flows, Pattern, PortId, RuleId, Timestamp};
 use crate::diag::{self, FlowCounts, Plan};
 use crate::model::{Attachment, Emulation, Health, Network, ProbeKey};
@@ -138,7 +138,7 @@ impl Engine {
         let learned = attachments.iter().filter_map(|at| Some((*at, *now.learned.mtu.get(&known(at)?)?)));
         let learned = Learned {
             mtu: learned.collect(),
-            routes: now.learned.routes.clone(),
+            bgp: now.learned.bgp.clone(),
             down: now.learned.down.clone(),
             health: now.learned.health.clone(),
         };
@@ -200,7 +200,7 @@ impl Engine {
         let offload = check(&new, now.offload)?;
         let missed = generation != compiled.snapshot.generation;
         if missed {
-            learned.routes.clone_from(&now.learned.routes);
+            learned.bgp.clone_from(&now.learned.bgp);
             learned.down.clone_from(&now.learned.down);
             learned.health.clone_from(&now.learned.health);
         }

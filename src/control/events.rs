@@ -113,7 +113,8 @@ pub enum Happening {
         neighbor: IpAddr,
         reason: String,
     },
-    /// What BGP says leads over a connection is other than before: so many prefixes more, so many that are gone.
+    /// What BGP says leads over a connection, or to appliances by a route server, is other than before: so many routes more,
+    /// so many that are gone.
     BgpRoutesChanged {
         connection: String,
         learned: usize,

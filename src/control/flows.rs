@@ -191,7 +191,8 @@ fn place(published: &Published, nic: NicId) -> Option<(&str, &str)> {
         | Sender::Tunnel(_)
         | Sender::Platform(_)
         | Sender::Edge(_)
-        | Sender::CircuitLink(..) => return None,
+        | Sender::CircuitLink(..)
+        | Sender::RouteServer(_) => return None,
     })
 }
 

@@ -29,6 +29,7 @@ enum SenderName {
     Platform(String),
     Edge(String),
     CircuitLink(String, Side),
+    RouteServer(String),
 }
 
 /// A TUN that was found is known by where it stands, whoever has it; one that the lab made by its interface.
@@ -56,6 +57,7 @@ enum PortName {
         circuit: String,
         side: Side,
     },
+    RouteServer(String),
 }
 
 impl Numbers {
@@ -112,6 +114,7 @@ fn sender_name(network: &Network, sender: Sender) -> SenderName {
         Sender::CircuitLink(circuit, side) => {
             SenderName::CircuitLink(network.circuit(circuit).name.to_lowercase(), side)
         }
+        Sender::RouteServer(server) => SenderName::RouteServer(network.route_server(server).name.to_lowercase()),
     }
 }
 
@@ -146,6 +149,7 @@ fn port_name(network: &Network, attachment: Attachment) -> PortName {
             circuit: network.circuit(circuit).name.to_lowercase(),
             side,
         },
+        Attachment::RouteServer(server) => PortName::RouteServer(network.route_server(server).name.to_lowercase()),
     }
 }
 

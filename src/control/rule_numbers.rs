@@ -164,6 +164,7 @@ mod tests {
             sites: vec![],
             express_route_circuits: vec![],
             private_clouds: vec![],
+            route_servers: vec![],
             flow_logs: Vec::new(),
             service_tags: Vec::new(),
             emulation: Emulation::default(),

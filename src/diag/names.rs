@@ -34,6 +34,7 @@ impl<'a> Names<'a> {
             Sender::CircuitLink(circuit, _) => {
                 self.network.customer_name(circuit).map_or_else(String::new, str::to_owned)
             }
+            Sender::RouteServer(server) => self.network.route_server(server).name.clone(),
         }
     }
 
@@ -47,7 +48,8 @@ impl<'a> Names<'a> {
             | Sender::Gateway(_)
             | Sender::Tunnel(_)
             | Sender::Platform(_)
-            | Sender::CircuitLink(..) => "the gateway",
+            | Sender::CircuitLink(..)
+            | Sender::RouteServer(_) => "the gateway",
         }
     }
 
@@ -72,6 +74,7 @@ impl<'a> Names<'a> {
             Sender::Platform(vnet) => platform_name(self.network, vnet),
             Sender::Edge(circuit) => self.network.circuit(circuit).name.clone(),
             Sender::CircuitLink(circuit, side) => circuit_link_name(self.network, circuit, side),
+            Sender::RouteServer(server) => self.network.route_server(server).name.clone(),
         }
     }
 
@@ -82,7 +85,7 @@ impl<'a> Names<'a> {
                 let nics = &self.network.vm(self.network.nic(ix).virtual_machine).network_interfaces;
                 nics.iter().any(|&nic| self.network.nic(nic).addresses.contains(&address))
             }
-            Sender::Subnet(_) | Sender::Gateway(_) | Sender::Edge(_) => true,
+            Sender::Subnet(_) | Sender::Gateway(_) | Sender::Edge(_) | Sender::RouteServer(_) => true,
             Sender::Internet => self.network.internet.iter().any(|internet| internet.addresses.contains(&address)),
             Sender::Tunnel(tunnel) => self.site(tunnel).is_some_and(|site| {
                 site.addresses.contains(&address) || site.bgp.is_some_and(|bgp| bgp.address == address)
@@ -227,6 +230,7 @@ pub(super) fn subnet_of(network: &Network, sender: Sender) -> Option<SubnetIx> {
         Sender::Nic(nic) => Some(network.nic(nic).subnet),
         Sender::Subnet(subnet) => Some(subnet),
         Sender::Gateway(gateway) => Some(network.gateway(gateway).subnet),
+        Sender::RouteServer(server) => Some(network.route_server(server).subnet),
         Sender::Internet | Sender::Tunnel(_) | Sender::Platform(_) | Sender::Edge(_) | Sender::CircuitLink(..) => None,
     }
 }

@@ -68,7 +68,8 @@ pub(super) fn learned(network: &Network, sender: Sender, to: IpAddr) -> Option<(
         | Sender::Internet
         | Sender::Tunnel(_)
         | Sender::Platform(_)
-        | Sender::CircuitLink(..) => return None,
+        | Sender::CircuitLink(..)
+        | Sender::RouteServer(_) => return None,
     };
     let holding = known.into_iter().filter(|(prefix, _)| prefix.contains(&to));
     let (prefix, ways) = holding.max_by_key(|(prefix, _)| prefix.prefix_len())?;

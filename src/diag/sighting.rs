@@ -115,6 +115,7 @@ fn sole_sender(compiled: &Compiled, attachment: Attachment) -> Option<NicId> {
         Attachment::Platform(vnet) => compiled.ids().nic(Sender::Platform(vnet)),
         Attachment::Edge(circuit) => compiled.ids().nic(Sender::Edge(circuit)),
         Attachment::CircuitLink(circuit, side) => compiled.ids().nic(Sender::CircuitLink(circuit, side)),
+        Attachment::RouteServer(server) => compiled.ids().nic(Sender::RouteServer(server)),
     }
 }
 
@@ -133,6 +134,9 @@ fn place(network: &Network, attachment: Attachment) -> (String, String) {
         Attachment::CircuitLink(circuit, side) => {
             let customer = network.customer_name(circuit).map_or_else(String::new, str::to_owned);
             (customer, circuit_link_name(network, circuit, side))
+        }
+        Attachment::RouteServer(server) => {
+            (network.route_server(server).name.clone(), network.route_server(server).name.clone())
         }
     }
 }

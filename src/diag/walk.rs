@@ -13,7 +13,7 @@ use crate::dataplane::{
     AclId, Admission, BalancingRule, Direction, DropReason, FibId, FilterPlace, FlowLimits, FlowTable, Flows,
     FragmentTable, NatLimits, NatTable, NextHop, NicId, Recorder, RouteId, Spread, Step, Timestamp, Verdict, process,
 };
-use crate::model::{Customer, Network, NicIx, VmIx, VnetIx};
+use crate::model::{Customer, Network, NicIx, RouteSource, VmIx, VnetIx};
 use crate::wire::{Offload, Packet, Tuple};
 
 use super::masquerade::{GuestStep, Masks};
@@ -321,7 +321,12 @@ pub(super) fn answering(network: &Network, compiled: &Compiled, arrived: NicId, 
         Sender::Nic(nic) => compiled.nic_of(egress(network, network.nic(nic).virtual_machine, to)),
         Sender::Tunnel(tunnel) => network.site_of(tunnel).map_or(arrived, |site| by_circuit(Customer::Site(site))),
         Sender::CircuitLink(circuit, _) => network.customer(circuit).map_or(arrived, by_circuit),
-        Sender::Subnet(_) | Sender::Internet | Sender::Gateway(_) | Sender::Platform(_) | Sender::Edge(_) => arrived,
+        Sender::Subnet(_)
+        | Sender::Internet
+        | Sender::Gateway(_)
+        | Sender::Platform(_)
+        | Sender::Edge(_)
+        | Sender::RouteServer(_) => arrived,
     }
 }
 
@@ -331,6 +336,17 @@ enum Onward {
     Nowhere,
     NoHost,
     Out(NicId, GuestStep),
+}
+
+/// Whether it is by what the guest has told a route server that its own subnet would send a packet back to it: where it takes
+/// that is its own business (ARS-02).
+fn announces(Names { network, compiled }: Names<'_>, arrived: NicId, nic: NicIx, dst: IpAddr) -> bool {
+    let fib = compiled.snapshot.nic(arrived).fib;
+    let route = compiled.snapshot.fib(fib).lpm.lookup(dst).map(|route| compiled.route(fib, route));
+    route.is_some_and(|route| {
+        let own = |hop: &IpAddr| network.nic(nic).addresses.contains(hop);
+        route.source == RouteSource::VirtualNetworkGateway && route.next_hop_ip.iter().any(own)
+    })
 }
 
 /// As Linux does it: the answer of a flow that the guest masked is restored before it is routed, and the source of a new
@@ -346,11 +362,12 @@ fn onward(names: Names<'_>, arrived: NicId, masks: &mut Masks, packet: &mut Pack
         | Sender::Internet
         | Sender::Gateway(_)
         | Sender::Platform(_)
-        | Sender::Edge(_) => return Onward::Here,
+        | Sender::Edge(_)
+        | Sender::RouteServer(_) => return Onward::Here,
     };
     let vm = network.nic(ix).virtual_machine;
     let restored = masks.restore(vm, packet);
-    if names.owns(arrived, packet.dst()) {
+    if names.owns(arrived, packet.dst()) || announces(names, arrived, ix, packet.dst()) {
         return Onward::Here;
     }
     if !network.vm(vm).guest_forwarding {

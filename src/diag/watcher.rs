@@ -49,6 +49,7 @@ pub(super) fn standing(network: &Network, compiled: &Compiled, sender: Sender) -
             Err("the Internet and sites have no rules of this network".to_owned())
         }
         Sender::Gateway(_) | Sender::Edge(_) => Err("a gateway has no rules (VPN-06)".to_owned()),
+        Sender::RouteServer(_) => Err("a route server has no rules (NSG-16)".to_owned()),
     }
 }
 

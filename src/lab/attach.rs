@@ -18,7 +18,8 @@ pub(super) fn place(network: &Network, attachment: Attachment) -> Option<&Attach
         | Attachment::Tunnel(_)
         | Attachment::Platform(_)
         | Attachment::Edge(_)
-        | Attachment::CircuitLink(..) => None,
+        | Attachment::CircuitLink(..)
+        | Attachment::RouteServer(_) => None,
     }
 }
 
@@ -47,7 +48,8 @@ pub(super) fn device(network: &Network, attachment: Attachment, to: &Attach) -> 
         | Attachment::Tunnel(_)
         | Attachment::Platform(_)
         | Attachment::Edge(_)
-        | Attachment::CircuitLink(..) => to.addresses.clone(),
+        | Attachment::CircuitLink(..)
+        | Attachment::RouteServer(_) => to.addresses.clone(),
     };
     Device::new(&to.interface, addresses, DefaultRoute::IfNone)
 }

@@ -312,6 +312,7 @@ pub(super) fn name(network: &Network, attachment: Attachment) -> String {
         Attachment::Tunnel(tunnel) => format!("{}/{}", tunnel_site(network, tunnel), network.connection(tunnel).name),
         Attachment::Platform(vnet) => format!("{PROBER}/{}", network.vnet(vnet).name),
         Attachment::Edge(circuit) => network.circuit(circuit).name.clone(),
+        Attachment::RouteServer(server) => network.route_server(server).name.clone(),
         Attachment::CircuitLink(circuit, side) => {
             let customer = network.customer_name(circuit).unwrap_or_default();
             format!("{customer}/{}", network.circuit_link_name(circuit, side))

@@ -37,7 +37,8 @@ pub(super) fn names(network: &Network, attachment: Attachment) -> Option<(String
         | Attachment::Internet
         | Attachment::Gateway(_)
         | Attachment::Tunnel(_)
-        | Attachment::Platform(_) => None,
+        | Attachment::Platform(_)
+        | Attachment::RouteServer(_) => None,
     }
 }
 

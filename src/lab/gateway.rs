@@ -1,7 +1,7 @@
-//! Gateways and sites of a lab, and what stands around circuits ([`express_route`]): a namespace each, and what their devices are told.
+//! Gateways, route servers and sites of a lab, and what stands around circuits ([`express_route`]): a namespace each, and what their devices are told.
 //!
 //! One idea: a gateway's namespace is its own end, where its kernel answers for its addresses and speaks its BGP; what it
-//! forwards never comes by. A site's has one device for each tunnel, without a number of its own: the site's addresses
+//! forwards never comes by, and a route server forwards nothing. A site's has one device for each tunnel, without a number of its own: the site's addresses
 //! stand on all of them, and routes say which one takes what.
 
 use std::collections::HashSet;
@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use super::device::{DefaultRoute, Device};
 use super::express_route;
 use super::guest;
-use crate::model::{Attachment, ConnectionIx, GatewayIx, Network};
+use crate::model::{Attachment, ConnectionIx, Network};
 
 /// A tunnel's (FAB-11).
 const TUNNEL_MTU: u32 = 1400;
@@ -26,7 +26,8 @@ const GATEWAY_DEVICE: &str = "eth0";
 pub(super) fn nodes(network: &Network) -> impl Iterator<Item = (&str, bool)> {
     let gateways = network.virtual_network_gateways.iter().map(|gateway| (gateway.name.as_str(), true));
     let sites = network.sites.iter().map(|site| (site.name.as_str(), true));
-    gateways.chain(sites).chain(express_route::nodes(network))
+    let servers = network.route_servers.iter().map(|server| (server.name.as_str(), false));
+    gateways.chain(sites).chain(express_route::nodes(network)).chain(servers)
 }
 
 /// The node that an attachment stands in, and what the node knows it by, both in lower case; none of what is neither a
@@ -35,6 +36,10 @@ pub(super) fn names(network: &Network, attachment: Attachment) -> Option<(String
     match attachment {
         Attachment::Gateway(gateway) => {
             let name = network.gateway(gateway).name.to_lowercase();
+            Some((name.clone(), name))
+        }
+        Attachment::RouteServer(server) => {
+            let name = network.route_server(server).name.to_lowercase();
             Some((name.clone(), name))
         }
         Attachment::Tunnel(tunnel) => {
@@ -53,6 +58,7 @@ pub(super) fn device_name(attachment: Attachment, taken: impl Fn(&String) -> boo
         Attachment::CircuitLink(..) => format!("er{index}"),
         Attachment::Gateway(_)
         | Attachment::Edge(_)
+        | Attachment::RouteServer(_)
         | Attachment::Nic(_)
         | Attachment::Vnet(_)
         | Attachment::Internet
@@ -66,7 +72,8 @@ pub(super) fn device_name(attachment: Attachment, taken: impl Fn(&String) -> boo
 /// How a device is set up.
 pub(super) fn device(network: &Network, attachment: Attachment, name: &str) -> Option<Device> {
     match attachment {
-        Attachment::Gateway(gateway) => Some(own_end(network, gateway, name)),
+        Attachment::Gateway(gateway) => Some(own_end(&network.gateway(gateway).addresses(), name)),
+        Attachment::RouteServer(server) => Some(own_end(&network.route_server(server).instances, name)),
         Attachment::Tunnel(tunnel) => tunnel_end(network, tunnel, name),
         Attachment::Edge(circuit) => Some(express_route::own_end(network, circuit, name)),
         Attachment::CircuitLink(circuit, side) => Some(express_route::link_end(network, circuit, side, name)),
@@ -74,8 +81,8 @@ pub(super) fn device(network: &Network, attachment: Attachment, name: &str) -> O
     }
 }
 
-fn own_end(network: &Network, gateway: GatewayIx, name: &str) -> Device {
-    let addresses = network.gateway(gateway).addresses().into_iter().map(IpNet::from).collect();
+fn own_end(addresses: &[IpAddr], name: &str) -> Device {
+    let addresses = addresses.iter().copied().map(IpNet::from).collect();
     Device::new(name, addresses, DefaultRoute::IfNone)
 }
 

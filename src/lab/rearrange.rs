@@ -107,9 +107,14 @@ fn place(network: &Network, guests: &Guests, attachment: Attachment) -> Option<(
         }
         (None, Attachment::Nic(nic)) => guests.device(network, nic),
         (None, Attachment::Internet) => guests.internet(network),
-        (None, Attachment::Gateway(_) | Attachment::Tunnel(_) | Attachment::Edge(_) | Attachment::CircuitLink(..)) => {
-            guests.far(network, attachment)
-        }
+        (
+            None,
+            Attachment::Gateway(_)
+            | Attachment::Tunnel(_)
+            | Attachment::Edge(_)
+            | Attachment::CircuitLink(..)
+            | Attachment::RouteServer(_),
+        ) => guests.far(network, attachment),
         (None, Attachment::Vnet(_) | Attachment::Platform(_)) => None,
     }
 }

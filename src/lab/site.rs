@@ -97,7 +97,8 @@ impl Site<'_> {
                 | Attachment::Tunnel(_)
                 | Attachment::Platform(_)
                 | Attachment::Edge(_)
-                | Attachment::CircuitLink(..) => None,
+                | Attachment::CircuitLink(..)
+                | Attachment::RouteServer(_) => None,
             };
             let made = match (attach::place(network, *attachment), attachment) {
                 (Some(to), _) => {
@@ -110,7 +111,11 @@ impl Site<'_> {
                 (None, Attachment::Platform(vnet)) => (self.platform.plug(network, *vnet, self.queues)?, None),
                 (
                     None,
-                    Attachment::Gateway(_) | Attachment::Tunnel(_) | Attachment::Edge(_) | Attachment::CircuitLink(..),
+                    Attachment::Gateway(_)
+                    | Attachment::Tunnel(_)
+                    | Attachment::Edge(_)
+                    | Attachment::CircuitLink(..)
+                    | Attachment::RouteServer(_),
                 ) => (self.make_far(network, *attachment, &mut guests)?, None),
                 (None, Attachment::Vnet(_)) => continue,
             };
@@ -159,7 +164,11 @@ impl Site<'_> {
             (None, Attachment::Internet) => self.guests.namespace(Internet::NAME).cloned(),
             (
                 None,
-                Attachment::Gateway(_) | Attachment::Tunnel(_) | Attachment::Edge(_) | Attachment::CircuitLink(..),
+                Attachment::Gateway(_)
+                | Attachment::Tunnel(_)
+                | Attachment::Edge(_)
+                | Attachment::CircuitLink(..)
+                | Attachment::RouteServer(_),
             ) => self.guests.namespace(&gateway::names(network, attachment)?.0).cloned(),
             (None, Attachment::Nic(nic)) => {
                 let machine = network.vm(network.nic(nic).virtual_machine);

@@ -245,7 +245,11 @@ impl Ground<'_> {
         let device = match attachment {
             Attachment::Nic(nic) => node.and_then(|node| node.devices.get(&self.network.nic(nic).name.to_lowercase())),
             Attachment::Internet => node.and_then(|node| node.devices.get(Internet::INTERFACE)),
-            Attachment::Gateway(_) | Attachment::Tunnel(_) | Attachment::Edge(_) | Attachment::CircuitLink(..) => {
+            Attachment::Gateway(_)
+            | Attachment::Tunnel(_)
+            | Attachment::Edge(_)
+            | Attachment::CircuitLink(..)
+            | Attachment::RouteServer(_) => {
                 let names = gateway::names(self.network, attachment);
                 node.zip(names).and_then(|(node, (_, name))| node.devices.get(&name))
             }
@@ -263,6 +267,7 @@ impl Ground<'_> {
             Attachment::Tunnel(tunnel) => daemon::tunnel_site(self.network, tunnel).to_owned(),
             Attachment::Platform(_) => PROBER.to_owned(),
             Attachment::Edge(circuit) => self.network.circuit(circuit).name.clone(),
+            Attachment::RouteServer(server) => self.network.route_server(server).name.clone(),
             Attachment::CircuitLink(circuit, _) => {
                 self.network.customer_name(circuit).map_or_else(String::new, str::to_owned)
             }
@@ -272,7 +277,11 @@ impl Ground<'_> {
     fn has_program(self, attachment: Attachment) -> bool {
         match attachment {
             Attachment::Nic(nic) => !self.network.vm(self.network.nic(nic).virtual_machine).run.is_empty(),
-            Attachment::Vnet(_) | Attachment::Gateway(_) | Attachment::Platform(_) | Attachment::Edge(_) => false,
+            Attachment::Vnet(_)
+            | Attachment::Gateway(_)
+            | Attachment::Platform(_)
+            | Attachment::Edge(_)
+            | Attachment::RouteServer(_) => false,
             Attachment::Tunnel(tunnel) => {
                 self.network.site_of(tunnel).is_some_and(|site| !self.network.site(site).run.is_empty())
             }

@@ -389,7 +389,7 @@ impl Network {
     }
 
     /// The peer whose gateways a virtual network uses, over links that both allow it.
-    fn lender(&self, vnet: VnetIx) -> Option<VnetIx> {
+    pub(super) fn lender(&self, vnet: VnetIx) -> Option<VnetIx> {
         let connected = |state| state == super::PeeringState::Connected;
         let mut links =
             self.vnet(vnet).peerings.iter().filter(|link| link.use_remote_gateways && connected(link.state));

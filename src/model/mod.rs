@@ -18,6 +18,7 @@ mod platform;
 mod private_access;
 mod private_cloud;
 mod public_address;
+mod route_server;
 mod routing;
 mod service_tag;
 mod standing;
@@ -58,6 +59,7 @@ pub use public_address::{
     DEFAULT_OUTBOUND, InstanceAddress, Internet, NatGateway, NatGatewayIx, PublicIpAddress, PublicIpIx, PublicIpPrefix,
     PublicIpSku, PublicPrefixIx, is_routable,
 };
+pub use route_server::{AZURE_ASN, BgpConnection, RouteServer, RouteServerIx};
 pub use routing::{
     EffectiveRoute, NextHopType, Prefixes, Route, RouteDestination, RouteNextHop, RouteSource, RouteState, RouteTable,
     RouteTableIx,

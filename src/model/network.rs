@@ -13,8 +13,8 @@ use super::{
     Asg, CircuitIx, CollectionIx, Connection, ConnectionIx, ExpressRouteCircuit, FlowLog, FlowLogPace, Frontend,
     FrontendIx, GatewayIx, InstanceAddress, Internet, LoadBalancer, LocalNetworkGateway, NatGateway, NatGatewayIx,
     NetworkManager, Nsg, NsgIx, PeeringExtent, PrivateCloud, PrivateEndpoint, PrivateEndpointNetworkPolicies,
-    PublicIpAddress, PublicIpIx, PublicIpPrefix, PublishedTag, PublishedTagIx, RouteTable, RouteTableIx,
-    RuleCollection, ServiceEndpoint, Side, Site, TestCase, VirtualNetworkGateway,
+    PublicIpAddress, PublicIpIx, PublicIpPrefix, PublishedTag, PublishedTagIx, RouteServer, RouteServerIx, RouteTable,
+    RouteTableIx, RuleCollection, ServiceEndpoint, Side, Site, TestCase, VirtualNetworkGateway,
 };
 
 /// Index of a virtual network in [`Network::virtual_networks`].
@@ -65,6 +65,7 @@ pub struct Network {
     /// Those of the file, then those of private clouds.
     pub express_route_circuits: Vec<ExpressRouteCircuit>,
     pub private_clouds: Vec<PrivateCloud>,
+    pub route_servers: Vec<RouteServer>,
     /// Those that the rules and routes of this network name.
     pub service_tags: Vec<PublishedTag>,
     pub emulation: Emulation,
@@ -222,6 +223,8 @@ pub enum Attachment {
     Edge(CircuitIx),
     /// The customer's end of one of a circuit's links.
     CircuitLink(CircuitIx, Side),
+    /// A route server's own: what its instances say, and what is said to them.
+    RouteServer(RouteServerIx),
 }
 
 /// The switches for contested rules, and the daemon's own settings.
@@ -299,7 +302,7 @@ pub enum CircuitTransit {
 
 impl Network {
     /// Every TUN of this network, in port order: attached VNets first, then the interfaces of machines that
-    /// run, then the Internet, then gateways, sites' tunnels, the platform and circuits.
+    /// run, then the Internet, then gateways, sites' tunnels, the platform, circuits and route servers.
     pub fn attachments(&self) -> Vec<Attachment> {
         let vnets = self.virtual_networks.iter().enumerate();
         let vnets = vnets.filter(|(_, vnet)| vnet.attach.is_some()).map(|(i, _)| Attachment::Vnet(VnetIx(i)));
@@ -314,6 +317,7 @@ impl Network {
             .chain(tunnels.map(Attachment::Tunnel))
             .chain(self.platform_vnets().into_iter().map(Attachment::Platform))
             .chain(self.circuits().flat_map(|(circuit, _)| self.circuit_attachments(circuit)))
+            .chain((0..self.route_servers.len()).map(RouteServerIx).map(Attachment::RouteServer))
             .collect()
     }
 

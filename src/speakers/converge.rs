@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::{Node, best_ways, nodes};
+use super::{Node, hear, nodes};
 use crate::bgp::{PeerId, Side, Speaker, Transport};
-use crate::compile::Learned;
+use crate::compile::{Heard, Learned};
 use crate::model::Network;
 
 /// Messages that pass between two speakers in one go; far more than any network's routers have to say.
@@ -46,9 +46,9 @@ pub fn converge(network: &Network, now: Instant) -> Converged {
 impl Converged {
     /// What the network's tables follow from.
     pub fn learned(&self) -> Learned {
-        let fabric = self.nodes.iter().filter(|(node, _)| node.sink == super::Sink::Fabric);
-        let ways = fabric.flat_map(|(node, speaker)| best_ways(node, speaker));
-        Learned { routes: ways.collect::<BTreeMap<_, _>>(), ..Learned::default() }
+        let mut heard = Heard::default();
+        self.nodes.iter().for_each(|(node, speaker)| hear(node, speaker, &mut heard));
+        Learned { bgp: heard, ..Learned::default() }
     }
 
     /// Every router with its speaker.

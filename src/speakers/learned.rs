@@ -5,11 +5,30 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::Node;
+use super::{Node, Sink};
 use crate::bgp::{Path, PeerId, Source, Speaker};
+use crate::compile::Heard;
+
+/// Adds what the fabric's tables are to have of what a router has learned.
+pub fn hear(node: &Node, speaker: &Speaker, heard: &mut Heard) {
+    match node.sink {
+        Sink::Fabric => heard.over.extend(best_ways(node, speaker)),
+        Sink::Appliances => {
+            let through = heard.through.entry(node.host.clone()).or_default();
+            // What the other instance says it says itself, and of gateways the fabric knows.
+            for (prefix, hops) in next_hops(speaker, |path| !path.internal) {
+                let known: &mut Vec<_> = through.entry(prefix).or_default();
+                known.extend(hops);
+                known.sort_unstable();
+                known.dedup();
+            }
+        }
+        Sink::Kernel => {}
+    }
+}
 
 /// By what leads there, the prefixes to which a node's peers are the best way, or one of several.
-pub fn best_ways(node: &Node, speaker: &Speaker) -> BTreeMap<String, Vec<IpNet>> {
+fn best_ways(node: &Node, speaker: &Speaker) -> BTreeMap<String, Vec<IpNet>> {
     let mut ways: BTreeMap<String, Vec<IpNet>> = BTreeMap::new();
     for prefix in speaker.prefixes() {
         // What the other instance says it says of its own tunnels.
@@ -26,14 +45,19 @@ pub fn best_ways(node: &Node, speaker: &Speaker) -> BTreeMap<String, Vec<IpNet>>
 
 /// The next hops of what has been learned, the best ones alone.
 pub fn kernel_routes(speaker: &Speaker) -> BTreeMap<IpNet, Vec<IpAddr>> {
-    let hops = |prefix: &IpNet| {
-        let mut hops: Vec<_> = learned(speaker, prefix).filter_map(|(_, path)| path.next_hop).collect();
+    next_hops(speaker, |_| true).collect()
+}
+
+fn next_hops(speaker: &Speaker, counts: impl Fn(&Path) -> bool) -> impl Iterator<Item = (IpNet, Vec<IpAddr>)> {
+    let hops = move |prefix: &IpNet| {
+        let best = learned(speaker, prefix).map(|(_, path)| path).filter(|path| counts(path));
+        let mut hops: Vec<_> = best.filter_map(|path| path.next_hop).collect();
         hops.sort_unstable();
         hops.dedup();
         hops
     };
-    let routes = speaker.prefixes().map(|prefix| (*prefix, hops(prefix)));
-    routes.filter(|(_, hops)| !hops.is_empty()).collect()
+    let routes = speaker.prefixes().map(move |prefix| (*prefix, hops(prefix)));
+    routes.filter(|(_, hops)| !hops.is_empty())
 }
 
 fn learned<'a>(speaker: &'a Speaker, prefix: &IpNet) -> impl Iterator<Item = (PeerId, &'a Path)> {

@@ -2,25 +2,29 @@
 //!
 //! One idea: a network describes routers, [`nodes`] writes down each as BGP knows it, and nothing else turns Azure's rules
 //! into BGP's words. Whoever has sockets runs them; [`converge`] runs them in memory, for answers from a file alone. What
-//! they have learned becomes [`Learned`](crate::compile::Learned) in one way for both ([`best_ways`]).
+//! they have learned becomes [`Heard`](crate::compile::Heard) in one way for both ([`hear`]).
 
 mod converge;
 mod learned;
+mod route_server;
 mod view;
 mod vpn;
 
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr};
-use std::time::Instant;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
-use crate::bgp::{Asn, Origination, PeerConfig, PeerId, Source, Speaker};
+use crate::bgp::{Asn, NextHops, Origination, PeerConfig, PeerId, Retry, Source, Speaker};
 use crate::model::Network;
 
 pub use converge::{Converged, converge};
-pub use learned::{best_ways, kernel_routes};
+pub use learned::{hear, kernel_routes};
 pub use view::{Origin, PeerRow, PeerState, RouteRow, advertised_rows, learned_rows, peer_rows, refused_rows};
+
+/// A lab's routers come up together, and those that others start a little later.
+const RETRY: Retry = Retry { first: Duration::from_millis(500), most: Duration::from_secs(10) };
 
 /// A router that speaks BGP under one number from one address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +57,8 @@ pub struct Route {
 pub enum Sink {
     /// It is a gateway's: the fabric's tables, by what leads to the peer.
     Fabric,
+    /// It is a route server's: the fabric's tables, by next hop (ARS-02).
+    Appliances,
     /// The kernel of its namespace, by next hop.
     Kernel,
 }
@@ -99,7 +105,8 @@ impl Node {
 
 /// Every router of a network that speaks BGP, those that are not ours too.
 pub fn nodes(network: &Network) -> Vec<Node> {
-    let mut nodes: Vec<_> = vpn::gateways(network).chain(vpn::sites(network)).collect();
+    let servers = route_server::servers(network);
+    let mut nodes: Vec<_> = vpn::gateways(network).chain(vpn::sites(network)).chain(servers).collect();
     for Node { peers, .. } in &mut nodes {
         let mut known = HashSet::new();
         // Two ways to one address carry one session.
@@ -114,4 +121,12 @@ pub fn nodes(network: &Network) -> Vec<Node> {
 /// An own network or static route without further words.
 fn route(prefix: IpNet, source: Source) -> Route {
     Route { prefix, source, origination: Origination::default() }
+}
+
+/// Its own address, and for IPv6 beside IPv4 another.
+const fn next_hops(own: IpAddr, ipv6: Option<Ipv6Addr>) -> NextHops {
+    match own {
+        IpAddr::V4(address) => NextHops { ipv4: Some(address), ipv6 },
+        IpAddr::V6(address) => NextHops { ipv4: None, ipv6: Some(address) },
+    }
 }

@@ -1,19 +1,17 @@
 //! VPN gateways and the devices of sites, as BGP knows them (BGP-07 to BGP-12, BGP-17).
 
-use std::net::{IpAddr, Ipv6Addr};
-use std::time::Duration;
+use std::net::Ipv6Addr;
 
 use ipnet::IpNet;
 
-use super::{Node, Peer, Sink, route};
+use super::route_server::beside;
+use super::{Node, Peer, RETRY, Sink, next_hops, route};
 use crate::bgp::message::Families;
-use crate::bgp::{Asn, Export, Import, NextHops, PeerConfig, PeerId, Policy, Retry, Source};
+use crate::bgp::{Asn, Export, Import, NextHops, PeerConfig, PeerId, Policy, Source};
 use crate::model::{BgpSettings, Connection, ConnectionIx, GatewayIx, Network, Remote, Site, SiteIx};
 
 /// BGP-08.
 const PREFIXES_MAX: u32 = 4_000;
-/// A lab's routers come up together, and a site's own a little later.
-const RETRY: Retry = Retry { first: Duration::from_millis(500), most: Duration::from_secs(10) };
 
 pub(super) fn gateways(network: &Network) -> impl Iterator<Item = Node> {
     network.gateways().flat_map(move |(ix, gateway)| {
@@ -34,23 +32,30 @@ fn instance(network: &Network, ix: GatewayIx, speakers: &[BgpSettings], instance
     let peers = tunnels.flat_map(|(over, _)| gateway_peers(network, over, &space));
     let others = speakers.iter().enumerate().filter(|(other, _)| *other != instance);
     let hops = next_hops(own.address, gateway.ipv6(instance));
-    let others = others.map(|(other, settings)| twin(gateway.instance_name(other), (own, hops), *settings, &space));
+    let within = within(hops, &space);
+    let own_end = (own, families(hops));
+    let others = others.map(|(other, settings)| twin(gateway.instance_name(other), own_end, *settings, within.clone()));
     Node {
         name: gateway.instance_name(instance),
         host: gateway.name.clone(),
         asn: Asn(own.asn),
         address: own.address,
         routes: networks.chain(fixed).collect(),
-        peers: peers.chain(others).collect(),
+        peers: peers.chain(others).chain(beside(network, gateway, own, &within)).collect(),
         sink: Sink::Fabric,
         foreign: false,
     }
 }
 
-/// The other instance.
-fn twin(node: String, (own, hops): (BgpSettings, NextHops), other: BgpSettings, space: &[IpNet]) -> Peer {
+/// What holds for others of its own system, who know its virtual networks themselves.
+fn within(hops: NextHops, space: &[IpNet]) -> Policy {
     let import = Import { refuse_within: space.to_vec(), ..Import::default() };
     let export = Export { next_hops: hops, withheld: space.to_vec(), ..Export::default() };
+    Policy { import, export, ..Policy::default() }
+}
+
+/// The other instance.
+fn twin(node: String, (own, families): (BgpSettings, Families), other: BgpSettings, policy: Policy) -> Peer {
     Peer {
         id: PeerId(0),
         over: node.clone(),
@@ -58,12 +63,7 @@ fn twin(node: String, (own, hops): (BgpSettings, NextHops), other: BgpSettings, 
         local: own.address,
         remote: other.address,
         up: true,
-        config: PeerConfig {
-            retry: RETRY,
-            families: families(hops),
-            policy: Policy { import, export, ..Policy::default() },
-            ..PeerConfig::new(Asn(other.asn))
-        },
+        config: PeerConfig { retry: RETRY, families, policy, ..PeerConfig::new(Asn(other.asn)) },
     }
 }
 
@@ -153,11 +153,4 @@ fn peer(
 /// Sessions carry IPv6's routes too where there is an address to lead to.
 const fn families(hops: NextHops) -> Families {
     if hops.ipv6.is_some() { Families::BOTH } else { Families::IPV4 }
-}
-
-const fn next_hops(own: IpAddr, ipv6: Option<Ipv6Addr>) -> NextHops {
-    match own {
-        IpAddr::V4(address) => NextHops { ipv4: Some(address), ipv6 },
-        IpAddr::V6(address) => NextHops { ipv4: None, ipv6: Some(address) },
-    }
 }

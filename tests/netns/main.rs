@@ -23,6 +23,7 @@ mod nftables;
 mod own_router;
 mod peering;
 mod platform;
+mod route_server;
 mod scenarios;
 #[path = "../flow_log/schema.rs"]
 #[allow(dead_code, reason = "tests/flow_log uses the rest")]

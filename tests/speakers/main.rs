@@ -50,7 +50,7 @@ fn listing(converged: &Converged) -> String {
             write(&mut text, &format!("told to {to}"), rows);
         }
     }
-    for (connection, prefixes) in converged.learned().routes {
+    for (connection, prefixes) in converged.learned().bgp.over {
         let prefixes: Vec<_> = prefixes.iter().map(ToString::to_string).collect();
         writeln!(text, "over {connection}: {}", prefixes.join(" ")).unwrap();
     }

@@ -399,7 +399,8 @@ impl Random {
             | Attachment::Gateway(_)
             | Attachment::Tunnel(_)
             | Attachment::Edge(_)
-            | Attachment::CircuitLink(..) => {
+            | Attachment::CircuitLink(..)
+            | Attachment::RouteServer(_) => {
                 unreachable!("this network has nothing beyond it")
             }
         };

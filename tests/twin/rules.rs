@@ -200,7 +200,8 @@ impl Twin<'_> {
             | Attachment::Tunnel(_)
             | Attachment::Platform(_)
             | Attachment::Edge(_)
-            | Attachment::CircuitLink(..) => None,
+            | Attachment::CircuitLink(..)
+            | Attachment::RouteServer(_) => None,
         }
     }
 

@@ -122,6 +122,7 @@ impl Random {
             sites: Vec::new(),
             express_route_circuits: Vec::new(),
             private_clouds: Vec::new(),
+            route_servers: Vec::new(),
             internet: None,
             flow_logs: Vec::new(),
             service_tags: self.service_tags(),
@@ -535,7 +536,8 @@ impl Random {
             | Attachment::Gateway(_)
             | Attachment::Tunnel(_)
             | Attachment::Edge(_)
-            | Attachment::CircuitLink(..) => {
+            | Attachment::CircuitLink(..)
+            | Attachment::RouteServer(_) => {
                 unreachable!("these networks have nothing beyond them")
             }
             Attachment::Vnet(vnet) => {

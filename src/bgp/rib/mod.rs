@@ -306,9 +306,12 @@ impl Rib {
             Source::Network | Source::Static if export.withheld.contains(prefix) => return None,
             Source::Network | Source::Static => {}
             Source::Peer(from) => {
-                // Not back, and not on within our own system (RFC 4271 section 9.2).
-                let group = self.peers.get(&from).map_or_else(Group::default, |peer| peer.policy.group);
-                if from == id || path.internal && to.internal || !export.passes(prefix, group) {
+                let from_policy = self.peers.get(&from).map(|peer| &peer.policy);
+                let group = from_policy.map_or_else(Group::default, |policy| policy.group);
+                // Not back, and not on within our own system (RFC 4271 section 9.2), unless we reflect.
+                let reflected = export.client || from_policy.is_some_and(|policy| policy.export.client);
+                let stays = path.internal && to.internal && !reflected;
+                if from == id || stays || !export.passes(prefix, group) {
                     return None;
                 }
             }

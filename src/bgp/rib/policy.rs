@@ -49,6 +49,8 @@ pub struct Export {
     pub prepend: u8,
     /// Added to all.
     pub communities: Vec<Community>,
+    /// It is told what others of our own system say, and they what it says: we reflect (RFC 4456).
+    pub client: bool,
     /// More prefixes than these, and the session goes down until there are fewer (ER-03).
     pub prefixes_max: Option<u32>,
 }
@@ -66,6 +68,7 @@ impl Default for Export {
             without: vec![],
             prepend: 0,
             communities: vec![],
+            client: false,
             prefixes_max: None,
         }
     }

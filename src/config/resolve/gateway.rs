@@ -12,17 +12,17 @@ use super::links::Links;
 use super::names::{Names, or_unnamed};
 use super::premises::{local_gateway, sites};
 use super::public_address::Public;
+use super::route_server::route_servers;
 use super::{Scope, bgp};
 use crate::config::diagnostic::{At, Report};
 use crate::config::document::{Document, Reference};
 use crate::config::gateway::{self as written, GatewayType, VpnType};
 use crate::model::{
-    BgpSettings, Connection, ExpressRouteCircuit, GatewayIx, GatewayKind, GatewaySku, Internet, LocalGatewayIx,
-    LocalNetworkGateway, PrivateCloud, PublicIpIx, RouteTable, Site, SubnetIx, VirtualNetwork, VirtualNetworkGateway,
+    AZURE_ASN, BgpSettings, Connection, ExpressRouteCircuit, GatewayIx, GatewayKind, GatewaySku, Internet,
+    LocalGatewayIx, LocalNetworkGateway, PrivateCloud, PublicIpIx, RouteServer, RouteTable, Site, SubnetIx,
+    VirtualNetwork, VirtualNetworkGateway,
 };
 
-/// BGP-01.
-const AZURE_ASN: u32 = 65515;
 /// Everything about gateways.
 pub(super) struct Gateways {
     pub(super) vpn: Vec<VirtualNetworkGateway>,
@@ -31,6 +31,7 @@ pub(super) struct Gateways {
     pub(super) sites: Vec<Site>,
     pub(super) circuits: Vec<ExpressRouteCircuit>,
     pub(super) clouds: Vec<PrivateCloud>,
+    pub(super) servers: Vec<RouteServer>,
 }
 
 impl Gateways {
@@ -64,7 +65,8 @@ impl Gateways {
         linked.check(report);
         let connections = connections.into_iter().flat_map(|one| tunnels(&made[one.gateway.0], one)).collect();
         let Circuits { made: circuits, clouds, .. } = circuits;
-        let gateways = Self { vpn: made, local, connections, sites, circuits, clouds };
+        let servers = route_servers(document, (vnets, &made), (scope, public), report);
+        let gateways = Self { vpn: made, local, connections, sites, circuits, clouds, servers };
         gateways.check_tunnels(document, report);
         gateways
     }
@@ -130,7 +132,7 @@ fn tunnels(gateway: &VirtualNetworkGateway, first: Connection) -> impl Iterator<
     std::iter::once(first).chain(second)
 }
 
-/// Machines, gateways, circuits, sites and private clouds are nodes of one lab.
+/// Machines, gateways, circuits, sites, private clouds and route servers are nodes of one lab.
 fn check_nodes(document: &Document, report: &mut Report) {
     let machines = document.virtual_machines.iter().map(|machine| &machine.name);
     let mut known: Vec<String> = machines.flatten().map(|name| name.value.to_lowercase()).collect();
@@ -140,7 +142,8 @@ fn check_nodes(document: &Document, report: &mut Report) {
     let clouds: Vec<_> =
         document.private_clouds.iter().flat_map(|one| [one.name.clone(), own_circuit(&one.name)]).collect();
     let files = document.express_route_circuits.iter().map(|circuit| &circuit.name);
-    for name in gateways.chain(sites).chain(files).chain(&clouds).flatten() {
+    let servers = document.route_servers.iter().map(|server| &server.name);
+    for name in gateways.chain(sites).chain(files).chain(&clouds).chain(servers).flatten() {
         if known.contains(&name.value.to_lowercase()) {
             report.error(name.at, format!("there is another node `{}`", name.value)).expected("a name of its own");
         }

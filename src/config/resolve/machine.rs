@@ -304,8 +304,9 @@ fn check_subnet(
 ) {
     let at = configuration.subnet.as_ref().map_or(configuration.at, |reference| reference.at);
     let subnet = &vnets[found.vnet.0].subnets[found.subnet];
-    if subnet.name == "GatewaySubnet" {
-        report.error(at, "GatewaySubnet holds gateways and nothing else").rule("ADR-10").help("use another subnet");
+    let kept = [("GatewaySubnet", "gateways", "ADR-10"), ("RouteServerSubnet", "a route server", "ARS-01")];
+    for (name, holds, rule) in kept.into_iter().filter(|(name, ..)| subnet.name == *name) {
+        report.error(at, format!("{name} holds {holds} and nothing else")).rule(rule).help("use another subnet");
     }
     if found != first {
         report.error(at, "the IP configurations of one interface are in different subnets").expected("one subnet");

@@ -33,6 +33,7 @@ mod private_access;
 mod private_cloud;
 mod public_address;
 mod rights;
+mod route_server;
 mod routing;
 mod tags;
 mod test_case;
@@ -122,6 +123,7 @@ pub(super) fn network(
         sites: gateways.sites,
         express_route_circuits: gateways.circuits,
         private_clouds: gateways.clouds,
+        route_servers: gateways.servers,
         service_tags: tags.into_used(),
         emulation: document.emulation,
         tests: Vec::new(),
@@ -156,7 +158,9 @@ fn joined(
     peering::connect(&mut virtual_networks);
     peering::check(vnets, &virtual_networks, &standing.links, report);
     let gateways = Gateways::of(document, &virtual_networks, (scope, public), report);
-    let having = gateways.vpn.iter().map(|gateway| gateway.subnet.vnet).collect();
+    // PEER-37
+    let servers = gateways.servers.iter().map(|server| server.subnet.vnet);
+    let having = gateways.vpn.iter().map(|gateway| gateway.subnet.vnet).chain(servers).collect();
     transit::check(vnets, &virtual_networks, &having, report);
     (virtual_networks, gateways)
 }

@@ -16,16 +16,13 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
-use super::engine::Engine;
+use super::engine::{Engine, Heard};
 use super::events::{EventLog, Happening};
 use crate::model::Network;
 use crate::speakers::{self, Node, PeerRow, RouteRow, nodes};
 use crate::sys::caps::{self, CapabilitySet};
 use crate::sys::netns::{Identity, Netns};
 use running::Running;
-
-/// What [`Learned::routes`](super::engine::Learned::routes) is made of.
-type Ways = BTreeMap<String, Vec<IpNet>>;
 
 /// Changes that come this fast one after the other are published together.
 const PACE: Duration = Duration::from_millis(20);
@@ -211,32 +208,44 @@ fn end_all(routers: impl Iterator<Item = Running>) {
 
 impl Shared {
     fn publish_forever(&self, engine: &Engine) {
-        let mut published = Ways::new();
+        let mut published = Heard::default();
         while self.signal.wait() {
             let begun = Instant::now();
-            let mut ways = Ways::new();
+            let mut heard = Heard::default();
             for running in lock(&self.nodes).values_mut() {
-                running.collect(&mut ways);
+                running.collect(&mut heard);
             }
-            engine.learn(|learned| learned.routes.clone_from(&ways));
-            changes(&published, &ways).for_each(|change| self.log.tell(change));
-            published = ways;
+            engine.learn(|learned| learned.bgp.clone_from(&heard));
+            changes(&published, &heard).for_each(|change| self.log.tell(change));
+            published = heard;
             thread::sleep(PACE.max(begun.elapsed()));
         }
     }
 }
 
-/// By connection, how many prefixes have come and gone.
-fn changes(before: &Ways, after: &Ways) -> impl Iterator<Item = Happening> {
-    let connections: BTreeSet<_> = before.keys().chain(after.keys()).collect();
-    let prefixes = |ways: &Ways, over: &String| ways.get(over).into_iter().flatten().copied().collect::<BTreeSet<_>>();
-    let change = move |connection: &String| {
-        let (before, after) = (prefixes(before, connection), prefixes(after, connection));
-        let (learned, withdrawn) = (after.difference(&before).count(), before.difference(&after).count());
-        let happening = Happening::BgpRoutesChanged { connection: connection.clone(), learned, withdrawn };
+/// By connection or route server, how many routes have come and gone.
+fn changes(before: &Heard, after: &Heard) -> impl Iterator<Item = Happening> {
+    let (before, after) = (routes(before), routes(after));
+    let connections: BTreeSet<_> = before.keys().chain(after.keys()).copied().collect();
+    let none = BTreeSet::new();
+    let change = |connection: &str| {
+        let [before, after] = [&before, &after].map(|routes| routes.get(connection).unwrap_or(&none));
+        let (learned, withdrawn) = (after.difference(before).count(), before.difference(after).count());
+        let happening = Happening::BgpRoutesChanged { connection: connection.to_owned(), learned, withdrawn };
         (learned + withdrawn > 0).then_some(happening)
     };
     connections.into_iter().filter_map(change).collect::<Vec<_>>().into_iter()
+}
+
+/// Prefixes, and where a route server has heard of one, through whom.
+fn routes(heard: &Heard) -> BTreeMap<&str, BTreeSet<(IpNet, Option<IpAddr>)>> {
+    let over =
+        heard.over.iter().map(|(name, prefixes)| (name, prefixes.iter().map(|prefix| (*prefix, None)).collect()));
+    let through = heard.through.iter().map(|(name, routes)| {
+        let each = routes.iter().flat_map(|(prefix, hops)| hops.iter().map(|hop| (*prefix, Some(*hop))));
+        (name, each.collect())
+    });
+    over.chain(through).map(|(name, routes)| (name.as_str(), routes)).collect()
 }
 
 impl Signal {

@@ -10,14 +10,13 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use ipnet::IpNet;
-
 use super::kernel::Kernel;
 use super::{Place, Shared, lock};
 use crate::bgp::{self, PeerId, Speaker, State};
+use crate::control::engine::Heard;
 use crate::control::events::{EventLog, Happening};
 use crate::gateway::{Happened, Neighbour, Router};
-use crate::speakers::{Node, Peer, Route, Sink, best_ways};
+use crate::speakers::{Node, Peer, Route, Sink, hear};
 use crate::sys::caps::CapabilitySet;
 use crate::sys::netns::Identity;
 
@@ -84,7 +83,7 @@ impl Running {
         };
         let kernel = match node.sink {
             Sink::Kernel => Some(Kernel::of(&place.namespace)?),
-            Sink::Fabric => None,
+            Sink::Fabric | Sink::Appliances => None,
         };
         let router = Router::start("vnet-bgp", &place.namespace, speaker, CapabilitySet::empty(), tell)?;
         let bare = Node { peers: Vec::new(), ..node.clone() };
@@ -165,13 +164,13 @@ impl Running {
     }
 
     /// Adds what the fabric is to know, or tells the kernel.
-    pub(super) fn collect(&mut self, fabric: &mut BTreeMap<String, Vec<IpNet>>) {
+    pub(super) fn collect(&mut self, fabric: &mut Heard) {
         match &mut self.kernel {
             Some(kernel) => {
                 let routes = self.router.look(crate::speakers::kernel_routes);
                 kernel.set(&self.node.name, routes);
             }
-            None => fabric.extend(self.look(best_ways)),
+            None => self.look(|node, speaker| hear(node, speaker, fabric)),
         }
     }
 }

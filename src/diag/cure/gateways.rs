@@ -23,7 +23,8 @@ impl Case<'_> {
             | Sender::Internet
             | Sender::Tunnel(_)
             | Sender::Platform(_)
-            | Sender::CircuitLink(..) => return None,
+            | Sender::CircuitLink(..)
+            | Sender::RouteServer(_) => return None,
         };
         let network = self.names.network;
         let (name, dst) = (&network.gateway(ix).name, self.walk.dst);

@@ -87,6 +87,7 @@ fn owner(network: &Network, sender: Sender) -> (String, String) {
         Sender::Gateway(gateway) => (network.gateway(gateway).name.clone(), String::new()),
         Sender::Tunnel(tunnel) => (network.connection(tunnel).name.clone(), String::new()),
         Sender::Platform(_) => (PROBER.to_owned(), String::new()),
+        Sender::RouteServer(server) => (network.route_server(server).name.clone(), String::new()),
         Sender::Edge(circuit) | Sender::CircuitLink(circuit, _) => {
             (network.circuit(circuit).name.clone(), String::new())
         }

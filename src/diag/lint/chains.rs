@@ -120,7 +120,8 @@ fn help(names: Names<'_>, subnet: SubnetIx, trip: &Trip) -> String {
         | Sender::Tunnel(_)
         | Sender::Platform(_)
         | Sender::Edge(_)
-        | Sender::CircuitLink(..) => None,
+        | Sender::CircuitLink(..)
+        | Sender::RouteServer(_) => None,
     });
     let address = nic.and_then(|nic| {
         let addresses = &names.network.nic(nic).addresses;

@@ -98,7 +98,8 @@ impl Change<'_> {
                 | Sender::Tunnel(_)
                 | Sender::Platform(_)
                 | Sender::Edge(_)
-                | Sender::CircuitLink(..),
+                | Sender::CircuitLink(..)
+                | Sender::RouteServer(_),
                 _,
             ) => false,
         }

@@ -1,9 +1,10 @@
-//! Virtual network gateways, what they are connected to and sites as objects that a plan can compare.
+//! Virtual network gateways, what they are connected to, sites and route servers as objects that a plan can compare.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::model::{
-    BgpSettings, Connection, LocalNetworkGateway, Network, Remote, Site, SubnetIx, VirtualNetworkGateway,
+    BgpConnection, BgpSettings, Connection, LocalNetworkGateway, Network, Remote, RouteServer, Site, SubnetIx,
+    VirtualNetworkGateway,
 };
 
 use super::objects::{Object, list, or_none};
@@ -13,7 +14,9 @@ pub(super) fn of(network: &Network) -> Vec<Object> {
     let locals = network.local_network_gateways.iter().map(local_gateway);
     // A second tunnel is described with the first.
     let connections = network.connections.iter().filter(|one| one.instance == 0).map(|one| connection(network, one));
-    gateways.chain(locals).chain(connections).chain(network.sites.iter().map(|one| site(network, one))).collect()
+    let sites = network.sites.iter().map(|one| site(network, one));
+    let servers = network.route_servers.iter().map(|one| route_server(network, one));
+    gateways.chain(locals).chain(connections).chain(sites).chain(servers).collect()
 }
 
 fn gateway(network: &Network, gateway: &VirtualNetworkGateway) -> Object {
@@ -77,6 +80,17 @@ fn site(network: &Network, site: &Site) -> Object {
         ("ownRouter", site.own_router.to_string()),
     ];
     Object { kind: "sites", name: site.name.clone(), properties }
+}
+
+fn route_server(network: &Network, server: &RouteServer) -> Object {
+    let connection = |one: &BgpConnection| format!("{} {}", one.name, bgp(Some(one.peer)));
+    let properties = vec![
+        ("virtualNetwork", network.vnet(server.subnet.vnet).name.clone()),
+        ("virtualRouterIps", list(&server.instances)),
+        ("allowBranchToBranchTraffic", server.branch_to_branch.to_string()),
+        ("bgpConnections", list(&server.connections.iter().map(connection).collect::<Vec<_>>())),
+    ];
+    Object { kind: "routeServers", name: server.name.clone(), properties }
 }
 
 fn bgp(settings: Option<BgpSettings>) -> String {

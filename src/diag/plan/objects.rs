@@ -68,6 +68,7 @@ fn differ_in_lists_alone(network: &Network, other: &Network) -> bool {
         sites,
         express_route_circuits,
         private_clouds,
+        route_servers,
         internet,
         flow_logs,
         service_tags,
@@ -94,6 +95,7 @@ fn differ_in_lists_alone(network: &Network, other: &Network) -> bool {
         && *sites == other.sites
         && *express_route_circuits == other.express_route_circuits
         && *private_clouds == other.private_clouds
+        && *route_servers == other.route_servers
         && *internet == other.internet
         && *flow_logs == other.flow_logs
         && *service_tags == other.service_tags

@@ -1,0 +1,73 @@
+//! The schema of route servers, ARM's `virtualHubs` of that kind.
+
+use std::net::IpAddr;
+
+use super::decode::{number, record};
+use super::diagnostic::{At, Report, Spanned};
+use super::document::{Name, Reference, SubnetReference, flag};
+use super::public_address::ignore;
+use super::tree::Node;
+use super::values::{address, dns_label, reference, resource_name};
+
+pub(super) struct RouteServer {
+    pub at: At,
+    pub name: Name,
+    pub virtual_network: Reference,
+    pub configurations: Vec<IpConfiguration>,
+    pub public: Reference,
+    pub branch_to_branch: bool,
+    pub asn: Option<Spanned<u32>>,
+    pub connections: Vec<BgpConnection>,
+}
+
+pub(super) struct IpConfiguration {
+    pub at: At,
+    pub subnet: SubnetReference,
+    pub public: Reference,
+}
+
+pub(super) struct BgpConnection {
+    pub at: At,
+    pub name: Name,
+    pub asn: Option<Spanned<u32>>,
+    pub address: Option<Spanned<IpAddr>>,
+}
+
+pub(super) fn route_server(node: &Node, report: &mut Report) -> Option<RouteServer> {
+    record(node, report, "a route server", |f| {
+        ignore(f, &["sku", "virtualRouterIps"]);
+        RouteServer {
+            at: f.at,
+            name: f.required("name", dns_label(32)),
+            virtual_network: f.optional("virtualNetwork", reference(["virtualNetworks"])),
+            configurations: f.list("ipConfigurations", ip_configuration),
+            public: f.optional("publicIPAddress", reference(["publicIPAddresses"])),
+            branch_to_branch: flag(f, "allowBranchToBranchTraffic", false),
+            asn: f.optional("virtualRouterAsn", number(1..=u32::MAX)),
+            connections: f.list("bgpConnections", bgp_connection),
+        }
+    })
+}
+
+fn ip_configuration(node: &Node, report: &mut Report) -> Option<IpConfiguration> {
+    record(node, report, "an IP configuration", |f| {
+        ignore(f, &["name", "privateIPAllocationMethod"]);
+        IpConfiguration {
+            at: f.at,
+            subnet: f.required("subnet", reference(["virtualNetworks", "subnets"])),
+            public: f.optional("publicIPAddress", reference(["publicIPAddresses"])),
+        }
+    })
+}
+
+fn bgp_connection(node: &Node, report: &mut Report) -> Option<BgpConnection> {
+    record(node, report, "a BGP connection", |f| {
+        ignore(f, &["connectionState"]);
+        BgpConnection {
+            at: f.at,
+            name: f.required("name", resource_name(80)),
+            asn: f.required("peerAsn", number(1..=u32::MAX)),
+            address: f.required("peerIp", address),
+        }
+    })
+}
