@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures this router against the kernel's own between two namespaces, and prints a table with ratios.
 #
-#   sudo scripts/bench.sh [--rounds N] [--seconds S] [--only LOADS] [--routers LIST] [--anyway] [--no-build]
+#   sudo scripts/bench.sh [--rounds N] [--seconds S] [--only LOADS] [--routers LIST] [--anyway] [--no-build] [--readme]
 #
 # LOADS and LIST are names with commas between, as in `loads` and `all_routers` below; without them, everything is measured.
 # The routers, each with its own pair of namespaces, take turns in every round, so that what disturbs the machine
@@ -15,14 +15,16 @@
 # In nftables-1000 they stand before `ct state established`, too: who has that first pays for them once a flow, as vnet
 # does, and who has rules in front of it, with every packet. vnet-1000 has 999 before the match at each end, since an NSG
 # has no more.
-# Results go to target/bench.json. --anyway measures on a busy machine; such numbers are good for ratios at most.
+#   vnet-w1, vnet-w2, vnet-w4: vnet with so many workers, where named by --routers
+#   kernel-chain, vnet-chain: both ways through an appliance, a third namespace that forwards: two hops
+# Results go to target/bench.json; --readme also writes its tables into README.md. --anyway measures on a busy machine; such numbers are good for ratios at most.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-loads=(tcp1 tcp4 tcp16 both flooded udp1 udp16 udp256 big rate50 rate100 rate150 rate200 split same loaded connects)
-all_routers=(kernel nftables vnet vnet-plain nftables-1000 vnet-1000)
+loads=(tcp1 tcp4 tcp16 both chain flooded udp1 udp16 udp256 big rate50 rate100 rate150 rate200 split same loaded connects)
+all_routers=(kernel nftables vnet vnet-plain nftables-1000 vnet-1000 kernel-chain vnet-chain)
 routers=("${all_routers[@]}")
-rounds=5 seconds=2 anyway=0 build=1
+rounds=5 seconds=2 anyway=0 build=1 readme=0
 while [ $# -gt 0 ]; do
   case $1 in
     --rounds) rounds=$2; shift 2 ;;
@@ -31,6 +33,7 @@ while [ $# -gt 0 ]; do
     --routers) IFS=, read -r -a routers <<<"$2"; shift 2 ;;
     --anyway) anyway=1; shift ;;
     --no-build) build=0; shift ;;
+    --readme) readme=1; shift ;;
     *) sed -n '2,6p' "$0" >&2; exit 2 ;;
   esac
 done
@@ -84,6 +87,25 @@ kernel_router() { # NAME
   ip -n "$r" link set left up; ip -n "$r" link set right up
   ip -n "$c" route add default via 10.1.0.1; ip -n "$s" route add default via 10.2.0.1
   ip netns exec "$r" sysctl -qw net.ipv4.ip_forward=1
+}
+
+# A namespace that forwards, and does not tell of shorter ways.
+appliance() { # NAMESPACE
+  ip netns exec "$1" sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.{all,default}.send_redirects=0
+}
+
+# What comes from either side goes to the appliance first; what comes from there, to where it is for.
+kernel_chain() {
+  kernel_router kernel-chain
+  local r=$id-kernel-chain-r n=$id-kernel-chain-n side
+  ip netns add "$n"
+  appliance "$n"
+  ip -n "$n" link add eth0 type veth peer name middle netns "$r"
+  ip -n "$n" addr add 10.0.1.4/24 dev eth0; ip -n "$r" addr add 10.0.1.1/24 dev middle
+  ip -n "$n" link set eth0 up; ip -n "$r" link set middle up
+  ip -n "$n" route add default via 10.0.1.1
+  ip -n "$r" route add default via 10.0.1.4 dev middle table 100
+  for side in left right; do ip -n "$r" rule add iif "$side" lookup 100; done
 }
 
 nftables_rules() {
@@ -148,6 +170,47 @@ security_rule() { # NAME PRIORITY DIRECTION ACCESS PROTOCOL SOURCE DESTINATION P
     "sourcePortRange: '*', destinationAddressPrefix: '$7', destinationPortRange: '$8'}"
 }
 
+chain_topology() { # NAME
+  local side
+  cat <<YAML
+name: $id-$1
+virtualNetworks:
+  - name: hub
+    location: westeurope
+    addressSpace: [10.0.0.0/16]
+    subnets: [{name: nva, addressPrefix: 10.0.1.0/24}]
+    virtualNetworkPeerings:
+      - {name: hub-a, remoteVirtualNetwork: a, allowForwardedTraffic: true}
+      - {name: hub-b, remoteVirtualNetwork: b, allowForwardedTraffic: true}
+YAML
+  for side in "a 10.1 c" "b 10.2 s"; do
+    # shellcheck disable=SC2086
+    set -- "$1" $side
+    cat <<YAML
+  - name: $2
+    location: westeurope
+    addressSpace: [$3.0.0/16]
+    subnets: [{name: default, addressPrefix: $3.0.0/16, networkSecurityGroup: ten, routeTable: via-nva}]
+    virtualNetworkPeerings: [{name: $2-hub, remoteVirtualNetwork: hub, allowForwardedTraffic: true}]
+    attach: {namespace: $id-$1-$4, interface: tun0, addresses: [$3.0.4/16]}
+YAML
+  done
+  cat <<YAML
+routeTables:
+  - name: via-nva
+    routes:
+      - {name: all, addressPrefix: 10.0.0.0/8, nextHopType: VirtualAppliance, nextHopIpAddress: 10.0.1.4}
+virtualMachines:
+  - name: nva
+    networkInterfaces:
+      - subnet: hub/nva
+        privateIPAddress: 10.0.1.4
+        enableIPForwarding: true
+        attach: {namespace: $id-$1-n, interface: tun0}
+networkSecurityGroups:
+YAML
+}
+
 group_of_ten() {
   printf '  - name: ten\n    securityRules:\n'
   local n direction
@@ -170,6 +233,10 @@ vnet_router() { # NAME EMULATION RULES
   ip netns add "$id-$1-c"; ip netns add "$id-$1-s"
   case $3 in
     ten) { vnet_topology "$1" "$2" ten ten; group_of_ten; } ;;
+    chain)
+      ip netns add "$id-$1-n"
+      appliance "$id-$1-n"
+      { chain_topology "$1"; group_of_ten; } ;;
     thousand)
       vnet_topology "$1" "$2" sends receives
       group_of_thousand sends Outbound; group_of_thousand receives Inbound ;;
@@ -375,6 +442,19 @@ ROWS
 udp1        against ten: UDP 64 B      0.9
 connects    . connects, k/s            0.9
 ROWS
+  rows vnet-w1 vnet-w2 vnet-w1 vnet-w2 vnet-w4 <<'ROWS'
+tcp1        1, 2, 4 workers: TCP x1, Gbit/s
+tcp4        . TCP x4, Gbit/s
+udp1        . UDP 64 B, kpps
+udp16       . UDP 16 flows, kpps
+split-p50   . ping-pong p50, us
+split-p99   . . p99
+same-p50    . same core p50, us
+connects    . connects, k/s
+ROWS
+  rows vnet-chain kernel-chain kernel-chain vnet-chain <<'ROWS'
+chain       through an appliance: TCP  0.6
+ROWS
   echo "median (min-max) of $rounds rounds; kernel $(uname -r), $cores cores; demo lab: $(($1 / 1024)) MiB resident (bar < 64)"
 }
 
@@ -405,6 +485,59 @@ rows() { # ONE OTHER ROUTER... <LOAD-TITLE-BAR
   echo
 }
 
+# The tables between the two marks in README.md: ratios of what was measured, and nothing else.
+write_readme() {
+  {
+    ratios nftables kernel nftables vnet vnet-plain <<'ROWS'
+tcp1       TCP, one stream
+tcp4       TCP, four streams
+both       TCP, one stream each way at once
+cpu        processor time a gigabit (less is better)
+udp1       UDP of 64 bytes, one flow, packets delivered
+udp16      UDP of 64 bytes, 16 flows, packets delivered
+udp256     UDP of 64 bytes, 256 flows, packets delivered
+split-p50  round trip, ends on two cores, median time (less is better)
+same-p50   round trip, ends on one core, median time (less is better)
+loaded-p50 round trip beside a TCP stream, median time (less is better)
+connects   TCP connects a second
+ROWS
+    echo
+    ratios nftables-1000 nftables-1000 vnet-1000 <<'ROWS'
+udp1       a thousand rules: UDP of 64 bytes, one flow, packets delivered
+connects   a thousand rules: TCP connects a second
+ROWS
+    echo
+    ratios kernel-chain kernel-chain vnet-chain <<'ROWS'
+chain      through an appliance: TCP, one stream
+ROWS
+  } >"$work/tables"
+  awk -v tables="$work/tables" '
+    /<!-- end of bench -->/ { inside = 0 }
+    !inside
+    /<!-- bench: / { inside = 1; while ((getline line <tables) > 0) print line }
+  ' README.md >"$work/README.md"
+  cp "$work/README.md" README.md
+}
+
+# A markdown table: of each router the ratio of its median to that of the first one named.
+ratios() { # TO ROUTER... <LOAD-TITLE
+  local to=$1
+  shift
+  jq -rR --slurpfile all target/bench.json --arg routers "$*" --arg to "$to" '
+    def show: if . >= 10 then . * 10 | round / 10 else . * 100 | round / 100 end | tostring;
+    ($routers | split(" ")) as $routers
+    | capture("^(?<load>[^ ]+) +(?<title>.+)$") | . as {$load, $title}
+    | $all[0].results[$load] as $found
+    | select($found[$to].median // 0 != 0)
+    | "| " + ([$title] + ($routers | map(if $found[.] then $found[.].median / $found[$to].median | show else "-" end))
+      | join(" | ")) + " |"' | {
+    printf '| load |'; printf ' %s |' "$@"
+    printf '\n|---|'; printf -- '--:|%.0s' "$@"
+    echo
+    cat
+  }
+}
+
 # One load on one router; names as in `loads`.
 measure() { # LOAD
   case $1 in
@@ -412,6 +545,7 @@ measure() { # LOAD
     tcp4) tcp 4 ;;
     tcp16) tcp 16 ;;
     both) tcp 1 both --bidir ;;
+    chain) tcp 1 chain ;;
     flooded) tcp_under_flood ;;
     udp1) udp udp1 --flows 1 ;;
     udp16) udp udp16 --flows 16 ;;
@@ -426,11 +560,13 @@ measure() { # LOAD
   esac
 }
 
-# Under a thousand rules only what starts flows, or is bound by packets.
+# Under a thousand rules only what starts flows, or is bound by packets; a chain is a load of its own.
 concerns() { # LOAD: this router
   case $router:$1 in
     *-1000:udp1 | *-1000:connects) true ;;
     *-1000:*) false ;;
+    *-chain:chain) true ;;
+    *-chain:* | *:chain) false ;;
     *) true ;;
   esac
 }
@@ -448,6 +584,9 @@ for router in "${routers[@]}"; do
     vnet) vnet_router vnet "" ten ;;
     vnet-plain) vnet_router vnet-plain "offload: false" ten ;;
     vnet-1000) vnet_router vnet-1000 "" thousand ;;
+    kernel-chain) kernel_chain ;;
+    vnet-chain) vnet_router vnet-chain "" chain ;;
+    vnet-w[1-9]) vnet_router "$router" "workers: ${router#vnet-w}" ten ;;
     *) fail "no router is called $router: ${all_routers[*]}" ;;
   esac
 done
@@ -462,3 +601,4 @@ for round in $(seq "$rounds"); do
   done
 done
 report "$demo"
+if [ "$readme" = 1 ]; then write_readme; fi
