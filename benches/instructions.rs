@@ -10,7 +10,7 @@ use std::env;
 use std::hint::black_box;
 use std::net::SocketAddr;
 
-use vnet::dataplane::Verdict;
+use vnet::dataplane::{PortId, Verdict};
 use vnet::wire::{Offload, Packet, build};
 
 use lab::Lab;
@@ -21,7 +21,7 @@ const ACK: u8 = 0x10;
 const SYN: u8 = 0x02;
 
 fn main() {
-    let cases: [(&str, fn()); 9] = [
+    let cases: [(&str, fn()); 16] = [
         ("known-flow-ipv4", || known_flow(tcp("10.1.0.4:40000", "10.2.0.4:443", ACK))),
         ("known-flow-ipv6", || known_flow(tcp("[fd00:1::4]:40000", "[fd00:2::4]:443", ACK))),
         ("known-flow-udp", || known_flow(build::udp(address("10.1.0.4:40000"), address("10.2.0.4:53"), &[0; 64]))),
@@ -29,6 +29,13 @@ fn main() {
         ("first-packet-400-routes-100-rules", || first_packets(400, 100)),
         ("first-packet-400-routes-1000-rules", || first_packets(400, 1_000)),
         ("denied-400-routes-100-rules", denied),
+        ("untranslated", || translated(Lab::CLIENT, &tcp(CLIENT, BACKEND, ACK), Lab::BACKEND)),
+        ("balanced", || translated(Lab::CLIENT, &tcp(CLIENT, FRONTEND, ACK), Lab::BACKEND)),
+        ("balanced-answer", balanced_answer),
+        ("snat", || translated(Lab::NATTED, &tcp(NATTED, FAR, SYN), Lab::INTERNET)),
+        ("snat-first-packet", || first_mappings(0)),
+        ("snat-first-packet-10000-in-use", || first_mappings(10_000)),
+        ("snat-first-packet-40000-in-use", || first_mappings(40_000)),
         ("parse-ipv4", || parse(tcp("10.1.0.4:40000", "10.2.0.4:443", ACK))),
         ("parse-ipv6", || parse(tcp("[fd00:1::4]:40000", "[fd00:2::4]:443", ACK))),
     ];
@@ -61,6 +68,49 @@ fn denied() {
     let lab = Lab::new(400, 100);
     let mut packet = tcp("10.1.0.4:40000", "10.2.0.4:25", SYN);
     measured(|_| assert!(matches!(lab.send(Lab::WEB, &mut packet), Verdict::Drop(_))));
+}
+
+const CLIENT: &str = "10.1.0.4:40000";
+const FRONTEND: &str = "10.1.0.100:80";
+const BACKEND: &str = "10.1.0.5:8080";
+const NATTED: &str = "10.1.1.4:40000";
+const FAR: &str = "198.18.0.1:443";
+
+/// One packet of a flow that has its records and its mapping, again and again as its sender sends it.
+fn translated(from: PortId, original: &[u8], to: PortId) {
+    let lab = Lab::translating();
+    let mut packet = original.to_vec();
+    if from == Lab::CLIENT {
+        lab.send(from, &mut tcp(CLIENT, FRONTEND, SYN));
+    }
+    lab.send(from, &mut packet);
+    measured(|_| {
+        packet.copy_from_slice(original);
+        assert_eq!(lab.send(from, &mut packet), Verdict::Forward(to));
+    });
+}
+
+fn balanced_answer() {
+    let lab = Lab::translating();
+    lab.send(Lab::CLIENT, &mut tcp(CLIENT, FRONTEND, SYN));
+    let original = tcp(BACKEND, CLIENT, ACK);
+    let mut packet = original.clone();
+    measured(|_| {
+        packet.copy_from_slice(&original);
+        assert_eq!(lab.send(Lab::BACKEND, &mut packet), Verdict::Forward(Lab::CLIENT));
+    });
+}
+
+/// Each packet begins a flow that gets a port of its own, of one address to one destination.
+fn first_mappings(in_use: usize) {
+    let lab = Lab::translating();
+    let from = |n: usize| format!("10.1.1.4:{}", 1_000 + n);
+    for n in 0..in_use {
+        lab.send(Lab::NATTED, &mut build::udp(address(&from(n)), address(FAR), b""));
+    }
+    let packet = |n| build::udp(address(&from(in_use + n)), address(FAR), b"");
+    let mut packets: Vec<_> = (0..TIMES).map(packet).collect();
+    measured(|n| assert_eq!(lab.send(Lab::NATTED, &mut packets[n]), Verdict::Forward(Lab::INTERNET)));
 }
 
 fn parse(mut packet: Vec<u8>) {

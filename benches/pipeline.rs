@@ -19,7 +19,7 @@ criterion_main!(pipeline);
 criterion_group! {
     name = pipeline;
     config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
-    targets = known_flows, first_packets
+    targets = known_flows, translated_flows, first_packets
 }
 
 fn known_flows(criterion: &mut Criterion) {
@@ -40,6 +40,28 @@ fn known_flows(criterion: &mut Criterion) {
             lab.send(black_box(Lab::WEB), &mut packets[next])
         });
     });
+}
+
+/// Towards a load balancer, and out by a NAT gateway, beside the same without.
+fn translated_flows(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("translated flow");
+    let lab = Lab::translating();
+    let ways = [
+        ("none", Lab::CLIENT, "10.1.0.4:40000", "10.1.0.5:8080", Lab::BACKEND),
+        ("balanced", Lab::CLIENT, "10.1.0.4:40000", "10.1.0.100:80", Lab::BACKEND),
+        ("snat", Lab::NATTED, "10.1.1.4:40000", "198.18.0.1:443", Lab::INTERNET),
+    ];
+    for (name, from, src, dst, to) in ways {
+        let original = build::udp(src.parse().unwrap(), dst.parse().unwrap(), &[0; 64]);
+        let mut packet = original.clone();
+        assert_eq!(lab.send(from, &mut packet), Verdict::Forward(to));
+        group.bench_function(name, |bench| {
+            bench.iter(|| {
+                packet.copy_from_slice(&original);
+                lab.send(black_box(from), &mut packet)
+            });
+        });
+    }
 }
 
 fn first_packets(criterion: &mut Criterion) {

@@ -99,6 +99,7 @@ impl Lab {
         let nic = match self.compiled.ids().attachment(port) {
             Some(Attachment::Nic(nic)) => nic,
             Some(Attachment::Platform(_)) => return "platform".to_owned(),
+            Some(Attachment::Tunnel(_)) => return "site".to_owned(),
             _ => return "internet".to_owned(),
         };
         self.network.vm(self.network.nic(nic).virtual_machine).name.clone()
@@ -231,6 +232,56 @@ fn lb_02_errors_about_a_balanced_flow_quote_what_their_receiver_knows() {
     let told = lab.send(&node, &build::icmp_unreachable(own, &request));
     let expected = build::icmp_unreachable(WEB.parse().unwrap(), &udp((CLIENT, 1), (WEB, 53)));
     assert_eq!(told, Ok(("client".to_owned(), expected)));
+}
+
+/// A load balancer that a site asks over a VPN, and whose backends let nothing in but questions.
+const FROM_AFAR: &str = "
+name: afar
+loadBalancers:
+  - name: lb
+    frontendIPConfigurations: [{name: dns, subnet: hub/web, privateIPAddress: 10.10.1.100}]
+    backendAddressPools: [{name: dns}]
+    loadBalancingRules:
+      - {name: dns, frontendIPConfiguration: dns, backendAddressPool: dns, protocol: Udp, frontendPort: 53, backendPort: 5353}
+networkSecurityGroups:
+  - name: dns
+    securityRules:
+      - {name: dns, priority: 100, direction: Inbound, access: Allow, protocol: Udp, sourceAddressPrefix: '*', sourcePortRange: '*', destinationAddressPrefix: '*', destinationPortRange: '5353'}
+      - {name: rest, priority: 200, direction: Inbound, access: Deny, protocol: '*', sourceAddressPrefix: '*', sourcePortRange: '*', destinationAddressPrefix: '*', destinationPortRange: '*'}
+virtualNetworks:
+  - name: hub
+    location: westeurope
+    addressSpace: [10.10.0.0/16]
+    subnets: [{name: web, addressPrefix: 10.10.1.0/24, networkSecurityGroup: dns}, {name: GatewaySubnet, addressPrefix: 10.10.255.0/27}]
+publicIPAddresses: [{name: hub-gw-ip, sku: Standard}]
+virtualNetworkGateways: [{name: hub-gw, virtualNetwork: hub, publicIPAddress: hub-gw-ip, sku: VpnGw1}]
+localNetworkGateways: [{name: dc-lng, gatewayIpAddress: 198.51.100.50, localNetworkAddressSpace: [192.168.50.0/24]}]
+connections: [{name: hub-dc, connectionType: IPsec, virtualNetworkGateway1: hub-gw, localNetworkGateway2: dc-lng, sharedKey: a-secret}]
+sites: [{name: dc, gatewayIpAddress: 198.51.100.50, addressSpace: [192.168.50.0/24], addresses: [192.168.50.10], sharedKey: a-secret}]
+virtualMachines:
+  - {name: a, networkInterfaces: [{subnet: hub/web, privateIPAddress: 10.10.1.4, loadBalancerBackendAddressPools: [lb/dns]}]}
+";
+
+#[test]
+fn lb_02_lb_41_errors_about_a_balanced_flow_find_its_record_through_a_gateway_both_ways() {
+    let lab = Lab::new(FROM_AFAR);
+    let [site, front, own] = ["192.168.50.10", "10.10.1.100", "10.10.1.4"];
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    let quoted = |bytes: &[u8]| {
+        let [src, dst] = [&bytes[40..44], &bytes[44..48]].map(|it| IpAddr::from(<[u8; 4]>::try_from(it).unwrap()));
+        let [src_port, dst_port] = [48, 50].map(|at| u16::from_be_bytes([bytes[at], bytes[at + 1]]));
+        (src, src_port, dst, dst_port)
+    };
+    let (node, question) = lab.send("site", &udp((site, 7), (front, 53))).unwrap();
+    assert_eq!((node.as_str(), &question[16..20]), ("a", &[10, 10, 1, 4][..]));
+    // The backend could not take the question.
+    let (node, told) = lab.send("a", &build::icmp_unreachable(ip(own), &question)).unwrap();
+    assert_eq!((node.as_str(), quoted(&told)), ("site", (ip(site), 7, ip(front), 53)));
+    // The site could not take the answer: its error comes in by the flow's record.
+    let (_, answer) = lab.send("a", &udp((own, 5353), (site, 7))).unwrap();
+    let (node, told) = lab.send("site", &build::icmp_unreachable(ip(site), &answer)).unwrap();
+    assert_eq!((node.as_str(), quoted(&told)), ("a", (ip(own), 5353, ip(site), 7)));
+    assert_eq!(told[16..20], [10, 10, 1, 4]);
 }
 
 #[test]
@@ -618,6 +669,92 @@ fn snat_07_snat_09_a_rule_serves_what_its_pool_begins_unless_it_says_otherwise()
     // No rule is for UDP; the second IP configuration has no ports (SNAT-09).
     assert_eq!(out(udp(("10.1.1.4", 7), (INTERNET, 53))), Err(DropReason::NoOutbound));
     assert_eq!(out(tcp(("10.1.1.6", 7), (INTERNET, 443), SYN)), Err(DropReason::NoOutbound));
+}
+
+/// Over IPv6: an internal load balancer and a public one in a dual-stack subnet, whose interfaces join by what the pools
+/// are for.
+const SIX: &str = "
+name: six
+internet: {addresses: ['2001:db8:ffff::1', 198.18.0.1]}
+publicIPAddresses: [{name: six, publicIPAddressVersion: IPv6, ipAddress: '2001:db8:fe::30'}]
+loadBalancers:
+  - name: in
+    frontendIPConfigurations: [{name: six, subnet: v/s, privateIPAddress: 'fd00:1::100', privateIPAddressVersion: IPv6}]
+    backendAddressPools: [{name: web}]
+    probes: [{name: tcp, protocol: Tcp, port: 8080}]
+    loadBalancingRules:
+      - {name: http, frontendIPConfiguration: six, backendAddressPool: web, probe: tcp, protocol: Tcp, frontendPort: 80, backendPort: 8080, enableTcpReset: true}
+  - name: out
+    frontendIPConfigurations: [{name: six, publicIPAddress: six}]
+    backendAddressPools: [{name: web}]
+    loadBalancingRules:
+      - {name: http, frontendIPConfiguration: six, backendAddressPool: web, protocol: Tcp, frontendPort: 80, backendPort: 8080, disableOutboundSnat: true}
+    outboundRules:
+      - {name: out, frontendIPConfigurations: [six], backendAddressPool: web, protocol: All, allocatedOutboundPorts: 1000}
+networkSecurityGroups:
+  - name: open
+    securityRules: [{name: all, priority: 100, direction: Inbound, access: Allow, protocol: '*', sourceAddressPrefix: '*', sourcePortRange: '*', destinationAddressPrefix: '*', destinationPortRange: '*'}]
+virtualNetworks:
+  - {name: v, location: westeurope, addressSpace: [10.1.0.0/16, 'fd00:1::/48'], subnets: [{name: s, addressPrefixes: [10.1.1.0/24, 'fd00:1::/64'], networkSecurityGroup: open}]}
+virtualMachines:
+  - {name: a, networkInterfaces: [{subnet: v/s, privateIPAddress: 'fd00:1::a', loadBalancerBackendAddressPools: [in/web, out/web]}]}
+  - {name: b, networkInterfaces: [{subnet: v/s, privateIPAddress: 'fd00:1::b', loadBalancerBackendAddressPools: [in/web, out/web]}]}
+  - {name: client, networkInterfaces: [{subnet: v/s, privateIPAddress: 'fd00:1::c'}]}
+";
+const FAR_SIX: &str = "2001:db8:ffff::1";
+
+fn six(node: &str) -> &'static str {
+    if node == "a" { "fd00:1::a" } else { "fd00:1::b" }
+}
+
+#[test]
+fn lb_01_lb_06_a_private_frontend_over_ipv6() {
+    let lab = Lab::new(SIX);
+    let mut seen = BTreeSet::new();
+    for port in 1000..1032 {
+        let (node, bytes) = lab.send("client", &tcp(("fd00:1::c", port), ("fd00:1::100", 80), SYN)).unwrap();
+        assert_eq!(bytes, tcp(("fd00:1::c", port), (six(&node), 8080), SYN));
+        let answer = lab.send(&node, &tcp((six(&node), 8080), ("fd00:1::c", port), SYN | ACK));
+        assert_eq!(answer, Ok(("client".to_owned(), tcp(("fd00:1::100", 80), ("fd00:1::c", port), SYN | ACK))));
+        seen.insert(node);
+    }
+    assert_eq!(seen.len(), 2);
+    let (node, bytes) = lab.send("client", &tcp(("fd00:1::c", 1), ("fd00:1::100", 80), ACK)).unwrap();
+    assert_eq!((node.as_str(), bytes[6], bytes[53]), ("client", 6, 0x04), "reset (LB-25)");
+}
+
+#[test]
+fn lb_43_snat_05_a_public_frontend_over_ipv6_both_ways() {
+    let lab = Lab::new(SIX);
+    let front = "2001:db8:fe::30";
+    let (node, bytes) = lab.send("internet", &tcp((FAR_SIX, 7), (front, 80), SYN)).unwrap();
+    assert_eq!(bytes, tcp((FAR_SIX, 7), (six(&node), 8080), SYN));
+    let answer = lab.send(&node, &tcp((six(&node), 8080), (FAR_SIX, 7), SYN | ACK));
+    assert_eq!(answer, Ok(("internet".to_owned(), tcp((front, 80), (FAR_SIX, 7), SYN | ACK))));
+    // What a backend begins has a port of its share.
+    let (to, bytes) = lab.send("b", &udp((six("b"), 7), (FAR_SIX, 53))).unwrap();
+    let port = u16::from_be_bytes([bytes[40], bytes[41]]);
+    assert!((2024..3024).contains(&port), "{port}");
+    assert_eq!((to.as_str(), bytes), ("internet", udp((front, port), (FAR_SIX, 53))));
+    let answer = lab.send("internet", &udp((FAR_SIX, 53), (front, port)));
+    assert_eq!(answer, Ok(("b".to_owned(), udp((FAR_SIX, 53), (six("b"), 7)))));
+    assert_eq!(lab.send("client", &udp(("fd00:1::c", 7), (FAR_SIX, 53))), Err(DropReason::NoOutbound), "SNAT-02");
+}
+
+#[test]
+fn lb_10_nsg_31_a_probe_over_ipv6_comes_from_the_router_that_guests_know() {
+    let lab = Lab::new(SIX);
+    let router = "fe80::1234:5678:9abc";
+    let probe = tcp((router, 50_000), (six("a"), 8080), SYN);
+    assert_eq!(lab.send("platform", &probe), Ok(("a".to_owned(), probe)));
+    let answer = tcp((six("a"), 8080), (router, 50_000), SYN | ACK);
+    assert_eq!(lab.send("a", &answer), Ok(("platform".to_owned(), answer)));
+    assert_eq!(lab.send("a", &tcp((six("a"), 9), (router, 50_001), SYN)), Err(DropReason::NsgOutbound));
+    let closed = SIX
+        .replace("sourceAddressPrefix: '*'", "sourceAddressPrefix: AzureLoadBalancer")
+        .replace("access: Allow", "access: Deny");
+    let denied = Lab::new(&closed).send("client", &tcp(("fd00:1::c", 7), ("fd00:1::100", 80), SYN));
+    assert_eq!(denied, Err(DropReason::NoHealthyBackend));
 }
 
 /// Where a transport's checksum stands, in the packet and in its header.

@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 /// Every subcommand; `the_list_of_subcommands_is_complete` compares it with the help.
-const SUBCOMMANDS: [&str; 28] = [
+const SUBCOMMANDS: [&str; 29] = [
     "demo",
     "up",
     "down",
@@ -32,6 +32,7 @@ const SUBCOMMANDS: [&str; 28] = [
     "explain",
     "reach",
     "lb",
+    "snat",
     "drops",
     "counters",
     "events",

@@ -545,12 +545,16 @@ fn dump(loaded: &Loaded, text: &str, file: &str) -> String {
         flow_logs,
         service_tags,
         emulation,
+        dns_forwarders,
         tests,
     } = &loaded.network;
     let mut out = format!("name {name}\n");
     for vnet in virtual_networks {
         let (space, timeout) = (&vnet.address_space, vnet.flow_timeout);
         writeln!(out, "vnet {} {} {space:?} {timeout:?} {:?}", vnet.name, vnet.location, vnet.attach).unwrap();
+        if !vnet.dns_servers.is_empty() {
+            writeln!(out, "  names from {:?}", vnet.dns_servers).unwrap();
+        }
         vnet.subnets.iter().for_each(|subnet| writeln!(out, "  {subnet:?}").unwrap());
         vnet.peerings.iter().for_each(|link| writeln!(out, "  {link:?}").unwrap());
     }
@@ -586,6 +590,9 @@ fn dump(loaded: &Loaded, text: &str, file: &str) -> String {
     list(&mut out, flow_logs);
     list(&mut out, service_tags);
     writeln!(out, "{emulation:?}").unwrap();
+    if !dns_forwarders.is_empty() {
+        writeln!(out, "names of others from {dns_forwarders:?}").unwrap();
+    }
     list(&mut out, tests);
     loaded.warnings.iter().for_each(|warning| out.push_str(&warning.render(text, file, false)));
     out

@@ -37,6 +37,7 @@ mod routes;
 mod rules;
 mod run;
 mod shell;
+mod snat;
 mod status;
 mod stopped;
 mod table;
@@ -92,6 +93,7 @@ enum Command {
     Explain(explain::Explain),
     Reach(reach::Reach),
     Lb(lb::Lb),
+    Snat(snat::Snat),
     Drops(drops::Drops),
     Counters(counters::Counters),
     Events(events::Events),
@@ -162,6 +164,7 @@ impl Command {
             Self::Explain(command) => command.run(context),
             Self::Reach(command) => command.run(context),
             Self::Lb(command) => command.run(context),
+            Self::Snat(command) => command.run(context),
             Self::Drops(command) => command.run(context),
             Self::Counters(command) => command.run(context),
             Self::Events(command) => command.run(context),

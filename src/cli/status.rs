@@ -21,7 +21,7 @@ pub(super) struct Status {
 impl Status {
     pub(super) fn run(self, context: &Context) -> Outcome {
         let status = match context.ask_lab(self.name.as_deref(), &Request::Status)? {
-            Response::Status(status) => status,
+            Response::Status(status) => *status,
             other => return Err(unexpected(&other)),
         };
         let table = table(&status);
@@ -44,11 +44,17 @@ fn summary(status: &protocol::Status) -> String {
         status.generation,
         status.flows
     );
+    for balancer in &status.load_balancers {
+        let (name, backends, down) = (&balancer.name, balancer.backends, &balancer.down);
+        let up = backends - down.len();
+        let not = if down.is_empty() { String::new() } else { format!("; not {}", down.join(", ")) };
+        let _ = writeln!(text, "Load balancer {name}, {up} of {backends} backends up{not}");
+    }
     for log in status.flow_logs.iter().filter(|log| log.enabled) {
         let (name, target, path) = (&log.name, &log.target, log.storage_path.display());
         let _ = writeln!(text, "Flow log {name} of {target}, {} records below {path}", log.records);
     }
-    if !status.flow_logs.is_empty() {
+    if !status.flow_logs.is_empty() || !status.load_balancers.is_empty() {
         text.push('\n');
     }
     text

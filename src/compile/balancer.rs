@@ -3,10 +3,9 @@
 //! Nobody probes here. What probes have found out is learned; where nobody probes, a backend with a probe counts as up
 //! while the rules at its interface admit the probe (NSG-31), as if somebody listened.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::dataplane::platform::PLATFORM;
+use crate::dataplane::platform::prober_of;
 use crate::dataplane::{
     self, BalancingRule, Direction, FrontendId, Keyed, Member, PortId, Quiet, Snapshot, Takes, VnetId, judge,
 };
@@ -144,8 +143,8 @@ fn seconds(time: Duration) -> u16 {
 
 fn admits_probe(snapshot: &Snapshot, member: Member, port: u16) -> bool {
     let probe = Tuple {
-        src: PLATFORM,
-        dst: IpAddr::V4(member.address),
+        src: prober_of(member.address),
+        dst: member.address,
         protocol: Protocol::TCP,
         src_port: PROBING_PORT,
         dst_port: port,

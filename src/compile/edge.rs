@@ -1,6 +1,6 @@
 //! The edge of the fabric out of public addresses, NAT gateways and subnets (SNAT-01 to SNAT-04, NAT-01, PIP-01).
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
 
@@ -41,7 +41,7 @@ pub(super) fn of(network: &Network, ids: &Ids) -> Option<Edge> {
             | Sender::RouteServer(_) => continue,
         };
         let balanced = match sender {
-            Sender::Nic(nic) => allocated.remove(&nic),
+            Sender::Nic(nic) => allocated.remove(&nic).unwrap_or_default(),
             Sender::Subnet(_)
             | Sender::Internet
             | Sender::Gateway(_)
@@ -49,8 +49,9 @@ pub(super) fn of(network: &Network, ids: &Ids) -> Option<Edge> {
             | Sender::Platform(_)
             | Sender::Edge(_)
             | Sender::CircuitLink(..)
-            | Sender::RouteServer(_) => None,
+            | Sender::RouteServer(_) => Vec::new(),
         };
+        let balanced = balanced.into();
         egress[id.0 as usize] = Egress { balanced, ..self::egress(network, subnet, nic, default_outbound) };
         instances.extend(
             egress[id.0 as usize]
@@ -67,14 +68,14 @@ pub(super) fn of(network: &Network, ids: &Ids) -> Option<Edge> {
 fn pools(network: &Network) -> (Vec<PortPool>, Vec<(IpNet, PublicOwner)>) {
     let gateways = network.nat_gateways.iter().map(|gateway| pool(network, gateway));
     let shared = PortPool {
-        ports: Box::new([Ports::all(DEFAULT_OUTBOUND)]),
+        ports: Box::new([Ports::all(DEFAULT_OUTBOUND.into())]),
         preallocated: false,
         tcp_idle_secs: DEFAULT_IDLE_SECS,
         told: Told::Nobody,
     };
     let pools: Vec<_> = gateways.chain([shared]).collect();
     let owner = |(id, pool): (u32, &PortPool)| {
-        let address = |ports: &Ports| (IpAddr::from(ports.address).into(), PublicOwner::Pool(PoolId(id)));
+        let address = |ports: &Ports| (ports.address.into(), PublicOwner::Pool(PoolId(id)));
         pool.ports.iter().map(address).collect::<Vec<_>>()
     };
     let public = (0..).zip(&pools).flat_map(owner).collect();
@@ -92,7 +93,7 @@ fn pool(network: &Network, gateway: &NatGateway) -> PortPool {
     PortPool {
         ports: ranges
             .flat_map(|range| (range.network().to_bits()..=range.broadcast().to_bits()).map(Ipv4Addr::from))
-            .map(Ports::all)
+            .map(|address| Ports::all(address.into()))
             .collect(),
         preallocated: false,
         tcp_idle_secs: u16::try_from(gateway.idle_timeout.as_secs()).unwrap_or(u16::MAX),
@@ -117,7 +118,7 @@ fn egress(network: &Network, subnet: SubnetIx, nic: Option<&NetworkInterface>, s
     Egress {
         nat_gateway: gateway.map(|gateway| PoolId(gateway.0 as u32)),
         instances: instances.map(|one| (one.private, network.public_ip(one.public).address)).collect(),
-        balanced: None,
+        balanced: Box::default(),
         default_outbound: (!explicit && of_subnet.has_default_outbound_access()).then_some(shared),
     }
 }

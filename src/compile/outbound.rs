@@ -5,7 +5,7 @@
 //! the next; an outbound rule says how many, or else the size of the pool does.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use crate::dataplane::{Balanced, PoolId, PortPool, Ports, Told};
 use crate::model::{
@@ -22,7 +22,7 @@ const BLOCK: u16 = 8;
 const IDLE_SECS: u16 = 240;
 
 /// A pool of ports for each backend, appended to those there are.
-pub(super) fn allocate(network: &Network, pools: &mut Vec<PortPool>) -> HashMap<NicIx, Balanced> {
+pub(super) fn allocate(network: &Network, pools: &mut Vec<PortPool>) -> HashMap<NicIx, Vec<Balanced>> {
     let mut allocated = HashMap::new();
     for balancer in &network.load_balancers {
         for (index, pool) in balancer.pools.iter().enumerate() {
@@ -68,10 +68,15 @@ fn give(
     source: &Source<'_>,
     (place, member, protocol): (usize, &Backend, TransportProtocol),
     pools: &mut Vec<PortPool>,
-    allocated: &mut HashMap<NicIx, Balanced>,
+    allocated: &mut HashMap<NicIx, Vec<Balanced>>,
 ) {
-    let none = Balanced { private: member.address.into(), tcp: None, udp: None };
-    let own = allocated.entry(member.nic).or_insert(none);
+    let all = allocated.entry(member.nic).or_default();
+    let known = all.iter().position(|one| one.private == member.address);
+    let index = known.unwrap_or_else(|| {
+        all.push(Balanced { private: member.address, tcp: None, udp: None });
+        all.len() - 1
+    });
+    let own = &mut all[index];
     let slot = match protocol {
         TransportProtocol::Tcp => &mut own.tcp,
         TransportProtocol::Udp => &mut own.udp,
@@ -99,8 +104,8 @@ fn give(
 /// the other; by default everybody has a share of each.
 fn ports(balancer: &LoadBalancer, source: &Source<'_>, place: u32, members: usize) -> Vec<Ports> {
     let stated = source.rule.and_then(|rule| rule.ports).map(u32::from);
-    let shares = (0..).zip(&source.frontends).filter_map(|(nth, frontend)| {
-        let IpAddr::V4(address) = balancer.frontends[*frontend].address else { return None };
+    let shares = (0..).zip(&source.frontends).map(|(nth, frontend)| {
+        let address = balancer.frontends[*frontend].address;
         let (from, to) = match stated {
             Some(each) => {
                 let begin = nth * PORTS;
@@ -109,7 +114,7 @@ fn ports(balancer: &LoadBalancer, source: &Source<'_>, place: u32, members: usiz
             }
             None => (place * by_default(members), (place + 1) * by_default(members)),
         };
-        Some((*frontend, address, FIRST + from.min(PORTS), FIRST + to.min(PORTS)))
+        (*frontend, address, FIRST + from.min(PORTS), FIRST + to.min(PORTS))
     });
     shares.flat_map(|(frontend, address, from, to)| without_rules(balancer, frontend, address, from, to)).collect()
 }
@@ -127,7 +132,7 @@ const fn by_default(members: usize) -> u32 {
 }
 
 /// What is left of some ports beside the blocks of this frontend's rules.
-fn without_rules(balancer: &LoadBalancer, frontend: usize, address: Ipv4Addr, from: u32, to: u32) -> Vec<Ports> {
+fn without_rules(balancer: &LoadBalancer, frontend: usize, address: IpAddr, from: u32, to: u32) -> Vec<Ports> {
     let taken = balancer.rules_at(frontend).filter_map(|rule| match rule {
         FrontendRule::Balance(rule) => match rule.ports {
             BalancedPorts::Tcp { frontend, .. } | BalancedPorts::Udp { frontend, .. } => Some(frontend),

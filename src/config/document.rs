@@ -31,7 +31,7 @@ use super::public_address::{
 };
 use super::route_server::{RouteServer, route_server};
 use super::test_case::{TestCase, test_case};
-use super::tree::Node;
+use super::tree::{Node, Value};
 use super::values::{
     RangeOrTag, address, address_space, address_with_length, dns_label, location, prefix, range_or_tag, reference,
     resource_name, subscription_of,
@@ -78,7 +78,7 @@ pub(super) struct Document {
     pub private_clouds: Vec<PrivateCloud>,
     pub route_servers: Vec<RouteServer>,
     pub service_tags: Option<Spanned<PathBuf>>,
-    pub emulation: Emulation,
+    pub switches: Switches,
     pub principal: Option<Principal>,
     pub tests: Vec<TestCase>,
 }
@@ -90,6 +90,13 @@ pub(super) struct Lists {
     pub route_tables: Option<Long<RouteTable>>,
     pub network_security_groups: Option<Long<Nsg>>,
     pub virtual_machines: Option<Long<VirtualMachine>>,
+}
+
+/// What stands below `emulation`.
+#[derive(Default)]
+pub(super) struct Switches {
+    pub emulation: Emulation,
+    pub dns_forwarders: Vec<IpAddr>,
 }
 
 pub(super) struct VirtualNetwork {
@@ -104,6 +111,7 @@ pub(super) struct VirtualNetwork {
     pub subnets: Vec<Subnet>,
     pub peerings: Vec<Peering>,
     pub flow_timeout_minutes: Option<Spanned<u64>>,
+    pub dns_servers: Vec<Spanned<IpAddr>>,
     pub attach: Option<Attach>,
 }
 
@@ -261,7 +269,7 @@ pub(super) fn document(node: &Node, lists: Lists, report: &mut Report) -> Option
         private_clouds: f.list("privateClouds", private_cloud),
         route_servers: f.list("routeServers", route_server),
         service_tags: f.optional("serviceTags", path),
-        emulation: f.optional("emulation", emulation).map_or_else(Emulation::default, |emulation| emulation.value),
+        switches: f.optional("emulation", switches).map_or_else(Switches::default, |switches| switches.value),
         principal: f.optional("principal", principal).map(|principal| principal.value),
         tests: f.list("tests", test_case),
     })
@@ -309,7 +317,14 @@ pub(super) fn virtual_network(node: &Node, report: &mut Report) -> Option<Virtua
         subnets: f.list("subnets", subnet),
         peerings: f.list("virtualNetworkPeerings", peering),
         flow_timeout_minutes: f.optional("flowTimeoutInMinutes", number(4..=30)),
+        dns_servers: f.optional("dhcpOptions", dhcp_options).map_or_else(Vec::new, |servers| servers.value),
         attach: f.optional("attach", attach).map(|attach| attach.value),
+    })
+}
+
+fn dhcp_options(node: &Node, report: &mut Report) -> Option<Vec<Spanned<IpAddr>>> {
+    record(node, report, "the DHCP options", |f| {
+        f.optional("dnsServers", list_of(address)).map_or_else(Vec::new, |servers| servers.value)
     })
 }
 
@@ -560,13 +575,24 @@ fn interface_name(node: &Node, report: &mut Report) -> Option<String> {
     fits.then_some(name)
 }
 
-fn emulation(node: &Node, report: &mut Report) -> Option<Emulation> {
+/// `true`, `false`, or what the services go by: whether they are there, and whom else the resolver asks.
+fn platform_services(node: &Node, report: &mut Report) -> Option<(bool, Vec<IpAddr>)> {
+    match &node.value {
+        Value::Map(_) => record(node, report, "the platform's services", |f| {
+            (true, f.optional("dnsForwarders", list_of(address)).map_or_else(Vec::new, |list| values(list.value)))
+        }),
+        Value::Null | Value::Scalar { .. } | Value::List(_) => Some((boolean(node, report)?, Vec::new())),
+    }
+}
+
+fn switches(node: &Node, report: &mut Report) -> Option<Switches> {
     let peering_access =
         word(&[("explicit-allow", PeeringAccessMode::ExplicitAllow), ("tag-only", PeeringAccessMode::TagOnly)]);
     let forwarded = word(&[("tag-only", ForwardedMode::TagOnly), ("enforce", ForwardedMode::Enforce)]);
     let er_vnet_to_vnet = word(&[("property", CircuitTransit::Property), ("always", CircuitTransit::Always)]);
     let default = Emulation::default();
-    record(node, report, "the emulation", |f| Emulation {
+    let mut dns_forwarders = Vec::new();
+    let emulation = record(node, report, "the emulation", |f| Emulation {
         peering_access: f.optional("peeringAccess", peering_access).map_or(default.peering_access, |mode| mode.value),
         forwarded: f.optional("forwarded", forwarded).map_or(default.forwarded, |mode| mode.value),
         er_vnet_to_vnet: f.optional("erVnetToVnet", er_vnet_to_vnet).map_or(default.er_vnet_to_vnet, |mode| mode.value),
@@ -576,7 +602,13 @@ fn emulation(node: &Node, report: &mut Report) -> Option<Emulation> {
             .map_or(default.tcp_state_tracking, |mode| mode.value),
         workers: f.optional("workers", number(1..=256)).map(|workers| workers.value),
         offload: flag(f, "offload", default.offload),
-        platform_services: flag(f, "platformServices", default.platform_services),
+        platform_services: f.optional("platformServices", platform_services).map_or(
+            default.platform_services,
+            |services| {
+                dns_forwarders = services.value.1;
+                services.value.0
+            },
+        ),
         device: f
             .optional("device", word(&[("tun", DeviceKind::Tun), ("tap", DeviceKind::Tap)]))
             .map_or(default.device, |kind| kind.value),
@@ -585,7 +617,8 @@ fn emulation(node: &Node, report: &mut Report) -> Option<Emulation> {
             .optional("programmingDelayMs", number(0..=60_000))
             .map_or(default.programming_delay, |delay| Duration::from_millis(delay.value)),
         flow_log_pace: flow_log_pace(f),
-    })
+    });
+    emulation.map(|emulation| Switches { emulation, dns_forwarders })
 }
 
 fn flow_log_pace(f: &mut Fields<'_>) -> FlowLogPace {

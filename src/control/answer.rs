@@ -1,7 +1,6 @@
 //! What a running router answers: its model, tables and counters, under the names of the file.
 
-use std::collections::BTreeSet;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::iter::zip;
 use std::net::IpAddr;
@@ -17,7 +16,8 @@ use super::flow_log::FlowLogReport;
 use super::flows;
 use super::follow::{Feed, TICK};
 use super::protocol::{
-    BgpQuestion, BgpTopic, DropCount, InterfaceCounters, Node, NodeInterface, Refusal, Request, Response, Status, Topic,
+    BalancerStatus, BgpQuestion, BgpTopic, DropCount, InterfaceCounters, Node, NodeInterface, Refusal, Request,
+    Response, Status, Topic,
 };
 use super::routers::Routers;
 use super::server::Answer;
@@ -25,7 +25,7 @@ use super::trace::trace;
 use crate::dataplane::platform::PLATFORM;
 use crate::dataplane::{DropReason, Timestamp};
 use crate::diag;
-use crate::model::{Attach, AttachNamespace, Attachment, Internet, Network, PROBER, PowerState};
+use crate::model::{Attach, AttachNamespace, Attachment, Internet, Network, PLATFORM_NODE, PowerState};
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::tun::OffloadSupport;
 
@@ -76,7 +76,7 @@ impl Answers {
 
     fn once(&self, request: Request) -> Response {
         match request {
-            Request::Status => Response::Status(self.status()),
+            Request::Status => Response::Status(Box::new(self.status())),
             Request::Routes { target } => self.routes(&target).map_or_else(refused, Response::Routes),
             Request::Rules { target } => self.rules(&target).map_or_else(refused, Response::Rules),
             Request::UnusedRules => Response::UnusedRules(self.engine.unused_rules()),
@@ -95,6 +95,7 @@ impl Answers {
             Request::Bgp(question) => self.bgp(&question).unwrap_or_else(refused),
             Request::Peerings => Response::Peerings(diag::peerings(&self.engine.network())),
             Request::LoadBalancers => Response::LoadBalancers(self.load_balancers()),
+            Request::Snat => Response::Snat(self.snat()),
             Request::Explain { source, destination } => self
                 .explain(&source, &destination)
                 .map_or_else(refused, |answer| Response::Explanation(Box::new(answer))),
@@ -153,6 +154,7 @@ impl Answers {
             }
             .to_owned(),
             flows: counters.flows,
+            load_balancers: self.balancers(),
             alerts: lab.alerts.iter().cloned().chain(flow_logs.complaints()).collect(),
             flow_logs: flow_logs.logs.clone(),
             flow_events_lost: flow_logs.lost,
@@ -219,6 +221,39 @@ impl Answers {
         let published = self.engine.published();
         let flows = self.engine.balanced_flows();
         diag::load_balancers(&published.network, &published.compiled, published.health(), Some(&flows))
+    }
+
+    fn snat(&self) -> Vec<diag::SnatRow> {
+        let published = self.engine.published();
+        let (network, compiled) = (&published.network, &published.compiled);
+        let mut in_use = diag::PortUse::default();
+        self.engine.look_at_mappings(|held| in_use.count(held));
+        let counters = self.engine.counters_of(&published);
+        for (attachment, port) in zip(network.attachments(), &counters.ports) {
+            if let Attachment::Nic(nic) = attachment {
+                in_use.fail(compiled.nic_of(nic), port.drops[DropReason::SnatExhausted as usize]);
+            }
+        }
+        diag::snat(network, compiled, Some(&in_use))
+    }
+
+    /// Each load balancer with a rule, in file order.
+    fn balancers(&self) -> Vec<BalancerStatus> {
+        let mut all: Vec<(String, BTreeMap<String, bool>)> = Vec::new();
+        for row in self.load_balancers() {
+            if all.last().is_none_or(|(name, _)| *name != row.load_balancer) {
+                all.push((row.load_balancer, BTreeMap::new()));
+            }
+            if let Some((_, backends)) = all.last_mut() {
+                *backends.entry(row.backend).or_insert(true) &= row.eligible;
+            }
+        }
+        let status = |(name, backends): (String, BTreeMap<String, bool>)| BalancerStatus {
+            name,
+            backends: backends.len(),
+            down: backends.into_iter().filter(|(_, up)| !up).map(|(backend, _)| backend).collect(),
+        };
+        all.into_iter().map(status).collect()
     }
 
     /// Only what happened: a reason that never bit has no row.
@@ -393,7 +428,7 @@ impl Place {
                 }
             }
             Attachment::Platform(vnet) => Self {
-                node: PROBER.to_owned(),
+                node: PLATFORM_NODE.to_owned(),
                 nic: network.vnet(vnet).name.clone(),
                 subnet: String::new(),
                 addresses: vec![PLATFORM],

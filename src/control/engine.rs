@@ -20,7 +20,7 @@ pub use super::rule_numbers::RuleLabel;
 use super::rule_numbers::{NextRules, RuleNumbers};
 use crate::compile::{Compiled, Ids, compile_next, compile_numbered};
 pub use crate::compile::{Heard, Learned};
-use crate::dataplane::{Cursor, FlowLimits, FlowRecord, FlowTable, Flows, Pattern, PortId, RuleId, Timestamp};
+use crate::dataplane::{Cursor, FlowLimits, FlowRecord, FlowTable, Flows, Held, Pattern, PortId, RuleId, Timestamp};
 use crate::diag::{self, FlowCounts, Plan};
 use crate::model::{Attachment, Emulation, Health, Network, ProbeKey};
 use crate::sys::clock::monotonic_nanos;
@@ -318,8 +318,17 @@ impl Engine {
     /// How many flows of load balancers each backend has.
     pub fn balanced_flows(&self) -> FlowCounts {
         let mut counts = FlowCounts::new(&self.published.load().compiled.snapshot);
-        self.tables.flows.mappings.look_at_pins(self.now(), |mapped, protocol| counts.count(mapped, protocol));
+        self.look_at_mappings(|held| {
+            if held.pinned {
+                counts.count(&held.mapped, held.protocol);
+            }
+        });
         counts
+    }
+
+    /// What load balancers' flows and those that leave go by.
+    pub fn look_at_mappings(&self, look: impl FnMut(&Held)) {
+        self.tables.flows.mappings.look(self.now(), look);
     }
 
     /// On the workers' clock.

@@ -15,6 +15,7 @@ use super::rule_numbers::RuleLabel;
 use crate::diag::{
     BackendRow, ConnectionRow, EffectiveGroup, Explanation, FlowVerifyAnswer, FlowVerifyQuery, Forecast,
     LiveExplanation, NextHopAnswer, NextHopQuery, PeeringRow, Plan, Probe, Query, Reach, Retraced, RouteRow, Sighting,
+    SnatRow,
 };
 use crate::model::PowerState;
 use crate::speakers::{self, PeerRow};
@@ -70,6 +71,8 @@ pub enum Request {
     Peerings,
     /// The backends of all load balancers.
     LoadBalancers,
+    /// Ports of public addresses.
+    Snat,
     /// Tunnels of gateways.
     Connections,
     /// Sessions and routes of BGP.
@@ -162,7 +165,7 @@ pub struct Apply {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Response {
-    Status(Status),
+    Status(Box<Status>),
     Routes(Vec<RouteRow>),
     Rules(Vec<EffectiveGroup>),
     UnusedRules(Vec<RuleLabel>),
@@ -181,6 +184,7 @@ pub enum Response {
     FlowChanges(FlowChanges),
     Peerings(Vec<PeeringRow>),
     LoadBalancers(Vec<BackendRow>),
+    Snat(Vec<SnatRow>),
     Connections(Vec<ConnectionRow>),
     BgpPeers(Vec<PeerRow>),
     BgpRoutes(Vec<speakers::RouteRow>),
@@ -245,6 +249,8 @@ pub struct Status {
     pub offload: String,
     /// Flow records in use.
     pub flows: usize,
+    #[serde(default)]
+    pub load_balancers: Vec<BalancerStatus>,
     /// What is wrong with the router itself.
     #[serde(default)]
     pub alerts: Vec<String>,
@@ -254,6 +260,17 @@ pub struct Status {
     #[serde(default)]
     pub flow_events_lost: u64,
     pub nodes: Vec<Node>,
+}
+
+/// How a load balancer is, in short.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BalancerStatus {
+    pub name: String,
+    /// Backends of its rules, each once.
+    pub backends: usize,
+    /// Those of them that are down, or get no new flows, by one rule at least.
+    pub down: Vec<String>,
 }
 
 /// One flow log.

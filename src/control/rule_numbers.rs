@@ -168,6 +168,7 @@ mod tests {
             flow_logs: Vec::new(),
             service_tags: Vec::new(),
             emulation: Emulation::default(),
+            dns_forwarders: Vec::new(),
             tests: Vec::new(),
         }
     }

@@ -4,7 +4,7 @@
 //! business. Both directions of a flow give the same number, so one frontend between two networks sends them through the
 //! same appliance (LB-34).
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use super::{NicId, VnetId, spread};
 use crate::wire::{Protocol, Tuple};
@@ -65,7 +65,7 @@ pub enum Keyed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
     pub nic: NicId,
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
 }
 
 impl Frontend {
@@ -149,9 +149,8 @@ mod tests {
     }
 
     fn rule(keyed: Keyed, members: u32, up: u32) -> BalancingRule {
-        let members: Vec<_> = (0..members)
-            .map(|nic| Member { nic: NicId(nic), address: Ipv4Addr::from_bits(0x0a02_0000 + nic) })
-            .collect();
+        let members: Vec<_> =
+            (0..members).map(|nic| Member { nic: NicId(nic), address: [10, 2, 0, nic as u8].into() }).collect();
         BalancingRule {
             takes: Takes::All,
             keyed,

@@ -44,11 +44,13 @@ pub struct Egress {
     pub nat_gateway: Option<PoolId>,
     /// Private and public.
     pub instances: Box<[(IpAddr, IpAddr)]>,
-    pub balanced: Option<Balanced>,
+    /// One for each IP version at the most.
+    pub balanced: Box<[Balanced]>,
     pub default_outbound: Option<PoolId>,
 }
 
-/// The ports that a backend has of load balancers' frontends, for its first IP configuration alone (SNAT-09).
+/// The ports that a backend has of load balancers' frontends, for the first IP configuration of an IP version alone
+/// (SNAT-09).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Balanced {
     pub private: IpAddr,

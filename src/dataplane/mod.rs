@@ -33,7 +33,9 @@ pub use flow::{
 pub use fragment::FragmentTable;
 pub use gateway::{Gateway, GatewayId};
 pub use lpm::{Lpm, LpmBuilder};
-pub use nat::{Full, Mapped, NatLimits, NatTable, Outbound, Parted, Pin, PortPool, Ports, PortsExhausted, Said, Told};
+pub use nat::{
+    Full, Held, Mapped, NatLimits, NatTable, Outbound, Parted, Pin, PortPool, Ports, PortsExhausted, Said, Told,
+};
 pub use observer::{Admission, Direction, FilterPlace, Observer, PacketEnd, Quiet, Step, Translation};
 pub use pattern::{Pattern, Side};
 pub use pipeline::{End, Flows, judge, part, process};

@@ -145,7 +145,7 @@ impl<'a> Listing<'a> {
                 frontend: words(frontend, table.takes),
                 backend_pool: pool.to_owned(),
                 backend: Names { network: self.network, compiled: self.compiled }.nic(nic),
-                address: backend.address.into(),
+                address: backend.address,
                 probe: probe.map(|probe| probe.name.clone()),
                 health: if up { HealthState::Up } else { HealthState::Down },
                 since: found.map(|found| Utc::from_unix_micros(found.since * 1_000_000).to_string()),

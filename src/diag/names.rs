@@ -7,7 +7,7 @@ use crate::compile::{Compiled, RuleOwner, Sender};
 use crate::dataplane::{AclId, FibId, FilterPlace, FrontendId, NextHop, NicId, RouteId, VnetId, platform};
 use crate::model::{
     AddressPrefix, CircuitIx, ConnectionIx, DEFAULT_OUTBOUND, EffectiveRoute, FrontendIx, GatewayIx, Internet,
-    NatGateway, Network, NicIx, PROBER, Peering, PublishedTagIx, RouteSource, ServiceTag, Side, Site, SubnetIx,
+    NatGateway, Network, NicIx, PLATFORM_NODE, Peering, PublishedTagIx, RouteSource, ServiceTag, Side, Site, SubnetIx,
     VirtualNetwork, VnetIx,
 };
 
@@ -29,7 +29,7 @@ impl<'a> Names<'a> {
             Sender::Internet => Internet::NAME.to_owned(),
             Sender::Gateway(gateway) => self.network.gateway(gateway).name.clone(),
             Sender::Tunnel(tunnel) => self.site(tunnel).map_or_else(String::new, |site| site.name.clone()),
-            Sender::Platform(_) => PROBER.to_owned(),
+            Sender::Platform(_) => PLATFORM_NODE.to_owned(),
             Sender::Edge(circuit) => self.network.circuit(circuit).name.clone(),
             Sender::CircuitLink(circuit, _) => {
                 self.network.customer_name(circuit).map_or_else(String::new, str::to_owned)
@@ -240,9 +240,9 @@ pub(super) fn gateway_name(network: &Network, gateway: GatewayIx) -> String {
     network.gateway(gateway).name.clone()
 }
 
-/// `AzureLoadBalancer/hub`: what probes in a virtual network.
+/// `AzurePlatform/hub`: who probes and answers in a virtual network.
 pub(super) fn platform_name(network: &Network, vnet: VnetIx) -> String {
-    format!("{PROBER}/{}", network.vnet(vnet).name)
+    format!("{PLATFORM_NODE}/{}", network.vnet(vnet).name)
 }
 
 /// `dc1/hub-dc1`: a site and the connection that leads there.

@@ -9,7 +9,7 @@ use super::utc::Utc;
 use super::walk::Leg;
 use crate::compile::{Compiled, Sender};
 use crate::dataplane::{self, DropReason, NicId, PortId, Recorder};
-use crate::model::{Attachment, Internet, Network, PROBER};
+use crate::model::{Attachment, Internet, Network, PLATFORM_NODE};
 use crate::wire::{Detail, Protocol, Summary};
 
 /// A packet on one leg.
@@ -129,7 +129,7 @@ fn place(network: &Network, attachment: Attachment) -> (String, String) {
             let site = network.site_of(tunnel).map_or_else(String::new, |site| network.site(site).name.clone());
             (site, tunnel_name(network, tunnel))
         }
-        Attachment::Platform(vnet) => (PROBER.to_owned(), platform_name(network, vnet)),
+        Attachment::Platform(vnet) => (PLATFORM_NODE.to_owned(), platform_name(network, vnet)),
         Attachment::Edge(circuit) => (network.circuit(circuit).name.clone(), network.circuit(circuit).name.clone()),
         Attachment::CircuitLink(circuit, side) => {
             let customer = network.customer_name(circuit).map_or_else(String::new, str::to_owned);

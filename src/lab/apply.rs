@@ -272,7 +272,7 @@ impl Lab<'_> {
         self.update_facts(|facts| LabFacts { namespaces: self.record.namespaces(), ..facts });
         let dir = &self.site.claim.dir;
         let written =
-            [self.site.write_hosts(&network), dir.write_links(&Links::of(&network)), dir.write_record(&self.record)];
+            [self.site.write_names(&network), dir.write_links(&Links::of(&network)), dir.write_record(&self.record)];
         complaints.extend(written.into_iter().filter_map(|written| Some(written.err()?.to_string())));
         complaints.extend(self.route());
         complaints.extend(self.start_programs(&before));

@@ -40,7 +40,7 @@ use crate::control::flow_log::FlowLogger;
 use crate::control::protocol::{Change, Refusal, Response};
 use crate::control::routers::Routers;
 use crate::control::server::{self, LabFacts};
-use crate::model::{Attachment, ConnectionIx, Internet, Leases, Links, Network, PROBER};
+use crate::model::{Attachment, ConnectionIx, Internet, Leases, Links, Network, PLATFORM_NODE};
 use crate::sys::caps::{self, CapabilitySet};
 use crate::sys::process::{self, ProcessId};
 use crate::sys::tun::{OffloadSupport, Tun};
@@ -106,7 +106,10 @@ fn serve(
     dir.write_applied(&text, &network)?;
     dir.write_links(&Links::of(&network))?;
     fs::write(dir.hosts(), guest::hosts(&network)).during(|| "cannot write the hosts file".into())?;
-    fs::write(dir.resolver(), guest::resolver()).during(|| "cannot write the resolvers' file".into())?;
+    for vnet in &network.virtual_networks {
+        fs::write(dir.resolver(&vnet.name), guest::resolver(vnet))
+            .during(|| "cannot write a resolvers' file".into())?;
+    }
     let mut lab = begin(claim, base, network, record, path, signals)?;
     lab.read.memory = memory;
     dir.write_record(&lab.record)?;
@@ -310,7 +313,7 @@ pub(super) fn name(network: &Network, attachment: Attachment) -> String {
         Attachment::Internet => format!("{}/{}", Internet::NAME, Internet::INTERFACE),
         Attachment::Gateway(gateway) => network.gateway(gateway).name.clone(),
         Attachment::Tunnel(tunnel) => format!("{}/{}", tunnel_site(network, tunnel), network.connection(tunnel).name),
-        Attachment::Platform(vnet) => format!("{PROBER}/{}", network.vnet(vnet).name),
+        Attachment::Platform(vnet) => format!("{PLATFORM_NODE}/{}", network.vnet(vnet).name),
         Attachment::Edge(circuit) => network.circuit(circuit).name.clone(),
         Attachment::RouteServer(server) => network.route_server(server).name.clone(),
         Attachment::CircuitLink(circuit, side) => {

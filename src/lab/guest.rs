@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use super::device::{DefaultRoute, Device, Queues, set};
 use super::error::{During, Result};
 use super::platform::ADDRESS as PLATFORM;
-use crate::model::{Internet, Network, NetworkInterface};
+use crate::model::{Internet, Network, NetworkInterface, VirtualMachine, VirtualNetwork, VnetIx};
 use crate::service::DOMAIN;
 use crate::sys::netlink::Netlink;
 use crate::sys::netns::Netns;
@@ -20,7 +20,7 @@ use crate::sys::nftables;
 use crate::sys::tun::Tun;
 
 /// The fabric's router as Azure's IPv6 guests see it. A TUN has no neighbours, so nobody is asked for it.
-const IPV6_ROUTER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0x1234, 0x5678, 0x9abc);
+pub(super) const IPV6_ROUTER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0x1234, 0x5678, 0x9abc);
 
 /// Settings of every guest, below `/proc/sys/net`.
 const SETTINGS: [(&str, &str); 6] = [
@@ -73,7 +73,12 @@ pub(super) fn set_masquerade(namespace: &Netns, masquerade: bool) -> Result<()> 
 /// How an interface is set up, under the name that its guest knows it by.
 pub(super) fn device(network: &Network, nic: &NetworkInterface, name: &str) -> Device {
     let gateways = if nic.primary { gateways(network, nic) } else { Vec::new() };
-    Device::new(name, addresses(network, nic), DefaultRoute::Via(gateways))
+    let mut device = Device::new(name, addresses(network, nic), DefaultRoute::Via(gateways));
+    // Where probes come from: an interface that is not the primary one has no other way there.
+    if nic.addresses.iter().any(IpAddr::is_ipv6) {
+        device.routes.push(IpAddr::from(IPV6_ROUTER).into());
+    }
+    device
 }
 
 /// The Internet's node: its addresses, each by itself, and everything else through the fabric.
@@ -113,9 +118,26 @@ pub(super) fn hosts(network: &Network) -> String {
     text
 }
 
-/// What every machine's `/etc/resolv.conf` says, as DHCP would (FAB-12). Whoever answers is near: nobody waits for long.
-pub(super) fn resolver() -> String {
-    format!("nameserver {PLATFORM}\nsearch {DOMAIN}\noptions timeout:1 attempts:2\n")
+/// What the `/etc/resolv.conf` of a virtual network's machines says, as DHCP would (FAB-12): servers of its own, or the
+/// platform. Whoever answers is near: nobody waits for long.
+pub(super) fn resolver(vnet: &VirtualNetwork) -> String {
+    let options = "options timeout:1 attempts:2\n";
+    if vnet.dns_servers.is_empty() {
+        return format!("nameserver {PLATFORM}\nsearch {DOMAIN}\n{options}");
+    }
+    let mut text = String::new();
+    for server in &vnet.dns_servers {
+        let _ = writeln!(text, "nameserver {server}");
+    }
+    text + options
+}
+
+/// The virtual network whose names a machine asks for: that of its primary interface. None where nobody would answer.
+pub(super) fn resolves_in(network: &Network, machine: &VirtualMachine) -> Option<VnetIx> {
+    let nics = machine.network_interfaces.iter().map(|nic| network.nic(*nic));
+    let vnet = nics.filter(|nic| nic.primary).map(|nic| nic.subnet.vnet).next()?;
+    let answered = network.emulation.platform_services || !network.vnet(vnet).dns_servers.is_empty();
+    answered.then_some(vnet)
 }
 
 /// The interface's addresses with its subnet's prefix lengths.

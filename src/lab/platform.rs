@@ -9,6 +9,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use ipnet::{IpNet, Ipv6Net};
+
 use super::device::{DefaultRoute, Device, Queues};
 use super::error::{During, Result};
 use super::guest;
@@ -16,7 +18,7 @@ use crate::control::engine::{Engine, Learned};
 use crate::control::events::{EventLog, Happening};
 use crate::model::{Health, Network, ProbeKey, ProbeProtocol, Probed, VnetIx};
 use crate::probe::{Ask, Prober, Target, Told};
-use crate::service::{Directory, Server};
+use crate::service::{Directory, Served, Server};
 use crate::sys::netns::Netns;
 use crate::sys::socket::Origin;
 use crate::sys::tun::Tun;
@@ -51,8 +53,12 @@ impl Platform {
         let namespace = self.namespace.as_ref().expect("it has just been made");
         let name = format!("vnet{}", self.made);
         self.made += 1;
-        let addresses = [ADDRESS, METADATA].map(|address| IpAddr::from(address).into());
-        let device = Device::new(&name, addresses.into(), DefaultRoute::Via(Vec::new()));
+        let addresses =
+            [ADDRESS.into(), METADATA.into(), guest::IPV6_ROUTER.into()].map(|address: IpAddr| address.into());
+        let mut device = Device::new(&name, addresses.into(), DefaultRoute::Via(Vec::new()));
+        // Over IPv4 a socket that is bound to a device needs no route; over IPv6 it does.
+        device.routes = vec![IpNet::V6(Ipv6Net::default())];
+        device.metric = self.made as u32;
         let tun = guest::plug(namespace, &device, queues)?;
         self.devices.insert(network.vnet(vnet).name.to_lowercase(), name);
         Ok(tun)
@@ -88,7 +94,8 @@ impl Platform {
             let device = self.devices.get(&network.vnet(vnet).name.to_lowercase())?.clone();
             Some((device, directory))
         };
-        server.heed(Directory::of_all(network).into_iter().filter_map(behind).collect());
+        let behind = Directory::of_all(network).into_iter().filter_map(behind).collect();
+        server.heed(Served { behind, forwarders: network.dns_forwarders.clone() });
         Ok(())
     }
 
@@ -96,7 +103,7 @@ impl Platform {
         let target = |probed: Probed<'_>| {
             let device = self.devices.get(&network.vnet(probed.vnet).name.to_lowercase())?.clone();
             let target = Target {
-                origin: Origin { device: Some(device), address: Some(ADDRESS.into()) },
+                origin: Origin { device: Some(device), address: Some(prober_of(probed.backend.address)) },
                 peer: (probed.backend.address, probed.probe.port).into(),
                 ask: match &probed.probe.protocol {
                     ProbeProtocol::Tcp => Ask::Connect,
@@ -110,6 +117,11 @@ impl Platform {
         };
         network.probed().filter_map(target).collect()
     }
+}
+
+/// Whence a backend is probed: over IPv6 by the router that its guest knows.
+const fn prober_of(backend: IpAddr) -> IpAddr {
+    if backend.is_ipv4() { IpAddr::V4(ADDRESS) } else { IpAddr::V6(guest::IPV6_ROUTER) }
 }
 
 /// Somebody is up or down now: the tables follow.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::attach;
 use super::gateway;
+use super::guest;
 use super::site::Guests;
 use super::state::{APPLIED, LINKS, LabDir, SERVICE_TAGS};
 use crate::model::{Internet, Leases, Network, PowerState, Standing, VirtualMachine};
@@ -94,7 +95,7 @@ impl Record {
             RecordedNode {
                 name: vm.name.clone(),
                 namespace: attached.map_or_else(made, |to| attach::path(&to.namespace)),
-                resolver: network.emulation.platform_services.then(|| dir.resolver()),
+                resolver: guest::resolves_in(network, vm).map(|vnet| dir.resolver(&network.vnet(vnet).name)),
                 devices: guests.devices(&vm.name),
             }
         };

@@ -195,14 +195,31 @@ impl Site<'_> {
         lost
     }
 
-    /// Tells every guest the names of all.
-    pub(super) fn write_hosts(&self, network: &Network) -> Result<()> {
+    /// Tells every guest the names of all, and whom to ask for others.
+    pub(super) fn write_names(&self, network: &Network) -> Result<()> {
         let text = guest::hosts(network);
         // In place: programs that run in a node see this very file.
-        let write = |path: &Path| fs::write(path, &text).during(|| format!("cannot write {}", path.display()));
-        write(&self.claim.dir.hosts())?;
-        let shown = self.guests.namespaces.values().map(|namespace| files_directory(namespace).join(HOSTS));
-        shown.filter(|path| self.claim.journal.has(&Made::File(path.clone()))).try_for_each(|path| write(&path))
+        let write =
+            |path: &Path, text: &str| fs::write(path, text).during(|| format!("cannot write {}", path.display()));
+        let is_shown = |path: &Path| self.claim.journal.has(&Made::File(path.to_owned()));
+        write(&self.claim.dir.hosts(), &text)?;
+        for namespace in self.guests.namespaces.values() {
+            let shown = files_directory(namespace).join(HOSTS);
+            if is_shown(&shown) {
+                write(&shown, &text)?;
+            }
+        }
+        for vnet in &network.virtual_networks {
+            write(&self.claim.dir.resolver(&vnet.name), &guest::resolver(vnet))?;
+        }
+        for machine in &network.virtual_machines {
+            let Some(vnet) = guest::resolves_in(network, machine) else { continue };
+            let shown = self.guests.namespace(&machine.name).map(|namespace| files_directory(namespace).join(RESOLVER));
+            if let Some(shown) = shown.filter(|path| is_shown(path)) {
+                write(&shown, &guest::resolver(network.vnet(vnet)))?;
+            }
+        }
+        Ok(())
     }
 
     fn make_guests(&mut self, network: &Network, guests: &mut Guests) -> Result<()> {
@@ -219,9 +236,10 @@ impl Site<'_> {
             let path = self.claim.dir.namespace(name);
             let namespace = make_namespace(self.claim, &path)?;
             if !self.base.rootless {
-                let is_machine = network.virtual_machines.iter().any(|vm| vm.name == name);
-                let resolver = is_machine && network.emulation.platform_services;
-                show_files(self.claim, &files_directory(&path), resolver)?;
+                let machine = network.virtual_machines.iter().find(|vm| vm.name == name);
+                let vnet = machine.and_then(|machine| guest::resolves_in(network, machine));
+                let resolver = vnet.map(|vnet| guest::resolver(network.vnet(vnet)));
+                show_files(self.claim, &files_directory(&path), resolver.as_deref())?;
             }
             guest::settle(&namespace, forwarding, masquerade)?;
             if gateway::nodes(network).any(|(far, _)| far == name) {
@@ -370,16 +388,17 @@ fn files_directory(namespace: &Path) -> PathBuf {
 }
 
 /// Lets `ip netns exec` show the lab's names, and where to ask for others, as `vnet exec` does.
-fn show_files(claim: &mut Claim, dir: &Path, resolver: bool) -> Result<()> {
+fn show_files(claim: &mut Claim, dir: &Path, resolver: Option<&str>) -> Result<()> {
     if claim.journal.has(&Made::File(dir.join(HOSTS))) {
         return Ok(()); // Of a namespace that somebody deleted.
     }
-    let sources = [Some((HOSTS, claim.dir.hosts())), resolver.then(|| (RESOLVER, claim.dir.resolver()))];
-    let mut made = claim.journal.make(Made::Directory(dir.to_owned()), || make_directory(dir));
-    for (name, source) in sources.into_iter().flatten() {
-        let shown = dir.join(name);
-        made =
-            made.and_then(|()| claim.journal.make(Made::File(shown.clone()), || fs::copy(&source, &shown).map(drop)));
+    let (hosts, shown) = (claim.dir.hosts(), dir.join(HOSTS));
+    let made = claim.journal.make(Made::Directory(dir.to_owned()), || make_directory(dir));
+    let mut made =
+        made.and_then(|()| claim.journal.make(Made::File(shown.clone()), || fs::copy(&hosts, &shown).map(drop)));
+    if let Some(text) = resolver {
+        let shown = dir.join(RESOLVER);
+        made = made.and_then(|()| claim.journal.make(Made::File(shown.clone()), || fs::write(&shown, text)));
     }
     match made {
         // A convenience; everything else works on a system that cannot be written to.

@@ -19,7 +19,7 @@ use super::gateway;
 use super::ports::{Transport, is_taken};
 use super::record::{Record, RecordedNode};
 use super::watch::{Flow, Seen, Watch};
-use crate::model::{Attachment, Internet, Network, PROBER, Probe, VirtualMachine};
+use crate::model::{Attachment, Internet, Network, PLATFORM_NODE, Probe, VirtualMachine};
 use crate::sys::netns::Netns;
 use crate::sys::ping::Pinger;
 use crate::sys::socket::Origin;
@@ -265,7 +265,7 @@ impl Ground<'_> {
             Attachment::Internet => Internet::NAME.to_owned(),
             Attachment::Gateway(gateway) => self.network.gateway(gateway).name.clone(),
             Attachment::Tunnel(tunnel) => daemon::tunnel_site(self.network, tunnel).to_owned(),
-            Attachment::Platform(_) => PROBER.to_owned(),
+            Attachment::Platform(_) => PLATFORM_NODE.to_owned(),
             Attachment::Edge(circuit) => self.network.circuit(circuit).name.clone(),
             Attachment::RouteServer(server) => self.network.route_server(server).name.clone(),
             Attachment::CircuitLink(circuit, _) => {

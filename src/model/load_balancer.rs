@@ -1,6 +1,6 @@
 //! Load balancers: frontends, the pools behind them, and the rules that join the two (LB).
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Network, NicIx, PublicIpIx, SubnetIx, VnetIx};
@@ -26,7 +26,7 @@ pub struct LoadBalancer {
     pub outbound_rules: Vec<OutboundRule>,
 }
 
-/// An address that nobody else has.
+/// An address that nobody else has, of the IP version of everybody behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frontend {
     pub name: String,
@@ -146,7 +146,7 @@ pub struct BackendPool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Backend {
     pub nic: NicIx,
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     pub admin: AdminState,
 }
 
@@ -159,9 +159,6 @@ pub enum AdminState {
     Up,
     Down,
 }
-
-/// Who asks, as drops and captures name it: by the tag that rules know it by.
-pub const PROBER: &str = "AzureLoadBalancer";
 
 /// One backend as one probe asks it, by names in lower case: what was found out outlives a change of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -207,10 +204,11 @@ impl Network {
         })
     }
 
-    /// Whether it is its interface's first IP configuration: others have no outbound ports and no floating addresses
-    /// (LB-21, SNAT-09).
+    /// Whether it is its interface's first IP configuration of its IP version: others have no outbound ports and no floating
+    /// addresses (LB-21, SNAT-09).
     pub fn is_primary(&self, backend: Backend) -> bool {
-        self.nic(backend.nic).addresses.iter().find(|address| address.is_ipv4()) == Some(&IpAddr::V4(backend.address))
+        let mut addresses = self.nic(backend.nic).addresses.iter();
+        addresses.find(|address| address.is_ipv4() == backend.address.is_ipv4()) == Some(&backend.address)
     }
 
     pub fn probe_key(&self, balancer: &LoadBalancer, probe: &HealthProbe, backend: Backend) -> ProbeKey {
@@ -219,7 +217,7 @@ impl Network {
             balancer: balancer.name.to_lowercase(),
             probe: probe.name.to_lowercase(),
             interface: format!("{}/{}", self.vm(nic.virtual_machine).name, nic.name).to_lowercase(),
-            address: backend.address.into(),
+            address: backend.address,
         }
     }
 }

@@ -42,7 +42,7 @@ pub use gateway::{
 pub use leases::Leases;
 pub use load_balancer::{
     AdminState, Backend, BackendPool, BalancedPorts, Distribution, Frontend, FrontendIx, FrontendRule, FrontendSite,
-    Health, HealthProbe, InboundNatRule, LoadBalancer, LoadBalancingRule, NatTarget, OutboundRule, PROBER, ProbeKey,
+    Health, HealthProbe, InboundNatRule, LoadBalancer, LoadBalancingRule, NatTarget, OutboundRule, ProbeKey,
     ProbeProtocol, Probed, TransportProtocol,
 };
 pub use mac::{Mac, Macs, mac_owner, stable_hash};
@@ -52,7 +52,7 @@ pub use network::{
     VirtualMachine, VirtualNetwork, VmIx, VnetIx,
 };
 pub use peering::{LinkIx, Links, PeeringError, SubnetNames, SyncLevel};
-pub use platform::PlatformService;
+pub use platform::{PLATFORM_NODE, PlatformService};
 pub use private_access::{PrivateEndpoint, PrivateEndpointNetworkPolicies, ServiceEndpoint};
 pub use private_cloud::{CLOUD_ASN, CloudIx, PrivateCloud, Segment};
 pub use public_address::{

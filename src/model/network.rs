@@ -69,6 +69,8 @@ pub struct Network {
     /// Those that the rules and routes of this network name.
     pub service_tags: Vec<PublishedTag>,
     pub emulation: Emulation,
+    /// Asked, in this order, about names that are not the lab's; nobody by default.
+    pub dns_forwarders: Vec<IpAddr>,
     /// What the file expects of this network; no packet meets them.
     pub tests: Vec<TestCase>,
 }
@@ -87,6 +89,8 @@ pub struct VirtualNetwork {
     pub attach: Option<Attach>,
     /// Idle time after which a flow record ends (NSG-24).
     pub flow_timeout: Duration,
+    /// Whom its guests ask for names, in this order; without any, the platform (FAB-12).
+    pub dns_servers: Vec<IpAddr>,
 }
 
 /// How a virtual network was deployed (PEER-44).

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Who asks backends and answers guests, as drops, captures and traces name it: as the tags of its services begin.
+pub const PLATFORM_NODE: &str = "AzurePlatform";
+
 /// A service with a tag of its own, which rules may name to deny it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PlatformService {

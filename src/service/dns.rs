@@ -1,7 +1,7 @@
 //! The resolver at 168.63.129.16: the names of the asking virtual network's machines, and nothing else.
 //!
 //! One idea: it is the authority for [`DOMAIN`] and for its machines' addresses. Whatever else it is asked it refuses at
-//! once, so that a guest does not wait for an answer that cannot come.
+//! once, so that a guest does not wait for an answer that cannot come, or leaves to whom the file names.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -29,14 +29,36 @@ enum Found<'a> {
     Foreign,
 }
 
-/// The answer to a question, if it is one that has an answer.
-pub(super) fn answer(question: &[u8], directory: &Directory) -> Option<Vec<u8>> {
+/// What is said to a question.
+pub(super) enum Reply {
+    Answer(Vec<u8>),
+    /// It is about somebody else's name: what is said where nobody else is asked.
+    Foreign(Vec<u8>),
+}
+
+/// That nobody could answer a question.
+pub(super) fn failure(question: &[u8]) -> Option<Vec<u8>> {
+    let message = Message::from_octets(question).ok()?;
+    Some(MessageBuilder::new_vec().start_answer(&message, Rcode::SERVFAIL).ok()?.finish())
+}
+
+/// Whether a message answers this question, whatever their numbers are.
+pub(super) fn is_about(answer: &[u8], question: &[u8]) -> bool {
+    let (Ok(answer), Ok(question)) = (Message::from_octets(answer), Message::from_octets(question)) else {
+        return false;
+    };
+    let (Ok(about), Ok(asked)) = (answer.sole_question(), question.sole_question()) else { return false };
+    answer.header().qr() && about == asked
+}
+
+/// What is said to a question, if it is one that has an answer.
+pub(super) fn answer(question: &[u8], directory: &Directory) -> Option<Reply> {
     let message = Message::from_octets(question).ok()?;
     // Nobody answers answers.
     if message.header().qr() {
         return None;
     }
-    let refuse = |rcode| Some(MessageBuilder::new_vec().start_answer(&message, rcode).ok()?.finish());
+    let refuse = |rcode| Some(Reply::Answer(MessageBuilder::new_vec().start_answer(&message, rcode).ok()?.finish()));
     if message.header().opcode() != Opcode::QUERY {
         return refuse(Rcode::NOTIMP);
     }
@@ -73,7 +95,9 @@ pub(super) fn answer(question: &[u8], directory: &Directory) -> Option<Vec<u8>> 
         }
         Found::Address(_) | Found::Nothing | Found::Nobody | Found::Foreign => {}
     }
-    Some(builder.finish())
+    let is_foreign = matches!(found, Found::Foreign);
+    let bytes = builder.finish();
+    Some(if is_foreign { Reply::Foreign(bytes) } else { Reply::Answer(bytes) })
 }
 
 fn push(

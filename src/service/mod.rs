@@ -8,6 +8,7 @@ mod dns;
 mod http;
 mod metadata;
 mod server;
+mod upstream;
 
 pub use directory::{DOMAIN, Directory};
-pub use server::Server;
+pub use server::{Served, Server};

@@ -1,7 +1,7 @@
 //! The thread that answers, and the handle by which it is told who is behind which device.
 //!
 //! One idea: every socket hangs on one virtual network's device, so whoever asks has said which directory answers. Nobody
-//! is waited for, and nothing grows: a datagram is answered at once, a connection carries one question and has
+//! is waited for, and nothing grows: a datagram is answered at once or passed on, a connection carries one question and has
 //! [`PATIENCE`] for it.
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,7 +13,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::directory::Directory;
+use super::dns::Reply;
 use super::http::{LONGEST, Malformed, Request, Response};
+use super::upstream::{Asker, Upstream};
 use super::{dns, metadata};
 use crate::sys::caps::CapabilitySet;
 use crate::sys::netns::Netns;
@@ -36,6 +38,8 @@ const DATAGRAM: usize = 1232;
 /// Ready sockets that one turn looks at, and datagrams or connections that it takes from each.
 const BATCH: usize = 64;
 const WAKER: u64 = u64::MAX;
+/// Of the sockets that questions are passed on by.
+const UPSTREAM: u64 = u64::MAX - 1;
 
 /// Answers until it is dropped.
 #[derive(Debug)]
@@ -50,23 +54,33 @@ struct Shared {
     waker: Waker,
 }
 
+/// Whom to answer, and who else is asked.
+#[derive(Clone, Debug, Default)]
+pub struct Served {
+    /// By the device that they are behind.
+    pub behind: BTreeMap<String, Directory>,
+    /// Asked about names that are not theirs, in this order; nobody by default.
+    pub forwarders: Vec<IpAddr>,
+}
+
 #[derive(Debug, Default)]
 struct Orders {
     /// Who is behind which device from now on, and who waits for that.
-    behind: Option<(BTreeMap<String, Directory>, mpsc::Sender<()>)>,
+    behind: Option<(Served, mpsc::Sender<()>)>,
     ends: bool,
 }
 
 impl Server {
     /// Starts a thread in the platform's namespace, without capabilities: unprivileged programs must be let listen on low
-    /// ports there.
+    /// ports there. Questions are passed on from the calling thread's own namespace.
     pub fn start(namespace: &Netns) -> io::Result<Self> {
+        let upstream = Upstream::open()?;
         let shared = Arc::new(Shared { orders: Mutex::default(), waker: Waker::new()? });
         let (ours, theirs) = (Arc::clone(&shared), Arc::clone(&shared));
         let thread = namespace.spawn(
             "vnet-service",
             CapabilitySet::empty(),
-            move || Desk::new(&ours.waker),
+            move || Desk::new(&ours.waker, upstream),
             move |desk| desk.run(&theirs),
         )?;
         Ok(Self { shared, thread: Some(thread) })
@@ -74,9 +88,9 @@ impl Server {
 
     /// Answers these from now on, each by the device that it is behind, and nobody else: once this returns, whoever asks is
     /// heard.
-    pub fn heed(&self, behind: BTreeMap<String, Directory>) {
+    pub fn heed(&self, served: Served) {
         let (heeded, waits) = mpsc::channel();
-        self.shared.change(|orders| orders.behind = Some((behind, heeded)));
+        self.shared.change(|orders| orders.behind = Some((served, heeded)));
         // A thread that has ended has said so.
         let _ = waits.recv();
     }
@@ -126,6 +140,8 @@ struct Caller {
     from: IpAddr,
     language: Language,
     heard: Vec<u8>,
+    /// Its question was passed on.
+    waits: bool,
     /// What is still to be said; nothing until the question is whole.
     answer: Option<Vec<u8>>,
     deadline: Instant,
@@ -138,13 +154,15 @@ struct Desk {
     doors: HashMap<u64, (String, Door)>,
     callers: usize,
     next_token: u64,
+    upstream: Upstream,
 }
 
 impl Desk {
-    fn new(waker: &Waker) -> io::Result<Self> {
+    fn new(waker: &Waker, upstream: Upstream) -> io::Result<Self> {
         let poller = Poller::new()?;
         poller.add(waker, WAKER)?;
-        Ok(Self { poller, behind: BTreeMap::new(), doors: HashMap::new(), callers: 0, next_token: 0 })
+        upstream.sockets().try_for_each(|socket| poller.add(socket, UPSTREAM))?;
+        Ok(Self { poller, behind: BTreeMap::new(), doors: HashMap::new(), callers: 0, next_token: 0, upstream })
     }
 
     fn run(mut self, shared: &Shared) {
@@ -154,14 +172,22 @@ impl Desk {
             if orders.ends {
                 return;
             }
-            if let Some((behind, heeded)) = orders.behind {
-                self.heed(behind);
+            if let Some((served, heeded)) = orders.behind {
+                self.upstream.heed(&served.forwarders);
+                self.heed(served.behind);
                 let _ = heeded.send(());
             }
-            for token in ready.tokens().filter(|token| *token != WAKER).collect::<Vec<_>>() {
+            for token in ready.tokens().filter(|token| *token != WAKER && *token != UPSTREAM).collect::<Vec<_>>() {
                 self.turn_to(token);
             }
-            let timeout = self.send_away_the_slow(Instant::now());
+            let now = Instant::now();
+            let said = self.upstream.hear().into_iter().chain(self.upstream.give_up(now));
+            for (asker, answer) in said.collect::<Vec<_>>() {
+                self.pass_back(asker, &answer);
+            }
+            let slow = self.send_away_the_slow(now);
+            let late = self.upstream.deadline().map(|deadline| deadline.saturating_duration_since(now));
+            let timeout = slow.into_iter().chain(late).min();
             if let Err(error) = self.poller.wait(&mut ready, timeout) {
                 tracing::error!("guests are not answered at {PLATFORM} any more: {error}");
                 return;
@@ -213,7 +239,7 @@ impl Desk {
         let Some((device, mut door)) = self.doors.remove(&token) else { return };
         let directory = self.behind.get(&device).expect("doors are those of known devices");
         match &mut door {
-            Door::Datagrams(socket) => answer_datagrams(socket, directory),
+            Door::Datagrams(socket) => answer_datagrams(token, socket, directory, &mut self.upstream),
             Door::Connections(listener, language) => {
                 let arrived = arrived(listener, *language, MOST.saturating_sub(self.callers));
                 for caller in arrived {
@@ -222,7 +248,7 @@ impl Desk {
                 }
             }
             Door::Caller(caller) => {
-                if !caller.advance(directory) {
+                if !caller.advance(token, directory, &mut self.upstream) {
                     self.callers -= 1;
                     return;
                 }
@@ -231,6 +257,24 @@ impl Desk {
             }
         }
         self.doors.insert(token, (device, door));
+    }
+
+    /// Gives an answer from elsewhere to whoever has asked, if that one is still there.
+    fn pass_back(&mut self, asker: Asker, answer: &[u8]) {
+        match asker {
+            Asker::Datagram(token, from) => {
+                if let Some((_, Door::Datagrams(socket))) = self.doors.get(&token) {
+                    // A guest whose queue is full asks again.
+                    let _ = socket.send_to(answer, from);
+                }
+            }
+            Asker::Caller(token) => {
+                if let Some((_, Door::Caller(caller))) = self.doors.get_mut(&token) {
+                    caller.answer = framed(answer);
+                    self.turn_to(token);
+                }
+            }
+        }
     }
 
     /// Closes connections whose time is over; returns how long the next one has.
@@ -250,15 +294,33 @@ impl Desk {
     }
 }
 
-fn answer_datagrams(socket: &UdpSocket, directory: &Directory) {
+fn answer_datagrams(token: u64, socket: &UdpSocket, directory: &Directory, upstream: &mut Upstream) {
     let mut question = [0; DATAGRAM];
     for _ in 0..BATCH {
         let Ok((len, from)) = socket.recv_from(&mut question) else { return };
-        if let Some(answer) = dns::answer(&question[..len], directory) {
+        let Some(reply) = dns::answer(&question[..len], directory) else { continue };
+        let asker = Asker::Datagram(token, from);
+        if let Some(answer) = settle(reply, asker, &question[..len], upstream) {
             // A guest whose queue is full asks again.
             let _ = socket.send_to(&answer, from);
         }
     }
+}
+
+/// What is answered at once; nothing to a question that was passed on.
+fn settle(reply: Reply, asker: Asker, question: &[u8], upstream: &mut Upstream) -> Option<Vec<u8>> {
+    match reply {
+        Reply::Answer(answer) => Some(answer),
+        Reply::Foreign(refusal) if !upstream.is_anybody() => Some(refusal),
+        Reply::Foreign(_) if upstream.ask(asker, question, Instant::now()) => None,
+        Reply::Foreign(_) => dns::failure(question),
+    }
+}
+
+/// RFC 1035 section 4.2.2: two bytes of length before a message. None for one that is too long.
+fn framed(answer: &[u8]) -> Option<Vec<u8>> {
+    let len = u16::try_from(answer.len()).ok()?;
+    Some([&len.to_be_bytes()[..], answer].concat())
 }
 
 /// New connections, of which so many stay.
@@ -268,7 +330,15 @@ fn arrived(listener: &TcpListener, language: Language, room: usize) -> Vec<Calle
         let Ok((stream, from)) = listener.accept() else { break };
         if callers.len() < room && stream.set_nonblocking(true).is_ok() {
             let deadline = Instant::now() + PATIENCE;
-            callers.push(Caller { stream, from: from.ip(), language, heard: Vec::new(), answer: None, deadline });
+            callers.push(Caller {
+                stream,
+                from: from.ip(),
+                language,
+                heard: Vec::new(),
+                waits: false,
+                answer: None,
+                deadline,
+            });
         }
     }
     callers
@@ -276,7 +346,7 @@ fn arrived(listener: &TcpListener, language: Language, room: usize) -> Vec<Calle
 
 impl Caller {
     /// Hears and says what can be without waiting; false once the conversation is over.
-    fn advance(&mut self, directory: &Directory) -> bool {
+    fn advance(&mut self, token: u64, directory: &Directory, upstream: &mut Upstream) -> bool {
         if self.answer.is_none() {
             let mut bytes = [0; 1024];
             match self.stream.read(&mut bytes) {
@@ -284,7 +354,11 @@ impl Caller {
                 Ok(len) => self.heard.extend_from_slice(&bytes[..len]),
                 Err(error) => return waits(&error),
             }
-            let Ok(answer) = self.reply(directory) else { return false };
+            if self.waits {
+                // It has asked once: what else it says is nobody's.
+                return self.heard.len() <= LONGEST;
+            }
+            let Ok(answer) = self.reply(token, directory, upstream) else { return false };
             self.answer = answer;
         }
         let Some(answer) = &mut self.answer else { return true };
@@ -295,18 +369,23 @@ impl Caller {
         !answer.is_empty()
     }
 
-    /// None until the question is whole.
-    fn reply(&self, directory: &Directory) -> Result<Option<Vec<u8>>, Malformed> {
+    /// None until the question is whole, and where it was passed on.
+    fn reply(
+        &mut self,
+        token: u64,
+        directory: &Directory,
+        upstream: &mut Upstream,
+    ) -> Result<Option<Vec<u8>>, Malformed> {
         match self.language {
             Language::Dns => {
-                // RFC 1035 section 4.2.2: two bytes of length before a message.
                 let Some((len, rest)) = self.heard.split_first_chunk() else { return Ok(None) };
                 let Some(question) = rest.get(..u16::from_be_bytes(*len).into()) else {
                     return if self.heard.len() < LONGEST { Ok(None) } else { Err(Malformed) };
                 };
-                let answer = dns::answer(question, directory).ok_or(Malformed)?;
-                let len = u16::try_from(answer.len()).map_err(|_| Malformed)?;
-                Ok(Some([&len.to_be_bytes()[..], &answer].concat()))
+                let reply = dns::answer(question, directory).ok_or(Malformed)?;
+                let answer = settle(reply, Asker::Caller(token), question, upstream);
+                self.waits = answer.is_none();
+                answer.map(|answer| framed(&answer).ok_or(Malformed)).transpose()
             }
             Language::Metadata => {
                 let request = Request::parse(&self.heard)?;

@@ -17,11 +17,26 @@ pub(crate) struct Lab {
 impl Lab {
     pub(crate) const WEB: PortId = PortId(0);
     pub(crate) const DB: PortId = PortId(1);
+    /// In [`Self::translating`].
+    pub(crate) const CLIENT: PortId = PortId(0);
+    pub(crate) const BACKEND: PortId = PortId(1);
+    pub(crate) const NATTED: PortId = PortId(2);
+    pub(crate) const INTERNET: PortId = PortId(3);
 
     /// Web's subnet has this many user routes, of which one spreads flows over `db` and an address that nobody has. Each subnet this many rules: half inbound, half outbound, of which
     /// only the first ever matches, inbound TCP port 25, and denies. The default rules allow the rest.
     pub(crate) fn new(routes: u32, rules: u32) -> Self {
-        let loaded = config::load(&topology(routes, rules), "lab.vnet.yaml").expect("the topology is valid");
+        Self::of(&topology(routes, rules))
+    }
+
+    /// In order of their ports: a client, the backend of an internal load balancer at 10.1.0.100:80, somebody who leaves
+    /// by a NAT gateway, and the Internet.
+    pub(crate) fn translating() -> Self {
+        Self::of(TRANSLATING)
+    }
+
+    fn of(topology: &str) -> Self {
+        let loaded = config::load(topology, "lab.vnet.yaml").expect("the topology is valid");
         let compiled = compile(&loaded.network, &Learned::default(), 1);
         let flows = Flows::new(FlowLimits::default());
         Self { snapshot: compiled.snapshot, flows, now: Timestamp(1) }
@@ -65,6 +80,29 @@ fn topology(routes: u32, rules: u32) -> String {
     }
     text
 }
+
+const TRANSLATING: &str = "
+name: translating
+internet: {addresses: [198.18.0.1]}
+publicIPAddresses: [{name: out, ipAddress: 203.0.113.10}]
+natGateways: [{name: nat, publicIpAddresses: [out]}]
+loadBalancers:
+  - name: lb
+    frontendIPConfigurations: [{name: in, subnet: v/s, privateIPAddress: 10.1.0.100}]
+    backendAddressPools: [{name: web}]
+    loadBalancingRules:
+      - {name: tcp, frontendIPConfiguration: in, backendAddressPool: web, protocol: Tcp, frontendPort: 80, backendPort: 8080, enableTcpReset: true}
+      - {name: udp, frontendIPConfiguration: in, backendAddressPool: web, protocol: Udp, frontendPort: 80, backendPort: 8080}
+virtualNetworks:
+  - name: v
+    location: westeurope
+    addressSpace: [10.1.0.0/16]
+    subnets: [{name: s, addressPrefix: 10.1.0.0/24}, {name: n, addressPrefix: 10.1.1.0/24, natGateway: nat}]
+virtualMachines:
+  - {name: client, networkInterfaces: [{subnet: v/s, privateIPAddress: 10.1.0.4}]}
+  - {name: web, networkInterfaces: [{subnet: v/s, privateIPAddress: 10.1.0.5, loadBalancerBackendAddressPools: [lb/web]}]}
+  - {name: nat, networkInterfaces: [{subnet: v/n, privateIPAddress: 10.1.1.4}]}
+";
 
 const TOPOLOGY: &str = "
 name: lab

@@ -6,7 +6,7 @@ mod lab;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -17,7 +17,7 @@ use vnet::dataplane::Verdict::{self, Drop, Forward};
 use vnet::dataplane::{
     FlowLimits, Flows, NatLimits, NatTable, NicId, Outbound, Pattern, PortId, PortPool, Ports, Said, Timestamp, Told,
 };
-use vnet::wire::{Offload, Protocol, Tuple, build};
+use vnet::wire::{Offload, Packet, Protocol, Tuple, build};
 use vnet::worker::{Device, FlowEvents, Forwarder, RecvError, SendError, Tables, Tally, Watch};
 
 use lab::Lab;
@@ -37,7 +37,7 @@ fn a_million_mappings_take_fewer_than_sixty_bytes_each() {
     const MAPPINGS: usize = 1_000_000;
     /// Flows to each destination: fewer than one address may have (NAT-02).
     const TO_ONE: usize = 40_000;
-    let ports = Box::new([Ports::all(Ipv4Addr::new(203, 0, 113, 1))]);
+    let ports = Box::new([Ports::all([203, 0, 113, 1].into())]);
     let pool = PortPool { ports, preallocated: false, tcp_idle_secs: 240, told: Told::Nobody };
     let (bytes, table) = held(|| {
         let table = NatTable::new(NatLimits::default());
@@ -101,6 +101,43 @@ fn packets_of_flows_that_are_spread() {
         assert!(traffic.iter().any(|(verdict, _)| *verdict == expected), "{expected:?}");
     }
     check(&lab, &mut traffic.drain(..).map(|(verdict, packet)| (Lab::WEB, packet, verdict)).collect::<Vec<_>>());
+}
+
+/// Load balancers and NAT gateways: what goes, and what comes back.
+#[test]
+fn packets_of_flows_that_are_translated() {
+    let lab = Lab::translating();
+    let (client, frontend, backend) = (addr("10.1.0.4:40000"), addr("10.1.0.100:80"), addr("10.1.0.5:8080"));
+    let (nat, far) = (addr("10.1.1.4:40000"), addr("198.18.0.1:443"));
+    let traffic = [
+        (Lab::CLIENT, build::tcp(client, frontend, 0x02, b""), Lab::BACKEND),
+        (Lab::BACKEND, build::tcp(backend, client, 0x12, b""), Lab::CLIENT),
+        (Lab::CLIENT, build::udp(client, frontend, b"query"), Lab::BACKEND),
+        (Lab::BACKEND, build::udp(backend, client, b"answer"), Lab::CLIENT),
+        (Lab::NATTED, build::tcp(nat, far, 0x02, b""), Lab::INTERNET),
+        (Lab::NATTED, build::udp(nat, far, b"query"), Lab::INTERNET),
+    ];
+    for (from, bytes, to) in traffic {
+        let mut packet = bytes.clone();
+        assert_eq!(lab.send(from, &mut packet), Forward(to));
+        let answer = (to == Lab::INTERNET).then(|| {
+            let tuple = *Packet::parse(&mut packet.clone(), Offload::default()).unwrap().tuple();
+            let [src, dst] = [(tuple.dst, tuple.dst_port), (tuple.src, tuple.src_port)].map(SocketAddr::from);
+            if bytes[9] == 6 { build::tcp(src, dst, 0x12, b"") } else { build::udp(src, dst, b"answer") }
+        });
+        let mut both = vec![(from, bytes, to)];
+        both.extend(answer.map(|answer| (Lab::INTERNET, answer, Lab::NATTED)));
+        for (from, original, to) in both {
+            packet.resize(original.len(), 0);
+            let allocated = allocations(|| {
+                for _ in 0..100 {
+                    packet.copy_from_slice(&original);
+                    assert_eq!(lab.send(from, &mut packet), Forward(to));
+                }
+            });
+            assert_eq!(allocated, 0, "from {from:?} to {to:?}");
+        }
+    }
 }
 
 #[test]

@@ -224,7 +224,7 @@ fn public(network: &Network) -> Vec<(IpAddr, (String, IpAddr))> {
     let alone = frontends.filter_map(|(at, frontend)| {
         let backends: Vec<_> = network.load_balancers[at.balancer].backends().collect();
         let [backend] = backends[..] else { return None };
-        Some((frontend.address, (name(network.nic(backend.nic).virtual_machine), backend.address.into())))
+        Some((frontend.address, (name(network.nic(backend.nic).virtual_machine), backend.address)))
     });
     instances.chain(alone).collect()
 }
@@ -238,7 +238,7 @@ fn as_yaml(topology: &Value) -> String {
 fn backends(network: &Network, at: SocketAddr, kind: Kind) -> Vec<(String, SocketAddr)> {
     let place = |backend: &Backend, port| {
         let machine = network.vm(network.nic(backend.nic).virtual_machine).name.clone();
-        (machine, SocketAddr::new(backend.address.into(), port))
+        (machine, SocketAddr::new(backend.address, port))
     };
     let frontends = network.frontends().filter(|(_, frontend)| frontend.address == at.ip());
     let rules = frontends.flat_map(|(ix, _)| {

@@ -170,3 +170,62 @@ fn lb_13_a_dead_backend_gets_no_new_flows_and_no_flow_breaks() {
     eventually("it is up again", || up(0));
     assert!((0..30).any(|_| connect(&lab, &servers).0 == 0));
 }
+
+/// Two backends of a public load balancer, with eight ports each for what they begin.
+const FEW_PORTS: &str = "
+internet: {addresses: [198.18.0.1, 198.18.0.2]}
+publicIPAddresses: [{name: one, ipAddress: 203.0.113.30}, {name: out, ipAddress: 203.0.113.10}]
+natGateways: [{name: nat, publicIpAddresses: [out]}]
+loadBalancers:
+  - name: lb
+    frontendIPConfigurations: [{name: one, publicIPAddress: one}]
+    backendAddressPools: [{name: web}]
+    loadBalancingRules:
+      - {name: http, frontendIPConfiguration: one, backendAddressPool: web, protocol: Tcp, frontendPort: 80, backendPort: 80, disableOutboundSnat: true}
+    outboundRules: [{name: out, frontendIPConfigurations: [one], backendAddressPool: web, protocol: Udp, allocatedOutboundPorts: 8}]
+virtualNetworks:
+  - name: v
+    location: westeurope
+    addressSpace: [10.1.0.0/16]
+    subnets: [{name: s, addressPrefix: 10.1.1.0/24}, {name: n, addressPrefix: 10.1.2.0/24, natGateway: nat}]
+virtualMachines:
+  - {name: a, networkInterfaces: [{subnet: v/s, privateIPAddress: 10.1.1.4, loadBalancerBackendAddressPools: [lb/web]}]}
+  - {name: b, powerState: stopped, networkInterfaces: [{subnet: v/s, privateIPAddress: 10.1.1.5, loadBalancerBackendAddressPools: [lb/web]}]}
+  - {name: n, networkInterfaces: [{subnet: v/n, privateIPAddress: 10.1.2.4}]}
+";
+
+#[test]
+fn snat_05_ports_that_are_allocated_used_and_asked_for_in_vain_are_told() {
+    let Some(lab) = Lab::up(FEW_PORTS) else { return };
+    let ask = |node: &str, sockets: u16, to: &str| {
+        lab.inside(node, || {
+            for _ in 0..sockets {
+                UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"ask", (to, 53)).unwrap();
+            }
+        });
+    };
+    ask("a", 11, "198.18.0.1");
+    ask("n", 3, "198.18.0.1");
+    let told = || {
+        let rows = lab.data(&["snat"]);
+        let row = |row: &Value| {
+            let number = |key: &str| row[key].as_u64();
+            let numbers = ["allocatedPorts", "usedPorts", "connections", "failed"].map(number);
+            ((row["interface"].as_str().unwrap().to_owned(), row["source"].as_str().unwrap().to_owned()), numbers)
+        };
+        rows.as_array().unwrap().iter().map(row).collect::<BTreeMap<_, _>>()
+    };
+    let row =
+        |interface: &str, source: &str, numbers: [Option<u64>; 4]| ((interface.to_owned(), source.to_owned()), numbers);
+    let frontend = "load balancer lb, frontend one";
+    let expected = [
+        row("a/eth0", frontend, [Some(8), Some(8), Some(8), Some(3)]),
+        row("b/eth0", frontend, [Some(8), Some(0), Some(0), Some(0)]),
+        row("n/eth0", "NAT gateway nat", [None, Some(3), Some(3), Some(0)]),
+    ];
+    eventually("what was sent is mapped", || told() == expected.clone().into());
+    let status = lab.data(&["status"]);
+    assert_eq!(status["loadBalancers"][0]["down"], serde_json::json!(["b/eth0"]), "{status:#}");
+    let words = String::from_utf8(lab.vnet(&["status"]).stdout).unwrap();
+    assert!(words.contains("Load balancer lb, 1 of 2 backends up; not b/eth0"), "{words}");
+}

@@ -32,4 +32,5 @@ mod spread;
 mod test_command;
 mod trace;
 mod traffic;
+mod translated;
 mod undone;

@@ -1,5 +1,9 @@
 //! What guests ask the platform, asked by real programs: names, and what a machine is told of itself.
 
+use std::net::UdpSocket;
+use std::thread;
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::lab::{Lab, has_program, stdout};
@@ -93,4 +97,64 @@ fn the_platform_can_be_left_out() {
     assert_ne!(dig.status.code(), Some(0));
     assert!(lab.drops("web", "NoEndpoint") > 0);
     assert!(!stdout(&lab.exec("web", &["cat", "/etc/resolv.conf"])).contains("168.63.129.16"));
+}
+
+/// Answers so many questions for an address with 192.0.2.80, and everything with the same.
+fn answer_names(socket: &UdpSocket, times: usize) {
+    for _ in 0..times {
+        let mut message = [0; 512];
+        let Ok((len, from)) = socket.recv_from(&mut message) else { return };
+        // One question, ended by the root's label, its type and class; what comes behind it is about extensions.
+        let end = 12 + message[12..len].iter().position(|byte| *byte == 0).unwrap() + 5;
+        let head = [message[0], message[1], 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0];
+        let record = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 192, 0, 2, 80];
+        socket.send_to(&[&head[..], &message[12..end], &record].concat(), from).unwrap();
+    }
+}
+
+#[test]
+fn fab_12_names_of_others_are_asked_where_the_file_says() {
+    if !crate::lab::permitted() || !has_program("dig") {
+        return;
+    }
+    // In the namespace that the daemon lives in: one that never answers, and one that does.
+    let [silent, speaking] = ["127.53.0.1:53", "127.53.0.2:53"].map(|at| UdpSocket::bind(at).unwrap());
+    speaking.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let with = |forwarders: &str| format!("emulation: {{platformServices: {{dnsForwarders: [{forwarders}]}}}}\n{LAB}");
+    let Some(lab) = Lab::up(&with("127.53.0.1, 127.53.0.2")) else { return };
+    thread::scope(|scope| {
+        scope.spawn(|| answer_names(&speaking, 3));
+        assert_eq!(dig(&lab, "web", &["+short", "www.example.org"]), "192.0.2.80\n");
+        assert_eq!(dig(&lab, "far", &["+short", "+tcp", "www.example.org"]), "192.0.2.80\n");
+        assert_eq!(dig(&lab, "web", &["+short", "-x", "192.0.2.80", "A"]), "192.0.2.80\n", "whatever it is");
+    });
+    // Names of one's own are nobody else's.
+    assert_eq!(dig(&lab, "web", &["+short", "+search", "db"]), "10.1.0.5\n");
+    assert!(dig(&lab, "web", &["nobody.internal.cloudapp.net"]).contains("status: NXDOMAIN"));
+    // Nobody answers: that is said, too.
+    lab.apply(&with("127.53.0.1"));
+    assert!(dig(&lab, "web", &["www.example.org"]).contains("status: SERVFAIL"));
+    lab.apply(LAB);
+    assert!(dig(&lab, "web", &["www.example.org"]).contains("status: REFUSED"));
+    drop(silent);
+}
+
+#[test]
+fn lim_05_guests_ask_the_servers_of_their_virtual_network() {
+    let servers = |servers: &str| {
+        LAB.replace("[10.2.0.0/16]", &format!("[10.2.0.0/16]\n    dhcpOptions: {{dnsServers: [{servers}]}}"))
+    };
+    let Some(lab) = Lab::up(&servers("10.1.0.5, 192.0.2.53")) else { return };
+    let resolvers = |node: &str| {
+        let text = stdout(&lab.exec(node, &["cat", "/etc/resolv.conf"]));
+        text.lines().filter_map(|line| line.strip_prefix("nameserver ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(resolvers("far"), ["10.1.0.5", "192.0.2.53"]);
+    assert_eq!(resolvers("web"), ["168.63.129.16"]);
+    lab.apply(&servers("10.1.0.4"));
+    assert_eq!(resolvers("far"), ["10.1.0.4"]);
+    let shown = std::fs::read_to_string(format!("/etc/netns/{}-far/resolv.conf", lab.name)).unwrap();
+    assert!(shown.starts_with("nameserver 10.1.0.4\n"), "{shown}");
+    lab.apply(LAB);
+    assert_eq!(resolvers("far"), ["168.63.129.16"]);
 }

@@ -131,6 +131,7 @@ impl Random {
                 forwarded: *self.pick(&[ForwardedMode::TagOnly, ForwardedMode::Enforce]),
                 ..Emulation::default()
             },
+            dns_forwarders: Vec::new(),
             tests: Vec::new(),
         };
         self.peer(&mut network);
@@ -183,6 +184,7 @@ impl Random {
                 configure: true,
             }),
             flow_timeout: Duration::from_secs(240),
+            dns_servers: Vec::new(),
         }
     }
 

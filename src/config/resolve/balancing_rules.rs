@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::names::{Names, or_unnamed};
-use crate::config::diagnostic::{Report, Spanned};
+use crate::config::diagnostic::{At, Report, Spanned};
 use crate::config::load_balancer::{self as written, Balanced, ProbeWord};
 use crate::model::{
     Backend, BalancedPorts, HealthProbe, InboundNatRule, LoadBalancer, LoadBalancingRule, NatTarget, NetworkInterface,
@@ -47,10 +47,17 @@ pub(super) fn finish(
     let nat_rules: Vec<_> =
         nat_rules.filter_map(|(rule, led)| Some((rule, parts.nat_rule(rule, led, balancer, report)?))).collect();
     check_ports(balancer, &nat_rules, report);
+    check_versions(balancer, &rules, &nat_rules, report);
     balancer.nat_rules = nat_rules.into_iter().map(|(_, rule)| rule).collect();
     let outbound: Vec<_> =
         written.outbound_rules.iter().filter_map(|rule| Some((rule, parts.outbound_rule(rule, report)?))).collect();
     check_outbound(balancer, &outbound, &rules, report);
+    for (written, rule) in &outbound {
+        let members = &balancer.pools[rule.pool].members;
+        rule.frontends
+            .iter()
+            .for_each(|frontend| check_version(balancer, *frontend, members.iter(), written.at, report));
+    }
     balancer.outbound_rules = outbound.into_iter().map(|(_, rule)| rule).collect();
 }
 
@@ -195,7 +202,7 @@ fn check_places(
 ) {
     let secondary = |backend: &&Backend| {
         let mut addresses = nics[backend.nic.0].addresses.iter();
-        addresses.find(|address| address.is_ipv4()) != Some(&backend.address.into())
+        addresses.find(|address| address.is_ipv4() == backend.address.is_ipv4()) != Some(&backend.address)
     };
     for (written, rule) in rules {
         let is_public = balancer.frontends[rule.frontend].subnet().is_none();
@@ -211,6 +218,42 @@ fn check_places(
                 .rule("LB-21")
                 .expected("a pool of primary IP configurations, or no `enableFloatingIP`");
         }
+    }
+}
+
+/// A frontend and everybody behind it are of one IP version (LB-06).
+fn check_versions(
+    balancer: &LoadBalancer,
+    rules: &[(&written::Rule, LoadBalancingRule)],
+    nat_rules: &[(&written::NatRule, InboundNatRule)],
+    report: &mut Report,
+) {
+    for (written, rule) in rules {
+        check_version(balancer, rule.frontend, balancer.pools[rule.pool].members.iter(), written.at, report);
+    }
+    for (written, rule) in nat_rules {
+        let targets = rule.targets.iter().map(|target| &target.backend);
+        check_version(balancer, rule.frontend, targets, written.at, report);
+    }
+}
+
+fn check_version<'a>(
+    balancer: &LoadBalancer,
+    frontend: usize,
+    mut backends: impl Iterator<Item = &'a Backend>,
+    at: At,
+    report: &mut Report,
+) {
+    let is_six = balancer.frontends[frontend].address.is_ipv6();
+    if let Some(other) = backends.find(|backend| backend.address.is_ipv6() != is_six) {
+        let version = if is_six { "IPv6" } else { "IPv4" };
+        report
+            .error(
+                at,
+                format!("frontend `{}` is over {version}, {} is not", balancer.frontends[frontend].name, other.address),
+            )
+            .rule("LB-06")
+            .expected(format!("a pool of {version} addresses"));
     }
 }
 

@@ -3,15 +3,15 @@
 //! Everybody says at his own interface where he belongs, so who is in what is known only when all interfaces are made; the
 //! rules come after that.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::Scope;
 use super::balancing_rules as rules;
 use super::machine::{Holder, Wish};
 use super::names::{Names, or_unnamed};
 use super::public_address::Public;
-use crate::config::diagnostic::{At, Report};
-use crate::config::document::{Allocation, Document, IpVersion};
+use crate::config::diagnostic::{At, Report, Spanned};
+use crate::config::document::{Allocation, Document, IpVersion, Reference};
 use crate::config::load_balancer::{self as written, PartReference};
 use crate::model::{
     Backend, BackendPool, Frontend, FrontendIx, FrontendSite, LoadBalancer, NetworkInterface, PublicIpAddress,
@@ -32,7 +32,14 @@ pub(super) struct Balancers {
     nat_rules: Vec<Names>,
     /// Of each inbound NAT rule, whose IP configurations name it.
     led: Vec<Vec<Vec<Backend>>>,
+    six: Vec<Six>,
     all: Vec<LoadBalancer>,
+}
+
+/// Which pools and inbound NAT rules of a load balancer are for IPv6.
+struct Six {
+    pools: Vec<bool>,
+    nat_rules: Vec<bool>,
 }
 
 impl Balancers {
@@ -46,7 +53,7 @@ impl Balancers {
         let balancers = &document.load_balancers;
         let names = Names::of("load balancer", balancers.iter().map(|balancer| &balancer.name), report);
         let (mut pools, mut nat_rules, mut led) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut all, mut wishes) = (Vec::new(), Vec::new());
+        let (mut six, mut all, mut wishes) = (Vec::new(), Vec::new(), Vec::new());
         for (ix, balancer) in balancers.iter().enumerate() {
             check(balancer, report);
             pools.push(Names::of("backend pool", balancer.pools.iter().map(|pool| &pool.name), report));
@@ -61,6 +68,7 @@ impl Balancers {
                 frontends.push(made);
             }
             check_sites(balancer, &frontends, report);
+            six.push(Six::of(balancer, &frontends));
             let members =
                 |pool: &written::BackendPool| BackendPool { name: or_unnamed(&pool.name), members: Vec::new() };
             all.push(LoadBalancer {
@@ -73,7 +81,7 @@ impl Balancers {
                 outbound_rules: Vec::new(),
             });
         }
-        (Self { names, pools, nat_rules, led, all }, wishes)
+        (Self { names, pools, nat_rules, led, six, all }, wishes)
     }
 
     /// The pools that an IP configuration names, which is in this virtual network.
@@ -89,6 +97,16 @@ impl Balancers {
         report: &mut Report,
     ) -> Vec<PoolIx> {
         self.find(&self.nat_rules, references, vnet, report)
+    }
+
+    /// Whether a pool is for addresses over IPv6: where one IP configuration has both.
+    pub(super) fn takes_six(&self, (balancer, pool): PoolIx) -> bool {
+        self.six[balancer].pools[pool]
+    }
+
+    /// The same of an inbound NAT rule.
+    pub(super) fn leads_to_six(&self, (balancer, rule): PoolIx) -> bool {
+        self.six[balancer].nat_rules[rule]
     }
 
     /// Parts of load balancers that serve this virtual network.
@@ -157,6 +175,30 @@ impl Balancers {
     }
 }
 
+impl Six {
+    /// By the frontends that rules join them to.
+    fn of(balancer: &written::LoadBalancer, frontends: &[Frontend]) -> Self {
+        let is_six = |reference: &Spanned<[String; 1]>| {
+            let mut named = frontends.iter().filter(|one| one.name.eq_ignore_ascii_case(&reference.value[0]));
+            named.any(|frontend| frontend.address.is_ipv6())
+        };
+        let frontend_is_six = |frontend: &Reference| frontend.as_ref().is_some_and(is_six);
+        let takes_six = |pool: &written::BackendPool| {
+            let is_it = |reference: &Reference| {
+                let named = reference.as_ref().map(|reference| reference.value[0].as_str());
+                named.zip(pool.name.as_ref()).is_some_and(|(named, name)| named.eq_ignore_ascii_case(&name.value))
+            };
+            balancer.rules.iter().any(|rule| is_it(&rule.pool) && frontend_is_six(&rule.frontend))
+                || balancer.nat_rules.iter().any(|rule| is_it(&rule.pool) && frontend_is_six(&rule.frontend))
+                || balancer.outbound_rules.iter().any(|rule| is_it(&rule.pool) && rule.frontends.iter().any(is_six))
+        };
+        Self {
+            pools: balancer.pools.iter().map(takes_six).collect(),
+            nat_rules: balancer.nat_rules.iter().map(|rule| frontend_is_six(&rule.frontend)).collect(),
+        }
+    }
+}
+
 fn check(balancer: &written::LoadBalancer, report: &mut Report) {
     if let Some(sku) = balancer.sku.as_ref().filter(|sku| sku.value == PublicIpSku::Basic) {
         report
@@ -203,11 +245,14 @@ fn frontend(
         return (Frontend { name, site: FrontendSite::Private(NOWHERE), address: Ipv4Addr::UNSPECIFIED.into() }, None);
     }
     let found = scope.subnet(&frontend.subnet, report);
+    let contradicts = frontend.address.as_ref().zip(frontend.version.as_ref());
+    if let Some((address, version)) =
+        contradicts.filter(|(address, version)| address.value.is_ipv6() != (version.value == IpVersion::V6))
+    {
+        report.error(version.at, format!("{} is of the other IP version", address.value)).rule("LB-06");
+    }
     let is_six = frontend.address.as_ref().is_some_and(|address| address.value.is_ipv6())
         || frontend.version.as_ref().is_some_and(|version| version.value == IpVersion::V6);
-    if is_six {
-        report.error(frontend.at, "a frontend over IPv6 is not built yet").rule("LB-06").expected("an IPv4 address");
-    }
     if let Some(method) = frontend.allocation.as_ref().filter(|method| method.value == Allocation::Static)
         && frontend.address.is_none()
     {
@@ -216,28 +261,26 @@ fn frontend(
     let wish = |subnet| Wish {
         holder: Holder::Frontend(at),
         subnet,
-        version: IpVersion::V4,
-        stated: frontend.address.clone().filter(|address| address.value.is_ipv4()),
+        version: if is_six { IpVersion::V6 } else { IpVersion::V4 },
+        stated: frontend.address.clone(),
         public: None,
         pools: Vec::new(),
         nat_rules: Vec::new(),
         at: frontend.at,
     };
-    let address = IpAddr::from(Ipv4Addr::UNSPECIFIED);
+    // Of its IP version, until it has one.
+    let address = if is_six { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
     let site = FrontendSite::Private(found.unwrap_or(NOWHERE));
     (Frontend { name, site, address }, found.map(wish))
 }
 
 fn check_public(public: Option<&PublicIpAddress>, at: At, report: &mut Report) {
-    let Some(PublicIpAddress { name, address, sku }) = public else { return };
+    let Some(PublicIpAddress { name, sku, .. }) = public else { return };
     if *sku == PublicIpSku::Basic {
         report
             .error(at, format!("public IP address `{name}` is Basic, a load balancer takes Standard ones"))
             .rule("LB-05")
             .expected("`sku: {name: Standard}`");
-    }
-    if address.is_ipv6() {
-        report.error(at, "a frontend over IPv6 is not built yet").rule("LB-06").expected("an IPv4 address");
     }
 }
 
@@ -285,7 +328,7 @@ fn check_members(
 fn set_admin_states(pool: &mut BackendPool, written: &written::BackendPool, report: &mut Report) {
     for written in &written.addresses {
         let Some(address) = &written.address else { continue };
-        let mut members = pool.members.iter_mut().filter(|member| IpAddr::V4(member.address) == address.value);
+        let mut members = pool.members.iter_mut().filter(|member| member.address == address.value);
         let Some(member) = members.next() else {
             report
                 .error(address.at, format!("nobody in pool `{}` has {}", pool.name, address.value))

@@ -149,7 +149,7 @@ fn grant(
             Holder::Nic(index) => {
                 let nic = &mut machines.network_interfaces[index];
                 nic.addresses.extend(address);
-                if let Some(IpAddr::V4(address)) = address {
+                if let Some(address) = address {
                     let backend = Backend { nic: NicIx(index), address, admin: AdminState::None };
                     wish.pools.into_iter().for_each(|pool| machines.balancers.join(pool, backend));
                     wish.nat_rules.into_iter().for_each(|rule| machines.balancers.lead(rule, backend));
@@ -239,9 +239,13 @@ fn wish(
             let version = public.version_for(ix, &versions, written.at, report);
             Some((version, ix))
         });
-        let mut pools = balancers.find_pools(&configuration.backend_pools, found.vnet, report);
-        let mut nat_rules = balancers.find_nat_rules(&configuration.nat_rules, found.vnet, report);
+        let pools = balancers.find_pools(&configuration.backend_pools, found.vnet, report);
+        let nat_rules = balancers.find_nat_rules(&configuration.nat_rules, found.vnet, report);
+        let is_only = versions.len() == 1;
         for version in versions {
+            // An entry with an address of each IP version joins a pool by the one that the pool takes.
+            let (pools, nat_rules) = (pools.iter().copied(), nat_rules.iter().copied());
+            let fits = |six: bool| is_only || six == (version == IpVersion::V6);
             let stated = configuration.address.clone().filter(|address| version_of(address.value) == version);
             let public = in_front.take_if(|(of, _)| *of == version).map(|(_, ix)| ix);
             wishes.push(Wish {
@@ -250,8 +254,8 @@ fn wish(
                 version,
                 stated,
                 public,
-                pools: if version == IpVersion::V4 { std::mem::take(&mut pools) } else { Vec::new() },
-                nat_rules: if version == IpVersion::V4 { std::mem::take(&mut nat_rules) } else { Vec::new() },
+                pools: pools.filter(|pool| fits(balancers.takes_six(*pool))).collect(),
+                nat_rules: nat_rules.filter(|rule| fits(balancers.leads_to_six(*rule))).collect(),
                 at: configuration.at,
             });
         }

@@ -125,7 +125,8 @@ pub(super) fn network(
         private_clouds: gateways.clouds,
         route_servers: gateways.servers,
         service_tags: tags.into_used(),
-        emulation: document.emulation,
+        emulation: document.switches.emulation,
+        dns_forwarders: document.switches.dns_forwarders,
         tests: Vec::new(),
     };
     let interfaces = Interfaces { machines: &network.virtual_machines, all: &network.network_interfaces };
@@ -254,6 +255,7 @@ fn virtual_network(
     let name = names::or_unnamed(&vnet.name);
     let address_space = address::address_space(vnet, report);
     address::check_subnets(vnet, &address_space, report);
+    within(vnet.dns_servers.len(), 20, "DNS servers of one virtual network", "LIM-05", vnet.at, report);
     let minutes = vnet.flow_timeout_minutes.as_ref().map_or(DEFAULT_FLOW_TIMEOUT_MINUTES, |minutes| minutes.value);
     VirtualNetwork {
         name,
@@ -264,6 +266,7 @@ fn virtual_network(
         address_space,
         attach: None,
         flow_timeout: Duration::from_secs(60 * minutes),
+        dns_servers: vnet.dns_servers.iter().map(|server| server.value).collect(),
     }
 }
 

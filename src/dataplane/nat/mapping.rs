@@ -1,6 +1,8 @@
 //! One mapping: a flow as its sender has it, and the public address and port that the Internet sees.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::shard::Expected;
 use super::{Mapped, Outbound, Parted, Pin, Told};
@@ -17,29 +19,53 @@ const HOLD_RST_SECS: u16 = 16;
 const HOLD_HALF_OPEN_SECS: u16 = 30;
 const HOLD_UDP_SECS: u16 = 65;
 
+/// An address of one family: a mapping has only such, so that those over IPv4 stay small.
+pub(super) trait Address: Copy + Debug + Eq + Hash + Into<IpAddr> {
+    /// None for one of the other family.
+    fn of(address: IpAddr) -> Option<Self>;
+}
+
+impl Address for Ipv4Addr {
+    fn of(address: IpAddr) -> Option<Self> {
+        match address {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        }
+    }
+}
+
+impl Address for Ipv6Addr {
+    fn of(address: IpAddr) -> Option<Self> {
+        match address {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(address) => Some(address),
+        }
+    }
+}
+
 /// Who a flow's destination is: what both directions of a mapping have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Remote {
-    pub(super) address: Ipv4Addr,
+pub(super) struct Remote<A> {
+    pub(super) address: A,
     pub(super) port: u16,
     pub(super) protocol: Protocol,
 }
 
 /// An address and port of the near side: the sender's own, or the public one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct End {
-    pub(super) address: Ipv4Addr,
+pub(super) struct End<A> {
+    pub(super) address: A,
     pub(super) port: u16,
 }
 
-/// 48 bytes.
+/// 48 bytes over IPv4, and 88 over IPv6.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Mapping {
+pub(super) struct Mapping<A> {
     last: Timestamp,
     pub(super) nic: NicId,
-    pub(super) private: End,
-    pub(super) public: End,
-    pub(super) remote: Remote,
+    pub(super) private: End<A>,
+    pub(super) public: End<A>,
+    pub(super) remote: Remote<A>,
     idle_secs: u16,
     connection: Connection,
     pub(super) sort: Sort,
@@ -73,16 +99,16 @@ impl Sort {
     }
 }
 
-impl Remote {
-    /// Of a packet that goes out, or of the mirrored tuple of one that comes in. None for what no port can be mapped of:
-    /// TCP and UDP over IPv4 only (NAT-02, SNAT-08).
+impl<A: Address> Remote<A> {
+    /// Of a packet that goes out, or of the mirrored tuple of one that comes in. None for what no port can be mapped of,
+    /// which is all but TCP and UDP (NAT-02, SNAT-08), and for the other family.
     pub(super) fn of(tuple: &Tuple) -> Option<Self> {
-        let (IpAddr::V4(address), Protocol::TCP | Protocol::UDP) = (tuple.dst, tuple.protocol) else { return None };
+        let (Some(address), Protocol::TCP | Protocol::UDP) = (A::of(tuple.dst), tuple.protocol) else { return None };
         Some(Self { address, port: tuple.dst_port, protocol: tuple.protocol })
     }
 }
 
-impl Remote {
+impl<A: Address> Remote<A> {
     /// Where it lies: all ports of UDP of one address together, so that a port that serves one of them can be seen to be
     /// taken for the others.
     pub(super) fn place(self) -> Self {
@@ -91,29 +117,28 @@ impl Remote {
     }
 }
 
-impl End {
+impl<A: Address> End<A> {
     /// The source of a tuple.
     pub(super) fn of(tuple: &Tuple) -> Option<Self> {
-        let IpAddr::V4(address) = tuple.src else { return None };
-        Some(Self { address, port: tuple.src_port })
+        Some(Self { address: A::of(tuple.src)?, port: tuple.src_port })
     }
 }
 
-impl Mapping {
-    pub(super) fn new(flow: &Outbound<'_>, private: End, remote: Remote, public: End) -> Self {
+impl<A: Address> Mapping<A> {
+    pub(super) fn new(flow: &Outbound<'_>, private: End<A>, remote: Remote<A>, public: End<A>) -> Self {
         let sort = Sort::new(false, flow.pool.told == Told::BothEnds);
         let sides = (private, remote, public);
         Self::between(flow.nic, sides, (sort, flow.pool.tcp_idle_secs), flow.now)
     }
 
-    pub(super) fn pinned(pin: &Pin<'_>, private: End, remote: Remote, public: End) -> Self {
+    pub(super) fn pinned(pin: &Pin<'_>, private: End<A>, remote: Remote<A>, public: End<A>) -> Self {
         let sort = Sort::new(true, pin.told);
         Self::between(pin.nic, (private, remote, public), (sort, pin.idle_secs), pin.now)
     }
 
     fn between(
         nic: NicId,
-        (private, remote, public): (End, Remote, End),
+        (private, remote, public): (End<A>, Remote<A>, End<A>),
         (sort, idle_secs): (Sort, u16),
         now: Timestamp,
     ) -> Self {
@@ -190,7 +215,7 @@ impl Mapping {
     }
 }
 
-impl Entry for Mapping {
+impl<A: Address> Entry for Mapping<A> {
     fn chain(&mut self) -> &mut Link {
         &mut self.by_private
     }

@@ -6,17 +6,17 @@
 
 use std::num::NonZeroU32;
 
-use super::mapping::{End, Mapping, Remote};
+use super::mapping::{Address, End, Mapping, Remote};
 use super::{Mapped, Said};
 use crate::dataplane::flow::slab::{END, Link, Slab};
 use crate::dataplane::flow::wheel::Wheel;
 use crate::dataplane::{Direction, NicId, Timestamp};
 
 #[derive(Debug)]
-pub(super) struct Shard {
+pub(super) struct Shard<A> {
     by_private: Box<[Link]>,
     by_public: Box<[Link]>,
-    mappings: Slab<Mapping>,
+    mappings: Slab<Mapping<A>>,
     /// By mapping; as long as the last that needs it.
     expected: Vec<Expected>,
     wheel: Wheel,
@@ -48,8 +48,8 @@ impl Expected {
 }
 
 /// What a sweep did.
-pub(super) enum Sweep {
-    Ended(Mapping, Expected),
+pub(super) enum Sweep<A> {
+    Ended(Mapping<A>, Expected),
     /// One came up that is in use.
     Kept,
     /// Nothing more to look at now.
@@ -63,7 +63,7 @@ pub(super) struct Hashes {
     pub(super) public: u64,
 }
 
-impl Shard {
+impl<A: Address> Shard<A> {
     /// `buckets` is a power of two, about the number of mappings that may come.
     pub(super) fn new(buckets: usize) -> Self {
         assert!(buckets.is_power_of_two());
@@ -80,9 +80,9 @@ impl Shard {
     /// A sender's mapping that `fits`.
     pub(super) fn outbound(
         &self,
-        (nic, private, remote): (NicId, End, Remote),
+        (nic, private, remote): (NicId, End<A>, Remote<A>),
         hash: u64,
-        fits: impl Fn(&Mapping) -> bool,
+        fits: impl Fn(&Mapping<A>) -> bool,
     ) -> Option<Link> {
         let mut link = self.by_private[self.bucket(hash)];
         while link != END {
@@ -98,9 +98,9 @@ impl Shard {
     /// The mapping that `fits` of those that a destination sees under a public port, ones whose time is over included.
     pub(super) fn inbound(
         &self,
-        (public, remote): (End, Remote),
+        (public, remote): (End<A>, Remote<A>),
         hash: u64,
-        fits: impl Fn(&Mapping) -> bool,
+        fits: impl Fn(&Mapping<A>) -> bool,
     ) -> Option<Link> {
         let mut link = self.by_public[self.bucket(hash)];
         while link != END {
@@ -114,12 +114,12 @@ impl Shard {
     }
 
     /// Every mapping, those whose time is over included.
-    pub(super) fn mappings(&self) -> impl Iterator<Item = &Mapping> {
+    pub(super) fn mappings(&self) -> impl Iterator<Item = &Mapping<A>> {
         self.mappings.slots()
     }
 
     /// Whether a public port serves a flow to a destination's address, whatever its port there.
-    pub(super) fn has_towards(&self, public: End, remote: Remote, hash: u64) -> bool {
+    pub(super) fn has_towards(&self, public: End<A>, remote: Remote<A>, hash: u64) -> bool {
         let mut link = self.by_public[self.bucket(hash)];
         while link != END {
             let mapping = &self.mappings[link];
@@ -143,7 +143,7 @@ impl Shard {
     }
 
     /// Adds a mapping, before those of the same sides, for a packet that goes out.
-    pub(super) fn insert(&mut self, mut mapping: Mapping, hashes: Hashes, (said, now): (Said, Timestamp)) -> Mapped {
+    pub(super) fn insert(&mut self, mut mapping: Mapping<A>, hashes: Hashes, (said, now): (Said, Timestamp)) -> Mapped {
         let (private, public) = (self.bucket(hashes.private), self.bucket(hashes.public));
         mapping.by_private = self.by_private[private];
         mapping.by_public = self.by_public[public];
@@ -161,7 +161,7 @@ impl Shard {
     }
 
     /// Looks at one mapping whose timer has come up.
-    pub(super) fn sweep(&mut self, now: Timestamp, hashes: impl Fn(&Mapping) -> Hashes) -> Sweep {
+    pub(super) fn sweep(&mut self, now: Timestamp, hashes: impl Fn(&Mapping<A>) -> Hashes) -> Sweep<A> {
         let Some(link) = self.wheel.pop(&mut self.mappings, now) else { return Sweep::Done };
         let mapping = self.mappings[link];
         if mapping.is_held(now) {
@@ -182,7 +182,12 @@ impl Shard {
 }
 
 /// Takes a mapping out of one of its chains.
-fn unchain(head: &mut Link, mappings: &mut Slab<Mapping>, gone: Link, chain: impl Fn(&mut Mapping) -> &mut Link) {
+fn unchain<A: Address>(
+    head: &mut Link,
+    mappings: &mut Slab<Mapping<A>>,
+    gone: Link,
+    chain: impl Fn(&mut Mapping<A>) -> &mut Link,
+) {
     let after = *chain(&mut mappings[gone]);
     if *head == gone {
         *head = after;

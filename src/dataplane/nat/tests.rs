@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use super::family::{DRAWS, draw};
+use super::mapping::Mapping;
 use super::*;
 use crate::wire::Protocol;
 
@@ -12,7 +14,7 @@ const FIN: u8 = 0x01;
 const RST: u8 = 0x04;
 
 fn pool(addresses: u8) -> PortPool {
-    let ports = (1..=addresses).map(|n| Ports::all(Ipv4Addr::new(203, 0, 113, n))).collect();
+    let ports = (1..=addresses).map(|n| Ports::all([203, 0, 113, n].into())).collect();
     PortPool { ports, preallocated: false, tcp_idle_secs: 240, told: Told::WhoGoesOn }
 }
 
@@ -98,7 +100,7 @@ fn lim_25_the_real_limits_are_met_exactly() {
 /// the bound are made.
 #[test]
 fn a_port_is_found_in_constant_time() {
-    let ports = Ports::all(Ipv4Addr::new(203, 0, 113, 1));
+    let ports = Ports::all([203, 0, 113, 1].into());
     let mut random = 1;
     let mut taken = std::collections::HashSet::new();
     while taken.len() < 50_000 {
@@ -188,12 +190,12 @@ fn snat_08_only_tcp_and_udp_over_ipv4_are_mapped() {
 
 #[test]
 fn a_mapping_is_as_large_as_documented() {
-    assert_eq!(size_of::<Mapping>(), 48);
+    assert_eq!((size_of::<Mapping<Ipv4Addr>>(), size_of::<Mapping<Ipv6Addr>>()), (48, 88));
 }
 
 /// As a load balancer gives to one of its backends.
 fn some(count: u16) -> Lab {
-    let ports = Box::new([Ports { address: Ipv4Addr::new(203, 0, 113, 1), first: 2048, count }]);
+    let ports = Box::new([Ports { address: [203, 0, 113, 1].into(), first: 2048, count }]);
     let pool = PortPool { ports, preallocated: true, tcp_idle_secs: 240, told: Told::Nobody };
     Lab { table: NatTable::new(NatLimits::default()), pool }
 }

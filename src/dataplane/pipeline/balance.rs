@@ -73,7 +73,7 @@ impl Leg<'_> {
         };
         let to = |member: Member| {
             let port = rule.takes.backend_port(flow.dst_port);
-            if rule.floating { (flow.dst, flow.dst_port) } else { (member.address.into(), port) }
+            if rule.floating { (flow.dst, flow.dst_port) } else { (member.address, port) }
         };
         let (nic, to) = match self.taken(&flow.mirrored(), (rule, flow), (subject, Said::by(packet)), fits, to)? {
             Taken::By(nic, to) => (nic, to),

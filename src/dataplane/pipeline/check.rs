@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::dataplane::platform::{METADATA, PLATFORM};
+use crate::dataplane::platform::{METADATA, PLATFORM, PROBER_V6};
 use crate::dataplane::{DropReason, Ingress, Nic, NicId, Owner, PortId, Snapshot};
 use crate::wire::{Packet, Protocol, Tuple};
 
@@ -18,7 +18,7 @@ pub(super) fn addresses(packet: &Packet<'_>) -> Result<(), DropReason> {
     if is_multicast(src) || is_multicast(dst) {
         return Err(DropReason::Multicast);
     }
-    if is_link_local(src) || (is_link_local(dst) && *dst != METADATA) {
+    if is_link_local(src) || (is_link_local(dst) && *dst != METADATA && *dst != PROBER_V6) {
         return Err(DropReason::LinkLocal);
     }
     Ok(())

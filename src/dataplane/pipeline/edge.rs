@@ -239,8 +239,11 @@ impl Leg<'_> {
         {
             return Ok(instance);
         }
-        let balanced = egress.balanced.and_then(|balanced| balanced.pool(subject.tuple));
-        match (egress.nat_gateway, instance, balanced.or(egress.default_outbound)) {
+        let balanced = egress.balanced.iter().find_map(|balanced| balanced.pool(subject.tuple));
+        // Neither is for IPv6: both have IPv4 addresses only (NAT-02, SNAT-02).
+        let is_ipv4 = |_: &PoolId| src.is_ipv4();
+        let shared = balanced.or(egress.default_outbound.filter(is_ipv4));
+        match (egress.nat_gateway.filter(is_ipv4), instance, shared) {
             (Some(pool), _, _) | (None, None, Some(pool)) => self.map(edge, pool, (sender, said), subject, is_whole),
             (None, Some(instance), _) => Ok(instance),
             (None, None, None) => Err(DropReason::NoOutbound),

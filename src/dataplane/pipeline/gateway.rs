@@ -125,7 +125,7 @@ impl Leg<'_> {
                     };
                     rewrite.tell(subject.tuple, observer);
                     let rewritten = rewrite.rewritten(subject.tuple);
-                    let after = Subject::of(packet, Some(&rewritten), self.now);
+                    let after = subject.rewritten(&rewritten, |tuple| rewrite.rewritten(tuple));
                     let hop = Hop::Endpoint(rewrite.nic());
                     let port = self.come_in((own, hop), sent, (subject, &after), packet, observer)?;
                     return Ok(Passed { port, hops, rewrite: Some(rewrite) });

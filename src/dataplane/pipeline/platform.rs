@@ -6,7 +6,7 @@
 use super::admit::Admitted;
 use super::route::Hop;
 use super::{Leg, Subject, check, subject};
-use crate::dataplane::platform::{METADATA, PLATFORM};
+use crate::dataplane::platform::{METADATA, PLATFORM, PROBER_V6};
 use crate::dataplane::{Direction, DropReason, NicId, Observer, Owner, PortId, Step, VnetId};
 use crate::wire::Packet;
 
@@ -21,12 +21,12 @@ impl Leg<'_> {
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
         // Link-local, and yet of more than one link (FAB-12).
-        if packet.src() != METADATA {
+        if packet.src() != METADATA && packet.src() != PROBER_V6 {
             check::addresses(packet)?;
         }
         check::protocol(packet)?;
         observer.step(Step::Sent { nic: platform });
-        if packet.src() != PLATFORM && packet.src() != METADATA {
+        if ![PLATFORM, METADATA, PROBER_V6].contains(&packet.src()) {
             return Err(DropReason::SpoofedSource);
         }
         let of_first = subject::tuple_of_first(packet, platform, &self.flows.fragments, self.now)?;

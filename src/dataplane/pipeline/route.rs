@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::Leg;
 use super::admit::Admitted;
-use crate::dataplane::platform::{self, METADATA, PLATFORM};
+use crate::dataplane::platform::{self, METADATA, PLATFORM, PROBER_V6};
 use crate::dataplane::{DropReason, Edge, FrontendId, GatewayId, Link, NextHop, NicId, Observer, Owner, PortId, Step};
 use crate::wire::Tuple;
 
@@ -58,7 +58,7 @@ impl<'a> Leg<'a> {
         observer: &mut O,
     ) -> Result<Way<'a>, DropReason> {
         let dst = &flow.dst;
-        if *dst == PLATFORM || *dst == METADATA {
+        if *dst == PLATFORM || *dst == METADATA || *dst == PROBER_V6 {
             // In reach whatever the routes say (FAB-12): who asks for what is served there, or answers a probe.
             let there = self.snapshot.vnet(self.snapshot.nic(sender).vnet).platform;
             let there = there.filter(|_| admitted.has_record() || platform::serves(flow));

@@ -23,6 +23,11 @@ impl<'a> Subject<'a> {
         Self { tuple: of_first.unwrap_or(packet.tuple()), answers: answered(packet), passing }
     }
 
+    /// The same with other ends: its own, and those of the flow that it answers.
+    pub(super) fn rewritten<'b>(&self, tuple: &'b Tuple, rewrite: impl Fn(&Tuple) -> Tuple) -> Subject<'b> {
+        Subject { tuple, answers: self.answers.as_ref().map(rewrite), passing: self.passing }
+    }
+
     /// Whose record it follows at a NIC.
     #[inline]
     pub(super) fn flow(&self) -> &Tuple {

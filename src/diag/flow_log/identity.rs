@@ -4,7 +4,7 @@
 //! from names alone, by a hash that never changes: the same today, tomorrow and on another machine.
 
 use crate::compile::Sender;
-use crate::model::{FlowLog, FlowLogTarget, Macs, Network, PROBER, VnetIx, mac_owner, stable_hash};
+use crate::model::{FlowLog, FlowLogTarget, Macs, Network, PLATFORM_NODE, VnetIx, mac_owner, stable_hash};
 
 /// Who hands out what one lab's objects are called.
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +86,7 @@ fn owner(network: &Network, sender: Sender) -> (String, String) {
         // Nobody logs what they say themselves.
         Sender::Gateway(gateway) => (network.gateway(gateway).name.clone(), String::new()),
         Sender::Tunnel(tunnel) => (network.connection(tunnel).name.clone(), String::new()),
-        Sender::Platform(_) => (PROBER.to_owned(), String::new()),
+        Sender::Platform(_) => (PLATFORM_NODE.to_owned(), String::new()),
         Sender::RouteServer(server) => (network.route_server(server).name.clone(), String::new()),
         Sender::Edge(circuit) | Sender::CircuitLink(circuit, _) => {
             (network.circuit(circuit).name.clone(), String::new())

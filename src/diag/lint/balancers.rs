@@ -6,7 +6,7 @@ use crate::dataplane::{FrontendId, NextHop};
 use crate::diag::names::{Names, nic_name};
 use crate::diag::yaml_path;
 use crate::model::{
-    AdminState, Backend, FrontendIx, FrontendRule, LoadBalancer, LoadBalancingRule, NextHopType, NicIx, PowerState,
+    AdminState, Backend, FrontendIx, FrontendRule, LoadBalancer, LoadBalancingRule, NextHopType, PowerState,
 };
 
 use super::Finding;
@@ -89,7 +89,7 @@ impl Balancing<'_> {
         if self.owner.frontends[self.rule.frontend].subnet().is_some() {
             return None;
         }
-        let route = default_route(compiled, network.nic(backend.nic).subnet, backend.address.into())?;
+        let route = default_route(compiled, network.nic(backend.nic).subnet, backend.address)?;
         if route.next_hop_type == NextHopType::Internet {
             return None;
         }
@@ -142,14 +142,15 @@ impl Balancing<'_> {
 fn few_ports(names: Names<'_>) -> Vec<Finding> {
     let Names { network, compiled } = names;
     let Some(edge) = &compiled.snapshot.edge else { return Vec::new() };
-    let count = |nic: NicIx| {
-        let egress = edge.egress(compiled.nic_of(nic));
-        let pool = edge.pool(egress.balanced?.tcp.filter(|_| egress.nat_gateway.is_none())?);
+    let count = |backend: Backend| {
+        let egress = edge.egress(compiled.nic_of(backend.nic));
+        let balanced = egress.balanced.iter().find(|balanced| balanced.private == backend.address)?;
+        let pool = edge.pool(balanced.tcp.filter(|_| egress.nat_gateway.is_none() || backend.address.is_ipv6())?);
         Some(pool.ports.iter().map(|ports| u32::from(ports.count)).sum::<u32>())
     };
     let balancers = network.load_balancers.iter().enumerate();
     let scarce = balancers.filter_map(|(index, balancer)| {
-        let few = |backend: Backend| Some((backend, count(backend.nic).filter(|count| *count < FEW)?));
+        let few = |backend: Backend| Some((backend, count(backend).filter(|count| *count < FEW)?));
         let (backend, count) = balancer.pools.iter().flat_map(|pool| &pool.members).find_map(|it| few(*it))?;
         Some(Finding {
             code: "few-outbound-ports",

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Debug, Display};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{admin, edge, express_route, gateways};
@@ -73,6 +74,7 @@ fn differ_in_lists_alone(network: &Network, other: &Network) -> bool {
         flow_logs,
         service_tags,
         emulation,
+        dns_forwarders,
         tests: _,
     } = network;
     let tables = |tables: &[Arc<RouteTable>]| tables.iter().map(|table| table.name.clone()).collect::<Vec<_>>();
@@ -100,6 +102,7 @@ fn differ_in_lists_alone(network: &Network, other: &Network) -> bool {
         && *flow_logs == other.flow_logs
         && *service_tags == other.service_tags
         && *emulation == other.emulation
+        && *dns_forwarders == other.dns_forwarders
 }
 
 /// Every object.
@@ -133,7 +136,7 @@ fn of(network: &Network) -> Vec<Object> {
     all.extend(express_route::of(network));
     all.extend(network.service_tags.iter().map(service_tag));
     all.extend(network.flow_logs.iter().map(|log| flow_log(network, log)));
-    all.push(emulation(&network.emulation));
+    all.push(emulation(&network.emulation, &network.dns_forwarders));
     all
 }
 
@@ -143,6 +146,7 @@ fn virtual_network(vnet: &VirtualNetwork) -> Object {
         ("deploymentModel", format!("{:?}", vnet.deployment_model)),
         ("addressSpace", list(&vnet.address_space)),
         ("flowTimeoutInMinutes", (vnet.flow_timeout.as_secs() / 60).to_string()),
+        ("dnsServers", list(&vnet.dns_servers)),
         ("attach", attach(vnet.attach.as_ref())),
     ];
     Object { kind: "virtualNetworks", name: vnet.name.clone(), properties }
@@ -322,7 +326,7 @@ fn flow_log(network: &Network, log: &FlowLog) -> Object {
     Object { kind: "flowLogs", name: log.name.clone(), properties }
 }
 
-fn emulation(emulation: &Emulation) -> Object {
+fn emulation(emulation: &Emulation, dns_forwarders: &[IpAddr]) -> Object {
     let workers = emulation.workers.map_or_else(|| "one a core".to_owned(), |workers| workers.to_string());
     let properties = vec![
         ("peeringAccess", format!("{:?}", emulation.peering_access)),
@@ -333,6 +337,7 @@ fn emulation(emulation: &Emulation) -> Object {
         ("workers", workers),
         ("offload", emulation.offload.to_string()),
         ("platformServices", emulation.platform_services.to_string()),
+        ("dnsForwarders", list(dns_forwarders)),
         ("device", format!("{:?}", emulation.device).to_lowercase()),
         ("flowsPerNic", emulation.flows_per_nic.to_string()),
         ("programmingDelayMs", emulation.programming_delay.as_millis().to_string()),

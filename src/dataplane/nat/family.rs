@@ -1,0 +1,299 @@
+//! The mappings of one IP version: shards, each with its own lock.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crossbeam_utils::CachePadded;
+
+use super::mapping::{Address, End, Mapping, Remote};
+use super::shard::{Hashes, Shard, Sweep};
+use super::{Counts, Full, Held, Mapped, Outbound, Parted, Pin, Ports, PortsExhausted, Said};
+use crate::dataplane::{Direction, NicId, Signal, Timestamp};
+use crate::wire::{Protocol, Tuple};
+
+/// Power of two; many more than workers, so that two seldom meet.
+const SHARDS: usize = 64;
+/// Ports drawn for one public address: the last one fails one time in ten million where 50,000 are in use.
+pub(super) const DRAWS: u32 = 64;
+/// Mappings looked at under one hold of a lock.
+const SWEEP_AT_ONCE: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Family<A> {
+    shards: Box<[CachePadded<Mutex<Shard<A>>>]>,
+    /// The shard where the next expiry starts.
+    sweeping: AtomicUsize,
+}
+
+impl<A: Address> Family<A> {
+    /// With buckets for so many mappings.
+    pub(super) fn new(mappings: usize) -> Self {
+        let buckets = (mappings / SHARDS).next_power_of_two();
+        let shard = || CachePadded::new(Mutex::new(Shard::new(buckets)));
+        Self { shards: std::iter::repeat_with(shard).take(SHARDS).collect(), sweeping: AtomicUsize::new(0) }
+    }
+
+    pub(super) fn leave(
+        &self,
+        counts: &Counts,
+        nic: NicId,
+        flow: &Tuple,
+        said: Said,
+        now: Timestamp,
+        is_ours: impl Fn(IpAddr) -> bool,
+    ) -> Option<Mapped> {
+        let (private, remote) = (End::of(flow)?, Remote::of(flow)?);
+        let mut shard = self.shard(counts, remote);
+        let fits = |mapping: &Mapping<A>| {
+            !mapping.sort.is_pinned() && mapping.is_live(said.signal, now) && is_ours(mapping.public.address.into())
+        };
+        let mapping = shard.outbound((nic, private, remote), private_hash(counts, nic, private, remote), fits)?;
+        Some(shard.touch(mapping, Direction::Outbound, said, now))
+    }
+
+    pub(super) fn enter(&self, counts: &Counts, flow: &Tuple, said: Said, now: Timestamp) -> Option<Mapped> {
+        let (public, remote) = (End::of(flow)?, Remote::of(flow)?);
+        let mut shard = self.shard(counts, remote);
+        // Whoever answers cannot begin a flow: what looks like it is only late.
+        let fits = |mapping: &Mapping<A>| mapping.is_live(Signal::NONE, now) && !mapping.sort.is_pinned();
+        let mapping = shard.inbound((public, remote), public_hash(counts, public, remote), fits)?;
+        Some(shard.touch(mapping, Direction::Inbound, said, now))
+    }
+
+    pub(super) fn open(&self, counts: &Counts, outbound: &Outbound<'_>) -> Option<Result<Mapped, PortsExhausted>> {
+        let (private, remote) = (End::of(outbound.flow)?, Remote::of(outbound.flow)?);
+        let ours = outbound.pool.ports.first().is_some_and(|ports| A::of(ports.address).is_some());
+        ours.then(|| self.map(counts, outbound, private, remote))
+    }
+
+    pub(super) fn pinned(
+        &self,
+        counts: &Counts,
+        outside: &Tuple,
+        said: Said,
+        now: Timestamp,
+        fits: impl Fn(&Mapped) -> bool,
+    ) -> Option<Mapped> {
+        let (public, remote) = (End::of(outside)?, Remote::of(outside)?);
+        let mut shard = self.shard(counts, remote);
+        let fits = |mapping: &Mapping<A>| {
+            mapping.sort.is_pinned() && mapping.is_live(said.signal, now) && fits(&mapping.mapped())
+        };
+        let mapping = shard.inbound((public, remote), public_hash(counts, public, remote), fits)?;
+        Some(shard.touch(mapping, Direction::Outbound, said, now))
+    }
+
+    pub(super) fn answered(
+        &self,
+        counts: &Counts,
+        nic: NicId,
+        flow: &Tuple,
+        said: Said,
+        now: Timestamp,
+        fits: impl Fn(&Mapped) -> bool,
+    ) -> Option<Mapped> {
+        let (private, remote) = (End::of(flow)?, Remote::of(flow)?);
+        let mut shard = self.shard(counts, remote);
+        let fits = |mapping: &Mapping<A>| {
+            mapping.sort.is_pinned() && mapping.is_live(Signal::NONE, now) && fits(&mapping.mapped())
+        };
+        let mapping = shard.outbound((nic, private, remote), private_hash(counts, nic, private, remote), fits)?;
+        Some(shard.touch(mapping, Direction::Inbound, said, now))
+    }
+
+    pub(super) fn pin(&self, counts: &Counts, pin: &Pin<'_>) -> Result<(), Full> {
+        let (Some(public), Some(remote)) = (End::of(pin.outside), Remote::of(pin.outside)) else { return Ok(()) };
+        let Some(address) = A::of(pin.private.0) else { return Ok(()) };
+        let private = End { address, port: pin.private.1 };
+        if !counts.admit() {
+            return Err(Full);
+        }
+        counts.pins_of(pin.nic).fetch_add(1, Relaxed);
+        let hashes = Hashes {
+            private: private_hash(counts, pin.nic, private, remote),
+            public: public_hash(counts, public, remote),
+        };
+        let mapping = Mapping::pinned(pin, private, remote, public);
+        self.shard(counts, remote).insert(mapping, hashes, (pin.said, pin.now));
+        Ok(())
+    }
+
+    /// No further than to somebody who is told and says that it is enough.
+    pub(super) fn expire(
+        &self,
+        counts: &Counts,
+        now: Timestamp,
+        budget: usize,
+        tell: &mut impl FnMut(&Parted) -> bool,
+    ) -> usize {
+        let start = self.sweeping.load(Relaxed);
+        let (mut left, mut ended) = (budget, 0);
+        for index in (start..start + SHARDS).map(|index| index % SHARDS) {
+            self.sweeping.store(index, Relaxed);
+            while left > 0 {
+                match sweep_some(counts, &self.shards[index], now, &mut left, &mut ended) {
+                    Swept::All => break,
+                    Swept::Some => {}
+                    // Nobody is told under the lock.
+                    Swept::UpTo(parted) if tell(&parted) => {}
+                    Swept::UpTo(_) => return ended,
+                }
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        ended
+    }
+
+    pub(super) fn look(&self, now: Timestamp, look: &mut impl FnMut(&Held)) {
+        for shard in &self.shards {
+            let shard = lock(shard);
+            // A free slot's mapping has lapsed.
+            for mapping in shard.mappings().filter(|mapping| mapping.is_live(Signal::NONE, now)) {
+                let (protocol, pinned) = (mapping.remote.protocol, mapping.sort.is_pinned());
+                look(&Held { mapped: mapping.mapped(), protocol, pinned });
+            }
+        }
+    }
+
+    fn map(
+        &self,
+        counts: &Counts,
+        outbound: &Outbound<'_>,
+        private: End<A>,
+        remote: Remote<A>,
+    ) -> Result<Mapped, PortsExhausted> {
+        if !counts.admit() {
+            return Err(PortsExhausted);
+        }
+        let mut random = counts.random((outbound.nic, private));
+        let pool = outbound.pool;
+        let first = (random >> 48) as usize % pool.ports.len();
+        let mut shard = self.shard(counts, remote);
+        for nth in 0..pool.ports.len() {
+            let ports = pool.ports[(first + nth) % pool.ports.len()];
+            let Some(address) = A::of(ports.address) else { continue };
+            let count = counts.count_of((address, remote));
+            if !pool.preallocated && count.load(Relaxed) >= counts.limits.per_destination {
+                continue;
+            }
+            let is_free = |port| is_free(counts, &shard, End { address, port }, remote, pool.preallocated);
+            let Some(port) = draw(ports, pool.preallocated, &mut random, is_free) else { continue };
+            count.fetch_add(1, Relaxed);
+            let public = End { address, port };
+            let mapping = Mapping::new(outbound, private, remote, public);
+            let hashes = Hashes {
+                private: private_hash(counts, outbound.nic, private, remote),
+                public: public_hash(counts, public, remote),
+            };
+            return Ok(shard.insert(mapping, hashes, (outbound.said, outbound.now)));
+        }
+        counts.dismiss();
+        Err(PortsExhausted)
+    }
+
+    fn shard(&self, counts: &Counts, remote: Remote<A>) -> MutexGuard<'_, Shard<A>> {
+        lock(&self.shards[counts.hash(remote.place()) as usize % SHARDS])
+    }
+}
+
+/// Whether nobody has a port towards a destination; of preallocated ports for UDP, towards anything at its address.
+/// One whose time is over is taken until it is swept.
+fn is_free<A: Address>(
+    counts: &Counts,
+    shard: &Shard<A>,
+    public: End<A>,
+    remote: Remote<A>,
+    preallocated: bool,
+) -> bool {
+    let hash = public_hash(counts, public, remote);
+    if preallocated && remote.protocol == Protocol::UDP {
+        return !shard.has_towards(public, remote, hash);
+    }
+    shard.inbound((public, remote), hash, |_| true).is_none()
+}
+
+fn private_hash<A: Address>(counts: &Counts, nic: NicId, private: End<A>, remote: Remote<A>) -> u64 {
+    counts.hash((nic, private, remote))
+}
+
+/// The same for all ports of UDP at one address, which then lie in one chain.
+fn public_hash<A: Address>(counts: &Counts, public: End<A>, remote: Remote<A>) -> u64 {
+    counts.hash((public, remote.place()))
+}
+
+/// How far a sweep of one shard came.
+enum Swept {
+    All,
+    Some,
+    UpTo(Parted),
+}
+
+/// Under one hold of the lock, and no further than to somebody who is to be told.
+fn sweep_some<A: Address>(
+    counts: &Counts,
+    shard: &Mutex<Shard<A>>,
+    now: Timestamp,
+    left: &mut usize,
+    ended: &mut usize,
+) -> Swept {
+    let mut shard = lock(shard);
+    for _ in 0..SWEEP_AT_ONCE.min(*left) {
+        *left -= 1;
+        let hashes = |mapping: &Mapping<A>| Hashes {
+            private: private_hash(counts, mapping.nic, mapping.private, mapping.remote),
+            public: public_hash(counts, mapping.public, mapping.remote),
+        };
+        match shard.sweep(now, hashes) {
+            Sweep::Ended(mapping, expected) => {
+                counts.dismiss();
+                let counter = if mapping.sort.is_pinned() {
+                    counts.pins_of(mapping.nic)
+                } else {
+                    counts.count_of((mapping.public.address, mapping.remote))
+                };
+                counter.fetch_sub(1, Relaxed);
+                *ended += 1;
+                if let Some(parted) = mapping.parted(expected) {
+                    return Swept::UpTo(parted);
+                }
+            }
+            Sweep::Kept => {}
+            Sweep::Done => return Swept::All,
+        }
+    }
+    Swept::Some
+}
+
+/// A port that is free: drawn at random; of preallocated ones, where draws fail, the next one there is.
+pub(super) fn draw(
+    ports: Ports,
+    preallocated: bool,
+    random: &mut u64,
+    mut is_free: impl FnMut(u16) -> bool,
+) -> Option<u16> {
+    let nth = |random: u64| (((random >> 32) * u64::from(ports.count)) >> 32) as u16 + ports.first;
+    let drawn = (0..DRAWS).find_map(|_| {
+        *random = next_random(*random);
+        Some(nth(*random)).filter(|port| is_free(*port))
+    });
+    drawn.or_else(|| {
+        let mut all = (0..ports.count).filter(|_| preallocated).map(|nth| ports.first + nth);
+        all.find(|port| is_free(*port))
+    })
+}
+
+/// The next of a sequence that only has to look random (xorshift, Marsaglia 2003).
+const fn next_random(mut state: u64) -> u64 {
+    state |= 1;
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^ state << 17
+}
+
+/// Nothing that can panic runs under the lock, so a poisoned one is sound.
+fn lock<A>(shard: &Mutex<Shard<A>>) -> MutexGuard<'_, Shard<A>> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}

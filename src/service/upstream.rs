@@ -1,0 +1,165 @@
+//! Questions about names that are not this lab's, passed on to whom the file names, and their answers.
+//!
+//! One idea: a question waits under a number of our own until its answer comes or its time is over; then the next forwarder
+//! is asked, and at last the guest is told that nobody knows. The sockets are those of the namespace that the daemon lives
+//! in: a lab's routes have no say. No more than [`MOST`] questions wait; what comes on top fails at once.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use super::dns;
+
+/// How long one forwarder has.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Questions that wait at a time.
+const MOST: usize = 256;
+/// The largest answer that is taken.
+const DATAGRAM: usize = 4096;
+/// Answers that one turn takes from a socket.
+const BATCH: usize = 64;
+const PORT: u16 = 53;
+
+/// Who waits for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// At this door, from this address.
+    Datagram(u64, SocketAddr),
+    /// Over a connection.
+    Caller(u64),
+}
+
+/// Those who are asked, and who waits for them.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    v4: UdpSocket,
+    /// None where the daemon has no IPv6.
+    v6: Option<UdpSocket>,
+    forwarders: Vec<SocketAddr>,
+    waiting: HashMap<u16, Waiting>,
+    random: RandomState,
+    asked: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    asker: Asker,
+    question: Vec<u8>,
+    /// Who is being asked, by the index in the forwarders.
+    at: usize,
+    until: Instant,
+}
+
+impl Upstream {
+    /// Asks from the calling thread's namespace.
+    pub(super) fn open() -> io::Result<Self> {
+        let bind = |address: IpAddr| {
+            let socket = UdpSocket::bind((address, 0))?;
+            socket.set_nonblocking(true)?;
+            io::Result::Ok(socket)
+        };
+        Ok(Self {
+            v4: bind(Ipv4Addr::UNSPECIFIED.into())?,
+            v6: bind(Ipv6Addr::UNSPECIFIED.into()).ok(),
+            forwarders: Vec::new(),
+            waiting: HashMap::new(),
+            random: RandomState::new(),
+            asked: 0,
+        })
+    }
+
+    pub(super) fn sockets(&self) -> impl Iterator<Item = &UdpSocket> {
+        [&self.v4].into_iter().chain(&self.v6)
+    }
+
+    /// Asks these from now on, in this order. Nobody: nothing is passed on.
+    pub(super) fn heed(&mut self, forwarders: &[IpAddr]) {
+        self.forwarders = forwarders.iter().map(|address| SocketAddr::new(*address, PORT)).collect();
+    }
+
+    pub(super) fn is_anybody(&self) -> bool {
+        !self.forwarders.is_empty()
+    }
+
+    /// Passes a question on. False where too many wait, or it is too short to be one.
+    pub(super) fn ask(&mut self, asker: Asker, question: &[u8], now: Instant) -> bool {
+        if self.waiting.len() >= MOST || question.len() < 2 {
+            return false;
+        }
+        let Some(number) = self.free_number() else { return false };
+        let waiting = Waiting { asker, question: question.to_vec(), at: 0, until: now + PATIENCE };
+        self.send(number, &waiting);
+        self.waiting.insert(number, waiting);
+        true
+    }
+
+    /// The answers that have come, under the numbers that their askers gave.
+    pub(super) fn hear(&mut self) -> Vec<(Asker, Vec<u8>)> {
+        let mut bytes = [0; DATAGRAM];
+        let mut heard = Vec::new();
+        for socket in [Some(&self.v4), self.v6.as_ref()].into_iter().flatten() {
+            for _ in 0..BATCH {
+                let Ok((len, from)) = socket.recv_from(&mut bytes) else { break };
+                let Some((number, rest)) = bytes[..len].split_first_chunk() else { continue };
+                let number = u16::from_be_bytes(*number);
+                // Nobody but who is being asked, and about nothing else.
+                let fits = |waiting: &Waiting| {
+                    self.forwarders.get(waiting.at) == Some(&from) && dns::is_about(&bytes[..len], &waiting.question)
+                };
+                if !self.waiting.get(&number).is_some_and(fits) {
+                    continue;
+                }
+                if let Some(waiting) = self.waiting.remove(&number) {
+                    heard.push((waiting.asker, [&waiting.question[..2], rest].concat()));
+                }
+            }
+        }
+        heard
+    }
+
+    /// Asks the next one where one had its time; the failures of those whom nobody has answered.
+    pub(super) fn give_up(&mut self, now: Instant) -> Vec<(Asker, Vec<u8>)> {
+        let late: Vec<u16> =
+            self.waiting.iter().filter(|(_, waiting)| waiting.until <= now).map(|(number, _)| *number).collect();
+        let mut failed = Vec::new();
+        for number in late {
+            let Some(mut waiting) = self.waiting.remove(&number) else { continue };
+            waiting.at += 1;
+            waiting.until = now + PATIENCE;
+            if waiting.at < self.forwarders.len() {
+                self.send(number, &waiting);
+                self.waiting.insert(number, waiting);
+            } else if let Some(failure) = dns::failure(&waiting.question) {
+                failed.push((waiting.asker, failure));
+            }
+        }
+        failed
+    }
+
+    /// When [`Self::give_up`] has something to do.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.waiting.values().map(|waiting| waiting.until).min()
+    }
+
+    /// What is not sent is taken for lost: the next one is asked in time.
+    fn send(&self, number: u16, waiting: &Waiting) {
+        let Some(to) = self.forwarders.get(waiting.at) else { return };
+        let message = [&number.to_be_bytes()[..], &waiting.question[2..]].concat();
+        let socket = if to.is_ipv4() { Some(&self.v4) } else { self.v6.as_ref() };
+        if let Some(socket) = socket {
+            let _ = socket.send_to(&message, to);
+        }
+    }
+
+    /// One that nobody outside can guess (RFC 5452 section 4.3).
+    fn free_number(&mut self) -> Option<u16> {
+        (0..MOST).find_map(|_| {
+            self.asked += 1;
+            let number = self.random.hash_one(self.asked) as u16;
+            (!self.waiting.contains_key(&number)).then_some(number)
+        })
+    }
+}
