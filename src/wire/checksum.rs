@@ -17,17 +17,14 @@ impl Sum {
 
     /// Of bytes at an even offset; an odd last byte counts as padded with zero.
     ///
-    /// One's-complement addition works in any byte order and width: four bytes at a time, swapped once at the end.
+    /// One's-complement addition works in any byte order and width: eight bytes at a time, swapped once at the end.
     #[inline]
     pub(super) fn of(bytes: &[u8]) -> Self {
-        let (words, rest) = bytes.as_chunks::<4>();
-        let mut total: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
-        if !rest.is_empty() {
-            let mut last = [0; 4];
-            last[..rest.len()].copy_from_slice(rest);
-            total += u64::from(u32::from_ne_bytes(last));
-        }
-        Self(u16::from_be(fold(total)))
+        let (words, rest) = bytes.as_chunks::<8>();
+        let total: u128 = words.iter().map(|word| u128::from(u64::from_le_bytes(*word))).sum();
+        let total = total + u128::from(last_word(bytes, rest));
+        let (sum, carry) = (total as u64).overflowing_add((total >> 64) as u64);
+        Self(fold(sum + u64::from(carry)).swap_bytes())
     }
 
     pub(super) const fn of_word(word: u16) -> Self {
@@ -36,17 +33,13 @@ impl Sum {
 
     #[inline]
     pub(super) fn of_address(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(v4) => Self::of(&v4.octets()),
-            IpAddr::V6(v6) => Self::of(&v6.octets()),
-        }
+        Self(fold(word_of(address)))
     }
 
     /// Of the pseudo-header that TCP, UDP and ICMPv6 checksums cover besides their own bytes.
     #[inline]
     pub(super) fn of_pseudo_header(src: IpAddr, dst: IpAddr, protocol: Protocol, len: usize) -> Self {
-        let words = [len as u64 >> 16, len as u64 & 0xffff, u64::from(protocol.0)];
-        Self(fold(words.iter().sum())).plus(Self::of_address(src)).plus(Self::of_address(dst))
+        Self(fold(len as u64 + u64::from(protocol.0) + word_of(src) + word_of(dst)))
     }
 
     #[inline]
@@ -79,12 +72,38 @@ impl Sum {
     }
 }
 
+/// What an address adds to a sum: no more than 35 bits.
 #[inline]
-fn fold(total: u64) -> u16 {
-    let total = (total >> 32) + (total & 0xffff_ffff);
-    let total = (total >> 16) + (total & 0xffff);
-    let total = (total >> 16) + (total & 0xffff);
-    ((total >> 16) + (total & 0xffff)) as u16
+fn word_of(address: IpAddr) -> u64 {
+    match address {
+        IpAddr::V4(v4) => u64::from(v4.to_bits()),
+        IpAddr::V6(v6) => {
+            let (high, low) = ((v6.to_bits() >> 64) as u64, v6.to_bits() as u64);
+            (high >> 32) + (high & 0xffff_ffff) + (low >> 32) + (low & 0xffff_ffff)
+        }
+    }
+}
+
+/// The end of some bytes, zeros behind it.
+#[inline]
+fn last_word(bytes: &[u8], end: &[u8]) -> u64 {
+    if end.is_empty() {
+        return 0;
+    }
+    if let Some(last) = bytes.last_chunk() {
+        return u64::from_le_bytes(*last) >> (8 * (8 - end.len()));
+    }
+    let mut padded = [0; 8];
+    padded[..end.len()].copy_from_slice(end);
+    u64::from_le_bytes(padded)
+}
+
+/// To sixteen bits: a number and itself with its halves exchanged add up to their sum in the upper half, the carry that
+/// comes around included.
+#[inline]
+const fn fold(total: u64) -> u16 {
+    let halves = (total.wrapping_add(total.rotate_left(32)) >> 32) as u32;
+    (halves.wrapping_add(halves.rotate_left(16)) >> 16) as u16
 }
 
 #[cfg(test)]

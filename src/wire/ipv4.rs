@@ -57,7 +57,8 @@ impl<'a> Fixed<'a> {
 }
 
 /// `super_packet`: the total length may be zero, as the kernel writes it when 16 bits do not hold it (BIG TCP).
-#[inline]
+#[expect(clippy::inline_always, reason = "what it gives then needs no place in memory")]
+#[inline(always)]
 pub(super) fn parse(bytes: &[u8], super_packet: bool) -> Result<IpHeader, ParseError> {
     let fixed = Fixed::new(bytes).ok_or(ParseError::Malformed)?;
     let header_len = fixed.header_len();
@@ -65,12 +66,14 @@ pub(super) fn parse(bytes: &[u8], super_packet: bool) -> Result<IpHeader, ParseE
         0 if super_packet => bytes.len(),
         total_len => total_len,
     };
-    let header = bytes.get(..header_len).ok_or(ParseError::Malformed)?;
-    if header_len < HEADER_LEN || end < header_len || end > bytes.len() || !options_are_sound(&header[HEADER_LEN..]) {
+    let options = bytes.get(HEADER_LEN..header_len).ok_or(ParseError::Malformed)?;
+    if end < header_len || end > bytes.len() || !options_are_sound(options) {
         return Err(ParseError::Malformed);
     }
     let fragment = fixed.fragment().check(end - header_len)?;
-    if Sum::of(header) != Sum::VALID {
+    let sum = Sum::of(fixed.0);
+    let sum = if options.is_empty() { sum } else { sum.plus(Sum::of(options)) };
+    if sum != Sum::VALID {
         return Err(ParseError::BadChecksum);
     }
     Ok(IpHeader {

@@ -100,7 +100,8 @@ impl Offload {
 
     /// Whether header and packet agree, so that the kernel will take them together again. UDP fragmentation offload
     /// (type 3) and tunnel types are refused: vnet never enables them, so the kernel never sends them.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a few comparisons, in one place for each IP version")]
+    #[inline(always)]
     pub(super) fn check(&self, ip: &IpHeader, segment: &Segment) -> Result<(), ParseError> {
         let checksum_end = usize::from(self.csum_start) + usize::from(self.csum_offset) + 2;
         let fits =

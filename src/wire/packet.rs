@@ -39,15 +39,20 @@ impl<'a> Packet<'a> {
     #[expect(clippy::inline_always, reason = "one hot caller; without it moving the result takes 10 ns of 29")]
     #[inline(always)]
     pub fn parse(bytes: &'a mut [u8], offload: Offload) -> Result<Self, ParseError> {
-        let ip = match bytes.first().map(|byte| byte >> 4) {
-            Some(4) => ipv4::parse(bytes, offload.is_super_packet())?,
-            Some(6) => ipv6::parse(bytes, offload.is_super_packet())?,
-            _ => return Err(ParseError::Malformed),
-        };
+        match bytes.first().map(|byte| byte >> 4) {
+            Some(4) => Self::parse_transport(&ipv4::parse(bytes, offload.is_super_packet())?, bytes, offload),
+            Some(6) => Self::parse_transport(&ipv6::parse(bytes, offload.is_super_packet())?, bytes, offload),
+            _ => Err(ParseError::Malformed),
+        }
+    }
+
+    #[expect(clippy::inline_always, reason = "once for each IP version, whose header then needs no place in memory")]
+    #[inline(always)]
+    fn parse_transport(ip: &IpHeader, bytes: &'a mut [u8], offload: Offload) -> Result<Self, ParseError> {
         let bytes = bytes.get_mut(..ip.end).ok_or(ParseError::Malformed)?;
-        let segment = transport::parse(bytes, &ip)?;
-        offload.check(&ip, &segment)?;
-        if !offload.vouches() && !transport_checksum_is_right(bytes, &ip, segment.kind) {
+        let segment = transport::parse(bytes, ip)?;
+        offload.check(ip, &segment)?;
+        if !offload.vouches() && !transport_checksum_is_right(bytes, ip, segment.kind) {
             return Err(ParseError::BadChecksum);
         }
         let (src_port, dst_port) = (segment.src_port, segment.dst_port);
@@ -101,14 +106,23 @@ impl<'a> Packet<'a> {
 
     pub fn transport(&self) -> Transport {
         match self.kind {
-            Kind::Tcp => self.ports(self.bytes[self.transport_at() + transport::field::TCP_FLAGS]),
-            Kind::Udp => self.ports(0),
+            Kind::Tcp | Kind::Udp => Transport::Ports {
+                src: self.tuple.src_port,
+                dst: self.tuple.dst_port,
+                tcp_flags: self.tcp_flags().unwrap_or(0),
+            },
             Kind::Echo { reply } => Transport::Echo { id: self.tuple.src_port, reply },
             Kind::IcmpError => {
                 Transport::IcmpError { quoted: icmp::quoted(&self.bytes[self.transport_at()..], self.tuple.protocol) }
             }
             Kind::Icmp | Kind::Opaque => Transport::Other,
         }
+    }
+
+    /// None where there is no TCP header.
+    #[inline]
+    pub fn tcp_flags(&self) -> Option<u8> {
+        (self.kind == Kind::Tcp).then(|| self.bytes[self.transport_at() + transport::field::TCP_FLAGS])
     }
 
     /// None for a whole packet, also behind an IPv6 fragment header.
@@ -209,10 +223,6 @@ impl<'a> Packet<'a> {
     pub(super) fn set_tuple(&mut self, tuple: Tuple) {
         self.tuple = tuple;
         self.transport_len = transport::TCP_HEADER_LEN as u8;
-    }
-
-    fn ports(&self, tcp_flags: u8) -> Transport {
-        Transport::Ports { src: self.tuple.src_port, dst: self.tuple.dst_port, tcp_flags }
     }
 
     pub(super) fn transport_at(&self) -> usize {

@@ -53,7 +53,7 @@ pub(super) mod field {
 
 /// `bytes` is the whole IP packet. A first fragment must hold its transport header, or rules could be dodged by ports
 /// that come later (RFC 1858, RFC 7112).
-#[inline]
+#[inline(always)]
 pub(super) fn parse(bytes: &[u8], ip: &IpHeader) -> Result<Segment, ParseError> {
     const OPAQUE: Segment = Segment { kind: Kind::Opaque, header_len: 0, src_port: 0, dst_port: 0 };
     let body = bytes.get(ip.transport_at..).ok_or(ParseError::Malformed)?;

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::dataplane::Direction;
-use crate::wire::{Packet, Protocol, Transport};
+use crate::wire::Packet;
 
 /// What one packet says of its connection; nothing unless it is TCP with its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,13 +34,7 @@ impl Signal {
 
     #[inline]
     pub fn of(packet: &Packet<'_>) -> Self {
-        if packet.protocol() != Protocol::TCP {
-            return Self::NONE;
-        }
-        match packet.transport() {
-            Transport::Ports { tcp_flags, .. } => Self::from_flags(tcp_flags),
-            Transport::Echo { .. } | Transport::IcmpError { .. } | Transport::Other => Self::NONE,
-        }
+        packet.tcp_flags().map_or(Self::NONE, Self::from_flags)
     }
 
     /// A reset says nothing else, a SYN opens unless it answers one.
