@@ -93,6 +93,7 @@ fn rounds(lab: &mut Lab, packets: &mut [Vec<u8>], count: u64) -> Duration {
         }
         taken += start.elapsed();
         lab.forget_flows();
+        lab.forget_paths();
         left -= round;
     }
     taken

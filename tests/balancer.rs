@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use proptest::prelude::*;
 use vnet::compile::{Compiled, Ids, Learned, compile_numbered};
 use vnet::config;
-use vnet::dataplane::{DropReason, End, FlowLimits, Flows, PortId, Quiet, Timestamp, Verdict, part, process};
+use vnet::dataplane::{DropReason, End, FlowLimits, Flows, Paths, PortId, Quiet, Timestamp, Verdict, part, process};
 use vnet::diag;
 use vnet::model::{Attachment, Health, Network, ProbeKey, Verdict as Answer};
 use vnet::wire::{Offload, Packet, Protocol, Reset, Tuple, build};
@@ -105,6 +105,10 @@ impl Lab {
         self.network.vm(self.network.nic(nic).virtual_machine).name.clone()
     }
 
+    fn port(&self, node: &str) -> PortId {
+        (0..16).map(PortId).find(|port| self.node(*port) == node).unwrap()
+    }
+
     fn send(&self, node: &str, bytes: &[u8]) -> Out {
         self.send_offloaded(node, bytes, Offload::default()).map(|(node, bytes, _)| (node, bytes))
     }
@@ -115,7 +119,7 @@ impl Lab {
         bytes: &[u8],
         offload: Offload,
     ) -> Result<(String, Vec<u8>, Offload), DropReason> {
-        let port = (0..16).map(PortId).find(|port| self.node(*port) == node).unwrap();
+        let port = self.port(node);
         let mut bytes = bytes.to_vec();
         let mut packet = Packet::parse(&mut bytes, offload).unwrap();
         match process(&self.compiled.snapshot, &self.flows, port, Timestamp(1), &mut packet, &mut Quiet) {
@@ -211,6 +215,26 @@ fn lb_01_the_backend_sees_the_client_and_the_client_the_frontend() {
     assert_eq!(again, node);
     let own_address = lab.send("client", &tcp((CLIENT, 5000), (own, 8080), SYN));
     assert_eq!(own_address.unwrap().0, node, "a backend has its own address still");
+}
+
+/// A backend and a client talk, and where that leads is known; then the client asks for the frontend from the same port.
+#[test]
+fn lb_01_a_known_path_does_not_hide_a_backends_answer() {
+    let port = (5000..6000).find(|port| Lab::new(FILE).backend(*port) == "a").unwrap();
+    let lab = Lab::new(FILE);
+    let mut paths = Paths::new();
+    let (a, snapshot) = ("10.1.1.4", &lab.compiled.snapshot);
+    let mut answer = |flags| {
+        let mut bytes = tcp((a, 8080), (CLIENT, port), flags);
+        let mut packet = Packet::parse(&mut bytes, Offload::default()).unwrap();
+        let verdict = paths.process(snapshot, &lab.flows, lab.port("a"), Timestamp(1), &mut packet, &mut Quiet);
+        (verdict, packet.src())
+    };
+    for _ in 0..3 {
+        assert_eq!(answer(ACK), (Verdict::Forward(lab.port("client")), at(a, 0).ip()));
+    }
+    assert_eq!(lab.backend(port), "a", "the flow that the backend has too");
+    assert_eq!(answer(SYN | ACK), (Verdict::Forward(lab.port("client")), at(WEB, 0).ip()));
 }
 
 #[test]

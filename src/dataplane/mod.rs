@@ -38,7 +38,7 @@ pub use nat::{
 };
 pub use observer::{Admission, Direction, FilterPlace, Observer, PacketEnd, Quiet, Step, Translation};
 pub use pattern::{Pattern, Side};
-pub use pipeline::{End, Flows, judge, part, process};
+pub use pipeline::{End, Flows, Paths, judge, part, process};
 pub use recorder::Recorder;
 pub use snapshot::{
     AclId, Fib, FibId, Filters, Ingress, Link, NextHop, Nic, NicId, Owner, PortId, RouteId, Snapshot, SpreadId,

@@ -45,6 +45,7 @@ pub struct AclId(pub u32);
 /// The published tables. Ids index its lists; `compile` guarantees that every id in it is in range.
 #[derive(Debug, Default)]
 pub struct Snapshot {
+    /// Tables that were published later have a higher one: what somebody remembers of them goes by it.
     pub generation: u64,
     /// By [`PortId`].
     pub ports: Vec<Ingress>,

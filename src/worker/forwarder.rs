@@ -15,7 +15,8 @@ use super::tally::{PortTally, Tally};
 use super::trace::{Taps, Traced};
 use super::witness::Witness;
 use crate::dataplane::{
-    DropReason, End, Flows, Observer, Parted, PortId, Recorder, Snapshot, Step, Timestamp, Verdict, part, process,
+    DropReason, End, Flows, Observer, Parted, Paths, PortId, Recorder, Snapshot, Step, Timestamp, Verdict, part,
+    process,
 };
 use crate::wire::{Frame, Offload, Packet, ParseError, Protocol};
 
@@ -44,6 +45,7 @@ pub struct Forwarder<D> {
     devices: Vec<Option<Arc<D>>>,
     tally: Arc<Tally>,
     frame: Box<[u8]>,
+    paths: Paths,
     coalescer: Coalescer,
 }
 
@@ -89,6 +91,7 @@ impl<D: Device> Forwarder<D> {
             devices: devices.into_iter().map(Some).collect(),
             tally,
             frame: vec![0; FRAME_LEN].into_boxed_slice(),
+            paths: Paths::new(),
             coalescer: Coalescer::new(),
         }
     }
@@ -178,12 +181,16 @@ impl<D: Device> Forwarder<D> {
             frames += 1;
             let frame = &mut self.frame[..len];
             if taps.is_empty() {
-                let decision = decide(snapshot, &self.flows, port, now, frame, &mut witness);
+                let decision = decide(frame, &mut witness, |packet, witness| {
+                    self.paths.process(snapshot, &self.flows, port, now, packet, witness)
+                });
                 exit.settle(&mut self.coalescer, &decision, frame);
                 continue;
             }
             let mut leg = Recorder::new();
-            let decision = decide(snapshot, &self.flows, port, now, frame, &mut (&mut witness, &mut leg));
+            let decision = decide(frame, &mut (&mut witness, &mut leg), |packet, observers| {
+                process(snapshot, &self.flows, port, now, packet, observers)
+            });
             let traced = Traced { at: now, generation: snapshot.generation, ingress: port, leg };
             exit.settle_traced(&mut self.coalescer, &decision, frame, taps, traced);
         }
@@ -291,13 +298,11 @@ impl<D: Device> Exit<'_, D> {
 }
 
 /// The verdict on a frame, which is left as it is to be sent.
+#[inline]
 fn decide<O: Observer>(
-    snapshot: &Snapshot,
-    flows: &Flows,
-    ingress: PortId,
-    now: Timestamp,
     frame: &mut [u8],
     observer: &mut O,
+    process: impl FnOnce(&mut Packet<'_>, &mut O) -> Verdict,
 ) -> Decision {
     let mut drop = |reason, len| {
         observer.step(Step::Dropped { reason });
@@ -318,7 +323,7 @@ fn decide<O: Observer>(
         Err(ParseError::BadChecksum) => return drop(DropReason::BadChecksum, len),
     };
     let (size, protocol) = (Size::of(&packet), packet.protocol());
-    let verdict = process(snapshot, flows, ingress, now, &mut packet, observer);
+    let verdict = process(&mut packet, observer);
     let end = Offload::LEN + packet.len();
     *header = packet.offload().encode();
     Decision { verdict, size, protocol, end }

@@ -1,17 +1,20 @@
 //! A lab in memory: two peered virtual networks, `web` in one and `db` in the other, many routes and rules between them.
 
+use std::cell::RefCell;
 use std::fmt::Write;
 use std::sync::Arc;
 
 use vnet::compile::{Learned, compile};
 use vnet::config;
-use vnet::dataplane::{FlowLimits, Flows, PortId, Quiet, Snapshot, Timestamp, Verdict, process};
+use vnet::dataplane::{FlowLimits, Flows, Paths, PortId, Quiet, Snapshot, Timestamp, Verdict};
 use vnet::wire::{Offload, Packet};
 
 pub(crate) struct Lab {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) flows: Flows,
     pub(crate) now: Timestamp,
+    /// As a worker has them.
+    paths: RefCell<Paths>,
 }
 
 impl Lab {
@@ -39,19 +42,25 @@ impl Lab {
         let loaded = config::load(topology, "lab.vnet.yaml").expect("the topology is valid");
         let compiled = compile(&loaded.network, &Learned::default(), 1);
         let flows = Flows::new(FlowLimits::default());
-        Self { snapshot: compiled.snapshot, flows, now: Timestamp(1) }
+        Self { snapshot: compiled.snapshot, flows, now: Timestamp(1), paths: RefCell::default() }
     }
 
     #[inline]
     pub(crate) fn send(&self, from: PortId, bytes: &mut [u8]) -> Verdict {
         let mut packet = Packet::parse(bytes, Offload::default()).unwrap();
-        process(&self.snapshot, &self.flows, from, self.now, &mut packet, &mut Quiet)
+        let mut paths = self.paths.borrow_mut();
+        paths.process(&self.snapshot, &self.flows, from, self.now, &mut packet, &mut Quiet)
     }
 
     /// An hour passes and every record ends.
     pub(crate) fn forget_flows(&mut self) {
         self.now.0 += 3_600_000_000_000;
         while self.flows.records.expire(self.now, 100_000) > 0 {}
+    }
+
+    /// Nobody remembers where a flow goes.
+    pub(crate) fn forget_paths(&mut self) {
+        self.paths = RefCell::default();
     }
 }
 

@@ -15,7 +15,8 @@ use vnet::dataplane::DropReason::{
 };
 use vnet::dataplane::Verdict::{self, Drop, Forward};
 use vnet::dataplane::{
-    FlowLimits, Flows, NatLimits, NatTable, NicId, Outbound, Pattern, PortId, PortPool, Ports, Said, Timestamp, Told,
+    Deciders, Direction, FlowLimits, FlowTable, FlowTerms, Flows, NatLimits, NatTable, NicId, Outbound, Passing,
+    Pattern, PortId, PortPool, Ports, Said, Signal, Timestamp, Told, Traffic,
 };
 use vnet::wire::{Offload, Packet, Protocol, Tuple, build};
 use vnet::worker::{Device, FlowEvents, Forwarder, RecvError, SendError, Tables, Tally, Watch};
@@ -57,6 +58,34 @@ fn a_million_mappings_take_fewer_than_sixty_bytes_each() {
     });
     assert_eq!(table.len(), MAPPINGS);
     assert!(bytes < 60 * MAPPINGS, "{bytes}");
+}
+
+#[test]
+fn a_million_flow_records_take_at_most_120_bytes_each() {
+    const RECORDS: u32 = 1_000_000;
+    let flow = |n: u32| Tuple {
+        src: [10, 0, (n >> 16) as u8, 4].into(),
+        dst: [10, 1, 0, 4].into(),
+        protocol: Protocol::UDP,
+        src_port: n as u16,
+        dst_port: 53,
+    };
+    let (traffic, now) = (Traffic { packets: 1, bytes: 100 }, Timestamp(1));
+    let (passing, terms) = (Passing { traffic, signal: Signal::NONE, at: now }, FlowTerms::default());
+    let nic = |n| NicId(n % 2);
+    let (bytes, table) = held(|| {
+        let table = FlowTable::new(FlowLimits::default());
+        for n in 0..RECORDS {
+            let room = table.reserve(nic(n)).unwrap();
+            room.admit(Direction::Outbound, &flow(n), Deciders::default(), passing, &terms);
+        }
+        table
+    });
+    assert_eq!(table.len(), RECORDS as usize);
+    assert!(bytes <= 120 * RECORDS as usize, "{bytes}");
+    let found = |n| table.find(nic(n), Direction::Outbound, &flow(n), now).is_some();
+    assert!((0..RECORDS).step_by(997).all(found), "each is there");
+    assert!(table.reserve(nic(0)).is_err(), "and no more than that");
 }
 
 #[test]
@@ -162,6 +191,7 @@ fn first_packets_of_new_flows() {
     };
     send_all(&lab);
     lab.forget_flows();
+    lab.forget_paths();
     assert_eq!(lab.flows.records.len(), 0);
 
     assert_eq!(allocations(|| send_all(&lab)), 0);

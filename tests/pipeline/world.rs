@@ -4,16 +4,21 @@
 //! checked against what holds always: the bytes stay as they are, the last step is the verdict, a dropped packet leaves
 //! no record.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ipnet::IpNet;
 use vnet::dataplane::{
     Acl, AclId, AclRule, Action, Admission, Direction, Fib, FibId, Filters, FlowLimits, FlowTerms, Flows, Ingress,
-    Link, Lpm, LpmBuilder, NextHop, Nic, NicId, Observer, Owner, PortId, ProtocolMatch, RouteId, RuleId, Snapshot,
-    Spread, Step, SubnetId, Timestamp, Translation, Verdict, Vnet, VnetId, process,
+    Link, Lpm, LpmBuilder, NextHop, Nic, NicId, Observer, Owner, Paths, PortId, ProtocolMatch, RouteId, RuleId,
+    Snapshot, Spread, Step, SubnetId, Timestamp, Translation, Verdict, Vnet, VnetId, process,
 };
 use vnet::wire::{Offload, Packet, Protocol};
+
+/// Of the snapshot that is made next: what is remembered of tables goes by it.
+static GENERATION: AtomicU64 = AtomicU64::new(1);
 
 pub(crate) struct World {
     pub(crate) vnets: Vec<VnetSpec>,
@@ -136,14 +141,16 @@ impl World {
     }
 
     pub(crate) fn build(&self) -> Lab {
-        Lab { snapshot: self.snapshot(), flows: Flows::new(self.limits), now: Timestamp(1_000_000_000) }
+        let flows = || Flows::new(self.limits);
+        let along = Along { paths: RefCell::default(), flows: flows() };
+        Lab { snapshot: self.snapshot(), flows: flows(), now: Timestamp(1_000_000_000), along }
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
         let attached_from = self.nics.len() - self.attached.len();
         let nic_ports = (0..attached_from as u32).map(|n| Ingress::Nic(NicId(n)));
         Snapshot {
-            generation: 1,
+            generation: GENERATION.fetch_add(1, Ordering::Relaxed),
             ports: nic_ports.chain(self.attached.iter().map(|vnet| Ingress::Vnet(*vnet))).collect(),
             nics: (0_u32..).zip(&self.nics).map(|(n, nic)| nic.build(FibId(n))).collect(),
             fibs: self.nics.iter().map(|nic| self.fib(nic)).collect(),
@@ -227,6 +234,13 @@ pub(crate) struct Lab {
     pub(crate) snapshot: Snapshot,
     pub(crate) flows: Flows,
     pub(crate) now: Timestamp,
+    pub(crate) along: Along,
+}
+
+/// The same packets once more, by one who remembers where flows go.
+pub(crate) struct Along {
+    paths: RefCell<Paths>,
+    flows: Flows,
 }
 
 impl Lab {
@@ -267,7 +281,25 @@ impl Lab {
             }
         };
         assert_eq!(steps.0.last(), Some(&last));
+        self.send_along(from, packet, offload, verdict);
         (verdict, steps.0)
+    }
+
+    /// A flow's third packet goes along its path at the latest. What has passed passes again and changes nothing else.
+    fn send_along(&self, from: NicId, packet: &[u8], offload: Offload, expected: Verdict) {
+        let Along { paths, flows } = &self.along;
+        let (ingress, mut paths) = (PortId(from.0), paths.borrow_mut());
+        for _ in 0..3 {
+            let (mut bytes, mut steps) = (packet.to_vec(), Steps::default());
+            let mut parsed = Packet::parse(&mut bytes, offload).unwrap();
+            let verdict = paths.process(&self.snapshot, flows, ingress, self.now, &mut parsed, &mut steps);
+            assert_eq!(verdict, expected, "along a path: {:?}", steps.0);
+            assert_eq!(bytes, packet, "FAB-05, UDR-13: nothing in a packet is touched");
+            if matches!(verdict, Verdict::Drop(_)) {
+                break;
+            }
+        }
+        assert_eq!(flows.records.len(), self.records(), "the same records");
     }
 }
 

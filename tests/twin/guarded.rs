@@ -169,7 +169,9 @@ impl<'a> Both<'a> {
 
     fn pass(&mut self, nanoseconds: u64) {
         self.twin.state.now.0 += nanoseconds;
-        self.flows.records.expire(self.twin.state.now, usize::MAX);
+        for flows in [&self.flows, &self.along.flows] {
+            flows.records.expire(self.twin.state.now, usize::MAX);
+        }
     }
 
     /// What the table says of the room that is left.

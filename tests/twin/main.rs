@@ -15,7 +15,10 @@ mod topology;
 use std::collections::BTreeMap;
 
 use vnet::compile::{Compiled, Ids, Learned, compile, compile_next};
-use vnet::dataplane::{AclId, DropReason, FlowLimits, Flows, NicId, PortId, Quiet, Verdict, process};
+use vnet::dataplane::{
+    AclId, DropReason, FlowLimits, Flows, NicId, Observer, Paths, PortId, Quiet, Snapshot, Step, Timestamp, Verdict,
+    process,
+};
 use vnet::diag::{Place, Probe, Query, Verdict as Answer, explain};
 use vnet::model::{Attachment, Network, NicIx, SubnetIx, VnetIx};
 use vnet::wire::{Offload, Packet as Wire};
@@ -65,6 +68,7 @@ fn tables_and_pipeline_agree_with_the_rules_as_written() {
         assert!(reached(reason.name()) >= 20, "{reason} was hardly reached: {outcomes:?}");
     }
     assert!(reached("forwarded") >= 5000, "too little was forwarded: {outcomes:?}");
+    assert!(reached("along a path") >= 5000, "too little went along a path: {outcomes:?}");
 }
 
 /// Whatever the topology, `explain` answers: it never panics, a blocked packet has a cause, and a first obstacle with a
@@ -191,6 +195,7 @@ fn compare(seed: u64) -> Vec<String> {
             delivered.push((to, sent));
         }
     }
+    outcomes.extend(std::iter::repeat_n("along a path".to_owned(), both.along.shortened));
     outcomes
 }
 
@@ -201,7 +206,43 @@ struct Both<'a> {
     attachments: Vec<Attachment>,
     compiled: Compiled,
     flows: Flows,
+    along: Along,
     twin: Twin<'a>,
+}
+
+/// The same packets by one who remembers where flows go.
+struct Along {
+    paths: Paths,
+    flows: Flows,
+    /// Packets that were forwarded without a walk through the pipeline.
+    shortened: usize,
+}
+
+/// Whether the pipeline was walked through.
+#[derive(Default)]
+struct Walked(bool);
+
+impl Observer for Walked {
+    fn step(&mut self, step: Step) {
+        self.0 |= matches!(step, Step::Sent { .. });
+    }
+}
+
+impl Along {
+    /// Sends a packet three times: at the last it goes along a path if there is one. What has passed passes again and
+    /// changes nothing; what was refused may begin a flow when it comes again (NSG-23).
+    fn send(&mut self, snapshot: &Snapshot, from: PortId, now: Timestamp, packet: &Packet, expected: Verdict) {
+        for _ in 0..3 {
+            let (mut bytes, mut walked) = (packet.bytes(), Walked::default());
+            let mut packet = Wire::parse(&mut bytes, Offload::default()).unwrap();
+            let verdict = self.paths.process(snapshot, &self.flows, from, now, &mut packet, &mut walked);
+            assert_eq!(verdict, expected, "along a path, from {from:?}: {:?}", packet.tuple());
+            if matches!(verdict, Verdict::Drop(_)) {
+                break;
+            }
+            self.shortened += usize::from(!walked.0);
+        }
+    }
 }
 
 impl<'a> Both<'a> {
@@ -218,6 +259,7 @@ impl<'a> Both<'a> {
             attachments: network.attachments(),
             compiled: compile(network, &Learned::default(), 1),
             flows: Flows::new(limits),
+            along: Along { paths: Paths::new(), flows: Flows::new(limits), shortened: 0 },
             twin,
         }
     }
@@ -225,7 +267,8 @@ impl<'a> Both<'a> {
     /// The same with other tables; records stay.
     fn replace(&mut self, network: &'a Network) {
         self.network = network;
-        self.compiled = compile_next(network, &Learned::default(), Ids::in_file_order(network), 1, &self.compiled);
+        let (ids, generation) = (Ids::in_file_order(network), self.compiled.snapshot.generation + 1);
+        self.compiled = compile_next(network, &Learned::default(), ids, generation, &self.compiled);
     }
 
     /// What both say becomes of an ordinary packet.
@@ -241,7 +284,9 @@ impl<'a> Both<'a> {
         let mut bytes = sent.bytes();
         let mut packet = Wire::parse(&mut bytes, Offload::default()).unwrap();
         let (snapshot, now) = (&self.compiled.snapshot, self.twin.state.now);
-        let verdict = process(snapshot, &self.flows, PortId(port as u32), now, &mut packet, &mut Quiet);
+        let from_port = PortId(port as u32);
+        let verdict = process(snapshot, &self.flows, from_port, now, &mut packet, &mut Quiet);
+        self.along.send(snapshot, from_port, now, sent, verdict);
         let found = match verdict {
             Verdict::Forward(PortId(port)) => Ok(self.attachments[port as usize]),
             Verdict::Drop(reason) => Err(reason),

@@ -14,7 +14,7 @@ use crate::wire::{Protocol, Tuple};
 /// Whole words: a key is built in registers and compared as it was built. Smaller pieces, stored one by
 /// one and loaded together, stall the processor: following a record takes 14 ns so, and took 35 with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FlowKey {
+pub(in crate::dataplane) struct FlowKey {
     /// Local and remote; two IPv4 addresses share the first word.
     addresses: [u64; 4],
     /// The NIC in 23 bits, the protocol, the family in one, the local port, the remote port.
@@ -25,9 +25,12 @@ pub(super) struct FlowKey {
 const NICS: u32 = 1 << 23;
 
 impl FlowKey {
+    /// No packet's.
+    pub(in crate::dataplane) const NONE: Self = Self { addresses: [0; 4], ends: 0 };
+
     /// The key that a packet is looked up by, and its record is stored under.
     #[inline]
-    pub(super) fn new(nic: NicId, direction: Direction, tuple: &Tuple) -> Self {
+    pub(in crate::dataplane) fn new(nic: NicId, direction: Direction, tuple: &Tuple) -> Self {
         let (local, remote, local_port, remote_port) = match direction {
             Direction::Outbound => (&tuple.src, &tuple.dst, tuple.src_port, tuple.dst_port),
             Direction::Inbound => (&tuple.dst, &tuple.src, tuple.dst_port, tuple.src_port),
@@ -38,6 +41,21 @@ impl FlowKey {
             addresses: words(local, remote),
             ends: u64::from(nic.0) << 41 | kind << 32 | u64::from(local_port) << 16 | u64::from(remote_port),
         }
+    }
+
+    /// The same flow at another NIC.
+    #[inline]
+    pub(in crate::dataplane) const fn at(&self, nic: NicId) -> Self {
+        Self { addresses: self.addresses, ends: self.ends & !(!0 << 41) | (nic.0 as u64) << 41 }
+    }
+
+    /// The same flow with local and remote exchanged: its packets as the NIC at their other end sees them.
+    #[inline]
+    pub(in crate::dataplane) const fn turned(&self) -> Self {
+        let [first, second, third, fourth] = self.addresses;
+        let addresses = if self.is_ipv4() { [first.rotate_left(32), 0, 0, 0] } else { [third, fourth, first, second] };
+        let (local, remote) = (self.ends >> 16 & 0xffff, self.ends & 0xffff);
+        Self { addresses, ends: self.ends >> 32 << 32 | remote << 16 | local }
     }
 
     pub(super) const fn nic(&self) -> NicId {
@@ -122,6 +140,16 @@ mod tests {
                 "what an appliance forwards is another flow"
             );
             assert_ne!(request, FlowKey::new(NicId(4), Direction::Outbound, &flow));
+        }
+    }
+
+    #[test]
+    fn a_flow_is_known_at_its_other_end_by_the_turned_key() {
+        for flow in [tuple("10.0.0.4", "255.255.255.255"), tuple("fd00::4", "ffff:1::ffff")] {
+            let (near, far) = (NicId(NICS - 1), NicId(5));
+            let key = FlowKey::new(near, Direction::Outbound, &flow);
+            assert_eq!(key.turned().at(far), FlowKey::new(far, Direction::Inbound, &flow));
+            assert_eq!(key.at(far), FlowKey::new(far, Direction::Outbound, &flow));
         }
     }
 

@@ -9,7 +9,7 @@
 //! so a warm table allocates nothing, and the limits bound it.
 
 mod event;
-mod key;
+pub(super) mod key;
 mod record;
 mod shard;
 pub(super) mod slab;
@@ -121,10 +121,21 @@ impl FlowTable {
         passing: Passing,
         terms: &FlowTerms,
     ) -> Follow {
-        let key = FlowKey::new(nic, direction, tuple);
+        self.follow_key(&FlowKey::new(nic, direction, tuple), direction, passing, terms)
+    }
+
+    /// The same by what the record is found by.
+    #[inline(never)]
+    pub(super) fn follow_key(
+        &self,
+        key: &FlowKey,
+        direction: Direction,
+        passing: Passing,
+        terms: &FlowTerms,
+    ) -> Follow {
         let hash = self.hasher.hash_one(key);
         let mut shard = self.shard(hash);
-        let Some(record) = shard.find(&key, hash) else { return Follow::Nothing };
+        let Some(record) = shard.find(key, hash) else { return Follow::Nothing };
         record.meet(direction, passing, terms)
     }
 

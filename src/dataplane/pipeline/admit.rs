@@ -2,6 +2,7 @@
 
 use super::judge::{Asked, Denied, Judge};
 use super::{Leg, Subject};
+use crate::dataplane::flow::key::FlowKey;
 use crate::dataplane::{
     Admission, Deciders, Denial, Direction, DropReason, FlowEvent, Follow, NicId, Observer, RuleId, Step,
 };
@@ -45,12 +46,41 @@ impl Leg<'_> {
         subject: &Subject<'_>,
         observer: &mut O,
     ) -> Result<Admitted, DropReason> {
+        self.admit_key(&FlowKey::new(nic, direction, subject.flow()), nic, direction, subject, observer)
+    }
+
+    /// The same for one who knows by what the flow's record is found.
+    #[expect(clippy::inline_always, reason = "what it answers then needs no place in memory")]
+    #[inline(always)]
+    pub(super) fn admit_key<O: Observer>(
+        self,
+        key: &FlowKey,
+        nic: NicId,
+        direction: Direction,
+        subject: &Subject<'_>,
+        observer: &mut O,
+    ) -> Result<Admitted, DropReason> {
         let terms = &self.snapshot.nic(nic).flows;
-        match self.flows.records.follow(nic, direction, subject.flow(), subject.passing, terms) {
-            Follow::Passes => {
-                observer.step(Step::Admit { nic, direction, admission: Admission::Record });
-                Ok(Admitted::Record)
-            }
+        let follow = self.flows.records.follow_key(key, direction, subject.passing, terms);
+        if follow == Follow::Passes {
+            observer.step(Step::Admit { nic, direction, admission: Admission::Record });
+            return Ok(Admitted::Record);
+        }
+        self.judge(follow, nic, direction, subject, observer)
+    }
+
+    /// What becomes of a packet that no record lets pass.
+    #[inline(never)]
+    fn judge<O: Observer>(
+        self,
+        follow: Follow,
+        nic: NicId,
+        direction: Direction,
+        subject: &Subject<'_>,
+        observer: &mut O,
+    ) -> Result<Admitted, DropReason> {
+        match follow {
+            Follow::Passes => Ok(Admitted::Record),
             Follow::Refused(admitted) => {
                 observer.step(Step::Admit { nic, direction, admission: Admission::Refused });
                 Err(DropReason::denied(admitted))

@@ -63,8 +63,8 @@ impl Leg<'_> {
     ) -> Result<Passed, DropReason> {
         let nic = self.snapshot.gateway(gateway).nic;
         let crossing = self.cross(sender, nic, observer)?;
-        crossing.leave(admitted)?;
-        crossing.enter(Admitted::ByDefault(Deciders::default()))?;
+        crossing.access.leave(admitted)?;
+        crossing.access.enter(Admitted::ByDefault(Deciders::default()))?;
         self.pass_on(gateway, (sender, Some((sender, Direction::Outbound, admitted))), subject, packet, observer)
     }
 
@@ -188,11 +188,11 @@ impl Leg<'_> {
     ) -> Result<PortId, DropReason> {
         let receiver = hop.nic();
         let crossing = self.cross(gateway, receiver, observer)?;
-        crossing.leave(Admitted::ByDefault(Deciders::default()))?;
+        crossing.access.leave(Admitted::ByDefault(Deciders::default()))?;
         observer.step(Step::Arrive { nic: receiver });
         self.deliver(hop, &subject.tuple.dst)?;
         let admitted = self.admit(receiver, Direction::Inbound, subject, observer)?;
-        crossing.enter(admitted)?;
+        crossing.access.enter(admitted)?;
         let nic = self.snapshot.nic(receiver);
         check::size(packet, nic)?;
         self.commit(

@@ -14,6 +14,7 @@ mod edge;
 mod gateway;
 mod judge;
 mod parting;
+mod path;
 mod platform;
 mod route;
 mod subject;
@@ -22,6 +23,7 @@ use self::admit::Admitted;
 use self::balance::Balancing;
 pub use self::judge::judge;
 pub use self::parting::{End, part};
+pub use self::path::Paths;
 use self::route::{Hop, Way};
 use self::subject::Subject;
 use super::{
@@ -56,7 +58,13 @@ pub fn process<O: Observer>(
     observer: &mut O,
 ) -> Verdict {
     observer.packet(packet);
-    match (Leg { snapshot, flows, now }).forward(ingress, packet, observer) {
+    verdict((Leg { snapshot, flows, now }).forward(ingress, packet, observer), observer)
+}
+
+/// Says what became of a leg.
+#[inline]
+fn verdict<O: Observer>(outcome: Result<PortId, DropReason>, observer: &mut O) -> Verdict {
+    match outcome {
         Ok(port) => {
             observer.step(Step::Delivered { port });
             Verdict::Forward(port)
@@ -163,23 +171,36 @@ impl Leg<'_> {
     ) -> Result<PortId, DropReason> {
         let receiver = hop.nic();
         let crossing = self.cross(sender, receiver, observer)?;
-        crossing.leave(admitted_out)?;
+        crossing.access.leave(admitted_out)?;
         crossing.enter_from(&asked.tuple.src)?;
         observer.step(Step::Arrive { nic: receiver });
         self.deliver(hop, &subject.tuple.dst)?;
         let admitted_in = self.admit(receiver, Direction::Inbound, subject, observer)?;
-        crossing.enter(admitted_in)?;
+        crossing.access.enter(admitted_in)?;
+        self.arrive_at((sender, admitted_out, asked), (receiver, admitted_in, subject), packet, observer)
+    }
 
+    /// What is left once both NICs let a packet pass: whether it fits, and the records of a flow that begins.
+    #[inline]
+    fn arrive_at<O: Observer>(
+        self,
+        (sender, admitted_out, asked): (NicId, Admitted, &Subject<'_>),
+        (receiver, admitted_in, subject): (NicId, Admitted, &Subject<'_>),
+        packet: &Packet<'_>,
+        observer: &mut O,
+    ) -> Result<PortId, DropReason> {
         let nic = self.snapshot.nic(receiver);
         check::size(packet, nic)?;
-        let out = (sender, Direction::Outbound, admitted_out);
-        let inward = (receiver, Direction::Inbound, admitted_in);
-        self.commit(Some((out, asked)), Some((inward, subject)), observer)?;
+        if !admitted_out.has_record() || !admitted_in.has_record() {
+            let out = (sender, Direction::Outbound, admitted_out);
+            let inward = (receiver, Direction::Inbound, admitted_in);
+            self.commit(Some((out, asked)), Some((inward, subject)), observer)?;
+        }
         Ok(nic.port)
     }
 
     /// Makes the records that the leg lacks: all or none.
-    #[inline]
+    #[inline(never)]
     fn commit<O: Observer>(
         self,
         sent: Option<(Passage, &Subject<'_>)>,

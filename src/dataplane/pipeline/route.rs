@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::Leg;
 use super::admit::Admitted;
 use crate::dataplane::platform::{self, METADATA, PLATFORM, PROBER_V6};
-use crate::dataplane::{DropReason, Edge, FrontendId, GatewayId, Link, NextHop, NicId, Observer, Owner, PortId, Step};
+use crate::dataplane::{DropReason, Edge, FrontendId, GatewayId, Lpm, NextHop, NicId, Observer, Owner, PortId, Step};
 use crate::wire::Tuple;
 
 /// The end of a leg.
@@ -38,12 +38,19 @@ impl Hop {
     }
 }
 
-/// The two links of a peering that a leg crosses; none within a VNet.
+/// The peering that a leg crosses, if it crosses one.
 pub(super) struct Crossing<'a> {
-    /// The sender's VNet's own.
-    near: Option<&'a Link>,
-    /// The receiver's VNet's own.
-    far: Option<&'a Link>,
+    pub(super) access: Access,
+    /// From where the receiver's VNet's own link lets traffic in; none where from everywhere.
+    sources: Option<&'a Lpm<()>>,
+}
+
+/// Which of a peering's two links, the sender's VNet's own and the receiver's, wants an explicit rule for a flow (PEER-22);
+/// neither within a VNet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Access {
+    near_explicit: bool,
+    far_explicit: bool,
 }
 
 impl<'a> Leg<'a> {
@@ -122,7 +129,7 @@ impl<'a> Leg<'a> {
         let (near_end, far_end) = (self.snapshot.nic(sender), self.snapshot.nic(receiver));
         let (from, into) = (near_end.vnet, far_end.vnet);
         if from == into {
-            return Ok(Crossing { near: None, far: None });
+            return Ok(Crossing { access: Access::default(), sources: None });
         }
         observer.step(Step::Cross { from, into, receiver });
         let near = self.snapshot.vnet(from).link(into).ok_or(DropReason::PeeringNotConnected)?;
@@ -131,7 +138,8 @@ impl<'a> Leg<'a> {
         if !near.joins(near_end.subnet) || !far.joins(far_end.subnet) {
             return Err(DropReason::SubnetNotPeered);
         }
-        Ok(Crossing { near: Some(near), far: Some(far) })
+        let access = Access { near_explicit: near.explicit_allow, far_explicit: far.explicit_allow };
+        Ok(Crossing { access, sources: far.sources.as_ref() })
     }
 
     /// A NIC takes what it owns, and the rest only with IP forwarding (NIC-02, NIC-03); of a machine that is stopped
@@ -149,30 +157,28 @@ impl<'a> Leg<'a> {
 }
 
 impl Crossing<'_> {
-    /// The sender's side of PEER-22.
-    #[inline]
-    pub(super) fn leave(&self, sent: Admitted) -> Result<(), DropReason> {
-        access(self.near, sent)
-    }
-
-    /// The receiver's side of PEER-22.
-    #[inline]
-    pub(super) fn enter(&self, received: Admitted) -> Result<(), DropReason> {
-        access(self.far, received)
-    }
-
     /// The entered VNet's link decides whether traffic of foreign origin may come (PEER-23, PEER-24).
     #[inline]
     pub(super) fn enter_from(&self, src: &IpAddr) -> Result<(), DropReason> {
-        let sources = self.far.and_then(|link| link.sources.as_ref());
-        let known = sources.is_none_or(|sources| sources.lookup(*src).is_some());
+        let known = self.sources.is_none_or(|sources| sources.lookup(*src).is_some());
         if known { Ok(()) } else { Err(DropReason::ForwardedTraffic) }
     }
 }
 
 /// Each link asks on its own side only.
+impl Access {
+    #[inline]
+    pub(super) fn leave(self, sent: Admitted) -> Result<(), DropReason> {
+        grant(self.near_explicit, sent)
+    }
+
+    #[inline]
+    pub(super) fn enter(self, received: Admitted) -> Result<(), DropReason> {
+        grant(self.far_explicit, received)
+    }
+}
+
 #[inline]
-fn access(link: Option<&Link>, admitted: Admitted) -> Result<(), DropReason> {
-    let open = link.is_none_or(|link| !link.explicit_allow || admitted.is_explicit());
-    if open { Ok(()) } else { Err(DropReason::PeeringAccess) }
+fn grant(explicit: bool, admitted: Admitted) -> Result<(), DropReason> {
+    if !explicit || admitted.is_explicit() { Ok(()) } else { Err(DropReason::PeeringAccess) }
 }

@@ -16,7 +16,8 @@ pub(super) struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     /// A later fragment is judged by the tuple of its first.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "most of it is the same for all packets of a kind")]
+    #[inline(always)]
     pub(super) fn of(packet: &'a Packet<'_>, of_first: Option<&'a Tuple>, now: Timestamp) -> Self {
         let traffic = Traffic { packets: packet.segments().into(), bytes: packet.len() as u64 };
         let passing = Passing { traffic, signal: Signal::of(packet), at: now };
