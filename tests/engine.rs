@@ -24,7 +24,7 @@ use vnet::diag;
 use vnet::model::NextHopType;
 use vnet::sys::netlink::Netlink;
 use vnet::sys::netns::Netns;
-use vnet::sys::tun::Tun;
+use vnet::sys::tun::{OffloadSupport, Tun};
 use vnet::wire::build;
 use vnet::worker::{Event, FlowEvents, Tables, Workers};
 
@@ -126,7 +126,8 @@ fn topology(emulation: &str) -> String {
 }
 
 fn attach(site: &Site, queues: usize, offload: bool) -> io::Result<Tun> {
-    let tun = Tun::open(INTERFACE, queues, offload)?;
+    let most = if offload { OffloadSupport::TcpUdp } else { OffloadSupport::Off };
+    let tun = Tun::open(INTERFACE, queues, most)?;
     let mut netlink = Netlink::open()?;
     let link = netlink.link(INTERFACE)?;
     netlink.up(link)?;
@@ -384,14 +385,14 @@ fn an_interface_that_is_down_for_a_while_works_again() {
 fn a_tun_name_in_use_is_refused_and_a_persistent_one_joined() {
     let Some(lab) = Lab::start("") else { return };
     let [a, ..] = &lab.sites;
-    let error = a.run(|| Tun::open(INTERFACE, 1, true)).unwrap_err();
+    let error = a.run(|| Tun::open(INTERFACE, 1, OffloadSupport::TcpUdp)).unwrap_err();
     assert!(error.to_string().contains("in use"), "{error}");
-    let error = a.run(|| Tun::open("lo", 1, true)).unwrap_err();
+    let error = a.run(|| Tun::open("lo", 1, OffloadSupport::TcpUdp)).unwrap_err();
     assert!(error.to_string().contains("no TUN"), "{error}");
     for (kind, queues) in [(&["multi_queue"][..], 2), (&[], 1)] {
         let add = ["tuntap", "add", "mode", "tun", "name", "kept"];
         assert!(a.run(|| Command::new("ip").args(add).args(kind).status().unwrap()).success());
-        let tun = a.run(|| Tun::open("kept", 2, true)).unwrap();
+        let tun = a.run(|| Tun::open("kept", 2, OffloadSupport::TcpUdp)).unwrap();
         assert_eq!(tun.queues.len(), queues, "{kind:?}");
         drop(tun);
         let deleted = a.run(|| Command::new("ip").args(["link", "del", "kept"]).status().unwrap());
@@ -560,7 +561,7 @@ fn what_is_learnt_is_published_and_outlives_a_change() {
     let network = load();
     let namespace = Netns::create().unwrap();
     let queues = Engine::workers(&network);
-    let open = |n| namespace.run(|| Tun::open(&format!("tun{n}"), queues, true)).unwrap().unwrap();
+    let open = |n| namespace.run(|| Tun::open(&format!("tun{n}"), queues, OffloadSupport::TcpUdp)).unwrap().unwrap();
     let tuns = (0..network.attachments().len()).map(open).collect();
     let engine = Engine::start(network, tuns, Learned::default()).unwrap();
     let leads_to_gateway = |prefix: &str| {

@@ -602,6 +602,7 @@ fn switches(node: &Node, report: &mut Report) -> Option<Switches> {
             .map_or(default.tcp_state_tracking, |mode| mode.value),
         workers: f.optional("workers", number(1..=256)).map(|workers| workers.value),
         offload: flag(f, "offload", default.offload),
+        udp_segmentation: flag(f, "udpSegmentation", default.udp_segmentation),
         platform_services: f.optional("platformServices", platform_services).map_or(
             default.platform_services,
             |services| {

@@ -417,6 +417,7 @@ fn check_emulation(before: &Emulation, after: &Emulation) -> Result<(), NeedsRes
     let same = [
         ("workers", before.workers == after.workers),
         ("offload", before.offload == after.offload),
+        ("udpSegmentation", before.udp_segmentation == after.udp_segmentation),
         ("device", before.device == after.device),
         ("platformServices", before.platform_services == after.platform_services),
         ("flowsPerNic", before.flows_per_nic == after.flows_per_nic),

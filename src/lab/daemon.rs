@@ -40,7 +40,7 @@ use crate::control::flow_log::FlowLogger;
 use crate::control::protocol::{Change, Refusal, Response};
 use crate::control::routers::Routers;
 use crate::control::server::{self, LabFacts};
-use crate::model::{Attachment, ConnectionIx, Internet, Leases, Links, Network, PLATFORM_NODE};
+use crate::model::{Attachment, ConnectionIx, Emulation, Internet, Leases, Links, Network, PLATFORM_NODE};
 use crate::sys::caps::{self, CapabilitySet};
 use crate::sys::process::{self, ProcessId};
 use crate::sys::tun::{OffloadSupport, Tun};
@@ -145,6 +145,15 @@ fn serve(
     Ok(())
 }
 
+/// What a file lets devices leave undone.
+const fn most_offload(emulation: &Emulation) -> OffloadSupport {
+    match (emulation.offload, emulation.udp_segmentation) {
+        (false, _) => OffloadSupport::Off,
+        (true, false) => OffloadSupport::Tcp,
+        (true, true) => OffloadSupport::TcpUdp,
+    }
+}
+
 /// Makes everything and starts to forward.
 fn begin(
     claim: &mut Claim,
@@ -155,8 +164,8 @@ fn begin(
     signals: Signals,
 ) -> Result<Lab<'_>> {
     let (events, wake) = mpsc::channel();
-    let queues =
-        Queues { count: Engine::workers(&network), offload: network.emulation.offload, kind: network.emulation.device };
+    let emulation = &network.emulation;
+    let queues = Queues { count: Engine::workers(&network), offload: most_offload(emulation), kind: emulation.device };
     let mut site =
         Site { claim, base, queues, guests: Guests::default(), platform: Platform::default(), places: HashMap::new() };
     let attachments = network.attachments();

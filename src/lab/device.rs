@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use super::error::{During, Result};
 use crate::model::{DeviceKind, Mac};
 use crate::sys::netlink::{Link, Netlink};
-use crate::sys::tun::Tun;
+use crate::sys::tun::{OffloadSupport, Tun};
 
 /// Azure's, and what guests get (FAB-11).
 const MTU: u32 = 1500;
@@ -34,7 +34,8 @@ const NO_LINK_LOCAL: (&str, &str) = ("addr_gen_mode", "1");
 pub(super) struct Queues {
     /// One for each worker.
     pub(super) count: usize,
-    pub(super) offload: bool,
+    /// What may be left undone at most.
+    pub(super) offload: OffloadSupport,
     pub(super) kind: DeviceKind,
 }
 

@@ -244,6 +244,8 @@ pub struct Emulation {
     pub workers: Option<usize>,
     /// `IFF_VNET_HDR` with checksum and segmentation offloads.
     pub offload: bool,
+    /// UDP segmentation among them, which kernels know from 6.2 on.
+    pub udp_segmentation: bool,
     /// Names at 168.63.129.16, and instance metadata (FAB-12).
     pub platform_services: bool,
     pub device: DeviceKind,
@@ -264,6 +266,7 @@ impl Default for Emulation {
             tcp_state_tracking: false,
             workers: None,
             offload: true,
+            udp_segmentation: true,
             platform_services: true,
             device: DeviceKind::Tun,
             flows_per_nic: 500_000,

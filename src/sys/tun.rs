@@ -29,7 +29,7 @@ pub struct Tun {
 }
 
 /// What the kernel and we may leave undone for each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OffloadSupport {
     /// No header: every packet is complete and fits the MTU.
     Off,
@@ -62,30 +62,32 @@ impl Tun {
     ///
     /// All queues are opened here, before the interface could move: one more queue opened from the old namespace would
     /// silently make a new device. A persistent interface without `multi_queue` yields one queue, whatever was asked.
-    pub fn open(name: &str, queues: usize, offload: bool) -> io::Result<Self> {
-        Self::open_as(libc::IFF_TUN, (name, None), queues, offload)
+    /// `most` is what may be left undone at most; the kernel may know less.
+    pub fn open(name: &str, queues: usize, most: OffloadSupport) -> io::Result<Self> {
+        Self::open_as(libc::IFF_TUN, (name, None), queues, most)
     }
 
     /// The same for a TAP, whose packets have an Ethernet header. One that is made has this address, or one that the
     /// kernel chooses.
-    pub fn open_tap(name: &str, address: Option<[u8; 6]>, queues: usize, offload: bool) -> io::Result<Self> {
-        Self::open_as(libc::IFF_TAP, (name, address), queues, offload)
+    pub fn open_tap(name: &str, address: Option<[u8; 6]>, queues: usize, most: OffloadSupport) -> io::Result<Self> {
+        Self::open_as(libc::IFF_TAP, (name, address), queues, most)
     }
 
     fn open_as(
         kind: c_int,
         (name, address): (&str, Option<[u8; 6]>),
         queues: usize,
-        offload: bool,
+        most: OffloadSupport,
     ) -> io::Result<Self> {
         check_name(name)?;
-        let base = kind | libc::IFF_NO_PI | if offload { libc::IFF_VNET_HDR } else { 0 };
+        let header = if most == OffloadSupport::Off { 0 } else { libc::IFF_VNET_HDR };
+        let base = kind | libc::IFF_NO_PI | header;
         let (first, flags) = first_queue(name, base).map_err(|error| explain(name, &error))?;
         if let Some(address) = address.filter(|_| interface_flags(&first).is_ok_and(|is| is & IFF_PERSIST == 0)) {
             set_hardware_address(&first, address).map_err(|error| explain(name, &error))?;
         }
         let multi = flags & libc::IFF_MULTI_QUEUE != 0;
-        let offload = if offload { enable_offload(&first)? } else { OffloadSupport::Off };
+        let offload = enable_offload(&first, most)?;
         let framing = match (kind, offload) {
             (libc::IFF_TAP, _) => Framing::Ethernet(hardware_address(&first)?),
             (_, OffloadSupport::Off) => Framing::Nothing,
@@ -234,12 +236,16 @@ fn set_hardware_address(fd: &OwnedFd, address: [u8; 6]) -> io::Result<()> {
 }
 
 /// Tells the kernel what we take unfinished. It is a property of the interface, not of the queue.
-fn enable_offload(fd: &OwnedFd) -> io::Result<OffloadSupport> {
+fn enable_offload(fd: &OwnedFd, most: OffloadSupport) -> io::Result<OffloadSupport> {
+    if most == OffloadSupport::Off {
+        return Ok(most);
+    }
     let length = c_int::try_from(HEADER_LEN).expect("10 fits");
     // SAFETY: TUNSETVNETHDRSZ reads one `int`, which outlives the call.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const length) })?;
     let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
-    if set_offload(fd, tcp | libc::TUN_F_USO4 | libc::TUN_F_USO6).is_ok() {
+    let udp = libc::TUN_F_USO4 | libc::TUN_F_USO6;
+    if most == OffloadSupport::TcpUdp && set_offload(fd, tcp | udp).is_ok() {
         return Ok(OffloadSupport::TcpUdp);
     }
     set_offload(fd, tcp)?;
@@ -286,7 +292,7 @@ mod tests {
     #[test]
     fn a_name_the_kernel_would_mangle_is_refused() {
         for name in ["", "sixteen-bytes-xx", "a/b", "eth%d", "a b", "a:1"] {
-            let error = Tun::open(name, 1, true).unwrap_err();
+            let error = Tun::open(name, 1, OffloadSupport::TcpUdp).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{name}");
             assert!(error.to_string().contains("interface name"), "{error}");
         }

@@ -1,16 +1,18 @@
 //! Attach mode: namespaces that exist already, as a script would make them.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use vnet::sys::netlink::Netlink;
 use vnet::sys::netns::{self, Netns};
 
-use crate::lab::{Lab, SOON, eventually, has_program, permitted, ping, stderr, stdout, unique, vnet};
+use crate::lab::{Lab, SOON, eventually, has_program, pattern, permitted, ping, stderr, stdout, unique, vnet};
 
 const TWO_VNETS: &str = include_str!("../../config/two-vnets.yaml");
 
@@ -208,7 +210,7 @@ fn a_namespace_with_a_default_route_keeps_it() {
 }
 
 #[test]
-fn a_persistent_interface_is_found_and_left() {
+fn fab_11_a_persistent_interface_is_found_with_its_mtu_and_left() {
     if !permitted() || !has_program("ip") {
         return;
     }
@@ -231,6 +233,21 @@ fn a_persistent_interface_is_found_and_left() {
     std::fs::write(&lab.file, text).unwrap();
     let mut run = Run::start(&lab.file, &[]);
     left.open().run(|| assert!(ping("10.2.0.4", 64, SOON).unwrap().arrived)).unwrap();
+    // 28 bytes of headers, and no fragments: the sender's own device would take 1500.
+    let sender = right.open().run(|| UdpSocket::bind("10.2.0.4:0").unwrap()).unwrap();
+    sender.send_to(&[0; 1400 - 28 + 1], "10.1.0.4:7").unwrap();
+    eventually("what does not fit is dropped", || lab.drops("b", "TooBig") == 1);
+    sender.send_to(&[0; 1400 - 28], "10.1.0.4:7").unwrap();
+    // A connection agrees on what fits, cut by its sender or by the receiver's device.
+    let listener = left.open().run(|| TcpListener::bind("10.1.0.4:9000").unwrap()).unwrap();
+    let mut client = right.open().run(|| TcpStream::connect("10.1.0.4:9000").unwrap()).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    let sending = thread::spawn(move || client.write_all(&pattern(4 << 20)).unwrap());
+    let mut received = Vec::new();
+    server.read_to_end(&mut received).unwrap();
+    sending.join().unwrap();
+    assert!(received == pattern(4 << 20), "what arrived is not what was sent");
+    assert_eq!(lab.drops("b", "TooBig"), 1, "nothing else was too big");
     run.stop();
     left.open().run(|| assert_eq!(Netlink::open().unwrap().mtu("tun0").unwrap(), 1400)).unwrap();
 }

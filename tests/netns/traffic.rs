@@ -1,5 +1,7 @@
 //! Ordinary traffic through the router: transfers, IPv6, spoofed and misdirected packets, other people's clients.
 
+use std::net::UdpSocket;
+
 use vnet::wire::build;
 
 use crate::capture::send_raw;
@@ -22,6 +24,38 @@ fn without_offload_the_same_arrives() {
     let Some(lab) = Lab::up(&format!("emulation: {{offload: false}}\n{HUB_SPOKE}")) else { return };
     assert_eq!(lab.tcp("web", "db", "10.2.1.10", 9000, 1 << 20), Some(1 << 20));
     assert_eq!(lab.udp("web", "db", "10.2.1.10", 9000, &[1, 1400, 6000]), 3);
+}
+
+/// Kernels before 6.2 do not know UDP segmentation.
+#[test]
+fn without_udp_segmentation_the_same_arrives() {
+    for device in ["tun", "tap"] {
+        let emulation = format!("emulation: {{udpSegmentation: false, device: {device}}}");
+        let Some(lab) = Lab::up(&format!("{emulation}\n{HUB_SPOKE}")) else { return };
+        assert_eq!(lab.data(&["status"])["offload"], "tcp", "{device}");
+        assert_eq!(lab.tcp("web", "db", "10.2.1.10", 9000, 8 << 20), Some(8 << 20), "{device}");
+        assert_eq!(lab.udp("web", "db", "10.2.1.10", 9000, &[1, 1400, 6000]), 3, "{device}");
+        assert_eq!(train(&lab, 100), (0..100).collect::<Vec<_>>(), "{device}: whole and in order");
+    }
+}
+
+/// The numbers of datagrams that are sent at once, far more than the sockets' own bounds would drop, as they arrive.
+fn train(lab: &Lab, count: u64) -> Vec<u64> {
+    let server = lab.inside("db", || UdpSocket::bind("10.2.1.10:9001").unwrap());
+    let client = lab.inside("web", || UdpSocket::bind("0.0.0.0:0").unwrap());
+    client.connect("10.2.1.10:9001").unwrap();
+    server.set_read_timeout(Some(SOON)).unwrap();
+    let mut datagram = [0; 1000];
+    for n in 0..count {
+        datagram[..8].copy_from_slice(&n.to_be_bytes());
+        client.send(&datagram).unwrap();
+    }
+    let number = |_| {
+        let mut datagram = [0; 2000];
+        assert_eq!(server.recv(&mut datagram).unwrap(), 1000);
+        u64::from_be_bytes(datagram[..8].try_into().unwrap())
+    };
+    (0..count).map(number).collect()
 }
 
 #[test]

@@ -336,6 +336,7 @@ fn emulation(emulation: &Emulation, dns_forwarders: &[IpAddr]) -> Object {
         ("tcpStateTracking", if emulation.tcp_state_tracking { "on" } else { "off" }.to_owned()),
         ("workers", workers),
         ("offload", emulation.offload.to_string()),
+        ("udpSegmentation", emulation.udp_segmentation.to_string()),
         ("platformServices", emulation.platform_services.to_string()),
         ("dnsForwarders", list(dns_forwarders)),
         ("device", format!("{:?}", emulation.device).to_lowercase()),
