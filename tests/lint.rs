@@ -70,6 +70,7 @@ fn every_lint_is_proved() {
     }
     let expected = [
         "appliance-not-forwarding",
+        "asymmetric-site",
         "backend-never-up",
         "balanced-appliance-not-forwarding",
         "boundless-tag",
@@ -89,6 +90,7 @@ fn every_lint_is_proved() {
         "private-endpoint-bypass",
         "probes-denied",
         "route-over-gateway",
+        "route-server-peer",
         "routing-loop",
         "service-endpoint-wins",
         "shadowed-route",

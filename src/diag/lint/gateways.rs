@@ -11,7 +11,8 @@ pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
     let network = names.network;
     let gateways = network.gateways().filter_map(|(gateway, _)| routes_over(network, gateway));
     let connections = (0..network.connections.len()).map(ConnectionIx);
-    gateways.chain(connections.filter_map(|at| overlaps(network, at))).collect()
+    let overlapping = connections.clone().filter_map(|at| overlaps(network, at));
+    gateways.chain(overlapping).chain(connections.filter_map(|at| asymmetric(network, at))).collect()
 }
 
 /// Routes of GatewaySubnet to its own range (UDR-32).
@@ -62,6 +63,34 @@ fn overlaps(network: &Network, at: ConnectionIx) -> Option<Finding> {
     let (rule, message, help) = in_azure.or_else(twice)?;
     let path = format!("localNetworkGateways[{}].localNetworkAddressSpace", local_at.0);
     Some(Finding { code: "overlapping-site", rule, message, path, help: help.to_owned() })
+}
+
+/// A range behind a tunnel that is a part of one behind a circuit of the same site and virtual network: the longer one takes
+/// packets there, and the site, which prefers its circuit, answers over that (BGP-23).
+fn asymmetric(network: &Network, at: ConnectionIx) -> Option<Finding> {
+    let connection = network.connection(at);
+    let (Remote::Local(local), site_at) = (connection.remote, network.site_of(at)?) else { return None };
+    let site = network.site(site_at);
+    let here = network.gateway(connection.gateway).subnet.vnet;
+    let joined =
+        |circuit| network.connections_to(circuit).any(|(_, one)| network.gateway(one.gateway).subnet.vnet == here);
+    let circuits = site.circuits.iter().map(|end| end.circuit).filter(|circuit| joined(*circuit));
+    let by_circuit: Vec<_> =
+        circuits.filter_map(|circuit| network.customer_routes(circuit)).flat_map(|(it, _)| it).collect();
+    let said = network.bgp_over(at).map_or(&[][..], |_| &site.advertises);
+    let mut by_tunnel = network.local_gateway(local).address_space.iter().chain(said);
+    let part = |range: &&IpNet| !by_circuit.contains(range) && by_circuit.iter().any(|whole| whole.contains(*range));
+    let range = by_tunnel.find(part)?;
+    Some(Finding {
+        code: "asymmetric-site",
+        rule: "BGP-23",
+        message: format!(
+            "packets to {range} of site {} take connection {}, as its range is the longer one, and answers take the circuit",
+            site.name, connection.name
+        ),
+        path: format!("localNetworkGateways[{}]", local.0),
+        help: format!("have the site say {range} over its circuit too, or no part of a range over the tunnel alone"),
+    })
 }
 
 /// The smaller range of the first two that overlap.

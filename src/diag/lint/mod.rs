@@ -13,6 +13,7 @@ mod peerings;
 mod priorities;
 mod private_access;
 mod region;
+mod route_servers;
 mod routes;
 mod rules;
 mod tags;
@@ -54,6 +55,7 @@ pub fn lint(network: &Network, compiled: &Compiled) -> Vec<Finding> {
     findings.extend(chains::findings(names, open));
     findings.extend(egress::findings(names));
     findings.extend(gateways::findings(names));
+    findings.extend(route_servers::findings(names));
     findings.extend(balancers::findings(names));
     findings.extend(tags::findings(names));
     findings.extend(unused::findings(names.network));
