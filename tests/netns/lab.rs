@@ -255,7 +255,7 @@ pub(crate) fn stderr(output: &Output) -> String {
 }
 
 /// A word for whoever reads the test's output.
-fn say(message: &str) {
+pub(crate) fn say(message: &str) {
     let _ = writeln!(std::io::stderr(), "{message}");
 }
 

@@ -11,6 +11,7 @@ mod balancer;
 mod bench;
 mod bgp;
 mod capture;
+mod convergence;
 mod crowd;
 mod express_route;
 mod faults;
