@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 /// Every subcommand; `the_list_of_subcommands_is_complete` compares it with the help.
-const SUBCOMMANDS: [&str; 29] = [
+const SUBCOMMANDS: [&str; 30] = [
     "demo",
     "up",
     "down",
@@ -22,6 +22,7 @@ const SUBCOMMANDS: [&str; 29] = [
     "apply",
     "peering",
     "gateway",
+    "circuit",
     "bgp",
     "validate",
     "test",

@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::table::Table;
 use super::{Outcome, topology};
 use crate::control::protocol::{BgpQuestion, BgpTopic, Request, Response};
-use crate::speakers::{Converged, PeerRow, RouteRow, converge};
+use crate::speakers::{Converged, PeerRow, RouteRow, converge, gateway_rows};
 
 /// Show BGP sessions and routes of gateways and sites
 ///
@@ -94,7 +94,13 @@ fn routes(
     if let Some(file) = file {
         let (text, name) = topology::read(&file)?;
         let network = topology::parse(&text, &name, context)?;
-        return Ok(forecast(&converge(&network, Instant::now()), what, node.as_deref(), peer));
+        let converged = converge(&network, Instant::now());
+        let mut rows = forecast(&converged, what, node.as_deref(), peer);
+        if what == BgpTopic::Learned {
+            let inner = gateway_rows(&network, &converged.learned()).into_iter();
+            rows.extend(inner.filter(|row| node.as_ref().is_none_or(|name| row.node.eq_ignore_ascii_case(name))));
+        }
+        return Ok(rows);
     }
     match ask(context, what, node, peer)? {
         Response::BgpRoutes(rows) => Ok(rows),

@@ -8,6 +8,7 @@ mod apply;
 mod ask;
 mod bench;
 mod bgp;
+mod circuit;
 mod completions;
 mod context;
 mod counters;
@@ -83,6 +84,7 @@ enum Command {
     Apply(apply::Apply),
     Peering(peering::Peering),
     Gateway(gateway::Gateway),
+    Circuit(circuit::Circuit),
     Bgp(bgp::Bgp),
     Validate(validate::Validate),
     Test(test::Test),
@@ -154,6 +156,7 @@ impl Command {
             Self::Apply(command) => command.run(context),
             Self::Peering(command) => command.run(context),
             Self::Gateway(command) => command.run(context),
+            Self::Circuit(command) => command.run(context),
             Self::Bgp(command) => command.run(context),
             Self::Validate(command) => command.run(context),
             Self::Test(command) => command.run(context),

@@ -2,7 +2,7 @@
 //!
 //! One idea: each of them is a table of routes by the rules of BGP ([`Rib`]), and they talk until nobody has news. Who is told
 //! what is a policy of each session; which way is best, and that nothing goes round, the tables see to themselves. No
-//! sockets: where a customer speaks BGP itself, what it said comes in as [`Learned`](super::Learned).
+//! sockets: where a customer speaks BGP itself, what it said comes in as [`Learned`], and it is told by who speaks with it.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,11 +12,14 @@ use ipnet::IpNet;
 
 use crate::bgp::message::Reach;
 use crate::bgp::rib::{Neighbour, Rib};
-use crate::bgp::{Asn, Export, Group, Import, NextHops, Origination, PeerId, Policy, Source, Update};
+use crate::bgp::{AsPath, Asn, Export, Group, Import, NextHops, Origination, PeerId, Policy, Source, Update};
 use crate::model::{
     AZURE_ASN, CLOUD_ASN, CircuitIx, CircuitTransit, ConnectionIx, Customer, EDGE_ASN, GatewayIx, GatewayKind, Network,
-    Remote,
+    Remote, Side,
 };
+
+use super::Learned;
+use super::express_route::is_up;
 
 /// Peers that are alike: to whom an edge says what depends on them alone.
 const CUSTOMER: Group = Group(1);
@@ -72,15 +75,17 @@ struct Node {
 pub struct Exchange(Vec<Node>);
 
 impl Exchange {
-    pub fn of(network: &Network) -> Self {
+    pub fn of(network: &Network, learned: &Learned) -> Self {
         let mut all = Self::default();
         if network.express_route_circuits.is_empty() {
             return all;
         }
         all.routers(network);
-        all.customers(network);
+        all.customers(network, learned);
         all.connections(network);
         all.global_reach(network);
+        all.talk();
+        all.beside(network, learned);
         all.talk();
         all
     }
@@ -126,17 +131,25 @@ impl Exchange {
         }
     }
 
-    fn customers(&mut self, network: &Network) {
+    fn customers(&mut self, network: &Network, learned: &Learned) {
         for (ix, circuit) in network.circuits() {
             let (Some((prefixes, prepend)), Some(peering)) = (network.customer_routes(ix), &circuit.peering) else {
                 continue;
             };
+            let heard = learned.bgp.said.get(&circuit.name);
+            let link_is_up = |side: &Side| is_up(network, learned, ix, *side);
+            let prefixes = if heard.is_none() && Side::BOTH.iter().any(link_is_up) { prefixes } else { Vec::new() };
+            let prepend = if heard.is_none() { prepend } else { 0 };
             let Some(edge) = self.find(Router::Edge(ix)) else { continue };
             let asn = match network.customer(ix) {
                 Some(Customer::Cloud(_)) => CLOUD_ASN,
                 Some(Customer::Site(_)) | None => peering.peer_asn,
             };
             let customer = self.add(Router::Customer(ix), asn, prefixes);
+            for (prefix, said) in heard.into_iter().flatten() {
+                // Its own number is put in front of it again.
+                self.say(customer, *prefix, said.as_path.get(1..).unwrap_or_default());
+            }
             let toward = Toward::Customer(ix);
             // ER-05: what one customer says no other hears. Azure's own numbers stay inside.
             let to_customer =
@@ -194,6 +207,19 @@ impl Exchange {
         }
     }
 
+    /// What gateways have from the route server beside them, where no circuit leads there (ARS-06, BGP-23).
+    fn beside(&mut self, network: &Network, learned: &Learned) {
+        for (ix, gateway) in network.gateways() {
+            let heard = learned.bgp.beside.get(&gateway.name).into_iter().flatten();
+            let Some(node) = self.find(Router::Gateway(ix)) else { continue };
+            for (prefix, said) in heard.filter(|(_, said)| !said.as_path.contains(&EDGE_ASN)) {
+                if self.0[node].rib.best(prefix).next().is_none() {
+                    self.say(node, *prefix, &said.as_path);
+                }
+            }
+        }
+    }
+
     fn find(&self, router: Router) -> Option<usize> {
         self.0.iter().position(|node| node.router == router)
     }
@@ -205,6 +231,12 @@ impl Exchange {
         }
         self.0.push(Node { router, rib, sessions: Vec::new() });
         self.0.len() - 1
+    }
+
+    /// A route that a router has from somebody who is not in here.
+    fn say(&mut self, node: usize, prefix: IpNet, as_path: &[u32]) {
+        let as_path = AsPath::sequence(as_path.iter().copied().map(Asn));
+        self.0[node].rib.originate(prefix, Source::Static, Origination { as_path, ..Origination::default() });
     }
 
     /// Each end: who it is, where the other is from there, and what holds for it.
@@ -262,7 +294,7 @@ fn next_hops(node: usize) -> NextHops {
 }
 
 /// The address that listings show for one of an edge's links (SYS-09a): of Azure's underlay.
-pub(super) fn underlay(circuit: CircuitIx) -> [IpAddr; 2] {
+pub fn underlay(circuit: CircuitIx) -> [IpAddr; 2] {
     let first = Ipv4Addr::new(10, 3, 129, 92).to_bits() + 2 * circuit.0 as u32;
     [first, first + 1].map(|bits| Ipv4Addr::from_bits(bits).into())
 }

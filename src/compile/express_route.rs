@@ -13,7 +13,7 @@ use crate::model::{CircuitIx, ConnectionIx, GatewayIx, Network, Side};
 
 use super::exchange::{Exchange, Toward};
 use super::gateways::{fib, gateway_id};
-use super::{Ids, Sender};
+use super::{Ids, Learned, Sender};
 
 /// Of the edge of a circuit whose links have no addresses: nothing leads to it.
 const NOBODY: NicId = NicId(u32::MAX);
@@ -21,6 +21,11 @@ const NOBODY: NicId = NicId(u32::MAX);
 /// Edges come after all gateways.
 pub fn edge_id(network: &Network, circuit: CircuitIx) -> GatewayId {
     GatewayId((network.virtual_network_gateways.len() + circuit.0) as u32)
+}
+
+/// Whether a link of a circuit takes packets (ER-02).
+pub(super) fn is_up(network: &Network, learned: &Learned, circuit: CircuitIx, side: Side) -> bool {
+    !learned.down.contains(&network.circuit_link_name(circuit, side))
 }
 
 /// The connections by which a gateway reaches what, all equal.
@@ -34,13 +39,18 @@ pub(super) fn routes(exchange: &Exchange, gateway: GatewayIx) -> BTreeMap<IpNet,
 }
 
 /// A circuit's edge as packets meet it. One that is down leads nowhere.
-pub(super) fn edge(network: &Network, ids: &Ids, exchange: &Exchange, circuit: CircuitIx) -> Gateway {
+pub(super) fn edge(
+    (network, learned): (&Network, &Learned),
+    ids: &Ids,
+    exchange: &Exchange,
+    circuit: CircuitIx,
+) -> Gateway {
     let own = ids.nic(Sender::Edge(circuit));
     let mut routes: Vec<_> = exchange
         .edge(circuit)
         .into_iter()
         .map(|(prefix, ways)| {
-            let hops = ways.iter().flat_map(|way| hops(network, ids, way.toward)).collect();
+            let hops = ways.iter().flat_map(|way| hops((network, learned), ids, prefix, way.toward)).collect();
             (prefix, hops)
         })
         .collect();
@@ -56,10 +66,17 @@ pub(super) fn edge(network: &Network, ids: &Ids, exchange: &Exchange, circuit: C
     Gateway { nic: own.unwrap_or(NOBODY), in_subnet: false, tunnels: fib(&routes) }
 }
 
-fn hops(network: &Network, ids: &Ids, toward: Toward) -> Vec<NextHop> {
+fn hops((network, learned): (&Network, &Learned), ids: &Ids, prefix: IpNet, toward: Toward) -> Vec<NextHop> {
     match toward {
         Toward::Customer(circuit) => {
-            let links = Side::BOTH.into_iter().filter_map(|side| ids.nic(Sender::CircuitLink(circuit, side)));
+            let heard = learned.bgp.said.get(&network.circuit(circuit).name);
+            let says = |side: &Side| {
+                let said = heard.map(|heard| heard.get(&prefix));
+                let link = network.circuit_link_name(circuit, *side);
+                said.is_none_or(|said| said.is_some_and(|said| said.over.contains(&link)))
+            };
+            let up = Side::BOTH.into_iter().filter(|side| is_up(network, learned, circuit, *side));
+            let links = up.filter(says).filter_map(|side| ids.nic(Sender::CircuitLink(circuit, side)));
             links.map(NextHop::Tunnel).collect()
         }
         Toward::Gateway(gateway) => vec![NextHop::Gateway(gateway_id(gateway))],

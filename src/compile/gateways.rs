@@ -45,7 +45,7 @@ pub(super) struct Gateways {
 
 impl Gateways {
     pub(super) fn of(network: &Network, learned: &Learned) -> Self {
-        let exchange = Exchange::of(network);
+        let exchange = Exchange::of(network, learned);
         let routes = network.gateways().map(|(ix, gateway)| match gateway.kind {
             GatewayKind::Vpn => routes(network, learned, ix),
             GatewayKind::ExpressRoute { .. } => express_route::routes(&exchange, ix),
@@ -88,10 +88,18 @@ impl Gateways {
         let table = |((ix, _), routes): ((GatewayIx, _), &BTreeMap<IpNet, Vec<ConnectionIx>>)| Gateway {
             nic: ids.nic(Sender::Gateway(ix)).expect("every gateway has a number"),
             in_subnet: true,
-            tunnels: table((network, learned), ids, ix, routes),
+            tunnels: table((network, learned), ids, ix, (routes, self.across(network, ix))),
         };
-        let edges = network.circuits().map(|(ix, _)| express_route::edge(network, ids, &self.exchange, ix));
+        let edges = network.circuits().map(|(ix, _)| express_route::edge((network, learned), ids, &self.exchange, ix));
         tables.map(table).chain(edges).collect()
+    }
+
+    /// What the other gateways of its virtual network know, where a route server has them hear of each other (ARS-06, BGP-22).
+    fn across(&self, network: &Network, ix: GatewayIx) -> BTreeMap<IpNet, GatewayIx> {
+        let gateway = network.gateway(ix);
+        let heard = network.route_server_beside(gateway).is_some();
+        let others = network.gateways_of(gateway.subnet.vnet).filter(|other| heard && *other != ix);
+        others.flat_map(|other| self.routes[other.0].keys().map(move |prefix| (*prefix, other))).collect()
     }
 }
 
@@ -146,7 +154,7 @@ fn table(
     (network, learned): (&Network, &Learned),
     ids: &Ids,
     gateway: GatewayIx,
-    routes: &BTreeMap<IpNet, Vec<ConnectionIx>>,
+    (routes, across): (&BTreeMap<IpNet, Vec<ConnectionIx>>, BTreeMap<IpNet, GatewayIx>),
 ) -> Fib {
     // While some tunnels are up the others take nothing (VPN-33).
     let hops = |over: &[ConnectionIx]| -> Vec<NextHop> {
@@ -158,6 +166,8 @@ fn table(
         }
     };
     let mut all: Vec<(IpNet, Vec<NextHop>)> = routes.iter().map(|(prefix, over)| (*prefix, hops(over))).collect();
+    let across = across.into_iter().filter(|(prefix, _)| !routes.contains_key(prefix));
+    all.extend(across.map(|(prefix, other)| (prefix, vec![NextHop::Gateway(gateway_id(other))])));
     // What nobody else takes (VPN-40).
     let site = network.gateway(gateway).default_site;
     let leads_there = |remote: Remote| site.is_some_and(|site| remote == Remote::Local(site));

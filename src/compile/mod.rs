@@ -77,7 +77,8 @@ pub struct Learned {
     /// By attachment; 1500 where it is missing, 1400 for a tunnel.
     pub mtu: HashMap<Attachment, u16>,
     pub bgp: Heard,
-    /// Instances of gateways that do not work at the moment (VPN-30), by [`VirtualNetworkGateway::instance_name`].
+    /// Instances of gateways and links of circuits that do not work at the moment (VPN-30, ER-02), by
+    /// [`VirtualNetworkGateway::instance_name`] and [`Network::circuit_link_name`].
     ///
     /// [`VirtualNetworkGateway::instance_name`]: crate::model::VirtualNetworkGateway::instance_name
     pub down: BTreeSet<String>,
@@ -92,6 +93,19 @@ pub struct Heard {
     pub over: BTreeMap<String, Vec<IpNet>>,
     /// By the name of a route server, the next hops of each prefix, all equal (ARS-03).
     pub through: BTreeMap<String, BTreeMap<IpNet, Vec<IpAddr>>>,
+    /// By the name of a circuit, what its customer says; of one that is not there counts what the file says of it.
+    pub said: BTreeMap<String, BTreeMap<IpNet, Said>>,
+    /// By the name of an ExpressRoute gateway, what the route server beside it says (ARS-06).
+    pub beside: BTreeMap<String, BTreeMap<IpNet, Said>>,
+}
+
+/// What somebody says of a prefix.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Nearest first.
+    pub as_path: Vec<u32>,
+    /// The names of what leads to those who say it, all equal.
+    pub over: BTreeSet<String>,
 }
 
 /// A published snapshot and the meaning of its ids.
@@ -381,7 +395,7 @@ fn ingress(network: &Network, learned: &Learned, ids: &Ids, attachment: Option<A
         Some(Attachment::CircuitLink(circuit, side)) => Ingress::Tunnel {
             tunnel: ids.nic(Sender::CircuitLink(circuit, side)).expect("every link has a number"),
             gateway: edge_id(network, circuit),
-            up: network.circuit_fault(circuit).is_none(),
+            up: network.circuit_fault(circuit).is_none() && express_route::is_up(network, learned, circuit, side),
         },
         None => Ingress::Vacant,
     }

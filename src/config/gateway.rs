@@ -126,7 +126,7 @@ pub(super) fn virtual_network_gateway(node: &Node, report: &mut Report) -> Optio
     })
 }
 
-fn ip_configuration(node: &Node, report: &mut Report) -> Option<IpConfiguration> {
+pub(super) fn ip_configuration(node: &Node, report: &mut Report) -> Option<IpConfiguration> {
     record(node, report, "an IP configuration", |f| {
         ignore(f, &["name", "privateIPAllocationMethod"]);
         IpConfiguration {

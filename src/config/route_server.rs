@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use super::decode::{number, record};
 use super::diagnostic::{At, Report, Spanned};
-use super::document::{Name, Reference, SubnetReference, flag};
+use super::document::{Name, Reference, flag};
+use super::gateway::{IpConfiguration, ip_configuration};
 use super::public_address::ignore;
 use super::tree::Node;
 use super::values::{address, dns_label, reference, resource_name};
@@ -18,12 +19,6 @@ pub(super) struct RouteServer {
     pub branch_to_branch: bool,
     pub asn: Option<Spanned<u32>>,
     pub connections: Vec<BgpConnection>,
-}
-
-pub(super) struct IpConfiguration {
-    pub at: At,
-    pub subnet: SubnetReference,
-    pub public: Reference,
 }
 
 pub(super) struct BgpConnection {
@@ -45,17 +40,6 @@ pub(super) fn route_server(node: &Node, report: &mut Report) -> Option<RouteServ
             branch_to_branch: flag(f, "allowBranchToBranchTraffic", false),
             asn: f.optional("virtualRouterAsn", number(1..=u32::MAX)),
             connections: f.list("bgpConnections", bgp_connection),
-        }
-    })
-}
-
-fn ip_configuration(node: &Node, report: &mut Report) -> Option<IpConfiguration> {
-    record(node, report, "an IP configuration", |f| {
-        ignore(f, &["name", "privateIPAllocationMethod"]);
-        IpConfiguration {
-            at: f.at,
-            subnet: f.required("subnet", reference(["virtualNetworks", "subnets"])),
-            public: f.optional("publicIPAddress", reference(["publicIPAddresses"])),
         }
     })
 }

@@ -25,7 +25,7 @@ use super::trace::trace;
 use crate::dataplane::platform::PLATFORM;
 use crate::dataplane::{DropReason, Timestamp};
 use crate::diag;
-use crate::model::{Attach, AttachNamespace, Attachment, Internet, Network, PLATFORM_NODE, PowerState};
+use crate::model::{Attach, AttachNamespace, Attachment, Internet, Network, PLATFORM_NODE, PowerState, SubnetIx};
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::tun::OffloadSupport;
 
@@ -87,6 +87,10 @@ impl Answers {
             Request::Events => Response::Events(self.lab.load().events.latest()),
             Request::Flows { filter, from } => {
                 flows::page(&self.engine, &filter, from).map_or_else(refused, Response::Flows)
+            }
+            Request::Circuits => {
+                let published = self.engine.published();
+                Response::Circuits(diag::circuits(&published.network, &published.compiled))
             }
             Request::Connections => {
                 let published = self.engine.published();
@@ -400,23 +404,11 @@ impl Place {
             },
             Attachment::Gateway(gateway) => {
                 let gateway = network.gateway(gateway);
-                let (vnet, subnet) = (network.vnet(gateway.subnet.vnet), network.subnet(gateway.subnet));
-                Self {
-                    node: gateway.name.clone(),
-                    nic: gateway.name.clone(),
-                    subnet: format!("{}/{}", vnet.name, subnet.name),
-                    addresses: gateway.addresses(),
-                }
+                Self::alone(network, &gateway.name, gateway.subnet, gateway.addresses())
             }
             Attachment::RouteServer(server) => {
                 let server = network.route_server(server);
-                let (vnet, subnet) = (network.vnet(server.subnet.vnet), network.subnet(server.subnet));
-                Self {
-                    node: server.name.clone(),
-                    nic: server.name.clone(),
-                    subnet: format!("{}/{}", vnet.name, subnet.name),
-                    addresses: server.instances.to_vec(),
-                }
+                Self::alone(network, &server.name, server.subnet, server.instances.to_vec())
             }
             Attachment::Tunnel(tunnel) => {
                 let site = network.site_of(tunnel).map(|site| network.site(site));
@@ -445,6 +437,17 @@ impl Place {
                 subnet: String::new(),
                 addresses: network.customer_addresses(circuit, side),
             },
+        }
+    }
+
+    /// Of what is the only one in a node, and has its name.
+    fn alone(network: &Network, name: &str, at: SubnetIx, addresses: Vec<IpAddr>) -> Self {
+        let (vnet, subnet) = (network.vnet(at.vnet), network.subnet(at));
+        Self {
+            node: name.to_owned(),
+            nic: name.to_owned(),
+            subnet: format!("{}/{}", vnet.name, subnet.name),
+            addresses,
         }
     }
 }

@@ -104,6 +104,14 @@ pub enum Happening {
     GatewayRestored {
         gateway: String,
     },
+    /// A link of a circuit carries nothing for so long (ER-02).
+    CircuitLinkFailed {
+        link: String,
+        seconds: u64,
+    },
+    CircuitLinkRestored {
+        link: String,
+    },
     BgpSessionUp {
         node: String,
         neighbor: IpAddr,
@@ -140,6 +148,8 @@ impl Happening {
             Self::BackendUnhealthy { .. } => "BackendUnhealthy",
             Self::GatewayFailover { .. } => "GatewayFailover",
             Self::GatewayRestored { .. } => "GatewayRestored",
+            Self::CircuitLinkFailed { .. } => "CircuitLinkFailed",
+            Self::CircuitLinkRestored { .. } => "CircuitLinkRestored",
             Self::BgpSessionUp { .. } => "BgpSessionUp",
             Self::BgpSessionDown { .. } => "BgpSessionDown",
             Self::BgpRoutesChanged { .. } => "BgpRoutesChanged",
@@ -162,6 +172,7 @@ impl Happening {
             Self::BackendHealthy { backend, .. } | Self::BackendUnhealthy { backend, .. } => backend.clone(),
             Self::BgpRoutesChanged { connection, .. } => connection.clone(),
             Self::GatewayFailover { gateway, .. } | Self::GatewayRestored { gateway } => gateway.clone(),
+            Self::CircuitLinkFailed { link, .. } | Self::CircuitLinkRestored { link } => link.clone(),
         }
     }
 }
@@ -180,8 +191,13 @@ impl fmt::Display for Happening {
             }
             Self::PowerChanged { power_state, .. } => write!(f, "{power_state:?}"),
             Self::DeviceLost { .. } => write!(f, "packets for it are dropped until `vnet apply` or SIGHUP"),
-            Self::PeeringRemoved { .. } | Self::DeviceRestored { .. } | Self::GatewayRestored { .. } => Ok(()),
-            Self::GatewayFailover { seconds, .. } => write!(f, "for {seconds} s"),
+            Self::PeeringRemoved { .. }
+            | Self::DeviceRestored { .. }
+            | Self::GatewayRestored { .. }
+            | Self::CircuitLinkRestored { .. } => Ok(()),
+            Self::GatewayFailover { seconds, .. } | Self::CircuitLinkFailed { seconds, .. } => {
+                write!(f, "for {seconds} s")
+            }
             Self::ProgramEnded { command, status, .. } => write!(f, "`{command}`: {status}"),
             Self::BackendHealthy { load_balancer, probe, .. } => write!(f, "probe {load_balancer}/{probe}"),
             Self::BackendUnhealthy { load_balancer, probe, reason, .. } => {

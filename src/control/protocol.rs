@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use super::events::Event;
 use super::rule_numbers::RuleLabel;
 use crate::diag::{
-    BackendRow, ConnectionRow, EffectiveGroup, Explanation, FlowVerifyAnswer, FlowVerifyQuery, Forecast,
+    BackendRow, CircuitRow, ConnectionRow, EffectiveGroup, Explanation, FlowVerifyAnswer, FlowVerifyQuery, Forecast,
     LiveExplanation, NextHopAnswer, NextHopQuery, PeeringRow, Plan, Probe, Query, Reach, Retraced, RouteRow, Sighting,
     SnatRow,
 };
-use crate::model::PowerState;
+use crate::model::{PowerState, Side};
 use crate::speakers::{self, PeerRow};
 
 /// Spoken on both sides, or not at all.
@@ -75,6 +75,8 @@ pub enum Request {
     Snat,
     /// Tunnels of gateways.
     Connections,
+    /// ExpressRoute circuits.
+    Circuits,
     /// Sessions and routes of BGP.
     Bgp(BgpQuestion),
     /// Answered again and again, until the client goes or says that it is enough by closing its half of the
@@ -134,6 +136,12 @@ pub enum Change {
     RemovePeering {
         link: String,
     },
+    /// Break a link of a circuit for a while, or both.
+    FailCircuit {
+        circuit: String,
+        side: Option<Side>,
+        seconds: u64,
+    },
     /// Take an instance of a gateway away for a while: the first is 0.
     FailOver {
         gateway: String,
@@ -186,6 +194,7 @@ pub enum Response {
     LoadBalancers(Vec<BackendRow>),
     Snat(Vec<SnatRow>),
     Connections(Vec<ConnectionRow>),
+    Circuits(Vec<CircuitRow>),
     BgpPeers(Vec<PeerRow>),
     BgpRoutes(Vec<speakers::RouteRow>),
     Traced(Traced),

@@ -6,6 +6,7 @@
 
 mod branches;
 mod change;
+mod circuits;
 mod connections;
 mod cure;
 mod explain;
@@ -42,6 +43,7 @@ mod yaml_path;
 
 pub use branches::Branch;
 pub use change::Change;
+pub use circuits::{AuthorizationRow, CircuitRow, LinkRow, ReachRow, circuits};
 pub use connections::{ConnectionRow, connections};
 pub use explain::{Explanation, Fix, Obstacle, Verdict, explain};
 pub use filter::{Filter, FilterError, Host, parse_filter, pattern};

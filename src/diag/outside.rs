@@ -15,9 +15,15 @@ pub(super) fn having(network: &Network, address: IpAddr) -> Option<Customer> {
     network.customers().find(|customer| network.addresses_of_customer(*customer).contains(&address))
 }
 
-/// The port that somebody outside sends to a destination from; without a route there, any. Of its links the primary.
+/// The port that somebody outside sends to a destination from; without a route there, any. Of its links the primary
+/// while that is up.
 pub(super) fn sender(network: &Network, compiled: &Compiled, customer: Customer, to: Option<IpAddr>) -> Option<NicId> {
-    let link = |circuit| compiled.ids().nic(Sender::CircuitLink(circuit, Side::Primary));
+    let down = &compiled.learned().down;
+    let link = |circuit| {
+        let up = |side: &Side| !down.contains(&network.circuit_link_name(circuit, *side));
+        let side = Side::BOTH.into_iter().find(up).unwrap_or(Side::Primary);
+        compiled.ids().nic(Sender::CircuitLink(circuit, side))
+    };
     let circuits: Vec<CircuitIx> = circuits(network, customer).collect();
     let mut leading = circuits.iter().filter(|circuit| to.is_some_and(|to| leads(network, compiled, **circuit, to)));
     let by_circuit = leading.find_map(|circuit| link(*circuit));
@@ -48,6 +54,10 @@ fn circuits(network: &Network, customer: Customer) -> impl Iterator<Item = Circu
 fn leads(network: &Network, compiled: &Compiled, circuit: CircuitIx, to: IpAddr) -> bool {
     let table = &compiled.snapshot.gateway(edge_id(network, circuit)).tunnels;
     let route = table.lpm.lookup(to).map(|route| table.next_hops[route.0 as usize]);
+    let default = || network.private_clouds.iter().any(|cloud| cloud.circuit == circuit && !cloud.internet);
+    if default() && !told_of(network, compiled, circuit, to) {
+        return false;
+    }
     match route {
         Some(NextHop::Gateway(_)) => true,
         Some(NextHop::Spread(spread)) => {
@@ -57,10 +67,16 @@ fn leads(network: &Network, compiled: &Compiled, circuit: CircuitIx, to: IpAddr)
     }
 }
 
+/// Whether a circuit's customer has been told of more than a default route to a destination.
+fn told_of(network: &Network, compiled: &Compiled, circuit: CircuitIx, to: IpAddr) -> bool {
+    let mut told = Exchange::of(network, compiled.learned()).customer(circuit).into_keys();
+    told.any(|prefix| prefix.prefix_len() > 0 && prefix.contains(&to))
+}
+
 /// Where somebody on the way over a circuit sends a packet on, and what it has learned of that.
-pub(super) fn learned(network: &Network, sender: Sender, to: IpAddr) -> Option<(String, String)> {
-    let exchange = Exchange::of(network);
-    let known = match sender {
+pub(super) fn learned(network: &Network, compiled: &Compiled, nic: NicId, to: IpAddr) -> Option<(String, String)> {
+    let exchange = Exchange::of(network, compiled.learned());
+    let known = match compiled.sender(nic) {
         Sender::Edge(circuit) => exchange.edge(circuit),
         Sender::Gateway(gateway) => exchange.gateway(gateway),
         Sender::Nic(_)

@@ -135,7 +135,7 @@ impl Teller<'_> {
                 let who = self.names.router(nic);
                 self.say(StepKind::Forward, self.nic(nic), format!("{who} takes it on, one hop less to go"));
                 let Names { network, compiled } = self.names;
-                if let Some((object, text)) = outside::learned(network, compiled.sender(nic), self.dst) {
+                if let Some((object, text)) = outside::learned(network, compiled, nic, self.dst) {
                     self.say(StepKind::Route, object, text);
                 }
             }

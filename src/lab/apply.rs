@@ -151,6 +151,7 @@ impl Lab<'_> {
             }
             Change::SyncPeering { link } => (change::sync(running, link.as_deref())?, None, None),
             Change::RemovePeering { link } => (change::remove_peering(running, &link)?, None, None),
+            Change::FailCircuit { circuit, side, seconds } => return Ok(self.fail_circuit(&circuit, side, seconds)?),
             Change::FailOver { gateway, instance, seconds } => return Ok(self.fail_over(&gateway, instance, seconds)?),
         };
         let next = self.engine.prepare(network).map_err(|error| Refusal {

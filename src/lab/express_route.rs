@@ -8,8 +8,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::device::{DefaultRoute, Device};
+use crate::compile::Learned;
 use crate::compile::exchange::Exchange;
-use crate::model::{Attachment, CircuitIx, Network, Side};
+use crate::model::{Attachment, CircuitIx, Customer, Network, Side};
 
 /// Of the routes on the primary link; those on the secondary come after.
 const METRIC: u32 = 10;
@@ -47,10 +48,20 @@ pub(super) fn own_end(network: &Network, circuit: CircuitIx, name: &str) -> Devi
     Device::new(name, addresses.collect(), DefaultRoute::IfNone)
 }
 
+fn takes(network: &Network, circuit: CircuitIx, prefix: &IpNet) -> bool {
+    match network.customer(circuit) {
+        Some(Customer::Cloud(cloud)) => network.cloud(cloud).takes(prefix),
+        Some(Customer::Site(_)) | None => true,
+    }
+}
+
 pub(super) fn link_end(network: &Network, circuit: CircuitIx, side: Side, name: &str) -> Device {
     let hosts = network.customer_addresses(circuit, side);
     let microsoft = network.circuit(circuit).peering.as_ref().map(|peering| peering.microsoft(side).into());
-    let told = Exchange::of(network).customer(circuit).into_keys();
+    // Whoever speaks hears it, and sets its own routes.
+    let silent = network.speaker_on(circuit).is_none();
+    let told = Exchange::of(network, &Learned::default()).customer(circuit).into_keys();
+    let told = told.filter(|prefix| silent && takes(network, circuit, prefix));
     let addresses = hosts.into_iter().map(IpNet::from).collect();
     let routes = told.chain(microsoft.map(|address: IpAddr| address.into())).collect();
     let metric = METRIC * (1 + u32::from(side == Side::Secondary));

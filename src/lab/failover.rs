@@ -1,4 +1,4 @@
-//! Instances of gateways that are away for a while (VPN-30, VPN-33).
+//! Instances of gateways, and links of circuits, that are away for a while (VPN-30, VPN-33, ER-02).
 //!
 //! One idea: to the tables and to BGP an instance that is away is one whose tunnels are down. Its routers hang up, so that
 //! nobody waits for a hold timer, as dead peers are found out in Azure; when it is back they begin anew.
@@ -8,13 +8,24 @@ use std::time::{Duration, Instant};
 use super::apply::Lab;
 use crate::control::events::Happening;
 use crate::control::protocol::{Changed, Refusal};
+use crate::model::{Attachment, CircuitIx, Network, Side};
+use crate::sys::netlink::Netlink;
+use crate::sys::netns::Netns;
 
 /// An hour: whoever wants longer takes the gateway away.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Those that are away, and until when.
 #[derive(Debug, Default)]
-pub(super) struct Absences(Vec<(Instant, String)>);
+pub(super) struct Absences(Vec<(Instant, Absent)>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Absent {
+    /// As [`Learned::down`](crate::compile::Learned::down) has it.
+    name: String,
+    /// Of which circuit, if it is a link.
+    link: Option<(String, Side)>,
+}
 
 impl Absences {
     /// How long to wait for the next that comes back, at most.
@@ -38,30 +49,88 @@ impl Lab<'_> {
         if instance > 0 && !found.is_active_active() {
             return Err(Refusal::new(format_args!("{} has one active instance", found.name)));
         }
-        let name = found.instance_name(instance);
+        let gateway = found.instance_name(instance);
         let time = Duration::from_secs(seconds).min(LONGEST);
-        self.absences.0.retain(|(_, away)| *away != name);
-        self.absences.0.push((Instant::now() + time, name.clone()));
-        self.engine.learn(|learned| {
-            learned.down.insert(name.clone());
-        });
+        self.take_away(time, vec![Absent { name: gateway.clone(), link: None }]);
         let warnings = self.route();
-        self.history.tell(Happening::GatewayFailover { gateway: name, seconds: time.as_secs() });
-        let generation = self.engine.counters().generation;
-        Ok(Changed::without_plan(self.record.lab.clone(), generation, warnings))
+        self.history.tell(Happening::GatewayFailover { gateway, seconds: time.as_secs() });
+        Ok(self.changed(warnings))
+    }
+
+    /// Of both links where no side is said.
+    pub(super) fn fail_circuit(&mut self, circuit: &str, side: Option<Side>, seconds: u64) -> Result<Changed, Refusal> {
+        let network = self.engine.network();
+        let found = network.circuits().find(|(_, known)| known.name.eq_ignore_ascii_case(circuit));
+        let Some((ix, found)) = found else {
+            let names: Vec<_> = network.circuits().map(|(_, known)| known.name.as_str()).collect();
+            return Err(Refusal::new(format_args!(
+                "there is no circuit `{circuit}`; the lab has: {}",
+                if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+            )));
+        };
+        let time = Duration::from_secs(seconds).min(LONGEST);
+        let sides = side.map_or_else(|| Side::BOTH.to_vec(), |side| vec![side]);
+        let link = |side: &Side| Absent {
+            name: network.circuit_link_name(ix, *side),
+            link: Some((found.name.clone(), *side)),
+        };
+        self.take_away(time, sides.iter().map(link).collect());
+        let mut warnings = self.route();
+        for side in sides {
+            warnings.extend(self.carry(&network, ix, side, false).err());
+            let link = network.circuit_link_name(ix, side);
+            self.history.tell(Happening::CircuitLinkFailed { link, seconds: time.as_secs() });
+        }
+        Ok(self.changed(warnings))
+    }
+
+    fn take_away(&mut self, time: Duration, absent: Vec<Absent>) {
+        self.absences.0.retain(|(_, away)| !absent.contains(away));
+        let until = Instant::now() + time;
+        self.engine.learn(|learned| learned.down.extend(absent.iter().map(|one| one.name.clone())));
+        self.absences.0.extend(absent.into_iter().map(|one| (until, one)));
+    }
+
+    fn changed(&self, warnings: Vec<String>) -> Changed {
+        Changed::without_plan(self.record.lab.clone(), self.engine.counters().generation, warnings)
+    }
+
+    /// Whether the customer's kernel sees a carrier on a link: without one it takes another way.
+    fn carry(&self, network: &Network, circuit: CircuitIx, side: Side, on: bool) -> Result<(), String> {
+        let Some((place, device)) = self.site.guests.far(network, Attachment::CircuitLink(circuit, side)) else {
+            return Ok(());
+        };
+        let set = Netns::open(&place).and_then(|namespace| {
+            namespace.run(|| {
+                let mut netlink = Netlink::open()?;
+                let link = netlink.link(&device.name)?;
+                netlink.set_carrier(link, on)
+            })
+        });
+        set.and_then(|set| set).map_err(|error| format!("{} keeps its carrier: {error}", device.name))
     }
 
     /// Brings back those whose time is over.
     pub(super) fn come_back(&mut self) {
         let now = Instant::now();
-        let back: Vec<_> = self.absences.0.extract_if(.., |(until, _)| *until <= now).map(|(_, name)| name).collect();
+        let back: Vec<_> = self.absences.0.extract_if(.., |(until, _)| *until <= now).map(|(_, one)| one).collect();
         if back.is_empty() {
             return;
         }
-        self.engine.learn(|learned| learned.down.retain(|name| !back.contains(name)));
-        self.route().iter().for_each(|complaint| tracing::warn!("{complaint}"));
-        for gateway in back {
-            self.history.tell(Happening::GatewayRestored { gateway });
+        self.engine.learn(|learned| learned.down.retain(|name| !back.iter().any(|one| one.name == *name)));
+        let network = self.engine.network();
+        let links = back.iter().filter_map(|one| {
+            let (circuit, side) = one.link.as_ref()?;
+            let (ix, _) = network.circuits().find(|(_, known)| known.name == *circuit)?;
+            self.carry(&network, ix, *side, true).err()
+        });
+        let complaints: Vec<_> = links.collect();
+        complaints.into_iter().chain(self.route()).for_each(|complaint| tracing::warn!("{complaint}"));
+        for Absent { name, link } in back {
+            self.history.tell(match link {
+                None => Happening::GatewayRestored { gateway: name },
+                Some(_) => Happening::CircuitLinkRestored { link: name },
+            });
         }
     }
 }

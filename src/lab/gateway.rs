@@ -110,5 +110,7 @@ fn tunnel_end(network: &Network, tunnel: ConnectionIx, name: &str) -> Option<Dev
 /// several equal ways each flow gets one.
 pub(super) fn settle(namespace: &crate::sys::netns::Netns) -> super::error::Result<()> {
     guest::set_setting(namespace, "ipv4/fib_multipath_hash_policy", "1")?;
+    // A route over a link that has failed is none.
+    guest::set_setting(namespace, "ipv4/conf/all/ignore_routes_with_linkdown", "1")?;
     guest::set_setting(namespace, "ipv4/ip_unprivileged_port_start", "0")
 }

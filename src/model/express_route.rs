@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
+use serde::{Deserialize, Serialize};
 
 use super::{Attachment, CloudIx, Connection, ConnectionIx, Network, Remote, SiteIx, TunnelFault};
 
@@ -80,7 +81,8 @@ pub struct PrivatePeering {
 }
 
 /// One of a circuit's two links.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Side {
     Primary,
     Secondary,
@@ -261,7 +263,9 @@ impl Network {
             None => Some(CircuitFault::NoPeering),
             Some(peering) if !peering.enabled => Some(CircuitFault::Disabled),
             Some(_) => {
-                let said = self.customer_routes(ix).map_or(0, |(prefixes, _)| prefixes.len());
+                // Whoever speaks by itself is held to it by its sessions.
+                let silent = self.speaker_on(ix).is_none();
+                let said = self.customer_routes(ix).filter(|_| silent).map_or(0, |(prefixes, _)| prefixes.len());
                 (said > circuit.tier.prefixes()).then_some(CircuitFault::TooManyPrefixes)
             }
         }
@@ -324,6 +328,14 @@ impl Network {
         let known = |key: &String| self.circuit(reach.peer).authorizations.iter().any(|one| one.key == *key);
         let unknown = reach.authorization_key.as_ref().is_some_and(|key| !known(key));
         unknown.then_some(TunnelFault::Authorization)
+    }
+
+    /// The site that speaks BGP over a circuit by itself.
+    pub fn speaker_on(&self, circuit: CircuitIx) -> Option<SiteIx> {
+        match self.customer(circuit)? {
+            Customer::Site(site) => self.site(site).bgp.map(|_| site),
+            Customer::Cloud(_) => None,
+        }
     }
 
     /// What a circuit's customer says of itself, if it has one: its prefixes, its AS number and how often more than once.

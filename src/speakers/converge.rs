@@ -14,6 +14,9 @@ use crate::model::Network;
 /// Messages that pass between two speakers in one go; far more than any network's routers have to say.
 const ROUNDS_MAX: usize = 100_000;
 
+/// How often what is heard at Azure's borders may change what is said there: a route takes one wave a border that it passes.
+const WAVES_MAX: usize = 16;
+
 /// The speakers of a network, and what they have told each other.
 #[derive(Debug)]
 pub struct Converged {
@@ -25,7 +28,21 @@ type Session = [(usize, PeerId); 2];
 
 /// Lets a network's routers speak until they have no more to say. `now` is any moment: none passes.
 pub fn converge(network: &Network, now: Instant) -> Converged {
-    let nodes = nodes(network);
+    let mut learned = Learned::default();
+    for _ in 0..WAVES_MAX {
+        let nodes = nodes(network, &learned);
+        let inland = !nodes.iter().any(Node::is_border);
+        let converged = speak(nodes, now);
+        let heard = converged.learned();
+        if inland || heard == learned {
+            return converged;
+        }
+        learned = heard;
+    }
+    speak(nodes(network, &learned), now)
+}
+
+fn speak(nodes: Vec<Node>, now: Instant) -> Converged {
     let mut speakers: Vec<_> = (0..).zip(&nodes).map(|(seed, node)| node.speaker(seed, now)).collect();
     let sessions = sessions(&nodes);
     for ends in &sessions {

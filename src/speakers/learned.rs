@@ -1,13 +1,13 @@
 //! From a speaker's routes to what goes by them: the fabric's tables, or a kernel's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::{Node, Sink};
-use crate::bgp::{Path, PeerId, Source, Speaker};
-use crate::compile::Heard;
+use crate::bgp::{Asn, Path, PeerId, Source, Speaker};
+use crate::compile::{Heard, Said};
 
 /// Adds what the fabric's tables are to have of what a router has learned.
 pub fn hear(node: &Node, speaker: &Speaker, heard: &mut Heard) {
@@ -23,7 +23,25 @@ pub fn hear(node: &Node, speaker: &Speaker, heard: &mut Heard) {
                 known.dedup();
             }
         }
+        Sink::Edge => said(node, speaker, heard.said.entry(node.host.clone()).or_default()),
+        Sink::Beside => said(node, speaker, heard.beside.entry(node.host.clone()).or_default()),
         Sink::Kernel => {}
+    }
+}
+
+/// What a node's peers say, and over what, by the shortest path: whatever the node itself knows of it from elsewhere.
+fn said(node: &Node, speaker: &Speaker, all: &mut BTreeMap<IpNet, Said>) {
+    for peer in &node.peers {
+        for (prefix, path, _) in speaker.learned(peer.id).filter(|(_, _, refusal)| refusal.is_none()) {
+            let as_path: Vec<_> = path.attributes.as_path.asns().map(|Asn(asn)| asn).collect();
+            let known = all.entry(*prefix).or_default();
+            if known.over.is_empty() || as_path.len() < known.as_path.len() {
+                *known = Said { as_path: as_path.clone(), over: BTreeSet::new() };
+            }
+            if known.as_path.len() == as_path.len() {
+                known.over.insert(peer.over.clone());
+            }
+        }
     }
 }
 

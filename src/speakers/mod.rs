@@ -5,6 +5,8 @@
 //! they have learned becomes [`Heard`](crate::compile::Heard) in one way for both ([`hear`]).
 
 mod converge;
+mod express_route;
+mod inner;
 mod learned;
 mod route_server;
 mod view;
@@ -16,15 +18,21 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
-use crate::bgp::{Asn, NextHops, Origination, PeerConfig, PeerId, Retry, Source, Speaker};
+use crate::bgp::{Asn, Group, NextHops, Origination, PeerConfig, PeerId, Retry, Source, Speaker};
+use crate::compile::Learned;
 use crate::model::Network;
 
 pub use converge::{Converged, converge};
+pub use inner::gateway_rows;
 pub use learned::{hear, kernel_routes};
 pub use view::{Origin, PeerRow, PeerState, RouteRow, advertised_rows, learned_rows, peer_rows, refused_rows};
 
 /// A lab's routers come up together, and those that others start a little later.
 const RETRY: Retry = Retry { first: Duration::from_millis(500), most: Duration::from_secs(10) };
+
+/// What a site learns over its circuits and over its tunnels.
+const CIRCUIT: Group = Group(1);
+const TUNNEL: Group = Group(2);
 
 /// A router that speaks BGP under one number from one address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +67,10 @@ pub enum Sink {
     Fabric,
     /// It is a route server's: the fabric's tables, by next hop (ARS-02).
     Appliances,
+    /// It is a circuit's edge: what its customer says (ER-01).
+    Edge,
+    /// It is an ExpressRoute gateway: what the route server beside it says (ARS-06).
+    Beside,
     /// The kernel of its namespace, by next hop.
     Kernel,
 }
@@ -85,6 +97,11 @@ impl Node {
         self.name.eq_ignore_ascii_case(name) || self.host.eq_ignore_ascii_case(name)
     }
 
+    /// Whether what it says of itself follows from what others have heard.
+    pub const fn is_border(&self) -> bool {
+        matches!(self.sink, Sink::Edge | Sink::Beside)
+    }
+
     pub fn peer(&self, id: PeerId) -> Option<&Peer> {
         self.peers.iter().find(|peer| peer.id == id)
     }
@@ -103,10 +120,13 @@ impl Node {
     }
 }
 
-/// Every router of a network that speaks BGP, those that are not ours too.
-pub fn nodes(network: &Network) -> Vec<Node> {
+/// Every router of a network that speaks BGP, those that are not ours too. What some of them say follows from what others
+/// have said.
+pub fn nodes(network: &Network, learned: &Learned) -> Vec<Node> {
     let servers = route_server::servers(network);
-    let mut nodes: Vec<_> = vpn::gateways(network).chain(vpn::sites(network)).chain(servers).collect();
+    let borders = express_route::borders(network, learned);
+    let mut nodes: Vec<_> =
+        vpn::gateways(network).chain(vpn::sites(network, learned)).chain(servers).chain(borders).collect();
     for Node { peers, .. } in &mut nodes {
         let mut known = HashSet::new();
         // Two ways to one address carry one session.

@@ -10,7 +10,9 @@ use ipnet::IpNet;
 
 use super::{Node, Peer, RETRY, Sink, next_hops, route};
 use crate::bgp::{Asn, Export, Group, Import, PeerConfig, PeerId, Policy, Source};
-use crate::model::{AZURE_ASN, BgpConnection, BgpSettings, Network, RouteServer, RouteServerIx, VirtualNetworkGateway};
+use crate::model::{
+    AZURE_ASN, BgpConnection, BgpSettings, GatewayKind, Network, RouteServer, RouteServerIx, VirtualNetworkGateway,
+};
 
 /// LIM-24.
 const PREFIXES_MAX: u32 = 1_000;
@@ -46,8 +48,12 @@ fn peers(network: &Network, server: &RouteServer, instance: usize, space: &[IpNe
     let of_gateway = Policy { group: GATEWAY, export, ..Policy::default() };
     let gateways = network.gateways_of(server.subnet.vnet).filter(|_| server.branch_to_branch);
     let gateways = gateways.map(|gateway| network.gateway(gateway)).flat_map(|gateway| {
-        let speakers = gateway.speakers().into_iter().enumerate();
-        speakers.map(move |(ix, speaker)| (gateway.instance_name(ix), speaker.address))
+        let addresses: Vec<_> = match gateway.kind {
+            GatewayKind::Vpn => gateway.speakers().into_iter().map(|speaker| speaker.address).collect(),
+            GatewayKind::ExpressRoute { .. } => gateway.instances.to_vec(),
+        };
+        let named = addresses.into_iter().enumerate();
+        named.map(move |(ix, address)| (gateway.instance_name(ix), address))
     });
     let gateways = gateways.map(|(name, address)| within(name, own, address, of_gateway.clone()));
     appliances.chain([twin]).chain(gateways).collect()

@@ -10,7 +10,7 @@ use super::{Node, Peer};
 use crate::bgp::{Path, Refusal, Source, Speaker, State};
 
 /// Of routes that Azure's listing shows as used; iBGP's have none.
-const WEIGHT: u32 = 32_768;
+pub(super) const WEIGHT: u32 = 32_768;
 
 /// A session, as `getBgpPeerStatus` has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,7 +113,8 @@ fn duration(time: std::time::Duration) -> String {
 /// What a router knows: its own networks and static routes, and what its peers say and it uses.
 pub fn learned_rows(node: &Node, speaker: &Speaker) -> Vec<RouteRow> {
     let own = speaker.prefixes().flat_map(|prefix| speaker.best(prefix).map(move |path| (prefix, path)));
-    let own = own.filter(|(_, path)| !matches!(path.source, Source::Peer(_)));
+    // At Azure's borders these are what others in there have said.
+    let own = own.filter(|(_, path)| !matches!(path.source, Source::Peer(_)) && !node.is_border());
     let own = own.map(|(prefix, path)| route_row(node, node.address, node.address, *prefix, path));
     let told = node.peers.iter().flat_map(|peer| {
         let said = speaker.learned(peer.id).filter(|(_, _, refusal)| refusal.is_none());

@@ -5,9 +5,10 @@ use std::net::Ipv6Addr;
 use ipnet::IpNet;
 
 use super::route_server::beside;
-use super::{Node, Peer, RETRY, Sink, next_hops, route};
+use super::{CIRCUIT, Node, Peer, RETRY, Sink, TUNNEL, express_route, next_hops, route};
 use crate::bgp::message::Families;
 use crate::bgp::{Asn, Export, Import, NextHops, PeerConfig, PeerId, Policy, Source};
+use crate::compile::Learned;
 use crate::model::{BgpSettings, Connection, ConnectionIx, GatewayIx, Network, Remote, Site, SiteIx};
 
 /// BGP-08.
@@ -106,7 +107,7 @@ fn gateway_peers(network: &Network, over: ConnectionIx, space: &[IpNet]) -> Vec<
     ends.map(|(far, ends)| peer(network, (over, node(far)), (ends, ipv6), policy.clone())).collect()
 }
 
-pub(super) fn sites(network: &Network) -> impl Iterator<Item = Node> {
+pub(super) fn sites(network: &Network, learned: &Learned) -> impl Iterator<Item = Node> {
     (0..).map(SiteIx).zip(&network.sites).filter_map(move |(ix, site)| {
         let settings = site.bgp?;
         let spoken = network.tunnels_of(ix).filter_map(|over| Some((over, network.bgp_over(over)?)));
@@ -116,7 +117,10 @@ pub(super) fn sites(network: &Network) -> impl Iterator<Item = Node> {
             asn: Asn(settings.asn),
             address: settings.address,
             routes: site.advertises.iter().map(|prefix| route(*prefix, Source::Network)).collect(),
-            peers: spoken.map(|(over, (near, _))| site_peer(network, over, (settings, near), site)).collect(),
+            peers: {
+                let tunnels = spoken.map(|(over, (near, _))| site_peer(network, over, (settings, near), site));
+                tunnels.chain(express_route::of_site(network, learned, ix)).collect()
+            },
             sink: Sink::Kernel,
             foreign: site.own_router,
         })
@@ -124,10 +128,12 @@ pub(super) fn sites(network: &Network) -> impl Iterator<Item = Node> {
 }
 
 fn site_peer(network: &Network, over: ConnectionIx, ends: (BgpSettings, BgpSettings), site: &Site) -> Peer {
-    let export = Export { prepend: site.prepend, ..Export::default() };
+    // What has come over a circuit does not go on through a site.
+    let export = Export { prepend: site.prepend, refuse_from: vec![CIRCUIT], ..Export::default() };
     let connection = network.connection(over);
     let node = network.gateway(connection.gateway).instance_name(connection.instance);
-    peer(network, (over, Some(node)), (ends, site.ipv6()), Policy { export, ..Policy::default() })
+    let policy = Policy { group: TUNNEL, export, ..Policy::default() };
+    peer(network, (over, Some(node)), (ends, site.ipv6()), policy)
 }
 
 fn peer(

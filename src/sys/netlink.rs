@@ -64,6 +64,11 @@ impl Netlink {
         self.set_link(link, LinkFlags::Up, Vec::new())
     }
 
+    /// Whether there is anybody at the other end, as the namespace sees it.
+    pub fn set_carrier(&mut self, link: Link, carrier: bool) -> io::Result<()> {
+        self.set_link(link, LinkFlags::empty(), vec![LinkAttribute::Carrier(carrier.into())])
+    }
+
     /// Sets the largest packet and how many may wait for a reader.
     pub fn set_mtu_and_queue(&mut self, link: Link, mtu: u32, queue: u32) -> io::Result<()> {
         self.set_link(link, LinkFlags::empty(), vec![LinkAttribute::Mtu(mtu), LinkAttribute::TxQueueLen(queue)])

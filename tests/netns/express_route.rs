@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::lab::{Lab, stderr, stdout};
+use crate::lab::{Lab, eventually, stderr, stdout};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/expressroute-private-cloud.yaml");
 
@@ -50,6 +50,9 @@ fn er_12_a_site_is_reached_over_a_circuit() {
     lab.assert_ping("dc", "172.30.0.2");
     assert_eq!(lab.tcp("app", "dc", "192.168.90.10", 5000, 1 << 20), Some(1 << 20), "whole packets fit");
     assert_eq!(next_hops(&lab, "app", "192.168.90.0/24"), ["10.3.129.92", "10.3.129.93"]);
+    let learned = lab.data(&["bgp", "learned", "hub-er"]);
+    let cloud = learned.as_array().unwrap().iter().find(|row| row["network"] == "10.176.1.0/24").unwrap();
+    assert_eq!(cloud["asPath"], "12076-398656", "AVS-07: a number of four bytes");
     for (from, to) in [("app", "dc"), ("dc", "app"), ("sddc", "app"), ("dc", "sddc")] {
         let explained = lab.vnet(&["explain", from, to, "--verify"]);
         assert!(explained.status.success(), "{from} to {to}: {}{}", stdout(&explained), stderr(&explained));
@@ -107,4 +110,138 @@ fn er_18_a_circuit_that_is_down_carries_nothing() {
     let applied = lab.apply(&example(|text| text));
     assert!(applied.status.success(), "{}", stderr(&applied));
     lab.assert_ping("app", "192.168.90.10");
+}
+
+/// A virtual network with a gateway on a circuit, and a tunnel to the same site where `tunnel` says so; the site speaks BGP by
+/// itself, by signed sessions.
+fn speaking(tunnel: bool) -> String {
+    let vpn = "publicIPAddresses: [{name: p, sku: Standard}]
+localNetworkGateways: [{name: l, gatewayIpAddress: 198.51.100.1, bgpSettings: {asn: 65010, bgpPeeringAddress: 192.168.90.1}}]
+";
+    let (vpn, address, gateway, connection) = if tunnel {
+        (
+            vpn,
+            "gatewayIpAddress: 198.51.100.1, ",
+            "  - {name: vpn, virtualNetwork: v, publicIPAddress: p, enableBgp: true}\n",
+            "  - {name: v-l, connectionType: IPsec, virtualNetworkGateway1: vpn, localNetworkGateway2: l, sharedKey: k, enableBgp: true}\n",
+        )
+    } else {
+        ("", "", "", "")
+    };
+    format!(
+        "virtualNetworks:
+  - name: v
+    location: westeurope
+    addressSpace: [10.90.0.0/16]
+    subnets: [{{name: s, addressPrefix: 10.90.1.0/24}}, {{name: GatewaySubnet, addressPrefix: 10.90.255.0/27}}]
+virtualNetworkGateways:
+  - {{name: er, gatewayType: ExpressRoute, virtualNetwork: v}}
+{gateway}{vpn}expressRouteCircuits:
+  - name: circuit
+    peerings: [{{peeringType: AzurePrivatePeering, peerASN: 65010, primaryPeerAddressPrefix: 172.30.0.0/30, secondaryPeerAddressPrefix: 172.30.0.4/30, vlanId: 10, sharedKey: signed}}]
+connections:
+  - {{name: v-er, connectionType: ExpressRoute, virtualNetworkGateway1: er, peer: circuit}}
+{connection}sites:
+  - {{name: dc, {address}expressRouteCircuits: [circuit], addressSpace: [192.168.90.0/24], addresses: [192.168.90.10], bgpSettings: {{asn: 65010, bgpPeeringAddress: 192.168.90.1}}}}
+virtualMachines: [{{name: app, networkInterfaces: [{{subnet: v/s}}]}}]
+"
+    )
+}
+
+/// Where the row to the site leads, when it does.
+fn leads(lab: &Lab, to: &[&str]) {
+    eventually(&format!("the site is behind {to:?}"), || next_hops(lab, "app", "192.168.90.0/24") == to);
+}
+
+fn site_routes(lab: &Lab, hops: &[&str]) {
+    eventually(&format!("the site answers over {hops:?}"), || {
+        let routes = stdout(&lab.exec("dc", &["ip", "route", "show", "10.90.0.0/16"]));
+        routes.matches("via").count() == hops.len() && hops.iter().all(|hop| routes.contains(&format!("via {hop} ")))
+    });
+}
+
+/// ER-01, ER-02, ER-07: two signed sessions with AS 12076 bring the site's range and take the network's there; one link that
+/// breaks cuts nobody off, both do, and all is back with them.
+#[test]
+fn er_02_a_link_breaks() {
+    let Some(lab) = Lab::up(&speaking(false)) else { return };
+    leads(&lab, &["10.3.129.92", "10.3.129.93"]);
+    site_routes(&lab, &["172.30.0.2", "172.30.0.6"]);
+    lab.assert_ping("app", "192.168.90.10");
+    lab.assert_ping("dc", "10.90.1.4");
+    let peers = lab.data(&["bgp", "peers", "circuit"]);
+    let peers = peers.as_array().unwrap().iter();
+    let peers: Vec<_> = peers.map(|row| format!("{} {} {}", row["neighbor"], row["asn"], row["state"])).collect();
+    assert_eq!(peers, [r#""172.30.0.1" 65010 "Connected""#, r#""172.30.0.5" 65010 "Connected""#]);
+    let learned = lab.data(&["bgp", "learned", "er"]);
+    let row = learned.as_array().unwrap().iter().find(|row| row["network"] == "192.168.90.0/24").unwrap();
+    assert_eq!((&row["asPath"], &row["nextHop"]), (&"12076-65010".into(), &"10.3.129.92".into()));
+
+    let failed = lab.vnet(&["circuit", "fail", "circuit", "primary", "--seconds", "3600"]);
+    assert!(failed.status.success(), "{}", stderr(&failed));
+    site_routes(&lab, &["172.30.0.6"]);
+    for _ in 0..4 {
+        lab.assert_ping("app", "192.168.90.10");
+        lab.assert_ping("dc", "10.90.1.4");
+    }
+    let links = &lab.data(&["circuit", "ls"])[0]["links"];
+    assert_eq!((&links[0]["up"], &links[1]["up"]), (&false.into(), &true.into()));
+    let failed = lab.vnet(&["circuit", "fail", "circuit", "--seconds", "3600"]);
+    assert!(failed.status.success(), "{}", stderr(&failed));
+    leads(&lab, &[]);
+    lab.assert_dropped("app", "192.168.90.10", "app", "NextHopNone");
+    let mended = lab.vnet(&["circuit", "fail", "circuit", "--seconds", "0"]);
+    assert!(mended.status.success(), "{}", stderr(&mended));
+    leads(&lab, &["10.3.129.92", "10.3.129.93"]);
+    site_routes(&lab, &["172.30.0.2", "172.30.0.6"]);
+    lab.assert_ping("app", "192.168.90.10");
+    let events = lab.data(&["events"]);
+    let told = |event: &str| events.as_array().unwrap().iter().filter(|one| one["event"] == event).count();
+    assert_eq!((told("CircuitLinkFailed"), told("CircuitLinkRestored")), (5, 2), "mended at once, too: {events}");
+    let unknown = lab.vnet(&["circuit", "fail", "nothing"]);
+    assert!(stderr(&unknown).contains("the lab has: circuit"), "{}", stderr(&unknown));
+}
+
+/// BGP-23, ER-04: a tunnel takes over when both links of the circuit are down, both ways; and what the site says on the circuit
+/// comes and goes as it says.
+#[test]
+fn bgp_23_a_tunnel_takes_over() {
+    let Some(lab) = Lab::up(&speaking(true)) else { return };
+    leads(&lab, &["10.3.129.92", "10.3.129.93"]);
+    site_routes(&lab, &["172.30.0.2", "172.30.0.6"]);
+    lab.assert_ping("app", "192.168.90.10");
+    assert!(lab.vnet(&["circuit", "fail", "circuit", "--seconds", "3600"]).status.success());
+    eventually("the tunnel has the site", || {
+        let hops = next_hops(&lab, "app", "192.168.90.0/24");
+        hops.len() == 1 && hops[0] != "10.3.129.92"
+    });
+    site_routes(&lab, &["10.90.255.30"]);
+    lab.assert_ping("app", "192.168.90.10");
+    assert!(lab.vnet(&["circuit", "fail", "circuit", "--seconds", "0"]).status.success());
+    leads(&lab, &["10.3.129.92", "10.3.129.93"]);
+    site_routes(&lab, &["172.30.0.2", "172.30.0.6"]);
+    lab.assert_ping("app", "192.168.90.10");
+    let space = "addressSpace: [192.168.90.0/24]";
+    lab.apply(&speaking(true).replace(space, &format!("{space}, advertises: [192.168.90.0/24, 0.0.0.0/0]")));
+    eventually("the default route is the site's", || !next_hops(&lab, "app", "0.0.0.0/0").is_empty());
+    lab.apply(&speaking(true));
+    eventually("it is not", || next_hops(&lab, "app", "0.0.0.0/0").is_empty());
+}
+
+/// ER-02: a site that says nothing itself loses nothing either when a link breaks.
+#[test]
+fn er_02_a_silent_site_takes_the_other_link() {
+    let Some(lab) = up(|text| text) else { return };
+    lab.assert_ping("app", "192.168.90.10");
+    assert!(lab.vnet(&["circuit", "fail", "er-london", "primary", "--seconds", "3600"]).status.success());
+    // A kernel takes up to a second to heed a carrier that is gone.
+    eventually("the other link is taken", || lab.ping("app", "192.168.90.10").is_some_and(|answer| answer.arrived));
+    for _ in 0..4 {
+        lab.assert_ping("app", "192.168.90.10");
+        lab.assert_ping("dc", "10.90.1.4");
+    }
+    assert!(lab.vnet(&["circuit", "fail", "er-london", "secondary", "--seconds", "3600"]).status.success());
+    lab.assert_dropped("app", "192.168.90.10", "app", "NextHopNone");
+    assert!(lab.vnet(&["circuit", "fail", "er-london", "--seconds", "0"]).status.success());
+    eventually("it is back", || lab.ping("app", "192.168.90.10").is_some_and(|answer| answer.arrived));
 }

@@ -50,7 +50,15 @@ fn listing(converged: &Converged) -> String {
             write(&mut text, &format!("told to {to}"), rows);
         }
     }
-    for (connection, prefixes) in converged.learned().bgp.over {
+    let heard = converged.learned().bgp;
+    for (who, said) in heard.said.iter().chain(&heard.beside) {
+        for (prefix, said) in said {
+            let path: Vec<_> = said.as_path.iter().map(ToString::to_string).collect();
+            let over: Vec<_> = said.over.iter().map(String::as_str).collect();
+            writeln!(text, "{who} hears {prefix}, path {}, over {}", path.join("-"), over.join(" ")).unwrap();
+        }
+    }
+    for (connection, prefixes) in heard.over {
         let prefixes: Vec<_> = prefixes.iter().map(ToString::to_string).collect();
         writeln!(text, "over {connection}: {}", prefixes.join(" ")).unwrap();
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::message::{Asn, Attributes, Community, Context, Family, Update};
+use super::message::{AsPath, Asn, Attributes, Community, Context, Family, Update};
 use outbound::Outbound;
 pub use outbound::Told;
 pub use path::{Path, Source};
@@ -36,6 +36,8 @@ pub struct TooMany {
 pub struct Origination {
     /// None for an own network.
     pub next_hop: Option<IpAddr>,
+    /// What others have said of it before us: empty for what is ours.
+    pub as_path: AsPath,
     pub communities: Vec<Community>,
 }
 
@@ -157,10 +159,11 @@ impl Rib {
 
     /// Adds or replaces an own network ([`Source::Network`]) or a static route.
     pub fn originate(&mut self, prefix: IpNet, source: Source, origination: Origination) {
-        let attributes = Attributes { communities: origination.communities, ..Attributes::default() };
+        let Origination { next_hop, as_path, communities } = origination;
+        let attributes = Attributes { as_path, communities, ..Attributes::default() };
         let path = Path {
             source,
-            next_hop: origination.next_hop,
+            next_hop,
             attributes: Arc::new(attributes),
             weight: 0,
             internal: false,

@@ -77,8 +77,9 @@ impl Routers {
     /// Goes by a network from now on: routers that it no longer has end, new ones start, the others change what differs.
     /// `place` finds a node of the lab. Says what did not work.
     pub fn heed(&self, network: &Network, place: impl Fn(&str) -> io::Result<Place>) -> Vec<String> {
-        let mut nodes = nodes(network);
-        take_down(&mut nodes, &self.engine.compiled().learned().down);
+        let learned = self.engine.compiled().learned().clone();
+        let mut nodes = nodes(network, &learned);
+        take_down(&mut nodes, &learned.down);
         let (foreign, wanted): (Vec<_>, Vec<_>) = nodes.into_iter().partition(|node| node.foreign);
         *lock(&self.shared.foreign) = foreign;
         let mut running = lock(&self.shared.nodes);
@@ -145,7 +146,12 @@ impl Routers {
 
     /// The routes that all routers know, or one.
     pub fn learned(&self, node: Option<&str>) -> Result<Vec<RouteRow>, String> {
-        self.known(node, self.each(node, |running| running.look(speakers::learned_rows)))
+        let mut rows = self.each(node, |running| running.look(speakers::learned_rows));
+        let now = self.engine.published();
+        let inner = speakers::gateway_rows(&now.network, now.compiled.learned()).into_iter();
+        let inner: Vec<_> = inner.filter(|row| node.is_none_or(|name| row.node.eq_ignore_ascii_case(name))).collect();
+        rows.extend((!inner.is_empty()).then_some(inner));
+        self.known(node, rows)
     }
 
     /// What peers have said and is not used.
@@ -215,15 +221,31 @@ impl Shared {
             for running in lock(&self.nodes).values_mut() {
                 running.collect(&mut heard);
             }
-            engine.learn(|learned| learned.bgp.clone_from(&heard));
+            if engine.learn(|learned| learned.bgp.clone_from(&heard)) {
+                self.pass_on(engine);
+            }
             changes(&published, &heard).for_each(|change| self.log.tell(change));
             published = heard;
             thread::sleep(PACE.max(begun.elapsed()));
         }
     }
+
+    /// Has the routers at Azure's borders say what follows from what was heard.
+    fn pass_on(&self, engine: &Engine) {
+        let mut running = lock(&self.nodes);
+        if !running.values().any(Running::is_border) {
+            return;
+        }
+        let now = engine.published();
+        for node in nodes(&now.network, now.compiled.learned()) {
+            if let Some(router) = running.get_mut(&node.name).filter(|router| router.is_border()) {
+                router.say(node.routes);
+            }
+        }
+    }
 }
 
-/// By connection or route server, how many routes have come and gone.
+/// By connection, route server or circuit, how many routes have come and gone.
 fn changes(before: &Heard, after: &Heard) -> impl Iterator<Item = Happening> {
     let (before, after) = (routes(before), routes(after));
     let connections: BTreeSet<_> = before.keys().chain(after.keys()).copied().collect();
@@ -245,7 +267,9 @@ fn routes(heard: &Heard) -> BTreeMap<&str, BTreeSet<(IpNet, Option<IpAddr>)>> {
         let each = routes.iter().flat_map(|(prefix, hops)| hops.iter().map(|hop| (*prefix, Some(*hop))));
         (name, each.collect())
     });
-    over.chain(through).map(|(name, routes)| (name.as_str(), routes)).collect()
+    let said = heard.said.iter().chain(&heard.beside);
+    let said = said.map(|(name, routes)| (name, routes.keys().map(|prefix| (*prefix, None)).collect()));
+    over.chain(through).chain(said).map(|(name, routes)| (name.as_str(), routes)).collect()
 }
 
 impl Signal {

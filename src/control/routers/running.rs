@@ -83,7 +83,7 @@ impl Running {
         };
         let kernel = match node.sink {
             Sink::Kernel => Some(Kernel::of(&place.namespace)?),
-            Sink::Fabric | Sink::Appliances => None,
+            Sink::Fabric | Sink::Appliances | Sink::Edge | Sink::Beside => None,
         };
         let router = Router::start("vnet-bgp", &place.namespace, speaker, CapabilitySet::empty(), tell)?;
         let bare = Node { peers: Vec::new(), ..node.clone() };
@@ -141,10 +141,23 @@ impl Running {
                 self.router.change(|speaker, now| speaker.set_policy(peer.id, policy, now));
             }
             Some(_) | None if peer.up => {
-                let neighbour = Neighbour { local: peer.local, remote: peer.remote, password: None };
+                let neighbour =
+                    Neighbour { local: peer.local, remote: peer.remote, password: peer.config.password.clone() };
                 self.router.add_peer(peer.id, neighbour, peer.config.clone());
             }
             Some(_) | None => {}
+        }
+    }
+
+    pub(super) fn is_border(&self) -> bool {
+        self.node.is_border()
+    }
+
+    /// Says these of itself from now on, and nothing else.
+    pub(super) fn say(&mut self, routes: Vec<Route>) {
+        if routes != self.node.routes {
+            self.originate(&routes);
+            self.node.routes = routes;
         }
     }
 

@@ -1,0 +1,113 @@
+//! `vnet circuit`: ExpressRoute circuits as they stand, and what happens when a link breaks.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::ask::unexpected;
+use super::context::Context;
+use super::failure::Failure;
+use super::table::Table;
+use super::{Outcome, apply, topology};
+use crate::control::protocol::{Change, Request, Response};
+use crate::diag::{self, CircuitRow, LinkRow};
+use crate::model::Side;
+
+/// Show ExpressRoute circuits, let a link break
+#[derive(Debug, Args)]
+pub(super) struct Circuit {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List the circuits: their provider's word, links, authorizations and Global Reach
+    #[command(after_long_help = "Examples:\n  vnet circuit ls\n  vnet circuit ls -o json\n  \
+        vnet circuit ls -t config/expressroute-private-cloud.yaml")]
+    Ls {
+        /// Answer from a topology file instead of a running lab: no daemon, no root
+        #[arg(short, long, value_name = "FILE")]
+        topology: Option<PathBuf>,
+    },
+    /// Break a link of a circuit for a while, or both
+    ///
+    /// Its BGP session ends, and the customer's kernel sees no carrier. With one link nobody is cut off; with neither what the
+    /// circuit brought is withdrawn.
+    #[command(after_long_help = "Examples:\n  vnet circuit fail er-london primary\n  \
+        vnet circuit fail er-london --seconds 5\n  vnet circuit fail er-london --seconds 0   # mends both")]
+    Fail {
+        circuit: String,
+        /// Both without
+        link: Option<Link>,
+        /// How long
+        #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+        seconds: u64,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Link {
+    Primary,
+    Secondary,
+}
+
+impl From<Link> for Side {
+    fn from(link: Link) -> Self {
+        match link {
+            Link::Primary => Self::Primary,
+            Link::Secondary => Self::Secondary,
+        }
+    }
+}
+
+impl Circuit {
+    pub(super) fn run(self, context: &Context) -> Outcome {
+        match self.verb {
+            Verb::Ls { topology } => {
+                let rows = rows(context, topology)?;
+                context.output.rows(&rows, &table(&rows))
+            }
+            Verb::Fail { circuit, link, seconds } => {
+                apply::changed(context, Change::FailCircuit { circuit, side: link.map(Side::from), seconds })
+            }
+        }
+    }
+}
+
+fn rows(context: &Context, topology: Option<PathBuf>) -> Result<Vec<CircuitRow>, Failure> {
+    if let Some(file) = topology {
+        let (network, compiled) = topology::compiled(&file, context)?;
+        return Ok(diag::circuits(&network, &compiled));
+    }
+    match context.ask(&Request::Circuits)? {
+        Response::Circuits(rows) => Ok(rows),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn table(rows: &[CircuitRow]) -> Table {
+    const COLUMNS: &[&str] =
+        &["Name", "ProvisioningState", "PeeringState", "Primary", "Secondary", "Authorizations", "GlobalReach"];
+    let link = |link: Option<&LinkRow>| {
+        link.map_or_else(String::new, |link| match &link.reason {
+            None => "up".to_owned(),
+            Some(reason) => format!("down: {reason}"),
+        })
+    };
+    Table::new(COLUMNS).rows(rows.iter().map(|row| {
+        let authorizations = row.authorizations.iter();
+        let authorizations = authorizations.map(|one| format!("{} {}", one.name, one.authorization_use_status));
+        let reach = row.connections.iter();
+        let reach = reach.map(|one| format!("{} to {} {}", one.name, one.peer, one.circuit_connection_status));
+        [
+            row.name.clone(),
+            row.service_provider_provisioning_state.clone(),
+            row.state.clone(),
+            link(row.links.first()),
+            link(row.links.get(1)),
+            authorizations.collect::<Vec<_>>().join(", "),
+            reach.collect::<Vec<_>>().join(", "),
+        ]
+    }))
+}
