@@ -65,7 +65,7 @@ impl Apply {
         if !shown {
             return tell(context, &changed, self.dry_run, findings(&file, &doubts));
         }
-        topology::show(&doubts, &text, &file, context);
+        topology::show(&doubts, &text, &file, &context.messages);
         tell_of_others(as_before, &file, context);
         Ok(outcome(&changed))
     }

@@ -64,7 +64,7 @@ impl Colour {
 }
 
 /// Words for the user, on stderr. A stderr that is gone is nobody's problem.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Messages {
     pub(crate) colour: bool,
 }

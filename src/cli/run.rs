@@ -2,19 +2,22 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::thread;
 
 use clap::Args;
 use serde::Serialize;
+use tracing::warn;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::context::Context;
+use super::context::{Context, Messages};
 use super::failure::Failure;
 use super::finding::{Finding, findings};
 use super::{Exit, Outcome, topology};
 use crate::config::Loaded;
 use crate::lab::daemon::{self, Stand, Topology};
 use crate::model::Network;
+use crate::sys::caps;
 
 /// Run the router in the foreground: for systemd, containers and namespaces of your own
 ///
@@ -54,8 +57,7 @@ impl Run {
             }
             Stand::Foreground => {
                 say(&format!("lab {} is ready: {interfaces} interfaces forwarding; Ctrl-C ends it", record.lab))?;
-                topology::show(&topology::doubts_of(&text, &file), &text, &file, context);
-                Ok(())
+                tell_doubts(text, file, context.messages.clone())
             }
         })?;
         Ok(Exit::Fine)
@@ -67,13 +69,23 @@ impl Run {
         let Loaded { network, warnings, memory, .. } = topology::load(&text, &file, context)?;
         let network = match &self.lab_name {
             None => {
-                topology::show(&warnings, &text, &file, context);
+                topology::show(&warnings, &text, &file, &context.messages);
                 network
             }
             Some(name) => Network { name: name.clone(), ..network },
         };
         Ok(Topology { network, memory, text, file, path: topology::path(&self.file) })
     }
+}
+
+/// What is doubtful in the file, from a thread of its own: of thousands of interfaces it takes seconds, in which the lab
+/// can be changed.
+fn tell_doubts(text: String, file: String, messages: Messages) -> io::Result<()> {
+    let tell = move || match caps::renounce() {
+        Ok(()) => topology::show(&topology::doubts_of(&text, &file), &text, &file, &messages),
+        Err(error) => warn!("{file} is not looked at for what is doubtful in it: {error}"),
+    };
+    thread::Builder::new().name("vnet-lint".into()).spawn(tell).map(drop)
 }
 
 /// That packets flow, as data: one line, of which json is a form of yaml.

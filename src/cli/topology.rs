@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::context::Context;
+use super::context::{Context, Messages};
 use super::exit::Exit;
 use super::failure::Failure;
 use crate::compile::{Compiled, Learned, compile};
@@ -18,7 +18,7 @@ use crate::speakers::converge;
 /// The network a file describes. Its mistakes and doubts are printed.
 pub(super) fn parse(text: &str, name: &str, context: &Context) -> Result<Network, Failure> {
     let loaded = load(text, name, context)?;
-    show(&loaded.warnings, text, name, context);
+    show(&loaded.warnings, text, name, &context.messages);
     Ok(loaded.network)
 }
 
@@ -111,15 +111,15 @@ pub(super) fn applied(lab: &Record, context: &Context) -> Result<(String, Loaded
 }
 
 fn failure(errors: &Errors, text: &str, name: &str, context: &Context) -> Failure {
-    show(&errors.0, text, name, context);
+    show(&errors.0, text, name, &context.messages);
     Failure::new(Exit::Usage, "")
 }
 
 /// Draws diagnostics over the source.
-pub(super) fn show(diagnostics: &[Diagnostic], text: &str, name: &str, context: &Context) {
+pub(super) fn show(diagnostics: &[Diagnostic], text: &str, name: &str, messages: &Messages) {
     for diagnostic in diagnostics {
         // A stderr that is gone is nobody's problem.
-        let _ = writeln!(io::stderr().lock(), "{}", diagnostic.render(text, name, context.messages.colour));
+        let _ = writeln!(io::stderr().lock(), "{}", diagnostic.render(text, name, messages.colour));
     }
 }
 

@@ -40,7 +40,7 @@ impl Up {
         if context.output.is_data() {
             return context.output.data(&Started::new(&lab, took, findings(&name, &doubts)));
         }
-        topology::show(&doubts, &text, &name, context);
+        topology::show(&doubts, &text, &name, &context.messages);
         Ok(Exit::Fine)
     }
 }
