@@ -81,7 +81,7 @@ impl Platform {
         Ok(())
     }
 
-    fn serve(&mut self, network: &Network) -> Result<()> {
+    fn serve(&mut self, network: &Arc<Network>) -> Result<()> {
         let Some(namespace) = self.namespace.as_ref().filter(|_| network.emulation.platform_services) else {
             self.server = None;
             return Ok(());

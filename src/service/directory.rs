@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -11,13 +12,16 @@ use crate::model::{Mac, Network, NetworkInterface, NicIx, PowerState, PublicIpSk
 pub const DOMAIN: &str = "internal.cloudapp.net";
 
 /// One virtual network's names and machines.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Directory {
     /// By a machine's name in lower case.
     addresses: HashMap<String, Vec<IpAddr>>,
     names: HashMap<IpAddr, String>,
-    /// By an interface's addresses: what its machine is told of itself.
-    instances: HashMap<IpAddr, Instance>,
+    /// By address.
+    interfaces: HashMap<IpAddr, NicIx>,
+    /// What machines are told of themselves follows from it when they ask: few of thousands ever do.
+    network: Arc<Network>,
+    macs: Arc<[Mac]>,
 }
 
 /// What a machine is told of itself.
@@ -32,28 +36,28 @@ pub(super) struct Instance {
 impl Directory {
     /// That of each virtual network in which a machine runs. Names end at its border: those of a peered one are not known
     /// (PEER-12).
-    pub fn of_all(network: &Network) -> BTreeMap<VnetIx, Self> {
-        let macs = &network.macs();
+    pub fn of_all(network: &Arc<Network>) -> BTreeMap<VnetIx, Self> {
+        let macs = Arc::from(network.macs());
+        let empty = || Self {
+            addresses: HashMap::new(),
+            names: HashMap::new(),
+            interfaces: HashMap::new(),
+            network: Arc::clone(network),
+            macs: Arc::clone(&macs),
+        };
         let mut directories = BTreeMap::<_, Self>::new();
         for (ix, nic) in network.network_interfaces.iter().enumerate().map(|(ix, nic)| (NicIx(ix), nic)) {
             let machine = network.vm(nic.virtual_machine);
             if machine.power_state == PowerState::Stopped {
                 continue;
             }
-            let directory = directories.entry(nic.subnet.vnet).or_default();
+            let directory = directories.entry(nic.subnet.vnet).or_insert_with(empty);
             if nic.primary {
                 directory.name(&machine.name, nic);
             }
-            let instance =
-                Instance { instance: instance(network, macs, ix), load_balancer: load_balancer(network, ix) };
-            directory.instances.extend(nic.addresses.iter().map(|address| (*address, instance.clone())));
+            directory.interfaces.extend(nic.addresses.iter().map(|address| (*address, ix)));
         }
         directories
-    }
-
-    #[cfg(test)]
-    pub(super) fn with_instance(address: IpAddr, instance: Instance) -> Self {
-        Self { instances: HashMap::from([(address, instance)]), ..Self::default() }
     }
 
     /// The addresses of a machine, if the name is one's.
@@ -66,8 +70,13 @@ impl Directory {
         Some(self.names.get(&address)?)
     }
 
-    pub(super) fn instance_at(&self, address: IpAddr) -> Option<&Instance> {
-        self.instances.get(&address)
+    /// What the machine with this address is told of itself.
+    pub(super) fn instance_at(&self, address: IpAddr) -> Option<Instance> {
+        let (network, asking) = (&self.network, *self.interfaces.get(&address)?);
+        Some(Instance {
+            instance: instance(network, &self.macs, asking),
+            load_balancer: load_balancer(network, asking),
+        })
     }
 
     /// The primary address of each family is the machine's.

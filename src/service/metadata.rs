@@ -1,10 +1,8 @@
 //! Instance metadata at 169.254.169.254: what a machine may ask about itself, in Azure's words.
 
-use std::net::IpAddr;
-
 use serde_json::{Value, json};
 
-use super::directory::Directory;
+use super::directory::Instance;
 use super::http::{Request, Response};
 
 /// Versions that are known, the newest first: what they say of a network is the same.
@@ -13,8 +11,8 @@ const VERSIONS: [&str; 4] = ["2021-12-13", "2021-11-15", "2021-02-01", "2020-10-
 /// Older ones name a day as well.
 const VERSION_LEN: usize = "2021-02-01".len();
 
-/// The answer to the machine at an address.
-pub(super) fn answer(request: &Request<'_>, asking: IpAddr, directory: &Directory) -> Response {
+/// The answer to a machine.
+pub(super) fn answer(request: &Request<'_>, asking: impl FnOnce() -> Option<Instance>) -> Response {
     if request.method != "GET" {
         return error(405, "Method not allowed");
     }
@@ -33,7 +31,7 @@ pub(super) fn answer(request: &Request<'_>, asking: IpAddr, directory: &Director
     if !is_version(version) {
         return versions("Bad request. api-version is invalid or not supported");
     }
-    let Some(instance) = directory.instance_at(asking) else { return error(404, "Not found") };
+    let Some(instance) = asking() else { return error(404, "Not found") };
     let mut steps = path.split('/').filter(|step| !step.is_empty());
     let whole = match (steps.next(), steps.next()) {
         (Some("metadata"), Some("instance")) => &instance.instance,
@@ -91,16 +89,13 @@ fn versions(message: &str) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::directory::Instance;
 
     fn ask(target: &str, headers: &[(&str, &str)]) -> Response {
         let nic = json!({"ipv4": {"ipAddress": [{"privateIpAddress": "10.0.1.4"}]}, "macAddress": "000D3A000001"});
         let instance = json!({"compute": {"name": "web"}, "network": {"interface": [nic]}});
         let load_balancer = json!({"loadbalancer": {"publicIpAddresses": []}});
-        let asking = IpAddr::from([10, 0, 1, 4]);
-        let directory = Directory::with_instance(asking, Instance { instance, load_balancer });
         let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
-        answer(&Request { method: "GET", target, headers }, asking, &directory)
+        answer(&Request { method: "GET", target, headers }, || Some(Instance { instance, load_balancer }))
     }
 
     fn get(target: &str) -> Response {

@@ -389,7 +389,7 @@ impl Caller {
             }
             Language::Metadata => {
                 let request = Request::parse(&self.heard)?;
-                let answer = |request| -> Response { metadata::answer(&request, self.from, directory) };
+                let answer = |request| -> Response { metadata::answer(&request, || directory.instance_at(self.from)) };
                 Ok(request.map(|request| answer(request).encode()))
             }
         }
