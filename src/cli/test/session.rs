@@ -29,7 +29,9 @@ const STARTING: Duration = Duration::from_secs(5);
 /// How long routers must have had no news.
 const QUIET: Duration = Duration::from_millis(300);
 /// The same for a router of the user's own: FRR keeps what it has to say for a second.
-const QUIET_OF_OTHERS: Duration = Duration::from_millis(1500);
+const QUIET_OF_OTHERS: Duration = Duration::from_secs(3);
+/// How long such a router may take to begin: it is a program that starts.
+const STARTING_OF_OTHERS: Duration = Duration::from_secs(30);
 /// The longest name of a lab.
 const LONGEST_NAME: usize = 32;
 
@@ -74,9 +76,10 @@ impl Stage {
 
     /// Until every BGP session is up and nobody has news, if that does not take too long.
     fn wait_for_routes(&self, stop: &AtomicBool) -> Result<(), Failure> {
-        let deadline = Instant::now() + 2 * STARTING;
+        let began = Instant::now();
+        let mut patience = STARTING;
         let mut known = None;
-        while Instant::now() < deadline && !stop.load(Ordering::Relaxed) {
+        while began.elapsed() < patience && !stop.load(Ordering::Relaxed) {
             let ask = |what| client::ask(&self.lab.socket, &Request::Bgp(BgpQuestion { what, node: None, peer: None }));
             let Response::BgpPeers(peers) = ask(BgpTopic::Peers)? else { break };
             // Nobody can be asked about routers that are not ours.
@@ -90,6 +93,7 @@ impl Stage {
             }
             known = Some(routes);
             let foreign = peers.iter().any(|peer| peer.state == PeerState::Unknown);
+            patience = if foreign { STARTING_OF_OTHERS } else { STARTING };
             thread::sleep(if foreign { QUIET_OF_OTHERS } else { QUIET });
         }
         Ok(())
