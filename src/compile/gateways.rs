@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::dataplane::{Fib, Gateway, GatewayId, NextHop, RouteId, Spread, SpreadId};
+use crate::dataplane::{Fib, Gateway, GatewayId, NextHop, NicId, RouteId, Selectors, Spread, SpreadId};
 use crate::model::{ConnectionIx, GatewayIx, GatewayKind, Network, Remote, RouteServer, VnetIx};
 
 use super::exchange::{Exchange, underlay};
@@ -89,6 +89,7 @@ impl Gateways {
             nic: ids.nic(Sender::Gateway(ix)).expect("every gateway has a number"),
             in_subnet: true,
             tunnels: table((network, learned), ids, ix, (routes, self.across(network, ix))),
+            selectors: selectors(network, ids, ix),
         };
         let edges = network.circuits().map(|(ix, _)| express_route::edge((network, learned), ids, &self.exchange, ix));
         tables.map(table).chain(edges).collect()
@@ -148,6 +149,18 @@ fn routes(network: &Network, learned: &Learned, gateway: GatewayIx) -> BTreeMap<
         routes.entry(prefix).or_insert(over);
     }
     routes
+}
+
+/// A peer's own address passes: the gateway has a route to it by itself (VPN-11).
+fn selectors(network: &Network, ids: &Ids, gateway: GatewayIx) -> Box<[(NicId, Selectors)]> {
+    let tunnels = network.connections_of(gateway).filter(|(_, connection)| connection.policy_based);
+    let selectors = tunnels.filter_map(|(ix, connection)| {
+        let Remote::Local(local) = connection.remote else { return None };
+        let peers = network.bgp_ends(ix).into_iter().map(|(_, far)| IpNet::from(far.address));
+        let far = network.local_gateway(local).address_space.iter().copied().chain(peers).collect();
+        Some((ids.nic(Sender::Tunnel(ix))?, Selectors { near: network.gateway_space(gateway).into(), far }))
+    });
+    selectors.collect()
 }
 
 fn table(

@@ -77,6 +77,9 @@ pub struct Learned {
     /// By attachment; 1500 where it is missing, 1400 for a tunnel.
     pub mtu: HashMap<Attachment, u16>,
     pub bgp: Heard,
+    /// What the devices of sites have learned: by the name of a site, the prefixes that it knows and their next hops. A
+    /// device that is not ours has no entry.
+    pub sites: BTreeMap<String, BTreeMap<IpNet, Vec<IpAddr>>>,
     /// Instances of gateways and links of circuits that do not work at the moment (VPN-30, ER-02), by
     /// [`VirtualNetworkGateway::instance_name`] and [`Network::circuit_link_name`].
     ///

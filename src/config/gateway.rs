@@ -30,6 +30,7 @@ pub(super) struct VirtualNetworkGateway {
     pub public: Reference,
     pub default_site: Reference,
     pub remote_vnets: Option<Spanned<bool>>,
+    pub custom_routes: Option<Spanned<Vec<Spanned<IpNet>>>>,
 }
 
 pub(super) struct IpConfiguration {
@@ -53,6 +54,8 @@ pub(super) enum VpnType {
 pub(super) struct BgpSettings {
     pub asn: Option<Spanned<u32>>,
     pub address: Option<Spanned<IpAddr>>,
+    /// Of each instance of a gateway those that it has besides, link-local ones.
+    pub custom: Vec<Vec<Spanned<IpAddr>>>,
 }
 
 pub(super) struct LocalNetworkGateway {
@@ -74,6 +77,7 @@ pub(super) struct Connection {
     pub shared_key: Name,
     pub enable_bgp: Option<Spanned<bool>>,
     pub mode: ConnectionMode,
+    pub policy_based: Option<Spanned<bool>>,
     pub routing_weight: Option<Spanned<u32>>,
     pub authorization_key: Name,
     pub bypass: Option<Spanned<bool>>,
@@ -122,6 +126,7 @@ pub(super) fn virtual_network_gateway(node: &Node, report: &mut Report) -> Optio
             public: f.optional("publicIPAddress", reference(["publicIPAddresses"])),
             default_site: f.optional("gatewayDefaultSite", reference(["localNetworkGateways"])),
             remote_vnets: f.optional("allowRemoteVnetTraffic", boolean),
+            custom_routes: f.optional("customRoutes", address_space),
         }
     })
 }
@@ -161,6 +166,7 @@ pub(super) fn connection(node: &Node, report: &mut Report) -> Option<Connection>
             shared_key: f.optional("sharedKey", text),
             enable_bgp: f.optional("enableBgp", boolean),
             mode: mode(f),
+            policy_based: f.optional("usePolicyBasedTrafficSelectors", boolean),
             // ER-13
             routing_weight: f.optional("routingWeight", number(0..=32_000)),
             authorization_key: f.optional("authorizationKey", text),
@@ -194,8 +200,20 @@ pub(super) fn site(node: &Node, report: &mut Report) -> Option<Site> {
 
 fn bgp_settings(node: &Node, report: &mut Report) -> Option<BgpSettings> {
     record(node, report, "BGP settings", |f| {
-        ignore(f, &["peerWeight", "bgpPeeringAddresses"]);
-        BgpSettings { asn: f.optional("asn", number(1..=u32::MAX)), address: f.optional("bgpPeeringAddress", address) }
+        ignore(f, &["peerWeight"]);
+        BgpSettings {
+            asn: f.optional("asn", number(1..=u32::MAX)),
+            address: f.optional("bgpPeeringAddress", address),
+            custom: f.list("bgpPeeringAddresses", peering_addresses),
+        }
+    })
+}
+
+/// One instance's: which one its place in the list says, as that of its IP configuration does.
+fn peering_addresses(node: &Node, report: &mut Report) -> Option<Vec<Spanned<IpAddr>>> {
+    record(node, report, "an instance's BGP addresses", |f| {
+        ignore(f, &["ipconfigurationId", "defaultBgpIpAddresses", "tunnelIpAddresses"]);
+        f.optional("customBgpIpAddresses", list_of(address)).map_or_else(Vec::new, |addresses| addresses.value)
     })
 }
 

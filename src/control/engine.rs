@@ -139,6 +139,7 @@ impl Engine {
         let learned = Learned {
             mtu: learned.collect(),
             bgp: now.learned.bgp.clone(),
+            sites: now.learned.sites.clone(),
             down: now.learned.down.clone(),
             health: now.learned.health.clone(),
         };

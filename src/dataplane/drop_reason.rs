@@ -62,6 +62,8 @@ drop_reasons! {
         nextHopIpAddress and the peerings (UDR-11, UDR-12).",
     GatewayUnavailable: "The way leads through a virtual network gateway that is missing, or whose tunnel is down or leads \
         elsewhere: look at the gateway, its connections and the peering's useRemoteGateways (UDR-14, VPN-12, VPN-13).",
+    TrafficSelector: "A tunnel with usePolicyBasedTrafficSelectors carries only packets between the ranges of the virtual \
+        networks and those of the local network gateway: look at localNetworkAddressSpace (VPN-16).",
     NoInternet: "The route leads to the Internet, where this lab has nothing: look at the destination, at `internet` and its \
         addresses, or at the 0.0.0.0/0 route (UDR-15).",
     NoOutbound: "Nothing stands for the source in the Internet: look at the subnet's natGateway, the interface's \

@@ -3,6 +3,10 @@
 //! It stands in a GatewaySubnet by whose routes it forwards into virtual networks, and has a table of its own for what goes
 //! out again. How far a connection is, and who spoke of which route, nobody here knows.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
 use super::{Fib, NicId};
 
 /// Index in [`Snapshot::gateways`](super::Snapshot::gateways).
@@ -17,4 +21,22 @@ pub struct Gateway {
     pub in_subnet: bool,
     /// Leads to tunnels, straight to the gateway at the other end of one, or to its own end.
     pub tunnels: Fib,
+    /// Of the tunnels that do not carry all that is led into them.
+    pub selectors: Box<[(NicId, Selectors)]>,
+}
+
+/// The pairs of ranges that a tunnel carries: each near one with each far one (VPN-16).
+#[derive(Debug)]
+pub struct Selectors {
+    pub near: Box<[IpNet]>,
+    pub far: Box<[IpNet]>,
+}
+
+impl Gateway {
+    /// Whether a tunnel carries packets between an address on this side and one on the other.
+    pub fn carries(&self, tunnel: NicId, near: IpAddr, far: IpAddr) -> bool {
+        let holds = |ranges: &[IpNet], address: &IpAddr| ranges.iter().any(|range| range.contains(address));
+        let selectors = self.selectors.iter().find(|(own, _)| *own == tunnel);
+        selectors.is_none_or(|(_, selectors)| holds(&selectors.near, &near) && holds(&selectors.far, &far))
+    }
 }

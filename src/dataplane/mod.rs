@@ -31,7 +31,7 @@ pub use flow::{
     Room, RuleId, RulesMark, Signal, TableFull, Traffic,
 };
 pub use fragment::FragmentTable;
-pub use gateway::{Gateway, GatewayId};
+pub use gateway::{Gateway, GatewayId, Selectors};
 pub use lpm::{Lpm, LpmBuilder};
 pub use nat::{
     Full, Held, Mapped, NatLimits, NatTable, Outbound, Parted, Pin, PortPool, Ports, PortsExhausted, Said, Told,

@@ -152,6 +152,27 @@ impl Edit {
         Arc::make_mut(&mut self.network.route_tables[table.0])
     }
 
+    /// Has a VNet use the gateways of a peer (PEER-30).
+    pub(super) fn use_gateways(&mut self, own: VnetIx, remote: VnetIx) {
+        let lacks = |vnet: VnetIx, other, set: fn(&Peering) -> bool| {
+            self.network.vnet(vnet).peerings.iter().any(|link| link.remote == other && !set(link))
+        };
+        let transit = lacks(remote, own, |link| link.allow_gateway_transit);
+        let remote_gateways = lacks(own, remote, |link| link.use_remote_gateways);
+        if transit {
+            self.with_link(remote, own, "allowGatewayTransit", |link| link.allow_gateway_transit = true);
+        }
+        if remote_gateways {
+            self.with_link(own, remote, "useRemoteGateways", |link| link.use_remote_gateways = true);
+        }
+    }
+
+    /// Lets the routes of gateways into a table's subnets (UDR-34).
+    pub(super) fn enable_propagation(&mut self, table: RouteTableIx) {
+        self.table(table).disable_bgp_route_propagation = false;
+        self.note(format!("routeTables[{}].disableBgpRoutePropagation", table.0), Some("false".to_owned()));
+    }
+
     pub(super) fn enable_peering_routes(&mut self, table: RouteTableIx) {
         self.table(table).disable_peering_route = false;
         self.note(format!("routeTables[{}].disablePeeringRoute", table.0), Some("None".to_owned()));

@@ -5,10 +5,14 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use crate::compile::exchange::{Exchange, Toward};
 use crate::compile::{Compiled, Sender, edge_id};
 use crate::dataplane::{NextHop, NicId};
-use crate::model::{CircuitIx, Customer, GatewayIx, Network, Side, VnetIx};
+use crate::model::{CircuitIx, Connection, ConnectionIx, Customer, GatewayIx, Network, Side, SiteIx, VnetIx};
+
+use super::names::Names;
 
 /// Who has an address.
 pub(super) fn having(network: &Network, address: IpAddr) -> Option<Customer> {
@@ -28,10 +32,48 @@ pub(super) fn sender(network: &Network, compiled: &Compiled, customer: Customer,
     let mut leading = circuits.iter().filter(|circuit| to.is_some_and(|to| leads(network, compiled, **circuit, to)));
     let by_circuit = leading.find_map(|circuit| link(*circuit));
     let tunnel = || match customer {
-        Customer::Site(site) => compiled.ids().nic(Sender::Tunnel(network.tunnels_of(site).next()?)),
+        Customer::Site(site) => {
+            let leading = to.and_then(|to| tunnel_to(network, compiled, site, to));
+            compiled.ids().nic(Sender::Tunnel(leading.or_else(|| network.tunnels_of(site).next())?))
+        }
         Customer::Cloud(_) => None,
     };
     by_circuit.or_else(tunnel).or_else(|| circuits.iter().find_map(|circuit| link(*circuit)))
+}
+
+/// Whether what sends from here has a route: a site's device goes by what its file says and what it has learned. Of one that
+/// is not ours nobody knows; who else sends has a route to everywhere, and a circuit's edge says it best.
+pub(super) fn has_route(names: Names<'_>, from: NicId, to: IpAddr) -> bool {
+    let Names { network, compiled } = names;
+    let Sender::Tunnel(tunnel) = compiled.sender(from) else { return true };
+    let Some(at) = network.site_of(tunnel) else { return true };
+    let site = network.site(at);
+    let unknown = site.bgp.is_some() && !compiled.learned().sites.contains_key(&site.name);
+    unknown || !site.circuits.is_empty() || tunnel_to(network, compiled, at, to).is_some()
+}
+
+/// The tunnel that a site's device sends to a destination by, as the lab sets it up.
+fn tunnel_to(network: &Network, compiled: &Compiled, at: SiteIx, to: IpAddr) -> Option<ConnectionIx> {
+    let site = network.site(at);
+    let holds = |ranges: &[IpNet]| ranges.iter().any(|range| range.contains(&to));
+    let known = compiled.learned().sites.get(&site.name).into_iter().flatten();
+    let best = known.filter(|(range, _)| range.contains(&to)).max_by_key(|(range, _)| range.prefix_len());
+    let leads = |tunnel: &ConnectionIx| {
+        let Connection { gateway, instance, .. } = network.connection(*tunnel);
+        let ipv6 = network.gateway(*gateway).ipv6(*instance).map(IpAddr::V6);
+        let near = network.bgp_over(*tunnel).map(|(near, _)| near.address);
+        let is_near = |address| near == Some(address) || near.is_some() && ipv6 == Some(address);
+        let told = near.is_none() && site.routes.is_empty() && holds(&network.gateway_space(*gateway));
+        is_near(to) || told || best.is_some_and(|(_, hops)| hops.iter().any(|hop| is_near(*hop)))
+    };
+    // Its device finds out that an instance is away.
+    let mut tunnels: Vec<_> = network.tunnels_of(at).collect();
+    tunnels.sort_by_key(|tunnel| {
+        let Connection { gateway, instance, .. } = network.connection(*tunnel);
+        compiled.learned().down.contains(&network.gateway(*gateway).instance_name(*instance))
+    });
+    let fixed = || holds(&site.routes).then(|| tunnels.first().copied()).flatten();
+    tunnels.iter().copied().find(leads).or_else(fixed)
 }
 
 /// The virtual network whose gateway somebody outside comes to: from there it meets addresses as that does.

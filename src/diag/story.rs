@@ -250,6 +250,10 @@ impl Teller<'_> {
                 let object = format!("machine {} without guest forwarding", self.names.node(nic));
                 self.say(StepKind::Drop, object, "the guest drops it: its kernel does not forward".to_owned());
             }
+            Outcome::NoRoute(nic) => {
+                let text = format!("its device has no route to {}", self.dst);
+                self.say(StepKind::Drop, self.nic(nic), text);
+            }
             Outcome::NoHost(nic) => {
                 self.say(StepKind::Drop, self.nic(nic), format!("nobody there has {}", self.dst));
             }

@@ -72,18 +72,21 @@ pub(super) enum Outcome {
     GuestDrops(NicId),
     /// It came out on-premises or in a private cloud, where nobody has its destination.
     NoHost(NicId),
+    /// The site's own device has no route to its destination.
+    NoRoute(NicId),
     /// It circles from this interface back to it (FAB-14).
     Loop(NicId),
 }
 
 impl Outcome {
-    /// Why it did not arrive: a drop reason's name, `GuestNotForwarding`, `NoHost` or `Loop`.
+    /// Why it did not arrive: a drop reason's name, `GuestNotForwarding`, `NoHost`, `NoRouteOnPremises` or `Loop`.
     pub(super) fn reason(&self) -> Option<&'static str> {
         match self {
             Self::Delivered(_) => None,
             Self::Dropped(reason) => Some(reason.name()),
             Self::GuestDrops(_) => Some("GuestNotForwarding"),
             Self::NoHost(_) => Some("NoHost"),
+            Self::NoRoute(_) => Some("NoRouteOnPremises"),
             Self::Loop(_) => Some("Loop"),
         }
     }
@@ -96,6 +99,10 @@ impl Walk {
         let mut packet = Packet::parse(&mut bytes, Offload::default()).expect("a synthetic packet is well formed");
         let (src, dst) = (packet.src(), packet.dst());
         let mut legs: Vec<Leg> = Vec::new();
+        if !outside::has_route(names, from, dst) {
+            let leg = Leg { from, guest: GuestStep::Unchanged, src, steps: vec![Step::Sent { nic: from }] };
+            return Self { legs: vec![leg], outcome: Outcome::NoRoute(from), src, dst, last: *packet.tuple() };
+        }
         let (mut at, mut guest) = (from, GuestStep::Unchanged);
         let outcome = loop {
             let (leg, verdict) = Leg::take(names.compiled, slate, (at, guest), &mut packet);

@@ -287,7 +287,9 @@ impl Lab<'_> {
             let path = self.site.guests.namespace(host).ok_or(io::ErrorKind::NotFound)?;
             Ok(Place { namespace: Netns::open(path)?, identity: netns::identity(path) })
         };
-        self.routers.heed(&self.engine.network(), place)
+        let mut complaints = self.routers.heed(&self.engine.network(), place);
+        complaints.extend(self.lead_around());
+        complaints
     }
 
     /// Starts the programs that were not there before, or were in another place.

@@ -6,9 +6,11 @@
 use std::time::{Duration, Instant};
 
 use super::apply::Lab;
+use super::device::Device;
+use super::error::{During, Error};
 use crate::control::events::Happening;
 use crate::control::protocol::{Changed, Refusal};
-use crate::model::{Attachment, CircuitIx, Network, Side};
+use crate::model::{Attachment, CircuitIx, Connection, ConnectionIx, Network, Side};
 use crate::sys::netlink::Netlink;
 use crate::sys::netns::Netns;
 
@@ -36,6 +38,28 @@ impl Absences {
 }
 
 impl Lab<'_> {
+    /// A site that speaks no BGP sends nothing into a tunnel whose other end is away: its device finds its peer dead, as
+    /// VPN devices do (VPN-17, VPN-33). Of a gateway with one active instance there is no other tunnel. Returns what did
+    /// not work.
+    pub(super) fn lead_around(&self) -> Vec<String> {
+        let (network, compiled) = (self.engine.network(), self.engine.compiled());
+        let down = &compiled.learned().down;
+        let tunnels = (0..network.connections.len()).map(ConnectionIx).filter_map(|tunnel| {
+            let Connection { gateway, instance, .. } = *network.connection(tunnel);
+            let gateway = network.gateway(gateway);
+            let fixed = gateway.is_active_active() && network.bgp_over(tunnel).is_none();
+            let (place, device) = self.site.guests.far(&network, Attachment::Tunnel(tunnel)).filter(|_| fixed)?;
+            Some((place, device, down.contains(&gateway.instance_name(instance))))
+        });
+        let done = tunnels.map(|(place, device, away)| {
+            let bare = Device { routes: Vec::new(), ..device.clone() };
+            let (before, after) = if away { (&device, &bare) } else { (&bare, &device) };
+            let inside = Netns::open(&place).and_then(|namespace| namespace.run(|| after.rearrange(before)));
+            inside.during(|| format!("cannot enter {}", place.display()))?
+        });
+        done.filter_map(|done: Result<(), Error>| Some(done.err()?.to_string())).collect()
+    }
+
     pub(super) fn fail_over(&mut self, gateway: &str, instance: usize, seconds: u64) -> Result<Changed, Refusal> {
         let network = self.engine.network();
         let known = &network.virtual_network_gateways;

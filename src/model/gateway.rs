@@ -45,6 +45,8 @@ pub struct VirtualNetworkGateway {
     pub instances_ipv6: Option<[Ipv6Addr; 2]>,
     /// Where its first active instance speaks BGP, and as whom, if it does (BGP-04).
     pub bgp: Option<BgpSettings>,
+    /// What its instances speak BGP as besides, to peers that have link-local addresses too (BGP-05).
+    pub custom_bgp: [Vec<IpAddr>; 2],
     /// Takes what a route sends here and nobody else has (VPN-40).
     pub default_site: Option<LocalGatewayIx>,
 }
@@ -81,6 +83,21 @@ impl VirtualNetworkGateway {
         self.second_public.is_some()
     }
 
+    /// What an active instance speaks BGP with a peer as: with one that has a link-local address by such a one of its own, the
+    /// one next to the peer's if there are several.
+    fn speaker_towards(&self, instance: usize, peer: IpAddr) -> Option<BgpSettings> {
+        let own = self.speakers().get(instance).copied()?;
+        if !is_link_local(peer) {
+            return Some(own);
+        }
+        let distance = |address: &IpAddr| match (address, peer) {
+            (IpAddr::V4(address), IpAddr::V4(peer)) => address.to_bits().abs_diff(peer.to_bits()),
+            (IpAddr::V4(_) | IpAddr::V6(_), _) => u32::MAX,
+        };
+        let address = *self.custom_bgp.get(instance)?.iter().min_by_key(|address| distance(address))?;
+        Some(BgpSettings { address, ..own })
+    }
+
     /// Of an active instance.
     pub fn ipv6(&self, instance: usize) -> Option<Ipv6Addr> {
         self.instances_ipv6.and_then(|addresses| addresses.get(instance).copied())
@@ -106,7 +123,8 @@ impl VirtualNetworkGateway {
     pub fn addresses(&self) -> Vec<IpAddr> {
         let bgp = self.bgp.map(|bgp| bgp.address).filter(|address| !self.instances.contains(address));
         let ipv6 = self.instances_ipv6.into_iter().flatten().map(IpAddr::V6);
-        self.instances.into_iter().chain(bgp).chain(ipv6).collect()
+        let custom = self.custom_bgp.iter().flatten().copied();
+        self.instances.into_iter().chain(bgp).chain(ipv6).chain(custom).collect()
     }
 }
 
@@ -162,6 +180,8 @@ pub struct Connection {
     pub shared_key: Option<String>,
     pub enable_bgp: bool,
     pub mode: ConnectionMode,
+    /// It carries only what is between the ranges of both ends, as they are stated (VPN-16).
+    pub policy_based: bool,
     /// Higher wins among circuits (ER-13).
     pub routing_weight: u32,
     /// For a circuit of another subscription (ER-10).
@@ -212,6 +232,14 @@ pub struct Site {
     pub run: Vec<String>,
     /// BGP is spoken by what `run` starts, not by us.
     pub own_router: bool,
+}
+
+/// Whether BGP is spoken at an address of 169.254.0.0/16, as some devices have to (BGP-05).
+pub const fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(_) => false,
+    }
 }
 
 impl Site {
@@ -362,9 +390,10 @@ impl Network {
     /// be two.
     pub fn bgp_ends(&self, at: ConnectionIx) -> Vec<(BgpSettings, BgpSettings)> {
         let connection = self.connection(at);
-        let near = self.gateway(connection.gateway).speakers().get(connection.instance).copied();
-        let Some(near) = near.filter(|_| connection.enable_bgp) else { return Vec::new() };
-        let far = match connection.remote {
+        if !connection.enable_bgp {
+            return Vec::new();
+        }
+        let far: Vec<BgpSettings> = match connection.remote {
             Remote::Local(local) => self.local_gateway(local).bgp.into_iter().collect(),
             Remote::Circuit(_) => Vec::new(),
             Remote::Gateway(far) => {
@@ -373,7 +402,9 @@ impl Network {
                 if back.is_some_and(|(_, back)| back.enable_bgp) { self.gateway(far).speakers() } else { Vec::new() }
             }
         };
-        far.into_iter().map(|far| (near, far)).collect()
+        let gateway = self.gateway(connection.gateway);
+        let near = |far: BgpSettings| Some((gateway.speaker_towards(connection.instance, far.address)?, far));
+        far.into_iter().filter_map(near).collect()
     }
 
     /// The first of [`Self::bgp_ends`].

@@ -37,7 +37,7 @@ pub use filter::{Access, AddressPrefix, Asg, AsgIx, Direction, Nsg, NsgIx, PortR
 pub use flow_log::{FlowLog, FlowLogPace, FlowLogTarget, NsgLogVersion};
 pub use gateway::{
     BgpSettings, Connection, ConnectionIx, ConnectionMode, ConnectionStatus, GatewayIx, GatewayKind, GatewaySku,
-    LocalGatewayIx, LocalNetworkGateway, Remote, Site, SiteIx, TunnelFault, VirtualNetworkGateway,
+    LocalGatewayIx, LocalNetworkGateway, Remote, Site, SiteIx, TunnelFault, VirtualNetworkGateway, is_link_local,
 };
 pub use leases::Leases;
 pub use load_balancer::{

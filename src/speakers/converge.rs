@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::{Node, hear, nodes};
+use super::{Node, hear, kernel_routes, nodes};
 use crate::bgp::{PeerId, Side, Speaker, Transport};
 use crate::compile::{Heard, Learned};
 use crate::model::Network;
@@ -65,7 +65,9 @@ impl Converged {
     pub fn learned(&self) -> Learned {
         let mut heard = Heard::default();
         self.nodes.iter().for_each(|(node, speaker)| hear(node, speaker, &mut heard));
-        Learned { bgp: heard, ..Learned::default() }
+        let devices = self.nodes.iter().filter(|(node, _)| node.sink == super::Sink::Kernel);
+        let sites = devices.map(|(node, speaker)| (node.host.clone(), kernel_routes(speaker)));
+        Learned { bgp: heard, sites: sites.collect(), ..Learned::default() }
     }
 
     /// Every router with its speaker.

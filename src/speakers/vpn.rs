@@ -9,7 +9,7 @@ use super::{CIRCUIT, Node, Peer, RETRY, Sink, TUNNEL, express_route, next_hops, 
 use crate::bgp::message::Families;
 use crate::bgp::{Asn, Export, Import, NextHops, PeerConfig, PeerId, Policy, Source};
 use crate::compile::Learned;
-use crate::model::{BgpSettings, Connection, ConnectionIx, GatewayIx, Network, Remote, Site, SiteIx};
+use crate::model::{BgpSettings, Connection, ConnectionIx, GatewayIx, Network, Remote, Site, SiteIx, is_link_local};
 
 /// BGP-08.
 const PREFIXES_MAX: u32 = 4_000;
@@ -104,7 +104,13 @@ fn gateway_peers(network: &Network, over: ConnectionIx, space: &[IpNet]) -> Vec<
         Remote::Circuit(_) => None,
     };
     let ends = network.bgp_ends(over).into_iter().enumerate();
-    ends.map(|(far, ends)| peer(network, (over, node(far)), (ends, ipv6), policy.clone())).collect()
+    let peers = ends.map(|(far, ends)| peer(network, (over, node(far)), (ends, ipv6), policy.clone()));
+    // Who has a link-local address begins (BGP-05).
+    let passive = |mut peer: Peer| {
+        peer.config.passive = is_link_local(peer.remote);
+        peer
+    };
+    peers.map(passive).collect()
 }
 
 pub(super) fn sites(network: &Network, learned: &Learned) -> impl Iterator<Item = Node> {

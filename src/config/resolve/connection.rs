@@ -52,6 +52,13 @@ pub(super) fn connection(
             .rule("ER-17")
             .help("in Azure they would pass the routes of GatewaySubnet by");
     }
+    let policy_based = written.policy_based.as_ref().filter(|flag| flag.value);
+    if let Some(flag) = policy_based.filter(|_| !matches!(remote, Remote::Local(_))) {
+        report
+            .error(flag.at, "traffic selectors are made of a local network gateway's ranges, and there is none")
+            .rule("VPN-16")
+            .expected("`connectionType: IPsec`, or none");
+    }
     let text = |name: &crate::config::document::Name| name.as_ref().map(|text| text.value.clone());
     Some(Connection {
         name: or_unnamed(&written.name),
@@ -61,6 +68,7 @@ pub(super) fn connection(
         shared_key: text(&written.shared_key),
         enable_bgp: enable_bgp.is_some(),
         mode: written.mode,
+        policy_based: policy_based.is_some(),
         routing_weight: written.routing_weight.as_ref().map_or(0, |weight| weight.value),
         authorization_key: text(&written.authorization_key),
     })

@@ -2,6 +2,7 @@
 //!
 //! What a file leaves out follows from the rest: a gateway's addresses from its GatewaySubnet.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net};
@@ -19,8 +20,8 @@ use crate::config::document::{Document, Reference};
 use crate::config::gateway::{self as written, GatewayType, VpnType};
 use crate::model::{
     AZURE_ASN, BgpSettings, Connection, ExpressRouteCircuit, GatewayIx, GatewayKind, GatewaySku, Internet,
-    LocalGatewayIx, LocalNetworkGateway, PrivateCloud, PublicIpIx, RouteServer, RouteTable, Site, SubnetIx,
-    VirtualNetwork, VirtualNetworkGateway,
+    LocalGatewayIx, LocalNetworkGateway, PrivateCloud, PublicIpIx, Remote, RouteServer, RouteTable, Site, SubnetIx,
+    VirtualNetwork, VirtualNetworkGateway, is_link_local,
 };
 
 /// Everything about gateways.
@@ -61,6 +62,8 @@ impl Gateways {
             connections.filter_map(|one| connection(one, document, &names, &made, &local, report)).collect();
         check_nodes(document, report);
         let sites = sites(document, &circuits, report);
+        check_between(document, &connections, &made, report);
+        check_peers(document, vnets, &connections, (&made, &local), report);
         let linked = Links { document, vnets, gateways: &made, connections: &connections, circuits: &circuits };
         linked.check(report);
         let connections = connections.into_iter().flat_map(|one| tunnels(&made[one.gateway.0], one)).collect();
@@ -130,6 +133,61 @@ fn tunnels(gateway: &VirtualNetworkGateway, first: Connection) -> impl Iterator<
     let name = format!("{}#2", first.name);
     let second = gateway.is_active_active().then(|| Connection { name, instance: 1, ..first.clone() });
     std::iter::once(first).chain(second)
+}
+
+/// VPN-25: a second connection between two gateways of one active instance each makes no second tunnel.
+fn check_between(
+    document: &Document,
+    connections: &[Connection],
+    gateways: &[VirtualNetworkGateway],
+    report: &mut Report,
+) {
+    // One that could not be made has shifted the others: the report has an error then.
+    if connections.len() != document.connections.len() {
+        return;
+    }
+    for (place, (connection, written)) in connections.iter().zip(&document.connections).enumerate() {
+        let Remote::Gateway(far) = connection.remote else { continue };
+        let ends = |one: &Connection| (one.gateway, one.remote);
+        let several = [connection.gateway, far].iter().any(|end| gateways[end.0].is_active_active());
+        if !several && connections[..place].iter().any(|other| ends(other) == ends(connection)) {
+            let names = [connection.gateway, far].map(|end| &gateways[end.0].name);
+            report
+                .error(written.at, format!("gateways `{}` and `{}` are connected already", names[0], names[1]))
+                .rule("VPN-25")
+                .expected("one connection from each end, or a gateway with `activeActive: true`");
+        }
+    }
+}
+
+/// BGP-05: where a site's device speaks BGP.
+fn check_peers(
+    document: &Document,
+    vnets: &[VirtualNetwork],
+    connections: &[Connection],
+    (gateways, local): (&[VirtualNetworkGateway], &[LocalNetworkGateway]),
+    report: &mut Report,
+) {
+    for connection in connections.iter().filter(|one| one.enable_bgp) {
+        let Remote::Local(ix) = connection.remote else { continue };
+        let (gateway, local) = (&gateways[connection.gateway.0], &local[ix.0]);
+        let written = document.local_network_gateways[ix.0].bgp.as_ref().and_then(|bgp| bgp.value.address.as_ref());
+        let (Some(bgp), Some(written)) = (local.bgp, written) else { continue };
+        let space = &vnets[gateway.subnet.vnet.0].address_space;
+        let (message, expected) = if bgp.address == local.gateway_ip {
+            (format!("{} is the device's public address", bgp.address), "an address behind the device")
+        } else if space.iter().any(|range| range.contains(&bgp.address)) {
+            let vnet = &vnets[gateway.subnet.vnet.0].name;
+            (format!("{} is in virtual network `{vnet}`", bgp.address), "an address behind the device")
+        } else if is_link_local(bgp.address) && gateway.bgp.is_some() && gateway.custom_bgp[0].is_empty() {
+            let message =
+                format!("gateway `{}` has no link-local address to speak with {} from", gateway.name, bgp.address);
+            (message, "`bgpSettings: {bgpPeeringAddresses: [{customBgpIpAddresses: [169.254.21.1]}]}` on the gateway")
+        } else {
+            continue;
+        };
+        report.error(written.at, message).rule("BGP-05").expected(expected);
+    }
 }
 
 /// Machines, gateways, circuits, sites, private clouds and route servers are nodes of one lab.
@@ -206,6 +264,12 @@ fn gateway(
             .rule("VPN-37")
             .expected("`sku: VpnGw1` or larger");
     }
+    if let Some(routes) = &written.custom_routes {
+        report
+            .warning(routes.at, "`customRoutes` are told to point-to-site clients, of which there are none here")
+            .rule("VPN-41")
+            .help("a site learns them if its connection's local network gateway or BGP has them");
+    }
     let asn = written.bgp.as_ref().and_then(|bgp| bgp.value.asn.as_ref());
     if let Some(asn) = asn.filter(|asn| asn.value != AZURE_ASN) {
         bgp::check_asn(asn, report);
@@ -224,8 +288,40 @@ fn gateway(
         instances,
         instances_ipv6: ipv6.filter(|_| kind == GatewayKind::Vpn),
         bgp: speaks.filter(|_| kind == GatewayKind::Vpn).map(|_| settings),
+        custom_bgp: custom_addresses(written, second_public.is_some(), report),
         default_site: local_names.find(&written.default_site, report).map(LocalGatewayIx),
     })
+}
+
+/// Those that BGP is spoken at besides, of each instance (BGP-05).
+fn custom_addresses(written: &written::VirtualNetworkGateway, two: bool, report: &mut Report) -> [Vec<IpAddr>; 2] {
+    let Some(bgp) = &written.bgp else { return [Vec::new(), Vec::new()] };
+    let mut known = HashSet::new();
+    for address in bgp.value.custom.iter().flatten() {
+        let fits = matches!(address.value, IpAddr::V4(own) if matches!(own.octets(), [169, 254, 21 | 22, _]));
+        if !fits {
+            report
+                .error(address.at, format!("{} cannot be a custom BGP address of a gateway", address.value))
+                .rule("BGP-05")
+                .expected("an address from 169.254.21.0 to 169.254.22.255");
+        } else if !known.insert(address.value) {
+            report
+                .error(address.at, format!("{} is stated twice", address.value))
+                .rule("BGP-05")
+                .expected("one of its own");
+        }
+    }
+    if bgp.value.custom.len() > 1 + usize::from(two) {
+        report
+            .error(bgp.at, "more `bgpPeeringAddresses` than active instances")
+            .rule("BGP-04")
+            .expected("one entry for each of `ipConfigurations`");
+    }
+    let of = |instance: usize| {
+        let own = bgp.value.custom.get(instance).into_iter().flatten();
+        own.map(|address| address.value).collect()
+    };
+    [of(0), of(1)]
 }
 
 fn nth(range: Ipv4Net, n: u32) -> IpAddr {

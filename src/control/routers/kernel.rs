@@ -27,6 +27,10 @@ impl Kernel {
         self.doubtful = true;
     }
 
+    pub(super) const fn routes(&self) -> &BTreeMap<IpNet, Vec<IpAddr>> {
+        &self.routes
+    }
+
     /// Makes these the routes; what the kernel refuses is tried again with the next change.
     pub(super) fn set(&mut self, node: &str, wanted: BTreeMap<IpNet, Vec<IpAddr>>) {
         let before = std::mem::take(&mut self.routes);

@@ -18,6 +18,7 @@ use ipnet::IpNet;
 
 use super::engine::{Engine, Heard};
 use super::events::{EventLog, Happening};
+use crate::compile::Learned;
 use crate::model::Network;
 use crate::speakers::{self, Node, PeerRow, RouteRow, nodes};
 use crate::sys::caps::{self, CapabilitySet};
@@ -217,11 +218,16 @@ impl Shared {
         let mut published = Heard::default();
         while self.signal.wait() {
             let begun = Instant::now();
-            let mut heard = Heard::default();
+            let (mut heard, mut sites) = (Heard::default(), BTreeMap::new());
             for running in lock(&self.nodes).values_mut() {
                 running.collect(&mut heard);
+                sites.extend(running.told_kernel());
             }
-            if engine.learn(|learned| learned.bgp.clone_from(&heard)) {
+            let told = |learned: &mut Learned| {
+                learned.bgp.clone_from(&heard);
+                learned.sites = sites;
+            };
+            if engine.learn(told) {
                 self.pass_on(engine);
             }
             changes(&published, &heard).for_each(|change| self.log.tell(change));

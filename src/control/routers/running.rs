@@ -10,6 +10,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use ipnet::IpNet;
+
 use super::kernel::Kernel;
 use super::{Place, Shared, lock};
 use crate::bgp::{self, PeerId, Speaker, State};
@@ -174,6 +176,11 @@ impl Running {
 
     pub(super) fn look<T>(&self, look: impl FnOnce(&Node, &Speaker) -> T) -> T {
         self.router.look(|speaker| look(&self.node, speaker))
+    }
+
+    /// What its host's kernel has from it, if that is where its routes go.
+    pub(super) fn told_kernel(&self) -> Option<(String, BTreeMap<IpNet, Vec<IpAddr>>)> {
+        Some((self.node.host.clone(), self.kernel.as_ref()?.routes().clone()))
     }
 
     /// Adds what the fabric is to know, or tells the kernel.

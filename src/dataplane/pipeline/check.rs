@@ -24,6 +24,19 @@ pub(super) fn addresses(packet: &Packet<'_>) -> Result<(), DropReason> {
     Ok(())
 }
 
+/// Whether a gateway speaks at a link-local address of its own with a device at the end of a tunnel (BGP-05).
+#[cold]
+pub(super) fn is_gateways(snapshot: &Snapshot, ingress: PortId, tuple: &Tuple) -> bool {
+    let (own, gateway) = match snapshot.ports.get(ingress.0 as usize) {
+        Some(Ingress::Nic(nic)) => (tuple.src, *nic),
+        Some(Ingress::Tunnel { gateway, .. }) => (tuple.dst, snapshot.gateway(*gateway).nic),
+        Some(Ingress::Internet | Ingress::Vnet(_) | Ingress::Platform { .. } | Ingress::Vacant) | None => return false,
+    };
+    let vnet = snapshot.nic(gateway).vnet;
+    snapshot.gateways.iter().any(|known| known.in_subnet && known.nic == gateway)
+        && snapshot.vnet(vnet).owners.lookup(own) == Some(Owner::Nic(gateway))
+}
+
 /// What Azure carries (FAB-06..08).
 #[inline]
 pub(super) fn protocol(packet: &Packet<'_>) -> Result<(), DropReason> {

@@ -84,6 +84,11 @@ impl Leg<'_> {
         }
         let of_first = subject::tuple_of_first(packet, tunnel, &self.flows.fragments, self.now)?;
         let subject = Subject::of(packet, of_first.as_ref(), self.now);
+        let own = self.snapshot.gateway(gateway);
+        if !own.carries(tunnel, subject.tuple.dst, subject.tuple.src) {
+            observer.step(Step::Gateway { nic: own.nic });
+            return Err(DropReason::TrafficSelector);
+        }
         let passed = self.pass_on(gateway, (tunnel, None), &subject, packet, observer)?;
         Ok(passed.write(packet))
     }
@@ -131,6 +136,9 @@ impl Leg<'_> {
                     return Ok(Passed { port, hops, rewrite: Some(rewrite) });
                 }
                 Onward::Tunnel(tunnel) => {
+                    if !self.snapshot.gateway(gateway).carries(tunnel, subject.tuple.src, subject.tuple.dst) {
+                        return Err(DropReason::TrafficSelector);
+                    }
                     let nic = self.snapshot.nic(tunnel);
                     check::size(packet, nic)?;
                     self.commit(sent.map(|sent| (sent, subject)), None, observer)?;
@@ -144,7 +152,7 @@ impl Leg<'_> {
 
     /// Whether a packet is for a gateway itself.
     fn is_asked(self, gateway: GatewayId, subject: &Subject<'_>) -> bool {
-        let Gateway { nic, in_subnet, tunnels } = self.snapshot.gateway(gateway);
+        let Gateway { nic, in_subnet, tunnels, selectors: _ } = self.snapshot.gateway(gateway);
         if *in_subnet {
             let vnet = self.snapshot.nic(*nic).vnet;
             return self.snapshot.vnet(vnet).owners.lookup(subject.tuple.dst) == Some(Owner::Nic(*nic));

@@ -105,7 +105,10 @@ impl Leg<'_> {
         if let Some(Ingress::Platform { nic, vnet }) = entry {
             return self.leave_platform(*nic, *vnet, packet, observer);
         }
-        check::addresses(packet)?;
+        match check::addresses(packet) {
+            Err(DropReason::LinkLocal) if check::is_gateways(self.snapshot, ingress, packet.tuple()) => {}
+            checked => checked?,
+        }
         check::protocol(packet)?;
         match entry {
             Some(Ingress::Internet) => return self.forward_in(packet, observer),

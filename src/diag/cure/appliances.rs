@@ -79,6 +79,9 @@ impl Case<'_> {
             vnet.subnets.iter().flat_map(move |subnet| subnet.prefixes.iter().map(move |prefix| (vnet, subnet, prefix)))
         });
         let subnet = prefixes.into_iter().find(|(_, _, prefix)| prefix.contains(&dst));
+        if let Some(cure) = self.hidden() {
+            return cure;
+        }
         Cure::untreated(match (self.target(), subnet) {
             (None, Some((vnet, subnet, _))) => {
                 format!("nobody has the address {dst}: it is in subnet {}/{}, free or reserved", vnet.name, subnet.name)

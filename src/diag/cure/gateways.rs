@@ -3,6 +3,7 @@
 
 use crate::compile::Sender;
 use crate::dataplane::NicId;
+use crate::diag::walk::Leg;
 use crate::model::CircuitIx;
 
 use super::{Case, Cure};
@@ -40,6 +41,16 @@ impl Case<'_> {
         } else {
             format!("gateway {name} cannot send to {dst}: {}", faults.join("; "))
         }))
+    }
+
+    /// A tunnel with policy-based traffic selectors carries pairs of ranges (VPN-16).
+    pub(super) fn not_selected(&self, leg: &Leg) -> Cure {
+        let gateway = leg.gateway().map_or_else(String::new, |nic| self.names.node(nic));
+        let (src, dst) = (self.walk.src, self.walk.dst);
+        Cure::untreated(format!(
+            "a connection of gateway {gateway} with usePolicyBasedTrafficSelectors does not carry {src} to {dst}: only what \
+             is between its virtual networks' ranges and those of the local network gateway"
+        ))
     }
 
     /// What a circuit's edge has been told of by nobody: neither a gateway nor, by Global Reach, another circuit's customer.

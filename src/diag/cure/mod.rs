@@ -8,6 +8,7 @@ mod balancers;
 mod egress;
 mod filters;
 mod gateways;
+mod premises;
 mod routing;
 mod subnets;
 
@@ -51,6 +52,7 @@ impl Case<'_> {
             Outcome::Delivered(nic) => Cure::untreated(format!("delivered to {}", self.names.nic(nic))),
             Outcome::GuestDrops(nic) => self.guest(nic),
             Outcome::NoHost(nic) => self.no_host(nic),
+            Outcome::NoRoute(nic) => self.untold(nic),
             Outcome::Loop(nic) => self.circle(nic),
             Outcome::Dropped(reason) => self.dropped(leg, reason),
         };
@@ -66,6 +68,7 @@ impl Case<'_> {
             DropReason::NsgOutbound | DropReason::NsgInbound | DropReason::AdminRule => {
                 leg.denial().map(|denial| self.denied(leg, denial))
             }
+            DropReason::TrafficSelector => Some(self.not_selected(leg)),
             DropReason::GatewayUnavailable if let Some(gateway) = leg.gateway() => self.no_tunnel(gateway),
             DropReason::NextHopNone | DropReason::NoInternet | DropReason::GatewayUnavailable => self.unrouted(leg),
             DropReason::NoRoute => Some(self.apart(leg)),

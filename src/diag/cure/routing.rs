@@ -59,7 +59,7 @@ impl Case<'_> {
         let own = self.names.vnet(leg.router());
         let dst = self.walk.dst;
         let Some(home) = self.home(dst).filter(|home| *home != own) else {
-            return Cure::untreated(format!("nobody in this network has the address {dst}"));
+            return self.unlearned_there(leg);
         };
         if let Some(cure) = self.no_way_back(leg, home) {
             return cure;

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use crate::diag::names::Names;
-use crate::model::{ConnectionIx, GatewayIx, Network, Remote};
+use crate::model::{ConnectionIx, GatewayIx, Network, Remote, SiteIx};
 
 use super::Finding;
 
@@ -12,7 +12,11 @@ pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
     let gateways = network.gateways().filter_map(|(gateway, _)| routes_over(network, gateway));
     let connections = (0..network.connections.len()).map(ConnectionIx);
     let overlapping = connections.clone().filter_map(|at| overlaps(network, at));
-    gateways.chain(overlapping).chain(connections.filter_map(|at| asymmetric(network, at))).collect()
+    let asymmetric = connections.filter_map(|at| asymmetric(network, at));
+    let sites = || (0..network.sites.len()).map(SiteIx);
+    let said = sites().filter_map(|site| said_in_vain(network, site));
+    let alike = sites().filter_map(|site| one_number(network, site));
+    gateways.chain(overlapping).chain(asymmetric).chain(said).chain(alike).collect()
 }
 
 /// Routes of GatewaySubnet to its own range (UDR-32).
@@ -90,6 +94,55 @@ fn asymmetric(network: &Network, at: ConnectionIx) -> Option<Finding> {
         ),
         path: format!("localNetworkGateways[{}]", local.0),
         help: format!("have the site say {range} over its circuit too, or no part of a range over the tunnel alone"),
+    })
+}
+
+/// What a site says by BGP and no gateway takes, since it is in Azure (VPN-14, BGP-11).
+fn said_in_vain(network: &Network, at: SiteIx) -> Option<Finding> {
+    let site = network.site(at);
+    let gateways = network.tunnels_of(at).filter(|over| network.bgp_over(*over).is_some());
+    let found = gateways.map(|over| network.connection(over).gateway).find_map(|gateway| {
+        let space = network.gateway_space(gateway);
+        let hidden = site.advertises.iter().find(|said| space.iter().any(|range| range.contains(*said)))?;
+        Some((gateway, *hidden))
+    });
+    let (gateway, range) = found?;
+    let key = if site.advertises == site.address_space { "addressSpace" } else { "advertises" };
+    Some(Finding {
+        code: "hidden-by-azure",
+        rule: "VPN-14",
+        message: format!(
+            "site {} says {range}, which is in the virtual networks of gateway {}: it is not used",
+            site.name,
+            network.gateway(gateway).name
+        ),
+        path: format!("sites[{}].{key}", at.0),
+        help: "traffic to it stays in Azure: give one of them another range".to_owned(),
+    })
+}
+
+/// Two places with one AS number never learn of each other: each takes the other's routes for its own (BGP-01, BGP-13). Two
+/// devices of one place have the same ranges.
+fn one_number(network: &Network, at: SiteIx) -> Option<Finding> {
+    let site = network.site(at);
+    let own = site.bgp?;
+    let gateways = |site| network.tunnels_of(site).map(|over| network.connection(over).gateway).collect::<Vec<_>>();
+    let ours = gateways(at);
+    let mut before = network.sites[..at.0].iter().enumerate();
+    let (_, other) = before.find(|(place, other)| {
+        other.bgp.is_some_and(|bgp| bgp.asn == own.asn)
+            && other.advertises != site.advertises
+            && gateways(SiteIx(*place)).iter().any(|gateway| ours.contains(gateway))
+    })?;
+    Some(Finding {
+        code: "one-as-number",
+        rule: "BGP-01",
+        message: format!(
+            "sites {} and {} are both AS {}: they learn nothing of each other",
+            other.name, site.name, own.asn
+        ),
+        path: format!("sites[{}].bgpSettings.asn", at.0),
+        help: "give each place an AS number of its own".to_owned(),
     })
 }
 
