@@ -2,8 +2,10 @@
 //! what a spoke gets by gateway transit, and what keeps a tunnel down.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
+
+use vnet::sys::socket::Origin;
 
 use crate::lab::{Lab, eventually, stderr};
 
@@ -141,6 +143,72 @@ fn vpn_20_between_virtual_networks() {
     let applied = lab.apply(&one_way);
     assert!(applied.status.success(), "{}", stderr(&applied));
     lab.assert_dropped("vm-a", "10.2.1.4", "vm-a", "GatewayUnavailable");
+}
+
+/// CS-32, VPN-31, VPN-32, VPN-38: 64 flows use all four tunnels of two instances and two devices, each flow one of them, and
+/// without one device the two that are left.
+#[test]
+fn vpn_32_four_tunnels_share_64_flows() {
+    const FLOWS: usize = 64;
+    let example = include_str!("../../config/active-active.yaml");
+    let Some(lab) = Lab::up(example) else { return };
+    let ways = |wanted: usize| {
+        eventually(&format!("{wanted} ways are known"), || {
+            let rows = lab.data(&["bgp", "learned", "hub-gw"]);
+            let rows = rows.as_array().unwrap().iter().filter(|row| row["origin"] == "EBgp");
+            rows.filter(|row| row["network"] == "172.20.0.0/16").count() == wanted
+        });
+    };
+    ways(4);
+    let ends = ["dc1", "dc2"].into_iter().flat_map(|site| ["tun0", "tun1"].map(|device| (site, device)));
+    let end = |(site, device): (&str, &str)| {
+        let origin = Origin { device: Some(device.to_owned()), address: None };
+        lab.inside(site, || origin.udp_at(5000).unwrap())
+    };
+    let ends: Vec<UdpSocket> = ends.map(end).collect();
+    let clients: Vec<UdpSocket> = lab.inside("app", || {
+        let client = || {
+            let client = UdpSocket::bind("10.80.4.4:0").unwrap();
+            client.connect("172.20.0.10:5000").unwrap();
+            client
+        };
+        (0..FLOWS).map(|_| client()).collect()
+    });
+    // Where each flow's four datagrams come out: (the client's port, the tunnel).
+    let spread = || {
+        for _ in 0..4 {
+            for client in &clients {
+                client.send(b"x").unwrap();
+            }
+        }
+        let mut seen = Vec::new();
+        eventually("every datagram has come out", || {
+            for (tunnel, end) in ends.iter().enumerate() {
+                let from = std::iter::from_fn(|| end.recv_from(&mut [0; 8]).ok());
+                seen.extend(from.map(|(_, from)| (from.port(), tunnel)));
+            }
+            seen.len() == 4 * FLOWS
+        });
+        seen.sort_unstable();
+        seen.dedup();
+        seen
+    };
+    let shares = |seen: &[(u16, usize)]| {
+        let share = |tunnel: usize| seen.iter().filter(|(_, own)| *own == tunnel).count();
+        [0, 1, 2, 3].map(share)
+    };
+    let seen = spread();
+    assert_eq!(seen.len(), FLOWS, "each flow is on one tunnel: {seen:?}");
+    assert!(shares(&seen).iter().all(|share| *share >= 4), "all four are used: {:?}", shares(&seen));
+
+    let (before, after) = example.split_once("  - {name: dc2, ").unwrap();
+    let one_device = format!("{before}{}", after.split_once('\n').unwrap().1);
+    lab.apply(&one_device);
+    ways(2);
+    let seen = spread();
+    assert_eq!(seen.len(), FLOWS, "each flow is on one tunnel: {seen:?}");
+    let [first, second, ..] = shares(&seen);
+    assert!(first >= 8 && second >= 8 && first + second == FLOWS, "{:?}", shares(&seen));
 }
 
 /// VPN-38: over two tunnels to one range, flows take one or the other, each its own.

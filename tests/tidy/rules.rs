@@ -1,5 +1,5 @@
-//! Azure's rules, counted: each one that the fabric, addressing, routing, peering, security rules, the ways to the Internet,
-//! ExpressRoute, private clouds and route servers follow, and each limit, is named in a test.
+//! Azure's rules, counted: each one that the fabric, addressing, routing, peering, security rules, VPN gateways, BGP, the ways
+//! to the Internet, ExpressRoute, private clouds and route servers follow, and each limit, is named in a test.
 //!
 //! `rules.txt` has the ids, one a line; words behind an id say why no test can prove it yet. A test names a rule in its
 //! own name, its file's, or a comment: `fn udr_12_..`, `udr-12-..yaml`, `rules: [UDR-12]`.
@@ -9,9 +9,9 @@ use std::fs;
 use std::path::Path;
 
 const LIST: &str = include_str!("rules.txt");
-const FAMILIES: [&str; 21] = [
-    "FAB", "ADR", "NIC", "SYS", "UDR", "RSEL", "CH", "PEER", "NSG", "TAG", "ASG", "ADM", "LB", "SNAT", "NAT", "PIP",
-    "LIM", "ER", "GR", "AVS", "ARS",
+const FAMILIES: [&str; 23] = [
+    "FAB", "ADR", "NIC", "SYS", "UDR", "RSEL", "CH", "PEER", "NSG", "TAG", "ASG", "ADM", "VPN", "BGP", "LB", "SNAT",
+    "NAT", "PIP", "LIM", "ER", "GR", "AVS", "ARS",
 ];
 
 #[test]
