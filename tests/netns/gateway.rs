@@ -1,8 +1,10 @@
 //! A VPN gateway, a site and the tunnel between them with real packets: there and back, hops counted, the tunnel's size,
 //! what a spoke gets by gateway transit, and what keeps a tunnel down.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::thread;
 use std::time::Duration;
 
 use vnet::sys::socket::Origin;
@@ -174,19 +176,33 @@ fn vpn_32_four_tunnels_share_64_flows() {
         };
         (0..FLOWS).map(|_| client()).collect()
     });
-    // Where each flow's four datagrams come out: (the client's port, the tunnel).
-    let spread = || {
-        for _ in 0..4 {
-            for client in &clients {
-                client.send(b"x").unwrap();
+    let send = |text: &[u8]| clients.iter().for_each(|client| assert_eq!(client.send(text).unwrap(), text.len()));
+    // Of the datagrams with this text, those that came out by now: (the client's port, the tunnel).
+    let out = |text: &[u8]| {
+        let mut seen = Vec::new();
+        for (tunnel, end) in ends.iter().enumerate() {
+            let mut buffer = [0; 8];
+            while let Ok((length, from)) = end.recv_from(&mut buffer) {
+                seen.extend((buffer[..length] == *text).then_some((from.port(), tunnel)));
             }
         }
+        seen
+    };
+    // Ways are known a moment before flows take them.
+    let taken = |tunnels: &[usize]| {
+        eventually(&format!("flows take the tunnels {tunnels:?}"), || {
+            send(b"which");
+            thread::sleep(Duration::from_millis(100));
+            let seen: BTreeSet<usize> = out(b"which").into_iter().map(|(_, tunnel)| tunnel).collect();
+            seen.into_iter().eq(tunnels.iter().copied())
+        });
+    };
+    // Where each flow's four datagrams come out.
+    let spread = || {
+        (0..4).for_each(|_| send(b"this"));
         let mut seen = Vec::new();
         eventually("every datagram has come out", || {
-            for (tunnel, end) in ends.iter().enumerate() {
-                let from = std::iter::from_fn(|| end.recv_from(&mut [0; 8]).ok());
-                seen.extend(from.map(|(_, from)| (from.port(), tunnel)));
-            }
+            seen.extend(out(b"this"));
             seen.len() == 4 * FLOWS
         });
         seen.sort_unstable();
@@ -197,6 +213,7 @@ fn vpn_32_four_tunnels_share_64_flows() {
         let share = |tunnel: usize| seen.iter().filter(|(_, own)| *own == tunnel).count();
         [0, 1, 2, 3].map(share)
     };
+    taken(&[0, 1, 2, 3]);
     let seen = spread();
     assert_eq!(seen.len(), FLOWS, "each flow is on one tunnel: {seen:?}");
     assert!(shares(&seen).iter().all(|share| *share >= 4), "all four are used: {:?}", shares(&seen));
@@ -205,6 +222,7 @@ fn vpn_32_four_tunnels_share_64_flows() {
     let one_device = format!("{before}{}", after.split_once('\n').unwrap().1);
     lab.apply(&one_device);
     ways(2);
+    taken(&[0, 1]);
     let seen = spread();
     assert_eq!(seen.len(), FLOWS, "each flow is on one tunnel: {seen:?}");
     let [first, second, ..] = shares(&seen);
