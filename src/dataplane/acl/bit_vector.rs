@@ -212,14 +212,22 @@ fn protocols(rules: &[AclRule], rows: &mut RowBuilder) -> Box<[Row]> {
     (0..=u8::MAX).map(row).collect()
 }
 
-/// Port numbers cut where some rule's range begins or ends.
+/// Port numbers cut where some rule's range begins or ends; an interval is found as a poptrie finds a leaf, by counting
+/// bits. Measured against a binary search within each high byte: of a thousand rules, a fifth of the whole match.
 #[derive(Debug)]
 struct Intervals {
-    /// Ascending, the first one 0.
-    starts: Box<[u16]>,
+    /// One for each 64 ports up to the last start, and one for all beyond.
+    blocks: Box<[Block]>,
+    /// By interval.
     rows: Box<[Row]>,
-    /// By a port's high byte: how many intervals start below its first port, and below the next byte's.
-    below: Box<[u32; 257]>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Block {
+    /// The ports at which an interval starts.
+    starts: u64,
+    /// How many intervals start in the blocks before.
+    before: u32,
 }
 
 impl Intervals {
@@ -236,21 +244,26 @@ impl Intervals {
                 sets.iter_mut().take(end).skip(first).for_each(|set| set.insert(index));
             }
         }
-        let mut below = Box::new([0; 257]);
-        for (high, count) in below.iter_mut().enumerate() {
-            *count = starts.partition_point(|start| usize::from(*start) < high << 8) as u32;
+        let mut blocks = vec![Block::default(); starts.last().map_or(0, |last| usize::from(last >> 6)) + 2];
+        for start in &starts {
+            blocks[usize::from(start >> 6)].starts |= 1 << (start & 63);
         }
-        Self { starts: starts.into(), rows: sets.iter().map(|set| rows.row(set)).collect(), below }
+        let mut before = 0;
+        for block in &mut blocks {
+            block.before = before;
+            before += block.starts.count_ones();
+        }
+        Self { blocks: blocks.into(), rows: sets.iter().map(|set| rows.row(set)).collect() }
     }
 
     #[inline]
     fn lookup(&self, port: u16) -> Row {
-        let high = usize::from(port >> 8);
-        let (first, end) = (self.below[high] as usize, self.below[high + 1] as usize);
-        self.rows[first + self.starts[first..end].partition_point(|start| *start <= port) - 1]
+        let block = self.blocks[usize::from(port >> 6).min(self.blocks.len() - 1)];
+        let up_to_port = u64::MAX >> (63 - (port & 63));
+        self.rows[(block.before + (block.starts & up_to_port).count_ones() - 1) as usize]
     }
 
     fn memory(&self) -> usize {
-        size_of_val(&*self.starts) + size_of_val(&*self.rows) + size_of_val(&*self.below)
+        size_of_val(&*self.blocks) + size_of_val(&*self.rows)
     }
 }
