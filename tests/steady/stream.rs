@@ -113,6 +113,9 @@ impl Transfer {
         let client = lab.inside(from, || TcpStream::connect_timeout(&at, SOON)).unwrap();
         let (server, _) = listener.accept().unwrap();
         rustix::net::sockopt::set_socket_send_buffer_size(&client, WINDOW / 2).unwrap();
+        // Some machines use BBR: it remembers the shortest round trip, and where a machine then starves it sends four
+        // packets in each of far longer ones, so that a write may wait for longer than any limit though nothing is lost.
+        rustix::net::sockopt::set_tcp_congestion(&client, "reno").unwrap();
         client.set_write_timeout(Some(SOON)).unwrap();
         server.set_read_timeout(Some(SOON)).unwrap();
         Self { client, server }
