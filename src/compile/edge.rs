@@ -2,11 +2,14 @@
 
 use std::net::Ipv4Addr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::dataplane::{Edge, Egress, PoolId, PortPool, Ports, PublicOwner, Told};
-use crate::model::{DEFAULT_OUTBOUND, LoadBalancer, NatGateway, Network, NetworkInterface, SubnetIx};
+use crate::model::{
+    DEFAULT_OUTBOUND, Internet, LoadBalancer, NatGateway, Network, NetworkInterface, SubnetIx, unroutable,
+};
 
+use super::prefixes::difference;
 use super::{Ids, Sender, balancer, outbound};
 
 /// What the platform's own outbound access does with an idle flow (SNAT-02): as a NAT gateway by default, without resets.
@@ -15,8 +18,7 @@ const DEFAULT_IDLE_SECS: u16 = 240;
 /// None where the network has no Internet.
 pub(super) fn of(network: &Network, ids: &Ids) -> Option<Edge> {
     let internet = ids.nic(Sender::Internet)?;
-    let hosts = network.internet.iter().flat_map(|internet| &internet.addresses);
-    let hosts = hosts.map(|address| (IpNet::from(*address), ())).collect();
+    let hosts = network.internet.iter().flat_map(hosts).map(|range| (range, ())).collect();
     let (mut pools, public) = pools(network);
     let default_outbound = PoolId(pools.len() as u32 - 1);
     let mut allocated = outbound::allocate(network, &mut pools);
@@ -62,6 +64,15 @@ pub(super) fn of(network: &Network, ids: &Ids) -> Option<Edge> {
     }
     let public = public.into_iter().chain(instances).chain(frontends).collect();
     Some(Edge { internet, hosts, public, pools, egress })
+}
+
+/// What the Internet has: its own addresses, and through the host whatever it carries over IPv4.
+fn hosts(internet: &Internet) -> Vec<IpNet> {
+    let mut all: Vec<_> = internet.addresses.iter().copied().map(IpNet::from).collect();
+    if internet.host_egress {
+        all.extend(difference(&[Ipv4Net::default().into()], &unroutable().collect::<Vec<_>>()));
+    }
+    all
 }
 
 /// Those of the NAT gateways in their order, then the one of default outbound access; and whose address is whose.

@@ -37,6 +37,7 @@ pub(super) struct NatGateway {
 pub(super) struct Internet {
     pub addresses: Option<Spanned<Vec<Spanned<IpAddr>>>>,
     pub run: Vec<String>,
+    pub host_egress: bool,
 }
 
 /// What stands in an IP configuration: a public address of the list, or one that is written there.
@@ -87,6 +88,7 @@ pub(super) fn internet(node: &Node, report: &mut Report) -> Option<Internet> {
     record(node, report, "the Internet", |f| Internet {
         addresses: f.optional("addresses", list_of(address)),
         run: f.optional("run", list_of(text)).map_or_else(Vec::new, |run| values(run.value)),
+        host_egress: f.optional("egress", word(&[("none", false), ("host", true)])).is_some_and(|egress| egress.value),
     })
 }
 

@@ -86,13 +86,18 @@ impl<'a> Names<'a> {
                 nics.iter().any(|&nic| self.network.nic(nic).addresses.contains(&address))
             }
             Sender::Subnet(_) | Sender::Gateway(_) | Sender::Edge(_) | Sender::RouteServer(_) => true,
-            Sender::Internet => self.network.internet.iter().any(|internet| internet.addresses.contains(&address)),
+            Sender::Internet => self.network.internet.iter().any(|internet| internet.has(address)),
             Sender::Tunnel(tunnel) => self.site(tunnel).is_some_and(|site| {
                 site.addresses.contains(&address) || site.bgp.is_some_and(|bgp| bgp.address == address)
             }),
             Sender::Platform(_) => address == platform::PLATFORM,
             Sender::CircuitLink(circuit, side) => self.network.customer_addresses(circuit, side).contains(&address),
         }
+    }
+
+    /// Whether the Internet's node has an address itself, and need not seek it through the host.
+    pub(super) fn has_itself(self, address: IpAddr) -> bool {
+        self.network.internet.iter().any(|internet| internet.addresses.contains(&address))
     }
 
     /// Of anybody but the Internet, which nobody asks this of.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::compile::Sender;
 use crate::dataplane::{
     self, Action, Admission, Direction, DropReason, FibId, FilterPlace, NextHop, NicId, PacketEnd, RouteId,
     Translation, VnetId,
@@ -265,7 +266,13 @@ impl Teller<'_> {
     }
 
     fn deliver(&mut self, nic: NicId) {
-        self.say(StepKind::Deliver, self.nic(nic), format!("delivered to {}", self.dst));
+        let sent_on = matches!(self.names.compiled.sender(nic), Sender::Internet) && !self.names.has_itself(self.dst);
+        let text = if sent_on {
+            format!("sent on to {} through the host, from its address (egress: host)", self.dst)
+        } else {
+            format!("delivered to {}", self.dst)
+        };
+        self.say(StepKind::Deliver, self.nic(nic), text);
     }
 
     /// The end of a leg: at the destination, or at a guest that may send it on.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::egress::Egress;
 use crate::sys::netns;
 use crate::sys::process::{self, ProcessId, Signal};
 
@@ -30,6 +31,8 @@ pub(super) enum Made {
     Directory(PathBuf),
     /// A program's process group, by its leader.
     Program(ProcessId),
+    /// A way out through the daemon's own namespace.
+    Egress(Egress),
 }
 
 impl fmt::Display for Made {
@@ -38,6 +41,7 @@ impl fmt::Display for Made {
             Self::Namespace(path) => write!(f, "namespace {}", path.display()),
             Self::File(path) | Self::Directory(path) => write!(f, "{}", path.display()),
             Self::Program(leader) => write!(f, "process group {}", leader.pid),
+            Self::Egress(egress) => write!(f, "{egress}"),
         }
     }
 }
@@ -150,6 +154,7 @@ fn undo(made: &Made) -> io::Result<()> {
             removed.and(parent)
         }
         Made::Program(leader) => end_group(*leader),
+        Made::Egress(egress) => egress.undo(),
     }
 }
 

@@ -10,6 +10,7 @@ pub mod bench;
 mod beside;
 pub mod daemon;
 mod device;
+mod egress;
 mod error;
 mod events;
 mod exec;

@@ -12,7 +12,8 @@ use tracing::warn;
 
 use super::attach;
 use super::device::{Device, Queues};
-use super::error::{During, Result};
+use super::egress::Egress;
+use super::error::{During, Error, Result};
 use super::gateway;
 use super::guest;
 use super::journal::Made;
@@ -30,6 +31,8 @@ const NETNS_ETC: &str = "/etc/netns";
 /// Of these.
 const HOSTS: &str = "hosts";
 const RESOLVER: &str = "resolv.conf";
+
+const NO_HOST: &str = "`internet: {egress: host}` leads out through this machine, which only root may do: run as root, or leave `egress` out";
 
 /// Where a lab's things are made.
 #[derive(Debug)]
@@ -121,7 +124,39 @@ impl Site<'_> {
             };
             tuns.insert(*attachment, made);
         }
+        self.lead_out(network, &guests)?;
         Ok((guests, tuns))
+    }
+
+    /// Has the Internet's node send on through the host what the file wants there.
+    fn lead_out(&mut self, network: &Network, guests: &Guests) -> Result<()> {
+        if !network.internet.as_ref().is_some_and(|internet| internet.host_egress) {
+            return Ok(());
+        }
+        if self.base.rootless {
+            return Err(Error::NotPermitted(NO_HOST.to_owned()));
+        }
+        let what = || "cannot lead out through the host (`internet: {egress: host}`)".to_owned();
+        let egress = Egress::of(&network.name).during(what)?;
+        let made = Made::Egress(egress.clone());
+        let stands = self.claim.journal.has(&made);
+        if stands && self.guests.namespace(Internet::NAME).is_some() {
+            return Ok(());
+        }
+        if stands {
+            // It led to a node whose namespace somebody deleted.
+            self.claim.journal.remove(&made).during(what)?;
+        }
+        let place = guests.namespace(Internet::NAME).expect("the Internet's node is made before its way out");
+        let node = Netns::open(place).during(what)?;
+        self.claim.journal.make(made, || egress.make(&node)).during(what)
+    }
+
+    /// Takes the way out away again if a network does not want it.
+    fn close(&mut self, network: &Network) -> io::Result<()> {
+        let wanted = network.internet.as_ref().is_some_and(|internet| internet.host_egress);
+        let made = Made::Egress(Egress::of(&network.name)?);
+        if wanted || !self.claim.journal.has(&made) { Ok(()) } else { self.claim.journal.remove(&made) }
     }
 
     /// Removes the guests that are not among these, and goes by these from now on. Says what could not be removed.
@@ -139,6 +174,9 @@ impl Site<'_> {
                     complaints.push(format!("{made} is left: {error}"));
                 }
             }
+        }
+        if let Err(error) = self.close(network) {
+            complaints.push(format!("the way out through the host is left: {error}"));
         }
         self.guests = guests;
         self.note_places(network);

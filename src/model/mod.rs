@@ -57,7 +57,7 @@ pub use private_access::{PrivateEndpoint, PrivateEndpointNetworkPolicies, Servic
 pub use private_cloud::{CLOUD_ASN, CloudIx, PrivateCloud, Segment};
 pub use public_address::{
     DEFAULT_OUTBOUND, InstanceAddress, Internet, NatGateway, NatGatewayIx, PublicIpAddress, PublicIpIx, PublicIpPrefix,
-    PublicIpSku, PublicPrefixIx, is_routable,
+    PublicIpSku, PublicPrefixIx, is_routable, unroutable,
 };
 pub use route_server::{AZURE_ASN, BgpConnection, RouteServer, RouteServerIx};
 pub use routing::{

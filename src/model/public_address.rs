@@ -67,6 +67,8 @@ pub struct Internet {
     pub addresses: Vec<IpAddr>,
     /// Program and arguments to start there when the lab is up; empty for none.
     pub run: Vec<String>,
+    /// What it does not have itself is sought in the outer world, through the host (`egress: host`).
+    pub host_egress: bool,
 }
 
 impl Internet {
@@ -74,6 +76,17 @@ impl Internet {
     pub const NAME: &'static str = "internet";
     /// Its one interface.
     pub const INTERFACE: &'static str = "eth0";
+
+    /// Whether it has an address, or seeks it through the host.
+    pub fn has(&self, address: IpAddr) -> bool {
+        let beyond = self.host_egress && address.is_ipv4() && is_routable(address);
+        beyond || self.addresses.contains(&address)
+    }
+}
+
+/// What the Internet does not carry over IPv4.
+pub fn unroutable() -> impl Iterator<Item = IpNet> {
+    UNROUTABLE_V4.iter().copied().map(IpNet::from)
 }
 
 /// Whether the Internet carries an address: not those of private networks, nor those of one link or host (UDR-15,

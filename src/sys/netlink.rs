@@ -4,7 +4,8 @@
 //! opened in. It holds just what guests need; it neither watches nor lists.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsFd, AsRawFd};
 
 use ipnet::IpNet;
 use netlink_packet_core::{
@@ -12,15 +13,18 @@ use netlink_packet_core::{
     NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::route::{
     RouteAttribute, RouteHeader, RouteMessage, RouteNextHop, RouteProtocol, RouteScope, RouteType,
 };
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use rustix::io::Errno;
+
+use super::netns::Netns;
 
 /// What routing daemons give external BGP's routes.
 const LEARNED_METRIC: u32 = 20;
@@ -111,6 +115,42 @@ impl Netlink {
         let mut message = default_route(family, scope);
         message.attributes = vec![RouteAttribute::Oif(link.0)];
         self.acknowledged(Message::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Makes two devices that are one wire: one here, the other in another namespace. Both names must be free.
+    pub fn add_pair(&mut self, here: &str, there: &str, namespace: &Netns) -> io::Result<()> {
+        let mut peer = LinkMessage::default();
+        let descriptor = namespace.as_fd().as_raw_fd();
+        peer.attributes = vec![LinkAttribute::IfName(there.to_owned()), LinkAttribute::NetNsFd(descriptor)];
+        let kind = vec![LinkInfo::Kind(InfoKind::Veth), LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer)))];
+        let mut message = LinkMessage::default();
+        message.attributes = vec![LinkAttribute::IfName(here.to_owned()), LinkAttribute::LinkInfo(kind)];
+        self.acknowledged(Message::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Removes a device, and with one end of a pair the other; fine if there is none.
+    pub fn remove_link(&mut self, name: &str) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.attributes = vec![LinkAttribute::IfName(name.to_owned())];
+        unless(Errno::NODEV, self.acknowledged(Message::DelLink(message), 0))
+    }
+
+    /// Adds a default route over IPv4 to a table that only rules lead to.
+    pub fn add_default_in_table(&mut self, link: Link, gateway: Ipv4Addr, table: u8) -> io::Result<()> {
+        let mut message = default_route(AddressFamily::Inet, RouteScope::Universe);
+        message.header.table = table;
+        message.attributes = vec![RouteAttribute::Gateway(IpAddr::V4(gateway).into()), RouteAttribute::Oif(link.0)];
+        self.acknowledged(Message::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Has what comes in by a device over IPv4 go by a table, if that has a route for it; fine if it does so already.
+    pub fn add_rule(&mut self, device: &str, table: u8) -> io::Result<()> {
+        let mut message = RuleMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.table = table;
+        message.header.action = RuleAction::ToTable;
+        message.attributes = vec![RuleAttribute::Iifname(device.to_owned())];
+        unless(Errno::EXIST, self.acknowledged(Message::NewRule(message), NLM_F_CREATE | NLM_F_EXCL))
     }
 
     /// Sends a range straight to a device, unless another has it with a lesser metric; fine if it goes there already.

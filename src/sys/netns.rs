@@ -4,9 +4,11 @@
 //! bound to it; entering it concerns the calling thread only, so work inside one is a scoped thread. Names are bind
 //! mounts as iproute2 makes them, so that `ip netns` shows them. What happens inside is not decided here.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::iter;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -14,9 +16,12 @@ use std::thread::{self, JoinHandle};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+use serde::{Deserialize, Serialize};
 
 use super::caps::{self, CapabilitySet};
 
+/// What stands for the calling thread's own.
+pub const CURRENT: &str = "/proc/thread-self/ns/net";
 /// Where iproute2 keeps the names.
 pub const NAMES: &str = "/run/netns";
 
@@ -37,7 +42,7 @@ impl Netns {
 
     /// The calling thread's namespace.
     pub fn current() -> io::Result<Self> {
-        Ok(Self { file: File::open("/proc/thread-self/ns/net")? })
+        Self::open(Path::new(CURRENT))
     }
 
     /// Opens a namespace by the path of a file that stands for one.
@@ -110,6 +115,12 @@ impl Netns {
     }
 }
 
+impl AsFd for Netns {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
 /// Where `ip netns` has this name.
 pub fn name_path(name: &str) -> PathBuf {
     Path::new(NAMES).join(name)
@@ -148,10 +159,16 @@ pub fn prepare_names() -> io::Result<()> {
 }
 
 /// Which namespace it is, for as long as it exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     device: u64,
     inode: u64,
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.device, self.inode)
+    }
 }
 
 /// The namespace that a path stands for; none if it stands for none.
@@ -161,6 +178,14 @@ pub fn identity(path: &Path) -> Option<Identity> {
     let stat = rustix::fs::stat(path).ok().filter(|stat| FileType::from_raw_mode(stat.st_mode).is_file())?;
     let bound = rustix::fs::statfs(path).is_ok_and(|fs| fs.f_type.cast_unsigned() == NSFS_MAGIC);
     bound.then_some(Identity { device: stat.st_dev, inode: stat.st_ino })
+}
+
+/// The namespace that this is: the calling thread's, one that has a name, or one that a process runs in.
+pub fn find(wanted: Identity) -> Option<Netns> {
+    let entries = |dir| fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let processes = entries("/proc").map(|process| process.join("ns/net"));
+    let mut all = iter::once(PathBuf::from(CURRENT)).chain(entries(NAMES)).chain(processes);
+    all.find_map(|path| Netns::open(&path).ok().filter(|_| identity(&path) == Some(wanted)))
 }
 
 /// Runs a function on a thread of its own and hands back its value or its panic.

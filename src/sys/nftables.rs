@@ -10,7 +10,7 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 
-/// The table's name in its namespace.
+/// The table's name in a guest's namespace.
 const TABLE: &str = "vnet";
 const CHAIN: &str = "postrouting";
 
@@ -32,21 +32,35 @@ const HOOK_POSTROUTING: u32 = 4;
 const PRIORITY_SOURCE_NAT: u32 = 100;
 const REGISTER: u32 = 1;
 const META_IIF: u32 = 4;
+const META_IIFNAME: u32 = 6;
+const EQUAL: u32 = 0;
 const NOT_EQUAL: u32 = 1;
+/// `IFNAMSIZ`.
+const DEVICE_NAME_LEN: usize = 16;
 const NESTED: u16 = 1 << 15;
 
 /// Has the kernel put the outgoing interface's address in place of the source of everything it forwards, or leave sources
 /// alone. The answer of a kernel without nf_tables, or without its address translation, is `Unsupported`.
 pub fn set_masquerade(on: bool) -> io::Result<()> {
+    put(TABLE, on.then(not_from_here).as_deref())
+}
+
+/// The same for what came in by one device, in a table of its name.
+pub fn set_masquerade_from(device: &str, on: bool) -> io::Result<()> {
+    put(device, on.then(|| from(device)).as_deref())
+}
+
+/// A table of this name that masquerades what matches, or none.
+fn put(name: &str, matches: Option<&[u8]>) -> io::Result<()> {
     let mut batch = Batch::default();
-    let table = attribute(1, &text(TABLE));
+    let table = attribute(1, &text(name));
     // Made if it was not there, so that there is one to delete.
     batch.add(NEW_TABLE, NLM_F_CREATE, &table);
     batch.add(DELETE_TABLE, 0, &table);
-    if on {
+    if let Some(matches) = matches {
         batch.add(NEW_TABLE, NLM_F_CREATE, &table);
-        batch.add(NEW_CHAIN, NLM_F_CREATE, &chain());
-        batch.add(NEW_RULE, NLM_F_CREATE | NLM_F_APPEND, &rule());
+        batch.add(NEW_CHAIN, NLM_F_CREATE, &chain(name));
+        batch.add(NEW_RULE, NLM_F_CREATE | NLM_F_APPEND, &rule(name, matches));
     }
     batch.commit().map_err(|error| match error.raw_os_error() {
         Some(libc::ENOENT | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT) => io::Error::new(
@@ -57,17 +71,32 @@ pub fn set_masquerade(on: bool) -> io::Result<()> {
     })
 }
 
-fn chain() -> Vec<u8> {
+fn chain(table: &str) -> Vec<u8> {
     let hook = [number(1, HOOK_POSTROUTING), number(2, PRIORITY_SOURCE_NAT)].concat();
-    [attribute(1, &text(TABLE)), attribute(3, &text(CHAIN)), nested(4, &hook), attribute(7, &text("nat"))].concat()
+    [attribute(1, &text(table)), attribute(3, &text(CHAIN)), nested(4, &hook), attribute(7, &text("nat"))].concat()
 }
 
-/// `meta iif != 0 masquerade`: what the guest itself sends came in nowhere (known here since Linux 5.7).
-fn rule() -> Vec<u8> {
-    let load = [number(1, REGISTER), number(2, META_IIF)].concat();
-    let compare = [number(1, REGISTER), number(2, NOT_EQUAL), nested(3, &attribute(1, &[0; 4]))].concat();
-    let expressions = [expression("meta", &load), expression("cmp", &compare), expression("masq", &[])].concat();
-    [attribute(1, &text(TABLE)), attribute(2, &text(CHAIN)), nested(4, &expressions)].concat()
+fn rule(table: &str, matches: &[u8]) -> Vec<u8> {
+    let expressions = [matches, &expression("masq", &[])].concat();
+    [attribute(1, &text(table)), attribute(2, &text(CHAIN)), nested(4, &expressions)].concat()
+}
+
+/// `meta iif != 0`: what the guest itself sends came in nowhere (known here since Linux 5.7).
+fn not_from_here() -> Vec<u8> {
+    meta(META_IIF, NOT_EQUAL, &[0; 4])
+}
+
+/// `meta iifname DEVICE`.
+fn from(device: &str) -> Vec<u8> {
+    let mut name = device.as_bytes().to_vec();
+    name.resize(DEVICE_NAME_LEN, 0);
+    meta(META_IIFNAME, EQUAL, &name)
+}
+
+fn meta(key: u32, relation: u32, value: &[u8]) -> Vec<u8> {
+    let load = [number(1, REGISTER), number(2, key)].concat();
+    let compare = [number(1, REGISTER), number(2, relation), nested(3, &attribute(1, value))].concat();
+    [expression("meta", &load), expression("cmp", &compare)].concat()
 }
 
 fn expression(name: &str, data: &[u8]) -> Vec<u8> {

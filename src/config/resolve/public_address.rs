@@ -381,5 +381,5 @@ fn internet(document: &Document, report: &mut Report) -> Option<Internet> {
     if addresses.is_empty() {
         addresses.extend(INTERNET);
     }
-    Some(Internet { addresses, run: internet.value.run.clone() })
+    Some(Internet { addresses, run: internet.value.run.clone(), host_egress: internet.value.host_egress })
 }

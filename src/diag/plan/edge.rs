@@ -26,7 +26,11 @@ pub(super) fn of(network: &Network) -> Vec<Object> {
     let internet = network.internet.iter().map(|internet| Object {
         kind: Internet::NAME,
         name: Internet::NAME.to_owned(),
-        properties: vec![("addresses", list(&internet.addresses)), ("run", internet.run.join(" "))],
+        properties: vec![
+            ("addresses", list(&internet.addresses)),
+            ("run", internet.run.join(" ")),
+            ("egress", if internet.host_egress { "host" } else { "none" }.to_owned()),
+        ],
     });
     public.chain(prefixes).chain(gateways).chain(balancers).chain(internet).collect()
 }
