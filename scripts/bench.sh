@@ -17,6 +17,8 @@
 # has no more.
 #   vnet-w1, vnet-w2, vnet-w4: vnet with so many workers, where named by --routers
 #   kernel-chain, vnet-chain: both ways through an appliance, a third namespace that forwards: two hops
+#   vnet-lb, vnet-snat: vnet with an internal load balancer before the server, and with a server in the lab's Internet, to
+#              which the client comes by a NAT gateway; where named by --routers
 # Results go to target/bench.json; --readme also writes its tables into README.md. --anyway measures on a busy machine; such numbers are good for ratios at most.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -211,6 +213,55 @@ networkSecurityGroups:
 YAML
 }
 
+# The client's side as in vnet; the other one is behind an address that is translated.
+translated_topology() { # NAME
+  cat <<YAML
+name: $id-$1
+virtualNetworks:
+  - name: a
+    location: westeurope
+    addressSpace: [10.1.0.0/16]
+    subnets: [{name: default, addressPrefix: 10.1.0.0/16, networkSecurityGroup: ten${2:+, $2}}]
+    virtualNetworkPeerings: [{name: a-b, remoteVirtualNetwork: b}]
+    attach: {namespace: $id-$1-c, interface: tun0, addresses: [10.1.0.4/16]}
+  - name: b
+    location: westeurope
+    addressSpace: [10.2.0.0/16]
+    subnets: [{name: default, addressPrefix: 10.2.0.0/16, networkSecurityGroup: ten}]
+    virtualNetworkPeerings: [{name: b-a, remoteVirtualNetwork: a}]
+YAML
+}
+
+balanced_topology() { # NAME
+  translated_topology "$1"
+  cat <<YAML
+virtualMachines:
+  - name: server
+    networkInterfaces:
+      - subnet: b/default
+        privateIPAddress: 10.2.0.4
+        loadBalancerBackendAddressPools: [lb/servers]
+        attach: {namespace: $id-$1-s, interface: tun0}
+loadBalancers:
+  - name: lb
+    frontendIPConfigurations: [{name: in, subnet: b/default, privateIPAddress: 10.2.0.200}]
+    backendAddressPools: [{name: servers}]
+    loadBalancingRules:
+      - {name: all, frontendIPConfiguration: in, backendAddressPool: servers, protocol: All, frontendPort: 0, backendPort: 0}
+networkSecurityGroups:
+YAML
+}
+
+natted_topology() { # NAME
+  translated_topology "$1" "natGateway: nat"
+  cat <<YAML
+internet: {addresses: [198.18.0.4]}
+publicIPAddresses: [{name: out}]
+natGateways: [{name: nat, publicIpAddresses: [out]}]
+networkSecurityGroups:
+YAML
+}
+
 group_of_ten() {
   printf '  - name: ten\n    securityRules:\n'
   local n direction
@@ -237,6 +288,8 @@ vnet_router() { # NAME EMULATION RULES
       ip netns add "$id-$1-n"
       appliance "$id-$1-n"
       { chain_topology "$1"; group_of_ten; } ;;
+    balanced) { balanced_topology "$1"; group_of_ten; } ;;
+    natted) { natted_topology "$1"; group_of_ten; } ;;
     thousand)
       vnet_topology "$1" "$2" sends receives
       group_of_thousand sends Outbound; group_of_thousand receives Inbound ;;
@@ -258,13 +311,21 @@ until_says() { # FILE PATTERN: within five seconds
 # --- loads; each prints numbers for one router ---
 
 client() { ip netns exec "$id-$router-c" "$@"; }
-server() { ip netns exec "$id-$router-s" "$@"; }
+server() { ip netns exec "$(server_place)" "$@"; }
+
+server_place() {
+  if [ "$router" = vnet-snat ]; then echo "$id-$router-internet"; else echo "$id-$router-s"; fi
+}
+
+# Where the server has its address, and where the client asks for it.
+listens_at() { if [ "$router" = vnet-snat ]; then echo 198.18.0.4; else echo 10.2.0.4; fi; }
+asked_at() { if [ "$router" = vnet-lb ]; then echo 10.2.0.200; else listens_at; fi; }
 
 # Starts a server of `load` in the background and waits until it listens.
 start_server() { # FILE ARGUMENTS...
   local file=$1; shift
   : >"$file"
-  ip netns exec "$id-$router-s" "$generator" "$@" >"$file" &
+  ip netns exec "$(server_place)" "$generator" "$@" >"$file" &
   server_pid=$!
   pids+=("$server_pid")
   until_says "$file" ready || fail "the server did not start"
@@ -295,14 +356,14 @@ tcp() { # STREAMS [LOAD [ARGUMENT-OF-IPERF3]]
 busy_ticks() { awk '/^cpu / {print $2 + $3 + $4 + $7 + $8}' /proc/stat; }
 
 transfer() { # STREAMS [ARGUMENT]
-  ip netns exec "$id-$router-s" iperf3 -s -1 -p 5201 >/dev/null &
+  ip netns exec "$(server_place)" iperf3 -s -1 -p 5201 >/dev/null &
   local pid=$! n ok=0
   pids+=("$pid")
   for n in $(seq 100); do
     if server ss -ltn | grep -q :5201; then break; fi
     sleep 0.05
   done
-  client iperf3 -c 10.2.0.4 -p 5201 -t "$seconds" -P "$1" ${2:+"$2"} -J >"$work/iperf" || ok=1
+  client iperf3 -c "$(asked_at)" -p 5201 -t "$seconds" -P "$1" ${2:+"$2"} -J >"$work/iperf" || ok=1
   [ "$ok" = 0 ] || kill "$pid" 2>/dev/null || true
   wait "$pid" 2>/dev/null || true
   unset 'pids[-1]'
@@ -311,7 +372,7 @@ transfer() { # STREAMS [ARGUMENT]
 
 # One stream while somebody sends SYNs to a port where nobody listens, from a new port each time.
 tcp_under_flood() {
-  ip netns exec "$id-$router-c" "$generator" flood 10.2.0.4:9 --seconds $((seconds + 5)) >/dev/null &
+  ip netns exec "$id-$router-c" "$generator" flood "$(asked_at):9" --seconds $((seconds + 5)) >/dev/null &
   local pid=$!
   pids+=("$pid")
   tcp 1 flooded
@@ -336,16 +397,16 @@ udp_at() { # THOUSANDS
 }
 
 blast() { # ARGUMENTS: leaves what was sent in $work/blast, how many arrived in $delivered
-  start_server "$work/sink" sink 10.2.0.4:7000
-  client "$generator" blast 10.2.0.4:7000 --seconds "$seconds" "$@" >"$work/blast"
+  start_server "$work/sink" sink "$(listens_at):7000"
+  client "$generator" blast "$(asked_at):7000" --seconds "$seconds" "$@" >"$work/blast"
   wait "$server_pid" || true
   unset 'pids[-1]'
   delivered=$(grep packets "$work/sink" | jq .packets)
 }
 
 pingpong() { # LOAD SERVER-CORE [COUNT]
-  start_server "$work/echo" echo 10.2.0.4:7001 --cpu "$2"
-  client "$generator" pingpong udp 10.2.0.4:7001 --cpu 0 --count "${3:-8000}" >"$work/pingpong"
+  start_server "$work/echo" echo "$(listens_at):7001" --cpu "$2"
+  client "$generator" pingpong udp "$(asked_at):7001" --cpu 0 --count "${3:-8000}" >"$work/pingpong"
   stop_server
   record "$1-p50" "$(jq .p50 "$work/pingpong")"
   record "$1-p99" "$(jq .p99 "$work/pingpong")"
@@ -354,14 +415,14 @@ pingpong() { # LOAD SERVER-CORE [COUNT]
 
 pingpong_beside_stream() {
   # Not by the functions: what they start outlives a shell that is killed.
-  ip netns exec "$id-$router-s" iperf3 -s -1 -p 5201 >/dev/null &
+  ip netns exec "$(server_place)" iperf3 -s -1 -p 5201 >/dev/null &
   local server=$! client n
   pids+=("$server")
   for n in $(seq 100); do
     if server ss -ltn | grep -q :5201; then break; fi
     sleep 0.05
   done
-  ip netns exec "$id-$router-c" iperf3 -c 10.2.0.4 -p 5201 -t 60 >/dev/null &
+  ip netns exec "$id-$router-c" iperf3 -c "$(asked_at)" -p 5201 -t 60 >/dev/null &
   client=$!
   pids+=("$client")
   sleep 0.3
@@ -372,8 +433,8 @@ pingpong_beside_stream() {
 }
 
 connects() {
-  start_server "$work/echo" echo 10.2.0.4:7001
-  client "$generator" connects 10.2.0.4:7001 --seconds 1 >"$work/connects"
+  start_server "$work/echo" echo "$(listens_at):7001"
+  client "$generator" connects "$(asked_at):7001" --seconds 1 >"$work/connects"
   stop_server
   record connects "$(jq '.per_second / 1e3' "$work/connects")"
 }
@@ -455,6 +516,18 @@ ROWS
   rows vnet-chain kernel-chain kernel-chain vnet-chain <<'ROWS'
 chain       through an appliance: TCP  0.6
 ROWS
+  for translating in vnet-lb vnet-snat; do
+    rows "$translating" vnet vnet "$translating" <<'ROWS'
+tcp1        translated: TCP x1, Gbit/s     0.95
+tcp4        . TCP x4, Gbit/s               0.95
+both        . TCP both ways, Gbit/s        0.95
+udp1        . UDP 64 B, kpps               0.95
+udp16       . UDP 16 flows, kpps           0.95
+big         . UDP 1400 B, kpps             0.95
+split-p50   . ping-pong p50, us
+connects    . connects, k/s
+ROWS
+  done
   echo "median (min-max) of $rounds rounds; kernel $(uname -r), $cores cores; demo lab: $(($1 / 1024)) MiB resident (bar < 64)"
 }
 
@@ -567,6 +640,8 @@ concerns() { # LOAD: this router
     *-1000:*) false ;;
     *-chain:chain) true ;;
     *-chain:* | *:chain) false ;;
+    # A port rests for a while before the same destination sees it again: they would run out.
+    vnet-snat:connects | vnet-snat:flooded) false ;;
     *) true ;;
   esac
 }
@@ -586,6 +661,8 @@ for router in "${routers[@]}"; do
     vnet-1000) vnet_router vnet-1000 "" thousand ;;
     kernel-chain) kernel_chain ;;
     vnet-chain) vnet_router vnet-chain "" chain ;;
+    vnet-lb) vnet_router vnet-lb "" balanced ;;
+    vnet-snat) vnet_router vnet-snat "" natted ;;
     vnet-w[1-9]) vnet_router "$router" "workers: ${router#vnet-w}" ten ;;
     *) fail "no router is called $router: ${all_routers[*]}" ;;
   esac
