@@ -1,5 +1,6 @@
 //! The mappings of one IP version: shards, each with its own lock.
 
+use std::mem;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,7 +9,8 @@ use crossbeam_utils::CachePadded;
 
 use super::mapping::{Address, End, Mapping, Remote};
 use super::shard::{Hashes, Shard, Sweep};
-use super::{Counts, Full, Held, Mapped, Outbound, Parted, Pin, Ports, PortsExhausted, Said};
+use super::vacancy::{Range, Vacancies};
+use super::{Counts, Full, Held, Mapped, Outbound, Parted, Pin, PortsExhausted, Said};
 use crate::dataplane::{Direction, NicId, Signal, Timestamp};
 use crate::wire::{Protocol, Tuple};
 
@@ -16,6 +18,9 @@ use crate::wire::{Protocol, Tuple};
 const SHARDS: usize = 64;
 /// Ports drawn for one public address: the last one fails one time in ten million where 50,000 are in use.
 pub(super) const DRAWS: u32 = 64;
+/// Of preallocated ones, before they count as scarce: seldom before half of them are taken, and hardly ever after nine
+/// tenths.
+const DRAWS_OF_FEW: u32 = 8;
 /// Mappings looked at under one hold of a lock.
 const SWEEP_AT_ONCE: usize = 64;
 
@@ -179,8 +184,13 @@ impl<A: Address> Family<A> {
             if !pool.preallocated && count.load(Relaxed) >= counts.limits.per_destination {
                 continue;
             }
-            let is_free = |port| is_free(counts, &shard, End { address, port }, remote, pool.preallocated);
-            let Some(port) = draw(ports, pool.preallocated, &mut random, is_free) else { continue };
+            let range = Range { address, first: ports.first, count: ports.count };
+            let port = if pool.preallocated {
+                take(counts, &mut shard, range, remote, &mut random)
+            } else {
+                draw(range, DRAWS, &mut random, |port| is_free(counts, &shard, End { address, port }, remote, false))
+            };
+            let Some(port) = port else { continue };
             count.fetch_add(1, Relaxed);
             let public = End { address, port };
             let mapping = Mapping::new(outbound, private, remote, public);
@@ -192,6 +202,12 @@ impl<A: Address> Family<A> {
         }
         counts.dismiss();
         Err(PortsExhausted)
+    }
+
+    /// Whether ports are scarce nowhere.
+    #[cfg(test)]
+    pub(super) fn is_at_ease(&self) -> bool {
+        self.shards.iter().all(|shard| lock(shard).vacancies.is_empty())
     }
 
     fn shard(&self, counts: &Counts, remote: Remote<A>) -> MutexGuard<'_, Shard<A>> {
@@ -267,21 +283,52 @@ fn sweep_some<A: Address>(
     Swept::Some
 }
 
-/// A port that is free: drawn at random; of preallocated ones, where draws fail, the next one there is.
-pub(super) fn draw(
-    ports: Ports,
-    preallocated: bool,
+/// A free one of preallocated ports, to the last that there is.
+fn take<A: Address>(
+    counts: &Counts,
+    shard: &mut Shard<A>,
+    range: Range<A>,
+    remote: Remote<A>,
+    random: &mut u64,
+) -> Option<u16> {
+    let mut vacancies = mem::replace(&mut shard.vacancies, Vacancies::new());
+    let is_free = |port| is_free(counts, shard, End { address: range.address, port }, remote, true);
+    let taken = choose(&mut vacancies, range, remote.place(), random, is_free);
+    shard.vacancies = vacancies;
+    taken
+}
+
+/// Drawn while there are many, then by what is kept of them.
+pub(super) fn choose<A: Address>(
+    vacancies: &mut Vacancies<A>,
+    range: Range<A>,
+    place: Remote<A>,
     random: &mut u64,
     mut is_free: impl FnMut(u16) -> bool,
 ) -> Option<u16> {
-    let nth = |random: u64| (((random >> 32) * u64::from(ports.count)) >> 32) as u16 + ports.first;
-    let drawn = (0..DRAWS).find_map(|_| {
+    if !vacancies.has(range, place) {
+        if let Some(drawn) = draw(range, DRAWS_OF_FEW, random, &mut is_free) {
+            return Some(drawn);
+        }
+        if !vacancies.begin(range, place) {
+            return draw(range, DRAWS, random, is_free);
+        }
+    }
+    *random = next_random(*random);
+    vacancies.take(range, place, *random, is_free)
+}
+
+/// One of so many ports drawn at random that is free.
+pub(super) fn draw<A: Address>(
+    range: Range<A>,
+    draws: u32,
+    random: &mut u64,
+    mut is_free: impl FnMut(u16) -> bool,
+) -> Option<u16> {
+    let nth = |random: u64| (((random >> 32) * u64::from(range.count)) >> 32) as u16 + range.first;
+    (0..draws).find_map(|_| {
         *random = next_random(*random);
         Some(nth(*random)).filter(|port| is_free(*port))
-    });
-    drawn.or_else(|| {
-        let mut all = (0..ports.count).filter(|_| preallocated).map(|nth| ports.first + nth);
-        all.find(|port| is_free(*port))
     })
 }
 

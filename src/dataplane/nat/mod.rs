@@ -4,8 +4,8 @@
 //! one destination lies in one shard under one short lock: finding a mapping from either side, and choosing a port that no
 //! other flow there has. A port is drawn at random and drawn again if it is taken: with no more than 50,000 of 64,512 in
 //! use for a destination (NAT-02) five draws are enough on average, and a bound on them makes it constant time. Ports that
-//! a load balancer gives a backend for itself are used to the last one: where draws fail, the few that it has are gone
-//! through in their order.
+//! a load balancer gives a backend for itself are used to the last one, in constant time as well: where draws fail it is
+//! kept which may be free.
 //!
 //! Memory: 48 bytes a mapping over IPv4, 88 over IPv6, and 8 for its two buckets; 8 more where both ends of connections are
 //! to be told of their end. Like flow records, mappings live in blocks that are kept, so a warm table allocates nothing.
@@ -16,6 +16,7 @@ mod mapping;
 mod shard;
 #[cfg(test)]
 mod tests;
+mod vacancy;
 
 use std::hash::{BuildHasher, Hash};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

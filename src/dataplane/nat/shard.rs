@@ -7,6 +7,7 @@
 use std::num::NonZeroU32;
 
 use super::mapping::{Address, End, Mapping, Remote};
+use super::vacancy::Vacancies;
 use super::{Mapped, Said};
 use crate::dataplane::flow::slab::{END, Link, Slab};
 use crate::dataplane::flow::wheel::Wheel;
@@ -20,6 +21,7 @@ pub(super) struct Shard<A> {
     /// By mapping; as long as the last that needs it.
     expected: Vec<Expected>,
     wheel: Wheel,
+    pub(super) vacancies: Vacancies<A>,
 }
 
 /// What the ends of a connection expect next, each as it last said: who sends out, and who sends in. Zero is one number in
@@ -74,6 +76,7 @@ impl<A: Address> Shard<A> {
             mappings: Slab::new(),
             expected: Vec::new(),
             wheel: Wheel::new(),
+            vacancies: Vacancies::new(),
         }
     }
 
@@ -173,6 +176,10 @@ impl<A: Address> Shard<A> {
         unchain(&mut self.by_private[private], &mut self.mappings, link, |mapping| &mut mapping.by_private);
         unchain(&mut self.by_public[public], &mut self.mappings, link, |mapping| &mut mapping.by_public);
         self.mappings.remove(link);
+        let (public, remote) = (mapping.public, mapping.remote);
+        if !self.vacancies.is_empty() && !self.has_towards(public, remote, hashes.public) {
+            self.vacancies.give(public, remote.place());
+        }
         Sweep::Ended(mapping, self.expected.get(link as usize - 1).copied().unwrap_or_default())
     }
 

@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use super::family::{DRAWS, draw};
-use super::mapping::Mapping;
+use super::family::{DRAWS, choose, draw};
+use super::mapping::{End, Mapping, Remote};
+use super::vacancy::{LOOKS, Range, Vacancies};
 use super::*;
 use crate::wire::Protocol;
 
@@ -100,22 +101,74 @@ fn lim_25_the_real_limits_are_met_exactly() {
 /// the bound are made.
 #[test]
 fn a_port_is_found_in_constant_time() {
-    let ports = Ports::all([203, 0, 113, 1].into());
+    let range = Range { address: Ipv4Addr::new(203, 0, 113, 1), first: FIRST_PORT, count: u16::MAX - FIRST_PORT + 1 };
     let mut random = 1;
     let mut taken = std::collections::HashSet::new();
     while taken.len() < 50_000 {
-        taken.extend(draw(ports, false, &mut random, |end| !taken.contains(&end)));
+        taken.extend(draw(range, DRAWS, &mut random, |end| !taken.contains(&end)));
     }
     let mut looks = 0_u32;
     for _ in 0..10_000 {
         let before = looks;
-        let found = draw(ports, false, &mut random, |end| {
+        let found = draw(range, DRAWS, &mut random, |end| {
             looks += 1;
             !taken.contains(&end)
         });
         assert!(found.is_some() && looks - before <= DRAWS);
     }
     assert!((30_000..60_000).contains(&looks), "{looks} for 10,000");
+}
+
+/// To the last of 64,000 and over again, and no flow ever takes more steps than the bounds say (SNAT-05).
+#[test]
+fn preallocated_ports_are_found_in_constant_time_to_the_last_one() {
+    let range = Range { address: Ipv4Addr::new(203, 0, 113, 1), first: FIRST_PORT, count: 64_000 };
+    let place = Remote::of(&flow(Protocol::TCP, 0, 1)).unwrap();
+    let (mut vacancies, mut random) = (Vacancies::new(), 1);
+    let mut taken = std::collections::HashSet::new();
+    let mut choose = |vacancies: &mut Vacancies<Ipv4Addr>, taken: &std::collections::HashSet<u16>| {
+        let mut looks = 0_u32;
+        let chosen = choose(vacancies, range, place, &mut random, |port| {
+            looks += 1;
+            !taken.contains(&port)
+        });
+        assert!(looks <= LOOKS + 8, "{looks} looks with {} in use", taken.len());
+        (chosen, looks)
+    };
+    let mut all = 0;
+    while taken.len() < 64_000 {
+        let (port, looks) = choose(&mut vacancies, &taken);
+        all += looks;
+        assert!(taken.insert(port.expect("a free one is found")));
+    }
+    assert!(all < 64_000 * 4, "{all} looks");
+    assert_eq!(choose(&mut vacancies, &taken).0, None, "what still looked free is looked at");
+    assert_eq!(choose(&mut vacancies, &taken), (None, 0), "that none is left is known");
+    // One that is free is found at once.
+    for port in [FIRST_PORT, FIRST_PORT + 63_999, 30_000] {
+        taken.remove(&port);
+        vacancies.give(End { address: range.address, port }, place);
+        assert_eq!(choose(&mut vacancies, &taken), (Some(port), 1));
+        taken.insert(port);
+    }
+    for port in taken {
+        vacancies.give(End { address: range.address, port }, place);
+    }
+    assert!(vacancies.is_empty(), "nothing is kept of them");
+}
+
+#[test]
+fn snat_05_ports_come_back_when_their_flows_end() {
+    let lab = some(1024);
+    for round in 0..3 {
+        let now = round * 1_000;
+        for port in 0..1024 {
+            lab.open(&flow(Protocol::UDP, port, 1), 0, now).unwrap();
+        }
+        assert_eq!(lab.open(&flow(Protocol::UDP, 1024, 1), 0, now), Err(PortsExhausted));
+        assert_eq!(lab.table.expire(at(now + 310), usize::MAX, |_| ()), 1024);
+    }
+    assert!(lab.table.v4.is_at_ease(), "nothing is kept of destinations that are not crowded");
 }
 
 #[test]
