@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use super::admin::{NetworkManager, network_manager};
 use super::decode::{Fields, boolean, list_of, mismatch, number, objects, record, text, word};
 use super::diagnostic::{At, Report, Spanned};
+use super::dns::{dhcp_options, dns_settings};
 use super::express_route::{ExpressRouteCircuit, express_route_circuit};
 use super::filter::{Asg, Nsg, asg, groups, nsg};
 use super::flow_log::{FlowLog, flow_log};
@@ -203,6 +204,8 @@ pub(super) struct NetworkInterface {
     pub enable_ip_forwarding: bool,
     pub disable_tcp_state_tracking: bool,
     pub network_security_group: Reference,
+    /// The platform's own address for `AzureProvidedDNS`.
+    pub dns_servers: Vec<IpAddr>,
     pub attach: Option<Attach>,
 }
 
@@ -319,12 +322,6 @@ pub(super) fn virtual_network(node: &Node, report: &mut Report) -> Option<Virtua
         flow_timeout_minutes: f.optional("flowTimeoutInMinutes", number(4..=30)),
         dns_servers: f.optional("dhcpOptions", dhcp_options).map_or_else(Vec::new, |servers| servers.value),
         attach: f.optional("attach", attach).map(|attach| attach.value),
-    })
-}
-
-fn dhcp_options(node: &Node, report: &mut Report) -> Option<Vec<Spanned<IpAddr>>> {
-    record(node, report, "the DHCP options", |f| {
-        f.optional("dnsServers", list_of(address)).map_or_else(Vec::new, |servers| servers.value)
     })
 }
 
@@ -468,6 +465,7 @@ fn network_interface(node: &Node, report: &mut Report) -> Option<NetworkInterfac
             enable_ip_forwarding: flag(f, "enableIPForwarding", false),
             disable_tcp_state_tracking: flag(f, "disableTcpStateTracking", false),
             network_security_group: f.optional("networkSecurityGroup", reference(["networkSecurityGroups"])),
+            dns_servers: f.optional("dnsSettings", dns_settings).map_or_else(Vec::new, |settings| settings.value),
             attach: f.optional("attach", attach).map(|attach| attach.value),
         }
     })

@@ -7,6 +7,7 @@
 mod admin;
 mod decode;
 mod diagnostic;
+mod dns;
 mod document;
 mod express_route;
 mod filter;

@@ -106,9 +106,10 @@ fn serve(
     dir.write_applied(&text, &network)?;
     dir.write_links(&Links::of(&network))?;
     fs::write(dir.hosts(), guest::hosts(&network)).during(|| "cannot write the hosts file".into())?;
-    for vnet in &network.virtual_networks {
-        fs::write(dir.resolver(&vnet.name), guest::resolver(vnet))
-            .during(|| "cannot write a resolvers' file".into())?;
+    for machine in &network.virtual_machines {
+        if let Some(text) = guest::resolver(&network, machine) {
+            fs::write(dir.resolver(&machine.name), text).during(|| "cannot write a resolver's file".into())?;
+        }
     }
     let mut lab = begin(claim, base, network, record, path, signals)?;
     lab.read.memory = memory;

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use super::device::{DefaultRoute, Device, Queues, set};
 use super::error::{During, Result};
 use super::platform::ADDRESS as PLATFORM;
-use crate::model::{Internet, Network, NetworkInterface, VirtualMachine, VirtualNetwork, VnetIx};
+use crate::model::{Internet, Network, NetworkInterface, VirtualMachine};
 use crate::service::DOMAIN;
 use crate::sys::netlink::Netlink;
 use crate::sys::netns::Netns;
@@ -118,26 +118,22 @@ pub(super) fn hosts(network: &Network) -> String {
     text
 }
 
-/// What the `/etc/resolv.conf` of a virtual network's machines says, as DHCP would (FAB-12): servers of its own, or the
-/// platform. Whoever answers is near: nobody waits for long.
-pub(super) fn resolver(vnet: &VirtualNetwork) -> String {
+/// What a machine's `/etc/resolv.conf` says, as DHCP would (FAB-12): the servers of its primary interface, or else of the
+/// virtual network, or else the platform. None where that would not answer. Whoever answers is near: nobody waits for long.
+pub(super) fn resolver(network: &Network, machine: &VirtualMachine) -> Option<String> {
+    let nic = machine.network_interfaces.iter().map(|nic| network.nic(*nic)).find(|nic| nic.primary)?;
+    let of_vnet = &network.vnet(nic.subnet.vnet).dns_servers;
+    let servers = if nic.dns_servers.is_empty() { of_vnet } else { &nic.dns_servers };
     let options = "options timeout:1 attempts:2\n";
-    if vnet.dns_servers.is_empty() {
-        return format!("nameserver {PLATFORM}\nsearch {DOMAIN}\n{options}");
+    if servers.is_empty() || servers[..] == [PLATFORM] {
+        let text = format!("nameserver {PLATFORM}\nsearch {DOMAIN}\n{options}");
+        return network.emulation.platform_services.then_some(text);
     }
     let mut text = String::new();
-    for server in &vnet.dns_servers {
+    for server in servers {
         let _ = writeln!(text, "nameserver {server}");
     }
-    text + options
-}
-
-/// The virtual network whose names a machine asks for: that of its primary interface. None where nobody would answer.
-pub(super) fn resolves_in(network: &Network, machine: &VirtualMachine) -> Option<VnetIx> {
-    let nics = machine.network_interfaces.iter().map(|nic| network.nic(*nic));
-    let vnet = nics.filter(|nic| nic.primary).map(|nic| nic.subnet.vnet).next()?;
-    let answered = network.emulation.platform_services || !network.vnet(vnet).dns_servers.is_empty();
-    answered.then_some(vnet)
+    Some(text + options)
 }
 
 /// The interface's addresses with its subnet's prefix lengths.

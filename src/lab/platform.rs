@@ -16,7 +16,7 @@ use super::error::{During, Result};
 use super::guest;
 use crate::control::engine::{Engine, Learned};
 use crate::control::events::{EventLog, Happening};
-use crate::model::{Health, Network, ProbeKey, ProbeProtocol, Probed, VnetIx};
+use crate::model::{Health, Network, PLATFORM_ADDRESS, ProbeKey, ProbeProtocol, Probed, VnetIx};
 use crate::probe::{Ask, Prober, Target, Told};
 use crate::service::{Directory, Served, Server};
 use crate::sys::netns::Netns;
@@ -24,7 +24,7 @@ use crate::sys::socket::Origin;
 use crate::sys::tun::Tun;
 
 /// The platform's own address (FAB-12).
-pub(super) const ADDRESS: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
+pub(super) const ADDRESS: Ipv4Addr = PLATFORM_ADDRESS;
 /// Instance metadata's (FAB-12).
 const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 

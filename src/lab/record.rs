@@ -95,7 +95,7 @@ impl Record {
             RecordedNode {
                 name: vm.name.clone(),
                 namespace: attached.map_or_else(made, |to| attach::path(&to.namespace)),
-                resolver: guest::resolves_in(network, vm).map(|vnet| dir.resolver(&network.vnet(vnet).name)),
+                resolver: guest::resolver(network, vm).map(|_| dir.resolver(&vm.name)),
                 devices: guests.devices(&vm.name),
             }
         };

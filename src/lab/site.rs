@@ -247,14 +247,12 @@ impl Site<'_> {
                 write(&shown, &text)?;
             }
         }
-        for vnet in &network.virtual_networks {
-            write(&self.claim.dir.resolver(&vnet.name), &guest::resolver(vnet))?;
-        }
         for machine in &network.virtual_machines {
-            let Some(vnet) = guest::resolves_in(network, machine) else { continue };
+            let Some(text) = guest::resolver(network, machine) else { continue };
+            write(&self.claim.dir.resolver(&machine.name), &text)?;
             let shown = self.guests.namespace(&machine.name).map(|namespace| files_directory(namespace).join(RESOLVER));
             if let Some(shown) = shown.filter(|path| is_shown(path)) {
-                write(&shown, &guest::resolver(network.vnet(vnet)))?;
+                write(&shown, &text)?;
             }
         }
         Ok(())
@@ -275,8 +273,7 @@ impl Site<'_> {
             let namespace = make_namespace(self.claim, &path)?;
             if !self.base.rootless {
                 let machine = network.virtual_machines.iter().find(|vm| vm.name == name);
-                let vnet = machine.and_then(|machine| guest::resolves_in(network, machine));
-                let resolver = vnet.map(|vnet| guest::resolver(network.vnet(vnet)));
+                let resolver = machine.and_then(|machine| guest::resolver(network, machine));
                 show_files(self.claim, &files_directory(&path), resolver.as_deref())?;
             }
             guest::settle(&namespace, forwarding, masquerade)?;

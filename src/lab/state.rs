@@ -120,9 +120,9 @@ impl LabDir {
         self.path.join("hosts")
     }
 
-    /// What the resolvers of a virtual network's machines go by.
-    pub(super) fn resolver(&self, vnet: &str) -> PathBuf {
-        self.path.join(format!("resolv.conf.{}", vnet.to_lowercase()))
+    /// What a machine's resolver goes by.
+    pub(super) fn resolver(&self, machine: &str) -> PathBuf {
+        self.path.join(format!("resolv.conf.{}", machine.to_lowercase()))
     }
 
     pub(super) fn journal(&self) -> PathBuf {

@@ -188,6 +188,8 @@ pub struct NetworkInterface {
     /// Exempt from `tcpStateTracking` (NSG-21).
     pub disable_tcp_state_tracking: bool,
     pub network_security_group: Option<NsgIx>,
+    /// Whom its guest asks for names in place of the virtual network's; without any, as that has it (FAB-12).
+    pub dns_servers: Vec<IpAddr>,
     pub attach: Option<Attach>,
 }
 

@@ -155,6 +155,15 @@ fn lim_05_guests_ask_the_servers_of_their_virtual_network() {
     assert_eq!(resolvers("far"), ["10.1.0.4"]);
     let shown = std::fs::read_to_string(format!("/etc/netns/{}-far/resolv.conf", lab.name)).unwrap();
     assert!(shown.starts_with("nameserver 10.1.0.4\n"), "{shown}");
+    // An interface's own come first (FAB-12).
+    let own = |settings: &str| {
+        servers("10.1.0.4")
+            .replace("{subnet: b/s}", &format!("{{subnet: b/s, dnsSettings: {{dnsServers: [{settings}]}}}}"))
+    };
+    lab.apply(&own("10.2.0.9"));
+    assert_eq!(resolvers("far"), ["10.2.0.9"]);
+    lab.apply(&own("AzureProvidedDNS"));
+    assert_eq!(resolvers("far"), ["168.63.129.16"]);
     lab.apply(LAB);
     assert_eq!(resolvers("far"), ["168.63.129.16"]);
 }

@@ -271,6 +271,7 @@ impl Random {
                         enable_ip_forwarding: self.chance(40),
                         disable_tcp_state_tracking: false,
                         network_security_group: (groups > 0 && self.chance(30)).then(|| NsgIx(self.below(groups))),
+                        dns_servers: Vec::new(),
                         attach: None,
                     });
                     network.virtual_machines.push(VirtualMachine {

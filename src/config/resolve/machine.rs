@@ -87,6 +87,7 @@ pub(super) fn machines(
                 enable_ip_forwarding: nic.enable_ip_forwarding,
                 disable_tcp_state_tracking: nic.disable_tcp_state_tracking,
                 network_security_group: scope.nsg(&nic.network_security_group, report),
+                dns_servers: nic.dns_servers.clone(),
                 attach: nic.attach.as_ref().and_then(|attach| attachments.network_interface(attach, report)),
             });
         }

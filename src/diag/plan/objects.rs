@@ -285,6 +285,7 @@ fn interface(network: &Network, vm: &VirtualMachine, nic: &NetworkInterface) -> 
         ("primary", nic.primary.to_string()),
         ("enableIPForwarding", nic.enable_ip_forwarding.to_string()),
         ("disableTcpStateTracking", nic.disable_tcp_state_tracking.to_string()),
+        ("dnsServers", list(&nic.dns_servers)),
         ("networkSecurityGroup", or_none(nsg(network, nic.network_security_group))),
         ("attach", attach(nic.attach.as_ref())),
     ];
