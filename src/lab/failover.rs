@@ -75,9 +75,9 @@ impl Lab<'_> {
         }
         let gateway = found.instance_name(instance);
         let time = Duration::from_secs(seconds).min(LONGEST);
-        self.take_away(time, vec![Absent { name: gateway.clone(), link: None }]);
+        self.history.tell(Happening::GatewayFailover { gateway: gateway.clone(), seconds: time.as_secs() });
+        self.take_away(time, vec![Absent { name: gateway, link: None }]);
         let warnings = self.route();
-        self.history.tell(Happening::GatewayFailover { gateway, seconds: time.as_secs() });
         Ok(self.changed(warnings))
     }
 
@@ -98,14 +98,25 @@ impl Lab<'_> {
             name: network.circuit_link_name(ix, *side),
             link: Some((found.name.clone(), *side)),
         };
-        self.take_away(time, sides.iter().map(link).collect());
-        let mut warnings = self.route();
-        for side in sides {
-            warnings.extend(self.carry(&network, ix, side, false).err());
-            let link = network.circuit_link_name(ix, side);
-            self.history.tell(Happening::CircuitLinkFailed { link, seconds: time.as_secs() });
+        let absent: Vec<_> = sides.iter().map(link).collect();
+        if time.is_zero() {
+            return Ok(self.mend(&absent));
         }
+        for one in &absent {
+            self.history.tell(Happening::CircuitLinkFailed { link: one.name.clone(), seconds: time.as_secs() });
+        }
+        self.take_away(time, absent);
+        let mut warnings = self.route();
+        warnings.extend(sides.into_iter().filter_map(|side| self.carry(&network, ix, side, false).err()));
         Ok(self.changed(warnings))
+    }
+
+    /// Those that are away are back before their time; who is not away stays as it is.
+    fn mend(&mut self, absent: &[Absent]) -> Changed {
+        let now = Instant::now();
+        self.absences.0.iter_mut().filter(|(_, away)| absent.contains(away)).for_each(|(until, _)| *until = now);
+        self.come_back();
+        self.changed(Vec::new())
     }
 
     fn take_away(&mut self, time: Duration, absent: Vec<Absent>) {
