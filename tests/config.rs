@@ -114,6 +114,32 @@ fn limits_hold_exactly() {
     }
 }
 
+/// VPN-15, LIM-20: five hundred NAT rules of a gateway, and one more.
+#[test]
+fn lim_20_nat_rules_of_a_gateway() {
+    let with = |count: u32| {
+        let address = |network: u32, n: u32| std::net::Ipv4Addr::from_bits(network + n);
+        let rule = |n| {
+            let (inside, outside) = (address(0x0a01_0000, n), address(0xac10_0000, n));
+            format!(
+                "{{name: r{n}, mode: EgressSnat, internalMappings: [{{addressSpace: {inside}/32}}], externalMappings: \
+                 [{{addressSpace: {outside}/32}}]}}"
+            )
+        };
+        let rules: Vec<_> = (0..count).map(rule).collect();
+        format!(
+            "name: l\nvirtualNetworks: [{{name: v, location: westeurope, addressSpace: [10.1.0.0/16], subnets: [{{name: \
+             GatewaySubnet, addressPrefix: 10.1.255.0/27}}]}}]\npublicIPAddresses: [{{name: p, sku: Standard}}]\n\
+             virtualNetworkGateways: [{{name: g, virtualNetwork: v, publicIPAddress: p, sku: VpnGw2, natRules: [{}]}}]\n",
+            rules.join(", ")
+        )
+    };
+    assert_eq!(load(&with(500), "l.yaml").unwrap().network.virtual_network_gateways[0].nat_rules.len(), 500);
+    let text = with(501);
+    let errors = load(&text, "l.yaml").unwrap_err();
+    assert!(errors.render(&text, "l.yaml", false).contains("LIM-20"));
+}
+
 /// LIM-22, LIM-23, ER-11: links of a circuit, and circuits of a gateway.
 #[test]
 fn limits_of_circuits_hold_exactly() {

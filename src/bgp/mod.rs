@@ -11,11 +11,13 @@
 //! prefixes a gateway refuses, whom it tells what) comes in as a [`Policy`].
 
 pub mod message;
+mod renaming;
 pub mod rib;
 pub mod session;
 pub mod speaker;
 
 pub use message::{AsPath, Asn, Attributes, Community, Families, Family, Notification, Update};
+pub use renaming::Renaming;
 pub use rib::{Export, Group, Import, NextHops, Origination, Path, PeerId, Policy, Refusal, Source};
 pub use session::{Ending, Retry, Side, State, Transport};
 pub use speaker::{Event, Happening, PeerConfig, PeerStatus, Speaker};

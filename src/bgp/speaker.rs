@@ -15,6 +15,7 @@ use ipnet::IpNet;
 
 use super::message::notification::{cease, code};
 use super::message::{Asn, Families, Family, Notification};
+use super::renaming::Renaming;
 use super::rib::{Neighbour, Origination, Path, PeerId, Policy, Refusal, Rib, Source, Told};
 use super::session::{self, Counters, Ending, Retry, Session, SessionConfig, Side, State, Transport};
 
@@ -35,6 +36,7 @@ pub struct PeerConfig {
     /// TCP MD5's key, for whoever makes the sockets (RFC 2385).
     pub password: Option<String>,
     pub policy: Policy,
+    pub renaming: Renaming,
 }
 
 impl PeerConfig {
@@ -49,6 +51,7 @@ impl PeerConfig {
             retry: Retry::default(),
             password: None,
             policy: Policy::default(),
+            renaming: Renaming::default(),
         }
     }
 
@@ -252,9 +255,14 @@ impl Speaker {
         self.rib.learned(id)
     }
 
-    /// What a peer has been told.
+    /// What a peer has been told, by our names ([`Self::name_to`]).
     pub fn advertised(&self, id: PeerId) -> impl Iterator<Item = (&IpNet, &Told)> {
         self.rib.advertised(id)
+    }
+
+    /// What a range of ours is called where a peer is.
+    pub fn name_to(&self, id: PeerId, prefix: IpNet) -> IpNet {
+        self.peers.get(&id).map_or(prefix, |peer| peer.config.renaming.tell(prefix))
     }
 
     /// Asks a peer for all its routes of a family again; false if it cannot be asked.
@@ -285,7 +293,8 @@ impl Speaker {
                 self.report(id, Happening::Down(ending));
             }
             session::Event::Refresh(family) => self.rib.repeat(id, family),
-            session::Event::Update(update) => {
+            session::Event::Update(mut update) => {
+                peer.config.renaming.hear(&mut update);
                 if let Err(excess) = self.rib.update(id, &update) {
                     peer.session.fail(&Notification::maximum_prefixes(excess.family, excess.limit), now);
                 }
@@ -334,7 +343,8 @@ impl Speaker {
 fn tell(rib: &mut Rib, id: PeerId, peer: &mut Peer, now: Instant) {
     let families = peer.session.families();
     while peer.session.has_room() && rib.is_pending(id) {
-        peer.session.write(now, |context, out| rib.write(id, families, context, out));
+        let renaming = &peer.config.renaming;
+        peer.session.write(now, |context, out| rib.write(id, (families, renaming), context, out));
     }
 }
 

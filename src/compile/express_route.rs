@@ -63,7 +63,13 @@ pub(super) fn edge(
         let ends = links.into_iter().filter_map(at);
         routes.extend(ends.map(|(address, hop)| (IpAddr::from(address).into(), vec![hop])));
     }
-    Gateway { nic: own.unwrap_or(NOBODY), in_subnet: false, tunnels: fib(&routes), selectors: Box::default() }
+    Gateway {
+        nic: own.unwrap_or(NOBODY),
+        in_subnet: false,
+        tunnels: fib(&routes),
+        selectors: Box::default(),
+        nat: Box::default(),
+    }
 }
 
 fn hops((network, learned): (&Network, &Learned), ids: &Ids, prefix: IpNet, toward: Toward) -> Vec<NextHop> {

@@ -4,16 +4,27 @@
 //! gateway's own table.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::dataplane::{Fib, Gateway, GatewayId, NextHop, NicId, RouteId, Selectors, Spread, SpreadId};
-use crate::model::{ConnectionIx, GatewayIx, GatewayKind, Network, Remote, RouteServer, VnetIx};
+use crate::dataplane::{
+    AddressMap, Fib, Gateway, GatewayId, NextHop, NicId, PortPool, Ports, RouteId, Selectors, Spread, SpreadId, Told,
+    TunnelNat,
+};
+use crate::model::{
+    ConnectionIx, GatewayIx, GatewayKind, NatKind, NatMode, NatRule, Network, Remote, RouteServer, RoutingPreference,
+    VnetIx,
+};
 
 use super::exchange::{Exchange, underlay};
 use super::express_route::{self, edge_id};
 use super::{Ids, Learned, Sender};
+
+/// Of a rule's external range so many addresses are shared by ports: 64,512 flows to one destination each.
+const POOL_MAX: usize = 256;
+/// As long as a NAT gateway keeps an idle connection by itself (NAT-04).
+const TCP_IDLE_SECS: u16 = 240;
 
 /// What a virtual network is told by the gateways that it uses, its own or a peer's (PEER-31).
 #[derive(Debug, Default, PartialEq, Eq, Hash)]
@@ -41,6 +52,46 @@ pub(super) struct Gateways {
     /// Of each route server.
     through: Vec<BTreeMap<IpNet, Vec<IpAddr>>>,
     exchange: Exchange,
+    /// How long the AS paths of ExpressRoute gateways' ways are, and by name those of others'.
+    express: BTreeMap<GatewayIx, BTreeMap<IpNet, usize>>,
+    lengths: BTreeMap<String, BTreeMap<IpNet, usize>>,
+}
+
+/// A way to one prefix.
+enum Way<'a> {
+    Gateway(GatewayIx, &'a [ConnectionIx]),
+    Appliances(&'a Vec<IpAddr>),
+}
+
+/// Whose a way is, the one first that is taken where nothing else decides.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Family {
+    Circuit,
+    Vpn,
+    Appliance,
+}
+
+/// What ways are compared by: the least is taken.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank(usize, Family);
+
+impl Rank {
+    fn of(preference: RoutingPreference, family: Family, length: usize) -> Self {
+        Self(
+            match preference {
+                RoutingPreference::ExpressRoute => 0,
+                RoutingPreference::VpnGateway => usize::from(family == Family::Circuit),
+                RoutingPreference::AsPath => length,
+            },
+            family,
+        )
+    }
+}
+
+fn prefer<'a>(best: &mut BTreeMap<IpNet, (Rank, Way<'a>)>, prefix: IpNet, (rank, way): (Rank, Way<'a>)) {
+    if best.get(&prefix).is_none_or(|(known, _)| rank < *known) {
+        best.insert(prefix, (rank, way));
+    }
 }
 
 impl Gateways {
@@ -52,21 +103,47 @@ impl Gateways {
         });
         let through = |server: &RouteServer| learned.bgp.through.get(&server.name).cloned().unwrap_or_default();
         let through = network.route_servers.iter().map(through);
-        Self { routes: routes.collect(), through: through.collect(), exchange }
+        // For a route server that compares them.
+        let compares = network.route_servers.iter().any(|server| server.preference == RoutingPreference::AsPath);
+        let lengths = |ix| {
+            let ways = exchange.gateway(ix).into_iter();
+            ways.filter_map(|(prefix, ways)| Some((prefix, ways.first()?.as_path.len()))).collect()
+        };
+        let express = network.gateways().filter(|(_, gateway)| compares && gateway.kind != GatewayKind::Vpn);
+        let express = express.map(|(ix, _)| (ix, lengths(ix))).collect();
+        let (routes, through) = (routes.collect(), through.collect());
+        let lengths = if compares { learned.bgp.lengths.clone() } else { BTreeMap::new() };
+        Self { routes, through, exchange, express, lengths }
     }
 
-    /// Of one prefix ExpressRoute's way is taken (BGP-23), and the other is not even listed (RSEL-08).
+    /// Of one prefix ExpressRoute's way is taken (BGP-23) unless a route server prefers another, and what is not taken is not
+    /// even listed (RSEL-08).
     pub(super) fn in_use(&self, network: &Network, vnet: VnetIx) -> InUse {
         let mut gateways = network.gateways_in_use(vnet);
         gateways.sort_by_key(|gateway| network.gateway(*gateway).kind == GatewayKind::Vpn);
-        let mut routes: BTreeMap<IpNet, GatewayRoute> = BTreeMap::new();
+        let server = network.route_server_in_use(vnet);
+        let mut best: BTreeMap<IpNet, (Rank, Way<'_>)> = BTreeMap::new();
+        let preference = server.map_or_else(RoutingPreference::default, |ix| network.route_server(ix).preference);
         for ix in &gateways {
             for (prefix, over) in &self.routes[ix.0] {
-                routes.entry(*prefix).or_insert_with(|| GatewayRoute {
-                    prefix: *prefix,
-                    gateway: gateway_id(*ix),
-                    next_hops: listed(network, *ix, over),
-                });
+                let rank = self.rank(network, preference, *ix, prefix);
+                prefer(&mut best, *prefix, (rank, Way::Gateway(*ix, over)));
+            }
+        }
+        if let Some(ix) = server {
+            for (prefix, hops) in &self.through[ix.0] {
+                let length = self.length(&network.route_server(ix).name, prefix);
+                prefer(&mut best, *prefix, (Rank::of(preference, Family::Appliance, length), Way::Appliances(hops)));
+            }
+        }
+        let (mut routes, mut appliances) = (Vec::new(), Vec::new());
+        for (prefix, (_, way)) in best {
+            match way {
+                Way::Gateway(ix, over) => {
+                    let next_hops = listed(network, ix, over);
+                    routes.push(GatewayRoute { prefix, gateway: gateway_id(ix), next_hops });
+                }
+                Way::Appliances(hops) => appliances.push((prefix, hops.clone())),
             }
         }
         let alone = gateways.first().filter(|_| gateways.len() == 1);
@@ -76,10 +153,23 @@ impl Gateways {
             gateway: gateway_id(*gateway),
             next_hops: listed(network, *gateway, &[]),
         });
-        let server = network.route_server_in_use(vnet).map(|server| &self.through[server.0]);
-        let appliances = server.into_iter().flatten().filter(|(prefix, _)| !routes.contains_key(prefix));
-        let appliances = appliances.map(|(prefix, hops)| (*prefix, hops.clone())).collect();
-        InUse { routes: routes.into_values().collect(), appliances, for_users }
+        InUse { routes, appliances, for_users }
+    }
+
+    fn rank(&self, network: &Network, preference: RoutingPreference, ix: GatewayIx, prefix: &IpNet) -> Rank {
+        let gateway = network.gateway(ix);
+        match gateway.kind {
+            GatewayKind::ExpressRoute { .. } => {
+                let ways = self.express.get(&ix).and_then(|ways| ways.get(prefix));
+                Rank::of(preference, Family::Circuit, ways.copied().unwrap_or_default())
+            }
+            GatewayKind::Vpn => Rank::of(preference, Family::Vpn, self.length(&gateway.name, prefix)),
+        }
+    }
+
+    /// How long an AS path is: of what nobody has told none at all.
+    fn length(&self, name: &str, prefix: &IpNet) -> usize {
+        self.lengths.get(name).and_then(|lengths| lengths.get(prefix)).copied().unwrap_or_default()
     }
 
     /// The tables by which gateways choose their tunnels, then those of circuits' edges, by [`GatewayId`].
@@ -90,6 +180,7 @@ impl Gateways {
             in_subnet: true,
             tunnels: table((network, learned), ids, ix, (routes, self.across(network, ix))),
             selectors: selectors(network, ids, ix),
+            nat: nat(network, ids, ix),
         };
         let edges = network.circuits().map(|(ix, _)| express_route::edge((network, learned), ids, &self.exchange, ix));
         tables.map(table).chain(edges).collect()
@@ -124,7 +215,7 @@ fn routes(network: &Network, learned: &Learned, gateway: GatewayIx) -> BTreeMap<
     for (ix, connection) in network.connections_of(gateway) {
         let bgp = network.bgp_over(ix);
         let fixed = match connection.remote {
-            Remote::Local(local) => network.local_gateway(local).address_space.clone(),
+            Remote::Local(_) => network.local_space(ix),
             Remote::Gateway(far) if bgp.is_none() => {
                 network.vnet(network.gateway(far).subnet.vnet).address_space.clone()
             }
@@ -161,6 +252,31 @@ fn selectors(network: &Network, ids: &Ids, gateway: GatewayIx) -> Box<[(NicId, S
         Some((ids.nic(Sender::Tunnel(ix))?, Selectors { near: network.gateway_space(gateway).into(), far }))
     });
     selectors.collect()
+}
+
+/// By what names tunnels' packets go (VPN-15).
+fn nat(network: &Network, ids: &Ids, gateway: GatewayIx) -> Box<[(NicId, TunnelNat)]> {
+    let tunnels = network.connections_of(gateway).filter(|(ix, _)| network.nat_over(*ix).next().is_some());
+    let nat = tunnels.filter_map(|(ix, _)| {
+        let maps = |mode| network.nat_over(ix).filter(|rule| rule.mode == mode).map(map).collect();
+        let nat = TunnelNat { near: maps(NatMode::EgressSnat), far: maps(NatMode::IngressSnat) };
+        Some((ids.nic(Sender::Tunnel(ix))?, nat))
+    });
+    nat.collect()
+}
+
+fn map(rule: &NatRule) -> AddressMap {
+    let NatRule { internal, external, .. } = *rule;
+    let pool = || {
+        let addresses = (external.network().to_bits()..=external.broadcast().to_bits()).take(POOL_MAX);
+        let ports = addresses.map(|bits| Ports::all(Ipv4Addr::from_bits(bits).into())).collect();
+        PortPool { ports, preallocated: false, tcp_idle_secs: TCP_IDLE_SECS, told: Told::Nobody }
+    };
+    let pool = match rule.kind {
+        NatKind::Static => None,
+        NatKind::Dynamic { .. } => Some(pool()),
+    };
+    AddressMap { internal, external, pool }
 }
 
 fn table(

@@ -96,6 +96,8 @@ pub struct Heard {
     pub over: BTreeMap<String, Vec<IpNet>>,
     /// By the name of a route server, the next hops of each prefix, all equal (ARS-03).
     pub through: BTreeMap<String, BTreeMap<IpNet, Vec<IpAddr>>>,
+    /// By the name of a gateway or a route server, how long the AS paths of its ways are.
+    pub lengths: BTreeMap<String, BTreeMap<IpNet, usize>>,
     /// By the name of a circuit, what its customer says; of one that is not there counts what the file says of it.
     pub said: BTreeMap<String, BTreeMap<IpNet, Said>>,
     /// By the name of an ExpressRoute gateway, what the route server beside it says (ARS-06).

@@ -11,6 +11,7 @@ use super::express_route::{CircuitEnd, circuit, circuit_end};
 use super::public_address::ignore;
 use super::tree::{Node, Value};
 use super::values::{address, address_space, dns_label, prefix, reference, resource_name};
+use super::vpn_nat::{NatRule, nat_rule, nat_rules};
 use crate::model::{ConnectionMode, GatewaySku};
 
 /// An AS path that is longer than any way through a lab's networks.
@@ -31,10 +32,13 @@ pub(super) struct VirtualNetworkGateway {
     pub default_site: Reference,
     pub remote_vnets: Option<Spanned<bool>>,
     pub custom_routes: Option<Spanned<Vec<Spanned<IpNet>>>>,
+    pub nat_rules: Vec<NatRule>,
+    pub translates_bgp: Option<Spanned<bool>>,
 }
 
 pub(super) struct IpConfiguration {
     pub at: At,
+    pub name: Name,
     pub subnet: SubnetReference,
     pub public: Reference,
 }
@@ -81,6 +85,8 @@ pub(super) struct Connection {
     pub routing_weight: Option<Spanned<u32>>,
     pub authorization_key: Name,
     pub bypass: Option<Spanned<bool>>,
+    pub ingress_nat: Vec<Spanned<[String; 1]>>,
+    pub egress_nat: Vec<Spanned<[String; 1]>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -127,15 +133,18 @@ pub(super) fn virtual_network_gateway(node: &Node, report: &mut Report) -> Optio
             default_site: f.optional("gatewayDefaultSite", reference(["localNetworkGateways"])),
             remote_vnets: f.optional("allowRemoteVnetTraffic", boolean),
             custom_routes: f.optional("customRoutes", address_space),
+            nat_rules: f.list("natRules", nat_rule),
+            translates_bgp: f.optional("enableBgpRouteTranslationForNat", boolean),
         }
     })
 }
 
 pub(super) fn ip_configuration(node: &Node, report: &mut Report) -> Option<IpConfiguration> {
     record(node, report, "an IP configuration", |f| {
-        ignore(f, &["name", "privateIPAllocationMethod"]);
+        ignore(f, &["privateIPAllocationMethod"]);
         IpConfiguration {
             at: f.at,
+            name: f.optional("name", text),
             subnet: f.required("subnet", reference(["virtualNetworks", "subnets"])),
             public: f.optional("publicIPAddress", reference(["publicIPAddresses"])),
         }
@@ -171,6 +180,8 @@ pub(super) fn connection(node: &Node, report: &mut Report) -> Option<Connection>
             routing_weight: f.optional("routingWeight", number(0..=32_000)),
             authorization_key: f.optional("authorizationKey", text),
             bypass: f.optional("expressRouteGatewayBypass", boolean),
+            ingress_nat: nat_rules(f, "ingressNatRules"),
+            egress_nat: nat_rules(f, "egressNatRules"),
         }
     })
 }

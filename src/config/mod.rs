@@ -26,6 +26,7 @@ mod tables;
 mod test_case;
 mod tree;
 mod values;
+mod vpn_nat;
 
 use std::path::Path;
 

@@ -2,13 +2,14 @@
 
 use std::net::IpAddr;
 
-use super::decode::{number, record};
+use super::decode::{Fields, number, record, word};
 use super::diagnostic::{At, Report, Spanned};
 use super::document::{Name, Reference, flag};
 use super::gateway::{IpConfiguration, ip_configuration};
 use super::public_address::ignore;
 use super::tree::Node;
 use super::values::{address, dns_label, reference, resource_name};
+use crate::model::RoutingPreference;
 
 pub(super) struct RouteServer {
     pub at: At,
@@ -17,6 +18,7 @@ pub(super) struct RouteServer {
     pub configurations: Vec<IpConfiguration>,
     pub public: Reference,
     pub branch_to_branch: bool,
+    pub preference: RoutingPreference,
     pub asn: Option<Spanned<u32>>,
     pub connections: Vec<BgpConnection>,
 }
@@ -38,10 +40,20 @@ pub(super) fn route_server(node: &Node, report: &mut Report) -> Option<RouteServ
             configurations: f.list("ipConfigurations", ip_configuration),
             public: f.optional("publicIPAddress", reference(["publicIPAddresses"])),
             branch_to_branch: flag(f, "allowBranchToBranchTraffic", false),
+            preference: preference(f),
             asn: f.optional("virtualRouterAsn", number(1..=u32::MAX)),
             connections: f.list("bgpConnections", bgp_connection),
         }
     })
+}
+
+fn preference(f: &mut Fields<'_>) -> RoutingPreference {
+    let preferences = word(&[
+        ("ExpressRoute", RoutingPreference::ExpressRoute),
+        ("VpnGateway", RoutingPreference::VpnGateway),
+        ("ASPath", RoutingPreference::AsPath),
+    ]);
+    f.optional("hubRoutingPreference", preferences).map_or_else(RoutingPreference::default, |one| one.value)
 }
 
 fn bgp_connection(node: &Node, report: &mut Report) -> Option<BgpConnection> {

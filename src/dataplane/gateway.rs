@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Fib, NicId};
+use super::{Fib, NicId, TunnelNat};
 
 /// Index in [`Snapshot::gateways`](super::Snapshot::gateways).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,6 +23,8 @@ pub struct Gateway {
     pub tunnels: Fib,
     /// Of the tunnels that do not carry all that is led into them.
     pub selectors: Box<[(NicId, Selectors)]>,
+    /// Of the tunnels whose ends have other names for each other.
+    pub nat: Box<[(NicId, TunnelNat)]>,
 }
 
 /// The pairs of ranges that a tunnel carries: each near one with each far one (VPN-16).
@@ -33,6 +35,11 @@ pub struct Selectors {
 }
 
 impl Gateway {
+    /// By what names a tunnel's packets go.
+    pub fn nat(&self, tunnel: NicId) -> Option<&TunnelNat> {
+        self.nat.iter().find(|(own, _)| *own == tunnel).map(|(_, nat)| nat)
+    }
+
     /// Whether a tunnel carries packets between an address on this side and one on the other.
     pub fn carries(&self, tunnel: NicId, near: IpAddr, far: IpAddr) -> bool {
         let holds = |ranges: &[IpNet], address: &IpAddr| ranges.iter().any(|range| range.contains(address));

@@ -21,6 +21,7 @@ mod poptrie;
 mod recorder;
 mod snapshot;
 mod spread;
+mod tunnel_nat;
 
 pub use acl::{Acl, AclMatch, AclRule, Action, ProtocolMatch};
 pub use balancer::{BalancingRule, Frontend, FrontendId, Keyed, Member, Takes};
@@ -45,6 +46,7 @@ pub use snapshot::{
     SubnetId, SubnetSet, Vnet, VnetId,
 };
 pub use spread::Spread;
+pub use tunnel_nat::{AddressMap, TunnelNat};
 
 /// Nanoseconds on the caller's monotonic clock. Pure code takes it as an argument and never asks for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

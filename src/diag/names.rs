@@ -7,8 +7,8 @@ use crate::compile::{Compiled, RuleOwner, Sender};
 use crate::dataplane::{AclId, FibId, FilterPlace, FrontendId, NextHop, NicId, RouteId, VnetId, platform};
 use crate::model::{
     AddressPrefix, CircuitIx, ConnectionIx, DEFAULT_OUTBOUND, EffectiveRoute, FrontendIx, GatewayIx, Internet,
-    NatGateway, Network, NicIx, PLATFORM_NODE, Peering, PublishedTagIx, RouteSource, ServiceTag, Side, Site, SubnetIx,
-    VirtualNetwork, VnetIx,
+    NatGateway, NatRule, Network, NicIx, PLATFORM_NODE, Peering, PublishedTagIx, RouteSource, ServiceTag, Side, Site,
+    SubnetIx, VirtualNetwork, VnetIx,
 };
 
 use super::walk::Walk;
@@ -129,6 +129,11 @@ impl<'a> Names<'a> {
         }
         if let Some(gateway) = network.nat_gateways.iter().find(holds) {
             return format!("NAT gateway {}", gateway.name);
+        }
+        let rules = network.virtual_network_gateways.iter().flat_map(|gateway| &gateway.nat_rules);
+        let outside = |rule: &&NatRule| matches!(address, IpAddr::V4(address) if rule.external.contains(&address));
+        if let Some(rule) = rules.into_iter().find(outside) {
+            return format!("NAT rule {}", rule.name);
         }
         let public = network.public_ip_addresses.iter().find(|public| public.address == address);
         public.map_or_else(|| address.to_string(), |public| format!("public IP {}", public.name))

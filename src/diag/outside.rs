@@ -10,13 +10,32 @@ use ipnet::IpNet;
 use crate::compile::exchange::{Exchange, Toward};
 use crate::compile::{Compiled, Sender, edge_id};
 use crate::dataplane::{NextHop, NicId};
-use crate::model::{CircuitIx, Connection, ConnectionIx, Customer, GatewayIx, Network, Side, SiteIx, VnetIx};
+use crate::model::{
+    CircuitIx, Connection, ConnectionIx, Customer, GatewayIx, Network, PrivateCloud, Side, SiteIx, VnetIx,
+};
 
 use super::names::Names;
 
 /// Who has an address.
 pub(super) fn having(network: &Network, address: IpAddr) -> Option<Customer> {
     network.customers().find(|customer| network.addresses_of_customer(*customer).contains(&address))
+}
+
+/// What an address of somebody outside is called in Azure, behind a tunnel that translates (VPN-15).
+pub(super) fn known_as(network: &Network, customer: Customer, address: IpAddr) -> IpAddr {
+    first_tunnel(network, customer).map_or(address, |tunnel| network.address_known(tunnel, address))
+}
+
+/// What an address in Azure is called by somebody outside.
+pub(super) fn knows(network: &Network, customer: Customer, address: IpAddr) -> IpAddr {
+    first_tunnel(network, customer).map_or(address, |tunnel| network.address_seen(tunnel, address))
+}
+
+fn first_tunnel(network: &Network, customer: Customer) -> Option<ConnectionIx> {
+    match customer {
+        Customer::Site(site) => network.tunnels_of(site).next(),
+        Customer::Cloud(_) => None,
+    }
 }
 
 /// The port that somebody outside sends to a destination from; without a route there, any. Of its links the primary
@@ -45,11 +64,26 @@ pub(super) fn sender(network: &Network, compiled: &Compiled, customer: Customer,
 /// is not ours nobody knows; who else sends has a route to everywhere, and a circuit's edge says it best.
 pub(super) fn has_route(names: Names<'_>, from: NicId, to: IpAddr) -> bool {
     let Names { network, compiled } = names;
+    if offline(network, compiled, from, to).is_some() {
+        return false;
+    }
     let Sender::Tunnel(tunnel) = compiled.sender(from) else { return true };
     let Some(at) = network.site_of(tunnel) else { return true };
     let site = network.site(at);
     let unknown = site.bgp.is_some() && !compiled.learned().sites.contains_key(&site.name);
     unknown || !site.circuits.is_empty() || tunnel_to(network, compiled, at, to).is_some()
+}
+
+/// The private cloud that sends, if it has no way to a destination but a default route, which it does not take (AVS-11).
+pub(super) fn offline<'a>(
+    network: &'a Network,
+    compiled: &Compiled,
+    from: NicId,
+    to: IpAddr,
+) -> Option<&'a PrivateCloud> {
+    let Sender::CircuitLink(circuit, _) = compiled.sender(from) else { return None };
+    let cloud = network.private_clouds.iter().find(|cloud| cloud.circuit == circuit && !cloud.internet)?;
+    (!told_of(network, compiled, circuit, to)).then_some(cloud)
 }
 
 /// The tunnel that a site's device sends to a destination by, as the lab sets it up.
@@ -61,9 +95,9 @@ fn tunnel_to(network: &Network, compiled: &Compiled, at: SiteIx, to: IpAddr) -> 
     let leads = |tunnel: &ConnectionIx| {
         let Connection { gateway, instance, .. } = network.connection(*tunnel);
         let ipv6 = network.gateway(*gateway).ipv6(*instance).map(IpAddr::V6);
-        let near = network.bgp_over(*tunnel).map(|(near, _)| near.address);
+        let near = network.bgp_over(*tunnel).map(|(near, _)| network.address_seen(*tunnel, near.address));
         let is_near = |address| near == Some(address) || near.is_some() && ipv6 == Some(address);
-        let told = near.is_none() && site.routes.is_empty() && holds(&network.gateway_space(*gateway));
+        let told = near.is_none() && site.routes.is_empty() && holds(&network.space_seen(*tunnel));
         is_near(to) || told || best.is_some_and(|(_, hops)| hops.iter().any(|hop| is_near(*hop)))
     };
     // Its device finds out that an instance is away.

@@ -315,7 +315,8 @@ fn destinations(network: &Network, compiled: &Compiled, source: &Source, place: 
             Ok(internet_ends(network, nic))
         }
         Place::Node { name, .. } if let Some(customer) = network.customer_named(name) => {
-            Ok(outside_ends(network, compiled, customer))
+            let far = outside_ends(network, compiled, customer).into_iter();
+            Ok(far.map(|end| End { address: outside::known_as(network, customer, end.address), ..end }).collect())
         }
         Place::Node { name, nic } => {
             let vm = vm(network, name)?;
@@ -323,9 +324,11 @@ fn destinations(network: &Network, compiled: &Compiled, source: &Source, place: 
             // The Internet knows nobody by a private address.
             let ends = match source {
                 Source::Internet(_) => public_ends(network, compiled, nic),
-                Source::Vm(_) | Source::Nic(_) | Source::Address(..) | Source::Outside(_) => {
-                    ends_of(network, compiled, nic)
+                Source::Outside(customer) => {
+                    let known = |end: End| End { address: outside::knows(network, *customer, end.address), ..end };
+                    ends_of(network, compiled, nic).into_iter().map(known).collect()
                 }
+                Source::Vm(_) | Source::Nic(_) | Source::Address(..) => ends_of(network, compiled, nic),
             };
             let nic = network.nic(nic);
             let lacks =

@@ -28,7 +28,17 @@ pub struct RouteRow {
 pub fn routes(network: &Network, compiled: &Compiled, subnet: SubnetIx) -> Vec<RouteRow> {
     let table = network.subnet(subnet).route_table.map(|table| &network.route_tables[table.0]);
     let no_propagation = table.is_some_and(|table| table.disable_bgp_route_propagation);
-    compiled.effective_routes(subnet).iter().map(|route| row(route, no_propagation)).collect()
+    compiled.effective_routes(subnet).iter().flat_map(|route| rows(route, no_propagation)).collect()
+}
+
+/// What gateways and route servers have learned has a row for each next hop, as Azure lists it (SYS-09a).
+fn rows(route: &EffectiveRoute, no_propagation: bool) -> Vec<RouteRow> {
+    let row = row(route, no_propagation);
+    if route.source != RouteSource::VirtualNetworkGateway || row.next_hop_ip_address.len() < 2 {
+        return vec![row];
+    }
+    let hops = row.next_hop_ip_address.iter();
+    hops.map(|hop| RouteRow { next_hop_ip_address: vec![*hop], ..row.clone() }).collect()
 }
 
 fn row(route: &EffectiveRoute, disable_bgp_route_propagation: bool) -> RouteRow {

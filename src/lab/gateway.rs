@@ -96,9 +96,13 @@ fn tunnel_end(network: &Network, tunnel: ConnectionIx, name: &str) -> Option<Dev
     let connection = network.connection(tunnel);
     let gateway = connection.gateway;
     // Without BGP somebody has told the device what is in Azure.
-    let known = if bgp.is_none() && site.routes.is_empty() { network.gateway_space(gateway) } else { Vec::new() };
+    let known = if bgp.is_none() && site.routes.is_empty() { network.space_seen(tunnel) } else { Vec::new() };
     let ipv6 = network.gateway(gateway).ipv6(connection.instance).map(IpAddr::V6);
-    let peer = bgp.into_iter().flat_map(|(near, _)| [Some(near.address), ipv6]).flatten().map(IpNet::from);
+    let peer = bgp
+        .into_iter()
+        .flat_map(|(near, _)| [Some(network.address_seen(tunnel, near.address)), ipv6])
+        .flatten()
+        .map(IpNet::from);
     let routes = site.routes.iter().copied().chain(known).chain(peer).collect();
     let device = Device::new(name, addresses, DefaultRoute::Via(Vec::new()));
     // Behind a circuit's links, of which each is preferred (BGP-23).

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{CircuitEnd, CircuitFault, CircuitIx, Network, PublicIpIx, SubnetIx, VnetIx};
+use super::{CircuitEnd, CircuitFault, CircuitIx, NatRule, Network, PublicIpIx, SubnetIx, VnetIx};
 
 /// Index of a gateway in [`Network::virtual_network_gateways`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,6 +49,10 @@ pub struct VirtualNetworkGateway {
     pub custom_bgp: [Vec<IpAddr>; 2],
     /// Takes what a route sends here and nobody else has (VPN-40).
     pub default_site: Option<LocalGatewayIx>,
+    /// For the connections that name them (VPN-15).
+    pub nat_rules: Vec<NatRule>,
+    /// What is said by BGP is translated too: `enableBgpRouteTranslationForNat`.
+    pub translates_bgp: bool,
 }
 
 /// ARM's `gatewayType`.
@@ -129,6 +133,21 @@ impl VirtualNetworkGateway {
 }
 
 impl GatewaySku {
+    /// Whether a gateway of this size translates addresses (VPN-15).
+    pub const fn has_nat(self) -> bool {
+        match self {
+            Self::VpnGw2 | Self::VpnGw3 | Self::VpnGw4 | Self::VpnGw5 => true,
+            Self::Basic
+            | Self::Standard
+            | Self::HighPerformance
+            | Self::VpnGw1
+            | Self::UltraPerformance
+            | Self::ErGw1
+            | Self::ErGw2
+            | Self::ErGw3 => false,
+        }
+    }
+
     /// Tunnels that a gateway of this size may have (LIM-18).
     pub const fn tunnels(self) -> usize {
         match self {
@@ -186,6 +205,8 @@ pub struct Connection {
     pub routing_weight: u32,
     /// For a circuit of another subscription (ER-10).
     pub authorization_key: Option<String>,
+    /// Indices in its gateway's [`VirtualNetworkGateway::nat_rules`].
+    pub nat_rules: Vec<usize>,
 }
 
 /// The far end of a connection.

@@ -24,6 +24,7 @@ mod service_tag;
 mod standing;
 mod test_case;
 mod update;
+mod vpn_nat;
 
 pub use admin::{
     AdminAccess, AdminRule, CollectionIx, NetworkGroup, NetworkManager, RuleCollection, SecurityAdminConfiguration,
@@ -59,7 +60,7 @@ pub use public_address::{
     DEFAULT_OUTBOUND, InstanceAddress, Internet, NatGateway, NatGatewayIx, PublicIpAddress, PublicIpIx, PublicIpPrefix,
     PublicIpSku, PublicPrefixIx, is_routable, unroutable,
 };
-pub use route_server::{AZURE_ASN, BgpConnection, RouteServer, RouteServerIx};
+pub use route_server::{AZURE_ASN, BgpConnection, RouteServer, RouteServerIx, RoutingPreference};
 pub use routing::{
     EffectiveRoute, NextHopType, Prefixes, Route, RouteDestination, RouteNextHop, RouteSource, RouteState, RouteTable,
     RouteTableIx,
@@ -68,3 +69,4 @@ pub use service_tag::{PublishedTag, PublishedTagIx, ServiceTag, TagScope};
 pub use standing::Standing;
 pub use test_case::{Endpoint, Probe, TestCase, Verdict};
 pub use update::{UpdateError, update_errors};
+pub use vpn_nat::{NatKind, NatMode, NatRule};

@@ -24,7 +24,20 @@ pub struct RouteServer {
     pub instances: [IpAddr; 2],
     /// Gateways of its virtual network, and appliances, hear of each other (ARS-06).
     pub branch_to_branch: bool,
+    pub preference: RoutingPreference,
     pub connections: Vec<BgpConnection>,
+}
+
+/// Whose way is taken of those to one prefix: ARM's `hubRoutingPreference`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RoutingPreference {
+    /// A circuit's, before those of a VPN and of appliances.
+    #[default]
+    ExpressRoute,
+    /// Those of a VPN and of appliances, before a circuit's.
+    VpnGateway,
+    /// The shortest AS path; of equal ones a circuit's.
+    AsPath,
 }
 
 /// An appliance that both instances speak BGP with.

@@ -82,7 +82,8 @@ fn sessions(nodes: &[Node]) -> Vec<Session> {
     for (place, node) in nodes.iter().enumerate() {
         for peer in node.peers.iter().filter(|peer| peer.up) {
             let Some(far) = &peer.node else { continue };
-            ends.insert([(&node.name, peer.local), (far, peer.remote)], (place, peer.id));
+            let [local, remote] = peer.there;
+            ends.insert([(&node.name, local), (far, remote)], (place, peer.id));
         }
     }
     let both = ends.iter().filter(|([near, far], _)| near < far);

@@ -132,6 +132,7 @@ fn link(
         node: Some(node.to_owned()),
         local,
         remote,
+        there: [local, remote],
         config: PeerConfig { external: true, retry: RETRY, password, policy, ..PeerConfig::new(Asn(asn)) },
     }
 }

@@ -1,11 +1,53 @@
-//! What ExpressRoute gateways have learned from edges: inside Azure, where no socket is in the way (BGP-15).
+//! What ExpressRoute gateways have learned from edges, and over which sessions: inside Azure, where no socket is in the way (BGP-15).
 
 use ipnet::IpNet;
 
-use super::view::{Origin, RouteRow, WEIGHT};
+use super::view::{Origin, PeerRow, PeerState, RouteRow, WEIGHT};
 use crate::compile::Learned;
 use crate::compile::exchange::{Exchange, Toward, Way, underlay};
-use crate::model::{GatewayKind, Network, VirtualNetworkGateway};
+use crate::model::{
+    ConnectionIx, ConnectionStatus, EDGE_ASN, GatewayIx, GatewayKind, Network, Remote, VirtualNetworkGateway,
+};
+
+/// The sessions of ExpressRoute gateways with edges: of each circuit two (ER-01). Nobody has counted their messages.
+pub fn gateway_peers(network: &Network, learned: &Learned) -> Vec<PeerRow> {
+    let exchange = Exchange::of(network, learned);
+    let gateways = network.gateways().filter(|(_, gateway)| matches!(gateway.kind, GatewayKind::ExpressRoute { .. }));
+    gateways.flat_map(|(ix, gateway)| edges(network, &exchange, (ix, gateway))).collect()
+}
+
+fn edges(network: &Network, exchange: &Exchange, (ix, gateway): (GatewayIx, &VirtualNetworkGateway)) -> Vec<PeerRow> {
+    let ways = exchange.gateway(ix);
+    let received = |over: ConnectionIx| {
+        let leads = |way: &Way| matches!(way.toward, Toward::Edge { over: Some(by), .. } if by == over);
+        ways.values().filter(|ways| ways.iter().any(leads)).count()
+    };
+    let row = |over: ConnectionIx, local, neighbor| {
+        let connected = network.connection_status(over) == ConnectionStatus::Connected;
+        PeerRow {
+            node: gateway.name.clone(),
+            connection: network.connection(over).name.clone(),
+            local_address: local,
+            neighbor,
+            asn: EDGE_ASN,
+            state: if connected { PeerState::Connected } else { PeerState::Connecting },
+            connected_duration: String::new(),
+            routes_received: u32::try_from(received(over)).unwrap_or(u32::MAX),
+            messages_sent: 0,
+            messages_received: 0,
+            last_error: network.tunnel_fault(over).map(|fault| fault.to_string()),
+        }
+    };
+    let sessions = network.connections_of(ix).filter_map(|(over, connection)| match connection.remote {
+        Remote::Circuit(circuit) => Some((over, circuit)),
+        Remote::Local(_) | Remote::Gateway(_) => None,
+    });
+    let both = |circuit| gateway.instances.into_iter().zip(underlay(circuit));
+    sessions
+        .flat_map(|(over, circuit)| both(circuit).map(move |(local, edge)| (over, local, edge)))
+        .map(|(over, local, edge)| row(over, local, edge))
+        .collect()
+}
 
 /// A row for each prefix, and each address of an edge that leads there.
 pub fn gateway_rows(network: &Network, learned: &Learned) -> Vec<RouteRow> {

@@ -12,8 +12,12 @@ use crate::compile::{Heard, Said};
 /// Adds what the fabric's tables are to have of what a router has learned.
 pub fn hear(node: &Node, speaker: &Speaker, heard: &mut Heard) {
     match node.sink {
-        Sink::Fabric => heard.over.extend(best_ways(node, speaker)),
+        Sink::Fabric => {
+            heard.over.extend(best_ways(node, speaker));
+            measure(node, speaker, heard);
+        }
         Sink::Appliances => {
+            measure(node, speaker, heard);
             let through = heard.through.entry(node.host.clone()).or_default();
             // What the other instance says it says itself, and of gateways the fabric knows.
             for (prefix, hops) in next_hops(speaker, |path| !path.internal) {
@@ -26,6 +30,18 @@ pub fn hear(node: &Node, speaker: &Speaker, heard: &mut Heard) {
         Sink::Edge => said(node, speaker, heard.said.entry(node.host.clone()).or_default()),
         Sink::Beside => said(node, speaker, heard.beside.entry(node.host.clone()).or_default()),
         Sink::Kernel => {}
+    }
+}
+
+/// How long the best paths are that come from outside.
+fn measure(node: &Node, speaker: &Speaker, heard: &mut Heard) {
+    let known = heard.lengths.entry(node.host.clone()).or_default();
+    for prefix in speaker.prefixes() {
+        let outside = learned(speaker, prefix).filter(|(_, path)| !path.internal);
+        if let Some(length) = outside.map(|(_, path)| path.attributes.as_path.asns().count()).min() {
+            let shortest = known.entry(*prefix).or_insert(length);
+            *shortest = length.min(*shortest);
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use crate::compile::Learned;
 use crate::model::Network;
 
 pub use converge::{Converged, converge};
-pub use inner::gateway_rows;
+pub use inner::{gateway_peers, gateway_rows};
 pub use learned::{hear, kernel_routes};
 pub use view::{Origin, PeerRow, PeerState, RouteRow, advertised_rows, learned_rows, peer_rows, refused_rows};
 
@@ -86,6 +86,8 @@ pub struct Peer {
     pub node: Option<String>,
     pub local: IpAddr,
     pub remote: IpAddr,
+    /// Both as the peer knows them, who may be behind a tunnel that translates (VPN-15).
+    pub there: [IpAddr; 2],
     /// Whether anything gets there.
     pub up: bool,
     pub config: PeerConfig,

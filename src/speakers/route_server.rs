@@ -82,6 +82,7 @@ fn appliance(own: IpAddr, connection: &BgpConnection) -> Peer {
         node: None,
         local: own,
         remote: address,
+        there: [own, address],
         up: true,
         config: PeerConfig { external: true, retry: RETRY, policy, ..PeerConfig::new(Asn(asn)) },
     }
@@ -90,7 +91,16 @@ fn appliance(own: IpAddr, connection: &BgpConnection) -> Peer {
 /// Another of the own system.
 fn within(node: String, local: IpAddr, remote: IpAddr, policy: Policy) -> Peer {
     let config = PeerConfig { retry: RETRY, policy, ..PeerConfig::new(Asn(AZURE_ASN)) };
-    Peer { id: PeerId(0), over: node.clone(), node: Some(node), local, remote, up: true, config }
+    Peer {
+        id: PeerId(0),
+        over: node.clone(),
+        node: Some(node),
+        local,
+        remote,
+        there: [local, remote],
+        up: true,
+        config,
+    }
 }
 
 /// The data's way is not through us (ARS-02).

@@ -80,7 +80,7 @@ fn peer_row(node: &Node, peer: &Peer, speaker: Option<&Speaker>, now: Instant) -
     let status = speaker.and_then(|speaker| speaker.status(peer.id));
     let connected = status.as_ref().and_then(|status| status.established_since);
     PeerRow {
-        node: node.host.clone(),
+        node: node.name.clone(),
         connection: peer.over.clone(),
         local_address: peer.local,
         neighbor: peer.remote,
@@ -155,7 +155,7 @@ fn route_row(node: &Node, local: IpAddr, peer: IpAddr, network: IpNet, path: &Pa
         Source::Peer(_) => Origin::EBgp,
     };
     RouteRow {
-        node: node.host.clone(),
+        node: node.name.clone(),
         local_address: local,
         network,
         next_hop: path.next_hop,
@@ -175,9 +175,9 @@ pub fn advertised_rows(node: &Node, speaker: &Speaker, to: Option<IpAddr>) -> Ve
     let peers = node.peers.iter().filter(|peer| to.is_none_or(|to| peer.remote == to));
     let told = peers.flat_map(|peer| {
         speaker.advertised(peer.id).map(|(prefix, told)| RouteRow {
-            node: node.host.clone(),
+            node: node.name.clone(),
             local_address: peer.local,
-            network: *prefix,
+            network: speaker.name_to(peer.id, *prefix),
             next_hop: Some(told.next_hop),
             source_peer: peer.remote,
             origin: if told.attributes.as_path.asns().all(|asn| asn == node.asn) {

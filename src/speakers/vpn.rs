@@ -1,15 +1,15 @@
 //! VPN gateways and the devices of sites, as BGP knows them (BGP-07 to BGP-12, BGP-17).
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
 use super::route_server::beside;
 use super::{CIRCUIT, Node, Peer, RETRY, Sink, TUNNEL, express_route, next_hops, route};
 use crate::bgp::message::Families;
-use crate::bgp::{Asn, Export, Import, NextHops, PeerConfig, PeerId, Policy, Source};
+use crate::bgp::{Asn, Export, Import, NextHops, PeerConfig, PeerId, Policy, Renaming, Source};
 use crate::compile::Learned;
-use crate::model::{BgpSettings, Connection, ConnectionIx, GatewayIx, Network, Remote, Site, SiteIx, is_link_local};
+use crate::model::{BgpSettings, ConnectionIx, GatewayIx, NatMode, Network, Remote, Site, SiteIx, is_link_local};
 
 /// BGP-08.
 const PREFIXES_MAX: u32 = 4_000;
@@ -63,6 +63,7 @@ fn twin(node: String, (own, families): (BgpSettings, Families), other: BgpSettin
         node: Some(node),
         local: own.address,
         remote: other.address,
+        there: [own.address, other.address],
         up: true,
         config: PeerConfig { retry: RETRY, families, policy, ..PeerConfig::new(Asn(other.asn)) },
     }
@@ -70,18 +71,11 @@ fn twin(node: String, (own, families): (BgpSettings, Families), other: BgpSettin
 
 /// What its local network gateways say, each once.
 fn fixed(network: &Network, gateway: GatewayIx) -> Vec<IpNet> {
-    let spaces = network.connections_of(gateway).flat_map(|(_, connection)| local_space(network, connection));
-    let mut prefixes: Vec<_> = spaces.copied().collect();
+    let spaces = network.connections_of(gateway).flat_map(|(ix, _)| network.local_space(ix));
+    let mut prefixes: Vec<_> = spaces.collect();
     prefixes.sort_unstable();
     prefixes.dedup();
     prefixes
-}
-
-fn local_space<'a>(network: &'a Network, connection: &Connection) -> &'a [IpNet] {
-    match connection.remote {
-        Remote::Local(local) => &network.local_gateway(local).address_space,
-        Remote::Gateway(_) | Remote::Circuit(_) => &[],
-    }
 }
 
 fn gateway_peers(network: &Network, over: ConnectionIx, space: &[IpNet]) -> Vec<Peer> {
@@ -91,7 +85,7 @@ fn gateway_peers(network: &Network, over: ConnectionIx, space: &[IpNet]) -> Vec<
         import: Import { refuse_within: space.to_vec(), prefixes_max: Some(PREFIXES_MAX), ..Import::default() },
         export: Export {
             // A site knows its own ranges better.
-            withheld: local_space(network, connection).to_vec(),
+            withheld: network.local_space(over),
             default_route: false,
             refuse_overlapping: space.to_vec(),
             ..Export::default()
@@ -108,9 +102,24 @@ fn gateway_peers(network: &Network, over: ConnectionIx, space: &[IpNet]) -> Vec<
     // Who has a link-local address begins (BGP-05).
     let passive = |mut peer: Peer| {
         peer.config.passive = is_link_local(peer.remote);
+        peer.there = [network.address_seen(over, peer.local), network.address_behind(over, peer.remote)];
+        peer.config.renaming = Renaming {
+            said: network.bgp_translations(over, NatMode::IngressSnat),
+            told: network.bgp_translations(over, NatMode::EgressSnat),
+        };
+        peer.config.policy.export.next_hops = seen(network, over, peer.config.policy.export.next_hops);
         peer
     };
     peers.map(passive).collect()
+}
+
+/// A gateway's own addresses as its peer knows them (VPN-15).
+fn seen(network: &Network, over: ConnectionIx, hops: NextHops) -> NextHops {
+    let ipv4 = hops.ipv4.map(|own| match network.address_seen(over, own.into()) {
+        IpAddr::V4(seen) => seen,
+        IpAddr::V6(_) => own,
+    });
+    NextHops { ipv4, ..hops }
 }
 
 pub(super) fn sites(network: &Network, learned: &Learned) -> impl Iterator<Item = Node> {
@@ -139,6 +148,7 @@ fn site_peer(network: &Network, over: ConnectionIx, ends: (BgpSettings, BgpSetti
     let connection = network.connection(over);
     let node = network.gateway(connection.gateway).instance_name(connection.instance);
     let policy = Policy { group: TUNNEL, export, ..Policy::default() };
+    let ends = (ends.0, BgpSettings { address: network.address_seen(over, ends.1.address), ..ends.1 });
     peer(network, (over, Some(node)), (ends, site.ipv6()), policy)
 }
 
@@ -157,6 +167,7 @@ fn peer(
         node,
         local: near.address,
         remote: far.address,
+        there: [near.address, far.address],
         up: network.tunnel_fault(over).is_none(),
         config: PeerConfig { external: true, retry: RETRY, families: families(hops), policy, ..PeerConfig::new(asn) },
     }

@@ -26,9 +26,11 @@ fn without<'a>(words: &'a [&'a str]) -> impl Fn(String) -> String + 'a {
 /// The addresses that a node is told of as its own rows of a prefix.
 fn next_hops(lab: &Lab, node: &str, prefix: &str) -> Vec<serde_json::Value> {
     let routes = lab.data(&["routes", node]);
-    let mut rows = routes["value"].as_array().unwrap().iter();
-    let row = rows.find(|row| row["addressPrefix"][0] == prefix && row["source"] == "VirtualNetworkGateway");
-    row.map_or_else(Vec::new, |row| row["nextHopIpAddress"].as_array().unwrap().clone())
+    let own = |row: &&serde_json::Value| row["addressPrefix"][0] == prefix && row["source"] == "VirtualNetworkGateway";
+    let rows: Vec<_> = routes["value"].as_array().unwrap().iter().filter(own).collect();
+    let hops = |row: &serde_json::Value| row["nextHopIpAddress"].as_array().unwrap().clone();
+    assert!(rows.iter().all(|row| hops(row).len() == 1), "SYS-09a: a row for each address: {rows:?}");
+    rows.into_iter().flat_map(hops).collect()
 }
 
 /// ER-01, ER-12, SYS-09a, SYS-10, FAB-05: a virtual network and a site reach each other over gateway and edge, two hops, of
@@ -197,7 +199,11 @@ fn er_02_a_link_breaks() {
     lab.assert_ping("app", "192.168.90.10");
     let events = lab.data(&["events"]);
     let told = |event: &str| events.as_array().unwrap().iter().filter(|one| one["event"] == event).count();
-    assert_eq!((told("CircuitLinkFailed"), told("CircuitLinkRestored")), (3, 2), "mended, which is no failure: {events}");
+    assert_eq!(
+        (told("CircuitLinkFailed"), told("CircuitLinkRestored")),
+        (3, 2),
+        "mended, which is no failure: {events}"
+    );
     let unknown = lab.vnet(&["circuit", "fail", "nothing"]);
     assert!(stderr(&unknown).contains("the lab has: circuit"), "{}", stderr(&unknown));
 }

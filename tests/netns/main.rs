@@ -35,5 +35,7 @@ mod spread;
 mod test_command;
 mod trace;
 mod traffic;
+mod transit;
 mod translated;
 mod undone;
+mod vpn_nat;

@@ -111,15 +111,16 @@ fn up(server: &str, rest: &str) -> Option<(Lab, Appliances)> {
     Some((lab, appliances))
 }
 
-/// The next hops of a node's row to a prefix; none without one.
+/// The next hops of a node's rows to a prefix, one each (SYS-09a); none without one.
 fn hops(lab: &Lab, node: &str, prefix: &str) -> Vec<String> {
     let routes = lab.data(&["routes", node]);
-    let row = routes["value"].as_array().unwrap().iter().find(|row| row["addressPrefix"][0] == prefix);
-    let hops = row.map_or_else(Vec::new, |row| {
+    let rows = routes["value"].as_array().unwrap().iter().filter(|row| row["addressPrefix"][0] == prefix);
+    let hop = |row: &serde_json::Value| {
         assert_eq!([&row["source"], &row["nextHopType"]], ["VirtualNetworkGateway"; 2], "ARS-08: {row}");
-        row["nextHopIpAddress"].as_array().unwrap().clone()
-    });
-    hops.iter().map(|hop| hop.as_str().unwrap().to_owned()).collect()
+        assert_eq!(row["nextHopIpAddress"].as_array().unwrap().len(), 1, "{row}");
+        row["nextHopIpAddress"][0].as_str().unwrap().to_owned()
+    };
+    rows.map(hop).collect()
 }
 
 fn leads(lab: &Lab, node: &str, prefix: &str, to: &[&str]) {

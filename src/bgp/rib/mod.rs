@@ -263,14 +263,20 @@ impl Rib {
     }
 
     /// Writes some of what a peer is to be told, and returns how many messages that took.
-    pub fn write(&mut self, id: PeerId, families: super::Families, context: Context, out: &mut Vec<u8>) -> u64 {
+    pub fn write(
+        &mut self,
+        id: PeerId,
+        (families, renaming): (super::Families, &super::Renaming),
+        context: Context,
+        out: &mut Vec<u8>,
+    ) -> u64 {
         // Out of the map meanwhile: what it is told depends on the other peers too.
         let Some(mut peer) = self.peers.remove(&id) else { return 0 };
         let export = |prefix: &IpNet| {
             let wanted = families.has(Family::of(prefix));
             wanted.then(|| self.export(id, &peer.neighbour, &peer.policy.export, prefix)).flatten()
         };
-        let messages = peer.outbound.write(export, context, out);
+        let messages = peer.outbound.write(export, renaming, context, out);
         self.peers.insert(id, peer);
         messages
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::bgp::Renaming;
 use crate::bgp::message::{Attributes, Context, Family, write_announcements, write_withdrawals};
 
 /// Prefixes handled in one go: as many of /24 as one message holds beside ordinary attributes.
@@ -75,6 +76,7 @@ impl Outbound {
     pub(super) fn write(
         &mut self,
         export: impl Fn(&IpNet) -> Option<Told>,
+        renaming: &Renaming,
         context: Context,
         out: &mut Vec<u8>,
     ) -> u64 {
@@ -90,7 +92,8 @@ impl Outbound {
         }
         let mut messages = 0;
         for (told, prefixes) in announced {
-            if let Ok(written) = write_announcements(&told.attributes, told.next_hop, &prefixes, context, out) {
+            let names: Vec<_> = prefixes.iter().map(|prefix| renaming.tell(*prefix)).collect();
+            if let Ok(written) = write_announcements(&told.attributes, told.next_hop, &names, context, out) {
                 messages += written;
                 self.told.extend(prefixes.into_iter().map(|prefix| (prefix, Some(told.clone()))));
             } else {
@@ -99,6 +102,7 @@ impl Outbound {
                 withdrawn.extend(prefixes.into_iter().filter(|prefix| self.told.remove(prefix).is_some()));
             }
         }
+        let withdrawn: Vec<_> = withdrawn.into_iter().map(|prefix| renaming.tell(prefix)).collect();
         messages + write_withdrawals(&withdrawn, out)
     }
 }

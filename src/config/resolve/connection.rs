@@ -2,6 +2,7 @@
 
 use super::express_route::Circuits;
 use super::names::{Names, or_unnamed};
+use super::vpn_nat;
 use crate::config::diagnostic::{At, Report};
 use crate::config::document::Document;
 use crate::config::gateway::{self as written, ConnectionType};
@@ -71,6 +72,7 @@ pub(super) fn connection(
         policy_based: policy_based.is_some(),
         routing_weight: written.routing_weight.as_ref().map_or(0, |weight| weight.value),
         authorization_key: text(&written.authorization_key),
+        nat_rules: vpn_nat::named(written, &made[gateway.0], (remote, local), report),
     })
 }
 

@@ -14,7 +14,7 @@ use super::names::{Names, or_unnamed};
 use super::premises::{local_gateway, sites};
 use super::public_address::Public;
 use super::route_server::route_servers;
-use super::{Scope, bgp};
+use super::{Scope, bgp, vpn_nat};
 use crate::config::diagnostic::{At, Report};
 use crate::config::document::{Document, Reference};
 use crate::config::gateway::{self as written, GatewayType, VpnType};
@@ -290,6 +290,8 @@ fn gateway(
         bgp: speaks.filter(|_| kind == GatewayKind::Vpn).map(|_| settings),
         custom_bgp: custom_addresses(written, second_public.is_some(), report),
         default_site: local_names.find(&written.default_site, report).map(LocalGatewayIx),
+        nat_rules: vpn_nat::rules(written, sku, &vnets[subnet.vnet.0].address_space, report),
+        translates_bgp: written.translates_bgp.as_ref().is_some_and(|flag| flag.value),
     })
 }
 

@@ -38,6 +38,7 @@ mod routing;
 mod tags;
 mod test_case;
 mod transit;
+mod vpn_nat;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -80,6 +80,7 @@ fn route_server(
         subnet,
         instances: instances(range),
         branch_to_branch: written.branch_to_branch,
+        preference: written.preference,
         connections: connections(written, range, report),
     })
 }

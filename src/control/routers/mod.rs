@@ -142,6 +142,10 @@ impl Routers {
                 .filter(|known| node.is_none_or(|name| known.is(name)))
                 .map(|node| speakers::peer_rows(node, None, now)),
         );
+        let now = self.engine.published();
+        let inner = speakers::gateway_peers(&now.network, now.compiled.learned()).into_iter();
+        let inner: Vec<_> = inner.filter(|row| node.is_none_or(|name| row.node.eq_ignore_ascii_case(name))).collect();
+        rows.extend((!inner.is_empty()).then_some(inner));
         self.known(node, rows)
     }
 

@@ -7,6 +7,7 @@
 use super::admit::Admitted;
 use super::balance::{Balancing, Rewrite};
 use super::route::{Hop, Way};
+use super::tunnel_nat::Renamed;
 use super::{Leg, Passage, Subject, check, subject};
 use crate::dataplane::{
     Deciders, Direction, DropReason, FrontendId, Gateway, GatewayId, NextHop, NicId, Observer, Owner, PortId, Step,
@@ -24,16 +25,21 @@ pub(super) struct Passed {
     hops: u8,
     /// Of one for a load balancer's frontend (LB-41).
     rewrite: Option<Rewrite>,
+    /// Of one that is known by other names beyond a tunnel (VPN-15).
+    renamed: Option<Renamed>,
 }
 
 impl Passed {
-    /// Writes down the hops, and where it goes.
-    pub(super) fn write(self, packet: &mut Packet<'_>) -> PortId {
+    /// Writes down the hops, and where it goes; `answer`, if it goes by a frontend's name.
+    pub(super) fn write(self, answer: Option<Rewrite>, packet: &mut Packet<'_>) -> PortId {
         for _ in 0..self.hops {
             packet.count_hop();
         }
-        if let Some(rewrite) = self.rewrite {
+        for rewrite in [self.rewrite, answer].into_iter().flatten() {
             rewrite.apply(packet);
+        }
+        if let Some(renamed) = self.renamed {
+            renamed.apply(packet);
         }
         self.port
     }
@@ -57,7 +63,7 @@ impl Leg<'_> {
         self,
         gateway: GatewayId,
         (sender, admitted): (NicId, Admitted),
-        subject: &Subject<'_>,
+        subjects: (&Subject<'_>, &Subject<'_>),
         packet: &Packet<'_>,
         observer: &mut O,
     ) -> Result<Passed, DropReason> {
@@ -65,7 +71,7 @@ impl Leg<'_> {
         let crossing = self.cross(sender, nic, observer)?;
         crossing.access.leave(admitted)?;
         crossing.access.enter(Admitted::ByDefault(Deciders::default()))?;
-        self.pass_on(gateway, (sender, Some((sender, Direction::Outbound, admitted))), subject, packet, observer)
+        self.pass_on(gateway, (sender, Some((sender, Direction::Outbound, admitted))), subjects, packet, observer)
     }
 
     /// What comes out of a tunnel, or what an edge says itself.
@@ -89,15 +95,26 @@ impl Leg<'_> {
             observer.step(Step::Gateway { nic: own.nic });
             return Err(DropReason::TrafficSelector);
         }
-        let passed = self.pass_on(gateway, (tunnel, None), &subject, packet, observer)?;
-        Ok(passed.write(packet))
+        let Some(nat) = own.nat(tunnel) else {
+            let passed = self.pass_on(gateway, (tunnel, None), (&subject, &subject), packet, observer)?;
+            return Ok(passed.write(None, packet));
+        };
+        let renamed = self.rename(tunnel, (&nat.near, &nat.far), &subject, packet, observer);
+        // Who refuses it has to be named.
+        let renamed = renamed.inspect_err(|_| observer.step(Step::Gateway { nic: own.nic }))?;
+        let of_first = of_first.map(|tuple| renamed.tuple(tuple));
+        renamed.apply(packet);
+        let subject = Subject::of(packet, of_first.as_ref(), self.now);
+        let passed = self.pass_on(gateway, (tunnel, None), (&subject, &subject), packet, observer)?;
+        Ok(passed.write(None, packet))
     }
 
+    /// The packet as its sender's NIC knows it, and as it goes by from there on.
     pub(super) fn pass_on<O: Observer>(
         self,
         first: GatewayId,
         (from, sent): (NicId, Option<Passage>),
-        subject: &Subject<'_>,
+        (subject, named): (&Subject<'_>, &Subject<'_>),
         packet: &Packet<'_>,
         observer: &mut O,
     ) -> Result<Passed, DropReason> {
@@ -111,7 +128,7 @@ impl Leg<'_> {
                 if self.is_asked(gateway, subject) || packet.ttl() <= hops + 1 {
                     observer.step(Step::Arrive { nic: own });
                     self.commit(sent.map(|sent| (sent, subject)), None, observer)?;
-                    return Ok(Passed { port: nic.port, hops, rewrite: None });
+                    return Ok(Passed { port: nic.port, hops, rewrite: None, renamed: None });
                 }
                 hops += 1;
             }
@@ -121,7 +138,7 @@ impl Leg<'_> {
                 Onward::Here => return Err(DropReason::GatewayUnavailable),
                 Onward::Within(hop) => {
                     let port = self.come_in((own, hop), sent, (subject, subject), packet, observer)?;
-                    return Ok(Passed { port, hops, rewrite: None });
+                    return Ok(Passed { port, hops, rewrite: None, renamed: None });
                 }
                 Onward::Frontend(frontend) => {
                     let Balancing::Pass(rewrite) = self.balance(frontend, own, subject, packet, observer)? else {
@@ -133,7 +150,7 @@ impl Leg<'_> {
                     let after = subject.rewritten(&rewritten, |tuple| rewrite.rewritten(tuple));
                     let hop = Hop::Endpoint(rewrite.nic());
                     let port = self.come_in((own, hop), sent, (subject, &after), packet, observer)?;
-                    return Ok(Passed { port, hops, rewrite: Some(rewrite) });
+                    return Ok(Passed { port, hops, rewrite: Some(rewrite), renamed: None });
                 }
                 Onward::Tunnel(tunnel) => {
                     if !self.snapshot.gateway(gateway).carries(tunnel, subject.tuple.src, subject.tuple.dst) {
@@ -141,9 +158,13 @@ impl Leg<'_> {
                     }
                     let nic = self.snapshot.nic(tunnel);
                     check::size(packet, nic)?;
+                    let nat = self.snapshot.gateway(gateway).nat(tunnel);
+                    let renamed = nat
+                        .map(|nat| self.rename(tunnel, (&nat.far, &nat.near), named, packet, observer))
+                        .transpose()?;
                     self.commit(sent.map(|sent| (sent, subject)), None, observer)?;
                     observer.step(Step::Arrive { nic: tunnel });
-                    return Ok(Passed { port: nic.port, hops, rewrite: None });
+                    return Ok(Passed { port: nic.port, hops, rewrite: None, renamed });
                 }
             }
         }
@@ -152,7 +173,7 @@ impl Leg<'_> {
 
     /// Whether a packet is for a gateway itself.
     fn is_asked(self, gateway: GatewayId, subject: &Subject<'_>) -> bool {
-        let Gateway { nic, in_subnet, tunnels, selectors: _ } = self.snapshot.gateway(gateway);
+        let Gateway { nic, in_subnet, tunnels, selectors: _, nat: _ } = self.snapshot.gateway(gateway);
         if *in_subnet {
             let vnet = self.snapshot.nic(*nic).vnet;
             return self.snapshot.vnet(vnet).owners.lookup(subject.tuple.dst) == Some(Owner::Nic(*nic));

@@ -18,6 +18,7 @@ mod path;
 mod platform;
 mod route;
 mod subject;
+mod tunnel_nat;
 
 use self::admit::Admitted;
 use self::balance::Balancing;
@@ -145,12 +146,14 @@ impl Leg<'_> {
                 if let Some(answer) = answer {
                     answer.tell(subject.tuple, observer);
                 }
-                let passed = self.go_through(gateway, (sender, admitted_out), &subject, packet, observer)?;
-                let port = passed.write(packet);
-                if let Some(answer) = answer {
-                    answer.apply(packet);
-                }
-                return Ok(port);
+                let named = answer.map(|answer| answer.rewritten(subject.tuple));
+                let named = match (&answer, &named) {
+                    (Some(answer), Some(tuple)) => subject.rewritten(tuple, |tuple| answer.rewritten(tuple)),
+                    (None, _) | (_, None) => subject.rewritten(subject.tuple, |tuple| *tuple),
+                };
+                let asked = (&subject, &named);
+                let passed = self.go_through(gateway, (sender, admitted_out), asked, packet, observer)?;
+                return Ok(passed.write(answer, packet));
             }
         };
         if self.may_answer(sender, hop)

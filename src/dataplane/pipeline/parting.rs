@@ -69,8 +69,8 @@ impl Leg<'_> {
             Way::Gateway(gateway) => {
                 let asked = *packet.tuple();
                 let subject = Subject::of(packet, Some(&asked), self.now);
-                let passed = self.pass_on(gateway, (near, None), &subject, packet, observer)?;
-                Ok(passed.write(packet))
+                let passed = self.pass_on(gateway, (near, None), (&subject, &subject), packet, observer)?;
+                Ok(passed.write(None, packet))
             }
             Way::Within(Hop::Appliance(_)) | Way::Frontend(_) | Way::Through(_) | Way::Platform(_) => {
                 Err(DropReason::NoMapping)

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use crate::compile::Sender;
 use crate::dataplane::NicId;
 use crate::diag::names::{holds, subnet_name};
+use crate::diag::outside;
 use crate::diag::walk::Leg;
 use crate::model::{
     Connection, ConnectionIx, Customer, GatewayIx, GatewayKind, Network, PeeringState, Remote, SiteIx, VnetIx,
@@ -133,6 +134,13 @@ impl Case<'_> {
     /// A site's own device has no route to a destination.
     pub(super) fn untold(&self, from: NicId) -> Cure {
         let (network, dst) = (self.names.network, self.walk.dst);
+        if let Some(cloud) = outside::offline(network, self.names.compiled, from, dst) {
+            let default = "its circuit brings no more than a default route at the most";
+            return Cure::untreated(format!(
+                "{} has no route to {dst}: {default}, which it takes with `internet: Enabled` only (AVS-11)",
+                cloud.name
+            ));
+        }
         let Sender::Tunnel(tunnel) = self.names.compiled.sender(from) else { return self.no_host(from) };
         let Some(at) = network.site_of(tunnel) else { return self.no_host(from) };
         let site = network.site(at);

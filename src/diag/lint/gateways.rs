@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use crate::diag::names::Names;
-use crate::model::{ConnectionIx, GatewayIx, Network, Remote, SiteIx};
+use crate::model::{ConnectionIx, GatewayIx, NatMode, Network, Remote, SiteIx};
 
 use super::Finding;
 
@@ -49,17 +49,18 @@ fn overlaps(network: &Network, at: ConnectionIx) -> Option<Finding> {
     let local = network.local_gateway(local_at);
     let gateway = network.gateway(connection.gateway);
     let own = network.gateway_space(connection.gateway);
-    let in_azure = common(&local.address_space, &own).map(|range| {
+    let space = network.local_space(at);
+    let in_azure = common(&space, &own).map(|range| {
         let message = format!("{range} of {} is in the virtual networks of gateway {} too", local.name, gateway.name);
         ("VPN-14", message, "traffic to it stays in Azure: give one of them another range")
     });
     let twice = || {
         let before = network.connections_of(connection.gateway).take_while(|(ix, _)| *ix != at);
         let without = before.filter(|(ix, _)| network.bgp_over(*ix).is_none() || network.bgp_over(at).is_none());
-        without.into_iter().find_map(|(_, other)| {
-            let Remote::Local(other) = other.remote else { return None };
-            let other = network.local_gateway(other);
-            let range = common(&local.address_space, &other.address_space)?;
+        without.into_iter().find_map(|(ix, other)| {
+            let Remote::Local(other_at) = other.remote else { return None };
+            let other = network.local_gateway(other_at);
+            let range = common(&space, &network.local_space(ix))?;
             let message = format!("{range} is behind {} and behind {}, and not both speak BGP", other.name, local.name);
             Some(("VPN-19", message, "speak BGP over both connections, or give each its own ranges"))
         })
@@ -82,7 +83,8 @@ fn asymmetric(network: &Network, at: ConnectionIx) -> Option<Finding> {
     let by_circuit: Vec<_> =
         circuits.filter_map(|circuit| network.customer_routes(circuit)).flat_map(|(it, _)| it).collect();
     let said = network.bgp_over(at).map_or(&[][..], |_| &site.advertises);
-    let mut by_tunnel = network.local_gateway(local).address_space.iter().chain(said);
+    let space = network.local_space(at);
+    let mut by_tunnel = space.iter().chain(said);
     let part = |range: &&IpNet| !by_circuit.contains(range) && by_circuit.iter().any(|whole| whole.contains(*range));
     let range = by_tunnel.find(part)?;
     Some(Finding {
@@ -101,9 +103,13 @@ fn asymmetric(network: &Network, at: ConnectionIx) -> Option<Finding> {
 fn said_in_vain(network: &Network, at: SiteIx) -> Option<Finding> {
     let site = network.site(at);
     let gateways = network.tunnels_of(at).filter(|over| network.bgp_over(*over).is_some());
-    let found = gateways.map(|over| network.connection(over).gateway).find_map(|gateway| {
+    let found = gateways.into_iter().find_map(|over| {
+        let gateway = network.connection(over).gateway;
         let space = network.gateway_space(gateway);
-        let hidden = site.advertises.iter().find(|said| space.iter().any(|range| range.contains(*said)))?;
+        let renamed = network.bgp_translations(over, NatMode::IngressSnat);
+        let stays = |said: &&IpNet| !renamed.iter().any(|(inside, _)| inside == *said);
+        let mut said = site.advertises.iter().filter(stays);
+        let hidden = said.find(|said| space.iter().any(|range| range.contains(*said)))?;
         Some((gateway, *hidden))
     });
     let (gateway, range) = found?;

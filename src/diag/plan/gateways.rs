@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::model::{
-    BgpConnection, BgpSettings, Connection, LocalNetworkGateway, Network, Remote, RouteServer, Site, SubnetIx,
+    BgpConnection, BgpSettings, Connection, LocalNetworkGateway, NatRule, Network, Remote, RouteServer, Site, SubnetIx,
     VirtualNetworkGateway,
 };
 
@@ -28,6 +28,8 @@ fn gateway(network: &Network, gateway: &VirtualNetworkGateway) -> Object {
         ("publicIPAddress", or_none(gateway.public.map(|public| &network.public_ip(public).name))),
         ("activeActive", gateway.is_active_active().to_string()),
         ("bgpSettings", bgp(gateway.bgp)),
+        ("natRules", list(&gateway.nat_rules.iter().map(nat_rule).collect::<Vec<_>>())),
+        ("enableBgpRouteTranslationForNat", gateway.translates_bgp.to_string()),
         ("gatewayDefaultSite", or_none(gateway.default_site.map(|site| &network.local_gateway(site).name))),
     ];
     Object { kind: "virtualNetworkGateways", name: gateway.name.clone(), properties }
@@ -42,12 +44,18 @@ fn local_gateway(gateway: &LocalNetworkGateway) -> Object {
     Object { kind: "localNetworkGateways", name: gateway.name.clone(), properties }
 }
 
+fn nat_rule(rule: &NatRule) -> String {
+    let NatRule { name, mode, kind, internal, external } = rule;
+    format!("{name} {mode:?} {kind:?} {internal} {external}")
+}
+
 fn connection(network: &Network, connection: &Connection) -> Object {
     let (kind, far) = match connection.remote {
         Remote::Local(local) => ("IPsec", &network.local_gateway(local).name),
         Remote::Gateway(far) => ("Vnet2Vnet", &network.gateway(far).name),
         Remote::Circuit(circuit) => ("ExpressRoute", &network.circuit(circuit).name),
     };
+    let rules = connection.nat_rules.iter().map(|rule| &network.gateway(connection.gateway).nat_rules[*rule].name);
     let properties = vec![
         ("virtualNetworkGateway1", network.gateway(connection.gateway).name.clone()),
         ("connectionType", format!("{kind} to {far}")),
@@ -56,6 +64,7 @@ fn connection(network: &Network, connection: &Connection) -> Object {
         ("connectionMode", format!("{:?}", connection.mode)),
         ("routingWeight", connection.routing_weight.to_string()),
         ("authorizationKey", key(connection.authorization_key.as_deref())),
+        ("natRules", list(&rules.collect::<Vec<_>>())),
     ];
     Object { kind: "connections", name: connection.name.clone(), properties }
 }
@@ -88,6 +97,7 @@ fn route_server(network: &Network, server: &RouteServer) -> Object {
         ("virtualNetwork", network.vnet(server.subnet.vnet).name.clone()),
         ("virtualRouterIps", list(&server.instances)),
         ("allowBranchToBranchTraffic", server.branch_to_branch.to_string()),
+        ("hubRoutingPreference", format!("{:?}", server.preference)),
         ("bgpConnections", list(&server.connections.iter().map(connection).collect::<Vec<_>>())),
     ];
     Object { kind: "routeServers", name: server.name.clone(), properties }

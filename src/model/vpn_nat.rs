@@ -1,0 +1,131 @@
+//! NAT rules of VPN gateways: what each end of a tunnel is called at the other (VPN-15).
+//!
+//! One idea: a rule names one range twice, as those in it know it (internal) and as the other side does (external), and a
+//! range in a route is translated where it is exactly a rule's: addresses inside follow of themselves.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::{ConnectionIx, Network, Remote};
+
+/// One range and its other name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NatRule {
+    pub name: String,
+    pub mode: NatMode,
+    pub kind: NatKind,
+    /// Before the translation: the site's own range, or the virtual network's.
+    pub internal: Ipv4Net,
+    /// After it, as the other side knows it.
+    pub external: Ipv4Net,
+}
+
+/// Whose addresses have another name on the other side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NatMode {
+    /// The virtual networks'.
+    EgressSnat,
+    /// The site's.
+    IngressSnat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NatKind {
+    /// Each address has one, in order: either side may begin.
+    Static,
+    /// Flows get an external address and port as they begin, which only the internal side may do. It is done by one
+    /// instance of the gateway.
+    Dynamic { instance: usize },
+}
+
+impl NatRule {
+    /// The other name of a whole range.
+    pub fn prefix(&self, prefix: &IpNet) -> Option<IpNet> {
+        (*prefix == IpNet::V4(self.internal)).then_some(IpNet::V4(self.external))
+    }
+
+    /// The other name of an address, where it has a fixed one.
+    pub fn address(&self, address: IpAddr) -> Option<IpAddr> {
+        let IpAddr::V4(inside) = address else { return None };
+        let fixed = self.kind == NatKind::Static && self.internal.contains(&inside);
+        fixed.then(|| moved(inside, self.external).into())
+    }
+
+    /// Whose a fixed other name is.
+    pub fn origin(&self, address: IpAddr) -> Option<IpAddr> {
+        let IpAddr::V4(outside) = address else { return None };
+        let fixed = self.kind == NatKind::Static && self.external.contains(&outside);
+        fixed.then(|| moved(outside, self.internal).into())
+    }
+}
+
+/// The address at the same place of another range of the same size.
+fn moved(address: Ipv4Addr, range: Ipv4Net) -> Ipv4Addr {
+    Ipv4Addr::from_bits(range.network().to_bits() | address.to_bits() & range.hostmask().to_bits())
+}
+
+impl Network {
+    /// The rules by which a tunnel's packets are translated: its connection's that its instance of the gateway has.
+    pub fn nat_over(&self, tunnel: ConnectionIx) -> impl Iterator<Item = &NatRule> {
+        let connection = self.connection(tunnel);
+        let rules = connection.nat_rules.iter().map(|rule| &self.gateway(connection.gateway).nat_rules[*rule]);
+        rules.filter(|rule| match rule.kind {
+            NatKind::Static => true,
+            NatKind::Dynamic { instance } => instance == connection.instance,
+        })
+    }
+
+    /// Ranges as the other side of a tunnel knows them.
+    fn renamed(&self, tunnel: ConnectionIx, mode: NatMode, ranges: Vec<IpNet>) -> Vec<IpNet> {
+        let other = |range: IpNet| {
+            self.nat_over(tunnel).filter(|rule| rule.mode == mode).find_map(|rule| rule.prefix(&range)).unwrap_or(range)
+        };
+        ranges.into_iter().map(other).collect()
+    }
+
+    /// What is behind a tunnel without BGP, as its local network gateway says and as it is known on this side.
+    pub fn local_space(&self, tunnel: ConnectionIx) -> Vec<IpNet> {
+        let Remote::Local(local) = self.connection(tunnel).remote else { return Vec::new() };
+        self.renamed(tunnel, NatMode::IngressSnat, self.local_gateway(local).address_space.clone())
+    }
+
+    /// What a gateway tells a tunnel is in Azure, as it is known at the other end.
+    pub fn space_seen(&self, tunnel: ConnectionIx) -> Vec<IpNet> {
+        self.renamed(tunnel, NatMode::EgressSnat, self.gateway_space(self.connection(tunnel).gateway))
+    }
+
+    /// An address in Azure as the other end of a tunnel knows it.
+    pub fn address_seen(&self, tunnel: ConnectionIx, address: IpAddr) -> IpAddr {
+        self.other_name(tunnel, NatMode::EgressSnat, NatRule::address, address)
+    }
+
+    /// An address behind a tunnel as it is known in Azure.
+    pub fn address_known(&self, tunnel: ConnectionIx, address: IpAddr) -> IpAddr {
+        self.other_name(tunnel, NatMode::IngressSnat, NatRule::address, address)
+    }
+
+    /// The same address as its owner knows it.
+    pub fn address_behind(&self, tunnel: ConnectionIx, known: IpAddr) -> IpAddr {
+        self.other_name(tunnel, NatMode::IngressSnat, NatRule::origin, known)
+    }
+
+    fn other_name(
+        &self,
+        tunnel: ConnectionIx,
+        mode: NatMode,
+        name: fn(&NatRule, IpAddr) -> Option<IpAddr>,
+        address: IpAddr,
+    ) -> IpAddr {
+        let mut rules = self.nat_over(tunnel).filter(|rule| rule.mode == mode);
+        rules.find_map(|rule| name(rule, address)).unwrap_or(address)
+    }
+
+    /// The pairs by which BGP's routes over a tunnel are translated, if they are: as they are said, and as they are known on
+    /// the other side.
+    pub fn bgp_translations(&self, tunnel: ConnectionIx, mode: NatMode) -> Vec<(IpNet, IpNet)> {
+        let translates = self.gateway(self.connection(tunnel).gateway).translates_bgp;
+        let rules = self.nat_over(tunnel).filter(|rule| translates && rule.mode == mode);
+        rules.map(|rule| (rule.internal.into(), rule.external.into())).collect()
+    }
+}

@@ -1,0 +1,134 @@
+//! VPN gateways that translate, with real packets: networks that all have one range, an address for many, and BGP by other
+//! names (VPN-15).
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::thread;
+
+use crate::lab::{Lab, SOON, eventually, pattern, stderr, stdout};
+
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/vpn-nat.yaml");
+
+fn up(edit: impl Fn(String) -> String) -> Option<Lab> {
+    let text = fs::read_to_string(EXAMPLE).unwrap();
+    Lab::up(&edit(text.replace("name: vpn-nat\n", "")))
+}
+
+/// Bytes that arrive over TCP, sent to an address that the receiver does not know as its own.
+fn stream(lab: &Lab, (from, to): (&str, &str), address: &str, length: usize) -> usize {
+    let address: SocketAddr = address.parse().unwrap();
+    let listener = lab.inside(to, || TcpListener::bind(("0.0.0.0", address.port())).unwrap());
+    let mut client = lab.inside(from, || TcpStream::connect_timeout(&address, SOON).unwrap());
+    let (mut server, _) = listener.accept().unwrap();
+    server.set_read_timeout(Some(SOON)).unwrap();
+    let sender = thread::spawn(move || client.write_all(&pattern(length)).unwrap());
+    let mut received = Vec::new();
+    server.read_to_end(&mut received).unwrap();
+    sender.join().unwrap();
+    assert!(received == pattern(length), "what arrived is not what was sent");
+    received.len()
+}
+
+/// Whether a datagram to such an address is answered.
+fn datagram(lab: &Lab, (from, to): (&str, &str), address: &str, length: usize) -> bool {
+    let address: SocketAddr = address.parse().unwrap();
+    let socket = |node: &str, port| {
+        let socket = lab.inside(node, || UdpSocket::bind(("0.0.0.0", port)).unwrap());
+        socket.set_read_timeout(Some(SOON)).unwrap();
+        socket
+    };
+    let (server, client) = (socket(to, address.port()), socket(from, 0));
+    client.connect(address).unwrap();
+    client.send(&pattern(length)).unwrap();
+    let mut buffer = vec![0; 65_536];
+    let (received, peer) = server.recv_from(&mut buffer).unwrap();
+    assert!(buffer[..received] == pattern(length), "what arrived is not what was sent");
+    server.send_to(b"!", peer).unwrap();
+    client.recv(&mut buffer).is_ok_and(|answered| answered == 1)
+}
+
+/// VPN-15: three networks of one range reach each other by the names that static rules give them, whoever begins; an error
+/// about a packet comes home, and `explain` names the rules.
+#[test]
+fn vpn_15_networks_of_one_range() {
+    let Some(lab) = up(|text| text) else { return };
+    for (from, to) in
+        [("app", "172.30.2.10"), ("app", "172.30.3.10"), ("branch1", "172.30.1.4"), ("branch2", "172.30.1.4")]
+    {
+        lab.assert_ping(from, to);
+    }
+    assert_eq!(stream(&lab, ("app", "branch1"), "172.30.2.10:5000", 1 << 20), 1 << 20, "a stream, and answers to it");
+    assert_eq!(stream(&lab, ("branch2", "app"), "172.30.1.4:5001", 1 << 20), 1 << 20, "the other way");
+    // Larger than the tunnel's packets: in fragments, and translated all the same.
+    assert!(datagram(&lab, ("branch1", "app"), "172.30.1.4:5002", 4000), "fragments");
+    // Nobody listens: the error quotes a packet by its sender's own names, or nobody would be told.
+    let refused = lab.inside("app", || {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.set_read_timeout(Some(SOON)).unwrap();
+        socket.connect("172.30.3.10:9").unwrap();
+        socket.send(b"?").unwrap();
+        socket.recv(&mut [0; 8]).unwrap_err().kind()
+    });
+    assert_eq!(refused, std::io::ErrorKind::ConnectionRefused);
+    let said = lab.vnet(&["explain", "app", "172.30.3.10", "--verify"]);
+    assert!(said.status.success(), "{}{}", stdout(&said), stderr(&said));
+    for line in ["NAT rule branch2-in", "destination 172.30.3.10 becomes 10.0.1.10", "NAT rule net-out"] {
+        assert!(stdout(&said).contains(line), "no {line} in {}", stdout(&said));
+    }
+    let by_name = lab.vnet(&["explain", "branch1", "app", "--verify"]);
+    assert!(by_name.status.success(), "{}{}", stdout(&by_name), stderr(&by_name));
+    assert!(stdout(&by_name).contains("172.30.1.4"), "by the name that the site has for it: {}", stdout(&by_name));
+}
+
+/// VPN-15: a dynamic rule lends its few addresses by ports to whoever begins inside; from outside nobody can.
+#[test]
+fn vpn_15_a_dynamic_rule_is_one_way() {
+    let dynamic = |text: String| {
+        text.replace("{name: branch1-in, mode", "{name: branch1-in, type: Dynamic, mode")
+            .replace("addressSpace: 172.30.2.0/24", "addressSpace: 172.30.2.9/32")
+    };
+    let Some(lab) = up(dynamic) else { return };
+    assert_eq!(stream(&lab, ("branch1", "app"), "172.30.1.4:5000", 1 << 16), 1 << 16);
+    assert!(datagram(&lab, ("branch1", "app"), "172.30.1.4:5001", 200));
+    let peer = lab.inside("app", || TcpListener::bind("0.0.0.0:5003").unwrap());
+    let client = lab.inside("branch1", || TcpStream::connect("172.30.1.4:5003").unwrap());
+    let (_stream, from) = peer.accept().unwrap();
+    assert_eq!(from.ip().to_string(), "172.30.2.9", "all come from the one address");
+    drop(client);
+    lab.assert_dropped("app", "172.30.2.9", "app", "Unsolicited");
+    lab.assert_dropped("branch1", "172.30.1.4", "branch1", "NotTranslatable");
+}
+
+/// VPN-15: with `enableBgpRouteTranslationForNat` each side learns the other's range by its other name, over a session whose
+/// own packets are translated too; without it by its own, which the gateway does not take.
+#[test]
+fn vpn_15_routes_are_translated() {
+    let speaking = |translates: &str| {
+        let translates = translates.to_owned();
+        move |text: String| {
+            text.replace("    sku: VpnGw2\n", &format!("    sku: VpnGw2\n    enableBgp: true\n    {translates}\n"))
+                .replace("gatewayIpAddress: 198.51.100.51, localNetworkAddressSpace: [10.0.1.0/24]", "gatewayIpAddress: 198.51.100.51, bgpSettings: {asn: 65010, bgpPeeringAddress: 172.30.2.10}")
+                .replace("localNetworkGateway2: branch1-lng,", "localNetworkGateway2: branch1-lng, enableBgp: true,")
+                .replace("{name: branch1, gatewayIpAddress: 198.51.100.51,", "{name: branch1, gatewayIpAddress: 198.51.100.51, bgpSettings: {asn: 65010, bgpPeeringAddress: 10.0.1.10},")
+        }
+    };
+    let Some(lab) = up(speaking("enableBgpRouteTranslationForNat: true")) else { return };
+    let networks = |node: &str| {
+        let rows = lab.data(&["bgp", "learned", node]);
+        let rows = rows.as_array().unwrap().clone();
+        rows.iter().map(|row| row["network"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    eventually("the gateway knows the branch by its other name", || {
+        networks("gw").contains(&"172.30.2.0/24".to_owned())
+    });
+    eventually("the branch knows the network by its other name", || {
+        networks("branch1").contains(&"172.30.1.0/24".to_owned())
+    });
+    eventually("packets go by it", || lab.ping("app", "172.30.2.10").is_some());
+    lab.assert_ping("branch1", "172.30.1.4");
+    let text = fs::read_to_string(EXAMPLE).unwrap().replace("name: vpn-nat\n", "");
+    let applied = lab.apply(&speaking("enableBgpRouteTranslationForNat: false")(text));
+    assert!(applied.status.success(), "{}", stderr(&applied));
+    eventually("the gateway knows it no more", || !networks("gw").contains(&"172.30.2.0/24".to_owned()));
+}
