@@ -51,6 +51,11 @@ pub(super) fn is_about(answer: &[u8], question: &[u8]) -> bool {
     answer.header().qr() && about == asked
 }
 
+/// Whether an answer says that there is more than fits.
+pub(super) fn is_truncated(answer: &[u8]) -> bool {
+    Message::from_octets(answer).is_ok_and(|message| message.header().tc())
+}
+
 /// What is said to a question, if it is one that has an answer.
 pub(super) fn answer(question: &[u8], directory: &Directory) -> Option<Reply> {
     let message = Message::from_octets(question).ok()?;

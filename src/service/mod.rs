@@ -9,6 +9,7 @@ mod http;
 mod metadata;
 mod server;
 mod upstream;
+mod whole;
 
 pub use directory::{DOMAIN, Directory};
 pub use server::{Served, Server};

@@ -74,8 +74,9 @@ impl Server {
     /// Starts a thread in the platform's namespace, without capabilities: unprivileged programs must be let listen on low
     /// ports there. Questions are passed on from the calling thread's own namespace.
     pub fn start(namespace: &Netns) -> io::Result<Self> {
-        let upstream = Upstream::open()?;
         let shared = Arc::new(Shared { orders: Mutex::default(), waker: Waker::new()? });
+        let woken = Arc::clone(&shared);
+        let upstream = Upstream::open(move || woken.waker.wake())?;
         let (ours, theirs) = (Arc::clone(&shared), Arc::clone(&shared));
         let thread = namespace.spawn(
             "vnet-service",

@@ -2,7 +2,8 @@
 //!
 //! One idea: a question waits under a number of our own until its answer comes or its time is over; then the next forwarder
 //! is asked, and at last the guest is told that nobody knows. The sockets are those of the namespace that the daemon lives
-//! in: a lab's routes have no say. No more than [`MOST`] questions wait; what comes on top fails at once.
+//! in: a lab's routes have no say. What a guest asks over a connection and is answered in part is asked again over one. No
+//! more than [`MOST`] questions wait; what comes on top fails at once.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -12,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use super::dns;
+use super::whole::{Again, Whole};
 
 /// How long one forwarder has.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -40,6 +42,7 @@ pub(super) struct Upstream {
     v6: Option<UdpSocket>,
     forwarders: Vec<SocketAddr>,
     waiting: HashMap<u16, Waiting>,
+    whole: Whole,
     random: RandomState,
     asked: u64,
 }
@@ -54,8 +57,8 @@ struct Waiting {
 }
 
 impl Upstream {
-    /// Asks from the calling thread's namespace.
-    pub(super) fn open() -> io::Result<Self> {
+    /// Asks from the calling thread's namespace, and wakes whoever is to [`Self::hear`].
+    pub(super) fn open(wake: impl Fn() + Send + 'static) -> io::Result<Self> {
         let bind = |address: IpAddr| {
             let socket = UdpSocket::bind((address, 0))?;
             socket.set_nonblocking(true)?;
@@ -66,6 +69,7 @@ impl Upstream {
             v6: bind(Ipv6Addr::UNSPECIFIED.into()).ok(),
             forwarders: Vec::new(),
             waiting: HashMap::new(),
+            whole: Whole::start(wake)?,
             random: RandomState::new(),
             asked: 0,
         })
@@ -99,7 +103,7 @@ impl Upstream {
     /// The answers that have come, under the numbers that their askers gave.
     pub(super) fn hear(&mut self) -> Vec<(Asker, Vec<u8>)> {
         let mut bytes = [0; DATAGRAM];
-        let mut heard = Vec::new();
+        let mut heard: Vec<_> = self.whole.heard().collect();
         for socket in [Some(&self.v4), self.v6.as_ref()].into_iter().flatten() {
             for _ in 0..BATCH {
                 let Ok((len, from)) = socket.recv_from(&mut bytes) else { break };
@@ -112,8 +116,13 @@ impl Upstream {
                 if !self.waiting.get(&number).is_some_and(fits) {
                     continue;
                 }
-                if let Some(waiting) = self.waiting.remove(&number) {
-                    heard.push((waiting.asker, [&waiting.question[..2], rest].concat()));
+                let Some(Waiting { asker, question, .. }) = self.waiting.remove(&number) else { continue };
+                let answer = [&question[..2], rest].concat();
+                let in_part = dns::is_truncated(&answer) && matches!(asker, Asker::Caller(_));
+                if in_part {
+                    heard.extend(self.whole.ask(Again { asker, question, to: from, truncated: answer }));
+                } else {
+                    heard.push((asker, answer));
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! What guests ask the platform, asked by real programs: names, and what a machine is told of itself.
 
-use std::net::UdpSocket;
+use std::io::{Read, Write};
+use std::net::{TcpListener, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
@@ -104,12 +105,16 @@ fn answer_names(socket: &UdpSocket, times: usize) {
     for _ in 0..times {
         let mut message = [0; 512];
         let Ok((len, from)) = socket.recv_from(&mut message) else { return };
-        // One question, ended by the root's label, its type and class; what comes behind it is about extensions.
-        let end = 12 + message[12..len].iter().position(|byte| *byte == 0).unwrap() + 5;
-        let head = [message[0], message[1], 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0];
-        let record = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 192, 0, 2, 80];
-        socket.send_to(&[&head[..], &message[12..end], &record].concat(), from).unwrap();
+        socket.send_to(&answer_to(&message[..len]), from).unwrap();
     }
+}
+
+fn answer_to(message: &[u8]) -> Vec<u8> {
+    // One question, ended by the root's label, its type and class; what comes behind it is about extensions.
+    let end = 12 + message[12..].iter().position(|byte| *byte == 0).unwrap() + 5;
+    let head = [message[0], message[1], 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0];
+    let record = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 192, 0, 2, 80];
+    [&head[..], &message[12..end], &record].concat()
 }
 
 #[test]
@@ -137,6 +142,38 @@ fn fab_12_names_of_others_are_asked_where_the_file_says() {
     lab.apply(LAB);
     assert!(dig(&lab, "web", &["www.example.org"]).contains("status: REFUSED"));
     drop(silent);
+}
+
+/// Answers in part over UDP, and whole over TCP: what a client asks over a connection comes whole.
+#[test]
+fn fab_12_what_does_not_fit_a_datagram_is_asked_for_over_a_connection() {
+    if !crate::lab::permitted() || !has_program("dig") {
+        return;
+    }
+    let (brief, at_length) = (UdpSocket::bind("127.53.0.3:53").unwrap(), TcpListener::bind("127.53.0.3:53").unwrap());
+    brief.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let Some(lab) = Lab::up(&format!("emulation: {{platformServices: {{dnsForwarders: [127.53.0.3]}}}}\n{LAB}")) else {
+        return;
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut message = [0; 512];
+            // Asked by UDP, then again by a client that has heard so and comes over TCP.
+            for _ in 0..2 {
+                let (len, from) = brief.recv_from(&mut message).unwrap();
+                message[2] |= 0x82;
+                brief.send_to(&message[..len], from).unwrap();
+            }
+            let (mut stream, _) = at_length.accept().unwrap();
+            let mut length = [0; 2];
+            stream.read_exact(&mut length).unwrap();
+            let mut question = vec![0; u16::from_be_bytes(length).into()];
+            stream.read_exact(&mut question).unwrap();
+            let answer = answer_to(&question);
+            stream.write_all(&[&(answer.len() as u16).to_be_bytes()[..], &answer].concat()).unwrap();
+        });
+        assert_eq!(dig(&lab, "web", &["+short", "+noedns", "www.example.org"]), "192.0.2.80\n");
+    });
 }
 
 #[test]

@@ -1,0 +1,89 @@
+//! Answers that do not fit a datagram, asked for again over TCP by a thread of their own.
+//!
+//! One idea: it lives where the daemon does, as the sockets of questions that are passed on must, and may wait there, since
+//! it keeps nobody waiting but the next such question. No more than [`MOST`] wait for it; what comes on top is told the
+//! truncated answer.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread;
+use std::time::Duration;
+
+use super::upstream::Asker;
+use crate::sys::caps;
+
+/// Questions that wait.
+const MOST: usize = 64;
+/// How long connecting may take, and then each word.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A question, whom to ask, and what is said if that does not come off.
+#[derive(Debug)]
+pub(super) struct Again {
+    pub(super) asker: Asker,
+    pub(super) question: Vec<u8>,
+    pub(super) to: SocketAddr,
+    pub(super) truncated: Vec<u8>,
+}
+
+/// The thread's other end; it ends with this.
+#[derive(Debug)]
+pub(super) struct Whole {
+    questions: SyncSender<Again>,
+    answers: Receiver<(Asker, Vec<u8>)>,
+}
+
+impl Whole {
+    /// Asks from the calling thread's namespace, without capabilities, and wakes whoever is to look for an answer.
+    pub(super) fn start(wake: impl Fn() + Send + 'static) -> io::Result<Self> {
+        let (questions, asked) = mpsc::sync_channel::<Again>(MOST);
+        let (answer, answers) = mpsc::channel();
+        let run = move || {
+            if caps::renounce().is_err() {
+                return;
+            }
+            for again in asked {
+                let Again { asker, question, to, truncated } = again;
+                let said = ask(&question, to).unwrap_or(truncated);
+                if answer.send((asker, said)).is_err() {
+                    return;
+                }
+                wake();
+            }
+        };
+        thread::Builder::new().name("vnet-names".into()).spawn(run)?;
+        Ok(Self { questions, answers })
+    }
+
+    /// Hands a question over; gives back its truncated answer where too many wait.
+    pub(super) fn ask(&self, again: Again) -> Option<(Asker, Vec<u8>)> {
+        let (mpsc::TrySendError::Full(again) | mpsc::TrySendError::Disconnected(again)) =
+            self.questions.try_send(again).err()?;
+        Some((again.asker, again.truncated))
+    }
+
+    /// The answers that have come.
+    pub(super) fn heard(&self) -> impl Iterator<Item = (Asker, Vec<u8>)> {
+        self.answers.try_iter()
+    }
+}
+
+/// RFC 1035 section 4.2.2: two bytes of length before a message.
+fn ask(question: &[u8], to: SocketAddr) -> io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let length = u16::try_from(question.len()).map_err(io::Error::other)?;
+    stream.write_all(&[&length.to_be_bytes()[..], question].concat())?;
+    let mut length = [0; 2];
+    stream.read_exact(&mut length)?;
+    let mut answer = vec![0; u16::from_be_bytes(length).into()];
+    stream.read_exact(&mut answer)?;
+    // Somebody else's answer is none.
+    if super::dns::is_about(&answer, question) && answer[..2] == question[..2] {
+        Ok(answer)
+    } else {
+        Err(io::ErrorKind::InvalidData.into())
+    }
+}
