@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use vnet::dataplane::{PortId, Verdict};
 use vnet::wire::{Offload, Packet, build};
 
-use lab::Lab;
+use lab::{Lab, TRANSLATING};
 
 /// How often the work is done while it is counted.
 const TIMES: usize = 1_000;
@@ -21,7 +21,7 @@ const ACK: u8 = 0x10;
 const SYN: u8 = 0x02;
 
 fn main() {
-    let cases: [(&str, fn()); 16] = [
+    let cases: [(&str, fn()); 21] = [
         ("known-flow-ipv4", || known_flow(tcp("10.1.0.4:40000", "10.2.0.4:443", ACK))),
         ("known-flow-ipv6", || known_flow(tcp("[fd00:1::4]:40000", "[fd00:2::4]:443", ACK))),
         ("known-flow-udp", || known_flow(build::udp(address("10.1.0.4:40000"), address("10.2.0.4:53"), &[0; 64]))),
@@ -29,13 +29,18 @@ fn main() {
         ("first-packet-400-routes-100-rules", || first_packets(400, 100)),
         ("first-packet-400-routes-1000-rules", || first_packets(400, 1_000)),
         ("denied-400-routes-100-rules", denied),
-        ("untranslated", || translated(Lab::CLIENT, &tcp(CLIENT, BACKEND, ACK), Lab::BACKEND)),
-        ("balanced", || translated(Lab::CLIENT, &tcp(CLIENT, FRONTEND, ACK), Lab::BACKEND)),
+        ("untranslated", || untranslated(&Lab::translating())),
+        ("untranslated-with-probes", || untranslated(&probing())),
+        ("balanced", || balanced(&Lab::translating())),
+        ("balanced-with-probes", || balanced(&probing())),
         ("balanced-answer", balanced_answer),
-        ("snat", || translated(Lab::NATTED, &tcp(NATTED, FAR, SYN), Lab::INTERNET)),
+        ("snat", || translated(&Lab::translating(), Lab::NATTED, &tcp(NATTED, FAR, SYN), Lab::INTERNET)),
         ("snat-first-packet", || first_mappings(0)),
         ("snat-first-packet-10000-in-use", || first_mappings(10_000)),
         ("snat-first-packet-40000-in-use", || first_mappings(40_000)),
+        ("snat-preallocated-first-packet", || first_preallocated(0)),
+        ("snat-preallocated-32000-of-64000", || first_preallocated(32_000)),
+        ("snat-preallocated-63000-of-64000", || first_preallocated(63_000)),
         ("parse-ipv4", || parse(tcp("10.1.0.4:40000", "10.2.0.4:443", ACK))),
         ("parse-ipv6", || parse(tcp("[fd00:1::4]:40000", "[fd00:2::4]:443", ACK))),
     ];
@@ -80,9 +85,26 @@ const BACKEND: &str = "10.1.0.5:8080";
 const NATTED: &str = "10.1.1.4:40000";
 const FAR: &str = "198.18.0.1:443";
 
+/// The translating lab, whose balancer goes by a probe.
+fn probing() -> Lab {
+    let by_probe =
+        TRANSLATING.replace("backendAddressPool: web, protocol", "backendAddressPool: web, probe: up, protocol");
+    let pools = "backendAddressPools: [{name: web}]";
+    let added = format!("{pools}\n    probes: [{{name: up, protocol: Tcp, port: 8080}}]");
+    assert!(by_probe.contains("probe: up") && by_probe.contains(pools));
+    Lab::of(&by_probe.replace(pools, &added))
+}
+
+fn untranslated(lab: &Lab) {
+    translated(lab, Lab::CLIENT, &tcp(CLIENT, BACKEND, ACK), Lab::BACKEND);
+}
+
+fn balanced(lab: &Lab) {
+    translated(lab, Lab::CLIENT, &tcp(CLIENT, FRONTEND, ACK), Lab::BACKEND);
+}
+
 /// One packet of a flow that has its records and its mapping, again and again as its sender sends it.
-fn translated(from: PortId, original: &[u8], to: PortId) {
-    let lab = Lab::translating();
+fn translated(lab: &Lab, from: PortId, original: &[u8], to: PortId) {
     let mut packet = original.to_vec();
     if from == Lab::CLIENT {
         lab.send(from, &mut tcp(CLIENT, FRONTEND, SYN));
@@ -107,14 +129,38 @@ fn balanced_answer() {
 
 /// Each packet begins a flow that gets a port of its own, of one address to one destination.
 fn first_mappings(in_use: usize) {
-    let lab = Lab::translating();
-    let from = |n: usize| format!("10.1.1.4:{}", 1_000 + n);
+    first_of(&Lab::translating(), ("10.1.1.4", Lab::NATTED), in_use, Lab::INTERNET);
+}
+
+/// Who leaves by a load balancer, and the Internet at the second port.
+const PREALLOCATED: &str = "
+name: preallocated
+internet: {addresses: [198.18.0.1]}
+publicIPAddresses: [{name: front}]
+loadBalancers:
+  - name: lb
+    frontendIPConfigurations: [{name: out, publicIPAddress: front}]
+    backendAddressPools: [{name: web}]
+    outboundRules:
+      - {name: out, frontendIPConfigurations: [out], backendAddressPool: web, protocol: All, allocatedOutboundPorts: 64000}
+virtualNetworks:
+  - {name: v, location: westeurope, addressSpace: [10.1.0.0/16], subnets: [{name: s, addressPrefix: 10.1.0.0/24}]}
+virtualMachines:
+  - {name: web, networkInterfaces: [{subnet: v/s, privateIPAddress: 10.1.0.4, loadBalancerBackendAddressPools: [lb/web]}]}
+";
+
+/// The same of ports that only the sender has, to the last of them.
+fn first_preallocated(in_use: usize) {
+    first_of(&Lab::of(PREALLOCATED), ("10.1.0.4", PortId(0)), in_use, PortId(1));
+}
+
+fn first_of(lab: &Lab, (sender, from): (&str, PortId), in_use: usize, to: PortId) {
+    let packet = |n: usize| build::udp(address(&format!("{sender}:{}", 1_000 + n)), address(FAR), b"");
     for n in 0..in_use {
-        lab.send(Lab::NATTED, &mut build::udp(address(&from(n)), address(FAR), b""));
+        lab.send(from, &mut packet(n));
     }
-    let packet = |n| build::udp(address(&from(in_use + n)), address(FAR), b"");
-    let mut packets: Vec<_> = (0..TIMES).map(packet).collect();
-    measured(|n| assert_eq!(lab.send(Lab::NATTED, &mut packets[n]), Verdict::Forward(Lab::INTERNET)));
+    let mut packets: Vec<_> = (0..TIMES).map(|n| packet(in_use + n)).collect();
+    measured(|n| assert_eq!(lab.send(from, &mut packets[n]), Verdict::Forward(to)));
 }
 
 fn parse(mut packet: Vec<u8>) {

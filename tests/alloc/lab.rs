@@ -38,7 +38,7 @@ impl Lab {
         Self::of(TRANSLATING)
     }
 
-    fn of(topology: &str) -> Self {
+    pub(crate) fn of(topology: &str) -> Self {
         let loaded = config::load(topology, "lab.vnet.yaml").expect("the topology is valid");
         let compiled = compile(&loaded.network, &Learned::default(), 1);
         let flows = Flows::new(FlowLimits::default());
@@ -90,7 +90,7 @@ fn topology(routes: u32, rules: u32) -> String {
     text
 }
 
-const TRANSLATING: &str = "
+pub(crate) const TRANSLATING: &str = "
 name: translating
 internet: {addresses: [198.18.0.1]}
 publicIPAddresses: [{name: out, ipAddress: 203.0.113.10}]
