@@ -16,6 +16,8 @@
 # does, and who has rules in front of it, with every packet. vnet-1000 has 999 before the match at each end, since an NSG
 # has no more.
 #   vnet-w1, vnet-w2, vnet-w4: vnet with so many workers, where named by --routers
+#   tokio-tun  the plainest forwarder in user space: reads a packet here, writes it there, knows no policy
+#   ovs        Open vSwitch, its datapath in user space, the same ten rules with its connection tracking; if installed
 #   kernel-chain, vnet-chain: both ways through an appliance, a third namespace that forwards: two hops
 #   vnet-lb, vnet-snat: vnet with an internal load balancer before the server, and with a server in the lab's Internet, to
 #              which the client comes by a NAT gateway; where named by --routers
@@ -24,8 +26,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 loads=(tcp1 tcp4 tcp16 both chain flooded udp1 udp16 udp256 big rate50 rate100 rate150 rate200 split same loaded connects)
-all_routers=(kernel nftables vnet vnet-plain nftables-1000 vnet-1000 kernel-chain vnet-chain)
-routers=("${all_routers[@]}")
+all_routers=(kernel nftables tokio-tun ovs vnet vnet-plain nftables-1000 vnet-1000 kernel-chain vnet-chain)
+routers=()
+for router in "${all_routers[@]}"; do
+  if [ "$router" != ovs ] || { command -v ovs-vswitchd && command -v ethtool; } >/dev/null; then routers+=("$router"); fi
+done
 rounds=5 seconds=2 anyway=0 build=1 readme=0
 while [ $# -gt 0 ]; do
   case $1 in
@@ -45,10 +50,10 @@ fail() { echo "bench: $*" >&2; exit 1; }
 for tool in ip nft iperf3 jq taskset; do
   command -v "$tool" >/dev/null || fail "$tool is missing (Debian: apt install iproute2 nftables iperf3 jq util-linux)"
 done
-[ "$build" = 0 ] || nice cargo build --release --bin vnet --example load
+[ "$build" = 0 ] || nice cargo build --release --bin vnet --example load --example plain_forward
 built=${VNET_BUILT:-$PWD/target/release}
-vnet=$built/vnet generator=$built/examples/load
-for program in "$vnet" "$generator"; do
+vnet=$built/vnet generator=$built/examples/load forwarder=$built/examples/plain_forward
+for program in "$vnet" "$generator" "$forwarder"; do
   [ -x "$program" ] || fail "$program is not built: run this without --no-build"
 done
 cores=$(nproc)
@@ -89,6 +94,64 @@ kernel_router() { # NAME
   ip -n "$r" link set left up; ip -n "$r" link set right up
   ip -n "$c" route add default via 10.1.0.1; ip -n "$s" route add default via 10.2.0.1
   ip netns exec "$r" sysctl -qw net.ipv4.ip_forward=1
+}
+
+tokio_tun() {
+  local c=$id-tokio-tun-c s=$id-tokio-tun-s
+  ip netns add "$c"; ip netns add "$s"
+  "$forwarder" "$c" "$s" >"$work/tokio-tun.out" 2>"$work/tokio-tun.err" &
+  pids+=($!)
+  until_says "$work/tokio-tun.out" ready || fail "the forwarder did not start: $(cat "$work/tokio-tun.err")"
+  ip -n "$c" addr add 10.1.0.4/16 dev tun0; ip -n "$s" addr add 10.2.0.4/16 dev tun0
+  ip -n "$c" route add default dev tun0; ip -n "$s" route add default dev tun0
+}
+
+# Its own database and daemon, in the namespace of the router.
+open_vswitch() {
+  local r=$id-ovs-r at=$work/ovs end
+  local there=(ip netns exec "$r" env OVS_RUNDIR="$at" OVS_DBDIR="$at" OVS_LOGDIR="$at")
+  kernel_router ovs
+  ip netns exec "$r" sysctl -qw net.ipv4.ip_forward=0
+  ip -n "$r" addr flush dev left; ip -n "$r" addr flush dev right
+  mkdir "$at"
+  ovsdb-tool create "$at/conf.db" /usr/share/openvswitch/vswitch.ovsschema
+  "${there[@]}" ovsdb-server "$at/conf.db" --remote="punix:$at/db.sock" --unixctl="$at/db.ctl" -vconsole:off >"$work/ovs.err" 2>&1 &
+  pids+=($!)
+  for end in $(seq 100); do if [ -S "$at/db.sock" ]; then break; fi; sleep 0.05; done
+  "${there[@]}" ovs-vsctl --db="unix:$at/db.sock" --timeout 20 --no-wait init
+  "${there[@]}" ovs-vswitchd "unix:$at/db.sock" --unixctl="$at/switch.ctl" -vconsole:off >>"$work/ovs.err" 2>&1 &
+  pids+=($!)
+  "${there[@]}" ovs-vsctl --db="unix:$at/db.sock" --timeout 20 add-br br0 -- set bridge br0 datapath_type=netdev fail-mode=secure \
+    -- add-port br0 left -- set interface left ofport_request=1 -- add-port br0 right -- set interface right ofport_request=2
+  # Its datapath takes packets as they are on a wire: whole checksums, nothing to be cut.
+  for end in c s; do ip netns exec "$id-ovs-$end" ethtool -K eth0 tx off tso off gso off >/dev/null; done
+  # It answers no ARP: the ends know each other as neighbours, by the addresses that its rules write.
+  ip -n "$id-ovs-c" neigh replace 10.1.0.1 lladdr 02:00:00:00:01:01 dev eth0
+  ip -n "$id-ovs-s" neigh replace 10.2.0.1 lladdr 02:00:00:00:02:01 dev eth0
+  open_vswitch_rules | "${there[@]}" ovs-ofctl -O OpenFlow13 add-flows br0 -
+}
+
+open_vswitch_rules() {
+  local c s
+  c=$(ip netns exec "$id-ovs-c" cat /sys/class/net/eth0/address)
+  s=$(ip netns exec "$id-ovs-s" cat /sys/class/net/eth0/address)
+  cat <<FLOWS
+table=0,priority=100,ip,actions=ct(table=1)
+table=1,priority=200,ct_state=+trk+est,ip,actions=resubmit(,2)
+table=1,priority=190,ct_state=+trk+rel,ip,actions=resubmit(,2)
+table=1,priority=180,ct_state=+trk+inv,ip,actions=drop
+table=1,priority=170,ip,nw_src=10.9.0.0/16,actions=drop
+table=1,priority=160,ip,nw_dst=10.9.0.0/16,actions=drop
+table=1,priority=150,tcp,nw_src=10.1.9.0/24,tp_dst=22,actions=drop
+table=1,priority=140,tcp,nw_src=10.1.9.0/24,tp_dst=3389,actions=drop
+table=1,priority=130,tcp,nw_dst=10.2.9.0/24,tp_dst=80,actions=ct(commit,table=2)
+table=1,priority=130,tcp,nw_dst=10.2.9.0/24,tp_dst=443,actions=ct(commit,table=2)
+table=1,priority=120,udp,nw_dst=10.2.9.0/24,tp_dst=53,actions=ct(commit,table=2)
+table=1,priority=110,ip,nw_src=192.0.2.0/24,actions=ct(commit,table=2)
+table=1,priority=100,ip,nw_src=10.1.0.0/16,nw_dst=10.2.0.0/16,actions=ct(commit,table=2)
+table=2,ip,nw_dst=10.2.0.0/16,actions=dec_ttl,mod_dl_src:02:00:00:00:02:01,mod_dl_dst:$s,output:2
+table=2,ip,nw_dst=10.1.0.0/16,actions=dec_ttl,mod_dl_src:02:00:00:00:01:01,mod_dl_dst:$c,output:1
+FLOWS
 }
 
 # A namespace that forwards, and does not tell of shorter ways.
@@ -467,7 +530,7 @@ report() {
      results: ($samples | group_by(.load) | map({key: .[0].load, value:
        (group_by(.router) | map({key: .[0].router, value: (map(.value) | summary)}) | from_entries)}) | from_entries)}
   ' >target/bench.json
-  rows vnet nftables kernel nftables vnet vnet-plain <<'ROWS'
+  rows vnet nftables kernel nftables tokio-tun ovs vnet vnet-plain <<'ROWS'
 tcp1        TCP x1, Gbit/s             1.0
 tcp4        TCP x4, Gbit/s             0.65
 tcp16       TCP x16, Gbit/s
@@ -561,7 +624,7 @@ rows() { # ONE OTHER ROUTER... <LOAD-TITLE-BAR
 # The tables between the two marks in README.md: ratios of what was measured, and nothing else.
 write_readme() {
   {
-    ratios nftables kernel nftables vnet vnet-plain <<'ROWS'
+    ratios nftables kernel nftables tokio-tun ovs vnet vnet-plain <<'ROWS'
 tcp1       TCP, one stream
 tcp4       TCP, four streams
 both       TCP, one stream each way at once
@@ -655,6 +718,8 @@ for router in "${routers[@]}"; do
   case $router in
     kernel) kernel_router kernel ;;
     nftables) kernel_router nftables; nftables_rules ;;
+    tokio-tun) tokio_tun ;;
+    ovs) open_vswitch ;;
     nftables-1000) kernel_router nftables-1000; nftables_thousand_rules ;;
     vnet) vnet_router vnet "" ten ;;
     vnet-plain) vnet_router vnet-plain "offload: false" ten ;;
