@@ -696,11 +696,13 @@ measure() { # LOAD
   esac
 }
 
-# Under a thousand rules only what starts flows, or is bound by packets; a chain is a load of its own.
+# Under a thousand rules only what starts flows, or is bound by packets; a chain is a load of its own. Beside a stream the
+# other forwarders in user space lose more round trips than make a figure.
 concerns() { # LOAD: this router
   case $router:$1 in
     *-1000:udp1 | *-1000:connects) true ;;
     *-1000:*) false ;;
+    tokio-tun:loaded | ovs:loaded) false ;;
     *-chain:chain) true ;;
     *-chain:* | *:chain) false ;;
     # A port rests for a while before the same destination sees it again: they would run out.
