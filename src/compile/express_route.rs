@@ -25,7 +25,7 @@ pub fn edge_id(network: &Network, circuit: CircuitIx) -> GatewayId {
 
 /// Whether a link of a circuit takes packets (ER-02).
 pub(super) fn is_up(network: &Network, learned: &Learned, circuit: CircuitIx, side: Side) -> bool {
-    !learned.down.contains(&network.circuit_link_name(circuit, side))
+    learned.link_absence(network, circuit, side).is_none()
 }
 
 /// The connections by which a gateway reaches what, all equal.

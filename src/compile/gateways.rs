@@ -329,9 +329,7 @@ pub(super) fn fib(routes: &[(IpNet, Vec<NextHop>)]) -> Fib {
 
 /// Whether a tunnel takes packets.
 pub(super) fn is_up(network: &Network, learned: &Learned, tunnel: ConnectionIx) -> bool {
-    let connection = network.connection(tunnel);
-    let instance = network.gateway(connection.gateway).instance_name(connection.instance);
-    network.tunnel_fault(tunnel).is_none() && !learned.down.contains(&instance)
+    network.tunnel_fault(tunnel).is_none() && learned.absence(network, tunnel).is_none()
 }
 
 /// The other end of a tunnel.

@@ -16,6 +16,7 @@ mod flow_logs;
 mod gateways;
 mod groups;
 mod ids;
+mod learned;
 mod links;
 mod memo;
 mod outbound;
@@ -32,18 +33,14 @@ mod tags;
 mod user_routes;
 mod written;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
 use std::sync::Arc;
-
-use ipnet::IpNet;
 
 use crate::dataplane::{
     AclId, FibId, Filters, FlowTerms, Ingress, Nic, NicId, PortId, RouteId, Snapshot, SubnetId, Vnet, VnetId,
 };
 use crate::model::{
-    Attachment, CircuitIx, ConnectionIx, Direction, EffectiveRoute, GatewayIx, Health, Network, NicIx, Prefixes,
-    ProbeKey, RouteServerIx, Side, SubnetIx, VnetIx,
+    Attachment, CircuitIx, ConnectionIx, Direction, EffectiveRoute, GatewayIx, Network, NicIx, Prefixes, RouteServerIx,
+    Side, SubnetIx, VnetIx,
 };
 
 use acls::{Acls, KnownAcls, List};
@@ -61,6 +58,7 @@ pub use acls::{EffectiveRule, RuleOwner, RuleRef};
 pub use express_route::edge_id;
 pub use flow_logs::flow_logs;
 pub use ids::{Ids, senders};
+pub use learned::{Absence, Heard, Learned, Said};
 pub use links::connected;
 pub use prefixes::difference;
 pub use rule_ids::{ListedRule, RuleIds, listed_rules};
@@ -70,48 +68,6 @@ pub use written::written_addresses;
 const DEFAULT_MTU: u16 = 1500;
 /// A tunnel's (FAB-11).
 const TUNNEL_MTU: u16 = 1400;
-
-/// What the running system tells, as opposed to what the file says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Learned {
-    /// By attachment; 1500 where it is missing, 1400 for a tunnel.
-    pub mtu: HashMap<Attachment, u16>,
-    pub bgp: Heard,
-    /// What the devices of sites have learned: by the name of a site, the prefixes that it knows and their next hops. A
-    /// device that is not ours has no entry.
-    pub sites: BTreeMap<String, BTreeMap<IpNet, Vec<IpAddr>>>,
-    /// Instances of gateways and links of circuits that do not work at the moment (VPN-30, ER-02), by
-    /// [`VirtualNetworkGateway::instance_name`] and [`Network::circuit_link_name`].
-    ///
-    /// [`VirtualNetworkGateway::instance_name`]: crate::model::VirtualNetworkGateway::instance_name
-    pub down: BTreeSet<String>,
-    /// What probes have found out of the backends they ask; None where nobody probes.
-    pub health: Option<BTreeMap<ProbeKey, Health>>,
-}
-
-/// What BGP says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Heard {
-    /// By the name of a connection, the prefixes to which it is the best way, or one of several.
-    pub over: BTreeMap<String, Vec<IpNet>>,
-    /// By the name of a route server, the next hops of each prefix, all equal (ARS-03).
-    pub through: BTreeMap<String, BTreeMap<IpNet, Vec<IpAddr>>>,
-    /// By the name of a gateway or a route server, how long the AS paths of its ways are.
-    pub lengths: BTreeMap<String, BTreeMap<IpNet, usize>>,
-    /// By the name of a circuit, what its customer says; of one that is not there counts what the file says of it.
-    pub said: BTreeMap<String, BTreeMap<IpNet, Said>>,
-    /// By the name of an ExpressRoute gateway, what the route server beside it says (ARS-06).
-    pub beside: BTreeMap<String, BTreeMap<IpNet, Said>>,
-}
-
-/// What somebody says of a prefix.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Said {
-    /// Nearest first.
-    pub as_path: Vec<u32>,
-    /// The names of what leads to those who say it, all equal.
-    pub over: BTreeSet<String>,
-}
 
 /// A published snapshot and the meaning of its ids.
 #[derive(Debug)]

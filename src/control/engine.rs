@@ -136,8 +136,10 @@ impl Engine {
         let known =
             |attachment: &Attachment| Some(held(attachment).filter(|(port, _)| self.workers.is_alive(*port))?.1);
         let learned = attachments.iter().filter_map(|at| Some((*at, *now.learned.mtu.get(&known(at)?)?)));
+        let off = attachments.iter().filter(|at| known(at).is_some_and(|was| now.learned.switched_off.contains(&was)));
         let learned = Learned {
             mtu: learned.collect(),
+            switched_off: off.copied().collect(),
             bgp: now.learned.bgp.clone(),
             sites: now.learned.sites.clone(),
             down: now.learned.down.clone(),

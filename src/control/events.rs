@@ -73,6 +73,13 @@ pub enum Happening {
     DeviceRestored {
         interface: String,
     },
+    /// Somebody has switched it off where it stands; it carries nothing until it is switched on again.
+    DeviceOff {
+        interface: String,
+    },
+    DeviceOn {
+        interface: String,
+    },
     /// A program that the file starts.
     ProgramEnded {
         node: String,
@@ -142,6 +149,8 @@ impl Happening {
             Self::PowerChanged { .. } => "PowerChanged",
             Self::DeviceLost { .. } => "DeviceLost",
             Self::DeviceRestored { .. } => "DeviceRestored",
+            Self::DeviceOff { .. } => "DeviceOff",
+            Self::DeviceOn { .. } => "DeviceOn",
             Self::ProgramEnded { .. } => "ProgramEnded",
             Self::WorkerFailed { .. } => "WorkerFailed",
             Self::BackendHealthy { .. } => "BackendHealthy",
@@ -167,7 +176,10 @@ impl Happening {
             | Self::ProgramEnded { node, .. }
             | Self::BgpSessionUp { node, .. }
             | Self::BgpSessionDown { node, .. } => node.clone(),
-            Self::DeviceLost { interface } | Self::DeviceRestored { interface } => interface.clone(),
+            Self::DeviceLost { interface }
+            | Self::DeviceRestored { interface }
+            | Self::DeviceOff { interface }
+            | Self::DeviceOn { interface } => interface.clone(),
             Self::WorkerFailed { worker, .. } => format!("worker {worker}"),
             Self::BackendHealthy { backend, .. } | Self::BackendUnhealthy { backend, .. } => backend.clone(),
             Self::BgpRoutesChanged { connection, .. } => connection.clone(),
@@ -193,6 +205,8 @@ impl fmt::Display for Happening {
             Self::DeviceLost { .. } => write!(f, "packets for it are dropped until `vnet apply` or SIGHUP"),
             Self::PeeringRemoved { .. }
             | Self::DeviceRestored { .. }
+            | Self::DeviceOff { .. }
+            | Self::DeviceOn { .. }
             | Self::GatewayRestored { .. }
             | Self::CircuitLinkRestored { .. } => Ok(()),
             Self::GatewayFailover { seconds, .. } | Self::CircuitLinkFailed { seconds, .. } => {

@@ -35,9 +35,7 @@ fn row(network: &Network, compiled: &Compiled, at: ConnectionIx, connection: &Co
         Remote::Gateway(far) => ("Vnet2Vnet", &network.gateway(far).name),
         Remote::Circuit(circuit) => ("ExpressRoute", &network.circuit(circuit).name),
     };
-    let away = compiled.learned().down.contains(&gateway.instance_name(connection.instance));
-    let away = away.then(|| "the gateway's instance does not work at the moment (VPN-30)".to_owned());
-    let reason = network.tunnel_fault(at).map(|fault| fault.to_string()).or(away);
+    let reason = compiled.learned().why_down(network, at);
     ConnectionRow {
         name: connection.name.clone(),
         virtual_network_gateway: gateway.name.clone(),

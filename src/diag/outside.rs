@@ -41,9 +41,8 @@ fn first_tunnel(network: &Network, customer: Customer) -> Option<ConnectionIx> {
 /// The port that somebody outside sends to a destination from; without a route there, any. Of its links the primary
 /// while that is up.
 pub(super) fn sender(network: &Network, compiled: &Compiled, customer: Customer, to: Option<IpAddr>) -> Option<NicId> {
-    let down = &compiled.learned().down;
     let link = |circuit| {
-        let up = |side: &Side| !down.contains(&network.circuit_link_name(circuit, *side));
+        let up = |side: &Side| compiled.learned().link_absence(network, circuit, *side).is_none();
         let side = Side::BOTH.into_iter().find(up).unwrap_or(Side::Primary);
         compiled.ids().nic(Sender::CircuitLink(circuit, side))
     };
@@ -102,10 +101,7 @@ fn tunnel_to(network: &Network, compiled: &Compiled, at: SiteIx, to: IpAddr) -> 
     };
     // Its device finds out that an instance is away.
     let mut tunnels: Vec<_> = network.tunnels_of(at).collect();
-    tunnels.sort_by_key(|tunnel| {
-        let Connection { gateway, instance, .. } = network.connection(*tunnel);
-        compiled.learned().down.contains(&network.gateway(*gateway).instance_name(*instance))
-    });
+    tunnels.sort_by_key(|tunnel| compiled.learned().absence(network, *tunnel).is_some());
     let fixed = || holds(&site.routes).then(|| tunnels.first().copied()).flatten();
     tunnels.iter().copied().find(leads).or_else(fixed)
 }

@@ -23,6 +23,7 @@ use super::program::{self, Program};
 use super::rearrange::rearrange;
 use super::record::Record;
 use super::site::{Guests, Site};
+use super::switches::Switches;
 use crate::config;
 use crate::control::change;
 use crate::control::engine::{Engine, Next, Published};
@@ -41,6 +42,7 @@ pub(super) struct Lab<'a> {
     pub(super) logger: FlowLogger,
     pub(super) routers: Arc<Routers>,
     pub(super) absences: Absences,
+    pub(super) switches: Switches,
     pub(super) record: Record,
     pub(super) facts: Arc<ArcSwap<LabFacts>>,
     pub(super) history: Arc<EventLog>,
@@ -121,6 +123,7 @@ impl Lab<'_> {
         }
         let gone: Vec<_> = gone.into_iter().map(|(_, at)| at).collect();
         self.engine.disconnect(&gone);
+        self.switches.forget(&lost);
         let nodes = self.record.nodes.iter().filter(|node| lost.contains(&node.namespace));
         let nodes: Vec<_> = nodes.map(|node| node.name.clone()).collect();
         let ended = self.programs.extract_if(.., |program| nodes.contains(&program.node));
@@ -276,6 +279,7 @@ impl Lab<'_> {
             [self.site.write_names(&network), dir.write_links(&Links::of(&network)), dir.write_record(&self.record)];
         complaints.extend(written.into_iter().filter_map(|written| Some(written.err()?.to_string())));
         complaints.extend(self.route());
+        complaints.extend(self.watch_switches());
         complaints.extend(self.start_programs(&before));
         complaints.extend(self.site.platform.heed(&self.engine, &self.history).err().map(|error| error.to_string()));
         complaints

@@ -33,6 +33,7 @@ use super::program::{self, Program};
 use super::record::Record;
 use super::site::{Guests, Site};
 use super::state::{Base, Claim};
+use super::switches::Switches;
 use crate::config::Memory;
 use crate::control::engine::{self, Engine, Learned};
 use crate::control::events::{EventLog, Happening};
@@ -198,11 +199,13 @@ fn begin(
     };
     let facts = Arc::new(ArcSwap::from_pointee(facts));
     powerless(|| listen(&engine, &record, &facts, signals, &events))?;
+    let switches = powerless(|| Switches::watch(events).during(|| "cannot watch devices".into()))?;
     let (programs, events) = (Vec::new(), Events::new(wake));
     let read = Read { memory: Memory::default(), network: engine.network() };
     let absences = Absences::default();
-    let lab = Lab { site, engine, logger, routers, absences, record, facts, history, programs, path, events, read };
-    lab.route().iter().for_each(|complaint| warn!("{complaint}"));
+    let mut lab =
+        Lab { site, engine, logger, routers, absences, switches, record, facts, history, programs, path, events, read };
+    lab.route().into_iter().chain(lab.watch_switches()).for_each(|complaint| warn!("{complaint}"));
     Ok(lab)
 }
 
@@ -283,6 +286,7 @@ fn watch(lab: &mut Lab<'_>) -> &'static str {
                 lab.history.tell(Happening::WorkerFailed { worker, reason: error.to_string() });
                 lab.alert(format!("worker {worker} ended: {error}; `vnet down` and `vnet up` start it again"));
             }
+            Ok(Event::DevicesChanged) => lab.heed_switches(),
             Err(RecvTimeoutError::Timeout) => lab.let_go_of_lost(),
             Err(RecvTimeoutError::Disconnected) => return "nobody is left to ask",
         }

@@ -17,6 +17,8 @@ pub(super) enum Event {
     ProgramEnded,
     Change(Change, Sender<Response>),
     Forwarding(engine::Event),
+    /// Devices of gateways, sites or circuits' links were switched off or on, or something else about them is new.
+    DevicesChanged,
 }
 
 pub(super) struct Events {

@@ -43,13 +43,14 @@ impl Lab<'_> {
     /// not work.
     pub(super) fn lead_around(&self) -> Vec<String> {
         let (network, compiled) = (self.engine.network(), self.engine.compiled());
-        let down = &compiled.learned().down;
+        let learned = compiled.learned();
         let tunnels = (0..network.connections.len()).map(ConnectionIx).filter_map(|tunnel| {
-            let Connection { gateway, instance, .. } = *network.connection(tunnel);
-            let gateway = network.gateway(gateway);
-            let fixed = gateway.is_active_active() && network.bgp_over(tunnel).is_none();
-            let (place, device) = self.site.guests.far(&network, Attachment::Tunnel(tunnel)).filter(|_| fixed)?;
-            Some((place, device, down.contains(&gateway.instance_name(instance))))
+            let (Connection { gateway, instance, .. }, at) = (network.connection(tunnel), Attachment::Tunnel(tunnel));
+            let fixed = network.gateway(*gateway).is_active_active() && network.bgp_over(tunnel).is_none();
+            // One that is off leads nowhere as it is.
+            let leads = fixed && !learned.switched_off.contains(&at);
+            let (place, device) = self.site.guests.far(&network, at).filter(|_| leads)?;
+            Some((place, device, learned.is_away(&network, *gateway, *instance)))
         });
         let done = tunnels.map(|(place, device, away)| {
             let bare = Device { routes: Vec::new(), ..device.clone() };

@@ -30,6 +30,7 @@ mod rearrange;
 mod record;
 mod site;
 mod state;
+mod switches;
 pub mod trial;
 mod watch;
 

@@ -87,6 +87,11 @@ impl VirtualNetworkGateway {
         self.second_public.is_some()
     }
 
+    /// How many of its two instances are active.
+    pub const fn active_instances(&self) -> usize {
+        if self.is_active_active() { 2 } else { 1 }
+    }
+
     /// What an active instance speaks BGP with a peer as: with one that has a link-local address by such a one of its own, the
     /// one next to the peer's if there are several.
     fn speaker_towards(&self, instance: usize, peer: IpAddr) -> Option<BgpSettings> {

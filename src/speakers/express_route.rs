@@ -127,7 +127,7 @@ fn link(
     let (over, password) = (network.circuit_link_name(circuit, side), peering.shared_key.clone());
     Peer {
         id: PeerId(0),
-        up: network.circuit_fault(circuit).is_none() && !learned.down.contains(&over),
+        up: network.circuit_fault(circuit).is_none() && learned.link_absence(network, circuit, side).is_none(),
         over,
         node: Some(node.to_owned()),
         local,

@@ -128,7 +128,7 @@ pub fn nodes(network: &Network, learned: &Learned) -> Vec<Node> {
     let servers = route_server::servers(network);
     let borders = express_route::borders(network, learned);
     let mut nodes: Vec<_> =
-        vpn::gateways(network).chain(vpn::sites(network, learned)).chain(servers).chain(borders).collect();
+        vpn::gateways(network, learned).chain(vpn::sites(network, learned)).chain(servers).chain(borders).collect();
     for Node { peers, .. } in &mut nodes {
         let mut known = HashSet::new();
         // Two ways to one address carry one session.

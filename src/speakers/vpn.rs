@@ -14,15 +14,20 @@ use crate::model::{BgpSettings, ConnectionIx, GatewayIx, NatMode, Network, Remot
 /// BGP-08.
 const PREFIXES_MAX: u32 = 4_000;
 
-pub(super) fn gateways(network: &Network) -> impl Iterator<Item = Node> {
+pub(super) fn gateways(network: &Network, learned: &Learned) -> impl Iterator<Item = Node> {
     network.gateways().flat_map(move |(ix, gateway)| {
         let speakers = gateway.speakers();
-        (0..speakers.len()).map(move |instance| self::instance(network, ix, &speakers, instance))
+        (0..speakers.len()).map(move |instance| self::instance((network, learned), ix, &speakers, instance))
     })
 }
 
 /// One active instance of a gateway: another of the same gateway is a peer of its own system (BGP-16).
-fn instance(network: &Network, ix: GatewayIx, speakers: &[BgpSettings], instance: usize) -> Node {
+fn instance(
+    (network, learned): (&Network, &Learned),
+    ix: GatewayIx,
+    speakers: &[BgpSettings],
+    instance: usize,
+) -> Node {
     let gateway = network.gateway(ix);
     let own = speakers[instance];
     let space = network.gateway_space(ix);
@@ -30,7 +35,7 @@ fn instance(network: &Network, ix: GatewayIx, speakers: &[BgpSettings], instance
     let fixed = fixed(network, ix);
     let fixed = fixed.iter().filter(|prefix| !space.contains(prefix)).map(|prefix| route(*prefix, Source::Static));
     let tunnels = network.connections_of(ix).filter(|(_, tunnel)| tunnel.instance == instance);
-    let peers = tunnels.flat_map(|(over, _)| gateway_peers(network, over, &space));
+    let peers = tunnels.flat_map(|(over, _)| gateway_peers((network, learned), over, &space));
     let others = speakers.iter().enumerate().filter(|(other, _)| *other != instance);
     let hops = next_hops(own.address, gateway.ipv6(instance));
     let within = within(hops, &space);
@@ -78,7 +83,7 @@ fn fixed(network: &Network, gateway: GatewayIx) -> Vec<IpNet> {
     prefixes
 }
 
-fn gateway_peers(network: &Network, over: ConnectionIx, space: &[IpNet]) -> Vec<Peer> {
+fn gateway_peers((network, learned): (&Network, &Learned), over: ConnectionIx, space: &[IpNet]) -> Vec<Peer> {
     let connection = network.connection(over);
     let ipv6 = network.gateway(connection.gateway).ipv6(connection.instance);
     let policy = Policy {
@@ -98,7 +103,7 @@ fn gateway_peers(network: &Network, over: ConnectionIx, space: &[IpNet]) -> Vec<
         Remote::Circuit(_) => None,
     };
     let ends = network.bgp_ends(over).into_iter().enumerate();
-    let peers = ends.map(|(far, ends)| peer(network, (over, node(far)), (ends, ipv6), policy.clone()));
+    let peers = ends.map(|(far, ends)| peer((network, learned), (over, node(far)), (ends, ipv6), policy.clone()));
     // Who has a link-local address begins (BGP-05).
     let passive = |mut peer: Peer| {
         peer.config.passive = is_link_local(peer.remote);
@@ -133,7 +138,8 @@ pub(super) fn sites(network: &Network, learned: &Learned) -> impl Iterator<Item 
             address: settings.address,
             routes: site.advertises.iter().map(|prefix| route(*prefix, Source::Network)).collect(),
             peers: {
-                let tunnels = spoken.map(|(over, (near, _))| site_peer(network, over, (settings, near), site));
+                let tunnels =
+                    spoken.map(|(over, (near, _))| site_peer((network, learned), over, (settings, near), site));
                 tunnels.chain(express_route::of_site(network, learned, ix)).collect()
             },
             sink: Sink::Kernel,
@@ -142,18 +148,23 @@ pub(super) fn sites(network: &Network, learned: &Learned) -> impl Iterator<Item 
     })
 }
 
-fn site_peer(network: &Network, over: ConnectionIx, ends: (BgpSettings, BgpSettings), site: &Site) -> Peer {
+fn site_peer(
+    (network, learned): (&Network, &Learned),
+    over: ConnectionIx,
+    ends: (BgpSettings, BgpSettings),
+    site: &Site,
+) -> Peer {
     // What has come over a circuit does not go on through a site.
     let export = Export { prepend: site.prepend, refuse_from: vec![CIRCUIT], ..Export::default() };
     let connection = network.connection(over);
     let node = network.gateway(connection.gateway).instance_name(connection.instance);
     let policy = Policy { group: TUNNEL, export, ..Policy::default() };
     let ends = (ends.0, BgpSettings { address: network.address_seen(over, ends.1.address), ..ends.1 });
-    peer(network, (over, Some(node)), (ends, site.ipv6()), policy)
+    peer((network, learned), (over, Some(node)), (ends, site.ipv6()), policy)
 }
 
 fn peer(
-    network: &Network,
+    (network, learned): (&Network, &Learned),
     (over, node): (ConnectionIx, Option<String>),
     ((near, far), ipv6): ((BgpSettings, BgpSettings), Option<Ipv6Addr>),
     mut policy: Policy,
@@ -168,7 +179,7 @@ fn peer(
         local: near.address,
         remote: far.address,
         there: [near.address, far.address],
-        up: network.tunnel_fault(over).is_none(),
+        up: network.tunnel_fault(over).is_none() && learned.absence(network, over).is_none(),
         config: PeerConfig { external: true, retry: RETRY, families: families(hops), policy, ..PeerConfig::new(asn) },
     }
 }

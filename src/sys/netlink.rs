@@ -1,11 +1,11 @@
 //! Links, addresses and routes of the calling thread's network namespace, by rtnetlink.
 //!
 //! One idea: one request, one acknowledgement, one thread; nothing to schedule. A socket belongs to the namespace it was
-//! opened in. It holds just what guests need; it neither watches nor lists.
+//! opened in. It holds just what guests need, and lists nothing; what changes of devices a [`LinkWatch`] tells.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use ipnet::IpNet;
 use netlink_packet_core::{
@@ -28,6 +28,11 @@ use super::netns::Netns;
 
 /// What routing daemons give external BGP's routes.
 const LEARNED_METRIC: u32 = 20;
+
+/// The group of `RTNLGRP_LINK`.
+const LINKS: u32 = 1;
+/// Datagrams that one look at a [`LinkWatch`] takes at most.
+const TAKEN_MAX: usize = 64;
 
 /// An rtnetlink socket.
 #[derive(Debug)]
@@ -62,6 +67,11 @@ impl Netlink {
             _ => None,
         });
         mtu.ok_or_else(|| io::Error::other(format!("the kernel does not tell the MTU of {name}")))
+    }
+
+    /// Whether a device is switched on; somebody may or may not be at its other end.
+    pub fn is_up(&mut self, name: &str) -> io::Result<bool> {
+        Ok(self.find_link(name)?.header.flags.contains(LinkFlags::Up))
     }
 
     pub fn up(&mut self, link: Link) -> io::Result<()> {
@@ -291,6 +301,39 @@ impl Netlink {
                 return Ok(answers);
             }
         }
+    }
+}
+
+/// Tells that devices of the namespace that it was opened in have changed, not which or how: that is to be asked. Readable
+/// when there is something to tell.
+#[derive(Debug)]
+pub struct LinkWatch(Socket);
+
+impl LinkWatch {
+    /// Begins in the calling thread's namespace.
+    pub fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.add_membership(LINKS)?;
+        socket.set_non_blocking(true)?;
+        Ok(Self(socket))
+    }
+
+    /// Takes note of what was told so far, of a bounded part of it: the rest is told again. False where there was nothing.
+    pub fn take(&self) -> bool {
+        let mut buffer = [0_u8; 16];
+        // What does not fit of a datagram is taken off all the same. One that the kernel had no room for was a change too.
+        let taken = (0..TAKEN_MAX).map_while(|_| match self.0.recv(&mut &mut buffer[..], 0) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Ok(_) | Err(_) => Some(()),
+        });
+        taken.count() > 0
+    }
+}
+
+impl AsFd for LinkWatch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

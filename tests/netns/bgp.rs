@@ -9,6 +9,9 @@ use crate::lab::{Lab, eventually, stderr, stdout};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/site-to-site-bgp.yaml");
 
+/// Why sessions end with their tunnel.
+const NO_TUNNEL: &str = "there is no tunnel any more";
+
 fn example() -> String {
     fs::read_to_string(EXAMPLE).unwrap().replace("name: site-to-site-bgp\n", "")
 }
@@ -127,7 +130,52 @@ fn vpn_13_what_bgp_brought_goes_with_its_tunnel() {
     let events: Vec<_> = events.as_array().unwrap().iter().filter(|event| event["node"] == "hub-gw").collect();
     let told: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!(told, ["BgpSessionUp", "BgpSessionDown", "BgpSessionUp"], "{events:?}");
-    assert_eq!(events[1]["reason"], "there is no tunnel any more");
+    assert_eq!(events[1]["reason"], NO_TUNNEL);
+}
+
+/// The first connection's status, and why it is not connected.
+fn connection(lab: &Lab) -> (Value, Value) {
+    let row = lab.data(&["gateway", "connections"])[0].clone();
+    (row["connectionStatus"].clone(), row["reason"].clone())
+}
+
+/// VPN-13, VPN-17: a site's tunnel device that somebody switches off ends the session at once at both ends, long before the
+/// hold time of 180 s, and what it brought goes; switched on again, the device has what it had and all comes back. The
+/// gateway's own device does the same.
+#[test]
+fn vpn_17_a_device_that_is_switched_off() {
+    let Some(lab) = Lab::up(&example()) else { return };
+    let off = [
+        ("dc", "tun0", "dc/hub-dc", "its device at the far end is switched off"),
+        ("hub-gw", "eth0", "hub-gw", "the gateway's instance does not work at the moment (VPN-30)"),
+    ];
+    for (node, device, interface, reason) in off {
+        learns(&lab, "192.168.50.0/24");
+        eventually("the site knows the spoke", || site_knows(&lab, "10.20.0.0/16"));
+        assert_eq!(connection(&lab), ("Connected".into(), Value::Null));
+        lab.switch(node, device, "down");
+        forgets(&lab, "192.168.50.0/24");
+        eventually("the site forgets the spoke", || !site_knows(&lab, "10.20.0.0/16"));
+        assert_eq!(connection(&lab), ("NotConnected".into(), reason.into()));
+        assert_eq!(lab.data(&["bgp", "peers", "hub-gw"])[0]["state"], "Connecting");
+        let explained = lab.vnet(&["explain", "app", "192.168.50.1"]);
+        assert!(stdout(&explained).contains(reason), "{}", stdout(&explained));
+        lab.assert_dropped("app", "192.168.50.1", "app", "GatewayUnavailable");
+        lab.switch(node, device, "up");
+        learns(&lab, "192.168.50.0/24");
+        eventually("the site knows the spoke again", || site_knows(&lab, "10.20.0.0/16"));
+        lab.assert_ping("app", "192.168.50.10");
+        lab.assert_ping("dc", "10.20.1.4");
+        let events = lab.data(&["events"]);
+        let told = events.as_array().unwrap().iter().filter(|event| event["interface"] == interface);
+        let told: Vec<_> = told.map(|event| event["event"].as_str().unwrap()).collect();
+        assert_eq!(told, ["DeviceOff", "DeviceOn"]);
+    }
+    let events = lab.data(&["events"]);
+    let ended = events.as_array().unwrap().iter().filter(|event| event["event"] == "BgpSessionDown");
+    let mut ended: Vec<_> = ended.map(|event| [&event["node"], &event["reason"]]).collect();
+    ended.sort_by_key(|[node, _]| node.to_string());
+    assert_eq!(ended, [["dc", NO_TUNNEL], ["dc", NO_TUNNEL], ["hub-gw", NO_TUNNEL], ["hub-gw", NO_TUNNEL]]);
 }
 
 /// Who talks with peers has no power; who sets the sites' routes has that alone.

@@ -208,6 +208,28 @@ fn er_02_a_link_breaks() {
     assert!(stderr(&unknown).contains("the lab has: circuit"), "{}", stderr(&unknown));
 }
 
+/// ER-02: a link whose device the customer switches off is down at both ends at once, and back with it.
+#[test]
+fn er_02_a_link_is_switched_off() {
+    let Some(lab) = Lab::up(&speaking(false)) else { return };
+    let both = ["172.30.0.2", "172.30.0.6"];
+    site_routes(&lab, &both);
+    for (device, left) in [("er0", both[1]), ("er1", both[0])] {
+        lab.switch("dc", device, "down");
+        site_routes(&lab, &[left]);
+        let links = lab.data(&["circuit", "ls"])[0]["links"].clone();
+        let down: Vec<_> = links.as_array().unwrap().iter().filter(|link| link["up"] == false).collect();
+        assert_eq!(down.len(), 1, "{links}");
+        assert_eq!(down[0]["reason"], "its device at the far end is switched off");
+        for _ in 0..4 {
+            lab.assert_ping("app", "192.168.90.10");
+            lab.assert_ping("dc", "10.90.1.4");
+        }
+        lab.switch("dc", device, "up");
+        site_routes(&lab, &both);
+    }
+}
+
 /// BGP-23, ER-04: a tunnel takes over when both links of the circuit are down, both ways; and what the site says on the circuit
 /// comes and goes as it says.
 #[test]

@@ -124,6 +124,12 @@ impl Lab {
         self.vnet(&[&["exec", node, "--"], command].concat())
     }
 
+    /// Switches a device of a node off (`down`) or on (`up`), as a person in there would.
+    pub(crate) fn switch(&self, node: &str, device: &str, to: &str) {
+        let done = self.exec(node, &["ip", "link", "set", device, to]);
+        assert!(done.status.success(), "{device} of {node}: {}", stderr(&done));
+    }
+
     /// The daemon, killed without a chance to clean up.
     pub(crate) fn crash(&self) {
         let pid = self.data(&["status"])["pid"].as_u64().unwrap();

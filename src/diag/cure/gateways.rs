@@ -30,7 +30,7 @@ impl Case<'_> {
         let network = self.names.network;
         let (name, dst) = (&network.gateway(ix).name, self.walk.dst);
         let faults = network.connections_of(ix).filter_map(|(at, connection)| {
-            let fault = network.tunnel_fault(at)?;
+            let fault = self.names.compiled.learned().why_down(network, at)?;
             Some(format!("connection {}: {fault}", connection.name))
         });
         let faults: Vec<_> = faults.collect();
@@ -59,7 +59,7 @@ impl Case<'_> {
         let name = &network.circuit(circuit).name;
         let down = network.circuit_fault(circuit).map(|fault| fault.to_string());
         let connections = network.connections_to(circuit).filter_map(|(at, connection)| {
-            let fault = network.tunnel_fault(at)?;
+            let fault = self.names.compiled.learned().why_down(network, at)?;
             Some(format!("connection {}: {fault}", connection.name))
         });
         let reach = network.circuit(circuit).reach.iter().filter_map(|reach| {

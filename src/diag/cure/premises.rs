@@ -66,7 +66,7 @@ impl Case<'_> {
             return Cure::with(cause, format!("let route table {name} have them"), edit);
         }
         let (name, connection) = (&network.gateway(gateway).name, network.connection(over));
-        if let Some(fault) = network.tunnel_fault(over) {
+        if let Some(fault) = self.names.compiled.learned().why_down(network, over) {
             return Cure::untreated(format!(
                 "gateway {name} cannot reach {there}: connection {}: {fault}",
                 connection.name
@@ -146,7 +146,7 @@ impl Case<'_> {
         let site = network.site(at);
         let name = &site.name;
         let faults = network.tunnels_of(at).filter_map(|over| {
-            let fault = network.tunnel_fault(over)?;
+            let fault = self.names.compiled.learned().why_down(network, over)?;
             Some(format!("connection {}: {fault}", network.connection(over).name))
         });
         let faults: Vec<_> = faults.collect();
