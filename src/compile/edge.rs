@@ -81,6 +81,7 @@ fn pools(network: &Network) -> (Vec<PortPool>, Vec<(IpNet, PublicOwner)>) {
     let shared = PortPool {
         ports: Box::new([Ports::all(DEFAULT_OUTBOUND.into())]),
         preallocated: false,
+        echoes: false,
         tcp_idle_secs: DEFAULT_IDLE_SECS,
         told: Told::Nobody,
     };
@@ -107,6 +108,7 @@ fn pool(network: &Network, gateway: &NatGateway) -> PortPool {
             .map(|address| Ports::all(address.into()))
             .collect(),
         preallocated: false,
+        echoes: false,
         tcp_idle_secs: u16::try_from(gateway.idle_timeout.as_secs()).unwrap_or(u16::MAX),
         told: Told::WhoGoesOn,
     }

@@ -9,12 +9,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::dataplane::{
-    AddressMap, Fib, Gateway, GatewayId, NextHop, NicId, PortPool, Ports, RouteId, Selectors, Spread, SpreadId, Told,
-    TunnelNat,
+    AddressMap, Fib, Gateway, GatewayId, NextHop, NicId, PortMap, PortPool, Ports, RouteId, Selectors, Spread,
+    SpreadId, Told, TunnelNat,
 };
 use crate::model::{
-    ConnectionIx, GatewayIx, GatewayKind, NatKind, NatMode, NatRule, Network, Remote, RouteServer, RoutingPreference,
-    VnetIx,
+    ConnectionIx, GatewayIx, GatewayKind, NatKind, NatMode, NatRule, Network, PortRange, Remote, RouteServer,
+    RoutingPreference, VnetIx,
 };
 
 use super::exchange::{Exchange, underlay};
@@ -266,17 +266,25 @@ fn nat(network: &Network, ids: &Ids, gateway: GatewayIx) -> Box<[(NicId, TunnelN
 }
 
 fn map(rule: &NatRule) -> AddressMap {
-    let NatRule { internal, external, .. } = *rule;
+    let NatRule { internal, external, internal_ports, external_ports, .. } = *rule;
+    let lent = |address: IpAddr| match external_ports {
+        Some(PortRange { first, last }) => Ports { address, first, count: last - first + 1 },
+        None => Ports::all(address),
+    };
     let pool = || {
         let addresses = (external.network().to_bits()..=external.broadcast().to_bits()).take(POOL_MAX);
-        let ports = addresses.map(|bits| Ports::all(Ipv4Addr::from_bits(bits).into())).collect();
-        PortPool { ports, preallocated: false, tcp_idle_secs: TCP_IDLE_SECS, told: Told::Nobody }
+        let ports = addresses.map(|bits| lent(Ipv4Addr::from_bits(bits).into())).collect();
+        let echoes = internal_ports.is_none();
+        PortPool { ports, preallocated: false, echoes, tcp_idle_secs: TCP_IDLE_SECS, told: Told::Nobody }
     };
     let pool = match rule.kind {
         NatKind::Static => None,
         NatKind::Dynamic { .. } => Some(pool()),
     };
-    AddressMap { internal, external, pool }
+    let range = |ports: Option<PortRange>| ports.map_or(0..=u16::MAX, |ports| ports.first..=ports.last);
+    let stated = internal_ports.is_some() || external_ports.is_some();
+    let ports = stated.then(|| PortMap { internal: range(internal_ports), external: range(external_ports) });
+    AddressMap { internal, external, ports, pool }
 }
 
 fn table(

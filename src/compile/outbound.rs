@@ -93,6 +93,7 @@ fn give(
     pools.push(PortPool {
         ports: ports.into(),
         preallocated: true,
+        echoes: false,
         tcp_idle_secs: source
             .rule
             .map_or(IDLE_SECS, |rule| u16::try_from(rule.idle_timeout.as_secs()).unwrap_or(u16::MAX)),

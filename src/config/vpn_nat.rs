@@ -2,12 +2,12 @@
 
 use ipnet::IpNet;
 
-use super::decode::{Fields, list_of, record, text, word};
+use super::decode::{Fields, list_of, record, word};
 use super::diagnostic::{At, Report, Spanned};
 use super::document::{Name, Reference};
 use super::tree::Node;
-use super::values::{prefix, reference, resource_name};
-use crate::model::NatMode;
+use super::values::{port_range, prefix, reference, resource_name};
+use crate::model::{NatMode, PortRange};
 
 pub(super) struct NatRule {
     pub at: At,
@@ -23,7 +23,7 @@ pub(super) struct NatRule {
 /// One of a rule's ranges.
 pub(super) struct Mapping {
     pub range: Option<Spanned<IpNet>>,
-    pub ports: Option<Spanned<String>>,
+    pub ports: Option<Spanned<PortRange>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub(super) fn nat_rule(node: &Node, report: &mut Report) -> Option<NatRule> {
 fn mapping(node: &Node, report: &mut Report) -> Option<Mapping> {
     record(node, report, "a mapping", |f| Mapping {
         range: f.required("addressSpace", prefix),
-        ports: f.optional("portRange", text),
+        ports: f.optional("portRange", port_range),
     })
 }
 

@@ -46,7 +46,7 @@ pub use snapshot::{
     SubnetId, SubnetSet, Vnet, VnetId,
 };
 pub use spread::Spread;
-pub use tunnel_nat::{AddressMap, TunnelNat};
+pub use tunnel_nat::{AddressMap, PortMap, TunnelNat};
 
 /// Nanoseconds on the caller's monotonic clock. Pure code takes it as an argument and never asks for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

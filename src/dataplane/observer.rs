@@ -112,11 +112,11 @@ impl Translation {
         Self { end: PacketEnd::Destination, from, to }
     }
 
-    /// The public address of the two.
-    pub const fn public(&self) -> IpAddr {
+    /// The public one of the two.
+    pub const fn public(&self) -> (IpAddr, u16) {
         match self.end {
-            PacketEnd::Source => self.to.0,
-            PacketEnd::Destination => self.from.0,
+            PacketEnd::Source => self.to,
+            PacketEnd::Destination => self.from,
         }
     }
 }

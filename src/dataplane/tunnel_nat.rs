@@ -4,10 +4,12 @@
 //! tunnel is all. It holds no flows: those of maps that are not one to one are port mappings like any other.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
 
 use ipnet::Ipv4Net;
 
 use super::PortPool;
+use crate::wire::Protocol;
 
 /// The lists of one tunnel; in each the first that fits.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,27 +25,53 @@ pub struct TunnelNat {
 pub struct AddressMap {
     pub internal: Ipv4Net,
     pub external: Ipv4Net,
+    /// It is about these alone; None for one of all that its addresses send and are sent.
+    pub ports: Option<PortMap>,
     /// Flows from inside share the external addresses by ports; None where each address has its own.
     pub pool: Option<PortPool>,
 }
 
+/// Ports of TCP and UDP inside and what they are outside. Where each has its own, both are as many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortMap {
+    pub internal: RangeInclusive<u16>,
+    pub external: RangeInclusive<u16>,
+}
+
+/// An address and port that take the place of others; the port only where it changes.
+pub(super) type Name = (IpAddr, Option<u16>);
+
 impl AddressMap {
-    pub fn is_internal(&self, address: IpAddr) -> bool {
-        holds(self.internal, address)
+    /// Whether it has the near end of a flow of this protocol.
+    pub fn is_internal(&self, (address, port): (IpAddr, u16), protocol: Protocol) -> bool {
+        holds(self.internal, address) && self.is_about(protocol, |ports| ports.internal.contains(&port))
     }
 
-    pub fn is_external(&self, address: IpAddr) -> bool {
+    /// Whether it has what the near end is called outside.
+    pub fn is_external(&self, (address, port): (IpAddr, u16), protocol: Protocol) -> bool {
+        holds(self.external, address) && self.is_about(protocol, |ports| ports.external.contains(&port))
+    }
+
+    /// Whether flows from inside may get this address.
+    pub(super) fn lends(&self, address: IpAddr) -> bool {
         holds(self.external, address)
     }
 
-    /// What an internal address is called outside.
-    pub(super) fn outward(&self, address: IpAddr) -> IpAddr {
-        moved(address, self.external)
+    fn is_about(&self, protocol: Protocol, holds: impl Fn(&PortMap) -> bool) -> bool {
+        let has_ports = matches!(protocol, Protocol::TCP | Protocol::UDP);
+        self.ports.as_ref().is_none_or(|ports| has_ports && holds(ports))
     }
 
-    /// Whose an external address is.
-    pub(super) fn inward(&self, address: IpAddr) -> IpAddr {
-        moved(address, self.internal)
+    /// What an internal end is called outside.
+    pub(super) fn outward(&self, (address, port): (IpAddr, u16)) -> Name {
+        let shifted = |ports: &PortMap| ports.external.start() + (port - ports.internal.start());
+        (moved(address, self.external), self.ports.as_ref().map(shifted))
+    }
+
+    /// Whose an external end is.
+    pub(super) fn inward(&self, (address, port): (IpAddr, u16)) -> Name {
+        let shifted = |ports: &PortMap| ports.internal.start() + (port - ports.external.start());
+        (moved(address, self.internal), self.ports.as_ref().map(shifted))
     }
 }
 

@@ -7,8 +7,8 @@ use crate::compile::{Compiled, RuleOwner, Sender};
 use crate::dataplane::{AclId, FibId, FilterPlace, FrontendId, NextHop, NicId, RouteId, VnetId, platform};
 use crate::model::{
     AddressPrefix, CircuitIx, ConnectionIx, DEFAULT_OUTBOUND, EffectiveRoute, FrontendIx, GatewayIx, Internet,
-    NatGateway, NatRule, Network, NicIx, PLATFORM_NODE, Peering, PublishedTagIx, RouteSource, ServiceTag, Side, Site,
-    SubnetIx, VirtualNetwork, VnetIx,
+    NatGateway, Network, NicIx, PLATFORM_NODE, Peering, PublishedTagIx, RouteSource, ServiceTag, Side, Site, SubnetIx,
+    VirtualNetwork, VnetIx,
 };
 
 use super::walk::Walk;
@@ -115,7 +115,7 @@ impl<'a> Names<'a> {
     }
 
     /// What a public address stands for, as the file calls it: `public IP web-ip`, `NAT gateway out`.
-    pub(super) fn public(self, address: IpAddr) -> String {
+    pub(super) fn public(self, address: IpAddr, port: Option<u16>) -> String {
         let network = self.network;
         if address == DEFAULT_OUTBOUND {
             return "default outbound access".to_owned();
@@ -131,8 +131,7 @@ impl<'a> Names<'a> {
             return format!("NAT gateway {}", gateway.name);
         }
         let rules = network.virtual_network_gateways.iter().flat_map(|gateway| &gateway.nat_rules);
-        let outside = |rule: &&NatRule| matches!(address, IpAddr::V4(address) if rule.external.contains(&address));
-        if let Some(rule) = rules.into_iter().find(outside) {
+        if let Some(rule) = rules.into_iter().find(|rule| rule.names(address, port)) {
             return format!("NAT rule {}", rule.name);
         }
         let public = network.public_ip_addresses.iter().find(|public| public.address == address);

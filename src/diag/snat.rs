@@ -81,10 +81,15 @@ pub fn snat(network: &Network, compiled: &Compiled, in_use: Option<&PortUse>) ->
     // An interface that is gone may have had some.
     let rows = rows.filter(|((nic, ..), _)| compiled.ids().sender(*nic).is_some());
     let row = |(whose @ (nic, address, protocol), allocated_ports): (Whose, Option<u32>)| SnatRow {
-        source: names.public(address),
+        source: names.public(address, None),
         public_address: address,
         interface: names.nic(nic),
-        protocol: if protocol == Protocol::TCP { "Tcp" } else { "Udp" }.to_owned(),
+        protocol: match protocol {
+            Protocol::TCP => "Tcp",
+            Protocol::ICMP => "Icmp",
+            _ => "Udp",
+        }
+        .to_owned(),
         allocated_ports,
         used_ports: in_use.map(|in_use| in_use.of(&whose).0),
         connections: in_use.map(|in_use| in_use.of(&whose).1),

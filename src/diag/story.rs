@@ -225,7 +225,8 @@ impl Teller<'_> {
 
     fn translate(&mut self, translation: Translation) {
         let Translation { end, from, to } = translation;
-        let object = self.names.public(translation.public());
+        let (address, port) = translation.public();
+        let object = self.names.public(address, Some(port));
         // What stands for one address alone keeps the port.
         let whole = |(address, port): (IpAddr, u16)| match address {
             IpAddr::V4(_) if from.1 != to.1 => format!("{address}:{port}"),

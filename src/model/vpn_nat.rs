@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::{ConnectionIx, Network, Remote};
+use super::{ConnectionIx, Network, PortRange, Remote};
 
 /// One range and its other name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,9 @@ pub struct NatRule {
     pub internal: Ipv4Net,
     /// After it, as the other side knows it.
     pub external: Ipv4Net,
+    /// It is about these ports of TCP and UDP alone, by either name; of a static rule each has its own, so both are as many.
+    pub internal_ports: Option<PortRange>,
+    pub external_ports: Option<PortRange>,
 }
 
 /// Whose addresses have another name on the other side.
@@ -45,18 +48,29 @@ impl NatRule {
         (*prefix == IpNet::V4(self.internal)).then_some(IpNet::V4(self.external))
     }
 
-    /// The other name of an address, where it has a fixed one.
+    /// The other name of an address, where it has a fixed one for all that it sends.
     pub fn address(&self, address: IpAddr) -> Option<IpAddr> {
         let IpAddr::V4(inside) = address else { return None };
-        let fixed = self.kind == NatKind::Static && self.internal.contains(&inside);
+        let fixed = self.is_fixed() && self.internal.contains(&inside);
         fixed.then(|| moved(inside, self.external).into())
     }
 
     /// Whose a fixed other name is.
     pub fn origin(&self, address: IpAddr) -> Option<IpAddr> {
         let IpAddr::V4(outside) = address else { return None };
-        let fixed = self.kind == NatKind::Static && self.external.contains(&outside);
+        let fixed = self.is_fixed() && self.external.contains(&outside);
         fixed.then(|| moved(outside, self.internal).into())
+    }
+
+    fn is_fixed(&self) -> bool {
+        self.kind == NatKind::Static && self.internal_ports.is_none()
+    }
+
+    /// Whether it is the other name of an address, or of a port there.
+    pub fn names(&self, address: IpAddr, port: Option<u16>) -> bool {
+        let holds = |ports: PortRange, port: u16| ports.first <= port && port <= ports.last;
+        let outside = matches!(address, IpAddr::V4(address) if self.external.contains(&address));
+        outside && port.is_none_or(|port| self.external_ports.is_none_or(|ports| holds(ports, port)))
     }
 }
 

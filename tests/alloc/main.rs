@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod lab;
+mod tunnels;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -22,6 +23,7 @@ use vnet::wire::{Offload, Packet, Protocol, Tuple, build};
 use vnet::worker::{Device, FlowEvents, Forwarder, RecvError, SendError, Tables, Tally, Watch};
 
 use lab::Lab;
+use tunnels::{APP, FIXED, SHARING};
 
 const WEB: &str = "10.1.0.4:40000";
 const DB: &str = "10.2.0.4:443";
@@ -39,7 +41,7 @@ fn a_million_mappings_take_fewer_than_sixty_bytes_each() {
     /// Flows to each destination: fewer than one address may have (NAT-02).
     const TO_ONE: usize = 40_000;
     let ports = Box::new([Ports::all([203, 0, 113, 1].into())]);
-    let pool = PortPool { ports, preallocated: false, tcp_idle_secs: 240, told: Told::Nobody };
+    let pool = PortPool { ports, preallocated: false, echoes: false, tcp_idle_secs: 240, told: Told::Nobody };
     let (bytes, table) = held(|| {
         let table = NatTable::new(NatLimits::default());
         for nth in 0..MAPPINGS {
@@ -157,14 +159,44 @@ fn packets_of_flows_that_are_translated() {
         let mut both = vec![(from, bytes, to)];
         both.extend(answer.map(|answer| (Lab::INTERNET, answer, Lab::NATTED)));
         for (from, original, to) in both {
-            packet.resize(original.len(), 0);
-            let allocated = allocations(|| {
-                for _ in 0..100 {
-                    packet.copy_from_slice(&original);
-                    assert_eq!(lab.send(from, &mut packet), Forward(to));
-                }
-            });
-            assert_eq!(allocated, 0, "from {from:?} to {to:?}");
+            check_rewritten(&lab, from, &original, to);
+        }
+    }
+}
+
+/// Over tunnels whose ends have other names for each other: address for address, port for port, and flows that share an
+/// address; pieces of datagrams, and errors.
+#[test]
+fn packets_over_tunnels_that_translate() {
+    let lab = tunnels::lab();
+    let (app, fixed) = (addr("10.0.1.4:40000"), addr("172.30.2.10:443"));
+    let (sharing, known) = (addr("10.0.1.10:40000"), addr("172.30.1.4:443"));
+    let query = build::udp(app, fixed, &[0; 64]);
+    let first = fragment(query[..20 + 32].to_vec(), 0, true);
+    let last = fragment([&query[..20], &query[20 + 32..]].concat(), 32, false);
+    let asked = build::udp(addr("10.0.1.10:443"), addr("172.30.1.4:40000"), b"answer");
+    let traffic = [
+        (APP, build::tcp(app, fixed, 0x02, b""), FIXED),
+        (FIXED, build::tcp(addr("10.0.1.10:443"), addr("172.30.1.4:40000"), 0x12, b""), APP),
+        (APP, build::tcp(app, addr("172.30.4.10:8080"), 0x02, b""), FIXED),
+        (APP, build::icmp_echo(app.ip(), fixed.ip(), 7, 1, false), FIXED),
+        (APP, first, FIXED),
+        (APP, last, FIXED),
+        (FIXED, asked.clone(), APP),
+        (APP, build::icmp_unreachable(app.ip(), &build::udp(fixed, app, b"answer")), FIXED),
+        (SHARING, build::tcp(sharing, known, 0x02, b""), APP),
+        (SHARING, build::udp(sharing, known, b"query"), APP),
+        (SHARING, build::icmp_echo(sharing.ip(), known.ip(), 7, 1, false), APP),
+    ];
+    for (from, original, to) in traffic {
+        let mut packet = original.clone();
+        assert_eq!(lab.send(from, &mut packet), Forward(to));
+        assert_ne!(packet, original, "it has other names now");
+        check_rewritten(&lab, from, &original, to);
+        if from == SHARING && original[9] == Protocol::UDP.0 {
+            let tuple = *Packet::parse(&mut packet, Offload::default()).unwrap().tuple();
+            let [src, dst] = [(tuple.dst, tuple.dst_port), (tuple.src, tuple.src_port)].map(SocketAddr::from);
+            check_rewritten(&lab, APP, &build::udp(src, dst, b"answer"), SHARING);
         }
     }
 }
@@ -249,6 +281,18 @@ impl Device for Endless {
     fn takes_udp_super_packets(&self) -> bool {
         true
     }
+}
+
+/// A packet that is another one when it arrives takes no memory on the way.
+fn check_rewritten(lab: &Lab, from: PortId, original: &[u8], to: PortId) {
+    let mut packet = original.to_vec();
+    let allocated = allocations(|| {
+        for _ in 0..100 {
+            packet.copy_from_slice(original);
+            assert_eq!(lab.send(from, &mut packet), Forward(to));
+        }
+    });
+    assert_eq!(allocated, 0, "from {from:?} to {to:?}");
 }
 
 /// Each packet has its verdict the first time, and again without an allocation.

@@ -10,6 +10,10 @@ use crate::lab::{Lab, SOON, eventually, pattern, stderr, stdout};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/vpn-nat.yaml");
 
+/// Of the first branch.
+const ONE_ADDRESS: &str = "addresses: [10.0.1.10]}\n  - {name: branch2";
+const TWO_ADDRESSES: &str = "addresses: [10.0.1.10, 10.0.1.11]}\n  - {name: branch2";
+
 fn up(edit: impl Fn(String) -> String) -> Option<Lab> {
     let text = fs::read_to_string(EXAMPLE).unwrap();
     Lab::up(&edit(text.replace("name: vpn-nat\n", "")))
@@ -87,6 +91,7 @@ fn vpn_15_a_dynamic_rule_is_one_way() {
     let dynamic = |text: String| {
         text.replace("{name: branch1-in, mode", "{name: branch1-in, type: Dynamic, mode")
             .replace("addressSpace: 172.30.2.0/24", "addressSpace: 172.30.2.9/32")
+            .replace(ONE_ADDRESS, TWO_ADDRESSES)
     };
     let Some(lab) = up(dynamic) else { return };
     assert_eq!(stream(&lab, ("branch1", "app"), "172.30.1.4:5000", 1 << 16), 1 << 16);
@@ -97,7 +102,88 @@ fn vpn_15_a_dynamic_rule_is_one_way() {
     assert_eq!(from.ip().to_string(), "172.30.2.9", "all come from the one address");
     drop(client);
     lab.assert_dropped("app", "172.30.2.9", "app", "Unsolicited");
-    lab.assert_dropped("branch1", "172.30.1.4", "branch1", "NotTranslatable");
+    // Echoes by their identifiers: two that are alike at two addresses of the branch get an answer each.
+    let answers = |from: &str| {
+        let asked = lab.exec("branch1", &["ping", "-c2", "-i0.2", "-W2", "-e", "77", "-I", from, "172.30.1.4"]);
+        stdout(&asked).contains("2 received")
+    };
+    assert!(answers("10.0.1.10") && answers("10.0.1.11"));
+    let verified = lab.vnet(&["explain", "branch1", "app", "--verify"]);
+    assert!(verified.status.success(), "{}{}", stdout(&verified), stderr(&verified));
+    // An error about a datagram comes home by its port.
+    let refused = lab.inside("branch1", || {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.set_read_timeout(Some(SOON)).unwrap();
+        socket.connect("172.30.1.4:9").unwrap();
+        socket.send(b"?").unwrap();
+        socket.recv(&mut [0; 8]).unwrap_err().kind()
+    });
+    assert_eq!(refused, std::io::ErrorKind::ConnectionRefused);
+}
+
+/// VPN-15: a static rule with port ranges is about those ports alone, each of which has another one outside, whoever begins;
+/// all else of the address is as it was, by another rule or by none. Two machines share an address by their ports.
+#[test]
+fn vpn_15_a_rule_for_some_ports() {
+    let rule = |name: &str, own: u8, (inside, outside): (&str, &str)| {
+        format!(
+            "      - {{name: {name}, mode: IngressSnat, internalMappings: [{{addressSpace: 10.0.1.{own}/32, portRange: {inside}}}], \
+             externalMappings: [{{addressSpace: 172.30.9.9/32, portRange: {outside}}}]}}\n"
+        )
+    };
+    let rules = rule("ten", 10, ("5000-5009", "6000-6009")) + &rule("eleven", 11, ("5000-5009", "7000-7009"));
+    let with_ports = |text: String| {
+        text.replace("      - {name: branch1-in", &(rules.clone() + "      - {name: branch1-in"))
+            .replace("ingressNatRules: [branch1-in]", "ingressNatRules: [ten, eleven, branch1-in]")
+            .replace(ONE_ADDRESS, TWO_ADDRESSES)
+            .replace(
+                "localNetworkAddressSpace: [10.0.1.0/24]}\n  - {name: branch2-lng",
+                "localNetworkAddressSpace: [10.0.1.0/24, 172.30.9.9/32]}\n  - {name: branch2-lng",
+            )
+    };
+    let Some(lab) = up(with_ports) else { return };
+    for (own, outside) in [("10.0.1.10:5003", "172.30.9.9:6003"), ("10.0.1.11:5009", "172.30.9.9:7009")] {
+        let listener = lab.inside("branch1", || TcpListener::bind(own).unwrap());
+        let mut client = lab.inside("app", || TcpStream::connect_timeout(&outside.parse().unwrap(), SOON).unwrap());
+        let (mut server, _) = listener.accept().unwrap();
+        client.write_all(b"there").unwrap();
+        server.read_exact(&mut [0; 5]).unwrap();
+        server.write_all(b"and back").unwrap();
+        drop(server);
+        let mut said = String::new();
+        client.read_to_string(&mut said).unwrap();
+        assert_eq!(said, "and back", "{own} as {outside}");
+    }
+    // From inside, and larger than the tunnel's packets: in fragments, of which the first alone has ports.
+    let server = lab.inside("app", || UdpSocket::bind("0.0.0.0:5100").unwrap());
+    server.set_read_timeout(Some(SOON)).unwrap();
+    let from = |own: &str| {
+        let client = lab.inside("branch1", || UdpSocket::bind(own).unwrap());
+        client.set_read_timeout(Some(SOON)).unwrap();
+        client.send_to(&pattern(4000), "172.30.1.4:5100").unwrap();
+        let mut buffer = vec![0; 8000];
+        let (received, from) = server.recv_from(&mut buffer).unwrap();
+        assert!(buffer[..received] == pattern(4000));
+        server.send_to(b"!", from).unwrap();
+        let (answered, of) = client.recv_from(&mut buffer).unwrap();
+        assert_eq!((answered, of.to_string().as_str()), (1, "172.30.1.4:5100"));
+        from.to_string()
+    };
+    assert_eq!(from("10.0.1.11:5001"), "172.30.9.9:7001");
+    assert_eq!(from("10.0.1.10:5010"), "172.30.2.10:5010", "another port goes by the rule for the rest");
+    lab.assert_ping("app", "172.30.2.10");
+    // Nobody listens: the error quotes the packet by its sender's own names, port and all.
+    let refused = lab.inside("app", || {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.set_read_timeout(Some(SOON)).unwrap();
+        socket.connect("172.30.9.9:6009").unwrap();
+        socket.send(b"?").unwrap();
+        socket.recv(&mut [0; 8]).unwrap_err().kind()
+    });
+    assert_eq!(refused, std::io::ErrorKind::ConnectionRefused);
+    let said = lab.vnet(&["explain", "app", "172.30.9.9:7005/Udp", "--verify"]);
+    assert!(said.status.success(), "{}{}", stdout(&said), stderr(&said));
+    assert!(stdout(&said).contains("NAT rule eleven"), "{}", stdout(&said));
 }
 
 /// VPN-15: with `enableBgpRouteTranslationForNat` each side learns the other's range by its other name, over a session whose

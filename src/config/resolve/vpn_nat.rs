@@ -6,7 +6,9 @@ use super::names::{Names, or_unnamed, within};
 use crate::config::diagnostic::{At, Report, Spanned};
 use crate::config::gateway::{Connection, VirtualNetworkGateway};
 use crate::config::vpn_nat::{self as written, Mapping, NatType};
-use crate::model::{self, GatewaySku, LocalNetworkGateway, NatKind, NatMode, NatRule, Remote, is_link_local};
+use crate::model::{
+    self, GatewaySku, LocalNetworkGateway, NatKind, NatMode, NatRule, PortRange, Remote, is_link_local,
+};
 
 /// LIM-20.
 const RULES_MAX: usize = 500;
@@ -32,7 +34,9 @@ pub(super) fn rules(
     let mut made: Vec<NatRule> = Vec::new();
     for written in all {
         let rule = rule(written, gateway, report);
-        let alike = |other: &&NatRule| overlap(other.external, rule.external);
+        let alike = |other: &&NatRule| {
+            overlap(other.external, rule.external) && share(other.external_ports, rule.external_ports)
+        };
         if let (Some(at), Some(other)) = (external_at(written), made.iter().find(alike)) {
             report
                 .error(at, format!("{} is the other name of rule `{}`'s addresses, too", rule.external, other.name))
@@ -61,6 +65,11 @@ fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {
     a.prefix_len() > 0 && b.prefix_len() > 0 && (a.contains(&b) || b.contains(&a))
 }
 
+/// All that an address sends is everybody's who has some of it.
+fn share(a: Option<PortRange>, b: Option<PortRange>) -> bool {
+    a.zip(b).is_none_or(|(a, b)| a.first <= b.last && b.first <= a.last)
+}
+
 fn rule(written: &written::NatRule, gateway: &VirtualNetworkGateway, report: &mut Report) -> NatRule {
     let internal = range(written, &written.internal, "internalMappings", report);
     let external = range(written, &written.external, "externalMappings", report);
@@ -78,24 +87,40 @@ fn rule(written: &written::NatRule, gateway: &VirtualNetworkGateway, report: &mu
     let kind =
         dynamic.map_or(NatKind::Static, |at| NatKind::Dynamic { instance: instance(written, at, gateway, report) });
     let mode = written.mode.as_ref().map_or(NatMode::EgressSnat, |mode| mode.value);
-    NatRule { name: or_unnamed(&written.name), mode, kind, internal, external }
+    let (internal_ports, external_ports) = ports(written, kind, report);
+    NatRule { name: or_unnamed(&written.name), mode, kind, internal, external, internal_ports, external_ports }
+}
+
+/// Which ports it is about, and what they are outside.
+fn ports(rule: &written::NatRule, kind: NatKind, report: &mut Report) -> (Option<PortRange>, Option<PortRange>) {
+    let [internal, external] = [&rule.internal, &rule.external].map(|mappings| match mappings.as_slice() {
+        [Mapping { ports: Some(ports), .. }] => Some(ports),
+        _ => None,
+    });
+    for none in [internal, external].into_iter().flatten().filter(|ports| ports.value.first == 0) {
+        report.error(none.at, "no packet has port 0").rule(RULE).expected("ports from 1 to 65535, or no `portRange`");
+    }
+    let count = |ports: &Spanned<PortRange>| u32::from(ports.value.last - ports.value.first) + 1;
+    let alike = internal.map(count) == external.map(count);
+    if let (NatKind::Static, false, Some(stated)) = (kind, alike, external.or(internal)) {
+        report
+            .error(stated.at, "a static rule gives each port another one, and the two sides are not as many")
+            .rule(RULE)
+            .expected("`portRange` in both mappings, of as many ports");
+    }
+    let usable = |ports: &Spanned<PortRange>| Some(ports.value).filter(|ports| ports.first > 0);
+    (internal.and_then(usable), external.and_then(usable))
 }
 
 /// The one range of a side.
 fn range(rule: &written::NatRule, mappings: &[Mapping], key: &str, report: &mut Report) -> Option<Spanned<Ipv4Net>> {
-    let [Mapping { range, ports }] = mappings else {
+    let [Mapping { range, ports: _ }] = mappings else {
         report
             .error(rule.at, format!("a NAT rule is about one range, and this has {} in `{key}`", mappings.len()))
             .rule(RULE)
             .expected(format!("`{key}: [{{addressSpace: 10.0.0.0/24}}]`, and a rule for each range"));
         return None;
     };
-    if let Some(ports) = ports {
-        report
-            .error(ports.at, "NAT rules for some ports alone are not emulated")
-            .rule(RULE)
-            .expected("a rule without `portRange`");
-    }
     let range = range.as_ref()?;
     match range.value {
         IpNet::V4(value) => Some(Spanned { value, at: range.at }),

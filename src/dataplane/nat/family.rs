@@ -48,7 +48,7 @@ impl<A: Address> Family<A> {
         now: Timestamp,
         is_ours: impl Fn(IpAddr) -> bool,
     ) -> Option<Mapped> {
-        let (private, remote) = (End::of(flow)?, Remote::of(flow)?);
+        let (private, remote) = (End::of(flow)?, Remote::with_echoes(flow)?);
         let mut shard = self.shard(counts, remote);
         let fits = |mapping: &Mapping<A>| {
             !mapping.sort.is_pinned() && mapping.is_live(said.signal, now) && is_ours(mapping.public.address.into())
@@ -58,7 +58,7 @@ impl<A: Address> Family<A> {
     }
 
     pub(super) fn enter(&self, counts: &Counts, flow: &Tuple, said: Said, now: Timestamp) -> Option<Mapped> {
-        let (public, remote) = (End::of(flow)?, Remote::of(flow)?);
+        let (public, remote) = (End::of(flow)?, Remote::with_echoes(flow)?);
         let mut shard = self.shard(counts, remote);
         // Whoever answers cannot begin a flow: what looks like it is only late.
         let fits = |mapping: &Mapping<A>| mapping.is_live(Signal::NONE, now) && !mapping.sort.is_pinned();
@@ -67,7 +67,8 @@ impl<A: Address> Family<A> {
     }
 
     pub(super) fn open(&self, counts: &Counts, outbound: &Outbound<'_>) -> Option<Result<Mapped, PortsExhausted>> {
-        let (private, remote) = (End::of(outbound.flow)?, Remote::of(outbound.flow)?);
+        let of = if outbound.pool.echoes { Remote::with_echoes } else { Remote::of };
+        let (private, remote) = (End::of(outbound.flow)?, of(outbound.flow)?);
         let ours = outbound.pool.ports.first().is_some_and(|ports| A::of(ports.address).is_some());
         ours.then(|| self.map(counts, outbound, private, remote))
     }

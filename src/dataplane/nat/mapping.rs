@@ -109,6 +109,13 @@ impl<A: Address> Remote<A> {
 }
 
 impl<A: Address> Remote<A> {
+    /// The same, and of an echo over IPv4. Its identifier is the near side's: who is asked answers by what it is asked with,
+    /// and has none of its own.
+    pub(super) fn with_echoes(tuple: &Tuple) -> Option<Self> {
+        let echo = |address| Self { address, port: 0, protocol: Protocol::ICMP };
+        if tuple.protocol == Protocol::ICMP { A::of(tuple.dst).map(echo) } else { Self::of(tuple) }
+    }
+
     /// Where it lies: all ports of UDP of one address together, so that a port that serves one of them can be seen to be
     /// taken for the others.
     pub(super) fn place(self) -> Self {

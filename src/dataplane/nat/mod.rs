@@ -9,7 +9,7 @@
 //!
 //! Memory: 48 bytes a mapping over IPv4, 88 over IPv6, and 8 for its two buckets; 8 more where both ends of connections are
 //! to be told of their end. Like flow records, mappings live in blocks that are kept, so a warm table allocates nothing.
-//! TCP and UDP only: Azure maps nothing else.
+//! TCP and UDP only, which is all that Azure maps on the way to the Internet; a VPN gateway's pools have echoes too.
 
 mod family;
 mod mapping;
@@ -61,6 +61,8 @@ pub struct PortPool {
     /// Nobody else has these ports, so they may be used to the last one; and one of UDP serves one flow to each address
     /// (SNAT-05).
     pub preallocated: bool,
+    /// Echoes share them too, by their identifiers (VPN-15); otherwise TCP and UDP alone do (NAT-02).
+    pub echoes: bool,
     /// Idle time after which a TCP mapping ends.
     pub tcp_idle_secs: u16,
     /// Who is told that a TCP mapping has ended.

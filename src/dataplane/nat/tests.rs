@@ -16,7 +16,7 @@ const RST: u8 = 0x04;
 
 fn pool(addresses: u8) -> PortPool {
     let ports = (1..=addresses).map(|n| Ports::all([203, 0, 113, n].into())).collect();
-    PortPool { ports, preallocated: false, tcp_idle_secs: 240, told: Told::WhoGoesOn }
+    PortPool { ports, preallocated: false, echoes: false, tcp_idle_secs: 240, told: Told::WhoGoesOn }
 }
 
 fn flow(protocol: Protocol, src_port: u16, dst: u8) -> Tuple {
@@ -249,7 +249,7 @@ fn a_mapping_is_as_large_as_documented() {
 /// As a load balancer gives to one of its backends.
 fn some(count: u16) -> Lab {
     let ports = Box::new([Ports { address: [203, 0, 113, 1].into(), first: 2048, count }]);
-    let pool = PortPool { ports, preallocated: true, tcp_idle_secs: 240, told: Told::Nobody };
+    let pool = PortPool { ports, preallocated: true, echoes: false, tcp_idle_secs: 240, told: Told::Nobody };
     Lab { table: NatTable::new(NatLimits::default()), pool }
 }
 

@@ -6,11 +6,9 @@
 use std::net::IpAddr;
 
 use super::{Leg, Subject};
+use crate::dataplane::tunnel_nat::Name;
 use crate::dataplane::{AddressMap, DropReason, NicId, Observer, Outbound, Said, Step, Translation};
-use crate::wire::{Packet, QuotedEnd, Tuple};
-
-/// An address and port that take the place of others; the port only where flows share the address.
-type Name = (IpAddr, Option<u16>);
+use crate::wire::{Packet, Protocol, QuotedEnd, Transport, Tuple};
 
 /// Other names for a packet's ends, and for those of the packet that it quotes.
 #[derive(Clone, Copy, Default)]
@@ -24,8 +22,10 @@ pub(super) struct Renamed {
 impl Renamed {
     /// What a later fragment's first one is then.
     pub(super) fn tuple(&self, tuple: Tuple) -> Tuple {
-        let address = |name: Option<Name>, before| name.map_or(before, |(address, _)| address);
-        Tuple { src: address(self.src, tuple.src), dst: address(self.dst, tuple.dst), ..tuple }
+        let end = |name: Option<Name>, before: (IpAddr, u16)| name.map_or(before, |name| with_port(name, before.1));
+        let (src, src_port) = end(self.src, (tuple.src, tuple.src_port));
+        let (dst, dst_port) = end(self.dst, (tuple.dst, tuple.dst_port));
+        Tuple { src, dst, src_port, dst_port, ..tuple }
     }
 
     pub(super) fn apply(self, packet: &mut Packet<'_>) {
@@ -64,14 +64,15 @@ impl Leg<'_> {
         let flow = subject.flow();
         let quotes = !subject.starts_flow();
         let mut renamed = Renamed::default();
-        let map = to.iter().find(|map| map.is_external(dst));
+        let map = to.iter().find(|map| map.is_external((dst, flow.dst_port), flow.protocol));
         if let Some(map) = map {
             let name = self.receiver(tunnel, map, dst, flow, packet)?;
             observer.step(Step::Translate(Translation::destination((dst, dst_port), with_port(name, dst_port))));
             renamed.dst = Some(name);
-            renamed.quoted_src = quotes.then(|| if map.pool.is_none() { (map.inward(flow.dst), None) } else { name });
+            renamed.quoted_src =
+                quotes.then(|| if map.pool.is_none() { map.inward((flow.dst, flow.dst_port)) } else { name });
         }
-        if let Some(map) = from.iter().find(|map| map.is_internal(src)) {
+        if let Some(map) = from.iter().find(|map| map.is_internal((src, flow.src_port), flow.protocol)) {
             let (dst, port) = renamed.dst.unwrap_or((dst, None));
             let flow = Tuple { dst, dst_port: port.unwrap_or(flow.dst_port), ..*flow };
             let name = self.sender(tunnel, map, src, &flow, (subject, packet))?;
@@ -79,9 +80,9 @@ impl Leg<'_> {
             renamed.src = Some(name);
         }
         // Whoever a packet was for need not be who says that it did not arrive.
-        let map = from.iter().find(|map| quotes && map.is_internal(flow.src));
+        let map = from.iter().find(|map| quotes && map.is_internal((flow.src, flow.src_port), flow.protocol));
         renamed.quoted_dst = map.and_then(|map| match (&map.pool, renamed.src) {
-            (None, _) => Some((map.outward(flow.src), None)),
+            (None, _) => Some(map.outward((flow.src, flow.src_port))),
             (Some(_), name) => name,
         });
         Ok(renamed)
@@ -96,7 +97,7 @@ impl Leg<'_> {
         packet: &Packet<'_>,
     ) -> Result<Name, DropReason> {
         if map.pool.is_none() {
-            return Ok((map.inward(dst), None));
+            return Ok(map.inward((dst, flow.dst_port)));
         }
         if packet.fragment().is_some() {
             return Err(DropReason::NotTranslatable);
@@ -115,16 +116,16 @@ impl Leg<'_> {
         flow: &Tuple,
         (subject, packet): (&Subject<'_>, &Packet<'_>),
     ) -> Result<Name, DropReason> {
-        let Some(pool) = &map.pool else { return Ok((map.outward(src), None)) };
+        let Some(pool) = &map.pool else { return Ok(map.outward((src, flow.src_port))) };
         if packet.fragment().is_some() {
             return Err(DropReason::NotTranslatable);
         }
         let said = Said::by(packet);
-        let is_ours = |public| map.is_external(public);
+        let is_ours = |public| map.lends(public);
         let known = self.flows.mappings.leave(tunnel, flow, said, self.now, is_ours);
         let mapped = match known {
             Some(mapped) => mapped,
-            None if !subject.starts_flow() => return Err(DropReason::NotTranslatable),
+            None if !subject.starts_flow() || !has_port(packet) => return Err(DropReason::NotTranslatable),
             None => {
                 let outbound = Outbound { nic: tunnel, flow, pool, said, now: self.now };
                 let opened = self.flows.mappings.open(&outbound).ok_or(DropReason::NotTranslatable)?;
@@ -134,6 +135,11 @@ impl Leg<'_> {
         let (address, port) = mapped.public;
         Ok((address, Some(port)))
     }
+}
+
+/// Or an identifier that whoever is asked answers with.
+fn has_port(packet: &Packet<'_>) -> bool {
+    packet.protocol() != Protocol::ICMP || matches!(packet.transport(), Transport::Echo { reply: false, .. })
 }
 
 fn with_port((address, port): Name, before: u16) -> (IpAddr, u16) {

@@ -3,8 +3,8 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::model::{
-    BgpConnection, BgpSettings, Connection, LocalNetworkGateway, NatRule, Network, Remote, RouteServer, Site, SubnetIx,
-    VirtualNetworkGateway,
+    BgpConnection, BgpSettings, Connection, LocalNetworkGateway, NatRule, Network, PortRange, Remote, RouteServer,
+    Site, SubnetIx, VirtualNetworkGateway,
 };
 
 use super::objects::{Object, list, or_none};
@@ -45,8 +45,10 @@ fn local_gateway(gateway: &LocalNetworkGateway) -> Object {
 }
 
 fn nat_rule(rule: &NatRule) -> String {
-    let NatRule { name, mode, kind, internal, external } = rule;
-    format!("{name} {mode:?} {kind:?} {internal} {external}")
+    let NatRule { name, mode, kind, internal, external, internal_ports, external_ports } = rule;
+    let ports =
+        |ports: &Option<PortRange>| ports.map_or_else(String::new, |ports| format!(":{}-{}", ports.first, ports.last));
+    format!("{name} {mode:?} {kind:?} {internal}{} {external}{}", ports(internal_ports), ports(external_ports))
 }
 
 fn connection(network: &Network, connection: &Connection) -> Object {
