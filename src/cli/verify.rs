@@ -1,5 +1,6 @@
 //! `vnet explain --verify`: a real packet asks the same question, and the router tells what it decided on it.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -46,7 +47,9 @@ pub(super) fn verify(query: &Query, lab: &Record, context: &Context) -> Result<V
     if missed > 0 {
         context.messages.warning(&format!("{missed} packets were not seen: they came faster than they could be told"));
     }
-    let request = Request::Retrace { query: query.clone(), source_port: outcome.source_port };
+    let from: BTreeSet<&String> = seen.iter().map(|leg| &leg.nic).collect();
+    let from = from.into_iter().cloned().collect();
+    let request = Request::Retrace { query: query.clone(), source_port: outcome.source_port, seen: from };
     match client::ask(&lab.socket, &request)? {
         Response::Retraced(foretold) => Ok(diag::verify(&foretold, &seen, outcome.arrived)),
         other => Err(unexpected(&other)),

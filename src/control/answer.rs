@@ -106,9 +106,9 @@ impl Answers {
             Request::ExplainLive(query) => {
                 self.explain_live(&query).map_or_else(refused, |answer| Response::LiveExplanation(Box::new(answer)))
             }
-            Request::Retrace { query, source_port } => {
+            Request::Retrace { query, source_port, seen } => {
                 let published = self.engine.published();
-                diag::retrace(&published.network, &published.compiled, &query, source_port)
+                diag::retrace(&published.network, &published.compiled, &query, (source_port, &seen))
                     .map_or_else(refused, Response::Retraced)
             }
             Request::Reach { probe, boundaries } => self.reach(probe, boundaries).map_or_else(refused, Response::Reach),

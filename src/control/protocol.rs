@@ -56,10 +56,11 @@ pub enum Request {
     },
     /// The same for the flow that was used last, by the records that it has.
     ExplainLive(Query),
-    /// The same for the flow from one source port alone.
+    /// The same for the flow from one source port alone, whose packets were seen to come from these interfaces.
     Retrace {
         query: Query,
         source_port: u16,
+        seen: Vec<String>,
     },
     /// Who reaches whom: with one kind of packet, or with all that the router's rules and these boundaries tell apart.
     Reach {

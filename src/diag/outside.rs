@@ -3,6 +3,7 @@
 //! One idea: its routes follow from what its circuits' edges lead to, which they have told it; a circuit is preferred to a VPN
 //! (BGP-23), as the devices of a lab have it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -89,21 +90,68 @@ pub(super) fn offline<'a>(
 fn tunnel_to(network: &Network, compiled: &Compiled, at: SiteIx, to: IpAddr) -> Option<ConnectionIx> {
     let site = network.site(at);
     let holds = |ranges: &[IpNet]| ranges.iter().any(|range| range.contains(&to));
-    let known = compiled.learned().sites.get(&site.name).into_iter().flatten();
-    let best = known.filter(|(range, _)| range.contains(&to)).max_by_key(|(range, _)| range.prefix_len());
+    let known = compiled.learned().sites.get(&site.name);
+    let best = known.and_then(|known| best(known, to));
     let leads = |tunnel: &ConnectionIx| {
-        let Connection { gateway, instance, .. } = network.connection(*tunnel);
-        let ipv6 = network.gateway(*gateway).ipv6(*instance).map(IpAddr::V6);
-        let near = network.bgp_over(*tunnel).map(|(near, _)| network.address_seen(*tunnel, near.address));
-        let is_near = |address| near == Some(address) || near.is_some() && ipv6 == Some(address);
-        let told = near.is_none() && site.routes.is_empty() && holds(&network.space_seen(*tunnel));
-        is_near(to) || told || best.is_some_and(|(_, hops)| hops.iter().any(|hop| is_near(*hop)))
+        let near = near(network, *tunnel);
+        let told = near.is_empty() && site.routes.is_empty() && holds(&network.space_seen(*tunnel));
+        near.contains(&to) || told || best.is_some_and(|hops| hops.iter().any(|hop| near.contains(hop)))
     };
     // Its device finds out that an instance is away.
     let mut tunnels: Vec<_> = network.tunnels_of(at).collect();
     tunnels.sort_by_key(|tunnel| compiled.learned().absence(network, *tunnel).is_some());
     let fixed = || holds(&site.routes).then(|| tunnels.first().copied()).flatten();
     tunnels.iter().copied().find(leads).or_else(fixed)
+}
+
+/// Where a gateway speaks BGP with a site over a tunnel, as the site knows it; nowhere without BGP.
+fn near(network: &Network, tunnel: ConnectionIx) -> Vec<IpAddr> {
+    let Some((near, _)) = network.bgp_over(tunnel) else { return Vec::new() };
+    let Connection { gateway, instance, .. } = network.connection(tunnel);
+    let ipv6 = network.gateway(*gateway).ipv6(*instance).map(IpAddr::V6);
+    ipv6.into_iter().chain([network.address_seen(tunnel, near.address)]).collect()
+}
+
+/// The next hops of the narrowest range that a destination is in.
+fn best(known: &BTreeMap<IpNet, Vec<IpAddr>>, to: IpAddr) -> Option<&[IpAddr]> {
+    let holding = known.iter().filter(|(range, _)| range.contains(&to));
+    holding.max_by_key(|(range, _)| range.prefix_len()).map(|(_, hops)| hops.as_slice())
+}
+
+/// What somebody outside has sent by, of several ways that are equal to it: one of those where a packet was `seen`, else the
+/// one that was expected. Which of them takes a flow its own kernel knows; of a device that is not ours nobody knows more.
+pub(super) fn taken(names: Names<'_>, expected: NicId, to: IpAddr, seen: &[String]) -> NicId {
+    let Names { network, compiled } = names;
+    let site = match compiled.sender(expected) {
+        Sender::Tunnel(tunnel) => network.site_of(tunnel),
+        Sender::CircuitLink(circuit, _) => match network.customer(circuit) {
+            Some(Customer::Site(site)) => Some(site),
+            Some(Customer::Cloud(_)) | None => None,
+        },
+        Sender::Nic(_)
+        | Sender::Subnet(_)
+        | Sender::Internet
+        | Sender::Gateway(_)
+        | Sender::Platform(_)
+        | Sender::Edge(_)
+        | Sender::RouteServer(_) => None,
+    };
+    let Some(at) = site else { return expected };
+    let site = network.site(at);
+    let known = compiled.learned().sites.get(&site.name);
+    let hops = known.and_then(|known| best(known, to)).unwrap_or_default();
+    let equal = |ends: &[IpAddr]| site.own_router || hops.iter().any(|hop| ends.contains(hop));
+    let tunnels = network.tunnels_of(at).map(|tunnel| (Sender::Tunnel(tunnel), near(network, tunnel)));
+    let links = circuits(network, Customer::Site(at)).flat_map(|circuit| {
+        let peering = network.circuit(circuit).peering.as_ref();
+        Side::BOTH.map(|side| {
+            let end = peering.map(|peering| IpAddr::from(peering.microsoft(side)));
+            (Sender::CircuitLink(circuit, side), end.into_iter().collect())
+        })
+    });
+    let ways = tunnels.chain(links).filter(|(_, ends)| equal(ends));
+    let mut ports = ways.filter_map(|(way, _)| compiled.ids().nic(way));
+    ports.find(|port| seen.contains(&names.nic(*port))).unwrap_or(expected)
 }
 
 /// The virtual network whose gateway somebody outside comes to: from there it meets addresses as that does.

@@ -5,8 +5,16 @@ use crate::wire::Tuple;
 
 use super::masquerade::Masks;
 use super::names::Names;
+use super::outside;
 use super::query::{Ends, Probe};
 use super::walk::{Outcome, Slate, Walk, answering};
+
+/// Where a packet comes from and goes to, and by what it may have been seen to go.
+struct Way<'a> {
+    ends: &'a Ends,
+    source_port: u16,
+    seen: &'a [String],
+}
 
 /// There, and back if it arrives.
 #[derive(Debug)]
@@ -21,34 +29,42 @@ pub(super) struct Trip {
 impl Trip {
     /// On a slate that it wipes first.
     pub(super) fn take(names: Names<'_>, slate: &mut Slate, ends: &Ends, probe: Probe, source_port: u16) -> Self {
+        Self::take_by(names, slate, ends, (probe, source_port), &[])
+    }
+
+    /// The same where a packet was `seen` to come from these interfaces: from outside there may be several that are equal.
+    pub(super) fn take_by(
+        names: Names<'_>,
+        slate: &mut Slate,
+        ends: &Ends,
+        (probe, source_port): (Probe, u16),
+        seen: &[String],
+    ) -> Self {
         slate.wipe();
         let (src, dst) = (ends.source_address, ends.destination.address);
         let answer = |asked: &Tuple| probe.at(asked.dst_port).answer(asked.src, asked.dst, asked.src_port);
-        Self::of(names, slate, ends, source_port, &probe.request(src, dst, source_port), answer)
+        let way = Way { ends, source_port, seen };
+        Self::of(names, slate, &way, &probe.request(src, dst, source_port), answer)
     }
 
     /// A packet of a flow that may be on record already, and one that answers it.
     pub(super) fn go_on(names: Names<'_>, slate: &Slate, ends: &Ends, probe: Probe, source_port: u16) -> Self {
         let (src, dst) = (ends.source_address, ends.destination.address);
         let answer = |asked: &Tuple| probe.at(asked.dst_port).onward_answer(asked.src, asked.dst, asked.src_port);
-        Self::of(names, slate, ends, source_port, &probe.onward(src, dst, source_port), answer)
+        let way = Way { ends, source_port, seen: &[] };
+        Self::of(names, slate, &way, &probe.onward(src, dst, source_port), answer)
     }
 
-    fn of(
-        names: Names<'_>,
-        slate: &Slate,
-        ends: &Ends,
-        source_port: u16,
-        request: &[u8],
-        answer: impl Fn(&Tuple) -> Vec<u8>,
-    ) -> Self {
+    fn of(names: Names<'_>, slate: &Slate, way: &Way<'_>, request: &[u8], answer: impl Fn(&Tuple) -> Vec<u8>) -> Self {
         let Names { network, compiled } = names;
+        let Way { ends, source_port, seen } = *way;
         let mut masks = Masks::default();
-        let forward = Walk::take(names, slate, &mut masks, ends.source, request);
+        let from = outside::taken(names, ends.source, ends.destination.address, seen);
+        let forward = Walk::take(names, slate, &mut masks, from, request);
         let back = if let Outcome::Delivered(arrived) = forward.outcome {
             // As the one who answers sees it, who need not know the other by the address that it has for itself.
             let asked = &forward.last;
-            let from = answering(network, compiled, arrived, asked.src);
+            let from = outside::taken(names, answering(network, compiled, arrived, asked.src), asked.src, seen);
             Some(Walk::take(names, slate, &mut masks, from, &answer(asked)))
         } else {
             None

@@ -45,11 +45,17 @@ pub struct Verification {
     pub back: Vec<Sighting>,
 }
 
-/// Walks the flow from this source port that a question is about.
-pub fn retrace(network: &Network, compiled: &Compiled, query: &Query, source_port: u16) -> Result<Retraced, String> {
+/// Walks the flow from this source port that a question is about. Of its packets some were `seen` to come from these
+/// interfaces: which of several equal links a site sends by is its own kernel's choice.
+pub fn retrace(
+    network: &Network,
+    compiled: &Compiled,
+    query: &Query,
+    (source_port, seen): (u16, &[String]),
+) -> Result<Retraced, String> {
     let ends = resolve(network, compiled, query)?;
     let names = Names { network, compiled };
-    let trip = Trip::take(names, &mut Slate::new(), &ends, query.probe, source_port);
+    let trip = Trip::take_by(names, &mut Slate::new(), &ends, (query.probe, source_port), seen);
     Ok(Retraced {
         source: ends.source_address,
         destination: ends.destination.address,

@@ -1,6 +1,7 @@
 //! Circuits, Global Reach and a private cloud with real packets: who reaches whom, over how many hops, and what keeps a
 //! circuit's links down.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use crate::lab::{Lab, eventually, stderr, stdout};
@@ -206,6 +207,30 @@ fn er_02_a_link_breaks() {
     );
     let unknown = lab.vnet(&["circuit", "fail", "nothing"]);
     assert!(stderr(&unknown).contains("the lab has: circuit"), "{}", stderr(&unknown));
+}
+
+/// ER-02: a site's kernel spreads flows over both links of a circuit, and `--verify` holds each against the link that it took,
+/// whoever begins.
+#[test]
+fn er_02_flows_on_either_link_are_verified() {
+    let Some(lab) = Lab::up(&speaking(false)) else { return };
+    leads(&lab, &["10.3.129.92", "10.3.129.93"]);
+    site_routes(&lab, &["172.30.0.2", "172.30.0.6"]);
+    for (from, to, way) in [("dc", "app", "forward"), ("app", "dc", "return")] {
+        let mut taken = BTreeSet::new();
+        // Twenty flows by one of two links: one time in a million.
+        for port in (5000..).take(20).map(|port| format!("{to}:{port}/udp")) {
+            let said = lab.vnet(&["explain", from, &port, "--verify", "-o", "json"]);
+            assert!(said.status.success(), "{from} to {port}: {}{}", stdout(&said), stderr(&said));
+            let said: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+            let legs = said["verification"][way].as_array().unwrap().clone();
+            taken.extend(legs.iter().filter(|leg| leg["node"] == "dc").map(|leg| leg["nic"].to_string()));
+            if taken.len() == 2 {
+                break;
+            }
+        }
+        assert_eq!(taken.len(), 2, "{way}: {taken:?}");
+    }
 }
 
 /// ER-02: a link whose device the customer switches off is down at both ends at once, and back with it.
