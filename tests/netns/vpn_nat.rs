@@ -2,7 +2,7 @@
 //! names (VPN-15).
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 
@@ -52,6 +52,15 @@ fn datagram(lab: &Lab, (from, to): (&str, &str), address: &str, length: usize) -
     client.recv(&mut buffer).is_ok_and(|answered| answered == 1)
 }
 
+/// Whether a datagram to a port where nobody listens brings its sender the error.
+fn is_refused(lab: &Lab, from: &str, address: &str) -> bool {
+    let socket = lab.inside(from, || UdpSocket::bind("0.0.0.0:0").unwrap());
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    socket.connect(address).unwrap();
+    socket.send(b"?").unwrap();
+    socket.recv(&mut [0; 8]).unwrap_err().kind() == ErrorKind::ConnectionRefused
+}
+
 /// VPN-15: three networks of one range reach each other by the names that static rules give them, whoever begins; an error
 /// about a packet comes home, and `explain` names the rules.
 #[test]
@@ -67,14 +76,7 @@ fn vpn_15_networks_of_one_range() {
     // Larger than the tunnel's packets: in fragments, and translated all the same.
     assert!(datagram(&lab, ("branch1", "app"), "172.30.1.4:5002", 4000), "fragments");
     // Nobody listens: the error quotes a packet by its sender's own names, or nobody would be told.
-    let refused = lab.inside("app", || {
-        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-        socket.set_read_timeout(Some(SOON)).unwrap();
-        socket.connect("172.30.3.10:9").unwrap();
-        socket.send(b"?").unwrap();
-        socket.recv(&mut [0; 8]).unwrap_err().kind()
-    });
-    assert_eq!(refused, std::io::ErrorKind::ConnectionRefused);
+    assert!(is_refused(&lab, "app", "172.30.3.10:9"));
     let said = lab.vnet(&["explain", "app", "172.30.3.10", "--verify"]);
     assert!(said.status.success(), "{}{}", stdout(&said), stderr(&said));
     for line in ["NAT rule branch2-in", "destination 172.30.3.10 becomes 10.0.1.10", "NAT rule net-out"] {
@@ -111,14 +113,7 @@ fn vpn_15_a_dynamic_rule_is_one_way() {
     let verified = lab.vnet(&["explain", "branch1", "app", "--verify"]);
     assert!(verified.status.success(), "{}{}", stdout(&verified), stderr(&verified));
     // An error about a datagram comes home by its port.
-    let refused = lab.inside("branch1", || {
-        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-        socket.set_read_timeout(Some(SOON)).unwrap();
-        socket.connect("172.30.1.4:9").unwrap();
-        socket.send(b"?").unwrap();
-        socket.recv(&mut [0; 8]).unwrap_err().kind()
-    });
-    assert_eq!(refused, std::io::ErrorKind::ConnectionRefused);
+    assert!(is_refused(&lab, "branch1", "172.30.1.4:9"));
 }
 
 /// VPN-15: a static rule with port ranges is about those ports alone, each of which has another one outside, whoever begins;
@@ -173,14 +168,7 @@ fn vpn_15_a_rule_for_some_ports() {
     assert_eq!(from("10.0.1.10:5010"), "172.30.2.10:5010", "another port goes by the rule for the rest");
     lab.assert_ping("app", "172.30.2.10");
     // Nobody listens: the error quotes the packet by its sender's own names, port and all.
-    let refused = lab.inside("app", || {
-        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-        socket.set_read_timeout(Some(SOON)).unwrap();
-        socket.connect("172.30.9.9:6009").unwrap();
-        socket.send(b"?").unwrap();
-        socket.recv(&mut [0; 8]).unwrap_err().kind()
-    });
-    assert_eq!(refused, std::io::ErrorKind::ConnectionRefused);
+    assert!(is_refused(&lab, "app", "172.30.9.9:6009"));
     let said = lab.vnet(&["explain", "app", "172.30.9.9:7005/Udp", "--verify"]);
     assert!(said.status.success(), "{}{}", stdout(&said), stderr(&said));
     assert!(stdout(&said).contains("NAT rule eleven"), "{}", stdout(&said));
