@@ -35,7 +35,8 @@ pub use fragment::FragmentTable;
 pub use gateway::{Gateway, GatewayId, Selectors};
 pub use lpm::{Lpm, LpmBuilder};
 pub use nat::{
-    Full, Held, Mapped, NatLimits, NatTable, Outbound, Parted, Pin, PortPool, Ports, PortsExhausted, Said, Told,
+    Asking, Full, Held, Mapped, NatLimits, NatTable, Outbound, Parted, Pin, Place, PortPool, Ports, PortsExhausted,
+    Said, Told,
 };
 pub use observer::{Admission, Direction, FilterPlace, Observer, PacketEnd, Quiet, Step, Translation};
 pub use pattern::{Pattern, Side};

@@ -15,6 +15,9 @@ impl Sum {
     /// What correct bytes sum up to, their own checksum field included.
     pub(super) const VALID: Self = Self(0xffff);
 
+    /// Of no bytes: changes nothing.
+    pub(super) const NOTHING: Self = Self(0);
+
     /// Of bytes at an even offset; an odd last byte counts as padded with zero.
     ///
     /// One's-complement addition works in any byte order and width: eight bytes at a time, swapped once at the end.

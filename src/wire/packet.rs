@@ -203,6 +203,24 @@ impl<'a> Packet<'a> {
         self.rewrite_port(transport::field::DST_PORT, port);
     }
 
+    /// Another source: its port where the packet has ports, or an echo's identifier. One edit of the checksum for both.
+    pub fn set_src_end(&mut self, (address, port): (IpAddr, u16)) {
+        let at = if self.is_ipv4() { ipv4::field::SRC } else { ipv6::field::SRC };
+        let of_address = self.write_address(at, self.tuple.src, address);
+        self.tuple.src = address;
+        let of_port = self.write_port(transport::field::SRC_PORT, port);
+        self.edit_transport_checksum(of_address, of_port);
+    }
+
+    /// The same of its destination.
+    pub fn set_dst_end(&mut self, (address, port): (IpAddr, u16)) {
+        let at = if self.is_ipv4() { ipv4::field::DST } else { ipv6::field::DST };
+        let of_address = self.write_address(at, self.tuple.dst, address);
+        self.tuple.dst = address;
+        let of_port = self.write_port(transport::field::DST_PORT, port);
+        self.edit_transport_checksum(of_address, of_port);
+    }
+
     /// Bytes without a checksum's care: the caller's.
     pub(super) fn overwrite(&mut self, at: usize, value: &[u8]) {
         self.bytes[at..at + value.len()].copy_from_slice(value);
@@ -235,6 +253,18 @@ impl<'a> Packet<'a> {
     }
 
     fn rewrite_address(&mut self, at: usize, old: IpAddr, new: IpAddr) {
+        let change = self.write_address(at, old, new);
+        self.edit_transport_checksum(change, Sum::NOTHING);
+    }
+
+    fn rewrite_port(&mut self, field: usize, port: u16) {
+        let change = self.write_port(field, port);
+        self.edit_transport_checksum(Sum::NOTHING, change);
+    }
+
+    /// What is to be added to the pseudo-header's sum, where the transport has one.
+    #[inline]
+    fn write_address(&mut self, at: usize, old: IpAddr, new: IpAddr) -> Sum {
         debug_assert_eq!(old.is_ipv4(), new.is_ipv4(), "an address of the packet's IP version");
         let change = Sum::change(Sum::of_address(old), Sum::of_address(new));
         match new {
@@ -245,16 +275,16 @@ impl<'a> Packet<'a> {
             }
             IpAddr::V6(new) => self.bytes[at..at + 16].copy_from_slice(&new.octets()),
         }
-        if covers_addresses(self.kind, self.tuple.protocol) {
-            self.edit_transport_checksum(change, Coverage::PseudoHeader);
-        }
+        if covers_addresses(self.kind, self.tuple.protocol) { change } else { Sum::NOTHING }
     }
 
-    fn rewrite_port(&mut self, field: usize, port: u16) {
+    /// What is to be added to the transport's own sum.
+    #[inline]
+    fn write_port(&mut self, field: usize, port: u16) -> Sum {
         let (at, old) = match self.kind {
             Kind::Tcp | Kind::Udp => (self.transport_at() + field, self.port_of(field)),
             Kind::Echo { .. } => (self.transport_at() + icmp::field::ECHO_ID, self.tuple.src_port),
-            Kind::IcmpError | Kind::Icmp | Kind::Opaque => return,
+            Kind::IcmpError | Kind::Icmp | Kind::Opaque => return Sum::NOTHING,
         };
         self.bytes[at..at + 2].copy_from_slice(&port.to_be_bytes());
         let is_echo = matches!(self.kind, Kind::Echo { .. });
@@ -264,22 +294,23 @@ impl<'a> Packet<'a> {
         if is_echo || field == transport::field::DST_PORT {
             self.tuple.dst_port = port;
         }
-        self.edit_transport_checksum(Sum::change(Sum::of_word(old), Sum::of_word(port)), Coverage::Transport);
+        Sum::change(Sum::of_word(old), Sum::of_word(port))
     }
 
     fn port_of(&self, field: usize) -> u16 {
         if field == transport::field::SRC_PORT { self.tuple.src_port } else { self.tuple.dst_port }
     }
 
-    /// A partial checksum is the bare sum of the pseudo-header: what changes behind it is the device's to add. Over UDP
-    /// a zero field means that there is no checksum, so a sum that comes out as zero is written as all ones.
-    pub(super) fn edit_transport_checksum(&mut self, change: Sum, coverage: Coverage) {
+    /// By what the pseudo-header and the transport's own bytes have changed. A partial checksum is the bare sum of the
+    /// pseudo-header: what changes behind it is the device's to add. Over UDP a zero field means that there is no checksum,
+    /// so a sum that comes out as zero is written as all ones.
+    pub(super) fn edit_transport_checksum(&mut self, pseudo_header: Sum, own: Sum) {
         let Some(at) = checksum_at(self.kind, self.transport_at()) else { return };
         let old = self.word(at);
-        let new = match (self.offload.completes(at), coverage) {
-            (true, Coverage::Transport) => old,
-            (true, Coverage::PseudoHeader) => Sum::from_partial(old).plus(change).partial(),
-            (false, _) => Sum::from_full(old).plus(change).full(),
+        let new = if self.offload.completes(at) {
+            Sum::from_partial(old).plus(pseudo_header).partial()
+        } else {
+            Sum::from_full(old).plus(pseudo_header).plus(own).full()
         };
         match (self.kind, old, new) {
             (Kind::Udp, 0, _) => {}
@@ -295,13 +326,6 @@ impl<'a> Packet<'a> {
     fn put16(&mut self, at: usize, value: u16) {
         self.bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
     }
-}
-
-/// Which part of a transport checksum's coverage an edit concerns.
-#[derive(Clone, Copy)]
-pub(super) enum Coverage {
-    PseudoHeader,
-    Transport,
 }
 
 fn covers_addresses(kind: Kind, protocol: Protocol) -> bool {

@@ -7,7 +7,6 @@
 use std::net::IpAddr;
 
 use super::checksum::Sum;
-use super::packet::Coverage;
 use super::transport::Kind;
 use super::{Packet, Protocol, icmp, ipv4, ipv6, transport};
 
@@ -98,7 +97,7 @@ impl Packet<'_> {
     fn put_quoted(&mut self, at: usize, value: &[u8]) {
         let old = Sum::of(&self.bytes()[at..][..value.len()]);
         self.overwrite(at, value);
-        self.edit_transport_checksum(Sum::change(old, Sum::of(value)), Coverage::Transport);
+        self.edit_transport_checksum(Sum::NOTHING, Sum::change(old, Sum::of(value)));
     }
 }
 

@@ -63,7 +63,7 @@ impl FlowKey {
     }
 
     /// The tuple of a packet that goes in this direction.
-    pub(super) fn tuple(&self, direction: Direction) -> Tuple {
+    pub(in crate::dataplane) fn tuple(&self, direction: Direction) -> Tuple {
         let [first, second, third, fourth] = self.addresses;
         let (local, remote) = if self.is_ipv4() {
             (IpAddr::V4(((first >> 32) as u32).into()), IpAddr::V4((first as u32).into()))

@@ -1,7 +1,6 @@
 //! The mappings of one IP version: shards, each with its own lock.
 
 use std::mem;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +9,7 @@ use crossbeam_utils::CachePadded;
 use super::mapping::{Address, End, Mapping, Remote};
 use super::shard::{Hashes, Shard, Sweep};
 use super::vacancy::{Range, Vacancies};
-use super::{Counts, Full, Held, Mapped, Outbound, Parted, Pin, PortsExhausted, Said};
+use super::{Asking, Counts, Full, Held, Mapped, Outbound, Parted, Pin, Place, PortsExhausted};
 use crate::dataplane::{Direction, NicId, Signal, Timestamp};
 use crate::wire::{Protocol, Tuple};
 
@@ -39,31 +38,45 @@ impl<A: Address> Family<A> {
         Self { shards: std::iter::repeat_with(shard).take(SHARDS).collect(), sweeping: AtomicUsize::new(0) }
     }
 
-    pub(super) fn leave(
-        &self,
-        counts: &Counts,
-        nic: NicId,
-        flow: &Tuple,
-        said: Said,
-        now: Timestamp,
-        is_ours: impl Fn(IpAddr) -> bool,
-    ) -> Option<Mapped> {
-        let (private, remote) = (End::of(flow)?, Remote::with_echoes(flow)?);
-        let mut shard = self.shard(counts, remote);
-        let fits = |mapping: &Mapping<A>| {
-            !mapping.sort.is_pinned() && mapping.is_live(said.signal, now) && is_ours(mapping.public.address.into())
-        };
-        let mapping = shard.outbound((nic, private, remote), private_hash(counts, nic, private, remote), fits)?;
-        Some(shard.touch(mapping, Direction::Outbound, said, now))
+    pub(super) fn leave(&self, nic: NicId, asking: &Asking<'_>, is_ours: impl Fn(&Mapped) -> bool) -> Option<Mapped> {
+        let fits = |mapping: &Mapping<A>| !mapping.sort.is_pinned() && is_ours(&mapping.mapped());
+        self.inside(nic, asking, Direction::Outbound, fits)
     }
 
-    pub(super) fn enter(&self, counts: &Counts, flow: &Tuple, said: Said, now: Timestamp) -> Option<Mapped> {
-        let (public, remote) = (End::of(flow)?, Remote::with_echoes(flow)?);
-        let mut shard = self.shard(counts, remote);
-        // Whoever answers cannot begin a flow: what looks like it is only late.
-        let fits = |mapping: &Mapping<A>| mapping.is_live(Signal::NONE, now) && !mapping.sort.is_pinned();
-        let mapping = shard.inbound((public, remote), public_hash(counts, public, remote), fits)?;
-        Some(shard.touch(mapping, Direction::Inbound, said, now))
+    pub(super) fn enter(&self, asking: &Asking<'_>) -> Option<Mapped> {
+        self.outside(asking, Direction::Inbound, |mapping| !mapping.sort.is_pinned())
+    }
+
+    pub(super) fn pinned(&self, asking: &Asking<'_>, fits: impl Fn(&Mapped) -> bool) -> Option<Mapped> {
+        let fits = |mapping: &Mapping<A>| mapping.sort.is_pinned() && fits(&mapping.mapped());
+        self.outside(asking, Direction::Outbound, fits)
+    }
+
+    pub(super) fn answered(&self, nic: NicId, asking: &Asking<'_>, fits: impl Fn(&Mapped) -> bool) -> Option<Mapped> {
+        let fits = |mapping: &Mapping<A>| mapping.sort.is_pinned() && fits(&mapping.mapped());
+        self.inside(nic, asking, Direction::Inbound, fits)
+    }
+
+    fn inside(
+        &self,
+        nic: NicId,
+        asking: &Asking<'_>,
+        direction: Direction,
+        fits: impl Fn(&Mapping<A>) -> bool,
+    ) -> Option<Mapped> {
+        let (private, remote) = (End::of(asking.flow)?, Remote::with_echoes(asking.flow)?);
+        let mut shard = lock(&self.shards[usize::from(asking.at.shard)]);
+        let fits = |mapping: &Mapping<A>| mapping.is_live(asking.opening(direction), asking.now) && fits(mapping);
+        let mapping = shard.outbound((nic, private, remote), asking.at.hash, fits)?;
+        Some(shard.touch(mapping, direction, asking.said, asking.now))
+    }
+
+    fn outside(&self, asking: &Asking<'_>, direction: Direction, fits: impl Fn(&Mapping<A>) -> bool) -> Option<Mapped> {
+        let (public, remote) = (End::of(asking.flow)?, Remote::with_echoes(asking.flow)?);
+        let mut shard = lock(&self.shards[usize::from(asking.at.shard)]);
+        let fits = |mapping: &Mapping<A>| mapping.is_live(asking.opening(direction), asking.now) && fits(mapping);
+        let mapping = shard.inbound((public, remote), asking.at.hash, fits)?;
+        Some(shard.touch(mapping, direction, asking.said, asking.now))
     }
 
     pub(super) fn open(&self, counts: &Counts, outbound: &Outbound<'_>) -> Option<Result<Mapped, PortsExhausted>> {
@@ -71,41 +84,6 @@ impl<A: Address> Family<A> {
         let (private, remote) = (End::of(outbound.flow)?, of(outbound.flow)?);
         let ours = outbound.pool.ports.first().is_some_and(|ports| A::of(ports.address).is_some());
         ours.then(|| self.map(counts, outbound, private, remote))
-    }
-
-    pub(super) fn pinned(
-        &self,
-        counts: &Counts,
-        outside: &Tuple,
-        said: Said,
-        now: Timestamp,
-        fits: impl Fn(&Mapped) -> bool,
-    ) -> Option<Mapped> {
-        let (public, remote) = (End::of(outside)?, Remote::of(outside)?);
-        let mut shard = self.shard(counts, remote);
-        let fits = |mapping: &Mapping<A>| {
-            mapping.sort.is_pinned() && mapping.is_live(said.signal, now) && fits(&mapping.mapped())
-        };
-        let mapping = shard.inbound((public, remote), public_hash(counts, public, remote), fits)?;
-        Some(shard.touch(mapping, Direction::Outbound, said, now))
-    }
-
-    pub(super) fn answered(
-        &self,
-        counts: &Counts,
-        nic: NicId,
-        flow: &Tuple,
-        said: Said,
-        now: Timestamp,
-        fits: impl Fn(&Mapped) -> bool,
-    ) -> Option<Mapped> {
-        let (private, remote) = (End::of(flow)?, Remote::of(flow)?);
-        let mut shard = self.shard(counts, remote);
-        let fits = |mapping: &Mapping<A>| {
-            mapping.sort.is_pinned() && mapping.is_live(Signal::NONE, now) && fits(&mapping.mapped())
-        };
-        let mapping = shard.outbound((nic, private, remote), private_hash(counts, nic, private, remote), fits)?;
-        Some(shard.touch(mapping, Direction::Inbound, said, now))
     }
 
     pub(super) fn pin(&self, counts: &Counts, pin: &Pin<'_>) -> Result<(), Full> {
@@ -212,8 +190,22 @@ impl<A: Address> Family<A> {
     }
 
     fn shard(&self, counts: &Counts, remote: Remote<A>) -> MutexGuard<'_, Shard<A>> {
-        lock(&self.shards[counts.hash(remote.place()) as usize % SHARDS])
+        lock(&self.shards[usize::from(shard_of(counts, remote))])
     }
+}
+
+pub(super) fn place_inside<A: Address>(counts: &Counts, nic: NicId, flow: &Tuple) -> Option<Place> {
+    let (private, remote) = (End::<A>::of(flow)?, Remote::with_echoes(flow)?);
+    Some(Place { shard: shard_of(counts, remote), hash: private_hash(counts, nic, private, remote) })
+}
+
+pub(super) fn place_outside<A: Address>(counts: &Counts, flow: &Tuple) -> Option<Place> {
+    let (public, remote) = (End::<A>::of(flow)?, Remote::with_echoes(flow)?);
+    Some(Place { shard: shard_of(counts, remote), hash: public_hash(counts, public, remote) })
+}
+
+fn shard_of<A: Address>(counts: &Counts, remote: Remote<A>) -> u8 {
+    (counts.hash(remote.place()) % SHARDS as u64) as u8
 }
 
 /// Whether nobody has a port towards a destination; of preallocated ports for UDP, towards anything at its address.
@@ -232,13 +224,13 @@ fn is_free<A: Address>(
     shard.inbound((public, remote), hash, |_| true).is_none()
 }
 
-fn private_hash<A: Address>(counts: &Counts, nic: NicId, private: End<A>, remote: Remote<A>) -> u64 {
-    counts.hash((nic, private, remote))
+fn private_hash<A: Address>(counts: &Counts, nic: NicId, private: End<A>, remote: Remote<A>) -> u32 {
+    counts.hash((nic, private, remote)) as u32
 }
 
 /// The same for all ports of UDP at one address, which then lie in one chain.
-fn public_hash<A: Address>(counts: &Counts, public: End<A>, remote: Remote<A>) -> u64 {
-    counts.hash((public, remote.place()))
+fn public_hash<A: Address>(counts: &Counts, public: End<A>, remote: Remote<A>) -> u32 {
+    counts.hash((public, remote.place())) as u32
 }
 
 /// How far a sweep of one shard came.

@@ -24,8 +24,8 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 use foldhash::quality::RandomState;
 
-use self::family::Family;
-use super::{NicId, Signal, Timestamp};
+use self::family::{Family, place_inside, place_outside};
+use super::{Direction, NicId, Signal, Timestamp};
 use crate::wire::{Packet, Protocol, Tuple};
 
 /// The first port that is mapped: 64,512 of them (NAT-02).
@@ -123,6 +123,35 @@ impl Said {
     }
 }
 
+/// Where a flow's mapping is if there is one, from one side of it: for as long as its table is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    shard: u8,
+    hash: u32,
+}
+
+/// A packet that asks for its mapping.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    /// As the near side sends it: from inside with the NIC's own address and port, from outside with those that stand for
+    /// them.
+    pub flow: &'a Tuple,
+    /// The flow's, on the same side.
+    pub at: Place,
+    pub said: Said,
+    pub now: Timestamp,
+}
+
+impl Asking<'_> {
+    /// What says that a connection is a new one: whoever answers cannot begin any, and what looks like it is only late.
+    const fn opening(&self, direction: Direction) -> Signal {
+        match direction {
+            Direction::Outbound => self.said.signal,
+            Direction::Inbound => Signal::NONE,
+        }
+    }
+}
+
 /// A flow to a load balancer that goes to one backend from now on.
 #[derive(Clone, Copy, Debug)]
 pub struct Pin<'a> {
@@ -190,31 +219,38 @@ impl NatTable {
         Self { v4, v6, counts: Counts::new(limits) }
     }
 
-    /// The mapping that a packet of a sender's flow goes by, if there is one that `is_ours` by its public address.
-    /// Refreshes it.
-    pub fn leave(
-        &self,
-        nic: NicId,
-        flow: &Tuple,
-        said: Said,
-        now: Timestamp,
-        is_ours: impl Fn(IpAddr) -> bool,
-    ) -> Option<Mapped> {
-        if flow.src.is_ipv4() {
-            self.v4.leave(&self.counts, nic, flow, said, now, is_ours)
+    /// A packet of a NIC's flow, as the NIC sends the flow. None for what no port is mapped of.
+    pub fn asking_inside<'a>(&self, nic: NicId, flow: &'a Tuple, said: Said, now: Timestamp) -> Option<Asking<'a>> {
+        let at = if flow.src.is_ipv4() {
+            place_inside::<Ipv4Addr>(&self.counts, nic, flow)
         } else {
-            self.v6.leave(&self.counts, nic, flow, said, now, is_ours)
+            place_inside::<Ipv6Addr>(&self.counts, nic, flow)
+        };
+        Some(Asking { flow, at: at?, said, now })
+    }
+
+    /// The same of a flow as its far end sees it sent: from a public address, or a load balancer's.
+    pub fn asking_outside<'a>(&self, flow: &'a Tuple, said: Said, now: Timestamp) -> Option<Asking<'a>> {
+        let at = if flow.src.is_ipv4() {
+            place_outside::<Ipv4Addr>(&self.counts, flow)
+        } else {
+            place_outside::<Ipv6Addr>(&self.counts, flow)
+        };
+        Some(Asking { flow, at: at?, said, now })
+    }
+
+    /// The mapping that a packet of a sender's flow goes by, if there is one that `is_ours`. Refreshes it.
+    pub fn leave(&self, nic: NicId, asking: &Asking<'_>, is_ours: impl Fn(&Mapped) -> bool) -> Option<Mapped> {
+        if asking.flow.src.is_ipv4() {
+            self.v4.leave(nic, asking, is_ours)
+        } else {
+            self.v6.leave(nic, asking, is_ours)
         }
     }
 
-    /// Whose flow a packet from the Internet belongs to; `flow` is the mirrored tuple, as the flow's own packets leave.
-    /// Refreshes the mapping.
-    pub fn enter(&self, flow: &Tuple, said: Said, now: Timestamp) -> Option<Mapped> {
-        if flow.src.is_ipv4() {
-            self.v4.enter(&self.counts, flow, said, now)
-        } else {
-            self.v6.enter(&self.counts, flow, said, now)
-        }
+    /// Whose flow a packet from the Internet belongs to, which asks from outside. Refreshes the mapping.
+    pub fn enter(&self, asking: &Asking<'_>) -> Option<Mapped> {
+        if asking.flow.src.is_ipv4() { self.v4.enter(asking) } else { self.v6.enter(asking) }
     }
 
     /// Maps a flow that has no mapping to a port of its pool. None for what has no ports to map, and for a pool of the
@@ -227,35 +263,17 @@ impl NatTable {
         }
     }
 
-    /// Who has the flow of a packet to a load balancer, if that mapping `fits`; `outside` is the flow as the balancer's side
-    /// sends it. Refreshes it.
-    pub fn pinned(
-        &self,
-        outside: &Tuple,
-        said: Said,
-        now: Timestamp,
-        fits: impl Fn(&Mapped) -> bool,
-    ) -> Option<Mapped> {
-        if outside.src.is_ipv4() {
-            self.v4.pinned(&self.counts, outside, said, now, fits)
-        } else {
-            self.v6.pinned(&self.counts, outside, said, now, fits)
-        }
+    /// Who has the flow of a packet to a load balancer, which asks from outside, if that mapping `fits`. Refreshes it.
+    pub fn pinned(&self, asking: &Asking<'_>, fits: impl Fn(&Mapped) -> bool) -> Option<Mapped> {
+        if asking.flow.src.is_ipv4() { self.v4.pinned(asking, fits) } else { self.v6.pinned(asking, fits) }
     }
 
     /// Whose answer a backend's packet is, if that mapping `fits`. Refreshes it.
-    pub fn answered(
-        &self,
-        nic: NicId,
-        flow: &Tuple,
-        said: Said,
-        now: Timestamp,
-        fits: impl Fn(&Mapped) -> bool,
-    ) -> Option<Mapped> {
-        if flow.src.is_ipv4() {
-            self.v4.answered(&self.counts, nic, flow, said, now, fits)
+    pub fn answered(&self, nic: NicId, asking: &Asking<'_>, fits: impl Fn(&Mapped) -> bool) -> Option<Mapped> {
+        if asking.flow.src.is_ipv4() {
+            self.v4.answered(nic, asking, fits)
         } else {
-            self.v6.answered(&self.counts, nic, flow, said, now, fits)
+            self.v6.answered(nic, asking, fits)
         }
     }
 

@@ -61,8 +61,8 @@ pub(super) enum Sweep<A> {
 /// The two hashes of a mapping.
 #[derive(Clone, Copy)]
 pub(super) struct Hashes {
-    pub(super) private: u64,
-    pub(super) public: u64,
+    pub(super) private: u32,
+    pub(super) public: u32,
 }
 
 impl<A: Address> Shard<A> {
@@ -84,7 +84,7 @@ impl<A: Address> Shard<A> {
     pub(super) fn outbound(
         &self,
         (nic, private, remote): (NicId, End<A>, Remote<A>),
-        hash: u64,
+        hash: u32,
         fits: impl Fn(&Mapping<A>) -> bool,
     ) -> Option<Link> {
         let mut link = self.by_private[self.bucket(hash)];
@@ -102,7 +102,7 @@ impl<A: Address> Shard<A> {
     pub(super) fn inbound(
         &self,
         (public, remote): (End<A>, Remote<A>),
-        hash: u64,
+        hash: u32,
         fits: impl Fn(&Mapping<A>) -> bool,
     ) -> Option<Link> {
         let mut link = self.by_public[self.bucket(hash)];
@@ -122,7 +122,7 @@ impl<A: Address> Shard<A> {
     }
 
     /// Whether a public port serves a flow to a destination's address, whatever its port there.
-    pub(super) fn has_towards(&self, public: End<A>, remote: Remote<A>, hash: u64) -> bool {
+    pub(super) fn has_towards(&self, public: End<A>, remote: Remote<A>, hash: u32) -> bool {
         let mut link = self.by_public[self.bucket(hash)];
         while link != END {
             let mapping = &self.mappings[link];
@@ -183,7 +183,7 @@ impl<A: Address> Shard<A> {
         Sweep::Ended(mapping, self.expected.get(link as usize - 1).copied().unwrap_or_default())
     }
 
-    const fn bucket(&self, hash: u64) -> usize {
+    const fn bucket(&self, hash: u32) -> usize {
         hash as usize & (self.by_private.len() - 1)
     }
 }

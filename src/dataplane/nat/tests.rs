@@ -48,14 +48,18 @@ impl Lab {
     }
 
     fn leave(&self, flow: &Tuple, flags: u8, now: u64) -> Option<Mapped> {
-        self.table.leave(NIC, flow, said(flags), at(now), |_| true)
+        leave(&self.table, NIC, flow, said(flags), at(now))
     }
 
     /// The answer to a mapped flow.
     fn enter(&self, flow: &Tuple, mapped: Mapped, flags: u8, now: u64) -> Option<Mapped> {
         let public = Tuple { src: mapped.public.0, src_port: mapped.public.1, ..*flow };
-        self.table.enter(&public, said(flags), at(now))
+        self.table.enter(&self.table.asking_outside(&public, said(flags), at(now)).unwrap())
     }
+}
+
+fn leave(table: &NatTable, nic: NicId, flow: &Tuple, said: Said, now: Timestamp) -> Option<Mapped> {
+    table.leave(nic, &table.asking_inside(nic, flow, said, now).unwrap(), |_| true)
 }
 
 #[test]
@@ -69,11 +73,7 @@ fn a_mapping_is_found_from_both_sides_and_by_nobody_else() {
     let elsewhere = flow(Protocol::TCP, 40_000, 2);
     assert_eq!(lab.leave(&elsewhere, ACK, 1), None);
     assert_eq!(lab.enter(&elsewhere, mapped, ACK, 1), None, "unsolicited: another remote (NAT-03)");
-    assert_eq!(
-        lab.table.leave(NicId(4), &web, Said::NOTHING, at(1), |_| true),
-        None,
-        "another NIC of the same address"
-    );
+    assert_eq!(leave(&lab.table, NicId(4), &web, Said::NOTHING, at(1)), None, "another NIC of the same address");
 }
 
 #[test]
@@ -210,8 +210,8 @@ fn nat_04_idle_times_and_hold_downs() {
     let lab = Lab::new(NatLimits::default(), 1);
     let udp = flow(Protocol::UDP, 40_000, 1);
     let mapped = lab.open(&udp, 0, 0).unwrap();
-    assert_eq!(lab.table.leave(NIC, &udp, Said::NOTHING, at(240), |_| true), Some(mapped));
-    assert_eq!(lab.table.leave(NIC, &udp, Said::NOTHING, at(481), |_| true), None);
+    assert_eq!(leave(&lab.table, NIC, &udp, Said::NOTHING, at(240)), Some(mapped));
+    assert_eq!(leave(&lab.table, NIC, &udp, Said::NOTHING, at(481)), None);
     assert_eq!(lab.table.expire(at(480 + 65), usize::MAX, |_| ()), 0, "its port rests");
     assert_eq!(lab.table.expire(at(480 + 67), usize::MAX, |_| ()), 1);
 }

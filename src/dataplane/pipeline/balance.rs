@@ -11,8 +11,8 @@ use super::route::Hop;
 use super::{Leg, Subject};
 use crate::dataplane::balancer::sorted;
 use crate::dataplane::{
-    BalancingRule, DropReason, FrontendId, Mapped, Member, NicId, Observer, Owner, PacketEnd, Pin, PortId, Said, Step,
-    Takes, Translation,
+    Asking, BalancingRule, DropReason, Frontend, FrontendId, Mapped, Member, NicId, Observer, Owner, PacketEnd, Pin,
+    PortId, Said, Step, Takes, Translation,
 };
 use crate::wire::{Packet, Protocol, QuotedEnd, Tuple};
 
@@ -26,6 +26,7 @@ pub(super) struct Rewrite {
 }
 
 /// What becomes of a packet to a frontend.
+#[derive(Clone, Copy)]
 pub(super) enum Balancing {
     Pass(Rewrite),
     /// It belongs to a flow that has ended, and its sender is told (LB-25).
@@ -68,9 +69,7 @@ impl Leg<'_> {
         }
         let flow = subject.flow();
         let (index, rule) = frontend.rule(flow).ok_or(DropReason::NoBalancingRule)?;
-        let fits = |mapped: &Mapped| {
-            self.snapshot.nic(mapped.nic).vnet == frontend.vnet && rule.keeps(flow.protocol, mapped.nic)
-        };
+        let fits = |mapped: &Mapped| self.fits(frontend, rule, flow.protocol, mapped);
         let to = |member: Member| {
             let port = rule.takes.backend_port(flow.dst_port);
             if rule.floating { (flow.dst, flow.dst_port) } else { (member.address, port) }
@@ -87,6 +86,26 @@ impl Leg<'_> {
         }
         let to = (!rule.floating).then_some(to);
         Ok(Balancing::Pass(Rewrite { hop: Hop::Endpoint(nic), end: PacketEnd::Destination, to }))
+    }
+
+    /// Whether a flow stays with the backend that it is mapped to, whose number nobody may have now.
+    pub(super) fn fits(self, frontend: &Frontend, rule: &BalancingRule, protocol: Protocol, mapped: &Mapped) -> bool {
+        let nic = self.snapshot.nics.get(mapped.nic.0 as usize);
+        nic.is_some_and(|nic| nic.vnet == frontend.vnet) && rule.keeps(protocol, mapped.nic)
+    }
+
+    /// On to the backend, or back.
+    pub(super) fn to_backend<O: Observer>(
+        self,
+        sent: (NicId, Admitted),
+        balanced: Balancing,
+        packet: &mut Packet<'_>,
+        observer: &mut O,
+    ) -> Result<PortId, DropReason> {
+        match balanced {
+            Balancing::Pass(rewrite) => self.pass(sent, rewrite, packet, observer),
+            Balancing::Reset => self.reset(sent.0, packet, observer),
+        }
     }
 
     /// The appliance of a packet that a route leads to a frontend, and that stays as it is (LB-32).
@@ -126,7 +145,9 @@ impl Leg<'_> {
         fits: impl Fn(&Mapped) -> bool,
         to: impl Fn(Member) -> (IpAddr, u16),
     ) -> Result<Taken, DropReason> {
-        if let Some(mapped) = self.flows.mappings.pinned(outside, said, self.now, fits) {
+        let mappings = &self.flows.mappings;
+        let asking = mappings.asking_outside(outside, said, self.now);
+        if let Some(mapped) = asking.and_then(|asking| mappings.pinned(&asking, fits)) {
             return Ok(Taken::By(mapped.nic, mapped.private));
         }
         // A rule for all ports takes up what comes (LB-25).
@@ -139,7 +160,7 @@ impl Leg<'_> {
         if subject.starts_flow() {
             let (idle_secs, told) = (rule.idle_secs, rule.resets && rule.takes != Takes::All);
             let pin = Pin { nic: member.nic, outside, private, idle_secs, told, said, now: self.now };
-            self.flows.mappings.pin(&pin).map_err(|_| DropReason::FlowLimit)?;
+            mappings.pin(&pin).map_err(|_| DropReason::FlowLimit)?;
         }
         Ok(Taken::By(member.nic, private))
     }
@@ -159,13 +180,19 @@ impl Leg<'_> {
     /// The frontend that a backend's packet answers for.
     #[inline(never)]
     pub(super) fn answer(self, sender: NicId, hop: Hop, subject: &Subject<'_>, packet: &Packet<'_>) -> Option<Rewrite> {
+        let asking = self.flows.mappings.asking_inside(sender, subject.flow(), Said::by(packet), self.now)?;
+        let mapped = self.answered(sender, &asking, None)?;
+        let whole = packet.fragment().is_none();
+        whole.then(|| Rewrite::of_source(hop, mapped.public))
+    }
+
+    /// The mapping that a backend's packet goes back by; `known` is a frontend, as the tables have said.
+    pub(super) fn answered(self, sender: NicId, asking: &Asking<'_>, known: Option<(IpAddr, u16)>) -> Option<Mapped> {
         let owners = &self.snapshot.vnet(self.snapshot.nic(sender).vnet).owners;
         let is_frontend = |mapped: &Mapped| {
             mapped.public != mapped.private && matches!(owners.lookup(mapped.public.0), Some(Owner::Frontend(_)))
         };
-        let mapped = self.flows.mappings.answered(sender, subject.flow(), Said::by(packet), self.now, is_frontend)?;
-        let whole = packet.fragment().is_none();
-        whole.then(|| Rewrite::of_source(hop, mapped.public))
+        self.flows.mappings.answered(sender, asking, |mapped| known == Some(mapped.public) || is_frontend(mapped))
     }
 
     /// Writes what was decided, and goes on with what the packet is then.
@@ -224,16 +251,18 @@ impl Rewrite {
         match self.end {
             PacketEnd::Destination => {
                 packet.set_quoted(QuotedEnd::Src, address, Some(port));
-                packet.set_dst(address);
                 if has_ports {
-                    packet.set_dst_port(port);
+                    packet.set_dst_end((address, port));
+                } else {
+                    packet.set_dst(address);
                 }
             }
             PacketEnd::Source => {
                 packet.set_quoted(QuotedEnd::Dst, address, Some(port));
-                packet.set_src(address);
                 if has_ports {
-                    packet.set_src_port(port);
+                    packet.set_src_end((address, port));
+                } else {
+                    packet.set_src(address);
                 }
             }
         }

@@ -10,18 +10,18 @@ use super::admit::Admitted;
 use super::balance::Balancing;
 use super::{Leg, Subject, check, subject};
 use crate::dataplane::{
-    Direction, DropReason, Edge, FrontendId, Mapped, NicId, Observer, Outbound, Owner, PoolId, PortId, PublicOwner,
-    Said, Step, Told, Translation,
+    Asking, Direction, DropReason, Edge, FrontendId, Mapped, NicId, Observer, Outbound, Owner, PoolId, PortId,
+    PublicOwner, Said, Step, Told, Translation,
 };
 use crate::wire::{Packet, Protocol, QuotedEnd, Transport, Tuple};
 
 /// How a packet comes in.
-#[derive(Clone, Copy)]
-struct Arrival {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Arrival {
     /// Nobody has opened the way: an NSG must (PIP-04, LB-43).
-    closed: bool,
+    pub(super) closed: bool,
     /// For an address that its receiver has beside its own (LB-20).
-    floating: bool,
+    pub(super) floating: bool,
 }
 
 /// What stands for the source of a packet that leaves.
@@ -80,9 +80,9 @@ impl Leg<'_> {
         if quotes(packet, |quoted| quoted.dst == private) {
             packet.set_quoted(QuotedEnd::Dst, public, port);
         }
-        packet.set_src(public);
-        if let Some(port) = port {
-            packet.set_src_port(port);
+        match port {
+            Some(port) => packet.set_src_end((public, port)),
+            None => packet.set_src(public),
         }
         if edge.public.lookup(packet.dst()).is_some() {
             return self.enter(edge, packet, observer);
@@ -139,9 +139,9 @@ impl Leg<'_> {
         if quotes(packet, |quoted| quoted.src == public.0) {
             packet.set_quoted(QuotedEnd::Src, private, port);
         }
-        packet.set_dst(private);
-        if let Some(port) = port {
-            packet.set_dst_port(port);
+        match port {
+            Some(port) => packet.set_dst_end((private, port)),
+            None => packet.set_dst(private),
         }
         observer.step(Step::Translate(Translation::destination(public, (private, packet.tuple().dst_port))));
         observer.step(Step::Arrive { nic: receiver });
@@ -183,12 +183,30 @@ impl Leg<'_> {
         // The Internet keeps no fragments: the ports of a first one wait with those that its receiver sends.
         let of_first = subject::tuple_of_first(packet, receiver, &self.flows.fragments, self.now)?;
         let subject = Subject::of(packet, of_first.as_ref(), self.now);
-        let nic = self.snapshot.nic(receiver);
         // A mapping outlives a change of who has its sender's address.
-        if !floating && self.snapshot.vnet(nic.vnet).owners.lookup(subject.tuple.dst) != Some(Owner::Nic(receiver)) {
+        if !floating && !self.has(receiver, subject.tuple.dst) {
             return Err(DropReason::NoEndpoint);
         }
-        let admitted = self.admit(receiver, Direction::Inbound, &subject, observer)?;
+        self.take_in(receiver, closed, &subject, packet, observer)
+    }
+
+    /// Whether an address is a NIC's own. A mapping may name a NIC whose number nobody has now.
+    pub(super) fn has(self, id: NicId, address: IpAddr) -> bool {
+        let nic = self.snapshot.nics.get(id.0 as usize);
+        nic.is_some_and(|nic| self.snapshot.vnet(nic.vnet).owners.lookup(address) == Some(Owner::Nic(id)))
+    }
+
+    /// What a packet over the edge meets at its receiver's.
+    pub(super) fn take_in<O: Observer>(
+        self,
+        receiver: NicId,
+        closed: bool,
+        subject: &Subject<'_>,
+        packet: &Packet<'_>,
+        observer: &mut O,
+    ) -> Result<PortId, DropReason> {
+        let nic = self.snapshot.nic(receiver);
+        let admitted = self.admit(receiver, Direction::Inbound, subject, observer)?;
         let filtered = nic.inbound.nic.is_some() || nic.inbound.subnet.is_some();
         if closed && !filtered && !admitted.has_record() {
             return Err(DropReason::NoSecurityGroup);
@@ -197,7 +215,9 @@ impl Leg<'_> {
             return Err(DropReason::NodeDown);
         }
         check::size(packet, nic)?;
-        self.commit(None, Some(((receiver, Direction::Inbound, admitted), &subject)), observer)?;
+        if !admitted.has_record() {
+            self.commit(None, Some(((receiver, Direction::Inbound, admitted), subject)), observer)?;
+        }
         Ok(nic.port)
     }
 
@@ -211,26 +231,17 @@ impl Leg<'_> {
         packet: &Packet<'_>,
     ) -> Result<Departure, DropReason> {
         let src = subject.tuple.src;
-        let nic = self.snapshot.nic(sender);
         // For a source that is not the sender's own, nothing stands (UDR-18).
-        if self.snapshot.vnet(nic.vnet).owners.lookup(src) != Some(Owner::Nic(sender)) {
+        if !self.has(sender, src) {
             let floats = self.snapshot.floats(sender, src);
             return floats.then_some(Departure::Instance { public: src }).ok_or(DropReason::NoOutbound);
         }
         let egress = edge.egress(sender);
         let said = Said::by(packet);
         let is_whole = packet.fragment().is_none();
-        let frontend = |mapped: &Mapped| matches!(edge.public.lookup(mapped.public.0), Some(PublicOwner::Frontend(_)));
-        if is_whole
-            && self.flows.mappings.has_pins(sender)
-            && let Some(mapped) =
-                self.flows.mappings.answered(sender, subject.flow(), said, self.now, |mapped| frontend(mapped))
+        let asking = self.flows.mappings.asking_inside(sender, subject.flow(), said, self.now);
+        if let Some(mapped) = asking.filter(|_| is_whole).and_then(|asking| self.stood_for(edge, sender, &asking, None))
         {
-            return Ok(Departure::Mapped { public: mapped.public });
-        }
-        let is_ours =
-            |public| matches!(edge.public.lookup(public), Some(PublicOwner::Pool(_) | PublicOwner::Frontend(_)));
-        if is_whole && let Some(mapped) = self.flows.mappings.leave(sender, subject.flow(), said, self.now, is_ours) {
             return Ok(Departure::Mapped { public: mapped.public });
         }
         let instance = egress.instance(src).map(|public| Departure::Instance { public });
@@ -248,6 +259,27 @@ impl Leg<'_> {
             (None, Some(instance), _) => Ok(instance),
             (None, None, None) => Err(DropReason::NoOutbound),
         }
+    }
+
+    /// What stands for a flow that goes on: the frontend that it answers for, or a port that it has (NAT-05). `known` is an
+    /// address of this network's, as the tables have said.
+    pub(super) fn stood_for(
+        self,
+        edge: &Edge,
+        sender: NicId,
+        asking: &Asking<'_>,
+        known: Option<IpAddr>,
+    ) -> Option<Mapped> {
+        let mappings = &self.flows.mappings;
+        let owner = |mapped: &Mapped| edge.public.lookup(mapped.public.0);
+        let is_frontend = |mapped: &Mapped| matches!(owner(mapped), Some(PublicOwner::Frontend(_)));
+        let is_ours = |mapped: &Mapped| {
+            known == Some(mapped.public.0)
+                || matches!(owner(mapped), Some(PublicOwner::Pool(_) | PublicOwner::Frontend(_)))
+        };
+        let has_pins = mappings.has_pins(sender);
+        let answered = has_pins.then(|| mappings.answered(sender, asking, is_frontend)).flatten();
+        answered.or_else(|| mappings.leave(sender, asking, is_ours))
     }
 
     /// A port for a new flow: TCP and UDP only, no fragments (NAT-02, SNAT-08).
@@ -282,7 +314,8 @@ impl Leg<'_> {
             Transport::IcmpError { quoted } => quoted.filter(|quoted| quoted.src == packet.dst())?,
             Transport::Ports { .. } | Transport::Echo { .. } | Transport::Other => packet.tuple().mirrored(),
         };
-        self.flows.mappings.enter(&flow, Said::by(packet), self.now)
+        let mappings = &self.flows.mappings;
+        mappings.enter(&mappings.asking_outside(&flow, Said::by(packet), self.now)?)
     }
 }
 

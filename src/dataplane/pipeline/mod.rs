@@ -8,11 +8,13 @@
 //! nothing marks a packet, so nothing here breaks a loop (FAB-14).
 
 mod admit;
+mod along;
 mod balance;
 mod check;
 mod edge;
 mod gateway;
 mod judge;
+mod over;
 mod parting;
 mod path;
 mod platform;
@@ -21,7 +23,6 @@ mod subject;
 mod tunnel_nat;
 
 use self::admit::Admitted;
-use self::balance::Balancing;
 pub use self::judge::judge;
 pub use self::parting::{End, part};
 pub use self::path::Paths;
@@ -134,10 +135,8 @@ impl Leg<'_> {
                 return self.leave(edge, sender, departure, packet, observer);
             }
             Way::Frontend(frontend) => {
-                return match self.balance(frontend, sender, &subject, packet, observer)? {
-                    Balancing::Pass(rewrite) => self.pass((sender, admitted_out), rewrite, packet, observer),
-                    Balancing::Reset => self.reset(sender, packet, observer),
-                };
+                let balanced = self.balance(frontend, sender, &subject, packet, observer)?;
+                return self.to_backend((sender, admitted_out), balanced, packet, observer);
             }
             Way::Through(frontend) => Hop::Appliance(self.through(frontend, &subject, observer)?),
             Way::Gateway(gateway) => {

@@ -24,6 +24,12 @@ impl<'a> Subject<'a> {
         Self { tuple: of_first.unwrap_or(packet.tuple()), answers: answered(packet), passing }
     }
 
+    /// A whole packet's that has ports.
+    #[inline]
+    pub(super) const fn of_ports(tuple: &'a Tuple, passing: Passing) -> Self {
+        Self { tuple, answers: None, passing }
+    }
+
     /// The same with other ends: its own, and those of the flow that it answers.
     pub(super) fn rewritten<'b>(&self, tuple: &'b Tuple, rewrite: impl Fn(&Tuple) -> Tuple) -> Subject<'b> {
         Subject { tuple, answers: self.answers.as_ref().map(rewrite), passing: self.passing }

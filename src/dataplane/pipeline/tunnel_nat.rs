@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use super::{Leg, Subject};
 use crate::dataplane::tunnel_nat::Name;
-use crate::dataplane::{AddressMap, DropReason, NicId, Observer, Outbound, Said, Step, Translation};
+use crate::dataplane::{AddressMap, DropReason, Mapped, NicId, Observer, Outbound, Said, Step, Translation};
 use crate::wire::{Packet, Protocol, QuotedEnd, Transport, Tuple};
 
 /// Other names for a packet's ends, and for those of the packet that it quotes.
@@ -102,7 +102,9 @@ impl Leg<'_> {
         if packet.fragment().is_some() {
             return Err(DropReason::NotTranslatable);
         }
-        let mapped = self.flows.mappings.enter(&flow.mirrored(), Said::by(packet), self.now);
+        let (mappings, outside) = (&self.flows.mappings, flow.mirrored());
+        let asking = mappings.asking_outside(&outside, Said::by(packet), self.now);
+        let mapped = asking.and_then(|asking| mappings.enter(&asking));
         // Of networks that are alike another tunnel may have the same names.
         let (address, port) = mapped.filter(|mapped| mapped.nic == tunnel).ok_or(DropReason::Unsolicited)?.private;
         Ok((address, Some(port)))
@@ -121,14 +123,16 @@ impl Leg<'_> {
             return Err(DropReason::NotTranslatable);
         }
         let said = Said::by(packet);
-        let is_ours = |public| map.lends(public);
-        let known = self.flows.mappings.leave(tunnel, flow, said, self.now, is_ours);
+        let mappings = &self.flows.mappings;
+        let asking = mappings.asking_inside(tunnel, flow, said, self.now);
+        let is_ours = |mapped: &Mapped| map.lends(mapped.public.0);
+        let known = asking.and_then(|asking| mappings.leave(tunnel, &asking, is_ours));
         let mapped = match known {
             Some(mapped) => mapped,
             None if !subject.starts_flow() || !has_port(packet) => return Err(DropReason::NotTranslatable),
             None => {
                 let outbound = Outbound { nic: tunnel, flow, pool, said, now: self.now };
-                let opened = self.flows.mappings.open(&outbound).ok_or(DropReason::NotTranslatable)?;
+                let opened = mappings.open(&outbound).ok_or(DropReason::NotTranslatable)?;
                 opened.map_err(|_| DropReason::SnatExhausted)?
             }
         };
