@@ -13,6 +13,7 @@ pub mod process;
 pub mod schedule;
 pub mod sniffer;
 pub mod socket;
+mod steering;
 pub mod tun;
 mod unshare;
 pub mod userns;

@@ -13,10 +13,15 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use super::steering;
+
 const DEVICE: &str = "/dev/net/tun";
 
 /// Length of the header in front of each packet of a queue with offload: `struct virtio_net_hdr`.
 pub const HEADER_LEN: usize = 10;
+
+/// Of a TAP's packets.
+const ETHERNET_HEADER_LEN: u8 = 14;
 
 const IFF_TUN_EXCL: c_int = 0x8000;
 const IFF_PERSIST: c_int = 0x0800;
@@ -98,6 +103,12 @@ impl Tun {
             let fd = open_device()?;
             attach(&fd, name, flags).map_err(|error| explain(name, &error))?;
             opened.push(TunQueue { fd, offload, framing });
+        }
+        // What is there to stay keeps what its owner gave it.
+        if opened.len() > 1 && interface_flags(&opened[0].fd)? & IFF_PERSIST == 0 {
+            let link_len = if kind == libc::IFF_TAP { ETHERNET_HEADER_LEN } else { 0 };
+            // The kernel's own way serves, where this is not permitted.
+            let _ = steering::steer(opened[0].fd.as_fd(), link_len);
         }
         Ok(Self { queues: opened, offload })
     }

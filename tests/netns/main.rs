@@ -32,6 +32,7 @@ mod scenarios;
 #[allow(dead_code, reason = "tests/flow_log uses the rest")]
 mod schema;
 mod spread;
+mod steering;
 mod test_command;
 mod trace;
 mod traffic;
