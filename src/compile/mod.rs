@@ -64,7 +64,7 @@ pub use prefixes::difference;
 pub use rule_ids::{ListedRule, RuleIds, listed_rules};
 pub use written::written_addresses;
 
-/// The MTU of an attachment nobody has said anything about (FAB-11).
+/// The MTU of an attachment outside of virtual networks of which nobody has said anything (FAB-11).
 const DEFAULT_MTU: u16 = 1500;
 /// A tunnel's (FAB-11).
 const TUNNEL_MTU: u16 = 1400;
@@ -210,7 +210,7 @@ fn nic(
         outbound,
         inbound,
         platform: platform.filters(acls, outbound),
-        mtu: learned.mtu.get(&attachment).copied().unwrap_or(DEFAULT_MTU),
+        mtu: learned.mtu.get(&attachment).copied().unwrap_or(network.emulation.mtu),
         flows: FlowTerms {
             timeout_secs: u16::try_from(network.vnet(subnet.vnet).flow_timeout.as_secs()).unwrap_or(u16::MAX),
             strict_tcp: network.emulation.tcp_state_tracking && tracks_tcp,

@@ -422,6 +422,7 @@ fn check_emulation(before: &Emulation, after: &Emulation) -> Result<(), NeedsRes
         ("offload", before.offload == after.offload),
         ("udpSegmentation", before.udp_segmentation == after.udp_segmentation),
         ("device", before.device == after.device),
+        ("mtu", before.mtu == after.mtu),
         ("platformServices", before.platform_services == after.platform_services),
         ("flowsPerNic", before.flows_per_nic == after.flows_per_nic),
     ];

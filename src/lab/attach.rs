@@ -39,6 +39,7 @@ pub(super) fn attach(device: &Device, to: &Attach, queues: Queues) -> Result<(Tu
 
 /// How the device is set up, if the file does not say to leave it alone.
 pub(super) fn device(network: &Network, attachment: Attachment, to: &Attach) -> Device {
+    let in_vnet = matches!(attachment, Attachment::Nic(_) | Attachment::Vnet(_));
     let addresses = match attachment {
         Attachment::Nic(nic) if to.addresses.is_empty() => guest::addresses(network, network.nic(nic)),
         Attachment::Nic(_)
@@ -51,7 +52,8 @@ pub(super) fn device(network: &Network, attachment: Attachment, to: &Attach) -> 
         | Attachment::CircuitLink(..)
         | Attachment::RouteServer(_) => to.addresses.clone(),
     };
-    Device::new(&to.interface, addresses, DefaultRoute::IfNone)
+    let device = Device::new(&to.interface, addresses, DefaultRoute::IfNone);
+    if in_vnet { Device { mtu: network.emulation.mtu.into(), ..device } } else { device }
 }
 
 /// The file that stands for a namespace.

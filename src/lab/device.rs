@@ -65,7 +65,7 @@ pub(super) enum DefaultRoute {
 }
 
 impl Device {
-    /// With the MTU that guests get, and no other routes.
+    /// With the MTU that guests get unless the lab says otherwise, and no other routes.
     pub(super) fn new(name: &str, addresses: Vec<IpNet>, default: DefaultRoute) -> Self {
         Self { name: name.to_owned(), addresses, default, routes: Vec::new(), metric: 0, mtu: MTU, mac: None }
     }

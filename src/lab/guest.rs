@@ -73,7 +73,8 @@ pub(super) fn set_masquerade(namespace: &Netns, masquerade: bool) -> Result<()> 
 /// How an interface is set up, under the name that its guest knows it by.
 pub(super) fn device(network: &Network, nic: &NetworkInterface, name: &str) -> Device {
     let gateways = if nic.primary { gateways(network, nic) } else { Vec::new() };
-    let mut device = Device::new(name, addresses(network, nic), DefaultRoute::Via(gateways));
+    let mtu = network.emulation.mtu.into();
+    let mut device = Device { mtu, ..Device::new(name, addresses(network, nic), DefaultRoute::Via(gateways)) };
     // Where probes come from: an interface that is not the primary one has no other way there.
     if nic.addresses.iter().any(IpAddr::is_ipv6) {
         device.routes.push(IpAddr::from(IPV6_ROUTER).into());

@@ -251,6 +251,8 @@ pub struct Emulation {
     /// Names at 168.63.129.16, and instance metadata (FAB-12).
     pub platform_services: bool,
     pub device: DeviceKind,
+    /// The largest packet that interfaces of virtual networks take, in bytes: 1280 (RFC 8200, section 5) to 65,535 (FAB-11).
+    pub mtu: u16,
     /// Flow records a NIC may hold (NSG-26).
     pub flows_per_nic: usize,
     /// How long a change takes to reach the interfaces; none by default (FAB-15).
@@ -271,6 +273,7 @@ impl Default for Emulation {
             udp_segmentation: true,
             platform_services: true,
             device: DeviceKind::Tun,
+            mtu: 1500,
             flows_per_nic: 500_000,
             programming_delay: Duration::ZERO,
             flow_log_pace: FlowLogPace::default(),

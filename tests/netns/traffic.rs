@@ -173,3 +173,19 @@ fn an_address_of_nobody_is_silent() {
     lab.assert_dropped("nva", "10.0.1.77", "nva", "NoEndpoint");
     assert_eq!(at_nva.count("10.0.1.1", "10.0.1.4", 1, NEVER), 0, "no error comes back (FAB-10)");
 }
+
+/// FAB-11: what a lab says instead of 1500 holds for its interfaces and between them, and not beyond.
+#[test]
+fn fab_11_a_lab_of_another_mtu() {
+    for (mtu, device) in [(1280, "tun"), (9000, "tap"), (65_535, "tun")] {
+        let emulation = format!("emulation: {{mtu: {mtu}, device: {device}}}\ninternet: {{addresses: [198.51.100.7]}}");
+        let Some(lab) = Lab::up(&format!("{emulation}\n{HUB_SPOKE}")) else { return };
+        assert_eq!(lab.exec("web", &["cat", "/sys/class/net/eth0/mtu"]).stdout, format!("{mtu}\n").into_bytes());
+        assert_eq!(lab.exec("internet", &["cat", "/sys/class/net/eth0/mtu"]).stdout, b"1500\n");
+        let largest = mtu - 28;
+        assert_eq!(lab.udp("web", "db", "10.2.1.10", 9000, &[1, largest]), 2, "{mtu}");
+        assert_eq!(lab.tcp("web", "db", "10.2.1.10", 9000, 8 << 20), Some(8 << 20), "{mtu}");
+        // The Internet's end is what it is.
+        assert_eq!(lab.tcp("web", "internet", "198.51.100.7", 9000, 1 << 20), Some(1 << 20), "{mtu}");
+    }
+}

@@ -341,6 +341,7 @@ fn emulation(emulation: &Emulation, dns_forwarders: &[IpAddr]) -> Object {
         ("platformServices", emulation.platform_services.to_string()),
         ("dnsForwarders", list(dns_forwarders)),
         ("device", format!("{:?}", emulation.device).to_lowercase()),
+        ("mtu", emulation.mtu.to_string()),
         ("flowsPerNic", emulation.flows_per_nic.to_string()),
         ("programmingDelayMs", emulation.programming_delay.as_millis().to_string()),
         ("flowLogRecordSeconds", emulation.flow_log_pace.record.as_secs().to_string()),
