@@ -433,3 +433,21 @@ fn every_kind_of_flow_is_remembered_both_ways() {
         assert_eq!(both.remembers.shortened, expected, "{node} to {dst}");
     }
 }
+
+/// Within the same tables: a flow that stays with a backend whom its pool has left ends, and the next one of its ports
+/// goes to another.
+#[test]
+fn lb_04_a_path_follows_its_flow_to_another_backend() {
+    let mut moved = 0;
+    for (flow, nth) in [(0, 1), (0, 2), (1, 1), (1, 2)] {
+        let mut both = Both::new();
+        let sent = |flags, times| Event::Sent { flow, flags, expects: 1, times };
+        let published = Event::Published { nth };
+        for event in [sent(SYN, 1), sent(ACK, 1), published, sent(ACK, 3), sent(0x04, 1), sent(SYN, 1), sent(ACK, 3)] {
+            both.meet(&event);
+        }
+        let ports: Vec<_> = both.walks.delivered.iter().map(|(port, _)| *port).collect();
+        moved += usize::from(ports.first() != ports.last());
+    }
+    assert!(moved > 0);
+}
