@@ -415,6 +415,28 @@ fn lb_20_floating_keeps_the_frontend_s_address() {
 }
 
 #[test]
+fn lb_20_explain_takes_a_floating_frontend_s_packet_for_its_backend_s_own() {
+    for (file, source, frontend) in [(FILE, "client", "10.1.0.101"), (PUBLIC, "internet", "203.0.113.31")] {
+        let lab = Lab::new(file);
+        let query = diag::parse_query(source, &format!("{frontend}:443")).unwrap();
+        let answer = diag::explain(&lab.network, &lab.compiled, &query).unwrap();
+        assert_eq!((answer.verdict, answer.cause), (Answer::Reachable, None));
+        let needs = ["a", "b"].map(|node| {
+            format!(
+                "the rule of {frontend} has enableFloatingIP: the guest of {node} needs `ip address add {frontend}/32 dev lo` (LB-20)"
+            )
+        });
+        let told: BTreeSet<_> = answer.warnings.into_iter().collect();
+        assert_eq!(told, needs.into());
+        let back = answer.back.unwrap();
+        assert_eq!(
+            back.hops[0].steps[0].text,
+            format!("{frontend} sends to {}", if source == "client" { CLIENT } else { INTERNET })
+        );
+    }
+}
+
+#[test]
 fn cs_57_lb_40_a_backend_does_not_reach_itself() {
     let lab = Lab::new(FILE);
     let outcomes: Vec<_> = (1000..1040)

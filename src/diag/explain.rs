@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::compile::{Compiled, compile_next};
@@ -114,6 +115,14 @@ impl Branches {
         }));
         let mut told = HashSet::new();
         for walk in self.trips().iter().flat_map(Trip::walks) {
+            warnings.extend(walk.floats_at(names.compiled).map(|nic| {
+                format!(
+                    "the rule of {0} has enableFloatingIP: the guest of {1} needs `ip address add {2} dev lo` (LB-20)",
+                    walk.last.dst,
+                    names.node(nic),
+                    IpNet::from(walk.last.dst)
+                )
+            }));
             let off = foreign_links(names, walk).filter(|(_, link)| !link.allow_forwarded_traffic);
             warnings.extend(off.map(|(into, link)| {
                 format!(

@@ -84,7 +84,7 @@ impl Path {
         teller.leg(leg);
         let dropped = leg.dropped().map(|reason| reason.name().to_owned());
         if let (None, Some(nic)) = (&dropped, leg.arrived()) {
-            teller.hand_over(nic);
+            teller.hand_over(leg, nic);
         }
         Self { delivered: dropped.is_none(), dropped, hops: teller.hops }
     }
@@ -277,8 +277,8 @@ impl Teller<'_> {
     }
 
     /// The end of a leg: at the destination, or at a guest that may send it on.
-    fn hand_over(&mut self, nic: NicId) {
-        if self.names.owns(nic, self.dst) {
+    fn hand_over(&mut self, leg: &Leg, nic: NicId) {
+        if self.names.owns(nic, self.dst) || leg.floats(self.names.compiled, self.dst) {
             return self.deliver(nic);
         }
         let text = format!("handed to the guest of {}, to forward to {}", self.names.node(nic), self.dst);

@@ -112,6 +112,9 @@ impl Walk {
                 break Outcome::Dropped(reason);
             }
             let arrived = arrived.expect("a forwarded packet arrives somewhere");
+            if legs.last().is_some_and(|leg| leg.floats(names.compiled, packet.dst())) {
+                break Outcome::Delivered(arrived);
+            }
             match onward(names, arrived, masks, &mut packet) {
                 Onward::Here => break Outcome::Delivered(arrived),
                 Onward::Nowhere => break Outcome::GuestDrops(arrived),
@@ -156,6 +159,12 @@ impl Walk {
             }
             _ => None,
         })
+    }
+
+    /// Who must have the packet's destination on a loopback, as it is a floating frontend's (LB-20).
+    pub(super) fn floats_at(&self, compiled: &Compiled) -> Option<NicId> {
+        let floats = self.delivered() && self.last().floats(compiled, self.last.dst);
+        self.last().arrived().filter(|_| floats)
     }
 
     /// The interfaces that forwarded the packet, in order.
@@ -235,6 +244,18 @@ impl Leg {
     pub(super) fn receiver(&self) -> Option<NicId> {
         let crossed = |step: &Step| if let Step::Cross { receiver, .. } = step { Some(*receiver) } else { None };
         self.arrived().or_else(|| self.steps.iter().find_map(crossed))
+    }
+
+    /// Whether a load balancer has chosen the receiver and left the packet its frontend's address: it is for the receiver's
+    /// guest itself (LB-20).
+    pub(super) fn floats(&self, compiled: &Compiled, dst: IpAddr) -> bool {
+        self.steps.iter().any(|step| match *step {
+            Step::Balance { frontend, rule, .. } => {
+                let frontend = compiled.snapshot.frontend(frontend);
+                frontend.address == dst && frontend.rules[rule as usize].floating
+            }
+            _ => false,
+        })
     }
 
     fn judged_inbound(&self) -> bool {
