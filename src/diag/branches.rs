@@ -33,7 +33,7 @@ pub struct Branch {
     pub via: Vec<String>,
     /// None where the question does not arrive.
     pub via_return: Option<Vec<String>>,
-    /// A drop reason's name, `GuestNotForwarding`, `NoHost`, `NoRouteOnPremises` or `Loop`.
+    /// A drop reason's name, `GuestNotForwarding`, `NoHost`, `NoRouteOnPremises`, `Loop` or `WrongSource`.
     pub dropped: Option<String>,
 }
 

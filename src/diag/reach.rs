@@ -52,7 +52,7 @@ pub struct Pair {
 /// One direction, in short.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Way {
-    /// A drop reason's name, `GuestNotForwarding`, `NoHost`, `NoRouteOnPremises` or `Loop`.
+    /// A drop reason's name, `GuestNotForwarding`, `NoHost`, `NoRouteOnPremises`, `Loop` or `WrongSource`.
     pub dropped: Option<String>,
     /// The last interface it came to.
     pub at: String,

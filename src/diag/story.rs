@@ -1,6 +1,6 @@
 //! A walk told to people: the interfaces it visits, and at each the decisions taken, with the object behind each.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +11,7 @@ use crate::dataplane::{
 };
 
 use crate::model::VnetIx;
+use crate::wire::{Protocol, Tuple};
 
 use super::masquerade::GuestStep;
 use super::names::Names;
@@ -22,7 +23,7 @@ use super::walk::{Leg, Outcome, Walk};
 #[serde(rename_all = "camelCase")]
 pub struct Path {
     pub delivered: bool,
-    /// A drop reason's name, `GuestNotForwarding` or `Loop`.
+    /// A drop reason's name, `GuestNotForwarding`, `NoHost`, `NoRouteOnPremises`, `Loop` or `WrongSource`.
     pub dropped: Option<String>,
     pub hops: Vec<Hop>,
 }
@@ -73,7 +74,7 @@ impl Path {
         for leg in &walk.legs {
             teller.leg(leg);
         }
-        teller.end(&walk.outcome);
+        teller.end(walk);
         let dropped = walk.outcome.reason().map(str::to_owned);
         Self { delivered: walk.delivered(), dropped, hops: teller.hops }
     }
@@ -147,8 +148,11 @@ impl Teller<'_> {
             }
             dataplane::Step::Balance { frontend, rule, backend } => {
                 let rules = &self.names.compiled.snapshot.frontend(frontend).rules[rule as usize];
-                let up = rules.eligible.len();
-                let text = format!("{} has the flow, one of {up} that are up", self.names.nic(backend));
+                let up = match rules.eligible.len() {
+                    1 => "the only one that is up".to_owned(),
+                    several => format!("one of {several} that are up"),
+                };
+                let text = format!("{} has the flow, {up}", self.names.nic(backend));
                 self.say(StepKind::Balance, self.names.balancing_rule(frontend, rule), text);
             }
             dataplane::Step::Arrive { nic } => {
@@ -244,8 +248,8 @@ impl Teller<'_> {
     }
 
     /// What ends the walk beyond the fabric's own verdict.
-    fn end(&mut self, outcome: &Outcome) {
-        match *outcome {
+    fn end(&mut self, walk: &Walk) {
+        match walk.outcome {
             Outcome::Delivered(nic) => self.deliver(nic),
             Outcome::Dropped(_) => {}
             Outcome::GuestDrops(nic) => {
@@ -261,6 +265,10 @@ impl Teller<'_> {
             }
             Outcome::Loop(nic) => {
                 let text = "goes round: the guest would send it the same way again until its TTL is 0".to_owned();
+                self.say(StepKind::Drop, self.nic(nic), text);
+            }
+            Outcome::WrongSource { nic, asked } => {
+                let text = format!("comes from {}, and {} was asked", source(&walk.last), source(&asked.mirrored()));
                 self.say(StepKind::Drop, self.nic(nic), text);
             }
         }
@@ -343,5 +351,13 @@ impl Teller<'_> {
     fn say(&mut self, what: StepKind, object: String, text: String) {
         let hop = self.hops.last_mut().expect("a leg visits its sender first");
         hop.steps.push(Step { what, object, text });
+    }
+}
+
+/// Where a packet comes from, with its port if it has one.
+pub(super) fn source(packet: &Tuple) -> String {
+    match packet.protocol {
+        Protocol::TCP | Protocol::UDP => SocketAddr::new(packet.src, packet.src_port).to_string(),
+        _ => packet.src.to_string(),
     }
 }

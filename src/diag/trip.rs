@@ -12,7 +12,8 @@ use super::walk::{Outcome, Slate, Walk, answering};
 /// Where a packet comes from and goes to, and by what it may have been seen to go.
 struct Way<'a> {
     ends: &'a Ends,
-    source_port: u16,
+    /// As the asking guest knows it.
+    flow: Tuple,
     seen: &'a [String],
 }
 
@@ -43,7 +44,7 @@ impl Trip {
         slate.wipe();
         let (src, dst) = (ends.source_address, ends.destination.address);
         let answer = |asked: &Tuple| probe.at(asked.dst_port).answer(asked.src, asked.dst, asked.src_port);
-        let way = Way { ends, source_port, seen };
+        let way = Way { ends, flow: probe.flow(src, dst, source_port), seen };
         Self::of(names, slate, &way, &probe.request(src, dst, source_port), answer)
     }
 
@@ -51,13 +52,13 @@ impl Trip {
     pub(super) fn go_on(names: Names<'_>, slate: &Slate, ends: &Ends, probe: Probe, source_port: u16) -> Self {
         let (src, dst) = (ends.source_address, ends.destination.address);
         let answer = |asked: &Tuple| probe.at(asked.dst_port).onward_answer(asked.src, asked.dst, asked.src_port);
-        let way = Way { ends, source_port, seen: &[] };
+        let way = Way { ends, flow: probe.flow(src, dst, source_port), seen: &[] };
         Self::of(names, slate, &way, &probe.onward(src, dst, source_port), answer)
     }
 
     fn of(names: Names<'_>, slate: &Slate, way: &Way<'_>, request: &[u8], answer: impl Fn(&Tuple) -> Vec<u8>) -> Self {
         let Names { network, compiled } = names;
-        let Way { ends, source_port, seen } = *way;
+        let Way { ends, flow, seen } = *way;
         let mut masks = Masks::default();
         let from = outside::taken(names, ends.source, ends.destination.address, seen);
         let forward = Walk::take(names, slate, &mut masks, from, request);
@@ -65,11 +66,11 @@ impl Trip {
             // As the one who answers sees it, who need not know the other by the address that it has for itself.
             let asked = &forward.last;
             let from = outside::taken(names, answering(network, compiled, arrived, asked.src), asked.src, seen);
-            Some(Walk::take(names, slate, &mut masks, from, &answer(asked)))
+            Some(Walk::take(names, slate, &mut masks, from, &answer(asked)).answering(&flow))
         } else {
             None
         };
-        Self { source_port, forward, back }
+        Self { source_port: flow.src_port, forward, back }
     }
 
     /// The machines that forward, there and then back from the answering end's side; None if both are the same.

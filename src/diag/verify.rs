@@ -155,8 +155,10 @@ fn difference(way: &str, foretold: Option<&Path>, taken: &[&Sighting]) -> Option
 
 /// What the fabric decides, and where; what guests do is not its business.
 fn decisions(path: &Path) -> impl Iterator<Item = (&str, &Step)> {
-    let by_guest =
-        matches!(path.dropped.as_deref(), Some("GuestNotForwarding" | "NoHost" | "NoRouteOnPremises" | "Loop"));
+    let by_guest = matches!(
+        path.dropped.as_deref(),
+        Some("GuestNotForwarding" | "NoHost" | "NoRouteOnPremises" | "Loop" | "WrongSource")
+    );
     let steps = path.hops.iter().flat_map(|hop| hop.steps.iter().map(|step| (hop.nic.as_str(), step)));
     steps.filter(move |(_, step)| match step.what {
         StepKind::Filter | StepKind::Route | StepKind::Peering | StepKind::Balance => true,

@@ -14,7 +14,7 @@ use crate::dataplane::{
     FragmentTable, NatLimits, NatTable, NextHop, NicId, Recorder, RouteId, Spread, Step, Timestamp, Verdict, process,
 };
 use crate::model::{Customer, Network, NicIx, RouteSource, VmIx, VnetIx};
-use crate::wire::{Offload, Packet, Tuple};
+use crate::wire::{Offload, Packet, Protocol, Tuple};
 
 use super::masquerade::{GuestStep, Masks};
 use super::names::Names;
@@ -76,10 +76,16 @@ pub(super) enum Outcome {
     NoRoute(NicId),
     /// It circles from this interface back to it (FAB-14).
     Loop(NicId),
+    /// An answer that came from another address or port than was asked, which is no answer to who asked (LB-46).
+    WrongSource {
+        nic: NicId,
+        asked: Tuple,
+    },
 }
 
 impl Outcome {
-    /// Why it did not arrive: a drop reason's name, `GuestNotForwarding`, `NoHost`, `NoRouteOnPremises` or `Loop`.
+    /// Why it did not arrive: a drop reason's name, `GuestNotForwarding`, `NoHost`, `NoRouteOnPremises`, `Loop` or
+    /// `WrongSource`.
     pub(super) fn reason(&self) -> Option<&'static str> {
         match self {
             Self::Delivered(_) => None,
@@ -88,6 +94,7 @@ impl Outcome {
             Self::NoHost(_) => Some("NoHost"),
             Self::NoRoute(_) => Some("NoRouteOnPremises"),
             Self::Loop(_) => Some("Loop"),
+            Self::WrongSource { .. } => Some("WrongSource"),
         }
     }
 }
@@ -126,6 +133,21 @@ impl Walk {
             }
         };
         Self { legs, outcome, src, dst, last: *packet.tuple() }
+    }
+
+    /// An answer, held against the flow that asked, as its sender knows it.
+    pub(super) fn answering(mut self, asked: &Tuple) -> Self {
+        let answers = match asked.protocol {
+            Protocol::TCP | Protocol::UDP => (self.last.src, self.last.src_port) == (asked.dst, asked.dst_port),
+            _ => self.last.src == asked.dst,
+        };
+        match self.outcome {
+            Outcome::Delivered(nic) if !answers => {
+                self.outcome = Outcome::WrongSource { nic, asked: *asked };
+                self
+            }
+            _ => self,
+        }
     }
 
     pub(super) fn delivered(&self) -> bool {

@@ -18,6 +18,10 @@ impl Case<'_> {
             let node = names.node(leg.from);
             let cause =
                 format!("{src} is no address of NIC {}: nothing stands for it in the Internet", names.nic(leg.from));
+            // An address of the guest's own in its place would answer nobody.
+            if self.request.is_some() {
+                return Some(self.astray(cause));
+            }
             let mut edit = self.edit();
             edit.masquerade_in_guest(nic.virtual_machine);
             return Some(Cure::with(cause, format!("let the guest of {node} put its own address in its place"), edit));
@@ -46,7 +50,7 @@ impl Case<'_> {
         Some(self.prose(cause, text))
     }
 
-    fn prose(&self, cause: String, text: String) -> Cure {
+    pub(super) fn prose(&self, cause: String, text: String) -> Cure {
         let remedy = Remedy { text, changes: Vec::new(), network: self.names.network.clone() };
         Cure { cause, remedy: Some(remedy) }
     }

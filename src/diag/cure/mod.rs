@@ -3,6 +3,7 @@
 //! One idea: a drop reason is a symptom. A default rule that denies, a system route to nowhere and an appliance that
 //! nobody owns may all mean one missing peering link; so the topology is asked before the rule or the route is blamed.
 
+mod answers;
 mod appliances;
 mod balancers;
 mod egress;
@@ -54,6 +55,7 @@ impl Case<'_> {
             Outcome::NoHost(nic) => self.no_host(nic),
             Outcome::NoRoute(nic) => self.untold(nic),
             Outcome::Loop(nic) => self.circle(nic),
+            Outcome::WrongSource { asked, .. } => self.elsewhere(&asked),
             Outcome::Dropped(reason) => self.dropped(leg, reason),
         };
         match self.request {
