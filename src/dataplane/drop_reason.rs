@@ -76,7 +76,7 @@ drop_reasons! {
     NoBalancingRule: "No rule of the load balancer takes this protocol and port: look at its loadBalancingRules; nobody answers a \
         ping at a frontend (LB-02, LB-33).",
     NoHealthyBackend: "The load balancer has no healthy backend: look at its probe and the backends (LB-13).",
-    SnatExhausted: "No source port is left for the translation: look at the subnet's outbound method (SNAT-05).",
+    SnatExhausted: "No source port is left for the translation: look at the outbound method (SNAT-05, NAT-02).",
     Hairpin: "A load balancer's backend was sent its own packet: look at the pool and the client (LB-40).",
     // Across a peering.
     PeeringNotConnected: "The peering between the two VNets is not Connected: look at both links (PEER-02).",
