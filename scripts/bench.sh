@@ -56,6 +56,7 @@ vnet=$built/vnet generator=$built/examples/load forwarder=$built/examples/plain_
 for program in "$vnet" "$generator" "$forwarder"; do
   [ -x "$program" ] || fail "$program is not built: run this without --no-build"
 done
+mkdir -p target
 cores=$(nproc)
 [ "$cores" -ge 2 ] || fail "needs two cores: client and server run on different ones"
 
