@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Measures this router against the kernel's own between two namespaces, and prints a table with ratios.
 #
-#   sudo scripts/bench.sh [--rounds N] [--seconds S] [--only LOADS] [--routers LIST] [--anyway] [--no-build] [--readme]
+#   sudo scripts/bench.sh [--rounds N] [--seconds S] [--only LOADS] [--routers LIST] [--congestion NAME]
+#                         [--anyway] [--no-build] [--readme]
 #
 # LOADS and LIST are names with commas between, as in `loads` and `all_routers` below; without them, everything is measured.
 # The routers, each with its own pair of namespaces, take turns in every round, so that what disturbs the machine
@@ -21,6 +22,8 @@
 #   kernel-chain, vnet-chain: both ways through an appliance, a third namespace that forwards: two hops
 #   vnet-lb, vnet-snat: vnet with an internal load balancer before the server, and with a server in the lab's Internet, to
 #              which the client comes by a NAT gateway; where named by --routers
+# TCP's congestion control is CUBIC, the kernel's own default, whatever the machine's is; --congestion names another. BBR
+# paces what it sends, so that a stream measures a timer more than its way.
 # Results go to target/bench.json; --readme also writes its tables into README.md. --anyway measures on a busy machine; such numbers are good for ratios at most.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -31,22 +34,28 @@ routers=()
 for router in "${all_routers[@]}"; do
   if [ "$router" != ovs ] || { command -v ovs-vswitchd && command -v ethtool; } >/dev/null; then routers+=("$router"); fi
 done
-rounds=5 seconds=2 anyway=0 build=1 readme=0
+rounds=5 seconds=2 anyway=0 build=1 readme=0 congestion=cubic
 while [ $# -gt 0 ]; do
   case $1 in
     --rounds) rounds=$2; shift 2 ;;
     --seconds) seconds=$2; shift 2 ;;
     --only) IFS=, read -r -a loads <<<"$2"; shift 2 ;;
     --routers) IFS=, read -r -a routers <<<"$2"; shift 2 ;;
+    --congestion) congestion=$2; shift 2 ;;
     --anyway) anyway=1; shift ;;
     --no-build) build=0; shift ;;
     --readme) readme=1; shift ;;
-    *) sed -n '2,6p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,7p' "$0" >&2; exit 2 ;;
   esac
 done
 
 fail() { echo "bench: $*" >&2; exit 1; }
 [ "$(id -u)" = 0 ] || fail "needs root: it makes network namespaces"
+available=$(cat /proc/sys/net/ipv4/tcp_available_congestion_control)
+case " $available " in
+  *" $congestion "*) ;;
+  *) fail "this kernel has no TCP congestion control $congestion, only $available" ;;
+esac
 for tool in ip nft iperf3 jq taskset; do
   command -v "$tool" >/dev/null || fail "$tool is missing (Debian: apt install iproute2 nftables iperf3 jq util-linux)"
 done
@@ -427,7 +436,7 @@ transfer() { # STREAMS [ARGUMENT]
     if server ss -ltn | grep -q :5201; then break; fi
     sleep 0.05
   done
-  client iperf3 -c "$(asked_at)" -p 5201 -t "$seconds" -P "$1" ${2:+"$2"} -J >"$work/iperf" || ok=1
+  client iperf3 -c "$(asked_at)" -p 5201 -C "$congestion" -t "$seconds" -P "$1" ${2:+"$2"} -J >"$work/iperf" || ok=1
   [ "$ok" = 0 ] || kill "$pid" 2>/dev/null || true
   wait "$pid" 2>/dev/null || true
   unset 'pids[-1]'
@@ -486,7 +495,7 @@ pingpong_beside_stream() {
     if server ss -ltn | grep -q :5201; then break; fi
     sleep 0.05
   done
-  ip netns exec "$id-$router-c" iperf3 -c "$(asked_at)" -p 5201 -t 60 >/dev/null &
+  ip netns exec "$id-$router-c" iperf3 -c "$(asked_at)" -p 5201 -C "$congestion" -t 60 >/dev/null &
   client=$!
   pids+=("$client")
   sleep 0.3
@@ -523,11 +532,11 @@ demo_memory() {
 
 # Of what was measured, a row a load: median and range of each router, a ratio, and what it should be.
 report() {
-  jq -n --arg kernel "$(uname -r)" --argjson cores "$cores" --argjson rounds "$rounds" --argjson demo "$1" \
+  jq -n --arg kernel "$(uname -r)" --arg congestion "$congestion" --argjson cores "$cores" --argjson rounds "$rounds" --argjson demo "$1" \
     --argjson busy "$busy" --slurpfile samples "$work/samples" '
     def median: sort | if length % 2 == 1 then .[length / 2 | floor] else (.[length / 2 - 1] + .[length / 2]) / 2 end;
     def summary: {median: median, min: min, max: max, samples: .};
-    {kernel: $kernel, cores: $cores, rounds: $rounds, busy_percent: $busy, demo_rss_kib: $demo,
+    {kernel: $kernel, congestion: $congestion, cores: $cores, rounds: $rounds, busy_percent: $busy, demo_rss_kib: $demo,
      results: ($samples | group_by(.load) | map({key: .[0].load, value:
        (group_by(.router) | map({key: .[0].router, value: (map(.value) | summary)}) | from_entries)}) | from_entries)}
   ' >target/bench.json
@@ -593,7 +602,7 @@ split-p50   . ping-pong p50, us
 connects    . connects, k/s
 ROWS
   done
-  echo "median (min-max) of $rounds rounds; kernel $(uname -r), $cores cores; demo lab: $(($1 / 1024)) MiB resident (bar < 64)"
+  echo "median (min-max) of $rounds rounds; kernel $(uname -r), $congestion, $cores cores; demo lab: $(($1 / 1024)) MiB resident (bar < 64)"
 }
 
 # A table of routers, with the ratio of one of them to another, or their difference, and its bar: at least, at most after a
