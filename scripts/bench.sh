@@ -23,7 +23,8 @@
 #   vnet-lb, vnet-snat: vnet with an internal load balancer before the server, and with a server in the lab's Internet, to
 #              which the client comes by a NAT gateway; where named by --routers
 # TCP's congestion control is CUBIC, the kernel's own default, whatever the machine's is; --congestion names another. BBR
-# paces what it sends, so that a stream measures a timer more than its way.
+# paces what it sends, so that a stream measures a timer more than its way; a socket that was made under it goes on pacing
+# whatever it is given later. So sockets are made under Reno, which any namespace may set.
 # Results go to target/bench.json; --readme also writes its tables into README.md. --anyway measures on a busy machine; such numbers are good for ratios at most.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -77,9 +78,10 @@ clean_up() {
   trap - EXIT INT TERM
   for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
   for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
-  for name in $(ip netns list | awk -v id="$id-" 'index($1, id) == 1 {print $1}'); do ip netns del "$name"; done
+  for name in $(namespaces); do ip netns del "$name"; done
   rm -rf "$work"
 }
+namespaces() { ip netns list | awk -v id="$id-" 'index($1, id) == 1 {print $1}'; }
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
@@ -748,6 +750,9 @@ for router in "${routers[@]}"; do
     *) fail "no router is called $router: ${all_routers[*]}" ;;
   esac
 done
+made_under=reno
+[ "$congestion" != bbr ] || made_under=bbr
+for namespace in $(namespaces); do ip netns exec "$namespace" sysctl -qw net.ipv4.tcp_congestion_control=$made_under; done
 demo=$(demo_memory)
 
 for round in $(seq "$rounds"); do
