@@ -13,14 +13,17 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use ip_network::{IpNetwork, Ipv4Network, Ipv6Network};
 use ip_network_table::IpNetworkTable;
 use ipnet::IpNet;
-use vnet::dataplane::{Acl, AclRule, Action, Lpm, ProtocolMatch};
+use vnet::dataplane::{
+    Acl, AclRule, Action, Deciders, Direction, FlowLimits, FlowTable, FlowTerms, Follow, Lpm, NicId, Passing,
+    ProtocolMatch, Signal, Timestamp, Traffic,
+};
 use vnet::wire::{Protocol, Tuple};
 
 criterion_main!(tables);
 criterion_group! {
     name = tables;
     config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
-    targets = lpm, acl
+    targets = lpm, acl, flows
 }
 
 fn lpm(criterion: &mut Criterion) {
@@ -76,6 +79,44 @@ fn acl(criterion: &mut Criterion) {
         group.sample_size(10);
         group.bench_function("build", |bench| bench.iter_batched(|| rules.clone(), Acl::new, BatchSize::LargeInput));
     }
+}
+
+/// Records of so many flows, of which the same 4,096 come again and again, and of which any may come.
+fn flows(criterion: &mut Criterion) {
+    let terms = FlowTerms::default();
+    let traffic = Traffic { packets: 1, bytes: 100 };
+    let passing = Passing { traffic, signal: Signal::from_flags(0x10), at: Timestamp(0) };
+    let direction = Direction::Outbound;
+    for (name, count) in [("4,096", 4_096), ("1M", 1_000_000)] {
+        let table = FlowTable::new(FlowLimits::default());
+        let mut keys: Vec<_> = (0..count).map(flow).collect();
+        for (nic, tuple) in &keys {
+            table.reserve(*nic).unwrap().admit(direction, tuple, Deciders::default(), passing, &terms);
+        }
+        let random = &mut Random(3);
+        for at in (1..keys.len()).rev() {
+            keys.swap(at, random.below(at + 1));
+        }
+        let mut group = criterion.benchmark_group(format!("flow records {name}"));
+        for (which, among) in [("one of 4,096", 4_096), ("any", keys.len())] {
+            let mut next = 0;
+            group.bench_function(format!("follow {which}"), |bench| {
+                bench.iter(|| {
+                    next = (next + 1) % among;
+                    let (nic, tuple) = &keys[next];
+                    assert!(table.follow(*nic, direction, tuple, passing, &terms) == Follow::Passes);
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+/// The n-th of many flows of two NICs.
+fn flow(n: u32) -> (NicId, Tuple) {
+    let src = IpAddr::from(Ipv4Addr::from_bits(10 << 24 | n >> 14));
+    let (dst, src_port) = ("10.200.0.4".parse().unwrap(), 20_000 + (n % (1 << 14)) as u16);
+    (NicId(n % 2), Tuple { src, dst, protocol: Protocol::TCP, src_port, dst_port: 443 })
 }
 
 /// The next key each time it is called, without end.

@@ -6,11 +6,11 @@
 
 use std::hash::BuildHasher;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 
 use crossbeam_utils::CachePadded;
 use foldhash::quality::RandomState;
 
+use super::lock::Lock;
 use super::{NicId, Timestamp};
 use crate::wire::{Protocol, Tuple};
 
@@ -24,7 +24,7 @@ const LIFETIME: u64 = 30_000_000_000;
 /// Remembers a first fragment's ports so that later fragments follow it. Bounded, oldest out first.
 #[derive(Debug)]
 pub struct FragmentTable {
-    sets: Box<[CachePadded<Mutex<Set>>]>,
+    sets: Box<[CachePadded<Lock<Set>>]>,
     hasher: RandomState,
 }
 
@@ -50,7 +50,7 @@ struct Datagram {
 
 impl FragmentTable {
     pub fn new() -> Self {
-        let set = || CachePadded::new(Mutex::new([None; WAYS]));
+        let set = || CachePadded::new(Lock::new([None; WAYS]));
         Self { sets: std::iter::repeat_with(set).take(SETS).collect(), hasher: RandomState::default() }
     }
 
@@ -77,7 +77,7 @@ impl FragmentTable {
 
     fn with_set<R>(&self, id: &DatagramId, work: impl FnOnce(&mut Set) -> R) -> R {
         let set = self.hasher.hash_one(id) as usize % SETS;
-        work(&mut self.sets[set].lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.sets[set].lock())
     }
 }
 

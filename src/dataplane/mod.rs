@@ -11,6 +11,7 @@ mod edge;
 mod flow;
 mod fragment;
 mod gateway;
+mod lock;
 mod lpm;
 mod nat;
 mod observer;

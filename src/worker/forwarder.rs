@@ -317,13 +317,15 @@ fn decide<O: Observer>(
         return drop(DropReason::Malformed, 0);
     };
     let len = bytes.len();
-    let mut packet = match Packet::parse(bytes, Offload::decode(header)) {
+    // Not moved: a copy of what was just written in pieces waits for all of them.
+    let mut parsed = Packet::parse(bytes, Offload::decode(header));
+    let packet = match &mut parsed {
         Ok(packet) => packet,
         Err(ParseError::Malformed) => return drop(DropReason::Malformed, len),
         Err(ParseError::BadChecksum) => return drop(DropReason::BadChecksum, len),
     };
-    let (size, protocol) = (Size::of(&packet), packet.protocol());
-    let verdict = process(&mut packet, observer);
+    let (size, protocol) = (Size::of(packet), packet.protocol());
+    let verdict = process(packet, observer);
     let end = Offload::LEN + packet.len();
     *header = packet.offload().encode();
     Decision { verdict, size, protocol, end }

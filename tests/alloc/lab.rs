@@ -47,9 +47,16 @@ impl Lab {
 
     #[inline]
     pub(crate) fn send(&self, from: PortId, bytes: &mut [u8]) -> Verdict {
-        let mut packet = Packet::parse(bytes, Offload::default()).unwrap();
+        self.send_as(from, bytes, Offload::default())
+    }
+
+    /// The same as a kernel handed it over.
+    #[inline]
+    pub(crate) fn send_as(&self, from: PortId, bytes: &mut [u8], offload: Offload) -> Verdict {
+        let mut parsed = Packet::parse(bytes, offload);
+        let packet = parsed.as_mut().unwrap();
         let mut paths = self.paths.borrow_mut();
-        paths.process(&self.snapshot, &self.flows, from, self.now, &mut packet, &mut Quiet)
+        paths.process(&self.snapshot, &self.flows, from, self.now, packet, &mut Quiet)
     }
 
     /// An hour passes and every record ends.

@@ -21,7 +21,6 @@ pub(super) mod wheel;
 
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crossbeam_utils::CachePadded;
 use foldhash::quality::RandomState;
@@ -29,6 +28,7 @@ use foldhash::quality::RandomState;
 use self::key::FlowKey;
 use self::record::Record;
 use self::shard::{Shard, Sweep};
+use super::lock::{Lock, Locked};
 use super::{Direction, NicId, Timestamp};
 use crate::wire::Tuple;
 
@@ -86,7 +86,7 @@ impl From<u64> for Cursor {
 /// Records of admitted flows, shared by all workers.
 #[derive(Debug)]
 pub struct FlowTable {
-    shards: Box<[CachePadded<Mutex<Shard>>]>,
+    shards: Box<[CachePadded<Lock<Shard>>]>,
     hasher: RandomState,
     limits: FlowLimits,
     records: AtomicUsize,
@@ -99,7 +99,7 @@ impl FlowTable {
     pub fn new(limits: FlowLimits) -> Self {
         let hasher = RandomState::default();
         let buckets = (limits.total / SHARDS).next_power_of_two();
-        let shard = || CachePadded::new(Mutex::new(Shard::new(buckets, hasher.clone())));
+        let shard = || CachePadded::new(Lock::new(Shard::new(buckets, hasher.clone())));
         Self {
             shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
             hasher,
@@ -121,16 +121,17 @@ impl FlowTable {
         passing: Passing,
         terms: &FlowTerms,
     ) -> Follow {
-        self.follow_key(&FlowKey::new(nic, direction, tuple), direction, passing, terms)
+        self.follow_key(&FlowKey::new(nic, direction, tuple), direction, &passing, terms)
     }
 
-    /// The same by what the record is found by.
+    /// The same by what the record is found by. What the packet brings is borrowed: a copy, made right after its parts were
+    /// written, waits for all of them.
     #[inline(never)]
     pub(super) fn follow_key(
         &self,
         key: &FlowKey,
         direction: Direction,
-        passing: Passing,
+        passing: &Passing,
         terms: &FlowTerms,
     ) -> Follow {
         let hash = self.hasher.hash_one(key);
@@ -158,7 +159,7 @@ impl FlowTable {
         let before = *record;
         let rules = terms.rules(before.view()?.admitted);
         record.judge(rules, refused);
-        record.touch(direction, passing);
+        record.touch(direction, &passing);
         if refused.is_some() && !before.is_refused() { before.view() } else { None }
     }
 
@@ -209,7 +210,7 @@ impl FlowTable {
     /// are read is read once. Call with a fresh cursor first; no lock is held for longer than a sweep's.
     pub fn page(&self, from: Cursor, now: Timestamp, records: &mut Vec<FlowRecord>) -> Option<Cursor> {
         let Cursor { shard, slot } = from;
-        let held = lock(self.shards.get(shard)?);
+        let held = self.shards.get(shard)?.lock();
         let slots = held.slots().skip(slot);
         let left = slots.len();
         let there = slots.take(SWEEP_AT_ONCE).filter(|record| !record.lapsed(now));
@@ -259,7 +260,7 @@ impl FlowTable {
 
     fn sweep_shard(
         &self,
-        shard: &Mutex<Shard>,
+        shard: &Lock<Shard>,
         now: Timestamp,
         left: &mut usize,
         tell: &mut impl FnMut(&FlowRecord),
@@ -267,7 +268,7 @@ impl FlowTable {
         let mut ended = 0;
         while *left > 0 {
             let mut gone: [Option<FlowRecord>; SWEEP_AT_ONCE] = [const { None }; _];
-            let done = sweep_some(&mut lock(shard), now, left, &mut gone);
+            let done = sweep_some(&mut shard.lock(), now, left, &mut gone);
             for record in gone.iter().flatten() {
                 self.release(record.nic);
                 // One that a review refused was told of then.
@@ -292,8 +293,8 @@ impl FlowTable {
         &self.by_nic[nic.0 as usize % COUNTED_NICS]
     }
 
-    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
-        lock(&self.shards[(hash >> (u64::BITS - SHARDS.ilog2())) as usize])
+    fn shard(&self, hash: u64) -> Locked<'_, Shard> {
+        self.shards[(hash >> (u64::BITS - SHARDS.ilog2())) as usize].lock()
     }
 }
 
@@ -321,15 +322,15 @@ impl Room<'_> {
         let hash = self.table.hasher.hash_one(key);
         let mut shard = self.table.shard(hash);
         let mut fresh = Record::new(key, direction, rules, terms, now);
-        fresh.touch(direction, passing);
+        fresh.touch(direction, &passing);
         let Some(record) = shard.find(&key, hash) else {
             shard.insert(fresh, hash, now);
             drop(shard);
             std::mem::forget(self);
             return None;
         };
-        if !record.gives_way(passing, terms) {
-            record.touch(direction, passing);
+        if !record.gives_way(&passing, terms) {
+            record.touch(direction, &passing);
             return None;
         }
         let before = *record;
@@ -345,11 +346,6 @@ impl Drop for Room<'_> {
     fn drop(&mut self) {
         self.table.release(self.nic);
     }
-}
-
-/// Nothing that can panic runs under the lock, so a poisoned one is sound.
-fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Looks at a few records that have come up; true if there are no more.

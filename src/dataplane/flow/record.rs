@@ -140,7 +140,7 @@ impl Record {
 
     /// How a packet stands to this record; counts it if it follows.
     #[inline]
-    pub(super) fn meet(&mut self, direction: Direction, passing: Passing, terms: &FlowTerms) -> Follow {
+    pub(super) fn meet(&mut self, direction: Direction, passing: &Passing, terms: &FlowTerms) -> Follow {
         if self.gives_way(passing, terms) {
             return Follow::Nothing;
         }
@@ -155,7 +155,7 @@ impl Record {
 
     /// Whether a packet is the first of a new flow, though there is a record of its tuple.
     #[inline]
-    pub(super) fn gives_way(&self, passing: Passing, terms: &FlowTerms) -> bool {
+    pub(super) fn gives_way(&self, passing: &Passing, terms: &FlowTerms) -> bool {
         self.lapsed(passing.at)
             || passing.signal.opens() && (self.connection.is_closed() || self.is_refused())
             || self.is_refused() && terms.rules(self.admitted()).is_none()
@@ -163,7 +163,7 @@ impl Record {
 
     /// Takes note of a packet.
     #[inline]
-    pub(super) fn touch(&mut self, direction: Direction, passing: Passing) {
+    pub(super) fn touch(&mut self, direction: Direction, passing: &Passing) {
         self.last = passing.at;
         self.connection.note(direction, passing.signal);
         match direction {

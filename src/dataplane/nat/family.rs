@@ -2,7 +2,6 @@
 
 use std::mem;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crossbeam_utils::CachePadded;
 
@@ -10,6 +9,7 @@ use super::mapping::{Address, End, Mapping, Remote};
 use super::shard::{Hashes, Shard, Sweep};
 use super::vacancy::{Range, Vacancies};
 use super::{Asking, Counts, Full, Held, Mapped, Outbound, Parted, Pin, Place, PortsExhausted};
+use crate::dataplane::lock::{Lock, Locked};
 use crate::dataplane::{Direction, NicId, Signal, Timestamp};
 use crate::wire::{Protocol, Tuple};
 
@@ -25,7 +25,7 @@ const SWEEP_AT_ONCE: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Family<A> {
-    shards: Box<[CachePadded<Mutex<Shard<A>>>]>,
+    shards: Box<[CachePadded<Lock<Shard<A>>>]>,
     /// The shard where the next expiry starts.
     sweeping: AtomicUsize,
 }
@@ -34,7 +34,7 @@ impl<A: Address> Family<A> {
     /// With buckets for so many mappings.
     pub(super) fn new(mappings: usize) -> Self {
         let buckets = (mappings / SHARDS).next_power_of_two();
-        let shard = || CachePadded::new(Mutex::new(Shard::new(buckets)));
+        let shard = || CachePadded::new(Lock::new(Shard::new(buckets)));
         Self { shards: std::iter::repeat_with(shard).take(SHARDS).collect(), sweeping: AtomicUsize::new(0) }
     }
 
@@ -65,7 +65,7 @@ impl<A: Address> Family<A> {
         fits: impl Fn(&Mapping<A>) -> bool,
     ) -> Option<Mapped> {
         let (private, remote) = (End::of(asking.flow)?, Remote::with_echoes(asking.flow)?);
-        let mut shard = lock(&self.shards[usize::from(asking.at.shard)]);
+        let mut shard = self.shards[usize::from(asking.at.shard)].lock();
         let fits = |mapping: &Mapping<A>| mapping.is_live(asking.opening(direction), asking.now) && fits(mapping);
         let mapping = shard.outbound((nic, private, remote), asking.at.hash, fits)?;
         Some(shard.touch(mapping, direction, asking.said, asking.now))
@@ -73,7 +73,7 @@ impl<A: Address> Family<A> {
 
     fn outside(&self, asking: &Asking<'_>, direction: Direction, fits: impl Fn(&Mapping<A>) -> bool) -> Option<Mapped> {
         let (public, remote) = (End::of(asking.flow)?, Remote::with_echoes(asking.flow)?);
-        let mut shard = lock(&self.shards[usize::from(asking.at.shard)]);
+        let mut shard = self.shards[usize::from(asking.at.shard)].lock();
         let fits = |mapping: &Mapping<A>| mapping.is_live(asking.opening(direction), asking.now) && fits(mapping);
         let mapping = shard.inbound((public, remote), asking.at.hash, fits)?;
         Some(shard.touch(mapping, direction, asking.said, asking.now))
@@ -133,7 +133,7 @@ impl<A: Address> Family<A> {
 
     pub(super) fn look(&self, now: Timestamp, look: &mut impl FnMut(&Held)) {
         for shard in &self.shards {
-            let shard = lock(shard);
+            let shard = shard.lock();
             // A free slot's mapping has lapsed.
             for mapping in shard.mappings().filter(|mapping| mapping.is_live(Signal::NONE, now)) {
                 let (protocol, pinned) = (mapping.remote.protocol, mapping.sort.is_pinned());
@@ -186,11 +186,11 @@ impl<A: Address> Family<A> {
     /// Whether ports are scarce nowhere.
     #[cfg(test)]
     pub(super) fn is_at_ease(&self) -> bool {
-        self.shards.iter().all(|shard| lock(shard).vacancies.is_empty())
+        self.shards.iter().all(|shard| shard.lock().vacancies.is_empty())
     }
 
-    fn shard(&self, counts: &Counts, remote: Remote<A>) -> MutexGuard<'_, Shard<A>> {
-        lock(&self.shards[usize::from(shard_of(counts, remote))])
+    fn shard(&self, counts: &Counts, remote: Remote<A>) -> Locked<'_, Shard<A>> {
+        self.shards[usize::from(shard_of(counts, remote))].lock()
     }
 }
 
@@ -243,12 +243,12 @@ enum Swept {
 /// Under one hold of the lock, and no further than to somebody who is to be told.
 fn sweep_some<A: Address>(
     counts: &Counts,
-    shard: &Mutex<Shard<A>>,
+    shard: &Lock<Shard<A>>,
     now: Timestamp,
     left: &mut usize,
     ended: &mut usize,
 ) -> Swept {
-    let mut shard = lock(shard);
+    let mut shard = shard.lock();
     for _ in 0..SWEEP_AT_ONCE.min(*left) {
         *left -= 1;
         let hashes = |mapping: &Mapping<A>| Hashes {
@@ -331,9 +331,4 @@ const fn next_random(mut state: u64) -> u64 {
     state ^= state << 13;
     state ^= state >> 7;
     state ^ state << 17
-}
-
-/// Nothing that can panic runs under the lock, so a poisoned one is sound.
-fn lock<A>(shard: &Mutex<Shard<A>>) -> MutexGuard<'_, Shard<A>> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -53,7 +53,7 @@ impl Leg<'_> {
     #[expect(clippy::inline_always, reason = "what it answers then needs no place in memory")]
     #[inline(always)]
     pub(super) fn admit_key<O: Observer>(
-        self,
+        &self,
         key: &FlowKey,
         nic: NicId,
         direction: Direction,
@@ -61,7 +61,7 @@ impl Leg<'_> {
         observer: &mut O,
     ) -> Result<Admitted, DropReason> {
         let terms = &self.snapshot.nic(nic).flows;
-        let follow = self.flows.records.follow_key(key, direction, subject.passing, terms);
+        let follow = self.flows.records.follow_key(key, direction, &subject.passing, terms);
         if follow == Follow::Passes {
             observer.step(Step::Admit { nic, direction, admission: Admission::Record });
             return Ok(Admitted::Record);
@@ -72,7 +72,7 @@ impl Leg<'_> {
     /// What becomes of a packet that no record lets pass.
     #[inline(never)]
     fn judge<O: Observer>(
-        self,
+        &self,
         follow: Follow,
         nic: NicId,
         direction: Direction,

