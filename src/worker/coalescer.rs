@@ -3,6 +3,10 @@
 //! A write costs three times a read, so a flood is bound by its writes. Holding pays only under load and only where a batch
 //! has runs, so nothing is held while batches are short, and after a batch that had no runs the next ones are left
 //! alone. Order within a flow is kept: a flow has one place, and leaves it before another takes it.
+//!
+//! TCP goes straight on. Segments of a guest that cuts its stream itself, held and joined in the same way, gave it 1.45 times
+//! the rate (1.28 with four streams), but streams of guests that leave the cutting to the kernel, as all do that are not told
+//! otherwise, fell to 0.88 of theirs (medians of five rounds, three and four times).
 
 use crate::dataplane::PortId;
 use crate::wire::{Frame, Train};
