@@ -75,6 +75,7 @@ impl Paths {
             if let Some(path) =
                 slot.path(snapshot.generation, &key, || Leg { snapshot, flows, now }.path(ingress, packet))
             {
+                // Made where it is used: as one for both it is copied.
                 let leg = Leg { snapshot, flows, now };
                 return verdict(leg.along(path, &key, packet, observer), observer);
             }
