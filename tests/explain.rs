@@ -2,6 +2,9 @@
 //! proposes was tried.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "explain/wrong_host.rs"]
+mod wrong_host;
+
 use vnet::compile::{Learned, compile};
 use vnet::config;
 use vnet::diag::{Explanation, Fix, NextHopQuery, Path, StepKind, Verdict, explain, next_hop, parse_query};

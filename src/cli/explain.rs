@@ -72,7 +72,7 @@ impl Explain {
             return Ok(Exit::No);
         }
         Ok(match explanation.verdict {
-            Verdict::Blocked => Exit::No,
+            Verdict::Blocked | Verdict::WrongHost => Exit::No,
             Verdict::Reachable if explanation.warnings.is_empty() => Exit::Fine,
             Verdict::Reachable | Verdict::Depends => Exit::Warnings,
         })
@@ -123,6 +123,7 @@ fn story(answer: &Answer, output: &Output) -> String {
     let (colour, verdict) = match explanation.verdict {
         Verdict::Reachable => (AnsiColor::Green, "reachable"),
         Verdict::Blocked => (AnsiColor::Red, "blocked"),
+        Verdict::WrongHost => (AnsiColor::Red, "wrong host"),
         Verdict::Depends => (AnsiColor::Yellow, "depends on the flow's hash"),
     };
     note(&mut text, output, colour, "verdict", verdict);
@@ -143,7 +144,11 @@ fn story(answer: &Answer, output: &Output) -> String {
     }
     if let Some(Verification { verdict, differences, source_port, .. }) = verification {
         if differences.is_empty() {
-            let end = if *verdict == Verdict::Reachable { "was answered" } else { "was not answered" };
+            let end = match verdict {
+                Verdict::Reachable => "was answered",
+                Verdict::WrongHost => "reached the other machine",
+                Verdict::Blocked | Verdict::Depends => "was not answered",
+            };
             let from = if explanation.probe == "ping" { "with identifier" } else { "from port" };
             let seen = format!("a real packet {from} {source_port} met the same decisions and {end}");
             note(&mut text, output, AnsiColor::Green, "verified", &seen);

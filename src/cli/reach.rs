@@ -108,6 +108,7 @@ fn cell(pair: &Pair) -> String {
             ref ways => format!("{} ways", ways.len()),
         },
         (Verdict::Depends, _) => "depends".to_owned(),
+        (Verdict::WrongHost, _) => "wrong host".to_owned(),
         (Verdict::Blocked, Some(_)) => "no answer".to_owned(),
         (Verdict::Blocked, None) => "no".to_owned(),
     }
@@ -115,10 +116,11 @@ fn cell(pair: &Pair) -> String {
 
 /// Explains the words that occur.
 fn legend(rows: &[Vec<String>]) -> String {
-    const WORDS: [(&str, &str); 4] = [
+    const WORDS: [(&str, &str); 5] = [
         ("yes", "there and back"),
         ("no", "the question is dropped"),
         ("no answer", "the answer is dropped"),
+        ("wrong host", "delivered to another machine with that address"),
         ("depends", "some flows are dropped, by their hash"),
     ];
     let occurs = |word: &str| rows.iter().any(|row| row[1..].iter().any(|cell| cell == word));

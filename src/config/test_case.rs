@@ -42,6 +42,10 @@ pub(super) enum Protocol {
     Icmp,
 }
 
+/// What a file may expect: a way that depends on a flow's hash is no expectation.
+const EXPECTED: [(&str, Verdict); 3] =
+    [("reachable", Verdict::Reachable), ("blocked", Verdict::Blocked), ("wrongHost", Verdict::WrongHost)];
+
 pub(super) fn test_case(node: &Node, report: &mut Report) -> Option<TestCase> {
     record(node, report, "a test", |f| TestCase {
         at: f.at,
@@ -51,7 +55,7 @@ pub(super) fn test_case(node: &Node, report: &mut Report) -> Option<TestCase> {
         protocol: f
             .optional("protocol", word(&[("Tcp", Protocol::Tcp), ("Udp", Protocol::Udp), ("Icmp", Protocol::Icmp)])),
         port: f.optional("port", number(1..=u16::MAX)),
-        expect: f.required("expect", word(&[("reachable", Verdict::Reachable), ("blocked", Verdict::Blocked)])),
+        expect: f.required("expect", word(&EXPECTED)),
         via: machines(f, "via"),
         via_return: machines(f, "viaReturn"),
         not_via: machines(f, "notVia"),

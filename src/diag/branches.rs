@@ -33,7 +33,7 @@ pub struct Branch {
     pub via: Vec<String>,
     /// None where the question does not arrive.
     pub via_return: Option<Vec<String>>,
-    /// A drop reason's name, `GuestNotForwarding`, `NoHost`, `NoRouteOnPremises`, `Loop` or `WrongSource`.
+    /// A drop reason's name, `GuestNotForwarding`, `NoHost`, `NoRouteOnPremises`, `Loop`, `WrongHost` or `WrongSource`.
     pub dropped: Option<String>,
 }
 
@@ -60,7 +60,7 @@ impl Branches {
 
     pub(super) fn verdict(&self) -> Verdict {
         match self.0.iter().filter(|trip| trip.blocked().is_none()).count() {
-            0 => Verdict::Blocked,
+            0 => self.worst().verdict(),
             arriving if arriving == self.0.len() => Verdict::Reachable,
             _ => Verdict::Depends,
         }

@@ -18,7 +18,7 @@ use crate::model::{Endpoint, Internet, Network, TestCase, Verdict};
 #[serde(rename_all = "camelCase")]
 pub struct Forecast {
     pub verdict: Verdict,
-    /// A drop reason's name, `GuestNotForwarding`, `NoHost`, `NoRouteOnPremises`, `Loop` or `WrongSource`.
+    /// A drop reason's name, `GuestNotForwarding`, `NoHost`, `NoRouteOnPremises`, `Loop`, `WrongHost` or `WrongSource`.
     pub dropped: Option<String>,
     pub from: Site,
     pub to: Site,

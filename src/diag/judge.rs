@@ -64,7 +64,9 @@ impl Case<'_> {
         let forecast = self.forecast;
         let defect = |text| Some(Problem { kind: ProblemKind::Defect, text });
         // Of flows that fare differently the packets were one.
-        if observed.verdict != forecast.verdict && forecast.verdict != Verdict::Depends {
+        // Where the answer goes to another machine, its asker sees none.
+        let astray = [forecast.verdict, observed.verdict] == [Verdict::WrongHost, Verdict::Blocked];
+        if observed.verdict != forecast.verdict && forecast.verdict != Verdict::Depends && !astray {
             return defect(format!(
                 "the model and the packets disagree: the model says {}, the packets say {}",
                 self.foretold(),
@@ -107,7 +109,9 @@ impl Case<'_> {
         let Forecast { verdict, dropped, branches, .. } = self.forecast;
         match verdict {
             Verdict::Reachable => verdict.to_string(),
-            Verdict::Blocked => format!("{verdict} ({})", dropped.as_deref().unwrap_or_default()),
+            Verdict::Blocked | Verdict::WrongHost => {
+                format!("{verdict} ({})", dropped.as_deref().unwrap_or_default())
+            }
             Verdict::Depends => {
                 let reasons: BTreeSet<_> = branches.iter().filter_map(|branch| branch.dropped.as_deref()).collect();
                 format!(

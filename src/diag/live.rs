@@ -87,7 +87,7 @@ fn flows(records: &FlowTable, ends: &Ends, probe: Probe, now: Timestamp) -> Vec<
 fn explanation(names: Names<'_>, query: &Query, trip: &Trip) -> Result<Explanation, String> {
     let fresh = explain(names.network, names.compiled, query)?;
     let mut explanation = Explanation {
-        verdict: if trip.blocked().is_some() { Verdict::Blocked } else { Verdict::Reachable },
+        verdict: trip.verdict(),
         forward: Path::tell(names, &trip.forward),
         back: trip.back.as_ref().map(|walk| Path::tell(names, walk)),
         branches: Vec::new(),

@@ -6,9 +6,9 @@ use super::walk::Leg;
 use crate::compile::{Compiled, RuleOwner, Sender};
 use crate::dataplane::{AclId, FibId, FilterPlace, FrontendId, NextHop, NicId, RouteId, VnetId, platform};
 use crate::model::{
-    AddressPrefix, CircuitIx, ConnectionIx, DEFAULT_OUTBOUND, EffectiveRoute, FrontendIx, GatewayIx, Internet,
-    NatGateway, Network, NicIx, PLATFORM_NODE, Peering, PublishedTagIx, RouteSource, ServiceTag, Side, Site, SubnetIx,
-    VirtualNetwork, VnetIx,
+    AddressPrefix, CircuitIx, ConnectionIx, Customer, DEFAULT_OUTBOUND, EffectiveRoute, FrontendIx, GatewayIx,
+    Internet, NatGateway, Network, NicIx, PLATFORM_NODE, Peering, PublishedTagIx, RouteSource, ServiceTag, Side, Site,
+    SubnetIx, VirtualNetwork, VnetIx,
 };
 
 use super::walk::Walk;
@@ -92,6 +92,31 @@ impl<'a> Names<'a> {
             }),
             Sender::Platform(_) => address == platform::PLATFORM,
             Sender::CircuitLink(circuit, side) => self.network.customer_addresses(circuit, side).contains(&address),
+        }
+    }
+
+    /// Whether two interfaces belong to one machine, or to one site or private cloud.
+    pub(super) fn same_machine(self, a: NicId, b: NicId) -> bool {
+        match (self.compiled.sender(a), self.compiled.sender(b)) {
+            (Sender::Nic(a), Sender::Nic(b)) => {
+                self.network.nic(a).virtual_machine == self.network.nic(b).virtual_machine
+            }
+            (one, other) => one == other || self.customer(one).is_some_and(|own| self.customer(other) == Some(own)),
+        }
+    }
+
+    /// The site or private cloud at the end of a tunnel or circuit.
+    pub(super) fn customer(self, sender: Sender) -> Option<Customer> {
+        match sender {
+            Sender::Tunnel(tunnel) => self.network.site_of(tunnel).map(Customer::Site),
+            Sender::CircuitLink(circuit, _) => self.network.customer(circuit),
+            Sender::Nic(_)
+            | Sender::Subnet(_)
+            | Sender::Internet
+            | Sender::Gateway(_)
+            | Sender::Platform(_)
+            | Sender::Edge(_)
+            | Sender::RouteServer(_) => None,
         }
     }
 

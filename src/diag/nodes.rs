@@ -41,7 +41,7 @@ pub(super) fn nodes(network: &Network, compiled: &Compiled) -> Vec<Node> {
 fn behind_tun(network: &Network, compiled: &Compiled, subnet: SubnetIx) -> Option<Node> {
     let nic = compiled.subnet_nic(subnet)?;
     let address = address_behind(network, compiled, subnet, nic)?;
-    let end = End { nic: Some(nic), address };
+    let end = End { nic: Some(nic), address, named: true };
     Some(Node { name: subnet_name(network, subnet), source: Source::Address(nic, address), ends: vec![end] })
 }
 

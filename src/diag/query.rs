@@ -36,6 +36,15 @@ pub(super) struct End {
     /// Who owns the address; None where nobody does.
     pub(super) nic: Option<NicId>,
     pub(super) address: IpAddr,
+    /// It was asked for by name: another machine with its address is not meant.
+    pub(super) named: bool,
+}
+
+impl End {
+    /// The machine that must get the packet; None where whoever has the address will do.
+    pub(super) fn meant(&self) -> Option<NicId> {
+        self.nic.filter(|_| self.named)
+    }
 }
 
 /// Both ends: the source always has an owner.
@@ -335,7 +344,10 @@ fn destinations(network: &Network, compiled: &Compiled, source: &Source, place: 
                 || format!("{}/{} has no public address: the Internet cannot ask it", network.vm(vm).name, nic.name);
             if ends.is_empty() { Err(lacks()) } else { Ok(ends) }
         }
-        Place::Address(address) => Ok(vec![End { nic: owner(network, compiled, from, *address), address: *address }]),
+        Place::Address(address) => {
+            let nic = owner(network, compiled, from, *address);
+            Ok(vec![End { nic, address: *address, named: false }])
+        }
     }
 }
 
@@ -356,7 +368,7 @@ fn owner(network: &Network, compiled: &Compiled, from: Option<VnetIx>, address: 
 
 pub(super) fn outside_ends(network: &Network, compiled: &Compiled, customer: Customer) -> Vec<End> {
     let nic = outside::sender(network, compiled, customer, None);
-    network.addresses_of_customer(customer).into_iter().map(|address| End { nic, address }).collect()
+    network.addresses_of_customer(customer).into_iter().map(|address| End { nic, address, named: true }).collect()
 }
 
 /// The Internet, if a name means it.
@@ -367,19 +379,22 @@ fn internet(network: &Network, compiled: &Compiled, name: &str) -> Option<NicId>
 
 pub(super) fn internet_ends(network: &Network, nic: NicId) -> Vec<End> {
     let addresses = network.internet.iter().flat_map(|internet| &internet.addresses);
-    addresses.map(|address| End { nic: Some(nic), address: *address }).collect()
+    addresses.map(|address| End { nic: Some(nic), address: *address, named: true }).collect()
 }
 
 /// An interface's public addresses as destinations.
 fn public_ends(network: &Network, compiled: &Compiled, nic: NicIx) -> Vec<End> {
-    let end =
-        |one: &InstanceAddress| End { nic: Some(compiled.nic_of(nic)), address: network.public_ip(one.public).address };
+    let end = |one: &InstanceAddress| End {
+        nic: Some(compiled.nic_of(nic)),
+        address: network.public_ip(one.public).address,
+        named: true,
+    };
     network.nic(nic).public_addresses.iter().map(end).collect()
 }
 
 /// An interface's addresses as destinations.
 pub(super) fn ends_of(network: &Network, compiled: &Compiled, nic: NicIx) -> Vec<End> {
-    let end = |&address| End { nic: Some(compiled.nic_of(nic)), address };
+    let end = |&address| End { nic: Some(compiled.nic_of(nic)), address, named: true };
     network.nic(nic).addresses.iter().map(end).collect()
 }
 

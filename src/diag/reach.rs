@@ -52,7 +52,7 @@ pub struct Pair {
 /// One direction, in short.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Way {
-    /// A drop reason's name, `GuestNotForwarding`, `NoHost`, `NoRouteOnPremises`, `Loop` or `WrongSource`.
+    /// A drop reason's name, `GuestNotForwarding`, `NoHost`, `NoRouteOnPremises`, `Loop`, `WrongHost` or `WrongSource`.
     pub dropped: Option<String>,
     /// The last interface it came to.
     pub at: String,
@@ -108,7 +108,7 @@ impl Pair {
     /// How much of it works.
     fn rank(&self) -> u8 {
         match self.verdict {
-            Verdict::Blocked => 0,
+            Verdict::Blocked | Verdict::WrongHost => 0,
             Verdict::Depends => 1,
             Verdict::Reachable => 2,
         }
@@ -136,7 +136,7 @@ impl fmt::Display for Pair {
                 return f.write_str(&ways.join(" or "));
             }
             (Verdict::Depends, all) => write!(f, "{arriving} of {all} ways, else ")?,
-            (Verdict::Reachable, 0 | 1) | (Verdict::Blocked, _) => {}
+            (Verdict::Reachable, 0 | 1) | (Verdict::Blocked | Verdict::WrongHost, _) => {}
         }
         let Some(back) = &self.back else { return self.forward.fmt(f) };
         match (&back.dropped, self.forward.via.iter().eq(back.via.iter().rev())) {

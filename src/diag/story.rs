@@ -267,6 +267,11 @@ impl Teller<'_> {
                 let text = "goes round: the guest would send it the same way again until its TTL is 0".to_owned();
                 self.say(StepKind::Drop, self.nic(nic), text);
             }
+            Outcome::WrongHost { nic, meant } => {
+                let (has, meant) = (self.names.node(nic), self.names.node(meant));
+                let text = format!("delivered to {}, which {has} has too: {meant} was meant", self.dst);
+                self.say(StepKind::Drop, self.nic(nic), text);
+            }
             Outcome::WrongSource { nic, asked } => {
                 let text = format!("comes from {}, and {} was asked", source(&walk.last), source(&asked.mirrored()));
                 self.say(StepKind::Drop, self.nic(nic), text);

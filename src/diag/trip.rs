@@ -1,6 +1,6 @@
 //! A packet's way and its answer's, over the same flow records.
 
-use crate::model::{Peering, VnetIx};
+use crate::model::{Peering, Verdict, VnetIx};
 use crate::wire::Tuple;
 
 use super::masquerade::Masks;
@@ -61,12 +61,13 @@ impl Trip {
         let Way { ends, flow, seen } = *way;
         let mut masks = Masks::default();
         let from = outside::taken(names, ends.source, ends.destination.address, seen);
-        let forward = Walk::take(names, slate, &mut masks, from, request);
+        let forward = Walk::take(names, slate, &mut masks, from, request).meant_for(names, ends.destination.meant());
         let back = if let Outcome::Delivered(arrived) = forward.outcome {
             // As the one who answers sees it, who need not know the other by the address that it has for itself.
             let asked = &forward.last;
             let from = outside::taken(names, answering(network, compiled, arrived, asked.src), asked.src, seen);
-            Some(Walk::take(names, slate, &mut masks, from, &answer(asked)).answering(&flow))
+            let back = Walk::take(names, slate, &mut masks, from, &answer(asked));
+            Some(back.meant_for(names, Some(ends.source)).answering(&flow))
         } else {
             None
         };
@@ -77,6 +78,14 @@ impl Trip {
     pub(super) fn asymmetry(&self, names: Names<'_>) -> Option<(Vec<String>, Vec<String>)> {
         let (there, back) = (names.way(&self.forward), names.way(self.back.as_ref()?));
         (!there.iter().eq(back.iter().rev())).then_some((there, back))
+    }
+
+    pub(super) fn verdict(&self) -> Verdict {
+        match self.blocked().map(|walk| &walk.outcome) {
+            None => Verdict::Reachable,
+            Some(Outcome::WrongHost { .. }) => Verdict::WrongHost,
+            Some(_) => Verdict::Blocked,
+        }
     }
 
     /// The first walk that does not arrive.

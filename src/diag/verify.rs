@@ -77,7 +77,12 @@ pub fn verify(foretold: &Retraced, seen: &[Sighting], answered: bool) -> Verific
     let home = Flow { src: *destination, dst: *source, ports: answer };
     let (there, home) = (there.chain(seen, first_nic(forward)), home.chain(seen, back.as_ref().and_then(first_nic)));
     let arrives = forward.delivered && back.as_ref().is_some_and(|back| back.delivered);
-    let word = |arrives| if arrives { Verdict::Reachable } else { Verdict::Blocked };
+    let elsewhere = forward.dropped.as_deref() == Some("WrongHost");
+    let word = |arrives| match (arrives, elsewhere) {
+        (true, _) => Verdict::Reachable,
+        (false, true) => Verdict::WrongHost,
+        (false, false) => Verdict::Blocked,
+    };
     let mut differences = Vec::new();
     if arrives != answered {
         let did = if answered { "was answered" } else { "was not answered" };
@@ -86,7 +91,7 @@ pub fn verify(foretold: &Retraced, seen: &[Sighting], answered: bool) -> Verific
     let way = difference("there", Some(forward), &there);
     // An answer to what went another way says nothing, and one by other names nobody has looked for.
     let renamed = forward.hops.iter().flat_map(|hop| &hop.steps).any(|step| matches!(step.what, StepKind::Translate));
-    let back = || difference("back", back.as_ref(), &home).filter(|_| !renamed);
+    let back = || difference("back", back.as_ref(), &home).filter(|_| !renamed && !elsewhere);
     differences.extend(way.or_else(back));
     Verification {
         agrees: differences.is_empty(),
@@ -157,7 +162,7 @@ fn difference(way: &str, foretold: Option<&Path>, taken: &[&Sighting]) -> Option
 fn decisions(path: &Path) -> impl Iterator<Item = (&str, &Step)> {
     let by_guest = matches!(
         path.dropped.as_deref(),
-        Some("GuestNotForwarding" | "NoHost" | "NoRouteOnPremises" | "Loop" | "WrongSource")
+        Some("GuestNotForwarding" | "NoHost" | "NoRouteOnPremises" | "Loop" | "WrongHost" | "WrongSource")
     );
     let steps = path.hops.iter().flat_map(|hop| hop.steps.iter().map(|step| (hop.nic.as_str(), step)));
     steps.filter(move |(_, step)| match step.what {

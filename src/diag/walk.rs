@@ -76,6 +76,11 @@ pub(super) enum Outcome {
     NoRoute(NicId),
     /// It circles from this interface back to it (FAB-14).
     Loop(NicId),
+    /// Another machine than was asked for has the address too, and got the packet (ADR-07).
+    WrongHost {
+        nic: NicId,
+        meant: NicId,
+    },
     /// An answer that came from another address or port than was asked, which is no answer to who asked (LB-46).
     WrongSource {
         nic: NicId,
@@ -84,8 +89,8 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    /// Why it did not arrive: a drop reason's name, `GuestNotForwarding`, `NoHost`, `NoRouteOnPremises`, `Loop` or
-    /// `WrongSource`.
+    /// Why it did not arrive: a drop reason's name, `GuestNotForwarding`, `NoHost`, `NoRouteOnPremises`, `Loop`,
+    /// `WrongHost` or `WrongSource`.
     pub(super) fn reason(&self) -> Option<&'static str> {
         match self {
             Self::Delivered(_) => None,
@@ -94,6 +99,7 @@ impl Outcome {
             Self::NoHost(_) => Some("NoHost"),
             Self::NoRoute(_) => Some("NoRouteOnPremises"),
             Self::Loop(_) => Some("Loop"),
+            Self::WrongHost { .. } => Some("WrongHost"),
             Self::WrongSource { .. } => Some("WrongSource"),
         }
     }
@@ -148,6 +154,16 @@ impl Walk {
             }
             _ => self,
         }
+    }
+
+    /// Held against the machine that was asked for, where one was.
+    pub(super) fn meant_for(mut self, names: Names<'_>, meant: Option<NicId>) -> Self {
+        if let (Outcome::Delivered(nic), Some(meant)) = (&self.outcome, meant)
+            && !names.same_machine(*nic, meant)
+        {
+            self.outcome = Outcome::WrongHost { nic: *nic, meant };
+        }
+        self
     }
 
     pub(super) fn delivered(&self) -> bool {

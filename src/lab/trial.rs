@@ -55,6 +55,8 @@ pub struct Trial {
 #[derive(Clone, Debug)]
 pub struct Outcome {
     pub arrived: bool,
+    /// Somebody answered, but the machine that was meant never saw the packet.
+    pub elsewhere: bool,
     /// The machines that were seen forwarding the packet, in order; None where somebody may have missed it.
     pub via: Option<Vec<String>>,
     pub via_return: Option<Vec<String>>,
@@ -213,8 +215,14 @@ impl Ground<'_> {
         }
         // A guest that masks sends on another flow than it got.
         let masked = self.network.virtual_machines.iter().any(|vm| vm.guest_masquerade);
+        let answered = matches!(attempt.answer, Answer::Yes | Answer::Refused);
+        let elsewhere = answered && !masked && self.missed(trial, attempt.flow, seen);
+        if elsewhere {
+            (arrived, note) = (false, Some("answered by another machine, which has the address too"));
+        }
         Outcome {
             arrived,
+            elsewhere,
             via: seen.way(attempt.flow).filter(|_| !masked),
             // A program need not answer.
             via_return: seen.way(attempt.flow.answer()).filter(|_| !masked && !foreign),
@@ -222,6 +230,12 @@ impl Ground<'_> {
             took: attempt.took,
             note: note.map(str::to_owned),
         }
+    }
+
+    /// Whether the machine that is asked never saw the packet, which comes to it as it was sent.
+    fn missed(self, trial: &Trial, flow: Flow, seen: &Seen) -> bool {
+        let Some(to @ Attachment::Nic(_)) = trial.to else { return false };
+        trial.listener == trial.destination && seen.missed(&self.name(to), flow)
     }
 
     pub(super) fn namespace(self, attachment: Attachment) -> Result<Netns> {

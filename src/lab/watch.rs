@@ -117,6 +117,12 @@ impl Seen {
         Some(forwarders.into_iter().map(|(machine, _)| machine.clone()).collect())
     }
 
+    /// Whether a machine was watched all the time and never saw a flow.
+    pub(super) fn missed(&self, machine: &str, flow: Flow) -> bool {
+        let mut watched = self.0.iter().filter(|sightings| sightings.machine == machine);
+        watched.any(|sightings| sightings.complete && !sightings.flows.contains_key(&flow))
+    }
+
     /// Whether a machine saw a flow at all.
     pub(super) fn passed(&self, machine: &str, flow: Flow) -> bool {
         self.0.iter().any(|sightings| sightings.machine == machine && sightings.flows.contains_key(&flow))

@@ -57,6 +57,8 @@ pub enum Verdict {
     Blocked,
     /// Some flows arrive and others do not, by the appliance that their hash chooses (RSEL-06). No file expects it.
     Depends,
+    /// Another machine that has the same address gets the question or the answer.
+    WrongHost,
 }
 
 impl fmt::Display for Probe {
@@ -75,6 +77,7 @@ impl fmt::Display for Verdict {
             Self::Reachable => "reachable",
             Self::Blocked => "blocked",
             Self::Depends => "depends",
+            Self::WrongHost => "wrong host",
         })
     }
 }

@@ -178,6 +178,49 @@ fn a_model_that_differs_from_the_packets_is_a_failure() {
     assert_eq!(report["tests"][0]["packets"]["via"], Value::Array(Vec::new()));
 }
 
+/// ADR-07: two machines have one address, and the one that was not meant answers.
+#[test]
+fn a_packet_for_one_of_two_machines_with_an_address_is_seen_at_the_other() {
+    const OVERLAP: &str = "
+virtualNetworks:
+  - name: hub
+    location: westeurope
+    addressSpace: [10.0.0.0/16]
+    subnets: [{name: s, addressPrefix: 10.0.0.0/24}]
+    virtualNetworkPeerings: [{name: hub-one, remoteVirtualNetwork: one}]
+  - name: one
+    location: westeurope
+    addressSpace: [10.1.0.0/16]
+    subnets: [{name: s, addressPrefix: 10.1.0.0/24}]
+    virtualNetworkPeerings: [{name: one-hub, remoteVirtualNetwork: hub}]
+  - name: two
+    location: westeurope
+    addressSpace: [10.1.0.0/16]
+    subnets: [{name: s, addressPrefix: 10.1.0.0/24}]
+virtualMachines:
+  - {name: h, networkInterfaces: [{subnet: hub/s}]}
+  - {name: x, networkInterfaces: [{subnet: one/s}]}
+  - {name: y, networkInterfaces: [{subnet: two/s}]}
+";
+    let tests = "  - {from: h, to: y, expect: wrongHost}\n  - {from: h, to: y, port: 443, expect: wrongHost}\n  \
+                 - {from: h, to: x, port: 80, expect: reachable}\n  - {from: h, to: y, expect: reachable}\n";
+    let Some(lab) = Lab::up(&with_tests(OVERLAP, tests)) else { return };
+    let output = lab.vnet(&["test", "-o", "json"]);
+    let report = report(&output);
+    assert_eq!((&report["passed"], &report["failed"]), (&3.into(), &1.into()), "{report:#}");
+    let seen = |test: usize| report["tests"][test]["packets"]["verdict"].as_str().unwrap_or_default().to_owned();
+    assert_eq!([0, 1, 2, 3].map(seen), ["wrongHost", "wrongHost", "reachable", "wrongHost"]);
+    let problem = &report["tests"][3]["problems"];
+    assert_eq!(problem[0]["text"], "expected reachable, but wrong host (WrongHost)", "{problem:#}");
+    assert_eq!(problem.as_array().unwrap().len(), 1, "the model and the packets agree: {problem:#}");
+
+    let explained = lab.vnet(&["explain", "h", "y:443", "--verify"]);
+    assert_eq!(explained.status.code(), Some(1));
+    let text = stdout(&explained);
+    assert!(text.contains("verdict  wrong host\n") && text.contains("reached the other machine"), "{text}");
+    assert!(stdout(&lab.vnet(&["reach"])).contains("wrong host"));
+}
+
 #[test]
 fn a_running_lab_is_used_if_it_is_what_the_file_says() {
     let tests = "  - {from: web, to: db, expect: reachable}\n";

@@ -268,7 +268,11 @@ impl Session<'_> {
                 if outcome.via.is_none() {
                     tested.notes.push("not every packet could be looked at: the way is the model's answer".to_owned());
                 }
-                let verdict = if outcome.arrived { Verdict::Reachable } else { Verdict::Blocked };
+                let verdict = match (outcome.elsewhere, outcome.arrived) {
+                    (true, _) => Verdict::WrongHost,
+                    (false, true) => Verdict::Reachable,
+                    (false, false) => Verdict::Blocked,
+                };
                 Some(Observed { verdict, via: outcome.via, via_return: outcome.via_return })
             }
         };

@@ -9,6 +9,7 @@ mod balancers;
 mod egress;
 mod filters;
 mod gateways;
+mod overlaps;
 mod premises;
 mod routing;
 mod subnets;
@@ -55,6 +56,7 @@ impl Case<'_> {
             Outcome::NoHost(nic) => self.no_host(nic),
             Outcome::NoRoute(nic) => self.untold(nic),
             Outcome::Loop(nic) => self.circle(nic),
+            Outcome::WrongHost { nic, meant } => self.wrong_host(nic, meant),
             Outcome::WrongSource { asked, .. } => self.elsewhere(&asked),
             Outcome::Dropped(reason) => self.dropped(leg, reason),
         };

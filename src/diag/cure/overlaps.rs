@@ -1,0 +1,51 @@
+//! Packets for an address that two machines have, delivered to the one that was not meant.
+//!
+//! Networks that are not connected may overlap (ADR-07). A route leads to one of them at most, so that no route and no
+//! rule lets a machine reach both: the ranges are the cause.
+
+use ipnet::IpNet;
+
+use crate::compile::Sender;
+use crate::dataplane::NicId;
+use crate::model::Customer;
+
+use super::{Case, Cure};
+
+impl Case<'_> {
+    pub(super) fn wrong_host(&self, nic: NicId, meant: NicId) -> Cure {
+        let (names, dst) = (self.names, self.walk.last.dst);
+        let led =
+            self.walk.last().route().map(|(fib, route, hop)| names.route(self.walk.last().router(), fib, route, hop));
+        let led = led.map_or_else(String::new, |route| format!(", and {route} leads to the former"));
+        let (here, there) = (self.range(nic), self.range(meant));
+        let cause = format!(
+            "wrong host: {} has the address {dst} too, and the packet is delivered there: {here} overlaps {there}{led} \
+             (ADR-07)",
+            names.nic(nic)
+        );
+        let (here, there) = (self.place(nic), self.place(meant));
+        self.prose(cause, format!("give {there} or {here} another range: no route leads to both"))
+    }
+
+    /// `VNet two (10.1.0.0/16)`: where an interface is, and the range there that has the destination.
+    fn range(&self, nic: NicId) -> String {
+        let dst = self.walk.last.dst;
+        let holds = |ranges: &[IpNet]| ranges.iter().copied().find(|range| range.contains(&dst));
+        let network = self.names.network;
+        let range = match (self.names.home(nic), self.names.customer(self.names.compiled.sender(nic))) {
+            (Some(subnet), _) => holds(&network.vnet(subnet.vnet).address_space),
+            (None, Some(Customer::Site(site))) => holds(&network.site(site).address_space),
+            (None, _) => None,
+        };
+        let place = self.place(nic);
+        range.map_or_else(|| place.clone(), |range| format!("{place} ({range})"))
+    }
+
+    fn place(&self, nic: NicId) -> String {
+        match (self.names.home(nic), self.names.compiled.sender(nic)) {
+            (Some(subnet), _) => format!("VNet {}", self.vnet_name(subnet.vnet)),
+            (None, Sender::Internet) => "the Internet".to_owned(),
+            (None, _) => self.names.node(nic),
+        }
+    }
+}
