@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 /// Every subcommand; `the_list_of_subcommands_is_complete` compares it with the help.
-const SUBCOMMANDS: [&str; 30] = [
+const SUBCOMMANDS: [&str; 31] = [
     "demo",
     "up",
     "down",
@@ -40,6 +40,7 @@ const SUBCOMMANDS: [&str; 30] = [
     "flows",
     "trace",
     "bench",
+    "rule",
     "completions",
 ];
 
@@ -525,6 +526,24 @@ fn reach_diff_notices_a_bypassed_appliance() {
     let row = rows.iter().find(|row| row[0] == "reroutes").unwrap();
     let words: Vec<_> = row.iter().map(|cell| cell.trim()).filter(|cell| !cell.is_empty()).collect();
     assert_eq!(words, ["reroutes", "web", "db", "everything", "through nva, back directly", "directly"]);
+}
+
+/// An id that a message cites leads to its text, however its letters are written; several at once; an unknown one is told.
+#[test]
+fn a_rule_is_printed_by_its_id() {
+    let answer = run("rule peer-05 UDR-12");
+    assert_eq!(answer.code, 0, "{}", answer.stderr);
+    assert!(answer.stdout.starts_with("PEER-05\nNot transitive: A–B and B–C give no A–C route"), "{}", answer.stdout);
+    assert!(answer.stdout.contains("\nUDR-12\n"), "{}", answer.stdout);
+    let rows: Value = serde_json::from_str(&run("-o json rule PEER-02").stdout).unwrap();
+    assert_eq!((&rows[0]["id"], &rows[0]["sources"]), (&"PEER-02".into(), &serde_json::json!(["peer-mg", "s-vnet"])));
+    let family = run("rule ch");
+    assert_eq!(family.stdout.lines().count(), 2 + 6, "{}", family.stdout);
+    assert!(run("rule").stdout.contains("PEER"), "families are listed");
+    let unknown = run("rule PEER-05 PEER-999 NOPE-1");
+    assert_eq!(unknown.code, 2);
+    assert!(unknown.stderr.contains("`PEER-999`, `NOPE-1` are no rules"), "{}", unknown.stderr);
+    assert_eq!(unknown.stdout, "", "nothing is printed beside a mistake");
 }
 
 #[test]

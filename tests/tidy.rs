@@ -14,6 +14,7 @@ use serde_json::Value;
 
 /// Each module and those it may use. A new arrow is a design change: its own commit.
 const ARROWS: &[(&str, &[&str])] = &[
+    ("azure", &[]),
     ("wire", &[]),
     ("model", &[]),
     ("sys", &[]),
@@ -31,7 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("worker", &["wire", "dataplane", "sys"]),
     ("control", &["model", "compile", "dataplane", "bgp", "speakers", "diag", "sys", "gateway", "worker"]),
     ("lab", &["model", "config", "compile", "sys", "probe", "service", "control"]),
-    ("cli", &["wire", "model", "sys", "config", "dataplane", "compile", "speakers", "diag", "control", "lab"]),
+    ("cli", &["azure", "wire", "model", "sys", "config", "dataplane", "compile", "speakers", "diag", "control", "lab"]),
 ];
 
 /// Time is an argument here.

@@ -35,6 +35,7 @@ mod output;
 mod peering;
 mod reach;
 mod routes;
+mod rule;
 mod rules;
 mod run;
 mod shell;
@@ -102,6 +103,7 @@ enum Command {
     Flows(flows::Flows),
     Trace(trace::Trace),
     Bench(bench::Bench),
+    Rule(rule::Rule),
     Completions(completions::Completions),
 }
 
@@ -111,6 +113,7 @@ Start here:
   vnet exec web -- ping -c1 db  run a program in a machine of the lab
   vnet explain web db:443       each hop both ways, the rule or route that decides, and the fix
   vnet test lab.vnet.yaml       a file's own tests, in the model and with real packets
+  vnet rule PEER-05             the rule behind an id that an answer cites
   vnet down                     end the lab; nothing is left behind
 
 Exit codes:
@@ -174,6 +177,7 @@ impl Command {
             Self::Flows(command) => command.run(context),
             Self::Trace(command) => command.run(context),
             Self::Bench(command) => command.run(context),
+            Self::Rule(command) => command.run(context),
             Self::Completions(command) => command.run(Cli::command()),
         }
     }

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use vnet::azure::families;
+
 const LIST: &str = include_str!("rules.txt");
 const FAMILIES: [&str; 23] = [
     "FAB", "ADR", "NIC", "SYS", "UDR", "RSEL", "CH", "PEER", "NSG", "TAG", "ASG", "ADM", "VPN", "BGP", "LB", "SNAT",
@@ -43,6 +45,33 @@ fn rules_are_listed_once_and_by_family() {
     assert_eq!(families, FAMILIES);
 }
 
+/// Whatever the sources, tests, examples and documents cite can be read in `docs/rules`, and by `vnet rule`.
+#[test]
+fn every_cited_rule_is_defined() {
+    let defined = defined();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut undefined = BTreeMap::new();
+    let mut look = |path: &Path, text: &str| {
+        for id in cited(text).filter(|id| !defined.contains(id)) {
+            undefined.entry(id).or_insert_with(|| path.strip_prefix(root).unwrap_or(path).display().to_string());
+        }
+    };
+    for folder in ["src", "tests", "config", "docs", "benches"] {
+        visit(&root.join(folder), &mut look);
+    }
+    look(&root.join("README.md"), include_str!("../../README.md"));
+    assert!(undefined.is_empty(), "no text in docs/rules for: {undefined:#?}");
+}
+
+/// The list above is that of the texts: none without a text, none of these families that is not listed.
+#[test]
+fn the_list_and_the_texts_have_the_same_rules() {
+    let listed: BTreeSet<_> = rules().into_keys().collect();
+    let of_these = |id: &String| FAMILIES.iter().any(|family| id.starts_with(&format!("{family}-")));
+    let defined: BTreeSet<_> = defined().into_iter().filter(of_these).collect();
+    assert_eq!(listed, defined);
+}
+
 /// What the text of a test names.
 #[test]
 fn ids_are_found_however_they_are_written() {
@@ -50,6 +79,21 @@ fn ids_are_found_however_they_are_written() {
     assert_eq!(found("fn udr_12_unowned() // (SYS-06a, peer-03-by-verb.yaml)"), ["UDR-12", "SYS-06a", "PEER-03"]);
     assert_eq!(found("fn sys_06a_default() and sys_06_a"), ["SYS-06a", "SYS-06"]);
     assert_eq!(found("such-03 CH 03 UDR-1 UDR-123 UDR-12ab udr12 xch-03 CH-"), [""; 0]);
+}
+
+/// The ids with a text of their own.
+fn defined() -> BTreeSet<String> {
+    families().iter().flat_map(|family| &family.rules).map(|rule| rule.id.clone()).collect()
+}
+
+/// What reads as an id of any family: capitals, a hyphen, two digits, and perhaps a letter.
+fn cited(text: &str) -> impl Iterator<Item = String> + '_ {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').filter_map(|word| {
+        let (family, number) = word.split_once('-')?;
+        let known = families().iter().any(|known| known.name == family);
+        let digits = number.trim_end_matches(|c: char| c.is_ascii_lowercase());
+        (known && digits.len() == 2 && digits.parse::<u8>().is_ok() && number.len() <= 3).then(|| word.to_owned())
+    })
 }
 
 /// Each id, and the reason why no test names it.
@@ -84,7 +128,7 @@ fn visit(folder: &Path, each: &mut impl FnMut(&Path, &str)) {
     for path in entries {
         if path.is_dir() {
             visit(&path, each);
-        } else if path.extension().is_some_and(|kind| kind == "rs" || kind == "yaml")
+        } else if path.extension().is_some_and(|kind| kind == "rs" || kind == "yaml" || kind == "md")
             && !path.ends_with("tidy/rules.rs")
         {
             each(&path, &fs::read_to_string(&path).expect("it is text"));
