@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use vnet::compile::{Learned, compile};
+use vnet::control::change;
 use vnet::model::{Links, Network, PeeringError, PeeringState, SubnetIx, SyncLevel, VnetIx};
 use vnet::{config, diag};
 
@@ -210,11 +211,29 @@ fn peer_16_both_sides_changed() {
     for link in ["a-b", "b-a"] {
         assert_eq!(stand(&network, link), (Connected, LocalAndRemoteNotInSync));
     }
-    // From either side.
+    // A sync copies what its own link shall see; the other side's waits for its own (PEER-17).
     network.sync_link(network.find_link("a-b").unwrap()).unwrap();
+    assert_eq!(stand(&network, "a-b"), (Connected, LocalNotInSync));
+    assert_eq!(stand(&network, "b-a"), (Connected, RemoteNotInSync));
+    assert_eq!(peering_routes(&network, 0), ["10.2.0.0/16", "10.8.0.0/16"]);
+    assert_eq!(peering_routes(&network, 1), ["10.1.0.0/16"]);
+    network.sync_link(network.find_link("b-a").unwrap()).unwrap();
     for link in ["a-b", "b-a"] {
         assert_eq!(stand(&network, link), (Connected, FullyInSync));
     }
+}
+
+#[test]
+fn peer_17_a_sync_from_the_side_that_changed_copies_nothing() {
+    let grown = "a 10.1.0.0/16 10.9.0.0/16 > b";
+    let before = apply(&[&[A_B, B_A], &[grown, B_A]]).unwrap();
+    let synced = change::sync(&before, Some("a-b")).unwrap();
+    assert_eq!(synced, before);
+    let left = change::left_to_sync(&synced, "a-b").unwrap();
+    assert!(left.contains("peering b/b-a is RemoteNotInSync") && left.contains("vnet peering sync b/b-a"), "{left}");
+    let synced = change::sync(&before, Some("b-a")).unwrap();
+    assert_eq!(stand(&synced, "b-a").1, FullyInSync);
+    assert_eq!(change::left_to_sync(&synced, "b-a"), None);
 }
 
 #[test]
@@ -370,7 +389,7 @@ fn peer_18_a_peered_subnet_that_is_resized_waits_for_a_sync() {
     let text = serde_json::to_string(&Links::of(&network)).unwrap();
     let links: Links = serde_json::from_str(&text).unwrap();
     assert_eq!(links.advance(file(&[&a("10.1.0.0/23"), &b])).unwrap(), network, "what is stored survives a restart");
-    network.sync_link(network.find_link("a-b").unwrap()).unwrap();
+    network.sync_link(network.find_link("b-a").unwrap()).unwrap();
     assert_eq!(peering_routes(&network, 1), ["10.1.0.0/23"]);
     // A range that no peered subnet has is nobody's business.
     let network = apply(&[&[&a("10.1.0.0/24"), &b], &[&a("10.1.0.0/24 10.9.0.0/24"), &b]]).unwrap();

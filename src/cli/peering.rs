@@ -35,9 +35,13 @@ enum Verb {
         #[arg(short, long, value_name = "FILE")]
         topology: Option<PathBuf>,
     },
-    /// Let both sides of a peering see the ranges that the other has now; of all peerings without LINK
+    /// Let LINK see the ranges that its remote VNet has now; every link, without LINK
     ///
-    /// A link that is Disconnected becomes Initiated: then its other side can be made again.
+    /// It puts the link again, with `syncRemoteAddressSpace`. The other side's link has a view of its own and is synced by
+    /// itself. It is also the re-PUT of a link that is Disconnected: that becomes Initiated, and its other side can be made
+    /// again. Without LINK, a link that is Disconnected stays so.
+    ///
+    /// Exit code 0, or 3 if the other side's link is left to sync.
     #[command(after_long_help = "Examples:\n  vnet peering sync\n  vnet peering sync hub/hub-spoke1")]
     Sync { link: Option<String> },
     /// Remove a link; the other side's becomes Disconnected

@@ -13,7 +13,7 @@ pub fn apply(running: &Network, file: Network, sync: bool) -> Result<Network, Re
     Ok(network)
 }
 
-/// One peering brought up to date on both sides, or all of them.
+/// One link brought up to date (PEER-17), or all of them.
 pub fn sync(running: &Network, link: Option<&str>) -> Result<Network, Refusal> {
     let mut network = running.clone();
     match link {
@@ -24,6 +24,12 @@ pub fn sync(running: &Network, link: Option<&str>) -> Result<Network, Refusal> {
         None => network.sync_all_links(),
     }
     Ok(network)
+}
+
+/// What one synced link leaves to do: its other side has a view of its own.
+pub fn left_to_sync(network: &Network, link: &str) -> Option<String> {
+    let other = network.counterpart(network.find_link(link).ok()?)?;
+    warning(network, other).filter(|_| !network.link(other).implied)
 }
 
 /// One link deleted.

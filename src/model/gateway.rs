@@ -153,6 +153,11 @@ impl GatewaySku {
         }
     }
 
+    /// Whether both instances of a VPN gateway of this size can be active (VPN-37).
+    pub const fn has_active_active(self) -> bool {
+        !matches!(self, Self::Basic | Self::Standard)
+    }
+
     /// Tunnels that a gateway of this size may have (LIM-18).
     pub const fn tunnels(self) -> usize {
         match self {

@@ -84,7 +84,7 @@ pub enum PeeringError {
     /// PEER-52
     #[error(
         "cannot update peering {link}: a peering of complete virtual networks cannot become one of subnets, nor the \
-         other way round"
+         other way round (PEER-52)"
     )]
     TypeOfPeeringCannotChange { link: String, counterpart: Option<String> },
 }
@@ -270,20 +270,22 @@ impl Network {
         }
     }
 
-    /// Brings both sides up to date, from either (PEER-17). One that was left behind is put again, and so Initiated.
+    /// Puts a link again with the ranges that its remote has now (PEER-17): one that was left behind is Initiated then. The
+    /// other side's link keeps its view, unless Azure keeps that link itself.
     pub fn sync_link(&mut self, at: LinkIx) -> Result<(), PeeringError> {
-        let both: Vec<LinkIx> = [Some(at), self.counterpart(at)].into_iter().flatten().collect();
+        let implied = self.counterpart(at).filter(|other| self.link(*other).implied);
         // Azure answers at once.
-        let alone = both.iter().any(|at| self.link(*at).implied);
-        for at in &both {
+        let put = if implied.is_some() { PeeringState::Connected } else { PeeringState::Initiated };
+        let links: Vec<LinkIx> = [Some(at), implied].into_iter().flatten().collect();
+        for at in &links {
             let space = self.seen_now(*at);
             let link = self.link_mut(*at);
             link.remote_address_space = space;
             if link.state == PeeringState::Disconnected {
-                link.state = if alone { PeeringState::Connected } else { PeeringState::Initiated };
+                link.state = put;
             }
         }
-        both.iter().find_map(|at| self.view_overlap(*at)).map_or(Ok(()), Err)
+        links.iter().find_map(|at| self.view_overlap(*at)).map_or(Ok(()), Err)
     }
 
     /// Brings every peering up to date. A link that was left behind stays so: it has no other side.

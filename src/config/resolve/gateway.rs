@@ -258,9 +258,9 @@ fn gateway(
             .rule("VPN-05")
             .expected("`sku: VpnGw1` or larger");
     }
-    if let Some(flag) = written.active_active.as_ref().filter(|flag| flag.value && sku == GatewaySku::Basic) {
+    if let Some(flag) = written.active_active.as_ref().filter(|flag| flag.value && !sku.has_active_active()) {
         report
-            .error(flag.at, "a gateway of SKU Basic has one active instance")
+            .error(flag.at, format!("a gateway of SKU {sku:?} has one active instance"))
             .rule("VPN-37")
             .expected("`sku: VpnGw1` or larger");
     }

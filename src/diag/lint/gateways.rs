@@ -58,7 +58,11 @@ fn overlaps(network: &Network, at: ConnectionIx) -> Option<Finding> {
         let before = network.connections_of(connection.gateway).take_while(|(ix, _)| *ix != at);
         let without = before.filter(|(ix, _)| network.bgp_over(*ix).is_none() || network.bgp_over(at).is_none());
         without.into_iter().find_map(|(ix, other)| {
+            // Several tunnels to one device.
             let Remote::Local(other_at) = other.remote else { return None };
+            if other_at == local_at {
+                return None;
+            }
             let other = network.local_gateway(other_at);
             let range = common(&space, &network.local_space(ix))?;
             let message = format!("{range} is behind {} and behind {}, and not both speak BGP", other.name, local.name);
