@@ -508,7 +508,7 @@ fn lb_46_an_answer_that_a_route_takes_elsewhere_is_left_as_it_is() {
 }
 
 /// Through an appliance that may put its own address in place of what it forwards.
-fn astray(masquerade: bool) -> Explanation {
+fn astray(masquerade: &str) -> Explanation {
     let (subnet, nva) = (
         "{name: back, addressPrefix: 10.1.1.0/24}",
         "{name: nva1, networkInterfaces: [{subnet: v/nva, privateIPAddress: 10.1.9.4, enableIPForwarding: true,",
@@ -528,7 +528,7 @@ fn astray(masquerade: bool) -> Explanation {
 
 #[test]
 fn lb_46_an_answer_that_comes_past_the_balancer_is_none() {
-    let answer = astray(false);
+    let answer = astray("false");
     assert_eq!(answer.verdict, Answer::Blocked);
     assert_eq!(answer.back.unwrap().dropped.as_deref(), Some("WrongSource"));
     let cause = answer.cause.unwrap();
@@ -545,7 +545,7 @@ fn lb_46_an_answer_that_comes_past_the_balancer_is_none() {
 
 #[test]
 fn lb_46_an_appliance_that_masquerades_answers_under_its_own_address() {
-    let answer = astray(true);
+    let answer = astray("all");
     assert_eq!(answer.verdict, Answer::Blocked);
     let cause = answer.cause.unwrap();
     assert!(

@@ -38,7 +38,7 @@ use super::values::{
     resource_name, subscription_of,
 };
 use crate::model::{
-    AttachNamespace, CircuitTransit, DeploymentModel, DeviceKind, Emulation, FlowLogPace, ForwardedMode,
+    AttachNamespace, CircuitTransit, DeploymentModel, DeviceKind, Emulation, FlowLogPace, ForwardedMode, Masquerade,
     PeeringAccessMode, PowerState, PrivateEndpointNetworkPolicies,
 };
 
@@ -191,7 +191,7 @@ pub(super) struct VirtualMachine {
 #[derive(Default)]
 pub(super) struct Guest {
     pub forwarding: Option<bool>,
-    pub masquerade: bool,
+    pub masquerade: Masquerade,
 }
 
 pub(super) struct NetworkInterface {
@@ -443,8 +443,22 @@ fn power_state(node: &Node, report: &mut Report) -> Option<PowerState> {
 fn guest(node: &Node, report: &mut Report) -> Option<Guest> {
     record(node, report, "a guest", |f| Guest {
         forwarding: f.optional("forwarding", boolean).map(|flag| flag.value),
-        masquerade: flag(f, "masquerade", false),
+        masquerade: f.optional("masquerade", masquerade).map_or(Masquerade::Off, |masquerade| masquerade.value),
     })
+}
+
+/// A boolean, or `all`.
+fn masquerade(node: &Node, report: &mut Report) -> Option<Masquerade> {
+    match &node.value {
+        Value::Scalar { text, .. } if text.eq_ignore_ascii_case("all") => Some(Masquerade::All),
+        Value::Scalar { plain: true, .. } | Value::Null | Value::List(_) | Value::Map(_) => {
+            boolean(node, report).map(|on| if on { Masquerade::Internet } else { Masquerade::Off })
+        }
+        Value::Scalar { plain: false, .. } => {
+            mismatch(node, report, "a way to masquerade", "true (towards the Internet), all or false");
+            None
+        }
+    }
 }
 
 fn network_interface(node: &Node, report: &mut Report) -> Option<NetworkInterface> {

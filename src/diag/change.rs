@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::compile::RuleOwner;
 use crate::dataplane::Direction;
 use crate::model::{
-    self, Access, AddressPrefix, AdminAccess, CollectionIx, DeploymentModel, LinkIx, Network, NicIx, NsgIx, Peering,
-    PeeringExtent, PeeringState, PortRange, PowerState, Route, RouteDestination, RouteNextHop, RouteTable,
+    self, Access, AddressPrefix, AdminAccess, CollectionIx, DeploymentModel, LinkIx, Masquerade, Network, NicIx, NsgIx,
+    Peering, PeeringExtent, PeeringState, PortRange, PowerState, Route, RouteDestination, RouteNextHop, RouteTable,
     RouteTableIx, SecurityProtocol, SecurityRule, SubnetIx, SubnetNames, VmIx, VnetIx,
 };
 
@@ -144,7 +144,7 @@ impl Edit {
 
     /// A guest that puts its own address in the place of what it forwards.
     pub(super) fn masquerade_in_guest(&mut self, vm: VmIx) {
-        self.network.virtual_machines[vm.0].guest_masquerade = true;
+        self.network.virtual_machines[vm.0].guest_masquerade = Masquerade::Internet;
         self.note(format!("virtualMachines[{}].guest.masquerade", vm.0), Some("true".to_owned()));
     }
 

@@ -18,7 +18,7 @@ pub(super) enum GuestStep {
     Restored(IpAddr),
 }
 
-/// The flows of a trip that guests have masked.
+/// The flows of a trip that guests have sent on.
 #[derive(Debug, Default)]
 pub(super) struct Masks(Vec<Mask>);
 
@@ -41,10 +41,19 @@ impl Masks {
         GuestStep::Masked(*own)
     }
 
-    /// Gives the answer of a masked flow its destination back.
+    /// Remembers a flow that goes on as it is: its answers do so, too, wherever they go.
+    pub(super) fn pass(&mut self, vm: VmIx, packet: &Packet<'_>) -> GuestStep {
+        self.0.push(Mask { vm, before: *packet.tuple(), after: *packet.tuple() });
+        GuestStep::Unchanged
+    }
+
+    /// Gives the answer of a masked flow its destination back; None for a packet of a flow that is new.
     pub(super) fn restore(&self, vm: VmIx, packet: &mut Packet<'_>) -> Option<GuestStep> {
         let asked = packet.tuple().mirrored();
         let mask = self.0.iter().find(|mask| (mask.vm, mask.after) == (vm, asked))?;
+        if mask.before == mask.after {
+            return Some(GuestStep::Unchanged);
+        }
         packet.set_dst(mask.before.src);
         Some(GuestStep::Restored(mask.before.src))
     }

@@ -442,8 +442,8 @@ fn onward(names: Names<'_>, arrived: NicId, masks: &mut Masks, packet: &mut Pack
     let out = egress(network, vm, packet.dst());
     let step = match restored {
         Some(restored) => restored,
-        None if network.vm(vm).guest_masquerade => masks.put(vm, network.nic(out), packet),
-        None => GuestStep::Unchanged,
+        None if network.vm(vm).guest_masquerade.covers(packet.dst()) => masks.put(vm, network.nic(out), packet),
+        None => masks.pass(vm, packet),
     };
     Onward::Out(compiled.nic_of(out), step)
 }

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use super::device::{DefaultRoute, Device, Queues, set};
 use super::error::{During, Result};
 use super::platform::ADDRESS as PLATFORM;
-use crate::model::{Internet, Network, NetworkInterface, VirtualMachine};
+use crate::model::{Internet, Masquerade, Network, NetworkInterface, VirtualMachine};
 use crate::service::DOMAIN;
 use crate::sys::netlink::Netlink;
 use crate::sys::netns::Netns;
@@ -35,11 +35,11 @@ const SETTINGS: [(&str, &str); 6] = [
 ];
 
 /// Gives a new machine's namespace the settings that every guest has.
-pub(super) fn settle(namespace: &Netns, forwarding: bool, masquerade: bool) -> Result<()> {
+pub(super) fn settle(namespace: &Netns, forwarding: bool, masquerade: Masquerade) -> Result<()> {
     let settled = namespace.run(|| apply_settings(forwarding)).and_then(|settled| settled);
     settled.during(|| "cannot set up the guest".into())?;
     // Without it no connection is tracked, as in any host that has no such rules.
-    if masquerade { set_masquerade(namespace, true) } else { Ok(()) }
+    if masquerade == Masquerade::Off { Ok(()) } else { set_masquerade(namespace, masquerade) }
 }
 
 /// Makes an interface in a machine's namespace, ready to use.
@@ -64,9 +64,9 @@ pub(super) fn set_forwarding(namespace: &Netns, forwarding: bool) -> Result<()> 
     set.during(|| "cannot set whether the guest forwards".into())
 }
 
-/// Whether the guest puts its own address in place of the source of what it forwards.
-pub(super) fn set_masquerade(namespace: &Netns, masquerade: bool) -> Result<()> {
-    let set = namespace.run(|| nftables::set_masquerade(masquerade)).and_then(|set| set);
+/// When the guest puts its own address in place of the source of what it forwards.
+pub(super) fn set_masquerade(namespace: &Netns, masquerade: Masquerade) -> Result<()> {
+    let set = namespace.run(|| nftables::set_masquerade(masquerade.spared())).and_then(|set| set);
     set.during(|| "cannot set whether the guest masquerades".into())
 }
 

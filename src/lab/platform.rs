@@ -16,7 +16,7 @@ use super::error::{During, Result};
 use super::guest;
 use crate::control::engine::{Engine, Learned};
 use crate::control::events::{EventLog, Happening};
-use crate::model::{Health, Network, PLATFORM_ADDRESS, ProbeKey, ProbeProtocol, Probed, VnetIx};
+use crate::model::{Health, Masquerade, Network, PLATFORM_ADDRESS, ProbeKey, ProbeProtocol, Probed, VnetIx};
 use crate::probe::{Ask, Prober, Target, Told};
 use crate::service::{Directory, Served, Server};
 use crate::sys::netns::Netns;
@@ -45,7 +45,7 @@ impl Platform {
     pub(super) fn plug(&mut self, network: &Network, vnet: VnetIx, queues: Queues) -> Result<Tun> {
         if self.namespace.is_none() {
             let namespace = Netns::create().during(|| "cannot make a namespace for the platform".into())?;
-            guest::settle(&namespace, false, false)?;
+            guest::settle(&namespace, false, Masquerade::Off)?;
             // Whoever answers there has no capabilities.
             guest::set_setting(&namespace, "ipv4/ip_unprivileged_port_start", "0")?;
             self.namespace = Some(namespace);

@@ -10,7 +10,7 @@ use super::device::{DefaultRoute, Device};
 use super::error::{During, Result};
 use super::guest;
 use super::site::Guests;
-use crate::model::{Attachment, Network, VirtualMachine};
+use crate::model::{Attachment, Masquerade, Network, VirtualMachine};
 use crate::sys::netns::Netns;
 
 /// Steps that were made.
@@ -21,7 +21,7 @@ pub(super) struct Rearranged(Vec<Step>);
 enum Step {
     Device { namespace: PathBuf, before: Box<Device>, after: Box<Device> },
     Forwarding { namespace: PathBuf, on: bool },
-    Masquerade { namespace: PathBuf, on: bool },
+    Masquerade { namespace: PathBuf, before: Masquerade, after: Masquerade },
 }
 
 /// Makes what stays as another network has it: all of it, or what was done is taken back. `staying` has the TUNs of
@@ -75,7 +75,7 @@ impl Step {
                 inside.during(|| format!("cannot enter {}", namespace.display()))?
             }
             Self::Forwarding { namespace, on } => guest::set_forwarding(&enter(namespace)?, *on),
-            Self::Masquerade { namespace, on } => guest::set_masquerade(&enter(namespace)?, *on),
+            Self::Masquerade { namespace, after, .. } => guest::set_masquerade(&enter(namespace)?, *after),
         }
     }
 
@@ -83,7 +83,9 @@ impl Step {
         match self {
             Self::Device { namespace, before, after } => Self::Device { namespace, before: after, after: before },
             Self::Forwarding { namespace, on } => Self::Forwarding { namespace, on: !on },
-            Self::Masquerade { namespace, on } => Self::Masquerade { namespace, on: !on },
+            Self::Masquerade { namespace, before, after } => {
+                Self::Masquerade { namespace, before: after, after: before }
+            }
         }
     }
 }
@@ -93,8 +95,8 @@ fn settings(was: &VirtualMachine, is: &VirtualMachine, namespace: &Path) -> impl
     let namespace = namespace.to_owned();
     let forwarding = (was.guest_forwarding != is.guest_forwarding)
         .then(|| Step::Forwarding { namespace: namespace.clone(), on: is.guest_forwarding });
-    let masquerade = (was.guest_masquerade != is.guest_masquerade)
-        .then_some(Step::Masquerade { namespace, on: is.guest_masquerade });
+    let (before, after) = (was.guest_masquerade, is.guest_masquerade);
+    let masquerade = (before != after).then_some(Step::Masquerade { namespace, before, after });
     forwarding.into_iter().chain(masquerade)
 }
 

@@ -20,7 +20,7 @@ use super::journal::Made;
 use super::platform::Platform;
 use super::state::{Base, Claim};
 use crate::model::{
-    AttachNamespace, Attachment, DeviceKind, Internet, Mac, Network, NicIx, PowerState, VirtualMachine,
+    AttachNamespace, Attachment, DeviceKind, Internet, Mac, Masquerade, Network, NicIx, PowerState, VirtualMachine,
 };
 use crate::sys::netns::{self, Identity, Netns};
 use crate::sys::process::ProcessId;
@@ -261,8 +261,8 @@ impl Site<'_> {
     fn make_guests(&mut self, network: &Network, guests: &mut Guests) -> Result<()> {
         let machines = network.virtual_machines.iter().filter(|vm| is_ours(network, vm));
         let machines = machines.map(|vm| (vm.name.as_str(), vm.guest_forwarding, vm.guest_masquerade));
-        let internet = network.internet.as_ref().map(|_| (Internet::NAME, false, false));
-        let far = gateway::nodes(network).map(|(name, forwarding)| (name, forwarding, false));
+        let internet = network.internet.as_ref().map(|_| (Internet::NAME, false, Masquerade::Off));
+        let far = gateway::nodes(network).map(|(name, forwarding)| (name, forwarding, Masquerade::Off));
         let new: Vec<_> =
             machines.chain(internet).chain(far).filter(|(name, ..)| guests.namespace(name).is_none()).collect();
         if !new.is_empty() && !self.base.rootless {

@@ -19,7 +19,7 @@ use super::gateway;
 use super::ports::{Transport, is_taken};
 use super::record::{Record, RecordedNode};
 use super::watch::{Flow, Seen, Watch};
-use crate::model::{Attachment, Internet, Network, PLATFORM_NODE, Probe, VirtualMachine};
+use crate::model::{Attachment, Internet, Masquerade, Network, PLATFORM_NODE, Probe, VirtualMachine};
 use crate::sys::netns::Netns;
 use crate::sys::ping::Pinger;
 use crate::sys::socket::Origin;
@@ -214,7 +214,7 @@ impl Ground<'_> {
             note = Some("a program of the machine has the port: seen is only whether the packet arrives");
         }
         // A guest that masks sends on another flow than it got.
-        let masked = self.network.virtual_machines.iter().any(|vm| vm.guest_masquerade);
+        let masked = self.network.virtual_machines.iter().any(|vm| vm.guest_masquerade != Masquerade::Off);
         let answered = matches!(attempt.answer, Answer::Yes | Answer::Refused);
         let elsewhere = answered && !masked && self.missed(trial, attempt.flow, seen);
         if elsewhere {

@@ -12,6 +12,7 @@ mod gateway;
 mod leases;
 mod load_balancer;
 mod mac;
+mod masquerade;
 mod network;
 mod peering;
 mod platform;
@@ -47,6 +48,7 @@ pub use load_balancer::{
     ProbeProtocol, Probed, TransportProtocol,
 };
 pub use mac::{Mac, Macs, mac_owner, stable_hash};
+pub use masquerade::{Masquerade, PRIVATE_RANGES};
 pub use network::{
     Attach, AttachNamespace, Attachment, CircuitTransit, DeploymentModel, DeviceKind, Emulation, ForwardedMode,
     Network, NetworkInterface, NicIx, Peering, PeeringAccessMode, PeeringState, PowerState, Subnet, SubnetIx,

@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Asg, CircuitIx, CollectionIx, Connection, ConnectionIx, ExpressRouteCircuit, FlowLog, FlowLogPace, Frontend,
-    FrontendIx, GatewayIx, InstanceAddress, Internet, LoadBalancer, LocalNetworkGateway, NatGateway, NatGatewayIx,
-    NetworkManager, Nsg, NsgIx, PeeringExtent, PrivateCloud, PrivateEndpoint, PrivateEndpointNetworkPolicies,
-    PublicIpAddress, PublicIpIx, PublicIpPrefix, PublishedTag, PublishedTagIx, RouteServer, RouteServerIx, RouteTable,
-    RouteTableIx, RuleCollection, ServiceEndpoint, Side, Site, TestCase, VirtualNetworkGateway,
+    FrontendIx, GatewayIx, InstanceAddress, Internet, LoadBalancer, LocalNetworkGateway, Masquerade, NatGateway,
+    NatGatewayIx, NetworkManager, Nsg, NsgIx, PeeringExtent, PrivateCloud, PrivateEndpoint,
+    PrivateEndpointNetworkPolicies, PublicIpAddress, PublicIpIx, PublicIpPrefix, PublishedTag, PublishedTagIx,
+    RouteServer, RouteServerIx, RouteTable, RouteTableIx, RuleCollection, ServiceEndpoint, Side, Site, TestCase,
+    VirtualNetworkGateway,
 };
 
 /// Index of a virtual network in [`Network::virtual_networks`].
@@ -159,8 +160,8 @@ pub struct VirtualMachine {
     pub power_state: PowerState,
     /// Whether the guest's kernel forwards; by default when one of its interfaces has `enableIPForwarding`.
     pub guest_forwarding: bool,
-    /// Whether it puts its own address in place of the source of what it forwards.
-    pub guest_masquerade: bool,
+    /// When it puts its own address in place of the source of what it forwards.
+    pub guest_masquerade: Masquerade,
 }
 
 /// Whether a machine runs. One that is stopped keeps its interfaces, their addresses and their rules; packets to them are

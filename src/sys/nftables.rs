@@ -5,7 +5,9 @@
 //! Layouts are those of the kernel's `linux/netfilter/nf_tables.h`.
 
 use std::io;
+use std::net::IpAddr;
 
+use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
@@ -31,36 +33,48 @@ const HOOK_POSTROUTING: u32 = 4;
 /// `NF_IP_PRI_NAT_SRC`.
 const PRIORITY_SOURCE_NAT: u32 = 100;
 const REGISTER: u32 = 1;
+const REGISTER_VERDICT: u32 = 0;
+const NETWORK_HEADER: u32 = 1;
+/// `NF_ACCEPT`.
+const ACCEPT: u32 = 1;
 const META_IIF: u32 = 4;
 const META_IIFNAME: u32 = 6;
+const META_FAMILY: u32 = 15;
 const EQUAL: u32 = 0;
 const NOT_EQUAL: u32 = 1;
 /// `IFNAMSIZ`.
 const DEVICE_NAME_LEN: usize = 16;
 const NESTED: u16 = 1 << 15;
 
-/// Has the kernel put the outgoing interface's address in place of the source of everything it forwards, or leave sources
-/// alone. The answer of a kernel without nf_tables, or without its address translation, is `Unsupported`.
-pub fn set_masquerade(on: bool) -> io::Result<()> {
-    put(TABLE, on.then(not_from_here).as_deref())
+/// Has the kernel put the outgoing interface's address in place of the source of everything it forwards but to the spared
+/// destinations, or for None leave all sources alone. The answer of a kernel without nf_tables, or without its address
+/// translation, is `Unsupported`.
+pub fn set_masquerade(spared: Option<&[IpNet]>) -> io::Result<()> {
+    let rules = |spared: &[IpNet]| {
+        let last = [not_from_here(), expression("masq", &[])].concat();
+        spared.iter().map(|range| [towards(range), accept()].concat()).chain([last]).collect()
+    };
+    put(TABLE, spared.map(rules))
 }
 
-/// The same for what came in by one device, in a table of its name.
+/// The same for everything that came in by one device, in a table of its name.
 pub fn set_masquerade_from(device: &str, on: bool) -> io::Result<()> {
-    put(device, on.then(|| from(device)).as_deref())
+    put(device, on.then(|| vec![[from(device), expression("masq", &[])].concat()]))
 }
 
-/// A table of this name that masquerades what matches, or none.
-fn put(name: &str, matches: Option<&[u8]>) -> io::Result<()> {
+/// A table of this name with one chain of these rules, or none.
+fn put(name: &str, rules: Option<Vec<Vec<u8>>>) -> io::Result<()> {
     let mut batch = Batch::default();
     let table = attribute(1, &text(name));
     // Made if it was not there, so that there is one to delete.
     batch.add(NEW_TABLE, NLM_F_CREATE, &table);
     batch.add(DELETE_TABLE, 0, &table);
-    if let Some(matches) = matches {
+    if let Some(rules) = rules {
         batch.add(NEW_TABLE, NLM_F_CREATE, &table);
         batch.add(NEW_CHAIN, NLM_F_CREATE, &chain(name));
-        batch.add(NEW_RULE, NLM_F_CREATE | NLM_F_APPEND, &rule(name, matches));
+        for expressions in rules {
+            batch.add(NEW_RULE, NLM_F_CREATE | NLM_F_APPEND, &rule(name, &expressions));
+        }
     }
     batch.commit().map_err(|error| match error.raw_os_error() {
         Some(libc::ENOENT | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT) => io::Error::new(
@@ -76,9 +90,8 @@ fn chain(table: &str) -> Vec<u8> {
     [attribute(1, &text(table)), attribute(3, &text(CHAIN)), nested(4, &hook), attribute(7, &text("nat"))].concat()
 }
 
-fn rule(table: &str, matches: &[u8]) -> Vec<u8> {
-    let expressions = [matches, &expression("masq", &[])].concat();
-    [attribute(1, &text(table)), attribute(2, &text(CHAIN)), nested(4, &expressions)].concat()
+fn rule(table: &str, expressions: &[u8]) -> Vec<u8> {
+    [attribute(1, &text(table)), attribute(2, &text(CHAIN)), nested(4, expressions)].concat()
 }
 
 /// `meta iif != 0`: what the guest itself sends came in nowhere (known here since Linux 5.7).
@@ -93,10 +106,40 @@ fn from(device: &str) -> Vec<u8> {
     meta(META_IIFNAME, EQUAL, &name)
 }
 
+/// `ip daddr RANGE`, or `ip6 daddr RANGE`.
+fn towards(range: &IpNet) -> Vec<u8> {
+    let bytes = |address: IpAddr| match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    // `NFPROTO_IPV4` and `NFPROTO_IPV6`; where the header has the destination.
+    let (family, offset, length) = if range.addr().is_ipv4() { (2, 16, 4_u32) } else { (10, 24, 16) };
+    let load = [number(1, REGISTER), number(2, NETWORK_HEADER), number(3, offset), number(4, length)].concat();
+    let (mask, flips) = (bytes(range.netmask()), vec![0; length as usize]);
+    let mask = [
+        number(1, REGISTER),
+        number(2, REGISTER),
+        number(3, length),
+        nested(4, &attribute(1, &mask)),
+        nested(5, &attribute(1, &flips)),
+    ];
+    let (load, mask) = (expression("payload", &load), expression("bitwise", &mask.concat()));
+    [meta(META_FAMILY, EQUAL, &[family]), load, mask, compare(EQUAL, &bytes(range.network()))].concat()
+}
+
+fn accept() -> Vec<u8> {
+    let verdict = nested(2, &number(1, ACCEPT));
+    expression("immediate", &[number(1, REGISTER_VERDICT), nested(2, &verdict)].concat())
+}
+
 fn meta(key: u32, relation: u32, value: &[u8]) -> Vec<u8> {
     let load = [number(1, REGISTER), number(2, key)].concat();
-    let compare = [number(1, REGISTER), number(2, relation), nested(3, &attribute(1, value))].concat();
-    [expression("meta", &load), expression("cmp", &compare)].concat()
+    [expression("meta", &load), compare(relation, value)].concat()
+}
+
+fn compare(relation: u32, value: &[u8]) -> Vec<u8> {
+    let data = [number(1, REGISTER), number(2, relation), nested(3, &attribute(1, value))].concat();
+    expression("cmp", &data)
 }
 
 fn expression(name: &str, data: &[u8]) -> Vec<u8> {

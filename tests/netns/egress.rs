@@ -245,7 +245,7 @@ fn a_table_of_the_hosts_own_is_left_alone() {
     }
     let host = Netns::create().unwrap();
     let twice = || {
-        nftables::set_masquerade(true).unwrap();
+        nftables::set_masquerade(Some(&[])).unwrap();
         nftables::set_masquerade_from("vnetout0", true).unwrap();
         nftables::set_masquerade_from("vnetout0", true).unwrap();
         nftables::set_masquerade_from("vnetout0", false).unwrap();

@@ -7,11 +7,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 use vnet::model::{
     Access, AddressPrefix, AdminAccess, AdminRule, Asg, AsgIx, Attach, AttachNamespace, Attachment, DeploymentModel,
-    Direction, Emulation, ForwardedMode, Network, NetworkGroup, NetworkInterface, NetworkManager, NicIx, Nsg, NsgIx,
-    PeeredSubnets, Peering, PeeringAccessMode, PeeringExtent, PeeringState, PortRange, PowerState, PrivateEndpoint,
-    PrivateEndpointNetworkPolicies, PublishedTag, PublishedTagIx, Route, RouteDestination, RouteNextHop, RouteTable,
-    RouteTableIx, RuleCollection, SecurityAdminConfiguration, SecurityProtocol, SecurityRule, ServiceEndpoint,
-    ServiceTag, Subnet, SubnetIx, VirtualMachine, VirtualNetwork, VmIx, VnetIx,
+    Direction, Emulation, ForwardedMode, Masquerade, Network, NetworkGroup, NetworkInterface, NetworkManager, NicIx,
+    Nsg, NsgIx, PeeredSubnets, Peering, PeeringAccessMode, PeeringExtent, PeeringState, PortRange, PowerState,
+    PrivateEndpoint, PrivateEndpointNetworkPolicies, PublishedTag, PublishedTagIx, Route, RouteDestination,
+    RouteNextHop, RouteTable, RouteTableIx, RuleCollection, SecurityAdminConfiguration, SecurityProtocol, SecurityRule,
+    ServiceEndpoint, ServiceTag, Subnet, SubnetIx, VirtualMachine, VirtualNetwork, VmIx, VnetIx,
 };
 use vnet::wire::{Protocol, Tuple, build};
 
@@ -280,7 +280,7 @@ impl Random {
                         run: Vec::new(),
                         power_state: PowerState::Running,
                         guest_forwarding: self.chance(50),
-                        guest_masquerade: false,
+                        guest_masquerade: Masquerade::Off,
                     });
                 }
             }
