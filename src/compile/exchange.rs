@@ -14,12 +14,12 @@ use crate::bgp::message::Reach;
 use crate::bgp::rib::{Neighbour, Rib};
 use crate::bgp::{AsPath, Asn, Export, Group, Import, NextHops, Origination, PeerId, Policy, Source, Update};
 use crate::model::{
-    AZURE_ASN, CLOUD_ASN, CircuitIx, CircuitTransit, ConnectionIx, Customer, EDGE_ASN, GatewayIx, GatewayKind, Network,
-    Remote, Side,
+    AZURE_ASN, CircuitIx, CircuitTransit, ConnectionIx, EDGE_ASN, GatewayIx, GatewayKind, Network, Remote,
 };
 
 use super::Learned;
-use super::express_route::is_up;
+use super::express_route::{customer_asn, said};
+use super::gateways::is_up as tunnel_is_up;
 
 /// Peers that are alike: to whom an edge says what depends on them alone.
 const CUSTOMER: Group = Group(1);
@@ -82,7 +82,7 @@ impl Exchange {
         }
         all.routers(network);
         all.customers(network, learned);
-        all.connections(network);
+        all.connections(network, learned);
         all.global_reach(network);
         all.talk();
         all.beside(network, learned);
@@ -133,20 +133,10 @@ impl Exchange {
 
     fn customers(&mut self, network: &Network, learned: &Learned) {
         for (ix, circuit) in network.circuits() {
-            let (Some((prefixes, prepend)), Some(peering)) = (network.customer_routes(ix), &circuit.peering) else {
-                continue;
-            };
-            let heard = learned.bgp.said.get(&circuit.name);
-            let link_is_up = |side: &Side| is_up(network, learned, ix, *side);
-            let prefixes = if heard.is_none() && Side::BOTH.iter().any(link_is_up) { prefixes } else { Vec::new() };
-            let prepend = if heard.is_none() { prepend } else { 0 };
+            let (Some(asn), Some(_)) = (customer_asn(network, ix), &circuit.peering) else { continue };
             let Some(edge) = self.find(Router::Edge(ix)) else { continue };
-            let asn = match network.customer(ix) {
-                Some(Customer::Cloud(_)) => CLOUD_ASN,
-                Some(Customer::Site(_)) | None => peering.peer_asn,
-            };
-            let customer = self.add(Router::Customer(ix), asn, prefixes);
-            for (prefix, said) in heard.into_iter().flatten() {
+            let customer = self.add(Router::Customer(ix), asn, Vec::new());
+            for (prefix, said) in said(network, learned, ix).iter() {
                 // Its own number is put in front of it again.
                 self.say(customer, *prefix, said.as_path.get(1..).unwrap_or_default());
             }
@@ -155,18 +145,18 @@ impl Exchange {
             let to_customer =
                 Export { refuse_from: vec![CUSTOMER], without: vec![Asn(AZURE_ASN)], ..Export::default() };
             let from_customer = Policy { group: CUSTOMER, import: Import::default(), export: to_customer };
-            let to_edge = Export { prepend, ..Export::default() };
-            let of_edge = Policy { group: EDGE, import: Import::default(), export: to_edge };
+            let of_edge = Policy { group: EDGE, import: Import::default(), export: Export::default() };
             self.peer((edge, toward, from_customer), (customer, Toward::Edge { circuit: ix, over: None }, of_edge));
         }
     }
 
-    fn connections(&mut self, network: &Network) {
+    fn connections(&mut self, network: &Network, learned: &Learned) {
         for (ix, connection) in (0..).map(ConnectionIx).zip(&network.connections) {
             let Remote::Circuit(circuit) = connection.remote else { continue };
             let ends = (self.find(Router::Gateway(connection.gateway)), self.find(Router::Edge(circuit)));
             let (Some(gateway), Some(edge)) = ends else { continue };
-            if network.tunnel_fault(ix).is_some() {
+            // An instance that is away says nothing, and nothing is said to it (VPN-30).
+            if !tunnel_is_up(network, learned, ix) {
                 continue;
             }
             let takes_vnets = match (network.emulation.er_vnet_to_vnet, network.gateway(connection.gateway).kind) {

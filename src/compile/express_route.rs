@@ -3,17 +3,18 @@
 //! One idea: to a packet an edge is a gateway that stands in no virtual network. It has a table of its own, which leads to its
 //! circuit's two links, to gateways and to other edges.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use crate::dataplane::{Gateway, GatewayId, NextHop, NicId};
-use crate::model::{CircuitIx, ConnectionIx, GatewayIx, Network, Side};
+use crate::model::{CLOUD_ASN, CircuitIx, ConnectionIx, Customer, GatewayIx, Network, Side};
 
-use super::exchange::{Exchange, Toward};
+use super::exchange::{Exchange, Toward, underlay};
 use super::gateways::{fib, gateway_id};
-use super::{Ids, Learned, Sender};
+use super::{Ids, Learned, Said, Sender};
 
 /// Of the edge of a circuit whose links have no addresses: nothing leads to it.
 const NOBODY: NicId = NicId(u32::MAX);
@@ -46,14 +47,17 @@ pub(super) fn edge(
     circuit: CircuitIx,
 ) -> Gateway {
     let own = ids.nic(Sender::Edge(circuit));
-    let mut routes: Vec<_> = exchange
-        .edge(circuit)
-        .into_iter()
-        .map(|(prefix, ways)| {
-            let hops = ways.iter().flat_map(|way| hops((network, learned), ids, prefix, way.toward)).collect();
-            (prefix, hops)
-        })
-        .collect();
+    let customer = to_customer((network, learned), exchange, circuit);
+    let links =
+        |prefix: IpNet| customer.get(&prefix).into_iter().flatten().map(|side| Sender::CircuitLink(circuit, *side));
+    let hops = |prefix, toward| match toward {
+        Toward::Customer(_) => links(prefix).filter_map(|link| ids.nic(link)).map(NextHop::Tunnel).collect(),
+        Toward::Gateway(gateway) => vec![NextHop::Gateway(gateway_id(gateway))],
+        Toward::Edge { circuit, .. } => vec![NextHop::Gateway(edge_id(network, circuit))],
+    };
+    let ways = exchange.edge(circuit).into_iter();
+    let mut routes: Vec<(IpNet, Vec<NextHop>)> =
+        ways.map(|(prefix, ways)| (prefix, ways.iter().flat_map(|way| hops(prefix, way.toward)).collect())).collect();
     if let (Some(own), None) = (own, network.circuit_fault(circuit)) {
         let addresses = network.edge_addresses(circuit);
         routes.extend(addresses.into_iter().map(|address| (address.into(), vec![NextHop::Nic(own)])));
@@ -72,20 +76,61 @@ pub(super) fn edge(
     }
 }
 
-fn hops((network, learned): (&Network, &Learned), ids: &Ids, prefix: IpNet, toward: Toward) -> Vec<NextHop> {
-    match toward {
-        Toward::Customer(circuit) => {
-            let heard = learned.bgp.said.get(&network.circuit(circuit).name);
-            let says = |side: &Side| {
-                let said = heard.map(|heard| heard.get(&prefix));
-                let link = network.circuit_link_name(circuit, *side);
-                said.is_none_or(|said| said.is_some_and(|said| said.over.contains(&link)))
-            };
-            let up = Side::BOTH.into_iter().filter(|side| is_up(network, learned, circuit, *side));
-            let links = up.filter(says).filter_map(|side| ids.nic(Sender::CircuitLink(circuit, side)));
-            links.map(NextHop::Tunnel).collect()
-        }
-        Toward::Gateway(gateway) => vec![NextHop::Gateway(gateway_id(gateway))],
-        Toward::Edge { circuit, .. } => vec![NextHop::Gateway(edge_id(network, circuit))],
+/// The AS number of a circuit's customer, if it has one.
+pub(super) fn customer_asn(network: &Network, circuit: CircuitIx) -> Option<u32> {
+    match network.customer(circuit)? {
+        Customer::Cloud(_) => Some(CLOUD_ASN),
+        Customer::Site(_) => Some(network.circuit(circuit).peering.as_ref()?.peer_asn),
+    }
+}
+
+/// What a circuit's customer says, and over which links: what its sessions have brought, else what the file says of it.
+pub(super) fn said<'a>(network: &Network, learned: &'a Learned, circuit: CircuitIx) -> Cow<'a, BTreeMap<IpNet, Said>> {
+    if let Some(heard) = learned.bgp.said.get(&network.circuit(circuit).name) {
+        return Cow::Borrowed(heard);
+    }
+    let own = network.customer_routes(circuit).zip(customer_asn(network, circuit));
+    let Some(((prefixes, prepend), asn)) = own else { return Cow::default() };
+    let up = Side::BOTH.into_iter().filter(|side| is_up(network, learned, circuit, *side));
+    let over: BTreeSet<_> = up.map(|side| network.circuit_link_name(circuit, side)).collect();
+    let prefixes = prefixes.into_iter().filter(|_| !over.is_empty());
+    let said = Said { as_path: vec![asn; 1 + usize::from(prepend)], over: over.clone() };
+    Cow::Owned(prefixes.map(|prefix| (prefix, said.clone())).collect())
+}
+
+/// Over which links an edge sends what is its customer's: those that are up, of those that it is said over.
+fn to_customer(
+    (network, learned): (&Network, &Learned),
+    exchange: &Exchange,
+    circuit: CircuitIx,
+) -> BTreeMap<IpNet, Vec<Side>> {
+    let said = said(network, learned, circuit);
+    let links = Side::BOTH.map(|side| (side, network.circuit_link_name(circuit, side)));
+    let links = links.into_iter().filter(|(side, _)| is_up(network, learned, circuit, *side));
+    let links: Vec<_> = links.collect();
+    let over = |prefix: &IpNet| {
+        let says = |link: &String| said.get(prefix).is_some_and(|said| said.over.contains(link));
+        links.iter().filter(|(_, link)| says(link)).map(|(side, _)| *side).collect()
+    };
+    let all = exchange.edge(circuit).into_iter();
+    let own = all.filter(|(_, ways)| ways.iter().any(|way| matches!(way.toward, Toward::Customer(_))));
+    own.map(|(prefix, _)| (prefix, over(&prefix))).collect()
+}
+
+/// Over which of its links each circuit leads to its customer's prefixes.
+#[derive(Debug)]
+pub struct CustomerLinks(Vec<BTreeMap<IpNet, Vec<Side>>>);
+
+impl CustomerLinks {
+    pub fn of(network: &Network, learned: &Learned, exchange: &Exchange) -> Self {
+        Self(network.circuits().map(|(ix, _)| to_customer((network, learned), exchange, ix)).collect())
+    }
+
+    /// The addresses that listings show for a way over a circuit: of each link that leads there (SYS-09a, ER-02), and of
+    /// both where the way does not end at the customer.
+    pub fn underlay(&self, circuit: CircuitIx, prefix: &IpNet) -> Vec<IpAddr> {
+        let sides = self.0[circuit.0].get(prefix);
+        let leads = |side: &Side| sides.is_none_or(|sides| sides.contains(side));
+        Side::BOTH.into_iter().zip(underlay(circuit)).filter(|(side, _)| leads(side)).map(|(_, it)| it).collect()
     }
 }

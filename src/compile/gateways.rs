@@ -17,8 +17,8 @@ use crate::model::{
     RoutingPreference, VnetIx,
 };
 
-use super::exchange::{Exchange, underlay};
-use super::express_route::{self, edge_id};
+use super::exchange::Exchange;
+use super::express_route::{self, CustomerLinks, edge_id};
 use super::{Ids, Learned, Sender};
 
 /// Of a rule's external range so many addresses are shared by ports: 64,512 flows to one destination each.
@@ -49,6 +49,7 @@ pub(super) struct GatewayRoute {
 /// Every gateway's routes: by prefix, the connections that lead there, all equal.
 pub(super) struct Gateways {
     routes: Vec<BTreeMap<IpNet, Vec<ConnectionIx>>>,
+    links: CustomerLinks,
     /// Of each route server.
     through: Vec<BTreeMap<IpNet, Vec<IpAddr>>>,
     exchange: Exchange,
@@ -113,12 +114,13 @@ impl Gateways {
         let express = express.map(|(ix, _)| (ix, lengths(ix))).collect();
         let (routes, through) = (routes.collect(), through.collect());
         let lengths = if compares { learned.bgp.lengths.clone() } else { BTreeMap::new() };
-        Self { routes, through, exchange, express, lengths }
+        let links = CustomerLinks::of(network, learned, &exchange);
+        Self { routes, links, through, exchange, express, lengths }
     }
 
     /// Of one prefix ExpressRoute's way is taken (BGP-23) unless a route server prefers another, and what is not taken is not
     /// even listed (RSEL-08).
-    pub(super) fn in_use(&self, network: &Network, vnet: VnetIx) -> InUse {
+    pub(super) fn in_use(&self, network: &Network, learned: &Learned, vnet: VnetIx) -> InUse {
         let mut gateways = network.gateways_in_use(vnet);
         gateways.sort_by_key(|gateway| network.gateway(*gateway).kind == GatewayKind::Vpn);
         let server = network.route_server_in_use(vnet);
@@ -140,7 +142,7 @@ impl Gateways {
         for (prefix, (_, way)) in best {
             match way {
                 Way::Gateway(ix, over) => {
-                    let next_hops = listed(network, ix, over);
+                    let next_hops = self.listed((network, learned), ix, &prefix, over);
                     routes.push(GatewayRoute { prefix, gateway: gateway_id(ix), next_hops });
                 }
                 Way::Appliances(hops) => appliances.push((prefix, hops.clone())),
@@ -151,9 +153,30 @@ impl Gateways {
         let for_users = vpn.map(|gateway| GatewayRoute {
             prefix: IpNet::V4(Ipv4Net::default()),
             gateway: gateway_id(*gateway),
-            next_hops: listed(network, *gateway, &[]),
+            next_hops: instances((network, learned), *gateway, &[]),
         });
         InUse { routes, appliances, for_users }
+    }
+
+    /// The addresses that a row to a gateway has: those of the edges beyond an ExpressRoute gateway, over links that lead
+    /// there; of a VPN gateway those of its instances (SYS-09a).
+    fn listed(
+        &self,
+        (network, learned): (&Network, &Learned),
+        gateway: GatewayIx,
+        prefix: &IpNet,
+        over: &[ConnectionIx],
+    ) -> Vec<IpAddr> {
+        let circuits = over.iter().filter_map(|ix| match network.connection(*ix).remote {
+            Remote::Circuit(circuit) => Some(circuit),
+            Remote::Local(_) | Remote::Gateway(_) => None,
+        });
+        match network.gateway(gateway).kind {
+            GatewayKind::ExpressRoute { .. } => {
+                circuits.flat_map(|circuit| self.links.underlay(circuit, prefix)).collect()
+            }
+            GatewayKind::Vpn => instances((network, learned), gateway, over),
+        }
     }
 
     fn rank(&self, network: &Network, preference: RoutingPreference, ix: GatewayIx, prefix: &IpNet) -> Rank {
@@ -195,14 +218,25 @@ impl Gateways {
     }
 }
 
-/// The addresses that a row to a gateway has: its public one, or those of the edges beyond it (SYS-09a).
-fn listed(network: &Network, gateway: GatewayIx, over: &[ConnectionIx]) -> Vec<IpAddr> {
-    let circuits = over.iter().filter_map(|ix| match network.connection(*ix).remote {
-        Remote::Circuit(circuit) => Some(circuit),
-        Remote::Local(_) | Remote::Gateway(_) => None,
-    });
-    let edges: Vec<_> = circuits.flat_map(underlay).collect();
-    if edges.is_empty() { network.gateway_addresses(gateway) } else { edges }
+/// A VPN gateway's address for each tunnel that leads there, equal ones beside each other; for each active instance where no
+/// tunnel is named. What is away is left out while anything else is there (VPN-33).
+fn instances((network, learned): (&Network, &Learned), gateway: GatewayIx, over: &[ConnectionIx]) -> Vec<IpAddr> {
+    let own = network.gateway(gateway);
+    let up = preferred(over, |tunnel| is_up(network, learned, *tunnel));
+    let mut leading: Vec<_> = up.into_iter().map(|tunnel| network.connection(tunnel).instance).collect();
+    if over.is_empty() {
+        leading = (0..own.active_instances()).collect();
+    }
+    let mut there = preferred(&leading, |instance| !learned.is_away(network, gateway, *instance));
+    there.sort_unstable();
+    let addresses = network.gateway_addresses(gateway);
+    there.into_iter().filter_map(|instance| addresses.get(instance).copied()).collect()
+}
+
+/// Those for which it holds, or all if it holds for none.
+fn preferred<T: Copy>(all: &[T], holds: impl Fn(&T) -> bool) -> Vec<T> {
+    let some: Vec<_> = all.iter().copied().filter(holds).collect();
+    if some.is_empty() { all.to_vec() } else { some }
 }
 
 pub(super) const fn gateway_id(gateway: GatewayIx) -> GatewayId {

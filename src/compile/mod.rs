@@ -55,7 +55,7 @@ use surroundings::Surroundings;
 use user_routes::{Table, Tables, UserRoutes};
 
 pub use acls::{EffectiveRule, RuleOwner, RuleRef};
-pub use express_route::edge_id;
+pub use express_route::{CustomerLinks, edge_id};
 pub use flow_logs::flow_logs;
 pub use ids::{Ids, senders};
 pub use learned::{Absence, Heard, Learned, Said};
@@ -138,7 +138,7 @@ fn compile_after(network: &Network, learned: &Learned, ids: Ids, generation: u64
     let gateways = Gateways::of(network, learned);
     let mut pool = Pool::after(&earlier.surroundings);
     let surroundings: Vec<_> =
-        Surroundings::of_all(network, &connections, &gateways).map(|of| pool.share(of)).collect();
+        Surroundings::of_all((network, learned), &connections, &gateways).map(|of| pool.share(of)).collect();
     let (owners, known_owners) = Owners::new(network, &ids, &earlier.owners);
     let mut rows = Rows {
         surroundings: &surroundings,

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use crate::model::{Network, NextHopType, PrivateEndpoint, VnetIx};
 
+use super::Learned;
 use super::gateways::{Gateways, InUse};
 use super::links::Connections;
 use super::published::Families;
@@ -52,7 +53,7 @@ pub(super) struct Endpoint {
 impl Surroundings {
     /// By VNet.
     pub(super) fn of_all<'a>(
-        network: &'a Network,
+        (network, learned): (&'a Network, &'a Learned),
         connections: &'a Connections<'a>,
         gateways: &'a Gateways,
     ) -> impl Iterator<Item = Self> + use<'a> {
@@ -67,7 +68,7 @@ impl Surroundings {
             peers: peers(network, connections, own),
             endpoints: in_reach(network, connections, &endpoints, own),
             extra_none_routes: network.emulation.extra_none_routes,
-            gateways: gateways.in_use(network, own),
+            gateways: gateways.in_use(network, learned, own),
         })
     }
 

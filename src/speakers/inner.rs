@@ -1,41 +1,49 @@
 //! What ExpressRoute gateways have learned from edges, and over which sessions: inside Azure, where no socket is in the way (BGP-15).
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 use super::view::{Origin, PeerRow, PeerState, RouteRow, WEIGHT};
-use crate::compile::Learned;
 use crate::compile::exchange::{Exchange, Toward, Way, underlay};
-use crate::model::{
-    ConnectionIx, ConnectionStatus, EDGE_ASN, GatewayIx, GatewayKind, Network, Remote, VirtualNetworkGateway,
-};
+use crate::compile::{CustomerLinks, Learned};
+use crate::model::{ConnectionIx, EDGE_ASN, GatewayIx, GatewayKind, Network, Remote, VirtualNetworkGateway};
 
 /// The sessions of ExpressRoute gateways with edges: of each circuit two (ER-01). Nobody has counted their messages.
 pub fn gateway_peers(network: &Network, learned: &Learned) -> Vec<PeerRow> {
     let exchange = Exchange::of(network, learned);
+    let links = CustomerLinks::of(network, learned, &exchange);
     let gateways = network.gateways().filter(|(_, gateway)| matches!(gateway.kind, GatewayKind::ExpressRoute { .. }));
-    gateways.flat_map(|(ix, gateway)| edges(network, &exchange, (ix, gateway))).collect()
+    gateways.flat_map(|(ix, gateway)| edges((network, learned), (&exchange, &links), (ix, gateway))).collect()
 }
 
-fn edges(network: &Network, exchange: &Exchange, (ix, gateway): (GatewayIx, &VirtualNetworkGateway)) -> Vec<PeerRow> {
+fn edges(
+    (network, learned): (&Network, &Learned),
+    (exchange, links): (&Exchange, &CustomerLinks),
+    (ix, gateway): (GatewayIx, &VirtualNetworkGateway),
+) -> Vec<PeerRow> {
     let ways = exchange.gateway(ix);
-    let received = |over: ConnectionIx| {
-        let leads = |way: &Way| matches!(way.toward, Toward::Edge { over: Some(by), .. } if by == over);
-        ways.values().filter(|ways| ways.iter().any(leads)).count()
+    let received = |over: ConnectionIx, edge: IpAddr| {
+        let leads = |prefix, way: &Way| match way.toward {
+            Toward::Edge { circuit, over: Some(by) } => by == over && links.underlay(circuit, prefix).contains(&edge),
+            Toward::Edge { over: None, .. } | Toward::Customer(_) | Toward::Gateway(_) => false,
+        };
+        ways.iter().filter(|(prefix, ways)| ways.iter().any(|way| leads(prefix, way))).count()
     };
     let row = |over: ConnectionIx, local, neighbor| {
-        let connected = network.connection_status(over) == ConnectionStatus::Connected;
+        let fault = learned.why_down(network, over);
         PeerRow {
             node: gateway.name.clone(),
             connection: network.connection(over).name.clone(),
             local_address: local,
             neighbor,
             asn: EDGE_ASN,
-            state: if connected { PeerState::Connected } else { PeerState::Connecting },
+            state: if fault.is_none() { PeerState::Connected } else { PeerState::Connecting },
             connected_duration: String::new(),
-            routes_received: u32::try_from(received(over)).unwrap_or(u32::MAX),
+            routes_received: u32::try_from(received(over, neighbor)).unwrap_or(u32::MAX),
             messages_sent: 0,
             messages_received: 0,
-            last_error: network.tunnel_fault(over).map(|fault| fault.to_string()),
+            last_error: fault,
         }
     };
     let sessions = network.connections_of(ix).filter_map(|(over, connection)| match connection.remote {
@@ -52,13 +60,14 @@ fn edges(network: &Network, exchange: &Exchange, (ix, gateway): (GatewayIx, &Vir
 /// A row for each prefix, and each address of an edge that leads there.
 pub fn gateway_rows(network: &Network, learned: &Learned) -> Vec<RouteRow> {
     let exchange = Exchange::of(network, learned);
+    let links = &CustomerLinks::of(network, learned, &exchange);
     let gateways = network.gateways().filter(|(_, gateway)| matches!(gateway.kind, GatewayKind::ExpressRoute { .. }));
     let mut rows: Vec<_> = gateways
         .flat_map(|(ix, gateway)| {
             let own = network.gateway_space(ix).into_iter().map(|prefix| own(gateway, prefix));
             let ways = exchange.gateway(ix).into_iter();
             let heard = ways.flat_map(|(prefix, ways)| {
-                ways.into_iter().flat_map(move |way| heard(gateway, prefix, &way)).collect::<Vec<_>>()
+                ways.into_iter().flat_map(move |way| heard(gateway, links, prefix, &way)).collect::<Vec<_>>()
             });
             own.chain(heard).collect::<Vec<_>>()
         })
@@ -82,7 +91,7 @@ fn own(gateway: &VirtualNetworkGateway, network: IpNet) -> RouteRow {
     }
 }
 
-fn heard(gateway: &VirtualNetworkGateway, prefix: IpNet, way: &Way) -> Vec<RouteRow> {
+fn heard(gateway: &VirtualNetworkGateway, links: &CustomerLinks, prefix: IpNet, way: &Way) -> Vec<RouteRow> {
     let Toward::Edge { circuit, .. } = way.toward else { return Vec::new() };
     let path: Vec<_> = way.as_path.iter().map(ToString::to_string).collect();
     let row = |edge| RouteRow {
@@ -92,5 +101,5 @@ fn heard(gateway: &VirtualNetworkGateway, prefix: IpNet, way: &Way) -> Vec<Route
         as_path: path.join("-"),
         ..own(gateway, prefix)
     };
-    underlay(circuit).map(row).into()
+    links.underlay(circuit, &prefix).into_iter().map(row).collect()
 }

@@ -42,16 +42,25 @@ pub(crate) fn learned(stage: &Stage, node: &str, rows: &[String]) -> Outcome {
     })
 }
 
-/// The prefixes that lead to a gateway.
-pub(crate) fn gateway_rows(stage: &Stage, of: &str, prefixes: &[String]) -> Outcome {
+/// The prefixes that lead to a gateway, each with its next hops where the scenario names them.
+pub(crate) fn gateway_rows(stage: &Stage, of: &str, expected: &[String]) -> Outcome {
+    let named = |prefix: &str| expected.iter().any(|row| row.split_once(' ').is_some_and(|(known, _)| known == prefix));
     eventually(|| {
         let answer = data(stage, &["routes", of])?;
         let rows = answer["value"].as_array().unwrap().iter();
         let rows = rows.filter(|row| row["source"] == "VirtualNetworkGateway");
-        let mut known: Vec<_> = rows.map(|row| word(&row["addressPrefix"][0])).collect();
+        let mut known: Vec<String> = Vec::new();
         // Each next hop has a row (SYS-09a).
-        known.dedup();
-        same(known, prefixes.to_vec())
+        for row in rows {
+            let (prefix, hop) = (word(&row["addressPrefix"][0]), word(&row["nextHopIpAddress"][0]));
+            match known.last_mut().filter(|last| last.split(' ').next() == Some(&prefix)) {
+                Some(last) if named(&prefix) => last.extend([" ", &hop]),
+                Some(_) => {}
+                None if named(&prefix) => known.push(format!("{prefix} {hop}")),
+                None => known.push(prefix),
+            }
+        }
+        same(known, expected.to_vec())
     })
 }
 

@@ -75,6 +75,7 @@ const WRONG: &[(&str, &str)] = &[
     ("refused: {emulation: {forwarded: enforce}}", "exit code"),
     ("peering rm a-z", "a-z"),
     ("failover gw: 1", "no gateway `gw`"),
+    ("circuit er primary: 1", "no circuit `er`"),
     ("exec va -- echo one: two", "it writes"),
     ("says: nothing", "what was said is"),
 ];

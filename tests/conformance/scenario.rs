@@ -85,10 +85,10 @@ pub(crate) enum Step {
         node: String,
         rows: Vec<String>,
     },
-    /// The prefixes of the rows that lead to a gateway.
+    /// `PREFIX` or `PREFIX NEXT-HOP..`, of all rows that lead to a gateway.
     GatewayRows {
         of: String,
-        prefixes: Vec<String>,
+        rows: Vec<String>,
     },
     Drops {
         node: String,
@@ -116,6 +116,12 @@ pub(crate) enum Step {
     Failover {
         gateway: String,
         instance: String,
+        seconds: u64,
+    },
+    /// Breaks a link of a circuit for so many seconds, or both.
+    Circuit {
+        circuit: String,
+        side: Option<String>,
         seconds: u64,
     },
     /// What the last change, or its refusal, told the user.
@@ -199,7 +205,7 @@ fn step(text: &str, value: &Value) -> Result<Step, String> {
         "ping" | "tcp" | "udp" | "open" | "flow" | "send" | "hops" | "exec" => packets(verb, rest, value),
         "routes" | "rules" | "next-hop" | "flow-verify" | "peerings" | "explain" | "lint" | "drops" | "flow-log"
         | "backends" | "learned" | "gateway-rows" => answers(verb, rest, value),
-        "apply" | "refused" | "peering" | "failover" | "says" => changes(verb, rest, value),
+        "apply" | "refused" | "peering" | "failover" | "circuit" | "says" => changes(verb, rest, value),
         _ => Err("no such step".to_owned()),
     }
 }
@@ -251,7 +257,7 @@ fn answers(verb: &str, rest: &str, value: &Value) -> Result<Step, String> {
         ("lint", "") => Step::Lint(strings(value)?),
         ("flow-log", log) if is_word(log) => Step::FlowLog { log: log.to_owned(), lines: strings(value)? },
         ("learned", node) if is_word(node) => Step::Learned { node: node.to_owned(), rows: strings(value)? },
-        ("gateway-rows", of) if is_word(of) => Step::GatewayRows { of: of.to_owned(), prefixes: strings(value)? },
+        ("gateway-rows", of) if is_word(of) => Step::GatewayRows { of: of.to_owned(), rows: strings(value)? },
         ("backends", balancer) if is_word(balancer) => {
             let health = value.as_object().ok_or("`{NODE: up | down}` is expected")?.iter();
             let health = health.map(|(node, health)| match string(health)? {
@@ -278,6 +284,12 @@ fn changes(verb: &str, rest: &str, value: &Value) -> Result<Step, String> {
             let (gateway, instance) = rest.split_once(' ').unwrap_or((rest, "1"));
             let seconds = value.as_u64().ok_or("a number of seconds is expected")?;
             Step::Failover { gateway: gateway.to_owned(), instance: instance.to_owned(), seconds }
+        }
+        ("circuit", rest) => {
+            let (circuit, side) = rest.split_once(' ').unwrap_or((rest, ""));
+            let side = Some(side.to_owned()).filter(|side| !side.is_empty());
+            let seconds = value.as_u64().ok_or("a number of seconds is expected")?;
+            Step::Circuit { circuit: circuit.to_owned(), side, seconds }
         }
         ("refused", code) if value.is_object() && (code.is_empty() || is_word(code)) => {
             let code = Some(code.to_owned()).filter(|code| !code.is_empty());

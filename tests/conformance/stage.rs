@@ -98,7 +98,7 @@ impl Stage {
             Step::Explain { question, answer } => commands::explain(self, question, answer),
             Step::Backends { balancer, health } => commands::backends(self, balancer, health),
             Step::Learned { node, rows } => bgp::learned(self, node, rows),
-            Step::GatewayRows { of, prefixes } => bgp::gateway_rows(self, of, prefixes),
+            Step::GatewayRows { of, rows } => bgp::gateway_rows(self, of, rows),
             Step::Drops { node, reason, packets } => {
                 self.node(node)?;
                 let found = self.lab.drops(node, reason);
@@ -116,6 +116,13 @@ impl Stage {
                 let arguments =
                     ["gateway", "failover", gateway, "--instance", instance, "--seconds", &seconds.to_string()];
                 self.told = commands::must_succeed(&self.lab.vnet(&arguments))?;
+                Ok(())
+            }
+            Step::Circuit { circuit, side, seconds } => {
+                let side = side.as_deref().into_iter();
+                let seconds = seconds.to_string();
+                let arguments = ["circuit", "fail", circuit].into_iter().chain(side).chain(["--seconds", &seconds]);
+                self.told = commands::must_succeed(&self.lab.vnet(&arguments.collect::<Vec<_>>()))?;
                 Ok(())
             }
             Step::Says(text) if self.told.contains(text) => Ok(()),
