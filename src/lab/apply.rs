@@ -298,6 +298,7 @@ impl Lab<'_> {
         };
         let mut complaints = self.routers.heed(&self.engine.network(), place);
         complaints.extend(self.lead_around());
+        complaints.extend(self.tell_silent());
         complaints
     }
 

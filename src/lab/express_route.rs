@@ -1,18 +1,19 @@
 //! Circuits and private clouds of a lab: a namespace for an edge, and two devices for a circuit's customer.
 //!
 //! One idea: an edge's namespace is its own end, as a gateway's is: its kernel answers for Microsoft's addresses. A customer
-//! has what its edge tells it as routes on both devices, the primary before the secondary.
+//! that speaks no BGP has what its edge says as routes on both devices, the primary before the secondary.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::apply::Lab;
 use super::device::{DefaultRoute, Device};
-use crate::compile::Learned;
-use crate::compile::exchange::Exchange;
-use crate::model::{Attachment, CircuitIx, Customer, Network, Side};
+use crate::control::routers::{Place, SilentLink};
+use crate::model::{Attachment, CircuitIx, Network, Side};
+use crate::sys::netns::{self, Netns};
 
-/// Of the routes on the primary link; those on the secondary come after.
+/// Of the routes on the first circuit's primary link; those on its secondary come after, then the next circuit's.
 const METRIC: u32 = 10;
 
 /// Edges and private clouds; whether their kernels forward as for gateways.
@@ -48,23 +49,35 @@ pub(super) fn own_end(network: &Network, circuit: CircuitIx, name: &str) -> Devi
     Device::new(name, addresses.collect(), DefaultRoute::IfNone)
 }
 
-fn takes(network: &Network, circuit: CircuitIx, prefix: &IpNet) -> bool {
-    match network.customer(circuit) {
-        Some(Customer::Cloud(cloud)) => network.cloud(cloud).takes(prefix),
-        Some(Customer::Site(_)) | None => true,
-    }
-}
-
 pub(super) fn link_end(network: &Network, circuit: CircuitIx, side: Side, name: &str) -> Device {
     let hosts = network.customer_addresses(circuit, side);
     let microsoft = network.circuit(circuit).peering.as_ref().map(|peering| peering.microsoft(side).into());
-    // Whoever speaks hears it, and sets its own routes.
-    let silent = network.speaker_on(circuit).is_none();
-    let told = Exchange::of(network, &Learned::default()).customer(circuit).into_keys();
-    let told = told.filter(|prefix| silent && takes(network, circuit, prefix));
     let addresses = hosts.into_iter().map(IpNet::from).collect();
-    let routes = told.chain(microsoft.map(|address: IpAddr| address.into())).collect();
-    let metric = METRIC * (1 + u32::from(side == Side::Secondary));
+    // What the edge says comes and goes ([`Lab::tell_silent`]).
+    let routes = microsoft.map(|address: IpAddr| address.into()).into_iter().collect();
+    let metric = metric(network, circuit, side);
     let device = Device::new(name, addresses, DefaultRoute::Via(Vec::new()));
     Device { routes, metric, ..device }
+}
+
+/// Of one customer's circuits the first has the least.
+fn metric(network: &Network, circuit: CircuitIx, side: Side) -> u32 {
+    let customer = network.customer(circuit);
+    let before = network.circuits().take(circuit.0).filter(|(other, _)| network.customer(*other) == customer).count();
+    METRIC + 2 * u32::try_from(before).unwrap_or(u32::MAX / 4) + u32::from(side == Side::Secondary)
+}
+
+impl Lab<'_> {
+    /// Has customers' kernels go by what edges say where nobody speaks BGP. Returns what did not work.
+    pub(super) fn tell_silent(&self) -> Vec<String> {
+        let network = self.engine.network();
+        let silent = network.circuits().filter(|(ix, _)| network.speaker_on(*ix).is_none());
+        let links = silent.flat_map(|(ix, circuit)| Side::BOTH.map(|side| (ix, circuit.name.clone(), side)));
+        let link = |(ix, circuit, side)| {
+            let (path, device) = self.site.guests.far(&network, Attachment::CircuitLink(ix, side))?;
+            let place = Place { namespace: Netns::open(&path).ok()?, identity: netns::identity(&path) };
+            Some(SilentLink { circuit, side, place, device: device.name, metric: device.metric })
+        };
+        self.routers.tell_silent(links.filter_map(link).collect())
+    }
 }

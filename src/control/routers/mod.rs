@@ -6,6 +6,7 @@
 
 mod kernel;
 mod running;
+mod silent;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -19,11 +20,15 @@ use ipnet::IpNet;
 use super::engine::{Engine, Heard};
 use super::events::{EventLog, Happening};
 use crate::compile::Learned;
+use crate::compile::exchange::Exchange;
 use crate::model::Network;
 use crate::speakers::{self, Node, PeerRow, RouteRow, nodes};
 use crate::sys::caps::{self, CapabilitySet};
 use crate::sys::netns::{Identity, Netns};
 use running::Running;
+use silent::Silent;
+
+pub use silent::SilentLink;
 
 /// Changes that come this fast one after the other are published together.
 const PACE: Duration = Duration::from_millis(20);
@@ -51,6 +56,8 @@ struct Shared {
     nodes: Mutex<BTreeMap<String, Running>>,
     /// Those that programs of their own speak for.
     foreign: Mutex<Vec<Node>>,
+    /// Ends of circuits' links where nobody speaks.
+    silent: Mutex<Vec<Silent>>,
     signal: Signal,
     log: Arc<EventLog>,
 }
@@ -71,7 +78,8 @@ struct Pending {
 impl Routers {
     /// None yet: they come with [`Self::heed`].
     pub fn new(engine: Arc<Engine>, log: Arc<EventLog>) -> Self {
-        let shared = Shared { nodes: Mutex::default(), foreign: Mutex::default(), signal: Signal::default(), log };
+        let (nodes, foreign, silent) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let shared = Shared { nodes, foreign, silent, signal: Signal::default(), log };
         Self { engine, shared: Arc::new(shared), thread: Mutex::default() }
     }
 
@@ -109,6 +117,25 @@ impl Routers {
         drop(running);
         self.shared.signal.raise();
         end_all(before.into_values());
+        complaints
+    }
+
+    /// Tells the kernels at these ends of circuits' links, and at no others, what the edges say, from now on. Says what did
+    /// not work.
+    pub fn tell_silent(&self, links: Vec<SilentLink>) -> Vec<String> {
+        let mut silent = lock(&self.shared.silent);
+        let mut before = std::mem::take(&mut *silent);
+        let mut complaints = Vec::new();
+        for link in links {
+            let device = link.device.clone();
+            match Silent::of(link) {
+                Ok(link) => silent.push(link.after(&mut before)),
+                Err(error) => complaints.push(format!("{device} gets no routes: {error}")),
+            }
+        }
+        before.into_iter().for_each(Silent::clear);
+        drop(silent);
+        complaints.extend(self.shared.tell_silent(&self.engine));
         complaints
     }
 
@@ -233,11 +260,24 @@ impl Shared {
             };
             if engine.learn(told) {
                 self.pass_on(engine);
+                self.tell_silent(engine).iter().for_each(|complaint| tracing::warn!("{complaint}"));
             }
             changes(&published, &heard).for_each(|change| self.log.tell(change));
             published = heard;
             thread::sleep(PACE.max(begun.elapsed()));
         }
+    }
+
+    /// Has the kernels at silent ends go by what edges say now. Returns what did not work.
+    fn tell_silent(&self, engine: &Engine) -> Vec<String> {
+        let mut silent = lock(&self.silent);
+        if silent.is_empty() {
+            return Vec::new();
+        }
+        let now = engine.published();
+        let (network, learned) = (&now.network, now.compiled.learned());
+        let exchange = Exchange::of(network, learned);
+        silent.iter_mut().filter_map(|link| link.heed(network, learned, &exchange)).collect()
     }
 
     /// Has the routers at Azure's borders say what follows from what was heard.
