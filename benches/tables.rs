@@ -91,7 +91,8 @@ fn flows(criterion: &mut Criterion) {
         let table = FlowTable::new(FlowLimits::default());
         let mut keys: Vec<_> = (0..count).map(flow).collect();
         for (nic, tuple) in &keys {
-            table.reserve(*nic).unwrap().admit(direction, tuple, Deciders::default(), passing, &terms);
+            let room = table.reserve(*nic, &terms, passing.at, |_| {}).unwrap();
+            room.admit(direction, tuple, Deciders::default(), passing, &terms);
         }
         let random = &mut Random(3);
         for at in (1..keys.len()).rev() {

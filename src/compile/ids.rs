@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
-use crate::dataplane::{NicId, PortId};
+use crate::dataplane::{NicId, PortId, Share};
 use crate::model::{Attachment, Network, NicIx, SubnetIx, VnetIx};
 
 use super::{RuleIds, Sender};
@@ -23,6 +23,8 @@ pub struct Ids {
     nics: HashMap<Sender, NicId, RandomState>,
     ports: HashMap<Attachment, PortId, RandomState>,
     rules: RuleIds,
+    /// By virtual network; empty where they are counted in the file's order.
+    shares: Vec<Share>,
 }
 
 impl Ids {
@@ -31,7 +33,13 @@ impl Ids {
         let nics = senders.iter().zip((0..).map(NicId)).filter_map(|(sender, id)| Some(((*sender)?, id))).collect();
         let ports = attachments.iter().zip((0..).map(PortId));
         let ports = ports.filter_map(|(attachment, id)| Some(((*attachment)?, id))).collect();
-        Self { senders, attachments, nics, ports, rules }
+        Self { senders, attachments, nics, ports, rules, shares: Vec::new() }
+    }
+
+    /// With the shares of the flow table that its virtual networks have, in the file's order.
+    #[must_use]
+    pub fn sharing(self, shares: Vec<Share>) -> Self {
+        Self { shares, ..self }
     }
 
     /// Without gaps: senders as [`senders`] lists them, TUNs as [`Network::attachments`] does.
@@ -46,7 +54,8 @@ impl Ids {
     pub fn as_edited(&self, network: &Network) -> Self {
         let started = network.attachments().into_iter().filter(|attachment| self.port(*attachment).is_none());
         let attachments = self.attachments.iter().copied().chain(started.map(Some)).collect();
-        Self::new(self.senders.clone(), attachments, RuleIds::in_file_order(network))
+        let shares = self.shares.clone();
+        Self::new(self.senders.clone(), attachments, RuleIds::in_file_order(network)).sharing(shares)
     }
 
     /// What a number stands for, if anybody has it.
@@ -64,6 +73,11 @@ impl Ids {
 
     pub fn port(&self, attachment: Attachment) -> Option<PortId> {
         self.ports.get(&attachment).copied()
+    }
+
+    /// What the flow records in a virtual network count against.
+    pub fn share(&self, vnet: VnetIx) -> Share {
+        self.shares.get(vnet.0).copied().unwrap_or(Share(vnet.0 as u16))
     }
 
     pub fn rules(&self) -> &RuleIds {

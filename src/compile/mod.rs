@@ -213,6 +213,7 @@ fn nic(
         mtu: learned.mtu.get(&attachment).copied().unwrap_or(network.emulation.mtu),
         flows: FlowTerms {
             timeout_secs: u16::try_from(network.vnet(subnet.vnet).flow_timeout.as_secs()).unwrap_or(u16::MAX),
+            share: ids.share(subnet.vnet),
             strict_tcp: network.emulation.tcp_state_tracking && tracks_tcp,
             logged: !flow_logs(network, sender).is_empty(),
             outbound_rules: acls.mark(outbound),

@@ -100,9 +100,9 @@ impl Engine {
         }
         let offload = check(&tuns, None)?;
         let NextRules { numbers: rules, ids: rule_ids, .. } = RuleNumbers::default().next(&network, HashSet::new);
-        let (numbers, ids) = Numbers::default().next(&network, rule_ids, |_| true);
+        let (numbers, ids) = Numbers::default().next(&network, rule_ids, None);
         let compiled = compile_numbered(&network, &learned, ids, FIRST_GENERATION);
-        let flows = Flows::new(FlowLimits { per_nic: network.emulation.flows_per_nic, ..FlowLimits::default() });
+        let flows = Flows::new(FlowLimits::of_nic(network.emulation.flows_per_nic));
         let snapshot = Arc::new(ArcSwap::new(Arc::clone(&compiled.snapshot)));
         let events = FlowEvents::default();
         let tables = Tables { snapshot, flows: Arc::new(flows), taps: Arc::default(), events };
@@ -164,7 +164,7 @@ impl Engine {
         }
         let records = &self.tables.flows.records;
         let NextRules { numbers: rules, ids, fresh } = now.rules.next(network, || self.rules_in_records());
-        let (numbers, ids) = now.numbers.next(network, ids, |nic| records.len_of(nic) == 0);
+        let (numbers, ids) = now.numbers.next(network, ids, Some(records));
         Numbered { numbers: Arc::new(numbers), rules: Arc::new(rules), ids, fresh_rules: fresh }
     }
 

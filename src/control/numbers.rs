@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 use crate::compile::{Ids, RuleIds, Sender, senders};
-use crate::dataplane::NicId;
+use crate::dataplane::{FlowTable, NicId, Share};
 use crate::model::{Attach, AttachNamespace, Attachment, Network, Side};
 
 /// The numbers of one network.
@@ -16,6 +16,8 @@ use crate::model::{Attach, AttachNamespace, Attachment, Network, Side};
 pub(super) struct Numbers {
     senders: HashMap<SenderName, u32>,
     ports: HashMap<PortName, u32>,
+    /// Of virtual networks, whose flow records are counted together.
+    shares: HashMap<String, u32>,
 }
 
 /// Compared as ARM compares names: lower case.
@@ -62,18 +64,24 @@ enum PortName {
 
 impl Numbers {
     /// The numbers of a network that takes this one's place: whoever has one keeps it, newcomers get the lowest that are
-    /// free. `is_forgotten` tells whether no record speaks of a number.
-    pub(super) fn next(&self, network: &Network, rules: RuleIds, is_forgotten: impl Fn(NicId) -> bool) -> (Self, Ids) {
+    /// free: those of which no record speaks, if there are records.
+    pub(super) fn next(&self, network: &Network, rules: RuleIds, records: Option<&FlowTable>) -> (Self, Ids) {
+        let is_free = |count: &dyn Fn(&FlowTable) -> usize| records.is_none_or(|records| count(records) == 0);
         let listed = senders(network);
         let sender_names: Vec<_> = listed.iter().map(|sender| sender_name(network, *sender)).collect();
-        let senders = assign(&self.senders, &sender_names, |number| is_forgotten(NicId(number)));
+        let senders = assign(&self.senders, &sender_names, |number| is_free(&|records| records.len_of(NicId(number))));
         let attachments = network.attachments();
         let port_names: Vec<_> = attachments.iter().map(|at| port_name(network, *at)).collect();
         let ports = assign(&self.ports, &port_names, |_| true);
-        let ids = Ids::new(by_number(&listed, &senders), by_number(&attachments, &ports), rules);
+        let vnet_names: Vec<_> = network.virtual_networks.iter().map(|vnet| vnet.name.to_lowercase()).collect();
+        let shares =
+            assign(&self.shares, &vnet_names, |number| is_free(&|records| records.len_of_share(Share(number as u16))));
+        let ids = Ids::new(by_number(&listed, &senders), by_number(&attachments, &ports), rules)
+            .sharing(shares.iter().map(|number| Share(*number as u16)).collect());
         let next = Self {
             senders: sender_names.into_iter().zip(senders).collect(),
             ports: port_names.into_iter().zip(ports).collect(),
+            shares: vnet_names.into_iter().zip(shares).collect(),
         };
         (next, ids)
     }

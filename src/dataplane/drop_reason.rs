@@ -98,7 +98,10 @@ drop_reasons! {
         enableIPForwarding (NIC-02, NIC-03).",
     NsgInbound: "An inbound rule denies it: look at the receiving subnet's NSG, then the NIC's (NSG-10).",
     TooBig: "Larger than the receiving interface's MTU: look at the sender's MTU or MSS (FAB-11).",
-    FlowLimit: "No room for another flow record on this NIC; established flows go on: look at its count of flows (NSG-26).",
+    FlowLimit: "No room for another flow record of this NIC, which has as many as it may, or its share of this lab's table; \
+        established flows go on: look at its count of flows (NSG-26).",
+    NetworkFlowLimit: "No room for another flow record of this virtual network, which has its share of this lab's table; \
+        established flows go on: look for a machine in it with very many flows (NSG-26).",
     // The receiving device.
     QueueFull: "The receiving device's queue is full: the guest reads too slowly.",
     NodeDown: "The machine is stopped, or its device is gone, down or only being made: look at the node and its interface.",

@@ -30,7 +30,7 @@ pub use drop_reason::DropReason;
 pub use edge::{Balanced, Edge, Egress, PoolId, PublicOwner};
 pub use flow::{
     Cursor, Deciders, Denial, FlowEvent, FlowLimits, FlowRecord, FlowState, FlowTable, FlowTerms, Follow, Passing,
-    Room, RuleId, RulesMark, Signal, TableFull, Traffic,
+    Room, RuleId, RulesMark, Share, Signal, TableFull, Traffic,
 };
 pub use fragment::FragmentTable;
 pub use gateway::{Gateway, GatewayId, Selectors};

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::{AclId, DropReason, FibId, FlowEvent, FlowTerms, FrontendId, NextHop, NicId, PortId, RouteId, VnetId};
+use super::{
+    AclId, DropReason, FibId, FlowEvent, FlowTerms, FrontendId, NextHop, NicId, PortId, RouteId, TableFull, VnetId,
+};
 use crate::wire::Packet;
 
 /// Seen from the NIC.
@@ -74,6 +76,11 @@ pub enum Step {
     /// A gateway takes it on: what follows is decided there.
     Gateway {
         nic: NicId,
+    },
+    /// There is no room for this NIC's record of a new flow.
+    NoRoom {
+        nic: NicId,
+        full: TableFull,
     },
     /// The receiving NIC, before its inbound checks; or the Internet, or the far end of a tunnel.
     Arrive {

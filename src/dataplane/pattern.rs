@@ -86,6 +86,7 @@ fn is_at(step: &Step, nics: &[NicId]) -> bool {
         | Step::Translate(_)
         | Step::Balance { .. }
         | Step::Reset { .. }
+        | Step::NoRoom { .. }
         | Step::Gateway { .. }
         | Step::Delivered { .. }
         | Step::Dropped { .. } => false,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compile::Sender;
 use crate::dataplane::{
-    self, Action, Admission, Direction, DropReason, FibId, FilterPlace, NextHop, NicId, PacketEnd, RouteId,
+    self, Action, Admission, Direction, DropReason, FibId, FilterPlace, NextHop, NicId, PacketEnd, RouteId, TableFull,
     Translation, VnetId,
 };
 
@@ -154,6 +154,14 @@ impl Teller<'_> {
                 };
                 let text = format!("{} has the flow, {up}", self.names.nic(backend));
                 self.say(StepKind::Balance, self.names.balancing_rule(frontend, rule), text);
+            }
+            dataplane::Step::NoRoom { nic, full } => {
+                let whose = match full {
+                    TableFull::Nic => "the interface has as many as it may",
+                    TableFull::NicShare => "the interface has its share of the table",
+                    TableFull::NetworkShare => "its virtual network has its share of the table",
+                };
+                self.say(StepKind::Drop, self.nic(nic), format!("no room for another flow record: {whose}"));
             }
             dataplane::Step::Arrive { nic } => {
                 self.visit(nic);

@@ -78,7 +78,7 @@ fn a_million_flow_records_take_at_most_120_bytes_each() {
     let (bytes, table) = held(|| {
         let table = FlowTable::new(FlowLimits::default());
         for n in 0..RECORDS {
-            let room = table.reserve(nic(n)).unwrap();
+            let room = table.reserve(nic(n), &terms, now, |_| {}).unwrap();
             room.admit(Direction::Outbound, &flow(n), Deciders::default(), passing, &terms);
         }
         table
@@ -87,7 +87,7 @@ fn a_million_flow_records_take_at_most_120_bytes_each() {
     assert!(bytes <= 120 * RECORDS as usize, "{bytes}");
     let found = |n| table.find(nic(n), Direction::Outbound, &flow(n), now).is_some();
     assert!((0..RECORDS).step_by(997).all(found), "each is there");
-    assert!(table.reserve(nic(0)).is_err(), "and no more than that");
+    assert!(table.reserve(nic(0), &terms, now, |_| {}).is_err(), "and no more than that");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! time is asserted.
 
 use std::io::{IoSlice, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -77,6 +77,79 @@ fn nsg_22_and_nsg_26_a_syn_flood_fills_no_more_than_its_bound_and_a_connection_g
     assert!(rounds > 10, "{rounds} exchanges are no conversation");
     // Both ends' own packets were let through all the time.
     assert_eq!(lab.drops("server", "FlowLimit"), 0);
+}
+
+/// As many records as fill the table but for what nobody may take.
+const MANY: u64 = 900_000;
+
+const CROWDED: &str = "
+virtualNetworks:
+  - name: v
+    location: westeurope
+    addressSpace: [10.1.0.0/16]
+    subnets: [{name: s, addressPrefix: 10.1.1.0/24}]
+virtualMachines:
+  - {name: attacker, networkInterfaces: [{subnet: v/s, privateIPAddress: 10.1.1.4}]}
+  - {name: victim, networkInterfaces: [{subnet: v/s, privateIPAddress: 10.1.1.5}]}
+  - {name: client, networkInterfaces: [{subnet: v/s, privateIPAddress: 10.1.1.6}]}
+  - {name: server, networkInterfaces: [{subnet: v/s, privateIPAddress: 10.1.1.7}]}
+";
+
+#[test]
+fn nsg_26_beside_a_flood_of_new_flows_machines_that_have_nothing_to_do_with_it_get_theirs() {
+    let Some(lab) = Lab::up(CROWDED) else { return };
+    let (done, begin) = (AtomicBool::new(false), Instant::now());
+    let listener = lab.inside("server", || TcpListener::bind("10.1.1.7:80").unwrap());
+    thread::scope(|scope| {
+        let _stop = Stop(&done);
+        scope.spawn(|| lab.inside("attacker", || to_random_ports(&done)));
+        scope.spawn(|| serve(&listener, &done));
+        while records(&lab) < MANY && lab.drops("attacker", "FlowLimit") == 0 {
+            assert!(begin.elapsed() < PATIENCE, "{} records", records(&lab));
+            thread::sleep(Duration::from_millis(100));
+        }
+        let answered = lab.inside("client", || (0..100).take_while(|_| get("10.1.1.7:80".parse().unwrap())).count());
+        assert_eq!(answered, 100, "requests beside {} records", records(&lab));
+    });
+    assert_eq!(lab.drops("client", "FlowLimit") + lab.drops("client", "NetworkFlowLimit"), 0);
+}
+
+/// Datagrams that each begin a flow: from 60 sockets to every port.
+fn to_random_ports(done: &AtomicBool) {
+    let sockets: Vec<_> = (0..60).map(|_| UdpSocket::bind("10.1.1.4:0").unwrap()).collect();
+    for port in (1024..60_000).cycle() {
+        if done.load(Ordering::Relaxed) {
+            return;
+        }
+        for socket in &sockets {
+            // Its queue may be full for a moment.
+            let _ = socket.send_to(b"?", ("10.1.1.5", port));
+        }
+    }
+}
+
+/// Answers requests until all is done.
+fn serve(listener: &TcpListener, done: &AtomicBool) {
+    listener.set_nonblocking(true).unwrap();
+    while !done.load(Ordering::Relaxed) {
+        let Ok((mut client, _)) = listener.accept() else {
+            thread::sleep(Duration::from_millis(1));
+            continue;
+        };
+        client.set_nonblocking(false).unwrap();
+        client.set_read_timeout(Some(SOON)).unwrap();
+        let _ = client.read(&mut [0; 1024]);
+        let _ = client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+    }
+}
+
+/// Whether a request on a connection of its own is answered.
+fn get(server: SocketAddr) -> bool {
+    let Ok(mut stream) = TcpStream::connect_timeout(&server, SOON) else { return false };
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    let mut answer = String::new();
+    let sent = stream.write_all(b"GET / HTTP/1.1\r\nHost: server\r\n\r\n");
+    sent.is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.ends_with("ok")
 }
 
 struct Stop<'a>(&'a AtomicBool);

@@ -12,6 +12,7 @@ mod event;
 pub(super) mod key;
 mod record;
 mod shard;
+mod shares;
 pub(super) mod slab;
 pub(super) mod tcp;
 mod terms;
@@ -20,7 +21,7 @@ mod tests;
 pub(super) mod wheel;
 
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crossbeam_utils::CachePadded;
 use foldhash::quality::RandomState;
@@ -28,41 +29,26 @@ use foldhash::quality::RandomState;
 use self::key::FlowKey;
 use self::record::Record;
 use self::shard::{Shard, Sweep};
+use self::shares::Shares;
 use super::lock::{Lock, Locked};
 use super::{Direction, NicId, Timestamp};
 use crate::wire::Tuple;
 
 pub use self::event::{Denial, FlowEvent};
 pub use self::record::{FlowRecord, Follow, Passing, Traffic};
+pub use self::shares::{FlowLimits, TableFull};
 pub use self::tcp::{FlowState, Signal};
-pub use self::terms::{Deciders, FlowTerms, RuleId, RulesMark};
+pub use self::terms::{Deciders, FlowTerms, RuleId, RulesMark, Share};
 
-/// Power of two; many more than workers, so that two seldom meet.
+/// Power of two; many more than workers, so that two seldom meet. A small table has fewer.
 const SHARDS: usize = 64;
-/// NICs that lie this far apart in number share a count; no lab has so many.
-const COUNTED_NICS: usize = 1 << 16;
+const RECORDS_OF_A_SHARD: usize = 4096;
 /// Records looked at under one hold of a lock, so that no packet waits for a long sweep.
 const SWEEP_AT_ONCE: usize = 64;
-
-/// Bounds of a [`FlowTable`].
-#[derive(Clone, Copy, Debug)]
-pub struct FlowLimits {
-    /// Records of one NIC (NSG-26).
-    pub per_nic: usize,
-    /// Records in all.
-    pub total: usize,
-}
-
-impl Default for FlowLimits {
-    /// Azure's limit for a NIC, and two such NICs in all: about 116 MB when full.
-    fn default() -> Self {
-        Self { per_nic: 500_000, total: 1_000_000 }
-    }
-}
-
-/// No room for another record: the new flow is refused, established ones are unharmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TableFull;
+/// Slots looked at for a record that makes room, and how many such a new one may push out. As many looks as Linux's
+/// conntrack takes (`NF_CT_EVICTION_RANGE`).
+const LOOKS: usize = 8;
+const PUSHED_OUT: usize = 2;
 
 /// Where a reading of all records goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,9 +74,9 @@ impl From<u64> for Cursor {
 pub struct FlowTable {
     shards: Box<[CachePadded<Lock<Shard>>]>,
     hasher: RandomState,
-    limits: FlowLimits,
-    records: AtomicUsize,
-    by_nic: Box<[AtomicU32]>,
+    shares: Shares,
+    /// The shard where the next record is pushed out.
+    crowded: AtomicUsize,
     /// The shard where the next expiry starts, so that a small budget reaches all of them in turn.
     sweeping: AtomicUsize,
 }
@@ -98,14 +84,15 @@ pub struct FlowTable {
 impl FlowTable {
     pub fn new(limits: FlowLimits) -> Self {
         let hasher = RandomState::default();
-        let buckets = (limits.total / SHARDS).next_power_of_two();
+        let shards = (limits.total / RECORDS_OF_A_SHARD).clamp(1, SHARDS).next_power_of_two();
+        // One to two records a bucket when full.
+        let buckets = 1 << (limits.total / shards).max(1).ilog2();
         let shard = || CachePadded::new(Lock::new(Shard::new(buckets, hasher.clone())));
         Self {
-            shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
+            shards: std::iter::repeat_with(shard).take(shards).collect(),
             hasher,
-            limits,
-            records: AtomicUsize::new(0),
-            by_nic: std::iter::repeat_with(AtomicU32::default).take(COUNTED_NICS).collect(),
+            shares: Shares::new(limits),
+            crowded: AtomicUsize::new(0),
             sweeping: AtomicUsize::new(0),
         }
     }
@@ -163,16 +150,38 @@ impl FlowTable {
         if refused.is_some() && !before.is_refused() { before.view() } else { None }
     }
 
-    /// Keeps room for one more record of this NIC, so that a leg that needs two gets both or none.
-    pub fn reserve(&self, nic: NicId) -> Result<Room<'_>, TableFull> {
-        let within = |count: usize, limit: usize| (count < limit).then_some(()).ok_or(TableFull);
+    /// Keeps room for one more record of this NIC, so that a leg that needs two gets both or none. Where its share of the
+    /// table is used up, flows of its network that nobody answered make room, the oldest first; `tell` hears of each.
+    pub fn reserve(
+        &self,
+        nic: NicId,
+        terms: &FlowTerms,
+        now: Timestamp,
+        tell: impl FnMut(&FlowRecord),
+    ) -> Result<Room<'_>, TableFull> {
+        // Counted before it is judged: dropping `room` gives it back.
         let room = Room { table: self, nic };
-        // Both are counted before either is judged: dropping `room` gives both back.
-        let total = self.records.fetch_add(1, Relaxed);
-        let of_nic = self.count_of(nic).fetch_add(1, Relaxed);
-        within(total, self.limits.total)?;
-        within(of_nic as usize, self.limits.per_nic)?;
-        Ok(room)
+        self.shares.add(nic, terms.share);
+        let Err(full) = self.shares.judge(nic, terms.share) else { return Ok(room) };
+        if full.is_of_nic() || !self.make_room(nic, terms, now, tell) { Err(full) } else { Ok(room) }
+    }
+
+    /// Pushes out flows of a NIC's network that nobody answered, until there is room for one of the NIC.
+    #[cold]
+    fn make_room(&self, nic: NicId, terms: &FlowTerms, now: Timestamp, mut tell: impl FnMut(&FlowRecord)) -> bool {
+        for _ in 0..PUSHED_OUT {
+            let shard = self.crowded.fetch_add(1, Relaxed) % self.shards.len();
+            let gives_way = |record: &Record| record.gives_room(now) && self.shares.of(record.key.nic()) == terms.share;
+            let pushed_out = self.shards[shard].lock().push_out(LOOKS, gives_way);
+            if let Some(record) = pushed_out.and_then(|record| record.view()) {
+                self.shares.subtract(record.nic);
+                tell(&record);
+            }
+            if self.shares.judge(nic, terms.share).is_ok() {
+                return true;
+            }
+        }
+        false
     }
 
     /// The record of a packet's flow, untouched.
@@ -195,7 +204,7 @@ impl FlowTable {
         let key = FlowKey::new(nic, direction, tuple);
         let hash = self.hasher.hash_one(key);
         let record = *self.shard(hash).find(&key, hash).filter(|record| !record.lapsed(now))?;
-        let room = into.reserve(nic).ok()?;
+        let room = into.reserve(nic, &FlowTerms::default(), now, |_| {}).ok()?;
         let hash = into.hasher.hash_one(key);
         let mut shard = into.shard(hash);
         if shard.find(&key, hash).is_none() {
@@ -220,7 +229,7 @@ impl FlowTable {
         } else {
             Cursor { shard: shard + 1, slot: 0 }
         };
-        (next.shard < SHARDS).then_some(next)
+        (next.shard < self.shards.len()).then_some(next)
     }
 
     /// Ends idle records, looking at no more than `budget`; returns how many ended. Call a few times a second: what a
@@ -234,7 +243,8 @@ impl FlowTable {
         let start = self.sweeping.load(Relaxed);
         let mut left = budget;
         let mut ended = 0;
-        for index in (start..start + SHARDS).map(|index| index % SHARDS) {
+        let shards = self.shards.len();
+        for index in (start..start + shards).map(|index| index % shards) {
             self.sweeping.store(index, Relaxed);
             ended += self.sweep_shard(&self.shards[index], now, &mut left, &mut tell);
             if left == 0 {
@@ -246,12 +256,17 @@ impl FlowTable {
 
     /// Records held, those lapsed but not swept yet included.
     pub fn len(&self) -> usize {
-        self.records.load(Relaxed)
+        self.shares.records()
     }
 
     /// Records of one NIC, with those of NICs that share its count: 0 only if it has none.
     pub fn len_of(&self, nic: NicId) -> usize {
-        self.count_of(nic).load(Relaxed) as usize
+        self.shares.of_nic(nic)
+    }
+
+    /// Records that count against a share.
+    pub fn len_of_share(&self, share: Share) -> usize {
+        self.shares.of_share(share)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -270,7 +285,7 @@ impl FlowTable {
             let mut gone: [Option<FlowRecord>; SWEEP_AT_ONCE] = [const { None }; _];
             let done = sweep_some(&mut shard.lock(), now, left, &mut gone);
             for record in gone.iter().flatten() {
-                self.release(record.nic);
+                self.shares.subtract(record.nic);
                 // One that a review refused was told of then.
                 if !record.refused {
                     tell(record);
@@ -284,17 +299,9 @@ impl FlowTable {
         ended
     }
 
-    fn release(&self, nic: NicId) {
-        self.records.fetch_sub(1, Relaxed);
-        self.count_of(nic).fetch_sub(1, Relaxed);
-    }
-
-    fn count_of(&self, nic: NicId) -> &AtomicU32 {
-        &self.by_nic[nic.0 as usize % COUNTED_NICS]
-    }
-
     fn shard(&self, hash: u64) -> Locked<'_, Shard> {
-        self.shards[(hash >> (u64::BITS - SHARDS.ilog2())) as usize].lock()
+        let high = (hash >> (u64::BITS - SHARDS.ilog2())) as usize;
+        self.shards[high & (self.shards.len() - 1)].lock()
     }
 }
 
@@ -344,7 +351,7 @@ impl Room<'_> {
 
 impl Drop for Room<'_> {
     fn drop(&mut self) {
-        self.table.release(self.nic);
+        self.table.shares.subtract(self.nic);
     }
 }
 

@@ -13,6 +13,9 @@ use crate::wire::Tuple;
 /// tell its own; Linux's conntrack waits as long after a reset (`nf_conntrack_tcp_timeout_close`).
 pub(super) const LINGER_SECS: u16 = 10;
 
+/// Nanoseconds after which a flow that nobody answered may be pushed out: an answer takes less.
+const SILENCE: u64 = 1_000_000_000;
+
 /// Packets as on a wire, and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
@@ -81,6 +84,8 @@ pub(super) struct Record {
 enum Standing {
     /// A free slot.
     Gone,
+    /// A free slot that hangs in the wheel.
+    PushedOut,
     AdmittedOutbound,
     AdmittedInbound,
     RefusedOutbound,
@@ -193,13 +198,35 @@ impl Record {
         Timestamp(self.last.0.saturating_add(timeout_secs as u64 * 1_000_000_000))
     }
 
+    /// Whether it makes room where there is none: nobody has answered, and nothing has come for a while; or its time is over.
+    pub(super) fn gives_room(&self, now: Timestamp) -> bool {
+        let answered = self.sent.packets > 0 && self.received.packets > 0;
+        match self.standing {
+            Standing::Gone | Standing::PushedOut => false,
+            Standing::RefusedOutbound | Standing::RefusedInbound => self.lapsed(now),
+            Standing::AdmittedOutbound | Standing::AdmittedInbound => {
+                self.lapsed(now) || !answered && now.0.saturating_sub(self.last.0) >= SILENCE
+            }
+        }
+    }
+
+    /// Frees its slot, which stays in the wheel, and is followed by another such.
+    pub(super) const fn push_out(&mut self, next: Link) {
+        self.standing = Standing::PushedOut;
+        self.chain = next;
+    }
+
+    pub(super) const fn is_pushed_out(&self) -> bool {
+        matches!(self.standing, Standing::PushedOut)
+    }
+
     pub(super) const fn is_refused(&self) -> bool {
         matches!(self.standing, Standing::RefusedOutbound | Standing::RefusedInbound)
     }
 
     /// None for a free slot.
     pub(super) fn view(&self) -> Option<FlowRecord> {
-        if self.standing == Standing::Gone {
+        if matches!(self.standing, Standing::Gone | Standing::PushedOut) {
             return None;
         }
         let (admitted, refused) = (self.admitted(), self.is_refused());
@@ -224,7 +251,9 @@ impl Record {
         match self.standing {
             Standing::AdmittedInbound | Standing::RefusedInbound => Direction::Inbound,
             // A free slot is in no chain, so nobody asks it.
-            Standing::AdmittedOutbound | Standing::RefusedOutbound | Standing::Gone => Direction::Outbound,
+            Standing::AdmittedOutbound | Standing::RefusedOutbound | Standing::Gone | Standing::PushedOut => {
+                Direction::Outbound
+            }
         }
     }
 }

@@ -3,6 +3,10 @@
 //! Chains instead of open addressing, because a slab is there anyway: taking a record out leaves nothing behind, so the
 //! table never rehashes, and a bucket is four bytes that cost no memory until first used. With one bucket a record when
 //! full, chains are shorter than that nearly always. It knows no limits and no lock.
+//!
+//! Who needs room has a hand go round the slots and take out records that nobody answered: those that lie there longest
+//! come up first, as slots are filled in turn. A slot taken out before its time still hangs in the wheel, so it is kept
+//! apart from free ones until that has come by.
 
 use std::hash::BuildHasher;
 
@@ -10,7 +14,7 @@ use foldhash::quality::RandomState;
 
 use super::key::FlowKey;
 use super::record::Record;
-use super::slab::{END, Link, Slab};
+use super::slab::{END, Entry, Link, Slab};
 use super::wheel::Wheel;
 use crate::dataplane::Timestamp;
 
@@ -20,6 +24,10 @@ pub(super) struct Shard {
     records: Slab<Record>,
     wheel: Wheel,
     hasher: RandomState,
+    /// Slots whose records were pushed out.
+    vacated: Link,
+    /// The slot that is looked at next by who needs room.
+    hand: usize,
 }
 
 /// What a sweep did.
@@ -36,7 +44,14 @@ impl Shard {
     /// `buckets` is a power of two, about the number of records that may come.
     pub(super) fn new(buckets: usize, hasher: RandomState) -> Self {
         assert!(buckets.is_power_of_two());
-        Self { buckets: vec![END; buckets].into(), records: Slab::new(), wheel: Wheel::new(), hasher }
+        Self {
+            buckets: vec![END; buckets].into(),
+            records: Slab::new(),
+            wheel: Wheel::new(),
+            hasher,
+            vacated: END,
+            hand: 0,
+        }
     }
 
     /// The record with this key, lapsed ones included.
@@ -57,9 +72,43 @@ impl Shard {
     pub(super) fn insert(&mut self, mut record: Record, hash: u64, now: Timestamp) {
         let bucket = self.bucket(hash);
         record.chain = self.buckets[bucket];
-        let link = self.records.insert(record);
+        let (link, hangs) = self.place(record);
         self.buckets[bucket] = link;
-        self.wheel.arm(&mut self.records, link, now);
+        if !hangs {
+            self.wheel.arm(&mut self.records, link, now);
+        }
+    }
+
+    /// Where it lies from now on, and whether it hangs in the wheel there. It comes up with the record before it then: early,
+    /// or late, when no packet follows it any more.
+    fn place(&mut self, mut record: Record) -> (Link, bool) {
+        if self.vacated == END {
+            return (self.records.insert(record), false);
+        }
+        let link = self.vacated;
+        let before = &mut self.records[link];
+        self.vacated = before.chain;
+        record.timer = before.timer;
+        let hangs = before.is_pushed_out();
+        *before = record;
+        (link, hangs)
+    }
+
+    /// Takes out a record that `gives_way`, looking at no more than `looks` slots.
+    pub(super) fn push_out(&mut self, looks: usize, gives_way: impl Fn(&Record) -> bool) -> Option<Record> {
+        let slots = self.records.slots().len();
+        for _ in 0..looks.min(slots) {
+            let link = self.hand as Link + 1;
+            self.hand = (self.hand + 1) % slots;
+            if gives_way(&self.records[link]) {
+                self.unchain(link);
+                let gone = self.records[link];
+                self.records[link].push_out(self.vacated);
+                self.vacated = link;
+                return Some(gone);
+            }
+        }
+        None
     }
 
     /// Every slot, free ones included.
@@ -70,6 +119,10 @@ impl Shard {
     /// Looks at one record whose timer has come up.
     pub(super) fn sweep(&mut self, now: Timestamp) -> Sweep {
         let Some(link) = self.wheel.pop(&mut self.records, now) else { return Sweep::Done };
+        if self.records[link].is_pushed_out() {
+            self.records[link].end();
+            return Sweep::Kept;
+        }
         if !self.records[link].lapsed(now) {
             self.wheel.arm(&mut self.records, link, now);
             return Sweep::Kept;

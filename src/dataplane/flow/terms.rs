@@ -46,11 +46,17 @@ impl FromIterator<RuleId> for Deciders {
     }
 }
 
+/// Whose records are counted together: those of one virtual network's NICs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Share(pub u16);
+
 /// What holds for the flow records of one NIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowTerms {
     /// Idle time after which a record ends, in seconds (NSG-24).
     pub timeout_secs: u16,
+    /// What they count against beside the NIC's own limit.
+    pub share: Share,
     /// A TCP segment that follows no record must be a SYN (NSG-21, `tcpStateTracking`).
     pub strict_tcp: bool,
     /// Its [`FlowEvent`](super::FlowEvent)s are wanted.
@@ -78,6 +84,7 @@ impl FlowTerms {
 impl Default for FlowTerms {
     /// Four minutes, and nothing else (NSG-24).
     fn default() -> Self {
-        Self { timeout_secs: 240, strict_tcp: false, logged: false, outbound_rules: None, inbound_rules: None }
+        let (outbound_rules, inbound_rules) = (None, None);
+        Self { timeout_secs: 240, share: Share(0), strict_tcp: false, logged: false, outbound_rules, inbound_rules }
     }
 }

@@ -30,10 +30,36 @@ fn plain(at: Timestamp) -> Passing {
     Passing { traffic: ONE, signal: Signal::NONE, at }
 }
 
+/// In the network that the NIC is in: each has two.
+fn of_network(nic: NicId, timeout_secs: u16) -> FlowTerms {
+    FlowTerms { share: Share(nic.0 as u16 / 2), ..terms(timeout_secs) }
+}
+
 fn admit(table: &FlowTable, nic: NicId, src_port: u16, timeout_secs: u16, now: Timestamp) -> Result<(), TableFull> {
-    let terms = terms(timeout_secs);
-    table.reserve(nic)?.admit(Direction::Outbound, &tuple(src_port), Deciders::default(), plain(now), &terms);
+    let terms = of_network(nic, timeout_secs);
+    let room = table.reserve(nic, &terms, now, |_| {})?;
+    room.admit(Direction::Outbound, &tuple(src_port), Deciders::default(), plain(now), &terms);
     Ok(())
+}
+
+/// What was pushed out for so many new flows of a NIC, and how many of them were refused.
+fn flood(
+    table: &FlowTable,
+    nic: NicId,
+    ports: std::ops::Range<u16>,
+    now: Timestamp,
+) -> (Vec<FlowRecord>, Vec<TableFull>) {
+    let (mut gone, mut refused) = (Vec::new(), Vec::new());
+    for port in ports {
+        let terms = of_network(nic, 240);
+        match table.reserve(nic, &terms, now, |record| gone.push(*record)) {
+            Ok(room) => {
+                room.admit(Direction::Outbound, &tuple(port), Deciders::default(), plain(now), &terms);
+            }
+            Err(full) => refused.push(full),
+        }
+    }
+    (gone, refused)
 }
 
 fn follows(table: &FlowTable, nic: NicId, src_port: u16, now: Timestamp) -> bool {
@@ -103,9 +129,24 @@ impl Twin {
         }
     }
 
-    fn has_room(&self, nic: NicId, limits: FlowLimits) -> bool {
-        let of_nic = self.records.iter().filter(|record| record.nic == nic).count();
-        of_nic < limits.per_nic && self.records.len() < limits.total
+    /// A NIC's and its network's records, with one more, are at most three times what is free then.
+    fn has_share(&self, nic: NicId, limits: FlowLimits) -> bool {
+        let count = |of: &dyn Fn(NicId) -> bool| self.records.iter().filter(|record| of(record.nic)).count();
+        let (of_nic, of_network) = (count(&|other| other == nic), count(&|other| other.0 / 2 == nic.0 / 2));
+        self.records.len() < limits.total && of_nic + of_network + 2 <= 3 * (limits.total - self.records.len() - 1)
+    }
+
+    fn is_full(&self, nic: NicId, limits: FlowLimits) -> bool {
+        self.records.iter().filter(|record| record.nic == nic).count() >= limits.per_nic
+    }
+
+    /// Nobody answered it, and it was silent for a second: whose network is at its limit may push it out.
+    fn push_out(&mut self, gone: &FlowRecord, nic: NicId, now: Timestamp) -> bool {
+        let at = self.records.iter().position(|record| record.view() == *gone).unwrap();
+        let record = self.records.swap_remove(at);
+        let unanswered = record.sent.packets == 0 || record.received.packets == 0;
+        let lapsed = now.0 > record.last.0 + record.timeout_secs * SECOND;
+        record.nic.0 / 2 == nic.0 / 2 && (lapsed || unanswered && now.0 - record.last.0 >= SECOND)
     }
 
     fn expire(&mut self, now: Timestamp) -> usize {
@@ -122,7 +163,17 @@ enum Event {
     Pass(u64),
 }
 
-fn event() -> impl Strategy<Value = Event> {
+/// In a table with room for all, or in a small one: there timers come up on time if all records have one idle time.
+fn events() -> impl Strategy<Value = (FlowLimits, Vec<Event>)> {
+    let of = |total: usize, timeouts: Vec<u64>| {
+        prop::collection::vec(event(timeouts), 1..200)
+            .prop_map(move |events| (FlowLimits { per_nic: 4, total }, events))
+    };
+    // Around a minute, the wheel's horizon of 512 s, and beyond it.
+    prop_oneof![of(100, vec![60, 511, 512, 1800]), of(9, vec![60]), of(9, vec![1800])]
+}
+
+fn event(timeouts: Vec<u64>) -> impl Strategy<Value = Event> {
     let nic = (0_u32..3).prop_map(NicId);
     let direction = prop_oneof![Just(Direction::Inbound), Just(Direction::Outbound)];
     let address = prop::sample::select(vec!["10.0.0.4", "10.0.0.5", "fd00::4", "fd00::5"]);
@@ -134,9 +185,8 @@ fn event() -> impl Strategy<Value = Event> {
             let dst = if same { src } else { other.parse().unwrap() };
             Tuple { src, dst, protocol, src_port, dst_port }
         });
-    // Around a minute, the wheel's horizon of 512 s, and beyond it.
-    let timeout = prop::sample::select(vec![60_u64, 511, 512, 1800]);
-    let pause = prop_oneof![4 => 1_u64..70, 2 => 500_u64..520, 1 => 1790_u64..1810];
+    let timeout = prop::sample::select(timeouts);
+    let pause = prop_oneof![4 => 0_u64..70, 2 => 500_u64..520, 1 => 1790_u64..1810];
     prop_oneof![
         4 => (nic.clone(), direction.clone(), tuple.clone()).prop_map(|(n, d, t)| Event::Follow(n, d, t)),
         4 => (nic, direction, tuple, timeout).prop_map(|(n, d, t, s)| Event::Admit(n, d, t, s)),
@@ -146,8 +196,8 @@ fn event() -> impl Strategy<Value = Event> {
 
 proptest! {
     #[test]
-    fn nsg_20_to_26_the_table_agrees_with_its_slow_twin(events in prop::collection::vec(event(), 1..200), start in 0_u64..5000) {
-        let limits = FlowLimits { per_nic: 4, total: 9 };
+    fn nsg_20_to_26_the_table_agrees_with_its_slow_twin(events in events(), start in 0_u64..5000) {
+        let (limits, events) = events;
         let table = FlowTable::new(limits);
         let mut twin = Twin::default();
         let mut clock = start;
@@ -160,10 +210,17 @@ proptest! {
                     prop_assert_eq!(followed == Follow::Passes, expected);
                 }
                 Event::Admit(nic, direction, tuple, timeout_secs) => {
-                    let room = table.reserve(nic);
-                    prop_assert_eq!(room.is_ok(), twin.has_room(nic, limits));
+                    let (of_network, had_share) = (of_network(nic, timeout_secs as u16), twin.has_share(nic, limits));
+                    let is_full = twin.is_full(nic, limits);
+                    let mut gone = Vec::new();
+                    let room = table.reserve(nic, &of_network, now, |record| gone.push(*record));
+                    prop_assert!(gone.is_empty() || !is_full && !had_share, "only where there is no room");
+                    for record in &gone {
+                        prop_assert!(twin.push_out(record, nic, now), "{record:?}");
+                    }
+                    prop_assert_eq!(room.is_ok(), !is_full && twin.has_share(nic, limits));
                     if let Ok(room) = room {
-                        room.admit(direction, &tuple, Deciders::default(), plain(now), &terms(timeout_secs as u16));
+                        room.admit(direction, &tuple, Deciders::default(), plain(now), &of_network);
                         twin.admit(nic, direction, tuple, timeout_secs, now);
                     }
                 }
@@ -196,17 +253,97 @@ fn nsg_24_a_lapsed_record_is_not_followed_even_before_it_is_swept() {
 
 #[test]
 fn nsg_26_a_full_nic_refuses_new_flows_and_harms_nobody() {
-    let table = FlowTable::new(FlowLimits { per_nic: 3, total: 5 });
+    let table = FlowTable::new(FlowLimits { per_nic: 3, total: 50 });
     for port in 1..=3 {
         admit(&table, NicId(0), port, 240, at(0)).unwrap();
     }
-    assert_eq!(admit(&table, NicId(0), 4, 240, at(0)), Err(TableFull));
-    for port in 1..=2 {
-        admit(&table, NicId(1), port, 240, at(0)).unwrap();
-    }
-    assert_eq!(admit(&table, NicId(2), 1, 240, at(0)), Err(TableFull), "the table as a whole is full");
+    assert_eq!(admit(&table, NicId(0), 4, 240, at(60)), Err(TableFull::Nic), "and no other gives way for it");
+    admit(&table, NicId(1), 1, 240, at(0)).unwrap();
     assert!((1..=3).all(|port| follows(&table, NicId(0), port, at(1))), "established flows go on");
-    assert_eq!(table.len(), 5);
+    assert_eq!(table.len(), 4);
+}
+
+#[test]
+fn nsg_26_nobody_takes_the_last_quarter() {
+    let table = FlowTable::new(FlowLimits { per_nic: 1_000, total: 400 });
+    let [first, second, other] = [NicId(0), NicId(1), NicId(2)];
+    let (gone, refused) = flood(&table, first, 0..1_000, at(0));
+    assert!(gone.is_empty(), "a second has not gone by, so each may yet be answered");
+    assert_eq!(table.len_of(first), 240, "3 of the 5 parts that leave a NIC as many as its network has beyond it");
+    assert_eq!(refused, [TableFull::NicShare; 760]);
+    admit(&table, second, 1, 240, at(0)).unwrap();
+    flood(&table, second, 2..1_000, at(0));
+    assert!(table.len_of(first) + table.len_of(second) <= 300, "three quarters");
+    let (_, refused) = flood(&table, other, 0..50, at(0));
+    assert!(refused.is_empty(), "another network finds room");
+    // However many try.
+    for nic in (0..100).map(|n| NicId(n % 4)) {
+        flood(&table, nic, 1_000..1_100, at(0));
+    }
+    assert!(table.len() < 400 && (0..4).all(|nic| table.len_of(NicId(nic)) > 10), "each has something");
+}
+
+#[test]
+fn nsg_26_a_network_at_its_limit_is_named_as_such() {
+    let table = FlowTable::new(FlowLimits { per_nic: 1_000, total: 8 });
+    let shared = FlowTerms::default();
+    let reserve = |nic| table.reserve(NicId(nic), &shared, at(0), |_| {}).map(std::mem::forget);
+    assert!((0..5).all(|nic| reserve(nic).is_ok()));
+    assert_eq!(reserve(5), Err(TableFull::NetworkShare), "a NIC with none is not to blame");
+}
+
+#[test]
+fn nsg_26_the_oldest_flow_without_an_answer_makes_room() {
+    let table = FlowTable::new(FlowLimits { per_nic: 1_000, total: 400 });
+    let [nic, other] = [NicId(0), NicId(2)];
+    let (_, refused) = flood(&table, other, 0..20, at(0));
+    assert!(refused.is_empty());
+    let mut last = 0;
+    for second in 0..10 {
+        last = (second as u16 + 1) * 20;
+        assert_eq!(flood(&table, nic, last - 20..last, at(second)), (vec![], vec![]));
+    }
+    // One was answered, and one goes on.
+    let answer = table.follow(nic, Direction::Inbound, &tuple(3).mirrored(), plain(at(1)), &terms(240));
+    assert_eq!(answer, Follow::Passes);
+    assert!(follows(&table, nic, 5, at(10)));
+    let (gone, refused) = flood(&table, nic, last..300, at(10));
+    let ports: Vec<u16> = gone.iter().map(|record| record.tuple.src_port).collect();
+    assert!(ports.len() > 60 && ports.is_sorted() && ports.iter().all(|port| *port < 200), "{ports:?}");
+    assert!(refused.len() <= 3, "the hand passes other records: {}", refused.len());
+    assert!(table.find(nic, Direction::Outbound, &tuple(0), at(10)).is_none(), "the oldest went");
+    assert!(follows(&table, nic, 3, at(10)) && follows(&table, nic, 5, at(10)));
+    assert_eq!(table.len_of(other), 20, "nobody pays for another network");
+    assert!(table.find(nic, Direction::Outbound, &tuple(299), at(10)).is_some(), "the newest is there");
+}
+
+#[test]
+fn a_flood_reuses_what_it_pushes_out() {
+    let table = FlowTable::new(FlowLimits { per_nic: 1_000, total: 400 });
+    let mut ended = 0;
+    for second in 0..600_u64 {
+        let first = (second % 300) as u16 * 100;
+        let (gone, _) = flood(&table, NicId(0), first..first + 100, at(second));
+        ended += gone.len() + table.expire(at(second), 64);
+    }
+    assert!(ended > 10_000 && table.len() <= 300);
+    let slots: usize = table.shards.iter().map(|shard| shard.lock().slots().len()).sum();
+    assert!(slots <= 300, "{slots}");
+    while table.expire(at(2_000), 64) > 0 {}
+    assert!(table.is_empty() && table.len_of_share(Share(0)) == 0);
+}
+
+#[test]
+fn a_nic_in_another_network_brings_its_records_along() {
+    let table = FlowTable::new(FlowLimits { per_nic: 1_000, total: 400 });
+    let of = |share| FlowTerms { share: Share(share), ..FlowTerms::default() };
+    for (port, share) in [(1, 7), (2, 7), (3, 8)] {
+        let room = table.reserve(NIC, &of(share), at(0), |_| {}).unwrap();
+        room.admit(Direction::Outbound, &tuple(port), Deciders::default(), plain(at(0)), &of(share));
+    }
+    assert_eq!([7, 8].map(|share| table.len_of_share(Share(share))), [0, 3]);
+    assert_eq!(table.expire(at(300), usize::MAX), 3);
+    assert_eq!([7, 8].map(|share| table.len_of_share(Share(share))), [0, 0]);
 }
 
 /// With Azure's own number, and room for a second such interface.
@@ -217,13 +354,13 @@ fn lim_09_an_interface_has_500_000_flows() {
     let admit = |nic: NicId, n: u32| {
         let flow = Tuple { src: std::net::Ipv4Addr::from_bits(n >> 16).into(), src_port: n as u16, ..tuple(0) };
         let flow = Tuple { dst: [10, 0, 0, 5].into(), ..flow };
-        let room = table.reserve(nic)?;
+        let room = table.reserve(nic, &terms(240), at(0), |_| {})?;
         room.admit(Direction::Outbound, &flow, Deciders::default(), plain(at(0)), &terms(240));
         Ok(())
     };
     for nic in [NicId(0), NicId(1)] {
         assert_eq!((0..FLOWS).filter_map(|n| admit(nic, n).err()).count(), 0);
-        assert_eq!(admit(nic, FLOWS), Err(TableFull));
+        assert_eq!(admit(nic, FLOWS), Err(TableFull::Nic));
         assert_eq!(table.len_of(nic), FLOWS as usize);
     }
     assert_eq!(table.expire(at(300), usize::MAX), 2 * FLOWS as usize);
@@ -232,15 +369,15 @@ fn lim_09_an_interface_has_500_000_flows() {
 
 #[test]
 fn room_that_is_not_used_is_given_back() {
-    let table = FlowTable::new(FlowLimits { per_nic: 1, total: 1 });
-    drop(table.reserve(NicId(0)).unwrap());
+    let table = FlowTable::new(FlowLimits { per_nic: 1, total: 4 });
+    drop(table.reserve(NicId(0), &terms(240), at(0), |_| {}).unwrap());
     assert!(table.is_empty());
     admit(&table, NicId(0), 1, 240, at(0)).unwrap();
 }
 
 #[test]
 fn a_small_budget_reaches_every_record_in_the_end() {
-    let table = FlowTable::new(FlowLimits { per_nic: 2000, total: 2000 });
+    let table = FlowTable::new(FlowLimits { per_nic: 2000, total: 6000 });
     for port in 0..1000 {
         admit(&table, NicId(0), port, 4, at(0)).unwrap();
     }
@@ -308,7 +445,7 @@ impl Wire {
 
     fn open(&self, now: Timestamp) {
         let (out, rules) = (Direction::Outbound, Deciders::from_iter([RuleId::new(7)]));
-        let room = self.table.reserve(NIC).unwrap();
+        let room = self.table.reserve(NIC, &self.terms, now, |_| {}).unwrap();
         room.admit(out, &Self::tuple(out), rules, Self::passing(SYN, now), &self.terms);
     }
 
@@ -405,7 +542,7 @@ fn nsg_23_a_flow_is_reviewed_once_for_each_set_of_rules() {
 
 #[test]
 fn pages_show_every_record_once_while_others_come_and_go() {
-    let table = FlowTable::new(FlowLimits { per_nic: 50_000, total: 50_000 });
+    let table = FlowTable::new(FlowLimits { per_nic: 50_000, total: 150_000 });
     (0..20_000).for_each(|port| admit(&table, NIC, port, 240, at(0)).unwrap());
     (20_000..30_000).for_each(|port| admit(&table, NIC, port, 10, at(0)).unwrap());
     let mut seen = Vec::new();

@@ -33,7 +33,8 @@ pub(super) struct Family<A> {
 impl<A: Address> Family<A> {
     /// With buckets for so many mappings.
     pub(super) fn new(mappings: usize) -> Self {
-        let buckets = (mappings / SHARDS).next_power_of_two();
+        // One to two mappings a bucket when full.
+        let buckets = 1 << (mappings / SHARDS).max(1).ilog2();
         let shard = || CachePadded::new(Lock::new(Shard::new(buckets)));
         Self { shards: std::iter::repeat_with(shard).take(SHARDS).collect(), sweeping: AtomicUsize::new(0) }
     }
@@ -90,7 +91,7 @@ impl<A: Address> Family<A> {
         let (Some(public), Some(remote)) = (End::of(pin.outside), Remote::of(pin.outside)) else { return Ok(()) };
         let Some(address) = A::of(pin.private.0) else { return Ok(()) };
         let private = End { address, port: pin.private.1 };
-        if !counts.admit() {
+        if !counts.admit(pin.nic) {
             return Err(Full);
         }
         counts.pins_of(pin.nic).fetch_add(1, Relaxed);
@@ -149,7 +150,7 @@ impl<A: Address> Family<A> {
         private: End<A>,
         remote: Remote<A>,
     ) -> Result<Mapped, PortsExhausted> {
-        if !counts.admit() {
+        if !counts.admit(outbound.nic) {
             return Err(PortsExhausted);
         }
         let mut random = counts.random((outbound.nic, private));
@@ -179,7 +180,7 @@ impl<A: Address> Family<A> {
             };
             return Ok(shard.insert(mapping, hashes, (outbound.said, outbound.now)));
         }
-        counts.dismiss();
+        counts.dismiss(outbound.nic);
         Err(PortsExhausted)
     }
 
@@ -257,7 +258,7 @@ fn sweep_some<A: Address>(
         };
         match shard.sweep(now, hashes) {
             Sweep::Ended(mapping, expected) => {
-                counts.dismiss();
+                counts.dismiss(mapping.nic);
                 let counter = if mapping.sort.is_pinned() {
                     counts.pins_of(mapping.nic)
                 } else {

@@ -32,8 +32,10 @@ use crate::wire::{Packet, Protocol, Tuple};
 const FIRST_PORT: u16 = 1024;
 /// Destinations that fall together share a count of their flows.
 const COUNTED: usize = 1 << 16;
-/// NICs that fall together share a count of their pinned flows.
-const PINNED: usize = 1 << 10;
+/// NICs that fall together share counts of their mappings.
+const COUNTED_NICS: usize = 1 << 10;
+/// One NIC's mappings are at most so many times the free ones, as flow records are: none takes the last quarter.
+const TIMES_FREE: usize = 3;
 /// Connections whose two ends are told in one pass: as many segments as a worker forwards in a few milliseconds.
 const TELLINGS: usize = 512;
 
@@ -47,9 +49,9 @@ pub struct NatLimits {
 }
 
 impl Default for NatLimits {
-    /// About 56 MB when full, or 64.
+    /// About 84 MB when full, or 96.
     fn default() -> Self {
-        Self { total: 1_000_000, per_destination: 50_000 }
+        Self { total: 1_500_000, per_destination: 50_000 }
     }
 }
 
@@ -326,6 +328,8 @@ struct Counts {
     mappings: AtomicUsize,
     by_destination: Box<[AtomicU32]>,
     /// By NIC; some fall together.
+    by_nic: Box<[AtomicU32]>,
+    /// Those of flows to load balancers.
     pins: Box<[AtomicU32]>,
     draws: AtomicU32,
 }
@@ -338,22 +342,30 @@ impl Counts {
             limits,
             mappings: AtomicUsize::new(0),
             by_destination: std::iter::repeat_with(AtomicU32::default).take(counted).collect(),
-            pins: std::iter::repeat_with(AtomicU32::default).take(PINNED).collect(),
+            by_nic: std::iter::repeat_with(AtomicU32::default).take(COUNTED_NICS).collect(),
+            pins: std::iter::repeat_with(AtomicU32::default).take(COUNTED_NICS).collect(),
             draws: AtomicU32::new(0),
         }
     }
 
-    /// One more mapping, if there is room.
-    fn admit(&self) -> bool {
-        let fits = self.mappings.fetch_add(1, Relaxed) < self.limits.total;
+    /// One more mapping of a NIC, if there is room.
+    fn admit(&self, nic: NicId) -> bool {
+        let mappings = self.mappings.fetch_add(1, Relaxed) + 1;
+        let of_nic = self.of(nic).fetch_add(1, Relaxed) as usize + 1;
+        let fits = of_nic <= self.limits.total.saturating_sub(mappings).saturating_mul(TIMES_FREE);
         if !fits {
-            self.dismiss();
+            self.dismiss(nic);
         }
         fits
     }
 
-    fn dismiss(&self) {
+    fn dismiss(&self, nic: NicId) {
         self.mappings.fetch_sub(1, Relaxed);
+        self.of(nic).fetch_sub(1, Relaxed);
+    }
+
+    fn of(&self, nic: NicId) -> &AtomicU32 {
+        &self.by_nic[nic.0 as usize % COUNTED_NICS]
     }
 
     fn hash(&self, what: impl Hash) -> u64 {
@@ -367,7 +379,7 @@ impl Counts {
 
     #[inline]
     fn pins_of(&self, nic: NicId) -> &AtomicU32 {
-        &self.pins[nic.0 as usize % PINNED]
+        &self.pins[nic.0 as usize % COUNTED_NICS]
     }
 
     /// Flows that a public address has to one destination.

@@ -29,8 +29,8 @@ pub use self::path::Paths;
 use self::route::{Hop, Way};
 use self::subject::Subject;
 use super::{
-    Direction, DropReason, FlowEvent, FlowLimits, FlowTable, FragmentTable, Ingress, NatLimits, NatTable, NicId,
-    Observer, PortId, Room, Snapshot, Step, Timestamp, Verdict,
+    Direction, DropReason, FlowEvent, FlowLimits, FlowRecord, FlowTable, FragmentTable, Ingress, NatLimits, NatTable,
+    NicId, Observer, PortId, Room, Snapshot, Step, TableFull, Timestamp, Verdict,
 };
 use crate::wire::Packet;
 
@@ -95,7 +95,7 @@ struct Leg<'a> {
     now: Timestamp,
 }
 
-impl Leg<'_> {
+impl<'a> Leg<'a> {
     #[inline]
     fn forward<O: Observer>(
         self,
@@ -216,17 +216,33 @@ impl Leg<'_> {
         if sent.is_none() && received.is_none() {
             return Ok(());
         }
-        let room = |lacking: Option<(Passage, &Subject<'_>)>| {
-            let nic = lacking.map(|((nic, _, _), _)| nic);
-            nic.map(|nic| self.flows.records.reserve(nic)).transpose().map_err(|_| DropReason::FlowLimit)
-        };
-        let (outbound, inbound) = (room(sent)?, room(received)?);
+        let outbound = sent.map(|((nic, ..), _)| self.reserve(nic, observer)).transpose()?;
+        let inbound = received.map(|((nic, ..), _)| self.reserve(nic, observer)).transpose()?;
         for (room, passage) in [(outbound, sent), (inbound, received)] {
             if let (Some(room), Some((passage, subject))) = (room, passage) {
                 self.begin(room, passage, subject, observer);
             }
         }
         Ok(())
+    }
+
+    /// Room for one more record of a NIC.
+    fn reserve<O: Observer>(self, nic: NicId, observer: &mut O) -> Result<Room<'a>, DropReason> {
+        let terms = &self.snapshot.nic(nic).flows;
+        let pushed_out = |record: &FlowRecord| {
+            let owner = self.snapshot.nics.get(record.nic.0 as usize);
+            if owner.is_some_and(|nic| observer.wants_flows(&nic.flows)) {
+                observer.flow(&FlowEvent::Ended(*record));
+            }
+        };
+        let room = self.flows.records.reserve(nic, terms, self.now, pushed_out);
+        room.map_err(|full| {
+            observer.step(Step::NoRoom { nic, full });
+            match full {
+                TableFull::Nic | TableFull::NicShare => DropReason::FlowLimit,
+                TableFull::NetworkShare => DropReason::NetworkFlowLimit,
+            }
+        })
     }
 
     /// Makes one NIC's record.

@@ -103,6 +103,7 @@ impl Case<'_> {
             | DropReason::PeeringNotConnected
             | DropReason::TooBig
             | DropReason::FlowLimit
+            | DropReason::NetworkFlowLimit
             | DropReason::QueueFull => None,
         };
         found.unwrap_or_else(|| Cure::untreated(format!("{}: {}", self.names.nic(arrived), reason.explanation())))
