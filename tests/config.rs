@@ -549,6 +549,7 @@ fn dump(loaded: &Loaded, text: &str, file: &str) -> String {
     let Network {
         name,
         virtual_networks,
+        lost_links: _,
         route_tables,
         network_security_groups,
         application_security_groups,

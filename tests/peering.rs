@@ -3,7 +3,7 @@
 
 use vnet::compile::{Learned, compile};
 use vnet::control::change;
-use vnet::model::{Links, Network, PeeringError, PeeringState, SubnetIx, SyncLevel, VnetIx};
+use vnet::model::{Links, Network, PeeringError, PeeringState, Standing, SubnetIx, SyncLevel, VnetIx};
 use vnet::{config, diag};
 
 use PeeringState::{Connected, Disconnected, Initiated};
@@ -491,4 +491,68 @@ fn step(mut links: [Option<PeeringState>; 2], present: [bool; 2]) -> Option<[Opt
         }
     }
     Some(links)
+}
+
+/// Applies a file as a running lab does: what stands decides which of its links may lead nowhere.
+fn put(running: &Network, vnets: &[&str]) -> Result<Network, String> {
+    let text: String = vnets.iter().map(|line| vnet(line)).collect();
+    let text = format!("name: p\nvirtualNetworks:\n{text}");
+    let loaded = config::load_with(&text, "p.yaml", &Standing::of(running), &config::no_files);
+    let wanted = loaded.map_err(|errors| errors.to_string())?.network;
+    change::apply(running, wanted, false).map_err(|refusal| refusal.message)
+}
+
+/// A link whose remote is deleted stays, Disconnected, and is listed as it was; a file that never had it errs.
+#[test]
+fn peer_04_a_deleted_virtual_network_leaves_the_remote_link_behind() {
+    let linked = put(&file(&[A_B, B_A]), &[A_B, B_A]).unwrap();
+    let left = put(&linked, &[A_B]).unwrap();
+    let rows = diag::peerings(&left);
+    let [row] = &rows[..] else { panic!("{rows:?}") };
+    assert_eq!((row.name.as_str(), row.remote_virtual_network.id.as_str()), ("a-b", "b"));
+    assert_eq!(row.peering_state, Disconnected);
+    assert_eq!(row.remote_address_space.address_prefixes, ["10.2.0.0/16".parse().unwrap()]);
+    assert_eq!(peering_routes(&left, 0), Vec::<String>::new());
+    assert!(change::warnings(&left).concat().contains("virtual network b was deleted"));
+    // It stays so: applied again, after a restart, beside other changes.
+    assert_eq!(put(&left, &[A_B]).unwrap(), left);
+    let links: Links = serde_json::from_str(&serde_json::to_string(&Links::of(&left)).unwrap()).unwrap();
+    assert_eq!(links, Links::of(&left));
+
+    assert!(put(&file(&[A]), &[A_B]).unwrap_err().contains("there is no virtual network `b`"));
+    let other = "a 10.1.0.0/16 > c";
+    assert!(put(&linked, &[other]).unwrap_err().contains("there is no virtual network `c`"));
+    // An update is a put, and nobody is put a link to.
+    let changed = "a 10.1.0.0/16 > b+allowForwardedTraffic=true";
+    assert!(put(&left, &[changed]).unwrap_err().contains("there is no virtual network `b`"));
+    // In another region the virtual network itself is another one.
+    assert!(put(&linked, &["a@northeurope 10.1.0.0/16 > b"]).is_err());
+}
+
+#[test]
+fn peer_04_a_virtual_network_made_anew_is_peered_by_another_put() {
+    let left = put(&file(&[A_B, B_A]), &[A_B]).unwrap();
+    let anew = put(&left, &[A_B, B]).unwrap();
+    assert_eq!(stand(&anew, "a-b"), (Disconnected, FullyInSync), "the same name and range");
+    assert_eq!(anew.lost_links, []);
+    assert!(put(&left, &[A_B, B_A]).unwrap_err().contains("RemotePeeringIsDisconnected"), "PEER-03");
+    // Written again: by verb, or by an update.
+    let synced = change::sync(&anew, Some("a-b")).unwrap();
+    assert_eq!(stand(&synced, "a-b").0, Initiated);
+    let joined = put(&synced, &[A_B, B_A]).unwrap();
+    assert_eq!([stand(&joined, "a-b").0, stand(&joined, "b-a").0], [Connected, Connected]);
+    let changed = put(&anew, &["a 10.1.0.0/16 > b+allowForwardedTraffic=true", B]).unwrap();
+    assert_eq!(stand(&changed, "a-b").0, Initiated);
+    // With another range it has the old one in view.
+    let moved = put(&left, &[A_B, "b 10.3.0.0/16"]).unwrap();
+    assert_eq!(stand(&moved, "a-b"), (Disconnected, RemoteNotInSync));
+}
+
+#[test]
+fn peer_04_a_link_left_behind_can_be_removed_and_not_synced() {
+    let left = put(&file(&[A_B, B_A]), &[A_B]).unwrap();
+    let refused = change::sync(&left, Some("a/a-b")).unwrap_err();
+    assert!(refused.message.contains("there is no virtual network b"), "{}", refused.message);
+    assert_eq!(diag::peerings(&change::remove_peering(&left, "a-b").unwrap()), []);
+    assert_eq!(diag::peerings(&put(&left, &[A]).unwrap()), [], "or taken out of the file");
 }

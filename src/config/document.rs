@@ -100,6 +100,7 @@ pub(super) struct Switches {
     pub dns_forwarders: Vec<IpAddr>,
 }
 
+#[derive(Clone)]
 pub(super) struct VirtualNetwork {
     pub at: At,
     pub name: Name,
@@ -116,6 +117,7 @@ pub(super) struct VirtualNetwork {
     pub attach: Option<Attach>,
 }
 
+#[derive(Clone)]
 pub(super) struct Subnet {
     pub name: Name,
     pub prefixes: Prefixes,
@@ -127,6 +129,7 @@ pub(super) struct Subnet {
     pub private_endpoint_network_policies: PrivateEndpointNetworkPolicies,
 }
 
+#[derive(Clone)]
 pub(super) struct Peering {
     pub name: Name,
     pub remote: Reference,
@@ -237,6 +240,7 @@ pub(super) enum Allocation {
     Dynamic,
 }
 
+#[derive(Clone)]
 pub(super) struct Attach {
     pub at: At,
     pub namespace: Option<Spanned<AttachNamespace>>,

@@ -9,6 +9,7 @@ use super::tree::Node;
 use super::values::{address, location, reference, resource_name};
 use crate::model::PrivateEndpointNetworkPolicies;
 
+#[derive(Clone)]
 pub(super) struct ServiceEndpoint {
     pub service: Option<Spanned<String>>,
     /// Regions, or `*`.

@@ -1,7 +1,7 @@
 //! Which network a change asks for, given the one that runs. Pure: making it so is the daemon's business.
 
 use super::protocol::Refusal;
-use crate::model::{LinkIx, Links, Network, PeeringError, PeeringState, SyncLevel};
+use crate::model::{LinkIx, Links, LostLink, Network, PeeringError, PeeringState, SyncLevel};
 
 /// A file's network in place of the running one: its peerings follow from how they stand now, and are brought up to date
 /// if that is wanted.
@@ -18,7 +18,10 @@ pub fn sync(running: &Network, link: Option<&str>) -> Result<Network, Refusal> {
     let mut network = running.clone();
     match link {
         Some(name) => {
-            let at = network.find_link(name).map_err(Refusal::new)?;
+            let at = network.find_link(name).map_err(|error| match network.find_lost_link(name) {
+                Some(lost) => without_remote(&network.lost_links[lost]),
+                None => Refusal::new(error),
+            })?;
             network.sync_link(at).map_err(|error| refusal(&[error]))?;
         }
         None => network.sync_all_links(),
@@ -35,15 +38,33 @@ pub fn left_to_sync(network: &Network, link: &str) -> Option<String> {
 /// One link deleted.
 pub fn remove_peering(running: &Network, link: &str) -> Result<Network, Refusal> {
     let mut network = running.clone();
-    let at = network.find_link(link).map_err(Refusal::new)?;
-    network.remove_link(at);
+    match (network.find_link(link), network.find_lost_link(link)) {
+        (Ok(at), _) => network.remove_link(at),
+        (Err(_), Some(lost)) => drop(network.lost_links.remove(lost)),
+        (Err(error), None) => return Err(Refusal::new(error)),
+    }
     Ok(network)
+}
+
+fn without_remote(lost: &LostLink) -> Refusal {
+    let (link, remote) = (lost.full_name(), lost.remote());
+    Refusal {
+        message: format!("peering {link} cannot be synced: there is no virtual network {remote}"),
+        help: Some(format!("`vnet peering rm {link}`, or make {remote} again first")),
+    }
 }
 
 /// Links that a file alone does not mend: those that lost their other side, and those whose sides do not know each
 /// other's ranges (PEER-03, PEER-18).
 pub fn warnings(network: &Network) -> Vec<String> {
-    network.links().filter_map(|at| warning(network, at)).collect()
+    let lost = network.lost_links.iter().map(|lost| {
+        let (link, remote) = (lost.full_name(), lost.remote());
+        format!(
+            "peering {link} is Disconnected: virtual network {remote} was deleted; `vnet peering rm {link}` and take it out \
+             of the file, or make {remote} again and `vnet peering sync {link}` (PEER-04)"
+        )
+    });
+    network.links().filter_map(|at| warning(network, at)).chain(lost).collect()
 }
 
 fn warning(network: &Network, at: LinkIx) -> Option<String> {

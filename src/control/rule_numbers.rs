@@ -146,6 +146,7 @@ mod tests {
         Network {
             name: "lab".to_owned(),
             virtual_networks: Vec::new(),
+            lost_links: Vec::new(),
             route_tables: Vec::new(),
             application_security_groups: Vec::new(),
             network_security_groups: vec![Nsg { name: "g".to_owned(), rules, flush_connection: false }],

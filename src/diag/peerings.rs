@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{LinkIx, Network, PeeringState, SyncLevel};
+use crate::model::{LinkIx, LostLink, Network, PeeringState, SyncLevel, VnetIx};
 
 /// One row of `az network vnet peering list`, and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,8 +51,13 @@ pub struct AddressSpace {
 
 /// Every link, by virtual network.
 pub fn peerings(network: &Network) -> Vec<PeeringRow> {
-    let written = network.links().filter(|at| !network.link(*at).implied);
-    written.map(|at| row(network, at)).collect()
+    let vnets = (0..network.virtual_networks.len()).map(VnetIx);
+    let of = |vnet| {
+        let written = network.links().filter(move |at| at.vnet == vnet && !network.link(*at).implied);
+        let lost = network.lost_links.iter().filter(move |lost| lost.vnet == vnet);
+        written.map(|at| row(network, at)).chain(lost.map(|lost| lost_row(network, lost)))
+    };
+    vnets.flat_map(of).collect()
 }
 
 fn row(network: &Network, at: LinkIx) -> PeeringRow {
@@ -80,6 +85,34 @@ fn row(network: &Network, at: LinkIx) -> PeeringRow {
         local_virtual_network_address_space: space(&local_ranges),
         remote_address_space: space(&link.remote_address_space),
         remote_virtual_network_address_space: space(&link.remote_ranges(remote)),
+        provisioning_state: "Succeeded".to_owned(),
+    }
+}
+
+/// A link whose remote has been deleted: the remote has no ranges now.
+fn lost_row(network: &Network, lost: &LostLink) -> PeeringRow {
+    let own = network.vnet(lost.vnet);
+    let [access, forwarded, transit, remote_gateways] = lost.flags();
+    let names = lost.subnets();
+    let space = |prefixes: &[IpNet]| AddressSpace { address_prefixes: prefixes.to_vec() };
+    PeeringRow {
+        name: lost.name().to_owned(),
+        virtual_network: Reference { id: own.name.clone() },
+        remote_virtual_network: Reference { id: lost.remote().to_owned() },
+        peering_state: PeeringState::Disconnected,
+        peering_sync_level: SyncLevel::RemoteNotInSync,
+        allow_virtual_network_access: access,
+        allow_forwarded_traffic: forwarded,
+        allow_gateway_transit: transit,
+        use_remote_gateways: remote_gateways,
+        peer_complete_vnets: names.is_none(),
+        enable_only_ipv6_peering: names.is_some_and(|names| names.only_ipv6),
+        local_subnet_names: names.map_or_else(Vec::new, |names| names.local.clone()),
+        remote_subnet_names: names.map_or_else(Vec::new, |names| names.remote.clone()),
+        local_address_space: space(&own.address_space),
+        local_virtual_network_address_space: space(&own.address_space),
+        remote_address_space: space(lost.remote_address_space()),
+        remote_virtual_network_address_space: space(&[]),
         provisioning_state: "Succeeded".to_owned(),
     }
 }

@@ -13,7 +13,11 @@ pub(super) fn subnet(subnet: SubnetIx) -> String {
 
 /// A VNet's own link to another, where the file has it.
 pub(super) fn link(network: &Network, own: VnetIx, remote: VnetIx) -> Option<String> {
-    let at = network.vnet(own).peerings.iter().position(|link| link.remote == remote && !link.implied)?;
+    let mut at = network.vnet(own).peerings.iter().position(|link| link.remote == remote && !link.implied)?;
+    // The file has lost links among the others.
+    for lost in network.lost_links.iter().filter(|lost| lost.vnet == own) {
+        at += usize::from(lost.place <= at);
+    }
     Some(format!("{}.virtualNetworkPeerings[{at}]", vnet(own)))
 }
 

@@ -11,6 +11,7 @@ mod flow_log;
 mod gateway;
 mod leases;
 mod load_balancer;
+mod lost_link;
 mod mac;
 mod masquerade;
 mod network;
@@ -47,6 +48,7 @@ pub use load_balancer::{
     Health, HealthProbe, InboundNatRule, LoadBalancer, LoadBalancingRule, NatTarget, OutboundRule, ProbeKey,
     ProbeProtocol, Probed, TransportProtocol,
 };
+pub use lost_link::{LinkWords, LostLink};
 pub use mac::{Mac, Macs, mac_owner, stable_hash};
 pub use masquerade::{Masquerade, PRIVATE_RANGES};
 pub use network::{

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Asg, CircuitIx, CollectionIx, Connection, ConnectionIx, ExpressRouteCircuit, FlowLog, FlowLogPace, Frontend,
-    FrontendIx, GatewayIx, InstanceAddress, Internet, LoadBalancer, LocalNetworkGateway, Masquerade, NatGateway,
-    NatGatewayIx, NetworkManager, Nsg, NsgIx, PeeringExtent, PrivateCloud, PrivateEndpoint,
+    FrontendIx, GatewayIx, InstanceAddress, Internet, LoadBalancer, LocalNetworkGateway, LostLink, Masquerade,
+    NatGateway, NatGatewayIx, NetworkManager, Nsg, NsgIx, PeeringExtent, PrivateCloud, PrivateEndpoint,
     PrivateEndpointNetworkPolicies, PublicIpAddress, PublicIpIx, PublicIpPrefix, PublishedTag, PublishedTagIx,
     RouteServer, RouteServerIx, RouteTable, RouteTableIx, RuleCollection, ServiceEndpoint, Side, Site, TestCase,
     VirtualNetworkGateway,
@@ -43,6 +43,8 @@ pub struct Network {
     /// The lab's name: a DNS label of at most 32 characters, it becomes part of namespace names.
     pub name: String,
     pub virtual_networks: Vec<VirtualNetwork>,
+    /// Links that their remote virtual network has left behind, in file order.
+    pub lost_links: Vec<LostLink>,
     /// Shared with whatever was made of them.
     pub route_tables: Vec<Arc<RouteTable>>,
     pub network_security_groups: Vec<Nsg>,

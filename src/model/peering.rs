@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Network, Peering, PeeringExtent, PeeringState, VnetIx};
+use super::{LinkWords, Network, Peering, PeeringExtent, PeeringState, VnetIx};
 
 /// A link: its VNet, and its index in [`super::VirtualNetwork::peerings`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,16 +23,16 @@ pub struct LinkIx {
 pub struct Links(Vec<Link>);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Link {
-    own: Side,
-    remote: Side,
-    name: String,
-    state: PeeringState,
-    remote_address_space: Vec<IpNet>,
-    flags: [bool; 4],
+pub(super) struct Link {
+    pub(super) own: Side,
+    pub(super) remote: Side,
+    pub(super) name: String,
+    pub(super) state: PeeringState,
+    pub(super) remote_address_space: Vec<IpNet>,
+    pub(super) flags: [bool; 4],
     /// None where complete virtual networks are peered.
     #[serde(default)]
-    subnets: Option<SubnetNames>,
+    pub(super) subnets: Option<SubnetNames>,
 }
 
 /// What a subnet peering names, as a file writes it.
@@ -45,9 +45,9 @@ pub struct SubnetNames {
 
 /// A VNet. One that moves to another region is another one: Azure has to make it anew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Side {
-    name: String,
-    location: String,
+pub(super) struct Side {
+    pub(super) name: String,
+    pub(super) location: String,
 }
 
 /// Whose address space changed since a link's two sides last agreed (PEER-15, PEER-16).
@@ -127,7 +127,19 @@ impl Links {
                 subnets: network.subnet_names(at),
             }
         };
-        Self(network.links().map(link).collect())
+        let lost = network.lost_links.iter().map(|lost| lost.link.clone());
+        Self(network.links().map(link).chain(lost).collect())
+    }
+
+    /// The link that a file has, if it stands and says the same. A virtual network in another region is another one.
+    pub(super) fn named(&self, LinkWords { own, name, remote, flags }: &LinkWords<'_>) -> Option<&Link> {
+        self.0.iter().find(|link| {
+            same_name(&link.own.name, own.0)
+                && link.own.location == own.1
+                && same_name(&link.name, name)
+                && same_name(&link.remote.name, remote)
+                && link.flags == *flags
+        })
     }
 
     /// The ranges that a virtual network routes to another one that it is peered with.

@@ -105,6 +105,7 @@ impl Random {
         let mut network = Network {
             name: "twin".to_owned(),
             virtual_networks: (0..vnets).map(|k| self.vnet(k, tables, groups)).collect(),
+            lost_links: Vec::new(),
             route_tables: Vec::new(),
             network_security_groups: Vec::new(),
             application_security_groups: Vec::new(),

@@ -24,6 +24,7 @@ mod groups;
 mod limits;
 mod links;
 mod load_balancer;
+mod lost_link;
 mod machine;
 mod names;
 mod overlaps;
@@ -69,13 +70,14 @@ use crate::model::{
 const DEFAULT_FLOW_TIMEOUT_MINUTES: u64 = 4;
 
 pub(super) fn network(
-    document: Document,
+    mut document: Document,
     file: &str,
     standing: &Standing,
     files: Files<'_>,
     report: &mut Report,
 ) -> Network {
     let name = lab_name(&document, file, report);
+    let lost_links = lost_link::take(&mut document, &standing.links);
     let scope = Scope::of(&document, report);
     let vnets = &document.virtual_networks;
     let mut tags = Tags::new(document.service_tags.as_ref(), files);
@@ -105,6 +107,7 @@ pub(super) fn network(
     let mut network = Network {
         name,
         virtual_networks,
+        lost_links,
         route_tables,
         network_security_groups: filter::nsgs(&document.network_security_groups, &groups, &scope, &mut tags, report),
         application_security_groups: groups.into_groups(),

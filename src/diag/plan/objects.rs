@@ -9,9 +9,10 @@ use super::{admin, edge, express_route, gateways};
 use crate::diag::flow_log;
 use crate::diag::names::{address_field, nic_name};
 use crate::model::{
-    AddressPrefix, Attach, AttachNamespace, Emulation, FlowLog, FlowLogTarget, LinkIx, Network, NetworkInterface, Nsg,
-    NsgIx, NsgLogVersion, PortRange, PowerState, PrivateEndpoint, PublishedTag, Route, RouteDestination, RouteNextHop,
-    RouteTable, SecurityRule, ServiceEndpoint, Subnet, SubnetNames, VirtualMachine, VirtualNetwork, VnetIx,
+    AddressPrefix, Attach, AttachNamespace, Emulation, FlowLog, FlowLogTarget, LinkIx, LostLink, Network,
+    NetworkInterface, Nsg, NsgIx, NsgLogVersion, PeeringState, PortRange, PowerState, PrivateEndpoint, PublishedTag,
+    Route, RouteDestination, RouteNextHop, RouteTable, SecurityRule, ServiceEndpoint, Subnet, SubnetNames,
+    VirtualMachine, VirtualNetwork, VnetIx,
 };
 
 /// One object. Objects of one kind have the same properties in the same order.
@@ -52,6 +53,7 @@ fn differ_in_lists_alone(network: &Network, other: &Network) -> bool {
     let Network {
         name: _,
         virtual_networks,
+        lost_links,
         route_tables,
         network_security_groups,
         application_security_groups,
@@ -82,6 +84,7 @@ fn differ_in_lists_alone(network: &Network, other: &Network) -> bool {
     tables(route_tables) == tables(&other.route_tables)
         && nsgs(network_security_groups) == nsgs(&other.network_security_groups)
         && *virtual_networks == other.virtual_networks
+        && *lost_links == other.lost_links
         && *application_security_groups == other.application_security_groups
         && *network_managers == other.network_managers
         && *virtual_machines == other.virtual_machines
@@ -113,6 +116,7 @@ fn of(network: &Network) -> Vec<Object> {
         all.extend(vnet.subnets.iter().map(|own| subnet(network, vnet, own)));
         let links = (0..vnet.peerings.len()).map(|link| LinkIx { vnet: VnetIx(i), link });
         all.extend(links.filter(|at| !network.link(*at).implied).map(|at| peering(network, at)));
+        all.extend(network.lost_links.iter().filter(|lost| lost.vnet == VnetIx(i)).map(lost_link));
     }
     for table in &network.route_tables {
         all.extend(route_table(network, table));
@@ -172,29 +176,52 @@ fn subnet(network: &Network, vnet: &VirtualNetwork, subnet: &Subnet) -> Object {
 
 fn peering(network: &Network, at: LinkIx) -> Object {
     let link = network.link(at);
-    let names = network.subnet_names(at);
-    let subnets = |side: fn(&SubnetNames) -> &[String]| {
-        names.as_ref().map_or_else(|| "none".to_owned(), |names| list(side(names)))
-    };
     // The side that Azure keeps is no object of its own: what it has seen is told of the link that it answers.
     let kept = network.counterpart(at).map(|back| network.link(back)).filter(|back| back.implied);
     let local_space =
         kept.map_or_else(|| "as the other link has it".to_owned(), |back| list(&back.remote_address_space));
-    let properties = vec![
-        ("remoteVirtualNetwork", network.vnet(link.remote).name.clone()),
-        ("peeringState", format!("{:?}", link.state)),
+    let flags = [
+        link.allow_virtual_network_access,
+        link.allow_forwarded_traffic,
+        link.allow_gateway_transit,
+        link.use_remote_gateways,
+    ];
+    let spaces = [local_space, list(&link.remote_address_space)];
+    let (remote, names) = (&network.vnet(link.remote).name, network.subnet_names(at));
+    let properties = link_properties(remote, link.state, spaces, flags, names.as_ref());
+    Object { kind: "virtualNetworkPeerings", name: network.link_name(at), properties }
+}
+
+fn lost_link(lost: &LostLink) -> Object {
+    let spaces = ["as the other link has it".to_owned(), list(lost.remote_address_space())];
+    let state = PeeringState::Disconnected;
+    let properties = link_properties(lost.remote(), state, spaces, lost.flags(), lost.subnets());
+    Object { kind: "virtualNetworkPeerings", name: lost.full_name(), properties }
+}
+
+fn link_properties(
+    remote: &str,
+    state: PeeringState,
+    [local_space, remote_space]: [String; 2],
+    [access, forwarded, transit, remote_gateways]: [bool; 4],
+    names: Option<&SubnetNames>,
+) -> Vec<(&'static str, String)> {
+    let subnets =
+        |side: fn(&SubnetNames) -> &[String]| names.map_or_else(|| "none".to_owned(), |names| list(side(names)));
+    vec![
+        ("remoteVirtualNetwork", remote.to_owned()),
+        ("peeringState", format!("{state:?}")),
         ("localAddressSpace", local_space),
-        ("remoteAddressSpace", list(&link.remote_address_space)),
-        ("allowVirtualNetworkAccess", link.allow_virtual_network_access.to_string()),
-        ("allowForwardedTraffic", link.allow_forwarded_traffic.to_string()),
-        ("allowGatewayTransit", link.allow_gateway_transit.to_string()),
-        ("useRemoteGateways", link.use_remote_gateways.to_string()),
+        ("remoteAddressSpace", remote_space),
+        ("allowVirtualNetworkAccess", access.to_string()),
+        ("allowForwardedTraffic", forwarded.to_string()),
+        ("allowGatewayTransit", transit.to_string()),
+        ("useRemoteGateways", remote_gateways.to_string()),
         ("peerCompleteVnets", names.is_none().to_string()),
         ("localSubnetNames", subnets(|names| &names.local)),
         ("remoteSubnetNames", subnets(|names| &names.remote)),
-        ("enableOnlyIPv6Peering", names.as_ref().is_some_and(|names| names.only_ipv6).to_string()),
-    ];
-    Object { kind: "virtualNetworkPeerings", name: network.link_name(at), properties }
+        ("enableOnlyIPv6Peering", names.is_some_and(|names| names.only_ipv6).to_string()),
+    ]
 }
 
 fn route_table(network: &Network, table: &RouteTable) -> Vec<Object> {
