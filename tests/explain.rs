@@ -2,6 +2,8 @@
 //! proposes was tried.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "explain/causes.rs"]
+mod causes;
 #[path = "explain/wrong_host.rs"]
 mod wrong_host;
 

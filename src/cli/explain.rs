@@ -200,6 +200,9 @@ fn remedy(text: &mut String, output: &Output, fix: &Fix) {
             None => writeln!(text, "         remove {}", change.path),
         };
     }
+    for command in &fix.commands {
+        let _ = writeln!(text, "         {command}");
+    }
 }
 
 fn note(text: &mut String, output: &Output, colour: AnsiColor, word: &str, message: &str) {

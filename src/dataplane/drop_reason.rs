@@ -68,9 +68,10 @@ drop_reasons! {
         addresses, or at the 0.0.0.0/0 route (UDR-15).",
     NoOutbound: "Nothing stands for the source in the Internet: look at the subnet's natGateway, the interface's \
         publicIPAddress and the subnet's defaultOutboundAccess; or the source is not the sender's own (SNAT-03, UDR-18).",
-    NotTranslatable: "A NAT gateway and default outbound access carry TCP and UDP over IPv4 only, and no fragments, which a load balancer's rule for some ports takes neither: look at \
-        the interface's publicIPAddress (NAT-02, SNAT-08, LB-07).",
-    NoMapping: "A TCP segment has no port mapping any more: look at the idle time of the NAT gateway (NAT-04).",
+    NotTranslatable: "What stands for the source in the Internet, a NAT gateway, a load balancer or default outbound access, \
+        carries TCP and UDP over IPv4 only, and no fragments; look at the interface's publicIPAddress (NAT-02, SNAT-08, LB-07).",
+    NoMapping: "A TCP segment has no port mapping any more: look at the idle time of the load balancer or NAT gateway on its way \
+        (NAT-04, LB-25).",
     NoService: "The destination is an Azure service, behind a service endpoint or a private endpoint, and no lab has one: look \
         at the subnet's serviceEndpoints and at the privateEndpoints (SYS-11, SYS-12).",
     NoBalancingRule: "No rule of the load balancer takes this protocol and port: look at its loadBalancingRules; nobody answers a \

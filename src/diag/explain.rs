@@ -9,8 +9,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::compile::{Compiled, compile_next};
-use crate::model::Network;
 pub use crate::model::Verdict;
+use crate::model::{ForwardedMode, Network};
 
 use super::branches::{Branch, Branches};
 use super::change::Change;
@@ -66,6 +66,9 @@ pub struct Fix {
     pub text: String,
     /// Empty where only prose can say it.
     pub changes: Vec<Change>,
+    /// What to type where the change is one in a guest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<String>,
     /// Whether the changed network was compiled and the obstacle was gone.
     pub checked: bool,
 }
@@ -123,7 +126,9 @@ impl Branches {
                     IpNet::from(walk.last.dst)
                 )
             }));
-            let off = foreign_links(names, walk).filter(|(_, link)| !link.allow_forwarded_traffic);
+            // Where it is enforced, or where the packet ends on the way, the flag says nothing about this one.
+            let contested = names.network.emulation.forwarded == ForwardedMode::TagOnly && walk.delivered();
+            let off = foreign_links(names, walk).filter(|(_, link)| contested && !link.allow_forwarded_traffic);
             warnings.extend(off.map(|(into, link)| {
                 format!(
                     "{} enters VNet {} over peering {}, which has allowForwardedTraffic off: Azure's documents disagree on whether it may",
@@ -158,7 +163,7 @@ fn obstacles(names: Names<'_>, ends: &Ends, probe: Probe, trip: &Trip) -> Vec<Ob
     let mut found = Vec::new();
     let mut next = trip.cure(names, ends, probe);
     while let Some(Cure { cause, remedy }) = next.take() {
-        let Some(Remedy { text, changes, network }) = remedy else {
+        let Some(Remedy { text, changes, commands, network }) = remedy else {
             found.push(Obstacle { cause, fix: None });
             break;
         };
@@ -168,7 +173,7 @@ fn obstacles(names: Names<'_>, ends: &Ends, probe: Probe, trip: &Trip) -> Vec<Ob
         let names = Names { network: &network, compiled: &compiled };
         let after = Branches::take(names, &mut Slate::new(), ends, probe).worst().cure(names, ends, probe);
         let checked = !changes.is_empty() && after.as_ref().is_none_or(|after| after.cause != cause);
-        found.push(Obstacle { cause, fix: Some(Fix { text, changes, checked }) });
+        found.push(Obstacle { cause, fix: Some(Fix { text, changes, commands, checked }) });
         if checked && found.len() < MAX_OBSTACLES {
             next = after;
         }

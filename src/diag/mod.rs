@@ -22,6 +22,7 @@ mod masquerade;
 mod names;
 mod next_hop;
 mod nodes;
+mod outbound;
 mod outside;
 mod peerings;
 mod plan;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::compile::{Compiled, Sender, connected};
 use crate::dataplane::{NicId, Owner, PublicOwner};
 pub use crate::model::Probe;
-use crate::model::{Customer, InstanceAddress, Internet, Network, NicIx, VirtualMachine, VmIx, VnetIx};
+use crate::model::{Customer, InstanceAddress, Internet, Network, NicIx, VirtualMachine, VmIx, VnetIx, is_routable};
 use crate::wire::{Protocol, Tuple, build};
 
 use super::walk::{egress, on_link};
@@ -340,8 +340,15 @@ fn destinations(network: &Network, compiled: &Compiled, source: &Source, place: 
                 Source::Vm(_) | Source::Nic(_) | Source::Address(..) => ends_of(network, compiled, nic),
             };
             let nic = network.nic(nic);
-            let lacks =
-                || format!("{}/{} has no public address: the Internet cannot ask it", network.vm(vm).name, nic.name);
+            let inside = if nic.addresses.iter().any(|own| is_routable(*own)) {
+                ", and its own is one inside of Azure's networks alone (ADR-04)"
+            } else {
+                ""
+            };
+            let lacks = || {
+                let name = &network.vm(vm).name;
+                format!("{name}/{} has no public address{inside}: the Internet cannot ask it", nic.name)
+            };
             if ends.is_empty() { Err(lacks()) } else { Ok(ends) }
         }
         Place::Address(address) => {

@@ -15,6 +15,7 @@ use crate::wire::{Protocol, Tuple};
 
 use super::masquerade::GuestStep;
 use super::names::Names;
+use super::outbound::Outbound;
 use super::outside;
 use super::walk::{Leg, Outcome, Walk};
 
@@ -252,7 +253,16 @@ impl Teller<'_> {
                 "destination"
             }
         };
-        self.say(StepKind::Translate, object, format!("{which} {} becomes {}", whole(from), whole(to)));
+        let before = self.passed_over(&translation).unwrap_or_default();
+        self.say(StepKind::Translate, object, format!("{which} {} becomes {}{before}", whole(from), whole(to)));
+    }
+
+    /// A NAT gateway comes before the interface's own public address.
+    fn passed_over(&self, translation: &Translation) -> Option<String> {
+        let Sender::Nic(ix) = self.names.compiled.sender(self.router) else { return None };
+        let Outbound::NatGateway(_) = self.names.outbound(ix, translation.from.0) else { return None };
+        let own = self.names.own_public(ix, translation.from.0).filter(|_| translation.end == PacketEnd::Source)?;
+        Some(format!(", before public IP {own} of its own (SNAT-01)"))
     }
 
     /// What ends the walk beyond the fabric's own verdict.
@@ -327,6 +337,15 @@ impl Teller<'_> {
             | DropReason::GatewayUnavailable
             | DropReason::NoInternet
             | DropReason::NoEndpoint => self.chosen_route(leg).unwrap_or_else(|| self.nic(leg.from)),
+            DropReason::SnatExhausted
+            | DropReason::NotTranslatable
+            | DropReason::NoMapping
+            | DropReason::Unsolicited
+            | DropReason::NoBalancingRule
+            | DropReason::NoHealthyBackend
+            | DropReason::Hairpin => {
+                self.names.device(leg.from, leg.src, self.dst).unwrap_or_else(|| self.nic(arrived))
+            }
             _ => self.nic(arrived),
         }
     }

@@ -4,7 +4,7 @@ use crate::model::{Peering, Verdict, VnetIx};
 use crate::wire::Tuple;
 
 use super::masquerade::Masks;
-use super::names::Names;
+use super::names::{Names, holds};
 use super::outside;
 use super::query::{Ends, Probe};
 use super::walk::{Outcome, Slate, Walk, answering};
@@ -106,6 +106,8 @@ pub(super) fn foreign_links<'a>(names: Names<'a>, walk: &Walk) -> impl Iterator<
         let (from, into) = leg.crossing()?;
         let link = names.link(into, from)?;
         let known = link.remote_address_space.iter().any(|prefix| prefix.contains(&leg.src));
-        (!known).then_some((into, link))
+        // A range that the link has not seen yet is no foreign one (PEER-18).
+        let began_there = holds(names.network.vnet(from), leg.src);
+        (!known && !began_there).then_some((into, link))
     })
 }

@@ -46,12 +46,17 @@ impl Case<'_> {
         let subnet = subnet_name(self.names.network, self.names.home(nic)?);
         let cause =
             format!("neither NIC {} nor subnet {subnet} has an NSG: its public address is closed", self.names.nic(nic));
-        let text = format!("attach an NSG that allows {} from {}", self.probe, self.walk.last.src);
+        let text = format!("attach an NSG that allows {} from {}", self.seen(), self.walk.last.src);
         Some(self.prose(cause, text))
     }
 
     pub(super) fn prose(&self, cause: String, text: String) -> Cure {
-        let remedy = Remedy { text, changes: Vec::new(), network: self.names.network.clone() };
+        self.commands(cause, text, Vec::new())
+    }
+
+    /// What a user does in a guest.
+    pub(super) fn commands(&self, cause: String, text: String, commands: Vec<String>) -> Cure {
+        let remedy = Remedy { text, changes: Vec::new(), commands, network: self.names.network.clone() };
         Cure { cause, remedy: Some(remedy) }
     }
 }

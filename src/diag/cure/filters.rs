@@ -30,8 +30,8 @@ impl Case<'_> {
         }
         let verb = if rule.priority >= DEFAULT_RULES { "no rule allows" } else { "a rule denies" };
         let object = self.names.rule(denial.nic, denial.place, denial.acl, denial.rule);
-        let cause = format!("{object}: {verb} {} from {} to {}", self.probe, seen.src, seen.dst);
-        let flow = Flow { src: seen.src, dst: seen.dst, probe: self.probe, answering: self.request.is_some() };
+        let cause = format!("{object}: {verb} {} from {} to {}", self.seen(), seen.src, seen.dst);
+        let flow = Flow { src: seen.src, dst: seen.dst, probe: self.seen(), answering: self.request.is_some() };
         let mut edit = self.edit();
         let place = match rule.owner {
             RuleOwner::Nsg(nsg) => edit.allow(nsg, denial.direction, rule.priority, &flow).then(|| {

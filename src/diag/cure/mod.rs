@@ -6,13 +6,16 @@
 mod answers;
 mod appliances;
 mod balancers;
+mod edits;
 mod egress;
 mod filters;
 mod gateways;
 mod overlaps;
 mod premises;
+mod probes;
 mod routing;
 mod subnets;
+mod translations;
 
 use std::net::IpAddr;
 
@@ -34,6 +37,8 @@ pub(super) struct Cure {
 pub(super) struct Remedy {
     pub(super) text: String,
     pub(super) changes: Vec<Change>,
+    /// For a shell of the user's, where the change is one in a guest.
+    pub(super) commands: Vec<String>,
     pub(super) network: Network,
 }
 
@@ -87,6 +92,11 @@ impl Case<'_> {
             DropReason::NoOutbound => self.no_outbound(leg),
             DropReason::NoSecurityGroup => self.closed(arrived),
             DropReason::NoBalancingRule | DropReason::NoHealthyBackend => self.unbalanced(leg, reason),
+            DropReason::Hairpin => self.hairpin(leg),
+            DropReason::SnatExhausted
+            | DropReason::NotTranslatable
+            | DropReason::NoMapping
+            | DropReason::Unsolicited => self.untranslated(leg, reason),
             // What the packet is, or what this router does not emulate yet: the reason's own line says it best.
             DropReason::Malformed
             | DropReason::BadChecksum
@@ -95,11 +105,6 @@ impl Case<'_> {
             | DropReason::LinkLocal
             | DropReason::Fragment
             | DropReason::TcpState
-            | DropReason::SnatExhausted
-            | DropReason::NotTranslatable
-            | DropReason::NoMapping
-            | DropReason::Unsolicited
-            | DropReason::Hairpin
             | DropReason::PeeringNotConnected
             | DropReason::TooBig
             | DropReason::FlowLimit
@@ -107,6 +112,12 @@ impl Case<'_> {
             | DropReason::QueueFull => None,
         };
         found.unwrap_or_else(|| Cure::untreated(format!("{}: {}", self.names.nic(arrived), reason.explanation())))
+    }
+
+    /// What the packet asks where it is, which is not the port that was asked at first behind a load balancer.
+    fn seen(&self) -> Probe {
+        let last = &self.walk.last;
+        self.probe.at(if self.request.is_some() { last.src_port } else { last.dst_port })
     }
 
     /// Whoever the packet is for.
@@ -142,6 +153,9 @@ impl Cure {
     }
 
     fn with(cause: String, text: String, edit: Edit) -> Self {
-        Self { cause, remedy: Some(Remedy { text, changes: edit.changes, network: edit.network }) }
+        Self {
+            cause,
+            remedy: Some(Remedy { text, changes: edit.changes, commands: Vec::new(), network: edit.network }),
+        }
     }
 }

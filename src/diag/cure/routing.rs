@@ -10,7 +10,10 @@ use crate::compile::{Sender, connected};
 use crate::dataplane::{DropReason, FibId, NextHop, RouteId};
 use crate::diag::names::{nic_name, subnet_name};
 use crate::diag::walk::Leg;
-use crate::model::{DeploymentModel, NicIx, Peering, PeeringState, RouteNextHop, RouteTable, RouteTableIx, VnetIx};
+use crate::model::{
+    DeploymentModel, GatewayIx, GatewayKind, NicIx, Peering, PeeringState, RouteNextHop, RouteTable, RouteTableIx,
+    VnetIx,
+};
 
 use super::{Case, Cure};
 
@@ -20,8 +23,10 @@ impl Case<'_> {
         let Some((table, at)) = self.user_route(leg) else { return Some(self.apart(leg)) };
         let (fib, route, hop) = leg.route()?;
         let object = self.names.route(leg.router(), fib, route, hop);
+        let circuits = self.express_route(self.names.vnet(leg.router()));
         let what = match hop {
             NextHop::None => "drops",
+            NextHop::NoGateway if circuits.is_some() => "leads to a VPN gateway, and no route leads to what is there:",
             NextHop::NoGateway => "leads to a gateway, and this network has none:",
             NextHop::Internet => "leads to the Internet, where this network has nothing:",
             NextHop::Vnet(_)
@@ -37,7 +42,25 @@ impl Case<'_> {
         let mut edit = self.edit();
         edit.remove_route(table, at);
         let name = &self.names.network.route_tables[table.0].routes[at].name;
+        if let Some(gateway) = circuits.filter(|_| matches!(hop, NextHop::NoGateway)) {
+            let cause = format!("{cause}; {gateway} (UDR-14)");
+            return Some(Cure::with(
+                cause,
+                format!("remove route {name}: what a circuit leads to is learned by BGP, without a route of yours"),
+                edit,
+            ));
+        }
         Some(Cure::with(cause, format!("remove route {name}, or give it another next hop"), edit))
+    }
+
+    /// An ExpressRoute gateway that a virtual network uses, alone or beside another: user routes lead to neither (UDR-14).
+    fn express_route(&self, own: VnetIx) -> Option<String> {
+        let network = self.names.network;
+        let gateways = network.gateways_in_use(own);
+        let circuits = |gateway: &&GatewayIx| network.gateway(**gateway).kind != GatewayKind::Vpn;
+        let one = network.gateway(*gateways.iter().find(circuits)?);
+        let vnet = self.vnet_name(one.subnet.vnet);
+        Some(format!("gateway {} of VNet {vnet} is an ExpressRoute gateway", one.name))
     }
 
     /// An Azure service: there is nothing to mend.
