@@ -4,6 +4,8 @@
 
 #[path = "explain/causes.rs"]
 mod causes;
+#[path = "explain/places.rs"]
+mod places;
 #[path = "explain/wrong_host.rs"]
 mod wrong_host;
 

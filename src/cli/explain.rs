@@ -22,7 +22,8 @@ use crate::lab::{self, Base};
 /// Names each hop, and the route or rule that decides. If it does not get there, names the cause and the smallest fix.
 /// Exit code 0 reachable, 1 blocked in either direction, 3 reachable with warnings, or for some flows only.
 ///
-/// SRC and DST are a node, NODE/NIC or an address. With :PORT it asks for TCP, with :PORT/udp for UDP, without for
+/// SRC and DST are a node, NODE/NIC or an address; a gateway or one of its instances; or VNET/SUBNET, for a machine that
+/// would be there. With :PORT it asks for TCP, with :PORT/udp for UDP, without for
 /// ICMP echo. An IPv6 address with a port goes in brackets.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet explain web db\n  vnet explain web db:443\n  \

@@ -23,9 +23,14 @@ use crate::model::Network;
 /// Every node asks every other, with a ping or on one port, through the pipeline that forwards. With --diff, compares a
 /// changed file, on every port that the rules of either tell apart, and exits with 1 if anything differs.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Examples:\n  vnet reach\n  vnet reach --port 443 -t config/nsg-tiers.yaml\n  \
-    vnet reach --diff changed.yaml\n  vnet reach -t old.yaml --diff new.yaml -o json")]
+#[command(
+    after_long_help = "Examples:\n  vnet reach\n  vnet reach web hub/nva dc\n  vnet reach --port 443 -t config/nsg-tiers.yaml\n  \
+    vnet reach --diff changed.yaml\n  vnet reach -t old.yaml --diff new.yaml -o json"
+)]
 pub(super) struct Reach {
+    /// Only these: a machine, a site, a gateway, or VNET/SUBNET for whoever would be there
+    #[arg(value_name = "NODE", num_args = 0..)]
+    nodes: Vec<String>,
     /// Answer from a topology file instead of a running lab: no daemon, no root
     #[arg(short, long, value_name = "FILE")]
     topology: Option<PathBuf>,
@@ -45,7 +50,7 @@ impl Reach {
         };
         let changed = topology::compiled(file, context)?;
         let before = self.ask(self.port, diag::boundaries(&changed.0), context)?;
-        let after = of(&changed, &before.traffic)?;
+        let after = of(&changed, &self.nodes, &before.traffic)?;
         let differences = diag::differences(&before, &after);
         let table = shifts(&differences, before.traffic.len());
         let text = || match differences.len() {
@@ -59,18 +64,26 @@ impl Reach {
     /// The running lab's answer, or that of the file it was given instead.
     fn ask(&self, probe: Option<Probe>, boundaries: BTreeSet<u16>, context: &Context) -> Result<diag::Reach, Failure> {
         let Some(file) = &self.topology else {
-            return match context.ask(&Request::Reach { probe, boundaries })? {
+            return match context.ask(&Request::Reach { probe, boundaries, nodes: self.nodes.clone() })? {
                 Response::Reach(reach) => Ok(reach),
                 other => Err(unexpected(&other)),
             };
         };
         let topology = topology::compiled(file as &Path, context)?;
-        of(&topology, &diag::traffic(&topology.0, probe, boundaries))
+        of(&topology, &self.nodes, &diag::traffic(&topology.0, probe, boundaries))
     }
 }
 
-fn of((network, compiled): &(Network, Compiled), traffic: &[diag::Traffic]) -> Result<diag::Reach, Failure> {
-    diag::reach(network, compiled, traffic).map_err(Failure::usage)
+fn of(
+    (network, compiled): &(Network, Compiled),
+    nodes: &[String],
+    traffic: &[diag::Traffic],
+) -> Result<diag::Reach, Failure> {
+    let reach = match nodes {
+        [] => diag::reach(network, compiled, traffic),
+        some => diag::reach_among(network, compiled, some, traffic),
+    };
+    reach.map_err(Failure::usage)
 }
 
 /// Sources downwards, destinations across.

@@ -44,7 +44,7 @@ const COLUMNS: [&str; 10] = [
 #[command(after_long_help = "Examples:\n  vnet rules web\n  vnet rules db2/eth0 -o json\n  \
     vnet rules db2 -t config/nsg-tiers.yaml\n  vnet rules db2 --unused\n  vnet rules --unused")]
 pub(super) struct Rules {
-    /// NODE or NODE/NIC; VNET/SUBNET behind a VNet's one TUN
+    /// NODE, NODE/NIC or VNET/SUBNET; gateways and sites have none
     #[arg(value_name = "NODE", required_unless_present = "unused")]
     target: Option<String>,
     /// Those that have decided nothing since the lab is up or they were written, default rules apart: of NODE, or of the

@@ -16,7 +16,7 @@ use crate::dataplane::Side;
 use crate::diag::{self, Filter, Forecast, Host, Place, Probe, Query, Sighting, Verification};
 use crate::lab::trial::{self as trials, Outcome, Trial};
 use crate::lab::{self, Record};
-use crate::model::{Network, Verdict};
+use crate::model::{Masquerade, Network, Verdict};
 use crate::wire::Protocol;
 
 /// How long the router may take to tell what it saw.
@@ -29,7 +29,8 @@ pub(super) fn verify(query: &Query, lab: &Record, context: &Context) -> Result<V
     let names_interface = !matches!(query.source, Place::Node { nic: None, .. });
     let expecting = forecast.verdict != Verdict::Blocked;
     let trial = trial(&loaded.network, &forecast, query.probe, names_interface, expecting).map_err(Failure::usage)?;
-    let mut following = client::follow(&lab.socket, Topic::Trace { filter: filter(query, &forecast).to_string() })?;
+    let mut following =
+        client::follow(&lab.socket, Topic::Trace { filter: filter(query, &forecast, &loaded.network).to_string() })?;
     // The first answer says that no packet is overlooked from now on.
     heard(&mut following)?;
     lab::join(lab)?;
@@ -84,11 +85,13 @@ fn send(lab: &Record, network: &Network, trial: &Trial) -> Result<Outcome, Failu
 }
 
 /// The probe's packets and their answers, and little else.
-fn filter(query: &Query, forecast: &Forecast) -> Filter {
+fn filter(query: &Query, forecast: &Forecast, network: &Network) -> Filter {
     let host = |address| Filter::Host(Side::Either, Host::Address(address));
     let (src, dst) = (forecast.from.address, forecast.to.address);
     let port = |port| Filter::Port(Side::Either, port, port);
-    let mut parts = vec![host(src), host(dst)];
+    // Behind a guest that masquerades the packet has another source.
+    let masked = network.virtual_machines.iter().any(|vm| vm.guest_masquerade != Masquerade::Off);
+    let mut parts = if masked { vec![host(dst)] } else { vec![host(src), host(dst)] };
     match query.probe {
         Probe::Ping => parts.push(Filter::Protocol(if dst.is_ipv4() { Protocol::ICMP } else { Protocol::ICMPV6 })),
         Probe::Tcp(number) => parts.extend([Filter::Protocol(Protocol::TCP), port(number)]),

@@ -111,7 +111,9 @@ impl Answers {
                 diag::retrace(&published.network, &published.compiled, &query, (source_port, &seen))
                     .map_or_else(refused, Response::Retraced)
             }
-            Request::Reach { probe, boundaries } => self.reach(probe, boundaries).map_or_else(refused, Response::Reach),
+            Request::Reach { probe, boundaries, nodes } => {
+                self.reach(probe, boundaries, &nodes).map_or_else(refused, Response::Reach)
+            }
             Request::Forecast(queries) => Response::Forecast(self.forecast(&queries)),
             Request::Change(_) => refused("this router cannot be changed".to_owned()),
             Request::Follow(_) => refused("this answer has no end".to_owned()),
@@ -215,10 +217,19 @@ impl Answers {
         queries.iter().map(|query| diag::forecast(&published.network, &published.compiled, query)).collect()
     }
 
-    fn reach(&self, probe: Option<diag::Probe>, boundaries: BTreeSet<u16>) -> Result<diag::Reach, String> {
+    fn reach(
+        &self,
+        probe: Option<diag::Probe>,
+        boundaries: BTreeSet<u16>,
+        nodes: &[String],
+    ) -> Result<diag::Reach, String> {
         let published = self.engine.published();
         let network = &published.network;
-        diag::reach(network, &published.compiled, &diag::traffic(network, probe, boundaries))
+        let (compiled, traffic) = (&published.compiled, diag::traffic(network, probe, boundaries));
+        match nodes {
+            [] => diag::reach(network, compiled, &traffic),
+            some => diag::reach_among(network, compiled, some, &traffic),
+        }
     }
 
     fn load_balancers(&self) -> Vec<diag::BackendRow> {

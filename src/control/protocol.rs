@@ -66,6 +66,8 @@ pub enum Request {
     Reach {
         probe: Option<Probe>,
         boundaries: BTreeSet<u16>,
+        /// Among these; among all where it is empty.
+        nodes: Vec<String>,
     },
     /// What packets would do, one by one; few enough for one line.
     Forecast(Vec<Query>),

@@ -17,6 +17,7 @@ use super::change::Change;
 use super::cure::{Case, Cure, Remedy};
 use super::names::Names;
 use super::query::{Ends, Probe, Query, resolve};
+use super::standin::{self, StandIn};
 use super::story::Path;
 use super::trip::{Trip, foreign_links};
 use super::walk::Slate;
@@ -75,6 +76,13 @@ pub struct Fix {
 
 /// Walks the packet and its answer, and finds what is in the way.
 pub fn explain(network: &Network, compiled: &Compiled, query: &Query) -> Result<Explanation, String> {
+    match standin::of(network, compiled, query)? {
+        Some((StandIn { network, compiled, .. }, query)) => explain_as_is(&network, &compiled, &query),
+        None => explain_as_is(network, compiled, query),
+    }
+}
+
+fn explain_as_is(network: &Network, compiled: &Compiled, query: &Query) -> Result<Explanation, String> {
     let ends = resolve(network, compiled, query)?;
     let names = Names { network, compiled };
     let branches = Branches::take(names, &mut Slate::new(), &ends, query.probe);

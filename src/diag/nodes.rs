@@ -9,7 +9,8 @@ use crate::dataplane::{NicId, Owner};
 use crate::model::{Network, SubnetIx, VmIx, VnetIx};
 
 use super::names::subnet_name;
-use super::query::{End, Source, ends_of, outside_ends, primary};
+use super::query::{End, Source, ends_of, outside_ends, parse_place, primary};
+use super::standin;
 
 /// One who may ask and be asked.
 pub(super) struct Node {
@@ -38,9 +39,31 @@ pub(super) fn nodes(network: &Network, compiled: &Compiled) -> Vec<Node> {
     (0..network.virtual_machines.len()).map(machine).chain(outside).chain(subnets).collect()
 }
 
-fn behind_tun(network: &Network, compiled: &Compiled, subnet: SubnetIx) -> Option<Node> {
+/// Those of these names, in that order: a gateway's instance too, and a subnet behind a TUN by its own.
+pub(super) fn named(network: &Network, compiled: &Compiled, names: &[String]) -> Result<Vec<Node>, String> {
+    let mut all: Vec<_> = nodes(network, compiled).into_iter().map(Some).collect();
+    let found = names.iter().map(|name| {
+        let is = |node: &&mut Option<Node>| node.as_ref().is_some_and(|node| node.name.eq_ignore_ascii_case(name));
+        if let Some(node) = all.iter_mut().find(is).and_then(Option::take) {
+            return Ok(node);
+        }
+        let instance = standin::instance(network, compiled, &parse_place(name)?);
+        let unknown = || format!("`{name}`: expected a machine, a site, VNET/SUBNET or a gateway, each once");
+        let (nic, address) = instance.ok_or_else(unknown)?;
+        let ends = vec![End { nic: Some(nic), address, named: true }];
+        Ok(Node { name: name.clone(), source: Source::Address(nic, address), ends })
+    });
+    found.collect()
+}
+
+/// Who sends in a subnet behind a VNet's one TUN, and from where.
+pub(super) fn behind_subnet(network: &Network, compiled: &Compiled, subnet: SubnetIx) -> Option<(NicId, IpAddr)> {
     let nic = compiled.subnet_nic(subnet)?;
-    let address = address_behind(network, compiled, subnet, nic)?;
+    Some((nic, address_behind(network, compiled, subnet, nic)?))
+}
+
+fn behind_tun(network: &Network, compiled: &Compiled, subnet: SubnetIx) -> Option<Node> {
+    let (nic, address) = behind_subnet(network, compiled, subnet)?;
     let end = End { nic: Some(nic), address, named: true };
     Some(Node { name: subnet_name(network, subnet), source: Source::Address(nic, address), ends: vec![end] })
 }

@@ -13,7 +13,7 @@ use crate::model::{Customer, InstanceAddress, Internet, Network, NicIx, VirtualM
 use crate::wire::{Protocol, Tuple, build};
 
 use super::walk::{egress, on_link};
-use super::{names, outside};
+use super::{names, outside, standin};
 
 /// A packet to ask about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -241,8 +241,14 @@ impl Source {
             Place::Node { name, .. } if let Some(customer) = network.customer_named(name) => {
                 Ok(Self::Outside(customer))
             }
-            Place::Node { name, nic: None } => Ok(Self::Vm(vm(network, name)?)),
-            Place::Node { name, nic: Some(nic) } => Ok(Self::Nic(nic_of(network, vm(network, name)?, nic)?)),
+            place @ Place::Node { name, nic } => match (vm(network, name), nic) {
+                (Ok(vm), None) => Ok(Self::Vm(vm)),
+                (Ok(vm), Some(nic)) if let Ok(nic) = nic_of(network, vm, nic) => Ok(Self::Nic(nic)),
+                (machine, nic) => match standin::instance(network, compiled, place) {
+                    Some((nic, address)) => Ok(Self::Address(nic, address)),
+                    None => Ok(Self::Nic(nic_of(network, machine?, nic.as_deref().unwrap_or_default())?)),
+                },
+            },
             Place::Address(address) if let Some(customer) = outside::having(network, *address) => {
                 let port = outside::sender(network, compiled, customer, None);
                 let port = port.ok_or_else(|| format!("nothing leads to {address}"))?;
@@ -326,6 +332,9 @@ fn destinations(network: &Network, compiled: &Compiled, source: &Source, place: 
         Place::Node { name, .. } if let Some(customer) = network.customer_named(name) => {
             let far = outside_ends(network, compiled, customer).into_iter();
             Ok(far.map(|end| End { address: outside::known_as(network, customer, end.address), ..end }).collect())
+        }
+        place if let Some((nic, address)) = standin::instance(network, compiled, place) => {
+            Ok(vec![End { nic: Some(nic), address, named: true }])
         }
         Place::Node { name, nic } => {
             let vm = vm(network, name)?;

@@ -14,7 +14,9 @@ use crate::model::Network;
 use super::branches::{Branch, Branches};
 use super::explain::Verdict;
 use super::names::Names;
-use super::nodes::nodes;
+use super::nodes::{Node, named, nodes};
+use super::query::parse_place;
+use super::standin::{self, StandIn};
 use super::traffic::Traffic;
 use super::walk::{Slate, Walk};
 
@@ -62,7 +64,26 @@ pub struct Way {
 
 /// Sends each kind of traffic from every node to every other.
 pub fn reach(network: &Network, compiled: &Compiled, traffic: &[Traffic]) -> Result<Reach, String> {
-    let nodes = nodes(network, compiled);
+    among(network, compiled, nodes(network, compiled), traffic)
+}
+
+/// The same among some: machines, sites, gateways, and subnets with a machine that would be there.
+pub fn reach_among(
+    network: &Network,
+    compiled: &Compiled,
+    names: &[String],
+    traffic: &[Traffic],
+) -> Result<Reach, String> {
+    let places = names.iter().map(|name| parse_place(name)).collect::<Result<Vec<_>, _>>()?;
+    let subnets: Vec<_> = places.iter().filter_map(|place| standin::subnet(network, compiled, place)).collect();
+    if subnets.is_empty() {
+        return among(network, compiled, named(network, compiled, names)?, traffic);
+    }
+    let StandIn { network, compiled, .. } = StandIn::put(network, compiled, &subnets)?;
+    among(&network, &compiled, named(&network, &compiled, names)?, traffic)
+}
+
+fn among(network: &Network, compiled: &Compiled, nodes: Vec<Node>, traffic: &[Traffic]) -> Result<Reach, String> {
     let trips = nodes.len().saturating_mul(nodes.len().saturating_sub(1)).saturating_mul(traffic.len());
     if trips > MAX_TRIPS {
         return Err(too_many(trips));

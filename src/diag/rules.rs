@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use super::names::{Names, address_field, subnet_name};
 use super::peerings::Reference;
 use super::query::{nic_of, primary, vm};
+use super::standin::{self, StandIn};
 use super::target;
-use super::watcher;
-use crate::compile::{Compiled, EffectiveRule, RuleOwner, Sender, written_addresses};
+use crate::compile::{Compiled, EffectiveRule, RuleOwner, written_addresses};
 use crate::dataplane::{Action, NicId, ProtocolMatch, RuleId};
-use crate::model::{AddressPrefix, Direction, Network};
+use crate::model::{AddressPrefix, Direction, Network, NicIx};
 use crate::wire::Protocol;
 
 /// One entry of `az network nic list-effective-nsg`.
@@ -71,7 +71,7 @@ pub struct RuleRow {
     pub hits: Option<u64>,
 }
 
-/// The rules of `NODE`, `NODE/NIC`, or `VNET/SUBNET` behind a VNet's one TUN, inbound before outbound. `hits` knows how
+/// The rules of `NODE`, `NODE/NIC` or `VNET/SUBNET`, inbound before outbound; none of a gateway or site. `hits` knows how
 /// often a rule has decided.
 pub fn rules(
     network: &Network,
@@ -79,8 +79,29 @@ pub fn rules(
     target: &str,
     hits: impl Fn(RuleId) -> Option<u64>,
 ) -> Result<Vec<EffectiveGroup>, String> {
+    if standin::has_no_rules(network, target) {
+        return Ok(Vec::new());
+    }
     let names = Names { network, compiled };
-    let nic = interface(network, compiled, target)?;
+    let subnet = match interface(network, compiled, target) {
+        Ok(nic) => return Ok(groups(names, nic, true, hits)),
+        Err(error) => target::subnet(network, target).map_err(|_| error)?,
+    };
+    // A subnet has its rules in everybody who is in it.
+    if let Some(nic) = network.network_interfaces.iter().position(|nic| nic.subnet == subnet) {
+        return Ok(groups(names, compiled.nic_of(NicIx(nic)), false, hits));
+    }
+    if network.gateways().any(|(_, gateway)| gateway.subnet == subnet) {
+        return Ok(Vec::new());
+    }
+    let StandIn { network, compiled, nics } = StandIn::put(network, compiled, &[subnet])?;
+    let names = Names { network: &network, compiled: &compiled };
+    Ok(groups(names, compiled.nic_of(nics[0]), false, |_| None))
+}
+
+/// What an interface has, with the rules of its own group or without.
+fn groups(names: Names<'_>, nic: NicId, own: bool, hits: impl Fn(RuleId) -> Option<u64>) -> Vec<EffectiveGroup> {
+    let Names { network, compiled } = names;
     let tables = compiled.snapshot.nic(nic);
     let (inbound, outbound) = (tables.inbound, tables.outbound);
     let mut groups: Vec<EffectiveGroup> = Vec::new();
@@ -92,7 +113,7 @@ pub fn rules(
     let places: [(_, _, &dyn Fn(RuleOwner) -> Association); 3] = [
         (inbound.admin, outbound.admin, &manager),
         (inbound.subnet, outbound.subnet, &of_subnet),
-        (inbound.nic, outbound.nic, &of_nic),
+        (inbound.nic.filter(|_| own), outbound.nic.filter(|_| own), &of_nic),
     ];
     for (inbound, outbound, association) in places {
         let both = [(inbound, Direction::Inbound), (outbound, Direction::Outbound)];
@@ -107,7 +128,7 @@ pub fn rules(
             }
         }
     }
-    Ok(groups)
+    groups
 }
 
 fn none() -> Association {
@@ -131,7 +152,7 @@ fn interface(network: &Network, compiled: &Compiled, target: &str) -> Result<Nic
     });
     of_machine.or_else(|error| {
         let subnet = target::subnet(network, target).map_err(|_| error)?;
-        watcher::standing(network, compiled, Sender::Subnet(subnet))
+        compiled.subnet_nic(subnet).ok_or_else(|| format!("nothing stands in `{target}` by itself"))
     })
 }
 

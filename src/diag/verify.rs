@@ -7,25 +7,28 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::masquerade::GuestStep;
 use super::names::Names;
-use super::query::{Probe, Query, resolve};
+use super::query::{Query, resolve};
 use super::sighting::{PacketWords, Sighting};
 use super::story::{Path, Step, StepKind};
 use super::trip::Trip;
-use super::walk::Slate;
+use super::walk::{Leg, Slate, Walk};
 use crate::compile::Compiled;
+use crate::dataplane::{self, PacketEnd, Translation};
 use crate::model::{Network, Verdict};
+use crate::wire::Tuple;
 
 /// The way of one flow's first packet and of its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Retraced {
-    source: IpAddr,
-    destination: IpAddr,
     source_port: u16,
-    probe: Probe,
     forward: Path,
     back: Option<Path>,
+    /// The packet's ends as each leg of that begins: guests may give it others.
+    there: Vec<Flow>,
+    home: Vec<Flow>,
 }
 
 /// What a real packet says to that.
@@ -56,26 +59,47 @@ pub fn retrace(
     let ends = resolve(network, compiled, query)?;
     let names = Names { network, compiled };
     let trip = Trip::take_by(names, &mut Slate::new(), &ends, (query.probe, source_port), seen);
+    let asked = query.probe.flow(ends.source_address, ends.destination.address, source_port);
+    let answer = trip.forward.last.mirrored();
     Ok(Retraced {
-        source: ends.source_address,
-        destination: ends.destination.address,
         source_port,
-        probe: query.probe,
         forward: Path::tell(names, &trip.forward),
         back: trip.back.as_ref().map(|walk| Path::tell(names, walk)),
+        there: flows(&trip.forward, asked),
+        home: trip.back.as_ref().map_or_else(Vec::new, |walk| flows(walk, answer)),
     })
+}
+
+/// What a packet that begins as `packet` is on each leg.
+fn flows(walk: &Walk, mut packet: Tuple) -> Vec<Flow> {
+    let begins = |leg: &Leg| {
+        match leg.guest {
+            GuestStep::Unchanged => {}
+            GuestStep::Masked(own) => packet.src = own,
+            GuestStep::Restored(to) => packet.dst = to,
+        }
+        let flow = Flow { src: packet.src, dst: packet.dst, ports: (packet.src_port, packet.dst_port) };
+        for step in &leg.steps {
+            match *step {
+                dataplane::Step::Translate(Translation { end: PacketEnd::Source, to, .. }) => {
+                    (packet.src, packet.src_port) = to;
+                }
+                dataplane::Step::Translate(Translation { end: PacketEnd::Destination, to, .. }) => {
+                    (packet.dst, packet.dst_port) = to;
+                }
+                _ => {}
+            }
+        }
+        flow
+    };
+    walk.legs.iter().map(begins).collect()
 }
 
 /// Compares it with packets that were seen, and with whether the probe was answered.
 pub fn verify(foretold: &Retraced, seen: &[Sighting], answered: bool) -> Verification {
-    let Retraced { source, destination, source_port, probe, forward, back } = foretold;
-    let (request, answer) = match *probe {
-        Probe::Ping => ((*source_port, *source_port), (*source_port, *source_port)),
-        Probe::Tcp(port) | Probe::Udp(port) => ((*source_port, port), (port, *source_port)),
-    };
-    let there = Flow { src: *source, dst: *destination, ports: request };
-    let home = Flow { src: *destination, dst: *source, ports: answer };
-    let (there, home) = (there.chain(seen, first_nic(forward)), home.chain(seen, back.as_ref().and_then(first_nic)));
+    let Retraced { source_port, forward, back, there, home } = foretold;
+    let there = chain(there, seen, first_nic(forward));
+    let home = chain(home, seen, back.as_ref().and_then(first_nic));
     let arrives = forward.delivered && back.as_ref().is_some_and(|back| back.delivered);
     let elsewhere = forward.dropped.as_deref() == Some("WrongHost");
     let word = |arrives| match (arrives, elsewhere) {
@@ -107,32 +131,35 @@ fn first_nic(path: &Path) -> Option<&str> {
     path.hops.first().map(|hop| hop.nic.as_str())
 }
 
+/// The legs of the first packet that is one of these, in their order: a leg begins at the machine where the one before it
+/// ended. Attempts repeat legs, and the first is the one that was nobody's record yet.
+fn chain<'a>(flows: &[Flow], seen: &'a [Sighting], from: Option<&str>) -> Vec<&'a Sighting> {
+    let is_one = |leg: &Sighting| leg.packet.as_ref().is_some_and(|packet| flows.iter().any(|flow| flow.has(packet)));
+    let mut legs: Vec<&Sighting> = Vec::new();
+    loop {
+        let begins = |leg: &Sighting| match legs.last() {
+            None => from.is_none_or(|nic| leg.nic == nic),
+            Some(last) => last.path.delivered && last.path.hops.last().is_some_and(|end| end.node == leg.node),
+        };
+        let next = seen.iter().filter(|leg| is_one(leg));
+        let mut next = next.filter(|leg| begins(leg) && legs.iter().all(|earlier| earlier.nic != leg.nic));
+        match next.next() {
+            Some(leg) => legs.push(leg),
+            None => return legs,
+        }
+    }
+}
+
 /// One direction's packets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Flow {
     src: IpAddr,
     dst: IpAddr,
+    /// Of a ping, its identifier twice.
     ports: (u16, u16),
 }
 
 impl Flow {
-    /// The legs of the first packet, in their order: a leg begins at the machine where the one before it ended. Attempts
-    /// repeat legs, and the first is the one that was nobody's record yet.
-    fn chain<'a>(&self, seen: &'a [Sighting], from: Option<&str>) -> Vec<&'a Sighting> {
-        let mut legs: Vec<&Sighting> = Vec::new();
-        loop {
-            let begins = |leg: &Sighting| match legs.last() {
-                None => from.is_none_or(|nic| leg.nic == nic),
-                Some(last) => last.path.delivered && last.path.hops.last().is_some_and(|end| end.node == leg.node),
-            };
-            let next = seen.iter().filter(|leg| leg.packet.as_ref().is_some_and(|packet| self.has(packet)));
-            let mut next = next.filter(|leg| begins(leg) && legs.iter().all(|earlier| earlier.nic != leg.nic));
-            match next.next() {
-                Some(leg) => legs.push(leg),
-                None => return legs,
-            }
-        }
-    }
-
     fn has(&self, packet: &PacketWords) -> bool {
         let id = packet.icmp.as_ref().and_then(|icmp| icmp.id);
         let ports = packet.source_port.zip(packet.destination_port).or_else(|| id.zip(id));

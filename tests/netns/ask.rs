@@ -55,6 +55,8 @@ fn routes_and_explain_answer_as_from_the_file() {
         &["next-hop", "web", "db"],
         &[&["flow-verify", "web"][..], &VERIFY].concat(),
         &["explain", "web", "db:443"],
+        &["explain", "hub/nva", "spoke2/db:443"],
+        &["reach", "web", "spoke2/db"],
         &["reach"],
         &["reach", "--port", "443"],
     ] {

@@ -228,6 +228,22 @@ fn diag_13_a_real_packet_bears_explain_out() {
     assert!(text.contains("\nverified a real packet from port "), "{text}");
 }
 
+/// A guest that masquerades is followed, there and back, as the model has it.
+#[test]
+fn diag_13_a_guest_that_masquerades_is_followed() {
+    let masked =
+        HUB_SPOKE.replace("enableIPForwarding: true}]", "enableIPForwarding: true}], guest: {masquerade: all}");
+    assert_ne!(masked, HUB_SPOKE);
+    let Some(lab) = Lab::up(&masked) else { return };
+    for question in [["web", "db"], ["web", "db:443"], ["db", "web:53/udp"]] {
+        let verification = verified(&lab, &question, 0);
+        assert_eq!((&verification["agrees"], &verification["verdict"]), (&true.into(), &"reachable".into()));
+        let source = |way: &str, leg: usize| verification[way][leg]["packet"]["sourceIPAddress"].clone();
+        assert_eq!(source("forward", 1), "10.0.1.4", "{question:?}");
+        assert_eq!(verification["return"].as_array().unwrap().len(), 2, "{question:?}");
+    }
+}
+
 /// A guest that is not as the file says is what the model cannot know.
 #[test]
 fn a_guest_that_does_otherwise_is_found_out() {
