@@ -556,3 +556,23 @@ fn peer_04_a_link_left_behind_can_be_removed_and_not_synced() {
     assert_eq!(diag::peerings(&change::remove_peering(&left, "a-b").unwrap()), []);
     assert_eq!(diag::peerings(&put(&left, &[A]).unwrap()), [], "or taken out of the file");
 }
+
+/// A fix names the place that the file has, which lists the lost link before.
+#[test]
+fn peer_04_paths_count_the_lost_link() {
+    let text = |gone: &str| {
+        let a = vnet("a 10.1.0.0/16 > b c+allowVirtualNetworkAccess=false");
+        let c = vnet("c 10.3.0.0/16 > a");
+        let machines = "virtualMachines: [{name: x, networkInterfaces: [{subnet: a/s0}]}, {name: y, networkInterfaces: [{subnet: c/s0}]}]";
+        format!("name: p\nvirtualNetworks:\n{a}{c}{gone}{machines}\n")
+    };
+    let before = config::load(&text(&vnet(B_A)), "p.yaml").unwrap().network;
+    let loaded = config::load_with(&text(""), "p.yaml", &Standing::of(&before), &config::no_files).unwrap();
+    let network = change::apply(&before, loaded.network, false).unwrap();
+    let query = diag::parse_query("x", "y").unwrap();
+    let answer = diag::explain(&network, &compile(&network, &Learned::default(), 1), &query).unwrap();
+    assert_eq!(
+        answer.fix.unwrap().changes[0].path,
+        "virtualNetworks[0].virtualNetworkPeerings[1].allowVirtualNetworkAccess"
+    );
+}

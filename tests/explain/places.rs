@@ -1,5 +1,7 @@
 //! What may be asked about beside machines: subnets with nobody in them, gateways and their instances, sites.
 
+use std::collections::BTreeSet;
+
 use vnet::diag::{self, EffectiveGroup, Probe, reach_among, traffic};
 
 use super::{Learned, Verdict, ask, compile, load, try_ask};
@@ -92,7 +94,7 @@ fn diag_03_subnets_have_rules_and_gateways_have_none() {
 fn reach_is_asked_among_some() {
     let network = load(FILE);
     let compiled = compile(&network, &Learned::default(), 1);
-    let asked = traffic(&network, Some(Probe::Tcp(80)), Default::default());
+    let asked = traffic(&network, Some(Probe::Tcp(80)), BTreeSet::new());
     let names = ["hub/empty", "a", "gw#2", "off", "dc"].map(str::to_owned);
     let reach = reach_among(&network, &compiled, &names, &asked).unwrap();
     assert_eq!(reach.nodes, names);
