@@ -145,12 +145,50 @@ mod tests {
         };
         for tag in &published.tags {
             assert!(!tag.prefixes.is_empty() && inside(&tag.name, "AzureCloud"), "{tag:?}");
-            let Some((service, region)) = tag.name.split_once('.') else { continue };
-            assert_eq!(tag.region.as_deref(), Some(region.to_lowercase().as_str()));
+            let Some(region) = &tag.region else { continue };
+            let (service, of) = tag.name.split_once('.').unwrap();
+            assert_eq!(region, &of.to_lowercase());
             assert!(inside(&tag.name, service) && inside(&tag.name, &format!("AzureCloud.{region}")), "{tag:?}");
         }
-        for name in ["Storage", "Sql", "AzureCloud", "Storage.WestEurope", "Sql.EastUS", "AzureCloud.westeurope"] {
+    }
+
+    /// Those of the table in Azure's "service tags overview" that do not follow from the network itself.
+    const IN_AZURES_TABLE: &str = "ActionGroup ApiManagement ApplicationInsightsAvailability AppConfiguration AppService \
+        AppServiceManagement AutonomousDevelopmentPlatform AzureActiveDirectory AzureActiveDirectoryDomainServices \
+        AzureAdvancedThreatProtection AzureArcInfrastructure AzureAttestation AzureBackup AzureBotService AzureCloud \
+        AzureCognitiveSearch AzureConnectors AzureContainerAppsService AzureContainerRegistry AzureCosmosDB \
+        AzureDatabricks AzureDataExplorerManagement AzureDataLake AzureDeviceUpdate AzureDevSpaces AzureDevOps \
+        AzureDigitalTwins AzureEventGrid AzureFrontDoor.Frontend AzureFrontDoor.Backend AzureFrontDoor.FirstParty \
+        AzureHealthcareAPIs AzureInformationProtection AzureIoTHub AzureKeyVault AzureLoadTestingInstanceManagement \
+        AzureMachineLearning AzureMachineLearningInference AzureManagedGrafana AzureMonitor AzureOpenDatasets \
+        AzureResourceManager AzureSentinel AzureSignalR AzureSiteRecovery AzureSphere AzureSpringCloud AzureStack \
+        AzureTrafficManager AzureUpdateDelivery AzureWebPubSub BatchNodeManagement ChaosStudio CognitiveServicesFrontend \
+        CognitiveServicesManagement DataFactory DataFactoryManagement Dynamics365ForMarketingEmail \
+        Dynamics365BusinessCentral EOPExternalPublishedIPs EventHub GatewayManager GuestAndHybridManagement HDInsight \
+        KustoAnalytics LogicApps LogicAppsManagement Marketplace M365ManagementActivityApi \
+        M365ManagementActivityApiWebhook MicrosoftAzureFluidRelay MicrosoftCloudAppSecurity MicrosoftContainerRegistry \
+        MicrosoftDefenderForEndpoint MicrosoftPurviewPolicyDistribution PowerBI PowerPlatformInfra PowerPlatformPlex \
+        PowerQueryOnline ServiceBus ServiceFabric Sql SqlManagement Storage StorageSyncService WindowsAdminCenter \
+        WindowsVirtualDesktop";
+
+    #[test]
+    fn tag_13_the_list_in_the_program_has_every_tag_that_azure_names() {
+        let published = Published::synthetic();
+        let only_listed = "AzurePortal AzureSecurityCenter OneDsCollector SCCservice AzureFrontDoor.MicrosoftSecurity";
+        let regional = "Storage.WestEurope ApiManagement.EastUS GatewayManager.UKSouth AzureCloud.westeurope";
+        for name in [IN_AZURES_TABLE, only_listed, regional].join(" ").split_whitespace() {
             assert!(published.find(name).is_some(), "{name}");
+        }
+        for name in ["SqlManagement.WestEurope", "AzureFrontDoor", "Storage.Atlantis"] {
+            assert!(published.find(name).is_none(), "{name}");
+        }
+        let prefixes = |name: &str| published.find(name).unwrap().prefixes.to_vec();
+        let services = published.tags.iter().filter(|tag| tag.region.is_none() && tag.name != "AzureCloud");
+        let all: Vec<_> = services.flat_map(|tag| tag.prefixes.to_vec()).collect();
+        let taken =
+            |prefix: &IpNet| all.iter().filter(|other| other.contains(prefix) || prefix.contains(*other)).count();
+        for name in ["GatewayManager", "ApiManagement", "SqlManagement", "Storage"] {
+            assert!(prefixes(name).iter().all(|prefix| taken(prefix) == 1), "no other service is at those of {name}");
         }
     }
 
