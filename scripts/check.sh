@@ -12,5 +12,5 @@ step() {
 step cargo fmt --all --check
 step cargo clippy --all-targets --locked -- -D warnings
 RUSTDOCFLAGS="${RUSTDOCFLAGS:-} -D warnings" step cargo doc --no-deps --locked
-step cargo test --locked
+step cargo test --locked --no-fail-fast
 printf '\nAll checks passed.\n' >&2

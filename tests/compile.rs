@@ -3,11 +3,14 @@
 //! `UPDATE_GOLDEN=1` rewrites the twins.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "golden/mod.rs"]
+mod golden;
+
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use std::{env, fs};
 
 use ipnet::IpNet;
 use vnet::compile::{Compiled, EffectiveRule, Learned, RuleOwner, Said, Sender, compile};
@@ -16,21 +19,17 @@ use vnet::dataplane::{AclId, Fib, Filters, NextHop, NicId, ProtocolMatch, RouteI
 use vnet::model::{Attachment, CircuitIx, ConnectionIx, Internet, Network, NicIx, Side, SubnetIx, VnetIx};
 use vnet::speakers::converge;
 
+use golden::Golden;
+
 #[test]
 fn topologies_compile_to_their_golden_twins() {
     let cases = yaml_files("tests/compile").into_iter().chain(yaml_files("config"));
-    let mut differing = Vec::new();
+    let mut golden = Golden::default();
     for case in cases {
         let twin = Path::new("tests/compile").join(case.with_extension("txt").file_name().unwrap());
-        let listing = listing(&load(&case));
-        if env::var_os("UPDATE_GOLDEN").is_some() {
-            fs::write(&twin, &listing).unwrap();
-        }
-        if fs::read_to_string(&twin).unwrap_or_default() != listing {
-            differing.push(format!("{}:\n{listing}", twin.display()));
-        }
+        golden.check(&twin, &listing(&load(&case)));
     }
-    assert!(differing.is_empty(), "UPDATE_GOLDEN=1 rewrites:\n{}", differing.join("\n"));
+    golden.end();
 }
 
 /// Subnets with the same routes share a table, interfaces that see the same rules an ACL.

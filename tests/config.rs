@@ -6,13 +6,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "golden/mod.rs"]
+mod golden;
+
 use std::fmt::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::{env, fs};
 
 use proptest::prelude::*;
 use vnet::config::{Loaded, Severity, load, load_with, no_files};
 use vnet::model::{CircuitFault, CircuitIx, Network, Standing};
+
+use golden::Golden;
 
 /// The YAML files of a directory below the package, sorted.
 fn yaml_files(directory: &str) -> Vec<PathBuf> {
@@ -30,8 +35,7 @@ fn file_name(path: &Path) -> String {
 
 #[test]
 fn every_case_gives_what_its_twin_says() {
-    let update = env::var_os("UPDATE_GOLDEN").is_some();
-    let mut wrong = Vec::new();
+    let mut golden = Golden::default();
     for path in yaml_files("tests/config") {
         let text = fs::read_to_string(&path).unwrap();
         let file = file_name(&path);
@@ -42,14 +46,13 @@ fn every_case_gives_what_its_twin_says() {
             Err(errors) => (errors.render(&text, &file, false), "stderr", "model"),
         };
         let (twin, stale) = (path.with_extension(extension), path.with_extension(other));
-        if update {
-            fs::write(&twin, &actual).unwrap();
-            let _ = fs::remove_file(stale);
-        } else if stale.exists() || fs::read_to_string(&twin).ok().as_ref() != Some(&actual) {
-            wrong.push(format!("--- {file} gives, unlike its twin:\n{actual}"));
+        golden.check(&twin, &actual);
+        if Golden::rewrites() {
+            let _ = fs::remove_file(&stale);
         }
+        assert!(!stale.exists(), "{} is of another outcome than {}", stale.display(), twin.display());
     }
-    assert!(wrong.is_empty(), "{}\nUPDATE_GOLDEN=1 rewrites the twins", wrong.join("\n"));
+    golden.end();
 }
 
 #[test]

@@ -5,13 +5,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "golden/mod.rs"]
+mod golden;
+
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{env, fs};
 
 use serde_json::Value;
 use vnet::compile::{Learned, compile};
 use vnet::{config, diag};
+
+use golden::Golden;
 
 fn yaml_files(directory: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(directory)).unwrap();
@@ -39,20 +44,14 @@ fn validate(file: &Path, options: &[&str]) -> (i32, String) {
 
 #[test]
 fn every_case_gives_what_its_twin_says() {
-    let update = env::var_os("UPDATE_GOLDEN").is_some();
-    let mut wrong = Vec::new();
+    let mut golden = Golden::default();
     for file in yaml_files("tests/lint") {
         let (code, said) = validate(&file, &[]);
         let fine = said.contains(": fine; ");
         assert_eq!(code, if fine { 0 } else { 3 }, "{}: {said}", file.display());
-        let twin = file.with_extension("txt");
-        if update {
-            fs::write(&twin, &said).unwrap();
-        } else if fs::read_to_string(&twin).ok().as_ref() != Some(&said) {
-            wrong.push(format!("--- {} gives, unlike its twin:\n{said}", file.display()));
-        }
+        golden.check(&file.with_extension("txt"), &said);
     }
-    assert!(wrong.is_empty(), "{}\nUPDATE_GOLDEN=1 rewrites the twins", wrong.join("\n"));
+    golden.end();
 }
 
 /// Every lint has a case, and each finding is at a place of its own.

@@ -6,13 +6,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "golden/mod.rs"]
+mod golden;
+
+use std::fs;
 use std::path::Path;
-use std::{env, fs};
 
 use vnet::config::{load, load_with, no_files};
 use vnet::control::change;
 use vnet::control::protocol::Refusal;
 use vnet::model::{Network, Standing};
+
+use golden::Golden;
 
 /// What is said to the last topology.
 fn refusal(case: &str) -> String {
@@ -53,14 +58,9 @@ fn every_case_is_refused_as_its_twin_says() {
     files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
     files.sort();
     assert!(files.len() > 10, "only {files:?}");
-    let mut wrong = Vec::new();
+    let mut golden = Golden::default();
     for path in files {
-        let (actual, twin) = (refusal(&fs::read_to_string(&path).unwrap()), path.with_extension("stderr"));
-        if env::var_os("UPDATE_GOLDEN").is_some() {
-            fs::write(&twin, &actual).unwrap();
-        } else if fs::read_to_string(&twin).ok().as_ref() != Some(&actual) {
-            wrong.push(format!("--- {} gives, unlike its twin:\n{actual}", path.display()));
-        }
+        golden.check(&path.with_extension("stderr"), &refusal(&fs::read_to_string(&path).unwrap()));
     }
-    assert!(wrong.is_empty(), "{}\nUPDATE_GOLDEN=1 rewrites the twins", wrong.join("\n"));
+    golden.end();
 }

@@ -2,33 +2,32 @@
 //! refuses and why, what it tells whom, and what the fabric is to know. `UPDATE_GOLDEN=1` rewrites the twins.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../golden/mod.rs"]
+mod golden;
+
 use std::fmt::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use std::{env, fs};
 
 use vnet::compile::compile;
 use vnet::speakers::{Converged, RouteRow, advertised_rows, converge, learned_rows, refused_rows};
 use vnet::{config, diag};
 
+use golden::Golden;
+
 #[test]
 fn networks_converge_to_their_golden_twins() {
-    let mut differing = Vec::new();
+    let mut golden = Golden::default();
     for case in cases() {
         let text = fs::read_to_string(&case).unwrap();
         let loaded = config::load(&text, &case.display().to_string());
         let network =
             loaded.map_err(|errors| errors.render(&text, &case.display().to_string(), false)).unwrap().network;
         let listing = listing(&converge(&network, Instant::now()));
-        let twin = case.with_extension("txt");
-        if env::var_os("UPDATE_GOLDEN").is_some() {
-            fs::write(&twin, &listing).unwrap();
-        }
-        if fs::read_to_string(&twin).unwrap_or_default() != listing {
-            differing.push(format!("{}:\n{listing}", twin.display()));
-        }
+        golden.check(&case.with_extension("txt"), &listing);
     }
-    assert!(differing.is_empty(), "UPDATE_GOLDEN=1 rewrites:\n{}", differing.join("\n"));
+    golden.end();
 }
 
 fn cases() -> Vec<PathBuf> {
