@@ -184,6 +184,7 @@ impl Keeper {
                 shelf.put(&record, now);
             }
         }
+        self.shelves.iter_mut().for_each(Shelf::end_cut);
         self.next_cut = Instant::now() + self.published.network.emulation.flow_log_pace.record;
         self.tell();
     }

@@ -1,12 +1,12 @@
 //! One flow log's files: a file an hour and interface, each at all times whole JSON, and no more than there is room for.
 //!
-//! One idea: records are lines between a first and a last line, and one write replaces the last line by a record and a last
-//! line. A daemon that is killed leaves a file that can be read; one that the system tore is mended before it is written
-//! to. Old hours go whole.
+//! One idea: a file is never written to. A copy with one record more is made beside it and renamed onto it, so that
+//! whoever reads has one whole file or the next, whether the daemon is killed or the disk is full. One that a crash of the
+//! system tore is mended on the way. Old hours go whole.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,8 @@ const LAST_LINE: &str = "\n]}\n";
 
 /// What its files are called.
 const FILE: &str = "PT1H.json";
+/// What the next one of it is called while it is written.
+const NEXT: &str = "PT1H.json.next";
 
 const DAY_MICROS: u64 = 86_400 * 1_000_000;
 
@@ -35,6 +37,14 @@ pub(super) struct Shelf {
     hours: Option<Hours>,
     records: u64,
     lost: u64,
+    cut: Cut,
+    error: Option<String>,
+}
+
+/// How the records of one cut fare.
+#[derive(Debug, Default)]
+struct Cut {
+    written: bool,
     error: Option<String>,
 }
 
@@ -48,7 +58,8 @@ struct Hours {
 impl Shelf {
     pub(super) fn new(log: &FlowLog, storage: PathBuf, room: u64) -> Self {
         let (name, retention_days) = (log.name.clone(), log.retention_days);
-        Self { name, storage, retention_days, room, hours: None, records: 0, lost: 0, error: None }
+        let (records, lost, cut, error) = (0, 0, Cut::default(), None);
+        Self { name, storage, retention_days, room, hours: None, records, lost, cut, error }
     }
 
     /// Whether another shelf is the same log's.
@@ -58,7 +69,7 @@ impl Shelf {
 
     /// Goes on counting where another one was.
     pub(super) fn take_over(&mut self, before: &Self) {
-        (self.records, self.lost) = (before.records, before.lost);
+        (self.records, self.lost, self.error) = (before.records, before.lost, before.error.clone());
     }
 
     pub(super) fn storage(&self) -> &Path {
@@ -74,7 +85,7 @@ impl Shelf {
         self.lost
     }
 
-    /// Why the last one could not.
+    /// Why those of the last cut could not.
     pub(super) fn error(&self) -> Option<String> {
         self.error.clone()
     }
@@ -83,12 +94,30 @@ impl Shelf {
         match self.try_put(record, unix_micros) {
             Ok(()) => {
                 self.records += 1;
-                self.error = None;
+                self.cut.written = true;
             }
             Err(error) => {
                 self.lost += 1;
-                self.error = Some(error.to_string());
+                self.cut.error = Some(error.to_string());
             }
+        }
+    }
+
+    /// Ends a cut. What goes wrong for many cuts is said once, and once more when it is over.
+    pub(super) fn end_cut(&mut self) {
+        let Cut { written, error } = std::mem::take(&mut self.cut);
+        let (name, lost) = (&self.name, self.lost);
+        match error {
+            Some(error) => {
+                if self.error.is_none() {
+                    tracing::warn!("flow log {name} loses records: {error}");
+                }
+                self.error = Some(error);
+            }
+            None if written && self.error.take().is_some() => {
+                tracing::info!("flow log {name} is written again; {lost} records were lost so far");
+            }
+            None => {}
         }
     }
 
@@ -158,6 +187,8 @@ impl Hours {
         let path = self.directory.join(hour);
         for file in files(&path)? {
             fs::remove_file(&file)?;
+            // What a daemon that was killed left; mostly there is none.
+            let _ = fs::remove_file(file.with_file_name(NEXT));
             let above = file.ancestors().skip(1).take_while(|above| above.starts_with(&self.directory));
             // The first that is not empty ends it.
             let _ = above.map(fs::remove_dir).take_while(Result::is_ok).count();
@@ -187,18 +218,36 @@ fn append(path: &Path, record: &str) -> io::Result<u64> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
     }
-    let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
-    let length = file.metadata()?.len();
-    let (at, text) = match end_of_records(&file, length)? {
+    let before = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        file => Some(file?),
+    };
+    let length = before.as_ref().map_or(Ok(0), |file| Ok::<_, io::Error>(file.metadata()?.len()))?;
+    let next = path.with_file_name(NEXT);
+    let written = write_next(&next, before.as_ref(), length, record).and_then(|end| {
+        fs::rename(&next, path)?;
+        Ok(end.saturating_sub(length))
+    });
+    if written.is_err() {
+        // It takes the room that is missing.
+        let _ = fs::remove_file(&next);
+    }
+    written
+}
+
+/// Writes the whole records of a file and one more to another, and returns that one's length.
+fn write_next(next: &Path, before: Option<&File>, length: u64, record: &str) -> io::Result<u64> {
+    let mut file = File::create(next)?;
+    let (records, text) = match before.map_or(Ok(0), |before| end_of_records(before, length))? {
         0 => (0, format!("{FIRST_LINE}{record}{LAST_LINE}")),
         end => (end, format!(",\n{record}{LAST_LINE}")),
     };
-    file.write_all_at(text.as_bytes(), at)?;
-    let end = at + text.len() as u64;
-    if end < length {
-        file.set_len(end)?;
+    if let Some(before) = before {
+        // The system copies it without us: see `io::copy`.
+        io::copy(&mut before.take(records), &mut file)?;
     }
-    Ok(end.saturating_sub(length))
+    file.write_all(text.as_bytes())?;
+    Ok(records + text.len() as u64)
 }
 
 /// Where the last whole record ends; 0 if there is none.
@@ -262,6 +311,29 @@ mod tests {
         }
     }
 
+    /// As where the disk is full: what is there stays as it is, and the next record is written once there is room.
+    #[test]
+    fn a_file_that_cannot_be_written_stays_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut shelf = shelf(dir.path(), None, 1 << 20);
+        let mut put = |text: &str| {
+            shelf.put(&record(0, text), 0);
+            shelf.end_cut();
+            (shelf.records(), shelf.lost(), shelf.error().is_some())
+        };
+        assert_eq!(put("1"), (1, 0, false));
+        let path = dir.path().join("log").join(record(0, "").file());
+        let in_the_way = path.with_file_name(NEXT);
+        fs::create_dir(&in_the_way).unwrap();
+        assert_eq!(put("2"), (1, 1, true));
+        assert_eq!(read(&path), [1]);
+        fs::remove_dir(in_the_way).unwrap();
+        let open = File::open(&path).unwrap();
+        assert_eq!(put("3"), (2, 1, false));
+        assert_eq!(read(&path), [1, 3]);
+        assert_eq!(io::read_to_string(open).unwrap(), "{\"records\":[\n1\n]}\n", "whoever reads reads to the end");
+    }
+
     #[test]
     fn a_torn_write_is_mended_wherever_it_was_torn() {
         let dir = tempfile::tempdir().unwrap();
@@ -287,10 +359,12 @@ mod tests {
         let hours = |n: u64| (0..n).filter(|n| dir.path().join("log").join(record(n * HOUR, "").file()).exists());
         for n in 0..5 {
             small.put(&record(n * HOUR, &text), n * HOUR);
+            small.end_cut();
             assert_eq!(small.error(), None);
         }
         assert_eq!(hours(5).collect::<Vec<_>>(), [2, 3, 4], "117 bytes each");
         small.put(&record(4 * HOUR, &"1".repeat(500)), 4 * HOUR);
+        small.end_cut();
         assert_eq!((small.records(), small.lost()), (5, 1));
         assert!(small.error().unwrap().contains("take more than"), "{:?}", small.error());
 

@@ -1,11 +1,15 @@
 //! Flow logs of real packets, in files that are whole whenever they are read.
 
 use std::fs;
+use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::lab::{Lab, eventually, stdout};
+use crate::lab::{Lab, eventually, permitted, saw, stderr, stdout};
 use crate::schema;
 
 const LAB: &str = "
@@ -38,10 +42,16 @@ fn files(storage: &Path, container: &str, schema: &str) -> Vec<(PathBuf, Value)>
     let mut pending = vec![storage.join(container)];
     let mut files = Vec::new();
     while let Some(path) = pending.pop() {
+        if path.extension().is_some_and(|extension| extension == "next") {
+            continue;
+        }
         if path.is_dir() {
             pending.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
         } else if path.exists() {
-            let value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+            let text = fs::read_to_string(&path).unwrap();
+            saw(format!("{}\n{text}", path.display()));
+            let value =
+                serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}: {text:?}", path.display()));
             schema::check(schema, &value);
             files.push((path, value));
         }
@@ -126,4 +136,73 @@ fn adr_15_a_guest_on_ethernet_has_the_address_that_its_log_names() {
         let files = files(&lab.file.with_file_name("logs"), "insights-logs-flowlogflowevent", schema::FLOW);
         own.iter().all(|mac| files.iter().any(|(path, _)| path.to_str().unwrap().contains(mac)))
     });
+}
+
+/// A file system with little room, until it is dropped.
+struct Small(PathBuf);
+
+impl Small {
+    fn mount(at: &Path) -> Self {
+        fs::create_dir_all(at).unwrap();
+        let mut mount = Command::new("mount");
+        let mounted = mount.args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(at).output().unwrap();
+        assert!(mounted.status.success(), "mount: {}", stderr(&mounted));
+        Self(at.to_owned())
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
+
+#[test]
+fn diag_08_files_are_whole_while_they_grow_and_while_the_disk_is_full() {
+    if !permitted() {
+        return;
+    }
+    let lab = Lab::prepared(&with_logs(&[NET]));
+    let storage = lab.file.with_file_name("logs");
+    let _disk = Small::mount(&storage);
+    let up = lab.start();
+    assert!(up.status.success(), "vnet up: {}", stderr(&up));
+    // Each asks from a port of its own, which its record names.
+    let ask = |count: u16| {
+        lab.inside("client", || {
+            for _ in 0..count {
+                UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"ask", "10.0.2.4:53").unwrap();
+            }
+        });
+    };
+    let records = || lab.data(&["status"])["flowLogs"][0]["records"].as_u64().unwrap();
+    let error = || lab.data(&["status"])["flowLogs"][0]["error"].clone();
+    ask(1);
+    // Read all the time: a reader finds the file whole, whenever it looks.
+    eventually("three cuts are written", || {
+        ask(1);
+        net_tuples(&lab);
+        records() >= 6
+    });
+    let filler = storage.join("filler");
+    let _ = fs::write(&filler, vec![0; 1 << 20]);
+    let before = net_tuples(&lab).len();
+    eventually("the log says that there is no room", || {
+        ask(1);
+        net_tuples(&lab);
+        error().as_str().is_some_and(|error| error.contains("No space left"))
+    });
+    let full = records();
+    ask(20);
+    thread::sleep(Duration::from_millis(2_500));
+    assert!(net_tuples(&lab).len() >= before, "what was written stays");
+    fs::remove_file(filler).unwrap();
+    eventually("it goes on when there is room", || {
+        ask(1);
+        net_tuples(&lab);
+        records() > full && error().is_null()
+    });
+    let log = fs::read_to_string(format!("/run/vnet/{}/daemon.log", lab.name)).unwrap_or_default();
+    assert_eq!(log.matches("loses records").count(), 1, "it is said once: {log}");
+    assert_eq!(log.matches("is written again").count(), 1, "{log}");
 }

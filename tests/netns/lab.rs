@@ -1,5 +1,7 @@
 //! A lab under test: brought up by the built binary, watched with ordinary sockets, gone with its value.
 
+use std::cell::RefCell;
+use std::fmt::Display;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -109,7 +111,9 @@ impl Lab {
 
     /// Runs a subcommand about this lab.
     pub(crate) fn vnet(&self, arguments: &[&str]) -> Output {
-        vnet().args(["-l", &self.name]).args(arguments).output().unwrap()
+        let output = vnet().args(["-l", &self.name]).args(arguments).output().unwrap();
+        saw(format!("vnet {}\n{}{}", arguments.join(" "), stdout(&output), stderr(&output)));
+        output
     }
 
     /// What a subcommand says as data.
@@ -265,11 +269,25 @@ pub(crate) fn say(message: &str) {
     let _ = writeln!(std::io::stderr(), "{message}");
 }
 
-/// Polls until something holds.
+thread_local! {
+    /// What `vnet` has said to this thread since [`eventually`] asked last.
+    static SEEN: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Keeps something for the message of an [`eventually`] that never comes true.
+pub(crate) fn saw(what: impl Display) {
+    SEEN.with_borrow_mut(|seen| seen.push(what.to_string()));
+}
+
+/// Polls until something holds. Where it never does, what was seen last is told.
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + SOON;
-    while !holds() {
-        assert!(Instant::now() < deadline, "never came true: {what}");
+    loop {
+        SEEN.take();
+        if holds() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "never came true: {what}\nlast seen: {}", SEEN.take().join("\n"));
         thread::sleep(Duration::from_millis(10));
     }
 }
