@@ -191,6 +191,54 @@ fn slow_clients_do_not_keep_others_out() {
     }
 }
 
+/// As a script that leaks, or somebody who means it: neither clients that say nothing nor those that begin a request keep
+/// a question waiting.
+#[test]
+fn a_thousand_idle_connections_keep_nobody_waiting() {
+    let server = Server::start();
+    for begins in [&b""[..], b"{\"version\""] {
+        let idle: Vec<UnixStream> = (0..1000)
+            .map(|_| {
+                let mut stream = server.connect();
+                // It may have been closed for others of this process by now.
+                let _ = stream.write_all(begins);
+                stream
+            })
+            .collect();
+        let started = Instant::now();
+        for _ in 0..20 {
+            server.check_alive();
+        }
+        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+        let started = Instant::now();
+        for mut stream in idle {
+            let _ = stream.read_to_string(&mut String::new());
+        }
+        assert!(started.elapsed() < Duration::from_secs(4), "each has its deadline: {:?}", started.elapsed());
+    }
+}
+
+/// Requests that are not whole yet take a bounded room, and a small one passes beside them.
+#[test]
+fn unfinished_requests_do_not_fill_the_memory() {
+    let server = Server::start();
+    let large: Vec<UnixStream> = (0..8)
+        .map(|_| {
+            let mut stream = server.connect();
+            stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+            let _ = stream.write_all(&vec![b' '; 15 << 20]);
+            stream
+        })
+        .collect();
+    let closed = |stream: &UnixStream| {
+        stream.set_nonblocking(true).unwrap();
+        let mut stream = stream;
+        !matches!(stream.read(&mut [0; 64]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    };
+    server.check_alive();
+    assert!(large.iter().filter(|stream| closed(stream)).count() >= 4, "4 of 16 MiB fit");
+}
+
 #[test]
 fn a_dripping_client_is_cut_off() {
     let server = Server::start();

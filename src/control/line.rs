@@ -71,8 +71,9 @@ pub(super) fn receive<T: DeserializeOwned>(
     decode(&line)
 }
 
-/// Another version may lack what we look for, so its number is looked at even when the rest makes no sense.
-fn decode<T: DeserializeOwned>(line: &[u8]) -> Result<T, Unreadable> {
+/// A message whose line has come. Another version may lack what we look for, so its number is looked at even when the rest
+/// makes no sense.
+pub(super) fn decode<T: DeserializeOwned>(line: &[u8]) -> Result<T, Unreadable> {
     match serde_json::from_slice::<Message<T>>(line) {
         Ok(message) if message.version == VERSION => Ok(message.body),
         Ok(message) => Err(Unreadable::Version(message.version)),

@@ -17,6 +17,7 @@ mod follow;
 mod line;
 mod numbers;
 pub mod protocol;
+mod reception;
 mod room;
 pub mod routers;
 mod rule_numbers;

@@ -1,14 +1,14 @@
 //! Answering the control socket: a few threads that take turns, so that nobody can make the router wait or grow.
 //!
-//! A client gets one answer, has [`PATIENCE`] to ask and to read it, and may ask with at most [`LONGEST_REQUEST`] bytes;
-//! one that wants to follow something gets a thread of its own. Whatever is wrong with a request becomes a [`Refusal`]; a
-//! bug in an answer becomes one too. Who may connect is the business of the socket's directory.
+//! A client is handed over by the [`Reception`] once it has asked, gets one answer and has [`PATIENCE`] to read it; one
+//! that wants to follow something gets a thread of its own. Whatever is wrong with a request becomes a [`Refusal`]; a bug
+//! in an answer becomes one too. Who may connect is the business of the socket's directory.
 
 use std::fmt::Display;
 use std::io;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,18 +19,18 @@ use super::engine::Engine;
 use super::follow::Followers;
 use super::line::{self, Unreadable};
 use super::protocol::{Change, Refusal, Request, Response};
+use super::reception::{Heard, Reception};
 use super::room::Room;
 
 pub use super::answer::LabFacts;
 pub use super::follow::Feed;
 
-/// More clients than this wait in the socket's backlog.
+/// More clients than this wait for one that is free, [`WAITING`] at most.
 const THREADS: usize = 4;
 /// Changes wait for each other; there is always a thread left for questions.
 const CHANGES: usize = THREADS - 1;
+const WAITING: usize = 512;
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A topology as large as Azure's limits allow fits.
-const LONGEST_REQUEST: u64 = 16 << 20;
 
 /// What a request is answered with.
 pub enum Answer {
@@ -71,27 +71,27 @@ pub fn listen<A: Into<Answer>>(
     answer: impl Fn(Request) -> A + Send + Sync + 'static,
     shutdown: impl Fn() + Send + Sync + 'static,
 ) -> io::Result<()> {
-    let server = Arc::new((listener, answer, shutdown, Followers::default()));
+    let (hand_on, heard) = mpsc::sync_channel(WAITING);
+    let reception = Reception::open(listener, hand_on)?;
+    let server = Arc::new((Mutex::new(heard), answer, shutdown, Followers::default()));
     for number in 0..THREADS {
         let server = Arc::clone(&server);
         let turns = move || {
-            let (listener, answer, shutdown, followers) = &*server;
-            loop {
-                match listener.accept() {
-                    Ok((stream, _)) => converse(stream, |request| answer(request).into(), shutdown, followers),
-                    // Out of descriptors or memory: others may give some back. Do not spin meanwhile.
-                    Err(_) => thread::sleep(Duration::from_millis(100)),
-                }
+            let (heard, answer, shutdown, followers) = &*server;
+            let next = || heard.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            while let Ok(client) = next() {
+                converse(client, |request| answer(request).into(), shutdown, followers);
             }
         };
         thread::Builder::new().name(format!("vnet-control{number}")).spawn(turns)?;
     }
+    thread::Builder::new().name("vnet-reception".into()).spawn(move || reception.run())?;
     Ok(())
 }
 
-fn converse(stream: UnixStream, answer: impl Fn(Request) -> Answer, shutdown: impl Fn(), followers: &Followers) {
-    let deadline = Instant::now() + PATIENCE;
-    let request = line::receive(&stream, LONGEST_REQUEST, deadline);
+fn converse(client: Heard, answer: impl Fn(Request) -> Answer, shutdown: impl Fn(), followers: &Followers) {
+    let Heard { stream, line } = client;
+    let request = line.and_then(|line| line::decode(&line));
     let stops = matches!(request, Ok(Request::Shutdown));
     let answer = match request {
         // The answer only reads; a half-made one leaves nothing broken behind.

@@ -2,7 +2,7 @@
 //!
 //! One idea: every socket hangs on one virtual network's device, so whoever asks has said which directory answers. Nobody
 //! is waited for, and nothing grows: a datagram is answered at once or passed on, a connection carries one question and has
-//! [`PATIENCE`] for it.
+//! [`PATIENCE`] for it. A machine has a share of the connections, so that none keeps others waiting.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, ErrorKind, Read, Write};
@@ -18,6 +18,7 @@ use super::http::{LONGEST, Malformed, Request, Response};
 use super::upstream::{Asker, Upstream};
 use super::{dns, metadata};
 use crate::sys::caps::CapabilitySet;
+use crate::sys::crowd::Crowd;
 use crate::sys::netns::Netns;
 use crate::sys::poll::{Poller, Ready, Waker};
 use crate::sys::socket::Origin;
@@ -31,8 +32,9 @@ const METADATA_PORT: u16 = 80;
 
 /// How long a question over a connection may take, its answer included.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Connections at a time, of all virtual networks; more are closed at once.
+/// Connections at a time, of all virtual networks, and of one address in one of them.
 const MOST: usize = 256;
+const SHARE: usize = 16;
 /// The largest datagram that is looked at: a question has a name of at most 255 bytes.
 const DATAGRAM: usize = 1232;
 /// Ready sockets that one turn looks at, and datagrams or connections that it takes from each.
@@ -153,7 +155,8 @@ struct Desk {
     poller: Poller,
     behind: BTreeMap<String, Directory>,
     doors: HashMap<u64, (String, Door)>,
-    callers: usize,
+    /// Of connections, by the device and the address that they come from.
+    callers: Crowd<(String, IpAddr)>,
     next_token: u64,
     upstream: Upstream,
 }
@@ -163,7 +166,8 @@ impl Desk {
         let poller = Poller::new()?;
         poller.add(waker, WAKER)?;
         upstream.sockets().try_for_each(|socket| poller.add(socket, UPSTREAM))?;
-        Ok(Self { poller, behind: BTreeMap::new(), doors: HashMap::new(), callers: 0, next_token: 0, upstream })
+        let (behind, doors, callers) = (BTreeMap::new(), HashMap::new(), Crowd::new(MOST, SHARE));
+        Ok(Self { poller, behind, doors, callers, next_token: 0, upstream })
     }
 
     fn run(mut self, shared: &Shared) {
@@ -197,11 +201,7 @@ impl Desk {
     }
 
     fn heed(&mut self, behind: BTreeMap<String, Directory>) {
-        self.doors.retain(|_, (device, door)| {
-            let stays = behind.contains_key(device);
-            self.callers -= usize::from(!stays && matches!(door, Door::Caller(_)));
-            stays
-        });
+        self.close_those(|device, _| !behind.contains_key(device));
         let new: Vec<_> = behind.keys().filter(|device| !self.behind.contains_key(*device)).cloned().collect();
         self.behind = behind;
         for device in new {
@@ -229,11 +229,24 @@ impl Desk {
             Door::Connections(listener, _) => self.poller.add(listener, token)?,
             Door::Caller(caller) => {
                 self.poller.add(&caller.stream, token)?;
-                self.callers += 1;
+                if let Some(oldest) = self.callers.enter((device.clone(), caller.from), token) {
+                    self.doors.remove(&oldest);
+                }
             }
         }
         self.doors.insert(token, (device, door));
         Ok(())
+    }
+
+    /// Closes those doors of which it is so, by their device.
+    fn close_those(&mut self, is_so: impl Fn(&str, &Door) -> bool) {
+        self.doors.retain(|token, (device, door)| {
+            let closes = is_so(device, door);
+            if let (true, Door::Caller(caller)) = (closes, door) {
+                self.callers.leave(&(device.clone(), caller.from), *token);
+            }
+            !closes
+        });
     }
 
     fn turn_to(&mut self, token: u64) {
@@ -242,15 +255,14 @@ impl Desk {
         match &mut door {
             Door::Datagrams(socket) => answer_datagrams(token, socket, directory, &mut self.upstream),
             Door::Connections(listener, language) => {
-                let arrived = arrived(listener, *language, MOST.saturating_sub(self.callers));
-                for caller in arrived {
+                for caller in arrived(listener, *language) {
                     // Without room for it in the poller it is closed.
                     let _ = self.admit(device.clone(), Door::Caller(caller));
                 }
             }
             Door::Caller(caller) => {
                 if !caller.advance(token, directory, &mut self.upstream) {
-                    self.callers -= 1;
+                    self.callers.leave(&(device, caller.from), token);
                     return;
                 }
                 // Fails for a socket that has failed: the next wait tells.
@@ -280,16 +292,14 @@ impl Desk {
 
     /// Closes connections whose time is over; returns how long the next one has.
     fn send_away_the_slow(&mut self, now: Instant) -> Option<Duration> {
-        if self.callers == 0 {
+        if self.callers.is_empty() {
             return None;
         }
         let deadline = |door: &Door| match door {
             Door::Caller(caller) => Some(caller.deadline),
             Door::Datagrams(_) | Door::Connections(..) => None,
         };
-        let before = self.doors.len();
-        self.doors.retain(|_, (_, door)| deadline(door).is_none_or(|deadline| deadline > now));
-        self.callers -= before - self.doors.len();
+        self.close_those(|_, door| deadline(door).is_some_and(|deadline| deadline <= now));
         let next = self.doors.values().filter_map(|(_, door)| deadline(door)).min();
         next.map(|deadline| deadline.saturating_duration_since(now))
     }
@@ -324,12 +334,12 @@ fn framed(answer: &[u8]) -> Option<Vec<u8>> {
     Some([&len.to_be_bytes()[..], answer].concat())
 }
 
-/// New connections, of which so many stay.
-fn arrived(listener: &TcpListener, language: Language, room: usize) -> Vec<Caller> {
+/// New connections.
+fn arrived(listener: &TcpListener, language: Language) -> Vec<Caller> {
     let mut callers = Vec::new();
     for _ in 0..BATCH {
         let Ok((stream, from)) = listener.accept() else { break };
-        if callers.len() < room && stream.set_nonblocking(true).is_ok() {
+        if stream.set_nonblocking(true).is_ok() {
             let deadline = Instant::now() + PATIENCE;
             callers.push(Caller {
                 stream,

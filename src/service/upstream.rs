@@ -19,6 +19,8 @@ use super::whole::{Again, Whole};
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Questions that wait at a time.
 const MOST: usize = 256;
+/// Those of one machine, so that none keeps others from asking.
+const SHARE: usize = 64;
 /// The largest answer that is taken.
 const DATAGRAM: usize = 4096;
 /// Answers that one turn takes from a socket.
@@ -32,6 +34,16 @@ pub(super) enum Asker {
     Datagram(u64, SocketAddr),
     /// Over a connection.
     Caller(u64),
+}
+
+impl Asker {
+    /// Which door and address it is at; connections are few already, and each is counted by itself.
+    const fn machine(self) -> (u64, Option<IpAddr>) {
+        match self {
+            Self::Datagram(door, from) => (door, Some(from.ip())),
+            Self::Caller(connection) => (connection, None),
+        }
+    }
 }
 
 /// Those who are asked, and who waits for them.
@@ -90,7 +102,8 @@ impl Upstream {
 
     /// Passes a question on. False where too many wait, or it is too short to be one.
     pub(super) fn ask(&mut self, asker: Asker, question: &[u8], now: Instant) -> bool {
-        if self.waiting.len() >= MOST || question.len() < 2 {
+        let own = self.waiting.values().filter(|waiting| waiting.asker.machine() == asker.machine()).count();
+        if self.waiting.len() >= MOST || own >= SHARE || question.len() < 2 {
             return false;
         }
         let Some(number) = self.free_number() else { return false };

@@ -2,6 +2,7 @@
 
 pub mod caps;
 pub mod clock;
+pub mod crowd;
 pub mod files;
 pub mod mount;
 pub mod netlink;

@@ -139,6 +139,12 @@ pub fn listen(at: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// The process that connected a local socket, if it is one that is seen from here.
+pub fn peer_process(stream: impl AsFd) -> Option<u32> {
+    let process = sockopt::socket_peercred(stream).ok()?.pid;
+    u32::try_from(process.as_raw_nonzero().get()).ok()
+}
+
 /// Has the kernel sign and check every segment to and from a peer (RFC 2385). Keys longer than 80 bytes are refused.
 pub fn sign(socket: impl AsFd, peer: IpAddr, key: &str) -> io::Result<()> {
     /// `struct tcp_md5sig` of linux/tcp.h.

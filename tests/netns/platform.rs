@@ -1,9 +1,9 @@
 //! What guests ask the platform, asked by real programs: names, and what a machine is told of itself.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -203,4 +203,30 @@ fn lim_05_guests_ask_the_servers_of_their_virtual_network() {
     assert_eq!(resolvers("far"), ["168.63.129.16"]);
     lab.apply(LAB);
     assert_eq!(resolvers("far"), ["168.63.129.16"]);
+}
+
+/// FAB-12: connections that one machine leaves open keep neither others nor itself from an answer.
+#[test]
+fn fab_12_slow_connections_of_one_machine_keep_nobody_waiting() {
+    let Some(lab) = Lab::up(LAB).filter(|_| has_program("curl")) else { return };
+    let open = || {
+        let mut stream = TcpStream::connect("169.254.169.254:80").unwrap();
+        let _ = stream.write_all(b"GET /metadata");
+        stream
+    };
+    let slow = lab.inside("far", || (0..280).map(|_| open()).collect::<Vec<_>>());
+    let started = Instant::now();
+    for node in ["web", "other", "db", "far"] {
+        assert_eq!(instance(&lab, node)["compute"]["name"], node);
+    }
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    if has_program("dig") {
+        assert_eq!(dig(&lab, "web", &["+short", "+tcp", "+search", "db"]), "10.1.0.5\n", "nor from a name over TCP");
+    }
+    // Each has its deadline, too.
+    for mut stream in slow {
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let _ = stream.read(&mut [0; 1]);
+    }
+    assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
 }
