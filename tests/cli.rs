@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 /// Every subcommand; `the_list_of_subcommands_is_complete` compares it with the help.
-const SUBCOMMANDS: [&str; 31] = [
+const SUBCOMMANDS: [&str; 32] = [
     "demo",
     "up",
     "down",
@@ -34,6 +34,7 @@ const SUBCOMMANDS: [&str; 31] = [
     "reach",
     "lb",
     "snat",
+    "public-ips",
     "drops",
     "counters",
     "events",
@@ -715,4 +716,53 @@ fn explain_has_its_own_exit_code_for_what_depends_on_the_hash() {
     let second = "  - {name: nva2, networkInterfaces: [{subnet: a/nva, enableIPForwarding: true}]}\n";
     let answer = about(&(fixed + second), "reach -t FILE");
     assert!(answer.stdout.contains("via nva or nva2"), "{}", answer.stdout);
+}
+
+/// PIP-01: every public address, and whose it is.
+#[test]
+fn pip_01_public_addresses_are_listed_with_whoever_uses_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("lab.yaml");
+    fs::write(
+        &file,
+        "name: l
+publicIPAddresses: [{name: a, ipAddress: 203.0.113.1}, {name: b, ipAddress: 203.0.113.2}, {name: c, ipAddress: 203.0.113.3},
+  {name: d, ipAddress: 203.0.113.4}, {name: e, ipAddress: 203.0.113.5}]
+publicIPPrefixes: [{name: p, ipPrefix: 203.0.113.64/29}]
+natGateways: [{name: out, publicIpAddresses: [b], publicIpPrefixes: [p]}]
+loadBalancers: [{name: lb, frontendIPConfigurations: [{name: one, publicIPAddress: c}]}]
+virtualNetworkGateways:
+  - {name: gw, gatewayType: Vpn, sku: {name: VpnGw1}, ipConfigurations: [{subnet: v/GatewaySubnet, publicIPAddress: d}]}
+virtualNetworks: [{name: v, location: x, addressSpace: [10.1.0.0/16], subnets: [{name: s, addressPrefix: 10.1.1.0/24},
+  {name: GatewaySubnet, addressPrefix: 10.1.2.0/24}]}]
+virtualMachines: [{name: m, networkInterfaces: [{subnet: v/s, publicIPAddress: a}]}]
+",
+    )
+    .unwrap();
+    let answer = vnet(&["public-ips", "-t", file.to_str().unwrap(), "-o", "json"]);
+    assert_eq!(answer.code, 0, "{}", answer.stderr);
+    let rows: Value = serde_json::from_str(&answer.stdout).unwrap();
+    let row = |row: &Value| {
+        let text = |key: &str| row[key].as_str().unwrap().to_owned();
+        (
+            text("name"),
+            text("ipAddress"),
+            row["usedBy"].as_array().unwrap().iter().map(|by| by.as_str().unwrap().to_owned()).collect::<Vec<_>>(),
+        )
+    };
+    let rows: Vec<_> = rows.as_array().unwrap().iter().map(row).collect();
+    let expected = [
+        ("a", "203.0.113.1", vec!["m/eth0 (10.1.1.4)"]),
+        ("b", "203.0.113.2", vec!["NAT gateway out"]),
+        ("c", "203.0.113.3", vec!["load balancer lb, frontend one"]),
+        ("d", "203.0.113.4", vec!["gateway gw"]),
+        ("e", "203.0.113.5", vec![]),
+        ("p", "203.0.113.64/29", vec!["NAT gateway out"]),
+    ];
+    let expected = expected.map(|(name, address, users)| {
+        (name.to_owned(), address.to_owned(), users.into_iter().map(str::to_owned).collect::<Vec<_>>())
+    });
+    assert_eq!(rows, expected);
+    let table = vnet(&["public-ips", "-t", file.to_str().unwrap()]).stdout;
+    assert!(table.contains("load balancer lb, frontend one") && table.contains("Used By"), "{table}");
 }

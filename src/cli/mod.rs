@@ -33,6 +33,7 @@ mod ls;
 mod next_hop;
 mod output;
 mod peering;
+mod public_ips;
 mod reach;
 mod routes;
 mod rule;
@@ -97,6 +98,7 @@ enum Command {
     Reach(reach::Reach),
     Lb(lb::Lb),
     Snat(snat::Snat),
+    PublicIps(public_ips::PublicIps),
     Drops(drops::Drops),
     Counters(counters::Counters),
     Events(events::Events),
@@ -171,6 +173,7 @@ impl Command {
             Self::Reach(command) => command.run(context),
             Self::Lb(command) => command.run(context),
             Self::Snat(command) => command.run(context),
+            Self::PublicIps(command) => command.run(context),
             Self::Drops(command) => command.run(context),
             Self::Counters(command) => command.run(context),
             Self::Events(command) => command.run(context),

@@ -1,6 +1,7 @@
 //! `vnet status`: one lab in detail.
 
 use std::fmt::Write;
+use std::net::IpAddr;
 
 use clap::Args;
 
@@ -61,19 +62,20 @@ fn summary(status: &protocol::Status) -> String {
 }
 
 fn table(status: &protocol::Status) -> Table {
+    const COLUMNS: [&str; 8] =
+        ["Node", "Interface", "Device", "Subnet", "Addresses", "Public Addresses", "State", "Namespace"];
     let interfaces = status.nodes.iter().flat_map(|node| node.network_interfaces.iter().map(move |nic| (node, nic)));
-    Table::new(&["Node", "Interface", "Subnet", "Addresses", "State", "Namespace"]).rows(interfaces.map(
-        |(node, nic)| {
-            let addresses = nic.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-            let state = match node.power_state {
-                PowerState::Stopped => "stopped",
-                PowerState::Running if nic.alive => "up",
-                PowerState::Running => "gone",
-            };
-            let (name, subnet, namespace) = (nic.name.clone(), nic.subnet.clone(), node.namespace.clone());
-            [node.name.clone(), name, subnet, addresses, state.to_owned(), namespace]
-        },
-    ))
+    let words = |addresses: &[IpAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    Table::new(&COLUMNS).rows(interfaces.map(|(node, nic)| {
+        let (addresses, public) = (words(&nic.addresses), words(&nic.public_addresses));
+        let state = match node.power_state {
+            PowerState::Stopped => "stopped",
+            PowerState::Running if nic.alive => "up",
+            PowerState::Running => "gone",
+        };
+        let (name, subnet, namespace) = (nic.name.clone(), nic.subnet.clone(), node.namespace.clone());
+        [node.name.clone(), name, nic.device.clone(), subnet, addresses, public, state.to_owned(), namespace]
+    }))
 }
 
 fn duration(seconds: u64) -> String {

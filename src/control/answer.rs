@@ -25,7 +25,9 @@ use super::trace::trace;
 use crate::dataplane::platform::PLATFORM;
 use crate::dataplane::{DropReason, Timestamp};
 use crate::diag;
-use crate::model::{Attach, AttachNamespace, Attachment, Internet, Network, PLATFORM_NODE, PowerState, SubnetIx};
+use crate::model::{
+    Attach, AttachNamespace, Attachment, Internet, Network, NicIx, PLATFORM_NODE, PowerState, SubnetIx,
+};
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::tun::OffloadSupport;
 
@@ -37,6 +39,8 @@ pub struct LabFacts {
     pub offload: OffloadSupport,
     /// By machine: its namespace as `ip netns` names it, or as a path.
     pub namespaces: HashMap<String, String>,
+    /// By machine and interface: what the guest calls it.
+    pub devices: HashMap<String, BTreeMap<String, String>>,
     /// What is wrong with the router itself.
     pub alerts: Vec<String>,
     pub flow_logs: Arc<ArcSwap<FlowLogReport>>,
@@ -100,6 +104,9 @@ impl Answers {
             Request::Peerings => Response::Peerings(diag::peerings(&self.engine.network())),
             Request::LoadBalancers => Response::LoadBalancers(self.load_balancers()),
             Request::Snat => Response::Snat(self.snat()),
+            Request::PublicAddresses => {
+                Response::PublicAddresses(diag::public_addresses(&self.engine.published().network))
+            }
             Request::Explain { source, destination } => self
                 .explain(&source, &destination)
                 .map_or_else(refused, |answer| Response::Explanation(Box::new(answer))),
@@ -133,12 +140,15 @@ impl Answers {
                 continue;
             }
             let place = Place::of(network, attachment);
-            let interface =
-                NodeInterface { name: place.nic, subnet: place.subnet, addresses: place.addresses, alive: port.alive };
-            match nodes.iter_mut().find(|node| node.name == place.node) {
+            let device = lab.device(network, attachment, &place);
+            let public_addresses = public_addresses(network, attachment);
+            let Place { node: machine, nic: name, subnet, addresses } = place;
+            let alive = port.alive;
+            let interface = NodeInterface { name, subnet, addresses, public_addresses, device, alive };
+            match nodes.iter_mut().find(|node| node.name == machine) {
                 Some(node) => node.network_interfaces.push(interface),
                 None => nodes.push(Node {
-                    name: place.node,
+                    name: machine,
                     namespace: lab.namespace(network, attachment),
                     power_state: PowerState::Running,
                     network_interfaces: vec![interface],
@@ -311,6 +321,16 @@ impl Answers {
 }
 
 impl LabFacts {
+    fn device(&self, network: &Network, attachment: Attachment, place: &Place) -> String {
+        let attached = match attachment {
+            Attachment::Nic(nic) => network.nic(nic).attach.as_ref(),
+            Attachment::Vnet(vnet) => network.vnet(vnet).attach.as_ref(),
+            _ => None,
+        };
+        let made = || self.devices.get(&place.node)?.get(&place.nic).cloned();
+        attached.map(|to| to.interface.clone()).or_else(made).unwrap_or_default()
+    }
+
     fn namespace(&self, network: &Network, attachment: Attachment) -> String {
         let attach = |attach: &Attach| match &attach.namespace {
             AttachNamespace::Name(name) => name.clone(),
@@ -338,13 +358,24 @@ impl LabFacts {
 }
 
 /// Machines that do not run: nobody has made anything of them.
+/// Those in front of an interface of a machine.
+fn public_addresses(network: &Network, attachment: Attachment) -> Vec<IpAddr> {
+    match attachment {
+        Attachment::Nic(nic) => diag::public_addresses_of(network, network.nic(nic)),
+        _ => Vec::new(),
+    }
+}
+
 fn stopped(network: &Network) -> impl Iterator<Item = Node> {
     let machines = network.virtual_machines.iter().filter(|vm| vm.power_state == PowerState::Stopped);
     machines.map(|vm| {
-        let places = vm.network_interfaces.iter().map(|nic| Place::of(network, Attachment::Nic(*nic)));
-        let interface =
-            |Place { nic: name, subnet, addresses, .. }| NodeInterface { name, subnet, addresses, alive: false };
-        let network_interfaces = places.map(interface).collect();
+        let interface = |nic: &NicIx| {
+            let attachment = Attachment::Nic(*nic);
+            let Place { nic: name, subnet, addresses, .. } = Place::of(network, attachment);
+            let public_addresses = public_addresses(network, attachment);
+            NodeInterface { name, subnet, addresses, public_addresses, device: String::new(), alive: false }
+        };
+        let network_interfaces = vm.network_interfaces.iter().map(interface).collect();
         Node { name: vm.name.clone(), namespace: String::new(), power_state: PowerState::Stopped, network_interfaces }
     })
 }

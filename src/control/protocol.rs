@@ -14,8 +14,8 @@ use super::events::Event;
 use super::rule_numbers::RuleLabel;
 use crate::diag::{
     BackendRow, CircuitRow, ConnectionRow, EffectiveGroup, Explanation, FlowVerifyAnswer, FlowVerifyQuery, Forecast,
-    LiveExplanation, NextHopAnswer, NextHopQuery, PeeringRow, Plan, Probe, Query, Reach, Retraced, RouteRow, Sighting,
-    SnatRow,
+    LiveExplanation, NextHopAnswer, NextHopQuery, PeeringRow, Plan, Probe, PublicAddressRow, Query, Reach, Retraced,
+    RouteRow, Sighting, SnatRow,
 };
 use crate::model::{PowerState, Side};
 use crate::speakers::{self, PeerRow};
@@ -76,6 +76,8 @@ pub enum Request {
     LoadBalancers,
     /// Ports of public addresses.
     Snat,
+    /// Public addresses and who uses them.
+    PublicAddresses,
     /// Tunnels of gateways.
     Connections,
     /// ExpressRoute circuits.
@@ -196,6 +198,7 @@ pub enum Response {
     Peerings(Vec<PeeringRow>),
     LoadBalancers(Vec<BackendRow>),
     Snat(Vec<SnatRow>),
+    PublicAddresses(Vec<PublicAddressRow>),
     Connections(Vec<ConnectionRow>),
     Circuits(Vec<CircuitRow>),
     BgpPeers(Vec<PeerRow>),
@@ -322,6 +325,12 @@ pub struct NodeInterface {
     /// `VNET/SUBNET`, or `VNET` for a whole VNet.
     pub subnet: String,
     pub addresses: Vec<IpAddr>,
+    /// In front of some of these.
+    #[serde(default)]
+    pub public_addresses: Vec<IpAddr>,
+    /// What its guest calls it; empty where that is not known.
+    #[serde(default)]
+    pub device: String,
     /// False once its device has vanished.
     pub alive: bool,
 }

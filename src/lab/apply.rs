@@ -278,7 +278,8 @@ impl Lab<'_> {
         let leaving = self.programs.extract_if(.., |program| !self.record.keeps_program(&before, &program.node));
         program::stop(leaving.collect(), &mut self.site.claim.journal);
         let mut complaints = self.site.keep_only(guests, &network);
-        self.update_facts(|facts| LabFacts { namespaces: self.record.namespaces(), ..facts });
+        let (namespaces, devices) = (self.record.namespaces(), self.record.devices());
+        self.update_facts(|facts| LabFacts { namespaces, devices, ..facts });
         let dir = &self.site.claim.dir;
         let written =
             [self.site.write_names(&network), dir.write_links(&Links::of(&network)), dir.write_record(&self.record)];

@@ -192,6 +192,7 @@ fn begin(
         file: record.file.clone(),
         offload,
         namespaces: record.namespaces(),
+        devices: record.devices(),
         alerts: Vec::new(),
         flow_logs: logger.report(),
         events: Arc::clone(&history),

@@ -134,6 +134,11 @@ impl Record {
         self.nodes.iter().map(|node| (node.name.clone(), node.name_of_namespace())).collect()
     }
 
+    /// By machine and interface: what the guest calls it.
+    pub(super) fn devices(&self) -> HashMap<String, BTreeMap<String, String>> {
+        self.nodes.iter().map(|node| (node.name.clone(), node.devices.clone())).collect()
+    }
+
     /// Whether a machine has here the program, in the namespace, that it had before.
     pub(super) fn keeps_program(&self, before: &Self, node: &str) -> bool {
         let entry = |record: &Self| {

@@ -272,3 +272,36 @@ fn nsg_20_and_21_flows_show_each_interfaces_record_and_its_rule() {
     assert_eq!(lab.data(&["flows", "db", "--port", "1"]), json!([]));
     assert_eq!(lab.vnet(&["flows", "nobody"]).status.code(), Some(2));
 }
+
+/// PIP-01: what an interface is called inside its guest, and as whom the Internet knows it.
+#[test]
+fn pip_01_status_shows_devices_and_public_addresses() {
+    let topology = "
+internet: {}
+publicIPAddresses: [{name: one, ipAddress: 203.0.113.77}]
+virtualNetworks: [{name: v, location: x, addressSpace: [10.1.0.0/16], subnets: [{name: s, addressPrefix: 10.1.1.0/24}]}]
+virtualMachines:
+  - name: m
+    networkInterfaces: [{name: front, subnet: v/s, publicIPAddress: one}, {name: back, subnet: v/s}]
+";
+    let Some(lab) = Lab::up(topology) else { return };
+    let status = lab.data(&["status"]);
+    let node = status["nodes"].as_array().unwrap().iter().find(|node| node["name"] == "m").unwrap();
+    let nics = node["networkInterfaces"].as_array().unwrap().iter();
+    let nics: Vec<_> =
+        nics.map(|nic| (nic["name"].clone(), nic["device"].clone(), nic["publicAddresses"].clone())).collect();
+    assert_eq!(nics[0], ("front".into(), "eth0".into(), serde_json::json!(["203.0.113.77"])));
+    assert_eq!(nics[1], ("back".into(), "eth1".into(), serde_json::json!([])));
+    let listed = lab.data(&["public-ips"]);
+    assert_eq!(listed[0]["usedBy"], serde_json::json!(["m/front (10.1.1.4)"]));
+    // An interface that comes later is the next one in its guest.
+    lab.apply(&topology.replace("{name: back, subnet: v/s}", "{name: other, subnet: v/s}"));
+    let status = lab.data(&["status"]);
+    let device = |name: &str| {
+        let nics =
+            status["nodes"].as_array().unwrap().iter().flat_map(|node| node["networkInterfaces"].as_array().unwrap());
+        nics.filter(|nic| nic["name"] == name).map(|nic| nic["device"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(device("other"), ["eth2"], "{status:#}");
+    assert_eq!(lab.exec("m", &["cat", "/sys/class/net/eth2/operstate"]).status.code(), Some(0));
+}
