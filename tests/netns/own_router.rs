@@ -8,40 +8,13 @@ use std::time::{Duration, Instant};
 use crate::lab::{Lab, has_program, permitted, stderr, stdout, vnet};
 
 const EXAMPLE: &str = include_str!("../../config/site-to-site-frr.yaml");
+const WITH_BIRD: &str = include_str!("../../config/site-to-site-bird.yaml");
 /// The gateway knows at once that a tunnel is gone, a router only by its hold time.
 const HOLD: &str = "hold time 9;";
 
 /// What the site's address space and the networks in Azure are, in both families.
 const SITE: [&str; 2] = ["192.168.50.0/24", "fd50::/64"];
 const AZURE: [&str; 4] = ["10.10.0.0/16", "10.20.0.0/16", "fd10::/48", "fd20::/48"];
-
-const BIRD: &str = "    run:
-      - sh
-      - -ec
-      - |
-        dir=/run/bird-$VNET_LAB
-        mkdir \"$dir\"
-        cat > \"$dir/conf\" <<'END'
-        router id 192.168.50.1;
-        protocol device {}
-        # What the kernel knows of the tunnel leads to the gateway.
-        protocol kernel { learn; ipv4 { import all; export where source = RTS_BGP; }; }
-        protocol kernel { learn; ipv6 { import all; export where source = RTS_BGP; }; }
-        protocol static { ipv4; route 192.168.50.0/24 blackhole; }
-        protocol static { ipv6; route fd50::/64 blackhole; }
-        protocol bgp azure {
-          local 192.168.50.1 as 65010;
-          neighbor 10.10.255.30 as 65515;
-          multihop;
-          hold time 9; connect retry time 1; connect delay time 1; error wait time 1, 2;
-          ipv4 { import all; export where source = RTS_STATIC; };
-          ipv6 { import all; export where source = RTS_STATIC; next hop address fd50::10; };
-        }
-        END
-        bird -f -c \"$dir/conf\" -s \"$dir/ctl\" -P \"$dir/pid\" &
-        trap 'rm -r \"$dir\"; exit' TERM
-        wait
-";
 
 /// GoBGP sets no kernel routes by itself: the site has them from the file.
 const GOBGP: &str = "    routes: [10.10.0.0/16, 10.20.0.0/16, 'fd10::/48', 'fd20::/48']
@@ -106,7 +79,7 @@ impl Brand {
         let (run, after) = rest.split_once("virtualMachines:").unwrap();
         let run = match self {
             Self::Frr => format!("    run:\n{run}"),
-            Self::Bird => BIRD.to_owned(),
+            Self::Bird => return WITH_BIRD.to_owned(),
             Self::GoBgp => GOBGP.to_owned(),
         };
         format!("{before}{run}virtualMachines:{after}")
@@ -246,8 +219,9 @@ fn examples_with_sites_pass_their_own_tests() {
         return;
     }
     let of_frr = Brand::Frr.is_installed().then_some("site-to-site-frr");
+    let of_bird = Brand::Bird.is_installed().then_some("site-to-site-bird");
     let examples = ["site-to-site", "site-to-site-bgp", "three-sites", "active-active", "expressroute-private-cloud"];
-    for example in examples.into_iter().chain(of_frr) {
+    for example in examples.into_iter().chain(of_frr).chain(of_bird) {
         let file = format!("{}/config/{example}.yaml", env!("CARGO_MANIFEST_DIR"));
         let tested = vnet().args(["test", &file]).output().unwrap();
         assert!(tested.status.success(), "{example}: {}{}", stdout(&tested), stderr(&tested));
