@@ -74,6 +74,7 @@ fn destination(row: &RouteRow) -> String {
     match (&row.destination_service_tags[..], &row.address_prefix[..]) {
         ([], [_]) => spaced(&row.address_prefix),
         ([], [first, ..]) => format!("{first} (of {} ranges)", row.address_prefix.len()),
+        (tags, [_]) => format!("{} (1 range)", tags.join(" ")),
         (tags, ranges) => format!("{} ({} ranges)", tags.join(" "), ranges.len()),
     }
 }

@@ -202,6 +202,18 @@ pub(super) fn text(node: &Node, report: &mut Report) -> Option<String> {
     }
 }
 
+/// A program and its arguments; or a text, which is a script for `sh` that ends at the first command that fails.
+pub(super) fn command(node: &Node, report: &mut Report) -> Option<Vec<String>> {
+    match &node.value {
+        Value::Scalar { text, .. } if !text.trim().is_empty() => Some(["sh", "-ec", text].map(str::to_owned).to_vec()),
+        Value::Scalar { .. } | Value::Null | Value::Map(_) => {
+            mismatch(node, report, "a program", "a list, such as [iperf3, -s], or a script");
+            None
+        }
+        Value::List(_) => Some(list_of(text)(node, report)?.into_iter().map(|word| word.value).collect()),
+    }
+}
+
 /// `true` or `false`, unquoted.
 pub(super) fn boolean(node: &Node, report: &mut Report) -> Option<bool> {
     match &node.value {

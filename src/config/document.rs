@@ -10,7 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::admin::{NetworkManager, network_manager};
-use super::decode::{Fields, boolean, list_of, mismatch, number, objects, record, text, word};
+use super::decode::{Fields, boolean, command, list_of, mismatch, number, objects, record, text, word};
 use super::diagnostic::{At, Report, Spanned};
 use super::dns::{dhcp_options, dns_settings};
 use super::express_route::{ExpressRouteCircuit, express_route_circuit};
@@ -195,6 +195,14 @@ pub(super) struct VirtualMachine {
 pub(super) struct Guest {
     pub forwarding: Option<bool>,
     pub masquerade: Masquerade,
+    pub routes: Vec<GuestRoute>,
+}
+
+/// A route of a guest's kernel.
+pub(super) struct GuestRoute {
+    pub at: At,
+    pub destination: Option<Spanned<IpNet>>,
+    pub next_hop: Option<Spanned<IpAddr>>,
 }
 
 pub(super) struct NetworkInterface {
@@ -427,7 +435,7 @@ pub(super) fn virtual_machine(node: &Node, report: &mut Report) -> Option<Virtua
         at: f.at,
         name: f.required("name", dns_label(63)),
         network_interfaces: f.list("networkInterfaces", network_interface),
-        run: f.optional("run", list_of(text)).map_or_else(Vec::new, |run| values(run.value)),
+        run: f.optional("run", command).map_or_else(Vec::new, |run| run.value),
         power_state: f.optional("powerState", power_state).map_or(PowerState::Running, |state| state.value),
         guest: f.optional("guest", guest).map_or_else(Guest::default, |guest| guest.value),
     })
@@ -448,6 +456,15 @@ fn guest(node: &Node, report: &mut Report) -> Option<Guest> {
     record(node, report, "a guest", |f| Guest {
         forwarding: f.optional("forwarding", boolean).map(|flag| flag.value),
         masquerade: f.optional("masquerade", masquerade).map_or(Masquerade::Off, |masquerade| masquerade.value),
+        routes: f.list("routes", guest_route),
+    })
+}
+
+fn guest_route(node: &Node, report: &mut Report) -> Option<GuestRoute> {
+    record(node, report, "a route of a guest", |f| GuestRoute {
+        at: f.at,
+        destination: f.required("addressPrefix", prefix),
+        next_hop: f.required("nextHopIpAddress", address),
     })
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::decode::{Fields, boolean, list_of, number, record, text, word};
+use super::decode::{Fields, boolean, command, list_of, number, record, text, word};
 use super::diagnostic::{At, Report, Spanned};
 use super::document::{Name, Reference, SubnetReference, flag, values};
 use super::express_route::{CircuitEnd, circuit, circuit_end};
@@ -202,9 +202,7 @@ pub(super) fn site(node: &Node, report: &mut Report) -> Option<Site> {
         routes: f.optional("routes", list_of(prefix)),
         shared_key: f.optional("sharedKey", text),
         mode: mode(f),
-        run: f
-            .optional("run", list_of(text))
-            .map_or_else(Vec::new, |run| run.value.into_iter().map(|word| word.value).collect()),
+        run: f.optional("run", command).map_or_else(Vec::new, |run| run.value),
         own_router: flag(f, "ownRouter", false),
     })
 }

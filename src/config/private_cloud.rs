@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::decode::{list_of, record, text, word};
+use super::decode::{command, list_of, record, word};
 use super::diagnostic::{Report, Spanned};
-use super::document::{Name, values};
+use super::document::Name;
 use super::express_route::{Authorization, GlobalReach, authorization, cloud_reach};
 use super::public_address::ignore;
 use super::tree::Node;
@@ -40,7 +40,7 @@ pub(super) fn private_cloud(node: &Node, report: &mut Report) -> Option<PrivateC
                 .is_some_and(|state| state.value),
             authorizations: f.list("authorizations", authorization),
             reach: f.list("globalReachConnections", cloud_reach),
-            run: f.optional("run", list_of(text)).map_or_else(Vec::new, |run| values(run.value)),
+            run: f.optional("run", command).map_or_else(Vec::new, |run| run.value),
         }
     })
 }

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::decode::{Fields, list_of, number, record, text, word};
+use super::decode::{Fields, command, list_of, number, record, word};
 use super::diagnostic::{At, Report, Spanned};
-use super::document::{Allocation, IpVersion, Name, Reference, allocation, ip_version, values};
+use super::document::{Allocation, IpVersion, Name, Reference, allocation, ip_version};
 use super::tree::{Node, Value};
 use super::values::{address, prefix, reference, resource_name};
 use crate::model::PublicIpSku;
@@ -87,7 +87,7 @@ pub(super) fn nat_gateway(node: &Node, report: &mut Report) -> Option<NatGateway
 pub(super) fn internet(node: &Node, report: &mut Report) -> Option<Internet> {
     record(node, report, "the Internet", |f| Internet {
         addresses: f.optional("addresses", list_of(address)),
-        run: f.optional("run", list_of(text)).map_or_else(Vec::new, |run| values(run.value)),
+        run: f.optional("run", command).map_or_else(Vec::new, |run| run.value),
         host_egress: f.optional("egress", word(&[("none", false), ("host", true)])).is_some_and(|egress| egress.value),
     })
 }

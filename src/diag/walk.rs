@@ -360,12 +360,15 @@ impl Slate {
     }
 }
 
-/// The interface a guest sends to a destination from: one with an address in the same range of its subnet, the first of
-/// several; else the primary, which has the default route (NIC-06, NIC-08).
+/// The interface a guest sends to a destination from: by its longest route, that of a subnet that it has an address in,
+/// of the first interface of several, or one of its own; else the primary, which has the default route (NIC-06, NIC-08).
 pub(super) fn egress(network: &Network, vm: VmIx, destination: IpAddr) -> NicIx {
-    let nics = network.vm(vm).network_interfaces.iter().rev();
+    let machine = network.vm(vm);
+    let own = machine.guest_routes.iter().filter(|route| route.prefix.contains(&destination));
+    let own = own.map(|route| (route.prefix.prefix_len(), route.nic));
+    let nics = machine.network_interfaces.iter().rev();
     let on_link = nics.filter_map(|&nic| Some((on_link(network, nic, destination)?.0.prefix_len(), nic)));
-    on_link.max_by_key(|(length, _)| *length).map_or_else(|| primary(network, vm), |(_, nic)| nic)
+    own.chain(on_link).max_by_key(|(length, _)| *length).map_or_else(|| primary(network, vm), |(_, nic)| nic)
 }
 
 /// The range that an interface and a destination share, and the interface's first address in it. Of a subnet's other

@@ -47,7 +47,9 @@ pub(super) struct Device {
     pub(super) default: DefaultRoute,
     /// What goes to it beside the default route.
     pub(super) routes: Vec<IpNet>,
-    /// Of these: among devices that have the same one the least wins.
+    /// What goes to it by a router of its subnet.
+    pub(super) via: Vec<(IpNet, IpAddr)>,
+    /// Of `routes`: among devices that have the same one the least wins.
     pub(super) metric: u32,
     /// Largest packet, in bytes.
     pub(super) mtu: u32,
@@ -67,7 +69,16 @@ pub(super) enum DefaultRoute {
 impl Device {
     /// With the MTU that guests get unless the lab says otherwise, and no other routes.
     pub(super) fn new(name: &str, addresses: Vec<IpNet>, default: DefaultRoute) -> Self {
-        Self { name: name.to_owned(), addresses, default, routes: Vec::new(), metric: 0, mtu: MTU, mac: None }
+        Self {
+            name: name.to_owned(),
+            addresses,
+            default,
+            routes: Vec::new(),
+            via: Vec::new(),
+            metric: 0,
+            mtu: MTU,
+            mac: None,
+        }
     }
 
     /// Makes the device, or attaches to a persistent one of that name; leaves it as it is.
@@ -117,7 +128,10 @@ impl Device {
         for route in &self.routes {
             netlink.add_device_route(link, *route, self.metric)?;
         }
-        self.wait_for_addresses(&mut netlink)
+        for (range, router) in before.via.iter().filter(|route| !self.via.contains(route)) {
+            netlink.remove_route_via(link, *range, *router)?;
+        }
+        self.finish(&mut netlink, link)
     }
 
     fn try_configure(&self, kind: DeviceKind) -> io::Result<()> {
@@ -139,7 +153,13 @@ impl Device {
         for route in &self.routes {
             netlink.add_device_route(link, *route, self.metric)?;
         }
-        self.wait_for_addresses(&mut netlink)
+        self.finish(&mut netlink, link)
+    }
+
+    /// What needs addresses that are usable already.
+    fn finish(&self, netlink: &mut Netlink, link: Link) -> io::Result<()> {
+        self.wait_for_addresses(netlink)?;
+        self.via.iter().try_for_each(|(range, router)| netlink.add_route_via(link, *range, *router))
     }
 
     /// Until packets to them arrive: the kernel routes an IPv6 address from a work queue of its own.

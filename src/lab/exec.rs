@@ -73,9 +73,24 @@ pub(super) fn open(node: Node<'_>) -> Result<Netns> {
     Netns::open(&node.namespace).during(|| format!("cannot open the namespace of {}", node.name))
 }
 
-/// Tells a program where it is; a shell's prompt and further `vnet` commands use it.
-pub(super) fn environment(node: Node<'_>) -> [(&'static str, String); 2] {
-    [("VNET_LAB", node.lab.lab.clone()), ("VNET_NODE", node.node.name.clone())]
+/// Tells a program where it is; a shell's prompt and further `vnet` commands use it. In a node of theirs users are
+/// administrators, and find their programs.
+pub(super) fn environment(node: Node<'_>) -> [(&'static str, OsString); 3] {
+    let path = with_administrators(env::var_os("PATH").unwrap_or_default());
+    [("VNET_LAB", node.lab.lab.clone().into()), ("VNET_NODE", node.node.name.clone().into()), ("PATH", path)]
+}
+
+/// A search path with the directories of `ip`, `nft` and `sysctl`, which that of other users may lack.
+fn with_administrators(mut path: OsString) -> OsString {
+    for directory in ["/usr/local/sbin", "/usr/sbin", "/sbin"] {
+        if !env::split_paths(&path).any(|known| known == Path::new(directory)) {
+            if !path.is_empty() {
+                path.push(":");
+            }
+            path.push(directory);
+        }
+    }
+    path
 }
 
 fn settle(namespace: &Netns, hosts: &Path, node: &RecordedNode) -> io::Result<()> {
@@ -89,4 +104,17 @@ fn settle(namespace: &Netns, hosts: &Path, node: &RecordedNode) -> io::Result<()
     let _ = mount::fresh_sysfs();
     let _ = mount::set_host_name(&node.name);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn administrators_programs_are_found_last() {
+        let path = |path: &str| with_administrators(path.into()).into_string().expect("it is text");
+        assert_eq!(path("/home/u/bin:/usr/bin"), "/home/u/bin:/usr/bin:/usr/local/sbin:/usr/sbin:/sbin");
+        assert_eq!(path("/usr/sbin:/usr/bin:/sbin/"), "/usr/sbin:/usr/bin:/sbin/:/usr/local/sbin");
+        assert_eq!(path(""), "/usr/local/sbin:/usr/sbin:/sbin");
+    }
 }

@@ -75,6 +75,9 @@ pub(super) fn device(network: &Network, nic: &NetworkInterface, name: &str) -> D
     let gateways = if nic.primary { gateways(network, nic) } else { Vec::new() };
     let mtu = network.emulation.mtu.into();
     let mut device = Device { mtu, ..Device::new(name, addresses(network, nic), DefaultRoute::Via(gateways)) };
+    let routes = &network.vm(nic.virtual_machine).guest_routes;
+    let own = routes.iter().filter(|route| std::ptr::eq(network.nic(route.nic), nic));
+    device.via = own.map(|route| (route.prefix, route.next_hop)).collect();
     // Where probes come from: an interface that is not the primary one has no other way there.
     if nic.addresses.iter().any(IpAddr::is_ipv6) {
         device.routes.push(IpAddr::from(IPV6_ROUTER).into());

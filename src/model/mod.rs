@@ -53,8 +53,8 @@ pub use mac::{Mac, Macs, mac_owner, stable_hash};
 pub use masquerade::{Masquerade, PRIVATE_RANGES};
 pub use network::{
     Attach, AttachNamespace, Attachment, CircuitTransit, DeploymentModel, DeviceKind, Emulation, ForwardedMode,
-    Network, NetworkInterface, NicIx, Peering, PeeringAccessMode, PeeringState, PowerState, Subnet, SubnetIx,
-    VirtualMachine, VirtualNetwork, VmIx, VnetIx,
+    GuestRoute, Network, NetworkInterface, NicIx, Peering, PeeringAccessMode, PeeringState, PowerState, Subnet,
+    SubnetIx, VirtualMachine, VirtualNetwork, VmIx, VnetIx,
 };
 pub use peering::{LinkIx, Links, PeeringError, SubnetNames, SyncLevel};
 pub use platform::{PLATFORM_ADDRESS, PLATFORM_NODE, PlatformService};

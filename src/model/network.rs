@@ -1,6 +1,7 @@
 //! Virtual networks, subnets, peerings, machines and their interfaces.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -164,6 +165,23 @@ pub struct VirtualMachine {
     pub guest_forwarding: bool,
     /// When it puts its own address in place of the source of what it forwards.
     pub guest_masquerade: Masquerade,
+    /// What its kernel knows beside its subnets and the default route (NIC-08).
+    pub guest_routes: Vec<GuestRoute>,
+}
+
+/// A route of a guest's own. The fabric does not look at its next hop: that only chooses the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuestRoute {
+    pub prefix: IpNet,
+    /// In a subnet of the interface.
+    pub next_hop: IpAddr,
+    pub nic: NicIx,
+}
+
+impl fmt::Display for GuestRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} via {}", self.prefix, self.next_hop)
+    }
 }
 
 /// Whether a machine runs. One that is stopped keeps its interfaces, their addresses and their rules; packets to them are

@@ -174,6 +174,17 @@ impl Netlink {
         unless(Errno::SRCH, self.acknowledged(Message::DelRoute(device_route(link, range, metric)), 0))
     }
 
+    /// Sends a range to a router that a device reaches; fine if it goes there already.
+    pub fn add_route_via(&mut self, link: Link, range: IpNet, router: IpAddr) -> io::Result<()> {
+        let message = route_via(link, range, router);
+        unless(Errno::EXIST, self.acknowledged(Message::NewRoute(message), NLM_F_CREATE | NLM_F_APPEND))
+    }
+
+    /// Removes what [`Self::add_route_via`] added; fine if it is gone already.
+    pub fn remove_route_via(&mut self, link: Link, range: IpNet, router: IpAddr) -> io::Result<()> {
+        unless(Errno::SRCH, self.acknowledged(Message::DelRoute(route_via(link, range, router)), 0))
+    }
+
     /// Sends a range to routers, each flow to one of them, in place of what [`Self::put_route`] said of it before. Every
     /// router must be in reach already.
     pub fn put_route(&mut self, range: IpNet, routers: &[IpAddr]) -> io::Result<()> {
@@ -364,6 +375,19 @@ fn device_route(link: Link, range: IpNet, metric: u32) -> RouteMessage {
         RouteAttribute::Destination(range.network().into()),
         RouteAttribute::Oif(link.0),
         RouteAttribute::Priority(metric),
+    ];
+    message
+}
+
+/// As a person sets one.
+fn route_via(link: Link, range: IpNet, router: IpAddr) -> RouteMessage {
+    let mut message = default_route(family(router), RouteScope::Universe);
+    message.header.protocol = RouteProtocol::Static;
+    message.header.destination_prefix_length = range.prefix_len();
+    message.attributes = vec![
+        RouteAttribute::Destination(range.network().into()),
+        RouteAttribute::Gateway(router.into()),
+        RouteAttribute::Oif(link.0),
     ];
     message
 }

@@ -445,3 +445,45 @@ fn peer_04_a_virtual_network_goes_with_its_machines() {
     lab.apply(HUB_SPOKE);
     lab.assert_ping("web", "10.2.1.10");
 }
+
+const TWO_NICS: &str = "
+virtualNetworks:
+  - name: v
+    location: x
+    addressSpace: [10.1.0.0/16, 10.2.0.0/16]
+    subnets: [{name: s, addressPrefix: 10.1.1.0/24}, {name: t, addressPrefix: 10.1.2.0/24}, {name: far, addressPrefix: 10.2.0.0/24}]
+virtualMachines:
+  - name: m
+    networkInterfaces: [{subnet: v/s}, {subnet: v/t}]
+    guest: {routes: [{addressPrefix: 10.2.0.0/24, nextHopIpAddress: 10.1.2.1}]}
+  - {name: far, networkInterfaces: [{subnet: v/far}]}
+";
+
+/// NIC-08: a guest's own routes choose the interface that it sends from, in the kernel and in the model, from the start
+/// and as they change.
+#[test]
+fn nic_08_a_guests_own_routes_are_in_its_kernel_and_in_the_model() {
+    let Some(lab) = Lab::up(TWO_NICS) else { return };
+    let source = || {
+        lab.inside("m", || {
+            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            socket.connect("10.2.0.4:9").unwrap();
+            socket.local_addr().unwrap().ip().to_string()
+        })
+    };
+    let check = |address: &str| {
+        assert_eq!(source(), address);
+        lab.assert_ping("m", "10.2.0.4");
+        let explained = lab.data(&["explain", "m", "far"]);
+        assert!(explained.to_string().contains(address), "{explained:#}");
+    };
+    check("10.1.2.4");
+    lab.apply(&TWO_NICS.replace("nextHopIpAddress: 10.1.2.1", "nextHopIpAddress: 10.1.1.1"));
+    check("10.1.1.4");
+    lab.apply(&TWO_NICS.replace("10.2.0.0/24, nextHopIpAddress", "10.2.0.4/32, nextHopIpAddress"));
+    check("10.1.2.4");
+    lab.apply(
+        &TWO_NICS.replace("    guest: {routes: [{addressPrefix: 10.2.0.0/24, nextHopIpAddress: 10.1.2.1}]}\n", ""),
+    );
+    check("10.1.1.4");
+}

@@ -281,3 +281,40 @@ fn doubts_are_data_for_programs() {
     let applied: Value = serde_json::from_slice(&applied.stdout).unwrap();
     assert_eq!((&applied["changes"][0]["name"], codes(&applied)), (&json!("spare"), expected(1)));
 }
+
+/// A `run` that is a text ends at the first command that fails; programs find those of administrators, whoever starts them.
+#[test]
+fn a_script_ends_at_the_first_failure_and_finds_administrators_programs() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("said");
+    let topology = format!(
+        "
+virtualNetworks: [{{name: v, location: x, addressSpace: [10.1.0.0/16], subnets: [{{name: s, addressPrefix: 10.1.1.0/24}}]}}]
+virtualMachines:
+  - name: m
+    networkInterfaces: [{{subnet: v/s}}]
+    run: |
+      echo $PATH > {0}
+      ls /nowhere
+      echo more >> {0}
+",
+        file.display()
+    );
+    if !permitted() {
+        return;
+    }
+    let lab = Lab::prepared(&topology);
+    let _ = vnet().arg("up").arg(&lab.file).env("PATH", "/usr/bin:/bin").output().unwrap();
+    let ended = || {
+        let events = lab.data(&["events"]);
+        events.as_array().unwrap().iter().any(|event| event["event"] == "ProgramEnded")
+    };
+    eventually("the script ends", ended);
+    let expected = "/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin\n";
+    assert_eq!(std::fs::read_to_string(file).unwrap(), expected);
+    let path = vnet()
+        .args(["-l", &lab.name, "exec", "m", "--", "sh", "-c", "echo $PATH"])
+        .env("PATH", "/usr/bin:/bin")
+        .output();
+    assert_eq!(stdout(&path.unwrap()), expected);
+}

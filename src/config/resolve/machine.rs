@@ -11,6 +11,7 @@ use super::Scope;
 use super::account::Accounts;
 use super::allocation::Pool;
 use super::attach::Attachments;
+use super::guest;
 use super::load_balancer::{Balancers, PoolIx};
 use super::names::{Names, or_unnamed, within};
 use super::private_access;
@@ -95,6 +96,7 @@ pub(super) fn machines(
         check_region(document, nics, vnets, report);
         check_subscription(document, nics, accounts, report);
         let forwards = nics.iter().any(|nic| nic.enable_ip_forwarding);
+        let guest_routes = guest::routes(document, (first, nics), vnets, report);
         machines.virtual_machines.push(VirtualMachine {
             name: or_unnamed(&document.name),
             network_interfaces: (first..machines.network_interfaces.len()).map(NicIx).collect(),
@@ -102,6 +104,7 @@ pub(super) fn machines(
             power_state: document.power_state,
             guest_forwarding: document.guest.forwarding.unwrap_or(forwards),
             guest_masquerade: document.guest.masquerade,
+            guest_routes,
         });
     }
     wishes.extend(frontends);

@@ -21,6 +21,7 @@ mod flow_log;
 mod gateway;
 mod geography;
 mod groups;
+mod guest;
 mod limits;
 mod links;
 mod load_balancer;

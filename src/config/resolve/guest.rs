@@ -1,0 +1,62 @@
+//! What a file says of a guest's kernel, checked: routes of its own.
+
+use ipnet::IpNet;
+
+use super::names::or_unnamed;
+use crate::config::diagnostic::Report;
+use crate::config::document::{self, GuestRoute as Written};
+use crate::model::{GuestRoute, NetworkInterface, NicIx, VirtualNetwork};
+
+/// A machine's routes; `first` is the index of the first of its interfaces. Subnets and the default route come by
+/// themselves (NIC-08).
+pub(super) fn routes(
+    document: &document::VirtualMachine,
+    (first, nics): (usize, &[NetworkInterface]),
+    vnets: &[VirtualNetwork],
+    report: &mut Report,
+) -> Vec<GuestRoute> {
+    let machine = or_unnamed(&document.name);
+    let mut routes: Vec<GuestRoute> = Vec::new();
+    for written in &document.guest.routes {
+        let Written { at, destination: Some(destination), next_hop: Some(next_hop) } = written else { continue };
+        let (prefix, hop) = (destination.value, next_hop.value);
+        if nics.iter().any(|nic| nic.attach.is_some()) {
+            report
+                .error(*at, format!("`{machine}` is attached: the routes of its namespace are not ours"))
+                .help("set them there");
+            return Vec::new();
+        }
+        if prefix.prefix_len() == 0 {
+            report
+                .error(destination.at, "a guest's default route leads to its primary interface")
+                .rule("NIC-08")
+                .help("say `primary: true` on the interface that it is to lead to");
+            continue;
+        }
+        if prefix.addr().is_ipv4() != hop.is_ipv4() {
+            report
+                .error(next_hop.at, format!("{hop} is no next hop for {prefix}"))
+                .expected("one of the same IP version");
+            continue;
+        }
+        if routes.iter().any(|other| other.prefix == prefix) {
+            report.error(destination.at, format!("`{machine}` has a route for {prefix} already")).expected("one each");
+            continue;
+        }
+        let reaches = |nic: &NetworkInterface| prefixes(vnets, nic).any(|subnet| subnet.contains(&hop));
+        if let Some(index) = nics.iter().position(reaches) {
+            routes.push(GuestRoute { prefix, next_hop: hop, nic: NicIx(first + index) });
+            continue;
+        }
+        let known: Vec<_> = nics.iter().flat_map(|nic| prefixes(vnets, nic)).map(ToString::to_string).collect();
+        report
+            .error(next_hop.at, format!("no interface of `{machine}` reaches the next hop {hop}"))
+            .expected(format!("an address of its subnets ({}), such as the first of one", known.join(", ")));
+    }
+    routes
+}
+
+fn prefixes<'a>(vnets: &'a [VirtualNetwork], nic: &NetworkInterface) -> impl Iterator<Item = &'a IpNet> + use<'a> {
+    let subnet = vnets.get(nic.subnet.vnet.0).and_then(|vnet| vnet.subnets.get(nic.subnet.subnet));
+    subnet.into_iter().flat_map(|subnet| &subnet.prefixes)
+}
