@@ -122,8 +122,8 @@ fn taking_precedence(names: Names<'_>, subnet: SubnetIx) -> Vec<(&EffectiveRoute
     rows.map(|(row, hop)| (&**row, *hop)).filter(|(row, _)| takes_precedence(row)).collect()
 }
 
-/// UDR-26. A default route names everything and means the rest; and that an appliance's own network is reached directly
-/// is what peering with it is for.
+/// UDR-26. A default route names everything and means the rest; and that an appliance alone in its network is reached
+/// directly is what peering with it is for.
 fn shadowed(names: Names<'_>, route: &Use<'_>, taking: &[(&EffectiveRoute, NextHop)]) -> Option<Finding> {
     if route.row.prefixes.iter().all(|prefix| prefix.prefix_len() == 0) {
         return None;
@@ -132,19 +132,29 @@ fn shadowed(names: Names<'_>, route: &Use<'_>, taking: &[(&EffectiveRoute, NextH
         let inside = || row.prefixes.iter().all(|prefix| route.row.prefixes.cover(prefix));
         row.state == RouteState::Active && row.prefixes != route.row.prefixes && inside()
     };
-    let home = home(names, route);
-    let is_home = |hop: &NextHop| matches!(hop, NextHop::Vnet(vnet) if Some(*vnet) == home);
-    let mut lost = taking.iter().filter(|(row, hop)| is_longer(row) && !is_home(hop)).peekable();
-    lost.peek()?;
+    let longer: Vec<_> = taking.iter().filter(|(row, _)| is_longer(row)).collect();
+    if longer.is_empty() {
+        return None;
+    }
     let rows = names.compiled.effective_routes(route.subnet).iter();
     let users = rows.filter(|row| row.source == RouteSource::User && is_longer(row));
     let users: Vec<IpNet> = users.flat_map(|row| row.prefixes.iter().copied()).collect();
     let users = IpNet::aggregate(&users);
-    let lost =
-        lost.filter(|(row, _)| !row.prefixes.iter().all(|prefix| users.iter().any(|user| user.contains(prefix))));
-    let lost: Vec<_> = lost.map(|(row, hop)| (&row.prefixes, taker(names, route.subnet, *hop))).collect();
-    let (first, _) = lost.first()?;
-    let takers: Vec<_> = lost.iter().map(|(prefix, taker)| format!("{prefix} ({taker})")).collect();
+    let steered = |prefix: &IpNet| users.iter().any(|user| user.contains(prefix));
+    let home = home(names, route);
+    let lost = longer.into_iter().filter(|(row, _)| !row.prefixes.iter().all(steered)).filter_map(|(row, hop)| {
+        let taker = taker(names, route.subnet, *hop);
+        if !matches!(hop, NextHop::Vnet(vnet) if Some(*vnet) == home) {
+            return Some((row.prefixes.to_string(), format!("{} ({taker})", row.prefixes)));
+        }
+        // The hub's own machines are reached past its appliance.
+        let (subnet, prefix) =
+            served(names, home?).find(|(_, prefix)| row.prefixes.cover(prefix) && !steered(prefix))?;
+        let subnet = subnet_name(names.network, subnet);
+        Some((prefix.to_string(), format!("{} ({taker}; {subnet} has machines)", row.prefixes)))
+    });
+    let (ranges, takers): (Vec<_>, Vec<_>) = lost.unzip();
+    let first = ranges.first()?;
     Some(Finding {
         code: "shadowed-route",
         rule: "UDR-26",
@@ -157,6 +167,17 @@ fn shadowed(names: Names<'_>, route: &Use<'_>, taking: &[(&EffectiveRoute, NextH
         ),
         path: format!("{}.addressPrefix", route.path()),
         help: format!("to steer it, add a route for {first} with the same next hop"),
+    })
+}
+
+/// The ranges of a network's subnets that have machines beside those that forward.
+fn served(names: Names<'_>, vnet: VnetId) -> impl Iterator<Item = (SubnetIx, IpNet)> {
+    let nics = names.network.network_interfaces.iter();
+    let serving = nics.filter(move |nic| nic.subnet.vnet.0 == vnet.0 as usize && !nic.enable_ip_forwarding);
+    serving.flat_map(move |nic| {
+        let ranges = names.network.subnet(nic.subnet).prefixes.iter();
+        let own = ranges.filter(|range| nic.addresses.iter().any(|address| range.contains(address)));
+        own.map(|range| (nic.subnet, *range))
     })
 }
 
