@@ -2,10 +2,20 @@
 //! proposes was tried.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "explain/applied.rs"]
+mod applied;
+#[path = "explain/beyond.rs"]
+mod beyond;
 #[path = "explain/causes.rs"]
 mod causes;
 #[path = "explain/places.rs"]
 mod places;
+#[path = "explain/planted.rs"]
+mod planted;
+#[path = "explain/reasons.rs"]
+mod reasons;
+#[path = "explain/routes.rs"]
+mod routes;
 #[path = "explain/wrong_host.rs"]
 mod wrong_host;
 
@@ -721,8 +731,11 @@ networkManagers:
     // What is proposed can be written so.
     let exception = with(&yaml, "rules: [{", &format!("rules: [{value}, {{"));
     assert_eq!(ask(&exception, "va", "vb:22").verdict, Verdict::Reachable);
-    // Before the first priority there is no room for an exception.
-    assert!(ask(&with(&yaml, "priority: 20", "priority: 1"), "va", "vb:22").fix.is_none());
+    // Before the first priority there is no room for an exception: the rule moves back.
+    let first = ask(&with(&yaml, "priority: 20", "priority: 1"), "va", "vb:22").fix.unwrap();
+    let (path, moved) = (path.replace("rules[1]", "rules[0].priority"), value.replace("priority: 19", "priority: 1"));
+    assert_eq!(changes(&first)[0], (path.as_str(), "2"));
+    assert_eq!((changes(&first)[1].1, first.checked), (moved.as_str(), true));
     // An administrator's word is the last, whatever the NSG says of it.
     let always = with(&yaml, "access: Deny", "access: AlwaysAllow");
     let filter =
@@ -825,5 +838,5 @@ fn vpn_12_what_nobody_has_told_is_named() {
     assert!(answer.cause.unwrap().contains("local network gateway dc-lng does not name its range"));
     let answer = ask(SITE, "app", "192.168.50.77");
     assert_eq!(answer.forward.dropped.as_deref(), Some("NoHost"));
-    assert!(answer.cause.unwrap().contains("nobody at dc has the address 192.168.50.77"));
+    assert!(answer.cause.unwrap().contains("arrives at dc over dc/hub-dc, whose `addresses` do not list it"));
 }

@@ -131,6 +131,9 @@ fn story(answer: &Answer, output: &Output) -> String {
     if let Some(cause) = &explanation.cause {
         note(&mut text, output, AnsiColor::Red, "cause", cause);
     }
+    for reason in &explanation.reasons {
+        note(&mut text, output, AnsiColor::Cyan, "why", reason);
+    }
     if let Some(fix) = &explanation.fix {
         remedy(&mut text, output, fix);
     }

@@ -48,14 +48,15 @@ impl Ids {
         Self::new(senders(network).into_iter().map(Some).collect(), attachments, RuleIds::in_file_order(network))
     }
 
-    /// The same for a network with other rules, which are numbered in its order, and with machines that run now: for
-    /// whoever asks what a change would mean, and counts nothing.
+    /// The same for a network with other rules, which are numbered in its order, and with senders and machines that are new
+    /// or run now: for whoever asks what a change would mean, and counts nothing.
     #[must_use]
     pub fn as_edited(&self, network: &Network) -> Self {
         let started = network.attachments().into_iter().filter(|attachment| self.port(*attachment).is_none());
         let attachments = self.attachments.iter().copied().chain(started.map(Some)).collect();
-        let shares = self.shares.clone();
-        Self::new(self.senders.clone(), attachments, RuleIds::in_file_order(network)).sharing(shares)
+        let new = senders(network).into_iter().filter(|sender| self.nic(*sender).is_none());
+        let senders = self.senders.iter().copied().chain(new.map(Some)).collect();
+        Self::new(senders, attachments, RuleIds::in_file_order(network)).sharing(self.shares.clone())
     }
 
     /// What a number stands for, if anybody has it.

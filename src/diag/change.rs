@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::compile::RuleOwner;
 use crate::dataplane::Direction;
 use crate::model::{
-    self, Access, AddressPrefix, AdminAccess, CollectionIx, DeploymentModel, LinkIx, Masquerade, Network, NicIx, NsgIx,
-    Peering, PeeringExtent, PeeringState, PortRange, PowerState, Route, RouteDestination, RouteNextHop, RouteTable,
-    RouteTableIx, SecurityProtocol, SecurityRule, SubnetIx, SubnetNames, VmIx, VnetIx,
+    self, Access, AddressPrefix, AdminAccess, CloudIx, CollectionIx, DeploymentModel, Internet, LinkIx, LocalGatewayIx,
+    Masquerade, Network, NicIx, NsgIx, Peering, PeeringExtent, PeeringState, PortRange, PowerState, Route,
+    RouteDestination, RouteNextHop, RouteTable, RouteTableIx, SecurityProtocol, SecurityRule, SiteIx, SubnetIx,
+    SubnetNames, VmIx, VnetIx,
 };
 
 use super::query::Probe;
@@ -42,6 +43,7 @@ impl Edit {
     /// Makes sure that this VNet has a connected link to the other that knows its present ranges.
     pub(super) fn link(&mut self, own: VnetIx, remote: VnetIx) {
         let name = format!("{}-{}", self.network.vnet(own).name, self.network.vnet(remote).name);
+        let name = unused(&name, || self.network.vnet(own).peerings.iter().map(|link| link.name.as_str()));
         let back = self.network.vnet(remote).peerings.iter().find(|link| link.remote == own);
         let extent = back.map_or(PeeringExtent::CompleteVnets, |back| back.extent.mirrored());
         let present = self.network.vnet(remote).clone();
@@ -183,6 +185,24 @@ impl Edit {
         self.note(format!("routeTables[{}].routes[{route}]", table.0), None);
     }
 
+    /// Gives a route an appliance instead of its next hop, whatever that was.
+    pub(super) fn lead_to(&mut self, table: RouteTableIx, route: usize, to: IpAddr) {
+        let Route { name, destination, .. } = self.network.route_tables[table.0].routes[route].clone();
+        let destination = self.destination(destination);
+        let next_hop = RouteNextHop::VirtualAppliance(to);
+        let value = route_value(&name, destination, &next_hop);
+        self.table(table).routes[route].next_hop = next_hop;
+        self.note(format!("routeTables[{}].routes[{route}]", table.0), Some(value));
+    }
+
+    /// As a file has it.
+    fn destination(&self, destination: RouteDestination) -> String {
+        match destination {
+            RouteDestination::Prefix(prefix) => prefix.to_string(),
+            RouteDestination::Tag(tag) => self.network.service_tag(tag).name.clone(),
+        }
+    }
+
     pub(super) fn move_next_hop(&mut self, table: RouteTableIx, route: usize, to: IpAddr) {
         self.table(table).routes[route].next_hop = RouteNextHop::VirtualAppliance(to);
         self.note(format!("routeTables[{}].routes[{route}].nextHopIpAddress", table.0), Some(to.to_string()));
@@ -190,10 +210,7 @@ impl Edit {
 
     /// Takes a next hop out of a route to several; a route to one is left of a route to two.
     pub(super) fn drop_next_hop(&mut self, table: RouteTableIx, route: usize, address: IpAddr) {
-        let destination = match self.network.route_tables[table.0].routes[route].destination {
-            RouteDestination::Prefix(prefix) => prefix.to_string(),
-            RouteDestination::Tag(tag) => self.network.service_tag(tag).name.clone(),
-        };
+        let destination = self.destination(self.network.route_tables[table.0].routes[route].destination);
         let Route { name, next_hop, .. } = &mut self.table(table).routes[route];
         let RouteNextHop::VirtualApplianceEcmp(addresses) = next_hop else { return };
         let Some(at) = addresses.iter().position(|member| *member == address) else { return };
@@ -202,46 +219,57 @@ impl Edit {
         let [one] = addresses[..] else {
             return self.note(format!("{path}.nextHop.nextHopIpAddresses[{at}]"), None);
         };
-        let value = appliance_route(name, destination, one);
         *next_hop = RouteNextHop::VirtualAppliance(one);
+        let value = route_value(name, destination, next_hop);
         self.note(path, Some(value));
     }
 
-    /// Routes a prefix to an appliance, in the subnet's table or a new one.
-    pub(super) fn route(&mut self, subnet: SubnetIx, name: &str, prefix: IpNet, appliance: IpAddr) {
+    /// Gives a prefix this next hop, in the subnet's table or a new one. A route that has the prefix already is changed.
+    pub(super) fn route(&mut self, subnet: SubnetIx, name: &str, prefix: IpNet, next_hop: &RouteNextHop) {
         let destination = RouteDestination::Prefix(prefix);
-        let route = Route { name: name.to_owned(), destination, next_hop: RouteNextHop::VirtualAppliance(appliance) };
-        let value = appliance_route(name, prefix, appliance);
         let Some(table) = self.network.subnet(subnet).route_table else {
-            let name = format!("{}-routes", self.network.subnet(subnet).name);
-            let table = self.network.route_tables.len();
-            self.note(format!("routeTables[{table}]"), Some(format!("{{name: {name}, routes: [{value}]}}")));
-            let path = format!("virtualNetworks[{}].subnets[{}].routeTable", subnet.vnet.0, subnet.subnet);
-            self.note(path, Some(name.clone()));
-            self.network.route_tables.push(Arc::new(RouteTable {
-                name,
-                routes: vec![route],
-                disable_bgp_route_propagation: false,
-                disable_peering_route: false,
-            }));
-            let subnet = &mut self.network.virtual_networks[subnet.vnet.0].subnets[subnet.subnet];
-            subnet.route_table = Some(RouteTableIx(table));
-            return;
+            return self.first_route(subnet, Route { name: name.to_owned(), destination, next_hop: next_hop.clone() });
         };
         let routes = &mut self.table(table).routes;
-        let at = routes.iter().position(|route| route.destination == destination).unwrap_or(routes.len());
-        routes.splice(at..routes.len().min(at + 1), [route]);
+        let known = routes.iter().position(|route| route.destination == destination);
+        let at = known.unwrap_or(routes.len());
+        let name = match known {
+            Some(at) => routes[at].name.clone(),
+            None => unused(name, || routes.iter().map(|route| route.name.as_str())),
+        };
+        let value = route_value(&name, prefix, next_hop);
+        routes.splice(at..routes.len().min(at + 1), [Route { name, destination, next_hop: next_hop.clone() }]);
         self.note(format!("routeTables[{}].routes[{at}]", table.0), Some(value));
     }
 
-    /// Allows one flow before a rule of this priority; false where no priority is free.
+    /// A table for a subnet that has none.
+    fn first_route(&mut self, subnet: SubnetIx, route: Route) {
+        let tables = &self.network.route_tables;
+        let name = format!("{}-routes", self.network.subnet(subnet).name);
+        let name = unused(&name, || tables.iter().map(|table| table.name.as_str()));
+        let table = tables.len();
+        let prefix = route.prefix().map_or_else(String::new, |prefix| prefix.to_string());
+        let value = route_value(&route.name, prefix, &route.next_hop);
+        self.note(format!("routeTables[{table}]"), Some(format!("{{name: {name}, routes: [{value}]}}")));
+        let path = format!("virtualNetworks[{}].subnets[{}].routeTable", subnet.vnet.0, subnet.subnet);
+        self.note(path, Some(name.clone()));
+        self.network.route_tables.push(Arc::new(RouteTable {
+            name,
+            routes: vec![route],
+            disable_bgp_route_propagation: false,
+            disable_peering_route: false,
+        }));
+        let subnet = &mut self.network.virtual_networks[subnet.vnet.0].subnets[subnet.subnet];
+        subnet.route_table = Some(RouteTableIx(table));
+    }
+
+    /// Allows one flow before a rule of this priority; false where there is no room for it.
     pub(super) fn allow(&mut self, nsg: NsgIx, direction: Direction, below: u16, flow: &Flow) -> bool {
         let direction = model_direction(direction);
-        let rules = &self.network.network_security_groups[nsg.0].rules;
-        let taken = |priority: &u16| rules.iter().any(|rule| rule.direction == direction && rule.priority == *priority);
-        let Some(priority) = (100..below.min(4097)).rev().find(|priority| !taken(priority)) else { return false };
-        let rule = flow.rule(priority, direction, Access::Allow);
-        let path = yaml_path::rule(RuleOwner::Nsg(nsg), rules.len());
+        let rules = &mut self.network.network_security_groups[nsg.0].rules;
+        let rival = |rule: &SecurityRule| rule.direction == direction;
+        let Some((priority, moved)) = make_room(rules, rival, (100, below)) else { return false };
+        let rule = flow.rule(unused_rule(&flow.name(), rules), priority, direction, Access::Allow);
         let value = format!(
             "{{name: {}, priority: {priority}, direction: {direction:?}, access: Allow, protocol: {:?}, \
              sourceAddressPrefix: {}, sourcePortRange: '{}', destinationAddressPrefix: {}, destinationPortRange: '{}'}}",
@@ -252,18 +280,19 @@ impl Edit {
             flow.dst,
             port_text(rule.destination_ports[0])
         );
-        self.network.network_security_groups[nsg.0].rules.push(rule);
+        let path = yaml_path::rule(RuleOwner::Nsg(nsg), rules.len());
+        rules.push(rule);
+        self.note_moved(RuleOwner::Nsg(nsg), &moved);
         self.note(path, Some(value));
         true
     }
 
-    /// Lets one flow on to the NSGs before an admin rule of this priority; false where no priority is free.
+    /// Lets one flow on to the NSGs before an admin rule of this priority; false where there is no room for it.
     pub(super) fn permit(&mut self, at: CollectionIx, direction: Direction, below: u16, flow: &Flow) -> bool {
         let direction = model_direction(direction);
-        let rules = &self.network.rule_collection(at).rules;
-        let taken = |priority: &u16| rules.iter().any(|rule| rule.priority == *priority);
-        let Some(priority) = (1..below).rev().find(|priority| !taken(priority)) else { return false };
-        let rule = flow.rule(priority, direction, AdminAccess::Allow);
+        let rules = &mut self.network.rule_collection_mut(at).rules;
+        let Some((priority, moved)) = make_room(rules, |_| true, (1, below)) else { return false };
+        let rule = flow.rule(unused_rule(&flow.name(), rules), priority, direction, AdminAccess::Allow);
         let path = yaml_path::rule(RuleOwner::Collection(at), rules.len());
         let ports = |key: &str, ranges: &[PortRange]| match ranges[0] {
             PortRange::ALL => String::new(),
@@ -279,9 +308,60 @@ impl Edit {
             flow.dst,
             ports("destinationPortRanges", &rule.destination_ports)
         );
-        self.network.rule_collection_mut(at).rules.push(rule);
+        rules.push(rule);
+        self.note_moved(RuleOwner::Collection(at), &moved);
         self.note(path, Some(value));
         true
+    }
+
+    fn note_moved(&mut self, owner: RuleOwner, moved: &[(usize, u16)]) {
+        for (rule, priority) in moved {
+            self.note(format!("{}.priority", yaml_path::rule(owner, *rule)), Some(priority.to_string()));
+        }
+    }
+
+    /// One more address that answers on the Internet. A list that is absent from the file has addresses of its own.
+    pub(super) fn add_to_internet(&mut self, address: IpAddr) {
+        let Some(internet) = &mut self.network.internet else {
+            self.network.internet = Some(Internet { addresses: vec![address], run: Vec::new(), host_egress: false });
+            return self.note("internet".to_owned(), Some(format!("{{addresses: ['{address}']}}")));
+        };
+        internet.addresses.push(address);
+        let all: Vec<_> = internet.addresses.iter().map(|address| format!("'{address}'")).collect();
+        self.note("internet.addresses".to_owned(), Some(format!("[{}]", all.join(", "))));
+    }
+
+    /// One more address that answers at a site.
+    pub(super) fn add_to_site(&mut self, at: SiteIx, address: IpAddr) {
+        let addresses = &mut self.network.sites[at.0].addresses;
+        addresses.push(address);
+        let path = format!("sites[{}].addresses[{}]", at.0, addresses.len() - 1);
+        self.note(path, Some(format!("'{address}'")));
+    }
+
+    /// One more address that answers in a private cloud's segment.
+    pub(super) fn add_to_segment(&mut self, at: CloudIx, segment: usize, address: IpAddr) {
+        let IpAddr::V4(address) = address else { return };
+        let addresses = &mut self.network.private_clouds[at.0].segments[segment].addresses;
+        addresses.push(address);
+        let path = format!("privateClouds[{}].segments[{segment}].addresses[{}]", at.0, addresses.len() - 1);
+        self.note(path, Some(address.to_string()));
+    }
+
+    /// One more range that a static local network gateway leads to (VPN-12).
+    pub(super) fn name_range(&mut self, at: LocalGatewayIx, range: IpNet) {
+        let ranges = &mut self.network.local_network_gateways[at.0].address_space;
+        ranges.push(range);
+        let path = format!("localNetworkGateways[{}].localNetworkAddressSpace[{}]", at.0, ranges.len() - 1);
+        self.note(path, Some(range.to_string()));
+    }
+
+    /// One more range that a site's device sends into its tunnels.
+    pub(super) fn route_at_site(&mut self, at: SiteIx, range: IpNet) {
+        let routes = &mut self.network.sites[at.0].routes;
+        routes.push(range);
+        let path = format!("sites[{}].routes[{}]", at.0, routes.len() - 1);
+        self.note(path, Some(range.to_string()));
     }
 
     fn with_link(&mut self, own: VnetIx, remote: VnetIx, flag: &str, set: impl FnOnce(&mut Peering)) {
@@ -298,10 +378,54 @@ impl Edit {
     }
 }
 
-fn appliance_route(name: &str, destination: impl Display, appliance: IpAddr) -> String {
-    format!(
-        "{{name: {name}, addressPrefix: {destination}, nextHopType: VirtualAppliance, nextHopIpAddress: {appliance}}}"
-    )
+fn route_value(name: &str, destination: impl Display, next_hop: &RouteNextHop) -> String {
+    let to = match next_hop {
+        RouteNextHop::VirtualAppliance(address) => format!("VirtualAppliance, nextHopIpAddress: {address}"),
+        RouteNextHop::VirtualApplianceEcmp(addresses) => {
+            let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+            format!("VirtualApplianceEcmp, nextHop: {{nextHopIpAddresses: [{}]}}", addresses.join(", "))
+        }
+        RouteNextHop::VirtualNetworkGateway => "VirtualNetworkGateway".to_owned(),
+        RouteNextHop::VnetLocal => "VnetLocal".to_owned(),
+        RouteNextHop::Internet => "Internet".to_owned(),
+        RouteNextHop::None => "None".to_owned(),
+    };
+    format!("{{name: {name}, addressPrefix: {destination}, nextHopType: {to}}}")
+}
+
+/// A name that nobody has yet; ARM compares names without regard to case.
+fn unused<'a, I: Iterator<Item = &'a str>>(name: &str, taken: impl Fn() -> I) -> String {
+    let numbered = (2..).map(|n| format!("{name}-{n}"));
+    let mut names = std::iter::once(name.to_owned()).chain(numbered);
+    let free = names.find(|name| !taken().any(|other| other.eq_ignore_ascii_case(name)));
+    free.expect("there are more numbers than names")
+}
+
+fn unused_rule<A>(name: &str, rules: &[SecurityRule<A>]) -> String {
+    unused(name, || rules.iter().map(|rule| rule.name.as_str()))
+}
+
+/// A priority before another that no rival has. Where there is none, the rules from there on move back by one, in their
+/// order; each with its new priority.
+fn make_room<A>(
+    rules: &mut [SecurityRule<A>],
+    is_rival: impl Fn(&SecurityRule<A>) -> bool,
+    (first, below): (u16, u16),
+) -> Option<(u16, Vec<(usize, u16)>)> {
+    const LAST: u16 = 4096;
+    let taken = |priority: &u16| rules.iter().any(|rule| is_rival(rule) && rule.priority == *priority);
+    if let Some(free) = (first..below.min(LAST + 1)).rev().find(|priority| !taken(priority)) {
+        return Some((free, Vec::new()));
+    }
+    let end = (below..=LAST).find(|priority| !taken(priority))?;
+    let mut moved = Vec::new();
+    for (at, rule) in rules.iter_mut().enumerate() {
+        if is_rival(rule) && (below..end).contains(&rule.priority) {
+            rule.priority += 1;
+            moved.push((at, rule.priority));
+        }
+    }
+    Some((below, moved))
 }
 
 /// What an allow rule must match.
@@ -326,10 +450,10 @@ impl Flow {
     }
 
     /// An allow rule for this flow and no other.
-    fn rule<A>(&self, priority: u16, direction: model::Direction, access: A) -> SecurityRule<A> {
+    fn rule<A>(&self, name: String, priority: u16, direction: model::Direction, access: A) -> SecurityRule<A> {
         let (protocol, source_ports, destination_ports) = self.ports();
         SecurityRule {
-            name: format!("allow-{}", self.label()).to_lowercase(),
+            name,
             priority,
             direction,
             access,
@@ -341,8 +465,9 @@ impl Flow {
         }
     }
 
-    fn label(&self) -> String {
-        self.probe.to_string().replace('/', "-")
+    /// `allow-tcp-443`.
+    fn name(&self) -> String {
+        format!("allow-{}", self.probe).replace('/', "-")
     }
 }
 

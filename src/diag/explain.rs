@@ -17,6 +17,7 @@ use super::change::Change;
 use super::cure::{Case, Cure, Remedy};
 use super::names::Names;
 use super::query::{Ends, Probe, Query, resolve};
+use super::reasons::reasons;
 use super::standin::{self, StandIn};
 use super::story::Path;
 use super::trip::{Trip, foreign_links};
@@ -46,6 +47,9 @@ pub struct Explanation {
     pub branches: Vec<Branch>,
     /// Why it is blocked.
     pub cause: Option<String>,
+    /// Why its rules decided so: which nearly matched, which came too late, what a tag stands for here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
     pub fix: Option<Fix>,
     /// What would stand in the way next, with the fixes before it applied.
     pub further: Vec<Obstacle>,
@@ -102,6 +106,7 @@ fn explain_as_is(network: &Network, compiled: &Compiled, query: &Query) -> Resul
         back: trip.back.as_ref().map(|walk| Path::tell(names, walk)),
         branches: branches.told(names),
         cause: first.as_ref().map(|obstacle| obstacle.cause.clone()),
+        reasons: reasons(names, trip),
         fix: first.and_then(|obstacle| obstacle.fix),
         further: obstacles.collect(),
         warnings: branches.warnings(names),
@@ -180,11 +185,32 @@ fn obstacles(names: Names<'_>, ends: &Ends, probe: Probe, trip: &Trip) -> Vec<Ob
         let compiled = compile_next(&network, names.compiled.learned(), ids, 0, names.compiled);
         let names = Names { network: &network, compiled: &compiled };
         let after = Branches::take(names, &mut Slate::new(), ends, probe).worst().cure(names, ends, probe);
-        let checked = !changes.is_empty() && after.as_ref().is_none_or(|after| after.cause != cause);
+        let checked = removes(&changes, &cause, after.as_ref().map(|after| after.cause.as_str()));
         found.push(Obstacle { cause, fix: Some(Fix { text, changes, commands, checked }) });
         if checked && found.len() < MAX_OBSTACLES {
             next = after;
         }
     }
     found
+}
+
+/// Whether changes have removed an obstacle, by what is in the way with them made.
+fn removes(changes: &[Change], cause: &str, after: Option<&str>) -> bool {
+    !changes.is_empty() && after != Some(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_obstacle_is_removed_if_something_changed_and_it_is_not_met_again() {
+        let changes = [Change { path: "internet".to_owned(), value: None }];
+        assert!(removes(&changes, "a rule", None));
+        assert!(removes(&changes, "a rule", Some("another")));
+        assert!(!removes(&changes, "a rule", Some("a rule")));
+        // What only prose says nobody has tried.
+        assert!(!removes(&[], "a rule", None));
+        assert!(!removes(&[], "a rule", Some("another")));
+    }
 }

@@ -29,6 +29,7 @@ mod plan;
 mod public_addresses;
 mod query;
 mod reach;
+mod reasons;
 mod routes;
 mod rules;
 mod sighting;

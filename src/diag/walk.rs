@@ -32,6 +32,8 @@ pub(super) struct Walk {
     pub(super) outcome: Outcome,
     pub(super) src: IpAddr,
     pub(super) dst: IpAddr,
+    /// The packet as it was sent.
+    pub(super) first: Tuple,
     /// The packet as it is at the end.
     pub(super) last: Tuple,
 }
@@ -110,11 +112,11 @@ impl Walk {
     pub(super) fn take(names: Names<'_>, slate: &Slate, masks: &mut Masks, from: NicId, bytes: &[u8]) -> Self {
         let mut bytes = bytes.to_vec();
         let mut packet = Packet::parse(&mut bytes, Offload::default()).expect("a synthetic packet is well formed");
-        let (src, dst) = (packet.src(), packet.dst());
+        let (src, dst, first) = (packet.src(), packet.dst(), *packet.tuple());
         let mut legs: Vec<Leg> = Vec::new();
         if !outside::has_route(names, from, dst) {
             let leg = Leg { from, guest: GuestStep::Unchanged, src, steps: vec![Step::Sent { nic: from }] };
-            return Self { legs: vec![leg], outcome: Outcome::NoRoute(from), src, dst, last: *packet.tuple() };
+            return Self { legs: vec![leg], outcome: Outcome::NoRoute(from), src, dst, first, last: *packet.tuple() };
         }
         let (mut at, mut guest) = (from, GuestStep::Unchanged);
         let outcome = loop {
@@ -138,7 +140,7 @@ impl Walk {
                 Onward::Out(next, step) => (at, guest) = (next, step),
             }
         };
-        Self { legs, outcome, src, dst, last: *packet.tuple() }
+        Self { legs, outcome, src, dst, first, last: *packet.tuple() }
     }
 
     /// An answer, held against the flow that asked, as its sender knows it.

@@ -9,12 +9,6 @@ use crate::model::CircuitIx;
 use super::{Case, Cure};
 
 impl Case<'_> {
-    /// It has come as far as Azure takes it.
-    pub(super) fn no_host(&self, nic: NicId) -> Cure {
-        let (node, dst) = (self.names.node(nic), self.walk.dst);
-        Cure::untreated(format!("nobody at {node} has the address {dst}: it is not among its `addresses`"))
-    }
-
     pub(super) fn no_tunnel(&self, gateway: NicId) -> Option<Cure> {
         let ix = match self.names.compiled.sender(gateway) {
             Sender::Gateway(ix) => ix,
@@ -39,7 +33,8 @@ impl Case<'_> {
                 "gateway {name} has no connection that leads to {dst}: neither a local network gateway nor BGP names it"
             )
         } else {
-            format!("gateway {name} cannot send to {dst}: {}", faults.join("; "))
+            let place = self.behind_local_gateway(dst).map_or_else(String::new, |place| format!("{dst} is {place}; "));
+            format!("{place}gateway {name} cannot send to {dst}: {}", faults.join("; "))
         }))
     }
 

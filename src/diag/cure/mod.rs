@@ -6,10 +6,14 @@
 mod answers;
 mod appliances;
 mod balancers;
+mod beyond;
+mod chains;
 mod edits;
 mod egress;
 mod filters;
+mod forwarders;
 mod gateways;
+pub(super) mod lost_routes;
 mod overlaps;
 mod premises;
 mod probes;
@@ -20,7 +24,7 @@ mod translations;
 use std::net::IpAddr;
 
 use crate::dataplane::{DropReason, NicId};
-use crate::model::{Network, VnetIx};
+use crate::model::{Network, VnetIx, is_routable};
 
 use super::change::{Change, Edit};
 use super::names::{Names, holds};
@@ -63,7 +67,7 @@ impl Case<'_> {
             Outcome::Loop(nic) => self.circle(nic),
             Outcome::WrongHost { nic, meant } => self.wrong_host(nic, meant),
             Outcome::WrongSource { asked, .. } => self.elsewhere(&asked),
-            Outcome::Dropped(reason) => self.dropped(leg, reason),
+            Outcome::Dropped(reason) => self.lost_route().unwrap_or_else(|| self.dropped(leg, reason)),
         };
         match self.request {
             Some(_) => Cure { cause: format!("on the way back: {}", cure.cause), ..cure },
@@ -79,6 +83,7 @@ impl Case<'_> {
             }
             DropReason::TrafficSelector => Some(self.not_selected(leg)),
             DropReason::GatewayUnavailable if let Some(gateway) = leg.gateway() => self.no_tunnel(gateway),
+            DropReason::NoInternet if is_routable(self.walk.last.dst) => Some(self.on_the_internet(leg)),
             DropReason::NextHopNone | DropReason::NoInternet | DropReason::GatewayUnavailable => self.unrouted(leg),
             DropReason::NoRoute => Some(self.apart(leg)),
             DropReason::NextHopUnreachable => self.unreachable(leg),

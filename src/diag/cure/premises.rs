@@ -12,7 +12,8 @@ use crate::diag::names::{holds, subnet_name};
 use crate::diag::outside;
 use crate::diag::walk::Leg;
 use crate::model::{
-    Connection, ConnectionIx, Customer, GatewayIx, GatewayKind, Network, PeeringState, Remote, SiteIx, VnetIx,
+    Connection, ConnectionIx, Customer, GatewayIx, GatewayKind, LocalGatewayIx, Network, PeeringState, Remote, SiteIx,
+    VnetIx,
 };
 
 use super::{Case, Cure};
@@ -21,9 +22,7 @@ impl Case<'_> {
     /// The sender's virtual network knows nothing of a destination outside of all of them.
     pub(super) fn unlearned_there(&self, leg: &Leg) -> Cure {
         let (network, dst) = (self.names.network, self.walk.dst);
-        let Some(customer) = at(network, dst) else {
-            return Cure::untreated(format!("nobody in this network has the address {dst}"));
-        };
+        let Some(customer) = at(network, dst) else { return Cure::untreated(self.unknown(leg)) };
         let there = network.name_of_customer(customer);
         let leading: Vec<_> = leading(network, customer).collect();
         let own = self.names.vnet(leg.router());
@@ -35,6 +34,11 @@ impl Case<'_> {
             Some((gateway, over)) => self.not_told(leg, there, *gateway, *over),
             None => self.without_transit(own, there, *first),
         }
+    }
+
+    /// Whether the destination is at a site or a private cloud.
+    pub(super) fn is_outside(&self) -> bool {
+        at(self.names.network, self.walk.dst).is_some()
     }
 
     /// What is on-premises has an address of a range that a virtual network has too.
@@ -76,16 +80,27 @@ impl Case<'_> {
             (Some((near, far)), _) if near.asn == far.asn => {
                 format!("gateway {name} takes no routes from {there}: both are AS {} (BGP-13)", near.asn)
             }
-            (None, Remote::Local(local)) => format!(
-                "{dst} is at {there}, but local network gateway {} does not name its range (VPN-12)",
-                network.local_gateway(local).name
-            ),
+            (None, Remote::Local(local)) => return self.unnamed_range(there, local),
             (Some(_) | None, _) => format!(
                 "{dst} is at {there}, but gateway {name} has learned no route to it over connection {}: its session is \
                  down, or {there} does not say it",
                 connection.name
             ),
         })
+    }
+
+    /// A static local network gateway leads to the ranges that it names (VPN-12).
+    fn unnamed_range(&self, there: &str, local: LocalGatewayIx) -> Cure {
+        let (network, dst) = (self.names.network, self.walk.dst);
+        let name = &network.local_gateway(local).name;
+        let cause = format!("{dst} is at {there}, but local network gateway {name} does not name its range (VPN-12)");
+        let Some(Customer::Site(site)) = at(network, dst) else { return Cure::untreated(cause) };
+        let Some(range) = network.site(site).address_space.iter().find(|range| range.contains(&dst)) else {
+            return Cure::untreated(cause);
+        };
+        let mut edit = self.edit();
+        edit.name_range(local, *range);
+        Cure::with(cause, format!("add {range} to local network gateway {name}"), edit)
     }
 
     /// It does not use the gateway that leads there.
@@ -156,11 +171,15 @@ impl Case<'_> {
         let Some(home) = self.home(dst) else { return self.untold_of_site(at) };
         let gateways: Vec<_> = network.tunnels_of(at).map(|over| network.connection(over).gateway).collect();
         if gateways.iter().any(|gateway| network.gateways_in_use(home).contains(gateway)) {
-            return Cure::untreated(if site.routes.is_empty() {
-                format!("{name} has no route to {dst}: its BGP session is down, or does not take it")
-            } else {
-                format!("{name} has no route to {dst}: its `routes` leave out VNet {}", self.vnet_name(home))
-            });
+            if site.routes.is_empty() {
+                let cause = format!("{name} has no route to {dst}: its BGP session is down, or does not take it");
+                return Cure::untreated(cause);
+            }
+            let range = self.range_of(home);
+            let mut edit = self.edit();
+            edit.route_at_site(at, range);
+            let cause = format!("{name} has no route to {dst}: its `routes` leave out VNet {}", self.vnet_name(home));
+            return Cure::with(cause, format!("add {range} to the routes of {name}"), edit);
         }
         self.without_transit(home, name, network.connection(tunnel).gateway)
     }

@@ -6,15 +6,18 @@
 use std::iter;
 use std::net::IpAddr;
 
-use crate::compile::{Sender, connected};
+use ipnet::IpNet;
+
+use crate::compile::connected;
 use crate::dataplane::{DropReason, FibId, NextHop, RouteId};
-use crate::diag::names::{nic_name, subnet_name};
+use crate::diag::names::subnet_name;
 use crate::diag::walk::Leg;
 use crate::model::{
-    DeploymentModel, GatewayIx, GatewayKind, NicIx, Peering, PeeringState, RouteNextHop, RouteTable, RouteTableIx,
-    VnetIx,
+    DeploymentModel, GatewayIx, GatewayKind, Peering, PeeringState, RouteNextHop, RouteTable, RouteTableIx, VnetIx,
+    is_routable,
 };
 
+use super::forwarders::Choice;
 use super::{Case, Cure};
 
 impl Case<'_> {
@@ -22,6 +25,11 @@ impl Case<'_> {
     pub(super) fn unrouted(&self, leg: &Leg) -> Option<Cure> {
         let Some((table, at)) = self.user_route(leg) else { return Some(self.apart(leg)) };
         let (fib, route, hop) = leg.route()?;
+        let prefixes = self.names.compiled.route(fib, route).prefixes.iter().copied();
+        let prefix = prefixes.filter(|prefix| prefix.contains(&self.walk.dst)).max_by_key(IpNet::prefix_len)?;
+        if !matches!(hop, NextHop::NoGateway) && self.is_last_resort(leg, prefix) {
+            return Some(self.apart(leg));
+        }
         let object = self.names.route(leg.router(), fib, route, hop);
         let circuits = self.express_route(self.names.vnet(leg.router()));
         let what = match hop {
@@ -39,18 +47,59 @@ impl Case<'_> {
             | NextHop::Service => "leads away",
         };
         let cause = format!("{object} {what} {}", self.walk.dst);
+        let Some(gateway) = circuits.filter(|_| matches!(hop, NextHop::NoGateway)) else {
+            return Some(self.led_elsewhere(leg, cause, (table, at), prefix));
+        };
         let mut edit = self.edit();
         edit.remove_route(table, at);
         let name = &self.names.network.route_tables[table.0].routes[at].name;
-        if let Some(gateway) = circuits.filter(|_| matches!(hop, NextHop::NoGateway)) {
-            let cause = format!("{cause}; {gateway} (UDR-14)");
-            return Some(Cure::with(
-                cause,
-                format!("remove route {name}: what a circuit leads to is learned by BGP, without a route of yours"),
-                edit,
-            ));
+        Some(Cure::with(
+            format!("{cause}; {gateway} (UDR-14)"),
+            format!("remove route {name}: what a circuit leads to is learned by BGP, without a route of yours"),
+            edit,
+        ))
+    }
+
+    /// A user's route is to blame. It is changed no further than what was asked needs: a route for more than the
+    /// destination's network stays, and one for that network alone comes before it.
+    fn led_elsewhere(&self, leg: &Leg, cause: String, (table, at): (RouteTableIx, usize), prefix: IpNet) -> Cure {
+        let (dst, subnet) = (self.walk.dst, self.names.subnet(leg.router()));
+        let name = &self.names.network.route_tables[table.0].routes[at].name;
+        let range = self.home(dst).map(|home| self.range_of(home));
+        let wider = |range: IpNet| prefix.prefix_len() < range.prefix_len();
+        let mut edit = self.edit();
+        match (self.expected(leg), range) {
+            (Some((address, to)), Some(range)) if wider(range) => {
+                edit.route(subnet, &format!("{name}-except"), range, &RouteNextHop::VirtualAppliance(address));
+                Cure::with(cause, format!("add a route for {range} to {to}, the answer's way"), edit)
+            }
+            (Some((address, to)), _) => {
+                edit.lead_to(table, at, address);
+                Cure::with(cause, format!("point route {name} at {to}, the answer's way"), edit)
+            }
+            (None, None) if prefix.prefix_len() == 0 && is_routable(dst) => {
+                edit.route(subnet, &format!("{name}-except"), dst.into(), &RouteNextHop::Internet);
+                Cure::with(cause, format!("add a route for {} to the Internet", IpNet::from(dst)), edit)
+            }
+            (None, _) => {
+                edit.remove_route(table, at);
+                Cure::with(cause, format!("remove route {name}, or give it another next hop"), edit)
+            }
         }
-        Some(Cure::with(cause, format!("remove route {name}, or give it another next hop"), edit))
+    }
+
+    /// Whether a route for more than the destination's network took the packet because no other leads there: that is the
+    /// cause then.
+    fn is_last_resort(&self, leg: &Leg, prefix: IpNet) -> bool {
+        let (network, own) = (self.names.network, self.names.vnet(leg.router()));
+        match self.home(self.walk.dst) {
+            Some(home) if home == own => false,
+            Some(home) => {
+                let linked = connected(network, own).any(|link| link.remote == home);
+                !linked && prefix.prefix_len() < self.range_of(home).prefix_len()
+            }
+            None => prefix.prefix_len() == 0 && self.is_outside(),
+        }
     }
 
     /// An ExpressRoute gateway that a virtual network uses, alone or beside another: user routes lead to neither (UDR-14).
@@ -98,11 +147,7 @@ impl Case<'_> {
                 if let Some(cure) = self.peering_routes_disabled(leg, ours) {
                     return cure;
                 }
-                let cause =
-                    format!("peering {} does not know the range of {dst}: VNet {b} changed its space", ours.name);
-                let mut edit = self.edit();
-                edit.sync(own, home);
-                return Cure::with(cause, format!("sync peering {}", ours.name), edit);
+                return self.stale(own, ours, dst);
             }
             (Some(ours), Some(_)) => {
                 let state = match ours.state {
@@ -119,6 +164,16 @@ impl Case<'_> {
             (None, None) => return self.not_transitive(leg, own, home),
         };
         self.peer(cause, own, home)
+    }
+
+    /// A link that has not seen its peer's present ranges (PEER-17).
+    fn stale(&self, own: VnetIx, link: &Peering, address: IpAddr) -> Cure {
+        let remote = self.vnet_name(link.remote);
+        let cause =
+            format!("peering {} does not know the range of {address}: VNet {remote} changed its space", link.name);
+        let mut edit = self.edit();
+        edit.sync(own, link.remote);
+        Cure::with(cause, format!("sync peering {}", link.name), edit)
     }
 
     /// The sender's own table keeps the peering's routes out, and has none in their place.
@@ -142,53 +197,6 @@ impl Case<'_> {
         ))
     }
 
-    /// Two VNets without links: perhaps a hub between them, perhaps with an appliance that could carry the packet.
-    fn not_transitive(&self, leg: &Leg, own: VnetIx, home: VnetIx) -> Cure {
-        let network = self.names.network;
-        let (a, b) = (self.vnet_name(own), self.vnet_name(home));
-        let is_hub = |hub: VnetIx| connected(network, hub).any(|link| link.remote == home);
-        let Some(hub) = connected(network, own).map(|link| link.remote).find(|&hub| is_hub(hub)) else {
-            return self.peer(format!("VNet {a} and VNet {b} are not peered"), own, home);
-        };
-        let cause = format!(
-            "VNet {a} and VNet {b} are not peered: both are peered with {}, but peering is not transitive",
-            self.vnet_name(hub)
-        );
-        match self.appliance(hub) {
-            Some((nic, address)) => self.route_through(leg, cause, home, nic, address),
-            None => self.peer(cause, own, home),
-        }
-    }
-
-    /// The question passed an appliance; the answer has no route to it (CH-03).
-    fn no_way_back(&self, leg: &Leg, home: VnetIx) -> Option<Cure> {
-        let through = self.request?.appliances().next_back()?;
-        let Sender::Nic(nic) = self.names.compiled.sender(through) else { return None };
-        let address = self.address_of(nic)?;
-        let subnet = subnet_name(self.names.network, self.names.subnet(leg.router()));
-        let cause = format!(
-            "no route back: the request came through {} ({address}), but subnet {subnet} has no route to {} through it",
-            nic_name(self.names.network, nic),
-            self.walk.dst
-        );
-        Some(self.route_through(leg, cause, home, nic, address))
-    }
-
-    fn route_through(&self, leg: &Leg, cause: String, home: VnetIx, nic: NicIx, address: IpAddr) -> Cure {
-        let network = self.names.network;
-        let space = network.vnet(home).address_space.iter().find(|prefix| prefix.contains(&self.walk.dst));
-        let prefix = space.copied().unwrap_or_else(|| self.walk.dst.into());
-        let subnet = self.names.subnet(leg.router());
-        let mut edit = self.edit();
-        edit.route(subnet, &format!("to-{}", self.vnet_name(home)), prefix, address);
-        let text = format!(
-            "route {prefix} from subnet {} to {} ({address})",
-            subnet_name(network, subnet),
-            nic_name(network, nic)
-        );
-        Cure::with(cause, text, edit)
-    }
-
     /// Nobody in reach owns the next hop (UDR-11, UDR-12).
     pub(super) fn unreachable(&self, leg: &Leg) -> Option<Cure> {
         let (fib, route, hop) = leg.route()?;
@@ -209,6 +217,9 @@ impl Case<'_> {
             if let Some(cure) = self.not_joined(self.names.subnet(leg.router()), vnet, address) {
                 return Some(cure);
             }
+            if let Some(link) = connected(network, own).find(|link| link.remote == vnet) {
+                return Some(self.stale(own, link, address));
+            }
             let cause = format!(
                 "{object}: the next hop is in VNet {}, which VNet {} is not directly peered with",
                 self.vnet_name(vnet),
@@ -223,13 +234,17 @@ impl Case<'_> {
             return Some(Cure::with(cause, format!("take {address} out of the route"), edit));
         }
         let near = iter::once(own).chain(connected(network, own).map(|link| link.remote));
-        let mut appliances = near.filter_map(|vnet| self.appliance(vnet));
-        let (Some((nic, to)), None) = (appliances.next(), appliances.next()) else {
-            return Some(Cure::untreated(cause));
-        };
-        let mut edit = self.edit();
-        edit.move_next_hop(table, at, to);
-        Some(Cure::with(cause, format!("point it at {} ({to})", nic_name(network, nic)), edit))
+        Some(match self.choose(leg, near) {
+            Choice::One(hop, why) => {
+                let mut edit = self.edit();
+                edit.move_next_hop(table, at, hop.address);
+                Cure::with(cause, format!("point it at {hop}{why}"), edit)
+            }
+            Choice::Several(hops) => {
+                self.prose(cause, format!("point it at one of the appliances in reach: {}", Choice::list(&hops)))
+            }
+            Choice::None => Cure::untreated(cause),
+        })
     }
 
     /// The first of several next hops that nobody in reach owns.
@@ -268,12 +283,19 @@ impl Case<'_> {
         Cure::with(cause, format!("set allowVirtualNetworkAccess on peering {name}"), edit)
     }
 
-    /// Peers two VNets; not where their ranges overlap (PEER-07).
-    fn peer(&self, cause: String, own: VnetIx, remote: VnetIx) -> Cure {
+    /// Peers two VNets; not where their ranges overlap, or those of a network that one of them is peered with (PEER-07).
+    pub(super) fn peer(&self, cause: String, own: VnetIx, remote: VnetIx) -> Cure {
         let network = self.names.network;
         let (ours, theirs) = (&network.vnet(own).address_space, &network.vnet(remote).address_space);
         if ours.iter().any(|a| theirs.iter().any(|b| a.contains(b) || b.contains(a))) {
             return Cure::untreated(format!("{cause}; their address spaces overlap, so they cannot be"));
+        }
+        if let Some((vnet, peer)) = self.rival(own, remote).or_else(|| self.rival(remote, own)) {
+            return Cure::untreated(format!(
+                "{cause}; VNet {} is peered with {}, which overlaps, so they cannot be",
+                self.vnet_name(vnet),
+                self.vnet_name(peer)
+            ));
         }
         if [own, remote].iter().all(|vnet| network.vnet(*vnet).deployment_model == DeploymentModel::Classic) {
             return Cure::untreated(format!("{cause}; both are classic, so they cannot be"));
@@ -289,25 +311,22 @@ impl Case<'_> {
         Cure::with(cause, text, edit)
     }
 
+    /// A network that the first has a link to, with a range of the other's.
+    fn rival(&self, own: VnetIx, other: VnetIx) -> Option<(VnetIx, VnetIx)> {
+        let network = self.names.network;
+        let overlaps = |peer: VnetIx| {
+            let (theirs, others) = (&network.vnet(peer).address_space, &network.vnet(other).address_space);
+            theirs.iter().any(|a| others.iter().any(|b| a.contains(b) || b.contains(a)))
+        };
+        let mut peers = network.vnet(own).peerings.iter().map(|link| link.remote).filter(|peer| *peer != other);
+        peers.find(|peer| overlaps(*peer)).map(|peer| (own, peer))
+    }
+
     /// The user-defined route that the leg took.
     fn user_route(&self, leg: &Leg) -> Option<(RouteTableIx, usize)> {
         let (fib, route, _) = leg.route()?;
         let row = self.names.compiled.route(fib, route);
         let table = self.names.network.subnet(self.names.subnet(leg.router())).route_table?;
         Some((table, self.names.network.route_tables[table.0].named(row.name.as_deref()?)?))
-    }
-
-    /// An interface of this VNet that forwards, guest and all, with its address of the packet's family.
-    fn appliance(&self, vnet: VnetIx) -> Option<(NicIx, IpAddr)> {
-        let network = self.names.network;
-        let mut nics = network.network_interfaces.iter().enumerate().filter(|(_, nic)| {
-            nic.subnet.vnet == vnet && nic.enable_ip_forwarding && network.vm(nic.virtual_machine).guest_forwarding
-        });
-        nics.find_map(|(i, _)| Some((NicIx(i), self.address_of(NicIx(i))?)))
-    }
-
-    fn address_of(&self, nic: NicIx) -> Option<IpAddr> {
-        let addresses = &self.names.network.nic(nic).addresses;
-        addresses.iter().copied().find(|address| address.is_ipv4() == self.walk.dst.is_ipv4())
     }
 }
