@@ -8,6 +8,8 @@ mod applied;
 mod beyond;
 #[path = "explain/causes.rs"]
 mod causes;
+#[path = "explain/files.rs"]
+mod files;
 #[path = "explain/places.rs"]
 mod places;
 #[path = "explain/planted.rs"]
