@@ -165,7 +165,6 @@ fn story(changed: &Changed, dry_run: bool, output: &Output) -> String {
         }
     }
     let Changed { lab, generation, .. } = changed;
-    // What fails and comes back is no object of the file.
     let same = changed.plan.changes.is_empty() && changed.restored.is_empty() && !changed.applied;
     let _ = match (dry_run, same) {
         (_, true) => writeln!(text, "lab {lab} is so already: nothing to change"),

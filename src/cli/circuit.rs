@@ -8,9 +8,9 @@ use super::ask::unexpected;
 use super::context::Context;
 use super::failure::Failure;
 use super::table::Table;
-use super::{Outcome, apply, topology};
+use super::{Outcome, outage, topology};
 use crate::control::protocol::{Change, Request, Response};
-use crate::diag::{self, CircuitRow, LinkRow};
+use crate::diag::{self, CircuitRow, ConnectionRow, LinkRow};
 use crate::model::Side;
 
 /// Show ExpressRoute circuits, let a link break
@@ -22,7 +22,7 @@ pub(super) struct Circuit {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List the circuits: their provider's word, links, authorizations and Global Reach
+    /// List the circuits: their provider's word, links, connections, authorizations and Global Reach
     #[command(after_long_help = "Examples:\n  vnet circuit ls\n  vnet circuit ls -o json\n  \
         vnet circuit ls -t config/expressroute-private-cloud.yaml")]
     Ls {
@@ -69,7 +69,7 @@ impl Circuit {
                 context.output.rows(&rows, &table(&rows))
             }
             Verb::Fail { circuit, link, seconds } => {
-                apply::changed(context, Change::FailCircuit { circuit, side: link.map(Side::from), seconds })
+                outage::happen(context, Change::FailCircuit { circuit, side: link.map(Side::from), seconds })
             }
         }
     }
@@ -87,8 +87,20 @@ fn rows(context: &Context, topology: Option<PathBuf>) -> Result<Vec<CircuitRow>,
 }
 
 fn table(rows: &[CircuitRow]) -> Table {
-    const COLUMNS: &[&str] =
-        &["Name", "ProvisioningState", "PeeringState", "Primary", "Secondary", "Authorizations", "GlobalReach"];
+    const COLUMNS: &[&str] = &[
+        "Name",
+        "ProvisioningState",
+        "PeeringState",
+        "Primary",
+        "Secondary",
+        "Connections",
+        "Authorizations",
+        "GlobalReach",
+    ];
+    let connection = |one: &ConnectionRow| match &one.reason {
+        None => format!("{} {}", one.name, one.connection_status),
+        Some(reason) => format!("{} {}: {reason}", one.name, one.connection_status),
+    };
     let link = |link: Option<&LinkRow>| {
         link.map_or_else(String::new, |link| match &link.reason {
             None => "up".to_owned(),
@@ -106,6 +118,7 @@ fn table(rows: &[CircuitRow]) -> Table {
             row.state.clone(),
             link(row.links.first()),
             link(row.links.get(1)),
+            row.virtual_network_connections.iter().map(connection).collect::<Vec<_>>().join(", "),
             authorizations.collect::<Vec<_>>().join(", "),
             reach.collect::<Vec<_>>().join(", "),
         ]

@@ -8,7 +8,7 @@ use super::ask::unexpected;
 use super::context::Context;
 use super::failure::Failure;
 use super::table::Table;
-use super::{Outcome, apply, topology};
+use super::{Outcome, outage, topology};
 use crate::control::protocol::{Change, Request, Response};
 use crate::diag::{self, ConnectionRow};
 
@@ -70,7 +70,7 @@ impl Gateway {
             Verb::Failover { gateway, unplanned, instance, seconds } => {
                 let seconds = seconds.unwrap_or(if unplanned { UNPLANNED } else { PLANNED });
                 let change = Change::FailOver { gateway, instance: usize::from(instance) - 1, seconds };
-                apply::changed(context, change)
+                outage::happen(context, change)
             }
         }
     }

@@ -31,6 +31,7 @@ mod lb;
 mod listing;
 mod ls;
 mod next_hop;
+mod outage;
 mod output;
 mod peering;
 mod public_ips;

@@ -16,6 +16,7 @@ mod flows;
 mod follow;
 mod line;
 mod numbers;
+pub mod outage;
 pub mod protocol;
 mod reception;
 mod room;

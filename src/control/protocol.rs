@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::events::Event;
+use super::outage::Outage;
 use super::rule_numbers::RuleLabel;
 use crate::diag::{
     BackendRow, CircuitRow, ConnectionRow, EffectiveGroup, Explanation, FlowVerifyAnswer, FlowVerifyQuery, Forecast,
@@ -205,6 +206,8 @@ pub enum Response {
     BgpRoutes(Vec<speakers::RouteRow>),
     Traced(Traced),
     Changed(Changed),
+    /// What went away, or came back.
+    Outage(Outage),
     Stopping,
     Refused(Refusal),
     /// Asked for rightly, and the system would not: nothing was changed.
@@ -226,13 +229,6 @@ pub struct Changed {
     #[serde(default)]
     pub restored: Vec<String>,
     pub warnings: Vec<String>,
-}
-
-impl Changed {
-    /// Done, and no object is another than before.
-    pub fn without_plan(lab: String, generation: u64, warnings: Vec<String>) -> Self {
-        Self { lab, applied: true, generation, plan: Plan::default(), restored: Vec::new(), warnings }
-    }
 }
 
 /// Why a question has no answer, and what to do.

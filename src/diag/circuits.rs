@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::connections::{ConnectionRow, row as connection};
 use crate::compile::Compiled;
 use crate::model::{CircuitIx, Network, Side};
 
@@ -14,6 +15,9 @@ pub struct CircuitRow {
     /// Of its private peering: `Enabled`, `Disabled`, or `None` without one.
     pub state: String,
     pub links: Vec<LinkRow>,
+    /// Those of gateways.
+    #[serde(default)]
+    pub virtual_network_connections: Vec<ConnectionRow>,
     pub authorizations: Vec<AuthorizationRow>,
     /// By Global Reach.
     pub connections: Vec<ReachRow>,
@@ -74,11 +78,13 @@ fn row(network: &Network, compiled: &Compiled, ix: CircuitIx) -> CircuitRow {
             reason,
         }
     });
+    let gateways = network.connections_to(ix).map(|(at, one)| connection(network, compiled, at, one));
     CircuitRow {
         name: circuit.name.clone(),
         service_provider_provisioning_state: format!("{:?}", circuit.provider_state),
         state: state.to_owned(),
         links: Side::BOTH.map(|side| link(network, compiled, ix, side)).into(),
+        virtual_network_connections: gateways.collect(),
         authorizations: authorizations.collect(),
         connections: connections.collect(),
     }

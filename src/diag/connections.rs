@@ -28,7 +28,7 @@ pub fn connections(network: &Network, compiled: &Compiled) -> Vec<ConnectionRow>
     all.map(|(at, connection)| row(network, compiled, at, connection)).collect()
 }
 
-fn row(network: &Network, compiled: &Compiled, at: ConnectionIx, connection: &Connection) -> ConnectionRow {
+pub(super) fn row(network: &Network, compiled: &Compiled, at: ConnectionIx, connection: &Connection) -> ConnectionRow {
     let gateway = network.gateway(connection.gateway);
     let (kind, remote) = match connection.remote {
         Remote::Local(local) => ("IPsec", &network.local_gateway(local).name),

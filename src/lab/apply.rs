@@ -75,7 +75,7 @@ impl Lab<'_> {
     /// Makes a change that a client asks for.
     pub(super) fn change(&mut self, change: Change) -> Response {
         match self.try_change(change) {
-            Ok(changed) => Response::Changed(changed),
+            Ok(response) => response,
             Err(Unchanged::Refused(refusal)) => Response::Refused(refusal),
             Err(Unchanged::Failed(error)) => Response::Failed(Refusal::new(error)),
         }
@@ -143,7 +143,7 @@ impl Lab<'_> {
         });
     }
 
-    fn try_change(&mut self, change: Change) -> std::result::Result<Changed, Unchanged> {
+    fn try_change(&mut self, change: Change) -> std::result::Result<Response, Unchanged> {
         self.let_go_of_lost();
         let published = self.engine.published();
         let running = &published.network;
@@ -159,8 +159,12 @@ impl Lab<'_> {
                 (network, None, None)
             }
             Change::RemovePeering { link } => (change::remove_peering(running, &link)?, None, None),
-            Change::FailCircuit { circuit, side, seconds } => return Ok(self.fail_circuit(&circuit, side, seconds)?),
-            Change::FailOver { gateway, instance, seconds } => return Ok(self.fail_over(&gateway, instance, seconds)?),
+            Change::FailCircuit { circuit, side, seconds } => {
+                return Ok(Response::Outage(self.fail_circuit(&circuit, side, seconds)?));
+            }
+            Change::FailOver { gateway, instance, seconds } => {
+                return Ok(Response::Outage(self.fail_over(&gateway, instance, seconds)?));
+            }
         };
         let next = self.engine.prepare(network).map_err(|error| Refusal {
             message: error.to_string(),
@@ -195,7 +199,7 @@ impl Lab<'_> {
             let network = self.engine.network();
             events::of_change(&changed, running, &network).for_each(|happening| self.history.tell(happening));
         }
-        Ok(changed)
+        Ok(Response::Changed(changed))
     }
 
     /// The network that a file asks for, and what was read of it.

@@ -9,7 +9,8 @@ use super::apply::Lab;
 use super::device::Device;
 use super::error::{During, Error};
 use crate::control::events::Happening;
-use crate::control::protocol::{Changed, Refusal};
+use crate::control::outage::{Outage, outage};
+use crate::control::protocol::Refusal;
 use crate::model::{Attachment, CircuitIx, Connection, ConnectionIx, Network, Side};
 use crate::sys::netlink::Netlink;
 use crate::sys::netns::Netns;
@@ -61,7 +62,7 @@ impl Lab<'_> {
         done.filter_map(|done: Result<(), Error>| Some(done.err()?.to_string())).collect()
     }
 
-    pub(super) fn fail_over(&mut self, gateway: &str, instance: usize, seconds: u64) -> Result<Changed, Refusal> {
+    pub(super) fn fail_over(&mut self, gateway: &str, instance: usize, seconds: u64) -> Result<Outage, Refusal> {
         let network = self.engine.network();
         let known = &network.virtual_network_gateways;
         let Some(found) = known.iter().find(|known| known.name.eq_ignore_ascii_case(gateway)) else {
@@ -74,16 +75,22 @@ impl Lab<'_> {
         if instance > 0 && !found.is_active_active() {
             return Err(Refusal::new(format_args!("{} has one active instance", found.name)));
         }
+        let what = if found.is_active_active() {
+            format!("instance {} of {}", instance + 1, found.name)
+        } else {
+            found.name.clone()
+        };
         let gateway = found.instance_name(instance);
         let time = Duration::from_secs(seconds).min(LONGEST);
         self.history.tell(Happening::GatewayFailover { gateway: gateway.clone(), seconds: time.as_secs() });
-        self.take_away(time, vec![Absent { name: gateway, link: None }]);
+        let absent = vec![Absent { name: gateway, link: None }];
+        self.take_away(time, absent.clone());
         let warnings = self.route();
-        Ok(self.changed(warnings))
+        Ok(self.outage(what, &absent, time, warnings))
     }
 
     /// Of both links where no side is said.
-    pub(super) fn fail_circuit(&mut self, circuit: &str, side: Option<Side>, seconds: u64) -> Result<Changed, Refusal> {
+    pub(super) fn fail_circuit(&mut self, circuit: &str, side: Option<Side>, seconds: u64) -> Result<Outage, Refusal> {
         let network = self.engine.network();
         let found = network.circuits().find(|(_, known)| known.name.eq_ignore_ascii_case(circuit));
         let Some((ix, found)) = found else {
@@ -100,24 +107,28 @@ impl Lab<'_> {
             link: Some((found.name.clone(), *side)),
         };
         let absent: Vec<_> = sides.iter().map(link).collect();
+        let what = match side {
+            Some(side) => format!("the {side} link of {}", found.name),
+            None => format!("both links of {}", found.name),
+        };
         if time.is_zero() {
-            return Ok(self.mend(&absent));
+            self.mend(&absent);
+            return Ok(self.outage(what, &absent, time, Vec::new()));
         }
         for one in &absent {
             self.history.tell(Happening::CircuitLinkFailed { link: one.name.clone(), seconds: time.as_secs() });
         }
-        self.take_away(time, absent);
+        self.take_away(time, absent.clone());
         let mut warnings = self.route();
         warnings.extend(sides.into_iter().filter_map(|side| self.carry(&network, ix, side, false).err()));
-        Ok(self.changed(warnings))
+        Ok(self.outage(what, &absent, time, warnings))
     }
 
     /// Those that are away are back before their time; who is not away stays as it is.
-    fn mend(&mut self, absent: &[Absent]) -> Changed {
+    fn mend(&mut self, absent: &[Absent]) {
         let now = Instant::now();
         self.absences.0.iter_mut().filter(|(_, away)| absent.contains(away)).for_each(|(until, _)| *until = now);
         self.come_back();
-        self.changed(Vec::new())
     }
 
     fn take_away(&mut self, time: Duration, absent: Vec<Absent>) {
@@ -127,8 +138,14 @@ impl Lab<'_> {
         self.absences.0.extend(absent.into_iter().map(|one| (until, one)));
     }
 
-    fn changed(&self, warnings: Vec<String>) -> Changed {
-        Changed::without_plan(self.record.lab.clone(), self.engine.counters().generation, warnings)
+    /// What happened, for who asked for it.
+    fn outage(&self, what: String, absent: &[Absent], time: Duration, warnings: Vec<String>) -> Outage {
+        let away: Vec<_> = absent.iter().map(|one| one.name.clone()).collect();
+        let published = self.engine.published();
+        let lost = || outage(&published.network, published.compiled.learned(), &away);
+        // What is back already has taken nothing along.
+        let (down, ways) = if time.is_zero() { (Vec::new(), Vec::new()) } else { lost() };
+        Outage { lab: self.record.lab.clone(), what, away, seconds: time.as_secs(), down, ways, warnings }
     }
 
     /// Whether the customer's kernel sees a carrier on a link: without one it takes another way.

@@ -25,7 +25,10 @@ use crate::model::Network;
 pub use converge::{Converged, converge};
 pub use inner::{gateway_peers, gateway_rows};
 pub use learned::{hear, kernel_routes};
-pub use view::{Origin, PeerRow, PeerState, RouteRow, advertised_rows, learned_rows, peer_rows, refused_rows};
+pub use view::{
+    Origin, PeerRow, PeerState, RouteRow, advertised_rows, learned_rows, peer_rows, refused_rows,
+    seen_from_the_other_end,
+};
 
 /// A lab's routers come up together, and those that others start a little later.
 const RETRY: Retry = Retry { first: Duration::from_millis(500), most: Duration::from_secs(10) };

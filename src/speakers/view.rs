@@ -103,6 +103,23 @@ fn peer_row(node: &Node, peer: &Peer, speaker: Option<&Speaker>, now: Instant) -
     }
 }
 
+/// A session of a router that is not ours, by what the other end knows of it.
+pub fn seen_from_the_other_end(foreign: &Node, peer: &Peer, far: (&Node, &Speaker), now: Instant) -> Option<PeerRow> {
+    let (node, speaker) = far;
+    let [local, remote] = peer.there;
+    let own = node.peers.iter().find(|own| own.there == [remote, local])?;
+    let known = peer_row(node, own, Some(speaker), now);
+    Some(PeerRow {
+        state: known.state,
+        connected_duration: known.connected_duration,
+        routes_received: u32::try_from(speaker.advertised(own.id).count()).unwrap_or(u32::MAX),
+        messages_sent: known.messages_received,
+        messages_received: known.messages_sent,
+        last_error: known.last_error,
+        ..peer_row(foreign, peer, None, now)
+    })
+}
+
 fn duration(time: std::time::Duration) -> String {
     let seconds = time.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);

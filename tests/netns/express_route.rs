@@ -92,6 +92,19 @@ fn er_10_without_its_authorization_a_connection_is_down() {
     let applied = lab.apply(&example(without(&["{name: for-hub,"])));
     assert!(applied.status.success(), "{}", stderr(&applied));
     lab.assert_dropped("app", "10.176.1.10", "app", "NextHopNone");
+    // Both lists say so.
+    let listed = |arguments: &[&str]| stdout(&lab.vnet(arguments));
+    let why = "the circuit has no such authorization (ER-10)";
+    assert!(
+        listed(&["circuit", "ls"]).contains(&format!("hub-sddc NotConnected: {why}")),
+        "{}",
+        listed(&["circuit", "ls"])
+    );
+    let circuits = lab.data(&["circuit", "ls"]);
+    let connections = circuits.as_array().unwrap().iter().filter_map(|row| row["virtualNetworkConnections"].as_array());
+    let connections: Vec<_> =
+        connections.flatten().map(|one| format!("{} {}", one["name"], one["connectionStatus"])).collect();
+    assert_eq!(connections, [r#""hub-london" "Connected""#, r#""hub-sddc" "NotConnected""#]);
     let applied = lab.apply(&example(|text| text));
     assert!(applied.status.success(), "{}", stderr(&applied));
     lab.assert_ping("app", "10.176.1.10");

@@ -159,7 +159,18 @@ fn lives(brand: Brand) {
     let sessions = lab.data(&["bgp", "peers", "hub-gw"]);
     assert_eq!((&sessions[0]["state"], &sessions[0]["asn"]), (&"Connected".into(), &65010.into()), "{sessions}");
 
+    // Of its own sessions the gateway knows.
+    let own = lab.data(&["bgp", "peers", "dc"]);
+    let word = ["node", "connection", "neighbor", "state"].map(|field| own[0][field].as_str().unwrap_or_default());
+    assert_eq!(word, ["dc", "hub-dc", "10.10.255.30", "Connected"], "{own}");
+    assert_eq!((&own[0]["asn"], &own[0]["routesReceived"]), (&65515.into(), &AZURE.len().into()), "{own}");
+    let counts = |rows: &serde_json::Value| ["messagesSent", "messagesReceived"].map(|count| rows[0][count].as_u64());
+    let [sent, received] = counts(&own);
+    assert!(sent > Some(1) && received > Some(1), "{own}");
+    assert!(own[0]["connectedDuration"] != "", "{own}");
+
     lab.apply(&brand.without_router());
+    until("the session is no more", || lab.data(&["bgp", "peers", "dc"])[0]["state"] == "Connecting");
     for prefix in SITE {
         until(&format!("the spoke forgets {prefix}"), || !has_row(&lab, prefix));
     }

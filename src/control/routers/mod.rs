@@ -22,7 +22,7 @@ use super::events::{EventLog, Happening};
 use crate::compile::Learned;
 use crate::compile::exchange::Exchange;
 use crate::model::Network;
-use crate::speakers::{self, Node, PeerRow, RouteRow, nodes};
+use crate::speakers::{self, Node, Peer, PeerRow, RouteRow, nodes};
 use crate::sys::caps::{self, CapabilitySet};
 use crate::sys::netns::{Identity, Netns};
 use running::Running;
@@ -162,18 +162,25 @@ impl Routers {
         let now = Instant::now();
         let mut rows =
             self.each(node, |running| running.look(|node, speaker| speakers::peer_rows(node, Some(speaker), now)));
-        let foreign = lock(&self.shared.foreign);
-        rows.extend(
-            foreign
-                .iter()
-                .filter(|known| node.is_none_or(|name| known.is(name)))
-                .map(|node| speakers::peer_rows(node, None, now)),
-        );
+        let foreign = lock(&self.shared.foreign).clone();
+        let foreign = foreign.iter().filter(|known| node.is_none_or(|name| known.is(name)));
+        rows.extend(foreign.map(|node| self.foreign_rows(node, now)));
         let now = self.engine.published();
         let inner = speakers::gateway_peers(&now.network, now.compiled.learned()).into_iter();
         let inner: Vec<_> = inner.filter(|row| node.is_none_or(|name| row.node.eq_ignore_ascii_case(name))).collect();
         rows.extend((!inner.is_empty()).then_some(inner));
         self.known(node, rows)
+    }
+
+    /// The sessions of a program that speaks by itself: the other ends know how they are.
+    fn foreign_rows(&self, node: &Node, now: Instant) -> Vec<PeerRow> {
+        let running = lock(&self.shared.nodes);
+        let seen = |peer: &Peer| {
+            let far = running.get(peer.node.as_ref()?)?;
+            far.look(|far, speaker| speakers::seen_from_the_other_end(node, peer, (far, speaker), now))
+        };
+        let unseen = speakers::peer_rows(node, None, now).into_iter();
+        node.peers.iter().zip(unseen).map(|(peer, unseen)| seen(peer).unwrap_or(unseen)).collect()
     }
 
     /// The routes that all routers know, or one.

@@ -1,0 +1,92 @@
+//! What goes with an instance or a link that is away, and what leads to the same places meanwhile (VPN-30, VPN-33, ER-02).
+
+use serde::{Deserialize, Serialize};
+
+use crate::compile::Learned;
+use crate::model::{ConnectionIx, Network, Remote, Side};
+
+/// What happened, as far as the model knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outage {
+    pub lab: String,
+    /// `instance 2 of hub-gw`, `the primary link of er-london`.
+    pub what: String,
+    /// Instances and links, by the names that listings have for them.
+    pub away: Vec<String>,
+    /// None: they are there again.
+    pub seconds: u64,
+    /// Connections and links that carry nothing until then.
+    pub down: Vec<String>,
+    /// Each place that these lead to.
+    pub ways: Vec<Detour>,
+    pub warnings: Vec<String>,
+}
+
+/// A site, a private cloud or another gateway, and what leads there meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detour {
+    pub to: String,
+    /// Connections, or links of a circuit; none, and nothing leads there.
+    pub by: Vec<String>,
+}
+
+/// One way to a place, if it is up.
+struct Way {
+    name: String,
+    to: String,
+    is_link: bool,
+}
+
+/// What is down with these names of [`Learned::down`], and what leads to the same places.
+pub fn outage(network: &Network, learned: &Learned, away: &[String]) -> (Vec<String>, Vec<Detour>) {
+    let mut before = learned.clone();
+    before.down.retain(|name| !away.contains(name));
+    let left = ways(network, learned);
+    let mut down = ways(network, &before);
+    down.retain(|way| !left.iter().any(|other| (&other.name, other.is_link) == (&way.name, way.is_link)));
+    let mut places: Vec<&String> = down.iter().map(|way| &way.to).collect();
+    let mut known = Vec::new();
+    places.retain(|place| {
+        !known.contains(place) && {
+            known.push(*place);
+            true
+        }
+    });
+    let detour = |to: &String| {
+        let lost_link = down.iter().any(|way| way.to == *to && way.is_link);
+        let by = |links: bool| left.iter().filter(move |way| way.to == *to && way.is_link == links);
+        let links: Vec<_> = by(true).filter(|_| lost_link).map(|way| way.name.clone()).collect();
+        let by = if links.is_empty() { by(false).map(|way| way.name.clone()).collect() } else { links };
+        Detour { to: to.clone(), by }
+    };
+    let ways = places.into_iter().map(detour).collect();
+    (down.into_iter().map(|way| way.name).collect(), ways)
+}
+
+/// Connections that are up, then links of circuits.
+fn ways(network: &Network, learned: &Learned) -> Vec<Way> {
+    let link_is_up = |circuit, side| learned.link_absence(network, circuit, side).is_none();
+    let connections = (0..network.connections.len()).map(ConnectionIx).filter_map(|ix| {
+        let connection = network.connection(ix);
+        let (to, carried) = match connection.remote {
+            Remote::Local(local) => {
+                let site = network.site_of(ix).map(|site| &network.site(site).name);
+                (site.unwrap_or(&network.local_gateway(local).name).as_str(), true)
+            }
+            Remote::Gateway(far) => (network.gateway(far).name.as_str(), true),
+            Remote::Circuit(circuit) => {
+                let to = network.customer_name(circuit).unwrap_or(&network.circuit(circuit).name);
+                (to, Side::BOTH.into_iter().any(|side| link_is_up(circuit, side)))
+            }
+        };
+        let up = carried && learned.why_down(network, ix).is_none();
+        up.then(|| Way { name: connection.name.clone(), to: to.to_owned(), is_link: false })
+    });
+    let working = network.circuits().filter(|(ix, _)| network.circuit_fault(*ix).is_none());
+    let links = working.flat_map(|(ix, _)| Side::BOTH.map(|side| (ix, side))).filter_map(|(ix, side)| {
+        let to = network.customer_name(ix).filter(|_| link_is_up(ix, side))?;
+        Some(Way { name: network.circuit_link_name(ix, side), to: to.to_owned(), is_link: true })
+    });
+    connections.chain(links).collect()
+}
