@@ -202,6 +202,22 @@ fn er_02_a_link_without_a_way_is_no_next_hop() {
     let mut said = Learned::default();
     said.bgp.said.insert("x".into(), [(site.parse().unwrap(), Said { as_path: vec![65010], over })].into());
     assert_eq!(next_hops(&network, &said, site), "10.3.129.93 10.3.129.94 10.3.129.95");
+    // Its session ends a moment after the link.
+    said.down = down(&["x-secondary"]).down;
+    assert_eq!(next_hops(&network, &said, site), "10.3.129.94 10.3.129.95");
+    // What the file says of one link alone, for a site that does not speak itself: nothing, or a longer path.
+    for (link, away, expected) in [
+        ("primary: {advertises: []}", &[][..], "10.3.129.93 10.3.129.94 10.3.129.95"),
+        ("secondary: {prepend: 1}", &[], "10.3.129.92 10.3.129.94 10.3.129.95"),
+        ("secondary: {prepend: 1}", &["x-primary"], "10.3.129.94 10.3.129.95"),
+        ("secondary: {prepend: 1}", &["x-primary", "y-primary", "y-secondary"], "10.3.129.93"),
+        ("prepend: 2", &[], "10.3.129.94 10.3.129.95"),
+    ] {
+        let text = TWO_CIRCUITS
+            .replace("expressRouteCircuits: [x]", &format!("expressRouteCircuits: [{{circuit: x, {link}}}]"));
+        let network = config::load(&text, "two-circuits.yaml").unwrap().network;
+        assert_eq!(next_hops(&network, &down(away), site), expected, "{link}, without {away:?}");
+    }
 }
 
 fn yaml_files(folder: &str) -> Vec<PathBuf> {

@@ -4,7 +4,7 @@
 //! circuit's two links, to gateways and to other edges.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -84,21 +84,40 @@ pub(super) fn customer_asn(network: &Network, circuit: CircuitIx) -> Option<u32>
     }
 }
 
-/// What a circuit's customer says, and over which links: what its sessions have brought, else what the file says of it.
+/// What a circuit's customer says over links that are up: what its sessions have brought, else what the file says of it.
 pub(super) fn said<'a>(network: &Network, learned: &'a Learned, circuit: CircuitIx) -> Cow<'a, BTreeMap<IpNet, Said>> {
+    let up: Vec<_> = Side::BOTH.into_iter().filter(|side| is_up(network, learned, circuit, *side)).collect();
     if let Some(heard) = learned.bgp.said.get(&network.circuit(circuit).name) {
-        return Cow::Borrowed(heard);
+        // A session ends a moment after its link.
+        return if up.len() == 2 { Cow::Borrowed(heard) } else { Cow::Owned(over((network, circuit), &up, heard)) };
     }
-    let own = network.customer_routes(circuit).zip(customer_asn(network, circuit));
-    let Some(((prefixes, prepend), asn)) = own else { return Cow::default() };
-    let up = Side::BOTH.into_iter().filter(|side| is_up(network, learned, circuit, *side));
-    let over: BTreeSet<_> = up.map(|side| network.circuit_link_name(circuit, side)).collect();
-    let prefixes = prefixes.into_iter().filter(|_| !over.is_empty());
-    let said = Said { as_path: vec![asn; 1 + usize::from(prepend)], over: over.clone() };
-    Cow::Owned(prefixes.map(|prefix| (prefix, said.clone())).collect())
+    let Some(asn) = customer_asn(network, circuit) else { return Cow::default() };
+    let mut all: BTreeMap<IpNet, Said> = BTreeMap::new();
+    for side in up {
+        let (prefixes, prepend) = network.said_over_link(circuit, side).unwrap_or_default();
+        let (as_path, link) = (vec![asn; 1 + usize::from(prepend)], network.circuit_link_name(circuit, side));
+        for prefix in prefixes {
+            all.entry(prefix).or_default().hear(as_path.clone(), link.clone());
+        }
+    }
+    Cow::Owned(all)
 }
 
-/// Over which links an edge sends what is its customer's: those that are up, of those that it is said over.
+/// What is said over these links.
+fn over(
+    (network, circuit): (&Network, CircuitIx),
+    links: &[Side],
+    heard: &BTreeMap<IpNet, Said>,
+) -> BTreeMap<IpNet, Said> {
+    let links: Vec<_> = links.iter().map(|side| network.circuit_link_name(circuit, *side)).collect();
+    let left = heard.iter().map(|(prefix, said)| {
+        let over = said.over.iter().filter(|link| links.contains(link)).cloned().collect();
+        (*prefix, Said { as_path: said.as_path.clone(), over })
+    });
+    left.filter(|(_, said)| !said.over.is_empty()).collect()
+}
+
+/// Over which links an edge sends what is its customer's: those that it is said over.
 fn to_customer(
     (network, learned): (&Network, &Learned),
     exchange: &Exchange,
@@ -106,8 +125,6 @@ fn to_customer(
 ) -> BTreeMap<IpNet, Vec<Side>> {
     let said = said(network, learned, circuit);
     let links = Side::BOTH.map(|side| (side, network.circuit_link_name(circuit, side)));
-    let links = links.into_iter().filter(|(side, _)| is_up(network, learned, circuit, *side));
-    let links: Vec<_> = links.collect();
     let over = |prefix: &IpNet| {
         let says = |link: &String| said.get(prefix).is_some_and(|said| said.over.contains(link));
         links.iter().filter(|(_, link)| says(link)).map(|(side, _)| *side).collect()

@@ -51,6 +51,17 @@ pub struct Said {
     pub over: BTreeSet<String>,
 }
 
+impl Said {
+    /// Another says it too: the shortest path counts, and all that have one as short.
+    pub fn hear(&mut self, as_path: Vec<u32>, over: String) {
+        if self.over.is_empty() || as_path.len() < self.as_path.len() {
+            *self = Self { as_path, over: BTreeSet::from([over]) };
+        } else if as_path.len() == self.as_path.len() {
+            self.over.insert(over);
+        }
+    }
+}
+
 /// Why a tunnel or a link that should be up is not, for as long as it lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Absence {

@@ -7,13 +7,11 @@ use ipnet::IpNet;
 use super::decode::{Fields, number, record, text, word};
 use super::diagnostic::{At, Report, Spanned};
 use super::document::{Name, Reference};
+use super::gateway::{Advertised, advertised};
 use super::public_address::ignore;
 use super::tree::{Node, Value};
 use super::values::{prefix, reference, resource_name};
 use crate::model::{CircuitTier, ProviderState};
-
-/// Longer than any way through a lab's networks.
-const PREPEND_MAX: u8 = 32;
 
 pub(super) struct ExpressRouteCircuit {
     pub name: Name,
@@ -67,7 +65,9 @@ pub(super) struct GlobalReach {
 /// A site's end of a circuit: its name, or a mapping.
 pub(super) struct CircuitEnd {
     pub circuit: Reference,
-    pub prepend: u8,
+    pub said: Advertised,
+    pub primary: Advertised,
+    pub secondary: Advertised,
 }
 
 pub(super) fn express_route_circuit(node: &Node, report: &mut Report) -> Option<ExpressRouteCircuit> {
@@ -197,11 +197,16 @@ pub(super) fn circuit(node: &Node, report: &mut Report) -> Option<[String; 1]> {
 pub(super) fn circuit_end(node: &Node, report: &mut Report) -> Option<CircuitEnd> {
     if !matches!(&node.value, Value::Map(entries) if entries.iter().any(|(key, _)| key.value == "circuit")) {
         let named = circuit(node, report)?;
-        return Some(CircuitEnd { circuit: Some(Spanned { value: named, at: node.at }), prepend: 0 });
+        let circuit = Some(Spanned { value: named, at: node.at });
+        let [said, primary, secondary] = Default::default();
+        return Some(CircuitEnd { circuit, said, primary, secondary });
     }
+    let link = |node: &Node, report: &mut Report| record(node, report, "a circuit's link", advertised);
     record(node, report, "a site's end of a circuit", |f| CircuitEnd {
         circuit: f.required("circuit", circuit),
-        prepend: f.optional("prepend", number(0..=PREPEND_MAX)).map_or(0, |times| times.value),
+        said: advertised(f),
+        primary: f.optional("primary", link).map(|link| link.value).unwrap_or_default(),
+        secondary: f.optional("secondary", link).map(|link| link.value).unwrap_or_default(),
     })
 }
 

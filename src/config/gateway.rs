@@ -108,11 +108,27 @@ pub(super) struct Site {
     pub bgp: Option<Spanned<BgpSettings>>,
     pub advertises: Option<Spanned<Vec<Spanned<IpNet>>>>,
     pub prepend: Option<Spanned<u8>>,
+    pub tunnels: Vec<TunnelEnd>,
     pub routes: Option<Spanned<Vec<Spanned<IpNet>>>>,
     pub shared_key: Name,
     pub mode: ConnectionMode,
     pub run: Vec<String>,
     pub own_router: bool,
+}
+
+/// What a site says over one of its ways.
+#[derive(Default)]
+pub(super) struct Advertised {
+    pub advertises: Option<Spanned<Vec<Spanned<IpNet>>>>,
+    pub prepend: u8,
+}
+
+/// A site's tunnels of one connection, or one of them.
+pub(super) struct TunnelEnd {
+    pub at: At,
+    pub connection: Reference,
+    pub instance: Option<Spanned<u8>>,
+    pub said: Advertised,
 }
 
 pub(super) fn virtual_network_gateway(node: &Node, report: &mut Report) -> Option<VirtualNetworkGateway> {
@@ -199,12 +215,34 @@ pub(super) fn site(node: &Node, report: &mut Report) -> Option<Site> {
         bgp: f.optional("bgpSettings", bgp_settings),
         advertises: f.optional("advertises", list_of(prefix)),
         prepend: f.optional("prepend", number(0..=PREPEND_MAX)),
+        tunnels: f.list("tunnels", tunnel_end),
         routes: f.optional("routes", list_of(prefix)),
         shared_key: f.optional("sharedKey", text),
         mode: mode(f),
         run: f.optional("run", command).map_or_else(Vec::new, |run| run.value),
         own_router: flag(f, "ownRouter", false),
     })
+}
+
+fn tunnel_end(node: &Node, report: &mut Report) -> Option<TunnelEnd> {
+    record(node, report, "a site's end of a tunnel", |f| TunnelEnd {
+        at: f.at,
+        connection: f.required("connection", reference(["connections"])),
+        instance: f.optional("instance", number(1..=2)),
+        said: advertised(f),
+    })
+}
+
+pub(super) fn advertised(f: &mut Fields<'_>) -> Advertised {
+    // An empty list means that nothing is said there.
+    let nothing = |node: &Node| matches!(&node.value, Value::List(items) if items.is_empty());
+    let own = |node: &Node, report: &mut Report| {
+        if nothing(node) { Some(Vec::new()) } else { list_of(prefix)(node, report) }
+    };
+    Advertised {
+        advertises: f.optional("advertises", own),
+        prepend: f.optional("prepend", number(0..=PREPEND_MAX)).map_or(0, |times| times.value),
+    }
 }
 
 fn bgp_settings(node: &Node, report: &mut Report) -> Option<BgpSettings> {

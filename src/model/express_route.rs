@@ -6,10 +6,10 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use super::{Attachment, CloudIx, Connection, ConnectionIx, Network, Remote, SiteIx, TunnelFault};
+use super::{Advertised, Attachment, CloudIx, Connection, ConnectionIx, Network, Remote, SiteIx, TunnelFault};
 
 /// Index of a circuit in [`Network::express_route_circuits`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -139,11 +139,13 @@ pub struct GlobalReach {
 }
 
 /// How a site is joined to a circuit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CircuitEnd {
     pub circuit: CircuitIx,
-    /// Its AS number so many times more than once in what it says there (ER-13).
-    pub prepend: u8,
+    /// What it says there alone (ER-13).
+    pub said: Advertised,
+    /// Of the primary link and the secondary.
+    pub links: [Advertised; 2],
 }
 
 /// Who stands at the customer's end of a circuit.
@@ -265,7 +267,7 @@ impl Network {
             Some(_) => {
                 // Whoever speaks by itself is held to it by its sessions.
                 let silent = self.speaker_on(ix).is_none();
-                let said = self.customer_routes(ix).filter(|_| silent).map_or(0, |(prefixes, _)| prefixes.len());
+                let said = if silent { self.customer_routes(ix).len() } else { 0 };
                 (said > circuit.tier.prefixes()).then_some(CircuitFault::TooManyPrefixes)
             }
         }
@@ -336,17 +338,5 @@ impl Network {
             Customer::Site(site) => self.site(site).bgp.map(|_| site),
             Customer::Cloud(_) => None,
         }
-    }
-
-    /// What a circuit's customer says of itself, if it has one: its prefixes, its AS number and how often more than once.
-    pub fn customer_routes(&self, circuit: CircuitIx) -> Option<(Vec<IpNet>, u8)> {
-        Some(match self.customer(circuit)? {
-            Customer::Site(site) => {
-                let site = self.site(site);
-                let end = site.circuits.iter().find(|end| end.circuit == circuit)?;
-                (site.advertises.clone(), end.prepend.max(site.prepend))
-            }
-            Customer::Cloud(cloud) => (self.cloud(cloud).prefixes(), 0),
-        })
     }
 }

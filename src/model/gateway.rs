@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{CircuitEnd, CircuitFault, CircuitIx, NatRule, Network, PublicIpIx, SubnetIx, VnetIx};
+use super::{CircuitEnd, CircuitFault, CircuitIx, NatRule, Network, PublicIpIx, SubnetIx, TunnelEnd, VnetIx};
 
 /// Index of a gateway in [`Network::virtual_network_gateways`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -255,6 +255,8 @@ pub struct Site {
     pub advertises: Vec<IpNet>,
     /// Its own AS number so many times more than once (BGP-14).
     pub prepend: u8,
+    /// What it says otherwise over some of its tunnels.
+    pub tunnels: Vec<TunnelEnd>,
     /// What the device routes into its tunnels, beside what BGP says.
     pub routes: Vec<IpNet>,
     /// The device's key; the connection's where the file says none.

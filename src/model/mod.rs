@@ -4,6 +4,7 @@
 //! trusts it. References are indices into the network's lists, names are for people. It knows no YAML, table or packet.
 
 mod admin;
+mod advertised;
 mod express_route;
 mod extent;
 mod filter;
@@ -31,6 +32,7 @@ mod vpn_nat;
 pub use admin::{
     AdminAccess, AdminRule, CollectionIx, NetworkGroup, NetworkManager, RuleCollection, SecurityAdminConfiguration,
 };
+pub use advertised::{Advertised, TunnelEnd};
 pub use express_route::{
     Authorization, CircuitEnd, CircuitFault, CircuitIx, CircuitTier, Customer, EDGE_ASN, ExpressRouteCircuit,
     GlobalReach, PrivatePeering, ProviderState, Side,

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::route_server::beside;
+use super::vpn::unsaid;
 use super::{CIRCUIT, Node, Peer, RETRY, Route, Sink, TUNNEL, next_hops};
 use crate::bgp::{AsPath, Asn, Export, Import, Origination, PeerConfig, PeerId, Policy, Source};
 use crate::compile::Learned;
@@ -101,9 +102,11 @@ pub(super) fn of_site(network: &Network, learned: &Learned, ix: SiteIx) -> Vec<P
     let peers = ends.flat_map(|(end, peering)| {
         Side::BOTH.map(|side| {
             let addresses = [peering.customer(side).into(), peering.microsoft(side).into()];
+            let (said, prepend) = network.said_over_link(end.circuit, side).unwrap_or_default();
             let export = Export {
                 next_hops: next_hops(addresses[0], None),
-                prepend: end.prepend.max(site.prepend),
+                prepend,
+                withheld: unsaid(site, &said),
                 // Nobody goes through a site (ER-05).
                 refuse_from: vec![TUNNEL, CIRCUIT],
                 ..Export::default()

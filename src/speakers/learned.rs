@@ -1,6 +1,6 @@
 //! From a speaker's routes to what goes by them: the fabric's tables, or a kernel's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -50,13 +50,7 @@ fn said(node: &Node, speaker: &Speaker, all: &mut BTreeMap<IpNet, Said>) {
     for peer in &node.peers {
         for (prefix, path, _) in speaker.learned(peer.id).filter(|(_, _, refusal)| refusal.is_none()) {
             let as_path: Vec<_> = path.attributes.as_path.asns().map(|Asn(asn)| asn).collect();
-            let known = all.entry(*prefix).or_default();
-            if known.over.is_empty() || as_path.len() < known.as_path.len() {
-                *known = Said { as_path: as_path.clone(), over: BTreeSet::new() };
-            }
-            if known.as_path.len() == as_path.len() {
-                known.over.insert(peer.over.clone());
-            }
+            all.entry(*prefix).or_default().hear(as_path, peer.over.clone());
         }
     }
 }

@@ -136,7 +136,7 @@ pub(super) fn sites(network: &Network, learned: &Learned) -> impl Iterator<Item 
             host: site.name.clone(),
             asn: Asn(settings.asn),
             address: settings.address,
-            routes: site.advertises.iter().map(|prefix| route(*prefix, Source::Network)).collect(),
+            routes: site.says().into_iter().map(|prefix| route(prefix, Source::Network)).collect(),
             peers: {
                 let tunnels =
                     spoken.map(|(over, (near, _))| site_peer((network, learned), over, (settings, near), site));
@@ -155,12 +155,18 @@ fn site_peer(
     site: &Site,
 ) -> Peer {
     // What has come over a circuit does not go on through a site.
-    let export = Export { prepend: site.prepend, refuse_from: vec![CIRCUIT], ..Export::default() };
+    let (said, prepend) = network.said_over_tunnel(over).unwrap_or_default();
+    let export = Export { prepend, withheld: unsaid(site, &said), refuse_from: vec![CIRCUIT], ..Export::default() };
     let connection = network.connection(over);
     let node = network.gateway(connection.gateway).instance_name(connection.instance);
     let policy = Policy { group: TUNNEL, export, ..Policy::default() };
     let ends = (ends.0, BgpSettings { address: network.address_seen(over, ends.1.address), ..ends.1 });
     peer((network, learned), (over, Some(node)), (ends, site.ipv6()), policy)
+}
+
+/// What a site says, but not over a way that is said these.
+pub(super) fn unsaid(site: &Site, said: &[IpNet]) -> Vec<IpNet> {
+    site.says().into_iter().filter(|prefix| !said.contains(prefix)).collect()
 }
 
 fn peer(

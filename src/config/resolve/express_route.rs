@@ -9,6 +9,7 @@ use ipnet::{IpNet, Ipv4Net};
 use super::address::intersect;
 use super::geography;
 use super::names::{Names, or_unnamed};
+use super::premises::said;
 use crate::config::diagnostic::{At, Report, Spanned};
 use crate::config::document::{Document, Name};
 use crate::config::express_route::{self as written, PeeringType, is_of_length};
@@ -50,7 +51,7 @@ impl Circuits {
     pub(super) fn ends(&self, ends: &[written::CircuitEnd], report: &mut Report) -> Vec<CircuitEnd> {
         let end = |end: &written::CircuitEnd| {
             let circuit = self.names.find(&end.circuit, report).map(CircuitIx)?;
-            Some(CircuitEnd { circuit, prepend: end.prepend })
+            Some(CircuitEnd { circuit, said: said(&end.said), links: [said(&end.primary), said(&end.secondary)] })
         };
         ends.iter().filter_map(end).collect()
     }

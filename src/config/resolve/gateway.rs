@@ -11,7 +11,7 @@ use super::connection::{Remotes, connection};
 use super::express_route::{Circuits, own_circuit};
 use super::links::Links;
 use super::names::{Names, or_unnamed};
-use super::premises::{local_gateway, sites};
+use super::premises::{Ends, local_gateway, sites};
 use super::public_address::Public;
 use super::route_server::route_servers;
 use super::{Scope, bgp, vpn_nat};
@@ -46,7 +46,8 @@ impl Gateways {
         let gateway_names = Names::of("virtual network gateway", names, report);
         let names = document.local_network_gateways.iter().map(|gateway| &gateway.name);
         let local_names = Names::of("local network gateway", names, report);
-        Names::of("connection", document.connections.iter().map(|connection| &connection.name), report);
+        let names = document.connections.iter().map(|connection| &connection.name);
+        let connection_names = Names::of("connection", names, report);
         let gateways = document.virtual_network_gateways.iter();
         let mut made = Vec::new();
         for gateway in gateways {
@@ -61,7 +62,8 @@ impl Gateways {
         let connections: Vec<_> =
             connections.filter_map(|one| connection(one, document, &names, &made, &local, report)).collect();
         check_nodes(document, report);
-        let sites = sites(document, &circuits, report);
+        let ends = Ends { names: &connection_names, connections: &connections, gateways: &made, local: &local };
+        let sites = sites(document, &circuits, &ends, report);
         check_between(document, &connections, &made, report);
         check_peers(document, vnets, &connections, (&made, &local), report);
         let linked = Links { document, vnets, gateways: &made, connections: &connections, circuits: &circuits };

@@ -10,7 +10,15 @@ use super::names::{Names, or_unnamed};
 use crate::config::diagnostic::{At, Report, Spanned};
 use crate::config::document::Document;
 use crate::config::gateway as written;
-use crate::model::{LocalNetworkGateway, Site};
+use crate::model::{Advertised, Connection, LocalNetworkGateway, Remote, Site, TunnelEnd, VirtualNetworkGateway};
+
+/// What a site's tunnels may be of.
+pub(super) struct Ends<'a> {
+    pub(super) names: &'a Names,
+    pub(super) connections: &'a [Connection],
+    pub(super) gateways: &'a [VirtualNetworkGateway],
+    pub(super) local: &'a [LocalNetworkGateway],
+}
 
 pub(super) fn local_gateway(written: &written::LocalNetworkGateway, report: &mut Report) -> LocalNetworkGateway {
     let bgp = bgp::settings(written.bgp.as_ref(), report);
@@ -28,7 +36,7 @@ pub(super) fn local_gateway(written: &written::LocalNetworkGateway, report: &mut
     }
 }
 
-pub(super) fn sites(document: &Document, circuits: &Circuits, report: &mut Report) -> Vec<Site> {
+pub(super) fn sites(document: &Document, circuits: &Circuits, ends: &Ends<'_>, report: &mut Report) -> Vec<Site> {
     Names::of("site", document.sites.iter().map(|site| &site.name), report);
     let mut known: Vec<IpAddr> = Vec::new();
     let mut made = Vec::new();
@@ -42,7 +50,8 @@ pub(super) fn sites(document: &Document, circuits: &Circuits, report: &mut Repor
             }
             known.push(address.value);
         }
-        let site = site(written, circuits, report);
+        let mut site = site(written, circuits, report);
+        site.tunnels = written.tunnels.iter().filter_map(|end| ends.tunnels(end, &site, document, report)).collect();
         check_ends(&site, &made, written.at, circuits, report);
         made.push(site);
     }
@@ -90,11 +99,63 @@ fn site(written: &written::Site, circuits: &Circuits, report: &mut Report) -> Si
         bgp,
         advertises,
         prepend: written.prepend.as_ref().map_or(0, |times| times.value),
+        tunnels: Vec::new(),
         routes: prefixes(written.routes.as_ref()),
         shared_key: written.shared_key.as_ref().map(|key| key.value.clone()),
         mode: written.mode,
         run: written.run.clone(),
         own_router: written.own_router,
+    }
+}
+
+pub(super) fn said(written: &written::Advertised) -> Advertised {
+    let own = written.advertises.as_ref();
+    Advertised { prefixes: own.map(|own| prefixes(Some(own))), prepend: written.prepend }
+}
+
+impl Ends<'_> {
+    /// The tunnels that a site says something of its own over.
+    fn tunnels(
+        &self,
+        written: &written::TunnelEnd,
+        site: &Site,
+        document: &Document,
+        report: &mut Report,
+    ) -> Option<TunnelEnd> {
+        let ix = self.names.find(&written.connection, report)?;
+        let connection = or_unnamed(&document.connections[ix].name);
+        // One with a mistake has had its error.
+        let found = self.connections.iter().find(|known| known.name == connection)?;
+        let leads_here = match found.remote {
+            Remote::Local(local) => site.gateway_ip == Some(self.local[local.0].gateway_ip),
+            Remote::Gateway(_) | Remote::Circuit(_) => false,
+        };
+        if !leads_here {
+            report
+                .error(written.at, format!("connection `{connection}` does not lead to site `{}`", site.name))
+                .rule("VPN-11")
+                .expected("one to a local network gateway with the site's `gatewayIpAddress`");
+            return None;
+        }
+        if site.bgp.is_none() || !found.enable_bgp {
+            report
+                .error(written.at, format!("no BGP is spoken over connection `{connection}`: nothing is said there"))
+                .rule("BGP-09")
+                .expected("`bgpSettings` of the site, and `enableBgp` of the connection");
+        }
+        let instance = written.instance.as_ref();
+        let active = self.gateways[found.gateway.0].active_instances();
+        if let Some(number) = instance.filter(|number| usize::from(number.value) > active) {
+            report
+                .error(
+                    number.at,
+                    format!("connection `{connection}` has one tunnel: its gateway has one active instance"),
+                )
+                .rule("VPN-31")
+                .expected("no `instance`, or `activeActive: true` of the gateway");
+        }
+        let instance = instance.map(|number| usize::from(number.value) - 1);
+        Some(TunnelEnd { connection, instance, said: said(&written.said) })
     }
 }
 

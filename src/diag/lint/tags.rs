@@ -91,12 +91,13 @@ fn behind(network: &Network, at: ConnectionIx, connection: &Connection) -> Vec<S
             let mut all = sources(&network.local_space(at), by, path);
             if let Some(site) = network.site_of(at).filter(|_| network.bgp_over(at).is_some()) {
                 let by = format!("what site {} says over BGP", network.site(site).name);
-                all.extend(sources(&network.site(site).advertises, by, said_at(network, site)));
+                let (said, _) = network.said_over_tunnel(at).unwrap_or_default();
+                all.extend(sources(&said, by, said_at(network, site)));
             }
             all
         }
         Remote::Circuit(circuit) => {
-            let Some((ranges, _)) = network.customer_routes(circuit) else { return Vec::new() };
+            let ranges = network.customer_routes(circuit);
             let path = match network.customer(circuit) {
                 Some(Customer::Site(site)) => said_at(network, site),
                 Some(Customer::Cloud(cloud)) => format!("privateClouds[{}]", cloud.0),

@@ -3,8 +3,8 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::model::{
-    BgpConnection, BgpSettings, Connection, LocalNetworkGateway, NatRule, Network, PortRange, Remote, RouteServer,
-    Site, SubnetIx, VirtualNetworkGateway,
+    Advertised, BgpConnection, BgpSettings, Connection, LocalNetworkGateway, NatRule, Network, PortRange, Remote,
+    RouteServer, Site, SubnetIx, VirtualNetworkGateway,
 };
 
 use super::objects::{Object, list, or_none};
@@ -72,9 +72,16 @@ fn connection(network: &Network, connection: &Connection) -> Object {
 }
 
 fn site(network: &Network, site: &Site) -> Object {
-    let circuits = site.circuits.iter().map(|end| match (&network.circuit(end.circuit).name, end.prepend) {
-        (name, 0) => name.clone(),
-        (name, prepend) => format!("{name} (prepend {prepend})"),
+    let circuits = site.circuits.iter().map(|end| {
+        let [primary, secondary] = &end.links;
+        let ways = [("", &end.said), ("primary ", primary), ("secondary ", secondary)];
+        let said: Vec<_> = ways.into_iter().flat_map(|(way, said)| about(way, said)).collect();
+        let name = &network.circuit(end.circuit).name;
+        if said.is_empty() { name.clone() } else { format!("{name} ({})", said.join(", ")) }
+    });
+    let tunnels = site.tunnels.iter().map(|end| {
+        let instance = end.instance.map_or_else(String::new, |instance| format!(" instance {}", instance + 1));
+        format!("{}{instance} ({})", end.connection, about("", &end.said).join(", "))
     });
     let properties = vec![
         ("gatewayIpAddress", or_none(site.gateway_ip)),
@@ -84,6 +91,7 @@ fn site(network: &Network, site: &Site) -> Object {
         ("routes", list(&site.routes)),
         ("advertises", list(&site.advertises)),
         ("prepend", site.prepend.to_string()),
+        ("tunnels", list(&tunnels.collect::<Vec<_>>())),
         ("bgpSettings", bgp(site.bgp)),
         ("sharedKey", key(site.shared_key.as_deref())),
         ("connectionMode", format!("{:?}", site.mode)),
@@ -91,6 +99,13 @@ fn site(network: &Network, site: &Site) -> Object {
         ("ownRouter", site.own_router.to_string()),
     ];
     Object { kind: "sites", name: site.name.clone(), properties }
+}
+
+/// What is written about one of a site's ways.
+fn about(way: &str, said: &Advertised) -> Vec<String> {
+    let prefixes = said.prefixes.as_ref().map(|prefixes| format!("{way}advertises {}", list(prefixes)));
+    let prepend = (said.prepend > 0).then(|| format!("{way}prepend {}", said.prepend));
+    prefixes.into_iter().chain(prepend).collect()
 }
 
 fn route_server(network: &Network, server: &RouteServer) -> Object {

@@ -1,0 +1,86 @@
+//! What a site says by BGP where it does not say the same everywhere: over one circuit, one link, one tunnel.
+//!
+//! One idea: what is written about a way refines what is written about the wider one that it belongs to.
+
+use std::collections::HashSet;
+
+use ipnet::IpNet;
+
+use super::{CircuitIx, ConnectionIx, Customer, Network, Side, Site};
+
+/// What is written about one way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Advertised {
+    /// Instead of what is said elsewhere.
+    pub prefixes: Option<Vec<IpNet>>,
+    /// The site's AS number at least so many times more than once.
+    pub prepend: u8,
+}
+
+/// A site's tunnels of one connection, or one of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TunnelEnd {
+    /// The connection's name.
+    pub connection: String,
+    /// Of the gateway's active ones; none is both.
+    pub instance: Option<usize>,
+    pub said: Advertised,
+}
+
+impl Advertised {
+    fn refine(&self, (prefixes, prepend): (Vec<IpNet>, u8)) -> (Vec<IpNet>, u8) {
+        (self.prefixes.clone().unwrap_or(prefixes), prepend.max(self.prepend))
+    }
+}
+
+impl Site {
+    /// All that it says, over whichever way.
+    pub fn says(&self) -> Vec<IpNet> {
+        let circuits = self.circuits.iter().flat_map(|end| [&end.said].into_iter().chain(&end.links));
+        let ways = circuits.chain(self.tunnels.iter().map(|end| &end.said));
+        let more = ways.filter_map(|way| way.prefixes.as_ref()).flatten();
+        let mut known = HashSet::new();
+        self.advertises.iter().chain(more).copied().filter(|prefix| known.insert(*prefix)).collect()
+    }
+}
+
+impl Network {
+    /// What a site says over a tunnel, and how often more than once its AS number is in it.
+    pub fn said_over_tunnel(&self, tunnel: ConnectionIx) -> Option<(Vec<IpNet>, u8)> {
+        let site = self.site(self.site_of(tunnel)?);
+        let connection = self.connection(tunnel);
+        let about = |end: &&TunnelEnd| {
+            let its = connection.name.split('#').next() == Some(&end.connection);
+            its && end.instance.is_none_or(|instance| instance == connection.instance)
+        };
+        // What is about one tunnel comes after what is about both.
+        let mut ends: Vec<_> = site.tunnels.iter().filter(about).collect();
+        ends.sort_by_key(|end| end.instance.is_some());
+        let all = (site.advertises.clone(), site.prepend);
+        Some(ends.into_iter().fold(all, |said, end| end.said.refine(said)))
+    }
+
+    /// The same of a circuit's customer over one of the links.
+    pub fn said_over_link(&self, circuit: CircuitIx, side: Side) -> Option<(Vec<IpNet>, u8)> {
+        Some(match self.customer(circuit)? {
+            Customer::Site(ix) => {
+                let device = self.site(ix);
+                let end = device.circuits.iter().find(|end| end.circuit == circuit)?;
+                let [primary, secondary] = &end.links;
+                let link = match side {
+                    Side::Primary => primary,
+                    Side::Secondary => secondary,
+                };
+                link.refine(end.said.refine((device.advertises.clone(), device.prepend)))
+            }
+            Customer::Cloud(cloud) => (self.cloud(cloud).prefixes(), 0),
+        })
+    }
+
+    /// What a circuit's customer says, over whichever link.
+    pub fn customer_routes(&self, circuit: CircuitIx) -> Vec<IpNet> {
+        let said = Side::BOTH.into_iter().filter_map(|side| self.said_over_link(circuit, side));
+        let mut known = HashSet::new();
+        said.flat_map(|(prefixes, _)| prefixes).filter(|prefix| known.insert(*prefix)).collect()
+    }
+}
