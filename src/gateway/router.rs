@@ -21,6 +21,8 @@ use crate::sys::poll::{Poller, Ready, Waker};
 
 /// What is ready that one turn looks at; the rest waits for the next.
 const BATCH: usize = 64;
+/// How long until it tries again to listen where another program does.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 /// How long last words may take.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -30,6 +32,8 @@ pub enum Happened {
     Peer(Event),
     /// The best paths to these prefixes are others now, each told once.
     Routes(Vec<IpNet>),
+    /// It cannot listen, for this reason, and tries again every now and then; told once.
+    Deaf(String),
 }
 
 /// A speaker in its namespace, until dropped: then its peers are told why, and its thread ends.
@@ -139,13 +143,15 @@ impl Shared {
 struct Turns {
     poller: Poller,
     connections: Connections,
+    /// It does not listen where its peers expect it.
+    deaf: bool,
 }
 
 impl Turns {
     fn new(waker: &Waker) -> io::Result<Self> {
         let poller = Poller::new()?;
         poller.add(waker, WAKER)?;
-        Ok(Self { poller, connections: Connections::new() })
+        Ok(Self { poller, connections: Connections::new(), deaf: false })
     }
 
     fn run(mut self, shared: &Shared, mut tell: impl FnMut(Happened)) {
@@ -165,10 +171,11 @@ impl Turns {
     fn turn(&mut self, shared: &Shared, ready: &Ready, told: &mut Vec<Happened>) -> ControlFlow<(), Option<Duration>> {
         shared.waker.reset();
         let mut state = shared.lock();
-        if mem::take(&mut state.changed)
-            && let Err(error) = self.connections.set(state.peers.clone(), &self.poller)
-        {
-            tracing::warn!("a BGP router cannot listen: {error}");
+        if mem::take(&mut state.changed) {
+            let set = self.connections.set(state.peers.clone(), &self.poller);
+            state.changed = set.is_err();
+            let heard = !mem::replace(&mut self.deaf, set.is_err());
+            told.extend(set.err().filter(|_| heard).map(|error| Happened::Deaf(error.to_string())));
         }
         let speaker = &mut state.speaker;
         for token in ready.tokens() {
@@ -183,7 +190,8 @@ impl Turns {
         if state.ends.is_some_and(|ends| ends <= now || self.connections.is_empty()) {
             return ControlFlow::Break(());
         }
-        let next = state.speaker.poll_timeout().into_iter().chain(state.ends).min();
+        let again = self.deaf.then(|| now + LISTEN_AGAIN);
+        let next = state.speaker.poll_timeout().into_iter().chain(state.ends).chain(again).min();
         ControlFlow::Continue(next.map(|at| at.saturating_duration_since(now)))
     }
 }

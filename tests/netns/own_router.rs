@@ -223,6 +223,95 @@ fn vpn_13_a_silent_tunnel_and_the_routers_hold_time() {
     packets_pass(&lab);
 }
 
+/// What a program that was killed did not remove itself.
+struct Leftovers(String);
+
+impl Drop for Leftovers {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// BGP-06, BGP-13: a router that is killed and started again, that speaks under another number, that flaps, that falls silent
+/// without a word: its routes go with it and come back, and nobody else notices.
+#[test]
+fn bgp_06_a_router_that_misbehaves() {
+    if !permitted() || !Brand::Bird.is_installed() {
+        return;
+    }
+    let Some(lab) = Lab::up(&Brand::Bird.topology()) else { return };
+    both_know(Brand::Bird, &lab);
+    let dir = format!("/run/bird-{}", lab.name);
+    let left = Leftovers(dir.clone());
+    let (conf, control, pid) = (format!("{dir}/conf"), format!("{dir}/ctl"), format!("{dir}/pid"));
+    let signal = |name: &str| {
+        let sent = lab.exec("dc", &["sh", "-c", &format!("kill -{name} $(cat {pid})")]);
+        assert!(sent.status.success(), "{}", stderr(&sent));
+    };
+    let command = |words: &str| stdout(&lab.exec("dc", &["sh", "-c", &format!("birdc -s {control} {words}")]));
+    let forgotten = |why: &str| {
+        until(&format!("{why}: the spoke forgets the site"), || !SITE.iter().any(|prefix| has_row(&lab, prefix)));
+        lab.assert_ping("app", "10.10.1.4");
+    };
+    let state = || lab.data(&["bgp", "peers", "hub-gw"])[0].clone();
+
+    signal("KILL");
+    forgotten("killed");
+    let again = format!("bird -c {conf} -s {control} -P {pid}");
+    assert!(lab.exec("dc", &["sh", "-c", &again]).status.success());
+    both_know(Brand::Bird, &lab);
+
+    let renumber = |from: &str, to: &str| {
+        let text = std::fs::read_to_string(&conf).unwrap();
+        assert!(text.contains(from));
+        std::fs::write(&conf, text.replace(from, to)).unwrap();
+        assert!(command("configure").contains("Reconfigur"));
+    };
+    renumber("as 65010", "as 65099");
+    forgotten("another AS number");
+    until("the reason is known", || state()["lastError"].as_str().is_some_and(|why| why.contains("Bad Peer AS")));
+    assert_ne!(state()["state"], "Connected");
+    renumber("as 65099", "as 65010");
+    both_know(Brand::Bird, &lab);
+
+    for _ in 0..20 {
+        command("restart azure");
+        command("disable static1");
+        command("enable static1");
+        lab.assert_ping("app", "10.10.1.4");
+    }
+    both_know(Brand::Bird, &lab);
+    packets_pass(&lab);
+
+    // Longer than its hold time of nine seconds.
+    signal("STOP");
+    forgotten("silent");
+    assert!(state()["lastError"].as_str().is_some_and(|why| why.contains("Hold Timer Expired")), "{}", state());
+    signal("CONT");
+    both_know(Brand::Bird, &lab);
+    packets_pass(&lab);
+    command("down");
+    drop(left);
+}
+
+/// A site whose program speaks though the file leaves BGP to us: ours waits for the port and takes over once it is free.
+#[test]
+fn bgp_06_two_routers_want_one_port() {
+    if !permitted() || !Brand::Bird.is_installed() {
+        return;
+    }
+    let Some(lab) = Lab::up(&Brand::Bird.topology()) else { return };
+    both_know(Brand::Bird, &lab);
+    lab.apply(&Brand::Bird.topology().replace("ownRouter: true", "ownRouter: false"));
+    lab.assert_ping("app", "192.168.50.10");
+    assert_eq!(lab.data(&["bgp", "peers", "hub-gw"])[0]["state"], "Connected", "the session stays the program's");
+    let dir = format!("/run/bird-{}", lab.name);
+    assert!(lab.exec("dc", &["birdc", "-s", &format!("{dir}/ctl"), "down"]).status.success());
+    drop(Leftovers(dir));
+    until("ours speaks", || lab.data(&["bgp", "peers", "dc"])[0]["state"] == "Connected");
+    until("the spoke knows the site", || has_row(&lab, SITE[0]));
+}
+
 /// The examples with sites as ends of their tests, each in a lab of its own.
 #[test]
 fn examples_with_sites_pass_their_own_tests() {

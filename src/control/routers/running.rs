@@ -56,6 +56,12 @@ impl Reporter {
         }
     }
 
+    fn deaf(&self, reason: &str) {
+        let node = &self.node;
+        let help = "`ownRouter: true` leaves a site's BGP to the program that `run` starts";
+        tracing::warn!("{node} cannot take BGP sessions: {reason}; another program may listen there: {help}");
+    }
+
     fn down(&self, peer: PeerId, reason: impl fmt::Display) {
         let reason = reason.to_string();
         self.with(peer, |node, neighbor| Happening::BgpSessionDown { node, neighbor, reason });
@@ -77,8 +83,10 @@ impl Running {
         let tell = {
             let reporter = reporter.clone();
             move |happened| {
-                if let Happened::Peer(event) = happened {
-                    reporter.tell(event.peer, &event.what);
+                match happened {
+                    Happened::Peer(event) => reporter.tell(event.peer, &event.what),
+                    Happened::Routes(_) => {}
+                    Happened::Deaf(reason) => reporter.deaf(&reason),
                 }
                 shared.signal.raise();
             }
