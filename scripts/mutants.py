@@ -1,0 +1,245 @@
+#!/usr/bin/env python3
+"""Puts small faults into a copy of the source and says which of them the tests catch.
+
+One idea: all faults of a sample are in one build, each behind a number, and VNET_FAULT says which one is switched on. So a
+fault costs a run of the test programs, not a build. Daemons that a test starts inherit it. See tests/README.md.
+"""
+
+import argparse
+import collections
+import json
+import os
+import pathlib
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+COPY = ROOT / "target" / "mutants"
+# The repository's own, for the third-party crates in it: they take minutes to build.
+BUILD = ROOT / "target"
+
+# Real labs: they take minutes, and only what the others let through is left for them.
+SYSTEM = {"netns", "conformance", "rootless", "engine"}
+# Others' programs, measurements, and what reads the source as text.
+LEFT_OUT = {"tidy", "steady", "alloc", "bgp_interop"}
+
+SWITCH = """//! Which fault of a sample is switched on: made by scripts/mutants.py.
+pub fn on(number: u32) -> bool {
+    static FAULT: std::sync::LazyLock<u32> =
+        std::sync::LazyLock::new(|| std::env::var("VNET_FAULT").ok().and_then(|fault| fault.parse().ok()).unwrap_or(0));
+    *FAULT == number
+}
+"""
+
+# What is written, and what is written in its place.
+SWAPS = [
+    (r" < ", " <= "), (r" <= ", " < "), (r" > ", " >= "), (r" >= ", " > "), (r" == ", " != "), (r" != ", " == "),
+    (r"(?<=[\w)\]]) && ", " || "), (r"(?<=[\w)\]]) \|\| ", " && "), (r" \+ ", " - "), (r" - ", " + "), (r"\.min\(", ".max("),
+    (r"\.max\(", ".min("), (r"\.any\(", ".all("), (r"\.all\(", ".any("), (r"\.is_some\(\)", ".is_none()"),
+    (r"\.is_none\(\)", ".is_some()"), (r"\.first\(\)", ".last()"), (r"\.last\(\)", ".first()"), (r"\btrue\b", "false"),
+    (r"\bfalse\b", "true"), (r"\.saturating_sub\(", ".saturating_add("), (r"\.skip\(1\)", ".skip(0)"),
+    (r"(?<=[( ])!(?=[a-z(])", ""), (r"(?<![.\w])1(?![.\w])", "2"), (r"(?<![.\w])0(?![.\w])", "1"), (r"\.rev\(\)", ""), (r"\bmin_by_key\b", "max_by_key"),
+    (r"\bmax_by_key\b", "min_by_key"), (r"\bis_some_and\b", "is_none_or"), (r"\bis_none_or\b", "is_some_and"),
+]
+# Lines whose expression stands alone: what comes before it, it, what comes after it.
+PLACES = [
+    re.compile(r"^(\s*(?:\} else )?if )(?!let\b)(?!.*\blet\b)(.+)( \{)$"),
+    re.compile(r"^(\s*let \w+ = )(.+)(;)$"),
+    re.compile(r"^(\s*return )(.+)(;)$"),
+    re.compile(r"^(\s*(?!//)[\w:|(){}, ]+? => )([^{].*)(,)$"),
+    re.compile(r"^(\s*\w+: )(.+)(,)$"),
+]
+TAIL = re.compile(r"^(\s*)([^\s/#}].*[^;,{(\[|])()$")
+STATEMENT = re.compile(r"^(\s*)(?!let |return|break|continue|use |pub |const |static |type |mod |//)([\w.*&]+.*\))(;)$")
+
+Fault = collections.namedtuple("Fault", "file line before after")
+
+
+def candidates(file):
+    """Every fault that this file may have, at most one a line."""
+    lines = (ROOT / file).read_text().splitlines()
+    found = []
+    for at, line in enumerate(lines):
+        if line.startswith("#[cfg(test)]"):
+            break
+        if re.match(r"\s*(//|#|assert|debug_assert|(tracing::)?(error|warn|info|debug)!)", line):
+            continue
+        after = lines[at + 1].strip() if at + 1 < len(lines) else ""
+        places = [place.match(line) for place in PLACES]
+        if after in ("}", "})", "});"):
+            places.append(TAIL.match(line))
+        choices = []
+        for place in filter(None, places):
+            head, expression, end = place.groups()
+            for wanted, instead in SWAPS:
+                for hit in re.finditer(wanted, expression):
+                    changed = expression[: hit.start()] + instead + expression[hit.end() :]
+                    if expression.count('"', 0, hit.start()) % 2 == 0:
+                        choices.append((head, expression, changed, end))
+        statement = STATEMENT.match(line)
+        if statement:
+            head, expression, end = statement.groups()
+            choices.append((head, expression, None, end))
+        found.extend(Fault(file, at, line, choice) for choice in choices[:6])
+    return found
+
+
+def written(fault, number):
+    """The line with its fault behind a switch."""
+    head, expression, changed, end = fault.after
+    if changed is None:
+        return f"{head}if !crate::mutants::on({number}) {{ {expression}{end} }}"
+    return f"{head}(if crate::mutants::on({number}) {{ {changed} }} else {{ {expression} }}){end}"
+
+
+def sample(count, seed, only):
+    """Faults of all modules in turn, none of them twice in a line."""
+    files = subprocess.run(["git", "ls-files", "src"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    files = [file for file in files if file.endswith(".rs") and not file.endswith("tests.rs")]
+    files = [file for file in files if not only or re.search(only, file)]
+    chance = random.Random(seed)
+    modules = collections.defaultdict(list)
+    for file in files:
+        modules[module_of(file)].extend(candidates(file))
+    for faults in modules.values():
+        chance.shuffle(faults)
+    chosen, lines = [], set()
+    while len(chosen) < count and any(modules.values()):
+        for name in sorted(modules):
+            fault = next(iter([modules[name].pop()] if modules[name] else []), None)
+            if fault and (fault.file, fault.line) not in lines and len(chosen) < count:
+                lines.add((fault.file, fault.line))
+                chosen.append(fault)
+    return chosen
+
+
+def module_of(file):
+    return pathlib.Path(file).parts[1].removesuffix(".rs")
+
+
+def cargo(*arguments):
+    environment = dict(os.environ, CARGO_TARGET_DIR=str(BUILD))
+    return subprocess.run(["cargo", *arguments, "--message-format=json"], cwd=COPY, env=environment, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+
+def messages(output):
+    return [json.loads(line) for line in output.stdout.splitlines() if line.startswith("{")]
+
+
+def errors(output):
+    """The places that the compiler complains of: files and lines."""
+    for message in messages(output):
+        if message["reason"] == "compiler-message" and message["message"]["level"] == "error":
+            yield from ((span["file_name"], span["line_start"] - 1) for span in message["message"]["spans"])
+
+
+def put_in(faults):
+    """Writes the copy with these faults, without those that do not compile; returns what is left, by number."""
+    shutil.rmtree(COPY, ignore_errors=True)
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, tracked.split("\0")):
+        # Cargo finds the repository's own settings above the copy, and would take them twice.
+        if (ROOT / name).exists() and not name.startswith(".cargo/"):
+            (COPY / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, COPY / name)
+    (COPY / "src" / "mutants.rs").write_text(SWITCH)
+    with (COPY / "src" / "lib.rs").open("a") as lib:
+        lib.write("\npub mod mutants;\n")
+    left = dict(enumerate(faults, 1))
+    changed = {fault.file for fault in faults}
+    while True:
+        for file in changed:
+            lines = (ROOT / file).read_text().splitlines()
+            for number, fault in left.items():
+                if fault.file == file:
+                    lines[fault.line] = written(fault, number)
+            (COPY / file).write_text("\n".join(lines) + "\n")
+        # As the tests are built: with other features third-party crates would be built again.
+        checked = cargo("test", "--no-run", "--lib", "--locked")
+        if checked.returncode == 0:
+            return left
+        broken = {number for file, line in errors(checked) for number, fault in left.items()
+                  if fault.file == file and abs(fault.line - line) <= 3}
+        if not broken:
+            sys.exit("the copy does not compile, and not for a fault: does the source?\n" + str(list(errors(checked))))
+        changed = {left.pop(number).file for number in broken}
+
+
+def programs(system, only):
+    """Builds the test programs; returns the path of each by its name."""
+    tests = {path.stem for path in (ROOT / "tests").glob("*.rs")} | {path.parent.name for path in (ROOT / "tests").glob("*/main.rs")}
+    tests = sorted(only or (name for name in tests - LEFT_OUT if system or name not in SYSTEM))
+    built = cargo("test", "--no-run", "--locked", "--lib", *(word for name in tests for word in ("--test", name)))
+    if built.returncode != 0:
+        sys.exit("the test programs do not build")
+    found = {}
+    for message in messages(built):
+        if message.get("reason") == "compiler-artifact" and message.get("executable") and message["profile"]["test"]:
+            target = message["target"]
+            name = "unit tests" if "lib" in target["kind"] else target["name"]
+            found[name] = message["executable"]
+    return found
+
+
+def passes(path, number, limit):
+    """Whether a test program passes with a fault; one that does not end does not."""
+    environment = dict(os.environ, VNET_FAULT=str(number), CARGO_MANIFEST_DIR=str(COPY), RUST_BACKTRACE="0")
+    program = subprocess.Popen([path], cwd=COPY, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        return program.wait(limit) == 0
+    except subprocess.TimeoutExpired:
+        os.killpg(program.pid, 9)
+        program.wait()
+        return False
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=100, help="how many faults (100)")
+    parser.add_argument("--seed", type=int, default=1, help="which sample (1)")
+    parser.add_argument("--only", help="files whose path matches this expression")
+    parser.add_argument("--tests", type=lambda names: names.split(","), help="these test programs, and the unit tests")
+    parser.add_argument("--system", action="store_true", help="try what is left with real labs too (root; minutes a fault)")
+    parser.add_argument("--list", action="store_true", help="print the sample and do nothing else")
+    arguments = parser.parse_args()
+    wanted = sample(arguments.count * 2, arguments.seed, arguments.only)
+    if arguments.list:
+        for fault in wanted[: arguments.count]:
+            print(f"{fault.file}:{fault.line + 1}: {fault.after[1]}  =>  {fault.after[2] or 'left out'}")
+        return
+    began = time.monotonic()
+    faults = put_in(wanted)
+    faults = dict(list(faults.items())[: arguments.count])
+    tests = programs(arguments.system, arguments.tests)
+    print(f"{len(faults)} faults in one build, {time.monotonic() - began:.0f} s", flush=True)
+    durations = {}
+    for name, path in tests.items():
+        began = time.monotonic()
+        if passes(path, 0, 1200):
+            durations[name] = time.monotonic() - began
+        else:
+            print(f"left out: {name} fails without any fault", flush=True)
+    order = sorted(durations, key=lambda name: (name in SYSTEM, durations[name]))
+    print("programs: " + ", ".join(f"{name} {durations[name]:.0f} s" for name in order), flush=True)
+    caught, all_of = collections.Counter(), collections.Counter()
+    for number, fault in faults.items():
+        began = time.monotonic()
+        by = next((name for name in order if not passes(tests[name], number, durations[name] * 5 + 30)), None)
+        module = module_of(fault.file)
+        all_of[module] += 1
+        caught[module] += by is not None
+        word = f"caught by {by}" if by else "SURVIVED"
+        print(f"{word}, {time.monotonic() - began:.0f} s: {fault.file}:{fault.line + 1}: {fault.after[1]}  =>  "
+              f"{fault.after[2] or 'left out'}", flush=True)
+    print("by module: " + ", ".join(f"{name} {caught[name]}/{all_of[name]}" for name in sorted(all_of)))
+    print(f"caught: {sum(caught.values())} of {sum(all_of.values())}")
+
+
+if __name__ == "__main__":
+    main()
