@@ -234,6 +234,10 @@ fn peer_17_a_sync_from_the_side_that_changed_copies_nothing() {
     let synced = change::sync(&before, Some("b-a")).unwrap();
     assert_eq!(stand(&synced, "b-a").1, FullyInSync);
     assert_eq!(change::left_to_sync(&synced, "b-a"), None);
+    // A classic network's side is Azure's own: nobody syncs it by itself, and it comes along.
+    let (classic, grown) = ("c! 10.3.0.0/16", "a 10.1.0.0/16 10.9.0.0/16 > c");
+    let before = apply(&[&["a 10.1.0.0/16 > c", classic], &[grown, classic]]).unwrap();
+    assert_eq!(change::left_to_sync(&before, "a-c"), None);
 }
 
 #[test]

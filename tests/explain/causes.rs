@@ -246,6 +246,8 @@ virtualMachines:
     let answer = ask(file, "internet", "20.1.1.4:80");
     assert!(cause(&answer).contains("VNet pub") && cause(&answer).contains("(ADR-04)"), "{}", cause(&answer));
     assert!(fix(&answer).text.contains("give q/eth0 a publicIPAddress"));
+    let private = ask(file, "internet", "10.1.1.4:80");
+    assert!(!cause(&private).contains("ADR-04"), "{}", cause(&private));
     assert!(try_ask(file, "internet", "q:80").unwrap_err().contains("ADR-04"));
     assert!(!try_ask(file, "internet", "r:80").unwrap_err().contains("ADR-04"));
 }

@@ -18,7 +18,7 @@ virtualNetworks:
       - {name: GatewaySubnet, addressPrefix: 10.1.255.0/27}
   - {name: off, location: westeurope, addressSpace: [10.2.0.0/16], subnets: [{name: s, addressPrefix: 10.2.0.0/24}]}
 routeTables: [{name: away, routes: [{name: none, addressPrefix: 192.168.1.0/24, nextHopType: None}]}]
-networkSecurityGroups: [{name: n, securityRules: [{name: web, priority: 100, direction: Inbound, access: Deny, protocol: Tcp, sourceAddressPrefix: '*', sourcePortRange: '*', destinationAddressPrefix: '*', destinationPortRange: 81}]}]
+networkSecurityGroups: [{name: own}, {name: n, securityRules: [{name: web, priority: 100, direction: Inbound, access: Deny, protocol: Tcp, sourceAddressPrefix: '*', sourcePortRange: '*', destinationAddressPrefix: '*', destinationPortRange: 81}]}]
 publicIPAddresses: [{name: p, sku: Standard}, {name: r, sku: Standard}]
 virtualNetworkGateways:
   - {name: gw, activeActive: true, sku: VpnGw2, ipConfigurations: [{subnet: hub/GatewaySubnet, publicIPAddress: p}, {subnet: hub/GatewaySubnet, publicIPAddress: r}]}
@@ -26,7 +26,7 @@ localNetworkGateways: [{name: dc-lng, gatewayIpAddress: 198.51.100.1, localNetwo
 connections: [{name: c, connectionType: IPsec, virtualNetworkGateway1: gw, localNetworkGateway2: dc-lng, sharedKey: k}]
 sites: [{name: dc, gatewayIpAddress: 198.51.100.1, addressSpace: [192.168.1.0/24], addresses: [192.168.1.10], sharedKey: k}]
 virtualMachines:
-  - {name: a, networkInterfaces: [{subnet: hub/app}]}
+  - {name: a, networkInterfaces: [{subnet: hub/app, networkSecurityGroup: own}]}
   - {name: off, powerState: stopped, networkInterfaces: [{subnet: hub/app}]}
 ";
 
@@ -82,6 +82,7 @@ fn diag_03_subnets_have_rules_and_gateways_have_none() {
         );
         assert_eq!(group.tag_map["VirtualNetwork"][0].to_string(), "10.1.0.0/16");
     }
+    assert_eq!(groups("a").len(), 2, "its interface has a group of its own, which the subnet has not");
     for target in ["gw", "gw#2", "dc", "hub/GatewaySubnet"] {
         assert_eq!(groups(target), [], "{target}");
     }
