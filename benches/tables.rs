@@ -85,7 +85,7 @@ fn acl(criterion: &mut Criterion) {
 fn flows(criterion: &mut Criterion) {
     let terms = FlowTerms::default();
     let traffic = Traffic { packets: 1, bytes: 100 };
-    let passing = Passing { traffic, signal: Signal::from_flags(0x10), at: Timestamp(0) };
+    let passing = Passing { traffic, signal: Signal::from_flags(0x10), ttl: 64, at: Timestamp(0) };
     let direction = Direction::Outbound;
     for (name, count) in [("4,096", 4_096), ("1M", 1_000_000)] {
         let table = FlowTable::new(FlowLimits::default());

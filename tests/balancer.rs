@@ -72,6 +72,7 @@ struct Lab {
     network: Network,
     compiled: Compiled,
     flows: Flows,
+    now: Timestamp,
 }
 
 /// Where a packet came out, and what it was then.
@@ -81,7 +82,12 @@ impl Lab {
     fn new(file: &str) -> Self {
         let network = config::load(file, "balancer.yaml").unwrap_or_else(|errors| panic!("{errors}")).network;
         let compiled = compile_numbered(&network, &Learned::default(), Ids::in_file_order(&network), 1);
-        Self { network, compiled, flows: Flows::new(FlowLimits { per_nic: 50_000, total: 100_000 }) }
+        let flows = Flows::new(FlowLimits { per_nic: 50_000, total: 100_000 });
+        Self { network, compiled, flows, now: Timestamp(1) }
+    }
+
+    fn pass(&mut self, secs: u64) {
+        self.now.0 += secs * 1_000_000_000;
     }
 
     /// The same flows under another file, with the same interfaces.
@@ -122,7 +128,7 @@ impl Lab {
         let port = self.port(node);
         let mut bytes = bytes.to_vec();
         let mut packet = Packet::parse(&mut bytes, offload).unwrap();
-        match process(&self.compiled.snapshot, &self.flows, port, Timestamp(1), &mut packet, &mut Quiet) {
+        match process(&self.compiled.snapshot, &self.flows, port, self.now, &mut packet, &mut Quiet) {
             Verdict::Forward(port) => Ok((self.node(port), packet.bytes().to_vec(), packet.offload())),
             Verdict::Drop(reason) => Err(reason),
         }
@@ -131,7 +137,7 @@ impl Lab {
     /// What is said to whom about flows whose time is over: their far ends first.
     fn parted(&self) -> Vec<(String, Vec<u8>)> {
         let mut said = Vec::new();
-        let late = Timestamp(300_000_000_000);
+        let late = Timestamp(self.now.0 + 300_000_000_000);
         self.flows.mappings.expire(late, usize::MAX, |parted| {
             for end in [End::Far, End::Near] {
                 let mut bytes = [0; Reset::LEN_MAX];
@@ -227,7 +233,7 @@ fn lb_01_a_known_path_does_not_hide_a_backends_answer() {
     let mut answer = |flags| {
         let mut bytes = tcp((a, 8080), (CLIENT, port), flags);
         let mut packet = Packet::parse(&mut bytes, Offload::default()).unwrap();
-        let verdict = paths.process(snapshot, &lab.flows, lab.port("a"), Timestamp(1), &mut packet, &mut Quiet);
+        let verdict = paths.process(snapshot, &lab.flows, lab.port("a"), lab.now, &mut packet, &mut Quiet);
         (verdict, packet.src())
     };
     for _ in 0..3 {
@@ -380,6 +386,47 @@ fn lb_14_all_get_new_flows_where_the_probe_says_so_and_nobody_is_up() {
     assert_eq!((1..64).map(|port| lab.backend(port)).collect::<BTreeSet<_>>().len(), 2);
     lab.learn(&health(&["a"]));
     assert!((100..164).all(|port| lab.backend(port) == "a"));
+}
+
+#[test]
+fn lb_14_lb_16_a_backend_that_is_set_down_gets_no_new_flow_though_all_are_probed_up() {
+    let all =
+        FILE.replace("name: tcp, protocol: Tcp", "name: tcp, noHealthyBackendsBehavior: AllProbedUp, protocol: Tcp");
+    let states = |a: &str, b: &str| {
+        let members = [("10.1.1.4", a), ("10.1.1.5", b)];
+        let members = members.map(|(address, state)| format!("{{ipAddress: {address}, adminState: {state}}}"));
+        let pool = format!("{{name: web, loadBalancerBackendAddresses: [{}]}}", members.join(", "));
+        all.replacen("{name: web}]\n    probes", &format!("{pool}]\n    probes"), 1)
+    };
+    let backends = |file: &str| {
+        let mut lab = Lab::new(file);
+        lab.learn(&health(&[]));
+        let sent = |port| lab.send("client", &tcp((CLIENT, port), (WEB, 80), SYN)).map(|(node, _)| node);
+        (1..64).map(sent).collect::<BTreeSet<_>>()
+    };
+    let ok = |nodes: &[&str]| nodes.iter().map(|node| Ok((*node).to_owned())).collect::<BTreeSet<_>>();
+    assert_eq!(backends(&states("None", "None")), ok(&["a", "b"]));
+    assert_eq!(backends(&states("None", "Down")), ok(&["a"]), "a probe has no say, its administrator has");
+    assert_eq!(backends(&states("Down", "Down")), BTreeSet::from([Err(DropReason::NoHealthyBackend)]));
+}
+
+#[test]
+fn lb_25_a_flow_is_forgotten_when_it_was_idle_for_as_long_as_its_rule_says() {
+    let (dns, idle) = ("frontendPort: 53, backendPort: 5353", ", idleTimeoutInMinutes: 10");
+    for (file, minutes) in [(FILE.to_owned(), 4), (FILE.replace(dns, &format!("{dns}{idle}")), 10)] {
+        let mut lab = Lab::new(&file);
+        let backends = |lab: &Lab| -> BTreeSet<String> {
+            (1..64).map(|port| lab.send("client", &udp((CLIENT, port), (WEB, 53))).unwrap().0).collect()
+        };
+        let one = BTreeSet::from(["a".to_owned()]);
+        lab.learn(&health(&["a"]));
+        assert_eq!(backends(&lab), one);
+        lab.learn(&health(&["a", "b"]));
+        lab.pass(minutes * 60);
+        assert_eq!(backends(&lab), one, "within {minutes} minutes they stay");
+        lab.pass(minutes * 60 + 1);
+        assert_eq!(backends(&lab).len(), 2, "after {minutes} minutes they are new flows");
+    }
 }
 
 #[test]

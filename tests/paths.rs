@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use vnet::compile::{Compiled, Ids, Learned, RuleIds, Sender, compile_numbered, senders};
 use vnet::config;
 use vnet::dataplane::{
-    Cursor, DropReason, FlowLimits, FlowTable, Flows, FragmentTable, NatLimits, NatTable, Observer, Parted, Paths,
-    PortId, Step, Timestamp, Verdict, process,
+    Cursor, DropReason, FlowLimits, FlowTable, Flows, FragmentTable, LoopTable, NatLimits, NatTable, Observer, Parted,
+    Paths, PortId, Step, Timestamp, Verdict, process,
 };
 use vnet::model::{Attachment, Health, Network, NicIx, ProbeKey};
 use vnet::wire::{Offload, Packet, Protocol, Tuple, build};
@@ -24,6 +24,7 @@ internet: {addresses: [198.18.0.1, 198.18.0.2]}
 publicIPAddresses:
   - {name: nat, ipAddress: 203.0.113.10}
   - {name: own, ipAddress: 203.0.113.20}
+  - {name: both, ipAddress: 203.0.113.21}
   - {name: front, ipAddress: 203.0.113.30}
   - {name: float, ipAddress: 203.0.113.31}
 natGateways: [{name: nat, publicIpAddresses: [nat]}]
@@ -70,6 +71,7 @@ virtualMachines:
   - {name: b, networkInterfaces: [{subnet: v/s, privateIPAddress: 10.1.0.6, loadBalancerBackendAddressPools: [in/web, out/web]}]}
   - {name: nat, networkInterfaces: [{subnet: v/n, privateIPAddress: 10.1.1.4}]}
   - {name: own, networkInterfaces: [{subnet: v/s, privateIPAddress: 10.1.0.7, publicIPAddress: own}]}
+  - {name: both, networkInterfaces: [{subnet: v/n, privateIPAddress: 10.1.1.5, publicIPAddress: both, networkSecurityGroup: open}]}
   - {name: far, networkInterfaces: [{subnet: far/s, privateIPAddress: 10.2.0.4}]}
 ";
 
@@ -91,7 +93,7 @@ const PUBLISHED: [(&str, &str, &[&str]); 9] = [
 ];
 
 /// Who sends first, from where and where to.
-const FLOWS: [(&str, Protocol, &str, &str); 21] = [
+const FLOWS: [(&str, Protocol, &str, &str); 24] = [
     ("client", Protocol::TCP, "10.1.0.4:1000", "10.1.0.100:80"),
     ("client", Protocol::TCP, "10.1.0.4:1001", "10.1.0.100:80"),
     ("client", Protocol::TCP, "10.1.0.4:1001", "10.1.0.100:81"),
@@ -114,6 +116,10 @@ const FLOWS: [(&str, Protocol, &str, &str); 21] = [
     ("internet", Protocol::TCP, "198.18.0.1:1000", "203.0.113.30:2000"),
     ("internet", Protocol::UDP, "198.18.0.1:1000", "203.0.113.30:53"),
     ("internet", Protocol::TCP, "198.18.0.1:1000", "203.0.113.31:443"),
+    // Its own public address answers, and what it begins leaves by the NAT gateway.
+    ("internet", Protocol::UDP, "198.18.0.1:1000", "203.0.113.21:53"),
+    ("internet", Protocol::TCP, "198.18.0.1:1000", "203.0.113.21:80"),
+    ("both", Protocol::UDP, "10.1.1.5:53", "198.18.0.1:1000"),
 ];
 
 const SYN: u8 = 0x02;
@@ -128,6 +134,7 @@ enum Event {
         flags: u8,
         expects: u32,
         times: usize,
+        large: bool,
     },
     /// An answer to one that has come somewhere.
     Answered {
@@ -135,6 +142,7 @@ enum Event {
         flags: u8,
         expects: u32,
         times: usize,
+        large: bool,
     },
     /// An ICMP error about one that has come somewhere.
     Refused {
@@ -150,12 +158,13 @@ enum Event {
 
 fn event() -> impl Strategy<Value = Event> {
     let flags = || prop_oneof![Just(SYN), Just(SYN | ACK), Just(ACK), Just(ACK), Just(ACK | 0x01), Just(0x04)];
+    let large = || prop_oneof![8 => Just(false), 1 => Just(true)];
     let secs = prop_oneof![0..3_u64, 10..70_u64, 200..310_u64];
     prop_oneof![
-        9 => (0..FLOWS.len(), flags(), any::<u32>(), 1..5_usize)
-            .prop_map(|(flow, flags, expects, times)| Event::Sent { flow, flags, expects, times }),
-        9 => (any::<usize>(), flags(), any::<u32>(), 1..5_usize)
-            .prop_map(|(nth, flags, expects, times)| Event::Answered { nth, flags, expects, times }),
+        9 => (0..FLOWS.len(), flags(), any::<u32>(), 1..5_usize, large())
+            .prop_map(|(flow, flags, expects, times, large)| Event::Sent { flow, flags, expects, times, large }),
+        9 => (any::<usize>(), flags(), any::<u32>(), 1..5_usize, large())
+            .prop_map(|(nth, flags, expects, times, large)| Event::Answered { nth, flags, expects, times, large }),
         1 => any::<usize>().prop_map(|nth| Event::Refused { nth }),
         3 => secs.prop_map(|secs| Event::Passed { secs }),
         2 => (0..PUBLISHED.len()).prop_map(|nth| Event::Published { nth }),
@@ -192,6 +201,7 @@ impl Side {
             records: FlowTable::new(FlowLimits { per_nic: 1_000, total: 2_000 }),
             fragments: FragmentTable::new(),
             mappings: NatTable::new(limits),
+            loops: LoopTable::new(),
         };
         Self { flows, paths, delivered: Vec::new(), shortened: 0 }
     }
@@ -274,20 +284,20 @@ impl Both {
 
     fn meet(&mut self, event: &Event) {
         match *event {
-            Event::Sent { flow, flags, expects, times } => {
+            Event::Sent { flow, flags, expects, times, large } => {
                 let (node, protocol, src, dst) = FLOWS[flow];
                 let Some(port) = self.port(node) else { return };
                 let (src, dst) = (src.parse().unwrap(), dst.parse().unwrap());
-                let packet = of(protocol, src, dst, (flags, expects));
+                let packet = of(protocol, src, dst, (flags, expects), large);
                 for _ in 0..times {
                     self.send(port, [&packet, &packet]);
                 }
             }
-            Event::Answered { nth, flags, expects, times } => {
+            Event::Answered { nth, flags, expects, times, large } => {
                 let Some((port, packets)) = self.delivered(nth) else { return };
                 let answers = packets.map(|bytes| {
                     let Tuple { src, dst, protocol, src_port, dst_port } = tuple(&bytes);
-                    of(protocol, (dst, dst_port).into(), (src, src_port).into(), (flags, expects))
+                    of(protocol, (dst, dst_port).into(), (src, src_port).into(), (flags, expects), large)
                 });
                 for _ in 0..times {
                     self.send(port, [&answers[0], &answers[1]]);
@@ -384,11 +394,13 @@ fn is_public(address: &IpAddr) -> bool {
     address.to_string().starts_with("203.0.113.")
 }
 
-fn of(protocol: Protocol, src: SocketAddr, dst: SocketAddr, (flags, expects): (u8, u32)) -> Vec<u8> {
+/// Too large for any device, or not.
+fn of(protocol: Protocol, src: SocketAddr, dst: SocketAddr, (flags, expects): (u8, u32), large: bool) -> Vec<u8> {
+    let payload = if large { &[7; 1_500][..] } else { b"data" };
     if protocol == Protocol::UDP {
-        return build::udp(src, dst, b"data");
+        return build::udp(src, dst, payload);
     }
-    let mut segment = build::tcp(src, dst, flags, b"data");
+    let mut segment = build::tcp(src, dst, flags, payload);
     segment[28..32].copy_from_slice(&expects.to_be_bytes());
     segment
 }
@@ -415,14 +427,14 @@ proptest! {
 fn every_kind_of_flow_is_remembered_both_ways() {
     for (flow, (node, _, _, dst)) in FLOWS.iter().enumerate() {
         let mut both = Both::new();
-        let sent = |flags, times| Event::Sent { flow, flags, expects: 1, times };
+        let sent = |flags, times| Event::Sent { flow, flags, expects: 1, times, large: false };
         both.meet(&sent(SYN, 1));
         if both.walks.delivered.is_empty() {
             continue;
         }
         both.meet(&sent(ACK, 3));
         let nth = both.walks.delivered.len() - 1;
-        both.meet(&Event::Answered { nth, flags: SYN | ACK, expects: 1, times: 3 });
+        both.meet(&Event::Answered { nth, flags: SYN | ACK, expects: 1, times: 3, large: false });
         both.meet(&sent(ACK, 1));
         // What bears a public address inside is not, nor what leaves and comes in again.
         let expected = match *dst {
@@ -434,6 +446,43 @@ fn every_kind_of_flow_is_remembered_both_ways() {
     }
 }
 
+/// On a known path as well, in both directions.
+#[test]
+fn fab_11_a_packet_too_large_for_its_receiver_is_refused_however_well_its_flow_is_known() {
+    for (flow, (node, _, _, dst)) in FLOWS.iter().enumerate() {
+        let mut both = Both::new();
+        let sent = |flags, times, large| Event::Sent { flow, flags, expects: 1, times, large };
+        both.meet(&sent(SYN, 1, false));
+        if both.walks.delivered.is_empty() {
+            continue;
+        }
+        both.meet(&sent(ACK, 3, false));
+        let nth = both.walks.delivered.len() - 1;
+        both.meet(&Event::Answered { nth, flags: SYN | ACK, expects: 1, times: 3, large: false });
+        let delivered = both.walks.delivered.len();
+        both.meet(&sent(ACK, 2, true));
+        both.meet(&Event::Answered { nth, flags: ACK, expects: 1, times: 2, large: true });
+        assert_eq!(both.remembers.delivered.len(), delivered, "{node} to {dst}");
+    }
+}
+
+/// Who answered by its own public address, and begins the same flow itself when its record is over, leaves by the NAT
+/// gateway.
+#[test]
+fn nat_02_a_path_by_an_own_public_address_ends_with_the_record_of_its_flow() {
+    let mut both = Both::new();
+    let flow = FLOWS.iter().position(|(node, _, src, _)| *node == "both" && src.ends_with(":53")).unwrap();
+    let asked = FLOWS.iter().position(|(_, _, _, dst)| *dst == "203.0.113.21:53").unwrap();
+    let sent = |flow| Event::Sent { flow, flags: 0, expects: 1, times: 3, large: false };
+    let last = |both: &Both| tuple(&both.remembers.delivered.last().unwrap().1).src.to_string();
+    both.meet(&sent(asked));
+    both.meet(&sent(flow));
+    assert_eq!(last(&both), "203.0.113.21", "an answer");
+    both.meet(&Event::Passed { secs: 400 });
+    both.meet(&sent(flow));
+    assert_eq!(last(&both), "203.0.113.10", "a flow of its own");
+}
+
 /// Within the same tables: a flow that stays with a backend whom its pool has left ends, and the next one of its ports
 /// goes to another.
 #[test]
@@ -441,7 +490,7 @@ fn lb_04_a_path_follows_its_flow_to_another_backend() {
     let mut moved = 0;
     for (flow, nth) in [(0, 1), (0, 2), (1, 1), (1, 2)] {
         let mut both = Both::new();
-        let sent = |flags, times| Event::Sent { flow, flags, expects: 1, times };
+        let sent = |flags, times| Event::Sent { flow, flags, expects: 1, times, large: false };
         let published = Event::Published { nth };
         for event in [sent(SYN, 1), sent(ACK, 1), published, sent(ACK, 3), sent(0x04, 1), sent(SYN, 1), sent(ACK, 3)] {
             both.meet(&event);

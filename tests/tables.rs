@@ -260,6 +260,22 @@ fn nsg_07_restricted_ports_match_only_packets_with_ports() {
 }
 
 #[test]
+fn nsg_07_source_ports_are_those_of_the_sender() {
+    let rule = AclRule { src_ports: vec![1000..=1999, 3000..=3000], ..anything() };
+    let from = |port, to| one_matches(&rule, tuple("10.0.0.4", "10.0.0.5", Protocol::TCP, port, to));
+    for port in [1000, 1500, 1999, 3000] {
+        assert!(from(port, 80) && from(port, port), "{port}");
+    }
+    for port in [0, 80, 999, 2000, 2999, 3001, 65_535] {
+        assert!(!from(port, 80) && !from(port, 1500), "{port}: where it goes to is no matter");
+    }
+    let both = AclRule { src_ports: vec![1000..=1999], dst_ports: vec![80..=80], ..anything() };
+    for (src, dst, matches) in [(1500, 80, true), (1500, 81, false), (80, 1500, false), (80, 80, false)] {
+        assert_eq!(one_matches(&both, tuple("10.0.0.4", "10.0.0.5", Protocol::UDP, src, dst)), matches, "{src} {dst}");
+    }
+}
+
+#[test]
 fn nsg_08_protocols() {
     let with = |protocol| tuple("10.0.0.4", "10.0.0.5", protocol, 0, 0);
     let icmp = AclRule { protocol: ProtocolMatch::Icmp, ..anything() };

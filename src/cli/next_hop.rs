@@ -15,6 +15,7 @@ use crate::diag::{self, NextHopAnswer, NextHopQuery};
 
 /// Show where a packet to an address would go first, and by which route table
 ///
+/// What a service endpoint takes is answered for TCP, which it carries alone; `explain` knows of other protocols.
 /// In json, the fields of `az network watcher show-next-hop`. Routes alone decide: `explain` also asks rules, peerings
 /// and appliances. A machine stands for its primary interface.
 #[derive(Debug, Args)]

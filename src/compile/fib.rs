@@ -28,6 +28,8 @@ pub(super) struct Fibs {
     pub(super) tables: Vec<Fib>,
     /// By VNet, then by subnet.
     pub(super) subnets: Vec<Vec<FibId>>,
+    /// The same of what is no TCP, which service endpoints do not carry (SYS-11).
+    pub(super) beside_tcp: Vec<Vec<FibId>>,
     /// By [`FibId`].
     pub(super) listings: Vec<Same<Listing>>,
 }
@@ -80,10 +82,10 @@ impl Fibs {
         let mut fibs = Memo::after(&known.fibs);
         // Two VNets never have the same listing: it says where their own ranges lead.
         let mut numbered: HashMap<_, _, RandomState> = HashMap::default();
+        let mut tables = Vec::new();
         for own in (0..network.virtual_networks.len()).map(VnetIx) {
             let mut reach = Reach { owners, ids, connections, own, found: HashMap::default() };
-            let of_subnet = |subnet| {
-                let sources = rows.sources(network, SubnetIx { vnet: own, subnet });
+            let mut table = |sources| {
                 let listing = listings.recall(sources, |sources| Same::new(Listing::of(sources, own)));
                 *numbered.entry(listing).or_insert_with_key(|listing| {
                     let appliances = listing.appliances.iter().map(|address| reach.appliance(*address)).collect();
@@ -92,13 +94,25 @@ impl Fibs {
                     FibId(all.tables.len() as u32 - 1)
                 })
             };
-            all.subnets.push((0..network.vnet(own).subnets.len()).map(of_subnet).collect());
+            let of_subnet = |subnet| {
+                let sources = rows.sources(network, SubnetIx { vnet: own, subnet });
+                let beside = (!sources.services.is_empty()).then(|| sources.beside_tcp());
+                let of_tcp = table(sources);
+                (of_tcp, beside.map_or(of_tcp, &mut table))
+            };
+            let (of_tcp, beside_tcp) = (0..network.vnet(own).subnets.len()).map(of_subnet).unzip();
+            tables.push((of_tcp, beside_tcp));
         }
+        (all.subnets, all.beside_tcp) = tables.into_iter().unzip();
         (all, KnownFibs { listings: listings.into_known(), fibs: fibs.into_known() })
     }
 
     pub(super) fn of(&self, subnet: SubnetIx) -> FibId {
         self.subnets[subnet.vnet.0][subnet.subnet]
+    }
+
+    pub(super) fn beside_tcp(&self, subnet: SubnetIx) -> FibId {
+        self.beside_tcp[subnet.vnet.0][subnet.subnet]
     }
 }
 

@@ -75,6 +75,8 @@ pub struct Compiled {
     pub snapshot: Arc<Snapshot>,
     /// By VNet, then by subnet.
     subnets: Vec<Vec<FibId>>,
+    /// The same of what is no TCP.
+    beside_tcp: Vec<Vec<FibId>>,
     /// By [`FibId`].
     listings: Vec<Same<Listing>>,
     /// By [`AclId`].
@@ -168,11 +170,20 @@ fn compile_after(network: &Network, learned: &Learned, ids: Ids, generation: u64
     };
     let edge = edge::of(network, &ids);
     let tunnels = gateways.tables(network, learned, &ids);
-    let Fibs { tables: fibs, subnets, listings } = fibs;
+    let Fibs { tables: fibs, subnets, beside_tcp, listings } = fibs;
     let frontends = Vec::new();
     let mut snapshot = Snapshot { generation, ports, nics, fibs, acls, vnets, edge, frontends, gateways: tunnels };
     snapshot.frontends = balancer::frontends(network, learned, &ids, &snapshot);
-    Compiled { snapshot: Arc::new(snapshot), subnets, listings, lists, ids, learned: learned.clone(), memory }
+    Compiled {
+        snapshot: Arc::new(snapshot),
+        subnets,
+        beside_tcp,
+        listings,
+        lists,
+        ids,
+        learned: learned.clone(),
+        memory,
+    }
 }
 
 fn nic(
@@ -206,6 +217,7 @@ fn nic(
         vnet: vnet_id(subnet.vnet),
         subnet: subnet_id(subnet.subnet),
         fib: fibs.of(subnet),
+        fib_beside_tcp: fibs.beside_tcp(subnet),
         forwarding,
         outbound,
         inbound,
@@ -253,6 +265,7 @@ fn nobody() -> Nic {
         vnet: VnetId(u32::MAX),
         subnet: SubnetId(u32::MAX),
         fib: FibId(u32::MAX),
+        fib_beside_tcp: FibId(u32::MAX),
         forwarding: false,
         outbound: Filters::default(),
         inbound: Filters::default(),
@@ -285,9 +298,14 @@ impl Compiled {
         &self.listings[self.fib(subnet).0 as usize].routes
     }
 
-    /// The table that a subnet's packets are routed by.
+    /// The table that a subnet's TCP packets are routed by: what is listed.
     pub fn fib(&self, subnet: SubnetIx) -> FibId {
         self.subnets[subnet.vnet.0][subnet.subnet]
+    }
+
+    /// The one that its other packets are: the same where it has no service endpoint (SYS-11).
+    pub fn fib_beside_tcp(&self, subnet: SubnetIx) -> FibId {
+        self.beside_tcp[subnet.vnet.0][subnet.subnet]
     }
 
     /// The row that a route step names.

@@ -79,6 +79,13 @@ pub(super) struct Sources {
     pub(super) services: Vec<Same<Prefixes>>,
 }
 
+impl Sources {
+    /// Of what service endpoints do not carry: everything but TCP (SYS-11).
+    pub(super) fn beside_tcp(&self) -> Self {
+        Self { surroundings: self.surroundings.clone(), table: self.table.clone(), services: Vec::new() }
+    }
+}
+
 /// The rows of a subnet by source, then by prefix (DIAG-02).
 pub(super) fn of(sources: &Sources) -> Vec<Row> {
     let Sources { surroundings, table, services } = sources;

@@ -28,6 +28,11 @@ macro_rules! drop_reasons {
                 }
             }
 
+            /// Whether it is what happens in every lab, and no sign of anything.
+            pub const fn is_harmless(self) -> bool {
+                matches!(self, Self::Ipv6Control)
+            }
+
             /// One line: what happened, which object to look at, which rule of Azure's says so.
             pub const fn explanation(self) -> &'static str {
                 match self {
@@ -45,7 +50,9 @@ drop_reasons! {
     BlockedProtocol: "Azure carries TCP, UDP, ICMP, ESP and AH; IP-in-IP, GRE, other protocols, unicast DHCP to a server and \
         UDP source port 65330 are blocked: look at what the guest sends (FAB-06, FAB-07, FAB-08).",
     Multicast: "Multicast and broadcast do not leave a guest: look at what the guest sends (FAB-07).",
-    LinkLocal: "Link-local addresses stay in the guest, neighbour discovery included: usually harmless (FAB-16).",
+    LinkLocal: "Link-local addresses stay in the guest: usually harmless (FAB-16).",
+    Ipv6Control: "What a guest's kernel says on its link by itself, such as router solicitation, neighbour discovery and \
+        multicast listener reports, stays in the guest: harmless (FAB-16).",
     Fragment: "A later fragment came before its first fragment, or long after it: look at the sender's packet sizes (FAB-11).",
     // The sending NIC.
     SpoofedSource: "The source is none of the sending NIC's addresses: look at the NIC's ipConfigurations, or at its \

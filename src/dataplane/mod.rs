@@ -12,6 +12,7 @@ mod flow;
 mod fragment;
 mod gateway;
 mod lock;
+mod loops;
 mod lpm;
 mod nat;
 mod observer;
@@ -34,6 +35,7 @@ pub use flow::{
 };
 pub use fragment::FragmentTable;
 pub use gateway::{Gateway, GatewayId, Selectors};
+pub use loops::{LoopTable, RoutingLoop};
 pub use lpm::{Lpm, LpmBuilder};
 pub use nat::{
     Asking, Full, Held, Mapped, NatLimits, NatTable, Outbound, Parted, Pin, Place, PortPool, Ports, PortsExhausted,

@@ -137,6 +137,10 @@ pub trait Observer {
     /// Takes one decision.
     fn step(&mut self, step: Step);
 
+    /// Takes note of a packet that goes nowhere.
+    #[inline(always)]
+    fn dropped(&mut self, _: &Packet<'_>, _: DropReason) {}
+
     /// Whether it wants to hear what happens to flows under these terms.
     #[inline]
     fn wants_flows(&self, terms: &FlowTerms) -> bool {
@@ -169,6 +173,12 @@ impl<A: Observer, B: Observer> Observer for (&mut A, &mut B) {
     fn step(&mut self, step: Step) {
         self.0.step(step);
         self.1.step(step);
+    }
+
+    #[inline]
+    fn dropped(&mut self, packet: &Packet<'_>, reason: DropReason) {
+        self.0.dropped(packet, reason);
+        self.1.dropped(packet, reason);
     }
 
     #[inline]

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Acl, Edge, FlowTerms, Frontend, FrontendId, Gateway, GatewayId, Lpm, PublicOwner, Spread};
+use crate::wire::Protocol;
 
 /// An attachment: one TUN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -136,7 +137,10 @@ pub struct Nic {
     pub port: PortId,
     pub vnet: VnetId,
     pub subnet: SubnetId,
+    /// The routes of what is TCP.
     pub fib: FibId,
+    /// Of everything else: the same, but for service endpoints, which carry TCP alone (SYS-11).
+    pub fib_beside_tcp: FibId,
     /// `enableIPForwarding` (NIC-02).
     pub forwarding: bool,
     /// Evaluated in this order (ADM-01, NSG-10): the admin rules, the NIC's NSG, the subnet's.
@@ -149,6 +153,14 @@ pub struct Nic {
     pub mtu: u16,
     /// What holds for its flow records.
     pub flows: FlowTerms,
+}
+
+impl Nic {
+    /// The routes of its packets of a protocol.
+    #[inline]
+    pub fn fib_of(&self, protocol: Protocol) -> FibId {
+        if protocol == Protocol::TCP { self.fib } else { self.fib_beside_tcp }
+    }
 }
 
 /// What is asked about packets of a NIC in one direction.

@@ -14,7 +14,7 @@ use crate::model::VnetIx;
 use crate::wire::{Protocol, Tuple};
 
 use super::masquerade::GuestStep;
-use super::names::Names;
+use super::names::{Names, subnet_of};
 use super::outbound::Outbound;
 use super::outside;
 use super::walk::{Leg, Outcome, Walk};
@@ -225,8 +225,20 @@ impl Teller<'_> {
         // Which of its edges takes it a gateway says later.
         let to_gateway = matches!(hop, NextHop::Gateway(_));
         let several = if to_gateway { 1 } else { self.names.compiled.route(fib, route).next_hop_ip.len() };
+        let text = match self.carried_for_tcp(from, fib) {
+            Some(service) => format!("{text}: the service endpoint for {service} carries TCP alone"),
+            None => text,
+        };
         let text = if several > 1 { format!("{text}, one of {several} by the flow's hash") } else { text };
         self.say(StepKind::Route, object, text);
+    }
+
+    /// The service whose endpoint would take a packet if it were TCP (SYS-11).
+    fn carried_for_tcp(&self, from: NicId, fib: FibId) -> Option<&str> {
+        let Names { network, compiled } = self.names;
+        let subnet = subnet_of(network, compiled.sender(from))?;
+        let is_other = fib == compiled.fib_beside_tcp(subnet) && fib != compiled.fib(subnet);
+        self.names.service(subnet, self.dst).filter(|_| is_other)
     }
 
     fn cross(&mut self, from: VnetId, into: VnetId) {

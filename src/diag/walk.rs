@@ -11,7 +11,8 @@ use ipnet::IpNet;
 use crate::compile::{Compiled, Sender};
 use crate::dataplane::{
     AclId, Admission, BalancingRule, Direction, DropReason, FibId, FilterPlace, FlowLimits, FlowTable, Flows,
-    FragmentTable, NatLimits, NatTable, NextHop, NicId, Recorder, RouteId, Spread, Step, Timestamp, Verdict, process,
+    FragmentTable, LoopTable, NatLimits, NatTable, NextHop, NicId, Recorder, RouteId, Spread, Step, Timestamp, Verdict,
+    process,
 };
 use crate::model::{Customer, Network, NicIx, RouteSource, VmIx, VnetIx};
 use crate::wire::{Offload, Packet, Protocol, Tuple};
@@ -336,7 +337,8 @@ impl Slate {
     pub(super) fn new() -> Self {
         let records = FlowTable::new(FlowLimits { per_nic: Self::RECORDS, total: Self::RECORDS });
         let mappings = NatTable::new(NatLimits { total: Self::RECORDS, ..NatLimits::default() });
-        Self { flows: Flows { records, fragments: FragmentTable::new(), mappings }, now: Timestamp(0) }
+        let (fragments, loops) = (FragmentTable::new(), LoopTable::new());
+        Self { flows: Flows { records, fragments, mappings, loops }, now: Timestamp(0) }
     }
 
     /// With copies of one flow's records, as they are now; the originals are neither followed nor refreshed.
@@ -411,9 +413,9 @@ enum Onward {
 
 /// Whether it is by what the guest has told a route server that its own subnet would send a packet back to it: where it takes
 /// that is its own business (ARS-02).
-fn announces(Names { network, compiled }: Names<'_>, arrived: NicId, nic: NicIx, dst: IpAddr) -> bool {
-    let fib = compiled.snapshot.nic(arrived).fib;
-    let route = compiled.snapshot.fib(fib).lpm.lookup(dst).map(|route| compiled.route(fib, route));
+fn announces(Names { network, compiled }: Names<'_>, arrived: NicId, nic: NicIx, flow: &Tuple) -> bool {
+    let fib = compiled.snapshot.nic(arrived).fib_of(flow.protocol);
+    let route = compiled.snapshot.fib(fib).lpm.lookup(flow.dst).map(|route| compiled.route(fib, route));
     route.is_some_and(|route| {
         let own = |hop: &IpAddr| network.nic(nic).addresses.contains(hop);
         route.source == RouteSource::VirtualNetworkGateway && route.next_hop_ip.iter().any(own)
@@ -438,7 +440,7 @@ fn onward(names: Names<'_>, arrived: NicId, masks: &mut Masks, packet: &mut Pack
     };
     let vm = network.nic(ix).virtual_machine;
     let restored = masks.restore(vm, packet);
-    if names.owns(arrived, packet.dst()) || announces(names, arrived, ix, packet.dst()) {
+    if names.owns(arrived, packet.dst()) || announces(names, arrived, ix, packet.tuple()) {
         return Onward::Here;
     }
     if !network.vm(vm).guest_forwarding {

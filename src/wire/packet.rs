@@ -3,6 +3,7 @@
 //! One idea: [`Packet::parse`] checks every length and decodes the tuple once; accessors only read what it found, and
 //! setters write bytes, checksums and tuple together. It neither segments nor completes partial checksums.
 
+use std::hash::BuildHasher;
 use std::net::IpAddr;
 
 use super::checksum::Sum;
@@ -123,6 +124,22 @@ impl<'a> Packet<'a> {
     #[inline]
     pub fn tcp_flags(&self) -> Option<u8> {
         (self.kind == Kind::Tcp).then(|| self.bytes[self.transport_at() + transport::field::TCP_FLAGS])
+    }
+
+    /// What is the same of a packet wherever it is seen on its way, and of few others of its flow: a hash of what says
+    /// which datagram and which of its bytes it is.
+    pub fn mark(&self, hasher: &impl BuildHasher) -> u64 {
+        const ID_AT: usize = 4;
+        const ENOUGH: usize = 32;
+        let of_ip = if self.is_ipv4() { &self.bytes[ID_AT..ipv4::field::TTL] } else { &[][..] };
+        let own = self.transport_bytes();
+        hasher.hash_one((of_ip, &own[..own.len().min(ENOUGH)]))
+    }
+
+    /// The message's type; none for what is no ICMP, and for a later fragment.
+    pub fn icmp_type(&self) -> Option<u8> {
+        let has = matches!(self.kind, Kind::Echo { .. } | Kind::IcmpError | Kind::Icmp);
+        has.then(|| self.bytes[self.transport_at()])
     }
 
     /// None for a whole packet, also behind an IPv6 fragment header.

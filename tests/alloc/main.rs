@@ -73,7 +73,7 @@ fn a_million_flow_records_take_at_most_120_bytes_each() {
         dst_port: 53,
     };
     let (traffic, now) = (Traffic { packets: 1, bytes: 100 }, Timestamp(1));
-    let (passing, terms) = (Passing { traffic, signal: Signal::NONE, at: now }, FlowTerms::default());
+    let (passing, terms) = (Passing { traffic, signal: Signal::NONE, ttl: 64, at: now }, FlowTerms::default());
     let nic = |n| NicId(n % 2);
     let (bytes, table) = held(|| {
         let table = FlowTable::new(FlowLimits::default());

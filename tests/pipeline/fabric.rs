@@ -1,8 +1,8 @@
 //! What the fabric does whatever rules and routes say (FAB, NIC), and what routes do (UDR, RSEL).
 
 use vnet::dataplane::DropReason::{
-    BlockedProtocol, Fragment, GatewayUnavailable, LinkLocal, Multicast, NextHopNone, NextHopUnreachable, NoEndpoint,
-    NoInternet, NoRoute, NotForwarding, SpoofedSource, TooBig,
+    BlockedProtocol, Fragment, GatewayUnavailable, Ipv6Control, LinkLocal, Multicast, NextHopNone, NextHopUnreachable,
+    NoEndpoint, NoInternet, NoRoute, NotForwarding, SpoofedSource, TooBig,
 };
 use vnet::dataplane::{Direction, NextHop, NicId, VnetId};
 use vnet::wire::{Offload, Protocol, Tuple, build};
@@ -145,6 +145,33 @@ fn fab_16_ipv6_stays_on_its_link_where_it_must() {
     let lab = lab();
     check(&lab, A, &ping("fe80::1", "ff02::1:ff00:5"), dropped(Multicast));
     check(&lab, A, &ping("::", "ff02::16"), dropped(Multicast));
+    check(&lab, A, &udp("[fe80::1]:5353", "[ff02::fb]:5353"), dropped(Multicast));
+    // What the guest's kernel says by itself is of a kind of its own, near misses are not.
+    let message = |src: &str, dst: &str, kind: u8| {
+        let mut bytes = build::icmp_echo(ip(src), ip(dst), 7, 1, false);
+        let word = |at: usize, bytes: &[u8]| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+        let (sum, before) = (word(42, &bytes), word(40, &bytes));
+        bytes[40] = kind;
+        // RFC 1624.
+        let new = u32::from(!sum) + u32::from(!before) + u32::from(word(40, &bytes));
+        let new = (new & 0xffff) + (new >> 16);
+        bytes[42..44].copy_from_slice(&(!((new & 0xffff) + (new >> 16)) as u16).to_be_bytes());
+        bytes
+    };
+    for (src, dst, kind) in [
+        ("::", "ff02::16", 143),
+        ("fe80::1", "ff02::1", 130),
+        ("fe80::1", "ff02::1:ff00:5", 131),
+        ("fe80::1", "ff02::2", 132),
+        ("fe80::1", "ff02::2", 133),
+        ("::", "ff02::1:ff00:5", 135),
+        ("fe80::1", "fe80::2", 136),
+        ("fd00::4", "fe80::2", 135),
+    ] {
+        check(&lab, A, &message(src, dst, kind), dropped(Ipv6Control));
+    }
+    check(&lab, A, &message("fe80::1", "ff02::2", 137), dropped(Multicast));
+    check(&lab, A, &message("fe80::1", "ff02::2", 144), dropped(Multicast));
     check(&lab, A, &ping("fe80::1", "fe80::2"), dropped(LinkLocal));
     check(&lab, A, &ping("fd00::4", "fe80::2"), dropped(LinkLocal));
     check(&lab, A, &udp("169.254.7.7:1", "10.0.0.5:2"), dropped(LinkLocal));

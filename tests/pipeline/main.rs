@@ -5,6 +5,7 @@
 mod chain;
 mod fabric;
 mod fuzz;
+mod loops;
 mod nsg;
 mod peering;
 mod spread;

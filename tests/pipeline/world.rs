@@ -219,6 +219,7 @@ impl NicSpec {
             vnet: self.vnet,
             subnet: SubnetId(self.subnet),
             fib,
+            fib_beside_tcp: fib,
             forwarding: self.forwarding,
             outbound: self.outbound,
             inbound: self.inbound,

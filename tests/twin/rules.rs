@@ -16,6 +16,7 @@ use vnet::model::{
 
 use self::filters::{METADATA, PLATFORM, is_served};
 use crate::state::{Packet, State};
+use crate::topology::Kind;
 
 /// Someone with one subnet's policy: an interface, or an address behind an attached VNet's TUN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -111,7 +112,7 @@ impl<'a> Twin<'a> {
             self.begin(&[(sender, false, &out)], packet)?;
             return Ok(there);
         }
-        let receiver = match self.route(self.subnet(sender), sent.dst) {
+        let receiver = match self.route(self.subnet(sender), (sent.dst, sent.kind == Kind::Tcp)) {
             None => return Err(DropReason::NoRoute),
             Some(Hop::Nowhere) => return Err(DropReason::NextHopNone),
             Some(Hop::Internet) => return Err(DropReason::NoInternet),
@@ -311,10 +312,13 @@ impl Twin<'_> {
 /// Routes.
 impl Twin<'_> {
     /// RSEL-01, RSEL-02: the longest prefix, a user's before the system's.
-    fn route(&self, subnet: SubnetIx, dst: IpAddr) -> Option<Hop> {
-        // SYS-11, RSEL-04: nothing overrides a service endpoint, whatever its length.
+    fn route(&self, subnet: SubnetIx, (dst, is_tcp): (IpAddr, bool)) -> Option<Hop> {
+        // SYS-11, RSEL-04: nothing overrides a service endpoint, whatever its length; it carries TCP alone.
         let mut services = self.network.subnet(subnet).service_endpoints.iter().flat_map(|endpoint| &endpoint.tags);
-        if services.any(|tag| any_contains(&self.network.service_tag(*tag).prefixes, dst)) && self.has(subnet, dst) {
+        if is_tcp
+            && services.any(|tag| any_contains(&self.network.service_tag(*tag).prefixes, dst))
+            && self.has(subnet, dst)
+        {
             return Some(Hop::Service);
         }
         let mut best: Option<(u8, u8, Hop)> = None;

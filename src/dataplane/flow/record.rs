@@ -35,6 +35,8 @@ impl AddAssign for Traffic {
 pub struct Passing {
     pub traffic: Traffic,
     pub signal: Signal,
+    /// Hops that it has to go.
+    pub ttl: u8,
     pub at: Timestamp,
 }
 
@@ -74,13 +76,20 @@ pub(super) struct Record {
     rules: Deciders,
     /// The rules that it was judged by, where its NIC flushes.
     judged_by: Option<RulesMark>,
-    timeout_secs: u16,
+    /// Its [`Standing`], and below that its idle time in seconds.
+    standing_and_timeout: u16,
     connection: Connection,
-    standing: Standing,
+    /// Hops that the guest's last packet had to go.
+    ttl: u8,
 }
 
-/// Whether it lets pass, and which direction its first packet took, in one byte.
+/// Bits of an idle time: 30 minutes are the longest (NSG-24).
+const TIMEOUT_BITS: u32 = 13;
+const TIMEOUT_MAX: u16 = (1 << TIMEOUT_BITS) - 1;
+
+/// Whether it lets pass, and which direction its first packet took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
 enum Standing {
     /// A free slot.
     Gone,
@@ -101,6 +110,11 @@ impl Standing {
             (Direction::Inbound, true) => Self::RefusedInbound,
         }
     }
+
+    const fn with(self, timeout_secs: u16) -> u16 {
+        let timeout_secs = if timeout_secs < TIMEOUT_MAX { timeout_secs } else { TIMEOUT_MAX };
+        (self as u16) << TIMEOUT_BITS | timeout_secs
+    }
 }
 
 /// How a packet stands to the record of its tuple.
@@ -108,6 +122,8 @@ impl Standing {
 pub enum Follow {
     /// It follows the record and was counted (NSG-20).
     Passes,
+    /// The same, with fewer hops to go than the packet before it had: perhaps it was here before (FAB-14).
+    PassesWithFewerHops,
     /// The rules have changed since its flow, which was admitted in this direction, was judged (NSG-23): call
     /// [`FlowTable::review`](super::FlowTable::review).
     Outdated(Direction),
@@ -137,9 +153,9 @@ impl Record {
             timer: END,
             rules,
             judged_by: terms.rules(admitted),
-            timeout_secs: terms.timeout_secs,
+            standing_and_timeout: Standing::new(admitted, false).with(terms.timeout_secs),
             connection: Connection::NONE,
-            standing: Standing::new(admitted, false),
+            ttl: 0,
         }
     }
 
@@ -154,8 +170,15 @@ impl Record {
         if rules.is_some() && rules != self.judged_by {
             return Follow::Outdated(admitted);
         }
+        let fewer_hops = direction == Direction::Outbound && passing.ttl < self.ttl;
         self.touch(direction, passing);
-        if self.is_refused() { Follow::Refused(admitted) } else { Follow::Passes }
+        if self.is_refused() {
+            Follow::Refused(admitted)
+        } else if fewer_hops {
+            Follow::PassesWithFewerHops
+        } else {
+            Follow::Passes
+        }
     }
 
     /// Whether a packet is the first of a new flow, though there is a record of its tuple.
@@ -172,7 +195,10 @@ impl Record {
         self.last = passing.at;
         self.connection.note(direction, passing.signal);
         match direction {
-            Direction::Outbound => self.sent += passing.traffic,
+            Direction::Outbound => {
+                self.sent += passing.traffic;
+                self.ttl = passing.ttl;
+            }
             Direction::Inbound => self.received += passing.traffic,
         }
     }
@@ -180,7 +206,7 @@ impl Record {
     /// Stands by these rules from now on: refused by one of them, or not.
     pub(super) fn judge(&mut self, by: Option<RulesMark>, refused: Option<Deciders>) {
         self.judged_by = by;
-        self.standing = Standing::new(self.admitted(), refused.is_some());
+        self.stand(Standing::new(self.admitted(), refused.is_some()));
         self.rules = refused.unwrap_or(self.rules);
     }
 
@@ -193,15 +219,16 @@ impl Record {
     /// The last instant at which a packet may follow it.
     #[inline]
     pub(super) const fn deadline(&self) -> Timestamp {
-        let closed = self.connection.is_closed() && self.timeout_secs > LINGER_SECS;
-        let timeout_secs = if closed { LINGER_SECS } else { self.timeout_secs };
+        let timeout_secs = self.standing_and_timeout & TIMEOUT_MAX;
+        let closed = self.connection.is_closed() && timeout_secs > LINGER_SECS;
+        let timeout_secs = if closed { LINGER_SECS } else { timeout_secs };
         Timestamp(self.last.0.saturating_add(timeout_secs as u64 * 1_000_000_000))
     }
 
     /// Whether it makes room where there is none: nobody has answered, and nothing has come for a while; or its time is over.
     pub(super) fn gives_room(&self, now: Timestamp) -> bool {
         let answered = self.sent.packets > 0 && self.received.packets > 0;
-        match self.standing {
+        match self.standing() {
             Standing::Gone | Standing::PushedOut => false,
             Standing::RefusedOutbound | Standing::RefusedInbound => self.lapsed(now),
             Standing::AdmittedOutbound | Standing::AdmittedInbound => {
@@ -212,21 +239,21 @@ impl Record {
 
     /// Frees its slot, which stays in the wheel, and is followed by another such.
     pub(super) const fn push_out(&mut self, next: Link) {
-        self.standing = Standing::PushedOut;
+        self.stand(Standing::PushedOut);
         self.chain = next;
     }
 
     pub(super) const fn is_pushed_out(&self) -> bool {
-        matches!(self.standing, Standing::PushedOut)
+        matches!(self.standing(), Standing::PushedOut)
     }
 
     pub(super) const fn is_refused(&self) -> bool {
-        matches!(self.standing, Standing::RefusedOutbound | Standing::RefusedInbound)
+        matches!(self.standing(), Standing::RefusedOutbound | Standing::RefusedInbound)
     }
 
     /// None for a free slot.
     pub(super) fn view(&self) -> Option<FlowRecord> {
-        if matches!(self.standing, Standing::Gone | Standing::PushedOut) {
+        if matches!(self.standing(), Standing::Gone | Standing::PushedOut) {
             return None;
         }
         let (admitted, refused) = (self.admitted(), self.is_refused());
@@ -247,8 +274,23 @@ impl Record {
         })
     }
 
+    const fn standing(&self) -> Standing {
+        match self.standing_and_timeout >> TIMEOUT_BITS {
+            0 => Standing::Gone,
+            1 => Standing::PushedOut,
+            2 => Standing::AdmittedOutbound,
+            3 => Standing::AdmittedInbound,
+            4 => Standing::RefusedOutbound,
+            _ => Standing::RefusedInbound,
+        }
+    }
+
+    const fn stand(&mut self, standing: Standing) {
+        self.standing_and_timeout = standing.with(self.standing_and_timeout & TIMEOUT_MAX);
+    }
+
     const fn admitted(&self) -> Direction {
-        match self.standing {
+        match self.standing() {
             Standing::AdmittedInbound | Standing::RefusedInbound => Direction::Inbound,
             // A free slot is in no chain, so nobody asks it.
             Standing::AdmittedOutbound | Standing::RefusedOutbound | Standing::Gone | Standing::PushedOut => {
@@ -279,6 +321,6 @@ impl Entry for Record {
     }
 
     fn end(&mut self) {
-        self.standing = Standing::Gone;
+        self.stand(Standing::Gone);
     }
 }

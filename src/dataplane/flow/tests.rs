@@ -27,7 +27,7 @@ fn terms(timeout_secs: u16) -> FlowTerms {
 
 /// A packet that tells nothing of its connection.
 fn plain(at: Timestamp) -> Passing {
-    Passing { traffic: ONE, signal: Signal::NONE, at }
+    Passing { traffic: ONE, signal: Signal::NONE, ttl: 64, at }
 }
 
 /// In the network that the NIC is in: each has two.
@@ -459,7 +459,7 @@ impl Wire {
     }
 
     fn passing(flags: u8, at: Timestamp) -> Passing {
-        Passing { traffic: ONE, signal: Signal::from_flags(flags), at }
+        Passing { traffic: ONE, signal: Signal::from_flags(flags), ttl: 64, at }
     }
 
     fn tuple(direction: Direction) -> Tuple {
@@ -538,6 +538,28 @@ fn nsg_23_a_flow_is_reviewed_once_for_each_set_of_rules() {
     assert_eq!(answer(&wire), Follow::Passes, "rules that allow it bring it back");
     wire.terms.outbound_rules = None;
     assert_eq!(answer(&wire), Follow::Passes, "turned off");
+}
+
+#[test]
+fn nsg_23_the_end_of_a_refused_flow_is_told_once() {
+    let mut wire = Wire::new();
+    wire.open(at(0));
+    wire.terms.outbound_rules = Some(RulesMark(std::num::NonZero::new(1).unwrap()));
+    let (tuple, refused) = (Wire::tuple(Direction::Outbound), Some(Deciders::default()));
+    let review = |wire: &Wire, now| {
+        wire.table.review(NIC, Direction::Outbound, &tuple, Wire::passing(ACK, now), &wire.terms, refused)
+    };
+    assert!(review(&wire, at(1)).is_some(), "told when it is refused");
+    assert!(review(&wire, at(1)).is_none(), "and not of each packet");
+    let mut told = 0;
+    let ended: usize = (1..300).map(|second| wire.table.sweep(at(second), usize::MAX, |_| told += 1)).sum();
+    assert_eq!((ended, told), (1, 0));
+    // Nor when a new connection takes its place.
+    wire.open(at(300));
+    review(&wire, at(300));
+    let room = wire.table.reserve(NIC, &wire.terms, at(301), |_| {}).unwrap();
+    let took = room.admit(Direction::Outbound, &tuple, Deciders::default(), Wire::passing(SYN, at(301)), &wire.terms);
+    assert_eq!(took, None);
 }
 
 #[test]

@@ -219,6 +219,30 @@ fn nat_04_idle_times_and_hold_downs() {
     assert_eq!(lab.table.expire(at(480 + 67), usize::MAX, |_| ()), 1);
 }
 
+/// A load balancer's rule has an idle time of its own, for UDP as for TCP; a NAT gateway's is for TCP alone (NAT-04).
+#[test]
+fn lb_25_a_flow_to_a_load_balancer_lives_as_long_as_its_rule_says() {
+    for (idle_secs, protocol) in
+        [(240, Protocol::UDP), (600, Protocol::UDP), (1800, Protocol::UDP), (600, Protocol::TCP)]
+    {
+        let table = NatTable::new(NatLimits::default());
+        let outside = flow(protocol, 80, 1);
+        let private = ([10, 0, 0, 4].into(), 8080);
+        let said = if protocol == Protocol::TCP { said(ACK) } else { Said::NOTHING };
+        let pin = Pin { nic: NIC, outside: &outside, private, idle_secs, told: false, said, now: at(0) };
+        table.pin(&pin).unwrap();
+        let pinned = |now| table.pinned(&table.asking_outside(&outside, said, at(now)).unwrap(), |_| true);
+        let idle = u64::from(idle_secs);
+        assert!(pinned(idle).is_some(), "{protocol:?} after {idle} s");
+        assert!(pinned(2 * idle + 1).is_none(), "{protocol:?} after {idle} s more");
+    }
+    let pool = PortPool { tcp_idle_secs: 600, ..pool(1) };
+    let lab = Lab { table: NatTable::new(NatLimits::default()), pool };
+    let udp = flow(Protocol::UDP, 40_000, 1);
+    lab.open(&udp, 0, 0).unwrap();
+    assert_eq!(leave(&lab.table, NIC, &udp, Said::NOTHING, at(241)), None, "NAT-04: whatever the pool says of TCP");
+}
+
 #[test]
 fn nat_04_a_connection_that_begins_again_takes_another_port() {
     let lab = Lab::new(NatLimits::default(), 1);

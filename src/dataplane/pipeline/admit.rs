@@ -80,7 +80,13 @@ impl Leg<'_> {
         observer: &mut O,
     ) -> Result<Admitted, DropReason> {
         match follow {
-            Follow::Passes => Ok(Admitted::Record),
+            Follow::Passes | Follow::PassesWithFewerHops => {
+                if let Some(packet) = subject.packet {
+                    self.flows.loops.watch(nic, packet, self.now);
+                }
+                observer.step(Step::Admit { nic, direction, admission: Admission::Record });
+                Ok(Admitted::Record)
+            }
             Follow::Refused(admitted) => {
                 observer.step(Step::Admit { nic, direction, admission: Admission::Refused });
                 Err(DropReason::denied(admitted))

@@ -1,6 +1,7 @@
 //! What the fabric refuses whatever rules and routes say: addresses, protocols, foreign sources, sizes.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use crate::dataplane::platform::{METADATA, PLATFORM, PROBER_V6};
 use crate::dataplane::{DropReason, Ingress, Nic, NicId, Owner, PortId, Snapshot};
@@ -16,12 +17,23 @@ const DHCP_SERVER: u16 = 67;
 pub(super) fn addresses(packet: &Packet<'_>) -> Result<(), DropReason> {
     let Tuple { src, dst, .. } = packet.tuple();
     if is_multicast(src) || is_multicast(dst) {
-        return Err(DropReason::Multicast);
+        return Err(if is_control(packet) { DropReason::Ipv6Control } else { DropReason::Multicast });
     }
     if is_link_local(src) || (is_link_local(dst) && *dst != METADATA && *dst != PROBER_V6) {
-        return Err(DropReason::LinkLocal);
+        return Err(if is_control(packet) { DropReason::Ipv6Control } else { DropReason::LinkLocal });
     }
     Ok(())
+}
+
+/// What a guest's kernel says on its link by itself: who is there, who routes, which groups it listens to (RFC 4861, 2710,
+/// 3810).
+#[cold]
+fn is_control(packet: &Packet<'_>) -> bool {
+    const LISTENERS: RangeInclusive<u8> = 130..=132;
+    const NEIGHBOURS: RangeInclusive<u8> = 133..=136;
+    const LISTENERS_V2: u8 = 143;
+    let kind = packet.icmp_type().filter(|_| packet.protocol() == Protocol::ICMPV6);
+    kind.is_some_and(|kind| LISTENERS.contains(&kind) || NEIGHBOURS.contains(&kind) || kind == LISTENERS_V2)
 }
 
 /// Whether a gateway speaks at a link-local address of its own with a device at the end of a tunnel (BGP-05).

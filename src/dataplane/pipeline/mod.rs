@@ -29,8 +29,8 @@ pub use self::path::Paths;
 use self::route::{Hop, Way};
 use self::subject::Subject;
 use super::{
-    Direction, DropReason, FlowEvent, FlowLimits, FlowRecord, FlowTable, FragmentTable, Ingress, NatLimits, NatTable,
-    NicId, Observer, PortId, Room, Snapshot, Step, TableFull, Timestamp, Verdict,
+    Direction, DropReason, FlowEvent, FlowLimits, FlowRecord, FlowTable, FragmentTable, Ingress, LoopTable, NatLimits,
+    NatTable, NicId, Observer, PortId, Room, Snapshot, Step, TableFull, Timestamp, Verdict,
 };
 use crate::wire::Packet;
 
@@ -40,12 +40,14 @@ pub struct Flows {
     pub records: FlowTable,
     pub fragments: FragmentTable,
     pub mappings: NatTable,
+    pub loops: LoopTable,
 }
 
 impl Flows {
     pub fn new(limits: FlowLimits) -> Self {
         let mappings = NatTable::new(NatLimits::default());
-        Self { records: FlowTable::new(limits), fragments: FragmentTable::new(), mappings }
+        let (records, fragments, loops) = (FlowTable::new(limits), FragmentTable::new(), LoopTable::new());
+        Self { records, fragments, mappings, loops }
     }
 }
 

@@ -83,7 +83,7 @@ impl<'a> Leg<'a> {
         observer: &mut O,
     ) -> Result<Way<'a>, DropReason> {
         let dst = &flow.dst;
-        let id = self.snapshot.nic(sender).fib;
+        let id = self.snapshot.nic(sender).fib_of(flow.protocol);
         let fib = self.snapshot.fib(id);
         let route = fib.lpm.lookup(*dst).ok_or(DropReason::NoRoute)?;
         let mut next_hop = fib.next_hops[route.0 as usize];

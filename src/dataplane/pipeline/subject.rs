@@ -12,6 +12,8 @@ pub(super) struct Subject<'a> {
     /// The flow that an ICMP error answers, as its replies would look: its record admits the error.
     answers: Option<Tuple>,
     pub(super) passing: Passing,
+    /// As its sender sent it; none where it was written anew since.
+    pub(super) packet: Option<&'a Packet<'a>>,
 }
 
 impl<'a> Subject<'a> {
@@ -20,19 +22,20 @@ impl<'a> Subject<'a> {
     #[inline(always)]
     pub(super) fn of(packet: &'a Packet<'_>, of_first: Option<&'a Tuple>, now: Timestamp) -> Self {
         let traffic = Traffic { packets: packet.segments().into(), bytes: packet.len() as u64 };
-        let passing = Passing { traffic, signal: Signal::of(packet), at: now };
-        Self { tuple: of_first.unwrap_or(packet.tuple()), answers: answered(packet), passing }
+        let passing = Passing { traffic, signal: Signal::of(packet), ttl: packet.ttl(), at: now };
+        let tuple = of_first.unwrap_or(packet.tuple());
+        Self { tuple, answers: answered(packet), passing, packet: Some(packet) }
     }
 
     /// A whole packet's that has ports.
     #[inline]
     pub(super) const fn of_ports(tuple: &'a Tuple, passing: Passing) -> Self {
-        Self { tuple, answers: None, passing }
+        Self { tuple, answers: None, passing, packet: None }
     }
 
     /// The same with other ends: its own, and those of the flow that it answers.
     pub(super) fn rewritten<'b>(&self, tuple: &'b Tuple, rewrite: impl Fn(&Tuple) -> Tuple) -> Subject<'b> {
-        Subject { tuple, answers: self.answers.as_ref().map(rewrite), passing: self.passing }
+        Subject { tuple, answers: self.answers.as_ref().map(rewrite), passing: self.passing, packet: None }
     }
 
     /// Whose record it follows at a NIC.

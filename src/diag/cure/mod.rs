@@ -108,6 +108,7 @@ impl Case<'_> {
             | DropReason::BlockedProtocol
             | DropReason::Multicast
             | DropReason::LinkLocal
+            | DropReason::Ipv6Control
             | DropReason::Fragment
             | DropReason::TcpState
             | DropReason::PeeringNotConnected

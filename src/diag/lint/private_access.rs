@@ -85,7 +85,7 @@ fn overridden(names: Names<'_>, route: &Use<'_>) -> Option<Finding> {
         code: "service-endpoint-wins",
         rule: "RSEL-04",
         message: format!(
-            "{} takes nothing from subnet {subnet}: nothing overrides its service endpoint for {service}",
+            "{} takes no TCP from subnet {subnet}: nothing overrides its service endpoint for {service}, which carries TCP alone",
             route.name(names)
         ),
         path: format!("{}.addressPrefix", route.path()),
