@@ -83,7 +83,7 @@ fn numbers(topic: &Topic, told: &Arc<AtomicUsize>) -> Answer {
             self.0.fetch_add(ENDED, Ordering::SeqCst);
         }
     }
-    let rows = if *topic == Topic::Drops { 1 } else { 1000 };
+    let rows = if matches!(topic, Topic::Drops { .. }) { 1 } else { 1000 };
     let told = Ends(Arc::clone(told));
     Answer::Follow(Box::new(move || {
         (0..rows).map(|_| echoed(&told.0.fetch_add(1, Ordering::SeqCst).to_string())).collect()
@@ -95,7 +95,15 @@ const ENDED: usize = 1 << 32;
 
 fn echoed(target: &str) -> Response {
     let (nic, reason, explanation) = (String::new(), String::new(), String::new());
-    Response::Drops(vec![DropCount { node: target.to_owned(), nic, reason, packets: 1, explanation }])
+    Response::Drops(vec![DropCount {
+        node: target.to_owned(),
+        nic,
+        reason,
+        packets: 1,
+        harmless: false,
+        flow: None,
+        explanation,
+    }])
 }
 
 #[test]
@@ -106,7 +114,9 @@ fn a_request_gets_its_answer() {
 #[test]
 fn a_refusal_is_an_error_with_its_help() {
     let server = Server::start();
-    let Err(ClientError::Refused(refusal)) = ask(&server.socket, &Request::Drops) else { panic!("not refused") };
+    let Err(ClientError::Refused(refusal)) = ask(&server.socket, &Request::Drops { by_flow: false }) else {
+        panic!("not refused")
+    };
     assert_eq!(refusal.help.as_deref(), Some("ask for routes"));
 }
 
@@ -327,7 +337,7 @@ impl Server {
 #[test]
 fn a_follower_is_told_everything_in_order() {
     let server = Server::start();
-    let mut following = server.follow(Topic::Drops);
+    let mut following = server.follow(Topic::Drops { by_flow: false });
     for number in 0..5 {
         assert_eq!(following.next(SOON).unwrap(), Heard::Answer(echoed(&number.to_string())));
     }
@@ -337,7 +347,7 @@ fn a_follower_is_told_everything_in_order() {
 #[test]
 fn a_follower_that_has_enough_gets_the_rest_and_the_end() {
     let server = Server::start();
-    let mut following = server.follow(Topic::Drops);
+    let mut following = server.follow(Topic::Drops { by_flow: false });
     following.next(SOON).unwrap();
     following.enough();
     let mut last = 0;
@@ -354,7 +364,7 @@ fn a_follower_that_has_enough_gets_the_rest_and_the_end() {
 fn a_follower_that_vanishes_is_noticed() {
     let server = Server::start();
     for count in 1..=3 {
-        let mut following = server.follow(Topic::Drops);
+        let mut following = server.follow(Topic::Drops { by_flow: false });
         following.next(SOON).unwrap();
         drop(following);
         server.await_ended(count);
@@ -384,25 +394,27 @@ fn a_follower_that_does_not_read_makes_nothing_grow() {
 #[test]
 fn followers_have_a_limit_and_take_no_turns_from_others() {
     let server = Server::start();
-    let mut followers: Vec<_> = (0..16).map(|_| server.follow(Topic::Drops)).collect();
+    let mut followers: Vec<_> = (0..16).map(|_| server.follow(Topic::Drops { by_flow: false })).collect();
     for follower in &mut followers {
         assert!(matches!(follower.next(SOON).unwrap(), Heard::Answer(_)));
     }
-    let Err(ClientError::Refused(refusal)) = server.follow(Topic::Drops).next(SOON) else { panic!("not refused") };
+    let Err(ClientError::Refused(refusal)) = server.follow(Topic::Drops { by_flow: false }).next(SOON) else {
+        panic!("not refused")
+    };
     assert!(refusal.message.contains("too many"), "{refusal:?}");
     server.check_alive();
     // The feed of who was refused has ended as well, before the refusal was sent.
     assert_eq!(server.ended(), 1);
     followers.truncate(15);
     server.await_ended(2);
-    assert!(matches!(server.follow(Topic::Drops).next(SOON).unwrap(), Heard::Answer(_)));
+    assert!(matches!(server.follow(Topic::Drops { by_flow: false }).next(SOON).unwrap(), Heard::Answer(_)));
 }
 
 #[test]
 fn a_follower_that_talks_is_left_alone() {
     let server = Server::start();
     let mut stream = server.connect();
-    stream.write_all(b"{\"version\":1,\"body\":{\"follow\":\"drops\"}}\n").unwrap();
+    stream.write_all(b"{\"version\":1,\"body\":{\"follow\":{\"drops\":{\"by_flow\":false}}}}\n").unwrap();
     BufReader::new(&stream).read_line(&mut String::new()).unwrap();
     stream.write_all(b"and more").unwrap();
     server.await_ended(1);

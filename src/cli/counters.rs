@@ -12,7 +12,7 @@ use crate::control::protocol::{InterfaceCounters, Request, Response, Topic};
 
 /// Show packets and bytes of each interface
 ///
-/// Tx is towards the guest, rx is from the guest. Packets are counted as on a wire: a segmented packet counts as its
+/// Sent and received as the machine sees it; in json, `rx` is what it sent and `tx` what it received. Packets are counted as on a wire: a segmented packet counts as its
 /// segments.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet counters\n  vnet counters -f -o json")]
@@ -24,14 +24,11 @@ pub(super) struct Counters {
 
 impl Counters {
     pub(super) fn run(self, context: &Context) -> Outcome {
-        listing::print::<InterfaceCounters>(context, self.follow)
+        listing::print::<InterfaceCounters>(context, (&Request::Counters, self.follow.then_some(Topic::Counters)))
     }
 }
 
 impl Listing for InterfaceCounters {
-    const REQUEST: Request = Request::Counters;
-    const TOPIC: Topic = Topic::Counters;
-
     fn rows(answer: Response) -> Result<Vec<Self>, Failure> {
         match answer {
             Response::Counters(rows) => Ok(rows),
@@ -41,7 +38,7 @@ impl Listing for InterfaceCounters {
 
     fn table(rows: &[Self]) -> Table {
         const COLUMNS: &[&str] =
-            &["Node", "Interface", "Rx Packets", "Rx Bytes", "Tx Packets", "Tx Bytes", "Drops", "State"];
+            &["Node", "Interface", "Sent", "Sent Bytes", "Received", "Received Bytes", "Drops", "State"];
         Table::new(COLUMNS).rows(rows.iter().map(|row| {
             let [rx_packets, rx_bytes, tx_packets, tx_bytes, drops] =
                 [row.rx_packets, row.rx_bytes, row.tx_packets, row.tx_bytes, row.drops].map(|n| n.to_string());

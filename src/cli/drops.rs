@@ -1,6 +1,8 @@
 //! `vnet drops`: what was dropped, where and why.
 
-use clap::Args;
+use std::net::{IpAddr, SocketAddr};
+
+use clap::{Args, ValueEnum};
 
 use super::Outcome;
 use super::ask::unexpected;
@@ -8,30 +10,44 @@ use super::context::Context;
 use super::failure::Failure;
 use super::listing::{self, Listing};
 use super::table::Table;
-use crate::control::protocol::{DropCount, Request, Response, Topic};
+use crate::control::protocol::{DropCount, DroppedFlow, Request, Response, Topic};
 
-/// Show what was dropped, for each interface and reason
+/// Show what was dropped, for each interface, reason and destination
 ///
 /// A drop counts at the interface the packet came from. The fabric drops silently, as Azure's does: this is the place to
-/// look when a guest sees only timeouts.
+/// look when a guest sees only timeouts. `By` is the interface whose rule refused the packets, and the rule. What each packet
+/// was is remembered of the last thousand flows or so; a row without a destination counts the others. A `RoutingLoop` is
+/// no drop: packets that come back to an interface that they left.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Examples:\n  vnet drops\n  vnet drops -f -o json")]
+#[command(after_long_help = "Examples:\n  vnet drops\n  vnet drops --by flow\n  vnet drops -f -o json")]
 pub(super) struct Drops {
     /// Go on with what changes, until Ctrl-C; in json one object a line
     #[arg(short, long)]
     follow: bool,
+    /// Show what is harmless, too: what guests' kernels say by themselves
+    #[arg(short, long)]
+    all: bool,
+    /// What rows are told apart by, beside interface and reason
+    #[arg(long, value_enum, default_value_t = By::Destination)]
+    by: By,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum By {
+    Destination,
+    Flow,
 }
 
 impl Drops {
     pub(super) fn run(self, context: &Context) -> Outcome {
-        listing::print::<DropCount>(context, self.follow)
+        let by_flow = self.by == By::Flow;
+        let topic = self.follow.then_some(Topic::Drops { by_flow });
+        let asked = (&Request::Drops { by_flow }, topic);
+        listing::print_those(context, asked, |row: &DropCount| self.all || !row.harmless)
     }
 }
 
 impl Listing for DropCount {
-    const REQUEST: Request = Request::Drops;
-    const TOPIC: Topic = Topic::Drops;
-
     fn rows(answer: Response) -> Result<Vec<Self>, Failure> {
         match answer {
             Response::Drops(rows) => Ok(rows),
@@ -40,8 +56,25 @@ impl Listing for DropCount {
     }
 
     fn table(rows: &[Self]) -> Table {
-        Table::new(&["Node", "Interface", "Reason", "Packets", "Explanation"]).rows(rows.iter().map(|row| {
-            [&row.node, &row.nic, &row.reason, &row.packets.to_string(), &row.explanation].map(String::clone)
+        const COLUMNS: [&str; 9] =
+            ["Node", "Interface", "Reason", "Packets", "Protocol", "Source", "Destination", "By", "Explanation"];
+        Table::new(&COLUMNS).rows(rows.iter().map(|row| {
+            let [protocol, source, destination, by] = row.flow.as_ref().map_or_else(Default::default, cells);
+            let [node, nic, reason, explanation] =
+                [&row.node, &row.nic, &row.reason, &row.explanation].map(Clone::clone);
+            [node, nic, reason, row.packets.to_string(), protocol, source, destination, by, explanation]
         }))
     }
+}
+
+fn cells(flow: &DroppedFlow) -> [String; 4] {
+    // An echo's identifier says nothing about where it goes.
+    let has_ports = matches!(flow.protocol.as_str(), "Tcp" | "Udp");
+    let end = |address: IpAddr, port: u16| {
+        if has_ports { SocketAddr::new(address, port).to_string() } else { address.to_string() }
+    };
+    let source = flow.source_address.map(|address| end(address, flow.source_port.unwrap_or(0)));
+    let by = [flow.by.as_deref(), flow.rule.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(", ");
+    let destination = end(flow.destination_address, flow.destination_port);
+    [flow.protocol.clone(), source.unwrap_or_default(), destination, by]
 }

@@ -25,14 +25,11 @@ pub(super) struct Events {
 
 impl Events {
     pub(super) fn run(self, context: &Context) -> Outcome {
-        listing::print::<Event>(context, self.follow)
+        listing::print::<Event>(context, (&Request::Events, self.follow.then_some(Topic::Events)))
     }
 }
 
 impl Listing for Event {
-    const REQUEST: Request = Request::Events;
-    const TOPIC: Topic = Topic::Events;
-
     fn rows(answer: Response) -> Result<Vec<Self>, Failure> {
         match answer {
             Response::Events(rows) => Ok(rows),

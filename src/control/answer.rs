@@ -10,14 +10,15 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 use super::counters::PortCounters;
+use super::drops;
 use super::engine::Engine;
 use super::events::EventLog;
 use super::flow_log::FlowLogReport;
 use super::flows;
 use super::follow::{Feed, TICK};
 use super::protocol::{
-    BalancerStatus, BgpQuestion, BgpTopic, DropCount, InterfaceCounters, Node, NodeInterface, Refusal, Request,
-    Response, Status, Topic,
+    BalancerStatus, BgpQuestion, BgpTopic, InterfaceCounters, Node, NodeInterface, Refusal, Request, Response, Status,
+    Topic,
 };
 use super::routers::Routers;
 use super::server::Answer;
@@ -64,7 +65,7 @@ impl Answers {
         let Request::Follow(topic) = request else { return Answer::Once(self.once(request)) };
         let answers = self.clone();
         Answer::Follow(match topic {
-            Topic::Drops => changes(move || answers.drops(), Response::Drops),
+            Topic::Drops { by_flow } => changes(move || drops::rows(&answers.engine, by_flow), Response::Drops),
             Topic::Counters => changes(move || answers.counters(), Response::Counters),
             Topic::Events => changes(move || answers.lab.load().events.latest(), Response::Events),
             Topic::Flows { filter } => match flows::follow(answers.engine, filter) {
@@ -86,7 +87,7 @@ impl Answers {
             Request::UnusedRules => Response::UnusedRules(self.engine.unused_rules()),
             Request::NextHop(query) => self.next_hop(&query).map_or_else(refused, Response::NextHop),
             Request::FlowVerify(query) => self.flow_verify(&query).map_or_else(refused, Response::FlowVerify),
-            Request::Drops => Response::Drops(self.drops()),
+            Request::Drops { by_flow } => Response::Drops(drops::rows(&self.engine, by_flow)),
             Request::Counters => Response::Counters(self.counters()),
             Request::Events => Response::Events(self.lab.load().events.latest()),
             Request::Flows { filter, from } => {
@@ -256,7 +257,8 @@ impl Answers {
         let counters = self.engine.counters_of(&published);
         for (attachment, port) in zip(network.attachments(), &counters.ports) {
             if let Attachment::Nic(nic) = attachment {
-                in_use.fail(compiled.nic_of(nic), port.drops[DropReason::SnatExhausted as usize]);
+                let (nic, all) = (compiled.nic_of(nic), port.drops[DropReason::SnatExhausted as usize]);
+                in_use.fail(nic, all.saturating_sub(port.no_udp_port), port.no_udp_port);
             }
         }
         diag::snat(network, compiled, Some(&in_use))
@@ -279,25 +281,6 @@ impl Answers {
             down: backends.into_iter().filter(|(_, up)| !up).map(|(backend, _)| backend).collect(),
         };
         all.into_iter().map(status).collect()
-    }
-
-    /// Only what happened: a reason that never bit has no row.
-    fn drops(&self) -> Vec<DropCount> {
-        let published = self.engine.published();
-        let (network, counters) = (&published.network, self.engine.counters_of(&published));
-        let ports = zip(network.attachments(), &counters.ports);
-        let rows = ports.flat_map(|(attachment, port)| {
-            let place = Place::of(network, attachment);
-            let bitten = DropReason::ALL.into_iter().filter(|reason| port.drops[*reason as usize] > 0);
-            bitten.map(move |reason| DropCount {
-                node: place.node.clone(),
-                nic: place.nic.clone(),
-                reason: reason.name().to_owned(),
-                packets: port.drops[reason as usize],
-                explanation: reason.explanation().to_owned(),
-            })
-        });
-        rows.collect()
     }
 
     fn counters(&self) -> Vec<InterfaceCounters> {
@@ -408,15 +391,15 @@ fn refused(message: String) -> Response {
 }
 
 /// An attachment's names: a machine and its interface, or a VNet and the device it hangs on.
-struct Place {
-    node: String,
-    nic: String,
+pub(super) struct Place {
+    pub(super) node: String,
+    pub(super) nic: String,
     subnet: String,
     addresses: Vec<IpAddr>,
 }
 
 impl Place {
-    fn of(network: &Network, attachment: Attachment) -> Self {
+    pub(super) fn of(network: &Network, attachment: Attachment) -> Self {
         match attachment {
             Attachment::Vnet(vnet) => {
                 let vnet = network.vnet(vnet);

@@ -25,6 +25,8 @@ pub struct PortCounters {
     pub tx_bytes: u64,
     /// By [`DropReason`]: what came in on this port and was dropped.
     pub drops: [u64; DropReason::COUNT],
+    /// Of those dropped as `SnatExhausted`, the datagrams.
+    pub no_udp_port: u64,
     /// The device is there.
     pub alive: bool,
 }
@@ -33,13 +35,14 @@ impl PortCounters {
     /// Sums what all workers counted for one port.
     pub(super) fn of(workers: &Workers, port: PortId) -> Self {
         let alive = workers.is_alive(port);
-        let zero =
-            Self { rx_packets: 0, rx_bytes: 0, tx_packets: 0, tx_bytes: 0, drops: [0; DropReason::COUNT], alive };
+        let drops = [0; DropReason::COUNT];
+        let zero = Self { rx_packets: 0, rx_bytes: 0, tx_packets: 0, tx_bytes: 0, drops, no_udp_port: 0, alive };
         workers.tallies().iter().map(|tally| tally.port(port)).fold(zero, |mut total, tally| {
             total.rx_packets += tally.rx_packets();
             total.rx_bytes += tally.rx_bytes();
             total.tx_packets += tally.tx_packets();
             total.tx_bytes += tally.tx_bytes();
+            total.no_udp_port += tally.no_udp_port();
             for reason in DropReason::ALL {
                 total.drops[reason as usize] += tally.drops(reason);
             }

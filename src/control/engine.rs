@@ -20,13 +20,15 @@ pub use super::rule_numbers::RuleLabel;
 use super::rule_numbers::{NextRules, RuleNumbers};
 use crate::compile::{Compiled, Ids, compile_next, compile_numbered};
 pub use crate::compile::{Heard, Learned};
-use crate::dataplane::{Cursor, FlowLimits, FlowRecord, FlowTable, Flows, Held, Pattern, PortId, RuleId, Timestamp};
+use crate::dataplane::{
+    Cursor, FlowLimits, FlowRecord, FlowTable, Flows, Held, Pattern, PortId, RoutingLoop, RuleId, Timestamp,
+};
 use crate::diag::{self, FlowCounts, Plan};
 use crate::model::{Attachment, Emulation, Health, Network, ProbeKey};
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::tun::{OffloadSupport, Tun};
 pub use crate::worker::Event;
-use crate::worker::{FlowEvents, FlowScope, FlowWatch, Tables, Watch, Workers};
+use crate::worker::{Dropped, FlowEvents, FlowScope, FlowWatch, Tables, Watch, Workers};
 
 const FIRST_GENERATION: u64 = 1;
 
@@ -316,6 +318,16 @@ impl Engine {
     /// Some flow records, and where to go on: see [`FlowTable::page`](crate::dataplane::FlowTable::page).
     pub fn flow_records(&self, from: Cursor, records: &mut Vec<FlowRecord>) -> Option<Cursor> {
         self.tables.flows.records.page(from, self.now(), records)
+    }
+
+    /// What workers remember of packets that they dropped.
+    pub fn dropped(&self) -> Vec<Dropped> {
+        self.workers.tallies().iter().flat_map(|tally| tally.dropped().list()).collect()
+    }
+
+    /// Flows that go round.
+    pub fn loops(&self) -> Vec<RoutingLoop> {
+        self.tables.flows.loops.found()
     }
 
     /// How many flows of load balancers each backend has.

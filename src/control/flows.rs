@@ -176,8 +176,13 @@ fn protocol(word: &str) -> Result<u8, String> {
     })
 }
 
+pub(super) fn protocol_name(number: u8) -> String {
+    let known = PROTOCOLS.into_iter().find(|(known, _)| *known == number).map(|(_, name)| name.to_owned());
+    known.unwrap_or_else(|| number.to_string())
+}
+
 /// A machine and its interface, or a VNet and its subnet; none for an interface that has gone.
-fn place(published: &Published, nic: NicId) -> Option<(&str, &str)> {
+pub(super) fn place(published: &Published, nic: NicId) -> Option<(&str, &str)> {
     let network = &published.network;
     Some(match published.compiled.ids().sender(nic)? {
         Sender::Nic(nic) => {
@@ -198,8 +203,6 @@ fn place(published: &Published, nic: NicId) -> Option<(&str, &str)> {
 
 fn row(published: &Published, record: &FlowRecord, now: Timestamp) -> Option<FlowRow> {
     let (node, nic) = place(published, record.nic)?;
-    let number = record.tuple.protocol.0;
-    let protocol = PROTOCOLS.into_iter().find(|(known, _)| *known == number).map(|(_, name)| name.to_owned());
     let since = |then: Timestamp| Duration::from_nanos(now.0.saturating_sub(then.0)).as_secs_f64();
     let rule = |rule| published.rule(rule).map(|label| format!("{} {}", label.owner, label.name));
     Some(FlowRow {
@@ -209,7 +212,7 @@ fn row(published: &Published, record: &FlowRecord, now: Timestamp) -> Option<Flo
             Direction::Inbound => "Inbound".to_owned(),
             Direction::Outbound => "Outbound".to_owned(),
         },
-        protocol: protocol.unwrap_or_else(|| number.to_string()),
+        protocol: protocol_name(record.tuple.protocol.0),
         source_address: record.tuple.src,
         source_port: record.tuple.src_port,
         destination_address: record.tuple.dst,

@@ -9,6 +9,7 @@ mod answer;
 pub mod change;
 pub mod client;
 pub mod counters;
+mod drops;
 pub mod engine;
 pub mod events;
 pub mod flow_log;

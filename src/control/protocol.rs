@@ -41,7 +41,10 @@ pub enum Request {
     UnusedRules,
     NextHop(NextHopQuery),
     FlowVerify(FlowVerifyQuery),
-    Drops,
+    /// By where packets went to; or by flow.
+    Drops {
+        by_flow: bool,
+    },
     Counters,
     /// What happened lately.
     Events,
@@ -119,7 +122,7 @@ pub enum BgpTopic {
 #[serde(rename_all = "camelCase")]
 pub enum Topic {
     /// All rows, then those that changed.
-    Drops,
+    Drops { by_flow: bool },
     /// All rows, then those that changed.
     Counters,
     /// Those that are remembered, then each as it happens.
@@ -346,7 +349,31 @@ pub struct DropCount {
     pub nic: String,
     pub reason: String,
     pub packets: u64,
+    /// It happens in every lab: guests' kernels do it by themselves.
+    pub harmless: bool,
+    /// What is remembered of the packets; none of those that came too long ago.
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    pub flow: Option<DroppedFlow>,
     pub explanation: String,
+}
+
+/// Packets that were dropped, as they came.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DroppedFlow {
+    pub protocol: String,
+    /// By flow alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_address: Option<IpAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_port: Option<u16>,
+    pub destination_address: IpAddr,
+    pub destination_port: u16,
+    /// The interface whose rule refused them, or that had no room for a record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
 }
 
 /// One interface's totals: `tx` is towards the guest, `rx` from it.

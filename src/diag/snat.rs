@@ -35,7 +35,7 @@ pub struct SnatRow {
     /// To several destinations a port of TCP serves one each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections: Option<u64>,
-    /// Packets of the interface that found no free port to their destination since the lab is up: of all its rows.
+    /// Packets of the interface that found no free port to their destination since the lab is up: of all its rows of this protocol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<u64>,
 }
@@ -47,7 +47,7 @@ type Whose = (NicId, IpAddr, Protocol);
 #[derive(Clone, Debug, Default)]
 pub struct PortUse {
     used: BTreeMap<Whose, (BTreeSet<u16>, u64)>,
-    failed: HashMap<NicId, u64>,
+    failed: HashMap<(NicId, Protocol), u64>,
 }
 
 impl PortUse {
@@ -61,9 +61,10 @@ impl PortUse {
         }
     }
 
-    /// Packets of an interface that found no port.
-    pub fn fail(&mut self, nic: NicId, packets: u64) {
-        *self.failed.entry(nic).or_default() += packets;
+    /// Packets of an interface that found no port: of TCP and of UDP.
+    pub fn fail(&mut self, nic: NicId, tcp: u64, udp: u64) {
+        *self.failed.entry((nic, Protocol::TCP)).or_default() += tcp;
+        *self.failed.entry((nic, Protocol::UDP)).or_default() += udp;
     }
 
     fn of(&self, whose: &Whose) -> (u32, u64) {
@@ -93,7 +94,7 @@ pub fn snat(network: &Network, compiled: &Compiled, in_use: Option<&PortUse>) ->
         allocated_ports,
         used_ports: in_use.map(|in_use| in_use.of(&whose).0),
         connections: in_use.map(|in_use| in_use.of(&whose).1),
-        failed: in_use.map(|in_use| in_use.failed.get(&nic).copied().unwrap_or(0)),
+        failed: in_use.map(|in_use| in_use.failed.get(&(nic, protocol)).copied().unwrap_or(0)),
     };
     rows.map(row).collect()
 }

@@ -153,7 +153,8 @@ impl<D: Device> Forwarder<D> {
         let ingress = self.tally.port(port);
         let exit = Exit { devices: &self.devices, tally: &self.tally, ingress };
         let (hits, events) = (self.tally.rules(), &self.events);
-        let mut witness = Witness { snapshot, hits, events, followed: events.followed() };
+        let (followed, dropped) = (events.followed(), self.tally.dropped());
+        let mut witness = Witness { snapshot, hits, events, followed, dropped, ingress: port, now, by: None };
         let mut frames = 0;
         let mut last = Ok(());
         while frames < BATCH {
@@ -205,7 +206,7 @@ impl<D: Device> Exit<'_, D> {
         let Decision { verdict, size, protocol, end } = *decision;
         self.ingress.received(size.packets, size.bytes);
         match verdict {
-            Verdict::Drop(reason) => self.ingress.dropped(reason, size.packets),
+            Verdict::Drop(reason) => self.drop(reason, protocol, size),
             Verdict::Forward(egress) if protocol == Protocol::UDP && coalescer.active() => {
                 self.coalesce(coalescer, egress, &frame[..end], size);
             }
@@ -215,11 +216,11 @@ impl<D: Device> Exit<'_, D> {
 
     /// The same while somebody traces. Nothing is held back then: what became of a packet is told with it.
     fn settle_traced(&self, coalescer: &mut Coalescer, decision: &Decision, frame: &[u8], taps: &Taps, traced: Traced) {
-        let Decision { verdict, size, end, .. } = *decision;
+        let Decision { verdict, size, protocol, end } = *decision;
         self.ingress.received(size.packets, size.bytes);
         let lost = match verdict {
             Verdict::Drop(reason) => {
-                self.ingress.dropped(reason, size.packets);
+                self.drop(reason, protocol, size);
                 None
             }
             Verdict::Forward(egress) => {
@@ -228,6 +229,14 @@ impl<D: Device> Exit<'_, D> {
             }
         };
         taps.offer(traced, lost);
+    }
+
+    /// Counts a packet that goes nowhere.
+    fn drop(&self, reason: DropReason, protocol: Protocol, size: Size) {
+        self.ingress.dropped(reason, size.packets);
+        if reason == DropReason::SnatExhausted && protocol == Protocol::UDP {
+            self.ingress.found_no_udp_port(size.packets);
+        }
     }
 
     /// Sends one end of a connection its reset; where to.
@@ -326,6 +335,9 @@ fn decide<O: Observer>(
     };
     let (size, protocol) = (Size::of(packet), packet.protocol());
     let verdict = process(packet, observer);
+    if let Verdict::Drop(reason) = verdict {
+        observer.dropped(packet, reason);
+    }
     let end = Offload::LEN + packet.len();
     *header = packet.offload().encode();
     Decision { verdict, size, protocol, end }

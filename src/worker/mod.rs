@@ -8,6 +8,7 @@
 
 mod coalescer;
 mod device;
+mod drop_log;
 mod flow_events;
 mod forwarder;
 mod lossy;
@@ -20,6 +21,7 @@ mod trace;
 mod witness;
 
 pub use device::{Device, RecvError, SendError};
+pub use drop_log::{DropLog, Dropped};
 pub use flow_events::{FlowEvents, FlowScope, FlowWatch};
 pub use forwarder::{Batch, Forwarder, Tables};
 pub use rule_hits::RuleHits;

@@ -127,7 +127,10 @@ impl Workers {
         }
         let mut plugs: Vec<Vec<Plug>> = self.lines.iter().map(|_| Vec::with_capacity(ports.len())).collect();
         for (port, queues) in ports {
-            self.tallies.iter().for_each(|tally| tally.port(port).reset());
+            for tally in &self.tallies {
+                tally.port(port).reset();
+                tally.dropped().forget(port);
+            }
             let alive = self.announce(port);
             let queues: Vec<_> = queues.into_iter().take(self.lines.len()).map(Arc::new).collect();
             for (worker, plugs) in plugs.iter_mut().enumerate() {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
+use super::drop_log::DropLog;
 use super::rule_hits::RuleHits;
 use crate::dataplane::{DropReason, PortId};
 
@@ -19,6 +20,7 @@ const CHUNK: usize = 64;
 pub struct Tally {
     ports: Box<[OnceLock<Chunk>]>,
     rules: RuleHits,
+    dropped: DropLog,
 }
 
 type Chunk = Box<[CachePadded<PortTally>]>;
@@ -32,6 +34,8 @@ pub struct PortTally {
     tx_packets: AtomicU64,
     tx_bytes: AtomicU64,
     drops: [AtomicU64; DropReason::COUNT],
+    /// Of those dropped as `SnatExhausted`, the datagrams.
+    no_udp_port: AtomicU64,
 }
 
 impl Tally {
@@ -39,11 +43,16 @@ impl Tally {
     pub fn new(ports: usize) -> Self {
         let chunks: Box<[OnceLock<Chunk>]> = (0..MAX_PORTS / CHUNK).map(|_| OnceLock::new()).collect();
         chunks.iter().take(ports.div_ceil(CHUNK)).for_each(|chunk| _ = chunk.get_or_init(new_chunk));
-        Self { ports: chunks, rules: RuleHits::new() }
+        Self { ports: chunks, rules: RuleHits::new(), dropped: DropLog::new() }
     }
 
     pub fn rules(&self) -> &RuleHits {
         &self.rules
+    }
+
+    /// What was dropped lately.
+    pub fn dropped(&self) -> &DropLog {
+        &self.dropped
     }
 
     /// Allocates where nobody has asked for the port, or one near it, before.
@@ -78,10 +87,18 @@ impl PortTally {
         self.drops[reason as usize].load(Ordering::Relaxed)
     }
 
+    pub fn no_udp_port(&self) -> u64 {
+        self.no_udp_port.load(Ordering::Relaxed)
+    }
+
     /// Begins anew for another port of the same number. Only while no worker has a port of that number.
     pub(super) fn reset(&self) {
         let cells = [&self.rx_packets, &self.rx_bytes, &self.tx_packets, &self.tx_bytes];
-        cells.into_iter().chain(&self.drops).for_each(|cell| cell.store(0, Ordering::Relaxed));
+        cells
+            .into_iter()
+            .chain(&self.drops)
+            .chain([&self.no_udp_port])
+            .for_each(|cell| cell.store(0, Ordering::Relaxed));
     }
 
     /// From the guest.
@@ -99,12 +116,17 @@ impl PortTally {
     pub(super) fn dropped(&self, reason: DropReason, packets: u64) {
         add(&self.drops[reason as usize], packets);
     }
+
+    pub(super) fn found_no_udp_port(&self, packets: u64) {
+        add(&self.no_udp_port, packets);
+    }
 }
 
 impl Default for PortTally {
     fn default() -> Self {
         let [rx_packets, rx_bytes, tx_packets, tx_bytes] = [const { AtomicU64::new(0) }; 4];
-        Self { rx_packets, rx_bytes, tx_packets, tx_bytes, drops: [const { AtomicU64::new(0) }; _] }
+        let (drops, no_udp_port) = ([const { AtomicU64::new(0) }; _], AtomicU64::new(0));
+        Self { rx_packets, rx_bytes, tx_packets, tx_bytes, drops, no_udp_port }
     }
 }
 

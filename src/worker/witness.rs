@@ -1,8 +1,12 @@
-//! What a worker takes note of while the pipeline decides: which rules decided, and what happens to flows.
+//! What a worker takes note of while the pipeline decides: which rules decided, what happens to flows, and what is dropped.
 
+use super::drop_log::{DropLog, Dropped};
 use super::flow_events::FlowEvents;
 use super::rule_hits::RuleHits;
-use crate::dataplane::{Admission, FlowEvent, FlowTerms, Observer, Snapshot, Step};
+use crate::dataplane::{
+    Admission, DropReason, FlowEvent, FlowTerms, NicId, Observer, PortId, RuleId, Snapshot, Step, Timestamp,
+};
+use crate::wire::Packet;
 
 /// The packet path's observer; for a packet that follows flow records it does nothing.
 pub(super) struct Witness<'a> {
@@ -11,16 +15,39 @@ pub(super) struct Witness<'a> {
     pub(super) events: &'a FlowEvents,
     /// Somebody wants to hear of all flows.
     pub(super) followed: bool,
+    pub(super) dropped: &'a DropLog,
+    /// Where packets come in, and when.
+    pub(super) ingress: PortId,
+    pub(super) now: Timestamp,
+    /// Who has refused the packet; its drop follows.
+    pub(super) by: Option<(NicId, Option<RuleId>)>,
 }
 
 impl Observer for Witness<'_> {
     #[inline]
     fn step(&mut self, step: Step) {
-        if let Step::Admit { admission: Admission::Rule { acl, rule, .. }, .. } = step
-            && let Some(rule) = self.snapshot.acl(acl).id(rule)
-        {
-            self.hits.hit(rule);
+        match step {
+            Step::Admit { nic, admission: Admission::Rule { acl, rule, allow, .. }, .. } => {
+                let rule = self.snapshot.acl(acl).id(rule);
+                if let Some(rule) = rule {
+                    self.hits.hit(rule);
+                }
+                if !allow {
+                    self.by = Some((nic, rule));
+                }
+            }
+            Step::Admit { nic, admission: Admission::Refused, .. } | Step::NoRoom { nic, .. } => {
+                self.by = Some((nic, None));
+            }
+            _ => {}
         }
+    }
+
+    #[cold]
+    fn dropped(&mut self, packet: &Packet<'_>, reason: DropReason) {
+        let (ingress, by, last) = (self.ingress, self.by.take(), self.now);
+        let (tuple, packets) = (*packet.tuple(), packet.segments().into());
+        self.dropped.note(Dropped { ingress, reason, by, tuple, packets, last });
     }
 
     #[inline]

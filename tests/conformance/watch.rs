@@ -16,7 +16,7 @@ use crate::stage::Stage;
 /// How long the first attempt waits for its answer; each later one waits twice as long.
 const FIRST_ATTEMPT: Duration = Duration::from_millis(10);
 /// Dropped now and then whatever the scenario: guests say what nobody asked them to.
-const NOISE: [&str; 2] = ["Multicast", "LinkLocal"];
+const NOISE: [&str; 4] = ["Multicast", "LinkLocal", "Ipv6Control", "RoutingLoop"];
 
 /// Packets dropped, by node and reason.
 pub(crate) type Drops = BTreeMap<(String, String), u64>;

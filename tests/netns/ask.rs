@@ -115,7 +115,7 @@ fn counters_and_drops_add_up() {
         let counters = lab.data(&["counters"]);
         let total =
             |field: &str| -> u64 { counters.as_array().unwrap().iter().map(|row| row[field].as_u64().unwrap()).sum() };
-        let drops = lab.data(&["drops"]);
+        let drops = lab.data(&["drops", "--all"]);
         let explained: u64 = drops.as_array().unwrap().iter().map(|row| row["packets"].as_u64().unwrap()).sum();
         // There and back through the appliance: four legs at least.
         total("rxPackets") >= 4
@@ -227,9 +227,9 @@ fn drops_are_followed_over_changes_until_the_lab_ends() {
     // A machine more, and one less: whoever stays goes on being counted.
     let spare = "virtualMachines:\n  - {name: spare, networkInterfaces: [{subnet: spoke1/app}]}";
     lab.apply(&HUB_SPOKE.replace("virtualMachines:", spare));
-    assert!(dropped("10.2.1.98", "nva") > before);
+    assert!(dropped("10.2.1.99", "nva") > before);
     lab.apply(HUB_SPOKE);
-    assert!(dropped("10.2.1.97", "nva") > before + 1);
+    assert!(dropped("10.2.1.99", "nva") > before + 1);
     lab.down();
     while drops.lines.next().is_some() {}
     let output = drops.child.0.wait().unwrap();
@@ -304,4 +304,43 @@ virtualMachines:
     };
     assert_eq!(device("other"), ["eth2"], "{status:#}");
     assert_eq!(lab.exec("m", &["cat", "/sys/class/net/eth2/operstate"]).status.code(), Some(0));
+}
+
+const GUARDED: &str = "
+virtualNetworks:
+  - name: v
+    location: westeurope
+    addressSpace: [10.1.0.0/16]
+    subnets: [{name: s, addressPrefix: 10.1.1.0/24}]
+networkSecurityGroups:
+  - name: web
+    securityRules:
+      - {name: rest, priority: 4096, direction: Inbound, access: Deny, protocol: '*', sourceAddressPrefix: '*',
+         sourcePortRange: '*', destinationAddressPrefix: '*', destinationPortRange: '*'}
+virtualMachines:
+  - {name: a, networkInterfaces: [{subnet: v/s, privateIPAddress: 10.1.1.4}]}
+  - {name: b, networkInterfaces: [{subnet: v/s, privateIPAddress: 10.1.1.5, networkSecurityGroup: web}]}
+";
+
+#[test]
+fn drops_name_the_destination_and_whose_rule_it_was() {
+    let Some(lab) = Lab::up(GUARDED) else { return };
+    assert_eq!(lab.data(&["drops"]), json!([]), "what guests' kernels say by themselves is no alarm");
+    lab.inside("a", || {
+        for port in [5001, 5002] {
+            let socket = std::net::UdpSocket::bind(("10.1.1.4", port)).unwrap();
+            socket.send_to(b"?", "10.1.1.5:81").unwrap();
+        }
+    });
+    eventually("both were dropped", || lab.drops("a", "NsgInbound") == 2);
+    let fields = ["node", "nic", "packets", "destinationAddress", "destinationPort", "by", "rule"];
+    let rows = |arguments: &[&str], more: &[&str]| -> Vec<String> {
+        let rows = lab.data(arguments);
+        let row = |row: &Value| fields.iter().chain(more).map(|field| row[*field].to_string()).collect::<Vec<_>>();
+        rows.as_array().unwrap().iter().map(|it| row(it).join(" ").replace('"', "")).collect()
+    };
+    assert_eq!(rows(&["drops"], &[]), ["a eth0 2 10.1.1.5 81 b/eth0 web securityRules/rest"]);
+    let flows = rows(&["drops", "--by", "flow"], &["sourceAddress", "sourcePort"]);
+    let expected = |port| format!("a eth0 1 10.1.1.5 81 b/eth0 web securityRules/rest 10.1.1.4 {port}");
+    assert_eq!(flows, [expected(5001), expected(5002)]);
 }

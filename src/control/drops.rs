@@ -1,0 +1,119 @@
+//! What was dropped, by interface and reason, with what workers remember of each packet; and what goes round.
+//!
+//! One idea: the counters are exact, and what is remembered of single packets is not: the last thousand or so. What they
+//! do not explain has a row of its own, so that the rows of a reason always add up to its counter.
+
+use std::collections::BTreeMap;
+use std::iter::zip;
+use std::net::IpAddr;
+
+use super::answer::Place;
+use super::engine::{Engine, Published};
+use super::flows::{place, protocol_name};
+use super::protocol::{DropCount, DroppedFlow};
+use crate::dataplane::{DropReason, NicId, PortId, RoutingLoop, RuleId};
+use crate::worker::Dropped;
+
+/// TCP and UDP.
+const WITH_PORTS: [u8; 2] = [6, 17];
+
+/// What the word says of a packet that was not dropped.
+const ROUTING_LOOP: &str = "Packets come back to this interface, which they left: not dropped, as in Azure, until a guest \
+                            counts their last hop: look at the routes of the subnets that they pass (FAB-14, UDR-17).";
+
+/// What rows are told apart by.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Kind {
+    by: Option<(NicId, Option<RuleId>)>,
+    protocol: u8,
+    destination: (IpAddr, u16),
+    source: Option<(IpAddr, u16)>,
+}
+
+/// Only what happened: a reason that never bit has no row.
+pub(super) fn rows(engine: &Engine, by_flow: bool) -> Vec<DropCount> {
+    let published = engine.published();
+    let (network, counters) = (&published.network, engine.counters_of(&published));
+    let remembered = engine.dropped();
+    let mut rows = Vec::new();
+    for (attachment, port) in zip(network.attachments(), &counters.ports) {
+        let place = Place::of(network, attachment);
+        let id = published.compiled.ids().port(attachment);
+        for reason in DropReason::ALL.into_iter().filter(|reason| port.drops[*reason as usize] > 0) {
+            let total = port.drops[reason as usize];
+            let row = |packets, flow| DropCount {
+                node: place.node.clone(),
+                nic: place.nic.clone(),
+                reason: reason.name().to_owned(),
+                packets,
+                harmless: reason.is_harmless(),
+                flow,
+                explanation: reason.explanation().to_owned(),
+            };
+            let mut left = total;
+            for (kind, packets) in kinds(&remembered, id, reason, by_flow) {
+                // A packet may be counted a moment after it is remembered.
+                let packets = packets.min(left);
+                left -= packets;
+                rows.push(row(packets, Some(flow(&published, &kind))));
+            }
+            if left > 0 {
+                rows.push(row(left, None));
+            }
+        }
+    }
+    rows.extend(engine.loops().iter().filter_map(|it| going_round(&published, it)));
+    rows.retain(|row| row.packets > 0);
+    rows
+}
+
+fn kinds(remembered: &[Dropped], port: Option<PortId>, reason: DropReason, by_flow: bool) -> BTreeMap<Kind, u64> {
+    let mut kinds = BTreeMap::new();
+    for Dropped { ingress, reason: why, by, tuple, packets, .. } in remembered {
+        if Some(*ingress) == port && *why == reason {
+            let source = by_flow.then_some((tuple.src, tuple.src_port));
+            // An echo's identifier says nothing about where it goes.
+            let dst_port = if by_flow || WITH_PORTS.contains(&tuple.protocol.0) { tuple.dst_port } else { 0 };
+            let destination = (tuple.dst, dst_port);
+            let kind = Kind { by: *by, protocol: tuple.protocol.0, destination, source };
+            *kinds.entry(kind).or_default() += packets;
+        }
+    }
+    kinds
+}
+
+fn flow(published: &Published, kind: &Kind) -> DroppedFlow {
+    let name = |nic| place(published, nic).map(|(node, nic)| format!("{node}/{nic}"));
+    let rule = kind.by.and_then(|(_, rule)| published.rule(rule?));
+    DroppedFlow {
+        protocol: protocol_name(kind.protocol),
+        source_address: kind.source.map(|(address, _)| address),
+        source_port: kind.source.map(|(_, port)| port),
+        destination_address: kind.destination.0,
+        destination_port: kind.destination.1,
+        by: kind.by.and_then(|(nic, _)| name(nic)),
+        rule: rule.map(|label| format!("{} {}", label.owner, label.name)),
+    }
+}
+
+fn going_round(published: &Published, it: &RoutingLoop) -> Option<DropCount> {
+    let (node, nic) = place(published, it.nic)?;
+    let flow = DroppedFlow {
+        protocol: protocol_name(it.tuple.protocol.0),
+        source_address: Some(it.tuple.src),
+        source_port: Some(it.tuple.src_port),
+        destination_address: it.tuple.dst,
+        destination_port: it.tuple.dst_port,
+        by: None,
+        rule: None,
+    };
+    Some(DropCount {
+        node: node.to_owned(),
+        nic: nic.to_owned(),
+        reason: "RoutingLoop".to_owned(),
+        packets: it.packets,
+        harmless: false,
+        flow: Some(flow),
+        explanation: ROUTING_LOOP.to_owned(),
+    })
+}

@@ -1,0 +1,101 @@
+//! Which packets one worker dropped lately: to where, and by which interface's rule.
+//!
+//! One idea: counters say how often, this says of what. It is asked for only where a packet was dropped, holds a fixed number
+//! of flows, of which those dropped longest ago make room, and never makes its worker wait: what is dropped while somebody
+//! reads is counted and not remembered.
+
+use std::hash::BuildHasher;
+use std::sync::{Mutex, PoisonError};
+
+use foldhash::fast::RandomState;
+
+use crate::dataplane::{DropReason, NicId, PortId, RuleId, Timestamp};
+use crate::wire::Tuple;
+
+/// Sets of flows; a power of two.
+const SETS: usize = 256;
+/// Flows in a set.
+const WAYS: usize = 4;
+
+/// A flow whose packets were dropped for one reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    pub ingress: PortId,
+    pub reason: DropReason,
+    /// Whose rule refused it, if one did, or who had no room for it; None where it is known by the reason.
+    pub by: Option<(NicId, Option<RuleId>)>,
+    pub tuple: Tuple,
+    pub packets: u64,
+    pub last: Timestamp,
+}
+
+/// One worker's.
+#[derive(Debug)]
+pub struct DropLog {
+    sets: Mutex<Box<[[Option<Dropped>; WAYS]]>>,
+    hasher: RandomState,
+}
+
+impl DropLog {
+    pub(super) fn new() -> Self {
+        let sets = vec![[None; WAYS]; SETS].into_boxed_slice();
+        Self { sets: Mutex::new(sets), hasher: RandomState::default() }
+    }
+
+    /// Adds some packets to those of their flow.
+    pub(super) fn note(&self, dropped: Dropped) {
+        let Ok(mut sets) = self.sets.try_lock() else { return };
+        let set = self.hasher.hash_one((dropped.ingress, dropped.reason, dropped.tuple)) as usize % SETS;
+        let set = &mut sets[set];
+        let is_same = |one: &Dropped| {
+            (one.ingress, one.reason, one.by, one.tuple) == (dropped.ingress, dropped.reason, dropped.by, dropped.tuple)
+        };
+        if let Some(known) = set.iter_mut().flatten().find(|one| is_same(one)) {
+            known.packets += dropped.packets;
+            known.last = dropped.last;
+            return;
+        }
+        let oldest = set.iter_mut().min_by_key(|slot| slot.map(|one| one.last)).expect("a set has slots");
+        *oldest = Some(dropped);
+    }
+
+    /// All that is remembered.
+    pub fn list(&self) -> Vec<Dropped> {
+        let sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        sets.iter().flatten().flatten().copied().collect()
+    }
+
+    /// Another port has this number now.
+    pub(super) fn forget(&self, port: PortId) {
+        let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        let slots = sets.iter_mut().flatten();
+        slots.filter(|slot| slot.is_some_and(|one| one.ingress == port)).for_each(|slot| *slot = None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Protocol;
+
+    fn dropped(port: u16, at: u64) -> Dropped {
+        let (src, dst) = ([10, 0, 0, 4].into(), [10, 0, 0, 5].into());
+        let tuple = Tuple { src, dst, protocol: Protocol::UDP, src_port: 1, dst_port: port };
+        let (ingress, reason, last) = (PortId(port.into()), DropReason::NsgInbound, Timestamp(at));
+        Dropped { ingress, reason, by: None, tuple, packets: 1, last }
+    }
+
+    #[test]
+    fn packets_of_a_flow_add_up_and_the_oldest_flows_make_room() {
+        let log = DropLog::new();
+        (0..10).for_each(|at| log.note(dropped(7, at)));
+        assert_eq!(log.list(), [Dropped { packets: 10, ..dropped(7, 9) }]);
+        log.note(Dropped { reason: DropReason::NoEndpoint, ..dropped(7, 10) });
+        assert_eq!(log.list().len(), 2, "another reason");
+        (0..20_000).for_each(|port| log.note(dropped(port, 100 + u64::from(port))));
+        let ports: Vec<_> = log.list().iter().map(|one| one.tuple.dst_port).collect();
+        assert!(ports.len() <= SETS * WAYS && ports.contains(&19_999) && !ports.contains(&7));
+        log.forget(PortId(19_999));
+        assert!(log.list().iter().all(|one| one.ingress != PortId(19_999)));
+    }
+}
