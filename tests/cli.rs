@@ -766,3 +766,62 @@ virtualMachines: [{name: m, networkInterfaces: [{subnet: v/s, publicIPAddress: a
     let table = vnet(&["public-ips", "-t", file.to_str().unwrap()]).stdout;
     assert!(table.contains("load balancer lb, frontend one") && table.contains("Used By"), "{table}");
 }
+
+/// Bounded before it is looked at: nobody waits, and no memory goes.
+#[test]
+fn what_is_too_large_for_a_topology_is_refused_early() {
+    let dir = tempfile::tempdir().unwrap();
+    let large = dir.path().join("large.yaml");
+    fs::File::create(&large).unwrap().set_len(50 << 20).unwrap();
+    let start = std::time::Instant::now();
+    for file in ["/dev/zero", large.to_str().unwrap()] {
+        for verb in ["validate", "routes web -t"] {
+            let answer = run(&format!("{verb} {file}"));
+            assert_eq!((answer.code, answer.stdout.as_str()), (2, ""));
+            assert!(answer.stderr.contains("it is larger than 8 MiB"), "{}", answer.stderr);
+        }
+    }
+    let zero = fs::File::open("/dev/zero").unwrap();
+    let answer: Answer = command(&["validate", "-"]).stdin(zero).output().unwrap().into();
+    assert_eq!(answer.code, 2, "{}", answer.stderr);
+    // What the file names is bounded too.
+    let topology = dir.path().join("tags.yaml");
+    let network = "virtualNetworks: [{name: v, location: westeurope, addressSpace: [10.0.0.0/16], subnets: []}]\n\
+        routeTables: [{name: t, routes: [{name: r, addressPrefix: Storage, nextHopType: Internet}]}]\n";
+    fs::write(&topology, format!("serviceTags: /dev/zero\n{network}")).unwrap();
+    let answer = run(&format!("validate {}", topology.display()));
+    assert!(answer.code == 2 && answer.stdout.contains("larger than 32 MiB"), "{}{}", answer.stdout, answer.stderr);
+    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+}
+
+#[test]
+fn diag_08_a_storage_path_that_is_no_directory_is_a_mistake_in_the_file() {
+    let topology = |path: &str| {
+        format!(
+            "virtualNetworks: [{{name: v, location: westeurope, addressSpace: [10.0.0.0/16], \
+             subnets: [{{name: s, addressPrefix: 10.0.1.0/24}}]}}]\n\
+             flowLogs: [{{name: log, targetResourceId: virtualNetworks/v, storagePath: {path}}}]\n"
+        )
+    };
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("file"), "").unwrap();
+    let file = dir.path().join("lab.yaml");
+    for (path, fits) in [("/etc/passwd", false), ("/etc/passwd/logs", false), ("file", false), ("logs/new", true)] {
+        fs::write(&file, topology(path)).unwrap();
+        let answer = run(&format!("validate {}", file.display()));
+        assert_eq!(answer.code == 2, !fits, "{path}: {}", answer.stdout);
+        assert_eq!(answer.stdout.contains("flowLogs[0].storagePath"), !fits, "{path}: {}", answer.stdout);
+        assert_eq!(
+            answer.stdout.contains("is no directory: no flow log can be kept there"),
+            !fits,
+            "{}",
+            answer.stdout
+        );
+    }
+}
+
+#[test]
+fn the_help_names_the_variables_that_are_heeded() {
+    let help = run("--help").stdout;
+    assert!(help.contains("VNET_LAB") && help.contains("VNET_LOG"), "{help}");
+}

@@ -30,7 +30,7 @@ impl From<ClientError> for Failure {
         let failure = |exit| Self::new(exit, &error);
         match &error {
             ClientError::Refused(refusal) => Self { help: refusal.help.clone(), ..failure(Exit::Usage) },
-            ClientError::Failed(refusal) => Self { help: refusal.help.clone(), ..failure(Exit::No) },
+            ClientError::Failed(refusal) => Self { help: refusal.help.clone(), ..failure(Exit::Unavailable) },
             ClientError::NoDaemon(_) => failure(Exit::NoDaemon).help("`vnet ls` lists the labs, `vnet up` starts one"),
             ClientError::Denied(_) => {
                 failure(Exit::Unavailable).help("ask as the user who started the lab, or as root")

@@ -8,12 +8,13 @@ use clap::{Args, ValueEnum};
 
 use super::failure::Failure;
 use super::output::{Format, Output};
+use crate::config;
 
 /// The options that every subcommand takes.
 #[derive(Debug, Args)]
 pub(super) struct Global {
-    /// The lab to talk to; needed only where several run
-    #[arg(short, long, global = true, env = "VNET_LAB", value_name = "LAB", hide_env = true)]
+    /// The lab to talk to where several run, else what `VNET_LAB` says; with `up`, `demo` and `run` the lab's name
+    #[arg(short, long, global = true, value_name = "LAB")]
     lab: Option<String>,
     /// How to print data; messages go to stderr
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
@@ -33,7 +34,10 @@ enum Colour {
 /// The global options, settled against the terminal and the environment.
 #[derive(Debug)]
 pub(crate) struct Context {
+    /// The lab to talk to, by `-l` or by the environment.
     pub(crate) lab: Option<String>,
+    /// What `-l` says: a program inside a lab that starts another one does not name that after its own.
+    pub(crate) given: Option<String>,
     pub(crate) output: Output,
     pub(crate) messages: Messages,
 }
@@ -42,9 +46,23 @@ impl Context {
     pub(super) fn new(global: Global) -> Self {
         let colour = global.color;
         Self {
-            lab: global.lab,
+            lab: global.lab.clone().or_else(|| env::var("VNET_LAB").ok().filter(|lab| !lab.is_empty())),
+            given: global.lab,
             output: Output::new(global.output, colour.on(&io::stdout())),
             messages: Messages { colour: colour.on(&io::stderr()) },
+        }
+    }
+}
+
+impl Context {
+    /// The name that `-l` gives to a lab that is started.
+    pub(super) fn name(&self) -> Result<Option<&str>, Failure> {
+        match self.given.as_deref() {
+            Some(name) if !config::is_lab_name(name) => {
+                Err(Failure::usage(format_args!("`{name}` cannot be a lab's name"))
+                    .help("1 to 32 letters, digits or `-`, a letter or digit first and last"))
+            }
+            name => Ok(name),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `vnet demo`: the main job, shown in a second.
 
+use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,27 +11,26 @@ use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::print;
-use super::{Outcome, topology, up};
+use super::{Outcome, call, topology, up};
 use crate::lab::{self, Base, Node, Record, probe};
 use crate::model::Network;
 
 const NAME: &str = "config/hub-spoke.yaml";
 const TOPOLOGY: &str = include_str!("../../config/hub-spoke.yaml");
 
-const TRY_NEXT: &str = "
-Try next:
-  vnet exec web -- ping -c3 db      any program, in any machine
-  vnet explain web db               each hop both ways, and what decides
-  vnet routes web                   effective routes, as Azure lists them
-  vnet drops                        what was dropped, where and why
-  vnet shell web                    look around: ip route, ping nva, traceroute db
-  vnet down                         end the lab; nothing is left behind
-";
+const TRY_NEXT: [(&str, &str); 6] = [
+    ("exec web -- ping -c3 db", "any program, in any machine"),
+    ("explain web db", "each hop both ways, and what decides"),
+    ("routes web", "effective routes, as Azure lists them"),
+    ("drops", "what was dropped, where and why"),
+    ("shell web", "look around: ip route, ping nva, traceroute db"),
+    ("down", "end the lab; nothing is left behind"),
+];
 
 /// Start a ready-made lab and show packets going through it
 ///
 /// A hub, two spokes and a network virtual appliance; as root or not. It stays up: the last lines say what to try next,
-/// and `vnet down` ends it.
+/// and `vnet down` ends it. `-l NAME` names the lab.
 #[derive(Debug, Args)]
 pub(super) struct Demo {}
 
@@ -38,18 +38,39 @@ impl Demo {
     #[expect(clippy::unused_self, reason = "every subcommand is called alike")]
     pub(super) fn run(self, context: &Context) -> Outcome {
         let network = topology::parse(TOPOLOGY, NAME, context)?;
-        let running = lab::labs(&Base::detect()).into_iter().find(|lab| lab.lab == network.name && lab.is_running());
+        let name = context.name()?.unwrap_or(&network.name);
+        let running = lab::labs(&Base::detect()).into_iter().find(|lab| lab.lab == name && lab.is_running());
         if let Some(lab) = running {
             print(&format!("lab {} is up already\n", lab.lab))?;
         } else {
             let started = Instant::now();
-            let lab = lab::start_daemon(Path::new(NAME), Some(TOPOLOGY), &context.messages.options())?;
+            let lab = lab::start_daemon(Path::new(NAME), Some(TOPOLOGY), context.name()?, &context.messages.options())?;
             up::announce(&lab, started.elapsed(), context)?;
             show(&lab, &network)?;
         }
-        print(TRY_NEXT)?;
+        print(&try_next(name))?;
         Ok(Exit::Fine)
     }
+}
+
+/// Commands that work as they are printed, from where the user is.
+fn try_next(lab: &str) -> String {
+    let labs = lab::labs(&Base::detect()).into_iter().filter(Record::is_running).count();
+    let call = call::own();
+    let choice = if labs > 1 { format!(" -l {lab}") } else { String::new() };
+    let commands = TRY_NEXT.map(|(command, _)| {
+        let (verb, rest) = command.split_once(' ').unwrap_or((command, ""));
+        format!("{} {verb}{choice} {rest}", call.words).trim_end().to_owned()
+    });
+    let width = commands.iter().map(String::len).max().unwrap_or_default().max(31);
+    let mut text = String::from("\nTry next:\n");
+    for (command, (_, meaning)) in commands.iter().zip(TRY_NEXT) {
+        let _ = writeln!(text, "  {command:<width$}  {meaning}");
+    }
+    if !call.is_installed {
+        text.push_str("\n`cargo install --path .` puts vnet on your path.\n");
+    }
+    text
 }
 
 /// Sends real packets from one spoke to the other and tells what they met.

@@ -5,11 +5,12 @@ use clap::Args;
 use super::context::Context;
 use super::output::print;
 use super::{Exit, Outcome};
-use crate::lab::{self, Base, Ended, Error};
+use crate::lab::{self, Base, Down as Came, Ended, Error};
 
 /// End a lab and remove everything it made
 ///
-/// Works after a crash of the lab's daemon too, and twice in a row.
+/// Every process in its machines ends too, those that `exec` started among them. Works after a crash of the lab's daemon,
+/// after its directory was deleted, and twice in a row.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet down\n  vnet down hub-spoke\n  vnet down --all")]
 pub(super) struct Down {
@@ -33,17 +34,21 @@ impl Down {
         if chosen.is_empty() {
             context.messages.note("no lab runs");
         }
+        let mut exit = Exit::Fine;
         for name in chosen {
-            let said = match lab::down(&base, &name)? {
-                Some(Ended::Stopped) => format!("lab {name} is down\n"),
-                Some(Ended::Cleaned) => format!("lab {name} had crashed; what it left behind is removed\n"),
-                None => {
-                    context.messages.note(&format!("lab {name} does not run"));
-                    continue;
-                }
+            let Some(Came { ended, ignored }) = lab::down(&base, &name)? else {
+                context.messages.note(&format!("lab {name} does not run"));
+                continue;
             };
-            print(&said)?;
+            print(&match ended {
+                Ended::Stopped => format!("lab {name} is down\n"),
+                Ended::Cleaned => format!("lab {name} had crashed; what it left behind is removed\n"),
+            })?;
+            for what in ignored {
+                context.messages.warning(&what);
+                exit = Exit::Warnings;
+            }
         }
-        Ok(Exit::Fine)
+        Ok(exit)
     }
 }

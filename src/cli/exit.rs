@@ -12,7 +12,7 @@ pub(crate) enum Exit {
     Usage,
     /// Fine, but there are warnings.
     Warnings,
-    /// A privilege or a kernel feature is missing.
+    /// A privilege or a kernel feature is missing, or something of the system is in the way.
     Unavailable,
     /// No such lab is running.
     NoDaemon,

@@ -26,16 +26,31 @@ impl From<Error> for Failure {
             | Error::Busy { .. }
             | Error::SeveralLabs(_)
             | Error::NoNode { .. }
+            | Error::NameTaken { .. }
             | Error::Stopped(_) => Exit::Usage,
-            Error::UnsafeDirectory { .. } | Error::NotPermitted(_) => Exit::Unavailable,
-            Error::NoLab(_) | Error::Ending => Exit::NoDaemon,
-            Error::System { error, .. } if error.kind() == ErrorKind::PermissionDenied => Exit::Unavailable,
+            Error::NoLab(_) | Error::Ending | Error::Ended(_) => Exit::NoDaemon,
+            // Packets did not come through: that is an answer.
+            Error::System { error, .. } if is_silence(error.kind()) => Exit::No,
             // As a shell has it: 127 not found, 126 found but not executable.
             Error::Program { error, .. } => Exit::Program(if error.kind() == ErrorKind::NotFound { 127 } else { 126 }),
             // It said on our standard error what went wrong.
             Error::NotStarted(Some(code)) => return Self::new(Exit::Program(*code), ""),
-            Error::System { .. } | Error::NotStarted(None) => Exit::No,
+            Error::UnsafeDirectory { .. } | Error::NotPermitted(_) | Error::System { .. } | Error::NotStarted(None) => {
+                Exit::Unavailable
+            }
         };
         Self::new(exit, error)
     }
+}
+
+const fn is_silence(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::TimedOut
+            | ErrorKind::WouldBlock
+            | ErrorKind::ConnectionRefused
+            | ErrorKind::ConnectionReset
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable
+    )
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::Outcome;
 use super::context::Context;
 use super::table::Table;
-use crate::lab::{self, Base, Record};
+use crate::lab::{self, Base, Found};
 
 /// List the labs that run here
 #[derive(Debug, Args)]
@@ -15,9 +15,10 @@ pub(super) struct Ls {}
 impl Ls {
     #[expect(clippy::unused_self, reason = "every subcommand is called alike")]
     pub(super) fn run(self, context: &Context) -> Outcome {
-        let labs: Vec<Lab> = lab::labs(&Base::detect()).into_iter().map(Lab::from).collect();
+        let labs: Vec<Lab> = lab::all(&Base::detect()).into_iter().map(Lab::from).collect();
         let table = Table::new(&["Lab", "State", "Pid", "Nodes", "File"]).rows(labs.iter().map(|lab| {
-            let (pid, nodes) = (lab.pid.to_string(), lab.nodes.len().to_string());
+            let pid = lab.pid.map_or_else(String::new, |pid| pid.to_string());
+            let nodes = lab.nodes.len().to_string();
             [lab.name.clone(), lab.state.to_owned(), pid, nodes, lab.file.clone()]
         }));
         context.output.rows(&labs, &table)
@@ -29,20 +30,18 @@ impl Ls {
 struct Lab {
     name: String,
     state: &'static str,
-    pid: u32,
+    /// None if what the lab wrote of itself is damaged.
+    pid: Option<u32>,
     nodes: Vec<String>,
     file: String,
 }
 
-impl From<Record> for Lab {
-    fn from(record: Record) -> Self {
-        Self {
-            // `vnet down` removes what a crashed one left.
-            state: if record.is_running() { "running" } else { "crashed" },
-            pid: record.daemon.pid,
-            nodes: record.nodes.into_iter().map(|node| node.name).collect(),
-            name: record.lab,
-            file: record.file,
-        }
+impl From<Found> for Lab {
+    fn from(Found { name, record, runs }: Found) -> Self {
+        // `vnet down` removes what a crashed one left.
+        let state = if runs { "running" } else { "crashed" };
+        let pid = record.as_ref().map(|record| record.daemon.pid);
+        let (nodes, file) = record.map(|record| (record.nodes, record.file)).unwrap_or_default();
+        Self { name, state, pid, nodes: nodes.into_iter().map(|node| node.name).collect(), file }
     }
 }

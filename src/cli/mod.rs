@@ -8,6 +8,7 @@ mod apply;
 mod ask;
 mod bench;
 mod bgp;
+mod call;
 mod circuit;
 mod completions;
 mod context;
@@ -15,6 +16,7 @@ mod counters;
 mod demo;
 mod down;
 mod drops;
+mod ended;
 mod events;
 mod exec;
 mod exit;
@@ -29,6 +31,7 @@ mod hops;
 mod labs;
 mod lb;
 mod listing;
+mod log;
 mod ls;
 mod next_hop;
 mod outage;
@@ -124,9 +127,13 @@ Exit codes:
   1  the answer is no: blocked, unreachable, a test failed
   2  wrong usage, or a file with mistakes
   3  fine, with warnings
-  4  a privilege or a kernel feature is missing
+  4  a privilege or a kernel feature is missing, or something of the system is in the way
   5  no such lab is running
-  `exec` and `shell` end with the exit code of the program they ran.";
+  `exec` and `shell` end with the exit code of the program they ran.
+
+Environment:
+  VNET_LAB  the lab to talk to where `-l` says nothing; programs in a lab have it
+  VNET_LOG  how much the daemon tells: error, warn, info or debug";
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {

@@ -7,17 +7,15 @@ use std::thread;
 use clap::Args;
 use serde::Serialize;
 use tracing::warn;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 
 use super::context::{Context, Messages};
 use super::failure::Failure;
 use super::finding::{Finding, findings};
-use super::{Exit, Outcome, topology};
+use super::{Exit, Outcome, log, topology};
 use crate::config::Loaded;
 use crate::lab::daemon::{self, Stand, Topology};
 use crate::model::Network;
-use crate::sys::caps;
+use crate::sys::{caps, process};
 
 /// Run the router in the foreground: for systemd, containers and namespaces of your own
 ///
@@ -35,14 +33,17 @@ pub(super) struct Run {
     /// What to call a topology that comes from stdin
     #[arg(long = "as", value_name = "NAME", hide = true)]
     stdin_name: Option<String>,
-    /// A name for the lab in place of the file's; whoever gives it has shown what is doubtful in the file
-    #[arg(long, value_name = "NAME", hide = true)]
-    lab_name: Option<String>,
+    /// Whoever starts it has shown what is doubtful in the file
+    #[arg(long, hide = true)]
+    doubts_shown: bool,
 }
 
 impl Run {
     pub(super) fn run(self, context: &Context) -> Outcome {
-        log_to_stderr(context);
+        if self.lab_daemon {
+            process::close_inherited();
+        }
+        log::start(context);
         let topology = self.read(context)?;
         let stand = if self.lab_daemon { Stand::Background } else { Stand::Foreground };
         let interfaces = topology.network.attachments().len();
@@ -67,14 +68,15 @@ impl Run {
         let (text, name) = topology::read(&self.file)?;
         let file = self.stdin_name.clone().unwrap_or(name);
         let Loaded { network, warnings, memory, .. } = topology::load(&text, &file, context)?;
-        let network = match &self.lab_name {
-            None => {
-                topology::show(&warnings, &text, &file, &context.messages);
-                network
-            }
-            Some(name) => Network { name: name.clone(), ..network },
+        if !self.doubts_shown {
+            topology::show(&warnings, &text, &file, &context.messages);
+        }
+        let renamed = context.given.is_some();
+        let network = match context.name()? {
+            Some(name) => Network { name: name.to_owned(), ..network },
+            None => network,
         };
-        Ok(Topology { network, memory, text, file, path: topology::path(&self.file) })
+        Ok(Topology { network, memory, text, file, path: topology::path(&self.file), renamed })
     }
 }
 
@@ -100,11 +102,4 @@ fn say(line: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{line}")?;
     stdout.flush()
-}
-
-/// What happens while it runs, on stderr; `VNET_LOG` says how much.
-fn log_to_stderr(context: &Context) {
-    let filter = EnvFilter::builder().with_env_var("VNET_LOG").with_default_directive(LevelFilter::INFO.into());
-    let log = tracing_subscriber::fmt().with_writer(io::stderr).with_target(false).with_ansi(context.messages.colour);
-    log.with_env_filter(filter.from_env_lossy()).init();
 }

@@ -1,6 +1,5 @@
 //! Reading a topology file the way every command does: mistakes drawn over the source, on stderr.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -14,6 +13,7 @@ use crate::diag;
 use crate::lab::{self, Record};
 use crate::model::{Network, Standing};
 use crate::speakers::converge;
+use crate::sys::files;
 
 /// The network a file describes. Its mistakes and doubts are printed.
 pub(super) fn parse(text: &str, name: &str, context: &Context) -> Result<Network, Failure> {
@@ -31,12 +31,32 @@ pub(super) fn load(text: &str, name: &str, context: &Context) -> Result<Loaded, 
 pub(super) fn load_for(lab: &Record, text: &str, name: &str, context: &Context) -> Result<Loaded, Failure> {
     let beside = lab::beside(Path::new(name));
     let loaded = config::load_with(text, &format!("{}.yaml", lab.lab), &lab.standing(), &beside);
+    let loaded = loaded.and_then(|loaded| fitting(loaded, name));
     loaded.map_err(|errors| failure(&errors, text, name, context))
 }
 
 /// What a file says; its mistakes and doubts are left to the caller.
 pub(super) fn load_beside(text: &str, name: &str) -> Result<Loaded, Errors> {
-    config::load_with(text, name, &Standing::default(), &lab::beside(Path::new(name)))
+    fitting(config::load_with(text, name, &Standing::default(), &lab::beside(Path::new(name)))?, name)
+}
+
+/// What a good file says, if what it names on this machine can be what the file takes it for.
+fn fitting(loaded: Loaded, name: &str) -> Result<Loaded, Errors> {
+    let unfit = lab::unfit_storage(&loaded.network, Path::new(name)).into_iter().map(|(log, taken)| {
+        let path = format!("flowLogs[{log}].storagePath");
+        Diagnostic {
+            severity: Severity::Error,
+            code: None,
+            rule: None,
+            message: format!("{} is no directory: no flow log can be kept there", taken.display()),
+            place: loaded.place(&path),
+            path,
+            expected: Some("a directory, or a path where one can be made".to_owned()),
+            help: None,
+        }
+    });
+    let unfit: Vec<_> = unfit.collect();
+    if unfit.is_empty() { Ok(loaded) } else { Err(Errors(unfit)) }
 }
 
 /// What a topology's network needs of the list of service tags, for somebody who cannot read files.
@@ -144,9 +164,10 @@ pub(super) fn path(file: &Path) -> Option<PathBuf> {
 /// A file's text and what to call it; `-` is stdin.
 pub(super) fn read(file: &Path) -> Result<(String, String), Failure> {
     let (text, name) = if file == Path::new("-") {
-        (io::read_to_string(io::stdin()), "stdin".to_owned())
+        let text = files::read_bounded(io::stdin(), lab::LARGEST_TOPOLOGY).and_then(files::text);
+        (text, "stdin".to_owned())
     } else {
-        (fs::read_to_string(file), file.display().to_string())
+        (files::read_text(file, lab::LARGEST_TOPOLOGY), file.display().to_string())
     };
     match text {
         Ok(text) => Ok((text, name)),

@@ -8,18 +8,26 @@ use clap::Args;
 use serde::Serialize;
 
 use super::context::Context;
+use super::ended::{self, EndedProgram};
 use super::failure::Failure;
 use super::finding::{Finding, findings};
 use super::output::print;
 use super::{Exit, Outcome, topology};
 use crate::lab::{self, Record, RecordedProgram};
 
+/// Nodes that are listed by name.
+const NAMED_MAX: usize = 20;
+
 /// Start a lab from a topology file
 ///
 /// A namespace for each machine, a TUN for each interface, a router between them. Returns when packets flow, and says what
 /// in the file works and is hardly meant, as `validate` does. Without FILE it takes the one `*.vnet.yaml` in this directory.
+/// `-l NAME` gives the lab another name than the file's. A program of the file that ends at once with an error is said, with
+/// its last lines: exit code 3.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Examples:\n  vnet up config/hub-spoke.yaml\n  vnet up && vnet status")]
+#[command(
+    after_long_help = "Examples:\n  vnet up config/hub-spoke.yaml\n  vnet up && vnet status\n  vnet up -l second lab.vnet.yaml"
+)]
 pub(super) struct Up {
     /// The topology file
     file: Option<PathBuf>,
@@ -29,19 +37,25 @@ impl Up {
     pub(super) fn run(self, context: &Context) -> Outcome {
         let file = self.file.map_or_else(the_one_here, Ok)?;
         let started = Instant::now();
-        let lab = lab::start_daemon(&file, None, &context.messages.options())?;
+        let lab = lab::start_daemon(&file, None, context.name()?, &context.messages.options())?;
         let took = started.elapsed();
+        let ready = Instant::now();
         if !context.output.is_data() {
             announce(&lab, took, context)?;
         }
         // Doubts do not keep anybody waiting for packets.
         let (text, name) = topology::read(&file)?;
         let doubts = topology::doubts_of(&text, &name);
+        let ended = ended::at_once(&lab, ready);
         if context.output.is_data() {
-            return context.output.data(&Started::new(&lab, took, findings(&name, &doubts)));
+            context.output.data(&Started::new(&lab, took, findings(&name, &doubts), &ended))?;
+        } else {
+            topology::show(&doubts, &text, &name, &context.messages);
+            for program in &ended {
+                context.messages.warning(&program.to_string());
+            }
         }
-        topology::show(&doubts, &text, &name, &context.messages);
-        Ok(Exit::Fine)
+        Ok(if ended.is_empty() { Exit::Fine } else { Exit::Warnings })
     }
 }
 
@@ -55,20 +69,25 @@ struct Started<'a> {
     nodes: Vec<&'a str>,
     /// They run with the lab's privileges.
     programs: &'a [RecordedProgram],
+    /// Programs that ended at once with an error.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    failed: &'a [EndedProgram],
     findings: Vec<Finding<'a>>,
 }
 
 impl<'a> Started<'a> {
-    fn new(lab: &'a Record, took: Duration, findings: Vec<Finding<'a>>) -> Self {
+    fn new(lab: &'a Record, took: Duration, findings: Vec<Finding<'a>>, failed: &'a [EndedProgram]) -> Self {
         let nodes = lab.nodes.iter().map(|node| node.name.as_str()).collect();
-        Self { lab: &lab.lab, seconds: took.as_secs_f64(), nodes, programs: &lab.programs, findings }
+        Self { lab: &lab.lab, seconds: took.as_secs_f64(), nodes, programs: &lab.programs, failed, findings }
     }
 }
 
 /// Says that packets flow, and what runs with the lab's privileges.
 pub(super) fn announce(lab: &Record, took: Duration, context: &Context) -> Result<(), Failure> {
-    let nodes: Vec<_> = lab.nodes.iter().map(|node| node.name.as_str()).collect();
-    print(&format!("lab {} is up in {:.2} s: {}\n", lab.lab, took.as_secs_f64(), nodes.join(", ")))?;
+    if lab.after_crash {
+        context.messages.note(&format!("lab {} had crashed; what it left behind was removed first", lab.lab));
+    }
+    print(&format!("lab {} is up in {:.2} s: {}\n", lab.lab, took.as_secs_f64(), nodes(lab)))?;
     for program in &lab.programs {
         let (command, log) = (title(&program.command), program.log.display());
         context.messages.note(&format!("{} runs `{command}` with the lab's privileges; output in {log}", program.node));
@@ -76,8 +95,21 @@ pub(super) fn announce(lab: &Record, took: Duration, context: &Context) -> Resul
     Ok(())
 }
 
+/// By name where they are few.
+fn nodes(lab: &Record) -> String {
+    if lab.nodes.len() <= NAMED_MAX {
+        let names: Vec<_> = lab.nodes.iter().map(|node| node.name.as_str()).collect();
+        return names.join(", ");
+    }
+    let machines = lab.nodes.iter().filter(|node| node.machine).count();
+    match lab.nodes.len() - machines {
+        0 => format!("{machines} machines"),
+        others => format!("{machines} machines, {others} other nodes"),
+    }
+}
+
 /// A command in one line: a script is more than a message has room for.
-fn title(command: &[String]) -> String {
+pub(super) fn title(command: &[String]) -> String {
     let words = command.iter().map(|word| match word.split_once('\n') {
         Some(_) => "…",
         None => word,

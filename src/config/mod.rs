@@ -104,6 +104,11 @@ pub fn lab_name(text: &str, file: &str) -> Option<String> {
     Some(resolve::lab_name(&document, file, &mut report))
 }
 
+/// Whether a lab can have this name.
+pub fn is_lab_name(name: &str) -> bool {
+    values::is_dns_label(name, 32)
+}
+
 /// The same for the next version of a file: what its text has still is not read again.
 pub fn load_next(
     text: &str,

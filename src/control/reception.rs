@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::line::Unreadable;
 use crate::sys::crowd::Crowd;
+use crate::sys::peer;
 use crate::sys::poll::{Poller, Ready};
 use crate::sys::socket::peer_process;
 
@@ -96,6 +97,8 @@ impl Reception {
     fn accept(&mut self) {
         for _ in 0..BATCH {
             match self.listener.accept() {
+                // The socket's mode keeps others out; this holds where somebody has changed that.
+                Ok((stream, _)) if !peer::is_trusted(&stream) => {}
                 Ok((stream, _)) => drop(self.admit(stream)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 // Out of descriptors or memory: others may give some back. Do not spin meanwhile.

@@ -2,7 +2,7 @@
 //!
 //! A client is handed over by the [`Reception`] once it has asked, gets one answer and has [`PATIENCE`] to read it; one
 //! that wants to follow something gets a thread of its own. Whatever is wrong with a request becomes a [`Refusal`]; a bug
-//! in an answer becomes one too. Who may connect is the business of the socket's directory.
+//! in an answer becomes one too. Only the lab's own user and root are heard.
 
 use std::fmt::Display;
 use std::io;

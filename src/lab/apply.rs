@@ -5,7 +5,6 @@
 //! meet has changed; after it nothing can fail that matters to a packet, and what does fail is said. The daemon's main
 //! thread makes one change at a time.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,12 +12,13 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
-use super::beside::beside;
+use super::beside::{LARGEST_TOPOLOGY, beside};
 use super::daemon;
 use super::error::{During, Error, Result};
 use super::events::Events;
 use super::failover::Absences;
 use super::flow_logs;
+use super::owed::Owed;
 use super::program::{self, Program};
 use super::rearrange::rearrange;
 use super::record::Record;
@@ -32,7 +32,8 @@ use crate::control::flow_log::FlowLogger;
 use crate::control::protocol::{Apply, Change, Changed, Refusal, Response};
 use crate::control::routers::{Place, Routers};
 use crate::control::server::LabFacts;
-use crate::model::{Links, Network, Standing};
+use crate::model::{Network, Standing};
+use crate::sys::files;
 use crate::sys::netns::{self, Netns};
 
 /// A lab that runs, as its daemon's main thread holds it.
@@ -51,6 +52,7 @@ pub(super) struct Lab<'a> {
     pub(super) path: Option<PathBuf>,
     pub(super) events: Events,
     pub(super) read: Read,
+    pub(super) owed: Owed,
 }
 
 /// What was read of the file that was applied last, and the network that followed from it.
@@ -86,7 +88,7 @@ impl Lab<'_> {
         let Some(path) = self.path.clone() else {
             return warn!("SIGHUP: the topology was piped in, there is no file to read again");
         };
-        let text = match fs::read_to_string(&path) {
+        let text = match files::read_text(&path, LARGEST_TOPOLOGY) {
             Ok(text) => text,
             Err(error) => return warn!("SIGHUP: cannot read {}: {error}", path.display()),
         };
@@ -191,7 +193,7 @@ impl Lab<'_> {
             self.read = Read { memory, network: self.engine.network() };
         }
         if let Some(apply) = source.filter(|_| !dry_run) {
-            warnings.extend(self.note_source(apply).err().map(|error| error.to_string()));
+            warnings.extend(self.note_source(apply));
         }
         let generation = self.engine.counters().generation;
         let changed = Changed { lab: self.record.lab.clone(), applied, generation, plan, restored, warnings };
@@ -237,7 +239,10 @@ impl Lab<'_> {
         };
         let standing = Standing::of(running);
         let loaded = config::load_next(text, &format!("{lab}.yaml"), &standing, &files, &self.read.memory);
-        let loaded = loaded.map_err(drawn)?;
+        let mut loaded = loaded.map_err(drawn)?;
+        if self.record.renamed {
+            loaded.network.name.clone_from(lab);
+        }
         if loaded.network.name != *lab {
             let other = &loaded.network.name;
             let help = Some(format!("`vnet up {file}` starts {other} beside it"));
@@ -268,10 +273,7 @@ impl Lab<'_> {
         let (before, after) = ((&*published.network, &self.site.guests), (&next.network, &guests));
         let rearranged = rearrange(before, after, &next.staying)?;
         let published = self.engine.publish(next, tuns).during(|| "cannot publish the new tables".into());
-        if published.is_err() {
-            rearranged.undo();
-        }
-        published.map(|()| guests)
+        rearranged.confirm(published).map(|()| guests)
     }
 
     /// What follows a change that is made: whoever is left over goes, the rest is told. Returns what did not work.
@@ -284,10 +286,7 @@ impl Lab<'_> {
         let mut complaints = self.site.keep_only(guests, &network);
         let (namespaces, devices) = (self.record.namespaces(), self.record.devices());
         self.update_facts(|facts| LabFacts { namespaces, devices, ..facts });
-        let dir = &self.site.claim.dir;
-        let written =
-            [self.site.write_names(&network), dir.write_links(&Links::of(&network)), dir.write_record(&self.record)];
-        complaints.extend(written.into_iter().filter_map(|written| Some(written.err()?.to_string())));
+        complaints.extend(self.write_state());
         complaints.extend(self.route());
         complaints.extend(self.watch_switches());
         complaints.extend(self.start_programs(&before));
@@ -321,11 +320,10 @@ impl Lab<'_> {
         self.facts.store(Arc::new(update(LabFacts::clone(&self.facts.load()))));
     }
 
-    fn note_source(&mut self, apply: Apply) -> Result<()> {
+    fn note_source(&mut self, apply: Apply) -> Vec<String> {
         self.path = apply.path;
         self.record.file.clone_from(&apply.file);
         self.update_facts(|facts| LabFacts { file: apply.file, ..facts });
-        self.site.claim.dir.write_applied(&apply.text, &self.engine.network())?;
-        self.site.claim.dir.write_record(&self.record)
+        self.write_topology(apply.text)
     }
 }

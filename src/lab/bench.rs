@@ -10,14 +10,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::error::{During, Result};
+use super::error::{During, Error, Result};
 use super::record::Record;
 use super::trial::Ground;
 use crate::model::{Attachment, Network};
 use crate::sys::netns::Netns;
+use crate::sys::process::ProcessId;
+use crate::sys::socket::limit_accept;
 
-/// How long an answer may take.
+/// How long an answer may take, and how long a sender may wait for room.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How often load looks whether the lab is there still.
+const LOOK: Duration = Duration::from_millis(100);
 /// A receiver takes this long a silence for the end.
 const SILENCE: Duration = Duration::from_millis(200);
 /// A sender that is ahead of its rate sleeps so long, and the kernel adds about as much.
@@ -33,6 +37,31 @@ pub struct Course {
     from: Netns,
     to: Netns,
     address: IpAddr,
+    lab: String,
+    daemon: ProcessId,
+}
+
+/// How long load goes on: its time, or less if the lab ends.
+#[derive(Clone, Copy, Debug)]
+struct Term {
+    begin: Instant,
+    span: Duration,
+    look: Instant,
+    daemon: ProcessId,
+}
+
+impl Term {
+    fn is_over(&mut self) -> bool {
+        let now = Instant::now();
+        if now - self.begin >= self.span {
+            return true;
+        }
+        if now < self.look {
+            return false;
+        }
+        self.look = now + LOOK;
+        !self.daemon.is_alive()
+    }
 }
 
 /// Bytes of TCP that arrived.
@@ -82,11 +111,26 @@ impl Course {
     /// `address` is one that `to` answers for. The process must have joined the lab.
     pub fn open(lab: &Record, network: &Network, from: Attachment, to: Attachment, address: IpAddr) -> Result<Self> {
         let ground = Ground { lab, network };
-        Ok(Self { from: ground.namespace(from)?, to: ground.namespace(to)?, address })
+        let (from, to) = (ground.namespace(from)?, ground.namespace(to)?);
+        Ok(Self { from, to, address, lab: lab.lab.clone(), daemon: lab.daemon })
+    }
+
+    fn term(&self, span: Duration) -> Term {
+        let begin = Instant::now();
+        Term { begin, span, look: begin + LOOK, daemon: self.daemon }
+    }
+
+    /// What was measured, if the lab was there all the time.
+    fn whole<T>(&self, measured: Result<T>) -> Result<T> {
+        if self.daemon.is_alive() { measured } else { Err(Error::Ended(self.lab.clone())) }
     }
 
     /// Some TCP connections at once, each as fast as it goes.
     pub fn tcp(&self, streams: usize, span: Duration) -> Result<Transfer> {
+        self.whole(self.try_tcp(streams, span))
+    }
+
+    fn try_tcp(&self, streams: usize, span: Duration) -> Result<Transfer> {
         let (listener, at) = self.listener()?;
         let clients = (0..streams).map(|_| self.connect(at)).collect::<io::Result<Vec<_>>>();
         let clients = clients.during(|| format!("cannot connect to {at}"))?;
@@ -96,7 +140,7 @@ impl Course {
         let received: io::Result<Vec<u64>> = thread::scope(|scope| {
             let receivers: Vec<_> = servers.into_iter().map(|server| scope.spawn(|| receive_all(server))).collect();
             for client in clients {
-                scope.spawn(move || send_for(client, span));
+                scope.spawn(move || send_for(client, self.term(span)));
             }
             receivers.into_iter().map(|thread| thread.join().expect("receiving does not panic")).collect()
         });
@@ -105,13 +149,17 @@ impl Course {
     }
 
     pub fn udp(&self, stream: Stream, span: Duration) -> Result<Datagrams> {
+        self.whole(self.try_udp(stream, span))
+    }
+
+    fn try_udp(&self, stream: Stream, span: Duration) -> Result<Datagrams> {
         let (server, at) = self.datagrams()?;
         let clients = (0..stream.flows).map(|_| self.towards(at)).collect::<io::Result<Vec<_>>>();
         let clients = clients.during(|| format!("cannot send to {at}"))?;
         let over = AtomicBool::new(false);
         let ((sent, took), received) = thread::scope(|scope| {
             let receiver = scope.spawn(|| count(&server, &over));
-            let sent = offer(&clients, stream, span);
+            let sent = offer(&clients, stream, self.term(span));
             over.store(true, Ordering::Relaxed);
             (sent, receiver.join().expect("counting does not panic"))
         });
@@ -121,12 +169,16 @@ impl Course {
 
     /// A small datagram there and back, again and again.
     pub fn round_trips(&self, span: Duration) -> Result<RoundTrips> {
+        self.whole(self.try_round_trips(span))
+    }
+
+    fn try_round_trips(&self, span: Duration) -> Result<RoundTrips> {
         let (server, at) = self.datagrams()?;
         let client = self.towards(at).during(|| format!("cannot send to {at}"))?;
         let over = AtomicBool::new(false);
         let times = thread::scope(|scope| {
             scope.spawn(|| echo(&server, &over));
-            let times = exchange(&client, span);
+            let times = exchange(&client, self.term(span));
             over.store(true, Ordering::Relaxed);
             times
         });
@@ -137,22 +189,27 @@ impl Course {
     }
 
     pub fn connects(&self, span: Duration) -> Result<Connects> {
+        self.whole(self.try_connects(span))
+    }
+
+    fn try_connects(&self, span: Duration) -> Result<Connects> {
         let (listener, at) = self.listener()?;
         let over = AtomicBool::new(false);
         let start = Instant::now();
         let count = thread::scope(|scope| {
             scope.spawn(|| answer(&listener, &over));
-            let count = self.from.run(|| connect_for(at, span)).and_then(|done| done);
+            let count = self.from.run(|| connect_for(at, self.term(span))).and_then(|done| done);
             over.store(true, Ordering::Relaxed);
-            // Wakes the server, over its own loopback.
-            let last = self.to.run(|| TcpStream::connect(at));
-            last.and_then(|done| done).and(count)
+            // Wakes the server, over its own loopback; without that it looks by itself.
+            let _ = self.to.run(|| TcpStream::connect_timeout(&at, PATIENCE));
+            count
         });
         Ok(Connects { count: count.during(|| format!("cannot connect to {at}"))?, took: start.elapsed() })
     }
 
     fn listener(&self) -> Result<(TcpListener, SocketAddr)> {
         let listener = self.to.run(|| TcpListener::bind((self.address, 0))).and_then(|bound| bound);
+        let listener = listener.and_then(|bound| limit_accept(&bound, PATIENCE).map(|()| bound));
         let listener = listener.and_then(|bound| bound.local_addr().map(|at| (bound, at)));
         listener.during(|| format!("cannot listen on {}", self.address))
     }
@@ -177,10 +234,10 @@ impl Course {
 }
 
 /// A connection that breaks is noticed by whoever receives.
-fn send_for(mut client: TcpStream, span: Duration) {
-    let start = Instant::now();
+fn send_for(mut client: TcpStream, mut term: Term) {
     let chunk = vec![0; 128 << 10];
-    while start.elapsed() < span && client.write_all(&chunk).is_ok() {}
+    let limited = client.set_write_timeout(Some(PATIENCE)).is_ok();
+    while limited && !term.is_over() && client.write_all(&chunk).is_ok() {}
 }
 
 fn receive_all(mut server: TcpStream) -> io::Result<u64> {
@@ -196,12 +253,12 @@ fn receive_all(mut server: TcpStream) -> io::Result<u64> {
 }
 
 /// Sends for a while; how many the kernel took, and how long that was.
-fn offer(clients: &[UdpSocket], Stream { size, rate, .. }: Stream, span: Duration) -> (u64, Duration) {
+fn offer(clients: &[UdpSocket], Stream { size, rate, .. }: Stream, mut term: Term) -> (u64, Duration) {
     let payload = vec![0; size];
     let rate = rate.map_or(f64::INFINITY, f64::from);
     let start = Instant::now();
     let mut sent = 0_u32;
-    while start.elapsed() < span {
+    while !term.is_over() {
         if f64::from(sent) > start.elapsed().as_secs_f64() * rate {
             thread::sleep(BREATH);
             continue;
@@ -237,12 +294,11 @@ fn echo(server: &UdpSocket, over: &AtomicBool) {
 }
 
 /// How long each exchange took, and how many had no answer.
-fn exchange(client: &UdpSocket, span: Duration) -> io::Result<(Vec<Duration>, u32)> {
+fn exchange(client: &UdpSocket, mut term: Term) -> io::Result<(Vec<Duration>, u32)> {
     client.set_read_timeout(Some(PATIENCE))?;
     let (mut times, mut lost) = (Vec::new(), 0);
-    let start = Instant::now();
     for number in 0_u32.. {
-        if start.elapsed() >= span {
+        if term.is_over() {
             break;
         }
         let sent = Instant::now();
@@ -264,10 +320,9 @@ fn ask(client: &UdpSocket, number: u32) -> io::Result<()> {
     Ok(())
 }
 
-fn connect_for(at: SocketAddr, span: Duration) -> io::Result<u32> {
-    let start = Instant::now();
+fn connect_for(at: SocketAddr, mut term: Term) -> io::Result<u32> {
     let mut count = 0;
-    while start.elapsed() < span {
+    while !term.is_over() {
         let mut client = TcpStream::connect_timeout(&at, PATIENCE)?;
         client.set_read_timeout(Some(PATIENCE))?;
         // The exchange keeps the client from running ahead of the server.
@@ -280,11 +335,14 @@ fn connect_for(at: SocketAddr, span: Duration) -> io::Result<u32> {
 }
 
 fn answer(listener: &TcpListener, over: &AtomicBool) {
-    while let Ok((server, _)) = listener.accept()
-        && !over.load(Ordering::Relaxed)
-    {
-        // A client that has gone has said so where it was.
-        let _ = answer_one(server);
+    while !over.load(Ordering::Relaxed) {
+        match listener.accept() {
+            // A client that has gone has said so where it was.
+            Ok((server, _)) => drop(answer_one(server)),
+            // Nobody came for a while.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
     }
 }
 

@@ -2,18 +2,19 @@
 //!
 //! One idea: `up`'s lab and the plain `run FILE` are the same process; guests are made, attachments are found, and both
 //! end as ports of one engine. Threads that meet packets or requests hold no capability; the thread below, which waits for
-//! signals and makes changes, keeps three, and the one that tells sites' kernels what BGP says keeps one. They decide nothing
+//! signals and makes changes, keeps four, and the one that tells sites' kernels what BGP says keeps one. They decide nothing
 //! about packets.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
@@ -28,6 +29,7 @@ use super::failover::Absences;
 use super::flow_logs;
 use super::guest;
 use super::notify::notify;
+use super::owed::Owed;
 use super::platform::Platform;
 use super::program::{self, Program};
 use super::record::Record;
@@ -61,6 +63,8 @@ pub struct Topology {
     pub file: String,
     /// Where to read it again on SIGHUP; none for one that was piped in.
     pub path: Option<PathBuf>,
+    /// Whether the network has another name than the file's.
+    pub renamed: bool,
 }
 
 /// Where the daemon stands.
@@ -74,6 +78,7 @@ pub enum Stand {
 /// Runs a topology until a signal or a request ends it. Calls `ready` once packets flow. Must be called before the
 /// process has a second thread: without root it moves into a user namespace.
 pub fn run(topology: Topology, stand: Stand, ready: impl FnOnce(&Record) -> io::Result<()>) -> Result<()> {
+    files::restrict_umask();
     if stand == Stand::Background {
         process::leave_session().during(|| "cannot leave the session".into())?;
     }
@@ -83,6 +88,7 @@ pub fn run(topology: Topology, stand: Stand, ready: impl FnOnce(&Record) -> io::
         userns::enter_new().map_err(|error| no_user_namespace(&error))?;
     }
     let mut claim = base.lab(&topology.network.name).claim()?;
+    claim.ignored.iter().for_each(|what| warn!("{what}"));
     // Peerings go on where a daemon that crashed left them. What it knew is kept for another try, or for `down`.
     let links = claim.links.take().unwrap_or_default();
     let network = links.advance(topology.network).map_err(Error::Peering)?;
@@ -98,18 +104,21 @@ fn serve(
     stand: Stand,
     ready: impl FnOnce(&Record) -> io::Result<()>,
 ) -> Result<()> {
-    let Topology { network, memory, text, file, path } = topology;
+    let Topology { network, memory, text, file, path, renamed } = topology;
     let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCHLD]).during(|| "cannot watch signals".into())?;
 
     let dir = claim.dir.clone();
-    let record = record(claim, &base, &network, file).during(|| "cannot describe the lab".into())?;
+    let mut record = record(claim, &base, &network, file).during(|| "cannot describe the lab".into())?;
+    record.renamed = renamed;
     dir.write_record(&record)?;
     dir.write_applied(&text, &network)?;
     dir.write_links(&Links::of(&network))?;
-    fs::write(dir.hosts(), guest::hosts(&network)).during(|| "cannot write the hosts file".into())?;
+    // Guests see these two, whatever user they are.
+    files::rewrite(&dir.hosts(), guest::hosts(&network).as_bytes()).during(|| "cannot write the hosts file".into())?;
     for machine in &network.virtual_machines {
         if let Some(text) = guest::resolver(&network, machine) {
-            fs::write(dir.resolver(&machine.name), text).during(|| "cannot write a resolver's file".into())?;
+            let written = files::rewrite(&dir.resolver(&machine.name), text.as_bytes());
+            written.during(|| "cannot write a resolver's file".into())?;
         }
     }
     let mut lab = begin(claim, base, network, record, path, signals)?;
@@ -117,12 +126,21 @@ fn serve(
     dir.write_record(&lab.record)?;
     let Lab { site, record, programs, engine, history, .. } = &mut lab;
     for program in &record.programs {
-        programs.push(Program::start(program, record, &dir, &mut site.claim.journal)?);
+        match Program::start(program, record, &dir, &mut site.claim.journal) {
+            Ok(program) => programs.push(program),
+            // One that does not start is one that has ended at once: the others and the network are there.
+            Err(error) => {
+                warn!("{error}");
+                let (node, command, status) = (program.node.clone(), program.command.join(" "), error.to_string());
+                history.tell(Happening::ProgramEnded { node, command, status });
+            }
+        }
     }
     site.platform.heed(engine, history)?;
     // SYS_ADMIN and NET_ADMIN make and remove machines and unmount their names in the end, KILL ends programs that became
-    // another user.
-    let kept = caps::keep(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN | CapabilitySet::KILL);
+    // another user, SYS_PTRACE tells which processes are in a machine that goes.
+    let kept = CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN | CapabilitySet::KILL | CapabilitySet::SYS_PTRACE;
+    let kept = caps::keep(kept);
     kept.during(|| "cannot drop capabilities".into())?;
 
     let started = Happening::LabStarted { lab: lab.record.lab.clone(), file: lab.record.file.clone() };
@@ -130,7 +148,7 @@ fn serve(
     // `up` reads this; if it has gone away, nobody wants the lab.
     ready(&lab.record).during(|| "nobody waits for the lab any more".into())?;
     if stand == Stand::Background {
-        let log = File::create(dir.log()).and_then(|log| files::redirect_standard_streams(&log));
+        let log = files::create(&dir.log(), files::OWN).and_then(|log| files::redirect_standard_streams(&log));
         log.during(|| "cannot leave the terminal".into())?;
     }
     tell_systemd("READY=1");
@@ -204,8 +222,23 @@ fn begin(
     let (programs, events) = (Vec::new(), Events::new(wake));
     let read = Read { memory: Memory::default(), network: engine.network() };
     let absences = Absences::default();
-    let mut lab =
-        Lab { site, engine, logger, routers, absences, switches, record, facts, history, programs, path, events, read };
+    let owed = Owed::default();
+    let mut lab = Lab {
+        site,
+        engine,
+        logger,
+        routers,
+        absences,
+        switches,
+        record,
+        facts,
+        history,
+        programs,
+        path,
+        events,
+        read,
+        owed,
+    };
     lab.route().into_iter().chain(lab.watch_switches()).for_each(|complaint| warn!("{complaint}"));
     Ok(lab)
 }
@@ -233,7 +266,11 @@ fn listen(
             told.iter().try_for_each(|event| sender.send(Event::Forwarding(event)).ok()).unwrap_or_default();
         })?;
     }
-    let listener = UnixListener::bind(&record.socket).during(|| "cannot make the control socket".into())?;
+    let listener = UnixListener::bind(&record.socket).and_then(|listener| {
+        fs::set_permissions(&record.socket, Permissions::from_mode(files::OWN))?;
+        Ok(listener)
+    });
+    let listener = listener.during(|| "cannot make the control socket".into())?;
     let (changes, sender) = (events.clone(), events.clone());
     let change = move |change| ask_for(change, &changes);
     let shutdown = move || drop(sender.send(Event::Stop("a client asked for it")));
@@ -262,9 +299,19 @@ fn forward_signals(mut signals: Signals, sender: Sender<Event>) -> Result<()> {
 
 /// Does what is asked for until the end, and says what happens meanwhile.
 fn watch(lab: &mut Lab<'_>) -> &'static str {
+    let mut look = Instant::now() + WATCH;
     loop {
         lab.come_back();
-        match lab.events.next(lab.absences.patience(WATCH)) {
+        let now = Instant::now();
+        if now >= look {
+            if !lab.site.claim.stands() {
+                return "its directory was deleted: nobody can reach it any more";
+            }
+            lab.let_go_of_lost();
+            lab.write_owed();
+            look = now + WATCH;
+        }
+        match lab.events.next(lab.absences.patience(look - now)) {
             Ok(Event::Stop(why)) => return why,
             Ok(Event::ReadAgain) => lab.read_again(),
             // Whoever asked may have gone away meanwhile.
@@ -288,7 +335,7 @@ fn watch(lab: &mut Lab<'_>) -> &'static str {
                 lab.alert(format!("worker {worker} ended: {error}; `vnet down` and `vnet up` start it again"));
             }
             Ok(Event::DevicesChanged) => lab.heed_switches(),
-            Err(RecvTimeoutError::Timeout) => lab.let_go_of_lost(),
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return "nobody is left to ask",
         }
     }
@@ -302,6 +349,8 @@ fn record(claim: &Claim, base: &Base, network: &Network, file: String) -> io::Re
         daemon: ProcessId::current()?,
         file,
         since: since.as_secs(),
+        after_crash: claim.was_left,
+        renamed: false,
         rootless: base.rootless,
         socket: claim.dir.socket(),
         hosts: claim.dir.hosts(),

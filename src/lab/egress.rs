@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::device::set;
 use crate::model::{Internet, stable_hash};
+use crate::sys::files;
 use crate::sys::netlink::Netlink;
 use crate::sys::netns::{self, Identity, Netns};
 use crate::sys::nftables;
@@ -50,7 +51,18 @@ impl Egress {
     pub(super) fn of(lab: &str) -> io::Result<Self> {
         let here = netns::identity(Path::new(netns::CURRENT));
         let namespace = here.ok_or_else(|| io::Error::other("the namespace of this process cannot be told"))?;
-        Ok(Self { device: format!("{DEVICE}{:08x}", stable_hash(&[lab]) as u32), namespace })
+        Ok(Self { device: device(lab), namespace })
+    }
+
+    /// Whether it is the one that a lab would make.
+    pub(super) fn is_of(&self, lab: &str) -> bool {
+        self.device == device(lab)
+    }
+
+    /// Whether anything of it is in the calling thread's namespace.
+    pub(super) fn stands(&self) -> bool {
+        let has_device = Netlink::open().is_ok_and(|mut netlink| netlink.link(&self.device).is_ok());
+        has_device || self.note().exists()
     }
 
     /// Leads from the Internet's node into the calling thread's namespace.
@@ -78,7 +90,7 @@ impl Egress {
             gone(fs::remove_file(self.note()))?;
         }
         if fs::read_to_string(FORWARDING)?.trim() == "0" {
-            fs::write(self.note(), "")?;
+            files::create(&self.note(), files::OWN)?;
             fs::write(FORWARDING, "1")?;
         }
         Ok(())
@@ -121,6 +133,10 @@ impl Egress {
         let mut names = devices.lines().filter_map(|line| line.split(':').next()).map(str::trim);
         Ok(names.any(|name| name.starts_with(DEVICE) && name != self.device))
     }
+}
+
+fn device(lab: &str) -> String {
+    format!("{DEVICE}{:08x}", stable_hash(&[lab]) as u32)
 }
 
 /// The node's end, in its namespace.

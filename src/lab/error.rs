@@ -1,7 +1,7 @@
 //! Why a lab could not be made, found or entered, in words a user can act on.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::model::PeeringError;
 
@@ -29,6 +29,10 @@ pub enum Error {
     Stopped(String),
     #[error("the lab is ending: nothing was changed")]
     Ending,
+    #[error("{}", taken(path, owner.as_deref()))]
+    NameTaken { path: PathBuf, owner: Option<String> },
+    #[error("lab {0} has ended meanwhile")]
+    Ended(String),
     #[error("cannot run {program}: {error}")]
     Program { program: String, error: io::Error },
     #[error("{what}: {error}")]
@@ -36,6 +40,20 @@ pub enum Error {
     /// The daemon said why on its own standard error.
     #[error("the daemon did not start")]
     NotStarted(Option<u8>),
+}
+
+/// Whose the name is that a namespace was to have.
+fn taken(path: &Path, owner: Option<&str>) -> String {
+    let (path, name) = (path.display(), path.file_name().unwrap_or_default().display());
+    match owner {
+        Some(lab) => {
+            format!("cannot make namespace {path}: lab {lab} has one of that name; give one of the two another name")
+        }
+        None => format!(
+            "cannot make namespace {path}: it is there, and not by vnet; `ip netns delete {name}` removes it, \
+             or give the lab another name"
+        ),
+    }
 }
 
 pub(super) type Result<T> = std::result::Result<T, Error>;

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::error::{During, Error, Result};
+use super::processes::VARIABLE;
 use super::record::{Record, RecordedNode};
 use crate::sys::netns::Netns;
 use crate::sys::{mount, userns};
@@ -77,7 +78,7 @@ pub(super) fn open(node: Node<'_>) -> Result<Netns> {
 /// administrators, and find their programs.
 pub(super) fn environment(node: Node<'_>) -> [(&'static str, OsString); 3] {
     let path = with_administrators(env::var_os("PATH").unwrap_or_default());
-    [("VNET_LAB", node.lab.lab.clone().into()), ("VNET_NODE", node.node.name.clone().into()), ("PATH", path)]
+    [(VARIABLE, node.lab.lab.clone().into()), ("VNET_NODE", node.node.name.clone().into()), ("PATH", path)]
 }
 
 /// A search path with the directories of `ip`, `nft` and `sysctl`, which that of other users may lack.

@@ -32,3 +32,15 @@ pub(super) fn storage(network: &Network, topology: Option<&Path>, dir: &LabDir) 
     });
     paths.collect()
 }
+
+/// The flow logs, by their number, whose storage path leads to or through something that is no directory, and what that is.
+pub fn unfit_storage(network: &Network, topology: &Path) -> Vec<(usize, PathBuf)> {
+    let directory = topology.parent().unwrap_or(Path::new(""));
+    let paths = network.flow_logs.iter().enumerate();
+    let unfit = paths.filter_map(|(log, flow_log)| {
+        let path = directory.join(flow_log.storage_path.as_ref()?);
+        let there = path.ancestors().find(|path| path.exists())?;
+        (!there.is_dir()).then(|| (log, there.to_owned()))
+    });
+    unfit.collect()
+}

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 use super::device::{DefaultRoute, Device, Queues, set};
 use super::error::{During, Result};
+use super::mark::{Mark, title};
 use super::platform::ADDRESS as PLATFORM;
 use crate::model::{Internet, Masquerade, Network, NetworkInterface, VirtualMachine};
 use crate::service::DOMAIN;
@@ -35,8 +36,9 @@ const SETTINGS: [(&str, &str); 6] = [
 ];
 
 /// Gives a new machine's namespace the settings that every guest has.
-pub(super) fn settle(namespace: &Netns, forwarding: bool, masquerade: Masquerade) -> Result<()> {
-    let settled = namespace.run(|| apply_settings(forwarding)).and_then(|settled| settled);
+pub(super) fn settle(namespace: &Netns, mark: &Mark, forwarding: bool, masquerade: Masquerade) -> Result<()> {
+    let inside = || mark.set().and_then(|()| apply_settings(forwarding));
+    let settled = namespace.run(inside).and_then(|settled| settled);
     settled.during(|| "cannot set up the guest".into())?;
     // Without it no connection is tracked, as in any host that has no such rules.
     if masquerade == Masquerade::Off { Ok(()) } else { set_masquerade(namespace, masquerade) }
@@ -93,7 +95,7 @@ pub(super) fn internet(internet: &Internet) -> Device {
 
 /// Names of all machines, as every guest's `/etc/hosts`.
 pub(super) fn hosts(network: &Network) -> String {
-    let mut text = String::from("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n");
+    let mut text = title(&network.name) + "\n127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n";
     for nic in network.network_interfaces.iter().filter(|nic| nic.primary) {
         let name = &network.vm(nic.virtual_machine).name;
         let mut families = Vec::new();

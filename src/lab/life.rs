@@ -7,9 +7,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::error::{During, Error, Result};
+use super::mark;
+use super::processes::{Residents, VARIABLE};
 use super::record::Record;
-use super::state::Base;
-use crate::sys::process::Signal;
+use super::state::{Base, LabDir};
+use crate::sys::netns::{self, Netns};
+use crate::sys::process::{ProcessId, Signal};
 
 /// How long a daemon may take to remove what it made.
 const GRACE: Duration = Duration::from_secs(10);
@@ -23,24 +26,50 @@ pub enum Ended {
     Cleaned,
 }
 
+/// What came of ending a lab.
+#[derive(Clone, Debug)]
+pub struct Down {
+    pub ended: Ended,
+    /// What was in its directory and was not believed.
+    pub ignored: Vec<String>,
+}
+
+/// A lab that has a directory.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub name: String,
+    /// None if it is damaged.
+    pub record: Option<Record>,
+    pub runs: bool,
+}
+
 /// Starts a daemon in the background and returns when packets flow. The topology is `file`, or `text` if given; what is
 /// wrong with it the daemon says on our standard error.
-pub fn start_daemon(file: &Path, text: Option<&str>, options: &[&str]) -> Result<Record> {
-    spawn_daemon(file, text, None, options)
+pub fn start_daemon(file: &Path, text: Option<&str>, name: Option<&str>, options: &[&str]) -> Result<Record> {
+    spawn_daemon(file, text, name, options, &[])
 }
 
-/// The same under another name than the file's, so that it can run beside the file's own lab.
+/// The same for a copy that runs beside the file's own lab: its caller has shown what is doubtful in the file.
 pub fn start_copy(file: &Path, text: &str, name: &str, options: &[&str]) -> Result<Record> {
-    spawn_daemon(file, Some(text), Some(name), options)
+    spawn_daemon(file, Some(text), Some(name), options, &["--doubts-shown"])
 }
 
-fn spawn_daemon(file: &Path, text: Option<&str>, name: Option<&str>, options: &[&str]) -> Result<Record> {
+fn spawn_daemon(
+    file: &Path,
+    text: Option<&str>,
+    name: Option<&str>,
+    options: &[&str],
+    run_options: &[&str],
+) -> Result<Record> {
     let cannot = || "cannot start the daemon".to_owned();
     let mut child = Command::new(std::env::current_exe().during(cannot)?)
         .args(options)
         .args(["run", "--lab-daemon"])
+        .args(run_options)
         .args(text.map(|_| [OsStr::new("--as"), file.as_os_str()]).into_iter().flatten())
-        .args(name.map(|name| ["--lab-name", name]).into_iter().flatten())
+        .args(name.map(|name| ["--lab", name]).into_iter().flatten())
+        // A lab that is started inside another one is not a program of that.
+        .env_remove(VARIABLE)
         .arg(if text.is_some() { Path::new("-") } else { file })
         .stdin(if text.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
@@ -62,9 +91,20 @@ fn spawn_daemon(file: &Path, text: Option<&str>, name: Option<&str>, options: &[
     Err(Error::NotStarted(status.code().and_then(|code| u8::try_from(code).ok())))
 }
 
-/// All labs that run, and those whose daemon is gone but whose remains are not.
+/// All labs that run, and those whose daemon is gone but whose remains are not, as far as they can be read.
 pub fn labs(base: &Base) -> Vec<Record> {
     base.names().iter().filter_map(|name| base.lab(name).record()).collect()
+}
+
+/// The same with those that cannot be read.
+pub fn all(base: &Base) -> Vec<Found> {
+    let names = base.names().into_iter();
+    let found = names.map(|name| {
+        let (dir, record) = (base.lab(&name), base.lab(&name).record());
+        let runs = record.as_ref().map_or_else(|| dir.listener().is_some(), Record::is_running);
+        Found { name, record, runs }
+    });
+    found.collect()
 }
 
 /// The running lab of that name, or the only one that runs.
@@ -76,10 +116,11 @@ pub fn pick(base: &Base, name: Option<&str>) -> Result<Record> {
             let names = names();
             let found = running.into_iter().find(|lab| lab.lab == name);
             found.ok_or_else(|| {
-                Error::NoLab(if names.is_empty() {
-                    format!("lab {name} does not run; no lab does")
-                } else {
-                    format!("lab {name} does not run; running: {}", names.join(", "))
+                let left = all(base).into_iter().find(|lab| lab.name == name);
+                Error::NoLab(match left {
+                    Some(left) => left.why_not(),
+                    None if names.is_empty() => format!("lab {name} does not run; no lab does"),
+                    None => format!("lab {name} does not run; running: {}", names.join(", ")),
                 })
             })
         }
@@ -89,23 +130,49 @@ pub fn pick(base: &Base, name: Option<&str>) -> Result<Record> {
     }
 }
 
+impl Found {
+    /// Why nobody can ask it.
+    fn why_not(&self) -> String {
+        let name = &self.name;
+        if self.runs {
+            format!("lab {name} cannot be found: its state file is damaged; `vnet down {name}` ends it")
+        } else {
+            format!(
+                "lab {name} has crashed: its daemon is gone; `vnet up` starts it anew, `vnet down {name}` removes what it left"
+            )
+        }
+    }
+}
+
 fn nobody_runs(base: &Base) -> String {
-    let roots = labs(&Base::of_root());
-    match roots.iter().find(|lab| base.rootless && lab.is_running()) {
-        Some(lab) => format!("no lab of yours runs; root runs {}: try with sudo", lab.lab),
+    if let Some(left) = all(base).first() {
+        return left.why_not();
+    }
+    // Which of them run is root's to know.
+    match Base::of_root().entries().first().filter(|_| base.rootless) {
+        Some(lab) => format!("no lab of yours runs; root has {lab}: try with sudo"),
         None => "no lab runs; `vnet up` or `vnet demo` starts one".into(),
     }
 }
 
 /// Ends a lab: asks its daemon to, insists if need be, and removes what is left. None if there is no such lab.
-pub fn down(base: &Base, name: &str) -> Result<Option<Ended>> {
-    if !base.names().iter().any(|lab| lab == name) {
+pub fn down(base: &Base, name: &str) -> Result<Option<Down>> {
+    let dir = base.lab(name);
+    if name.contains('/') || name.starts_with('.') {
         return Ok(None);
     }
-    let dir = base.lab(name);
+    let record = dir.record();
+    let daemons = daemons(&dir, record.as_ref(), name);
+    if !dir.exists() && daemons.is_empty() && !dir.has_remains() {
+        return Ok(None);
+    }
+    // Their namespaces are known by name now and not later.
+    let mut residents = record.as_ref().map_or_else(Residents::default, |record| dir.residents(record));
+    residents.lab = base.rootless.then_some(name);
     let mut ended = Ended::Cleaned;
-    if let Some(daemon) = dir.record().map(|record| record.daemon) {
+    for daemon in daemons {
         let cannot = || format!("cannot end the daemon of lab {name} (pid {})", daemon.pid);
+        leave(&residents, daemon);
         if daemon.signal(Signal::TERM).during(cannot)? {
             ended = Ended::Stopped;
             if !daemon.wait_end(GRACE).during(cannot)? {
@@ -114,8 +181,30 @@ pub fn down(base: &Base, name: &str) -> Result<Option<Ended>> {
             }
         }
     }
-    if base.names().iter().any(|lab| lab == name) {
-        dir.claim()?.clean()?;
+    residents.end().during(|| format!("cannot end what runs in lab {name}"))?;
+    let mut ignored = Vec::new();
+    if dir.exists() || dir.has_remains() {
+        let mut claim = dir.claim()?;
+        ignored = std::mem::take(&mut claim.ignored);
+        claim.clean()?;
     }
-    Ok(Some(ended))
+    Ok(Some(Down { ended, ignored }))
+}
+
+/// Who runs a lab: as it says of itself, or else whoever listens there, or made its namespaces.
+fn daemons(dir: &LabDir, record: Option<&Record>, name: &str) -> Vec<ProcessId> {
+    if let Some(record) = record {
+        return vec![record.daemon];
+    }
+    let marked = mark::daemons(name);
+    if marked.is_empty() { dir.listener().into_iter().collect() } else { marked }
+}
+
+/// Whoever ends a lab from inside it goes out first: everything in there ends.
+fn leave(residents: &Residents<'_>, daemon: ProcessId) {
+    let is_inside = netns::identity(Path::new(netns::CURRENT)).is_some_and(|here| residents.places.contains(&here));
+    if is_inside {
+        // Where that is not possible this process ends with the others.
+        let _ = Netns::of_process(daemon.pid).and_then(|outside| outside.enter());
+    }
 }

@@ -14,6 +14,7 @@ use ipnet::{IpNet, Ipv6Net};
 use super::device::{DefaultRoute, Device, Queues};
 use super::error::{During, Result};
 use super::guest;
+use super::mark::Mark;
 use crate::control::engine::{Engine, Learned};
 use crate::control::events::{EventLog, Happening};
 use crate::model::{Health, Masquerade, Network, PLATFORM_ADDRESS, ProbeKey, ProbeProtocol, Probed, VnetIx};
@@ -45,7 +46,8 @@ impl Platform {
     pub(super) fn plug(&mut self, network: &Network, vnet: VnetIx, queues: Queues) -> Result<Tun> {
         if self.namespace.is_none() {
             let namespace = Netns::create().during(|| "cannot make a namespace for the platform".into())?;
-            guest::settle(&namespace, false, Masquerade::Off)?;
+            let mark = Mark::own(&network.name).during(|| "cannot mark a namespace".into())?;
+            guest::settle(&namespace, &mark, false, Masquerade::Off)?;
             // Whoever answers there has no capabilities.
             guest::set_setting(&namespace, "ipv4/ip_unprivileged_port_start", "0")?;
             self.namespace = Some(namespace);

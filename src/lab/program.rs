@@ -1,17 +1,20 @@
 //! The programs that a file starts in its machines once packets flow.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::error::{During, Result};
 use super::exec::{Node, enter, environment};
-use super::journal::{GRACE, Journal, Made};
+use super::journal::{Journal, Made};
+use super::processes::GRACE;
 use super::record::{Record, RecordedProgram};
 use super::state::LabDir;
+use crate::sys::files;
 use crate::sys::process::{self, ProcessId, Signal};
 
 /// A program that was started.
@@ -58,7 +61,7 @@ fn spawn(node: Node<'_>, command: &[String], dir: &LabDir) -> Result<Child> {
     let (program, arguments) = command.split_first().expect("only machines with a program are started");
     let spawn = || -> Result<io::Result<Child>> {
         enter(node)?;
-        Ok(File::create(dir.program_log(&node.node.name)).and_then(|log| {
+        Ok(files::create(&dir.program_log(&node.node.name), files::OWN).and_then(|log| {
             Command::new(program)
                 .args(arguments)
                 .envs(environment(node))
@@ -108,4 +111,17 @@ pub(super) fn reap(programs: &mut Vec<Program>) -> Vec<Ending> {
         runs
     });
     endings
+}
+
+/// The last lines of a program's log, from so many bytes of its end.
+pub fn last_lines(log: &Path, count: usize, tail: u64) -> Vec<String> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(tail)))?;
+        files::read_bounded(file.take(tail), tail)
+    };
+    let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
+    let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+    lines[lines.len().saturating_sub(count)..].to_vec()
 }

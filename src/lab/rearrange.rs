@@ -15,6 +15,7 @@ use crate::sys::netns::Netns;
 
 /// Steps that were made.
 #[derive(Debug)]
+#[must_use = "they are taken back if the change does not come off"]
 pub(super) struct Rearranged(Vec<Step>);
 
 #[derive(Debug)]
@@ -57,8 +58,13 @@ pub(super) fn rearrange(
 }
 
 impl Rearranged {
+    /// Stays if what follows it has come off, and is taken back if not.
+    pub(super) fn confirm<T>(self, following: Result<T>) -> Result<T> {
+        following.inspect_err(|_| self.undo())
+    }
+
     /// Takes everything back, the last step first.
-    pub(super) fn undo(self) {
+    fn undo(self) {
         for step in self.0.into_iter().rev() {
             // What cannot be taken back now could be only by removing it.
             let _ = step.reversed().make();
@@ -118,5 +124,41 @@ fn place(network: &Network, guests: &Guests, attachment: Attachment) -> Option<(
             | Attachment::RouteServer(_),
         ) => guests.far(network, attachment),
         (None, Attachment::Vnet(_) | Attachment::Platform(_)) => None,
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::fs;
+    use std::io;
+    use std::os::fd::{AsFd, AsRawFd};
+
+    use super::super::error::During;
+    use super::*;
+    use crate::sys::caps::{self, CapabilitySet};
+
+    #[test]
+    fn what_was_rearranged_for_a_change_that_fails_is_taken_back() {
+        let permitted = caps::has(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN);
+        assert!(permitted || std::env::var("CI").is_err(), "not permitted to make namespaces");
+        if !permitted {
+            return;
+        }
+        let namespace = Netns::create().unwrap();
+        let path = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), namespace.as_fd().as_raw_fd()));
+        let forwards = || namespace.run(|| fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap()).unwrap();
+        namespace.run(|| fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap()).unwrap();
+        let rearranged = || {
+            let step = Step::Forwarding { namespace: path.clone(), on: true };
+            step.make().unwrap();
+            assert_eq!(forwards(), "1\n");
+            Rearranged(vec![step])
+        };
+        let failed = Err::<(), _>(io::Error::other("no")).during(|| "cannot publish".into());
+        assert!(rearranged().confirm(failed).is_err());
+        assert_eq!(forwards(), "0\n");
+        rearranged().confirm(Ok(())).unwrap();
+        assert_eq!(forwards(), "1\n");
     }
 }

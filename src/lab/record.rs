@@ -24,6 +24,12 @@ pub struct Record {
     pub file: String,
     /// Seconds since 1970.
     pub since: u64,
+    /// Whether whoever started it gave it a name in place of the file's.
+    #[serde(default)]
+    pub renamed: bool,
+    /// Whether an earlier daemon had crashed, and what it had left was removed first.
+    #[serde(default)]
+    pub after_crash: bool,
     pub rootless: bool,
     pub socket: PathBuf,
     pub hosts: PathBuf,
@@ -49,6 +55,9 @@ pub struct RecordedProgram {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RecordedNode {
     pub name: String,
+    /// Whether it is one of the file's virtual machines.
+    #[serde(default)]
+    pub machine: bool,
     pub namespace: PathBuf,
     /// What its resolver goes by, where the platform answers it.
     #[serde(default)]
@@ -94,6 +103,7 @@ impl Record {
             let made = || guests.namespace(&vm.name).cloned().unwrap_or_default();
             RecordedNode {
                 name: vm.name.clone(),
+                machine: true,
                 namespace: attached.map_or_else(made, |to| attach::path(&to.namespace)),
                 resolver: guest::resolver(network, vm).map(|_| dir.resolver(&vm.name)),
                 devices: guests.devices(&vm.name),
@@ -105,12 +115,14 @@ impl Record {
         let machines = machines.into_iter();
         let internet = network.internet.as_ref().map(|_| RecordedNode {
             name: Internet::NAME.to_owned(),
+            machine: false,
             namespace: guests.namespace(Internet::NAME).cloned().unwrap_or_default(),
             resolver: None,
             devices: BTreeMap::from([(Internet::INTERFACE.to_owned(), Internet::INTERFACE.to_owned())]),
         });
         let far = gateway::nodes(network).map(|(name, _)| RecordedNode {
             name: name.to_owned(),
+            machine: false,
             namespace: guests.namespace(name).cloned().unwrap_or_default(),
             resolver: None,
             devices: guests.devices(name),

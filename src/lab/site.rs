@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use tracing::warn;
@@ -17,20 +17,22 @@ use super::error::{During, Error, Result};
 use super::gateway;
 use super::guest;
 use super::journal::Made;
+use super::mark::Mark;
 use super::platform::Platform;
 use super::state::{Base, Claim};
 use crate::model::{
     AttachNamespace, Attachment, DeviceKind, Internet, Mac, Masquerade, Network, NicIx, PowerState, VirtualMachine,
 };
+use crate::sys::files;
 use crate::sys::netns::{self, Identity, Netns};
 use crate::sys::process::ProcessId;
 use crate::sys::tun::Tun;
 
 /// Where `ip netns exec` looks for files to show in place of those in `/etc`.
-const NETNS_ETC: &str = "/etc/netns";
+pub(super) const NETNS_ETC: &str = "/etc/netns";
 /// Of these.
-const HOSTS: &str = "hosts";
-const RESOLVER: &str = "resolv.conf";
+pub(super) const HOSTS: &str = "hosts";
+pub(super) const RESOLVER: &str = "resolv.conf";
 
 const NO_HOST: &str = "`internet: {egress: host}` leads out through this machine, which only root may do: run as root, or leave `egress` out";
 
@@ -163,18 +165,14 @@ impl Site<'_> {
     pub(super) fn keep_only(&mut self, guests: Guests, network: &Network) -> Vec<String> {
         let gone = self.guests.namespaces.iter().filter(|(name, _)| !guests.namespaces.contains_key(*name));
         let gone: Vec<PathBuf> = gone.map(|(_, path)| path.clone()).collect();
-        let mut complaints = Vec::new();
+        let mut made = Vec::new();
         for namespace in gone {
             let hosts = files_directory(&namespace);
-            let files = [HOSTS, RESOLVER].map(|file| Made::File(hosts.join(file)));
-            for made in files.into_iter().chain([Made::Directory(hosts), Made::Namespace(namespace)]) {
-                if self.claim.journal.has(&made)
-                    && let Err(error) = self.claim.journal.remove(&made)
-                {
-                    complaints.push(format!("{made} is left: {error}"));
-                }
-            }
+            made.extend([HOSTS, RESOLVER].map(|file| Made::File(hosts.join(file))));
+            made.extend([Made::Directory(hosts), Made::Namespace(namespace)]);
         }
+        let left = if made.is_empty() { Vec::new() } else { self.claim.journal.remove_all(&made) };
+        let mut complaints: Vec<_> = left.iter().map(|(made, error)| format!("{made} is left: {error}")).collect();
         if let Err(error) = self.close(network) {
             complaints.push(format!("the way out through the host is left: {error}"));
         }
@@ -223,10 +221,8 @@ impl Site<'_> {
         self.places.retain(|path, _| !lost.contains(path));
         for path in &lost {
             let made = Made::Namespace(path.clone());
-            if self.claim.journal.has(&made)
-                && let Err(error) = self.claim.journal.forget(&made)
-            {
-                warn!("cannot write the journal: {error}");
+            if self.claim.journal.has(&made) {
+                self.claim.journal.forget(&made);
             }
         }
         self.guests.forget(&lost);
@@ -237,8 +233,9 @@ impl Site<'_> {
     pub(super) fn write_names(&self, network: &Network) -> Result<()> {
         let text = guest::hosts(network);
         // In place: programs that run in a node see this very file.
-        let write =
-            |path: &Path, text: &str| fs::write(path, text).during(|| format!("cannot write {}", path.display()));
+        let write = |path: &Path, text: &str| {
+            files::rewrite(path, text.as_bytes()).during(|| format!("cannot write {}", path.display()))
+        };
         let is_shown = |path: &Path| self.claim.journal.has(&Made::File(path.to_owned()));
         write(&self.claim.dir.hosts(), &text)?;
         for namespace in self.guests.namespaces.values() {
@@ -268,6 +265,7 @@ impl Site<'_> {
         if !new.is_empty() && !self.base.rootless {
             netns::prepare_names().during(|| format!("cannot make {}", netns::NAMES))?;
         }
+        let mark = Mark::own(&network.name).during(|| "cannot mark a namespace".into())?;
         for (name, forwarding, masquerade) in new {
             let path = self.claim.dir.namespace(name);
             let namespace = make_namespace(self.claim, &path)?;
@@ -276,7 +274,7 @@ impl Site<'_> {
                 let resolver = machine.and_then(|machine| guest::resolver(network, machine));
                 show_files(self.claim, &files_directory(&path), resolver.as_deref())?;
             }
-            guest::settle(&namespace, forwarding, masquerade)?;
+            guest::settle(&namespace, &mark, forwarding, masquerade)?;
             if gateway::nodes(network).any(|(far, _)| far == name) {
                 gateway::settle(&namespace)?;
             }
@@ -414,7 +412,13 @@ fn make_namespace(claim: &mut Claim, path: &Path) -> Result<Netns> {
         namespace.bind(path)?;
         Ok(namespace)
     });
-    made.during(|| format!("cannot make namespace {}", path.display()))
+    match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let owner = Mark::read(path).map(|mark| mark.lab);
+            Err(Error::NameTaken { path: path.to_owned(), owner })
+        }
+        made => made.during(|| format!("cannot make namespace {}", path.display())),
+    }
 }
 
 /// Where `ip netns exec` looks for a namespace's files.
@@ -427,13 +431,13 @@ fn show_files(claim: &mut Claim, dir: &Path, resolver: Option<&str>) -> Result<(
     if claim.journal.has(&Made::File(dir.join(HOSTS))) {
         return Ok(()); // Of a namespace that somebody deleted.
     }
-    let (hosts, shown) = (claim.dir.hosts(), dir.join(HOSTS));
-    let made = claim.journal.make(Made::Directory(dir.to_owned()), || make_directory(dir));
-    let mut made =
-        made.and_then(|()| claim.journal.make(Made::File(shown.clone()), || fs::copy(&hosts, &shown).map(drop)));
-    if let Some(text) = resolver {
-        let shown = dir.join(RESOLVER);
-        made = made.and_then(|()| claim.journal.make(Made::File(shown.clone()), || fs::write(&shown, text)));
+    let hosts = fs::read_to_string(claim.dir.hosts()).during(|| "cannot read the hosts file".into())?;
+    let mut made = claim.journal.make(Made::Directory(dir.to_owned()), || make_directory(dir));
+    for (name, text) in [(HOSTS, Some(hosts.as_str())), (RESOLVER, resolver)] {
+        let Some(text) = text else { continue };
+        let shown = dir.join(name);
+        let write = || files::create_new(&shown, files::SHOWN)?.write_all(text.as_bytes());
+        made = made.and_then(|()| claim.journal.make(Made::File(shown.clone()), write));
     }
     match made {
         // A convenience; everything else works on a system that cannot be written to.
@@ -448,9 +452,19 @@ fn show_files(claim: &mut Claim, dir: &Path, resolver: Option<&str>) -> Result<(
 /// Makes a directory, and the one it is in, which another lab may be removing.
 fn make_directory(path: &Path) -> io::Result<()> {
     loop {
-        match fs::create_dir(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(NETNS_ETC)?,
+        match files::make_directory(path, 0o755) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                unless_there(files::make_directory(Path::new(NETNS_ETC), 0o755))?;
+            }
             made => return made,
         }
+    }
+}
+
+/// Somebody else may make it at the same time.
+fn unless_there(made: io::Result<()>) -> io::Result<()> {
+    match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
     }
 }

@@ -21,8 +21,13 @@ pub fn keep(kept: CapabilitySet) -> io::Result<()> {
     Ok(set_capabilities(None, sets)?)
 }
 
-/// Gives up every capability and the means of getting one back by executing a program.
-pub fn renounce() -> io::Result<()> {
+/// The same, and the means of getting one back by executing a program.
+pub fn settle(kept: CapabilitySet) -> io::Result<()> {
     set_no_new_privs(true)?;
-    keep(CapabilitySet::empty())
+    keep(kept)
+}
+
+/// Gives up every capability, and the means of getting one back.
+pub fn renounce() -> io::Result<()> {
+    settle(CapabilitySet::empty())
 }

@@ -8,6 +8,7 @@ pub mod mount;
 pub mod netlink;
 pub mod netns;
 pub mod nftables;
+pub mod peer;
 pub mod ping;
 pub mod poll;
 pub mod process;

@@ -74,6 +74,20 @@ impl Netlink {
         Ok(self.find_link(name)?.header.flags.contains(LinkFlags::Up))
     }
 
+    /// What somebody wrote on a device for people to read, if anybody did.
+    pub fn alias(&mut self, name: &str) -> io::Result<Option<String>> {
+        let found = self.find_link(name)?;
+        Ok(found.attributes.into_iter().find_map(|attribute| match attribute {
+            LinkAttribute::IfAlias(alias) => Some(alias),
+            _ => None,
+        }))
+    }
+
+    /// Writes that, up to 255 bytes.
+    pub fn set_alias(&mut self, link: Link, alias: &str) -> io::Result<()> {
+        self.set_link(link, LinkFlags::empty(), vec![LinkAttribute::IfAlias(alias.to_owned())])
+    }
+
     pub fn up(&mut self, link: Link) -> io::Result<()> {
         self.set_link(link, LinkFlags::Up, Vec::new())
     }

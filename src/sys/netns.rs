@@ -19,6 +19,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space}
 use serde::{Deserialize, Serialize};
 
 use super::caps::{self, CapabilitySet};
+use super::files;
 
 /// What stands for the calling thread's own.
 pub const CURRENT: &str = "/proc/thread-self/ns/net";
@@ -87,7 +88,7 @@ impl Netns {
         scoped(|| self.enter().map(|()| f()))?
     }
 
-    /// Starts a thread that stays inside, with these capabilities left. What `begin` makes there is what it runs with;
+    /// Starts a thread that stays inside, with these capabilities left and no means of getting others. What `begin` makes there is what it runs with;
     /// returns once that is made, or why it was not.
     pub fn spawn<T>(
         &self,
@@ -99,7 +100,7 @@ impl Netns {
         let namespace = self.try_clone()?;
         let (started, ready) = mpsc::channel();
         let inside = move || {
-            let made = namespace.enter().and_then(|()| caps::keep(kept)).and_then(|()| begin());
+            let made = namespace.enter().and_then(|()| caps::settle(kept)).and_then(|()| begin());
             drop(namespace);
             match made {
                 Ok(made) => {
@@ -128,7 +129,7 @@ pub fn name_path(name: &str) -> PathBuf {
 
 /// Removes a name that [`Netns::bind`] made; fine if it is gone already.
 pub fn unbind(path: &Path) -> io::Result<()> {
-    match rustix::mount::unmount(path, UnmountFlags::DETACH) {
+    match rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
         // INVAL: nothing is mounted on it. PERM: a user's mounts went with their namespace, and the file is left.
         Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::PERM) => {}
         Err(rustix::io::Errno::NOENT) => return Ok(()),
@@ -143,7 +144,10 @@ pub fn unbind(path: &Path) -> io::Result<()> {
 /// Makes [`NAMES`] what iproute2 makes it: a shared mount, so that a name removed here is removed in every mount
 /// namespace that holds a copy of it.
 pub fn prepare_names() -> io::Result<()> {
-    fs::create_dir_all(NAMES)?;
+    match files::make_directory(Path::new(NAMES), 0o755) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made?,
+    }
     // As iproute2 does: two at once would each put a mount on it.
     let dir = File::open(NAMES)?;
     dir.lock()?;

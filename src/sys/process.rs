@@ -3,6 +3,9 @@
 //! One idea: a process number says little, a number with its start time says all. Signals go through a pidfd opened
 //! before the start time is compared.
 
+#![expect(unsafe_code, reason = "close_range(2)")]
+
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
@@ -36,6 +39,16 @@ impl ProcessId {
     /// Whether it still runs; one that ended and was not reaped does not.
     pub fn is_alive(self) -> bool {
         Stat::of(self.pid).is_ok_and(|stat| stat.start_time == self.start_time && !stat.ended)
+    }
+
+    /// Whether it runs, ends, or has ended and is not reaped.
+    pub fn is_there(self) -> bool {
+        start_time(self.pid).is_ok_and(|now| now == self.start_time)
+    }
+
+    /// Whether its number is another process's now.
+    pub fn is_replaced(self) -> bool {
+        start_time(self.pid).is_ok_and(|now| now != self.start_time)
     }
 
     /// Sends a signal; false if the process is gone.
@@ -73,6 +86,51 @@ impl ProcessId {
     }
 }
 
+/// A process as `/proc` lists it.
+#[derive(Clone, Copy, Debug)]
+pub struct Listed {
+    pub id: ProcessId,
+    /// The leader of its process group.
+    pub group: u32,
+    /// Whether it hangs on a terminal.
+    pub has_terminal: bool,
+}
+
+/// All processes that run now, without those that have ended and are not reaped.
+pub fn running() -> impl Iterator<Item = Listed> {
+    let entries = fs::read_dir("/proc").into_iter().flatten();
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    numbers.filter_map(|pid| {
+        let stat = Stat::of(pid).ok().filter(|stat| !stat.ended)?;
+        let id = ProcessId { pid, start_time: stat.start_time };
+        Some(Listed { id, group: stat.group, has_terminal: stat.has_terminal })
+    })
+}
+
+/// Whether a process was started with this variable in its environment, as far as one may look.
+pub fn was_given(pid: u32, variable: &str, value: &str) -> bool {
+    let wanted = format!("{variable}={value}");
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes())
+}
+
+/// The name of the program that a process runs.
+pub fn program(pid: u32) -> Option<OsString> {
+    let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    let name = path.file_name()?.to_owned();
+    // What the kernel adds once the file is replaced.
+    Some(name.to_str().and_then(|name| name.strip_suffix(" (deleted)")).map_or(name.clone(), OsString::from))
+}
+
+/// Lets go of every descriptor beyond the standard streams that whoever started this process left open, so that no lock
+/// or pipe of theirs lives as long as we do. To be called before this process has opened any.
+pub fn close_inherited() {
+    // SAFETY: descriptors above the standard streams belong to nobody yet: the caller has opened none.
+    let closed = unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+    // A kernel before 5.9 has no such call: there they stay open, as they did.
+    debug_assert!(closed == 0 || io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS));
+}
+
 /// Signals a process group by its leader; false if it is gone. The group's number cannot be reused while a member lives,
 /// so a leader that is gone leaves its own members or nobody; a leader with another start time is a stranger.
 pub fn signal_group(leader: ProcessId, signal: Signal) -> io::Result<bool> {
@@ -85,7 +143,7 @@ pub fn group_exists(leader: ProcessId) -> io::Result<bool> {
 }
 
 fn on_group(leader: ProcessId, act: impl FnOnce(Pid) -> rustix::io::Result<()>) -> io::Result<bool> {
-    if start_time(leader.pid).is_ok_and(|now| now != leader.start_time) {
+    if leader.is_replaced() {
         return Ok(false);
     }
     match act(raw(leader.pid)?) {
@@ -108,6 +166,8 @@ pub fn leave_session() -> io::Result<()> {
 
 /// What `/proc/PID/stat` says.
 struct Stat {
+    group: u32,
+    has_terminal: bool,
     start_time: u64,
     /// A zombie, or dead.
     ended: bool,
@@ -124,9 +184,11 @@ impl Stat {
         let (_, rest) = stat.rsplit_once(')')?;
         let mut fields = rest.split_ascii_whitespace();
         let state = fields.next()?;
-        // Field 22; `state` was field 3.
-        let start_time = fields.nth(18)?.parse().ok()?;
-        Some(Self { start_time, ended: matches!(state, "Z" | "X") })
+        // Fields 5, 7 and 22; `state` was field 3.
+        let group = fields.nth(1)?.parse().ok()?;
+        let has_terminal = fields.nth(1)? != "0";
+        let start_time = fields.nth(14)?.parse().ok()?;
+        Some(Self { group, has_terminal, start_time, ended: matches!(state, "Z" | "X") })
     }
 }
 
@@ -147,8 +209,8 @@ mod tests {
 
     #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
-        let stat = "7 (a) b) S 1 7 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 4242 1 1";
-        assert_eq!(Stat::parse(stat).unwrap().start_time, 4242);
+        let stat = Stat::parse("7 (a) b) S 1 8 9 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 4242 1 1").unwrap();
+        assert_eq!((stat.start_time, stat.group, stat.has_terminal, stat.ended), (4242, 8, false, false));
     }
 
     #[test]

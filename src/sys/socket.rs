@@ -93,6 +93,11 @@ impl Origin {
     }
 }
 
+/// How long a listener waits for somebody to come.
+pub fn limit_accept(listener: &TcpListener, limit: Duration) -> io::Result<()> {
+    Ok(sockopt::set_socket_timeout(listener, sockopt::Timeout::Recv, Some(limit))?)
+}
+
 /// A TCP connection that is being made.
 #[derive(Debug)]
 pub struct Connecting(TcpStream);

@@ -38,6 +38,9 @@ const TURN: Duration = Duration::from_micros(100);
 /// How long a worker may take to follow an order: it looks for one between two batches.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Threads that close queues at the same time.
+const CLOSERS: usize = 32;
+
 /// The poller's token for the waker; ports have their number.
 const WOKEN: u64 = u64::MAX;
 
@@ -53,7 +56,7 @@ pub enum Event {
 /// Running worker threads. Dropping them stops them.
 #[derive(Debug)]
 pub struct Workers {
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<Vec<Arc<TunQueue>>>>>,
     lines: Vec<Line>,
     stopping: Arc<AtomicBool>,
     /// By [`PortId`]; none for a number that no port has.
@@ -163,14 +166,13 @@ impl Workers {
         self.order(|_, done| Order { plug: Vec::new(), unplug: Vec::new(), done })
     }
 
-    /// Stops the threads and waits for them; they close their queues. Does nothing the second time.
+    /// Stops the threads, waits for them and closes their queues. Does nothing the second time.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         self.lines.iter().for_each(|line| line.waker.wake());
-        for thread in self.threads().drain(..) {
-            // One that ended early has told so.
-            let _ = thread.join();
-        }
+        // One that ended early has told so.
+        let threads = std::mem::take(&mut *self.threads());
+        close(threads.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect());
     }
 
     /// What each worker counted.
@@ -224,9 +226,24 @@ impl Workers {
         self.alive.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<Vec<Arc<TunQueue>>>>> {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A device goes with its last queue, and the kernel waits for all processors to have let go of it: 500 take 10 s one
+/// after another, and half a second where they share these waits.
+fn close(queues: Vec<Arc<TunQueue>>) {
+    let mut shares: Vec<Vec<_>> = (0..CLOSERS).map(|_| Vec::new()).collect();
+    for (nth, queue) in queues.into_iter().enumerate() {
+        shares[nth % CLOSERS].push(queue);
+    }
+    thread::scope(|scope| {
+        for share in shares.into_iter().filter(|share| !share.is_empty()) {
+            // Where there is no thread to be had, it is closed here.
+            let _ = thread::Builder::new().name("vnet-close".into()).spawn_scoped(scope, move || drop(share));
+        }
+    });
 }
 
 impl Drop for Workers {
@@ -252,19 +269,23 @@ impl Worker {
         Ok(Self { index, forwarder, poller, ports: Vec::new(), tables, orders, waker, stopping, events })
     }
 
-    /// A worker that ends early closes its queues; the kernel then spreads their flows over those of the others.
-    fn run(mut self) {
+    /// A worker that ends early closes its queues; the kernel then spreads their flows over those of the others. One that is
+    /// stopped hands them back.
+    fn run(mut self) -> Vec<Arc<TunQueue>> {
         let (worker, events) = (self.index, self.events.clone());
         let outcome = catch_unwind(AssertUnwindSafe(|| self.forward_until_stopped()));
+        let queues = self.ports.drain(..).filter_map(|polled| polled?.queue).collect();
         drop(self);
         let error = match outcome {
-            Ok(Ok(())) => return,
+            Ok(Ok(())) => return queues,
             Ok(Err(error)) => error,
             // What it was has been said on stderr.
             Err(_) => io::Error::other("it panicked: this is a bug in vnet"),
         };
+        drop(queues);
         // Without a listener nobody wants to know.
         let _ = events.send(Event::WorkerFailed { worker, error });
+        Vec::new()
     }
 
     fn forward_until_stopped(&mut self) -> io::Result<()> {

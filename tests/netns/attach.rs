@@ -269,7 +269,7 @@ fn a_namespace_that_comes_back_is_attached_again() {
     netns::unbind(&netns::name_path(&right.0)).unwrap();
     eventually("its TUN is let go of", || !alive("b"));
     let missing = lab.vnet(&["apply", &file]);
-    assert_eq!(missing.status.code(), Some(1));
+    assert_eq!(missing.status.code(), Some(4));
     assert!(stderr(&missing).contains(&format!("ip netns add {}", right.0)), "{}", stderr(&missing));
     Netns::create().unwrap().bind(&netns::name_path(&right.0)).unwrap();
     run.signal(Signal::HUP);
@@ -301,7 +301,7 @@ fn a_process_whose_namespace_it_was_ends() {
     // The namespace is there still, by its name; the file does not know that.
     right.open().run(|| assert!(Netlink::open().unwrap().link("tun0").is_err())).unwrap();
     let missing = lab.vnet(&["apply", lab.file.to_str().unwrap()]);
-    assert_eq!(missing.status.code(), Some(1));
+    assert_eq!(missing.status.code(), Some(4));
     assert!(stderr(&missing).contains(&format!("the namespace of process {}", process.id())), "{}", stderr(&missing));
     run.stop();
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::lab::{Lab, stderr};
+use crate::lab::{Lab, eventually, stderr, vnet};
 
 const HUB_SPOKE: &str = include_str!("../../config/hub-spoke.yaml");
 const TIERS: &str = include_str!("../../config/nsg-tiers.yaml");
@@ -45,4 +45,22 @@ fn what_is_blocked_is_not_measured() {
     let nobody = lab.vnet(&["bench", "web", "8.8.8.8"]);
     assert_eq!(nobody.status.code(), Some(2));
     assert!(stderr(&nobody).contains("8.8.8.8 is no machine"), "{}", stderr(&nobody));
+}
+
+/// Load for an hour, and the lab is gone.
+#[test]
+fn it_does_not_outlive_the_lab() {
+    for load in ["tcp", "udp", "latency", "connects"] {
+        let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+        let mut bench = vnet();
+        let bench = bench.args(["-l", &lab.name, "bench", "web", "db", "--seconds", "3600", "--only", load]);
+        let mut bench = bench.stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let received = || lab.data(&["counters"])[0]["rxPackets"].as_u64().unwrap();
+        eventually("it sends", || received() > 200);
+        lab.crash();
+        eventually("it ends", || bench.try_wait().unwrap().is_some());
+        let output = bench.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(5), "{load}: {}", stderr(&output));
+        assert!(stderr(&output).contains("has ended meanwhile"), "{load}: {}", stderr(&output));
+    }
 }

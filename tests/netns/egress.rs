@@ -230,11 +230,35 @@ fn an_apply_opens_and_closes_the_way_out() {
     world.host.run(|| Netlink::open().unwrap().add_pair(&device, "theirs", &world.outer).unwrap()).unwrap();
     lab.write(TOPOLOGY);
     let refused = lab.vnet(&["apply", lab.file.to_str().unwrap()]);
-    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(refused.status.code(), Some(4));
     assert!(stderr(&refused).contains("`internet: {egress: host}`"), "{}", stderr(&refused));
     lab.assert_dropped("own", &far, "own", "NoInternet");
     assert_eq!(world.state(), State { devices: vec![device], ..nothing() });
     assert_fine(&lab.down());
+}
+
+/// The device, the rules and forwarding carry no path to a directory that somebody has deleted.
+#[test]
+fn the_way_out_of_a_lab_without_a_directory_is_found() {
+    if !permitted() {
+        return;
+    }
+    let world = World::new();
+    let lab = Lab::prepared(TOPOLOGY);
+    for crashes in [false, true] {
+        world.start(&lab);
+        assert_ne!(world.state(), nothing());
+        if crashes {
+            lab.crash();
+        }
+        fs::remove_dir_all(std::path::Path::new("/run/vnet").join(&lab.name)).unwrap();
+        assert_fine(&world.host.run(|| lab.down()).unwrap());
+        assert_eq!(world.state(), nothing(), "after a crash: {crashes}");
+        assert_eq!(lab.remains(), Vec::<std::path::PathBuf>::new());
+        if let Ok(tables) = world.host.run(|| Command::new("nft").args(["list", "tables"]).output()).unwrap() {
+            assert!(!stdout(&tables).contains("vnetout"), "{}", stdout(&tables));
+        }
+    }
 }
 
 /// A user's own rules beside ours stay as they are.

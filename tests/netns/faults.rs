@@ -39,7 +39,7 @@ fn a_namespace_deleted_under_us() {
     Netns::create().unwrap().bind(&place).unwrap();
     let theirs = netns::identity(&place);
     let refused = lab.vnet(&["apply", lab.file.to_str().unwrap()]);
-    assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+    assert_eq!(refused.status.code(), Some(4), "{}", stderr(&refused));
     lab.assert_ping("web", "10.0.1.4");
     assert!(lab.down().status.success());
     let left = (lab.remains(), netns::identity(&place));
@@ -52,7 +52,7 @@ fn a_namespace_deleted_under_us_is_made_anew() {
     let topology =
         HUB_SPOKE.replace("{name: db, network", "{name: db, run: [sh, -c, 'echo $$; exec sleep 1000'], network");
     let Some(lab) = Lab::up(&topology) else { return };
-    let output = Path::new("/run/vnet").join(&lab.name).join("db.log");
+    let output = Path::new("/run/vnet").join(&lab.name).join("programs/db.log");
     let program = || fs::read_to_string(&output).ok()?.trim().parse().ok().and_then(Pid::from_raw);
     eventually("its program runs", || program().is_some());
     let first = program().unwrap();

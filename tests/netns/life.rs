@@ -8,6 +8,8 @@ use std::time::Instant;
 use rustix::process::{Pid, test_kill_process};
 use serde_json::{Value, json};
 
+use vnet::sys::process;
+
 use crate::lab::{Lab, eventually, permitted, stderr, stdout, vnet};
 
 const HUB_SPOKE: &str = include_str!("../../config/hub-spoke.yaml");
@@ -32,7 +34,9 @@ fn every_example_comes_up_and_goes() {
         if text.contains("attach:") {
             continue; // tests/netns/attach.rs
         }
-        let lab = Lab::up(&text).unwrap();
+        let lab = Lab::prepared(&text);
+        // A program that an example starts need not be installed here.
+        assert!(matches!(lab.start().status.code(), Some(0 | 3)), "{}", file.display());
         assert!(lab.vnet(&["status"]).status.success());
         assert_code(&lab.down(), 0);
         assert_eq!(lab.remains(), Vec::<PathBuf>::new(), "{}", file.display());
@@ -178,14 +182,15 @@ fn programs_of_the_file_run_and_end_with_the_lab() {
     let topology =
         HUB_SPOKE.replace("{name: web,", "{name: web, run: [sh, -c, 'hostname; sleep 1000 & echo $$; wait'],");
     let Some(lab) = Lab::up(&topology) else { return };
-    let log = Path::new("/run/vnet").join(&lab.name).join("web.log");
+    let log = Path::new("/run/vnet").join(&lab.name).join("programs/web.log");
     let lines = || fs::read_to_string(&log).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>();
     eventually("the program writes its log", || lines().len() == 2);
     assert_eq!(lines()[0], "web");
     let group = Pid::from_raw(lines()[1].parse().unwrap()).unwrap();
     assert!(test_kill_process(group).is_ok());
     assert_code(&lab.down(), 0);
-    assert!(rustix::process::test_kill_process_group(group).is_err(), "its children are gone too");
+    let runs = || process::running().any(|listed| listed.group == group.as_raw_nonzero().get().cast_unsigned());
+    assert!(!runs(), "its children are gone too");
 
     assert_code(&lab.start(), 0);
     eventually("the program runs again", || lines().len() == 2);
@@ -199,9 +204,9 @@ fn programs_of_the_file_run_and_end_with_the_lab() {
 fn the_daemon_keeps_no_more_power_than_it_needs() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };
     let pid = daemon(&lab).as_raw_nonzero();
-    // SYS_ADMIN (21), NET_ADMIN (12) and KILL (5), to make and remove machines; threads that meet packets and requests
-    // have none.
-    let kept = (1_u64 << 21) | (1 << 12) | (1 << 5);
+    // SYS_ADMIN (21), NET_ADMIN (12) and KILL (5), to make and remove machines, SYS_PTRACE (19), to see who is in them;
+    // threads that meet packets and requests have none, and no means of getting any.
+    let kept = (1_u64 << 21) | (1 << 19) | (1 << 12) | (1 << 5);
     let mut threads = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
         let task = task.unwrap();
@@ -210,6 +215,7 @@ fn the_daemon_keeps_no_more_power_than_it_needs() {
         let permitted = u64::from_str_radix(permitted.trim(), 16).unwrap();
         let main = task.file_name().to_str() == Some(&pid.to_string());
         assert_eq!(permitted, if main { kept } else { 0 }, "{status}");
+        assert!(main || status.contains("NoNewPrivs:\t1"), "{status}");
         threads += 1;
     }
     assert!(threads > 3);
@@ -217,6 +223,103 @@ fn the_daemon_keeps_no_more_power_than_it_needs() {
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     let resident: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(resident < 64 << 10, "{resident} KiB");
+}
+
+#[test]
+fn a_program_that_ends_at_once_with_an_error_is_said() {
+    if !permitted() {
+        return;
+    }
+    let run = |words: &str| HUB_SPOKE.replace("{name: web,", &format!("{{name: web, run: {words},"));
+    let lab = Lab::prepared(&run("[sh, -c, 'echo one; echo the second; exit 3']"));
+    let up = lab.start();
+    assert_code(&up, 3);
+    assert!(stderr(&up).contains("ended at once: exit status: 3\n  one\n  the second\n"), "{}", stderr(&up));
+    lab.assert_ping("web", "10.2.1.10");
+    assert_code(&lab.down(), 0);
+    lab.write(&run("[/no/such/program]"));
+    let up = lab.vnet(&["up", lab.file.to_str().unwrap(), "-o", "json"]);
+    assert_code(&up, 3);
+    let up: Value = serde_json::from_slice(&up.stdout).unwrap();
+    let status = up["failed"][0]["status"].as_str().unwrap();
+    assert!(up["failed"][0]["node"] == "web" && status.contains("cannot run `/no/such/program` in web"), "{up}");
+    assert_code(&lab.down(), 0);
+    // One that ends and has nothing to complain of, and one that goes on.
+    for fine in ["['true']", "[sleep, '1000']"] {
+        lab.write(&run(fine));
+        let up = lab.start();
+        assert_code(&up, 0);
+        assert!(!stderr(&up).contains("ended at once"), "{}", stderr(&up));
+        assert_code(&lab.down(), 0);
+    }
+}
+
+/// The file's own name does not matter then, in later changes neither.
+#[test]
+fn a_lab_is_named_on_the_command_line() {
+    let Some(other) = Lab::up(HUB_SPOKE) else { return };
+    let name = crate::lab::unique("named");
+    let by_name = |arguments: &[&str]| vnet().args(["-l", &name]).args(arguments).output().unwrap();
+    let file = other.file.to_str().unwrap();
+    let up = by_name(&["up", file]);
+    assert!(stdout(&up).contains(&format!("lab {name} is up")), "{}{}", stdout(&up), stderr(&up));
+    assert_code(&by_name(&["exec", "web", "--", "ping", "-c1", "-W10", "db"]), 0);
+    other.write(&HUB_SPOKE.replace("10.0.0.0/8", "10.0.0.0/9"));
+    let applied = by_name(&["apply", file]);
+    assert_code(&applied, 0);
+    assert!(stdout(&applied).contains(&format!("lab {name} is changed")), "{}", stdout(&applied));
+    assert_code(&by_name(&["down"]), 0);
+    assert_code(&other.vnet(&["status"]), 0);
+    assert_code(&by_name(&["status"]), 5);
+    assert_code(&vnet().args(["-l", "no_name", "up", file]).output().unwrap(), 2);
+    // The variable chooses among those that run; it names none.
+    let again = vnet().env("VNET_LAB", &name).args(["up", file]).output().unwrap();
+    assert!(stderr(&again).contains(&format!("lab {} runs already", other.name)), "{}", stderr(&again));
+}
+
+/// What it says to try is tried, word for word.
+#[test]
+fn what_demo_says_to_try_works_as_printed() {
+    let Some(_other) = Lab::up(HUB_SPOKE) else { return };
+    let name = crate::lab::unique("demo");
+    let demo = vnet().args(["demo", "-l", &name]).output().unwrap();
+    let said = stdout(&demo);
+    let commands: Vec<_> = said.lines().skip_while(|line| *line != "Try next:").skip(1).collect();
+    let commands = commands.iter().filter_map(|line| line.strip_prefix("  ")?.split("  ").next());
+    let tried: Vec<_> = commands
+        .map(|command| {
+            let mut shell = std::process::Command::new("sh");
+            let done = shell.args(["-c", command]).env_remove("VNET_LAB").stdin(std::process::Stdio::null()).output();
+            (command, done.unwrap())
+        })
+        .collect();
+    let _ = vnet().args(["down", &name]).output();
+    assert_code(&demo, 0);
+    assert_eq!(tried.len(), 6, "{said}");
+    for (command, done) in tried {
+        assert!(done.status.success(), "{command}: {}{}", stdout(&done), stderr(&done));
+    }
+    assert!(said.contains("cargo install"), "this program is not on the path: {said}");
+}
+
+#[test]
+fn five_hundred_machines_are_counted_and_go_together() {
+    if !permitted() {
+        return;
+    }
+    let subnets = "virtualNetworks: [{name: v, location: westeurope, addressSpace: [10.0.0.0/16], subnets: [{name: s, addressPrefix: 10.0.0.0/20}]}]\nvirtualMachines:\n";
+    let machine = |n| format!("  - {{name: m{n}, networkInterfaces: [{{subnet: v/s}}]}}\n");
+    let machines = (0..500).map(machine).collect::<Vec<_>>().concat();
+    let lab = Lab::prepared(&format!("{subnets}{machines}"));
+    let up = lab.start();
+    assert_code(&up, 0);
+    assert!(stdout(&up).ends_with(": 500 machines\n"), "{}", stdout(&up));
+    let start = Instant::now();
+    assert_code(&lab.down(), 0);
+    let took = start.elapsed();
+    assert_eq!(lab.remains(), Vec::<PathBuf>::new());
+    // 1.4 s where nobody else wants the processors, and 10 s where one device waits for the other.
+    assert!(took.as_secs() < 6, "{took:?}");
 }
 
 /// What is hardly meant is said by whoever uses the file, and stops nobody; a change says what it brings, not what was

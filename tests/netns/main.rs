@@ -13,6 +13,7 @@ mod bgp;
 mod capture;
 mod convergence;
 mod crowd;
+mod directory;
 mod egress;
 mod express_route;
 mod faults;

@@ -53,7 +53,7 @@ fn what_fails_half_way_is_taken_back() {
     let output = lab.vnet(&["apply", lab.file.to_str().unwrap()]);
     let (after, text) = (lab.remains(), fs::read_to_string(&theirs));
     fs::remove_file(&theirs).unwrap();
-    assert_code(&output, 1);
+    assert_code(&output, 4);
     assert!(stderr(&output).contains(theirs.to_str().unwrap()), "{}", stderr(&output));
     assert_eq!(text.unwrap(), "theirs");
     let sorted = |mut paths: Vec<std::path::PathBuf>| {
@@ -100,7 +100,7 @@ fn a_device_that_is_taken_takes_everything_back() {
     lab.apply(&wanted);
     let left = inside.run(|| Netlink::open().unwrap().link("tun0").is_ok()).unwrap();
     netns::unbind(&netns::name_path(&name)).unwrap();
-    assert_code(&output, 1);
+    assert_code(&output, 4);
     assert!(stderr(&output).contains("in use by another program"), "{}", stderr(&output));
     assert_code(&again, 0);
     assert_eq!((made, left), (true, false));

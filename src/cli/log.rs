@@ -1,0 +1,44 @@
+//! The daemon's own words, on stderr: one line an event, which nobody waits for.
+//!
+//! One idea: what cannot be written, to a full disk, a closed pipe or a terminal that is held, is counted and said with the
+//! next line that can. `VNET_LOG` says how much is told.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::context::Context;
+use crate::sys::files;
+
+/// Lines that nobody has seen.
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// Has everything that happens in this process told on stderr.
+pub(super) fn start(context: &Context) {
+    let filter = EnvFilter::builder().with_env_var("VNET_LOG").with_default_directive(LevelFilter::INFO.into());
+    let log = tracing_subscriber::fmt().with_writer(|| Line).with_target(false).with_ansi(context.messages.colour);
+    log.log_internal_errors(false).with_env_filter(filter.from_env_lossy()).init();
+}
+
+/// One event's line.
+struct Line;
+
+impl Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let lost = LOST.swap(0, Ordering::Relaxed);
+        let told = lost == 0 || put(format!("{lost} lines of this log could not be written\n").as_bytes());
+        let missed = if told { 0 } else { lost } + u64::from(!(told && put(line)));
+        LOST.fetch_add(missed, Ordering::Relaxed);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn put(line: &[u8]) -> bool {
+    files::write_ready(io::stderr(), line).unwrap_or(false)
+}
