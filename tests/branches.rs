@@ -256,7 +256,7 @@ fn problems(yaml: &str, test: &str, observed: Option<&Observed>) -> Vec<String> 
 
 fn seen(verdict: Verdict, via: &str, via_return: &str) -> Observed {
     let way = |way: &str| Some(way.split_terminator(' ').map(str::to_owned).collect());
-    Observed { verdict, via: way(via), via_return: way(via_return) }
+    Observed { verdict, via: way(via), via_return: way(via_return), lost: None }
 }
 
 #[test]

@@ -12,15 +12,17 @@ use super::context::Context;
 use super::failure::Failure;
 use super::output::Output;
 use super::table::Table;
-use super::{Exit, Outcome, hops, topology, verify};
+use super::{Exit, Outcome, hops, settle, topology, verify};
 use crate::control::protocol::{Request, Response};
-use crate::diag::{self, Branch, Explanation, Fix, FollowedFlow, LiveExplanation, Verdict, Verification};
+use crate::diag::{self, Branch, Explanation, Fix, FollowedFlow, LiveExplanation, Settled, Verdict, Verification};
 use crate::lab::{self, Base};
 
 /// Tell the way of a packet, there and back
 ///
 /// Names each hop, and the route or rule that decides. If it does not get there, names the cause and the smallest fix.
-/// Exit code 0 reachable, 1 blocked in either direction, 3 reachable with warnings, or for some flows only.
+/// Where a guest on the way has firewall rules of its own, a real packet settles it in a running lab; from a file alone it
+/// depends on the guest. Exit code 0 reachable, 1 blocked in either direction, 3 reachable with warnings, or for some flows
+/// only, or as a guest's own rules have it.
 ///
 /// SRC and DST are a node, NODE/NIC or an address; a gateway or one of its instances; or VNET/SUBNET, for a machine that
 /// would be there. With :PORT it asks for TCP, with :PORT/udp for UDP, without for
@@ -65,7 +67,13 @@ impl Explain {
         } else {
             (self.ask(context)?, None)
         };
-        let verification = self.verify.then(|| self.verify(context)).transpose()?;
+        let mut explanation = explanation;
+        let settles = !explanation.guest_rules.is_empty() && self.topology.is_none() && !self.live;
+        // The packet's answer is the only one there is: nothing to compare it with.
+        let verification = (self.verify && !settles).then(|| self.verify(context)).transpose()?;
+        if settles {
+            self.settle(&mut explanation, context);
+        }
         let answer = Answer { explanation, flow, verification };
         context.output.story(&answer, &table(&answer.explanation), || story(&answer, &context.output))?;
         let Answer { explanation, verification, .. } = answer;
@@ -101,6 +109,20 @@ impl Explain {
         }
     }
 
+    /// Asks a real packet where guests have rules of their own. What keeps it from being sent leaves the question open.
+    fn settle(&self, explanation: &mut Explanation, context: &Context) {
+        let settle = || -> Result<Settled, Failure> {
+            let query = diag::parse_query(&self.source, &self.destination).map_err(Failure::usage)?;
+            let lab = lab::pick(&Base::detect(), context.lab.as_deref())?;
+            let mut settled = settle::settle(&[query], &lab, context)?;
+            settled.remove(0).map_err(Failure::usage)
+        };
+        match settle() {
+            Ok(settled) => explanation.settle(settled),
+            Err(failure) => context.messages.warning(&format!("no real packet could settle it: {}", failure.message)),
+        }
+    }
+
     fn verify(&self, context: &Context) -> Result<Verification, Failure> {
         let query = diag::parse_query(&self.source, &self.destination).map_err(Failure::usage)?;
         verify::verify(&query, &lab::pick(&Base::detect(), context.lab.as_deref())?, context)
@@ -125,9 +147,17 @@ fn story(answer: &Answer, output: &Output) -> String {
         Verdict::Reachable => (AnsiColor::Green, "reachable"),
         Verdict::Blocked => (AnsiColor::Red, "blocked"),
         Verdict::WrongHost => (AnsiColor::Red, "wrong host"),
+        Verdict::Depends if !explanation.guest_rules.is_empty() => (AnsiColor::Yellow, "depends on the guest"),
         Verdict::Depends => (AnsiColor::Yellow, "depends on the flow's hash"),
     };
     note(&mut text, output, colour, "verdict", verdict);
+    for guest in &explanation.guest_rules {
+        let message = format!("{guest}; this program does not evaluate them");
+        note(&mut text, output, AnsiColor::Yellow, "guest", &message);
+    }
+    if let Some(settled) = &explanation.settled {
+        note(&mut text, output, AnsiColor::Green, "settled", &by_a_packet(settled, &explanation.probe));
+    }
     if let Some(cause) = &explanation.cause {
         note(&mut text, output, AnsiColor::Red, "cause", cause);
     }
@@ -162,6 +192,20 @@ fn story(answer: &Answer, output: &Output) -> String {
         }
     }
     text
+}
+
+/// What a real packet did, in words.
+fn by_a_packet(settled: &Settled, probe: &str) -> String {
+    let from = if probe == "ping" { "with identifier" } else { "from port" };
+    let end = match (settled.verdict, &settled.lost) {
+        (Verdict::Reachable, _) => "was answered".to_owned(),
+        (_, Some(lost)) => format!("was not answered: {}", lost.text),
+        (_, None) => "was not answered".to_owned(),
+    };
+    let way = |way: &Option<Vec<String>>| way.as_ref().filter(|way| !way.is_empty()).map(|way| way.join(", "));
+    let via = way(&settled.via).map(|via| format!(", there via {via}")).unwrap_or_default();
+    let back = way(&settled.via_return).map(|via| format!(", back via {via}")).unwrap_or_default();
+    format!("a real packet {from} {} {end}{via}{back}", settled.source_port)
 }
 
 /// Which record is followed.

@@ -43,6 +43,7 @@ mod routes;
 mod rule;
 mod rules;
 mod run;
+mod settle;
 mod shell;
 mod snat;
 mod status;

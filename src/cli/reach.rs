@@ -12,10 +12,11 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::output::Output;
 use super::table::Table;
-use super::{Outcome, topology};
+use super::{Outcome, settle, topology};
 use crate::compile::Compiled;
 use crate::control::protocol::{Request, Response};
-use crate::diag::{self, Difference, Pair, Probe, Shift, Verdict};
+use crate::diag::{self, Difference, Pair, Probe, Query, Shift, Verdict};
+use crate::lab::{self, Base};
 use crate::model::Network;
 
 /// Show who reaches whom, there and back
@@ -45,7 +46,10 @@ pub(super) struct Reach {
 impl Reach {
     pub(super) fn run(self, context: &Context) -> Outcome {
         let Some(file) = &self.diff else {
-            let reach = self.ask(Some(self.port.unwrap_or(Probe::Ping)), BTreeSet::new(), context)?;
+            let mut reach = self.ask(Some(self.port.unwrap_or(Probe::Ping)), BTreeSet::new(), context)?;
+            if self.topology.is_none() {
+                settle_pairs(&mut reach, context);
+            }
             return context.output.story(&reach, &rows(&reach), || matrix(&reach, &context.output));
         };
         let changed = topology::compiled(file, context)?;
@@ -71,6 +75,29 @@ impl Reach {
         };
         let topology = topology::compiled(file as &Path, context)?;
         of(&topology, &self.nodes, &diag::traffic(&topology.0, probe, boundaries))
+    }
+}
+
+/// Asks real packets where guests have rules of their own. What cannot be asked stays open.
+fn settle_pairs(reach: &mut diag::Reach, context: &Context) {
+    let mut open: Vec<&mut Pair> = reach.pairs.iter_mut().filter(|pair| !pair.guest_rules.is_empty()).collect();
+    let query = |pair: &&mut Pair| {
+        let query = diag::parse_query(&pair.source, &pair.destination).ok()?;
+        Some(Query { probe: pair.traffic.probe, ..query })
+    };
+    open.retain(|pair| query(&pair).is_some());
+    let queries: Vec<Query> = open.iter().filter_map(|pair| query(&pair)).collect();
+    if queries.is_empty() {
+        return;
+    }
+    let lab = lab::pick(&Base::detect(), context.lab.as_deref()).map_err(Failure::from);
+    match lab.and_then(|lab| settle::settle(&queries, &lab, context)) {
+        Ok(settled) => open.into_iter().zip(settled).for_each(|(pair, settled)| {
+            if let Ok(settled) = settled {
+                pair.settle(settled);
+            }
+        }),
+        Err(failure) => context.messages.warning(&format!("no real packets could settle it: {}", failure.message)),
     }
 }
 
@@ -102,7 +129,7 @@ fn matrix(reach: &diag::Reach, output: &Output) -> String {
         rows.push(row);
     }
     let reachable = reach.pairs.iter().filter(|pair| pair.verdict == Verdict::Reachable).count();
-    let legend = legend(&rows);
+    let legend = legend(&rows) + &guests(reach);
     format!(
         "{}\n{legend}{reachable} of {} reachable\n",
         output.render(&Table::matrix(columns, rows)),
@@ -110,7 +137,30 @@ fn matrix(reach: &diag::Reach, output: &Output) -> String {
     )
 }
 
+/// The guests whose own rules decide, once each.
+fn guests(reach: &diag::Reach) -> String {
+    let met = reach.pairs.iter().flat_map(|pair| &pair.guest_rules);
+    let nodes =
+        met.map(|guest| guest.node.as_str()).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ");
+    if nodes.is_empty() {
+        return String::new();
+    }
+    let settled =
+        if reach.pairs.iter().any(|pair| pair.settled.is_some()) { "; *: settled by a real packet" } else { "" };
+    format!("firewall rules of guests, which this program does not evaluate: {nodes}{settled}\n")
+}
+
 fn cell(pair: &Pair) -> String {
+    if let Some(settled) = &pair.settled {
+        return match (settled.verdict, settled.via.as_deref()) {
+            (Verdict::Reachable, Some([]) | None) => "yes *".to_owned(),
+            (Verdict::Reachable, Some(via)) => format!("via {} *", via.join(", ")),
+            _ => "no *".to_owned(),
+        };
+    }
+    if !pair.guest_rules.is_empty() {
+        return "depends".to_owned();
+    }
     match (pair.verdict, &pair.back) {
         (Verdict::Reachable, _) => match pair.ways_there()[..] {
             [[]] => "yes".to_owned(),
@@ -134,7 +184,7 @@ fn legend(rows: &[Vec<String>]) -> String {
         ("no", "the question is dropped"),
         ("no answer", "the answer is dropped"),
         ("wrong host", "delivered to another machine with that address"),
-        ("depends", "some flows are dropped, by their hash"),
+        ("depends", "some flows are dropped by their hash, or by a guest's own rules"),
     ];
     let occurs = |word: &str| rows.iter().any(|row| row[1..].iter().any(|cell| cell == word));
     WORDS

@@ -31,5 +31,6 @@ pub(super) fn trial(
         listener: network.behind(forecast.to.address).unwrap_or(forecast.to.address),
         probe,
         patience: if expecting { EXPECTING } else { DOUBTING },
+        follow: !forecast.guest_rules.is_empty(),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::decode::{Fields, list_of, mismatch, number, record, text, word};
+use super::decode::{Fields, boolean, list_of, mismatch, number, record, text, word};
 use super::diagnostic::{At, Report, Spanned};
 use super::document::Name;
 use super::tree::Node;
@@ -26,6 +26,7 @@ pub(super) struct TestCase {
     pub not_via: Vec<Spanned<String>>,
     /// Kind and name.
     pub rule: Option<Spanned<[String; 2]>>,
+    pub packets_only: bool,
 }
 
 /// Where a packet starts or ends.
@@ -60,6 +61,7 @@ pub(super) fn test_case(node: &Node, report: &mut Report) -> Option<TestCase> {
         via_return: machines(f, "viaReturn"),
         not_via: machines(f, "notVia"),
         rule: f.optional("rule", rule),
+        packets_only: f.optional("packetsOnly", boolean).is_some_and(|flag| flag.value),
     })
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::iter::zip;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,11 +12,12 @@ use arc_swap::ArcSwap;
 
 use super::counters::PortCounters;
 use super::drops;
-use super::engine::Engine;
+use super::engine::{Engine, Published};
 use super::events::EventLog;
 use super::flow_log::FlowLogReport;
 use super::flows;
 use super::follow::{Feed, TICK};
+use super::lookout::{Lookout, Place as Namespace};
 use super::protocol::{
     BalancerStatus, BgpQuestion, BgpTopic, InterfaceCounters, Node, NodeInterface, Refusal, Request, Response, Status,
     Topic,
@@ -27,7 +29,7 @@ use crate::dataplane::platform::PLATFORM;
 use crate::dataplane::{DropReason, Timestamp};
 use crate::diag;
 use crate::model::{
-    Attach, AttachNamespace, Attachment, Internet, Network, NicIx, PLATFORM_NODE, PowerState, SubnetIx,
+    Attach, AttachNamespace, Attachment, Internet, Masquerade, Network, NicIx, PLATFORM_NODE, PowerState, SubnetIx,
 };
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::tun::OffloadSupport;
@@ -47,6 +49,9 @@ pub struct LabFacts {
     pub flow_logs: Arc<ArcSwap<FlowLogReport>>,
     pub events: Arc<EventLog>,
     pub routers: Arc<Routers>,
+    /// Nodes and their namespaces.
+    pub places: Vec<(String, PathBuf)>,
+    pub lookout: Lookout,
 }
 
 /// How often a listing that is followed is looked at.
@@ -214,18 +219,21 @@ impl Answers {
     fn explain(&self, source: &str, destination: &str) -> Result<diag::Explanation, String> {
         let query = diag::parse_query(source, destination)?;
         let published = self.engine.published();
-        diag::explain(&published.network, &published.compiled, &query)
+        diag::explain_with(&published.network, &published.compiled, &self.guest_rules(&published), &query)
     }
 
     fn explain_live(&self, query: &diag::Query) -> Result<diag::LiveExplanation, String> {
         let published = self.engine.published();
         let now = Timestamp(monotonic_nanos());
-        diag::explain_live(&published.network, &published.compiled, self.engine.records(), query, now)
+        let known = (&self.guest_rules(&published), self.engine.records());
+        diag::explain_live(&published.network, &published.compiled, known, query, now)
     }
 
     fn forecast(&self, queries: &[diag::Query]) -> Vec<Result<diag::Forecast, String>> {
         let published = self.engine.published();
-        queries.iter().map(|query| diag::forecast(&published.network, &published.compiled, query)).collect()
+        let guests = self.guest_rules(&published);
+        let forecast = |query| diag::forecast_with(&published.network, &published.compiled, &guests, query);
+        queries.iter().map(forecast).collect()
     }
 
     fn reach(
@@ -236,11 +244,26 @@ impl Answers {
     ) -> Result<diag::Reach, String> {
         let published = self.engine.published();
         let network = &published.network;
-        let (compiled, traffic) = (&published.compiled, diag::traffic(network, probe, boundaries));
-        match nodes {
-            [] => diag::reach(network, compiled, &traffic),
-            some => diag::reach_among(network, compiled, some, &traffic),
-        }
+        let traffic = diag::traffic(network, probe, boundaries);
+        diag::reach_with(network, &published.compiled, &self.guest_rules(&published), nodes, &traffic)
+    }
+
+    /// What the guests have now, looked at.
+    fn guest_rules(&self, published: &Published) -> diag::GuestRules {
+        let (network, lab) = (&published.network, self.lab.load());
+        let masquerades = |node: &str| match network.virtual_machines.iter().find(|vm| vm.name == node) {
+            Some(vm) => vm.guest_masquerade != Masquerade::Off,
+            // By its way out through the host.
+            None => node == Internet::NAME,
+        };
+        let place = |(node, namespace): &(String, PathBuf)| Namespace {
+            node: node.clone(),
+            namespace: namespace.clone(),
+            masquerades: masquerades(node),
+        };
+        let mut rules = diag::GuestRules::of(network);
+        rules.extend(lab.lookout.look(lab.places.iter().map(place).collect()));
+        rules
     }
 
     fn load_balancers(&self) -> Vec<diag::BackendRow> {

@@ -16,6 +16,7 @@ pub mod flow_log;
 mod flows;
 mod follow;
 mod line;
+pub mod lookout;
 mod numbers;
 pub mod outage;
 pub mod protocol;

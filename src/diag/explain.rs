@@ -15,6 +15,7 @@ use crate::model::{ForwardedMode, Network};
 use super::branches::{Branch, Branches};
 use super::change::Change;
 use super::cure::{Case, Cure, Remedy};
+use super::guest_rules::{GuestMet, GuestRules, Settled};
 use super::names::Names;
 use super::query::{Ends, Probe, Query, resolve};
 use super::reasons::reasons;
@@ -54,6 +55,13 @@ pub struct Explanation {
     /// What would stand in the way next, with the fixes before it applied.
     pub further: Vec<Obstacle>,
     pub warnings: Vec<String>,
+    /// Guests on the way whose own rules are not evaluated: what the other fields say is so if these let the packet and its
+    /// answer pass unchanged, and the verdict is `depends` until a real packet has settled it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guest_rules: Vec<GuestMet>,
+    /// What a real packet said to that: the verdict is its.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Settled>,
 }
 
 /// One thing in the way.
@@ -80,13 +88,28 @@ pub struct Fix {
 
 /// Walks the packet and its answer, and finds what is in the way.
 pub fn explain(network: &Network, compiled: &Compiled, query: &Query) -> Result<Explanation, String> {
+    explain_with(network, compiled, &GuestRules::of(network), query)
+}
+
+/// The same where guests are known to have rules of their own.
+pub fn explain_with(
+    network: &Network,
+    compiled: &Compiled,
+    guests: &GuestRules,
+    query: &Query,
+) -> Result<Explanation, String> {
     match standin::of(network, compiled, query)? {
-        Some((StandIn { network, compiled, .. }, query)) => explain_as_is(&network, &compiled, &query),
-        None => explain_as_is(network, compiled, query),
+        Some((StandIn { network, compiled, .. }, query)) => explain_as_is(&network, &compiled, guests, &query),
+        None => explain_as_is(network, compiled, guests, query),
     }
 }
 
-fn explain_as_is(network: &Network, compiled: &Compiled, query: &Query) -> Result<Explanation, String> {
+fn explain_as_is(
+    network: &Network,
+    compiled: &Compiled,
+    guests: &GuestRules,
+    query: &Query,
+) -> Result<Explanation, String> {
     let ends = resolve(network, compiled, query)?;
     let names = Names { network, compiled };
     let branches = Branches::take(names, &mut Slate::new(), &ends, query.probe);
@@ -95,7 +118,7 @@ fn explain_as_is(network: &Network, compiled: &Compiled, query: &Query) -> Resul
     let first = obstacles.next();
     let end = |nic, address| format!("{} ({address})", names.nic(nic));
     let destination = ends.destination;
-    Ok(Explanation {
+    let explanation = Explanation {
         source: end(ends.source, ends.source_address),
         destination: destination
             .nic
@@ -110,7 +133,44 @@ fn explain_as_is(network: &Network, compiled: &Compiled, query: &Query) -> Resul
         fix: first.and_then(|obstacle| obstacle.fix),
         further: obstacles.collect(),
         warnings: branches.warnings(names),
-    })
+        guest_rules: Vec::new(),
+        settled: None,
+    };
+    Ok(explanation.past(guests.met(names, &branches)))
+}
+
+impl Explanation {
+    /// The same past guests whose own rules are not evaluated.
+    pub(super) fn past(mut self, met: Vec<GuestMet>) -> Self {
+        if !met.is_empty() {
+            self.verdict = Verdict::Depends;
+        }
+        self.forward.doubt(&met);
+        self.back.iter_mut().for_each(|back| back.doubt(&met));
+        Self { guest_rules: met, ..self }
+    }
+
+    /// Lets a real packet decide. What the model has against one that arrived is not so; one that a guest with rules of its
+    /// own kept met these.
+    pub fn settle(&mut self, settled: Settled) {
+        self.verdict = settled.verdict;
+        let kept = settled.lost.as_ref().filter(|lost| !lost.sent_on).and_then(|lost| {
+            let guest = self.guest_rules.iter().find(|guest| Some(&guest.node) == lost.at.as_ref())?;
+            Some((format!("{}: {guest}", lost.text), guest.node.clone()))
+        });
+        if settled.verdict == Verdict::Reachable || kept.is_some() {
+            (self.cause, self.fix) = (None, None);
+            self.further.clear();
+        }
+        if let Some((cause, node)) = kept {
+            let commands = vec![format!("vnet exec {node} -- nft list ruleset")];
+            let text = format!("look at the rules of {node}");
+            (self.cause, self.fix) = (Some(cause), Some(Fix { text, changes: Vec::new(), commands, checked: false }));
+        } else if self.cause.is_none() && settled.verdict != Verdict::Reachable {
+            self.cause = settled.lost.as_ref().map(|lost| lost.text.clone());
+        }
+        self.settled = Some(settled);
+    }
 }
 
 /// What explaining asks of a trip.

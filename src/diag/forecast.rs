@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::branches::{Branch, Branches};
+use super::guest_rules::{GuestMet, GuestRules};
 use super::names::Names;
 use super::query::{Place, Query, resolve};
 use super::trip::Trip;
@@ -30,6 +31,9 @@ pub struct Forecast {
     /// that does not arrive if there is one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub branches: Vec<Branch>,
+    /// Guests on the way whose own rules are not evaluated: the fields above are so if these let everything pass unchanged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guest_rules: Vec<GuestMet>,
     /// The rules that were asked, there and then back.
     pub rulings: Vec<Ruling>,
 }
@@ -54,6 +58,16 @@ pub struct Ruling {
 
 /// Walks the packet and its answer.
 pub fn forecast(network: &Network, compiled: &Compiled, query: &Query) -> Result<Forecast, String> {
+    forecast_with(network, compiled, &GuestRules::of(network), query)
+}
+
+/// The same where guests are known to have rules of their own.
+pub fn forecast_with(
+    network: &Network,
+    compiled: &Compiled,
+    guests: &GuestRules,
+    query: &Query,
+) -> Result<Forecast, String> {
     let ends = resolve(network, compiled, query)?;
     let names = Names { network, compiled };
     let branches = Branches::take(names, &mut Slate::new(), &ends, query.probe);
@@ -65,14 +79,16 @@ pub fn forecast(network: &Network, compiled: &Compiled, query: &Query) -> Result
         Site { address, attachment }
     };
     let blocked = trip.blocked();
+    let met = guests.met(names, &branches);
     Ok(Forecast {
-        verdict: branches.verdict(),
+        verdict: if met.is_empty() { branches.verdict() } else { Verdict::Depends },
         dropped: blocked.and_then(|walk| walk.outcome.reason()).map(str::to_owned),
         from: site(Some(ends.source), ends.source_address),
         to: site(ends.destination.nic, ends.destination.address),
         via: names.way(&trip.forward),
         via_return: trip.back.as_ref().map(|walk| names.way(walk)).unwrap_or_default(),
         branches: branches.told(names),
+        guest_rules: met,
         rulings: branches.trips().iter().flat_map(Trip::walks).flat_map(|walk| rulings(names, walk)).collect(),
     })
 }

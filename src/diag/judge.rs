@@ -19,6 +19,9 @@ pub struct Observed {
     /// The machines that were seen forwarding the packet, in order; None where nobody could look.
     pub via: Option<Vec<String>>,
     pub via_return: Option<Vec<String>>,
+    /// Where a packet that was followed past guests' rules, or its answer, was seen last, unless it was answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
 }
 
 /// Why a test fails.
@@ -45,7 +48,13 @@ pub enum ProblemKind {
 
 /// Everything that speaks against a test; empty if it passes.
 pub fn judge(network: &Network, test: &TestCase, forecast: &Forecast, observed: Option<&Observed>) -> Vec<Problem> {
-    let case = Case { network, test, forecast };
+    if packets_decide(test, forecast) {
+        // Without packets nobody knows.
+        let Some(observed) = observed else { return Vec::new() };
+        let case = Case { network, test, forecast, decided: Some(observed) };
+        return case.verdict().into_iter().chain(case.ways()).chain(case.rule()).collect();
+    }
+    let case = Case { network, test, forecast, decided: None };
     let mut problems: Vec<Problem> = observed.and_then(|observed| case.disagreement(observed)).into_iter().collect();
     problems.extend(case.verdict());
     problems.extend(case.ways());
@@ -53,10 +62,17 @@ pub fn judge(network: &Network, test: &TestCase, forecast: &Forecast, observed: 
     problems
 }
 
+/// Whether real packets alone have the answer: guests on the way have rules of their own, or the file wants it so.
+pub fn packets_decide(test: &TestCase, forecast: &Forecast) -> bool {
+    test.packets_only || !forecast.guest_rules.is_empty()
+}
+
 struct Case<'a> {
     network: &'a Network,
     test: &'a TestCase,
     forecast: &'a Forecast,
+    /// The packets' answer in place of the model's.
+    decided: Option<&'a Observed>,
 }
 
 impl Case<'_> {
@@ -87,6 +103,10 @@ impl Case<'_> {
 
     /// The ways that the packet may go.
     fn courses(&self) -> Vec<Course<'_>> {
+        if let Some(Observed { verdict, via, via_return, .. }) = self.decided {
+            let course = |(via, via_return)| Course { arrives: *verdict == Verdict::Reachable, via, via_return };
+            return via.as_deref().zip(via_return.as_deref()).map(course).into_iter().collect();
+        }
         let Forecast { dropped, via, via_return, branches, .. } = self.forecast;
         if branches.is_empty() {
             return vec![Course { arrives: dropped.is_none(), via, via_return }];
@@ -99,9 +119,16 @@ impl Case<'_> {
     }
 
     fn verdict(&self) -> Option<Problem> {
-        let Case { test, forecast, .. } = self;
-        let text = || format!("expected {}, but {}", test.expect, self.foretold());
-        (test.expect != forecast.verdict).then(|| Problem { kind: ProblemKind::Verdict, text: text() })
+        let Case { test, forecast, decided, .. } = self;
+        let text = || match decided {
+            Some(Observed { verdict, lost: Some(lost), .. }) => {
+                format!("expected {}, but the packets say {verdict}: {lost}", test.expect)
+            }
+            Some(Observed { verdict, .. }) => format!("expected {}, but the packets say {verdict}", test.expect),
+            None => format!("expected {}, but {}", test.expect, self.foretold()),
+        };
+        (test.expect != decided.map_or(forecast.verdict, |decided| decided.verdict))
+            .then(|| Problem { kind: ProblemKind::Verdict, text: text() })
     }
 
     /// The verdict, and what the packet ends with.
@@ -154,8 +181,9 @@ impl Case<'_> {
 
     /// What denied a blocked packet, or was among those that let a reachable one through.
     fn rule(&self) -> Option<Problem> {
-        let wanted = self.test.rule.as_ref()?;
-        let denies = self.forecast.verdict == Verdict::Blocked;
+        let wanted = self.test.rule.as_ref().filter(|_| !self.test.packets_only)?;
+        let verdict = self.decided.map_or(self.forecast.verdict, |decided| decided.verdict);
+        let denies = verdict == Verdict::Blocked;
         let deciding: Vec<_> = self.forecast.rulings.iter().filter(|ruling| ruling.allow != denies).collect();
         if deciding.iter().any(|ruling| ruling.rule == *wanted) {
             return None;

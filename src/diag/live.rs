@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::explain::{Explanation, explain};
+use super::guest_rules::GuestRules;
 use super::names::Names;
 use super::query::{Ends, Probe, Query, resolve};
 use super::story::Path;
@@ -46,7 +47,7 @@ pub struct FollowedFlow {
 pub fn explain_live(
     network: &Network,
     compiled: &Compiled,
-    records: &FlowTable,
+    (guests, records): (&GuestRules, &FlowTable),
     query: &Query,
     now: Timestamp,
 ) -> Result<LiveExplanation, String> {
@@ -61,7 +62,7 @@ pub fn explain_live(
     let trip = Trip::go_on(names, &slate, &ends, query.probe, source_port);
     let millis = |since: Timestamp| now.0.saturating_sub(since.0) / 1_000_000;
     Ok(LiveExplanation {
-        explanation: explanation(names, query, &trip)?,
+        explanation: explanation(names, guests, query, &trip)?,
         flow: FollowedFlow {
             nic: names.nic(ends.source),
             source_port,
@@ -84,7 +85,7 @@ fn flows(records: &FlowTable, ends: &Ends, probe: Probe, now: Timestamp) -> Vec<
 }
 
 /// A new flow's, with this one's way in its place. What would stop a new flow does not concern this one, and is told.
-fn explanation(names: Names<'_>, query: &Query, trip: &Trip) -> Result<Explanation, String> {
+fn explanation(names: Names<'_>, guests: &GuestRules, query: &Query, trip: &Trip) -> Result<Explanation, String> {
     let fresh = explain(names.network, names.compiled, query)?;
     let mut explanation = Explanation {
         verdict: trip.verdict(),
@@ -100,5 +101,5 @@ fn explanation(names: Names<'_>, query: &Query, trip: &Trip) -> Result<Explanati
         explanation.further.clear();
         explanation.warnings.push(format!("a new flow would not get there and back: {cause}"));
     }
-    Ok(explanation)
+    Ok(explanation.past(guests.met_by(names, trip.walks())))
 }

@@ -13,6 +13,7 @@ use crate::model::Network;
 
 use super::branches::{Branch, Branches};
 use super::explain::Verdict;
+use super::guest_rules::{GuestMet, GuestRules, Settled};
 use super::names::Names;
 use super::nodes::{Node, named, nodes};
 use super::query::parse_place;
@@ -49,6 +50,12 @@ pub struct Pair {
     /// Every way that the hash of a flow may choose, where there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub branches: Vec<Branch>,
+    /// Guests on the way whose own rules are not evaluated: the ways are so if these let everything pass unchanged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guest_rules: Vec<GuestMet>,
+    /// What real packets said to that; the verdict is theirs then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Settled>,
 }
 
 /// One direction, in short.
@@ -64,7 +71,7 @@ pub struct Way {
 
 /// Sends each kind of traffic from every node to every other.
 pub fn reach(network: &Network, compiled: &Compiled, traffic: &[Traffic]) -> Result<Reach, String> {
-    among(network, compiled, nodes(network, compiled), traffic)
+    reach_with(network, compiled, &GuestRules::of(network), &[], traffic)
 }
 
 /// The same among some: machines, sites, gateways, and subnets with a machine that would be there.
@@ -74,16 +81,35 @@ pub fn reach_among(
     names: &[String],
     traffic: &[Traffic],
 ) -> Result<Reach, String> {
+    reach_with(network, compiled, &GuestRules::of(network), names, traffic)
+}
+
+/// The same where guests are known to have rules of their own, among all for no names.
+pub fn reach_with(
+    network: &Network,
+    compiled: &Compiled,
+    guests: &GuestRules,
+    names: &[String],
+    traffic: &[Traffic],
+) -> Result<Reach, String> {
+    if names.is_empty() {
+        return among((network, compiled), guests, nodes(network, compiled), traffic);
+    }
     let places = names.iter().map(|name| parse_place(name)).collect::<Result<Vec<_>, _>>()?;
     let subnets: Vec<_> = places.iter().filter_map(|place| standin::subnet(network, compiled, place)).collect();
     if subnets.is_empty() {
-        return among(network, compiled, named(network, compiled, names)?, traffic);
+        return among((network, compiled), guests, named(network, compiled, names)?, traffic);
     }
     let StandIn { network, compiled, .. } = StandIn::put(network, compiled, &subnets)?;
-    among(&network, &compiled, named(&network, &compiled, names)?, traffic)
+    among((&network, &compiled), guests, named(&network, &compiled, names)?, traffic)
 }
 
-fn among(network: &Network, compiled: &Compiled, nodes: Vec<Node>, traffic: &[Traffic]) -> Result<Reach, String> {
+fn among(
+    (network, compiled): (&Network, &Compiled),
+    guests: &GuestRules,
+    nodes: Vec<Node>,
+    traffic: &[Traffic],
+) -> Result<Reach, String> {
     let trips = nodes.len().saturating_mul(nodes.len().saturating_sub(1)).saturating_mul(traffic.len());
     if trips > MAX_TRIPS {
         return Err(too_many(trips));
@@ -100,7 +126,8 @@ fn among(network: &Network, compiled: &Compiled, nodes: Vec<Node>, traffic: &[Tr
                 if taken > MAX_TRIPS {
                     return Err(too_many(taken));
                 }
-                pairs.push(Pair::of(names, &source.name, &destination.name, traffic, &branches));
+                let pair = Pair::of(names, &source.name, &destination.name, traffic, &branches);
+                pairs.push(pair.past(guests.met(names, &branches)));
             }
         }
     }
@@ -123,12 +150,44 @@ impl Pair {
             forward: Way::of(names, &trip.forward),
             back: trip.back.as_ref().map(|walk| Way::of(names, walk)),
             branches: branches.told(names),
+            guest_rules: Vec::new(),
+            settled: None,
+        }
+    }
+
+    /// The same past guests whose own rules are not evaluated.
+    fn past(self, met: Vec<GuestMet>) -> Self {
+        let verdict = if met.is_empty() { self.verdict } else { Verdict::Depends };
+        Self { verdict, guest_rules: met, ..self }
+    }
+
+    /// What real packets said where only they could.
+    pub fn settle(&mut self, settled: Settled) {
+        self.verdict = settled.verdict;
+        self.settled = Some(settled);
+    }
+
+    /// As if guests let everything pass unchanged.
+    fn by_the_model(&self) -> Verdict {
+        let arrives = |dropped: &Option<String>| dropped.is_none();
+        let arriving = self.branches.iter().filter(|branch| arrives(&branch.dropped)).count();
+        match (self.guest_rules.is_empty(), self.branches.len()) {
+            (true, _) => self.verdict,
+            (false, 0)
+                if arrives(&self.forward.dropped) && self.back.as_ref().is_some_and(|back| arrives(&back.dropped)) =>
+            {
+                Verdict::Reachable
+            }
+            (false, 0) => Verdict::Blocked,
+            (false, _) if arriving == 0 => Verdict::Blocked,
+            (false, all) if arriving == all => Verdict::Reachable,
+            (false, _) => Verdict::Depends,
         }
     }
 
     /// How much of it works.
     fn rank(&self) -> u8 {
-        match self.verdict {
+        match self.by_the_model() {
             Verdict::Blocked | Verdict::WrongHost => 0,
             Verdict::Depends => 1,
             Verdict::Reachable => 2,
@@ -150,6 +209,17 @@ impl Pair {
 /// `directly`, `through nva`, `NsgInbound at db/eth0`, or what becomes of the answer; of several ways, how many arrive.
 impl fmt::Display for Pair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(Settled { via, lost, .. }) = &self.settled {
+            return match (lost, via) {
+                (Some(lost), _) => write!(f, "{}, by a real packet", lost.text),
+                (None, Some(via)) => write!(f, "{}, by a real packet", through(via)),
+                (None, None) => f.write_str("by a real packet"),
+            };
+        }
+        if !self.guest_rules.is_empty() {
+            let guests: Vec<_> = self.guest_rules.iter().map(ToString::to_string).collect();
+            return f.write_str(&guests.join("; "));
+        }
         let arriving = self.branches.iter().filter(|branch| branch.dropped.is_none()).count();
         match (self.verdict, self.branches.len()) {
             (Verdict::Reachable, 2..) => {

@@ -17,7 +17,7 @@ use super::query::Probe;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Traffic {
-    pub(super) probe: Probe,
+    pub probe: Probe,
     last: u16,
 }
 

@@ -284,8 +284,8 @@ impl Lab<'_> {
         let leaving = self.programs.extract_if(.., |program| !self.record.keeps_program(&before, &program.node));
         program::stop(leaving.collect(), &mut self.site.claim.journal);
         let mut complaints = self.site.keep_only(guests, &network);
-        let (namespaces, devices) = (self.record.namespaces(), self.record.devices());
-        self.update_facts(|facts| LabFacts { namespaces, devices, ..facts });
+        let (namespaces, devices, places) = (self.record.namespaces(), self.record.devices(), self.record.places());
+        self.update_facts(|facts| LabFacts { namespaces, devices, places, ..facts });
         complaints.extend(self.write_state());
         complaints.extend(self.route());
         complaints.extend(self.watch_switches());

@@ -2,8 +2,8 @@
 //!
 //! One idea: `up`'s lab and the plain `run FILE` are the same process; guests are made, attachments are found, and both
 //! end as ports of one engine. Threads that meet packets or requests hold no capability; the thread below, which waits for
-//! signals and makes changes, keeps four, and the one that tells sites' kernels what BGP says keeps one. They decide nothing
-//! about packets.
+//! signals and makes changes, keeps four, the one that looks for rules in guests' namespaces two, and the one that tells
+//! sites' kernels what BGP says one. They decide nothing about packets.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, Permissions};
@@ -40,6 +40,7 @@ use crate::config::Memory;
 use crate::control::engine::{self, Engine, Learned};
 use crate::control::events::{EventLog, Happening};
 use crate::control::flow_log::FlowLogger;
+use crate::control::lookout::Lookout;
 use crate::control::protocol::{Change, Refusal, Response};
 use crate::control::routers::Routers;
 use crate::control::server::{self, LabFacts};
@@ -215,6 +216,8 @@ fn begin(
         flow_logs: logger.report(),
         events: Arc::clone(&history),
         routers: Arc::clone(&routers),
+        places: record.places(),
+        lookout: Lookout::start().during(|| "cannot start a thread".into())?,
     };
     let facts = Arc::new(ArcSwap::from_pointee(facts));
     powerless(|| listen(&engine, &record, &facts, signals, &events))?;

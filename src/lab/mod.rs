@@ -31,6 +31,7 @@ mod processes;
 mod program;
 mod rearrange;
 mod record;
+mod renamed;
 mod site;
 mod state;
 mod switches;

@@ -151,6 +151,12 @@ impl Record {
         self.nodes.iter().map(|node| (node.name.clone(), node.devices.clone())).collect()
     }
 
+    /// Nodes and their namespaces, those alone that have one.
+    pub(super) fn places(&self) -> Vec<(String, PathBuf)> {
+        let places = self.nodes.iter().map(|node| (node.name.clone(), node.namespace.clone()));
+        places.filter(|(_, namespace)| !namespace.as_os_str().is_empty()).collect()
+    }
+
     /// Whether a machine has here the program, in the namespace, that it had before.
     pub(super) fn keeps_program(&self, before: &Self, node: &str) -> bool {
         let entry = |record: &Self| {

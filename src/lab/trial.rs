@@ -3,11 +3,10 @@
 //! One idea: many at once. Whoever must answer is opened first, everybody asks at the same time, and each asks again,
 //! more patiently, until its time is up: a lost packet is not an answer. A batch takes as long as its most patient trial.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,8 +17,9 @@ use super::error::{During, Result};
 use super::gateway;
 use super::ports::{Transport, is_taken};
 use super::record::{Record, RecordedNode};
+use super::renamed;
 use super::watch::{Flow, Seen, Watch};
-use crate::model::{Attachment, Internet, Masquerade, Network, PLATFORM_NODE, Probe, VirtualMachine};
+use crate::model::{Attachment, Internet, Masquerade, Network, NicIx, PLATFORM_NODE, Probe, VirtualMachine};
 use crate::sys::netns::Netns;
 use crate::sys::ping::Pinger;
 use crate::sys::socket::Origin;
@@ -49,6 +49,8 @@ pub struct Trial {
     pub probe: Probe,
     /// How long to ask before it counts as blocked.
     pub patience: Duration,
+    /// Whether guests may change its packets by rules of their own: the flow is then followed under its other names.
+    pub follow: bool,
 }
 
 /// An answer, or its absence.
@@ -65,6 +67,18 @@ pub struct Outcome {
     pub took: Duration,
     /// What else there is to know.
     pub note: Option<String>,
+    /// Of a flow that was followed and not answered.
+    pub lost: Option<Lost>,
+}
+
+/// Where a packet or its answer was seen last.
+#[derive(Clone, Debug)]
+pub struct Lost {
+    /// None where no machine but its sender saw it.
+    pub at: Option<String>,
+    /// Whether that machine has sent it on.
+    pub sent_on: bool,
+    pub text: String,
 }
 
 /// Asks everything. Must be called from a thread that may enter the lab's namespaces; ends early once `stop` is set.
@@ -72,7 +86,14 @@ pub fn run(lab: &Record, network: &Network, trials: &[Trial], stop: &AtomicBool)
     let ground = Ground { lab, network };
     let mut outcomes = Vec::new();
     for batch in trials.chunks(BATCH) {
-        outcomes.extend(ground.batch(batch, stop)?);
+        let (mut first, moved) = ground.batch(batch, &[], stop)?;
+        let (again, places): (Vec<_>, Vec<_>) = moved.into_iter().unzip();
+        let trials: Vec<Trial> = again.iter().map(|index: &usize| batch[*index].clone()).collect();
+        if !trials.is_empty() {
+            let (second, _) = ground.batch(&trials, &places, stop)?;
+            again.into_iter().zip(second).for_each(|(index, outcome)| first[index] = outcome);
+        }
+        outcomes.extend(first);
     }
     Ok(outcomes)
 }
@@ -96,7 +117,11 @@ enum Listener {
     Program,
 }
 
-type Listeners = HashMap<(Attachment, SocketAddr, Transport), Listener>;
+type Place = (Attachment, SocketAddr, Transport);
+type Listeners = HashMap<Place, Listener>;
+
+/// Outcomes, and the trials to ask again with somebody listening elsewhere.
+type Batch = (Vec<Result<Outcome>>, Vec<(usize, Place)>);
 
 /// What a trial's packets were like and whether they were answered.
 struct Attempt {
@@ -116,12 +141,16 @@ enum Answer {
 }
 
 impl Ground<'_> {
-    fn batch(self, trials: &[Trial], stop: &AtomicBool) -> Result<Vec<Result<Outcome>>> {
-        let listeners = self.listeners(trials)?;
+    /// Asks all at once, where somebody must listen in these places, too. Trials whose packets a guest sent to a place
+    /// where nobody listens are told, by their number.
+    fn batch(self, trials: &[Trial], places: &[Place], stop: &AtomicBool) -> Result<Batch> {
+        let listeners = self.listeners(trials.iter().filter_map(Trial::place).chain(places.iter().copied()))?;
         let programs = listeners.iter().filter(|(_, listener)| matches!(listener, Listener::Program));
         let asked: Vec<String> = programs.map(|((attachment, ..), _)| self.name(*attachment)).collect();
-        let addresses: BTreeSet<IpAddr> = trials.iter().map(|trial| trial.destination).collect();
-        let watch = Watch::start(self.watched(&asked)?, &Arc::new(addresses))?;
+        let follow = trials.iter().any(|trial| trial.follow) || self.masquerades();
+        let addresses = (!follow).then(|| trials.iter().map(|trial| trial.destination).collect());
+        let machines = self.watched(&asked)?;
+        let watch = Watch::start(&machines, addresses)?;
         let over = AtomicBool::new(false);
         let attempts: Vec<Result<Attempt>> = thread::scope(|scope| {
             for listener in listeners.values() {
@@ -135,18 +164,52 @@ impl Ground<'_> {
             attempts
         });
         let seen = watch.end();
-        let outcomes = trials.iter().zip(attempts).map(|(trial, attempt)| {
-            let listener = trial.place().and_then(|place| listeners.get(&place)).unwrap_or(&Listener::None);
-            Ok(self.outcome(trial, &attempt?, listener, &seen))
-        });
-        Ok(outcomes.collect())
+        let (mut outcomes, mut moved) = (Vec::new(), Vec::new());
+        for (index, (trial, attempt)) in trials.iter().zip(attempts).enumerate() {
+            let outcome = attempt.map(|attempt| {
+                let names = if follow {
+                    renamed::names(attempt.flow, attempt.answer == Answer::Refused, &seen, &machines)
+                } else {
+                    vec![attempt.flow]
+                };
+                let place = self.moved(trial, &attempt, &names, &seen);
+                moved.extend(place.filter(|place| !listeners.contains_key(place)).map(|place| (index, place)));
+                let listener = place.and_then(|place| listeners.get(&place));
+                let listener = listener.or_else(|| listeners.get(&trial.place()?)).unwrap_or(&Listener::None);
+                self.outcome(trial, &attempt, listener, (&names, &seen))
+            });
+            outcomes.push(outcome);
+        }
+        Ok((outcomes, moved))
+    }
+
+    fn masquerades(self) -> bool {
+        self.network.virtual_machines.iter().any(|vm| vm.guest_masquerade != Masquerade::Off)
+    }
+
+    /// Where a guest has sent the packets on to, another machine or port than was asked, unless that was answered.
+    fn moved(self, trial: &Trial, attempt: &Attempt, names: &[Flow], seen: &Seen) -> Option<Place> {
+        let (_, asked, transport) = trial.place()?;
+        let (address, port) = names.last()?.dst;
+        let to = SocketAddr::new(address, port);
+        let direct = [asked, SocketAddr::new(trial.destination, asked.port())].contains(&to);
+        if !trial.follow || direct || attempt.answer == Answer::Yes {
+            return None;
+        }
+        let has = |nic: &NicIx| {
+            let nic = self.network.nic(*nic);
+            let machine = &self.network.vm(nic.virtual_machine).name;
+            nic.addresses.contains(&address) && names.iter().any(|name| seen.passed(machine, *name))
+        };
+        let nic = (0..self.network.network_interfaces.len()).map(NicIx).find(has)?;
+        Some((Attachment::Nic(nic), to, transport))
     }
 
     /// Opens whatever must answer, unless a program of the machine does.
-    fn listeners(self, trials: &[Trial]) -> Result<Listeners> {
+    fn listeners(self, places: impl Iterator<Item = Place>) -> Result<Listeners> {
         let mut listeners = Listeners::new();
         let deadline = Instant::now() + PROGRAM;
-        for place in trials.iter().filter_map(Trial::place) {
+        for place in places {
             if let Entry::Vacant(free) = listeners.entry(place) {
                 let (attachment, address, transport) = place;
                 let deadline = self.has_program(attachment).then_some(deadline);
@@ -195,7 +258,13 @@ impl Ground<'_> {
         Ok(Attempt { answer, flow, took: start.elapsed() })
     }
 
-    fn outcome(self, trial: &Trial, attempt: &Attempt, listener: &Listener, seen: &Seen) -> Outcome {
+    fn outcome(
+        self,
+        trial: &Trial,
+        attempt: &Attempt,
+        listener: &Listener,
+        (names, seen): (&[Flow], &Seen),
+    ) -> Outcome {
         let (mut arrived, mut note) = match attempt.answer {
             Answer::Yes => (true, None),
             Answer::Silence => (false, None),
@@ -213,22 +282,25 @@ impl Ground<'_> {
             arrived = trial.to.is_some_and(|to| seen.passed(&self.name(to), attempt.flow));
             note = Some("a program of the machine has the port: seen is only whether the packet arrives");
         }
-        // A guest that masks sends on another flow than it got.
-        let masked = self.network.virtual_machines.iter().any(|vm| vm.guest_masquerade != Masquerade::Off);
         let answered = matches!(attempt.answer, Answer::Yes | Answer::Refused);
-        let elsewhere = answered && !masked && self.missed(trial, attempt.flow, seen);
+        // A guest that sends packets elsewhere means to.
+        let elsewhere = answered && names.len() == 1 && self.missed(trial, attempt.flow, seen);
         if elsewhere {
             (arrived, note) = (false, Some("answered by another machine, which has the address too"));
         }
+        let answers: Vec<_> = names.iter().map(|name| name.answer()).collect();
+        let to = trial.to.map(|to| self.name(to));
+        let lost = || Lost::of(seen, names, (&self.name(trial.from), to.as_deref()));
         Outcome {
             arrived,
             elsewhere,
-            via: seen.way(attempt.flow).filter(|_| !masked),
+            via: seen.way(names),
             // A program need not answer.
-            via_return: seen.way(attempt.flow.answer()).filter(|_| !masked && !foreign),
+            via_return: seen.way(&answers).filter(|_| !foreign),
             source_port: attempt.flow.src.1,
             took: attempt.took,
             note: note.map(str::to_owned),
+            lost: (trial.follow && !arrived).then(lost),
         }
     }
 
@@ -307,9 +379,28 @@ impl Ground<'_> {
     }
 }
 
+impl Lost {
+    fn of(seen: &Seen, names: &[Flow], (from, to): (&str, Option<&str>)) -> Self {
+        let Some((machine, sent_on, answer)) = seen.lost(names, (from, to)) else {
+            let text = format!("the packet left {from}, if at all, and came to no machine");
+            return Self { at: None, sent_on: false, text };
+        };
+        let text = match (answer, sent_on) {
+            (true, true) => format!("{machine} sent the answer on, which did not arrive"),
+            (true, false) => format!("{machine} got the answer and did not send it on"),
+            (false, true) => format!("{machine} sent the packet on, and no machine answered it"),
+            (false, false) if Some(machine.as_str()) == to => {
+                format!("the packet came to {machine}, which did not answer")
+            }
+            (false, false) => format!("{machine} got the packet and did not send it on"),
+        };
+        Self { at: Some(machine), sent_on, text }
+    }
+}
+
 impl Trial {
     /// Where somebody must listen.
-    fn place(&self) -> Option<(Attachment, SocketAddr, Transport)> {
+    fn place(&self) -> Option<Place> {
         let (port, transport) = match self.probe {
             Probe::Ping => return None,
             Probe::Tcp(port) => (port, Transport::Tcp),

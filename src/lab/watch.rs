@@ -1,8 +1,9 @@
 //! Who forwards a packet, seen at the machines themselves.
 //!
 //! One idea: a guest that forwards sends a packet on with a smaller hop limit than it came with. So one look at each
-//! machine says who forwarded it, and the hop limits say in which order. It looks at packets to or from given addresses
-//! only, remembers a bounded number of flows, and knows nothing of addresses that a guest translates.
+//! machine says who forwarded it, and the hop limits say in which order. It may look at packets to or
+//! from given addresses only, and remembers a bounded number of flows. Which of them are one flow, under the names that guests
+//! give it, is for [`super::renamed`].
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -78,14 +79,16 @@ pub(super) struct Watch {
 pub(super) struct Seen(Vec<Sightings>);
 
 impl Watch {
-    /// Begins in these machines' namespaces; what passes from now on is seen.
-    pub(super) fn start(machines: Vec<(String, Netns)>, addresses: &Arc<BTreeSet<IpAddr>>) -> Result<Self> {
+    /// Begins in these machines' namespaces; what passes from now on is seen, to and from these addresses or all.
+    pub(super) fn start(machines: &[(String, Netns)], addresses: Option<BTreeSet<IpAddr>>) -> Result<Self> {
+        let addresses = Arc::new(addresses);
         let mut watch = Self { stop: Arc::default(), watchers: Vec::new() };
         for (machine, namespace) in machines {
             let sniffer = namespace.run(|| Sniffer::open(PATIENCE)).and_then(|opened| opened);
             let sniffer = sniffer.during(|| format!("cannot watch packets in {machine}"))?;
-            let (stop, addresses) = (Arc::clone(&watch.stop), Arc::clone(addresses));
-            let look = move || look(machine, &sniffer, &addresses, &stop);
+            let (stop, addresses) = (Arc::clone(&watch.stop), Arc::clone(&addresses));
+            let machine = machine.clone();
+            let look = move || look(machine, &sniffer, addresses.as_ref().as_ref(), &stop);
             let watcher = thread::Builder::new().name("vnet-watch".into()).spawn(look);
             watch.watchers.push(watcher.during(|| "cannot start a thread".into())?);
         }
@@ -106,15 +109,46 @@ impl Drop for Watch {
 }
 
 impl Seen {
-    /// The machines that forwarded a flow, in order; None if somebody may have missed it.
-    pub(super) fn way(&self, flow: Flow) -> Option<Vec<String>> {
+    /// The machines that forwarded a flow under one of its names, in order; None if somebody may have missed it.
+    pub(super) fn way(&self, names: &[Flow]) -> Option<Vec<String>> {
         if self.0.iter().any(|sightings| !sightings.complete) {
             return None;
         }
-        let hops = self.0.iter().filter_map(|sightings| Some((&sightings.machine, sightings.flows.get(&flow)?)));
-        let mut forwarders: Vec<_> = hops.filter(|(_, hops)| hops.least < hops.most).collect();
-        forwarders.sort_by_key(|(_, hops)| std::cmp::Reverse(hops.most));
-        Some(forwarders.into_iter().map(|(machine, _)| machine.clone()).collect())
+        let met = self.met(names).into_iter().filter(|(_, hops)| hops.least < hops.most);
+        Some(met.map(|(machine, _)| machine.to_owned()).collect())
+    }
+
+    /// The machines that saw a flow under one of its names, in order.
+    fn met(&self, names: &[Flow]) -> Vec<(&str, Hops)> {
+        let hops = |sightings: &Sightings| {
+            let seen = names.iter().filter_map(|name| sightings.flows.get(name)).copied();
+            seen.reduce(|a, b| Hops { most: a.most.max(b.most), least: a.least.min(b.least) })
+        };
+        let met = self.0.iter().filter_map(|sightings| Some((sightings.machine.as_str(), hops(sightings)?)));
+        let mut met: Vec<_> = met.collect();
+        met.sort_by_key(|(_, hops)| std::cmp::Reverse(hops.most));
+        met
+    }
+
+    /// Where a packet that `from` sent was seen last, or the answer of `to`: the machine, whether it sent it on, and whether it
+    /// was the answer. None if no machine but the sender saw it.
+    pub(super) fn lost(&self, names: &[Flow], (from, to): (&str, Option<&str>)) -> Option<(String, bool, bool)> {
+        let last = |names: &[Flow], sender: Option<&str>| {
+            let met = self.met(names).into_iter().filter(|(machine, _)| Some(*machine) != sender);
+            met.last().map(|(machine, hops)| (machine.to_owned(), hops.least < hops.most))
+        };
+        let answers: Vec<_> = names.iter().map(|name| name.answer()).collect();
+        let answered = last(&answers, to).filter(|(machine, _)| machine != from);
+        answered.map(|(machine, sent_on)| (machine, sent_on, true)).or_else(|| {
+            let (machine, sent_on) = last(names, Some(from))?;
+            Some((machine, sent_on, false))
+        })
+    }
+
+    /// All flows that a machine saw.
+    pub(super) fn flows(&self, machine: &str) -> impl Iterator<Item = Flow> {
+        let there = self.0.iter().filter(move |sightings| sightings.machine == machine);
+        there.flat_map(|sightings| sightings.flows.keys().copied())
     }
 
     /// Whether a machine was watched all the time and never saw a flow.
@@ -129,7 +163,7 @@ impl Seen {
     }
 }
 
-fn look(machine: String, sniffer: &Sniffer, addresses: &BTreeSet<IpAddr>, stop: &AtomicBool) -> Sightings {
+fn look(machine: String, sniffer: &Sniffer, addresses: Option<&BTreeSet<IpAddr>>, stop: &AtomicBool) -> Sightings {
     let mut sightings = Sightings { machine, flows: HashMap::new(), complete: true };
     // Headers suffice: two IP headers' room for options and the ports.
     let mut buffer = [0; 128];
@@ -153,9 +187,10 @@ fn look(machine: String, sniffer: &Sniffer, addresses: &BTreeSet<IpAddr>, stop: 
 }
 
 impl Sightings {
-    fn note(&mut self, packet: &[u8], addresses: &BTreeSet<IpAddr>) {
+    fn note(&mut self, packet: &[u8], addresses: Option<&BTreeSet<IpAddr>>) {
         let Some((flow, hops)) = parse(packet) else { return };
-        if !addresses.contains(&flow.src.0) && !addresses.contains(&flow.dst.0) {
+        let has = |address: &IpAddr| addresses.is_none_or(|addresses| addresses.contains(address));
+        if !has(&flow.src.0) && !has(&flow.dst.0) {
             return;
         }
         if let Some(known) = self.flows.get_mut(&flow) {
@@ -217,15 +252,15 @@ mod tests {
         let saw = |machine: &str, hops: &[u8]| {
             let mut sightings = Sightings { machine: machine.to_owned(), flows: HashMap::new(), complete: true };
             for hops in hops {
-                sightings.note(&udp(*hops), &addresses);
+                sightings.note(&udp(*hops), Some(&addresses));
             }
             sightings
         };
         let mut seen = Seen(vec![saw("second", &[63, 62]), saw("end", &[62]), saw("first", &[64, 63, 64, 63])]);
-        assert_eq!(seen.way(flow).unwrap(), ["first", "second"]);
-        assert_eq!(seen.way(flow.answer()).unwrap(), [""; 0]);
+        assert_eq!(seen.way(&[flow]).unwrap(), ["first", "second"]);
+        assert_eq!(seen.way(&[flow.answer()]).unwrap(), [""; 0]);
         assert!(seen.passed("end", flow) && !seen.passed("end", flow.answer()));
         seen.0[0].complete = false;
-        assert_eq!(seen.way(flow), None);
+        assert_eq!(seen.way(&[flow]), None);
     }
 }

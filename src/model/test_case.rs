@@ -24,6 +24,8 @@ pub struct TestCase {
     pub not_via: Vec<VmIx>,
     /// A rule that must decide: `securityRules/x`, `defaultSecurityRules/x` or `ruleCollections/x/y`.
     pub rule: Option<String>,
+    /// Whether the model's answer is of no interest.
+    pub packets_only: bool,
 }
 
 /// Where a test's packet starts or ends. As a start, an address belongs to an interface or an attached VNet.

@@ -2,12 +2,16 @@
 
 pub mod caps;
 pub mod clock;
+pub mod conntrack;
 pub mod crowd;
 pub mod files;
+mod ip_tables;
 pub mod mount;
+mod netfilter;
 pub mod netlink;
 pub mod netns;
 pub mod nftables;
+pub mod packet_filter;
 pub mod peer;
 pub mod ping;
 pub mod poll;

@@ -8,18 +8,16 @@ use std::io;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST};
-use netlink_sys::protocols::NETLINK_NETFILTER;
-use netlink_sys::{Socket, SocketAddr};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE};
+
+use super::netfilter::{Netfilter, attribute, message, nested, number, text};
 
 /// The table's name in a guest's namespace.
-const TABLE: &str = "vnet";
+pub const TABLE: &str = "vnet";
 const CHAIN: &str = "postrouting";
 
-const HEADER_LEN: usize = 16;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
-const ERROR: u16 = 2;
 /// `NFNL_SUBSYS_NFTABLES`, as a message's type and as a batch's subject.
 const SUBSYSTEM: u16 = 10;
 const NEW_TABLE: u16 = SUBSYSTEM << 8;
@@ -44,7 +42,6 @@ const EQUAL: u32 = 0;
 const NOT_EQUAL: u32 = 1;
 /// `IFNAMSIZ`.
 const DEVICE_NAME_LEN: usize = 16;
-const NESTED: u16 = 1 << 15;
 
 /// Has the kernel put the outgoing interface's address in place of the source of everything it forwards but to the spared
 /// destinations, or for None leave all sources alone. The answer of a kernel without nf_tables, or without its address
@@ -161,69 +158,9 @@ impl Batch {
     }
 
     fn commit(self) -> io::Result<()> {
-        let mut socket = Socket::new(NETLINK_NETFILTER)?;
-        socket.bind_auto()?;
-        socket.connect(&SocketAddr::new(0, 0))?;
         let frame = [&[0, 0][..], &SUBSYSTEM.to_be_bytes()].concat();
         let datagram =
             [message(BATCH_BEGIN, 0, 0, &frame), self.messages, message(BATCH_END, 0, self.last + 1, &frame)];
-        socket.send(&datagram.concat(), 0)?;
-        loop {
-            let (answer, _) = socket.recv_from_full()?;
-            if acknowledges(&answer, self.last)? {
-                return Ok(());
-            }
-        }
+        Netfilter::open()?.send(&datagram.concat(), self.last)
     }
-}
-
-/// Whether the last message is acknowledged among these; an error if any is refused.
-fn acknowledges(mut answer: &[u8], last: u32) -> io::Result<bool> {
-    let word =
-        |bytes: &[u8], at: usize| bytes.get(at..).and_then(<[u8]>::first_chunk).map(|it| u32::from_ne_bytes(*it));
-    while let (Some(length), Some(kind), Some(sequence)) = (word(answer, 0), word(answer, 4), word(answer, 8)) {
-        if kind as u16 == ERROR {
-            match word(answer, HEADER_LEN).map_or(0, u32::cast_signed) {
-                0 if sequence == last => return Ok(true),
-                0 => {}
-                error => return Err(io::Error::from_raw_os_error(-error)),
-            }
-        }
-        let length = (length as usize).next_multiple_of(4).max(HEADER_LEN);
-        answer = answer.get(length..).unwrap_or_default();
-    }
-    Ok(false)
-}
-
-fn message(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEADER_LEN + body.len());
-    bytes.extend(((HEADER_LEN + body.len()) as u32).to_ne_bytes());
-    bytes.extend(kind.to_ne_bytes());
-    bytes.extend((flags | NLM_F_REQUEST).to_ne_bytes());
-    bytes.extend(sequence.to_ne_bytes());
-    bytes.extend(0_u32.to_ne_bytes());
-    bytes.extend(body);
-    bytes
-}
-
-fn nested(kind: u16, attributes: &[u8]) -> Vec<u8> {
-    attribute(kind | NESTED, attributes)
-}
-
-fn number(kind: u16, value: u32) -> Vec<u8> {
-    attribute(kind, &value.to_be_bytes())
-}
-
-/// Length, type, value, and padding to four bytes that the length leaves out.
-fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(value.len() + 8);
-    bytes.extend((value.len() as u16 + 4).to_ne_bytes());
-    bytes.extend(kind.to_ne_bytes());
-    bytes.extend(value);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
-}
-
-fn text(value: &str) -> Vec<u8> {
-    [value.as_bytes(), &[0]].concat()
 }

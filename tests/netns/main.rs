@@ -21,6 +21,7 @@ mod flood;
 mod flow_logs;
 mod flows;
 mod gateway;
+mod guest_rules;
 mod lab;
 mod life;
 mod nftables;

@@ -9,9 +9,10 @@ pub(super) fn render(report: &Report) -> String {
     let total: f64 = report.tests.iter().map(|test| test.took.as_secs_f64()).sum();
     let errors = report.tests.iter().filter(|test| is_error(test)).count();
     let counts = format!(
-        r#"tests="{}" failures="{}" errors="{errors}" skipped="0" time="{total:.3}""#,
+        r#"tests="{}" failures="{}" errors="{errors}" skipped="{}" time="{total:.3}""#,
         report.tests.len(),
-        report.failed - errors
+        report.failed - errors,
+        report.skipped
     );
     let name = escape(&report.name);
     let mut out = format!(
@@ -28,6 +29,10 @@ fn case(out: &mut String, suite: &str, test: &Tested) {
     let _ = write!(out, "    <testcase classname=\"{suite}\" name=\"{name}\" time=\"{seconds:.3}\"");
     if test.passed {
         out.push_str("/>\n");
+        return;
+    }
+    if let Some(why) = &test.skipped {
+        let _ = writeln!(out, "><skipped message=\"{}\"/></testcase>", escape(why));
         return;
     }
     let element = if is_error(test) { "error" } else { "failure" };

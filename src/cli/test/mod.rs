@@ -25,7 +25,8 @@ use crate::model::Network;
 /// Run the tests of a topology file, in the model and with real packets
 ///
 /// Each entry of `tests:` is asked twice, and the answers are compared: a test fails if one of them is not what the file
-/// expects, and if they differ. Verdict and way are shown by real packets; which rule decides is the model's answer.
+/// expects, and if they differ. Past guests with firewall rules of their own, and with `packetsOnly: true`, the packets'
+/// answer alone counts; with --model-only such a test is skipped. Verdict and way are shown by real packets; which rule decides is the model's answer.
 /// Where nothing listens on a port, vnet does for the test. The file's lab is used if it runs as the file says; else
 /// a private copy is started and removed. Without FILE, a running lab's tests as it was started.
 ///
@@ -39,6 +40,9 @@ pub(super) struct Test {
     /// Ask the model alone: no lab, no root
     #[arg(long)]
     model_only: bool,
+    /// Ask real packets alone, as `packetsOnly: true` in a test does: their answer is not compared with the model's
+    #[arg(long, conflicts_with = "model_only")]
+    packets_only: bool,
     /// Write the results as JUnit XML, too
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -53,7 +57,8 @@ struct Subject {
 
 impl Test {
     pub(super) fn run(self, context: &Context) -> Outcome {
-        let subject = self.subject(context)?;
+        let mut subject = self.subject(context)?;
+        subject.network.tests.iter_mut().for_each(|test| test.packets_only |= self.packets_only);
         if subject.network.tests.is_empty() {
             let help = "add for instance `tests: [{from: web, to: db, port: 443, expect: reachable}]`";
             return Err(Failure::usage(format_args!("{} has no tests", subject.file)).help(help));

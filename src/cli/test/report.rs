@@ -18,6 +18,8 @@ pub(super) struct Report {
     pub(super) lab: Option<String>,
     pub(super) passed: usize,
     pub(super) failed: usize,
+    /// Those that only real packets can answer, where none were sent.
+    pub(super) skipped: usize,
     pub(super) tests: Vec<Tested>,
 }
 
@@ -27,6 +29,9 @@ pub(super) struct Report {
 pub(super) struct Tested {
     pub(super) name: String,
     pub(super) passed: bool,
+    /// Why it was not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) skipped: Option<String>,
     pub(super) from: String,
     /// `db:443`, `db:53/udp`, or `db` for a ping.
     pub(super) to: String,
@@ -65,6 +70,7 @@ impl Tested {
         Self {
             name: wanted.name.clone(),
             passed: false,
+            skipped: None,
             from,
             to,
             expect: wanted.expect,
@@ -98,10 +104,14 @@ impl Tested {
 impl Report {
     pub(super) fn new(name: &str, lab: Option<String>, mut tests: Vec<Tested>) -> Self {
         for test in &mut tests {
-            test.passed = test.problems.is_empty();
+            if !test.problems.is_empty() {
+                test.skipped = None;
+            }
+            test.passed = test.problems.is_empty() && test.skipped.is_none();
         }
         let passed = tests.iter().filter(|test| test.passed).count();
-        Self { name: name.to_owned(), lab, passed, failed: tests.len() - passed, tests }
+        let skipped = tests.iter().filter(|test| test.skipped.is_some()).count();
+        Self { name: name.to_owned(), lab, passed, failed: tests.len() - passed - skipped, skipped, tests }
     }
 
     pub(super) fn summary(&self) -> String {
@@ -109,7 +119,8 @@ impl Report {
             Some(lab) => &format!("in the model and with real packets in lab {lab}"),
             None => "in the model alone",
         };
-        let summary = format!("{}: {} passed, {} failed, {how}", self.name, self.passed, self.failed);
+        let skipped = if self.skipped == 0 { String::new() } else { format!(", {} skipped", self.skipped) };
+        let summary = format!("{}: {} passed, {} failed{skipped}, {how}", self.name, self.passed, self.failed);
         let defects = self.tests.iter().flat_map(|test| &test.problems);
         let defects = defects.filter(|problem| problem.kind == ProblemKind::Defect).count();
         if defects == 0 {
@@ -124,8 +135,12 @@ impl Report {
 
     pub(super) fn table(&self) -> Table {
         Table::new(&["Result", "Test", "Message"]).rows(self.tests.iter().map(|test| {
-            let result = if test.passed { "ok" } else { "not ok" };
-            [result.to_owned(), test.name.clone(), test.message()]
+            let result = match (&test.skipped, test.passed) {
+                (Some(_), _) => "skipped",
+                (None, true) => "ok",
+                (None, false) => "not ok",
+            };
+            [result.to_owned(), test.name.clone(), test.skipped.clone().unwrap_or_else(|| test.message())]
         }))
     }
 }

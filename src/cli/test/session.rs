@@ -214,7 +214,8 @@ impl Session<'_> {
         }
         let mut tested: Vec<Tested> = Vec::new();
         for ((case, query), forecast) in tests.iter().zip(&queries).zip(forecasts) {
-            let blocked = matches!(&forecast, Ok(forecast) if forecast.verdict != Verdict::Reachable);
+            let unlike = |forecast: &Forecast| forecast.verdict != Verdict::Reachable;
+            let blocked = forecast.as_ref().is_ok_and(|it| unlike(it) && !diag::packets_decide(case, it));
             let explanation =
                 if case.expect == Verdict::Reachable && blocked { self.model.explain(query) } else { None };
             tested.push(Tested::foretold(case, query, forecast, explanation));
@@ -250,7 +251,8 @@ impl Session<'_> {
             Endpoint::Vm(_) | Endpoint::Internet | Endpoint::Outside(_) => false,
             Endpoint::Nic(_) | Endpoint::Address(_) => true,
         };
-        trial_of(self.network, forecast, case.probe, names_interface, expecting)
+        let trial = trial_of(self.network, forecast, case.probe, names_interface, expecting)?;
+        Ok(Trial { follow: diag::packets_decide(case, forecast), ..trial })
     }
 
     fn judge(&self, case: &TestCase, tested: &mut Tested, real: Option<Real>) {
@@ -273,9 +275,19 @@ impl Session<'_> {
                     (false, true) => Verdict::Reachable,
                     (false, false) => Verdict::Blocked,
                 };
-                Some(Observed { verdict, via: outcome.via, via_return: outcome.via_return })
+                let lost = outcome.lost.map(|lost| lost.text);
+                Some(Observed { verdict, via: outcome.via, via_return: outcome.via_return, lost })
             }
         };
+        let guests = forecast.guest_rules.iter().map(|guest| format!("{guest}: the packets' answer counts"));
+        if diag::packets_decide(case, forecast) && self.ground.is_none() {
+            let guests = forecast.guest_rules.iter().map(|guest| format!("{guest}, which the model does not evaluate"));
+            let guests = guests.collect::<Vec<_>>().join("; ");
+            tested.skipped =
+                Some(if guests.is_empty() { "only real packets are to be asked".to_owned() } else { guests });
+        } else {
+            tested.notes.extend(guests);
+        }
         tested.problems.extend(diag::judge(self.network, case, forecast, observed.as_ref()));
         tested.observed = observed;
     }

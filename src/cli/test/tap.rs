@@ -27,8 +27,13 @@ struct Diagnostics<'a> {
 pub(super) fn render(report: &Report) -> String {
     let mut text = format!("TAP version 14\n1..{}\n", report.tests.len());
     for (index, test) in report.tests.iter().enumerate() {
+        let (number, name) = (index + 1, description(&test.name));
+        if let Some(why) = &test.skipped {
+            let _ = writeln!(text, "ok {number} - {name} # SKIP {why}");
+            continue;
+        }
         let result = if test.passed { "ok" } else { "not ok" };
-        let _ = writeln!(text, "{result} {} - {}", index + 1, description(&test.name));
+        let _ = writeln!(text, "{result} {number} - {name}");
         if test.passed {
             test.notes.iter().for_each(|note| text.extend(["# ", note, "\n"]));
         } else {

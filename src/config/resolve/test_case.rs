@@ -35,9 +35,14 @@ impl Reader<'_> {
             [&test.via, &test.via_return, &test.not_via].map(|machines| self.machines(machines));
         let rule = test.rule.as_ref().and_then(|rule| self.rule(rule));
         self.check_ways(test);
+        let packets_only = test.packets_only;
+        if let (true, Some(rule)) = (packets_only, &test.rule) {
+            let message = "which rule decides is the model's answer, and `packetsOnly` leaves that out";
+            self.report.error(rule.at, message).help("remove `rule`, or `packetsOnly`");
+        }
         let (from, to, probe, expect) = (from?, to?, probe?, test.expect.as_ref()?.value);
         let name = test.name.as_ref().map_or_else(|| title(test, probe, expect), |name| name.value.clone());
-        Some(model::TestCase { name, from, to, probe, expect, via, via_return, not_via, rule })
+        Some(model::TestCase { name, from, to, probe, expect, via, via_return, not_via, rule, packets_only })
     }
 
     /// Icmp without a port and Tcp with one, unless the file says more.
