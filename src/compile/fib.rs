@@ -130,7 +130,9 @@ impl Rows<'_> {
         let (surroundings, subnet) = (&surroundings[at.vnet.0], network.subnet(at));
         let families = surroundings.families();
         let endpoints = subnet.service_endpoints.iter();
+        let has_gateway = || network.gateways_of(at.vnet).any(|gateway| network.gateway(gateway).subnet == at);
         Sources {
+            to_peers: !surroundings.gateways.to_peers.is_empty() && has_gateway(),
             surroundings: surroundings.clone(),
             services: endpoints.map(|endpoint| published.ranges(&endpoint.tags, families)).collect(),
             table: subnet.route_table.map(|table| tables.seen(table, families, published)),

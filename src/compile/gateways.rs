@@ -3,7 +3,7 @@
 //! One idea: to a subnet all of a gateway's routes look alike, they lead to the gateway; which tunnel takes a packet is the
 //! gateway's own table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
@@ -35,6 +35,8 @@ pub(super) struct InUse {
     pub(super) appliances: Vec<(IpNet, Vec<IpAddr>)>,
     /// Where a user's own route to the gateway leads: to a VPN gateway that is alone (UDR-14).
     pub(super) for_users: Option<GatewayRoute>,
+    /// By prefix, none of which is among `routes`: to BGP peers themselves, from where the gateway stands alone (BGP-14a).
+    pub(super) to_peers: Vec<GatewayRoute>,
 }
 
 /// One prefix that a gateway knows a way to.
@@ -49,6 +51,8 @@ pub(super) struct GatewayRoute {
 /// Every gateway's routes: by prefix, the connections that lead there, all equal.
 pub(super) struct Gateways {
     routes: Vec<BTreeMap<IpNet, Vec<ConnectionIx>>>,
+    /// Of `routes`, those to BGP peers themselves.
+    peers: Vec<BTreeSet<IpNet>>,
     links: CustomerLinks,
     /// Of each route server.
     through: Vec<BTreeMap<IpNet, Vec<IpAddr>>>,
@@ -102,6 +106,7 @@ impl Gateways {
             GatewayKind::Vpn => routes(network, learned, ix),
             GatewayKind::ExpressRoute { .. } => express_route::routes(&exchange, ix),
         });
+        let peers = network.gateways().map(|(ix, _)| peers(network, learned, ix)).collect();
         let through = |server: &RouteServer| learned.bgp.through.get(&server.name).cloned().unwrap_or_default();
         let through = network.route_servers.iter().map(through);
         // For a route server that compares them.
@@ -115,7 +120,7 @@ impl Gateways {
         let (routes, through) = (routes.collect(), through.collect());
         let lengths = if compares { learned.bgp.lengths.clone() } else { BTreeMap::new() };
         let links = CustomerLinks::of(network, learned, &exchange);
-        Self { routes, links, through, exchange, express, lengths }
+        Self { routes, peers, links, through, exchange, express, lengths }
     }
 
     /// Of one prefix ExpressRoute's way is taken (BGP-23) unless a route server prefers another, and what is not taken is not
@@ -126,8 +131,13 @@ impl Gateways {
         let server = network.route_server_in_use(vnet);
         let mut best: BTreeMap<IpNet, (Rank, Way<'_>)> = BTreeMap::new();
         let preference = server.map_or_else(RoutingPreference::default, |ix| network.route_server(ix).preference);
+        // BGP-14a: a VPN gateway's peers are listed where there is no other gateway.
+        let vpn_alone = gateways.iter().all(|gateway| network.gateway(*gateway).kind == GatewayKind::Vpn);
         for ix in &gateways {
             for (prefix, over) in &self.routes[ix.0] {
+                if !vpn_alone && self.peers[ix.0].contains(prefix) {
+                    continue;
+                }
                 let rank = self.rank(network, preference, *ix, prefix);
                 prefer(&mut best, *prefix, (rank, Way::Gateway(*ix, over)));
             }
@@ -155,7 +165,19 @@ impl Gateways {
             gateway: gateway_id(*gateway),
             next_hops: instances((network, learned), *gateway, &[]),
         });
-        InUse { routes, appliances, for_users }
+        let known = |prefix: &IpNet| routes.iter().any(|route| route.prefix == *prefix);
+        let peers = gateways.iter().filter(|_| !vpn_alone).flat_map(|ix| self.to_peers((network, learned), *ix));
+        let to_peers = peers.filter(|route| !known(&route.prefix)).collect();
+        InUse { routes, appliances, for_users, to_peers }
+    }
+
+    /// What a gateway speaks BGP by.
+    fn to_peers(&self, (network, learned): (&Network, &Learned), ix: GatewayIx) -> impl Iterator<Item = GatewayRoute> {
+        let routes = self.routes[ix.0].iter().filter(move |(prefix, _)| self.peers[ix.0].contains(prefix));
+        routes.map(move |(prefix, over)| {
+            let next_hops = self.listed((network, learned), ix, prefix, over);
+            GatewayRoute { prefix: *prefix, gateway: gateway_id(ix), next_hops }
+        })
     }
 
     /// The addresses that a row to a gateway has: those of the edges beyond an ExpressRoute gateway, over links that lead
@@ -274,6 +296,19 @@ fn routes(network: &Network, learned: &Learned, gateway: GatewayIx) -> BTreeMap<
         routes.entry(prefix).or_insert(over);
     }
     routes
+}
+
+/// A gateway's BGP peers, where no other route leads to just them.
+fn peers(network: &Network, learned: &Learned, gateway: GatewayIx) -> BTreeSet<IpNet> {
+    let ends = network.connections_of(gateway).flat_map(|(ix, _)| network.bgp_ends(ix));
+    let mut peers: BTreeSet<_> = ends.map(|(_, far)| IpNet::from(far.address)).collect();
+    for (ix, connection) in network.connections_of(gateway) {
+        let said = learned.bgp.over.get(&connection.name).into_iter().flatten();
+        for prefix in network.local_space(ix).iter().chain(said) {
+            peers.remove(prefix);
+        }
+    }
+    peers
 }
 
 /// A peer's own address passes: the gateway has a route to it by itself (VPN-11).

@@ -77,6 +77,8 @@ pub(super) struct Sources {
     pub(super) table: Option<Same<UserRoutes>>,
     /// The ranges of each service endpoint.
     pub(super) services: Vec<Same<Prefixes>>,
+    /// A gateway stands in it and needs routes of its own.
+    pub(super) to_peers: bool,
 }
 
 impl Sources {
@@ -88,7 +90,7 @@ impl Sources {
 
 /// The rows of a subnet by source, then by prefix (DIAG-02).
 pub(super) fn of(sources: &Sources) -> Vec<Row> {
-    let Sources { surroundings, table, services } = sources;
+    let Sources { surroundings, table, services, to_peers } = sources;
     let users = table.as_ref().map_or(&[][..], |table| &table.rows);
     let mut rows: Vec<_> = local_rows(surroundings).chain(internet_rows(surroundings)).collect();
     // Which VNets are reachable as next hops stays as it is.
@@ -96,7 +98,7 @@ pub(super) fn of(sources: &Sources) -> Vec<Row> {
         rows.extend(peering_rows(surroundings));
     }
     if !table.as_ref().is_some_and(|table| table.disable_gateway_routes) {
-        rows.extend(gateway_rows(surroundings));
+        rows.extend(gateway_rows(surroundings, *to_peers));
     }
     rows.extend(private_access::service_rows(services));
     rows.extend(private_access::endpoint_rows(surroundings, users));
@@ -132,7 +134,7 @@ fn internet_rows(surroundings: &Surroundings) -> impl Iterator<Item = Row> {
 }
 
 /// One row a prefix that a gateway knows a way to (SYS-10), or that a route server has heard of from appliances (ARS-08).
-fn gateway_rows(surroundings: &Surroundings) -> impl Iterator<Item = Row> {
+fn gateway_rows(surroundings: &Surroundings, to_peers: bool) -> impl Iterator<Item = Row> {
     let row = |prefix: IpNet, target, next_hops: &Vec<IpAddr>| {
         let mut row = system(prefix, NextHopType::VirtualNetworkGateway, target);
         let route = Arc::make_mut(&mut row.route);
@@ -145,8 +147,10 @@ fn gateway_rows(surroundings: &Surroundings) -> impl Iterator<Item = Row> {
         [one] => row(*prefix, Target::Appliance(one), hops),
         _ => row(*prefix, Target::Spread, hops),
     });
+    let to_peers = surroundings.gateways.to_peers.iter().filter(move |_| to_peers);
     routes
         .iter()
+        .chain(to_peers)
         .map(move |known| row(known.prefix, Target::Gateway(Some(known.gateway)), &known.next_hops))
         .chain(through)
 }
