@@ -30,7 +30,7 @@ routeTables: [{{name: quiet, disableBgpRoutePropagation: true}}]
 routeServers:
   - name: rs
     virtualNetwork: hub
-    bgpConnections: [{{name: to-nva1, peerIp: 10.0.2.4, peerAsn: 65001}}, {{name: to-nva2, peerIp: 10.0.2.5, peerAsn: 65002}}]
+    bgpConnections: [{{name: to-nva1, peerIp: 10.0.2.4, peerAsn: 65001}}, {{name: to-nva2, peerIp: 10.0.2.5, peerAsn: 4200000002}}]
     {server}
 virtualMachines:
   - {{name: nva1, networkInterfaces: [{{subnet: hub/nva, privateIPAddress: 10.0.2.4, enableIPForwarding: true}}], run: {}}}
@@ -43,7 +43,7 @@ virtualMachines:
     )
 }
 
-/// The configurations of nva1, AS 65001 at 10.0.2.4, and nva2, AS 65002 at 10.0.2.5.
+/// The configurations of nva1, AS 65001 at 10.0.2.4, and nva2, AS 4200000002 at 10.0.2.5, which has more than 16 bits (ARS-01).
 struct Appliances(TempDir);
 
 impl Appliances {
@@ -60,7 +60,7 @@ impl Appliances {
 
     /// What an appliance announces, and what it does to each route before.
     fn say(&self, name: &str, prefixes: &[&str], with: &str) {
-        let number = if name == "nva1" { 1 } else { 2 };
+        let (host, asn) = if name == "nva1" { (4, 65001_u32) } else { (5, 4_200_000_002) };
         let routes: Vec<_> = prefixes.iter().map(|prefix| format!("route {prefix} blackhole; ")).collect();
         let routes = routes.concat();
         let text = format!(
@@ -70,7 +70,7 @@ protocol device {{}}
 protocol static {{ ipv4; {routes} }}
 filter announced {{ if source != RTS_STATIC then reject; {with} accept; }}
 template bgp azure {{
-  local 10.0.2.{host} as 6500{number};
+  local 10.0.2.{host} as {asn};
   multihop;
   connect delay time 1;
   connect retry time 1;
@@ -79,8 +79,7 @@ template bgp azure {{
 }}
 protocol bgp rs0 from azure {{ neighbor 10.0.1.4 as 65515; }}
 protocol bgp rs1 from azure {{ neighbor 10.0.1.5 as 65515; }}
-",
-            host = number + 3,
+"
         );
         fs::write(self.path(name), text).unwrap();
     }
@@ -154,7 +153,7 @@ fn ars_03_flows_are_spread_over_the_appliances_that_announce() {
     leads(&lab, "app", "192.168.90.0/24", &["10.0.2.5"]);
     eventually("the next hop is as it was", || {
         let route = appliances.ask(&lab, "nva1", "show route 192.168.90.0/24 all");
-        route.contains("BGP.next_hop: 10.0.2.5") && route.contains("BGP.as_path: 65515 65002")
+        route.contains("BGP.next_hop: 10.0.2.5") && route.contains("BGP.as_path: 65515 4200000002")
     });
     lab.assert_ping("app", "192.168.80.10");
     appliances.ask(&lab, "nva1", "down");

@@ -133,13 +133,15 @@ fn connections(written: &written::RouteServer, range: Ipv4Net, report: &mut Repo
     let mut all = Vec::new();
     for one in &written.connections {
         let (Some(asn), Some(address)) = (&one.asn, &one.address) else { continue };
+        bgp::check_asn(asn, report);
         if asn.value > u32::from(u16::MAX) {
             report
-                .error(asn.at, format!("AS number {} has more than 16 bits", asn.value))
+                .warning(
+                    asn.at,
+                    format!("AS number {} has more than 16 bits, which Azure does not promise to take", asn.value),
+                )
                 .rule("ARS-01")
                 .expected("a number up to 65534 that is your own, such as 64512 to 65514");
-        } else {
-            bgp::check_asn(asn, report);
         }
         if IpNet::V4(range).contains(&address.value) || address.value.is_ipv6() {
             report
