@@ -25,7 +25,7 @@ pub const EVENTS_MAX: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerConfig {
     pub asn: Asn,
-    /// Of another system, though its number may be ours: then all its routes came through us (BGP-13).
+    /// Of another system, so a peer with our number is refused (BGP-13).
     pub external: bool,
     /// Only the peer connects (BGP-05).
     pub passive: bool,
@@ -350,5 +350,5 @@ fn tell(rib: &mut Rib, id: PeerId, peer: &mut Peer, now: Instant) {
 
 fn neighbour(own: Asn, peer: &Peer) -> Neighbour {
     let identifier = peer.session.peer().map_or(Ipv4Addr::UNSPECIFIED, |open| open.identifier);
-    Neighbour { asn: peer.config.asn, internal: peer.config.asn == own && !peer.config.external, identifier }
+    Neighbour { asn: peer.config.asn, internal: peer.config.asn == own, identifier }
 }

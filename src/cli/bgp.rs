@@ -25,7 +25,7 @@ pub(super) struct Bgp {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List sessions: state, how long, what they have brought
+    /// List sessions: state, how long, what they have brought, why one is not up
     #[command(after_long_help = "Examples:\n  vnet bgp peers\n  vnet bgp peers hub-gw -o json")]
     Peers {
         /// A gateway or a site; all without
@@ -131,6 +131,7 @@ fn peers(rows: &[PeerRow]) -> Table {
         "RoutesReceived",
         "MessagesSent",
         "MessagesReceived",
+        "LastError",
     ];
     Table::new(COLUMNS).rows(rows.iter().map(|row| {
         [
@@ -143,6 +144,7 @@ fn peers(rows: &[PeerRow]) -> Table {
             row.routes_received.to_string(),
             row.messages_sent.to_string(),
             row.messages_received.to_string(),
+            row.last_error.clone().unwrap_or_default(),
         ]
     }))
 }

@@ -29,7 +29,7 @@ pub struct PeerRow {
     pub routes_received: u32,
     pub messages_sent: u64,
     pub messages_received: u64,
-    /// Why the session before ended.
+    /// Why there is no session, or the one before ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
 }
@@ -99,7 +99,8 @@ fn peer_row(node: &Node, peer: &Peer, speaker: Option<&Speaker>, now: Instant) -
         routes_received: status.as_ref().map_or(0, |status| status.routes_received),
         messages_sent: status.as_ref().map_or(0, |status| status.counters.messages_sent),
         messages_received: status.as_ref().map_or(0, |status| status.counters.messages_received),
-        last_error: status.and_then(|status| status.last_ending).map(|ending| ending.to_string()),
+        last_error: one_number(node, peer)
+            .or_else(|| status.and_then(|status| status.last_ending).map(|ending| ending.to_string())),
     }
 }
 
@@ -118,6 +119,13 @@ pub fn seen_from_the_other_end(foreign: &Node, peer: &Peer, far: (&Node, &Speake
         last_error: known.last_error,
         ..peer_row(foreign, peer, None, now)
     })
+}
+
+/// Two systems of one number do not speak (BGP-13), whatever either is told of the other's OPEN.
+fn one_number(node: &Node, peer: &Peer) -> Option<String> {
+    let asn = node.asn;
+    let why = || format!("both ends have AS number {asn}: give one of them another (BGP-13)");
+    (peer.config.external && peer.config.asn == asn).then(why)
 }
 
 fn duration(time: std::time::Duration) -> String {

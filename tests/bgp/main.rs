@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod codec;
+mod hostile;
 mod malformed;
 mod memory;
 mod routes;

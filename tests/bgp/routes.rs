@@ -1,9 +1,9 @@
 //! Routes among two, three and four speakers: what is learned, chosen, passed on and refused (BGP-08 to BGP-17).
 
-use vnet::bgp::message::{Message, write_announcements};
+use vnet::bgp::message::{Aggregator, Capabilities, Context, Message, Opaque, Open, Origin, write_announcements};
 use vnet::bgp::{
-    AsPath, Asn, Attributes, Community, Ending, Group, Happening, Notification, Origination, PeerConfig, PeerId,
-    Refusal, Side, Source, State,
+    AsPath, Asn, Attributes, Community, Ending, Families, Group, Happening, Notification, Origination, PeerConfig,
+    PeerId, Refusal, Side, Source, State,
 };
 
 use crate::codec::{EXTERNAL, messages};
@@ -96,19 +96,22 @@ fn bgp_13_a_path_through_us_is_refused() {
     assert_eq!(learned[0].2, Some(Refusal::OwnAsn), "kept, with the reason");
 }
 
-/// BGP-13: another system of our number is not our own system: its routes have come through us.
+/// BGP-13: another system of our number is refused, and told so; within our own system the same number is right.
 #[test]
 fn bgp_13_two_systems_of_one_number() {
     let mut world = World::new();
-    let (a, b) = (world.node(65515), world.node(65515));
+    let (a, b, within) = (world.node(65515), world.node(65515), world.node(65515));
     let foreign = |node| PeerConfig { external: true, ..World::peer_config(node, 65515) };
     world.link((a, foreign(a)), (b, foreign(b)));
+    world.join((a, 65515), (within, 65515));
     world.network(a, "10.1.0.0/16");
-    world.run_secs(5);
-    assert_eq!(world.state(b, a), State::Established);
-    assert_eq!(world.best(b, "10.1.0.0/16"), []);
-    let refused: Vec<_> = world.nodes[b].learned(PeerId(a as u32)).map(|(_, _, why)| why).collect();
-    assert_eq!(refused, [Some(Refusal::OwnAsn)]);
+    world.run_secs(300);
+    assert!([(a, b), (b, a)].iter().all(|(node, peer)| world.state(*node, *peer) < State::OpenConfirm));
+    let endings =
+        [(a, b), (b, a)].map(|(node, peer)| world.nodes[node].status(PeerId(peer as u32)).unwrap().last_ending);
+    let bad_peer_as = Notification::new(2, 2);
+    assert!(endings.contains(&Some(Ending::Sent(bad_peer_as))), "{endings:?}");
+    assert_eq!((world.best(b, "10.1.0.0/16").len(), world.best(within, "10.1.0.0/16").len()), (0, 1));
 }
 
 /// A peer is not told those of our routes that are withheld from it.
@@ -460,4 +463,71 @@ fn paths_that_lie() {
     let out = world.nodes[a].outgoing(PeerId(1), Side::Remote).to_vec();
     let Some(Message::Update(update)) = messages(&out, two_byte).pop() else { panic!("an UPDATE") };
     assert_eq!(update.attributes.as_path.to_string(), "65001");
+}
+
+/// A peer that is spoken for by hand, with no limit on silence.
+fn by_hand(world: &mut World, node: usize, config: PeerConfig) -> PeerId {
+    let (id, asn) = (PeerId(9), config.asn);
+    world.nodes[node].add_peer(id, PeerConfig { passive: true, ..config }, world.now);
+    assert!(world.nodes[node].handle_connected(id, Side::Remote, world.now));
+    let capabilities = Capabilities { families: Some(Families::BOTH), route_refresh: true, four_byte_asn: true };
+    let mut said = vec![];
+    Open { asn, hold_time: 0, identifier: [10, 9, 9, 9].into(), capabilities }.write(&mut said);
+    vnet::bgp::message::write_keepalive(&mut said);
+    world.nodes[node].handle_bytes(id, Side::Remote, &said, world.now);
+    assert_eq!(world.nodes[node].status(id).unwrap().state, State::Established);
+    id
+}
+
+/// Every attribute with a value that no default is.
+fn unusual(path: &[u32]) -> Attributes {
+    Attributes {
+        origin: Origin::Incomplete,
+        as_path: AsPath::sequence(path.iter().copied().map(Asn)),
+        med: Some(50),
+        local_pref: Some(250),
+        atomic_aggregate: true,
+        aggregator: Some(Aggregator { asn: Asn(65077), identifier: [192, 0, 2, 9].into() }),
+        communities: vec![Community::new(65077, 9)],
+        opaque: vec![Opaque { kind: 200, value: vec![7, 7] }],
+    }
+}
+
+/// RFC 4271 sections 5.1.4 and 5.1.5: MED is for the neighbour that it was said to, and goes no further, not to our own system
+/// either; LOCAL_PREF comes into being where a system is entered. All else goes on as it came.
+#[test]
+fn what_is_passed_on_of_attributes() {
+    let mut world = chain(2);
+    let within = world.node(65001);
+    world.join((0, 65001), (within, 65001));
+    world.run_secs(5);
+    let peer = by_hand(&mut world, 0, World::peer_config(0, 65009));
+    let mut said = vec![];
+    write_announcements(&unusual(&[65009]), [192, 0, 2, 1].into(), &[net("10.9.0.0/16")], EXTERNAL, &mut said).unwrap();
+    world.nodes[0].handle_bytes(peer, Side::Remote, &said, world.now);
+    world.settle();
+    let known = |node: usize| (*world.best(node, "10.9.0.0/16")[0].attributes).clone();
+    assert_eq!((known(0).med, known(0).local_pref), (Some(50), None), "as the neighbour said it");
+    assert_eq!(known(1), Attributes { med: None, local_pref: None, ..unusual(&[65001, 65009]) });
+    assert_eq!(known(within), Attributes { med: None, local_pref: Some(100), ..unusual(&[65009]) });
+}
+
+/// RFC 4456: who reflects changes nothing of what its own system says, LOCAL_PREF neither.
+#[test]
+fn what_is_reflected_stays_as_it_was() {
+    let mut world = World::new();
+    let (reflector, client) = (world.node(65001), world.node(65001));
+    let mut towards_client = World::peer_config(reflector, 65001);
+    towards_client.policy.export.client = true;
+    let towards_reflector = World::peer_config(client, 65001);
+    world.link((reflector, towards_client), (client, towards_reflector));
+    world.run_secs(5);
+    let peer = by_hand(&mut world, reflector, World::peer_config(reflector, 65001));
+    let mut said = vec![];
+    let internal = Context { internal: true, ..EXTERNAL };
+    write_announcements(&unusual(&[65009]), [192, 0, 2, 1].into(), &[net("10.9.0.0/16")], internal, &mut said).unwrap();
+    world.nodes[reflector].handle_bytes(peer, Side::Remote, &said, world.now);
+    world.settle();
+    let known = (*world.best(client, "10.9.0.0/16")[0].attributes).clone();
+    assert_eq!(known, Attributes { med: None, ..unusual(&[65009]) });
 }

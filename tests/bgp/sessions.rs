@@ -227,6 +227,44 @@ fn open() -> Vec<u8> {
     hand_made(1, &[4, 0xfd, 0xea, 0, 180, 10, 9, 9, 9, 0])
 }
 
+/// RFC 4271 section 4.4: each UPDATE and KEEPALIVE begins the hold time anew, and a ROUTE-REFRESH does; silence does not.
+#[test]
+fn whatever_is_heard_restarts_the_hold_timer() {
+    let end_of_routes = hand_made(2, &[0; 4]);
+    let reads = |world: &mut World| {
+        let waiting = world.nodes[0].outgoing(PeerId(1), Side::Remote).len();
+        world.nodes[0].handle_sent(PeerId(1), Side::Remote, waiting, world.now);
+    };
+    for said in [end_of_routes, hand_made(4, &[]), hand_made(5, &[0, 1, 0, 1])] {
+        let (mut world, _) = answers(&[open(), hand_made(4, &[])].concat());
+        for _ in 0..5 {
+            world.run_secs(100);
+            reads(&mut world);
+            assert_eq!(world.state(0, 1), State::Established, "{said:02x?}");
+            world.nodes[0].handle_bytes(PeerId(1), Side::Remote, &said, world.now);
+        }
+        world.run_secs(179);
+        assert_eq!(world.state(0, 1), State::Established, "{said:02x?}");
+        world.run_secs(2);
+        let ending = world.nodes[0].status(PeerId(1)).unwrap().last_ending;
+        assert_eq!(ending, Some(Ending::Sent(Notification::new(4, 0))), "{said:02x?}");
+    }
+}
+
+/// The hold time runs from the peer's OPEN on, and from its KEEPALIVE.
+#[test]
+fn a_handshake_has_its_time() {
+    let (mut world, _) = answers(&open());
+    world.run_secs(179);
+    assert_eq!(world.state(0, 1), State::OpenConfirm);
+    world.nodes[0].handle_bytes(PeerId(1), Side::Remote, &hand_made(4, &[]), world.now);
+    world.run_secs(179);
+    assert_eq!(world.state(0, 1), State::Established);
+    let (mut world, _) = answers(&open());
+    world.run_secs(181);
+    assert!(world.state(0, 1) < State::OpenSent);
+}
+
 /// RFC 6608: the code says in which state.
 #[test]
 fn messages_out_of_turn() {

@@ -2,9 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use vnet::bgp::{Asn, PeerConfig, PeerId, Retry};
+use vnet::bgp::{Asn, Origination, PeerConfig, PeerId, Retry, Source};
 use vnet::gateway::{Neighbour, PORT};
 use vnet::sys::socket::Origin;
 
@@ -69,6 +70,126 @@ fn the_right_last_words_and_nobody_else_harmed() {
     assert_eq!(ours.status().counters.established, 1, "the other session has not noticed");
 }
 
+/// Damaged UPDATEs without an end in sessions that are up, and again as soon as it is let in: RFC 7606. Another peer's session
+/// stays, hears nothing that is damaged and is told of a change at once; memory is bounded; and nothing of the flood is left.
+#[test]
+fn a_flood_of_damaged_updates() {
+    const PREFIXES_MAX: u32 = 1_000;
+    if !permitted(Some(Brand::Bird.program())) {
+        return;
+    }
+    let mut router = Router::new(Brand::Bird);
+    router.add_addresses(&[HOSTILE]);
+    let ours = Ours::start(&router.ours, false, Some(crate::router::PASSWORD));
+    let neighbour = Neighbour { local: OURS.into(), remote: HOSTILE.into(), password: None };
+    let retry = Retry { first: Duration::from_millis(10), most: Duration::from_millis(10) };
+    let mut config = PeerConfig { passive: true, retry, ..PeerConfig::new(Asn(65003)) };
+    config.policy.import.prefixes_max = Some(PREFIXES_MAX);
+    ours.router.add_peer(PeerId(2), neighbour, config);
+    router.start();
+    both_ways(&router, &ours);
+    let hostile = || ours.router.look(|speaker| speaker.status(PeerId(2))).unwrap();
+
+    let before = resident();
+    let (mut most, mut received, mut slowest) = (0, 0, Duration::ZERO);
+    thread::scope(|scope| {
+        let flood = scope.spawn(|| router.theirs.run(|| flood(Duration::from_secs(6))).unwrap());
+        let network = "10.77.0.0/16".parse().unwrap();
+        let mut there = false;
+        while !flood.is_finished() {
+            ours.drain();
+            most = most.max(resident());
+            received = received.max(hostile().routes_received);
+            let asked = Instant::now();
+            there = !there;
+            ours.router.change(|speaker, now| {
+                if there {
+                    speaker.originate(network, Source::Network, Origination::default(), now);
+                } else {
+                    speaker.withdraw(network, Source::Network, now);
+                }
+            });
+            while router.has("10.77.0.0/16") != there {
+                assert!(asked.elapsed() < SOON, "the other peer hears of a change: {}", router.log());
+                ours.drain();
+            }
+            slowest = slowest.max(asked.elapsed());
+        }
+        let sent = flood.join().unwrap();
+        assert!(sent > 1_000, "{sent} UPDATEs are no flood");
+    });
+    let status = hostile();
+    assert!(status.counters.established > 5, "it was let in again: {status:?}");
+    assert!(status.counters.faults > 1_000, "mistakes that ended no session: {status:?}");
+    assert!((1..=PREFIXES_MAX).contains(&received), "{received} routes");
+    assert!(most < before + (32 << 20), "from {before} to {most} bytes");
+    assert!(slowest < Duration::from_secs(2), "{slowest:?} until the other peer had heard of a change");
+    assert!(ours.until(SOON, |_| hostile().routes_received == 0), "its routes have gone with it");
+    assert_eq!(ours.status().counters.established, 1, "the other session has not noticed");
+    assert!(ours.has("10.20.0.0/16") && router.has("10.1.0.0/16"));
+    for complaint in ["Malformed", "malformed", "error", "Error"] {
+        assert!(!router.log().contains(complaint), "{}", router.log());
+    }
+}
+
+/// Sends damaged UPDATEs for so long, by whatever session it gets; how many.
+fn flood(time: Duration) -> usize {
+    let end = Instant::now() + time;
+    let (mut sent, mut seed) = (0, 1);
+    while Instant::now() < end {
+        let Some(mut stream) = connected(HOSTILE) else { continue };
+        stream.set_write_timeout(Some(SOON)).unwrap();
+        let mut said = [open(65003), message(KEEPALIVE, &[])].concat();
+        // Until it is hung up on.
+        while Instant::now() < end && stream.write_all(&said).is_ok() {
+            said = (0..50).flat_map(|_| damaged(&mut seed)).collect();
+            sent += 50;
+        }
+    }
+    sent
+}
+
+/// An UPDATE that is damaged more often than not.
+fn damaged(seed: &mut u64) -> Vec<u8> {
+    let mut random = |below: usize| {
+        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*seed >> 33) as usize % below
+    };
+    let mut attributes = [
+        &[0x40, 1, 1, 0][..],
+        &[0x40, 2, 8, 2, 3, 0xfd, 0xeb, 0xfd, 0xf0, 0xfd, 0xf1],
+        &[0x40, 3, 4, 198, 51, 100, 3],
+        &[0x80, 4, 4, 0, 0, 0, 9],
+        &[0xc0, 8, 8, 0xfd, 0xeb, 0, 1, 0xfd, 0xeb, 0, 2],
+        &[0xc0, 200, 3, 1, 2, 3],
+    ]
+    .concat();
+    // ORIGIN, the kind and the length of the path, NEXT_HOP: the routes count as withdrawn.
+    for at in [3, 7, 8, 18] {
+        if random(6) == 0 {
+            attributes[at] = random(256) as u8;
+        }
+    }
+    // Anywhere: it may end the session.
+    if random(500) == 0 {
+        let at = random(attributes.len());
+        attributes[at] = random(256) as u8;
+    }
+    let mut routes: Vec<_> = (0..100).flat_map(|_| [24, 20, random(3) as u8, random(256) as u8]).collect();
+    if random(2_000) == 0 {
+        routes[0] = 33;
+    }
+    let withdrawn = [24, 20, random(3) as u8, random(256) as u8];
+    let body = [&[0, 4][..], &withdrawn, &(attributes.len() as u16).to_be_bytes(), &attributes, &routes].concat();
+    message(UPDATE, &body)
+}
+
+/// Of this process, in bytes.
+fn resident() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
 /// Says something until it is let in: a peer that has made a mistake is kept out for a while.
 fn talk(from: Ipv4Addr, said: &[u8]) -> Vec<u8> {
     let end = Instant::now() + SOON;
@@ -81,14 +202,20 @@ fn talk(from: Ipv4Addr, said: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Says something and listens until the other end hangs up.
-fn once(from: Ipv4Addr, said: &[u8]) -> Vec<u8> {
+/// A connection, if it is taken.
+fn connected(from: Ipv4Addr) -> Option<TcpStream> {
     let origin = Origin { device: None, address: Some(IpAddr::V4(from)) };
     let connecting = origin.tcp_towards(SocketAddr::new(OURS.into(), PORT)).unwrap();
-    connecting.wait(SOON).unwrap().expect("a connection");
-    let mut stream: TcpStream = connecting.into_stream();
+    connecting.wait(SOON).ok()??;
+    let stream = connecting.into_stream();
     stream.set_nonblocking(false).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
+    Some(stream)
+}
+
+/// Says something and listens until the other end hangs up.
+fn once(from: Ipv4Addr, said: &[u8]) -> Vec<u8> {
+    let mut stream = connected(from).expect("a connection");
     let mut heard = Vec::new();
     // Whom nobody wants to hear is reset.
     if stream.write_all(said).is_ok() {

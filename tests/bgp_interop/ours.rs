@@ -57,6 +57,11 @@ impl Ours {
         true
     }
 
+    /// Forgets what was told until now.
+    pub(crate) fn drain(&self) {
+        self.told.try_iter().for_each(drop);
+    }
+
     pub(crate) fn status(&self) -> PeerStatus {
         self.router.look(|speaker| speaker.status(PEER)).unwrap()
     }

@@ -221,3 +221,27 @@ fn cs_24_a_spoke_that_stops_using_the_gateway() {
     lab.assert_ping("app", "10.10.1.4");
     assert_eq!(lab.data(&["bgp", "peers", "hub-gw"])[0]["state"], "Connected", "the same session");
 }
+
+/// BGP-13: a site with the gateway's own AS number has no session, both ends say why, and with another number it has one.
+#[test]
+fn bgp_13_one_number_at_both_ends() {
+    let alike = example()
+        .replace("asn: 65010", "asn: 65501")
+        .replace("VpnGw1, enableBgp: true}", "VpnGw1, enableBgp: true, bgpSettings: {asn: 65501}}");
+    let Some(lab) = Lab::up(&alike) else { return };
+    let why = "both ends have AS number 65501: give one of them another (BGP-13)";
+    eventually("the site has answered the gateway", || {
+        let peers = lab.data(&["bgp", "peers"]);
+        session(&peers, "hub-gw")["messagesReceived"].as_u64() > Some(1)
+    });
+    let peers = lab.data(&["bgp", "peers"]);
+    for node in ["hub-gw", "dc"] {
+        let row = session(&peers, node);
+        assert_eq!((&row["lastError"], &row["routesReceived"]), (&why.into(), &0.into()), "{row}");
+        assert_ne!(row["state"], "Connected");
+    }
+    assert!(stdout(&lab.vnet(&["bgp", "peers"])).contains(why), "the table says it too");
+    assert_eq!(gateway_rows(&lab, "app"), ["192.168.50.1/32"], "the peer alone");
+    apply(&lab, &example());
+    learns(&lab, "192.168.50.0/24");
+}

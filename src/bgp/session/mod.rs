@@ -31,7 +31,7 @@ pub struct SessionConfig {
     pub asn: Asn,
     pub identifier: Ipv4Addr,
     pub peer_asn: Asn,
-    /// The peer is of another system, whatever its number.
+    /// The peer is of another system, so one with our number is refused (BGP-13).
     pub external: bool,
     /// Only the peer connects (BGP-05: APIPA addresses).
     pub passive: bool,

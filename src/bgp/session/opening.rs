@@ -50,10 +50,11 @@ impl Session {
     /// RFC 4271 section 6.2, RFC 6286.
     fn agree(&self, peer: Open) -> Result<Agreed, Notification> {
         let error = |subcode| Notification::new(code::OPEN, subcode);
-        if peer.asn != self.config.peer_asn {
+        let internal = peer.asn == self.config.asn;
+        // Another system has another number (BGP-13).
+        if peer.asn != self.config.peer_asn || internal && self.config.external {
             return Err(error(notification::open::BAD_PEER_AS));
         }
-        let internal = peer.asn == self.config.asn && !self.config.external;
         if internal && peer.identifier == self.config.identifier {
             return Err(error(notification::open::BAD_IDENTIFIER));
         }

@@ -157,7 +157,7 @@ fn check_bgp(
         && near.asn == far.asn
     {
         report
-            .warning(at, format!("both ends are AS {}: they take no routes from each other", near.asn))
+            .warning(at, format!("both ends are AS {}: no BGP session comes up", near.asn))
             .rule("BGP-13")
             .expected("an AS number for each");
     }

@@ -1,6 +1,6 @@
 //! The routes of one namespace's kernel that BGP has set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 
@@ -13,6 +13,8 @@ use crate::sys::netns::Netns;
 pub(super) struct Kernel {
     netlink: Netlink,
     routes: BTreeMap<IpNet, Vec<IpAddr>>,
+    /// What it did not take, told once: a peer's routes may change many times in a second.
+    refused: BTreeSet<IpNet>,
     /// Its devices are others now, and may have taken routes along.
     doubtful: bool,
 }
@@ -20,7 +22,7 @@ pub(super) struct Kernel {
 impl Kernel {
     pub(super) fn of(namespace: &Netns) -> io::Result<Self> {
         let netlink = namespace.run(Netlink::open).and_then(|opened| opened)?;
-        Ok(Self { netlink, routes: BTreeMap::new(), doubtful: false })
+        Ok(Self { netlink, routes: BTreeMap::new(), refused: BTreeSet::new(), doubtful: false })
     }
 
     pub(super) fn doubt(&mut self) {
@@ -40,11 +42,17 @@ impl Kernel {
             }
         }
         let doubtful = std::mem::take(&mut self.doubtful);
+        let refused = std::mem::take(&mut self.refused);
         for (prefix, hops) in wanted {
             let stands = !doubtful && before.get(&prefix) == Some(&hops);
             match if stands { Ok(()) } else { self.netlink.put_route(prefix, &hops) } {
                 Ok(()) => drop(self.routes.insert(prefix, hops)),
-                Err(error) => tracing::warn!("{node} gets no route to {prefix}: {error}"),
+                Err(error) => {
+                    if !refused.contains(&prefix) {
+                        tracing::warn!("{node} gets no route to {prefix}: {error}");
+                    }
+                    self.refused.insert(prefix);
+                }
             }
         }
     }
