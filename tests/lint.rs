@@ -97,6 +97,7 @@ fn every_lint_is_proved() {
         "shadowed-route",
         "unreachable-next-hop",
         "unreachable-rule",
+        "untold-range",
         "unused-application-group",
         "unused-route-table",
         "unused-security-group",

@@ -123,7 +123,7 @@ impl Exchange {
     fn routers(&mut self, network: &Network) {
         for (ix, gateway) in network.gateways() {
             if matches!(gateway.kind, GatewayKind::ExpressRoute { .. }) {
-                self.add(Router::Gateway(ix), AZURE_ASN, network.gateway_space(ix));
+                self.add(Router::Gateway(ix), AZURE_ASN, network.advertised_space(ix));
             }
         }
         for (ix, _) in network.circuits().filter(|(ix, _)| network.circuit_fault(*ix).is_none()) {

@@ -296,6 +296,16 @@ pub(super) fn list_of<T>(
     }
 }
 
+/// As [`list_of`], where a dump may have nothing to say.
+pub(super) fn list_or_none<T>(
+    read: impl Fn(&Node, &mut Report) -> Option<T>,
+) -> impl Fn(&Node, &mut Report) -> Option<Vec<Spanned<T>>> {
+    move |node, report| match &node.value {
+        Value::List(items) if items.is_empty() => Some(Vec::new()),
+        Value::Null | Value::Scalar { .. } | Value::List(_) | Value::Map(_) => list_of(&read)(node, report),
+    }
+}
+
 /// A list of objects; elements that cannot be read are left out.
 pub(super) fn objects<T>(
     read: impl Fn(&Node, &mut Report) -> Option<T>,

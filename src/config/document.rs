@@ -34,8 +34,8 @@ use super::route_server::{RouteServer, route_server};
 use super::test_case::{TestCase, test_case};
 use super::tree::{Node, Value};
 use super::values::{
-    RangeOrTag, address, address_space, address_with_length, dns_label, location, prefix, range_or_tag, reference,
-    resource_name, subscription_of,
+    RangeOrTag, address, address_space, address_space_or_none, address_with_length, dns_label, location, prefix,
+    range_or_tag, reference, resource_name, subscription_of,
 };
 use crate::model::{
     AttachNamespace, CircuitTransit, DeploymentModel, DeviceKind, Emulation, FlowLogPace, ForwardedMode, Masquerade,
@@ -51,7 +51,7 @@ pub(super) type SubnetReference = Option<Spanned<[String; 2]>>;
 pub(super) type SubnetNames = Option<Spanned<Vec<Spanned<String>>>>;
 /// A list that may have thousands of items: each is shared with whoever remembers it.
 pub(super) type Long<T> = Vec<Arc<T>>;
-type Prefixes = Option<Spanned<Vec<Spanned<IpNet>>>>;
+pub(super) type Prefixes = Option<Spanned<Vec<Spanned<IpNet>>>>;
 
 pub(super) struct Document {
     pub at: At,
@@ -113,6 +113,7 @@ pub(super) struct VirtualNetwork {
     pub subnets: Vec<Subnet>,
     pub peerings: Vec<Peering>,
     pub flow_timeout_minutes: Option<Spanned<u64>>,
+    pub summarized_gateway_prefixes: Prefixes,
     pub dns_servers: Vec<Spanned<IpAddr>>,
     pub attach: Option<Attach>,
 }
@@ -332,6 +333,7 @@ pub(super) fn virtual_network(node: &Node, report: &mut Report) -> Option<Virtua
         subnets: f.list("subnets", subnet),
         peerings: f.list("virtualNetworkPeerings", peering),
         flow_timeout_minutes: f.optional("flowTimeoutInMinutes", number(4..=30)),
+        summarized_gateway_prefixes: f.optional("summarizedGatewayPrefixes", address_space_or_none),
         dns_servers: f.optional("dhcpOptions", dhcp_options).map_or_else(Vec::new, |servers| servers.value),
         attach: f.optional("attach", attach).map(|attach| attach.value),
     })

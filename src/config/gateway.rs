@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::decode::{Fields, boolean, command, list_of, number, record, text, word};
+use super::decode::{Fields, boolean, command, list_of, list_or_none, mismatch, number, record, text, word};
 use super::diagnostic::{At, Report, Spanned};
 use super::document::{Name, Reference, SubnetReference, flag, values};
 use super::express_route::{CircuitEnd, circuit, circuit_end};
@@ -57,9 +57,18 @@ pub(super) enum VpnType {
 
 pub(super) struct BgpSettings {
     pub asn: Option<Spanned<u32>>,
-    pub address: Option<Spanned<IpAddr>>,
-    /// Of each instance of a gateway those that it has besides, link-local ones.
-    pub custom: Vec<Vec<Spanned<IpAddr>>>,
+    /// Several of a gateway with two active instances.
+    pub addresses: Option<Spanned<Vec<IpAddr>>>,
+    pub instances: Vec<InstanceBgp>,
+}
+
+/// Where an instance of a gateway speaks BGP.
+pub(super) struct InstanceBgp {
+    /// The id of its IP configuration, or just the name.
+    pub configuration: Name,
+    pub default: Vec<Spanned<IpAddr>>,
+    /// Those that it has besides, link-local ones.
+    pub custom: Vec<Spanned<IpAddr>>,
 }
 
 pub(super) struct LocalNetworkGateway {
@@ -250,17 +259,28 @@ fn bgp_settings(node: &Node, report: &mut Report) -> Option<BgpSettings> {
         ignore(f, &["peerWeight"]);
         BgpSettings {
             asn: f.optional("asn", number(1..=u32::MAX)),
-            address: f.optional("bgpPeeringAddress", address),
-            custom: f.list("bgpPeeringAddresses", peering_addresses),
+            addresses: f.optional("bgpPeeringAddress", joined_addresses),
+            instances: f.list("bgpPeeringAddresses", instance_bgp),
         }
     })
 }
 
-/// One instance's: which one its place in the list says, as that of its IP configuration does.
-fn peering_addresses(node: &Node, report: &mut Report) -> Option<Vec<Spanned<IpAddr>>> {
+/// One address, or several with commas between them.
+fn joined_addresses(node: &Node, report: &mut Report) -> Option<Vec<IpAddr>> {
+    let joined = text(node, report)?;
+    let addresses: Result<Vec<IpAddr>, _> = joined.split(',').map(|part| part.trim().parse()).collect();
+    if addresses.is_err() {
+        mismatch(node, report, "an IP address", "an address such as 10.0.0.4, or two such as `10.0.0.4,10.0.0.5`");
+    }
+    addresses.ok()
+}
+
+fn instance_bgp(node: &Node, report: &mut Report) -> Option<InstanceBgp> {
     record(node, report, "an instance's BGP addresses", |f| {
-        ignore(f, &["ipconfigurationId", "defaultBgpIpAddresses", "tunnelIpAddresses"]);
-        f.optional("customBgpIpAddresses", list_of(address)).map_or_else(Vec::new, |addresses| addresses.value)
+        ignore(f, &["tunnelIpAddresses"]);
+        let mut addresses = |key| f.optional(key, list_or_none(address)).map_or_else(Vec::new, |list| list.value);
+        let (default, custom) = (addresses("defaultBgpIpAddresses"), addresses("customBgpIpAddresses"));
+        InstanceBgp { configuration: f.optional("ipconfigurationId", text), default, custom }
     })
 }
 

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::decode::{Fields, list_of, mismatch, record, text};
+use super::decode::{Fields, list_of, list_or_none, mismatch, record, text};
 use super::diagnostic::{Report, Spanned, clip};
 use super::tree::{Node, Value};
 use crate::model::PortRange;
@@ -50,12 +50,21 @@ pub(super) fn address(node: &Node, report: &mut Report) -> Option<IpAddr> {
 
 /// `addressSpace`: ARM's `{addressPrefixes: […]}`, or the plain list.
 pub(super) fn address_space(node: &Node, report: &mut Report) -> Option<Vec<Spanned<IpNet>>> {
+    prefixes(node, report, list_of(prefix))
+}
+
+/// The same, and perhaps without any.
+pub(super) fn address_space_or_none(node: &Node, report: &mut Report) -> Option<Vec<Spanned<IpNet>>> {
+    prefixes(node, report, list_or_none(prefix))
+}
+
+fn prefixes<T>(node: &Node, report: &mut Report, list: impl Fn(&Node, &mut Report) -> Option<T>) -> Option<T> {
     match &node.value {
         Value::Map(_) => {
-            let read = |fields: &mut Fields<'_>| fields.required("addressPrefixes", list_of(prefix));
+            let read = |fields: &mut Fields<'_>| fields.required("addressPrefixes", &list);
             record(node, report, "an address space", read)?.map(|list| list.value)
         }
-        Value::Null | Value::Scalar { .. } | Value::List(_) => list_of(prefix)(node, report),
+        Value::Null | Value::Scalar { .. } | Value::List(_) => list(node, report),
     }
 }
 

@@ -297,7 +297,7 @@ impl Network {
         if let Some(fault) = self.circuit_fault(circuit) {
             return Some(TunnelFault::Circuit(fault));
         }
-        if self.gateway_space(connection.gateway).len() > GATEWAY_PREFIXES {
+        if self.advertised_space(connection.gateway).len() > GATEWAY_PREFIXES {
             return Some(TunnelFault::TooManyPrefixes);
         }
         let known = |key: &String| self.circuit(circuit).authorizations.iter().any(|one| one.key == *key);

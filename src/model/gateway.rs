@@ -464,10 +464,28 @@ impl Network {
         links.find(lends).map(|link| link.remote)
     }
 
-    /// What a gateway tells its tunnels is in Azure: the space of its virtual network, and of those that use it (PEER-32).
+    /// What a gateway knows to be in Azure: the space of its virtual network, and of those that use it (PEER-32).
     pub fn gateway_space(&self, gateway: GatewayIx) -> Vec<IpNet> {
+        self.using(gateway).flat_map(|vnet| self.vnet(vnet).address_space.iter().copied()).collect()
+    }
+
+    /// What it says of that to others: a summary takes the place of its own virtual network's space, whatever it covers, and
+    /// of what it covers of the others' (PEER-32).
+    pub fn advertised_space(&self, gateway: GatewayIx) -> Vec<IpNet> {
+        let own = self.gateway(gateway).subnet.vnet;
+        let summary = &self.vnet(own).summarized_gateway_prefixes;
+        if summary.is_empty() {
+            return self.gateway_space(gateway);
+        }
+        let others = self.using(gateway).filter(|vnet| *vnet != own);
+        let others = others.flat_map(|vnet| self.vnet(vnet).address_space.iter().copied());
+        let left = others.filter(|prefix| !summary.iter().any(|whole| whole.contains(prefix)));
+        summary.iter().copied().chain(left).collect()
+    }
+
+    /// The virtual networks whose routes lead to a gateway.
+    fn using(&self, gateway: GatewayIx) -> impl Iterator<Item = VnetIx> {
         let vnets = (0..self.virtual_networks.len()).map(VnetIx);
-        let using = vnets.filter(|vnet| self.gateways_in_use(*vnet).contains(&gateway));
-        using.flat_map(|vnet| self.vnet(vnet).address_space.iter().copied()).collect()
+        vnets.filter(move |vnet| self.gateways_in_use(*vnet).contains(&gateway))
     }
 }

@@ -93,6 +93,9 @@ pub struct VirtualNetwork {
     pub attach: Option<Attach>,
     /// Idle time after which a flow record ends (NSG-24).
     pub flow_timeout: Duration,
+    /// What its gateways tell instead of its address space and of what these cover; the space itself where there are none
+    /// (PEER-32).
+    pub summarized_gateway_prefixes: Vec<IpNet>,
     /// Whom its guests ask for names, in this order; without any, the platform (FAB-12).
     pub dns_servers: Vec<IpAddr>,
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{LinkWords, Network, Peering, PeeringExtent, PeeringState, VnetIx};
+use super::{LinkWords, LostLink, Network, Peering, PeeringExtent, PeeringState, VirtualNetwork, VnetIx};
 
 /// A link: its VNet, and its index in [`super::VirtualNetwork::peerings`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -150,6 +150,27 @@ impl Links {
         Some(&link.remote_address_space)
     }
 
+    /// Whether a link of a later file is here already and says nothing else, so that nobody has to write it.
+    pub fn stays(&self, vnets: &[VirtualNetwork], at: LinkIx) -> bool {
+        let (own, link) = (&vnets[at.vnet.0], &vnets[at.vnet.0].peerings[at.link]);
+        let remote = &vnets[link.remote.0];
+        let known = self.0.iter().find(|known| known.is(own, &link.name, remote));
+        known.is_some_and(|known| !known.differs(link, remote, subnet_names(vnets, at).as_ref()))
+    }
+
+    /// The links that a later file has no more, not among those that lost their remote either, of virtual networks that it
+    /// has: with their own VNets, by name.
+    pub fn removed(&self, vnets: &[VirtualNetwork], lost: &[LostLink]) -> impl Iterator<Item = (VnetIx, &str)> {
+        self.0.iter().filter_map(move |link| {
+            let own = vnets.iter().position(|vnet| same_name(&vnet.name, &link.own.name))?;
+            let mut links = vnets[own].peerings.iter();
+            let stays = links
+                .any(|other| vnets.get(other.remote.0).is_some_and(|remote| link.is(&vnets[own], &other.name, remote)));
+            let is_lost = || lost.iter().any(|lost| lost.vnet == VnetIx(own) && same_name(lost.name(), &link.name));
+            (!stays && !is_lost()).then_some((VnetIx(own), link.name.as_str()))
+        })
+    }
+
     /// Puts a file's network in place of the one with these links: links that are not in the file are deleted, those
     /// that say something else are put again, then the new ones are made. Returns the network with its links as they
     /// then stand, or why Azure refuses; it does not sync (PEER-18).
@@ -196,8 +217,7 @@ impl Link {
     fn after(&self, network: &Network, at: LinkIx, answered: bool) -> (PeeringState, bool) {
         let wanted = network.link(at);
         let remote = network.vnet(wanted.remote);
-        // A file that says nothing about the view has the remote's own ranges there.
-        let states_view = !same_ranges(&wanted.remote_address_space, &wanted.remote_ranges(remote));
+        let states_view = states_view(wanted, remote);
         let remade = remote.location != self.remote.location;
         let left = match self.state {
             PeeringState::Connected if !answered => PeeringState::Disconnected,
@@ -205,9 +225,7 @@ impl Link {
             state => state,
         };
         let names = network.subnet_names(at);
-        let put = self.flags != flags(wanted)
-            || self.subnets != names
-            || (states_view && wanted.remote_address_space != self.remote_address_space);
+        let put = self.differs(wanted, remote, names.as_ref());
         // A link that names other subnets sees those as they are.
         let renamed = |names: &Option<SubnetNames>| names.as_ref().map(|names| (names.remote.clone(), names.only_ipv6));
         let keeps_view = !states_view && renamed(&self.subnets) == renamed(&names);
@@ -217,6 +235,19 @@ impl Link {
             PeeringState::Initiated => (wanted.state, keeps_view),
             PeeringState::Connected | PeeringState::Disconnected => (left, keeps_view),
         }
+    }
+
+    /// An object keeps its name and both its ends; a VNet that has moved is another one.
+    fn is(&self, own: &VirtualNetwork, name: &str, remote: &VirtualNetwork) -> bool {
+        let named = [(&*self.name, name), (&self.own.name, &own.name), (&self.remote.name, &remote.name)];
+        named.into_iter().all(|(known, wanted)| same_name(known, wanted)) && self.own.location == own.location
+    }
+
+    /// Whether a link in its place has to be put again.
+    fn differs(&self, wanted: &Peering, remote: &VirtualNetwork, names: Option<&SubnetNames>) -> bool {
+        self.flags != flags(wanted)
+            || self.subnets.as_ref() != names
+            || states_view(wanted, remote) && wanted.remote_address_space != self.remote_address_space
     }
 
     fn type_change(&self, network: &Network, at: LinkIx) -> Option<PeeringError> {
@@ -259,13 +290,7 @@ impl Network {
 
     /// The subnets that a subnet peering's link names; None where complete virtual networks are peered.
     pub fn subnet_names(&self, at: LinkIx) -> Option<SubnetNames> {
-        let link = self.link(at);
-        let PeeringExtent::Subnets(subnets) = &link.extent else { return None };
-        let names = |vnet: VnetIx, subnets: &[usize]| {
-            subnets.iter().map(|&subnet| self.vnet(vnet).subnets[subnet].name.clone()).collect()
-        };
-        let (local, remote) = (names(at.vnet, &subnets.local), names(link.remote, &subnets.remote));
-        Some(SubnetNames { local, remote, only_ipv6: subnets.only_ipv6 })
+        subnet_names(&self.virtual_networks, at)
     }
 
     /// What the two sides know of each other (PEER-16). A link without a counterpart knows of the remote's change alone.
@@ -382,6 +407,21 @@ impl Network {
         let link = self.link_name(at);
         Some(PeeringError::VnetAddressSpaceOverlapsWithAlreadyPeeredVnet { link, remote, theirs, ours, other })
     }
+}
+
+fn subnet_names(vnets: &[VirtualNetwork], at: LinkIx) -> Option<SubnetNames> {
+    let link = &vnets[at.vnet.0].peerings[at.link];
+    let PeeringExtent::Subnets(subnets) = &link.extent else { return None };
+    let names = |vnet: VnetIx, subnets: &[usize]| {
+        subnets.iter().map(|&subnet| vnets[vnet.0].subnets[subnet].name.clone()).collect()
+    };
+    let (local, remote) = (names(at.vnet, &subnets.local), names(link.remote, &subnets.remote));
+    Some(SubnetNames { local, remote, only_ipv6: subnets.only_ipv6 })
+}
+
+/// A file that says nothing about a link's view has the remote's own ranges there.
+fn states_view(wanted: &Peering, remote: &VirtualNetwork) -> bool {
+    !same_ranges(&wanted.remote_address_space, &wanted.remote_ranges(remote))
 }
 
 /// As ARM compares names.

@@ -64,7 +64,7 @@ pub fn gateway_rows(network: &Network, learned: &Learned) -> Vec<RouteRow> {
     let gateways = network.gateways().filter(|(_, gateway)| matches!(gateway.kind, GatewayKind::ExpressRoute { .. }));
     let mut rows: Vec<_> = gateways
         .flat_map(|(ix, gateway)| {
-            let own = network.gateway_space(ix).into_iter().map(|prefix| own(gateway, prefix));
+            let own = network.advertised_space(ix).into_iter().map(|prefix| own(gateway, prefix));
             let ways = exchange.gateway(ix).into_iter();
             let heard = ways.flat_map(|(prefix, ways)| {
                 ways.into_iter().flat_map(move |way| heard(gateway, links, prefix, &way)).collect::<Vec<_>>()

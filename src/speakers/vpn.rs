@@ -31,14 +31,16 @@ fn instance(
     let gateway = network.gateway(ix);
     let own = speakers[instance];
     let space = network.gateway_space(ix);
-    let networks = space.iter().map(|prefix| route(*prefix, Source::Network));
+    let advertised = network.advertised_space(ix);
+    let networks = advertised.iter().map(|prefix| route(*prefix, Source::Network));
     let fixed = fixed(network, ix);
-    let fixed = fixed.iter().filter(|prefix| !space.contains(prefix)).map(|prefix| route(*prefix, Source::Static));
+    let in_azure = |prefix: &&IpNet| space.contains(prefix) || advertised.contains(prefix);
+    let fixed = fixed.iter().filter(|prefix| !in_azure(prefix)).map(|prefix| route(*prefix, Source::Static));
     let tunnels = network.connections_of(ix).filter(|(_, tunnel)| tunnel.instance == instance);
     let peers = tunnels.flat_map(|(over, _)| gateway_peers((network, learned), over, &space));
     let others = speakers.iter().enumerate().filter(|(other, _)| *other != instance);
     let hops = next_hops(own.address, gateway.ipv6(instance));
-    let within = within(hops, &space);
+    let within = within(hops, &space, &advertised);
     let own_end = (own, families(hops));
     let others = others.map(|(other, settings)| twin(gateway.instance_name(other), own_end, *settings, within.clone()));
     Node {
@@ -54,9 +56,9 @@ fn instance(
 }
 
 /// What holds for others of its own system, who know its virtual networks themselves.
-fn within(hops: NextHops, space: &[IpNet]) -> Policy {
+fn within(hops: NextHops, space: &[IpNet], advertised: &[IpNet]) -> Policy {
     let import = Import { refuse_within: space.to_vec(), ..Import::default() };
-    let export = Export { next_hops: hops, withheld: space.to_vec(), ..Export::default() };
+    let export = Export { next_hops: hops, withheld: advertised.to_vec(), ..Export::default() };
     Policy { import, export, ..Policy::default() }
 }
 

@@ -185,6 +185,7 @@ impl Random {
                 configure: true,
             }),
             flow_timeout: Duration::from_secs(240),
+            summarized_gateway_prefixes: Vec::new(),
             dns_servers: Vec::new(),
         }
     }

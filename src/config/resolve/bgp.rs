@@ -19,7 +19,7 @@ const RESERVED_ASNS: [std::ops::RangeInclusive<u32>; 8] = [
 /// Both parts, or nothing to speak BGP by.
 pub(super) fn settings(written: Option<&Spanned<written::BgpSettings>>, report: &mut Report) -> Option<BgpSettings> {
     let settings = written?;
-    let (Some(asn), Some(address)) = (&settings.value.asn, &settings.value.address) else {
+    let (Some(asn), Some(addresses)) = (&settings.value.asn, &settings.value.addresses) else {
         report
             .error(settings.at, "BGP settings without an end")
             .rule("VPN-11")
@@ -27,7 +27,11 @@ pub(super) fn settings(written: Option<&Spanned<written::BgpSettings>>, report: 
         return None;
     };
     check_asn(asn, report);
-    Some(BgpSettings { asn: asn.value, address: address.value })
+    let [address] = addresses.value[..] else {
+        report.error(addresses.at, "a device speaks BGP at one address").rule("VPN-11").expected("one address");
+        return None;
+    };
+    Some(BgpSettings { asn: asn.value, address })
 }
 
 pub(super) fn check_asn(asn: &Spanned<u32>, report: &mut Report) {

@@ -2,13 +2,13 @@
 //!
 //! What a file leaves out follows from the rest: a gateway's addresses from its GatewaySubnet.
 
-use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
 use super::connection::{Remotes, connection};
 use super::express_route::{Circuits, own_circuit};
+use super::gateway_addresses::{self, Addresses};
 use super::links::Links;
 use super::names::{Names, or_unnamed};
 use super::premises::{Ends, local_gateway, sites};
@@ -48,10 +48,11 @@ impl Gateways {
         let local_names = Names::of("local network gateway", names, report);
         let names = document.connections.iter().map(|connection| &connection.name);
         let connection_names = Names::of("connection", names, report);
-        let gateways = document.virtual_network_gateways.iter();
+        let all = &document.virtual_network_gateways;
         let mut made = Vec::new();
-        for gateway in gateways {
-            made.extend(self::gateway(gateway, &made, vnets, (scope, public), &local_names, report));
+        for (at, gateway) in all.iter().enumerate() {
+            let beside = gateway_addresses::stated_beside(all, at);
+            made.extend(self::gateway(gateway, (&made, &beside), vnets, (scope, public), &local_names, report));
         }
         let local: Vec<_> = document.local_network_gateways.iter().map(|local| local_gateway(local, report)).collect();
         // A gateway that could not be made has shifted the others: the report has an error then.
@@ -173,7 +174,7 @@ fn check_peers(
     for connection in connections.iter().filter(|one| one.enable_bgp) {
         let Remote::Local(ix) = connection.remote else { continue };
         let (gateway, local) = (&gateways[connection.gateway.0], &local[ix.0]);
-        let written = document.local_network_gateways[ix.0].bgp.as_ref().and_then(|bgp| bgp.value.address.as_ref());
+        let written = document.local_network_gateways[ix.0].bgp.as_ref().and_then(|bgp| bgp.value.addresses.as_ref());
         let (Some(bgp), Some(written)) = (local.bgp, written) else { continue };
         let space = &vnets[gateway.subnet.vnet.0].address_space;
         let (message, expected) = if bgp.address == local.gateway_ip {
@@ -213,7 +214,7 @@ fn check_nodes(document: &Document, report: &mut Report) {
 
 fn gateway(
     written: &written::VirtualNetworkGateway,
-    before: &[VirtualNetworkGateway],
+    (before, beside): (&[VirtualNetworkGateway], &[IpAddr]),
     vnets: &[VirtualNetwork],
     (scope, public): (&Scope, &mut Public<'_>),
     local_names: &Names,
@@ -248,38 +249,21 @@ fn gateway(
         Some(_) | None => None,
     };
     let sku = sku(written, kind, report);
-    let instances = instances(kind, range, written.at, report);
+    let addresses = Addresses::of(written, (kind, second_public.is_some()), range, beside, report);
+    for other in before.iter().filter(|other| other.subnet == subnet && !alike(other)) {
+        gateway_addresses::check_other(written, other, beside, report);
+    }
     let ipv6 = vnets[subnet.vnet.0].subnets[subnet.subnet].prefixes.iter().find_map(|prefix| match prefix {
         IpNet::V6(range) => Some([4, 5].map(|n| Ipv6Addr::from_bits(range.network().to_bits() + n))),
         IpNet::V4(_) => None,
     });
-    let speaks = written.enable_bgp.as_ref().filter(|flag| flag.value);
-    if let Some(flag) = speaks.filter(|_| sku == GatewaySku::Basic) {
-        report
-            .error(flag.at, "a gateway of SKU Basic speaks no BGP")
-            .rule("VPN-05")
-            .expected("`sku: VpnGw1` or larger");
-    }
-    if let Some(flag) = written.active_active.as_ref().filter(|flag| flag.value && !sku.has_active_active()) {
-        report
-            .error(flag.at, format!("a gateway of SKU {sku:?} has one active instance"))
-            .rule("VPN-37")
-            .expected("`sku: VpnGw1` or larger");
-    }
-    if let Some(routes) = &written.custom_routes {
-        report
-            .warning(routes.at, "`customRoutes` are told to point-to-site clients, of which there are none here")
-            .rule("VPN-41")
-            .help("a site learns them if its connection's local network gateway or BGP has them");
-    }
+    let speaks = written.enable_bgp.as_ref().is_some_and(|flag| flag.value);
+    check_size(written, sku, report);
     let asn = written.bgp.as_ref().and_then(|bgp| bgp.value.asn.as_ref());
     if let Some(asn) = asn.filter(|asn| asn.value != AZURE_ASN) {
         bgp::check_asn(asn, report);
     }
-    // BGP-04: the last usable address, or the instances' own.
-    let last = Ipv4Addr::from_bits(range.broadcast().to_bits() - 1).into();
-    let address_of_bgp = if second_public.is_some() { nth(range, 4) } else { last };
-    let settings = BgpSettings { asn: asn.map_or(AZURE_ASN, |asn| asn.value), address: address_of_bgp };
+    let settings = BgpSettings { asn: asn.map_or(AZURE_ASN, |asn| asn.value), address: addresses.bgp };
     Some(VirtualNetworkGateway {
         name,
         kind,
@@ -287,49 +271,14 @@ fn gateway(
         sku,
         public: address,
         second_public,
-        instances,
+        instances: addresses.instances,
         instances_ipv6: ipv6.filter(|_| kind == GatewayKind::Vpn),
-        bgp: speaks.filter(|_| kind == GatewayKind::Vpn).map(|_| settings),
-        custom_bgp: custom_addresses(written, second_public.is_some(), report),
+        bgp: (speaks && kind == GatewayKind::Vpn).then_some(settings),
+        custom_bgp: gateway_addresses::custom(written, second_public.is_some(), report),
         default_site: local_names.find(&written.default_site, report).map(LocalGatewayIx),
         nat_rules: vpn_nat::rules(written, sku, &vnets[subnet.vnet.0].address_space, report),
         translates_bgp: written.translates_bgp.as_ref().is_some_and(|flag| flag.value),
     })
-}
-
-/// Those that BGP is spoken at besides, of each instance (BGP-05).
-fn custom_addresses(written: &written::VirtualNetworkGateway, two: bool, report: &mut Report) -> [Vec<IpAddr>; 2] {
-    let Some(bgp) = &written.bgp else { return [Vec::new(), Vec::new()] };
-    let mut known = HashSet::new();
-    for address in bgp.value.custom.iter().flatten() {
-        let fits = matches!(address.value, IpAddr::V4(own) if matches!(own.octets(), [169, 254, 21 | 22, _]));
-        if !fits {
-            report
-                .error(address.at, format!("{} cannot be a custom BGP address of a gateway", address.value))
-                .rule("BGP-05")
-                .expected("an address from 169.254.21.0 to 169.254.22.255");
-        } else if !known.insert(address.value) {
-            report
-                .error(address.at, format!("{} is stated twice", address.value))
-                .rule("BGP-05")
-                .expected("one of its own");
-        }
-    }
-    if bgp.value.custom.len() > 1 + usize::from(two) {
-        report
-            .error(bgp.at, "more `bgpPeeringAddresses` than active instances")
-            .rule("BGP-04")
-            .expected("one entry for each of `ipConfigurations`");
-    }
-    let of = |instance: usize| {
-        let own = bgp.value.custom.get(instance).into_iter().flatten();
-        own.map(|address| address.value).collect()
-    };
-    [of(0), of(1)]
-}
-
-fn nth(range: Ipv4Net, n: u32) -> IpAddr {
-    Ipv4Addr::from_bits(range.network().to_bits() + n).into()
 }
 
 fn kind(written: &written::VirtualNetworkGateway) -> GatewayKind {
@@ -357,21 +306,26 @@ fn sku(written: &written::VirtualNetworkGateway, kind: GatewayKind, report: &mut
     sku.value
 }
 
-/// The addresses of a gateway's instances: an ExpressRoute gateway's stand behind those of a VPN gateway.
-fn instances(kind: GatewayKind, range: Ipv4Net, at: At, report: &mut Report) -> [IpAddr; 2] {
-    let first = match kind {
-        GatewayKind::Vpn => 4,
-        GatewayKind::ExpressRoute { .. } => {
-            if range.prefix_len() > 28 {
-                report
-                    .error(at, format!("the GatewaySubnet {range} is too small for an ExpressRoute gateway"))
-                    .rule("ADR-11")
-                    .expected("a /28, or better a /27");
-            }
-            12
-        }
-    };
-    [nth(range, first), nth(range, first + 1)]
+/// What a gateway of its size does not have, and what none does.
+fn check_size(written: &written::VirtualNetworkGateway, sku: GatewaySku, report: &mut Report) {
+    if let Some(flag) = written.enable_bgp.as_ref().filter(|flag| flag.value && sku == GatewaySku::Basic) {
+        report
+            .error(flag.at, "a gateway of SKU Basic speaks no BGP")
+            .rule("VPN-05")
+            .expected("`sku: VpnGw1` or larger");
+    }
+    if let Some(flag) = written.active_active.as_ref().filter(|flag| flag.value && !sku.has_active_active()) {
+        report
+            .error(flag.at, format!("a gateway of SKU {sku:?} has one active instance"))
+            .rule("VPN-37")
+            .expected("`sku: VpnGw1` or larger");
+    }
+    if let Some(routes) = &written.custom_routes {
+        report
+            .warning(routes.at, "`customRoutes` are told to point-to-site clients, of which there are none here")
+            .rule("VPN-41")
+            .help("a site learns them if its connection's local network gateway or BGP has them");
+    }
 }
 
 /// What this router does not have.

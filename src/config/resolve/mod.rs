@@ -19,6 +19,7 @@ mod extent;
 mod filter;
 mod flow_log;
 mod gateway;
+mod gateway_addresses;
 mod geography;
 mod groups;
 mod guest;
@@ -86,7 +87,11 @@ pub(super) fn network(
     let (mut virtual_networks, gateways) = joined(&document, standing, &scope, &mut public, &mut tags, report);
     let accounts = Accounts::of(&document, &scope, report);
     if let Some(principal) = &document.principal {
-        Rights { principal, accounts: &accounts, vnets: &virtual_networks }.check(vnets, report);
+        Rights { principal, accounts: &accounts, vnets: &virtual_networks }.check(
+            vnets,
+            (&standing.links, &lost_links),
+            report,
+        );
     }
 
     let mut pool = Pool::of(&standing.leases);
@@ -271,6 +276,7 @@ fn virtual_network(
         address_space,
         attach: None,
         flow_timeout: Duration::from_secs(60 * minutes),
+        summarized_gateway_prefixes: listed(&vnet.summarized_gateway_prefixes),
         dns_servers: vnet.dns_servers.iter().map(|server| server.value).collect(),
     }
 }
@@ -285,7 +291,7 @@ fn subnet(
     address::check_special(subnet, report);
     Subnet {
         name: names::or_unnamed(&subnet.name),
-        prefixes: prefixes(subnet),
+        prefixes: listed(&subnet.prefixes),
         route_table: scope.route_table(&subnet.route_table, report),
         network_security_group: scope.nsg(&subnet.network_security_group, report),
         nat_gateway: public_address::subnet_gateway(subnet, public, report),
@@ -295,6 +301,6 @@ fn subnet(
     }
 }
 
-fn prefixes(subnet: &document::Subnet) -> Vec<IpNet> {
-    subnet.prefixes.iter().flat_map(|prefixes| &prefixes.value).map(|prefix| prefix.value).collect()
+fn listed(prefixes: &document::Prefixes) -> Vec<IpNet> {
+    prefixes.iter().flat_map(|prefixes| &prefixes.value).map(|prefix| prefix.value).collect()
 }

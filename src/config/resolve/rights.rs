@@ -10,9 +10,10 @@ use super::names::or_unnamed;
 use crate::config::diagnostic::{At, Report};
 use crate::config::document;
 use crate::config::principal::Principal;
-use crate::model::{DeploymentModel, VirtualNetwork, VnetIx};
+use crate::model::{DeploymentModel, LinkIx, Links, LostLink, VirtualNetwork, VnetIx};
 
 const WRITE: &str = "Microsoft.Network/virtualNetworks/virtualNetworkPeerings/write";
+const DELETE: &str = "Microsoft.Network/virtualNetworks/virtualNetworkPeerings/delete";
 const PEER: &str = "Microsoft.Network/virtualNetworks/peer/action";
 const PEER_CLASSIC: &str = "Microsoft.ClassicNetwork/virtualNetworks/peer/action";
 
@@ -23,26 +24,45 @@ pub(super) struct Rights<'a> {
 }
 
 impl Rights<'_> {
-    pub(super) fn check(&self, documents: &[Arc<document::VirtualNetwork>], report: &mut Report) {
+    /// Of what a file changes of these links: those that it leaves as they are need no right.
+    pub(super) fn check(
+        &self,
+        documents: &[Arc<document::VirtualNetwork>],
+        (standing, lost): (&Links, &[LostLink]),
+        report: &mut Report,
+    ) {
         for (own, (vnet, document)) in self.vnets.iter().zip(documents).enumerate() {
-            for (link, written) in vnet.peerings.iter().zip(&document.peerings) {
+            for (place, (link, written)) in vnet.peerings.iter().zip(&document.peerings).enumerate() {
                 let Some(reference) = &written.remote else { continue };
-                if link.remote.0 < self.vnets.len() && link.remote != VnetIx(own) {
+                let is_one = link.remote.0 < self.vnets.len() && link.remote != VnetIx(own);
+                if is_one && !standing.stays(self.vnets, LinkIx { vnet: VnetIx(own), link: place }) {
                     self.check_link(VnetIx(own), link.remote, &link.name, reference.at, report);
                 }
             }
         }
+        // The side of a classic virtual network is Azure's.
+        let classic = |vnet: VnetIx| self.vnets[vnet.0].deployment_model == DeploymentModel::Classic;
+        for (own, link) in standing.removed(self.vnets, lost).filter(|(own, _)| !classic(*own)) {
+            self.check_own(own, link, DELETE, documents[own.0].at, report);
+        }
+    }
+
+    fn check_own(&self, own: VnetIx, link: &str, action: &str, at: At, report: &mut Report) -> bool {
+        let (client, scope) = (or_unnamed(&self.principal.name), self.link_scope(own, link));
+        let may = self.may(own, action);
+        if !may {
+            let message = format!(
+                "The client '{client}' does not have authorization to perform action '{action}' over scope '{scope}' or \
+                 the scope is invalid"
+            );
+            report.error(at, message).code("AuthorizationFailed").rule("PEER-41").help(self.role_for(own));
+        }
+        may
     }
 
     fn check_link(&self, own: VnetIx, remote: VnetIx, link: &str, at: At, report: &mut Report) {
-        let scope = format!("{}/virtualNetworkPeerings/{link}", self.scope(own));
-        let client = or_unnamed(&self.principal.name);
-        if !self.may(own, WRITE) {
-            let message = format!(
-                "The client '{client}' does not have authorization to perform action '{WRITE}' over scope '{scope}' or the \
-                 scope is invalid"
-            );
-            report.error(at, message).code("AuthorizationFailed").rule("PEER-41").help(self.role_for(own));
+        let (client, scope) = (or_unnamed(&self.principal.name), self.link_scope(own, link));
+        if !self.check_own(own, link, WRITE, at, report) {
             return;
         }
         if let (Some(tenant), Some(subscription)) = (self.foreign_tenant(remote), self.accounts.subscription(remote)) {
@@ -96,6 +116,10 @@ impl Rights<'_> {
             DeploymentModel::Classic => "Classic Network Contributor",
         };
         format!("`principal.roles` needs {{subscription: {subscription}, role: {role}}}")
+    }
+
+    fn link_scope(&self, own: VnetIx, link: &str) -> String {
+        format!("{}/virtualNetworkPeerings/{link}", self.scope(own))
     }
 
     fn scope(&self, vnet: VnetIx) -> String {

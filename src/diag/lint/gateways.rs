@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use crate::diag::names::Names;
-use crate::model::{ConnectionIx, GatewayIx, NatMode, Network, Remote, SiteIx};
+use crate::model::{ConnectionIx, GatewayIx, NatMode, Network, Remote, SiteIx, VnetIx};
 
 use super::Finding;
 
@@ -11,12 +11,13 @@ pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
     let network = names.network;
     let gateways = network.gateways().filter_map(|(gateway, _)| routes_over(network, gateway));
     let connections = (0..network.connections.len()).map(ConnectionIx);
+    let untold = (0..network.virtual_networks.len()).filter_map(|at| untold(network, VnetIx(at)));
     let overlapping = connections.clone().filter_map(|at| overlaps(network, at));
     let asymmetric = connections.filter_map(|at| asymmetric(network, at));
     let sites = || (0..network.sites.len()).map(SiteIx);
     let said = sites().filter_map(|site| said_in_vain(network, site));
     let alike = sites().filter_map(|site| one_number(network, site));
-    gateways.chain(overlapping).chain(asymmetric).chain(said).chain(alike).collect()
+    gateways.chain(untold).chain(overlapping).chain(asymmetric).chain(said).chain(alike).collect()
 }
 
 /// Routes of GatewaySubnet to its own range (UDR-32).
@@ -153,6 +154,26 @@ fn one_number(network: &Network, at: SiteIx) -> Option<Finding> {
         ),
         path: format!("sites[{}].bgpSettings.asn", at.0),
         help: "give each place an AS number of its own".to_owned(),
+    })
+}
+
+/// Ranges of a virtual network that its gateways say nothing of, as its summary does not cover them (PEER-32).
+fn untold(network: &Network, at: VnetIx) -> Option<Finding> {
+    let vnet = network.vnet(at);
+    let summary = &vnet.summarized_gateway_prefixes;
+    let covered = |range: &IpNet| summary.iter().any(|whole| whole.contains(range));
+    let hidden = vnet.address_space.iter().find(|range| !summary.is_empty() && !covered(range))?;
+    network.gateways_of(at).next()?;
+    Some(Finding {
+        code: "untold-range",
+        rule: "PEER-32",
+        message: format!(
+            "gateways of virtual network {} say nothing of {hidden}: no summarized prefix covers it, and sites do not \
+             learn the way there",
+            vnet.name
+        ),
+        path: format!("virtualNetworks[{}].summarizedGatewayPrefixes", at.0),
+        help: format!("add {hidden}, or a range that it is a part of"),
     })
 }
 

@@ -28,6 +28,7 @@ fn gateway(network: &Network, gateway: &VirtualNetworkGateway) -> Object {
         ("publicIPAddress", or_none(gateway.public.map(|public| &network.public_ip(public).name))),
         ("activeActive", gateway.is_active_active().to_string()),
         ("bgpSettings", bgp(gateway.bgp)),
+        ("bgpPeeringAddresses", list(&gateway.addresses())),
         ("natRules", list(&gateway.nat_rules.iter().map(nat_rule).collect::<Vec<_>>())),
         ("enableBgpRouteTranslationForNat", gateway.translates_bgp.to_string()),
         ("gatewayDefaultSite", or_none(gateway.default_site.map(|site| &network.local_gateway(site).name))),

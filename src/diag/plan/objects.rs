@@ -150,6 +150,7 @@ fn virtual_network(vnet: &VirtualNetwork) -> Object {
         ("deploymentModel", format!("{:?}", vnet.deployment_model)),
         ("addressSpace", list(&vnet.address_space)),
         ("flowTimeoutInMinutes", (vnet.flow_timeout.as_secs() / 60).to_string()),
+        ("summarizedGatewayPrefixes", list(&vnet.summarized_gateway_prefixes)),
         ("dnsServers", list(&vnet.dns_servers)),
         ("attach", attach(vnet.attach.as_ref())),
     ];
