@@ -84,7 +84,7 @@ pub(super) struct Sources {
 impl Sources {
     /// Of what service endpoints do not carry: everything but TCP (SYS-11).
     pub(super) fn beside_tcp(&self) -> Self {
-        Self { surroundings: self.surroundings.clone(), table: self.table.clone(), services: Vec::new() }
+        Self { services: Vec::new(), surroundings: self.surroundings.clone(), table: self.table.clone(), ..*self }
     }
 }
 
