@@ -85,8 +85,8 @@ fn settle_pairs(reach: &mut diag::Reach, context: &Context) {
         let query = diag::parse_query(&pair.source, &pair.destination).ok()?;
         Some(Query { probe: pair.traffic.probe, ..query })
     };
-    open.retain(|pair| query(&pair).is_some());
-    let queries: Vec<Query> = open.iter().filter_map(|pair| query(&pair)).collect();
+    open.retain(|pair| query(pair).is_some());
+    let queries: Vec<Query> = open.iter().filter_map(query).collect();
     if queries.is_empty() {
         return;
     }

@@ -307,7 +307,12 @@ impl Ground<'_> {
     /// Whether the machine that is asked never saw the packet, which comes to it as it was sent.
     fn missed(self, trial: &Trial, flow: Flow, seen: &Seen) -> bool {
         let Some(to @ Attachment::Nic(_)) = trial.to else { return false };
-        trial.listener == trial.destination && seen.missed(&self.name(to), flow)
+        trial.listener == trial.destination && !self.translates_sources() && seen.missed(&self.name(to), flow)
+    }
+
+    /// Whether a gateway may give packets another source, by NAT rules of a connection (VPN-15).
+    fn translates_sources(self) -> bool {
+        self.network.connections.iter().any(|connection| !connection.nat_rules.is_empty())
     }
 
     pub(super) fn namespace(self, attachment: Attachment) -> Result<Netns> {

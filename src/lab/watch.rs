@@ -134,8 +134,8 @@ impl Seen {
     /// was the answer. None if no machine but the sender saw it.
     pub(super) fn lost(&self, names: &[Flow], (from, to): (&str, Option<&str>)) -> Option<(String, bool, bool)> {
         let last = |names: &[Flow], sender: Option<&str>| {
-            let met = self.met(names).into_iter().filter(|(machine, _)| Some(*machine) != sender);
-            met.last().map(|(machine, hops)| (machine.to_owned(), hops.least < hops.most))
+            let mut met = self.met(names).into_iter().filter(|(machine, _)| Some(*machine) != sender);
+            met.next_back().map(|(machine, hops)| (machine.to_owned(), hops.least < hops.most))
         };
         let answers: Vec<_> = names.iter().map(|name| name.answer()).collect();
         let answered = last(&answers, to).filter(|(machine, _)| machine != from);

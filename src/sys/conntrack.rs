@@ -32,16 +32,20 @@ pub struct Direction {
 /// The answers that the namespace waits for to a flow that begins like this: from where they come, and where they go. None
 /// for a flow that is not tracked.
 pub fn answers(flow: &Direction) -> io::Result<Option<Direction>> {
-    let family = if flow.src.0.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let family = if flow.src.0.is_ipv4() { libc::NFPROTO_IPV4 } else { libc::NFPROTO_IPV6 };
     let mut found = None;
-    let asked = Netfilter::open()?.ask((GET, NLM_F_ACK, family as u8), &nested(ORIGINAL, &tuple(flow)), |answer| {
-        // Found by its answers, it is another's.
-        let original = answer.get(ORIGINAL).and_then(|it| direction(it, flow.protocol));
-        if original == Some(*flow) {
-            found = answer.get(REPLY).and_then(|it| direction(it, flow.protocol));
-        }
-        ControlFlow::Continue(())
-    });
+    let asked = Netfilter::open()?.ask(
+        (GET, NLM_F_ACK, family.cast_unsigned() as u8),
+        &nested(ORIGINAL, &tuple(flow)),
+        |answer| {
+            // Found by its answers, it is another's.
+            let original = answer.get(ORIGINAL).and_then(|it| direction(it, flow.protocol));
+            if original == Some(*flow) {
+                found = answer.get(REPLY).and_then(|it| direction(it, flow.protocol));
+            }
+            ControlFlow::Continue(())
+        },
+    );
     match asked {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
         asked => asked.map(|()| found),
