@@ -33,7 +33,7 @@ impl Lookout {
     pub fn start() -> io::Result<Self> {
         let (ask, asked) = mpsc::channel::<(Vec<Place>, Sender<GuestRules>)>();
         let look = move || {
-            if let Err(error) = caps::keep(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN) {
+            if let Err(error) = caps::settle(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN) {
                 return warn!("cannot drop capabilities, so rules of guests are not looked at: {error}");
             }
             while let Ok((places, reply)) = asked.recv() {

@@ -190,19 +190,22 @@ impl Ground<'_> {
     /// Where a guest has sent the packets on to, another machine or port than was asked, unless that was answered.
     fn moved(self, trial: &Trial, attempt: &Attempt, names: &[Flow], seen: &Seen) -> Option<Place> {
         let (_, asked, transport) = trial.place()?;
-        let (address, port) = names.last()?.dst;
-        let to = SocketAddr::new(address, port);
-        let direct = [asked, SocketAddr::new(trial.destination, asked.port())].contains(&to);
-        if !trial.follow || direct || attempt.answer == Answer::Yes {
+        if !trial.follow || attempt.answer == Answer::Yes {
             return None;
         }
-        let has = |nic: &NicIx| {
-            let nic = self.network.nic(*nic);
-            let machine = &self.network.vm(nic.virtual_machine).name;
-            nic.addresses.contains(&address) && names.iter().any(|name| seen.passed(machine, *name))
-        };
-        let nic = (0..self.network.network_interfaces.len()).map(NicIx).find(has)?;
-        Some((Attachment::Nic(nic), to, transport))
+        let direct = [asked, SocketAddr::new(trial.destination, asked.port())];
+        // The last name that the machine with its destination has seen; the order of later ones depends on what answered.
+        names.iter().rev().find_map(|name| {
+            let to = SocketAddr::new(name.dst.0, name.dst.1);
+            let has = |nic: &NicIx| {
+                let interface = self.network.nic(*nic);
+                let machine = &self.network.vm(interface.virtual_machine).name;
+                interface.addresses.contains(&to.ip()) && seen.passed(machine, *name)
+            };
+            let nic = (0..self.network.network_interfaces.len()).map(NicIx).find(has)?;
+            let place = (Attachment::Nic(nic), to, transport);
+            (!direct.contains(&to) && place.0 != trial.from).then_some(place)
+        })
     }
 
     /// Opens whatever must answer, unless a program of the machine does.

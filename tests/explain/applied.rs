@@ -19,6 +19,10 @@ impl File {
         vnet::config::load(&text, "applied.yaml").unwrap_or_else(|errors| panic!("{errors}\n{text}")).network
     }
 
+    pub(super) fn loads(&self) -> bool {
+        vnet::config::load(&self.0.to_string(), "applied.yaml").is_ok()
+    }
+
     pub(super) fn ask(&self, source: &str, destination: &str) -> Explanation {
         let network = self.network();
         let compiled = compile(&network, &Learned::default(), 1);

@@ -31,7 +31,8 @@ fn status_describes_the_daemon_and_its_nodes() {
     assert_eq!(status["generation"], 1);
     assert!(status["workers"].as_u64().unwrap() >= 1, "{status}");
     let node = |name: &str, subnet: &str, address: &str| {
-        let interface = json!({"name": "eth0", "subnet": subnet, "addresses": [address], "alive": true});
+        let interface = json!({"name": "eth0", "device": "eth0", "subnet": subnet, "addresses": [address],
+            "publicAddresses": [], "alive": true});
         let namespace = format!("{}-{name}", lab.name);
         json!({"name": name, "namespace": namespace, "powerState": "running", "networkInterfaces": [interface]})
     };

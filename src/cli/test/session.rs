@@ -69,15 +69,16 @@ impl Stage {
 
     /// Asks everything.
     pub(super) fn perform(&self, network: &Network, stop: &AtomicBool) -> Result<Vec<Tested>, Failure> {
-        self.wait_for_routes(stop)?;
+        self.wait_for_routes(network, stop)?;
         self.wait_for_backends(stop)?;
         Session { network, model: Model::Lab(&self.lab), ground: Some(&self.lab) }.run(stop)
     }
 
     /// Until every BGP session is up and nobody has news, if that does not take too long.
-    fn wait_for_routes(&self, stop: &AtomicBool) -> Result<(), Failure> {
+    fn wait_for_routes(&self, network: &Network, stop: &AtomicBool) -> Result<(), Failure> {
         let began = Instant::now();
-        let mut patience = STARTING;
+        let foreign = network.sites.iter().any(|site| site.own_router);
+        let patience = if foreign { STARTING_OF_OTHERS } else { STARTING };
         let mut known = None;
         while began.elapsed() < patience && !stop.load(Ordering::Relaxed) {
             let ask = |what| client::ask(&self.lab.socket, &Request::Bgp(BgpQuestion { what, node: None, peer: None }));
@@ -92,8 +93,6 @@ impl Stage {
                 break;
             }
             known = Some(routes);
-            let foreign = peers.iter().any(|peer| peer.state == PeerState::Unknown);
-            patience = if foreign { STARTING_OF_OTHERS } else { STARTING };
             thread::sleep(if foreign { QUIET_OF_OTHERS } else { QUIET });
         }
         Ok(())
