@@ -284,7 +284,10 @@ fn peering_changes(before: &Network, after: &Network) -> impl Iterator<Item = Ha
 
 fn states(network: &Network) -> impl Iterator<Item = (String, (PeeringState, SyncLevel))> {
     let links = network.links().filter(|at| !network.link(*at).implied);
-    links.map(|at| (network.link_name(at), (network.link(at).state, network.sync_level(at))))
+    let written = links.map(|at| (network.link_name(at), (network.link(at).state, network.sync_level(at))));
+    // A link whose remote has gone is there all the same (PEER-04).
+    let lost = (PeeringState::Disconnected, SyncLevel::RemoteNotInSync);
+    written.chain(network.lost_links.iter().map(move |link| (link.full_name(), lost)))
 }
 
 /// Of machines that are in both.

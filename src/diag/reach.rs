@@ -51,7 +51,7 @@ pub struct Pair {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub branches: Vec<Branch>,
     /// Guests on the way whose own rules are not evaluated: the ways are so if these let everything pass unchanged.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(rename = "guestRules", default, skip_serializing_if = "Vec::is_empty")]
     pub guest_rules: Vec<GuestMet>,
     /// What real packets said to that; the verdict is theirs then.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -448,6 +448,33 @@ fn peer_04_a_virtual_network_goes_with_its_machines() {
     lab.assert_ping("web", "10.2.1.10");
 }
 
+/// PEER-04: the event of a link whose remote has been deleted says what became of it, once.
+#[test]
+fn peer_04_events_say_that_a_link_is_disconnected() {
+    const PAIR: &str = "
+virtualNetworks:
+  - name: a
+    location: x
+    addressSpace: [10.1.0.0/16]
+    subnets: [{name: s, addressPrefix: 10.1.1.0/24}]
+    virtualNetworkPeerings: [{name: a-b, remoteVirtualNetwork: b}]
+";
+    const OTHER: &str = "  - name: b
+    location: x
+    addressSpace: [10.2.0.0/16]
+    subnets: [{name: s, addressPrefix: 10.2.1.0/24}]
+    virtualNetworkPeerings: [{name: b-a, remoteVirtualNetwork: a}]
+";
+    let machine = "virtualMachines: [{name: m, networkInterfaces: [{subnet: a/s}]}]\n";
+    let Some(lab) = Lab::up(&format!("{PAIR}{OTHER}{machine}")) else { return };
+    lab.apply(&format!("{PAIR}{machine}"));
+    lab.apply(&format!("{PAIR}{machine}routeTables: [{{name: t}}]\n"));
+    let events = lab.data(&["events"]);
+    let of_link = |event: &&Value| event["peering"] == "a/a-b";
+    let told: Vec<_> = events.as_array().unwrap().iter().filter(of_link).map(|event| &event["event"]).collect();
+    assert_eq!(told, ["PeeringChanged"], "{events:#}");
+}
+
 const TWO_NICS: &str = "
 virtualNetworks:
   - name: v

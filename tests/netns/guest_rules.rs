@@ -98,6 +98,7 @@ fn reach_is_settled_by_real_packets_where_a_guest_has_rules() {
         let pairs = answer["pairs"].as_array().unwrap();
         let pair = pairs.iter().find(|pair| pair["source"] == from && pair["destination"] == to).unwrap();
         assert_eq!(pair["verdict"], pair["settled"]["verdict"], "{pair:#}");
+        assert_eq!(pair["guestRules"][0]["node"], "fw", "{pair:#}");
         pair["verdict"].clone()
     };
     assert_eq!(
