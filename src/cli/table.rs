@@ -20,13 +20,13 @@ impl Table {
     /// A table whose columns are only known now; each row has a cell for each.
     pub(crate) fn matrix(columns: Vec<String>, rows: Vec<Vec<String>>) -> Self {
         debug_assert!(rows.iter().all(|row| row.len() == columns.len()), "a cell for each column");
-        Self { columns, rows }
+        Self { columns, rows: rows.into_iter().map(|row| row.into_iter().map(in_one_line).collect()).collect() }
     }
 
     /// Adds rows; each has as many cells as there are columns.
     pub(crate) fn rows<const N: usize>(mut self, rows: impl IntoIterator<Item = [String; N]>) -> Self {
         debug_assert_eq!(N, self.columns.len(), "a cell for each column");
-        self.rows.extend(rows.into_iter().map(Vec::from));
+        self.rows.extend(rows.into_iter().map(|row| row.map(in_one_line).into()));
         self
     }
 
@@ -52,6 +52,11 @@ impl Table {
     }
 }
 
+/// A row is one line, whatever is in it: a text of several lines loses their ends.
+fn in_one_line(cell: String) -> String {
+    if cell.contains(char::is_control) { cell.replace(char::is_control, " ").trim().to_owned() } else { cell }
+}
+
 /// Cells padded to their columns' widths, two spaces apart, without trailing space.
 fn line<S: AsRef<str>>(cells: &[S], widths: &[usize]) -> String {
     let mut text = String::new();
@@ -65,6 +70,14 @@ fn line<S: AsRef<str>>(cells: &[S], widths: &[usize]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_is_one_line() {
+        let table = Table::new(&["Text"]).rows([["set -e\n\tfalse\n".to_owned()]]);
+        assert_eq!(table.tab_separated(), "set -e  false\n");
+        let table = Table::matrix(vec!["Text".to_owned()], vec![vec!["a\r\nb".to_owned()]]);
+        assert_eq!(table.render(Style::new()), "Text\n------\na  b\n");
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

@@ -212,7 +212,7 @@ impl fmt::Display for Happening {
             Self::GatewayFailover { seconds, .. } | Self::CircuitLinkFailed { seconds, .. } => {
                 write!(f, "for {seconds} s")
             }
-            Self::ProgramEnded { command, status, .. } => write!(f, "`{command}`: {status}"),
+            Self::ProgramEnded { command, status, .. } => write!(f, "`{}`: {status}", first_line(command)),
             Self::BackendHealthy { load_balancer, probe, .. } => write!(f, "probe {load_balancer}/{probe}"),
             Self::BackendUnhealthy { load_balancer, probe, reason, .. } => {
                 write!(f, "probe {load_balancer}/{probe}: {reason}")
@@ -221,6 +221,14 @@ impl fmt::Display for Happening {
             Self::BgpSessionDown { neighbor, reason, .. } => write!(f, "with {neighbor}: {reason}"),
             Self::BgpRoutesChanged { learned, withdrawn, .. } => write!(f, "{learned} learned, {withdrawn} withdrawn"),
         }
+    }
+}
+
+/// Of a script there is room for its beginning alone.
+fn first_line(command: &str) -> String {
+    match command.trim_end().split_once('\n') {
+        Some((first, _)) => format!("{first} …"),
+        None => command.to_owned(),
     }
 }
 
@@ -312,6 +320,20 @@ mod tests {
         let numbers: Vec<_> = log.latest().iter().map(|event| event.number).collect();
         assert_eq!(numbers, (4..=KEPT as u64 + 3).collect::<Vec<_>>());
         assert_eq!(log.latest()[0].happening.object(), "3");
+    }
+
+    #[test]
+    fn a_script_is_told_by_its_first_line() {
+        let ended = |command: &str| {
+            let told = Happening::ProgramEnded {
+                node: "web".into(),
+                command: command.into(),
+                status: "exit status: 1".into(),
+            };
+            told.to_string()
+        };
+        assert_eq!(ended("sh -e -c set -u\nfalse\n"), "`sh -e -c set -u …`: exit status: 1");
+        assert_eq!(ended("iperf3 -s"), "`iperf3 -s`: exit status: 1");
     }
 
     #[test]
