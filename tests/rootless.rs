@@ -106,6 +106,18 @@ fn the_demo_shows_the_main_job() {
     assert!(!user.labs().exists());
 }
 
+/// Also once another lab runs beside it.
+#[test]
+fn what_a_named_demo_says_to_try_names_it() {
+    let Some(user) = User::new() else { return };
+    let demo = user.vnet(&["demo", "-l", "mine"]);
+    assert_fine(&demo);
+    let text = said(&demo);
+    let commands: Vec<_> = text.lines().filter_map(|line| line.trim().strip_prefix("./vnet ")).collect();
+    assert_eq!(commands.len(), 6, "{text}");
+    assert_eq!(commands.iter().filter(|command| command.contains(" -l mine")).count(), 6, "{text}");
+}
+
 #[test]
 fn nodes_are_entered_and_nothing_is_left() {
     let Some(user) = User::new() else { return };

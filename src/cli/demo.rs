@@ -23,7 +23,7 @@ const TRY_NEXT: [(&str, &str); 6] = [
     ("explain web db", "each hop both ways, and what decides"),
     ("routes web", "effective routes, as Azure lists them"),
     ("drops", "what was dropped, where and why"),
-    ("shell web", "look around: ip route, ping nva, traceroute db"),
+    ("shell web", "look around: ip route, ping nva"),
     ("down", "end the lab; nothing is left behind"),
 ];
 
@@ -48,16 +48,18 @@ impl Demo {
             up::announce(&lab, started.elapsed(), context)?;
             show(&lab, &network)?;
         }
-        print(&try_next(name))?;
+        print(&try_next(name, context))?;
         Ok(Exit::Fine)
     }
 }
 
 /// Commands that work as they are printed, from where the user is.
-fn try_next(lab: &str) -> String {
+fn try_next(lab: &str, context: &Context) -> String {
     let labs = lab::labs(&Base::detect()).into_iter().filter(Record::is_running).count();
     let call = call::own();
-    let choice = if labs > 1 { format!(" -l {lab}") } else { String::new() };
+    // A lab that was given a name is called by it: others may be started beside it.
+    let is_chosen = context.given.is_some() || context.lab.as_ref().is_some_and(|other| other != lab);
+    let choice = if labs > 1 || is_chosen { format!(" -l {lab}") } else { String::new() };
     let commands = TRY_NEXT.map(|(command, _)| {
         let (verb, rest) = command.split_once(' ').unwrap_or((command, ""));
         format!("{} {verb}{choice} {rest}", call.words).trim_end().to_owned()
