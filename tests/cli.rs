@@ -622,11 +622,13 @@ fn without_that_lab_the_exit_code_is_5() {
         "bench web db",
         "exec web -- true",
         "shell web",
+        "down",
     ] {
         let answer = run(&format!("-l no-such-lab-here {line}"));
         assert_eq!((answer.code, answer.stdout.as_str()), (5, ""), "{line}");
         assert!(answer.stderr.contains("error: lab no-such-lab-here does not run"), "{line}: {}", answer.stderr);
     }
+    assert_eq!(run("down no-such-lab-here").code, 5);
     let by_argument = run("status no-such-lab-here");
     let by_environment: Answer = command(&["status"]).env("VNET_LAB", "no-such-lab-here").output().unwrap().into();
     assert_eq!((by_argument.code, by_environment.code), (5, 5));

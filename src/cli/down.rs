@@ -10,7 +10,8 @@ use crate::lab::{self, Base, Down as Came, Ended, Error};
 /// End a lab and remove everything it made
 ///
 /// Every process in its machines ends too, those that `exec` started among them. Works after a crash of the lab's daemon,
-/// after its directory was deleted, and twice in a row.
+/// and after its directory was deleted. Without a name it is fine if no lab runs; a lab that is named and does not run is
+/// an error with exit code 5.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet down\n  vnet down hub-spoke\n  vnet down --all")]
 pub(super) struct Down {
@@ -26,7 +27,8 @@ impl Down {
     pub(super) fn run(self, context: &Context) -> Outcome {
         let base = Base::detect();
         let present = base.names();
-        let chosen = match self.name.as_ref().or(context.lab.as_ref()) {
+        let named = self.name.as_ref().or(context.lab.as_ref());
+        let chosen = match named {
             Some(name) => vec![name.clone()],
             None if self.all || present.len() < 2 => present,
             None => return Err(Error::SeveralLabs(present).into()),
@@ -37,8 +39,11 @@ impl Down {
         let mut exit = Exit::Fine;
         for name in chosen {
             let Some(Came { ended, ignored }) = lab::down(&base, &name)? else {
-                context.messages.note(&format!("lab {name} does not run"));
-                continue;
+                match named {
+                    Some(_) => return Err(lab::no_lab(&base, &name).into()),
+                    // Another `down` was quicker.
+                    None => continue,
+                }
             };
             print(&match ended {
                 Ended::Stopped => format!("lab {name} is down\n"),

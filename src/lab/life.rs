@@ -112,22 +112,24 @@ pub fn pick(base: &Base, name: Option<&str>) -> Result<Record> {
     let mut running: Vec<_> = labs(base).into_iter().filter(Record::is_running).collect();
     let names = || running.iter().map(|lab| lab.lab.clone()).collect::<Vec<_>>();
     match (name, running.len()) {
-        (Some(name), _) => {
-            let names = names();
-            let found = running.into_iter().find(|lab| lab.lab == name);
-            found.ok_or_else(|| {
-                let left = all(base).into_iter().find(|lab| lab.name == name);
-                Error::NoLab(match left {
-                    Some(left) => left.why_not(),
-                    None if names.is_empty() => format!("lab {name} does not run; no lab does"),
-                    None => format!("lab {name} does not run; running: {}", names.join(", ")),
-                })
-            })
-        }
+        (Some(name), _) => running.into_iter().find(|lab| lab.lab == name).ok_or_else(|| no_lab(base, name)),
         (None, 0) => Err(Error::NoLab(nobody_runs(base))),
         (None, 1) => Ok(running.remove(0)),
         (None, _) => Err(Error::SeveralLabs(names())),
     }
+}
+
+/// Why no lab of that name can be asked or ended, with those that can.
+pub fn no_lab(base: &Base, name: &str) -> Error {
+    let found = all(base);
+    if let Some(left) = found.iter().find(|lab| lab.name == name) {
+        return Error::NoLab(left.why_not());
+    }
+    let running: Vec<_> = found.iter().filter(|lab| lab.runs).map(|lab| lab.name.as_str()).collect();
+    Error::NoLab(match &running[..] {
+        [] => format!("lab {name} does not run; no lab does"),
+        others => format!("lab {name} does not run; running: {}", others.join(", ")),
+    })
 }
 
 impl Found {

@@ -42,7 +42,7 @@ pub use beside::{LARGEST_TOPOLOGY, beside};
 pub use error::Error;
 pub use exec::{Node, execute, join};
 pub use flow_logs::unfit_storage;
-pub use life::{Down, Ended, Found, all, down, labs, pick, start_copy, start_daemon};
+pub use life::{Down, Ended, Found, all, down, labs, no_lab, pick, start_copy, start_daemon};
 pub use program::last_lines;
 pub use record::{Record, RecordedNode, RecordedProgram};
 pub use state::Base;

@@ -240,7 +240,8 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         let output = self.down();
-        if !output.status.success() {
+        // 5: the test has ended it.
+        if !matches!(output.status.code(), Some(0 | 5)) {
             say(&format!("vnet down {}: {}", self.name, stderr(&output)));
         }
     }

@@ -81,10 +81,12 @@ fn the_first_ipv6_packet_arrives() {
 }
 
 #[test]
-fn down_works_twice_and_after_a_crash() {
+fn down_works_after_a_crash_and_knows_when_there_is_no_such_lab() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };
     assert_code(&lab.down(), 0);
-    assert_code(&lab.down(), 0);
+    let again = lab.down();
+    assert_code(&again, 5);
+    assert!(stderr(&again).contains(&format!("lab {} does not run", lab.name)), "{}", stderr(&again));
     assert_eq!(lab.remains(), Vec::<PathBuf>::new());
 
     assert_code(&lab.start(), 0);
@@ -93,7 +95,7 @@ fn down_works_twice_and_after_a_crash() {
     assert!(lab.remains().len() > 3);
     assert_code(&lab.down(), 0);
     assert_eq!(lab.remains(), Vec::<PathBuf>::new());
-    assert_code(&lab.down(), 0);
+    assert_code(&lab.down(), 5);
 }
 
 #[test]
@@ -305,6 +307,12 @@ fn what_demo_says_to_try_works_as_printed() {
     assert_eq!(tried.len(), 6, "{said}");
     for (command, done) in tried {
         assert!(done.status.success(), "{command}: {}{}", stdout(&done), stderr(&done));
+    }
+    let looks = said.lines().find_map(|line| line.split("look around: ").nth(1)).unwrap();
+    for program in looks.split(", ").filter_map(|command| command.split(' ').next()) {
+        let found = std::process::Command::new("sh").args(["-c", "command -v \"$0\"", program]).output().unwrap();
+        assert!(found.status.success(), "the tests' machines have {program}");
+        assert!(["ip", "ping"].contains(&program), "not every machine has {program}");
     }
     assert!(said.contains("cargo install"), "this program is not on the path: {said}");
 }
