@@ -12,7 +12,7 @@ use super::{Outcome, labs, topology, verify};
 use crate::diag;
 use crate::lab::bench::{Connects, Course, Datagrams, RoundTrips, Stream, Transfer};
 use crate::lab::{self, Record};
-use crate::model::Attachment;
+use crate::model::{Attachment, counted};
 
 /// Measure throughput, datagrams, latency and connections from one machine to another
 ///
@@ -193,7 +193,7 @@ fn table(answer: &Answer) -> Table {
         [format!("TCP, {}", counted(tcp.streams, "stream")), format!("{:.2} Gbit/s", tcp.bits_per_second / 1e9)]
     });
     let udp = answer.udp.as_ref().map(|udp| {
-        let load = format!("UDP, {}, {} bytes", counted(udp.flows, "flow"), udp.size);
+        let load = format!("UDP, {}, {}", counted(udp.flows, "flow"), counted(udp.size, "byte"));
         [load, format!("{:.0} a second, {:.1} % lost", udp.received_per_second, udp.lost_percent)]
     });
     let latency = answer.latency.as_ref().map(|latency| {
@@ -204,10 +204,6 @@ fn table(answer: &Answer) -> Table {
     let connects =
         answer.connects.as_ref().map(|rate| ["TCP connections".to_owned(), format!("{:.0} a second", rate.per_second)]);
     Table::new(&["Load", "Result"]).rows([tcp, udp, latency, connects].into_iter().flatten())
-}
-
-fn counted(count: u16, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -16,6 +16,7 @@ use super::{Exit, Outcome, hops, settle, topology, verify};
 use crate::control::protocol::{Request, Response};
 use crate::diag::{self, Branch, Explanation, Fix, FollowedFlow, LiveExplanation, Settled, Verdict, Verification};
 use crate::lab::{self, Base};
+use crate::model::counted;
 
 /// Tell the way of a packet, there and back
 ///
@@ -216,7 +217,8 @@ fn followed(flow: &FollowedFlow) -> String {
     let of = if *flows > 1 { format!(", of {flows} the one used last") } else { String::new() };
     format!(
         "by the flow from port {source_port}{of}: on record at {nic} for {age}, last packet {idle} ago, \
-         {packets_sent} packets sent and {packets_received} received"
+         {} sent and {packets_received} received",
+        counted(*packets_sent, "packet")
     )
 }
 

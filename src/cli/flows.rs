@@ -12,6 +12,7 @@ use super::failure::Failure;
 use super::table::Table;
 use super::trace::time_of_day;
 use crate::control::protocol::{FlowChange, FlowFilter, FlowRow, Request, Response, Topic};
+use crate::model::counted;
 
 /// Show running flows, with the rules that let them pass
 ///
@@ -54,7 +55,7 @@ impl Flows {
         }
         let (rows, more) = ask(context, &filter, limit)?;
         if more {
-            context.messages.note(&format!("more than {limit} flows: --limit shows more, a filter fewer"));
+            context.messages.note(&format!("more than {}: --limit shows more, a filter fewer", counted(limit, "flow")));
         }
         context.output.rows(&rows, &table(&rows))
     }
@@ -75,7 +76,9 @@ fn follow_all(context: &Context, filter: FlowFilter) -> Outcome {
         }
         if news.missed > 0 {
             let missed = news.missed;
-            context.messages.note(&format!("{missed} events not shown: they came faster than they could be told"));
+            context
+                .messages
+                .note(&format!("{} not shown: events came faster than they could be told", counted(missed, "event")));
         }
     }
     Ok(Exit::Fine)

@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::context::Context;
+use crate::model::counted;
 use crate::sys::files;
 
 /// Lines that nobody has seen.
@@ -28,7 +29,7 @@ struct Line;
 impl Write for Line {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let lost = LOST.swap(0, Ordering::Relaxed);
-        let told = lost == 0 || put(format!("{lost} lines of this log could not be written\n").as_bytes());
+        let told = lost == 0 || put(format!("{} of this log could not be written\n", counted(lost, "line")).as_bytes());
         let missed = if told { 0 } else { lost } + u64::from(!(told && put(line)));
         LOST.fetch_add(missed, Ordering::Relaxed);
         Ok(line.len())

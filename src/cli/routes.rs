@@ -13,6 +13,7 @@ use super::table::Table;
 use super::{Outcome, stopped, topology};
 use crate::control::protocol::{Request, Response};
 use crate::diag::{self, RouteRow};
+use crate::model::counted;
 
 /// Show the effective routes of a machine, an interface or a subnet
 ///
@@ -73,9 +74,8 @@ fn table(rows: &[RouteRow]) -> Table {
 fn destination(row: &RouteRow) -> String {
     match (&row.destination_service_tags[..], &row.address_prefix[..]) {
         ([], [_]) => spaced(&row.address_prefix),
-        ([], [first, ..]) => format!("{first} (of {} ranges)", row.address_prefix.len()),
-        (tags, [_]) => format!("{} (1 range)", tags.join(" ")),
-        (tags, ranges) => format!("{} ({} ranges)", tags.join(" "), ranges.len()),
+        ([], [first, ..]) => format!("{first} (of {})", counted(row.address_prefix.len(), "range")),
+        (tags, ranges) => format!("{} ({})", tags.join(" "), counted(ranges.len(), "range")),
     }
 }
 

@@ -14,7 +14,7 @@ use super::finding::{Finding, findings};
 use super::{Exit, Outcome, log, topology};
 use crate::config::Loaded;
 use crate::lab::daemon::{self, Stand, Topology};
-use crate::model::Network;
+use crate::model::{Network, counted};
 use crate::sys::{caps, process};
 
 /// Run the router in the foreground: for systemd, containers and namespaces of your own
@@ -57,7 +57,11 @@ impl Run {
                 say(&serde_json::to_string(&ready)?)
             }
             Stand::Foreground => {
-                say(&format!("lab {} is ready: {interfaces} interfaces forwarding; Ctrl-C ends it", record.lab))?;
+                say(&format!(
+                    "lab {} is ready: {} forwarding; Ctrl-C ends it",
+                    record.lab,
+                    counted(interfaces, "interface")
+                ))?;
                 tell_doubts(text, file, context.messages.clone())
             }
         })?;

@@ -10,7 +10,7 @@ use super::context::Context;
 use super::table::Table;
 use super::{Exit, Outcome};
 use crate::control::protocol::{self, Request, Response};
-use crate::model::PowerState;
+use crate::model::{PowerState, counted};
 
 /// Show a lab: its daemon, its nodes, their interfaces and addresses
 #[derive(Debug, Args)]
@@ -49,11 +49,11 @@ fn summary(status: &protocol::Status) -> String {
         let (name, backends, down) = (&balancer.name, balancer.backends, &balancer.down);
         let up = backends - down.len();
         let not = if down.is_empty() { String::new() } else { format!("; not {}", down.join(", ")) };
-        let _ = writeln!(text, "Load balancer {name}, {up} of {backends} backends up{not}");
+        let _ = writeln!(text, "Load balancer {name}, {up} of {} up{not}", counted(backends, "backend"));
     }
     for log in status.flow_logs.iter().filter(|log| log.enabled) {
         let (name, target, path) = (&log.name, &log.target, log.storage_path.display());
-        let _ = writeln!(text, "Flow log {name} of {target}, {} records below {path}", log.records);
+        let _ = writeln!(text, "Flow log {name} of {target}, {} below {path}", counted(log.records, "record"));
     }
     if !status.flow_logs.is_empty() || !status.load_balancers.is_empty() {
         text.push('\n');

@@ -14,6 +14,7 @@ use super::table::Table;
 use super::{Exit, Outcome, hops};
 use crate::control::protocol::{Response, Topic, Traced};
 use crate::diag::{self, FilterError, Sighting};
+use crate::model::counted;
 
 /// Show real packets, step by step through the router
 ///
@@ -69,7 +70,7 @@ impl Trace {
             }
         }
         if missed > 0 {
-            context.messages.note(&format!("{missed} packets were not shown in all"));
+            context.messages.note(&format!("{} not shown in all", counted(missed, "packet")));
         }
         Ok(if left.is_some_and(|left| left > 0) { Exit::No } else { Exit::Fine })
     }
@@ -85,7 +86,9 @@ fn show(traced: Traced, left: &mut Option<u64>, context: &Context) -> Result<boo
     let output = &context.output;
     let heard = packets.is_empty() || output.more_story(&packets, &table(&packets), || story(&packets, output))?;
     if missed > 0 {
-        context.messages.note(&format!("{missed} packets not shown: they came faster than they could be told"));
+        context
+            .messages
+            .note(&format!("{} not shown: packets came faster than they could be told", counted(missed, "packet")));
     }
     Ok(heard)
 }

@@ -14,6 +14,7 @@ use super::finding::{Finding, findings};
 use super::output::print;
 use super::{Exit, Outcome, topology};
 use crate::lab::{self, Record, RecordedProgram};
+use crate::model::counted;
 
 /// Nodes that are listed by name.
 const NAMED_MAX: usize = 20;
@@ -103,8 +104,8 @@ fn nodes(lab: &Record) -> String {
     }
     let machines = lab.nodes.iter().filter(|node| node.machine).count();
     match lab.nodes.len() - machines {
-        0 => format!("{machines} machines"),
-        others => format!("{machines} machines, {others} other nodes"),
+        0 => counted(machines, "machine"),
+        others => format!("{}, {}", counted(machines, "machine"), counted(others, "other node")),
     }
 }
 

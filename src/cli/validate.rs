@@ -8,7 +8,7 @@ use super::context::Context;
 use super::finding::{findings, table};
 use super::{Exit, Outcome, topology};
 use crate::config::Errors;
-use crate::model::Network;
+use crate::model::{Network, counted};
 
 /// Check a topology file against Azure's rules, and for what works but is hardly meant
 ///
@@ -49,8 +49,7 @@ impl Validate {
 fn verdict(file: &str, network: &Network, warnings: usize) -> String {
     let opinion = match warnings {
         0 => "fine".to_owned(),
-        1 => "1 warning".to_owned(),
-        _ => format!("{warnings} warnings"),
+        _ => counted(warnings, "warning"),
     };
     let (vnets, machines) = (network.virtual_networks.len(), network.virtual_machines.len());
     format!("{file}: {opinion}; lab {}, virtual networks: {vnets}, machines: {machines}\n", network.name)

@@ -16,7 +16,7 @@ use crate::dataplane::Side;
 use crate::diag::{self, Filter, Forecast, Host, Place, Probe, Query, Sighting, Verification};
 use crate::lab::trial::{self as trials, Outcome, Trial};
 use crate::lab::{self, Record};
-use crate::model::{Masquerade, Network, Verdict};
+use crate::model::{Masquerade, Network, Verdict, counted};
 use crate::wire::Protocol;
 
 /// How long the router may take to tell what it saw.
@@ -46,7 +46,9 @@ pub(super) fn verify(query: &Query, lab: &Record, context: &Context) -> Result<V
         context.messages.note(note);
     }
     if missed > 0 {
-        context.messages.warning(&format!("{missed} packets were not seen: they came faster than they could be told"));
+        context
+            .messages
+            .warning(&format!("{} not seen: packets came faster than they could be told", counted(missed, "packet")));
     }
     let from: BTreeSet<&String> = seen.iter().map(|leg| &leg.nic).collect();
     let from = from.into_iter().cloned().collect();

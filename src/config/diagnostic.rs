@@ -9,6 +9,7 @@ use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
+use crate::model::counted;
 use foldhash::fast::RandomState;
 
 /// More than this is noise: the rest shows up once these are mended.
@@ -57,7 +58,7 @@ impl Errors {
     pub fn render(&self, text: &str, file: &str, colour: bool) -> String {
         let mut out: String = self.0.iter().map(|diagnostic| diagnostic.render(text, file, colour) + "\n").collect();
         let errors = self.0.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count();
-        let _ = writeln!(out, "{}: {errors} error{}", printable(file), if errors == 1 { "" } else { "s" });
+        let _ = writeln!(out, "{}: {}", printable(file), counted(errors, "error"));
         out
     }
 }

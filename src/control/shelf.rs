@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::de::IgnoredAny;
 
 use crate::diag::{LoggedRecord, hour};
-use crate::model::FlowLog;
+use crate::model::{FlowLog, counted};
 
 const FIRST_LINE: &str = "{\"records\":[\n";
 const LAST_LINE: &str = "\n]}\n";
@@ -115,7 +115,7 @@ impl Shelf {
                 self.error = Some(error);
             }
             None if written && self.error.take().is_some() => {
-                tracing::info!("flow log {name} is written again; {lost} records were lost so far");
+                tracing::info!("flow log {name} is written again; {} lost so far", counted(lost, "record"));
             }
             None => {}
         }

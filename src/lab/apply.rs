@@ -32,7 +32,7 @@ use crate::control::flow_log::FlowLogger;
 use crate::control::protocol::{Apply, Change, Changed, Refusal, Response};
 use crate::control::routers::{Place, Routers};
 use crate::control::server::LabFacts;
-use crate::model::{Network, Standing};
+use crate::model::{Network, Standing, counted};
 use crate::sys::files;
 use crate::sys::netns::{self, Netns};
 
@@ -96,7 +96,7 @@ impl Lab<'_> {
         let apply = Apply { text, service_tags: None, file, path: Some(path), dry_run: false, sync: false };
         match self.change(Change::Apply(apply)) {
             Response::Changed(changed) => {
-                info!("SIGHUP: {} changes, generation {}", changed.plan.changes.len(), changed.generation);
+                info!("SIGHUP: {}, generation {}", counted(changed.plan.changes.len(), "change"), changed.generation);
                 changed.warnings.iter().for_each(|warning| warn!("{warning}"));
             }
             Response::Refused(refusal) | Response::Failed(refusal) => {

@@ -5,6 +5,7 @@
 
 mod admin;
 mod advertised;
+mod counted;
 mod express_route;
 mod extent;
 mod filter;
@@ -33,6 +34,7 @@ pub use admin::{
     AdminAccess, AdminRule, CollectionIx, NetworkGroup, NetworkManager, RuleCollection, SecurityAdminConfiguration,
 };
 pub use advertised::{Advertised, TunnelEnd};
+pub use counted::counted;
 pub use express_route::{
     Authorization, CircuitEnd, CircuitFault, CircuitIx, CircuitTier, Customer, EDGE_ASN, ExpressRouteCircuit,
     GlobalReach, PrivatePeering, ProviderState, Side,

@@ -11,7 +11,7 @@ use crate::config::diagnostic::{At, Report, Spanned};
 use crate::config::load_balancer::{self as written, Balanced, ProbeWord};
 use crate::model::{
     Backend, BalancedPorts, HealthProbe, InboundNatRule, LoadBalancer, LoadBalancingRule, NatTarget, NetworkInterface,
-    OutboundRule, ProbeProtocol, TransportProtocol,
+    OutboundRule, ProbeProtocol, TransportProtocol, counted,
 };
 
 /// LB-11, where the file says nothing.
@@ -137,7 +137,7 @@ impl Parts<'_> {
         let pool = self.pools.find(&rule.pool, report);
         if let Some(ports) = rule.ports.as_ref().filter(|ports| ports.value % 8 != 0) {
             report
-                .error(ports.at, format!("{} ports cannot be allocated", ports.value))
+                .error(ports.at, format!("{} cannot be allocated", counted(ports.value, "port")))
                 .rule("SNAT-06")
                 .expected("a multiple of 8");
         }
@@ -184,7 +184,7 @@ fn range(start: &Spanned<u16>, end: &Spanned<u16>, members: &[Backend], report: 
     let ports = start.value..=end.value;
     if members.len() > ports.len() {
         report
-            .error(start.at, format!("{} ports for {} backends", ports.len(), members.len()))
+            .error(start.at, format!("{} for {}", counted(ports.len(), "port"), counted(members.len(), "backend")))
             .rule("LB-08")
             .expected("a port for each");
         return None;

@@ -21,7 +21,7 @@ use crate::config::gateway::{self as written, GatewayType, VpnType};
 use crate::model::{
     AZURE_ASN, BgpSettings, Connection, ExpressRouteCircuit, GatewayIx, GatewayKind, GatewaySku, Internet,
     LocalGatewayIx, LocalNetworkGateway, PrivateCloud, PublicIpIx, Remote, RouteServer, RouteTable, Site, SubnetIx,
-    VirtualNetwork, VirtualNetworkGateway, is_link_local,
+    VirtualNetwork, VirtualNetworkGateway, counted, is_link_local,
 };
 
 /// Everything about gateways.
@@ -90,9 +90,12 @@ impl Gateways {
                 .map(|written| written.at)
             {
                 report
-                    .error(at, format!("virtual network gateway `{}` has {most} tunnels already", gateway.name))
+                    .error(
+                        at,
+                        format!("virtual network gateway `{}` has {} already", gateway.name, counted(most, "tunnel")),
+                    )
                     .rule("VPN-04")
-                    .expected(format!("at most {most} connections with sku {:?}", gateway.sku));
+                    .expected(format!("at most {} with sku {:?}", counted(most, "connection"), gateway.sku));
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::model::{
     AddressPrefix, Attach, AttachNamespace, Emulation, FlowLog, FlowLogTarget, LinkIx, LostLink, Network,
     NetworkInterface, Nsg, NsgIx, NsgLogVersion, PeeringState, PortRange, PowerState, PrivateEndpoint, PublishedTag,
     Route, RouteDestination, RouteNextHop, RouteTable, SecurityRule, ServiceEndpoint, Subnet, SubnetNames,
-    VirtualMachine, VirtualNetwork, VnetIx,
+    VirtualMachine, VirtualNetwork, VnetIx, counted,
 };
 
 /// One object. Objects of one kind have the same properties in the same order.
@@ -332,7 +332,7 @@ fn private_endpoint(network: &Network, endpoint: &PrivateEndpoint) -> Object {
 fn service_tag(tag: &PublishedTag) -> Object {
     let mut fingerprint = DefaultHasher::new();
     tag.prefixes.hash(&mut fingerprint);
-    let ranges = format!("{} ranges, {:08x}", tag.prefixes.len(), fingerprint.finish() as u32);
+    let ranges = format!("{}, {:08x}", counted(tag.prefixes.len(), "range"), fingerprint.finish() as u32);
     Object { kind: "serviceTags", name: tag.name.clone(), properties: vec![("addressPrefixes", ranges)] }
 }
 
