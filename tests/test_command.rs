@@ -104,9 +104,9 @@ not ok 2 - a \\#1 <b> \\\\
 #[test]
 fn every_expectation_can_fail() {
     let blocked = problems("{from: web, to: 10.2.1.99, expect: reachable}");
-    assert_eq!(blocked, ["expected reachable, but blocked (NoEndpoint)"]);
+    assert_eq!(blocked, ["the file expects reachable, but the model says blocked (NoEndpoint)"]);
     let reachable = problems("{from: web, to: db, expect: blocked}");
-    assert_eq!(reachable, ["expected blocked, but reachable"]);
+    assert_eq!(reachable, ["the file expects blocked, but the model says reachable"]);
     let way = problems("{from: web, to: nva, expect: reachable, via: [db], viaReturn: [db]}");
     assert_eq!(
         way,
@@ -137,7 +137,7 @@ fn a_blocked_packet_has_its_cause_and_fix() {
     let output = vnet(&["test", "--model-only", "tiers.yaml"], dir.path());
     let stdout = text(&output.stdout);
     for part in [
-        "expected reachable, but blocked (NsgInbound)",
+        "the file expects reachable, but the model says blocked (NsgInbound)",
         "rule securityRules/deny-vnet",
         "fix: add an allow rule to NSG db-tier",
         "networkSecurityGroups[2].securityRules[3]",

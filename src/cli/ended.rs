@@ -1,6 +1,5 @@
-//! Programs of a lab that ended as soon as they were started, with what they said last.
+//! Programs of a lab that ended with an error, with what they said last.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::thread;
@@ -8,10 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::up::title;
 use crate::control::client;
-use crate::control::events::Happening;
-use crate::control::protocol::{Request, Response};
+use crate::control::protocol::{ProgramStatus, Request, Response};
 use crate::lab::{self, Record};
 
 /// A program that lives longer has started.
@@ -20,23 +17,35 @@ const GLANCE: Duration = Duration::from_millis(20);
 /// Lines of its log that are shown, and the end of the log that they are looked for in.
 const LINES: usize = 5;
 const TAIL: u64 = 4096;
-/// How a program ends that has nothing to complain of.
-const FINE: &str = "exit status: 0";
 
 /// A program that ended with an error.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct EndedProgram {
-    node: String,
+    pub(super) node: String,
     command: String,
     status: String,
-    last_lines: Vec<String>,
+    pub(super) last_lines: Vec<String>,
     log: PathBuf,
+}
+
+impl EndedProgram {
+    /// None for one that runs, or has ended without an error.
+    pub(super) fn of(program: ProgramStatus) -> Option<Self> {
+        let ProgramStatus { node, command, ended, failed, log } = program;
+        let status = ended.filter(|_| failed)?;
+        Some(Self { node, command, status, last_lines: lab::last_lines(&log, LINES, TAIL), log })
+    }
+
+    /// Without its last lines.
+    pub(super) fn in_one_line(&self) -> String {
+        format!("`{}` of {} ended: {}", self.command, self.node, self.status)
+    }
 }
 
 impl fmt::Display for EndedProgram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` of {} ended at once: {}", self.command, self.node, self.status)?;
+        write!(f, "{}", self.in_one_line())?;
         self.last_lines.iter().try_for_each(|line| write!(f, "\n  {line}"))
     }
 }
@@ -46,29 +55,21 @@ pub(super) fn at_once(lab: &Record, ready: Instant) -> Vec<EndedProgram> {
     if lab.programs.is_empty() {
         return Vec::new();
     }
-    loop {
-        let endings = endings(lab);
-        let nodes: HashSet<_> = endings.iter().map(|(node, _)| node).collect();
-        if nodes.len() == lab.programs.len() || ready.elapsed() >= AT_ONCE {
-            return endings.into_iter().filter_map(|(node, status)| failed(lab, &node, status)).collect();
-        }
+    while ready.elapsed() < AT_ONCE && programs(lab).iter().any(|program| program.ended.is_none()) {
         thread::sleep(GLANCE);
     }
+    until_now(lab)
 }
 
-/// By node, how its program ended. A lab that cannot be asked has none to tell of.
-fn endings(lab: &Record) -> Vec<(String, String)> {
-    let Ok(Response::Events(events)) = client::ask(&lab.socket, &Request::Events) else { return Vec::new() };
-    let ended = events.into_iter().filter_map(|event| match event.happening {
-        Happening::ProgramEnded { node, status, .. } => Some((node, status)),
-        _ => None,
-    });
-    ended.collect()
+/// Those that have ended with an error.
+pub(super) fn until_now(lab: &Record) -> Vec<EndedProgram> {
+    programs(lab).into_iter().filter_map(EndedProgram::of).collect()
 }
 
-fn failed(lab: &Record, node: &str, status: String) -> Option<EndedProgram> {
-    let program = lab.programs.iter().find(|program| program.node == node).filter(|_| status != FINE)?;
-    let last_lines = lab::last_lines(&program.log, LINES, TAIL);
-    let (command, log) = (title(&program.command), program.log.clone());
-    Some(EndedProgram { node: node.to_owned(), command, status, last_lines, log })
+/// A lab that cannot be asked has none to tell of.
+pub(super) fn programs(lab: &Record) -> Vec<ProgramStatus> {
+    match client::ask(&lab.socket, &Request::Programs) {
+        Ok(Response::Programs(programs)) => programs,
+        _ => Vec::new(),
+    }
 }

@@ -7,12 +7,15 @@ use clap::Args;
 
 use super::ask::unexpected;
 use super::context::Context;
+use super::ended::EndedProgram;
 use super::table::Table;
 use super::{Exit, Outcome};
 use crate::control::protocol::{self, Request, Response};
 use crate::model::{PowerState, counted};
 
-/// Show a lab: its daemon, its nodes, their interfaces and addresses
+/// Show a lab: its daemon, its programs, its nodes, their interfaces and addresses
+///
+/// A program of the file that ended with an error is shown with its last lines: exit code 3.
 #[derive(Debug, Args)]
 pub(super) struct Status {
     /// The lab; by default the one that runs
@@ -28,7 +31,11 @@ impl Status {
         let table = table(&status);
         context.output.story(&status, &table, || summary(&status) + &context.output.render(&table))?;
         status.alerts.iter().for_each(|alert| context.messages.warning(alert));
-        Ok(if status.alerts.is_empty() { Exit::Fine } else { Exit::Warnings })
+        let failed: Vec<_> = status.programs.into_iter().filter_map(EndedProgram::of).collect();
+        for program in &failed {
+            context.messages.warning(&program.to_string());
+        }
+        Ok(if status.alerts.is_empty() && failed.is_empty() { Exit::Fine } else { Exit::Warnings })
     }
 }
 
@@ -55,7 +62,11 @@ fn summary(status: &protocol::Status) -> String {
         let (name, target, path) = (&log.name, &log.target, log.storage_path.display());
         let _ = writeln!(text, "Flow log {name} of {target}, {} below {path}", counted(log.records, "record"));
     }
-    if !status.flow_logs.is_empty() || !status.load_balancers.is_empty() {
+    for program in &status.programs {
+        let state = program.ended.as_ref().map_or_else(|| "runs".to_owned(), |status| format!("ended: {status}"));
+        let _ = writeln!(text, "Program of {}, `{}`, {state}", program.node, program.command);
+    }
+    if !status.flow_logs.is_empty() || !status.load_balancers.is_empty() || !status.programs.is_empty() {
         text.push('\n');
     }
     text

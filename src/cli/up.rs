@@ -70,7 +70,7 @@ struct Started<'a> {
     nodes: Vec<&'a str>,
     /// They run with the lab's privileges.
     programs: &'a [RecordedProgram],
-    /// Programs that ended at once with an error.
+    /// Programs that ended soon with an error.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     failed: &'a [EndedProgram],
     findings: Vec<Finding<'a>>,
@@ -90,7 +90,7 @@ pub(super) fn announce(lab: &Record, took: Duration, context: &Context) -> Resul
     }
     print(&format!("lab {} is up in {:.2} s: {}\n", lab.lab, took.as_secs_f64(), nodes(lab)))?;
     for program in &lab.programs {
-        let (command, log) = (title(&program.command), program.log.display());
+        let (command, log) = (program.in_one_line(), program.log.display());
         context.messages.note(&format!("{} runs `{command}` with the lab's privileges; output in {log}", program.node));
     }
     Ok(())
@@ -107,15 +107,6 @@ fn nodes(lab: &Record) -> String {
         0 => counted(machines, "machine"),
         others => format!("{}, {}", counted(machines, "machine"), counted(others, "other node")),
     }
-}
-
-/// A command in one line: a script is more than a message has room for.
-pub(super) fn title(command: &[String]) -> String {
-    let words = command.iter().map(|word| match word.split_once('\n') {
-        Some(_) => "…",
-        None => word,
-    });
-    words.collect::<Vec<_>>().join(" ")
 }
 
 /// The one `*.vnet.yaml` of this directory.

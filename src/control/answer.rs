@@ -19,8 +19,8 @@ use super::flows;
 use super::follow::{Feed, TICK};
 use super::lookout::{Lookout, Place as Namespace};
 use super::protocol::{
-    BalancerStatus, BgpQuestion, BgpTopic, InterfaceCounters, Node, NodeInterface, Refusal, Request, Response, Status,
-    Topic,
+    BalancerStatus, BgpQuestion, BgpTopic, InterfaceCounters, Node, NodeInterface, ProgramStatus, Refusal, Request,
+    Response, Status, Topic,
 };
 use super::routers::Routers;
 use super::server::Answer;
@@ -52,6 +52,8 @@ pub struct LabFacts {
     /// Nodes and their namespaces.
     pub places: Vec<(String, PathBuf)>,
     pub lookout: Lookout,
+    /// Those that the file starts, by how they are.
+    pub programs: Vec<ProgramStatus>,
 }
 
 /// How often a listing that is followed is looked at.
@@ -95,6 +97,7 @@ impl Answers {
             Request::Drops { by_flow } => Response::Drops(drops::rows(&self.engine, by_flow)),
             Request::Counters => Response::Counters(self.counters()),
             Request::Events => Response::Events(self.lab.load().events.latest()),
+            Request::Programs => Response::Programs(self.lab.load().programs.clone()),
             Request::Flows { filter, from } => {
                 flows::page(&self.engine, &filter, from).map_or_else(refused, Response::Flows)
             }
@@ -180,6 +183,7 @@ impl Answers {
             alerts: lab.alerts.iter().cloned().chain(flow_logs.complaints()).collect(),
             flow_logs: flow_logs.logs.clone(),
             flow_events_lost: flow_logs.lost,
+            programs: lab.programs.clone(),
             nodes,
         }
     }

@@ -225,7 +225,7 @@ impl fmt::Display for Happening {
 }
 
 /// Of a script there is room for its beginning alone.
-fn first_line(command: &str) -> String {
+pub fn first_line(command: &str) -> String {
     match command.trim_end().split_once('\n') {
         Some((first, _)) => format!("{first} …"),
         None => command.to_owned(),

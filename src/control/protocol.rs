@@ -48,6 +48,8 @@ pub enum Request {
     Counters,
     /// What happened lately.
     Events,
+    /// How the programs of the file are.
+    Programs,
     /// Flow records, from where an earlier page ended.
     Flows {
         filter: FlowFilter,
@@ -197,6 +199,7 @@ pub enum Response {
     Drops(Vec<DropCount>),
     Counters(Vec<InterfaceCounters>),
     Events(Vec<Event>),
+    Programs(Vec<ProgramStatus>),
     Flows(FlowPage),
     FlowChanges(FlowChanges),
     Peerings(Vec<PeeringRow>),
@@ -273,7 +276,24 @@ pub struct Status {
     /// What happened to logged flows and is in no log.
     #[serde(default)]
     pub flow_events_lost: u64,
+    #[serde(default)]
+    pub programs: Vec<ProgramStatus>,
     pub nodes: Vec<Node>,
+}
+
+/// A program that the file starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProgramStatus {
+    pub node: String,
+    /// In one line.
+    pub command: String,
+    /// How it ended; none while it runs.
+    pub ended: Option<String>,
+    /// Whether it ended with an error, or could not be started.
+    pub failed: bool,
+    /// Where its output goes.
+    pub log: PathBuf,
 }
 
 /// How a load balancer is, in short.

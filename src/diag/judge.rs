@@ -48,18 +48,14 @@ pub enum ProblemKind {
 
 /// Everything that speaks against a test; empty if it passes.
 pub fn judge(network: &Network, test: &TestCase, forecast: &Forecast, observed: Option<&Observed>) -> Vec<Problem> {
-    if packets_decide(test, forecast) {
+    let packets_decide = packets_decide(test, forecast);
+    if packets_decide && observed.is_none() {
         // Without packets nobody knows.
-        let Some(observed) = observed else { return Vec::new() };
-        let case = Case { network, test, forecast, decided: Some(observed) };
-        return case.verdict().into_iter().chain(case.ways()).chain(case.rule()).collect();
+        return Vec::new();
     }
-    let case = Case { network, test, forecast, decided: None };
-    let mut problems: Vec<Problem> = observed.and_then(|observed| case.disagreement(observed)).into_iter().collect();
-    problems.extend(case.verdict());
-    problems.extend(case.ways());
-    problems.extend(case.rule());
-    problems
+    let case = Case { network, test, forecast, observed, packets_decide };
+    let about_packets = if case.differs_in_verdict() { None } else { case.other_way() };
+    about_packets.into_iter().chain(case.verdict()).chain(case.ways()).chain(case.rule()).collect()
 }
 
 /// Whether real packets alone have the answer: guests on the way have rules of their own, or the file wants it so.
@@ -71,24 +67,29 @@ struct Case<'a> {
     network: &'a Network,
     test: &'a TestCase,
     forecast: &'a Forecast,
-    /// The packets' answer in place of the model's.
-    decided: Option<&'a Observed>,
+    observed: Option<&'a Observed>,
+    /// The packets' answer counts in place of the model's.
+    packets_decide: bool,
 }
 
-impl Case<'_> {
-    fn disagreement(&self, observed: &Observed) -> Option<Problem> {
-        let forecast = self.forecast;
-        let defect = |text| Some(Problem { kind: ProblemKind::Defect, text });
-        // Of flows that fare differently the packets were one.
+impl<'a> Case<'a> {
+    /// The packets' answer, where it counts in place of the model's.
+    fn decided(&self) -> Option<&'a Observed> {
+        self.observed.filter(|_| self.packets_decide)
+    }
+
+    /// Whether the model and the packets disagree on whether it arrives.
+    fn differs_in_verdict(&self) -> bool {
+        let (foretold, Some(observed)) = (self.forecast.verdict, self.observed) else { return false };
         // Where the answer goes to another machine, its asker sees none.
-        let astray = [forecast.verdict, observed.verdict] == [Verdict::WrongHost, Verdict::Blocked];
-        if observed.verdict != forecast.verdict && forecast.verdict != Verdict::Depends && !astray {
-            return defect(format!(
-                "the model and the packets disagree: the model says {}, the packets say {}",
-                self.foretold(),
-                observed.verdict
-            ));
-        }
+        let astray = [foretold, observed.verdict] == [Verdict::WrongHost, Verdict::Blocked];
+        // Of flows that fare differently the packets were one.
+        !self.packets_decide && observed.verdict != foretold && foretold != Verdict::Depends && !astray
+    }
+
+    /// That the packets go another way than the model says.
+    fn other_way(&self) -> Option<Problem> {
+        let observed = self.observed.filter(|_| !self.packets_decide)?;
         let arrived = observed.verdict == Verdict::Reachable;
         let possible: Vec<_> = self.courses().into_iter().filter(|course| course.arrives == arrived).collect();
         let differing = possible.iter().map(|course| course.unlike(observed)).collect::<Option<Vec<_>>>()?;
@@ -98,12 +99,12 @@ impl Case<'_> {
             way(foretold),
             way(seen)
         );
-        defect(text)
+        Some(Problem { kind: ProblemKind::Defect, text })
     }
 
     /// The ways that the packet may go.
     fn courses(&self) -> Vec<Course<'_>> {
-        if let Some(Observed { verdict, via, via_return, .. }) = self.decided {
+        if let Some(Observed { verdict, via, via_return, .. }) = self.decided() {
             let course = |(via, via_return)| Course { arrives: *verdict == Verdict::Reachable, via, via_return };
             return via.as_deref().zip(via_return.as_deref()).map(course).into_iter().collect();
         }
@@ -118,17 +119,30 @@ impl Case<'_> {
         branches.iter().map(course).collect()
     }
 
+    /// What the file expects, what the model says and what the packets did, where these are not one.
     fn verdict(&self) -> Option<Problem> {
-        let Case { test, forecast, decided, .. } = self;
-        let text = || match decided {
-            Some(Observed { verdict, lost: Some(lost), .. }) => {
-                format!("expected {}, but the packets say {verdict}: {lost}", test.expect)
+        let Case { test: TestCase { expect, .. }, forecast, observed, .. } = self;
+        let counts = self.decided().map_or(forecast.verdict, |observed| observed.verdict);
+        let defect = self.differs_in_verdict();
+        if counts == *expect && !defect {
+            return None;
+        }
+        let model = self.foretold();
+        let text = match observed {
+            None => format!("the file expects {expect}, but the model says {model}"),
+            Some(Observed { verdict, lost, .. }) if self.packets_decide => {
+                let lost = lost.as_ref().map(|lost| format!(": {lost}")).unwrap_or_default();
+                format!("the file expects {expect}, the packets say {verdict}{lost}; the model says {model}")
             }
-            Some(Observed { verdict, .. }) => format!("expected {}, but the packets say {verdict}", test.expect),
-            None => format!("expected {}, but {}", test.expect, self.foretold()),
+            Some(observed) if observed.verdict == forecast.verdict => {
+                format!("the file expects {expect}, but the model and the packets say {model}")
+            }
+            Some(Observed { verdict, .. }) => {
+                let disagree = if defect { "the model and the packets disagree: " } else { "" };
+                format!("{disagree}the file expects {expect}, the model says {model}, the packets say {verdict}")
+            }
         };
-        (test.expect != decided.map_or(forecast.verdict, |decided| decided.verdict))
-            .then(|| Problem { kind: ProblemKind::Verdict, text: text() })
+        Some(Problem { kind: if defect { ProblemKind::Defect } else { ProblemKind::Verdict }, text })
     }
 
     /// The verdict, and what the packet ends with.
@@ -138,6 +152,10 @@ impl Case<'_> {
             Verdict::Reachable => verdict.to_string(),
             Verdict::Blocked | Verdict::WrongHost => {
                 format!("{verdict} ({})", dropped.as_deref().unwrap_or_default())
+            }
+            Verdict::Depends if !self.forecast.guest_rules.is_empty() => {
+                let guests: Vec<_> = self.forecast.guest_rules.iter().map(|guest| guest.node.as_str()).collect();
+                format!("that the firewall rules of {} decide", guests.join(", "))
             }
             Verdict::Depends => {
                 let reasons: BTreeSet<_> = branches.iter().filter_map(|branch| branch.dropped.as_deref()).collect();
@@ -182,7 +200,7 @@ impl Case<'_> {
     /// What denied a blocked packet, or was among those that let a reachable one through.
     fn rule(&self) -> Option<Problem> {
         let wanted = self.test.rule.as_ref().filter(|_| !self.test.packets_only)?;
-        let verdict = self.decided.map_or(self.forecast.verdict, |decided| decided.verdict);
+        let verdict = self.decided().map_or(self.forecast.verdict, |decided| decided.verdict);
         let denies = verdict == Verdict::Blocked;
         let deciding: Vec<_> = self.forecast.rulings.iter().filter(|ruling| ruling.allow != denies).collect();
         if deciding.iter().any(|ruling| ruling.rule == *wanted) {

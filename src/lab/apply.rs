@@ -131,6 +131,7 @@ impl Lab<'_> {
         let ended = self.programs.extract_if(.., |program| nodes.contains(&program.node));
         program::stop(ended.collect(), &mut self.site.claim.journal);
         self.record.programs.retain(|program| !nodes.contains(&program.node));
+        self.tell_programs(|programs| programs.retain(|program| !nodes.contains(&program.node)));
         if let Err(error) = self.site.claim.dir.write_record(&self.record) {
             warn!("{error}");
         }
@@ -289,7 +290,7 @@ impl Lab<'_> {
         complaints.extend(self.write_state());
         complaints.extend(self.route());
         complaints.extend(self.watch_switches());
-        complaints.extend(self.start_programs(&before));
+        complaints.extend(self.start_programs(Some(&before)));
         complaints.extend(self.site.platform.heed(&self.engine, &self.history).err().map(|error| error.to_string()));
         complaints
     }
@@ -306,17 +307,7 @@ impl Lab<'_> {
         complaints
     }
 
-    /// Starts the programs that were not there before, or were in another place.
-    fn start_programs(&mut self, before: &Record) -> Vec<String> {
-        let Self { site: Site { claim, .. }, record, programs, .. } = self;
-        let new = record.programs.iter().filter(|program| !record.keeps_program(before, &program.node));
-        let started = new.map(|program| Program::start(program, record, &claim.dir, &mut claim.journal));
-        let (started, failed): (Vec<_>, Vec<_>) = started.partition(std::result::Result::is_ok);
-        programs.extend(started.into_iter().flatten());
-        failed.into_iter().filter_map(|failed| Some(failed.err()?.to_string())).collect()
-    }
-
-    fn update_facts(&self, update: impl FnOnce(LabFacts) -> LabFacts) {
+    pub(super) fn update_facts(&self, update: impl FnOnce(LabFacts) -> LabFacts) {
         self.facts.store(Arc::new(update(LabFacts::clone(&self.facts.load()))));
     }
 

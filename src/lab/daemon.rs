@@ -31,7 +31,7 @@ use super::guest;
 use super::notify::notify;
 use super::owed::Owed;
 use super::platform::Platform;
-use super::program::{self, Program};
+use super::program;
 use super::record::Record;
 use super::site::{Guests, Site};
 use super::state::{Base, Claim};
@@ -125,19 +125,8 @@ fn serve(
     let mut lab = begin(claim, base, network, record, path, signals)?;
     lab.read.memory = memory;
     dir.write_record(&lab.record)?;
-    let Lab { site, record, programs, engine, history, .. } = &mut lab;
-    for program in &record.programs {
-        match Program::start(program, record, &dir, &mut site.claim.journal) {
-            Ok(program) => programs.push(program),
-            // One that does not start is one that has ended at once: the others and the network are there.
-            Err(error) => {
-                warn!("{error}");
-                let (node, command, status) = (program.node.clone(), program.command.join(" "), error.to_string());
-                history.tell(Happening::ProgramEnded { node, command, status });
-            }
-        }
-    }
-    site.platform.heed(engine, history)?;
+    lab.start_programs(None).iter().for_each(|complaint| warn!("{complaint}"));
+    lab.site.platform.heed(&lab.engine, &lab.history)?;
     // SYS_ADMIN and NET_ADMIN make and remove machines and unmount their names in the end, KILL ends programs that became
     // another user, SYS_PTRACE tells which processes are in a machine that goes.
     let kept = CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN | CapabilitySet::KILL | CapabilitySet::SYS_PTRACE;
@@ -218,6 +207,7 @@ fn begin(
         routers: Arc::clone(&routers),
         places: record.places(),
         lookout: Lookout::start().during(|| "cannot start a thread".into())?,
+        programs: Vec::new(),
     };
     let facts = Arc::new(ArcSwap::from_pointee(facts));
     powerless(|| listen(&engine, &record, &facts, signals, &events))?;
@@ -319,12 +309,7 @@ fn watch(lab: &mut Lab<'_>) -> &'static str {
             Ok(Event::ReadAgain) => lab.read_again(),
             // Whoever asked may have gone away meanwhile.
             Ok(Event::Change(change, reply)) => drop(reply.send(lab.change(change))),
-            Ok(Event::ProgramEnded) => {
-                for program::Ending { node, command, status } in program::reap(&mut lab.programs) {
-                    info!("{node}: `{command}` ended: {status}");
-                    lab.history.tell(Happening::ProgramEnded { node, command, status: status.to_string() });
-                }
-            }
+            Ok(Event::ProgramEnded) => lab.reap_programs(),
             Ok(Event::Forwarding(engine::Event::PortDown(port))) => {
                 let published = lab.engine.published();
                 if let Some(attachment) = published.attachment(port) {

@@ -29,6 +29,8 @@ mod ports;
 pub mod probe;
 mod processes;
 mod program;
+mod programs;
+pub mod quiet;
 mod rearrange;
 mod record;
 mod renamed;

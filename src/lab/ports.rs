@@ -1,10 +1,15 @@
 //! Who listens in the calling thread's namespace, as `/proc/net` tells; asking disturbs nobody.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 
+/// States of sockets.
+const LISTENS: &str = "0A";
+const UNCONNECTED: &str = "07";
+
 /// TCP, or UDP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Transport {
     Tcp,
     Udp,
@@ -12,30 +17,47 @@ pub(super) enum Transport {
 
 /// Whether a program has this port, on whatever address.
 pub(super) fn is_taken(transport: Transport, port: u16) -> io::Result<bool> {
+    let number = |local: &str| local.rsplit_once(':').and_then(|(_, port)| u16::from_str_radix(port, 16).ok());
+    let sockets = sockets(transport)?;
+    // Connections of a listener that has ended keep their port, too.
+    let has = |(local, state): &(String, String)| {
+        number(local) == Some(port) && (transport == Transport::Udp || state == LISTENS)
+    };
+    Ok(sockets.iter().any(has))
+}
+
+/// Addresses and ports that programs wait at, as the kernel writes them.
+pub(super) fn listening() -> io::Result<BTreeSet<(Transport, String)>> {
+    let mut all = BTreeSet::new();
+    for (transport, waits) in [(Transport::Tcp, LISTENS), (Transport::Udp, UNCONNECTED)] {
+        let waiting = sockets(transport)?.into_iter().filter(|(_, state)| state == waits);
+        all.extend(waiting.map(|(local, _)| (transport, local)));
+    }
+    Ok(all)
+}
+
+/// Local ends and states.
+fn sockets(transport: Transport) -> io::Result<Vec<(String, String)>> {
     let tables = match transport {
         Transport::Tcp => ["tcp", "tcp6"],
         Transport::Udp => ["udp", "udp6"],
     };
+    let mut sockets = Vec::new();
     for table in tables {
-        let text = match fs::read_to_string(format!("/proc/thread-self/net/{table}")) {
+        match fs::read_to_string(format!("/proc/thread-self/net/{table}")) {
             // A kernel without IPv6.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            text => text?,
-        };
-        if text.lines().skip(1).any(|line| listens(line, transport, port)) {
-            return Ok(true);
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            text => sockets.extend(text?.lines().skip(1).filter_map(socket)),
         }
     }
-    Ok(false)
+    Ok(sockets)
 }
 
 /// A line is `slot: address:PORT peer:port STATE …`, the numbers in hexadecimal.
-fn listens(line: &str, transport: Transport, port: u16) -> bool {
+fn socket(line: &str) -> Option<(String, String)> {
     let mut fields = line.split_ascii_whitespace().skip(1);
-    let (Some(local), Some(_), Some(state)) = (fields.next(), fields.next(), fields.next()) else { return false };
-    let number = local.rsplit_once(':').and_then(|(_, port)| u16::from_str_radix(port, 16).ok());
-    // Connections of a listener that has ended keep their port, too.
-    number == Some(port) && (transport == Transport::Udp || state == "0A")
+    let (local, _, state) = (fields.next()?, fields.next()?, fields.next()?);
+    Some((local.to_owned(), state.to_owned()))
 }
 
 #[cfg(test)]

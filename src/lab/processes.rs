@@ -99,6 +99,7 @@ pub(super) fn is_of_lab(leader: ProcessId, lab: &str) -> bool {
     !leader.is_replaced() && process::running().any(|process| is_member(&process))
 }
 
-fn place(pid: u32) -> Option<Identity> {
+/// The namespace that a process is in, as far as one may look.
+pub(super) fn place(pid: u32) -> Option<Identity> {
     netns::identity(Path::new(&format!("/proc/{pid}/ns/net")))
 }

@@ -11,6 +11,7 @@ use super::gateway;
 use super::guest;
 use super::site::Guests;
 use super::state::{APPLIED, LINKS, LabDir, SERVICE_TAGS};
+use crate::control::events::first_line;
 use crate::model::{Internet, Leases, Network, PowerState, Standing, VirtualMachine};
 use crate::sys::netns;
 use crate::sys::process::ProcessId;
@@ -49,6 +50,12 @@ pub struct RecordedProgram {
     pub node: String,
     pub command: Vec<String>,
     pub log: PathBuf,
+}
+
+impl RecordedProgram {
+    pub fn in_one_line(&self) -> String {
+        first_line(&self.command.join(" "))
+    }
 }
 
 /// A node and the path of its namespace, as the daemon sees it.

@@ -6,8 +6,9 @@
 #![expect(unsafe_code, reason = "close_range(2)")]
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -15,6 +16,7 @@ pub use rustix::process::Signal;
 use rustix::process::{
     Pid, PidfdFlags, geteuid, kill_process_group, pidfd_open, pidfd_send_signal, setsid, test_kill_process_group,
 };
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 /// A process, or the one that was.
@@ -94,6 +96,10 @@ pub struct Listed {
     pub group: u32,
     /// Whether it hangs on a terminal.
     pub has_terminal: bool,
+    /// Whether it computes or waits for a disk, rather than for something that may never come.
+    pub is_busy: bool,
+    /// Clock ticks that it has computed.
+    pub ticks: u64,
 }
 
 /// All processes that run now, without those that have ended and are not reaped.
@@ -103,8 +109,35 @@ pub fn running() -> impl Iterator<Item = Listed> {
     numbers.filter_map(|pid| {
         let stat = Stat::of(pid).ok().filter(|stat| !stat.ended)?;
         let id = ProcessId { pid, start_time: stat.start_time };
-        Some(Listed { id, group: stat.group, has_terminal: stat.has_terminal })
+        let Stat { group, has_terminal, busy: is_busy, ticks, .. } = stat;
+        Some(Listed { id, group, has_terminal, is_busy, ticks })
     })
+}
+
+/// For how long a process sleeps, as `sleep 1` does: it goes on by itself. None where it does not, or may not be looked at.
+pub fn sleeps_for(pid: u32) -> Option<Duration> {
+    // The number of the system call and its arguments, unless it runs: proc_pid_syscall(5).
+    let call = fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?;
+    let mut words = call.split_ascii_whitespace();
+    let number: i64 = words.next()?.parse().ok()?;
+    let arguments: Vec<u64> =
+        words.map_while(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok()).collect();
+    let (clock, flags, request) = match number {
+        libc::SYS_nanosleep => (0, 0, *arguments.first()?),
+        libc::SYS_clock_nanosleep => (*arguments.first()?, *arguments.get(1)?, *arguments.get(2)?),
+        _ => return None,
+    };
+    let mut time = [[0; 8]; 2];
+    let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
+    memory.read_exact_at(time.as_flattened_mut(), request).ok()?;
+    let [seconds, nanos] = time.map(u64::from_ne_bytes);
+    let wanted = Duration::new(seconds, u32::try_from(nanos).ok()?);
+    if flags & u64::from(libc::TIMER_ABSTIME.unsigned_abs()) == 0 {
+        return Some(wanted);
+    }
+    let clock =
+        if clock == u64::from(libc::CLOCK_MONOTONIC.unsigned_abs()) { ClockId::Monotonic } else { ClockId::Realtime };
+    Some(wanted.saturating_sub(clock_gettime(clock).try_into().ok()?))
 }
 
 /// Whether a process was started with this variable in its environment, as far as one may look.
@@ -169,6 +202,9 @@ struct Stat {
     group: u32,
     has_terminal: bool,
     start_time: u64,
+    ticks: u64,
+    /// It runs, or waits for a disk.
+    busy: bool,
     /// A zombie, or dead.
     ended: bool,
 }
@@ -184,11 +220,13 @@ impl Stat {
         let (_, rest) = stat.rsplit_once(')')?;
         let mut fields = rest.split_ascii_whitespace();
         let state = fields.next()?;
-        // Fields 5, 7 and 22; `state` was field 3.
+        // Fields 5, 7, 14, 15 and 22; `state` was field 3.
         let group = fields.nth(1)?.parse().ok()?;
         let has_terminal = fields.nth(1)? != "0";
-        let start_time = fields.nth(14)?.parse().ok()?;
-        Some(Self { group, has_terminal, start_time, ended: matches!(state, "Z" | "X") })
+        let ticks = fields.nth(6)?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+        let start_time = fields.nth(6)?.parse().ok()?;
+        let (busy, ended) = (matches!(state, "R" | "D"), matches!(state, "Z" | "X"));
+        Some(Self { group, has_terminal, start_time, ticks, busy, ended })
     }
 }
 
@@ -209,8 +247,9 @@ mod tests {
 
     #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
-        let stat = Stat::parse("7 (a) b) S 1 8 9 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 4242 1 1").unwrap();
+        let stat = Stat::parse("7 (a) b) S 1 8 9 0 -1 4 0 0 0 0 3 4 0 0 20 0 1 0 4242 1 1").unwrap();
         assert_eq!((stat.start_time, stat.group, stat.has_terminal, stat.ended), (4242, 8, false, false));
+        assert_eq!((stat.ticks, stat.busy), (7, false));
     }
 
     #[test]

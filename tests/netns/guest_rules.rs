@@ -127,7 +127,8 @@ fn test_takes_the_packets_answer_where_a_guest_has_rules() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let failed = report["tests"].as_array().unwrap().iter().filter(|test| test["passed"] == false);
     let failed: Vec<_> = failed.map(|test| (test["name"].clone(), test["problems"][0]["text"].clone())).collect();
-    let lost = "expected reachable, but the packets say blocked: fw got the packet and did not send it on";
+    let lost = "the file expects reachable, the packets say blocked: fw got the packet and did not send it on; \
+                the model says that the firewall rules of fw decide";
     let way = "expected the packet not to pass fw, but it goes via fw";
     assert_eq!(failed, [(json!("wrong"), json!(lost)), (json!("wrong way"), json!(way))], "{report:#}");
     assert_eq!((&report["passed"], &report["skipped"]), (&json!(6), &json!(0)));
@@ -227,4 +228,93 @@ fn chains_count_at_the_hooks_that_lead_to_them() {
     assert_eq!(counted(Some("known")), expected);
     expected.push(there((true, true), &[Hook::Postrouting], 1));
     assert_eq!(counted(None).len(), expected.len());
+}
+
+/// A firewall whose script takes its time: no packet is sent before its rules are there.
+fn slow_firewall(script: &str, tests: &str) -> Option<Lab> {
+    if !permitted() || !has_program("nft") {
+        return None;
+    }
+    let lab = Lab::prepared("");
+    let rules = lab.file.with_extension("nft");
+    std::fs::write(&rules, RULES).unwrap();
+    let script = script.replace("RULES", rules.to_str().unwrap());
+    let script = format!("      {}\n", script.replace('\n', "\n      "));
+    let fw = HUB.replace("  - {name: fw, networkInterfaces: [", "  - name: fw\n    networkInterfaces: [");
+    let fw = fw.replace("publicIPAddress: fw-ip}]}\n", &format!("publicIPAddress: fw-ip}}]\n    run: |\n{script}"));
+    lab.write(&format!("{fw}tests:\n{tests}"));
+    Some(lab)
+}
+
+const LET_AND_DROPPED: &str = "  - {from: web, to: db, port: 443, expect: reachable, via: [fw]}
+  - {from: web, to: db, port: 22, expect: blocked}
+  - {from: web, to: db, port: 23, expect: blocked, packetsOnly: true}
+";
+
+/// A script that sleeps before it loads its rules, and one whose rules a child of its loads later, are waited for.
+#[test]
+fn test_waits_for_rules_that_scripts_load() {
+    let scripts = ["sleep 1.5\nnft -f RULES", "(sleep 1.5; nft -f RULES) &", "nft -f RULES\nexec sleep infinity"];
+    for script in scripts {
+        let Some(lab) = slow_firewall(script, LET_AND_DROPPED) else { return };
+        let output = lab.vnet(&["test", lab.file.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(0), "{script}: {}{}", stdout(&output), stderr(&output));
+        let waited = stderr(&output).contains("waiting for the programs of fw to end or be quiet");
+        assert_eq!(waited, script.contains("sleep 1"), "{script}: {}", stderr(&output));
+        assert!(stdout(&output).contains("fw has 9 firewall rules of its own"), "{}", stdout(&output));
+    }
+}
+
+/// Rules that come later than the wait allows: the model is asked again, and then the packets.
+#[test]
+fn a_disagreement_is_asked_again_where_rules_have_changed() {
+    // The rules come with the first packet of the test that they are about.
+    let script = "tcpdump -lni any -c 1 'tcp dst port 22' >/dev/null\nnft -f RULES";
+    if !has_program("tcpdump") {
+        return;
+    }
+    // The second takes its time.
+    let tests = "  - {name: dropped, from: web, to: db, port: 22, expect: blocked}
+  - {from: web, to: 10.82.0.99, port: 443, expect: blocked}\n";
+    let Some(lab) = slow_firewall(script, tests) else { return };
+    let output = lab.vnet(&["test", lab.file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+    assert!(stdout(&output).contains("asked twice: firewall rules of guests changed meanwhile"), "{}", stdout(&output));
+}
+
+/// A program that ends with an error is a failure of its own, with its last lines, in every format.
+#[test]
+fn a_program_that_fails_fails_the_tests() {
+    let tests = "  - {from: web, to: db, port: 443, expect: reachable}\n";
+    let Some(lab) = slow_firewall("sleep 0.5\necho about to fail\nnft -f /nowhere", tests) else { return };
+    let junit = lab.file.with_extension("xml");
+    let output = lab.vnet(&["test", lab.file.to_str().unwrap(), "--junit", junit.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1), "{}{}", stdout(&output), stderr(&output));
+    let tap = stdout(&output);
+    assert!(tap.starts_with("TAP version 14\n1..2\nok 1 - "), "{tap}");
+    for part in ["not ok 2 - program of fw\n  ---\n", "ended: exit status: 1", "- about to fail\n", "/nowhere"] {
+        assert!(tap.contains(part), "{part}: {tap}");
+    }
+    assert!(stderr(&output).contains("1 passed, 0 failed, 1 program failed, "), "{}", stderr(&output));
+    let junit = std::fs::read_to_string(junit).unwrap();
+    assert!(junit.contains(r#"tests="2" failures="1" errors="0""#) && junit.contains("about to fail"), "{junit}");
+
+    // A lab that runs says the same, and `status` with it, until the program is another one.
+    assert_eq!(lab.start().status.code(), Some(0), "it fails later than `up` looks");
+    let report: Value = serde_json::from_slice(&lab.vnet(&["test", "-o", "json"]).stdout).unwrap();
+    assert_eq!(report["failedPrograms"][0]["node"], "fw", "{report:#}");
+    let status = lab.vnet(&["status"]);
+    assert_eq!(status.status.code(), Some(3), "{}", stderr(&status));
+    assert!(stdout(&status).contains("`sh -ec sleep 0.5 …`, ended: exit status: 1\n"), "{}", stdout(&status));
+    assert!(stderr(&status).contains("about to fail"), "{}", stderr(&status));
+    let events = stdout(&lab.vnet(&["events", "-o", "tsv"]));
+    assert!(events.lines().all(|line| line.split('\t').count() == 4), "{events}");
+    assert!(events.contains("sleep 0.5 …`: exit status: 1\n"), "{events}");
+    let text = std::fs::read_to_string(&lab.file).unwrap().replace("nft -f /nowhere", "exec sleep infinity");
+    let applied = lab.apply(&text);
+    assert_eq!(applied.status.code(), Some(0), "{}", stderr(&applied));
+    assert_eq!(lab.vnet(&["test"]).status.code(), Some(0));
+    let status = lab.vnet(&["status"]);
+    assert_eq!(status.status.code(), Some(0), "{}", stderr(&status));
+    assert!(stdout(&status).contains("`sh -ec sleep 0.5 …`, runs\n"), "{}", stdout(&status));
 }

@@ -162,7 +162,7 @@ fn a_model_that_differs_from_the_packets_is_a_failure() {
     setting("db", "icmp_echo_ignore_all", "1");
     let output = lab.vnet(&["test"]);
     assert_eq!(output.status.code(), Some(1));
-    let disagreement = "the model and the packets disagree: the model says reachable, the packets say blocked";
+    let disagreement = "the model and the packets disagree: the file expects reachable, the model says reachable, the packets say blocked";
     let out = stdout(&output);
     assert!(out.starts_with("TAP version 14\n1..2\nnot ok 1 - web to db, ping: reachable\n"), "{out}");
     assert!(out.contains(disagreement) && out.contains("\nok 2 - web to db, tcp/443: reachable\n"), "{out}");
@@ -211,7 +211,10 @@ virtualMachines:
     let seen = |test: usize| report["tests"][test]["packets"]["verdict"].as_str().unwrap_or_default().to_owned();
     assert_eq!([0, 1, 2, 3].map(seen), ["wrongHost", "wrongHost", "reachable", "wrongHost"]);
     let problem = &report["tests"][3]["problems"];
-    assert_eq!(problem[0]["text"], "expected reachable, but wrong host (WrongHost)", "{problem:#}");
+    assert_eq!(
+        problem[0]["text"], "the file expects reachable, but the model and the packets say wrong host (WrongHost)",
+        "{problem:#}"
+    );
     assert_eq!(problem.as_array().unwrap().len(), 1, "the model and the packets agree: {problem:#}");
 
     let explained = lab.vnet(&["explain", "h", "y:443", "--verify"]);

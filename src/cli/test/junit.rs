@@ -10,8 +10,8 @@ pub(super) fn render(report: &Report) -> String {
     let errors = report.tests.iter().filter(|test| is_error(test)).count();
     let counts = format!(
         r#"tests="{}" failures="{}" errors="{errors}" skipped="{}" time="{total:.3}""#,
-        report.tests.len(),
-        report.failed - errors,
+        report.tests.len() + report.programs.len(),
+        report.failed - errors + report.programs.len(),
         report.skipped
     );
     let name = escape(&report.name);
@@ -20,6 +20,14 @@ pub(super) fn render(report: &Report) -> String {
     );
     for test in &report.tests {
         case(&mut out, &name, test);
+    }
+    for program in &report.programs {
+        let [node, message, body] = [&program.node, &program.in_one_line(), &program.to_string()].map(|it| escape(it));
+        let _ = writeln!(
+            out,
+            "    <testcase classname=\"{name}\" name=\"program of {node}\" time=\"0.000\">\n      \
+             <failure message=\"{message}\" type=\"program\">{body}</failure>\n    </testcase>"
+        );
     }
     out + "  </testsuite>\n</testsuites>\n"
 }

@@ -30,7 +30,11 @@ use crate::model::Network;
 /// Where nothing listens on a port, vnet does for the test. The file's lab is used if it runs as the file says; else
 /// a private copy is started and removed. Without FILE, a running lab's tests as it was started.
 ///
-/// Prints TAP 14 on stdout. Exit code 0 if every test passes, 1 if one fails.
+/// Before the first packet it waits until the programs of the file (`run:`) have ended or are quiet: for 0.3 s no process of
+/// their machines computes, sleeps for a known time, starts or ends, and ports and firewall rules stay as they are. That
+/// takes 10 s at most. A program that ended with an error counts as a failure.
+///
+/// Prints TAP 14 on stdout. Exit code 0 if every test passes, 1 if one or a program fails.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet test lab.vnet.yaml\n  vnet test --model-only lab.vnet.yaml\n  \
     vnet test lab.vnet.yaml --junit out.xml")]
@@ -71,7 +75,7 @@ impl Test {
             written.map_err(|error| Failure::usage(format_args!("cannot write {}: {error}", path.display())))?;
         }
         context.messages.note(&report.summary());
-        Ok(if report.failed == 0 { Exit::Fine } else { Exit::No })
+        Ok(if report.is_fine() { Exit::Fine } else { Exit::No })
     }
 
     fn subject(&self, context: &Context) -> Result<Subject, Failure> {
@@ -89,7 +93,7 @@ impl Test {
         let network = &subject.network;
         if self.model_only {
             let session = Session { network, model: Model::of(network), ground: None };
-            return Ok(Report::new(&network.name, None, session.run(&AtomicBool::new(false))?));
+            return Ok(Report::new(&network.name, None, session.run(&AtomicBool::new(false))?, Vec::new()));
         }
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
@@ -101,7 +105,7 @@ impl Test {
         } else {
             Stage::running(labs::running(context)?)
         };
-        let results = stage.perform(network, &stop);
+        let results = stage.perform(network, &context.messages, &stop);
         let lab = stage.name().to_owned();
         // The lab goes before anything is said about the results.
         stage.clear()?;
@@ -109,7 +113,8 @@ impl Test {
             // As a shell counts: 128 and the signal's number.
             return Err(Failure::new(Exit::Program(130), "interrupted"));
         }
-        Ok(Report::new(&network.name, Some(lab), results?))
+        let (tests, failed_programs) = results?;
+        Ok(Report::new(&network.name, Some(lab), tests, failed_programs))
     }
 }
 

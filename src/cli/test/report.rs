@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::cli::ended::EndedProgram;
 use crate::cli::table::Table;
 use crate::diag::{Explanation, Fix, Forecast, Observed, Problem, ProblemKind, Query};
 use crate::model::{TestCase, Verdict};
@@ -21,6 +22,9 @@ pub(super) struct Report {
     /// Those that only real packets can answer, where none were sent.
     pub(super) skipped: usize,
     pub(super) tests: Vec<Tested>,
+    /// Programs of the file that failed: each counts as a failure.
+    #[serde(rename = "failedPrograms", skip_serializing_if = "Vec::is_empty")]
+    pub(super) programs: Vec<EndedProgram>,
 }
 
 /// One test.
@@ -102,7 +106,7 @@ impl Tested {
 }
 
 impl Report {
-    pub(super) fn new(name: &str, lab: Option<String>, mut tests: Vec<Tested>) -> Self {
+    pub(super) fn new(name: &str, lab: Option<String>, mut tests: Vec<Tested>, programs: Vec<EndedProgram>) -> Self {
         for test in &mut tests {
             if !test.problems.is_empty() {
                 test.skipped = None;
@@ -111,7 +115,12 @@ impl Report {
         }
         let passed = tests.iter().filter(|test| test.passed).count();
         let skipped = tests.iter().filter(|test| test.skipped.is_some()).count();
-        Self { name: name.to_owned(), lab, passed, failed: tests.len() - passed - skipped, skipped, tests }
+        let failed = tests.len() - passed - skipped;
+        Self { name: name.to_owned(), lab, passed, failed, skipped, tests, programs }
+    }
+
+    pub(super) fn is_fine(&self) -> bool {
+        self.failed == 0 && self.programs.is_empty()
     }
 
     pub(super) fn summary(&self) -> String {
@@ -120,7 +129,13 @@ impl Report {
             None => "in the model alone",
         };
         let skipped = if self.skipped == 0 { String::new() } else { format!(", {} skipped", self.skipped) };
-        let summary = format!("{}: {} passed, {} failed{skipped}, {how}", self.name, self.passed, self.failed);
+        let programs = match self.programs.len() {
+            0 => String::new(),
+            1 => ", 1 program failed".to_owned(),
+            several => format!(", {several} programs failed"),
+        };
+        let summary =
+            format!("{}: {} passed, {} failed{skipped}{programs}, {how}", self.name, self.passed, self.failed);
         let defects = self.tests.iter().flat_map(|test| &test.problems);
         let defects = defects.filter(|problem| problem.kind == ProblemKind::Defect).count();
         if defects == 0 {
@@ -134,13 +149,18 @@ impl Report {
     }
 
     pub(super) fn table(&self) -> Table {
-        Table::new(&["Result", "Test", "Message"]).rows(self.tests.iter().map(|test| {
+        let programs = self
+            .programs
+            .iter()
+            .map(|program| ["not ok".to_owned(), format!("program of {}", program.node), program.in_one_line()]);
+        let tests = self.tests.iter().map(|test| {
             let result = match (&test.skipped, test.passed) {
                 (Some(_), _) => "skipped",
                 (None, true) => "ok",
                 (None, false) => "not ok",
             };
             [result.to_owned(), test.name.clone(), test.skipped.clone().unwrap_or_else(|| test.message())]
-        }))
+        });
+        Table::new(&["Result", "Test", "Message"]).rows(tests.chain(programs))
     }
 }

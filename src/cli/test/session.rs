@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::report::Tested;
 use crate::cli::ask::unexpected;
-use crate::cli::context::Context;
+use crate::cli::context::{Context, Messages};
+use crate::cli::ended::{self, EndedProgram};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::topology;
@@ -18,7 +19,7 @@ use crate::control::client;
 use crate::control::protocol::{BgpQuestion, BgpTopic, Request, Response};
 use crate::diag::{self, Explanation, Forecast, Observed, Problem, ProblemKind, Query};
 use crate::lab::trial::{self, Trial};
-use crate::lab::{self, Base, Record};
+use crate::lab::{self, Base, Record, quiet};
 use crate::model::{Endpoint, Network, TestCase, Verdict};
 use crate::speakers::{PeerRow, PeerState};
 
@@ -67,11 +68,30 @@ impl Stage {
         &self.lab.lab
     }
 
-    /// Asks everything.
-    pub(super) fn perform(&self, network: &Network, stop: &AtomicBool) -> Result<Vec<Tested>, Failure> {
+    /// Asks everything. Returns the programs that failed, too.
+    pub(super) fn perform(
+        &self,
+        network: &Network,
+        messages: &Messages,
+        stop: &AtomicBool,
+    ) -> Result<(Vec<Tested>, Vec<EndedProgram>), Failure> {
+        lab::join(&self.lab)?;
+        self.wait_for_programs(messages, stop)?;
         self.wait_for_routes(network, stop)?;
         self.wait_for_backends(stop)?;
-        Session { network, model: Model::Lab(&self.lab), ground: Some(&self.lab) }.run(stop)
+        let tested = Session { network, model: Model::Lab(&self.lab), ground: Some(&self.lab) }.run(stop)?;
+        Ok((tested, ended::until_now(&self.lab)))
+    }
+
+    /// Until programs have done what they do at their start, if that does not take too long.
+    fn wait_for_programs(&self, messages: &Messages, stop: &AtomicBool) -> Result<(), Failure> {
+        let of = |machines: &[String]| format!("the programs of {}", machines.join(", "));
+        let tell = |machines: &[String]| messages.note(&format!("waiting for {} to end or be quiet", of(machines)));
+        let busy = quiet::wait(&self.lab, stop, tell)?;
+        if !busy.is_empty() && !stop.load(Ordering::Relaxed) {
+            messages.note(&format!("{} are not quiet yet: the tests begin all the same", of(&busy)));
+        }
+        Ok(())
     }
 
     /// Until every BGP session is up and nobody has news, if that does not take too long.
@@ -197,7 +217,7 @@ impl<'a> Model<'a> {
 pub(super) struct Session<'a> {
     pub(super) network: &'a Network,
     pub(super) model: Model<'a>,
-    /// Where real packets go; None asks the model alone.
+    /// Where real packets go, in a lab that this process has joined; None asks the model alone.
     pub(super) ground: Option<&'a Record>,
 }
 
@@ -205,22 +225,48 @@ type Real = Result<trial::Outcome, String>;
 
 impl Session<'_> {
     pub(super) fn run(&self, stop: &AtomicBool) -> Result<Vec<Tested>, Failure> {
-        let tests = &self.network.tests;
+        let tests: Vec<&TestCase> = self.network.tests.iter().collect();
+        let mut tested = self.ask(&tests, stop)?;
+        let again = if self.ground.is_some() { self.outdated(&tested)? } else { Vec::new() };
+        if again.is_empty() {
+            return Ok(tested);
+        }
+        let tests: Vec<_> = again.iter().map(|index| tests[*index]).collect();
+        for (index, mut answer) in again.into_iter().zip(self.ask(&tests, stop)?) {
+            answer.notes.push("asked twice: firewall rules of guests changed meanwhile".to_owned());
+            tested[index] = answer;
+        }
+        Ok(tested)
+    }
+
+    /// The tests that failed, and whose packets meet other rules of guests by now.
+    fn outdated(&self, tested: &[Tested]) -> Result<Vec<usize>, Failure> {
+        let failed = tested.iter().enumerate().filter(|(_, test)| !test.problems.is_empty());
+        let failed: Vec<_> = failed.filter_map(|(index, test)| Some((index, test.forecast.as_ref()?))).collect();
+        let query = |(index, _): &(usize, &Forecast)| Query::of(self.network, &self.network.tests[*index]);
+        let now = self.model.forecast(&failed.iter().map(query).collect::<Vec<_>>())?;
+        let differ =
+            |now: Result<Forecast, String>, then: &Forecast| now.is_ok_and(|now| now.guest_rules != then.guest_rules);
+        let compared = failed.into_iter().zip(now);
+        Ok(compared.filter_map(|((index, then), now)| differ(now, then).then_some(index)).collect())
+    }
+
+    /// Asks these tests, first the model and then with packets.
+    fn ask(&self, tests: &[&TestCase], stop: &AtomicBool) -> Result<Vec<Tested>, Failure> {
         let queries: Vec<Query> = tests.iter().map(|test| Query::of(self.network, test)).collect();
         let forecasts = self.model.forecast(&queries)?;
         if forecasts.len() != tests.len() {
             return Err(Failure::new(Exit::NoDaemon, "the daemon answered another number of questions"));
         }
         let mut tested: Vec<Tested> = Vec::new();
-        for ((case, query), forecast) in tests.iter().zip(&queries).zip(forecasts) {
+        for ((case, query), forecast) in tests.iter().copied().zip(&queries).zip(forecasts) {
             let unlike = |forecast: &Forecast| forecast.verdict != Verdict::Reachable;
             let blocked = forecast.as_ref().is_ok_and(|it| unlike(it) && !diag::packets_decide(case, it));
             let explanation =
                 if case.expect == Verdict::Reachable && blocked { self.model.explain(query) } else { None };
             tested.push(Tested::foretold(case, query, forecast, explanation));
         }
-        // The daemon was asked everything: entering its user namespace comes last.
-        let real = self.ground.map(|lab| self.send(lab, &tested, stop)).transpose()?;
+        let real = self.ground.map(|lab| self.send(lab, (tests, &tested), stop)).transpose()?;
         let mut real = real.into_iter().flatten();
         for (case, tested) in tests.iter().zip(&mut tested) {
             self.judge(case, tested, real.next());
@@ -229,9 +275,13 @@ impl Session<'_> {
     }
 
     /// What real packets do, test by test.
-    fn send(&self, lab: &Record, tested: &[Tested], stop: &AtomicBool) -> Result<Vec<Real>, Failure> {
-        lab::join(lab)?;
-        let asked = self.network.tests.iter().zip(tested);
+    fn send(
+        &self,
+        lab: &Record,
+        (tests, tested): (&[&TestCase], &[Tested]),
+        stop: &AtomicBool,
+    ) -> Result<Vec<Real>, Failure> {
+        let asked = tests.iter().zip(tested);
         let trials: Vec<Result<Trial, String>> = asked.map(|(case, tested)| self.trial(case, tested)).collect();
         let good: Vec<Trial> = trials.iter().filter_map(|trial| trial.clone().ok()).collect();
         let mut outcomes = trial::run(lab, self.network, &good, stop)?.into_iter();

@@ -24,8 +24,17 @@ struct Diagnostics<'a> {
     notes: Vec<&'a str>,
 }
 
+/// What stands below a program that failed.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProgramFailure<'a> {
+    problems: [String; 1],
+    last_lines: Vec<&'a str>,
+}
+
 pub(super) fn render(report: &Report) -> String {
-    let mut text = format!("TAP version 14\n1..{}\n", report.tests.len());
+    let count = report.tests.len();
+    let mut text = format!("TAP version 14\n1..{}\n", count + report.programs.len());
     for (index, test) in report.tests.iter().enumerate() {
         let (number, name) = (index + 1, description(&test.name));
         if let Some(why) = &test.skipped {
@@ -39,6 +48,13 @@ pub(super) fn render(report: &Report) -> String {
         } else {
             text += &diagnostics(test);
         }
+    }
+    for (index, program) in report.programs.iter().enumerate() {
+        let (number, name) = (count + index + 1, description(&program.node));
+        let lines: Vec<&str> = program.last_lines.iter().map(String::as_str).collect();
+        let failure = ProgramFailure { problems: [program.in_one_line()], last_lines: lines };
+        let _ = writeln!(text, "not ok {number} - program of {name}");
+        text += &block(&failure);
     }
     text
 }
@@ -60,8 +76,12 @@ fn diagnostics(test: &Tested) -> String {
         packets: test.observed.as_ref().map(|observed| observed.verdict),
         notes: test.notes.iter().map(String::as_str).collect(),
     };
+    block(&diagnostics)
+}
+
+fn block(diagnostics: &impl Serialize) -> String {
     // Words and lists of words can always be written.
-    let yaml = serde_saphyr::to_string(&diagnostics).unwrap_or_default();
+    let yaml = serde_saphyr::to_string(diagnostics).unwrap_or_default();
     let lines = ["---"].into_iter().chain(yaml.lines()).chain(["..."]);
     lines.flat_map(|line| ["  ", line, "\n"]).collect()
 }
