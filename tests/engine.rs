@@ -369,6 +369,35 @@ fn a_worker_that_panics_is_told_and_the_others_take_over() {
     assert!(events.try_recv().is_err());
 }
 
+/// The kernel takes about 10 ms to close a device: a worker that waited for it would not forward meanwhile.
+#[test]
+fn a_device_that_is_taken_away_closes_where_its_queues_are_dropped_and_on_no_worker() {
+    let Some(lab) = Lab::start("") else { return };
+    let tables = Tables {
+        snapshot: Arc::new(ArcSwap::from(Arc::clone(&lab.engine.compiled().snapshot))),
+        flows: Arc::new(Flows::new(FlowLimits::default())),
+        taps: Arc::default(),
+        events: FlowEvents::default(),
+    };
+    let [a, ..] = &lab.sites;
+    let site = Site { namespace: Netns::create().unwrap(), v4: a.v4, v6: a.v6 };
+    let queues = site.run(|| attach(&site, 2, true)).unwrap().queues;
+    let (sender, _events) = mpsc::channel();
+    let workers = Workers::start(&tables, vec![queues], 2, &sender).unwrap();
+    let is_there = || site.run(|| Netlink::open().unwrap().link(INTERFACE).is_ok());
+
+    let unplugged = workers.unplug(&[PortId(0)]);
+    assert!(is_there(), "a worker has closed it");
+    assert!(!workers.is_alive(PortId(0)));
+    drop(unplugged);
+    // A program that another test has just started may hold the closed queue for a moment more.
+    let started = Instant::now();
+    while is_there() {
+        assert!(started.elapsed() < DEADLINE);
+        thread::yield_now();
+    }
+}
+
 #[test]
 fn an_interface_that_is_down_for_a_while_works_again() {
     let Some(lab) = Lab::start("") else { return };

@@ -223,8 +223,8 @@ impl Engine {
         self.tables.snapshot.store(Arc::clone(&compiled.snapshot));
         let (network, compiled) = (Arc::new(network), Arc::new(compiled));
         self.published.store(Arc::new(Published { network, compiled, numbers, rules, learned, offload }));
-        // The change is made. A worker that does not answer now has ended, and that is told as an event.
-        let _ = self.workers.unplug(&gone);
+        // The change is made. Devices that are gone close on this thread.
+        drop(self.workers.unplug(&gone));
         // No worker goes by the old tables any more, so that they are freed here and not between two packets.
         drop(now);
         Ok(())
@@ -257,8 +257,7 @@ impl Engine {
         let _one_writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.published.load();
         let ports: Vec<_> = attachments.iter().filter_map(|at| now.compiled.ids().port(*at)).collect();
-        // A worker that does not answer has ended, and that is told as an event.
-        let _ = self.workers.unplug(&ports);
+        drop(self.workers.unplug(&ports));
     }
 
     /// What is in force now, as one consistent whole.

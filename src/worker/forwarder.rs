@@ -106,10 +106,8 @@ impl<D: Device> Forwarder<D> {
     }
 
     /// Lets go of a port's device; packets for it are dropped.
-    pub fn unplug(&mut self, port: PortId) {
-        if let Some(device) = self.devices.get_mut(port.0 as usize) {
-            *device = None;
-        }
+    pub fn unplug(&mut self, port: PortId) -> Option<Arc<D>> {
+        self.devices.get_mut(port.0 as usize)?.take()
     }
 
     /// Lets go of tables that are no longer the published ones.

@@ -25,7 +25,7 @@ pub use drop_log::{DropLog, Dropped};
 pub use flow_events::{FlowEvents, FlowScope, FlowWatch};
 pub use forwarder::{Batch, Forwarder, Tables};
 pub use rule_hits::RuleHits;
-pub use run::{Event, Workers};
+pub use run::{Event, Unplugged, Workers};
 pub use spin::Spin;
 pub use tally::{MAX_PORTS, PortTally, Tally};
 pub use trace::{Taps, Traced, Watch};

@@ -14,7 +14,14 @@ pub(super) struct Order {
     pub(super) unplug: Vec<PortId>,
     pub(super) plug: Vec<Plug>,
     /// Hears what came of it.
-    pub(super) done: Sender<io::Result<()>>,
+    pub(super) done: Sender<Followed>,
+}
+
+/// What came of an order.
+pub(super) struct Followed {
+    pub(super) plugged: io::Result<()>,
+    /// Queues that the worker let go of. It does not close them: that waits for the kernel, and packets for the worker.
+    pub(super) unplugged: Vec<Arc<TunQueue>>,
 }
 
 /// A new port.

@@ -15,7 +15,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::forwarder::{Forwarder, Tables};
-use super::order::{Order, Plug};
+use super::order::{Followed, Order, Plug};
 use super::spin::Spin;
 use super::tally::{MAX_PORTS, Tally};
 use crate::dataplane::{FlowEvent, NicId, PortId, Timestamp};
@@ -63,6 +63,12 @@ pub struct Workers {
     alive: Mutex<Vec<Option<Arc<AtomicBool>>>>,
     tallies: Vec<Arc<Tally>>,
 }
+
+/// Queues that workers have let go of. They close where this is dropped, never on a thread that forwards: a device goes
+/// with its last queue, and the kernel waits about 10 ms for that.
+#[derive(Debug, Default)]
+#[must_use = "the devices stay until this is dropped"]
+pub struct Unplugged(Vec<Arc<TunQueue>>);
 
 /// How a worker is reached.
 #[derive(Debug)]
@@ -145,20 +151,23 @@ impl Workers {
         let plugged =
             self.order(|worker, done| Order { plug: std::mem::take(&mut plugs[worker]), unplug: Vec::new(), done });
         if plugged.is_err() {
-            let _ = self.unplug(&numbers);
+            drop(self.unplug(&numbers));
         }
         plugged
     }
 
-    /// Takes ports away from every worker. Their devices vanish unless they are persistent, and nobody goes by tables
-    /// that were published before the last ones.
-    pub fn unplug(&self, ports: &[PortId]) -> io::Result<()> {
-        let done = self.order(|_, done| Order { plug: Vec::new(), unplug: ports.to_vec(), done });
+    /// Takes ports away from every worker. No worker goes by tables that were published before the last ones. Devices that
+    /// are not persistent vanish once what is returned is dropped.
+    pub fn unplug(&self, ports: &[PortId]) -> Unplugged {
+        let mut unplugged = Unplugged::default();
+        let order = |_, done| Order { plug: Vec::new(), unplug: ports.to_vec(), done };
+        // A worker that does not answer has ended, which is told as an event.
+        let _ = self.order_and(order, |queues| unplugged.0.extend(queues));
         let mut alive = self.alive();
         for port in ports {
             alive[port.0 as usize] = None;
         }
-        done
+        unplugged
     }
 
     /// Returns once nobody goes by what was published before.
@@ -172,7 +181,7 @@ impl Workers {
         self.lines.iter().for_each(|line| line.waker.wake());
         // One that ended early has told so.
         let threads = std::mem::take(&mut *self.threads());
-        close(threads.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect());
+        drop(Unplugged(threads.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect()));
     }
 
     /// What each worker counted.
@@ -191,7 +200,16 @@ impl Workers {
     }
 
     /// Gives every worker an order and waits until all have followed it. One that has ended has nothing to follow.
-    fn order(&self, mut make: impl FnMut(usize, Sender<io::Result<()>>) -> Order) -> io::Result<()> {
+    fn order(&self, make: impl FnMut(usize, Sender<Followed>) -> Order) -> io::Result<()> {
+        self.order_and(make, drop)
+    }
+
+    /// The same, with what is to become of the queues that each lets go of.
+    fn order_and(
+        &self,
+        mut make: impl FnMut(usize, Sender<Followed>) -> Order,
+        mut take: impl FnMut(Vec<Arc<TunQueue>>),
+    ) -> io::Result<()> {
         let (done, answers) = mpsc::channel();
         for (worker, line) in self.lines.iter().enumerate() {
             // Refused by a worker that has ended.
@@ -202,7 +220,10 @@ impl Workers {
         let mut outcome = Ok(());
         for _ in &self.lines {
             match answers.recv_timeout(PATIENCE) {
-                Ok(answer) => outcome = outcome.and(answer),
+                Ok(Followed { plugged, unplugged }) => {
+                    outcome = outcome.and(plugged);
+                    take(unplugged);
+                }
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     return Err(io::Error::new(io::ErrorKind::TimedOut, "a worker does not answer"));
@@ -231,19 +252,21 @@ impl Workers {
     }
 }
 
-/// A device goes with its last queue, and the kernel waits for all processors to have let go of it: 500 take 10 s one
-/// after another, and half a second where they share these waits.
-fn close(queues: Vec<Arc<TunQueue>>) {
-    let mut shares: Vec<Vec<_>> = (0..CLOSERS).map(|_| Vec::new()).collect();
-    for (nth, queue) in queues.into_iter().enumerate() {
-        shares[nth % CLOSERS].push(queue);
-    }
-    thread::scope(|scope| {
-        for share in shares.into_iter().filter(|share| !share.is_empty()) {
-            // Where there is no thread to be had, it is closed here.
-            let _ = thread::Builder::new().name("vnet-close".into()).spawn_scoped(scope, move || drop(share));
+impl Drop for Unplugged {
+    /// The kernel waits for all processors to have let go of a device: 500 take 10 s one after another, and half a second
+    /// where they share these waits.
+    fn drop(&mut self) {
+        let mut shares: Vec<Vec<_>> = (0..CLOSERS).map(|_| Vec::new()).collect();
+        for (nth, queue) in self.0.drain(..).enumerate() {
+            shares[nth % CLOSERS].push(queue);
         }
-    });
+        thread::scope(|scope| {
+            for share in shares.into_iter().filter(|share| !share.is_empty()) {
+                // Where there is no thread to be had, it is closed here.
+                let _ = thread::Builder::new().name("vnet-close".into()).spawn_scoped(scope, move || drop(share));
+            }
+        });
+    }
 }
 
 impl Drop for Workers {
@@ -360,13 +383,11 @@ impl Worker {
     fn obey(&mut self) {
         self.waker.reset();
         while let Ok(Order { plug, unplug, done }) = self.orders.try_recv() {
-            for port in unplug {
-                self.unplug(port);
-            }
+            let unplugged = unplug.into_iter().flat_map(|port| self.unplug(port)).flatten().collect();
             let plugged = plug.into_iter().try_for_each(|plug| self.plug(plug));
             self.forwarder.refresh();
-            // Whoever gave the order may have lost patience.
-            let _ = done.send(plugged);
+            // The thread that gave the order may have lost patience.
+            let _ = done.send(Followed { plugged, unplugged });
         }
     }
 
@@ -383,13 +404,15 @@ impl Worker {
         Ok(())
     }
 
-    fn unplug(&mut self, port: PortId) {
-        self.forwarder.unplug(port);
-        let polled = self.ports.get_mut(port.0 as usize).and_then(Option::take);
-        if let Some(queue) = polled.and_then(|polled| polled.queue) {
+    /// Lets go of a port; the queues that it read and wrote.
+    fn unplug(&mut self, port: PortId) -> [Option<Arc<TunQueue>>; 2] {
+        let written = self.forwarder.unplug(port);
+        let read = self.ports.get_mut(port.0 as usize).and_then(Option::take).and_then(|polled| polled.queue);
+        if let Some(queue) = &read {
             // Its descriptor is about to close, which takes it out of the poll set in any case.
-            let _ = self.poller.remove(&queue);
+            let _ = self.poller.remove(queue);
         }
+        [read, written]
     }
 
     /// Takes a port whose device is gone out of the poll set: the kernel would report its error for ever.
