@@ -68,13 +68,16 @@ impl Listing for DropCount {
 }
 
 fn cells(flow: &DroppedFlow) -> [String; 4] {
-    // An echo's identifier says nothing about where it goes.
     let has_ports = matches!(flow.protocol.as_str(), "Tcp" | "Udp");
-    let end = |address: IpAddr, port: u16| {
-        if has_ports { SocketAddr::new(address, port).to_string() } else { address.to_string() }
+    let end = |address: IpAddr, port: Option<u16>| match port {
+        Some(port) if has_ports => SocketAddr::new(address, port).to_string(),
+        Some(_) | None => address.to_string(),
     };
-    let source = flow.source_address.map(|address| end(address, flow.source_port.unwrap_or(0)));
+    let source = flow.source_address.map(|address| end(address, flow.source_port));
+    // An echo's identifier stands in the place of its ports.
+    let identifier = flow.source_port.filter(|id| *id > 0 && !has_ports).map(|id| format!(" id {id}"));
+    let source = source.map(|source| source + &identifier.unwrap_or_default());
     let by = [flow.by.as_deref(), flow.rule.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(", ");
-    let destination = end(flow.destination_address, flow.destination_port);
+    let destination = end(flow.destination_address, Some(flow.destination_port));
     [flow.protocol.clone(), source.unwrap_or_default(), destination, by]
 }

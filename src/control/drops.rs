@@ -12,6 +12,7 @@ use super::engine::{Engine, Published};
 use super::flows::{place, protocol_name};
 use super::protocol::{DropCount, DroppedFlow};
 use crate::dataplane::{DropReason, NicId, PortId, RoutingLoop, RuleId};
+use crate::model::Attachment;
 use crate::worker::Dropped;
 
 /// TCP and UDP.
@@ -21,13 +22,22 @@ const WITH_PORTS: [u8; 2] = [6, 17];
 const ROUTING_LOOP: &str = "Packets come back to this interface, which they left: not dropped, as in Azure, until a guest \
                             counts their last hop: look at the routes of the subnets that they pass (FAB-14, UDR-17).";
 
+/// How far packets of an interface that were dropped for one reason are told apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Destination,
+    Source,
+    Flow,
+}
+
 /// What rows are told apart by.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Kind {
     by: Option<(NicId, Option<RuleId>)>,
     protocol: u8,
     destination: (IpAddr, u16),
-    source: Option<(IpAddr, u16)>,
+    /// With its port where that tells flows apart.
+    source: Option<(IpAddr, Option<u16>)>,
 }
 
 /// Only what happened: a reason that never bit has no row.
@@ -39,6 +49,12 @@ pub(super) fn rows(engine: &Engine, by_flow: bool) -> Vec<DropCount> {
     for (attachment, port) in zip(network.attachments(), &counters.ports) {
         let place = Place::of(network, attachment);
         let id = published.compiled.ids().port(attachment);
+        let by = match (by_flow, attachment) {
+            (false, _) => By::Destination,
+            // Each health probe comes from a port of its own: all of a backend are one row.
+            (true, Attachment::Platform(_)) => By::Source,
+            (true, _) => By::Flow,
+        };
         for reason in DropReason::ALL.into_iter().filter(|reason| port.drops[*reason as usize] > 0) {
             let total = port.drops[reason as usize];
             let row = |packets, flow| DropCount {
@@ -51,7 +67,7 @@ pub(super) fn rows(engine: &Engine, by_flow: bool) -> Vec<DropCount> {
                 explanation: reason.explanation().to_owned(),
             };
             let mut left = total;
-            for (kind, packets) in kinds(&remembered, id, reason, by_flow) {
+            for (kind, packets) in kinds(&remembered, id, reason, by) {
                 // A packet may be counted a moment after it is remembered.
                 let packets = packets.min(left);
                 left -= packets;
@@ -67,15 +83,19 @@ pub(super) fn rows(engine: &Engine, by_flow: bool) -> Vec<DropCount> {
     rows
 }
 
-fn kinds(remembered: &[Dropped], port: Option<PortId>, reason: DropReason, by_flow: bool) -> BTreeMap<Kind, u64> {
+fn kinds(remembered: &[Dropped], port: Option<PortId>, reason: DropReason, by: By) -> BTreeMap<Kind, u64> {
     let mut kinds = BTreeMap::new();
-    for Dropped { ingress, reason: why, by, tuple, packets, .. } in remembered {
+    for Dropped { ingress, reason: why, by: refused_by, tuple, packets, .. } in remembered {
         if Some(*ingress) == port && *why == reason {
-            let source = by_flow.then_some((tuple.src, tuple.src_port));
+            let source = match by {
+                By::Destination => None,
+                By::Source => Some((tuple.src, None)),
+                By::Flow => Some((tuple.src, Some(tuple.src_port))),
+            };
             // An echo's identifier says nothing about where it goes.
-            let dst_port = if by_flow || WITH_PORTS.contains(&tuple.protocol.0) { tuple.dst_port } else { 0 };
+            let dst_port = if by == By::Flow || WITH_PORTS.contains(&tuple.protocol.0) { tuple.dst_port } else { 0 };
             let destination = (tuple.dst, dst_port);
-            let kind = Kind { by: *by, protocol: tuple.protocol.0, destination, source };
+            let kind = Kind { by: *refused_by, protocol: tuple.protocol.0, destination, source };
             *kinds.entry(kind).or_default() += packets;
         }
     }
@@ -88,7 +108,7 @@ fn flow(published: &Published, kind: &Kind) -> DroppedFlow {
     DroppedFlow {
         protocol: protocol_name(kind.protocol),
         source_address: kind.source.map(|(address, _)| address),
-        source_port: kind.source.map(|(_, port)| port),
+        source_port: kind.source.and_then(|(_, port)| port),
         destination_address: kind.destination.0,
         destination_port: kind.destination.1,
         by: kind.by.and_then(|(nic, _)| name(nic)),

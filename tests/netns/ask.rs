@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use vnet::control::client::ask;
@@ -344,4 +345,31 @@ fn drops_name_the_destination_and_whose_rule_it_was() {
     let flows = rows(&["drops", "--by", "flow"], &["sourceAddress", "sourcePort"]);
     let expected = |port| format!("a eth0 1 10.1.1.5 81 b/eth0 web securityRules/rest 10.1.1.4 {port}");
     assert_eq!(flows, [expected(5001), expected(5002)]);
+}
+
+/// Every probe and every ping is a flow of its own: those of one backend are one row, and pings have their identifiers.
+#[test]
+fn drops_by_flow_have_one_row_for_a_backends_probes_and_a_pings_identifier() {
+    let balancer = "
+loadBalancers:
+  - name: lb
+    frontendIPConfigurations: [{name: in, subnet: v/s, privateIPAddress: 10.1.1.100}]
+    backendAddressPools: [{name: all}]
+    probes: [{name: alive, protocol: Tcp, port: 80, intervalInSeconds: 5}]
+    loadBalancingRules:
+      - {name: web, frontendIPConfiguration: in, backendAddressPool: all, probe: alive, protocol: Tcp, frontendPort: 80, backendPort: 80}
+";
+    let member = "networkSecurityGroup: web, loadBalancerBackendAddressPools: [lb/all]";
+    let Some(lab) = Lab::up(&(GUARDED.replace("networkSecurityGroup: web", member) + balancer)) else { return };
+    lab.inside("a", || assert!(crate::lab::ping("10.1.1.5", 64, Duration::from_millis(100)).is_none()));
+    eventually("probes were refused", || lab.drops("AzurePlatform", "NsgInbound") >= 3);
+    eventually("the ping was dropped", || lab.drops("a", "NsgInbound") == 1);
+    let rows = lab.data(&["drops", "--by", "flow"]);
+    let of = |node| rows.as_array().unwrap().iter().filter(|row| row["node"] == node).collect::<Vec<_>>();
+    let [probes] = of("AzurePlatform")[..] else { panic!("{rows:#}") };
+    assert_eq!((&probes["sourceAddress"], &probes["sourcePort"]), (&json!("168.63.129.16"), &Value::Null));
+    assert!(probes["packets"].as_u64().unwrap() >= 3 && probes["destinationPort"] == 80, "{probes:#}");
+    let [ping] = of("a")[..] else { panic!("{rows:#}") };
+    let table = stdout(&lab.vnet(&["drops", "--by", "flow"]));
+    assert!(table.contains(&format!("10.1.1.4 id {}  ", ping["sourcePort"])), "{table}");
 }
