@@ -404,6 +404,29 @@ fn explain_tells_both_ways_through_the_appliance() {
 }
 
 #[test]
+fn explain_says_what_a_route_leads_to_in_plain_words() {
+    for (line, words) in [
+        ("app dc:443 -t config/site-to-site.yaml", "route    to the VPN gateway hub-gw in VNet hub  ["),
+        (
+            "app dc:443 -t config/site-to-site.yaml",
+            "forward  the gateway forwards it, with a time to live that is one less\n",
+        ),
+        ("app dc:443 -t config/site-to-site.yaml", "route    over the connection that leads to 192.168.50.10  ["),
+        ("web db -t config/hub-spoke.yaml", "route    to 10.2.1.10 in VNet spoke2  ["),
+        (
+            "client 10.70.0.100:80 -t config/load-balancer.yaml",
+            "balance  to web1/eth0, one of 2 backends that are up  [",
+        ),
+    ] {
+        let text = run(&format!("explain {line}")).stdout;
+        assert!(text.contains(words), "{line}: no `{words}` in\n{text}");
+        for word in ["whoever", "nobody", "takes it on"] {
+            assert!(!text.contains(word), "{line}: `{word}` in\n{text}");
+        }
+    }
+}
+
+#[test]
 fn explain_names_the_cause_and_the_fix() {
     let answer = run("explain web db:5432 -t config/nsg-tiers.yaml");
     assert_eq!(answer.code, 1);

@@ -7,8 +7,8 @@ use crate::compile::{Compiled, RuleOwner, Sender};
 use crate::dataplane::{AclId, FibId, FilterPlace, FrontendId, NextHop, NicId, RouteId, VnetId, platform};
 use crate::model::{
     AddressPrefix, CircuitIx, ConnectionIx, Customer, DEFAULT_OUTBOUND, EffectiveRoute, FrontendIx, GatewayIx,
-    Internet, NatGateway, Network, NicIx, PLATFORM_NODE, Peering, PublishedTagIx, RouteSource, ServiceTag, Side, Site,
-    SubnetIx, VirtualNetwork, VnetIx,
+    GatewayKind, Internet, NatGateway, Network, NicIx, PLATFORM_NODE, Peering, PublishedTagIx, RouteSource, ServiceTag,
+    Side, Site, SubnetIx, VirtualNetwork, VnetIx,
 };
 
 use super::walk::Walk;
@@ -36,6 +36,17 @@ impl<'a> Names<'a> {
             }
             Sender::RouteServer(server) => self.network.route_server(server).name.clone(),
         }
+    }
+
+    /// `VPN gateway hub-gw in VNet hub`.
+    pub(super) fn gateway(self, nic: NicId) -> String {
+        let Sender::Gateway(ix) = self.compiled.sender(nic) else { return format!("gateway {}", self.nic(nic)) };
+        let gateway = self.network.gateway(ix);
+        let kind = match gateway.kind {
+            GatewayKind::Vpn => "VPN",
+            GatewayKind::ExpressRoute { .. } => "ExpressRoute",
+        };
+        format!("{kind} gateway {} in VNet {}", gateway.name, self.network.vnet(gateway.subnet.vnet).name)
     }
 
     /// What somebody in the middle of a packet's way is: `the gateway`, `the circuit's edge`.

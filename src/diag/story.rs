@@ -136,7 +136,11 @@ impl Teller<'_> {
                 self.visit(nic);
                 self.router = nic;
                 let who = self.names.router(nic);
-                self.say(StepKind::Forward, self.nic(nic), format!("{who} takes it on, one hop less to go"));
+                self.say(
+                    StepKind::Forward,
+                    self.nic(nic),
+                    format!("{who} forwards it, with a time to live that is one less"),
+                );
                 let Names { network, compiled } = self.names;
                 if let Some((object, text)) = outside::learned(network, compiled, nic, self.dst) {
                     self.say(StepKind::Route, object, text);
@@ -150,10 +154,10 @@ impl Teller<'_> {
             dataplane::Step::Balance { frontend, rule, backend } => {
                 let rules = &self.names.compiled.snapshot.frontend(frontend).rules[rule as usize];
                 let up = match rules.eligible.len() {
-                    1 => "the only one that is up".to_owned(),
-                    several => format!("one of {several} that are up"),
+                    1 => "the only backend that is up".to_owned(),
+                    several => format!("one of {several} backends that are up"),
                 };
-                let text = format!("{} has the flow, {up}", self.names.nic(backend));
+                let text = format!("to {}, {up}", self.names.nic(backend));
                 self.say(StepKind::Balance, self.names.balancing_rule(frontend, rule), text);
             }
             dataplane::Step::NoRoom { nic, full } => {
@@ -204,16 +208,22 @@ impl Teller<'_> {
 
     fn route(&mut self, from: NicId, fib: FibId, route: RouteId, hop: NextHop) {
         let text = match hop {
-            NextHop::Vnet(vnet) => format!("to whoever owns {} in VNet {}", self.dst, self.names.vnet_name(vnet)),
+            NextHop::Vnet(vnet) => format!("to {} in VNet {}", self.dst, self.names.vnet_name(vnet)),
             NextHop::Nic(nic) => format!("to the appliance {}", self.names.nic(nic)),
             NextHop::Frontend(_) => "to an appliance behind a load balancer".to_owned(),
             NextHop::Spread(_) => "to one of several appliances".to_owned(),
-            NextHop::Unreachable => "to an appliance that nobody in this VNet or a directly peered one owns".to_owned(),
+            NextHop::Unreachable => {
+                "to an appliance address that no NIC of this VNet or of a directly peered one has".to_owned()
+            }
             NextHop::Gateway(gateway) => {
                 let nic = self.names.compiled.snapshot.gateway(gateway).nic;
-                format!("to the gateway {}", self.names.nic(nic))
+                // At the gateway itself the route leads out of it.
+                let to = format!("to the {}", self.names.gateway(nic));
+                if from == nic { format!("over the connection that leads to {}", self.dst) } else { to }
             }
-            NextHop::NoGateway | NextHop::Tunnel(_) => "to a gateway that this network does not have".to_owned(),
+            NextHop::NoGateway | NextHop::Tunnel(_) => {
+                "to a virtual network gateway, which this VNet does not have".to_owned()
+            }
             NextHop::Internet => "out to the Internet".to_owned(),
             NextHop::Service => {
                 let service = self.names.service(self.names.subnet(from), self.dst);
@@ -291,10 +301,10 @@ impl Teller<'_> {
                 self.say(StepKind::Drop, self.nic(nic), text);
             }
             Outcome::NoHost(nic) => {
-                self.say(StepKind::Drop, self.nic(nic), format!("nobody there has {}", self.dst));
+                self.say(StepKind::Drop, self.nic(nic), format!("no machine there has {}", self.dst));
             }
             Outcome::Loop(nic) => {
-                let text = "goes round: the guest would send it the same way again until its TTL is 0".to_owned();
+                let text = "it loops: the guest sends it the same way again until its time to live is 0".to_owned();
                 self.say(StepKind::Drop, self.nic(nic), text);
             }
             Outcome::WrongHost { nic, meant } => {
