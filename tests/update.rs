@@ -12,9 +12,11 @@ mod golden;
 use std::fs;
 use std::path::Path;
 
+use vnet::compile::{Learned, compile};
 use vnet::config::{load, load_with, no_files};
 use vnet::control::change;
 use vnet::control::protocol::Refusal;
+use vnet::diag;
 use vnet::model::{Network, Standing};
 
 use golden::Golden;
@@ -63,4 +65,32 @@ fn every_case_is_refused_as_its_twin_says() {
         golden.check(&path.with_extension("stderr"), &refusal(&fs::read_to_string(&path).unwrap()));
     }
     golden.end();
+}
+
+/// BGP-04: Azure shows one address for BGP of a gateway with one active instance, and two where both are active.
+#[test]
+fn bgp_04_a_gateway_that_is_made_has_the_bgp_addresses_that_azure_shows() {
+    let addresses = |gateway: &str| {
+        let network = "publicIPAddresses: [{name: a}, {name: b}]\nvirtualNetworks: [{name: v, location: x, addressSpace: [10.1.0.0/16], \
+            subnets: [{name: GatewaySubnet, addressPrefix: 10.1.255.0/27}]}]\n";
+        let [before, after] = ["", gateway].map(|gateway| {
+            let loaded = load(&format!("{network}{gateway}"), "lab.yaml");
+            let network =
+                loaded.unwrap_or_else(|errors| panic!("{}", errors.render(gateway, "lab.yaml", false))).network;
+            let compiled = compile(&network, &Learned::default(), 1);
+            (network, compiled)
+        });
+        let plan = diag::plan((&before.0, &before.1), (&after.0, &after.1));
+        let made = plan.changes.into_iter().find(|change| change.kind == "virtualNetworkGateways").unwrap();
+        let property =
+            |name: &str| made.properties.iter().find(|one| one.property == name).unwrap().after.clone().unwrap();
+        [property("gatewayType"), property("defaultBgpIpAddresses")]
+    };
+    let one = "virtualNetworkGateways: [{name: g, virtualNetwork: v, publicIPAddress: a, enableBgp: true}]\n";
+    assert_eq!(addresses(one), ["Vpn", "[10.1.255.30]"]);
+    let two = "virtualNetworkGateways: [{name: g, activeActive: true, enableBgp: true, sku: VpnGw2, ipConfigurations: [\
+        {subnet: v/GatewaySubnet, publicIPAddress: a}, {subnet: v/GatewaySubnet, publicIPAddress: b}]}]\n";
+    assert_eq!(addresses(two), ["Vpn", "[10.1.255.4, 10.1.255.5]"]);
+    let none = "virtualNetworkGateways: [{name: g, virtualNetwork: v, gatewayType: ExpressRoute}]\n";
+    assert_eq!(addresses(none)[0], "ExpressRoute");
 }

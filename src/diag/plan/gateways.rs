@@ -3,8 +3,8 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::model::{
-    Advertised, BgpConnection, BgpSettings, Connection, LocalNetworkGateway, NatRule, Network, PortRange, Remote,
-    RouteServer, Site, SubnetIx, VirtualNetworkGateway,
+    Advertised, BgpConnection, BgpSettings, Connection, GatewayKind, LocalNetworkGateway, NatRule, Network, PortRange,
+    Remote, RouteServer, Site, SubnetIx, VirtualNetworkGateway,
 };
 
 use super::objects::{Object, list, or_none};
@@ -21,14 +21,23 @@ pub(super) fn of(network: &Network) -> Vec<Object> {
 
 fn gateway(network: &Network, gateway: &VirtualNetworkGateway) -> Object {
     let SubnetIx { vnet, .. } = gateway.subnet;
+    let (kind, remote_vnets) = match gateway.kind {
+        GatewayKind::Vpn => ("Vpn", false),
+        GatewayKind::ExpressRoute { remote_vnets } => ("ExpressRoute", remote_vnets),
+    };
+    let speaks_at: Vec<_> = gateway.speakers().into_iter().map(|speaker| speaker.address).collect();
+    let custom: Vec<_> = gateway.custom_bgp.iter().flatten().collect();
     let properties = vec![
         ("virtualNetwork", network.vnet(vnet).name.clone()),
-        ("gatewayType", format!("{:?}", gateway.kind)),
+        ("gatewayType", kind.to_owned()),
+        ("allowRemoteVnetTraffic", remote_vnets.to_string()),
         ("sku", format!("{:?}", gateway.sku)),
         ("publicIPAddress", or_none(gateway.public.map(|public| &network.public_ip(public).name))),
         ("activeActive", gateway.is_active_active().to_string()),
         ("bgpSettings", bgp(gateway.bgp)),
-        ("bgpPeeringAddresses", list(&gateway.addresses())),
+        ("privateIPAddresses", list(&gateway.addresses())),
+        ("defaultBgpIpAddresses", list(&speaks_at)),
+        ("customBgpIpAddresses", list(&custom)),
         ("natRules", list(&gateway.nat_rules.iter().map(nat_rule).collect::<Vec<_>>())),
         ("enableBgpRouteTranslationForNat", gateway.translates_bgp.to_string()),
         ("gatewayDefaultSite", or_none(gateway.default_site.map(|site| &network.local_gateway(site).name))),
