@@ -291,6 +291,10 @@ fn a_misspelt_target_gets_a_suggestion() {
         ("next-hop web dbb -t config/hub-spoke.yaml", "did you mean `db`?"),
         ("routes shop -t config/nsg-tiers.yaml", "name one of its subnets: shop/web, shop/app, shop/db"),
         ("explain web dbb -t config/hub-spoke.yaml", "did you mean `db`?"),
+        ("reach wbe nva -t config/hub-spoke.yaml", "unknown node `wbe`: did you mean `web`?"),
+        ("reach web nva web -t config/hub-spoke.yaml", "`web` is named twice"),
+        ("lb wbe -t config/load-balancer.yaml", "did you mean `web`?"),
+        ("lb web -t config/hub-spoke.yaml", "unknown load balancer with a rule and a backend `web`: there is none"),
         ("explain web db:https -t config/hub-spoke.yaml", "expected a number from 1 to 65535"),
     ] {
         let answer = run(line);

@@ -1,5 +1,6 @@
 //! `vnet lb`: who is behind which load balancer, and how they are.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -29,10 +30,13 @@ impl Lb {
     pub(super) fn run(self, context: &Context) -> Outcome {
         let mut rows = self.ask(context)?;
         if let Some(name) = &self.name {
-            rows.retain(|row| row.load_balancer.eq_ignore_ascii_case(name));
-            if rows.is_empty() {
-                return Err(Failure::usage(format!("no load balancer `{name}` has a rule with a backend")));
+            let is_named = |row: &BackendRow| row.load_balancer.eq_ignore_ascii_case(name);
+            if !rows.iter().any(is_named) {
+                let known: BTreeSet<_> = rows.iter().map(|row| row.load_balancer.as_str()).collect();
+                let what = "load balancer with a rule and a backend";
+                return Err(Failure::usage(diag::unknown(what, name, known.into_iter())));
             }
+            rows.retain(is_named);
         }
         let table = table(&rows);
         context.output.rows(&rows, &table)

@@ -13,7 +13,7 @@ use super::protocol::{FlowChange, FlowChanges, FlowEventKind, FlowFilter, FlowPa
 use super::wall_clock::WallClock;
 use crate::compile::Sender;
 use crate::dataplane::{Cursor, Direction, FlowEvent, FlowRecord, FlowState, NicId, Timestamp};
-use crate::diag::Utc;
+use crate::diag::{self, Utc};
 use crate::worker::{FlowScope, FlowWatch};
 
 /// Rows of one answer, about 200 bytes each, and records looked at for them.
@@ -157,7 +157,13 @@ fn nics(published: &Published, node: &str) -> Result<Vec<NicId>, String> {
         })
     };
     let nics: Vec<NicId> = published.compiled.ids().senders().map(|(nic, _)| nic).filter(|nic| named(*nic)).collect();
-    if nics.is_empty() { Err(format!("there is no node or interface `{node}`")) } else { Ok(nics) }
+    if nics.is_empty() {
+        let mut known: Vec<_> =
+            published.compiled.ids().senders().filter_map(|(nic, _)| place(published, nic)).collect();
+        known.dedup_by_key(|(machine, _)| *machine);
+        return Err(diag::unknown("node or interface", node, known.into_iter().map(|(machine, _)| machine)));
+    }
+    Ok(nics)
 }
 
 fn state(word: &str) -> Result<FlowState, String> {

@@ -64,7 +64,7 @@ pub use next_hop::{NextHopAnswer, NextHopQuery, next_hop};
 pub use peerings::{AddressSpace, PeeringRow, Reference, peerings};
 pub use plan::{Action, Effect, ObjectChange, Plan, PropertyChange, TouchedFlows, plan};
 pub use public_addresses::{PublicAddressRow, public_addresses, public_addresses_of};
-pub use query::{Place, Probe, Query, parse_end, parse_port, parse_query};
+pub use query::{Place, Probe, Query, parse_end, parse_port, parse_query, unknown};
 pub use reach::{Difference, Pair, Reach, Shift, Way, differences, reach, reach_among, reach_with};
 pub use routes::{RouteRow, routes};
 pub use rules::{Association, EffectiveGroup, RuleRow, rules};

@@ -9,7 +9,7 @@ use crate::dataplane::{NicId, Owner};
 use crate::model::{Network, SubnetIx, VmIx, VnetIx};
 
 use super::names::subnet_name;
-use super::query::{End, Source, ends_of, outside_ends, parse_place, primary};
+use super::query::{End, Source, ends_of, outside_ends, parse_place, primary, unknown};
 use super::standin;
 
 /// One who may ask and be asked.
@@ -48,8 +48,10 @@ pub(super) fn named(network: &Network, compiled: &Compiled, names: &[String]) ->
             return Ok(node);
         }
         let instance = standin::instance(network, compiled, &parse_place(name)?);
-        let unknown = || format!("`{name}`: expected a machine, a site, VNET/SUBNET or a gateway, each once");
-        let (nic, address) = instance.ok_or_else(unknown)?;
+        let again = || format!("`{name}` is named twice: name each machine, site, VNET/SUBNET or gateway once");
+        let unknown = || unknown("node", name, all.iter().flatten().map(|node| node.name.as_str()));
+        let is_again = names.iter().filter(|other| other.eq_ignore_ascii_case(name)).count() > 1;
+        let (nic, address) = instance.ok_or_else(|| if is_again { again() } else { unknown() })?;
         let ends = vec![End { nic: Some(nic), address, named: true }];
         Ok(Node { name: name.clone(), source: Source::Address(nic, address), ends })
     });

@@ -442,12 +442,13 @@ pub(super) fn nic_of(network: &Network, vm: VmIx, name: &str) -> Result<NicIx, S
     found.ok_or_else(|| unknown(&format!("interface of {}", network.vm(vm).name), name, names()))
 }
 
-pub(super) fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> String {
+/// What is wrong with a name, and which was meant, or which there are.
+pub fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let known: Vec<_> = known.collect();
     let close = known.iter().map(|candidate| (strsim::damerau_levenshtein(candidate, name), candidate));
     match close.min_by_key(|(distance, _)| *distance) {
         Some((1..=2, candidate)) => format!("unknown {what} `{name}`: did you mean `{candidate}`?"),
-        _ if known.is_empty() => format!("unknown {what} `{name}`: this network has none, name an address"),
+        _ if known.is_empty() => format!("unknown {what} `{name}`: there is none"),
         _ => format!("unknown {what} `{name}`: expected one of {}", known.join(", ")),
     }
 }

@@ -125,6 +125,9 @@ pub fn no_lab(base: &Base, name: &str) -> Error {
     if let Some(left) = found.iter().find(|lab| lab.name == name) {
         return Error::NoLab(left.why_not());
     }
+    if base.rootless && Base::of_root().entries().iter().any(|lab| lab == name) {
+        return Error::NoLab(format!("no lab {name} of yours runs; root has one: try with sudo"));
+    }
     let running: Vec<_> = found.iter().filter(|lab| lab.runs).map(|lab| lab.name.as_str()).collect();
     Error::NoLab(match &running[..] {
         [] => format!("lab {name} does not run; no lab does"),

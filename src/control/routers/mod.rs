@@ -21,6 +21,7 @@ use super::engine::{Engine, Heard};
 use super::events::{EventLog, Happening};
 use crate::compile::Learned;
 use crate::compile::exchange::Exchange;
+use crate::diag;
 use crate::model::Network;
 use crate::speakers::{self, Node, Peer, PeerRow, RouteRow, nodes};
 use crate::sys::caps::{self, CapabilitySet};
@@ -224,7 +225,7 @@ impl Routers {
         match node {
             Some(name) if rows.is_empty() => {
                 let known: Vec<_> = lock(&self.shared.nodes).keys().cloned().collect();
-                Err(format!("`{name}` does not speak BGP here; {} do", known.join(", ")))
+                Err(diag::unknown("BGP speaker", name, known.iter().map(String::as_str)))
             }
             Some(_) | None => Ok(rows.into_iter().flatten().collect()),
         }
