@@ -1,6 +1,6 @@
-//! `vnet flows`: the flow records of a running lab.
+//! `vnet flows`: the flows of a running lab, each once, or as every interface has a record of it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use clap::Args;
 
@@ -9,6 +9,7 @@ use super::ask::unexpected;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::shown_flows::{ShownFlow, ShownFlows};
 use super::table::Table;
 use super::trace::time_of_day;
 use crate::control::protocol::{FlowChange, FlowFilter, FlowRow, Request, Response, Topic};
@@ -16,11 +17,13 @@ use crate::model::counted;
 
 /// Show running flows, with the rules that let them pass
 ///
-/// Each interface has its own record of a flow, named after the direction of its first packet. Sent is from the guest,
-/// received is to it. A flow that `flushConnection` has ended shows as denied as long as packets of it come.
+/// A flow is shown once, as the interface sees it that began it; At names the other interfaces that have a record of it,
+/// and the rules are those of all. A load balancer's client and backend are one flow too. Sent is from the guest, received
+/// is to it. A flow whose packets the other end's rule refuses shows as denied there; one that `flushConnection` has ended
+/// shows as denied as long as packets of it come.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet flows\n  vnet flows web --protocol tcp --state established\n  \
-                             vnet flows db/eth0 --port 5432 -f -o json")]
+                             vnet flows --state denied\n  vnet flows db/eth0 --port 5432 -f -o json")]
 pub(super) struct Flows {
     /// A machine, `MACHINE/INTERFACE`, or a VNet that hangs on one TUN
     #[arg(value_name = "NODE")]
@@ -40,24 +43,27 @@ pub(super) struct Flows {
     /// Show no more than this many
     #[arg(short = 'n', long, value_name = "N", default_value_t = 1000)]
     limit: usize,
+    /// Show every interface's own record, named after the direction of its first packet there
+    #[arg(long)]
+    both: bool,
     /// Go on with what happens until Ctrl-C: flows that begin, flows that end, with their final counters, and packets
-    /// that rules refuse; in json one object a line
+    /// that rules refuse, at each interface; in json one object a line
     #[arg(short, long, conflicts_with = "limit")]
     follow: bool,
 }
 
 impl Flows {
     pub(super) fn run(self, context: &Context) -> Outcome {
-        let Self { node, address, port, protocol, state, limit, follow } = self;
+        let Self { node, address, port, protocol, state, limit, both, follow } = self;
         let filter = FlowFilter { node, address, port, protocol, state };
         if follow {
             return follow_all(context, filter);
         }
-        let (rows, more) = ask(context, &filter, limit)?;
+        let (flows, more) = ask(context, &filter, limit, both)?;
         if more {
             context.messages.note(&format!("more than {}: --limit shows more, a filter fewer", counted(limit, "flow")));
         }
-        context.output.rows(&rows, &table(&rows))
+        context.output.rows(&flows, &table(&flows))
     }
 }
 
@@ -85,31 +91,34 @@ fn follow_all(context: &Context, filter: FlowFilter) -> Outcome {
 }
 
 /// Page by page, and whether there are more than the limit.
-fn ask(context: &Context, filter: &FlowFilter, limit: usize) -> Result<(Vec<FlowRow>, bool), Failure> {
-    let mut rows: Vec<FlowRow> = Vec::new();
+fn ask(context: &Context, filter: &FlowFilter, limit: usize, both: bool) -> Result<(Vec<ShownFlow>, bool), Failure> {
+    let mut flows = ShownFlows::new(both);
     let mut from = None;
     loop {
         let page = match context.ask(&Request::Flows { filter: filter.clone(), from })? {
             Response::Flows(page) => page,
             other => return Err(unexpected(&other)),
         };
-        rows.extend(page.flows);
-        let more = rows.len() > limit;
-        rows.truncate(limit);
+        flows.extend(page.flows);
+        let more = flows.len() > limit;
         from = page.next;
         if more || from.is_none() {
-            return Ok((rows, more));
+            let mut flows = flows.shown();
+            flows.truncate(limit);
+            return Ok((flows, more));
         }
     }
 }
 
-const COLUMNS: [&str; 13] = [
+const COLUMNS: [&str; 15] = [
     "Node",
     "Interface",
     "Direction",
     "Protocol",
     "Source",
     "Destination",
+    "Translated",
+    "At",
     "State",
     "Access",
     "Age",
@@ -119,8 +128,8 @@ const COLUMNS: [&str; 13] = [
     "Rules",
 ];
 
-fn table(rows: &[FlowRow]) -> Table {
-    Table::new(&COLUMNS).rows(rows.iter().map(cells))
+fn table(flows: &[ShownFlow]) -> Table {
+    Table::new(&COLUMNS).rows(flows.iter().map(|flow| cells(&flow.first, &flow.also_at)))
 }
 
 /// With what happened before each.
@@ -128,15 +137,17 @@ fn changes(rows: &[FlowChange]) -> Table {
     let columns: Vec<_> = ["Time", "Event"].into_iter().chain(COLUMNS).map(str::to_owned).collect();
     let happened = |row: &FlowChange| {
         let when = [time_of_day(&row.time).to_owned(), format!("{:?}", row.event)];
-        when.into_iter().chain(cells(&row.flow)).collect()
+        when.into_iter().chain(cells(&row.flow, &[])).collect()
     };
     Table::matrix(columns, rows.iter().map(happened).collect())
 }
 
-fn cells(row: &FlowRow) -> [String; COLUMNS.len()] {
-    let end = |address: IpAddr, port: u16| match address {
-        IpAddr::V4(address) => format!("{address}:{port}"),
-        IpAddr::V6(address) => format!("[{address}]:{port}"),
+fn cells(row: &FlowRow, also_at: &[String]) -> [String; COLUMNS.len()] {
+    let end = |address: IpAddr, port: u16| SocketAddr::new(address, port).to_string();
+    let translated = row.translated_address.zip(row.translated_port).map(|(address, port)| end(address, port));
+    let state = match &row.denied_at {
+        Some(at) => format!("Denied at {at} by {}", row.rules.join(", ")),
+        None => row.state.clone(),
     };
     [
         row.node.clone(),
@@ -145,7 +156,9 @@ fn cells(row: &FlowRow) -> [String; COLUMNS.len()] {
         row.protocol.clone(),
         end(row.source_address, row.source_port),
         end(row.destination_address, row.destination_port),
-        row.state.clone(),
+        translated.unwrap_or_default(),
+        also_at.join(", "),
+        state,
         row.access.clone(),
         format!("{:.0} s", row.age_seconds),
         format!("{:.0} s", row.idle_seconds),

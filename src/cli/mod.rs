@@ -45,6 +45,7 @@ mod rules;
 mod run;
 mod settle;
 mod shell;
+mod shown_flows;
 mod snat;
 mod status;
 mod stopped;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::engine::{Engine, Published};
+use super::flow_ends::FlowEnds;
 use super::follow::Feed;
 use super::protocol::{FlowChange, FlowChanges, FlowEventKind, FlowFilter, FlowPage, FlowRow, Refusal, Response};
 use super::wall_clock::WallClock;
@@ -28,8 +29,16 @@ const PROTOCOLS: [(u8, &str); 6] = [(1, "Icmp"), (6, "Tcp"), (17, "Udp"), (50, "
 struct Wanted<'a> {
     filter: &'a FlowFilter,
     nodes: Vec<NicId>,
-    state: Option<FlowState>,
+    state: Option<WantedState>,
     protocol: Option<u8>,
+}
+
+/// A word of the column State.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WantedState {
+    /// A rule refuses its packets, here or at the other end.
+    Denied,
+    Is(FlowState),
 }
 
 /// The flows that a filter wants, from where an earlier page ended.
@@ -37,14 +46,15 @@ pub(super) fn page(engine: &Engine, filter: &FlowFilter, from: Option<u64>) -> R
     let published = engine.published();
     let wanted = Wanted::new(&published, filter)?;
     let now = engine.now();
-    let mut flows = Vec::new();
+    let mut records = Vec::new();
     let from = from.map_or_else(Cursor::default, Cursor::from);
     let next = look(engine, from, |record| {
-        flows.extend(
-            Some(record).filter(|record| wanted.matches(record)).and_then(|record| row(&published, record, now)),
-        );
-        flows.len() < ROWS
+        records.extend(Some(*record).filter(|record| wanted.matches(record)));
+        records.len() < ROWS
     });
+    let ends = FlowEnds::of(engine, &published, &records);
+    let rows = records.iter().filter_map(|record| row(&published, record, now).map(|row| ends.add(record, row)));
+    let flows = rows.filter(|row| wanted.has_state(row)).collect();
     Ok(FlowPage { flows, next: next.map(u64::from) })
 }
 
@@ -120,7 +130,7 @@ impl Teller<'_> {
             FlowEvent::Ended(record) => (*record, self.now, FlowEventKind::Ended),
             FlowEvent::Denied(denial) => (denial.unbegun(), denial.at, FlowEventKind::Denied),
         };
-        wanted.matches(&record).then(|| self.record(&record, at, kind))?
+        wanted.matches(&record).then(|| self.record(&record, at, kind))?.filter(|change| wanted.has_state(&change.flow))
     }
 
     fn record(&self, record: &FlowRecord, at: Timestamp, event: FlowEventKind) -> Option<FlowChange> {
@@ -144,8 +154,15 @@ impl<'a> Wanted<'a> {
         (self.filter.node.is_none() || self.nodes.contains(&record.nic))
             && has(&self.filter.address, [tuple.src, tuple.dst])
             && self.filter.port.is_none_or(|port| [tuple.src_port, tuple.dst_port].contains(&port))
-            && self.state.is_none_or(|state| state == record.state)
+            && self
+                .state
+                .is_none_or(|state| matches!(state, WantedState::Denied) || state == WantedState::Is(record.state))
             && self.protocol.is_none_or(|protocol| protocol == tuple.protocol.0)
+    }
+
+    /// What the record alone does not tell.
+    fn has_state(&self, row: &FlowRow) -> bool {
+        self.state != Some(WantedState::Denied) || row.access == "Deny"
     }
 }
 
@@ -166,10 +183,14 @@ fn nics(published: &Published, node: &str) -> Result<Vec<NicId>, String> {
     Ok(nics)
 }
 
-fn state(word: &str) -> Result<FlowState, String> {
+fn state(word: &str) -> Result<WantedState, String> {
+    const DENIED: &str = "Denied";
+    if DENIED.eq_ignore_ascii_case(word) {
+        return Ok(WantedState::Denied);
+    }
     let found = FlowState::ALL.into_iter().find(|state| state.name().eq_ignore_ascii_case(word));
-    found.ok_or_else(|| {
-        let names: Vec<_> = FlowState::ALL.into_iter().map(FlowState::name).collect();
+    found.map(WantedState::Is).ok_or_else(|| {
+        let names: Vec<_> = FlowState::ALL.into_iter().map(FlowState::name).chain([DENIED]).collect();
         format!("`{word}` is no state of a flow: expected one of {}", names.join(", "))
     })
 }
@@ -225,6 +246,9 @@ fn row(published: &Published, record: &FlowRecord, now: Timestamp) -> Option<Flo
         destination_port: record.tuple.dst_port,
         state: record.state.name().to_owned(),
         access: if record.refused { "Deny" } else { "Allow" }.to_owned(),
+        denied_at: None,
+        translated_address: None,
+        translated_port: None,
         age_seconds: since(record.begun),
         idle_seconds: since(record.last),
         packets_sent: record.sent.packets,

@@ -12,6 +12,7 @@ pub mod counters;
 mod drops;
 pub mod engine;
 pub mod events;
+mod flow_ends;
 pub mod flow_log;
 mod flows;
 mod follow;

@@ -477,8 +477,16 @@ pub struct FlowRow {
     pub destination_address: IpAddr,
     pub destination_port: u16,
     pub state: String,
-    /// `Deny` for a packet that a rule refused, and for a flow that `flushConnection` has ended.
+    /// `Deny` for a packet that a rule refused, here or at the other end, and for a flow that `flushConnection` has ended.
     pub access: String,
+    /// `MACHINE/INTERFACE` of the other end, where its rule refuses what this one sends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denied_at: Option<String>,
+    /// What the far side knows in place of this interface's own address and port: a load balancer's, or a public address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub translated_address: Option<IpAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub translated_port: Option<u16>,
     pub age_seconds: f64,
     pub idle_seconds: f64,
     /// From the guest.
@@ -487,6 +495,6 @@ pub struct FlowRow {
     /// To the guest.
     pub packets_received: u64,
     pub bytes_received: u64,
-    /// The rules that let it pass, of each NSG asked: `app securityRules/https`; of a denied one, the rule that ended it.
+    /// The rules that let it pass, of each NSG asked: `app securityRules/https`; of a denied one, the rule that denies it.
     pub rules: Vec<String>,
 }

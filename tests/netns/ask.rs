@@ -258,10 +258,13 @@ fn a_request_to_stop_ends_the_lab() {
 }
 
 #[test]
-fn nsg_20_and_21_flows_show_each_interfaces_record_and_its_rule() {
+fn nsg_20_and_21_flows_are_shown_once_or_as_each_interface_has_them() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };
     assert!(lab.vnet(&["exec", "web", "--", "ping", "-c2", "-i0.2", "db"]).status.success());
-    let flows = lab.data(&["flows", "--protocol", "icmp"]);
+    let once = lab.data(&["flows", "--protocol", "icmp"]);
+    assert_eq!(once.as_array().unwrap().len(), 1, "{once}");
+    assert_eq!((&once[0]["node"], &once[0]["alsoAt"]), (&json!("web"), &json!(["nva/eth0", "db/eth0"])), "{once}");
+    let flows = lab.data(&["flows", "--protocol", "icmp", "--both"]);
     let place = |flow: &Value| format!("{} {}", flow["node"].as_str().unwrap(), flow["direction"].as_str().unwrap());
     let mut places: Vec<String> = flows.as_array().unwrap().iter().map(place).collect();
     places.sort();

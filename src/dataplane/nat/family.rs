@@ -138,7 +138,8 @@ impl<A: Address> Family<A> {
             // A free slot's mapping has lapsed.
             for mapping in shard.mappings().filter(|mapping| mapping.is_live(Signal::NONE, now)) {
                 let (protocol, pinned) = (mapping.remote.protocol, mapping.sort.is_pinned());
-                look(&Held { mapped: mapping.mapped(), protocol, pinned });
+                let remote = (mapping.remote.address.into(), mapping.remote.port);
+                look(&Held { mapped: mapping.mapped(), remote, protocol, pinned });
             }
         }
     }

@@ -197,6 +197,8 @@ pub struct Mapped {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
     pub mapped: Mapped,
+    /// Whom the near end speaks with.
+    pub remote: (IpAddr, u16),
     pub protocol: Protocol,
     /// Of a flow to a load balancer, whose port nobody gave away.
     pub pinned: bool,
