@@ -580,3 +580,73 @@ fn peer_04_paths_count_the_lost_link() {
         "virtualNetworks[0].virtualNetworkPeerings[1].allowVirtualNetworkAccess"
     );
 }
+
+/// Two virtual networks with a machine in each, as they stand after the files, one after another.
+fn stood(files: &[&[&str]]) -> Network {
+    let machine = |line: &&str| {
+        let vnet = line.split_whitespace().next().unwrap();
+        format!("{{name: in-{vnet}, networkInterfaces: [{{subnet: {vnet}/s0}}]}}")
+    };
+    files.iter().fold(file(files[0]), |network, vnets| {
+        let machines: Vec<_> = vnets.iter().map(machine).collect();
+        let text: String = vnets.iter().map(|line| vnet(line)).collect();
+        let text = format!("name: p\nvirtualNetworks:\n{text}virtualMachines: [{}]\n", machines.join(", "));
+        let loaded = config::load_with(&text, "p.yaml", &Standing::of(&network), &config::no_files).unwrap();
+        change::apply(&network, loaded.network, false).unwrap()
+    })
+}
+
+fn ask(network: &Network, source: &str, destination: &str) -> diag::Explanation {
+    let query = diag::parse_query(source, destination).unwrap();
+    diag::explain(network, &compile(network, &Learned::default(), 1), &query).unwrap()
+}
+
+/// `explain` names the link that is left from either side, and what it proposes works.
+#[test]
+fn peer_03_a_disconnected_link_is_the_cause_and_its_fix_works() {
+    let half = stood(&[&[A_B, B_A], &[A, B_A]]);
+    for (source, destination) in [("in-a", "in-b"), ("in-b", "in-a")] {
+        let answer = ask(&half, source, destination);
+        let cause = answer.cause.unwrap();
+        assert!(cause.contains("peering b/b-a is Disconnected: its other side in VNet a was deleted"), "{cause}");
+        let fix = answer.fix.unwrap();
+        assert_eq!((fix.commands, fix.checked), (vec!["vnet peering sync b/b-a".to_owned()], true));
+        let [change] = &fix.changes[..] else { panic!("{:?}", fix.changes) };
+        assert_eq!(change.path, "virtualNetworks[0].virtualNetworkPeerings[0]");
+        assert!(change.value.as_ref().unwrap().contains("remoteVirtualNetwork: b"), "{change:?}");
+    }
+    // As it says: the verb, then the link.
+    let synced = change::sync(&half, Some("b/b-a")).unwrap();
+    let joined = put(&synced, &[A_B, B_A]).unwrap();
+    assert_eq!([stand(&joined, "a-b").0, stand(&joined, "b-a").0], [Connected, Connected]);
+    assert!(put(&half, &[A_B, B_A]).unwrap_err().contains("RemotePeeringIsDisconnected"), "without the verb");
+}
+
+#[test]
+fn peer_04_the_link_to_a_deleted_network_is_the_cause_and_its_fix_works() {
+    let left = stood(&[&[A_B, B_A], &[A_B]]);
+    let answer = ask(&left, "in-a", "10.2.0.4");
+    let cause = answer.cause.unwrap();
+    assert!(cause.contains("10.2.0.4 was in VNet b") && cause.contains("a/a-b is Disconnected"), "{cause}");
+    assert_eq!(answer.fix.unwrap().commands, ["vnet peering rm a/a-b"]);
+    let other = ask(&left, "in-a", "10.3.0.4").cause.unwrap();
+    assert!(!other.contains("Disconnected"), "{other}");
+
+    let removed = change::remove_peering(&left, "a/a-b").unwrap();
+    let anew = put(&removed, &[A_B, B_A]).unwrap();
+    assert_eq!([stand(&anew, "a-b").0, stand(&anew, "b-a").0], [Connected, Connected]);
+    assert_eq!(diag::peerings(&put(&removed, &[A]).unwrap()), []);
+}
+
+/// A sync of all leaves Disconnected links as they are, and says so of each.
+#[test]
+fn peer_03_a_sync_of_all_names_the_links_that_it_leaves() {
+    let half = stood(&[&[A_B, B_A], &[A, B_A]]);
+    assert_eq!(change::sync(&half, None).unwrap(), half);
+    let [left] = &change::left_behind(&half)[..] else { panic!("one link") };
+    assert!(left.contains("b/b-a is Disconnected") && left.contains("vnet peering sync b/b-a"), "{left}");
+    let gone = stood(&[&[A_B, B_A], &[A_B]]);
+    let [left] = &change::left_behind(&gone)[..] else { panic!("one link") };
+    assert!(left.contains("a/a-b is Disconnected") && left.contains("vnet peering rm a/a-b"), "{left}");
+    assert_eq!(change::left_behind(&file(&[A_B, B_A])), Vec::<String>::new());
+}

@@ -244,14 +244,15 @@ fn branches(text: &mut String, branches: &[Branch], output: &Output) {
 
 fn remedy(text: &mut String, output: &Output, fix: &Fix) {
     note(text, output, AnsiColor::Green, "fix", &fix.text);
+    // A verb that a link needs first, before the file is applied.
+    for command in &fix.commands {
+        let _ = writeln!(text, "         {command}");
+    }
     for change in &fix.changes {
         let _ = match &change.value {
             Some(value) => writeln!(text, "         {}: {value}", change.path),
             None => writeln!(text, "         remove {}", change.path),
         };
-    }
-    for command in &fix.commands {
-        let _ = writeln!(text, "         {command}");
     }
 }
 

@@ -39,15 +39,15 @@ enum Verb {
     ///
     /// It puts the link again, with `syncRemoteAddressSpace`. The other side's link has a view of its own and is synced by
     /// itself. It is also the re-PUT of a link that is Disconnected: that becomes Initiated, and its other side can be made
-    /// again. Without LINK, a link that is Disconnected stays so.
+    /// again. Without LINK, a link that is Disconnected stays so, and a warning names it with the way out.
     ///
-    /// Exit code 0, or 3 if the other side's link is left to sync.
+    /// Exit code 0, or 3 if the other side's link is left to sync, or a link is Disconnected.
     #[command(after_long_help = "Examples:\n  vnet peering sync\n  vnet peering sync hub/hub-spoke1")]
     Sync { link: Option<String> },
     /// Remove a link; the other side's becomes Disconnected
     ///
     /// Traffic between the two stops at once. To have the peering again, remove the other side's link too and apply a file
-    /// that has both.
+    /// that has both; or sync the other side's link first.
     #[command(after_long_help = "Example:\n  vnet peering rm hub/hub-spoke1")]
     Rm { link: String },
 }

@@ -50,21 +50,32 @@ fn without_remote(lost: &LostLink) -> Refusal {
     let (link, remote) = (lost.full_name(), lost.remote());
     Refusal {
         message: format!("peering {link} cannot be synced: there is no virtual network {remote}"),
-        help: Some(format!("`vnet peering rm {link}`, or make {remote} again first")),
+        help: Some(way_out(lost)),
     }
+}
+
+fn way_out(lost: &LostLink) -> String {
+    let (link, remote) = (lost.full_name(), lost.remote());
+    format!("`vnet peering rm {link}`, then apply a file without the link, or one that has {remote} and both links")
+}
+
+/// Links that are Disconnected, which a sync of all leaves as they are: each with what to do.
+pub fn left_behind(network: &Network) -> Vec<String> {
+    let disconnected = |at: &LinkIx| network.link(*at).state == PeeringState::Disconnected;
+    let left = network.links().filter(disconnected).filter_map(|at| warning(network, at));
+    left.chain(network.lost_links.iter().map(lost)).collect()
 }
 
 /// Links that a file alone does not mend: those that lost their other side, and those whose sides do not know each
 /// other's ranges (PEER-03, PEER-18).
 pub fn warnings(network: &Network) -> Vec<String> {
-    let lost = network.lost_links.iter().map(|lost| {
-        let (link, remote) = (lost.full_name(), lost.remote());
-        format!(
-            "peering {link} is Disconnected: virtual network {remote} was deleted; `vnet peering rm {link}` and take it out \
-             of the file, or make {remote} again and `vnet peering sync {link}` (PEER-04)"
-        )
-    });
+    let lost = network.lost_links.iter().map(lost);
     network.links().filter_map(|at| warning(network, at)).chain(lost).collect()
+}
+
+fn lost(lost: &LostLink) -> String {
+    let (link, remote) = (lost.full_name(), lost.remote());
+    format!("peering {link} is Disconnected: virtual network {remote} was deleted (PEER-04); {}", way_out(lost))
 }
 
 fn warning(network: &Network, at: LinkIx) -> Option<String> {
@@ -78,8 +89,8 @@ fn warning(network: &Network, at: LinkIx) -> Option<String> {
     }
     if link.state == PeeringState::Disconnected {
         return Some(format!(
-            "peering {name} is Disconnected: its other side in {remote} was deleted; remove it as well, or \
-             `vnet peering sync {name}` makes it Initiated again"
+            "peering {name} is Disconnected: its other side in {remote} was deleted; `vnet peering sync {name}`, then apply a \
+             file with both links, or `vnet peering rm {name}`, then apply a file with neither (PEER-03)"
         ));
     }
     // One word a peering: from the side that has not seen the other's ranges, where routes are old.

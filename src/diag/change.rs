@@ -54,7 +54,9 @@ impl Edit {
             link.remote_address_space = link.remote_ranges(&present);
             return;
         }
-        let path = format!("virtualNetworks[{}].virtualNetworkPeerings[{}]", own.0, links.len());
+        // The file has lost links among the others.
+        let lost = self.network.lost_links.iter().filter(|lost| lost.vnet == own).count();
+        let path = format!("virtualNetworks[{}].virtualNetworkPeerings[{}]", own.0, links.len() + lost);
         let at = LinkIx { vnet: own, link: links.len() };
         let mut link = Peering {
             name: name.clone(),
@@ -314,7 +316,7 @@ impl Edit {
         true
     }
 
-    fn note_moved(&mut self, owner: RuleOwner, moved: &[(usize, u16)]) {
+    pub(super) fn note_moved(&mut self, owner: RuleOwner, moved: &[(usize, u16)]) {
         for (rule, priority) in moved {
             self.note(format!("{}.priority", yaml_path::rule(owner, *rule)), Some(priority.to_string()));
         }
@@ -401,13 +403,13 @@ fn unused<'a, I: Iterator<Item = &'a str>>(name: &str, taken: impl Fn() -> I) ->
     free.expect("there are more numbers than names")
 }
 
-fn unused_rule<A>(name: &str, rules: &[SecurityRule<A>]) -> String {
+pub(super) fn unused_rule<A>(name: &str, rules: &[SecurityRule<A>]) -> String {
     unused(name, || rules.iter().map(|rule| rule.name.as_str()))
 }
 
 /// A priority before another that no rival has. Where there is none, the rules from there on move back by one, in their
 /// order; each with its new priority.
-fn make_room<A>(
+pub(super) fn make_room<A>(
     rules: &mut [SecurityRule<A>],
     is_rival: impl Fn(&SecurityRule<A>) -> bool,
     (first, below): (u16, u16),

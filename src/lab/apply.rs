@@ -150,7 +150,7 @@ impl Lab<'_> {
         self.let_go_of_lost();
         let published = self.engine.published();
         let running = &published.network;
-        let mut left = None;
+        let mut left = Vec::new();
         let (network, source, memory) = match change {
             Change::Apply(apply) => {
                 let (network, memory) = self.wanted(&apply, running)?;
@@ -158,7 +158,10 @@ impl Lab<'_> {
             }
             Change::SyncPeering { link } => {
                 let network = change::sync(running, link.as_deref())?;
-                left = link.and_then(|link| change::left_to_sync(&network, &link));
+                left = match link {
+                    Some(link) => Vec::from_iter(change::left_to_sync(&network, &link)),
+                    None => change::left_behind(&network),
+                };
                 (network, None, None)
             }
             Change::RemovePeering { link } => (change::remove_peering(running, &link)?, None, None),
@@ -174,7 +177,7 @@ impl Lab<'_> {
             help: Some("`vnet down`, then `vnet up` with this file".to_owned()),
         })?;
         // Verbs are about one peering, a file is about all.
-        let mut warnings = source.as_ref().map_or_else(|| Vec::from_iter(left), |_| change::warnings(&next.network));
+        let mut warnings = source.as_ref().map_or(left, |_| change::warnings(&next.network));
         let dry_run = source.as_ref().is_some_and(|apply| apply.dry_run);
         let restored: Vec<_> = next.restored.iter().map(|at| daemon::name(&next.network, *at)).collect();
         let applied = !dry_run && (next.network != **running || !restored.is_empty());

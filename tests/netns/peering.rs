@@ -109,6 +109,14 @@ fn peer_03_by_verb() {
     assert_eq!(links(&lab), ["b-a Disconnected FullyInSync"]);
     lab.assert_dropped("va", "10.2.1.4", "va", "NextHopNone");
     refused(&lab, &topology(true, true, false), "RemotePeeringIsDisconnected");
+    // A sync of all does not: it says what does.
+    let output = lab.vnet(&["peering", "sync"]);
+    assert_eq!(output.status.code(), Some(3), "{}", stdout(&output));
+    assert!(stderr(&output).contains("`vnet peering sync b/b-a`"), "{}", stderr(&output));
+    assert_eq!(links(&lab), ["b-a Disconnected FullyInSync"]);
+    let answer = lab.data(&["explain", "va", "vb"]);
+    assert!(answer["cause"].as_str().unwrap().contains("peering b/b-a is Disconnected"), "{answer}");
+    assert_eq!(answer["fix"]["commands"], json!(["vnet peering sync b/b-a"]));
     // Putting what is left again makes it wait for the other side.
     assert!(lab.vnet(&["peering", "sync", "b-a"]).status.success());
     assert_eq!(links(&lab), ["b-a Initiated FullyInSync"]);
@@ -118,6 +126,27 @@ fn peer_03_by_verb() {
     let unknown = lab.vnet(&["peering", "rm", "a-c"]);
     assert_eq!(unknown.status.code(), Some(2));
     assert!(stderr(&unknown).contains("a/a-b, b/b-a"), "{}", stderr(&unknown));
+}
+
+/// What `apply` advises works, to the letter.
+#[test]
+fn peer_04_a_deleted_virtual_network_comes_back() {
+    let full = topology(true, true, false);
+    let without = full.split("  - name: b\n").next().unwrap().to_owned()
+        + "virtualMachines:\n  - {name: va, networkInterfaces: [{subnet: a/s}]}\n";
+    let Some(lab) = Lab::up(&full) else { return };
+    let output = lab.apply(&without);
+    assert_eq!(output.status.code(), Some(3), "{}", stdout(&output));
+    assert!(stderr(&output).contains("`vnet peering rm a/a-b`, then apply a file"), "{}", stderr(&output));
+    let answer = lab.data(&["explain", "va", "10.2.1.4"]);
+    assert!(answer["cause"].as_str().unwrap().contains("peering a/a-b is Disconnected"), "{answer}");
+    let output = lab.vnet(&["peering", "sync"]);
+    assert!(stderr(&output).contains("`vnet peering rm a/a-b`"), "{}", stderr(&output));
+
+    assert!(lab.vnet(&["peering", "rm", "a/a-b"]).status.success());
+    assert!(lab.apply(&full).status.success());
+    assert_eq!(links(&lab), ["a-b Connected FullyInSync", "b-a Connected FullyInSync"]);
+    lab.assert_ping("va", "10.2.1.4");
 }
 
 #[test]

@@ -6,6 +6,8 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use crate::compile::Sender;
 use crate::dataplane::NicId;
 use crate::diag::names::{holds, subnet_name};
@@ -22,7 +24,9 @@ impl Case<'_> {
     /// The sender's virtual network knows nothing of a destination outside of all of them.
     pub(super) fn unlearned_there(&self, leg: &Leg) -> Cure {
         let (network, dst) = (self.names.network, self.walk.dst);
-        let Some(customer) = at(network, dst) else { return Cure::untreated(self.unknown(leg)) };
+        let Some(customer) = at(network, dst) else {
+            return self.deleted_there(leg).unwrap_or_else(|| Cure::untreated(self.unknown(leg)));
+        };
         let there = network.name_of_customer(customer);
         let leading: Vec<_> = leading(network, customer).collect();
         let own = self.names.vnet(leg.router());
@@ -34,6 +38,23 @@ impl Case<'_> {
             Some((gateway, over)) => self.not_told(leg, there, *gateway, *over),
             None => self.without_transit(own, there, *first),
         }
+    }
+
+    /// The destination was in a virtual network that has been deleted: a link to it is left (PEER-04).
+    fn deleted_there(&self, leg: &Leg) -> Option<Cure> {
+        let (network, dst) = (self.names.network, self.walk.dst);
+        let own = self.names.vnet(leg.router());
+        let had = |range: &IpNet| range.contains(&dst);
+        let mut lost = network.lost_links.iter().filter(|lost| lost.vnet == own);
+        let lost = lost.find(|lost| lost.remote_address_space().iter().any(had))?;
+        let (link, remote) = (lost.full_name(), lost.remote());
+        Some(self.commands(
+            format!("{dst} was in VNet {remote}, which has been deleted: peering {link} is Disconnected (PEER-04)"),
+            format!(
+                "to have {remote} again, remove the link that is left, then apply a file with {remote} and both links"
+            ),
+            vec![format!("vnet peering rm {link}")],
+        ))
     }
 
     /// Whether the destination is at a site or a private cloud.

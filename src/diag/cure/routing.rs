@@ -157,6 +157,9 @@ impl Case<'_> {
                 };
                 format!("peering {} is {state}", ours.name)
             }
+            (Some(left), None) | (None, Some(left)) if left.state == PeeringState::Disconnected => {
+                return self.left_behind(own, home);
+            }
             (Some(ours), None) => format!("peering {} is only Initiated: VNet {b} has no link back to {a}", ours.name),
             (None, Some(theirs)) => {
                 format!("peering {} is only Initiated: VNet {a} has no link back to {b}", theirs.name)
@@ -166,6 +169,21 @@ impl Case<'_> {
         self.peer(cause, own, home)
     }
 
+    /// A link whose other side was deleted: Azure makes no other side to it before it is put again (PEER-03).
+    fn left_behind(&self, own: VnetIx, home: VnetIx) -> Cure {
+        let (left, gone) = if self.names.link(own, home).is_some() { (own, home) } else { (home, own) };
+        let name = self.names.link(left, gone).map_or("?", |link| &link.name);
+        let (left, gone) = (self.vnet_name(left), self.vnet_name(gone));
+        let cause =
+            format!("peering {left}/{name} is Disconnected: its other side in VNet {gone} was deleted (PEER-03)");
+        let mut cure = self.peer(cause, own, home);
+        if let Some(remedy) = &mut cure.remedy {
+            "sync the link first, which makes it Initiated; then add the missing link".clone_into(&mut remedy.text);
+            remedy.commands = vec![format!("vnet peering sync {left}/{name}")];
+        }
+        cure
+    }
+
     /// A link that has not seen its peer's present ranges (PEER-17).
     fn stale(&self, own: VnetIx, link: &Peering, address: IpAddr) -> Cure {
         let remote = self.vnet_name(link.remote);
@@ -173,7 +191,9 @@ impl Case<'_> {
             format!("peering {} does not know the range of {address}: VNet {remote} changed its space", link.name);
         let mut edit = self.edit();
         edit.sync(own, link.remote);
-        Cure::with(cause, format!("sync peering {}", link.name), edit)
+        let text =
+            format!("sync peering {0}; in a running lab, `vnet peering sync {1}/{0}`", link.name, self.vnet_name(own));
+        Cure::with(cause, text, edit)
     }
 
     /// The sender's own table keeps the peering's routes out, and has none in their place.
