@@ -15,6 +15,7 @@ use crate::diag::{self, BackendRow, HealthState};
 
 /// Show load balancers: the backends of each rule, their health, and how flows spread over them
 ///
+/// Reason says why a backend is down, with the rule that denies its probe, where one does.
 /// A running lab probes its backends; a file is answered by its rules, as if somebody listened wherever a probe may come.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet lb\n  vnet lb web -o json\n  vnet lb -t config/load-balancer.yaml")]
@@ -71,7 +72,10 @@ fn table(rows: &[BackendRow]) -> Table {
             row.address.to_string(),
             health.to_owned(),
             row.flows.map_or_else(String::new, |flows| flows.to_string()),
-            row.reason.clone(),
+            match &row.denied_by {
+                Some(rule) => format!("{}: {rule} denies the probe", row.reason),
+                None => row.reason.clone(),
+            },
         ]
     }))
 }

@@ -3,6 +3,7 @@
 //! One idea: a fix is tried before it is named. The obstacle's cure changes a copy of the network, the copy is compiled
 //! and walked again, and whatever stands in the way next is listed as a further obstacle.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use ipnet::IpNet;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compile::{Compiled, compile_next};
 pub use crate::model::Verdict;
-use crate::model::{ForwardedMode, Network};
+use crate::model::{ForwardedMode, Health, Network};
 
 use super::branches::{Branch, Branches};
 use super::change::Change;
@@ -79,7 +80,7 @@ pub struct Fix {
     pub text: String,
     /// Empty where only prose can say it.
     pub changes: Vec<Change>,
-    /// What to type where the change is one in a guest.
+    /// What to type first, where the change is one in a guest, or of a link that stands.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub commands: Vec<String>,
     /// Whether the changed network was compiled and the obstacle was gone.
@@ -235,14 +236,20 @@ impl Branches {
 fn obstacles(names: Names<'_>, ends: &Ends, probe: Probe, trip: &Trip) -> Vec<Obstacle> {
     let mut found = Vec::new();
     let mut next = trip.cure(names, ends, probe);
+    let mut learned = Cow::Borrowed(names.compiled.learned());
     while let Some(Cure { cause, remedy }) = next.take() {
-        let Some(Remedy { text, changes, commands, network }) = remedy else {
+        let Some(Remedy { text, changes, commands, probed, network }) = remedy else {
             found.push(Obstacle { cause, fix: None });
             break;
         };
         // The ends are known by number: a change of properties leaves everybody theirs, and rules may be new.
         let ids = names.compiled.ids().as_edited(&network);
-        let compiled = compile_next(&network, names.compiled.learned(), ids, 0, names.compiled);
+        if let Some(health) = learned.health.as_ref().filter(|_| !probed.is_empty()) {
+            let (mut health, up) = (health.clone(), Health { up: true, since: 0, reason: String::new() });
+            health.extend(probed.into_iter().map(|key| (key, up.clone())));
+            learned.to_mut().health = Some(health);
+        }
+        let compiled = compile_next(&network, &learned, ids, 0, names.compiled);
         let names = Names { network: &network, compiled: &compiled };
         let after = Branches::take(names, &mut Slate::new(), ends, probe).worst().cure(names, ends, probe);
         let checked = removes(&changes, &cause, after.as_ref().map(|after| after.cause.as_str()));

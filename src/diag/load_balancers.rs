@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Utc;
 use super::names::Names;
+use super::unprobed::Unprobed;
 use crate::compile::Compiled;
 use crate::dataplane::{Frontend, FrontendId, Mapped, NicId, Snapshot, Takes};
 use crate::model::{AdminState, FrontendRule, Health, HealthProbe, LoadBalancer, Network, PowerState, ProbeKey};
@@ -33,6 +34,9 @@ pub struct BackendRow {
     pub since: Option<String>,
     /// Why it is down, or what its last probe met.
     pub reason: String,
+    /// The rule that denies its probe: `NSG app on subnet v/s, rule securityRules/x`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denied_by: Option<String>,
     /// Whether new flows go to it.
     pub eligible: bool,
     /// Flows that it has by this rule; not known of a file.
@@ -137,19 +141,22 @@ impl<'a> Listing<'a> {
                 (PowerState::Running, Some(_), Some(found)) => &found.reason,
                 (PowerState::Running, Some(_), None) if self.health.is_some() => "not probed yet",
                 (PowerState::Running, Some(_), None) if up => "its rules admit the probe",
-                (PowerState::Running, Some(_), None) => "its rules deny the probe",
+                (PowerState::Running, Some(_), None) => "down by its rules",
             };
+            let names = Names { network: self.network, compiled: self.compiled };
+            let denied = probe.filter(|_| !up).and_then(|probe| Unprobed::of(names, backend, probe));
             BackendRow {
                 load_balancer: balancer.name.clone(),
                 rule: rule.name().to_owned(),
                 frontend: words(frontend, table.takes),
                 backend_pool: pool.to_owned(),
-                backend: Names { network: self.network, compiled: self.compiled }.nic(nic),
+                backend: names.nic(nic),
                 address: backend.address,
                 probe: probe.map(|probe| probe.name.clone()),
                 health: if up { HealthState::Up } else { HealthState::Down },
                 since: found.map(|found| Utc::from_unix_micros(found.since * 1_000_000).to_string()),
                 reason: reason.to_owned(),
+                denied_by: denied.map(|denied| denied.rule(names)),
                 eligible,
                 flows: self.flows.map(|flows| flows.of(nic, frontend, table.takes)),
             }

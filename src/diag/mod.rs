@@ -40,6 +40,7 @@ mod story;
 mod target;
 mod traffic;
 mod trip;
+mod unprobed;
 mod utc;
 mod verify;
 mod walk;

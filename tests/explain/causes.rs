@@ -1,5 +1,9 @@
 //! Causes with a device on the way, and what mends them: load balancers, NAT gateways, circuits, loops.
 
+use vnet::diag::load_balancers;
+use vnet::model::Health;
+
+use super::applied::File;
 use super::*;
 
 fn fix(answer: &Explanation) -> &Fix {
@@ -86,6 +90,63 @@ fn nsg_31_a_probe_that_is_denied_is_named_with_the_rule_that_lets_it_in() {
     let answer = ask(&probed(&taken, ""), "client", "10.0.1.100:80");
     let (_, rule) = changes(fix(&answer))[0];
     assert!(rule.contains("name: allow-probes-2, priority: 198"), "{rule}");
+}
+
+/// NSG-06: where no priority is free before the rule that denies, it moves back.
+#[test]
+fn nsg_31_probes_find_room_before_a_rule_that_comes_first() {
+    let file = File::parse(&probed(&NO_PROBES.replace("priority: 200", "priority: 100"), ""));
+    let answer = file.ask("client", "10.0.1.100:80");
+    let [(path, priority), (_, rule)] = changes(fix(&answer))[..] else { panic!("{:?}", fix(&answer)) };
+    assert_eq!((path, priority), ("networkSecurityGroups[0].securityRules[0].priority", "101"));
+    assert!(rule.contains("name: allow-probes, priority: 100"), "{rule}");
+    assert_eq!(file.with(fix(&answer)).ask("client", "10.0.1.100:80").verdict, Verdict::Reachable);
+}
+
+const NOTHING: &str = "{name: nothing, priority: 200, direction: Inbound, access: Deny, protocol: '*', sourceAddressPrefix: '*', sourcePortRange: '*', destinationAddressPrefix: '*', destinationPortRange: '*'}";
+
+/// What a running lab's probes have found out: no backend answers.
+fn all_down(network: &Network) -> Learned {
+    let down = Health { up: false, since: 0, reason: "no answer in time".to_owned() };
+    let keys = network.probed().map(|one| network.probe_key(one.balancer, one.probe, one.backend));
+    Learned { health: Some(keys.map(|key| (key, down.clone())).collect()), ..Learned::default() }
+}
+
+/// A rule that keeps out both probes and clients needs a rule for each, and the answer of a running lab has both.
+#[test]
+fn nsg_31_behind_the_probe_that_is_let_in_the_clients_are_let_in_too() {
+    let file = File::parse(&probed(NOTHING, ""));
+    let network = file.network();
+    for learned in [Learned::default(), all_down(&network)] {
+        let compiled = compile(&network, &learned, 1);
+        let answer = explain(&network, &compiled, &parse_query("client", "10.0.1.100:80").unwrap()).unwrap();
+        assert!(cause(&answer).contains("denies probe health"), "{}", cause(&answer));
+        let further: Vec<_> = answer.further.iter().map(|one| one.cause.as_str()).collect();
+        assert!(further[0].contains("a rule denies tcp/80 from 10.0.1.4"), "{further:?}");
+        let fixes = answer.further.iter().map(|one| one.fix.as_ref().unwrap());
+        let mended = std::iter::once(fix(&answer)).chain(fixes).fold(file.clone(), |file, fix| {
+            assert!(fix.checked, "{fix:?}");
+            file.with(fix)
+        });
+        assert_eq!(mended.ask("client", "10.0.1.100:80").verdict, Verdict::Reachable, "{further:?}");
+    }
+}
+
+/// LB-42: a backend that is down names the rule that keeps its probe out; one that merely does not answer names none.
+#[test]
+fn lb_42_a_backend_that_is_down_names_the_rule_that_denies_its_probe() {
+    let rows = |rules: &str, live: bool| {
+        let network = load(&probed(rules, ""));
+        let learned = if live { all_down(&network) } else { Learned::default() };
+        let compiled = compile(&network, &learned, 1);
+        load_balancers(&network, &compiled, learned.health.as_ref(), None)
+    };
+    let rule = Some("NSG g on subnet v/s, rule securityRules/no-probes".to_owned());
+    let told: Vec<_> = rows(NO_PROBES, true).into_iter().map(|row| (row.reason, row.denied_by)).collect();
+    assert_eq!(told, vec![("no answer in time".to_owned(), rule.clone()); 2]);
+    let told: Vec<_> = rows(NO_PROBES, false).into_iter().map(|row| (row.reason, row.denied_by)).collect();
+    assert_eq!(told, vec![("down by its rules".to_owned(), rule); 2]);
+    assert!(rows("", true).iter().all(|row| row.denied_by.is_none()));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::lab::{Lab, SOON, eventually};
+use crate::lab::{Lab, SOON, eventually, stdout};
 
 /// Of the probes below.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -230,4 +230,32 @@ fn snat_05_ports_that_are_allocated_used_and_asked_for_in_vain_are_told() {
     assert_eq!(status["loadBalancers"][0]["down"], serde_json::json!(["b/eth0"]), "{status:#}");
     let words = String::from_utf8(lab.vnet(&["status"]).stdout).unwrap();
     assert!(words.contains("Load balancer lb, 1 of 2 backends up; not b/eth0"), "{words}");
+}
+
+/// A running lab names the rule that keeps probes out, and its fixes let in probes and clients.
+#[test]
+fn nsg_31_a_denied_probe_is_named_and_mended_in_a_running_lab() {
+    let guarded = |rules: &str| {
+        format!("networkSecurityGroups: [{{name: shut, securityRules: [{rules}]}}]\n{}", topology(1))
+            .replace("privateIPAddress: 10.50.0.10,", "privateIPAddress: 10.50.0.10, networkSecurityGroup: shut,")
+    };
+    let deny = "{name: nothing, priority: 200, direction: Inbound, access: Deny, protocol: '*', sourceAddressPrefix: '*', \
+                sourcePortRange: '*', destinationAddressPrefix: '*', destinationPortRange: '*'}";
+    let Some(lab) = Lab::up(&guarded(deny)) else { return };
+    let _server = Server::start(&lab, 0);
+    let rows = lab.data(&["lb", "lb"]);
+    let row = rows.as_array().unwrap().iter().find(|row| row["rule"] == "web").unwrap();
+    assert_eq!(row["deniedBy"], "NSG shut on NIC b0/eth0, rule securityRules/nothing", "{row}");
+    let table = stdout(&lab.vnet(&["lb"]));
+    assert!(table.contains("NSG shut on NIC b0/eth0, rule securityRules/nothing denies the probe"), "{table}");
+
+    let answer = lab.data(&["explain", "client", "10.50.0.100:80"]);
+    let further = answer["further"].as_array().unwrap().iter().map(|one| &one["fix"]);
+    let fixes: Vec<_> = std::iter::once(&answer["fix"]).chain(further).collect();
+    let rules: Vec<_> = fixes.iter().map(|fix| fix["changes"][0]["value"].as_str().unwrap()).collect();
+    assert_eq!(rules.len(), 2, "{answer}");
+    assert!(rules[0].contains("168.63.129.16") && rules[1].contains("'8080'"), "{rules:?}");
+    lab.apply(&guarded(&format!("{deny}, {}", rules.join(", "))));
+    eventually("it is up", || backends(&lab, "web")["b0"].0);
+    lab.inside("client", || TcpStream::connect_timeout(&"10.50.0.100:80".parse().unwrap(), SOON).unwrap());
 }

@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use crate::diag::change::{Change, Edit};
+use crate::compile::RuleOwner;
+use crate::diag::change::{Change, Edit, make_room, unused_rule};
 use crate::diag::yaml_path;
 use crate::model::{
     Access, AddressPrefix, Direction, NsgIx, PortRange, SecurityProtocol, SecurityRule, ServiceTag, SubnetIx,
@@ -23,19 +24,12 @@ impl Edit {
         self.changes.push(Change { path, value: None });
     }
 
-    /// Admits probes of a port at these addresses, before a rule of this priority; false where no priority is free.
+    /// Admits probes of a port at these addresses, before a rule of this priority; false where there is no room for it.
     pub(super) fn admit_probes(&mut self, nsg: NsgIx, below: u16, port: u16, prober: IpAddr, at: &[IpAddr]) -> bool {
         let rules = &mut self.network.network_security_groups[nsg.0].rules;
-        let taken = |priority: &u16| {
-            rules.iter().any(|rule| rule.direction == Direction::Inbound && rule.priority == *priority)
-        };
-        let Some(priority) = (100..below.min(4097)).rev().find(|priority| !taken(priority)) else { return false };
-        let mut names = (1_u32..).map(|number| match number {
-            1 => "allow-probes".to_owned(),
-            _ => format!("allow-probes-{number}"),
-        });
-        let is_free = |name: &String| !rules.iter().any(|rule| rule.name.eq_ignore_ascii_case(name));
-        let name = names.find(is_free).unwrap_or_default();
+        let rival = |rule: &SecurityRule| rule.direction == Direction::Inbound;
+        let Some((priority, moved)) = make_room(rules, rival, (100, below)) else { return false };
+        let name = unused_rule("allow-probes", rules);
         let ports = PortRange { first: port, last: port };
         let (source, source_text) = match prober {
             IpAddr::V4(_) => (AddressPrefix::Prefix(prober.into()), prober.to_string()),
@@ -47,7 +41,7 @@ impl Edit {
             [_] => format!("destinationAddressPrefix: {addresses}"),
             _ => format!("destinationAddressPrefixes: [{addresses}]"),
         };
-        let path = yaml_path::rule(crate::compile::RuleOwner::Nsg(nsg), rules.len());
+        let path = yaml_path::rule(RuleOwner::Nsg(nsg), rules.len());
         let value = format!(
             "{{name: {name}, priority: {priority}, direction: Inbound, access: Allow, protocol: Tcp, \
              sourceAddressPrefix: {source_text}, sourcePortRange: '*', {destination}, destinationPortRange: '{port}'}}"
@@ -63,6 +57,7 @@ impl Edit {
             destination: at.iter().map(|address| AddressPrefix::Prefix((*address).into())).collect(),
             destination_ports: vec![ports],
         });
+        self.note_moved(RuleOwner::Nsg(nsg), &moved);
         self.changes.push(Change { path, value: Some(value) });
         true
     }

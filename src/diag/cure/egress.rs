@@ -56,7 +56,8 @@ impl Case<'_> {
 
     /// What a user does in a guest.
     pub(super) fn commands(&self, cause: String, text: String, commands: Vec<String>) -> Cure {
-        let remedy = Remedy { text, changes: Vec::new(), commands, network: self.names.network.clone() };
+        let network = self.names.network.clone();
+        let remedy = Remedy { text, changes: Vec::new(), commands, probed: Vec::new(), network };
         Cure { cause, remedy: Some(remedy) }
     }
 }

@@ -24,7 +24,7 @@ mod translations;
 use std::net::IpAddr;
 
 use crate::dataplane::{DropReason, NicId};
-use crate::model::{Network, VnetIx, is_routable};
+use crate::model::{Network, ProbeKey, VnetIx, is_routable};
 
 use super::change::{Change, Edit};
 use super::names::{Names, holds};
@@ -43,6 +43,8 @@ pub(super) struct Remedy {
     pub(super) changes: Vec<Change>,
     /// For a shell of the user's, where the change is one in a guest.
     pub(super) commands: Vec<String>,
+    /// Backends that probes reach with the change made: taken for up from then on, as in a file.
+    pub(super) probed: Vec<ProbeKey>,
     pub(super) network: Network,
 }
 
@@ -161,7 +163,13 @@ impl Cure {
     fn with(cause: String, text: String, edit: Edit) -> Self {
         Self {
             cause,
-            remedy: Some(Remedy { text, changes: edit.changes, commands: Vec::new(), network: edit.network }),
+            remedy: Some(Remedy {
+                text,
+                changes: edit.changes,
+                commands: Vec::new(),
+                probed: Vec::new(),
+                network: edit.network,
+            }),
         }
     }
 }

@@ -1,29 +1,12 @@
 //! Backends that are down because their own rules deny the platform's probes (NSG-31, LB-42).
 
-use std::net::IpAddr;
-
 use crate::compile::RuleOwner;
 use crate::dataplane::platform::prober_of;
-use crate::dataplane::{self, NicId, Recorder};
 use crate::diag::change::Flow;
-use crate::diag::masquerade::GuestStep;
-use crate::diag::walk::{Denial, Leg};
-use crate::model::{
-    AdminState, Backend, BalancedPorts, FrontendIx, FrontendRule, HealthProbe, LoadBalancingRule, PowerState, Probe,
-};
-use crate::wire::{Protocol, Tuple};
+use crate::diag::unprobed::Unprobed;
+use crate::model::{BalancedPorts, FrontendIx, FrontendRule, HealthProbe, LoadBalancer, LoadBalancingRule, Probe};
 
 use super::{Case, Cure};
-
-/// Any port of the prober's own: no fix opens one of them alone.
-const PROBING_PORT: u16 = 50_000;
-
-/// A backend and the rule that denies its probe.
-struct Unprobed {
-    nic: NicId,
-    address: IpAddr,
-    denial: Denial,
-}
 
 impl Case<'_> {
     /// What keeps probes from the backends of a rule that takes the packet, and the rule that lets them in.
@@ -36,8 +19,9 @@ impl Case<'_> {
         rules.into_iter().find_map(|rule| {
             let probe = &balancer.probes[rule.probe?];
             let members = &balancer.pools[rule.pool].members;
-            let unprobed: Vec<_> = members.iter().filter_map(|backend| self.denied_probe(*backend, probe)).collect();
-            self.admitting(probe, &unprobed, down)
+            let unprobed: Vec<_> =
+                members.iter().filter_map(|backend| Unprobed::of(self.names, *backend, probe)).collect();
+            self.admitting((balancer, probe), &unprobed, down)
         })
     }
 
@@ -50,30 +34,19 @@ impl Case<'_> {
         }
     }
 
-    /// The packet that a prober sends, judged by the rules that the backend has.
-    fn denied_probe(&self, backend: Backend, probe: &HealthProbe) -> Option<Unprobed> {
-        let (network, compiled) = (self.names.network, self.names.compiled);
-        let machine = network.vm(network.nic(backend.nic).virtual_machine);
-        if machine.power_state == PowerState::Stopped || backend.admin != AdminState::None {
-            return None;
-        }
-        let (nic, address) = (compiled.nic_of(backend.nic), backend.address);
-        let src = prober_of(address);
-        let tuple = Tuple { src, dst: address, protocol: Protocol::TCP, src_port: PROBING_PORT, dst_port: probe.port };
-        let mut recorder = Recorder::default();
-        dataplane::judge(&compiled.snapshot, nic, dataplane::Direction::Inbound, &tuple, &mut recorder).err()?;
-        let leg = Leg { from: nic, guest: GuestStep::Unchanged, src, steps: recorder.steps().to_vec() };
-        Some(Unprobed { nic, address, denial: leg.denial()? })
-    }
-
     /// Lets in the probes of all backends that one group or collection denies; others are obstacles of their own.
-    fn admitting(&self, probe: &HealthProbe, unprobed: &[Unprobed], down: &str) -> Option<Cure> {
+    fn admitting(
+        &self,
+        (balancer, probe): (&LoadBalancer, &HealthProbe),
+        unprobed: &[Unprobed],
+        down: &str,
+    ) -> Option<Cure> {
         let names = self.names;
         let first = unprobed.first()?;
         let rule_of = |one: &Unprobed| names.compiled.rule(one.denial.acl, one.denial.rule);
         let rule = rule_of(first);
         let alike: Vec<_> = unprobed.iter().filter(|one| rule_of(one).owner == rule.owner).collect();
-        let object = names.rule(first.nic, first.denial.place, first.denial.acl, first.denial.rule);
+        let object = first.rule(names);
         let (prober, port) = (prober_of(first.address), probe.port);
         let cause = format!("{down}: {object} denies probe {}, tcp/{port} from {prober} (NSG-31)", probe.name);
         let mut edit = self.edit();
@@ -92,6 +65,11 @@ impl Case<'_> {
             return Some(Cure::untreated(cause));
         }
         let text = format!("allow tcp/{port} from {prober} before {}", rule.name);
-        Some(Cure::with(cause, text, edit))
+        let mut cure = Cure::with(cause, text, edit);
+        if let Some(remedy) = &mut cure.remedy {
+            let keys = alike.iter().map(|one| names.network.probe_key(balancer, probe, one.backend));
+            remedy.probed = keys.collect();
+        }
+        Some(cure)
     }
 }
