@@ -18,6 +18,8 @@ mod planted;
 mod reasons;
 #[path = "explain/routes.rs"]
 mod routes;
+#[path = "explain/tunnels.rs"]
+mod tunnels;
 #[path = "explain/wrong_host.rs"]
 mod wrong_host;
 

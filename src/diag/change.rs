@@ -396,7 +396,7 @@ fn route_value(name: &str, destination: impl Display, next_hop: &RouteNextHop) -
 }
 
 /// A name that nobody has yet; ARM compares names without regard to case.
-fn unused<'a, I: Iterator<Item = &'a str>>(name: &str, taken: impl Fn() -> I) -> String {
+pub(super) fn unused<'a, I: Iterator<Item = &'a str>>(name: &str, taken: impl Fn() -> I) -> String {
     let numbered = (2..).map(|n| format!("{name}-{n}"));
     let mut names = std::iter::once(name.to_owned()).chain(numbered);
     let free = names.find(|name| !taken().any(|other| other.eq_ignore_ascii_case(name)));

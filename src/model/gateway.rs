@@ -230,6 +230,15 @@ pub enum Remote {
     Circuit(CircuitIx),
 }
 
+impl Remote {
+    pub const fn gateway(self) -> Option<GatewayIx> {
+        match self {
+            Self::Gateway(far) => Some(far),
+            Self::Local(_) | Self::Circuit(_) => None,
+        }
+    }
+}
+
 /// Who may begin (VPN-18).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ConnectionMode {

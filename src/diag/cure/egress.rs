@@ -2,8 +2,10 @@
 
 use crate::compile::Sender;
 use crate::dataplane::NicId;
+use crate::diag::change::Flow;
 use crate::diag::names::subnet_name;
 use crate::diag::walk::Leg;
+use crate::model::Probe;
 
 use super::{Case, Cure, Remedy};
 
@@ -38,7 +40,13 @@ impl Case<'_> {
         } else {
             format!("subnet {subnet} has defaultOutboundAccess off, no NAT gateway, and {src} no public address")
         };
-        Some(self.prose(cause, format!("give subnet {subnet} a natGateway, or {src} a publicIPAddress")))
+        let text = format!("give subnet {subnet} a natGateway, or {src} a publicIPAddress");
+        let mut edit = self.edit();
+        let carried = src.is_ipv4() && !matches!(self.seen(), Probe::Ping);
+        if carried && edit.give_nat_gateway(nic.subnet).is_some() {
+            return Some(Cure::with(cause, text, edit));
+        }
+        Some(self.prose(cause, text))
     }
 
     /// A public address that no security group opens (PIP-04).
@@ -46,8 +54,13 @@ impl Case<'_> {
         let subnet = subnet_name(self.names.network, self.names.home(nic)?);
         let cause =
             format!("neither NIC {} nor subnet {subnet} has an NSG: its public address is closed", self.names.nic(nic));
-        let text = format!("attach an NSG that allows {} from {}", self.seen(), self.walk.last.src);
-        Some(self.prose(cause, text))
+        let seen = &self.walk.last;
+        let text = format!("attach an NSG that allows {} from {}", self.seen(), seen.src);
+        let Sender::Nic(ix) = self.names.compiled.sender(nic) else { return Some(self.prose(cause, text)) };
+        let flow = Flow { src: seen.src, dst: seen.dst, probe: self.seen(), answering: self.request.is_some() };
+        let mut edit = self.edit();
+        edit.open_with_nsg(ix, &flow);
+        Some(Cure::with(cause, text, edit))
     }
 
     pub(super) fn prose(&self, cause: String, text: String) -> Cure {

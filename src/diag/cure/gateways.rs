@@ -3,7 +3,6 @@
 
 use crate::compile::Sender;
 use crate::dataplane::NicId;
-use crate::diag::walk::Leg;
 use crate::model::CircuitIx;
 
 use super::{Case, Cure};
@@ -25,27 +24,18 @@ impl Case<'_> {
         let (name, dst) = (&network.gateway(ix).name, self.walk.dst);
         let faults = network.connections_of(ix).filter_map(|(at, connection)| {
             let fault = self.names.compiled.learned().why_down(network, at)?;
-            Some(format!("connection {}: {fault}", connection.name))
+            Some((at, format!("connection {}: {fault}", connection.name)))
         });
-        let faults: Vec<_> = faults.collect();
-        Some(Cure::untreated(if faults.is_empty() {
-            format!(
+        let (down, faults): (Vec<_>, Vec<_>) = faults.unzip();
+        if faults.is_empty() {
+            let cause = format!(
                 "gateway {name} has no connection that leads to {dst}: neither a local network gateway nor BGP names it"
-            )
-        } else {
-            let place = self.behind_local_gateway(dst).map_or_else(String::new, |place| format!("{dst} is {place}; "));
-            format!("{place}gateway {name} cannot send to {dst}: {}", faults.join("; "))
-        }))
-    }
-
-    /// A tunnel with policy-based traffic selectors carries pairs of ranges (VPN-16).
-    pub(super) fn not_selected(&self, leg: &Leg) -> Cure {
-        let gateway = leg.gateway().map_or_else(String::new, |nic| self.names.node(nic));
-        let (src, dst) = (self.walk.src, self.walk.dst);
-        Cure::untreated(format!(
-            "a connection of gateway {gateway} with usePolicyBasedTrafficSelectors does not carry {src} to {dst}: only what \
-             is between its virtual networks' ranges and those of the local network gateway"
-        ))
+            );
+            return Some(self.named_by(ix, cause));
+        }
+        let place = self.behind_local_gateway(dst).map_or_else(String::new, |place| format!("{dst} is {place}; "));
+        let cause = format!("{place}gateway {name} cannot send to {dst}: {}", faults.join("; "));
+        Some(self.mend_tunnel(cause, down))
     }
 
     /// What a circuit's edge has been told of by nobody: neither a gateway nor, by Global Reach, another circuit's customer.

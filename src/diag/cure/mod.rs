@@ -20,6 +20,7 @@ mod probes;
 mod routing;
 mod subnets;
 mod translations;
+mod tunnels;
 
 use std::net::IpAddr;
 

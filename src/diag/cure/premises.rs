@@ -32,7 +32,11 @@ impl Case<'_> {
         let own = self.names.vnet(leg.router());
         let in_use = network.gateways_in_use(own);
         let Some((first, _)) = leading.first() else {
-            return Cure::untreated(format!("{dst} is at {there}, and no gateway has a connection to there"));
+            let cause = format!("{dst} is at {there}, and no gateway has a connection to there");
+            return match customer {
+                Customer::Site(site) => self.connected_to(cause, &in_use, site),
+                Customer::Cloud(_) => Cure::untreated(cause),
+            };
         };
         match leading.iter().find(|(gateway, _)| in_use.contains(gateway)) {
             Some((gateway, over)) => self.not_told(leg, there, *gateway, *over),
@@ -92,10 +96,8 @@ impl Case<'_> {
         }
         let (name, connection) = (&network.gateway(gateway).name, network.connection(over));
         if let Some(fault) = self.names.compiled.learned().why_down(network, over) {
-            return Cure::untreated(format!(
-                "gateway {name} cannot reach {there}: connection {}: {fault}",
-                connection.name
-            ));
+            let cause = format!("gateway {name} cannot reach {there}: connection {}: {fault}", connection.name);
+            return self.mend_tunnel(cause, [over]);
         }
         Cure::untreated(match (network.bgp_over(over), connection.remote) {
             (Some((near, far)), _) if near.asn == far.asn => {
@@ -108,6 +110,18 @@ impl Case<'_> {
                 connection.name
             ),
         })
+    }
+
+    /// A route leads to a gateway that knows no way on: to a site of a static local network gateway, perhaps.
+    pub(super) fn named_by(&self, gateway: GatewayIx, cause: String) -> Cure {
+        let network = self.names.network;
+        let Some(Customer::Site(site)) = at(network, self.walk.dst) else { return Cure::untreated(cause) };
+        let mut over = network.tunnels_of(site).filter(|over| network.connection(*over).gateway == gateway);
+        match over.next().map(|over| (network.connection(over).remote, network.bgp_over(over))) {
+            Some((Remote::Local(local), None)) => self.unnamed_range(&network.site(site).name, local),
+            Some(_) => Cure::untreated(cause),
+            None => self.connected_to(cause, &[gateway], site),
+        }
     }
 
     /// A static local network gateway leads to the ranges that it names (VPN-12).
@@ -137,9 +151,9 @@ impl Case<'_> {
         }
         let lacking = self.lacking_flags(own, hub);
         if lacking.is_empty() {
-            return Cure::untreated(format!(
-                "gateway {name} leads to {there}, and VNet {vnet} is not peered with its VNet {hub_name}"
-            ));
+            let cause =
+                format!("gateway {name} leads to {there}, and VNet {vnet} is not peered with its VNet {hub_name}");
+            return self.peer(cause, own, hub);
         }
         let mut edit = self.edit();
         edit.use_gateways(own, hub);
@@ -183,11 +197,11 @@ impl Case<'_> {
         let name = &site.name;
         let faults = network.tunnels_of(at).filter_map(|over| {
             let fault = self.names.compiled.learned().why_down(network, over)?;
-            Some(format!("connection {}: {fault}", network.connection(over).name))
+            Some((over, format!("connection {}: {fault}", network.connection(over).name)))
         });
-        let faults: Vec<_> = faults.collect();
+        let (down, faults): (Vec<_>, Vec<_>) = faults.unzip();
         if faults.len() == network.tunnels_of(at).count() {
-            return Cure::untreated(format!("{name} has no route to {dst}: {}", faults.join("; ")));
+            return self.mend_tunnel(format!("{name} has no route to {dst}: {}", faults.join("; ")), down);
         }
         let Some(home) = self.home(dst) else { return self.untold_of_site(at) };
         let gateways: Vec<_> = network.tunnels_of(at).map(|over| network.connection(over).gateway).collect();

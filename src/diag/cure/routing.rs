@@ -164,7 +164,9 @@ impl Case<'_> {
             (None, Some(theirs)) => {
                 format!("peering {} is only Initiated: VNet {a} has no link back to {b}", theirs.name)
             }
-            (None, None) => return self.not_transitive(leg, own, home),
+            (None, None) => {
+                return self.tunnel_between(own, home).unwrap_or_else(|| self.not_transitive(leg, own, home));
+            }
         };
         self.peer(cause, own, home)
     }
