@@ -615,7 +615,13 @@ fn wrong_questions_are_answered_with_what_was_expected() {
     let error = |source, destination| try_ask(PAIR, source, destination).unwrap_err();
     assert_eq!(error("vaa", "vb"), "unknown node `vaa`: did you mean `va`?");
     assert_eq!(error("va/nic7", "vb"), "unknown interface of va `nic7`: expected one of eth0");
-    assert_eq!(error("10.9.9.9", "vb"), "nobody in this network has the source address 10.9.9.9");
+    let none = "no interface of this network has the source address";
+    assert_eq!(error("10.9.9.9", "vb"), format!("{none} 10.9.9.9"));
+    let hint = "give the file `internet: {}` and ask from `internet`";
+    assert_eq!(error("8.8.8.8", "vb:443"), format!("{none} 8.8.8.8: {hint}"));
+    let internet = format!("{PAIR}internet: {{}}\n");
+    let hint = "ask from `internet`, or list it in `internet: {addresses: [..]}`";
+    assert_eq!(try_ask(&internet, "8.8.8.8", "vb:443").unwrap_err(), format!("{none} 8.8.8.8: {hint}"));
     assert_eq!(error("va", "fd00::1"), "source and destination have no address family in common");
 }
 

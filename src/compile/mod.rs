@@ -298,6 +298,11 @@ impl Compiled {
         &self.listings[self.fib(subnet).0 as usize].routes
     }
 
+    /// The rows of what is no TCP, which service endpoints do not carry (SYS-11).
+    pub fn effective_routes_beside_tcp(&self, subnet: SubnetIx) -> &[Arc<EffectiveRoute>] {
+        &self.listings[self.fib_beside_tcp(subnet).0 as usize].routes
+    }
+
     /// The table that a subnet's TCP packets are routed by: what is listed.
     pub fn fib(&self, subnet: SubnetIx) -> FibId {
         self.subnets[subnet.vnet.0][subnet.subnet]

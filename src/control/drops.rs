@@ -12,6 +12,7 @@ use super::engine::{Engine, Published};
 use super::flows::{place, protocol_name};
 use super::protocol::{DropCount, DroppedFlow};
 use crate::dataplane::{DropReason, NicId, PortId, RoutingLoop, RuleId};
+use crate::diag::service_endpoint;
 use crate::model::Attachment;
 use crate::worker::Dropped;
 
@@ -57,14 +58,14 @@ pub(super) fn rows(engine: &Engine, by_flow: bool) -> Vec<DropCount> {
         };
         for reason in DropReason::ALL.into_iter().filter(|reason| port.drops[*reason as usize] > 0) {
             let total = port.drops[reason as usize];
-            let row = |packets, flow| DropCount {
+            let row = |packets, flow: Option<DroppedFlow>| DropCount {
                 node: place.node.clone(),
                 nic: place.nic.clone(),
                 reason: reason.name().to_owned(),
                 packets,
                 harmless: reason.is_harmless(),
+                explanation: explanation(&published, attachment, reason, flow.as_ref()),
                 flow,
-                explanation: reason.explanation().to_owned(),
             };
             let mut left = total;
             for (kind, packets) in kinds(&remembered, id, reason, by) {
@@ -81,6 +82,19 @@ pub(super) fn rows(engine: &Engine, by_flow: bool) -> Vec<DropCount> {
     rows.extend(engine.loops().iter().filter_map(|it| going_round(&published, it)));
     rows.retain(|row| row.packets > 0);
     rows
+}
+
+/// What the reason says, and of what a service endpoint would carry if it were TCP, that it is not (SYS-11).
+fn explanation(published: &Published, from: Attachment, reason: DropReason, flow: Option<&DroppedFlow>) -> String {
+    let subnet = match from {
+        Attachment::Nic(nic) => Some(published.network.nic(nic).subnet),
+        _ => None,
+    };
+    let aside = flow.zip(subnet).filter(|(flow, _)| flow.protocol != protocol_name(6)).and_then(|(flow, subnet)| {
+        let service = service_endpoint(&published.network, subnet, flow.destination_address)?;
+        Some(format!(" The subnet's service endpoint to {service} carries TCP alone (SYS-11)."))
+    });
+    reason.explanation().to_owned() + &aside.unwrap_or_default()
 }
 
 fn kinds(remembered: &[Dropped], port: Option<PortId>, reason: DropReason, by: By) -> BTreeMap<Kind, u64> {

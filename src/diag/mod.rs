@@ -61,6 +61,7 @@ pub use judge::{Observed, Problem, ProblemKind, judge, packets_decide};
 pub use lint::{Finding, lint};
 pub use live::{FollowedFlow, LiveExplanation, explain_live};
 pub use load_balancers::{BackendRow, FlowCounts, HealthState, load_balancers};
+pub use names::service_endpoint;
 pub use next_hop::{NextHopAnswer, NextHopQuery, next_hop};
 pub use peerings::{AddressSpace, PeeringRow, Reference, peerings};
 pub use plan::{Action, Effect, ObjectChange, Plan, PropertyChange, TouchedFlows, plan};

@@ -20,6 +20,13 @@ pub(super) struct Names<'a> {
     pub(super) compiled: &'a Compiled,
 }
 
+/// The service that a subnet has an endpoint to and that has this address: `Microsoft.Storage`.
+pub fn service_endpoint(network: &Network, subnet: SubnetIx, address: IpAddr) -> Option<&str> {
+    let has = |tag: &PublishedTagIx| network.service_tag(*tag).prefixes.iter().any(|prefix| prefix.contains(&address));
+    let endpoints = &network.subnet(subnet).service_endpoints;
+    endpoints.iter().find(|endpoint| endpoint.tags.iter().any(has)).map(|endpoint| endpoint.service.as_str())
+}
+
 impl<'a> Names<'a> {
     /// `web`, or the VNet for what stands behind its one TUN.
     pub(super) fn node(self, nic: NicId) -> String {
@@ -242,13 +249,8 @@ impl<'a> Names<'a> {
         format!("route table {table}, route {}: {}", row.name.as_deref().unwrap_or_default(), leads(row))
     }
 
-    /// The service that a subnet has an endpoint to and that has this address: `Microsoft.Storage`.
     pub(super) fn service(self, subnet: SubnetIx, address: IpAddr) -> Option<&'a str> {
-        let has = |tag: &PublishedTagIx| {
-            self.network.service_tag(*tag).prefixes.iter().any(|prefix| prefix.contains(&address))
-        };
-        let endpoints = &self.network.subnet(subnet).service_endpoints;
-        endpoints.iter().find(|endpoint| endpoint.tags.iter().any(has)).map(|endpoint| endpoint.service.as_str())
+        service_endpoint(self.network, subnet, address)
     }
 
     /// The private endpoint that a leg's route leads to.

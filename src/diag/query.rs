@@ -221,6 +221,15 @@ pub(super) fn resolve(network: &Network, compiled: &Compiled, query: &Query) -> 
     ends.ok_or_else(|| "source and destination have no address family in common".to_owned())
 }
 
+fn no_source(network: &Network, address: IpAddr) -> String {
+    let none = format!("no interface of this network has the source address {address}");
+    match &network.internet {
+        _ if !is_routable(address) => none,
+        Some(_) => format!("{none}: ask from `internet`, or list it in `internet: {{addresses: [..]}}`"),
+        None => format!("{none}: give the file `internet: {{}}` and ask from `internet`"),
+    }
+}
+
 /// A source before it is known where to.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Source {
@@ -258,7 +267,7 @@ impl Source {
                 let owners: Vec<_> = owners(compiled, *address).collect();
                 match owners[..] {
                     [(_, nic)] => Ok(Self::Address(nic, *address)),
-                    [] => Err(format!("nobody in this network has the source address {address}")),
+                    [] => Err(no_source(network, *address)),
                     [..] => {
                         let vnets: Vec<_> = owners.iter().map(|(vnet, _)| network.vnet(*vnet).name.as_str()).collect();
                         Err(format!("{address} exists in {}: name the node instead", vnets.join(" and ")))

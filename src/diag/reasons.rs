@@ -33,7 +33,7 @@ pub(super) fn reasons(names: Names<'_>, trip: &Trip) -> Vec<String> {
             reasons.extend(judged.widened_tag());
         }
         // Of what appliances send on, most is meant to go by the peering.
-        reasons.extend(Lost::of_sender(names, walk).map(|lost| lost.told(walk.dst)));
+        reasons.extend(Lost::of_sender(names, walk).map(|lost| lost.steered(walk.dst)));
     }
     let mut told = std::collections::HashSet::new();
     reasons.retain(|reason| told.insert(reason.clone()));

@@ -28,7 +28,25 @@ pub struct RouteRow {
 pub fn routes(network: &Network, compiled: &Compiled, subnet: SubnetIx) -> Vec<RouteRow> {
     let table = network.subnet(subnet).route_table.map(|table| &network.route_tables[table.0]);
     let no_propagation = table.is_some_and(|table| table.disable_bgp_route_propagation);
-    compiled.effective_routes(subnet).iter().flat_map(|route| rows(route, no_propagation)).collect()
+    let beside = compiled.effective_routes_beside_tcp(subnet);
+    let in_force = |row: &mut RouteRow, route: &EffectiveRoute| {
+        // A service endpoint takes TCP from it alone (SYS-11): what else there is goes by it.
+        let same = |other: &EffectiveRoute| {
+            (other.source, &other.name, &other.prefixes) == (route.source, &route.name, &route.prefixes)
+        };
+        if beside.iter().any(|other| other.state == RouteState::Active && same(other)) {
+            row.state = RouteState::Active;
+        }
+    };
+    let routes = compiled.effective_routes(subnet).iter();
+    let rows = routes.flat_map(|route| {
+        let mut rows = rows(route, no_propagation);
+        for row in &mut rows {
+            in_force(row, route);
+        }
+        rows
+    });
+    rows.collect()
 }
 
 /// What gateways and route servers have learned has a row for each next hop, as Azure lists it (SYS-09a).

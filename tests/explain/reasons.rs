@@ -87,8 +87,13 @@ fn udr_26_a_route_that_does_not_take_the_packet_is_said() {
     let yaml = yaml + "  - {name: vh, networkInterfaces: [{subnet: h/s}]}\n";
     let answer = ask(&yaml, "v1", "vh");
     let reason = "route table rt-s1, route all: 10.0.0.0/8 -> VirtualAppliance 10.10.0.4 does not take 10.10.0.5: system route \
-                  10.10.0.0/16 -> VNetPeering (peering s1-h) is longer (UDR-26)";
+                  10.10.0.0/16 -> VNetPeering (peering s1-h) is longer (UDR-26); a route for 10.10.0.0/16 in that table to the \
+                  same next hop takes it";
     assert_eq!((answer.verdict, answer.reasons), (Verdict::Reachable, vec![reason.to_owned()]));
+    // The route that is offered leads it there.
+    let to_hub = "{name: all, addressPrefix: 10.0.0.0/8,";
+    let steered = with(&yaml, to_hub, &to_hub.replace("10.0.0.0/8", "10.10.0.0/16").replace("all", "hub"));
+    assert_eq!(super::nodes(&ask(&steered, "v1", "vh").forward), ["v1", "nva", "vh"]);
     // To the appliance itself nobody would go through it.
     assert_eq!(ask(&yaml, "v1", "nva").reasons, [""; 0]);
 }

@@ -1,6 +1,8 @@
 //! Fixes that are routes: each hop its own, in the tables that there are, and never a silent choice among appliances.
 
+use vnet::compile::{Learned, compile};
 use vnet::diag::Verdict;
+use vnet::model::{RouteState, SubnetIx, VnetIx};
 
 use super::applied::{File, closed, opened};
 use super::{CHAIN, ONE_VNET, ask, changes, nodes, with};
@@ -308,4 +310,33 @@ fn nsg_03_an_allow_rule_takes_no_name_and_no_priority_that_is_taken() {
         opened(&file.differences(&mended, &[22, 80])),
         [("va".to_owned(), "vb".to_owned(), "tcp/22".to_owned())]
     );
+}
+
+/// SYS-11: a service endpoint takes TCP alone from a user's route, which is in force for the rest and listed so.
+#[test]
+fn sys_11_a_route_that_is_in_force_beside_tcp_is_listed_as_active() {
+    let yaml = "
+virtualNetworks:
+  - name: v
+    location: westeurope
+    addressSpace: [10.41.0.0/16]
+    subnets: [{name: s, addressPrefix: 10.41.0.0/24, routeTable: drop, serviceEndpoints: [{service: Microsoft.Storage}]}]
+routeTables:
+  - {name: drop, routes: [{name: one, addressPrefix: 203.0.113.4/32, nextHopType: None}]}
+virtualMachines: [{name: a, networkInterfaces: [{subnet: v/s}]}]
+";
+    let network = super::load(yaml);
+    let compiled = compile(&network, &Learned::default(), 1);
+    let subnet = SubnetIx { vnet: VnetIx(0), subnet: 0 };
+    let rows = vnet::diag::routes(&network, &compiled, subnet);
+    let one = rows.iter().find(|row| row.name.as_deref() == Some("one")).unwrap();
+    assert_eq!(one.state, RouteState::Active);
+    let answer = ask(yaml, "a", "203.0.113.4:53/udp");
+    assert!(answer.cause.as_deref().unwrap().contains("route one"), "{:?}", answer.cause);
+    // A route that is in force for nothing stays Invalid.
+    let covered = yaml.replace("203.0.113.4/32", "10.41.0.0/16").replace("nextHopType: None", "nextHopType: VnetLocal");
+    let network = super::load(&covered);
+    let compiled = compile(&network, &Learned::default(), 1);
+    let rows = vnet::diag::routes(&network, &compiled, subnet);
+    assert!(rows.iter().any(|row| row.state == RouteState::Invalid), "{rows:?}");
 }

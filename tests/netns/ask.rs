@@ -376,3 +376,26 @@ loadBalancers:
     let table = stdout(&lab.vnet(&["drops", "--by", "flow"]));
     assert!(table.contains(&format!("10.1.1.4 id {}  ", ping["sourcePort"])), "{table}");
 }
+
+/// SYS-11: what a service endpoint would take if it were TCP says so where it is dropped.
+#[test]
+fn sys_11_a_ping_to_a_services_address_is_told_of_the_endpoint() {
+    let topology = "
+virtualNetworks:
+  - name: v
+    location: westeurope
+    addressSpace: [10.41.0.0/16]
+    subnets: [{name: s, addressPrefix: 10.41.0.0/24, serviceEndpoints: [{service: Microsoft.Storage}]}]
+virtualMachines: [{name: a, networkInterfaces: [{subnet: v/s}]}]
+";
+    let Some(lab) = Lab::up(topology) else { return };
+    let told = |address: &str| {
+        lab.assert_dropped("a", address, "a", "NoInternet");
+        let rows = lab.data(&["drops"]);
+        let mut rows = rows.as_array().unwrap().iter();
+        let row = rows.find(|row| row["destinationAddress"] == address).unwrap().clone();
+        row["explanation"].as_str().unwrap().contains("service endpoint to Microsoft.Storage carries TCP alone")
+    };
+    assert!(told("203.0.113.4"));
+    assert!(!told("8.8.8.8"));
+}

@@ -90,6 +90,11 @@ impl Lost {
         forwards.then_some(Self { router, table, at, object, winner, taken: won })
     }
 
+    /// The same, and what would lead the packet that way.
+    pub(in crate::diag) fn steered(&self, dst: IpAddr) -> String {
+        format!("{}; a route for {} in that table to the same next hop takes it", self.told(dst), self.taken)
+    }
+
     /// `route table rt, route all: .. does not take 10.2.0.4: system route .. is longer (UDR-26)`
     pub(in crate::diag) fn told(&self, dst: IpAddr) -> String {
         format!("{} does not take {dst}: {} is longer (UDR-26)", self.object, self.winner)
