@@ -11,6 +11,7 @@ use super::answer::Place;
 use super::engine::{Engine, Published};
 use super::flows::{place, protocol_name};
 use super::protocol::{DropCount, DroppedFlow};
+use crate::compile::Sender;
 use crate::dataplane::{DropReason, NicId, PortId, RoutingLoop, RuleId};
 use crate::diag::service_endpoint;
 use crate::model::Attachment;
@@ -20,8 +21,8 @@ use crate::worker::Dropped;
 const WITH_PORTS: [u8; 2] = [6, 17];
 
 /// What the word says of a packet that was not dropped.
-const ROUTING_LOOP: &str = "Packets come back to this interface, which they left: not dropped, as in Azure, until a guest \
-                            counts their last hop: look at the routes of the subnets that they pass (FAB-14, UDR-17).";
+const ROUTING_LOOP: &str = "Packets come back to this interface, which they left: not dropped, as in Azure, until a guest, \
+                            site or gateway counts their last hop: look at the routes of what they pass (FAB-14, UDR-17).";
 
 /// How far packets of an interface that were dropped for one reason are told apart.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -131,7 +132,21 @@ fn flow(published: &Published, kind: &Kind) -> DroppedFlow {
 }
 
 fn going_round(published: &Published, it: &RoutingLoop) -> Option<DropCount> {
-    let (node, nic) = place(published, it.nic)?;
+    let beyond = |attachment| {
+        let place = Place::of(&published.network, attachment);
+        (place.node, place.nic)
+    };
+    let (node, nic) = match published.compiled.ids().sender(it.nic)? {
+        Sender::Tunnel(tunnel) => beyond(Attachment::Tunnel(tunnel)),
+        Sender::CircuitLink(circuit, side) => beyond(Attachment::CircuitLink(circuit, side)),
+        Sender::Nic(_)
+        | Sender::Subnet(_)
+        | Sender::Internet
+        | Sender::Gateway(_)
+        | Sender::Platform(_)
+        | Sender::Edge(_)
+        | Sender::RouteServer(_) => place(published, it.nic).map(|(node, nic)| (node.to_owned(), nic.to_owned()))?,
+    };
     let flow = DroppedFlow {
         protocol: protocol_name(it.tuple.protocol.0),
         source_address: Some(it.tuple.src),
@@ -142,8 +157,8 @@ fn going_round(published: &Published, it: &RoutingLoop) -> Option<DropCount> {
         rule: None,
     };
     Some(DropCount {
-        node: node.to_owned(),
-        nic: nic.to_owned(),
+        node,
+        nic,
         reason: "RoutingLoop".to_owned(),
         packets: it.packets,
         harmless: false,

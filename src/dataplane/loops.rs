@@ -1,7 +1,7 @@
 //! Packets that go round: the same one leaves an interface again and again, each time with fewer hops to go (FAB-14).
 //!
-//! One idea: a guest that forwards counts hops, and nothing else does. A flow record knows how many the last packet of its
-//! guest had to go; one with fewer is looked at here. Only the very same packet, by what it carries, three times in a row
+//! One idea: guests that forward, sites and gateways count hops, and nothing else does. A flow record knows how many the last
+//! packet of its guest had to go; one with fewer is looked at here, and what goes from one tunnel into another. Only the very same packet, by what it carries, three times in a row
 //! with fewer hops, is a loop: a repeated one has as many hops, another way has other packets, a trace more and more. Nothing
 //! is dropped for it, as Azure drops nothing: the packet ends when a guest has counted its last hop.
 //!
@@ -61,7 +61,8 @@ impl LoopTable {
         }
     }
 
-    /// Looks at a packet that leaves a NIC with fewer hops to go than the one before it.
+    /// Looks at a packet that leaves a NIC with fewer hops to go than the one before it, or comes out of a tunnel to go into
+    /// one.
     #[cold]
     pub(super) fn watch(&self, nic: NicId, packet: &Packet<'_>, now: Timestamp) {
         let mark = self.hasher.hash_one((nic, packet.tuple(), packet.mark(&self.hasher)));

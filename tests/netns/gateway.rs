@@ -48,6 +48,25 @@ fn vpn_10_a_site_is_reached_through_the_gateway() {
     }
 }
 
+/// FAB-14: what Azure sends to a site that has it in Azure goes round between the two, and ends when its hops do.
+#[test]
+fn fab_14_what_goes_round_between_a_gateway_and_a_site_is_told() {
+    let edited = |text: String| {
+        let beyond = "localNetworkAddressSpace: [192.168.50.0/24, 192.168.60.0/24]";
+        let text = text.replace("localNetworkAddressSpace: [192.168.50.0/24]", beyond);
+        text.replace("addresses: [192.168.50.10]", "addresses: [192.168.50.10], routes: [10.0.0.0/8, 192.168.60.0/24]")
+    };
+    let Some(lab) = up(edited) else { return };
+    lab.assert_ping("app", "192.168.50.10");
+    assert_eq!(lab.drops("dc", "RoutingLoop"), 0, "{}", lab.data(&["drops"]));
+    lab.inside("app", || crate::lab::ping("192.168.60.1", 64, Duration::from_secs(1)));
+    eventually("the loop is told", || lab.drops("dc", "RoutingLoop") >= 1);
+    let rows = lab.data(&["drops"]);
+    let row = rows.as_array().unwrap().iter().find(|row| row["reason"] == "RoutingLoop").unwrap();
+    let ends = ["nic", "sourceAddress", "destinationAddress"].map(|key| row[key].as_str().unwrap());
+    assert_eq!(ends, ["hub-dc", "10.20.1.4", "192.168.60.1"]);
+}
+
 /// PEER-35: without the flag on the spoke's link the site and the spoke know nothing of each other, and the hub goes on.
 #[test]
 fn peer_35_no_transit_without_the_flag() {

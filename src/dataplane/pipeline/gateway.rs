@@ -163,6 +163,10 @@ impl Leg<'_> {
                         .map(|nat| self.rename(tunnel, (&nat.far, &nat.near), named, packet, observer))
                         .transpose()?;
                     self.commit(sent.map(|sent| (sent, subject)), None, observer)?;
+                    if sent.is_none() && from != own {
+                        // From tunnel to tunnel, as all that goes round between gateways and sites does.
+                        self.flows.loops.watch(from, packet, self.now);
+                    }
                     observer.step(Step::Arrive { nic: tunnel });
                     return Ok(Passed { port: nic.port, hops, rewrite: None, renamed });
                 }
