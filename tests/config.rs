@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use vnet::config::{Loaded, Severity, load, load_with, no_files};
+use vnet::config::{Loaded, Named, Severity, load, load_with, no_files};
 use vnet::model::{CircuitFault, CircuitIx, Network, Standing};
 
 use golden::Golden;
@@ -39,8 +39,10 @@ fn every_case_gives_what_its_twin_says() {
     for path in yaml_files("tests/config") {
         let text = fs::read_to_string(&path).unwrap();
         let file = file_name(&path);
-        let beside =
-            |named: &Path| fs::read_to_string(path.with_file_name(named)).map_err(|_| "no such file".to_owned());
+        let beside = |named: Named<'_>| {
+            let (Named::ServiceTags(file) | Named::Nftables(file)) = named;
+            fs::read_to_string(path.with_file_name(file)).map_err(|_| "no such file".to_owned())
+        };
         let (actual, extension, other) = match load_with(&text, &file, &Standing::default(), &beside) {
             Ok(loaded) => (dump(&loaded, &text, &file), "model", "stderr"),
             Err(errors) => (errors.render(&text, &file, false), "stderr", "model"),

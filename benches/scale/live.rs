@@ -98,7 +98,15 @@ fn attach(namespace: &str, nic: usize, configure: bool) -> String {
 }
 
 fn change(socket: &Path, text: String, dry_run: bool) -> Changed {
-    let apply = Apply { text, file: "scale.yaml".to_owned(), path: None, dry_run, sync: false, service_tags: None };
+    let apply = Apply {
+        text,
+        file: "scale.yaml".to_owned(),
+        path: None,
+        dry_run,
+        sync: false,
+        service_tags: None,
+        nftables: std::collections::BTreeMap::new(),
+    };
     match ask(socket, &Request::Change(Change::Apply(apply))).unwrap() {
         Response::Changed(changed) if changed.applied != dry_run && changed.plan.changes.len() == 1 => changed,
         other => panic!("{other:?}"),

@@ -1,5 +1,6 @@
 //! `vnet apply`: a running lab becomes what a file says.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -48,8 +49,9 @@ impl Apply {
         let lab = the_lab(&text, &file, context)?;
         let before = topology::Applied::of(&lab);
         let path = topology::path(&self.file);
-        let service_tags = names_service_tags(&text, &lab, &file, context)?;
-        let apply = protocol::Apply { text, service_tags, file, path, dry_run: self.dry_run, sync: self.sync };
+        let (service_tags, nftables) = files_named(&text, &lab, &file, context)?;
+        let apply =
+            protocol::Apply { text, service_tags, nftables, file, path, dry_run: self.dry_run, sync: self.sync };
         let (text, file) = (apply.text.clone(), apply.file.clone());
         let load = || topology::load_for(&lab, &text, &file, context);
         let changed = match ask(context, Some(&lab.lab), Change::Apply(apply)) {
@@ -71,14 +73,18 @@ impl Apply {
     }
 }
 
-/// What the file's network needs of a list of service tags that the file names: the daemon may not read that.
-fn names_service_tags(text: &str, lab: &Record, file: &str, context: &Context) -> Result<Option<String>, Failure> {
-    if !text.contains("serviceTags") {
-        return Ok(None);
+/// What the file's network needs of a list of service tags, and the files of rules that it names: the daemon may not read
+/// those.
+fn files_named(text: &str, lab: &Record, file: &str, context: &Context) -> Result<FilesNamed, Failure> {
+    if !["serviceTags", "nftables"].iter().any(|key| text.contains(key)) {
+        return Ok(FilesNamed::default());
     }
-    let loaded = topology::load_for(lab, text, file, context)?;
-    Ok(topology::service_tags(&loaded.network))
+    let network = topology::load_for(lab, text, file, context)?.network;
+    let rules = network.nftables_files().into_iter().map(|(file, text)| (file.into(), text.to_owned())).collect();
+    Ok((topology::service_tags(&network), rules))
 }
+
+type FilesNamed = (Option<String>, BTreeMap<PathBuf, String>);
 
 /// The lab that `-l` names, or the only one that runs, or of several the one that the file names.
 fn the_lab(text: &str, file: &str, context: &Context) -> Result<Record, Failure> {

@@ -52,9 +52,6 @@ impl fmt::Display for EndedProgram {
 
 /// The programs of a lab that ended with an error soon after packets flowed; waits as long as any of them may.
 pub(super) fn at_once(lab: &Record, ready: Instant) -> Vec<EndedProgram> {
-    if lab.programs.is_empty() {
-        return Vec::new();
-    }
     while ready.elapsed() < AT_ONCE && programs(lab).iter().any(|program| program.ended.is_none()) {
         thread::sleep(GLANCE);
     }

@@ -22,7 +22,7 @@ use crate::model::counted;
 ///
 /// Names each hop, and the route or rule that decides. If it does not get there, names the cause and the smallest fix.
 /// Where a guest on the way has firewall rules of its own, a real packet settles it in a running lab; with --live it
-/// depends on the guest. A file says nothing of such rules. Exit code 0 reachable, 1 blocked in either direction, 3 reachable with warnings, or for some flows
+/// depends on the guest, as with a file that gives it such rules (`guest: {nftables: …}`). Exit code 0 reachable, 1 blocked in either direction, 3 reachable with warnings, or for some flows
 /// only, or as a guest's own rules have it.
 ///
 /// SRC and DST are a node, NODE/NIC or an address; a gateway or one of its instances; or VNET/SUBNET, for a machine that

@@ -8,7 +8,7 @@ use super::context::{Context, Messages};
 use super::exit::Exit;
 use super::failure::Failure;
 use crate::compile::{Compiled, Learned, compile};
-use crate::config::{self, Diagnostic, Errors, Loaded, Severity};
+use crate::config::{self, Diagnostic, Errors, Loaded, Named, Severity};
 use crate::diag;
 use crate::lab::{self, Record};
 use crate::model::{Network, Standing};
@@ -94,23 +94,24 @@ pub(super) fn doubts_of(text: &str, name: &str) -> Vec<Diagnostic> {
     load_beside(text, name).as_ref().map(doubts).unwrap_or_default()
 }
 
+type OwnedFiles = dyn Fn(Named<'_>) -> Result<String, String>;
+
 /// The topology that a lab was given last, and what it is read with.
 pub(super) struct Applied {
     file: String,
     text: io::Result<String>,
     standing: Standing,
-    service_tags: Result<String, String>,
+    files: Box<OwnedFiles>,
 }
 
 impl Applied {
     pub(super) fn of(lab: &Record) -> Self {
-        let (text, standing, service_tags) = (lab.topology(), lab.standing(), lab.service_tags());
-        Self { file: format!("{}.yaml", lab.lab), text, standing, service_tags }
+        let (text, standing, files) = (lab.topology(), lab.standing(), Box::new(lab.files()));
+        Self { file: format!("{}.yaml", lab.lab), text, standing, files }
     }
 
     fn load(&self) -> Option<Loaded> {
-        let tags = |_: &Path| self.service_tags.clone();
-        config::load_with(self.text.as_ref().ok()?, &self.file, &self.standing, &tags).ok()
+        config::load_with(self.text.as_ref().ok()?, &self.file, &self.standing, &self.files).ok()
     }
 }
 
@@ -125,7 +126,7 @@ pub(super) fn new_doubts(before: &Applied, loaded: &Loaded) -> (Vec<Diagnostic>,
 /// The topology that a lab was given last, with the addresses that its interfaces have.
 pub(super) fn applied(lab: &Record, context: &Context) -> Result<(String, Loaded), Failure> {
     let text = lab.topology().map_err(|error| Failure::new(Exit::NoDaemon, error))?;
-    let loaded = config::load_with(&text, &format!("{}.yaml", lab.lab), &lab.standing(), &|_| lab.service_tags());
+    let loaded = config::load_with(&text, &format!("{}.yaml", lab.lab), &lab.standing(), &lab.files());
     let loaded = loaded.map_err(|errors| failure(&errors, &text, &lab.file, context))?;
     Ok((text, loaded))
 }

@@ -196,7 +196,14 @@ pub(super) struct VirtualMachine {
 pub(super) struct Guest {
     pub forwarding: Option<bool>,
     pub masquerade: Masquerade,
+    pub nftables: Option<Spanned<Nftables>>,
     pub routes: Vec<GuestRoute>,
+}
+
+/// Where a guest's packet filter rules are.
+pub(super) enum Nftables {
+    File(PathBuf),
+    Text(String),
 }
 
 /// A route of a guest's kernel.
@@ -458,8 +465,39 @@ fn guest(node: &Node, report: &mut Report) -> Option<Guest> {
     record(node, report, "a guest", |f| Guest {
         forwarding: f.optional("forwarding", boolean).map(|flag| flag.value),
         masquerade: f.optional("masquerade", masquerade).map_or(Masquerade::Off, |masquerade| masquerade.value),
+        nftables: f.optional("nftables", nftables),
         routes: f.list("routes", guest_route),
     })
+}
+
+/// A file's path, or the rules themselves: these have several lines, or begin with a command of nft's.
+fn nftables(node: &Node, report: &mut Report) -> Option<Nftables> {
+    const COMMANDS: [&str; 8] = ["table", "flush", "add", "create", "delete", "destroy", "define", "include"];
+    let rules = match &node.value {
+        Value::Scalar { text, .. } if text.trim().is_empty() => None,
+        // A boolean or a number is neither.
+        Value::Scalar { text, plain: true }
+            if matches!(text.as_str(), "true" | "false") || text.parse::<f64>().is_ok() =>
+        {
+            None
+        }
+        Value::Scalar { text, .. } => Some(text),
+        Value::Null | Value::List(_) | Value::Map(_) => None,
+    };
+    let Some(text) = rules else {
+        mismatch(
+            node,
+            report,
+            "a rule set of nftables",
+            "a file beside the topology, such as rules.nft, or the rules as a text",
+        );
+        return None;
+    };
+    let is_command = text.split_once(char::is_whitespace).is_some_and(|(first, _)| COMMANDS.contains(&first));
+    if is_command || text.contains('\n') {
+        return Some(Nftables::Text(text.clone()));
+    }
+    path(node, report).map(Nftables::File)
 }
 
 fn guest_route(node: &Node, report: &mut Report) -> Option<GuestRoute> {

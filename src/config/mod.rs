@@ -78,10 +78,19 @@ impl Loaded {
 }
 
 /// The text of a file that a topology names, or why there is none. A relative path counts from the topology's directory.
-pub type Files<'a> = &'a dyn Fn(&Path) -> Result<String, String>;
+pub type Files<'a> = &'a dyn Fn(Named<'_>) -> Result<String, String>;
+
+/// A file that a topology names, by what it is for.
+#[derive(Clone, Copy, Debug)]
+pub enum Named<'a> {
+    /// A list of service tags, from wherever it is.
+    ServiceTags(&'a Path),
+    /// Packet filter rules of a guest: in the topology's directory, or below it.
+    Nftables(&'a Path),
+}
 
 /// For a topology that is alone.
-pub fn no_files(_: &Path) -> Result<String, String> {
+pub fn no_files(_: Named<'_>) -> Result<String, String> {
     Err("there are no other files here".to_owned())
 }
 

@@ -54,7 +54,12 @@ pub fn changed_tables(text: &str, earlier: &Memory) -> Option<(Vec<(RouteTableIx
 pub(super) fn stand_alone(document: &Document) -> bool {
     let subnets = document.virtual_networks.iter().flat_map(|vnet| &vnet.subnets);
     let mut names = subnets.filter_map(|subnet| subnet.name.as_ref());
-    document.service_tags.is_none() && !names.any(|name| name.value == "GatewaySubnet")
+    // A file of rules may have changed, too.
+    let is_file = |vm: &document::VirtualMachine| {
+        vm.guest.nftables.as_ref().is_some_and(|rules| matches!(rules.value, document::Nftables::File(_)))
+    };
+    let reads = document.service_tags.is_some() || document.virtual_machines.iter().any(|vm| is_file(vm));
+    !reads && !names.any(|name| name.value == "GatewaySubnet")
 }
 
 /// The same of the network that it became.

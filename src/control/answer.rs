@@ -54,6 +54,15 @@ pub struct LabFacts {
     pub lookout: Lookout,
     /// Those that the file starts, by how they are.
     pub programs: Vec<ProgramStatus>,
+    /// The rule sets that it has loaded, likewise.
+    pub filters: Vec<ProgramStatus>,
+}
+
+impl LabFacts {
+    /// All that the file has run in machines.
+    fn started(&self) -> Vec<ProgramStatus> {
+        self.filters.iter().chain(&self.programs).cloned().collect()
+    }
 }
 
 /// How often a listing that is followed is looked at.
@@ -97,7 +106,7 @@ impl Answers {
             Request::Drops { by_flow } => Response::Drops(drops::rows(&self.engine, by_flow)),
             Request::Counters => Response::Counters(self.counters()),
             Request::Events => Response::Events(self.lab.load().events.latest()),
-            Request::Programs => Response::Programs(self.lab.load().programs.clone()),
+            Request::Programs => Response::Programs(self.lab.load().started()),
             Request::Flows { filter, from } => {
                 flows::page(&self.engine, &filter, from).map_or_else(refused, Response::Flows)
             }
@@ -183,7 +192,7 @@ impl Answers {
             alerts: lab.alerts.iter().cloned().chain(flow_logs.complaints()).collect(),
             flow_logs: flow_logs.logs.clone(),
             flow_events_lost: flow_logs.lost,
-            programs: lab.programs.clone(),
+            programs: lab.started(),
             nodes,
         }
     }

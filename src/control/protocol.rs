@@ -3,7 +3,7 @@
 //! The field names are also those of `-o json`: what a user's script sees is what crossed the socket. The version rises
 //! whenever a field changes its meaning or goes away, so that an old daemon and a new `vnet` say so instead of guessing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -170,6 +170,9 @@ pub struct Apply {
     /// that file can be read beside it.
     #[serde(default)]
     pub service_tags: Option<String>,
+    /// Packet filter rules of guests, by the files that the text names; those that are missing are read beside it.
+    #[serde(default)]
+    pub nftables: BTreeMap<PathBuf, String>,
     /// What to call it.
     pub file: String,
     /// Where to read it again; none for one that was piped in.

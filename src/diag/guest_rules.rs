@@ -14,7 +14,7 @@ use super::story::{Path, StepKind};
 use super::trip::Trip;
 use super::walk::{Outcome, Walk};
 use crate::dataplane::NicId;
-use crate::model::{Network, Verdict};
+use crate::model::{GuestFilter, Network, Verdict};
 
 /// Where in a packet's way through a guest a rule stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -29,6 +29,14 @@ pub enum Hook {
 
 impl Hook {
     pub const ALL: [Self; 5] = [Self::Prerouting, Self::Input, Self::Forward, Self::Output, Self::Postrouting];
+
+    fn of_nftables(name: &str) -> Option<Self> {
+        match name {
+            "ingress" => Some(Self::Prerouting),
+            "egress" => Some(Self::Postrouting),
+            name => Self::ALL.into_iter().find(|hook| hook.name() == name),
+        }
+    }
 
     const fn name(self) -> &'static str {
         match self {
@@ -90,11 +98,25 @@ pub struct Lost {
     pub text: String,
 }
 
+impl RulesThere {
+    /// Rules that include others may stand anywhere.
+    fn of_file(filter: &GuestFilter) -> Self {
+        let named: BTreeSet<Hook> = filter.hooks().filter_map(Hook::of_nftables).collect();
+        let hooks = if named.is_empty() { Hook::ALL.to_vec() } else { named.into_iter().collect() };
+        Self { ipv4: true, ipv6: true, hooks, count: None }
+    }
+}
+
 impl GuestRules {
     /// What a file says.
     pub fn of(network: &Network) -> Self {
-        let _ = network;
-        Self::default()
+        let mut rules = Self::default();
+        for vm in &network.virtual_machines {
+            if let Some(filter) = &vm.guest_filter {
+                rules.found(&vm.name, vec![RulesThere::of_file(filter)]);
+            }
+        }
+        rules
     }
 
     /// What was found in a node's namespace takes the place of what its file says.

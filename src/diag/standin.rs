@@ -129,6 +129,7 @@ impl StandIn {
                 power_state: PowerState::Running,
                 guest_forwarding: false,
                 guest_masquerade: Masquerade::Off,
+                guest_filter: None,
                 guest_routes: Vec::new(),
             });
             nics.push(nic);

@@ -5,8 +5,9 @@
 //! meet has changed; after it nothing can fail that matters to a packet, and what does fail is said. The daemon's main
 //! thread makes one change at a time.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -17,6 +18,7 @@ use super::daemon;
 use super::error::{During, Error, Result};
 use super::events::Events;
 use super::failover::Absences;
+use super::filters::Filters;
 use super::flow_logs;
 use super::owed::Owed;
 use super::program::{self, Program};
@@ -24,7 +26,7 @@ use super::rearrange::rearrange;
 use super::record::Record;
 use super::site::{Guests, Site};
 use super::switches::Switches;
-use crate::config;
+use crate::config::{self, Named};
 use crate::control::change;
 use crate::control::engine::{Engine, Next, Published};
 use crate::control::events::{self, EventLog, Happening};
@@ -48,6 +50,7 @@ pub(super) struct Lab<'a> {
     pub(super) facts: Arc<ArcSwap<LabFacts>>,
     pub(super) history: Arc<EventLog>,
     pub(super) programs: Vec<Program>,
+    pub(super) filters: Filters,
     /// Where the topology can be read again.
     pub(super) path: Option<PathBuf>,
     pub(super) events: Events,
@@ -93,7 +96,15 @@ impl Lab<'_> {
             Err(error) => return warn!("SIGHUP: cannot read {}: {error}", path.display()),
         };
         let file = self.record.file.clone();
-        let apply = Apply { text, service_tags: None, file, path: Some(path), dry_run: false, sync: false };
+        let apply = Apply {
+            text,
+            service_tags: None,
+            nftables: BTreeMap::new(),
+            file,
+            path: Some(path),
+            dry_run: false,
+            sync: false,
+        };
         match self.change(Change::Apply(apply)) {
             Response::Changed(changed) => {
                 info!("SIGHUP: {}, generation {}", counted(changed.plan.changes.len(), "change"), changed.generation);
@@ -131,6 +142,8 @@ impl Lab<'_> {
         let ended = self.programs.extract_if(.., |program| nodes.contains(&program.node));
         program::stop(ended.collect(), &mut self.site.claim.journal);
         self.record.programs.retain(|program| !nodes.contains(&program.node));
+        self.filters.forget(&nodes);
+        self.tell_filters();
         self.tell_programs(|programs| programs.retain(|program| !nodes.contains(&program.node)));
         if let Err(error) = self.site.claim.dir.write_record(&self.record) {
             warn!("{error}");
@@ -236,10 +249,16 @@ impl Lab<'_> {
         let drawn = |errors: config::Errors| {
             Refusal::new(format_args!("{file} is not applied\n{}", errors.render(text, file, false).trim_end()))
         };
-        let files = |named: &Path| match (&apply.service_tags, &apply.path) {
-            (Some(tags), _) => Ok(tags.clone()),
-            (None, Some(path)) => beside(path)(named),
-            (None, None) => Err("the topology was piped in".to_owned()),
+        let files = |named: Named<'_>| {
+            let given = match named {
+                Named::ServiceTags(_) => apply.service_tags.as_ref(),
+                Named::Nftables(file) => apply.nftables.get(file),
+            };
+            match (given, &apply.path) {
+                (Some(text), _) => Ok(text.clone()),
+                (None, Some(path)) => beside(path)(named),
+                (None, None) => Err("the topology was piped in".to_owned()),
+            }
         };
         let standing = Standing::of(running);
         let loaded = config::load_next(text, &format!("{lab}.yaml"), &standing, &files, &self.read.memory);
@@ -290,6 +309,7 @@ impl Lab<'_> {
         let mut complaints = self.site.keep_only(guests, &network);
         let (namespaces, devices, places) = (self.record.namespaces(), self.record.devices(), self.record.places());
         self.update_facts(|facts| LabFacts { namespaces, devices, places, ..facts });
+        complaints.extend(self.filter());
         complaints.extend(self.write_state());
         complaints.extend(self.route());
         complaints.extend(self.watch_switches());

@@ -1,16 +1,34 @@
 //! Files that a topology names, read from where it is.
 
+use std::io;
 use std::path::Path;
 
+use crate::config::Named;
 use crate::sys::files;
 
 /// The longest topology, in bytes: one as large as Azure's limits allow fits several times.
 pub const LARGEST_TOPOLOGY: u64 = 8 << 20;
 /// Azure's list of service tags has 5 MB.
 const LARGEST: u64 = 32 << 20;
+/// Packet filter rules of a guest.
+const LARGEST_RULES: u64 = 1 << 20;
 
 /// Reads files whose relative paths count from the topology's directory; one that was piped in counts as here.
-pub fn beside(topology: &Path) -> impl Fn(&Path) -> Result<String, String> {
+pub fn beside(topology: &Path) -> impl Fn(Named<'_>) -> Result<String, String> {
     let directory = topology.parent().map(Path::to_owned).unwrap_or_default();
-    move |file| files::read_text(&directory.join(file), LARGEST).map_err(|error| error.to_string())
+    move |named| match named {
+        Named::ServiceTags(file) => files::read_text(&directory.join(file), LARGEST).map_err(|error| error.to_string()),
+        Named::Nftables(file) => read_inside(&directory, file),
+    }
+}
+
+/// A file that no link leads out of the directory to.
+fn read_inside(directory: &Path, file: &Path) -> Result<String, String> {
+    let here = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let real = || Ok((here.canonicalize()?, here.join(file).canonicalize()?));
+    let (directory, path) = real().map_err(|error: io::Error| error.to_string())?;
+    if !path.starts_with(&directory) {
+        return Err("a symbolic link leads out of the topology's directory".to_owned());
+    }
+    files::read_text(&path, LARGEST_RULES).map_err(|error| error.to_string())
 }

@@ -26,6 +26,7 @@ use super::device::Queues;
 use super::error::{During, Error, Result};
 use super::events::{Event, Events};
 use super::failover::Absences;
+use super::filters::Filters;
 use super::flow_logs;
 use super::guest;
 use super::notify::notify;
@@ -183,6 +184,9 @@ fn begin(
     record.describe(&network, &guests, &site.claim.dir);
     site.guests = guests;
     site.note_places(&network);
+    // Before any packet can come.
+    let mut filters = Filters::default();
+    filters.heed(&network, &record, &site.claim.dir).iter().for_each(|complaint| warn!("{complaint}"));
     let mut learned = Learned { health: Some(BTreeMap::new()), ..Learned::default() };
     let mut tuns = Vec::new();
     for attachment in attachments {
@@ -208,6 +212,7 @@ fn begin(
         places: record.places(),
         lookout: Lookout::start().during(|| "cannot start a thread".into())?,
         programs: Vec::new(),
+        filters: filters.status(),
     };
     let facts = Arc::new(ArcSwap::from_pointee(facts));
     powerless(|| listen(&engine, &record, &facts, signals, &events))?;
@@ -227,6 +232,7 @@ fn begin(
         facts,
         history,
         programs,
+        filters,
         path,
         events,
         read,

@@ -16,6 +16,7 @@ mod events;
 mod exec;
 mod express_route;
 mod failover;
+mod filters;
 mod flow_logs;
 mod gateway;
 mod guest;

@@ -10,7 +10,8 @@ use super::attach;
 use super::gateway;
 use super::guest;
 use super::site::Guests;
-use super::state::{APPLIED, LINKS, LabDir, SERVICE_TAGS};
+use super::state::{APPLIED, LINKS, LabDir, NFTABLES, SERVICE_TAGS};
+use crate::config::Named;
 use crate::control::events::first_line;
 use crate::model::{Internet, Leases, Network, PowerState, Standing, VirtualMachine};
 use crate::sys::netns;
@@ -92,8 +93,19 @@ impl Record {
     }
 
     /// The service tags that its network has, in place of the file that the topology names.
-    pub fn service_tags(&self) -> Result<String, String> {
+    fn service_tags(&self) -> Result<String, String> {
         fs::read_to_string(self.socket.with_file_name(SERVICE_TAGS)).map_err(|error| error.to_string())
+    }
+
+    /// What its topology names beside itself, as it was when that was applied.
+    pub fn files(&self) -> impl Fn(Named<'_>) -> Result<String, String> + use<> {
+        let (tags, rules) = (self.service_tags(), fs::read(self.socket.with_file_name(NFTABLES)));
+        let rules: BTreeMap<PathBuf, String> =
+            rules.ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        move |named| match named {
+            Named::ServiceTags(_) => tags.clone(),
+            Named::Nftables(file) => rules.get(file).cloned().ok_or_else(|| "the lab does not know it".to_owned()),
+        }
     }
 
     /// What its file does not say, as far as it can be read.

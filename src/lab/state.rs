@@ -33,6 +33,8 @@ pub(super) const APPLIED: &str = "applied.yaml";
 /// How the peerings stand; the only thing that outlives a crash.
 pub(super) const LINKS: &str = "peerings.json";
 pub(super) const SERVICE_TAGS: &str = "service-tags.json";
+/// The files of packet filter rules that it names.
+pub(super) const NFTABLES: &str = "nftables.json";
 const RECORD: &str = "lab.json";
 /// What names of namespaces end in, without root.
 const NAMESPACE: &str = "netns";
@@ -131,6 +133,16 @@ impl LabDir {
         self.programs().join(format!("{node}.log"))
     }
 
+    /// A machine's packet filter rules as they were loaded last: no machine's name has a dot.
+    pub(super) fn rules(&self, node: &str) -> PathBuf {
+        self.programs().join(format!("{node}.nftables"))
+    }
+
+    /// What `nft` said of them.
+    pub(super) fn rules_log(&self, node: &str) -> PathBuf {
+        self.programs().join(format!("{node}.nftables.log"))
+    }
+
     fn links(&self) -> PathBuf {
         self.path.join(LINKS)
     }
@@ -186,9 +198,11 @@ impl LabDir {
         replace(&self.record_path(), &serde_json::to_vec_pretty(record).unwrap_or_default())
     }
 
-    /// A topology, and the service tags that its network has, wherever they came from.
+    /// A topology, and what its network has of other files, wherever they came from.
     pub(super) fn write_applied(&self, text: &str, network: &Network) -> Result<()> {
         replace(&self.path.join(SERVICE_TAGS), config::service_tags_text(&network.service_tags).as_bytes())?;
+        let rules = serde_json::to_vec(&network.nftables_files()).unwrap_or_default();
+        replace(&self.path.join(NFTABLES), &rules)?;
         replace(&self.applied(), text.as_bytes())
     }
 

@@ -11,6 +11,7 @@ mod extent;
 mod filter;
 mod flow_log;
 mod gateway;
+mod guest_filter;
 mod leases;
 mod load_balancer;
 mod lost_link;
@@ -46,6 +47,7 @@ pub use gateway::{
     BgpSettings, Connection, ConnectionIx, ConnectionMode, ConnectionStatus, GatewayIx, GatewayKind, GatewaySku,
     LocalGatewayIx, LocalNetworkGateway, Remote, Site, SiteIx, TunnelFault, VirtualNetworkGateway, is_link_local,
 };
+pub use guest_filter::GuestFilter;
 pub use leases::Leases;
 pub use load_balancer::{
     AdminState, Backend, BackendPool, BalancedPorts, Distribution, Frontend, FrontendIx, FrontendRule, FrontendSite,

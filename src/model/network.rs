@@ -1,6 +1,6 @@
 //! Virtual networks, subnets, peerings, machines and their interfaces.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::guest_filter::GuestFilter;
 use super::{
     Asg, CircuitIx, CollectionIx, Connection, ConnectionIx, ExpressRouteCircuit, FlowLog, FlowLogPace, Frontend,
     FrontendIx, GatewayIx, InstanceAddress, Internet, LoadBalancer, LocalNetworkGateway, LostLink, Masquerade,
@@ -168,6 +169,8 @@ pub struct VirtualMachine {
     pub guest_forwarding: bool,
     /// When it puts its own address in place of the source of what it forwards.
     pub guest_masquerade: Masquerade,
+    /// Rules that its kernel is given when it starts.
+    pub guest_filter: Option<GuestFilter>,
     /// What its kernel knows beside its subnets and the default route (NIC-08).
     pub guest_routes: Vec<GuestRoute>,
 }
@@ -410,6 +413,12 @@ impl Network {
 
     pub fn service_tag(&self, tag: PublishedTagIx) -> &PublishedTag {
         &self.service_tags[tag.0]
+    }
+
+    /// The files of packet filter rules that guests have.
+    pub fn nftables_files(&self) -> BTreeMap<&str, &str> {
+        let filters = self.virtual_machines.iter().filter_map(|vm| vm.guest_filter.as_ref());
+        filters.filter_map(|filter| Some((filter.file.as_deref()?, filter.text.as_str()))).collect()
     }
 
     pub fn nic(&self, nic: NicIx) -> &NetworkInterface {

@@ -17,6 +17,7 @@ mod directory;
 mod egress;
 mod express_route;
 mod faults;
+mod firewall;
 mod flood;
 mod flow_logs;
 mod flows;

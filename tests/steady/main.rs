@@ -154,8 +154,15 @@ impl Changes<'_> {
 
     fn apply(&self, step: Step, sync: bool) {
         let text = self.lab.named(&step.topology());
-        let apply =
-            Apply { text, service_tags: None, file: "steady.yaml".to_owned(), path: None, dry_run: false, sync };
+        let apply = Apply {
+            text,
+            service_tags: None,
+            nftables: std::collections::BTreeMap::new(),
+            file: "steady.yaml".to_owned(),
+            path: None,
+            dry_run: false,
+            sync,
+        };
         self.make(Change::Apply(apply));
     }
 

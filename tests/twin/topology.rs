@@ -283,6 +283,7 @@ impl Random {
                         power_state: PowerState::Running,
                         guest_forwarding: self.chance(50),
                         guest_masquerade: Masquerade::Off,
+                        guest_filter: None,
                         guest_routes: Vec::new(),
                     });
                 }

@@ -1,11 +1,15 @@
-//! What a file says of a guest's kernel, checked: routes of its own.
+//! What a file says of a guest's kernel, checked: routes and packet filter rules of its own.
+
+use std::path::Component;
 
 use ipnet::IpNet;
 
+use super::machine::Addressed;
 use super::names::or_unnamed;
 use crate::config::diagnostic::Report;
-use crate::config::document::{self, GuestRoute as Written};
-use crate::model::{GuestRoute, NetworkInterface, NicIx, VirtualNetwork};
+use crate::config::document::{self, GuestRoute as Written, Nftables};
+use crate::config::{Files, Named};
+use crate::model::{GuestFilter, GuestRoute, NetworkInterface, NicIx, VirtualNetwork};
 
 /// A machine's routes; `first` is the index of the first of its interfaces. Subnets and the default route come by
 /// themselves (NIC-08).
@@ -54,6 +58,64 @@ pub(super) fn routes(
             .expected(format!("an address of its subnets ({}), such as the first of one", known.join(", ")));
     }
     routes
+}
+
+/// The most bytes of a rule set.
+const MOST: usize = 1 << 20;
+
+/// Gives machines their packet filter rules.
+pub(super) fn filters(document: &document::Document, machines: &mut Addressed, files: Files<'_>, report: &mut Report) {
+    for (document, machine) in document.virtual_machines.iter().zip(&mut machines.virtual_machines) {
+        let attached = machine.network_interfaces.iter().any(|nic| machines.network_interfaces[nic.0].attach.is_some());
+        machine.guest_filter = filter(document, attached, files, report);
+    }
+}
+
+/// A machine's rules. A file of them is in the topology's directory: it belongs to it, and goes along with it.
+fn filter(
+    document: &document::VirtualMachine,
+    attached: bool,
+    files: Files<'_>,
+    report: &mut Report,
+) -> Option<GuestFilter> {
+    let written = document.guest.nftables.as_ref()?;
+    let machine = or_unnamed(&document.name);
+    if attached {
+        report
+            .error(written.at, format!("`{machine}` is attached: the rules of its namespace are not ours"))
+            .help("load them there");
+        return None;
+    }
+    let (file, text) = match &written.value {
+        Nftables::Text(text) => (None, text.clone()),
+        Nftables::File(path) => {
+            let inside = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+            let shown = path.display();
+            if !inside {
+                report
+                    .error(written.at, format!("{shown} is not in the topology's directory"))
+                    .expected("a file in that directory or below it, without `..`")
+                    .help("copy it there, and name it by its relative path");
+                return None;
+            }
+            match files(Named::Nftables(path)) {
+                Ok(text) => (Some(shown.to_string()), text),
+                Err(error) => {
+                    report
+                        .error(written.at, format!("cannot read the rules of `{machine}`, {shown}: {error}"))
+                        .help("make that file beside the topology, or write the rules in its place as `nftables: |`");
+                    return None;
+                }
+            }
+        }
+    };
+    if text.len() > MOST {
+        report
+            .error(written.at, format!("the rules of `{machine}` are too long"))
+            .expected(format!("at most {MOST} bytes"));
+        return None;
+    }
+    Some(GuestFilter { file, text })
 }
 
 fn prefixes<'a>(vnets: &'a [VirtualNetwork], nic: &NetworkInterface) -> impl Iterator<Item = &'a IpNet> + use<'a> {

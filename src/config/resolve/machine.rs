@@ -104,6 +104,7 @@ pub(super) fn machines(
             power_state: document.power_state,
             guest_forwarding: document.guest.forwarding.unwrap_or(forwards),
             guest_masquerade: document.guest.masquerade,
+            guest_filter: None,
             guest_routes,
         });
     }

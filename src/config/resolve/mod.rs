@@ -100,8 +100,9 @@ pub(super) fn network(
         let attach = attachments.virtual_network(VnetIx(index), vnet, &virtual_networks[index], &mut pool, report);
         virtual_networks[index].attach = attach;
     }
-    let machines =
+    let mut machines =
         machine::machines(&document, &virtual_networks, &accounts, (&scope, &mut public), attachments, pool, report);
+    guest::filters(&document, &mut machines, files, report);
     let load_balancers = machines.balancers.finish(&document, &machines.network_interfaces, report);
     public.check_subnets(&virtual_networks, &machines.network_interfaces, &document, report);
     public.warn(report);

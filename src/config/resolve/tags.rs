@@ -5,10 +5,10 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use crate::config::Files;
 use crate::config::diagnostic::{At, Diagnostic, Report, Spanned, clip};
 use crate::config::service_tags::Published;
 use crate::config::values::{AddressField, RangeOrTag};
+use crate::config::{Files, Named};
 use crate::model::{AddressPrefix, PlatformService, PublishedTag, PublishedTagIx, ServiceTag};
 
 const OF_THE_NETWORK: [(&str, ServiceTag); 6] = [
@@ -121,7 +121,7 @@ impl<'a> Tags<'a> {
     fn read(&self, report: &mut Report) -> Option<Published> {
         let Some(file) = self.file else { return Some(Published::synthetic()) };
         let name = file.value.display().to_string();
-        let error = match (self.files)(&file.value) {
+        let error = match (self.files)(Named::ServiceTags(&file.value)) {
             Ok(text) => Published::parse(&text, &name),
             Err(error) => Err(format!("cannot read {name}: {error}")),
         };

@@ -299,6 +299,7 @@ fn virtual_machine(vm: &VirtualMachine) -> Object {
         ("run", vm.run.join(" ")),
         ("guest.forwarding", vm.guest_forwarding.to_string()),
         ("guest.masquerade", vm.guest_masquerade.to_string()),
+        ("guest.nftables", vm.guest_filter.as_ref().map(ToString::to_string).unwrap_or_default()),
         ("guest.routes", list(&vm.guest_routes)),
     ];
     Object { kind: "virtualMachines", name: vm.name.clone(), properties }
