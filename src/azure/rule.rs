@@ -210,6 +210,16 @@ mod tests {
     }
 
     #[test]
+    fn a_source_is_listed_once_however_often_it_is_linked() {
+        let linked = |rule: &Rule| rule.basis.iter().chain([&rule.text]).flat_map(|text| links(text)).count();
+        let all = || families().iter().flat_map(|family| &family.rules);
+        assert!(all().any(|rule| linked(rule) > rule.sources().len()), "some rule links one source twice");
+        for rule in all() {
+            assert!(rule.sources().is_sorted_by(|one, next| one < next), "{}: {:?}", rule.id, rule.sources());
+        }
+    }
+
+    #[test]
     fn a_listing_shows_the_first_sentence() {
         assert_eq!(
             rule("PEER-04").expect("it is defined").first_sentence(),

@@ -85,6 +85,19 @@ fn udr_12_of_several_appliances_none_is_chosen_silently() {
     assert_eq!(changes(&fix), [("routeTables[0].routes[0].nextHopIpAddress", "10.40.9.9")]);
 }
 
+/// FAB-14: an end of the flow that forwards is no appliance on its own way: a route there would be a loop.
+#[test]
+fn fab_14_an_end_that_forwards_is_not_proposed_as_next_hop() {
+    let nowhere = with(ONE_VNET, "nextHopIpAddress: 10.40.9.4", "nextHopIpAddress: 10.40.9.44");
+    for end in ["x", "y"] {
+        let idle = format!("{{name: {end}, networkInterfaces: [{{subnet: v/zero}}]}}");
+        let forwards = format!("{{name: {end}, networkInterfaces: [{{subnet: v/zero, enableIPForwarding: true}}]}}");
+        let fix = ask(&with(&nowhere, &idle, &forwards), "x", "y").fix.unwrap();
+        assert_eq!(changes(&fix), [("routeTables[0].routes[0].nextHopIpAddress", "10.40.9.4")], "{end} forwards");
+        assert!(fix.checked);
+    }
+}
+
 /// Between spokes the answer's route says which appliance is meant, and without one both are named.
 #[test]
 fn cs_03_the_answers_route_tells_which_appliance() {

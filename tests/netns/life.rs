@@ -1,6 +1,7 @@
 //! A lab's life: up, entered, down, and nothing left.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Instant;
@@ -302,6 +303,19 @@ fn what_demo_says_to_try_works_as_printed() {
             (command, done.unwrap())
         })
         .collect();
+    // It runs by now, and is told of only.
+    let program = Path::new(env!("CARGO_BIN_EXE_vnet"));
+    let again = |typed: &str, path: &Path, sudo: Option<&str>| {
+        let mut call = vnet();
+        call.arg0(typed).args(["demo", "-l", &name]).env("PATH", path).env_remove("SUDO_UID");
+        stdout(&call.envs(sudo.map(|user| ("SUDO_UID", user))).output().unwrap())
+    };
+    let (folder, elsewhere) = (program.parent().unwrap(), Path::new("/nowhere"));
+    let found = [
+        ("  vnet down", again("vnet", elsewhere, None)),
+        ("  vnet down", again(program.to_str().unwrap(), folder, None)),
+        ("  sudo vnet down", again("vnet", folder, Some("1000"))),
+    ];
     let _ = vnet().args(["down", &name]).output();
     assert_code(&demo, 0);
     assert_eq!(tried.len(), 6, "{said}");
@@ -315,6 +329,10 @@ fn what_demo_says_to_try_works_as_printed() {
         assert!(["ip", "ping"].contains(&program), "not every machine has {program}");
     }
     assert!(said.contains("cargo install"), "this program is not on the path: {said}");
+    for (down, said) in found {
+        assert!(said.lines().any(|line| line.starts_with(down)), "no `{down}` in {said}");
+        assert!(!said.contains("cargo install"), "it is found by its name: {said}");
+    }
 }
 
 #[test]

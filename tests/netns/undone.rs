@@ -107,6 +107,27 @@ fn a_device_that_is_taken_takes_everything_back() {
     lab.assert_ping("other", "10.1.1.11");
 }
 
+/// Of two devices that are set up anew the second cannot be: the first gets its address back.
+#[test]
+fn devices_that_are_rearranged_already_are_taken_back() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    let rename = |from: &str, to: &str| {
+        for words in
+            [["link", "set", from, "down"].as_slice(), &["link", "set", from, "name", to], &["link", "set", to, "up"]]
+        {
+            assert_code(&lab.exec("db", &[&["ip"], words].concat()), 0);
+        }
+    };
+    rename("eth0", "other");
+    let moved = lab.named(HUB_SPOKE).replace("10.1.1.4", "10.1.1.44").replace("10.2.1.10", "10.2.1.99");
+    fs::write(&lab.file, moved).unwrap();
+    let output = lab.vnet(&["apply", lab.file.to_str().unwrap()]);
+    assert_code(&output, 4);
+    assert!(stderr(&output).contains("cannot change eth0"), "{}", stderr(&output));
+    assert_eq!(generation(&lab), 1);
+    lab.assert_ping("nva", "10.1.1.4");
+}
+
 #[test]
 fn a_crash_after_a_change_leaves_nothing_behind() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };
