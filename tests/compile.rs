@@ -55,6 +55,18 @@ fn equal_lists_of_prefixes_are_shared() {
 }
 
 /// What the running system learned about an attachment reaches every sender behind it.
+/// NSG-30: the lists for the platform's services are made once for each NSG, however many interfaces it guards.
+#[test]
+fn nsg_30_lists_for_the_platform_are_shared() {
+    let text = include_str!("compile/nsg-30-platform-tags.yaml");
+    let more = text.replace("  - {name: b,", "  - {name: c, networkInterfaces: [{subnet: v/s}]}\n  - {name: b,");
+    let lists = |text: &str| {
+        let network = config::load(text, "nsg-30.yaml").unwrap().network;
+        compile(&network, &Learned::default(), 1).snapshot.acls.len()
+    };
+    assert_eq!(lists(&more), lists(text));
+}
+
 #[test]
 fn a_learned_mtu_is_used_and_1500_where_none_is_known() {
     let network = load(Path::new("tests/compile/attach.yaml"));

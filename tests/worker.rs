@@ -316,6 +316,15 @@ fn under_load_a_run_of_datagrams_leaves_as_one_super_packet() {
     bench.batch();
     let outgoing = bench.b.outgoing.lock().unwrap().clone();
     assert_eq!(outgoing.len(), 1);
+    let expected = Offload {
+        flags: Offload::NEEDS_CSUM,
+        gso_type: Offload::GSO_UDP_L4,
+        hdr_len: 28,
+        gso_size: 100,
+        csum_start: 20,
+        csum_offset: 6,
+    };
+    assert_eq!(Offload::decode(outgoing[0].first_chunk().unwrap()), expected);
     assert_eq!(datagrams(&outgoing[0]), run.iter().flat_map(|frame| datagrams(frame)).collect::<Vec<_>>());
     assert_eq!(bench.tally.port(B).tx_packets(), 128);
     assert_eq!(bench.tally.port(B).tx_bytes(), 128 * 128);

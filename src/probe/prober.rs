@@ -358,6 +358,32 @@ mod tests {
         }
     }
 
+    /// LB-11: a backend that stays down for one reason is told of while that becomes known, and not with every probe.
+    #[test]
+    fn lb_11_the_same_failure_is_not_told_again() {
+        let (sender, told) = mpsc::channel();
+        let prober = Prober::start(&Netns::current().unwrap(), move |news| drop(sender.send(news))).unwrap();
+        let (closed, open) = (listener().local_addr().unwrap(), listener());
+        let health = Ask::Get { path: "/health".to_owned(), secure: false };
+        let open_at = open.local_addr().unwrap();
+        prober.heed([(key("closed"), target(closed, Ask::Connect)), (key("open"), target(open_at, health))].into());
+        // Both are probed as often.
+        answer(&open, "200 OK", 10);
+        prober.heed(BTreeMap::new());
+        let mut times = 0;
+        loop {
+            match told.recv_timeout(SOON).unwrap().get(&key("closed")) {
+                Some(Told::Health { up, .. }) => {
+                    assert!(!up);
+                    times += 1;
+                }
+                Some(Told::Gone) => break,
+                _ => {}
+            }
+        }
+        assert!((1..=2).contains(&times), "told {times} times");
+    }
+
     #[test]
     fn lb_10_lb_11_what_changes_is_told() {
         let (sender, told) = mpsc::channel();

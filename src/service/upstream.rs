@@ -185,3 +185,20 @@ impl Upstream {
         })
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    /// A question waits for an answer that never comes.
+    #[test]
+    fn a_machine_has_its_share_and_all_have_no_more_than_there_is() {
+        let mut upstream = Upstream::open(|| {}).unwrap();
+        let asker = |machine: u8, port| Asker::Datagram(1, SocketAddr::from(([10, 0, 0, machine], port)));
+        let now = Instant::now();
+        let mut accepted = |machine| (0..1000).filter(|port| upstream.ask(asker(machine, *port), b"12?", now)).count();
+        assert_eq!([1, 1, 2, 3, 4, 5].map(&mut accepted), [SHARE, 0, SHARE, SHARE, MOST - 3 * SHARE, 0]);
+        assert!(!Upstream::open(|| {}).unwrap().ask(asker(1, 1), b"1", now), "too short for a number");
+    }
+}

@@ -154,3 +154,34 @@ fn entries(blob: &[u8], target: usize) -> Vec<Entry> {
     }
     entries
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An entry of 152 bytes: where its target and the next entry are, the target's name, and its verdict.
+    fn entry(name: &[u8], verdict: i32) -> Vec<u8> {
+        let mut bytes = vec![0; 152];
+        bytes[88..90].copy_from_slice(&112_u16.to_ne_bytes());
+        bytes[90..92].copy_from_slice(&152_u16.to_ne_bytes());
+        bytes[114..114 + name.len()].copy_from_slice(name);
+        bytes[144..148].copy_from_slice(&verdict.to_ne_bytes());
+        bytes
+    }
+
+    /// One rule at the hook and two in the chain that it jumps to; policies, heads, returns and the end are none.
+    #[test]
+    fn rules_of_own_chains_count_where_the_jump_is() {
+        const ACCEPT: i32 = -2;
+        const RETURN: i32 = -5;
+        let own_chain = 3 * 152;
+        let input = [entry(b"", own_chain), entry(b"", ACCEPT)];
+        let own = [entry(b"ERROR", 0), entry(b"", DROP), entry(b"", ACCEPT), entry(b"", RETURN)];
+        let blob = [&input[..], &own, &[entry(b"ERROR", 0)]].concat().concat();
+        let mut info = vec![0; INFO_LEN];
+        let at = Hook::ALL.iter().position(|hook| *hook == Hook::Input).expect("it is one");
+        info[NAME_LEN..][..4].copy_from_slice(&(1_u32 << at).to_ne_bytes());
+        info[56 + 4 * at..][..4].copy_from_slice(&152_u32.to_ne_bytes());
+        assert_eq!(count(&info, &blob, 88), BTreeMap::from([(vec![Hook::Input], 3)]));
+    }
+}

@@ -260,6 +260,17 @@ mod tests {
         assert!(!stranger.is_alive());
         assert!(!stranger.signal(Signal::TERM).unwrap());
         assert!(!signal_group(stranger, Signal::TERM).unwrap());
+        assert_eq!((own.is_there(), own.is_replaced()), (true, false));
+        assert_eq!((stranger.is_there(), stranger.is_replaced()), (false, true));
+    }
+
+    #[test]
+    fn a_process_is_known_by_a_whole_variable() {
+        let mut child = Command::new("sleep").arg("1000").env("VNET_TEST", "one").spawn().unwrap();
+        let given = ["one", "on", "two"].map(|value| was_given(child.id(), "VNET_TEST", value));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(given, [true, false, false]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Destinations beyond the edge: followed there, and told what is known there.
 
 use super::applied::File;
-use super::{SITE, Verdict, ask, changes, with};
+use super::{SITE, StepKind, Verdict, ask, changes, nodes, with};
 
 const INTERNET: &str = include_str!("../../config/internet.yaml");
 const CIRCUIT: &str = include_str!("../../config/expressroute-private-cloud.yaml");
@@ -84,6 +84,53 @@ fn vpn_12_ranges_that_are_missing_are_added() {
     let fix = file.ask("dc", "app").fix.unwrap();
     assert_eq!(changes(&fix), [("sites[0].routes[1]", "10.20.0.0/16")]);
     assert_eq!(file.with(&fix).ask("dc", "app").verdict, Verdict::Reachable);
+}
+
+/// A branch of the virtual network's own range: its machines share one address by ports, the network's have one each.
+const NATTED: &str = "
+virtualNetworks:
+  - name: v
+    location: westeurope
+    addressSpace: [10.0.1.0/24]
+    subnets: [{name: s, addressPrefix: 10.0.1.0/25}, {name: GatewaySubnet, addressPrefix: 10.0.1.224/27}]
+virtualNetworkGateways:
+  - name: gw
+    virtualNetwork: v
+    publicIPAddress: gw
+    sku: VpnGw2
+    natRules:
+      - {name: net-out, mode: EgressSnat, internalMappings: [{addressSpace: 10.0.1.0/24}], externalMappings: [{addressSpace: 172.30.1.0/24}]}
+      - {name: branch-in, type: Dynamic, mode: IngressSnat, internalMappings: [{addressSpace: 10.0.1.0/24}], externalMappings: [{addressSpace: 172.30.3.9/32}]}
+publicIPAddresses: [{name: gw, sku: Standard}]
+localNetworkGateways: [{name: branch, gatewayIpAddress: 198.51.100.52, localNetworkAddressSpace: [10.0.1.0/24]}]
+connections:
+  - {name: to-branch, connectionType: IPsec, virtualNetworkGateway1: gw, localNetworkGateway2: branch, sharedKey: k, ingressNatRules: [branch-in], egressNatRules: [net-out]}
+sites: [{name: branch, gatewayIpAddress: 198.51.100.52, addressSpace: [10.0.1.0/24], addresses: [10.0.1.10]}]
+virtualMachines: [{name: app, networkInterfaces: [{subnet: v/s, privateIPAddress: 10.0.1.4}]}]
+";
+
+/// VPN-15: a dynamic rule carries pings as well as ports, and each rule on the way is named.
+#[test]
+fn vpn_15_what_nat_rules_do_is_told() {
+    for destination in ["app", "app:80"] {
+        let answer = ask(NATTED, "branch", destination);
+        assert_eq!(answer.verdict, Verdict::Reachable, "{:?}", answer.cause);
+        let steps = answer.forward.hops.iter().flat_map(|hop| &hop.steps);
+        let rules = steps.filter(|step| step.what == StepKind::Translate).map(|step| step.object.as_str());
+        assert_eq!(rules.collect::<Vec<_>>(), ["NAT rule net-out", "NAT rule branch-in"], "{destination}");
+    }
+}
+
+/// VPN-16: the gateway that does not carry a packet is on its path.
+#[test]
+fn vpn_16_the_gateway_that_carries_no_such_pair_is_met() {
+    let selective =
+        with(SITE, "connectionType: IPsec,", "connectionType: IPsec, usePolicyBasedTrafficSelectors: true,");
+    let space = "addressSpace: [192.168.50.0/24], addresses: [192.168.50.10]";
+    let answer =
+        ask(&with(&selective, space, "addressSpace: [192.168.51.0/24], addresses: [192.168.51.10]"), "dc", "app");
+    assert_eq!(answer.forward.dropped.as_deref(), Some("TrafficSelector"));
+    assert_eq!(nodes(&answer.forward), ["dc", "hub-gw"]);
 }
 
 #[test]

@@ -312,6 +312,26 @@ fn peer_07_a_file_is_read_with_its_labs_history_whichever_labs_run() {
     assert!(stderr(&broken).contains("lab.yaml:1:"), "{}", stderr(&broken));
 }
 
+/// What goes is closed: a second coming and going leaves no more open than the first.
+#[test]
+fn what_came_and_went_leaves_nothing_open() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    let pid = lab.data(&["status"])["pid"].as_u64().unwrap();
+    let open = || fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let network = "virtualNetworks:\n  - {name: more, location: westeurope, addressSpace: [10.9.0.0/16], subnets: [{name: s, addressPrefix: 10.9.0.0/24}]}\n";
+    let machine = "{name: guest, networkInterfaces: [{subnet: more/s}]}";
+    let more = with_machines(&[machine]).replace("virtualNetworks:\n", network);
+    let mut counts = [0, 0].map(|_| {
+        lab.apply(&more);
+        lab.apply(HUB_SPOKE);
+        open()
+    });
+    eventually("as much is open as before", || {
+        counts[1] = open();
+        counts[1] <= counts[0]
+    });
+}
+
 #[test]
 fn a_dry_run_changes_nothing() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };

@@ -26,7 +26,7 @@ fn every_load_goes_through_the_router() {
     assert!((sent..sent + 20).contains(&counted), "{counted}: {udp}");
     // So few that they fit into the receiver's socket all at once, and what is busy may make it fewer.
     assert!((20..=210).contains(&sent), "at most 1,000 a second: {udp}");
-    assert_eq!(udp["udp"]["received"], sent, "{udp}");
+    assert_eq!((&udp["udp"]["received"], &udp["udp"]["lostPercent"]), (&sent.into(), &0.0.into()), "{udp}");
     assert!(udp.get("tcp").is_none() && udp.get("latency").is_none(), "{udp}");
 
     let all = bench(&["--streams", "2"]);

@@ -4,14 +4,14 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, test_kill_process};
 use serde_json::{Value, json};
 
 use vnet::sys::process;
 
-use crate::lab::{Lab, eventually, permitted, stderr, stdout, vnet};
+use crate::lab::{Lab, NEVER, eventually, permitted, stderr, stdout, vnet};
 
 const HUB_SPOKE: &str = include_str!("../../config/hub-spoke.yaml");
 
@@ -332,6 +332,52 @@ fn what_demo_says_to_try_works_as_printed() {
     for (down, said) in found {
         assert!(said.lines().any(|line| line.starts_with(down)), "no `{down}` in {said}");
         assert!(!said.contains("cargo install"), "it is found by its name: {said}");
+    }
+}
+
+/// While another process makes or ends the lab, its directory is locked.
+#[test]
+fn up_waits_for_the_lock_of_a_lab() {
+    if !permitted() {
+        return;
+    }
+    let lab = Lab::prepared(HUB_SPOKE);
+    let dir = Path::new("/run/vnet").join(&lab.name);
+    fs::create_dir_all(&dir).unwrap();
+    let held = fs::File::open(&dir).unwrap();
+    held.try_lock().unwrap();
+    let output = std::thread::scope(|scope| {
+        let up = scope.spawn(|| lab.start());
+        std::thread::sleep(NEVER);
+        assert!(!up.is_finished(), "the lab is locked");
+        drop(held);
+        up.join().unwrap()
+    });
+    assert_code(&output, 0);
+}
+
+/// A thread that was woken sleeps again: a lab with nothing to do takes next to no time of a CPU.
+#[test]
+fn an_idle_lab_sleeps() {
+    let probes = (include_str!("../../config/load-balancer.yaml"), "hub/clients");
+    let sessions = (include_str!("../../config/site-to-site-bgp.yaml"), "hub/shared");
+    for (topology, subnet) in [probes, sessions] {
+        let Some(lab) = Lab::up(topology) else { return };
+        // A change wakes every thread.
+        let more = format!("virtualMachines:\n  - {{name: more, networkInterfaces: [{{subnet: {subnet}}}]}}");
+        lab.apply(&topology.replace("virtualMachines:", &more));
+        let stat = format!("/proc/{}/stat", daemon(&lab).as_raw_nonzero());
+        // User and system time, in hundredths of a second.
+        let ticks = || -> u64 {
+            let text = fs::read_to_string(&stat).unwrap();
+            let fields = text.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2);
+            fields.map(|field| field.parse::<u64>().unwrap()).sum()
+        };
+        eventually("it sleeps", || {
+            let before = ticks();
+            std::thread::sleep(Duration::from_millis(300));
+            ticks() - before <= 3
+        });
     }
 }
 

@@ -8,7 +8,7 @@ use vnet::sys::netns::{self, Netns};
 use vnet::sys::process::{ProcessId, Signal};
 
 use crate::apply::{HUB_SPOKE, Session, THREE_SUBNETS, assert_code, generation, with_machines};
-use crate::lab::{Lab, SOON, permitted, stderr, unique, vnet};
+use crate::lab::{Lab, SOON, permitted, stderr, stdout, unique, vnet};
 
 #[test]
 fn a_file_that_cannot_be_applied_leaves_everything() {
@@ -107,25 +107,34 @@ fn a_device_that_is_taken_takes_everything_back() {
     lab.assert_ping("other", "10.1.1.11");
 }
 
-/// Of two devices that are set up anew the second cannot be: the first gets its address back.
+/// Of two devices that get other addresses one cannot be found, whichever it is: the other keeps its address.
 #[test]
 fn devices_that_are_rearranged_already_are_taken_back() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };
-    let rename = |from: &str, to: &str| {
-        for words in
-            [["link", "set", from, "down"].as_slice(), &["link", "set", from, "name", to], &["link", "set", to, "up"]]
-        {
-            assert_code(&lab.exec("db", &[&["ip"], words].concat()), 0);
+    let rename = |node: &str, from: &str, to: &str| {
+        for change in [["down", ""], ["name", to]] {
+            let words =
+                ["ip", "link", "set", from].into_iter().chain(change.into_iter().filter(|word| !word.is_empty()));
+            assert_code(&lab.exec(node, &words.collect::<Vec<_>>()), 0);
         }
     };
-    rename("eth0", "other");
-    let moved = lab.named(HUB_SPOKE).replace("10.1.1.4", "10.1.1.44").replace("10.2.1.10", "10.2.1.99");
-    fs::write(&lab.file, moved).unwrap();
-    let output = lab.vnet(&["apply", lab.file.to_str().unwrap()]);
-    assert_code(&output, 4);
-    assert!(stderr(&output).contains("cannot change eth0"), "{}", stderr(&output));
-    assert_eq!(generation(&lab), 1);
-    lab.assert_ping("nva", "10.1.1.4");
+    lab.write(
+        &HUB_SPOKE
+            .replace("10.2.1.10", "10.2.1.99")
+            .replace("{subnet: spoke1/app}", "{subnet: spoke1/app, privateIPAddress: 10.1.1.44}"),
+    );
+    for (broken, other, address) in [("db", "web", "10.1.1.4"), ("web", "db", "10.2.1.10")] {
+        rename(broken, "eth0", "lost");
+        let output = lab.vnet(&["apply", lab.file.to_str().unwrap()]);
+        assert_code(&output, 4);
+        assert!(stderr(&output).contains("cannot change eth0"), "{}", stderr(&output));
+        assert_eq!(generation(&lab), 1);
+        assert!(
+            stdout(&lab.exec(other, &["ip", "addr"])).contains(&format!("{address}/")),
+            "{other} keeps its address"
+        );
+        rename(broken, "lost", "eth0");
+    }
 }
 
 #[test]

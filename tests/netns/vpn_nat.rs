@@ -6,6 +6,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 
+use serde_json::Value;
+
 use crate::lab::{Lab, SOON, eventually, pattern, stderr, stdout};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/vpn-nat.yaml");
@@ -114,6 +116,11 @@ fn vpn_15_a_dynamic_rule_is_one_way() {
     assert!(verified.status.success(), "{}{}", stdout(&verified), stderr(&verified));
     // An error about a datagram comes home by its port.
     assert!(is_refused(&lab, "branch1", "172.30.1.4:9"));
+    // The rule is named by whoever uses its ports.
+    let rows = lab.data(&["snat"]);
+    let of_rule = |row: &&Value| row["publicAddress"] == "172.30.2.9";
+    let mut sources = rows.as_array().unwrap().iter().filter(of_rule).map(|row| &row["source"]).peekable();
+    assert!(sources.peek().is_some() && sources.all(|source| source == "NAT rule branch1-in"), "{rows}");
 }
 
 /// VPN-15: a static rule with port ranges is about those ports alone, each of which has another one outside, whoever begins;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use vnet::compile::compile;
-use vnet::speakers::{Converged, RouteRow, advertised_rows, converge, learned_rows, refused_rows};
+use vnet::speakers::{Converged, RouteRow, advertised_rows, converge, gateway_peers, learned_rows, refused_rows};
 use vnet::{config, diag};
 
 use golden::Golden;
@@ -72,6 +72,20 @@ fn write(text: &mut String, what: &str, rows: Vec<RouteRow>) {
         let why = row.refused.map_or_else(String::new, |why| format!(": {why}"));
         writeln!(text, "  {what} {} {from}{path}{why}", row.network).unwrap();
     }
+}
+
+/// ER-01: an ExpressRoute gateway has two sessions with each circuit; their messages are not counted.
+#[test]
+fn er_01_a_gateway_has_two_sessions_with_each_circuit() {
+    let text = include_str!("er-01-two-circuits.yaml");
+    let network = config::load(text, "er-01-two-circuits.yaml").unwrap().network;
+    let rows = gateway_peers(&network, &converge(&network, Instant::now()).learned());
+    let told = rows.iter().map(|row| {
+        assert_eq!((row.node.as_str(), row.asn, row.messages_sent, row.messages_received), ("er", 12076, 0, 0));
+        format!("{} {} {}", row.connection, row.neighbor, row.routes_received)
+    });
+    let each = ["v-x 10.3.129.92 1", "v-x 10.3.129.93 1", "v-z 10.3.129.96 1", "v-z 10.3.129.97 1"];
+    assert_eq!(told.collect::<Vec<_>>(), each);
 }
 
 const THREE_WAYS: &str = "
