@@ -75,9 +75,7 @@ pub(super) fn rows(engine: &Engine, by_flow: bool) -> Vec<DropCount> {
                 left -= packets;
                 rows.push(row(packets, Some(flow(&published, &kind))));
             }
-            if left > 0 {
-                rows.push(row(left, None));
-            }
+            rows.push(row(left, None));
         }
     }
     rows.extend(engine.loops().iter().filter_map(|it| going_round(&published, it)));
