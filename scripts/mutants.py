@@ -2,7 +2,8 @@
 """Puts small faults into a copy of the source and says which of them the tests catch.
 
 One idea: all faults of a sample are in one build, each behind a number, and VNET_FAULT says which one is switched on. So a
-fault costs a run of the test programs, not a build. Daemons that a test starts inherit it. See tests/README.md.
+fault costs a run of the test programs that reach its line, not a build. Daemons that a test starts inherit it. See
+tests/README.md.
 """
 
 import argparse
@@ -13,8 +14,10 @@ import pathlib
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -24,13 +27,25 @@ BUILD = ROOT / "target"
 
 # Real labs: they take minutes, and only what the others let through is left for them.
 SYSTEM = {"netns", "conformance", "rootless", "engine"}
+# So many of their tests are run together: a fault costs those that reach it, not all.
+TOGETHER = 8
 # Others' programs, measurements, and what reads the source as text.
 LEFT_OUT = {"tidy", "steady", "alloc", "bgp_interop"}
 
-SWITCH = """//! Which fault of a sample is switched on: made by scripts/mutants.py.
+SWITCH = """//! Which fault of a sample is switched on, and which ones a run reaches: made by scripts/mutants.py.
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static FAULT: LazyLock<u32> = LazyLock::new(|| std::env::var("VNET_FAULT").ok().and_then(|fault| fault.parse().ok()).unwrap_or(0));
+static FOLDER: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("VNET_FAULTS_REACHED").ok());
+static REACHED: [AtomicBool; 10_000] = [const { AtomicBool::new(false) }; 10_000];
+
 pub fn on(number: u32) -> bool {
-    static FAULT: std::sync::LazyLock<u32> =
-        std::sync::LazyLock::new(|| std::env::var("VNET_FAULT").ok().and_then(|fault| fault.parse().ok()).unwrap_or(0));
+    if let Some(folder) = &*FOLDER
+        && !REACHED[number as usize].swap(true, Ordering::Relaxed)
+    {
+        let _ = std::fs::File::create(format!("{folder}/{number}"));
+    }
     *FAULT == number
 }
 """
@@ -57,6 +72,8 @@ TAIL = re.compile(r"^(\s*)([^\s/#}].*[^;,{(\[|])()$")
 STATEMENT = re.compile(r"^(\s*)(?!let |return|break|continue|use |pub |const |static |type |mod |//)([\w.*&]+.*\))(;)$")
 
 Fault = collections.namedtuple("Fault", "file line before after")
+# A test program, or some tests of it.
+Run = collections.namedtuple("Run", "name path words")
 
 
 def candidates(file):
@@ -186,17 +203,70 @@ def programs(system, only):
     return found
 
 
-def passes(path, number, limit):
-    """Whether a test program passes with a fault; one that does not end does not."""
-    environment = dict(os.environ, VNET_FAULT=str(number), CARGO_MANIFEST_DIR=str(COPY), RUST_BACKTRACE="0")
-    program = subprocess.Popen([path], cwd=COPY, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL, start_new_session=True)
-    try:
-        return program.wait(limit) == 0
-    except subprocess.TimeoutExpired:
-        os.killpg(program.pid, 9)
-        program.wait()
-        return False
+def runs(name, path):
+    """A quick program is run as a whole, the tests of a slow one a few at a time."""
+    listed = subprocess.run([path, "--list", "--format", "terse"], cwd=COPY, capture_output=True, text=True).stdout
+    tests = [line.removesuffix(": test") for line in listed.splitlines() if line.endswith(": test")]
+    # Only libtest takes several names.
+    if name not in SYSTEM or not all("::" in test or test.isidentifier() for test in tests):
+        return [Run(name, path, ())]
+    few = [tests[at : at + TOGETHER] for at in range(0, len(tests), TOGETHER)]
+    return [Run(f"{name} {some[0]}", path, ("--exact", *some)) for some in few]
+
+
+def passes(run, fault, limit, reached=None):
+    """Whether tests pass with a fault; a program that does not end does not."""
+    environment = dict(os.environ, VNET_FAULT=str(fault), CARGO_MANIFEST_DIR=str(COPY), RUST_BACKTRACE="0")
+    if reached:
+        environment["VNET_FAULTS_REACHED"] = str(reached)
+    with tempfile.TemporaryFile() as output:
+        program = subprocess.Popen([run.path, *run.words], cwd=COPY, env=environment, stdin=subprocess.DEVNULL,
+                                   stdout=output, stderr=subprocess.DEVNULL, start_new_session=True)
+        ends = time.monotonic() + limit
+        while program.poll() is None:
+            # Not where labs would be left behind.
+            failed = run.name not in SYSTEM and not run.words and b" ... FAILED\n" in os.pread(output.fileno(), 1 << 20, 0)
+            if failed or time.monotonic() > ends:
+                os.killpg(program.pid, signal.SIGKILL)
+                program.wait()
+                return False
+            time.sleep(0.05)
+        return program.returncode == 0
+
+
+def reach(tests):
+    """Runs all without a fault: how long each takes, and the numbers of the faults whose lines it reaches, the quickest first."""
+    durations, reached = {}, {}
+    for run in (run for name, path in tests.items() for run in runs(name, path)):
+        with tempfile.TemporaryDirectory() as folder:
+            # Rootless labs write here too.
+            os.chmod(folder, 0o777)
+            began = time.monotonic()
+            if passes(run, 0, 1800, folder):
+                durations[run] = time.monotonic() - began
+                reached[run] = {int(number) for number in os.listdir(folder)}
+            else:
+                print(f"left out: {run.name} fails without any fault", flush=True)
+    order = sorted(durations, key=durations.get)
+    print("runs: " + ", ".join(f"{run.name} {durations[run]:.0f} s" for run in order), flush=True)
+    return durations, {run: reached[run] for run in order}
+
+
+def left(faults, tests, kind):
+    """Tries each fault with the tests that reach it; returns those that all of them let through."""
+    durations, reached = reach(tests)
+    survivors = {}
+    for number, fault in faults.items():
+        began = time.monotonic()
+        reaching = [run for run in reached if number in reached[run]]
+        by = next((run for run in reaching if not passes(run, number, durations[run] * 5 + 30)), None)
+        if by is None:
+            survivors[number] = fault
+        word = f"caught by {by.name}" if by else f"SURVIVED {', '.join(run.name for run in reaching) or 'unreached'}"
+        print(f"{number} {word}, {time.monotonic() - began:.0f} s: {fault.file}:{fault.line + 1}: {fault.after[1]}  =>  "
+              f"{fault.after[2] or 'left out'}", flush=True)
+    print(f"{kind}: caught {len(faults) - len(survivors)} of {len(faults)}", flush=True)
+    return survivors
 
 
 def main():
@@ -204,6 +274,7 @@ def main():
     parser.add_argument("--count", type=int, default=100, help="how many faults (100)")
     parser.add_argument("--seed", type=int, default=1, help="which sample (1)")
     parser.add_argument("--only", help="files whose path matches this expression")
+    parser.add_argument("--faults", type=lambda numbers: set(map(int, numbers.split(","))), help="these numbers of the sample")
     parser.add_argument("--tests", type=lambda names: names.split(","), help="these test programs, and the unit tests")
     parser.add_argument("--system", action="store_true", help="try what is left with real labs too (root; minutes a fault)")
     parser.add_argument("--list", action="store_true", help="print the sample and do nothing else")
@@ -216,29 +287,16 @@ def main():
     began = time.monotonic()
     faults = put_in(wanted)
     faults = dict(list(faults.items())[: arguments.count])
+    faults = {number: fault for number, fault in faults.items() if not arguments.faults or number in arguments.faults}
     tests = programs(arguments.system, arguments.tests)
     print(f"{len(faults)} faults in one build, {time.monotonic() - began:.0f} s", flush=True)
-    durations = {}
-    for name, path in tests.items():
-        began = time.monotonic()
-        if passes(path, 0, 1200):
-            durations[name] = time.monotonic() - began
-        else:
-            print(f"left out: {name} fails without any fault", flush=True)
-    order = sorted(durations, key=lambda name: (name in SYSTEM, durations[name]))
-    print("programs: " + ", ".join(f"{name} {durations[name]:.0f} s" for name in order), flush=True)
-    caught, all_of = collections.Counter(), collections.Counter()
-    for number, fault in faults.items():
-        began = time.monotonic()
-        by = next((name for name in order if not passes(tests[name], number, durations[name] * 5 + 30)), None)
-        module = module_of(fault.file)
-        all_of[module] += 1
-        caught[module] += by is not None
-        word = f"caught by {by}" if by else "SURVIVED"
-        print(f"{word}, {time.monotonic() - began:.0f} s: {fault.file}:{fault.line + 1}: {fault.after[1]}  =>  "
-              f"{fault.after[2] or 'left out'}", flush=True)
-    print("by module: " + ", ".join(f"{name} {caught[name]}/{all_of[name]}" for name in sorted(all_of)))
-    print(f"caught: {sum(caught.values())} of {sum(all_of.values())}")
+    survivors = left(faults, {name: path for name, path in tests.items() if name not in SYSTEM}, "the quick programs")
+    if arguments.system:
+        survivors = left(survivors, {name: path for name, path in tests.items() if name in SYSTEM}, "real labs")
+    all_of = collections.Counter(module_of(fault.file) for fault in faults.values())
+    missed = collections.Counter(module_of(fault.file) for fault in survivors.values())
+    print("by module: " + ", ".join(f"{name} {all_of[name] - missed[name]}/{all_of[name]}" for name in sorted(all_of)))
+    print(f"caught: {len(faults) - len(survivors)} of {len(faults)}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::fmt::Write as _;
+
 use vnet::compile::{Learned, compile};
 use vnet::config::load;
 use vnet::diag::plan;
@@ -24,7 +26,7 @@ fn planned(before: &str, after: &str) -> Vec<String> {
             format!("{} {} {}", word(serde_json::to_value(change.action).unwrap()), change.kind, change.name);
         for property in change.properties.iter().filter(|property| property.before.is_some()) {
             let [before, after] = [&property.before, &property.after].map(|value| value.as_deref().unwrap_or("none"));
-            line += &format!(", {}: {before} -> {after}", property.property);
+            write!(line, ", {}: {before} -> {after}", property.property).unwrap();
         }
         line
     });
