@@ -137,6 +137,11 @@ Environment:
   VNET_LAB  the lab to talk to where `-l` says nothing; programs in a lab have it
   VNET_LOG  how much the daemon tells: error, warn, info or debug";
 
+/// The definition of the command line, for pages and scripts that are made from it.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
