@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use proptest::prelude::*;
-use vnet::compile::{Compiled, Ids, Learned, compile_numbered};
+use vnet::compile::{Compiled, Ids, compile_numbered};
 use vnet::config;
 use vnet::dataplane::{DropReason, End, FlowLimits, Flows, Paths, PortId, Quiet, Timestamp, Verdict, part, process};
 use vnet::diag::{self, Explanation};
-use vnet::model::{Attachment, Health, Network, ProbeKey, Verdict as Answer};
+use vnet::model::{Attachment, Health, Learned, Network, ProbeKey, Verdict as Answer};
 use vnet::wire::{Offload, Packet, Protocol, Reset, Tuple, build};
 
 const FILE: &str = "

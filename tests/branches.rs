@@ -5,12 +5,12 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use vnet::compile::{Compiled, Learned, compile};
+use vnet::compile::{Compiled, compile};
+use vnet::config;
 use vnet::dataplane::{FlowLimits, Flows, PortId, Quiet, Timestamp, Verdict as Fate, process};
 use vnet::diag::{self, Branch, Explanation, NextHopQuery, Observed, Query};
-use vnet::model::{Network, NextHopType, NicIx, Verdict};
+use vnet::model::{self, Learned, Network, NextHopType, NicIx, Verdict};
 use vnet::wire::{Offload, Packet, build};
-use vnet::{config, model};
 
 /// Two spokes and a hub with two appliances; each spoke's route to the other is over both.
 const SPREAD: &str = "

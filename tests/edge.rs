@@ -7,10 +7,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use vnet::compile::{Compiled, Learned, compile};
+use vnet::compile::{Compiled, compile};
 use vnet::config;
 use vnet::dataplane::{DropReason, FlowLimits, Flows, PortId, Quiet, Timestamp, Verdict, process};
-use vnet::model::{Attachment, Network};
+use vnet::model::{Attachment, Learned, Network};
 use vnet::wire::{Offload, Packet, build};
 
 const FILE: &str = "

@@ -15,18 +15,16 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
-use vnet::compile::Learned;
-use vnet::config;
 use vnet::control::counters::Counters;
 use vnet::control::engine::Engine;
 use vnet::dataplane::{DropReason, FlowLimits, Flows, Ingress, NicId, PortId, Snapshot};
-use vnet::diag;
-use vnet::model::NextHopType;
+use vnet::model::{Learned, NextHopType};
 use vnet::sys::netlink::Netlink;
 use vnet::sys::netns::Netns;
 use vnet::sys::tun::{OffloadSupport, Tun};
 use vnet::wire::build;
 use vnet::worker::{Event, FlowEvents, Tables, Workers};
+use vnet::{config, diag};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const INTERFACE: &str = "tun0";

@@ -23,10 +23,10 @@ mod tunnels;
 #[path = "explain/wrong_host.rs"]
 mod wrong_host;
 
-use vnet::compile::{Learned, compile};
+use vnet::compile::compile;
 use vnet::config;
 use vnet::diag::{Explanation, Fix, NextHopQuery, Path, StepKind, Verdict, explain, next_hop, parse_query};
-use vnet::model::{Network, NextHopType};
+use vnet::model::{Learned, Network, NextHopType};
 
 fn load(yaml: &str) -> Network {
     config::load(yaml, "test.yaml").unwrap_or_else(|errors| panic!("{errors:?}\n{yaml}")).network

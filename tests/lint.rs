@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use vnet::compile::{Learned, compile};
+use vnet::compile::compile;
+use vnet::model::Learned;
 use vnet::{config, diag};
 
 use golden::Golden;

@@ -9,13 +9,13 @@
 use std::net::{IpAddr, SocketAddr};
 
 use proptest::prelude::*;
-use vnet::compile::{Compiled, Ids, Learned, RuleIds, Sender, compile_numbered, senders};
+use vnet::compile::{Compiled, Ids, RuleIds, Sender, compile_numbered, senders};
 use vnet::config;
 use vnet::dataplane::{
     Cursor, DropReason, FlowLimits, FlowTable, Flows, FragmentTable, LoopTable, NatLimits, NatTable, Observer, Parted,
     Paths, PortId, Step, Timestamp, Verdict, process,
 };
-use vnet::model::{Attachment, Health, Network, NicIx, ProbeKey};
+use vnet::model::{Attachment, Health, Learned, Network, NicIx, ProbeKey};
 use vnet::wire::{Offload, Packet, Protocol, Tuple, build};
 
 const FILE: &str = "

@@ -1,13 +1,12 @@
 //! The life of peering links, step by step: a file, another file, a verb, and how the links then stand.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use vnet::compile::{Learned, compile};
-use vnet::control::change;
-use vnet::model::{Links, Network, PeeringError, PeeringState, Standing, SubnetIx, SyncLevel, VnetIx};
-use vnet::{config, diag};
-
 use PeeringState::{Connected, Disconnected, Initiated};
 use SyncLevel::{FullyInSync, LocalAndRemoteNotInSync, LocalNotInSync, RemoteNotInSync};
+use vnet::compile::compile;
+use vnet::control::change;
+use vnet::model::{Learned, Links, Network, PeeringError, PeeringState, Standing, SubnetIx, SyncLevel, VnetIx};
+use vnet::{config, diag};
 
 /// A topology in one line a VNet: `name[@location][!] ranges > remote[+property=value] ...`; `!` is a classic one; a link
 /// from a to b is called `a-b`.

@@ -4,10 +4,10 @@
 
 use std::fmt::Write as _;
 
-use vnet::compile::{Learned, compile};
+use vnet::compile::compile;
 use vnet::config::load;
 use vnet::diag::plan;
-use vnet::model::Network;
+use vnet::model::{Learned, Network};
 
 const HUB_SPOKE: &str = include_str!("../config/hub-spoke.yaml");
 

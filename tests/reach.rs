@@ -4,9 +4,9 @@
 
 use std::fs;
 
-use vnet::compile::{Learned, compile};
+use vnet::compile::compile;
 use vnet::diag::{self, Reach, Shift, Verdict, differences, explain, parse_query, reach};
-use vnet::model::Network;
+use vnet::model::{Learned, Network};
 
 fn load(file: &str) -> Network {
     let text = fs::read_to_string(file).unwrap();

@@ -25,12 +25,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("compile", &["model", "dataplane", "wire", "bgp"]),
     // `compile` for what it wants to know of learned routes.
     ("speakers", &["model", "bgp", "compile"]),
-    ("diag", &["model", "compile", "dataplane", "wire"]),
+    ("diag", &["azure", "model", "compile", "dataplane", "wire"]),
     ("gateway", &["bgp", "sys"]),
     ("probe", &["model", "sys"]),
     ("service", &["model", "sys"]),
     ("worker", &["wire", "dataplane", "sys"]),
-    ("control", &["model", "compile", "dataplane", "bgp", "speakers", "diag", "sys", "gateway", "worker"]),
+    ("control", &["azure", "model", "compile", "dataplane", "bgp", "speakers", "diag", "sys", "gateway", "worker"]),
     ("lab", &["model", "config", "compile", "sys", "probe", "service", "control"]),
     ("cli", &["azure", "wire", "model", "sys", "config", "dataplane", "compile", "speakers", "diag", "control", "lab"]),
 ];

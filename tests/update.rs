@@ -12,12 +12,12 @@ mod golden;
 use std::fs;
 use std::path::Path;
 
-use vnet::compile::{Learned, compile};
+use vnet::compile::compile;
 use vnet::config::{load, load_with, no_files};
 use vnet::control::change;
 use vnet::control::protocol::Refusal;
 use vnet::diag;
-use vnet::model::{Network, Standing};
+use vnet::model::{Learned, Network, Standing};
 
 use golden::Golden;
 

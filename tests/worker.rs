@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
-use vnet::compile::{Learned, compile};
+use vnet::compile::compile;
 use vnet::config;
 use vnet::dataplane::{
     Direction, DropReason, FlowEvent, FlowLimits, Flows, NicId, Pattern, PortId, RuleId, Snapshot, Step, Timestamp,
 };
+use vnet::model::Learned;
 use vnet::wire::{Offload, Packet, build};
 use vnet::worker::{
     Batch, Device, FlowEvents, FlowScope, Forwarder, RecvError, SendError, Tables, Tally, Traced, Watch,

@@ -14,10 +14,10 @@ use std::fs;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use vnet::compile::{Ids, Learned, compile, compile_next};
+use vnet::compile::{Ids, compile, compile_next};
 use vnet::config::{Loaded, Memory, load_next, no_files};
 use vnet::diag::plan;
-use vnet::model::{Links, Standing};
+use vnet::model::{Learned, Links, Standing};
 use vnet::sys::caps::{self, CapabilitySet};
 
 use topology::{HUBS, NICS, ROUTES, SPOKES, TABLES};

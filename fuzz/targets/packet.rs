@@ -7,7 +7,8 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use vnet::compile::{Compiled, Learned, compile};
+use vnet::compile::{Compiled, compile};
+use vnet::model::Learned;
 use vnet::config;
 use vnet::dataplane::{FlowLimits, Flows, Paths, PortId, Quiet, Timestamp, Verdict, process};
 use vnet::wire::{Offload, Packet};

@@ -3,7 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use vnet::compile::{Learned, compile};
+use vnet::model::Learned;
+use vnet::compile::compile;
 use vnet::config;
 
 fuzz_target!(|text: &str| {

@@ -4,5 +4,7 @@
 //! so that a rule has one text.
 
 mod rule;
+mod utc;
 
 pub use rule::{Family, Rule, families, rule};
+pub use utc::Utc;

@@ -4,16 +4,17 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::context::{Context, Messages};
-use super::exit::Exit;
-use super::failure::Failure;
-use crate::compile::{Compiled, Learned, compile};
+use crate::compile::{Compiled, compile};
 use crate::config::{self, Diagnostic, Errors, Loaded, Named, Severity};
 use crate::diag;
 use crate::lab::{self, Record};
-use crate::model::{Network, Standing};
+use crate::model::{Learned, Network, Standing};
 use crate::speakers::converge;
 use crate::sys::files;
+
+use super::context::{Context, Messages};
+use super::exit::Exit;
+use super::failure::Failure;
 
 /// The network a file describes. Its mistakes and doubts are printed.
 pub(super) fn parse(text: &str, name: &str, context: &Context) -> Result<Network, Failure> {

@@ -18,13 +18,12 @@ use crate::model::{
 };
 use crate::wire::Protocol;
 
-use super::Sender;
-use super::admin;
 use super::fib::Rows;
 use super::memo::{Kept, Known, Memo, Pool, Same};
 use super::routes::Sources;
 use super::rule_ids::RuleIds;
 use super::tags::{AddressLists, Field, TagSources, Tags};
+use super::{Sender, admin};
 
 /// A rule's name and outcome, for people.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

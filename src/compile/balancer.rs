@@ -10,12 +10,12 @@ use crate::dataplane::{
     self, BalancingRule, Direction, FrontendId, Keyed, Member, PortId, Quiet, Snapshot, Takes, VnetId, judge,
 };
 use crate::model::{
-    AdminState, Backend, BalancedPorts, Distribution, FrontendIx, FrontendRule, HealthProbe, InboundNatRule,
+    AdminState, Backend, BalancedPorts, Distribution, FrontendIx, FrontendRule, HealthProbe, InboundNatRule, Learned,
     LoadBalancer, LoadBalancingRule, NatTarget, Network, TransportProtocol,
 };
 use crate::wire::{Protocol, Tuple};
 
-use super::{Ids, Learned, Sender, vnet_id};
+use super::{Ids, Sender, vnet_id};
 
 /// Any port that the platform may probe from.
 const PROBING_PORT: u16 = 50_000;

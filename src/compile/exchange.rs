@@ -14,10 +14,9 @@ use crate::bgp::message::Reach;
 use crate::bgp::rib::{Neighbour, Rib};
 use crate::bgp::{AsPath, Asn, Export, Group, Import, NextHops, Origination, PeerId, Policy, Source, Update};
 use crate::model::{
-    AZURE_ASN, CircuitIx, CircuitTransit, ConnectionIx, EDGE_ASN, GatewayIx, GatewayKind, Network, Remote,
+    AZURE_ASN, CircuitIx, CircuitTransit, ConnectionIx, EDGE_ASN, GatewayIx, GatewayKind, Learned, Network, Remote,
 };
 
-use super::Learned;
 use super::express_route::{customer_asn, said};
 use super::gateways::is_up as tunnel_is_up;
 

@@ -10,11 +10,11 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::dataplane::{Gateway, GatewayId, NextHop, NicId};
-use crate::model::{CLOUD_ASN, CircuitIx, ConnectionIx, Customer, GatewayIx, Network, Side};
+use crate::model::{CLOUD_ASN, CircuitIx, ConnectionIx, Customer, GatewayIx, Learned, Network, Said, Side};
 
 use super::exchange::{Exchange, Toward, underlay};
 use super::gateways::{fib, gateway_id};
-use super::{Ids, Learned, Said, Sender};
+use super::{Ids, Sender};
 
 /// Of the edge of a circuit whose links have no addresses: nothing leads to it.
 const NOBODY: NicId = NicId(u32::MAX);

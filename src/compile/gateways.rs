@@ -13,13 +13,13 @@ use crate::dataplane::{
     SpreadId, Told, TunnelNat,
 };
 use crate::model::{
-    ConnectionIx, GatewayIx, GatewayKind, NatKind, NatMode, NatRule, Network, PortRange, Remote, RouteServer,
+    ConnectionIx, GatewayIx, GatewayKind, Learned, NatKind, NatMode, NatRule, Network, PortRange, Remote, RouteServer,
     RoutingPreference, VnetIx,
 };
 
 use super::exchange::Exchange;
 use super::express_route::{self, CustomerLinks, edge_id};
-use super::{Ids, Learned, Sender};
+use super::{Ids, Sender};
 
 /// Of a rule's external range so many addresses are shared by ports: 64,512 flows to one destination each.
 const POOL_MAX: usize = 256;

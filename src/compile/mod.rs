@@ -16,7 +16,6 @@ mod flow_logs;
 mod gateways;
 mod groups;
 mod ids;
-mod learned;
 mod links;
 mod memo;
 mod outbound;
@@ -39,8 +38,8 @@ use crate::dataplane::{
     AclId, FibId, Filters, FlowTerms, Ingress, Nic, NicId, PortId, RouteId, Snapshot, SubnetId, Vnet, VnetId,
 };
 use crate::model::{
-    Attachment, CircuitIx, ConnectionIx, Direction, EffectiveRoute, GatewayIx, Network, NicIx, Prefixes, RouteServerIx,
-    Side, SubnetIx, VnetIx,
+    Attachment, CircuitIx, ConnectionIx, Direction, EffectiveRoute, GatewayIx, Learned, Network, NicIx, Prefixes,
+    RouteServerIx, Side, SubnetIx, VnetIx,
 };
 
 use acls::{Acls, KnownAcls, List};
@@ -58,7 +57,6 @@ pub use acls::{EffectiveRule, RuleOwner, RuleRef};
 pub use express_route::{CustomerLinks, edge_id};
 pub use flow_logs::flow_logs;
 pub use ids::{Ids, senders};
-pub use learned::{Absence, Heard, Learned, Said};
 pub use links::connected;
 pub use prefixes::difference;
 pub use rule_ids::{ListedRule, RuleIds, listed_rules};

@@ -5,9 +5,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::model::{Network, NextHopType, PrivateEndpoint, VnetIx};
+use crate::model::{Learned, Network, NextHopType, PrivateEndpoint, VnetIx};
 
-use super::Learned;
 use super::gateways::{Gateways, InUse};
 use super::links::Connections;
 use super::published::Families;

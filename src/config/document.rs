@@ -9,6 +9,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::model::{
+    AttachNamespace, CircuitTransit, DeploymentModel, DeviceKind, Emulation, FlowLogPace, ForwardedMode, Masquerade,
+    PeeringAccessMode, PowerState, PrivateEndpointNetworkPolicies,
+};
+
 use super::admin::{NetworkManager, network_manager};
 use super::decode::{Fields, boolean, command, list_of, mismatch, number, objects, record, text, word};
 use super::diagnostic::{At, Report, Spanned};
@@ -36,10 +41,6 @@ use super::tree::{Node, Value};
 use super::values::{
     RangeOrTag, address, address_space, address_space_or_none, address_with_length, dns_label, location, prefix,
     range_or_tag, reference, resource_name, subscription_of,
-};
-use crate::model::{
-    AttachNamespace, CircuitTransit, DeploymentModel, DeviceKind, Emulation, FlowLogPace, ForwardedMode, Masquerade,
-    PeeringAccessMode, PowerState, PrivateEndpointNetworkPolicies,
 };
 
 /// A name, unless it could not be read.

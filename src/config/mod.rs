@@ -30,15 +30,16 @@ mod vpn_nat;
 
 use std::path::Path;
 
+use crate::model::{Network, Standing, UpdateError, update_errors};
+
+use diagnostic::{Places, Report};
+use document::{Document, Lists};
+use tree::Value;
+
 pub use diagnostic::{Diagnostic, Errors, Place, Severity};
 pub use pieces::Memory;
 pub use service_tags::service_tags_text;
 pub use tables::changed_tables;
-
-use self::diagnostic::{Places, Report};
-use self::document::{Document, Lists};
-use self::tree::Value;
-use crate::model::{Network, Standing, UpdateError, update_errors};
 
 /// A good file: the network, and what is doubtful about it.
 #[derive(Clone, Debug)]

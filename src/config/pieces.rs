@@ -243,8 +243,8 @@ mod tests {
     use proptest::prelude::*;
     use proptest::sample::Index;
 
+    use super::super::{Errors, Loaded, changed_tables, load_next, no_files, read};
     use super::*;
-    use crate::config::{Errors, Loaded, changed_tables, load_next, no_files, read};
     use crate::model::{Network, Standing};
 
     /// Every file that tests have, good or bad.

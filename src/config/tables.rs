@@ -8,12 +8,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::model::{Network, RouteTable, RouteTableIx};
+
 use super::diagnostic::{Place, Report, Step};
 use super::document::{self, Document};
 use super::pieces::{Item, List, Memory, split};
 use super::values::RangeOrTag;
 use super::{resolve, tree};
-use crate::model::{Network, RouteTable, RouteTableIx};
 
 /// Where the items of `routeTables` stand in a text.
 #[derive(Clone)]
@@ -147,8 +148,8 @@ fn difference(old: &[u8], new: &[u8]) -> Range<usize> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
+    use super::super::load;
     use super::*;
-    use crate::config::load;
 
     const FILE: &str = "\
 name: l

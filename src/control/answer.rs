@@ -10,12 +10,19 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+use crate::dataplane::platform::PLATFORM;
+use crate::dataplane::{DropReason, Timestamp};
+use crate::diag;
+use crate::model::{
+    Attach, AttachNamespace, Attachment, Internet, Masquerade, Network, NicIx, PLATFORM_NODE, PowerState, SubnetIx,
+};
+use crate::sys::clock::monotonic_nanos;
+use crate::sys::tun::OffloadSupport;
+
 use super::counters::PortCounters;
-use super::drops;
 use super::engine::{Engine, Published};
 use super::events::EventLog;
 use super::flow_log::FlowLogReport;
-use super::flows;
 use super::follow::{Feed, TICK};
 use super::lookout::{Lookout, Place as Namespace};
 use super::protocol::{
@@ -25,14 +32,7 @@ use super::protocol::{
 use super::routers::Routers;
 use super::server::Answer;
 use super::trace::trace;
-use crate::dataplane::platform::PLATFORM;
-use crate::dataplane::{DropReason, Timestamp};
-use crate::diag;
-use crate::model::{
-    Attach, AttachNamespace, Attachment, Internet, Masquerade, Network, NicIx, PLATFORM_NODE, PowerState, SubnetIx,
-};
-use crate::sys::clock::monotonic_nanos;
-use crate::sys::tun::OffloadSupport;
+use super::{drops, flows};
 
 /// What the engine does not know of its lab.
 #[derive(Clone, Debug)]

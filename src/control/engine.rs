@@ -5,21 +5,14 @@
 //! flow records and its device go on. Where TUNs come from and what becomes of their namespaces is the caller's business.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io;
-use std::mem;
 use std::num::NonZero;
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::{io, mem, thread};
 
 use arc_swap::ArcSwap;
 
-use super::counters::{Counters, PortCounters};
-use super::numbers::Numbers;
-pub use super::rule_numbers::RuleLabel;
-use super::rule_numbers::{NextRules, RuleNumbers};
 use crate::compile::{Compiled, Ids, compile_next, compile_numbered};
-pub use crate::compile::{Heard, Learned};
 use crate::dataplane::{
     Cursor, FlowLimits, FlowRecord, FlowTable, Flows, Held, Pattern, PortId, RoutingLoop, RuleId, Timestamp,
 };
@@ -27,8 +20,15 @@ use crate::diag::{self, FlowCounts, Plan};
 use crate::model::{Attachment, Emulation, Health, Network, ProbeKey};
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::tun::{OffloadSupport, Tun};
-pub use crate::worker::Event;
 use crate::worker::{Dropped, FlowEvents, FlowScope, FlowWatch, Tables, Watch, Workers};
+
+use super::counters::{Counters, PortCounters};
+use super::numbers::Numbers;
+use super::rule_numbers::{NextRules, RuleNumbers};
+
+pub use super::rule_numbers::RuleLabel;
+pub use crate::model::{Heard, Learned};
+pub use crate::worker::Event;
 
 const FIRST_GENERATION: u64 = 1;
 

@@ -4,17 +4,18 @@
 //! follows sees each once, and a gap in the numbers says that some came too fast for it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::fmt;
-use std::iter;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
+use std::{fmt, iter};
 
 use serde::{Deserialize, Serialize};
 
-use super::protocol::Changed;
-use crate::diag::{Action, Utc};
+use crate::azure::Utc;
+use crate::diag::Action;
 use crate::model::{Network, PeeringState, PowerState, SyncLevel};
+
+use super::protocol::Changed;
 
 /// Events that are remembered.
 const KEPT: usize = 1024;

@@ -7,15 +7,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::azure::Utc;
+use crate::compile::Sender;
+use crate::dataplane::{Cursor, Direction, FlowEvent, FlowRecord, FlowState, NicId, Timestamp};
+use crate::diag;
+use crate::worker::{FlowScope, FlowWatch};
+
 use super::engine::{Engine, Published};
 use super::flow_ends::FlowEnds;
 use super::follow::Feed;
 use super::protocol::{FlowChange, FlowChanges, FlowEventKind, FlowFilter, FlowPage, FlowRow, Refusal, Response};
 use super::wall_clock::WallClock;
-use crate::compile::Sender;
-use crate::dataplane::{Cursor, Direction, FlowEvent, FlowRecord, FlowState, NicId, Timestamp};
-use crate::diag::{self, Utc};
-use crate::worker::{FlowScope, FlowWatch};
 
 /// Rows of one answer, about 200 bytes each, and records looked at for them.
 const ROWS: usize = 1_000;

@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::compile::Learned;
-use crate::model::{ConnectionIx, Network, Remote, Side};
+use crate::model::{ConnectionIx, Learned, Network, Remote, Side};
 
 /// What happened, as far as the model knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

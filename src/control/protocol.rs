@@ -10,9 +10,6 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::events::Event;
-use super::outage::Outage;
-use super::rule_numbers::RuleLabel;
 use crate::diag::{
     BackendRow, CircuitRow, ConnectionRow, EffectiveGroup, Explanation, FlowVerifyAnswer, FlowVerifyQuery, Forecast,
     LiveExplanation, NextHopAnswer, NextHopQuery, PeeringRow, Plan, Probe, PublicAddressRow, Query, Reach, Retraced,
@@ -20,6 +17,10 @@ use crate::diag::{
 };
 use crate::model::{PowerState, Side};
 use crate::speakers::{self, PeerRow};
+
+use super::events::Event;
+use super::outage::Outage;
+use super::rule_numbers::RuleLabel;
 
 /// Spoken on both sides, or not at all.
 pub const VERSION: u32 = 1;

@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
+use crate::wire::Packet;
+
 use super::{
     AclId, DropReason, FibId, FlowEvent, FlowTerms, FrontendId, NextHop, NicId, PortId, RouteId, TableFull, VnetId,
 };
-use crate::wire::Packet;
 
 /// Seen from the NIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

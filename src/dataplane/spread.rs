@@ -7,8 +7,9 @@
 
 use std::net::IpAddr;
 
-use super::NextHop;
 use crate::wire::Tuple;
+
+use super::NextHop;
 
 /// The members of a route to several appliances, in the route's order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -66,8 +67,8 @@ fn fold(a: u64, b: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::NicId;
     use super::*;
-    use crate::dataplane::NicId;
     use crate::wire::Protocol;
 
     fn spread(members: u32) -> Spread {

@@ -5,13 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::Utc;
-use super::names::Names;
-use super::unprobed::Unprobed;
+use crate::azure::Utc;
 use crate::compile::Compiled;
 use crate::dataplane::{Frontend, FrontendId, Mapped, NicId, Snapshot, Takes};
 use crate::model::{AdminState, FrontendRule, Health, HealthProbe, LoadBalancer, Network, PowerState, ProbeKey};
 use crate::wire::Protocol;
+
+use super::names::Names;
+use super::unprobed::Unprobed;
 
 /// One backend behind one rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use super::walk::Leg;
 use crate::compile::{Compiled, RuleOwner, Sender};
 use crate::dataplane::{AclId, FibId, FilterPlace, FrontendId, NextHop, NicId, RouteId, VnetId, platform};
 use crate::model::{
@@ -11,7 +10,7 @@ use crate::model::{
     Side, Site, SubnetIx, VirtualNetwork, VnetIx,
 };
 
-use super::walk::Walk;
+use super::walk::{Leg, Walk};
 
 /// A network and its tables, to look names up in.
 #[derive(Clone, Copy)]

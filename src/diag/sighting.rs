@@ -2,15 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::masquerade::GuestStep;
-use super::names::{Names, circuit_link_name, gateway_name, internet_name, nic_name, platform_name, tunnel_name};
-use super::story::{Hop, Path, Step, StepKind};
-use super::utc::Utc;
-use super::walk::Leg;
+use crate::azure::Utc;
 use crate::compile::{Compiled, Sender};
 use crate::dataplane::{self, DropReason, NicId, PortId, Recorder};
 use crate::model::{Attachment, Internet, Network, PLATFORM_NODE};
 use crate::wire::{Detail, Protocol, Summary};
+
+use super::masquerade::GuestStep;
+use super::names::{Names, circuit_link_name, gateway_name, internet_name, nic_name, platform_name, tunnel_name};
+use super::story::{Hop, Path, Step, StepKind};
+use super::walk::Leg;
 
 /// A packet on one leg.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

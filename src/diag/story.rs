@@ -9,7 +9,6 @@ use crate::dataplane::{
     self, Action, Admission, Direction, DropReason, FibId, FilterPlace, NextHop, NicId, PacketEnd, RouteId, TableFull,
     Translation, VnetId,
 };
-
 use crate::model::VnetIx;
 use crate::wire::{Protocol, Tuple};
 

@@ -5,15 +5,16 @@
 
 use std::time::{Duration, Instant};
 
-use super::apply::Lab;
-use super::device::Device;
-use super::error::{During, Error};
 use crate::control::events::Happening;
 use crate::control::outage::{Outage, outage};
 use crate::control::protocol::Refusal;
 use crate::model::{Attachment, CircuitIx, Connection, ConnectionIx, Network, Side};
 use crate::sys::netlink::Netlink;
 use crate::sys::netns::Netns;
+
+use super::apply::Lab;
+use super::device::Device;
+use super::error::{During, Error};
 
 /// An hour: whoever wants longer takes the gateway away.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -24,7 +25,7 @@ pub(super) struct Absences(Vec<(Instant, Absent)>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Absent {
-    /// As [`Learned::down`](crate::compile::Learned::down) has it.
+    /// As [`Learned::down`](crate::model::Learned::down) has it.
     name: String,
     /// Of which circuit, if it is a link.
     link: Option<(String, Side)>,

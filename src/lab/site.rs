@@ -10,16 +10,6 @@ use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
-use super::attach;
-use super::device::{Device, Queues};
-use super::egress::Egress;
-use super::error::{During, Error, Result};
-use super::gateway;
-use super::guest;
-use super::journal::Made;
-use super::mark::Mark;
-use super::platform::Platform;
-use super::state::{Base, Claim};
 use crate::model::{
     AttachNamespace, Attachment, DeviceKind, Internet, Mac, Masquerade, Network, NicIx, PowerState, VirtualMachine,
 };
@@ -27,6 +17,15 @@ use crate::sys::files;
 use crate::sys::netns::{self, Identity, Netns};
 use crate::sys::process::ProcessId;
 use crate::sys::tun::Tun;
+
+use super::device::{Device, Queues};
+use super::egress::Egress;
+use super::error::{During, Error, Result};
+use super::journal::Made;
+use super::mark::Mark;
+use super::platform::Platform;
+use super::state::{Base, Claim};
+use super::{attach, gateway, guest};
 
 /// Where `ip netns exec` looks for files to show in place of those in `/etc`.
 pub(super) const NETNS_ETC: &str = "/etc/netns";

@@ -12,6 +12,7 @@ mod filter;
 mod flow_log;
 mod gateway;
 mod guest_filter;
+mod learned;
 mod leases;
 mod load_balancer;
 mod lost_link;
@@ -48,6 +49,7 @@ pub use gateway::{
     LocalGatewayIx, LocalNetworkGateway, Remote, Site, SiteIx, TunnelFault, VirtualNetworkGateway, is_link_local,
 };
 pub use guest_filter::GuestFilter;
+pub use learned::{Absence, Heard, Learned, Said};
 pub use leases::Leases;
 pub use load_balancer::{
     AdminState, Backend, BackendPool, BalancedPorts, Distribution, Frontend, FrontendIx, FrontendRule, FrontendSite,

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::{Node, hear, kernel_routes, nodes};
 use crate::bgp::{PeerId, Side, Speaker, Transport};
-use crate::compile::{Heard, Learned};
-use crate::model::Network;
+use crate::model::{Heard, Learned, Network};
+
+use super::{Node, hear, kernel_routes, nodes};
 
 /// Messages that pass between two speakers in one go; far more than any network's routers have to say.
 const ROUNDS_MAX: usize = 100_000;

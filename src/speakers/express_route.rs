@@ -9,15 +9,15 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::bgp::{AsPath, Asn, Export, Import, Origination, PeerConfig, PeerId, Policy, Source};
+use crate::compile::exchange::{Exchange, Way};
+use crate::model::{
+    AZURE_ASN, BgpSettings, CircuitIx, EDGE_ASN, GatewayIx, GatewayKind, Learned, Network, PrivatePeering, Side, SiteIx,
+};
+
 use super::route_server::beside;
 use super::vpn::unsaid;
 use super::{CIRCUIT, Node, Peer, RETRY, Route, Sink, TUNNEL, next_hops};
-use crate::bgp::{AsPath, Asn, Export, Import, Origination, PeerConfig, PeerId, Policy, Source};
-use crate::compile::Learned;
-use crate::compile::exchange::{Exchange, Way};
-use crate::model::{
-    AZURE_ASN, BgpSettings, CircuitIx, EDGE_ASN, GatewayIx, GatewayKind, Network, PrivatePeering, Side, SiteIx,
-};
 
 /// A customer takes what a circuit brings before what a tunnel does (BGP-23).
 const PREFERRED: u32 = 100;

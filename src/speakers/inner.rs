@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::view::{Origin, PeerRow, PeerState, RouteRow, WEIGHT};
+use crate::compile::CustomerLinks;
 use crate::compile::exchange::{Exchange, Toward, Way, underlay};
-use crate::compile::{CustomerLinks, Learned};
-use crate::model::{ConnectionIx, EDGE_ASN, GatewayIx, GatewayKind, Network, Remote, VirtualNetworkGateway};
+use crate::model::{ConnectionIx, EDGE_ASN, GatewayIx, GatewayKind, Learned, Network, Remote, VirtualNetworkGateway};
+
+use super::view::{Origin, PeerRow, PeerState, RouteRow, WEIGHT};
 
 /// The sessions of ExpressRoute gateways with edges: of each circuit two (ER-01). Nobody has counted their messages.
 pub fn gateway_peers(network: &Network, learned: &Learned) -> Vec<PeerRow> {

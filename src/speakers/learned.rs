@@ -5,9 +5,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Node, Sink};
 use crate::bgp::{Asn, Path, PeerId, Source, Speaker};
-use crate::compile::{Heard, Said};
+use crate::model::{Heard, Said};
+
+use super::{Node, Sink};
 
 /// Adds what the fabric's tables are to have of what a router has learned.
 pub fn hear(node: &Node, speaker: &Speaker, heard: &mut Heard) {

@@ -2,7 +2,7 @@
 //!
 //! One idea: a network describes routers, [`nodes`] writes down each as BGP knows it, and nothing else turns Azure's rules
 //! into BGP's words. Whoever has sockets runs them; [`converge`] runs them in memory, for answers from a file alone. What
-//! they have learned becomes [`Heard`](crate::compile::Heard) in one way for both ([`hear`]).
+//! they have learned becomes [`Heard`](crate::model::Heard) in one way for both ([`hear`]).
 
 mod converge;
 mod express_route;
@@ -19,8 +19,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 
 use crate::bgp::{Asn, Group, NextHops, Origination, PeerConfig, PeerId, Retry, Source, Speaker};
-use crate::compile::Learned;
-use crate::model::Network;
+use crate::model::{Learned, Network};
 
 pub use converge::{Converged, converge};
 pub use inner::{gateway_peers, gateway_rows};

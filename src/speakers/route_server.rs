@@ -8,11 +8,12 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Node, Peer, RETRY, Sink, next_hops, route};
 use crate::bgp::{Asn, Export, Group, Import, PeerConfig, PeerId, Policy, Source};
 use crate::model::{
     AZURE_ASN, BgpConnection, BgpSettings, GatewayKind, Network, RouteServer, RouteServerIx, VirtualNetworkGateway,
 };
+
+use super::{Node, Peer, RETRY, Sink, next_hops, route};
 
 /// LIM-24.
 const PREFIXES_MAX: u32 = 1_000;

@@ -4,12 +4,14 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::route_server::beside;
-use super::{CIRCUIT, Node, Peer, RETRY, Sink, TUNNEL, express_route, next_hops, route};
 use crate::bgp::message::Families;
 use crate::bgp::{Asn, Export, Import, NextHops, PeerConfig, PeerId, Policy, Renaming, Source};
-use crate::compile::Learned;
-use crate::model::{BgpSettings, ConnectionIx, GatewayIx, NatMode, Network, Remote, Site, SiteIx, is_link_local};
+use crate::model::{
+    BgpSettings, ConnectionIx, GatewayIx, Learned, NatMode, Network, Remote, Site, SiteIx, is_link_local,
+};
+
+use super::route_server::beside;
+use super::{CIRCUIT, Node, Peer, RETRY, Sink, TUNNEL, express_route, next_hops, route};
 
 /// BGP-08.
 const PREFIXES_MAX: u32 = 4_000;

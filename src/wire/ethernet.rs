@@ -149,8 +149,8 @@ fn advertise(packet: &mut [u8; nd::LEN], target: Ipv6Addr) {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    use super::super::{Offload, Packet};
     use super::*;
-    use crate::wire::{Offload, Packet};
 
     const GUEST: Mac = [2, 0, 0, 0, 0, 7];
 

@@ -174,8 +174,8 @@ impl fmt::Display for Protocol {
 mod tests {
     use std::net::SocketAddr;
 
+    use super::super::{Offload, build};
     use super::*;
-    use crate::wire::{Offload, build};
 
     fn words(mut bytes: Vec<u8>) -> String {
         Packet::parse(&mut bytes, Offload::default()).unwrap().summary().to_string()

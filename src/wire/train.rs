@@ -186,8 +186,8 @@ fn put(bytes: &mut [u8], at: usize, value: u16) {
 mod tests {
     use std::net::SocketAddr;
 
+    use super::super::{Packet, build};
     use super::*;
-    use crate::wire::{Packet, build};
 
     /// A frame as a guest's kernel hands it over: the checksum is the pseudo-header's sum.
     fn frame(src: &str, payload: &[u8]) -> Vec<u8> {

@@ -8,17 +8,18 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
 
+use crate::dataplane::{
+    DropReason, End, Flows, Observer, Parted, Paths, PortId, Recorder, Snapshot, Step, Timestamp, Verdict, part,
+    process,
+};
+use crate::wire::{Frame, Offload, Packet, ParseError, Protocol};
+
 use super::coalescer::{Coalescer, Place};
 use super::device::{Device, RecvError, SendError};
 use super::flow_events::FlowEvents;
 use super::tally::{PortTally, Tally};
 use super::trace::{Taps, Traced};
 use super::witness::Witness;
-use crate::dataplane::{
-    DropReason, End, Flows, Observer, Parted, Paths, PortId, Recorder, Snapshot, Step, Timestamp, Verdict, part,
-    process,
-};
-use crate::wire::{Frame, Offload, Packet, ParseError, Protocol};
 
 /// Frames taken from one port before the next port has its turn.
 const BATCH: usize = 64;

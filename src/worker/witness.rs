@@ -1,12 +1,13 @@
 //! What a worker takes note of while the pipeline decides: which rules decided, what happens to flows, and what is dropped.
 
-use super::drop_log::{DropLog, Dropped};
-use super::flow_events::FlowEvents;
-use super::rule_hits::RuleHits;
 use crate::dataplane::{
     Admission, DropReason, FlowEvent, FlowTerms, NicId, Observer, PortId, RuleId, Snapshot, Step, Timestamp,
 };
 use crate::wire::Packet;
+
+use super::drop_log::{DropLog, Dropped};
+use super::flow_events::FlowEvents;
+use super::rule_hits::RuleHits;
 
 /// The packet path's observer; for a packet that follows flow records it does nothing.
 pub(super) struct Witness<'a> {

@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use vnet::compile::{Learned, compile};
+use vnet::compile::compile;
 use vnet::config;
 use vnet::dataplane::{FlowLimits, Flows, Paths, PortId, Quiet, Snapshot, Timestamp, Verdict};
+use vnet::model::Learned;
 use vnet::wire::{Offload, Packet};
 
 pub(crate) struct Lab {

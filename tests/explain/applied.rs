@@ -1,9 +1,9 @@
 //! What `explain` proposes, written into the file it was asked about.
 
 use serde_json::{Map, Value};
-use vnet::compile::{Learned, compile};
+use vnet::compile::compile;
 use vnet::diag::{Change, Difference, Explanation, Fix, Shift, differences, explain, parse_query, reach, traffic};
-use vnet::model::Network;
+use vnet::model::{Learned, Network};
 
 /// A topology file, as data.
 #[derive(Clone, Debug)]

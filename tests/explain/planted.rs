@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
-use vnet::compile::{Learned, compile};
+use vnet::compile::compile;
 use vnet::diag::{Explanation, Verdict, reach, traffic};
+use vnet::model::Learned;
 
 use super::applied::{File, closed, opened};
 use super::changes;

@@ -1,8 +1,8 @@
 //! Fixes that are routes: each hop its own, in the tables that there are, and never a silent choice among appliances.
 
-use vnet::compile::{Learned, compile};
+use vnet::compile::compile;
 use vnet::diag::Verdict;
-use vnet::model::{RouteState, SubnetIx, VnetIx};
+use vnet::model::{Learned, RouteState, SubnetIx, VnetIx};
 
 use super::applied::{File, closed, opened};
 use super::{CHAIN, ONE_VNET, ask, changes, nodes, with};

@@ -7,11 +7,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use vnet::compile::{Compiled, Learned, compile, listed_rules};
+use vnet::compile::{Compiled, compile, listed_rules};
 use vnet::config::load;
 use vnet::dataplane::{Denial, Direction, FlowEvent, FlowRecord, FlowState, NicId, RuleId, Timestamp, Traffic};
 use vnet::diag::{FlowLogs, LoggedRecord, RuleNames};
-use vnet::model::Network;
+use vnet::model::{Learned, Network};
 use vnet::wire::{Protocol, Tuple};
 
 /// When the workers' clock began.

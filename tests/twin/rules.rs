@@ -14,9 +14,10 @@ use vnet::model::{
     PrivateEndpoint, PrivateEndpointNetworkPolicies, RouteDestination, RouteNextHop, SubnetIx, VnetIx,
 };
 
-use self::filters::{METADATA, PLATFORM, is_served};
 use crate::state::{Packet, State};
 use crate::topology::Kind;
+
+use self::filters::{METADATA, PLATFORM, is_served};
 
 /// Someone with one subnet's policy: an interface, or an address behind an attached VNet's TUN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -14,13 +14,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use self::report::Report;
-use self::session::{Model, Session, Stage};
+use crate::model::Network;
+
 use super::context::Context;
 use super::failure::Failure;
-use super::labs;
-use super::{Exit, Outcome, topology};
-use crate::model::Network;
+use super::{Exit, Outcome, labs, topology};
+use report::Report;
+use session::{Model, Session, Stage};
 
 /// Run the tests of a topology file, in the model and with real packets
 ///

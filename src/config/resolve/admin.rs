@@ -2,15 +2,16 @@
 
 use std::collections::HashMap;
 
-use super::Scope;
-use super::names::{Names, or_unnamed};
-use super::tags::Tags;
 use crate::config::admin;
 use crate::config::diagnostic::{Report, Spanned};
 use crate::config::values::AddressField;
 use crate::model::{
     AddressPrefix, AdminRule, NetworkGroup, NetworkManager, PortRange, RuleCollection, SecurityAdminConfiguration,
 };
+
+use super::Scope;
+use super::names::{Names, or_unnamed};
+use super::tags::Tags;
 
 pub(super) fn network_managers(
     managers: &[admin::NetworkManager],

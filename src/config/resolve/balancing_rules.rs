@@ -6,13 +6,14 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::names::{Names, or_unnamed};
 use crate::config::diagnostic::{At, Report, Spanned};
 use crate::config::load_balancer::{self as written, Balanced, ProbeWord};
 use crate::model::{
     Backend, BalancedPorts, HealthProbe, InboundNatRule, LoadBalancer, LoadBalancingRule, NatTarget, NetworkInterface,
     OutboundRule, ProbeProtocol, TransportProtocol, counted,
 };
+
+use super::names::{Names, or_unnamed};
 
 /// LB-11, where the file says nothing.
 const INTERVAL_SECS: u64 = 15;

@@ -1,14 +1,15 @@
 //! Connections: what leads from a gateway into a tunnel, and to whom (VPN-03, VPN-20, BGP-09).
 
-use super::express_route::Circuits;
-use super::names::{Names, or_unnamed};
-use super::vpn_nat;
 use crate::config::diagnostic::{At, Report};
 use crate::config::document::Document;
 use crate::config::gateway::{self as written, ConnectionType};
 use crate::model::{
     CircuitIx, Connection, GatewayIx, GatewayKind, LocalGatewayIx, LocalNetworkGateway, Remote, VirtualNetworkGateway,
 };
+
+use super::express_route::Circuits;
+use super::names::{Names, or_unnamed};
+use super::vpn_nat;
 
 /// Where connections may lead.
 pub(super) struct Remotes<'a> {

@@ -6,10 +6,6 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::address::intersect;
-use super::geography;
-use super::names::{Names, or_unnamed};
-use super::premises::said;
 use crate::config::diagnostic::{At, Report, Spanned};
 use crate::config::document::{Document, Name};
 use crate::config::express_route::{self as written, PeeringType, is_of_length};
@@ -17,6 +13,11 @@ use crate::model::{
     Authorization, CircuitEnd, CircuitIx, CircuitTier, EDGE_ASN, ExpressRouteCircuit, GlobalReach, PrivateCloud,
     PrivatePeering, ProviderState, VirtualNetwork,
 };
+
+use super::address::intersect;
+use super::geography;
+use super::names::{Names, or_unnamed};
+use super::premises::said;
 
 /// LIM-22: by a Premium circuit's Mbit/s, and of every other.
 const PREMIUM_LINKS: [(u32, usize); 8] =

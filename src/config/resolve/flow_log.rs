@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use super::Scope;
-use super::names::{Names, or_unnamed};
 use crate::config::diagnostic::{At, Report, Spanned, clip};
 use crate::config::flow_log::{self, Target};
 use crate::model::{
     FlowLog, FlowLogTarget, NetworkInterface, NicIx, NsgIx, NsgLogVersion, SubnetIx, VirtualMachine, VnetIx,
 };
+
+use super::Scope;
+use super::names::{Names, or_unnamed};
 
 /// Whose interfaces may be named.
 pub(super) struct Interfaces<'a> {

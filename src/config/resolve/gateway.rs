@@ -6,6 +6,15 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
+use crate::config::diagnostic::{At, Report};
+use crate::config::document::{Document, Reference};
+use crate::config::gateway::{self as written, GatewayType, VpnType};
+use crate::model::{
+    AZURE_ASN, BgpSettings, Connection, ExpressRouteCircuit, GatewayIx, GatewayKind, GatewaySku, Internet,
+    LocalGatewayIx, LocalNetworkGateway, PrivateCloud, PublicIpIx, Remote, RouteServer, RouteTable, Site, SubnetIx,
+    VirtualNetwork, VirtualNetworkGateway, counted, is_link_local,
+};
+
 use super::connection::{Remotes, connection};
 use super::express_route::{Circuits, own_circuit};
 use super::gateway_addresses::{self, Addresses};
@@ -15,14 +24,6 @@ use super::premises::{Ends, local_gateway, sites};
 use super::public_address::Public;
 use super::route_server::route_servers;
 use super::{Scope, bgp, vpn_nat};
-use crate::config::diagnostic::{At, Report};
-use crate::config::document::{Document, Reference};
-use crate::config::gateway::{self as written, GatewayType, VpnType};
-use crate::model::{
-    AZURE_ASN, BgpSettings, Connection, ExpressRouteCircuit, GatewayIx, GatewayKind, GatewaySku, Internet,
-    LocalGatewayIx, LocalNetworkGateway, PrivateCloud, PublicIpIx, Remote, RouteServer, RouteTable, Site, SubnetIx,
-    VirtualNetwork, VirtualNetworkGateway, counted, is_link_local,
-};
 
 /// Everything about gateways.
 pub(super) struct Gateways {

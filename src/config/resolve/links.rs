@@ -1,13 +1,14 @@
 //! Which gateways a circuit lets in: by key, by number and by place (ER-10, ER-11, ER-19).
 
-use super::express_route::Circuits;
-use super::geography;
 use crate::config::diagnostic::{At, Report};
 use crate::config::document::Document;
 use crate::config::gateway as written;
 use crate::model::{
     CircuitIx, CircuitTier, Connection, ExpressRouteCircuit, Remote, SubnetIx, VirtualNetwork, VirtualNetworkGateway,
 };
+
+use super::express_route::Circuits;
+use super::geography;
 
 /// LIM-23: of one peering location, in one virtual network.
 const SAME_LOCATION: usize = 4;

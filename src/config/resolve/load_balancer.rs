@@ -5,11 +5,6 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::Scope;
-use super::balancing_rules as rules;
-use super::machine::{Holder, Wish};
-use super::names::{Names, or_unnamed};
-use super::public_address::Public;
 use crate::config::diagnostic::{At, Report, Spanned};
 use crate::config::document::{Allocation, Document, IpVersion, Reference};
 use crate::config::load_balancer::{self as written, PartReference};
@@ -17,6 +12,11 @@ use crate::model::{
     Backend, BackendPool, Frontend, FrontendIx, FrontendSite, LoadBalancer, NetworkInterface, PublicIpAddress,
     PublicIpIx, PublicIpSku, SubnetIx, VnetIx,
 };
+
+use super::machine::{Holder, Wish};
+use super::names::{Names, or_unnamed};
+use super::public_address::Public;
+use super::{Scope, balancing_rules as rules};
 
 /// A frontend whose subnet is not known keeps its place: the report has an error, and the network will not be used.
 const NOWHERE: SubnetIx = SubnetIx { vnet: VnetIx(usize::MAX), subnet: usize::MAX };

@@ -7,21 +7,20 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::Scope;
-use super::account::Accounts;
-use super::allocation::Pool;
-use super::attach::Attachments;
-use super::guest;
-use super::load_balancer::{Balancers, PoolIx};
-use super::names::{Names, or_unnamed, within};
-use super::private_access;
-use super::public_address::Public;
 use crate::config::diagnostic::{At, Report, Spanned};
 use crate::config::document::{self, Allocation, Document, IpConfiguration, IpVersion};
 use crate::model::{
     AdminState, Backend, FrontendIx, InstanceAddress, NetworkInterface, NicIx, PrivateEndpoint, PublicIpIx, SubnetIx,
     VirtualMachine, VirtualNetwork, VmIx,
 };
+
+use super::account::Accounts;
+use super::allocation::Pool;
+use super::attach::Attachments;
+use super::load_balancer::{Balancers, PoolIx};
+use super::names::{Names, or_unnamed, within};
+use super::public_address::Public;
+use super::{Scope, guest, private_access};
 
 /// Everybody with an address.
 pub(super) struct Addressed {

@@ -49,24 +49,25 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use self::account::Accounts;
-use self::allocation::Pool;
-use self::attach::Attachments;
-use self::flow_log::Interfaces;
-use self::gateway::Gateways;
-use self::groups::Groups;
-use self::limits::Limits;
-use self::names::{Names, within};
-use self::public_address::Public;
-use self::rights::Rights;
-use self::tags::Tags;
+use crate::model::{
+    AsgIx, Network, NsgIx, RouteTable, RouteTableIx, Standing, Subnet, SubnetIx, VirtualNetwork, VnetIx,
+};
+
 use super::diagnostic::{Report, Spanned, clip};
 use super::document::{self, Document};
 use super::values::is_dns_label;
 use super::{Files, no_files};
-use crate::model::{
-    AsgIx, Network, NsgIx, RouteTable, RouteTableIx, Standing, Subnet, SubnetIx, VirtualNetwork, VnetIx,
-};
+use account::Accounts;
+use allocation::Pool;
+use attach::Attachments;
+use flow_log::Interfaces;
+use gateway::Gateways;
+use groups::Groups;
+use limits::Limits;
+use names::{Names, within};
+use public_address::Public;
+use rights::Rights;
+use tags::Tags;
 
 /// NSG-24: the idle time where the file says none.
 const DEFAULT_FLOW_TIMEOUT_MINUTES: u64 = 4;

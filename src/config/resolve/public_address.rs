@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::names::{Names, or_unnamed, within};
 use crate::config::diagnostic::{At, Report, Spanned};
 use crate::config::document::{self, Allocation, Document, IpVersion, Reference};
 use crate::config::public_address as written;
@@ -16,6 +15,8 @@ use crate::model::{
     DEFAULT_OUTBOUND, Internet, Leases, NatGateway, NatGatewayIx, NetworkInterface, PublicIpAddress, PublicIpIx,
     PublicIpPrefix, PublicIpSku, PublicPrefixIx, VirtualNetwork, is_routable,
 };
+
+use super::names::{Names, or_unnamed, within};
 
 /// Where public addresses are taken from that a file does not state: documentation ranges (RFC 5737, RFC 3849).
 const DYNAMIC_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 0);

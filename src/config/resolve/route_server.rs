@@ -5,15 +5,16 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::names::{Names, or_unnamed, within};
-use super::public_address::Public;
-use super::{Scope, bgp};
 use crate::config::diagnostic::{At, Report};
 use crate::config::document::{Document, Reference};
 use crate::config::route_server as written;
 use crate::model::{
     AZURE_ASN, BgpConnection, BgpSettings, RouteServer, SubnetIx, VirtualNetwork, VirtualNetworkGateway,
 };
+
+use super::names::{Names, or_unnamed, within};
+use super::public_address::Public;
+use super::{Scope, bgp};
 
 const SUBNET: &str = "RouteServerSubnet";
 /// LIM-24.

@@ -2,13 +2,14 @@
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::names::{Names, or_unnamed, within};
 use crate::config::diagnostic::{At, Report, Spanned};
 use crate::config::gateway::{Connection, VirtualNetworkGateway};
 use crate::config::vpn_nat::{self as written, Mapping, NatType};
 use crate::model::{
     self, GatewaySku, LocalNetworkGateway, NatKind, NatMode, NatRule, PortRange, Remote, is_link_local,
 };
+
+use super::names::{Names, or_unnamed, within};
 
 /// LIM-20.
 const RULES_MAX: usize = 500;

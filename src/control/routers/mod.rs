@@ -17,15 +17,15 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
-use super::engine::{Engine, Heard};
-use super::events::{EventLog, Happening};
-use crate::compile::Learned;
 use crate::compile::exchange::Exchange;
 use crate::diag;
-use crate::model::Network;
+use crate::model::{Learned, Network};
 use crate::speakers::{self, Node, Peer, PeerRow, RouteRow, nodes};
 use crate::sys::caps::{self, CapabilitySet};
 use crate::sys::netns::{Identity, Netns};
+
+use super::engine::{Engine, Heard};
+use super::events::{EventLog, Happening};
 use running::Running;
 use silent::Silent;
 

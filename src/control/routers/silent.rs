@@ -8,12 +8,12 @@ use std::io;
 
 use ipnet::IpNet;
 
-use super::Place;
-use crate::compile::Learned;
 use crate::compile::exchange::Exchange;
-use crate::model::{CircuitIx, Customer, Network, Side};
+use crate::model::{CircuitIx, Customer, Learned, Network, Side};
 use crate::sys::netlink::Netlink;
 use crate::sys::netns::Identity;
+
+use super::Place;
 
 /// The customer's end of one of a circuit's links.
 #[derive(Debug)]

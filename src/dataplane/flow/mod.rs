@@ -21,24 +21,26 @@ mod tests;
 pub(super) mod wheel;
 
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crossbeam_utils::CachePadded;
 use foldhash::quality::RandomState;
 
-use self::key::FlowKey;
-use self::record::Record;
-use self::shard::{Shard, Sweep};
-use self::shares::Shares;
-use super::lock::{Lock, Locked};
-use super::{Direction, NicId, Timestamp};
 use crate::wire::Tuple;
 
-pub use self::event::{Denial, FlowEvent};
-pub use self::record::{FlowRecord, Follow, Passing, Traffic};
-pub use self::shares::{FlowLimits, TableFull};
-pub use self::tcp::{FlowState, Signal};
-pub use self::terms::{Deciders, FlowTerms, RuleId, RulesMark, Share};
+use super::lock::{Lock, Locked};
+use super::{Direction, NicId, Timestamp};
+use key::FlowKey;
+use record::Record;
+use shard::{Shard, Sweep};
+use shares::Shares;
+
+pub use event::{Denial, FlowEvent};
+pub use record::{FlowRecord, Follow, Passing, Traffic};
+pub use shares::{FlowLimits, TableFull};
+pub use tcp::{FlowState, Signal};
+pub use terms::{Deciders, FlowTerms, RuleId, RulesMark, Share};
 
 /// Power of two; many more than workers, so that two seldom meet. A small table has fewer.
 const SHARDS: usize = 64;

@@ -20,13 +20,15 @@ mod vacancy;
 
 use std::hash::{BuildHasher, Hash};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, AtomicUsize};
 
 use foldhash::quality::RandomState;
 
-use self::family::{Family, place_inside, place_outside};
-use super::{Direction, NicId, Signal, Timestamp};
 use crate::wire::{Packet, Protocol, Tuple};
+
+use super::{Direction, NicId, Signal, Timestamp};
+use family::{Family, place_inside, place_outside};
 
 /// The first port that is mapped: 64,512 of them (NAT-02).
 const FIRST_PORT: u16 = 1024;

@@ -7,15 +7,16 @@
 
 use std::net::IpAddr;
 
-use super::admit::Admitted;
-use super::over::{In, Out};
-use super::route::{Access, Hop, Way};
-use super::{Leg, Subject, check};
 use crate::dataplane::flow::key::FlowKey;
 use crate::dataplane::{
     Asking, Direction, DropReason, FrontendId, Ingress, Mapped, NicId, Observer, Passing, Place, PortId, Quiet, Said,
 };
 use crate::wire::Packet;
+
+use super::admit::Admitted;
+use super::over::{In, Out};
+use super::route::{Access, Hop, Way};
+use super::{Leg, Subject, check};
 
 /// Where the tables lead a flow.
 #[derive(Clone, Copy, Debug)]

@@ -6,15 +6,16 @@
 
 use std::net::IpAddr;
 
-use super::admit::Admitted;
-use super::route::Hop;
-use super::{Leg, Subject};
 use crate::dataplane::balancer::sorted;
 use crate::dataplane::{
     Asking, BalancingRule, DropReason, Frontend, FrontendId, Mapped, Member, NicId, Observer, Owner, PacketEnd, Pin,
     PortId, Said, Step, Takes, Translation,
 };
 use crate::wire::{Packet, Protocol, QuotedEnd, Tuple};
+
+use super::admit::Admitted;
+use super::route::Hop;
+use super::{Leg, Subject};
 
 /// What a packet becomes on its way, and where it goes.
 #[derive(Clone, Copy)]

@@ -6,14 +6,15 @@
 
 use std::net::IpAddr;
 
-use super::admit::Admitted;
-use super::balance::Balancing;
-use super::{Leg, Subject, check, subject};
 use crate::dataplane::{
     Asking, Direction, DropReason, Edge, FrontendId, Mapped, NicId, Observer, Outbound, Owner, PoolId, PortId,
     PublicOwner, Said, Step, Told, Translation,
 };
 use crate::wire::{Packet, Protocol, QuotedEnd, Transport, Tuple};
+
+use super::admit::Admitted;
+use super::balance::Balancing;
+use super::{Leg, Subject, check, subject};
 
 /// How a packet comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,15 +4,16 @@
 //! those lead to itself by its own. What is for itself, or too old to go on, its own kernel gets and answers. Hops are
 //! counted when all is decided: until then the packet is as it came.
 
+use crate::dataplane::{
+    Deciders, Direction, DropReason, FrontendId, Gateway, GatewayId, NextHop, NicId, Observer, Owner, PortId, Step,
+};
+use crate::wire::Packet;
+
 use super::admit::Admitted;
 use super::balance::{Balancing, Rewrite};
 use super::route::{Hop, Way};
 use super::tunnel_nat::Renamed;
 use super::{Leg, Passage, Subject, check, subject};
-use crate::dataplane::{
-    Deciders, Direction, DropReason, FrontendId, Gateway, GatewayId, NextHop, NicId, Observer, Owner, PortId, Step,
-};
-use crate::wire::Packet;
 
 /// Gateways that a packet passes in one leg. Between virtual networks that are chained by tunnels each is one; more than
 /// these are going round.

@@ -1,12 +1,13 @@
 //! What a NIC's rules say of a packet that starts a flow: admin rules, then its NSGs, in Azure's order.
 
-use super::admit::Admitted;
 use crate::dataplane::platform::{DNS_PORT, LICENSING, LICENSING_PORT, METADATA, METADATA_PORT, PLATFORM};
 use crate::dataplane::{
     Acl, AclId, AclMatch, Action, Admission, Deciders, Direction, DropReason, FilterPlace, NicId, Observer, RuleId,
     Snapshot, Step,
 };
 use crate::wire::{Protocol, Tuple};
+
+use super::admit::Admitted;
 
 /// What a NIC's rules say of a packet that would start a flow there: neither routes nor the far end are asked (DIAG-05).
 pub fn judge<O: Observer>(

@@ -22,17 +22,19 @@ mod route;
 mod subject;
 mod tunnel_nat;
 
-use self::admit::Admitted;
-pub use self::judge::judge;
-pub use self::parting::{End, part};
-pub use self::path::Paths;
-use self::route::{Hop, Way};
-use self::subject::Subject;
+use crate::wire::Packet;
+
 use super::{
     Direction, DropReason, FlowEvent, FlowLimits, FlowRecord, FlowTable, FragmentTable, Ingress, LoopTable, NatLimits,
     NatTable, NicId, Observer, PortId, Room, Snapshot, Step, TableFull, Timestamp, Verdict,
 };
-use crate::wire::Packet;
+use admit::Admitted;
+use route::{Hop, Way};
+use subject::Subject;
+
+pub use judge::judge;
+pub use parting::{End, part};
+pub use path::Paths;
 
 /// The mutable state that workers share.
 #[derive(Debug)]

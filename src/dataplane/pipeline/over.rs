@@ -5,13 +5,14 @@
 
 use std::net::IpAddr;
 
-use super::edge::Arrival;
-use super::{Leg, Subject, check};
 use crate::dataplane::flow::key::FlowKey;
 use crate::dataplane::{
     Asking, Direction, DropReason, Edge, FrontendId, Mapped, NicId, Observer, Place, PortId, PublicOwner, Said,
 };
 use crate::wire::Packet;
+
+use super::edge::Arrival;
+use super::{Leg, Subject, check};
 
 /// From a NIC to the Internet.
 #[derive(Clone, Copy, Debug)]

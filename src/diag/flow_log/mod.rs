@@ -14,12 +14,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::azure::Utc;
 use crate::compile::{Compiled, flow_logs, senders};
 use crate::dataplane::{Direction, FlowEvent, FlowRecord, FlowState, NicId, RuleId, Timestamp};
 use crate::model::Network;
 use crate::wire::Tuple;
 
-use super::Utc;
 use identity::Identities;
 use log::{Line, Log};
 use record::Groups;

@@ -5,7 +5,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{admin, edge, express_route, gateways};
 use crate::diag::flow_log;
 use crate::diag::names::{address_field, nic_name};
 use crate::model::{
@@ -14,6 +13,8 @@ use crate::model::{
     Route, RouteDestination, RouteNextHop, RouteTable, SecurityRule, ServiceEndpoint, Subnet, SubnetNames,
     VirtualMachine, VirtualNetwork, VnetIx, counted,
 };
+
+use super::{admin, edge, express_route, gateways};
 
 /// One object. Objects of one kind have the same properties in the same order.
 pub(super) struct Object {

@@ -11,9 +11,10 @@ use vnet::model::{
     RouteNextHop, SecurityProtocol, SecurityRule, ServiceTag, SubnetIx,
 };
 
-use super::{Admission, Party, Twin, address, any_contains};
 use crate::state::{Packet, Says};
 use crate::topology::{Kind, Sent};
+
+use super::{Admission, Party, Twin, address, any_contains};
 
 impl Twin<'_> {
     /// NSG-20..25: a record first, else the rules.

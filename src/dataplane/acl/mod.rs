@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use self::bit_vector::BitVector;
-use super::RuleId;
 use crate::wire::{Protocol, Tuple};
+
+use super::RuleId;
+use bit_vector::BitVector;
 
 /// An ordered list of rules, first match wins. A clone shares everything.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::model::{Attachment, CircuitIx, ConnectionIx, GatewayIx, Health, Network, ProbeKey, Remote, Side};
+use super::{Attachment, CircuitIx, ConnectionIx, GatewayIx, Health, Network, ProbeKey, Remote, Side};
 
 /// What the running system tells, as opposed to what the file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Learned {
     /// Instances of gateways and links of circuits that do not work at the moment (VPN-30, ER-02), by
     /// [`VirtualNetworkGateway::instance_name`] and [`Network::circuit_link_name`].
     ///
-    /// [`VirtualNetworkGateway::instance_name`]: crate::model::VirtualNetworkGateway::instance_name
+    /// [`VirtualNetworkGateway::instance_name`]: super::VirtualNetworkGateway::instance_name
     pub down: BTreeSet<String>,
     /// Devices that somebody has switched off where they stand: a gateway's own, those of tunnels and links at their far ends.
     pub switched_off: HashSet<Attachment>,
