@@ -16,12 +16,10 @@
 //! | [`model`] | Azure's nouns as validated, immutable values | YAML, tables, packets, I/O |
 //! | [`config`] | YAML to model, every mistake at once with its place and its fix | tables, the system |
 //! | [`dataplane`] | `Snapshot`, `Fib`, `Acl`, `FlowTable`, the pipeline | names, model, file descriptors, clocks, logs |
-//! | [`bgp`] | messages, session state machine, routes | sockets, model, dataplane |
+//! | [`bgp`] | messages, session state machine, routes, a network's BGP topology; `driver` runs them on sockets | tables, dataplane |
 //! | [`compile`] | effective routes and NSGs to a `Snapshot` | I/O, threads, time |
-//! | [`speakers`] | who speaks BGP with whom, and what each learns | sockets, packets, I/O |
 //! | [`diag`] | answers over model and snapshot, as data | printing, I/O |
 //! | [`sys`] | every system call, all `unsafe` | any other module |
-//! | [`gateway`] | BGP speakers on real sockets, each in its namespace | model, tables |
 //! | [`probe`] | health probes on real sockets, in the platform's namespace | tables |
 //! | [`service`] | the names and the metadata that the platform serves, on real sockets in its namespace | tables |
 //! | [`worker`] | poll, read a batch, process, write | model, config, compile |
@@ -39,12 +37,10 @@ pub mod config;
 pub mod control;
 pub mod dataplane;
 pub mod diag;
-pub mod gateway;
 pub mod lab;
 pub mod model;
 pub mod probe;
 pub mod service;
-pub mod speakers;
 pub mod sys;
 pub mod wire;
 pub mod worker;

@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ipnet::IpNet;
+use vnet::bgp::topology::converge;
 use vnet::compile::{Compiled, EffectiveRule, RuleOwner, Sender, compile};
 use vnet::config;
 use vnet::dataplane::{AclId, Fib, Filters, NextHop, NicId, ProtocolMatch, RouteId};
 use vnet::model::{
     Attachment, CircuitIx, ConnectionIx, Internet, Learned, Network, NicIx, Said, Side, SubnetIx, VnetIx,
 };
-use vnet::speakers::converge;
 
 use golden::Golden;
 

@@ -1,4 +1,4 @@
-//! BGP without sockets, clocks or chance: bytes and time in, bytes and routes out.
+//! BGP: bytes and time in, bytes and routes out. Only [`driver`] has sockets and a clock.
 //!
 //! | part | what it is |
 //! |---|---|
@@ -6,15 +6,18 @@
 //! | [`session`] | the state machine of one session: connections, timers, OPENs, collisions |
 //! | [`rib`] | all paths by prefix, the best of them, and what each peer is told |
 //! | [`speaker`] | the sessions of one autonomous system around one table of routes |
+//! | [`topology`] | which routers of a network are BGP peers, and the policy of each session |
+//! | [`driver`] | a speaker on real sockets, in a network namespace |
 //!
-//! A driver with sockets, in whatever namespace, turns a [`Speaker`] into a router's BGP. What Azure makes of it (which
-//! prefixes a gateway refuses, whom it tells what) comes in as a [`Policy`].
+//! What Azure adds (which prefixes a gateway refuses, what it advertises to which peer) is a [`Policy`].
 
+pub mod driver;
 pub mod message;
 mod renaming;
 pub mod rib;
 pub mod session;
 pub mod speaker;
+pub mod topology;
 
 pub use message::{AsPath, Asn, Attributes, Community, Families, Family, Notification, Update};
 pub use renaming::Renaming;

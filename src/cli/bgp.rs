@@ -6,13 +6,14 @@ use std::time::Instant;
 
 use clap::{Args, Subcommand};
 
+use crate::bgp::topology::{Converged, PeerRow, RouteRow, converge, gateway_rows};
+use crate::control::protocol::{BgpQuestion, BgpTopic, Request, Response};
+
 use super::ask::unexpected;
 use super::context::Context;
 use super::failure::Failure;
 use super::table::Table;
 use super::{Outcome, topology};
-use crate::control::protocol::{BgpQuestion, BgpTopic, Request, Response};
-use crate::speakers::{Converged, PeerRow, RouteRow, converge, gateway_rows};
 
 /// Show BGP sessions and routes of gateways and sites
 ///
@@ -109,7 +110,7 @@ fn routes(
 }
 
 fn forecast(converged: &Converged, what: BgpTopic, node: Option<&str>, peer: Option<IpAddr>) -> Vec<RouteRow> {
-    use crate::speakers::{advertised_rows, learned_rows, refused_rows};
+    use crate::bgp::topology::{advertised_rows, learned_rows, refused_rows};
     let wanted = converged.nodes().iter().filter(|(known, _)| node.is_none_or(|node| known.is(node)));
     let rows = wanted.flat_map(|(node, speaker)| match what {
         BgpTopic::Learned => learned_rows(node, speaker),

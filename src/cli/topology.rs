@@ -4,12 +4,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use crate::bgp::topology::converge;
 use crate::compile::{Compiled, compile};
 use crate::config::{self, Diagnostic, Errors, Loaded, Named, Severity};
 use crate::diag;
 use crate::lab::{self, Record};
 use crate::model::{Learned, Network, Standing};
-use crate::speakers::converge;
 use crate::sys::files;
 
 use super::context::{Context, Messages};

@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
+use crate::bgp::topology::circuits::CustomerLinks;
+use crate::bgp::topology::expressroute_rib::Exchange;
 use crate::dataplane::{
     AddressMap, Fib, Gateway, GatewayId, NextHop, NicId, PortMap, PortPool, Ports, RouteId, Selectors, Spread,
     SpreadId, Told, TunnelNat,
@@ -17,8 +19,7 @@ use crate::model::{
     RoutingPreference, VnetIx,
 };
 
-use super::exchange::Exchange;
-use super::express_route::{self, CustomerLinks, edge_id};
+use super::express_route::{self, edge_id};
 use super::{Ids, Sender};
 
 /// Of a rule's external range so many addresses are shared by ports: 64,512 flows to one destination each.
@@ -244,7 +245,7 @@ impl Gateways {
 /// tunnel is named. What is away is left out while anything else is there (VPN-33).
 fn instances((network, learned): (&Network, &Learned), gateway: GatewayIx, over: &[ConnectionIx]) -> Vec<IpAddr> {
     let own = network.gateway(gateway);
-    let up = preferred(over, |tunnel| is_up(network, learned, *tunnel));
+    let up = preferred(over, |tunnel| learned.tunnel_is_up(network, *tunnel));
     let mut leading: Vec<_> = up.into_iter().map(|tunnel| network.connection(tunnel).instance).collect();
     if over.is_empty() {
         leading = (0..own.active_instances()).collect();
@@ -364,7 +365,7 @@ fn table(
 ) -> Fib {
     // While some tunnels are up the others take nothing (VPN-33).
     let hops = |over: &[ConnectionIx]| -> Vec<NextHop> {
-        let up: Vec<_> = over.iter().filter(|one| is_up(network, learned, **one)).collect();
+        let up: Vec<_> = over.iter().filter(|one| learned.tunnel_is_up(network, **one)).collect();
         if up.is_empty() {
             vec![NextHop::NoGateway]
         } else {
@@ -402,11 +403,6 @@ pub(super) fn fib(routes: &[(IpNet, Vec<NextHop>)]) -> Fib {
     let next_hops = routes.iter().map(|(_, over)| hop_over(over)).collect();
     let lpm = routes.iter().map(|(prefix, _)| *prefix).zip((0..).map(RouteId)).collect();
     Fib { lpm, next_hops, spreads: spreads.into() }
-}
-
-/// Whether a tunnel takes packets.
-pub(super) fn is_up(network: &Network, learned: &Learned, tunnel: ConnectionIx) -> bool {
-    network.tunnel_fault(tunnel).is_none() && learned.absence(network, tunnel).is_none()
 }
 
 /// The other end of a tunnel.

@@ -9,11 +9,10 @@ mod acls;
 mod admin;
 mod balancer;
 mod edge;
-pub mod exchange;
-mod express_route;
+pub(crate) mod express_route;
 mod fib;
 mod flow_logs;
-mod gateways;
+pub(crate) mod gateways;
 mod groups;
 mod ids;
 mod links;
@@ -54,7 +53,7 @@ use surroundings::Surroundings;
 use user_routes::{Table, Tables, UserRoutes};
 
 pub use acls::{EffectiveRule, RuleOwner, RuleRef};
-pub use express_route::{CustomerLinks, edge_id};
+pub use express_route::edge_id;
 pub use flow_logs::flow_logs;
 pub use ids::{Ids, senders};
 pub use links::connected;
@@ -364,7 +363,7 @@ fn ingress(network: &Network, learned: &Learned, ids: &Ids, attachment: Option<A
         Some(Attachment::Tunnel(tunnel)) => Ingress::Tunnel {
             tunnel: ids.nic(Sender::Tunnel(tunnel)).expect("every tunnel has a number"),
             gateway: gateway_id(network.connection(tunnel).gateway),
-            up: gateways::is_up(network, learned, tunnel),
+            up: learned.tunnel_is_up(network, tunnel),
         },
         Some(Attachment::Platform(vnet)) => Ingress::Platform {
             nic: ids.nic(Sender::Platform(vnet)).expect("the platform has a number"),
@@ -378,7 +377,7 @@ fn ingress(network: &Network, learned: &Learned, ids: &Ids, attachment: Option<A
         Some(Attachment::CircuitLink(circuit, side)) => Ingress::Tunnel {
             tunnel: ids.nic(Sender::CircuitLink(circuit, side)).expect("every link has a number"),
             gateway: edge_id(network, circuit),
-            up: network.circuit_fault(circuit).is_none() && express_route::is_up(network, learned, circuit, side),
+            up: network.circuit_fault(circuit).is_none() && learned.link_is_up(network, circuit, side),
         },
         None => Ingress::Vacant,
     }

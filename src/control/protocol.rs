@@ -10,13 +10,13 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bgp::topology::{self, PeerRow};
 use crate::diag::{
     BackendRow, CircuitRow, ConnectionRow, EffectiveGroup, Explanation, FlowVerifyAnswer, FlowVerifyQuery, Forecast,
     LiveExplanation, NextHopAnswer, NextHopQuery, PeeringRow, Plan, Probe, PublicAddressRow, Query, Reach, Retraced,
     RouteRow, Sighting, SnatRow,
 };
 use crate::model::{PowerState, Side};
-use crate::speakers::{self, PeerRow};
 
 use super::events::Event;
 use super::outage::Outage;
@@ -213,7 +213,7 @@ pub enum Response {
     Connections(Vec<ConnectionRow>),
     Circuits(Vec<CircuitRow>),
     BgpPeers(Vec<PeerRow>),
-    BgpRoutes(Vec<speakers::RouteRow>),
+    BgpRoutes(Vec<topology::RouteRow>),
     Traced(Traced),
     Changed(Changed),
     /// What went away, or came back.

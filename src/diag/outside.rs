@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::compile::exchange::{Exchange, Toward};
+use crate::bgp::topology::expressroute_rib::{Exchange, Toward};
 use crate::compile::{Compiled, Sender, edge_id};
 use crate::dataplane::{NextHop, NicId};
 use crate::model::{

@@ -80,6 +80,16 @@ impl Learned {
         fault.or_else(|| Some(self.absence(network, tunnel)?.to_string()))
     }
 
+    /// Whether a tunnel forwards packets.
+    pub fn tunnel_is_up(&self, network: &Network, tunnel: ConnectionIx) -> bool {
+        network.tunnel_fault(tunnel).is_none() && self.absence(network, tunnel).is_none()
+    }
+
+    /// Whether a circuit's link forwards packets (ER-02).
+    pub fn link_is_up(&self, network: &Network, circuit: CircuitIx, side: Side) -> bool {
+        self.link_absence(network, circuit, side).is_none()
+    }
+
     /// Of a tunnel.
     pub fn absence(&self, network: &Network, tunnel: ConnectionIx) -> Option<Absence> {
         let connection = network.connection(tunnel);

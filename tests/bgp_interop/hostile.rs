@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use vnet::bgp::driver::{Neighbour, PORT};
 use vnet::bgp::{Asn, Origination, PeerConfig, PeerId, Retry, Source};
-use vnet::gateway::{Neighbour, PORT};
 use vnet::sys::socket::Origin;
 
 use crate::ours::Ours;

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
+use vnet::bgp::driver::{Happened, Neighbour, Router};
 use vnet::bgp::{Asn, Families, NextHops, Origination, PeerConfig, PeerId, PeerStatus, Source, Speaker, State};
-use vnet::gateway::{Happened, Neighbour, Router};
 use vnet::sys::caps::CapabilitySet;
 use vnet::sys::netns::Netns;
 

@@ -6,8 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use ipnet::{IpNet, Ipv4Net};
+use vnet::bgp::driver::{Neighbour, Router};
 use vnet::bgp::{Asn, Export, NextHops, Origination, PeerConfig, PeerId, Policy, Source, Speaker};
-use vnet::gateway::{Neighbour, Router};
 use vnet::sys::caps::CapabilitySet;
 
 use crate::lab::{Lab, SOON, eventually};

@@ -10,8 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use vnet::bgp::topology::{Converged, RouteRow, advertised_rows, converge, gateway_peers, learned_rows, refused_rows};
 use vnet::compile::compile;
-use vnet::speakers::{Converged, RouteRow, advertised_rows, converge, gateway_peers, learned_rows, refused_rows};
 use vnet::{config, diag};
 
 use golden::Golden;

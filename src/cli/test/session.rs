@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::report::Tested;
+use crate::bgp::topology::{PeerRow, PeerState};
 use crate::cli::ask::unexpected;
 use crate::cli::context::{Context, Messages};
 use crate::cli::ended::{self, EndedProgram};
@@ -21,7 +21,8 @@ use crate::diag::{self, Explanation, Forecast, Observed, Problem, ProblemKind, Q
 use crate::lab::trial::{self, Trial};
 use crate::lab::{self, Base, Record, quiet};
 use crate::model::{Endpoint, Network, TestCase, Verdict};
-use crate::speakers::{PeerRow, PeerState};
+
+use super::report::Tested;
 
 /// Questions to a daemon at a time: its requests are of a bounded length.
 const QUESTIONS: usize = 100;

@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
-use crate::compile::exchange::Exchange;
+use crate::bgp::topology::expressroute_rib::Exchange;
+use crate::bgp::topology::{self, Node, Peer, PeerRow, RouteRow, nodes};
 use crate::diag;
 use crate::model::{Learned, Network};
-use crate::speakers::{self, Node, Peer, PeerRow, RouteRow, nodes};
 use crate::sys::caps::{self, CapabilitySet};
 use crate::sys::netns::{Identity, Netns};
 
@@ -162,12 +162,12 @@ impl Routers {
     pub fn peers(&self, node: Option<&str>) -> Result<Vec<PeerRow>, String> {
         let now = Instant::now();
         let mut rows =
-            self.each(node, |running| running.look(|node, speaker| speakers::peer_rows(node, Some(speaker), now)));
+            self.each(node, |running| running.look(|node, speaker| topology::peer_rows(node, Some(speaker), now)));
         let foreign = lock(&self.shared.foreign).clone();
         let foreign = foreign.iter().filter(|known| node.is_none_or(|name| known.is(name)));
         rows.extend(foreign.map(|node| self.foreign_rows(node, now)));
         let now = self.engine.published();
-        let inner = speakers::gateway_peers(&now.network, now.compiled.learned()).into_iter();
+        let inner = topology::gateway_peers(&now.network, now.compiled.learned()).into_iter();
         let inner: Vec<_> = inner.filter(|row| node.is_none_or(|name| row.node.eq_ignore_ascii_case(name))).collect();
         rows.extend((!inner.is_empty()).then_some(inner));
         self.known(node, rows)
@@ -178,17 +178,17 @@ impl Routers {
         let running = lock(&self.shared.nodes);
         let seen = |peer: &Peer| {
             let far = running.get(peer.node.as_ref()?)?;
-            far.look(|far, speaker| speakers::seen_from_the_other_end(node, peer, (far, speaker), now))
+            far.look(|far, speaker| topology::seen_from_the_other_end(node, peer, (far, speaker), now))
         };
-        let unseen = speakers::peer_rows(node, None, now).into_iter();
+        let unseen = topology::peer_rows(node, None, now).into_iter();
         node.peers.iter().zip(unseen).map(|(peer, unseen)| seen(peer).unwrap_or(unseen)).collect()
     }
 
     /// The routes that all routers know, or one.
     pub fn learned(&self, node: Option<&str>) -> Result<Vec<RouteRow>, String> {
-        let mut rows = self.each(node, |running| running.look(speakers::learned_rows));
+        let mut rows = self.each(node, |running| running.look(topology::learned_rows));
         let now = self.engine.published();
-        let inner = speakers::gateway_rows(&now.network, now.compiled.learned()).into_iter();
+        let inner = topology::gateway_rows(&now.network, now.compiled.learned()).into_iter();
         let inner: Vec<_> = inner.filter(|row| node.is_none_or(|name| row.node.eq_ignore_ascii_case(name))).collect();
         rows.extend((!inner.is_empty()).then_some(inner));
         self.known(node, rows)
@@ -196,12 +196,12 @@ impl Routers {
 
     /// What peers have said and is not used.
     pub fn refused(&self, node: Option<&str>) -> Result<Vec<RouteRow>, String> {
-        self.known(node, self.each(node, |running| running.look(speakers::refused_rows)))
+        self.known(node, self.each(node, |running| running.look(topology::refused_rows)))
     }
 
     /// What routers tell their peers, or one of them.
     pub fn advertised(&self, node: Option<&str>, to: Option<IpAddr>) -> Result<Vec<RouteRow>, String> {
-        let told = |running: &Running| running.look(|node, speaker| speakers::advertised_rows(node, speaker, to));
+        let told = |running: &Running| running.look(|node, speaker| topology::advertised_rows(node, speaker, to));
         self.known(node, self.each(node, told))
     }
 

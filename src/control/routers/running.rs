@@ -4,23 +4,23 @@
 //! can change on the way.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
+use std::{fmt, io};
 
 use ipnet::IpNet;
 
-use super::kernel::Kernel;
-use super::{Place, Shared, lock};
+use crate::bgp::driver::{Happened, Neighbour, Router};
+use crate::bgp::topology::{Node, Peer, Route, Sink, hear};
 use crate::bgp::{self, PeerId, Speaker, State};
 use crate::control::engine::Heard;
 use crate::control::events::{EventLog, Happening};
-use crate::gateway::{Happened, Neighbour, Router};
-use crate::speakers::{Node, Peer, Route, Sink, hear};
 use crate::sys::caps::CapabilitySet;
 use crate::sys::netns::Identity;
+
+use super::kernel::Kernel;
+use super::{Place, Shared, lock};
 
 #[derive(Debug)]
 pub(super) struct Running {
@@ -195,7 +195,7 @@ impl Running {
     pub(super) fn collect(&mut self, fabric: &mut Heard) {
         match &mut self.kernel {
             Some(kernel) => {
-                let routes = self.router.look(crate::speakers::kernel_routes);
+                let routes = self.router.look(crate::bgp::topology::kernel_routes);
                 kernel.set(&self.node.name, routes);
             }
             None => self.look(|node, speaker| hear(node, speaker, fabric)),

@@ -8,7 +8,7 @@ use std::io;
 
 use ipnet::IpNet;
 
-use crate::compile::exchange::Exchange;
+use crate::bgp::topology::expressroute_rib::Exchange;
 use crate::model::{CircuitIx, Customer, Learned, Network, Side};
 use crate::sys::netlink::Netlink;
 use crate::sys::netns::Identity;

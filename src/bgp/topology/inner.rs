@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::compile::CustomerLinks;
-use crate::compile::exchange::{Exchange, Toward, Way, underlay};
 use crate::model::{ConnectionIx, EDGE_ASN, GatewayIx, GatewayKind, Learned, Network, Remote, VirtualNetworkGateway};
 
+use super::circuits::CustomerLinks;
+use super::expressroute_rib::{Exchange, Toward, Way, underlay};
 use super::view::{Origin, PeerRow, PeerState, RouteRow, WEIGHT};
 
 /// The sessions of ExpressRoute gateways with edges: of each circuit two (ER-01). Nobody has counted their messages.

@@ -6,8 +6,9 @@ use std::time::Instant;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Node, Peer};
 use crate::bgp::{Path, Refusal, Source, Speaker, State};
+
+use super::{Node, Peer};
 
 /// Of routes that Azure's listing shows as used; iBGP's have none.
 pub(super) const WEIGHT: u32 = 32_768;

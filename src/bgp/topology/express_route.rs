@@ -10,11 +10,11 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::bgp::{AsPath, Asn, Export, Import, Origination, PeerConfig, PeerId, Policy, Source};
-use crate::compile::exchange::{Exchange, Way};
 use crate::model::{
     AZURE_ASN, BgpSettings, CircuitIx, EDGE_ASN, GatewayIx, GatewayKind, Learned, Network, PrivatePeering, Side, SiteIx,
 };
 
+use super::expressroute_rib::{Exchange, Way};
 use super::route_server::beside;
 use super::vpn::unsaid;
 use super::{CIRCUIT, Node, Peer, RETRY, Route, Sink, TUNNEL, next_hops};

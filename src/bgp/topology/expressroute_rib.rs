@@ -10,15 +10,13 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::circuits::{customer_asn, said};
 use crate::bgp::message::Reach;
 use crate::bgp::rib::{Neighbour, Rib};
 use crate::bgp::{AsPath, Asn, Export, Group, Import, NextHops, Origination, PeerId, Policy, Source, Update};
 use crate::model::{
     AZURE_ASN, CircuitIx, CircuitTransit, ConnectionIx, EDGE_ASN, GatewayIx, GatewayKind, Learned, Network, Remote,
 };
-
-use super::express_route::{customer_asn, said};
-use super::gateways::is_up as tunnel_is_up;
 
 /// Peers that are alike: to whom an edge says what depends on them alone.
 const CUSTOMER: Group = Group(1);
@@ -155,7 +153,7 @@ impl Exchange {
             let ends = (self.find(Router::Gateway(connection.gateway)), self.find(Router::Edge(circuit)));
             let (Some(gateway), Some(edge)) = ends else { continue };
             // An instance that is away says nothing, and nothing is said to it (VPN-30).
-            if !tunnel_is_up(network, learned, ix) {
+            if !learned.tunnel_is_up(network, ix) {
                 continue;
             }
             let takes_vnets = match (network.emulation.er_vnet_to_vnet, network.gateway(connection.gateway).kind) {

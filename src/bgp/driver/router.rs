@@ -4,20 +4,20 @@
 //! the thread, which then does what follows on the wire.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::mem;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use std::{io, mem};
 
 use ipnet::IpNet;
 
-use super::connections::{Connections, Neighbour, WAKER};
 use crate::bgp::{Event, Notification, PeerConfig, PeerId, Speaker};
 use crate::sys::caps::CapabilitySet;
 use crate::sys::netns::Netns;
 use crate::sys::poll::{Poller, Ready, Waker};
+
+use super::connections::{Connections, Neighbour, WAKER};
 
 /// What is ready that one turn looks at; the rest waits for the next.
 const BATCH: usize = 64;

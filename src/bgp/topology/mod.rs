@@ -4,8 +4,10 @@
 //! into BGP's words. Whoever has sockets runs them; [`converge`] runs them in memory, for answers from a file alone. What
 //! they have learned becomes [`Heard`](crate::model::Heard) in one way for both ([`hear`]).
 
+pub mod circuits;
 mod converge;
 mod express_route;
+pub mod expressroute_rib;
 mod inner;
 mod learned;
 mod route_server;
@@ -18,8 +20,9 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
-use crate::bgp::{Asn, Group, NextHops, Origination, PeerConfig, PeerId, Retry, Source, Speaker};
 use crate::model::{Learned, Network};
+
+use super::{Asn, Group, NextHops, Origination, PeerConfig, PeerId, Retry, Source, Speaker};
 
 pub use converge::{Converged, converge};
 pub use inner::{gateway_peers, gateway_rows};

@@ -1,0 +1,87 @@
+//! What the customers of circuits advertise, and over which of their two links.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::model::{CLOUD_ASN, CircuitIx, Customer, Learned, Network, Said, Side};
+
+use super::expressroute_rib::{Exchange, Toward, underlay};
+
+/// The AS number of a circuit's customer, if it has one.
+pub(super) fn customer_asn(network: &Network, circuit: CircuitIx) -> Option<u32> {
+    match network.customer(circuit)? {
+        Customer::Cloud(_) => Some(CLOUD_ASN),
+        Customer::Site(_) => Some(network.circuit(circuit).peering.as_ref()?.peer_asn),
+    }
+}
+
+/// What a circuit's customer says over links that are up: what its sessions have brought, else what the file says of it.
+pub(super) fn said<'a>(network: &Network, learned: &'a Learned, circuit: CircuitIx) -> Cow<'a, BTreeMap<IpNet, Said>> {
+    let up: Vec<_> = Side::BOTH.into_iter().filter(|side| learned.link_is_up(network, circuit, *side)).collect();
+    if let Some(heard) = learned.bgp.said.get(&network.circuit(circuit).name) {
+        // A session ends a moment after its link.
+        return if up.len() == 2 { Cow::Borrowed(heard) } else { Cow::Owned(over((network, circuit), &up, heard)) };
+    }
+    let Some(asn) = customer_asn(network, circuit) else { return Cow::default() };
+    let mut all: BTreeMap<IpNet, Said> = BTreeMap::new();
+    for side in up {
+        let (prefixes, prepend) = network.said_over_link(circuit, side).unwrap_or_default();
+        let (as_path, link) = (vec![asn; 1 + usize::from(prepend)], network.circuit_link_name(circuit, side));
+        for prefix in prefixes {
+            all.entry(prefix).or_default().hear(as_path.clone(), link.clone());
+        }
+    }
+    Cow::Owned(all)
+}
+
+/// What is said over these links.
+fn over(
+    (network, circuit): (&Network, CircuitIx),
+    links: &[Side],
+    heard: &BTreeMap<IpNet, Said>,
+) -> BTreeMap<IpNet, Said> {
+    let links: Vec<_> = links.iter().map(|side| network.circuit_link_name(circuit, *side)).collect();
+    let left = heard.iter().map(|(prefix, said)| {
+        let over = said.over.iter().filter(|link| links.contains(link)).cloned().collect();
+        (*prefix, Said { as_path: said.as_path.clone(), over })
+    });
+    left.filter(|(_, said)| !said.over.is_empty()).collect()
+}
+
+/// Over which links an edge sends what is its customer's: those that it is said over.
+pub(crate) fn to_customer(
+    (network, learned): (&Network, &Learned),
+    exchange: &Exchange,
+    circuit: CircuitIx,
+) -> BTreeMap<IpNet, Vec<Side>> {
+    let said = said(network, learned, circuit);
+    let links = Side::BOTH.map(|side| (side, network.circuit_link_name(circuit, side)));
+    let over = |prefix: &IpNet| {
+        let says = |link: &String| said.get(prefix).is_some_and(|said| said.over.contains(link));
+        links.iter().filter(|(_, link)| says(link)).map(|(side, _)| *side).collect()
+    };
+    let all = exchange.edge(circuit).into_iter();
+    let own = all.filter(|(_, ways)| ways.iter().any(|way| matches!(way.toward, Toward::Customer(_))));
+    own.map(|(prefix, _)| (prefix, over(&prefix))).collect()
+}
+
+/// Over which of its links each circuit leads to its customer's prefixes.
+#[derive(Debug)]
+pub struct CustomerLinks(Vec<BTreeMap<IpNet, Vec<Side>>>);
+
+impl CustomerLinks {
+    pub fn of(network: &Network, learned: &Learned, exchange: &Exchange) -> Self {
+        Self(network.circuits().map(|(ix, _)| to_customer((network, learned), exchange, ix)).collect())
+    }
+
+    /// The addresses that listings show for a way over a circuit: of each link that leads there (SYS-09a, ER-02), and of
+    /// both where the way does not end at the customer.
+    pub fn underlay(&self, circuit: CircuitIx, prefix: &IpNet) -> Vec<IpAddr> {
+        let sides = self.0[circuit.0].get(prefix);
+        let leads = |side: &Side| sides.is_none_or(|sides| sides.contains(side));
+        Side::BOTH.into_iter().zip(underlay(circuit)).filter(|(side, _)| leads(side)).map(|(_, it)| it).collect()
+    }
+}
