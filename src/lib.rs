@@ -20,8 +20,7 @@
 //! | [`compile`] | effective routes and NSGs to a `Snapshot` | I/O, threads, time |
 //! | [`diag`] | answers over model and snapshot, as data | printing, I/O |
 //! | [`sys`] | every system call, all `unsafe` | any other module |
-//! | [`probe`] | health probes on real sockets, in the platform's namespace | tables |
-//! | [`service`] | the names and the metadata that the platform serves, on real sockets in its namespace | tables |
+//! | [`platform`] | what the platform serves (DNS, metadata) and probes (backends' health), on real sockets in its namespace | tables |
 //! | [`worker`] | poll, read a batch, process, write | model, config, compile |
 //! | [`control`] | owns the model and what BGP has learned, recompiles, publishes, answers the control socket | packets |
 //! | [`lab`] | a topology up, down, exec, clean | dataplane |
@@ -39,8 +38,7 @@ pub mod dataplane;
 pub mod diag;
 pub mod lab;
 pub mod model;
-pub mod probe;
-pub mod service;
+pub mod platform;
 pub mod sys;
 pub mod wire;
 pub mod worker;

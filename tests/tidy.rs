@@ -24,11 +24,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("bgp", &["model", "sys"]),
     ("compile", &["model", "dataplane", "wire", "bgp"]),
     ("diag", &["azure", "model", "bgp", "compile", "dataplane", "wire"]),
-    ("probe", &["model", "sys"]),
-    ("service", &["model", "sys"]),
+    ("platform", &["model", "sys"]),
     ("worker", &["wire", "dataplane", "sys"]),
     ("control", &["azure", "model", "compile", "dataplane", "bgp", "diag", "sys", "worker"]),
-    ("lab", &["model", "config", "compile", "sys", "probe", "service", "control"]),
+    ("lab", &["model", "config", "compile", "sys", "platform", "control"]),
     ("cli", &["azure", "wire", "model", "sys", "config", "dataplane", "bgp", "compile", "diag", "control", "lab"]),
 ];
 

@@ -9,16 +9,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::device::{DefaultRoute, Device, Queues, set};
-use super::error::{During, Result};
-use super::mark::{Mark, title};
-use super::platform::ADDRESS as PLATFORM;
 use crate::model::{Internet, Masquerade, Network, NetworkInterface, VirtualMachine};
-use crate::service::DOMAIN;
+use crate::platform::DOMAIN;
 use crate::sys::netlink::Netlink;
 use crate::sys::netns::Netns;
 use crate::sys::nftables;
 use crate::sys::tun::Tun;
+
+use super::device::{DefaultRoute, Device, Queues, set};
+use super::error::{During, Result};
+use super::mark::{Mark, title};
+use super::platform::ADDRESS as PLATFORM;
 
 /// The fabric's router as Azure's IPv6 guests see it. A TUN has no neighbours, so nobody is asked for it.
 pub(super) const IPV6_ROUTER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0x1234, 0x5678, 0x9abc);

@@ -11,18 +11,19 @@ use std::time::SystemTime;
 
 use ipnet::{IpNet, Ipv6Net};
 
+use crate::control::engine::{Engine, Learned};
+use crate::control::events::{EventLog, Happening};
+use crate::model::{Health, Masquerade, Network, PLATFORM_ADDRESS, ProbeKey, ProbeProtocol, Probed, VnetIx};
+use crate::platform::health_probe::{Ask, Prober, Target, Told};
+use crate::platform::{Directory, Served, Server};
+use crate::sys::netns::Netns;
+use crate::sys::socket::Origin;
+use crate::sys::tun::Tun;
+
 use super::device::{DefaultRoute, Device, Queues};
 use super::error::{During, Result};
 use super::guest;
 use super::mark::Mark;
-use crate::control::engine::{Engine, Learned};
-use crate::control::events::{EventLog, Happening};
-use crate::model::{Health, Masquerade, Network, PLATFORM_ADDRESS, ProbeKey, ProbeProtocol, Probed, VnetIx};
-use crate::probe::{Ask, Prober, Target, Told};
-use crate::service::{Directory, Served, Server};
-use crate::sys::netns::Netns;
-use crate::sys::socket::Origin;
-use crate::sys::tun::Tun;
 
 /// The platform's own address (FAB-12).
 pub(super) const ADDRESS: Ipv4Addr = PLATFORM_ADDRESS;
@@ -48,7 +49,7 @@ impl Platform {
             let namespace = Netns::create().during(|| "cannot make a namespace for the platform".into())?;
             let mark = Mark::own(&network.name).during(|| "cannot mark a namespace".into())?;
             guest::settle(&namespace, &mark, false, Masquerade::Off)?;
-            // Whoever answers there has no capabilities.
+            // The thread that answers there has no capabilities.
             guest::set_setting(&namespace, "ipv4/ip_unprivileged_port_start", "0")?;
             self.namespace = Some(namespace);
         }

@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::circuits::{customer_asn, said};
 use crate::bgp::message::Reach;
 use crate::bgp::rib::{Neighbour, Rib};
 use crate::bgp::{AsPath, Asn, Export, Group, Import, NextHops, Origination, PeerId, Policy, Source, Update};
 use crate::model::{
     AZURE_ASN, CircuitIx, CircuitTransit, ConnectionIx, EDGE_ASN, GatewayIx, GatewayKind, Learned, Network, Remote,
 };
+
+use super::circuits::{customer_asn, said};
 
 /// Peers that are alike: to whom an edge says what depends on them alone.
 const CUSTOMER: Group = Group(1);

@@ -10,8 +10,9 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 use std::time::Duration;
 
-use super::upstream::Asker;
 use crate::sys::caps;
+
+use super::upstream::Asker;
 
 /// Questions that wait.
 const MOST: usize = 64;

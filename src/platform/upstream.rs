@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use super::dns;
-use super::whole::{Again, Whole};
+use super::tcp_fallback::{Again, Whole};
 
 /// How long one forwarder has.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -7,21 +7,21 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
-use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::directory::Directory;
-use super::dns::Reply;
-use super::http::{LONGEST, Malformed, Request, Response};
-use super::upstream::{Asker, Upstream};
-use super::{dns, metadata};
 use crate::sys::caps::CapabilitySet;
 use crate::sys::crowd::Crowd;
 use crate::sys::netns::Netns;
 use crate::sys::poll::{Poller, Ready, Waker};
 use crate::sys::socket::Origin;
+
+use super::directory::Directory;
+use super::dns::{self, Reply};
+use super::http::{LONGEST, Malformed, Request, Response};
+use super::metadata;
+use super::upstream::{Asker, Upstream};
 
 /// The platform's own address (FAB-12).
 const PLATFORM: IpAddr = IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16));

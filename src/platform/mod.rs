@@ -5,11 +5,12 @@
 
 mod directory;
 mod dns;
+pub mod health_probe;
 mod http;
 mod metadata;
 mod server;
+mod tcp_fallback;
 mod upstream;
-mod whole;
 
 pub use directory::{DOMAIN, Directory};
 pub use server::{Served, Server};

@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 
-use super::attempt::{Ask, Attempt};
-use super::standing::Standing;
-use super::tls;
 use crate::model::ProbeKey;
 use crate::sys::caps::CapabilitySet;
 use crate::sys::netns::Netns;
 use crate::sys::poll::{Poller, Ready, Waker};
 use crate::sys::socket::Origin;
+
+use super::attempt::{Ask, Attempt};
+use super::health::Standing;
+use super::tls;
 
 /// An answer may take no longer, however long the interval is (LB-10).
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -309,8 +310,8 @@ mod tests {
 
     /// Answers once over TLS, with a certificate that nobody has signed and that names somebody else.
     fn answer_securely(listener: &TcpListener) {
-        let certificate = CertificateDer::from(&include_bytes!("../../tests/probe/certificate.der")[..]);
-        let key = PrivateKeyDer::try_from(&include_bytes!("../../tests/probe/key.der")[..]).unwrap();
+        let certificate = CertificateDer::from(&include_bytes!("../../../tests/probe/certificate.der")[..]);
+        let key = PrivateKeyDer::try_from(&include_bytes!("../../../tests/probe/key.der")[..]).unwrap();
         let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
         let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
         let config = builder.with_single_cert(vec![certificate], key).unwrap();

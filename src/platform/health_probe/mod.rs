@@ -5,8 +5,8 @@
 //! elsewhere.
 
 mod attempt;
+mod health;
 mod prober;
-mod standing;
 mod tls;
 
 pub use attempt::Ask;

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 
-use super::tls::Wire;
 use crate::sys::socket::{Connecting, Origin};
+
+use super::tls::Wire;
 
 /// Longest first line of an answer: whoever says more before it ends is not up.
 const LINE_MAX: usize = 1024;
