@@ -4,42 +4,25 @@
 //! indices and checks Azure's rules. A [`Diagnostic`] is data and can draw itself over the source. Nothing here reads a
 //! file, [`Files`] are handed in, or looks at the system: whether a namespace exists is not a file's mistake.
 
-mod admin;
-mod decode;
-mod diagnostic;
-mod dns;
-mod document;
-mod express_route;
-mod filter;
-mod flow_log;
-mod gateway;
-mod load_balancer;
 mod pieces;
-mod principal;
-mod private_access;
-mod private_cloud;
-mod public_address;
-mod resolve;
-mod route_server;
+mod schema;
 mod service_tags;
 mod tables;
-mod test_case;
-mod tree;
-mod values;
-mod vpn_nat;
-
+mod validate;
+mod yaml;
 use std::path::Path;
 
 use crate::model::{Network, Standing, UpdateError, update_errors};
 
-use diagnostic::{Places, Report};
-use document::{Document, Lists};
-use tree::Value;
+use schema::{Document, Lists};
+use yaml::diagnostic::{Places, Report};
+use yaml::tree::{self, Value};
+use yaml::values;
 
-pub use diagnostic::{Diagnostic, Errors, Place, Severity};
 pub use pieces::Memory;
 pub use service_tags::service_tags_text;
 pub use tables::changed_tables;
+pub use yaml::diagnostic::{Diagnostic, Errors, Place, Severity};
 
 /// A good file: the network, and what is doubtful about it.
 #[derive(Clone, Debug)]
@@ -110,8 +93,8 @@ pub fn load_with(text: &str, file: &str, standing: &Standing, files: Files<'_>) 
 pub fn lab_name(text: &str, file: &str) -> Option<String> {
     let mut report = Report::default();
     let node = tree::parse(text, &mut report)?;
-    let document = document::document(&node, Lists::default(), &mut report)?;
-    Some(resolve::lab_name(&document, file, &mut report))
+    let document = schema::document(&node, Lists::default(), &mut report)?;
+    Some(validate::lab_name(&document, file, &mut report))
 }
 
 /// Whether a lab can have this name.
@@ -144,7 +127,7 @@ fn read(
     (file, standing, files): (&str, &Standing, Files<'_>),
 ) -> Result<Loaded, Errors> {
     let tables_alone = document.as_ref().is_some_and(tables::stand_alone);
-    let network = document.map(|document| resolve::network(document, file, standing, files, &mut report));
+    let network = document.map(|document| validate::network(document, file, standing, files, &mut report));
     let (warnings, places) = report.into_result()?;
     let network = network.expect("a report without errors has a network");
     if !(tables_alone && tables::stand_alone_in(&network) && warnings.is_empty()) {
@@ -160,5 +143,5 @@ fn document(text: &str, report: &mut Report) -> Option<Document> {
         report.error(node.at, "the file is empty").expected("a topology, beginning with `virtualNetworks:`");
         return None;
     }
-    document::document(&node, Lists::default(), report)
+    schema::document(&node, Lists::default(), report)
 }

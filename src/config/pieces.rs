@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::diagnostic::{At, PartId, Place, Report, Sites};
-use super::document::{self, Document, Lists, Long, RouteTable, VirtualMachine, VirtualNetwork};
-use super::filter::{self, Nsg};
+use super::schema::filter::{self, Nsg};
+use super::schema::{self, Document, Lists, Long, RouteTable, VirtualMachine, VirtualNetwork};
 use super::tables::Extents;
-use super::tree::{self, Node, Value};
+use super::yaml::diagnostic::{At, PartId, Place, Report, Sites};
+use super::yaml::tree::{self, Node, Value};
 
 /// What was read of a file, for the next one.
 #[derive(Clone, Default)]
@@ -59,14 +59,14 @@ pub(super) fn document(text: &str, earlier: &Memory) -> Option<(Document, Report
     let places = lists.iter().map(|list| list.place(&rest.node, &mut report)).collect::<Option<Vec<_>>>()?;
     let mut reading =
         Reading { lists: lists.iter().zip(places).collect(), report, nodes: rest.nodes, parts: earlier.parts };
-    let (virtual_networks, networks) = reading.list(LONG[0], &earlier.virtual_networks, document::virtual_network)?;
-    let (route_tables, tables) = reading.list(LONG[1], &earlier.route_tables, document::route_table)?;
+    let (virtual_networks, networks) = reading.list(LONG[0], &earlier.virtual_networks, schema::virtual_network)?;
+    let (route_tables, tables) = reading.list(LONG[1], &earlier.route_tables, schema::route_table)?;
     let (network_security_groups, groups) = reading.list(LONG[2], &earlier.network_security_groups, filter::nsg)?;
-    let (virtual_machines, machines) = reading.list(LONG[3], &earlier.virtual_machines, document::virtual_machine)?;
+    let (virtual_machines, machines) = reading.list(LONG[3], &earlier.virtual_machines, schema::virtual_machine)?;
     let Reading { mut report, nodes, parts, .. } = reading;
     let tables_at = lists.iter().find(|list| list.key == LONG[1]).map(|list| Extents::of(text, list, nodes));
     let lists = Lists { virtual_networks, route_tables, network_security_groups, virtual_machines };
-    let document = document::document(&rest.node, lists, &mut report)?;
+    let document = schema::document(&rest.node, lists, &mut report)?;
     let memory = Memory {
         virtual_networks: networks,
         route_tables: tables,
@@ -135,7 +135,7 @@ impl Memory {
         if let Some(known) = self.route_tables.get(text) {
             return Some(Arc::clone(known));
         }
-        let item = Arc::new(Item::of(text, &mut self.parts, document::route_table)?);
+        let item = Arc::new(Item::of(text, &mut self.parts, schema::route_table)?);
         self.route_tables.insert(text.into(), Arc::clone(&item));
         Some(item)
     }

@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use crate::model::{Network, RouteTable, RouteTableIx};
 
-use super::diagnostic::{Place, Report, Step};
-use super::document::{self, Document};
 use super::pieces::{Item, List, Memory, split};
-use super::values::RangeOrTag;
-use super::{resolve, tree};
+use super::schema::{self, Document};
+use super::validate;
+use super::yaml::diagnostic::{Place, Report, Step};
+use super::yaml::tree;
+use super::yaml::values::RangeOrTag;
 
 /// Where the items of `routeTables` stand in a text.
 #[derive(Clone)]
@@ -56,8 +57,8 @@ pub(super) fn stand_alone(document: &Document) -> bool {
     let subnets = document.virtual_networks.iter().flat_map(|vnet| &vnet.subnets);
     let mut names = subnets.filter_map(|subnet| subnet.name.as_ref());
     // A file of rules may have changed, too.
-    let is_file = |vm: &document::VirtualMachine| {
-        vm.guest.nftables.as_ref().is_some_and(|rules| matches!(rules.value, document::Nftables::File(_)))
+    let is_file = |vm: &schema::VirtualMachine| {
+        vm.guest.nftables.as_ref().is_some_and(|rules| matches!(rules.value, schema::Nftables::File(_)))
     };
     let reads = document.service_tags.is_some() || document.virtual_machines.iter().any(|vm| is_file(vm));
     !reads && !names.any(|name| name.value == "GatewaySubnet")
@@ -69,9 +70,9 @@ pub(super) fn stand_alone_in(network: &Network) -> bool {
 }
 
 /// What an item says instead of another one, if that is all that it changes.
-fn route_table(was: &Item<document::RouteTable>, is: &Item<document::RouteTable>) -> Option<RouteTable> {
-    let name = |item: &Item<document::RouteTable>| item.value.name.as_ref().map(|name| name.value.clone());
-    let is_tag = |route: &document::Route| {
+fn route_table(was: &Item<schema::RouteTable>, is: &Item<schema::RouteTable>) -> Option<RouteTable> {
+    let name = |item: &Item<schema::RouteTable>| item.value.name.as_ref().map(|name| name.value.clone());
+    let is_tag = |route: &schema::Route| {
         route.destination.as_ref().is_some_and(|destination| matches!(destination.value, RangeOrTag::Tag(_)))
     };
     if name(was)? != name(is)? || is.value.routes.iter().any(is_tag) {
@@ -80,7 +81,7 @@ fn route_table(was: &Item<document::RouteTable>, is: &Item<document::RouteTable>
     let mut report = Report::default();
     let root = report.site(Place { line: 1, column: 1, len: 1 }, None, Step::Root);
     report.adopt(is.part, Arc::clone(&is.sites), (root, 0), 0);
-    let table = resolve::route_table(&is.value, &mut report);
+    let table = validate::route_table(&is.value, &mut report);
     report.is_empty().then_some(table)
 }
 

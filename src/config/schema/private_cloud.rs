@@ -1,0 +1,55 @@
+//! The schema of Azure VMware Solution's private clouds.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::config::yaml::decode::{command, list_of, record, word};
+use crate::config::yaml::diagnostic::{Report, Spanned};
+use crate::config::yaml::tree::Node;
+use crate::config::yaml::values::{address, dns_label, prefix, resource_name};
+
+use super::Name;
+use super::express_route::{Authorization, GlobalReach, authorization, cloud_reach};
+use super::public_address::ignore;
+
+pub(in crate::config) struct PrivateCloud {
+    pub name: Name,
+    pub block: Option<Spanned<IpNet>>,
+    pub segments: Vec<Segment>,
+    pub internet: bool,
+    pub authorizations: Vec<Authorization>,
+    pub reach: Vec<GlobalReach>,
+    pub run: Vec<String>,
+}
+
+pub(in crate::config) struct Segment {
+    pub name: Name,
+    pub prefix: Option<Spanned<IpNet>>,
+    pub addresses: Option<Spanned<Vec<Spanned<IpAddr>>>>,
+}
+
+pub(in crate::config) fn private_cloud(node: &Node, report: &mut Report) -> Option<PrivateCloud> {
+    record(node, report, "a private cloud", |f| {
+        ignore(f, &["sku", "managementCluster", "availability", "endpoints", "circuit", "managementNetwork"]);
+        PrivateCloud {
+            name: f.required("name", dns_label(32)),
+            block: f.required("networkBlock", prefix),
+            segments: f.list("segments", segment),
+            internet: f
+                .optional("internet", word(&[("Enabled", true), ("Disabled", false)]))
+                .is_some_and(|state| state.value),
+            authorizations: f.list("authorizations", authorization),
+            reach: f.list("globalReachConnections", cloud_reach),
+            run: f.optional("run", command).map_or_else(Vec::new, |run| run.value),
+        }
+    })
+}
+
+fn segment(node: &Node, report: &mut Report) -> Option<Segment> {
+    record(node, report, "a segment", |f| Segment {
+        name: f.required("name", resource_name(80)),
+        prefix: f.required("addressPrefix", prefix),
+        addresses: f.optional("addresses", list_of(address)),
+    })
+}

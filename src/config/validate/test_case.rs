@@ -1,0 +1,187 @@
+//! `tests:`: every name means somebody, and no test asks for what cannot be.
+
+use std::net::IpAddr;
+
+use crate::config::schema::test_case::{Place, Protocol, RULE_KINDS, TestCase};
+use crate::config::yaml::diagnostic::{At, Report, Spanned, clip, nearest};
+use crate::model::{self, Endpoint, Internet, Network, NicIx, Probe, Verdict, VmIx};
+
+/// NSG-06, as `compile` names them.
+const DEFAULT_RULES: [&str; 6] = [
+    "AllowVnetInBound",
+    "AllowAzureLoadBalancerInBound",
+    "DenyAllInBound",
+    "AllowVnetOutBound",
+    "AllowInternetOutBound",
+    "DenyAllOutBound",
+];
+
+/// The tests that can be asked.
+pub(super) fn test_cases(tests: &[TestCase], network: &Network, report: &mut Report) -> Vec<model::TestCase> {
+    tests.iter().filter_map(|test| Reader { network, report: &mut *report }.test_case(test)).collect()
+}
+
+struct Reader<'a> {
+    network: &'a Network,
+    report: &'a mut Report,
+}
+
+impl Reader<'_> {
+    fn test_case(&mut self, test: &TestCase) -> Option<model::TestCase> {
+        let from = test.from.as_ref().and_then(|from| self.sender(from));
+        let to = test.to.as_ref().and_then(|to| self.endpoint(to));
+        let probe = self.probe(test);
+        let [via, via_return, not_via] =
+            [&test.via, &test.via_return, &test.not_via].map(|machines| self.machines(machines));
+        let rule = test.rule.as_ref().and_then(|rule| self.rule(rule));
+        self.check_ways(test);
+        let packets_only = test.packets_only;
+        if let (true, Some(rule)) = (packets_only, &test.rule) {
+            let message = "which rule decides is the model's answer, and `packetsOnly` leaves that out";
+            self.report.error(rule.at, message).help("remove `rule`, or `packetsOnly`");
+        }
+        let (from, to, probe, expect) = (from?, to?, probe?, test.expect.as_ref()?.value);
+        let name = test.name.as_ref().map_or_else(|| title(test, probe, expect), |name| name.value.clone());
+        Some(model::TestCase { name, from, to, probe, expect, via, via_return, not_via, rule, packets_only })
+    }
+
+    /// Icmp without a port and Tcp with one, unless the file says more.
+    fn probe(&mut self, test: &TestCase) -> Option<Probe> {
+        let port = test.port.as_ref().map(|port| port.value);
+        match (test.protocol.as_ref().map(|protocol| protocol.value), port) {
+            (None | Some(Protocol::Icmp), None) => Some(Probe::Ping),
+            (None | Some(Protocol::Tcp), Some(port)) => Some(Probe::Tcp(port)),
+            (Some(Protocol::Udp), Some(port)) => Some(Probe::Udp(port)),
+            (Some(Protocol::Icmp), Some(_)) => {
+                let at = test.port.as_ref().map_or(test.at, |port| port.at);
+                self.report.error(at, "ICMP has no ports").help("leave `port` out, or ask with Tcp or Udp");
+                None
+            }
+            (Some(Protocol::Tcp | Protocol::Udp), None) => {
+                self.report.error(test.at, "a test with Tcp or Udp needs a `port`").expected("a port from 1 to 65535");
+                None
+            }
+        }
+    }
+
+    /// A place that packets can leave from.
+    fn sender(&mut self, place: &Spanned<Place>) -> Option<Endpoint> {
+        if let Place::Address(address) = place.value
+            && !self.is_owned(address)
+        {
+            let message = format!("nobody in this network can send from {address}");
+            self.report.error(place.at, message).expected("a machine, MACHINE/INTERFACE or an address that one has");
+            return None;
+        }
+        self.endpoint(place)
+    }
+
+    fn is_owned(&self, address: IpAddr) -> bool {
+        let attached = self.network.virtual_networks.iter().filter(|vnet| vnet.attach.is_some());
+        let mut prefixes = attached.flat_map(|vnet| &vnet.subnets).flat_map(|subnet| &subnet.prefixes);
+        prefixes.any(|prefix| prefix.contains(&address))
+            || self.network.network_interfaces.iter().any(|nic| nic.addresses.contains(&address))
+            || self.network.internet.iter().any(|internet| internet.addresses.contains(&address))
+            || self.network.customers().any(|one| self.network.addresses_of_customer(one).contains(&address))
+    }
+
+    fn endpoint(&mut self, place: &Spanned<Place>) -> Option<Endpoint> {
+        match &place.value {
+            Place::Address(address) => Some(Endpoint::Address(*address)),
+            Place::Node { name, nic: None } if self.is_internet(name) => Some(Endpoint::Internet),
+            Place::Node { name, nic: None } => match self.network.customer_named(name) {
+                Some(customer) => Some(Endpoint::Outside(customer)),
+                None => self.machine(name, place.at).map(Endpoint::Vm),
+            },
+            Place::Node { name, nic: Some(nic) } => {
+                let vm = self.machine(name, place.at)?;
+                self.interface(vm, nic, place.at).map(Endpoint::Nic)
+            }
+        }
+    }
+
+    fn is_internet(&self, name: &str) -> bool {
+        self.network.internet.is_some() && name.eq_ignore_ascii_case(Internet::NAME)
+    }
+
+    fn machine(&mut self, name: &str, at: At) -> Option<VmIx> {
+        let machines = &self.network.virtual_machines;
+        let found = machines.iter().position(|vm| vm.name.eq_ignore_ascii_case(name)).map(VmIx);
+        if found.is_none() {
+            let names: Vec<_> = machines.iter().map(|vm| vm.name.as_str()).collect();
+            self.unknown("virtual machine", name, &names, at);
+        }
+        found
+    }
+
+    fn interface(&mut self, vm: VmIx, name: &str, at: At) -> Option<NicIx> {
+        let machine = self.network.vm(vm);
+        let nics = &machine.network_interfaces;
+        let found = nics.iter().copied().find(|nic| self.network.nic(*nic).name.eq_ignore_ascii_case(name));
+        if found.is_none() {
+            let names: Vec<_> = nics.iter().map(|nic| self.network.nic(*nic).name.as_str()).collect();
+            self.unknown(&format!("interface of `{}`", machine.name), name, &names, at);
+        }
+        found
+    }
+
+    fn machines(&mut self, names: &[Spanned<String>]) -> Vec<VmIx> {
+        names.iter().filter_map(|name| self.machine(&name.value, name.at)).collect()
+    }
+
+    /// As Azure spells it; some group or collection must have it.
+    fn rule(&mut self, rule: &Spanned<[String; 2]>) -> Option<String> {
+        let [kind, name] = &rule.value;
+        let [_, default, admin] = RULE_KINDS;
+        let (what, known): (_, Vec<String>) = if kind == default {
+            ("default security rule", DEFAULT_RULES.map(str::to_owned).to_vec())
+        } else if kind == admin {
+            let rules = self.network.rule_collections().flat_map(|(_, collection)| {
+                collection.rules.iter().map(|rule| format!("{}/{}", collection.name, rule.name))
+            });
+            ("security admin rule", rules.collect())
+        } else {
+            let groups = &self.network.network_security_groups;
+            ("security rule", groups.iter().flat_map(|nsg| &nsg.rules).map(|rule| rule.name.clone()).collect())
+        };
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let found = known.iter().find(|known| known.eq_ignore_ascii_case(name));
+        if found.is_none() {
+            self.unknown(what, name, &known, rule.at);
+        }
+        found.map(|found| format!("{kind}/{found}"))
+    }
+
+    fn unknown(&mut self, what: &str, name: &str, known: &[&str], at: At) {
+        let near = nearest(name, known.iter().copied());
+        let diagnostic = self.report.error(at, format!("there is no {what} `{}`", clip(name)));
+        if let Some(near) = near {
+            diagnostic.help(format!("did you mean `{near}`?"));
+        } else if known.len() <= 8 {
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            diagnostic.help(format!("the file has: {known}"));
+        }
+    }
+
+    /// A machine cannot be on the way and off it.
+    fn check_ways(&mut self, test: &TestCase) {
+        for name in &test.not_via {
+            let same = |other: &&Spanned<String>| other.value.eq_ignore_ascii_case(&name.value);
+            if test.via.iter().chain(&test.via_return).any(|other| same(&other)) {
+                let message = format!("`{}` is asked to be on the way, too", clip(&name.value));
+                self.report.error(name.at, message).help("remove it from `notVia`, or from `via` and `viaReturn`");
+            }
+        }
+    }
+}
+
+/// What a test asks, in words.
+fn title(test: &TestCase, probe: Probe, expect: Verdict) -> String {
+    let words = |place: &Option<Spanned<Place>>| match place.as_ref().map(|place| &place.value) {
+        Some(Place::Node { name, nic: Some(nic) }) => format!("{name}/{nic}"),
+        Some(Place::Node { name, nic: None }) => name.clone(),
+        Some(Place::Address(address)) => address.to_string(),
+        None => String::new(),
+    };
+    format!("{} to {}, {probe}: {expect}", words(&test.from), words(&test.to))
+}
