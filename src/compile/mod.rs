@@ -5,32 +5,13 @@
 //! threads, no clock. A change of anything runs the whole of it again; what it depends on for speed alone is a memory of
 //! the last run, so that a step with the same inputs gives the same, shared result.
 
-mod acls;
-mod admin;
-mod balancer;
-mod edge;
-pub(crate) mod express_route;
-mod fib;
 mod flow_logs;
 pub(crate) mod gateways;
-mod groups;
 mod ids;
-mod links;
 mod memo;
-mod outbound;
-mod owners;
-mod platform;
-mod prefixes;
-mod private_access;
-mod published;
+mod nat;
+mod nsg;
 mod routes;
-mod rule_ids;
-mod settle;
-mod surroundings;
-mod tags;
-mod user_routes;
-mod written;
-
 use std::sync::Arc;
 
 use crate::dataplane::{
@@ -41,25 +22,26 @@ use crate::model::{
     RouteServerIx, Side, SubnetIx, VnetIx,
 };
 
-use acls::{Acls, KnownAcls, List};
-use fib::{Fibs, KnownFibs, Listing, Rows};
 use gateways::{Gateways, gateway_id};
-use links::Connections;
 use memo::{Kept, Known, Pool, Same};
-use owners::{KnownOwners, Owners};
-use platform::Platform;
-use published::Published;
-use surroundings::Surroundings;
-use user_routes::{Table, Tables, UserRoutes};
+use nat::{balancer, edge};
+use nsg::platform::Platform;
+use nsg::{Acls, KnownAcls, List};
+use routes::endpoints::{KnownOwners, Owners};
+use routes::fib::{Fibs, KnownFibs, Listing, Rows};
+use routes::peering_links::{self, Connections};
+use routes::published::Published;
+use routes::user_routes::{Table, Tables, UserRoutes};
+use routes::vnet_context::Surroundings;
 
-pub use acls::{EffectiveRule, RuleOwner, RuleRef};
-pub use express_route::edge_id;
 pub use flow_logs::flow_logs;
+pub use gateways::express_route::edge_id;
 pub use ids::{Ids, senders};
-pub use links::connected;
-pub use prefixes::difference;
-pub use rule_ids::{ListedRule, RuleIds, listed_rules};
-pub use written::written_addresses;
+pub use nsg::rule_ids::{ListedRule, RuleIds, listed_rules};
+pub use nsg::written::written_addresses;
+pub use nsg::{EffectiveRule, RuleOwner, RuleRef};
+pub use routes::peering_links::connected;
+pub use routes::prefixes::difference;
 
 /// The MTU of an attachment outside of virtual networks of which nobody has said anything (FAB-11).
 const DEFAULT_MTU: u16 = 1500;
@@ -152,7 +134,7 @@ fn compile_after(network: &Network, learned: &Learned, ids: Ids, generation: u64
     let nics = senders.iter().map(|sender| sender.map_or_else(nobody, &mut numbered)).collect();
     let ports = attachments.iter().map(|attachment| ingress(network, learned, &ids, *attachment)).collect();
     let vnets = (0..network.virtual_networks.len()).map(VnetIx).zip(owners.into_tables());
-    let links = |vnet| links::of(network, &connections, vnet);
+    let links = |vnet| peering_links::of(network, &connections, vnet);
     let platform = |vnet| ids.nic(Sender::Platform(vnet));
     let vnets = vnets.map(|(vnet, owners)| Vnet { owners, links: links(vnet), platform: platform(vnet) }).collect();
     let (lists, known_acls) = acls.into_parts();

@@ -10,11 +10,11 @@ use ipnet::IpNet;
 
 use crate::bgp::topology::circuits;
 use crate::bgp::topology::expressroute_rib::{Exchange, Toward};
+use crate::compile::{Ids, Sender};
 use crate::dataplane::{Gateway, GatewayId, NextHop, NicId};
 use crate::model::{CircuitIx, ConnectionIx, GatewayIx, Learned, Network, Side};
 
-use super::gateways::{fib, gateway_id};
-use super::{Ids, Sender};
+use super::{fib, gateway_id};
 
 /// Of the edge of a circuit whose links have no addresses: nothing leads to it.
 const NOBODY: NicId = NicId(u32::MAX);
@@ -25,7 +25,7 @@ pub fn edge_id(network: &Network, circuit: CircuitIx) -> GatewayId {
 }
 
 /// The connections by which a gateway reaches what, all equal.
-pub(super) fn routes(exchange: &Exchange, gateway: GatewayIx) -> BTreeMap<IpNet, Vec<ConnectionIx>> {
+pub(in crate::compile) fn routes(exchange: &Exchange, gateway: GatewayIx) -> BTreeMap<IpNet, Vec<ConnectionIx>> {
     let over = |toward| match toward {
         Toward::Edge { over, .. } => over,
         Toward::Customer(_) | Toward::Gateway(_) => None,
@@ -35,7 +35,7 @@ pub(super) fn routes(exchange: &Exchange, gateway: GatewayIx) -> BTreeMap<IpNet,
 }
 
 /// A circuit's edge as packets meet it. One that is down leads nowhere.
-pub(super) fn edge(
+pub(in crate::compile) fn edge(
     (network, learned): (&Network, &Learned),
     ids: &Ids,
     exchange: &Exchange,

@@ -3,29 +3,29 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::compile::memo::{Known, Memo, Same};
 use crate::model::{
     EffectiveRoute, Network, NextHopType, Prefixes, PublishedTag, Route, RouteDestination, RouteNextHop, RouteSource,
     RouteState, RouteTable, RouteTableIx, TagScope,
 };
 
-use super::memo::{Known, Memo, Same};
 use super::published::{Families, Published};
-use super::routes::{Row, Target};
+use super::{Row, Target};
 
 /// What a route table brings to a subnet's routes.
 #[derive(Debug)]
-pub(super) struct UserRoutes {
+pub(in crate::compile) struct UserRoutes {
     /// In the table's order.
-    pub(super) rows: Vec<Row>,
+    pub(in crate::compile) rows: Vec<Row>,
     /// Keeps the peering routes out of its subnets.
-    pub(super) disable_peering_route: bool,
+    pub(in crate::compile) disable_peering_route: bool,
     /// Keeps a gateway's routes out of its subnets (UDR-34, UDR-35).
-    pub(super) disable_gateway_routes: bool,
+    pub(in crate::compile) disable_gateway_routes: bool,
 }
 
 /// All that the rows of a table follow from.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct Table {
+pub(in crate::compile) struct Table {
     table: Arc<RouteTable>,
     /// Of its routes that name one, in their order.
     tags: Vec<Tag>,
@@ -39,7 +39,7 @@ struct Tag {
 }
 
 /// The tables of a network, made on demand.
-pub(super) struct Tables<'a> {
+pub(in crate::compile) struct Tables<'a> {
     network: &'a Network,
     /// With the families that a table's tags are seen in.
     made: HashMap<(RouteTableIx, Families), Same<UserRoutes>>,
@@ -47,12 +47,12 @@ pub(super) struct Tables<'a> {
 }
 
 impl<'a> Tables<'a> {
-    pub(super) fn of(network: &'a Network, earlier: &'a Known<Table, Same<UserRoutes>>) -> Self {
+    pub(in crate::compile) fn of(network: &'a Network, earlier: &'a Known<Table, Same<UserRoutes>>) -> Self {
         Self { network, made: HashMap::new(), memo: Memo::after(earlier) }
     }
 
     /// A table in a VNet of these families.
-    pub(super) fn seen(
+    pub(in crate::compile) fn seen(
         &mut self,
         table: RouteTableIx,
         families: Families,
@@ -67,7 +67,7 @@ impl<'a> Tables<'a> {
         made
     }
 
-    pub(super) fn into_known(self) -> Known<Table, Same<UserRoutes>> {
+    pub(in crate::compile) fn into_known(self) -> Known<Table, Same<UserRoutes>> {
         self.memo.into_known()
     }
 }

@@ -3,6 +3,8 @@
 //! One idea: to a subnet all of a gateway's routes look alike, they lead to the gateway; which tunnel takes a packet is the
 //! gateway's own table.
 
+pub(super) mod express_route;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -19,8 +21,8 @@ use crate::model::{
     RoutingPreference, VnetIx,
 };
 
-use super::express_route::{self, edge_id};
 use super::{Ids, Sender};
+use express_route::edge_id;
 
 /// Of a rule's external range so many addresses are shared by ports: 64,512 flows to one destination each.
 const POOL_MAX: usize = 256;

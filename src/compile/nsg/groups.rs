@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use crate::model::{AsgIx, Direction, Network, NicIx, NsgIx};
 
 /// The groups of a network.
-pub(super) struct Groups {
+pub(in crate::compile) struct Groups {
     /// By group: the addresses of its members, as the fewest prefixes.
     addresses: Vec<Vec<IpNet>>,
     memberships: HashMap<NicIx, HashSet<AsgIx>>,
@@ -16,7 +16,7 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    pub(super) fn of(network: &Network) -> Self {
+    pub(in crate::compile) fn of(network: &Network) -> Self {
         let mut memberships: HashMap<_, HashSet<_>> = HashMap::new();
         let mut addresses = Vec::new();
         for (group, asg) in network.application_security_groups.iter().enumerate() {
@@ -31,13 +31,13 @@ impl Groups {
         Self { addresses, memberships, facing }
     }
 
-    pub(super) fn addresses(&self, group: AsgIx) -> &[IpNet] {
+    pub(in crate::compile) fn addresses(&self, group: AsgIx) -> &[IpNet] {
         &self.addresses[group.0]
     }
 
     /// The rules of an NSG that an interface does not have, since it is in none of the groups that they are for (ASG-04).
     /// Nobody behind a VNet's one TUN is in a group.
-    pub(super) fn withheld(
+    pub(in crate::compile) fn withheld(
         &self,
         network: &Network,
         nsg: NsgIx,

@@ -9,22 +9,22 @@ use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
+use crate::compile::RuleOwner;
 use crate::dataplane::platform::{DNS_PORT, LICENSING, LICENSING_PORT, METADATA, METADATA_PORT, PLATFORM};
 use crate::dataplane::{AclId, AclRule, Filters};
 use crate::model::{AddressPrefix, Direction, Network, NsgIx, PlatformService, SecurityRule, ServiceTag};
 
-use super::acls::{Acls, EffectiveRule, rule_name};
-use super::{RuleOwner, admin};
+use super::{Acls, EffectiveRule, admin, rule_name};
 
 /// Which rules name which services, and the lists made of them.
-pub(super) struct Platform {
+pub(in crate::compile) struct Platform {
     named: HashMap<(RuleOwner, String), Vec<PlatformService>>,
     /// By the list that a rule stands in.
     known: HashMap<AclId, Option<AclId>>,
 }
 
 impl Platform {
-    pub(super) fn of(network: &Network) -> Self {
+    pub(in crate::compile) fn of(network: &Network) -> Self {
         let nsgs = network.network_security_groups.iter().enumerate();
         let of_nsgs = nsgs.flat_map(|(nsg, group)| {
             let owner = RuleOwner::Nsg(NsgIx(nsg));
@@ -43,7 +43,7 @@ impl Platform {
     }
 
     /// The lists for who has these outbound.
-    pub(super) fn filters(&mut self, acls: &mut Acls<'_, '_>, outbound: Filters) -> Filters {
+    pub(in crate::compile) fn filters(&mut self, acls: &mut Acls<'_, '_>, outbound: Filters) -> Filters {
         let mut of = |acl: Option<AclId>| self.list(acls, acl?);
         Filters { admin: of(outbound.admin), nic: of(outbound.nic), subnet: of(outbound.subnet) }
     }
@@ -78,7 +78,7 @@ impl Platform {
 }
 
 /// What a tag of the platform's covers.
-pub(super) fn addresses(service: PlatformService) -> Vec<IpNet> {
+pub(in crate::compile) fn addresses(service: PlatformService) -> Vec<IpNet> {
     place(service).0.iter().copied().map(IpNet::from).collect()
 }
 

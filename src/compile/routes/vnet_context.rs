@@ -5,53 +5,53 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::compile::gateways::{Gateways, InUse};
 use crate::model::{Learned, Network, NextHopType, PrivateEndpoint, VnetIx};
 
-use super::gateways::{Gateways, InUse};
-use super::links::Connections;
+use super::peering_links::Connections;
 use super::published::Families;
 
 /// Everything of other VNets, and of the own one, that a subnet's routes and tags depend on.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct Surroundings {
-    pub(super) own: VnetIx,
-    pub(super) space: Vec<IpNet>,
+pub(in crate::compile) struct Surroundings {
+    pub(in crate::compile) own: VnetIx,
+    pub(in crate::compile) space: Vec<IpNet>,
     /// Those that are connected, in the order of the own links.
-    pub(super) peers: Vec<Peer>,
+    pub(in crate::compile) peers: Vec<Peer>,
     /// In file order.
-    pub(super) endpoints: Vec<Endpoint>,
+    pub(in crate::compile) endpoints: Vec<Endpoint>,
     /// `emulation.extraNoneRoutes`.
-    pub(super) extra_none_routes: bool,
+    pub(in crate::compile) extra_none_routes: bool,
     /// Of its own gateways, or of a peer's.
-    pub(super) gateways: InUse,
+    pub(in crate::compile) gateways: InUse,
 }
 
 /// A peer as the own link to it has it.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct Peer {
-    pub(super) vnet: VnetIx,
+pub(in crate::compile) struct Peer {
+    pub(in crate::compile) vnet: VnetIx,
     /// In the same region or not (SYS-08).
-    pub(super) label: NextHopType,
+    pub(in crate::compile) label: NextHopType,
     /// As far as the link knows (PEER-15).
-    pub(super) space: Vec<IpNet>,
+    pub(in crate::compile) space: Vec<IpNet>,
     /// `allowVirtualNetworkAccess`.
-    pub(super) access: bool,
+    pub(in crate::compile) access: bool,
 }
 
 /// A private endpoint in reach.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct Endpoint {
-    pub(super) vnet: VnetIx,
-    pub(super) address: IpAddr,
+pub(in crate::compile) struct Endpoint {
+    pub(in crate::compile) vnet: VnetIx,
+    pub(in crate::compile) address: IpAddr,
     /// Its VNet's.
-    pub(super) space: Vec<IpNet>,
+    pub(in crate::compile) space: Vec<IpNet>,
     /// Whether its subnet lets user-defined routes take its traffic (SYS-12).
-    pub(super) obeys_routes: bool,
+    pub(in crate::compile) obeys_routes: bool,
 }
 
 impl Surroundings {
     /// By VNet.
-    pub(super) fn of_all<'a>(
+    pub(in crate::compile) fn of_all<'a>(
         (network, learned): (&'a Network, &'a Learned),
         connections: &'a Connections<'a>,
         gateways: &'a Gateways,
@@ -72,7 +72,7 @@ impl Surroundings {
     }
 
     /// No VNet is without IPv4 (FAB-16).
-    pub(super) fn families(&self) -> Families {
+    pub(in crate::compile) fn families(&self) -> Families {
         let has_ipv6 = self.space.iter().any(|prefix| matches!(prefix, IpNet::V6(_)));
         if has_ipv6 { Families::Both } else { Families::V4 }
     }

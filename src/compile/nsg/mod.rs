@@ -4,6 +4,13 @@
 //! through one subnet's tags, without the rules for application groups that the interface is not in (ASG-04); and
 //! interfaces that see the same share it. It ends with Azure's default rules. The admin rules of a VNet are an ACL too.
 
+mod admin;
+mod groups;
+pub(super) mod platform;
+pub(super) mod rule_ids;
+mod tags;
+pub(super) mod written;
+
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZero;
@@ -18,12 +25,12 @@ use crate::model::{
 };
 use crate::wire::Protocol;
 
-use super::fib::Rows;
+use super::Sender;
 use super::memo::{Kept, Known, Memo, Pool, Same};
 use super::routes::Sources;
-use super::rule_ids::RuleIds;
-use super::tags::{AddressLists, Field, TagSources, Tags};
-use super::{Sender, admin};
+use super::routes::fib::Rows;
+use rule_ids::RuleIds;
+use tags::{AddressLists, Field, TagSources, Tags};
 
 /// A rule's name and outcome, for people.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -5,12 +5,11 @@
 
 use std::collections::HashMap;
 
+use crate::compile::RuleOwner;
 use crate::dataplane::RuleId;
 use crate::model::{Direction, Network, NsgIx, SecurityRule};
 
-use super::RuleOwner;
-use super::acls::{default_rules, rule_name};
-use super::admin;
+use super::{admin, default_rules, rule_name};
 
 /// The numbers of one network's security rules, for all that [`listed_rules`] lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,7 +20,7 @@ pub struct RuleIds(HashMap<ListedRule, RuleId>);
 pub struct ListedRule {
     pub owner: RuleOwner,
     pub direction: Direction,
-    /// As [`RuleRef`](super::RuleRef) has it.
+    /// As [`RuleRef`](crate::compile::RuleRef) has it.
     pub name: String,
 }
 
@@ -37,7 +36,7 @@ impl RuleIds {
         listed_rules(network).zip((0..).map(RuleId::new)).collect()
     }
 
-    pub(super) fn of(&self, owner: RuleOwner, direction: Direction, name: &str) -> RuleId {
+    pub(in crate::compile) fn of(&self, owner: RuleOwner, direction: Direction, name: &str) -> RuleId {
         let rule = ListedRule { owner, direction, name: name.to_owned() };
         *self.0.get(&rule).expect("every rule has a number")
     }

@@ -5,32 +5,31 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::compile::memo::{Kept, Pool, Same};
 use crate::model::{Network, Prefixes, PublishedTagIx};
-
-use super::memo::{Kept, Pool, Same};
 
 /// Which addresses a row can be about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Families {
+pub(in crate::compile) enum Families {
     V4,
     V6,
     Both,
 }
 
 /// Lists made so far, by what they are of.
-pub(super) struct Published<'a> {
+pub(in crate::compile) struct Published<'a> {
     network: &'a Network,
     lists: HashMap<(Vec<PublishedTagIx>, Families), Same<Prefixes>>,
     pool: Pool<'a, Prefixes>,
 }
 
 impl<'a> Published<'a> {
-    pub(super) fn of(network: &'a Network, earlier: &'a Kept<Prefixes>) -> Self {
+    pub(in crate::compile) fn of(network: &'a Network, earlier: &'a Kept<Prefixes>) -> Self {
         Self { network, lists: HashMap::new(), pool: Pool::after(earlier) }
     }
 
     /// Every range of these tags, as published.
-    pub(super) fn ranges(&mut self, tags: &[PublishedTagIx], families: Families) -> Same<Prefixes> {
+    pub(in crate::compile) fn ranges(&mut self, tags: &[PublishedTagIx], families: Families) -> Same<Prefixes> {
         let list = self.lists.entry((tags.to_vec(), families)).or_insert_with(|| {
             let all = tags.iter().flat_map(|tag| self.network.service_tag(*tag).prefixes.iter().copied());
             let mut ranges: Vec<_> = all.filter(|range| families.have(range)).collect();
@@ -41,13 +40,13 @@ impl<'a> Published<'a> {
         list.clone()
     }
 
-    pub(super) fn into_kept(self) -> Kept<Prefixes> {
+    pub(in crate::compile) fn into_kept(self) -> Kept<Prefixes> {
         self.pool.into_kept()
     }
 }
 
 impl Families {
-    pub(super) fn of(address: IpAddr) -> Self {
+    pub(in crate::compile) fn of(address: IpAddr) -> Self {
         if address.is_ipv4() { Self::V4 } else { Self::V6 }
     }
 

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use crate::model::{NextHopType, Prefixes, RouteSource, RouteState, TagScope};
 
-use super::routes::Row;
+use super::Row;
 
 /// Among claims of one prefix the least gets it.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -24,7 +24,7 @@ enum Standing {
 }
 
 /// Settles every claim.
-pub(super) fn settle(rows: &mut [Row]) {
+pub(in crate::compile) fn settle(rows: &mut [Row]) {
     let claims = rows.iter().enumerate().flat_map(|(i, row)| row.in_force.iter().map(move |&prefix| (prefix, i)));
     let mut claims: Vec<_> = claims.collect();
     claims.sort_by(|(a, i), (b, j)| a.cmp(b).then_with(|| standing(&rows[*i]).cmp(&standing(&rows[*j]))));

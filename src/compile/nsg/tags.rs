@@ -7,15 +7,15 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::compile::memo::Same;
+use crate::compile::routes::Target;
+use crate::compile::routes::prefixes::difference;
+use crate::compile::routes::user_routes::UserRoutes;
+use crate::compile::routes::vnet_context::Surroundings;
 use crate::model::{AddressPrefix, Network, ServiceTag};
 
 use super::groups::Groups;
-use super::memo::Same;
 use super::platform;
-use super::prefixes::difference;
-use super::routes::Target;
-use super::surroundings::Surroundings;
-use super::user_routes::UserRoutes;
 
 /// The platform's address (FAB-12): part of VirtualNetwork, and the source of health probes.
 const PLATFORM: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
@@ -39,20 +39,20 @@ const GLOBAL_UNICAST: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x2000, 0, 0, 
 
 /// The tags of one subnet, expanded to the fewest prefixes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Tags {
+pub(in crate::compile) struct Tags {
     virtual_network: Arc<[IpNet]>,
     internet: Arc<[IpNet]>,
 }
 
 /// All that a subnet's tags follow from.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct TagSources {
-    pub(super) surroundings: Same<Surroundings>,
-    pub(super) table: Option<Same<UserRoutes>>,
+pub(in crate::compile) struct TagSources {
+    pub(in crate::compile) surroundings: Same<Surroundings>,
+    pub(in crate::compile) table: Option<Same<UserRoutes>>,
 }
 
 impl Tags {
-    pub(super) fn of(sources: &TagSources) -> Self {
+    pub(in crate::compile) fn of(sources: &TagSources) -> Self {
         let virtual_network = virtual_network(sources);
         let everything = [IpNet::from(Ipv4Net::default()), GLOBAL_UNICAST.into()];
         let excluded: Vec<_> = NOT_PUBLIC.map(IpNet::from).into_iter().chain(virtual_network.iter().copied()).collect();
@@ -63,7 +63,7 @@ impl Tags {
 
 /// What an address field of a rule names, in any subnet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Field {
+pub(in crate::compile) struct Field {
     /// What is the same everywhere, as the fewest prefixes.
     everywhere: Arc<[IpNet]>,
     virtual_network: bool,
@@ -72,19 +72,19 @@ pub(super) struct Field {
 
 /// What the address fields of rules mean. Fields that mean the same share one list, since a tag may have ten thousand
 /// prefixes and many rules may name it.
-pub(super) struct AddressLists<'a> {
+pub(in crate::compile) struct AddressLists<'a> {
     network: &'a Network,
-    pub(super) groups: Groups,
+    pub(in crate::compile) groups: Groups,
     fields: HashMap<Vec<AddressPrefix>, Field, RandomState>,
     expanded: HashMap<(Field, Same<Tags>), Arc<[IpNet]>, RandomState>,
 }
 
 impl<'a> AddressLists<'a> {
-    pub(super) fn new(network: &'a Network) -> Self {
+    pub(in crate::compile) fn new(network: &'a Network) -> Self {
         Self { network, groups: Groups::of(network), fields: HashMap::default(), expanded: HashMap::default() }
     }
 
-    pub(super) fn field(&mut self, written: &[AddressPrefix]) -> Field {
+    pub(in crate::compile) fn field(&mut self, written: &[AddressPrefix]) -> Field {
         if let Some(known) = self.fields.get(written) {
             return known.clone();
         }
@@ -100,7 +100,7 @@ impl<'a> AddressLists<'a> {
     }
 
     /// The fewest prefixes that cover what a field names in the subnets that have these tags.
-    pub(super) fn expand(&mut self, field: &Field, tags: &Same<Tags>) -> Arc<[IpNet]> {
+    pub(in crate::compile) fn expand(&mut self, field: &Field, tags: &Same<Tags>) -> Arc<[IpNet]> {
         let own = [(field.virtual_network, &tags.virtual_network), (field.internet, &tags.internet)];
         let own = own.into_iter().filter(|(named, _)| *named).map(|(_, list)| list);
         let mut lists = own.chain((!field.everywhere.is_empty()).then_some(&field.everywhere));

@@ -22,7 +22,7 @@ const BLOCK: u16 = 8;
 const IDLE_SECS: u16 = 240;
 
 /// A pool of ports for each backend, appended to those there are.
-pub(super) fn allocate(network: &Network, pools: &mut Vec<PortPool>) -> HashMap<NicIx, Vec<Balanced>> {
+pub(in crate::compile) fn allocate(network: &Network, pools: &mut Vec<PortPool>) -> HashMap<NicIx, Vec<Balanced>> {
     let mut allocated = HashMap::new();
     for balancer in &network.load_balancers {
         for (index, pool) in balancer.pools.iter().enumerate() {

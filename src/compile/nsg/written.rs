@@ -1,9 +1,9 @@
 //! An effective rule's address fields as the file has them, before tags and groups were expanded.
 
+use crate::compile::{RuleOwner, RuleRef};
 use crate::model::{AddressPrefix, Direction, Network, SecurityRule};
 
-use super::acls::default_rules;
-use super::{RuleOwner, RuleRef};
+use super::default_rules;
 
 /// Source and destination of a rule, found by its names.
 pub fn written_addresses(

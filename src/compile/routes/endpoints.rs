@@ -7,21 +7,21 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
+use crate::compile::gateways::gateway_id;
+use crate::compile::memo::{Known, Memo};
+use crate::compile::nat::balancer;
+use crate::compile::{Ids, Sender};
 use crate::dataplane::{Lpm, NextHop, Owner};
 use crate::model::{Network, VirtualNetwork, VnetIx};
 
-use super::gateways::gateway_id;
-use super::memo::{Known, Memo};
-use super::{Ids, Sender, balancer};
-
 /// The owner tables of all VNets.
-pub(super) struct Owners(Vec<Lpm<Owner>>);
+pub(in crate::compile) struct Owners(Vec<Lpm<Owner>>);
 
 /// Tables made before, by what is in them.
-pub(super) type KnownOwners = Known<Vec<(IpNet, Owner)>, Lpm<Owner>>;
+pub(in crate::compile) type KnownOwners = Known<Vec<(IpNet, Owner)>, Lpm<Owner>>;
 
 impl Owners {
-    pub(super) fn new(network: &Network, ids: &Ids, earlier: &KnownOwners) -> (Self, KnownOwners) {
+    pub(in crate::compile) fn new(network: &Network, ids: &Ids, earlier: &KnownOwners) -> (Self, KnownOwners) {
         let mut owned: Vec<Vec<(IpNet, Owner)>> = network.virtual_networks.iter().map(reservations).collect();
         for (nic, sender) in ids.senders() {
             let (vnet, prefixes) = match sender {
@@ -61,7 +61,7 @@ impl Owners {
     }
 
     /// Who takes packets as an appliance at an address.
-    pub(super) fn appliance(&self, ids: &Ids, vnet: VnetIx, address: IpAddr) -> Option<NextHop> {
+    pub(in crate::compile) fn appliance(&self, ids: &Ids, vnet: VnetIx, address: IpAddr) -> Option<NextHop> {
         match self.0[vnet.0].lookup(address)? {
             Owner::Nic(nic) => Some(match ids.sender(nic) {
                 Some(Sender::Gateway(gateway)) => NextHop::Gateway(gateway_id(gateway)),
@@ -83,7 +83,7 @@ impl Owners {
     }
 
     /// By VNet.
-    pub(super) fn into_tables(self) -> Vec<Lpm<Owner>> {
+    pub(in crate::compile) fn into_tables(self) -> Vec<Lpm<Owner>> {
         self.0
     }
 }

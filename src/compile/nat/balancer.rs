@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::compile::{Ids, Sender, vnet_id};
 use crate::dataplane::platform::prober_of;
 use crate::dataplane::{
     self, BalancingRule, Direction, FrontendId, Keyed, Member, PortId, Quiet, Snapshot, Takes, VnetId, judge,
@@ -15,18 +16,16 @@ use crate::model::{
 };
 use crate::wire::{Protocol, Tuple};
 
-use super::{Ids, Sender, vnet_id};
-
 /// Any port that the platform may probe from.
 const PROBING_PORT: u16 = 50_000;
 
 /// A number for every frontend, in file order.
-pub(super) fn numbered(network: &Network) -> impl Iterator<Item = (FrontendId, FrontendIx)> {
+pub(in crate::compile) fn numbered(network: &Network) -> impl Iterator<Item = (FrontendId, FrontendIx)> {
     (0..).map(FrontendId).zip(network.frontends().map(|(at, _)| at))
 }
 
 /// By [`FrontendId`]. The rest of the snapshot must be there.
-pub(super) fn frontends(
+pub(in crate::compile) fn frontends(
     network: &Network,
     learned: &Learned,
     ids: &Ids,

@@ -4,10 +4,9 @@ use std::collections::HashSet;
 
 use foldhash::fast::RandomState;
 
+use crate::compile::{subnet_id, vnet_id};
 use crate::dataplane::{Link, VnetId};
 use crate::model::{ForwardedMode, LinkIx, Network, Peering, PeeringAccessMode, PeeringState, VnetIx};
-
-use super::{subnet_id, vnet_id};
 
 /// A VNet's own links whose counterpart is connected too: only these carry routes and packets (PEER-02, SYS-09).
 pub fn connected(network: &Network, vnet: VnetIx) -> impl Iterator<Item = &Peering> {
@@ -23,10 +22,10 @@ fn is_connected(link: &Peering) -> bool {
 }
 
 /// The same for every VNet at once: a hub has hundreds of links.
-pub(super) struct Connections<'a>(Vec<Vec<(LinkIx, &'a Peering)>>);
+pub(in crate::compile) struct Connections<'a>(Vec<Vec<(LinkIx, &'a Peering)>>);
 
 impl<'a> Connections<'a> {
-    pub(super) fn among(network: &'a Network) -> Self {
+    pub(in crate::compile) fn among(network: &'a Network) -> Self {
         let links = |vnet: VnetIx| network.vnet(vnet).peerings.iter().filter(|link| is_connected(link));
         let vnets = || (0..network.virtual_networks.len()).map(VnetIx);
         let ends = |vnet| links(vnet).map(move |link| (vnet, link.remote));
@@ -38,13 +37,13 @@ impl<'a> Connections<'a> {
         Self(vnets().map(of).collect())
     }
 
-    pub(super) fn of(&self, vnet: VnetIx) -> impl Iterator<Item = (LinkIx, &'a Peering)> {
+    pub(in crate::compile) fn of(&self, vnet: VnetIx) -> impl Iterator<Item = (LinkIx, &'a Peering)> {
         self.0[vnet.0].iter().copied()
     }
 }
 
 /// The links of a VNet, sorted as the packet path searches them.
-pub(super) fn of(network: &Network, connections: &Connections<'_>, vnet: VnetIx) -> Vec<(VnetId, Link)> {
+pub(in crate::compile) fn of(network: &Network, connections: &Connections<'_>, vnet: VnetIx) -> Vec<(VnetId, Link)> {
     let links = connections.of(vnet);
     let mut links: Vec<_> = links.map(|(at, link)| (vnet_id(link.remote), reduced(network, at))).collect();
     links.sort_by_key(|(remote, _)| *remote);

@@ -4,19 +4,20 @@ use std::net::Ipv4Addr;
 
 use ipnet::{IpNet, Ipv4Net};
 
+use crate::compile::routes::prefixes::difference;
+use crate::compile::{Ids, Sender};
 use crate::dataplane::{Edge, Egress, PoolId, PortPool, Ports, PublicOwner, Told};
 use crate::model::{
     DEFAULT_OUTBOUND, Internet, LoadBalancer, NatGateway, Network, NetworkInterface, SubnetIx, unroutable,
 };
 
-use super::prefixes::difference;
-use super::{Ids, Sender, balancer, outbound};
+use super::{balancer, outbound};
 
 /// What the platform's own outbound access does with an idle flow (SNAT-02): as a NAT gateway by default, without resets.
 const DEFAULT_IDLE_SECS: u16 = 240;
 
 /// None where the network has no Internet.
-pub(super) fn of(network: &Network, ids: &Ids) -> Option<Edge> {
+pub(in crate::compile) fn of(network: &Network, ids: &Ids) -> Option<Edge> {
     let internet = ids.nic(Sender::Internet)?;
     let hosts = network.internet.iter().flat_map(hosts).map(|range| (range, ())).collect();
     let (mut pools, public) = pools(network);

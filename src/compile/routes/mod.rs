@@ -3,6 +3,16 @@
 //! One idea: gather every route the subnet could have, then let the rows of one prefix fight it out; a loser stays in
 //! the listing as Invalid, except `None` rows, which go. Nothing here looks at a packet or at who owns an address.
 
+pub(super) mod endpoints;
+pub(super) mod fib;
+pub(super) mod peering_links;
+pub(super) mod prefixes;
+mod private_access;
+pub(super) mod published;
+mod route_selection;
+pub(super) mod user_routes;
+pub(super) mod vnet_context;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -13,11 +23,10 @@ use crate::model::{EffectiveRoute, NextHopType, Prefixes, RouteSource, RouteStat
 
 use super::gateways::InUse;
 use super::memo::Same;
-use super::private_access;
-use super::published::Families;
-use super::settle::settle;
-use super::surroundings::Surroundings;
-use super::user_routes::UserRoutes;
+use published::Families;
+use route_selection::settle;
+use user_routes::UserRoutes;
+use vnet_context::Surroundings;
 
 /// Private ranges that a subnet drops unless a longer route takes them (SYS-04).
 const NONE_PREFIXES: [Ipv4Net; 4] = [v4(10, 0, 8), v4(172, 16, 12), v4(192, 168, 16), v4(100, 64, 10)];

@@ -2,21 +2,21 @@
 
 use ipnet::IpNet;
 
+use crate::compile::memo::Same;
 use crate::model::{NextHopType, Prefixes, RouteSource};
 
-use super::memo::Same;
-use super::routes::{Row, Target, system};
-use super::surroundings::{Endpoint, Surroundings};
+use super::vnet_context::{Endpoint, Surroundings};
+use super::{Row, Target, system};
 
 /// One row a service, with all its ranges.
-pub(super) fn service_rows(services: &[Same<Prefixes>]) -> impl Iterator<Item = Row> {
+pub(in crate::compile) fn service_rows(services: &[Same<Prefixes>]) -> impl Iterator<Item = Row> {
     let row = |prefixes| system(prefixes, NextHopType::VirtualNetworkServiceEndpoint, Target::Service);
     services.iter().map(move |ranges| row(Prefixes::clone(ranges)))
 }
 
 /// One row for each endpoint of the VNet and its peers. Where the endpoint's subnet says so, a user-defined route that
 /// covers it makes the row Invalid, unless the route is shorter than the endpoint's VNet.
-pub(super) fn endpoint_rows(surroundings: &Surroundings, users: &[Row]) -> impl Iterator<Item = Row> {
+pub(in crate::compile) fn endpoint_rows(surroundings: &Surroundings, users: &[Row]) -> impl Iterator<Item = Row> {
     surroundings.endpoints.iter().map(|endpoint| {
         let target = Target::Vnet(endpoint.vnet);
         let mut row = system(IpNet::from(endpoint.address), NextHopType::InterfaceEndpoint, target);

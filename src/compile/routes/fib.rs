@@ -10,42 +10,42 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use crate::compile::memo::{Known, Memo, Same};
+use crate::compile::{Ids, routes, vnet_id};
 use crate::dataplane::{Fib, FibId, Lpm, NextHop, RouteId, Spread, SpreadId};
 use crate::model::{EffectiveRoute, Network, SubnetIx, VnetIx};
 
-use super::links::Connections;
-use super::memo::{Known, Memo, Same};
-use super::owners::Owners;
+use super::endpoints::Owners;
+use super::peering_links::Connections;
 use super::published::Published;
-use super::routes::{self, Row, Sources, Target};
-use super::surroundings::Surroundings;
 use super::user_routes::Tables;
-use super::{Ids, vnet_id};
+use super::vnet_context::Surroundings;
+use super::{Row, Sources, Target};
 
 /// All tables of a network.
 #[derive(Default)]
-pub(super) struct Fibs {
-    pub(super) tables: Vec<Fib>,
+pub(in crate::compile) struct Fibs {
+    pub(in crate::compile) tables: Vec<Fib>,
     /// By VNet, then by subnet.
-    pub(super) subnets: Vec<Vec<FibId>>,
+    pub(in crate::compile) subnets: Vec<Vec<FibId>>,
     /// The same of what is no TCP, which service endpoints do not carry (SYS-11).
-    pub(super) beside_tcp: Vec<Vec<FibId>>,
+    pub(in crate::compile) beside_tcp: Vec<Vec<FibId>>,
     /// By [`FibId`].
-    pub(super) listings: Vec<Same<Listing>>,
+    pub(in crate::compile) listings: Vec<Same<Listing>>,
 }
 
 /// What is known of tables made before.
 #[derive(Debug, Default)]
-pub(super) struct KnownFibs {
+pub(in crate::compile) struct KnownFibs {
     listings: Known<Sources, Same<Listing>>,
     fibs: Known<Located, Fib>,
 }
 
 /// A subnet's effective routes, with whatever can be said before it is known who owns the appliances' addresses.
 #[derive(Debug)]
-pub(super) struct Listing {
+pub(in crate::compile) struct Listing {
     /// By [`RouteId`].
-    pub(super) routes: Vec<Arc<EffectiveRoute>>,
+    pub(in crate::compile) routes: Vec<Arc<EffectiveRoute>>,
     lpm: Lpm<RouteId>,
     toward: Vec<Toward>,
     /// Each once.
@@ -70,7 +70,7 @@ struct Located {
 }
 
 impl Fibs {
-    pub(super) fn new(
+    pub(in crate::compile) fn new(
         network: &Network,
         (owners, ids): (&Owners, &Ids),
         connections: &Connections<'_>,
@@ -107,25 +107,25 @@ impl Fibs {
         (all, KnownFibs { listings: listings.into_known(), fibs: fibs.into_known() })
     }
 
-    pub(super) fn of(&self, subnet: SubnetIx) -> FibId {
+    pub(in crate::compile) fn of(&self, subnet: SubnetIx) -> FibId {
         self.subnets[subnet.vnet.0][subnet.subnet]
     }
 
-    pub(super) fn beside_tcp(&self, subnet: SubnetIx) -> FibId {
+    pub(in crate::compile) fn beside_tcp(&self, subnet: SubnetIx) -> FibId {
         self.beside_tcp[subnet.vnet.0][subnet.subnet]
     }
 }
 
 /// What the rows of a network's subnets follow from.
-pub(super) struct Rows<'a> {
+pub(in crate::compile) struct Rows<'a> {
     /// By VNet.
-    pub(super) surroundings: &'a [Same<Surroundings>],
-    pub(super) tables: Tables<'a>,
-    pub(super) published: Published<'a>,
+    pub(in crate::compile) surroundings: &'a [Same<Surroundings>],
+    pub(in crate::compile) tables: Tables<'a>,
+    pub(in crate::compile) published: Published<'a>,
 }
 
 impl Rows<'_> {
-    pub(super) fn sources(&mut self, network: &Network, at: SubnetIx) -> Sources {
+    pub(in crate::compile) fn sources(&mut self, network: &Network, at: SubnetIx) -> Sources {
         let Self { surroundings, tables, published } = self;
         let (surroundings, subnet) = (&surroundings[at.vnet.0], network.subnet(at));
         let families = surroundings.families();

@@ -4,14 +4,14 @@ use crate::dataplane::Action;
 use crate::model::{AdminAccess, AdminRule, CollectionIx, Direction, Network, VnetIx};
 
 /// The collections whose rules a VNet has, in file order.
-pub(super) fn collections(network: &Network, vnet: VnetIx) -> Vec<CollectionIx> {
+pub(in crate::compile) fn collections(network: &Network, vnet: VnetIx) -> Vec<CollectionIx> {
     let covers = |at: CollectionIx| network.network_managers[at.manager].covers(network.rule_collection(at), vnet);
     network.rule_collections().map(|(at, _)| at).filter(|at| covers(*at)).collect()
 }
 
 /// Their rules in one direction, in the order of evaluation: a manager's before those of managers after it, then by
 /// priority; of equal ones in two collections, the earlier collection's.
-pub(super) fn rules<'a>(
+pub(in crate::compile) fn rules<'a>(
     network: &'a Network,
     collections: &[CollectionIx],
     direction: Direction,
@@ -23,7 +23,7 @@ pub(super) fn rules<'a>(
 }
 
 /// `ruleCollections/ssh/no-ssh`.
-pub(super) fn name(network: &Network, at: CollectionIx, rule: &AdminRule) -> String {
+pub(in crate::compile) fn name(network: &Network, at: CollectionIx, rule: &AdminRule) -> String {
     format!("ruleCollections/{}/{}", network.rule_collection(at).name, rule.name)
 }
 
