@@ -15,7 +15,7 @@
 //! | [`wire`] | bytes and fields: IP, TCP, UDP, ICMP, checksums, offload header | anything else here |
 //! | [`model`] | Azure's nouns as validated, immutable values | YAML, tables, packets, I/O |
 //! | [`config`] | YAML to model, every mistake at once with its place and its fix | tables, the system |
-//! | [`dataplane`] | `Snapshot`, `Fib`, `Acl`, `FlowTable`, the pipeline | names, model, file descriptors, clocks, logs |
+//! | [`dataplane`] | `tables` (a publish replaces them), `state` (packets change it), `pipeline` (the walk, and `fast_path` for known flows) | names, model, file descriptors, clocks, logs |
 //! | [`bgp`] | messages, session state machine, routes, a network's BGP topology; `driver` runs them on sockets | tables, dataplane |
 //! | [`compile`] | effective routes and NSGs to a `Snapshot` | I/O, threads, time |
 //! | [`diag`] | answers over model and snapshot, as data | printing, I/O |

@@ -1,11 +1,11 @@
 //! Whether a NIC lets a packet pass in one direction: its flow's record says so, else the rules.
 
-use crate::dataplane::flow::key::FlowKey;
+use crate::dataplane::state::flow::key::FlowKey;
 use crate::dataplane::{
     Admission, Deciders, Denial, Direction, DropReason, FlowEvent, Follow, NicId, Observer, RuleId, Step,
 };
 
-use super::judge::{Asked, Denied, Judge};
+use super::nsg::{Asked, Denied, Judge};
 use super::{Leg, Subject};
 
 /// Why a NIC let a packet pass.

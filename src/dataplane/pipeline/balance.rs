@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use crate::dataplane::balancer::sorted;
+use crate::dataplane::tables::balancer::sorted;
 use crate::dataplane::{
     Asking, BalancingRule, DropReason, Frontend, FrontendId, Mapped, Member, NicId, Observer, Owner, PacketEnd, Pin,
     PortId, Said, Step, Takes, Translation,

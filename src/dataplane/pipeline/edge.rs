@@ -14,7 +14,7 @@ use crate::wire::{Packet, Protocol, QuotedEnd, Transport, Tuple};
 
 use super::admit::Admitted;
 use super::balance::Balancing;
-use super::{Leg, Subject, check, subject};
+use super::{Leg, Subject, check, packet_view};
 
 /// How a packet comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,7 +182,7 @@ impl Leg<'_> {
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
         // The Internet keeps no fragments: the ports of a first one wait with those that its receiver sends.
-        let of_first = subject::tuple_of_first(packet, receiver, &self.flows.fragments, self.now)?;
+        let of_first = packet_view::tuple_of_first(packet, receiver, &self.flows.fragments, self.now)?;
         let subject = Subject::of(packet, of_first.as_ref(), self.now);
         // A mapping outlives a change of who has its sender's address.
         if !floating && !self.has(receiver, subject.tuple.dst) {

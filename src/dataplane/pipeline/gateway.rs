@@ -13,7 +13,7 @@ use super::admit::Admitted;
 use super::balance::{Balancing, Rewrite};
 use super::route::{Hop, Way};
 use super::tunnel_nat::Renamed;
-use super::{Leg, Passage, Subject, check, subject};
+use super::{Leg, Passage, Subject, check, packet_view};
 
 /// Gateways that a packet passes in one leg. Between virtual networks that are chained by tunnels each is one; more than
 /// these are going round.
@@ -89,7 +89,7 @@ impl Leg<'_> {
             observer.step(Step::Gateway { nic: self.snapshot.gateway(gateway).nic });
             return Err(DropReason::GatewayUnavailable);
         }
-        let of_first = subject::tuple_of_first(packet, tunnel, &self.flows.fragments, self.now)?;
+        let of_first = packet_view::tuple_of_first(packet, tunnel, &self.flows.fragments, self.now)?;
         let subject = Subject::of(packet, of_first.as_ref(), self.now);
         let own = self.snapshot.gateway(gateway);
         if !own.carries(tunnel, subject.tuple.dst, subject.tuple.src) {

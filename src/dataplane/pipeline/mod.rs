@@ -8,18 +8,16 @@
 //! nothing marks a packet, so nothing here breaks a loop (FAB-14).
 
 mod admit;
-mod along;
 mod balance;
 mod check;
 mod edge;
+mod fast_path;
 mod gateway;
-mod judge;
-mod over;
-mod parting;
-mod path;
+mod idle_reset;
+mod nsg;
+mod packet_view;
 mod platform;
 mod route;
-mod subject;
 mod tunnel_nat;
 
 use crate::wire::Packet;
@@ -29,12 +27,12 @@ use super::{
     NatTable, NicId, Observer, PortId, Room, Snapshot, Step, TableFull, Timestamp, Verdict,
 };
 use admit::Admitted;
+use packet_view::Subject;
 use route::{Hop, Way};
-use subject::Subject;
 
-pub use judge::judge;
-pub use parting::{End, part};
-pub use path::Paths;
+pub use fast_path::Paths;
+pub use idle_reset::{End, part};
+pub use nsg::judge;
 
 /// The mutable state that workers share.
 #[derive(Debug)]
@@ -125,7 +123,7 @@ impl<'a> Leg<'a> {
         }
         let sender = check::source(self.snapshot, ingress, &packet.tuple().src)?;
         observer.step(Step::Sent { nic: sender });
-        let of_first = subject::tuple_of_first(packet, sender, &self.flows.fragments, self.now)?;
+        let of_first = packet_view::tuple_of_first(packet, sender, &self.flows.fragments, self.now)?;
         let subject = Subject::of(packet, of_first.as_ref(), self.now);
 
         let admitted_out = self.admit(sender, Direction::Outbound, &subject, observer)?;

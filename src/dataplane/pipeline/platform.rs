@@ -3,12 +3,13 @@
 //! One idea: these are packets like any others, except that no route leads them. What a guest's rules say decides (NSG-30,
 //! NSG-31), and the record that a question leaves lets the answer back.
 
-use super::admit::Admitted;
-use super::route::Hop;
-use super::{Leg, Subject, check, subject};
 use crate::dataplane::platform::{METADATA, PLATFORM, PROBER_V6};
 use crate::dataplane::{Direction, DropReason, NicId, Observer, Owner, PortId, Step, VnetId};
 use crate::wire::Packet;
+
+use super::admit::Admitted;
+use super::route::Hop;
+use super::{Leg, Subject, check, packet_view};
 
 impl Leg<'_> {
     /// From the platform into a VNet: a probe, or an answer.
@@ -29,7 +30,7 @@ impl Leg<'_> {
         if ![PLATFORM, METADATA, PROBER_V6].contains(&packet.src()) {
             return Err(DropReason::SpoofedSource);
         }
-        let of_first = subject::tuple_of_first(packet, platform, &self.flows.fragments, self.now)?;
+        let of_first = packet_view::tuple_of_first(packet, platform, &self.flows.fragments, self.now)?;
         let Some(Owner::Nic(receiver)) = self.snapshot.vnet(vnet).owners.lookup(packet.dst()) else {
             return Err(DropReason::NoEndpoint);
         };

@@ -5,10 +5,11 @@
 
 use std::net::IpAddr;
 
-use super::{Leg, Subject};
-use crate::dataplane::tunnel_nat::Name;
+use crate::dataplane::tables::tunnel_nat::Name;
 use crate::dataplane::{AddressMap, DropReason, Mapped, NicId, Observer, Outbound, Said, Step, Translation};
 use crate::wire::{Packet, Protocol, QuotedEnd, Transport, Tuple};
+
+use super::{Leg, Subject};
 
 /// Other names for a packet's ends, and for those of the packet that it quotes.
 #[derive(Clone, Copy, Default)]

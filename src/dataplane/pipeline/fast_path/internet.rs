@@ -1,0 +1,152 @@
+//! Paths over the fabric's edge: what the tables say of a flow that leaves, and of one that comes in.
+//!
+//! One idea: as within the fabric ([`along`](super::known_path)), and mappings are asked for every packet. What leaves for a
+//! public address of this network and comes in again has no path, nor has what bears a public address inside.
+
+use std::net::IpAddr;
+
+use crate::dataplane::pipeline::edge::Arrival;
+use crate::dataplane::pipeline::{Leg, Subject, check};
+use crate::dataplane::state::flow::key::FlowKey;
+use crate::dataplane::{
+    Asking, Direction, DropReason, Edge, FrontendId, Mapped, NicId, Observer, Place, PortId, PublicOwner, Said,
+};
+use crate::wire::Packet;
+
+/// From a NIC to the Internet.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::dataplane::pipeline) struct Out {
+    sender: NicId,
+    at: Place,
+    /// A public address of this network's.
+    known: Option<IpAddr>,
+}
+
+/// From the Internet to whom a public address stands for.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::dataplane::pipeline) enum In {
+    /// One private address of one NIC.
+    Instance {
+        receiver: NicId,
+        private: IpAddr,
+    },
+    Mapped(Entrance),
+}
+
+/// The flows that have a port of a public address, and those that a rule of a frontend there takes.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::dataplane::pipeline) struct Entrance {
+    /// And the rule.
+    frontend: Option<(FrontendId, u32)>,
+    at: Place,
+    /// A NIC that has this private address, or need not.
+    known: Option<(NicId, (IpAddr, u16), Arrival)>,
+}
+
+impl Leg<'_> {
+    pub(in crate::dataplane::pipeline) fn path_out(
+        self,
+        edge: &Edge,
+        sender: NicId,
+        packet: &Packet<'_>,
+    ) -> Option<Out> {
+        if edge.public.lookup(packet.dst()).is_some() || !self.has(sender, packet.src()) {
+            return None;
+        }
+        let at = self.flows.mappings.asking_inside(sender, packet.tuple(), Said::NOTHING, self.now)?.at;
+        Some(Out { sender, at, known: None })
+    }
+
+    pub(in crate::dataplane::pipeline) fn path_in(self, packet: &Packet<'_>) -> Option<In> {
+        let edge = self.snapshot.edge.as_ref()?;
+        edge.hosts.lookup(packet.src())?;
+        let frontend = match edge.public.lookup(packet.dst())? {
+            PublicOwner::Instance { nic, private } => {
+                return self.has(nic, private).then_some(In::Instance { receiver: nic, private });
+            }
+            PublicOwner::Pool(_) => None,
+            PublicOwner::Frontend(id) => self.snapshot.frontend(id).rule(packet.tuple()).map(|(rule, _)| (id, rule)),
+        };
+        let at = self.flows.mappings.asking_outside(&packet.tuple().mirrored(), Said::NOTHING, self.now)?.at;
+        Some(In::Mapped(Entrance { frontend, at, known: None }))
+    }
+
+    pub(in crate::dataplane::pipeline) fn along_out<O: Observer>(
+        self,
+        out: &mut Out,
+        key: &FlowKey,
+        packet: &mut Packet<'_>,
+        observer: &mut O,
+    ) -> Result<PortId, DropReason> {
+        let Out { sender, at, known } = *out;
+        let edge = self.snapshot.edge.as_ref().ok_or(DropReason::NoInternet)?;
+        let subject = Subject::of(packet, None, self.now);
+        let admitted = self.admit_key(&key.at(sender), sender, Direction::Outbound, &subject, observer)?;
+        let asking = Asking { flow: packet.tuple(), at, said: Said::by(packet), now: self.now };
+        let mapped = self.stood_for(edge, sender, &asking, known);
+        let instance = || edge.egress(sender).instance(packet.src()).filter(|_| admitted.has_record());
+        let public = mapped.map(|mapped| mapped.public).or_else(|| Some((instance()?, packet.tuple().src_port)));
+        let Some(public) = public else {
+            let departure = self.depart(edge, (sender, admitted), &subject, packet, observer)?;
+            return self.leave(edge, sender, departure, packet, observer);
+        };
+        out.known = mapped.map(|mapped| mapped.public.0).or(known);
+        let internet = self.snapshot.nic(edge.internet);
+        check::size(packet, internet)?;
+        if !admitted.has_record() {
+            self.commit(Some(((sender, Direction::Outbound, admitted), &subject)), None, observer)?;
+        }
+        packet.set_src_end(public);
+        Ok(internet.port)
+    }
+
+    pub(in crate::dataplane::pipeline) fn along_in<O: Observer>(
+        self,
+        inward: &mut In,
+        packet: &mut Packet<'_>,
+        observer: &mut O,
+    ) -> Result<PortId, DropReason> {
+        let passing = Subject::of(packet, None, self.now).passing;
+        let (receiver, closed) = match inward {
+            In::Instance { receiver, private } => {
+                packet.set_dst(*private);
+                (*receiver, true)
+            }
+            In::Mapped(entrance) => {
+                let Some((mapped, arrival)) = self.entering(entrance, packet) else {
+                    let edge = self.snapshot.edge.as_ref().ok_or(DropReason::NodeDown)?;
+                    return self.enter(edge, packet, observer);
+                };
+                entrance.known = Some((mapped.nic, mapped.private, arrival));
+                if !arrival.floating {
+                    packet.set_dst_end(mapped.private);
+                }
+                (mapped.nic, arrival.closed)
+            }
+        };
+        self.take_in(receiver, closed, &Subject::of_ports(packet.tuple(), passing), packet, observer)
+    }
+
+    /// The mapping that a packet comes in by, if its NIC can be told to be there.
+    fn entering(self, entrance: &Entrance, packet: &Packet<'_>) -> Option<(Mapped, Arrival)> {
+        let Entrance { frontend, at, known } = *entrance;
+        let mappings = &self.flows.mappings;
+        let asking = Asking { flow: &packet.tuple().mirrored(), at, said: Said::by(packet), now: self.now };
+        let found = if let Some(mapped) = mappings.enter(&asking) {
+            (mapped, Arrival { closed: false, floating: false })
+        } else {
+            let (id, rule) = frontend?;
+            let frontend = self.snapshot.frontend(id);
+            let rule = &frontend.rules[rule as usize];
+            let arrival = Arrival { closed: true, floating: rule.floating };
+            let fits = |mapped: &Mapped| {
+                known == Some((mapped.nic, mapped.private, arrival))
+                    || self.fits(frontend, rule, packet.protocol(), mapped)
+            };
+            (mappings.pinned(&asking, fits)?, arrival)
+        };
+        let (mapped, arrival) = found;
+        let is_there = || arrival.floating || self.has(mapped.nic, mapped.private.0);
+        (known == Some((mapped.nic, mapped.private, arrival)) || is_there()).then_some(found)
+    }
+}

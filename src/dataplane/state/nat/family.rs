@@ -1,0 +1,338 @@
+//! The mappings of one IP version: shards, each with its own lock.
+
+use std::mem;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crossbeam_utils::CachePadded;
+
+use crate::dataplane::state::lock::{Lock, Locked};
+use crate::dataplane::{Direction, NicId, Signal, Timestamp};
+use crate::wire::{Protocol, Tuple};
+
+use super::mapping::{Address, End, Mapping, Remote};
+use super::shard::{Hashes, Shard, Sweep};
+use super::vacancy::{Range, Vacancies};
+use super::{Asking, Counts, Full, Held, Mapped, Outbound, Parted, Pin, Place, PortsExhausted};
+
+/// Power of two; many more than workers, so that two seldom meet.
+const SHARDS: usize = 64;
+/// Ports drawn for one public address: the last one fails one time in ten million where 50,000 are in use.
+pub(super) const DRAWS: u32 = 64;
+/// Of preallocated ones, before they count as scarce: seldom before half of them are taken, and hardly ever after nine
+/// tenths.
+const DRAWS_OF_FEW: u32 = 8;
+/// Mappings looked at under one hold of a lock.
+const SWEEP_AT_ONCE: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Family<A> {
+    shards: Box<[CachePadded<Lock<Shard<A>>>]>,
+    /// The shard where the next expiry starts.
+    sweeping: AtomicUsize,
+}
+
+impl<A: Address> Family<A> {
+    /// With buckets for so many mappings.
+    pub(super) fn new(mappings: usize) -> Self {
+        // One to two mappings a bucket when full.
+        let buckets = 1 << (mappings / SHARDS).max(1).ilog2();
+        let shard = || CachePadded::new(Lock::new(Shard::new(buckets)));
+        Self { shards: std::iter::repeat_with(shard).take(SHARDS).collect(), sweeping: AtomicUsize::new(0) }
+    }
+
+    pub(super) fn leave(&self, nic: NicId, asking: &Asking<'_>, is_ours: impl Fn(&Mapped) -> bool) -> Option<Mapped> {
+        let fits = |mapping: &Mapping<A>| !mapping.sort.is_pinned() && is_ours(&mapping.mapped());
+        self.inside(nic, asking, Direction::Outbound, fits)
+    }
+
+    pub(super) fn enter(&self, asking: &Asking<'_>) -> Option<Mapped> {
+        self.outside(asking, Direction::Inbound, |mapping| !mapping.sort.is_pinned())
+    }
+
+    pub(super) fn pinned(&self, asking: &Asking<'_>, fits: impl Fn(&Mapped) -> bool) -> Option<Mapped> {
+        let fits = |mapping: &Mapping<A>| mapping.sort.is_pinned() && fits(&mapping.mapped());
+        self.outside(asking, Direction::Outbound, fits)
+    }
+
+    pub(super) fn answered(&self, nic: NicId, asking: &Asking<'_>, fits: impl Fn(&Mapped) -> bool) -> Option<Mapped> {
+        let fits = |mapping: &Mapping<A>| mapping.sort.is_pinned() && fits(&mapping.mapped());
+        self.inside(nic, asking, Direction::Inbound, fits)
+    }
+
+    fn inside(
+        &self,
+        nic: NicId,
+        asking: &Asking<'_>,
+        direction: Direction,
+        fits: impl Fn(&Mapping<A>) -> bool,
+    ) -> Option<Mapped> {
+        let (private, remote) = (End::of(asking.flow)?, Remote::with_echoes(asking.flow)?);
+        let mut shard = self.shards[usize::from(asking.at.shard)].lock();
+        let fits = |mapping: &Mapping<A>| mapping.is_live(asking.opening(direction), asking.now) && fits(mapping);
+        let mapping = shard.outbound((nic, private, remote), asking.at.hash, fits)?;
+        Some(shard.touch(mapping, direction, asking.said, asking.now))
+    }
+
+    fn outside(&self, asking: &Asking<'_>, direction: Direction, fits: impl Fn(&Mapping<A>) -> bool) -> Option<Mapped> {
+        let (public, remote) = (End::of(asking.flow)?, Remote::with_echoes(asking.flow)?);
+        let mut shard = self.shards[usize::from(asking.at.shard)].lock();
+        let fits = |mapping: &Mapping<A>| mapping.is_live(asking.opening(direction), asking.now) && fits(mapping);
+        let mapping = shard.inbound((public, remote), asking.at.hash, fits)?;
+        Some(shard.touch(mapping, direction, asking.said, asking.now))
+    }
+
+    pub(super) fn open(&self, counts: &Counts, outbound: &Outbound<'_>) -> Option<Result<Mapped, PortsExhausted>> {
+        let of = if outbound.pool.echoes { Remote::with_echoes } else { Remote::of };
+        let (private, remote) = (End::of(outbound.flow)?, of(outbound.flow)?);
+        let ours = outbound.pool.ports.first().is_some_and(|ports| A::of(ports.address).is_some());
+        ours.then(|| self.map(counts, outbound, private, remote))
+    }
+
+    pub(super) fn pin(&self, counts: &Counts, pin: &Pin<'_>) -> Result<(), Full> {
+        let (Some(public), Some(remote)) = (End::of(pin.outside), Remote::of(pin.outside)) else { return Ok(()) };
+        let Some(address) = A::of(pin.private.0) else { return Ok(()) };
+        let private = End { address, port: pin.private.1 };
+        if !counts.admit(pin.nic) {
+            return Err(Full);
+        }
+        counts.pins_of(pin.nic).fetch_add(1, Relaxed);
+        let hashes = Hashes {
+            private: private_hash(counts, pin.nic, private, remote),
+            public: public_hash(counts, public, remote),
+        };
+        let mapping = Mapping::pinned(pin, private, remote, public);
+        self.shard(counts, remote).insert(mapping, hashes, (pin.said, pin.now));
+        Ok(())
+    }
+
+    /// No further than to somebody who is told and says that it is enough.
+    pub(super) fn expire(
+        &self,
+        counts: &Counts,
+        now: Timestamp,
+        budget: usize,
+        tell: &mut impl FnMut(&Parted) -> bool,
+    ) -> usize {
+        let start = self.sweeping.load(Relaxed);
+        let (mut left, mut ended) = (budget, 0);
+        for index in (start..start + SHARDS).map(|index| index % SHARDS) {
+            self.sweeping.store(index, Relaxed);
+            while left > 0 {
+                match sweep_some(counts, &self.shards[index], now, &mut left, &mut ended) {
+                    Swept::All => break,
+                    Swept::Some => {}
+                    // Nobody is told under the lock.
+                    Swept::UpTo(parted) if tell(&parted) => {}
+                    Swept::UpTo(_) => return ended,
+                }
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        ended
+    }
+
+    pub(super) fn look(&self, now: Timestamp, look: &mut impl FnMut(&Held)) {
+        for shard in &self.shards {
+            let shard = shard.lock();
+            // A free slot's mapping has lapsed.
+            for mapping in shard.mappings().filter(|mapping| mapping.is_live(Signal::NONE, now)) {
+                let (protocol, pinned) = (mapping.remote.protocol, mapping.sort.is_pinned());
+                let remote = (mapping.remote.address.into(), mapping.remote.port);
+                look(&Held { mapped: mapping.mapped(), remote, protocol, pinned });
+            }
+        }
+    }
+
+    fn map(
+        &self,
+        counts: &Counts,
+        outbound: &Outbound<'_>,
+        private: End<A>,
+        remote: Remote<A>,
+    ) -> Result<Mapped, PortsExhausted> {
+        if !counts.admit(outbound.nic) {
+            return Err(PortsExhausted);
+        }
+        let mut random = counts.random((outbound.nic, private));
+        let pool = outbound.pool;
+        let first = (random >> 48) as usize % pool.ports.len();
+        let mut shard = self.shard(counts, remote);
+        for nth in 0..pool.ports.len() {
+            let ports = pool.ports[(first + nth) % pool.ports.len()];
+            let Some(address) = A::of(ports.address) else { continue };
+            let count = counts.count_of((address, remote));
+            if !pool.preallocated && count.load(Relaxed) >= counts.limits.per_destination {
+                continue;
+            }
+            let range = Range { address, first: ports.first, count: ports.count };
+            let port = if pool.preallocated {
+                take(counts, &mut shard, range, remote, &mut random)
+            } else {
+                draw(range, DRAWS, &mut random, |port| is_free(counts, &shard, End { address, port }, remote, false))
+            };
+            let Some(port) = port else { continue };
+            count.fetch_add(1, Relaxed);
+            let public = End { address, port };
+            let mapping = Mapping::new(outbound, private, remote, public);
+            let hashes = Hashes {
+                private: private_hash(counts, outbound.nic, private, remote),
+                public: public_hash(counts, public, remote),
+            };
+            return Ok(shard.insert(mapping, hashes, (outbound.said, outbound.now)));
+        }
+        counts.dismiss(outbound.nic);
+        Err(PortsExhausted)
+    }
+
+    /// Whether ports are scarce nowhere.
+    #[cfg(test)]
+    pub(super) fn is_at_ease(&self) -> bool {
+        self.shards.iter().all(|shard| shard.lock().vacancies.is_empty())
+    }
+
+    fn shard(&self, counts: &Counts, remote: Remote<A>) -> Locked<'_, Shard<A>> {
+        self.shards[usize::from(shard_of(counts, remote))].lock()
+    }
+}
+
+pub(super) fn place_inside<A: Address>(counts: &Counts, nic: NicId, flow: &Tuple) -> Option<Place> {
+    let (private, remote) = (End::<A>::of(flow)?, Remote::with_echoes(flow)?);
+    Some(Place { shard: shard_of(counts, remote), hash: private_hash(counts, nic, private, remote) })
+}
+
+pub(super) fn place_outside<A: Address>(counts: &Counts, flow: &Tuple) -> Option<Place> {
+    let (public, remote) = (End::<A>::of(flow)?, Remote::with_echoes(flow)?);
+    Some(Place { shard: shard_of(counts, remote), hash: public_hash(counts, public, remote) })
+}
+
+fn shard_of<A: Address>(counts: &Counts, remote: Remote<A>) -> u8 {
+    (counts.hash(remote.place()) % SHARDS as u64) as u8
+}
+
+/// Whether nobody has a port towards a destination; of preallocated ports for UDP, towards anything at its address.
+/// One whose time is over is taken until it is swept.
+fn is_free<A: Address>(
+    counts: &Counts,
+    shard: &Shard<A>,
+    public: End<A>,
+    remote: Remote<A>,
+    preallocated: bool,
+) -> bool {
+    let hash = public_hash(counts, public, remote);
+    if preallocated && remote.protocol == Protocol::UDP {
+        return !shard.has_towards(public, remote, hash);
+    }
+    shard.inbound((public, remote), hash, |_| true).is_none()
+}
+
+fn private_hash<A: Address>(counts: &Counts, nic: NicId, private: End<A>, remote: Remote<A>) -> u32 {
+    counts.hash((nic, private, remote)) as u32
+}
+
+/// The same for all ports of UDP at one address, which then lie in one chain.
+fn public_hash<A: Address>(counts: &Counts, public: End<A>, remote: Remote<A>) -> u32 {
+    counts.hash((public, remote.place())) as u32
+}
+
+/// How far a sweep of one shard came.
+enum Swept {
+    All,
+    Some,
+    UpTo(Parted),
+}
+
+/// Under one hold of the lock, and no further than to somebody who is to be told.
+fn sweep_some<A: Address>(
+    counts: &Counts,
+    shard: &Lock<Shard<A>>,
+    now: Timestamp,
+    left: &mut usize,
+    ended: &mut usize,
+) -> Swept {
+    let mut shard = shard.lock();
+    for _ in 0..SWEEP_AT_ONCE.min(*left) {
+        *left -= 1;
+        let hashes = |mapping: &Mapping<A>| Hashes {
+            private: private_hash(counts, mapping.nic, mapping.private, mapping.remote),
+            public: public_hash(counts, mapping.public, mapping.remote),
+        };
+        match shard.sweep(now, hashes) {
+            Sweep::Ended(mapping, expected) => {
+                counts.dismiss(mapping.nic);
+                let counter = if mapping.sort.is_pinned() {
+                    counts.pins_of(mapping.nic)
+                } else {
+                    counts.count_of((mapping.public.address, mapping.remote))
+                };
+                counter.fetch_sub(1, Relaxed);
+                *ended += 1;
+                if let Some(parted) = mapping.parted(expected) {
+                    return Swept::UpTo(parted);
+                }
+            }
+            Sweep::Kept => {}
+            Sweep::Done => return Swept::All,
+        }
+    }
+    Swept::Some
+}
+
+/// A free one of preallocated ports, to the last that there is.
+fn take<A: Address>(
+    counts: &Counts,
+    shard: &mut Shard<A>,
+    range: Range<A>,
+    remote: Remote<A>,
+    random: &mut u64,
+) -> Option<u16> {
+    let mut vacancies = mem::replace(&mut shard.vacancies, Vacancies::new());
+    let is_free = |port| is_free(counts, shard, End { address: range.address, port }, remote, true);
+    let taken = choose(&mut vacancies, range, remote.place(), random, is_free);
+    shard.vacancies = vacancies;
+    taken
+}
+
+/// Drawn while there are many, then by what is kept of them.
+pub(super) fn choose<A: Address>(
+    vacancies: &mut Vacancies<A>,
+    range: Range<A>,
+    place: Remote<A>,
+    random: &mut u64,
+    mut is_free: impl FnMut(u16) -> bool,
+) -> Option<u16> {
+    if !vacancies.has(range, place) {
+        if let Some(drawn) = draw(range, DRAWS_OF_FEW, random, &mut is_free) {
+            return Some(drawn);
+        }
+        if !vacancies.begin(range, place) {
+            return draw(range, DRAWS, random, is_free);
+        }
+    }
+    *random = next_random(*random);
+    vacancies.take(range, place, *random, is_free)
+}
+
+/// One of so many ports drawn at random that is free.
+pub(super) fn draw<A: Address>(
+    range: Range<A>,
+    draws: u32,
+    random: &mut u64,
+    mut is_free: impl FnMut(u16) -> bool,
+) -> Option<u16> {
+    let nth = |random: u64| (((random >> 32) * u64::from(range.count)) >> 32) as u16 + range.first;
+    (0..draws).find_map(|_| {
+        *random = next_random(*random);
+        Some(nth(*random)).filter(|port| is_free(*port))
+    })
+}
+
+/// The next of a sequence that only has to look random (xorshift, Marsaglia 2003).
+const fn next_random(mut state: u64) -> u64 {
+    state |= 1;
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^ state << 17
+}
