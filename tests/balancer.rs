@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use proptest::prelude::*;
+use vnet::analysis::{self, Explanation};
 use vnet::compile::{Compiled, Ids, compile_numbered};
 use vnet::config;
 use vnet::dataplane::{DropReason, End, FlowLimits, Flows, Paths, PortId, Quiet, Timestamp, Verdict, part, process};
-use vnet::diag::{self, Explanation};
 use vnet::model::{Attachment, Health, Learned, Network, ProbeKey, Verdict as Answer};
 use vnet::wire::{Offload, Packet, Protocol, Reset, Tuple, build};
 
@@ -465,8 +465,8 @@ fn lb_20_floating_keeps_the_frontend_s_address() {
 fn lb_20_explain_takes_a_floating_frontend_s_packet_for_its_backend_s_own() {
     for (file, source, frontend) in [(FILE, "client", "10.1.0.101"), (PUBLIC, "internet", "203.0.113.31")] {
         let lab = Lab::new(file);
-        let query = diag::parse_query(source, &format!("{frontend}:443")).unwrap();
-        let answer = diag::explain(&lab.network, &lab.compiled, &query).unwrap();
+        let query = analysis::parse_query(source, &format!("{frontend}:443")).unwrap();
+        let answer = analysis::explain(&lab.network, &lab.compiled, &query).unwrap();
         assert_eq!((answer.verdict, answer.cause), (Answer::Reachable, None));
         let needs = ["a", "b"].map(|node| {
             format!(
@@ -492,11 +492,11 @@ fn cs_57_lb_40_a_backend_does_not_reach_itself() {
     assert!(outcomes.contains(&Err(DropReason::Hairpin)));
     assert!(outcomes.iter().any(|outcome| *outcome == Ok("b".to_owned())));
     assert!(!outcomes.contains(&Ok("a".to_owned())));
-    let query = diag::parse_query("a", "10.1.0.100:80").unwrap();
-    let answer = diag::explain(&lab.network, &lab.compiled, &query).unwrap();
+    let query = analysis::parse_query("a", "10.1.0.100:80").unwrap();
+    let answer = analysis::explain(&lab.network, &lab.compiled, &query).unwrap();
     assert_eq!(answer.verdict, Answer::Depends);
-    let query = diag::parse_query("client", "10.1.0.100:80").unwrap();
-    let answer = diag::explain(&lab.network, &lab.compiled, &query).unwrap();
+    let query = analysis::parse_query("client", "10.1.0.100:80").unwrap();
+    let answer = analysis::explain(&lab.network, &lab.compiled, &query).unwrap();
     assert_eq!((answer.verdict, answer.branches.len()), (Answer::Reachable, 2));
 }
 
@@ -570,7 +570,8 @@ fn astray(masquerade: &str) -> Explanation {
         )
         .replace(nva, &nva.replace("{name: nva1,", &format!("{{name: nva1, guest: {{masquerade: {masquerade}}},")));
     let lab = Lab::new(&file);
-    diag::explain(&lab.network, &lab.compiled, &diag::parse_query("client", &format!("{WEB}:80")).unwrap()).unwrap()
+    analysis::explain(&lab.network, &lab.compiled, &analysis::parse_query("client", &format!("{WEB}:80")).unwrap())
+        .unwrap()
 }
 
 #[test]
@@ -618,7 +619,7 @@ fn lb_46_the_internet_is_not_answered_by_an_appliance() {
     };
     let ask = |masquerade, to: &str| {
         let lab = Lab::new(&machines(masquerade));
-        diag::explain(&lab.network, &lab.compiled, &diag::parse_query("internet", to).unwrap()).unwrap()
+        analysis::explain(&lab.network, &lab.compiled, &analysis::parse_query("internet", to).unwrap()).unwrap()
     };
     for (to, balanced) in [("203.0.113.30:80", true), ("203.0.113.32:8080", false)] {
         let masked = ask(true, to);

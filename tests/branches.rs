@@ -5,10 +5,10 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use vnet::analysis::{self, Branch, Explanation, NextHopQuery, Observed, Query};
 use vnet::compile::{Compiled, compile};
 use vnet::config;
 use vnet::dataplane::{FlowLimits, Flows, PortId, Quiet, Timestamp, Verdict as Fate, process};
-use vnet::diag::{self, Branch, Explanation, NextHopQuery, Observed, Query};
 use vnet::model::{self, Learned, Network, NextHopType, NicIx, Verdict};
 use vnet::wire::{Offload, Packet, build};
 
@@ -59,7 +59,7 @@ fn load(yaml: &str) -> (Network, Compiled) {
 
 fn ask(yaml: &str, source: &str, destination: &str) -> Explanation {
     let (network, compiled) = load(yaml);
-    diag::explain(&network, &compiled, &diag::parse_query(source, destination).unwrap()).unwrap()
+    analysis::explain(&network, &compiled, &analysis::parse_query(source, destination).unwrap()).unwrap()
 }
 
 /// One spelling for another, which must be there.
@@ -108,7 +108,7 @@ fn rsel_06_every_way_is_walked() {
 #[test]
 fn rsel_06_a_branchs_port_goes_its_way() {
     let (network, compiled) = load(SPREAD);
-    let answer = diag::explain(&network, &compiled, &diag::parse_query("v1", "v2:443").unwrap()).unwrap();
+    let answer = analysis::explain(&network, &compiled, &analysis::parse_query("v1", "v2:443").unwrap()).unwrap();
     let [nva1, nva2, v1, v2] = [0, 1, 2, 3].map(PortId);
     let (client, server) = ("10.20.0.4".parse().unwrap(), "10.30.0.4".parse().unwrap());
     let names = [(nva1, "nva1"), (nva2, "nva2")];
@@ -211,21 +211,21 @@ fn rsel_06_stages_multiply() {
 #[test]
 fn reach_says_depends_and_tells_the_ways() {
     let (network, compiled) = load(&second_does_not_forward());
-    let traffic = diag::traffic(&network, Some(diag::Probe::Ping), BTreeSet::new());
-    let before = diag::reach(&network, &compiled, &traffic).unwrap();
+    let traffic = analysis::traffic(&network, Some(analysis::Probe::Ping), BTreeSet::new());
+    let before = analysis::reach(&network, &compiled, &traffic).unwrap();
     let pair = before.pairs.iter().find(|pair| (&*pair.source, &*pair.destination) == ("v1", "v2")).unwrap();
     assert_eq!(pair.verdict, Verdict::Depends);
     assert_eq!(pair.to_string(), "1 of 3 ways, else NotForwarding at nva2/eth0");
 
     let (network, compiled) = load(SPREAD);
-    let after = diag::reach(&network, &compiled, &traffic).unwrap();
+    let after = analysis::reach(&network, &compiled, &traffic).unwrap();
     let pair = after.pairs.iter().find(|pair| (&*pair.source, &*pair.destination) == ("v1", "v2")).unwrap();
     assert_eq!(pair.to_string(), "through nva1 or through nva2");
-    let differences = diag::differences(&before, &after);
+    let differences = analysis::differences(&before, &after);
     let told: Vec<_> = differences.iter().map(|d| (d.shift, &*d.source, &*d.destination)).collect();
-    assert_eq!(told, [(diag::Shift::Opens, "v1", "v2"), (diag::Shift::Opens, "v2", "v1")]);
-    let back = diag::differences(&after, &before);
-    assert!(back.iter().all(|difference| difference.shift == diag::Shift::Closes));
+    assert_eq!(told, [(analysis::Shift::Opens, "v1", "v2"), (analysis::Shift::Opens, "v2", "v1")]);
+    let back = analysis::differences(&after, &before);
+    assert!(back.iter().all(|difference| difference.shift == analysis::Shift::Closes));
 }
 
 /// Which appliance it is depends on the flow, and the question names none.
@@ -233,13 +233,13 @@ fn reach_says_depends_and_tells_the_ways() {
 fn diag_04_of_several_appliances_all_are_named() {
     let (network, compiled) = load(SPREAD);
     let query = NextHopQuery { target: "v1".to_owned(), source: None, destination: "10.30.0.4".to_owned() };
-    let answer = diag::next_hop(&network, &compiled, &query).unwrap();
+    let answer = analysis::next_hop(&network, &compiled, &query).unwrap();
     let json = serde_json::json!({
         "nextHopType": "VirtualApplianceEcmp", "nextHopIpAddress": null,
         "nextHopIpAddresses": ["10.10.0.4", "10.10.0.5"], "routeTableId": "rt-s1",
     });
     assert_eq!(serde_json::to_value(answer).unwrap(), json);
-    let rows = diag::routes(&network, &compiled, network.nic(NicIx(2)).subnet);
+    let rows = analysis::routes(&network, &compiled, network.nic(NicIx(2)).subnet);
     let row = rows.iter().find(|row| row.name.is_some()).unwrap();
     assert_eq!(row.next_hop_type, NextHopType::VirtualAppliance, "effective routes know one type of appliance");
     assert_eq!(row.next_hop_ip_address.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.10.0.4", "10.10.0.5"]);
@@ -249,8 +249,8 @@ fn diag_04_of_several_appliances_all_are_named() {
 fn problems(yaml: &str, test: &str, observed: Option<&Observed>) -> Vec<String> {
     let (network, compiled) = load(&format!("{yaml}tests:\n  - {test}\n"));
     let test = &network.tests[0];
-    let forecast = diag::forecast(&network, &compiled, &Query::of(&network, test)).unwrap();
-    let problems = diag::judge(&network, test, &forecast, observed);
+    let forecast = analysis::forecast(&network, &compiled, &Query::of(&network, test)).unwrap();
+    let problems = analysis::judge(&network, test, &forecast, observed);
     problems.into_iter().map(|problem| problem.text).collect()
 }
 
@@ -299,7 +299,7 @@ fn a_test_of_several_ways_holds_for_each_of_them() {
 #[test]
 fn ch_03_lint_says_that_answers_may_pass_another_appliance() {
     let (network, compiled) = load(SPREAD);
-    let findings = diag::lint(&network, &compiled);
+    let findings = analysis::lint(&network, &compiled);
     let chain = findings.iter().find(|finding| finding.code == "one-sided-chain").unwrap();
     assert!(chain.message.contains(", and for some flows v2's answer goes back through nva"), "{}", chain.message);
     assert!(chain.help.starts_with("share state between these appliances"), "{}", chain.help);

@@ -24,7 +24,7 @@ use vnet::sys::netns::Netns;
 use vnet::sys::tun::{OffloadSupport, Tun};
 use vnet::wire::build;
 use vnet::worker::{Event, FlowEvents, Tables, Workers};
-use vnet::{config, diag};
+use vnet::{analysis, config};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const INTERFACE: &str = "tun0";
@@ -599,9 +599,9 @@ fn what_is_learnt_is_published_and_outlives_a_change() {
     let engine = Engine::start(network, tuns, Learned::default()).unwrap();
     let leads_to_gateway = |prefix: &str| {
         let published = engine.published();
-        let app = diag::subnet(&published.network, "hub/app").unwrap();
-        let rows = diag::routes(&published.network, &published.compiled, app);
-        let gateway = |row: &&diag::RouteRow| row.next_hop_type == NextHopType::VirtualNetworkGateway;
+        let app = analysis::subnet(&published.network, "hub/app").unwrap();
+        let rows = analysis::routes(&published.network, &published.compiled, app);
+        let gateway = |row: &&analysis::RouteRow| row.next_hop_type == NextHopType::VirtualNetworkGateway;
         rows.iter().filter(gateway).any(|row| row.address_prefix.iter().any(|shown| shown.to_string() == prefix))
     };
     let prepared = engine.prepare(load()).unwrap();

@@ -23,9 +23,9 @@ mod tunnels;
 #[path = "explain/wrong_host.rs"]
 mod wrong_host;
 
+use vnet::analysis::{Explanation, Fix, NextHopQuery, Path, StepKind, Verdict, explain, next_hop, parse_query};
 use vnet::compile::compile;
 use vnet::config;
-use vnet::diag::{Explanation, Fix, NextHopQuery, Path, StepKind, Verdict, explain, next_hop, parse_query};
 use vnet::model::{Learned, Network, NextHopType};
 
 fn load(yaml: &str) -> Network {

@@ -4,13 +4,13 @@
 
 use ipnet::IpNet;
 use proptest::prelude::*;
+use vnet::analysis::{Filter, Host, parse_filter, pattern};
 use vnet::compile::{Compiled, compile};
 use vnet::config;
 use vnet::dataplane::{
     Admission, DropReason, FlowLimits, Flows, NicId, Observer, Pattern, PortId, Recorder, Side, Step, Timestamp,
     process,
 };
-use vnet::diag::{Filter, Host, parse_filter, pattern};
 use vnet::model::{Learned, Network};
 use vnet::wire::{Offload, Packet, Protocol, build};
 

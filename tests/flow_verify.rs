@@ -1,9 +1,9 @@
 //! `flow-verify`: which rule of an interface decides, whatever routes and the far end say (DIAG-05).
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use vnet::analysis::{FlowAccess, FlowProtocol, FlowVerifyAnswer, FlowVerifyQuery, flow_verify, parse_end, parse_port};
 use vnet::compile::compile;
 use vnet::config;
-use vnet::diag::{FlowAccess, FlowProtocol, FlowVerifyAnswer, FlowVerifyQuery, flow_verify, parse_end, parse_port};
 use vnet::model::{Direction, Learned};
 
 const TIERS: &str = include_str!("../config/nsg-tiers.yaml");

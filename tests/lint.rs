@@ -15,7 +15,7 @@ use std::process::Command;
 use serde_json::Value;
 use vnet::compile::compile;
 use vnet::model::Learned;
-use vnet::{config, diag};
+use vnet::{analysis, config};
 
 use golden::Golden;
 
@@ -111,6 +111,6 @@ fn examples_have_no_findings() {
     for file in yaml_files("config") {
         let loaded = config::load(&fs::read_to_string(&file).unwrap(), "example.yaml").unwrap();
         let compiled = compile(&loaded.network, &Learned::default(), 1);
-        assert_eq!(diag::lint(&loaded.network, &compiled), [], "{}", file.display());
+        assert_eq!(analysis::lint(&loaded.network, &compiled), [], "{}", file.display());
     }
 }

@@ -6,7 +6,7 @@ use SyncLevel::{FullyInSync, LocalAndRemoteNotInSync, LocalNotInSync, RemoteNotI
 use vnet::compile::compile;
 use vnet::control::change;
 use vnet::model::{Learned, Links, Network, PeeringError, PeeringState, Standing, SubnetIx, SyncLevel, VnetIx};
-use vnet::{config, diag};
+use vnet::{analysis, config};
 
 /// A topology in one line a VNet: `name[@location][!] ranges > remote[+property=value] ...`; `!` is a classic one; a link
 /// from a to b is called `a-b`.
@@ -417,7 +417,7 @@ fn peer_44_a_peering_with_a_classic_vnet_has_one_link() {
     assert_eq!(stand(&network, "a-c"), (Connected, FullyInSync));
     assert_eq!(peering_routes(&network, 0), ["10.3.0.0/16"]);
     assert_eq!(peering_routes(&network, 1), ["10.1.0.0/16"], "the classic side has its route too");
-    assert_eq!(diag::peerings(&network).len(), 1, "Azure keeps the other side, nobody sees it");
+    assert_eq!(analysis::peerings(&network).len(), 1, "Azure keeps the other side, nobody sees it");
     assert!(network.find_link("c/a-c").is_err());
 
     network.remove_link(network.find_link("a-c").unwrap());
@@ -510,7 +510,7 @@ fn put(running: &Network, vnets: &[&str]) -> Result<Network, String> {
 fn peer_04_a_deleted_virtual_network_leaves_the_remote_link_behind() {
     let linked = put(&file(&[A_B, B_A]), &[A_B, B_A]).unwrap();
     let left = put(&linked, &[A_B]).unwrap();
-    let rows = diag::peerings(&left);
+    let rows = analysis::peerings(&left);
     let [row] = &rows[..] else { panic!("{rows:?}") };
     assert_eq!((row.name.as_str(), row.remote_virtual_network.id.as_str()), ("a-b", "b"));
     assert_eq!(row.peering_state, Disconnected);
@@ -556,8 +556,8 @@ fn peer_04_a_link_left_behind_can_be_removed_and_not_synced() {
     let left = put(&file(&[A_B, B_A]), &[A_B]).unwrap();
     let refused = change::sync(&left, Some("a/a-b")).unwrap_err();
     assert!(refused.message.contains("there is no virtual network b"), "{}", refused.message);
-    assert_eq!(diag::peerings(&change::remove_peering(&left, "a-b").unwrap()), []);
-    assert_eq!(diag::peerings(&put(&left, &[A]).unwrap()), [], "or taken out of the file");
+    assert_eq!(analysis::peerings(&change::remove_peering(&left, "a-b").unwrap()), []);
+    assert_eq!(analysis::peerings(&put(&left, &[A]).unwrap()), [], "or taken out of the file");
 }
 
 /// A fix names the place that the file has, which lists the lost link before.
@@ -572,8 +572,8 @@ fn peer_04_paths_count_the_lost_link() {
     let before = config::load(&text(&vnet(B_A)), "p.yaml").unwrap().network;
     let loaded = config::load_with(&text(""), "p.yaml", &Standing::of(&before), &config::no_files).unwrap();
     let network = change::apply(&before, loaded.network, false).unwrap();
-    let query = diag::parse_query("x", "y").unwrap();
-    let answer = diag::explain(&network, &compile(&network, &Learned::default(), 1), &query).unwrap();
+    let query = analysis::parse_query("x", "y").unwrap();
+    let answer = analysis::explain(&network, &compile(&network, &Learned::default(), 1), &query).unwrap();
     assert_eq!(
         answer.fix.unwrap().changes[0].path,
         "virtualNetworks[0].virtualNetworkPeerings[1].allowVirtualNetworkAccess"
@@ -595,9 +595,9 @@ fn stood(files: &[&[&str]]) -> Network {
     })
 }
 
-fn ask(network: &Network, source: &str, destination: &str) -> diag::Explanation {
-    let query = diag::parse_query(source, destination).unwrap();
-    diag::explain(network, &compile(network, &Learned::default(), 1), &query).unwrap()
+fn ask(network: &Network, source: &str, destination: &str) -> analysis::Explanation {
+    let query = analysis::parse_query(source, destination).unwrap();
+    analysis::explain(network, &compile(network, &Learned::default(), 1), &query).unwrap()
 }
 
 /// `explain` names the link that is left from either side, and what it proposes works.
@@ -634,7 +634,7 @@ fn peer_04_the_link_to_a_deleted_network_is_the_cause_and_its_fix_works() {
     let removed = change::remove_peering(&left, "a/a-b").unwrap();
     let anew = put(&removed, &[A_B, B_A]).unwrap();
     assert_eq!([stand(&anew, "a-b").0, stand(&anew, "b-a").0], [Connected, Connected]);
-    assert_eq!(diag::peerings(&put(&removed, &[A]).unwrap()), []);
+    assert_eq!(analysis::peerings(&put(&removed, &[A]).unwrap()), []);
 }
 
 /// A sync of all leaves Disconnected links as they are, and says so of each.

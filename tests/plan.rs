@@ -4,9 +4,9 @@
 
 use std::fmt::Write as _;
 
+use vnet::analysis::plan;
 use vnet::compile::compile;
 use vnet::config::load;
-use vnet::diag::plan;
 use vnet::model::{Learned, Network};
 
 const HUB_SPOKE: &str = include_str!("../config/hub-spoke.yaml");

@@ -4,8 +4,8 @@
 
 use std::fs;
 
+use vnet::analysis::{self, Reach, Shift, Verdict, differences, explain, parse_query, reach};
 use vnet::compile::compile;
-use vnet::diag::{self, Reach, Shift, Verdict, differences, explain, parse_query, reach};
 use vnet::model::{Learned, Network};
 
 fn load(file: &str) -> Network {
@@ -15,7 +15,7 @@ fn load(file: &str) -> Network {
 
 fn ask(network: &Network, boundaries: impl Iterator<Item = u16>) -> Reach {
     let compiled = compile(network, &Learned::default(), 1);
-    reach(network, &compiled, &diag::traffic(network, None, boundaries.collect())).unwrap()
+    reach(network, &compiled, &analysis::traffic(network, None, boundaries.collect())).unwrap()
 }
 
 /// Thousands of trips over the same tables, so that what one leaves behind would be seen in the next.
@@ -52,7 +52,7 @@ fn a_difference_turned_round_is_its_opposite() {
     for group in &mut after.network_security_groups {
         group.rules.remove(0);
     }
-    let ports = || diag::boundaries(&before).into_iter();
+    let ports = || analysis::boundaries(&before).into_iter();
     let (old, new) = (ask(&before, ports()), ask(&after, ports()));
     let there = differences(&old, &new);
     let back = differences(&new, &old);
@@ -60,7 +60,7 @@ fn a_difference_turned_round_is_its_opposite() {
     assert_eq!(there.len(), back.len());
     for (there, back) in there.iter().zip(&back) {
         assert_eq!((&there.before, &there.after), (&back.after, &back.before));
-        let verdict = |pair: &Option<diag::Pair>| pair.as_ref().unwrap().verdict;
+        let verdict = |pair: &Option<analysis::Pair>| pair.as_ref().unwrap().verdict;
         match there.shift {
             Shift::Opens => assert_eq!((verdict(&there.before), back.shift), (Verdict::Blocked, Shift::Closes)),
             Shift::Closes => assert_eq!((verdict(&there.before), back.shift), (Verdict::Reachable, Shift::Opens)),

@@ -23,22 +23,24 @@ const ARROWS: &[(&str, &[&str])] = &[
     // `wire` for protocol numbers alone: rules are matched on them.
     ("bgp", &["model", "sys"]),
     ("compile", &["model", "dataplane", "wire", "bgp"]),
-    ("diag", &["azure", "model", "bgp", "compile", "dataplane", "wire"]),
+    ("flow_log", &["azure", "model", "compile", "dataplane", "wire", "sys"]),
+    ("analysis", &["azure", "flow_log", "model", "bgp", "compile", "dataplane", "wire"]),
     ("platform", &["model", "sys"]),
     ("worker", &["wire", "dataplane", "sys"]),
-    ("control", &["azure", "model", "compile", "dataplane", "bgp", "diag", "sys", "worker"]),
+    ("control", &["azure", "model", "compile", "dataplane", "bgp", "analysis", "flow_log", "sys", "worker"]),
     ("lab", &["model", "config", "compile", "sys", "platform", "control"]),
-    ("cli", &["azure", "wire", "model", "sys", "config", "dataplane", "bgp", "compile", "diag", "control", "lab"]),
+    ("cli", &["azure", "wire", "model", "sys", "config", "dataplane", "bgp", "compile", "analysis", "control", "lab"]),
 ];
 
 /// What one part of a module alone may use of another module, by the start of its path.
-const ONLY: &[(&str, &str, &str)] = &[("bgp", "sys", "bgp/driver/"), ("bgp", "model", "bgp/topology/")];
+const ONLY: &[(&str, &str, &str)] =
+    &[("bgp", "sys", "bgp/driver/"), ("bgp", "model", "bgp/topology/"), ("flow_log", "sys", "flow_log/files.rs")];
 
 /// Parts of timeless modules that live in time: they run on sockets or write files.
-const IN_TIME: &[&str] = &["bgp/driver/"];
+const IN_TIME: &[&str] = &["bgp/driver/", "flow_log/files.rs"];
 
 /// Time is an argument here.
-const TIMELESS: &[&str] = &["wire", "model", "config", "dataplane", "compile", "bgp", "diag"];
+const TIMELESS: &[&str] = &["wire", "model", "config", "dataplane", "compile", "bgp", "flow_log", "analysis"];
 
 /// Permissive, with notice at most.
 const LICENCES: &[&str] = &[

@@ -12,11 +12,11 @@ mod golden;
 use std::fs;
 use std::path::Path;
 
+use vnet::analysis;
 use vnet::compile::compile;
 use vnet::config::{load, load_with, no_files};
 use vnet::control::change;
 use vnet::control::protocol::Refusal;
-use vnet::diag;
 use vnet::model::{Learned, Network, Standing};
 
 use golden::Golden;
@@ -80,7 +80,7 @@ fn bgp_04_a_gateway_that_is_made_has_the_bgp_addresses_that_azure_shows() {
             let compiled = compile(&network, &Learned::default(), 1);
             (network, compiled)
         });
-        let plan = diag::plan((&before.0, &before.1), (&after.0, &after.1));
+        let plan = analysis::plan((&before.0, &before.1), (&after.0, &after.1));
         let made = plan.changes.into_iter().find(|change| change.kind == "virtualNetworkGateways").unwrap();
         let property =
             |name: &str| made.properties.iter().find(|one| one.property == name).unwrap().after.clone().unwrap();

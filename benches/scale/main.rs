@@ -14,9 +14,9 @@ use std::fs;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use vnet::analysis::plan;
 use vnet::compile::{Ids, compile, compile_next};
 use vnet::config::{Loaded, Memory, load_next, no_files};
-use vnet::diag::plan;
 use vnet::model::{Learned, Links, Standing};
 use vnet::sys::caps::{self, CapabilitySet};
 

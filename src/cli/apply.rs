@@ -8,6 +8,11 @@ use anstyle::AnsiColor;
 use clap::Args;
 use serde::Serialize;
 
+use crate::analysis::{Action, Effect, ObjectChange, PropertyChange};
+use crate::config;
+use crate::control::protocol::{self, Change, Changed, Request, Response};
+use crate::lab::{self, Base, Record};
+
 use super::ask::unexpected;
 use super::context::Context;
 use super::failure::Failure;
@@ -15,10 +20,6 @@ use super::finding::{Finding, findings};
 use super::output::Output;
 use super::table::Table;
 use super::{Exit, Outcome, topology};
-use crate::config;
-use crate::control::protocol::{self, Change, Changed, Request, Response};
-use crate::diag::{Action, Effect, ObjectChange, PropertyChange};
-use crate::lab::{self, Base, Record};
 
 /// Change a running lab to what a file says, all or nothing
 ///

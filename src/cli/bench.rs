@@ -5,14 +5,15 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use crate::analysis;
+use crate::lab::bench::{Connects, Course, Datagrams, RoundTrips, Stream, Transfer};
+use crate::lab::{self, Record};
+use crate::model::{Attachment, counted};
+
 use super::context::Context;
 use super::failure::Failure;
 use super::table::Table;
 use super::{Outcome, labs, topology, verify};
-use crate::diag;
-use crate::lab::bench::{Connects, Course, Datagrams, RoundTrips, Stream, Transfer};
-use crate::lab::{self, Record};
-use crate::model::{Attachment, counted};
 
 /// Measure throughput, datagrams, latency and connections from one machine to another
 ///
@@ -126,7 +127,7 @@ impl Bench {
 
     /// The two ends, found as `explain` finds them.
     fn course(&self, lab: &Record, context: &Context) -> Result<Course, Failure> {
-        let query = diag::parse_query(&self.source, &self.destination).map_err(Failure::usage)?;
+        let query = analysis::parse_query(&self.source, &self.destination).map_err(Failure::usage)?;
         let forecast = verify::forecast(&query, lab)?;
         let (_, loaded) = topology::applied(lab, context)?;
         let attachments = loaded.network.attachments();

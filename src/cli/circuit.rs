@@ -4,14 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::analysis::{self, CircuitRow, ConnectionRow, LinkRow};
+use crate::control::protocol::{Change, Request, Response};
+use crate::model::Side;
+
 use super::ask::unexpected;
 use super::context::Context;
 use super::failure::Failure;
 use super::table::Table;
 use super::{Outcome, outage, topology};
-use crate::control::protocol::{Change, Request, Response};
-use crate::diag::{self, CircuitRow, ConnectionRow, LinkRow};
-use crate::model::Side;
 
 /// Show ExpressRoute circuits, let a link break
 #[derive(Debug, Args)]
@@ -78,7 +79,7 @@ impl Circuit {
 fn rows(context: &Context, topology: Option<PathBuf>) -> Result<Vec<CircuitRow>, Failure> {
     if let Some(file) = topology {
         let (network, compiled) = topology::compiled(&file, context)?;
-        return Ok(diag::circuits(&network, &compiled));
+        return Ok(analysis::circuits(&network, &compiled));
     }
     match context.ask(&Request::Circuits)? {
         Response::Circuits(rows) => Ok(rows),

@@ -7,16 +7,17 @@ use anstyle::AnsiColor;
 use clap::Args;
 use serde::Serialize;
 
+use crate::analysis::{self, Branch, Explanation, Fix, FollowedFlow, LiveExplanation, Settled, Verdict, Verification};
+use crate::control::protocol::{Request, Response};
+use crate::lab::{self, Base};
+use crate::model::counted;
+
 use super::ask::unexpected;
 use super::context::Context;
 use super::failure::Failure;
 use super::output::Output;
 use super::table::Table;
 use super::{Exit, Outcome, hops, settle, topology, verify};
-use crate::control::protocol::{Request, Response};
-use crate::diag::{self, Branch, Explanation, Fix, FollowedFlow, LiveExplanation, Settled, Verdict, Verification};
-use crate::lab::{self, Base};
-use crate::model::counted;
 
 /// Tell the way of a packet, there and back
 ///
@@ -98,12 +99,12 @@ impl Explain {
             };
         };
         let (network, compiled) = topology::compiled(file, context)?;
-        let query = diag::parse_query(source, destination).map_err(Failure::usage)?;
-        diag::explain(&network, &compiled, &query).map_err(Failure::usage)
+        let query = analysis::parse_query(source, destination).map_err(Failure::usage)?;
+        analysis::explain(&network, &compiled, &query).map_err(Failure::usage)
     }
 
     fn ask_live(&self, context: &Context) -> Result<LiveExplanation, Failure> {
-        let query = diag::parse_query(&self.source, &self.destination).map_err(Failure::usage)?;
+        let query = analysis::parse_query(&self.source, &self.destination).map_err(Failure::usage)?;
         match context.ask(&Request::ExplainLive(query))? {
             Response::LiveExplanation(answer) => Ok(*answer),
             other => Err(unexpected(&other)),
@@ -113,7 +114,7 @@ impl Explain {
     /// Asks a real packet where guests have rules of their own. What keeps it from being sent leaves the question open.
     fn settle(&self, explanation: &mut Explanation, context: &Context) {
         let settle = || -> Result<Settled, Failure> {
-            let query = diag::parse_query(&self.source, &self.destination).map_err(Failure::usage)?;
+            let query = analysis::parse_query(&self.source, &self.destination).map_err(Failure::usage)?;
             let lab = lab::pick(&Base::detect(), context.lab.as_deref())?;
             let mut settled = settle::settle(&[query], &lab, context)?;
             settled.remove(0).map_err(Failure::usage)
@@ -125,7 +126,7 @@ impl Explain {
     }
 
     fn verify(&self, context: &Context) -> Result<Verification, Failure> {
-        let query = diag::parse_query(&self.source, &self.destination).map_err(Failure::usage)?;
+        let query = analysis::parse_query(&self.source, &self.destination).map_err(Failure::usage)?;
         verify::verify(&query, &lab::pick(&Base::detect(), context.lab.as_deref())?, context)
     }
 }

@@ -5,15 +5,16 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::analysis::{self, FlowAccess, FlowProtocol, FlowVerifyAnswer, FlowVerifyQuery, Place};
+use crate::control::protocol::{Request, Response};
+use crate::model::Direction;
+
 use super::ask::unexpected;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::table::Table;
 use super::{Outcome, stopped, topology};
-use crate::control::protocol::{Request, Response};
-use crate::diag::{self, FlowAccess, FlowProtocol, FlowVerifyAnswer, FlowVerifyQuery, Place};
-use crate::model::Direction;
 
 /// Ask an interface's security rules about a packet, and which of them decides
 ///
@@ -38,7 +39,7 @@ pub(super) struct FlowVerify {
     #[arg(long, value_parser = local, value_name = "[ADDRESS:]PORT")]
     local: Local,
     /// The far end; a node stands for its first address
-    #[arg(long, value_parser = diag::parse_end, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_parser = analysis::parse_end, value_name = "ADDRESS:PORT")]
     remote: (Place, u16),
     /// Answer from a topology file instead of a running lab: no daemon, no root
     #[arg(short, long, value_name = "FILE")]
@@ -70,9 +71,9 @@ fn protocol(text: &str) -> Result<FlowProtocol, String> {
 
 fn local(text: &str) -> Result<Local, String> {
     if !text.contains(':') {
-        return Ok(Local { address: None, port: diag::parse_port(text)? });
+        return Ok(Local { address: None, port: analysis::parse_port(text)? });
     }
-    match diag::parse_end(text)? {
+    match analysis::parse_end(text)? {
         (Place::Address(address), port) => Ok(Local { address: Some(address), port }),
         (Place::Node { .. }, _) => Err("expected one of the interface's addresses, or a port alone".to_owned()),
     }
@@ -103,7 +104,7 @@ impl FlowVerify {
             };
         };
         let (network, compiled) = topology::compiled(&file, context)?;
-        let answer = diag::flow_verify(&network, &compiled, &query).map_err(Failure::usage)?;
+        let answer = analysis::flow_verify(&network, &compiled, &query).map_err(Failure::usage)?;
         stopped::note(&query.target, Some(&network), context).map(|()| answer)
     }
 }

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::analysis::{self, ConnectionRow};
+use crate::control::protocol::{Change, Request, Response};
+
 use super::ask::unexpected;
 use super::context::Context;
 use super::failure::Failure;
 use super::table::Table;
 use super::{Outcome, outage, topology};
-use crate::control::protocol::{Change, Request, Response};
-use crate::diag::{self, ConnectionRow};
 
 /// Seconds, as Azure's documents have them (VPN-30).
 const PLANNED: u64 = 12;
@@ -79,7 +80,7 @@ impl Gateway {
 fn rows(context: &Context, topology: Option<PathBuf>) -> Result<Vec<ConnectionRow>, Failure> {
     if let Some(file) = topology {
         let (network, compiled) = topology::compiled(&file, context)?;
-        return Ok(diag::connections(&network, &compiled));
+        return Ok(analysis::connections(&network, &compiled));
     }
     match context.ask(&Request::Connections)? {
         Response::Connections(rows) => Ok(rows),

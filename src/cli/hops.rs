@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use anstyle::AnsiColor;
 
+use crate::analysis::{Hop, StepKind};
+
 use super::output::Output;
-use crate::diag::{Hop, StepKind};
 
 /// An interface a line, its steps indented below it.
 pub(super) fn write(text: &mut String, hops: &[Hop], output: &Output) {

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::analysis::{self, BackendRow, HealthState};
+use crate::control::protocol::{Request, Response};
+
 use super::ask::unexpected;
 use super::context::Context;
 use super::failure::Failure;
 use super::table::Table;
 use super::{Outcome, topology};
-use crate::control::protocol::{Request, Response};
-use crate::diag::{self, BackendRow, HealthState};
 
 /// Show load balancers: the backends of each rule, their health, and how flows spread over them
 ///
@@ -35,7 +36,7 @@ impl Lb {
             if !rows.iter().any(is_named) {
                 let known: BTreeSet<_> = rows.iter().map(|row| row.load_balancer.as_str()).collect();
                 let what = "load balancer with a rule and a backend";
-                return Err(Failure::usage(diag::unknown(what, name, known.into_iter())));
+                return Err(Failure::usage(analysis::unknown(what, name, known.into_iter())));
             }
             rows.retain(is_named);
         }
@@ -51,7 +52,7 @@ impl Lb {
             };
         };
         let (network, compiled) = topology::compiled(file, context)?;
-        Ok(diag::load_balancers(&network, &compiled, None, None))
+        Ok(analysis::load_balancers(&network, &compiled, None, None))
     }
 }
 

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::analysis::{self, NextHopAnswer, NextHopQuery};
+use crate::control::protocol::{Request, Response};
+
 use super::ask::unexpected;
 use super::context::Context;
 use super::failure::Failure;
 use super::table::Table;
 use super::{Outcome, stopped, topology};
-use crate::control::protocol::{Request, Response};
-use crate::diag::{self, NextHopAnswer, NextHopQuery};
 
 /// Show where a packet to an address would go first, and by which route table
 ///
@@ -43,7 +44,7 @@ impl NextHop {
         let answer = match topology {
             Some(file) => {
                 let (network, compiled) = topology::compiled(&file, context)?;
-                let answer = diag::next_hop(&network, &compiled, &query).map_err(Failure::usage)?;
+                let answer = analysis::next_hop(&network, &compiled, &query).map_err(Failure::usage)?;
                 stopped::note(&query.target, Some(&network), context)?;
                 answer
             }

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::analysis::{self, PeeringRow};
+use crate::control::protocol::{Change, Request, Response};
+
 use super::ask::unexpected;
 use super::context::Context;
 use super::failure::Failure;
 use super::table::Table;
 use super::{Outcome, apply, topology};
-use crate::control::protocol::{Change, Request, Response};
-use crate::diag::{self, PeeringRow};
 
 /// Show peerings, bring them up to date, remove a link
 ///
@@ -71,7 +72,7 @@ impl Peering {
 fn rows(context: &Context, topology: Option<PathBuf>) -> Result<Vec<PeeringRow>, Failure> {
     if let Some(file) = topology {
         let (text, name) = topology::read(&file)?;
-        return Ok(diag::peerings(&topology::parse(&text, &name, context)?));
+        return Ok(analysis::peerings(&topology::parse(&text, &name, context)?));
     }
     match context.ask(&Request::Peerings)? {
         Response::Peerings(rows) => Ok(rows),

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::analysis::{self, PublicAddressRow};
+use crate::control::protocol::{Request, Response};
+
 use super::ask::unexpected;
 use super::context::Context;
 use super::failure::Failure;
 use super::table::Table;
 use super::{Outcome, topology};
-use crate::control::protocol::{Request, Response};
-use crate::diag::{self, PublicAddressRow};
 
 /// Show public addresses and prefixes, and who uses each
 #[derive(Debug, Args)]
@@ -38,7 +39,7 @@ impl PublicIps {
             };
         };
         let (network, _) = topology::compiled(file, context)?;
-        Ok(diag::public_addresses(&network))
+        Ok(analysis::public_addresses(&network))
     }
 }
 

@@ -6,6 +6,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::analysis::{self, Difference, Pair, Probe, Query, Shift, Verdict};
+use crate::compile::Compiled;
+use crate::control::protocol::{Request, Response};
+use crate::lab::{self, Base};
+use crate::model::Network;
+
 use super::ask::unexpected;
 use super::context::Context;
 use super::exit::Exit;
@@ -13,11 +19,6 @@ use super::failure::Failure;
 use super::output::Output;
 use super::table::Table;
 use super::{Outcome, settle, topology};
-use crate::compile::Compiled;
-use crate::control::protocol::{Request, Response};
-use crate::diag::{self, Difference, Pair, Probe, Query, Shift, Verdict};
-use crate::lab::{self, Base};
-use crate::model::Network;
 
 /// Show who reaches whom, there and back
 ///
@@ -53,9 +54,9 @@ impl Reach {
             return context.output.story(&reach, &rows(&reach), || matrix(&reach, &context.output));
         };
         let changed = topology::compiled(file, context)?;
-        let before = self.ask(self.port, diag::boundaries(&changed.0), context)?;
+        let before = self.ask(self.port, analysis::boundaries(&changed.0), context)?;
         let after = of(&changed, &self.nodes, &before.traffic)?;
-        let differences = diag::differences(&before, &after);
+        let differences = analysis::differences(&before, &after);
         let table = shifts(&differences, before.traffic.len());
         let text = || match differences.len() {
             0 => "no difference\n".to_owned(),
@@ -66,7 +67,12 @@ impl Reach {
     }
 
     /// The running lab's answer, or that of the file it was given instead.
-    fn ask(&self, probe: Option<Probe>, boundaries: BTreeSet<u16>, context: &Context) -> Result<diag::Reach, Failure> {
+    fn ask(
+        &self,
+        probe: Option<Probe>,
+        boundaries: BTreeSet<u16>,
+        context: &Context,
+    ) -> Result<analysis::Reach, Failure> {
         let Some(file) = &self.topology else {
             return match context.ask(&Request::Reach { probe, boundaries, nodes: self.nodes.clone() })? {
                 Response::Reach(reach) => Ok(reach),
@@ -74,15 +80,15 @@ impl Reach {
             };
         };
         let topology = topology::compiled(file as &Path, context)?;
-        of(&topology, &self.nodes, &diag::traffic(&topology.0, probe, boundaries))
+        of(&topology, &self.nodes, &analysis::traffic(&topology.0, probe, boundaries))
     }
 }
 
 /// Asks real packets where guests have rules of their own. What cannot be asked stays open.
-fn settle_pairs(reach: &mut diag::Reach, context: &Context) {
+fn settle_pairs(reach: &mut analysis::Reach, context: &Context) {
     let mut open: Vec<&mut Pair> = reach.pairs.iter_mut().filter(|pair| !pair.guest_rules.is_empty()).collect();
     let query = |pair: &&mut Pair| {
-        let query = diag::parse_query(&pair.source, &pair.destination).ok()?;
+        let query = analysis::parse_query(&pair.source, &pair.destination).ok()?;
         Some(Query { probe: pair.traffic.probe, ..query })
     };
     open.retain(|pair| query(pair).is_some());
@@ -104,17 +110,17 @@ fn settle_pairs(reach: &mut diag::Reach, context: &Context) {
 fn of(
     (network, compiled): &(Network, Compiled),
     nodes: &[String],
-    traffic: &[diag::Traffic],
-) -> Result<diag::Reach, Failure> {
+    traffic: &[analysis::Traffic],
+) -> Result<analysis::Reach, Failure> {
     let reach = match nodes {
-        [] => diag::reach(network, compiled, traffic),
-        some => diag::reach_among(network, compiled, some, traffic),
+        [] => analysis::reach(network, compiled, traffic),
+        some => analysis::reach_among(network, compiled, some, traffic),
     };
     reach.map_err(Failure::usage)
 }
 
 /// Sources downwards, destinations across.
-fn matrix(reach: &diag::Reach, output: &Output) -> String {
+fn matrix(reach: &analysis::Reach, output: &Output) -> String {
     let traffic = reach.traffic.iter().map(ToString::to_string).collect();
     let columns = std::iter::once(traffic).chain(reach.nodes.iter().cloned()).collect();
     let mut pairs = reach.pairs.iter().peekable();
@@ -138,7 +144,7 @@ fn matrix(reach: &diag::Reach, output: &Output) -> String {
 }
 
 /// The guests whose own rules decide, once each.
-fn guests(reach: &diag::Reach) -> String {
+fn guests(reach: &analysis::Reach) -> String {
     let met = reach.pairs.iter().flat_map(|pair| &pair.guest_rules);
     let nodes =
         met.map(|guest| guest.node.as_str()).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ");
@@ -193,7 +199,7 @@ fn legend(rows: &[Vec<String>]) -> String {
         .fold(String::new(), |text, (word, meaning)| text + word + ": " + meaning + "    ")
 }
 
-fn rows(reach: &diag::Reach) -> Table {
+fn rows(reach: &analysis::Reach) -> Table {
     Table::new(&["Source", "Destination", "Traffic", "Verdict", "Way"]).rows(reach.pairs.iter().map(|pair| {
         let verdict = pair.verdict.to_string();
         [pair.source.clone(), pair.destination.clone(), pair.traffic.to_string(), verdict, pair.to_string()]

@@ -6,14 +6,15 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
+use crate::analysis::{self, RouteRow};
+use crate::control::protocol::{Request, Response};
+use crate::model::counted;
+
 use super::ask::unexpected;
 use super::context::Context;
 use super::failure::Failure;
 use super::table::Table;
 use super::{Outcome, stopped, topology};
-use crate::control::protocol::{Request, Response};
-use crate::diag::{self, RouteRow};
-use crate::model::counted;
 
 /// Show the effective routes of a machine, an interface or a subnet
 ///
@@ -51,9 +52,9 @@ impl Routes {
             };
         };
         let (network, compiled) = topology::compiled(file, context)?;
-        let subnet = diag::subnet(&network, &self.target).map_err(Failure::usage)?;
+        let subnet = analysis::subnet(&network, &self.target).map_err(Failure::usage)?;
         stopped::note(&self.target, Some(&network), context)?;
-        Ok(diag::routes(&network, &compiled, subnet))
+        Ok(analysis::routes(&network, &compiled, subnet))
     }
 }
 

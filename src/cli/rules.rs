@@ -7,16 +7,17 @@ use clap::Args;
 use ipnet::IpNet;
 use serde::Serialize;
 
+use crate::analysis::{self, EffectiveGroup, RuleRow};
+use crate::control::engine::RuleLabel;
+use crate::control::protocol::{Request, Response};
+use crate::model::Direction;
+
 use super::ask::unexpected;
 use super::context::Context;
 use super::failure::Failure;
 use super::output::Output;
 use super::table::Table;
 use super::{Outcome, stopped, topology};
-use crate::control::engine::RuleLabel;
-use crate::control::protocol::{Request, Response};
-use crate::diag::{self, EffectiveGroup, RuleRow};
-use crate::model::Direction;
 
 /// Prefixes of a tag that people see; json has all.
 const SHOWN: usize = 8;
@@ -89,7 +90,7 @@ impl Rules {
             };
         };
         let (network, compiled) = topology::compiled(file, context)?;
-        let groups = diag::rules(&network, &compiled, target, |_| None).map_err(Failure::usage)?;
+        let groups = analysis::rules(&network, &compiled, target, |_| None).map_err(Failure::usage)?;
         stopped::note(target, Some(&network), context).map(|()| groups)
     }
 }

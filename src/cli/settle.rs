@@ -2,17 +2,18 @@
 
 use std::sync::atomic::AtomicBool;
 
+use crate::analysis::{Forecast, Lost, Place, Query, Settled};
+use crate::control::client;
+use crate::control::protocol::{Request, Response};
+use crate::lab::trial::{self as trials, Outcome, Trial};
+use crate::lab::{self, Record};
+use crate::model::{Network, Verdict};
+
 use super::ask::unexpected;
 use super::context::Context;
 use super::failure::Failure;
 use super::topology;
 use super::trial::trial;
-use crate::control::client;
-use crate::control::protocol::{Request, Response};
-use crate::diag::{Forecast, Lost, Place, Query, Settled};
-use crate::lab::trial::{self as trials, Outcome, Trial};
-use crate::lab::{self, Record};
-use crate::model::{Network, Verdict};
 
 /// Questions to a daemon at a time: its requests are of a bounded length.
 const QUESTIONS: usize = 100;

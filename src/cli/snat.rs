@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::analysis::{self, SnatRow};
+use crate::control::protocol::{Request, Response};
+
 use super::ask::unexpected;
 use super::context::Context;
 use super::failure::Failure;
 use super::table::Table;
 use super::{Outcome, topology};
-use crate::control::protocol::{Request, Response};
-use crate::diag::{self, SnatRow};
 
 /// Show ports of public addresses: allocated, used, and asked for in vain
 ///
@@ -41,7 +42,7 @@ impl Snat {
             };
         };
         let (network, compiled) = topology::compiled(file, context)?;
-        Ok(diag::snat(&network, &compiled, None))
+        Ok(analysis::snat(&network, &compiled, None))
     }
 }
 

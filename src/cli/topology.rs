@@ -4,10 +4,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use crate::analysis;
 use crate::bgp::topology::converge;
 use crate::compile::{Compiled, compile};
 use crate::config::{self, Diagnostic, Errors, Loaded, Named, Severity};
-use crate::diag;
 use crate::lab::{self, Record};
 use crate::model::{Learned, Network, Standing};
 use crate::sys::files;
@@ -69,7 +69,7 @@ pub(super) fn service_tags(network: &Network) -> Option<String> {
 /// What a good file's network has that is hardly meant, in the file's order.
 fn doubts(loaded: &Loaded) -> Vec<Diagnostic> {
     let compiled = compile(&loaded.network, &learned(&loaded.network), 1);
-    let lint = diag::lint(&loaded.network, &compiled).into_iter().map(|finding| Diagnostic {
+    let lint = analysis::lint(&loaded.network, &compiled).into_iter().map(|finding| Diagnostic {
         severity: Severity::Warning,
         code: Some(finding.code),
         rule: Some(finding.rule),

@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 use anstyle::AnsiColor;
 use clap::Args;
 
+use crate::analysis::{self, FilterError, Sighting};
+use crate::control::protocol::{Response, Topic, Traced};
+use crate::model::counted;
+
 use super::ask::unexpected;
 use super::context::Context;
 use super::failure::Failure;
 use super::output::Output;
 use super::table::Table;
 use super::{Exit, Outcome, hops};
-use crate::control::protocol::{Response, Topic, Traced};
-use crate::diag::{self, FilterError, Sighting};
-use crate::model::counted;
 
 /// Show real packets, step by step through the router
 ///
@@ -52,7 +53,7 @@ Examples:
 impl Trace {
     pub(super) fn run(self, context: &Context) -> Outcome {
         let filter = self.filter.join(" ");
-        diag::parse_filter(&filter)?;
+        analysis::parse_filter(&filter)?;
         let deadline = self.timeout.map(|time| Instant::now() + time);
         let mut following = context.follow(Topic::Trace { filter })?.until(deadline).until_interrupted()?;
         let mut left = self.count;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::diag::{Forecast, Probe};
+use crate::analysis::{Forecast, Probe};
 use crate::lab::trial::Trial;
 use crate::model::Network;
 

@@ -4,20 +4,21 @@ use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use crate::analysis::{self, Filter, Forecast, Host, Place, Probe, Query, Sighting, Verification};
+use crate::control::client::{self, Following, Heard};
+use crate::control::protocol::{Request, Response, Topic};
+use crate::dataplane::Side;
+use crate::lab::trial::{self as trials, Outcome, Trial};
+use crate::lab::{self, Record};
+use crate::model::{Masquerade, Network, Verdict, counted};
+use crate::wire::Protocol;
+
 use super::ask::unexpected;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::topology;
 use super::trial::trial;
-use crate::control::client::{self, Following, Heard};
-use crate::control::protocol::{Request, Response, Topic};
-use crate::dataplane::Side;
-use crate::diag::{self, Filter, Forecast, Host, Place, Probe, Query, Sighting, Verification};
-use crate::lab::trial::{self as trials, Outcome, Trial};
-use crate::lab::{self, Record};
-use crate::model::{Masquerade, Network, Verdict, counted};
-use crate::wire::Protocol;
 
 /// How long the router may take to tell what it saw.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -54,7 +55,7 @@ pub(super) fn verify(query: &Query, lab: &Record, context: &Context) -> Result<V
     let from = from.into_iter().cloned().collect();
     let request = Request::Retrace { query: query.clone(), source_port: outcome.source_port, seen: from };
     match client::ask(&lab.socket, &request)? {
-        Response::Retraced(foretold) => Ok(diag::verify(&foretold, &seen, outcome.arrived)),
+        Response::Retraced(foretold) => Ok(analysis::verify(&foretold, &seen, outcome.arrived)),
         other => Err(unexpected(&other)),
     }
 }

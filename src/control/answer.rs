@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+use crate::analysis;
 use crate::dataplane::platform::PLATFORM;
 use crate::dataplane::{DropReason, Timestamp};
-use crate::diag;
 use crate::model::{
     Attach, AttachNamespace, Attachment, Internet, Masquerade, Network, NicIx, PLATFORM_NODE, PowerState, SubnetIx,
 };
@@ -112,18 +112,18 @@ impl Answers {
             }
             Request::Circuits => {
                 let published = self.engine.published();
-                Response::Circuits(diag::circuits(&published.network, &published.compiled))
+                Response::Circuits(analysis::circuits(&published.network, &published.compiled))
             }
             Request::Connections => {
                 let published = self.engine.published();
-                Response::Connections(diag::connections(&published.network, &published.compiled))
+                Response::Connections(analysis::connections(&published.network, &published.compiled))
             }
             Request::Bgp(question) => self.bgp(&question).unwrap_or_else(refused),
-            Request::Peerings => Response::Peerings(diag::peerings(&self.engine.network())),
+            Request::Peerings => Response::Peerings(analysis::peerings(&self.engine.network())),
             Request::LoadBalancers => Response::LoadBalancers(self.load_balancers()),
             Request::Snat => Response::Snat(self.snat()),
             Request::PublicAddresses => {
-                Response::PublicAddresses(diag::public_addresses(&self.engine.published().network))
+                Response::PublicAddresses(analysis::public_addresses(&self.engine.published().network))
             }
             Request::Explain { source, destination } => self
                 .explain(&source, &destination)
@@ -133,7 +133,7 @@ impl Answers {
             }
             Request::Retrace { query, source_port, seen } => {
                 let published = self.engine.published();
-                diag::retrace(&published.network, &published.compiled, &query, (source_port, &seen))
+                analysis::retrace(&published.network, &published.compiled, &query, (source_port, &seen))
                     .map_or_else(refused, Response::Retraced)
             }
             Request::Reach { probe, boundaries, nodes } => {
@@ -197,25 +197,25 @@ impl Answers {
         }
     }
 
-    fn routes(&self, target: &str) -> Result<Vec<diag::RouteRow>, String> {
+    fn routes(&self, target: &str) -> Result<Vec<analysis::RouteRow>, String> {
         let published = self.engine.published();
-        let subnet = diag::subnet(&published.network, target)?;
-        Ok(diag::routes(&published.network, &published.compiled, subnet))
+        let subnet = analysis::subnet(&published.network, target)?;
+        Ok(analysis::routes(&published.network, &published.compiled, subnet))
     }
 
-    fn rules(&self, target: &str) -> Result<Vec<diag::EffectiveGroup>, String> {
+    fn rules(&self, target: &str) -> Result<Vec<analysis::EffectiveGroup>, String> {
         let published = self.engine.published();
-        diag::rules(&published.network, &published.compiled, target, |rule| Some(self.engine.hits(rule)))
+        analysis::rules(&published.network, &published.compiled, target, |rule| Some(self.engine.hits(rule)))
     }
 
-    fn next_hop(&self, query: &diag::NextHopQuery) -> Result<diag::NextHopAnswer, String> {
+    fn next_hop(&self, query: &analysis::NextHopQuery) -> Result<analysis::NextHopAnswer, String> {
         let published = self.engine.published();
-        diag::next_hop(&published.network, &published.compiled, query)
+        analysis::next_hop(&published.network, &published.compiled, query)
     }
 
-    fn flow_verify(&self, query: &diag::FlowVerifyQuery) -> Result<diag::FlowVerifyAnswer, String> {
+    fn flow_verify(&self, query: &analysis::FlowVerifyQuery) -> Result<analysis::FlowVerifyAnswer, String> {
         let published = self.engine.published();
-        diag::flow_verify(&published.network, &published.compiled, query)
+        analysis::flow_verify(&published.network, &published.compiled, query)
     }
 
     fn bgp(&self, question: &BgpQuestion) -> Result<Response, String> {
@@ -229,40 +229,40 @@ impl Answers {
         })
     }
 
-    fn explain(&self, source: &str, destination: &str) -> Result<diag::Explanation, String> {
-        let query = diag::parse_query(source, destination)?;
+    fn explain(&self, source: &str, destination: &str) -> Result<analysis::Explanation, String> {
+        let query = analysis::parse_query(source, destination)?;
         let published = self.engine.published();
-        diag::explain_with(&published.network, &published.compiled, &self.guest_rules(&published), &query)
+        analysis::explain_with(&published.network, &published.compiled, &self.guest_rules(&published), &query)
     }
 
-    fn explain_live(&self, query: &diag::Query) -> Result<diag::LiveExplanation, String> {
+    fn explain_live(&self, query: &analysis::Query) -> Result<analysis::LiveExplanation, String> {
         let published = self.engine.published();
         let now = Timestamp(monotonic_nanos());
         let known = (&self.guest_rules(&published), self.engine.records());
-        diag::explain_live(&published.network, &published.compiled, known, query, now)
+        analysis::explain_live(&published.network, &published.compiled, known, query, now)
     }
 
-    fn forecast(&self, queries: &[diag::Query]) -> Vec<Result<diag::Forecast, String>> {
+    fn forecast(&self, queries: &[analysis::Query]) -> Vec<Result<analysis::Forecast, String>> {
         let published = self.engine.published();
         let guests = self.guest_rules(&published);
-        let forecast = |query| diag::forecast_with(&published.network, &published.compiled, &guests, query);
+        let forecast = |query| analysis::forecast_with(&published.network, &published.compiled, &guests, query);
         queries.iter().map(forecast).collect()
     }
 
     fn reach(
         &self,
-        probe: Option<diag::Probe>,
+        probe: Option<analysis::Probe>,
         boundaries: BTreeSet<u16>,
         nodes: &[String],
-    ) -> Result<diag::Reach, String> {
+    ) -> Result<analysis::Reach, String> {
         let published = self.engine.published();
         let network = &published.network;
-        let traffic = diag::traffic(network, probe, boundaries);
-        diag::reach_with(network, &published.compiled, &self.guest_rules(&published), nodes, &traffic)
+        let traffic = analysis::traffic(network, probe, boundaries);
+        analysis::reach_with(network, &published.compiled, &self.guest_rules(&published), nodes, &traffic)
     }
 
     /// What the guests have now, looked at.
-    fn guest_rules(&self, published: &Published) -> diag::GuestRules {
+    fn guest_rules(&self, published: &Published) -> analysis::GuestRules {
         let (network, lab) = (&published.network, self.lab.load());
         let masquerades = |node: &str| match network.virtual_machines.iter().find(|vm| vm.name == node) {
             Some(vm) => vm.guest_masquerade != Masquerade::Off,
@@ -274,21 +274,21 @@ impl Answers {
             namespace: namespace.clone(),
             masquerades: masquerades(node),
         };
-        let mut rules = diag::GuestRules::of(network);
+        let mut rules = analysis::GuestRules::of(network);
         rules.extend(lab.lookout.look(lab.places.iter().map(place).collect()));
         rules
     }
 
-    fn load_balancers(&self) -> Vec<diag::BackendRow> {
+    fn load_balancers(&self) -> Vec<analysis::BackendRow> {
         let published = self.engine.published();
         let flows = self.engine.balanced_flows();
-        diag::load_balancers(&published.network, &published.compiled, published.health(), Some(&flows))
+        analysis::load_balancers(&published.network, &published.compiled, published.health(), Some(&flows))
     }
 
-    fn snat(&self) -> Vec<diag::SnatRow> {
+    fn snat(&self) -> Vec<analysis::SnatRow> {
         let published = self.engine.published();
         let (network, compiled) = (&published.network, &published.compiled);
-        let mut in_use = diag::PortUse::default();
+        let mut in_use = analysis::PortUse::default();
         self.engine.look_at_mappings(|held| in_use.count(held));
         let counters = self.engine.counters_of(&published);
         for (attachment, port) in zip(network.attachments(), &counters.ports) {
@@ -297,7 +297,7 @@ impl Answers {
                 in_use.fail(nic, all.saturating_sub(port.no_udp_port), port.no_udp_port);
             }
         }
-        diag::snat(network, compiled, Some(&in_use))
+        analysis::snat(network, compiled, Some(&in_use))
     }
 
     /// Each load balancer with a rule, in file order.
@@ -380,7 +380,7 @@ impl LabFacts {
 /// Those in front of an interface of a machine.
 fn public_addresses(network: &Network, attachment: Attachment) -> Vec<IpAddr> {
     match attachment {
-        Attachment::Nic(nic) => diag::public_addresses_of(network, network.nic(nic)),
+        Attachment::Nic(nic) => analysis::public_addresses_of(network, network.nic(nic)),
         _ => Vec::new(),
     }
 }

@@ -7,15 +7,16 @@ use std::collections::BTreeMap;
 use std::iter::zip;
 use std::net::IpAddr;
 
+use crate::analysis::service_endpoint;
+use crate::compile::Sender;
+use crate::dataplane::{DropReason, NicId, PortId, RoutingLoop, RuleId};
+use crate::model::Attachment;
+use crate::worker::Dropped;
+
 use super::answer::Place;
 use super::engine::{Engine, Published};
 use super::flows::{place, protocol_name};
 use super::protocol::{DropCount, DroppedFlow};
-use crate::compile::Sender;
-use crate::dataplane::{DropReason, NicId, PortId, RoutingLoop, RuleId};
-use crate::diag::service_endpoint;
-use crate::model::Attachment;
-use crate::worker::Dropped;
 
 /// TCP and UDP.
 const WITH_PORTS: [u8; 2] = [6, 17];

@@ -12,11 +12,11 @@ use std::{io, mem, thread};
 
 use arc_swap::ArcSwap;
 
+use crate::analysis::{self, FlowCounts, Plan};
 use crate::compile::{Compiled, Ids, compile_next, compile_numbered};
 use crate::dataplane::{
     Cursor, FlowLimits, FlowRecord, FlowTable, Flows, Held, Pattern, PortId, RoutingLoop, RuleId, Timestamp,
 };
-use crate::diag::{self, FlowCounts, Plan};
 use crate::model::{Attachment, Emulation, Health, Network, ProbeKey};
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::tun::{OffloadSupport, Tun};
@@ -383,7 +383,7 @@ impl Engine {
 impl Next {
     /// What putting it in place of what is published means.
     pub fn plan(&self, published: &Published) -> Plan {
-        diag::plan((&published.network, &published.compiled), (&self.network, &self.compiled))
+        analysis::plan((&published.network, &published.compiled), (&self.network, &self.compiled))
     }
 }
 
@@ -395,7 +395,7 @@ impl Published {
 
     /// What putting it in an earlier one's place meant.
     pub fn plan_since(&self, earlier: &Self) -> Plan {
-        diag::plan((&earlier.network, &earlier.compiled), (&self.network, &self.compiled))
+        analysis::plan((&earlier.network, &earlier.compiled), (&self.network, &self.compiled))
     }
 
     /// What probes have found out; None where nobody probes.

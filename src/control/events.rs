@@ -11,8 +11,8 @@ use std::{fmt, iter};
 
 use serde::{Deserialize, Serialize};
 
+use crate::analysis::Action;
 use crate::azure::Utc;
-use crate::diag::Action;
 use crate::model::{Network, PeeringState, PowerState, SyncLevel};
 
 use super::protocol::Changed;

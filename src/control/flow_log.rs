@@ -12,13 +12,14 @@ use std::{io, mem};
 
 use arc_swap::ArcSwap;
 
+use crate::dataplane::{Cursor, RuleId};
+use crate::flow_log::files::Shelf;
+use crate::flow_log::{FlowLogs, RuleNames, target_name};
+use crate::worker::{FlowScope, FlowWatch};
+
 use super::engine::{Engine, Published};
 use super::protocol::FlowLogStatus;
-use super::shelf::Shelf;
 use super::wall_clock::WallClock;
-use crate::dataplane::{Cursor, RuleId};
-use crate::diag::{FlowLogs, RuleNames, target_name};
-use crate::worker::{FlowScope, FlowWatch};
 
 /// How often events are taken: there is room for 300,000 a second.
 const TICK: Duration = Duration::from_millis(50);

@@ -7,10 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::analysis;
 use crate::azure::Utc;
 use crate::compile::Sender;
 use crate::dataplane::{Cursor, Direction, FlowEvent, FlowRecord, FlowState, NicId, Timestamp};
-use crate::diag;
 use crate::worker::{FlowScope, FlowWatch};
 
 use super::engine::{Engine, Published};
@@ -180,7 +180,7 @@ fn nics(published: &Published, node: &str) -> Result<Vec<NicId>, String> {
         let mut known: Vec<_> =
             published.compiled.ids().senders().filter_map(|(nic, _)| place(published, nic)).collect();
         known.dedup_by_key(|(machine, _)| *machine);
-        return Err(diag::unknown("node or interface", node, known.into_iter().map(|(machine, _)| machine)));
+        return Err(analysis::unknown("node or interface", node, known.into_iter().map(|(machine, _)| machine)));
     }
     Ok(nics)
 }

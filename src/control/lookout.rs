@@ -3,14 +3,13 @@
 //! One idea: one thread keeps the right to enter namespaces and does nothing else. It reads where rules stand and how many
 //! there are, and changes nothing.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Sender};
-use std::thread;
+use std::{io, thread};
 
 use tracing::warn;
 
-use crate::diag::{GuestRules, Hook, RulesThere};
+use crate::analysis::{GuestRules, Hook, RulesThere};
 use crate::sys::caps::{self, CapabilitySet};
 use crate::sys::netns::Netns;
 use crate::sys::{nftables, packet_filter};

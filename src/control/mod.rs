@@ -26,6 +26,5 @@ mod room;
 pub mod routers;
 mod rule_numbers;
 pub mod server;
-mod shelf;
 mod trace;
 mod wall_clock;

@@ -10,12 +10,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bgp::topology::{self, PeerRow};
-use crate::diag::{
+use crate::analysis::{
     BackendRow, CircuitRow, ConnectionRow, EffectiveGroup, Explanation, FlowVerifyAnswer, FlowVerifyQuery, Forecast,
     LiveExplanation, NextHopAnswer, NextHopQuery, PeeringRow, Plan, Probe, PublicAddressRow, Query, Reach, Retraced,
     RouteRow, Sighting, SnatRow,
 };
+use crate::bgp::topology::{self, PeerRow};
 use crate::model::{PowerState, Side};
 
 use super::events::Event;

@@ -7,22 +7,23 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::analysis::{self, Filter, Sighting};
+use crate::worker::{self, Watch};
+
 use super::engine::{Engine, Published};
 use super::follow::Feed;
 use super::protocol::{Refusal, Response, Traced};
 use super::wall_clock::WallClock;
-use crate::diag::{self, Filter, Sighting};
-use crate::worker::{self, Watch};
 
 /// Networks whose records may still come.
 const NETWORKS: usize = 4;
 
 /// A trace for one client. Its first answer says that from then on nothing is missed.
 pub(super) fn trace(engine: Arc<Engine>, filter: &str) -> Result<Feed, Refusal> {
-    let filter = diag::parse_filter(filter)
+    let filter = analysis::parse_filter(filter)
         .map_err(|error| Refusal { message: error.to_string(), help: error.advice().map(str::to_owned) })?;
     let published = engine.published();
-    let pattern = diag::pattern(&filter, &published.network, &published.compiled).map_err(Refusal::new)?;
+    let pattern = analysis::pattern(&filter, &published.network, &published.compiled).map_err(Refusal::new)?;
     let watch = engine.watch(pattern).map_err(Refusal::new)?;
     let mut teller = Teller { engine, filter, watch, networks: VecDeque::from([published]) };
     let mut begun = false;
@@ -65,7 +66,7 @@ impl Teller {
         }
         let network = self.networks.iter().find(|network| network.generation() == record.generation)?;
         let unix_micros = clock.unix_micros(record.at);
-        diag::sighting(&network.network, &network.compiled, record.ingress, &record.leg, unix_micros)
+        analysis::sighting(&network.network, &network.compiled, record.ingress, &record.leg, unix_micros)
     }
 
     /// Goes by the network that is in force now. A machine that has left is at no packet.
@@ -74,7 +75,7 @@ impl Teller {
         if self.networks.front().is_some_and(|newest| newest.generation() == published.generation()) {
             return;
         }
-        if let Ok(pattern) = diag::pattern(&self.filter, &published.network, &published.compiled) {
+        if let Ok(pattern) = analysis::pattern(&self.filter, &published.network, &published.compiled) {
             self.watch.change(pattern);
         }
         self.networks.push_front(published);

@@ -1,8 +1,8 @@
 //! What `explain` proposes, written into the file it was asked about.
 
 use serde_json::{Map, Value};
+use vnet::analysis::{Change, Difference, Explanation, Fix, Shift, differences, explain, parse_query, reach, traffic};
 use vnet::compile::compile;
-use vnet::diag::{Change, Difference, Explanation, Fix, Shift, differences, explain, parse_query, reach, traffic};
 use vnet::model::{Learned, Network};
 
 /// A topology file, as data.

@@ -1,6 +1,6 @@
 //! Causes with a device on the way, and what mends them: load balancers, NAT gateways, circuits, loops.
 
-use vnet::diag::load_balancers;
+use vnet::analysis::load_balancers;
 use vnet::model::Health;
 
 use super::applied::File;

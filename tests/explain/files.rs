@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use serde_json::Value;
-use vnet::diag::{Explanation, Fix, Verdict, reach, traffic};
+use vnet::analysis::{Explanation, Fix, Verdict, reach, traffic};
 
 use super::applied::{File, closed, opened};
 use super::{Learned, changes, compile, parse_query};
@@ -37,13 +37,13 @@ fn a_tried_fix_can_be_written_into_its_file_and_opens_no_more_than_was_asked() {
     for (name, file) in files() {
         let network = file.network();
         let compiled = compile(&network, &Learned::default(), 1);
-        let ping = traffic(&network, Some(vnet::diag::Probe::Ping), [].into());
+        let ping = traffic(&network, Some(vnet::analysis::Probe::Ping), [].into());
         let Ok(matrix) = reach(&network, &compiled, &ping) else { continue };
         let mut tried = BTreeSet::new();
         for pair in matrix.pairs.iter().filter(|pair| pair.verdict != Verdict::Reachable) {
             for asked in [pair.destination.clone(), format!("{}:22", pair.destination)] {
                 let Ok(query) = parse_query(&pair.source, &asked) else { continue };
-                let Ok(answer) = vnet::diag::explain(&network, &compiled, &query) else { continue };
+                let Ok(answer) = vnet::analysis::explain(&network, &compiled, &query) else { continue };
                 let Some(fix) = answer.fix.clone().filter(|fix| fix.checked) else { continue };
                 // A principal without the rights for it cannot make the change, whatever it would mend (PEER-41).
                 let may = file.0.get("principal").is_none() || file.with(&fix).loads();

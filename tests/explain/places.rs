@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use vnet::diag::{self, EffectiveGroup, Probe, reach_among, traffic};
+use vnet::analysis::{self, EffectiveGroup, Probe, reach_among, traffic};
 
 use super::{Learned, Verdict, ask, compile, load, try_ask};
 
@@ -67,7 +67,7 @@ fn vpn_06_a_gateway_and_its_instances_are_ends() {
 
 fn groups(target: &str) -> Vec<EffectiveGroup> {
     let network = load(FILE);
-    diag::rules(&network, &compile(&network, &Learned::default(), 1), target, |_| Some(7)).unwrap()
+    analysis::rules(&network, &compile(&network, &Learned::default(), 1), target, |_| Some(7)).unwrap()
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn diag_03_subnets_have_rules_and_gateways_have_none() {
     }
     let network = load(FILE);
     let compiled = compile(&network, &Learned::default(), 1);
-    assert!(diag::rules(&network, &compiled, "nobody", |_| None).is_err());
+    assert!(analysis::rules(&network, &compiled, "nobody", |_| None).is_err());
 }
 
 #[test]

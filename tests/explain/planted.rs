@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
+use vnet::analysis::{Explanation, Verdict, reach, traffic};
 use vnet::compile::compile;
-use vnet::diag::{Explanation, Verdict, reach, traffic};
 use vnet::model::Learned;
 
 use super::applied::{File, closed, opened};

@@ -1,7 +1,7 @@
 //! Fixes that are routes: each hop its own, in the tables that there are, and never a silent choice among appliances.
 
+use vnet::analysis::Verdict;
 use vnet::compile::compile;
-use vnet::diag::Verdict;
 use vnet::model::{Learned, RouteState, SubnetIx, VnetIx};
 
 use super::applied::{File, closed, opened};
@@ -341,7 +341,7 @@ virtualMachines: [{name: a, networkInterfaces: [{subnet: v/s}]}]
     let network = super::load(yaml);
     let compiled = compile(&network, &Learned::default(), 1);
     let subnet = SubnetIx { vnet: VnetIx(0), subnet: 0 };
-    let rows = vnet::diag::routes(&network, &compiled, subnet);
+    let rows = vnet::analysis::routes(&network, &compiled, subnet);
     let one = rows.iter().find(|row| row.name.as_deref() == Some("one")).unwrap();
     assert_eq!(one.state, RouteState::Active);
     let answer = ask(yaml, "a", "203.0.113.4:53/udp");
@@ -350,6 +350,6 @@ virtualMachines: [{name: a, networkInterfaces: [{subnet: v/s}]}]
     let covered = yaml.replace("203.0.113.4/32", "10.41.0.0/16").replace("nextHopType: None", "nextHopType: VnetLocal");
     let network = super::load(&covered);
     let compiled = compile(&network, &Learned::default(), 1);
-    let rows = vnet::diag::routes(&network, &compiled, subnet);
+    let rows = vnet::analysis::routes(&network, &compiled, subnet);
     assert!(rows.iter().any(|row| row.state == RouteState::Invalid), "{rows:?}");
 }

@@ -1,6 +1,6 @@
 //! Two networks that overlap: a packet for the one reaches the other's machine with that address.
 
-use vnet::diag::{Verdict, differences, forecast, reach, traffic};
+use vnet::analysis::{Verdict, differences, forecast, reach, traffic};
 
 use super::{Learned, ask, compile, drop_object, load, nodes, parse_query, with};
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use vnet::compile::{Compiled, compile, listed_rules};
 use vnet::config::load;
 use vnet::dataplane::{Denial, Direction, FlowEvent, FlowRecord, FlowState, NicId, RuleId, Timestamp, Traffic};
-use vnet::diag::{FlowLogs, LoggedRecord, RuleNames};
+use vnet::flow_log::{FlowLogs, LoggedRecord, RuleNames};
 use vnet::model::{Learned, Network};
 use vnet::wire::{Protocol, Tuple};
 

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use vnet::bgp::topology::{Converged, RouteRow, advertised_rows, converge, gateway_peers, learned_rows, refused_rows};
 use vnet::compile::compile;
-use vnet::{config, diag};
+use vnet::{analysis, config};
 
 use golden::Golden;
 
@@ -129,7 +129,7 @@ fn bgp_23_a_route_server_prefers_another_way() {
         let text = THREE_WAYS.replace("PREFERENCE", preference);
         let network = config::load(&text, "three-ways.yaml").unwrap().network;
         let compiled = compile(&network, &converge(&network, Instant::now()).learned(), 1);
-        let rows = diag::routes(&network, &compiled, diag::subnet(&network, "hub/s").unwrap());
+        let rows = analysis::routes(&network, &compiled, analysis::subnet(&network, "hub/s").unwrap());
         let taken = ["192.168.1.0/24", "192.168.2.0/24"].map(|range| {
             let ways: Vec<_> = rows.iter().filter(|row| row.address_prefix[0].to_string() == range).collect();
             // The two links of the circuit have a row each (SYS-09a).

@@ -14,12 +14,12 @@ mod topology;
 
 use std::collections::BTreeMap;
 
+use vnet::analysis::{Place, Probe, Query, Verdict as Answer, explain};
 use vnet::compile::{Compiled, Ids, compile, compile_next};
 use vnet::dataplane::{
     AclId, DropReason, FlowLimits, Flows, NicId, Observer, Paths, PortId, Quiet, Snapshot, Step, Timestamp, Verdict,
     process,
 };
-use vnet::diag::{Place, Probe, Query, Verdict as Answer, explain};
 use vnet::model::{Attachment, Learned, Network, NicIx, SubnetIx, VnetIx};
 use vnet::wire::{Offload, Packet as Wire};
 

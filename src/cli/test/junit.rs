@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use crate::analysis::ProblemKind;
+
 use super::report::{Report, Tested};
-use crate::diag::ProblemKind;
 
 pub(super) fn render(report: &Report) -> String {
     let total: f64 = report.tests.iter().map(|test| test.took.as_secs_f64()).sum();

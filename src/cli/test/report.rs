@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::analysis::{Explanation, Fix, Forecast, Observed, Problem, ProblemKind, Query};
 use crate::cli::ended::EndedProgram;
 use crate::cli::table::Table;
-use crate::diag::{Explanation, Fix, Forecast, Observed, Problem, ProblemKind, Query};
 use crate::model::{TestCase, Verdict};
 
 /// A whole run.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::analysis::{self, Explanation, Forecast, Observed, Problem, ProblemKind, Query};
 use crate::bgp::topology::{PeerRow, PeerState};
 use crate::cli::ask::unexpected;
 use crate::cli::context::{Context, Messages};
@@ -17,7 +18,6 @@ use crate::cli::trial::trial as trial_of;
 use crate::compile::{Compiled, compile};
 use crate::control::client;
 use crate::control::protocol::{BgpQuestion, BgpTopic, Request, Response};
-use crate::diag::{self, Explanation, Forecast, Observed, Problem, ProblemKind, Query};
 use crate::lab::trial::{self, Trial};
 use crate::lab::{self, Base, Record, quiet};
 use crate::model::{Endpoint, Network, TestCase, Verdict};
@@ -184,7 +184,7 @@ impl<'a> Model<'a> {
     fn forecast(&self, queries: &[Query]) -> Result<Vec<Result<Forecast, String>>, Failure> {
         match self {
             Self::File { network, compiled } => {
-                Ok(queries.iter().map(|query| diag::forecast(network, compiled, query)).collect())
+                Ok(queries.iter().map(|query| analysis::forecast(network, compiled, query)).collect())
             }
             Self::Lab(lab) => {
                 let mut answers = Vec::new();
@@ -202,7 +202,7 @@ impl<'a> Model<'a> {
     /// Cause and fix of what does not arrive; none is no reason to stop.
     fn explain(&self, query: &Query) -> Option<Explanation> {
         match self {
-            Self::File { network, compiled } => diag::explain(network, compiled, query).ok(),
+            Self::File { network, compiled } => analysis::explain(network, compiled, query).ok(),
             Self::Lab(lab) => {
                 let (source, destination) = query.spelled();
                 match client::ask(&lab.socket, &Request::Explain { source, destination }) {
@@ -262,7 +262,7 @@ impl Session<'_> {
         let mut tested: Vec<Tested> = Vec::new();
         for ((case, query), forecast) in tests.iter().copied().zip(&queries).zip(forecasts) {
             let unlike = |forecast: &Forecast| forecast.verdict != Verdict::Reachable;
-            let blocked = forecast.as_ref().is_ok_and(|it| unlike(it) && !diag::packets_decide(case, it));
+            let blocked = forecast.as_ref().is_ok_and(|it| unlike(it) && !analysis::packets_decide(case, it));
             let explanation =
                 if case.expect == Verdict::Reachable && blocked { self.model.explain(query) } else { None };
             tested.push(Tested::foretold(case, query, forecast, explanation));
@@ -302,7 +302,7 @@ impl Session<'_> {
             Endpoint::Nic(_) | Endpoint::Address(_) => true,
         };
         let trial = trial_of(self.network, forecast, case.probe, names_interface, expecting)?;
-        Ok(Trial { follow: diag::packets_decide(case, forecast), ..trial })
+        Ok(Trial { follow: analysis::packets_decide(case, forecast), ..trial })
     }
 
     fn judge(&self, case: &TestCase, tested: &mut Tested, real: Option<Real>) {
@@ -330,7 +330,7 @@ impl Session<'_> {
             }
         };
         let guests = forecast.guest_rules.iter().map(|guest| format!("{guest}: the packets' answer counts"));
-        if diag::packets_decide(case, forecast) && self.ground.is_none() {
+        if analysis::packets_decide(case, forecast) && self.ground.is_none() {
             let guests = forecast.guest_rules.iter().map(|guest| format!("{guest}, which the model does not evaluate"));
             let guests = guests.collect::<Vec<_>>().join("; ");
             tested.skipped =
@@ -338,7 +338,7 @@ impl Session<'_> {
         } else {
             tested.notes.extend(guests);
         }
-        tested.problems.extend(diag::judge(self.network, case, forecast, observed.as_ref()));
+        tested.problems.extend(analysis::judge(self.network, case, forecast, observed.as_ref()));
         tested.observed = observed;
     }
 }

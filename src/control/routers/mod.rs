@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
+use crate::analysis;
 use crate::bgp::topology::expressroute_rib::Exchange;
 use crate::bgp::topology::{self, Node, Peer, PeerRow, RouteRow, nodes};
-use crate::diag;
 use crate::model::{Learned, Network};
 use crate::sys::caps::{self, CapabilitySet};
 use crate::sys::netns::{Identity, Netns};
@@ -225,7 +225,7 @@ impl Routers {
         match node {
             Some(name) if rows.is_empty() => {
                 let known: Vec<_> = lock(&self.shared.nodes).keys().cloned().collect();
-                Err(diag::unknown("BGP speaker", name, known.iter().map(String::as_str)))
+                Err(analysis::unknown("BGP speaker", name, known.iter().map(String::as_str)))
             }
             Some(_) | None => Ok(rows.into_iter().flatten().collect()),
         }

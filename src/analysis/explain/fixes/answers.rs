@@ -1,0 +1,57 @@
+//! Answers that a route leads past whoever knows the question.
+
+use std::iter;
+
+use crate::analysis::query::names::subnet_name;
+use crate::analysis::walk::masquerade::GuestStep;
+use crate::analysis::walk::narration::source;
+use crate::dataplane::Step;
+use crate::wire::Tuple;
+
+use super::{Case, Cure};
+
+impl Case<'_> {
+    /// It arrives from another address than was asked: an appliance put its own there, or nobody put the frontend's back.
+    pub(super) fn elsewhere(&self, asked: &Tuple) -> Cure {
+        let masked = self.walk.legs.iter().find(|leg| matches!(leg.guest, GuestStep::Masked(_)));
+        let masked = masked.map_or_else(String::new, |leg| {
+            format!(": the guest of {} puts its own address in place of the answer's", self.names.node(leg.from))
+        });
+        let (found, asked) = (source(&self.walk.last), source(&asked.mirrored()));
+        self.astray(format!("the answer comes from {found}, and {asked} was asked{masked}"))
+    }
+
+    /// An answer that appliances forward which the question did not pass.
+    pub(super) fn astray(&self, cause: String) -> Cure {
+        let (names, walk) = (self.names, self.walk);
+        let route = walk.legs[0].route().map(|(fib, route, hop)| names.route(walk.legs[0].router(), fib, route, hop));
+        let led = route.map(|route| format!("the answer goes by {route}"));
+        let missed = self.balancer().map(|rule| format!("past {rule}, which alone knows what was asked (LB-46)"));
+        let cause = iter::once(cause).chain(led).chain(missed).collect::<Vec<_>>().join("; ");
+        let appliances = names.way(walk).join(", ");
+        match names.home(walk.legs[0].from) {
+            Some(subnet) if !appliances.is_empty() => {
+                let subnet = subnet_name(names.network, subnet);
+                let text = format!(
+                    "publish the server at {appliances} instead, or give subnet {subnet} a route for {} that does not lead there",
+                    walk.dst
+                );
+                self.prose(cause, text)
+            }
+            Some(_) | None => Cure::untreated(cause),
+        }
+    }
+
+    /// Which rule of a load balancer the question was sent to.
+    fn balancer(&self) -> Option<String> {
+        let (names, request) = (self.names, self.request?);
+        request.legs.iter().flat_map(|leg| &leg.steps).find_map(|step| match *step {
+            Step::Balance { frontend, rule, .. }
+                if names.compiled.snapshot.frontend(frontend).address == request.dst =>
+            {
+                Some(names.balancing_rule(frontend, rule))
+            }
+            _ => None,
+        })
+    }
+}

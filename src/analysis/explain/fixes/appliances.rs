@@ -1,0 +1,138 @@
+//! Packets that an appliance or an end did not take.
+
+use ipnet::IpNet;
+
+use crate::analysis::query::names::{holds, subnet_name};
+use crate::compile::Sender;
+use crate::dataplane::NicId;
+use crate::model::is_routable;
+
+use super::{Case, Cure};
+
+impl Case<'_> {
+    pub(super) fn guest(&self, nic: NicId) -> Cure {
+        let node = self.names.node(nic);
+        let cause =
+            format!("machine {node} does not forward: its NIC lets the packet in, its kernel drops it (NIC-05)");
+        let Sender::Nic(ix) = self.names.compiled.sender(nic) else { return Cure::untreated(cause) };
+        let mut edit = self.edit();
+        edit.forward_in_guest(self.names.network.nic(ix).virtual_machine);
+        Cure::with(cause, format!("let the guest of {node} forward"), edit)
+    }
+
+    /// Of a machine that runs nobody knows why its device does not.
+    pub(super) fn stopped(&self, nic: NicId) -> Option<Cure> {
+        let Sender::Nic(ix) = self.names.compiled.sender(nic) else { return None };
+        if self.names.network.is_running(ix) {
+            return None;
+        }
+        let node = self.names.node(nic);
+        let mut edit = self.edit();
+        edit.start(self.names.network.nic(ix).virtual_machine);
+        Some(Cure::with(format!("machine {node} is stopped (powerState)"), format!("start machine {node}"), edit))
+    }
+
+    pub(super) fn not_forwarding(&self, nic: NicId) -> Cure {
+        let cause =
+            format!("NIC {} without enableIPForwarding: {} is not its address", self.names.nic(nic), self.walk.dst);
+        self.forwarding(nic, cause)
+    }
+
+    pub(super) fn spoofed(&self, nic: NicId) -> Cure {
+        let name = self.names.nic(nic);
+        let target = self.request.and(self.ends.destination.nic);
+        if target.is_some_and(|target| self.names.node(target) == self.names.node(nic)) {
+            let cause = format!("the guest answers from NIC {name}, which does not own {}", self.walk.src);
+            let text = "add a route in the guest that answers from the NIC that was asked".to_owned();
+            let command = self.answering_route(target);
+            return self.commands(cause, text, command.into_iter().collect());
+        }
+        self.forwarding(nic, format!("NIC {name} without enableIPForwarding: {} is not its address", self.walk.src))
+    }
+
+    /// Guests have their devices in the order of their interfaces.
+    fn answering_route(&self, target: Option<NicId>) -> Option<String> {
+        let Sender::Nic(ix) = self.names.compiled.sender(target?) else { return None };
+        let network = self.names.network;
+        let vm = network.vm(network.nic(ix).virtual_machine);
+        let device = vm.network_interfaces.iter().position(|nic| *nic == ix)?;
+        Some(format!("vnet exec {} -- ip route add {} dev eth{device}", vm.name, IpNet::from(self.walk.dst)))
+    }
+
+    fn forwarding(&self, nic: NicId, cause: String) -> Cure {
+        let Sender::Nic(ix) = self.names.compiled.sender(nic) else { return Cure::untreated(cause) };
+        let mut edit = self.edit();
+        edit.enable_ip_forwarding(ix);
+        Cure::with(cause, format!("set enableIPForwarding on NIC {}", self.names.nic(nic)), edit)
+    }
+
+    /// An appliance whose own subnet routes back to it (UDR-17), or several that route to each other.
+    pub(super) fn circle(&self, nic: NicId) -> Cure {
+        let from = self.walk.legs.iter().position(|leg| leg.from == nic).unwrap_or(0);
+        let circle: Vec<_> = self.walk.legs[from..].iter().map(|leg| self.names.nic(leg.from)).collect();
+        let leg = self.walk.last();
+        let object =
+            leg.route().map(|(fib, route, hop)| self.names.route(leg.from, fib, route, hop)).unwrap_or_default();
+        let subnet = subnet_name(self.names.network, self.names.subnet(leg.from));
+        let (cause, text) = if circle.len() == 1 {
+            let node = self.names.node(nic);
+            let cause = format!("loop at {node}: its own subnet {subnet} uses {object}, which leads back to it");
+            if let Some(cure) = self.table_off(leg.from, &cause) {
+                return cure;
+            }
+            (cause, format!("move {node} to a subnet of its own, without that route"))
+        } else {
+            let cause = format!("loop through {}: {object} closes it", circle.join(", "));
+            (cause, format!("take the route for {} that closes the loop out of subnet {subnet}", self.walk.dst))
+        };
+        self.prose(cause, text)
+    }
+
+    /// An appliance that has its subnet alone needs no table there: nobody else goes by it.
+    fn table_off(&self, nic: NicId, cause: &str) -> Option<Cure> {
+        let network = self.names.network;
+        let Sender::Nic(ix) = self.names.compiled.sender(nic) else { return None };
+        let (subnet, machine) = (network.nic(ix).subnet, network.nic(ix).virtual_machine);
+        let mut here = network.network_interfaces.iter().filter(|other| other.subnet == subnet);
+        let table = network.subnet(subnet).route_table.filter(|_| here.all(|one| one.virtual_machine == machine))?;
+        let table = &network.route_tables[table.0].name;
+        let mut edit = self.edit();
+        edit.detach_table(subnet);
+        let text = format!("take route table {table} off subnet {}", subnet_name(network, subnet));
+        Some(Cure::with(cause.to_owned(), text, edit))
+    }
+
+    /// A virtual network's range out of the Internet's: it is there for Azure's own networks alone.
+    fn public_range(&self) -> Option<Cure> {
+        let (network, dst) = (self.names.network, self.walk.dst);
+        let vnet = network.virtual_networks.iter().find(|vnet| holds(vnet, dst)).filter(|_| is_routable(dst))?;
+        let from_outside = matches!(self.names.compiled.sender(self.walk.last().from), Sender::Internet);
+        let cause = format!(
+            "{dst} is a public address that VNet {} has in its range: it is one inside of Azure's networks alone, and the \
+             Internet does not reach it (ADR-04)",
+            vnet.name
+        );
+        let target = self.ends.destination.nic.map_or_else(|| dst.to_string(), |nic| self.names.nic(nic));
+        from_outside.then(|| self.prose(cause, format!("give {target} a publicIPAddress, and ask that")))
+    }
+
+    pub(super) fn nobody(&self) -> Cure {
+        let dst = self.walk.dst;
+        let prefixes = self.names.network.virtual_networks.iter().flat_map(|vnet| {
+            vnet.subnets.iter().flat_map(move |subnet| subnet.prefixes.iter().map(move |prefix| (vnet, subnet, prefix)))
+        });
+        let subnet = prefixes.into_iter().find(|(_, _, prefix)| prefix.contains(&dst));
+        if let Some(cure) = self.public_range().or_else(|| self.hidden()) {
+            return cure;
+        }
+        Cure::untreated(match (self.target(), subnet) {
+            (None, Some((vnet, subnet, _))) => {
+                format!("nobody has the address {dst}: it is in subnet {}/{}, free or reserved", vnet.name, subnet.name)
+            }
+            (None, None) => format!("nobody in this network has the address {dst}"),
+            (Some(nic), _) => {
+                format!("the route leads to a VNet where nobody has {dst}: {} has it", self.names.nic(nic))
+            }
+        })
+    }
+}

@@ -1,0 +1,122 @@
+//! Destinations beyond the edge of the virtual networks: followed there, with what is known of the way.
+//!
+//! One idea: Azure has done its part. That nobody answers is the lab's, where the Internet's node, a site or a private cloud
+//! lists the addresses that do.
+
+use std::net::IpAddr;
+
+use crate::analysis::query::names::Names;
+use crate::analysis::walk::branches::Branches;
+use crate::analysis::walk::{Leg, Slate};
+use crate::compile::compile_next;
+use crate::dataplane::{NicId, PacketEnd, Step};
+use crate::model::{Customer, DEFAULT_OUTBOUND, Network, Remote};
+
+use super::{Case, Cure};
+
+impl Case<'_> {
+    /// A public address that the lab's Internet has not.
+    pub(super) fn on_the_internet(&self, leg: &Leg) -> Cure {
+        let (names, dst) = (self.names, self.walk.last.dst);
+        let mut edit = self.edit();
+        edit.add_to_internet(dst);
+        let route = leg.route().map(|(fib, route, hop)| names.route(leg.router(), fib, route, hop));
+        let by = route.map_or_else(String::new, |route| format!(" by {route}"));
+        let leaves = self.leaves_as(&edit.network).map_or_else(String::new, |seen| format!(", as {seen}"));
+        let lacks = match names.network.internet {
+            None => "this network has no node `internet`",
+            Some(_) => "the node `internet` has no such address",
+        };
+        let cause = format!(
+            "{dst} is beyond the edge: the packet leaves{by}{leaves}; {lacks}, so that no machine of the lab answers"
+        );
+        if dst == IpAddr::from(DEFAULT_OUTBOUND) {
+            return Cure::untreated(cause);
+        }
+        Cure::with(cause, format!("give the node `internet` the address {dst}, or `egress: host`"), edit)
+    }
+
+    /// What stands for the packet's source outside, where somebody is there to see it: `203.0.113.10 (NAT gateway out)`.
+    fn leaves_as(&self, network: &Network) -> Option<String> {
+        let ids = self.names.compiled.ids().as_edited(network);
+        let compiled = compile_next(network, self.names.compiled.learned(), ids, 0, self.names.compiled);
+        let names = Names { network, compiled: &compiled };
+        let trips = Branches::take(names, &mut Slate::new(), self.ends, self.probe);
+        let steps = trips.worst().forward.legs.iter().flat_map(|leg| &leg.steps);
+        let mut public = steps.filter_map(|step| match step {
+            Step::Translate(translation) if matches!(translation.end, PacketEnd::Source) => Some(translation.public()),
+            _ => None,
+        });
+        let (address, port) = public.next_back()?;
+        Some(format!("{address} ({})", names.public(address, Some(port))))
+    }
+
+    /// It has come as far as Azure takes it.
+    pub(super) fn no_host(&self, nic: NicId) -> Cure {
+        let (names, dst) = (self.names, self.walk.last.dst);
+        let (network, node) = (names.network, names.node(nic));
+        let arrives = format!("the packet arrives at {node} over {}", names.nic(nic));
+        let mut edit = self.edit();
+        let range = match names.customer(names.compiled.sender(nic)) {
+            Some(Customer::Site(at)) => {
+                let range = network.site(at).address_space.iter().find(|range| range.contains(&dst));
+                range.inspect(|_| edit.add_to_site(at, dst)).map(ToString::to_string)
+            }
+            Some(Customer::Cloud(at)) => {
+                let mut segments = network.cloud(at).segments.iter();
+                let segment = segments.position(|segment| {
+                    IpAddr::from(segment.prefix.network()) != dst && ipnet::IpNet::from(segment.prefix).contains(&dst)
+                });
+                segment.map(|segment| {
+                    edit.add_to_segment(at, segment, dst);
+                    format!("segment {}", network.cloud(at).segments[segment].name)
+                })
+            }
+            None => None,
+        };
+        match range {
+            Some(range) => {
+                let cause = format!(
+                    "{dst} is beyond the edge, in {range} of {node}: {arrives}, whose `addresses` do not list it"
+                );
+                Cure::with(cause, format!("list {dst} among the addresses of {node}"), edit)
+            }
+            None => Cure::untreated(format!("{dst} is in no range of {node}: {arrives}, where no machine has it")),
+        }
+    }
+
+    /// What no virtual network, site or private cloud of the file has: perhaps a local network gateway, of which the other
+    /// end is not there.
+    pub(super) fn unknown(&self, leg: &Leg) -> String {
+        let (names, dst) = (self.names, self.walk.last.dst);
+        let network = names.network;
+        let route = leg.route().map(|(fib, route, hop)| names.route(leg.router(), fib, route, hop));
+        let end = route.map_or_else(|| "no route leads there".to_owned(), |route| format!("{route} is all there is"));
+        match self.behind_local_gateway(dst) {
+            Some(place) => format!("{dst} is beyond the edge, {place}, and {end}"),
+            None if network.virtual_network_gateways.is_empty() => {
+                format!("{dst} is in no range of this network, and {end}")
+            }
+            None => format!("{dst} is in no range of this network or of what its gateways lead to, and {end}"),
+        }
+    }
+
+    /// `in the range of local network gateway dc-lng (198.51.100.50), which connection hub-dc leads to`.
+    pub(super) fn behind_local_gateway(&self, address: IpAddr) -> Option<String> {
+        let network = self.names.network;
+        network.connections.iter().find_map(|connection| {
+            let Remote::Local(at) = connection.remote else { return None };
+            let local = network.local_gateway(at);
+            let has = local.address_space.iter().any(|range| range.contains(&address));
+            has.then(|| {
+                format!(
+                    "in the range of local network gateway {} ({}), which connection {} of gateway {} leads to",
+                    local.name,
+                    local.gateway_ip,
+                    connection.name,
+                    network.gateway(connection.gateway).name
+                )
+            })
+        })
+    }
+}

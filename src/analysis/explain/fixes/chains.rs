@@ -1,0 +1,126 @@
+//! Virtual networks that have others between them: peering is not transitive, and appliances carry what it does not.
+//!
+//! One idea: each hop has its own route (CH-04), to the appliance in the next network of the chain; the answer goes back
+//! through the machines that the question came through, each by its own route again (CH-03).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::iter;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::analysis::query::names::{nic_name, subnet_name};
+use crate::analysis::walk::{Leg, Walk};
+use crate::compile::{Sender, connected};
+use crate::dataplane::{NextHop, NicId};
+use crate::model::{RouteNextHop, VnetIx};
+
+use super::forwarders::Choice;
+use super::{Case, Cure};
+
+impl Case<'_> {
+    /// Two VNets without links: perhaps others between them, perhaps with appliances that could carry the packet.
+    pub(super) fn not_transitive(&self, leg: &Leg, own: VnetIx, home: VnetIx) -> Cure {
+        let (a, b) = (self.vnet_name(own), self.vnet_name(home));
+        let Some(between) = self.between(own, home) else {
+            return self.peer(format!("VNet {a} and VNet {b} are not peered"), own, home);
+        };
+        let names: Vec<_> = between.iter().map(|vnet| self.vnet_name(*vnet)).collect();
+        let linked = match &names[..] {
+            [hub] => format!("both are peered with {hub}"),
+            chain => format!("between them are {}", chain.join(" and ")),
+        };
+        let cause = format!("VNet {a} and VNet {b} are not peered: {linked}, but peering is not transitive");
+        match self.choose(leg, between.first().copied()) {
+            Choice::One(hop, why) => {
+                let to = format!("{hop}{why}");
+                self.route_through(leg, cause, home, hop.address, &to)
+            }
+            Choice::Several(hops) => {
+                let subnet = subnet_name(self.names.network, self.names.subnet(leg.router()));
+                let (prefix, hops) = (self.range_of(home), Choice::list(&hops));
+                self.prose(cause, format!("route {prefix} from subnet {subnet} to one of its appliances: {hops}"))
+            }
+            Choice::None => self.peer(cause, own, home),
+        }
+    }
+
+    /// The networks of a shortest chain of connected peerings between two, where each of them forwards if there is such a
+    /// chain.
+    fn between(&self, own: VnetIx, home: VnetIx) -> Option<Vec<VnetIx>> {
+        let carries = |vnet: VnetIx| !self.forwarders(vnet).is_empty();
+        self.chain(own, home, carries).or_else(|| self.chain(own, home, |_| true))
+    }
+
+    fn chain(&self, own: VnetIx, home: VnetIx, may: impl Fn(VnetIx) -> bool) -> Option<Vec<VnetIx>> {
+        let (mut before, mut open) = (BTreeMap::from([(own, own)]), VecDeque::from([own]));
+        while let Some(at) = open.pop_front().filter(|_| !before.contains_key(&home)) {
+            for next in connected(self.names.network, at).map(|link| link.remote) {
+                if !before.contains_key(&next) && (next == home || may(next)) {
+                    before.insert(next, at);
+                    open.push_back(next);
+                }
+            }
+        }
+        let step = |at: &VnetIx| before.get(at).copied().filter(|next| *next != own);
+        let mut chain: Vec<_> = iter::successors(step(&home), step).collect();
+        chain.reverse();
+        Some(chain).filter(|chain| !chain.is_empty())
+    }
+
+    /// The appliance that the other direction says comes next, if it passes any.
+    pub(super) fn expected(&self, leg: &Leg) -> Option<(IpAddr, String)> {
+        let Some(request) = self.request else { return self.on_the_answers_way(leg) };
+        let (address, name) = self.met_at(request, self.next_back(request, leg.router())?)?;
+        Some((address, format!("{name} ({address})")))
+    }
+
+    /// The question passed appliances; from here the answer has no route to the one that is next on the way back (CH-03).
+    pub(super) fn no_way_back(&self, leg: &Leg, home: VnetIx) -> Option<Cure> {
+        let request = self.request?;
+        let next = self.next_back(request, leg.router())?;
+        let (address, name) = self.met_at(request, next)?;
+        let subnet = subnet_name(self.names.network, self.names.subnet(leg.router()));
+        let to = format!("{name} ({address})");
+        let cause = format!(
+            "no route back: the request came through {to}, but subnet {subnet} has no route to {} through it",
+            self.walk.dst
+        );
+        Some(self.route_through(leg, cause, home, address, &to))
+    }
+
+    /// Where the question left the appliance that is before this sender on its way.
+    fn next_back(&self, request: &Walk, from: NicId) -> Option<NicId> {
+        let passed: Vec<_> = request.appliances().collect();
+        let own = passed.iter().position(|nic| self.names.same_machine(*nic, from));
+        passed[..own.unwrap_or(passed.len())].last().copied()
+    }
+
+    /// What a route to an appliance names: its own address, or the frontend by which the question came to it.
+    pub(super) fn met_at(&self, request: &Walk, appliance: NicId) -> Option<(IpAddr, String)> {
+        let Sender::Nic(nic) = self.names.compiled.sender(appliance) else { return None };
+        let onward = request.legs.iter().position(|leg| leg.from == appliance)?;
+        let came = request.legs[..onward].last()?;
+        if let Some((fib, route, NextHop::Frontend(id))) = came.route() {
+            let address = *self.names.compiled.route(fib, route).next_hop_ip.first()?;
+            let (at, _) = self.names.network.frontends().nth(id.0 as usize)?;
+            return Some((address, self.names.frontend(at)));
+        }
+        Some((self.address_of(nic)?, nic_name(self.names.network, nic)))
+    }
+
+    fn route_through(&self, leg: &Leg, cause: String, home: VnetIx, address: IpAddr, to: &str) -> Cure {
+        let (network, prefix) = (self.names.network, self.range_of(home));
+        let subnet = self.names.subnet(leg.router());
+        let mut edit = self.edit();
+        edit.route(subnet, &format!("to-{}", self.vnet_name(home)), prefix, &RouteNextHop::VirtualAppliance(address));
+        let text = format!("route {prefix} from subnet {} to {to}", subnet_name(network, subnet));
+        Cure::with(cause, text, edit)
+    }
+
+    /// The range of a network that has the destination.
+    pub(super) fn range_of(&self, home: VnetIx) -> IpNet {
+        let mut space = self.names.network.vnet(home).address_space.iter();
+        space.find(|prefix| prefix.contains(&self.walk.dst)).copied().unwrap_or_else(|| self.walk.dst.into())
+    }
+}

@@ -1,0 +1,139 @@
+//! Edits that take something off a subnet or give it a way out, and rules that admit the platform's probes and callers.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::analysis::change::{Change, Edit, Flow, make_room, unused, unused_rule};
+use crate::analysis::yaml_path;
+use crate::compile::RuleOwner;
+use crate::dataplane;
+use crate::model::{
+    Access, AddressPrefix, DEFAULT_OUTBOUND, Direction, NatGateway, NatGatewayIx, NicIx, Nsg, NsgIx, PortRange,
+    PublicIpIx, PublicIpPrefix, PublicIpSku, PublicPrefixIx, SecurityProtocol, SecurityRule, ServiceTag, SubnetIx,
+};
+
+impl Edit {
+    pub(super) fn detach_table(&mut self, subnet: SubnetIx) {
+        self.network.virtual_networks[subnet.vnet.0].subnets[subnet.subnet].route_table = None;
+        self.remove(format!("{}.routeTable", yaml_path::subnet(subnet)));
+    }
+
+    pub(super) fn detach_nat_gateway(&mut self, subnet: SubnetIx) {
+        self.network.virtual_networks[subnet.vnet.0].subnets[subnet.subnet].nat_gateway = None;
+        self.remove(format!("{}.natGateway", yaml_path::subnet(subnet)));
+    }
+
+    /// The NAT gateway that another subnet of the virtual network has, or a new one; None where it cannot stand (NAT-06).
+    pub(super) fn give_nat_gateway(&mut self, subnet: SubnetIx) -> Option<()> {
+        let network = &mut self.network;
+        let mut publics = network.network_interfaces.iter().filter(|nic| nic.subnet == subnet);
+        let is_basic = |ix: PublicIpIx| network.public_ip(ix).sku == PublicIpSku::Basic;
+        if publics.any(|nic| nic.public_addresses.iter().any(|one| is_basic(one.public))) {
+            return None;
+        }
+        let shared = network.vnet(subnet.vnet).subnets.iter().find_map(|subnet| subnet.nat_gateway);
+        let gateway = match shared {
+            Some(gateway) => gateway,
+            None => self.add_nat_gateway(&self.network.subnet(subnet).name.clone())?,
+        };
+        let name = self.network.nat_gateways[gateway.0].name.clone();
+        self.network.virtual_networks[subnet.vnet.0].subnets[subnet.subnet].nat_gateway = Some(gateway);
+        self.changes.push(Change { path: format!("{}.natGateway", yaml_path::subnet(subnet)), value: Some(name) });
+        Some(())
+    }
+
+    /// With two public addresses of its own, in a range that the file has not.
+    fn add_nat_gateway(&mut self, subnet: &str) -> Option<NatGatewayIx> {
+        let network = &mut self.network;
+        // Down from the end of a range for documentation (RFC 5737), whose middle is given away by itself.
+        let range = |low: u8| IpNet::from(Ipv4Net::new_assert([203, 0, 113, low].into(), 31));
+        let is_free = |range: &IpNet| {
+            let addresses = network.public_ip_addresses.iter().map(|one| one.address);
+            let answering = network.internet.iter().flat_map(|internet| internet.addresses.iter().copied());
+            let taken = addresses.chain(answering).any(|address| range.contains(&address));
+            let overlaps = |other: &IpNet| other.contains(range) || range.contains(other);
+            let default = range.contains(&IpAddr::from(DEFAULT_OUTBOUND));
+            !taken && !default && !network.public_ip_prefixes.iter().any(|one| overlaps(&one.prefix))
+        };
+        let prefix = (0..=127).rev().map(|half| range(2 * half)).find(is_free)?;
+        let stem = format!("{subnet}-out");
+        let name = unused(&stem, || network.nat_gateways.iter().map(|one| one.name.as_str()));
+        let range_name = unused(&stem, || network.public_ip_prefixes.iter().map(|one| one.name.as_str()));
+        let (at, range_at) = (network.nat_gateways.len(), network.public_ip_prefixes.len());
+        let changes = [
+            (format!("publicIPPrefixes[{range_at}]"), format!("{{name: {range_name}, ipPrefix: {prefix}}}")),
+            (format!("natGateways[{at}]"), format!("{{name: {name}, publicIpPrefixes: [{range_name}]}}")),
+        ];
+        network.public_ip_prefixes.push(PublicIpPrefix { name: range_name, prefix });
+        let prefixes = vec![PublicPrefixIx(range_at)];
+        network.nat_gateways.push(NatGateway {
+            name,
+            addresses: Vec::new(),
+            prefixes,
+            idle_timeout: Duration::from_secs(4 * 60),
+        });
+        self.changes.extend(changes.map(|(path, value)| Change { path, value: Some(value) }));
+        Some(NatGatewayIx(at))
+    }
+
+    /// An NSG for an interface that has none, with one rule that allows a flow (PIP-04).
+    pub(super) fn open_with_nsg(&mut self, nic: NicIx, flow: &Flow) {
+        const FIRST_PRIORITY: u16 = 100;
+        let groups = &mut self.network.network_security_groups;
+        let at = NsgIx(groups.len());
+        let machine = &self.network.virtual_machines[self.network.network_interfaces[nic.0].virtual_machine.0].name;
+        let name = unused(&format!("{machine}-nsg"), || groups.iter().map(|one| one.name.as_str()));
+        groups.push(Nsg { name: name.clone(), rules: Vec::new(), flush_connection: false });
+        self.network.network_interfaces[nic.0].network_security_group = Some(at);
+        self.allow(at, dataplane::Direction::Inbound, FIRST_PRIORITY + 1, flow);
+        let rule = self.changes.pop().and_then(|rule| rule.value).unwrap_or_default();
+        let group = format!("{{name: {name}, securityRules: [{rule}]}}");
+        let path = format!("{}.networkSecurityGroup", yaml_path::nic(&self.network, nic));
+        self.changes.push(Change { path: yaml_path::nsg(at), value: Some(group) });
+        self.changes.push(Change { path, value: Some(name) });
+    }
+
+    fn remove(&mut self, path: String) {
+        self.changes.push(Change { path, value: None });
+    }
+
+    /// Admits probes of a port at these addresses, before a rule of this priority; false where there is no room for it.
+    pub(super) fn admit_probes(&mut self, nsg: NsgIx, below: u16, port: u16, prober: IpAddr, at: &[IpAddr]) -> bool {
+        let rules = &mut self.network.network_security_groups[nsg.0].rules;
+        let rival = |rule: &SecurityRule| rule.direction == Direction::Inbound;
+        let Some((priority, moved)) = make_room(rules, rival, (100, below)) else { return false };
+        let name = unused_rule("allow-probes", rules);
+        let ports = PortRange { first: port, last: port };
+        let (source, source_text) = match prober {
+            IpAddr::V4(_) => (AddressPrefix::Prefix(prober.into()), prober.to_string()),
+            // A file has the link-local one by its tag alone.
+            IpAddr::V6(_) => (AddressPrefix::Tag(ServiceTag::AzureLoadBalancer), "AzureLoadBalancer".to_owned()),
+        };
+        let addresses = at.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let destination = match at {
+            [_] => format!("destinationAddressPrefix: {addresses}"),
+            _ => format!("destinationAddressPrefixes: [{addresses}]"),
+        };
+        let path = yaml_path::rule(RuleOwner::Nsg(nsg), rules.len());
+        let value = format!(
+            "{{name: {name}, priority: {priority}, direction: Inbound, access: Allow, protocol: Tcp, \
+             sourceAddressPrefix: {source_text}, sourcePortRange: '*', {destination}, destinationPortRange: '{port}'}}"
+        );
+        rules.push(SecurityRule {
+            name,
+            priority,
+            direction: Direction::Inbound,
+            access: Access::Allow,
+            protocol: SecurityProtocol::Tcp,
+            source: vec![source],
+            source_ports: vec![PortRange::ALL],
+            destination: at.iter().map(|address| AddressPrefix::Prefix((*address).into())).collect(),
+            destination_ports: vec![ports],
+        });
+        self.note_moved(RuleOwner::Nsg(nsg), &moved);
+        self.changes.push(Change { path, value: Some(value) });
+        true
+    }
+}

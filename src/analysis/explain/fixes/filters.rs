@@ -1,0 +1,68 @@
+//! Packets that a security rule denied, an NSG's or an administrator's.
+
+use std::net::IpAddr;
+
+use crate::analysis::change::Flow;
+use crate::analysis::walk::{Denial, Leg};
+use crate::compile::{RuleOwner, connected};
+use crate::dataplane::Direction;
+use crate::model::{RouteSource, VnetIx};
+
+use super::{Case, Cure};
+
+/// Priorities from here on belong to default rules (NSG-06).
+const DEFAULT_RULES: u16 = 65000;
+
+impl Case<'_> {
+    pub(super) fn denied(&self, leg: &Leg, denial: Denial) -> Cure {
+        let rule = self.names.compiled.rule(denial.acl, denial.rule);
+        let own = self.names.vnet(denial.nic);
+        // Rules know private addresses (NSG-05).
+        let seen = &self.walk.last;
+        let other = match denial.direction {
+            Direction::Inbound => seen.src,
+            Direction::Outbound => seen.dst,
+        };
+        if rule.priority >= DEFAULT_RULES
+            && let Some(cure) = self.outside_tag(leg, denial, own, other)
+        {
+            return cure;
+        }
+        let verb = if rule.priority >= DEFAULT_RULES { "no rule allows" } else { "a rule denies" };
+        let object = self.names.rule(denial.nic, denial.place, denial.acl, denial.rule);
+        let cause = format!("{object}: {verb} {} from {} to {}", self.seen(), seen.src, seen.dst);
+        let flow = Flow { src: seen.src, dst: seen.dst, probe: self.seen(), answering: self.request.is_some() };
+        let mut edit = self.edit();
+        let place = match rule.owner {
+            RuleOwner::Nsg(nsg) => edit.allow(nsg, denial.direction, rule.priority, &flow).then(|| {
+                let nsg = &self.names.network.network_security_groups[nsg.0].name;
+                format!("NSG {nsg}")
+            }),
+            RuleOwner::Collection(at) => edit.permit(at, denial.direction, rule.priority, &flow).then(|| {
+                let collection = &self.names.network.rule_collection(at).name;
+                format!("rule collection {collection}")
+            }),
+        };
+        let Some(place) = place else { return Cure::untreated(cause) };
+        Cure::with(cause, format!("add an allow rule to {place}, before {}", rule.name), edit)
+    }
+
+    /// A default rule denies what is not in tag(VirtualNetwork): is that because of a peering?
+    fn outside_tag(&self, leg: &Leg, denial: Denial, own: VnetIx, other: IpAddr) -> Option<Cure> {
+        let home = self.home(other).filter(|home| *home != own)?;
+        if let Some(link) = connected(self.names.network, own).find(|link| link.remote == home) {
+            if !link.allow_virtual_network_access {
+                return Some(self.access_off(own, home));
+            }
+            return self.not_joined(self.names.subnet(denial.nic), home, other);
+        }
+        let fib = self.names.compiled.fib(self.names.subnet(denial.nic));
+        let lpm = &self.names.compiled.snapshot.fibs[fib.0 as usize].lpm;
+        let routed_by_user =
+            lpm.lookup(other).is_some_and(|route| self.names.compiled.route(fib, route).source == RouteSource::User);
+        if denial.direction == Direction::Inbound || routed_by_user {
+            return None;
+        }
+        Some(self.apart(leg))
+    }
+}

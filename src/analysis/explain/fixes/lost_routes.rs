@@ -1,0 +1,206 @@
+//! A user-defined route that names the destination and loses it to a longer route (UDR-26).
+//!
+//! One idea: what the user meant is tried. The route is repeated for the range that is asked about, where it wins; the
+//! other direction is led through the same machines; and only if the packet and its answer arrive then, the lost route is
+//! the cause, and not the filter that the packet met on the way that nobody meant.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::analysis::change::Edit;
+use crate::analysis::query::names::{Names, subnet_name};
+use crate::analysis::walk::branches::Branches;
+use crate::analysis::walk::round_trip::Trip;
+use crate::analysis::walk::{Outcome, Slate, Walk};
+use crate::compile::{Ids, compile_next};
+use crate::dataplane::{DropReason, NextHop, NicId};
+use crate::model::{RouteNextHop, RouteSource, RouteState, RouteTableIx, SubnetIx};
+
+use super::{Case, Cure};
+
+/// Routes added for one packet: one for each hop of both directions.
+const MAX_ROUTES: usize = 8;
+
+/// A route that lost.
+pub(in crate::analysis) struct Lost {
+    /// Whose routes were asked.
+    router: NicId,
+    table: RouteTableIx,
+    /// In the table.
+    at: usize,
+    /// `route table rt, route all: 10.0.0.0/8 -> VirtualAppliance 10.10.0.4`
+    object: String,
+    winner: String,
+    /// What the winner takes.
+    taken: IpNet,
+}
+
+impl Lost {
+    /// On a packet's way, the first route to a machine that forwards and that another route took the packet from.
+    pub(in crate::analysis) fn on_way(names: Names<'_>, walk: &Walk) -> Option<Self> {
+        walk.legs.iter().enumerate().find_map(|(at, _)| Self::at_leg(names, walk, at))
+    }
+
+    /// The same of the sender's own routes.
+    pub(in crate::analysis) fn of_sender(names: Names<'_>, walk: &Walk) -> Option<Self> {
+        Self::at_leg(names, walk, 0)
+    }
+
+    /// A default route names everything and means the rest.
+    fn at_leg(names: Names<'_>, walk: &Walk, leg: usize) -> Option<Self> {
+        let (leg, dst) = (&walk.legs[leg], walk.dst);
+        let (fib, taken, hop) = leg.route()?;
+        let (router, winner) = (leg.router(), names.compiled.route(fib, taken));
+        let subnet = names.home(router)?;
+        let table = names.network.subnet(subnet).route_table?;
+        let longest = |prefixes: &[IpNet]| {
+            let holding = prefixes.iter().copied().filter(|prefix| prefix.contains(&dst));
+            holding.max_by_key(IpNet::prefix_len)
+        };
+        let won = longest(&winner.prefixes).filter(|_| winner.source != RouteSource::User)?;
+        let rows = names.compiled.effective_routes(subnet).iter().enumerate();
+        let users = rows.filter(|(_, row)| row.source == RouteSource::User && row.state == RouteState::Active);
+        let lost = users.filter_map(|(i, row)| {
+            let prefix =
+                longest(&row.prefixes).filter(|prefix| (1..won.prefix_len()).contains(&prefix.prefix_len()))?;
+            Some((prefix.prefix_len(), i, row))
+        });
+        let (_, i, row) = lost.max_by_key(|(length, ..)| *length)?;
+        let meant = names.compiled.snapshot.fib(fib).next_hops[i];
+        let forwards = match meant {
+            NextHop::Nic(nic) => {
+                names.compiled.snapshot.nic(nic).forwarding && !names.same_machine(nic, router) && !names.owns(nic, dst)
+            }
+            NextHop::Frontend(_) => true,
+            NextHop::Vnet(_)
+            | NextHop::Spread(_)
+            | NextHop::Unreachable
+            | NextHop::Gateway(_)
+            | NextHop::Tunnel(_)
+            | NextHop::NoGateway
+            | NextHop::Internet
+            | NextHop::Service
+            | NextHop::None => false,
+        };
+        let at = names.network.route_tables[table.0].named(row.name.as_deref()?)?;
+        let user = crate::dataplane::RouteId(u32::try_from(i).ok()?);
+        let object = names.route(router, fib, user, meant);
+        let winner = names.route(router, fib, taken, hop);
+        forwards.then_some(Self { router, table, at, object, winner, taken: won })
+    }
+
+    /// The same, and what would lead the packet that way.
+    pub(in crate::analysis) fn steered(&self, dst: IpAddr) -> String {
+        format!("{}; a route for {} in that table to the same next hop takes it", self.told(dst), self.taken)
+    }
+
+    /// `route table rt, route all: .. does not take 10.2.0.4: system route .. is longer (UDR-26)`
+    pub(in crate::analysis) fn told(&self, dst: IpAddr) -> String {
+        format!("{} does not take {dst}: {} is longer (UDR-26)", self.object, self.winner)
+    }
+}
+
+impl Case<'_> {
+    /// The route that lost, if the packet and its answer arrive where it wins.
+    pub(super) fn lost_route(&self) -> Option<Cure> {
+        let Outcome::Dropped(reason) = self.walk.outcome else { return None };
+        let filter = matches!(
+            reason,
+            DropReason::NsgInbound
+                | DropReason::NsgOutbound
+                | DropReason::AdminRule
+                | DropReason::PeeringAccess
+                | DropReason::ForwardedTraffic
+                | DropReason::SubnetNotPeered
+        );
+        let lost = Lost::on_way(self.names, self.walk).filter(|_| filter)?;
+        let mut mending = Mending { case: self, edit: self.edit(), told: Vec::new() };
+        let next_hop = &self.names.network.route_tables[lost.table.0].routes[lost.at].next_hop;
+        let subnet = self.names.subnet(lost.router);
+        mending.add(subnet, self.range_asked(self.walk.dst, lost.taken), next_hop);
+        for _ in 0..MAX_ROUTES {
+            if mending.is_done()? {
+                let Mending { edit, told, .. } = mending;
+                return Some(Cure::with(lost.told(self.walk.dst), format!("add {}", told.join(", and ")), edit));
+            }
+        }
+        None
+    }
+
+    /// The subnet of an address, or what the winning route takes outside of the virtual networks.
+    fn range_asked(&self, address: IpAddr, taken: IpNet) -> IpNet {
+        let home = self.home(address).into_iter();
+        let subnets = home.flat_map(|vnet| &self.names.network.vnet(vnet).subnets);
+        let mut ranges = subnets.flat_map(|subnet| subnet.prefixes.iter().copied());
+        ranges.find(|range| range.contains(&address)).filter(|range| taken.contains(range)).unwrap_or(taken)
+    }
+}
+
+/// Routes that are added one after another, until both directions pass the same machines.
+struct Mending<'a> {
+    case: &'a Case<'a>,
+    edit: Edit,
+    told: Vec<String>,
+}
+
+impl Mending<'_> {
+    fn add(&mut self, subnet: SubnetIx, prefix: IpNet, next_hop: &RouteNextHop) {
+        let before = self.case.names.network;
+        let to = match next_hop {
+            RouteNextHop::VirtualAppliance(address) => address.to_string(),
+            RouteNextHop::VirtualApplianceEcmp(_)
+            | RouteNextHop::VirtualNetworkGateway
+            | RouteNextHop::VnetLocal
+            | RouteNextHop::Internet
+            | RouteNextHop::None => "the same next hops".to_owned(),
+        };
+        self.edit.route(subnet, "through-appliance", prefix, next_hop);
+        let table = self.edit.network.subnet(subnet).route_table.map(|table| &self.edit.network.route_tables[table.0]);
+        let table = table.map_or_else(String::new, |table| table.name.clone());
+        let subnet = subnet_name(before, subnet);
+        self.told.push(format!("route {prefix} -> {to} to route table {table} of subnet {subnet}"));
+    }
+
+    /// Whether both directions arrive, by the same way; adds a route where one does not follow the other yet. None where no
+    /// route helps.
+    fn is_done(&mut self) -> Option<bool> {
+        let Case { names, ends, probe, request, .. } = *self.case;
+        let network = self.edit.network.clone();
+        let ids: Ids = names.compiled.ids().as_edited(&network);
+        let compiled = compile_next(&network, names.compiled.learned(), ids, 0, names.compiled);
+        let names = Names { network: &network, compiled: &compiled };
+        let trips = Branches::take(names, &mut Slate::new(), ends, probe);
+        let Trip { forward, back, .. } = trips.worst();
+        let back = back.as_ref()?;
+        // The direction that was asked about leads, the other follows.
+        let (leading, following) = if request.is_some() { (back, forward) } else { (forward, back) };
+        if !leading.delivered() {
+            return None;
+        }
+        let Some((router, through)) = strays(names, leading, following) else {
+            return following.delivered().then_some(true);
+        };
+        let subnet = names.home(router)?;
+        let case = Case { names, ends, probe, walk: following, request: Some(leading) };
+        let (address, _) = case.met_at(leading, through)?;
+        let taken = following.legs.iter().find(|leg| leg.router() == router)?.route()?;
+        let taken = names.compiled.route(taken.0, taken.1).prefixes.iter().copied();
+        let taken = taken.filter(|prefix| prefix.contains(&following.dst)).max_by_key(IpNet::prefix_len)?;
+        let range = case.range_asked(following.dst, taken);
+        self.add(subnet, range, &RouteNextHop::VirtualAppliance(address));
+        Some(false)
+    }
+}
+
+/// The first sender of a direction that does not send to the machine that the other direction came through, and that machine.
+fn strays(names: Names<'_>, leading: &Walk, following: &Walk) -> Option<(NicId, NicId)> {
+    let mut through: Vec<_> = leading.appliances().collect();
+    through.reverse();
+    let taken: Vec<_> = following.appliances().collect();
+    let at = through
+        .iter()
+        .enumerate()
+        .position(|(i, nic)| taken.get(i).is_none_or(|taken| !names.same_machine(*taken, *nic)))?;
+    Some((following.legs.get(at)?.router(), through[at]))
+}

@@ -1,0 +1,175 @@
+//! The cause behind a drop, and the smallest change that removes it.
+//!
+//! One idea: a drop reason is a symptom. A default rule that denies, a system route to nowhere and an appliance that
+//! nobody owns may all mean one missing peering link; so the topology is asked before the rule or the route is blamed.
+
+mod answers;
+mod appliances;
+mod balancers;
+mod beyond;
+mod chains;
+mod edits;
+mod egress;
+mod filters;
+mod forwarders;
+mod gateways;
+pub(in crate::analysis) mod lost_routes;
+mod overlaps;
+mod premises;
+mod probes;
+mod routing;
+mod subnets;
+mod translations;
+mod tunnels;
+
+use std::net::IpAddr;
+
+use crate::analysis::change::{Change, Edit};
+use crate::analysis::query::names::{Names, holds};
+use crate::analysis::query::{Ends, Probe};
+use crate::analysis::walk::{Leg, Outcome, Walk};
+use crate::dataplane::{DropReason, NicId};
+use crate::model::{Network, ProbeKey, VnetIx, is_routable};
+
+/// What is wrong, and what to do.
+pub(in crate::analysis) struct Cure {
+    pub(in crate::analysis) cause: String,
+    pub(in crate::analysis) remedy: Option<Remedy>,
+}
+
+/// A changed network. No changes: prose only.
+pub(in crate::analysis) struct Remedy {
+    pub(in crate::analysis) text: String,
+    pub(in crate::analysis) changes: Vec<Change>,
+    /// For a shell of the user's, where the change is one in a guest.
+    pub(in crate::analysis) commands: Vec<String>,
+    /// Backends that probes reach with the change made: taken for up from then on, as in a file.
+    pub(in crate::analysis) probed: Vec<ProbeKey>,
+    pub(in crate::analysis) network: Network,
+}
+
+/// A walk that does not arrive.
+pub(in crate::analysis) struct Case<'a> {
+    pub(in crate::analysis) names: Names<'a>,
+    pub(in crate::analysis) ends: &'a Ends,
+    pub(in crate::analysis) probe: Probe,
+    pub(in crate::analysis) walk: &'a Walk,
+    /// The way of the question, where the answer is what is blocked.
+    pub(in crate::analysis) request: Option<&'a Walk>,
+}
+
+impl Case<'_> {
+    pub(in crate::analysis) fn cure(&self) -> Cure {
+        let leg = self.walk.last();
+        let cure = match self.walk.outcome {
+            Outcome::Delivered(nic) => Cure::untreated(format!("delivered to {}", self.names.nic(nic))),
+            Outcome::GuestDrops(nic) => self.guest(nic),
+            Outcome::NoHost(nic) => self.no_host(nic),
+            Outcome::NoRoute(nic) => self.untold(nic),
+            Outcome::Loop(nic) => self.circle(nic),
+            Outcome::WrongHost { nic, meant } => self.wrong_host(nic, meant),
+            Outcome::WrongSource { asked, .. } => self.elsewhere(&asked),
+            Outcome::Dropped(reason) => self.lost_route().unwrap_or_else(|| self.dropped(leg, reason)),
+        };
+        match self.request {
+            Some(_) => Cure { cause: format!("on the way back: {}", cure.cause), ..cure },
+            None => cure,
+        }
+    }
+
+    fn dropped(&self, leg: &Leg, reason: DropReason) -> Cure {
+        let arrived = leg.arrived().unwrap_or(leg.from);
+        let found = match reason {
+            DropReason::NsgOutbound | DropReason::NsgInbound | DropReason::AdminRule => {
+                leg.denial().map(|denial| self.denied(leg, denial))
+            }
+            DropReason::TrafficSelector => Some(self.not_selected(leg)),
+            DropReason::GatewayUnavailable if let Some(gateway) = leg.gateway() => self.no_tunnel(gateway),
+            DropReason::NoInternet if is_routable(self.walk.last.dst) => Some(self.on_the_internet(leg)),
+            DropReason::NextHopNone | DropReason::NoInternet | DropReason::GatewayUnavailable => self.unrouted(leg),
+            DropReason::NoRoute => Some(self.apart(leg)),
+            DropReason::NextHopUnreachable => self.unreachable(leg),
+            DropReason::PeeringAccess | DropReason::ForwardedTraffic => self.flag(leg, reason),
+            DropReason::SubnetNotPeered => self.unpeered(leg),
+            DropReason::NotForwarding => Some(self.not_forwarding(arrived)),
+            DropReason::SpoofedSource => Some(self.spoofed(leg.from)),
+            DropReason::NodeDown => self.stopped(arrived),
+            DropReason::NoEndpoint => Some(self.nobody()),
+            DropReason::NoService => Some(self.no_service(leg)),
+            DropReason::NoOutbound => self.no_outbound(leg),
+            DropReason::NoSecurityGroup => self.closed(arrived),
+            DropReason::NoBalancingRule | DropReason::NoHealthyBackend => self.unbalanced(leg, reason),
+            DropReason::Hairpin => self.hairpin(leg),
+            DropReason::SnatExhausted
+            | DropReason::NotTranslatable
+            | DropReason::NoMapping
+            | DropReason::Unsolicited => self.untranslated(leg, reason),
+            // What the packet is, or what this router does not emulate yet: the reason's own line says it best.
+            DropReason::Malformed
+            | DropReason::BadChecksum
+            | DropReason::BlockedProtocol
+            | DropReason::Multicast
+            | DropReason::LinkLocal
+            | DropReason::Ipv6Control
+            | DropReason::Fragment
+            | DropReason::TcpState
+            | DropReason::PeeringNotConnected
+            | DropReason::TooBig
+            | DropReason::FlowLimit
+            | DropReason::NetworkFlowLimit
+            | DropReason::QueueFull => None,
+        };
+        found.unwrap_or_else(|| Cure::untreated(format!("{}: {}", self.names.nic(arrived), reason.explanation())))
+    }
+
+    /// What the packet asks where it is, which is not the port that was asked at first behind a load balancer.
+    fn seen(&self) -> Probe {
+        let last = &self.walk.last;
+        self.probe.at(if self.request.is_some() { last.src_port } else { last.dst_port })
+    }
+
+    /// Whoever the packet is for.
+    fn target(&self) -> Option<NicId> {
+        if self.request.is_some() { Some(self.ends.source) } else { self.ends.destination.nic }
+    }
+
+    /// The VNet that an address lives in: its owner's, else one whose space holds it.
+    fn home(&self, address: IpAddr) -> Option<VnetIx> {
+        let ends = [
+            Some((self.ends.source, self.ends.source_address)),
+            self.ends.destination.nic.map(|nic| (nic, self.ends.destination.address)),
+        ];
+        let end = ends.into_iter().flatten().find(|(_, own)| *own == address);
+        end.and_then(|(nic, _)| self.names.home(nic)).map(|subnet| subnet.vnet).or_else(|| {
+            let vnets = &self.names.network.virtual_networks;
+            vnets.iter().position(|vnet| holds(vnet, address)).map(VnetIx)
+        })
+    }
+
+    fn edit(&self) -> Edit {
+        Edit::of(self.names.network)
+    }
+
+    fn vnet_name(&self, vnet: VnetIx) -> &str {
+        &self.names.network.vnet(vnet).name
+    }
+}
+
+impl Cure {
+    fn untreated(cause: String) -> Self {
+        Self { cause, remedy: None }
+    }
+
+    fn with(cause: String, text: String, edit: Edit) -> Self {
+        Self {
+            cause,
+            remedy: Some(Remedy {
+                text,
+                changes: edit.changes,
+                commands: Vec::new(),
+                probed: Vec::new(),
+                network: edit.network,
+            }),
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Who has not been told: a virtual network of what is on-premises, and a site of what is in Azure (PEER-31, PEER-32, UDR-34,
+//! BGP-13, BGP-20).
+//!
+//! One idea: a route goes from tunnel to gateway and from there over peerings to whoever uses the gateway, and back the same
+//! way; the first place where it cannot go on is the cause.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::analysis::query::names::{holds, subnet_name};
+use crate::analysis::walk::{Leg, outside};
+use crate::compile::Sender;
+use crate::dataplane::NicId;
+use crate::model::{
+    Connection, ConnectionIx, Customer, GatewayIx, GatewayKind, LocalGatewayIx, Network, PeeringState, Remote, SiteIx,
+    VnetIx,
+};
+
+use super::{Case, Cure};
+
+impl Case<'_> {
+    /// The sender's virtual network knows nothing of a destination outside of all of them.
+    pub(super) fn unlearned_there(&self, leg: &Leg) -> Cure {
+        let (network, dst) = (self.names.network, self.walk.dst);
+        let Some(customer) = at(network, dst) else {
+            return self.deleted_there(leg).unwrap_or_else(|| Cure::untreated(self.unknown(leg)));
+        };
+        let there = network.name_of_customer(customer);
+        let leading: Vec<_> = leading(network, customer).collect();
+        let own = self.names.vnet(leg.router());
+        let in_use = network.gateways_in_use(own);
+        let Some((first, _)) = leading.first() else {
+            let cause = format!("{dst} is at {there}, and no gateway has a connection to there");
+            return match customer {
+                Customer::Site(site) => self.connected_to(cause, &in_use, site),
+                Customer::Cloud(_) => Cure::untreated(cause),
+            };
+        };
+        match leading.iter().find(|(gateway, _)| in_use.contains(gateway)) {
+            Some((gateway, over)) => self.not_told(leg, there, *gateway, *over),
+            None => self.without_transit(own, there, *first),
+        }
+    }
+
+    /// The destination was in a virtual network that has been deleted: a link to it is left (PEER-04).
+    fn deleted_there(&self, leg: &Leg) -> Option<Cure> {
+        let (network, dst) = (self.names.network, self.walk.dst);
+        let own = self.names.vnet(leg.router());
+        let had = |range: &IpNet| range.contains(&dst);
+        let mut lost = network.lost_links.iter().filter(|lost| lost.vnet == own);
+        let lost = lost.find(|lost| lost.remote_address_space().iter().any(had))?;
+        let (link, remote) = (lost.full_name(), lost.remote());
+        Some(self.commands(
+            format!("{dst} was in VNet {remote}, which has been deleted: peering {link} is Disconnected (PEER-04)"),
+            format!(
+                "to have {remote} again, remove the link that is left, then apply a file with {remote} and both links"
+            ),
+            vec![format!("vnet peering rm {link}")],
+        ))
+    }
+
+    /// Whether the destination is at a site or a private cloud.
+    pub(super) fn is_outside(&self) -> bool {
+        at(self.names.network, self.walk.dst).is_some()
+    }
+
+    /// What is on-premises has an address of a range that a virtual network has too.
+    pub(super) fn hidden(&self) -> Option<Cure> {
+        let (network, dst) = (self.names.network, self.walk.dst);
+        let there = network.name_of_customer(at(network, dst)?);
+        let vnet = network.virtual_networks.iter().find(|vnet| holds(vnet, dst))?;
+        Some(Cure::untreated(format!(
+            "{dst} is at {there}, but VNet {} has its range: what a gateway learns there is hidden by the routes of virtual \
+             networks and peerings (RSEL-03, BGP-11)",
+            vnet.name
+        )))
+    }
+
+    /// The gateway in use has a connection to there.
+    fn not_told(&self, leg: &Leg, there: &str, gateway: GatewayIx, over: ConnectionIx) -> Cure {
+        let (network, dst) = (self.names.network, self.walk.dst);
+        let subnet = self.names.subnet(leg.router());
+        if let Some(table) = network.subnet(subnet).route_table
+            && network.route_tables[table.0].disable_bgp_route_propagation
+        {
+            let name = &network.route_tables[table.0].name;
+            let cause = format!(
+                "route table {name} of subnet {} keeps the routes of gateways out, {there}'s too (UDR-34)",
+                subnet_name(network, subnet)
+            );
+            let mut edit = self.edit();
+            edit.enable_propagation(table);
+            return Cure::with(cause, format!("let route table {name} have them"), edit);
+        }
+        let (name, connection) = (&network.gateway(gateway).name, network.connection(over));
+        if let Some(fault) = self.names.compiled.learned().why_down(network, over) {
+            let cause = format!("gateway {name} cannot reach {there}: connection {}: {fault}", connection.name);
+            return self.mend_tunnel(cause, [over]);
+        }
+        Cure::untreated(match (network.bgp_over(over), connection.remote) {
+            (Some((near, far)), _) if near.asn == far.asn => {
+                format!("gateway {name} takes no routes from {there}: both are AS {} (BGP-13)", near.asn)
+            }
+            (None, Remote::Local(local)) => return self.unnamed_range(there, local),
+            (Some(_) | None, _) => format!(
+                "{dst} is at {there}, but gateway {name} has learned no route to it over connection {}: its session is \
+                 down, or {there} does not say it",
+                connection.name
+            ),
+        })
+    }
+
+    /// A route leads to a gateway that knows no way on: to a site of a static local network gateway, perhaps.
+    pub(super) fn named_by(&self, gateway: GatewayIx, cause: String) -> Cure {
+        let network = self.names.network;
+        let Some(Customer::Site(site)) = at(network, self.walk.dst) else { return Cure::untreated(cause) };
+        let mut over = network.tunnels_of(site).filter(|over| network.connection(*over).gateway == gateway);
+        match over.next().map(|over| (network.connection(over).remote, network.bgp_over(over))) {
+            Some((Remote::Local(local), None)) => self.unnamed_range(&network.site(site).name, local),
+            Some(_) => Cure::untreated(cause),
+            None => self.connected_to(cause, &[gateway], site),
+        }
+    }
+
+    /// A static local network gateway leads to the ranges that it names (VPN-12).
+    fn unnamed_range(&self, there: &str, local: LocalGatewayIx) -> Cure {
+        let (network, dst) = (self.names.network, self.walk.dst);
+        let name = &network.local_gateway(local).name;
+        let cause = format!("{dst} is at {there}, but local network gateway {name} does not name its range (VPN-12)");
+        let Some(Customer::Site(site)) = at(network, dst) else { return Cure::untreated(cause) };
+        let Some(range) = network.site(site).address_space.iter().find(|range| range.contains(&dst)) else {
+            return Cure::untreated(cause);
+        };
+        let mut edit = self.edit();
+        edit.name_range(local, *range);
+        Cure::with(cause, format!("add {range} to local network gateway {name}"), edit)
+    }
+
+    /// It does not use the gateway that leads there.
+    fn without_transit(&self, own: VnetIx, there: &str, gateway: GatewayIx) -> Cure {
+        let network = self.names.network;
+        let (name, hub) = (&network.gateway(gateway).name, network.gateway(gateway).subnet.vnet);
+        let (vnet, hub_name) = (self.vnet_name(own), self.vnet_name(hub));
+        if let Some(other) = network.gateways_in_use(own).first() {
+            let other = &network.gateway(*other).name;
+            return Cure::untreated(format!(
+                "VNet {vnet} uses gateway {other}, which has no way to {there}; gateway {name} of VNet {hub_name} has one"
+            ));
+        }
+        let lacking = self.lacking_flags(own, hub);
+        if lacking.is_empty() {
+            let cause =
+                format!("gateway {name} leads to {there}, and VNet {vnet} is not peered with its VNet {hub_name}");
+            return self.peer(cause, own, hub);
+        }
+        let mut edit = self.edit();
+        edit.use_gateways(own, hub);
+        Cure::with(
+            format!("VNet {vnet} does not use gateway {name}, which leads to {there}: {lacking} (PEER-30)"),
+            format!("let VNet {vnet} use the gateway of VNet {hub_name}"),
+            edit,
+        )
+    }
+
+    /// Which flags of a connected peering are missing for one side to use the other's gateway.
+    fn lacking_flags(&self, own: VnetIx, hub: VnetIx) -> String {
+        let (Some(ours), Some(theirs)) = (self.names.link(own, hub), self.names.link(hub, own)) else {
+            return String::new();
+        };
+        if ours.state != PeeringState::Connected {
+            return String::new();
+        }
+        let flags = [
+            (ours.use_remote_gateways, &ours.name, "useRemoteGateways"),
+            (theirs.allow_gateway_transit, &theirs.name, "allowGatewayTransit"),
+        ];
+        let lacking = flags.into_iter().filter(|(set, ..)| !set);
+        let lacking: Vec<_> = lacking.map(|(_, link, flag)| format!("peering {link} has no {flag}")).collect();
+        lacking.join(", ")
+    }
+
+    /// A site's own device has no route to a destination.
+    pub(super) fn untold(&self, from: NicId) -> Cure {
+        let (network, dst) = (self.names.network, self.walk.dst);
+        if let Some(cloud) = outside::offline(network, self.names.compiled, from, dst) {
+            let default = "its circuit brings no more than a default route at the most";
+            return Cure::untreated(format!(
+                "{} has no route to {dst}: {default}, which it takes with `internet: Enabled` only (AVS-11)",
+                cloud.name
+            ));
+        }
+        let Sender::Tunnel(tunnel) = self.names.compiled.sender(from) else { return self.no_host(from) };
+        let Some(at) = network.site_of(tunnel) else { return self.no_host(from) };
+        let site = network.site(at);
+        let name = &site.name;
+        let faults = network.tunnels_of(at).filter_map(|over| {
+            let fault = self.names.compiled.learned().why_down(network, over)?;
+            Some((over, format!("connection {}: {fault}", network.connection(over).name)))
+        });
+        let (down, faults): (Vec<_>, Vec<_>) = faults.unzip();
+        if faults.len() == network.tunnels_of(at).count() {
+            return self.mend_tunnel(format!("{name} has no route to {dst}: {}", faults.join("; ")), down);
+        }
+        let Some(home) = self.home(dst) else { return self.untold_of_site(at) };
+        let gateways: Vec<_> = network.tunnels_of(at).map(|over| network.connection(over).gateway).collect();
+        if gateways.iter().any(|gateway| network.gateways_in_use(home).contains(gateway)) {
+            if site.routes.is_empty() {
+                let cause = format!("{name} has no route to {dst}: its BGP session is down, or does not take it");
+                return Cure::untreated(cause);
+            }
+            let range = self.range_of(home);
+            let mut edit = self.edit();
+            edit.route_at_site(at, range);
+            let cause = format!("{name} has no route to {dst}: its `routes` leave out VNet {}", self.vnet_name(home));
+            return Cure::with(cause, format!("add {range} to the routes of {name}"), edit);
+        }
+        self.without_transit(home, name, network.connection(tunnel).gateway)
+    }
+
+    /// To what is at another site.
+    fn untold_of_site(&self, from: SiteIx) -> Cure {
+        let (network, dst) = (self.names.network, self.walk.dst);
+        let name = &network.site(from).name;
+        let silent = |site: SiteIx| network.tunnels_of(site).find(|over| network.bgp_over(*over).is_none());
+        let Some(Customer::Site(far)) = at(network, dst) else {
+            return Cure::untreated(format!("{name} has no route to {dst}: nobody in this network has it"));
+        };
+        let there = &network.site(far).name;
+        Cure::untreated(match silent(from).or_else(|| silent(far)) {
+            Some(over) => format!(
+                "{name} has no route to {dst} at {there}: connection {} speaks no BGP, so that nobody tells it (BGP-20)",
+                network.connection(over).name
+            ),
+            None => format!("{name} has no route to {dst} at {there}: no gateway that it speaks with has learned it"),
+        })
+    }
+}
+
+/// Whose ranges have an address.
+fn at(network: &Network, address: IpAddr) -> Option<Customer> {
+    let holds = |customer: &Customer| match *customer {
+        Customer::Site(site) => network.site(site).address_space.iter().any(|range| range.contains(&address)),
+        Customer::Cloud(cloud) => network.cloud(cloud).addresses().contains(&address),
+    };
+    network.customers().find(holds)
+}
+
+/// The gateways that have a connection to a site or private cloud, VPN gateways last (BGP-23).
+fn leading(network: &Network, customer: Customer) -> impl Iterator<Item = (GatewayIx, ConnectionIx)> {
+    let leads = move |over: ConnectionIx, connection: &Connection| match connection.remote {
+        Remote::Local(_) => network.site_of(over).map(Customer::Site) == Some(customer),
+        Remote::Circuit(circuit) => network.customer(circuit) == Some(customer),
+        Remote::Gateway(_) => false,
+    };
+    let all = (0..).map(ConnectionIx).zip(&network.connections);
+    let mut leading: Vec<_> =
+        all.filter(|(over, one)| leads(*over, one)).map(|(over, one)| (one.gateway, over)).collect();
+    leading.sort_by_key(|(gateway, _)| network.gateway(*gateway).kind == GatewayKind::Vpn);
+    leading.into_iter()
+}

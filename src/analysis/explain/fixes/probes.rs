@@ -1,0 +1,75 @@
+//! Backends that are down because their own rules deny the platform's probes (NSG-31, LB-42).
+
+use crate::analysis::change::Flow;
+use crate::analysis::walk::unprobed::Unprobed;
+use crate::compile::RuleOwner;
+use crate::dataplane::platform::prober_of;
+use crate::model::{BalancedPorts, FrontendIx, FrontendRule, HealthProbe, LoadBalancer, LoadBalancingRule, Probe};
+
+use super::{Case, Cure};
+
+impl Case<'_> {
+    /// What keeps probes from the backends of a rule that takes the packet, and the rule that lets them in.
+    pub(super) fn unprobed(&self, at: FrontendIx, down: &str) -> Option<Cure> {
+        let balancer = &self.names.network.load_balancers[at.balancer];
+        let rules = balancer.rules_at(at.frontend).filter_map(|rule| match rule {
+            FrontendRule::Balance(rule) if self.is_for(rule) => Some(rule),
+            FrontendRule::Balance(_) | FrontendRule::Nat(..) => None,
+        });
+        rules.into_iter().find_map(|rule| {
+            let probe = &balancer.probes[rule.probe?];
+            let members = &balancer.pools[rule.pool].members;
+            let unprobed: Vec<_> =
+                members.iter().filter_map(|backend| Unprobed::of(self.names, *backend, probe)).collect();
+            self.admitting((balancer, probe), &unprobed, down)
+        })
+    }
+
+    fn is_for(&self, rule: &LoadBalancingRule) -> bool {
+        match (rule.ports, self.probe) {
+            (BalancedPorts::All, _) => true,
+            (BalancedPorts::Tcp { frontend, .. }, Probe::Tcp(port))
+            | (BalancedPorts::Udp { frontend, .. }, Probe::Udp(port)) => frontend == port,
+            (BalancedPorts::Tcp { .. } | BalancedPorts::Udp { .. }, _) => false,
+        }
+    }
+
+    /// Lets in the probes of all backends that one group or collection denies; others are obstacles of their own.
+    fn admitting(
+        &self,
+        (balancer, probe): (&LoadBalancer, &HealthProbe),
+        unprobed: &[Unprobed],
+        down: &str,
+    ) -> Option<Cure> {
+        let names = self.names;
+        let first = unprobed.first()?;
+        let rule_of = |one: &Unprobed| names.compiled.rule(one.denial.acl, one.denial.rule);
+        let rule = rule_of(first);
+        let alike: Vec<_> = unprobed.iter().filter(|one| rule_of(one).owner == rule.owner).collect();
+        let object = first.rule(names);
+        let (prober, port) = (prober_of(first.address), probe.port);
+        let cause = format!("{down}: {object} denies probe {}, tcp/{port} from {prober} (NSG-31)", probe.name);
+        let mut edit = self.edit();
+        let below = alike.iter().map(|one| rule_of(one).priority).min().unwrap_or(rule.priority);
+        let done = match rule.owner {
+            RuleOwner::Nsg(nsg) => {
+                let addresses: Vec<_> = alike.iter().map(|one| one.address).collect();
+                edit.admit_probes(nsg, below, port, prober, &addresses)
+            }
+            RuleOwner::Collection(at) => {
+                let flow = Flow { src: prober, dst: first.address, probe: Probe::Tcp(port), answering: false };
+                edit.permit(at, first.denial.direction, below, &flow)
+            }
+        };
+        if !done {
+            return Some(Cure::untreated(cause));
+        }
+        let text = format!("allow tcp/{port} from {prober} before {}", rule.name);
+        let mut cure = Cure::with(cause, text, edit);
+        if let Some(remedy) = &mut cure.remedy {
+            let keys = alike.iter().map(|one| names.network.probe_key(balancer, probe, one.backend));
+            remedy.probed = keys.collect();
+        }
+        Some(cure)
+    }
+}

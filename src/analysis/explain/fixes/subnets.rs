@@ -1,0 +1,50 @@
+//! Packets that a peering of subnets leaves out: a list of one of its links does not name their subnet.
+//!
+//! The same gap shows in three ways: the packet is dropped on the way across, or there is no route to its destination,
+//! or the destination is not in tag(VirtualNetwork).
+
+use std::net::IpAddr;
+
+use crate::analysis::query::names::subnet_name;
+use crate::analysis::walk::Leg;
+use crate::model::{SubnetIx, VnetIx};
+
+use super::{Case, Cure};
+
+impl Case<'_> {
+    /// The packet came as far as the peering (PEER-53).
+    pub(super) fn unpeered(&self, leg: &Leg) -> Option<Cure> {
+        let receiver = leg.receiver()?;
+        self.left_out(self.names.subnet(leg.from), self.names.subnet(receiver))
+    }
+
+    /// The subnet does not know, or not trust, an address of a VNet that its own VNet is peered with (PEER-54).
+    pub(super) fn not_joined(&self, own: SubnetIx, home: VnetIx, address: IpAddr) -> Option<Cure> {
+        let mut subnets = self.names.network.vnet(home).subnets.iter();
+        let subnet = subnets.position(|subnet| subnet.prefixes.iter().any(|range| range.contains(&address)))?;
+        self.left_out(own, SubnetIx { vnet: home, subnet })
+    }
+
+    /// None if both links name both subnets.
+    fn left_out(&self, a: SubnetIx, b: SubnetIx) -> Option<Cure> {
+        let network = self.names.network;
+        let (ours, theirs) = (self.names.link(a.vnet, b.vnet)?, self.names.link(b.vnet, a.vnet)?);
+        let lists = [
+            (ours, "localSubnetNames", a, ours.extent.has_local(a.subnet)),
+            (ours, "remoteSubnetNames", b, ours.extent.has_remote(b.subnet)),
+            (theirs, "localSubnetNames", b, theirs.extent.has_local(b.subnet)),
+            (theirs, "remoteSubnetNames", a, theirs.extent.has_remote(a.subnet)),
+        ];
+        let lacks = lists.into_iter().filter(|(.., named)| !named).map(|(link, list, subnet, _)| {
+            format!("peering {}, {list} does not name subnet {}", link.name, subnet_name(network, subnet))
+        });
+        let lacks: Vec<_> = lacks.collect();
+        if lacks.is_empty() {
+            return None;
+        }
+        let mut edit = self.edit();
+        edit.join_subnets(a, b);
+        edit.join_subnets(b, a);
+        Some(Cure::with(lacks.join("; "), "add the subnet to the lists of both links".to_owned(), edit))
+    }
+}

@@ -1,0 +1,65 @@
+//! Packets that what stands between a source and the Internet cannot carry, or does not know.
+
+use crate::analysis::query::names::subnet_name;
+use crate::analysis::walk::Leg;
+use crate::analysis::walk::outbound::Outbound;
+use crate::compile::Sender;
+use crate::dataplane::DropReason;
+use crate::model::NicIx;
+
+use super::{Case, Cure};
+
+impl Case<'_> {
+    pub(super) fn untranslated(&self, leg: &Leg, reason: DropReason) -> Option<Cure> {
+        let names = self.names;
+        if reason != DropReason::NotTranslatable {
+            let device = names.device(leg.from, leg.src, self.walk.last.dst)?;
+            return Some(Cure::untreated(match reason {
+                DropReason::SnatExhausted => {
+                    format!("{device} has no source port left to {} (SNAT-05)", self.walk.last.dst)
+                }
+                DropReason::Unsolicited => format!("{device} has no flow that this packet belongs to (NAT-03)"),
+                _ => format!(
+                    "{device} has no mapping of this flow any more: it was idle too long, or has never begun there (NAT-04)"
+                ),
+            }));
+        }
+        let Sender::Nic(ix) = names.compiled.sender(leg.from) else { return None };
+        let src = self.walk.last.src;
+        let outbound = names.outbound(ix, src);
+        let device = outbound.to_string();
+        match outbound {
+            Outbound::NatGateway(_) => Some(self.behind_nat_gateway(ix, &device)),
+            Outbound::Public(_) => None,
+            Outbound::Balancer(_) | Outbound::Default => Some(self.prose(
+                format!("{device} stands for {src} in the Internet and carries TCP and UDP over IPv4 only (SNAT-08)"),
+                format!("ask with TCP or UDP, or give {src} a publicIPAddress, which carries the rest"),
+            )),
+        }
+    }
+
+    /// SNAT-01: it comes before an address of the interface's own, and both are ways out.
+    fn behind_nat_gateway(&self, ix: NicIx, device: &str) -> Cure {
+        let network = self.names.network;
+        let nic = network.nic(ix);
+        let src = self.walk.last.src;
+        let subnet = subnet_name(network, nic.subnet);
+        let carries = format!("{device} of subnet {subnet} carries TCP and UDP over IPv4 only (NAT-02)");
+        let Some(own) = self.names.own_public(ix, src) else {
+            let text = format!("ask with TCP or UDP, or give {src} a publicIPAddress in a subnet without a natGateway");
+            return self.prose(carries, text);
+        };
+        let cause = format!("{carries}, and it comes before public IP {own} of the interface (SNAT-01)");
+        let ways = format!(
+            "to leave by {own}, take natGateway off subnet {subnet}; to leave by the NAT gateway, ask with TCP or UDP"
+        );
+        let mut others = network.network_interfaces.iter().filter(|other| other.subnet == nic.subnet);
+        // The others would lose their way out.
+        if others.any(|other| other.public_addresses.is_empty()) {
+            return self.prose(cause, format!("{ways}; others in the subnet have no other way out"));
+        }
+        let mut edit = self.edit();
+        edit.detach_nat_gateway(nic.subnet);
+        Cure::with(cause, ways, edit)
+    }
+}

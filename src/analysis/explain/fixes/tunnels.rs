@@ -1,0 +1,274 @@
+//! Tunnels that a file can mend: keys, modes, a far end that is missing, selectors that leave a packet out.
+//!
+//! One idea: the fault is the model's own word for what is wrong, so each has one edit. What an instance or a device does at
+//! the moment no file mends.
+
+use std::net::IpAddr;
+
+use crate::analysis::change::{Change, Edit, unused};
+use crate::analysis::walk::Leg;
+use crate::compile::Sender;
+use crate::model::{
+    Connection, ConnectionIx, ConnectionMode, GatewayIx, GatewayKind, LocalGatewayIx, LocalNetworkGateway, Remote,
+    Site, SiteIx, TunnelFault, VnetIx,
+};
+
+use super::{Case, Cure};
+
+impl Case<'_> {
+    /// Mends the first of these tunnels that a file can mend.
+    pub(super) fn mend_tunnel(&self, cause: String, tunnels: impl IntoIterator<Item = ConnectionIx>) -> Cure {
+        let mended = tunnels.into_iter().find_map(|at| self.mended(at));
+        match mended {
+            Some((text, edit)) => Cure::with(cause, text, edit),
+            None => Cure::untreated(cause),
+        }
+    }
+
+    fn mended(&self, at: ConnectionIx) -> Option<(String, Edit)> {
+        let network = self.names.network;
+        let connection = network.connection(at);
+        let (name, mut edit) = (&connection.name, self.edit());
+        let text = match network.tunnel_fault(at)? {
+            TunnelFault::SharedKey => {
+                edit.share_key(at);
+                format!("give both ends of connection {name} one shared key")
+            }
+            TunnelFault::Responders => {
+                edit.let_begin(at);
+                format!("let connection {name} begin the tunnel")
+            }
+            TunnelFault::Propagation => {
+                let ends = [Some(connection.gateway), connection.remote.gateway()];
+                let tables = ends.into_iter().flatten();
+                let mut tables =
+                    tables.filter_map(|gateway| network.subnet(network.gateway(gateway).subnet).route_table);
+                let table = tables.find(|table| network.route_tables[table.0].disable_bgp_route_propagation)?;
+                edit.enable_propagation(table);
+                format!("let route table {} take the routes of gateways", network.route_tables[table.0].name)
+            }
+            TunnelFault::NoWayBack => {
+                let far = connection.remote.gateway()?;
+                edit.connect_back(at, far);
+                format!("add the connection back from gateway {}", network.gateway(far).name)
+            }
+            TunnelFault::NoSite => {
+                let Remote::Local(local) = connection.remote else { return None };
+                edit.add_site(local, self.walk.dst)?;
+                format!("add a site at {}", network.local_gateway(local).gateway_ip)
+            }
+            TunnelFault::Circuit(_) | TunnelFault::Authorization | TunnelFault::TooManyPrefixes => return None,
+        };
+        Some((text, edit))
+    }
+
+    /// Two virtual networks that would meet over a tunnel of their gateways, which is down (VPN-20).
+    pub(super) fn tunnel_between(&self, own: VnetIx, home: VnetIx) -> Option<Cure> {
+        let network = self.names.network;
+        let (ours, theirs) = (network.gateways_in_use(own), network.gateways_in_use(home));
+        let joins = |one: &Connection| {
+            one.remote.gateway().is_some_and(|far| {
+                ours.contains(&one.gateway) && theirs.contains(&far)
+                    || theirs.contains(&one.gateway) && ours.contains(&far)
+            })
+        };
+        let (at, connection, fault) =
+            (0..)
+                .map(ConnectionIx)
+                .zip(&network.connections)
+                .filter(|(_, one)| joins(one))
+                .find_map(|(at, one)| Some((at, one, self.names.compiled.learned().why_down(network, at)?)))?;
+        let (a, b, name) = (self.vnet_name(own), self.vnet_name(home), &connection.name);
+        let cause = format!("VNet {a} and VNet {b} meet over connection {name}, which is down: {fault}");
+        Some(self.mend_tunnel(cause, [at]))
+    }
+
+    /// A tunnel with policy-based traffic selectors carries pairs of ranges (VPN-16).
+    pub(super) fn not_selected(&self, leg: &Leg) -> Cure {
+        let gateway = leg.gateway().map_or_else(String::new, |nic| self.names.node(nic));
+        let (src, dst) = (self.walk.src, self.walk.dst);
+        let cause = format!(
+            "a connection of gateway {gateway} with usePolicyBasedTrafficSelectors does not carry {src} to {dst}: only what \
+             is between its virtual networks' ranges and those of the local network gateway"
+        );
+        let network = self.names.network;
+        let senders = [leg.gateway(), Some(leg.from)].into_iter().flatten().map(|nic| self.names.compiled.sender(nic));
+        let of = |sender: Sender| match sender {
+            Sender::Gateway(gateway) => Some(gateway),
+            Sender::Tunnel(tunnel) => Some(network.connection(tunnel).gateway),
+            _ => None,
+        };
+        let Some(gateway) = senders.into_iter().find_map(of) else { return Cure::untreated(cause) };
+        let selecting: Vec<_> =
+            network.connections_of(gateway).filter(|(_, one)| one.policy_based && one.instance == 0).collect();
+        let [(at, connection)] = selecting[..] else { return Cure::untreated(cause) };
+        let mut edit = self.edit();
+        edit.select_any(at);
+        Cure::with(cause, format!("let connection {} carry what routes lead into it", connection.name), edit)
+    }
+
+    /// No gateway has a connection to a site: one of a VPN gateway that the sender uses, or of the only one there is.
+    pub(super) fn connected_to(&self, cause: String, in_use: &[GatewayIx], site: SiteIx) -> Cure {
+        let network = self.names.network;
+        let is_vpn = |at: &GatewayIx| network.gateway(*at).kind == GatewayKind::Vpn;
+        let all: Vec<_> = network.gateways().map(|(at, _)| at).filter(is_vpn).collect();
+        let used = in_use.iter().copied().find(is_vpn);
+        let only = if let [only] = all[..] { Some(only) } else { None };
+        let mut edit = self.edit();
+        match used.or(only).and_then(|gateway| edit.connect(gateway, site).map(|()| gateway)) {
+            Some(gateway) => {
+                let (gateway, site) = (&network.gateway(gateway).name, &network.site(site).name);
+                Cure::with(cause, format!("connect gateway {gateway} to {site}"), edit)
+            }
+            None => Cure::untreated(cause),
+        }
+    }
+}
+
+impl Edit {
+    /// The site's own key gives way to the connection's; a gateway's connection back takes it over.
+    fn share_key(&mut self, at: ConnectionIx) {
+        if let Some(site) = self.network.site_of(at) {
+            self.network.sites[site.0].shared_key = None;
+            return self.change(format!("sites[{}].sharedKey", site.0), None);
+        }
+        let connection = self.network.connection(at);
+        let (key, near, far) = (connection.shared_key.clone(), connection.gateway, connection.remote.gateway());
+        let back = |one: &Connection| Some(one.gateway) == far && one.remote == Remote::Gateway(near);
+        let back: Vec<_> =
+            (0..self.network.connections.len()).filter(|i| back(&self.network.connections[*i])).collect();
+        for i in &back {
+            self.network.connections[*i].shared_key.clone_from(&key);
+        }
+        if let Some(i) = back.first() {
+            let path = format!("{}.sharedKey", self.connection_path(ConnectionIx(*i)));
+            self.change(path, key.map(|key| format!("'{key}'")));
+        }
+    }
+
+    fn let_begin(&mut self, at: ConnectionIx) {
+        self.with_connection(at, "connectionMode", "Default", |one| one.mode = ConnectionMode::Default);
+    }
+
+    fn select_any(&mut self, at: ConnectionIx) {
+        self.with_connection(at, "usePolicyBasedTrafficSelectors", "false", |one| one.policy_based = false);
+    }
+
+    /// With all its tunnels.
+    fn with_connection(&mut self, at: ConnectionIx, key: &str, value: &str, set: impl Fn(&mut Connection)) {
+        let path = self.connection_path(at);
+        let Connection { gateway, remote, .. } = *self.network.connection(at);
+        let all = self.network.connections.iter_mut();
+        all.filter(|one| one.gateway == gateway && one.remote == remote).for_each(set);
+        self.change(format!("{path}.{key}"), Some(value.to_owned()));
+    }
+
+    fn connect_back(&mut self, at: ConnectionIx, far: GatewayIx) {
+        let near = self.network.connection(at).clone();
+        let remote = Remote::Gateway(near.gateway);
+        let name = |gateway: GatewayIx| self.network.gateway(gateway).name.clone();
+        let ends = format!(
+            "connectionType: Vnet2Vnet, virtualNetworkGateway1: {}, virtualNetworkGateway2: {}",
+            name(far),
+            name(near.gateway)
+        );
+        let stem = format!("{}-{}", name(far), name(near.gateway));
+        let back = Connection { gateway: far, instance: 0, remote, nat_rules: Vec::new(), ..near };
+        self.add_connection(&stem, &ends, back);
+    }
+
+    /// By a local network gateway that is there, or one more; None for a site without a public address.
+    fn connect(&mut self, gateway: GatewayIx, site: SiteIx) -> Option<()> {
+        let Site { name, gateway_ip, address_space, shared_key, .. } = self.network.site(site).clone();
+        let gateway_ip = gateway_ip?;
+        let known = self.network.local_network_gateways.iter().position(|local| local.gateway_ip == gateway_ip);
+        let local = known.map_or_else(|| self.add_local_gateway(&name, gateway_ip, address_space), LocalGatewayIx);
+        let near = self.network.gateway(gateway).name.clone();
+        let far = &self.network.local_gateway(local).name;
+        let ends = format!("connectionType: IPsec, virtualNetworkGateway1: {near}, localNetworkGateway2: {far}");
+        let connection = Connection {
+            name: String::new(),
+            gateway,
+            instance: 0,
+            remote: Remote::Local(local),
+            shared_key,
+            enable_bgp: false,
+            mode: ConnectionMode::Default,
+            policy_based: false,
+            routing_weight: 0,
+            authorization_key: None,
+            nat_rules: Vec::new(),
+        };
+        self.add_connection(&format!("{near}-{name}"), &ends, connection);
+        Some(())
+    }
+
+    fn add_local_gateway(&mut self, site: &str, gateway_ip: IpAddr, ranges: Vec<ipnet::IpNet>) -> LocalGatewayIx {
+        let locals = &mut self.network.local_network_gateways;
+        let name = unused(&format!("{site}-lng"), || locals.iter().map(|local| local.name.as_str()));
+        let listed = ranges.iter().map(|range| format!("'{range}'")).collect::<Vec<_>>().join(", ");
+        let value = format!("{{name: {name}, gatewayIpAddress: {gateway_ip}, localNetworkAddressSpace: [{listed}]}}");
+        let at = locals.len();
+        locals.push(LocalNetworkGateway { name, gateway_ip, address_space: ranges, bgp: None });
+        self.change(format!("localNetworkGateways[{at}]"), Some(value));
+        LocalGatewayIx(at)
+    }
+
+    fn add_connection(&mut self, stem: &str, ends: &str, connection: Connection) {
+        let name = unused(stem, || self.network.connections.iter().map(|one| one.name.as_str()));
+        let key = connection.shared_key.as_ref().map_or_else(String::new, |key| format!(", sharedKey: '{key}'"));
+        let bgp = if connection.enable_bgp { ", enableBgp: true" } else { "" };
+        let value = format!("{{name: {name}, {ends}{key}{bgp}}}");
+        let at = self.network.connections.iter().filter(|one| one.instance == 0).count();
+        self.network.connections.push(Connection { name, ..connection });
+        self.change(format!("connections[{at}]"), Some(value));
+    }
+
+    /// What stands at the far end of a static local network gateway, with one address that answers; None for one that says its
+    /// ranges by BGP.
+    fn add_site(&mut self, local: LocalGatewayIx, address: IpAddr) -> Option<()> {
+        let LocalNetworkGateway { gateway_ip, address_space, bgp: None, .. } =
+            self.network.local_gateway(local).clone()
+        else {
+            return None;
+        };
+        address_space.iter().find(|range| range.contains(&address))?;
+        let sites = &mut self.network.sites;
+        let name = unused("site", || sites.iter().map(|site| site.name.as_str()));
+        let ranges = address_space.iter().map(|range| format!("'{range}'")).collect::<Vec<_>>().join(", ");
+        let value = format!(
+            "{{name: {name}, gatewayIpAddress: {gateway_ip}, addressSpace: [{ranges}], addresses: ['{address}']}}"
+        );
+        let path = format!("sites[{}]", sites.len());
+        sites.push(Site {
+            name,
+            gateway_ip: Some(gateway_ip),
+            circuits: Vec::new(),
+            advertises: address_space.clone(),
+            address_space,
+            addresses: vec![address],
+            bgp: None,
+            prepend: 0,
+            tunnels: Vec::new(),
+            routes: Vec::new(),
+            shared_key: None,
+            mode: ConnectionMode::Default,
+            run: Vec::new(),
+            own_router: false,
+        });
+        self.change(path, Some(value));
+        Some(())
+    }
+
+    /// The file has a connection once, however many tunnels it has.
+    fn connection_path(&self, at: ConnectionIx) -> String {
+        let Connection { gateway, remote, .. } = self.network.connection(at);
+        let written = self.network.connections.iter().filter(|one| one.instance == 0);
+        let at = written.into_iter().position(|one| one.gateway == *gateway && one.remote == *remote);
+        format!("connections[{}]", at.unwrap_or(0))
+    }
+
+    fn change(&mut self, path: String, value: Option<String>) {
+        self.changes.push(Change { path, value });
+    }
+}

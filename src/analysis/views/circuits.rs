@@ -1,0 +1,100 @@
+//! ExpressRoute circuits with ARM's words: what their provider says, their links, who may use them and what they reach.
+
+use serde::{Deserialize, Serialize};
+
+use crate::compile::Compiled;
+use crate::model::{CircuitIx, Network, Side};
+
+use super::connections::{ConnectionRow, row as connection};
+
+/// One circuit, a private cloud's too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CircuitRow {
+    pub name: String,
+    pub service_provider_provisioning_state: String,
+    /// Of its private peering: `Enabled`, `Disabled`, or `None` without one.
+    pub state: String,
+    pub links: Vec<LinkRow>,
+    /// Those of gateways.
+    #[serde(default)]
+    pub virtual_network_connections: Vec<ConnectionRow>,
+    pub authorizations: Vec<AuthorizationRow>,
+    /// By Global Reach.
+    pub connections: Vec<ReachRow>,
+}
+
+/// One of a circuit's two links.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkRow {
+    pub name: String,
+    pub side: Side,
+    pub up: bool,
+    /// Why it carries nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// ER-10.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthorizationRow {
+    pub name: String,
+    /// `Available` or `InUse`.
+    pub authorization_use_status: String,
+}
+
+/// GR-02.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReachRow {
+    pub name: String,
+    /// The other circuit.
+    pub peer: String,
+    /// `Connected` or `Disconnected`.
+    pub circuit_connection_status: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// All of them, in file order, those of private clouds last.
+pub fn circuits(network: &Network, compiled: &Compiled) -> Vec<CircuitRow> {
+    network.circuits().map(|(ix, _)| row(network, compiled, ix)).collect()
+}
+
+fn row(network: &Network, compiled: &Compiled, ix: CircuitIx) -> CircuitRow {
+    let circuit = network.circuit(ix);
+    let state = circuit.peering.as_ref().map_or("None", |peering| if peering.enabled { "Enabled" } else { "Disabled" });
+    let authorizations = circuit.authorizations.iter().map(|one| AuthorizationRow {
+        name: one.name.clone(),
+        authorization_use_status: if network.is_in_use(ix, one) { "InUse" } else { "Available" }.to_owned(),
+    });
+    let connections = circuit.reach.iter().map(|reach| {
+        let reason = network.reach_fault(ix, reach).map(|fault| fault.to_string());
+        ReachRow {
+            name: reach.name.clone(),
+            peer: network.circuit(reach.peer).name.clone(),
+            circuit_connection_status: if reason.is_none() { "Connected" } else { "Disconnected" }.to_owned(),
+            reason,
+        }
+    });
+    let gateways = network.connections_to(ix).map(|(at, one)| connection(network, compiled, at, one));
+    CircuitRow {
+        name: circuit.name.clone(),
+        service_provider_provisioning_state: format!("{:?}", circuit.provider_state),
+        state: state.to_owned(),
+        links: Side::BOTH.map(|side| link(network, compiled, ix, side)).into(),
+        virtual_network_connections: gateways.collect(),
+        authorizations: authorizations.collect(),
+        connections: connections.collect(),
+    }
+}
+
+fn link(network: &Network, compiled: &Compiled, ix: CircuitIx, side: Side) -> LinkRow {
+    let name = network.circuit_link_name(ix, side);
+    let failed = compiled.learned().link_absence(network, ix, side).map(|absence| absence.to_string());
+    let nobody = network.customer(ix).is_none().then(|| "nobody is joined to it".to_owned());
+    let reason = network.circuit_fault(ix).map(|fault| fault.to_string()).or(failed).or(nobody);
+    LinkRow { name, side, up: reason.is_none(), reason }
+}

@@ -1,0 +1,53 @@
+//! Connections of gateways, and whether their tunnels are up, with ARM's words (DIAG-12).
+
+use serde::{Deserialize, Serialize};
+
+use crate::compile::Compiled;
+use crate::model::{Connection, ConnectionIx, ConnectionStatus, Network, Remote};
+
+/// One tunnel: a connection of an active-active gateway has two.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConnectionRow {
+    pub name: String,
+    pub virtual_network_gateway: String,
+    /// A local network gateway, another gateway or a circuit.
+    pub remote: String,
+    /// `IPsec`, `Vnet2Vnet` or `ExpressRoute`.
+    pub connection_type: String,
+    pub enable_bgp: bool,
+    pub connection_status: ConnectionStatus,
+    /// Why it is not connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// All of them, in file order.
+pub fn connections(network: &Network, compiled: &Compiled) -> Vec<ConnectionRow> {
+    let all = (0..).map(ConnectionIx).zip(&network.connections);
+    all.map(|(at, connection)| row(network, compiled, at, connection)).collect()
+}
+
+pub(in crate::analysis) fn row(
+    network: &Network,
+    compiled: &Compiled,
+    at: ConnectionIx,
+    connection: &Connection,
+) -> ConnectionRow {
+    let gateway = network.gateway(connection.gateway);
+    let (kind, remote) = match connection.remote {
+        Remote::Local(local) => ("IPsec", &network.local_gateway(local).name),
+        Remote::Gateway(far) => ("Vnet2Vnet", &network.gateway(far).name),
+        Remote::Circuit(circuit) => ("ExpressRoute", &network.circuit(circuit).name),
+    };
+    let reason = compiled.learned().why_down(network, at);
+    ConnectionRow {
+        name: connection.name.clone(),
+        virtual_network_gateway: gateway.name.clone(),
+        remote: remote.clone(),
+        connection_type: kind.to_owned(),
+        enable_bgp: connection.enable_bgp,
+        connection_status: if reason.is_none() { ConnectionStatus::Connected } else { ConnectionStatus::NotConnected },
+        reason,
+    }
+}

@@ -1,0 +1,74 @@
+//! What stands for a source in the Internet, in Azure's order (SNAT-01), and what a packet meets at the edge, by name.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::analysis::query::names::Names;
+use crate::compile::Sender;
+use crate::dataplane::NicId;
+use crate::model::{LoadBalancer, NicIx};
+
+/// The first that a source has.
+pub(in crate::analysis) enum Outbound<'a> {
+    NatGateway(&'a str),
+    /// A public address of its own.
+    Public(&'a str),
+    /// It is a backend.
+    Balancer(&'a str),
+    Default,
+}
+
+impl fmt::Display for Outbound<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NatGateway(name) => write!(f, "NAT gateway {name}"),
+            Self::Public(name) => write!(f, "public IP {name}"),
+            Self::Balancer(name) => write!(f, "load balancer {name}"),
+            Self::Default => f.write_str("default outbound access"),
+        }
+    }
+}
+
+impl<'a> Names<'a> {
+    pub(in crate::analysis) fn outbound(self, ix: NicIx, src: IpAddr) -> Outbound<'a> {
+        let nic = self.network.nic(ix);
+        // A NAT gateway is for IPv4 (NAT-02).
+        if let Some(gateway) = self.network.subnet(nic.subnet).nat_gateway.filter(|_| src.is_ipv4()) {
+            return Outbound::NatGateway(&self.network.nat_gateways[gateway.0].name);
+        }
+        if let Some(own) = self.own_public(ix, src) {
+            return Outbound::Public(own);
+        }
+        self.balancer_of(ix).map_or(Outbound::Default, |balancer| Outbound::Balancer(&balancer.name))
+    }
+
+    /// The public address of an interface that stands before one of its own.
+    pub(in crate::analysis) fn own_public(self, ix: NicIx, private: IpAddr) -> Option<&'a str> {
+        let own = self.network.nic(ix).public_addresses.iter().find(|own| own.private == private)?;
+        Some(&self.network.public_ip(own.public).name)
+    }
+
+    /// Behind which load balancer an interface is.
+    pub(in crate::analysis) fn balancer_of(self, ix: NicIx) -> Option<&'a LoadBalancer> {
+        let mut balancers = self.network.load_balancers.iter();
+        balancers.find(|balancer| balancer.backends().any(|backend| backend.nic == ix))
+    }
+
+    /// What translates between a sender and a destination: the frontend that is asked, or what stands for the source.
+    pub(in crate::analysis) fn device(self, from: NicId, src: IpAddr, dst: IpAddr) -> Option<String> {
+        if let Some((at, _)) = self.network.frontends().find(|(_, frontend)| frontend.address == dst) {
+            return Some(self.frontend(at));
+        }
+        match self.compiled.sender(from) {
+            Sender::Nic(ix) => Some(self.outbound(ix, src).to_string()),
+            Sender::Internet => Some(self.public(dst, None)).filter(|name| *name != dst.to_string()),
+            Sender::Subnet(_)
+            | Sender::Gateway(_)
+            | Sender::Tunnel(_)
+            | Sender::Platform(_)
+            | Sender::Edge(_)
+            | Sender::CircuitLink(..)
+            | Sender::RouteServer(_) => None,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! A packet's way and its answer's, over the same flow records.
+
+use crate::analysis::query::names::{Names, holds};
+use crate::analysis::query::{Ends, Probe};
+use crate::model::{Peering, Verdict, VnetIx};
+use crate::wire::Tuple;
+
+use super::masquerade::Masks;
+use super::{Outcome, Slate, Walk, answering, outside};
+
+/// Where a packet comes from and goes to, and by what it may have been seen to go.
+struct Way<'a> {
+    ends: &'a Ends,
+    /// As the asking guest knows it.
+    flow: Tuple,
+    seen: &'a [String],
+}
+
+/// There, and back if it arrives.
+#[derive(Debug)]
+pub(in crate::analysis) struct Trip {
+    /// The asking guest's choice; of a ping, its identifier.
+    pub(in crate::analysis) source_port: u16,
+    pub(in crate::analysis) forward: Walk,
+    /// None where the packet does not arrive.
+    pub(in crate::analysis) back: Option<Walk>,
+}
+
+impl Trip {
+    /// On a slate that it wipes first.
+    pub(in crate::analysis) fn take(
+        names: Names<'_>,
+        slate: &mut Slate,
+        ends: &Ends,
+        probe: Probe,
+        source_port: u16,
+    ) -> Self {
+        Self::take_by(names, slate, ends, (probe, source_port), &[])
+    }
+
+    /// The same where a packet was `seen` to come from these interfaces: from outside there may be several that are equal.
+    pub(in crate::analysis) fn take_by(
+        names: Names<'_>,
+        slate: &mut Slate,
+        ends: &Ends,
+        (probe, source_port): (Probe, u16),
+        seen: &[String],
+    ) -> Self {
+        slate.wipe();
+        let (src, dst) = (ends.source_address, ends.destination.address);
+        let answer = |asked: &Tuple| probe.at(asked.dst_port).answer(asked.src, asked.dst, asked.src_port);
+        let way = Way { ends, flow: probe.flow(src, dst, source_port), seen };
+        Self::of(names, slate, &way, &probe.request(src, dst, source_port), answer)
+    }
+
+    /// A packet of a flow that may be on record already, and one that answers it.
+    pub(in crate::analysis) fn go_on(
+        names: Names<'_>,
+        slate: &Slate,
+        ends: &Ends,
+        probe: Probe,
+        source_port: u16,
+    ) -> Self {
+        let (src, dst) = (ends.source_address, ends.destination.address);
+        let answer = |asked: &Tuple| probe.at(asked.dst_port).onward_answer(asked.src, asked.dst, asked.src_port);
+        let way = Way { ends, flow: probe.flow(src, dst, source_port), seen: &[] };
+        Self::of(names, slate, &way, &probe.onward(src, dst, source_port), answer)
+    }
+
+    fn of(names: Names<'_>, slate: &Slate, way: &Way<'_>, request: &[u8], answer: impl Fn(&Tuple) -> Vec<u8>) -> Self {
+        let Names { network, compiled } = names;
+        let Way { ends, flow, seen } = *way;
+        let mut masks = Masks::default();
+        let from = outside::taken(names, ends.source, ends.destination.address, seen);
+        let forward = Walk::take(names, slate, &mut masks, from, request).meant_for(names, ends.destination.meant());
+        let back = if let Outcome::Delivered(arrived) = forward.outcome {
+            // As the one who answers sees it, who need not know the other by the address that it has for itself.
+            let asked = &forward.last;
+            let from = outside::taken(names, answering(network, compiled, arrived, asked.src), asked.src, seen);
+            let back = Walk::take(names, slate, &mut masks, from, &answer(asked));
+            Some(back.meant_for(names, Some(ends.source)).answering(&flow))
+        } else {
+            None
+        };
+        Self { source_port: flow.src_port, forward, back }
+    }
+
+    /// The machines that forward, there and then back from the answering end's side; None if both are the same.
+    pub(in crate::analysis) fn asymmetry(&self, names: Names<'_>) -> Option<(Vec<String>, Vec<String>)> {
+        let (there, back) = (names.way(&self.forward), names.way(self.back.as_ref()?));
+        (!there.iter().eq(back.iter().rev())).then_some((there, back))
+    }
+
+    pub(in crate::analysis) fn verdict(&self) -> Verdict {
+        match self.blocked().map(|walk| &walk.outcome) {
+            None => Verdict::Reachable,
+            Some(Outcome::WrongHost { .. }) => Verdict::WrongHost,
+            Some(_) => Verdict::Blocked,
+        }
+    }
+
+    /// The first walk that does not arrive.
+    pub(in crate::analysis) fn blocked(&self) -> Option<&Walk> {
+        self.walks().find(|walk| !walk.delivered())
+    }
+
+    pub(in crate::analysis) fn walks(&self) -> impl Iterator<Item = &Walk> {
+        [Some(&self.forward), self.back.as_ref()].into_iter().flatten()
+    }
+}
+
+/// The links over which a packet enters a VNet though it did not begin in the peered one: an appliance forwarded it
+/// (PEER-23). Each with the VNet entered, whose link it is (PEER-24). What a gateway forwards needs no such link
+/// (PEER-25).
+pub(in crate::analysis) fn foreign_links<'a>(
+    names: Names<'a>,
+    walk: &Walk,
+) -> impl Iterator<Item = (VnetIx, &'a Peering)> {
+    walk.legs.iter().filter(|leg| leg.gateway().is_none()).filter_map(move |leg| {
+        let (from, into) = leg.crossing()?;
+        let link = names.link(into, from)?;
+        let known = link.remote_address_space.iter().any(|prefix| prefix.contains(&leg.src));
+        // A range that the link has not seen yet is no foreign one (PEER-18).
+        let began_there = holds(names.network.vnet(from), leg.src);
+        (!known && !began_there).then_some((into, link))
+    })
+}
