@@ -23,7 +23,7 @@
 //! | [`sys`] | every system call, all `unsafe` | any other module |
 //! | [`platform`] | what the platform serves (DNS, metadata) and probes (backends' health), on real sockets in its namespace | tables |
 //! | [`worker`] | poll, read a batch, process, write | model, config, compile |
-//! | [`control`] | owns the model and what BGP has learned, recompiles, publishes, answers the control socket | packets |
+//! | [`daemon`] | owns the model and what it has learned, recompiles, publishes, answers its socket (`api`) | packets |
 //! | [`lab`] | a topology up, down, exec, clean | dataplane |
 //! | [`cli`] | one file a subcommand; the only module that prints | |
 //!
@@ -35,7 +35,7 @@ pub mod bgp;
 pub mod cli;
 pub mod compile;
 pub mod config;
-pub mod control;
+pub mod daemon;
 pub mod dataplane;
 pub mod flow_log;
 pub mod lab;

@@ -12,9 +12,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use vnet::control::client::{ClientError, Following, Heard, ask, follow};
-use vnet::control::protocol::{DropCount, Refusal, Request, Response, Topic};
-use vnet::control::server::{Answer, listen};
+use vnet::daemon::api::client::{ClientError, Following, Heard, ask, follow};
+use vnet::daemon::api::protocol::{DropCount, Refusal, Request, Response, Topic};
+use vnet::daemon::api::server::{Answer, listen};
 
 /// A server that answers with what it was asked for, and panics when asked for the routes of `panic`. Followers of drops
 /// get one numbered row after another, those of counters a flood.

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
-use vnet::control::counters::Counters;
-use vnet::control::engine::Engine;
+use vnet::daemon::engine::Engine;
+use vnet::daemon::engine::counters::Counters;
 use vnet::dataplane::{DropReason, FlowLimits, Flows, Ingress, NicId, PortId, Snapshot};
 use vnet::model::{Learned, NextHopType};
 use vnet::sys::netlink::Netlink;

@@ -4,7 +4,7 @@
 use PeeringState::{Connected, Disconnected, Initiated};
 use SyncLevel::{FullyInSync, LocalAndRemoteNotInSync, LocalNotInSync, RemoteNotInSync};
 use vnet::compile::compile;
-use vnet::control::change;
+use vnet::daemon::change;
 use vnet::model::{Learned, Links, Network, PeeringError, PeeringState, Standing, SubnetIx, SyncLevel, VnetIx};
 use vnet::{analysis, config};
 

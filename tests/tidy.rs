@@ -27,9 +27,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("analysis", &["azure", "flow_log", "model", "bgp", "compile", "dataplane", "wire"]),
     ("platform", &["model", "sys"]),
     ("worker", &["wire", "dataplane", "sys"]),
-    ("control", &["azure", "model", "compile", "dataplane", "bgp", "analysis", "flow_log", "sys", "worker"]),
-    ("lab", &["model", "config", "compile", "sys", "platform", "control"]),
-    ("cli", &["azure", "wire", "model", "sys", "config", "dataplane", "bgp", "compile", "analysis", "control", "lab"]),
+    ("daemon", &["azure", "model", "compile", "dataplane", "bgp", "analysis", "flow_log", "sys", "worker"]),
+    ("lab", &["model", "config", "compile", "sys", "platform", "daemon"]),
+    ("cli", &["azure", "wire", "model", "sys", "config", "dataplane", "bgp", "compile", "analysis", "daemon", "lab"]),
 ];
 
 /// What one part of a module alone may use of another module, by the start of its path.

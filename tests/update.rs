@@ -15,8 +15,8 @@ use std::path::Path;
 use vnet::analysis;
 use vnet::compile::compile;
 use vnet::config::{load, load_with, no_files};
-use vnet::control::change;
-use vnet::control::protocol::Refusal;
+use vnet::daemon::api::protocol::Refusal;
+use vnet::daemon::change;
 use vnet::model::{Learned, Network, Standing};
 
 use golden::Golden;

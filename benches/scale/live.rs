@@ -4,17 +4,16 @@
 //! that prefix's route changes between two appliances. What counts is when the first one arrives at the new one, from
 //! the request on. Those three have a namespace each; all other interfaces share one.
 
-use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
-use vnet::control::client::ask;
-use vnet::control::protocol::{Apply, Change, Changed, Request, Response};
+use vnet::daemon::api::client::ask;
+use vnet::daemon::api::protocol::{Apply, Change, Changed, Request, Response};
 use vnet::sys::netns::{self, Netns};
 
 use crate::topology::{self, APPLIANCES, BEHIND, SENDER};

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::analysis::{Action, Effect, ObjectChange, PropertyChange};
 use crate::config;
-use crate::control::protocol::{self, Change, Changed, Request, Response};
+use crate::daemon::api::protocol::{self, Change, Changed, Request, Response};
 use crate::lab::{self, Base, Record};
 
 use super::ask::unexpected;

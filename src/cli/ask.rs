@@ -1,11 +1,12 @@
 //! Questions to a running lab, and what their failure means to the user.
 
+use crate::daemon::api::client::{self, ClientError};
+use crate::daemon::api::protocol::{Request, Response};
+use crate::lab::{self, Base};
+
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
-use crate::control::client::{self, ClientError};
-use crate::control::protocol::{Request, Response};
-use crate::lab::{self, Base};
 
 impl Context {
     /// Asks the lab that `-l` names, or the only one that runs.

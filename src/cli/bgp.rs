@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::{Args, Subcommand};
 
 use crate::bgp::topology::{Converged, PeerRow, RouteRow, converge, gateway_rows};
-use crate::control::protocol::{BgpQuestion, BgpTopic, Request, Response};
+use crate::daemon::api::protocol::{BgpQuestion, BgpTopic, Request, Response};
 
 use super::ask::unexpected;
 use super::context::Context;

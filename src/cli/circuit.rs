@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::analysis::{self, CircuitRow, ConnectionRow, LinkRow};
-use crate::control::protocol::{Change, Request, Response};
+use crate::daemon::api::protocol::{Change, Request, Response};
 use crate::model::Side;
 
 use super::ask::unexpected;

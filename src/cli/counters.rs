@@ -2,13 +2,14 @@
 
 use clap::Args;
 
+use crate::daemon::api::protocol::{InterfaceCounters, Request, Response, Topic};
+
 use super::Outcome;
 use super::ask::unexpected;
 use super::context::Context;
 use super::failure::Failure;
 use super::listing::{self, Listing};
 use super::table::Table;
-use crate::control::protocol::{InterfaceCounters, Request, Response, Topic};
 
 /// Show packets and bytes of each interface
 ///

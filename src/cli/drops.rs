@@ -4,13 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use clap::{Args, ValueEnum};
 
+use crate::daemon::api::protocol::{DropCount, DroppedFlow, Request, Response, Topic};
+
 use super::Outcome;
 use super::ask::unexpected;
 use super::context::Context;
 use super::failure::Failure;
 use super::listing::{self, Listing};
 use super::table::Table;
-use crate::control::protocol::{DropCount, DroppedFlow, Request, Response, Topic};
 
 /// Show what was dropped, for each interface, reason and destination
 ///

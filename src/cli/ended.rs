@@ -1,14 +1,13 @@
 //! Programs of a lab that ended with an error, with what they said last.
 
-use std::fmt;
 use std::path::PathBuf;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fmt, thread};
 
 use serde::Serialize;
 
-use crate::control::client;
-use crate::control::protocol::{ProgramStatus, Request, Response};
+use crate::daemon::api::client;
+use crate::daemon::api::protocol::{ProgramStatus, Request, Response};
 use crate::lab::{self, Record};
 
 /// A program that lives longer has started.

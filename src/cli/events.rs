@@ -2,6 +2,9 @@
 
 use clap::Args;
 
+use crate::daemon::api::protocol::{Request, Response, Topic};
+use crate::daemon::events::Event;
+
 use super::Outcome;
 use super::ask::unexpected;
 use super::context::Context;
@@ -9,8 +12,6 @@ use super::failure::Failure;
 use super::listing::{self, Listing};
 use super::table::Table;
 use super::trace::time_of_day;
-use crate::control::events::Event;
-use crate::control::protocol::{Request, Response, Topic};
 
 /// Show what happened to the lab: changes, peerings, machines, devices, programs, BGP
 ///

@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::analysis::{self, Branch, Explanation, Fix, FollowedFlow, LiveExplanation, Settled, Verdict, Verification};
-use crate::control::protocol::{Request, Response};
+use crate::daemon::api::protocol::{Request, Response};
 use crate::lab::{self, Base};
 use crate::model::counted;
 

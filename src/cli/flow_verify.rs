@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::analysis::{self, FlowAccess, FlowProtocol, FlowVerifyAnswer, FlowVerifyQuery, Place};
-use crate::control::protocol::{Request, Response};
+use crate::daemon::api::protocol::{Request, Response};
 use crate::model::Direction;
 
 use super::ask::unexpected;

@@ -4,6 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use clap::Args;
 
+use crate::daemon::api::protocol::{FlowChange, FlowFilter, FlowRow, Request, Response, Topic};
+use crate::model::counted;
+
 use super::Outcome;
 use super::ask::unexpected;
 use super::context::Context;
@@ -12,8 +15,6 @@ use super::failure::Failure;
 use super::shown_flows::{ShownFlow, ShownFlows};
 use super::table::Table;
 use super::trace::time_of_day;
-use crate::control::protocol::{FlowChange, FlowFilter, FlowRow, Request, Response, Topic};
-use crate::model::counted;
 
 /// Show running flows, with the rules that let them pass
 ///

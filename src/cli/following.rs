@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::SIGINT;
 use signal_hook::flag;
 
+use crate::daemon::api::client::{self, Heard};
+use crate::daemon::api::protocol::{Response, Topic};
+use crate::lab::{self, Base};
+use crate::sys::files;
+
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
-use crate::control::client::{self, Heard};
-use crate::control::protocol::{Response, Topic};
-use crate::lab::{self, Base};
-use crate::sys::files;
 
 /// How often to look whether stdout still has a reader while there is nothing to print.
 const LOOK: Duration = Duration::from_millis(500);

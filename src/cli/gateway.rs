@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::analysis::{self, ConnectionRow};
-use crate::control::protocol::{Change, Request, Response};
+use crate::daemon::api::protocol::{Change, Request, Response};
 
 use super::ask::unexpected;
 use super::context::Context;

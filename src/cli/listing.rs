@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 
+use crate::daemon::api::protocol::{Request, Response, Topic};
+
 use super::Outcome;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::table::Table;
-use crate::control::protocol::{Request, Response, Topic};
 
 /// What `drops`, `counters` and `events` have in common.
 pub(super) trait Listing: Serialize + Sized {

@@ -2,12 +2,13 @@
 
 use std::fmt::Write;
 
+use crate::daemon::api::protocol::{Change, Request, Response};
+use crate::daemon::outage::Outage;
+
 use super::ask::unexpected;
 use super::context::Context;
 use super::table::Table;
 use super::{Exit, Outcome};
-use crate::control::outage::Outage;
-use crate::control::protocol::{Change, Request, Response};
 
 /// Has something go away, or come back, and says what came of it.
 pub(super) fn happen(context: &Context, change: Change) -> Outcome {

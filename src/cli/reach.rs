@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::analysis::{self, Difference, Pair, Probe, Query, Shift, Verdict};
 use crate::compile::Compiled;
-use crate::control::protocol::{Request, Response};
+use crate::daemon::api::protocol::{Request, Response};
 use crate::lab::{self, Base};
 use crate::model::Network;
 

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::analysis::{self, RouteRow};
-use crate::control::protocol::{Request, Response};
+use crate::daemon::api::protocol::{Request, Response};
 use crate::model::counted;
 
 use super::ask::unexpected;

@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::analysis::{self, EffectiveGroup, RuleRow};
-use crate::control::engine::RuleLabel;
-use crate::control::protocol::{Request, Response};
+use crate::daemon::api::protocol::{Request, Response};
+use crate::daemon::engine::RuleLabel;
 use crate::model::Direction;
 
 use super::ask::unexpected;

@@ -3,8 +3,8 @@
 use std::sync::atomic::AtomicBool;
 
 use crate::analysis::{Forecast, Lost, Place, Query, Settled};
-use crate::control::client;
-use crate::control::protocol::{Request, Response};
+use crate::daemon::api::client;
+use crate::daemon::api::protocol::{Request, Response};
 use crate::lab::trial::{self as trials, Outcome, Trial};
 use crate::lab::{self, Record};
 use crate::model::{Network, Verdict};

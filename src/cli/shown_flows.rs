@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
-use crate::control::protocol::FlowRow;
+use crate::daemon::api::protocol::FlowRow;
 
 /// A flow, as one interface has it.
 #[derive(Clone, Debug, Serialize)]

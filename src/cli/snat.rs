@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::analysis::{self, SnatRow};
-use crate::control::protocol::{Request, Response};
+use crate::daemon::api::protocol::{Request, Response};
 
 use super::ask::unexpected;
 use super::context::Context;

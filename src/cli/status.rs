@@ -5,13 +5,14 @@ use std::net::IpAddr;
 
 use clap::Args;
 
+use crate::daemon::api::protocol::{self, Request, Response};
+use crate::model::{PowerState, counted};
+
 use super::ask::unexpected;
 use super::context::Context;
 use super::ended::EndedProgram;
 use super::table::Table;
 use super::{Exit, Outcome};
-use crate::control::protocol::{self, Request, Response};
-use crate::model::{PowerState, counted};
 
 /// Show a lab: its daemon, its programs, its nodes, their interfaces and addresses
 ///

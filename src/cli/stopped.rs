@@ -1,9 +1,10 @@
 //! A word where Azure would not answer: it knows effective routes and rules of machines that run (NIC-07).
 
+use crate::daemon::api::protocol::{Request, Response};
+use crate::model::{Network, PowerState};
+
 use super::context::Context;
 use super::failure::Failure;
-use crate::control::protocol::{Request, Response};
-use crate::model::{Network, PowerState};
 
 /// Says so if the target of an answer is a machine that is stopped: in a file's network, or in the lab that was asked.
 pub(super) fn note(target: &str, network: Option<&Network>, context: &Context) -> Result<(), Failure> {

@@ -7,7 +7,7 @@ use anstyle::AnsiColor;
 use clap::Args;
 
 use crate::analysis::{self, FilterError, Sighting};
-use crate::control::protocol::{Response, Topic, Traced};
+use crate::daemon::api::protocol::{Response, Topic, Traced};
 use crate::model::counted;
 
 use super::ask::unexpected;

@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crate::analysis::{self, Filter, Forecast, Host, Place, Probe, Query, Sighting, Verification};
-use crate::control::client::{self, Following, Heard};
-use crate::control::protocol::{Request, Response, Topic};
+use crate::daemon::api::client::{self, Following, Heard};
+use crate::daemon::api::protocol::{Request, Response, Topic};
 use crate::dataplane::Side;
 use crate::lab::trial::{self as trials, Outcome, Trial};
 use crate::lab::{self, Record};

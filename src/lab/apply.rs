@@ -13,30 +13,30 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
+use crate::config::{self, Named};
+use crate::daemon::api::protocol::{Apply, Change, Changed, Refusal, Response};
+use crate::daemon::api::server::LabFacts;
+use crate::daemon::change;
+use crate::daemon::engine::{Engine, Next, Published};
+use crate::daemon::events::{self, EventLog, Happening};
+use crate::daemon::flow_log::FlowLogger;
+use crate::daemon::routers::{Place, Routers};
+use crate::model::{Network, Standing, counted};
+use crate::sys::files;
+use crate::sys::netns::{self, Netns};
+
 use super::beside::{LARGEST_TOPOLOGY, beside};
-use super::daemon;
 use super::error::{During, Error, Result};
 use super::events::Events;
 use super::failover::Absences;
 use super::filters::Filters;
-use super::flow_logs;
 use super::owed::Owed;
 use super::program::{self, Program};
 use super::rearrange::rearrange;
 use super::record::Record;
 use super::site::{Guests, Site};
 use super::switches::Switches;
-use crate::config::{self, Named};
-use crate::control::change;
-use crate::control::engine::{Engine, Next, Published};
-use crate::control::events::{self, EventLog, Happening};
-use crate::control::flow_log::FlowLogger;
-use crate::control::protocol::{Apply, Change, Changed, Refusal, Response};
-use crate::control::routers::{Place, Routers};
-use crate::control::server::LabFacts;
-use crate::model::{Network, Standing, counted};
-use crate::sys::files;
-use crate::sys::netns::{self, Netns};
+use super::{daemon, flow_logs};
 
 /// A lab that runs, as its daemon's main thread holds it.
 pub(super) struct Lab<'a> {

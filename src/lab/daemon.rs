@@ -7,19 +7,32 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, Permissions};
-use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
+use std::{io, thread};
 
 use arc_swap::ArcSwap;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{info, warn};
+
+use crate::config::Memory;
+use crate::daemon::api::protocol::{Change, Refusal, Response};
+use crate::daemon::api::server::{self, LabFacts};
+use crate::daemon::engine::{self, Engine, Learned};
+use crate::daemon::events::{EventLog, Happening};
+use crate::daemon::flow_log::FlowLogger;
+use crate::daemon::lookout::Lookout;
+use crate::daemon::routers::Routers;
+use crate::model::{Attachment, ConnectionIx, Emulation, Internet, Leases, Links, Network, PLATFORM_NODE};
+use crate::sys::caps::{self, CapabilitySet};
+use crate::sys::process::{self, ProcessId};
+use crate::sys::tun::{OffloadSupport, Tun};
+use crate::sys::{files, userns};
 
 use super::apply::{Lab, Read};
 use super::device::Queues;
@@ -27,29 +40,14 @@ use super::error::{During, Error, Result};
 use super::events::{Event, Events};
 use super::failover::Absences;
 use super::filters::Filters;
-use super::flow_logs;
-use super::guest;
 use super::notify::notify;
 use super::owed::Owed;
 use super::platform::Platform;
-use super::program;
 use super::record::Record;
 use super::site::{Guests, Site};
 use super::state::{Base, Claim};
 use super::switches::Switches;
-use crate::config::Memory;
-use crate::control::engine::{self, Engine, Learned};
-use crate::control::events::{EventLog, Happening};
-use crate::control::flow_log::FlowLogger;
-use crate::control::lookout::Lookout;
-use crate::control::protocol::{Change, Refusal, Response};
-use crate::control::routers::Routers;
-use crate::control::server::{self, LabFacts};
-use crate::model::{Attachment, ConnectionIx, Emulation, Internet, Leases, Links, Network, PLATFORM_NODE};
-use crate::sys::caps::{self, CapabilitySet};
-use crate::sys::process::{self, ProcessId};
-use crate::sys::tun::{OffloadSupport, Tun};
-use crate::sys::{files, userns};
+use super::{flow_logs, guest, program};
 
 /// How often the namespaces' names are looked at.
 const WATCH: Duration = Duration::from_secs(1);

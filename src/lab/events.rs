@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use crate::control::engine;
-use crate::control::protocol::{Change, Response};
+use crate::daemon::api::protocol::{Change, Response};
+use crate::daemon::engine;
 
 pub(super) enum Event {
     /// Why to stop.

@@ -7,11 +7,12 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::apply::Lab;
-use super::device::{DefaultRoute, Device};
-use crate::control::routers::{Place, SilentLink};
+use crate::daemon::routers::{Place, SilentLink};
 use crate::model::{Attachment, CircuitIx, Network, Side};
 use crate::sys::netns::{self, Netns};
+
+use super::apply::Lab;
+use super::device::{DefaultRoute, Device};
 
 /// Of the routes on the first circuit's primary link; those on its secondary come after, then the next circuit's.
 const METRIC: u32 = 10;

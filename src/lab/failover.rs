@@ -5,9 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::control::events::Happening;
-use crate::control::outage::{Outage, outage};
-use crate::control::protocol::Refusal;
+use crate::daemon::api::protocol::Refusal;
+use crate::daemon::events::Happening;
+use crate::daemon::outage::{Outage, outage};
 use crate::model::{Attachment, CircuitIx, Connection, ConnectionIx, Network, Side};
 use crate::sys::netlink::Netlink;
 use crate::sys::netns::Netns;

@@ -5,11 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::thread;
 use std::time::Duration;
+use std::{io, thread};
+
+use crate::daemon::api::protocol::ProgramStatus;
+use crate::model::{GuestFilter, Masquerade, Network, VirtualMachine};
+use crate::sys::files;
+use crate::sys::netns::Netns;
+use crate::sys::process::{ProcessId, Signal};
 
 use super::apply::Lab;
 use super::error::{During, Result};
@@ -17,11 +22,6 @@ use super::exec::{Node, enter, environment};
 use super::guest;
 use super::record::Record;
 use super::state::LabDir;
-use crate::control::protocol::ProgramStatus;
-use crate::model::{GuestFilter, Masquerade, Network, VirtualMachine};
-use crate::sys::files;
-use crate::sys::netns::Netns;
-use crate::sys::process::{ProcessId, Signal};
 
 /// How long `nft` may take: it may ask for names.
 const PATIENCE: Duration = Duration::from_secs(10);

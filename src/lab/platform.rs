@@ -11,8 +11,8 @@ use std::time::SystemTime;
 
 use ipnet::{IpNet, Ipv6Net};
 
-use crate::control::engine::{Engine, Learned};
-use crate::control::events::{EventLog, Happening};
+use crate::daemon::engine::{Engine, Learned};
+use crate::daemon::events::{EventLog, Happening};
 use crate::model::{Health, Masquerade, Network, PLATFORM_ADDRESS, ProbeKey, ProbeProtocol, Probed, VnetIx};
 use crate::platform::health_probe::{Ask, Prober, Target, Told};
 use crate::platform::{Directory, Served, Server};

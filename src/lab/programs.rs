@@ -2,12 +2,13 @@
 
 use tracing::info;
 
+use crate::daemon::api::protocol::ProgramStatus;
+use crate::daemon::events::Happening;
+
 use super::apply::Lab;
 use super::program::{self, Program};
 use super::record::{Record, RecordedProgram};
 use super::site::Site;
-use crate::control::events::Happening;
-use crate::control::protocol::ProgramStatus;
 
 impl Lab<'_> {
     /// Starts the programs that were not there before, or were in another place. Returns what did not work.

@@ -6,16 +6,15 @@ use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
-use super::attach;
-use super::gateway;
-use super::guest;
-use super::site::Guests;
-use super::state::{APPLIED, LINKS, LabDir, NFTABLES, SERVICE_TAGS};
 use crate::config::Named;
-use crate::control::events::first_line;
+use crate::daemon::events::first_line;
 use crate::model::{Internet, Leases, Network, PowerState, Standing, VirtualMachine};
 use crate::sys::netns;
 use crate::sys::process::ProcessId;
+
+use super::site::Guests;
+use super::state::{APPLIED, LINKS, LabDir, NFTABLES, SERVICE_TAGS};
+use super::{attach, gateway, guest};
 
 /// What others need to know of a running lab.
 #[derive(Clone, Debug, Serialize, Deserialize)]

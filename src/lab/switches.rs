@@ -5,25 +5,25 @@
 //! ([`LinkWatch`]); which devices are off is asked then, so that nothing depends on having heard of every change.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::{io, thread};
 
 use tracing::{error, warn};
+
+use crate::daemon::events::Happening;
+use crate::model::{Attachment, Network};
+use crate::sys::netlink::{LinkWatch, Netlink};
+use crate::sys::netns::{self, Identity, Netns};
+use crate::sys::poll::{Poller, Ready};
 
 use super::apply::Lab;
 use super::daemon;
 use super::device::{DefaultRoute, Device};
 use super::error::{During, Result};
 use super::events::Event;
-use crate::control::events::Happening;
-use crate::model::{Attachment, Network};
-use crate::sys::netlink::{LinkWatch, Netlink};
-use crate::sys::netns::{self, Identity, Netns};
-use crate::sys::poll::{Poller, Ready};
 
 /// Namespaces in which something has changed that one turn looks at; the rest waits for the next.
 const BATCH: usize = 64;

@@ -6,8 +6,8 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use vnet::control::client::ask;
-use vnet::control::protocol::{Request, Response};
+use vnet::daemon::api::client::ask;
+use vnet::daemon::api::protocol::{Request, Response};
 
 use crate::lab::{Lab, eventually, stderr, stdout, vnet};
 

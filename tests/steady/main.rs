@@ -28,8 +28,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use vnet::control::client::ask;
-use vnet::control::protocol::{Apply, Change, Request, Response};
+use vnet::daemon::api::client::ask;
+use vnet::daemon::api::protocol::{Apply, Change, Request, Response};
 
 use lab::Lab;
 use stream::{Datagrams, Transfer};

@@ -8,18 +8,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::analysis::{self, Filter, Sighting};
+use crate::daemon::engine::{Engine, Published};
+use crate::daemon::wall_clock::WallClock;
 use crate::worker::{self, Watch};
 
-use super::engine::{Engine, Published};
 use super::follow::Feed;
 use super::protocol::{Refusal, Response, Traced};
-use super::wall_clock::WallClock;
 
 /// Networks whose records may still come.
 const NETWORKS: usize = 4;
 
 /// A trace for one client. Its first answer says that from then on nothing is missed.
-pub(super) fn trace(engine: Arc<Engine>, filter: &str) -> Result<Feed, Refusal> {
+pub(in crate::daemon) fn trace(engine: Arc<Engine>, filter: &str) -> Result<Feed, Refusal> {
     let filter = analysis::parse_filter(filter)
         .map_err(|error| Refusal { message: error.to_string(), help: error.advice().map(str::to_owned) })?;
     let published = engine.published();

@@ -9,12 +9,12 @@ use std::net::IpAddr;
 
 use crate::analysis::service_endpoint;
 use crate::compile::Sender;
+use crate::daemon::engine::{Engine, Published};
 use crate::dataplane::{DropReason, NicId, PortId, RoutingLoop, RuleId};
 use crate::model::Attachment;
 use crate::worker::Dropped;
 
-use super::answer::Place;
-use super::engine::{Engine, Published};
+use super::Place;
 use super::flows::{place, protocol_name};
 use super::protocol::{DropCount, DroppedFlow};
 
@@ -44,7 +44,7 @@ struct Kind {
 }
 
 /// Only what happened: a reason that never bit has no row.
-pub(super) fn rows(engine: &Engine, by_flow: bool) -> Vec<DropCount> {
+pub(in crate::daemon) fn rows(engine: &Engine, by_flow: bool) -> Vec<DropCount> {
     let published = engine.published();
     let (network, counters) = (&published.network, engine.counters_of(&published));
     let remembered = engine.dropped();

@@ -9,15 +9,15 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::line;
+use super::framing;
 use super::protocol::Response;
-use super::room::{Place, Room};
+use super::rate_limit::{Place, Room};
 
 /// Says what is new since it was asked last.
 pub type Feed = Box<dyn FnMut() -> Vec<Response> + Send>;
 
 /// How often a feed is asked.
-pub(super) const TICK: Duration = Duration::from_millis(50);
+pub(in crate::daemon) const TICK: Duration = Duration::from_millis(50);
 /// Clients that may follow at a time.
 const MOST: usize = 16;
 /// How long a client that has enough may take to read the rest.
@@ -25,11 +25,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How many clients follow.
 #[derive(Clone, Debug)]
-pub(super) struct Followers(Room);
+pub(in crate::daemon) struct Followers(Room);
 
 /// One of them.
 #[derive(Debug)]
-pub(super) struct Follower(Place);
+pub(in crate::daemon) struct Follower(Place);
 
 impl Default for Followers {
     fn default() -> Self {
@@ -39,14 +39,14 @@ impl Default for Followers {
 
 impl Followers {
     /// Room for one more, if there is.
-    pub(super) fn admit(&self) -> Option<Follower> {
+    pub(in crate::daemon) fn admit(&self) -> Option<Follower> {
         self.0.enter().map(Follower)
     }
 }
 
 impl Follower {
     /// Feeds the client from now on.
-    pub(super) fn follow(self, stream: UnixStream, mut feed: Feed) -> io::Result<()> {
+    pub(in crate::daemon) fn follow(self, stream: UnixStream, mut feed: Feed) -> io::Result<()> {
         let follow = move || {
             // A client that goes without a word is no error.
             let _ = tell(&stream, &mut feed);
@@ -67,7 +67,7 @@ fn tell(mut stream: &UnixStream, feed: &mut Feed) -> io::Result<()> {
     while !(told_all && untold.is_empty()) {
         if untold.is_empty() {
             for response in feed() {
-                untold.extend(line::encode(&response)?);
+                untold.extend(framing::encode(&response)?);
             }
             // Everything from before the client had enough.
             told_all = last.is_some();

@@ -11,11 +11,12 @@ use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::line::Unreadable;
 use crate::sys::crowd::Crowd;
 use crate::sys::peer;
 use crate::sys::poll::{Poller, Ready};
 use crate::sys::socket::peer_process;
+
+use super::framing::Unreadable;
 
 /// How long a client has to ask.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -32,9 +33,9 @@ const CHUNK: usize = 64 << 10;
 const LISTENER: u64 = u64::MAX;
 
 /// A client that has asked, or has not managed to.
-pub(super) struct Heard {
-    pub(super) stream: UnixStream,
-    pub(super) line: Result<Vec<u8>, Unreadable>,
+pub(in crate::daemon) struct Heard {
+    pub(in crate::daemon) stream: UnixStream,
+    pub(in crate::daemon) line: Result<Vec<u8>, Unreadable>,
 }
 
 /// One that is still being heard.
@@ -53,7 +54,7 @@ enum Turn {
     Asked(Result<Vec<u8>, Unreadable>),
 }
 
-pub(super) struct Reception {
+pub(in crate::daemon) struct Reception {
     poller: Poller,
     listener: UnixListener,
     arriving: HashMap<u64, Arriving>,
@@ -64,7 +65,7 @@ pub(super) struct Reception {
 }
 
 impl Reception {
-    pub(super) fn open(listener: UnixListener, heard: SyncSender<Heard>) -> io::Result<Self> {
+    pub(in crate::daemon) fn open(listener: UnixListener, heard: SyncSender<Heard>) -> io::Result<Self> {
         let poller = Poller::new()?;
         listener.set_nonblocking(true)?;
         poller.add(&listener, LISTENER)?;
@@ -74,7 +75,7 @@ impl Reception {
     }
 
     /// Hears clients until the process ends.
-    pub(super) fn run(mut self) {
+    pub(in crate::daemon) fn run(mut self) {
         let mut ready = Ready::new(BATCH);
         loop {
             let next = self.arriving.values().map(|arriving| arriving.deadline).min();

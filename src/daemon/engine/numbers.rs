@@ -13,7 +13,7 @@ use crate::model::{Attach, AttachNamespace, Attachment, Network, Side};
 
 /// The numbers of one network.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Numbers {
+pub(in crate::daemon) struct Numbers {
     senders: HashMap<SenderName, u32>,
     ports: HashMap<PortName, u32>,
     /// Of virtual networks, whose flow records are counted together.
@@ -65,7 +65,12 @@ enum PortName {
 impl Numbers {
     /// The numbers of a network that takes this one's place: whoever has one keeps it, newcomers get the lowest that are
     /// free: those of which no record speaks, if there are records.
-    pub(super) fn next(&self, network: &Network, rules: RuleIds, records: Option<&FlowTable>) -> (Self, Ids) {
+    pub(in crate::daemon) fn next(
+        &self,
+        network: &Network,
+        rules: RuleIds,
+        records: Option<&FlowTable>,
+    ) -> (Self, Ids) {
         let is_free = |count: &dyn Fn(&FlowTable) -> usize| records.is_none_or(|records| count(records) == 0);
         let listed = senders(network);
         let sender_names: Vec<_> = listed.iter().map(|sender| sender_name(network, *sender)).collect();

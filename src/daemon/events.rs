@@ -15,7 +15,7 @@ use crate::analysis::Action;
 use crate::azure::Utc;
 use crate::model::{Network, PeeringState, PowerState, SyncLevel};
 
-use super::protocol::Changed;
+use super::api::protocol::Changed;
 
 /// Events that are remembered.
 const KEPT: usize = 1024;

@@ -16,11 +16,10 @@ use crate::analysis::{
     RouteRow, Sighting, SnatRow,
 };
 use crate::bgp::topology::{self, PeerRow};
+use crate::daemon::engine::rule_numbers::RuleLabel;
+use crate::daemon::events::Event;
+use crate::daemon::outage::Outage;
 use crate::model::{PowerState, Side};
-
-use super::events::Event;
-use super::outage::Outage;
-use super::rule_numbers::RuleLabel;
 
 /// Spoken on both sides, or not at all.
 pub const VERSION: u32 = 1;

@@ -33,7 +33,7 @@ pub struct PortCounters {
 
 impl PortCounters {
     /// Sums what all workers counted for one port.
-    pub(super) fn of(workers: &Workers, port: PortId) -> Self {
+    pub(in crate::daemon) fn of(workers: &Workers, port: PortId) -> Self {
         let alive = workers.is_alive(port);
         let drops = [0; DropReason::COUNT];
         let zero = Self { rx_packets: 0, rx_bytes: 0, tx_packets: 0, tx_bytes: 0, drops, no_udp_port: 0, alive };

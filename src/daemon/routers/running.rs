@@ -14,8 +14,8 @@ use ipnet::IpNet;
 use crate::bgp::driver::{Happened, Neighbour, Router};
 use crate::bgp::topology::{Node, Peer, Route, Sink, hear};
 use crate::bgp::{self, PeerId, Speaker, State};
-use crate::control::engine::Heard;
-use crate::control::events::{EventLog, Happening};
+use crate::daemon::engine::Heard;
+use crate::daemon::events::{EventLog, Happening};
 use crate::sys::caps::CapabilitySet;
 use crate::sys::netns::Identity;
 

@@ -5,24 +5,24 @@
 //! in an answer becomes one too. Only the lab's own user and root are heard.
 
 use std::fmt::Display;
-use std::io;
 use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{io, thread};
 
 use arc_swap::ArcSwap;
 
-use super::answer::Answers;
-use super::engine::Engine;
-use super::follow::Followers;
-use super::line::{self, Unreadable};
-use super::protocol::{Change, Refusal, Request, Response};
-use super::reception::{Heard, Reception};
-use super::room::Room;
+use crate::daemon::engine::Engine;
 
-pub use super::answer::LabFacts;
+use super::Answers;
+use super::follow::Followers;
+use super::framing::{self, Unreadable};
+use super::protocol::{Change, Refusal, Request, Response};
+use super::rate_limit::Room;
+use super::reception::{Heard, Reception};
+
+pub use super::LabFacts;
 pub use super::follow::Feed;
 
 /// More clients than this wait for one that is free, [`WAITING`] at most.
@@ -91,7 +91,7 @@ pub fn listen<A: Into<Answer>>(
 
 fn converse(client: Heard, answer: impl Fn(Request) -> Answer, shutdown: impl Fn(), followers: &Followers) {
     let Heard { stream, line } = client;
-    let request = line.and_then(|line| line::decode(&line));
+    let request = line.and_then(|line| framing::decode(&line));
     let stops = matches!(request, Ok(Request::Shutdown));
     let answer = match request {
         // The answer only reads; a half-made one leaves nothing broken behind.
@@ -111,7 +111,7 @@ fn converse(client: Heard, answer: impl Fn(Request) -> Answer, shutdown: impl Fn
         },
     };
     // A client that has left, or does not read, misses its answer; that is all.
-    let _ = line::send(&stream, &response, Instant::now() + PATIENCE);
+    let _ = framing::send(&stream, &response, Instant::now() + PATIENCE);
     if stops {
         shutdown();
     }

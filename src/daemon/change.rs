@@ -1,7 +1,8 @@
 //! Which network a change asks for, given the one that runs. Pure: making it so is the daemon's business.
 
-use super::protocol::Refusal;
 use crate::model::{LinkIx, Links, LostLink, Network, PeeringError, PeeringState, SyncLevel};
+
+use super::api::protocol::Refusal;
 
 /// A file's network in place of the running one: its peerings follow from how they stand now, and are brought up to date
 /// if that is wanted.

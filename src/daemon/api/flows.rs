@@ -10,14 +10,14 @@ use std::time::Duration;
 use crate::analysis;
 use crate::azure::Utc;
 use crate::compile::Sender;
+use crate::daemon::engine::{Engine, Published};
+use crate::daemon::wall_clock::WallClock;
 use crate::dataplane::{Cursor, Direction, FlowEvent, FlowRecord, FlowState, NicId, Timestamp};
 use crate::worker::{FlowScope, FlowWatch};
 
-use super::engine::{Engine, Published};
 use super::flow_ends::FlowEnds;
 use super::follow::Feed;
 use super::protocol::{FlowChange, FlowChanges, FlowEventKind, FlowFilter, FlowPage, FlowRow, Refusal, Response};
-use super::wall_clock::WallClock;
 
 /// Rows of one answer, about 200 bytes each, and records looked at for them.
 const ROWS: usize = 1_000;
@@ -44,7 +44,7 @@ enum WantedState {
 }
 
 /// The flows that a filter wants, from where an earlier page ended.
-pub(super) fn page(engine: &Engine, filter: &FlowFilter, from: Option<u64>) -> Result<FlowPage, String> {
+pub(in crate::daemon) fn page(engine: &Engine, filter: &FlowFilter, from: Option<u64>) -> Result<FlowPage, String> {
     let published = engine.published();
     let wanted = Wanted::new(&published, filter)?;
     let now = engine.now();
@@ -73,7 +73,7 @@ fn look(engine: &Engine, from: Cursor, mut show: impl FnMut(&FlowRecord) -> bool
 }
 
 /// What happens to the flows that a filter wants.
-pub(super) fn follow(engine: Arc<Engine>, filter: FlowFilter) -> Result<Feed, Refusal> {
+pub(in crate::daemon) fn follow(engine: Arc<Engine>, filter: FlowFilter) -> Result<Feed, Refusal> {
     Wanted::new(&engine.published(), &filter).map_err(Refusal::new)?;
     let watch = engine.flow_events(FlowScope::Every).map_err(Refusal::new)?;
     let since = engine.now();
@@ -205,13 +205,13 @@ fn protocol(word: &str) -> Result<u8, String> {
     })
 }
 
-pub(super) fn protocol_name(number: u8) -> String {
+pub(in crate::daemon) fn protocol_name(number: u8) -> String {
     let known = PROTOCOLS.into_iter().find(|(known, _)| *known == number).map(|(_, name)| name.to_owned());
     known.unwrap_or_else(|| number.to_string())
 }
 
 /// A machine and its interface, or a VNet and its subnet; none for an interface that has gone.
-pub(super) fn place(published: &Published, nic: NicId) -> Option<(&str, &str)> {
+pub(in crate::daemon) fn place(published: &Published, nic: NicId) -> Option<(&str, &str)> {
     let network = &published.network;
     Some(match published.compiled.ids().sender(nic)? {
         Sender::Nic(nic) => {

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::line::{self, Lines, Unreadable};
+use super::framing::{self, Lines, Unreadable};
 use super::protocol::{Refusal, Request, Response, Topic, VERSION};
 
 /// How long an answer may take.
@@ -42,14 +42,14 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Response, ClientError> {
     let patience = if matches!(request, Request::Change(_)) { PATIENCE_FOR_CHANGES } else { PATIENCE };
     let deadline = Instant::now() + patience;
     let stream = connect(socket)?;
-    line::send(&stream, request, deadline).map_err(ClientError::Io)?;
-    answer(line::receive(&stream, LONGEST_ANSWER, deadline)?)
+    framing::send(&stream, request, deadline).map_err(ClientError::Io)?;
+    answer(framing::receive(&stream, LONGEST_ANSWER, deadline)?)
 }
 
 /// Begins to follow a topic: once this returns, the router has been asked.
 pub fn follow(socket: &Path, topic: Topic) -> Result<Following, ClientError> {
     let stream = connect(socket)?;
-    line::send(&stream, &Request::Follow(topic), Instant::now() + PATIENCE).map_err(ClientError::Io)?;
+    framing::send(&stream, &Request::Follow(topic), Instant::now() + PATIENCE).map_err(ClientError::Io)?;
     Ok(Following(Lines::new(stream, LONGEST_ANSWER)))
 }
 

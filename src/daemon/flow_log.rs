@@ -17,8 +17,8 @@ use crate::flow_log::files::Shelf;
 use crate::flow_log::{FlowLogs, RuleNames, target_name};
 use crate::worker::{FlowScope, FlowWatch};
 
+use super::api::protocol::FlowLogStatus;
 use super::engine::{Engine, Published};
-use super::protocol::FlowLogStatus;
 use super::wall_clock::WallClock;
 
 /// How often events are taken: there is room for 300,000 a second.

@@ -5,22 +5,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Room for a number of them.
 #[derive(Clone, Debug)]
-pub(super) struct Room {
+pub(in crate::daemon) struct Room {
     most: usize,
     taken: Arc<AtomicUsize>,
 }
 
 /// One of the places, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place(Arc<AtomicUsize>);
+pub(in crate::daemon) struct Place(Arc<AtomicUsize>);
 
 impl Room {
-    pub(super) fn of(most: usize) -> Self {
+    pub(in crate::daemon) fn of(most: usize) -> Self {
         Self { most, taken: Arc::default() }
     }
 
     /// A place, if one is free.
-    pub(super) fn enter(&self) -> Option<Place> {
+    pub(in crate::daemon) fn enter(&self) -> Option<Place> {
         // Counted before it is judged: dropping the place takes it back.
         let before = self.taken.fetch_add(1, Ordering::Relaxed);
         let place = Place(Arc::clone(&self.taken));

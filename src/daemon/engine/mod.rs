@@ -4,6 +4,10 @@
 //! table. A change is first prepared, which does nothing, then published; whoever stays keeps its number, so that its
 //! flow records and its device go on. Where TUNs come from and what becomes of their namespaces is the caller's business.
 
+pub mod counters;
+mod numbers;
+pub(super) mod rule_numbers;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZero;
 use std::sync::mpsc::{self, Receiver};
@@ -22,13 +26,13 @@ use crate::sys::clock::monotonic_nanos;
 use crate::sys::tun::{OffloadSupport, Tun};
 use crate::worker::{Dropped, FlowEvents, FlowScope, FlowWatch, Tables, Watch, Workers};
 
-use super::counters::{Counters, PortCounters};
-use super::numbers::Numbers;
-use super::rule_numbers::{NextRules, RuleNumbers};
+use counters::{Counters, PortCounters};
+use numbers::Numbers;
+use rule_numbers::{NextRules, RuleNumbers};
 
-pub use super::rule_numbers::RuleLabel;
 pub use crate::model::{Heard, Learned};
 pub use crate::worker::Event;
+pub use rule_numbers::RuleLabel;
 
 const FIRST_GENERATION: u64 = 1;
 

@@ -23,7 +23,7 @@ struct Versioned {
 
 /// Why a message was not understood.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unreadable {
+pub(in crate::daemon) enum Unreadable {
     #[error("the other side closed the connection without a word")]
     Silence,
     #[error("a message longer than {0} bytes")]
@@ -39,19 +39,19 @@ pub(super) enum Unreadable {
 }
 
 /// A message's line.
-pub(super) fn encode<T: Serialize>(body: &T) -> io::Result<Vec<u8>> {
+pub(in crate::daemon) fn encode<T: Serialize>(body: &T) -> io::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(&Message { version: VERSION, body })?;
     line.push(b'\n');
     Ok(line)
 }
 
 /// Sends one message before the deadline.
-pub(super) fn send<T: Serialize>(stream: &UnixStream, body: &T, deadline: Instant) -> io::Result<()> {
+pub(in crate::daemon) fn send<T: Serialize>(stream: &UnixStream, body: &T, deadline: Instant) -> io::Result<()> {
     Timed { stream, deadline }.write_all(&encode(body)?)
 }
 
 /// Receives one message of at most `limit` bytes before the deadline.
-pub(super) fn receive<T: DeserializeOwned>(
+pub(in crate::daemon) fn receive<T: DeserializeOwned>(
     stream: &UnixStream,
     limit: u64,
     deadline: Instant,
@@ -73,7 +73,7 @@ pub(super) fn receive<T: DeserializeOwned>(
 
 /// A message whose line has come. Another version may lack what we look for, so its number is looked at even when the rest
 /// makes no sense.
-pub(super) fn decode<T: DeserializeOwned>(line: &[u8]) -> Result<T, Unreadable> {
+pub(in crate::daemon) fn decode<T: DeserializeOwned>(line: &[u8]) -> Result<T, Unreadable> {
     match serde_json::from_slice::<Message<T>>(line) {
         Ok(message) if message.version == VERSION => Ok(message.body),
         Ok(message) => Err(Unreadable::Version(message.version)),
@@ -86,7 +86,7 @@ pub(super) fn decode<T: DeserializeOwned>(line: &[u8]) -> Result<T, Unreadable> 
 
 /// Many messages, one after another.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(in crate::daemon) struct Lines {
     reader: BufReader<UnixStream>,
     limit: usize,
     /// As much of the next one as has come.
@@ -94,17 +94,17 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(stream: UnixStream, limit: u64) -> Self {
+    pub(in crate::daemon) fn new(stream: UnixStream, limit: u64) -> Self {
         Self { reader: BufReader::new(stream), limit: limit as usize, line: Vec::new() }
     }
 
-    pub(super) fn stream(&self) -> &UnixStream {
+    pub(in crate::daemon) fn stream(&self) -> &UnixStream {
         self.reader.get_ref()
     }
 
     /// The next message: [`Unreadable::TooSlow`] if it has not come by the deadline or a signal, but may yet, and
     /// [`Unreadable::Silence`] if none is to come.
-    pub(super) fn receive<T: DeserializeOwned>(&mut self, deadline: Instant) -> Result<T, Unreadable> {
+    pub(in crate::daemon) fn receive<T: DeserializeOwned>(&mut self, deadline: Instant) -> Result<T, Unreadable> {
         loop {
             let remaining = deadline.saturating_duration_since(Instant::now());
             // Zero would mean for ever.

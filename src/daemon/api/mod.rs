@@ -1,5 +1,17 @@
 //! What a running router answers: its model, tables and counters, under the names of the file.
 
+pub mod client;
+mod drops;
+mod flow_ends;
+mod flows;
+mod follow;
+mod framing;
+pub mod protocol;
+mod rate_limit;
+mod reception;
+pub mod server;
+mod trace;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::iter::zip;
@@ -19,20 +31,19 @@ use crate::model::{
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::tun::OffloadSupport;
 
-use super::counters::PortCounters;
+use super::engine::counters::PortCounters;
 use super::engine::{Engine, Published};
 use super::events::EventLog;
 use super::flow_log::FlowLogReport;
-use super::follow::{Feed, TICK};
 use super::lookout::{Lookout, Place as Namespace};
-use super::protocol::{
+use super::routers::Routers;
+use follow::{Feed, TICK};
+use protocol::{
     BalancerStatus, BgpQuestion, BgpTopic, InterfaceCounters, Node, NodeInterface, ProgramStatus, Refusal, Request,
     Response, Status, Topic,
 };
-use super::routers::Routers;
-use super::server::Answer;
-use super::trace::trace;
-use super::{drops, flows};
+use server::Answer;
+use trace::trace;
 
 /// What the engine does not know of its lab.
 #[derive(Clone, Debug)]

@@ -28,7 +28,7 @@ pub struct RuleLabel {
 
 /// The numbers of one network's rules, and of those that have gone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct RuleNumbers {
+pub(in crate::daemon) struct RuleNumbers {
     /// By names compared as ARM compares them.
     ids: HashMap<Key, RuleId>,
     labels: HashMap<RuleId, RuleLabel>,
@@ -45,16 +45,16 @@ enum Scope {
 }
 
 /// The numbers of the network that takes the running one's place.
-pub(super) struct NextRules {
-    pub(super) numbers: RuleNumbers,
-    pub(super) ids: RuleIds,
+pub(in crate::daemon) struct NextRules {
+    pub(in crate::daemon) numbers: RuleNumbers,
+    pub(in crate::daemon) ids: RuleIds,
     /// Numbers that mean another rule now, or one for the first time: their hits begin at zero.
-    pub(super) fresh: Vec<RuleId>,
+    pub(in crate::daemon) fresh: Vec<RuleId>,
 }
 
 impl RuleNumbers {
     /// Whoever has a number keeps it, newcomers get the lowest that are free. `spoken_of` lists the rules that records name.
-    pub(super) fn next(&self, network: &Network, spoken_of: impl FnOnce() -> HashSet<RuleId>) -> NextRules {
+    pub(in crate::daemon) fn next(&self, network: &Network, spoken_of: impl FnOnce() -> HashSet<RuleId>) -> NextRules {
         let listed: Vec<_> = listed_rules(network).map(|rule| (key(network, &rule), rule)).collect();
         let mut numbers = self.without_forgotten(&listed, spoken_of);
         let used: HashSet<RuleId> = numbers.ids.values().copied().collect();
@@ -74,12 +74,12 @@ impl RuleNumbers {
         NextRules { ids: ids.into_iter().collect(), numbers, fresh }
     }
 
-    pub(super) fn label(&self, id: RuleId) -> Option<&RuleLabel> {
+    pub(in crate::daemon) fn label(&self, id: RuleId) -> Option<&RuleLabel> {
         self.labels.get(&id)
     }
 
     /// The rules that somebody wrote: all but the default rules, in the file's order.
-    pub(super) fn written(&self, network: &Network) -> impl Iterator<Item = (RuleId, &RuleLabel)> {
+    pub(in crate::daemon) fn written(&self, network: &Network) -> impl Iterator<Item = (RuleId, &RuleLabel)> {
         let written = listed_rules(network).filter(|rule| !rule.is_default());
         written.filter_map(move |rule| {
             let id = *self.ids.get(&key(network, &rule))?;
@@ -88,7 +88,7 @@ impl RuleNumbers {
     }
 
     /// One more than the highest number.
-    pub(super) fn end(&self) -> usize {
+    pub(in crate::daemon) fn end(&self) -> usize {
         self.labels.keys().map(|id| id.index() as usize + 1).max().unwrap_or(0)
     }
 

@@ -8,11 +8,12 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-use super::engine::{Engine, Published, RuleLabel};
-use super::flows::place;
-use super::protocol::FlowRow;
+use crate::daemon::engine::{Engine, Published, RuleLabel};
 use crate::dataplane::{Direction, FlowRecord, FlowState, NicId, RuleId, Timestamp};
 use crate::model::is_routable;
+
+use super::flows::place;
+use super::protocol::FlowRow;
 
 /// An address and port.
 type End = (IpAddr, u16);
@@ -24,7 +25,7 @@ type Way = (u8, End, End);
 type Sides = (NicId, u8, End, End);
 
 /// What is known of the far ends of some records.
-pub(super) struct FlowEnds<'a> {
+pub(in crate::daemon) struct FlowEnds<'a> {
     published: &'a Published,
     translated: HashMap<Sides, End>,
     refused: HashMap<Way, Refusal>,
@@ -38,7 +39,7 @@ struct Refusal {
 }
 
 impl<'a> FlowEnds<'a> {
-    pub(super) fn of(engine: &Engine, published: &'a Published, records: &[FlowRecord]) -> Self {
+    pub(in crate::daemon) fn of(engine: &Engine, published: &'a Published, records: &[FlowRecord]) -> Self {
         let refusals = if records.iter().any(unanswered) { engine.dropped() } else { Vec::new() };
         let refusals = refusals.into_iter().filter_map(|one| {
             let ((nic, rule), tuple) = (one.by?, one.tuple);
@@ -65,7 +66,7 @@ impl<'a> FlowEnds<'a> {
     }
 
     /// A record's row, with what is known of its far end.
-    pub(super) fn add(&self, record: &FlowRecord, mut row: FlowRow) -> FlowRow {
+    pub(in crate::daemon) fn add(&self, record: &FlowRecord, mut row: FlowRow) -> FlowRow {
         let translated = self.translated(&own_sides(record));
         row.translated_address = translated.map(|(address, _)| address);
         row.translated_port = translated.map(|(_, port)| port);
