@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::analysis;
-use crate::lab::bench::{Connects, Course, Datagrams, RoundTrips, Stream, Transfer};
+use crate::lab::traffic::bench::{Connects, Course, Datagrams, RoundTrips, Stream, Transfer};
 use crate::lab::{self, Record};
 use crate::model::{Attachment, counted};
 

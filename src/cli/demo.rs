@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use crate::lab::traffic::ping;
+use crate::lab::{self, Base, Node, Record};
+use crate::model::Network;
+
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::print;
 use super::{Outcome, call, topology, up};
-use crate::lab::{self, Base, Node, Record, probe};
-use crate::model::Network;
 
 const NAME: &str = "config/hub-spoke.yaml";
 const TOPOLOGY: &str = include_str!("../../config/hub-spoke.yaml");
@@ -81,17 +83,17 @@ fn show(lab: &Record, network: &Network) -> Result<(), Failure> {
     let (web, db) = (Node::find(lab, "web")?, Node::find(lab, "db")?);
     let db_address = address(network, "db")?;
 
-    let pong = probe::ping(web, db_address)?.ok_or_else(|| failed("no answer to a ping from web to db"))?;
+    let pong = ping::ping(web, db_address)?.ok_or_else(|| failed("no answer to a ping from web to db"))?;
     say("ping web -> db", &format!("answered by {} in {:.2} ms", pong.from, milliseconds(pong.after)))?;
 
-    let hops = probe::path(web, db_address)?;
+    let hops = ping::path(web, db_address)?;
     let hops = hops.iter().map(|hop| hop.map_or_else(|| "*".into(), |answer| who(network, answer.from)));
     say("path web -> db", &format!("web -> {}", hops.collect::<Vec<_>>().join(" -> ")))?;
 
-    let echo = probe::udp_echo(web, db, db_address)?;
+    let echo = ping::udp_echo(web, db, db_address)?;
     say("UDP  web -> db", &format!("echoed in {:.2} ms", milliseconds(echo)))?;
 
-    let (bytes, took) = probe::tcp_transfer(web, db, db_address, Duration::from_millis(300))?;
+    let (bytes, took) = ping::tcp_transfer(web, db, db_address, Duration::from_millis(300))?;
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     let rate = bytes as f64 * 8.0 / took.as_secs_f64() / 1e9;
     say("TCP  web -> db", &format!("{} MB at {rate:.1} Gbit/s, through the appliance", bytes / 1_000_000))

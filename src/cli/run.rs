@@ -8,14 +8,15 @@ use clap::Args;
 use serde::Serialize;
 use tracing::warn;
 
+use crate::config::Loaded;
+use crate::lab::lifecycle::daemon::{self, Stand, Topology};
+use crate::model::{Network, counted};
+use crate::sys::{caps, process};
+
 use super::context::{Context, Messages};
 use super::failure::Failure;
 use super::finding::{Finding, findings};
 use super::{Exit, Outcome, log, topology};
-use crate::config::Loaded;
-use crate::lab::daemon::{self, Stand, Topology};
-use crate::model::{Network, counted};
-use crate::sys::{caps, process};
 
 /// Run the router in the foreground: for systemd, containers and namespaces of your own
 ///

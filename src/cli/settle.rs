@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use crate::analysis::{Forecast, Lost, Place, Query, Settled};
 use crate::daemon::api::client;
 use crate::daemon::api::protocol::{Request, Response};
-use crate::lab::trial::{self as trials, Outcome, Trial};
+use crate::lab::traffic::{self as trials, Outcome, Trial};
 use crate::lab::{self, Record};
 use crate::model::{Network, Verdict};
 

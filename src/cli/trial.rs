@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::analysis::{Forecast, Probe};
-use crate::lab::trial::Trial;
+use crate::lab::traffic::Trial;
 use crate::model::Network;
 
 /// How long to wait for an answer that should come.

@@ -8,7 +8,7 @@ use crate::analysis::{self, Filter, Forecast, Host, Place, Probe, Query, Sightin
 use crate::daemon::api::client::{self, Following, Heard};
 use crate::daemon::api::protocol::{Request, Response, Topic};
 use crate::dataplane::Side;
-use crate::lab::trial::{self as trials, Outcome, Trial};
+use crate::lab::traffic::{self as trials, Outcome, Trial};
 use crate::lab::{self, Record};
 use crate::model::{Masquerade, Network, Verdict, counted};
 use crate::wire::Protocol;

@@ -18,8 +18,9 @@ use crate::cli::trial::trial as trial_of;
 use crate::compile::{Compiled, compile};
 use crate::daemon::api::client;
 use crate::daemon::api::protocol::{BgpQuestion, BgpTopic, Request, Response};
-use crate::lab::trial::{self, Trial};
-use crate::lab::{self, Base, Record, quiet};
+use crate::lab::programs::settled;
+use crate::lab::traffic::{self, Trial};
+use crate::lab::{self, Base, Record};
 use crate::model::{Endpoint, Network, TestCase, Verdict};
 
 use super::report::Tested;
@@ -88,7 +89,7 @@ impl Stage {
     fn wait_for_programs(&self, messages: &Messages, stop: &AtomicBool) -> Result<(), Failure> {
         let of = |machines: &[String]| format!("the programs of {}", machines.join(", "));
         let tell = |machines: &[String]| messages.note(&format!("waiting for {} to end or be quiet", of(machines)));
-        let busy = quiet::wait(&self.lab, stop, tell)?;
+        let busy = settled::wait(&self.lab, stop, tell)?;
         if !busy.is_empty() && !stop.load(Ordering::Relaxed) {
             messages.note(&format!("{} are not quiet yet: the tests begin all the same", of(&busy)));
         }
@@ -222,7 +223,7 @@ pub(super) struct Session<'a> {
     pub(super) ground: Option<&'a Record>,
 }
 
-type Real = Result<trial::Outcome, String>;
+type Real = Result<traffic::Outcome, String>;
 
 impl Session<'_> {
     pub(super) fn run(&self, stop: &AtomicBool) -> Result<Vec<Tested>, Failure> {
@@ -285,7 +286,7 @@ impl Session<'_> {
         let asked = tests.iter().zip(tested);
         let trials: Vec<Result<Trial, String>> = asked.map(|(case, tested)| self.trial(case, tested)).collect();
         let good: Vec<Trial> = trials.iter().filter_map(|trial| trial.clone().ok()).collect();
-        let mut outcomes = trial::run(lab, self.network, &good, stop)?.into_iter();
+        let mut outcomes = traffic::run(lab, self.network, &good, stop)?.into_iter();
         let next = |trial: Result<Trial, String>| {
             trial?;
             let outcome = outcomes.next().expect("an outcome for each trial");

@@ -1,0 +1,200 @@
+//! Instances of gateways, and links of circuits, that are away for a while (VPN-30, VPN-33, ER-02).
+//!
+//! One idea: to the tables and to BGP an instance that is away is one whose tunnels are down. Its routers hang up, so that
+//! nobody waits for a hold timer, as dead peers are found out in Azure; when it is back they begin anew.
+
+use std::time::{Duration, Instant};
+
+use crate::daemon::api::protocol::Refusal;
+use crate::daemon::events::Happening;
+use crate::daemon::outage::{Outage, outage};
+use crate::lab::error::{During, Error};
+use crate::lab::namespaces::device::Device;
+use crate::model::{Attachment, CircuitIx, Connection, ConnectionIx, Network, Side};
+use crate::sys::netlink::Netlink;
+use crate::sys::netns::Netns;
+
+use super::apply::Lab;
+
+/// An hour: whoever wants longer takes the gateway away.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Those that are away, and until when.
+#[derive(Debug, Default)]
+pub(in crate::lab) struct Absences(Vec<(Instant, Absent)>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Absent {
+    /// As [`Learned::down`](crate::model::Learned::down) has it.
+    name: String,
+    /// Of which circuit, if it is a link.
+    link: Option<(String, Side)>,
+}
+
+impl Absences {
+    /// How long to wait for the next that comes back, at most.
+    pub(in crate::lab) fn patience(&self, most: Duration) -> Duration {
+        let now = Instant::now();
+        self.0.iter().map(|(until, _)| until.saturating_duration_since(now)).min().map_or(most, |next| next.min(most))
+    }
+}
+
+impl Lab<'_> {
+    /// A site that speaks no BGP sends nothing into a tunnel whose other end is away: its device finds its peer dead, as
+    /// VPN devices do (VPN-17, VPN-33). Of a gateway with one active instance there is no other tunnel. Returns what did
+    /// not work.
+    pub(in crate::lab) fn lead_around(&self) -> Vec<String> {
+        let (network, compiled) = (self.engine.network(), self.engine.compiled());
+        let learned = compiled.learned();
+        let tunnels = (0..network.connections.len()).map(ConnectionIx).filter_map(|tunnel| {
+            let (Connection { gateway, instance, .. }, at) = (network.connection(tunnel), Attachment::Tunnel(tunnel));
+            let fixed = network.gateway(*gateway).is_active_active() && network.bgp_over(tunnel).is_none();
+            // One that is off leads nowhere as it is.
+            let leads = fixed && !learned.switched_off.contains(&at);
+            let (place, device) = self.site.guests.far(&network, at).filter(|_| leads)?;
+            Some((place, device, learned.is_away(&network, *gateway, *instance)))
+        });
+        let done = tunnels.map(|(place, device, away)| {
+            let bare = Device { routes: Vec::new(), ..device.clone() };
+            let (before, after) = if away { (&device, &bare) } else { (&bare, &device) };
+            let inside = Netns::open(&place).and_then(|namespace| namespace.run(|| after.rearrange(before)));
+            inside.during(|| format!("cannot enter {}", place.display()))?
+        });
+        done.filter_map(|done: Result<(), Error>| Some(done.err()?.to_string())).collect()
+    }
+
+    pub(in crate::lab) fn fail_over(
+        &mut self,
+        gateway: &str,
+        instance: usize,
+        seconds: u64,
+    ) -> Result<Outage, Refusal> {
+        let network = self.engine.network();
+        let known = &network.virtual_network_gateways;
+        let Some(found) = known.iter().find(|known| known.name.eq_ignore_ascii_case(gateway)) else {
+            let names: Vec<_> = known.iter().map(|known| known.name.as_str()).collect();
+            return Err(Refusal::new(format_args!(
+                "there is no gateway `{gateway}`; the lab has: {}",
+                if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+            )));
+        };
+        if instance > 0 && !found.is_active_active() {
+            return Err(Refusal::new(format_args!("{} has one active instance", found.name)));
+        }
+        let what = if found.is_active_active() {
+            format!("instance {} of {}", instance + 1, found.name)
+        } else {
+            found.name.clone()
+        };
+        let gateway = found.instance_name(instance);
+        let time = Duration::from_secs(seconds).min(LONGEST);
+        self.history.tell(Happening::GatewayFailover { gateway: gateway.clone(), seconds: time.as_secs() });
+        let absent = vec![Absent { name: gateway, link: None }];
+        self.take_away(time, absent.clone());
+        let warnings = self.route();
+        Ok(self.outage(what, &absent, time, warnings))
+    }
+
+    /// Of both links where no side is said.
+    pub(in crate::lab) fn fail_circuit(
+        &mut self,
+        circuit: &str,
+        side: Option<Side>,
+        seconds: u64,
+    ) -> Result<Outage, Refusal> {
+        let network = self.engine.network();
+        let found = network.circuits().find(|(_, known)| known.name.eq_ignore_ascii_case(circuit));
+        let Some((ix, found)) = found else {
+            let names: Vec<_> = network.circuits().map(|(_, known)| known.name.as_str()).collect();
+            return Err(Refusal::new(format_args!(
+                "there is no circuit `{circuit}`; the lab has: {}",
+                if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+            )));
+        };
+        let time = Duration::from_secs(seconds).min(LONGEST);
+        let sides = side.map_or_else(|| Side::BOTH.to_vec(), |side| vec![side]);
+        let link = |side: &Side| Absent {
+            name: network.circuit_link_name(ix, *side),
+            link: Some((found.name.clone(), *side)),
+        };
+        let absent: Vec<_> = sides.iter().map(link).collect();
+        let what = match side {
+            Some(side) => format!("the {side} link of {}", found.name),
+            None => format!("both links of {}", found.name),
+        };
+        if time.is_zero() {
+            self.mend(&absent);
+            return Ok(self.outage(what, &absent, time, Vec::new()));
+        }
+        for one in &absent {
+            self.history.tell(Happening::CircuitLinkFailed { link: one.name.clone(), seconds: time.as_secs() });
+        }
+        self.take_away(time, absent.clone());
+        let mut warnings = self.route();
+        warnings.extend(sides.into_iter().filter_map(|side| self.carry(&network, ix, side, false).err()));
+        Ok(self.outage(what, &absent, time, warnings))
+    }
+
+    /// Those that are away are back before their time; who is not away stays as it is.
+    fn mend(&mut self, absent: &[Absent]) {
+        let now = Instant::now();
+        self.absences.0.iter_mut().filter(|(_, away)| absent.contains(away)).for_each(|(until, _)| *until = now);
+        self.come_back();
+    }
+
+    fn take_away(&mut self, time: Duration, absent: Vec<Absent>) {
+        self.absences.0.retain(|(_, away)| !absent.contains(away));
+        let until = Instant::now() + time;
+        self.engine.learn(|learned| learned.down.extend(absent.iter().map(|one| one.name.clone())));
+        self.absences.0.extend(absent.into_iter().map(|one| (until, one)));
+    }
+
+    /// What happened, for who asked for it.
+    fn outage(&self, what: String, absent: &[Absent], time: Duration, warnings: Vec<String>) -> Outage {
+        let away: Vec<_> = absent.iter().map(|one| one.name.clone()).collect();
+        let published = self.engine.published();
+        let lost = || outage(&published.network, published.compiled.learned(), &away);
+        // What is back already has taken nothing along.
+        let (down, ways) = if time.is_zero() { (Vec::new(), Vec::new()) } else { lost() };
+        Outage { lab: self.record.lab.clone(), what, away, seconds: time.as_secs(), down, ways, warnings }
+    }
+
+    /// Whether the customer's kernel sees a carrier on a link: without one it takes another way.
+    fn carry(&self, network: &Network, circuit: CircuitIx, side: Side, on: bool) -> Result<(), String> {
+        let Some((place, device)) = self.site.guests.far(network, Attachment::CircuitLink(circuit, side)) else {
+            return Ok(());
+        };
+        let set = Netns::open(&place).and_then(|namespace| {
+            namespace.run(|| {
+                let mut netlink = Netlink::open()?;
+                let link = netlink.link(&device.name)?;
+                netlink.set_carrier(link, on)
+            })
+        });
+        set.and_then(|set| set).map_err(|error| format!("{} keeps its carrier: {error}", device.name))
+    }
+
+    /// Brings back those whose time is over.
+    pub(in crate::lab) fn come_back(&mut self) {
+        let now = Instant::now();
+        let back: Vec<_> = self.absences.0.extract_if(.., |(until, _)| *until <= now).map(|(_, one)| one).collect();
+        if back.is_empty() {
+            return;
+        }
+        self.engine.learn(|learned| learned.down.retain(|name| !back.iter().any(|one| one.name == *name)));
+        let network = self.engine.network();
+        let links = back.iter().filter_map(|one| {
+            let (circuit, side) = one.link.as_ref()?;
+            let (ix, _) = network.circuits().find(|(_, known)| known.name == *circuit)?;
+            self.carry(&network, ix, *side, true).err()
+        });
+        let complaints: Vec<_> = links.collect();
+        complaints.into_iter().chain(self.route()).for_each(|complaint| tracing::warn!("{complaint}"));
+        for Absent { name, link } in back {
+            self.history.tell(match link {
+                None => Happening::GatewayRestored { gateway: name },
+                Some(_) => Happening::CircuitLinkRestored { link: name },
+            });
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Devices that somebody switches off and on inside the lab's own nodes, as `ip link set tun0 down` does.
+//!
+//! One idea: a tunnel whose device is off at a site is down to both its ends at once, as a router's session with a neighbour
+//! ends with the interface, and no hold timer is waited for. The kernel tells that something has changed
+//! ([`LinkWatch`]); which devices are off is asked then, so that nothing depends on having heard of every change.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{io, thread};
+
+use tracing::{error, warn};
+
+use crate::daemon::events::Happening;
+use crate::lab::error::{During, Result};
+use crate::lab::namespaces::device::{DefaultRoute, Device};
+use crate::model::{Attachment, Network};
+use crate::sys::netlink::{LinkWatch, Netlink};
+use crate::sys::netns::{self, Identity, Netns};
+use crate::sys::poll::{Poller, Ready};
+
+use super::apply::Lab;
+use super::daemon;
+use super::events::Event;
+
+/// Namespaces in which something has changed that one turn looks at; the rest waits for the next.
+const BATCH: usize = 64;
+
+/// The namespaces that are watched.
+#[derive(Debug)]
+pub(in crate::lab) struct Switches {
+    shared: Arc<Shared>,
+    places: HashMap<PathBuf, (Option<Identity>, u64)>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    poller: Poller,
+    /// By the token that the poller knows each by.
+    watches: Mutex<BTreeMap<u64, LinkWatch>>,
+    /// The main thread knows that something has changed and has not looked yet.
+    told: AtomicBool,
+}
+
+impl Switches {
+    /// None yet; tells of changes by [`Event::DevicesChanged`], one at a time.
+    pub(in crate::lab) fn watch(events: Sender<Event>) -> io::Result<Self> {
+        let shared = Shared { poller: Poller::new()?, watches: Mutex::default(), told: AtomicBool::new(false) };
+        let shared = Arc::new(shared);
+        let watcher = Arc::clone(&shared);
+        thread::Builder::new().name("vnet-devices".into()).spawn(move || watcher.watch_forever(&events))?;
+        Ok(Self { shared, places: HashMap::new(), next: 0 })
+    }
+
+    /// Watches these namespaces from now on and no others.
+    fn heed(&mut self, places: &HashSet<PathBuf>) -> Result<()> {
+        let stays = |path: &PathBuf, identity| places.contains(path) && netns::identity(path) == identity;
+        let gone = self.places.iter().filter(|(path, (identity, _))| !stays(path, *identity));
+        self.forget(&gone.map(|(path, _)| path.clone()).collect());
+        for path in places.iter().filter(|path| !self.places.contains_key(*path)).collect::<Vec<_>>() {
+            let opened = Netns::open(path).and_then(|namespace| namespace.run(LinkWatch::open));
+            let watch = opened.and_then(|opened| opened);
+            let added = watch.and_then(|watch| self.shared.poller.add(&watch, self.next).map(|()| watch));
+            let watch = added.during(|| format!("cannot watch the devices of {}", path.display()))?;
+            self.shared.lock().insert(self.next, watch);
+            self.places.insert(path.clone(), (netns::identity(path), self.next));
+            self.next += 1;
+        }
+        Ok(())
+    }
+
+    /// Watches these no more, and so lets go of them.
+    pub(in crate::lab) fn forget(&mut self, places: &HashSet<PathBuf>) {
+        let gone = places.iter().filter_map(|path| self.places.remove(path));
+        let mut watches = self.shared.lock();
+        gone.for_each(|(_, token)| drop(watches.remove(&token)));
+    }
+}
+
+impl Drop for Switches {
+    fn drop(&mut self) {
+        self.shared.lock().clear();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, LinkWatch>> {
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watch_forever(&self, events: &Sender<Event>) {
+        let mut ready = Ready::new(BATCH);
+        loop {
+            if let Err(error) = self.poller.wait(&mut ready, None) {
+                return error!("devices are not watched any more: {error}");
+            }
+            let watches = self.lock();
+            let told = ready.tokens().filter_map(|token| watches.get(&token)).filter(|watch| watch.take()).count();
+            drop(watches);
+            if told > 0 && !self.told.swap(true, Ordering::AcqRel) && events.send(Event::DevicesChanged).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Lab<'_> {
+    /// Watches the nodes that the network has now. Returns what did not work.
+    pub(in crate::lab) fn watch_switches(&mut self) -> Option<String> {
+        let network = self.engine.network();
+        let ends = watched(&network).filter_map(|at| self.site.place(&network, at));
+        self.switches.heed(&ends.collect()).err().map(|error| error.to_string())
+    }
+
+    /// Goes by the devices that are switched on: the others' tunnels and links are down, to the tables and to BGP.
+    pub(in crate::lab) fn heed_switches(&mut self) {
+        // What changes after this is told again.
+        self.switches.shared.told.store(false, Ordering::Release);
+        let network = self.engine.network();
+        let off: HashSet<_> = watched(&network).filter(|at| self.is_off(&network, *at)).collect();
+        let before = self.engine.compiled().learned().switched_off.clone();
+        if before == off {
+            return;
+        }
+        for at in before.difference(&off) {
+            if let Err(error) = self.set_up_again(&network, *at) {
+                warn!("{error}");
+            }
+        }
+        let tell = |interface: &Attachment, happening: fn(String) -> Happening| {
+            self.history.tell(happening(daemon::name(&network, *interface)));
+        };
+        off.difference(&before).for_each(|at| tell(at, |interface| Happening::DeviceOff { interface }));
+        before.difference(&off).for_each(|at| tell(at, |interface| Happening::DeviceOn { interface }));
+        self.engine.learn(|learned| learned.switched_off = off);
+        self.route().iter().for_each(|complaint| warn!("{complaint}"));
+    }
+
+    /// One that has gone altogether is not switched off: that is told otherwise.
+    fn is_off(&self, network: &Network, at: Attachment) -> bool {
+        let Some((place, device)) = self.site.guests.far(network, at) else { return false };
+        let is_up = |namespace: Netns| namespace.run(|| Netlink::open()?.is_up(&device.name));
+        matches!(Netns::open(&place).and_then(is_up), Ok(Ok(false)))
+    }
+
+    /// With its device a kernel loses the routes over it, and addresses of IPv6.
+    fn set_up_again(&self, network: &Network, at: Attachment) -> Result<()> {
+        let Some((place, device)) = self.site.guests.far(network, at) else { return Ok(()) };
+        let bare = Device {
+            addresses: Vec::new(),
+            default: DefaultRoute::Via(Vec::new()),
+            routes: Vec::new(),
+            ..device.clone()
+        };
+        inside(&place, || device.rearrange(&bare))
+    }
+}
+
+fn inside(place: &Path, f: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+    let ran = Netns::open(place).and_then(|namespace| namespace.run(f));
+    ran.during(|| format!("cannot enter {}", place.display()))?
+}
+
+/// Those whose state decides about tunnels and links.
+fn watched(network: &Network) -> impl Iterator<Item = Attachment> {
+    network.attachments().into_iter().filter(|at| match at {
+        Attachment::Gateway(_) | Attachment::Tunnel(_) | Attachment::CircuitLink(..) => true,
+        Attachment::Nic(_)
+        | Attachment::Vnet(_)
+        | Attachment::Internet
+        | Attachment::Platform(_)
+        | Attachment::Edge(_)
+        | Attachment::RouteServer(_) => false,
+    })
+}

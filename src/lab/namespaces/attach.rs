@@ -1,0 +1,76 @@
+//! A TUN in a namespace that exists already.
+
+use std::path::PathBuf;
+
+use crate::lab::error::{During, Result};
+use crate::model::{Attach, AttachNamespace, Attachment, Network};
+use crate::sys::netns::{self, Netns};
+use crate::sys::tun::Tun;
+
+use super::device::{self, DefaultRoute, Device, Queues};
+use super::guest;
+
+/// Where an attachment of the file stands; None for a lab's own guests.
+pub(in crate::lab) fn place(network: &Network, attachment: Attachment) -> Option<&Attach> {
+    match attachment {
+        Attachment::Vnet(vnet) => network.vnet(vnet).attach.as_ref(),
+        Attachment::Nic(nic) => network.nic(nic).attach.as_ref(),
+        Attachment::Internet
+        | Attachment::Gateway(_)
+        | Attachment::Tunnel(_)
+        | Attachment::Platform(_)
+        | Attachment::Edge(_)
+        | Attachment::CircuitLink(..)
+        | Attachment::RouteServer(_) => None,
+    }
+}
+
+/// Makes the TUN, or attaches to a persistent one, and sets it up unless the file says not to. Returns its MTU too.
+pub(in crate::lab) fn attach(device: &Device, to: &Attach, queues: Queues) -> Result<(Tun, u16)> {
+    let path = path(&to.namespace);
+    let namespace = Netns::open(&path).during(|| missing(&to.namespace))?;
+    let inside = namespace.run(|| {
+        let tun = device.open(queues)?;
+        if to.configure {
+            device.configure(queues.kind)?;
+        }
+        Ok((tun, device::mtu(&to.interface)?))
+    });
+    inside.during(|| format!("cannot enter {}", path.display()))?
+}
+
+/// How the device is set up, if the file does not say to leave it alone.
+pub(in crate::lab) fn device(network: &Network, attachment: Attachment, to: &Attach) -> Device {
+    let in_vnet = matches!(attachment, Attachment::Nic(_) | Attachment::Vnet(_));
+    let addresses = match attachment {
+        Attachment::Nic(nic) if to.addresses.is_empty() => guest::addresses(network, network.nic(nic)),
+        Attachment::Nic(_)
+        | Attachment::Vnet(_)
+        | Attachment::Internet
+        | Attachment::Gateway(_)
+        | Attachment::Tunnel(_)
+        | Attachment::Platform(_)
+        | Attachment::Edge(_)
+        | Attachment::CircuitLink(..)
+        | Attachment::RouteServer(_) => to.addresses.clone(),
+    };
+    let device = Device::new(&to.interface, addresses, DefaultRoute::IfNone);
+    if in_vnet { Device { mtu: network.emulation.mtu.into(), ..device } } else { device }
+}
+
+/// The file that stands for a namespace.
+pub(in crate::lab) fn path(namespace: &AttachNamespace) -> PathBuf {
+    match namespace {
+        AttachNamespace::Name(name) => netns::name_path(name),
+        AttachNamespace::Path(path) => path.clone(),
+        AttachNamespace::Pid(pid) => format!("/proc/{pid}/ns/net").into(),
+    }
+}
+
+fn missing(namespace: &AttachNamespace) -> String {
+    match namespace {
+        AttachNamespace::Name(name) => format!("cannot open namespace {name}; `ip netns add {name}` makes it"),
+        AttachNamespace::Path(path) => format!("cannot open namespace {}", path.display()),
+        AttachNamespace::Pid(pid) => format!("cannot open the namespace of process {pid}"),
+    }
+}

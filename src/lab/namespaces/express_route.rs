@@ -1,0 +1,84 @@
+//! Circuits and private clouds of a lab: a namespace for an edge, and two devices for a circuit's customer.
+//!
+//! One idea: an edge's namespace is its own end, as a gateway's is: its kernel answers for Microsoft's addresses. A customer
+//! that speaks no BGP has what its edge says as routes on both devices, the primary before the secondary.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::daemon::routers::{Place, SilentLink};
+use crate::lab::lifecycle::apply::Lab;
+use crate::model::{Attachment, CircuitIx, Network, Side};
+use crate::sys::netns::{self, Netns};
+
+use super::device::{DefaultRoute, Device};
+
+/// Of the routes on the first circuit's primary link; those on its secondary come after, then the next circuit's.
+const METRIC: u32 = 10;
+
+/// Edges and private clouds; whether their kernels forward as for gateways.
+pub(in crate::lab) fn nodes(network: &Network) -> impl Iterator<Item = (&str, bool)> {
+    let known = network.circuits().filter(|(_, circuit)| circuit.peering.is_some());
+    let edges = known.map(|(_, circuit)| circuit.name.as_str());
+    edges.chain(network.private_clouds.iter().map(|cloud| cloud.name.as_str())).map(|name| (name, true))
+}
+
+/// The node that one of a circuit's devices stands in, and what the node knows it by, both in lower case.
+pub(in crate::lab) fn names(network: &Network, attachment: Attachment) -> Option<(String, String)> {
+    match attachment {
+        Attachment::Edge(circuit) => {
+            let name = network.circuit(circuit).name.to_lowercase();
+            Some((name.clone(), name))
+        }
+        Attachment::CircuitLink(circuit, side) => {
+            let link = network.circuit_link_name(circuit, side).to_lowercase();
+            Some((network.customer_name(circuit)?.to_lowercase(), link))
+        }
+        Attachment::Nic(_)
+        | Attachment::Vnet(_)
+        | Attachment::Internet
+        | Attachment::Gateway(_)
+        | Attachment::Tunnel(_)
+        | Attachment::Platform(_)
+        | Attachment::RouteServer(_) => None,
+    }
+}
+
+pub(in crate::lab) fn own_end(network: &Network, circuit: CircuitIx, name: &str) -> Device {
+    let addresses = network.edge_addresses(circuit).into_iter().map(IpNet::from);
+    Device::new(name, addresses.collect(), DefaultRoute::IfNone)
+}
+
+pub(in crate::lab) fn link_end(network: &Network, circuit: CircuitIx, side: Side, name: &str) -> Device {
+    let hosts = network.customer_addresses(circuit, side);
+    let microsoft = network.circuit(circuit).peering.as_ref().map(|peering| peering.microsoft(side).into());
+    let addresses = hosts.into_iter().map(IpNet::from).collect();
+    // What the edge says comes and goes ([`Lab::tell_silent`]).
+    let routes = microsoft.map(|address: IpAddr| address.into()).into_iter().collect();
+    let metric = metric(network, circuit, side);
+    let device = Device::new(name, addresses, DefaultRoute::Via(Vec::new()));
+    Device { routes, metric, ..device }
+}
+
+/// Of one customer's circuits the first has the least.
+fn metric(network: &Network, circuit: CircuitIx, side: Side) -> u32 {
+    let customer = network.customer(circuit);
+    let before = network.circuits().take(circuit.0).filter(|(other, _)| network.customer(*other) == customer).count();
+    METRIC + 2 * u32::try_from(before).unwrap_or(u32::MAX / 4) + u32::from(side == Side::Secondary)
+}
+
+impl Lab<'_> {
+    /// Has customers' kernels go by what edges say where nobody speaks BGP. Returns what did not work.
+    pub(in crate::lab) fn tell_silent(&self) -> Vec<String> {
+        let network = self.engine.network();
+        let silent = network.circuits().filter(|(ix, _)| network.speaker_on(*ix).is_none());
+        let links = silent.flat_map(|(ix, circuit)| Side::BOTH.map(|side| (ix, circuit.name.clone(), side)));
+        let link = |(ix, circuit, side)| {
+            let (path, device) = self.site.guests.far(&network, Attachment::CircuitLink(ix, side))?;
+            let place = Place { namespace: Netns::open(&path).ok()?, identity: netns::identity(&path) };
+            Some(SilentLink { circuit, side, place, device: device.name, metric: device.metric })
+        };
+        self.routers.tell_silent(links.filter_map(link).collect())
+    }
+}

@@ -1,0 +1,121 @@
+//! Into a node: its network, its names of the others, its host name.
+//!
+//! One idea: a thread or a single-threaded process changes itself and then executes the program, so that the program's
+//! end is its own: nothing stands between it and the caller's shell.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::{env, io};
+
+use crate::lab::error::{During, Error, Result};
+use crate::lab::journal::record::{Record, RecordedNode};
+use crate::sys::netns::Netns;
+use crate::sys::{mount, userns};
+
+use super::processes::VARIABLE;
+
+/// A node of a running lab.
+#[derive(Clone, Copy, Debug)]
+pub struct Node<'a> {
+    pub lab: &'a Record,
+    pub node: &'a RecordedNode,
+}
+
+impl<'a> Node<'a> {
+    /// Finds a node by name, as ARM compares names.
+    pub fn find(lab: &'a Record, name: &str) -> Result<Self> {
+        let node = lab.nodes.iter().find(|node| node.name.eq_ignore_ascii_case(name));
+        let stopped = || lab.stopped.iter().any(|stopped| stopped.eq_ignore_ascii_case(name));
+        match node {
+            Some(node) => Ok(Self { lab, node }),
+            None if stopped() => Err(Error::Stopped(name.to_owned())),
+            None => Err(Error::NoNode {
+                lab: lab.lab.clone(),
+                node: name.to_owned(),
+                nodes: lab.nodes.iter().map(|node| node.name.clone()).collect(),
+            }),
+        }
+    }
+}
+
+/// Replaces this process by a program in a node. Returns only if that fails.
+pub fn execute(node: Node<'_>, program: &OsString, arguments: &[OsString]) -> Result<std::convert::Infallible> {
+    let here = env::current_dir();
+    join(node.lab)?;
+    enter(node)?;
+    // Entering another view of the file system leaves a process at its root.
+    if let Ok(here) = here {
+        let _ = env::set_current_dir(here);
+    }
+    let error = Command::new(program).args(arguments).envs(environment(node)).exec();
+    Err(Error::Program { program: program.display().to_string(), error })
+}
+
+/// Enters a lab's user namespace, if it has one. The process must have a single thread.
+pub fn join(lab: &Record) -> Result<()> {
+    if !lab.rootless {
+        return Ok(());
+    }
+    userns::join(lab.daemon.pid).during(|| format!("cannot enter the user namespace of lab {}", lab.lab))
+}
+
+/// Moves the calling thread into a node, for good.
+pub(in crate::lab) fn enter(node: Node<'_>) -> Result<()> {
+    let Node { lab, node } = node;
+    let namespace = open(Node { lab, node })?;
+    settle(&namespace, &lab.hosts, node).during(|| format!("cannot enter {}", node.name))
+}
+
+/// Opens a node's namespace. Without root, the process must have joined the lab.
+pub(in crate::lab) fn open(node: Node<'_>) -> Result<Netns> {
+    let Node { node, .. } = node;
+    Netns::open(&node.namespace).during(|| format!("cannot open the namespace of {}", node.name))
+}
+
+/// Tells a program where it is; a shell's prompt and further `vnet` commands use it. In a node of theirs users are
+/// administrators, and find their programs.
+pub(in crate::lab) fn environment(node: Node<'_>) -> [(&'static str, OsString); 3] {
+    let path = with_administrators(env::var_os("PATH").unwrap_or_default());
+    [(VARIABLE, node.lab.lab.clone().into()), ("VNET_NODE", node.node.name.clone().into()), ("PATH", path)]
+}
+
+/// A search path with the directories of `ip`, `nft` and `sysctl`, which that of other users may lack.
+fn with_administrators(mut path: OsString) -> OsString {
+    for directory in ["/usr/local/sbin", "/usr/sbin", "/sbin"] {
+        if !env::split_paths(&path).any(|known| known == Path::new(directory)) {
+            if !path.is_empty() {
+                path.push(":");
+            }
+            path.push(directory);
+        }
+    }
+    path
+}
+
+fn settle(namespace: &Netns, hosts: &Path, node: &RecordedNode) -> io::Result<()> {
+    namespace.enter()?;
+    mount::private_view()?;
+    // Conveniences: a locked-down system may refuse them, and packets flow without.
+    let _ = mount::cover(Path::new("/etc/hosts"), hosts);
+    if let Some(resolver) = &node.resolver {
+        let _ = mount::cover(Path::new("/etc/resolv.conf"), resolver);
+    }
+    let _ = mount::fresh_sysfs();
+    let _ = mount::set_host_name(&node.name);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn administrators_programs_are_found_last() {
+        let path = |path: &str| with_administrators(path.into()).into_string().expect("it is text");
+        assert_eq!(path("/home/u/bin:/usr/bin"), "/home/u/bin:/usr/bin:/usr/local/sbin:/usr/sbin:/sbin");
+        assert_eq!(path("/usr/sbin:/usr/bin:/sbin/"), "/usr/sbin:/usr/bin:/sbin/:/usr/local/sbin");
+        assert_eq!(path(""), "/usr/local/sbin:/usr/sbin:/sbin");
+    }
+}

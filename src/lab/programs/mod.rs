@@ -1,0 +1,132 @@
+//! The programs that a file starts in its machines once packets flow.
+
+pub(super) mod exec;
+pub(super) mod processes;
+pub mod settled;
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::sys::files;
+use crate::sys::process::{self, ProcessId, Signal};
+
+use super::error::{During, Result};
+use super::journal::record::{Record, RecordedProgram};
+use super::journal::state::LabDir;
+use super::journal::{Journal, Made};
+use exec::{Node, enter, environment};
+use processes::GRACE;
+
+/// A program that was started.
+#[derive(Debug)]
+pub(super) struct Program {
+    pub(super) node: String,
+    command: String,
+    child: Child,
+    leader: ProcessId,
+}
+
+impl Program {
+    /// Starts a machine's program, the leader of a process group of its own.
+    pub(super) fn start(
+        program: &RecordedProgram,
+        record: &Record,
+        dir: &LabDir,
+        journal: &mut Journal,
+    ) -> Result<Self> {
+        let RecordedProgram { node, command, .. } = program;
+        let child = spawn(Node::find(record, node)?, command, dir)?;
+        let leader = ProcessId::of(child.id());
+        let noted = leader.and_then(|leader| journal.note(Made::Program(leader)).map(|()| leader));
+        let leader = noted.during(|| "cannot write the journal".into())?;
+        Ok(Self { node: node.clone(), command: command.join(" "), child, leader })
+    }
+
+    /// How it ended, once.
+    fn ended(&mut self) -> Option<Ending> {
+        let status = self.child.try_wait().ok()??;
+        Some(Ending { node: self.node.clone(), command: self.command.clone(), status })
+    }
+}
+
+/// A program that is no more.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) node: String,
+    pub(super) command: String,
+    pub(super) status: ExitStatus,
+}
+
+fn spawn(node: Node<'_>, command: &[String], dir: &LabDir) -> Result<Child> {
+    let (program, arguments) = command.split_first().expect("only machines with a program are started");
+    let spawn = || -> Result<io::Result<Child>> {
+        enter(node)?;
+        Ok(files::create(&dir.program_log(&node.node.name), files::OWN).and_then(|log| {
+            Command::new(program)
+                .args(arguments)
+                .envs(environment(node))
+                .stdin(Stdio::null())
+                .stdout(log.try_clone()?)
+                .stderr(log)
+                .process_group(0)
+                .spawn()
+        }))
+    };
+    // A child is born into the namespaces of the thread that makes it.
+    let spawned = thread::scope(|scope| scope.spawn(spawn).join()).expect("entering a node does not panic")?;
+    spawned.during(|| format!("cannot run `{program}` in {}", node.node.name))
+}
+
+/// Asks all programs to end, and insists on it after a while.
+pub(super) fn stop(mut programs: Vec<Program>, journal: &mut Journal) {
+    let leaders: Vec<_> = programs.iter().map(|program| program.leader).collect();
+    for leader in &leaders {
+        let _ = process::signal_group(*leader, Signal::TERM);
+    }
+    let deadline = Instant::now() + GRACE;
+    while !programs.is_empty() && Instant::now() < deadline {
+        reap(&mut programs);
+        thread::sleep(Duration::from_millis(2));
+    }
+    // Whoever is left of the groups, the leaders included.
+    for leader in &leaders {
+        let _ = process::signal_group(*leader, Signal::KILL);
+    }
+    for program in &mut programs {
+        let _ = program.child.wait();
+    }
+    for leader in leaders {
+        // One that stands in the journal still is found to be gone by whoever reads it.
+        let _ = journal.remove(&Made::Program(leader));
+    }
+}
+
+/// Reaps what ended; returns how each did.
+pub(super) fn reap(programs: &mut Vec<Program>) -> Vec<Ending> {
+    let mut endings = Vec::new();
+    programs.retain_mut(|program| {
+        let ended = program.ended();
+        let runs = ended.is_none();
+        endings.extend(ended);
+        runs
+    });
+    endings
+}
+
+/// The last lines of a program's log, from so many bytes of its end.
+pub fn last_lines(log: &Path, count: usize, tail: u64) -> Vec<String> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(tail)))?;
+        files::read_bounded(file.take(tail), tail)
+    };
+    let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
+    let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+    lines[lines.len().saturating_sub(count)..].to_vec()
+}

@@ -1,0 +1,104 @@
+//! The processes of a lab, ended: its programs' groups, and whatever runs in its namespaces.
+//!
+//! One idea: `exec` hands its own process over and a program may leave its group, so nobody has a list of them all; where
+//! a process stands says whose it is. All are asked at once, and all have the same time.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+use crate::sys::netns::{self, Identity};
+use crate::sys::process::{self, Listed, ProcessId, Signal};
+
+/// How long a program may take to end after SIGTERM.
+pub(in crate::lab) const GRACE: Duration = Duration::from_secs(2);
+/// How long the kernel may take after SIGKILL.
+const INSISTENCE: Duration = Duration::from_secs(5);
+const GLANCE: Duration = Duration::from_millis(3);
+
+/// Says to a program which lab it is in.
+pub(in crate::lab) const VARIABLE: &str = "VNET_LAB";
+
+/// Whose end is wanted.
+#[derive(Debug, Default)]
+pub(in crate::lab) struct Residents<'a> {
+    /// Process groups, by their leaders.
+    pub(in crate::lab) groups: Vec<ProcessId>,
+    /// Namespaces.
+    pub(in crate::lab) places: Vec<Identity>,
+    /// A lab without root whose daemon crashed: its namespaces have no names any more, its processes were told its name.
+    pub(in crate::lab) lab: Option<&'a str>,
+}
+
+impl Residents<'_> {
+    /// Asks all to end, and insists after a while.
+    pub(in crate::lab) fn end(&self) -> io::Result<()> {
+        if self.groups.is_empty() && self.places.is_empty() && self.lab.is_none() {
+            return Ok(());
+        }
+        let found = self.find();
+        for process in &found {
+            process.id.signal(Signal::TERM)?;
+            // A shell that somebody types into ends with its terminal alone.
+            if process.has_terminal {
+                process.id.signal(Signal::HUP)?;
+            }
+        }
+        let deadline = Instant::now() + GRACE;
+        while Instant::now() < deadline && found.iter().any(|process| process.id.is_alive()) {
+            thread::sleep(GLANCE);
+        }
+        self.kill()
+    }
+
+    /// Those that are left, and what they started meanwhile.
+    fn kill(&self) -> io::Result<()> {
+        let deadline = Instant::now() + INSISTENCE;
+        loop {
+            let left = self.find();
+            if left.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(io::Error::other(format!("{} processes of the lab do not end", left.len())));
+            }
+            for process in &left {
+                process.id.signal(Signal::KILL)?;
+            }
+            thread::sleep(GLANCE);
+        }
+    }
+
+    fn find(&self) -> Vec<Listed> {
+        let groups: Vec<_> =
+            self.groups.iter().filter(|leader| !leader.is_replaced()).map(|leader| leader.pid).collect();
+        let own = std::process::id();
+        let here = place(own);
+        let is_wanted = |process: &Listed| {
+            let pid = process.id.pid;
+            pid != own && (groups.contains(&process.group) || self.has(pid, here))
+        };
+        process::running().filter(is_wanted).collect()
+    }
+
+    fn has(&self, pid: u32, here: Option<Identity>) -> bool {
+        if self.places.is_empty() && self.lab.is_none() {
+            return false;
+        }
+        // One that nobody may look at is not ours.
+        let Some(place) = place(pid) else { return false };
+        let is_told = |lab| Some(place) != here && process::was_given(pid, VARIABLE, lab);
+        self.places.contains(&place) || self.lab.is_some_and(is_told)
+    }
+}
+
+/// Whether a process group is one that a lab started, as far as its members tell: they were told the lab's name.
+pub(in crate::lab) fn is_of_lab(leader: ProcessId, lab: &str) -> bool {
+    let is_member = |process: &Listed| process.group == leader.pid && process::was_given(process.id.pid, VARIABLE, lab);
+    !leader.is_replaced() && process::running().any(|process| is_member(&process))
+}
+
+/// The namespace that a process is in, as far as one may look.
+pub(in crate::lab) fn place(pid: u32) -> Option<Identity> {
+    netns::identity(Path::new(&format!("/proc/{pid}/ns/net")))
+}

@@ -1,0 +1,121 @@
+//! Waiting until the programs of a file have done what they do at their start: load rules, open ports, fork.
+//!
+//! One idea: a program cannot say that it is ready, but it shows that it is not. While one of its machine's processes computes,
+//! or sleeps for a known time, something is still to come; and where nothing has changed for a while, nothing is. That is a
+//! guess about other people's programs, so the wait has an end.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+use crate::lab::error::{During, Result};
+use crate::lab::journal::record::Record;
+use crate::lab::traffic::listeners::{self, Transport};
+use crate::sys::netns::{self, Identity, Netns};
+use crate::sys::packet_filter::{self, Rules};
+use crate::sys::process::{self, Listed, ProcessId};
+
+use super::exec::{Node, open};
+use super::processes::place;
+
+/// How long nothing must have changed.
+const QUIET: Duration = Duration::from_millis(300);
+/// How long programs may take; a process that sleeps longer than this sleeps for good.
+const LONGEST: Duration = Duration::from_secs(10);
+/// After this long somebody wonders.
+const SLOW: Duration = Duration::from_secs(1);
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// A machine with a program.
+struct Machine {
+    name: String,
+    namespace: Netns,
+    identity: Identity,
+    last: Option<Look>,
+    /// Since when it looks like this.
+    since: Instant,
+}
+
+/// What its program has changed until now.
+#[derive(PartialEq, Eq)]
+struct Look {
+    /// With the time that each has computed.
+    processes: Vec<(ProcessId, u64)>,
+    listening: BTreeSet<(Transport, String)>,
+    rules: Vec<Rules>,
+}
+
+/// Waits until every machine's programs have ended or are quiet. Returns the machines where that took too long. `tell` gets
+/// those that are waited for, once, when it takes a while. Must be called from a thread that may enter the lab's namespaces.
+pub fn wait(lab: &Record, stop: &AtomicBool, tell: impl FnOnce(&[String])) -> Result<Vec<String>> {
+    let machines: BTreeSet<&str> = lab.programs.iter().map(|program| program.node.as_str()).collect();
+    let mut machines = machines.into_iter().map(|name| Machine::open(lab, name)).collect::<Result<Vec<_>>>()?;
+    let (began, mut tell) = (Instant::now(), Some(tell));
+    loop {
+        look(&mut machines)?;
+        // All at once: what one does may have another go on.
+        let busy = machines.iter().filter(|machine| !machine.is_quiet());
+        let busy: Vec<_> = busy.map(|machine| machine.name.clone()).collect();
+        if busy.is_empty() || began.elapsed() >= LONGEST || stop.load(Ordering::Relaxed) {
+            return Ok(busy);
+        }
+        if began.elapsed() >= SLOW
+            && let Some(tell) = tell.take()
+        {
+            tell(&busy);
+        }
+        thread::sleep(GLANCE);
+    }
+}
+
+fn look(machines: &mut [Machine]) -> Result<()> {
+    let own = std::process::id();
+    // What somebody types at a terminal is no part of the file.
+    let programs = process::running().filter(|process| process.id.pid != own && !process.has_terminal);
+    let programs: Vec<_> = programs.filter_map(|process| Some((place(process.id.pid)?, process))).collect();
+    for machine in machines {
+        let here = programs.iter().filter(|(place, _)| *place == machine.identity).map(|(_, process)| *process);
+        let here: Vec<Listed> = here.collect();
+        let cannot = || format!("cannot look at {}", machine.name);
+        let look = machine.namespace.run(|| Look::at(&here)).and_then(|look| look).during(cannot)?;
+        machine.note(look, here.iter().any(goes_on));
+    }
+    Ok(())
+}
+
+/// Whether a process will do more without anything coming from outside.
+fn goes_on(process: &Listed) -> bool {
+    process.is_busy || process::sleeps_for(process.id.pid).is_some_and(|time| time <= LONGEST)
+}
+
+impl Machine {
+    fn open(lab: &Record, name: &str) -> Result<Self> {
+        let node = Node::find(lab, name)?;
+        let gone = || io::Error::from(io::ErrorKind::NotFound);
+        let identity = netns::identity(&node.node.namespace).ok_or_else(gone);
+        let identity = identity.during(|| format!("cannot enter {name}"))?;
+        Ok(Self { name: name.to_owned(), namespace: open(node)?, identity, last: None, since: Instant::now() })
+    }
+
+    fn note(&mut self, look: Look, goes_on: bool) {
+        if goes_on || self.last.as_ref() != Some(&look) {
+            self.since = Instant::now();
+        }
+        self.last = Some(look);
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.since.elapsed() >= QUIET || self.last.as_ref().is_some_and(|look| look.processes.is_empty())
+    }
+}
+
+impl Look {
+    /// At the machine that the calling thread is in.
+    fn at(processes: &[Listed]) -> io::Result<Self> {
+        let mut rules = packet_filter::rules(None)?;
+        rules.sort_by_key(|rules| (rules.hooks.clone(), rules.count, rules.ipv4, rules.ipv6));
+        let processes = processes.iter().map(|process| (process.id, process.ticks)).collect();
+        Ok(Self { processes, listening: listeners::listening()?, rules })
+    }
+}
