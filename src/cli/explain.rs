@@ -17,7 +17,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::output::Output;
 use super::table::Table;
-use super::{Exit, Outcome, hops, settle, topology, verify};
+use super::{Exit, Outcome, by_packets, hops, topology, verify};
 
 /// Tell the way of a packet, there and back
 ///
@@ -116,7 +116,7 @@ impl Explain {
         let settle = || -> Result<Settled, Failure> {
             let query = analysis::parse_query(&self.source, &self.destination).map_err(Failure::usage)?;
             let lab = lab::pick(&Base::detect(), context.lab.as_deref())?;
-            let mut settled = settle::settle(&[query], &lab, context)?;
+            let mut settled = by_packets::settle(&[query], &lab, context)?;
             settled.remove(0).map_err(Failure::usage)
         };
         match settle() {

@@ -18,7 +18,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::output::Output;
 use super::table::Table;
-use super::{Outcome, settle, topology};
+use super::{Outcome, by_packets, topology};
 
 /// Show who reaches whom, there and back
 ///
@@ -97,7 +97,7 @@ fn settle_pairs(reach: &mut analysis::Reach, context: &Context) {
         return;
     }
     let lab = lab::pick(&Base::detect(), context.lab.as_deref()).map_err(Failure::from);
-    match lab.and_then(|lab| settle::settle(&queries, &lab, context)) {
+    match lab.and_then(|lab| by_packets::settle(&queries, &lab, context)) {
         Ok(settled) => open.into_iter().zip(settled).for_each(|(pair, settled)| {
             if let Ok(settled) = settled {
                 pair.settle(settled);

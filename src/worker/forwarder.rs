@@ -15,11 +15,11 @@ use crate::dataplane::{
 use crate::wire::{Frame, Offload, Packet, ParseError, Protocol};
 
 use super::coalescer::{Coalescer, Place};
+use super::counters::{PortTally, Tally};
 use super::device::{Device, RecvError, SendError};
 use super::flow_events::FlowEvents;
-use super::tally::{PortTally, Tally};
+use super::metrics_observer::Witness;
 use super::trace::{Taps, Traced};
-use super::witness::Witness;
 
 /// Frames taken from one port before the next port has its turn.
 const BATCH: usize = 64;

@@ -6,26 +6,26 @@
 //! without threads or descriptors; [`Workers`] runs one in each thread. They know no model, no names, and never log:
 //! what happens is counted in a [`Tally`] or told as an [`Event`].
 
+mod busy_poll;
 mod coalescer;
+mod command;
+mod counters;
 mod device;
 mod drop_log;
 mod flow_events;
 mod forwarder;
 mod lossy;
-mod order;
+mod metrics_observer;
 mod rule_hits;
 mod run;
-mod spin;
-mod tally;
 mod trace;
-mod witness;
 
+pub use busy_poll::Spin;
+pub use counters::{MAX_PORTS, PortTally, Tally};
 pub use device::{Device, RecvError, SendError};
 pub use drop_log::{DropLog, Dropped};
 pub use flow_events::{FlowEvents, FlowScope, FlowWatch};
 pub use forwarder::{Batch, Forwarder, Tables};
 pub use rule_hits::RuleHits;
 pub use run::{Event, Unplugged, Workers};
-pub use spin::Spin;
-pub use tally::{MAX_PORTS, PortTally, Tally};
 pub use trace::{Taps, Traced, Watch};

@@ -14,15 +14,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::forwarder::{Forwarder, Tables};
-use super::order::{Followed, Order, Plug};
-use super::spin::Spin;
-use super::tally::{MAX_PORTS, Tally};
 use crate::dataplane::{FlowEvent, NicId, PortId, Timestamp};
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::poll::{Poller, Ready, Waker};
 use crate::sys::schedule::set_slice;
 use crate::sys::tun::TunQueue;
+
+use super::busy_poll::Spin;
+use super::command::{Followed, Order, Plug};
+use super::counters::{MAX_PORTS, Tally};
+use super::forwarder::{Forwarder, Tables};
 
 /// How often idle flow records are looked for, and how many are ended at a time.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(100);

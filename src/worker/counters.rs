@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
+use crate::dataplane::{DropReason, PortId};
+
 use super::drop_log::DropLog;
 use super::rule_hits::RuleHits;
-use crate::dataplane::{DropReason, PortId};
 
 /// The highest number of ports: as many interfaces as Azure has in a region and subscription.
 pub const MAX_PORTS: usize = 1 << 16;
