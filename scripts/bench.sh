@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures this router against the kernel's own between two namespaces, and prints a table with ratios.
 #
-#   sudo scripts/bench.sh [--rounds N] [--seconds S] [--only LOADS] [--routers LIST] [--anyway] [--no-build] [--readme]
+#   sudo scripts/bench.sh [--rounds N] [--seconds S] [--only LOADS] [--routers LIST] [--anyway] [--no-build] [--page]
 #
 # LOADS and LIST are names with commas between, as in `loads` and `all_routers` below; without them, everything is measured.
 # The routers, each with its own pair of namespaces, take turns in every round, so that what disturbs the machine
@@ -24,7 +24,7 @@
 # TCP's congestion control is CUBIC, the kernel's own default, whatever the machine's is, and BBR in the loads that say so.
 # BBR paces what it sends, so that a stream measures a timer as much as its way, and a socket that was made under it goes on
 # pacing whatever it is given later. So sockets are made under Reno, which any namespace may set.
-# Results go to target/bench.json; --readme also writes its tables into README.md. --anyway measures on a busy machine; such numbers are good for ratios at most.
+# Results go to target/bench.json; --page also writes its tables into docs/internals/performance.md. --anyway measures on a busy machine; such numbers are good for ratios at most.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -34,7 +34,7 @@ routers=()
 for router in "${all_routers[@]}"; do
   if [ "$router" != ovs ] || { command -v ovs-vswitchd && command -v ethtool; } >/dev/null; then routers+=("$router"); fi
 done
-rounds=5 seconds=2 anyway=0 build=1 readme=0 congestion=cubic
+rounds=5 seconds=2 anyway=0 build=1 page=0 congestion=cubic
 while [ $# -gt 0 ]; do
   case $1 in
     --rounds) rounds=$2; shift 2 ;;
@@ -43,7 +43,7 @@ while [ $# -gt 0 ]; do
     --routers) IFS=, read -r -a routers <<<"$2"; shift 2 ;;
     --anyway) anyway=1; shift ;;
     --no-build) build=0; shift ;;
-    --readme) readme=1; shift ;;
+    --page) page=1; shift ;;
     *) sed -n '2,6p' "$0" >&2; exit 2 ;;
   esac
 done
@@ -629,8 +629,9 @@ rows() { # ONE OTHER ROUTER... <LOAD-TITLE-BAR
   echo
 }
 
-# The tables between the two marks in README.md: ratios of what was measured, and nothing else.
-write_readme() {
+# The tables between the two marks of the page: ratios of what was measured, and nothing else.
+write_page() {
+  local file=docs/internals/performance.md
   {
     ratios nftables kernel nftables tokio-tun ovs vnet vnet-plain <<'ROWS'
 tcp1       TCP, one stream
@@ -663,8 +664,8 @@ ROWS
     /<!-- end of bench -->/ { inside = 0 }
     !inside
     /<!-- bench: / { inside = 1; while ((getline line <tables) > 0) print line }
-  ' README.md >"$work/README.md"
-  cp "$work/README.md" README.md
+  ' "$file" >"$work/page.md"
+  cp "$work/page.md" "$file"
 }
 
 # A markdown table: of each router the ratio of its median to that of the first one named.
@@ -762,4 +763,4 @@ for round in $(seq "$rounds"); do
   done
 done
 report "$demo"
-if [ "$readme" = 1 ]; then write_readme; fi
+if [ "$page" = 1 ]; then write_page; fi

@@ -14,6 +14,8 @@ mod golden;
 mod keys;
 #[path = "docs/links.rs"]
 mod links;
+#[path = "docs/live.rs"]
+mod live;
 #[path = "docs/page.rs"]
 mod page;
 #[path = "docs/prose.rs"]

@@ -12,12 +12,12 @@ use crate::golden::Golden;
 use crate::page::{self, Page, root};
 
 /// One command of a block, and the lines below it.
-struct Step<'a> {
-    command: String,
-    shown: Vec<&'a str>,
+pub(crate) struct Step<'a> {
+    pub(crate) command: String,
+    pub(crate) shown: Vec<&'a str>,
 }
 
-fn steps<'a>(lines: &[&'a str]) -> Vec<Step<'a>> {
+pub(crate) fn steps<'a>(lines: &[&'a str]) -> Vec<Step<'a>> {
     let mut steps: Vec<Step<'a>> = Vec::new();
     for line in lines {
         match (line.strip_prefix("$ "), steps.last_mut()) {
@@ -83,17 +83,21 @@ fn commands_that_pages_show_are_commands_of_the_program() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Where a shell finds the program, as after `cargo install`.
+pub(crate) fn path() -> String {
+    let program = Path::new(env!("CARGO_BIN_EXE_vnet")).parent().unwrap();
+    format!("{}:{}", program.display(), std::env::var("PATH").unwrap())
+}
+
 /// Whether no lab and no privilege is needed.
-fn asks_a_file(command: &str) -> bool {
+pub(crate) fn asks_a_file(command: &str) -> bool {
     let asks = ["vnet validate ", "vnet rule ", "sed "].iter().any(|known| command.starts_with(known));
     asks || command.starts_with("vnet ") && (command.contains(" -t ") || command.contains(" --model-only"))
 }
 
 fn run(directory: &Path, command: &str) -> String {
-    let program = Path::new(env!("CARGO_BIN_EXE_vnet")).parent().unwrap();
-    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
     let mut shell = Command::new("sh");
-    shell.args(["-c", command]).current_dir(directory).env("PATH", path).env_remove("VNET_LAB");
+    shell.args(["-c", command]).current_dir(directory).env("PATH", path()).env_remove("VNET_LAB");
     let output = shell.output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     String::from_utf8(text).unwrap()
@@ -108,7 +112,7 @@ fn same(shown: &str, line: &str) -> bool {
 }
 
 /// Whether the lines are those, where a line `…` stands for any.
-fn alike(shown: &[&str], printed: &[&str]) -> bool {
+pub(crate) fn alike(shown: &[&str], printed: &[&str]) -> bool {
     match (shown.split_first(), printed.split_first()) {
         (None, None) => true,
         (Some((first, rest)), _) if first.trim() == "…" => {

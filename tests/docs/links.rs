@@ -82,3 +82,20 @@ fn files_that_pages_name_exist() {
     assert!(seen > 20, "only {seen} files are named");
     assert!(wrong.is_empty(), "there are no such files:\n{}", wrong.join("\n"));
 }
+
+/// The map of modules heads the sources; the page on the architecture shows the same.
+#[test]
+fn the_map_of_modules_is_that_of_the_sources() {
+    let sources = include_str!("../../src/lib.rs");
+    let rows: Vec<_> = sources.lines().filter_map(|line| line.strip_prefix("//! |")).collect();
+    assert!(rows.len() > 10, "{rows:?}");
+    let page = Page::read("docs/internals/architecture.md");
+    let shown: Vec<_> = page.text.lines().collect();
+    for row in rows {
+        let row = format!("|{}", row.replace("[`", "`").replace("`]", "`"));
+        assert!(
+            shown.contains(&row.as_str()),
+            "docs/internals/architecture.md does not have the row of src/lib.rs:\n{row}"
+        );
+    }
+}

@@ -80,7 +80,7 @@ pub(crate) fn all() -> Vec<Page> {
 
 /// Those that are not the rules.
 pub(crate) fn ours() -> impl Iterator<Item = Page> {
-    all().into_iter().filter(|page| !page.path.starts_with("docs/rules") && page.path != Path::new("README.md"))
+    all().into_iter().filter(|page| !page.path.starts_with("docs/rules"))
 }
 
 fn collect(folder: &str, paths: &mut Vec<String>) {

@@ -1,9 +1,29 @@
-//! How pages are written: short sentences.
+//! How pages are written: short sentences, and a README that fits on two screens.
 
 use crate::page::{self, Page};
 
 /// What a reader whose first language is another one takes in at once.
 const WORDS: usize = 25;
+
+/// What a stranger reads before the first try.
+const README_BYTES: usize = 10 * 1024;
+
+#[test]
+fn the_readme_is_short() {
+    let length = Page::read("README.md").text.len();
+    assert!(length <= README_BYTES, "README.md has {length} bytes; the rest belongs into docs");
+}
+
+/// The README's figures are rows of the page that `scripts/bench.sh` writes.
+#[test]
+fn figures_of_the_readme_are_those_of_their_page() {
+    let (readme, page) = (Page::read("README.md"), Page::read("docs/internals/performance.md"));
+    let figures = readme.text.split("## How fast").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    let rows: Vec<_> = figures.lines().filter(|line| line.starts_with('|')).collect();
+    assert!(rows.len() > 4, "{rows:?}");
+    let wrong: Vec<_> = rows.iter().filter(|row| !page.text.lines().any(|line| line == **row)).collect();
+    assert!(wrong.is_empty(), "docs/internals/performance.md has other figures: {wrong:#?}");
+}
 
 #[test]
 fn sentences_have_at_most_25_words() {

@@ -60,6 +60,7 @@ fn every_cited_rule_is_defined() {
         visit(&root.join(folder), &mut look);
     }
     look(&root.join("README.md"), include_str!("../../README.md"));
+    look(&root.join("CONTRIBUTING.md"), include_str!("../../CONTRIBUTING.md"));
     assert!(undefined.is_empty(), "no text in docs/rules for: {undefined:#?}");
 }
 
