@@ -267,11 +267,12 @@ fn a_test_of_what_depends_fails_and_says_so() {
         [("reachable", "nva1", model::Verdict::Reachable), ("blocked", "", model::Verdict::Blocked)]
     {
         let test = format!("{{from: v1, to: v2, port: 443, expect: {expect}}}");
-        let expected = [format!("expected {expect}, but {depends}")];
-        assert_eq!(problems(&yaml, &test, None), expected);
+        let by_model = format!("the file expects {expect}, but the model says {depends}");
+        assert_eq!(problems(&yaml, &test, None), [by_model]);
+        let by_both = format!("the file expects {expect}, the model says {depends}, the packets say {verdict}");
         assert_eq!(
             problems(&yaml, &test, Some(&seen(verdict, via, via))),
-            expected,
+            [by_both],
             "packets of one flow are no defect"
         );
     }

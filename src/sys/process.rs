@@ -241,7 +241,8 @@ fn raw(pid: u32) -> io::Result<Pid> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
-    use std::process::Command;
+    use std::io::{Read, Write};
+    use std::process::{Command, Stdio};
 
     use super::*;
 
@@ -266,7 +267,11 @@ mod tests {
 
     #[test]
     fn a_process_is_known_by_a_whole_variable() {
-        let mut child = Command::new("sleep").arg("1000").env("VNET_TEST", "one").spawn().unwrap();
+        let (input, output) = (Stdio::piped(), Stdio::piped());
+        let mut child = Command::new("cat").env("VNET_TEST", "one").stdin(input).stdout(output).spawn().unwrap();
+        // A process has its own environment a moment after it was spawned, and certainly once its program answers.
+        child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let given = ["one", "on", "two"].map(|value| was_given(child.id(), "VNET_TEST", value));
         child.kill().unwrap();
         child.wait().unwrap();
