@@ -9,7 +9,8 @@ say() { printf '%s\n' "$*" >&2; }
 
 # program=package
 needed=(
-    iperf3=iperf3 arping=arping nft=nftables tcpdump=tcpdump ping=iputils-ping ip=iproute2 jq=jq setpriv=util-linux curl=curl
+    iperf3=iperf3 arping=arping nft=nftables iptables-legacy=iptables tcpdump=tcpdump ping=iputils-ping ip=iproute2
+    jq=jq setpriv=util-linux curl=curl
     dig=bind9-dnsutils python3=python3 vtysh=frr bird=bird2 gobgpd=gobgpd
 )
 
