@@ -18,7 +18,7 @@ use vnet::compile::{Compiled, EffectiveRule, RuleOwner, Sender, compile};
 use vnet::config;
 use vnet::dataplane::{AclId, Fib, Filters, NextHop, NicId, ProtocolMatch, RouteId};
 use vnet::model::{
-    Attachment, CircuitIx, ConnectionIx, Internet, Learned, Network, NicIx, Said, Side, SubnetIx, VnetIx,
+    Advertisement, Attachment, CircuitIx, ConnectionIx, Internet, Learned, Network, NicIx, Side, SubnetIx, VnetIx,
 };
 
 use golden::Golden;
@@ -122,7 +122,7 @@ fn vpn_33_an_instance_without_a_way_is_no_next_hop() {
     let heard = |over: &[&str], learned: Learned| {
         let mut learned = learned;
         let ways = over.iter().map(|name| ((*name).to_owned(), vec!["172.20.0.0/16".parse().unwrap()]));
-        learned.bgp.over = ways.collect();
+        learned.bgp.by_connection = ways.collect();
         learned
     };
     let own = "172.31.0.0/16";
@@ -214,7 +214,9 @@ fn er_02_a_link_without_a_way_is_no_next_hop() {
     // By sessions of its own, over the secondary link alone.
     let over = BTreeSet::from(["x-secondary".to_owned()]);
     let mut said = Learned::default();
-    said.bgp.said.insert("x".into(), [(site.parse().unwrap(), Said { as_path: vec![65010], over })].into());
+    said.bgp
+        .by_circuit
+        .insert("x".into(), [(site.parse().unwrap(), Advertisement { as_path: vec![65010], over })].into());
     assert_eq!(next_hops(&network, &said, site), "10.3.129.93 10.3.129.94 10.3.129.95");
     // Its session ends a moment after the link.
     said.down = down(&["x-secondary"]).down;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use vnet::config::{Loaded, Named, Severity, load, load_with, no_files};
-use vnet::model::{CircuitFault, CircuitIx, Network, Standing};
+use vnet::model::{CircuitFault, CircuitIx, Existing, Network};
 
 use golden::Golden;
 
@@ -43,7 +43,7 @@ fn every_case_gives_what_its_twin_says() {
             let (Named::ServiceTags(file) | Named::Nftables(file)) = named;
             fs::read_to_string(path.with_file_name(file)).map_err(|_| "no such file".to_owned())
         };
-        let (actual, extension, other) = match load_with(&text, &file, &Standing::default(), &beside) {
+        let (actual, extension, other) = match load_with(&text, &file, &Existing::default(), &beside) {
             Ok(loaded) => (dump(&loaded, &text, &file), "model", "stderr"),
             Err(errors) => (errors.render(&text, &file, false), "stderr", "model"),
         };
@@ -73,8 +73,8 @@ fn adr_09_interfaces_keep_their_dynamic_addresses_while_the_file_around_them_cha
     let (web, db) = (machine("web", "subnet: v/s"), machine("db", "subnet: v/s"));
     let before = load(&file(&format!("{web}, {db}")), "l.yaml").unwrap().network;
     assert_eq!(addresses(&before), ["web 10.1.1.4", "db 10.1.1.5"]);
-    let standing = Standing::of(&before);
-    let again = |machines: &str| addresses(&load_with(&file(machines), "l", &standing, &no_files).unwrap().network);
+    let existing = Existing::of(&before);
+    let again = |machines: &str| addresses(&load_with(&file(machines), "l", &existing, &no_files).unwrap().network);
     // Whoever is new takes what is free, wherever the file has it.
     let new = machine("new", "subnet: v/s");
     assert_eq!(again(&format!("{new}, {db}, {web}")), ["new 10.1.1.6", "db 10.1.1.5", "web 10.1.1.4"]);

@@ -608,9 +608,9 @@ fn what_is_learnt_is_published_and_outlives_a_change() {
     assert!(!leads_to_gateway("172.16.0.0/12"));
     let generation = engine.published().generation();
     let says = |prefix: &str| BTreeMap::from([("hub-dc".to_owned(), vec![prefix.parse().unwrap()])]);
-    assert!(engine.learn(|learned| learned.bgp.over = says("172.16.0.0/12")));
+    assert!(engine.learn(|learned| learned.bgp.by_connection = says("172.16.0.0/12")));
     assert!(leads_to_gateway("172.16.0.0/12"));
-    assert!(!engine.learn(|learned| learned.bgp.over = says("172.16.0.0/12")), "nothing new");
+    assert!(!engine.learn(|learned| learned.bgp.by_connection = says("172.16.0.0/12")), "nothing new");
     assert_eq!(engine.published().generation(), generation + 1);
 
     engine.publish(prepared, HashMap::new()).unwrap();
@@ -618,6 +618,6 @@ fn what_is_learnt_is_published_and_outlives_a_change() {
     let stale = engine.prepare(load()).unwrap();
     engine.publish(engine.prepare(load()).unwrap(), HashMap::new()).unwrap();
     assert!(engine.publish(stale, HashMap::new()).is_err(), "another change came between");
-    assert!(engine.learn(|learned| learned.bgp.over.clear()));
+    assert!(engine.learn(|learned| learned.bgp.by_connection.clear()));
     assert!(!leads_to_gateway("172.16.0.0/12"), "withdrawn");
 }

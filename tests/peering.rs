@@ -5,7 +5,7 @@ use PeeringState::{Connected, Disconnected, Initiated};
 use SyncLevel::{FullyInSync, LocalAndRemoteNotInSync, LocalNotInSync, RemoteNotInSync};
 use vnet::compile::compile;
 use vnet::daemon::change;
-use vnet::model::{Learned, Links, Network, PeeringError, PeeringState, Standing, SubnetIx, SyncLevel, VnetIx};
+use vnet::model::{Existing, Learned, Links, Network, PeeringError, PeeringState, SubnetIx, SyncLevel, VnetIx};
 use vnet::{analysis, config};
 
 /// A topology in one line a VNet: `name[@location][!] ranges > remote[+property=value] ...`; `!` is a classic one; a link
@@ -500,7 +500,7 @@ fn step(mut links: [Option<PeeringState>; 2], present: [bool; 2]) -> Option<[Opt
 fn put(running: &Network, vnets: &[&str]) -> Result<Network, String> {
     let text: String = vnets.iter().map(|line| vnet(line)).collect();
     let text = format!("name: p\nvirtualNetworks:\n{text}");
-    let loaded = config::load_with(&text, "p.yaml", &Standing::of(running), &config::no_files);
+    let loaded = config::load_with(&text, "p.yaml", &Existing::of(running), &config::no_files);
     let wanted = loaded.map_err(|errors| errors.to_string())?.network;
     change::apply(running, wanted, false).map_err(|refusal| refusal.message)
 }
@@ -570,7 +570,7 @@ fn peer_04_paths_count_the_lost_link() {
         format!("name: p\nvirtualNetworks:\n{a}{c}{gone}{machines}\n")
     };
     let before = config::load(&text(&vnet(B_A)), "p.yaml").unwrap().network;
-    let loaded = config::load_with(&text(""), "p.yaml", &Standing::of(&before), &config::no_files).unwrap();
+    let loaded = config::load_with(&text(""), "p.yaml", &Existing::of(&before), &config::no_files).unwrap();
     let network = change::apply(&before, loaded.network, false).unwrap();
     let query = analysis::parse_query("x", "y").unwrap();
     let answer = analysis::explain(&network, &compile(&network, &Learned::default(), 1), &query).unwrap();
@@ -590,7 +590,7 @@ fn stood(files: &[&[&str]]) -> Network {
         let machines: Vec<_> = vnets.iter().map(machine).collect();
         let text: String = vnets.iter().map(|line| vnet(line)).collect();
         let text = format!("name: p\nvirtualNetworks:\n{text}virtualMachines: [{}]\n", machines.join(", "));
-        let loaded = config::load_with(&text, "p.yaml", &Standing::of(&network), &config::no_files).unwrap();
+        let loaded = config::load_with(&text, "p.yaml", &Existing::of(&network), &config::no_files).unwrap();
         change::apply(&network, loaded.network, false).unwrap()
     })
 }

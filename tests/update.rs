@@ -17,7 +17,7 @@ use vnet::compile::compile;
 use vnet::config::{load, load_with, no_files};
 use vnet::daemon::api::protocol::Refusal;
 use vnet::daemon::change;
-use vnet::model::{Learned, Network, Standing};
+use vnet::model::{Existing, Learned, Network};
 
 use golden::Golden;
 
@@ -37,7 +37,7 @@ fn refusal(case: &str) -> String {
 
 /// Puts a topology in place of the network that runs, or says why not.
 fn put(topology: &str, running: &mut Network) -> String {
-    let wanted = load_with(topology, "lab.yaml", &Standing::of(running), &no_files);
+    let wanted = load_with(topology, "lab.yaml", &Existing::of(running), &no_files);
     let loaded = match wanted.and_then(|wanted| wanted.check_update(running).map(|()| wanted)) {
         Ok(loaded) => loaded,
         Err(errors) => return errors.render(topology, "lab.yaml", false),

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use vnet::analysis::plan;
 use vnet::compile::{Ids, compile, compile_next};
 use vnet::config::{Loaded, Memory, load_next, no_files};
-use vnet::model::{Learned, Links, Standing};
+use vnet::model::{Existing, Learned, Links};
 use vnet::sys::caps::{self, CapabilitySet};
 
 use topology::{HUBS, NICS, ROUTES, SPOKES, TABLES};
@@ -61,7 +61,7 @@ fn library(text: &str) {
 }
 
 fn read(text: &str, memory: &Memory) -> Loaded {
-    let loaded = load_next(text, "scale.yaml", &Standing::default(), &no_files, memory);
+    let loaded = load_next(text, "scale.yaml", &Existing::default(), &no_files, memory);
     loaded.unwrap_or_else(|errors| panic!("{errors}"))
 }
 

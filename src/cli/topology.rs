@@ -9,7 +9,7 @@ use crate::bgp::topology::converge;
 use crate::compile::{Compiled, compile};
 use crate::config::{self, Diagnostic, Errors, Loaded, Named, Severity};
 use crate::lab::{self, Record};
-use crate::model::{Learned, Network, Standing};
+use crate::model::{Existing, Learned, Network};
 use crate::sys::files;
 
 use super::context::{Context, Messages};
@@ -31,14 +31,14 @@ pub(super) fn load(text: &str, name: &str, context: &Context) -> Result<Loaded, 
 /// The same as a running lab would read it: its name is the lab's where the text has none.
 pub(super) fn load_for(lab: &Record, text: &str, name: &str, context: &Context) -> Result<Loaded, Failure> {
     let beside = lab::beside(Path::new(name));
-    let loaded = config::load_with(text, &format!("{}.yaml", lab.lab), &lab.standing(), &beside);
+    let loaded = config::load_with(text, &format!("{}.yaml", lab.lab), &lab.existing(), &beside);
     let loaded = loaded.and_then(|loaded| fitting(loaded, name));
     loaded.map_err(|errors| failure(&errors, text, name, context))
 }
 
 /// What a file says; its mistakes and doubts are left to the caller.
 pub(super) fn load_beside(text: &str, name: &str) -> Result<Loaded, Errors> {
-    fitting(config::load_with(text, name, &Standing::default(), &lab::beside(Path::new(name)))?, name)
+    fitting(config::load_with(text, name, &Existing::default(), &lab::beside(Path::new(name)))?, name)
 }
 
 /// What a good file says, if what it names on this machine can be what the file takes it for.
@@ -101,18 +101,18 @@ type OwnedFiles = dyn Fn(Named<'_>) -> Result<String, String>;
 pub(super) struct Applied {
     file: String,
     text: io::Result<String>,
-    standing: Standing,
+    existing: Existing,
     files: Box<OwnedFiles>,
 }
 
 impl Applied {
     pub(super) fn of(lab: &Record) -> Self {
-        let (text, standing, files) = (lab.topology(), lab.standing(), Box::new(lab.files()));
-        Self { file: format!("{}.yaml", lab.lab), text, standing, files }
+        let (text, existing, files) = (lab.topology(), lab.existing(), Box::new(lab.files()));
+        Self { file: format!("{}.yaml", lab.lab), text, existing, files }
     }
 
     fn load(&self) -> Option<Loaded> {
-        config::load_with(self.text.as_ref().ok()?, &self.file, &self.standing, &self.files).ok()
+        config::load_with(self.text.as_ref().ok()?, &self.file, &self.existing, &self.files).ok()
     }
 }
 
@@ -127,7 +127,7 @@ pub(super) fn new_doubts(before: &Applied, loaded: &Loaded) -> (Vec<Diagnostic>,
 /// The topology that a lab was given last, with the addresses that its interfaces have.
 pub(super) fn applied(lab: &Record, context: &Context) -> Result<(String, Loaded), Failure> {
     let text = lab.topology().map_err(|error| Failure::new(Exit::NoDaemon, error))?;
-    let loaded = config::load_with(&text, &format!("{}.yaml", lab.lab), &lab.standing(), &lab.files());
+    let loaded = config::load_with(&text, &format!("{}.yaml", lab.lab), &lab.existing(), &lab.files());
     let loaded = loaded.map_err(|errors| failure(&errors, &text, &lab.file, context))?;
     Ok((text, loaded))
 }

@@ -12,7 +12,7 @@ mod validate;
 mod yaml;
 use std::path::Path;
 
-use crate::model::{Network, Standing, UpdateError, update_errors};
+use crate::model::{Existing, Network, UpdateError, update_errors};
 
 use schema::{Document, Lists};
 use yaml::diagnostic::{Places, Report};
@@ -80,13 +80,13 @@ pub fn no_files(_: Named<'_>) -> Result<String, String> {
 
 /// Reads a topology that names no other file. `file` is its name, for the lab's name where the text has none.
 pub fn load(text: &str, file: &str) -> Result<Loaded, Errors> {
-    load_with(text, file, &Standing::default(), &no_files)
+    load_with(text, file, &Existing::default(), &no_files)
 }
 
 /// Reads a topology with the files beside it, for a network that may run: whoever is there already keeps a dynamic address,
 /// and a range that meets a peer's is told as one that is new.
-pub fn load_with(text: &str, file: &str, standing: &Standing, files: Files<'_>) -> Result<Loaded, Errors> {
-    load_next(text, file, standing, files, &Memory::default())
+pub fn load_with(text: &str, file: &str, existing: &Existing, files: Files<'_>) -> Result<Loaded, Errors> {
+    load_next(text, file, existing, files, &Memory::default())
 }
 
 /// The name of the lab that a topology is about, whatever else it says; none if there is no telling.
@@ -106,11 +106,11 @@ pub fn is_lab_name(name: &str) -> bool {
 pub fn load_next(
     text: &str,
     file: &str,
-    standing: &Standing,
+    existing: &Existing,
     files: Files<'_>,
     earlier: &Memory,
 ) -> Result<Loaded, Errors> {
-    let given = (file, standing, files);
+    let given = (file, existing, files);
     if let Some((document, report, memory)) = pieces::document(text, earlier) {
         return read(Some(document), report, memory, given);
     }
@@ -124,10 +124,10 @@ fn read(
     document: Option<Document>,
     mut report: Report,
     mut memory: Memory,
-    (file, standing, files): (&str, &Standing, Files<'_>),
+    (file, existing, files): (&str, &Existing, Files<'_>),
 ) -> Result<Loaded, Errors> {
     let tables_alone = document.as_ref().is_some_and(tables::stand_alone);
-    let network = document.map(|document| validate::network(document, file, standing, files, &mut report));
+    let network = document.map(|document| validate::network(document, file, existing, files, &mut report));
     let (warnings, places) = report.into_result()?;
     let network = network.expect("a report without errors has a network");
     if !(tables_alone && tables::stand_alone_in(&network) && warnings.is_empty()) {

@@ -245,7 +245,7 @@ mod tests {
 
     use super::super::{Errors, Loaded, changed_tables, load_next, no_files, read};
     use super::*;
-    use crate::model::{Network, Standing};
+    use crate::model::{Existing, Network};
 
     /// Every file that tests have, good or bad.
     fn files() -> Vec<String> {
@@ -299,13 +299,13 @@ tests:
 ";
 
     fn loaded(text: &str, earlier: &Memory) -> Result<Loaded, Errors> {
-        load_next(text, "l.yaml", &Standing::default(), &no_files, earlier)
+        load_next(text, "l.yaml", &Existing::default(), &no_files, earlier)
     }
 
     fn as_one(text: &str) -> Result<Loaded, Errors> {
         let mut report = Report::default();
         let document = super::super::document(text, &mut report);
-        read(document, report, Memory::default(), ("l.yaml", &Standing::default(), &no_files))
+        read(document, report, Memory::default(), ("l.yaml", &Existing::default(), &no_files))
     }
 
     /// All that can be seen of what was read.

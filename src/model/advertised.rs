@@ -46,7 +46,7 @@ impl Site {
 
 impl Network {
     /// What a site says over a tunnel, and how often more than once its AS number is in it.
-    pub fn said_over_tunnel(&self, tunnel: ConnectionIx) -> Option<(Vec<IpNet>, u8)> {
+    pub fn advertised_over_tunnel(&self, tunnel: ConnectionIx) -> Option<(Vec<IpNet>, u8)> {
         let site = self.site(self.site_of(tunnel)?);
         let connection = self.connection(tunnel);
         let about = |end: &&TunnelEnd| {
@@ -61,7 +61,7 @@ impl Network {
     }
 
     /// The same of a circuit's customer over one of the links.
-    pub fn said_over_link(&self, circuit: CircuitIx, side: Side) -> Option<(Vec<IpNet>, u8)> {
+    pub fn advertised_over_link(&self, circuit: CircuitIx, side: Side) -> Option<(Vec<IpNet>, u8)> {
         Some(match self.customer(circuit)? {
             Customer::Site(ix) => {
                 let device = self.site(ix);
@@ -79,7 +79,7 @@ impl Network {
 
     /// What a circuit's customer says, over whichever link.
     pub fn customer_routes(&self, circuit: CircuitIx) -> Vec<IpNet> {
-        let said = Side::BOTH.into_iter().filter_map(|side| self.said_over_link(circuit, side));
+        let said = Side::BOTH.into_iter().filter_map(|side| self.advertised_over_link(circuit, side));
         let mut known = HashSet::new();
         said.flat_map(|(prefixes, _)| prefixes).filter(|prefix| known.insert(*prefix)).collect()
     }

@@ -29,7 +29,7 @@ pub struct LinkWords<'a> {
 impl LostLink {
     /// The link of that name as it stands, if it says what the file says: one that changes is put again, and Azure puts no
     /// link to nobody.
-    pub fn standing(links: &Links, vnet: VnetIx, place: usize, words: &LinkWords<'_>) -> Option<Self> {
+    pub fn existing(links: &Links, vnet: VnetIx, place: usize, words: &LinkWords<'_>) -> Option<Self> {
         let link = links.named(words)?.clone();
         Some(Self { vnet, place, link: Link { state: PeeringState::Disconnected, ..link } })
     }

@@ -6,6 +6,7 @@
 mod admin;
 mod advertised;
 mod counted;
+mod existing;
 mod express_route;
 mod extent;
 mod filter;
@@ -27,7 +28,6 @@ mod public_address;
 mod route_server;
 mod routing;
 mod service_tag;
-mod standing;
 mod test_case;
 mod update;
 mod vpn_nat;
@@ -37,6 +37,7 @@ pub use admin::{
 };
 pub use advertised::{Advertised, TunnelEnd};
 pub use counted::counted;
+pub use existing::Existing;
 pub use express_route::{
     Authorization, CircuitEnd, CircuitFault, CircuitIx, CircuitTier, Customer, EDGE_ASN, ExpressRouteCircuit,
     GlobalReach, PrivatePeering, ProviderState, Side,
@@ -49,7 +50,7 @@ pub use gateway::{
     LocalGatewayIx, LocalNetworkGateway, Remote, Site, SiteIx, TunnelFault, VirtualNetworkGateway, is_link_local,
 };
 pub use guest_filter::GuestFilter;
-pub use learned::{Absence, Heard, Learned, Said};
+pub use learned::{Absence, Advertisement, BgpLearned, Learned};
 pub use leases::Leases;
 pub use load_balancer::{
     AdminState, Backend, BackendPool, BalancedPorts, Distribution, Frontend, FrontendIx, FrontendRule, FrontendSite,
@@ -78,7 +79,6 @@ pub use routing::{
     RouteTableIx,
 };
 pub use service_tag::{PublishedTag, PublishedTagIx, ServiceTag, TagScope};
-pub use standing::Standing;
 pub use test_case::{Endpoint, Probe, TestCase, Verdict};
 pub use update::{UpdateError, update_errors};
 pub use vpn_nat::{NatKind, NatMode, NatRule};

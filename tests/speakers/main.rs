@@ -51,14 +51,14 @@ fn listing(converged: &Converged) -> String {
         }
     }
     let heard = converged.learned().bgp;
-    for (who, said) in heard.said.iter().chain(&heard.beside) {
+    for (who, said) in heard.by_circuit.iter().chain(&heard.by_gateway) {
         for (prefix, said) in said {
             let path: Vec<_> = said.as_path.iter().map(ToString::to_string).collect();
             let over: Vec<_> = said.over.iter().map(String::as_str).collect();
             writeln!(text, "{who} hears {prefix}, path {}, over {}", path.join("-"), over.join(" ")).unwrap();
         }
     }
-    for (connection, prefixes) in heard.over {
+    for (connection, prefixes) in heard.by_connection {
         let prefixes: Vec<_> = prefixes.iter().map(ToString::to_string).collect();
         writeln!(text, "over {connection}: {}", prefixes.join(" ")).unwrap();
     }

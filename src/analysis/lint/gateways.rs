@@ -86,7 +86,7 @@ fn asymmetric(network: &Network, at: ConnectionIx) -> Option<Finding> {
         |circuit| network.connections_to(circuit).any(|(_, one)| network.gateway(one.gateway).subnet.vnet == here);
     let circuits = site.circuits.iter().map(|end| end.circuit).filter(|circuit| joined(*circuit));
     let by_circuit: Vec<_> = circuits.flat_map(|circuit| network.customer_routes(circuit)).collect();
-    let said = network.bgp_over(at).and_then(|_| network.said_over_tunnel(at)).unwrap_or_default().0;
+    let said = network.bgp_over(at).and_then(|_| network.advertised_over_tunnel(at)).unwrap_or_default().0;
     let space = network.local_space(at);
     let mut by_tunnel = space.iter().chain(&said);
     let part = |range: &&IpNet| !by_circuit.contains(range) && by_circuit.iter().any(|whole| whole.contains(*range));
@@ -112,7 +112,7 @@ fn said_in_vain(network: &Network, at: SiteIx) -> Option<Finding> {
         let space = network.gateway_space(gateway);
         let renamed = network.bgp_translations(over, NatMode::IngressSnat);
         let stays = |said: &&IpNet| !renamed.iter().any(|(inside, _)| inside == *said);
-        let all = network.said_over_tunnel(over)?.0;
+        let all = network.advertised_over_tunnel(over)?.0;
         let mut said = all.iter().filter(stays);
         let hidden = said.find(|said| space.iter().any(|range| range.contains(*said)))?;
         Some((gateway, *hidden))

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::model::{CLOUD_ASN, CircuitIx, Customer, Learned, Network, Said, Side};
+use crate::model::{Advertisement, CLOUD_ASN, CircuitIx, Customer, Learned, Network, Side};
 
 use super::expressroute_rib::{Exchange, Toward, underlay};
 
@@ -19,19 +19,23 @@ pub(super) fn customer_asn(network: &Network, circuit: CircuitIx) -> Option<u32>
 }
 
 /// What a circuit's customer says over links that are up: what its sessions have brought, else what the file says of it.
-pub(super) fn said<'a>(network: &Network, learned: &'a Learned, circuit: CircuitIx) -> Cow<'a, BTreeMap<IpNet, Said>> {
+pub(super) fn said<'a>(
+    network: &Network,
+    learned: &'a Learned,
+    circuit: CircuitIx,
+) -> Cow<'a, BTreeMap<IpNet, Advertisement>> {
     let up: Vec<_> = Side::BOTH.into_iter().filter(|side| learned.link_is_up(network, circuit, *side)).collect();
-    if let Some(heard) = learned.bgp.said.get(&network.circuit(circuit).name) {
+    if let Some(heard) = learned.bgp.by_circuit.get(&network.circuit(circuit).name) {
         // A session ends a moment after its link.
         return if up.len() == 2 { Cow::Borrowed(heard) } else { Cow::Owned(over((network, circuit), &up, heard)) };
     }
     let Some(asn) = customer_asn(network, circuit) else { return Cow::default() };
-    let mut all: BTreeMap<IpNet, Said> = BTreeMap::new();
+    let mut all: BTreeMap<IpNet, Advertisement> = BTreeMap::new();
     for side in up {
-        let (prefixes, prepend) = network.said_over_link(circuit, side).unwrap_or_default();
+        let (prefixes, prepend) = network.advertised_over_link(circuit, side).unwrap_or_default();
         let (as_path, link) = (vec![asn; 1 + usize::from(prepend)], network.circuit_link_name(circuit, side));
         for prefix in prefixes {
-            all.entry(prefix).or_default().hear(as_path.clone(), link.clone());
+            all.entry(prefix).or_default().add(as_path.clone(), link.clone());
         }
     }
     Cow::Owned(all)
@@ -41,12 +45,12 @@ pub(super) fn said<'a>(network: &Network, learned: &'a Learned, circuit: Circuit
 fn over(
     (network, circuit): (&Network, CircuitIx),
     links: &[Side],
-    heard: &BTreeMap<IpNet, Said>,
-) -> BTreeMap<IpNet, Said> {
+    heard: &BTreeMap<IpNet, Advertisement>,
+) -> BTreeMap<IpNet, Advertisement> {
     let links: Vec<_> = links.iter().map(|side| network.circuit_link_name(circuit, *side)).collect();
     let left = heard.iter().map(|(prefix, said)| {
         let over = said.over.iter().filter(|link| links.contains(link)).cloned().collect();
-        (*prefix, Said { as_path: said.as_path.clone(), over })
+        (*prefix, Advertisement { as_path: said.as_path.clone(), over })
     });
     left.filter(|(_, said)| !said.over.is_empty()).collect()
 }

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::bgp::{PeerId, Side, Speaker, Transport};
-use crate::model::{Heard, Learned, Network};
+use crate::model::{BgpLearned, Learned, Network};
 
-use super::{Node, hear, kernel_routes, nodes};
+use super::{Node, collect_learned, kernel_routes, nodes};
 
 /// Messages that pass between two speakers in one go; far more than any network's routers have to say.
 const ROUNDS_MAX: usize = 100_000;
@@ -63,8 +63,8 @@ fn speak(nodes: Vec<Node>, now: Instant) -> Converged {
 impl Converged {
     /// What the network's tables follow from.
     pub fn learned(&self) -> Learned {
-        let mut heard = Heard::default();
-        self.nodes.iter().for_each(|(node, speaker)| hear(node, speaker, &mut heard));
+        let mut heard = BgpLearned::default();
+        self.nodes.iter().for_each(|(node, speaker)| collect_learned(node, speaker, &mut heard));
         let devices = self.nodes.iter().filter(|(node, _)| node.sink == super::Sink::Kernel);
         let sites = devices.map(|(node, speaker)| (node.host.clone(), kernel_routes(speaker)));
         Learned { bgp: heard, sites: sites.collect(), ..Learned::default() }

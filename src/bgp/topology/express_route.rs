@@ -102,7 +102,7 @@ pub(super) fn of_site(network: &Network, learned: &Learned, ix: SiteIx) -> Vec<P
     let peers = ends.flat_map(|(end, peering)| {
         Side::BOTH.map(|side| {
             let addresses = [peering.customer(side).into(), peering.microsoft(side).into()];
-            let (said, prepend) = network.said_over_link(end.circuit, side).unwrap_or_default();
+            let (said, prepend) = network.advertised_over_link(end.circuit, side).unwrap_or_default();
             let export = Export {
                 next_hops: next_hops(addresses[0], None),
                 prepend,

@@ -198,7 +198,7 @@ impl Exchange {
     /// What gateways have from the route server beside them, where no circuit leads there (ARS-06, BGP-23).
     fn beside(&mut self, network: &Network, learned: &Learned) {
         for (ix, gateway) in network.gateways() {
-            let heard = learned.bgp.beside.get(&gateway.name).into_iter().flatten();
+            let heard = learned.bgp.by_gateway.get(&gateway.name).into_iter().flatten();
             let Some(node) = self.find(Router::Gateway(ix)) else { continue };
             for (prefix, said) in heard.filter(|(_, said)| !said.as_path.contains(&EDGE_ASN)) {
                 if self.0[node].rib.best(prefix).next().is_none() {

@@ -6,20 +6,20 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::bgp::{Asn, Path, PeerId, Source, Speaker};
-use crate::model::{Heard, Said};
+use crate::model::{Advertisement, BgpLearned};
 
 use super::{Node, Sink};
 
 /// Adds what the fabric's tables are to have of what a router has learned.
-pub fn hear(node: &Node, speaker: &Speaker, heard: &mut Heard) {
+pub fn collect_learned(node: &Node, speaker: &Speaker, heard: &mut BgpLearned) {
     match node.sink {
         Sink::Fabric => {
-            heard.over.extend(best_ways(node, speaker));
+            heard.by_connection.extend(best_ways(node, speaker));
             measure(node, speaker, heard);
         }
         Sink::Appliances => {
             measure(node, speaker, heard);
-            let through = heard.through.entry(node.host.clone()).or_default();
+            let through = heard.by_route_server.entry(node.host.clone()).or_default();
             // What the other instance says it says itself, and of gateways the fabric knows.
             for (prefix, hops) in next_hops(speaker, |path| !path.internal) {
                 let known: &mut Vec<_> = through.entry(prefix).or_default();
@@ -28,15 +28,15 @@ pub fn hear(node: &Node, speaker: &Speaker, heard: &mut Heard) {
                 known.dedup();
             }
         }
-        Sink::Edge => said(node, speaker, heard.said.entry(node.host.clone()).or_default()),
-        Sink::Beside => said(node, speaker, heard.beside.entry(node.host.clone()).or_default()),
+        Sink::Edge => said(node, speaker, heard.by_circuit.entry(node.host.clone()).or_default()),
+        Sink::Beside => said(node, speaker, heard.by_gateway.entry(node.host.clone()).or_default()),
         Sink::Kernel => {}
     }
 }
 
 /// How long the best paths are that come from outside.
-fn measure(node: &Node, speaker: &Speaker, heard: &mut Heard) {
-    let known = heard.lengths.entry(node.host.clone()).or_default();
+fn measure(node: &Node, speaker: &Speaker, heard: &mut BgpLearned) {
+    let known = heard.path_lengths.entry(node.host.clone()).or_default();
     for prefix in speaker.prefixes() {
         let outside = learned(speaker, prefix).filter(|(_, path)| !path.internal);
         if let Some(length) = outside.map(|(_, path)| path.attributes.as_path.asns().count()).min() {
@@ -47,11 +47,11 @@ fn measure(node: &Node, speaker: &Speaker, heard: &mut Heard) {
 }
 
 /// What a node's peers say, and over what, by the shortest path: whatever the node itself knows of it from elsewhere.
-fn said(node: &Node, speaker: &Speaker, all: &mut BTreeMap<IpNet, Said>) {
+fn said(node: &Node, speaker: &Speaker, all: &mut BTreeMap<IpNet, Advertisement>) {
     for peer in &node.peers {
         for (prefix, path, _) in speaker.learned(peer.id).filter(|(_, _, refusal)| refusal.is_none()) {
             let as_path: Vec<_> = path.attributes.as_path.asns().map(|Asn(asn)| asn).collect();
-            all.entry(*prefix).or_default().hear(as_path, peer.over.clone());
+            all.entry(*prefix).or_default().add(as_path, peer.over.clone());
         }
     }
 }

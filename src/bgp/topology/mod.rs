@@ -2,7 +2,7 @@
 //!
 //! One idea: a network describes routers, [`nodes`] writes down each as BGP knows it, and nothing else turns Azure's rules
 //! into BGP's words. Whoever has sockets runs them; [`converge`] runs them in memory, for answers from a file alone. What
-//! they have learned becomes [`Heard`](crate::model::Heard) in one way for both ([`hear`]).
+//! they have learned becomes [`BgpLearned`](crate::model::BgpLearned) in one way for both ([`collect_learned`]).
 
 pub mod circuits;
 mod converge;
@@ -26,7 +26,7 @@ use super::{Asn, Group, NextHops, Origination, PeerConfig, PeerId, Retry, Source
 
 pub use converge::{Converged, converge};
 pub use inner::{gateway_peers, gateway_rows};
-pub use learned::{hear, kernel_routes};
+pub use learned::{collect_learned, kernel_routes};
 pub use view::{
     Origin, PeerRow, PeerState, RouteRow, advertised_rows, learned_rows, peer_rows, refused_rows,
     seen_from_the_other_end,

@@ -159,7 +159,7 @@ fn site_peer(
     site: &Site,
 ) -> Peer {
     // What has come over a circuit does not go on through a site.
-    let (said, prepend) = network.said_over_tunnel(over).unwrap_or_default();
+    let (said, prepend) = network.advertised_over_tunnel(over).unwrap_or_default();
     let export = Export { prepend, withheld: unsaid(site, &said), refuse_from: vec![CIRCUIT], ..Export::default() };
     let connection = network.connection(over);
     let node = network.gateway(connection.gateway).instance_name(connection.instance);

@@ -110,7 +110,7 @@ impl Gateways {
             GatewayKind::ExpressRoute { .. } => express_route::routes(&exchange, ix),
         });
         let peers = network.gateways().map(|(ix, _)| peers(network, learned, ix)).collect();
-        let through = |server: &RouteServer| learned.bgp.through.get(&server.name).cloned().unwrap_or_default();
+        let through = |server: &RouteServer| learned.bgp.by_route_server.get(&server.name).cloned().unwrap_or_default();
         let through = network.route_servers.iter().map(through);
         // For a route server that compares them.
         let compares = network.route_servers.iter().any(|server| server.preference == RoutingPreference::AsPath);
@@ -121,7 +121,7 @@ impl Gateways {
         let express = network.gateways().filter(|(_, gateway)| compares && gateway.kind != GatewayKind::Vpn);
         let express = express.map(|(ix, _)| (ix, lengths(ix))).collect();
         let (routes, through) = (routes.collect(), through.collect());
-        let lengths = if compares { learned.bgp.lengths.clone() } else { BTreeMap::new() };
+        let lengths = if compares { learned.bgp.path_lengths.clone() } else { BTreeMap::new() };
         let links = CustomerLinks::of(network, learned, &exchange);
         Self { routes, peers, links, through, exchange, express, lengths }
     }
@@ -252,7 +252,7 @@ fn instances((network, learned): (&Network, &Learned), gateway: GatewayIx, over:
     if over.is_empty() {
         leading = (0..own.active_instances()).collect();
     }
-    let mut there = preferred(&leading, |instance| !learned.is_away(network, gateway, *instance));
+    let mut there = preferred(&leading, |instance| !learned.instance_is_down(network, gateway, *instance));
     there.sort_unstable();
     let addresses = network.gateway_addresses(gateway);
     there.into_iter().filter_map(|instance| addresses.get(instance).copied()).collect()
@@ -291,7 +291,7 @@ fn routes(network: &Network, learned: &Learned, gateway: GatewayIx) -> BTreeMap<
     }
     let mut spoken: BTreeMap<IpNet, Vec<ConnectionIx>> = BTreeMap::new();
     for (ix, connection) in network.connections_of(gateway).filter(|(ix, _)| network.bgp_over(*ix).is_some()) {
-        for prefix in learned.bgp.over.get(&connection.name).into_iter().flatten() {
+        for prefix in learned.bgp.by_connection.get(&connection.name).into_iter().flatten() {
             spoken.entry(*prefix).or_default().push(ix);
         }
     }
@@ -306,7 +306,7 @@ fn peers(network: &Network, learned: &Learned, gateway: GatewayIx) -> BTreeSet<I
     let ends = network.connections_of(gateway).flat_map(|(ix, _)| network.bgp_ends(ix));
     let mut peers: BTreeSet<_> = ends.map(|(_, far)| IpNet::from(far.address)).collect();
     for (ix, connection) in network.connections_of(gateway) {
-        let said = learned.bgp.over.get(&connection.name).into_iter().flatten();
+        let said = learned.bgp.by_connection.get(&connection.name).into_iter().flatten();
         for prefix in network.local_space(ix).iter().chain(said) {
             peers.remove(prefix);
         }

@@ -10,7 +10,7 @@ use super::names::or_unnamed;
 
 /// Takes the links out of a file that lead to no virtual network of it and are made already. Others that lead nowhere are
 /// mistakes, and stay.
-pub(super) fn take(document: &mut Document, standing: &Links) -> Vec<LostLink> {
+pub(super) fn take(document: &mut Document, existing: &Links) -> Vec<LostLink> {
     let names = document.virtual_networks.iter().map(|vnet| or_unnamed(&vnet.name).to_lowercase());
     let known: HashSet<String> = names.collect();
     let is_lost = |link: &Peering| remote(link).is_some_and(|remote| !known.contains(&remote.to_lowercase()));
@@ -35,7 +35,7 @@ pub(super) fn take(document: &mut Document, standing: &Links) -> Vec<LostLink> {
                     link.use_remote_gateways.as_ref().is_some_and(|flag| flag.value),
                 ],
             };
-            let found = is_lost(link).then(|| LostLink::standing(standing, VnetIx(at), place - 1, &words)).flatten();
+            let found = is_lost(link).then(|| LostLink::existing(existing, VnetIx(at), place - 1, &words)).flatten();
             let stays = found.is_none();
             lost.extend(found);
             stays

@@ -50,7 +50,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::model::{
-    AsgIx, Network, NsgIx, RouteTable, RouteTableIx, Standing, Subnet, SubnetIx, VirtualNetwork, VnetIx,
+    AsgIx, Existing, Network, NsgIx, RouteTable, RouteTableIx, Subnet, SubnetIx, VirtualNetwork, VnetIx,
 };
 
 use super::schema::{self, Document};
@@ -75,27 +75,27 @@ const DEFAULT_FLOW_TIMEOUT_MINUTES: u64 = 4;
 pub(super) fn network(
     mut document: Document,
     file: &str,
-    standing: &Standing,
+    existing: &Existing,
     files: Files<'_>,
     report: &mut Report,
 ) -> Network {
     let name = lab_name(&document, file, report);
-    let lost_links = lost_link::take(&mut document, &standing.links);
+    let lost_links = lost_link::take(&mut document, &existing.links);
     let scope = Scope::of(&document, report);
     let vnets = &document.virtual_networks;
     let mut tags = Tags::new(document.service_tags.as_ref(), files);
-    let mut public = Public::of(&document, &standing.leases, report);
-    let (mut virtual_networks, gateways) = joined(&document, standing, &scope, &mut public, &mut tags, report);
+    let mut public = Public::of(&document, &existing.leases, report);
+    let (mut virtual_networks, gateways) = joined(&document, existing, &scope, &mut public, &mut tags, report);
     let accounts = Accounts::of(&document, &scope, report);
     if let Some(principal) = &document.principal {
         Rights { principal, accounts: &accounts, vnets: &virtual_networks }.check(
             vnets,
-            (&standing.links, &lost_links),
+            (&existing.links, &lost_links),
             report,
         );
     }
 
-    let mut pool = Pool::of(&standing.leases);
+    let mut pool = Pool::of(&existing.leases);
     let mut attachments = Attachments::default();
     for (index, vnet) in vnets.iter().enumerate() {
         let attach = attachments.virtual_network(VnetIx(index), vnet, &virtual_networks[index], &mut pool, report);
@@ -155,7 +155,7 @@ pub(super) fn route_table(table: &schema::RouteTable, report: &mut Report) -> Ro
 /// The virtual networks with the links between them, and the gateways in them.
 fn joined(
     document: &Document,
-    standing: &Standing,
+    existing: &Existing,
     scope: &Scope,
     public: &mut Public<'_>,
     tags: &mut Tags<'_>,
@@ -169,7 +169,7 @@ fn joined(
         .collect();
     classic::imply(&mut virtual_networks);
     peering::connect(&mut virtual_networks);
-    peering::check(vnets, &virtual_networks, &standing.links, report);
+    peering::check(vnets, &virtual_networks, &existing.links, report);
     let gateways = Gateways::of(document, &virtual_networks, (scope, public), report);
     // PEER-37
     let servers = gateways.servers.iter().map(|server| server.subnet.vnet);

@@ -24,7 +24,7 @@ pub(super) struct Peered<'a> {
     pub vnets: &'a [VirtualNetwork],
     pub documents: &'a [Arc<schema::VirtualNetwork>],
     /// The links that are made already.
-    pub standing: &'a Links,
+    pub existing: &'a Links,
 }
 
 impl Peered<'_> {
@@ -92,7 +92,7 @@ impl Peered<'_> {
         let complete = matches!(link.extent, PeeringExtent::CompleteVnets);
         let has_grown = |vnet: VnetIx, peer: VnetIx| {
             let (vnet, peer) = (&self.vnets[vnet.0], &self.vnets[peer.0]);
-            let known = self.standing.routed(&peer.name, &vnet.name)?;
+            let known = self.existing.routed(&peer.name, &vnet.name)?;
             Some(vnet.address_space.iter().any(|range| !known.contains(range)))
         };
         let sides = [(self.own, link.remote), (link.remote, self.own)];

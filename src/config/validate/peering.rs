@@ -70,13 +70,13 @@ fn pairs(vnets: &[VirtualNetwork]) -> impl Iterator<Item = (VnetIx, VnetIx)> {
 pub(super) fn check(
     documents: &[Arc<schema::VirtualNetwork>],
     vnets: &[VirtualNetwork],
-    standing: &Links,
+    existing: &Links,
     report: &mut Report,
 ) {
     let mut told = Told::new();
     for (own, (vnet, document)) in vnets.iter().zip(documents).enumerate() {
         let own = VnetIx(own);
-        let mut peered = Peered { own, links: Vec::new(), vnets, documents, standing };
+        let mut peered = Peered { own, links: Vec::new(), vnets, documents, existing };
         for (link, written) in vnet.peerings.iter().zip(&document.peerings) {
             let Some(reference) = written.remote.as_ref().filter(|_| link.remote != UNKNOWN) else { continue };
             let remote = &vnets[link.remote.0];

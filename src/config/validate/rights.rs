@@ -29,21 +29,21 @@ impl Rights<'_> {
     pub(super) fn check(
         &self,
         documents: &[Arc<schema::VirtualNetwork>],
-        (standing, lost): (&Links, &[LostLink]),
+        (existing, lost): (&Links, &[LostLink]),
         report: &mut Report,
     ) {
         for (own, (vnet, document)) in self.vnets.iter().zip(documents).enumerate() {
             for (place, (link, written)) in vnet.peerings.iter().zip(&document.peerings).enumerate() {
                 let Some(reference) = &written.remote else { continue };
                 let is_one = link.remote.0 < self.vnets.len() && link.remote != VnetIx(own);
-                if is_one && !standing.stays(self.vnets, LinkIx { vnet: VnetIx(own), link: place }) {
+                if is_one && !existing.stays(self.vnets, LinkIx { vnet: VnetIx(own), link: place }) {
                     self.check_link(VnetIx(own), link.remote, &link.name, reference.at, report);
                 }
             }
         }
         // The side of a classic virtual network is Azure's.
         let classic = |vnet: VnetIx| self.vnets[vnet.0].deployment_model == DeploymentModel::Classic;
-        for (own, link) in standing.removed(self.vnets, lost).filter(|(own, _)| !classic(*own)) {
+        for (own, link) in existing.removed(self.vnets, lost).filter(|(own, _)| !classic(*own)) {
             self.check_own(own, link, DELETE, documents[own.0].at, report);
         }
     }

@@ -30,7 +30,7 @@ use counters::{Counters, PortCounters};
 use numbers::Numbers;
 use rule_numbers::{NextRules, RuleNumbers};
 
-pub use crate::model::{Heard, Learned};
+pub use crate::model::{BgpLearned, Learned};
 pub use crate::worker::Event;
 pub use rule_numbers::RuleLabel;
 

@@ -24,7 +24,7 @@ use crate::model::{Learned, Network};
 use crate::sys::caps::{self, CapabilitySet};
 use crate::sys::netns::{Identity, Netns};
 
-use super::engine::{Engine, Heard};
+use super::engine::{BgpLearned, Engine};
 use super::events::{EventLog, Happening};
 use running::Running;
 use silent::Silent;
@@ -254,10 +254,10 @@ fn end_all(routers: impl Iterator<Item = Running>) {
 
 impl Shared {
     fn publish_forever(&self, engine: &Engine) {
-        let mut published = Heard::default();
+        let mut published = BgpLearned::default();
         while self.signal.wait() {
             let begun = Instant::now();
-            let (mut heard, mut sites) = (Heard::default(), BTreeMap::new());
+            let (mut heard, mut sites) = (BgpLearned::default(), BTreeMap::new());
             for running in lock(&self.nodes).values_mut() {
                 running.collect(&mut heard);
                 sites.extend(running.told_kernel());
@@ -304,7 +304,7 @@ impl Shared {
 }
 
 /// By connection, route server or circuit, how many routes have come and gone.
-fn changes(before: &Heard, after: &Heard) -> impl Iterator<Item = Happening> {
+fn changes(before: &BgpLearned, after: &BgpLearned) -> impl Iterator<Item = Happening> {
     let (before, after) = (routes(before), routes(after));
     let connections: BTreeSet<_> = before.keys().chain(after.keys()).copied().collect();
     let none = BTreeSet::new();
@@ -318,14 +318,16 @@ fn changes(before: &Heard, after: &Heard) -> impl Iterator<Item = Happening> {
 }
 
 /// Prefixes, and where a route server has heard of one, through whom.
-fn routes(heard: &Heard) -> BTreeMap<&str, BTreeSet<(IpNet, Option<IpAddr>)>> {
-    let over =
-        heard.over.iter().map(|(name, prefixes)| (name, prefixes.iter().map(|prefix| (*prefix, None)).collect()));
-    let through = heard.through.iter().map(|(name, routes)| {
+fn routes(heard: &BgpLearned) -> BTreeMap<&str, BTreeSet<(IpNet, Option<IpAddr>)>> {
+    let over = heard
+        .by_connection
+        .iter()
+        .map(|(name, prefixes)| (name, prefixes.iter().map(|prefix| (*prefix, None)).collect()));
+    let through = heard.by_route_server.iter().map(|(name, routes)| {
         let each = routes.iter().flat_map(|(prefix, hops)| hops.iter().map(|hop| (*prefix, Some(*hop))));
         (name, each.collect())
     });
-    let said = heard.said.iter().chain(&heard.beside);
+    let said = heard.by_circuit.iter().chain(&heard.by_gateway);
     let said = said.map(|(name, routes)| (name, routes.keys().map(|prefix| (*prefix, None)).collect()));
     over.chain(through).chain(said).map(|(name, routes)| (name.as_str(), routes)).collect()
 }

@@ -12,9 +12,9 @@ use std::{fmt, io};
 use ipnet::IpNet;
 
 use crate::bgp::driver::{Happened, Neighbour, Router};
-use crate::bgp::topology::{Node, Peer, Route, Sink, hear};
+use crate::bgp::topology::{Node, Peer, Route, Sink, collect_learned};
 use crate::bgp::{self, PeerId, Speaker, State};
-use crate::daemon::engine::Heard;
+use crate::daemon::engine::BgpLearned;
 use crate::daemon::events::{EventLog, Happening};
 use crate::sys::caps::CapabilitySet;
 use crate::sys::netns::Identity;
@@ -192,13 +192,13 @@ impl Running {
     }
 
     /// Adds what the fabric is to know, or tells the kernel.
-    pub(super) fn collect(&mut self, fabric: &mut Heard) {
+    pub(super) fn collect(&mut self, fabric: &mut BgpLearned) {
         match &mut self.kernel {
             Some(kernel) => {
                 let routes = self.router.look(crate::bgp::topology::kernel_routes);
                 kernel.set(&self.node.name, routes);
             }
-            None => self.look(|node, speaker| hear(node, speaker, fabric)),
+            None => self.look(|node, speaker| collect_learned(node, speaker, fabric)),
         }
     }
 }

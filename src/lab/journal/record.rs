@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Named;
 use crate::daemon::events::first_line;
 use crate::lab::namespaces::{Guests, attach, gateway, guest};
-use crate::model::{Internet, Leases, Network, PowerState, Standing, VirtualMachine};
+use crate::model::{Existing, Internet, Leases, Network, PowerState, VirtualMachine};
 use crate::sys::netns;
 use crate::sys::process::ProcessId;
 
@@ -107,10 +107,10 @@ impl Record {
     }
 
     /// What its file does not say, as far as it can be read.
-    pub fn standing(&self) -> Standing {
+    pub fn existing(&self) -> Existing {
         let links = fs::read(self.socket.with_file_name(LINKS)).ok();
         let links = links.and_then(|text| serde_json::from_slice(&text).ok());
-        Standing { leases: self.addresses.clone(), links: links.unwrap_or_default() }
+        Existing { leases: self.addresses.clone(), links: links.unwrap_or_default() }
     }
 
     /// Takes down who is in a network: its machines, and the programs that run in them.

@@ -28,7 +28,7 @@ use crate::lab::namespaces::reconfigure::rearrange;
 use crate::lab::namespaces::{Guests, Site};
 use crate::lab::programs::{self, Program};
 use crate::lab::relative_files::{LARGEST_TOPOLOGY, beside};
-use crate::model::{Network, Standing, counted};
+use crate::model::{Existing, Network, counted};
 use crate::sys::files;
 use crate::sys::netns::{self, Netns};
 
@@ -260,8 +260,8 @@ impl Lab<'_> {
                 (None, None) => Err("the topology was piped in".to_owned()),
             }
         };
-        let standing = Standing::of(running);
-        let loaded = config::load_next(text, &format!("{lab}.yaml"), &standing, &files, &self.read.memory);
+        let existing = Existing::of(running);
+        let loaded = config::load_next(text, &format!("{lab}.yaml"), &existing, &files, &self.read.memory);
         let mut loaded = loaded.map_err(drawn)?;
         if self.record.renamed {
             loaded.network.name.clone_from(lab);

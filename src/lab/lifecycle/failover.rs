@@ -52,7 +52,7 @@ impl Lab<'_> {
             // One that is off leads nowhere as it is.
             let leads = fixed && !learned.switched_off.contains(&at);
             let (place, device) = self.site.guests.far(&network, at).filter(|_| leads)?;
-            Some((place, device, learned.is_away(&network, *gateway, *instance)))
+            Some((place, device, learned.instance_is_down(&network, *gateway, *instance)))
         });
         let done = tunnels.map(|(place, device, away)| {
             let bare = Device { routes: Vec::new(), ..device.clone() };

@@ -1,17 +1,17 @@
-//! What is there already where a file's network is to be, and the file does not say.
+//! What a running lab has already and its file does not write: a load keeps both.
 
 use super::{Leases, Links, Network};
 
-/// Of a running network; nothing where none runs.
+/// The default, empty, is for a file whose lab does not run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// Addresses that are given out.
+pub struct Existing {
+    /// Allocated addresses.
     pub leases: Leases,
-    /// Peerings that are made.
+    /// Peering links.
     pub links: Links,
 }
 
-impl Standing {
+impl Existing {
     pub fn of(network: &Network) -> Self {
         Self { leases: Leases::of(network), links: Links::of(network) }
     }
