@@ -1,7 +1,10 @@
 //! Where pages lead: links, the summary, and the files that they name.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Component, Path, PathBuf};
+
+use regex::Regex;
 
 use crate::page::{self, Page, root};
 
@@ -97,5 +100,33 @@ fn the_map_of_modules_is_that_of_the_sources() {
             shown.contains(&row.as_str()),
             "docs/internals/architecture.md does not have the row of src/lib.rs:\n{row}"
         );
+    }
+}
+
+/// Names of threads begin with the program's; what else does is no thread.
+#[test]
+fn every_thread_has_a_row() {
+    const NO_THREAD: [&str; 1] = ["vnet-ip-forward-"];
+    let name = Regex::new(r#""(vnet-[a-z-]+)"#).unwrap();
+    let mut started = BTreeSet::new();
+    visit(&root().join("src"), &mut |text| {
+        started.extend(name.captures_iter(text).map(|found| found[1].to_owned()));
+    });
+    started.retain(|name| !NO_THREAD.contains(&name.as_str()));
+    let page = Page::read("docs/internals/threads.md");
+    let shown = Regex::new(r"`(vnet-[a-z-]+)[0-9]*`").unwrap();
+    let shown: BTreeSet<_> = shown.captures_iter(&page.text).map(|found| found[1].to_owned()).collect();
+    assert_eq!(shown, started, "docs/internals/threads.md, and the threads that the sources start");
+}
+
+/// All sources below a folder.
+fn visit(folder: &Path, each: &mut impl FnMut(&str)) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            visit(&path, each);
+        } else {
+            each(&fs::read_to_string(path).unwrap());
+        }
     }
 }
