@@ -11,7 +11,7 @@
 //!
 //! | module | what lives there | what it must not know |
 //! |---|---|---|
-//! | [`azure`] | the rules that this program follows, with their texts | anything else here |
+//! | [`azure`] | well-known addresses, and the rules that this program follows, with their texts | anything else here |
 //! | [`wire`] | bytes and fields: IP, TCP, UDP, ICMP, checksums, offload header | anything else here |
 //! | [`model`] | Azure's nouns as validated, immutable values | YAML, tables, packets, I/O |
 //! | [`config`] | YAML to model, every mistake at once with its place and its fix | tables, the system |

@@ -18,17 +18,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("model", &[]),
     ("sys", &[]),
-    ("config", &["model"]),
-    ("dataplane", &["wire"]),
+    ("config", &["azure", "model"]),
+    ("dataplane", &["azure", "wire"]),
     // `wire` for protocol numbers alone: rules are matched on them.
     ("bgp", &["model", "sys"]),
-    ("compile", &["model", "dataplane", "wire", "bgp"]),
+    ("compile", &["azure", "model", "dataplane", "wire", "bgp"]),
     ("flow_log", &["azure", "model", "compile", "dataplane", "wire", "sys"]),
     ("analysis", &["azure", "flow_log", "model", "bgp", "compile", "dataplane", "wire"]),
-    ("platform", &["model", "sys"]),
+    ("platform", &["azure", "model", "sys"]),
     ("worker", &["wire", "dataplane", "sys"]),
     ("daemon", &["azure", "model", "compile", "dataplane", "bgp", "analysis", "flow_log", "sys", "worker"]),
-    ("lab", &["model", "config", "compile", "sys", "platform", "daemon"]),
+    ("lab", &["azure", "model", "config", "compile", "sys", "platform", "daemon"]),
     ("cli", &["azure", "wire", "model", "sys", "config", "dataplane", "bgp", "compile", "analysis", "daemon", "lab"]),
 ];
 

@@ -1,8 +1,9 @@
-//! What is known of Azure itself, apart from any network: the rules that this program follows, with their texts.
+//! What is known of Azure itself, apart from any network: well-known addresses, and the rules with their texts.
 //!
-//! A leaf: it knows nothing else here. Rules live in `docs/rules`, where people read them, and are compiled in from there,
-//! so that a rule has one text.
+//! A leaf: it uses no other module here, and every module may use it. The rules are files of `docs/rules`, which people
+//! read. They are compiled in from there, so that a rule has one text.
 
+pub mod address;
 mod rule;
 mod utc;
 

@@ -1,16 +1,17 @@
 //! Where the platform's services are, in every VNet (FAB-12).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
+use crate::azure::address;
 use crate::wire::{Protocol, Tuple};
 
 /// The platform's own address: DNS, DHCP, health probes, agent.
-pub const PLATFORM: IpAddr = v4(168, 63, 129, 16);
+pub const PLATFORM: IpAddr = IpAddr::V4(address::PLATFORM);
 /// Whence it probes over IPv6: the router that guests know, which the tag AzureLoadBalancer has, too.
-pub const PROBER_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0x1234, 0x5678, 0x9abc));
+pub const PROBER_V6: IpAddr = IpAddr::V6(address::IPV6_ROUTER);
 pub const DNS_PORT: u16 = 53;
 /// The instance metadata service: link-local, and yet in reach of every guest.
-pub const METADATA: IpAddr = v4(169, 254, 169, 254);
+pub const METADATA: IpAddr = IpAddr::V4(address::METADATA);
 pub const METADATA_PORT: u16 = 80;
 /// Where Windows guests activate their licence.
 pub const LICENSING: [IpAddr; 3] = [v4(20, 118, 99, 224), v4(40, 83, 235, 53), v4(23, 102, 135, 246)];

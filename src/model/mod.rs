@@ -66,7 +66,7 @@ pub use network::{
     SubnetIx, VirtualMachine, VirtualNetwork, VmIx, VnetIx,
 };
 pub use peering::{LinkIx, Links, PeeringError, SubnetNames, SyncLevel};
-pub use platform::{PLATFORM_ADDRESS, PLATFORM_NODE, PlatformService};
+pub use platform::{PLATFORM_NODE, PlatformService};
 pub use private_access::{PrivateEndpoint, PrivateEndpointNetworkPolicies, ServiceEndpoint};
 pub use private_cloud::{CLOUD_ASN, CloudIx, PrivateCloud, Segment};
 pub use public_address::{

@@ -1,10 +1,6 @@
 //! What the platform serves to every guest, past all rules but those that name it (NSG-30).
 
 use std::fmt;
-use std::net::Ipv4Addr;
-
-/// Where it answers and asks from (FAB-12).
-pub const PLATFORM_ADDRESS: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
 
 /// Who asks backends and answers guests, as drops, captures and traces name it: as the tags of its services begin.
 pub const PLATFORM_NODE: &str = "AzurePlatform";

@@ -6,11 +6,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::azure::address;
 use crate::sys::caps::CapabilitySet;
 use crate::sys::crowd::Crowd;
 use crate::sys::netns::Netns;
@@ -23,10 +24,8 @@ use super::http::{LONGEST, Malformed, Request, Response};
 use super::metadata;
 use super::upstream::{Asker, Upstream};
 
-/// The platform's own address (FAB-12).
-const PLATFORM: IpAddr = IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16));
-/// Instance metadata's (FAB-12).
-const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
+const PLATFORM: IpAddr = IpAddr::V4(address::PLATFORM);
+const METADATA: IpAddr = IpAddr::V4(address::METADATA);
 const DNS_PORT: u16 = 53;
 const METADATA_PORT: u16 = 80;
 

@@ -1,6 +1,11 @@
 //! Deny rules that leave no priority for an exception, and deny rules that stop health probes.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
 use crate::analysis::yaml_path;
+use crate::azure::address::PLATFORM;
 use crate::compile::RuleOwner;
 use crate::model::{Access, AddressPrefix, Direction, Network, NsgIx, SecurityRule, ServiceTag};
 
@@ -46,7 +51,7 @@ fn crowded(ix: NsgIx, nsg: &str, rules: &[(usize, &SecurityRule)]) -> Option<Fin
 fn stops_probes(rule: &SecurityRule) -> bool {
     let platform = |field: &AddressPrefix| match field {
         AddressPrefix::Tag(ServiceTag::AzureLoadBalancer) => true,
-        AddressPrefix::Prefix(prefix) => prefix.to_string() == "168.63.129.16/32",
+        AddressPrefix::Prefix(prefix) => *prefix == IpNet::from(IpAddr::from(PLATFORM)),
         AddressPrefix::Any | AddressPrefix::Tag(_) | AddressPrefix::Group(_) => false,
     };
     rule.direction == Direction::Inbound && rule.access == Access::Deny && rule.source.iter().any(platform)

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::azure::address::{IPV6_ROUTER, PLATFORM};
 use crate::compile::memo::Same;
 use crate::compile::routes::Target;
 use crate::compile::routes::prefixes::difference;
@@ -16,10 +17,6 @@ use crate::model::{AddressPrefix, Network, ServiceTag};
 
 use super::groups::Groups;
 use super::platform;
-
-/// The platform's address (FAB-12): part of VirtualNetwork, and the source of health probes.
-const PLATFORM: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
-const PLATFORM_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0x1234, 0x5678, 0x9abc);
 
 /// What tag(Internet) never holds, whatever the VNet (TAG-10).
 const NOT_PUBLIC: [Ipv4Net; 9] = [
@@ -146,7 +143,7 @@ fn virtual_network(TagSources { surroundings, table }: &TagSources) -> Vec<IpNet
 
 /// The load balancer's probes, not its clients (TAG-12).
 fn azure_load_balancer() -> Vec<IpNet> {
-    vec![IpAddr::from(PLATFORM).into(), IpAddr::from(PLATFORM_V6).into()]
+    vec![IpAddr::from(PLATFORM).into(), IpAddr::from(IPV6_ROUTER).into()]
 }
 
 const fn v4(a: u8, b: u8, length: u8) -> Ipv4Net {

@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
+use crate::azure::address::PLATFORM;
 use crate::config::yaml::decode::{list_of, record};
 use crate::config::yaml::diagnostic::{Report, Spanned};
 use crate::config::yaml::tree::{Node, Value};
 use crate::config::yaml::values::address;
-use crate::model::PLATFORM_ADDRESS;
 
 use super::public_address::ignore;
 use super::values;
@@ -34,7 +34,7 @@ fn dns_servers(node: &Node, report: &mut Report) -> Option<Vec<IpAddr>> {
     let is_provided =
         |item: &&Node| matches!(&item.value, Value::Scalar { text, .. } if text.eq_ignore_ascii_case(PROVIDED));
     match (items.iter().find(is_provided), &items[..]) {
-        (Some(_), [_]) => Some(vec![PLATFORM_ADDRESS.into()]),
+        (Some(_), [_]) => Some(vec![PLATFORM.into()]),
         (Some(provided), _) => {
             let wrong = format!("`{PROVIDED}` stands beside other servers");
             report.error(provided.at, wrong).rule("FAB-12").expected("it alone, or addresses alone");

@@ -4,13 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::azure::address::PLATFORM;
 use crate::config::schema::{Subnet, VirtualNetwork};
 use crate::config::yaml::diagnostic::{At, Report, Spanned};
 
 use super::names::or_unnamed;
-
-/// The platform's own address (FAB-12).
-const PLATFORM: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
 
 /// The ranges of a virtual network, each checked, and then all of them together.
 pub(super) fn address_space(vnet: &VirtualNetwork, report: &mut Report) -> Vec<IpNet> {

@@ -5,10 +5,11 @@
 
 use std::fmt::Write;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
+use crate::azure::address::{IPV6_ROUTER, PLATFORM};
 use crate::lab::error::{During, Result};
 use crate::model::{Internet, Masquerade, Network, NetworkInterface, VirtualMachine};
 use crate::platform::DOMAIN;
@@ -19,10 +20,6 @@ use crate::sys::tun::Tun;
 
 use super::device::{DefaultRoute, Device, Queues, set};
 use super::mark::{Mark, title};
-use super::platform::ADDRESS as PLATFORM;
-
-/// The fabric's router as Azure's IPv6 guests see it. A TUN has no neighbours, so nobody is asked for it.
-pub(in crate::lab) const IPV6_ROUTER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0x1234, 0x5678, 0x9abc);
 
 /// Settings of every guest, below `/proc/sys/net`.
 const SETTINGS: [(&str, &str); 6] = [

@@ -5,16 +5,17 @@
 //! nothing is left of a namespace that only the daemon holds, however that ends.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use ipnet::{IpNet, Ipv6Net};
 
+use crate::azure::address::{IPV6_ROUTER, METADATA, PLATFORM};
 use crate::daemon::engine::{Engine, Learned};
 use crate::daemon::events::{EventLog, Happening};
 use crate::lab::error::{During, Result};
-use crate::model::{Health, Masquerade, Network, PLATFORM_ADDRESS, ProbeKey, ProbeProtocol, Probed, VnetIx};
+use crate::model::{Health, Masquerade, Network, ProbeKey, ProbeProtocol, Probed, VnetIx};
 use crate::platform::health_probe::{Ask, Prober, Target, Told};
 use crate::platform::{Directory, Served, Server};
 use crate::sys::netns::Netns;
@@ -24,11 +25,6 @@ use crate::sys::tun::Tun;
 use super::device::{DefaultRoute, Device, Queues};
 use super::guest;
 use super::mark::Mark;
-
-/// The platform's own address (FAB-12).
-pub(in crate::lab) const ADDRESS: Ipv4Addr = PLATFORM_ADDRESS;
-/// Instance metadata's (FAB-12).
-const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
 /// The platform of one lab.
 #[derive(Debug, Default)]
@@ -56,8 +52,7 @@ impl Platform {
         let namespace = self.namespace.as_ref().expect("it has just been made");
         let name = format!("vnet{}", self.made);
         self.made += 1;
-        let addresses =
-            [ADDRESS.into(), METADATA.into(), guest::IPV6_ROUTER.into()].map(|address: IpAddr| address.into());
+        let addresses = [PLATFORM.into(), METADATA.into(), IPV6_ROUTER.into()].map(|address: IpAddr| address.into());
         let mut device = Device::new(&name, addresses.into(), DefaultRoute::Via(Vec::new()));
         // Over IPv4 a socket that is bound to a device needs no route; over IPv6 it does.
         device.routes = vec![IpNet::V6(Ipv6Net::default())];
@@ -124,7 +119,7 @@ impl Platform {
 
 /// Whence a backend is probed: over IPv6 by the router that its guest knows.
 const fn prober_of(backend: IpAddr) -> IpAddr {
-    if backend.is_ipv4() { IpAddr::V4(ADDRESS) } else { IpAddr::V6(guest::IPV6_ROUTER) }
+    if backend.is_ipv4() { IpAddr::V4(PLATFORM) } else { IpAddr::V6(IPV6_ROUTER) }
 }
 
 /// Somebody is up or down now: the tables follow.
