@@ -18,5 +18,5 @@ coverage="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-
 RUSTFLAGS="${RUSTFLAGS:-} $coverage" CARGO_TARGET_DIR=$out \
   cargo build --manifest-path fuzz/Cargo.toml --release --target "$host" --bin "$target"
 mkdir -p "$out/corpus/$target"
-if [ "$target" = topology ]; then cp -n config/*.yaml tests/config/*.yaml "$out/corpus/$target/"; fi
+if [ "$target" = topology ]; then cp -n config/*.yaml tests/golden/config/*.yaml "$out/corpus/$target/"; fi
 exec "$out/$host/release/$target" -max_total_time="$seconds" -artifact_prefix="$out/" "$out/corpus/$target" "$@"

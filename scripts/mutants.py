@@ -30,7 +30,7 @@ SYSTEM = {"netns", "conformance", "rootless", "engine"}
 # So many of their tests are run together: a fault costs those that reach it, not all.
 TOGETHER = 8
 # Others' programs, measurements, and what reads the source as text.
-LEFT_OUT = {"tidy", "steady", "alloc", "bgp_interop"}
+LEFT_OUT = {"architecture", "soak", "alloc", "bgp_interop"}
 
 SWITCH = """//! Which fault of a sample is switched on, and which ones a run reaches: made by scripts/mutants.py.
 use std::sync::LazyLock;
@@ -72,8 +72,8 @@ TAIL = re.compile(r"^(\s*)([^\s/#}].*[^;,{(\[|])()$")
 STATEMENT = re.compile(r"^(\s*)(?!let |return|break|continue|use |pub |const |static |type |mod |//)([\w.*&]+.*\))(;)$")
 
 Fault = collections.namedtuple("Fault", "file line before after")
-# A test program, or some tests of it.
-Run = collections.namedtuple("Run", "name path words")
+# A test program, or some tests of it. A lab must not be killed: it would be left behind.
+Run = collections.namedtuple("Run", "name path words lab")
 
 
 def candidates(file):
@@ -204,14 +204,20 @@ def programs(system, only):
 
 
 def runs(name, path):
-    """A quick program is run as a whole, the tests of a slow one a few at a time."""
+    """A quick program is run module by module, the tests of a slow one a few at a time."""
+    lab = name in SYSTEM
     listed = subprocess.run([path, "--list", "--format", "terse"], cwd=COPY, capture_output=True, text=True).stdout
     tests = [line.removesuffix(": test") for line in listed.splitlines() if line.endswith(": test")]
     # Only libtest takes several names.
-    if name not in SYSTEM or not all("::" in test or test.isidentifier() for test in tests):
-        return [Run(name, path, ())]
-    few = [tests[at : at + TOGETHER] for at in range(0, len(tests), TOGETHER)]
-    return [Run(f"{name} {some[0]}", path, ("--exact", *some)) for some in few]
+    if not all("::" in test or test.isidentifier() for test in tests):
+        return [Run(name, path, (), lab)]
+    if lab:
+        few = [tests[at : at + TOGETHER] for at in range(0, len(tests), TOGETHER)]
+        return [Run(f"{name} {some[0]}", path, ("--exact", *some), lab) for some in few]
+    modules = collections.defaultdict(list)
+    for test in tests:
+        modules[test.split("::")[0] if "::" in test else ""].append(test)
+    return [Run(f"{name} {module}".strip(), path, ("--exact", *some), lab) for module, some in modules.items()]
 
 
 def passes(run, fault, limit, reached=None):
@@ -224,8 +230,7 @@ def passes(run, fault, limit, reached=None):
                                    stdout=output, stderr=subprocess.DEVNULL, start_new_session=True)
         ends = time.monotonic() + limit
         while program.poll() is None:
-            # Not where labs would be left behind.
-            failed = run.name not in SYSTEM and not run.words and b" ... FAILED\n" in os.pread(output.fileno(), 1 << 20, 0)
+            failed = not run.lab and b" ... FAILED\n" in os.pread(output.fileno(), 1 << 20, 0)
             if failed or time.monotonic() > ends:
                 os.killpg(program.pid, signal.SIGKILL)
                 program.wait()

@@ -27,7 +27,7 @@
 //! | [`lab`] | a topology up, down, exec, clean | dataplane |
 //! | [`cli`] | one file a subcommand; the only module that prints | |
 //!
-//! A module may use those above it in this table and never those below; `tests/tidy.rs` holds the exact arrows.
+//! A module may use those above it in this table and never those below; `tests/architecture` holds the exact arrows.
 //!
 //! `docs/internals` has the rest: a packet's way, the fast path, threads, decisions, and a newcomer's questions.
 

@@ -249,7 +249,7 @@ mod tests {
 
     /// Every file that tests have, good or bad.
     fn files() -> Vec<String> {
-        let directories = ["config", "tests/config"].map(|dir| Path::new(env!("CARGO_MANIFEST_DIR")).join(dir));
+        let directories = ["config", "tests/golden/config"].map(|dir| Path::new(env!("CARGO_MANIFEST_DIR")).join(dir));
         let entries = directories.iter().flat_map(|dir| fs::read_dir(dir).unwrap()).map(|entry| entry.unwrap().path());
         let files = entries.filter(|path| path.extension().is_some_and(|extension| extension == "yaml"));
         let files = files.map(|path| fs::read_to_string(path).unwrap()).filter(|text| text.len() < 10_000);

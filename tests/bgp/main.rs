@@ -10,3 +10,4 @@ mod memory;
 mod routes;
 mod sample;
 mod sessions;
+mod topology;

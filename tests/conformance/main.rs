@@ -18,12 +18,12 @@ mod sight;
 mod stage;
 mod watch;
 
-// The lab under test is the one of tests/netns.
-#[path = "../netns/capture.rs"]
-#[allow(dead_code, reason = "tests/netns uses the rest")]
+// The lab under test, shared with `netns` and `soak`.
+#[path = "../support/capture.rs"]
+#[allow(dead_code, reason = "shared with other tests, which use the rest")]
 mod capture;
-#[path = "../netns/lab.rs"]
-#[allow(dead_code, reason = "tests/netns uses the rest")]
+#[path = "../support/lab.rs"]
+#[allow(dead_code, reason = "shared with other tests, which use the rest")]
 mod lab;
 
 use std::fs;

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::golden::Golden;
+use crate::golden;
 use crate::page::{self, Page, root};
 
 /// One command of a block, and the lines below it.
@@ -145,7 +145,7 @@ fn answers_about_files_are_what_pages_show() {
                 if alike(&shown, &lines) {
                     continue;
                 }
-                if Golden::rewrites() && !shown.iter().any(|line| line.contains('…')) {
+                if golden::rewrites() && !shown.iter().any(|line| line.contains('…')) {
                     let old = [format!("$ {command}").as_str()].into_iter().chain(shown).collect::<Vec<_>>().join("\n");
                     text = text.replacen(&old, format!("$ {command}\n{printed}").trim_end(), 1);
                 } else {

@@ -10,16 +10,14 @@ use clap::{Arg, Command};
 use serde_json::Value;
 use vnet::dataplane::DropReason;
 
-use crate::golden::Golden;
+use crate::golden;
 use crate::page::{GENERATED, Page, root};
 
 /// The written part of a page stays; what follows the mark is this text.
 pub(crate) fn check(path: &str, generated: &str) {
     let page = Page::read(path);
     assert!(page.text.contains(GENERATED), "{path} has no line `{}`", GENERATED.trim());
-    let mut golden = Golden::default();
-    golden.check(&root().join(path), &format!("{}{GENERATED}\n{generated}", page.written()));
-    golden.end();
+    golden::check(&root().join(path), &format!("{}{GENERATED}\n{generated}", page.written()));
 }
 
 /// As it may stand in a cell of a table.
@@ -59,7 +57,7 @@ fn drop_reasons_are_as_declared() {
 fn lints_are_those_that_the_program_has() {
     let mut found: BTreeMap<String, (String, Value)> = BTreeMap::new();
     let mut files: Vec<_> =
-        fs::read_dir(root().join("tests/lint")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        fs::read_dir(root().join("tests/golden/lint")).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
     files.sort();
     for file in files {
@@ -76,7 +74,7 @@ fn lints_are_those_that_the_program_has() {
         writeln!(text, "| rule | {} |", with_links(rule)).unwrap();
         writeln!(text, "| for example | {} |", with_links(&cell(message))).unwrap();
         writeln!(text, "| what to do | {} |", cell(help)).unwrap();
-        writeln!(text, "| seen in | `tests/lint/{file}` |\n").unwrap();
+        writeln!(text, "| seen in | `tests/golden/lint/{file}` |\n").unwrap();
     }
     check("docs/reference/lints.md", &(text.trim_end().to_owned() + "\n"));
 }
@@ -197,7 +195,7 @@ const QUESTIONS: [&str; 17] = [
     "gateway connections -t config/site-to-site.yaml",
     "circuit ls -t config/expressroute-private-cloud.yaml",
     "bgp learned hub-gw -t config/site-to-site-bgp.yaml",
-    "validate tests/lint/nic-03-not-forwarding.yaml",
+    "validate tests/golden/lint/nic-03-not-forwarding.yaml",
     "test --model-only config/hub-spoke.yaml",
     "rule PEER-05",
 ];

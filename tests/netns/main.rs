@@ -10,6 +10,7 @@ mod attach;
 mod balancer;
 mod bench;
 mod bgp;
+#[path = "../support/capture.rs"]
 mod capture;
 mod convergence;
 mod crowd;
@@ -23,16 +24,18 @@ mod flow_logs;
 mod flows;
 mod gateway;
 mod guest_rules;
+#[path = "../support/lab.rs"]
 mod lab;
 mod life;
 mod nftables;
 mod own_router;
 mod peering;
 mod platform;
+mod rollback;
 mod route_server;
 mod scenarios;
-#[path = "../flow_log/schema.rs"]
-#[allow(dead_code, reason = "tests/flow_log uses the rest")]
+#[path = "../support/schema.rs"]
+#[allow(dead_code, reason = "shared with `analysis`, which uses the rest")]
 mod schema;
 mod spread;
 mod steering;
@@ -41,5 +44,4 @@ mod trace;
 mod traffic;
 mod transit;
 mod translated;
-mod undone;
 mod vpn_nat;

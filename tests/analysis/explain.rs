@@ -1,0 +1,841 @@
+//! `explain` on the conformance scenarios: which object each step names, what it calls the cause, and that the fix it
+//! proposes was tried.
+
+mod applied;
+mod beyond;
+mod causes;
+mod files;
+mod places;
+mod planted;
+mod reasons;
+mod routes;
+mod tunnels;
+mod wrong_host;
+
+use vnet::analysis::{Explanation, Fix, NextHopQuery, Path, StepKind, Verdict, explain, next_hop, parse_query};
+use vnet::compile::compile;
+use vnet::config;
+use vnet::model::{Learned, Network, NextHopType};
+
+fn load(yaml: &str) -> Network {
+    config::load(yaml, "test.yaml").unwrap_or_else(|errors| panic!("{errors:?}\n{yaml}")).network
+}
+
+fn ask(yaml: &str, source: &str, destination: &str) -> Explanation {
+    try_ask(yaml, source, destination).unwrap()
+}
+
+fn try_ask(yaml: &str, source: &str, destination: &str) -> Result<Explanation, String> {
+    let network = load(yaml);
+    let compiled = compile(&network, &Learned::default(), 1);
+    explain(&network, &compiled, &parse_query(source, destination)?)
+}
+
+fn hop_query(target: &str, source: Option<&str>, destination: &str) -> NextHopQuery {
+    let source = source.map(|source| source.parse().unwrap());
+    NextHopQuery { target: target.to_owned(), source, destination: destination.to_owned() }
+}
+
+/// `node: object` for each step of the kinds that name a decision.
+fn objects(path: &Path) -> Vec<String> {
+    let steps = path.hops.iter().flat_map(|hop| hop.steps.iter().map(|step| (hop.node.as_str(), step)));
+    let decisions = steps.filter(|(_, step)| match step.what {
+        StepKind::Filter
+        | StepKind::Route
+        | StepKind::Peering
+        | StepKind::Balance
+        | StepKind::Translate
+        | StepKind::Forward
+        | StepKind::Drop => true,
+        StepKind::Send | StepKind::Arrive | StepKind::Deliver => false,
+    });
+    decisions.map(|(node, step)| format!("{node}: {}", step.object)).collect()
+}
+
+fn nodes(path: &Path) -> Vec<&str> {
+    path.hops.iter().map(|hop| hop.node.as_str()).collect()
+}
+
+/// The object of the last step, which must be a drop.
+fn drop_object(path: &Path) -> (&str, &str) {
+    let hop = path.hops.last().unwrap();
+    let step = hop.steps.last().unwrap();
+    assert_eq!(step.what, StepKind::Drop);
+    (&hop.node, &step.object)
+}
+
+fn changes(fix: &Fix) -> Vec<(&str, &str)> {
+    fix.changes.iter().map(|change| (change.path.as_str(), change.value.as_deref().unwrap_or(""))).collect()
+}
+
+/// One spelling for another, which must be there.
+fn with(yaml: &str, from: &str, to: &str) -> String {
+    assert!(yaml.contains(from), "{from} is not in\n{yaml}");
+    yaml.replace(from, to)
+}
+
+const PAIR: &str = "
+virtualNetworks:
+  - name: a
+    location: westeurope
+    addressSpace: [10.1.0.0/16]
+    subnets: [{name: s, addressPrefix: 10.1.0.0/24}]
+    virtualNetworkPeerings: [{name: a-b, remoteVirtualNetwork: b}]
+  - name: b
+    location: westeurope
+    addressSpace: [10.2.0.0/16]
+    subnets: [{name: s, addressPrefix: 10.2.0.0/24}]
+    virtualNetworkPeerings: [{name: b-a, remoteVirtualNetwork: a}]
+virtualMachines:
+  - {name: va, networkInterfaces: [{subnet: a/s}]}
+  - {name: vb, networkInterfaces: [{subnet: b/s}]}
+";
+
+/// CS-12's spokes around a hub with an appliance; all flags at their defaults.
+const CHAIN: &str = "
+emulation: {forwarded: tag-only}
+virtualNetworks:
+  - name: h
+    location: westeurope
+    addressSpace: [10.10.0.0/16]
+    subnets: [{name: s, addressPrefix: 10.10.0.0/24}]
+    virtualNetworkPeerings: [{name: h-s1, remoteVirtualNetwork: s1}, {name: h-s2, remoteVirtualNetwork: s2}]
+  - name: s1
+    location: westeurope
+    addressSpace: [10.20.0.0/16]
+    subnets: [{name: s, addressPrefix: 10.20.0.0/24, routeTable: rt-s1}]
+    virtualNetworkPeerings: [{name: s1-h, remoteVirtualNetwork: h}]
+  - name: s2
+    location: westeurope
+    addressSpace: [10.30.0.0/16]
+    subnets: [{name: s, addressPrefix: 10.30.0.0/24, routeTable: rt-s2}]
+    virtualNetworkPeerings: [{name: s2-h, remoteVirtualNetwork: h}]
+routeTables:
+  - name: rt-s1
+    routes: [{name: to-s2, addressPrefix: 10.30.0.0/16, nextHopType: VirtualAppliance, nextHopIpAddress: 10.10.0.4}]
+  - name: rt-s2
+    routes: [{name: to-s1, addressPrefix: 10.20.0.0/16, nextHopType: VirtualAppliance, nextHopIpAddress: 10.10.0.4}]
+virtualMachines:
+  - {name: nva, networkInterfaces: [{subnet: h/s, enableIPForwarding: true}]}
+  - {name: v1, networkInterfaces: [{subnet: s1/s}]}
+  - {name: v2, networkInterfaces: [{subnet: s2/s}]}
+";
+
+#[test]
+fn cs_01_globally_peered_vnets_reach_each_other() {
+    let yaml = std::fs::read_to_string("config/contoso-fabrikam.yaml").unwrap();
+    let answer = ask(&yaml, "contoso-vm", "fabrikam-vm");
+    assert_eq!(answer.verdict, Verdict::Reachable);
+    let route = "contoso-vm: system route 10.10.26.0/24 -> VNetGlobalPeering";
+    assert!(objects(&answer.forward)[1].starts_with(route), "{:?}", objects(&answer.forward));
+    assert_eq!(nodes(answer.back.as_ref().unwrap()), ["fabrikam-vm", "contoso-vm"]);
+    assert_eq!((answer.cause, answer.fix, answer.warnings), (None, None, vec![]));
+}
+
+#[test]
+fn cs_02_a_single_link_is_the_cause() {
+    let yaml = with(PAIR, "[{name: b-a, remoteVirtualNetwork: a}]", "[]");
+    let answer = ask(&yaml, "va", "vb:443");
+    assert_eq!(answer.verdict, Verdict::Blocked);
+    assert_eq!(
+        objects(&answer.forward),
+        ["va: NIC va/eth0", "va: system route 10.0.0.0/8 -> None", "va: system route 10.0.0.0/8 -> None"]
+    );
+    assert_eq!(answer.forward.dropped.as_deref(), Some("NextHopNone"));
+    assert_eq!(answer.cause.unwrap(), "peering a-b is only Initiated: VNet b has no link back to a");
+    let fix = answer.fix.unwrap();
+    let value = "{name: b-a, remoteVirtualNetwork: a}";
+    assert_eq!(changes(&fix), [("virtualNetworks[1].virtualNetworkPeerings[0]", value)]);
+    assert!(fix.checked && answer.further.is_empty() && answer.back.is_none());
+}
+
+/// A table that keeps the peering's routes out is the cause, not the link, which is fine (SYS-08).
+#[test]
+fn disabled_peering_routes_are_the_cause() {
+    let yaml = with(PAIR, "addressPrefix: 10.1.0.0/24", "addressPrefix: 10.1.0.0/24, routeTable: rt");
+    let yaml = yaml + "routeTables: [{name: rt, disablePeeringRoute: All}]";
+    let answer = ask(&yaml, "va", "vb");
+    assert_eq!((answer.verdict, answer.forward.dropped.as_deref()), (Verdict::Blocked, Some("NextHopNone")));
+    let cause = "route table rt of subnet a/s disables the routes of peering a-b, and has no other to 10.2.0.4";
+    assert_eq!(answer.cause.as_deref(), Some(cause));
+    let fix = answer.fix.unwrap();
+    assert_eq!(changes(&fix), [("routeTables[0].disablePeeringRoute", "None")]);
+    assert!(fix.checked && answer.further.is_empty());
+}
+
+/// The default rule that denies is a symptom: without the link, b is not in tag(VirtualNetwork) (TAG-11).
+#[test]
+fn cs_02_with_an_nsg_the_link_is_still_the_cause() {
+    let yaml = with(PAIR, "[{name: b-a, remoteVirtualNetwork: a}]", "[]");
+    let yaml = with(&yaml, "addressPrefix: 10.1.0.0/24", "addressPrefix: 10.1.0.0/24, networkSecurityGroup: d");
+    let answer = ask(&(yaml + "networkSecurityGroups: [{name: d}]\n"), "va", "vb:443");
+    let rule = "NSG d on subnet a/s, rule defaultSecurityRules/DenyAllOutBound";
+    assert_eq!(drop_object(&answer.forward), ("va", rule));
+    assert_eq!(answer.cause.unwrap(), "peering a-b is only Initiated: VNet b has no link back to a");
+    assert!(answer.fix.unwrap().checked && answer.further.is_empty());
+}
+
+#[test]
+fn cs_03_peering_is_not_transitive() {
+    let yaml = with(CHAIN, "enableIPForwarding: true", "enableIPForwarding: false");
+    let yaml = with(&yaml, ", routeTable: rt-s1", "");
+    let yaml = with(&yaml, ", routeTable: rt-s2", "");
+    let answer = ask(&yaml, "v1", "v2");
+    assert_eq!(drop_object(&answer.forward), ("v1", "system route 10.0.0.0/8 -> None"));
+    let cause = "VNet s1 and VNet s2 are not peered: both are peered with h, but peering is not transitive";
+    assert_eq!(answer.cause.unwrap(), cause);
+    let fix = answer.fix.unwrap();
+    assert_eq!(
+        changes(&fix),
+        [
+            ("virtualNetworks[1].virtualNetworkPeerings[1]", "{name: s1-s2, remoteVirtualNetwork: s2}"),
+            ("virtualNetworks[2].virtualNetworkPeerings[1]", "{name: s2-s1, remoteVirtualNetwork: s1}"),
+        ]
+    );
+    assert!(fix.checked && answer.further.is_empty());
+
+    let network = load(&yaml);
+    let compiled = compile(&network, &Learned::default(), 1);
+    let hop = next_hop(&network, &compiled, &hop_query("v1", None, "10.30.0.4")).unwrap();
+    assert_eq!((hop.next_hop_type, hop.route_table_id.as_str()), (NextHopType::None, "System Route"));
+}
+
+/// With an appliance in the hub the smaller change is a route each way, and the second is found by trying the first.
+#[test]
+fn cs_03_an_appliance_in_the_hub_is_offered_first() {
+    let yaml = with(CHAIN, ", routeTable: rt-s1", "");
+    let yaml = with(&yaml, ", routeTable: rt-s2", "");
+    let answer = ask(&yaml, "v1", "v2");
+    assert_eq!(answer.fix.unwrap().text, "route 10.30.0.0/16 from subnet s1/s to nva/eth0 (10.10.0.4)");
+    let [back] = &answer.further[..] else { panic!("{:?}", answer.further) };
+    assert!(back.cause.starts_with("on the way back: no route back: the request came through nva/eth0 (10.10.0.4)"));
+    let fix = back.fix.as_ref().unwrap();
+    assert_eq!(fix.text, "route 10.20.0.0/16 from subnet s2/s to nva/eth0 (10.10.0.4)");
+    assert!(fix.checked);
+}
+
+#[test]
+fn cs_12_the_chain_works_both_ways_and_leans_on_a_flag() {
+    let answer = ask(CHAIN, "v1", "v2");
+    assert_eq!(answer.verdict, Verdict::Reachable);
+    let through = "route table rt-s1, route to-s2: 10.30.0.0/16 -> VirtualAppliance 10.10.0.4";
+    assert_eq!(
+        objects(&answer.forward),
+        [
+            "v1: NIC v1/eth0".to_owned(),
+            format!("v1: {through}"),
+            "v1: peering s1-h".to_owned(),
+            "nva: NIC nva/eth0".to_owned(),
+            "nva: NIC nva/eth0".to_owned(),
+            "nva: NIC nva/eth0".to_owned(),
+            "nva: system route 10.30.0.0/16 -> VNetPeering (peering h-s2)".to_owned(),
+            "nva: peering h-s2".to_owned(),
+            "v2: NIC v2/eth0".to_owned(),
+        ]
+    );
+    assert_eq!(nodes(answer.back.as_ref().unwrap()), ["v2", "nva", "v1"]);
+    let [there, back] = &answer.warnings[..] else { panic!("{:?}", answer.warnings) };
+    assert!(there.starts_with("10.20.0.4 enters VNet s2 over peering s2-h, which has allowForwardedTraffic off"));
+    assert!(back.starts_with("10.30.0.4 enters VNet s1 over peering s1-h, which has allowForwardedTraffic off"));
+}
+
+/// PEER-23, PEER-24: the receiving spoke's flag counts, the hub's do not.
+#[test]
+fn cs_12_enforced_each_spokes_own_flag_is_found() {
+    let answer = ask(&with(CHAIN, "tag-only", "enforce"), "v1", "v2");
+    assert_eq!(drop_object(&answer.forward), ("nva", "peering s2-h, flag allowForwardedTraffic"));
+    let fix = answer.fix.unwrap();
+    assert_eq!(changes(&fix), [("virtualNetworks[2].virtualNetworkPeerings[0].allowForwardedTraffic", "true")]);
+    let [back] = &answer.further[..] else { panic!("{:?}", answer.further) };
+    let cause =
+        "on the way back: peering s1-h, flag allowForwardedTraffic is off: 10.30.0.4 is not an address of VNet h";
+    assert_eq!(back.cause, cause);
+    assert!(fix.checked && back.fix.as_ref().unwrap().checked);
+}
+
+#[test]
+fn cs_13_an_appliance_without_ip_forwarding() {
+    let yaml = with(CHAIN, "enableIPForwarding: true", "enableIPForwarding: false");
+    let answer = ask(&yaml, "v1", "v2:80");
+    assert_eq!(drop_object(&answer.forward), ("nva", "NIC nva/eth0 without enableIPForwarding"));
+    assert_eq!(answer.cause.unwrap(), "NIC nva/eth0 without enableIPForwarding: 10.30.0.4 is not its address");
+    let fix = answer.fix.unwrap();
+    assert_eq!(changes(&fix), [("virtualMachines[0].networkInterfaces[0].enableIPForwarding", "true")]);
+    assert!(fix.checked && answer.further.is_empty());
+
+    // DIAG-04: the route does not care.
+    let network = load(&yaml);
+    let compiled = compile(&network, &Learned::default(), 1);
+    let hop = next_hop(&network, &compiled, &hop_query("v1", None, "10.30.0.4")).unwrap();
+    assert_eq!((hop.next_hop_type, hop.route_table_id.as_str()), (NextHopType::VirtualAppliance, "rt-s1"));
+    assert_eq!(hop.next_hop_ip_address, Some("10.10.0.4".parse().unwrap()));
+}
+
+/// DIAG-04: the source must be the interface's own, and the answer does not depend on rules or owners.
+#[test]
+fn diag_04_the_source_must_be_the_interfaces_own() {
+    let network = load(CHAIN);
+    let compiled = compile(&network, &Learned::default(), 1);
+    let ask = |target, source, destination| next_hop(&network, &compiled, &hop_query(target, source, destination));
+    let by_route = ask("v1", Some("10.20.0.4"), "10.30.9.9").unwrap();
+    assert_eq!((by_route.next_hop_type, by_route.route_table_id.as_str()), (NextHopType::VirtualAppliance, "rt-s1"));
+    // The subnet, with and without a machine, and the name of the destination instead of its address.
+    assert_eq!(ask("s1/s", Some("10.20.0.200"), "v2"), Ok(by_route));
+    let peer = ask("v1/eth0", None, "10.10.0.77").unwrap();
+    let expected = (NextHopType::VnetPeering, None, "System Route");
+    assert_eq!((peer.next_hop_type, peer.next_hop_ip_address, peer.route_table_id.as_str()), expected);
+    // There is no IPv6 anywhere.
+    assert_eq!(ask("v1", None, "fd00::1").unwrap().next_hop_type, NextHopType::None);
+
+    let error = ask("v1", Some("10.30.0.4"), "10.10.0.4").unwrap_err();
+    assert_eq!(error, "SourceIpDoesNotMatchNicIp: 10.30.0.4 is not an address of v1, expected 10.20.0.4");
+    let error = ask("s1/s", Some("10.30.0.4"), "10.10.0.4").unwrap_err();
+    assert!(error.starts_with("SourceIpDoesNotMatchNicIp: 10.30.0.4"), "{error}");
+}
+
+/// DIAG-06: an appliance with two interfaces.
+#[test]
+fn diag_06_a_forwarding_machine_with_several_interfaces_must_name_one() {
+    let subnets = "{name: s, addressPrefix: 10.10.0.0/24}, {name: t, addressPrefix: 10.10.1.0/24, routeTable: rt-s1}";
+    let yaml = with(CHAIN, "{name: s, addressPrefix: 10.10.0.0/24}", subnets);
+    let plain = yaml + "  - {name: two, networkInterfaces: [{subnet: h/s}, {subnet: h/t}]}\n";
+    let forwards = with(&plain, "[{subnet: h/s}, ", "[{subnet: h/s, enableIPForwarding: true}, ");
+    let ask = |yaml: &str, target, source| {
+        let network = load(yaml);
+        let compiled = compile(&network, &Learned::default(), 1);
+        next_hop(&network, &compiled, &hop_query(target, source, "10.30.0.4")).map(|answer| answer.route_table_id)
+    };
+    assert_eq!(ask(&plain, "two", None), Ok("System Route".to_owned()));
+    assert_eq!(ask(&plain, "two", Some("10.10.1.4")), Ok("rt-s1".to_owned()));
+    assert_eq!(ask(&forwards, "two/eth1", None), Ok("rt-s1".to_owned()));
+    let error = ask(&forwards, "two", None).unwrap_err();
+    assert_eq!(error, "`two` has several interfaces and forwards: name one of two/eth0, two/eth1");
+}
+
+/// NIC-05: the fabric's switch and the guest's are two.
+#[test]
+fn nic_05_a_guest_that_does_not_forward() {
+    let yaml = with(CHAIN, "name: nva, networkInterfaces", "name: nva, guest: {forwarding: false}, networkInterfaces");
+    let answer = ask(&yaml, "v1", "v2");
+    assert_eq!(drop_object(&answer.forward), ("nva", "machine nva without guest forwarding"));
+    assert_eq!(answer.forward.dropped.as_deref(), Some("GuestNotForwarding"));
+    let fix = answer.fix.unwrap();
+    assert_eq!(changes(&fix), [("virtualMachines[0].guest.forwarding", "true")]);
+    assert!(fix.checked && answer.further.is_empty());
+}
+
+#[test]
+fn cs_14_the_answer_has_no_route_back() {
+    let yaml = with(CHAIN, ", routeTable: rt-s2", "");
+    let answer = ask(&yaml, "v1", "v2:22");
+    assert!(answer.forward.delivered);
+    let back = answer.back.unwrap();
+    assert_eq!(drop_object(&back), ("v2", "system route 10.0.0.0/8 -> None"));
+    assert_eq!(
+        answer.cause.unwrap(),
+        "on the way back: no route back: the request came through nva/eth0 (10.10.0.4), but subnet s2/s has no route to \
+         10.20.0.4 through it"
+    );
+    let fix = answer.fix.unwrap();
+    let route =
+        "{name: to-s1, addressPrefix: 10.20.0.0/16, nextHopType: VirtualAppliance, nextHopIpAddress: 10.10.0.4}";
+    let table = format!("{{name: s-routes, routes: [{route}]}}");
+    assert_eq!(
+        changes(&fix),
+        [("routeTables[2]", table.as_str()), ("virtualNetworks[2].subnets[0].routeTable", "s-routes")]
+    );
+    assert!(fix.checked && answer.further.is_empty());
+}
+
+#[test]
+fn cs_15_a_summary_route_leaves_peers_direct() {
+    let yaml = with(CHAIN, "{name: to-s2, addressPrefix: 10.30.0.0/16,", "{name: all, addressPrefix: 10.0.0.0/8,");
+    let yaml = yaml + "  - {name: vh, networkInterfaces: [{subnet: h/s}]}\n";
+    let direct = ask(&yaml, "v1", "vh");
+    assert_eq!(nodes(&direct.forward), ["v1", "vh"]);
+    let route = "v1: system route 10.10.0.0/16 -> VNetPeering (peering s1-h)";
+    assert_eq!(objects(&direct.forward)[1], route);
+    let through = ask(&yaml, "v1", "v2");
+    assert_eq!(nodes(&through.forward), ["v1", "nva", "v2"]);
+    let route = "v1: route table rt-s1, route all: 10.0.0.0/8 -> VirtualAppliance 10.10.0.4";
+    assert_eq!(objects(&through.forward)[1], route);
+}
+
+const ONE_VNET: &str = "
+virtualNetworks:
+  - name: v
+    location: westeurope
+    addressSpace: [10.40.0.0/16]
+    subnets:
+      - {name: zero, addressPrefix: 10.40.0.0/24, routeTable: inspect}
+      - {name: nva, addressPrefix: 10.40.9.0/24}
+routeTables:
+  - name: inspect
+    routes: [{name: all, addressPrefix: 10.40.0.0/16, nextHopType: VirtualAppliance, nextHopIpAddress: 10.40.9.4}]
+virtualMachines:
+  - {name: x, networkInterfaces: [{subnet: v/zero}]}
+  - {name: y, networkInterfaces: [{subnet: v/zero}]}
+  - {name: nva, networkInterfaces: [{subnet: v/nva, enableIPForwarding: true}]}
+";
+
+#[test]
+fn cs_16_neighbours_of_one_subnet_meet_at_the_appliance() {
+    let answer = ask(ONE_VNET, "x", "y:80");
+    assert_eq!((nodes(&answer.forward), answer.verdict), (vec!["x", "nva", "y"], Verdict::Reachable));
+    assert_eq!(nodes(answer.back.as_ref().unwrap()), ["y", "nva", "x"]);
+    let own = "10.40.9.4}, {name: own, addressPrefix: 10.40.0.0/24, nextHopType: VnetLocal}]";
+    let direct = ask(&with(ONE_VNET, "10.40.9.4}]", own), "x", "y:80");
+    assert_eq!(nodes(&direct.forward), ["x", "y"]);
+    assert_eq!(objects(&direct.forward)[1], "x: route table inspect, route own: 10.40.0.0/24 -> VnetLocal");
+}
+
+#[test]
+fn cs_17_a_next_hop_behind_a_second_peering() {
+    let yaml =
+        with(CHAIN, "nextHopIpAddress: 10.10.0.4}]\n  - name: rt-s2", "nextHopIpAddress: 10.30.0.4}]\n  - name: rt-s2");
+    let yaml = with(&yaml, "{name: to-s2, addressPrefix: 10.30.0.0/16,", "{name: default, addressPrefix: 0.0.0.0/0,");
+    let answer = ask(&yaml, "v1", "8.8.8.8");
+    assert_eq!(answer.forward.dropped.as_deref(), Some("NextHopUnreachable"));
+    let route = "route table rt-s1, route default: 0.0.0.0/0 -> VirtualAppliance 10.30.0.4";
+    assert_eq!(drop_object(&answer.forward), ("v1", route));
+    let cause = format!("{route}: the next hop is in VNet s2, which VNet s1 is not directly peered with");
+    assert_eq!(answer.cause.unwrap(), cause);
+    assert!(answer.fix.unwrap().checked);
+    assert!(answer.further[0].cause.starts_with("NIC v2/eth0 without enableIPForwarding"), "{:?}", answer.further);
+}
+
+/// UDR-12: nobody has the address; the one appliance in reach is offered.
+#[test]
+fn udr_12_a_next_hop_that_nobody_owns() {
+    let answer = ask(&with(ONE_VNET, "nextHopIpAddress: 10.40.9.4", "nextHopIpAddress: 10.40.9.44"), "x", "y");
+    let route = "route table inspect, route all: 10.40.0.0/16 -> VirtualAppliance 10.40.9.44";
+    assert_eq!(answer.cause.unwrap(), format!("{route}: nobody has the next hop's address 10.40.9.44"));
+    let fix = answer.fix.unwrap();
+    assert_eq!(changes(&fix), [("routeTables[0].routes[0].nextHopIpAddress", "10.40.9.4")]);
+    assert!(fix.checked && answer.further.is_empty());
+}
+
+#[test]
+fn cs_18_an_appliance_in_its_clients_subnet_is_a_named_loop() {
+    let yaml = with(ONE_VNET, "subnet: v/nva, enable", "subnet: v/zero, privateIPAddress: 10.40.0.9, enable");
+    let yaml = with(&yaml, "addressPrefix: 10.40.0.0/16, nextHop", "addressPrefix: 0.0.0.0/0, nextHop");
+    let yaml = with(&yaml, "nextHopIpAddress: 10.40.9.4", "nextHopIpAddress: 10.40.0.9");
+    let answer = ask(&yaml, "x", "8.8.8.8");
+    assert_eq!(answer.forward.dropped.as_deref(), Some("Loop"));
+    let route = "route table inspect, route all: 0.0.0.0/0 -> VirtualAppliance 10.40.0.9";
+    let cause = format!("loop at nva: its own subnet v/zero uses {route}, which leads back to it");
+    assert_eq!(answer.cause.unwrap(), cause);
+    let fix = answer.fix.unwrap();
+    assert_eq!(fix.text, "move nva to a subnet of its own, without that route");
+    assert!(fix.changes.is_empty() && !fix.checked);
+}
+
+#[test]
+fn cs_10_access_off_behind_default_rules() {
+    let yaml = with(
+        PAIR,
+        "{name: a-b, remoteVirtualNetwork: b}",
+        "{name: a-b, remoteVirtualNetwork: b, allowVirtualNetworkAccess: false}",
+    );
+    let yaml = with(&yaml, "addressPrefix: 10.1.0.0/24", "addressPrefix: 10.1.0.0/24, networkSecurityGroup: d");
+    let yaml = with(&yaml, "addressPrefix: 10.2.0.0/24", "addressPrefix: 10.2.0.0/24, networkSecurityGroup: d");
+    let yaml = yaml + "networkSecurityGroups: [{name: d}]\n";
+    let answer = ask(&yaml, "va", "vb:80");
+    let rule = "NSG d on subnet a/s, rule defaultSecurityRules/DenyAllOutBound";
+    assert_eq!(drop_object(&answer.forward), ("va", rule));
+    assert!(answer.cause.unwrap().starts_with("peering a-b, flag allowVirtualNetworkAccess is off"));
+    let fix = answer.fix.unwrap();
+    assert_eq!(changes(&fix), [("virtualNetworks[0].virtualNetworkPeerings[0].allowVirtualNetworkAccess", "true")]);
+    assert!(fix.checked && answer.further.is_empty());
+
+    // From the other side the packet gets as far as a's inbound rules.
+    let other = ask(&yaml, "vb", "va:80");
+    let rule = "NSG d on subnet a/s, rule defaultSecurityRules/DenyAllInBound";
+    assert_eq!(drop_object(&other.forward), ("va", rule));
+    assert!(other.cause.unwrap().starts_with("peering a-b, flag allowVirtualNetworkAccess is off"));
+}
+
+#[test]
+fn cs_11_access_off_without_any_nsg() {
+    let yaml = with(
+        PAIR,
+        "{name: a-b, remoteVirtualNetwork: b}",
+        "{name: a-b, remoteVirtualNetwork: b, allowVirtualNetworkAccess: false}",
+    );
+    let answer = ask(&yaml, "va", "vb:80");
+    assert_eq!(drop_object(&answer.forward), ("va", "peering a-b, flag allowVirtualNetworkAccess"));
+    assert!(answer.fix.unwrap().checked && answer.further.is_empty());
+    let other = ask(&yaml, "vb", "va:80");
+    assert_eq!(drop_object(&other.forward), ("va", "peering a-b, flag allowVirtualNetworkAccess"));
+    let tag_only = format!("emulation: {{peeringAccess: tag-only}}{yaml}");
+    assert_eq!(ask(&tag_only, "va", "vb:80").verdict, Verdict::Reachable);
+}
+
+#[test]
+fn nsg_10_a_denying_rule_is_named_with_its_place_and_the_fix_is_one_rule() {
+    let yaml =
+        with(PAIR, "networkInterfaces: [{subnet: b/s}]", "networkInterfaces: [{subnet: b/s, networkSecurityGroup: g}]")
+            + "
+networkSecurityGroups:
+  - name: g
+    securityRules:
+      - {name: no-ssh, priority: 300, direction: Inbound, access: Deny, protocol: Tcp, sourceAddressPrefix: '*',
+         sourcePortRange: '*', destinationAddressPrefix: '*', destinationPortRange: '22'}
+      - {name: taken, priority: 299, direction: Inbound, access: Allow, protocol: Udp, sourceAddressPrefix: '*',
+         sourcePortRange: '*', destinationAddressPrefix: '*', destinationPortRange: '53'}
+";
+    assert_eq!(ask(&yaml, "va", "vb:80").verdict, Verdict::Reachable);
+    let answer = ask(&yaml, "va", "vb:22");
+    assert_eq!(drop_object(&answer.forward), ("vb", "NSG g on NIC vb/eth0, rule securityRules/no-ssh"));
+    let cause = "NSG g on NIC vb/eth0, rule securityRules/no-ssh: a rule denies tcp/22 from 10.1.0.4 to 10.2.0.4";
+    assert_eq!(answer.cause.unwrap(), cause);
+    let fix = answer.fix.unwrap();
+    let rule = "{name: allow-tcp-22, priority: 298, direction: Inbound, access: Allow, protocol: Tcp, sourceAddressPrefix: \
+                10.1.0.4, sourcePortRange: '*', destinationAddressPrefix: 10.2.0.4, destinationPortRange: '22'}";
+    assert_eq!(changes(&fix), [("networkSecurityGroups[0].securityRules[2]", rule)]);
+    assert!(fix.checked && answer.further.is_empty());
+}
+
+/// UDR-16: the user's own route to nowhere.
+#[test]
+fn udr_16_a_none_route_is_the_cause() {
+    let yaml = with(
+        CHAIN,
+        "10.30.0.0/16, nextHopType: VirtualAppliance, nextHopIpAddress: 10.10.0.4",
+        "10.10.0.0/16, nextHopType: None",
+    );
+    let answer = ask(&yaml, "v1", "nva");
+    let route = "route table rt-s1, route to-s2: 10.10.0.0/16 -> None";
+    assert_eq!(answer.cause.unwrap(), format!("{route} drops 10.10.0.4"));
+    let fix = answer.fix.unwrap();
+    assert_eq!(changes(&fix), [("routeTables[0].routes[0]", "")]);
+    assert!(fix.checked && answer.further.is_empty());
+}
+
+/// UDR-14: a route to a gateway that is not there, in the way of a peering that is.
+#[test]
+fn udr_14_a_route_to_a_missing_gateway() {
+    let yaml = with(PAIR, "addressPrefix: 10.1.0.0/24", "addressPrefix: 10.1.0.0/24, routeTable: rt");
+    let route = "{name: gw, addressPrefix: 10.2.0.0/24, nextHopType: VirtualNetworkGateway}";
+    let answer = ask(&format!("{yaml}routeTables: [{{name: rt, routes: [{route}]}}]\n"), "va", "vb");
+    let object = "route table rt, route gw: 10.2.0.0/24 -> VirtualNetworkGateway";
+    assert_eq!(drop_object(&answer.forward), ("va", object));
+    assert_eq!(answer.cause.unwrap(), format!("{object} leads to a gateway, and this network has none: 10.2.0.4"));
+    assert!(answer.fix.unwrap().checked && answer.further.is_empty());
+}
+
+/// PEER-18: a link that has not seen the peer's new range.
+#[test]
+fn peer_18_a_stale_link_wants_a_sync() {
+    let stale = "{name: a-b, remoteVirtualNetwork: b, remoteAddressSpace: [10.2.128.0/17]}";
+    let answer = ask(&with(PAIR, "{name: a-b, remoteVirtualNetwork: b}", stale), "va", "vb");
+    assert_eq!(drop_object(&answer.forward), ("va", "system route 10.0.0.0/8 -> None"));
+    let cause = "peering a-b does not know the range of 10.2.0.4: VNet b changed its space";
+    assert_eq!(answer.cause.unwrap(), cause);
+    let fix = answer.fix.unwrap();
+    assert_eq!(changes(&fix), [("virtualNetworks[0].virtualNetworkPeerings[0].remoteAddressSpace", "")]);
+    assert!(fix.checked && answer.further.is_empty());
+}
+
+#[test]
+fn ch_03_an_appliance_on_one_way_only_is_a_warning() {
+    let yaml = with(
+        CHAIN,
+        "routes: [{name: to-s2, addressPrefix: 10.30.0.0/16, nextHopType: VirtualAppliance, nextHopIpAddress: 10.10.0.4}]",
+        "routes: []",
+    );
+    let peers = "{name: s1-s2, remoteVirtualNetwork: s2}, {name: s1-h, remoteVirtualNetwork: h}";
+    let yaml = with(&yaml, "{name: s1-h, remoteVirtualNetwork: h}", peers);
+    let peers = "{name: s2-s1, remoteVirtualNetwork: s1}, {name: s2-h, remoteVirtualNetwork: h}";
+    let yaml = with(&yaml, "{name: s2-h, remoteVirtualNetwork: h}", peers);
+    let answer = ask(&yaml, "v1", "v2");
+    assert_eq!(answer.verdict, Verdict::Reachable);
+    assert_eq!(nodes(&answer.forward), ["v1", "v2"]);
+    assert_eq!(nodes(answer.back.as_ref().unwrap()), ["v2", "nva", "v1"]);
+    let warning =
+        "asymmetric path: the request passes no appliance, the answer nva; a stateful appliance sees half of the flow";
+    assert_eq!(answer.warnings[0], warning);
+}
+
+/// A guest answers by its own routes: from a secondary NIC's address through the primary, where it is a foreign source.
+#[test]
+fn nic_08_a_second_nic_asked_from_another_subnet() {
+    let yaml = with(
+        PAIR,
+        "subnets: [{name: s, addressPrefix: 10.2.0.0/24}]",
+        "subnets: [{name: s, addressPrefix: 10.2.0.0/24}, {name: t, addressPrefix: 10.2.1.0/24}]",
+    );
+    let yaml = with(&yaml, "networkInterfaces: [{subnet: b/s}]", "networkInterfaces: [{subnet: b/s}, {subnet: b/t}]");
+    let answer = ask(&yaml, "va", "vb/eth1:80");
+    assert!(answer.forward.delivered);
+    assert_eq!(drop_object(answer.back.as_ref().unwrap()).0, "vb");
+    let cause = "on the way back: the guest answers from NIC vb/eth0, which does not own 10.2.1.4";
+    assert_eq!(answer.cause.unwrap(), cause);
+    assert!(answer.fix.unwrap().changes.is_empty());
+}
+
+/// Attach mode: a VNet's addresses are asked for by address.
+#[test]
+fn addresses_behind_a_vnets_one_tun_can_be_asked_for() {
+    let yaml = std::fs::read_to_string("config/two-vnets.yaml").unwrap();
+    let answer = ask(&yaml, "10.1.0.4", "10.2.0.4:5201");
+    assert_eq!(answer.verdict, Verdict::Reachable);
+    assert_eq!(nodes(&answer.forward), ["a", "b"]);
+    // FAB-03, ADR-01
+    let gateway = ask(&yaml, "10.1.0.4", "10.2.0.1");
+    assert_eq!(gateway.forward.dropped.as_deref(), Some("NoEndpoint"));
+    assert!(gateway.cause.unwrap().starts_with("nobody has the address 10.2.0.1"));
+}
+
+/// FAB-16: a dual-stack pair is asked for over the family that both have.
+#[test]
+fn dual_stack_nodes_use_the_family_of_the_destination() {
+    let yaml = std::fs::read_to_string("config/dual-stack.yaml").unwrap();
+    let network = load(&yaml);
+    let [first, second] = [0, 1].map(|vm| network.virtual_machines[vm].name.clone());
+    let address = network.network_interfaces[1].addresses.iter().find(|address| address.is_ipv6()).unwrap();
+    let answer = ask(&yaml, &first, &format!("[{address}]:80"));
+    assert!(answer.source.contains("::") && answer.destination.starts_with(&second), "{answer:?}");
+    assert!(answer.back.is_some());
+}
+
+#[test]
+fn wrong_questions_are_answered_with_what_was_expected() {
+    let error = |source, destination| try_ask(PAIR, source, destination).unwrap_err();
+    assert_eq!(error("vaa", "vb"), "unknown node `vaa`: did you mean `va`?");
+    assert_eq!(error("va/nic7", "vb"), "unknown interface of va `nic7`: expected one of eth0");
+    let none = "no interface of this network has the source address";
+    assert_eq!(error("10.9.9.9", "vb"), format!("{none} 10.9.9.9"));
+    let hint = "give the file `internet: {}` and ask from `internet`";
+    assert_eq!(error("8.8.8.8", "vb:443"), format!("{none} 8.8.8.8: {hint}"));
+    let internet = format!("{PAIR}internet: {{}}\n");
+    let hint = "ask from `internet`, or list it in `internet: {addresses: [..]}`";
+    assert_eq!(try_ask(&internet, "8.8.8.8", "vb:443").unwrap_err(), format!("{none} 8.8.8.8: {hint}"));
+    assert_eq!(error("va", "fd00::1"), "source and destination have no address family in common");
+}
+
+/// Two VNets with two subnets and a machine in each; lists as given: the left's own, its remote's, the right's likewise.
+fn subnet_peering(lists: [&str; 4], nsg: &str) -> String {
+    let link = |name: &str, remote: &str, local: &str, far: &str| {
+        format!(
+            "{{name: {name}, remoteVirtualNetwork: {remote}, peerCompleteVnets: false, localSubnetNames: [{local}], \
+             remoteSubnetNames: [{far}]}}"
+        )
+    };
+    let vnet = |name: &str, net: u8, link: String| {
+        format!(
+            "  - name: {name}\n    location: westeurope\n    addressSpace: [10.{net}.0.0/16]\n    subnets:\n      \
+             - {{name: s1, addressPrefix: 10.{net}.1.0/24{nsg}}}\n      - {{name: s2, addressPrefix: 10.{net}.2.0/24}}\n    \
+             virtualNetworkPeerings: [{link}]\n"
+        )
+    };
+    let machines = ["a/s1", "a/s2", "b/s1", "b/s2"]
+        .map(|at| format!("  - {{name: {}, networkInterfaces: [{{subnet: {at}}}]}}\n", at.replace('/', "")));
+    format!(
+        "virtualNetworks:\n{}{}networkSecurityGroups: [{{name: d}}]\nvirtualMachines:\n{}",
+        vnet("a", 1, link("a-b", "b", lists[0], lists[1])),
+        vnet("b", 2, link("b-a", "a", lists[2], lists[3])),
+        machines.concat()
+    )
+}
+
+const A_LINK: &str = "virtualNetworks[0].virtualNetworkPeerings[0]";
+const B_LINK: &str = "virtualNetworks[1].virtualNetworkPeerings[0]";
+
+#[test]
+fn peer_53_a_subnet_that_takes_no_part_is_added_to_both_links() {
+    let yaml = subnet_peering(["s1", "s1", "s1", "s1"], "");
+    assert_eq!(ask(&yaml, "as1", "bs1").verdict, Verdict::Reachable);
+    let answer = ask(&yaml, "as2", "bs1");
+    assert_eq!(drop_object(&answer.forward), ("as2", "peering a-b"));
+    assert_eq!(
+        answer.cause.unwrap(),
+        "peering a-b, localSubnetNames does not name subnet a/s2; peering b-a, remoteSubnetNames does not name subnet a/s2"
+    );
+    let fix = answer.fix.unwrap();
+    let (local, remote) = (format!("{A_LINK}.localSubnetNames[1]"), format!("{B_LINK}.remoteSubnetNames[1]"));
+    assert_eq!(changes(&fix), [(local.as_str(), "s2"), (remote.as_str(), "s2")]);
+    assert!(fix.checked && answer.further.is_empty());
+}
+
+#[test]
+fn peer_53_two_links_that_name_different_subnets() {
+    // The left knows the way to b/s2, which the right keeps out.
+    let answer = ask(&subnet_peering(["s1", "s1, s2", "s1", "s1"], ""), "as1", "bs2");
+    assert_eq!(drop_object(&answer.forward), ("as1", "peering a-b"));
+    assert_eq!(answer.cause.unwrap(), "peering b-a, localSubnetNames does not name subnet b/s2");
+    assert!(answer.fix.unwrap().checked);
+}
+
+#[test]
+fn peer_54_no_route_to_a_subnet_that_takes_no_part() {
+    for nsg in ["", ", networkSecurityGroup: d"] {
+        let answer = ask(&subnet_peering(["s1", "s1", "s1", "s1"], nsg), "as1", "bs2");
+        let cause = answer.cause.unwrap();
+        assert!(cause.contains("peering a-b, remoteSubnetNames does not name subnet b/s2"), "{cause}");
+        assert!(answer.fix.unwrap().checked && answer.further.is_empty());
+    }
+}
+
+#[test]
+fn udr_11_an_appliance_is_in_reach_if_its_subnet_is_peered() {
+    let yaml = subnet_peering(["s1", "s1", "s1", "s1"], ", routeTable: rt")
+        + "  - {name: far, networkInterfaces: [{subnet: b/s2, privateIPAddress: 10.2.2.9, enableIPForwarding: true}]}\n"
+        + "routeTables: [{name: rt, routes: [{name: r, addressPrefix: 10.9.0.0/16, nextHopType: VirtualAppliance, "
+        + "nextHopIpAddress: 10.2.2.9}]}]\n";
+    let answer = ask(&yaml, "as1", "10.9.0.1");
+    let cause = answer.cause.unwrap();
+    assert!(cause.contains("remoteSubnetNames does not name subnet b/s2"), "{cause}");
+}
+
+/// A link that is missing is proposed with the lists that answer the other's.
+#[test]
+fn peer_50_the_missing_link_of_a_subnet_peering() {
+    let yaml = subnet_peering(["s1", "s1", "s1", "s1"], "");
+    let cut = yaml.rfind("virtualNetworkPeerings").unwrap();
+    let end = cut + yaml[cut..].find('\n').unwrap();
+    let yaml = format!("{}virtualNetworkPeerings: []{}", &yaml[..cut], &yaml[end..]);
+    let fix = ask(&yaml, "as1", "bs1").fix.unwrap();
+    let link = "{name: b-a, remoteVirtualNetwork: a, peerCompleteVnets: false, localSubnetNames: [s1], remoteSubnetNames: [s1]}";
+    assert_eq!(changes(&fix), [(B_LINK, link)]);
+    assert!(fix.checked);
+}
+
+/// CS-52: the rule's collection, configuration and manager have names, and the fix stands in the collection.
+#[test]
+fn adm_01_an_administrators_rule_is_named_and_an_exception_proposed() {
+    let yaml = PAIR.to_owned()
+        + "
+networkManagers:
+  - name: org
+    networkGroups: [{name: all, staticMembers: [b]}]
+    securityAdminConfigurations:
+      - name: guardrails
+        ruleCollections:
+          - name: ssh
+            appliesToGroups: [all]
+            rules: [{name: no-ssh, priority: 20, direction: Inbound, access: Deny, protocol: Tcp, destinationPortRanges: ['22']}]
+";
+    let object =
+        "security admin configuration guardrails of network manager org on VNet b, rule ruleCollections/ssh/no-ssh";
+    let answer = ask(&yaml, "va", "vb:22");
+    assert_eq!(drop_object(&answer.forward), ("vb", object));
+    assert!(answer.cause.unwrap().starts_with(object));
+    let fix = answer.fix.unwrap();
+    assert!(fix.checked);
+    let value = "{name: allow-tcp-22, priority: 19, direction: Inbound, access: Allow, protocol: Tcp, sources: ['10.1.0.4'], \
+                 destinations: ['10.2.0.4'], destinationPortRanges: ['22']}";
+    let path = "networkManagers[0].securityAdminConfigurations[0].ruleCollections[0].rules[1]";
+    assert_eq!(changes(&fix), [(path, value)]);
+    // What is proposed can be written so.
+    let exception = with(&yaml, "rules: [{", &format!("rules: [{value}, {{"));
+    assert_eq!(ask(&exception, "va", "vb:22").verdict, Verdict::Reachable);
+    // Before the first priority there is no room for an exception: the rule moves back.
+    let first = ask(&with(&yaml, "priority: 20", "priority: 1"), "va", "vb:22").fix.unwrap();
+    let (path, moved) = (path.replace("rules[1]", "rules[0].priority"), value.replace("priority: 19", "priority: 1"));
+    assert_eq!(changes(&first)[0], (path.as_str(), "2"));
+    assert_eq!((changes(&first)[1].1, first.checked), (moved.as_str(), true));
+    // An administrator's word is the last, whatever the NSG says of it.
+    let always = with(&yaml, "access: Deny", "access: AlwaysAllow");
+    let filter =
+        ask(&always, "va", "vb:22").forward.hops[1].steps.iter().find(|step| step.what == StepKind::Filter).cloned();
+    assert_eq!(filter.unwrap().text, "inbound: always allows, no NSG is asked, priority 20");
+}
+
+#[test]
+fn peer_44_a_missing_peering_with_a_classic_vnet_is_one_link() {
+    let vnet = |name: &str, net: u8, model: &str| {
+        format!(
+            "  - {{name: {name}, location: westeurope{model}, addressSpace: [10.{net}.0.0/16], subnets: [{{name: s, \
+             addressPrefix: 10.{net}.1.0/24}}]}}\n"
+        )
+    };
+    let classic = ", deploymentModel: classic";
+    let machines = "virtualMachines:\n  - {name: va, networkInterfaces: [{subnet: a/s}]}\n  \
+                    - {name: vb, networkInterfaces: [{subnet: b/s}]}\n";
+    let yaml = |a: &str, b: &str| format!("virtualNetworks:\n{}{}{machines}", vnet("a", 1, a), vnet("b", 2, b));
+    // From either side.
+    for (from, to) in [("va", "vb"), ("vb", "va")] {
+        let fix = ask(&yaml("", classic), from, to).fix.unwrap();
+        let link = "{name: a-b, remoteVirtualNetwork: b}";
+        assert_eq!(changes(&fix), [(A_LINK, link)]);
+        assert!(fix.checked);
+    }
+    let answer = ask(&yaml(classic, classic), "va", "vb");
+    assert!(answer.cause.unwrap().contains("both are classic") && answer.fix.is_none());
+}
+
+const SITE: &str = include_str!("../../config/site-to-site.yaml");
+
+/// PEER-30, PEER-31, PEER-32: without the flags neither the spoke nor the site knows the other; the flags are named, and
+/// setting them was tried.
+#[test]
+fn peer_30_a_spoke_without_transit_is_told_which_flag_lacks() {
+    let lacking = "peering spoke-hub has no useRemoteGateways (PEER-30)";
+    let flag = ("virtualNetworks[1].virtualNetworkPeerings[0].useRemoteGateways", "true");
+    let without = with(SITE, ", useRemoteGateways: true", "");
+    let there = ask(&without, "app", "dc");
+    assert_eq!(there.verdict, Verdict::Blocked);
+    let cause = there.cause.unwrap();
+    assert!(
+        cause.contains("VNet spoke does not use gateway hub-gw, which leads to dc") && cause.contains(lacking),
+        "{cause}"
+    );
+    assert_eq!(changes(&there.fix.unwrap()), [flag]);
+    let back = ask(&without, "dc", "app");
+    assert_eq!(back.forward.dropped.as_deref(), Some("NoRouteOnPremises"));
+    assert!(back.cause.unwrap().contains(lacking));
+    assert_eq!(changes(&back.fix.unwrap()), [flag]);
+
+    let neither = with(&without, ", allowGatewayTransit: true", "");
+    let there = ask(&neither, "app", "dc");
+    assert!(there.cause.unwrap().contains("peering hub-spoke has no allowGatewayTransit"));
+    let transit = ("virtualNetworks[0].virtualNetworkPeerings[0].allowGatewayTransit", "true");
+    assert_eq!(changes(&there.fix.unwrap()), [transit, flag]);
+}
+
+/// UDR-34: a table that keeps the gateway's routes out is the cause, not the None route.
+#[test]
+fn udr_34_a_table_without_propagation_is_the_cause() {
+    let subnet = "{name: app, addressPrefix: 10.20.1.0/24";
+    let yaml = with(SITE, subnet, &format!("{subnet}, routeTable: rt"))
+        + "routeTables: [{name: rt, disableBgpRoutePropagation: true}]\n";
+    let answer = ask(&yaml, "app", "dc");
+    assert!(answer.cause.unwrap().contains("route table rt of subnet spoke/app keeps the routes of gateways out"));
+    assert_eq!(changes(&answer.fix.unwrap()), [("routeTables[0].disableBgpRoutePropagation", "false")]);
+}
+
+/// RSEL-03, BGP-11: what is at a site in a range of Azure is hidden by the peering's route, and that is what is said.
+#[test]
+fn rsel_03_a_range_that_the_peering_hides() {
+    let yaml =
+        with(SITE, "addressSpace: [192.168.50.0/24], addresses: [192.168.50.10]", "addressSpace: [10.20.5.0/24]");
+    let answer = ask(
+        &with(&yaml, "localNetworkAddressSpace: [192.168.50.0/24]", "localNetworkAddressSpace: [10.20.5.0/24]"),
+        "files",
+        "dc",
+    );
+    assert_eq!(answer.forward.dropped.as_deref(), Some("NoEndpoint"));
+    let cause = answer.cause.unwrap();
+    assert!(cause.contains("10.20.5.1 is at dc, but VNet spoke has its range") && cause.contains("hidden"), "{cause}");
+}
+
+/// VPN-11, VPN-12: a device whose routes leave a network out, a local network gateway that does not name an address, and an
+/// address that nobody has at the site.
+#[test]
+fn vpn_12_what_nobody_has_told_is_named() {
+    let keys = "addresses: [192.168.50.10], sharedKey: a-secret";
+    let yaml = with(SITE, keys, &format!("{keys}, routes: [10.10.0.0/16]"));
+    let answer = ask(&yaml, "dc", "app");
+    assert!(answer.cause.unwrap().contains("dc has no route to 10.20.1.4: its `routes` leave out VNet spoke"));
+    let answer = ask(&yaml, "app", "dc");
+    assert!(answer.cause.unwrap().starts_with("on the way back: dc has no route to 10.20.1.4"));
+
+    let space = "addressSpace: [192.168.50.0/24], addresses: [192.168.50.10]";
+    let yaml = with(SITE, space, "addressSpace: [192.168.50.0/24, 192.168.51.0/24], addresses: [192.168.51.10]");
+    let answer = ask(&yaml, "app", "dc");
+    assert!(answer.cause.unwrap().contains("local network gateway dc-lng does not name its range"));
+    let answer = ask(SITE, "app", "192.168.50.77");
+    assert_eq!(answer.forward.dropped.as_deref(), Some("NoHost"));
+    assert!(answer.cause.unwrap().contains("arrives at dc over dc/hub-dc, whose `addresses` do not list it"));
+}

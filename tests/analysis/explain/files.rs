@@ -1,0 +1,90 @@
+//! Every file of the repository, every pair of its nodes: a fix that was tried can be written into the file, removes what it
+//! was proposed for, opens no more than was asked, and closes nothing.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::Value;
+use vnet::analysis::{Explanation, Fix, Verdict, reach, traffic};
+
+use super::applied::{File, closed, opened};
+use super::{Learned, changes, compile, parse_query};
+
+/// Fixes that must be met, or the files prove nothing.
+const MET: usize = 60;
+
+fn files() -> Vec<(String, File)> {
+    let folders = ["config", "tests/golden/lint", "tests/conformance"].map(|folder| fs::read_dir(folder).unwrap());
+    let paths = folders.into_iter().flatten().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<_> =
+        paths.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")).collect();
+    paths.sort();
+    let file = |text: String| {
+        let mut file: Value = File::parse(&text).0;
+        match file.get_mut("topology") {
+            Some(topology) => File(topology.take()),
+            None => File(file),
+        }
+    };
+    let all = paths.into_iter().map(|path| (path.display().to_string(), file(fs::read_to_string(path).unwrap())));
+    // A name like `y` is another value to who reads a file as plain data.
+    all.filter(|(_, file)| vnet::config::load(&file.0.to_string(), "file.yaml").is_ok()).collect()
+}
+
+#[test]
+fn a_tried_fix_can_be_written_into_its_file_and_opens_no_more_than_was_asked() {
+    let (mut met, mut wrong) = (0, Vec::new());
+    for (name, file) in files() {
+        let network = file.network();
+        let compiled = compile(&network, &Learned::default(), 1);
+        let ping = traffic(&network, Some(vnet::analysis::Probe::Ping), [].into());
+        let Ok(matrix) = reach(&network, &compiled, &ping) else { continue };
+        let mut tried = BTreeSet::new();
+        for pair in matrix.pairs.iter().filter(|pair| pair.verdict != Verdict::Reachable) {
+            for asked in [pair.destination.clone(), format!("{}:22", pair.destination)] {
+                let Ok(query) = parse_query(&pair.source, &asked) else { continue };
+                let Ok(answer) = vnet::analysis::explain(&network, &compiled, &query) else { continue };
+                let Some(fix) = answer.fix.clone().filter(|fix| fix.checked) else { continue };
+                // A principal without the rights for it cannot make the change, whatever it would mend (PEER-41).
+                let may = file.0.get("principal").is_none() || file.with(&fix).loads();
+                if !may || !tried.insert(format!("{:?}", fix.changes)) {
+                    continue;
+                }
+                met += 1;
+                if let Err(error) = examine(&file, (&pair.source, &asked), &answer, &fix) {
+                    wrong.push(format!(
+                        "{name}, {} to {asked}: {error}\n    {:?}\n    {:?}",
+                        pair.source,
+                        answer.cause,
+                        (&fix.text, changes(&fix))
+                    ));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {met}\n{}", wrong.len(), wrong.join("\n"));
+    assert!(met >= MET, "only {met} fixes");
+}
+
+fn examine(file: &File, (source, asked): (&str, &str), answer: &Explanation, fix: &Fix) -> Result<(), String> {
+    let mended = file.with(fix);
+    let after = mended.ask(source, asked);
+    if after.cause == answer.cause {
+        return Err("the obstacle is still there".to_owned());
+    }
+    let skewed = |answer: &Explanation| answer.warnings.iter().any(|warning| warning.starts_with("asymmetric"));
+    if after.verdict == Verdict::Reachable && skewed(&after) {
+        return Err(format!("{:?}", after.warnings));
+    }
+    let differences = file.differences(&mended, &[22]);
+    let closed = closed(&differences);
+    if !closed.is_empty() {
+        return Err(format!("closes {closed:?}"));
+    }
+    // A rule is for one flow.
+    let rule = fix.changes.iter().all(|change| change.path.contains("ules["));
+    let port = if asked.ends_with(":22") { "tcp/22" } else { "ping" };
+    let meant = (source.to_owned(), asked.trim_end_matches(":22").to_owned(), port.to_owned());
+    let wider: Vec<_> = opened(&differences).into_iter().filter(|pair| rule && *pair != meant).collect();
+    if wider.is_empty() { Ok(()) } else { Err(format!("opens {wider:?}")) }
+}

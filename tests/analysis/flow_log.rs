@@ -1,0 +1,349 @@
+//! Flow logs as data: which lines are in which log, with which rule and counters, and that records are what the schemas say.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::schema;
+use serde_json::{Value, json};
+use vnet::compile::{Compiled, compile, listed_rules};
+use vnet::config::load;
+use vnet::dataplane::{Denial, Direction, FlowEvent, FlowRecord, FlowState, NicId, RuleId, Timestamp, Traffic};
+use vnet::flow_log::{FlowLogs, LoggedRecord, RuleNames};
+use vnet::model::{Learned, Network};
+use vnet::wire::{Protocol, Tuple};
+
+/// When the workers' clock began.
+const START: u64 = 1_795_262_400_000_000;
+const SECOND: u64 = 1_000_000_000;
+
+const LAB: &str = "
+virtualNetworks:
+  - name: v
+    location: westeurope
+    addressSpace: [10.0.0.0/16]
+    subnets:
+      - {name: a, addressPrefix: 10.0.1.0/24, networkSecurityGroup: outer}
+      - {name: b, addressPrefix: 10.0.2.0/24}
+networkSecurityGroups:
+  - name: outer
+    securityRules: [{name: web, priority: 100, direction: Inbound, access: Allow, protocol: Tcp, sourceAddressPrefix: '*',
+      sourcePortRange: '*', destinationAddressPrefix: '*', destinationPortRange: '80'}]
+  - {name: inner}
+networkManagers:
+  - name: org
+    networkGroups: [{name: all, staticMembers: [v]}]
+    securityAdminConfigurations:
+      - name: c
+        ruleCollections:
+          - name: ssh
+            appliesToGroups: [all]
+            rules: [{name: no-ssh, priority: 1, direction: Inbound, access: Deny, protocol: Tcp, destinationPortRanges: ['22']}]
+virtualMachines:
+  - {name: one, networkInterfaces: [{subnet: v/a, networkSecurityGroup: inner}]}
+  - {name: two, networkInterfaces: [{subnet: v/b}]}
+flowLogs:
+";
+
+const ALL: &str = "
+  - {name: outer, targetResourceId: networkSecurityGroups/outer}
+  - {name: inner, targetResourceId: networkSecurityGroups/inner}
+  - {name: net, targetResourceId: virtualNetworks/v}
+";
+
+const ONE: NicId = NicId(0);
+const TWO: NicId = NicId(1);
+
+/// A network with its logs, and the time.
+struct Bench {
+    network: Network,
+    compiled: Compiled,
+    rules: HashMap<String, RuleId>,
+    logs: FlowLogs,
+    now: u64,
+}
+
+impl Bench {
+    fn new(logs: &str) -> Self {
+        let network = load(&format!("{LAB}{logs}"), "lab.yaml").unwrap().network;
+        let compiled = compile(&network, &Learned::default(), 1);
+        let listed = listed_rules(&network);
+        let name = |rule: vnet::compile::ListedRule| {
+            let owner = match rule.owner {
+                vnet::compile::RuleOwner::Nsg(nsg) => network.network_security_groups[nsg.0].name.as_str(),
+                vnet::compile::RuleOwner::Collection(_) => "org",
+            };
+            format!("{owner} {}", rule.name)
+        };
+        let rules = listed.zip((0..).map(RuleId::new)).map(|(rule, id)| (name(rule), id)).collect();
+        let mut flow_logs = FlowLogs::default();
+        flow_logs.keep_to(&network, &compiled);
+        Self { network, compiled, rules, logs: flow_logs, now: 100 }
+    }
+
+    fn rule(&self, name: &str) -> RuleId {
+        self.rules[name]
+    }
+
+    fn note(&mut self, event: FlowEvent) {
+        let (rules, now) = (&self.rules, Timestamp(self.now * SECOND));
+        self.logs.note(&event, now, clock, |id| names(rules, id));
+    }
+
+    fn go_on(&mut self, record: &FlowRecord) {
+        let (rules, now) = (&self.rules, Timestamp(self.now * SECOND));
+        self.logs.look();
+        self.logs.go_on(record, Duration::from_secs(300), now, clock, |id| names(rules, id));
+    }
+
+    /// A flow that begins now.
+    fn flow(&self, nic: NicId, admitted: Direction, protocol: Protocol, rules: &[&str]) -> FlowRecord {
+        let now = Timestamp(self.now * SECOND);
+        FlowRecord {
+            nic,
+            admitted,
+            tuple: tuple(protocol, 80),
+            state: FlowState::SynSent,
+            refused: false,
+            rules: rules.iter().map(|name| self.rule(name)).collect(),
+            begun: now,
+            last: now,
+            sent: Traffic::default(),
+            received: Traffic { packets: 1, bytes: 60 },
+        }
+    }
+
+    fn deny(&self, rule: &str, port: u16) -> FlowEvent {
+        let (at, rule) = (Timestamp(self.now * SECOND), Some(self.rule(rule)));
+        let (nic, direction) = (ONE, Direction::Inbound);
+        FlowEvent::Denied(Denial { at, nic, direction, tuple: tuple(Protocol::TCP, port), rule })
+    }
+
+    /// What is written now, by the log's index.
+    fn cut(&mut self) -> Vec<(usize, Value)> {
+        let records = self.logs.cut(START + self.now * 1_000_000);
+        let read = |record: LoggedRecord| {
+            let value: Value = serde_json::from_str(&record.text).unwrap();
+            let kind = if value.get("properties").is_some() { schema::NSG } else { schema::FLOW };
+            schema::check(kind, &json!({"records": [value]}));
+            (record.log, value)
+        };
+        records.into_iter().map(read).collect()
+    }
+
+    /// `RULE TUPLE` of one log, the time from the start of the bench.
+    fn lines(&mut self, log: usize) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (_, record) in self.cut().iter().filter(|(of, _)| *of == log) {
+            let groups = match record.get("properties") {
+                Some(properties) => {
+                    list(&properties["flows"]).iter().map(|of| (&of["rule"], &of["flows"][0]["flowTuples"])).collect()
+                }
+                None => list(&record["flowRecords"]["flows"])
+                    .iter()
+                    .flat_map(|acl| list(&acl["flowGroups"]))
+                    .map(|of| (&of["rule"], &of["flowTuples"]))
+                    .collect::<Vec<_>>(),
+            };
+            for (rule, tuples) in groups {
+                let rule = rule.as_str().unwrap();
+                lines.extend(list(tuples).iter().map(|tuple| format!("{rule} {}", tuple.as_str().unwrap())));
+            }
+        }
+        lines
+    }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().unwrap()
+}
+
+fn names(rules: &HashMap<String, RuleId>, id: RuleId) -> Option<RuleNames<'_>> {
+    let (name, _) = rules.iter().find(|(_, known)| **known == id)?;
+    let (owner, name) = name.split_once(' ')?;
+    Some(RuleNames { owner, name })
+}
+
+fn clock(at: Timestamp) -> u64 {
+    START + at.0 / 1000
+}
+
+fn tuple(protocol: Protocol, dst_port: u16) -> Tuple {
+    let (src, dst) = ("10.0.2.4".parse().unwrap(), "10.0.1.4".parse().unwrap());
+    Tuple { src, dst, protocol, src_port: 50_000, dst_port }
+}
+
+#[test]
+fn cs_48_the_last_group_that_allows_and_the_one_that_denies_log_it() {
+    let mut bench = Bench::new(ALL);
+    let both = ["outer securityRules/web", "inner defaultSecurityRules/AllowVnetInBound"];
+    let flow = bench.flow(ONE, Direction::Inbound, Protocol::TCP, &both);
+    bench.note(FlowEvent::Begun(flow));
+    bench.note(bench.deny("outer defaultSecurityRules/DenyAllInBound", 81));
+    let records = bench.cut();
+    let rules = |log: usize| -> Vec<&Value> {
+        let of_log = records.iter().filter(|(of, _)| *of == log);
+        of_log.flat_map(|(_, record)| list(&record["properties"]["flows"])).map(|flows| &flows["rule"]).collect()
+    };
+    assert_eq!(rules(0), ["DefaultRule_DenyAllInBound"]);
+    assert_eq!(rules(1), ["DefaultRule_AllowVnetInBound"]);
+}
+
+#[test]
+fn diag_07_a_groups_log_tells_states_and_no_icmp() {
+    let mut bench = Bench::new(ALL);
+    let mut flow = bench.flow(ONE, Direction::Inbound, Protocol::TCP, &["outer securityRules/web"]);
+    bench.note(FlowEvent::Begun(flow));
+    bench.note(FlowEvent::Begun(bench.flow(ONE, Direction::Inbound, Protocol::ICMP, &["outer securityRules/web"])));
+    bench.now += 5;
+    (flow.state, flow.last) = (FlowState::Closed, Timestamp(103 * SECOND));
+    (flow.sent, flow.received) = (Traffic { packets: 1, bytes: 66 }, Traffic { packets: 2, bytes: 132 });
+    bench.note(FlowEvent::Ended(flow));
+    let lines = bench.lines(0);
+    assert_eq!(
+        lines,
+        [
+            "UserRule_web 1795262500,10.0.2.4,10.0.1.4,50000,80,T,I,A,B,,,,",
+            "UserRule_web 1795262503,10.0.2.4,10.0.1.4,50000,80,T,I,A,E,2,132,1,66",
+        ],
+        "source to destination first: what the guest received"
+    );
+}
+
+#[test]
+fn diag_07_version_1_tells_beginnings_in_eight_fields() {
+    let mut bench = Bench::new("  - {name: o, targetResourceId: networkSecurityGroups/outer, format: {version: 1}}\n");
+    let flow = bench.flow(ONE, Direction::Inbound, Protocol::UDP, &["outer securityRules/web"]);
+    bench.note(FlowEvent::Begun(flow));
+    bench.note(FlowEvent::Ended(flow));
+    bench.note(bench.deny("outer securityRules/web", 81));
+    assert_eq!(
+        bench.lines(0),
+        [
+            "UserRule_web 1795262500,10.0.2.4,10.0.1.4,50000,80,U,I,A",
+            "UserRule_web 1795262500,10.0.2.4,10.0.1.4,50000,81,T,I,D",
+        ]
+    );
+}
+
+#[test]
+fn diag_08_and_adm_04_a_networks_log_names_administrators_and_tells_all_protocols() {
+    let mut bench = Bench::new(ALL);
+    bench.note(bench.deny("org ruleCollections/ssh/no-ssh", 22));
+    bench.note(bench.deny("org ruleCollections/ssh/no-ssh", 22));
+    bench.note(FlowEvent::Begun(bench.flow(TWO, Direction::Inbound, Protocol::ICMP, &[])));
+    let mut lines = bench.lines(2);
+    lines.sort();
+    assert_eq!(
+        lines,
+        [
+            "no-ssh 1795262500000,10.0.2.4,10.0.1.4,50000,22,6,I,D,NX,0,0,0,0",
+            "platformrule 1795262500000,10.0.2.4,10.0.1.4,0,0,1,I,B,NX,0,0,0,0",
+        ],
+        "an attempt is told once a record"
+    );
+    bench.note(bench.deny("org ruleCollections/ssh/no-ssh", 22));
+    assert_eq!(bench.cut().len(), 1, "an administrator's rule is in no group's log");
+}
+
+#[test]
+fn diag_09_counters_are_differences() {
+    let mut bench = Bench::new(ALL);
+    let mut flow = bench.flow(ONE, Direction::Inbound, Protocol::TCP, &["outer securityRules/web"]);
+    bench.note(FlowEvent::Begun(flow));
+    flow.state = FlowState::Established;
+    let mut told = Vec::new();
+    for packets in [10, 14, 14, 20] {
+        bench.now += 299;
+        bench.go_on(&flow);
+        bench.now += 1;
+        flow.received = Traffic { packets, bytes: packets * 100 };
+        bench.go_on(&flow);
+        told.extend(bench.lines(0));
+    }
+    flow.received = Traffic { packets: 21, bytes: 2_100 };
+    bench.note(FlowEvent::Ended(flow));
+    told.extend(bench.lines(0));
+    let counters: Vec<&str> = told.iter().map(|line| line.split_once(",A,").unwrap().1).collect();
+    assert_eq!(
+        counters,
+        ["B,,,,", "C,10,1000,0,0", "C,4,400,0,0", "C,0,0,0,0", "C,6,600,0,0", "E,1,100,0,0"],
+        "every five minutes"
+    );
+}
+
+#[test]
+fn adr_15_each_interface_has_a_mac_address_of_its_own_for_life() {
+    let macs = |logs: &str, order: [Direction; 2]| {
+        let mut bench = Bench::new(logs);
+        for (nic, direction) in [ONE, TWO].into_iter().zip(order) {
+            bench.note(FlowEvent::Begun(bench.flow(nic, direction, Protocol::TCP, &[])));
+        }
+        bench.cut().into_iter().map(|(_, record)| record["macAddress"].clone()).collect::<Vec<_>>()
+    };
+    let first = macs(ALL, [Direction::Inbound, Direction::Outbound]);
+    assert_eq!(first.len(), 2);
+    assert_ne!(first[0], first[1]);
+    let later = macs("  - {name: renamed, targetResourceId: virtualNetworks/v}\n", [Direction::Outbound; 2]);
+    assert_eq!(first, later);
+}
+
+#[test]
+fn diag_08_the_narrowest_log_hears_of_an_interface() {
+    let narrower = "
+  - {name: net, targetResourceId: virtualNetworks/v}
+  - {name: sub, targetResourceId: virtualNetworks/v/subnets/a}
+  - {name: nic, targetResourceId: virtualMachines/two/networkInterfaces/eth0}
+";
+    let mut bench = Bench::new(narrower);
+    for nic in [ONE, TWO] {
+        bench.note(FlowEvent::Begun(bench.flow(nic, Direction::Inbound, Protocol::TCP, &[])));
+    }
+    assert_eq!(bench.cut().iter().map(|(log, _)| *log).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[test]
+fn only_interfaces_of_enabled_logs_tell_and_a_log_that_is_turned_off_forgets() {
+    let mut bench = Bench::new("  - {name: s, targetResourceId: virtualNetworks/v/subnets/a}\n");
+    let logged = |bench: &Bench| [ONE, TWO].map(|nic| bench.compiled.snapshot.nic(nic).flows.logged);
+    assert_eq!(logged(&bench), [true, false]);
+    bench.note(FlowEvent::Begun(bench.flow(TWO, Direction::Inbound, Protocol::TCP, &[])));
+    assert_eq!(bench.cut(), []);
+    let off = Bench::new("  - {name: s, targetResourceId: virtualNetworks/v/subnets/a, enabled: false}\n");
+    assert_eq!(logged(&off), [false, false]);
+    bench.logs.keep_to(&off.network, &off.compiled);
+    assert!(bench.logs.is_idle());
+    bench.note(FlowEvent::Begun(bench.flow(ONE, Direction::Inbound, Protocol::TCP, &[])));
+    assert_eq!(bench.cut(), []);
+}
+
+/// Azure's own samples fit, and what differs from them does not.
+#[test]
+fn diag_07_and_08_the_schemas_accept_what_azure_writes() {
+    let nsg = |tuple: &str| {
+        let flows = json!([{"rule": "UserRule_x", "flows": [{"mac": "000D3AF8801A", "flowTuples": [tuple]}]}]);
+        json!({"records": [{
+            "time": "2018-11-13T12:00:35.3899262Z", "systemId": "a0fca5ce-022c-47b1-9735-89943b42f2fa",
+            "macAddress": "000D3AF8801A", "category": "NetworkSecurityGroupFlowEvent",
+            "resourceId": "/SUBSCRIPTIONS/00000000-0000-0000-0000-000000000000/RESOURCEGROUPS/RG/PROVIDERS/MICROSOFT.NETWORK/NETWORKSECURITYGROUPS/G",
+            "operationName": "NetworkSecurityGroupFlowEvents", "properties": {"Version": 2, "flows": flows}
+        }]})
+    };
+    for good in [
+        "1542110377,10.5.16.4,13.67.143.118,59831,443,T,O,A,B,,,,",
+        "1542110437,10.5.16.4,13.67.143.118,59831,443,T,O,A,E,1,66,1,66",
+        "1542110402,94.102.49.190,10.5.16.4,28746,443,U,I,D,B,,,,",
+        "1487282421,192.0.2.95,10.1.0.4,51529,5358,T,I,D",
+    ] {
+        schema::check(schema::NSG, &nsg(good));
+    }
+    for bad in [
+        "1542110377,10.5.16.4,13.67.143.118,0,0,I,O,A,B,,,,",
+        "1542110377,10.5.16.4,13.67.143.118,59831,443,T,O,A,E,,,,",
+        "1542110377,10.5.16.4,13.67.143.118,59831,443,T,O,D,E,1,66,1,66",
+        "1542110377000,10.5.16.4,13.67.143.118,59831,443,T,O,A,B,,,,",
+    ] {
+        assert!(!schema::accepts(schema::NSG, &nsg(bad)), "{bad}");
+    }
+    assert!(!schema::accepts(schema::NSG, &json!({"records": []})));
+    assert!(!schema::accepts(schema::FLOW, &nsg("1487282421,192.0.2.95,10.1.0.4,51529,5358,T,I,D")));
+}

@@ -1,0 +1,69 @@
+//! `reach` against `explain`: the matrix says of every pair what a question about that pair alone says.
+
+use std::fs;
+
+use vnet::analysis::{self, Reach, Shift, Verdict, differences, explain, parse_query, reach};
+use vnet::compile::compile;
+use vnet::model::{Learned, Network};
+
+fn load(file: &str) -> Network {
+    let text = fs::read_to_string(file).unwrap();
+    vnet::config::load(&text, file).unwrap_or_else(|errors| panic!("{errors}")).network
+}
+
+fn ask(network: &Network, boundaries: impl Iterator<Item = u16>) -> Reach {
+    let compiled = compile(network, &Learned::default(), 1);
+    reach(network, &compiled, &analysis::traffic(network, None, boundaries.collect())).unwrap()
+}
+
+/// Thousands of trips over the same tables, so that what one leaves behind would be seen in the next.
+#[test]
+fn every_pair_fares_as_explain_says() {
+    for file in ["config/hub-spoke.yaml", "config/nsg-tiers.yaml", "config/dual-stack.yaml"] {
+        let network = load(file);
+        let compiled = compile(&network, &Learned::default(), 1);
+        let matrix = ask(&network, (1..400).map(|i| i * 150));
+        assert!(matrix.pairs.len() > 1_600, "{file}: {}", matrix.pairs.len());
+        for pair in matrix.pairs.iter().step_by(31) {
+            let traffic = pair.traffic.to_string();
+            let probe = match traffic.split_once('/') {
+                Some((protocol, ports)) => format!(":{}/{protocol}", ports.split('-').next().unwrap()),
+                None => String::new(),
+            };
+            let query = parse_query(&pair.source, &format!("{}{probe}", pair.destination)).unwrap();
+            let told = explain(&network, &compiled, &query).unwrap();
+            assert_eq!(
+                (told.verdict, &told.forward.dropped),
+                (pair.verdict, &pair.forward.dropped),
+                "{file}: {query:?}"
+            );
+            assert_eq!(told.back.map(|back| back.dropped), pair.back.as_ref().map(|back| back.dropped.clone()));
+        }
+    }
+}
+
+/// What one change opens its reverse closes.
+#[test]
+fn a_difference_turned_round_is_its_opposite() {
+    let before = load("config/nsg-tiers.yaml");
+    let mut after = before.clone();
+    for group in &mut after.network_security_groups {
+        group.rules.remove(0);
+    }
+    let ports = || analysis::boundaries(&before).into_iter();
+    let (old, new) = (ask(&before, ports()), ask(&after, ports()));
+    let there = differences(&old, &new);
+    let back = differences(&new, &old);
+    assert!(there.iter().any(|difference| difference.shift == Shift::Closes));
+    assert_eq!(there.len(), back.len());
+    for (there, back) in there.iter().zip(&back) {
+        assert_eq!((&there.before, &there.after), (&back.after, &back.before));
+        let verdict = |pair: &Option<analysis::Pair>| pair.as_ref().unwrap().verdict;
+        match there.shift {
+            Shift::Opens => assert_eq!((verdict(&there.before), back.shift), (Verdict::Blocked, Shift::Closes)),
+            Shift::Closes => assert_eq!((verdict(&there.before), back.shift), (Verdict::Reachable, Shift::Opens)),
+            Shift::Reroutes => assert_eq!(back.shift, Shift::Reroutes),
+        }
+    }
+    assert_eq!(differences(&old, &old), []);
+}

@@ -1,0 +1,80 @@
+//! BGP between the routers of a topology: sessions with circuits, and what a route server prefers. What single topologies
+//! converge to is in `tests/golden/speakers`.
+
+use std::time::Instant;
+
+use vnet::bgp::topology::{converge, gateway_peers};
+use vnet::compile::compile;
+use vnet::{analysis, config};
+
+/// ER-01: an ExpressRoute gateway has two sessions with each circuit; their messages are not counted.
+#[test]
+fn er_01_a_gateway_has_two_sessions_with_each_circuit() {
+    let text = include_str!("../golden/speakers/er-01-two-circuits.yaml");
+    let network = config::load(text, "er-01-two-circuits.yaml").unwrap().network;
+    let rows = gateway_peers(&network, &converge(&network, Instant::now()).learned());
+    let told = rows.iter().map(|row| {
+        assert_eq!((row.node.as_str(), row.asn, row.messages_sent, row.messages_received), ("er", 12076, 0, 0));
+        format!("{} {} {}", row.connection, row.neighbor, row.routes_received)
+    });
+    let each = ["v-x 10.3.129.92 1", "v-x 10.3.129.93 1", "v-z 10.3.129.96 1", "v-z 10.3.129.97 1"];
+    assert_eq!(told.collect::<Vec<_>>(), each);
+}
+
+const THREE_WAYS: &str = "
+virtualNetworks:
+  - name: hub
+    location: westeurope
+    addressSpace: [10.1.0.0/16]
+    subnets:
+      - {name: RouteServerSubnet, addressPrefix: 10.1.0.0/27}
+      - {name: GatewaySubnet, addressPrefix: 10.1.1.0/27}
+      - {name: s, addressPrefix: 10.1.2.0/24}
+publicIPAddresses: [{name: p, sku: Standard}]
+virtualNetworkGateways:
+  - {name: vpn, virtualNetwork: hub, publicIPAddress: p, enableBgp: true}
+  - {name: er, gatewayType: ExpressRoute, virtualNetwork: hub}
+expressRouteCircuits:
+  - name: london
+    serviceProviderProperties: {peeringLocation: London}
+    peerings: [{peeringType: AzurePrivatePeering, peerASN: 65010, primaryPeerAddressPrefix: 172.30.0.0/30, secondaryPeerAddressPrefix: 172.30.0.4/30, vlanId: 10}]
+localNetworkGateways:
+  - {name: near, gatewayIpAddress: 198.51.100.1, bgpSettings: {asn: 65020, bgpPeeringAddress: 172.29.0.1}}
+  - {name: far, gatewayIpAddress: 198.51.100.2, bgpSettings: {asn: 65030, bgpPeeringAddress: 172.29.1.1}}
+connections:
+  - {name: to-near, connectionType: IPsec, virtualNetworkGateway1: vpn, localNetworkGateway2: near, sharedKey: k, enableBgp: true}
+  - {name: to-far, connectionType: IPsec, virtualNetworkGateway1: vpn, localNetworkGateway2: far, sharedKey: k, enableBgp: true}
+  - {name: to-dc, connectionType: ExpressRoute, virtualNetworkGateway1: er, peer: london}
+sites:
+  - {name: dc, expressRouteCircuits: [london], addressSpace: [192.168.1.0/24, 192.168.2.0/24], addresses: [192.168.1.1]}
+  - {name: near, gatewayIpAddress: 198.51.100.1, addressSpace: [172.29.0.0/24], bgpSettings: {asn: 65020, bgpPeeringAddress: 172.29.0.1}, advertises: [192.168.1.0/24]}
+  - {name: far, gatewayIpAddress: 198.51.100.2, addressSpace: [172.29.1.0/24], bgpSettings: {asn: 65030, bgpPeeringAddress: 172.29.1.1}, advertises: [192.168.2.0/24], prepend: 5}
+routeServers: [{name: rs, virtualNetwork: hub, hubRoutingPreference: PREFERENCE}]
+";
+
+/// BGP-23, ARS-01: what a route server prefers decides which gateway takes a prefix that both know. To one range the tunnel's
+/// path is shorter (65020 against 12076-65010), to the other the circuit's.
+#[test]
+fn bgp_23_a_route_server_prefers_another_way() {
+    for (preference, by_circuit) in
+        [("ExpressRoute", [true, true]), ("VpnGateway", [false, false]), ("ASPath", [false, true])]
+    {
+        let text = THREE_WAYS.replace("PREFERENCE", preference);
+        let network = config::load(&text, "three-ways.yaml").unwrap().network;
+        let compiled = compile(&network, &converge(&network, Instant::now()).learned(), 1);
+        let rows = analysis::routes(&network, &compiled, analysis::subnet(&network, "hub/s").unwrap());
+        let taken = ["192.168.1.0/24", "192.168.2.0/24"].map(|range| {
+            let ways: Vec<_> = rows.iter().filter(|row| row.address_prefix[0].to_string() == range).collect();
+            // The two links of the circuit have a row each (SYS-09a).
+            let hops: Vec<_> = ways.iter().flat_map(|row| &row.next_hop_ip_address).collect();
+            assert_eq!(ways.len(), hops.len(), "one address a row: {ways:?}");
+            hops.len() == 2
+        });
+        assert_eq!(taken, by_circuit, "{preference}: {rows:#?}");
+    }
+    let default = THREE_WAYS.replace(", hubRoutingPreference: PREFERENCE", "");
+    assert_eq!(
+        config::load(&default, "d.yaml").unwrap().network.route_servers,
+        config::load(&THREE_WAYS.replace("PREFERENCE", "ExpressRoute"), "e.yaml").unwrap().network.route_servers
+    );
+}

@@ -1,0 +1,846 @@
+//! The built program as scripts meet it: what it prints, where, and its exit code. No lab, no root.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// Every subcommand; `the_list_of_subcommands_is_complete` compares it with the help.
+const SUBCOMMANDS: [&str; 32] = [
+    "demo",
+    "up",
+    "down",
+    "ls",
+    "status",
+    "exec",
+    "shell",
+    "run",
+    "apply",
+    "peering",
+    "gateway",
+    "circuit",
+    "bgp",
+    "validate",
+    "test",
+    "routes",
+    "rules",
+    "next-hop",
+    "flow-verify",
+    "explain",
+    "reach",
+    "lb",
+    "snat",
+    "public-ips",
+    "drops",
+    "counters",
+    "events",
+    "flows",
+    "trace",
+    "bench",
+    "rule",
+    "completions",
+];
+
+/// What the program said and how it ended.
+struct Answer {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl From<Output> for Answer {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vnet"));
+    command.args(arguments).stdin(Stdio::null()).current_dir(env!("CARGO_MANIFEST_DIR"));
+    for variable in ["VNET_LAB", "NO_COLOR", "CLICOLOR_FORCE"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+fn vnet(arguments: &[&str]) -> Answer {
+    command(arguments).output().unwrap().into()
+}
+
+/// Words separated by blanks, for lines without quoting.
+fn run(line: &str) -> Answer {
+    vnet(&line.split(' ').collect::<Vec<_>>())
+}
+
+/// What a command that must succeed prints as json; it says nothing else.
+fn json(line: &str) -> Value {
+    let answer = run(&format!("{line} -o json"));
+    assert_eq!((answer.code, answer.stderr.as_str()), (0, ""), "{line}");
+    serde_json::from_str(&answer.stdout).unwrap()
+}
+
+/// A topology file with this text, and an answer about it; `FILE` stands for its path.
+fn about(text: &str, line: &str) -> Answer {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("lab.yaml");
+    fs::write(&file, text).unwrap();
+    run(&line.replace("FILE", file.to_str().unwrap()))
+}
+
+const MISSPELT: &str = "\
+virtualNetworks:
+  - name: a
+    location: westeurope
+    addressSpace: [10.1.0.0/16]
+    subnets:
+      - {name: s, adressPrefix: 10.1.0.0/24}
+";
+
+/// A public range works, and is worth a word.
+const DOUBTFUL: &str = "\
+virtualNetworks:
+  - name: a
+    location: westeurope
+    addressSpace: [8.8.8.0/24]
+    subnets:
+      - {name: s, addressPrefix: 8.8.8.0/24}
+";
+
+/// Only one direction is sent through the appliance.
+const ASYMMETRIC: &str = "\
+virtualNetworks:
+  - name: a
+    location: westeurope
+    addressSpace: [10.1.0.0/16]
+    subnets:
+      - {name: web, addressPrefix: 10.1.1.0/24, routeTable: via-nva}
+      - {name: db, addressPrefix: 10.1.2.0/24}
+      - {name: nva, addressPrefix: 10.1.3.0/24}
+routeTables:
+  - name: via-nva
+    routes:
+      - {name: to-db, addressPrefix: 10.1.2.0/24, nextHopType: VirtualAppliance, nextHopIpAddress: 10.1.3.4}
+virtualMachines:
+  - {name: web, networkInterfaces: [{subnet: a/web}]}
+  - {name: db, networkInterfaces: [{subnet: a/db}]}
+  - {name: nva, networkInterfaces: [{subnet: a/nva, enableIPForwarding: true}]}
+";
+
+#[test]
+fn every_example_is_valid() {
+    for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/config")).unwrap() {
+        let file = entry.unwrap().path();
+        let answer = vnet(&["validate", file.to_str().unwrap()]);
+        assert_eq!(answer.code, 0, "{}", answer.stdout);
+        assert!(answer.stdout.contains("fine"), "{}", answer.stdout);
+        assert_eq!(json(&format!("validate {}", file.display())), Value::Array(vec![]));
+    }
+}
+
+#[test]
+fn a_mistake_is_shown_with_its_place_and_its_fix() {
+    let answer = about(MISSPELT, "validate FILE");
+    assert_eq!(answer.code, 2);
+    for part in ["lab.yaml:6:", "error", "adressPrefix", "^^^^", "did you mean `addressPrefix`?"] {
+        assert!(answer.stdout.contains(part), "{part}: {}", answer.stdout);
+    }
+}
+
+#[test]
+fn a_mistake_is_data_too() {
+    let answer = about(MISSPELT, "validate FILE -o json");
+    assert_eq!(answer.code, 2);
+    let findings: Value = serde_json::from_str(&answer.stdout).unwrap();
+    let finding = &findings[0];
+    assert_eq!(finding["severity"], "error");
+    assert_eq!(finding["line"], 6);
+    assert_eq!(finding["help"], "did you mean `addressPrefix`?");
+    let rows = about(MISSPELT, "validate FILE -o tsv").stdout;
+    assert_eq!(rows.lines().count(), findings.as_array().unwrap().len());
+}
+
+#[test]
+fn warnings_alone_have_their_own_exit_code() {
+    let answer = about(DOUBTFUL, "validate FILE");
+    assert_eq!(answer.code, 3, "{}", answer.stdout);
+    assert!(answer.stdout.contains("warning"), "{}", answer.stdout);
+}
+
+#[test]
+fn other_commands_show_a_files_mistakes_on_stderr() {
+    for line in ["routes a/s -t FILE", "explain 10.1.0.4 10.1.0.5 -t FILE", "up FILE", "run FILE"] {
+        let answer = about(MISSPELT, line);
+        assert_eq!((answer.code, answer.stdout.as_str()), (2, ""), "{line}");
+        assert!(answer.stderr.contains("did you mean `addressPrefix`?"), "{line}: {}", answer.stderr);
+    }
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    for line in
+        ["validate nowhere.yaml", "routes web -t nowhere.yaml", "explain a b -t nowhere.yaml", "run nowhere.yaml"]
+    {
+        let answer = run(line);
+        assert_eq!((answer.code, answer.stdout.as_str()), (2, ""), "{line}");
+        assert!(answer.stderr.contains("error: cannot read nowhere.yaml"), "{line}: {}", answer.stderr);
+    }
+}
+
+#[test]
+fn a_file_may_come_from_stdin() {
+    let file = fs::File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/config/hub-spoke.yaml")).unwrap();
+    let answer: Answer = command(&["validate", "-"]).stdin(file).output().unwrap().into();
+    assert_eq!((answer.code, answer.stderr.as_str()), (0, ""));
+    assert!(answer.stdout.starts_with("stdin: fine; lab hub-spoke"), "{}", answer.stdout);
+}
+
+#[test]
+fn cs_01_both_tables_of_the_global_peering() {
+    // DIAG-14: the columns of `az network nic show-effective-route-table -o table`.
+    let contoso = run("routes contoso-vm -t config/contoso-fabrikam.yaml");
+    assert_eq!(
+        contoso.stdout,
+        "\
+Source    State    Address Prefix    Next Hop Type      Next Hop IP
+--------  -------  ----------------  -----------------  -------------
+Default   Active   0.0.0.0/0         Internet
+Default   Active   10.0.0.0/8        None
+Default   Active   10.1.26.0/25      VnetLocal
+Default   Active   10.10.26.0/24     VNetGlobalPeering
+Default   Active   100.64.0.0/10     None
+Default   Active   172.16.0.0/12     None
+Default   Active   192.168.0.0/16    None
+"
+    );
+    let fabrikam = run("routes fabrikam-vm -t config/contoso-fabrikam.yaml");
+    assert_eq!(
+        fabrikam.stdout,
+        "\
+Source    State    Address Prefix    Next Hop Type      Next Hop IP
+--------  -------  ----------------  -----------------  -------------
+Default   Active   0.0.0.0/0         Internet
+Default   Active   10.0.0.0/8        None
+Default   Active   10.1.26.0/25      VNetGlobalPeering
+Default   Active   10.10.26.0/24     VnetLocal
+Default   Active   100.64.0.0/10     None
+Default   Active   172.16.0.0/12     None
+Default   Active   192.168.0.0/16    None
+"
+    );
+    assert_eq!((contoso.code, fabrikam.code), (0, 0));
+}
+
+#[test]
+fn diag_01_routes_have_arms_fields() {
+    let table = json("routes web -t config/hub-spoke.yaml");
+    let rows = table["value"].as_array().unwrap();
+    let user = rows.iter().find(|row| row["source"] == "User").unwrap();
+    let expected = serde_json::json!({
+        "name": "to-spokes", "disableBgpRoutePropagation": false, "source": "User", "state": "Active",
+        "addressPrefix": ["10.0.0.0/8"], "nextHopIpAddress": ["10.0.1.4"], "nextHopType": "VirtualAppliance",
+    });
+    assert_eq!(user, &expected);
+    assert_eq!(table.as_object().unwrap().len(), 1, "nothing beside `value`");
+}
+
+#[test]
+fn routes_have_one_content_in_every_format() {
+    let rows = json("routes web -t config/hub-spoke.yaml")["value"].as_array().unwrap().len();
+    let tsv = run("routes web -t config/hub-spoke.yaml -o tsv").stdout;
+    assert_eq!(tsv.lines().count(), rows);
+    assert!(tsv.lines().any(|line| line == "User\tActive\t10.0.0.0/8\tVirtualAppliance\t10.0.1.4"), "{tsv}");
+    let table = run("routes web -t config/hub-spoke.yaml").stdout;
+    assert_eq!(table.lines().count(), rows + 2);
+    let yaml = run("routes web -t config/hub-spoke.yaml -o yaml").stdout;
+    assert!(yaml.starts_with("value:\n") && yaml.matches("nextHopType:").count() == rows, "{yaml}");
+}
+
+#[test]
+fn a_machine_its_interface_and_its_subnet_have_the_same_routes() {
+    let [machine, interface, subnet] =
+        ["web", "WEB/eth0", "spoke1/app"].map(|target| json(&format!("routes {target} -t config/hub-spoke.yaml")));
+    assert!(machine == interface && interface == subnet);
+    // One subnet: the VNet's name says which.
+    assert_eq!(json("routes spoke1 -t config/hub-spoke.yaml"), subnet);
+}
+
+#[test]
+fn a_misspelt_target_gets_a_suggestion() {
+    for (line, suggestion) in [
+        ("routes wbe -t config/hub-spoke.yaml", "did you mean `web`?"),
+        ("routes hub/nvaa -t config/hub-spoke.yaml", "did you mean `nva`?"),
+        ("routes web/eth1 -t config/hub-spoke.yaml", "did you mean `eth0`?"),
+        ("routes spok1/app -t config/hub-spoke.yaml", "did you mean `spoke1`?"),
+        ("next-hop wbe db -t config/hub-spoke.yaml", "did you mean `web`?"),
+        ("next-hop web dbb -t config/hub-spoke.yaml", "did you mean `db`?"),
+        ("routes shop -t config/nsg-tiers.yaml", "name one of its subnets: shop/web, shop/app, shop/db"),
+        ("explain web dbb -t config/hub-spoke.yaml", "did you mean `db`?"),
+        ("reach wbe nva -t config/hub-spoke.yaml", "unknown node `wbe`: did you mean `web`?"),
+        ("reach web nva web -t config/hub-spoke.yaml", "`web` is named twice"),
+        ("lb wbe -t config/load-balancer.yaml", "did you mean `web`?"),
+        ("lb web -t config/hub-spoke.yaml", "unknown load balancer with a rule and a backend `web`: there is none"),
+        ("explain web db:https -t config/hub-spoke.yaml", "expected a number from 1 to 65535"),
+    ] {
+        let answer = run(line);
+        assert_eq!((answer.code, answer.stdout.as_str()), (2, ""), "{line}");
+        assert!(answer.stderr.contains(suggestion), "{line}: {}", answer.stderr);
+    }
+}
+
+#[test]
+fn diag_03_effective_rules_have_arms_fields() {
+    let answer = json("rules db2 -t config/nsg-tiers.yaml");
+    let [subnet, nic] = &answer["value"].as_array().unwrap()[..] else { panic!("{answer}") };
+    assert_eq!(subnet["networkSecurityGroup"], serde_json::json!({"id": "db-tier"}));
+    assert_eq!(subnet["association"], serde_json::json!({"subnet": {"id": "shop/db"}}));
+    assert_eq!(nic["association"], serde_json::json!({"networkInterface": {"id": "db2/eth0"}}));
+    let names = |group: &Value| -> Vec<String> {
+        let rules = group["effectiveSecurityRules"].as_array().unwrap().iter();
+        rules.map(|rule| rule["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let defaults = |direction: &str, second: &str| {
+        [format!("AllowVnet{direction}"), format!("{second}{direction}"), format!("DenyAll{direction}")]
+            .map(|name| format!("defaultSecurityRules/{name}"))
+    };
+    let (inbound, outbound) = (defaults("InBound", "AllowAzureLoadBalancer"), defaults("OutBound", "AllowInternet"));
+    let own = |name: &str| vec![format!("securityRules/{name}")];
+    let all = [own("from-app"), own("deny-vnet"), inbound.to_vec(), own("deny-out"), outbound.to_vec()];
+    assert_eq!(names(subnet), all.concat());
+    let expected = serde_json::json!({
+        "name": "securityRules/deny-vnet", "protocol": "All", "access": "Deny", "priority": 4096, "direction": "Inbound",
+        "sourcePortRange": "0-65535", "sourcePortRanges": ["0-65535"],
+        "destinationPortRange": "0-65535", "destinationPortRanges": ["0-65535"],
+        "sourceAddressPrefix": "VirtualNetwork", "sourceAddressPrefixes": ["VirtualNetwork"],
+        "destinationAddressPrefix": "0.0.0.0/0", "destinationAddressPrefixes": ["0.0.0.0/0"],
+        "expandedSourceAddressPrefix": ["10.40.0.0/16", "168.63.129.16/32"],
+        "expandedDestinationAddressPrefix": null,
+    });
+    assert_eq!(subnet["effectiveSecurityRules"][1], expected);
+    assert_eq!(subnet["tagMap"]["VirtualNetwork"], serde_json::json!(["10.40.0.0/16", "168.63.129.16/32"]));
+    assert_eq!(json("rules nva -t config/hub-spoke.yaml")["value"], serde_json::json!([]));
+    let admin = json("rules web -t config/guardrails.yaml");
+    assert!(admin["value"][0]["association"]["networkManager"]["id"].is_string(), "admin rules come first: {admin}");
+    let table = run("rules db2 -t config/nsg-tiers.yaml").stdout;
+    assert!(table.starts_with("NSG db-tier on subnet shop/db\n"), "{table}");
+    assert!(table.contains("\nVirtualNetwork = 10.40.0.0/16 168.63.129.16/32\n"), "{table}");
+}
+
+#[test]
+fn diag_04_next_hop_has_network_watchers_fields() {
+    let answer = json("next-hop web 10.2.1.10 -t config/hub-spoke.yaml");
+    let expected = serde_json::json!({
+        "nextHopType": "VirtualAppliance", "nextHopIpAddress": "10.0.1.4", "routeTableId": "via-nva",
+    });
+    assert_eq!(answer, expected);
+    let peer = json("next-hop web nva --source 10.1.1.4 -t config/hub-spoke.yaml");
+    let expected = serde_json::json!({
+        "nextHopType": "VNetPeering", "nextHopIpAddress": null, "routeTableId": "System Route",
+    });
+    assert_eq!(peer, expected);
+    let table = run("next-hop web db -t config/hub-spoke.yaml");
+    assert_eq!(
+        table.stdout,
+        "\
+Next Hop Type     Next Hop IP    Route Table
+----------------  -------------  -------------
+VirtualAppliance  10.0.1.4       via-nva
+"
+    );
+    let foreign = run("next-hop web db --source 10.9.9.9 -t config/hub-spoke.yaml");
+    assert_eq!((foreign.code, foreign.stdout.as_str()), (2, ""));
+    assert!(foreign.stderr.contains("SourceIpDoesNotMatchNicIp: 10.9.9.9"), "{}", foreign.stderr);
+}
+
+#[test]
+fn diag_05_flow_verify_has_network_watchers_fields() {
+    let ask = |rest: &str| run(&format!("flow-verify db2 -t config/nsg-tiers.yaml --direction Inbound {rest}"));
+    let denied = ask("--protocol TCP --local 10.40.3.5:5432 --remote app:50000");
+    let table = "Access    Rule Name\n--------  ----------------------\nDeny      securityRules/deny-all\n";
+    assert_eq!((denied.code, denied.stdout.as_str(), denied.stderr.as_str()), (1, table, ""));
+    let data = ask("--protocol TCP --local 5432 --remote app:50000 -o json");
+    let answer: Value = serde_json::from_str(&data.stdout).unwrap();
+    assert_eq!(answer, serde_json::json!({"access": "Deny", "ruleName": "securityRules/deny-all"}));
+    // Of two groups the last is named; where none is asked, there is no name.
+    let question = "--direction outbound --protocol udp --local 50000 --remote 8.8.8.8:53";
+    let allowed = json(&format!("flow-verify nva -t config/hub-spoke.yaml {question}"));
+    assert_eq!(allowed, serde_json::json!({"access": "Allow"}));
+    for (rest, error) in [
+        ("--protocol icmp --local 1 --remote app:1", "IP flow verify knows no others, `vnet explain` asks with a ping"),
+        ("--protocol esp --local 1 --remote app:1", "expected tcp or udp"),
+        ("--protocol tcp --local 0 --remote app:1", "port `0`: expected a number from 1 to 65535"),
+        ("--protocol tcp --local app:1 --remote app:1", "expected one of the interface's addresses, or a port alone"),
+        ("--protocol tcp --local 1 --remote app", "`app`: expected a port behind it, as `app:443`"),
+        ("--protocol tcp --local 10.9.9.9:1 --remote app:1", "SourceIpDoesNotMatchNicIp: 10.9.9.9"),
+        ("--protocol tcp --local 1 --remote ap:1", "did you mean `app`?"),
+    ] {
+        let answer = ask(rest);
+        assert_eq!((answer.code, answer.stdout.as_str()), (2, ""), "{rest}");
+        assert!(answer.stderr.contains(error), "{rest}: {}", answer.stderr);
+    }
+}
+
+#[test]
+fn explain_tells_both_ways_through_the_appliance() {
+    let answer = run("explain web db:443 -t config/hub-spoke.yaml");
+    assert_eq!((answer.code, answer.stderr.as_str()), (0, ""));
+    let story = &answer.stdout;
+    let (there, back) = story.split_once("\nBack\n").unwrap();
+    for way in [there, back] {
+        assert!(way.contains("nva/eth0") && way.contains("route table via-nva, route to-spokes"), "{way}");
+    }
+    assert!(story.contains("verdict  reachable\n"), "{story}");
+}
+
+#[test]
+fn explain_says_what_a_route_leads_to_in_plain_words() {
+    for (line, words) in [
+        ("app dc:443 -t config/site-to-site.yaml", "route    to the VPN gateway hub-gw in VNet hub  ["),
+        (
+            "app dc:443 -t config/site-to-site.yaml",
+            "forward  the gateway forwards it, with a time to live that is one less\n",
+        ),
+        ("app dc:443 -t config/site-to-site.yaml", "route    over the connection that leads to 192.168.50.10  ["),
+        ("web db -t config/hub-spoke.yaml", "route    to 10.2.1.10 in VNet spoke2  ["),
+        (
+            "client 10.70.0.100:80 -t config/load-balancer.yaml",
+            "balance  to web1/eth0, one of 2 backends that are up  [",
+        ),
+    ] {
+        let text = run(&format!("explain {line}")).stdout;
+        assert!(text.contains(words), "{line}: no `{words}` in\n{text}");
+        for word in ["whoever", "nobody", "takes it on"] {
+            assert!(!text.contains(word), "{line}: `{word}` in\n{text}");
+        }
+    }
+}
+
+#[test]
+fn explain_names_the_cause_and_the_fix() {
+    let answer = run("explain web db:5432 -t config/nsg-tiers.yaml");
+    assert_eq!(answer.code, 1);
+    for part in ["verdict  blocked", "cause    NSG db-tier", "securityRules/deny-vnet", "fix      add an allow rule"] {
+        assert!(answer.stdout.contains(part), "{part}: {}", answer.stdout);
+    }
+    assert_eq!(run("explain app db:5432 -t config/nsg-tiers.yaml").code, 0);
+}
+
+#[test]
+fn explain_is_data_too() {
+    let explanation = json("explain web db -t config/hub-spoke.yaml");
+    assert_eq!(explanation["verdict"], "reachable");
+    let nodes: Vec<&str> =
+        explanation["forward"]["hops"].as_array().unwrap().iter().map(|hop| hop["node"].as_str().unwrap()).collect();
+    assert_eq!(nodes, ["web", "nva", "db"]);
+    assert!(explanation["return"]["delivered"].as_bool().unwrap());
+    let rows = run("explain web db -t config/hub-spoke.yaml -o tsv").stdout;
+    assert!(rows.lines().any(|row| row.starts_with("return\tnva/eth0\troute\t")), "{rows}");
+}
+
+#[test]
+fn explain_warns_of_an_asymmetric_path_by_its_exit_code() {
+    let answer = about(ASYMMETRIC, "explain web db:80 -t FILE");
+    assert_eq!(answer.code, 3, "{}{}", answer.stdout, answer.stderr);
+    assert!(answer.stdout.contains("warning  "), "{}", answer.stdout);
+}
+
+#[test]
+fn reach_shows_who_reaches_whom() {
+    let answer = run("reach -t config/nsg-tiers.yaml --port 5432");
+    assert_eq!((answer.code, answer.stderr.as_str()), (0, ""));
+    assert_eq!(
+        answer.stdout,
+        "\
+tcp/5432    web    app    db    db2
+----------  -----  -----  ----  -----
+web         -      no     no    no
+app         yes    -      yes   no
+db          no     no     -     no
+db2         no     no     no    -
+
+yes: there and back    no: the question is dropped    2 of 12 reachable
+"
+    );
+    let rows = run("reach -t config/nsg-tiers.yaml --port 5432 -o tsv").stdout;
+    assert_eq!(rows.lines().count(), 12);
+    assert!(rows.lines().any(|row| row == "web\tdb\ttcp/5432\tblocked\tNsgInbound at db/eth0"), "{rows}");
+}
+
+#[test]
+fn reach_is_data_and_knows_the_way() {
+    let answer = json("reach -t config/hub-spoke.yaml");
+    assert_eq!(answer["nodes"], serde_json::json!(["web", "db", "nva"]));
+    assert_eq!(answer["traffic"], serde_json::json!(["ping"]));
+    let pairs = answer["pairs"].as_array().unwrap();
+    let pair = pairs.iter().find(|pair| pair["source"] == "web" && pair["destination"] == "db").unwrap();
+    assert_eq!(pair["verdict"], "reachable");
+    let nva = serde_json::json!(["nva"]);
+    assert_eq!((&pair["forward"]["via"], &pair["return"]["via"]), (&nva, &nva));
+    assert!(run("reach -t config/hub-spoke.yaml").stdout.contains("via nva"));
+}
+
+/// Behind one TUN a subnet stands for whoever is in it.
+#[test]
+fn reach_knows_virtual_networks_on_one_tun() {
+    assert_eq!(json("reach -t config/two-vnets.yaml")["nodes"], serde_json::json!(["a/default", "b/default"]));
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/two-vnets.yaml")).unwrap();
+    let one_link = text.replace("      - {name: b-to-a, remoteVirtualNetwork: a}\n", "      []\n");
+    assert_ne!(text, one_link);
+    let answer = about(&one_link, "reach -t FILE");
+    assert!(answer.stdout.contains("0 of 2 reachable"), "{}{}", answer.stdout, answer.stderr);
+}
+
+#[test]
+fn reach_tells_an_unanswered_question_from_a_dropped_one() {
+    let hole = "  - {name: hole, routes: [{name: r, addressPrefix: 10.1.1.0/24, nextHopType: None}]}\n";
+    let text = ASYMMETRIC
+        .replace("addressPrefix: 10.1.2.0/24}\n", "addressPrefix: 10.1.2.0/24, routeTable: hole}\n")
+        .replace("virtualMachines:", &format!("{hole}virtualMachines:"));
+    let answer = about(&text, "reach -t FILE");
+    assert!(answer.stdout.contains("no answer: the answer is dropped"), "{}{}", answer.stdout, answer.stderr);
+}
+
+#[test]
+fn reach_diff_says_what_a_change_opens_and_closes() {
+    let same = run("reach -t config/nsg-tiers.yaml --diff config/nsg-tiers.yaml");
+    assert_eq!((same.code, same.stdout.as_str()), (0, "no difference\n"));
+
+    let before = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/nsg-tiers.yaml")).unwrap();
+    let after = before.replace("destinationPortRange: 8080", "destinationPortRange: 9090");
+    assert_ne!(before, after);
+    let answer = about(&after, "reach -t config/nsg-tiers.yaml --diff FILE");
+    assert_eq!(answer.code, 1);
+    assert_eq!(
+        answer.stdout,
+        "\
+Change    Source    Destination    Traffic    Before                  After
+--------  --------  -------------  ---------  ----------------------  ----------------------
+closes    web       app            tcp/8080   directly                NsgInbound at app/eth0
+opens     web       app            tcp/9090   NsgInbound at app/eth0  directly
+"
+    );
+    let rows = about(&after, "reach -t config/nsg-tiers.yaml --diff FILE -o json").stdout;
+    let rows: Value = serde_json::from_str(&rows).unwrap();
+    assert_eq!((&rows[1]["shift"], &rows[1]["traffic"]), (&"opens".into(), &"tcp/9090".into()));
+    // Only what was asked.
+    let other = about(&after, "reach -t config/nsg-tiers.yaml --diff FILE --port 22");
+    assert_eq!(other.code, 0, "{}", other.stdout);
+}
+
+#[test]
+fn reach_diff_notices_a_bypassed_appliance() {
+    let directory = tempfile::tempdir().unwrap();
+    let old = directory.path().join("old.yaml");
+    fs::write(&old, ASYMMETRIC).unwrap();
+    let bypass = ASYMMETRIC.replace(", routeTable: via-nva", "");
+    let answer = about(&bypass, &format!("reach -t {} --diff FILE", old.display()));
+    assert_eq!(answer.code, 1);
+    let rows: Vec<Vec<&str>> = answer.stdout.lines().map(|line| line.split("  ").collect()).collect();
+    let row = rows.iter().find(|row| row[0] == "reroutes").unwrap();
+    let words: Vec<_> = row.iter().map(|cell| cell.trim()).filter(|cell| !cell.is_empty()).collect();
+    assert_eq!(words, ["reroutes", "web", "db", "everything", "through nva, back directly", "directly"]);
+}
+
+/// An id that a message cites leads to its text, however its letters are written; several at once; an unknown one is told.
+#[test]
+fn a_rule_is_printed_by_its_id() {
+    let answer = run("rule peer-05 UDR-12");
+    assert_eq!(answer.code, 0, "{}", answer.stderr);
+    assert!(answer.stdout.starts_with("PEER-05\nNot transitive: A–B and B–C give no A–C route"), "{}", answer.stdout);
+    assert!(answer.stdout.contains("\nUDR-12\n"), "{}", answer.stdout);
+    let rows: Value = serde_json::from_str(&run("-o json rule PEER-02").stdout).unwrap();
+    assert_eq!((&rows[0]["id"], &rows[0]["sources"]), (&"PEER-02".into(), &serde_json::json!(["peer-mg", "s-vnet"])));
+    let family = run("rule ch");
+    assert_eq!(family.stdout.lines().count(), 2 + 6, "{}", family.stdout);
+    assert!(run("rule").stdout.contains("PEER"), "families are listed");
+    let unknown = run("rule PEER-05 PEER-999 NOPE-1");
+    assert_eq!(unknown.code, 2);
+    assert!(unknown.stderr.contains("`PEER-999`, `NOPE-1` are no rules"), "{}", unknown.stderr);
+    assert_eq!(unknown.stdout, "", "nothing is printed beside a mistake");
+}
+
+#[test]
+fn completions_know_every_subcommand() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let answer = run(&format!("completions {shell}"));
+        assert_eq!(answer.code, 0);
+        for subcommand in SUBCOMMANDS {
+            assert!(answer.stdout.contains(subcommand), "{shell}: {subcommand}");
+        }
+    }
+}
+
+#[test]
+fn the_list_of_subcommands_is_complete() {
+    let help = run("-h").stdout;
+    let commands = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    // A wrapped description is indented further.
+    let names =
+        commands.lines().filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
+    let expected = SUBCOMMANDS.into_iter().chain(["help"]).collect();
+    assert_eq!(names.collect::<BTreeSet<_>>(), expected);
+}
+
+#[test]
+fn every_subcommand_explains_itself() {
+    for subcommand in SUBCOMMANDS {
+        for help in [run(&format!("{subcommand} --help")), run(&format!("help {subcommand}"))] {
+            assert_eq!((help.code, help.stderr.as_str()), (0, ""), "{subcommand}");
+            assert!(help.stdout.contains(&format!("Usage: vnet {subcommand}")), "{}", help.stdout);
+        }
+    }
+}
+
+#[test]
+fn the_help_documents_the_exit_codes() {
+    let help = run("--help").stdout;
+    for line in [
+        "0  fine",
+        "1  the answer is no",
+        "2  wrong usage",
+        "3  fine, with warnings",
+        "4  a privilege",
+        "5  no such lab",
+    ] {
+        assert!(help.contains(line), "{line}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    for line in ["teleport", "routes", "explain web", "exec web", "validate", "routes web -o xml", "down x --all"] {
+        let answer = run(line);
+        assert_eq!((answer.code, answer.stdout.as_str()), (2, ""), "{line}");
+        assert!(answer.stderr.starts_with("error: "), "{line}: {}", answer.stderr);
+    }
+    assert!(run("statsu").stderr.contains("'status'"), "a suggestion");
+}
+
+#[test]
+fn without_that_lab_the_exit_code_is_5() {
+    for line in [
+        "status",
+        "routes web",
+        "rules web",
+        "drops",
+        "drops -f",
+        "counters",
+        "events",
+        "flows",
+        "explain web db",
+        "next-hop web db",
+        "flow-verify web --direction inbound --protocol tcp --local 443 --remote 10.9.9.9:50000",
+        "reach",
+        "bench web db",
+        "exec web -- true",
+        "shell web",
+        "down",
+    ] {
+        let answer = run(&format!("-l no-such-lab-here {line}"));
+        assert_eq!((answer.code, answer.stdout.as_str()), (5, ""), "{line}");
+        assert!(answer.stderr.contains("error: lab no-such-lab-here does not run"), "{line}: {}", answer.stderr);
+    }
+    assert_eq!(run("down no-such-lab-here").code, 5);
+    let by_argument = run("status no-such-lab-here");
+    let by_environment: Answer = command(&["status"]).env("VNET_LAB", "no-such-lab-here").output().unwrap().into();
+    assert_eq!((by_argument.code, by_environment.code), (5, 5));
+}
+
+#[test]
+fn an_empty_list_is_a_list() {
+    assert!(json("ls").is_array());
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_error() {
+    for line in ["routes web -t config/hub-spoke.yaml", "completions bash", "--help", "ls"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let arguments: Vec<_> = line.split(' ').collect();
+        let answer: Answer = command(&arguments).stdout(writer).stderr(Stdio::piped()).output().unwrap().into();
+        assert_eq!((answer.code, answer.stderr.as_str()), (0, ""), "{line}");
+    }
+}
+
+#[test]
+fn the_answer_stays_no_when_nobody_reads_it() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let blocked = ["explain", "web", "db:5432", "-t", "config/nsg-tiers.yaml"];
+    let answer: Answer = command(&blocked).stdout(writer).stderr(Stdio::piped()).output().unwrap().into();
+    assert_eq!((answer.code, answer.stderr.as_str()), (1, ""));
+}
+
+#[test]
+fn colour_is_for_terminals_and_only_if_wanted() {
+    const LINE: &str = "explain web db -t config/hub-spoke.yaml";
+    let coloured = |answer: &Answer| answer.stdout.contains('\x1b');
+    assert!(!coloured(&run(LINE)), "a pipe is no terminal");
+    assert!(coloured(&run(&format!("{LINE} --color always"))));
+
+    // `script` gives the program a terminal.
+    let on_a_terminal = |line: &str, no_color: Option<&str>| {
+        let mut command = Command::new("script");
+        command.args([
+            "--quiet",
+            "--return",
+            "--command",
+            &format!("{} {line}", env!("CARGO_BIN_EXE_vnet")),
+            "/dev/null",
+        ]);
+        command
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .stdin(Stdio::null())
+            .env("TERM", "xterm")
+            .env_remove("NO_COLOR");
+        if let Some(value) = no_color {
+            command.env("NO_COLOR", value);
+        }
+        let answer = Answer::from(command.output().unwrap());
+        assert_eq!(answer.code, 0, "{}", answer.stdout);
+        answer
+    };
+    assert!(coloured(&on_a_terminal(LINE, None)));
+    assert!(coloured(&on_a_terminal(LINE, Some(""))), "an empty NO_COLOR says nothing");
+    assert!(!coloured(&on_a_terminal(LINE, Some("1"))));
+    assert!(!coloured(&on_a_terminal(&format!("{LINE} --color never"), None)));
+}
+
+/// Either direction over one of two appliances, of which one is nobody's.
+#[test]
+fn explain_has_its_own_exit_code_for_what_depends_on_the_hash() {
+    let member = "nextHopType: VirtualAppliance, nextHopIpAddress: 10.1.3.4";
+    let members = "nextHopType: VirtualApplianceEcmp, nextHop: {nextHopIpAddresses: [10.1.3.4, 10.1.3.99]}";
+    assert!(ASYMMETRIC.contains(member));
+    let topology = ASYMMETRIC.replace(member, members);
+    let answer = about(&topology, "explain web db:80 -t FILE");
+    assert_eq!((answer.code, &*answer.stderr), (3, ""), "{}", answer.stdout);
+    for line in [
+        "Ways, by the flow's hash: 2\n",
+        "  via nva, back directly: arrives, as from port ",
+        "  directly: NextHopUnreachable, as from port ",
+        "verdict  depends on the flow's hash\n",
+        "fix      take 10.1.3.99 out of the route\n",
+    ] {
+        assert!(answer.stdout.contains(line), "{line} is not in\n{}", answer.stdout);
+    }
+    let answer = about(&topology, "reach -t FILE");
+    assert!(
+        answer.stdout.contains("depends: some flows are dropped by their hash, or by a guest's own rules"),
+        "{}",
+        answer.stdout
+    );
+    let fixed = topology.replace("10.1.3.99]", "10.1.3.5]");
+    let second = "  - {name: nva2, networkInterfaces: [{subnet: a/nva, enableIPForwarding: true}]}\n";
+    let answer = about(&(fixed + second), "reach -t FILE");
+    assert!(answer.stdout.contains("via nva or nva2"), "{}", answer.stdout);
+}
+
+/// PIP-01: every public address, and whose it is.
+#[test]
+fn pip_01_public_addresses_are_listed_with_whoever_uses_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("lab.yaml");
+    fs::write(
+        &file,
+        "name: l
+publicIPAddresses: [{name: a, ipAddress: 203.0.113.1}, {name: b, ipAddress: 203.0.113.2}, {name: c, ipAddress: 203.0.113.3},
+  {name: d, ipAddress: 203.0.113.4}, {name: e, ipAddress: 203.0.113.5}]
+publicIPPrefixes: [{name: p, ipPrefix: 203.0.113.64/29}]
+natGateways: [{name: out, publicIpAddresses: [b], publicIpPrefixes: [p]}]
+loadBalancers: [{name: lb, frontendIPConfigurations: [{name: one, publicIPAddress: c}]}]
+virtualNetworkGateways:
+  - {name: gw, gatewayType: Vpn, sku: {name: VpnGw1}, ipConfigurations: [{subnet: v/GatewaySubnet, publicIPAddress: d}]}
+virtualNetworks: [{name: v, location: x, addressSpace: [10.1.0.0/16], subnets: [{name: s, addressPrefix: 10.1.1.0/24},
+  {name: GatewaySubnet, addressPrefix: 10.1.2.0/24}]}]
+virtualMachines: [{name: m, networkInterfaces: [{subnet: v/s, publicIPAddress: a}]}]
+",
+    )
+    .unwrap();
+    let answer = vnet(&["public-ips", "-t", file.to_str().unwrap(), "-o", "json"]);
+    assert_eq!(answer.code, 0, "{}", answer.stderr);
+    let rows: Value = serde_json::from_str(&answer.stdout).unwrap();
+    let row = |row: &Value| {
+        let text = |key: &str| row[key].as_str().unwrap().to_owned();
+        (
+            text("name"),
+            text("ipAddress"),
+            row["usedBy"].as_array().unwrap().iter().map(|by| by.as_str().unwrap().to_owned()).collect::<Vec<_>>(),
+        )
+    };
+    let rows: Vec<_> = rows.as_array().unwrap().iter().map(row).collect();
+    let expected = [
+        ("a", "203.0.113.1", vec!["m/eth0 (10.1.1.4)"]),
+        ("b", "203.0.113.2", vec!["NAT gateway out"]),
+        ("c", "203.0.113.3", vec!["load balancer lb, frontend one"]),
+        ("d", "203.0.113.4", vec!["gateway gw"]),
+        ("e", "203.0.113.5", vec![]),
+        ("p", "203.0.113.64/29", vec!["NAT gateway out"]),
+    ];
+    let expected = expected.map(|(name, address, users)| {
+        (name.to_owned(), address.to_owned(), users.into_iter().map(str::to_owned).collect::<Vec<_>>())
+    });
+    assert_eq!(rows, expected);
+    let table = vnet(&["public-ips", "-t", file.to_str().unwrap()]).stdout;
+    assert!(table.contains("load balancer lb, frontend one") && table.contains("Used By"), "{table}");
+}
+
+/// Bounded before it is looked at: nobody waits, and no memory goes.
+#[test]
+fn what_is_too_large_for_a_topology_is_refused_early() {
+    let dir = tempfile::tempdir().unwrap();
+    let large = dir.path().join("large.yaml");
+    fs::File::create(&large).unwrap().set_len(50 << 20).unwrap();
+    let start = std::time::Instant::now();
+    for file in ["/dev/zero", large.to_str().unwrap()] {
+        for verb in ["validate", "routes web -t"] {
+            let answer = run(&format!("{verb} {file}"));
+            assert_eq!((answer.code, answer.stdout.as_str()), (2, ""));
+            assert!(answer.stderr.contains("it is larger than 8 MiB"), "{}", answer.stderr);
+        }
+    }
+    let zero = fs::File::open("/dev/zero").unwrap();
+    let answer: Answer = command(&["validate", "-"]).stdin(zero).output().unwrap().into();
+    assert_eq!(answer.code, 2, "{}", answer.stderr);
+    // What the file names is bounded too.
+    let topology = dir.path().join("tags.yaml");
+    let network = "virtualNetworks: [{name: v, location: westeurope, addressSpace: [10.0.0.0/16], subnets: []}]\n\
+        routeTables: [{name: t, routes: [{name: r, addressPrefix: Storage, nextHopType: Internet}]}]\n";
+    fs::write(&topology, format!("serviceTags: /dev/zero\n{network}")).unwrap();
+    let answer = run(&format!("validate {}", topology.display()));
+    assert!(answer.code == 2 && answer.stdout.contains("larger than 32 MiB"), "{}{}", answer.stdout, answer.stderr);
+    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+}
+
+#[test]
+fn diag_08_a_storage_path_that_is_no_directory_is_a_mistake_in_the_file() {
+    let topology = |path: &str| {
+        format!(
+            "virtualNetworks: [{{name: v, location: westeurope, addressSpace: [10.0.0.0/16], \
+             subnets: [{{name: s, addressPrefix: 10.0.1.0/24}}]}}]\n\
+             flowLogs: [{{name: log, targetResourceId: virtualNetworks/v, storagePath: {path}}}]\n"
+        )
+    };
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("file"), "").unwrap();
+    let file = dir.path().join("lab.yaml");
+    for (path, fits) in [("/etc/passwd", false), ("/etc/passwd/logs", false), ("file", false), ("logs/new", true)] {
+        fs::write(&file, topology(path)).unwrap();
+        let answer = run(&format!("validate {}", file.display()));
+        assert_eq!(answer.code == 2, !fits, "{path}: {}", answer.stdout);
+        assert_eq!(answer.stdout.contains("flowLogs[0].storagePath"), !fits, "{path}: {}", answer.stdout);
+        assert_eq!(
+            answer.stdout.contains("is no directory: no flow log can be kept there"),
+            !fits,
+            "{}",
+            answer.stdout
+        );
+    }
+}
+
+#[test]
+fn the_help_names_the_variables_that_are_heeded() {
+    let help = run("--help").stdout;
+    assert!(help.contains("VNET_LAB") && help.contains("VNET_LOG"), "{help}");
+}

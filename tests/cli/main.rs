@@ -1,0 +1,6 @@
+//! The built program as scripts meet it, and the control socket as clients meet it. No lab, no root.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod commands;
+mod control;
+mod test_command;

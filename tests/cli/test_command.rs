@@ -1,0 +1,157 @@
+//! `vnet test` in the model alone, as scripts meet it: TAP, JUnit, data, exit codes. With real packets: `tests/netns`.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const HUB_SPOKE: &str = include_str!("../../config/hub-spoke.yaml");
+
+/// A topology's file, with these tests in place of its own.
+struct Topology {
+    dir: TempDir,
+}
+
+impl Topology {
+    fn hub_spoke(tests: &str) -> Self {
+        let (body, _) = HUB_SPOKE.split_once("\ntests:").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("lab.yaml"), format!("{body}\ntests:\n{tests}")).unwrap();
+        Self { dir }
+    }
+
+    fn test(&self, arguments: &[&str]) -> Output {
+        vnet(&[&["test", "--model-only", "lab.yaml"], arguments].concat(), self.dir.path())
+    }
+
+    fn read(&self, file: &str) -> String {
+        fs::read_to_string(self.dir.path().join(file)).unwrap()
+    }
+}
+
+fn vnet(arguments: &[&str], directory: &Path) -> Output {
+    let mut vnet = Command::new(env!("CARGO_BIN_EXE_vnet"));
+    vnet.args(arguments).current_dir(directory).env_remove("VNET_LAB").env("NO_COLOR", "1").stdin(Stdio::null());
+    vnet.output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The text of each problem of the only test.
+fn problems(test: &str) -> Vec<String> {
+    let output = Topology::hub_spoke(&format!("  - {test}\n")).test(&["-o", "json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stderr)));
+    let problems = report["tests"][0]["problems"].as_array().unwrap();
+    assert_eq!(output.status.code(), Some(i32::from(!problems.is_empty())));
+    problems.iter().map(|problem| problem["text"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_examples_pass() {
+    for file in ["config/hub-spoke.yaml", "config/nsg-tiers.yaml"] {
+        let output = vnet(&["test", "--model-only", file], Path::new(env!("CARGO_MANIFEST_DIR")));
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+        let stdout = text(&output.stdout);
+        let mut lines = stdout.lines();
+        assert_eq!(lines.next(), Some("TAP version 14"));
+        let count: usize = lines.next().unwrap().strip_prefix("1..").unwrap().parse().unwrap();
+        let results: Vec<_> = lines.collect();
+        assert_eq!(results.len(), count, "{stdout}");
+        for (index, line) in results.iter().enumerate() {
+            assert!(line.starts_with(&format!("ok {} - ", index + 1)), "{line}");
+        }
+        assert!(text(&output.stderr).contains(&format!("{count} passed, 0 failed, in the model alone")));
+    }
+}
+
+#[test]
+fn a_failure_says_why_and_what_to_do() {
+    let tests = "  - {from: web, to: db, expect: reachable}\n  \
+                 - {name: 'a #1 <b> \\', from: db, to: web, port: 80, protocol: Udp, expect: reachable, rule: securityRules/https}\n  \
+                 - {from: web, to: 'fd00::1', expect: blocked}\n";
+    let topology = Topology::hub_spoke(tests);
+    let output = topology.test(&["--junit", "out.xml"]);
+    assert_eq!(output.status.code(), Some(1));
+    let expected = "\
+TAP version 14
+1..3
+ok 1 - web to db, ping: reachable
+not ok 2 - a \\#1 <b> \\\\
+  ---
+  problems:
+  - \"expected securityRules/https to decide, but: NSG app on subnet spoke1/app, rule ";
+    let stdout = text(&output.stdout);
+    assert!(stdout.starts_with(expected), "{stdout}");
+    assert!(stdout.contains("not ok 3 - web to fd00::1, ping: blocked\n  ---\n  problems:\n"), "{stdout}");
+    assert!(stdout.contains("source and destination have no address family in common"), "{stdout}");
+    assert!(stdout.ends_with("  ...\n"), "{stdout}");
+
+    let junit = topology.read("out.xml");
+    let counts = r#"tests="3" failures="1" errors="1" skipped="0""#;
+    assert!(junit.contains(&format!("<testsuite name=\"hub-spoke\" {counts}")), "{junit}");
+    assert!(junit.contains("<testcase classname=\"hub-spoke\" name=\"web to db, ping: reachable\" time=\"0.000\"/>"));
+    assert!(junit.contains("name=\"a #1 &lt;b&gt; \\\""), "{junit}");
+    assert!(junit.contains("type=\"rule\">") && junit.contains("type=\"unasked\">"), "{junit}");
+    assert_eq!(junit.matches("<testcase").count(), junit.matches("</testcase>").count() + 1);
+}
+
+#[test]
+fn every_expectation_can_fail() {
+    let blocked = problems("{from: web, to: 10.2.1.99, expect: reachable}");
+    assert_eq!(blocked, ["the file expects reachable, but the model says blocked (NoEndpoint)"]);
+    let reachable = problems("{from: web, to: db, expect: blocked}");
+    assert_eq!(reachable, ["the file expects blocked, but the model says reachable"]);
+    let way = problems("{from: web, to: nva, expect: reachable, via: [db], viaReturn: [db]}");
+    assert_eq!(
+        way,
+        [
+            "expected the packet to go via db, but it goes past no machine",
+            "expected the answer to go via db, but it goes past no machine"
+        ]
+    );
+    let around = problems("{from: web, to: db, expect: reachable, notVia: [nva]}");
+    assert_eq!(
+        around,
+        [
+            "expected the packet not to pass nva, but it goes via nva",
+            "expected the answer not to pass nva, but it goes via nva"
+        ]
+    );
+    let rule = problems("{from: nva, to: db, port: 22, expect: reachable, rule: securityRules/https}");
+    assert_eq!(rule, ["expected securityRules/https to decide, but: no rule does"]);
+    assert_eq!(problems("{from: web, to: db, expect: reachable, via: [nva], viaReturn: [NVA]}"), [""; 0]);
+}
+
+#[test]
+fn a_blocked_packet_has_its_cause_and_fix() {
+    let (body, _) = include_str!("../../config/nsg-tiers.yaml").split_once("\ntests:").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let tests = "tests: [{from: web, to: db, port: 5432, expect: reachable}]";
+    fs::write(dir.path().join("tiers.yaml"), format!("{body}\n{tests}\n")).unwrap();
+    let output = vnet(&["test", "--model-only", "tiers.yaml"], dir.path());
+    let stdout = text(&output.stdout);
+    for part in [
+        "the file expects reachable, but the model says blocked (NsgInbound)",
+        "rule securityRules/deny-vnet",
+        "fix: add an allow rule to NSG db-tier",
+        "networkSecurityGroups[2].securityRules[3]",
+    ] {
+        assert!(stdout.contains(part), "{part}: {stdout}");
+    }
+}
+
+#[test]
+fn what_cannot_be_run_is_refused() {
+    let refused = |tests: &str, arguments: &[&str], reason: &str| {
+        let output = Topology::hub_spoke(tests).test(arguments);
+        assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(2), ""));
+        assert!(text(&output.stderr).contains(reason), "{}", text(&output.stderr));
+    };
+    refused("  []\n", &[], "lab.yaml has no tests");
+    refused("  - {from: web, to: nobody, expect: reachable}\n", &[], "there is no virtual machine `nobody`");
+    refused("  - {from: web, to: db, expect: reachable}\n", &["--junit", "no/where.xml"], "cannot write no/where.xml");
+}

@@ -1,0 +1,219 @@
+//! What compiled tables share, and what they make of the state that a running lab learns. The tables of single topologies are
+//! in `tests/golden/compile`.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs;
+use std::path::Path;
+
+use vnet::compile::compile;
+use vnet::config;
+use vnet::dataplane::AclId;
+use vnet::model::{Advertisement, Attachment, CircuitIx, ConnectionIx, Learned, Network, Side, SubnetIx, VnetIx};
+
+/// Subnets with the same routes share a table, interfaces that see the same rules an ACL.
+#[test]
+fn equal_tables_are_shared() {
+    let network = load(Path::new("tests/golden/compile/shared.yaml"));
+    let compiled = compile(&network, &Learned::default(), 1);
+    assert_eq!((compiled.snapshot.fibs.len(), compiled.snapshot.acls.len()), (2, 4));
+}
+
+/// Rules that name the same addresses share one list of prefixes, whichever groups they stand in: a tag may have thousands.
+#[test]
+fn equal_lists_of_prefixes_are_shared() {
+    let network = load(Path::new("tests/golden/compile/shared.yaml"));
+    let compiled = compile(&network, &Learned::default(), 1);
+    let acls = (0..compiled.snapshot.acls.len() as u32).map(AclId);
+    let rules = acls.flat_map(|acl| compiled.effective_rules(acl));
+    let lists: Vec<_> = rules.flat_map(|rule| [&rule.matches.src, &rule.matches.dst]).collect();
+    let in_memory: HashSet<_> = lists.iter().map(|list| list.as_ptr()).collect();
+    let different: HashSet<_> = lists.iter().collect();
+    assert!(different.len() < lists.len(), "{different:?}");
+    assert_eq!(in_memory.len(), different.len());
+}
+
+/// NSG-30: the lists for the platform's services are made once for each NSG, however many interfaces it guards.
+#[test]
+fn nsg_30_lists_for_the_platform_are_shared() {
+    let text = include_str!("../golden/compile/nsg-30-platform-tags.yaml");
+    let more = text.replace("  - {name: b,", "  - {name: c, networkInterfaces: [{subnet: v/s}]}\n  - {name: b,");
+    let lists = |text: &str| {
+        let network = config::load(text, "nsg-30.yaml").unwrap().network;
+        compile(&network, &Learned::default(), 1).snapshot.acls.len()
+    };
+    assert_eq!(lists(&more), lists(text));
+}
+
+/// What the running system learned about an attachment reaches every sender behind it.
+#[test]
+fn a_learned_mtu_is_used_and_1500_where_none_is_known() {
+    let network = load(Path::new("tests/golden/compile/attach.yaml"));
+    let learned = Learned { mtu: [(Attachment::Vnet(VnetIx(0)), 9000)].into(), ..Learned::default() };
+    let compiled = compile(&network, &learned, 7);
+    let mtus: Vec<_> = compiled.snapshot.nics.iter().map(|nic| nic.mtu).collect();
+    let nics = network.network_interfaces.len();
+    let behind = network.virtual_networks[0].subnets.len();
+    // And the platform's.
+    assert_eq!(mtus, [vec![1500; nics], vec![9000; behind], vec![1500]].concat());
+    assert_eq!(compiled.snapshot.generation, 7);
+}
+
+/// The next hops of the rows to a prefix, or to where a user's own route leads.
+fn next_hops(network: &Network, learned: &Learned, prefix: &str) -> String {
+    let compiled = compile(network, learned, 1);
+    let rows = compiled.effective_routes(SubnetIx { vnet: VnetIx(0), subnet: 0 }).iter();
+    let own = rows.filter(|row| row.prefixes.to_string() == prefix && !row.next_hop_ip.is_empty());
+    let hops = own.map(|row| row.next_hop_ip.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+    hops.collect::<Vec<_>>().join(", ")
+}
+
+fn down(names: &[&str]) -> Learned {
+    Learned { down: names.iter().map(|name| (*name).to_owned()).collect(), ..Learned::default() }
+}
+
+/// What is on-premises behind a gateway with two active instances: one range by BGP, one that stands in a file.
+const TWO_INSTANCES: &str = "
+virtualNetworks:
+  - {name: v, location: westeurope, addressSpace: [10.80.0.0/16], subnets: [{name: s, addressPrefix: 10.80.4.0/24, routeTable: rt}, {name: GatewaySubnet, addressPrefix: 10.80.255.0/27}]}
+routeTables: [{name: rt, routes: [{name: own, addressPrefix: 172.31.0.0/16, nextHopType: VirtualNetworkGateway}]}]
+publicIPAddresses: [{name: p1, sku: Standard}, {name: p2, sku: Standard}]
+virtualNetworkGateways:
+  - {name: gw, activeActive: true, enableBgp: true, ipConfigurations: [{subnet: v/GatewaySubnet, publicIPAddress: p1}, {subnet: v/GatewaySubnet, publicIPAddress: p2}]}
+localNetworkGateways:
+  - {name: a, gatewayIpAddress: 198.51.100.1, bgpSettings: {asn: 65010, bgpPeeringAddress: 192.168.1.1}}
+  - {name: b, gatewayIpAddress: 198.51.100.2, localNetworkAddressSpace: [172.21.0.0/16]}
+connections:
+  - {name: v-a, connectionType: IPsec, virtualNetworkGateway1: gw, localNetworkGateway2: a, sharedKey: k, enableBgp: true}
+  - {name: v-b, connectionType: IPsec, virtualNetworkGateway1: gw, localNetworkGateway2: b, sharedKey: k}
+sites:
+  - {name: dc, gatewayIpAddress: 198.51.100.1, addressSpace: [172.20.0.0/16], bgpSettings: {asn: 65010, bgpPeeringAddress: 192.168.1.1}}
+  - {name: old, gatewayIpAddress: 198.51.100.2, addressSpace: [172.21.0.0/16]}
+";
+
+/// VPN-33, VPN-13, SYS-09a: a row has the instances whose tunnels lead there. One that is away is no next hop, and neither is
+/// one that has heard of a range from the other alone (BGP-16). Where nothing leads any more a static row stays as it was.
+#[test]
+fn vpn_33_an_instance_without_a_way_is_no_next_hop() {
+    let network = config::load(TWO_INSTANCES, "two-instances.yaml").unwrap().network;
+    let heard = |over: &[&str], learned: Learned| {
+        let mut learned = learned;
+        let ways = over.iter().map(|name| ((*name).to_owned(), vec!["172.20.0.0/16".parse().unwrap()]));
+        learned.bgp.by_connection = ways.collect();
+        learned
+    };
+    let own = "172.31.0.0/16";
+    for (over, away, learned, fixed, to_gateway) in [
+        (
+            &["v-a", "v-a#2"][..],
+            &[][..],
+            "10.80.255.4 10.80.255.5",
+            "10.80.255.4 10.80.255.5",
+            "10.80.255.4 10.80.255.5",
+        ),
+        (&["v-a#2"], &[], "10.80.255.5", "10.80.255.4 10.80.255.5", "10.80.255.4 10.80.255.5"),
+        // A session takes a moment to end.
+        (&["v-a", "v-a#2"], &["gw"], "10.80.255.5", "10.80.255.5", "10.80.255.5"),
+        (&["v-a"], &["gw#2"], "10.80.255.4", "10.80.255.4", "10.80.255.4"),
+        (&[], &["gw", "gw#2"], "", "10.80.255.4 10.80.255.5", "10.80.255.4 10.80.255.5"),
+    ] {
+        let known = heard(over, down(away));
+        let found = ["172.20.0.0/16", "172.21.0.0/16", own].map(|prefix| next_hops(&network, &known, prefix));
+        assert_eq!(found, [learned, fixed, to_gateway], "over {over:?}, without {away:?}");
+    }
+    // The second tunnel to the site without BGP: its device is switched off.
+    let tunnel = network.connections.iter().position(|tunnel| tunnel.name == "v-b#2").unwrap();
+    let off = Learned { switched_off: [Attachment::Tunnel(ConnectionIx(tunnel))].into(), ..Learned::default() };
+    assert_eq!(next_hops(&network, &off, "172.21.0.0/16"), "10.80.255.4");
+    // And while it is, the instance of the other goes away: nothing leads there, and the one that is there is listed.
+    let off = Learned { down: down(&["gw"]).down, ..off };
+    assert_eq!(next_hops(&network, &off, "172.21.0.0/16"), "10.80.255.5");
+}
+
+/// SYS-09a: of two tunnels over one instance each is a row, of equal address.
+#[test]
+fn sys_09a_two_tunnels_over_one_instance_are_two_equal_rows() {
+    let second = TWO_INSTANCES
+        .replace("  - {name: b, ", "  - {name: c, gatewayIpAddress: 198.51.100.1, localNetworkAddressSpace: [172.21.0.0/16]}\n  - {name: b, ")
+        .replace("  - {name: v-b, ", "  - {name: v-c, connectionType: IPsec, virtualNetworkGateway1: gw, localNetworkGateway2: c, sharedKey: k}\n  - {name: v-b, ");
+    let network = config::load(&second, "two-tunnels.yaml").unwrap().network;
+    let listed = |learned| next_hops(&network, &learned, "172.21.0.0/16");
+    assert_eq!(listed(Learned::default()), "10.80.255.4 10.80.255.4 10.80.255.5 10.80.255.5");
+    assert_eq!(listed(down(&["gw"])), "10.80.255.5 10.80.255.5");
+    let standby =
+        second.replace("activeActive: true, ", "").replace(", {subnet: v/GatewaySubnet, publicIPAddress: p2}", "");
+    let network = config::load(&standby, "standby.yaml").unwrap().network;
+    assert_eq!(next_hops(&network, &Learned::default(), "172.21.0.0/16"), "203.0.113.4 203.0.113.4");
+}
+
+/// Two circuits that reach one range, and another network on the first.
+const TWO_CIRCUITS: &str = "
+virtualNetworks:
+  - {name: v, location: westeurope, addressSpace: [10.90.0.0/16], subnets: [{name: s, addressPrefix: 10.90.1.0/24}, {name: GatewaySubnet, addressPrefix: 10.90.255.0/27}]}
+  - {name: w, location: westeurope, addressSpace: [10.91.0.0/16], subnets: [{name: s, addressPrefix: 10.91.1.0/24}, {name: GatewaySubnet, addressPrefix: 10.91.255.0/27}]}
+virtualNetworkGateways:
+  - {name: er, gatewayType: ExpressRoute, virtualNetwork: v, allowRemoteVnetTraffic: true}
+  - {name: wer, gatewayType: ExpressRoute, virtualNetwork: w, allowRemoteVnetTraffic: true}
+expressRouteCircuits:
+  - {name: x, peerings: [{peeringType: AzurePrivatePeering, peerASN: 65010, primaryPeerAddressPrefix: 172.30.0.0/30, secondaryPeerAddressPrefix: 172.30.0.4/30, vlanId: 10}]}
+  - {name: y, peerings: [{peeringType: AzurePrivatePeering, peerASN: 65010, primaryPeerAddressPrefix: 172.30.1.0/30, secondaryPeerAddressPrefix: 172.30.1.4/30, vlanId: 10}]}
+connections:
+  - {name: v-x, connectionType: ExpressRoute, virtualNetworkGateway1: er, peer: x}
+  - {name: v-y, connectionType: ExpressRoute, virtualNetworkGateway1: er, peer: y}
+  - {name: w-x, connectionType: ExpressRoute, virtualNetworkGateway1: wer, peer: x}
+sites:
+  - {name: dcx, expressRouteCircuits: [x], addressSpace: [192.168.90.0/24]}
+  - {name: dcy, expressRouteCircuits: [y], addressSpace: [192.168.90.0/24]}
+";
+
+/// ER-02, SYS-09a: a row has the links that lead there: one that has failed, or over which the site does not say the range, is
+/// no next hop. What another network is reached by stays: no customer's link is on that way.
+#[test]
+fn er_02_a_link_without_a_way_is_no_next_hop() {
+    let network = config::load(TWO_CIRCUITS, "two-circuits.yaml").unwrap().network;
+    let [site, other] = ["192.168.90.0/24", "10.91.0.0/16"];
+    for (away, expected) in [
+        (&[][..], "10.3.129.92 10.3.129.93 10.3.129.94 10.3.129.95"),
+        (&["x-primary"], "10.3.129.93 10.3.129.94 10.3.129.95"),
+        (&["x-secondary", "y-primary"], "10.3.129.92 10.3.129.95"),
+        (&["x-primary", "x-secondary"], "10.3.129.94 10.3.129.95"),
+        (&["x-primary", "x-secondary", "y-primary", "y-secondary"], ""),
+        // The gateway itself.
+        (&["er"], ""),
+    ] {
+        assert_eq!(next_hops(&network, &down(away), site), expected, "without {away:?}");
+        let over = if away == ["er"] { "" } else { "10.3.129.92 10.3.129.93" };
+        assert_eq!(next_hops(&network, &down(away), other), over, "without {away:?}");
+    }
+    let off =
+        Learned { switched_off: [Attachment::CircuitLink(CircuitIx(0), Side::Primary)].into(), ..Learned::default() };
+    assert_eq!(next_hops(&network, &off, site), "10.3.129.93 10.3.129.94 10.3.129.95");
+    // By sessions of its own, over the secondary link alone.
+    let over = BTreeSet::from(["x-secondary".to_owned()]);
+    let mut said = Learned::default();
+    said.bgp
+        .by_circuit
+        .insert("x".into(), [(site.parse().unwrap(), Advertisement { as_path: vec![65010], over })].into());
+    assert_eq!(next_hops(&network, &said, site), "10.3.129.93 10.3.129.94 10.3.129.95");
+    // Its session ends a moment after the link.
+    said.down = down(&["x-secondary"]).down;
+    assert_eq!(next_hops(&network, &said, site), "10.3.129.94 10.3.129.95");
+    // What the file says of one link alone, for a site that does not speak itself: nothing, or a longer path.
+    for (link, away, expected) in [
+        ("primary: {advertises: []}", &[][..], "10.3.129.93 10.3.129.94 10.3.129.95"),
+        ("secondary: {prepend: 1}", &[], "10.3.129.92 10.3.129.94 10.3.129.95"),
+        ("secondary: {prepend: 1}", &["x-primary"], "10.3.129.94 10.3.129.95"),
+        ("secondary: {prepend: 1}", &["x-primary", "y-primary", "y-secondary"], "10.3.129.93"),
+        ("prepend: 2", &[], "10.3.129.94 10.3.129.95"),
+    ] {
+        let text = TWO_CIRCUITS
+            .replace("expressRouteCircuits: [x]", &format!("expressRouteCircuits: [{{circuit: x, {link}}}]"));
+        let network = config::load(&text, "two-circuits.yaml").unwrap().network;
+        assert_eq!(next_hops(&network, &down(away), site), expected, "{link}, without {away:?}");
+    }
+}
+
+fn load(path: &Path) -> Network {
+    let text = fs::read_to_string(path).unwrap();
+    let loaded = config::load(&text, &path.display().to_string());
+    loaded.unwrap_or_else(|errors| panic!("{}: {errors:?}", path.display())).network
+}

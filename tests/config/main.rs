@@ -1,0 +1,5 @@
+//! Topology files, and what is compiled from them, beyond what one file and its twin in `tests/golden` can show.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod compile;
+mod file;

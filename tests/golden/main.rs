@@ -1,0 +1,52 @@
+//! Topologies and the texts that they must give: each YAML file below this folder is a test by its own name, so that
+//! `cargo test vpn-15` finds it.
+//!
+//! Beside a file is its twin, the expected text. The first lines of a file name the rules that it proves. `UPDATE_GOLDEN=1`
+//! rewrites the twins; read the diff. Functions with `#[test]` do not run here: this program makes its own list of tests.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod compile;
+mod config;
+#[path = "../support/golden.rs"]
+mod golden;
+mod lint;
+mod speakers;
+mod update;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+/// The name of each kind of test, the folder with its files, and what checks one of them.
+const KINDS: [(&str, &str, fn(&Path)); 6] = [
+    ("compile", "tests/golden/compile", compile::check),
+    ("compile", "config", compile::check),
+    ("config", "tests/golden/config", config::check),
+    ("lint", "tests/golden/lint", lint::check),
+    ("speakers", "tests/golden/speakers", speakers::check),
+    ("update", "tests/golden/update", update::check),
+];
+
+fn main() -> ExitCode {
+    let trials = KINDS.into_iter().flat_map(|(kind, folder, check)| {
+        yaml_files(folder).into_iter().map(move |file| {
+            let name = format!("{kind}/{}", file.file_stem().unwrap().display());
+            Trial::test(name, move || {
+                check(&file);
+                Ok(())
+            })
+        })
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+}
+
+/// The topologies of a folder, sorted.
+fn yaml_files(folder: &str) -> Vec<PathBuf> {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = files.filter(|file| file.extension().is_some_and(|kind| kind == "yaml")).collect();
+    files.sort();
+    assert!(!files.is_empty(), "no YAML file in {folder}");
+    files
+}
