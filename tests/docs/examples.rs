@@ -8,6 +8,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use clap::error::ErrorKind;
+
 use crate::golden;
 use crate::page::{self, Page, root};
 
@@ -80,6 +82,35 @@ fn commands_that_pages_show_are_commands_of_the_program() {
         }
     }
     assert!(seen > 50, "only {seen} commands were found");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Within a sentence a command may lack its arguments, but has no option that the program does not know.
+#[test]
+fn commands_that_sentences_name_are_commands_of_the_program() {
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for page in page::ours() {
+        for (number, line) in Page::prose(page.written()) {
+            let codes = line.split('`').skip(1).step_by(2);
+            for code in codes.filter(|code| code.starts_with("vnet ") && !code.contains('…')) {
+                seen += 1;
+                let answer = vnet::cli::command().try_get_matches_from(words(code));
+                let lacks = |kind| {
+                    matches!(
+                        kind,
+                        ErrorKind::MissingRequiredArgument | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+                    )
+                };
+                if let Err(error) = answer
+                    && error.use_stderr()
+                    && !lacks(error.kind())
+                {
+                    wrong.push(format!("{}:{number}: {code}\n{error}", page.path.display()));
+                }
+            }
+        }
+    }
+    assert!(seen > 60, "only {seen} commands were found");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
