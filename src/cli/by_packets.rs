@@ -53,12 +53,12 @@ fn trial_of(network: &Network, query: &Query, forecast: &Forecast) -> Result<Tri
 }
 
 fn settled(outcome: Outcome) -> Settled {
-    let Outcome { via, via_return, source_port, lost, .. } = outcome;
+    let Outcome { via, via_return, source_port, last_seen, .. } = outcome;
     let verdict = match (outcome.elsewhere, outcome.arrived) {
         (true, _) => Verdict::WrongHost,
         (false, true) => Verdict::Reachable,
         (false, false) => Verdict::Blocked,
     };
-    let lost = lost.map(|lost| Lost { at: lost.at, sent_on: lost.sent_on, text: lost.text });
+    let lost = last_seen.map(|last| Lost { at: last.at, sent_on: last.sent_on, text: last.text });
     Settled { verdict, via, via_return, source_port, lost }
 }

@@ -31,7 +31,7 @@ pub(super) struct FlowVerify {
     target: String,
     /// Which way the packet goes, seen from the interface
     #[arg(long, value_enum, ignore_case = true)]
-    direction: Way,
+    direction: PacketDirection,
     /// TCP or UDP
     #[arg(long, value_parser = protocol)]
     protocol: FlowProtocol,
@@ -47,7 +47,7 @@ pub(super) struct FlowVerify {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Way {
+enum PacketDirection {
     Inbound,
     Outbound,
 }
@@ -92,8 +92,8 @@ impl FlowVerify {
     fn ask(self, context: &Context) -> Result<FlowVerifyAnswer, Failure> {
         let Self { target, direction, protocol, local, remote: (remote, remote_port), topology } = self;
         let direction = match direction {
-            Way::Inbound => Direction::Inbound,
-            Way::Outbound => Direction::Outbound,
+            PacketDirection::Inbound => Direction::Inbound,
+            PacketDirection::Outbound => Direction::Outbound,
         };
         let (local_address, local_port) = (local.address, local.port);
         let query = FlowVerifyQuery { target, direction, protocol, local_address, local_port, remote, remote_port };

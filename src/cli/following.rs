@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::SIGINT;
 use signal_hook::flag;
 
-use crate::daemon::api::client::{self, Heard};
+use crate::daemon::api::client::{self, Received};
 use crate::daemon::api::protocol::{Response, Topic};
 use crate::lab::{self, Base};
 use crate::sys::files;
@@ -72,11 +72,11 @@ impl Following {
             }
             let patience = left.filter(|_| !self.ending).map_or(LOOK, |left| left.min(LOOK));
             match self.answers.next(patience)? {
-                Heard::Answer(answer) => return Ok(Some(answer)),
-                Heard::Nothing if !files::has_reader(io::stdout()) => return Ok(None),
-                Heard::Nothing => {}
-                Heard::End if self.ending => return Ok(None),
-                Heard::End => return Err(Failure::new(Exit::NoDaemon, format_args!("lab {} has ended", self.lab))),
+                Received::Answer(answer) => return Ok(Some(answer)),
+                Received::Nothing if !files::has_reader(io::stdout()) => return Ok(None),
+                Received::Nothing => {}
+                Received::End if self.ending => return Ok(None),
+                Received::End => return Err(Failure::new(Exit::NoDaemon, format_args!("lab {} has ended", self.lab))),
             }
         }
     }

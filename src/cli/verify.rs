@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crate::analysis::{self, Filter, Forecast, Host, Place, Probe, Query, Sighting, Verification};
-use crate::daemon::api::client::{self, Following, Heard};
+use crate::daemon::api::client::{self, Following, Received};
 use crate::daemon::api::protocol::{Request, Response, Topic};
 use crate::dataplane::Side;
 use crate::lab::traffic::{self as trials, Outcome, Trial};
@@ -65,9 +65,9 @@ fn heard(following: &mut Following) -> Result<Option<Response>, Failure> {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
         match following.next(PATIENCE)? {
-            Heard::Answer(answer) => return Ok(Some(answer)),
-            Heard::End => return Ok(None),
-            Heard::Nothing => {}
+            Received::Answer(answer) => return Ok(Some(answer)),
+            Received::End => return Ok(None),
+            Received::Nothing => {}
         }
     }
     Err(Failure::new(Exit::NoDaemon, "the daemon does not tell what it saw"))

@@ -74,7 +74,7 @@ struct Keeper {
 }
 
 impl FlowLogger {
-    /// Starts the thread, which does nothing before [`Self::heed`].
+    /// Starts the thread, which does nothing before [`Self::apply`].
     pub fn start(engine: Arc<Engine>) -> io::Result<Self> {
         let (orders, taken) = mpsc::channel();
         let report = Arc::new(ArcSwap::from_pointee(FlowLogReport::default()));
@@ -94,11 +94,11 @@ impl FlowLogger {
 
     /// Goes by what is published now; `storage` has the directory of each flow log of that network, in its order. Once it
     /// returns, flows that begin are logged.
-    pub fn heed(&self, storage: Vec<PathBuf>) {
-        let (done, heeded) = mpsc::channel();
+    pub fn apply(&self, storage: Vec<PathBuf>) {
+        let (done, applied) = mpsc::channel();
         if self.orders.send(Order::Heed(storage, done)).is_ok() {
             // Fails only where the thread has ended.
-            let _ = heeded.recv();
+            let _ = applied.recv();
         }
     }
 

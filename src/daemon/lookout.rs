@@ -16,7 +16,7 @@ use crate::sys::{nftables, packet_filter};
 
 /// A node's namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct GuestNamespace {
     pub(super) node: String,
     pub(super) namespace: PathBuf,
     /// Whether the table by which it masquerades is the lab's.
@@ -25,12 +25,12 @@ pub(super) struct Place {
 
 /// The thread, by what it is asked with. It ends with the last of these.
 #[derive(Clone, Debug)]
-pub struct Lookout(Sender<(Vec<Place>, Sender<GuestRules>)>);
+pub struct Lookout(Sender<(Vec<GuestNamespace>, Sender<GuestRules>)>);
 
 impl Lookout {
     /// Must be called from a thread that may enter the namespaces.
     pub fn start() -> io::Result<Self> {
-        let (ask, asked) = mpsc::channel::<(Vec<Place>, Sender<GuestRules>)>();
+        let (ask, asked) = mpsc::channel::<(Vec<GuestNamespace>, Sender<GuestRules>)>();
         let look = move || {
             if let Err(error) = caps::settle(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN) {
                 return warn!("cannot drop capabilities, so rules of guests are not looked at: {error}");
@@ -45,7 +45,7 @@ impl Lookout {
     }
 
     /// Adds to what files say what was found in these places.
-    pub(super) fn look(&self, places: Vec<Place>) -> GuestRules {
+    pub(super) fn look(&self, places: Vec<GuestNamespace>) -> GuestRules {
         let (reply, answer) = mpsc::channel();
         let asked = self.0.send((places, reply)).ok();
         asked.and_then(|()| answer.recv().ok()).unwrap_or_default()
@@ -53,7 +53,7 @@ impl Lookout {
 }
 
 /// Leaves the calling thread wherever it was last.
-fn look(places: &[Place]) -> GuestRules {
+fn look(places: &[GuestNamespace]) -> GuestRules {
     let mut found = GuestRules::default();
     for place in places {
         match rules_at(place) {
@@ -64,7 +64,7 @@ fn look(places: &[Place]) -> GuestRules {
     found
 }
 
-fn rules_at(place: &Place) -> io::Result<Vec<RulesThere>> {
+fn rules_at(place: &GuestNamespace) -> io::Result<Vec<RulesThere>> {
     Netns::open(&place.namespace)?.enter()?;
     let rules = packet_filter::rules(place.masquerades.then_some(nftables::TABLE))?;
     Ok(rules.into_iter().map(rules_there).collect())

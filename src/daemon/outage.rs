@@ -30,8 +30,8 @@ pub struct Detour {
     pub by: Vec<String>,
 }
 
-/// One way to a place, if it is up.
-struct Way {
+/// A connection or link that is up, and the place that it leads to.
+struct Path {
     name: String,
     to: String,
     is_link: bool,
@@ -41,10 +41,10 @@ struct Way {
 pub fn outage(network: &Network, learned: &Learned, away: &[String]) -> (Vec<String>, Vec<Detour>) {
     let mut before = learned.clone();
     before.down.retain(|name| !away.contains(name));
-    let left = ways(network, learned);
-    let mut down = ways(network, &before);
-    down.retain(|way| !left.iter().any(|other| (&other.name, other.is_link) == (&way.name, way.is_link)));
-    let mut places: Vec<&String> = down.iter().map(|way| &way.to).collect();
+    let left = paths(network, learned);
+    let mut down = paths(network, &before);
+    down.retain(|path| !left.iter().any(|other| (&other.name, other.is_link) == (&path.name, path.is_link)));
+    let mut places: Vec<&String> = down.iter().map(|path| &path.to).collect();
     let mut known = Vec::new();
     places.retain(|place| {
         !known.contains(place) && {
@@ -53,18 +53,18 @@ pub fn outage(network: &Network, learned: &Learned, away: &[String]) -> (Vec<Str
         }
     });
     let detour = |to: &String| {
-        let lost_link = down.iter().any(|way| way.to == *to && way.is_link);
-        let by = |links: bool| left.iter().filter(move |way| way.to == *to && way.is_link == links);
-        let links: Vec<_> = by(true).filter(|_| lost_link).map(|way| way.name.clone()).collect();
-        let by = if links.is_empty() { by(false).map(|way| way.name.clone()).collect() } else { links };
+        let lost_link = down.iter().any(|path| path.to == *to && path.is_link);
+        let by = |links: bool| left.iter().filter(move |path| path.to == *to && path.is_link == links);
+        let links: Vec<_> = by(true).filter(|_| lost_link).map(|path| path.name.clone()).collect();
+        let by = if links.is_empty() { by(false).map(|path| path.name.clone()).collect() } else { links };
         Detour { to: to.clone(), by }
     };
     let ways = places.into_iter().map(detour).collect();
-    (down.into_iter().map(|way| way.name).collect(), ways)
+    (down.into_iter().map(|path| path.name).collect(), ways)
 }
 
 /// Connections that are up, then links of circuits.
-fn ways(network: &Network, learned: &Learned) -> Vec<Way> {
+fn paths(network: &Network, learned: &Learned) -> Vec<Path> {
     let link_is_up = |circuit, side| learned.link_absence(network, circuit, side).is_none();
     let connections = (0..network.connections.len()).map(ConnectionIx).filter_map(|ix| {
         let connection = network.connection(ix);
@@ -80,12 +80,12 @@ fn ways(network: &Network, learned: &Learned) -> Vec<Way> {
             }
         };
         let up = carried && learned.why_down(network, ix).is_none();
-        up.then(|| Way { name: connection.name.clone(), to: to.to_owned(), is_link: false })
+        up.then(|| Path { name: connection.name.clone(), to: to.to_owned(), is_link: false })
     });
     let working = network.circuits().filter(|(ix, _)| network.circuit_fault(*ix).is_none());
     let links = working.flat_map(|(ix, _)| Side::BOTH.map(|side| (ix, side))).filter_map(|(ix, side)| {
         let to = network.customer_name(ix).filter(|_| link_is_up(ix, side))?;
-        Some(Way { name: network.circuit_link_name(ix, side), to: to.to_owned(), is_link: true })
+        Some(Path { name: network.circuit_link_name(ix, side), to: to.to_owned(), is_link: true })
     });
     connections.chain(links).collect()
 }

@@ -1,4 +1,4 @@
-//! What one virtual network may know of itself: its machines' names and addresses, and each interface's own description.
+//! Names, addresses and instance metadata of one virtual network's machines.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::model::{Mac, Network, NetworkInterface, NicIx, PowerState, PublicIpSku, VnetIx};
 
-/// The domain that a virtual network's machines are in, as guests search it.
+/// The domain of a virtual network's machines, which guests have as search domain.
 pub const DOMAIN: &str = "internal.cloudapp.net";
 
 /// One virtual network's names and machines.
@@ -19,12 +19,12 @@ pub struct Directory {
     names: HashMap<IpAddr, String>,
     /// By address.
     interfaces: HashMap<IpAddr, NicIx>,
-    /// What machines are told of themselves follows from it when they ask: few of thousands ever do.
+    /// Instance metadata is built from it on request: few of thousands of machines ever ask.
     network: Arc<Network>,
     macs: Arc<[Mac]>,
 }
 
-/// What a machine is told of itself.
+/// What instance metadata answers to one machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Instance {
     /// Its `/metadata/instance`.
@@ -34,8 +34,8 @@ pub(super) struct Instance {
 }
 
 impl Directory {
-    /// That of each virtual network in which a machine runs. Names end at its border: those of a peered one are not known
-    /// (PEER-12).
+    /// The directory of each virtual network in which a machine runs. Names end at its border: those of a peered one
+    /// are not known (PEER-12).
     pub fn of_all(network: &Arc<Network>) -> BTreeMap<VnetIx, Self> {
         let macs = Arc::from(network.macs());
         let empty = || Self {
@@ -60,7 +60,7 @@ impl Directory {
         directories
     }
 
-    /// The addresses of a machine, if the name is one's.
+    /// The addresses of a machine, if the name is a machine's.
     pub(super) fn addresses(&self, name: &str) -> Option<&[IpAddr]> {
         Some(self.addresses.get(&name.to_lowercase())?)
     }
@@ -70,7 +70,7 @@ impl Directory {
         Some(self.names.get(&address)?)
     }
 
-    /// What the machine with this address is told of itself.
+    /// The instance metadata of the machine with this address.
     pub(super) fn instance_at(&self, address: IpAddr) -> Option<Instance> {
         let (network, asking) = (&self.network, *self.interfaces.get(&address)?);
         Some(Instance {
@@ -79,7 +79,7 @@ impl Directory {
         })
     }
 
-    /// The primary address of each family is the machine's.
+    /// The primary address of each family is the machine's address.
     fn name(&mut self, name: &str, nic: &NetworkInterface) {
         let primary = [IpAddr::is_ipv4, IpAddr::is_ipv6].map(|family| nic.addresses.iter().copied().find(family));
         let primary: Vec<_> = primary.into_iter().flatten().collect();
@@ -116,7 +116,7 @@ fn interface(network: &Network, nic: &NetworkInterface, mac: Mac) -> Value {
     json!({"ipv4": family(IpAddr::is_ipv4), "ipv6": ipv6, "macAddress": mac.to_string()})
 }
 
-/// A public address of the Standard SKU is told at `/metadata/loadbalancer` alone.
+/// A public address of the Standard SKU is listed at `/metadata/loadbalancer` only.
 fn ip_address(network: &Network, nic: &NetworkInterface, private: IpAddr) -> Value {
     let basic = publics(network, nic).find(|public| public.private == private && public.sku == PublicIpSku::Basic);
     let public = basic.map(|public| public.address.to_string()).unwrap_or_default();

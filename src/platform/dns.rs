@@ -1,7 +1,7 @@
 //! The resolver at 168.63.129.16: the names of the asking virtual network's machines, and nothing else.
 //!
-//! One idea: it is the authority for [`DOMAIN`] and for its machines' addresses. Whatever else it is asked it refuses at
-//! once, so that a guest does not wait for an answer that cannot come, or leaves to whom the file names.
+//! One idea: it is the authority for [`DOMAIN`] and for its machines' addresses. It refuses other questions at once,
+//! so that a guest does not wait for an answer that cannot come, or it passes them on to the forwarders in the file.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,37 +12,37 @@ use domain::rdata::{A, Aaaa, Ptr};
 
 use super::directory::{DOMAIN, Directory};
 
-/// How long an answer may be kept: Azure's own say as much.
+/// How long an answer may be kept: Azure's own answers have the same time to live.
 const TTL: Ttl = Ttl::from_secs(10);
 
-/// What a name stands for here.
+/// What a name stands for.
 enum Found<'a> {
     /// A machine, with its addresses.
     Machine(&'a [IpAddr]),
     /// An address, with its machine's name.
     Address(&'a str),
-    /// The domain itself, or a name above addresses: it is there and says nothing.
+    /// The domain itself, or a name above addresses: it exists and has no records.
     Nothing,
-    /// A name of ours that nobody has.
-    Nobody,
-    /// Somebody else's.
+    /// A name in our domain that does not exist.
+    NoName,
+    /// A name outside our domain.
     Foreign,
 }
 
-/// What is said to a question.
+/// The answer to a question.
 pub(super) enum Reply {
     Answer(Vec<u8>),
-    /// It is about somebody else's name: what is said where nobody else is asked.
+    /// The name is outside our domain; this is the answer if there is no forwarder.
     Foreign(Vec<u8>),
 }
 
-/// That nobody could answer a question.
+/// The answer that no forwarder gave one (SERVFAIL).
 pub(super) fn failure(question: &[u8]) -> Option<Vec<u8>> {
     let message = Message::from_octets(question).ok()?;
     Some(MessageBuilder::new_vec().start_answer(&message, Rcode::SERVFAIL).ok()?.finish())
 }
 
-/// Whether a message answers this question, whatever their numbers are.
+/// Whether a message answers this question, ignoring their ids.
 pub(super) fn is_about(answer: &[u8], question: &[u8]) -> bool {
     let (Ok(answer), Ok(question)) = (Message::from_octets(answer), Message::from_octets(question)) else {
         return false;
@@ -51,15 +51,15 @@ pub(super) fn is_about(answer: &[u8], question: &[u8]) -> bool {
     answer.header().qr() && about == asked
 }
 
-/// Whether an answer says that there is more than fits.
+/// Whether an answer is truncated.
 pub(super) fn is_truncated(answer: &[u8]) -> bool {
     Message::from_octets(answer).is_ok_and(|message| message.header().tc())
 }
 
-/// What is said to a question, if it is one that has an answer.
+/// The answer to a question, if the message is a question.
 pub(super) fn answer(question: &[u8], directory: &Directory) -> Option<Reply> {
     let message = Message::from_octets(question).ok()?;
-    // Nobody answers answers.
+    // Messages that are answers get no answer.
     if message.header().qr() {
         return None;
     }
@@ -74,7 +74,7 @@ pub(super) fn answer(question: &[u8], directory: &Directory) -> Option<Reply> {
     let name = asked.qname().to_string();
     let rcode = |found: &Found<'_>| match found {
         Found::Machine(_) | Found::Address(_) | Found::Nothing => Rcode::NOERROR,
-        Found::Nobody => Rcode::NXDOMAIN,
+        Found::NoName => Rcode::NXDOMAIN,
         Found::Foreign => Rcode::REFUSED,
     };
     let found = find(name.trim_end_matches('.'), directory);
@@ -98,7 +98,7 @@ pub(super) fn answer(question: &[u8], directory: &Directory) -> Option<Reply> {
             let target: Name<Vec<u8>> = format!("{machine}.{DOMAIN}").parse().ok()?;
             push(&mut builder, owner, Ptr::new(target))?;
         }
-        Found::Address(_) | Found::Nothing | Found::Nobody | Found::Foreign => {}
+        Found::Address(_) | Found::Nothing | Found::NoName | Found::Foreign => {}
     }
     let is_foreign = matches!(found, Found::Foreign);
     let bytes = builder.finish();
@@ -126,7 +126,7 @@ fn find<'a>(name: &str, directory: &'a Directory) -> Found<'a> {
     }
     let label = name.strip_suffix(DOMAIN).and_then(|rest| rest.strip_suffix('.'));
     match (label, name.contains('.')) {
-        (Some(machine), _) => directory.addresses(machine).map_or(Found::Nobody, Found::Machine),
+        (Some(machine), _) => directory.addresses(machine).map_or(Found::NoName, Found::Machine),
         // As a guest without a search list asks.
         (None, false) => directory.addresses(&name).map_or(Found::Foreign, Found::Machine),
         (None, true) => Found::Foreign,

@@ -1,8 +1,8 @@
-//! As much of HTTP/1.1 as one question and one answer need (RFC 9112); what a request says is parsed by `httparse`.
+//! The part of HTTP/1.1 that one request and one answer need (RFC 9112); `httparse` parses the request.
 
 use serde_json::Value;
 
-/// A request may be so long, its headers included.
+/// The longest request, its headers included.
 pub(super) const LONGEST: usize = 8 << 10;
 const MOST_HEADERS: usize = 64;
 
@@ -14,7 +14,7 @@ pub(super) struct Request<'a> {
     pub(super) headers: Vec<(&'a str, &'a [u8])>,
 }
 
-/// What there is to say to it.
+/// The answer to a request.
 #[derive(Debug)]
 pub(super) struct Response {
     pub(super) status: u16,
@@ -56,7 +56,7 @@ impl Response {
         Self { status, kind: "text/plain; charset=utf-8", body: text.into_bytes() }
     }
 
-    /// As it goes over the connection, which ends then.
+    /// As it is sent over the connection, which is closed after it.
     pub(super) fn encode(&self) -> Vec<u8> {
         let Self { status, kind, body } = self;
         let reason = match status {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::directory::Instance;
 use super::http::{Request, Response};
 
-/// Versions that are known, the newest first: what they say of a network is the same.
+/// Known versions, the newest first; what they answer about a network is the same.
 const VERSIONS: [&str; 4] = ["2021-12-13", "2021-11-15", "2021-02-01", "2020-10-01"];
 
 /// Older ones name a day as well.
@@ -16,7 +16,7 @@ pub(super) fn answer(request: &Request<'_>, asking: impl FnOnce() -> Option<Inst
     if request.method != "GET" {
         return error(405, "Method not allowed");
     }
-    // Somebody who passes on what others ask may not ask (it is how a machine's secrets would leave it).
+    // A proxy may not ask for its clients: it would leak a machine's secrets.
     if request.header("X-Forwarded-For").is_some() {
         return error(400, "Bad request. X-Forwarded-For header is not allowed");
     }
@@ -41,7 +41,7 @@ pub(super) fn answer(request: &Request<'_>, asking: impl FnOnce() -> Option<Inst
     let Some(found) = steps.try_fold(whole, step) else { return error(404, "Not found") };
     match parameter("format") {
         None | Some((_, "json")) if found.is_object() || found.is_array() => Response::json(200, found),
-        // A single value is no JSON text to Azure.
+        // A single value is not a JSON text to Azure.
         None | Some((_, "text")) => Response::text(200, text(found)),
         Some((_, "json")) => error(400, "Bad request. json format is not supported for a single value"),
         Some(_) => error(400, "Bad request. format is json or text"),
@@ -63,7 +63,7 @@ fn step<'a>(value: &'a Value, step: &str) -> Option<&'a Value> {
     }
 }
 
-/// A value, or the names of what is in it, a line each.
+/// A value, or the names of its members, one per line.
 fn text(value: &Value) -> String {
     let name = |(name, value): (String, &Value)| {
         let more = if value.is_object() || value.is_array() { "/" } else { "" };

@@ -1,7 +1,7 @@
-//! What the platform serves to every guest: names at 168.63.129.16, and what it is itself at 169.254.169.254 (FAB-12).
+//! What the platform serves to every guest: DNS at 168.63.129.16, and instance metadata at 169.254.169.254 (FAB-12).
 //!
-//! One idea: an answer is a function of the question and of what the asking virtual network may know, so the same address
-//! in two virtual networks asks two different servers. Sockets and time are the [`Server`]'s business alone.
+//! One idea: an answer depends only on the question and on the asking virtual network. So the same address in two
+//! virtual networks reaches two different servers. Only the [`Server`] knows sockets and time.
 
 mod directory;
 mod dns;

@@ -1,8 +1,9 @@
-//! The thread that answers, and the handle by which it is told who is behind which device.
+//! The thread that answers guests, and the handle that gives it the directory behind each device.
 //!
-//! One idea: every socket hangs on one virtual network's device, so whoever asks has said which directory answers. Nobody
-//! is waited for, and nothing grows: a datagram is answered at once or passed on, a connection carries one question and has
-//! [`PATIENCE`] for it. A machine has a share of the connections, so that none keeps others waiting.
+//! One idea: every socket is bound to one virtual network's device, so the socket decides which directory answers. The
+//! thread never waits for one client, and nothing grows: a datagram is answered at once or passed on. A connection
+//! carries one question and has [`PATIENCE`] for it. Each machine has a share of the connections, so that none keeps
+//! others waiting.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, ErrorKind, Read, Write};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::azure::address;
 use crate::sys::caps::CapabilitySet;
-use crate::sys::crowd::Crowd;
+use crate::sys::connection_limit::ConnectionLimit;
 use crate::sys::netns::Netns;
 use crate::sys::poll::{Poller, Ready, Waker};
 use crate::sys::socket::Origin;
@@ -31,15 +32,15 @@ const METADATA_PORT: u16 = 80;
 
 /// How long a question over a connection may take, its answer included.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Connections at a time, of all virtual networks, and of one address in one of them.
+/// Connections at a time: of all virtual networks, and of one address in one of them.
 const MOST: usize = 256;
 const SHARE: usize = 16;
-/// The largest datagram that is looked at: a question has a name of at most 255 bytes.
+/// The largest datagram that is accepted: a question has a name of at most 255 bytes.
 const DATAGRAM: usize = 1232;
-/// Ready sockets that one turn looks at, and datagrams or connections that it takes from each.
+/// Ready sockets handled in one turn, and datagrams or connections taken from each.
 const BATCH: usize = 64;
 const WAKER: u64 = u64::MAX;
-/// Of the sockets that questions are passed on by.
+/// The token of the sockets to forwarders.
 const UPSTREAM: u64 = u64::MAX - 1;
 
 /// Answers until it is dropped.
@@ -55,25 +56,25 @@ struct Shared {
     waker: Waker,
 }
 
-/// Whom to answer, and who else is asked.
+/// The directories to answer from, and the forwarders.
 #[derive(Clone, Debug, Default)]
 pub struct Served {
-    /// By the device that they are behind.
+    /// By the device of the virtual network.
     pub behind: BTreeMap<String, Directory>,
-    /// Asked about names that are not theirs, in this order; nobody by default.
+    /// Forwarders for names outside our domain, in this order; none by default.
     pub forwarders: Vec<IpAddr>,
 }
 
 #[derive(Debug, Default)]
 struct Orders {
-    /// Who is behind which device from now on, and who waits for that.
+    /// The next settings, and the channel that waits for them.
     behind: Option<(Served, mpsc::Sender<()>)>,
     ends: bool,
 }
 
 impl Server {
-    /// Starts a thread in the platform's namespace, without capabilities: unprivileged programs must be let listen on low
-    /// ports there. Questions are passed on from the calling thread's own namespace.
+    /// Starts a thread in the platform's namespace, without capabilities: unprivileged programs must be allowed to
+    /// listen on low ports there. Questions are forwarded from the calling thread's own namespace.
     pub fn start(namespace: &Netns) -> io::Result<Self> {
         let shared = Arc::new(Shared { orders: Mutex::default(), waker: Waker::new()? });
         let woken = Arc::clone(&shared);
@@ -88,12 +89,12 @@ impl Server {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Answers these from now on, each by the device that it is behind, and nobody else: once this returns, whoever asks is
-    /// heard.
-    pub fn heed(&self, served: Served) {
-        let (heeded, waits) = mpsc::channel();
-        self.shared.change(|orders| orders.behind = Some((served, heeded)));
-        // A thread that has ended has said so.
+    /// Answers from these directories from now on, each on its own device, and on no other device. Once this returns,
+    /// guests get answers.
+    pub fn apply(&self, served: Served) {
+        let (applied, waits) = mpsc::channel();
+        self.shared.change(|orders| orders.behind = Some((served, applied)));
+        // A thread that has ended has reported it.
         let _ = waits.recv();
     }
 }
@@ -102,7 +103,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.shared.change(|orders| orders.ends = true);
         if let Some(thread) = self.thread.take() {
-            // One that panicked has said so.
+            // A thread that panicked has reported it.
             let _ = thread.join();
         }
     }
@@ -120,14 +121,14 @@ impl Shared {
     }
 }
 
-/// What a question is asked in.
+/// The protocol of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Language {
     Dns,
     Metadata,
 }
 
-/// Where questions come in. By its token; closed with its device.
+/// A socket that takes questions. By its token; closed with its device.
 #[derive(Debug)]
 enum Door {
     Datagrams(UdpSocket),
@@ -142,20 +143,20 @@ struct Caller {
     from: IpAddr,
     language: Language,
     heard: Vec<u8>,
-    /// Its question was passed on.
+    /// Its question was forwarded.
     waits: bool,
-    /// What is still to be said; nothing until the question is whole.
+    /// The rest of the answer to send; empty until the question is complete.
     answer: Option<Vec<u8>>,
     deadline: Instant,
 }
 
-/// What the thread has for itself.
+/// The thread's own state.
 struct Desk {
     poller: Poller,
     behind: BTreeMap<String, Directory>,
     doors: HashMap<u64, (String, Door)>,
     /// Of connections, by the device and the address that they come from.
-    callers: Crowd<(String, IpAddr)>,
+    callers: ConnectionLimit<(String, IpAddr)>,
     next_token: u64,
     upstream: Upstream,
 }
@@ -165,7 +166,7 @@ impl Desk {
         let poller = Poller::new()?;
         poller.add(waker, WAKER)?;
         upstream.sockets().try_for_each(|socket| poller.add(socket, UPSTREAM))?;
-        let (behind, doors, callers) = (BTreeMap::new(), HashMap::new(), Crowd::new(MOST, SHARE));
+        let (behind, doors, callers) = (BTreeMap::new(), HashMap::new(), ConnectionLimit::new(MOST, SHARE));
         Ok(Self { poller, behind, doors, callers, next_token: 0, upstream })
     }
 
@@ -176,10 +177,10 @@ impl Desk {
             if orders.ends {
                 return;
             }
-            if let Some((served, heeded)) = orders.behind {
-                self.upstream.heed(&served.forwarders);
-                self.heed(served.behind);
-                let _ = heeded.send(());
+            if let Some((served, applied)) = orders.behind {
+                self.upstream.apply(&served.forwarders);
+                self.apply(served.behind);
+                let _ = applied.send(());
             }
             for token in ready.tokens().filter(|token| *token != WAKER && *token != UPSTREAM).collect::<Vec<_>>() {
                 self.turn_to(token);
@@ -193,19 +194,19 @@ impl Desk {
             let late = self.upstream.deadline().map(|deadline| deadline.saturating_duration_since(now));
             let timeout = slow.into_iter().chain(late).min();
             if let Err(error) = self.poller.wait(&mut ready, timeout) {
-                tracing::error!("guests are not answered at {PLATFORM} any more: {error}");
+                tracing::error!("the platform's services at {PLATFORM} have stopped: {error}");
                 return;
             }
         }
     }
 
-    fn heed(&mut self, behind: BTreeMap<String, Directory>) {
+    fn apply(&mut self, behind: BTreeMap<String, Directory>) {
         self.close_those(|device, _| !behind.contains_key(device));
         let new: Vec<_> = behind.keys().filter(|device| !self.behind.contains_key(*device)).cloned().collect();
         self.behind = behind;
         for device in new {
             if let Err(error) = self.open(&device) {
-                tracing::error!("guests behind {device} are not answered at {PLATFORM}: {error}");
+                tracing::error!("the platform's services at {PLATFORM} are not available behind {device}: {error}");
             }
         }
     }
@@ -237,7 +238,7 @@ impl Desk {
         Ok(())
     }
 
-    /// Closes those doors of which it is so, by their device.
+    /// Closes the doors for which `is_so` holds.
     fn close_those(&mut self, is_so: impl Fn(&str, &Door) -> bool) {
         self.doors.retain(|token, (device, door)| {
             let closes = is_so(device, door);
@@ -255,7 +256,7 @@ impl Desk {
             Door::Datagrams(socket) => answer_datagrams(token, socket, directory, &mut self.upstream),
             Door::Connections(listener, language) => {
                 for caller in arrived(listener, *language) {
-                    // Without room for it in the poller it is closed.
+                    // Without room in the poller, it is closed.
                     let _ = self.admit(device.clone(), Door::Caller(caller));
                 }
             }
@@ -264,14 +265,14 @@ impl Desk {
                     self.callers.leave(&(device, caller.from), token);
                     return;
                 }
-                // Fails for a socket that has failed: the next wait tells.
+                // Fails for a socket that has failed: the next wait reports it.
                 let _ = self.poller.also_writable(&caller.stream, token, caller.answer.is_some());
             }
         }
         self.doors.insert(token, (device, door));
     }
 
-    /// Gives an answer from elsewhere to whoever has asked, if that one is still there.
+    /// Sends a forwarder's answer to the client that asked, if it is still there.
     fn pass_back(&mut self, asker: Asker, answer: &[u8]) {
         match asker {
             Asker::Datagram(token, from) => {
@@ -289,7 +290,7 @@ impl Desk {
         }
     }
 
-    /// Closes connections whose time is over; returns how long the next one has.
+    /// Closes connections past their deadline; returns how long the next one has.
     fn send_away_the_slow(&mut self, now: Instant) -> Option<Duration> {
         if self.callers.is_empty() {
             return None;
@@ -317,11 +318,11 @@ fn answer_datagrams(token: u64, socket: &UdpSocket, directory: &Directory, upstr
     }
 }
 
-/// What is answered at once; nothing to a question that was passed on.
+/// The answer to send at once; none for a question that was forwarded.
 fn settle(reply: Reply, asker: Asker, question: &[u8], upstream: &mut Upstream) -> Option<Vec<u8>> {
     match reply {
         Reply::Answer(answer) => Some(answer),
-        Reply::Foreign(refusal) if !upstream.is_anybody() => Some(refusal),
+        Reply::Foreign(refusal) if !upstream.has_forwarders() => Some(refusal),
         Reply::Foreign(_) if upstream.ask(asker, question, Instant::now()) => None,
         Reply::Foreign(_) => dns::failure(question),
     }
@@ -333,7 +334,7 @@ fn framed(answer: &[u8]) -> Option<Vec<u8>> {
     Some([&len.to_be_bytes()[..], answer].concat())
 }
 
-/// New connections.
+/// Accepts new connections.
 fn arrived(listener: &TcpListener, language: Language) -> Vec<Caller> {
     let mut callers = Vec::new();
     for _ in 0..BATCH {
@@ -355,7 +356,7 @@ fn arrived(listener: &TcpListener, language: Language) -> Vec<Caller> {
 }
 
 impl Caller {
-    /// Hears and says what can be without waiting; false once the conversation is over.
+    /// Reads and writes what it can without waiting; false once the conversation is over.
     fn advance(&mut self, token: u64, directory: &Directory, upstream: &mut Upstream) -> bool {
         if self.answer.is_none() {
             let mut bytes = [0; 1024];
@@ -365,7 +366,7 @@ impl Caller {
                 Err(error) => return waits(&error),
             }
             if self.waits {
-                // It has asked once: what else it says is nobody's.
+                // It has asked once: further bytes are ignored.
                 return self.heard.len() <= LONGEST;
             }
             let Ok(answer) = self.reply(token, directory, upstream) else { return false };
@@ -379,7 +380,7 @@ impl Caller {
         !answer.is_empty()
     }
 
-    /// None until the question is whole, and where it was passed on.
+    /// None until the question is complete, and where it was forwarded.
     fn reply(
         &mut self,
         token: u64,

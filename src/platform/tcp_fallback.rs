@@ -1,8 +1,7 @@
-//! Answers that do not fit a datagram, asked for again over TCP by a thread of their own.
+//! Questions with a truncated answer, asked again over TCP by a thread of their own.
 //!
-//! One idea: it lives where the daemon does, as the sockets of questions that are passed on must, and may wait there, since
-//! it keeps nobody waiting but the next such question. No more than [`MOST`] wait for it; what comes on top is told the
-//! truncated answer.
+//! One idea: the thread lives in the daemon's namespace, as all sockets to forwarders must. It may block there, since
+//! it delays only the next such question. At most [`MOST`] questions wait; one more gets the truncated answer.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,10 +15,10 @@ use super::upstream::Asker;
 
 /// Questions that wait.
 const MOST: usize = 64;
-/// How long connecting may take, and then each word.
+/// How long connecting may take, and then each read and write.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A question, whom to ask, and what is said if that does not come off.
+/// A question, its forwarder, and the answer to give if TCP fails.
 #[derive(Debug)]
 pub(super) struct Again {
     pub(super) asker: Asker,
@@ -28,7 +27,7 @@ pub(super) struct Again {
     pub(super) truncated: Vec<u8>,
 }
 
-/// The thread's other end; it ends with this.
+/// The handle of the thread, which ends with it.
 #[derive(Debug)]
 pub(super) struct Whole {
     questions: SyncSender<Again>,
@@ -36,7 +35,7 @@ pub(super) struct Whole {
 }
 
 impl Whole {
-    /// Asks from the calling thread's namespace, without capabilities, and wakes whoever is to look for an answer.
+    /// Asks from the calling thread's namespace, without capabilities, and calls `wake` for each answer.
     pub(super) fn start(wake: impl Fn() + Send + 'static) -> io::Result<Self> {
         let (questions, asked) = mpsc::sync_channel::<Again>(MOST);
         let (answer, answers) = mpsc::channel();
@@ -57,14 +56,14 @@ impl Whole {
         Ok(Self { questions, answers })
     }
 
-    /// Hands a question over; gives back its truncated answer where too many wait.
+    /// Queues a question; returns its truncated answer where too many wait.
     pub(super) fn ask(&self, again: Again) -> Option<(Asker, Vec<u8>)> {
         let (mpsc::TrySendError::Full(again) | mpsc::TrySendError::Disconnected(again)) =
             self.questions.try_send(again).err()?;
         Some((again.asker, again.truncated))
     }
 
-    /// The answers that have come.
+    /// The answers that have arrived.
     pub(super) fn heard(&self) -> impl Iterator<Item = (Asker, Vec<u8>)> {
         self.answers.try_iter()
     }
@@ -81,7 +80,7 @@ fn ask(question: &[u8], to: SocketAddr) -> io::Result<Vec<u8>> {
     stream.read_exact(&mut length)?;
     let mut answer = vec![0; u16::from_be_bytes(length).into()];
     stream.read_exact(&mut answer)?;
-    // Somebody else's answer is none.
+    // An answer to another question is ignored.
     if super::dns::is_about(&answer, question) && answer[..2] == question[..2] {
         Ok(answer)
     } else {

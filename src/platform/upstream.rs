@@ -1,9 +1,9 @@
-//! Questions about names that are not this lab's, passed on to whom the file names, and their answers.
+//! Forwards questions about other names to the forwarders in the file, and returns their answers.
 //!
-//! One idea: a question waits under a number of our own until its answer comes or its time is over; then the next forwarder
-//! is asked, and at last the guest is told that nobody knows. The sockets are those of the namespace that the daemon lives
-//! in: a lab's routes have no say. What a guest asks over a connection and is answered in part is asked again over one. No
-//! more than [`MOST`] questions wait; what comes on top fails at once.
+//! One idea: a question waits under an id of our own until its answer comes or its time is over. Then the next
+//! forwarder is asked; after the last one, the guest gets SERVFAIL. The sockets are those of the daemon's namespace: a
+//! lab's routes do not affect them. A truncated answer to a question over a connection is asked for again over TCP. At
+//! most [`MOST`] questions wait; one more fails at once.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -15,29 +15,29 @@ use std::time::{Duration, Instant};
 use super::dns;
 use super::tcp_fallback::{Again, Whole};
 
-/// How long one forwarder has.
+/// The time limit of one forwarder.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Questions that wait at a time.
 const MOST: usize = 256;
-/// Those of one machine, so that none keeps others from asking.
+/// Questions of one machine, so that none keeps others from asking.
 const SHARE: usize = 64;
-/// The largest answer that is taken.
+/// The largest answer that is accepted.
 const DATAGRAM: usize = 4096;
 /// Answers that one turn takes from a socket.
 const BATCH: usize = 64;
 const PORT: u16 = 53;
 
-/// Who waits for an answer.
+/// The client that waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asker {
-    /// At this door, from this address.
+    /// On this socket, from this address.
     Datagram(u64, SocketAddr),
     /// Over a connection.
     Caller(u64),
 }
 
 impl Asker {
-    /// Which door and address it is at; connections are few already, and each is counted by itself.
+    /// The socket and address that asked; connections are few already, and each is counted by itself.
     const fn machine(self) -> (u64, Option<IpAddr>) {
         match self {
             Self::Datagram(door, from) => (door, Some(from.ip())),
@@ -46,7 +46,7 @@ impl Asker {
     }
 }
 
-/// Those who are asked, and who waits for them.
+/// The forwarders, and the questions that wait for them.
 #[derive(Debug)]
 pub(super) struct Upstream {
     v4: UdpSocket,
@@ -63,13 +63,13 @@ pub(super) struct Upstream {
 struct Waiting {
     asker: Asker,
     question: Vec<u8>,
-    /// Who is being asked, by the index in the forwarders.
+    /// The forwarder that is asked now, by its index.
     at: usize,
     until: Instant,
 }
 
 impl Upstream {
-    /// Asks from the calling thread's namespace, and wakes whoever is to [`Self::hear`].
+    /// Asks from the calling thread's namespace, and calls `wake` when [`Self::hear`] has work.
     pub(super) fn open(wake: impl Fn() + Send + 'static) -> io::Result<Self> {
         let bind = |address: IpAddr| {
             let socket = UdpSocket::bind((address, 0))?;
@@ -91,16 +91,16 @@ impl Upstream {
         [&self.v4].into_iter().chain(&self.v6)
     }
 
-    /// Asks these from now on, in this order. Nobody: nothing is passed on.
-    pub(super) fn heed(&mut self, forwarders: &[IpAddr]) {
+    /// Asks these forwarders from now on, in this order. With none, no question is forwarded.
+    pub(super) fn apply(&mut self, forwarders: &[IpAddr]) {
         self.forwarders = forwarders.iter().map(|address| SocketAddr::new(*address, PORT)).collect();
     }
 
-    pub(super) fn is_anybody(&self) -> bool {
+    pub(super) fn has_forwarders(&self) -> bool {
         !self.forwarders.is_empty()
     }
 
-    /// Passes a question on. False where too many wait, or it is too short to be one.
+    /// Forwards a question. False where too many wait, or the message is too short.
     pub(super) fn ask(&mut self, asker: Asker, question: &[u8], now: Instant) -> bool {
         let own = self.waiting.values().filter(|waiting| waiting.asker.machine() == asker.machine()).count();
         if self.waiting.len() >= MOST || own >= SHARE || question.len() < 2 {
@@ -113,7 +113,7 @@ impl Upstream {
         true
     }
 
-    /// The answers that have come, under the numbers that their askers gave.
+    /// The answers that have arrived, under the ids that the clients used.
     pub(super) fn hear(&mut self) -> Vec<(Asker, Vec<u8>)> {
         let mut bytes = [0; DATAGRAM];
         let mut heard: Vec<_> = self.whole.heard().collect();
@@ -122,7 +122,7 @@ impl Upstream {
                 let Ok((len, from)) = socket.recv_from(&mut bytes) else { break };
                 let Some((number, rest)) = bytes[..len].split_first_chunk() else { continue };
                 let number = u16::from_be_bytes(*number);
-                // Nobody but who is being asked, and about nothing else.
+                // Only the forwarder that is asked may answer, and only that question.
                 let fits = |waiting: &Waiting| {
                     self.forwarders.get(waiting.at) == Some(&from) && dns::is_about(&bytes[..len], &waiting.question)
                 };
@@ -142,7 +142,7 @@ impl Upstream {
         heard
     }
 
-    /// Asks the next one where one had its time; the failures of those whom nobody has answered.
+    /// Asks the next forwarder where one has had its time; returns SERVFAIL for questions that no forwarder answered.
     pub(super) fn give_up(&mut self, now: Instant) -> Vec<(Asker, Vec<u8>)> {
         let late: Vec<u16> =
             self.waiting.iter().filter(|(_, waiting)| waiting.until <= now).map(|(number, _)| *number).collect();
@@ -161,12 +161,12 @@ impl Upstream {
         failed
     }
 
-    /// When [`Self::give_up`] has something to do.
+    /// When [`Self::give_up`] has work next.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.waiting.values().map(|waiting| waiting.until).min()
     }
 
-    /// What is not sent is taken for lost: the next one is asked in time.
+    /// What cannot be sent counts as lost: the next forwarder is asked in time.
     fn send(&self, number: u16, waiting: &Waiting) {
         let Some(to) = self.forwarders.get(waiting.at) else { return };
         let message = [&number.to_be_bytes()[..], &waiting.question[2..]].concat();
@@ -176,7 +176,7 @@ impl Upstream {
         }
     }
 
-    /// One that nobody outside can guess (RFC 5452 section 4.3).
+    /// An id that an attacker cannot guess (RFC 5452 section 4.3).
     fn free_number(&mut self) -> Option<u16> {
         (0..MOST).find_map(|_| {
             self.asked += 1;

@@ -1,7 +1,7 @@
-//! What the connection tracking of the calling thread's network namespace has made of a flow.
+//! Looks up one flow in the connection tracking of the calling thread's network namespace.
 //!
-//! One idea: one flow is asked for, by how its first packet came in; the whole table is never read. Layouts are those of the
-//! kernel's `linux/netfilter/nfnetlink_conntrack.h`.
+//! One idea: the lookup is by the flow's first packet, as it came in; the whole table is never read. Layouts are those
+//! of the kernel's `linux/netfilter/nfnetlink_conntrack.h`.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

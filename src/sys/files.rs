@@ -1,4 +1,4 @@
-//! Permissions, whole files and standard streams, where the standard library has no word for them.
+//! Permissions, whole files and standard streams, where the standard library has no function for them.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind, Read};
@@ -26,7 +26,7 @@ pub fn is_writable(path: &Path) -> bool {
     access(path, Access::WRITE_OK).is_ok()
 }
 
-/// Nobody else may write to what this process makes, whatever the caller's umask leaves open.
+/// Lets no other user write to what this process makes, even if the caller's umask permits it.
 pub fn restrict_umask() {
     let open = umask(Mode::from_raw_mode(0o777));
     umask(open | Mode::from_raw_mode(OPEN_TO_OTHERS));
@@ -53,13 +53,17 @@ pub fn create_new(path: &Path, mode: u32) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads a regular file, of at most so many bytes, that is the caller's own and that nobody else may write to.
+/// Reads a regular file of at most `limit` bytes. The file must be the caller's own, and no other user may write to
+/// it.
 pub fn read_own(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
     let found = file.metadata()?;
     if !found.is_file() || found.uid() != geteuid().as_raw() || found.mode() & OPEN_TO_OTHERS != 0 {
-        return Err(io::Error::new(ErrorKind::PermissionDenied, "it belongs to somebody else or is open to others"));
+        return Err(io::Error::new(
+            ErrorKind::PermissionDenied,
+            "it belongs to another user or others may write to it",
+        ));
     }
     read_bounded(file, limit)
 }
@@ -100,7 +104,7 @@ pub fn rewrite(path: &Path, text: &[u8]) -> io::Result<()> {
     file.set_len(text.len() as u64)
 }
 
-/// Writes to a terminal, pipe, socket or file without waiting for whoever reads it; false if not all of it went.
+/// Writes to a terminal, pipe, socket or file without waiting for its reader; false if not all of it was written.
 pub fn write_ready(fd: impl AsFd, bytes: &[u8]) -> io::Result<bool> {
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -151,7 +155,7 @@ mod tests {
         let (reader, writer) = io::pipe().unwrap();
         let line = [b'x'; 10_000];
         let rounds = (0..100).take_while(|_| write_ready(&writer, &line).unwrap()).count();
-        assert!((1..100).contains(&rounds), "{rounds} lines went into a pipe that nobody reads");
+        assert!((1..100).contains(&rounds), "{rounds} lines went into a pipe that is never read");
         drop(reader);
         assert_eq!(write_ready(&writer, &line).unwrap_err().kind(), ErrorKind::BrokenPipe);
     }

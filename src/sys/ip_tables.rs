@@ -1,6 +1,6 @@
-//! The rules of the older ip_tables and ip6_tables, which `iptables-legacy` makes and nf_tables knows nothing of.
+//! The rules of the older ip_tables and ip6_tables, which `iptables-legacy` makes and nf_tables does not show.
 //!
-//! A table is asked about only where the namespace has it: asking for another one would make it. Layouts are those of the
+//! A table is read only where the namespace has it, since the request itself would make it. Layouts are those of the
 //! kernel's `linux/netfilter_ipv4/ip_tables.h`.
 
 #![expect(unsafe_code, reason = "IPT_SO_GET_INFO, IPT_SO_GET_ENTRIES")]

@@ -1,9 +1,9 @@
-//! Every system call, and all `unsafe`. Nothing here knows another module.
+//! Every system call, and all `unsafe`. This module uses no other module.
 
 pub mod caps;
 pub mod clock;
+pub mod connection_limit;
 pub mod conntrack;
-pub mod crowd;
 pub mod files;
 mod ip_tables;
 pub mod mount;

@@ -1,6 +1,7 @@
 //! A view of the file system and a host name of one's own, for a program that runs in a node.
 //!
-//! One idea: what `ip netns exec` does. The view is a copy that receives changes from outside and sends none back.
+//! One idea: this does what `ip netns exec` does. The view is a copy that receives changes from outside and sends none
+//! back.
 
 use std::io;
 use std::path::Path;

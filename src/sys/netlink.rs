@@ -1,7 +1,8 @@
 //! Links, addresses and routes of the calling thread's network namespace, by rtnetlink.
 //!
-//! One idea: one request, one acknowledgement, one thread; nothing to schedule. A socket belongs to the namespace it was
-//! opened in. It holds just what guests need, and lists nothing; what changes of devices a [`LinkWatch`] tells.
+//! One idea: one request, one acknowledgement, one thread; nothing to schedule. A socket belongs to the namespace in
+//! which it was opened. The module has only what guests need and lists nothing; a [`LinkWatch`] reports changes of
+//! devices.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -26,7 +27,7 @@ use rustix::io::Errno;
 
 use super::netns::Netns;
 
-/// What routing daemons give external BGP's routes.
+/// The metric that routing daemons give to routes of external BGP.
 const LEARNED_METRIC: u32 = 20;
 
 /// The group of `RTNLGRP_LINK`.
@@ -66,15 +67,15 @@ impl Netlink {
             LinkAttribute::Mtu(mtu) => Some(*mtu),
             _ => None,
         });
-        mtu.ok_or_else(|| io::Error::other(format!("the kernel does not tell the MTU of {name}")))
+        mtu.ok_or_else(|| io::Error::other(format!("the kernel does not report the MTU of {name}")))
     }
 
-    /// Whether a device is switched on; somebody may or may not be at its other end.
+    /// Whether a device is administratively up; its carrier may be up or down.
     pub fn is_up(&mut self, name: &str) -> io::Result<bool> {
         Ok(self.find_link(name)?.header.flags.contains(LinkFlags::Up))
     }
 
-    /// What somebody wrote on a device for people to read, if anybody did.
+    /// The alias of a device, a text for people, if it has one.
     pub fn alias(&mut self, name: &str) -> io::Result<Option<String>> {
         let found = self.find_link(name)?;
         Ok(found.attributes.into_iter().find_map(|attribute| match attribute {
@@ -83,7 +84,7 @@ impl Netlink {
         }))
     }
 
-    /// Writes that, up to 255 bytes.
+    /// Sets the alias, up to 255 bytes.
     pub fn set_alias(&mut self, link: Link, alias: &str) -> io::Result<()> {
         self.set_link(link, LinkFlags::empty(), vec![LinkAttribute::IfAlias(alias.to_owned())])
     }
@@ -92,12 +93,12 @@ impl Netlink {
         self.set_link(link, LinkFlags::Up, Vec::new())
     }
 
-    /// Whether there is anybody at the other end, as the namespace sees it.
+    /// Sets the carrier of a device, as its namespace sees it.
     pub fn set_carrier(&mut self, link: Link, carrier: bool) -> io::Result<()> {
         self.set_link(link, LinkFlags::empty(), vec![LinkAttribute::Carrier(carrier.into())])
     }
 
-    /// Sets the largest packet and how many may wait for a reader.
+    /// Sets the largest packet, and how many packets may wait for a reader.
     pub fn set_mtu_and_queue(&mut self, link: Link, mtu: u32, queue: u32) -> io::Result<()> {
         self.set_link(link, LinkFlags::empty(), vec![LinkAttribute::Mtu(mtu), LinkAttribute::TxQueueLen(queue)])
     }
@@ -111,7 +112,7 @@ impl Netlink {
         self.acknowledged(Message::NewQueueDiscipline(message), NLM_F_CREATE | NLM_F_REPLACE)
     }
 
-    /// Adds an address at once usable: no duplicate detection, since a TUN has no neighbours to ask.
+    /// Adds an address that is usable at once: no duplicate detection, since a TUN has no neighbours to ask.
     pub fn add_address(&mut self, link: Link, address: IpNet) -> io::Result<()> {
         let mut message = AddressMessage::default();
         message.header.family = family(address.addr());
@@ -125,7 +126,7 @@ impl Netlink {
         self.acknowledged(Message::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
     }
 
-    /// Adds a default route of the gateway's family, behind one that another device may have still.
+    /// Adds a default route of the gateway's family, after one that another device may still have.
     pub fn add_default_route(&mut self, link: Link, gateway: IpAddr) -> io::Result<()> {
         let mut message = default_route(family(gateway), RouteScope::Universe);
         message.attributes = vec![RouteAttribute::Gateway(gateway.into()), RouteAttribute::Oif(link.0)];
@@ -141,7 +142,7 @@ impl Netlink {
         self.acknowledged(Message::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
     }
 
-    /// Makes two devices that are one wire: one here, the other in another namespace. Both names must be free.
+    /// Makes a veth pair: one end here, the other in another namespace. Both names must be free.
     pub fn add_pair(&mut self, here: &str, there: &str, namespace: &Netns) -> io::Result<()> {
         let mut peer = LinkMessage::default();
         let descriptor = namespace.as_fd().as_raw_fd();
@@ -152,7 +153,7 @@ impl Netlink {
         self.acknowledged(Message::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
     }
 
-    /// Removes a device, and with one end of a pair the other; fine if there is none.
+    /// Removes a device, and with one end of a pair the other; succeeds if there is none.
     pub fn remove_link(&mut self, name: &str) -> io::Result<()> {
         let mut message = LinkMessage::default();
         message.attributes = vec![LinkAttribute::IfName(name.to_owned())];
@@ -167,7 +168,8 @@ impl Netlink {
         self.acknowledged(Message::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
     }
 
-    /// Has what comes in by a device over IPv4 go by a table, if that has a route for it; fine if it does so already.
+    /// Routes packets that come in by a device over IPv4 by a table, if the table has a route; succeeds if the rule
+    /// exists.
     pub fn add_rule(&mut self, device: &str, table: u8) -> io::Result<()> {
         let mut message = RuleMessage::default();
         message.header.family = AddressFamily::Inet;
@@ -177,29 +179,30 @@ impl Netlink {
         unless(Errno::EXIST, self.acknowledged(Message::NewRule(message), NLM_F_CREATE | NLM_F_EXCL))
     }
 
-    /// Sends a range straight to a device, unless another has it with a lesser metric; fine if it goes there already.
+    /// Routes a range straight to a device, unless another device has it with a lower metric; succeeds if the route
+    /// exists.
     pub fn add_device_route(&mut self, link: Link, range: IpNet, metric: u32) -> io::Result<()> {
         let message = device_route(link, range, metric);
         unless(Errno::EXIST, self.acknowledged(Message::NewRoute(message), NLM_F_CREATE | NLM_F_APPEND))
     }
 
-    /// Removes what [`Self::add_device_route`] added; fine if it is gone already.
+    /// Removes what [`Self::add_device_route`] added; succeeds if it is gone already.
     pub fn remove_device_route(&mut self, link: Link, range: IpNet, metric: u32) -> io::Result<()> {
         unless(Errno::SRCH, self.acknowledged(Message::DelRoute(device_route(link, range, metric)), 0))
     }
 
-    /// Sends a range to a router that a device reaches; fine if it goes there already.
+    /// Routes a range to a router that a device reaches; succeeds if the route exists.
     pub fn add_route_via(&mut self, link: Link, range: IpNet, router: IpAddr) -> io::Result<()> {
         let message = route_via(link, range, router);
         unless(Errno::EXIST, self.acknowledged(Message::NewRoute(message), NLM_F_CREATE | NLM_F_APPEND))
     }
 
-    /// Removes what [`Self::add_route_via`] added; fine if it is gone already.
+    /// Removes what [`Self::add_route_via`] added; succeeds if it is gone already.
     pub fn remove_route_via(&mut self, link: Link, range: IpNet, router: IpAddr) -> io::Result<()> {
         unless(Errno::SRCH, self.acknowledged(Message::DelRoute(route_via(link, range, router)), 0))
     }
 
-    /// Sends a range to routers, each flow to one of them, in place of what [`Self::put_route`] said of it before. Every
+    /// Routes a range to routers, each flow to one of them. It replaces an earlier route of [`Self::put_route`]. Every
     /// router must be in reach already.
     pub fn put_route(&mut self, range: IpNet, routers: &[IpAddr]) -> io::Result<()> {
         let mut message = learned_route(range);
@@ -210,12 +213,12 @@ impl Netlink {
         self.acknowledged(Message::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)
     }
 
-    /// Removes what [`Self::put_route`] made; fine if it is gone already.
+    /// Removes what [`Self::put_route`] made; succeeds if it is gone already.
     pub fn remove_route(&mut self, range: IpNet) -> io::Result<()> {
         unless(Errno::SRCH, self.acknowledged(Message::DelRoute(learned_route(range)), 0))
     }
 
-    /// Removes an address; fine if it is gone already.
+    /// Removes an address; succeeds if it is gone already.
     pub fn remove_address(&mut self, link: Link, address: IpNet) -> io::Result<()> {
         let mut message = AddressMessage::default();
         message.header.family = family(address.addr());
@@ -225,7 +228,7 @@ impl Netlink {
         unless(Errno::ADDRNOTAVAIL, self.acknowledged(Message::DelAddress(message), 0))
     }
 
-    /// Removes what [`Self::add_default_route`] added; fine if it went with an address.
+    /// Removes what [`Self::add_default_route`] added; succeeds if it went with an address.
     pub fn remove_default_route(&mut self, link: Link, gateway: IpAddr) -> io::Result<()> {
         let mut message = default_route(family(gateway), RouteScope::Universe);
         message.attributes = vec![RouteAttribute::Gateway(gateway.into()), RouteAttribute::Oif(link.0)];
@@ -249,7 +252,7 @@ impl Netlink {
         }))
     }
 
-    /// Whether the kernel takes packets to an address for its own already: it makes an IPv6 address's route a little
+    /// Whether the kernel already accepts packets to an address as its own: it makes an IPv6 address's route a little
     /// after the address.
     pub fn is_local(&mut self, address: IpAddr) -> io::Result<bool> {
         let mut query = RouteMessage::default();
@@ -329,8 +332,8 @@ impl Netlink {
     }
 }
 
-/// Tells that devices of the namespace that it was opened in have changed, not which or how: that is to be asked. Readable
-/// when there is something to tell.
+/// Reports that devices of its namespace have changed, but not which or how: the reader asks. Readable when there is
+/// something to report.
 #[derive(Debug)]
 pub struct LinkWatch(Socket);
 
@@ -344,10 +347,11 @@ impl LinkWatch {
         Ok(Self(socket))
     }
 
-    /// Takes note of what was told so far, of a bounded part of it: the rest is told again. False where there was nothing.
+    /// Takes a bounded number of reports; the rest stays readable. False where there was none.
     pub fn take(&self) -> bool {
         let mut buffer = [0_u8; 16];
-        // What does not fit of a datagram is taken off all the same. One that the kernel had no room for was a change too.
+        // Datagrams are cut to the buffer and still count as taken. One that the kernel had no room for was a change
+        // too.
         let taken = (0..TAKEN_MAX).map_while(|_| match self.0.recv(&mut &mut buffer[..], 0) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Ok(_) | Err(_) => Some(()),
@@ -362,7 +366,7 @@ impl AsFd for LinkWatch {
     }
 }
 
-/// Takes one error for success.
+/// Treats one error as success.
 fn unless(fine: Errno, result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if Errno::from_io_error(&error) == Some(fine) => Ok(()),
@@ -393,7 +397,7 @@ fn device_route(link: Link, range: IpNet, metric: u32) -> RouteMessage {
     message
 }
 
-/// As a person sets one.
+/// A static route, as an administrator sets one.
 fn route_via(link: Link, range: IpNet, router: IpAddr) -> RouteMessage {
     let mut message = default_route(family(router), RouteScope::Universe);
     message.header.protocol = RouteProtocol::Static;
@@ -406,7 +410,7 @@ fn route_via(link: Link, range: IpNet, router: IpAddr) -> RouteMessage {
     message
 }
 
-/// What a routing protocol has to say, behind what somebody has set.
+/// A route of a routing protocol, with a higher metric than static routes.
 fn learned_route(range: IpNet) -> RouteMessage {
     let mut message = default_route(family(range.addr()), RouteScope::Universe);
     message.header.protocol = RouteProtocol::Bgp;

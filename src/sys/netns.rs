@@ -1,7 +1,7 @@
 //! Network namespaces: made, named, opened and entered in-process.
 //!
-//! One idea: a namespace is an open file. It lives as long as somebody holds it, a process runs in it, or a name is
-//! bound to it; entering it concerns the calling thread only, so work inside one is a scoped thread. Names are bind
+//! One idea: a namespace is an open file. It lives while a descriptor holds it, a process runs in it, or a name is
+//! bound to it. Entering it concerns the calling thread only, so work inside one is a scoped thread. Names are bind
 //! mounts as iproute2 makes them, so that `ip netns` shows them. What happens inside is not decided here.
 
 use std::fmt;
@@ -127,7 +127,7 @@ pub fn name_path(name: &str) -> PathBuf {
     Path::new(NAMES).join(name)
 }
 
-/// Removes a name that [`Netns::bind`] made; fine if it is gone already.
+/// Removes a name that [`Netns::bind`] made; succeeds if it is gone already.
 pub fn unbind(path: &Path) -> io::Result<()> {
     match rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
         // INVAL: nothing is mounted on it. PERM: a user's mounts went with their namespace, and the file is left.
@@ -177,7 +177,7 @@ impl fmt::Display for Identity {
 
 /// The namespace that a path stands for; none if it stands for none.
 pub fn identity(path: &Path) -> Option<Identity> {
-    // nsfs files are regular files on a file system whose magic number is its own.
+    // nsfs files are regular files on a file system with its own magic number.
     const NSFS_MAGIC: u64 = 0x6e73_6673;
     let stat = rustix::fs::stat(path).ok().filter(|stat| FileType::from_raw_mode(stat.st_mode).is_file())?;
     let bound = rustix::fs::statfs(path).is_ok_and(|fs| fs.f_type.cast_unsigned() == NSFS_MAGIC);

@@ -1,7 +1,7 @@
 //! Address translation in the calling thread's network namespace, by nf_tables over netlink.
 //!
-//! One idea: one table of our own, put or taken away whole in one transaction, so that a user's own rules beside it stay as
-//! they are. Messages are written by hand: three objects do not need a library, and no program has to be installed.
+//! One idea: one table of our own, put or removed whole in one transaction, so that a user's own rules beside it stay
+//! as they are. Messages are written by hand: three objects do not need a library, and no program has to be installed.
 //! Layouts are those of the kernel's `linux/netfilter/nf_tables.h`.
 
 use std::io;

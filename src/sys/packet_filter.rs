@@ -1,7 +1,7 @@
-//! Which packet filter and address translation rules the calling thread's network namespace has, counted and not read.
+//! Counts the packet filter and address translation rules of the calling thread's network namespace.
 //!
-//! One idea: where rules stand in a packet's way is enough to know whether they may decide it. nf_tables is asked by
-//! netlink, as `nft` and today's `iptables` use it; the older ip_tables is in [`super::ip_tables`].
+//! One idea: the hooks at which rules stand tell whether they may decide a packet; the rules themselves are not read.
+//! nf_tables answers over netlink, as for `nft` and today's `iptables`; [`super::ip_tables`] reads the older tables.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -12,7 +12,7 @@ use netlink_packet_core::NLM_F_DUMP;
 use super::ip_tables;
 use super::netfilter::{Netfilter, as_number, as_text, attributes, get};
 
-/// Where in a packet's way through a host a rule stands.
+/// The hook at which a rule stands, on a packet's path through a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Hook {
     /// Before the packet is routed; at a device's ingress, too.

@@ -1,4 +1,4 @@
-//! Who is at the other end of a socket in the file system, as the kernel knows it.
+//! The user at the other end of a Unix socket, as the kernel reports it.
 
 use std::os::unix::net::UnixStream;
 

@@ -1,6 +1,6 @@
 //! ICMP echo from the calling thread's namespace, with a chosen hop limit: ping and traceroute in one.
 //!
-//! One idea: whoever answers, the destination or a router at which the hop limit ran out, is the one fact wanted. It
+//! One idea: the address that answers is the result: the destination, or a router at which the hop limit ran out. It
 //! needs CAP_NET_RAW over the namespace.
 
 use std::io;
@@ -16,7 +16,7 @@ use rustix::net::{
 
 use super::socket::Origin;
 
-/// Sends echo requests to one address and reads who answers.
+/// Sends echo requests to one address and reads the answers.
 #[derive(Debug)]
 pub struct Pinger {
     socket: OwnedFd,
@@ -29,7 +29,7 @@ pub struct Pinger {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
     pub from: IpAddr,
-    /// False for a router on the way, at which the hop limit ran out.
+    /// False for a router on the path, at which the hop limit ran out.
     pub arrived: bool,
     pub after: Duration,
 }
@@ -49,7 +49,7 @@ impl Pinger {
 
     /// The same from a chosen device and address.
     pub fn from(origin: &Origin, destination: IpAddr) -> io::Result<Self> {
-        // The process's number tells us from other pings of the same namespace well enough, the count from each other.
+        // The process id tells our pings from others of the same namespace, and the count tells ours apart.
         static COUNT: AtomicU16 = AtomicU16::new(0);
         let id = (std::process::id() as u16).wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed));
         let (family, protocol) = match destination {
@@ -122,7 +122,7 @@ impl Pinger {
         message[0] = self.kinds().request;
         message[4..6].copy_from_slice(&self.id.to_be_bytes());
         message[6..8].copy_from_slice(&self.sequence.to_be_bytes());
-        // For IPv6 the kernel does this, whatever stands there: RFC 3542, section 3.1.
+        // For IPv6 the kernel computes it and ignores the value here: RFC 3542, section 3.1.
         let sum = message.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum::<u32>();
         let checksum = !((sum & 0xffff) + (sum >> 16)) as u16;
         message[2..4].copy_from_slice(&checksum.to_be_bytes());

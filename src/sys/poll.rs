@@ -1,6 +1,6 @@
 //! Readiness of many descriptors in one thread: epoll, level-triggered, and an eventfd to wake it from elsewhere.
 //!
-//! Level-triggered, so that a reader may stop after a bounded batch: what it left is reported again, after the others.
+//! Level-triggered, so that a reader may stop after a bounded batch: the rest is reported again, after the others.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -38,7 +38,7 @@ impl Poller {
         Ok(epoll::add(&self.0, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN)?)
     }
 
-    /// The same for a descriptor that is also to be written, or not any more.
+    /// Also reports when the descriptor is writable, or stops doing so.
     pub fn also_writable(&self, fd: impl AsFd, token: u64, writable: bool) -> io::Result<()> {
         let more = if writable { epoll::EventFlags::OUT } else { epoll::EventFlags::empty() };
         Ok(epoll::modify(&self.0, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN | more)?)
@@ -59,8 +59,8 @@ impl Poller {
     }
 }
 
-/// Wakes a thread out of [`Poller::wait`]. Stays readable until [`Waker::reset`]; what the waking was about is left
-/// somewhere else before it.
+/// Wakes a thread out of [`Poller::wait`]. Stays readable until [`Waker::reset`]; the reason is stored elsewhere
+/// before the call.
 #[derive(Debug)]
 pub struct Waker(OwnedFd);
 
@@ -74,9 +74,9 @@ impl Waker {
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 
-    /// Takes the waking note of. Whoever wakes after this is reported again.
+    /// Clears the wake-up. A wake after this is reported again.
     pub fn reset(&self) {
-        // Fails only when nobody has woken.
+        // Fails only when there was no wake-up.
         let _ = rustix::io::read(&self.0, &mut [0_u8; 8]);
     }
 }

@@ -1,7 +1,7 @@
 //! Processes that may be gone: known by number and start time, so that a reused number is never taken for the old one.
 //!
-//! One idea: a process number says little, a number with its start time says all. Signals go through a pidfd opened
-//! before the start time is compared.
+//! One idea: a process number may be reused, but a number with its start time is unique. Signals go through a pidfd
+//! opened before the start time is compared.
 
 #![expect(unsafe_code, reason = "close_range(2)")]
 
@@ -155,17 +155,17 @@ pub fn program(pid: u32) -> Option<OsString> {
     Some(name.to_str().and_then(|name| name.strip_suffix(" (deleted)")).map_or(name.clone(), OsString::from))
 }
 
-/// Lets go of every descriptor beyond the standard streams that whoever started this process left open, so that no lock
-/// or pipe of theirs lives as long as we do. To be called before this process has opened any.
+/// Closes every descriptor above the standard streams that the parent process left open, so that its locks and pipes
+/// do not live as long as this process. Must be called before this process opens any.
 pub fn close_inherited() {
-    // SAFETY: descriptors above the standard streams belong to nobody yet: the caller has opened none.
+    // SAFETY: no value owns a descriptor above the standard streams yet: the caller has opened none.
     let closed = unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
     // A kernel before 5.9 has no such call: there they stay open, as they did.
     debug_assert!(closed == 0 || io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS));
 }
 
 /// Signals a process group by its leader; false if it is gone. The group's number cannot be reused while a member lives,
-/// so a leader that is gone leaves its own members or nobody; a leader with another start time is a stranger.
+/// so the group of a dead leader has only its own members; a leader with another start time is another process.
 pub fn signal_group(leader: ProcessId, signal: Signal) -> io::Result<bool> {
     on_group(leader, |group| kill_process_group(group, signal))
 }
@@ -186,7 +186,7 @@ fn on_group(leader: ProcessId, act: impl FnOnce(Pid) -> rustix::io::Result<()>) 
     }
 }
 
-/// The user on whose behalf this process acts.
+/// The effective user of this process.
 pub fn user() -> u32 {
     geteuid().as_raw()
 }
@@ -197,7 +197,7 @@ pub fn leave_session() -> io::Result<()> {
     Ok(())
 }
 
-/// What `/proc/PID/stat` says.
+/// The fields used of `/proc/PID/stat`.
 struct Stat {
     group: u32,
     has_terminal: bool,

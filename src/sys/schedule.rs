@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use rustix::process::getpriority_process;
 
-/// Asks to run in turns of this length, 0.1 to 100 ms, where others want the same processor: EEVDF then lets it begin
-/// sooner, and whoever shares the processor wait less for it. Kernels before 6.12 do as they did.
+/// Asks for time slices of this length, 0.1 to 100 ms. EEVDF then lets the thread begin sooner, and other threads of
+/// the processor wait less for it. Kernels before 6.12 ignore it.
 pub fn set_slice(slice: Duration) -> io::Result<()> {
     let attributes = libc::sched_attr {
         size: size_of::<libc::sched_attr>() as u32,
@@ -39,7 +39,7 @@ mod tests {
             assert_eq!(getpriority_process(None).unwrap(), before);
             let status = std::fs::read_to_string("/proc/thread-self/sched").unwrap_or_default();
             let slice = status.lines().find(|line| line.starts_with("se.slice"));
-            // Not every kernel tells.
+            // Not every kernel reports it.
             if let Some((_, slice)) = slice.and_then(|line| line.split_once(':')) {
                 assert_eq!(slice.trim(), "100000");
             }

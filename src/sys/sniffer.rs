@@ -37,7 +37,7 @@ impl Sniffer {
         }
     }
 
-    /// How many packets were lost since the last look, because nobody read in time.
+    /// How many packets were lost since the last call, because they were not read in time.
     pub fn lost(&self) -> io::Result<u32> {
         let mut statistics = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
         let mut length = size_of::<libc::tpacket_stats>() as libc::socklen_t;

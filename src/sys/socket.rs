@@ -1,6 +1,6 @@
-//! Sockets that leave a namespace from a chosen device and address, as a guest with several interfaces would send.
+//! Sockets that leave a namespace from a chosen device and address, as those of a guest with several interfaces do.
 //!
-//! One idea: an [`Origin`] is settled on a socket before it connects; where it says nothing, the kernel's routes decide.
+//! One idea: an [`Origin`] is set on a socket before it connects; where it is empty, the kernel's routes decide.
 
 #![expect(unsafe_code, reason = "SO_BINDTODEVICE, TCP_MD5SIG")]
 
@@ -93,7 +93,7 @@ impl Origin {
     }
 }
 
-/// How long a listener waits for somebody to come.
+/// Limits how long `accept` waits for a connection.
 pub fn limit_accept(listener: &TcpListener, limit: Duration) -> io::Result<()> {
     Ok(sockopt::set_socket_timeout(listener, sockopt::Timeout::Recv, Some(limit))?)
 }
@@ -118,7 +118,7 @@ impl Connecting {
         self.0.take_error()?.map_or(Ok(Some(())), Err)
     }
 
-    /// What it has become, once [`Self::wait`] says that it is made. It does not block.
+    /// The connection, once [`Self::wait`] has returned that it is made. It does not block.
     pub fn into_stream(self) -> TcpStream {
         self.0
     }

@@ -1,13 +1,14 @@
-//! Which queue of a device a packet from the guest goes to: a program of ours that the kernel runs (`TUNSETSTEERINGEBPF`).
+//! Which queue of a device a packet from the guest goes to: a program of ours that the kernel runs
+//! (`TUNSETSTEERINGEBPF`).
 //!
-//! One idea: a hash that is the same for both directions of a flow needs no memory, so a flow's packets meet one queue at
-//! both ends. The kernel's own way (`tun_automq_select_queue`) remembers for each flow which queue it was last written on:
-//! a hash of every packet both ways, and a table of 4,096 flows that a flood of new ones keeps full. Against it (medians of
-//! 7 and of 5 interleaved rounds) a TCP stream beside 20,000 SYNs a second had 1.24 and 1.04 times the rate, 16 flows of
-//! datagrams 1.06 and 1.08, four streams 1.03 and 1.03. What is translated has another tuple at its other end, and may be
-//! another worker's there.
+//! One idea: a hash that is the same for both directions of a flow needs no memory, so a flow's packets use one queue
+//! at both ends. The kernel's own method (`tun_automq_select_queue`) remembers on which queue each flow was last
+//! written. It hashes every packet both ways, and a flood of new flows keeps its table of 4,096 full. Compared with it
+//! (medians of 7 and of 5 interleaved rounds), a TCP stream beside 20,000 SYNs a second had 1.24 and 1.04 times the
+//! rate, 16 flows of datagrams 1.06 and 1.08, four streams 1.03 and 1.03. A translated flow has another tuple at its
+//! other end, so another worker may handle it there.
 //!
-//! Who may not load programs (without root) stays with the kernel's way, and loses nothing else.
+//! Without the right to load programs (without root), the kernel's method stays in use, and nothing else is lost.
 
 #![expect(unsafe_code, reason = "bpf(2), and the TUN ioctl that takes its descriptor")]
 
@@ -51,7 +52,7 @@ fn load(program: &[u64]) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the call has just made this descriptor, and nobody else knows it.
+    // SAFETY: the call has just made this descriptor, and no other value owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
 }
 
@@ -147,7 +148,7 @@ enum Label {
 #[derive(Clone, Copy)]
 enum Line {
     Do(u64),
-    /// With the way to go in its place.
+    /// With the jump offset filled in.
     Jump(u64, Label),
     Here(Label),
 }

@@ -66,7 +66,8 @@ impl Tun {
     /// Makes the interface `name` in the calling thread's network namespace, or attaches to a persistent one.
     ///
     /// All queues are opened here, before the interface could move: one more queue opened from the old namespace would
-    /// silently make a new device. A persistent interface without `multi_queue` yields one queue, whatever was asked.
+    /// silently make a new device. A persistent interface without `multi_queue` has one queue, even if more were asked
+    /// for.
     /// `most` is what may be left undone at most; the kernel may know less.
     pub fn open(name: &str, queues: usize, most: OffloadSupport) -> io::Result<Self> {
         Self::open_as(libc::IFF_TUN, (name, None), queues, most)
@@ -107,7 +108,7 @@ impl Tun {
         // What is there to stay keeps what its owner gave it.
         if opened.len() > 1 && interface_flags(&opened[0].fd)? & IFF_PERSIST == 0 {
             let link_len = if kind == libc::IFF_TAP { ETHERNET_HEADER_LEN } else { 0 };
-            // The kernel's own way serves, where this is not permitted.
+            // Where this is not permitted, the kernel's own method serves.
             let _ = steering::steer(opened[0].fd.as_fd(), link_len);
         }
         Ok(Self { queues: opened, offload })
@@ -181,7 +182,7 @@ impl InterfaceRequest {
 fn first_queue(name: &str, base: c_int) -> io::Result<(OwnedFd, c_int)> {
     let multi = base | libc::IFF_MULTI_QUEUE;
     let fd = open_device()?;
-    // EXCL tells making from attaching: without it, another program's live interface would be joined unnoticed.
+    // EXCL tells making from attaching: without it, we would join another program's live interface without notice.
     let exists = match attach(&fd, name, multi | IFF_TUN_EXCL) {
         Ok(()) => return Ok((fd, multi)),
         Err(error) => error,

@@ -1,7 +1,7 @@
 //! A user namespace of one's own: how everything works without root.
 //!
-//! One idea: inside, the caller is root over whatever network and mount namespaces are made there, and nobody else's.
-//! Only a single-threaded process may enter one. Ids other than the caller's own stay unmapped.
+//! One idea: inside, the caller is root over the network and mount namespaces made there, and over no others. Only a
+//! single-threaded process may enter one. Ids other than the caller's own stay unmapped.
 
 use std::fs;
 use std::io;

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use vnet::daemon::api::client::{ClientError, Following, Heard, ask, follow};
+use vnet::daemon::api::client::{ClientError, Following, Received, ask, follow};
 use vnet::daemon::api::protocol::{DropCount, Refusal, Request, Response, Topic};
 use vnet::daemon::api::server::{Answer, listen};
 
@@ -337,7 +337,7 @@ fn a_follower_is_told_everything_in_order() {
     let server = Server::start();
     let mut following = server.follow(Topic::Drops { by_flow: false });
     for number in 0..5 {
-        assert_eq!(following.next(SOON).unwrap(), Heard::Answer(echoed(&number.to_string())));
+        assert_eq!(following.next(SOON).unwrap(), Received::Answer(echoed(&number.to_string())));
     }
     server.check_alive();
 }
@@ -349,10 +349,10 @@ fn a_follower_that_has_enough_gets_the_rest_and_the_end() {
     following.next(SOON).unwrap();
     following.enough();
     let mut last = 0;
-    while let Heard::Answer(_) = following.next(SOON).unwrap() {
+    while let Received::Answer(_) = following.next(SOON).unwrap() {
         last += 1;
     }
-    assert_eq!(following.next(SOON).unwrap(), Heard::End);
+    assert_eq!(following.next(SOON).unwrap(), Received::End);
     server.await_ended(1);
     assert_eq!(server.told.load(Ordering::SeqCst), ENDED + 1 + last, "a row was made and not told");
 }
@@ -383,7 +383,7 @@ fn a_follower_that_does_not_read_makes_nothing_grow() {
     }
     server.check_alive();
     for number in 0..before {
-        assert_eq!(following.next(SOON).unwrap(), Heard::Answer(echoed(&number.to_string())));
+        assert_eq!(following.next(SOON).unwrap(), Received::Answer(echoed(&number.to_string())));
     }
     drop(following);
     server.await_ended(1);
@@ -394,7 +394,7 @@ fn followers_have_a_limit_and_take_no_turns_from_others() {
     let server = Server::start();
     let mut followers: Vec<_> = (0..16).map(|_| server.follow(Topic::Drops { by_flow: false })).collect();
     for follower in &mut followers {
-        assert!(matches!(follower.next(SOON).unwrap(), Heard::Answer(_)));
+        assert!(matches!(follower.next(SOON).unwrap(), Received::Answer(_)));
     }
     let Err(ClientError::Refused(refusal)) = server.follow(Topic::Drops { by_flow: false }).next(SOON) else {
         panic!("not refused")
@@ -405,7 +405,7 @@ fn followers_have_a_limit_and_take_no_turns_from_others() {
     assert_eq!(server.ended(), 1);
     followers.truncate(15);
     server.await_ended(2);
-    assert!(matches!(server.follow(Topic::Drops { by_flow: false }).next(SOON).unwrap(), Heard::Answer(_)));
+    assert!(matches!(server.follow(Topic::Drops { by_flow: false }).next(SOON).unwrap(), Received::Answer(_)));
 }
 
 #[test]

@@ -223,7 +223,7 @@ fn hostile_lines_in_a_journal_remove_nothing() {
 
 /// What others may have written is not read at all; what the lab made is found by its mark.
 #[test]
-fn state_files_that_others_may_write_to_are_not_heeded() {
+fn state_files_that_others_may_write_to_are_ignored() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };
     lab.crash();
     let mut process = stranger();
@@ -242,7 +242,7 @@ fn state_files_that_others_may_write_to_are_not_heeded() {
     process.wait().unwrap();
     assert_eq!(ended, None, "the record named a stranger");
     assert_eq!(down.status.code(), Some(3), "{}", stderr(&down));
-    assert!(stderr(&down).contains("journal.json is not heeded"), "{}", stderr(&down));
+    assert!(stderr(&down).contains("journal.json is ignored"), "{}", stderr(&down));
     nothing_left(&lab);
 }
 
@@ -335,7 +335,7 @@ fn after_a_crash_everybody_says_the_same() {
     assert!(lab.vnet(&["status"]).status.success());
 }
 
-/// A program that leaves its process group, one that does not heed SIGTERM, and one that `exec` started.
+/// A program that leaves its process group, one that ignores SIGTERM, and one that `exec` started.
 #[test]
 fn down_ends_every_process_in_the_labs_namespaces() {
     if !permitted() {

@@ -326,7 +326,7 @@ impl Session<'_> {
                     (false, true) => Verdict::Reachable,
                     (false, false) => Verdict::Blocked,
                 };
-                let lost = outcome.lost.map(|lost| lost.text);
+                let lost = outcome.last_seen.map(|last| last.text);
                 Some(Observed { verdict, via: outcome.via, via_return: outcome.via_return, lost })
             }
         };

@@ -59,7 +59,7 @@ pub struct Following(Lines);
 
 /// What came next.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Heard {
+pub enum Received {
     Answer(Response),
     /// Nothing in that time, or a signal came.
     Nothing,
@@ -69,13 +69,13 @@ pub enum Heard {
 
 impl Following {
     /// Waits so long for the next answer.
-    pub fn next(&mut self, patience: Duration) -> Result<Heard, ClientError> {
+    pub fn next(&mut self, patience: Duration) -> Result<Received, ClientError> {
         match self.0.receive(Instant::now() + patience) {
-            Ok(response) => answer(response).map(Heard::Answer),
-            Err(Unreadable::TooSlow) => Ok(Heard::Nothing),
-            Err(Unreadable::Silence) => Ok(Heard::End),
+            Ok(response) => answer(response).map(Received::Answer),
+            Err(Unreadable::TooSlow) => Ok(Received::Nothing),
+            Err(Unreadable::Silence) => Ok(Received::End),
             // It ended without reading all that we said.
-            Err(Unreadable::Io(error)) if error.kind() == ErrorKind::ConnectionReset => Ok(Heard::End),
+            Err(Unreadable::Io(error)) if error.kind() == ErrorKind::ConnectionReset => Ok(Received::End),
             Err(error) => Err(error.into()),
         }
     }

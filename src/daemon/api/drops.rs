@@ -14,7 +14,7 @@ use crate::dataplane::{DropReason, NicId, PortId, RoutingLoop, RuleId};
 use crate::model::Attachment;
 use crate::worker::Dropped;
 
-use super::Place;
+use super::AttachmentNames;
 use super::flows::{place, protocol_name};
 use super::protocol::{DropCount, DroppedFlow};
 
@@ -50,7 +50,7 @@ pub(in crate::daemon) fn rows(engine: &Engine, by_flow: bool) -> Vec<DropCount> 
     let remembered = engine.dropped();
     let mut rows = Vec::new();
     for (attachment, port) in zip(network.attachments(), &counters.ports) {
-        let place = Place::of(network, attachment);
+        let place = AttachmentNames::of(network, attachment);
         let id = published.compiled.ids().port(attachment);
         let by = match (by_flow, attachment) {
             (false, _) => By::Destination,
@@ -132,7 +132,7 @@ fn flow(published: &Published, kind: &Kind) -> DroppedFlow {
 
 fn going_round(published: &Published, it: &RoutingLoop) -> Option<DropCount> {
     let beyond = |attachment| {
-        let place = Place::of(&published.network, attachment);
+        let place = AttachmentNames::of(&published.network, attachment);
         (place.node, place.nic)
     };
     let (node, nic) = match published.compiled.ids().sender(it.nic)? {

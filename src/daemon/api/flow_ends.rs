@@ -19,7 +19,7 @@ use super::protocol::FlowRow;
 type End = (IpAddr, u16);
 
 /// A flow's protocol, and the source and destination of its first packet.
-type Way = (u8, End, End);
+type FiveTuple = (u8, End, End);
 
 /// One interface's end of a flow and the other end, as the interface knows them.
 type Sides = (NicId, u8, End, End);
@@ -28,7 +28,7 @@ type Sides = (NicId, u8, End, End);
 pub(in crate::daemon) struct FlowEnds<'a> {
     published: &'a Published,
     translated: HashMap<Sides, End>,
-    refused: HashMap<Way, Refusal>,
+    refused: HashMap<FiveTuple, Refusal>,
 }
 
 #[derive(Clone, Copy)]
@@ -43,11 +43,11 @@ impl<'a> FlowEnds<'a> {
         let refusals = if records.iter().any(unanswered) { engine.dropped() } else { Vec::new() };
         let refusals = refusals.into_iter().filter_map(|one| {
             let ((nic, rule), tuple) = (one.by?, one.tuple);
-            let way = (tuple.protocol.0, (tuple.src, tuple.src_port), (tuple.dst, tuple.dst_port));
-            Some((way, Refusal { nic, rule: rule?, last: one.last }))
+            let flow = (tuple.protocol.0, (tuple.src, tuple.src_port), (tuple.dst, tuple.dst_port));
+            Some((flow, Refusal { nic, rule: rule?, last: one.last }))
         });
         let refusals: Vec<_> = refusals.collect();
-        let receiving = refusals.iter().map(|(way, by)| sides(by.nic, Direction::Inbound, *way));
+        let receiving = refusals.iter().map(|(flow, by)| sides(by.nic, Direction::Inbound, *flow));
         let wanted: HashSet<Sides> = records.iter().map(own_sides).chain(receiving).collect();
         let mut translated = HashMap::new();
         if !wanted.is_empty() {
@@ -60,7 +60,7 @@ impl<'a> FlowEnds<'a> {
         }
         let mut ends = Self { published, translated, refused: HashMap::new() };
         // As the far side knows the flow: whoever sent it has a record of a load balancer's address, not of a backend's.
-        let outside = refusals.into_iter().map(|(way, by)| (ends.outside(by.nic, Direction::Inbound, way), by));
+        let outside = refusals.into_iter().map(|(flow, by)| (ends.outside(by.nic, Direction::Inbound, flow), by));
         ends.refused = outside.collect();
         ends
     }
@@ -79,20 +79,20 @@ impl<'a> FlowEnds<'a> {
     }
 
     fn refused(&self, record: &FlowRecord) -> Option<(String, &RuleLabel)> {
-        let outside = self.outside(record.nic, record.admitted, way(record));
+        let outside = self.outside(record.nic, record.admitted, five_tuple(record));
         let by = self.refused.get(&outside).filter(|by| unanswered(record) && by.nic != record.nic)?;
         let (node, nic) = place(self.published, by.nic).filter(|_| by.last >= record.begun)?;
         Some((format!("{node}/{nic}"), self.published.rule(by.rule)?))
     }
 
-    /// A flow's way between its two ends, where translations have taken place.
-    fn outside(&self, nic: NicId, direction: Direction, way: Way) -> Way {
-        let (protocol, mut source, mut destination) = way;
+    /// A flow as the networks between its two ends see it, after translation.
+    fn outside(&self, nic: NicId, direction: Direction, tuple: FiveTuple) -> FiveTuple {
+        let (protocol, mut source, mut destination) = tuple;
         let own = match direction {
             Direction::Inbound => &mut destination,
             Direction::Outbound => &mut source,
         };
-        *own = self.translated(&sides(nic, direction, way)).unwrap_or(*own);
+        *own = self.translated(&sides(nic, direction, tuple)).unwrap_or(*own);
         (protocol, source, destination)
     }
 
@@ -114,15 +114,15 @@ fn unanswered(record: &FlowRecord) -> bool {
 }
 
 fn own_sides(record: &FlowRecord) -> Sides {
-    sides(record.nic, record.admitted, way(record))
+    sides(record.nic, record.admitted, five_tuple(record))
 }
 
-fn way(record: &FlowRecord) -> Way {
+fn five_tuple(record: &FlowRecord) -> FiveTuple {
     let tuple = &record.tuple;
     (tuple.protocol.0, (tuple.src, tuple.src_port), (tuple.dst, tuple.dst_port))
 }
 
-fn sides(nic: NicId, direction: Direction, (protocol, source, destination): Way) -> Sides {
+fn sides(nic: NicId, direction: Direction, (protocol, source, destination): FiveTuple) -> Sides {
     match direction {
         Direction::Outbound => (nic, protocol, source, destination),
         Direction::Inbound => (nic, protocol, destination, source),

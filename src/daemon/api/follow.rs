@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::framing;
 use super::protocol::Response;
-use super::rate_limit::{Place, Room};
+use super::slots::{Slot, Slots};
 
 /// Says what is new since it was asked last.
 pub type Feed = Box<dyn FnMut() -> Vec<Response> + Send>;
@@ -25,15 +25,15 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How many clients follow.
 #[derive(Clone, Debug)]
-pub(in crate::daemon) struct Followers(Room);
+pub(in crate::daemon) struct Followers(Slots);
 
 /// One of them.
 #[derive(Debug)]
-pub(in crate::daemon) struct Follower(Place);
+pub(in crate::daemon) struct Follower(Slot);
 
 impl Default for Followers {
     fn default() -> Self {
-        Self(Room::of(MOST))
+        Self(Slots::new(MOST))
     }
 }
 

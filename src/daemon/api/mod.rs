@@ -7,9 +7,9 @@ mod flows;
 mod follow;
 mod framing;
 pub mod protocol;
-mod rate_limit;
 mod reception;
 pub mod server;
+mod slots;
 mod trace;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -35,7 +35,7 @@ use super::engine::counters::PortCounters;
 use super::engine::{Engine, Published};
 use super::events::EventLog;
 use super::flow_log::FlowLogReport;
-use super::lookout::{Lookout, Place as Namespace};
+use super::lookout::{GuestNamespace, Lookout};
 use super::routers::Routers;
 use follow::{Feed, TICK};
 use protocol::{
@@ -168,10 +168,10 @@ impl Answers {
             if matches!(attachment, Attachment::Platform(_)) {
                 continue;
             }
-            let place = Place::of(network, attachment);
+            let place = AttachmentNames::of(network, attachment);
             let device = lab.device(network, attachment, &place);
             let public_addresses = public_addresses(network, attachment);
-            let Place { node: machine, nic: name, subnet, addresses } = place;
+            let AttachmentNames { node: machine, nic: name, subnet, addresses } = place;
             let alive = port.alive;
             let interface = NodeInterface { name, subnet, addresses, public_addresses, device, alive };
             match nodes.iter_mut().find(|node| node.name == machine) {
@@ -280,7 +280,7 @@ impl Answers {
             // By its way out through the host.
             None => node == Internet::NAME,
         };
-        let place = |(node, namespace): &(String, PathBuf)| Namespace {
+        let place = |(node, namespace): &(String, PathBuf)| GuestNamespace {
             node: node.clone(),
             namespace: namespace.clone(),
             masquerades: masquerades(node),
@@ -334,7 +334,7 @@ impl Answers {
         let published = self.engine.published();
         let (network, counters) = (&published.network, self.engine.counters_of(&published));
         let row = |(attachment, port): (Attachment, &PortCounters)| {
-            let place = Place::of(network, attachment);
+            let place = AttachmentNames::of(network, attachment);
             InterfaceCounters {
                 node: place.node,
                 nic: place.nic,
@@ -351,7 +351,7 @@ impl Answers {
 }
 
 impl LabFacts {
-    fn device(&self, network: &Network, attachment: Attachment, place: &Place) -> String {
+    fn device(&self, network: &Network, attachment: Attachment, place: &AttachmentNames) -> String {
         let attached = match attachment {
             Attachment::Nic(nic) => network.nic(nic).attach.as_ref(),
             Attachment::Vnet(vnet) => network.vnet(vnet).attach.as_ref(),
@@ -380,7 +380,7 @@ impl LabFacts {
             | Attachment::Edge(_)
             | Attachment::CircuitLink(..)
             | Attachment::RouteServer(_) => {
-                self.namespaces.get(&Place::of(network, attachment).node).cloned().unwrap_or_default()
+                self.namespaces.get(&AttachmentNames::of(network, attachment).node).cloned().unwrap_or_default()
             }
             Attachment::Platform(_) => String::new(),
         }
@@ -401,7 +401,7 @@ fn stopped(network: &Network) -> impl Iterator<Item = Node> {
     machines.map(|vm| {
         let interface = |nic: &NicIx| {
             let attachment = Attachment::Nic(*nic);
-            let Place { nic: name, subnet, addresses, .. } = Place::of(network, attachment);
+            let AttachmentNames { nic: name, subnet, addresses, .. } = AttachmentNames::of(network, attachment);
             let public_addresses = public_addresses(network, attachment);
             NodeInterface { name, subnet, addresses, public_addresses, device: String::new(), alive: false }
         };
@@ -438,14 +438,14 @@ fn refused(message: String) -> Response {
 }
 
 /// An attachment's names: a machine and its interface, or a VNet and the device it hangs on.
-pub(super) struct Place {
+pub(super) struct AttachmentNames {
     pub(super) node: String,
     pub(super) nic: String,
     subnet: String,
     addresses: Vec<IpAddr>,
 }
 
-impl Place {
+impl AttachmentNames {
     pub(super) fn of(network: &Network, attachment: Attachment) -> Self {
         match attachment {
             Attachment::Vnet(vnet) => {

@@ -11,7 +11,7 @@ use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::sys::crowd::Crowd;
+use crate::sys::connection_limit::ConnectionLimit;
 use crate::sys::peer;
 use crate::sys::poll::{Poller, Ready};
 use crate::sys::socket::peer_process;
@@ -33,7 +33,7 @@ const CHUNK: usize = 64 << 10;
 const LISTENER: u64 = u64::MAX;
 
 /// A client that has asked, or has not managed to.
-pub(in crate::daemon) struct Heard {
+pub(in crate::daemon) struct ReceivedRequest {
     pub(in crate::daemon) stream: UnixStream,
     pub(in crate::daemon) line: Result<Vec<u8>, Unreadable>,
 }
@@ -58,20 +58,20 @@ pub(in crate::daemon) struct Reception {
     poller: Poller,
     listener: UnixListener,
     arriving: HashMap<u64, Arriving>,
-    crowd: Crowd<u32>,
+    limit: ConnectionLimit<u32>,
     next_token: u64,
-    heard: SyncSender<Heard>,
+    heard: SyncSender<ReceivedRequest>,
     chunk: Box<[u8]>,
 }
 
 impl Reception {
-    pub(in crate::daemon) fn open(listener: UnixListener, heard: SyncSender<Heard>) -> io::Result<Self> {
+    pub(in crate::daemon) fn open(listener: UnixListener, heard: SyncSender<ReceivedRequest>) -> io::Result<Self> {
         let poller = Poller::new()?;
         listener.set_nonblocking(true)?;
         poller.add(&listener, LISTENER)?;
-        let crowd = Crowd::new(MOST, SHARE);
+        let limit = ConnectionLimit::new(MOST, SHARE);
         let chunk = vec![0; CHUNK].into_boxed_slice();
-        Ok(Self { poller, listener, arriving: HashMap::new(), crowd, next_token: 0, heard, chunk })
+        Ok(Self { poller, listener, arriving: HashMap::new(), limit, next_token: 0, heard, chunk })
     }
 
     /// Hears clients until the process ends.
@@ -117,7 +117,7 @@ impl Reception {
         let process = peer_process(&stream).unwrap_or(0);
         self.arriving
             .insert(token, Arriving { stream, process, line: Vec::new(), deadline: Instant::now() + PATIENCE });
-        if let Some(oldest) = self.crowd.enter(process, token) {
+        if let Some(oldest) = self.limit.enter(process, token) {
             self.take(oldest);
         }
         Ok(())
@@ -152,13 +152,13 @@ impl Reception {
         let Some(Arriving { stream, .. }) = self.take(token) else { return };
         if stream.set_nonblocking(false).is_ok() {
             // Where too many have asked already it ends without an answer.
-            let _ = self.heard.try_send(Heard { stream, line });
+            let _ = self.heard.try_send(ReceivedRequest { stream, line });
         }
     }
 
     fn take(&mut self, token: u64) -> Option<Arriving> {
         let arriving = self.arriving.remove(&token)?;
-        self.crowd.leave(&arriving.process, token);
+        self.limit.leave(&arriving.process, token);
         // Fails only for one that is not there.
         let _ = self.poller.remove(&arriving.stream);
         Some(arriving)

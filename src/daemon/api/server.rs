@@ -19,8 +19,8 @@ use super::Answers;
 use super::follow::Followers;
 use super::framing::{self, Unreadable};
 use super::protocol::{Change, Refusal, Request, Response};
-use super::rate_limit::Room;
-use super::reception::{Heard, Reception};
+use super::reception::{ReceivedRequest, Reception};
+use super::slots::Slots;
 
 pub use super::LabFacts;
 pub use super::follow::Feed;
@@ -54,7 +54,7 @@ pub fn serve(
     shutdown: impl Fn() + Send + Sync + 'static,
 ) -> io::Result<()> {
     let answers = Answers { engine, lab, since: Instant::now() };
-    let changing = Room::of(CHANGES);
+    let changing = Slots::new(CHANGES);
     let answer = move |request| match request {
         Request::Change(wanted) => Answer::Once(match changing.enter() {
             Some(_place) => change(wanted),
@@ -89,8 +89,8 @@ pub fn listen<A: Into<Answer>>(
     Ok(())
 }
 
-fn converse(client: Heard, answer: impl Fn(Request) -> Answer, shutdown: impl Fn(), followers: &Followers) {
-    let Heard { stream, line } = client;
+fn converse(client: ReceivedRequest, answer: impl Fn(Request) -> Answer, shutdown: impl Fn(), followers: &Followers) {
+    let ReceivedRequest { stream, line } = client;
     let request = line.and_then(|line| framing::decode(&line));
     let stops = matches!(request, Ok(Request::Shutdown));
     let answer = match request {

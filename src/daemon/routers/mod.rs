@@ -45,7 +45,7 @@ pub struct Routers {
 
 /// Where a node of the lab stands.
 #[derive(Debug)]
-pub struct Place {
+pub struct NodeNamespace {
     pub namespace: Netns,
     /// Another, and it is another namespace.
     pub identity: Option<Identity>,
@@ -77,7 +77,7 @@ struct Pending {
 }
 
 impl Routers {
-    /// None yet: they come with [`Self::heed`].
+    /// None yet: they come with [`Self::apply`].
     pub fn new(engine: Arc<Engine>, log: Arc<EventLog>) -> Self {
         let (nodes, foreign, silent) = (Mutex::default(), Mutex::default(), Mutex::default());
         let shared = Shared { nodes, foreign, silent, signal: Signal::default(), log };
@@ -86,7 +86,7 @@ impl Routers {
 
     /// Goes by a network from now on: routers that it no longer has end, new ones start, the others change what differs.
     /// `place` finds a node of the lab. Says what did not work.
-    pub fn heed(&self, network: &Network, place: impl Fn(&str) -> io::Result<Place>) -> Vec<String> {
+    pub fn apply(&self, network: &Network, place: impl Fn(&str) -> io::Result<NodeNamespace>) -> Vec<String> {
         let learned = self.engine.compiled().learned().clone();
         let mut nodes = nodes(network, &learned);
         take_down(&mut nodes, &learned.down);
@@ -99,7 +99,7 @@ impl Routers {
             let name = node.name.clone();
             let placed = place(&node.host).and_then(|place| match before.remove(&name) {
                 Some(mut router) if router.stays(&node, &place) => {
-                    router.heed(node);
+                    router.apply(node);
                     Ok(router)
                 }
                 other => {
@@ -285,7 +285,7 @@ impl Shared {
         let now = engine.published();
         let (network, learned) = (&now.network, now.compiled.learned());
         let exchange = Exchange::of(network, learned);
-        silent.iter_mut().filter_map(|link| link.heed(network, learned, &exchange)).collect()
+        silent.iter_mut().filter_map(|link| link.apply(network, learned, &exchange)).collect()
     }
 
     /// Has the routers at Azure's borders say what follows from what was heard.

@@ -20,7 +20,7 @@ use crate::sys::caps::CapabilitySet;
 use crate::sys::netns::Identity;
 
 use super::kernel::Kernel;
-use super::{Place, Shared, lock};
+use super::{NodeNamespace, Shared, lock};
 
 #[derive(Debug)]
 pub(super) struct Running {
@@ -75,7 +75,7 @@ impl Reporter {
 }
 
 impl Running {
-    pub(super) fn start(node: Node, place: &Place, shared: Arc<Shared>) -> io::Result<Self> {
+    pub(super) fn start(node: Node, place: &NodeNamespace, shared: Arc<Shared>) -> io::Result<Self> {
         let speaker = node.speaker(seed(&node), Instant::now());
         let addresses = Addresses::default();
         let reporter =
@@ -98,7 +98,7 @@ impl Running {
         let router = Router::start("vnet-bgp", &place.namespace, speaker, CapabilitySet::empty(), tell)?;
         let bare = Node { peers: Vec::new(), ..node.clone() };
         let mut running = Self { node: bare, place: place.identity, router, reporter, next: 0, kernel };
-        running.heed(node);
+        running.apply(node);
         Ok(running)
     }
 
@@ -107,13 +107,13 @@ impl Running {
     }
 
     /// Whether it can go on as another description has it.
-    pub(super) fn stays(&self, node: &Node, place: &Place) -> bool {
+    pub(super) fn stays(&self, node: &Node, place: &NodeNamespace) -> bool {
         let Node { name: _, host: _, asn, address, routes: _, peers: _, sink, foreign: _ } = node;
         (self.node.asn, self.node.address, self.node.sink) == (*asn, *address, *sink) && self.place == place.identity
     }
 
     /// Goes by another description from now on.
-    pub(super) fn heed(&mut self, mut node: Node) {
+    pub(super) fn apply(&mut self, mut node: Node) {
         let before = std::mem::take(&mut self.node.peers);
         let addresses = Arc::clone(&self.reporter.addresses);
         for peer in &mut node.peers {

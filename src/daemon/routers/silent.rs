@@ -13,14 +13,14 @@ use crate::model::{CircuitIx, Customer, Learned, Network, Side};
 use crate::sys::netlink::Netlink;
 use crate::sys::netns::Identity;
 
-use super::Place;
+use super::NodeNamespace;
 
 /// The customer's end of one of a circuit's links.
 #[derive(Debug)]
 pub struct SilentLink {
     pub circuit: String,
     pub side: Side,
-    pub place: Place,
+    pub place: NodeNamespace,
     pub device: String,
     /// Of its routes: among links to one prefix the least wins.
     pub metric: u32,
@@ -42,7 +42,7 @@ pub(super) struct Silent {
 
 impl Silent {
     pub(super) fn of(link: SilentLink) -> io::Result<Self> {
-        let SilentLink { circuit, side, place: Place { namespace, identity }, device, metric } = link;
+        let SilentLink { circuit, side, place: NodeNamespace { namespace, identity }, device, metric } = link;
         let netlink = namespace.run(Netlink::open).and_then(|opened| opened)?;
         Ok(Self { circuit, side, device, metric, place: identity, netlink, routes: BTreeSet::new(), doubtful: true })
     }
@@ -58,7 +58,7 @@ impl Silent {
     }
 
     /// Has the kernel go by what the edge says now. Says what did not work; that is tried again with the next change.
-    pub(super) fn heed(&mut self, network: &Network, learned: &Learned, exchange: &Exchange) -> Option<String> {
+    pub(super) fn apply(&mut self, network: &Network, learned: &Learned, exchange: &Exchange) -> Option<String> {
         let circuit = network.circuits().find(|(_, circuit)| circuit.name == self.circuit).map(|(ix, _)| ix);
         let wanted = circuit.map_or_else(BTreeSet::new, |ix| told((network, learned), exchange, ix, self.side));
         if !self.doubtful && wanted == self.routes {

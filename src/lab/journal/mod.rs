@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_that_do_not_heed_are_killed_together() {
+    fn programs_that_ignore_sigterm_are_killed_together() {
         let (mut children, leaders): (Vec<_>, Vec<_>) = (0..3).map(|_| deaf()).unzip();
         // One that has ended and that nobody has reaped is not waited for.
         let mut ended = Command::new("true").process_group(0).spawn().unwrap();

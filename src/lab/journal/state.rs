@@ -240,7 +240,7 @@ impl LabDir {
         let cannot = || format!("cannot remove what is left of lab {}", self.name);
         let mut ignored = Vec::new();
         let named = Journal::read(&self.journal()).unwrap_or_else(|error| {
-            ignored.push(format!("{} is not heeded: {error}", self.journal().display()));
+            ignored.push(format!("{} is ignored: {error}", self.journal().display()));
             Vec::new()
         });
         let (ours, others): (Vec<_>, Vec<_>) = named.into_iter().partition(|made| self.makes(made));

@@ -20,7 +20,7 @@ use crate::daemon::change;
 use crate::daemon::engine::{Engine, Next, Published};
 use crate::daemon::events::{self, EventLog, Happening};
 use crate::daemon::flow_log::FlowLogger;
-use crate::daemon::routers::{Place, Routers};
+use crate::daemon::routers::{NodeNamespace, Routers};
 use crate::lab::error::{During, Error, Result};
 use crate::lab::journal::record::Record;
 use crate::lab::namespaces::filters::Filters;
@@ -200,7 +200,7 @@ impl Lab<'_> {
             let storage =
                 flow_logs::storage(&next.network, topology, &self.site.claim.dir).map_err(Unchanged::Failed)?;
             let guests = self.make(&published, next).map_err(Unchanged::Failed)?;
-            self.logger.heed(storage);
+            self.logger.apply(storage);
             warnings.extend(self.finish(guests));
             self.engine.published().plan_since(&published)
         } else {
@@ -314,7 +314,7 @@ impl Lab<'_> {
         complaints.extend(self.route());
         complaints.extend(self.watch_switches());
         complaints.extend(self.start_programs(Some(&before)));
-        complaints.extend(self.site.platform.heed(&self.engine, &self.history).err().map(|error| error.to_string()));
+        complaints.extend(self.site.platform.apply(&self.engine, &self.history).err().map(|error| error.to_string()));
         complaints
     }
 
@@ -322,9 +322,9 @@ impl Lab<'_> {
     pub(in crate::lab) fn route(&self) -> Vec<String> {
         let place = |host: &str| {
             let path = self.site.guests.namespace(host).ok_or(io::ErrorKind::NotFound)?;
-            Ok(Place { namespace: Netns::open(path)?, identity: netns::identity(path) })
+            Ok(NodeNamespace { namespace: Netns::open(path)?, identity: netns::identity(path) })
         };
-        let mut complaints = self.routers.heed(&self.engine.network(), place);
+        let mut complaints = self.routers.apply(&self.engine.network(), place);
         complaints.extend(self.lead_around());
         complaints.extend(self.tell_silent());
         complaints

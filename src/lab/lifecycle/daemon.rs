@@ -126,7 +126,7 @@ fn serve(
     lab.read.memory = memory;
     dir.write_record(&lab.record)?;
     lab.start_programs(None).iter().for_each(|complaint| warn!("{complaint}"));
-    lab.site.platform.heed(&lab.engine, &lab.history)?;
+    lab.site.platform.apply(&lab.engine, &lab.history)?;
     // SYS_ADMIN and NET_ADMIN make and remove machines and unmount their names in the end, KILL ends programs that became
     // another user, SYS_PTRACE tells which processes are in a machine that goes.
     let kept = CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN | CapabilitySet::KILL | CapabilitySet::SYS_PTRACE;
@@ -185,7 +185,7 @@ fn begin(
     site.note_places(&network);
     // Before any packet can come.
     let mut filters = Filters::default();
-    filters.heed(&network, &record, &site.claim.dir).iter().for_each(|complaint| warn!("{complaint}"));
+    filters.apply(&network, &record, &site.claim.dir).iter().for_each(|complaint| warn!("{complaint}"));
     let mut learned = Learned { health: Some(BTreeMap::new()), ..Learned::default() };
     let mut tuns = Vec::new();
     for attachment in attachments {
@@ -196,7 +196,7 @@ fn begin(
     let storage = flow_logs::storage(&network, path.as_deref(), &site.claim.dir)?;
     let offload = tuns.first().map_or(OffloadSupport::Off, |tun| tun.offload);
     let (engine, logger) = powerless(|| start(network, tuns, learned))?;
-    logger.heed(storage);
+    logger.apply(storage);
     let history: Arc<EventLog> = Arc::default();
     let routers = Arc::new(Routers::new(Arc::clone(&engine), Arc::clone(&history)));
     let facts = LabFacts {
@@ -327,7 +327,7 @@ fn watch(lab: &mut Lab<'_>) -> &'static str {
                 lab.history.tell(Happening::WorkerFailed { worker, reason: error.to_string() });
                 lab.alert(format!("worker {worker} ended: {error}; `vnet down` and `vnet up` start it again"));
             }
-            Ok(Event::DevicesChanged) => lab.heed_switches(),
+            Ok(Event::DevicesChanged) => lab.check_links(),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return "nobody is left to ask",
         }

@@ -56,7 +56,7 @@ impl Switches {
     }
 
     /// Watches these namespaces from now on and no others.
-    fn heed(&mut self, places: &HashSet<PathBuf>) -> Result<()> {
+    fn apply(&mut self, places: &HashSet<PathBuf>) -> Result<()> {
         let stays = |path: &PathBuf, identity| places.contains(path) && netns::identity(path) == identity;
         let gone = self.places.iter().filter(|(path, (identity, _))| !stays(path, *identity));
         self.forget(&gone.map(|(path, _)| path.clone()).collect());
@@ -112,11 +112,11 @@ impl Lab<'_> {
     pub(in crate::lab) fn watch_switches(&mut self) -> Option<String> {
         let network = self.engine.network();
         let ends = watched(&network).filter_map(|at| self.site.place(&network, at));
-        self.switches.heed(&ends.collect()).err().map(|error| error.to_string())
+        self.switches.apply(&ends.collect()).err().map(|error| error.to_string())
     }
 
     /// Goes by the devices that are switched on: the others' tunnels and links are down, to the tables and to BGP.
-    pub(in crate::lab) fn heed_switches(&mut self) {
+    pub(in crate::lab) fn check_links(&mut self) {
         // What changes after this is told again.
         self.switches.shared.told.store(false, Ordering::Release);
         let network = self.engine.network();

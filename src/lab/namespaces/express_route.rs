@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::daemon::routers::{Place, SilentLink};
+use crate::daemon::routers::{NodeNamespace, SilentLink};
 use crate::lab::lifecycle::apply::Lab;
 use crate::model::{Attachment, CircuitIx, Network, Side};
 use crate::sys::netns::{self, Netns};
@@ -76,7 +76,7 @@ impl Lab<'_> {
         let links = silent.flat_map(|(ix, circuit)| Side::BOTH.map(|side| (ix, circuit.name.clone(), side)));
         let link = |(ix, circuit, side)| {
             let (path, device) = self.site.guests.far(&network, Attachment::CircuitLink(ix, side))?;
-            let place = Place { namespace: Netns::open(&path).ok()?, identity: netns::identity(&path) };
+            let place = NodeNamespace { namespace: Netns::open(&path).ok()?, identity: netns::identity(&path) };
             Some(SilentLink { circuit, side, place, device: device.name, metric: device.metric })
         };
         self.routers.tell_silent(links.filter_map(link).collect())

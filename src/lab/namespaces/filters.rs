@@ -52,7 +52,7 @@ struct Loader<'a> {
 
 impl Filters {
     /// Gives every machine that runs the rules that its network has for it. Returns what did not work.
-    pub(in crate::lab) fn heed(&mut self, network: &Network, record: &Record, dir: &LabDir) -> Vec<String> {
+    pub(in crate::lab) fn apply(&mut self, network: &Network, record: &Record, dir: &LabDir) -> Vec<String> {
         let is_there = |name: &str| record.nodes.iter().any(|node| node.name == name);
         self.loaded.retain(|name, _| is_there(name));
         let mut complaints = Vec::new();
@@ -100,7 +100,7 @@ impl Filters {
 impl Lab<'_> {
     /// Gives machines the rules that the network has for them now. Returns what did not work.
     pub(in crate::lab) fn filter(&mut self) -> Vec<String> {
-        let complaints = self.filters.heed(&self.engine.network(), &self.record, &self.site.claim.dir);
+        let complaints = self.filters.apply(&self.engine.network(), &self.record, &self.site.claim.dir);
         self.tell_filters();
         complaints
     }

@@ -16,7 +16,7 @@ use crate::daemon::engine::{Engine, Learned};
 use crate::daemon::events::{EventLog, Happening};
 use crate::lab::error::{During, Result};
 use crate::model::{Health, Masquerade, Network, ProbeKey, ProbeProtocol, Probed, VnetIx};
-use crate::platform::health_probe::{Ask, Prober, Target, Told};
+use crate::platform::health_probe::{Ask, Prober, Report, Target};
 use crate::platform::{Directory, Served, Server};
 use crate::sys::netns::Netns;
 use crate::sys::socket::Origin;
@@ -63,7 +63,7 @@ impl Platform {
     }
 
     /// Answers and probes whom the running network wants answered and probed, and nobody else.
-    pub(in crate::lab) fn heed(&mut self, engine: &Arc<Engine>, history: &Arc<EventLog>) -> Result<()> {
+    pub(in crate::lab) fn apply(&mut self, engine: &Arc<Engine>, history: &Arc<EventLog>) -> Result<()> {
         let network = engine.network();
         self.serve(&network)?;
         let targets = self.targets(&network);
@@ -74,7 +74,7 @@ impl Platform {
             self.prober = Some(prober.during(|| "cannot probe".into())?);
         }
         if let Some(prober) = &self.prober {
-            prober.heed(targets);
+            prober.apply(targets);
         }
         Ok(())
     }
@@ -93,7 +93,7 @@ impl Platform {
             Some((device, directory))
         };
         let behind = Directory::of_all(network).into_iter().filter_map(behind).collect();
-        server.heed(Served { behind, forwarders: network.dns_forwarders.clone() });
+        server.apply(Served { behind, forwarders: network.dns_forwarders.clone() });
         Ok(())
     }
 
@@ -123,13 +123,13 @@ const fn prober_of(backend: IpAddr) -> IpAddr {
 }
 
 /// Somebody is up or down now: the tables follow.
-fn learn(engine: &Engine, history: &EventLog, news: BTreeMap<ProbeKey, Told>) {
+fn learn(engine: &Engine, history: &EventLog, news: BTreeMap<ProbeKey, Report>) {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut changed = Vec::new();
     engine.learn(|learned: &mut Learned| {
         let known = learned.health.get_or_insert_default();
-        for (key, told) in news {
-            let Told::Health { up, reason } = told else {
+        for (key, report) in news {
+            let Report::Health { up, reason } = report else {
                 known.remove(&key);
                 continue;
             };

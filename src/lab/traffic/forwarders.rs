@@ -132,7 +132,7 @@ impl Seen {
 
     /// Where a packet that `from` sent was seen last, or the answer of `to`: the machine, whether it sent it on, and whether it
     /// was the answer. None if no machine but the sender saw it.
-    pub(in crate::lab) fn lost(
+    pub(in crate::lab) fn last_seen(
         &self,
         names: &[Flow],
         (from, to): (&str, Option<&str>),

@@ -72,12 +72,12 @@ pub struct Outcome {
     /// What else there is to know.
     pub note: Option<String>,
     /// Of a flow that was followed and not answered.
-    pub lost: Option<Lost>,
+    pub last_seen: Option<LastSeen>,
 }
 
 /// Where a packet or its answer was seen last.
 #[derive(Clone, Debug)]
-pub struct Lost {
+pub struct LastSeen {
     /// None where no machine but its sender saw it.
     pub at: Option<String>,
     /// Whether that machine has sent it on.
@@ -121,11 +121,11 @@ enum Listener {
     Program,
 }
 
-type Place = (Attachment, SocketAddr, Transport);
-type Listeners = HashMap<Place, Listener>;
+type ListenAddress = (Attachment, SocketAddr, Transport);
+type Listeners = HashMap<ListenAddress, Listener>;
 
 /// Outcomes, and the trials to ask again with somebody listening elsewhere.
-type Batch = (Vec<Result<Outcome>>, Vec<(usize, Place)>);
+type Batch = (Vec<Result<Outcome>>, Vec<(usize, ListenAddress)>);
 
 /// What a trial's packets were like and whether they were answered.
 struct Attempt {
@@ -147,7 +147,7 @@ enum Answer {
 impl Ground<'_> {
     /// Asks all at once, where somebody must listen in these places, too. Trials whose packets a guest sent to a place
     /// where nobody listens are told, by their number.
-    fn batch(self, trials: &[Trial], places: &[Place], stop: &AtomicBool) -> Result<Batch> {
+    fn batch(self, trials: &[Trial], places: &[ListenAddress], stop: &AtomicBool) -> Result<Batch> {
         let listeners = self.listeners(trials.iter().filter_map(Trial::place).chain(places.iter().copied()))?;
         let programs = listeners.iter().filter(|(_, listener)| matches!(listener, Listener::Program));
         let asked: Vec<String> = programs.map(|((attachment, ..), _)| self.name(*attachment)).collect();
@@ -192,7 +192,7 @@ impl Ground<'_> {
     }
 
     /// Where a guest has sent the packets on to, another machine or port than was asked, unless that was answered.
-    fn moved(self, trial: &Trial, attempt: &Attempt, names: &[Flow], seen: &Seen) -> Option<Place> {
+    fn moved(self, trial: &Trial, attempt: &Attempt, names: &[Flow], seen: &Seen) -> Option<ListenAddress> {
         let (_, asked, transport) = trial.place()?;
         if !trial.follow || attempt.answer == Answer::Yes {
             return None;
@@ -213,7 +213,7 @@ impl Ground<'_> {
     }
 
     /// Opens whatever must answer, unless a program of the machine does.
-    fn listeners(self, places: impl Iterator<Item = Place>) -> Result<Listeners> {
+    fn listeners(self, places: impl Iterator<Item = ListenAddress>) -> Result<Listeners> {
         let mut listeners = Listeners::new();
         let deadline = Instant::now() + PROGRAM;
         for place in places {
@@ -297,7 +297,7 @@ impl Ground<'_> {
         }
         let answers: Vec<_> = names.iter().map(|name| name.answer()).collect();
         let to = trial.to.map(|to| self.name(to));
-        let lost = || Lost::of(seen, names, (&self.name(trial.from), to.as_deref()));
+        let last_seen = || LastSeen::of(seen, names, (&self.name(trial.from), to.as_deref()));
         Outcome {
             arrived,
             elsewhere,
@@ -307,7 +307,7 @@ impl Ground<'_> {
             source_port: attempt.flow.src.1,
             took: attempt.took,
             note: note.map(str::to_owned),
-            lost: (trial.follow && !arrived).then(lost),
+            last_seen: (trial.follow && !arrived).then(last_seen),
         }
     }
 
@@ -391,9 +391,9 @@ impl Ground<'_> {
     }
 }
 
-impl Lost {
+impl LastSeen {
     fn of(seen: &Seen, names: &[Flow], (from, to): (&str, Option<&str>)) -> Self {
-        let Some((machine, sent_on, answer)) = seen.lost(names, (from, to)) else {
+        let Some((machine, sent_on, answer)) = seen.last_seen(names, (from, to)) else {
             let text = format!("the packet left {from}, if at all, and came to no machine");
             return Self { at: None, sent_on: false, text };
         };
@@ -412,7 +412,7 @@ impl Lost {
 
 impl Trial {
     /// Where somebody must listen.
-    fn place(&self) -> Option<Place> {
+    fn place(&self) -> Option<ListenAddress> {
         let (port, transport) = match self.probe {
             Probe::Ping => return None,
             Probe::Tcp(port) => (port, Transport::Tcp),

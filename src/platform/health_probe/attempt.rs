@@ -1,4 +1,4 @@
-//! One probe on its way: a connection, and for HTTP a question and the first line of its answer (LB-10).
+//! One running probe: a connection, and for HTTP a request and the first line of its answer (LB-10).
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -12,7 +12,7 @@ use crate::sys::socket::{Connecting, Origin};
 
 use super::tls::Wire;
 
-/// Longest first line of an answer: whoever says more before it ends is not up.
+/// Longest first line of an answer; a backend with a longer one is down.
 const LINE_MAX: usize = 1024;
 
 /// What a probe does.
@@ -20,30 +20,30 @@ const LINE_MAX: usize = 1024;
 pub enum Ask {
     /// Connects, then closes.
     Connect,
-    /// Asks for this path; only status 200 is up.
+    /// Requests this path; only status 200 counts as up.
     Get { path: String, secure: bool },
 }
 
-/// A probe that has not come to its end.
+/// A probe that has not ended.
 #[derive(Debug)]
 pub(super) struct Attempt {
     stage: Stage,
-    /// What is to be said once it is connected.
+    /// The request to send once it is connected.
     request: Vec<u8>,
-    /// Whom it speaks TLS with, and how.
+    /// The TLS name and settings, if it speaks TLS.
     secure: Option<(IpAddr, Arc<ClientConfig>)>,
 }
 
 #[derive(Debug)]
 enum Stage {
     Connecting(Connecting),
-    /// So much of the request is written.
+    /// How many bytes of the request are written.
     Asking(Wire, usize),
     Hearing(Wire, Vec<u8>),
     Over,
 }
 
-/// How a probe went: None while it goes on, or else why it failed.
+/// The result of a probe: None while it runs, or else why it failed.
 pub(super) type Outcome = Option<Result<(), String>>;
 
 impl Attempt {
@@ -56,7 +56,7 @@ impl Attempt {
         Ok(Self { stage: Stage::Connecting(connecting), request, secure })
     }
 
-    /// Whether it waits until its socket takes something, not for something to read.
+    /// Whether it waits for its socket to become writable, not readable.
     pub(super) fn wants_write(&self) -> bool {
         match &self.stage {
             Stage::Connecting(_) => true,
@@ -66,7 +66,7 @@ impl Attempt {
         }
     }
 
-    /// Gets on as far as it can.
+    /// Proceeds as far as it can without waiting.
     pub(super) fn advance(&mut self) -> Outcome {
         loop {
             match self.step() {
@@ -95,7 +95,7 @@ impl Attempt {
             Stage::Hearing(mut stream, mut heard) => {
                 let mut buffer = [0; LINE_MAX];
                 match stream.read(&mut buffer) {
-                    Ok(0) => return Err(Stop::Failed("it hung up before it answered".to_owned())),
+                    Ok(0) => return Err(Stop::Failed("it closed the connection before it answered".to_owned())),
                     Ok(more) => heard.extend_from_slice(&buffer[..more]),
                     Err(error) if waits(&error) => return self.wait(Stage::Hearing(stream, heard)),
                     Err(error) => return Err(error.into()),
@@ -136,7 +136,7 @@ impl AsFd for Attempt {
     }
 }
 
-/// Why an attempt does not get on.
+/// Why an attempt does not proceed.
 enum Stop {
     Waits,
     Failed(String),
@@ -148,7 +148,7 @@ impl From<io::Error> for Stop {
     }
 }
 
-/// As Azure's own prober calls itself.
+/// The user agent of Azure's own prober.
 fn request(peer: SocketAddr, path: &str) -> Vec<u8> {
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     format!("GET {path} HTTP/1.1\r\nHost: {peer}\r\nUser-Agent: Load Balancer Agent\r\nConnection: close\r\n\r\n")

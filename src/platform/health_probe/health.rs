@@ -1,16 +1,16 @@
-//! Whether a backend is up, out of how its probes went (LB-11).
+//! Whether a backend is up, from the results of its probes (LB-11).
 
-/// Nobody is up before the first success; from then on as many in a row as the threshold says change it.
+/// A backend is down until its first success. From then on, `threshold` opposite results in a row change its state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct BackendHealth {
     up: bool,
-    /// It has answered once.
+    /// It has succeeded once.
     known: bool,
-    /// How many in a row spoke against what it is.
+    /// Results in a row against the current state.
     against: u32,
 }
 
-impl Standing {
+impl BackendHealth {
     pub(super) const fn is_up(self) -> bool {
         self.up
     }
@@ -19,7 +19,7 @@ impl Standing {
         self.known
     }
 
-    /// Takes note of one probe; true if that changes what it is.
+    /// Records one result; true if it changes the state.
     pub(super) fn note(&mut self, success: bool, threshold: u32) -> bool {
         self.against = if success == self.up { 0 } else { self.against + 1 };
         let first = success && !self.known;
@@ -37,12 +37,12 @@ impl Standing {
 mod tests {
     use super::*;
 
-    /// What it is after each probe; `+` is a success.
+    /// The state after each probe; `+` is a success.
     fn course(probes: &str, threshold: u32) -> String {
-        let mut standing = Standing::default();
+        let mut health = BackendHealth::default();
         let after = |probe| {
-            standing.note(probe == '+', threshold);
-            if standing.is_up() { '+' } else { '-' }
+            health.note(probe == '+', threshold);
+            if health.is_up() { '+' } else { '-' }
         };
         probes.chars().map(after).collect()
     }
@@ -55,15 +55,15 @@ mod tests {
     }
 
     #[test]
-    fn lb_10_nobody_is_up_before_the_first_success() {
+    fn lb_10_a_backend_is_down_before_its_first_success() {
         assert_eq!(course("---", 3), "---");
         assert_eq!(course("--+", 3), "--+");
     }
 
     #[test]
-    fn only_changes_are_told() {
-        let mut standing = Standing::default();
-        let told: Vec<_> = [false, true, true, false, false, false].map(|probe| standing.note(probe, 2)).into();
+    fn only_changes_are_reported() {
+        let mut health = BackendHealth::default();
+        let told: Vec<_> = [false, true, true, false, false, false].map(|probe| health.note(probe, 2)).into();
         assert_eq!(told, [false, true, false, false, true, false]);
     }
 }

@@ -1,8 +1,8 @@
 //! Health probes of load balancers, on real sockets (LB-10, LB-11).
 //!
-//! One idea: one thread in the platform's own namespace asks everybody, each at its own time, and waits for nobody: all
-//! sockets are non-blocking. What it tells is only what is not as it was before. What health means to packets is decided
-//! elsewhere.
+//! One idea: one thread in the platform's own namespace probes all backends, each at its own interval. It never waits
+//! for a single backend, since all sockets are non-blocking. It reports changes only. Other modules decide what health
+//! means to packets.
 
 mod attempt;
 mod health;
@@ -10,4 +10,4 @@ mod prober;
 mod tls;
 
 pub use attempt::Ask;
-pub use prober::{Prober, Target, Told};
+pub use prober::{Prober, Report, Target};

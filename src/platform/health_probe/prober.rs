@@ -1,4 +1,4 @@
-//! The thread that probes, and the handle by which it is told whom.
+//! The thread that probes, and the handle that gives it its targets.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,21 +16,21 @@ use crate::sys::poll::{Poller, Ready, Waker};
 use crate::sys::socket::Origin;
 
 use super::attempt::{Ask, Attempt};
-use super::health::Standing;
+use super::health::BackendHealth;
 use super::tls;
 
-/// An answer may take no longer, however long the interval is (LB-10).
+/// The time limit of a probe, however long the interval is (LB-10).
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// When a backend that has never answered is asked again; then after twice as long, up to its interval. Azure's have had
-/// minutes to come up before anybody looks.
+/// The first pause before a backend that never succeeded is probed again. The pause doubles up to the interval. In
+/// Azure, backends have had minutes to start before anyone looks.
 const FIRST_AGAIN: Duration = Duration::from_millis(250);
-/// News wait so long for others, so that the tables are made once for all of them.
+/// How long a change waits for others, so that the tables are compiled once for all of them.
 const GATHER: Duration = Duration::from_millis(20);
-/// Ready sockets that one turn looks at.
+/// Ready sockets handled in one turn.
 const BATCH: usize = 64;
 const WAKER: u64 = u64::MAX;
 
-/// Whom to ask, and how.
+/// The backend to probe, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     pub origin: Origin,
@@ -40,12 +40,12 @@ pub struct Target {
     pub threshold: u32,
 }
 
-/// What is not as it was.
+/// A change of a target's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
-    /// Up or down, and what its last probe met.
+pub enum Report {
+    /// Up or down, and the result of its last probe.
     Health { up: bool, reason: String },
-    /// Nobody asks it any more.
+    /// It is not probed any more.
     Gone,
 }
 
@@ -64,14 +64,14 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Orders {
-    /// What to go by from now on.
+    /// The targets to probe from now on.
     targets: Option<BTreeMap<ProbeKey, Target>>,
     ends: bool,
 }
 
 impl Prober {
-    /// Starts a thread in a namespace, without capabilities. Whoever is told waits at most that long for news.
-    pub fn start(namespace: &Netns, tell: impl FnMut(BTreeMap<ProbeKey, Told>) + Send + 'static) -> io::Result<Self> {
+    /// Starts a thread in a namespace, without capabilities. `tell` gets changes at most 20 ms after they happen.
+    pub fn start(namespace: &Netns, tell: impl FnMut(BTreeMap<ProbeKey, Report>) + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared { orders: Mutex::default(), waker: Waker::new()? });
         let (ours, theirs) = (Arc::clone(&shared), Arc::clone(&shared));
         let thread = namespace.spawn(
@@ -83,8 +83,8 @@ impl Prober {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Asks these from now on, and no others. Of whom is asked as before, what is known stays.
-    pub fn heed(&self, targets: BTreeMap<ProbeKey, Target>) {
+    /// Probes these targets from now on, and no others. What is known of targets that stay is kept.
+    pub fn apply(&self, targets: BTreeMap<ProbeKey, Target>) {
         self.shared.change(|orders| orders.targets = Some(targets));
     }
 }
@@ -93,7 +93,7 @@ impl Drop for Prober {
     fn drop(&mut self) {
         self.shared.change(|orders| orders.ends = true);
         if let Some(thread) = self.thread.take() {
-            // One that panicked has said so.
+            // A thread that panicked has reported it.
             let _ = thread.join();
         }
     }
@@ -112,30 +112,30 @@ impl Shared {
     }
 }
 
-/// What the thread has for itself.
+/// The thread's own state.
 struct Rounds {
     poller: Poller,
     tls: Arc<ClientConfig>,
     asked: BTreeMap<ProbeKey, Asked>,
-    /// By the token of its socket: whose attempt that is.
+    /// By the token of its socket: the target of that attempt.
     attempts: BTreeMap<u64, ProbeKey>,
     next_token: u64,
-    news: BTreeMap<ProbeKey, Told>,
-    /// When the news are told.
+    news: BTreeMap<ProbeKey, Report>,
+    /// When the changes are reported.
     tell_at: Option<Instant>,
 }
 
 /// One target.
 struct Asked {
     target: Target,
-    standing: Standing,
-    /// Why it is down, or else nothing.
+    health: BackendHealth,
+    /// Why it is down; empty if it is up.
     reason: String,
-    /// When it is asked next; of one that is being asked, when that takes too long.
+    /// When it is probed next; during a probe, its deadline.
     due: Instant,
-    /// When it was asked last.
+    /// When it was probed last.
     begun: Instant,
-    /// How long one waits that has never answered.
+    /// The pause before the next probe of a target that never succeeded.
     pause: Duration,
     attempt: Option<(u64, Attempt)>,
 }
@@ -149,7 +149,7 @@ impl Rounds {
         Ok(Self { poller, tls, asked, attempts, next_token: 0, news, tell_at: None })
     }
 
-    fn run(mut self, shared: &Shared, mut tell: impl FnMut(BTreeMap<ProbeKey, Told>)) {
+    fn run(mut self, shared: &Shared, mut tell: impl FnMut(BTreeMap<ProbeKey, Report>)) {
         let mut ready = Ready::new(BATCH);
         loop {
             let orders = shared.take();
@@ -158,7 +158,7 @@ impl Rounds {
             }
             let now = Instant::now();
             if let Some(targets) = orders.targets {
-                self.heed(targets, now);
+                self.apply(targets, now);
             }
             for token in ready.tokens().filter(|token| *token != WAKER).collect::<Vec<_>>() {
                 self.advance(token, now);
@@ -171,27 +171,27 @@ impl Rounds {
             let next = self.asked.values().map(|asked| asked.due).chain(self.tell_at).min();
             let timeout = next.map(|at| at.saturating_duration_since(now));
             if let Err(error) = self.poller.wait(&mut ready, timeout) {
-                tracing::error!("nobody is probed any more: {error}");
+                tracing::error!("health probes have stopped: {error}");
                 return;
             }
         }
     }
 
-    fn heed(&mut self, targets: BTreeMap<ProbeKey, Target>, now: Instant) {
+    fn apply(&mut self, targets: BTreeMap<ProbeKey, Target>, now: Instant) {
         let gone: Vec<_> = self.asked.keys().filter(|key| !targets.contains_key(key)).cloned().collect();
         for key in gone {
             self.forget(&key);
-            self.announce(key, Told::Gone, now);
+            self.announce(key, Report::Gone, now);
         }
         for (key, target) in targets {
             if self.asked.get(&key).is_some_and(|asked| asked.target == target) {
                 continue;
             }
-            // Asked otherwise than before: what is known stays until the first answers come.
+            // The settings changed: what is known stays until the first new results.
             self.forget_attempt(&key);
             let before = self.asked.remove(&key);
-            let (standing, reason) = before.map_or_else(Default::default, |asked| (asked.standing, asked.reason));
-            let fresh = Asked { target, standing, reason, due: now, begun: now, pause: FIRST_AGAIN, attempt: None };
+            let (health, reason) = before.map_or_else(Default::default, |asked| (asked.health, asked.reason));
+            let fresh = Asked { target, health, reason, due: now, begun: now, pause: FIRST_AGAIN, attempt: None };
             self.asked.insert(key, fresh);
         }
     }
@@ -204,13 +204,13 @@ impl Rounds {
         match attempt.advance() {
             Some(outcome) => self.note(&key, outcome, now),
             None => {
-                // Fails for a socket that has failed: the next wait tells.
+                // Fails for a socket that has failed: the next wait reports it.
                 let _ = self.poller.also_writable(&*attempt, token, attempt.wants_write());
             }
         }
     }
 
-    /// Begins what is due, and ends what takes too long.
+    /// Starts probes that are due, and ends those past their deadline.
     fn come_due(&mut self, now: Instant) {
         let due: Vec<_> = self.asked.iter().filter(|(_, it)| it.due <= now).map(|(key, _)| key.clone()).collect();
         for key in due {
@@ -244,25 +244,25 @@ impl Rounds {
         }
     }
 
-    /// How a probe went.
+    /// Records the result of a probe.
     fn note(&mut self, key: &ProbeKey, outcome: Result<(), String>, now: Instant) {
         self.forget_attempt(key);
         let Some(asked) = self.asked.get_mut(key) else { return };
-        let changes = asked.standing.note(outcome.is_ok(), asked.target.threshold);
+        let changes = asked.health.note(outcome.is_ok(), asked.target.threshold);
         let reason = outcome.err().unwrap_or_default();
         let differs = changes || asked.reason != reason;
         asked.reason.clone_from(&reason);
         let pause =
-            if asked.standing.is_known() { asked.target.interval } else { asked.pause.min(asked.target.interval) };
+            if asked.health.is_known() { asked.target.interval } else { asked.pause.min(asked.target.interval) };
         asked.pause = asked.pause.saturating_mul(2);
         asked.due = (asked.begun + pause).max(now);
         if differs {
-            let up = asked.standing.is_up();
-            self.announce(key.clone(), Told::Health { up, reason }, now);
+            let up = asked.health.is_up();
+            self.announce(key.clone(), Report::Health { up, reason }, now);
         }
     }
 
-    fn announce(&mut self, key: ProbeKey, told: Told, now: Instant) {
+    fn announce(&mut self, key: ProbeKey, told: Report, now: Instant) {
         self.news.insert(key, told);
         self.tell_at.get_or_insert(now + GATHER);
     }
@@ -272,7 +272,7 @@ impl Rounds {
         self.asked.remove(key);
     }
 
-    /// Its socket leaves the poller as it is closed.
+    /// Its socket leaves the poller when it is closed.
     fn forget_attempt(&mut self, key: &ProbeKey) {
         if let Some((token, _)) = self.asked.get_mut(key).and_then(|asked| asked.attempt.take()) {
             self.attempts.remove(&token);
@@ -308,7 +308,7 @@ mod tests {
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()
     }
 
-    /// Answers once over TLS, with a certificate that nobody has signed and that names somebody else.
+    /// Answers once over TLS, with a self-signed certificate for another name.
     fn answer_securely(listener: &TcpListener) {
         let certificate = CertificateDer::from(&include_bytes!("../../../tests/probe/certificate.der")[..]);
         let key = PrivateKeyDer::try_from(&include_bytes!("../../../tests/probe/key.der")[..]).unwrap();
@@ -333,23 +333,23 @@ mod tests {
             (key("secure"), target(secure.local_addr().unwrap(), ask())),
             (key("plain"), target(plain.local_addr().unwrap(), ask())),
         ];
-        prober.heed(targets.into());
+        prober.apply(targets.into());
         let servers =
             [thread::spawn(move || answer_securely(&secure)), thread::spawn(move || answer(&plain, "200 OK", 1))];
         let mut news = BTreeMap::new();
         while !news.contains_key(&key("plain"))
-            || !matches!(news.get(&key("secure")), Some(Told::Health { up: true, .. }))
+            || !matches!(news.get(&key("secure")), Some(Report::Health { up: true, .. }))
         {
             news.extend(told.recv_timeout(SOON).unwrap());
         }
-        assert!(matches!(&news[&key("plain")], Told::Health { up: false, .. }));
+        assert!(matches!(&news[&key("plain")], Report::Health { up: false, .. }));
         drop(prober);
         for server in servers {
             server.join().unwrap();
         }
     }
 
-    /// Answers so many times.
+    /// Answers this many times.
     fn answer(listener: &TcpListener, status: &str, times: usize) {
         for _ in 0..times {
             let mut stream = listener.accept().unwrap().0;
@@ -359,7 +359,7 @@ mod tests {
         }
     }
 
-    /// LB-11: a backend that stays down for one reason is told of while that becomes known, and not with every probe.
+    /// LB-11: a backend that stays down for one reason is reported when that becomes known, and not with every probe.
     #[test]
     fn lb_11_the_same_failure_is_not_told_again() {
         let (sender, told) = mpsc::channel();
@@ -367,39 +367,39 @@ mod tests {
         let (closed, open) = (listener().local_addr().unwrap(), listener());
         let health = Ask::Get { path: "/health".to_owned(), secure: false };
         let open_at = open.local_addr().unwrap();
-        prober.heed([(key("closed"), target(closed, Ask::Connect)), (key("open"), target(open_at, health))].into());
-        // Both are probed as often.
+        prober.apply([(key("closed"), target(closed, Ask::Connect)), (key("open"), target(open_at, health))].into());
+        // Both are probed equally often.
         answer(&open, "200 OK", 10);
-        prober.heed(BTreeMap::new());
+        prober.apply(BTreeMap::new());
         let mut times = 0;
         loop {
             match told.recv_timeout(SOON).unwrap().get(&key("closed")) {
-                Some(Told::Health { up, .. }) => {
+                Some(Report::Health { up, .. }) => {
                     assert!(!up);
                     times += 1;
                 }
-                Some(Told::Gone) => break,
+                Some(Report::Gone) => break,
                 _ => {}
             }
         }
-        assert!((1..=2).contains(&times), "told {times} times");
+        assert!((1..=2).contains(&times), "reported {times} times");
     }
 
     #[test]
     fn lb_10_lb_11_what_changes_is_told() {
         let (sender, told) = mpsc::channel();
         let prober = Prober::start(&Netns::current().unwrap(), move |news| drop(sender.send(news))).unwrap();
-        // Of several changes in one telling, the last.
-        let wait_for = |wanted: &ProbeKey, such: &dyn Fn(&Told) -> bool| {
+        // The last of several changes in one report.
+        let wait_for = |wanted: &ProbeKey, such: &dyn Fn(&Report) -> bool| {
             while !told.recv_timeout(SOON).unwrap().get(wanted).is_some_and(such) {}
         };
-        let is = |wanted: bool| move |told: &Told| matches!(told, Told::Health { up, .. } if *up == wanted);
+        let is = |wanted: bool| move |told: &Report| matches!(told, Report::Health { up, .. } if *up == wanted);
         let (tcp, http) = (listener(), listener());
         let targets = [
             (key("tcp"), target(tcp.local_addr().unwrap(), Ask::Connect)),
             (key("http"), target(http.local_addr().unwrap(), Ask::Get { path: "/health".to_owned(), secure: false })),
         ];
-        prober.heed(targets.into());
+        prober.apply(targets.into());
         let server = thread::spawn(move || {
             answer(&http, "503 Service Unavailable", 1);
             answer(&http, "200 OK", 1);
@@ -409,10 +409,10 @@ mod tests {
         let http = server.join().unwrap();
         drop(tcp);
         wait_for(&key("tcp"), &is(false));
-        // Nobody accepts any more, or answers.
+        // The listeners are gone: no port accepts or answers.
         wait_for(&key("http"), &is(false));
         drop(http);
-        prober.heed(BTreeMap::new());
-        wait_for(&key("tcp"), &|told| *told == Told::Gone);
+        prober.apply(BTreeMap::new());
+        wait_for(&key("tcp"), &|told| *told == Report::Gone);
     }
 }

@@ -1,4 +1,4 @@
-//! TLS for HTTPS probes: whoever answers is spoken to, whatever its certificate says, as Azure's probes do (LB-10).
+//! TLS for HTTPS probes: any certificate is accepted, as Azure's probes do (LB-10).
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, TcpStream};
@@ -23,7 +23,7 @@ impl Wire {
         Ok(Self::Secure(Box::new(StreamOwned::new(connection, stream))))
     }
 
-    /// Whether it waits until its socket takes something, though nobody has something to say.
+    /// Whether it waits for its socket to become writable, even without data to send.
     pub(super) fn wants_write(&self) -> bool {
         match self {
             Self::Plain(_) => false,
@@ -31,7 +31,7 @@ impl Wire {
         }
     }
 
-    /// Whether it can only go on once something comes.
+    /// Whether it can only proceed once data arrives.
     pub(super) fn wants_read(&self) -> bool {
         match self {
             Self::Plain(_) => false,
@@ -78,15 +78,15 @@ impl AsFd for Wire {
 pub(super) fn config() -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)));
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)));
     Ok(Arc::new(builder.with_no_client_auth()))
 }
 
-/// Takes every certificate, if only its owner has signed.
+/// Accepts every certificate, if only its owner has signed the handshake.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct AnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

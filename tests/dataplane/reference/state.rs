@@ -116,12 +116,12 @@ pub(crate) struct Record {
     /// NSG-23: what the groups that flush said when it was judged last, and the last change that was looked at for that.
     judged_by: Option<String>,
     looked_at: usize,
-    history: Vec<Heard>,
+    history: Vec<Received>,
 }
 
 /// One packet that went by.
 #[derive(Clone, Copy, Debug)]
-struct Heard {
+struct Received {
     inbound: bool,
     flags: Option<u8>,
     bytes: u64,
@@ -288,7 +288,7 @@ impl State {
             }
         }
         let bytes = packet.bytes().len() as u64;
-        record.history.push(Heard { inbound, flags: packet.flags(), bytes, at: now });
+        record.history.push(Received { inbound, flags: packet.flags(), bytes, at: now });
         let (refused, inbound) = (record.refused, admitted_inbound);
         match (before, refused) {
             (false, true) => self.met("ended by a change", Says::Refuse { inbound }),
@@ -319,7 +319,7 @@ impl State {
                 self.records.remove(&ended);
             }
             let bytes = packet.bytes().len() as u64;
-            let heard = Heard { inbound, flags: packet.flags(), bytes, at: self.now };
+            let heard = Received { inbound, flags: packet.flags(), bytes, at: self.now };
             let (key, timeout) = ((party, inbound, packet.sent), timeout.as_secs());
             let (begun, looked_at, history) = (self.now, self.changes, vec![heard]);
             self.records.insert(key, Record { key, begun, refused: false, timeout, judged_by, looked_at, history });

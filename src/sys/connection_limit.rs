@@ -1,20 +1,21 @@
-//! Connections at a time, shared out among those that open them.
+//! A limit on open connections, shared among the clients that open them.
 //!
-//! One idea: whoever opens too many loses the oldest of its own, and where all together are too many, whoever has most
-//! does. So no one keeps others out, and who is stuck does not keep itself out.
+//! One idea: a client that opens too many loses its own oldest. Where all clients together have too many, the client
+//! with the most loses its oldest. So no client keeps others out, and a client with stuck connections can still open
+//! new ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The connections of each, by tokens that rise with time.
 #[derive(Debug)]
-pub struct Crowd<K> {
+pub struct ConnectionLimit<K> {
     most: usize,
     share: usize,
     number: usize,
     tokens: BTreeMap<K, BTreeSet<u64>>,
 }
 
-impl<K: Ord + Clone> Crowd<K> {
+impl<K: Ord + Clone> ConnectionLimit<K> {
     /// `most` of all, `share` of each.
     pub const fn new(most: usize, share: usize) -> Self {
         Self { most, share, number: 0, tokens: BTreeMap::new() }
@@ -55,19 +56,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_has_too_many_loses_its_oldest() {
-        let mut crowd = Crowd::new(5, 3);
-        let mut enter = |of, token| crowd.enter(of, token);
+    fn a_client_with_too_many_loses_its_oldest() {
+        let mut limit = ConnectionLimit::new(5, 3);
+        let mut enter = |of, token| limit.enter(of, token);
         assert_eq!([enter('a', 1), enter('a', 2), enter('a', 3), enter('a', 4)], [None, None, None, Some(1)]);
         assert_eq!([enter('b', 5), enter('c', 6)], [None, None]);
         assert_eq!(enter('d', 7), Some(2), "a has most");
-        crowd.leave(&'a', 2);
-        crowd.leave(&'a', 3);
-        assert_eq!(crowd.enter('a', 8), None, "the place that one left");
+        limit.leave(&'a', 2);
+        limit.leave(&'a', 3);
+        assert_eq!(limit.enter('a', 8), None, "the place that one left");
         for (of, token) in [('a', 4), ('a', 8), ('b', 5), ('c', 6), ('d', 7)] {
-            assert!(!crowd.is_empty());
-            crowd.leave(&of, token);
+            assert!(!limit.is_empty());
+            limit.leave(&of, token);
         }
-        assert!(crowd.is_empty() && crowd.tokens.is_empty());
+        assert!(limit.is_empty() && limit.tokens.is_empty());
     }
 }
