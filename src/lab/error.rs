@@ -12,7 +12,7 @@ pub enum Error {
     RunsAlready { lab: String, pid: u32 },
     #[error("another process is starting or ending lab {lab}")]
     Busy { lab: String },
-    #[error("{path} belongs to somebody else or is open to others: expected a directory of yours with mode 0700")]
+    #[error("{path} belongs to another user or is open to others: expected a directory of yours with mode 0700")]
     UnsafeDirectory { path: PathBuf },
     /// The file does not follow from how the peerings stood when the lab's daemon crashed.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
@@ -37,12 +37,12 @@ pub enum Error {
     Program { program: String, error: io::Error },
     #[error("{what}: {error}")]
     System { what: String, error: io::Error },
-    /// The daemon said why on its own standard error.
+    /// The daemon has printed the reason on its own standard error.
     #[error("the daemon did not start")]
     NotStarted(Option<u8>),
 }
 
-/// Whose the name is that a namespace was to have.
+/// The owner of the name that a namespace was to have.
 fn taken(path: &Path, owner: Option<&str>) -> String {
     let (path, name) = (path.display(), path.file_name().unwrap_or_default().display());
     match owner {
@@ -58,7 +58,7 @@ fn taken(path: &Path, owner: Option<&str>) -> String {
 
 pub(super) type Result<T> = std::result::Result<T, Error>;
 
-/// Says what was being done when the kernel refused.
+/// Adds what was being done when the kernel refused.
 pub(super) trait During<T> {
     fn during(self, what: impl FnOnce() -> String) -> Result<T>;
 }

@@ -1,8 +1,8 @@
 //! A topology as a running lab: up, down, entered, cleaned.
 //!
-//! One idea: the daemon makes everything a lab consists of, writes each thing down before it makes it, and whoever ends
-//! the lab (the daemon, or `down` after a crash) undoes exactly that. Whether root or not differs in where things stand
-//! ([`Base`]) and in nothing else. It moves no packet and prints nothing.
+//! One idea: the daemon makes everything a lab consists of, and records each thing before it makes it. The process
+//! that ends the lab (the daemon, or `down` after a crash) undoes exactly that. Labs of root and of other users differ
+//! only in where things are kept ([`Base`]). This module moves no packet and prints nothing.
 
 mod error;
 mod journal;

@@ -1,4 +1,4 @@
-//! Files that a topology names, read from where it is.
+//! Reads the files that a topology names; relative paths count from the topology's directory.
 
 use std::io;
 use std::path::Path;
@@ -13,7 +13,7 @@ const LARGEST: u64 = 32 << 20;
 /// Packet filter rules of a guest.
 const LARGEST_RULES: u64 = 1 << 20;
 
-/// Reads files whose relative paths count from the topology's directory; one that was piped in counts as here.
+/// Reads files by paths relative to the topology's directory; for one that was piped in, to the current directory.
 pub fn beside(topology: &Path) -> impl Fn(Named<'_>) -> Result<String, String> {
     let directory = topology.parent().map(Path::to_owned).unwrap_or_default();
     move |named| match named {

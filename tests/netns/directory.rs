@@ -251,7 +251,7 @@ fn a_daemon_whose_directory_is_deleted_ends() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };
     let daemon = daemon(&lab);
     fs::remove_dir_all(directory(&lab)).unwrap();
-    assert!(daemon.wait_end(SOON).unwrap(), "nobody can reach it any more");
+    assert!(daemon.wait_end(SOON).unwrap(), "it can no longer be reached");
     nothing_left(&lab);
     assert!(lab.start().status.success());
     lab.assert_ping("web", "10.2.1.10");

@@ -1,8 +1,8 @@
-//! What a lab made, written down before it is made, so that it can be undone by whoever comes after a crash.
+//! A record of what a lab made, written before it is made, so that a later process can undo it after a crash.
 //!
 //! One idea: one line a thing, in the order made; undoing reads them backwards. A thing that could not be made, or was
-//! removed since, is crossed out, so that nobody else's thing of that name is ever removed. A half-written last line names
-//! nothing made; a file that has more crossed out than standing is written anew.
+//! removed since, is crossed out, so that another owner's thing of that name is never removed. A half-written last
+//! line names nothing made. A file with more lines crossed out than not is rewritten.
 
 pub(super) mod record;
 pub(super) mod state;
@@ -103,7 +103,7 @@ impl Journal {
         done
     }
 
-    /// Writes down what is known only once it is there: a process.
+    /// Records a thing that is known only once it exists: a process.
     pub(super) fn note(&mut self, made: Made) -> io::Result<()> {
         self.standing.push(made.clone());
         self.write(&Line::Making(made))
@@ -136,7 +136,7 @@ impl Journal {
         self.undo_all(gone)
     }
 
-    /// Crosses out what somebody else has removed.
+    /// Crosses out what another process has removed.
     pub(super) fn forget(&mut self, made: &Made) {
         self.standing.retain(|other| other != made);
         self.cross_out(&Line::Removed(made.clone()));
@@ -186,7 +186,7 @@ impl Journal {
         appended
     }
 
-    /// With what stands alone. Whoever reads it finds the old file or the new one.
+    /// Rewrites the file with the remaining things. A reader finds the old file or the new one.
     fn write_anew(&mut self) -> io::Result<()> {
         let draft = self.path.with_extension("new");
         let mut file = files::create(&draft, files::OWN)?;
@@ -198,7 +198,7 @@ impl Journal {
         Ok(())
     }
 
-    /// What stands by a journal that somebody left, in the order made. Lines that make no sense name nothing.
+    /// What remains by a journal that an earlier process left, in the order made. Damaged lines name nothing.
     pub(super) fn read(path: &Path) -> io::Result<Vec<Made>> {
         let text = match files::read_own(path, LONGEST) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -221,8 +221,8 @@ fn encode(line: &Line) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Undoes things; goes on past a failure and says what is left. Whatever runs in a namespace ends before its name goes, and
-/// files go before what they are in; those of one kind do not depend on each other.
+/// Undoes things; continues after a failure and returns what is left. Processes in a namespace end before its name
+/// goes, and files go before their directory; things of one kind do not depend on each other.
 pub(super) fn undo(made: &[Made]) -> Vec<(Made, io::Error)> {
     let mut residents = Residents::default();
     for made in made {
@@ -271,7 +271,7 @@ fn undo_one(made: &Made) -> io::Result<()> {
     }
 }
 
-/// Somebody else's things in it keep a directory.
+/// A directory with other owners' things in it stays.
 fn unless_used(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_removed_meanwhile_is_nobodys_to_undo() {
+    fn what_was_removed_meanwhile_is_not_undone() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let mut journal = Journal::begin(&at("journal")).unwrap();
@@ -334,7 +334,7 @@ mod tests {
         journal.remove(&file("second")).unwrap();
         assert!(!journal.has(&file("second")) && journal.has(&file("third")));
 
-        // Somebody else's now.
+        // Another owner's now.
         fs::write(at("second"), "").unwrap();
         undo_left(&at("journal"));
         assert_eq!([at("first"), at("second"), at("third")].map(|path| path.exists()), [false, true, false]);
@@ -376,7 +376,7 @@ mod tests {
         assert_eq!(Journal::read(&at("journal")).unwrap(), ["first", "third"].map(|name| Made::File(at(name))));
     }
 
-    /// Each says by a line that it does not listen any more.
+    /// Each prints a line once it ignores SIGTERM.
     fn deaf() -> (std::process::Child, ProcessId) {
         let script = "trap '' TERM; echo; while :; do sleep 1; done";
         let mut command = Command::new("sh");
@@ -389,7 +389,7 @@ mod tests {
     #[test]
     fn programs_that_ignore_sigterm_are_killed_together() {
         let (mut children, leaders): (Vec<_>, Vec<_>) = (0..3).map(|_| deaf()).unzip();
-        // One that has ended and that nobody has reaped is not waited for.
+        // One that has ended and is not reaped is not waited for.
         let mut ended = Command::new("true").process_group(0).spawn().unwrap();
         let programs: Vec<_> =
             leaders.iter().copied().chain(ProcessId::of(ended.id()).ok()).map(Made::Program).collect();

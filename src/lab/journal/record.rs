@@ -1,4 +1,4 @@
-//! What is written down of a running lab for others to find: who its daemon is, how its nodes are entered.
+//! The public description of a running lab: which process its daemon is, and how its nodes are entered.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ pub struct Record {
     pub file: String,
     /// Seconds since 1970.
     pub since: u64,
-    /// Whether whoever started it gave it a name in place of the file's.
+    /// Whether the user gave it another name than the file's.
     #[serde(default)]
     pub renamed: bool,
     /// Whether an earlier daemon had crashed, and what it had left was removed first.
@@ -65,7 +65,7 @@ pub struct RecordedNode {
     #[serde(default)]
     pub machine: bool,
     pub namespace: PathBuf,
-    /// What its resolver goes by, where the platform answers it.
+    /// The name servers that its resolver uses, where the platform answers it.
     #[serde(default)]
     pub resolver: Option<PathBuf>,
     /// What a guest calls its interfaces, by their names in lower case.
@@ -113,7 +113,7 @@ impl Record {
         Existing { leases: self.addresses.clone(), links: links.unwrap_or_default() }
     }
 
-    /// Takes down who is in a network: its machines, and the programs that run in them.
+    /// Records which nodes a network has: its machines, and the programs that run in them.
     pub(in crate::lab) fn describe(&mut self, network: &Network, guests: &Guests, dir: &LabDir) {
         let node = |vm: &VirtualMachine| {
             let attached = vm.network_interfaces.iter().find_map(|nic| network.nic(*nic).attach.as_ref());
@@ -158,7 +158,7 @@ impl Record {
         self.programs = programs.collect();
     }
 
-    /// By machine: its namespace, as people call it.
+    /// By machine: its namespace, as users name it.
     pub(in crate::lab) fn namespaces(&self) -> HashMap<String, String> {
         self.nodes.iter().map(|node| (node.name.clone(), node.name_of_namespace())).collect()
     }

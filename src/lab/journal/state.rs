@@ -1,8 +1,8 @@
-//! Where a lab's things stand: one directory a lab, which one process at a time claims.
+//! The state directory of a lab, which one process at a time claims.
 //!
-//! One idea: the directory's lock is held by the living daemon, so that two never make the same lab, and `lab.json` in
-//! it says who that is and how its nodes are entered. What else was made is the journal's business. It is the user's alone,
-//! whatever the umask, and what somebody else may have written there is not believed.
+//! One idea: the living daemon holds the directory's lock, so that two never make the same lab. `lab.json` in it names
+//! the daemon and tells how its nodes are entered. The journal has what else was made. Only its user may read or write
+//! the directory, under any umask, and a file that another user may have written is ignored.
 
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io::{self, Write};
@@ -54,7 +54,7 @@ pub struct Base {
 }
 
 impl Base {
-    /// Root's labs are the machine's, anybody else's are their own.
+    /// Root's labs belong to the machine, other users' labs to the user.
     pub fn detect() -> Self {
         let powers = caps::has(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN);
         if powers && files::is_writable(Path::new("/run")) {
@@ -80,7 +80,7 @@ impl Base {
         names
     }
 
-    /// What is in the directory of somebody whose labs this user may not look at.
+    /// The state directory of another user, if this user may not read its labs.
     pub(in crate::lab) fn entries(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.dir).into_iter().flatten();
         entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
@@ -90,7 +90,7 @@ impl Base {
         LabDir { path: self.dir.join(name), base: self.clone(), name: name.to_owned() }
     }
 
-    /// Makes the directory, private to its user; refuses one that somebody else prepared in /tmp.
+    /// Makes the directory, private to its user; refuses one that another user prepared in /tmp.
     fn prepare(&self) -> Result<()> {
         let mode = if self.rootless { 0o700 } else { 0o755 };
         let created = DirBuilder::new().recursive(true).mode(mode).create(&self.dir);
@@ -140,7 +140,7 @@ impl LabDir {
         self.programs().join(format!("{node}.nftables"))
     }
 
-    /// What `nft` said of them.
+    /// The output of `nft` about them.
     pub(in crate::lab) fn rules_log(&self, node: &str) -> PathBuf {
         self.programs().join(format!("{node}.nftables.log"))
     }
@@ -191,7 +191,7 @@ impl LabDir {
         self.path.join(RECORD)
     }
 
-    /// What a daemon wrote of itself; none if it is damaged, or if somebody else may have written it.
+    /// What a daemon recorded about itself; None if it is damaged, or if another user may have written it.
     pub(in crate::lab) fn record(&self) -> Option<Record> {
         serde_json::from_slice(&files::read_own(&self.record_path(), LONGEST).ok()?).ok()
     }
@@ -200,7 +200,7 @@ impl LabDir {
         replace(&self.record_path(), &serde_json::to_vec_pretty(record).unwrap_or_default())
     }
 
-    /// A topology, and what its network has of other files, wherever they came from.
+    /// A topology, and what its network has of other files, from any source.
     pub(in crate::lab) fn write_applied(&self, text: &str, network: &Network) -> Result<()> {
         replace(&self.path.join(SERVICE_TAGS), config::service_tags_text(&network.service_tags).as_bytes())?;
         let rules = serde_json::to_vec(&network.nftables_files()).unwrap_or_default();
@@ -212,8 +212,8 @@ impl LabDir {
         replace(&self.links(), &serde_json::to_vec(links).unwrap_or_default())
     }
 
-    /// Becomes the one process that makes or cleans this lab. What an earlier one left is undone first; how its peerings
-    /// stood is told.
+    /// Becomes the one process that makes or cleans this lab. First undoes what an earlier one left; returns how its
+    /// peerings were.
     pub(in crate::lab) fn claim(&self) -> Result<Claim> {
         let lock = self.lock()?;
         let cannot = || format!("cannot use {}", self.path.display());
@@ -234,8 +234,8 @@ impl LabDir {
         Ok(Claim { dir: self.clone(), journal, links, was_left, ignored, lock })
     }
 
-    /// Undoes what an earlier daemon left: what its journal names and a lab of this name makes, and whatever carries the
-    /// lab's mark. Returns what was not believed.
+    /// Undoes what an earlier daemon left: what its journal names and a lab of this name makes, and all that carries
+    /// the lab's mark. Returns what was ignored.
     fn undo(&self) -> Result<Vec<String>> {
         let cannot = || format!("cannot remove what is left of lab {}", self.name);
         let mut ignored = Vec::new();
@@ -289,13 +289,13 @@ impl LabDir {
                 is_known && path.parent().is_some_and(is_files)
             }
             Made::Directory(path) => is_files(path),
-            // Without root nobody may look at processes of another daemon's, and signals reach the user's own alone.
+            // Without root, no other daemon's processes can be inspected, and signals reach the user's own alone.
             Made::Program(leader) => self.base.rootless || processes::is_of_lab(*leader, &self.name),
             Made::Egress(egress) => egress.is_of(&self.name),
         }
     }
 
-    /// A daemon whose directory was deleted notices that and ends.
+    /// A daemon notices that its directory was deleted, and ends.
     fn wait_for_others(&self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while !mark::daemons(&self.name).is_empty() {
@@ -343,7 +343,7 @@ impl LabDir {
                     }
                 },
             }
-            // Whoever held the lock before may have removed the directory: then this is a lock on nothing.
+            // The earlier holder of the lock may have removed the directory: then this lock protects nothing.
             if self.is(&dir) {
                 if dir.metadata().during(cannot)?.uid() != process::user() {
                     return Err(Error::UnsafeDirectory { path: self.path.clone() });

@@ -1,9 +1,9 @@
-//! A change of a running lab, all or nothing: what is new is made beside what stands, then the tables change, then what
-//! is left over goes.
+//! A change of a running lab, all or nothing: new things are made beside the old, then the tables change, then what is
+//! left over goes.
 //!
-//! One idea: until the engine has published the new tables, everything done can be taken back, and nothing that packets
-//! meet has changed; after it nothing can fail that matters to a packet, and what does fail is said. The daemon's main
-//! thread makes one change at a time.
+//! One idea: until the engine has published the new tables, everything can be undone, and packets see no change. After
+//! that nothing can fail that matters to a packet, and other failures are reported. The daemon's main thread makes one
+//! change at a time.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -86,7 +86,7 @@ impl Lab<'_> {
         }
     }
 
-    /// Applies the file that was applied last as it is now, and says in the log what came of it.
+    /// Applies the last applied file as it is now, and logs the result.
     pub(in crate::lab) fn read_again(&mut self) {
         let Some(path) = self.path.clone() else {
             return warn!("SIGHUP: the topology was piped in, there is no file to read again");
@@ -118,8 +118,8 @@ impl Lab<'_> {
         }
     }
 
-    /// Lets go of what stands in namespaces whose names somebody deleted, or whose process has ended: nobody can get in
-    /// there any more.
+    /// Gives up devices in namespaces that have lost their name or process: they can no longer be
+    /// entered.
     pub(in crate::lab) fn let_go_of_lost(&mut self) {
         let network = self.engine.network();
         let attachments = network.attachments().into_iter();
@@ -150,7 +150,7 @@ impl Lab<'_> {
         }
     }
 
-    /// Something is wrong with the router itself: `status` says so from now on.
+    /// The router itself has a fault: `status` shows it from now on.
     pub(in crate::lab) fn alert(&self, what: String) {
         warn!("{what}");
         self.update_facts(|mut facts| {
@@ -194,7 +194,7 @@ impl Lab<'_> {
         let dry_run = source.as_ref().is_some_and(|apply| apply.dry_run);
         let restored: Vec<_> = next.restored.iter().map(|at| daemon::name(&next.network, *at)).collect();
         let applied = !dry_run && (next.network != **running || !restored.is_empty());
-        // What it means is told once it is done: packets need not wait for that.
+        // The effects are computed afterwards: packets need not wait for them.
         let plan = if applied {
             let topology = source.as_ref().map_or(&self.path, |apply| &apply.path).as_deref();
             let storage =
@@ -289,7 +289,7 @@ impl Lab<'_> {
 
     fn try_make(&mut self, published: &Published, next: Next) -> Result<Guests> {
         let (guests, tuns) = self.site.make(&next.network, &next.missing)?;
-        // Azure takes seconds to tell every interface; until then packets go by what was (FAB-15).
+        // Azure takes seconds to configure every interface; until then the old tables are in use (FAB-15).
         if !self.events.pause(next.network.emulation.programming_delay) {
             return Err(Error::Ending);
         }
@@ -299,7 +299,8 @@ impl Lab<'_> {
         rearranged.confirm(published).map(|()| guests)
     }
 
-    /// What follows a change that is made: whoever is left over goes, the rest is told. Returns what did not work.
+    /// The end of a change that is made: what is left over goes, and the change is reported. Returns what did not
+    /// work.
     fn finish(&mut self, guests: Guests) -> Vec<String> {
         let network = self.engine.network();
         let before = self.record.clone();
@@ -318,7 +319,7 @@ impl Lab<'_> {
         complaints
     }
 
-    /// Has the routers that speak BGP go by the network as it is. Returns what did not work.
+    /// Applies the network to the routers that speak BGP. Returns what did not work.
     pub(in crate::lab) fn route(&self) -> Vec<String> {
         let place = |host: &str| {
             let path = self.site.guests.namespace(host).ok_or(io::ErrorKind::NotFound)?;

@@ -1,9 +1,9 @@
 //! The daemon: makes what a topology needs, forwards until told to stop, removes what it made.
 //!
-//! One idea: `up`'s lab and the plain `run FILE` are the same process; guests are made, attachments are found, and both
-//! end as ports of one engine. Threads that meet packets or requests hold no capability; the thread below, which waits for
-//! signals and makes changes, keeps four, the one that looks for rules in guests' namespaces two, and the one that tells
-//! sites' kernels what BGP says one. They decide nothing about packets.
+//! One idea: `up`'s lab and the plain `run FILE` are the same process. Guests are made, attachments are found, and
+//! both become ports of one engine. Threads that handle packets or requests hold no capability. Three threads keep
+//! some: the one below, which waits for signals and makes changes, keeps four; the one that reads rules in guests'
+//! namespaces two; the one that sets BGP's routes in sites' kernels one. They decide nothing about packets.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, Permissions};
@@ -50,7 +50,7 @@ use super::link_state::Switches;
 use super::notify::notify;
 use super::unwritten::Owed;
 
-/// How often the namespaces' names are looked at.
+/// How often the namespaces' names are checked.
 const WATCH: Duration = Duration::from_secs(1);
 
 /// What to run.
@@ -59,7 +59,7 @@ pub struct Topology {
     pub network: Network,
     /// Of the file, for its next version.
     pub memory: Memory,
-    /// The file's text and name, kept for whoever asks what was applied.
+    /// The file's text and name, kept for clients that ask what was applied.
     pub text: String,
     pub file: String,
     /// Where to read it again on SIGHUP; none for one that was piped in.
@@ -90,7 +90,7 @@ pub fn run(topology: Topology, stand: Stand, ready: impl FnOnce(&Record) -> io::
     }
     let mut claim = base.lab(&topology.network.name).claim()?;
     claim.ignored.iter().for_each(|what| warn!("{what}"));
-    // Peerings go on where a daemon that crashed left them. What it knew is kept for another try, or for `down`.
+    // Peerings continue from where a crashed daemon left them. Its records are kept for another try, or for `down`.
     let links = claim.links.take().unwrap_or_default();
     let network = links.advance(topology.network).map_err(Error::Peering)?;
     let outcome = serve(&mut claim, base, Topology { network, ..topology }, stand, ready);
@@ -114,7 +114,7 @@ fn serve(
     dir.write_record(&record)?;
     dir.write_applied(&text, &network)?;
     dir.write_links(&Links::of(&network))?;
-    // Guests see these two, whatever user they are.
+    // Guests see these two, under any user.
     files::rewrite(&dir.hosts(), guest::hosts(&network).as_bytes()).during(|| "cannot write the hosts file".into())?;
     for machine in &network.virtual_machines {
         if let Some(text) = guest::resolver(&network, machine) {
@@ -127,16 +127,16 @@ fn serve(
     dir.write_record(&lab.record)?;
     lab.start_programs(None).iter().for_each(|complaint| warn!("{complaint}"));
     lab.site.platform.apply(&lab.engine, &lab.history)?;
-    // SYS_ADMIN and NET_ADMIN make and remove machines and unmount their names in the end, KILL ends programs that became
-    // another user, SYS_PTRACE tells which processes are in a machine that goes.
+    // SYS_ADMIN and NET_ADMIN make and remove machines and unmount their names in the end. KILL ends programs that
+    // became another user. SYS_PTRACE finds the processes in a machine that goes.
     let kept = CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN | CapabilitySet::KILL | CapabilitySet::SYS_PTRACE;
     let kept = caps::keep(kept);
     kept.during(|| "cannot drop capabilities".into())?;
 
     let started = Happening::LabStarted { lab: lab.record.lab.clone(), file: lab.record.file.clone() };
     lab.history.tell(started);
-    // `up` reads this; if it has gone away, nobody wants the lab.
-    ready(&lab.record).during(|| "nobody waits for the lab any more".into())?;
+    // `up` reads this; if it has gone away, the lab is not wanted.
+    ready(&lab.record).during(|| "the process that started the lab is gone".into())?;
     if stand == Stand::Background {
         let log = files::create(&dir.log(), files::OWN).and_then(|log| files::redirect_standard_streams(&log));
         log.during(|| "cannot leave the terminal".into())?;
@@ -146,7 +146,7 @@ fn serve(
     info!("stopping: {why}");
     tell_systemd("STOPPING=1");
     let Lab { engine, logger, routers, programs, site, events, .. } = lab;
-    // Whoever waits for a change hears that there will be none.
+    // A client that waits for a change learns that there will be none.
     drop(events);
     programs::stop(programs, &mut site.claim.journal);
     routers.end();
@@ -155,7 +155,7 @@ fn serve(
     Ok(())
 }
 
-/// What a file lets devices leave undone.
+/// The offloads that a file permits.
 const fn most_offload(emulation: &Emulation) -> OffloadSupport {
     match (emulation.offload, emulation.udp_segmentation) {
         (false, _) => OffloadSupport::Off,
@@ -295,7 +295,7 @@ fn forward_signals(mut signals: Signals, sender: Sender<Event>) -> Result<()> {
     })
 }
 
-/// Does what is asked for until the end, and says what happens meanwhile.
+/// Handles events until the end; returns the reason for the end.
 fn watch(lab: &mut Lab<'_>) -> &'static str {
     let mut look = Instant::now() + WATCH;
     loop {
@@ -303,7 +303,7 @@ fn watch(lab: &mut Lab<'_>) -> &'static str {
         let now = Instant::now();
         if now >= look {
             if !lab.site.claim.stands() {
-                return "its directory was deleted: nobody can reach it any more";
+                return "its directory was deleted: it can no longer be reached";
             }
             lab.let_go_of_lost();
             lab.write_owed();
@@ -312,7 +312,7 @@ fn watch(lab: &mut Lab<'_>) -> &'static str {
         match lab.events.next(lab.absences.patience(look - now)) {
             Ok(Event::Stop(why)) => return why,
             Ok(Event::ReadAgain) => lab.read_again(),
-            // Whoever asked may have gone away meanwhile.
+            // The client may have gone meanwhile.
             Ok(Event::Change(change, reply)) => drop(reply.send(lab.change(change))),
             Ok(Event::ProgramEnded) => lab.reap_programs(),
             Ok(Event::Forwarding(engine::Event::PortDown(port))) => {
@@ -329,7 +329,7 @@ fn watch(lab: &mut Lab<'_>) -> &'static str {
             }
             Ok(Event::DevicesChanged) => lab.check_links(),
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return "nobody is left to ask",
+            Err(RecvTimeoutError::Disconnected) => return "no thread is left to send events",
         }
     }
 }
@@ -359,7 +359,7 @@ pub(in crate::lab) fn tunnel_site(network: &Network, tunnel: ConnectionIx) -> &s
     network.site_of(tunnel).map_or("", |site| &network.site(site).name)
 }
 
-/// What people call what hangs on a TUN.
+/// The name for users of what is attached to a TUN.
 pub(in crate::lab) fn name(network: &Network, attachment: Attachment) -> String {
     match attachment {
         Attachment::Vnet(vnet) => format!("virtual network {}", network.vnet(vnet).name),

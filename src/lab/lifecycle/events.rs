@@ -1,7 +1,7 @@
-//! What wakes the daemon's main thread, one thing after the other.
+//! Events for the daemon's main thread, one after the other.
 //!
-//! One idea: whoever makes a change may wait in the midst of it, and the end of the daemon does not wait for that; all
-//! else keeps its turn.
+//! One idea: a change may wait in the middle, and the end of the daemon does not wait for the change; all other events
+//! keep their order.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -23,7 +23,7 @@ pub(in crate::lab) enum Event {
 
 pub(in crate::lab) struct Events {
     wake: Receiver<Event>,
-    /// What came while somebody waited.
+    /// Events that arrived during such a wait.
     later: VecDeque<Event>,
 }
 

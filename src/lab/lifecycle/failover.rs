@@ -1,7 +1,8 @@
 //! Instances of gateways, and links of circuits, that are away for a while (VPN-30, VPN-33, ER-02).
 //!
-//! One idea: to the tables and to BGP an instance that is away is one whose tunnels are down. Its routers hang up, so that
-//! nobody waits for a hold timer, as dead peers are found out in Azure; when it is back they begin anew.
+//! One idea: to the tables and to BGP, an instance is away if its tunnels are down. Its routers close their
+//! sessions, so that no peer waits for a hold timer, as dead peers are detected in Azure. When it is back they start
+//! anew.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use crate::sys::netns::Netns;
 
 use super::apply::Lab;
 
-/// An hour: whoever wants longer takes the gateway away.
+/// An hour: for longer, remove the gateway.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Those that are away, and until when.
@@ -40,7 +41,7 @@ impl Absences {
 }
 
 impl Lab<'_> {
-    /// A site that speaks no BGP sends nothing into a tunnel whose other end is away: its device finds its peer dead, as
+    /// A site that speaks no BGP sends nothing into a tunnel with its other end away: its device finds its peer dead, as
     /// VPN devices do (VPN-17, VPN-33). Of a gateway with one active instance there is no other tunnel. Returns what did
     /// not work.
     pub(in crate::lab) fn lead_around(&self) -> Vec<String> {
@@ -95,7 +96,7 @@ impl Lab<'_> {
         Ok(self.outage(what, &absent, time, warnings))
     }
 
-    /// Of both links where no side is said.
+    /// Of both links where no side is given.
     pub(in crate::lab) fn fail_circuit(
         &mut self,
         circuit: &str,
@@ -135,7 +136,7 @@ impl Lab<'_> {
         Ok(self.outage(what, &absent, time, warnings))
     }
 
-    /// Those that are away are back before their time; who is not away stays as it is.
+    /// Brings back those that are away before their time; others stay as they are.
     fn mend(&mut self, absent: &[Absent]) {
         let now = Instant::now();
         self.absences.0.iter_mut().filter(|(_, away)| absent.contains(away)).for_each(|(until, _)| *until = now);
@@ -149,7 +150,7 @@ impl Lab<'_> {
         self.absences.0.extend(absent.into_iter().map(|one| (until, one)));
     }
 
-    /// What happened, for who asked for it.
+    /// What happened, for the client.
     fn outage(&self, what: String, absent: &[Absent], time: Duration, warnings: Vec<String>) -> Outage {
         let away: Vec<_> = absent.iter().map(|one| one.name.clone()).collect();
         let published = self.engine.published();
@@ -159,7 +160,7 @@ impl Lab<'_> {
         Outage { lab: self.record.lab.clone(), what, away, seconds: time.as_secs(), down, ways, warnings }
     }
 
-    /// Whether the customer's kernel sees a carrier on a link: without one it takes another way.
+    /// Sets the carrier of a link at the customer's kernel: without one it takes another path.
     fn carry(&self, network: &Network, circuit: CircuitIx, side: Side, on: bool) -> Result<(), String> {
         let Some((place, device)) = self.site.guests.far(network, Attachment::CircuitLink(circuit, side)) else {
             return Ok(());
@@ -174,7 +175,7 @@ impl Lab<'_> {
         set.and_then(|set| set).map_err(|error| format!("{} keeps its carrier: {error}", device.name))
     }
 
-    /// Brings back those whose time is over.
+    /// Brings back those that have been away long enough.
     pub(in crate::lab) fn come_back(&mut self) {
         let now = Instant::now();
         let back: Vec<_> = self.absences.0.extract_if(.., |(until, _)| *until <= now).map(|(_, one)| one).collect();

@@ -1,7 +1,7 @@
 //! Where a lab's flow logs go.
 //!
-//! Their directories are made before anything else of a change, while it can still be refused, by the thread that may;
-//! whoever writes into them has no capabilities.
+//! Their directories are made before anything else of a change, while it can still be refused, by the thread that may
+//! make them. The thread that writes flow logs has no capabilities.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -32,7 +32,7 @@ pub(in crate::lab) fn storage(network: &Network, topology: Option<&Path>, dir: &
     paths.collect()
 }
 
-/// The flow logs, by their number, whose storage path leads to or through something that is no directory, and what that is.
+/// The flow logs, by their number, with a storage path through something that is no directory, and what that is.
 pub fn unfit_storage(network: &Network, topology: &Path) -> Vec<(usize, PathBuf)> {
     let directory = topology.parent().unwrap_or(Path::new(""));
     let paths = network.flow_logs.iter().enumerate();

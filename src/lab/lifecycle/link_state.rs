@@ -1,8 +1,8 @@
-//! Devices that somebody switches off and on inside the lab's own nodes, as `ip link set tun0 down` does.
+//! Devices that a user switches off and on inside the lab's own nodes, as `ip link set tun0 down` does.
 //!
-//! One idea: a tunnel whose device is off at a site is down to both its ends at once, as a router's session with a neighbour
-//! ends with the interface, and no hold timer is waited for. The kernel tells that something has changed
-//! ([`LinkWatch`]); which devices are off is asked then, so that nothing depends on having heard of every change.
+//! One idea: a tunnel with its device off at a site is down at both ends at once, without a hold timer, as a router's
+//! session ends with its interface. The kernel reports that something has changed ([`LinkWatch`]). Then the daemon
+//! asks which devices are off, so that it need not receive every report.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ struct Shared {
     poller: Poller,
     /// By the token that the poller knows each by.
     watches: Mutex<BTreeMap<u64, LinkWatch>>,
-    /// The main thread knows that something has changed and has not looked yet.
+    /// The main thread knows of a change and has not looked yet.
     told: AtomicBool,
 }
 
@@ -72,7 +72,7 @@ impl Switches {
         Ok(())
     }
 
-    /// Watches these no more, and so lets go of them.
+    /// Stops watching these, and so releases them.
     pub(in crate::lab) fn forget(&mut self, places: &HashSet<PathBuf>) {
         let gone = places.iter().filter_map(|path| self.places.remove(path));
         let mut watches = self.shared.lock();
@@ -115,7 +115,7 @@ impl Lab<'_> {
         self.switches.apply(&ends.collect()).err().map(|error| error.to_string())
     }
 
-    /// Goes by the devices that are switched on: the others' tunnels and links are down, to the tables and to BGP.
+    /// Applies which devices are on: the others' tunnels and links are down, to the tables and to BGP.
     pub(in crate::lab) fn check_links(&mut self) {
         // What changes after this is told again.
         self.switches.shared.told.store(false, Ordering::Release);
@@ -139,7 +139,7 @@ impl Lab<'_> {
         self.route().iter().for_each(|complaint| warn!("{complaint}"));
     }
 
-    /// One that has gone altogether is not switched off: that is told otherwise.
+    /// A device that is gone is not off: another event reports it.
     fn is_off(&self, network: &Network, at: Attachment) -> bool {
         let Some((place, device)) = self.site.guests.far(network, at) else { return false };
         let is_up = |namespace: Netns| namespace.run(|| Netlink::open()?.is_up(&device.name));
@@ -164,7 +164,7 @@ fn inside(place: &Path, f: impl FnOnce() -> Result<()> + Send) -> Result<()> {
     ran.during(|| format!("cannot enter {}", place.display()))?
 }
 
-/// Those whose state decides about tunnels and links.
+/// The devices that decide about tunnels and links.
 fn watched(network: &Network) -> impl Iterator<Item = Attachment> {
     network.attachments().into_iter().filter(|at| match at {
         Attachment::Gateway(_) | Attachment::Tunnel(_) | Attachment::CircuitLink(..) => true,

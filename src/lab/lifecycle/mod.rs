@@ -1,4 +1,4 @@
-//! A lab's life as commands see it: started, listed, chosen, ended.
+//! A lab's life as commands see it: start, list, choose, end.
 
 pub(super) mod apply;
 pub mod daemon;
@@ -41,7 +41,7 @@ pub enum Ended {
 #[derive(Clone, Debug)]
 pub struct Down {
     pub ended: Ended,
-    /// What was in its directory and was not believed.
+    /// Files in its directory that were ignored.
     pub ignored: Vec<String>,
 }
 
@@ -54,13 +54,13 @@ pub struct Found {
     pub runs: bool,
 }
 
-/// Starts a daemon in the background and returns when packets flow. The topology is `file`, or `text` if given; what is
-/// wrong with it the daemon says on our standard error.
+/// Starts a daemon in the background and returns when packets flow. The topology is `file`, or `text` if given; the
+/// daemon prints errors in it on our standard error.
 pub fn start_daemon(file: &Path, text: Option<&str>, name: Option<&str>, options: &[&str]) -> Result<Record> {
     spawn_daemon(file, text, name, options, &[])
 }
 
-/// The same for a copy that runs beside the file's own lab: its caller has shown what is doubtful in the file.
+/// The same for a copy that runs beside the file's own lab: its caller has shown the file's warnings.
 pub fn start_copy(file: &Path, text: &str, name: &str, options: &[&str]) -> Result<Record> {
     spawn_daemon(file, Some(text), Some(name), options, &["--doubts-shown"])
 }
@@ -87,7 +87,7 @@ fn spawn_daemon(
         .spawn()
         .during(cannot)?;
     if let (Some(mut stdin), Some(text)) = (child.stdin.take(), text) {
-        // A daemon that ends early says why itself.
+        // A daemon that ends early prints the reason itself.
         let _ = stdin.write_all(text.as_bytes());
     }
     let mut line = String::new();
@@ -102,7 +102,7 @@ fn spawn_daemon(
     Err(Error::NotStarted(status.code().and_then(|code| u8::try_from(code).ok())))
 }
 
-/// All labs that run, and those whose daemon is gone but whose remains are not, as far as they can be read.
+/// All labs that run, and those that left something behind after their daemon ended, as far as they can be read.
 pub fn labs(base: &Base) -> Vec<Record> {
     base.names().iter().filter_map(|name| base.lab(name).record()).collect()
 }
@@ -124,7 +124,7 @@ pub fn pick(base: &Base, name: Option<&str>) -> Result<Record> {
     let names = || running.iter().map(|lab| lab.lab.clone()).collect::<Vec<_>>();
     match (name, running.len()) {
         (Some(name), _) => running.into_iter().find(|lab| lab.lab == name).ok_or_else(|| no_lab(base, name)),
-        (None, 0) => Err(Error::NoLab(nobody_runs(base))),
+        (None, 0) => Err(Error::NoLab(no_lab_runs(base))),
         (None, 1) => Ok(running.remove(0)),
         (None, _) => Err(Error::SeveralLabs(names())),
     }
@@ -147,7 +147,7 @@ pub fn no_lab(base: &Base, name: &str) -> Error {
 }
 
 impl Found {
-    /// Why nobody can ask it.
+    /// Why it cannot be asked.
     fn why_not(&self) -> String {
         let name = &self.name;
         if self.runs {
@@ -160,7 +160,7 @@ impl Found {
     }
 }
 
-fn nobody_runs(base: &Base) -> String {
+fn no_lab_runs(base: &Base) -> String {
     if let Some(left) = all(base).first() {
         return left.why_not();
     }
@@ -171,7 +171,7 @@ fn nobody_runs(base: &Base) -> String {
     }
 }
 
-/// Ends a lab: asks its daemon to, insists if need be, and removes what is left. None if there is no such lab.
+/// Ends a lab: asks its daemon to, kills it if need be, and removes what is left. None if there is no such lab.
 pub fn down(base: &Base, name: &str) -> Result<Option<Down>> {
     let dir = base.lab(name);
     if name.contains('/') || name.starts_with('.') {
@@ -207,7 +207,7 @@ pub fn down(base: &Base, name: &str) -> Result<Option<Down>> {
     Ok(Some(Down { ended, ignored }))
 }
 
-/// Who runs a lab: as it says of itself, or else whoever listens there, or made its namespaces.
+/// The process that runs a lab: as recorded, or else the one that listens at its socket, or that made its namespaces.
 fn daemons(dir: &LabDir, record: Option<&Record>, name: &str) -> Vec<ProcessId> {
     if let Some(record) = record {
         return vec![record.daemon];
@@ -216,7 +216,7 @@ fn daemons(dir: &LabDir, record: Option<&Record>, name: &str) -> Vec<ProcessId> 
     if marked.is_empty() { dir.listener().into_iter().collect() } else { marked }
 }
 
-/// Whoever ends a lab from inside it goes out first: everything in there ends.
+/// A process that ends a lab from inside it leaves it first: everything in there ends.
 fn leave(residents: &Residents<'_>, daemon: ProcessId) {
     let is_inside = netns::identity(Path::new(netns::CURRENT)).is_some_and(|here| residents.places.contains(&here));
     if is_inside {

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::{env, io};
 
-/// Sends a state such as `READY=1`; does nothing where nobody asked.
+/// Sends a state such as `READY=1`; does nothing without a notify socket.
 pub(in crate::lab) fn notify(state: &str) -> io::Result<()> {
     let Some(path) = env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
     let address = match path.as_bytes().strip_prefix(b"@") {

@@ -20,7 +20,7 @@ impl Lab<'_> {
         let mut complaints = Vec::new();
         let mut told = Vec::new();
         for program in &new {
-            // One that does not start is one that has ended at once: the others and the network are there.
+            // A program that does not start counts as ended at once: the others and the network are there.
             let error = match Program::start(program, record, &claim.dir, &mut claim.journal) {
                 Ok(started) => {
                     programs.push(started);

@@ -1,6 +1,6 @@
-//! What a lab's directory should say and does not yet, since the disk is full: written once there is room.
+//! State that a lab's directory does not have yet, since the disk is full: written once there is room.
 //!
-//! One idea: a change of the network does not depend on its being written down; whoever asked hears that it is not.
+//! One idea: a change of the network does not depend on its record; the client is told that it is not recorded.
 
 use crate::lab::error::Result;
 use crate::model::Links;

@@ -21,7 +21,7 @@ const QUEUE: u32 = 2000;
 /// How long the kernel may take to make an address usable on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// No router and no second owner of an address is there to be asked.
+/// Addresses need no router advertisement and no duplicate detection: no other owner exists.
 const IPV6_SETTINGS: [(&str, &str); 4] =
     [("accept_ra", "0"), ("autoconf", "0"), ("router_solicitations", "0"), ("accept_dad", "0")];
 /// On a TUN a link-local address would serve only to send what the fabric drops (FAB-16).

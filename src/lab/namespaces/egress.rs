@@ -1,8 +1,8 @@
-//! Real access for a lab's Internet: a pair of devices between its node and the namespace that the daemon lives in, whose
-//! kernel forwards and puts its own address in place of the source.
+//! Real access for a lab's Internet: a pair of devices between its node and the daemon's namespace. The kernel there
+//! forwards and translates the source to its own address.
 //!
-//! One idea: what stands outside the lab is one thing, written down before it is made, and undone by whoever comes after a
-//! crash, wherever that one stands. The node sends on what comes from the fabric and nothing else. IPv4 only.
+//! One idea: all that is outside the lab is one thing, recorded before it is made, which a later process undoes after
+//! a crash, from any namespace. The node forwards only what comes from the fabric. IPv4 only.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -24,7 +24,7 @@ use super::device::set;
 const DEVICE: &str = "vnetout";
 /// The node's end.
 const INSIDE: &str = "out0";
-/// Pairs of addresses for the two ends: link-local ones, which nobody routes, apart from where clouds keep metadata.
+/// Pairs of addresses for the two ends: link-local, so that no network routes them, and away from clouds' metadata.
 const PAIRS: Ipv4Addr = Ipv4Addr::new(169, 254, 240, 0);
 const PAIRS_MAX: u32 = 1 << 10;
 /// Routes of the node for what comes from the fabric.
@@ -73,7 +73,7 @@ impl Egress {
         netlink.add_pair(&self.device, INSIDE, node)?;
         let made = self.lead(&mut netlink, outside).and_then(|()| node.run(|| let_out(inside, outside.addr()))?);
         if made.is_err() {
-            // Half of it is nothing to come back to; what went wrong first is what is told.
+            // Half of it is removed; the first error is reported.
             let _ = self.undo_here();
         }
         made
@@ -85,7 +85,7 @@ impl Egress {
         netlink.add_address(link, address.into())?;
         netlink.up(link)?;
         nftables::set_masquerade_from(&self.device, true)?;
-        // Of a namespace that has gone, whose number this one has now.
+        // Of a namespace that has gone; this one reuses its number.
         if !self.has_others()? {
             gone(fs::remove_file(self.note()))?;
         }
@@ -96,8 +96,8 @@ impl Egress {
         Ok(())
     }
 
-    /// Takes it all away, also what a crash left half-made. What is gone already is fine, and so is a namespace that
-    /// nobody can get into any more.
+    /// Removes all of it, also what a crash left half-made. It succeeds where it is gone already, and where the
+    /// namespace can no longer be entered.
     pub(in crate::lab) fn undo(&self) -> io::Result<()> {
         let Some(namespace) = netns::find(self.namespace) else { return Ok(()) };
         namespace.run(|| {
@@ -112,7 +112,7 @@ impl Egress {
             done => done,
         };
         let device = Netlink::open().and_then(|mut netlink| netlink.remove_link(&self.device));
-        // The last one to go puts back what the first one found.
+        // The last lab to go restores what the first one found.
         let is_noted = self.note().exists() && !self.has_others()?;
         let forwarding = if is_noted {
             fs::write(FORWARDING, "0").and_then(|()| gone(fs::remove_file(self.note())))
@@ -122,7 +122,7 @@ impl Egress {
         rules.and(device).and(forwarding)
     }
 
-    /// Says, while it is there, that the kernel did not forward before the first lab wanted it to.
+    /// Records, while it is there, that the kernel did not forward before the first lab.
     fn note(&self) -> PathBuf {
         Path::new("/run").join(format!("vnet-ip-forward-{}", self.namespace))
     }
@@ -158,7 +158,7 @@ fn alone() -> io::Result<File> {
     Ok(names)
 }
 
-/// Two addresses that nobody has here, beginning with those that the device's name leads to.
+/// Two addresses that are free here, beginning with those that the device's name hashes to.
 fn free_pair(netlink: &mut Netlink, device: &str) -> io::Result<(Ipv4Net, Ipv4Net)> {
     let first = stable_hash(&[device]) as u32;
     for nth in 0..PAIRS_MAX {

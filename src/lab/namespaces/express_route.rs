@@ -1,7 +1,7 @@
 //! Circuits and private clouds of a lab: a namespace for an edge, and two devices for a circuit's customer.
 //!
-//! One idea: an edge's namespace is its own end, as a gateway's is: its kernel answers for Microsoft's addresses. A customer
-//! that speaks no BGP has what its edge says as routes on both devices, the primary before the secondary.
+//! One idea: an edge's namespace is its own end, as a gateway's is: its kernel answers for Microsoft's addresses. A
+//! customer that speaks no BGP has the edge's advertised routes on both devices, the primary before the secondary.
 
 use std::net::IpAddr;
 
@@ -54,7 +54,7 @@ pub(in crate::lab) fn link_end(network: &Network, circuit: CircuitIx, side: Side
     let hosts = network.customer_addresses(circuit, side);
     let microsoft = network.circuit(circuit).peering.as_ref().map(|peering| peering.microsoft(side).into());
     let addresses = hosts.into_iter().map(IpNet::from).collect();
-    // What the edge says comes and goes ([`Lab::tell_silent`]).
+    // The edge's advertised routes come and go ([`Lab::tell_silent`]).
     let routes = microsoft.map(|address: IpAddr| address.into()).into_iter().collect();
     let metric = metric(network, circuit, side);
     let device = Device::new(name, addresses, DefaultRoute::Via(Vec::new()));
@@ -69,7 +69,7 @@ fn metric(network: &Network, circuit: CircuitIx, side: Side) -> u32 {
 }
 
 impl Lab<'_> {
-    /// Has customers' kernels go by what edges say where nobody speaks BGP. Returns what did not work.
+    /// Sets the edges' advertised routes in the kernels of customers without BGP. Returns what did not work.
     pub(in crate::lab) fn tell_silent(&self) -> Vec<String> {
         let network = self.engine.network();
         let silent = network.circuits().filter(|(ix, _)| network.speaker_on(*ix).is_none());

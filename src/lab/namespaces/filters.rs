@@ -1,7 +1,7 @@
 //! Packet filter rules that a file gives to its machines (`guest: {nftables: …}`): loaded, replaced, removed.
 //!
-//! One idea: what a rule set made is known by the tables that were not there before it. They go in the same transaction that
-//! brings the next rule set, so that no packet meets neither; tables of scripts and of vnet itself stay.
+//! One idea: the tables that a rule set made are those that were not there before it. They go in the same transaction
+//! that brings the next rule set, so that every packet meets one of them. Tables of scripts and of vnet itself stay.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -23,9 +23,9 @@ use crate::sys::process::{ProcessId, Signal};
 
 use super::guest;
 
-/// How long `nft` may take: it may ask for names.
+/// The time limit of `nft`, which may resolve names.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The most that is read of what it says.
+/// The most that is read of its output.
 const MOST: u64 = 1 << 20;
 
 /// The rules that machines were given.
@@ -85,12 +85,12 @@ impl Filters {
         complaints
     }
 
-    /// What became of each, for whoever asks.
+    /// The state of each, for `status`.
     pub(in crate::lab) fn status(&self) -> Vec<ProgramStatus> {
         self.status.values().cloned().collect()
     }
 
-    /// Machines whose namespaces have gone have none.
+    /// Machines without a namespace have none.
     pub(in crate::lab) fn forget(&mut self, nodes: &[String]) {
         self.loaded.retain(|name, _| !nodes.contains(name));
         self.status.retain(|name, _| !nodes.contains(name));
@@ -139,13 +139,13 @@ impl Loader<'_> {
         Ok(said.lines().filter_map(|line| line.strip_prefix("table ")).map(str::to_owned).collect())
     }
 
-    /// Runs `nft` on a text; what it complains of is said with the name of the file that the text comes from, and is in the
-    /// log. Returns what it printed.
+    /// Runs `nft` on a text and returns its output. Its errors are reported with the name of the file that the text
+    /// comes from, and logged.
     fn nft(&self, text: &str, name: Option<&str>) -> Result<String> {
         let machine = &self.node.node.name;
         let cannot = || format!("cannot load firewall rules of {machine}");
         let rules = self.dir.rules(machine);
-        // What is only asked leaves no trace in the log.
+        // A query leaves no trace in the log.
         let log = if name.is_some() { self.dir.rules_log(machine) } else { rules.with_extension("answer") };
         files::rewrite(&rules, text.as_bytes()).during(cannot)?;
         let run = || -> Result<io::Result<(bool, String)>> {
@@ -163,7 +163,7 @@ impl Loader<'_> {
         if fine { Ok(said) } else { Err(io::Error::other(first)).during(|| "nft".to_owned()) }
     }
 
-    /// Whether it was content, and what it said.
+    /// Whether it succeeded, and its output.
     fn run(&self, rules: &Path, log: &Path) -> io::Result<(bool, String)> {
         let output = files::create(log, files::OWN)?;
         let mut child = Command::new("nft")

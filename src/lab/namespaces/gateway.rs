@@ -1,8 +1,10 @@
-//! Gateways, route servers and sites of a lab, and what stands around circuits ([`express_route`]): a namespace each, and what their devices are told.
+//! Gateways, route servers and sites of a lab, and the nodes around circuits ([`express_route`]): a namespace each,
+//! and the settings of their devices.
 //!
-//! One idea: a gateway's namespace is its own end, where its kernel answers for its addresses and speaks its BGP; what it
-//! forwards never comes by, and a route server forwards nothing. A site's has one device for each tunnel, without a number of its own: the site's addresses
-//! stand on all of them, and routes say which one takes what.
+//! One idea: a gateway's namespace is its own end, where its kernel answers for its addresses and speaks its BGP. What
+//! the gateway forwards never enters it, and a route server forwards nothing. A site's namespace has one device for
+//! each tunnel, without an address of its own: the site's addresses are on all of them, and routes decide which one
+//! takes what.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -30,8 +32,8 @@ pub(in crate::lab) fn nodes(network: &Network) -> impl Iterator<Item = (&str, bo
     gateways.chain(sites).chain(express_route::nodes(network)).chain(servers)
 }
 
-/// The node that an attachment stands in, and what the node knows it by, both in lower case; none of what is neither a
-/// gateway's nor a site's.
+/// The node of an attachment, and the node's name for it, both in lower case; None if it belongs to no gateway or
+/// site.
 pub(in crate::lab) fn names(network: &Network, attachment: Attachment) -> Option<(String, String)> {
     match attachment {
         Attachment::Gateway(gateway) => {
@@ -95,7 +97,7 @@ fn tunnel_end(network: &Network, tunnel: ConnectionIx, name: &str) -> Option<Dev
     let bgp = network.bgp_over(tunnel);
     let connection = network.connection(tunnel);
     let gateway = connection.gateway;
-    // Without BGP somebody has told the device what is in Azure.
+    // Without BGP the device has static routes to what is in Azure.
     let known = if bgp.is_none() && site.routes.is_empty() { network.space_seen(tunnel) } else { Vec::new() };
     let ipv6 = network.gateway(gateway).ipv6(connection.instance).map(IpAddr::V6);
     let peer = bgp
@@ -110,8 +112,8 @@ fn tunnel_end(network: &Network, tunnel: ConnectionIx, name: &str) -> Option<Dev
     Some(Device { mtu: TUNNEL_MTU, routes, metric, ..device })
 }
 
-/// Lets whoever speaks BGP in a namespace of ours do so without a capability, once; the port is below the usual limit. Of
-/// several equal ways each flow gets one.
+/// Lets BGP programs in a namespace of ours listen without a capability; their port is below the usual limit. Of
+/// several equal routes each flow uses one.
 pub(in crate::lab) fn settle(namespace: &crate::sys::netns::Netns) -> crate::lab::error::Result<()> {
     guest::set_setting(namespace, "ipv4/fib_multipath_hash_policy", "1")?;
     // A route over a link that has failed is none.

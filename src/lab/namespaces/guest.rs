@@ -1,7 +1,6 @@
 //! A virtual machine of a lab: one namespace, one TUN an interface, and the settings a guest in Azure has.
 //!
-//! One idea: everything a guest knows comes from the model, as DHCP would have told it. What runs in the guest is the
-//! user's.
+//! One idea: a guest's settings come from the model, as by DHCP in Azure. The programs in the guest are the user's.
 
 use std::fmt::Write;
 use std::io;
@@ -122,8 +121,8 @@ pub(in crate::lab) fn hosts(network: &Network) -> String {
     text
 }
 
-/// What a machine's `/etc/resolv.conf` says, as DHCP would (FAB-12): the servers of its primary interface, or else of the
-/// virtual network, or else the platform. None where that would not answer. Whoever answers is near: nobody waits for long.
+/// A machine's `/etc/resolv.conf`, as by DHCP (FAB-12): the servers of its primary interface, or else of the virtual
+/// network, or else the platform. None where that would not answer. All servers are near, so the timeout is short.
 pub(in crate::lab) fn resolver(network: &Network, machine: &VirtualMachine) -> Option<String> {
     let nic = machine.network_interfaces.iter().map(|nic| network.nic(*nic)).find(|nic| nic.primary)?;
     let of_vnet = &network.vnet(nic.subnet.vnet).dns_servers;

@@ -1,7 +1,8 @@
-//! Whose a namespace is, where no journal says so any more: each one that a lab makes says it on its loopback device.
+//! A mark in each namespace that a lab makes, for when no journal names its lab any more: the alias of its loopback
+//! device.
 //!
-//! One idea: a mark is found where the thing is, and goes with it. It is believed only under a name that the lab gives, so
-//! that what a guest writes there concerns nobody else.
+//! One idea: a mark is found with the namespace, and goes with it. It counts only under a name that the lab gives, so
+//! that a mark written by a guest cannot affect others.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -36,7 +37,7 @@ impl Mark {
         netlink.set_alias(loopback, &self.text())
     }
 
-    /// What the namespace of that name says, if it is one and says anything.
+    /// The mark of the namespace of that name, if it is a namespace and has one.
     pub(in crate::lab) fn read(path: &Path) -> Option<Self> {
         netns::identity(path)?;
         let namespace = Netns::open(path).ok()?;
@@ -61,7 +62,7 @@ pub(in crate::lab) fn title(lab: &str) -> String {
     format!("# The machines of lab {lab}, by vnet")
 }
 
-/// The namespaces that say that they are a lab's, by their names, and the daemons that made them.
+/// The marked namespaces of a lab, by their names, and the daemons that made them.
 pub(in crate::lab) fn namespaces(lab: &str) -> Vec<(PathBuf, ProcessId)> {
     let marked = |path: PathBuf| {
         let mark = Mark::read(&path).filter(|mark| mark.lab == lab)?;
@@ -70,7 +71,8 @@ pub(in crate::lab) fn namespaces(lab: &str) -> Vec<(PathBuf, ProcessId)> {
     entries(netns::NAMES, lab).filter_map(marked).collect()
 }
 
-/// The living daemons of a lab, as its namespaces tell. A guest may have written another number there: only a process
+/// The living daemons of a lab, by its namespaces' marks. A guest may have written another number there: only a
+/// process that runs this program counts.
 /// that runs this program counts.
 pub(in crate::lab) fn daemons(lab: &str) -> Vec<ProcessId> {
     let own = process::program(std::process::id());
@@ -115,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_says_whose_a_namespace_is() {
+    fn a_mark_names_the_lab_of_a_namespace() {
         let mark = Mark { lab: "a daemon b".into(), daemon: ProcessId { pid: 7, start_time: 4242 } };
         assert_eq!(Mark::parse(&mark.text()), Some(mark));
         for other in ["", "vnet lab a", "vnet lab a daemon 7", "vnet lab a daemon x 7", "eth0"] {

@@ -1,7 +1,8 @@
 //! Everything a topology needs from the system, made in order and written down: namespaces, names, TUNs.
 //!
-//! One idea: a lab that starts and one that changes make things alike: what is missing is made beside what stands, and
-//! only once that has all worked does what is left over go. A guest's devices keep their names as long as they are there.
+//! One idea: a lab that starts and one that changes make things alike: what is missing is made beside what is there,
+//! and only once all of that has worked does what is left over go. A guest's devices keep their names while they
+//! exist.
 
 pub(super) mod attach;
 pub(super) mod device;
@@ -43,7 +44,7 @@ pub(super) const NETNS_ETC: &str = "/etc/netns";
 pub(super) const HOSTS: &str = "hosts";
 pub(super) const RESOLVER: &str = "resolv.conf";
 
-const NO_HOST: &str = "`internet: {egress: host}` leads out through this machine, which only root may do: run as root, or leave `egress` out";
+const NO_HOST: &str = "`internet: {egress: host}` needs this machine's network, which only root may use: run as root, or leave `egress` out";
 
 /// Where a lab's things are made.
 #[derive(Debug)]
@@ -61,8 +62,7 @@ pub(super) struct Site<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Holder {
     Namespace(Identity),
-    /// The namespace of a process, for as long as that runs: nobody may look at which it is without more privileges than
-    /// the daemon keeps.
+    /// The namespace of a process, while that runs: to identify it takes more privileges than the daemon keeps.
     Process(ProcessId),
 }
 
@@ -155,7 +155,7 @@ impl Site<'_> {
             return Ok(());
         }
         if stands {
-            // It led to a node whose namespace somebody deleted.
+            // It led to a node that has lost its namespace.
             self.claim.journal.remove(&made).during(what)?;
         }
         let place = guests.namespace(Internet::NAME).expect("the Internet's node is made before its way out");
@@ -190,7 +190,7 @@ impl Site<'_> {
         complaints
     }
 
-    /// Takes down where a network's TUNs stand; of whom is known already, that stays.
+    /// Records where a network's TUNs are; known ones stay.
     pub(super) fn note_places(&mut self, network: &Network) {
         let holder = |at: Attachment| {
             let path = self.place(network, at)?;
@@ -222,8 +222,8 @@ impl Site<'_> {
         }
     }
 
-    /// Names that have gone, or stand for something else now, since they were taken down. They are told once; what the
-    /// lab made under them is forgotten.
+    /// Names that were deleted, or name something else now, since they were recorded. They are returned once; the lab
+    /// forgets what it made under them.
     pub(super) fn lost(&mut self) -> HashSet<PathBuf> {
         let lost = self.places.iter().filter(|(path, holder)| !holder.stands(path));
         let lost: HashSet<_> = lost.map(|(path, _)| path.clone()).collect();
@@ -238,7 +238,7 @@ impl Site<'_> {
         lost
     }
 
-    /// Tells every guest the names of all, and whom to ask for others.
+    /// Gives every guest the names of all machines, and its resolvers.
     pub(super) fn write_names(&self, network: &Network) -> Result<()> {
         let text = guest::hosts(network);
         // In place: programs that run in a node see this very file.
@@ -438,7 +438,7 @@ fn files_directory(namespace: &Path) -> PathBuf {
 /// Lets `ip netns exec` show the lab's names, and where to ask for others, as `vnet exec` does.
 fn show_files(claim: &mut Claim, dir: &Path, resolver: Option<&str>) -> Result<()> {
     if claim.journal.has(&Made::File(dir.join(HOSTS))) {
-        return Ok(()); // Of a namespace that somebody deleted.
+        return Ok(()); // The namespace was deleted.
     }
     let hosts = fs::read_to_string(claim.dir.hosts()).during(|| "cannot read the hosts file".into())?;
     let mut made = claim.journal.make(Made::Directory(dir.to_owned()), || make_directory(dir));
@@ -470,7 +470,7 @@ fn make_directory(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Somebody else may make it at the same time.
+/// Another process may make it at the same time.
 fn unless_there(made: io::Result<()>) -> io::Result<()> {
     match made {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),

@@ -1,8 +1,8 @@
-//! Where the platform stands that answers guests and probes backends: a namespace without a name, with one TUN for each
+//! The namespace from which the platform answers guests and probes backends: without a name, with one TUN for each
 //! virtual network.
 //!
-//! One idea: addresses of different virtual networks may be the same, so a packet's device says which one it is of; and
-//! nothing is left of a namespace that only the daemon holds, however that ends.
+//! One idea: addresses of different virtual networks may be the same, so a packet's device tells its network. And only
+//! the daemon holds the namespace, so nothing is left of it, however the daemon ends.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -62,13 +62,13 @@ impl Platform {
         Ok(tun)
     }
 
-    /// Answers and probes whom the running network wants answered and probed, and nobody else.
+    /// Answers and probes what the running network wants answered and probed, and nothing else.
     pub(in crate::lab) fn apply(&mut self, engine: &Arc<Engine>, history: &Arc<EventLog>) -> Result<()> {
         let network = engine.network();
         self.serve(&network)?;
         let targets = self.targets(&network);
         if self.prober.is_none() && !targets.is_empty() {
-            let namespace = self.namespace.as_ref().expect("who is probed has a device in it");
+            let namespace = self.namespace.as_ref().expect("a probed virtual network has a device in it");
             let (engine, history) = (Arc::clone(engine), Arc::clone(history));
             let prober = Prober::start(namespace, move |news| learn(&engine, &history, news));
             self.prober = Some(prober.during(|| "cannot probe".into())?);
@@ -117,12 +117,12 @@ impl Platform {
     }
 }
 
-/// Whence a backend is probed: over IPv6 by the router that its guest knows.
+/// The source address of a backend's probes: over IPv6 the router that its guest knows.
 const fn prober_of(backend: IpAddr) -> IpAddr {
     if backend.is_ipv4() { IpAddr::V4(PLATFORM) } else { IpAddr::V6(IPV6_ROUTER) }
 }
 
-/// Somebody is up or down now: the tables follow.
+/// Backends are up or down now: the tables follow.
 fn learn(engine: &Engine, history: &EventLog, news: BTreeMap<ProbeKey, Report>) {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut changed = Vec::new();

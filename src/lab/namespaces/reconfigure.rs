@@ -1,6 +1,6 @@
-//! Changes to what stands and stays: other addresses on a device, a guest that forwards or does so no more.
+//! Changes to devices and guests that stay: other addresses on a device, a guest that forwards or no longer does.
 //!
-//! One idea: each step knows what was before, so a change that fails half-way is taken back.
+//! One idea: each step knows the earlier state, so a change that fails half-way is undone.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
-//! Into a node: its network, its names of the others, its host name.
+//! Runs a program in a node: with its network, its host names and its own host name.
 //!
-//! One idea: a thread or a single-threaded process changes itself and then executes the program, so that the program's
-//! end is its own: nothing stands between it and the caller's shell.
+//! One idea: a thread or a single-threaded process changes itself and then executes the program. So the program's end
+//! is its own: no process stands between it and the caller's shell.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -74,8 +74,8 @@ pub(in crate::lab) fn open(node: Node<'_>) -> Result<Netns> {
     Netns::open(&node.namespace).during(|| format!("cannot open the namespace of {}", node.name))
 }
 
-/// Tells a program where it is; a shell's prompt and further `vnet` commands use it. In a node of theirs users are
-/// administrators, and find their programs.
+/// Tells a program where it runs; a shell's prompt and further `vnet` commands use it. In a node of their own lab,
+/// users are administrators and find administrators' programs.
 pub(in crate::lab) fn environment(node: Node<'_>) -> [(&'static str, OsString); 3] {
     let path = with_administrators(env::var_os("PATH").unwrap_or_default());
     [(VARIABLE, node.lab.lab.clone().into()), ("VNET_NODE", node.node.name.clone().into()), ("PATH", path)]

@@ -47,14 +47,14 @@ impl Program {
         Ok(Self { node: node.clone(), command: command.join(" "), child, leader })
     }
 
-    /// How it ended, once.
+    /// The exit status, reported once.
     fn ended(&mut self) -> Option<Ending> {
         let status = self.child.try_wait().ok()??;
         Some(Ending { node: self.node.clone(), command: self.command.clone(), status })
     }
 }
 
-/// A program that is no more.
+/// A program that has ended.
 #[derive(Debug)]
 pub(super) struct Ending {
     pub(super) node: String,
@@ -93,7 +93,7 @@ pub(super) fn stop(mut programs: Vec<Program>, journal: &mut Journal) {
         reap(&mut programs);
         thread::sleep(Duration::from_millis(2));
     }
-    // Whoever is left of the groups, the leaders included.
+    // Members of the groups that are left, the leaders included.
     for leader in &leaders {
         let _ = process::signal_group(*leader, Signal::KILL);
     }
@@ -101,7 +101,7 @@ pub(super) fn stop(mut programs: Vec<Program>, journal: &mut Journal) {
         let _ = program.child.wait();
     }
     for leader in leaders {
-        // One that stands in the journal still is found to be gone by whoever reads it.
+        // One that is still in the journal is found to be gone by the next reader.
         let _ = journal.remove(&Made::Program(leader));
     }
 }

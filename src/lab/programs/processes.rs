@@ -1,7 +1,7 @@
-//! The processes of a lab, ended: its programs' groups, and whatever runs in its namespaces.
+//! Ends the processes of a lab: its programs' groups, and all processes in its namespaces.
 //!
-//! One idea: `exec` hands its own process over and a program may leave its group, so nobody has a list of them all; where
-//! a process stands says whose it is. All are asked at once, and all have the same time.
+//! One idea: `exec` replaces its own process, and a program may leave its group, so there is no list of all processes.
+//! The namespace of a process tells to which lab it belongs. All get SIGTERM at once, and all have the same time.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,22 +16,23 @@ pub(in crate::lab) const GRACE: Duration = Duration::from_secs(2);
 const INSISTENCE: Duration = Duration::from_secs(5);
 const GLANCE: Duration = Duration::from_millis(3);
 
-/// Says to a program which lab it is in.
+/// The variable that tells a program in which lab it runs.
 pub(in crate::lab) const VARIABLE: &str = "VNET_LAB";
 
-/// Whose end is wanted.
+/// The processes to end.
 #[derive(Debug, Default)]
 pub(in crate::lab) struct Residents<'a> {
     /// Process groups, by their leaders.
     pub(in crate::lab) groups: Vec<ProcessId>,
     /// Namespaces.
     pub(in crate::lab) places: Vec<Identity>,
-    /// A lab without root whose daemon crashed: its namespaces have no names any more, its processes were told its name.
+    /// A lab without root that has crashed: its namespaces have no names any more, but its processes have its name in
+    /// their environment.
     pub(in crate::lab) lab: Option<&'a str>,
 }
 
 impl Residents<'_> {
-    /// Asks all to end, and insists after a while.
+    /// Asks all to end, and kills the rest after a while.
     pub(in crate::lab) fn end(&self) -> io::Result<()> {
         if self.groups.is_empty() && self.places.is_empty() && self.lab.is_none() {
             return Ok(());
@@ -39,7 +40,7 @@ impl Residents<'_> {
         let found = self.find();
         for process in &found {
             process.id.signal(Signal::TERM)?;
-            // A shell that somebody types into ends with its terminal alone.
+            // An interactive shell ignores SIGTERM and ends with its terminal.
             if process.has_terminal {
                 process.id.signal(Signal::HUP)?;
             }
@@ -85,14 +86,14 @@ impl Residents<'_> {
         if self.places.is_empty() && self.lab.is_none() {
             return false;
         }
-        // One that nobody may look at is not ours.
+        // A process that may not be inspected is not ours.
         let Some(place) = place(pid) else { return false };
         let is_told = |lab| Some(place) != here && process::was_given(pid, VARIABLE, lab);
         self.places.contains(&place) || self.lab.is_some_and(is_told)
     }
 }
 
-/// Whether a process group is one that a lab started, as far as its members tell: they were told the lab's name.
+/// Whether a lab started a process group, as far as its members show: their environment has the lab's name.
 pub(in crate::lab) fn is_of_lab(leader: ProcessId, lab: &str) -> bool {
     let is_member = |process: &Listed| process.group == leader.pid && process::was_given(process.id.pid, VARIABLE, lab);
     !leader.is_replaced() && process::running().any(|process| is_member(&process))

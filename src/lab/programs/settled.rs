@@ -1,8 +1,8 @@
-//! Waiting until the programs of a file have done what they do at their start: load rules, open ports, fork.
+//! Waits until the programs of a file have finished starting: loaded rules, opened ports, forked.
 //!
-//! One idea: a program cannot say that it is ready, but it shows that it is not. While one of its machine's processes computes,
-//! or sleeps for a known time, something is still to come; and where nothing has changed for a while, nothing is. That is a
-//! guess about other people's programs, so the wait has an end.
+//! One idea: a program does not report that it is ready, but it shows that it is not. While one of its machine's
+//! processes computes, or sleeps for a known time, more is to come. Where nothing has changed for a while, the start
+//! is over. That is a guess about other people's programs, so the wait has a limit.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,7 @@ use super::processes::place;
 const QUIET: Duration = Duration::from_millis(300);
 /// How long programs may take; a process that sleeps longer than this sleeps for good.
 const LONGEST: Duration = Duration::from_secs(10);
-/// After this long somebody wonders.
+/// After this time the user is told what is waited for.
 const SLOW: Duration = Duration::from_secs(1);
 const GLANCE: Duration = Duration::from_millis(50);
 
@@ -46,8 +46,9 @@ struct Look {
     rules: Vec<Rules>,
 }
 
-/// Waits until every machine's programs have ended or are quiet. Returns the machines where that took too long. `tell` gets
-/// those that are waited for, once, when it takes a while. Must be called from a thread that may enter the lab's namespaces.
+/// Waits until every machine's programs have ended or are quiet. Returns the machines where that took too long. `tell`
+/// gets the machines that are waited for, once, when it takes a while. Must be called from a thread that may enter the
+/// lab's namespaces.
 pub fn wait(lab: &Record, stop: &AtomicBool, tell: impl FnOnce(&[String])) -> Result<Vec<String>> {
     let machines: BTreeSet<&str> = lab.programs.iter().map(|program| program.node.as_str()).collect();
     let mut machines = machines.into_iter().map(|name| Machine::open(lab, name)).collect::<Result<Vec<_>>>()?;
@@ -71,7 +72,7 @@ pub fn wait(lab: &Record, stop: &AtomicBool, tell: impl FnOnce(&[String])) -> Re
 
 fn look(machines: &mut [Machine]) -> Result<()> {
     let own = std::process::id();
-    // What somebody types at a terminal is no part of the file.
+    // An interactive shell is no part of the file.
     let programs = process::running().filter(|process| process.id.pid != own && !process.has_terminal);
     let programs: Vec<_> = programs.filter_map(|process| Some((place(process.id.pid)?, process))).collect();
     for machine in machines {

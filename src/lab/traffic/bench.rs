@@ -1,8 +1,8 @@
-//! Load between two places of a lab, without any program in them: what `vnet bench` measures.
+//! Load between two nodes of a lab, without any program in them: what `vnet bench` measures.
 //!
-//! One idea: senders and receivers are threads of this process with ordinary sockets, each made in its own namespace, so
-//! that what is measured is what any program there would get from its kernel and the router. They share the machine with
-//! the router: numbers say how this lab does on this machine, and are for comparing.
+//! One idea: senders and receivers are threads of this process with ordinary sockets, each made in its own namespace.
+//! So the result is what any program there would get from its kernel and the router. They share the machine with the
+//! router: numbers hold for this lab on this machine, and are for comparing.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -21,9 +21,9 @@ use super::Ground;
 
 /// How long an answer may take, and how long a sender may wait for room.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often load looks whether the lab is there still.
+/// How often a load checks that the lab still runs.
 const LOOK: Duration = Duration::from_millis(100);
-/// A receiver takes this long a silence for the end.
+/// A receiver takes a silence this long as the end.
 const SILENCE: Duration = Duration::from_millis(200);
 /// A sender that is ahead of its rate sleeps so long, and the kernel adds about as much.
 const BREATH: Duration = Duration::from_micros(50);
@@ -72,7 +72,7 @@ pub struct Transfer {
     pub took: Duration,
 }
 
-/// What became of datagrams.
+/// How many datagrams arrived, and how fast.
 #[derive(Clone, Copy, Debug)]
 pub struct Datagrams {
     pub sent: u64,
@@ -109,7 +109,7 @@ pub struct Connects {
 }
 
 impl Course {
-    /// `address` is one that `to` answers for. The process must have joined the lab.
+    /// `address` is an address of `to`. The process must have joined the lab.
     pub fn open(lab: &Record, network: &Network, from: Attachment, to: Attachment, address: IpAddr) -> Result<Self> {
         let ground = Ground { lab, network };
         let (from, to) = (ground.namespace(from)?, ground.namespace(to)?);
@@ -121,7 +121,7 @@ impl Course {
         Term { begin, span, look: begin + LOOK, daemon: self.daemon }
     }
 
-    /// What was measured, if the lab was there all the time.
+    /// The result, if the lab ran all the time.
     fn whole<T>(&self, measured: Result<T>) -> Result<T> {
         if self.daemon.is_alive() { measured } else { Err(Error::Ended(self.lab.clone())) }
     }
@@ -234,7 +234,7 @@ impl Course {
     }
 }
 
-/// A connection that breaks is noticed by whoever receives.
+/// The receiver reports a connection that breaks.
 fn send_for(mut client: TcpStream, mut term: Term) {
     let chunk = vec![0; 128 << 10];
     let limited = client.set_write_timeout(Some(PATIENCE)).is_ok();
@@ -288,7 +288,7 @@ fn echo(server: &UdpSocket, over: &AtomicBool) {
     let mut buffer = [0; 64];
     while !over.load(Ordering::Relaxed) {
         if let Ok((length, client)) = server.recv_from(&mut buffer) {
-            // A lost answer is counted by whoever waits for it.
+            // The receiver counts a lost answer.
             let _ = server.send_to(&buffer[..length], client);
         }
     }
@@ -313,7 +313,7 @@ fn exchange(client: &UdpSocket, mut term: Term) -> io::Result<(Vec<Duration>, u3
     Ok((times, lost))
 }
 
-/// An answer to an exchange that was given up is passed over.
+/// An answer to an exchange that was given up is ignored.
 fn ask(client: &UdpSocket, number: u32) -> io::Result<()> {
     client.send(&number.to_be_bytes())?;
     let mut answer = [0; 4];
@@ -338,9 +338,9 @@ fn connect_for(at: SocketAddr, mut term: Term) -> io::Result<u32> {
 fn answer(listener: &TcpListener, over: &AtomicBool) {
     while !over.load(Ordering::Relaxed) {
         match listener.accept() {
-            // A client that has gone has said so where it was.
+            // A client that has gone has reported its error.
             Ok((server, _)) => drop(answer_one(server)),
-            // Nobody came for a while.
+            // No client came for a while.
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(_) => return,
         }

@@ -1,9 +1,9 @@
-//! Who forwards a packet, seen at the machines themselves.
+//! Which machines forward a packet, observed at the machines themselves.
 //!
-//! One idea: a guest that forwards sends a packet on with a smaller hop limit than it came with. So one look at each
-//! machine says who forwarded it, and the hop limits say in which order. It may look at packets to or
-//! from given addresses only, and remembers a bounded number of flows. Which of them are one flow, under the names that guests
-//! give it, is for [`super::translated`].
+//! One idea: a guest that forwards sends a packet on with a smaller hop limit than it came with. So captures at each
+//! machine show which machines forwarded it, and the hop limits give their order. A capture may be limited to packets
+//! to or from given addresses, and remembers a bounded number of flows. [`super::translated`] knows which of them are
+//! one flow, under the names that guests give it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -16,7 +16,7 @@ use crate::lab::error::{During, Result};
 use crate::sys::netns::Netns;
 use crate::sys::sniffer::Sniffer;
 
-/// How long a watcher waits for a packet before it looks whether it should end.
+/// How long a watcher waits for a packet before it checks whether to end.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// Packets that may still be waiting when a watcher ends: a socket's buffer holds about 300.
 const REMAINDER: usize = 1000;
@@ -109,7 +109,7 @@ impl Drop for Watch {
 }
 
 impl Seen {
-    /// The machines that forwarded a flow under one of its names, in order; None if somebody may have missed it.
+    /// The machines that forwarded a flow under one of its names, in order; None if a packet may have been missed.
     pub(in crate::lab) fn way(&self, names: &[Flow]) -> Option<Vec<String>> {
         if self.0.iter().any(|sightings| !sightings.complete) {
             return None;
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_sends_on_with_fewer_hops_has_forwarded() {
+    fn a_machine_that_sends_on_with_fewer_hops_has_forwarded() {
         let flow = Flow::udp((Ipv4Addr::new(10, 0, 0, 4).into(), 0xc000), (Ipv4Addr::new(10, 0, 0, 5).into(), 53));
         assert_eq!(parse(&udp(64)), Some((flow, 64)));
         for length in 0..28 {

@@ -1,4 +1,4 @@
-//! Who listens in the calling thread's namespace, as `/proc/net` tells; asking disturbs nobody.
+//! Which ports programs listen on in the calling thread's namespace, from `/proc/net`; no program notices.
 
 use std::collections::BTreeSet;
 use std::{fs, io};
@@ -14,7 +14,7 @@ pub(in crate::lab) enum Transport {
     Udp,
 }
 
-/// Whether a program has this port, on whatever address.
+/// Whether a program has this port, on any address.
 pub(in crate::lab) fn is_taken(transport: Transport, port: u16) -> io::Result<bool> {
     let number = |local: &str| local.rsplit_once(':').and_then(|(_, port)| u16::from_str_radix(port, 16).ok());
     let sockets = sockets(transport)?;
@@ -25,7 +25,7 @@ pub(in crate::lab) fn is_taken(transport: Transport, port: u16) -> io::Result<bo
     Ok(sockets.iter().any(has))
 }
 
-/// Addresses and ports that programs wait at, as the kernel writes them.
+/// Addresses and ports that programs listen on, as the kernel writes them.
 pub(in crate::lab) fn listening() -> io::Result<BTreeSet<(Transport, String)>> {
     let mut all = BTreeSet::new();
     for (transport, waits) in [(Transport::Tcp, LISTENS), (Transport::Udp, UNCONNECTED)] {
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_is_taken_while_somebody_listens() {
+    fn a_port_is_taken_while_a_program_listens() {
         let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = tcp.local_addr().unwrap().port();
         assert!(is_taken(Transport::Tcp, port).unwrap());

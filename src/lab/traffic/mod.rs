@@ -1,7 +1,8 @@
-//! Questions asked with real packets: does this probe arrive and its answer come back, and who forwards them?
+//! Tests with real packets: does this probe arrive, does its answer come back, and which machines forward them?
 //!
-//! One idea: many at once. Whoever must answer is opened first, everybody asks at the same time, and each asks again,
-//! more patiently, until its time is up: a lost packet is not an answer. A batch takes as long as its most patient trial.
+//! One idea: many at once. Listeners are opened first, all trials send at the same time, and each retries with longer
+//! timeouts until its time is up, since a lost packet is not an answer. A batch takes as long as its most patient
+//! trial.
 
 pub mod bench;
 mod forwarders;
@@ -45,10 +46,10 @@ pub struct Trial {
     pub from: Attachment,
     /// The address to send from, and with it the interface; None for whichever the guest chooses.
     pub bind: Option<IpAddr>,
-    /// Who has the destination.
+    /// The machine or node that has the destination.
     pub to: Option<Attachment>,
     pub destination: IpAddr,
-    /// What its owner has in its place: the same, but for a public address.
+    /// The destination's own address: the same, but for a public address.
     pub listener: IpAddr,
     pub probe: Probe,
     /// How long to ask before it counts as blocked.
@@ -57,13 +58,13 @@ pub struct Trial {
     pub follow: bool,
 }
 
-/// An answer, or its absence.
+/// The result of a trial.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     pub arrived: bool,
-    /// Somebody answered, but the machine that was meant never saw the packet.
+    /// It was answered, but the machine that was meant never saw the packet.
     pub elsewhere: bool,
-    /// The machines that were seen forwarding the packet, in order; None where somebody may have missed it.
+    /// The machines that were seen forwarding the packet, in order; None where a packet may have been missed.
     pub via: Option<Vec<String>>,
     pub via_return: Option<Vec<String>>,
     /// That the last attempt was made from; of a ping, its identifier.
@@ -85,7 +86,7 @@ pub struct LastSeen {
     pub text: String,
 }
 
-/// Asks everything. Must be called from a thread that may enter the lab's namespaces; ends early once `stop` is set.
+/// Runs all trials. Must be called from a thread that may enter the lab's namespaces; ends early once `stop` is set.
 pub fn run(lab: &Record, network: &Network, trials: &[Trial], stop: &AtomicBool) -> Result<Vec<Result<Outcome>>> {
     let ground = Ground { lab, network };
     let mut outcomes = Vec::new();
@@ -109,9 +110,9 @@ pub(super) struct Ground<'a> {
     pub(super) network: &'a Network,
 }
 
-/// Who answers at a place.
+/// What answers at an address.
 enum Listener {
-    /// The kernel, or nobody.
+    /// The kernel, or nothing.
     None,
     Tcp {
         _held: TcpListener,
@@ -124,7 +125,7 @@ enum Listener {
 type ListenAddress = (Attachment, SocketAddr, Transport);
 type Listeners = HashMap<ListenAddress, Listener>;
 
-/// Outcomes, and the trials to ask again with somebody listening elsewhere.
+/// Outcomes, and the trials to repeat with a listener elsewhere.
 type Batch = (Vec<Result<Outcome>>, Vec<(usize, ListenAddress)>);
 
 /// What a trial's packets were like and whether they were answered.
@@ -137,7 +138,7 @@ struct Attempt {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Answer {
     Yes,
-    /// Nobody listens, says whoever is there.
+    /// Refused: there is no listener.
     Refused,
     /// An ICMP error says why it cannot arrive.
     Unreachable,
@@ -145,8 +146,8 @@ enum Answer {
 }
 
 impl Ground<'_> {
-    /// Asks all at once, where somebody must listen in these places, too. Trials whose packets a guest sent to a place
-    /// where nobody listens are told, by their number.
+    /// Runs all trials at once, with listeners at these addresses, too. Returns by number the trials that a guest sent
+    /// on to an address without a listener.
     fn batch(self, trials: &[Trial], places: &[ListenAddress], stop: &AtomicBool) -> Result<Batch> {
         let listeners = self.listeners(trials.iter().filter_map(Trial::place).chain(places.iter().copied()))?;
         let programs = listeners.iter().filter(|(_, listener)| matches!(listener, Listener::Program));
@@ -212,7 +213,7 @@ impl Ground<'_> {
         })
     }
 
-    /// Opens whatever must answer, unless a program of the machine does.
+    /// Opens the listeners, unless a program of the machine listens there.
     fn listeners(self, places: impl Iterator<Item = ListenAddress>) -> Result<Listeners> {
         let mut listeners = Listeners::new();
         let deadline = Instant::now() + PROGRAM;
@@ -276,11 +277,11 @@ impl Ground<'_> {
             Answer::Yes => (true, None),
             Answer::Silence => (false, None),
             Answer::Unreachable => (false, Some("a guest answers that it cannot be reached")),
-            // Where somebody listens, a refusal is not his.
+            // Where a listener of ours is open, the refusal is not its own.
             Answer::Refused => match listener {
-                Listener::None => (true, Some("refused: nobody listens there")),
+                Listener::None => (true, Some("refused: nothing listens there")),
                 Listener::Tcp { .. } | Listener::Udp(_) | Listener::Program => {
-                    (false, Some("refused, although somebody listens: look at what the guests filter"))
+                    (false, Some("refused, although a program listens: look at what the guests filter"))
                 }
             },
         };
@@ -411,7 +412,7 @@ impl LastSeen {
 }
 
 impl Trial {
-    /// Where somebody must listen.
+    /// Where a listener must be open.
     fn place(&self) -> Option<ListenAddress> {
         let (port, transport) = match self.probe {
             Probe::Ping => return None,
@@ -433,7 +434,7 @@ fn listen(address: SocketAddr, transport: Transport, deadline: Option<Instant>) 
     };
     match opened {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(Listener::Program),
-        // An address of an attached VNet need not be anybody's.
+        // An address of an attached VNet may belong to no machine.
         Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Ok(Listener::None),
         opened => opened,
     }
@@ -447,7 +448,7 @@ fn echo(socket: &UdpSocket, over: &AtomicBool) {
     let mut buffer = [0; 64];
     while !over.load(Ordering::Relaxed) {
         if let Ok((length, peer)) = socket.recv_from(&mut buffer) {
-            // A lost answer is asked for again.
+            // A lost answer is requested again.
             let _ = socket.send_to(&buffer[..length], peer);
         }
     }
@@ -501,7 +502,7 @@ fn connect(origin: &Origin, peer: SocketAddr, patience: Patience<'_>) -> io::Res
             Ok(Some(())) => Answer::Yes,
             Ok(None) => Answer::Silence,
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Answer::Refused,
-            // A guest on the way says that it cannot.
+            // A guest on the path reports that it cannot.
             Err(_) => Answer::Unreachable,
         };
         last = Some((answer, flow));

@@ -1,7 +1,7 @@
-//! Real packets between two nodes of a lab, without any program in them: what `demo` shows.
+//! Ping, traceroute, a UDP echo and a TCP transfer between two nodes of a lab: what `demo` shows.
 //!
-//! One idea: a client on a thread in one node, a server on a thread in the other, ordinary sockets. What the packets
-//! meet on the way is the router's business; here is only seen who answers, and how soon.
+//! One idea: a client on a thread in one node, a server on a thread in the other, ordinary sockets, and no program in
+//! the nodes. Forwarding is the router's work; this module only observes which address answers, and how soon.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
@@ -21,7 +21,7 @@ pub fn ping(from: Node<'_>, to: Ipv4Addr) -> Result<Option<Answer>> {
     inside(from, || Pinger::towards(to.into())?.ask(64, PATIENCE))
 }
 
-/// Who forwards packets to an address, and who answers in the end: None where nobody does.
+/// The routers on the path to an address, and the address that answers in the end: None where there is no answer.
 pub fn path(from: Node<'_>, to: Ipv4Addr) -> Result<Vec<Option<Answer>>> {
     inside(from, || {
         let mut pinger = Pinger::towards(to.into())?;

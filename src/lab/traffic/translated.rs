@@ -1,8 +1,8 @@
-//! A flow under all the names that it has on its way: guests and the fabric put other addresses and ports in it.
+//! All names of a flow on its path: guests and the fabric translate its addresses and ports.
 //!
-//! One idea: a guest's own connection tracking says what it made of a flow, so nobody has to read its rules. Where only the
-//! destination became another one, the source says it as well; and of a refused connection, which Linux forgets at once, the
-//! source port must do.
+//! One idea: a guest's own connection tracking knows what it made of a flow, so its rules need not be read. Where only
+//! the destination was translated, the source identifies the flow as well. Linux forgets a refused connection at once;
+//! there the source port must do.
 
 use crate::sys::conntrack;
 use crate::sys::netns::Netns;
