@@ -1,6 +1,6 @@
-//! Ranges that a peer knows by other names, as somebody between us translates addresses.
+//! Prefixes that a peer knows by other addresses, because a gateway between us translates them.
 //!
-//! One idea: it stands between a session and the table of routes, which knows every range by our name alone.
+//! One idea: it sits between a session and the RIB, which knows every prefix by its address on our side alone.
 
 use ipnet::IpNet;
 
@@ -8,31 +8,31 @@ use super::Update;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Renaming {
-    /// What the peer says, and what it is to us.
-    pub said: Vec<(IpNet, IpNet)>,
-    /// What is ours, and what it is to the peer.
-    pub told: Vec<(IpNet, IpNet)>,
+    /// Pairs: the prefix that the peer advertises, and ours for it.
+    pub inbound: Vec<(IpNet, IpNet)>,
+    /// Pairs: our prefix, and the one that the peer receives.
+    pub outbound: Vec<(IpNet, IpNet)>,
 }
 
 impl Renaming {
-    /// What a peer has said, by our names.
-    pub(super) fn hear(&self, update: &mut Update) {
-        if self.said.is_empty() {
+    /// Replaces the prefixes of an update that a peer has sent by ours.
+    pub(super) fn inbound(&self, update: &mut Update) {
+        if self.inbound.is_empty() {
             return;
         }
         let announced = update.announced.iter_mut().flat_map(|reach| &mut reach.prefixes);
         for prefix in update.withdrawn.iter_mut().chain(announced) {
-            *prefix = renamed(&self.said, *prefix);
+            *prefix = renamed(&self.inbound, *prefix);
         }
     }
 
-    /// What a range of ours is called there.
-    pub fn tell(&self, prefix: IpNet) -> IpNet {
-        renamed(&self.told, prefix)
+    /// The prefix that a peer receives for ours.
+    pub fn outbound(&self, prefix: IpNet) -> IpNet {
+        renamed(&self.outbound, prefix)
     }
 }
 
-/// Exactly a range that has another name, or else the same.
+/// Only exactly a listed prefix has another name.
 fn renamed(names: &[(IpNet, IpNet)], prefix: IpNet) -> IpNet {
     names.iter().find(|(known, _)| *known == prefix).map_or(prefix, |(_, other)| *other)
 }

@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use super::message::notification::{cease, code};
 use super::message::{Asn, Families, Family, Notification};
 use super::renaming::Renaming;
-use super::rib::{Neighbour, Origination, Path, PeerId, Policy, Refusal, Rib, Source, Told};
+use super::rib::{Announcement, Neighbour, Origination, Path, PeerId, Policy, Refusal, Rib, Source};
 use super::session::{self, Counters, Ending, Retry, Session, SessionConfig, Side, State, Transport};
 
 /// Events that wait for a driver; older ones give way.
@@ -256,13 +256,13 @@ impl Speaker {
     }
 
     /// What a peer has been told, by our names ([`Self::name_to`]).
-    pub fn advertised(&self, id: PeerId) -> impl Iterator<Item = (&IpNet, &Told)> {
+    pub fn advertised(&self, id: PeerId) -> impl Iterator<Item = (&IpNet, &Announcement)> {
         self.rib.advertised(id)
     }
 
     /// What a range of ours is called where a peer is.
     pub fn name_to(&self, id: PeerId, prefix: IpNet) -> IpNet {
-        self.peers.get(&id).map_or(prefix, |peer| peer.config.renaming.tell(prefix))
+        self.peers.get(&id).map_or(prefix, |peer| peer.config.renaming.outbound(prefix))
     }
 
     /// Asks a peer for all its routes of a family again; false if it cannot be asked.
@@ -294,7 +294,7 @@ impl Speaker {
             }
             session::Event::Refresh(family) => self.rib.repeat(id, family),
             session::Event::Update(mut update) => {
-                peer.config.renaming.hear(&mut update);
+                peer.config.renaming.inbound(&mut update);
                 if let Err(excess) = self.rib.update(id, &update) {
                     peer.session.fail(&Notification::maximum_prefixes(excess.family, excess.limit), now);
                 }

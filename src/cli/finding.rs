@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::table::Table;
-use crate::config::{Diagnostic, Place, Severity};
+use crate::config::{Diagnostic, Location, Severity};
 
 /// A diagnostic and its file.
 #[derive(Serialize)]
@@ -23,8 +23,8 @@ pub(super) struct Finding<'a> {
 
 pub(super) fn findings<'a>(file: &'a str, diagnostics: &'a [Diagnostic]) -> Vec<Finding<'a>> {
     let finding = |diagnostic: &'a Diagnostic| {
-        let Diagnostic { severity, code, rule, message, path, place, expected, help } = diagnostic;
-        let Place { line, column, len: _ } = *place;
+        let Diagnostic { severity, code, rule, message, path, location, expected, help } = diagnostic;
+        let Location { line, column, len: _ } = *location;
         Finding {
             file,
             line,

@@ -50,7 +50,7 @@ fn fitting(loaded: Loaded, name: &str) -> Result<Loaded, Errors> {
             code: None,
             rule: None,
             message: format!("{} is no directory: no flow log can be kept there", taken.display()),
-            place: loaded.place(&path),
+            location: loaded.location(&path),
             path,
             expected: Some("a directory, or a path where one can be made".to_owned()),
             help: None,
@@ -74,13 +74,13 @@ fn doubts(loaded: &Loaded) -> Vec<Diagnostic> {
         code: Some(finding.code),
         rule: Some(finding.rule),
         message: finding.message,
-        place: loaded.place(&finding.path),
+        location: loaded.location(&finding.path),
         path: finding.path,
         expected: None,
         help: Some(finding.help),
     });
     let mut lint: Vec<_> = lint.collect();
-    lint.sort_by_key(|finding| finding.place);
+    lint.sort_by_key(|finding| finding.location);
     lint
 }
 

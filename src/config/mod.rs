@@ -1,28 +1,27 @@
 //! Topology files: YAML text to a [`Network`], with every mistake at once, each with its place and its fix.
 //!
-//! Three steps, each a module: `tree` knows YAML and places, `document` is the schema, `resolve` turns names into
+//! Three steps, each a module: `tree` knows YAML and locations, `document` is the schema, `resolve` turns names into
 //! indices and checks Azure's rules. A [`Diagnostic`] is data and can draw itself over the source. Nothing here reads a
 //! file, [`Files`] are handed in, or looks at the system: whether a namespace exists is not a file's mistake.
 
-mod pieces;
+mod incremental;
 mod schema;
 mod service_tags;
-mod tables;
 mod validate;
 mod yaml;
+
 use std::path::Path;
 
 use crate::model::{Existing, Network, UpdateError, update_errors};
 
 use schema::{Document, Lists};
-use yaml::diagnostic::{Places, Report};
+use yaml::diagnostic::{Locations, Report};
 use yaml::tree::{self, Value};
 use yaml::values;
 
-pub use pieces::Memory;
+pub use incremental::{Memory, reroute};
 pub use service_tags::service_tags_text;
-pub use tables::changed_tables;
-pub use yaml::diagnostic::{Diagnostic, Errors, Place, Severity};
+pub use yaml::diagnostic::{Diagnostic, Errors, Location, Severity};
 
 /// A good file: the network, and what is doubtful about it.
 #[derive(Clone, Debug)]
@@ -31,7 +30,7 @@ pub struct Loaded {
     pub warnings: Vec<Diagnostic>,
     /// For [`load_next`].
     pub memory: Memory,
-    places: Places,
+    locations: Locations,
 }
 
 impl Loaded {
@@ -48,7 +47,7 @@ impl Loaded {
             rule: Some(error.rule()),
             message: error.to_string(),
             path: error.path().to_owned(),
-            place: self.place(error.path()),
+            location: self.location(error.path()),
             expected: None,
             help: Some(error.help()),
         }
@@ -56,8 +55,8 @@ impl Loaded {
 
     /// Where a value stands, by its path in the model such as `virtualNetworks[0].subnets[1].routeTable`; for what the
     /// file leaves out, where it would stand.
-    pub fn place(&self, path: &str) -> Place {
-        self.places.find(path)
+    pub fn location(&self, path: &str) -> Location {
+        self.locations.find(path)
     }
 }
 
@@ -102,7 +101,7 @@ pub fn is_lab_name(name: &str) -> bool {
     values::is_dns_label(name, 32)
 }
 
-/// The same for the next version of a file: what its text has still is not read again.
+/// The same for the next version of a file: `earlier` holds the items that need not be read again.
 pub fn load_next(
     text: &str,
     file: &str,
@@ -110,34 +109,33 @@ pub fn load_next(
     files: Files<'_>,
     earlier: &Memory,
 ) -> Result<Loaded, Errors> {
-    let given = (file, existing, files);
-    if let Some((document, report, memory)) = pieces::document(text, earlier) {
-        return read(Some(document), report, memory, given);
-    }
-    let mut report = Report::default();
-    let document = document(text, &mut report);
-    read(document, report, Memory::default(), given)
+    let context = Context { file, existing, files };
+    incremental::load(text, context, earlier).unwrap_or_else(|| {
+        let mut report = Report::default();
+        let document = whole_document(text, &mut report);
+        check(document, report, context)
+    })
 }
 
-/// What follows from what a file says; without a document the report says why there is none.
-fn read(
-    document: Option<Document>,
-    mut report: Report,
-    mut memory: Memory,
-    (file, existing, files): (&str, &Existing, Files<'_>),
-) -> Result<Loaded, Errors> {
-    let tables_alone = document.as_ref().is_some_and(tables::stand_alone);
+/// What a load takes besides the text.
+#[derive(Clone, Copy)]
+struct Context<'a> {
+    file: &'a str,
+    existing: &'a Existing,
+    files: Files<'a>,
+}
+
+/// Checks a document and makes its network. Without a document the report holds the errors.
+fn check(document: Option<Document>, mut report: Report, context: Context<'_>) -> Result<Loaded, Errors> {
+    let Context { file, existing, files } = context;
     let network = document.map(|document| validate::network(document, file, existing, files, &mut report));
-    let (warnings, places) = report.into_result()?;
+    let (warnings, locations) = report.into_result()?;
     let network = network.expect("a report without errors has a network");
-    if !(tables_alone && tables::stand_alone_in(&network) && warnings.is_empty()) {
-        memory.tables = None;
-    }
-    Ok(Loaded { network, warnings, memory, places })
+    Ok(Loaded { network, warnings, memory: Memory::default(), locations })
 }
 
-/// A file that is read as one.
-fn document(text: &str, report: &mut Report) -> Option<Document> {
+/// Reads all of a file.
+fn whole_document(text: &str, report: &mut Report) -> Option<Document> {
     let node = tree::parse(text, report)?;
     if matches!(node.value, Value::Null) {
         report.error(node.at, "the file is empty").expected("a topology, beginning with `virtualNetworks:`");

@@ -478,12 +478,12 @@ proptest! {
             Ok(loaded) => loaded.warnings,
             Err(errors) => {
                 prop_assert!(errors.0.iter().any(|diagnostic| diagnostic.severity == Severity::Error));
-                prop_assert!(errors.0.is_sorted_by_key(|diagnostic| diagnostic.place));
+                prop_assert!(errors.0.is_sorted_by_key(|diagnostic| diagnostic.location));
                 errors.0
             }
         };
         for diagnostic in shown {
-            let place = diagnostic.place;
+            let place = diagnostic.location;
             prop_assert!(place.line >= 1 && place.column >= 1 && place.len >= 1);
             prop_assert!(place.line <= text.chars().filter(|c| matches!(c, '\n' | '\r')).count() + 1, "{diagnostic:?}");
             diagnostic.render(&text, "lab.yaml", true);
@@ -505,7 +505,7 @@ virtualNetworks:
   - {name: b, location: westeurope, addressSpace: [10.1.0.0/16], subnets: *subnets}
 ";
     let loaded = load(text, "places.yaml").unwrap_or_else(|errors| panic!("{errors}"));
-    let at = |path| (loaded.place(path).line, loaded.place(path).column);
+    let at = |path| (loaded.location(path).line, loaded.location(path).column);
     assert_eq!(at("virtualNetworks[0].name"), (2, 11));
     assert_eq!(at("virtualNetworks[0].subnets[0].addressPrefix"), (7, 36), "behind `properties`");
     assert_eq!(at("virtualNetworks[0].subnets[0].routeTable"), (7, 11), "not there: its subnet is");

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::analysis::query::names::Names;
-use crate::bgp::topology::expressroute_rib::{Exchange, Toward};
+use crate::bgp::topology::expressroute_rib::{Exchange, NextRouter};
 use crate::compile::{Compiled, Sender, edge_id};
 use crate::dataplane::{NextHop, NicId};
 use crate::model::{
@@ -219,14 +219,16 @@ pub(in crate::analysis) fn learned(
     let holding = known.into_iter().filter(|(prefix, _)| prefix.contains(&to));
     let (prefix, ways) = holding.max_by_key(|(prefix, _)| prefix.prefix_len())?;
     let path: Vec<_> = ways.first()?.as_path.iter().map(ToString::to_string).collect();
-    let toward: Vec<_> = ways.iter().map(|way| name(network, way.toward)).collect();
-    Some((format!("BGP {prefix}, AS path {}", path.join(" ")), format!("to {}", toward.join(" or "))))
+    let next: Vec<_> = ways.iter().map(|way| name(network, way.next)).collect();
+    Some((format!("BGP {prefix}, AS path {}", path.join(" ")), format!("to {}", next.join(" or "))))
 }
 
-fn name(network: &Network, toward: Toward) -> String {
-    match toward {
-        Toward::Customer(circuit) => format!("the circuit's customer {}", network.customer_name(circuit).unwrap_or("")),
-        Toward::Gateway(gateway) => format!("the gateway {}", network.gateway(gateway).name),
-        Toward::Edge { circuit, .. } => format!("the edge of {}", network.circuit(circuit).name),
+fn name(network: &Network, next: NextRouter) -> String {
+    match next {
+        NextRouter::Customer(circuit) => {
+            format!("the circuit's customer {}", network.customer_name(circuit).unwrap_or(""))
+        }
+        NextRouter::Gateway(gateway) => format!("the gateway {}", network.gateway(gateway).name),
+        NextRouter::Edge { circuit, .. } => format!("the edge of {}", network.circuit(circuit).name),
     }
 }

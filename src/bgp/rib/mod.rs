@@ -15,8 +15,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::message::{AsPath, Asn, Attributes, Community, Context, Family, Update};
+pub use outbound::Announcement;
 use outbound::Outbound;
-pub use outbound::Told;
 pub use path::{Path, Source};
 pub use policy::{Export, Group, Import, Neighbour, NextHops, Policy, Refusal};
 
@@ -235,34 +235,34 @@ impl Rib {
         })
     }
 
-    /// Prefixes that a peer has told us, refused ones too.
+    /// The number of prefixes received from a peer, refused ones too.
     pub fn received(&self, id: PeerId) -> u32 {
         self.peers.get(&id).map_or(0, |peer| peer.received)
     }
 
-    /// What a peer has been told.
-    pub fn advertised(&self, id: PeerId) -> impl Iterator<Item = (&IpNet, &Told)> {
-        self.peers.get(&id).into_iter().flat_map(|peer| peer.outbound.told())
+    /// The routes advertised to a peer.
+    pub fn advertised(&self, id: PeerId) -> impl Iterator<Item = (&IpNet, &Announcement)> {
+        self.peers.get(&id).into_iter().flat_map(|peer| peer.outbound.advertised())
     }
 
-    /// Routes kept from a peer because their attributes fit into no message.
+    /// The number of routes not advertised to a peer because their attributes do not fit into one message.
     pub fn too_long(&self, id: PeerId) -> u64 {
         self.peers.get(&id).map_or(0, |peer| peer.outbound.too_long())
     }
 
-    /// A peer wants to hear all of a family again.
+    /// A peer asks for all routes of a family again.
     pub fn repeat(&mut self, id: PeerId, family: Family) {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.outbound.repeat(family);
         }
     }
 
-    /// Whether there is something to tell a peer.
+    /// Whether changes are pending for a peer.
     pub fn is_pending(&self, id: PeerId) -> bool {
         self.peers.get(&id).is_some_and(|peer| peer.outbound.is_pending())
     }
 
-    /// Writes some of what a peer is to be told, and returns how many messages that took.
+    /// Writes some of a peer's pending changes, and returns the number of messages.
     pub fn write(
         &mut self,
         id: PeerId,
@@ -270,7 +270,7 @@ impl Rib {
         context: Context,
         out: &mut Vec<u8>,
     ) -> u64 {
-        // Out of the map meanwhile: what it is told depends on the other peers too.
+        // Out of the map meanwhile: its routes depend on the other peers too.
         let Some(mut peer) = self.peers.remove(&id) else { return 0 };
         let export = |prefix: &IpNet| {
             let wanted = families.has(Family::of(prefix));
@@ -281,14 +281,14 @@ impl Rib {
         messages
     }
 
-    /// The next prefix that a peer is to be told something of, and what: None for no more of it. For a driver without
+    /// The next pending change for a peer: a prefix with its new route, or None for a withdrawal. For a driver without
     /// messages; call until None.
-    pub fn poll_told(&mut self, id: PeerId) -> Option<(IpNet, Option<Told>)> {
+    pub fn poll_announcement(&mut self, id: PeerId) -> Option<(IpNet, Option<Announcement>)> {
         let mut peer = self.peers.remove(&id)?;
         let export = |prefix: &IpNet| self.export(id, &peer.neighbour, &peer.policy.export, prefix);
-        let told = peer.outbound.poll(export);
+        let change = peer.outbound.poll(export);
         self.peers.insert(id, peer);
-        told
+        change
     }
 
     /// Our own system.
@@ -296,13 +296,13 @@ impl Rib {
         self.own
     }
 
-    /// How many prefixes a peer of such a kind would be told.
+    /// The number of prefixes that would be advertised to such a peer.
     pub fn exportable(&self, id: PeerId, neighbour: &Neighbour, export: &Export) -> usize {
         self.table.keys().filter(|prefix| self.export(id, neighbour, export, prefix).is_some()).count()
     }
 
-    /// What a peer is told of a prefix: the best path, if it may go there, as it looks from there.
-    fn export(&self, id: PeerId, to: &Neighbour, export: &Export, prefix: &IpNet) -> Option<Told> {
+    /// The route to advertise to a peer: the best path, if policy permits it, with the attributes that the peer receives.
+    fn export(&self, id: PeerId, to: &Neighbour, export: &Export, prefix: &IpNet) -> Option<Announcement> {
         let path = best(self.table.get(prefix)?).next()?;
         let communities = &path.attributes.communities;
         let kept = [Community::NO_EXPORT, Community::NO_EXPORT_SUBCONFED];
@@ -327,12 +327,12 @@ impl Rib {
         }
         let own_hop = export.next_hops.of(Family::of(prefix));
         let next_hop = path.next_hop.filter(|_| export.next_hop_unchanged).or(own_hop)?;
-        Some(Told { next_hop, attributes: Arc::new(self.as_told(path, to, export)) })
+        Some(Announcement { next_hop, attributes: Arc::new(self.exported(path, to, export)) })
     }
 
-    fn as_told(&self, path: &Path, to: &Neighbour, export: &Export) -> Attributes {
+    fn exported(&self, path: &Path, to: &Neighbour, export: &Export) -> Attributes {
         let mut attributes = (*path.attributes).clone();
-        // MED is for the neighbour that it was told to, LOCAL_PREF for our own system (RFC 4271 sections 5.1.4, 5.1.5).
+        // MED is for the neighbour that received it, LOCAL_PREF for our own system (RFC 4271 sections 5.1.4, 5.1.5).
         attributes.med = None;
         if to.internal {
             attributes.local_pref.get_or_insert(path::LOCAL_PREF);

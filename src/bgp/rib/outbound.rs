@@ -1,7 +1,7 @@
-//! What one peer has been told, and what it has to be told yet.
+//! What one peer has been advertised, and the changes that are still pending.
 //!
-//! One idea: a change only marks its prefix. What to say about it is found out when there is room to say it, so a peer that
-//! reads slowly costs one mark a prefix and hears only of the last change.
+//! One idea: a change only marks its prefix. The route is looked up when there is room to send it. So a peer that reads
+//! slowly costs one mark per prefix, and receives the last change only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -15,19 +15,19 @@ use crate::bgp::message::{Attributes, Context, Family, write_announcements, writ
 /// Prefixes handled in one go: as many of /24 as one message holds beside ordinary attributes.
 const CHUNK: usize = 1000;
 
-/// A route as it is told.
+/// A route as a peer receives it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Told {
+pub struct Announcement {
     pub next_hop: IpAddr,
     pub attributes: Arc<Attributes>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Outbound {
-    /// None: told, but to be told again.
-    told: BTreeMap<IpNet, Option<Told>>,
+    /// None: advertised, and due to be advertised again.
+    advertised: BTreeMap<IpNet, Option<Announcement>>,
     pending: BTreeSet<IpNet>,
-    /// Whose attributes fit into no message.
+    /// Routes that were not advertised because their attributes do not fit into one message.
     too_long: u64,
 }
 
@@ -36,10 +36,10 @@ impl Outbound {
         self.pending.insert(prefix);
     }
 
-    /// The peer wants to hear all of a family again.
+    /// The peer asks for all routes of a family again.
     pub(super) fn repeat(&mut self, family: Family) {
-        for (prefix, told) in self.told.iter_mut().filter(|(prefix, _)| Family::of(prefix) == family) {
-            *told = None;
+        for (prefix, route) in self.advertised.iter_mut().filter(|(prefix, _)| Family::of(prefix) == family) {
+            *route = None;
             self.pending.insert(*prefix);
         }
     }
@@ -52,57 +52,59 @@ impl Outbound {
         self.too_long
     }
 
-    pub(super) fn told(&self) -> impl Iterator<Item = (&IpNet, &Told)> {
-        self.told.iter().filter_map(|(prefix, told)| Some((prefix, told.as_ref()?)))
+    pub(super) fn advertised(&self) -> impl Iterator<Item = (&IpNet, &Announcement)> {
+        self.advertised.iter().filter_map(|(prefix, route)| Some((prefix, route.as_ref()?)))
     }
 
-    /// One prefix of those that are pending whose state has changed, and what is told of it now.
-    pub(super) fn poll(&mut self, export: impl Fn(&IpNet) -> Option<Told>) -> Option<(IpNet, Option<Told>)> {
+    /// The next pending prefix whose route has changed, with the new route; None is a withdrawal.
+    pub(super) fn poll(
+        &mut self,
+        export: impl Fn(&IpNet) -> Option<Announcement>,
+    ) -> Option<(IpNet, Option<Announcement>)> {
         while let Some(prefix) = self.pending.pop_first() {
-            let told = export(&prefix);
-            let before = match &told {
-                Some(told) => self.told.insert(prefix, Some(told.clone())),
-                None => self.told.remove(&prefix),
+            let route = export(&prefix);
+            let before = match &route {
+                Some(route) => self.advertised.insert(prefix, Some(route.clone())),
+                None => self.advertised.remove(&prefix),
             };
-            if before.flatten() != told {
-                return Some((prefix, told));
+            if before.flatten() != route {
+                return Some((prefix, route));
             }
         }
         None
     }
 
-    /// Writes some of what is pending, and returns how many messages that took. `export` says what the peer is to be told
-    /// of a prefix now.
+    /// Writes some of the pending changes, and returns the number of messages. `export` gives the route to advertise.
     pub(super) fn write(
         &mut self,
-        export: impl Fn(&IpNet) -> Option<Told>,
+        export: impl Fn(&IpNet) -> Option<Announcement>,
         renaming: &Renaming,
         context: Context,
         out: &mut Vec<u8>,
     ) -> u64 {
         let mut withdrawn = vec![];
-        let mut announced: BTreeMap<Told, Vec<IpNet>> = BTreeMap::new();
+        let mut announced: BTreeMap<Announcement, Vec<IpNet>> = BTreeMap::new();
         for _ in 0..CHUNK {
             let Some(prefix) = self.pending.pop_first() else { break };
             match export(&prefix) {
-                Some(told) if self.told.get(&prefix).and_then(Option::as_ref) == Some(&told) => {}
-                Some(told) => announced.entry(told).or_default().push(prefix),
-                None => withdrawn.extend(self.told.remove(&prefix).map(|_| prefix)),
+                Some(route) if self.advertised.get(&prefix).and_then(Option::as_ref) == Some(&route) => {}
+                Some(route) => announced.entry(route).or_default().push(prefix),
+                None => withdrawn.extend(self.advertised.remove(&prefix).map(|_| prefix)),
             }
         }
         let mut messages = 0;
-        for (told, prefixes) in announced {
-            let names: Vec<_> = prefixes.iter().map(|prefix| renaming.tell(*prefix)).collect();
-            if let Ok(written) = write_announcements(&told.attributes, told.next_hop, &names, context, out) {
+        for (route, prefixes) in announced {
+            let names: Vec<_> = prefixes.iter().map(|prefix| renaming.outbound(*prefix)).collect();
+            if let Ok(written) = write_announcements(&route.attributes, route.next_hop, &names, context, out) {
                 messages += written;
-                self.told.extend(prefixes.into_iter().map(|prefix| (prefix, Some(told.clone()))));
+                self.advertised.extend(prefixes.into_iter().map(|prefix| (prefix, Some(route.clone()))));
             } else {
-                // RFC 4271 section 9.2: such a route is not told, nor does the one before stand.
+                // RFC 4271 section 9.2: such a route is not advertised, and the one before it is withdrawn.
                 self.too_long += prefixes.len() as u64;
-                withdrawn.extend(prefixes.into_iter().filter(|prefix| self.told.remove(prefix).is_some()));
+                withdrawn.extend(prefixes.into_iter().filter(|prefix| self.advertised.remove(prefix).is_some()));
             }
         }
-        let withdrawn: Vec<_> = withdrawn.into_iter().map(|prefix| renaming.tell(prefix)).collect();
+        let withdrawn: Vec<_> = withdrawn.into_iter().map(|prefix| renaming.outbound(prefix)).collect();
         messages + write_withdrawals(&withdrawn, out)
     }
 }

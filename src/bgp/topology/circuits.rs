@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use crate::model::{Advertisement, CLOUD_ASN, CircuitIx, Customer, Learned, Network, Side};
 
-use super::expressroute_rib::{Exchange, Toward, underlay};
+use super::expressroute_rib::{Exchange, NextRouter, underlay};
 
 /// The AS number of a circuit's customer, if it has one.
 pub(super) fn customer_asn(network: &Network, circuit: CircuitIx) -> Option<u32> {
@@ -68,7 +68,7 @@ pub(crate) fn to_customer(
         links.iter().filter(|(_, link)| says(link)).map(|(side, _)| *side).collect()
     };
     let all = exchange.edge(circuit).into_iter();
-    let own = all.filter(|(_, ways)| ways.iter().any(|way| matches!(way.toward, Toward::Customer(_))));
+    let own = all.filter(|(_, ways)| ways.iter().any(|way| matches!(way.next, NextRouter::Customer(_))));
     own.map(|(prefix, _)| (prefix, over(&prefix))).collect()
 }
 

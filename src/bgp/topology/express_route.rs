@@ -14,7 +14,7 @@ use crate::model::{
     AZURE_ASN, BgpSettings, CircuitIx, EDGE_ASN, GatewayIx, GatewayKind, Learned, Network, PrivatePeering, Side, SiteIx,
 };
 
-use super::expressroute_rib::{Exchange, Way};
+use super::expressroute_rib::{Exchange, ExpressRoutePath};
 use super::route_server::beside;
 use super::vpn::unsaid;
 use super::{CIRCUIT, Node, Peer, RETRY, Route, Sink, TUNNEL, next_hops};
@@ -86,8 +86,8 @@ fn gateway(network: &Network, exchange: &Exchange, ix: GatewayIx) -> Vec<Node> {
 }
 
 /// What the exchange knows, without the first numbers of each path.
-fn routes(ways: BTreeMap<IpNet, Vec<Way>>, known: usize) -> Vec<Route> {
-    let route = |(prefix, ways): (IpNet, Vec<Way>)| {
+fn routes(ways: BTreeMap<IpNet, Vec<ExpressRoutePath>>, known: usize) -> Vec<Route> {
+    let route = |(prefix, ways): (IpNet, Vec<ExpressRoutePath>)| {
         let path = ways.first()?.as_path.get(known..)?;
         let as_path = AsPath::sequence(path.iter().copied().map(Asn));
         Some(Route { prefix, source: Source::Static, origination: Origination { as_path, ..Origination::default() } })

@@ -26,7 +26,7 @@ const EDGE: Group = Group(3);
 
 /// Where a router sends what it has a route for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Toward {
+pub enum NextRouter {
     /// To the circuit's customer.
     Customer(CircuitIx),
     /// To the gateway that a connection is of.
@@ -37,8 +37,8 @@ pub enum Toward {
 
 /// One way to a prefix as a router knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Way {
-    pub toward: Toward,
+pub struct ExpressRoutePath {
+    pub next: NextRouter,
     /// Nearest first.
     pub as_path: Vec<u32>,
     pub weight: u32,
@@ -57,7 +57,7 @@ enum Router {
 struct Session {
     /// Index of the other router.
     with: usize,
-    toward: Toward,
+    next: NextRouter,
 }
 
 #[derive(Debug)]
@@ -89,28 +89,28 @@ impl Exchange {
     }
 
     /// The ways that a gateway goes by, all equal, by prefix.
-    pub fn gateway(&self, gateway: GatewayIx) -> BTreeMap<IpNet, Vec<Way>> {
+    pub fn gateway(&self, gateway: GatewayIx) -> BTreeMap<IpNet, Vec<ExpressRoutePath>> {
         self.ways(Router::Gateway(gateway))
     }
 
     /// The same of a circuit's edge.
-    pub fn edge(&self, circuit: CircuitIx) -> BTreeMap<IpNet, Vec<Way>> {
+    pub fn edge(&self, circuit: CircuitIx) -> BTreeMap<IpNet, Vec<ExpressRoutePath>> {
         self.ways(Router::Edge(circuit))
     }
 
     /// What a circuit's customer has been told.
-    pub fn customer(&self, circuit: CircuitIx) -> BTreeMap<IpNet, Vec<Way>> {
+    pub fn customer(&self, circuit: CircuitIx) -> BTreeMap<IpNet, Vec<ExpressRoutePath>> {
         self.ways(Router::Customer(circuit))
     }
 
-    fn ways(&self, router: Router) -> BTreeMap<IpNet, Vec<Way>> {
+    fn ways(&self, router: Router) -> BTreeMap<IpNet, Vec<ExpressRoutePath>> {
         let Some(node) = self.0.iter().find(|node| node.router == router) else { return BTreeMap::new() };
         let ways = |prefix: &IpNet| {
             let learned = node.rib.best(prefix).filter_map(|path| {
                 let Source::Peer(PeerId(peer)) = path.source else { return None };
-                let toward = node.sessions[peer as usize].toward;
+                let next = node.sessions[peer as usize].next;
                 let as_path = path.attributes.as_path.asns().map(|Asn(asn)| asn).collect();
-                Some(Way { toward, as_path, weight: path.weight })
+                Some(ExpressRoutePath { next, as_path, weight: path.weight })
             });
             learned.collect::<Vec<_>>()
         };
@@ -138,13 +138,13 @@ impl Exchange {
                 // Its own number is put in front of it again.
                 self.say(customer, *prefix, said.as_path.get(1..).unwrap_or_default());
             }
-            let toward = Toward::Customer(ix);
+            let next = NextRouter::Customer(ix);
             // ER-05: what one customer says no other hears. Azure's own numbers stay inside.
             let to_customer =
                 Export { refuse_from: vec![CUSTOMER], without: vec![Asn(AZURE_ASN)], ..Export::default() };
             let from_customer = Policy { group: CUSTOMER, import: Import::default(), export: to_customer };
             let of_edge = Policy { group: EDGE, import: Import::default(), export: Export::default() };
-            self.peer((edge, toward, from_customer), (customer, Toward::Edge { circuit: ix, over: None }, of_edge));
+            self.peer((edge, next, from_customer), (customer, NextRouter::Edge { circuit: ix, over: None }, of_edge));
         }
     }
 
@@ -175,8 +175,8 @@ impl Exchange {
             let to_edge = Export { refuse_from: vec![EDGE], ..Export::default() };
             let of_edge = Policy { group: EDGE, import, export: to_edge };
             self.peer(
-                (edge, Toward::Gateway(connection.gateway), from_gateway),
-                (gateway, Toward::Edge { circuit, over: Some(ix) }, of_edge),
+                (edge, NextRouter::Gateway(connection.gateway), from_gateway),
+                (gateway, NextRouter::Edge { circuit, over: Some(ix) }, of_edge),
             );
         }
     }
@@ -189,8 +189,8 @@ impl Exchange {
                 // GR-04, GR-06: what the customer said, and nothing else.
                 let export = Export { refuse_from: vec![GATEWAY, EDGE], ..Export::default() };
                 let policy = Policy { group: EDGE, import: Import::default(), export };
-                let toward = |circuit| Toward::Edge { circuit, over: None };
-                self.peer((at_near, toward(far), policy.clone()), (at_far, toward(near), policy));
+                let next = |circuit| NextRouter::Edge { circuit, over: None };
+                self.peer((at_near, next(far), policy.clone()), (at_far, next(near), policy));
             }
         }
     }
@@ -228,16 +228,16 @@ impl Exchange {
     }
 
     /// Each end: who it is, where the other is from there, and what holds for it.
-    fn peer(&mut self, near: (usize, Toward, Policy), far: (usize, Toward, Policy)) {
+    fn peer(&mut self, near: (usize, NextRouter, Policy), far: (usize, NextRouter, Policy)) {
         let ends = [near.0, far.0];
-        for ((own, toward, mut policy), other) in [near, far].into_iter().zip([ends[1], ends[0]]) {
+        for ((own, next, mut policy), other) in [near, far].into_iter().zip([ends[1], ends[0]]) {
             policy.export.next_hops = next_hops(own);
             let asn = self.0[other].rib.asn();
             let node = &mut self.0[own];
             let internal = node.rib.asn() == asn;
             let neighbour = Neighbour { asn, internal, identifier: identifier(other) };
             node.rib.peer_up(PeerId(node.sessions.len() as u32), neighbour, policy);
-            node.sessions.push(Session { with: other, toward });
+            node.sessions.push(Session { with: other, next });
         }
     }
 
@@ -250,13 +250,13 @@ impl Exchange {
                     let to = self.0[from].sessions[peer].with;
                     let heard = self.0[to].sessions.iter().position(|session| session.with == from);
                     let heard = PeerId(heard.expect("a session has two ends") as u32);
-                    while let Some((prefix, told)) = self.0[from].rib.poll_told(PeerId(peer as u32)) {
+                    while let Some((prefix, route)) = self.0[from].rib.poll_announcement(PeerId(peer as u32)) {
                         silent = false;
-                        let update = match told {
+                        let update = match route {
                             None => Update { withdrawn: vec![prefix], ..Update::default() },
-                            Some(told) => Update {
-                                announced: vec![Reach { next_hop: told.next_hop, prefixes: vec![prefix] }],
-                                attributes: Arc::clone(&told.attributes),
+                            Some(route) => Update {
+                                announced: vec![Reach { next_hop: route.next_hop, prefixes: vec![prefix] }],
+                                attributes: Arc::clone(&route.attributes),
                                 ..Update::default()
                             },
                         };

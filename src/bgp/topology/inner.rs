@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use crate::model::{ConnectionIx, EDGE_ASN, GatewayIx, GatewayKind, Learned, Network, Remote, VirtualNetworkGateway};
 
 use super::circuits::CustomerLinks;
-use super::expressroute_rib::{Exchange, Toward, Way, underlay};
+use super::expressroute_rib::{Exchange, ExpressRoutePath, NextRouter, underlay};
 use super::view::{Origin, PeerRow, PeerState, RouteRow, WEIGHT};
 
 /// The sessions of ExpressRoute gateways with edges: of each circuit two (ER-01). Nobody has counted their messages.
@@ -25,9 +25,11 @@ fn edges(
 ) -> Vec<PeerRow> {
     let ways = exchange.gateway(ix);
     let received = |over: ConnectionIx, edge: IpAddr| {
-        let leads = |prefix, way: &Way| match way.toward {
-            Toward::Edge { circuit, over: Some(by) } => by == over && links.underlay(circuit, prefix).contains(&edge),
-            Toward::Edge { over: None, .. } | Toward::Customer(_) | Toward::Gateway(_) => false,
+        let leads = |prefix, way: &ExpressRoutePath| match way.next {
+            NextRouter::Edge { circuit, over: Some(by) } => {
+                by == over && links.underlay(circuit, prefix).contains(&edge)
+            }
+            NextRouter::Edge { over: None, .. } | NextRouter::Customer(_) | NextRouter::Gateway(_) => false,
         };
         ways.iter().filter(|(prefix, ways)| ways.iter().any(|way| leads(prefix, way))).count()
     };
@@ -92,8 +94,13 @@ fn own(gateway: &VirtualNetworkGateway, network: IpNet) -> RouteRow {
     }
 }
 
-fn heard(gateway: &VirtualNetworkGateway, links: &CustomerLinks, prefix: IpNet, way: &Way) -> Vec<RouteRow> {
-    let Toward::Edge { circuit, .. } = way.toward else { return Vec::new() };
+fn heard(
+    gateway: &VirtualNetworkGateway,
+    links: &CustomerLinks,
+    prefix: IpNet,
+    way: &ExpressRoutePath,
+) -> Vec<RouteRow> {
+    let NextRouter::Edge { circuit, .. } = way.next else { return Vec::new() };
     let path: Vec<_> = way.as_path.iter().map(ToString::to_string).collect();
     let row = |edge| RouteRow {
         next_hop: Some(edge),

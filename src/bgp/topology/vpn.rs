@@ -113,8 +113,8 @@ fn gateway_peers((network, learned): (&Network, &Learned), over: ConnectionIx, s
         peer.config.passive = is_link_local(peer.remote);
         peer.there = [network.address_seen(over, peer.local), network.address_behind(over, peer.remote)];
         peer.config.renaming = Renaming {
-            said: network.bgp_translations(over, NatMode::IngressSnat),
-            told: network.bgp_translations(over, NatMode::EgressSnat),
+            inbound: network.bgp_translations(over, NatMode::IngressSnat),
+            outbound: network.bgp_translations(over, NatMode::EgressSnat),
         };
         peer.config.policy.export.next_hops = seen(network, over, peer.config.policy.export.next_hops);
         peer

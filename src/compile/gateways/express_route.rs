@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::bgp::topology::circuits;
-use crate::bgp::topology::expressroute_rib::{Exchange, Toward};
+use crate::bgp::topology::expressroute_rib::{Exchange, NextRouter};
 use crate::compile::{Ids, Sender};
 use crate::dataplane::{Gateway, GatewayId, NextHop, NicId};
 use crate::model::{CircuitIx, ConnectionIx, GatewayIx, Learned, Network, Side};
@@ -26,12 +26,12 @@ pub fn edge_id(network: &Network, circuit: CircuitIx) -> GatewayId {
 
 /// The connections by which a gateway reaches what, all equal.
 pub(in crate::compile) fn routes(exchange: &Exchange, gateway: GatewayIx) -> BTreeMap<IpNet, Vec<ConnectionIx>> {
-    let over = |toward| match toward {
-        Toward::Edge { over, .. } => over,
-        Toward::Customer(_) | Toward::Gateway(_) => None,
+    let over = |next| match next {
+        NextRouter::Edge { over, .. } => over,
+        NextRouter::Customer(_) | NextRouter::Gateway(_) => None,
     };
     let all = exchange.gateway(gateway).into_iter();
-    all.map(|(prefix, ways)| (prefix, ways.iter().filter_map(|way| over(way.toward)).collect())).collect()
+    all.map(|(prefix, ways)| (prefix, ways.iter().filter_map(|way| over(way.next)).collect())).collect()
 }
 
 /// A circuit's edge as packets meet it. One that is down leads nowhere.
@@ -45,14 +45,14 @@ pub(in crate::compile) fn edge(
     let customer = circuits::to_customer((network, learned), exchange, circuit);
     let links =
         |prefix: IpNet| customer.get(&prefix).into_iter().flatten().map(|side| Sender::CircuitLink(circuit, *side));
-    let hops = |prefix, toward| match toward {
-        Toward::Customer(_) => links(prefix).filter_map(|link| ids.nic(link)).map(NextHop::Tunnel).collect(),
-        Toward::Gateway(gateway) => vec![NextHop::Gateway(gateway_id(gateway))],
-        Toward::Edge { circuit, .. } => vec![NextHop::Gateway(edge_id(network, circuit))],
+    let hops = |prefix, next| match next {
+        NextRouter::Customer(_) => links(prefix).filter_map(|link| ids.nic(link)).map(NextHop::Tunnel).collect(),
+        NextRouter::Gateway(gateway) => vec![NextHop::Gateway(gateway_id(gateway))],
+        NextRouter::Edge { circuit, .. } => vec![NextHop::Gateway(edge_id(network, circuit))],
     };
     let ways = exchange.edge(circuit).into_iter();
     let mut routes: Vec<(IpNet, Vec<NextHop>)> =
-        ways.map(|(prefix, ways)| (prefix, ways.iter().flat_map(|way| hops(prefix, way.toward)).collect())).collect();
+        ways.map(|(prefix, ways)| (prefix, ways.iter().flat_map(|way| hops(prefix, way.next)).collect())).collect();
     if let (Some(own), None) = (own, network.circuit_fault(circuit)) {
         let addresses = network.edge_addresses(circuit);
         routes.extend(addresses.into_iter().map(|address| (address.into(), vec![NextHop::Nic(own)])));

@@ -66,7 +66,7 @@ pub(super) struct Gateways {
 }
 
 /// A way to one prefix.
-enum Way<'a> {
+enum Candidate<'a> {
     Gateway(GatewayIx, &'a [ConnectionIx]),
     Appliances(&'a Vec<IpAddr>),
 }
@@ -96,7 +96,7 @@ impl Rank {
     }
 }
 
-fn prefer<'a>(best: &mut BTreeMap<IpNet, (Rank, Way<'a>)>, prefix: IpNet, (rank, way): (Rank, Way<'a>)) {
+fn prefer<'a>(best: &mut BTreeMap<IpNet, (Rank, Candidate<'a>)>, prefix: IpNet, (rank, way): (Rank, Candidate<'a>)) {
     if best.get(&prefix).is_none_or(|(known, _)| rank < *known) {
         best.insert(prefix, (rank, way));
     }
@@ -132,7 +132,7 @@ impl Gateways {
         let mut gateways = network.gateways_in_use(vnet);
         gateways.sort_by_key(|gateway| network.gateway(*gateway).kind == GatewayKind::Vpn);
         let server = network.route_server_in_use(vnet);
-        let mut best: BTreeMap<IpNet, (Rank, Way<'_>)> = BTreeMap::new();
+        let mut best: BTreeMap<IpNet, (Rank, Candidate<'_>)> = BTreeMap::new();
         let preference = server.map_or_else(RoutingPreference::default, |ix| network.route_server(ix).preference);
         // BGP-14a: a VPN gateway's peers are listed where there is no other gateway.
         let vpn_alone = gateways.iter().all(|gateway| network.gateway(*gateway).kind == GatewayKind::Vpn);
@@ -142,23 +142,27 @@ impl Gateways {
                     continue;
                 }
                 let rank = self.rank(network, preference, *ix, prefix);
-                prefer(&mut best, *prefix, (rank, Way::Gateway(*ix, over)));
+                prefer(&mut best, *prefix, (rank, Candidate::Gateway(*ix, over)));
             }
         }
         if let Some(ix) = server {
             for (prefix, hops) in &self.through[ix.0] {
                 let length = self.length(&network.route_server(ix).name, prefix);
-                prefer(&mut best, *prefix, (Rank::of(preference, Family::Appliance, length), Way::Appliances(hops)));
+                prefer(
+                    &mut best,
+                    *prefix,
+                    (Rank::of(preference, Family::Appliance, length), Candidate::Appliances(hops)),
+                );
             }
         }
         let (mut routes, mut appliances) = (Vec::new(), Vec::new());
         for (prefix, (_, way)) in best {
             match way {
-                Way::Gateway(ix, over) => {
+                Candidate::Gateway(ix, over) => {
                     let next_hops = self.listed((network, learned), ix, &prefix, over);
                     routes.push(GatewayRoute { prefix, gateway: gateway_id(ix), next_hops });
                 }
-                Way::Appliances(hops) => appliances.push((prefix, hops.clone())),
+                Candidate::Appliances(hops) => appliances.push((prefix, hops.clone())),
             }
         }
         let alone = gateways.first().filter(|_| gateways.len() == 1);

@@ -41,32 +41,25 @@ pub(in crate::compile) struct KnownFibs {
     fibs: Known<Located, Fib>,
 }
 
-/// A subnet's effective routes, with whatever can be said before it is known who owns the appliances' addresses.
+/// A subnet's effective routes, before the owners of its appliances' addresses are known.
 #[derive(Debug)]
 pub(in crate::compile) struct Listing {
     /// By [`RouteId`].
     pub(in crate::compile) routes: Vec<Arc<EffectiveRoute>>,
     lpm: Lpm<RouteId>,
-    toward: Vec<Toward>,
-    /// Each once.
+    targets: Vec<Target>,
+    /// The VNet that [`Target::Own`] means.
+    own: VnetIx,
+    /// Sorted, each once.
     appliances: Vec<IpAddr>,
 }
 
-/// Where a row of a listing leads.
-#[derive(Clone, Copy, Debug)]
-enum Toward {
-    Settled(NextHop),
-    /// Index in [`Listing::appliances`].
-    Appliance(u32),
-    /// To the row's next hop addresses.
-    Spread,
-}
-
-/// A listing, and who stands at the addresses of its appliances.
+/// A listing, and the owners of its appliances' addresses.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Located {
     listing: Same<Listing>,
-    appliances: Vec<Option<NextHop>>,
+    /// In the order of [`Listing::appliances`].
+    owners: Vec<Option<NextHop>>,
 }
 
 impl Fibs {
@@ -88,8 +81,8 @@ impl Fibs {
             let mut table = |sources| {
                 let listing = listings.recall(sources, |sources| Same::new(Listing::of(sources, own)));
                 *numbered.entry(listing).or_insert_with_key(|listing| {
-                    let appliances = listing.appliances.iter().map(|address| reach.appliance(*address)).collect();
-                    all.tables.push(fibs.recall(Located { listing: listing.clone(), appliances }, Located::fib));
+                    let owners = listing.appliances.iter().map(|address| reach.appliance(*address)).collect();
+                    all.tables.push(fibs.recall(Located { listing: listing.clone(), owners }, Located::fib));
                     all.listings.push(listing.clone());
                     FibId(all.tables.len() as u32 - 1)
                 })
@@ -145,41 +138,24 @@ impl Listing {
         let rows: Vec<Row> = routes::of(sources);
         let numbered = rows.iter().zip((0..).map(RouteId));
         let lpm = numbered.flat_map(|(row, id)| row.in_force.iter().map(move |&prefix| (prefix, id))).collect();
-        let mut appliances = Vec::new();
-        let mut places: HashMap<_, _, RandomState> = HashMap::default();
-        let mut place = |address: IpAddr| {
-            *places.entry(address).or_insert_with(|| {
-                appliances.push(address);
-                appliances.len() as u32 - 1
-            })
-        };
-        let toward = rows.iter().map(|row| match row.target {
-            Target::Own => Toward::Settled(NextHop::Vnet(vnet_id(own))),
-            Target::Vnet(vnet) => Toward::Settled(NextHop::Vnet(vnet_id(vnet))),
-            Target::Appliance(address) => Toward::Appliance(place(address)),
-            Target::Spread => {
-                for member in &row.route.next_hop_ip {
-                    place(*member);
-                }
-                Toward::Spread
-            }
-            Target::Gateway(gateway) => Toward::Settled(gateway.map_or(NextHop::NoGateway, NextHop::Gateway)),
-            Target::Internet => Toward::Settled(NextHop::Internet),
-            Target::Service => Toward::Settled(NextHop::Service),
-            Target::None => Toward::Settled(NextHop::None),
-        });
-        let toward = toward.collect();
-        Self { lpm, toward, appliances, routes: rows.into_iter().map(|row| row.route).collect() }
+        let by_address = rows.iter().filter(|row| matches!(row.target, Target::Appliance(_) | Target::Spread));
+        let mut appliances: Vec<_> = by_address.flat_map(|row| row.route.next_hop_ip.iter().copied()).collect();
+        appliances.sort_unstable();
+        appliances.dedup();
+        let targets = rows.iter().map(|row| row.target).collect();
+        Self { lpm, targets, own, appliances, routes: rows.into_iter().map(|row| row.route).collect() }
     }
 }
 
 impl Located {
     fn fib(&self) -> Fib {
         let mut spreads = Vec::new();
-        let hop = |(toward, route): (&Toward, &Arc<EffectiveRoute>)| match *toward {
-            Toward::Settled(hop) => hop,
-            Toward::Appliance(index) => hop_to(self.appliances[index as usize]),
-            Toward::Spread => {
+        let Listing { routes, lpm, targets, own, .. } = &*self.listing;
+        let hop = |(target, route): (&Target, &Arc<EffectiveRoute>)| match *target {
+            Target::Own => NextHop::Vnet(vnet_id(*own)),
+            Target::Vnet(vnet) => NextHop::Vnet(vnet_id(vnet)),
+            Target::Appliance(address) => self.hop(address),
+            Target::Spread => {
                 let spread = Spread::new(route.next_hop_ip.iter().map(|member| self.hop(*member)));
                 let known = spreads.iter().position(|known| *known == spread);
                 NextHop::Spread(SpreadId(known.unwrap_or_else(|| {
@@ -187,20 +163,20 @@ impl Located {
                     spreads.len() - 1
                 }) as u32))
             }
+            Target::Gateway(gateway) => gateway.map_or(NextHop::NoGateway, NextHop::Gateway),
+            Target::Internet => NextHop::Internet,
+            Target::Service => NextHop::Service,
+            Target::None => NextHop::None,
         };
-        let Listing { routes, lpm, toward, .. } = &*self.listing;
-        let next_hops = toward.iter().zip(routes).map(hop).collect();
+        let next_hops = targets.iter().zip(routes).map(hop).collect();
         Fib { lpm: lpm.clone(), next_hops, spreads: spreads.into() }
     }
 
+    /// The owner of an appliance's address.
     fn hop(&self, address: IpAddr) -> NextHop {
-        let index = self.listing.appliances.iter().position(|appliance| *appliance == address);
-        hop_to(index.and_then(|index| self.appliances[index]))
+        let owner = self.listing.appliances.binary_search(&address).ok().and_then(|index| self.owners[index]);
+        owner.unwrap_or(NextHop::Unreachable)
     }
-}
-
-fn hop_to(appliance: Option<NextHop>) -> NextHop {
-    appliance.unwrap_or(NextHop::Unreachable)
 }
 
 /// What a VNet's routes can lead to.

@@ -13,7 +13,7 @@ use super::Row;
 
 /// Among claims of one prefix the least gets it.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Standing {
+enum Precedence {
     /// RSEL-04
     ServiceEndpoint,
     /// RSEL-02; a range that is written beats the same range in a tag, and of tags the narrower wins (UDR-06).
@@ -27,7 +27,7 @@ enum Standing {
 pub(in crate::compile) fn settle(rows: &mut [Row]) {
     let claims = rows.iter().enumerate().flat_map(|(i, row)| row.in_force.iter().map(move |&prefix| (prefix, i)));
     let mut claims: Vec<_> = claims.collect();
-    claims.sort_by(|(a, i), (b, j)| a.cmp(b).then_with(|| standing(&rows[*i]).cmp(&standing(&rows[*j]))));
+    claims.sort_by(|(a, i), (b, j)| a.cmp(b).then_with(|| precedence(&rows[*i]).cmp(&precedence(&rows[*j]))));
     claims.dedup_by_key(|(prefix, _)| *prefix);
     let direct = to_services(rows);
     claims.retain(|(prefix, i)| is_endpoint(&rows[*i]) || !is_inside(&direct, *prefix));
@@ -46,12 +46,12 @@ pub(in crate::compile) fn settle(rows: &mut [Row]) {
     }
 }
 
-fn standing(row: &Row) -> Standing {
+fn precedence(row: &Row) -> Precedence {
     match row.route.source {
-        _ if is_endpoint(row) => Standing::ServiceEndpoint,
-        RouteSource::User => Standing::User(row.tag),
-        RouteSource::VirtualNetworkGateway => Standing::Gateway,
-        RouteSource::Default => Standing::Default(row.route.next_hop_type),
+        _ if is_endpoint(row) => Precedence::ServiceEndpoint,
+        RouteSource::User => Precedence::User(row.tag),
+        RouteSource::VirtualNetworkGateway => Precedence::Gateway,
+        RouteSource::Default => Precedence::Default(row.route.next_hop_type),
     }
 }
 

@@ -17,8 +17,8 @@ const LONGEST_NAME: usize = 200;
 pub(in crate::config) struct TestCase {
     pub at: At,
     pub name: Name,
-    pub from: Option<Spanned<Place>>,
-    pub to: Option<Spanned<Place>>,
+    pub from: Option<Spanned<EndpointName>>,
+    pub to: Option<Spanned<EndpointName>>,
     pub protocol: Option<Spanned<Protocol>>,
     pub port: Option<Spanned<u16>>,
     pub expect: Option<Spanned<Verdict>>,
@@ -32,7 +32,7 @@ pub(in crate::config) struct TestCase {
 
 /// Where a packet starts or ends.
 #[derive(Clone)]
-pub(in crate::config) enum Place {
+pub(in crate::config) enum EndpointName {
     Node { name: String, nic: Option<String> },
     Address(IpAddr),
 }
@@ -52,8 +52,8 @@ pub(in crate::config) fn test_case(node: &Node, report: &mut Report) -> Option<T
     record(node, report, "a test", |f| TestCase {
         at: f.at,
         name: f.optional("name", test_name),
-        from: f.required("from", place),
-        to: f.required("to", place),
+        from: f.required("from", endpoint),
+        to: f.required("to", endpoint),
         protocol: f
             .optional("protocol", word(&[("Tcp", Protocol::Tcp), ("Udp", Protocol::Udp), ("Icmp", Protocol::Icmp)])),
         port: f.optional("port", number(1..=u16::MAX)),
@@ -79,10 +79,10 @@ fn test_name(node: &Node, report: &mut Report) -> Option<String> {
     fits.then_some(name)
 }
 
-fn place(node: &Node, report: &mut Report) -> Option<Place> {
+fn endpoint(node: &Node, report: &mut Report) -> Option<EndpointName> {
     let written = text(node, report)?;
     if let Ok(address) = written.parse() {
-        return Some(Place::Address(address));
+        return Some(EndpointName::Address(address));
     }
     let (name, nic) = written.split_once('/').map_or((written.as_str(), None), |(name, nic)| (name, Some(nic)));
     let words = [Some(name), nic].into_iter().flatten().all(|word| !word.is_empty() && !word.contains(['/', ':']));
@@ -93,7 +93,7 @@ fn place(node: &Node, report: &mut Report) -> Option<Place> {
         }
         return None;
     }
-    Some(Place::Node { name: name.to_owned(), nic: nic.map(str::to_owned) })
+    Some(EndpointName::Node { name: name.to_owned(), nic: nic.map(str::to_owned) })
 }
 
 fn rule(node: &Node, report: &mut Report) -> Option<[String; 2]> {

@@ -57,7 +57,7 @@ impl<'a> Pool<'a> {
             return;
         }
         if let Some(first) = self.taken.insert((ix.vnet, address.value), address.at) {
-            let line = report.place(first).line;
+            let line = report.location(first).line;
             report
                 .error(address.at, format!("{} is taken already", address.value))
                 .rule("ADR-09")

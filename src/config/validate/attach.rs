@@ -70,7 +70,7 @@ impl Attachments {
         let (namespace, interface) = (attach.namespace.as_ref()?, attach.interface.as_ref()?);
         let device = (namespace.value.clone(), interface.value.clone());
         if let Some(first) = self.taken.insert(device, interface.at) {
-            let line = report.place(first).line;
+            let line = report.location(first).line;
             report
                 .error(interface.at, format!("`{}` of this namespace is attached already", interface.value))
                 .help(format!("line {line} attaches it; one device hangs on one thing"));

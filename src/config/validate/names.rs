@@ -30,7 +30,7 @@ impl Names {
                     all.written.push(name.value.clone());
                 }
                 Entry::Occupied(first) => {
-                    let line = sites[*first.get()].map_or(0, |at| report.place(at).line);
+                    let line = sites[*first.get()].map_or(0, |at| report.location(at).line);
                     report
                         .error(name.at, format!("there is another {what} `{}`", clip(&name.value)))
                         .rule("ARM-03")

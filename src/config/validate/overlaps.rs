@@ -1,4 +1,4 @@
-//! Ranges that may not meet across a peering (PEER-07, PEER-51), told in Azure's words.
+//! Ranges that may not meet across a peering (PEER-07, PEER-51), reported in Azure's words.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use super::address::{intersect, overlaps};
 /// A range meets that of a peer, or of two peers.
 const ALREADY_PEERED: &str = "VnetAddressSpaceOverlapsWithAlreadyPeeredVnet";
 
-/// Pairs of virtual networks whose overlap has been told: it concerns both their links.
-pub(super) type Told = HashSet<(VnetIx, VnetIx)>;
+/// Pairs of virtual networks whose overlap has been reported: it concerns both their links.
+pub(super) type Reported = HashSet<(VnetIx, VnetIx)>;
 
 /// A virtual network and its links, each with its site.
 pub(super) struct Peered<'a> {
@@ -28,11 +28,11 @@ pub(super) struct Peered<'a> {
 }
 
 impl Peered<'_> {
-    pub(super) fn check(&self, told: &mut Told, report: &mut Report) {
+    pub(super) fn check(&self, reported: &mut Reported, report: &mut Report) {
         for (link, at) in &self.links {
             let overlapping = self.own_overlaps(link);
             let pair = (self.own.min(link.remote), self.own.max(link.remote));
-            if !overlapping.is_empty() && told.insert(pair) {
+            if !overlapping.is_empty() && reported.insert(pair) {
                 match self.grown(link) {
                     Some(grown) => self.grew_into_peer(grown, link, &overlapping, report),
                     None => self.spaces_overlap(link, *at, &overlapping, report),

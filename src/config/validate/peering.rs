@@ -8,7 +8,7 @@ use crate::config::yaml::diagnostic::Report;
 use crate::model::{Links, Peering, PeeringState, VirtualNetwork, VnetIx};
 
 use super::names::{Names, or_unnamed, within};
-use super::overlaps::{Peered, Told};
+use super::overlaps::{Peered, Reported};
 use super::{Scope, classic, cloud, extent};
 
 /// Stands for a remote that could not be found; that has been reported.
@@ -73,7 +73,7 @@ pub(super) fn check(
     existing: &Links,
     report: &mut Report,
 ) {
-    let mut told = Told::new();
+    let mut reported = Reported::new();
     for (own, (vnet, document)) in vnets.iter().zip(documents).enumerate() {
         let own = VnetIx(own);
         let mut peered = Peered { own, links: Vec::new(), vnets, documents, existing };
@@ -102,7 +102,7 @@ pub(super) fn check(
                 classic::check(link, written, [vnet, remote], report);
                 cloud::check(vnet, remote, reference.at, report);
                 extent::check(link, written, (vnet, remote), report);
-                // Both links are at fault; it is told at the later one.
+                // Both links are at fault; it is reported at the later one.
                 if let Some(other) =
                     remote.peerings.iter().find(|other| other.remote == own && !other.implied && link.remote < own)
                 {
@@ -115,6 +115,6 @@ pub(super) fn check(
             let site = theirs.filter(|(back, _)| back.remote == own).find_map(|(_, written)| written.remote.as_ref());
             peered.links.extend(site.map(|reference| (link, reference.at)));
         }
-        peered.check(&mut told, report);
+        peered.check(&mut reported, report);
     }
 }

@@ -150,7 +150,7 @@ fn connections(written: &written::RouteServer, range: Ipv4Net, report: &mut Repo
                 .expected(format!("an IPv4 address of an appliance, outside {SUBNET}"));
         }
         if let Some(first) = known.insert(address.value, one.at) {
-            let line = report.place(first).line;
+            let line = report.location(first).line;
             report
                 .error(address.at, format!("the route server speaks with {} already", address.value))
                 .rule("ARS-01")

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::config::schema::test_case::{Place, Protocol, RULE_KINDS, TestCase};
+use crate::config::schema::test_case::{EndpointName, Protocol, RULE_KINDS, TestCase};
 use crate::config::yaml::diagnostic::{At, Report, Spanned, clip, nearest};
 use crate::model::{self, Endpoint, Internet, Network, NicIx, Probe, Verdict, VmIx};
 
@@ -64,16 +64,16 @@ impl Reader<'_> {
         }
     }
 
-    /// A place that packets can leave from.
-    fn sender(&mut self, place: &Spanned<Place>) -> Option<Endpoint> {
-        if let Place::Address(address) = place.value
+    /// An endpoint that can send packets.
+    fn sender(&mut self, end: &Spanned<EndpointName>) -> Option<Endpoint> {
+        if let EndpointName::Address(address) = end.value
             && !self.is_owned(address)
         {
             let message = format!("nobody in this network can send from {address}");
-            self.report.error(place.at, message).expected("a machine, MACHINE/INTERFACE or an address that one has");
+            self.report.error(end.at, message).expected("a machine, MACHINE/INTERFACE or an address that one has");
             return None;
         }
-        self.endpoint(place)
+        self.endpoint(end)
     }
 
     fn is_owned(&self, address: IpAddr) -> bool {
@@ -85,17 +85,17 @@ impl Reader<'_> {
             || self.network.customers().any(|one| self.network.addresses_of_customer(one).contains(&address))
     }
 
-    fn endpoint(&mut self, place: &Spanned<Place>) -> Option<Endpoint> {
-        match &place.value {
-            Place::Address(address) => Some(Endpoint::Address(*address)),
-            Place::Node { name, nic: None } if self.is_internet(name) => Some(Endpoint::Internet),
-            Place::Node { name, nic: None } => match self.network.customer_named(name) {
+    fn endpoint(&mut self, end: &Spanned<EndpointName>) -> Option<Endpoint> {
+        match &end.value {
+            EndpointName::Address(address) => Some(Endpoint::Address(*address)),
+            EndpointName::Node { name, nic: None } if self.is_internet(name) => Some(Endpoint::Internet),
+            EndpointName::Node { name, nic: None } => match self.network.customer_named(name) {
                 Some(customer) => Some(Endpoint::Outside(customer)),
-                None => self.machine(name, place.at).map(Endpoint::Vm),
+                None => self.machine(name, end.at).map(Endpoint::Vm),
             },
-            Place::Node { name, nic: Some(nic) } => {
-                let vm = self.machine(name, place.at)?;
-                self.interface(vm, nic, place.at).map(Endpoint::Nic)
+            EndpointName::Node { name, nic: Some(nic) } => {
+                let vm = self.machine(name, end.at)?;
+                self.interface(vm, nic, end.at).map(Endpoint::Nic)
             }
         }
     }
@@ -177,10 +177,10 @@ impl Reader<'_> {
 
 /// What a test asks, in words.
 fn title(test: &TestCase, probe: Probe, expect: Verdict) -> String {
-    let words = |place: &Option<Spanned<Place>>| match place.as_ref().map(|place| &place.value) {
-        Some(Place::Node { name, nic: Some(nic) }) => format!("{name}/{nic}"),
-        Some(Place::Node { name, nic: None }) => name.clone(),
-        Some(Place::Address(address)) => address.to_string(),
+    let words = |end: &Option<Spanned<EndpointName>>| match end.as_ref().map(|end| &end.value) {
+        Some(EndpointName::Node { name, nic: Some(nic) }) => format!("{name}/{nic}"),
+        Some(EndpointName::Node { name, nic: None }) => name.clone(),
+        Some(EndpointName::Address(address)) => address.to_string(),
         None => String::new(),
     };
     format!("{} to {}, {probe}: {expect}", words(&test.from), words(&test.to))

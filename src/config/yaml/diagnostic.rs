@@ -1,7 +1,7 @@
 //! What is wrong with a file, and where.
 //!
 //! A [`Diagnostic`] is data; [`Diagnostic::render`] draws it over the source line with a caret. [`Report`] collects
-//! them while a file is read, so that one run shows every mistake. Sites (a place and the way to it) are numbered once by
+//! them while a file is read, so that one run shows every mistake. Sites (a location and the way to it) are numbered once by
 //! the YAML reader; everything later carries only the number, [`At`].
 
 use std::collections::HashMap;
@@ -31,7 +31,7 @@ pub struct Diagnostic {
     pub message: String,
     /// The way to the value, like `virtualNetworks[0].subnets[1].addressPrefix`; empty for the whole file.
     pub path: String,
-    pub place: Place,
+    pub location: Location,
     pub expected: Option<String>,
     pub help: Option<String>,
 }
@@ -44,13 +44,13 @@ pub enum Severity {
 
 /// Where something stands in the text: line and column count from one, in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct Location {
     pub line: usize,
     pub column: usize,
     pub len: usize,
 }
 
-/// Every mistake of one file, sorted by place. Never empty.
+/// Every mistake of one file, sorted by location. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Errors(pub Vec<Diagnostic>);
 
@@ -68,7 +68,7 @@ impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, diagnostic) in self.0.iter().enumerate() {
             let separator = if i == 0 { "" } else { "\n" };
-            let Place { line, column, .. } = diagnostic.place;
+            let Location { line, column, .. } = diagnostic.location;
             write!(f, "{separator}{line}:{column}: {}", printable(&diagnostic.message))?;
         }
         Ok(())
@@ -81,7 +81,7 @@ impl Diagnostic {
     /// `file:line:column: error[Code]: message`, the source line with a caret, then path, expectation and help.
     pub fn render(&self, text: &str, file: &str, colour: bool) -> String {
         let paint = Paint { colour };
-        let Place { line, column, len } = self.place;
+        let Location { line, column, len } = self.location;
         let (label, style) = match self.severity {
             Severity::Error => ("error", RED),
             Severity::Warning => ("warning", YELLOW),
@@ -148,7 +148,7 @@ impl Diagnostic {
     }
 }
 
-/// A site: a place in the text and the way to it from the root.
+/// A site: a location in the text and the way to it from the root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) struct At {
     part: PartId,
@@ -176,7 +176,7 @@ pub(in crate::config) enum Step {
 
 #[derive(Clone, Debug)]
 pub(in crate::config) struct Site {
-    place: Place,
+    location: Location,
     /// None for the root of its part.
     parent: Option<At>,
     step: Step,
@@ -198,7 +198,7 @@ struct Item {
 /// Collects what is wrong with one file.
 #[derive(Debug, Default)]
 pub(in crate::config) struct Report {
-    places: Places,
+    locations: Locations,
     diagnostics: Vec<Diagnostic>,
     errors: usize,
 }
@@ -206,27 +206,27 @@ pub(in crate::config) struct Report {
 impl Report {
     /// For an item that is read by itself.
     pub(in crate::config) fn of_part(part: PartId) -> Self {
-        Self { places: Places { part, ..Places::default() }, ..Self::default() }
+        Self { locations: Locations { part, ..Locations::default() }, ..Self::default() }
     }
 
-    pub(in crate::config) fn site(&mut self, place: Place, parent: Option<At>, step: Step) -> At {
-        let Places { part, sites, .. } = &mut self.places;
-        sites.push(Site { place, parent, step });
+    pub(in crate::config) fn site(&mut self, location: Location, parent: Option<At>, step: Step) -> At {
+        let Locations { part, sites, .. } = &mut self.locations;
+        sites.push(Site { location, parent, step });
         At { part: *part, site: sites.len() as u32 - 1 }
     }
 
-    /// Sets a place that is known better by now, such as how far a collection reaches.
-    pub(in crate::config) fn set_place(&mut self, at: At, place: Place) {
-        self.places.sites[at.site as usize].place = place;
+    /// Sets a location that is known better by now, such as how far a collection reaches.
+    pub(in crate::config) fn set_location(&mut self, at: At, location: Location) {
+        self.locations.sites[at.site as usize].location = location;
     }
 
-    pub(in crate::config) fn place(&self, at: At) -> Place {
-        self.places.of(at)
+    pub(in crate::config) fn location(&self, at: At) -> Location {
+        self.locations.of(at)
     }
 
     /// Takes in the sites of an item of a list: where its text begins is told by the lines before it.
     pub(in crate::config) fn adopt(&mut self, part: PartId, sites: Sites, (list, index): (At, usize), lines: usize) {
-        self.places.items.insert(part, Item { sites, list, index, lines });
+        self.locations.items.insert(part, Item { sites, list, index, lines });
     }
 
     /// Whether there is nothing to say.
@@ -236,7 +236,7 @@ impl Report {
 
     /// The sites of a part about which there is nothing to say.
     pub(in crate::config) fn into_sites(self) -> Option<Sites> {
-        self.diagnostics.is_empty().then(|| self.places.sites.into())
+        self.diagnostics.is_empty().then(|| self.locations.sites.into())
     }
 
     pub(in crate::config) fn error(&mut self, at: At, message: impl Into<String>) -> &mut Diagnostic {
@@ -248,33 +248,33 @@ impl Report {
         self.push(Severity::Warning, at, message.into())
     }
 
-    /// The warnings and all places, or everything if there was an error; sorted by place.
-    pub(in crate::config) fn into_result(mut self) -> Result<(Vec<Diagnostic>, Places), Errors> {
-        self.diagnostics.sort_by_key(|diagnostic| diagnostic.place);
-        if self.errors == 0 { Ok((self.diagnostics, self.places)) } else { Err(Errors(self.diagnostics)) }
+    /// The warnings and all locations, or everything if there was an error; sorted by location.
+    pub(in crate::config) fn into_result(mut self) -> Result<(Vec<Diagnostic>, Locations), Errors> {
+        self.diagnostics.sort_by_key(|diagnostic| diagnostic.location);
+        if self.errors == 0 { Ok((self.diagnostics, self.locations)) } else { Err(Errors(self.diagnostics)) }
     }
 
     fn push(&mut self, severity: Severity, at: At, message: String) -> &mut Diagnostic {
-        let place = self.place(at);
-        let path = self.places.path(at);
+        let location = self.location(at);
+        let path = self.locations.path(at);
         let (code, rule, expected, help) = (None, None, None, None);
         self.diagnostics.truncate(MAX_DIAGNOSTICS);
-        self.diagnostics.push(Diagnostic { severity, code, rule, message, path, place, expected, help });
+        self.diagnostics.push(Diagnostic { severity, code, rule, message, path, location, expected, help });
         self.diagnostics.last_mut().expect("pushed in the line before")
     }
 }
 
 /// Every site of a file, for those who find something to say about a value later.
 #[derive(Clone, Debug, Default)]
-pub(in crate::config) struct Places {
+pub(in crate::config) struct Locations {
     part: PartId,
     sites: Vec<Site>,
     items: HashMap<PartId, Item, RandomState>,
 }
 
-impl Places {
-    /// The place of a path's value, or of as much of the way to it as the file has.
-    pub(in crate::config) fn find(&self, path: &str) -> Place {
+impl Locations {
+    /// The location of a path's value, or of as much of the way to it as the file has.
+    pub(in crate::config) fn find(&self, path: &str) -> Location {
         let root = root(&self.sites).expect("the parser makes a site before it looks at the text");
         let mut at = At { part: self.part, site: root };
         for step in steps(path) {
@@ -286,10 +286,10 @@ impl Places {
         self.of(at)
     }
 
-    fn of(&self, at: At) -> Place {
-        let Place { line, column, len } = self.site(at).place;
+    fn of(&self, at: At) -> Location {
+        let Location { line, column, len } = self.site(at).location;
         let before = self.items.get(&at.part).map_or(0, |item| item.lines);
-        Place { line: before + line, column, len }
+        Location { line: before + line, column, len }
     }
 
     /// The way from the file's root.
@@ -402,7 +402,7 @@ impl Paint {
 }
 
 #[cfg(test)]
-impl Places {
+impl Locations {
     /// Every path that a file has.
     pub(in crate::config) fn paths(&self) -> Vec<String> {
         let parts = [(self.part, &self.sites[..])].into_iter();

@@ -1,6 +1,6 @@
-//! YAML as text with places: documents become trees, trees become values, and each mistake names its line.
+//! YAML as text with locations: documents become trees, trees become values, and each mistake names its line.
 //!
-//! One idea: nothing here knows what a topology file says. [`tree`] reads YAML and keeps places, [`decode`] turns a tree into
+//! One idea: nothing here knows what a topology file says. [`tree`] reads YAML and keeps locations, [`decode`] turns a tree into
 //! the schema's types, [`values`] into single values, and [`diagnostic`] words what is wrong.
 
 pub(super) mod decode;

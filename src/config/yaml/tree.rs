@@ -1,7 +1,7 @@
 //! YAML text to a tree whose every node and key knows its site.
 //!
 //! The tree is built from the parser's events rather than by a loader, because a topology file needs what loaders hide:
-//! the places of keys, every duplicate key at once, and bounds on size, depth and the expansion of aliases. Values stay
+//! the locations of keys, every duplicate key at once, and bounds on size, depth and the expansion of aliases. Values stay
 //! text; what a scalar means is decided by whoever reads it.
 
 use std::borrow::Cow;
@@ -10,7 +10,7 @@ use std::collections::hash_map::Entry;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
 
-use super::diagnostic::{At, Place, Report, Spanned, Step, clip};
+use super::diagnostic::{At, Location, Report, Spanned, Step, clip};
 
 /// With Azure's limits on route tables (LIM-15) there may be 80,000 routes, of some 100 bytes.
 const MAX_BYTES: usize = 12 << 20;
@@ -50,7 +50,7 @@ impl Node {
 
 /// Parses the one document of `text`. On broken YAML the report has one error that says where and why.
 pub(in crate::config) fn parse(text: &str, report: &mut Report) -> Option<Node> {
-    let start = report.site(Place { line: 1, column: 1, len: 1 }, None, Step::Root);
+    let start = report.site(Location { line: 1, column: 1, len: 1 }, None, Step::Root);
     if text.len() > MAX_BYTES {
         report
             .error(start, format!("the file has {} bytes", text.len()))
@@ -71,7 +71,7 @@ pub(in crate::config) struct Piece {
 /// Parses what is left of a file whose longest lists stand empty in it. None if it is not certain that this tells the same
 /// as the whole file would.
 pub(in crate::config) fn parse_rest(text: &str, whole: &str, report: &mut Report) -> Option<Piece> {
-    report.site(Place { line: 1, column: 1, len: 1 }, None, Step::Root);
+    report.site(Location { line: 1, column: 1, len: 1 }, None, Step::Root);
     let mut builder = Builder::new(report, end_of(whole));
     builder.read(text).ok()?;
     let nodes = builder.nodes;
@@ -105,10 +105,10 @@ struct Builder<'a> {
     anchors: HashMap<usize, Node>,
     nodes: usize,
     root: Option<Node>,
-    end: Place,
+    end: Location,
     /// The text is an item of a list that is the root's.
     of_item: bool,
-    /// There is a value whose place, or how far it reaches, follows from what comes after it: one that is missing, or a
+    /// There is a value whose location, or how far it reaches, follows from what comes after it: one that is missing, or a
     /// block of text.
     leans: bool,
 }
@@ -127,7 +127,7 @@ enum Filled {
 }
 
 impl<'a> Builder<'a> {
-    fn new(report: &'a mut Report, end: Place) -> Self {
+    fn new(report: &'a mut Report, end: Location) -> Self {
         let (open, anchors) = (Vec::new(), HashMap::new());
         Self { report, open, anchors, nodes: 0, root: None, end, of_item: false, leans: false }
     }
@@ -139,7 +139,7 @@ impl<'a> Builder<'a> {
                 Ok((Event::StreamEnd, _)) => break,
                 Ok((event, span)) => self.event(event, span)?,
                 Err(error) => {
-                    let at = self.report.site(self.place(*error.marker(), 1), None, Step::Root);
+                    let at = self.report.site(self.location(*error.marker(), 1), None, Step::Root);
                     self.report
                         .error(at, format!("this is not valid YAML: {}", error.info()))
                         .help("the cause often stands just before: a bracket, a quote, a colon or the indentation");
@@ -176,10 +176,10 @@ impl<'a> Builder<'a> {
 
     fn scalar(&mut self, text: Cow<'_, str>, style: ScalarStyle, anchor: usize, span: Span) -> Result<(), Stop> {
         let plain = style == ScalarStyle::Plain;
-        let place = self.place(span.start, span.len());
+        let location = self.location(span.start, span.len());
         if let Some(Open { at: parent, filled: Filled::Map { key: key @ None, .. }, .. }) = self.open.last_mut() {
             let text = text.into_owned();
-            let site = self.report.site(place, Some(*parent), Step::Key(text.clone()));
+            let site = self.report.site(location, Some(*parent), Step::Key(text.clone()));
             *key = Some(Spanned { value: text, at: site });
             return Ok(());
         }
@@ -206,7 +206,7 @@ impl<'a> Builder<'a> {
         let Some(Open { at, start, anchor, filled }) = self.open.pop() else { return Ok(()) };
         if span.end.line() == start.line() && span.end.index() > start.index() {
             let len = span.end.index() - start.index();
-            self.report.set_place(at, Place { len, ..self.report.place(at) });
+            self.report.set_location(at, Location { len, ..self.report.location(at) });
         }
         let value = match filled {
             Filled::List(items) => Value::List(items),
@@ -251,7 +251,7 @@ impl<'a> Builder<'a> {
                         entries.push((key, node));
                     }
                     Entry::Occupied(first) => {
-                        let line = self.report.place(*first.get()).line;
+                        let line = self.report.location(*first.get()).line;
                         let message = format!("the key `{}` stands twice in this mapping", clip(&key.value));
                         self.report.error(key.at, message).help(format!("the first is on line {line}; remove one"));
                     }
@@ -262,9 +262,9 @@ impl<'a> Builder<'a> {
     }
 
     /// The parser puts what is missing at the end beyond it; the end of the last line is where a reader looks.
-    fn place(&self, mark: Marker, len: usize) -> Place {
-        let place = Place { line: mark.line().max(1), column: mark.col() + 1, len: len.max(1) };
-        if place.line > self.end.line { self.end } else { place }
+    fn location(&self, mark: Marker, len: usize) -> Location {
+        let location = Location { line: mark.line().max(1), column: mark.col() + 1, len: len.max(1) };
+        if location.line > self.end.line { self.end } else { location }
     }
 
     fn awaits_key(&self) -> bool {
@@ -282,7 +282,7 @@ impl<'a> Builder<'a> {
                 (Some(*at), key.as_ref().map_or(Step::Root, |key| Step::Key(key.value.clone())))
             }
         };
-        self.report.site(self.place(span.start, len), parent, step)
+        self.report.site(self.location(span.start, len), parent, step)
     }
 
     fn stop(&mut self, span: Span, found: &str, expected: &str) -> Result<(), Stop> {
@@ -293,9 +293,9 @@ impl<'a> Builder<'a> {
 }
 
 /// Just behind the last line.
-fn end_of(text: &str) -> Place {
+fn end_of(text: &str) -> Location {
     let column = text.lines().last().map_or(1, |line| line.chars().count() + 1);
-    Place { line: text.lines().count().max(1), column, len: 1 }
+    Location { line: text.lines().count().max(1), column, len: 1 }
 }
 
 fn size(node: &Node) -> usize {

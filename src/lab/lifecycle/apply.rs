@@ -236,10 +236,7 @@ impl Lab<'_> {
         if apply.sync || apply.service_tags.is_some() || !Arc::ptr_eq(network, running) {
             return None;
         }
-        let (tables, memory) = config::changed_tables(&apply.text, memory)?;
-        let mut network = Network::clone(running);
-        network.reroute(tables);
-        Some((network, memory))
+        config::reroute(&apply.text, running, memory)
     }
 
     /// The file's network, if it may take the running one's place. A file without a name is about this lab.

@@ -6,32 +6,19 @@
 //! would give the same, or there is anything to say about it, it is read as one.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::schema::filter::{self, Nsg};
-use super::schema::{self, Document, Lists, Long, RouteTable, VirtualMachine, VirtualNetwork};
-use super::tables::Extents;
-use super::yaml::diagnostic::{At, PartId, Place, Report, Sites};
-use super::yaml::tree::{self, Node, Value};
+use crate::config::schema::{self, Document, Lists, Long, RouteTable, filter};
+use crate::config::yaml::diagnostic::{At, Location, PartId, Report, Sites};
+use crate::config::yaml::tree::{self, Node, Value};
 
-/// What was read of a file, for the next one.
-#[derive(Clone, Default)]
-pub struct Memory {
-    virtual_networks: Known<VirtualNetwork>,
-    route_tables: Known<RouteTable>,
-    network_security_groups: Known<Nsg>,
-    virtual_machines: Known<VirtualMachine>,
-    /// How many parts have had a number.
-    parts: usize,
-    /// Where the route tables stand, if they can be read alone.
-    pub(super) tables: Option<Extents>,
-}
+use super::Memory;
+use super::route_tables::Extents;
 
 /// By their text.
-type Known<T> = HashMap<Arc<str>, Arc<Item<T>>, RandomState>;
+pub(super) type Known<T> = HashMap<Arc<str>, Arc<Item<T>>, RandomState>;
 
 /// An item as it was written.
 pub(super) struct Item<T> {
@@ -42,12 +29,6 @@ pub(super) struct Item<T> {
     pub(super) nodes: usize,
 }
 
-impl fmt::Debug for Memory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Memory").field("parts", &self.parts).finish_non_exhaustive()
-    }
-}
-
 /// The keys of the lists that make a file large.
 const LONG: [&str; 4] = ["virtualNetworks", "routeTables", "networkSecurityGroups", "virtualMachines"];
 
@@ -56,9 +37,9 @@ pub(super) fn document(text: &str, earlier: &Memory) -> Option<(Document, Report
     let (rest, lists) = split(text)?;
     let mut report = Report::default();
     let rest = tree::parse_rest(&rest, text, &mut report)?;
-    let places = lists.iter().map(|list| list.place(&rest.node, &mut report)).collect::<Option<Vec<_>>>()?;
+    let sites = lists.iter().map(|list| list.site(&rest.node, &mut report)).collect::<Option<Vec<_>>>()?;
     let mut reading =
-        Reading { lists: lists.iter().zip(places).collect(), report, nodes: rest.nodes, parts: earlier.parts };
+        Reading { lists: lists.iter().zip(sites).collect(), report, nodes: rest.nodes, parts: earlier.parts };
     let (virtual_networks, networks) = reading.list(LONG[0], &earlier.virtual_networks, schema::virtual_network)?;
     let (route_tables, tables) = reading.list(LONG[1], &earlier.route_tables, schema::route_table)?;
     let (network_security_groups, groups) = reading.list(LONG[2], &earlier.network_security_groups, filter::nsg)?;
@@ -107,8 +88,8 @@ impl Reading<'_> {
             self.report.adopt(item.part, Arc::clone(&item.sites), (at, index), line - 1);
             if index == 0 && list.indent == 0 {
                 // A list that is not indented begins behind its first dash.
-                let first = self.report.place(item.at);
-                self.report.set_place(at, Place { len: 1, ..first });
+                let first = self.report.location(item.at);
+                self.report.set_location(at, Location { len: 1, ..first });
             }
             values.push(Arc::clone(&item.value));
             known.entry(text).or_insert(item);
@@ -158,13 +139,13 @@ pub(super) struct List<'t> {
 
 impl List<'_> {
     /// Its site among what is left of the file; none if its key was not one of the file's at all.
-    fn place(&self, rest: &Node, report: &mut Report) -> Option<At> {
+    fn site(&self, rest: &Node, report: &mut Report) -> Option<At> {
         let Value::Map(entries) = &rest.value else { return None };
-        let is_here = |at: At| matches!(report.place(at), Place { line, column: 1, .. } if line == self.line);
+        let is_here = |at: At| matches!(report.location(at), Location { line, column: 1, .. } if line == self.line);
         let (_, list) = entries.iter().find(|(key, _)| key.value == self.key && is_here(key.at))?;
         let Value::List(items) = &list.value else { return None };
         let (line, column) = (self.items.first().filter(|_| items.is_empty())?.0, self.indent + 1);
-        report.set_place(list.at, Place { line, column, len: 1 });
+        report.set_location(list.at, Location { line, column, len: 1 });
         Some(list.at)
     }
 }
@@ -243,8 +224,9 @@ mod tests {
     use proptest::prelude::*;
     use proptest::sample::Index;
 
-    use super::super::{Errors, Loaded, changed_tables, load_next, no_files, read};
     use super::*;
+    use crate::config::incremental::reroute;
+    use crate::config::{Context, Errors, Loaded, check, load_next, no_files, whole_document};
     use crate::model::{Existing, Network};
 
     /// Every file that tests have, good or bad.
@@ -304,19 +286,19 @@ tests:
 
     fn as_one(text: &str) -> Result<Loaded, Errors> {
         let mut report = Report::default();
-        let document = super::super::document(text, &mut report);
-        read(document, report, Memory::default(), ("l.yaml", &Existing::default(), &no_files))
+        let document = whole_document(text, &mut report);
+        check(document, report, Context { file: "l.yaml", existing: &Existing::default(), files: &no_files })
     }
 
     /// All that can be seen of what was read.
     fn seen(loaded: Result<Loaded, Errors>) -> String {
         match loaded {
             Err(errors) => format!("{errors:#?}"),
-            Ok(Loaded { network, warnings, places, .. }) => {
-                let mut paths = places.paths();
+            Ok(Loaded { network, warnings, locations, .. }) => {
+                let mut paths = locations.paths();
                 paths.sort();
                 paths.dedup();
-                let places: Vec<_> = paths.into_iter().map(|path| (places.find(&path), path)).collect();
+                let places: Vec<_> = paths.into_iter().map(|path| (locations.find(&path), path)).collect();
                 format!("{network:#?}\n{warnings:#?}\n{places:#?}")
             }
         }
@@ -390,15 +372,13 @@ tests:
         ) {
             let files = files();
             let mut text = if edits.len() % 2 == 0 { BLOCKS.to_owned() } else { file.get(&files).clone() };
-            let (mut memory, mut network) = (Memory::default(), None);
+            let (mut memory, mut network) = (Memory::default(), None::<Network>);
             for (edit, stays) in edits {
                 let next = edited(&text, &edit);
-                if let Some((tables, told)) = changed_tables(&next, &memory) {
-                    let mut after: Network = network.clone().unwrap();
-                    after.reroute(tables);
+                if let Some((after, later)) = network.as_ref().and_then(|before| reroute(&next, before, &memory)) {
                     let whole = as_one(&next).unwrap();
                     prop_assert_eq!((&after, &whole.warnings[..]), (&whole.network, &[][..]), "{}", next);
-                    (memory, network) = (told, Some(after));
+                    (memory, network) = (later, Some(after));
                 }
                 let outcome = loaded(&next, &memory);
                 if let Ok(loaded) = &outcome {

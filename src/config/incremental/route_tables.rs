@@ -8,14 +8,15 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::model::{Network, RouteTable, RouteTableIx};
+use crate::config::schema::{self, Document};
+use crate::config::validate;
+use crate::config::yaml::diagnostic::{Location, Report, Step};
+use crate::config::yaml::tree;
+use crate::config::yaml::values::RangeOrTag;
+use crate::model::{RouteTable, RouteTableIx};
 
-use super::pieces::{Item, List, Memory, split};
-use super::schema::{self, Document};
-use super::validate;
-use super::yaml::diagnostic::{Place, Report, Step};
-use super::yaml::tree;
-use super::yaml::values::RangeOrTag;
+use super::Memory;
+use super::pieces::{Item, List, split};
 
 /// Where the items of `routeTables` stand in a text.
 #[derive(Clone)]
@@ -29,7 +30,7 @@ pub(super) struct Extents {
 }
 
 /// The route tables that a file's next version changes, and what to remember. None where more may follow from its text.
-pub fn changed_tables(text: &str, earlier: &Memory) -> Option<(Vec<(RouteTableIx, RouteTable)>, Memory)> {
+pub(super) fn changed(text: &str, earlier: &Memory) -> Option<(Vec<(RouteTableIx, RouteTable)>, Memory)> {
     let before = earlier.tables.as_ref()?;
     if *before.text == *text {
         return Some((Vec::new(), earlier.clone()));
@@ -53,7 +54,7 @@ pub fn changed_tables(text: &str, earlier: &Memory) -> Option<(Vec<(RouteTableIx
 
 /// Whether the route tables alone follow from what a file says of them. Rules about what gateways' subnets route concern
 /// both, and which number a service tag has follows from who names it first.
-pub(super) fn stand_alone(document: &Document) -> bool {
+pub(super) fn are_independent(document: &Document) -> bool {
     let subnets = document.virtual_networks.iter().flat_map(|vnet| &vnet.subnets);
     let mut names = subnets.filter_map(|subnet| subnet.name.as_ref());
     // A file of rules may have changed, too.
@@ -62,11 +63,6 @@ pub(super) fn stand_alone(document: &Document) -> bool {
     };
     let reads = document.service_tags.is_some() || document.virtual_machines.iter().any(|vm| is_file(vm));
     !reads && !names.any(|name| name.value == "GatewaySubnet")
-}
-
-/// The same of the network that it became.
-pub(super) fn stand_alone_in(network: &Network) -> bool {
-    network.service_tags.is_empty()
 }
 
 /// What an item says instead of another one, if that is all that it changes.
@@ -79,7 +75,7 @@ fn route_table(was: &Item<schema::RouteTable>, is: &Item<schema::RouteTable>) ->
         return None;
     }
     let mut report = Report::default();
-    let root = report.site(Place { line: 1, column: 1, len: 1 }, None, Step::Root);
+    let root = report.site(Location { line: 1, column: 1, len: 1 }, None, Step::Root);
     report.adopt(is.part, Arc::clone(&is.sites), (root, 0), 0);
     let table = validate::route_table(&is.value, &mut report);
     report.is_empty().then_some(table)
@@ -149,8 +145,8 @@ fn difference(old: &[u8], new: &[u8]) -> Range<usize> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
-    use super::super::load;
     use super::*;
+    use crate::config::load;
 
     const FILE: &str = "\
 name: l
@@ -174,13 +170,13 @@ virtualMachines:
     fn told(this: &str, that: &str) -> Option<Vec<usize>> {
         let before = load(FILE, "l.yaml").unwrap();
         let text = FILE.replace(this, that);
-        let (tables, memory) = changed_tables(&text, &before.memory)?;
+        let (tables, memory) = changed(&text, &before.memory)?;
         let mut network = before.network.clone();
         let indices = tables.iter().map(|(at, _)| at.0).collect();
         network.reroute(tables);
         assert_eq!(network, load(&text, "l.yaml").unwrap().network);
         // And back, by what was remembered of it.
-        let (tables, _) = changed_tables(FILE, &memory).unwrap();
+        let (tables, _) = changed(FILE, &memory).unwrap();
         network.reroute(tables);
         assert_eq!(network, before.network);
         Some(indices)
@@ -218,13 +214,13 @@ virtualMachines:
             let before = load(FILE, "l.yaml").unwrap();
             let text = FILE.replace(this, that);
             assert_ne!(text, FILE);
-            assert!(changed_tables(&text, &before.memory).is_none(), "{text}");
+            assert!(changed(&text, &before.memory).is_none(), "{text}");
         }
         let with_gateway =
             FILE.replace("name: s, addressPrefix: 10.0.1.0/24", "name: GatewaySubnet, addressPrefix: 10.0.1.0/24");
         let with_gateway =
             with_gateway.replace("virtualMachines:\n  - {name: m, networkInterfaces: [{subnet: v/s}]}\n", "");
         let before = load(&with_gateway, "l.yaml").unwrap();
-        assert!(changed_tables(&with_gateway, &before.memory).is_none(), "its rules look at tables");
+        assert!(changed(&with_gateway, &before.memory).is_none(), "its rules look at tables");
     }
 }
