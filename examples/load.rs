@@ -28,7 +28,7 @@ const SILENCE: Duration = Duration::from_millis(400);
 const LOST_AFTER: Duration = Duration::from_secs(2);
 /// More exchanges without an answer than this are no measurement.
 const LOST_MAX: u32 = 10;
-/// A server that nobody talks to ends.
+/// A server without clients ends.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Parser)]

@@ -12,8 +12,8 @@
 #   vnet       two VNets, a peering, an NSG of ten rules on both subnets
 #   vnet-plain the same with `offload: false`: plain 1500-byte packets, every checksum complete
 #   nftables-1000, vnet-1000: a thousand rules before the one that matches, for new connections and small datagrams
-# In nftables-1000 they stand before `ct state established`, too: who has that first pays for them once a flow, as vnet
-# does, and who has rules in front of it, with every packet. vnet-1000 has 999 before the match at each end, since an NSG
+# In nftables-1000 they stand before `ct state established`, too: with that rule first, they cost once a flow, as in
+# vnet; with rules in front of it, they cost with every packet. vnet-1000 has 999 before the match at each end, since an NSG
 # has no more.
 #   vnet-w1, vnet-w2, vnet-w4: vnet with so many workers, where named by --routers
 #   tokio-tun  the plainest forwarder in user space: reads a packet here, writes it there, knows no policy
@@ -21,9 +21,9 @@
 #   kernel-chain, vnet-chain: both ways through an appliance, a third namespace that forwards: two hops
 #   vnet-lb, vnet-snat: vnet with an internal load balancer before the server, and with a server in the lab's Internet, to
 #              which the client comes by a NAT gateway; where named by --routers
-# TCP's congestion control is CUBIC, the kernel's own default, whatever the machine's is, and BBR in the loads that say so.
+# TCP's congestion control is CUBIC, the kernel's own default, not the machine's setting, and BBR in the loads that say so.
 # BBR paces what it sends, so that a stream measures a timer as much as its way, and a socket that was made under it goes on
-# pacing whatever it is given later. So sockets are made under Reno, which any namespace may set.
+# pacing under any later algorithm. So sockets are made under Reno, which any namespace may set.
 # Results go to target/bench.json; --page also writes its tables into docs/internals/performance.md. --anyway measures on a busy machine; such numbers are good for ratios at most.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -438,7 +438,7 @@ transfer() { # STREAMS [ARGUMENT]
   return "$ok"
 }
 
-# One stream while somebody sends 20,000 SYNs a second to a port where nobody listens, from a new port each time.
+# One stream during a flood of 20,000 SYNs a second to a closed port, from a new port each time.
 tcp_under_flood() { # LOAD [ARGUMENT-OF-IPERF3]
   ip netns exec "$id-$router-c" "$generator" flood "$(asked_at):9" --seconds $((seconds + 5)) >/dev/null &
   local pid=$!
@@ -456,7 +456,7 @@ udp() { # LOAD ARGUMENTS-OF-BLAST...
   record "$name-loss" "$(jq --argjson d "$delivered" '100 * (1 - $d / .packets)' "$work/blast")"
 }
 
-# What is lost of so many thousand datagrams a second. Of a router whose sender cannot offer that many: nothing.
+# The loss at so many thousand datagrams a second. Nothing is recorded for a router that cannot be offered that many.
 udp_at() { # THOUSANDS
   blast --flows 16 --rate "$1e3"
   if jq -e --argjson rate "$1" '.packets / .seconds > 0.97e3 * $rate' "$work/blast" >/dev/null; then

@@ -60,7 +60,7 @@ SWAPS = [
     (r"(?<=[( ])!(?=[a-z(])", ""), (r"(?<![.\w])1(?![.\w])", "2"), (r"(?<![.\w])0(?![.\w])", "1"), (r"\.rev\(\)", ""), (r"\bmin_by_key\b", "max_by_key"),
     (r"\bmax_by_key\b", "min_by_key"), (r"\bis_some_and\b", "is_none_or"), (r"\bis_none_or\b", "is_some_and"),
 ]
-# Lines whose expression stands alone: what comes before it, it, what comes after it.
+# Lines with an expression of their own: what comes before it, it, what comes after it.
 PLACES = [
     re.compile(r"^(\s*(?:\} else )?if )(?!let\b)(?!.*\blet\b)(.+)( \{)$"),
     re.compile(r"^(\s*let \w+ = )(.+)(;)$"),
@@ -240,7 +240,7 @@ def passes(run, fault, limit, reached=None):
 
 
 def reach(tests):
-    """Runs all without a fault: how long each takes, and the numbers of the faults whose lines it reaches, the quickest first."""
+    """Runs all without a fault: how long each takes, and the numbers of the faults on lines that it reaches, the quickest first."""
     durations, reached = {}, {}
     for run in (run for name, path in tests.items() for run in runs(name, path)):
         with tempfile.TemporaryDirectory() as folder:
@@ -278,7 +278,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=100, help="how many faults (100)")
     parser.add_argument("--seed", type=int, default=1, help="which sample (1)")
-    parser.add_argument("--only", help="files whose path matches this expression")
+    parser.add_argument("--only", help="files with a path that matches this expression")
     parser.add_argument("--faults", type=lambda numbers: set(map(int, numbers.split(","))), help="these numbers of the sample")
     parser.add_argument("--tests", type=lambda names: names.split(","), help="these test programs, and the unit tests")
     parser.add_argument("--system", action="store_true", help="try what is left with real labs too (root; minutes a fault)")

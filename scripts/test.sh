@@ -14,7 +14,7 @@ needed=(
     dig=bind9-dnsutils python3=python3 vtysh=frr bird=bird2 gobgpd=gobgpd
 )
 
-# Prints the packages whose programs are not there. Administrators' programs may not be on a user's PATH.
+# Prints the packages of missing programs. Administrators' programs may not be on a user's PATH.
 missing() {
     local entry
     for entry in "${needed[@]}"; do

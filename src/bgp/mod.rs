@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`message`] | RFC 4271's messages as bytes and as values; mistakes handled as RFC 7606 says |
 //! | [`session`] | the state machine of one session: connections, timers, OPENs, collisions |
-//! | [`rib`] | all paths by prefix, the best of them, and what each peer is told |
+//! | [`rib`] | all paths by prefix, the best of them, and what each peer is advertised |
 //! | [`speaker`] | the sessions of one autonomous system around one table of routes |
 //! | [`topology`] | which routers of a network are BGP peers, and the policy of each session |
 //! | [`driver`] | a speaker on real sockets, in a network namespace |

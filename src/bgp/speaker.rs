@@ -2,8 +2,8 @@
 //!
 //! It has the sessions' shape: the driver feeds what sockets and the clock say (`handle_*`), then does what
 //! [`Speaker::transport`] and [`Speaker::outgoing`] ask, drains [`Speaker::poll_event`] and [`Speaker::poll_change`], and waits
-//! no longer than [`Speaker::poll_timeout`]. What one peer says may give others something to write: after a `handle_*` look at
-//! all of them.
+//! no longer than [`Speaker::poll_timeout`]. What one peer says may give others something to write: after a `handle_*`
+//! look at all of them.
 //!
 //! Memory is bounded by the peers' limits on prefixes and by [`EVENTS_MAX`].
 
@@ -33,7 +33,7 @@ pub struct PeerConfig {
     pub hold_time: u16,
     pub families: Families,
     pub retry: Retry,
-    /// TCP MD5's key, for whoever makes the sockets (RFC 2385).
+    /// TCP MD5's key, for the driver that opens the sockets (RFC 2385).
     pub password: Option<String>,
     pub policy: Policy,
     pub renaming: Renaming,
@@ -71,7 +71,7 @@ pub struct Event {
 pub enum Happening {
     Established,
     Down(Ending),
-    /// The peer would be told more prefixes than allowed: the session is down until there are fewer (ER-03).
+    /// More prefixes than allowed would be advertised: the session is down until there are fewer (ER-03).
     TooManyToTell {
         prefixes: usize,
     },
@@ -94,7 +94,7 @@ pub struct PeerStatus {
 struct Peer {
     config: PeerConfig,
     session: Session,
-    /// Down because it would be told too much.
+    /// Down because too many prefixes would be advertised.
     held: bool,
 }
 
@@ -149,7 +149,7 @@ impl Speaker {
         self.tell_all(now);
     }
 
-    /// Changes what is taken from and told to a peer, without a new session.
+    /// Changes a peer's import and export policy, without a new session.
     pub fn set_policy(&mut self, id: PeerId, policy: Policy, now: Instant) {
         if let Some(peer) = self.peers.get_mut(&id) {
             self.rib.set_policy(id, &policy);
@@ -212,7 +212,7 @@ impl Speaker {
         self.events.pop_front()
     }
 
-    /// The next prefix whose best paths have changed; call until None after every other call.
+    /// The next prefix with changed best paths; call until None after every other call.
     pub fn poll_change(&mut self) -> Option<IpNet> {
         self.rib.poll_change()
     }
@@ -255,7 +255,7 @@ impl Speaker {
         self.rib.learned(id)
     }
 
-    /// What a peer has been told, by our names ([`Self::name_to`]).
+    /// The routes advertised to a peer, by our prefixes ([`Self::name_to`]).
     pub fn advertised(&self, id: PeerId) -> impl Iterator<Item = (&IpNet, &Announcement)> {
         self.rib.advertised(id)
     }
@@ -319,7 +319,7 @@ impl Speaker {
         }
     }
 
-    /// Takes a session down while its peer would be told too much, and up again afterwards (ER-03).
+    /// Takes a session down while too many prefixes would be advertised, and up again afterwards (ER-03).
     fn hold(&mut self, id: PeerId, now: Instant) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let export = &peer.config.policy.export;

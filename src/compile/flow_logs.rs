@@ -1,17 +1,17 @@
 //! Which flow logs hear of an interface.
 //!
-//! A security group's log hears of every interface that the group is asked for. Of the other logs an interface is in one:
-//! its own, else its subnet's, else its virtual network's.
+//! A security group's log hears of every interface that the group is asked for. Of the other logs an interface is in
+//! one: its own, else its subnet's, else its virtual network's.
 
 use super::Sender;
 use crate::model::{FlowLog, FlowLogTarget, Network};
 
-/// By index in [`Network::flow_logs`]; those that are not enabled hear of nobody.
+/// By index in [`Network::flow_logs`]; disabled ones record nothing.
 pub fn flow_logs(network: &Network, sender: Sender) -> Vec<usize> {
     let (subnet, nic) = match sender {
         Sender::Nic(nic) => (network.nic(nic).subnet, Some(nic)),
         Sender::Subnet(subnet) => (subnet, None),
-        // In nobody's network.
+        // Outside of virtual networks.
         Sender::Internet
         | Sender::Gateway(_)
         | Sender::Tunnel(_)

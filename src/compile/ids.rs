@@ -1,8 +1,8 @@
 //! Which number stands for which sender, and which for which TUN.
 //!
 //! One idea: flow records name a sender by its number and workers a device, so a number must go on meaning the same
-//! while a network changes under them. Whoever owns a running network hands its numbers in; a file by itself is numbered
-//! in its order. A number that nobody has leaves a gap.
+//! while a network changes under them. The owner of a running network hands its numbers in; a file by itself is
+//! numbered in its order. An unused number leaves a gap.
 
 use std::collections::HashMap;
 
@@ -48,8 +48,8 @@ impl Ids {
         Self::new(senders(network).into_iter().map(Some).collect(), attachments, RuleIds::in_file_order(network))
     }
 
-    /// The same for a network with other rules, which are numbered in its order, and with senders and machines that are new
-    /// or run now: for whoever asks what a change would mean, and counts nothing.
+    /// The same for a network with other rules, which are numbered in its order, and with senders and machines that are
+    /// new or run now: for a plan of a change, which counts nothing.
     #[must_use]
     pub fn as_edited(&self, network: &Network) -> Self {
         let started = network.attachments().into_iter().filter(|attachment| self.port(*attachment).is_none());
@@ -59,7 +59,7 @@ impl Ids {
         Self::new(senders, attachments, RuleIds::in_file_order(network)).sharing(self.shares.clone())
     }
 
-    /// What a number stands for, if anybody has it.
+    /// The sender with a number, if any.
     pub fn sender(&self, nic: NicId) -> Option<Sender> {
         self.senders.get(nic.0 as usize).copied().flatten()
     }
@@ -85,7 +85,7 @@ impl Ids {
         &self.rules
     }
 
-    /// Everybody who has a number, in its order.
+    /// All senders with a number, in its order.
     pub fn senders(&self) -> impl Iterator<Item = (NicId, Sender)> {
         self.senders.iter().zip((0..).map(NicId)).filter_map(|(sender, id)| Some((id, (*sender)?)))
     }
@@ -96,7 +96,7 @@ impl Ids {
     }
 }
 
-/// Who sends in a network: its interfaces, then the subnets of attached VNets, in file order; then the Internet,
+/// The senders of a network: its interfaces, then the subnets of attached VNets, in file order; then the Internet,
 /// gateways, sites' tunnels, the platform, circuits and route servers.
 pub fn senders(network: &Network) -> Vec<Sender> {
     let nics = (0..network.network_interfaces.len()).map(|i| Sender::Nic(NicIx(i)));

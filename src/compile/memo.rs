@@ -1,8 +1,8 @@
 //! What an earlier compile worked out, found again by what it was worked out from.
 //!
 //! One idea: a step that is given its inputs and nothing else need not run twice for equal inputs, neither for two
-//! subnets that see the same nor for a network that differs from the last one by a route. So a step's function takes its
-//! key alone: then the key holds all that it depends on. Only what a compile uses is kept for the next one.
+//! subnets that see the same nor for a network that differs from the last one by a route. So a step's function takes
+//! its key alone: then the key holds all that it depends on. Only what a compile uses is kept for the next one.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
@@ -138,7 +138,7 @@ pub(super) struct Same<T>(Arc<Hashed<T>>);
 
 impl<T> Same<T> {
     pub(super) fn new(thing: T) -> Self {
-        // Nobody looks for it by what it is.
+        // It is never looked up by value.
         Self(Arc::new(Hashed { hash: 0, thing }))
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! One idea: Azure's exceptions are settled here, once, so that a lookup in the [`Snapshot`] stays dull. The names of
 //! routes and rules stay behind in [`Compiled`], which answers what an id in a packet's trace means. Pure: no I/O, no
-//! threads, no clock. A change of anything runs the whole of it again; what it depends on for speed alone is a memory of
-//! the last run, so that a step with the same inputs gives the same, shared result.
+//! threads, no clock. A change of anything runs the whole of it again; what it depends on for speed alone is a memory
+//! of the last run, so that a step with the same inputs gives the same, shared result.
 
 mod flow_logs;
 pub(crate) mod gateways;
@@ -43,7 +43,7 @@ pub use nsg::{EffectiveRule, RuleOwner, RuleRef};
 pub use routes::peering_links::connected;
 pub use routes::prefixes::difference;
 
-/// The MTU of an attachment outside of virtual networks of which nobody has said anything (FAB-11).
+/// The default MTU of an attachment outside of virtual networks (FAB-11).
 const DEFAULT_MTU: u16 = 1500;
 /// A tunnel's (FAB-11).
 const TUNNEL_MTU: u16 = 1400;
@@ -82,15 +82,15 @@ pub enum Sender {
     Nic(NicIx),
     /// A subnet of an attached VNet: every address in it that no interface owns.
     Subnet(SubnetIx),
-    /// Everybody behind the edge of the fabric.
+    /// The Internet, behind the edge of the fabric.
     Internet,
-    /// What a gateway says itself.
+    /// A gateway's own packets.
     Gateway(GatewayIx),
     /// The other end of a connection: a site.
     Tunnel(ConnectionIx),
-    /// Who probes the backends of a virtual network.
+    /// The prober of a virtual network's backends.
     Platform(VnetIx),
-    /// What a circuit's edge says itself.
+    /// The own packets of a circuit's edge.
     Edge(CircuitIx),
     /// A circuit's customer, on one of its links.
     CircuitLink(CircuitIx, Side),
@@ -108,8 +108,8 @@ pub fn compile_numbered(network: &Network, learned: &Learned, ids: Ids, generati
     compile_after(network, learned, ids, generation, &Memory::default())
 }
 
-/// The same for a network that takes an earlier one's place: what follows from equal inputs is not worked out again, and
-/// both share it.
+/// The same for a network that takes an earlier one's place: what follows from equal inputs is not worked out again,
+/// and both share it.
 pub fn compile_next(network: &Network, learned: &Learned, ids: Ids, generation: u64, earlier: &Compiled) -> Compiled {
     compile_after(network, learned, ids, generation, &earlier.memory)
 }
@@ -131,7 +131,7 @@ fn compile_after(network: &Network, learned: &Learned, ids: Ids, generation: u64
     let mut platform = Platform::of(network);
     let (senders, attachments) = ids.slots();
     let mut numbered = |sender| nic(network, learned, &ids, &fibs, (&mut acls, &mut platform), sender);
-    let nics = senders.iter().map(|sender| sender.map_or_else(nobody, &mut numbered)).collect();
+    let nics = senders.iter().map(|sender| sender.map_or_else(absent, &mut numbered)).collect();
     let ports = attachments.iter().map(|attachment| ingress(network, learned, &ids, *attachment)).collect();
     let vnets = (0..network.virtual_networks.len()).map(VnetIx).zip(owners.into_tables());
     let links = |vnet| peering_links::of(network, &connections, vnet);
@@ -213,12 +213,12 @@ fn nic(
     }
 }
 
-/// Who is in no virtual network: a port and an MTU, of whom the pipeline never asks more.
+/// An attachment outside of virtual networks: the pipeline uses its port and its MTU alone.
 fn beyond(learned: &Learned, ids: &Ids, attachment: Attachment, mtu: u16) -> Nic {
     Nic {
         port: ids.port(attachment).expect("every attachment has a number"),
         mtu: learned.mtu.get(&attachment).copied().unwrap_or(mtu),
-        ..nobody()
+        ..absent()
     }
 }
 
@@ -237,8 +237,8 @@ fn port(network: &Network, ids: &Ids, attachment: Attachment) -> PortId {
     }
 }
 
-/// Fills the gap of a number that nobody has: no owner and no port leads here.
-fn nobody() -> Nic {
+/// Fills the gap of an unused number: no address and no port leads here.
+fn absent() -> Nic {
     Nic {
         port: PortId::NONE,
         vnet: VnetId(u32::MAX),
@@ -298,7 +298,7 @@ impl Compiled {
     }
 
     pub fn sender(&self, nic: NicId) -> Sender {
-        self.ids.sender(nic).expect("a trace names only those who have a number")
+        self.ids.sender(nic).expect("a trace names numbered senders only")
     }
 
     pub fn nic_of(&self, nic: NicIx) -> NicId {

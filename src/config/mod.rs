@@ -1,6 +1,6 @@
 //! Topology files: YAML text to a [`Network`], with every mistake at once, each with its place and its fix.
 //!
-//! Three steps, each a module: `tree` knows YAML and locations, `document` is the schema, `resolve` turns names into
+//! Three steps, each a module: `yaml` knows YAML and locations, `schema` is the document, `validate` turns names into
 //! indices and checks Azure's rules. A [`Diagnostic`] is data and can draw itself over the source. Nothing here reads a
 //! file, [`Files`] are handed in, or looks at the system: whether a namespace exists is not a file's mistake.
 
@@ -23,7 +23,7 @@ pub use incremental::{Memory, reroute};
 pub use service_tags::service_tags_text;
 pub use yaml::diagnostic::{Diagnostic, Errors, Location, Severity};
 
-/// A good file: the network, and what is doubtful about it.
+/// A valid file: the network, and the warnings.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     pub network: Network,
@@ -34,7 +34,7 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Whether Azure would let the file take the place of a network that runs.
+    /// Checks that Azure would accept the file as an update of the running network.
     pub fn check_update(&self, running: &Network) -> Result<(), Errors> {
         let errors: Vec<_> = update_errors(running, &self.network).iter().map(|error| self.refused(error)).collect();
         if errors.is_empty() { Ok(()) } else { Err(Errors(errors)) }
@@ -53,14 +53,15 @@ impl Loaded {
         }
     }
 
-    /// Where a value stands, by its path in the model such as `virtualNetworks[0].subnets[1].routeTable`; for what the
-    /// file leaves out, where it would stand.
+    /// The location of a value, by its path in the model such as `virtualNetworks[0].subnets[1].routeTable`; for what
+    /// the file leaves out, where it would stand.
     pub fn location(&self, path: &str) -> Location {
         self.locations.find(path)
     }
 }
 
-/// The text of a file that a topology names, or why there is none. A relative path counts from the topology's directory.
+/// The text of a file that a topology names, or why there is none. A relative path counts from the topology's
+/// directory.
 pub type Files<'a> = &'a dyn Fn(Named<'_>) -> Result<String, String>;
 
 /// A file that a topology names, by what it is for.
@@ -82,13 +83,13 @@ pub fn load(text: &str, file: &str) -> Result<Loaded, Errors> {
     load_with(text, file, &Existing::default(), &no_files)
 }
 
-/// Reads a topology with the files beside it, for a network that may run: whoever is there already keeps a dynamic address,
-/// and a range that meets a peer's is told as one that is new.
+/// Reads a topology with the files beside it, for a lab that may run: a dynamic address that is allocated already
+/// stays, and an overlap with a peer is reported as a change to a range.
 pub fn load_with(text: &str, file: &str, existing: &Existing, files: Files<'_>) -> Result<Loaded, Errors> {
     load_next(text, file, existing, files, &Memory::default())
 }
 
-/// The name of the lab that a topology is about, whatever else it says; none if there is no telling.
+/// The name of a topology's lab, even if the rest has errors; none if the name cannot be read.
 pub fn lab_name(text: &str, file: &str) -> Option<String> {
     let mut report = Report::default();
     let node = tree::parse(text, &mut report)?;

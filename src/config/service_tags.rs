@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::PublishedTag;
 
-/// The list that vnet brings: documentation addresses, so that no lab speaks of anybody's (TAG-13).
+/// The list that vnet brings: documentation addresses, so that no lab uses real addresses (TAG-13).
 const SYNTHETIC: &str = include_str!("../../data/service-tags.json");
 
 #[derive(Deserialize, Serialize)]

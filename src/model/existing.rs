@@ -2,7 +2,7 @@
 
 use super::{Leases, Links, Network};
 
-/// The default, empty, is for a file whose lab does not run.
+/// The default, empty, is for a lab that does not run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Existing {
     /// Allocated addresses.

@@ -1,7 +1,7 @@
-//! ExpressRoute circuits, what joins them to each other and to gateways, and who stands at their customer's end.
+//! ExpressRoute circuits, what joins them to each other and to gateways, and the customers at their far ends.
 //!
-//! One idea: a circuit is a pair of links from a customer, a site or a private cloud, to an edge of Microsoft's network.
-//! Whether anything goes through it follows from what its provider, its peering and its connections say.
+//! One idea: a circuit is a pair of links from a customer, a site or a private cloud, to an edge of Microsoft's
+//! network. Whether anything goes through it follows from what its provider, its peering and its connections say.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -148,7 +148,7 @@ pub struct CircuitEnd {
     pub links: [Advertised; 2],
 }
 
-/// Who stands at the customer's end of a circuit.
+/// The customer's end of a circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Customer {
     Site(SiteIx),
@@ -178,7 +178,7 @@ impl Network {
         (0..).map(CircuitIx).zip(&self.express_route_circuits)
     }
 
-    /// Its edge's own TUN, and the two of whoever has joined it; none of a circuit whose links have no addresses.
+    /// Its edge's own TUN, and the two of its customer; none for a circuit without link addresses.
     pub(super) fn circuit_attachments(&self, circuit: CircuitIx) -> Vec<Attachment> {
         if self.circuit(circuit).peering.is_none() {
             return Vec::new();
@@ -188,7 +188,7 @@ impl Network {
         [Attachment::Edge(circuit)].into_iter().chain(joined).collect()
     }
 
-    /// Who is joined to a circuit.
+    /// The customer of a circuit.
     pub fn customer(&self, circuit: CircuitIx) -> Option<Customer> {
         let joined = |site: &super::Site| site.circuits.iter().any(|end| end.circuit == circuit);
         let site = self.sites.iter().position(joined).map(|site| Customer::Site(SiteIx(site)));
@@ -265,7 +265,7 @@ impl Network {
             None => Some(CircuitFault::NoPeering),
             Some(peering) if !peering.enabled => Some(CircuitFault::Disabled),
             Some(_) => {
-                // Whoever speaks by itself is held to it by its sessions.
+                // A customer with its own router is bound by its BGP sessions.
                 let silent = self.speaker_on(ix).is_none();
                 let said = if silent { self.customer_routes(ix).len() } else { 0 };
                 (said > circuit.tier.prefixes()).then_some(CircuitFault::TooManyPrefixes)

@@ -2,8 +2,8 @@
 //!
 //! One idea: a link speaks for its own VNet. Its remote list says which ranges its VNet routes over it, its local list
 //! which of its own subnets take part. A subnet takes part in the peering only if both links name it, so that two
-//! links whose lists differ carry what both agree on. No connected group exists that a subnet peering could win over
-//! (PEER-55).
+//! links with different lists carry the subnets that both name. No connected group exists that a subnet peering could
+//! win over (PEER-55).
 
 use ipnet::IpNet;
 

@@ -1,4 +1,4 @@
-//! Flow logs: whose flows a network watcher writes down, and where (DIAG-07, DIAG-08).
+//! Flow logs: the targets of which a network watcher records flows, and the files (DIAG-07, DIAG-08).
 
 use std::path::PathBuf;
 use std::time::Duration;

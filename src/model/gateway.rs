@@ -43,11 +43,11 @@ pub struct VirtualNetworkGateway {
     pub instances: [IpAddr; 2],
     /// Theirs where its `GatewaySubnet` has IPv6 too: what peers send IPv6 packets to, over sessions that are IPv4's.
     pub instances_ipv6: Option<[Ipv6Addr; 2]>,
-    /// Where its first active instance speaks BGP, and as whom, if it does (BGP-04).
+    /// The BGP address and AS number of its first active instance, if it speaks BGP (BGP-04).
     pub bgp: Option<BgpSettings>,
     /// What its instances speak BGP as besides, to peers that have link-local addresses too (BGP-05).
     pub custom_bgp: [Vec<IpAddr>; 2],
-    /// Takes what a route sends here and nobody else has (VPN-40).
+    /// The site that receives packets without another match at the gateway (VPN-40).
     pub default_site: Option<LocalGatewayIx>,
     /// For the connections that name them (VPN-15).
     pub nat_rules: Vec<NatRule>,
@@ -92,8 +92,8 @@ impl VirtualNetworkGateway {
         if self.is_active_active() { 2 } else { 1 }
     }
 
-    /// What an active instance speaks BGP with a peer as: with one that has a link-local address by such a one of its own, the
-    /// one next to the peer's if there are several.
+    /// What an active instance speaks BGP with a peer as: with one that has a link-local address by such a one of its
+    /// own, the one next to the peer's if there are several.
     fn speaker_towards(&self, instance: usize, peer: IpAddr) -> Option<BgpSettings> {
         let own = self.speakers().get(instance).copied()?;
         if !is_link_local(peer) {
@@ -196,14 +196,14 @@ pub struct LocalNetworkGateway {
     pub bgp: Option<BgpSettings>,
 }
 
-/// A tunnel as its first end describes it. A connection of an active-active gateway describes two, one from each instance
-/// (VPN-31).
+/// A tunnel as its first end describes it. A connection of an active-active gateway describes two, one from each
+/// instance (VPN-31).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
     /// The connection's; of a second tunnel with a number behind it.
     pub name: String,
     pub gateway: GatewayIx,
-    /// The gateway's active instance whose it is.
+    /// The gateway's active instance that has it.
     pub instance: usize,
     pub remote: Remote,
     pub shared_key: Option<String>,
@@ -239,7 +239,7 @@ impl Remote {
     }
 }
 
-/// Who may begin (VPN-18).
+/// The side that may initiate (VPN-18).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ConnectionMode {
     #[default]
@@ -428,8 +428,8 @@ impl Network {
         }
     }
 
-    /// Who speaks BGP over a tunnel: it, its gateway and its far end all do (BGP-09). The near end is one, at the far end may
-    /// be two.
+    /// The BGP ends of a tunnel: it, its gateway and its far end must all enable BGP (BGP-09). The near end is
+    /// one, the far end may be two.
     pub fn bgp_ends(&self, at: ConnectionIx) -> Vec<(BgpSettings, BgpSettings)> {
         let connection = self.connection(at);
         if !connection.enable_bgp {
@@ -454,14 +454,15 @@ impl Network {
         self.bgp_ends(at).first().copied()
     }
 
-    /// The gateways that a virtual network's routes may lead to: its own, or those of the peer whose it uses (PEER-31, PEER-37).
+    /// The gateways that a virtual network's routes may lead to: its own, or those of the peer that it uses (PEER-31,
+    /// PEER-37).
     pub fn gateways_in_use(&self, vnet: VnetIx) -> Vec<GatewayIx> {
         let own: Vec<_> = self.gateways_of(vnet).collect();
         let lender = || self.lender(vnet).map_or_else(Vec::new, |lender| self.gateways_of(lender).collect());
         if own.is_empty() { lender() } else { own }
     }
 
-    /// The peer whose gateways a virtual network uses, over links that both allow it.
+    /// The peer that gives a virtual network its gateways, over links that both allow it.
     pub(super) fn lender(&self, vnet: VnetIx) -> Option<VnetIx> {
         let connected = |state| state == super::PeeringState::Connected;
         let mut links =
@@ -478,8 +479,8 @@ impl Network {
         self.using(gateway).flat_map(|vnet| self.vnet(vnet).address_space.iter().copied()).collect()
     }
 
-    /// What it says of that to others: a summary takes the place of its own virtual network's space, whatever it covers, and
-    /// of what it covers of the others' (PEER-32).
+    /// The part of it that the gateway advertises: summaries replace all of its own virtual network's space, and the
+    /// ranges of other virtual networks that they cover (PEER-32).
     pub fn advertised_space(&self, gateway: GatewayIx) -> Vec<IpNet> {
         let own = self.gateway(gateway).subnet.vnet;
         let summary = &self.vnet(own).summarized_gateway_prefixes;
@@ -492,7 +493,7 @@ impl Network {
         summary.iter().copied().chain(left).collect()
     }
 
-    /// The virtual networks whose routes lead to a gateway.
+    /// The virtual networks with routes to a gateway.
     fn using(&self, gateway: GatewayIx) -> impl Iterator<Item = VnetIx> {
         let vnets = (0..self.virtual_networks.len()).map(VnetIx);
         vnets.filter(move |vnet| self.gateways_in_use(*vnet).contains(&gateway))

@@ -34,7 +34,8 @@ pub struct BgpLearned {
     pub by_connection: BTreeMap<String, Vec<IpNet>>,
     /// By the name of a route server, the equal next hops of each prefix (ARS-03).
     pub by_route_server: BTreeMap<String, BTreeMap<IpNet, Vec<IpAddr>>>,
-    /// By the name of a circuit, what its customer advertises. A circuit without an entry uses what the file advertises.
+    /// By the name of a circuit, what its customer advertises. A circuit without an entry uses what the file
+    /// advertises.
     pub by_circuit: BTreeMap<String, BTreeMap<IpNet, Advertisement>>,
     /// By the name of an ExpressRoute gateway, what the route server of its virtual network advertises (ARS-06).
     pub by_gateway: BTreeMap<String, BTreeMap<IpNet, Advertisement>>,

@@ -12,7 +12,7 @@ pub struct FrontendIx {
     pub frontend: usize,
 }
 
-/// A load balancer: all of its frontends are private, or all are public. Those and everybody in its pools are in one
+/// A load balancer: all of its frontends are private, or all are public. Its frontends and its backends are in one
 /// virtual network (LB-05).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadBalancer {
@@ -26,7 +26,7 @@ pub struct LoadBalancer {
     pub outbound_rules: Vec<OutboundRule>,
 }
 
-/// An address that nobody else has, of the IP version of everybody behind it.
+/// An address of its own, of the IP version of its backends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frontend {
     pub name: String,
@@ -34,7 +34,7 @@ pub struct Frontend {
     pub address: IpAddr,
 }
 
-/// Whose address it is.
+/// The network that has the frontend's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrontendSite {
     /// A subnet's (LB-06).
@@ -78,7 +78,7 @@ impl LoadBalancer {
         balancing.chain(nat)
     }
 
-    /// Everybody behind it.
+    /// Its backends.
     pub fn backends(&self) -> impl Iterator<Item = Backend> {
         let targets = self.nat_rules.iter().flat_map(|rule| &rule.targets).map(|target| target.backend);
         self.pools.iter().flat_map(|pool| pool.members.iter().copied()).chain(targets)
@@ -150,7 +150,7 @@ pub struct Backend {
     pub admin: AdminState,
 }
 
-/// What an administrator says of a backend, whatever its probe does (LB-16).
+/// A backend's administrative state, which overrides its probe (LB-16).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum AdminState {
     /// Nothing: the probe decides.
@@ -180,7 +180,7 @@ pub struct Health {
     pub reason: String,
 }
 
-/// Somebody to probe.
+/// A target of health probes.
 #[derive(Clone, Copy, Debug)]
 pub struct Probed<'a> {
     pub vnet: VnetIx,
@@ -190,8 +190,8 @@ pub struct Probed<'a> {
 }
 
 impl Network {
-    /// Every backend that a rule's probe asks; machines that are stopped are not asked (LB-17). One that several rules ask
-    /// by the same probe comes as often.
+    /// Every backend that a rule's probe asks; machines that are stopped are not asked (LB-17). One that several rules
+    /// ask by the same probe comes as often.
     pub fn probed(&self) -> impl Iterator<Item = Probed<'_>> {
         let rules = self.load_balancers.iter().flat_map(|owner| owner.rules.iter().map(move |rule| (owner, rule)));
         rules.flat_map(move |(balancer, rule)| {
@@ -204,8 +204,8 @@ impl Network {
         })
     }
 
-    /// Whether it is its interface's first IP configuration of its IP version: others have no outbound ports and no floating
-    /// addresses (LB-21, SNAT-09).
+    /// Whether it is its interface's first IP configuration of its IP version: others have no outbound ports and no
+    /// floating addresses (LB-21, SNAT-09).
     pub fn is_primary(&self, backend: Backend) -> bool {
         let mut addresses = self.nic(backend.nic).addresses.iter();
         addresses.find(|address| address.is_ipv4() == backend.address.is_ipv4()) == Some(&backend.address)
@@ -231,7 +231,7 @@ pub struct HealthProbe {
     pub interval: Duration,
     /// Successes or failures in a row that change a backend's state (LB-11).
     pub threshold: u32,
-    /// Where nobody is up, all get new flows: `noHealthyBackendsBehavior: AllProbedUp` (LB-14).
+    /// When no backend is up, all get new flows: `noHealthyBackendsBehavior: AllProbedUp` (LB-14).
     pub all_where_none: bool,
 }
 
@@ -261,7 +261,7 @@ pub struct LoadBalancingRule {
     pub floating: bool,
     /// Of TCP (LB-25).
     pub idle_timeout: Duration,
-    /// `enableTcpReset`: both ends are told then, and who sends after that.
+    /// `enableTcpReset`: an idle timeout sends a TCP reset to both ends, and to a later sender.
     pub resets: bool,
     /// Whether its frontend serves what the pool begins, where no outbound rule does (SNAT-07).
     pub outbound: bool,

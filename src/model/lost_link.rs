@@ -1,6 +1,6 @@
-//! Peering links whose remote virtual network has been deleted (PEER-04).
+//! Peering links that remain after their remote virtual network was deleted (PEER-04).
 //!
-//! One idea: such a link joins nothing, so it is no link of its virtual network's list: whoever routes or filters never
+//! One idea: such a link joins nothing, so it is no link of its virtual network's list: routing and filtering never
 //! meets it. It is listed, it can be removed, and when its remote is made anew it is there as it was, Disconnected.
 
 use super::peering::Link;
@@ -27,8 +27,8 @@ pub struct LinkWords<'a> {
 }
 
 impl LostLink {
-    /// The link of that name as it stands, if it says what the file says: one that changes is put again, and Azure puts no
-    /// link to nobody.
+    /// The link of that name as it stands, if it says what the file says: one that changes is put again, and Azure puts
+    /// no link without a remote.
     pub fn existing(links: &Links, vnet: VnetIx, place: usize, words: &LinkWords<'_>) -> Option<Self> {
         let link = links.named(words)?.clone();
         Some(Self { vnet, place, link: Link { state: PeeringState::Disconnected, ..link } })

@@ -1,6 +1,6 @@
 //! MAC addresses of interfaces (ADR-15), and the hash that lasting names are made of.
 //!
-//! One idea: Azure hands such things out and keeps them for an object's life. A lab has nobody to hand them out, so they
+//! One idea: Azure hands such things out and keeps them for an object's life. A lab has no such allocator, so they
 //! follow from names alone, by a hash that never changes: the same today, tomorrow and on another machine.
 
 use std::collections::HashSet;
@@ -52,8 +52,8 @@ fn number(words: &[&str]) -> Mac {
     Mac([one, two, three, first, second, third])
 }
 
-/// FNV-1a with 128 bits, without regard to case (ARM-03), mixed once more because neighbouring names differ in few of its
-/// low bits.
+/// FNV-1a with 128 bits, without regard to case (ARM-03), mixed once more because neighbouring names differ in few of
+/// its low bits.
 pub fn stable_hash(words: &[&str]) -> u128 {
     const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;

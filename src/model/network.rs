@@ -47,7 +47,7 @@ pub struct Network {
     pub virtual_networks: Vec<VirtualNetwork>,
     /// Links that their remote virtual network has left behind, in file order.
     pub lost_links: Vec<LostLink>,
-    /// Shared with whatever was made of them.
+    /// Shared with the tables compiled from them.
     pub route_tables: Vec<Arc<RouteTable>>,
     pub network_security_groups: Vec<Nsg>,
     pub application_security_groups: Vec<Asg>,
@@ -74,7 +74,7 @@ pub struct Network {
     /// Those that the rules and routes of this network name.
     pub service_tags: Vec<PublishedTag>,
     pub emulation: Emulation,
-    /// Asked, in this order, about names that are not the lab's; nobody by default.
+    /// Upstream DNS servers, in the order of use, for names outside the lab; none by default.
     pub dns_forwarders: Vec<IpAddr>,
     /// What the file expects of this network; no packet meets them.
     pub tests: Vec<TestCase>,
@@ -94,10 +94,10 @@ pub struct VirtualNetwork {
     pub attach: Option<Attach>,
     /// Idle time after which a flow record ends (NSG-24).
     pub flow_timeout: Duration,
-    /// What its gateways tell instead of its address space and of what these cover; the space itself where there are none
-    /// (PEER-32).
+    /// What its gateways tell instead of its address space and of what these cover; the space itself where there are
+    /// none (PEER-32).
     pub summarized_gateway_prefixes: Vec<IpNet>,
-    /// Whom its guests ask for names, in this order; without any, the platform (FAB-12).
+    /// The DNS servers of its guests, in the order of use; without any, the platform (FAB-12).
     pub dns_servers: Vec<IpAddr>,
 }
 
@@ -117,7 +117,7 @@ pub struct Subnet {
     pub route_table: Option<RouteTableIx>,
     pub network_security_group: Option<NsgIx>,
     pub nat_gateway: Option<NatGatewayIx>,
-    /// As stated; Azure takes a value that nobody has stated for true, and lets it be stated later (SNAT-02).
+    /// As stated; Azure treats an absent value as true, and accepts one later (SNAT-02).
     pub default_outbound_access: Option<bool>,
     pub service_endpoints: Vec<ServiceEndpoint>,
     pub private_endpoint_network_policies: PrivateEndpointNetworkPolicies,
@@ -136,7 +136,7 @@ pub struct Peering {
     pub remote: VnetIx,
     /// Azure keeps this side itself: it belongs to a classic virtual network, which has no links (PEER-44). It has the
     /// name of the link that it answers, and goes wherever that goes. A link of the Resource Manager is Updating until
-    /// Azure has made it: here that is within one change, so that nobody sees it.
+    /// Azure has made it: here that is within one change, so it is never visible.
     pub implied: bool,
     pub state: PeeringState,
     pub extent: PeeringExtent,
@@ -190,8 +190,8 @@ impl fmt::Display for GuestRoute {
     }
 }
 
-/// Whether a machine runs. One that is stopped keeps its interfaces, their addresses and their rules; packets to them are
-/// dropped.
+/// Whether a machine runs. One that is stopped keeps its interfaces, their addresses and their rules; packets to them
+/// are dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum PowerState {
@@ -215,7 +215,7 @@ pub struct NetworkInterface {
     /// Exempt from `tcpStateTracking` (NSG-21).
     pub disable_tcp_state_tracking: bool,
     pub network_security_group: Option<NsgIx>,
-    /// Whom its guest asks for names in place of the virtual network's; without any, as that has it (FAB-12).
+    /// The guest's DNS servers instead of the virtual network's; empty means the virtual network's (FAB-12).
     pub dns_servers: Vec<IpAddr>,
     pub attach: Option<Attach>,
 }
@@ -250,7 +250,7 @@ pub enum Attachment {
     Gateway(GatewayIx),
     /// A site's end of a connection.
     Tunnel(ConnectionIx),
-    /// The platform as a virtual network sees it: who answers there and probes its backends (FAB-12).
+    /// The platform as a virtual network sees it: it answers guests there and probes backends (FAB-12).
     Platform(VnetIx),
     /// The edge of a circuit: what it says itself, and what is said to it.
     Edge(CircuitIx),
@@ -278,7 +278,8 @@ pub struct Emulation {
     /// Names at 168.63.129.16, and instance metadata (FAB-12).
     pub platform_services: bool,
     pub device: DeviceKind,
-    /// The largest packet that interfaces of virtual networks take, in bytes: 1280 (RFC 8200, section 5) to 65,535 (FAB-11).
+    /// The largest packet that interfaces of virtual networks take, in bytes: 1280 (RFC 8200, section 5) to 65,535
+    /// (FAB-11).
     pub mtu: u16,
     /// Flow records a NIC may hold (NSG-26).
     pub flows_per_nic: usize,
@@ -311,9 +312,9 @@ impl Default for Emulation {
 /// What a guest's interfaces are (FAB-02).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceKind {
-    /// IP packets alone: nobody is asked for by ARP.
+    /// IP packets alone, without ARP.
     Tun,
-    /// Ethernet, on which the fabric answers for everybody.
+    /// Ethernet, on which the fabric answers every ARP request.
     Tap,
 }
 
@@ -367,7 +368,7 @@ impl Network {
         }
     }
 
-    /// The virtual networks in which the platform has somebody to answer, or to probe.
+    /// The virtual networks where the platform answers guests or probes backends.
     pub fn platform_vnets(&self) -> BTreeSet<VnetIx> {
         if !self.emulation.platform_services {
             return self.probed().map(|probed| probed.vnet).collect();

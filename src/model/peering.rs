@@ -1,4 +1,5 @@
-//! The life of peering links: what a running network knows of them that its file does not say (PEER-01 to 04, 15 to 19).
+//! The life of peering links: what a running network knows of them that its file does not say (PEER-01 to 04, 15 to
+//! 19).
 //!
 //! One idea: a file says which links there shall be; what state each is in, and which ranges of the other side it has
 //! seen, follows from what was there before. So a step is a pure function of the links before and the network wanted,
@@ -50,7 +51,7 @@ pub(super) struct Side {
     pub(super) location: String,
 }
 
-/// Whose address space changed since a link's two sides last agreed (PEER-15, PEER-16).
+/// The sides with an address space that changed since a link's two sides last agreed (PEER-15, PEER-16).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SyncLevel {
     FullyInSync,
@@ -150,7 +151,7 @@ impl Links {
         Some(&link.remote_address_space)
     }
 
-    /// Whether a link of a later file is here already and says nothing else, so that nobody has to write it.
+    /// Whether a link of a later file is here already and is the same, so that no write is needed.
     pub fn stays(&self, vnets: &[VirtualNetwork], at: LinkIx) -> bool {
         let (own, link) = (&vnets[at.vnet.0], &vnets[at.vnet.0].peerings[at.link]);
         let remote = &vnets[link.remote.0];
@@ -158,8 +159,8 @@ impl Links {
         known.is_some_and(|known| !known.differs(link, remote, subnet_names(vnets, at).as_ref()))
     }
 
-    /// The links that a later file has no more, not among those that lost their remote either, of virtual networks that it
-    /// has: with their own VNets, by name.
+    /// The links that a later file has no more, not among those that lost their remote either, of virtual networks that
+    /// it has: with their own VNets, by name.
     pub fn removed(&self, vnets: &[VirtualNetwork], lost: &[LostLink]) -> impl Iterator<Item = (VnetIx, &str)> {
         self.0.iter().filter_map(move |link| {
             let own = vnets.iter().position(|vnet| same_name(&vnet.name, &link.own.name))?;
@@ -293,7 +294,8 @@ impl Network {
         subnet_names(&self.virtual_networks, at)
     }
 
-    /// What the two sides know of each other (PEER-16). A link without a counterpart knows of the remote's change alone.
+    /// What the two sides know of each other (PEER-16). A link without a counterpart knows of the remote's change
+    /// alone.
     pub fn sync_level(&self, at: LinkIx) -> SyncLevel {
         let sees = |at: LinkIx| {
             let link = self.link(at);
@@ -307,8 +309,8 @@ impl Network {
         }
     }
 
-    /// Puts a link again with the ranges that its remote has now (PEER-17): one that was left behind is Initiated then. The
-    /// other side's link keeps its view, unless Azure keeps that link itself.
+    /// Puts a link again with the ranges that its remote has now (PEER-17): one that was left behind is Initiated then.
+    /// The other side's link keeps its view, unless Azure keeps that link itself.
     pub fn sync_link(&mut self, at: LinkIx) -> Result<(), PeeringError> {
         let implied = self.counterpart(at).filter(|other| self.link(*other).implied);
         // Azure answers at once.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Who asks backends and answers guests, as drops, captures and traces name it: as the tags of its services begin.
+/// The platform's name in drops, captures and traces: the tags of its services begin with it.
 pub const PLATFORM_NODE: &str = "AzurePlatform";
 
 /// A service with a tag of its own, which rules may name to deny it.

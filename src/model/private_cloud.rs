@@ -58,7 +58,8 @@ const VCENTER: u32 = 2;
 const NSXT_MANAGER: u32 = 3;
 
 impl PrivateCloud {
-    /// Whether it goes by a way that its circuit tells it of: by a default route only with `internet: Enabled` (AVS-11).
+    /// Whether it goes by a way that its circuit tells it of: by a default route only with `internet: Enabled`
+    /// (AVS-11).
     pub fn takes(&self, prefix: &IpNet) -> bool {
         self.internet || prefix.prefix_len() > 0
     }

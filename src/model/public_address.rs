@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 
-/// The address that default outbound access shares among all who have no other (SNAT-02). Nobody owns it, and no public
-/// address may be it.
+/// The address that default outbound access gives to all machines without another (SNAT-02). It has no owner, and no
+/// public address may be it.
 pub const DEFAULT_OUTBOUND: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 254);
 
 /// Index in [`Network::public_ip_addresses`](super::Network::public_ip_addresses).

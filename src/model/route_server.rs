@@ -28,7 +28,7 @@ pub struct RouteServer {
     pub connections: Vec<BgpConnection>,
 }
 
-/// Whose way is taken of those to one prefix: ARM's `hubRoutingPreference`.
+/// The kind of route preferred for one prefix: ARM's `hubRoutingPreference`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum RoutingPreference {
     /// A circuit's, before those of a VPN and of appliances.
@@ -64,12 +64,13 @@ impl Network {
         self.route_servers.iter().position(|server| server.subnet.vnet == vnet).map(RouteServerIx)
     }
 
-    /// The route server whose routes a virtual network has: its own, or that of the peer whose gateways it uses (ARS-05).
+    /// The route server that gives a virtual network routes: its own, or that of the peer with its gateways (ARS-05).
     pub fn route_server_in_use(&self, vnet: VnetIx) -> Option<RouteServerIx> {
         self.route_server_of(vnet).or_else(|| self.route_server_of(self.lender(vnet)?))
     }
 
-    /// What a route server tells appliances is in Azure: the space of its virtual network, and of those that use it (ARS-05).
+    /// What a route server tells appliances is in Azure: the space of its virtual network, and of those that use it
+    /// (ARS-05).
     pub fn route_server_space(&self, server: RouteServerIx) -> Vec<IpNet> {
         let vnets = (0..self.virtual_networks.len()).map(VnetIx);
         let using = vnets.filter(|vnet| self.route_server_in_use(*vnet) == Some(server));

@@ -150,7 +150,8 @@ pub enum NextHopType {
     VnetGlobalPeering,
     Internet,
     VirtualAppliance,
-    /// What Network Watcher calls a route to several appliances; effective routes list it as [`Self::VirtualAppliance`].
+    /// What Network Watcher calls a route to several appliances; effective routes list it as
+    /// [`Self::VirtualAppliance`].
     VirtualApplianceEcmp,
     VirtualNetworkGateway,
     None,

@@ -23,7 +23,7 @@ pub enum ServiceTag {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PublishedTagIx(pub usize);
 
-/// A tag whose ranges come from Microsoft's list.
+/// A tag with its ranges from Microsoft's list.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PublishedTag {
     /// As the list spells it: `Storage`, `Storage.WestEurope`.
@@ -55,7 +55,7 @@ impl PublishedTag {
     }
 }
 
-/// Some tags have ten thousand ranges: whoever prints a network wants to know how many.
+/// Some tags have ten thousand ranges: a printed network shows the number alone.
 impl fmt::Debug for PublishedTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let prefixes = format_args!("{} ranges", self.prefixes.len()).to_string();

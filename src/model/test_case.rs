@@ -1,4 +1,4 @@
-//! What a file expects of its own network: who reaches whom, by which way, and by which rule.
+//! What a file expects of its own network: which machine reaches which, by which path and which rule.
 
 use std::fmt;
 use std::net::IpAddr;

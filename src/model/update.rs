@@ -4,7 +4,7 @@
 //! One idea: Azure changes one object at a time, so a change is possible if its objects can be changed in some order:
 //! what the file drops goes first, what is new in it comes last, and in between an interface moves into a subnet once
 //! that has the range, and out of one before the range goes (ADR-06). Whether there is such an order is tried out. The
-//! hosts behind a VNet's one TUN are nobody's interfaces and hold no range.
+//! hosts behind a VNet's one TUN are no interfaces and hold no range.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -164,7 +164,7 @@ impl Change<'_> {
         let (before, after) = (self.before.vnet(old), self.after.vnet(new));
         let changed = after.subnets.iter().enumerate().filter_map(move |(i, subnet)| {
             let was = before.subnets.iter().find(|was| key(&was.name) == key(&subnet.name))?;
-            // A value that nobody has stated may be stated once.
+            // An absent value may be set once.
             let stated = was.default_outbound_access?;
             (stated != subnet.has_default_outbound_access()).then_some((i, subnet, stated))
         });

@@ -1,7 +1,7 @@
 //! NAT rules of VPN gateways: what each end of a tunnel is called at the other (VPN-15).
 //!
-//! One idea: a rule names one range twice, as those in it know it (internal) and as the other side does (external), and a
-//! range in a route is translated where it is exactly a rule's: addresses inside follow of themselves.
+//! One idea: a rule names one range twice, as those in it know it (internal) and as the other side does (external), and
+//! a range in a route is translated where it is exactly a rule's: addresses inside follow of themselves.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -19,12 +19,13 @@ pub struct NatRule {
     pub internal: Ipv4Net,
     /// After it, as the other side knows it.
     pub external: Ipv4Net,
-    /// It is about these ports of TCP and UDP alone, by either name; of a static rule each has its own, so both are as many.
+    /// It is about these ports of TCP and UDP alone, by either name; of a static rule each has its own, so both are as
+    /// many.
     pub internal_ports: Option<PortRange>,
     pub external_ports: Option<PortRange>,
 }
 
-/// Whose addresses have another name on the other side.
+/// The side that has its addresses translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NatMode {
     /// The virtual networks'.
@@ -55,7 +56,7 @@ impl NatRule {
         fixed.then(|| moved(inside, self.external).into())
     }
 
-    /// Whose a fixed other name is.
+    /// The original address behind a static translated one.
     pub fn origin(&self, address: IpAddr) -> Option<IpAddr> {
         let IpAddr::V4(outside) = address else { return None };
         let fixed = self.is_fixed() && self.external.contains(&outside);
@@ -135,8 +136,8 @@ impl Network {
         rules.find_map(|rule| name(rule, address)).unwrap_or(address)
     }
 
-    /// The pairs by which BGP's routes over a tunnel are translated, if they are: as they are said, and as they are known on
-    /// the other side.
+    /// The pairs by which BGP's routes over a tunnel are translated, if they are: as they are said, and as they are
+    /// known on the other side.
     pub fn bgp_translations(&self, tunnel: ConnectionIx, mode: NatMode) -> Vec<(IpNet, IpNet)> {
         let translates = self.gateway(self.connection(tunnel).gateway).translates_bgp;
         let rules = self.nat_over(tunnel).filter(|rule| translates && rule.mode == mode);

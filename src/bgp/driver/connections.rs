@@ -1,7 +1,7 @@
 //! The TCP connections of one speaker, at most two a peer: made, accepted, read, written, closed as the speaker asks.
 //!
-//! Nothing waits here. A turn reads a bounded amount from each that is ready, so that a peer that never stops talking takes
-//! no time from the others, and writes as much as the kernel takes.
+//! Nothing waits here. A turn reads a bounded amount from each that is ready, so that a peer that never stops talking
+//! takes no time from the others, and writes as much as the kernel takes.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -23,7 +23,7 @@ const ACCEPT_MAX: usize = 16;
 
 /// Tokens of listeners; those of connections are even more than that.
 const LISTENERS: u64 = 1 << 63;
-/// The token of whoever wakes the thread.
+/// The token of the event that wakes the thread.
 pub(super) const WAKER: u64 = u64::MAX;
 
 /// A peer, as far as sockets go.
@@ -76,8 +76,8 @@ impl Connections {
         }
     }
 
-    /// Goes by these peers from now on: listens where they expect us, in the calling thread's namespace. Connections of peers
-    /// that are not among them are dropped.
+    /// Goes by these peers from now on: listens where they expect us, in the calling thread's namespace. Connections of
+    /// peers that are not among them are dropped.
     pub(super) fn set(&mut self, neighbours: BTreeMap<PeerId, Neighbour>, poller: &Poller) -> io::Result<()> {
         self.open.retain(|(peer, _), _| neighbours.contains_key(peer));
         self.listeners.retain(|local, _| neighbours.values().any(|neighbour| neighbour.local == *local));
@@ -148,7 +148,7 @@ impl Connections {
         }
     }
 
-    /// Whom nobody knows is hung up on.
+    /// A connection from an unknown address is closed.
     fn accept(&mut self, listener: usize, speaker: &mut Speaker, poller: &Poller) {
         let Some((local, listener)) = self.listeners.iter().nth(listener) else { return };
         for (stream, from) in std::iter::from_fn(|| listener.accept().ok()).take(ACCEPT_MAX) {

@@ -1,7 +1,7 @@
 //! A speaker that runs: its thread, and the handle by which others look at it and change it.
 //!
-//! The speaker stands behind a lock that its thread holds for one turn, never while it waits. Whoever changes something wakes
-//! the thread, which then does what follows on the wire.
+//! The speaker is behind a lock that its thread holds for one turn, never while it waits. A caller that changes
+//! something wakes the thread, which then does what follows on the wire.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -26,17 +26,17 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 /// How long last words may take.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// What a router has to tell. Who is told must not wait for the router.
+/// An event of a router. Its receiver must not wait for the router.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Happened {
     Peer(Event),
-    /// The best paths to these prefixes are others now, each told once.
+    /// These prefixes have other best paths now; each is reported once.
     Routes(Vec<IpNet>),
-    /// It cannot listen, for this reason, and tries again every now and then; told once.
+    /// It cannot listen, for this reason, and tries again every now and then; reported once.
     Deaf(String),
 }
 
-/// A speaker in its namespace, until dropped: then its peers are told why, and its thread ends.
+/// A speaker in its namespace, until dropped: then it notifies its peers, and its thread ends.
 #[derive(Debug)]
 pub struct Router {
     shared: Arc<Shared>,
@@ -60,8 +60,8 @@ struct State {
 }
 
 impl Router {
-    /// Starts a thread in a namespace with these capabilities left. Peers come later ([`Self::add_peer`]); an address of ours
-    /// need not be there yet, but the namespace must let anybody listen at [`super::PORT`].
+    /// Starts a thread in a namespace with these capabilities left. Peers come later ([`Self::add_peer`]); an address
+    /// of ours need not be there yet, but the namespace must permit listening at [`super::PORT`].
     pub fn start(
         name: &str,
         namespace: &Netns,
@@ -77,7 +77,7 @@ impl Router {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Adds a peer, or replaces one, whose session ends.
+    /// Adds a peer, or replaces one and ends its session.
     pub fn add_peer(&self, id: PeerId, neighbour: Neighbour, mut config: PeerConfig) {
         config.password.clone_from(&neighbour.password);
         self.with(|state, now| {

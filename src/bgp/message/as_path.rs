@@ -1,11 +1,11 @@
-//! AS_PATH: which autonomous systems a route came through (RFC 4271 section 5.1.2), and how it passes speakers that know
-//! two-byte numbers only (RFC 6793).
+//! AS_PATH: which autonomous systems a route came through (RFC 4271 section 5.1.2), and how it passes speakers that
+//! know two-byte numbers only (RFC 6793).
 
 use std::fmt;
 
 use super::reader::Reader;
 
-/// An autonomous system's number; 0 is nobody's (RFC 7607).
+/// An autonomous system's number; 0 is reserved (RFC 7607).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Asn(pub u32);
 
@@ -122,8 +122,8 @@ impl AsPath {
         self
     }
 
-    /// None if malformed (RFC 7606 section 7.2): an unknown kind of segment, one without members or past the end, or the
-    /// number 0 (RFC 7607). Confederations' segments are as unknown: we are in none (RFC 5065 section 5.3).
+    /// None if malformed (RFC 7606 section 7.2): an unknown kind of segment, one without members or past the end, or
+    /// the number 0 (RFC 7607). Confederations' segments are as unknown: we are in none (RFC 5065 section 5.3).
     pub(super) fn decode(value: &[u8], four_byte: bool) -> Option<Self> {
         let mut value = Reader::new(value);
         let mut path = Self::default();
@@ -162,8 +162,9 @@ impl AsPath {
         self.asns().all(Asn::fits_two_bytes)
     }
 
-    /// The path as it was before two-byte speakers rewrote it: `self` is what they made of it, `four_byte` what AS4_PATH
-    /// kept (RFC 6793 section 4.2.3). They prepend to the former only, so its surplus goes in front of the latter.
+    /// The path as it was before two-byte speakers rewrote it: `self` is what they made of it, `four_byte` what
+    /// AS4_PATH kept (RFC 6793 section 4.2.3). They prepend to the former only, so its surplus goes in front of the
+    /// latter.
     pub(super) fn restored(&self, four_byte: &Self) -> Self {
         let Some(mut surplus) = self.length().checked_sub(four_byte.length()) else { return self.clone() };
         let mut path = Self::default();

@@ -1,7 +1,8 @@
 //! Path attributes: what is said about the routes of an UPDATE, and what is done about mistakes.
 //!
-//! A mistake in one attribute ends no session (RFC 7606): the attribute is discarded, or all routes of the message count
-//! as withdrawn, as the attribute's own rule says. Only where not even the routes can be told apart is the session reset.
+//! A mistake in one attribute ends no session (RFC 7606): the attribute is discarded, or all routes of the message
+//! count as withdrawn, as the attribute's own rule says. Only where not even the routes can be told apart is the
+//! session reset.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -46,7 +47,7 @@ pub enum Origin {
     Incomplete = 2,
 }
 
-/// Who made one route of several.
+/// The router that aggregated several routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Aggregator {
     pub asn: Asn,
@@ -158,7 +159,7 @@ impl<'a> Raw<'a> {
     }
 }
 
-/// Reads a list to its end whatever is wrong with single attributes; an error ends the session.
+/// Reads a list to its end even if single attributes are malformed; an error ends the session.
 pub(super) fn decode(list: &[u8], context: Context) -> Result<Draft, Notification> {
     let mut list = Reader::new(list);
     let mut draft = Draft::default();
@@ -232,7 +233,7 @@ impl Draft {
             kind::COMMUNITIES => self.attributes.communities = Community::decode(raw.value).ok_or(Harm::Withdraw)?,
             kind::MP_REACH => self.mp_reach = mp_reach(raw)?,
             kind::MP_UNREACH => self.mp_unreach = mp_unreach(raw)?,
-            // RFC 6793 section 4.1: who writes four bytes does not send these.
+            // RFC 6793 section 4.1: a speaker with four-byte numbers does not send these.
             kind::AS4_PATH | kind::AS4_AGGREGATOR if context.four_byte_asn => return Err(Harm::Discard),
             kind::AS4_PATH => self.as4_path = Some(AsPath::decode(raw.value, true).ok_or(Harm::Discard)?),
             kind::AS4_AGGREGATOR => self.as4_aggregator = Some(aggregator(raw, true)?),

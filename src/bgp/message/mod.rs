@@ -1,6 +1,6 @@
 //! BGP's messages as values: bytes in, bytes out, and for what cannot be read the NOTIFICATION that answers it.
 //!
-//! One idea: [`decode`] never fails without saying what the peer is to be told. Lengths are checked before anything is
+//! One idea: [`decode`] never fails without the notification for the peer. Lengths are checked before anything is
 //! kept, so a message costs at most its own 4,096 bytes.
 
 mod as_path;

@@ -1,5 +1,5 @@
-//! NOTIFICATION: why a session ends (RFC 4271 section 4.5), with the subcodes of RFC 4486, RFC 6608 and RFC 9384 and the
-//! words that RFC 9003 lets an operator add.
+//! NOTIFICATION: why a session ends (RFC 4271 section 4.5), with the subcodes of RFC 4486, RFC 6608 and RFC 9384 and
+//! the words that RFC 9003 lets an operator add.
 
 use std::fmt;
 
@@ -92,7 +92,7 @@ impl Notification {
     fn spoken(subcode: u8, text: &str) -> Self {
         let cut = (0..=text.len().min(TEXT_MAX)).rfind(|at| text.is_char_boundary(*at)).unwrap_or(0);
         let text = &text[..cut];
-        // Without words the field stays away: that is RFC 4486, which everybody understands.
+        // Without words the field stays away: that is RFC 4486, which every peer understands.
         let data = if text.is_empty() { vec![] } else { [&[text.len() as u8], text.as_bytes()].concat() };
         Self::new(code::CEASE, subcode).with_data(data)
     }

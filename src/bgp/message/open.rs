@@ -1,7 +1,7 @@
-//! OPEN: who a speaker is and what it can do (RFC 4271 section 4.2, capabilities of RFC 5492).
+//! OPEN: a speaker's identity and capabilities (RFC 4271 section 4.2, capabilities of RFC 5492).
 //!
-//! Understood are multiprotocol unicast (RFC 4760), route refresh (RFC 2918) and four-byte AS numbers (RFC 6793). All others,
-//! graceful restart among them, are the peer's to offer and ours to pass over, as RFC 5492 wants it.
+//! Understood are multiprotocol unicast (RFC 4760), route refresh (RFC 2918) and four-byte AS numbers (RFC 6793). All
+//! others, graceful restart among them, are the peer's to offer and ours to pass over, as RFC 5492 wants it.
 
 use std::net::Ipv4Addr;
 

@@ -1,7 +1,7 @@
 //! UPDATE: routes that come and routes that go (RFC 4271 section 4.3, RFC 4760).
 //!
-//! Read: one message with all its mistakes made good or marked (RFC 7606). Written: as many messages as the routes take, each
-//! as full as it goes.
+//! Read: one message with all its mistakes made good or marked (RFC 7606). Written: as many messages as the routes
+//! take, each as full as it goes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -74,7 +74,7 @@ impl Draft {
         update
     }
 
-    /// What every route needs (RFC 7606 section 3 (d)). A next hop that is nobody's address is as good as none.
+    /// What every route needs (RFC 7606 section 3 (d)). A next hop that no host can have counts as missing.
     fn miss(&mut self, announced: &[Reach]) {
         let sound = announced.iter().all(|reach| is_host(reach.next_hop));
         let needed = [(kind::ORIGIN, self.origin.is_some()), (kind::AS_PATH, self.as_path.is_some())];
@@ -151,7 +151,7 @@ fn announce_ipv4(
     Ok(messages)
 }
 
-/// MP_REACH first: so its routes are found whatever is wrong behind it (RFC 7606 section 5.1).
+/// MP_REACH first: so its routes are found even if what follows is malformed (RFC 7606 section 5.1).
 fn announce_ipv6(
     attributes: &Attributes,
     next_hop: Ipv6Addr,

@@ -1,8 +1,8 @@
-//! Routes: all that is known of each prefix, the best of it, and what each peer is told.
+//! The RIB: all paths to each prefix, the best of them, and what each peer is advertised.
 //!
-//! One table holds every path by prefix, best first; a peer's routes, the best ones and the local ones are views of it. What
-//! peers say is kept as they said it, with the reason if it may not be used: a changed policy judges anew and needs no
-//! peer. A change marks its prefix for whoever reads [`Rib::poll_change`] and for every peer ([`outbound`]).
+//! One table holds every path by prefix, best first; a peer's routes, the best ones and the local ones are views of it.
+//! What peers say is kept as they said it, with the reason if it may not be used: a changed policy judges anew and
+//! needs no peer. A change marks its prefix for [`Rib::poll_change`] and for every peer ([`outbound`]).
 
 mod outbound;
 mod path;
@@ -51,7 +51,7 @@ struct Candidate {
 struct Peer {
     neighbour: Neighbour,
     policy: Policy,
-    /// Prefixes it has told us, refused ones too.
+    /// The number of prefixes received from it, refused ones too.
     received: u32,
     outbound: Outbound,
 }
@@ -71,7 +71,7 @@ impl Rib {
         Self { own, table: BTreeMap::new(), peers: BTreeMap::new(), changed: BTreeSet::new() }
     }
 
-    /// A session is established: the peer is to be told everything.
+    /// A session is established: all routes are pending for the peer.
     pub fn peer_up(&mut self, id: PeerId, neighbour: Neighbour, policy: Policy) {
         let mut outbound = Outbound::default();
         self.table.keys().for_each(|prefix| outbound.mark(*prefix));
@@ -184,8 +184,8 @@ impl Rib {
         });
     }
 
-    /// The only place where the table changes: sorts, and marks the prefix if the best paths are others now. Whether there
-    /// are fewer candidates than before.
+    /// The only place where the table changes: sorts, and marks the prefix if the best paths are others now. Whether
+    /// there are fewer candidates than before.
     fn change(&mut self, prefix: IpNet, edit: impl FnOnce(&mut Vec<Candidate>)) -> bool {
         let candidates = self.table.entry(prefix).or_default();
         let before: Vec<Path> = best(candidates).cloned().collect();
@@ -211,7 +211,7 @@ impl Rib {
         self.table.iter().filter(|(_, candidates)| of(candidates)).map(|(prefix, _)| *prefix).collect()
     }
 
-    /// The next prefix whose best paths have changed; each is told once, however often it changed. Call until None after
+    /// The next prefix with changed best paths; each is returned once, however often it changed. Call until None after
     /// every change.
     pub fn poll_change(&mut self) -> Option<IpNet> {
         self.changed.pop_first()
@@ -301,7 +301,8 @@ impl Rib {
         self.table.keys().filter(|prefix| self.export(id, neighbour, export, prefix).is_some()).count()
     }
 
-    /// The route to advertise to a peer: the best path, if policy permits it, with the attributes that the peer receives.
+    /// The route to advertise to a peer: the best path, if policy permits it, with the attributes that the peer
+    /// receives.
     fn export(&self, id: PeerId, to: &Neighbour, export: &Export, prefix: &IpNet) -> Option<Announcement> {
         let path = best(self.table.get(prefix)?).next()?;
         let communities = &path.attributes.communities;

@@ -56,7 +56,7 @@ impl Outbound {
         self.advertised.iter().filter_map(|(prefix, route)| Some((prefix, route.as_ref()?)))
     }
 
-    /// The next pending prefix whose route has changed, with the new route; None is a withdrawal.
+    /// The next pending prefix with a changed route, and that route; None is a withdrawal.
     pub(super) fn poll(
         &mut self,
         export: impl Fn(&IpNet) -> Option<Announcement>,

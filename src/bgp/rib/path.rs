@@ -10,7 +10,8 @@ use crate::bgp::message::Attributes;
 /// What a route without LOCAL_PREF counts as.
 pub(super) const LOCAL_PREF: u32 = 100;
 
-/// Where a path comes from. The order is that of preference: own networks, then static routes (BGP-17), then what peers say.
+/// Where a path comes from. The order is that of preference: own networks, then static routes (BGP-17), then what peers
+/// say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
     Network,
@@ -33,8 +34,8 @@ pub struct Path {
 }
 
 impl Path {
-    /// Less is better; equal paths are used together (BGP-14). Neither origin nor MED is compared: Azure documents the length
-    /// of the path alone.
+    /// Less is better; equal paths are used together (BGP-14). Neither origin nor MED is compared: Azure documents the
+    /// length of the path alone.
     pub(super) fn preference(&self, other: &Self) -> Ordering {
         let local_pref = |path: &Self| path.attributes.local_pref.unwrap_or(LOCAL_PREF);
         self.rank()
@@ -46,7 +47,7 @@ impl Path {
             .then(self.internal.cmp(&other.internal))
     }
 
-    /// Which of equal ones is told to others: any, but always the same.
+    /// Which of equal paths is advertised: any, but always the same.
     pub(super) fn order(&self, other: &Self) -> Ordering {
         self.preference(other).then((self.identifier, self.source).cmp(&(other.identifier, other.source)))
     }

@@ -1,4 +1,4 @@
-//! What a peer's routes may become, and what a peer is told: as data, in BGP's words alone.
+//! Import and export policies of a peer: as data, in BGP's words alone.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -28,14 +28,14 @@ pub struct Import {
     pub prefixes_max: Option<u32>,
 }
 
-/// What is told to a peer.
+/// What is advertised to a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Export {
-    /// Our own address towards the peer, by family; a family without one is not told.
+    /// Our own address towards the peer, by family; a family without one is not advertised.
     pub next_hops: NextHops,
     /// Leave the next hop of what we learned as it is, where it has one: the data's way is not through us (ARS-02).
     pub next_hop_unchanged: bool,
-    /// Routes of ours that are not told.
+    /// Routes of ours that are not advertised.
     pub withheld: Vec<IpNet>,
     /// Pass on a learned default route (BGP-12 says no).
     pub default_route: bool,
@@ -49,7 +49,7 @@ pub struct Export {
     pub prepend: u8,
     /// Added to all.
     pub communities: Vec<Community>,
-    /// It is told what others of our own system say, and they what it says: we reflect (RFC 4456).
+    /// A client of route reflection (RFC 4456): routes of our own AS are advertised to it, and its routes to our AS.
     pub client: bool,
     /// More prefixes than these, and the session goes down until there are fewer (ER-03).
     pub prefixes_max: Option<u32>,

@@ -104,7 +104,7 @@ impl Connection {
         self.stalled_since = (!self.outbox.is_empty()).then_some(now);
     }
 
-    /// Nobody took the last words in time: they are dropped.
+    /// The peer did not read the last message in time: it is dropped.
     pub(super) fn give_up(&mut self) {
         self.outbox = vec![];
         self.deadline = None;
@@ -120,7 +120,7 @@ impl Connection {
     }
 
     /// Takes bytes up to the end of the next message and reads that; what is left stays in `bytes`. None if it does not
-    /// end there. The inbox never holds more than one message, whose length was checked before its body was kept.
+    /// end there. The inbox never holds more than one message, and its length is checked before its body is kept.
     pub(super) fn read(&mut self, bytes: &mut &[u8]) -> Result<Option<Message>, Notification> {
         let context =
             self.agreed.as_ref().map_or(Context { four_byte_asn: true, internal: false }, |agreed| agreed.context);

@@ -1,11 +1,11 @@
 //! A session with one peer: RFC 4271's state machine, fed with events and bytes, without sockets or a clock.
 //!
-//! The driver owns the sockets, at most one for each [`Side`]. It feeds what happens (`handle_*`), and after every such call
-//! does what [`Session::transport`] says about either side's socket, writes [`Session::outgoing`], drains
+//! The driver owns the sockets, at most one for each [`Side`]. It feeds what happens (`handle_*`), and after every such
+//! call does what [`Session::transport`] says about either side's socket, writes [`Session::outgoing`], drains
 //! [`Session::poll_event`] and waits no longer than [`Session::poll_timeout`].
 //!
-//! A mistake that we find ends the connection with the right NOTIFICATION; then nothing is tried or accepted for a while
-//! that doubles with each failure. What another ends is tried again after such a while, but accepted at once.
+//! A mistake that we find ends the connection with the right NOTIFICATION; then nothing is tried or accepted for a
+//! while that doubles with each failure. What another ends is tried again after such a while, but accepted at once.
 
 mod backoff;
 mod connection;
@@ -43,7 +43,7 @@ pub struct SessionConfig {
     pub seed: u64,
 }
 
-/// Who opened a connection.
+/// The end that opened a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
     /// We did.
@@ -68,11 +68,12 @@ impl Side {
 pub enum Transport {
     /// None: drop what there is.
     Absent,
-    /// On its way: connect if that is not tried yet, and tell [`Session::handle_connected`] or [`Session::handle_closed`].
+    /// On its way: connect if that is not tried yet, and tell [`Session::handle_connected`] or
+    /// [`Session::handle_closed`].
     Connecting,
     /// Read and written.
     Open,
-    /// Written until [`Session::outgoing`] is empty, then closed and told to [`Session::handle_closed`].
+    /// Written until [`Session::outgoing`] is empty, then closed and reported to [`Session::handle_closed`].
     Closing,
 }
 
@@ -138,7 +139,7 @@ pub struct Session {
     remote: Option<Connection>,
     /// Of the next attempt.
     connect_at: Option<Instant>,
-    /// Until then nobody may connect.
+    /// Until then no connection is opened.
     idle_until: Option<Instant>,
     established_since: Option<Instant>,
     backoff: Backoff,
@@ -191,8 +192,8 @@ impl Session {
         self.hold_off(now);
     }
 
-    /// A socket is connected: the local one that [`Self::transport`] asked for, or one that the peer opened. False if it is
-    /// not wanted and should be closed.
+    /// A socket is connected: the local one that [`Self::transport`] asked for, or one that the peer opened. False if
+    /// it is not wanted and should be closed.
     pub fn handle_connected(&mut self, side: Side, now: Instant) -> bool {
         let welcome = match side {
             Side::Local => self.phase(side) == Some(Phase::Connecting),

@@ -72,10 +72,10 @@ impl Session {
         })
     }
 
-    /// Of two connections, whether this one, whose OPEN has just come, stays (RFC 4271 section 6.8); None if there is no
-    /// other. Both sides choose alike: the connection that the higher identifier opened, or the higher AS number where
-    /// identifiers are equal (RFC 6286 section 2.3). The other's OPEN need not have come, since this one tells the peer's
-    /// identifier: or one side could establish what the other has just given up.
+    /// Whether this one of two connections stays, after its OPEN has arrived (RFC 4271 section 6.8); None if there is
+    /// no other. Both sides choose alike: the connection that the higher identifier opened, or the higher AS number
+    /// where identifiers are equal (RFC 6286 section 2.3). The other's OPEN need not have come, since this one tells
+    /// the peer's identifier: or one side could establish what the other has just given up.
     fn stays(&self, side: Side, peer: &Open) -> Option<bool> {
         match self.phase(side.other())? {
             Phase::Established => Some(false),

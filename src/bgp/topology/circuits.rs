@@ -18,7 +18,7 @@ pub(super) fn customer_asn(network: &Network, circuit: CircuitIx) -> Option<u32>
     }
 }
 
-/// What a circuit's customer says over links that are up: what its sessions have brought, else what the file says of it.
+/// What a circuit's customer advertises over links that are up: learned by its sessions, else configured in the file.
 pub(super) fn said<'a>(
     network: &Network,
     learned: &'a Learned,
@@ -41,7 +41,7 @@ pub(super) fn said<'a>(
     Cow::Owned(all)
 }
 
-/// What is said over these links.
+/// The part advertised over these links.
 fn over(
     (network, circuit): (&Network, CircuitIx),
     links: &[Side],
@@ -55,7 +55,7 @@ fn over(
     left.filter(|(_, said)| !said.over.is_empty()).collect()
 }
 
-/// Over which links an edge sends what is its customer's: those that it is said over.
+/// The links that an edge uses for each prefix of its customer: those that advertise it.
 pub(crate) fn to_customer(
     (network, learned): (&Network, &Learned),
     exchange: &Exchange,
@@ -81,8 +81,8 @@ impl CustomerLinks {
         Self(network.circuits().map(|(ix, _)| to_customer((network, learned), exchange, ix)).collect())
     }
 
-    /// The addresses that listings show for a way over a circuit: of each link that leads there (SYS-09a, ER-02), and of
-    /// both where the way does not end at the customer.
+    /// The addresses that listings show for a way over a circuit: of each link that leads there (SYS-09a, ER-02), and
+    /// of both where the way does not end at the customer.
     pub fn underlay(&self, circuit: CircuitIx, prefix: &IpNet) -> Vec<IpAddr> {
         let sides = self.0[circuit.0].get(prefix);
         let leads = |side: &Side| sides.is_none_or(|sides| sides.contains(side));

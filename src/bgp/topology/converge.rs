@@ -1,7 +1,7 @@
 //! BGP in memory: what a network's routers would know of each other once they have said it all.
 //!
-//! Sessions are byte pipes between speakers, and no time passes. A program that speaks instead of us is taken for one that
-//! says what the file says of it.
+//! Sessions are byte pipes between speakers, and no time passes. A program that speaks instead of us is taken for one
+//! that says what the file says of it.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -14,10 +14,11 @@ use super::{Node, collect_learned, kernel_routes, nodes};
 /// Messages that pass between two speakers in one go; far more than any network's routers have to say.
 const ROUNDS_MAX: usize = 100_000;
 
-/// How often what is heard at Azure's borders may change what is said there: a route takes one wave a border that it passes.
+/// How often what is heard at Azure's borders may change what is said there: a route takes one wave a border that it
+/// passes.
 const WAVES_MAX: usize = 16;
 
-/// The speakers of a network, and what they have told each other.
+/// The speakers of a network, and the routes that they have exchanged.
 #[derive(Debug)]
 pub struct Converged {
     nodes: Vec<(Node, Speaker)>,
@@ -76,7 +77,7 @@ impl Converged {
     }
 }
 
-/// Those whose two ends know each other, the one that connects first.
+/// The sessions with ends that know each other; the end that connects comes first.
 fn sessions(nodes: &[Node]) -> Vec<Session> {
     let mut ends = BTreeMap::new();
     for (place, node) in nodes.iter().enumerate() {

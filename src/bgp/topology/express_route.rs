@@ -1,8 +1,8 @@
-//! What speaks with whom over ExpressRoute, where BGP leaves Azure: edges of circuits with their customers (ER-01), and
+//! The BGP sessions of ExpressRoute that leave Azure: edges of circuits with their customers (ER-01), and
 //! ExpressRoute gateways with the route server beside them (ARS-06).
 //!
-//! One idea: what the routers inside Azure tell each other the [`Exchange`] knows. These say to others what it knows, path and
-//! all, and what others say goes into it.
+//! One idea: what the routers inside Azure tell each other the [`Exchange`] knows. These say to others what it knows,
+//! path and all, and what others say goes into it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -22,7 +22,7 @@ use super::{CIRCUIT, Node, Peer, RETRY, Route, Sink, TUNNEL, next_hops};
 /// A customer takes what a circuit brings before what a tunnel does (BGP-23).
 const PREFERRED: u32 = 100;
 
-/// The edges whose customers speak, and the gateways that speak with a route server.
+/// The edges with customers that speak BGP, and the gateways with a route server.
 pub(super) fn borders(network: &Network, learned: &Learned) -> Vec<Node> {
     let speaking = network.circuits().map(|(ix, _)| ix).filter(|ix| network.speaker_on(*ix).is_some());
     let speaking: Vec<_> = speaking.filter(|ix| network.circuit_fault(*ix).is_none()).collect();
@@ -107,7 +107,7 @@ pub(super) fn of_site(network: &Network, learned: &Learned, ix: SiteIx) -> Vec<P
                 next_hops: next_hops(addresses[0], None),
                 prepend,
                 withheld: unsaid(site, &said),
-                // Nobody goes through a site (ER-05).
+                // A site gives no transit (ER-05).
                 refuse_from: vec![TUNNEL, CIRCUIT],
                 ..Export::default()
             };

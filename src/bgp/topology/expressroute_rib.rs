@@ -1,8 +1,8 @@
-//! What the routers inside Azure tell each other over ExpressRoute: gateways, edges of circuits and circuits' customers.
+//! The routes that Azure's routers exchange over ExpressRoute: gateways, edges of circuits and circuits' customers.
 //!
-//! One idea: each of them is a table of routes by the rules of BGP ([`Rib`]), and they talk until nobody has news. Who is told
-//! what is a policy of each session; which way is best, and that nothing goes round, the tables see to themselves. No
-//! sockets: where a customer speaks BGP itself, what it said comes in as [`Learned`], and it is told by who speaks with it.
+//! One idea: each router is a [`Rib`], and they exchange routes until no change is pending. The advertised routes
+//! follow from the policy of each session; the RIBs pick best paths and prevent loops. No
+//! sockets: what a customer's own router advertises comes in as [`Learned`], and its BGP session advertises to it.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -19,12 +19,12 @@ use crate::model::{
 
 use super::circuits::{customer_asn, said};
 
-/// Peers that are alike: to whom an edge says what depends on them alone.
+/// Groups of peers: the export policy of an edge depends on them alone.
 const CUSTOMER: Group = Group(1);
 const GATEWAY: Group = Group(2);
 const EDGE: Group = Group(3);
 
-/// Where a router sends what it has a route for.
+/// The router that a route forwards to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextRouter {
     /// To the circuit's customer.
@@ -35,7 +35,7 @@ pub enum NextRouter {
     Edge { circuit: CircuitIx, over: Option<ConnectionIx> },
 }
 
-/// One way to a prefix as a router knows it.
+/// One path to a prefix in a router's table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpressRoutePath {
     pub next: NextRouter,
@@ -44,7 +44,7 @@ pub struct ExpressRoutePath {
     pub weight: u32,
 }
 
-/// Whose table it is.
+/// The owner of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Router {
     Gateway(GatewayIx),
@@ -68,7 +68,7 @@ struct Node {
     sessions: Vec<Session>,
 }
 
-/// Everybody's routes, all told.
+/// The routes of all routers, after all exchanges.
 #[derive(Debug, Default)]
 pub struct Exchange(Vec<Node>);
 
@@ -88,7 +88,7 @@ impl Exchange {
         all
     }
 
-    /// The ways that a gateway goes by, all equal, by prefix.
+    /// The best paths of a gateway, all equal, by prefix.
     pub fn gateway(&self, gateway: GatewayIx) -> BTreeMap<IpNet, Vec<ExpressRoutePath>> {
         self.ways(Router::Gateway(gateway))
     }
@@ -98,7 +98,7 @@ impl Exchange {
         self.ways(Router::Edge(circuit))
     }
 
-    /// What a circuit's customer has been told.
+    /// The routes advertised to a circuit's customer.
     pub fn customer(&self, circuit: CircuitIx) -> BTreeMap<IpNet, Vec<ExpressRoutePath>> {
         self.ways(Router::Customer(circuit))
     }
@@ -139,7 +139,7 @@ impl Exchange {
                 self.say(customer, *prefix, said.as_path.get(1..).unwrap_or_default());
             }
             let next = NextRouter::Customer(ix);
-            // ER-05: what one customer says no other hears. Azure's own numbers stay inside.
+            // ER-05: one customer's routes are not advertised to another. Azure's own numbers stay inside.
             let to_customer =
                 Export { refuse_from: vec![CUSTOMER], without: vec![Asn(AZURE_ASN)], ..Export::default() };
             let from_customer = Policy { group: CUSTOMER, import: Import::default(), export: to_customer };
@@ -153,7 +153,7 @@ impl Exchange {
             let Remote::Circuit(circuit) = connection.remote else { continue };
             let ends = (self.find(Router::Gateway(connection.gateway)), self.find(Router::Edge(circuit)));
             let (Some(gateway), Some(edge)) = ends else { continue };
-            // An instance that is away says nothing, and nothing is said to it (VPN-30).
+            // A failed instance has no session (VPN-30).
             if !learned.tunnel_is_up(network, ix) {
                 continue;
             }
@@ -162,7 +162,7 @@ impl Exchange {
                 (CircuitTransit::Property, GatewayKind::ExpressRoute { remote_vnets }) => remote_vnets,
                 (CircuitTransit::Property, GatewayKind::Vpn) => false,
             };
-            // GR-04: what came by Global Reach is for the customer alone. ER-15: other networks, where it wants them.
+            // GR-04: routes over Global Reach are for the customer alone. ER-15: other networks, where it wants them.
             let refused = if takes_vnets { vec![EDGE] } else { vec![EDGE, GATEWAY] };
             let to_gateway = Export { refuse_from: refused, without: vec![Asn(AZURE_ASN)], ..Export::default() };
             let from_gateway = Policy { group: GATEWAY, import: Import::default(), export: to_gateway };
@@ -186,7 +186,7 @@ impl Exchange {
             for far in network.reached_from(near).into_iter().filter(|far| near < *far) {
                 let ends = (self.find(Router::Edge(near)), self.find(Router::Edge(far)));
                 let (Some(at_near), Some(at_far)) = ends else { continue };
-                // GR-04, GR-06: what the customer said, and nothing else.
+                // GR-04, GR-06: the customer's routes, and nothing else.
                 let export = Export { refuse_from: vec![GATEWAY, EDGE], ..Export::default() };
                 let policy = Policy { group: EDGE, import: Import::default(), export };
                 let next = |circuit| NextRouter::Edge { circuit, over: None };
@@ -195,7 +195,7 @@ impl Exchange {
         }
     }
 
-    /// What gateways have from the route server beside them, where no circuit leads there (ARS-06, BGP-23).
+    /// The routes of gateways from the route server of their VNet, where no circuit leads there (ARS-06, BGP-23).
     fn beside(&mut self, network: &Network, learned: &Learned) {
         for (ix, gateway) in network.gateways() {
             let heard = learned.bgp.by_gateway.get(&gateway.name).into_iter().flatten();
@@ -221,13 +221,13 @@ impl Exchange {
         self.0.len() - 1
     }
 
-    /// A route that a router has from somebody who is not in here.
+    /// Adds a route that a router has from outside this exchange.
     fn say(&mut self, node: usize, prefix: IpNet, as_path: &[u32]) {
         let as_path = AsPath::sequence(as_path.iter().copied().map(Asn));
         self.0[node].rib.originate(prefix, Source::Static, Origination { as_path, ..Origination::default() });
     }
 
-    /// Each end: who it is, where the other is from there, and what holds for it.
+    /// Opens a session. Each end: its router, the next router that the other end is, and its policy.
     fn peer(&mut self, near: (usize, NextRouter, Policy), far: (usize, NextRouter, Policy)) {
         let ends = [near.0, far.0];
         for ((own, next, mut policy), other) in [near, far].into_iter().zip([ends[1], ends[0]]) {
@@ -241,7 +241,8 @@ impl Exchange {
         }
     }
 
-    /// Until nobody has news. Every round takes a route one router further, and no way is longer than there are routers.
+    /// Exchanges routes until none is pending. A round takes a route one router further, and no path is longer than the
+    /// number of routers.
     fn talk(&mut self) {
         for _ in 0..=self.0.len() {
             let mut silent = true;
@@ -260,7 +261,7 @@ impl Exchange {
                                 ..Update::default()
                             },
                         };
-                        self.0[to].rib.update(heard, &update).expect("nobody bounds what is said in here");
+                        self.0[to].rib.update(heard, &update).expect("sessions in here have no prefix limit");
                     }
                 }
             }

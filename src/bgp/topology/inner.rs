@@ -1,4 +1,5 @@
-//! What ExpressRoute gateways have learned from edges, and over which sessions: inside Azure, where no socket is in the way (BGP-15).
+//! What ExpressRoute gateways have learned from edges, and over which sessions: inside Azure, where no socket is in the
+//! way (BGP-15).
 
 use std::net::IpAddr;
 
@@ -10,7 +11,7 @@ use super::circuits::CustomerLinks;
 use super::expressroute_rib::{Exchange, ExpressRoutePath, NextRouter, underlay};
 use super::view::{Origin, PeerRow, PeerState, RouteRow, WEIGHT};
 
-/// The sessions of ExpressRoute gateways with edges: of each circuit two (ER-01). Nobody has counted their messages.
+/// The sessions of ExpressRoute gateways with edges: of each circuit two (ER-01). Their messages are not counted.
 pub fn gateway_peers(network: &Network, learned: &Learned) -> Vec<PeerRow> {
     let exchange = Exchange::of(network, learned);
     let links = CustomerLinks::of(network, learned, &exchange);

@@ -1,4 +1,4 @@
-//! From a speaker's routes to what goes by them: the fabric's tables, or a kernel's.
+//! From a speaker's routes to the tables that use them: the fabric's, or a kernel's.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use crate::model::{Advertisement, BgpLearned};
 
 use super::{Node, Sink};
 
-/// Adds what the fabric's tables are to have of what a router has learned.
+/// Adds the routes that a router has learned for the fabric's tables.
 pub fn collect_learned(node: &Node, speaker: &Speaker, heard: &mut BgpLearned) {
     match node.sink {
         Sink::Fabric => {
@@ -20,7 +20,7 @@ pub fn collect_learned(node: &Node, speaker: &Speaker, heard: &mut BgpLearned) {
         Sink::Appliances => {
             measure(node, speaker, heard);
             let through = heard.by_route_server.entry(node.host.clone()).or_default();
-            // What the other instance says it says itself, and of gateways the fabric knows.
+            // The other instance reports its own, and the fabric knows gateways' routes.
             for (prefix, hops) in next_hops(speaker, |path| !path.internal) {
                 let known: &mut Vec<_> = through.entry(prefix).or_default();
                 known.extend(hops);
@@ -34,7 +34,7 @@ pub fn collect_learned(node: &Node, speaker: &Speaker, heard: &mut BgpLearned) {
     }
 }
 
-/// How long the best paths are that come from outside.
+/// Adds the AS path lengths of the best paths from outside.
 fn measure(node: &Node, speaker: &Speaker, heard: &mut BgpLearned) {
     let known = heard.path_lengths.entry(node.host.clone()).or_default();
     for prefix in speaker.prefixes() {
@@ -46,7 +46,8 @@ fn measure(node: &Node, speaker: &Speaker, heard: &mut BgpLearned) {
     }
 }
 
-/// What a node's peers say, and over what, by the shortest path: whatever the node itself knows of it from elsewhere.
+/// What a node's peers advertise, and over what, by the shortest path: even if the node has a better path from
+/// elsewhere.
 fn said(node: &Node, speaker: &Speaker, all: &mut BTreeMap<IpNet, Advertisement>) {
     for peer in &node.peers {
         for (prefix, path, _) in speaker.learned(peer.id).filter(|(_, _, refusal)| refusal.is_none()) {
@@ -60,7 +61,7 @@ fn said(node: &Node, speaker: &Speaker, all: &mut BTreeMap<IpNet, Advertisement>
 fn best_ways(node: &Node, speaker: &Speaker) -> BTreeMap<String, Vec<IpNet>> {
     let mut ways: BTreeMap<String, Vec<IpNet>> = BTreeMap::new();
     for prefix in speaker.prefixes() {
-        // What the other instance says it says of its own tunnels.
+        // The other instance reports its own tunnels' routes.
         let outside = learned(speaker, prefix).filter(|(_, path)| !path.internal);
         for peer in outside.filter_map(|(peer, _)| node.peer(peer)) {
             let known = ways.entry(peer.over.clone()).or_default();
@@ -72,7 +73,7 @@ fn best_ways(node: &Node, speaker: &Speaker) -> BTreeMap<String, Vec<IpNet>> {
     ways
 }
 
-/// The next hops of what has been learned, the best ones alone.
+/// The next hops of the best learned paths.
 pub fn kernel_routes(speaker: &Speaker) -> BTreeMap<IpNet, Vec<IpAddr>> {
     next_hops(speaker, |_| true).collect()
 }

@@ -1,8 +1,9 @@
-//! Who speaks BGP with whom in a network, and what each says, takes and passes on.
+//! The BGP sessions of a network, and what each router advertises, accepts and passes on.
 //!
-//! One idea: a network describes routers, [`nodes`] writes down each as BGP knows it, and nothing else turns Azure's rules
-//! into BGP's words. Whoever has sockets runs them; [`converge`] runs them in memory, for answers from a file alone. What
-//! they have learned becomes [`BgpLearned`](crate::model::BgpLearned) in one way for both ([`collect_learned`]).
+//! One idea: a network describes routers, [`nodes`] writes down each as BGP knows it, and nothing else turns Azure's
+//! rules into BGP's words. A driver with sockets runs them; [`converge`] runs them in memory, for answers from a file
+//! alone. What they have learned becomes [`BgpLearned`](crate::model::BgpLearned) in one way for both
+//! ([`collect_learned`]).
 
 pub mod circuits;
 mod converge;
@@ -44,7 +45,7 @@ const TUNNEL: Group = Group(2);
 pub struct Node {
     /// Unlike any other's.
     pub name: String,
-    /// The lab's node in whose namespace it stands.
+    /// The lab's node that has its namespace.
     pub host: String,
     pub asn: Asn,
     /// Its own, and by IPv4 its identifier.
@@ -83,7 +84,7 @@ pub enum Sink {
 /// One session of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Its place among the node's peers, until somebody who keeps them numbers them otherwise.
+    /// Its index among the node's peers, until a driver that keeps them numbers them otherwise.
     pub id: PeerId,
     /// What leads to it: a connection's name.
     pub over: String,
@@ -91,7 +92,7 @@ pub struct Peer {
     pub node: Option<String>,
     pub local: IpAddr,
     pub remote: IpAddr,
-    /// Both as the peer knows them, who may be behind a tunnel that translates (VPN-15).
+    /// Both as the peer knows them: it may be behind a tunnel that translates (VPN-15).
     pub there: [IpAddr; 2],
     /// Whether anything gets there.
     pub up: bool,
@@ -127,8 +128,8 @@ impl Node {
     }
 }
 
-/// Every router of a network that speaks BGP, those that are not ours too. What some of them say follows from what others
-/// have said.
+/// Every router of a network that speaks BGP, those that are not ours too. What some of them say follows from what
+/// others have said.
 pub fn nodes(network: &Network, learned: &Learned) -> Vec<Node> {
     let servers = route_server::servers(network);
     let borders = express_route::borders(network, learned);

@@ -1,8 +1,8 @@
 //! Route servers, as BGP knows them (ARS-01 to ARS-07).
 //!
-//! One idea: to appliances it is a router like any other, which is not on the way: next hops stay as they are. To gateways
-//! beside it, which are of its own system, it reflects (RFC 4456). Its two instances tell each other what appliances say;
-//! gateways speak with both.
+//! One idea: to appliances it is a router like any other, which is not on the way: next hops stay as they are. To
+//! gateways beside it, which are of its own system, it reflects (RFC 4456). Its two instances tell each other what
+//! appliances say; gateways speak with both.
 
 use std::net::IpAddr;
 
@@ -40,7 +40,7 @@ fn peers(network: &Network, server: &RouteServer, instance: usize, space: &[IpNe
     let (own, other) = (server.instances[instance], 1 - instance);
     let appliances = server.connections.iter().map(|connection| appliance(own, connection));
     // Others of its own system know the virtual networks themselves.
-    let within_azure = Export { withheld: space.to_vec(), ..through_nobody(own) };
+    let within_azure = Export { withheld: space.to_vec(), ..without_transit(own) };
     // What a gateway says it says to both.
     let export = Export { refuse_from: vec![GATEWAY], ..within_azure.clone() };
     let twin = Policy { export, ..Policy::default() };
@@ -76,7 +76,7 @@ pub(super) fn beside(
 fn appliance(own: IpAddr, connection: &BgpConnection) -> Peer {
     let BgpSettings { asn, address } = connection.peer;
     let import = Import { prefixes_max: Some(PREFIXES_MAX), ..Import::default() };
-    let policy = Policy { import, export: through_nobody(own), ..Policy::default() };
+    let policy = Policy { import, export: without_transit(own), ..Policy::default() };
     Peer {
         id: PeerId(0),
         over: connection.name.clone(),
@@ -104,7 +104,7 @@ fn within(node: String, local: IpAddr, remote: IpAddr, policy: Policy) -> Peer {
     }
 }
 
-/// The data's way is not through us (ARS-02).
-fn through_nobody(own: IpAddr) -> Export {
+/// Packets do not pass through the route server (ARS-02).
+fn without_transit(own: IpAddr) -> Export {
     Export { next_hops: next_hops(own, None), next_hop_unchanged: true, ..Export::default() }
 }

@@ -17,7 +17,7 @@ pub(super) const WEIGHT: u32 = 32_768;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PeerRow {
-    /// The router whose session it is.
+    /// The router that has the session.
     pub node: String,
     /// What leads to the peer.
     pub connection: String,
@@ -122,7 +122,7 @@ pub fn seen_from_the_other_end(foreign: &Node, peer: &Peer, far: (&Node, &Speake
     })
 }
 
-/// Two systems of one number do not speak (BGP-13), whatever either is told of the other's OPEN.
+/// Two systems with the same AS number have no session (BGP-13), even if another number is configured for the other.
 fn one_number(node: &Node, peer: &Peer) -> Option<String> {
     let asn = node.asn;
     let why = || format!("both ends have AS number {asn}: give one of them another (BGP-13)");
@@ -196,7 +196,7 @@ fn route_row(node: &Node, local: IpAddr, peer: IpAddr, network: IpNet, path: &Pa
     }
 }
 
-/// What a router has told its peers, or one of them.
+/// The routes that a router has advertised to its peers, or to one of them.
 pub fn advertised_rows(node: &Node, speaker: &Speaker, to: Option<IpAddr>) -> Vec<RouteRow> {
     let peers = node.peers.iter().filter(|peer| to.is_none_or(|to| peer.remote == to));
     let told = peers.flat_map(|peer| {

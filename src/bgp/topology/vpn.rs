@@ -57,7 +57,7 @@ fn instance(
     }
 }
 
-/// What holds for others of its own system, who know its virtual networks themselves.
+/// The policy for others of its own AS, which know its virtual networks themselves.
 fn within(hops: NextHops, space: &[IpNet], advertised: &[IpNet]) -> Policy {
     let import = Import { refuse_within: space.to_vec(), ..Import::default() };
     let export = Export { next_hops: hops, withheld: advertised.to_vec(), ..Export::default() };
@@ -108,7 +108,7 @@ fn gateway_peers((network, learned): (&Network, &Learned), over: ConnectionIx, s
     };
     let ends = network.bgp_ends(over).into_iter().enumerate();
     let peers = ends.map(|(far, ends)| peer((network, learned), (over, node(far)), (ends, ipv6), policy.clone()));
-    // Who has a link-local address begins (BGP-05).
+    // The end with a link-local address connects (BGP-05).
     let passive = |mut peer: Peer| {
         peer.config.passive = is_link_local(peer.remote);
         peer.there = [network.address_seen(over, peer.local), network.address_behind(over, peer.remote)];

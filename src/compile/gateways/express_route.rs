@@ -1,7 +1,7 @@
 //! The edges of circuits, and which circuits gateways go by, out of what they have told each other.
 //!
-//! One idea: to a packet an edge is a gateway that stands in no virtual network. It has a table of its own, which leads to its
-//! circuit's two links, to gateways and to other edges.
+//! One idea: to a packet an edge is a gateway that stands in no virtual network. It has a table of its own, which leads
+//! to its circuit's two links, to gateways and to other edges.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use crate::model::{CircuitIx, ConnectionIx, GatewayIx, Learned, Network, Side};
 
 use super::{fib, gateway_id};
 
-/// Of the edge of a circuit whose links have no addresses: nothing leads to it.
+/// Of the edge of a circuit without link addresses: nothing leads to it.
 const NOBODY: NicId = NicId(u32::MAX);
 
 /// Edges come after all gateways.

@@ -1,7 +1,7 @@
 //! What each gateway knows of the way to where, and what its virtual networks are told of it (VPN-12, SYS-10).
 //!
-//! One idea: to a subnet all of a gateway's routes look alike, they lead to the gateway; which tunnel takes a packet is the
-//! gateway's own table.
+//! One idea: to a subnet all of a gateway's routes look alike, they lead to the gateway; which tunnel takes a packet is
+//! the gateway's own table.
 
 pub(super) mod express_route;
 
@@ -38,7 +38,8 @@ pub(super) struct InUse {
     pub(super) appliances: Vec<(IpNet, Vec<IpAddr>)>,
     /// Where a user's own route to the gateway leads: to a VPN gateway that is alone (UDR-14).
     pub(super) for_users: Option<GatewayRoute>,
-    /// By prefix, none of which is among `routes`: to BGP peers themselves, from where the gateway stands alone (BGP-14a).
+    /// By prefix, none of which is among `routes`: to BGP peers themselves, from where the gateway stands alone
+    /// (BGP-14a).
     pub(super) to_peers: Vec<GatewayRoute>,
 }
 
@@ -65,13 +66,13 @@ pub(super) struct Gateways {
     lengths: BTreeMap<String, BTreeMap<IpNet, usize>>,
 }
 
-/// A way to one prefix.
+/// A route to one prefix, among those to choose from.
 enum Candidate<'a> {
     Gateway(GatewayIx, &'a [ConnectionIx]),
     Appliances(&'a Vec<IpAddr>),
 }
 
-/// Whose a way is, the one first that is taken where nothing else decides.
+/// The kind of a candidate, in the order of preference where nothing else decides.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Family {
     Circuit,
@@ -79,7 +80,7 @@ enum Family {
     Appliance,
 }
 
-/// What ways are compared by: the least is taken.
+/// The key that candidates are compared by: the least wins.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank(usize, Family);
 
@@ -126,8 +127,8 @@ impl Gateways {
         Self { routes, peers, links, through, exchange, express, lengths }
     }
 
-    /// Of one prefix ExpressRoute's way is taken (BGP-23) unless a route server prefers another, and what is not taken is not
-    /// even listed (RSEL-08).
+    /// Of one prefix ExpressRoute's way is taken (BGP-23) unless a route server prefers another, and what is not taken
+    /// is not even listed (RSEL-08).
     pub(super) fn in_use(&self, network: &Network, learned: &Learned, vnet: VnetIx) -> InUse {
         let mut gateways = network.gateways_in_use(vnet);
         gateways.sort_by_key(|gateway| network.gateway(*gateway).kind == GatewayKind::Vpn);
@@ -187,8 +188,8 @@ impl Gateways {
         })
     }
 
-    /// The addresses that a row to a gateway has: those of the edges beyond an ExpressRoute gateway, over links that lead
-    /// there; of a VPN gateway those of its instances (SYS-09a).
+    /// The addresses that a row to a gateway has: those of the edges beyond an ExpressRoute gateway, over links that
+    /// lead there; of a VPN gateway those of its instances (SYS-09a).
     fn listed(
         &self,
         (network, learned): (&Network, &Learned),
@@ -219,7 +220,7 @@ impl Gateways {
         }
     }
 
-    /// How long an AS path is: of what nobody has told none at all.
+    /// The length of an AS path; zero for a prefix that BGP has not learned.
     fn length(&self, name: &str, prefix: &IpNet) -> usize {
         self.lengths.get(name).and_then(|lengths| lengths.get(prefix)).copied().unwrap_or_default()
     }
@@ -238,7 +239,8 @@ impl Gateways {
         tables.map(table).chain(edges).collect()
     }
 
-    /// What the other gateways of its virtual network know, where a route server has them hear of each other (ARS-06, BGP-22).
+    /// What the other gateways of its virtual network know, where a route server has them hear of each other (ARS-06,
+    /// BGP-22).
     fn across(&self, network: &Network, ix: GatewayIx) -> BTreeMap<IpNet, GatewayIx> {
         let gateway = network.gateway(ix);
         let heard = network.route_server_beside(gateway).is_some();
@@ -247,8 +249,8 @@ impl Gateways {
     }
 }
 
-/// A VPN gateway's address for each tunnel that leads there, equal ones beside each other; for each active instance where no
-/// tunnel is named. What is away is left out while anything else is there (VPN-33).
+/// A VPN gateway's address for each tunnel that leads there, equal ones beside each other; for each active instance
+/// where no tunnel is named. What is away is left out while anything else is there (VPN-33).
 fn instances((network, learned): (&Network, &Learned), gateway: GatewayIx, over: &[ConnectionIx]) -> Vec<IpAddr> {
     let own = network.gateway(gateway);
     let up = preferred(over, |tunnel| learned.tunnel_is_up(network, *tunnel));
@@ -381,7 +383,7 @@ fn table(
     let mut all: Vec<(IpNet, Vec<NextHop>)> = routes.iter().map(|(prefix, over)| (*prefix, hops(over))).collect();
     let across = across.into_iter().filter(|(prefix, _)| !routes.contains_key(prefix));
     all.extend(across.map(|(prefix, other)| (prefix, vec![NextHop::Gateway(gateway_id(other))])));
-    // What nobody else takes (VPN-40).
+    // The default site takes the rest (VPN-40).
     let site = network.gateway(gateway).default_site;
     let leads_there = |remote: Remote| site.is_some_and(|site| remote == Remote::Local(site));
     let over: Vec<_> =

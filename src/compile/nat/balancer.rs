@@ -1,7 +1,7 @@
 //! Load balancers' frontends out of their rules and pools (LB-01, LB-03, LB-09).
 //!
-//! Nobody probes here. What probes have found out is learned; where nobody probes, a backend with a probe counts as up
-//! while the rules at its interface admit the probe (NSG-31), as if somebody listened.
+//! This module sends no probes: health is learned. Without a prober, a backend with a probe counts as up
+//! while the rules at its interface admit the probe (NSG-31), as if its port were open.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ pub(in crate::compile) fn frontends(
     network.frontends().map(made).collect()
 }
 
-/// Who is in a pool, and who of them is up.
+/// The members of a pool, and those that are up.
 #[derive(Clone, Copy)]
 struct Pools<'a> {
     network: &'a Network,
@@ -97,7 +97,7 @@ impl Pools<'_> {
         }
     }
 
-    /// To one backend, whom nobody probes (LB-08).
+    /// To one backend, which has no probe (LB-08).
     fn nat_rule(self, rule: &InboundNatRule, target: NatTarget) -> BalancingRule {
         let protocol = match rule.protocol {
             TransportProtocol::Tcp => Protocol::TCP,
@@ -127,7 +127,7 @@ impl Pools<'_> {
         self.snapshot.nic(self.member(backend).nic).port != PortId::NONE
     }
 
-    /// Nobody is up before the first probe that says so (LB-10).
+    /// Backends start as unhealthy until their first successful probe (LB-10).
     fn is_up(self, balancer: &LoadBalancer, probe: &HealthProbe, backend: Backend) -> bool {
         let Some(found) = &self.learned.health else {
             return admits_probe(self.snapshot, self.member(&backend), probe.port);

@@ -13,7 +13,8 @@ use crate::model::{
 
 use super::{balancer, outbound};
 
-/// What the platform's own outbound access does with an idle flow (SNAT-02): as a NAT gateway by default, without resets.
+/// What the platform's own outbound access does with an idle flow (SNAT-02): as a NAT gateway by default, without
+/// resets.
 const DEFAULT_IDLE_SECS: u16 = 240;
 
 /// None where the network has no Internet.
@@ -67,7 +68,7 @@ pub(in crate::compile) fn of(network: &Network, ids: &Ids) -> Option<Edge> {
     Some(Edge { internet, hosts, public, pools, egress })
 }
 
-/// What the Internet has: its own addresses, and through the host whatever it carries over IPv4.
+/// What the Internet has: its own addresses, and through the host what that carries over IPv4.
 fn hosts(internet: &Internet) -> Vec<IpNet> {
     let mut all: Vec<_> = internet.addresses.iter().copied().map(IpNet::from).collect();
     if internet.host_egress {
@@ -76,7 +77,8 @@ fn hosts(internet: &Internet) -> Vec<IpNet> {
     all
 }
 
-/// Those of the NAT gateways in their order, then the one of default outbound access; and whose address is whose.
+/// The pools of the NAT gateways in their order, then the one of default outbound access; and the owner of each
+/// address.
 fn pools(network: &Network) -> (Vec<PortPool>, Vec<(IpNet, PublicOwner)>) {
     let gateways = network.nat_gateways.iter().map(|gateway| pool(network, gateway));
     let shared = PortPool {
@@ -115,9 +117,9 @@ fn pool(network: &Network, gateway: &NatGateway) -> PortPool {
     }
 }
 
-/// What may stand for a sender. A NAT gateway without an address serves nobody; default outbound access is for who has
-/// nothing else: a public address on any interface of a machine is something else (SNAT-04), and so is a load balancer,
-/// though nobody leaves through an internal one (LB-44).
+/// The outbound translations of a sender. A NAT gateway without an address serves none. Default outbound access is
+/// for senders with nothing else: a public address on any interface of a machine is something else (SNAT-04), and so is
+/// a load balancer, even an internal one, which gives no outbound access (LB-44).
 fn egress(network: &Network, subnet: SubnetIx, nic: Option<&NetworkInterface>, shared: PoolId) -> Egress {
     let of_subnet = network.subnet(subnet);
     let gateway = of_subnet.nat_gateway.filter(|gateway| {

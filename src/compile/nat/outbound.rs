@@ -1,7 +1,7 @@
 //! Which ports of a public load balancer's frontends each of its backends has for what it begins (SNAT-05 to SNAT-07,
 //! SNAT-09, LIM-26).
 //!
-//! One idea: ports are given away before anybody asks. The members of a pool stand in a row, and each has as many ports as
+//! One idea: ports are allocated in advance. The members of a pool have an order, and each has as many ports as
 //! the next; an outbound rule says how many, or else the size of the pool does.
 
 use std::collections::HashMap;
@@ -102,7 +102,7 @@ fn give(
 }
 
 /// The ports of the member at this place. What a rule says is one member's share of all frontends together, one behind
-/// the other; by default everybody has a share of each.
+/// the other; by default each member has a share of each.
 fn ports(balancer: &LoadBalancer, source: &Source<'_>, place: u32, members: usize) -> Vec<Ports> {
     let stated = source.rule.and_then(|rule| rule.ports).map(u32::from);
     let shares = (0..).zip(&source.frontends).map(|(nth, frontend)| {

@@ -3,7 +3,7 @@
 use crate::dataplane::Action;
 use crate::model::{AdminAccess, AdminRule, CollectionIx, Direction, Network, VnetIx};
 
-/// The collections whose rules a VNet has, in file order.
+/// The collections that apply to a VNet, in file order.
 pub(in crate::compile) fn collections(network: &Network, vnet: VnetIx) -> Vec<CollectionIx> {
     let covers = |at: CollectionIx| network.network_managers[at.manager].covers(network.rule_collection(at), vnet);
     network.rule_collections().map(|(at, _)| at).filter(|at| covers(*at)).collect()

@@ -35,8 +35,8 @@ impl Groups {
         &self.addresses[group.0]
     }
 
-    /// The rules of an NSG that an interface does not have, since it is in none of the groups that they are for (ASG-04).
-    /// Nobody behind a VNet's one TUN is in a group.
+    /// The rules of an NSG that an interface does not have, since it is in none of the groups that they are for
+    /// (ASG-04). No host behind a VNet's one TUN is in a group.
     pub(in crate::compile) fn withheld(
         &self,
         network: &Network,

@@ -111,7 +111,7 @@ enum Source {
     Admin(Vec<CollectionIx>),
 }
 
-/// Rules in the order of evaluation, before anybody asks which subnet sees them.
+/// Rules in the order of evaluation, not yet resolved for a subnet.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Written {
     rules: Vec<WrittenRule>,

@@ -42,7 +42,7 @@ impl Platform {
         }
     }
 
-    /// The lists for who has these outbound.
+    /// The lists for an interface with these outbound.
     pub(in crate::compile) fn filters(&mut self, acls: &mut Acls<'_, '_>, outbound: Filters) -> Filters {
         let mut of = |acl: Option<AclId>| self.list(acls, acl?);
         Filters { admin: of(outbound.admin), nic: of(outbound.nic), subnet: of(outbound.subnet) }

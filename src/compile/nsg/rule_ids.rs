@@ -1,7 +1,7 @@
 //! Which number stands for which security rule.
 //!
-//! One idea: counters and flow records know a rule by a number that outlives a change of the file, so whoever owns a running
-//! network hands its numbers in; a file by itself is numbered in its order.
+//! One idea: counters and flow records know a rule by a number that outlives a change of the file, so the owner of a
+//! running network hands its numbers in; a file by itself is numbered in its order.
 
 use std::collections::HashMap;
 
@@ -48,7 +48,8 @@ impl FromIterator<(ListedRule, RuleId)> for RuleIds {
     }
 }
 
-/// Every rule of a network that packets can meet: each group's own in file order and its default rules, then admin rules.
+/// Every rule of a network that packets can meet: each group's own in file order and its default rules, then admin
+/// rules.
 pub fn listed_rules(network: &Network) -> impl Iterator<Item = ListedRule> {
     let groups = network.network_security_groups.iter().enumerate();
     let of_groups = groups.flat_map(|(index, group)| {

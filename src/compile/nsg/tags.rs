@@ -18,7 +18,7 @@ use crate::model::{AddressPrefix, Network, ServiceTag};
 use super::groups::Groups;
 use super::platform;
 
-/// What tag(Internet) never holds, whatever the VNet (TAG-10).
+/// What tag(Internet) never holds, in any VNet (TAG-10).
 const NOT_PUBLIC: [Ipv4Net; 9] = [
     v4(0, 0, 8),
     v4(10, 0, 8),
@@ -126,8 +126,8 @@ fn named(network: &Network, groups: &Groups, field: &AddressPrefix) -> Vec<IpNet
     }
 }
 
-/// The VNet's space, the peers that access is allowed to, what its gateways lead to, the platform, and what the subnet's
-/// routes say belongs to the network (TAG-01, TAG-03 to TAG-06). A peer's own peers are not in it (TAG-08).
+/// The VNet's space, the peers that access is allowed to, what its gateways lead to, the platform, and what the
+/// subnet's routes say belongs to the network (TAG-01, TAG-03 to TAG-06). A peer's own peers are not in it (TAG-08).
 fn virtual_network(TagSources { surroundings, table }: &TagSources) -> Vec<IpNet> {
     let own = surroundings.space.iter().copied();
     let peers = surroundings.peers.iter().filter(|peer| peer.access).flat_map(|peer| peer.space.iter().copied());

@@ -1,4 +1,4 @@
-//! Who owns an address of a VNet: an interface, a subnet of an attached VNet, or the platform.
+//! The owner of an address of a VNet: an interface, a subnet of an attached VNet, or the platform.
 //!
 //! One idea: ownership is itself a longest-prefix match. An attached VNet's subnets are the background, reserved
 //! addresses and interfaces are host prefixes in front of it.
@@ -60,7 +60,7 @@ impl Owners {
         (Self(owned.into_iter().map(table).collect()), tables.into_known())
     }
 
-    /// Who takes packets as an appliance at an address.
+    /// The appliance that receives packets at an address.
     pub(in crate::compile) fn appliance(&self, ids: &Ids, vnet: VnetIx, address: IpAddr) -> Option<NextHop> {
         match self.0[vnet.0].lookup(address)? {
             Owner::Nic(nic) => Some(match ids.sender(nic) {

@@ -190,7 +190,7 @@ struct Reach<'a> {
 }
 
 impl Reach<'_> {
-    /// An appliance is found by who owns its address, never by routing: in the own VNet, or in the ranges that a
+    /// An appliance is found by the owner of its address, never by routing: in the own VNet, or in the ranges that a
     /// connected peer's link knows; not behind a second peering (UDR-11, UDR-12, PEER-18).
     /// A gateway's instance forwards as an appliance does (UDR-10a).
     fn appliance(&mut self, address: IpAddr) -> Option<NextHop> {

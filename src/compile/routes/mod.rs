@@ -1,7 +1,7 @@
 //! A subnet's effective routes: what Azure's listing shows, and where each row leads.
 //!
-//! One idea: gather every route the subnet could have, then let the rows of one prefix fight it out; a loser stays in
-//! the listing as Invalid, except `None` rows, which go. Nothing here looks at a packet or at who owns an address.
+//! One idea: gather every route the subnet could have, then pick one row for each prefix; the others stay in
+//! the listing as Invalid, except `None` rows, which go. Nothing here looks at packets or at owners of addresses.
 
 pub(super) mod endpoints;
 pub(super) mod fib;
@@ -61,7 +61,7 @@ pub(super) struct Row {
     pub(super) in_force: Prefixes,
 }
 
-/// Where a route leads, before anyone asks who owns the appliance's address.
+/// Where a route leads, before the owner of an appliance's address is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     /// Into the own VNet.
@@ -142,7 +142,8 @@ fn internet_rows(surroundings: &Surroundings) -> impl Iterator<Item = Row> {
     prefixes.map(|prefix| system(prefix, NextHopType::Internet, Target::Internet))
 }
 
-/// One row a prefix that a gateway knows a way to (SYS-10), or that a route server has heard of from appliances (ARS-08).
+/// One row a prefix that a gateway knows a way to (SYS-10), or that a route server has heard of from appliances
+/// (ARS-08).
 fn gateway_rows(surroundings: &Surroundings, to_peers: bool) -> impl Iterator<Item = Row> {
     let row = |prefix: IpNet, target, next_hops: &Vec<IpAddr>| {
         let mut row = system(prefix, NextHopType::VirtualNetworkGateway, target);
@@ -174,8 +175,8 @@ fn with_gateway(row: &Row, surroundings: &Surroundings) -> Row {
     row
 }
 
-/// The own space and the peers'. What lies there never goes to the gateway, however long its prefix (RSEL-03), and though a
-/// user's route has made the system's Invalid (RSEL-05).
+/// The own space and the peers'. What lies there never goes to the gateway, however long its prefix (RSEL-03), and
+/// though a user's route has made the system's Invalid (RSEL-05).
 fn near(rows: &[Row]) -> Vec<IpNet> {
     let near = |row: &&Row| {
         let system = row.route.source == RouteSource::Default;

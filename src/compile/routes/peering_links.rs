@@ -8,7 +8,7 @@ use crate::compile::{subnet_id, vnet_id};
 use crate::dataplane::{Link, VnetId};
 use crate::model::{ForwardedMode, LinkIx, Network, Peering, PeeringAccessMode, PeeringState, VnetIx};
 
-/// A VNet's own links whose counterpart is connected too: only these carry routes and packets (PEER-02, SYS-09).
+/// A VNet's own links with a counterpart that is connected too: only these carry routes and packets (PEER-02, SYS-09).
 pub fn connected(network: &Network, vnet: VnetIx) -> impl Iterator<Item = &Peering> {
     let answered = move |link: &Peering| {
         let theirs = &network.vnet(link.remote).peerings;

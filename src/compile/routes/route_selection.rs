@@ -1,7 +1,7 @@
 //! Which row of a listing routes which prefix.
 //!
-//! One idea: rows claim prefixes, one row gets each, and what a row gets is in force. A row that gets nothing is listed as
-//! Invalid (RSEL-08), so a reader need not know who outranks whom.
+//! One idea: rows claim prefixes, one row gets each, and what a row gets is in force. A row that gets nothing is listed
+//! as Invalid (RSEL-08), so a reader need not know the order of precedence.
 
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
-//! A file's longest lists an item at a time, and what is remembered of them for the file's next version.
+//! Reads a file's longest lists item by item, and remembers the items for the file's next version.
 //!
-//! One idea: in block style an item of a list at the top of a file begins at its dash and ends before the next one, so it
-//! means the same wherever it stands, and one with the same text need not be read again. What is left of the file, with
-//! these lists empty, is read as a whole. This is for speed alone: wherever it is not certain that a file read as one
-//! would give the same, or there is anything to say about it, it is read as one.
+//! One idea: in block style an item of a list at the top of a file begins at its dash and ends before the next one, so
+//! it means the same at any position, and one with the same text need not be read again. The rest of the file, with
+//! these lists empty, is read as a whole. Where it is not certain that a file read as one would give the same, or there
+//! is any diagnostic, it is read as one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub(super) struct Item<T> {
 /// The keys of the lists that make a file large.
 const LONG: [&str; 4] = ["virtualNetworks", "routeTables", "networkSecurityGroups", "virtualMachines"];
 
-/// Reads a file in pieces, as far as it can be. `None` is for a file that is to be read as one.
+/// Reads a file in pieces. `None` is for a file that needs a full read.
 pub(super) fn document(text: &str, earlier: &Memory) -> Option<(Document, Report, Memory)> {
     let (rest, lists) = split(text)?;
     let mut report = Report::default();

@@ -1,9 +1,9 @@
-//! A file that differs from its last version in what its route tables say, and in nothing else.
+//! A file that differs from its last version in its route tables alone.
 //!
-//! One idea: what two texts have in common at both ends says the same in both, if all between is whole items of one list,
-//! and nothing else in the file follows from them. Then those items are read and that is all: a route that changes in a
-//! large network need not wait for the rest of it. This is for speed alone: wherever it is not certain that a file read
-//! whole would give the same, or there is anything to say about it, it is read whole.
+//! One idea: the common start and end of two texts mean the same in both, if all between is whole items of one list,
+//! and nothing else in the file depends on those. Then only these items are read: a changed route in a
+//! large network need not wait for the rest of the file. Where it is not certain that a file read
+//! whole would give the same, or there is any diagnostic, it is read whole.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::model::{RouteTable, RouteTableIx};
 use super::Memory;
 use super::pieces::{Item, List, split};
 
-/// Where the items of `routeTables` stand in a text.
+/// The positions of the items of `routeTables` in a text.
 #[derive(Clone)]
 pub(super) struct Extents {
     text: Arc<str>,
@@ -29,7 +29,7 @@ pub(super) struct Extents {
     nodes: usize,
 }
 
-/// The route tables that a file's next version changes, and what to remember. None where more may follow from its text.
+/// The changed route tables of a file's next version, and what to remember. None if more may have changed.
 pub(super) fn changed(text: &str, earlier: &Memory) -> Option<(Vec<(RouteTableIx, RouteTable)>, Memory)> {
     let before = earlier.tables.as_ref()?;
     if *before.text == *text {
@@ -52,8 +52,8 @@ pub(super) fn changed(text: &str, earlier: &Memory) -> Option<(Vec<(RouteTableIx
     tree::fits(text.len(), nodes).then_some((tables, memory))
 }
 
-/// Whether the route tables alone follow from what a file says of them. Rules about what gateways' subnets route concern
-/// both, and which number a service tag has follows from who names it first.
+/// Whether nothing but the route tables depends on what a file says of them. Rules about routes of gateways' subnets
+/// concern both, and service tags are numbered in the order of their first use.
 pub(super) fn are_independent(document: &Document) -> bool {
     let subnets = document.virtual_networks.iter().flat_map(|vnet| &vnet.subnets);
     let mut names = subnets.filter_map(|subnet| subnet.name.as_ref());
@@ -65,7 +65,7 @@ pub(super) fn are_independent(document: &Document) -> bool {
     !reads && !names.any(|name| name.value == "GatewaySubnet")
 }
 
-/// What an item says instead of another one, if that is all that it changes.
+/// The route table of a changed item, if nothing else depends on the change.
 fn route_table(was: &Item<schema::RouteTable>, is: &Item<schema::RouteTable>) -> Option<RouteTable> {
     let name = |item: &Item<schema::RouteTable>| item.value.name.as_ref().map(|name| name.value.clone());
     let is_tag = |route: &schema::Route| {
@@ -92,7 +92,8 @@ impl Extents {
     /// All items between which the next version of the text differs, as it has them, and the index of the first.
     fn changed_items<'t>(&self, text: &'t str) -> Option<(usize, Vec<&'t str>)> {
         let changed = difference(self.text.as_bytes(), text.as_bytes());
-        // An item that ends where the difference begins may have grown by a line, which is indented as the next item is.
+        // An item that ends where the difference begins may have grown by a line, which is indented as the next item
+        // is.
         let touched = |at: usize| self.items.partition_point(|item| item.end < at);
         let (first, last) = (touched(changed.start.saturating_sub(self.indent)), touched(changed.end));
         let (start, end) = (self.items.get(first)?.start, self.items.get(last)?.end);
@@ -183,7 +184,7 @@ virtualMachines:
     }
 
     #[test]
-    fn what_route_tables_say_is_told_alone() {
+    fn changed_route_tables_are_read_alone() {
         assert_eq!(told("10.8.0.0/16", "10.7.0.0/16"), Some(vec![0]));
         assert_eq!(told("nextHopIpAddress: 10.0.1.4", "nextHopIpAddress: 10.0.1.77"), Some(vec![1]));
         assert_eq!(told("10.", "10."), Some(vec![]));
@@ -198,7 +199,7 @@ virtualMachines:
     }
 
     #[test]
-    fn anything_else_is_left_to_whoever_reads_it_whole() {
+    fn any_other_change_needs_a_full_read() {
         for (this, that) in [
             ("name: l\n", "name: k\n"),
             ("name: two", "name: zwei"),

@@ -1,4 +1,4 @@
-//! Whom guests ask for names, as it was written: the servers of a virtual network, and those of an interface in their place.
+//! The DNS servers of guests, as written: the servers of a virtual network, and those of an interface in their place.
 
 use std::net::IpAddr;
 

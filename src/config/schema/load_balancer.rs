@@ -91,7 +91,7 @@ pub(in crate::config) struct NatRule {
     pub name: Name,
     pub frontend: Reference,
     pub protocol: Option<Spanned<Balanced>>,
-    /// For one backend, whose IP configuration names the rule.
+    /// For one backend: its IP configuration names the rule.
     pub frontend_port: Option<Spanned<u16>>,
     /// For all of a pool: its ports, and which pool.
     pub range: Option<(Spanned<u16>, Spanned<u16>)>,
@@ -162,7 +162,7 @@ pub(in crate::config) fn nat_rules(f: &mut Fields<'_>) -> Vec<PartReference> {
     f.optional("loadBalancerInboundNatRules", list_of(rules)).map_or_else(Vec::new, |list| list.value)
 }
 
-/// Who is in it is said at the interfaces.
+/// The interfaces name their pools.
 fn backend_pool(node: &Node, report: &mut Report) -> Option<BackendPool> {
     record(node, report, "a backend pool", |f| BackendPool {
         name: f.required("name", resource_name(80)),

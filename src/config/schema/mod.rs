@@ -65,7 +65,7 @@ pub(super) type Reference = Option<Spanned<[String; 1]>>;
 /// `virtual network/subnet`.
 pub(super) type SubnetReference = Option<Spanned<[String; 2]>>;
 pub(super) type SubnetNames = Option<Spanned<Vec<Spanned<String>>>>;
-/// A list that may have thousands of items: each is shared with whoever remembers it.
+/// A list that may have thousands of items: each is shared with the memory for the next load.
 pub(super) type Long<T> = Vec<Arc<T>>;
 pub(super) type Prefixes = Option<Spanned<Vec<Spanned<IpNet>>>>;
 
@@ -664,7 +664,7 @@ fn interface_name(node: &Node, report: &mut Report) -> Option<String> {
     fits.then_some(name)
 }
 
-/// `true`, `false`, or what the services go by: whether they are there, and whom else the resolver asks.
+/// `true`, `false`, or the services' settings: whether they run, and the resolver's upstream servers.
 fn platform_services(node: &Node, report: &mut Report) -> Option<(bool, Vec<IpAddr>)> {
     match &node.value {
         Value::Map(_) => record(node, report, "the platform's services", |f| {

@@ -1,4 +1,4 @@
-//! `principal:` as it was written: who puts the file's resources, and what it may do in which subscription.
+//! `principal:` as written: the identity that deploys the file, and its rights in each subscription.
 
 use crate::config::yaml::decode::{Fields, list_of, record, text, word};
 use crate::config::yaml::diagnostic::{Report, Spanned};

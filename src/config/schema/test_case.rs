@@ -1,4 +1,4 @@
-//! `tests:` as it was written: each field typed and with its site. Whom the names mean is for `resolve`.
+//! `tests:` as written: each field typed and with its site. `validate` resolves the names.
 
 use std::net::IpAddr;
 
@@ -44,7 +44,7 @@ pub(in crate::config) enum Protocol {
     Icmp,
 }
 
-/// What a file may expect: a way that depends on a flow's hash is no expectation.
+/// What a file may expect: a path that depends on a flow's hash cannot be expected.
 const EXPECTED: [(&str, Verdict); 3] =
     [("reachable", Verdict::Reachable), ("blocked", Verdict::Blocked), ("wrongHost", Verdict::WrongHost)];
 

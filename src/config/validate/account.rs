@@ -1,4 +1,4 @@
-//! Whose a virtual network is: its subscription and tenant, as far as the file says so (ADR-12, ADR-13).
+//! The subscription and tenant of a virtual network, as far as the file has them (ADR-12, ADR-13).
 //!
 //! A label says it, or the ARM id that the virtual network or a reference to it has. Where nothing says it, nothing is
 //! checked.

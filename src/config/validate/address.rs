@@ -67,7 +67,7 @@ fn check_range(range: &Spanned<IpNet>, report: &mut Report) -> bool {
     }
     if !PRIVATE.iter().copied().chain(PRIVATE_V6).any(|private| private.contains(&net)) {
         report
-            .warning(range.at, format!("{net} is a public range: it works here, and nobody outside reaches it"))
+            .warning(range.at, format!("{net} is a public range: it works here, but the Internet does not reach it"))
             .rule("ADR-04")
             .help("private ranges are 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10 and fc00::/7");
     }
@@ -238,8 +238,8 @@ pub(super) fn intersect(a: &IpNet, b: &IpNet) -> bool {
     a.contains(b) || b.contains(a)
 }
 
-/// Pairs of indices whose ranges overlap, the containing one first. A range inside several is paired with the innermost,
-/// so that a list in disorder gives one message a range and not one a pair.
+/// Pairs of indices of ranges that overlap, the containing one first. A range inside several is paired with the
+/// innermost, so that a list in disorder gives one message a range and not one a pair.
 pub(super) fn overlaps(ranges: &[IpNet]) -> Vec<(usize, usize)> {
     let mut order: Vec<usize> = (0..ranges.len()).collect();
     order.sort_by_key(|&i| (ranges[i].network(), ranges[i].prefix_len(), i));
@@ -281,7 +281,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whoever_overlaps_is_found(nets in nets()) {
+        fn every_overlap_is_found(nets in nets()) {
             let found: HashSet<usize> = overlaps(&nets).into_iter().flat_map(|(a, b)| [a, b]).collect();
             for (i, a) in nets.iter().enumerate() {
                 let meets = nets.iter().enumerate().any(|(j, b)| i != j && intersect(a, b));

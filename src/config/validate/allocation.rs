@@ -1,4 +1,4 @@
-//! Who has which address: static ones are reserved first, dynamic ones take the lowest that is free (ADR-01, 08, 09).
+//! Address allocation: static ones are reserved first, dynamic ones take the lowest that is free (ADR-01, 08, 09).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -65,7 +65,7 @@ impl<'a> Pool<'a> {
         }
     }
 
-    /// The first of the addresses that somebody holds, if this subnet still has it to give.
+    /// The first of the addresses already allocated, if this subnet still has it free.
     pub(super) fn keep(
         &mut self,
         ix: SubnetIx,

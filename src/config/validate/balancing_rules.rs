@@ -1,7 +1,7 @@
 //! What the rules of one load balancer say (LB-01 to LB-31, SNAT-05 to SNAT-07).
 //!
-//! One idea: what a rule takes is a claim on its frontend, and where it goes one on its pool; two rules must not want the
-//! same of either.
+//! One idea: what a rule takes is a claim on its frontend, and where it goes one on its pool; two rules must not want
+//! the same of either.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -24,8 +24,8 @@ const REFUSED_HTTP_PORTS: [u16; 9] = [19, 21, 25, 70, 110, 119, 143, 220, 993];
 /// LIM-26: ports of one frontend that pools may have for what they begin.
 const OUTBOUND_PORTS: usize = 64_000;
 
-/// Gives a load balancer its probes and rules. `pools` has their names; `led` has, of each inbound NAT rule, whose IP
-/// configurations name it.
+/// Gives a load balancer its probes and rules. `pools` has their names; `led` has, for each inbound NAT rule, the IP
+/// configurations that name it.
 pub(super) fn finish(
     balancer: &mut LoadBalancer,
     written: &written::LoadBalancer,
@@ -193,8 +193,8 @@ fn range(start: &Spanned<u16>, end: &Spanned<u16>, members: &[Backend], report: 
     Some(ports.zip(members).map(|(frontend_port, backend)| NatTarget { frontend_port, backend: *backend }).collect())
 }
 
-/// What goes with the place of the frontends: all ports with private ones, outbound rules with public ones; and floating
-/// addresses with first IP configurations (LB-21, LB-30).
+/// What goes with the place of the frontends: all ports with private ones, outbound rules with public ones; and
+/// floating addresses with first IP configurations (LB-21, LB-30).
 fn check_places(
     balancer: &LoadBalancer,
     rules: &[(&written::Rule, LoadBalancingRule)],
@@ -222,7 +222,7 @@ fn check_places(
     }
 }
 
-/// A frontend and everybody behind it are of one IP version (LB-06).
+/// A frontend and its backends are of one IP version (LB-06).
 fn check_versions(
     balancer: &LoadBalancer,
     rules: &[(&written::Rule, LoadBalancingRule)],
@@ -277,7 +277,7 @@ fn check_ports(balancer: &LoadBalancer, nat_rules: &[(&written::NatRule, Inbound
     }
 }
 
-/// SNAT-05, SNAT-07: ports for everybody, and one source of them for each frontend and pool.
+/// SNAT-05, SNAT-07: ports for all backends, and one source of them for each frontend and pool.
 fn check_outbound(
     balancer: &LoadBalancer,
     outbound: &[(&written::OutboundRule, OutboundRule)],

@@ -1,4 +1,4 @@
-//! Connections: what leads from a gateway into a tunnel, and to whom (VPN-03, VPN-20, BGP-09).
+//! Connections: from a gateway into a tunnel, and the far end (VPN-03, VPN-20, BGP-09).
 
 use crate::config::schema::Document;
 use crate::config::schema::gateway::{self as written, ConnectionType};

@@ -11,7 +11,7 @@ use crate::model::{
 use super::Scope;
 use super::names::{Names, or_unnamed};
 
-/// Whose interfaces may be named.
+/// The machines with interfaces that may be named.
 pub(super) struct Interfaces<'a> {
     pub(super) machines: &'a [VirtualMachine],
     pub(super) all: &'a [NetworkInterface],

@@ -342,8 +342,8 @@ fn check_kind(written: &written::VirtualNetworkGateway, report: &mut Report) {
     }
 }
 
-/// The GatewaySubnet, in the short form or in ARM's, and the references to the public addresses: two where both instances
-/// are active.
+/// The GatewaySubnet, in the short form or in ARM's, and the references to the public addresses: two where both
+/// instances are active.
 fn place<'a>(
     written: &'a written::VirtualNetworkGateway,
     vnets: &[VirtualNetwork],

@@ -1,4 +1,5 @@
-//! A gateway's addresses in its GatewaySubnet: as the file states them, as dumps of Azure do, or where Azure puts them (BGP-04).
+//! A gateway's addresses in its GatewaySubnet: as the file states them, as dumps of Azure do, or where Azure puts them
+//! (BGP-04).
 //!
 //! What is left out keeps clear of what another gateway of the subnet states.
 
@@ -84,7 +85,8 @@ fn stated(written: &VirtualNetworkGateway) -> impl Iterator<Item = IpAddr> {
     joined.flat_map(|joined| joined.value.iter().copied()).chain(by_instance)
 }
 
-/// `bgpPeeringAddress` and `defaultBgpIpAddresses` say the same; where both stand, the latter knows which instance has which.
+/// `bgpPeeringAddress` and `defaultBgpIpAddresses` say the same; where both stand, the latter knows which instance has
+/// which.
 fn agreed(written: &VirtualNetworkGateway, report: &mut Report) -> Vec<(IpAddr, At)> {
     let by_instance = by_instance(written).into_iter().flat_map(|one| &one.default);
     let by_instance: Vec<_> = by_instance.map(|address| (address.value, address.at)).collect();
@@ -129,7 +131,7 @@ fn check(stated: &[(IpAddr, At)], range: Ipv4Net, report: &mut Report) {
             IpAddr::V4(_) if !known.insert(*value) => ("is stated twice".to_owned(), "BGP-04"),
             IpAddr::V4(_) => continue,
         };
-        let expected = format!("an address from {} on that nobody else has", nth(range, FIRST_OF_VPN));
+        let expected = format!("an address from {} on that is not in use", nth(range, FIRST_OF_VPN));
         report.error(*at, format!("{value} {message}")).rule(rule).expected(expected);
     }
 }

@@ -1,6 +1,6 @@
 //! Which geopolitical region an ExpressRoute peering location and an Azure region belong to (ER-19, GR-03).
 //!
-//! One idea: who is not listed is not checked. A Standard circuit reaches one such region, a Premium one all.
+//! One idea: an unlisted location is not checked. A Standard circuit reaches one such region, a Premium one all.
 
 const NORTH_AMERICA: &str = "North America";
 const SOUTH_AMERICA: &str = "South America";

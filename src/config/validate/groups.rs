@@ -1,4 +1,4 @@
-//! Application security groups: who is in them, and what rules name (ASG-01 to ASG-07, LIM-14).
+//! Application security groups: their members, and what rules name (ASG-01 to ASG-07, LIM-14).
 
 use std::collections::BTreeSet;
 
@@ -54,7 +54,7 @@ impl Groups {
     fn join(&mut self, group: AsgIx, nic: NicIx, vnet: VnetIx, at: At, report: &mut Report) {
         let home = *self.homes[group.0].get_or_insert(vnet);
         self.all[group.0].members.push(nic);
-        // An interface whose subnet could not be found has been reported.
+        // An interface without a known subnet has been reported.
         let (Some(own), Some(first)) = (self.names.get(vnet.0), self.names.get(home.0)) else { return };
         if home != vnet {
             report
@@ -87,7 +87,7 @@ impl Groups {
                 )
                 .code("AllApplicationSecurityGroupsInSecurityRuleMustBeFromSameVnet")
                 .rule("ASG-03")
-                .expected("groups whose members are all in one virtual network");
+                .expected("groups with all members in one virtual network");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Load balancers (LB-01 to LB-45): their frontends want addresses or have public ones, their pools get members.
 //!
-//! Everybody says at his own interface where he belongs, so who is in what is known only when all interfaces are made; the
+//! Interfaces name their pools, so the members of a pool are known only when all interfaces are made; the
 //! rules come after that.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -18,7 +18,7 @@ use super::names::{Names, or_unnamed};
 use super::public_address::Public;
 use super::{Scope, balancing_rules as rules};
 
-/// A frontend whose subnet is not known keeps its place: the report has an error, and the network will not be used.
+/// A frontend with an unknown subnet keeps its place: the report has an error, and the network will not be used.
 const NOWHERE: SubnetIx = SubnetIx { vnet: VnetIx(usize::MAX), subnet: usize::MAX };
 
 /// A pool or a rule: its load balancer, and its index there.
@@ -30,7 +30,7 @@ pub(super) struct Balancers {
     /// Of each load balancer.
     pools: Vec<Names>,
     nat_rules: Vec<Names>,
-    /// Of each inbound NAT rule, whose IP configurations name it.
+    /// Of each inbound NAT rule, the IP configurations that name it.
     led: Vec<Vec<Vec<Backend>>>,
     six: Vec<Six>,
     all: Vec<LoadBalancer>,
@@ -131,7 +131,7 @@ impl Balancers {
                     )
                     .code("NetworkInterfaceAndInternalLoadBalancerMustUseSameVnet")
                     .rule("LB-05")
-                    .expected("a pool of a load balancer whose frontends are in the interface's own");
+                    .expected("a pool of a load balancer with its frontends in the interface's own");
             }
             found.push((balancer, part));
         }
@@ -156,7 +156,7 @@ impl Balancers {
         (&balancer.name, &balancer.frontends[at.frontend].name)
     }
 
-    /// With the rules, once everybody has an address.
+    /// With the rules, once all interfaces have addresses.
     pub(super) fn finish(
         mut self,
         document: &Document,
@@ -307,7 +307,7 @@ fn check_sites(balancer: &written::LoadBalancer, frontends: &[Frontend], report:
     }
 }
 
-/// LB-05, LB-45: everybody behind a load balancer is in one virtual network; what an internal one is in was asked before.
+/// LB-05, LB-45: all backends of a load balancer are in one virtual network; an internal one was checked before.
 fn check_members(
     balancer: &LoadBalancer,
     nics: &[NetworkInterface],
@@ -331,7 +331,7 @@ fn set_admin_states(pool: &mut BackendPool, written: &written::BackendPool, repo
         let mut members = pool.members.iter_mut().filter(|member| member.address == address.value);
         let Some(member) = members.next() else {
             report
-                .error(address.at, format!("nobody in pool `{}` has {}", pool.name, address.value))
+                .error(address.at, format!("pool `{}` has no address {}", pool.name, address.value))
                 .rule("LB-16")
                 .expected("the address of an interface that names this pool")
                 .help("interfaces join a pool by `loadBalancerBackendAddressPools`");

@@ -1,4 +1,4 @@
-//! Links whose remote virtual network was there and is gone (PEER-04): Azure keeps them, so a file may.
+//! Links with a remote virtual network that has been deleted (PEER-04): Azure keeps them, so a file may.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use crate::model::{LinkWords, Links, LostLink, VnetIx};
 
 use super::names::or_unnamed;
 
-/// Takes the links out of a file that lead to no virtual network of it and are made already. Others that lead nowhere are
-/// mistakes, and stay.
+/// Takes the links out of a file that lead to no virtual network of it and are made already. Others that lead nowhere
+/// are mistakes, and stay.
 pub(super) fn take(document: &mut Document, existing: &Links) -> Vec<LostLink> {
     let names = document.virtual_networks.iter().map(|vnet| or_unnamed(&vnet.name).to_lowercase());
     let known: HashSet<String> = names.collect();

@@ -1,7 +1,7 @@
 //! Virtual machines and their interfaces (NIC-01, ADR-08 to ADR-10, ADR-13).
 //!
-//! Addresses need two passes over all machines, static ones before dynamic ones; so the interfaces are first written down
-//! with the addresses that they want, then the pool serves the wishes, then the interfaces are made.
+//! Addresses need two passes over all machines, static ones before dynamic ones; so the interfaces are first written
+//! down with the addresses that they want, then the pool serves the wishes, then the interfaces are made.
 
 use std::net::IpAddr;
 
@@ -22,7 +22,7 @@ use super::names::{Names, or_unnamed, within};
 use super::public_address::Public;
 use super::{Scope, guest, private_access};
 
-/// Everybody with an address.
+/// The objects that have addresses, once allocated.
 pub(super) struct Addressed {
     pub virtual_machines: Vec<VirtualMachine>,
     pub network_interfaces: Vec<NetworkInterface>,
@@ -30,7 +30,7 @@ pub(super) struct Addressed {
     pub balancers: Balancers,
 }
 
-/// An address that somebody wants, an interface's primary one first.
+/// A requested address; an interface's primary one comes first.
 pub(super) struct Wish {
     pub holder: Holder,
     pub subnet: SubnetIx,
@@ -39,14 +39,14 @@ pub(super) struct Wish {
     pub stated: Option<Spanned<IpAddr>>,
     /// What stands in front of it.
     pub public: Option<PublicIpIx>,
-    /// Whose backend it is.
+    /// The pools that it is a backend of.
     pub pools: Vec<PoolIx>,
     /// The inbound NAT rules that lead to it.
     pub nat_rules: Vec<PoolIx>,
     pub at: At,
 }
 
-/// Who wants it, by the index in its list.
+/// The requester, by the index in its list.
 #[derive(Clone, Copy)]
 pub(super) enum Holder {
     Nic(usize),
@@ -204,7 +204,7 @@ fn primary<'a>(flags: impl Iterator<Item = Option<&'a Spanned<bool>>>, what: &st
     first
 }
 
-/// What an interface's wishes are about, and in whose name it claims public addresses.
+/// The context of an interface's requests, and the name that it claims public addresses by.
 struct Claims<'a, 'd> {
     vnets: &'a [VirtualNetwork],
     scope: &'a Scope,

@@ -1,8 +1,8 @@
 //! The document to the model: names become indices, and Azure's rules are checked on the way.
 //!
 //! One file a subject. Each reports what is wrong and goes on with what is left, so that one run shows everything; the
-//! network that comes out counts only if the report has no error. An element that cannot be used still takes its place in
-//! its list, or else every later index would name the wrong one.
+//! network that comes out counts only if the report has no error. An element that cannot be used still takes its place
+//! in its list, or else every later index would name the wrong one.
 
 mod account;
 mod address;

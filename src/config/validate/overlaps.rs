@@ -1,4 +1,4 @@
-//! Ranges that may not meet across a peering (PEER-07, PEER-51), reported in Azure's words.
+//! Ranges that may not overlap across a peering (PEER-07, PEER-51), reported in Azure's words.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use crate::model::{Links, Peering, PeeringExtent, VirtualNetwork, VnetIx};
 
 use super::address::{intersect, overlaps};
 
-/// A range meets that of a peer, or of two peers.
+/// A range overlaps with that of a peer, or of two peers.
 const ALREADY_PEERED: &str = "VnetAddressSpaceOverlapsWithAlreadyPeeredVnet";
 
-/// Pairs of virtual networks whose overlap has been reported: it concerns both their links.
+/// Pairs of virtual networks with an overlap that has been reported: it concerns both their links.
 pub(super) type Reported = HashSet<(VnetIx, VnetIx)>;
 
 /// A virtual network and its links, each with its site.
@@ -42,7 +42,7 @@ impl Peered<'_> {
         self.check_remotes(report);
     }
 
-    /// What stands between the virtual network and one peer. In a subnet peering, what is taken by the ranges of the
+    /// The overlaps between the virtual network and one peer. In a subnet peering, what is taken by the ranges of the
     /// address spaces that hold the subnets: an unpeered subnet in such a range counts too (PEER-51).
     fn own_overlaps(&self, link: &Peering) -> Vec<IpNet> {
         let (own, remote) = (&self.vnets[self.own.0], &self.vnets[link.remote.0]);

@@ -38,7 +38,8 @@ fn peering(own: VnetIx, link: &schema::Peering, scope: &Scope, report: &mut Repo
     }
 }
 
-/// Sets what a link has from the other side: the remote's ranges, unless the link states what it last saw, and the state.
+/// Sets what a link has from the other side: the remote's ranges, unless the link states what it last saw, and the
+/// state.
 pub(super) fn connect(vnets: &mut [VirtualNetwork]) {
     let links: HashSet<(VnetIx, VnetIx)> = pairs(vnets).collect();
     for own in 0..vnets.len() {

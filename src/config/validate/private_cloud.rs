@@ -22,7 +22,7 @@ const PRIVATE: [Ipv4Net; 3] = [
     Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16),
 ];
 
-/// Adds the private clouds and their circuits. One whose block cannot be read still takes its place.
+/// Adds the private clouds and their circuits. One with an unreadable block still takes its place.
 pub(super) fn add(document: &Document, vnets: &[VirtualNetwork], all: &mut Circuits, report: &mut Report) {
     for written in &document.private_clouds {
         let block = written.block.as_ref();
@@ -71,12 +71,12 @@ fn check_block(
             report
                 .error(block.at, format!("{range} overlaps the addresses of {owner}"))
                 .rule("AVS-01")
-                .expected("a range that nobody else has");
+                .expected("a range that is not in use");
         }
     }
 }
 
-/// A host that nobody named is the first of the segment after its router.
+/// A host without an address is the first of the segment after its router.
 fn segment(written: &written::Segment, block: Ipv4Net, report: &mut Report) -> Option<Segment> {
     let range = written.prefix.as_ref()?;
     let Some(prefix) = v4(&range.value).filter(|prefix| !intersect(&IpNet::V4(block), &IpNet::V4(*prefix))) else {

@@ -1,6 +1,7 @@
 //! Public addresses, NAT gateways and the Internet (SNAT, NAT, PIP, LIM-08, LIM-25).
 //!
-//! One idea: a public address belongs to one user at most, so every use is a claim, and the second claim is the mistake.
+//! One idea: a public address belongs to one user at most, so every use is a claim, and the second claim is the
+//! mistake.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -23,7 +24,7 @@ const DYNAMIC_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xfeed, 0, 0, 0, 0, 0)
 /// Addresses of either range, from the fifth on.
 const DYNAMIC: std::ops::Range<u8> = 4..254;
 
-/// Who answers in the Internet if the file does not say: addresses that no service tag of ours has (RFC 2544, RFC 3849).
+/// The Internet's addresses if the file has none: addresses that no service tag of ours has (RFC 2544, RFC 3849).
 const INTERNET: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1))];
 
@@ -40,7 +41,7 @@ pub(super) struct Public<'a> {
     gateway_names: Names,
     /// Those written inside an IP configuration, by where they stand.
     inline: HashMap<*const written::PublicIpAddress, PublicIpIx>,
-    /// By address: who has it, for messages.
+    /// By address: its owner, for messages.
     claims: HashMap<PublicIpIx, String>,
     written: Vec<&'a written::PublicIpAddress>,
 }
@@ -103,7 +104,7 @@ impl<'a> Public<'a> {
         Some(ix)
     }
 
-    /// One of the listed ones, for somebody who is no IP configuration of a machine.
+    /// One of the listed ones, for an owner other than an IP configuration of a machine.
     pub(super) fn find_named(
         &mut self,
         reference: &Spanned<[String; 1]>,
@@ -278,7 +279,7 @@ fn check_prefix(prefix: &Spanned<IpNet>, length: Option<&Spanned<u8>>, known: &[
     }
 }
 
-/// Stated ones first, then those that somebody has, then the lowest that are free: as for private addresses (ADR-09).
+/// Static ones first, then those already allocated, then the lowest that are free: as for private addresses (ADR-09).
 fn addresses(
     written: &[&written::PublicIpAddress],
     leases: &Leases,

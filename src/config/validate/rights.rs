@@ -1,7 +1,7 @@
 //! Whether the principal may make the file's peerings (PEER-41 to PEER-43), refused in Azure's words.
 //!
 //! A link needs a right on its own VNet and one on the other; without the second it is not made at all. Each side's
-//! rights come from the roles in its subscription. A virtual network without a subscription is nobody's: no check.
+//! rights come from the roles in its subscription. A virtual network without a subscription is not checked.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Route servers: where they stand, and whom they speak with (ARS-01, LIM-24).
+//! Route servers: their subnets and their BGP peers (ARS-01, LIM-24).
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};

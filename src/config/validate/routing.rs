@@ -150,7 +150,7 @@ fn appliances(route: &schema::Route, report: &mut Report) -> Option<Vec<IpAddr>>
 fn check_family(address: &Spanned<IpAddr>, route: &schema::Route, report: &mut Report) {
     let Some(destination) = &route.destination else { return };
     let first = || route.next_hops.iter().flat_map(|addresses| &addresses.value).next();
-    let (ipv4, whose) = match destination.value {
+    let (ipv4, owner) = match destination.value {
         RangeOrTag::Range(prefix) => (prefix.addr().is_ipv4(), "the prefix's family"),
         RangeOrTag::Tag(_) => (first().unwrap_or(address).value.is_ipv4(), "the other next hops' family"),
     };
@@ -158,6 +158,6 @@ fn check_family(address: &Spanned<IpAddr>, route: &schema::Route, report: &mut R
         report
             .error(address.at, format!("{} cannot be the next hop to {}", address.value, destination.value))
             .rule("UDR-03")
-            .expected(format!("an address of {whose}"));
+            .expected(format!("an address of {owner}"));
     }
 }

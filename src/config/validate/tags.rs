@@ -81,7 +81,7 @@ impl<'a> Tags<'a> {
         None
     }
 
-    /// The same for a route, whose destination no tag of the network's own can be.
+    /// The same for a route: its destination can be no tag of the network's own.
     pub(super) fn find_for_route(&mut self, name: &str, at: At, report: &mut Report) -> Option<PublishedTagIx> {
         if let Some(tag) = self.published(name, report) {
             return Some(tag);
@@ -97,7 +97,7 @@ impl<'a> Tags<'a> {
         None
     }
 
-    /// The index of a published tag, whatever it is for. Reads the list if nobody has; a list that cannot be read is
+    /// The index of a published tag, for any use. Reads the list on first use; a list that cannot be read is
     /// reported, once.
     pub(super) fn published(&mut self, name: &str, report: &mut Report) -> Option<PublishedTagIx> {
         if matches!(self.list, List::NotRead) {

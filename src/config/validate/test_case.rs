@@ -1,4 +1,4 @@
-//! `tests:`: every name means somebody, and no test asks for what cannot be.
+//! `tests:`: every name is an endpoint of the network, and no test expects the impossible.
 
 use std::net::IpAddr;
 
@@ -69,7 +69,7 @@ impl Reader<'_> {
         if let EndpointName::Address(address) = end.value
             && !self.is_owned(address)
         {
-            let message = format!("nobody in this network can send from {address}");
+            let message = format!("no interface in this network has the address {address}");
             self.report.error(end.at, message).expected("a machine, MACHINE/INTERFACE or an address that one has");
             return None;
         }

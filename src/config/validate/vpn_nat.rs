@@ -66,7 +66,7 @@ fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {
     a.prefix_len() > 0 && b.prefix_len() > 0 && (a.contains(&b) || b.contains(&a))
 }
 
-/// All that an address sends is everybody's who has some of it.
+/// Whether two rules share ports; a rule without ports translates all of them.
 fn share(a: Option<PortRange>, b: Option<PortRange>) -> bool {
     a.zip(b).is_none_or(|(a, b)| a.first <= b.last && b.first <= a.last)
 }
@@ -145,7 +145,7 @@ fn check_sizes(internal: &Spanned<Ipv4Net>, external: &Spanned<Ipv4Net>, dynamic
     report.error(external.at, message).rule(RULE).expected(expected);
 }
 
-/// Who does what is dynamic: the only active instance, or the one that is named.
+/// The instance of a dynamic rule: the only active instance, or the one that is named.
 fn instance(
     rule: &written::NatRule,
     kind: &Spanned<NatType>,
@@ -162,7 +162,7 @@ fn instance(
         return 0;
     };
     let [name] = &reference.value;
-    // As Azure calls them where nobody has given a name.
+    // Azure's default names.
     let known = gateway
         .configurations
         .iter()

@@ -1,8 +1,8 @@
 //! Combinators that read the tree into typed values and report everything that does not fit.
 //!
-//! A reader is a function `(&Node, &mut Report) -> Option<T>`: `None` means that it has reported why. [`record`] reads a
-//! mapping field by field and, at its end, reports the keys that nobody asked for. ARM's `properties:` wrapper is
-//! unfolded here, once for every kind of object. Nothing here knows what a field means.
+//! A reader is a function `(&Node, &mut Report) -> Option<T>`: `None` means that it has reported why. [`record`] reads
+//! a mapping field by field and, at its end, reports the unknown keys. ARM's `properties:` wrapper is unfolded here,
+//! once for every kind of object. Nothing here knows what a field means.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -59,7 +59,7 @@ impl<'a> Fields<'a> {
         read(node, self.report).map(|value| Spanned { value, at: node.at })
     }
 
-    /// A field whose absence is an error.
+    /// A required field.
     pub(in crate::config) fn required<T>(
         &mut self,
         key: &'static str,
@@ -164,7 +164,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Reports the keys that nobody asked for, and the required ones that are absent and not merely misspelt.
+    /// Reports the unknown keys, and the required ones that are absent and not merely misspelt.
     fn finish(mut self) {
         for (key, _) in &self.entries {
             let ignored = self.wrapped && ENVELOPE.contains(&key.value.as_str());
@@ -287,7 +287,7 @@ pub(in crate::config) fn word<T: Copy>(
     }
 }
 
-/// A list whose every element is read by `read`; elements that cannot be read are left out.
+/// A list with each element read by `read`; elements that cannot be read are left out.
 pub(in crate::config) fn list_of<T>(
     read: impl Fn(&Node, &mut Report) -> Option<T>,
 ) -> impl Fn(&Node, &mut Report) -> Option<Vec<Spanned<T>>> {

@@ -1,8 +1,8 @@
 //! What is wrong with a file, and where.
 //!
 //! A [`Diagnostic`] is data; [`Diagnostic::render`] draws it over the source line with a caret. [`Report`] collects
-//! them while a file is read, so that one run shows every mistake. Sites (a location and the way to it) are numbered once by
-//! the YAML reader; everything later carries only the number, [`At`].
+//! them while a file is read, so that one run shows every mistake. Sites (a location and the way to it) are numbered
+//! once by the YAML reader; everything later carries only the number, [`At`].
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -20,7 +20,7 @@ const MAX_CANDIDATES: usize = 1_000;
 /// How much of a long source line is shown.
 const SOURCE_WIDTH: usize = 140;
 
-/// One mistake or doubt.
+/// One error or warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     pub severity: Severity,
@@ -29,7 +29,7 @@ pub struct Diagnostic {
     /// The rule's id in the semantics document.
     pub rule: Option<&'static str>,
     pub message: String,
-    /// The way to the value, like `virtualNetworks[0].subnets[1].addressPrefix`; empty for the whole file.
+    /// The path to the value, like `virtualNetworks[0].subnets[1].addressPrefix`; empty for the whole file.
     pub path: String,
     pub location: Location,
     pub expected: Option<String>,
@@ -42,7 +42,7 @@ pub enum Severity {
     Warning,
 }
 
-/// Where something stands in the text: line and column count from one, in characters.
+/// A location in the text: line and column count from one, in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Location {
     pub line: usize,
@@ -50,7 +50,7 @@ pub struct Location {
     pub len: usize,
 }
 
-/// Every mistake of one file, sorted by location. Never empty.
+/// Every error of one file, sorted by location. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Errors(pub Vec<Diagnostic>);
 
@@ -148,7 +148,7 @@ impl Diagnostic {
     }
 }
 
-/// A site: a location in the text and the way to it from the root.
+/// A site: a location in the text and the path to it from the root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) struct At {
     part: PartId,
@@ -215,7 +215,7 @@ impl Report {
         At { part: *part, site: sites.len() as u32 - 1 }
     }
 
-    /// Sets a location that is known better by now, such as how far a collection reaches.
+    /// Replaces a location by a more exact one, such as the full extent of a collection.
     pub(in crate::config) fn set_location(&mut self, at: At, location: Location) {
         self.locations.sites[at.site as usize].location = location;
     }
@@ -264,7 +264,7 @@ impl Report {
     }
 }
 
-/// Every site of a file, for those who find something to say about a value later.
+/// Every site of a file, for diagnostics of later steps.
 #[derive(Clone, Debug, Default)]
 pub(in crate::config) struct Locations {
     part: PartId,
@@ -273,7 +273,7 @@ pub(in crate::config) struct Locations {
 }
 
 impl Locations {
-    /// The location of a path's value, or of as much of the way to it as the file has.
+    /// The location of a path's value, or of the longest part of the path that the file has.
     pub(in crate::config) fn find(&self, path: &str) -> Location {
         let root = root(&self.sites).expect("the parser makes a site before it looks at the text");
         let mut at = At { part: self.part, site: root };

@@ -1,7 +1,7 @@
 //! YAML as text with locations: documents become trees, trees become values, and each mistake names its line.
 //!
-//! One idea: nothing here knows what a topology file says. [`tree`] reads YAML and keeps locations, [`decode`] turns a tree into
-//! the schema's types, [`values`] into single values, and [`diagnostic`] words what is wrong.
+//! One idea: nothing here knows what a topology file says. [`tree`] reads YAML and keeps locations, [`decode`] turns a
+//! tree into the schema's types, [`values`] into single values, and [`diagnostic`] words what is wrong.
 
 pub(super) mod decode;
 pub(super) mod diagnostic;

@@ -1,8 +1,8 @@
-//! YAML text to a tree whose every node and key knows its site.
+//! YAML text to a tree: every node and key has its site.
 //!
 //! The tree is built from the parser's events rather than by a loader, because a topology file needs what loaders hide:
-//! the locations of keys, every duplicate key at once, and bounds on size, depth and the expansion of aliases. Values stay
-//! text; what a scalar means is decided by whoever reads it.
+//! the locations of keys, every duplicate key at once, and bounds on size, depth and the expansion of aliases. Values
+//! stay text; the reader decides what a scalar means.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -68,7 +68,7 @@ pub(in crate::config) struct Piece {
     pub nodes: usize,
 }
 
-/// Parses what is left of a file whose longest lists stand empty in it. None if it is not certain that this tells the same
+/// Parses the rest of a file, with its longest lists empty. None if it is not certain that this gives the same
 /// as the whole file would.
 pub(in crate::config) fn parse_rest(text: &str, whole: &str, report: &mut Report) -> Option<Piece> {
     report.site(Location { line: 1, column: 1, len: 1 }, None, Step::Root);
@@ -108,12 +108,12 @@ struct Builder<'a> {
     end: Location,
     /// The text is an item of a list that is the root's.
     of_item: bool,
-    /// There is a value whose location, or how far it reaches, follows from what comes after it: one that is missing, or a
+    /// There is a value with a location or an extent that depends on what follows it: one that is missing, or a
     /// block of text.
     leans: bool,
 }
 
-/// A collection whose end has not come yet.
+/// A collection that is still open.
 struct Open {
     at: At,
     start: Marker,

@@ -13,7 +13,7 @@ use super::decode::{Fields, list_of, list_or_none, mismatch, record, text};
 use super::diagnostic::{Report, Spanned, clip};
 use super::tree::{Node, Value};
 
-/// A range whose host bits are zero.
+/// A range with zero host bits.
 pub(in crate::config) fn prefix(node: &Node, report: &mut Report) -> Option<IpNet> {
     let net = address_with_length(node, report)?;
     if net != net.trunc() {
@@ -188,8 +188,8 @@ pub(in crate::config) fn location(node: &Node, report: &mut Report) -> Option<St
     fits.then_some(name)
 }
 
-/// A reference: a name, an ARM id, or `{id: …}`. `kinds` are the ARM types on the way to the resource, so that the parts
-/// of `virtualNetworks`, `subnets` come as `[vnet, subnet]`, from `vnet/subnet` as from an ARM id.
+/// A reference: a name, an ARM id, or `{id: …}`. `kinds` are the ARM types on the way to the resource, so that the
+/// parts of `virtualNetworks`, `subnets` come as `[vnet, subnet]`, from `vnet/subnet` as from an ARM id.
 pub(in crate::config) fn reference<const N: usize>(
     kinds: [&'static str; N],
 ) -> impl Fn(&Node, &mut Report) -> Option<[String; N]> {
