@@ -1,9 +1,9 @@
 //! A speaker: one autonomous system's sessions and the routes between them.
 //!
 //! It has the sessions' shape: the driver feeds what sockets and the clock say (`handle_*`), then does what
-//! [`Speaker::transport`] and [`Speaker::outgoing`] ask, drains [`Speaker::poll_event`] and [`Speaker::poll_change`], and waits
-//! no longer than [`Speaker::poll_timeout`]. What one peer says may give others something to write: after a `handle_*`
-//! look at all of them.
+//! [`Speaker::transport`] and [`Speaker::outgoing`] ask, drains [`Speaker::poll_event`] and [`Speaker::poll_change`], and
+//! waits no longer than [`Speaker::poll_timeout`]. What one peer says may give others something to write: after a
+//! `handle_*` look at all of them.
 //!
 //! Memory is bounded by the peers' limits on prefixes and by [`EVENTS_MAX`].
 
@@ -250,7 +250,7 @@ impl Speaker {
         self.rib.prefixes()
     }
 
-    /// All that a peer has said, with the reason where it is not used.
+    /// All routes that a peer has advertised, with the reason where one is not used.
     pub fn learned(&self, id: PeerId) -> impl Iterator<Item = (&IpNet, &Path, Option<Refusal>)> {
         self.rib.learned(id)
     }

@@ -1,6 +1,6 @@
-//! Which flow logs hear of an interface.
+//! The flow logs that record an interface.
 //!
-//! A security group's log hears of every interface that the group is asked for. Of the other logs an interface is in
+//! A security group's log records every interface that the group applies to. Of the other logs an interface is in
 //! one: its own, else its subnet's, else its virtual network's.
 
 use super::Sender;

@@ -1,4 +1,4 @@
-//! Which number stands for which sender, and which for which TUN.
+//! The numbers of senders and of TUNs.
 //!
 //! One idea: flow records name a sender by its number and workers a device, so a number must go on meaning the same
 //! while a network changes under them. The owner of a running network hands its numbers in; a file by itself is

@@ -76,7 +76,7 @@ struct Memory {
     acls: KnownAcls,
 }
 
-/// What a [`NicId`] stands for.
+/// The sender that a [`NicId`] means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Sender {
     Nic(NicIx),
@@ -94,7 +94,7 @@ pub enum Sender {
     Edge(CircuitIx),
     /// A circuit's customer, on one of its links.
     CircuitLink(CircuitIx, Side),
-    /// What a route server says itself.
+    /// A route server's own packets.
     RouteServer(RouteServerIx),
 }
 

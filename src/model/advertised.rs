@@ -1,6 +1,6 @@
-//! What a site says by BGP where it does not say the same everywhere: over one circuit, one link, one tunnel.
+//! What a site advertises by BGP where that differs: over one circuit, one link, one tunnel.
 //!
-//! One idea: what is written about a way refines what is written about the wider one that it belongs to.
+//! One idea: the settings of a link refine those of its circuit, and these refine those of the device.
 
 use std::collections::HashSet;
 
@@ -8,10 +8,10 @@ use ipnet::IpNet;
 
 use super::{CircuitIx, ConnectionIx, Customer, Network, Side, Site};
 
-/// What is written about one way.
+/// The advertisement settings of a circuit, a link or a tunnel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Advertised {
-    /// Instead of what is said elsewhere.
+    /// The prefixes to advertise instead of the wider setting's.
     pub prefixes: Option<Vec<IpNet>>,
     /// The site's AS number at least so many times more than once.
     pub prepend: u8,
@@ -34,7 +34,7 @@ impl Advertised {
 }
 
 impl Site {
-    /// All that it says, over whichever way.
+    /// All that it advertises, over any link or tunnel.
     pub fn says(&self) -> Vec<IpNet> {
         let circuits = self.circuits.iter().flat_map(|end| [&end.said].into_iter().chain(&end.links));
         let ways = circuits.chain(self.tunnels.iter().map(|end| &end.said));
@@ -45,7 +45,7 @@ impl Site {
 }
 
 impl Network {
-    /// What a site says over a tunnel, and how often more than once its AS number is in it.
+    /// What a site advertises over a tunnel, and how often it prepends its AS number.
     pub fn advertised_over_tunnel(&self, tunnel: ConnectionIx) -> Option<(Vec<IpNet>, u8)> {
         let site = self.site(self.site_of(tunnel)?);
         let connection = self.connection(tunnel);
@@ -77,7 +77,7 @@ impl Network {
         })
     }
 
-    /// What a circuit's customer says, over whichever link.
+    /// What a circuit's customer advertises, over any link.
     pub fn customer_routes(&self, circuit: CircuitIx) -> Vec<IpNet> {
         let said = Side::BOTH.into_iter().filter_map(|side| self.advertised_over_link(circuit, side));
         let mut known = HashSet::new();

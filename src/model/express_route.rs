@@ -1,7 +1,7 @@
 //! ExpressRoute circuits, what joins them to each other and to gateways, and the customers at their far ends.
 //!
 //! One idea: a circuit is a pair of links from a customer, a site or a private cloud, to an edge of Microsoft's
-//! network. Whether anything goes through it follows from what its provider, its peering and its connections say.
+//! network. Whether it forwards packets follows from the states of its provider, its peering and its connections.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -29,7 +29,7 @@ pub struct ExpressRouteCircuit {
     pub peering_location: String,
     /// In Mbit/s.
     pub bandwidth: u32,
-    /// What the provider has said of it.
+    /// The provider's state.
     pub provider_state: ProviderState,
     pub peering: Option<PrivatePeering>,
     pub authorizations: Vec<Authorization>,
@@ -142,7 +142,7 @@ pub struct GlobalReach {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CircuitEnd {
     pub circuit: CircuitIx,
-    /// What it says there alone (ER-13).
+    /// What it advertises there alone (ER-13).
     pub said: Advertised,
     /// Of the primary link and the secondary.
     pub links: [Advertised; 2],

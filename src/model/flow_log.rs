@@ -17,7 +17,7 @@ pub struct FlowLog {
     pub retention_days: Option<u16>,
 }
 
-/// What is watched. A log of a security group tells what that group decided, the others all that their interfaces did.
+/// The target of a log. A security group's log has that group's decisions, the others have all of their interfaces'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FlowLogTarget {
     Nsg(NsgIx, NsgLogVersion),
@@ -26,7 +26,7 @@ pub enum FlowLogTarget {
     Nic(NicIx),
 }
 
-/// Version 2 tells states and counters besides (DIAG-07).
+/// Version 2 adds states and counters (DIAG-07).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NsgLogVersion {
     V1,
@@ -38,7 +38,7 @@ pub enum NsgLogVersion {
 pub struct FlowLogPace {
     /// After how long a record is cut: Azure's minute.
     pub record: Duration,
-    /// How often a flow that goes on is told of: Azure's five minutes.
+    /// The interval of records about a flow that continues: Azure's five minutes.
     pub continuation: Duration,
     /// Bytes that the files of one log may take; older ones go before.
     pub room: u64,

@@ -51,7 +51,7 @@ pub struct VirtualNetworkGateway {
     pub default_site: Option<LocalGatewayIx>,
     /// For the connections that name them (VPN-15).
     pub nat_rules: Vec<NatRule>,
-    /// What is said by BGP is translated too: `enableBgpRouteTranslationForNat`.
+    /// BGP's prefixes are translated too: `enableBgpRouteTranslationForNat`.
     pub translates_bgp: bool,
 }
 
@@ -59,7 +59,7 @@ pub struct VirtualNetworkGateway {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GatewayKind {
     Vpn,
-    /// Whether it takes what other virtual networks say on its circuits: `allowRemoteVnetTraffic` (ER-15).
+    /// Whether it accepts what other virtual networks advertise on its circuits: `allowRemoteVnetTraffic` (ER-15).
     ExpressRoute {
         remote_vnets: bool,
     },
@@ -260,15 +260,15 @@ pub struct Site {
     /// Those that answer, each in the address space.
     pub addresses: Vec<IpAddr>,
     pub bgp: Option<BgpSettings>,
-    /// What the device says by BGP: its address space where the file does not say otherwise.
+    /// What the device advertises by BGP; by default its address space.
     pub advertises: Vec<IpNet>,
     /// Its own AS number so many times more than once (BGP-14).
     pub prepend: u8,
-    /// What it says otherwise over some of its tunnels.
+    /// What it advertises over some of its tunnels instead.
     pub tunnels: Vec<TunnelEnd>,
-    /// What the device routes into its tunnels, beside what BGP says.
+    /// The device's static routes into its tunnels, beside those of BGP.
     pub routes: Vec<IpNet>,
-    /// The device's key; the connection's where the file says none.
+    /// The device's key; by default the connection's.
     pub shared_key: Option<String>,
     pub mode: ConnectionMode,
     pub run: Vec<String>,
@@ -285,7 +285,7 @@ pub const fn is_link_local(address: IpAddr) -> bool {
 }
 
 impl Site {
-    /// What it says IPv6 packets for it are sent to.
+    /// The device's IPv6 address, if it has one.
     pub fn ipv6(&self) -> Option<Ipv6Addr> {
         self.addresses.iter().find_map(|address| match address {
             IpAddr::V6(address) => Some(*address),
@@ -362,7 +362,7 @@ impl Network {
         (0..).map(GatewayIx).zip(&self.virtual_network_gateways)
     }
 
-    /// The gateways that stand in a virtual network: one of each kind at most (VPN-01).
+    /// The gateways in a virtual network: one of each kind at most (VPN-01).
     pub fn gateways_of(&self, vnet: VnetIx) -> impl Iterator<Item = GatewayIx> {
         self.gateways().filter(move |(_, gateway)| gateway.subnet.vnet == vnet).map(|(ix, _)| ix)
     }

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// A rule set of nftables, as `nft -f` reads it. Nothing here knows what it says.
+/// A rule set of nftables, as `nft -f` reads it. This module does not parse it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestFilter {
-    /// As the topology names it; none where the rules stand in the topology.
+    /// As the topology names it; none where the topology has the rules themselves.
     pub file: Option<String>,
     pub text: String,
 }

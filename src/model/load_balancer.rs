@@ -160,7 +160,7 @@ pub enum AdminState {
     Down,
 }
 
-/// One backend as one probe asks it, by names in lower case: what was found out outlives a change of the file.
+/// One backend of one probe, by names in lower case: its health outlives a change of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProbeKey {
     pub balancer: String,
@@ -190,8 +190,8 @@ pub struct Probed<'a> {
 }
 
 impl Network {
-    /// Every backend that a rule's probe asks; machines that are stopped are not asked (LB-17). One that several rules
-    /// ask by the same probe comes as often.
+    /// Every backend that a rule probes; stopped machines are not probed (LB-17). A backend that several rules
+    /// probe in the same way comes as often.
     pub fn probed(&self) -> impl Iterator<Item = Probed<'_>> {
         let rules = self.load_balancers.iter().flat_map(|owner| owner.rules.iter().map(move |rule| (owner, rule)));
         rules.flat_map(move |(balancer, rule)| {

@@ -15,7 +15,7 @@ pub struct LostLink {
     pub(super) link: Link,
 }
 
-/// What a file says of a link.
+/// A link as a file writes it.
 #[derive(Clone, Copy, Debug)]
 pub struct LinkWords<'a> {
     /// Name and location of the virtual network that has it.

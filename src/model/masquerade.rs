@@ -15,7 +15,7 @@ pub enum Masquerade {
     All,
 }
 
-/// What Azure Firewall leaves alone unless it is told otherwise: RFC 1918, RFC 6598, and in IPv6 RFC 4193.
+/// The destinations that Azure Firewall does not translate for by default: RFC 1918, RFC 6598, and in IPv6 RFC 4193.
 pub const PRIVATE_RANGES: [IpNet; 5] = [
     ipv4([10, 0, 0, 0], 8),
     ipv4([172, 16, 0, 0], 12),

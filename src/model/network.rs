@@ -94,8 +94,8 @@ pub struct VirtualNetwork {
     pub attach: Option<Attach>,
     /// Idle time after which a flow record ends (NSG-24).
     pub flow_timeout: Duration,
-    /// What its gateways tell instead of its address space and of what these cover; the space itself where there are
-    /// none (PEER-32).
+    /// Summaries that its gateways advertise instead of its address space and of what these cover; the space itself if
+    /// empty (PEER-32).
     pub summarized_gateway_prefixes: Vec<IpNet>,
     /// The DNS servers of its guests, in the order of use; without any, the platform (FAB-12).
     pub dns_servers: Vec<IpAddr>,
@@ -220,7 +220,7 @@ pub struct NetworkInterface {
     pub attach: Option<Attach>,
 }
 
-/// Where an existing namespace's TUN stands (attach mode).
+/// The TUN in an existing namespace (attach mode).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attach {
     pub namespace: AttachNamespace,
@@ -246,17 +246,17 @@ pub enum Attachment {
     Nic(NicIx),
     Vnet(VnetIx),
     Internet,
-    /// A gateway's own: what it says itself, and what is said to it.
+    /// A gateway's own packets, and packets to it.
     Gateway(GatewayIx),
     /// A site's end of a connection.
     Tunnel(ConnectionIx),
     /// The platform as a virtual network sees it: it answers guests there and probes backends (FAB-12).
     Platform(VnetIx),
-    /// The edge of a circuit: what it says itself, and what is said to it.
+    /// The edge of a circuit: its own packets, and packets to it.
     Edge(CircuitIx),
     /// The customer's end of one of a circuit's links.
     CircuitLink(CircuitIx, Side),
-    /// A route server's own: what its instances say, and what is said to them.
+    /// A route server's own: packets from its instances, and to them.
     RouteServer(RouteServerIx),
 }
 

@@ -1,7 +1,7 @@
 //! The life of peering links: what a running network knows of them that its file does not say (PEER-01 to 04, 15 to
 //! 19).
 //!
-//! One idea: a file says which links there shall be; what state each is in, and which ranges of the other side it has
+//! One idea: a file lists the wanted links; what state each is in, and which ranges of the other side it has
 //! seen, follows from what was there before. So a step is a pure function of the links before and the network wanted,
 //! and Azure's verbs (put, delete, sync) are steps too. Nothing here compiles, publishes or stores.
 
@@ -19,7 +19,7 @@ pub struct LinkIx {
     pub link: usize,
 }
 
-/// All links of a network as they stand, by name.
+/// All current links of a network, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Links(Vec<Link>);
 
@@ -91,7 +91,7 @@ pub enum PeeringError {
 }
 
 impl PeeringError {
-    /// The way out.
+    /// How to resolve it.
     pub fn help(&self) -> String {
         match self {
             Self::RemotePeeringIsDisconnected { remote, .. } => format!(
@@ -132,7 +132,7 @@ impl Links {
         Self(network.links().map(link).chain(lost).collect())
     }
 
-    /// The link that a file has, if it stands and says the same. A virtual network in another region is another one.
+    /// The link that a file has, if it exists unchanged. A virtual network in another region is another one.
     pub(super) fn named(&self, LinkWords { own, name, remote, flags }: &LinkWords<'_>) -> Option<&Link> {
         self.0.iter().find(|link| {
             same_name(&link.own.name, own.0)
@@ -260,7 +260,7 @@ impl Link {
     }
 }
 
-/// Azure's verbs on links that stand.
+/// Azure's operations on existing links.
 impl Network {
     /// Every link, by VNet.
     pub fn links(&self) -> impl Iterator<Item = LinkIx> + use<> {
@@ -421,7 +421,7 @@ fn subnet_names(vnets: &[VirtualNetwork], at: LinkIx) -> Option<SubnetNames> {
     Some(SubnetNames { local, remote, only_ipv6: subnets.only_ipv6 })
 }
 
-/// A file that says nothing about a link's view has the remote's own ranges there.
+/// Where a file leaves out a link's view, the view has the remote's own ranges.
 fn states_view(wanted: &Peering, remote: &VirtualNetwork) -> bool {
     !same_ranges(&wanted.remote_address_space, &wanted.remote_ranges(remote))
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{PublishedTagIx, SubnetIx};
 
-/// A subnet's own way to a service (SYS-11).
+/// A subnet's own path to a service (SYS-11).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceEndpoint {
     /// `Microsoft.Storage`.

@@ -35,7 +35,7 @@ pub struct Segment {
     pub addresses: Vec<Ipv4Addr>,
 }
 
-/// The networks that the cloud tells others of, by offset into its block and prefix length (AVS-02).
+/// The networks that the cloud advertises, by offset into its block and prefix length (AVS-02).
 const NETWORKS: [(u32, u8); 7] = [
     // Management.
     (0, 26),
@@ -58,7 +58,7 @@ const VCENTER: u32 = 2;
 const NSXT_MANAGER: u32 = 3;
 
 impl PrivateCloud {
-    /// Whether it goes by a way that its circuit tells it of: by a default route only with `internet: Enabled`
+    /// Whether it uses a route that its circuit advertises: a default route only with `internet: Enabled`
     /// (AVS-11).
     pub fn takes(&self, prefix: &IpNet) -> bool {
         self.internet || prefix.prefix_len() > 0
@@ -74,7 +74,7 @@ impl PrivateCloud {
         self.address(NSXT_MANAGER)
     }
 
-    /// What it tells its circuit.
+    /// What it advertises to its circuit.
     pub fn prefixes(&self) -> Vec<IpNet> {
         let networks = NETWORKS.iter().map(|(offset, length)| self.range(*offset, *length));
         networks.chain(self.segments.iter().map(|segment| segment.prefix)).map(IpNet::V4).collect()

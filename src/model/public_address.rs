@@ -1,4 +1,4 @@
-//! The way to the Internet: public addresses, NAT gateways, and the Internet itself as a lab has it.
+//! Access to the Internet: public addresses, NAT gateways, and the Internet itself as a lab has it.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;

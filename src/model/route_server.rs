@@ -1,6 +1,6 @@
-//! Route servers: what appliances tell by BGP becomes the routes of virtual networks (ARS-01).
+//! Route servers: what appliances advertise by BGP becomes routes of virtual networks (ARS-01).
 //!
-//! One idea: a route server takes part in no packet's way. It stands in a RouteServerSubnet only to be spoken with.
+//! One idea: a route server forwards no packets. It is in a RouteServerSubnet for its BGP sessions alone.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::{BgpSettings, Network, SubnetIx, VirtualNetworkGateway, VnetIx};
 
-/// Of every route server, and of gateways unless they are told otherwise (ARS-01, BGP-01).
+/// The AS number of every route server, and the default of gateways (ARS-01, BGP-01).
 pub const AZURE_ASN: u32 = 65515;
 
 /// Index of a route server in [`Network::route_servers`].
@@ -22,7 +22,7 @@ pub struct RouteServer {
     /// Its `RouteServerSubnet`.
     pub subnet: SubnetIx,
     pub instances: [IpAddr; 2],
-    /// Gateways of its virtual network, and appliances, hear of each other (ARS-06).
+    /// The gateways of its virtual network and appliances learn each other's routes (ARS-06).
     pub branch_to_branch: bool,
     pub preference: RoutingPreference,
     pub connections: Vec<BgpConnection>,
@@ -59,7 +59,7 @@ impl Network {
         &self.route_servers[server.0]
     }
 
-    /// The route server that stands in a virtual network (ARS-01).
+    /// The route server in a virtual network (ARS-01).
     pub fn route_server_of(&self, vnet: VnetIx) -> Option<RouteServerIx> {
         self.route_servers.iter().position(|server| server.subnet.vnet == vnet).map(RouteServerIx)
     }
@@ -69,8 +69,8 @@ impl Network {
         self.route_server_of(vnet).or_else(|| self.route_server_of(self.lender(vnet)?))
     }
 
-    /// What a route server tells appliances is in Azure: the space of its virtual network, and of those that use it
-    /// (ARS-05).
+    /// The address space that a route server advertises to appliances: its virtual network's, and that of the virtual
+    /// networks that use it (ARS-05).
     pub fn route_server_space(&self, server: RouteServerIx) -> Vec<IpNet> {
         let vnets = (0..self.virtual_networks.len()).map(VnetIx);
         let using = vnets.filter(|vnet| self.route_server_in_use(*vnet) == Some(server));

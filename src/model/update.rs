@@ -62,7 +62,7 @@ impl UpdateError {
         }
     }
 
-    /// Where the later file asks for it.
+    /// Where the later file has it.
     pub fn path(&self) -> &str {
         match self {
             Self::InUsePrefixCannotBeDeleted { path, .. }
@@ -73,7 +73,7 @@ impl UpdateError {
         }
     }
 
-    /// The way out.
+    /// How to resolve it.
     pub fn help(&self) -> String {
         match self {
             Self::InUsePrefixCannotBeDeleted { prefix, .. } => format!(

@@ -99,13 +99,13 @@ impl Network {
         ranges.into_iter().map(other).collect()
     }
 
-    /// What is behind a tunnel without BGP, as its local network gateway says and as it is known on this side.
+    /// The prefixes of a tunnel without BGP, from its local network gateway and as translated for this side.
     pub fn local_space(&self, tunnel: ConnectionIx) -> Vec<IpNet> {
         let Remote::Local(local) = self.connection(tunnel).remote else { return Vec::new() };
         self.renamed(tunnel, NatMode::IngressSnat, self.local_gateway(local).address_space.clone())
     }
 
-    /// What a gateway tells a tunnel is in Azure, as it is known at the other end.
+    /// The address space that a gateway advertises over a tunnel, as translated for the other end.
     pub fn space_seen(&self, tunnel: ConnectionIx) -> Vec<IpNet> {
         self.renamed(tunnel, NatMode::EgressSnat, self.gateway_space(self.connection(tunnel).gateway))
     }

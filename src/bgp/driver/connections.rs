@@ -130,7 +130,7 @@ impl Connections {
         // Only now: what happened to one peer may have given others something to write.
         for (at, connection) in &self.open {
             let waits = matches!(connection, Connection::Connecting(_)) || !speaker.outgoing(at.0, at.1).is_empty();
-            // Fails for one that has failed: the next wait tells.
+            // Fails for a failed one: the next wait reports it.
             let _ = poller.also_writable(connection, token(*at), waits);
         }
     }

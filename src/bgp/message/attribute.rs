@@ -1,7 +1,7 @@
-//! Path attributes: what is said about the routes of an UPDATE, and what is done about mistakes.
+//! Path attributes of an UPDATE, and the handling of errors in them.
 //!
 //! A mistake in one attribute ends no session (RFC 7606): the attribute is discarded, or all routes of the message
-//! count as withdrawn, as the attribute's own rule says. Only where not even the routes can be told apart is the
+//! count as withdrawn, as the attribute's own rule says. Only where not even the routes can be separated is the
 //! session reset.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -309,7 +309,7 @@ fn mp_unreach(raw: &Raw<'_>) -> Result<Vec<IpNet>, Harm> {
     prefix::decode(value.rest(), family).ok_or_else(broken)
 }
 
-/// RFC 7606 section 5.3: routes that cannot be told apart.
+/// RFC 7606 section 5.3: routes that cannot be separated.
 fn optional_error(raw: &Raw<'_>) -> Notification {
     Notification::new(notification::code::UPDATE, notification::update::OPTIONAL_ATTRIBUTE).with_data(raw.quoted())
 }

@@ -48,7 +48,7 @@ impl Capabilities {
 }
 
 impl Open {
-    /// The version, hold time, and identifier are checked here; whether they suit us is the session's to say.
+    /// The version, hold time, and identifier are checked here; the session decides whether they suit us.
     pub(super) fn decode(body: &[u8]) -> Result<Self, Notification> {
         let mut body = Reader::new(body);
         let short = || error(notification::open::UNSPECIFIC);

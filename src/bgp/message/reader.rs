@@ -1,4 +1,4 @@
-//! A cursor over bytes that never reads past their end: every read says by `None` that there was too little.
+//! A cursor over bytes that never reads past their end: every read returns `None` where too few bytes are left.
 
 pub(super) struct Reader<'a>(&'a [u8]);
 

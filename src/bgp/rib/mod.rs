@@ -1,7 +1,7 @@
 //! The RIB: all paths to each prefix, the best of them, and what each peer is advertised.
 //!
 //! One table holds every path by prefix, best first; a peer's routes, the best ones and the local ones are views of it.
-//! What peers say is kept as they said it, with the reason if it may not be used: a changed policy judges anew and
+//! Routes are kept as peers advertise them, with the reason if it may not be used: a changed policy judges anew and
 //! needs no peer. A change marks its prefix for [`Rib::poll_change`] and for every peer ([`outbound`]).
 
 mod outbound;
@@ -36,7 +36,7 @@ pub struct TooMany {
 pub struct Origination {
     /// None for an own network.
     pub next_hop: Option<IpAddr>,
-    /// What others have said of it before us: empty for what is ours.
+    /// The AS path of earlier routers: empty for a route of ours.
     pub as_path: AsPath,
     pub communities: Vec<Community>,
 }
@@ -87,7 +87,7 @@ impl Rib {
         }
     }
 
-    /// Judges a peer's routes anew and tells it what has changed for it.
+    /// Applies a peer's policy again, and marks what has changed for it.
     pub fn set_policy(&mut self, id: PeerId, policy: &Policy) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.policy = policy.clone();
@@ -107,7 +107,7 @@ impl Rib {
         }
     }
 
-    /// What a peer has said. An error once it has said too much: then its session has to end.
+    /// Takes in a peer's update. An error above the prefix limit: then its session has to end.
     pub fn update(&mut self, id: PeerId, update: &Update) -> Result<(), TooMany> {
         for prefix in &update.withdrawn {
             self.withdraw_learned(id, *prefix);
@@ -227,7 +227,7 @@ impl Rib {
         self.table.iter().filter(|(_, candidates)| best(candidates).next().is_some()).map(|(prefix, _)| prefix)
     }
 
-    /// All that a peer has said, with the reason where it is not used.
+    /// All routes that a peer has advertised, with the reason where one is not used.
     pub fn learned(&self, id: PeerId) -> impl Iterator<Item = (&IpNet, &Path, Option<Refusal>)> {
         self.table.iter().flat_map(move |(prefix, candidates)| {
             let of = move |known: &&Candidate| known.path.source == Source::Peer(id);

@@ -1,4 +1,4 @@
-//! One way to a prefix, and which of several is better.
+//! One path to a prefix, and which of several is better.
 
 use std::cmp::Ordering;
 use std::net::{IpAddr, Ipv4Addr};

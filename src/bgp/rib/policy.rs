@@ -33,11 +33,11 @@ pub struct Import {
 pub struct Export {
     /// Our own address towards the peer, by family; a family without one is not advertised.
     pub next_hops: NextHops,
-    /// Leave the next hop of what we learned as it is, where it has one: the data's way is not through us (ARS-02).
+    /// Leave the next hop of what we learned as it is, where it has one: packets do not pass through us (ARS-02).
     pub next_hop_unchanged: bool,
     /// Routes of ours that are not advertised.
     pub withheld: Vec<IpNet>,
-    /// Pass on a learned default route (BGP-12 says no).
+    /// Pass on a learned default route (BGP-12: not by default).
     pub default_route: bool,
     /// Learned routes that overlap these are not passed on (BGP-10).
     pub refuse_overlapping: Vec<IpNet>,

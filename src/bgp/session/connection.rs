@@ -13,7 +13,7 @@ const LINGER: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// TCP is on its way.
+    /// TCP is connecting.
     Connecting,
     OpenSent,
     OpenConfirm,
@@ -22,7 +22,7 @@ pub(super) enum Phase {
     Closing,
 }
 
-/// What both OPENs together say.
+/// The result of both OPENs.
 #[derive(Clone, Debug)]
 pub(super) struct Agreed {
     pub(super) context: Context,

@@ -68,7 +68,7 @@ impl Side {
 pub enum Transport {
     /// None: drop what there is.
     Absent,
-    /// On its way: connect if that is not tried yet, and tell [`Session::handle_connected`] or
+    /// Connecting: connect if that is not tried yet, and report to [`Session::handle_connected`] or
     /// [`Session::handle_closed`].
     Connecting,
     /// Read and written.
@@ -102,9 +102,9 @@ pub enum Event {
 /// Why a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// We said so.
+    /// By a notification of ours.
     Sent(Notification),
-    /// The peer said so.
+    /// By a notification of the peer's.
     Received(Notification),
     /// TCP did, without a word.
     Lost,
@@ -322,7 +322,7 @@ impl Session {
         states.max().unwrap_or(waiting)
     }
 
-    /// Whether an operator wants it.
+    /// Whether it is administratively up.
     pub const fn is_enabled(&self) -> bool {
         self.enabled
     }
@@ -447,7 +447,7 @@ impl Session {
         connection.keepalive_at = hold_time.map(|hold_time| now + self.backoff.jittered(hold_time / 3));
     }
 
-    /// The peer made a mistake: says which, and keeps away for a while.
+    /// The peer made an error: sends the notification, and waits before the next connection.
     fn refuse(&mut self, side: Side, notification: Notification, now: Instant) {
         self.end(side, Ending::Sent(notification), now);
         if !self.is_live() {

@@ -1,4 +1,4 @@
-//! BGP in memory: what a network's routers would know of each other once they have said it all.
+//! BGP in memory: the routes of a network's routers once BGP has converged.
 //!
 //! Sessions are byte pipes between speakers, and no time passes. A program that speaks instead of us is taken for one
 //! that says what the file says of it.
@@ -11,7 +11,7 @@ use crate::model::{BgpLearned, Learned, Network};
 
 use super::{Node, collect_learned, kernel_routes, nodes};
 
-/// Messages that pass between two speakers in one go; far more than any network's routers have to say.
+/// Messages that pass between two speakers in one go; far more than any network's routers send.
 const ROUNDS_MAX: usize = 100_000;
 
 /// How often what is heard at Azure's borders may change what is said there: a route takes one wave a border that it
@@ -27,7 +27,7 @@ pub struct Converged {
 /// Two ends of a session: a node's place, and its number for the peer.
 type Session = [(usize, PeerId); 2];
 
-/// Lets a network's routers speak until they have no more to say. `now` is any moment: none passes.
+/// Runs a network's routers until they have converged. `now` is any moment: no time passes.
 pub fn converge(network: &Network, now: Instant) -> Converged {
     let mut learned = Learned::default();
     for _ in 0..WAVES_MAX {

@@ -1,8 +1,8 @@
 //! The BGP sessions of ExpressRoute that leave Azure: edges of circuits with their customers (ER-01), and
 //! ExpressRoute gateways with the route server beside them (ARS-06).
 //!
-//! One idea: what the routers inside Azure tell each other the [`Exchange`] knows. These say to others what it knows,
-//! path and all, and what others say goes into it.
+//! One idea: the [`Exchange`] has the routes inside Azure. These routers advertise them outside with their AS paths,
+//! and what others advertise goes into it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

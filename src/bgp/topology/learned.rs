@@ -57,7 +57,7 @@ fn said(node: &Node, speaker: &Speaker, all: &mut BTreeMap<IpNet, Advertisement>
     }
 }
 
-/// By what leads there, the prefixes to which a node's peers are the best way, or one of several.
+/// By connection, the prefixes with a best path over a node's peers, or one of several.
 fn best_ways(node: &Node, speaker: &Speaker) -> BTreeMap<String, Vec<IpNet>> {
     let mut ways: BTreeMap<String, Vec<IpNet>> = BTreeMap::new();
     for prefix in speaker.prefixes() {

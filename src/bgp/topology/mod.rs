@@ -50,7 +50,7 @@ pub struct Node {
     pub asn: Asn,
     /// Its own, and by IPv4 its identifier.
     pub address: IpAddr,
-    /// What it says of itself; each once.
+    /// The prefixes that it originates; each once.
     pub routes: Vec<Route>,
     pub peers: Vec<Peer>,
     pub sink: Sink,
@@ -73,9 +73,9 @@ pub enum Sink {
     Fabric,
     /// It is a route server's: the fabric's tables, by next hop (ARS-02).
     Appliances,
-    /// It is a circuit's edge: what its customer says (ER-01).
+    /// It is a circuit's edge: what its customer advertises (ER-01).
     Edge,
-    /// It is an ExpressRoute gateway: what the route server beside it says (ARS-06).
+    /// It is an ExpressRoute gateway: what the route server of its virtual network advertises (ARS-06).
     Beside,
     /// The kernel of its namespace, by next hop.
     Kernel,
@@ -105,7 +105,7 @@ impl Node {
         self.name.eq_ignore_ascii_case(name) || self.host.eq_ignore_ascii_case(name)
     }
 
-    /// Whether what it says of itself follows from what others have heard.
+    /// Whether the prefixes that it originates follow from what others have learned.
     pub const fn is_border(&self) -> bool {
         matches!(self.sink, Sink::Edge | Sink::Beside)
     }
@@ -114,7 +114,7 @@ impl Node {
         self.peers.iter().find(|peer| peer.id == id)
     }
 
-    /// A router that has said nothing yet. `seed` decides all chance.
+    /// A router without sessions yet. `seed` decides all random choices.
     pub fn speaker(&self, seed: u64, now: Instant) -> Speaker {
         let identifier = match self.address {
             IpAddr::V4(address) => address,
@@ -137,7 +137,7 @@ pub fn nodes(network: &Network, learned: &Learned) -> Vec<Node> {
         vpn::gateways(network, learned).chain(vpn::sites(network, learned)).chain(servers).chain(borders).collect();
     for Node { peers, .. } in &mut nodes {
         let mut known = HashSet::new();
-        // Two ways to one address carry one session.
+        // Two paths to one address carry one session.
         peers.retain(|peer| known.insert((peer.local, peer.remote)));
         for (place, peer) in (0..).zip(peers) {
             peer.id = PeerId(place);

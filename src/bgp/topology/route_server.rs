@@ -1,8 +1,8 @@
 //! Route servers, as BGP knows them (ARS-01 to ARS-07).
 //!
-//! One idea: to appliances it is a router like any other, which is not on the way: next hops stay as they are. To
-//! gateways beside it, which are of its own system, it reflects (RFC 4456). Its two instances tell each other what
-//! appliances say; gateways speak with both.
+//! One idea: to appliances it is an ordinary BGP router that does not forward: next hops stay as they are. To
+//! gateways beside it, which are of its own system, it reflects (RFC 4456). Its two instances advertise to each other
+//! what appliances advertise; gateways have a session with both.
 
 use std::net::IpAddr;
 
@@ -41,7 +41,7 @@ fn peers(network: &Network, server: &RouteServer, instance: usize, space: &[IpNe
     let appliances = server.connections.iter().map(|connection| appliance(own, connection));
     // Others of its own system know the virtual networks themselves.
     let within_azure = Export { withheld: space.to_vec(), ..without_transit(own) };
-    // What a gateway says it says to both.
+    // A gateway advertises to both.
     let export = Export { refuse_from: vec![GATEWAY], ..within_azure.clone() };
     let twin = Policy { export, ..Policy::default() };
     let twin = within(server.instance_name(other), own, server.instances[other], twin);

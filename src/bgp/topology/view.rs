@@ -136,10 +136,10 @@ fn duration(time: std::time::Duration) -> String {
     format!("{days}{hours:02}:{minutes:02}:{:02}", seconds % 60)
 }
 
-/// What a router knows: its own networks and static routes, and what its peers say and it uses.
+/// A router's routes: its own networks and static routes, and the learned routes that it uses.
 pub fn learned_rows(node: &Node, speaker: &Speaker) -> Vec<RouteRow> {
     let own = speaker.prefixes().flat_map(|prefix| speaker.best(prefix).map(move |path| (prefix, path)));
-    // At Azure's borders these are what others in there have said.
+    // At Azure's borders these are learned from routers inside.
     let own = own.filter(|(_, path)| !matches!(path.source, Source::Peer(_)) && !node.is_border());
     let own = own.map(|(prefix, path)| route_row(node, node.address, node.address, *prefix, path));
     let told = node.peers.iter().flat_map(|peer| {
@@ -151,7 +151,7 @@ pub fn learned_rows(node: &Node, speaker: &Speaker) -> Vec<RouteRow> {
     rows
 }
 
-/// What a router's peers say and it does not use, with the reason.
+/// The learned routes that a router does not use, with the reason.
 pub fn refused_rows(node: &Node, speaker: &Speaker) -> Vec<RouteRow> {
     let said = node.peers.iter().flat_map(|peer| {
         let refused = speaker.learned(peer.id).filter_map(|(prefix, path, refusal)| Some((prefix, path, refusal?)));

@@ -78,7 +78,7 @@ fn twin(node: String, (own, families): (BgpSettings, Families), other: BgpSettin
     }
 }
 
-/// What its local network gateways say, each once.
+/// The prefixes of its local network gateways, each once.
 fn fixed(network: &Network, gateway: GatewayIx) -> Vec<IpNet> {
     let spaces = network.connections_of(gateway).flat_map(|(ix, _)| network.local_space(ix));
     let mut prefixes: Vec<_> = spaces.collect();

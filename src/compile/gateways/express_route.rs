@@ -1,6 +1,6 @@
-//! The edges of circuits, and which circuits gateways go by, out of what they have told each other.
+//! The edges of circuits, and the circuits that gateways use, from the routes that they exchange.
 //!
-//! One idea: to a packet an edge is a gateway that stands in no virtual network. It has a table of its own, which leads
+//! One idea: to a packet an edge is a gateway outside of virtual networks. It has a table of its own, which leads
 //! to its circuit's two links, to gateways and to other edges.
 
 use std::collections::BTreeMap;

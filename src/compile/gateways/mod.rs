@@ -1,4 +1,4 @@
-//! What each gateway knows of the way to where, and what its virtual networks are told of it (VPN-12, SYS-10).
+//! The routes of each gateway, and the routes that its virtual networks learn from it (VPN-12, SYS-10).
 //!
 //! One idea: to a subnet all of a gateway's routes look alike, they lead to the gateway; which tunnel takes a packet is
 //! the gateway's own table.
@@ -29,7 +29,7 @@ const POOL_MAX: usize = 256;
 /// As long as a NAT gateway keeps an idle connection by itself (NAT-04).
 const TCP_IDLE_SECS: u16 = 240;
 
-/// What a virtual network is told by the gateways that it uses, its own or a peer's (PEER-31).
+/// The routes of a virtual network from the gateways that it uses, its own or a peer's (PEER-31).
 #[derive(Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct InUse {
     /// By prefix.
@@ -43,7 +43,7 @@ pub(super) struct InUse {
     pub(super) to_peers: Vec<GatewayRoute>,
 }
 
-/// One prefix that a gateway knows a way to.
+/// One prefix that a gateway has a route to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct GatewayRoute {
     pub(super) prefix: IpNet,
@@ -61,7 +61,7 @@ pub(super) struct Gateways {
     /// Of each route server.
     through: Vec<BTreeMap<IpNet, Vec<IpAddr>>>,
     exchange: Exchange,
-    /// How long the AS paths of ExpressRoute gateways' ways are, and by name those of others'.
+    /// The AS path lengths of ExpressRoute gateways' routes, and by name those of others'.
     express: BTreeMap<GatewayIx, BTreeMap<IpNet, usize>>,
     lengths: BTreeMap<String, BTreeMap<IpNet, usize>>,
 }
@@ -127,8 +127,8 @@ impl Gateways {
         Self { routes, peers, links, through, exchange, express, lengths }
     }
 
-    /// Of one prefix ExpressRoute's way is taken (BGP-23) unless a route server prefers another, and what is not taken
-    /// is not even listed (RSEL-08).
+    /// For one prefix ExpressRoute wins (BGP-23) unless a route server prefers another. A route that loses is not even
+    /// listed (RSEL-08).
     pub(super) fn in_use(&self, network: &Network, learned: &Learned, vnet: VnetIx) -> InUse {
         let mut gateways = network.gateways_in_use(vnet);
         gateways.sort_by_key(|gateway| network.gateway(*gateway).kind == GatewayKind::Vpn);
@@ -239,7 +239,7 @@ impl Gateways {
         tables.map(table).chain(edges).collect()
     }
 
-    /// What the other gateways of its virtual network know, where a route server has them hear of each other (ARS-06,
+    /// What the other gateways of its virtual network know, where a route server exchanges their routes (ARS-06,
     /// BGP-22).
     fn across(&self, network: &Network, ix: GatewayIx) -> BTreeMap<IpNet, GatewayIx> {
         let gateway = network.gateway(ix);

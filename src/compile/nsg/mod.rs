@@ -45,7 +45,7 @@ pub struct RuleRef {
     pub id: RuleId,
 }
 
-/// What a rule stands in.
+/// The NSG or the collection that has a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RuleOwner {
     Nsg(NsgIx),

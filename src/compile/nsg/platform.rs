@@ -19,7 +19,7 @@ use super::{Acls, EffectiveRule, admin, rule_name};
 /// Which rules name which services, and the lists made of them.
 pub(in crate::compile) struct Platform {
     named: HashMap<(RuleOwner, String), Vec<PlatformService>>,
-    /// By the list that a rule stands in.
+    /// By the list that has the rule.
     known: HashMap<AclId, Option<AclId>>,
 }
 

@@ -1,4 +1,4 @@
-//! Which number stands for which security rule.
+//! The numbers of security rules.
 //!
 //! One idea: counters and flow records know a rule by a number that outlives a change of the file, so the owner of a
 //! running network hands its numbers in; a file by itself is numbered in its order.

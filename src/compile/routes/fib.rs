@@ -73,7 +73,7 @@ impl Fibs {
         let mut all = Self::default();
         let mut listings = Memo::after(&known.listings);
         let mut fibs = Memo::after(&known.fibs);
-        // Two VNets never have the same listing: it says where their own ranges lead.
+        // Two VNets never have the same listing: it has where their own ranges lead.
         let mut numbered: HashMap<_, _, RandomState> = HashMap::default();
         let mut tables = Vec::new();
         for own in (0..network.virtual_networks.len()).map(VnetIx) {

@@ -86,7 +86,7 @@ pub(super) struct Sources {
     pub(super) table: Option<Same<UserRoutes>>,
     /// The ranges of each service endpoint.
     pub(super) services: Vec<Same<Prefixes>>,
-    /// A gateway stands in it and needs routes of its own.
+    /// It has a gateway, which needs routes of its own.
     pub(super) to_peers: bool,
 }
 
@@ -142,7 +142,7 @@ fn internet_rows(surroundings: &Surroundings) -> impl Iterator<Item = Row> {
     prefixes.map(|prefix| system(prefix, NextHopType::Internet, Target::Internet))
 }
 
-/// One row a prefix that a gateway knows a way to (SYS-10), or that a route server has heard of from appliances
+/// One row for each prefix that a gateway has a route to (SYS-10), or that a route server has learned from appliances
 /// (ARS-08).
 fn gateway_rows(surroundings: &Surroundings, to_peers: bool) -> impl Iterator<Item = Row> {
     let row = |prefix: IpNet, target, next_hops: &Vec<IpAddr>| {
@@ -217,7 +217,7 @@ fn takes_default(row: &Row) -> bool {
     moved && row.route.prefixes.contains(&Ipv4Net::default().into())
 }
 
-/// Where a row stands in the listing (DIAG-02).
+/// A row's position in the listing (DIAG-02).
 fn listed(row: &Row) -> (RouteSource, &[IpNet], NextHopType) {
     (row.route.source, &row.route.prefixes, row.route.next_hop_type)
 }

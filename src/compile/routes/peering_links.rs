@@ -1,4 +1,4 @@
-//! Peering links, reduced to what packets meet: which pairs are connected, and what each side's flags ask of a packet.
+//! Peering links, reduced to what forwarding needs: the connected pairs, and the checks of each side's flags.
 
 use std::collections::HashSet;
 

@@ -167,7 +167,7 @@ virtualMachines:
   - {name: m, networkInterfaces: [{subnet: v/s}]}
 ";
 
-    /// Of the tables that are told of the file with this in place of that.
+    /// The changed tables of the file after this replacement.
     fn told(this: &str, that: &str) -> Option<Vec<usize>> {
         let before = load(FILE, "l.yaml").unwrap();
         let text = FILE.replace(this, that);

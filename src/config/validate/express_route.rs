@@ -150,7 +150,7 @@ impl Circuits {
     }
 }
 
-/// One key, one connection: what is issued is told apart (ER-10).
+/// One key, one connection (ER-10).
 fn check_keys(document: &Document, report: &mut Report) {
     let of_files = document.express_route_circuits.iter().map(|circuit| &circuit.authorizations);
     let mut known: Vec<&str> = Vec::new();

@@ -58,7 +58,7 @@ impl<'a> Tags<'a> {
             AddressField::Some(RangeOrTag::Range(range)) => Some(AddressPrefix::Prefix(*range)),
             AddressField::Some(RangeOrTag::Tag(name)) => self.find(name, field.at, report).map(AddressPrefix::Tag),
         };
-        // All of them are looked at, so that every mistake is told.
+        // All of them are checked, so that every error is reported.
         let addresses: Vec<_> = fields.iter().map(address).collect();
         addresses.into_iter().collect()
     }

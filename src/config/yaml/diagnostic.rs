@@ -224,7 +224,7 @@ impl Report {
         self.locations.of(at)
     }
 
-    /// Takes in the sites of an item of a list: where its text begins is told by the lines before it.
+    /// Takes in the sites of a list's item: `lines` is the number of lines before its text.
     pub(in crate::config) fn adopt(&mut self, part: PartId, sites: Sites, (list, index): (At, usize), lines: usize) {
         self.locations.items.insert(part, Item { sites, list, index, lines });
     }
