@@ -27,13 +27,14 @@ impl Lab {
     pub(crate) const NATTED: PortId = PortId(2);
     pub(crate) const INTERNET: PortId = PortId(3);
 
-    /// Web's subnet has this many user routes, of which one spreads flows over `db` and an address that nobody has. Each subnet this many rules: half inbound, half outbound, of which
-    /// only the first ever matches, inbound TCP port 25, and denies. The default rules allow the rest.
+    /// Web's subnet has this many user routes, of which one spreads flows over `db` and an unused address. Each subnet
+    /// this many rules: half inbound, half outbound, of which only the first ever matches, inbound TCP port 25, and
+    /// denies. The default rules allow the rest.
     pub(crate) fn new(routes: u32, rules: u32) -> Self {
         Self::of(&topology(routes, rules))
     }
 
-    /// In order of their ports: a client, the backend of an internal load balancer at 10.1.0.100:80, somebody who leaves
+    /// In order of their ports: a client, the backend of an internal load balancer at 10.1.0.100:80, a machine that leaves
     /// by a NAT gateway, and the Internet.
     pub(crate) fn translating() -> Self {
         Self::of(TRANSLATING)
@@ -66,7 +67,7 @@ impl Lab {
         while self.flows.records.expire(self.now, 100_000) > 0 {}
     }
 
-    /// Nobody remembers where a flow goes.
+    /// No path is cached.
     pub(crate) fn forget_paths(&mut self) {
         self.paths = RefCell::default();
     }

@@ -121,7 +121,7 @@ fn packets_that_are_dropped() {
     check(&lab, &mut traffic);
 }
 
-/// One appliance does not forward, the other is nobody's.
+/// One appliance does not forward, the other's address is unused.
 #[test]
 fn packets_of_flows_that_are_spread() {
     let lab = Lab::new(400, 100);
@@ -164,7 +164,7 @@ fn packets_of_flows_that_are_translated() {
     }
 }
 
-/// Over tunnels whose ends have other names for each other: address for address, port for port, and flows that share an
+/// Over tunnels with address translation at both ends: address for address, port for port, and flows that share an
 /// address; pieces of datagrams, and errors.
 #[test]
 fn packets_over_tunnels_that_translate() {
@@ -231,7 +231,7 @@ fn first_packets_of_new_flows() {
     assert_eq!(allocations(|| lab.forget_flows()), 0);
 }
 
-/// Through a worker's batch: with nobody looking, with somebody who takes what comes, and with one who takes nothing.
+/// Through a worker's batch: without a trace, with a reader that takes what comes, and with one that takes nothing.
 #[test]
 fn batches_traced_and_not() {
     let lab = Lab::new(400, 100);

@@ -1,4 +1,4 @@
-//! Questions whose answer depends on the flow's hash: routes to several appliances (RSEL-06), as `explain`, `reach`,
+//! Questions with answers that depend on the flow's hash: routes to several appliances (RSEL-06), as `explain`, `reach`,
 //! `next-hop`, `test` and lint see them.
 
 use std::collections::BTreeSet;
@@ -67,7 +67,7 @@ fn with(yaml: &str, from: &str, to: &str) -> String {
     yaml.replace(from, to)
 }
 
-/// SPREAD with one of the appliances as nobody made it.
+/// SPREAD with one of the appliances as by default, without IP forwarding.
 fn second_does_not_forward() -> String {
     with(
         SPREAD,
@@ -142,7 +142,7 @@ fn rsel_06_an_appliance_that_does_not_forward_makes_it_depend() {
     assert_eq!(answer.forward.dropped.as_deref(), Some("NotForwarding"), "the way that is told is one that fails");
 }
 
-/// UDR-12: nobody owns one next hop. What is left of two is a route to one.
+/// UDR-12: one next hop is an unused address. Of two, one is left.
 #[test]
 fn udr_12_a_missing_appliance_makes_it_depend() {
     let yaml = SPREAD.replace("10.10.0.5]", "10.10.0.99]");
@@ -208,7 +208,7 @@ fn rsel_06_stages_multiply() {
 }
 
 #[test]
-fn reach_says_depends_and_tells_the_ways() {
+fn reach_reports_depends_and_lists_the_paths() {
     let (network, compiled) = load(&second_does_not_forward());
     let traffic = analysis::traffic(&network, Some(analysis::Probe::Ping), BTreeSet::new());
     let before = analysis::reach(&network, &compiled, &traffic).unwrap();

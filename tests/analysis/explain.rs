@@ -404,9 +404,9 @@ fn cs_17_a_next_hop_behind_a_second_peering() {
     assert!(answer.further[0].cause.starts_with("NIC v2/eth0 without enableIPForwarding"), "{:?}", answer.further);
 }
 
-/// UDR-12: nobody has the address; the one appliance in reach is offered.
+/// UDR-12: no interface has the address; the one appliance in reach is proposed.
 #[test]
-fn udr_12_a_next_hop_that_nobody_owns() {
+fn udr_12_a_next_hop_that_no_interface_owns() {
     let answer = ask(&with(ONE_VNET, "nextHopIpAddress: 10.40.9.4", "nextHopIpAddress: 10.40.9.44"), "x", "y");
     let route = "route table inspect, route all: 10.40.0.0/16 -> VirtualAppliance 10.40.9.44";
     assert_eq!(answer.cause.unwrap(), format!("{route}: nobody has the next hop's address 10.40.9.44"));
@@ -735,7 +735,7 @@ networkManagers:
     let (path, moved) = (path.replace("rules[1]", "rules[0].priority"), value.replace("priority: 19", "priority: 1"));
     assert_eq!(changes(&first)[0], (path.as_str(), "2"));
     assert_eq!((changes(&first)[1].1, first.checked), (moved.as_str(), true));
-    // An administrator's word is the last, whatever the NSG says of it.
+    // An administrator's rule is final, under any NSG.
     let always = with(&yaml, "access: Deny", "access: AlwaysAllow");
     let filter =
         ask(&always, "va", "vb:22").forward.hops[1].steps.iter().find(|step| step.what == StepKind::Filter).cloned();
@@ -770,7 +770,7 @@ const SITE: &str = include_str!("../../config/site-to-site.yaml");
 /// PEER-30, PEER-31, PEER-32: without the flags neither the spoke nor the site knows the other; the flags are named, and
 /// setting them was tried.
 #[test]
-fn peer_30_a_spoke_without_transit_is_told_which_flag_lacks() {
+fn peer_30_a_spoke_without_transit_names_the_missing_flag() {
     let lacking = "peering spoke-hub has no useRemoteGateways (PEER-30)";
     let flag = ("virtualNetworks[1].virtualNetworkPeerings[0].useRemoteGateways", "true");
     let without = with(SITE, ", useRemoteGateways: true", "");
@@ -820,10 +820,10 @@ fn rsel_03_a_range_that_the_peering_hides() {
     assert!(cause.contains("10.20.5.1 is at dc, but VNet spoke has its range") && cause.contains("hidden"), "{cause}");
 }
 
-/// VPN-11, VPN-12: a device whose routes leave a network out, a local network gateway that does not name an address, and an
-/// address that nobody has at the site.
+/// VPN-11, VPN-12: a device without routes to one network, a local network gateway that does not name an address, and an
+/// unused address at the site.
 #[test]
-fn vpn_12_what_nobody_has_told_is_named() {
+fn vpn_12_ranges_that_are_not_configured_are_named() {
     let keys = "addresses: [192.168.50.10], sharedKey: a-secret";
     let yaml = with(SITE, keys, &format!("{keys}, routes: [10.10.0.0/16]"));
     let answer = ask(&yaml, "dc", "app");

@@ -19,7 +19,7 @@ fn port(port: u16) -> Filter {
 }
 
 #[test]
-fn filters_are_read_as_they_are_meant() {
+fn filters_are_parsed() {
     let read = |text: &str| parse_filter(text).unwrap_or_else(|error| panic!("{error}"));
     let tcp = Filter::Protocol(Protocol::TCP);
     let host = Filter::Host(Side::Either, Host::Address("10.1.1.4".parse().unwrap()));
@@ -151,7 +151,7 @@ proptest! {
         prop_assert_eq!(parse_filter(&filter.to_string()), Ok(filter));
     }
 
-    /// Whatever is typed is read or refused, with a mark within the text.
+    /// Any text is parsed or refused, with a mark within the text.
     #[test]
     fn nothing_typed_panics(words in prop::collection::vec(prop_oneof![
         prop::sample::select(vec!["host", "net", "port", "src", "dst", "tcp", "and", "or", "not", "(", ")", "!", "&&", "||",

@@ -1,4 +1,4 @@
-//! `flow-verify`: which rule of an interface decides, whatever routes and the far end say (DIAG-05).
+//! `flow-verify`: which rule of an interface decides, apart from routes and the far end (DIAG-05).
 
 use vnet::analysis::{FlowAccess, FlowProtocol, FlowVerifyAnswer, FlowVerifyQuery, flow_verify, parse_end, parse_port};
 use vnet::compile::compile;

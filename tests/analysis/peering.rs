@@ -232,7 +232,7 @@ fn peer_17_a_sync_from_the_side_that_changed_copies_nothing() {
     let synced = change::sync(&before, Some("b-a")).unwrap();
     assert_eq!(stand(&synced, "b-a").1, FullyInSync);
     assert_eq!(change::left_to_sync(&synced, "b-a"), None);
-    // A classic network's side is Azure's own: nobody syncs it by itself, and it comes along.
+    // A classic network's side is Azure's own: it has no sync of its own: it is synced with the other side.
     let (classic, grown) = ("c! 10.3.0.0/16", "a 10.1.0.0/16 10.9.0.0/16 > c");
     let before = apply(&[&["a 10.1.0.0/16 > c", classic], &[grown, classic]]).unwrap();
     assert_eq!(change::left_to_sync(&before, "a-c"), None);
@@ -393,7 +393,7 @@ fn peer_18_a_peered_subnet_that_is_resized_waits_for_a_sync() {
     assert_eq!(links.advance(file(&[&a("10.1.0.0/23"), &b])).unwrap(), network, "what is stored survives a restart");
     network.sync_link(network.find_link("b-a").unwrap()).unwrap();
     assert_eq!(peering_routes(&network, 1), ["10.1.0.0/23"]);
-    // A range that no peered subnet has is nobody's business.
+    // A range that no peered subnet has does not matter.
     let network = apply(&[&[&a("10.1.0.0/24"), &b], &[&a("10.1.0.0/24 10.9.0.0/24"), &b]]).unwrap();
     assert_eq!(stand(&network, "b-a").1, FullyInSync);
 }
@@ -416,7 +416,7 @@ fn peer_44_a_peering_with_a_classic_vnet_has_one_link() {
     assert_eq!(stand(&network, "a-c"), (Connected, FullyInSync));
     assert_eq!(peering_routes(&network, 0), ["10.3.0.0/16"]);
     assert_eq!(peering_routes(&network, 1), ["10.1.0.0/16"], "the classic side has its route too");
-    assert_eq!(analysis::peerings(&network).len(), 1, "Azure keeps the other side, nobody sees it");
+    assert_eq!(analysis::peerings(&network).len(), 1, "Azure keeps the other side, and does not show it");
     assert!(network.find_link("c/a-c").is_err());
 
     network.remove_link(network.find_link("a-c").unwrap());
@@ -504,7 +504,7 @@ fn put(running: &Network, vnets: &[&str]) -> Result<Network, String> {
     change::apply(running, wanted, false).map_err(|refusal| refusal.message)
 }
 
-/// A link whose remote is deleted stays, Disconnected, and is listed as it was; a file that never had it errs.
+/// After its remote is deleted a link stays, Disconnected, and is listed as it was; a file that never had it errs.
 #[test]
 fn peer_04_a_deleted_virtual_network_leaves_the_remote_link_behind() {
     let linked = put(&file(&[A_B, B_A]), &[A_B, B_A]).unwrap();
@@ -524,7 +524,7 @@ fn peer_04_a_deleted_virtual_network_leaves_the_remote_link_behind() {
     assert!(put(&file(&[A]), &[A_B]).unwrap_err().contains("there is no virtual network `b`"));
     let other = "a 10.1.0.0/16 > c";
     assert!(put(&linked, &[other]).unwrap_err().contains("there is no virtual network `c`"));
-    // An update is a put, and nobody is put a link to.
+    // An update is a PUT, and a PUT with a link to no network is refused.
     let changed = "a 10.1.0.0/16 > b+allowForwardedTraffic=true";
     assert!(put(&left, &[changed]).unwrap_err().contains("there is no virtual network `b`"));
     // In another region the virtual network itself is another one.

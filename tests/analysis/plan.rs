@@ -84,7 +84,7 @@ fn nsg_23_flows_that_are_flushed_meet_new_rules_at_once() {
 }
 
 #[test]
-fn lists_are_told_as_lists() {
+fn lists_are_printed_as_lists() {
     assert_eq!(
         with(&[("addressSpace: [10.0.0.0/16]", "addressSpace: [10.0.0.0/16, 10.9.0.0/16]")]),
         [

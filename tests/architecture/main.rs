@@ -1,4 +1,5 @@
-//! The architecture, checked: who may use whom, where `unsafe`, printing and clocks live, whose licences we take.
+//! The architecture, checked: which module may use which, where `unsafe`, printing and clocks live, which licences we
+//! accept.
 //!
 //! It reads the sources as text with comments and strings blanked out. It does not follow re-exports: an arrow is the
 //! name of a module behind `crate::`.
@@ -232,17 +233,31 @@ fn offences(judge: impl Fn(&Source, &str) -> Option<String>) -> Vec<String> {
     offences
 }
 
+/// These programs list their tests themselves: a function with `#[test]` would never run there.
+#[test]
+fn every_test_function_runs() {
+    for program in ["conformance", "golden"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(program);
+        for path in folder.read_dir().expect("readable").map(|entry| entry.expect("readable").path()) {
+            if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).expect("readable");
+                assert!(!code(&text).contains("#[test]"), "{}: move the test to another program", path.display());
+            }
+        }
+    }
+}
+
 fn tokens(line: &str) -> impl Iterator<Item = &str> {
     line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|token| !token.is_empty())
 }
 
-/// Whether the line calls this macro, not one whose name ends alike.
+/// Whether the line calls this macro, not one with a longer name that ends alike.
 fn calls(line: &str, mac: &str) -> bool {
     line.match_indices(mac).any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
 }
 
 /// The names right behind `crate::`, or in braces behind it. Formatted code breaks such braces only past 120 columns,
-/// and nobody groups that many modules.
+/// and no group has that many modules.
 fn crate_paths(line: &str) -> Vec<String> {
     let mut names = vec![];
     for (at, prefix) in line.match_indices("crate::") {

@@ -45,7 +45,7 @@ fn rules_are_listed_once_and_by_family() {
     assert_eq!(families, FAMILIES);
 }
 
-/// Whatever the sources, tests, examples and documents cite can be read in `docs/rules`, and by `vnet rule`.
+/// Every rule that sources, tests, examples and documents cite can be read in `docs/rules`, and by `vnet rule`.
 #[test]
 fn every_cited_rule_is_defined() {
     let defined = defined();

@@ -1,4 +1,4 @@
-//! A peer whose session is up and whose UPDATEs are damaged, as many as it likes, and again whenever it is let in (RFC 7606): what
+//! A peer with a session that sends damaged UPDATEs, as many as it likes, and again in each new session (RFC 7606): what
 //! it may fill, what others hear of it, and that nothing of it is left.
 
 use std::collections::BTreeSet;
@@ -62,7 +62,7 @@ impl Scene {
         welcome
     }
 
-    /// Says something in a session that is up, whatever became of the one before.
+    /// Sends a message in a session that is up, after any end of the one before.
     fn say(&mut self, bytes: &[u8]) {
         for _ in 0..100 {
             if self.world.nodes[ROUTER].transport(HOSTILE, Side::Remote) == Transport::Open || self.connect(HOSTILE) {

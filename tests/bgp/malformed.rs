@@ -1,4 +1,4 @@
-//! Mistakes, each with the remedy that RFC 4271, 7606 and their kin ask for; and bytes nobody should send at all.
+//! Mistakes, each with the remedy that RFC 4271, 7606 and their kin ask for; and bytes that no speaker should send.
 
 use proptest::prelude::*;
 use vnet::bgp::Notification;

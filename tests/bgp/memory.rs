@@ -19,7 +19,7 @@ pub(crate) struct Link {
     ends: [(usize, PeerId); 2],
     /// The connection that either end opened, if there is one.
     open: [bool; 2],
-    /// Nothing passes, and nobody is told.
+    /// Nothing passes, and no end gets an error.
     cut: bool,
 }
 
@@ -192,7 +192,7 @@ impl World {
         self.best(node, prefix).first().map(|path| path.attributes.as_path.to_string())
     }
 
-    /// Whom a node would send packets to.
+    /// The peer that a node would send packets to.
     pub(crate) fn via(&self, node: usize, prefix: &str) -> Vec<usize> {
         let mut via: Vec<_> = self
             .best(node, prefix)

@@ -399,7 +399,7 @@ fn a_flapping_prefix_costs_a_slow_reader_one_message() {
 
 /// RFC 2918.
 #[test]
-fn a_peer_says_it_all_again() {
+fn a_peer_advertises_everything_again() {
     let mut world = chain(2);
     world.network(0, "10.1.0.0/16");
     world.network(0, "fd01::/48");
@@ -412,9 +412,9 @@ fn a_peer_says_it_all_again() {
     assert_eq!(world.best(1, "10.1.0.0/16").len(), 1);
 }
 
-/// Everything that changes is told once to whoever reads it.
+/// Each change is reported once to its reader.
 #[test]
-fn changes_are_told() {
+fn changes_are_reported() {
     let mut world = chain(2);
     world.run_secs(5);
     world.network(0, "10.1.0.0/16");
@@ -429,7 +429,7 @@ fn changes_are_told() {
     assert_eq!(changes(&mut world).len(), 2);
 }
 
-/// A peer whose path does not begin with itself is not believed (RFC 4271 section 6.3), nor a next hop that is us.
+/// A path that does not begin with its peer is refused (RFC 4271 section 6.3), and so is our own address as next hop.
 #[test]
 fn paths_that_lie() {
     let mut world = World::new();
@@ -512,7 +512,7 @@ fn what_is_passed_on_of_attributes() {
     assert_eq!(known(within), Attributes { med: None, local_pref: Some(100), ..unusual(&[65009]) });
 }
 
-/// RFC 4456: who reflects changes nothing of what its own system says, LOCAL_PREF neither.
+/// RFC 4456: a reflector changes no attribute of its own system's routes, not even LOCAL_PREF.
 #[test]
 fn what_is_reflected_stays_as_it_was() {
     let mut world = World::new();

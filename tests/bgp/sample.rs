@@ -86,7 +86,7 @@ pub(crate) fn open() -> impl Strategy<Value = Open> {
     let hold_time = prop_oneof![Just(0), 3..=u16::MAX];
     (asn(), hold_time, 1..0xe000_0000u32, families, any::<bool>(), any::<bool>()).prop_map(
         |(asn, hold_time, identifier, families, route_refresh, four_byte_asn)| Open {
-            // Who cannot say four bytes has no number that needs them.
+            // A speaker without four-byte numbers has none that needs them.
             asn: if four_byte_asn { asn } else { Asn(asn.0 & 0xffff | 1) },
             hold_time,
             identifier: identifier.into(),

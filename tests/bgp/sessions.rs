@@ -40,7 +40,7 @@ fn both_connect_and_one_connection_stays() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
-    /// However bytes are cut and whoever comes first, both end up with the same connection.
+    /// However bytes are cut, and whichever side connects first, both end up with the same connection.
     #[test]
     fn collisions(chunk in 1..200usize, seed in 0..3usize, passive in 0..3u8) {
         let mut world = World::new();
@@ -62,7 +62,7 @@ proptest! {
     }
 }
 
-/// BGP-05: the peer of an APIPA address must connect; nobody does if both wait.
+/// BGP-05: the peer of an APIPA address must connect; there is no session if both wait.
 #[test]
 fn two_that_wait_never_meet() {
     let mut world = World::new();
@@ -179,7 +179,7 @@ fn an_unexpected_as_number_is_refused() {
 }
 
 #[test]
-fn nothing_in_common_is_said_so() {
+fn no_common_capability_is_reported() {
     let mut world = World::new();
     let (a, b) = (world.node(65001), world.node(65002));
     let (towards_b, towards_a) = (World::peer_config(a, 65002), World::peer_config(b, 65001));
@@ -229,7 +229,7 @@ fn open() -> Vec<u8> {
 
 /// RFC 4271 section 4.4: each UPDATE and KEEPALIVE begins the hold time anew, and a ROUTE-REFRESH does; silence does not.
 #[test]
-fn whatever_is_heard_restarts_the_hold_timer() {
+fn every_message_restarts_the_hold_timer() {
     let end_of_routes = hand_made(2, &[0; 4]);
     let reads = |world: &mut World| {
         let waiting = world.nodes[0].outgoing(PeerId(1), Side::Remote).len();

@@ -1,4 +1,4 @@
-//! A peer that misbehaves on a real socket: it hears the right last words, and nobody else's session is harmed.
+//! A peer that misbehaves on a real socket: it gets the right NOTIFICATION, and no other session is harmed.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -35,13 +35,13 @@ fn cases() -> [(&'static str, Vec<u8>, [u8; 2]); 7] {
         ("no such type", message(9, &[]), [1, 3]),
         ("an OPEN of another AS", open(65009), [2, 2]),
         ("a KEEPALIVE before the OPEN", message(KEEPALIVE, &[]), [5, 1]),
-        ("an UPDATE whose parts do not add up", [established(), message(UPDATE, &[0xff; 4])].concat(), [3, 1]),
+        ("an UPDATE with inconsistent lengths", [established(), message(UPDATE, &[0xff; 4])].concat(), [3, 1]),
         ("silence", established(), [4, 0]),
     ]
 }
 
 #[test]
-fn the_right_last_words_and_nobody_else_harmed() {
+fn the_right_notification_and_no_other_session_harmed() {
     if !permitted(Some(Brand::Bird.program())) {
         return;
     }
@@ -64,7 +64,7 @@ fn the_right_last_words_and_nobody_else_harmed() {
         let words = last_words(&heard).unwrap_or_else(|| panic!("noise {seed} is answered"));
         assert!((1..=5).contains(&words[0]), "noise {seed}: {words:?}");
     }
-    assert!(router.theirs.run(|| once(STRANGER, &open(65003))).unwrap().is_empty(), "nobody talks to strangers");
+    assert!(router.theirs.run(|| once(STRANGER, &open(65003))).unwrap().is_empty(), "no speaker answers strangers");
 
     assert!(ours.has("10.20.0.0/16") && router.has("10.1.0.0/16"));
     assert_eq!(ours.status().counters.established, 1, "the other session has not noticed");
@@ -132,7 +132,7 @@ fn a_flood_of_damaged_updates() {
     }
 }
 
-/// Sends damaged UPDATEs for so long, by whatever session it gets; how many.
+/// Sends damaged UPDATEs for so long, in any session it gets; how many.
 fn flood(time: Duration) -> usize {
     let end = Instant::now() + time;
     let (mut sent, mut seed) = (0, 1);
@@ -217,7 +217,7 @@ fn connected(from: Ipv4Addr) -> Option<TcpStream> {
 fn once(from: Ipv4Addr, said: &[u8]) -> Vec<u8> {
     let mut stream = connected(from).expect("a connection");
     let mut heard = Vec::new();
-    // Whom nobody wants to hear is reset.
+    // A connection that is not wanted is reset.
     if stream.write_all(said).is_ok() {
         let _ = stream.read_to_end(&mut heard);
     }

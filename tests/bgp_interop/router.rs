@@ -1,4 +1,4 @@
-//! Somebody else's router in a namespace of its own, joined to ours by a veth pair.
+//! Another project's router in a namespace of its own, joined to ours by a veth pair.
 //!
 //! It is AS 65002 at 198.51.100.2, has 10.20.0.0/16 and fd20::/48, and peers with AS 65001 at 198.51.100.1 for both families,
 //! with a hold time of 9 seconds and segments signed by [`PASSWORD`].
@@ -28,7 +28,7 @@ pub(crate) enum Brand {
 }
 
 impl Brand {
-    /// The program whose presence stands for all.
+    /// The program that shows by its presence that all are installed.
     pub(crate) const fn program(self) -> &'static str {
         match self {
             Self::Frr => "/usr/lib/frr/bgpd",

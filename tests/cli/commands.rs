@@ -382,7 +382,7 @@ fn diag_05_flow_verify_has_network_watchers_fields() {
 }
 
 #[test]
-fn explain_tells_both_ways_through_the_appliance() {
+fn explain_shows_both_directions_through_the_appliance() {
     let answer = run("explain web db:443 -t config/hub-spoke.yaml");
     assert_eq!((answer.code, answer.stderr.as_str()), (0, ""));
     let story = &answer.stdout;
@@ -446,7 +446,7 @@ fn explain_warns_of_an_asymmetric_path_by_its_exit_code() {
 }
 
 #[test]
-fn reach_shows_who_reaches_whom() {
+fn reach_shows_each_pair_of_machines() {
     let answer = run("reach -t config/nsg-tiers.yaml --port 5432");
     assert_eq!((answer.code, answer.stderr.as_str()), (0, ""));
     assert_eq!(
@@ -480,7 +480,7 @@ fn reach_is_data_and_knows_the_way() {
     assert!(run("reach -t config/hub-spoke.yaml").stdout.contains("via nva"));
 }
 
-/// Behind one TUN a subnet stands for whoever is in it.
+/// Behind one TUN a subnet stands for all machines in it.
 #[test]
 fn reach_knows_virtual_networks_on_one_tun() {
     assert_eq!(json("reach -t config/two-vnets.yaml")["nodes"], serde_json::json!(["a/default", "b/default"]));
@@ -492,7 +492,7 @@ fn reach_knows_virtual_networks_on_one_tun() {
 }
 
 #[test]
-fn reach_tells_an_unanswered_question_from_a_dropped_one() {
+fn reach_distinguishes_an_unanswered_packet_from_a_dropped_one() {
     let hole = "  - {name: hole, routes: [{name: r, addressPrefix: 10.1.1.0/24, nextHopType: None}]}\n";
     let text = ASYMMETRIC
         .replace("addressPrefix: 10.1.2.0/24}\n", "addressPrefix: 10.1.2.0/24, routeTable: hole}\n")
@@ -664,7 +664,7 @@ fn a_reader_that_leaves_early_is_no_error() {
 }
 
 #[test]
-fn the_answer_stays_no_when_nobody_reads_it() {
+fn the_answer_stays_no_when_its_reader_has_left() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let blocked = ["explain", "web", "db:5432", "-t", "config/nsg-tiers.yaml"];
@@ -707,7 +707,7 @@ fn colour_is_for_terminals_and_only_if_wanted() {
     assert!(!coloured(&on_a_terminal(&format!("{LINE} --color never"), None)));
 }
 
-/// Either direction over one of two appliances, of which one is nobody's.
+/// Either direction over one of two appliances, of which one is no machine's address.
 #[test]
 fn explain_has_its_own_exit_code_for_what_depends_on_the_hash() {
     let member = "nextHopType: VirtualAppliance, nextHopIpAddress: 10.1.3.4";
@@ -737,9 +737,9 @@ fn explain_has_its_own_exit_code_for_what_depends_on_the_hash() {
     assert!(answer.stdout.contains("via nva or nva2"), "{}", answer.stdout);
 }
 
-/// PIP-01: every public address, and whose it is.
+/// PIP-01: every public address, and its owner.
 #[test]
-fn pip_01_public_addresses_are_listed_with_whoever_uses_them() {
+fn pip_01_public_addresses_are_listed_with_their_users() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("lab.yaml");
     fs::write(
@@ -786,7 +786,7 @@ virtualMachines: [{name: m, networkInterfaces: [{subnet: v/s, publicIPAddress: a
     assert!(table.contains("load balancer lb, frontend one") && table.contains("Used By"), "{table}");
 }
 
-/// Bounded before it is looked at: nobody waits, and no memory goes.
+/// Bounded before it is parsed: it costs neither time nor memory.
 #[test]
 fn what_is_too_large_for_a_topology_is_refused_early() {
     let dir = tempfile::tempdir().unwrap();
@@ -840,7 +840,7 @@ fn diag_08_a_storage_path_that_is_no_directory_is_a_mistake_in_the_file() {
 }
 
 #[test]
-fn the_help_names_the_variables_that_are_heeded() {
+fn the_help_names_the_variables_that_apply() {
     let help = run("--help").stdout;
     assert!(help.contains("VNET_LAB") && help.contains("VNET_LOG"), "{help}");
 }

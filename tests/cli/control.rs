@@ -199,10 +199,10 @@ fn slow_clients_do_not_keep_others_out() {
     }
 }
 
-/// As a script that leaks, or somebody who means it: neither clients that say nothing nor those that begin a request keep
+/// As a script that leaks, or an attacker: neither clients that say nothing nor those that begin a request keep
 /// a question waiting.
 #[test]
-fn a_thousand_idle_connections_keep_nobody_waiting() {
+fn a_thousand_idle_connections_do_not_delay_others() {
     let server = Server::start();
     for begins in [&b""[..], b"{\"version\""] {
         let idle: Vec<UnixStream> = (0..1000)
@@ -333,7 +333,7 @@ impl Server {
 }
 
 #[test]
-fn a_follower_is_told_everything_in_order() {
+fn a_follower_receives_everything_in_order() {
     let server = Server::start();
     let mut following = server.follow(Topic::Drops { by_flow: false });
     for number in 0..5 {
@@ -401,7 +401,7 @@ fn followers_have_a_limit_and_take_no_turns_from_others() {
     };
     assert!(refusal.message.contains("too many"), "{refusal:?}");
     server.check_alive();
-    // The feed of who was refused has ended as well, before the refusal was sent.
+    // The feed of the refused client has ended as well, before the refusal was sent.
     assert_eq!(server.ended(), 1);
     followers.truncate(15);
     server.await_ended(2);

@@ -90,8 +90,9 @@ sites:
   - {name: old, gatewayIpAddress: 198.51.100.2, addressSpace: [172.21.0.0/16]}
 ";
 
-/// VPN-33, VPN-13, SYS-09a: a row has the instances whose tunnels lead there. One that is away is no next hop, and neither is
-/// one that has heard of a range from the other alone (BGP-16). Where nothing leads any more a static row stays as it was.
+/// VPN-33, VPN-13, SYS-09a: a row has the instances with tunnels that lead there. One that is away is no next hop, and
+/// neither is one that has heard of a range from the other alone (BGP-16). Where nothing leads any more a static row
+/// stays as it was.
 #[test]
 fn vpn_33_an_instance_without_a_way_is_no_next_hop() {
     let network = config::load(TWO_INSTANCES, "two-instances.yaml").unwrap().network;

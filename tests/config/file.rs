@@ -40,11 +40,11 @@ fn adr_09_interfaces_keep_their_dynamic_addresses_while_the_file_around_them_cha
     assert_eq!(addresses(&before), ["web 10.1.1.4", "db 10.1.1.5"]);
     let existing = Existing::of(&before);
     let again = |machines: &str| addresses(&load_with(&file(machines), "l", &existing, &no_files).unwrap().network);
-    // Whoever is new takes what is free, wherever the file has it.
+    // A new machine gets a free address, wherever it is in the file.
     let new = machine("new", "subnet: v/s");
     assert_eq!(again(&format!("{new}, {db}, {web}")), ["new 10.1.1.6", "db 10.1.1.5", "web 10.1.1.4"]);
     assert_eq!(again(&format!("{new}, {db}")), ["new 10.1.1.4", "db 10.1.1.5"]);
-    // A stated address comes first; who had it takes another, as does whoever goes to another subnet.
+    // A stated address comes first; the machine that had it gets another, as does one that moves to another subnet.
     let stated = machine("new", "subnet: v/s, privateIPAddress: 10.1.1.5");
     assert_eq!(again(&format!("{stated}, {db}")), ["new 10.1.1.5", "db 10.1.1.4"]);
     assert_eq!(again(&format!("{}, {web}", machine("db", "subnet: v/t"))), ["db 10.1.2.4", "web 10.1.1.4"]);
@@ -491,7 +491,7 @@ proptest! {
     }
 }
 
-/// For those who find something to say about a value later.
+/// For later checks that report a value with its place.
 #[test]
 fn every_value_has_a_place() {
     let text = "\

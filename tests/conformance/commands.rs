@@ -40,7 +40,7 @@ pub(crate) fn data(stage: &Stage, arguments: &[&str]) -> Outcome<Value> {
     serde_json::from_slice(&output.stdout).map_err(|_| stderr(&output).into())
 }
 
-/// Effective routes, in whatever order (DIAG-02): `Source State Prefix NextHopType [NextHopIP]`.
+/// Effective routes, in any order (DIAG-02): `Source State Prefix NextHopType [NextHopIP]`.
 pub(crate) fn routes(stage: &Stage, of: &str, rows: &[String]) -> Outcome {
     let answer = data(stage, &["routes", of])?;
     let list = |value: &Value| value.as_array().unwrap().iter().map(word).collect::<Vec<_>>().join(",");
@@ -113,13 +113,13 @@ pub(crate) fn lint(stage: &Stage, expected: &[String]) -> Outcome {
 /// A probe that must be sent once more, and one that waits for its answer in vain, at the shortest interval.
 const HEALTH: Duration = Duration::from_secs(12);
 
-/// Who is up and who is down, as soon as probes have found it out.
+/// The backends that are up and down, as soon as probes have found it out.
 pub(crate) fn backends(stage: &Stage, balancer: &str, expected: &[(String, bool)]) -> Outcome {
     let deadline = Instant::now() + HEALTH;
     loop {
         let answer = data(stage, &["lb", balancer])?;
         let rows = answer.as_array().ok_or("there is no such load balancer")?.iter();
-        // Nobody is asked whether the target of an inbound NAT rule is up.
+        // The target of an inbound NAT rule is not probed.
         let rows: Vec<_> = rows.filter(|row| row["backendPool"] != "").collect();
         let machine = |row: &Value| word(&row["backend"]).split('/').next().map(str::to_owned);
         let is_so = |(node, up): &(String, bool)| {
@@ -194,12 +194,12 @@ pub(crate) fn foretold(stage: &Stage, ask: &Ask, question: &Question, expect: &E
 /// A way as `explain` tells it.
 struct Walk {
     via: Vec<String>,
-    /// Who sent the packet that was dropped, and why it was.
+    /// The sender of the packet that was dropped, and the reason.
     dropped: Option<(String, String)>,
 }
 
 impl Walk {
-    /// Gateways forward within the leg of who sent the packet to them.
+    /// Gateways forward within the leg of the sender.
     fn of(path: &Value, is_gateway: impl Fn(&str) -> bool) -> Self {
         let hops = path["hops"].as_array().map(Vec::as_slice).unwrap_or_default();
         let sends = |hop: &&Value| {
@@ -223,7 +223,7 @@ impl std::fmt::Display for Walk {
     }
 }
 
-/// Who answers on the way, each with the smallest hop limit that reaches it.
+/// The hops that answer on the path, each with the smallest hop limit that reaches it.
 pub(crate) fn hops(stage: &Stage, from: &str, to: &str, expected: &[String]) -> Outcome {
     let peer = stage.address(to)?;
     stage.node(from)?;
@@ -270,7 +270,7 @@ pub(crate) fn word(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// The same rows, in whatever order.
+/// The same rows, in any order.
 pub(crate) fn same(mut found: Vec<String>, mut expected: Vec<String>) -> Outcome {
     found.sort();
     expected.sort();

@@ -60,7 +60,7 @@ fn scenarios() -> Vec<PathBuf> {
     files
 }
 
-/// A file that cannot be read as a scenario fails, whatever this process may do.
+/// A file that cannot be read as a scenario fails, with or without root.
 fn trial(file: PathBuf, permitted: bool) -> Trial {
     let name = file.file_stem().unwrap().to_string_lossy().into_owned();
     match Scenario::parse(&fs::read_to_string(&file).unwrap()) {

@@ -60,9 +60,9 @@ pub(crate) struct Question {
     from: String,
     origin: Origin,
     pub(crate) peer: SocketAddr,
-    /// Who listens, and where: behind a public address at the private one, behind a load balancer everybody in the pool.
+    /// The listeners, and their addresses: behind a public address the private one, behind a load balancer all of the pool.
     listeners: Vec<(String, SocketAddr)>,
-    /// Who has the peer's address.
+    /// The machine with the peer's address.
     pub(crate) owner: Option<String>,
     traffic: Traffic,
 }
@@ -100,7 +100,7 @@ impl Question {
     pub(crate) fn open(&self, stage: &Stage) -> Outcome<Flow> {
         let listeners = self.listen(stage)?;
         if listeners.is_empty() {
-            return Err("nobody has the destination".into());
+            return Err("no machine has the destination".into());
         }
         let client = stage.lab.inside(&self.from, || TcpStream::connect_timeout(&self.peer, stage.patience));
         let client = client.map_err(|error| format!("no connection: {error}"))?;
@@ -121,7 +121,7 @@ impl Question {
     }
 }
 
-/// The end of a connection that has just been made, and whose it is.
+/// The end of a connection that has just been made, and the machine that has it.
 fn accept(stage: &Stage, listeners: &[(String, TcpListener)]) -> Outcome<(String, TcpStream)> {
     let deadline = Instant::now() + stage.patience;
     while Instant::now() < deadline {
@@ -133,7 +133,7 @@ fn accept(stage: &Stage, listeners: &[(String, TcpListener)]) -> Outcome<(String
         }
         thread::sleep(Duration::from_millis(1));
     }
-    Err("nobody has the connection".into())
+    Err("no machine has the connection".into())
 }
 
 /// Opens a server's socket in its guest. A program that another scenario is just starting has a copy of the last one's,
@@ -158,7 +158,7 @@ enum Asking {
 }
 
 impl Asking {
-    /// Opens whoever answers first, then whoever asks.
+    /// Opens the servers first, then the clients.
     fn open(stage: &Stage, question: &Question) -> Outcome<Self> {
         let Question { kind, from, origin, peer, listeners, .. } = question;
         let asking = match kind {

@@ -51,7 +51,7 @@ const WRONG: &[(&str, &str)] = &[
     ("send va -> vb esp: drop@va BlockedProtocol", "it arrived"),
     ("hops va -> vb: [10.2.1.4]", "they are"),
     ("flow none: ok", "no step has opened it"),
-    ("open flow: tcp va -> 10.2.1.9:80", "nobody has the destination"),
+    ("open flow: tcp va -> 10.2.1.9:80", "no machine has the destination"),
     ("routes vb: [Default Active 10.2.0.0/16 VnetLocal]", "not expected"),
     ("routes vc: []", "unknown node `vc`"),
     ("rules va: [securityRules/none 10.9.0.0/16]", "no `securityRules/none"),

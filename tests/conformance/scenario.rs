@@ -1,4 +1,4 @@
-//! A scenario file, read into typed steps: whatever is not understood is an error here, before anything runs.
+//! A scenario file, read into typed steps: each word that is not understood is an error here, before anything runs.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};

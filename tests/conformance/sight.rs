@@ -11,7 +11,7 @@ use crate::lab::Lab;
 /// How long a look waits for a packet that is not there.
 const GLANCE: Duration = Duration::from_millis(1);
 
-/// Packets of one direction. A port that is nobody's choice but the sender's is None.
+/// Packets of one direction. A port that the sender alone chooses is None.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Traffic {
     pub(crate) protocol: u8,
@@ -78,7 +78,7 @@ impl Sight {
         self.hop_limits(node, traffic).count()
     }
 
-    /// Who sent it on with a smaller hop limit than it came with, in order.
+    /// The machines that sent it on with a smaller hop limit than it came with, in order.
     pub(crate) fn forwarders(&self, traffic: Traffic) -> Vec<String> {
         let range = |node: &str| {
             let least = self.hop_limits(node, traffic).min()?;
@@ -91,7 +91,7 @@ impl Sight {
         found.into_iter().map(|(_, node)| node).collect()
     }
 
-    /// Who saw it at all.
+    /// All machines that saw it.
     pub(crate) fn witnesses(&self, traffic: Traffic) -> Vec<&str> {
         let nodes = self.0.iter().map(|watched| watched.node.as_str());
         nodes.filter(|node| self.count(node, traffic) > 0).collect()

@@ -21,7 +21,7 @@ pub(crate) struct Stage {
     pub(crate) lab: Lab,
     /// As it was applied last.
     pub(crate) topology: Value,
-    /// Public addresses: whose, and the private one behind.
+    /// Public addresses: the owner of each, and the private one behind.
     public: BTreeMap<IpAddr, (String, IpAddr)>,
     network: Option<Network>,
     /// Machines that run, and their addresses.
@@ -205,7 +205,7 @@ impl Stage {
         self.public.get(&address).map_or(address, |(_, private)| *private)
     }
 
-    /// Who may get what is sent to a frontend, and where.
+    /// The backends that may get a packet to a frontend, and the address and port there.
     pub(crate) fn backends(&self, frontend: SocketAddr, kind: Kind) -> Vec<(String, SocketAddr)> {
         self.network.iter().flat_map(|network| backends(network, frontend, kind)).collect()
     }

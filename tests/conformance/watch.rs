@@ -1,7 +1,7 @@
 //! What became of packets, by what counters and guests say.
 //!
-//! One idea: a drop is proven by its counter, an arrival by the answer, a way by whoever saw the packets with two hop
-//! limits. So nothing waits for silence: it ends when the proof is there, and fails when it never comes.
+//! One idea: a drop is proven by its counter, an arrival by the answer, a path by the machines that saw the packets with
+//! two hop limits. So nothing waits for silence: it ends when the proof is there, and fails when it never comes.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use crate::stage::Stage;
 
 /// How long the first attempt waits for its answer; each later one waits twice as long.
 const FIRST_ATTEMPT: Duration = Duration::from_millis(10);
-/// Dropped now and then whatever the scenario: guests say what nobody asked them to.
+/// Dropped now and then in any scenario: guests send packets of their own accord.
 const NOISE: [&str; 4] = ["Multicast", "LinkLocal", "Ipv6Control", "RoutingLoop"];
 
 /// Packets dropped, by node and reason.
@@ -40,12 +40,12 @@ impl Watch {
         Self { traffic, arrival, owner, before: stage.drops(), sight, burst: None }
     }
 
-    /// The same for packets that nobody answers: all of them must arrive, or be dropped.
+    /// The same for packets without answers: all of them must arrive, or be dropped.
     pub(crate) fn of_burst(self, packets: usize) -> Self {
         Self { burst: Some(packets), ..self }
     }
 
-    /// Lets somebody ask until what is expected is proven, or can no longer come.
+    /// Repeats the question until what is expected is proven, or can no longer come.
     pub(crate) fn fate(
         &mut self,
         stage: &Stage,
@@ -123,7 +123,7 @@ impl Watch {
         now.saturating_sub(self.before.get(&at).copied().unwrap_or(0))
     }
 
-    /// What did happen, for whoever reads of a failure.
+    /// What did happen, for the message of a failure.
     fn story(&self, stage: &Stage) -> String {
         let now = stage.drops();
         let rose = now.iter().filter(|(at, count)| self.before.get(*at) != Some(*count));

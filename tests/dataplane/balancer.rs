@@ -132,7 +132,7 @@ impl Lab {
         }
     }
 
-    /// What is said to whom about flows whose time is over: their far ends first.
+    /// The resets that the ends of idle flows get: their far ends first.
     fn parted(&self) -> Vec<(String, Vec<u8>)> {
         let mut said = Vec::new();
         let late = Timestamp(self.now.0 + 300_000_000_000);
@@ -159,7 +159,7 @@ impl Lab {
         backend
     }
 
-    /// Who gets the first packet of a flow from this port.
+    /// The backend that gets the first packet of a flow from this port.
     fn backend(&self, port: u16) -> String {
         self.send("client", &tcp((CLIENT, port), (WEB, 80), SYN)).unwrap().0
     }
@@ -262,7 +262,7 @@ fn lb_02_errors_about_a_balanced_flow_quote_what_their_receiver_knows() {
     assert_eq!(told, Ok(("client".to_owned(), expected)));
 }
 
-/// A load balancer that a site asks over a VPN, and whose backends let nothing in but questions.
+/// A load balancer that a site uses over a VPN; its backends allow nothing in but these requests.
 const FROM_AFAR: &str = "
 name: afar
 loadBalancers:
@@ -331,7 +331,7 @@ fn lb_03_lb_04_new_flows_use_every_backend_and_old_ones_stay() {
 }
 
 #[test]
-fn lb_13_lb_14_nsg_31_a_backend_whose_rules_stop_the_probe_is_down() {
+fn lb_13_lb_14_nsg_31_a_backend_with_rules_that_deny_the_probe_is_down() {
     let mut lab = Lab::new(FILE);
     let tcp_flows: Vec<_> = (1000..1032).map(|port| (port, lab.backend(port))).collect();
     let udp_of = |lab: &Lab, port| lab.send("client", &udp((CLIENT, port), (WEB, 53))).map(|(node, _)| node);
@@ -361,7 +361,7 @@ fn health(up: &[&str]) -> Learned {
 }
 
 #[test]
-fn lb_10_nobody_is_up_before_the_first_probe_that_says_so() {
+fn lb_10_backends_are_unhealthy_until_their_first_successful_probe() {
     let mut lab = Lab::new(FILE);
     let request = tcp((CLIENT, 1), (WEB, 80), SYN);
     lab.learn(&health(&[]));
@@ -370,13 +370,13 @@ fn lb_10_nobody_is_up_before_the_first_probe_that_says_so() {
     assert!((1..64).all(|port| lab.backend(port) == "b"));
     lab.learn(&health(&["a", "b"]));
     assert_eq!((100..164).map(|port| lab.backend(port)).collect::<BTreeSet<_>>().len(), 2);
-    // A rule without a probe has nobody asked (LB-09).
+    // A rule without a probe needs no healthy backend (LB-09).
     lab.learn(&health(&[]));
     assert!(lab.send("client", &tcp((CLIENT, 1), ("10.1.0.101", 443), SYN)).is_ok());
 }
 
 #[test]
-fn lb_14_all_get_new_flows_where_the_probe_says_so_and_nobody_is_up() {
+fn lb_14_all_backends_get_new_flows_if_none_is_healthy_and_the_probe_allows_it() {
     let mut lab = Lab::new(
         &FILE.replace("name: tcp, protocol: Tcp", "name: tcp, noHealthyBackendsBehavior: AllProbedUp, protocol: Tcp"),
     );
@@ -428,7 +428,7 @@ fn lb_25_a_flow_is_forgotten_when_it_was_idle_for_as_long_as_its_rule_says() {
 }
 
 #[test]
-fn lb_10_nsg_31_a_probe_meets_the_rules_of_its_backend_and_is_answered_whatever_the_routes() {
+fn lb_10_nsg_31_a_probe_meets_the_rules_of_its_backend_and_is_answered_under_any_routes() {
     const PLATFORM: &str = "168.63.129.16";
     let probe = tcp((PLATFORM, 6000), ("10.1.1.4", 8080), SYN);
     let answer = tcp(("10.1.1.4", 8080), (PLATFORM, 6000), SYN | ACK);
@@ -436,7 +436,7 @@ fn lb_10_nsg_31_a_probe_meets_the_rules_of_its_backend_and_is_answered_whatever_
         "{name: back, addressPrefix: 10.1.1.0/24}",
         "{name: back, addressPrefix: 10.1.1.0/24, routeTable: back}",
     ));
-    assert_eq!(lab.send("a", &answer), Err(DropReason::NoEndpoint), "nobody has asked (FAB-12)");
+    assert_eq!(lab.send("a", &answer), Err(DropReason::NoEndpoint), "no probe was sent (FAB-12)");
     assert_eq!(lab.send("platform", &probe), Ok(("a".to_owned(), probe.clone())));
     assert_eq!(lab.send("a", &answer), Ok(("platform".to_owned(), answer.clone())));
     assert_eq!(Lab::new(&denied(&["a"])).send("platform", &probe), Err(DropReason::NsgInbound));
@@ -603,7 +603,7 @@ fn lb_46_an_appliance_that_masquerades_answers_under_its_own_address() {
     assert!(cause.ends_with("(LB-46)"), "{cause}");
 }
 
-/// A server with a public address, or behind a public load balancer, whose default route leads to an appliance.
+/// A server with a public address, or behind a public load balancer, with a default route to an appliance.
 #[test]
 fn lb_46_the_internet_is_not_answered_by_an_appliance() {
     let routed = PUBLIC
@@ -671,7 +671,7 @@ fn lb_17_a_stopped_backend_is_down() {
 }
 
 #[test]
-fn lb_44_nobody_leaves_through_an_internal_balancer() {
+fn lb_44_an_internal_balancer_gives_no_way_out() {
     let lab = Lab::new(&FILE.replace("virtualMachines:", "internet: {}\nvirtualMachines:"));
     assert_eq!(lab.send("a", &tcp(("10.1.1.4", 1), ("198.18.0.1", 80), SYN)), Err(DropReason::NoOutbound));
 }
@@ -738,7 +738,7 @@ fn lb_08_each_port_of_a_range_leads_to_one_backend() {
 }
 
 #[test]
-fn lb_25_whoever_goes_on_with_a_flow_that_has_ended_is_told_if_the_rule_says_so() {
+fn lb_25_a_packet_of_an_ended_flow_gets_a_reset_if_the_rule_has_resets() {
     let lab = Lab::new(PUBLIC);
     let (node, bytes) = lab.send("internet", &tcp((INTERNET, 7), (FRONT, 80), ACK)).unwrap();
     assert_eq!(node, "internet");
@@ -748,7 +748,7 @@ fn lb_25_whoever_goes_on_with_a_flow_that_has_ended_is_told_if_the_rule_says_so(
 }
 
 #[test]
-fn lb_25_both_ends_of_an_idle_connection_are_told_at_once() {
+fn lb_25_both_ends_of_an_idle_connection_get_a_reset_at_once() {
     let lab = Lab::new(PUBLIC);
     let node = lab.connect(("internet", (INTERNET, 7)), ((FRONT, 80), 8080));
     lab.connect(("internet", (INTERNET, 8)), ((FRONT, 81), 8081));
@@ -758,12 +758,12 @@ fn lb_25_both_ends_of_an_idle_connection_are_told_at_once() {
         ("internet".to_owned(), reset((FRONT, 80), (INTERNET, 7), 5001)),
         (node.clone(), reset((INTERNET, 7), (address(&node), 8080), 1001)),
     ];
-    assert_eq!(lab.parted(), told, "and nobody of the rule without resets");
+    assert_eq!(lab.parted(), told, "and no end of the rule without resets");
     assert_eq!(lab.parted(), [], "once");
 }
 
 #[test]
-fn lb_25_an_end_in_a_peer_is_told_and_one_behind_an_appliance_is_not() {
+fn lb_25_an_end_in_a_peer_gets_a_reset_and_one_behind_an_appliance_does_not() {
     let resets = FILE.replace("frontendPort: 80, ", "frontendPort: 80, enableTcpReset: true, ");
     let lab = Lab::new(&resets);
     let node = lab.connect(("far", ("10.2.0.4", 7)), ((WEB, 80), 8080));
@@ -834,7 +834,7 @@ fn snat_05_snat_06_each_backend_has_ports_of_its_own_and_none_of_a_rules_block()
 }
 
 #[test]
-fn snat_07_snat_09_a_rule_serves_what_its_pool_begins_unless_it_says_otherwise() {
+fn snat_07_snat_09_a_rule_serves_outbound_flows_of_its_pool_unless_disabled() {
     let implicit = PUBLIC.replace(", disableOutboundSnat: true", "");
     let (head, tail) = implicit.split_once("    outboundRules").unwrap();
     let lab = Lab::new(&format!("{head}{}", &tail[tail.find("networkSecurityGroups").unwrap()..]));
@@ -845,7 +845,7 @@ fn snat_07_snat_09_a_rule_serves_what_its_pool_begins_unless_it_says_otherwise()
     assert_eq!(out(tcp(("10.1.1.6", 7), (INTERNET, 443), SYN)), Err(DropReason::NoOutbound));
 }
 
-/// Over IPv6: an internal load balancer and a public one in a dual-stack subnet, whose interfaces join by what the pools
+/// Over IPv6: an internal load balancer and a public one in a dual-stack subnet; interfaces join by what the pools
 /// are for.
 const SIX: &str = "
 name: six
@@ -967,7 +967,7 @@ fn completed(mut bytes: Vec<u8>, offload: Offload) -> Vec<u8> {
 }
 
 proptest! {
-    /// What the balancer writes is what somebody would send who had these addresses and ports: checked whole, and with
+    /// The balancer writes what a machine with these addresses and ports would send: checked whole, and with
     /// the checksum left to the device.
     #[test]
     fn lb_01_checksums_are_right_whole_and_left_to_the_device(

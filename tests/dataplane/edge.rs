@@ -199,7 +199,7 @@ fn snat_02_default_outbound_is_a_port_of_a_shared_address() {
 }
 
 #[test]
-fn snat_03_and_snat_04_who_has_nothing_stays_inside() {
+fn snat_03_and_snat_04_a_source_without_translation_stays_inside() {
     let lab = lab();
     assert_eq!(lab.send("vault", &udp(("10.1.4.4", 1), (HOST, 53))), Err(DropReason::NoOutbound));
     // A public address on any of a machine's configurations switches default outbound access off.
@@ -214,11 +214,11 @@ fn udr_18_nothing_stands_for_a_foreign_source() {
 }
 
 #[test]
-fn udr_15_the_internet_carries_public_addresses_that_somebody_has() {
+fn udr_15_the_internet_carries_public_addresses_in_use() {
     let lab = lab();
-    for nobody in ["192.168.1.1", "100.64.0.1", "8.8.8.8"] {
-        let dropped = lab.send("jobs", &udp(("10.1.2.5", 1), (nobody, 53))).unwrap_err();
-        assert!(matches!(dropped, DropReason::NoInternet | DropReason::NextHopNone), "{nobody}: {dropped}");
+    for unused in ["192.168.1.1", "100.64.0.1", "8.8.8.8"] {
+        let dropped = lab.send("jobs", &udp(("10.1.2.5", 1), (unused, 53))).unwrap_err();
+        assert!(matches!(dropped, DropReason::NoInternet | DropReason::NextHopNone), "{unused}: {dropped}");
     }
     assert_eq!(lab.send("internet", &udp(("8.8.8.8", 53), ("203.0.113.77", 1))), Err(DropReason::SpoofedSource));
     assert_eq!(lab.send("internet", &udp((HOST, 53), ("203.0.113.99", 1))), Err(DropReason::NoEndpoint));

@@ -1,7 +1,7 @@
 //! Where a worker remembers that flows go, against a walk through the pipeline for every packet.
 //!
 //! Two of the same network, each with flows of its own, get the same packets at the same times: one walks, the other
-//! remembers. Load balancers, NAT, public addresses, rules and probes change under them, and whatever becomes of a packet,
+//! remembers. Load balancers, NAT, public addresses, rules and probes change under them, and the fate of a packet,
 //! a record or a mapping must be the same. Only the ports of shared addresses differ: they are drawn.
 
 use std::net::{IpAddr, SocketAddr};
@@ -73,7 +73,7 @@ virtualMachines:
   - {name: far, networkInterfaces: [{subnet: far/s, privateIPAddress: 10.2.0.4}]}
 ";
 
-/// Whose number is the highest.
+/// With the highest number.
 const B: &str = "  - {name: b, networkInterfaces: [{subnet: v/s, privateIPAddress: 10.1.0.6, \
                  loadBalancerBackendAddressPools: [in/web, out/web]}]}\n";
 
@@ -90,7 +90,7 @@ const PUBLISHED: [(&str, &str, &[&str]); 9] = [
     (B, "", &["a"]),
 ];
 
-/// Who sends first, from where and where to.
+/// The first sender, its address and its destination.
 const FLOWS: [(&str, Protocol, &str, &str); 24] = [
     ("client", Protocol::TCP, "10.1.0.4:1000", "10.1.0.100:80"),
     ("client", Protocol::TCP, "10.1.0.4:1001", "10.1.0.100:80"),
@@ -172,7 +172,7 @@ fn event() -> impl Strategy<Value = Event> {
 /// One of the two.
 struct Side {
     flows: Flows,
-    /// None of who walks.
+    /// None for the full walk.
     paths: Option<Paths>,
     /// What came, and to which port.
     delivered: Vec<(PortId, Vec<u8>)>,
@@ -250,7 +250,7 @@ impl Side {
         [records, mappings]
     }
 
-    /// Whose ends are to be told, but for ports that were drawn.
+    /// The flows with ends that get a reset, but for ports that were drawn.
     fn expire(&self, now: Timestamp) -> Vec<String> {
         let mut told = Vec::new();
         self.flows.mappings.expire(now, usize::MAX, |parted| {
@@ -336,7 +336,7 @@ impl Both {
         assert!(alike, "{:?} from {from:?}: {walked:?} and {remembered:?}", tuple(packets[0]));
     }
 
-    /// None of who is gone.
+    /// None of an interface that is gone.
     fn port(&self, node: &str) -> Option<PortId> {
         let name = |port| match self.tables.ids().attachment(port)? {
             Attachment::Nic(nic) => Some(self.network.vm(self.network.nic(nic).virtual_machine).name.as_str()),
@@ -378,7 +378,7 @@ fn tables(nth: usize, generation: u64) -> (Network, Compiled) {
     (network, compiled)
 }
 
-/// As in a file that has `b` last of all, who comes and goes.
+/// As in a file that has `b`, which comes and goes, last of all.
 fn numbers(network: &Network) -> Ids {
     let is_b = |nic: NicIx| network.vm(network.nic(nic).virtual_machine).name == "b";
     let (mut senders, mut attachments) = (senders(network), network.attachments());
@@ -412,7 +412,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn who_remembers_paths_forwards_as_who_walks(events in prop::collection::vec(event(), 1..60)) {
+    fn cached_paths_forward_as_the_full_walk_does(events in prop::collection::vec(event(), 1..60)) {
         let mut both = Both::new();
         for event in &events {
             both.meet(event);
@@ -464,7 +464,7 @@ fn fab_11_a_packet_too_large_for_its_receiver_is_refused_however_well_its_flow_i
     }
 }
 
-/// Who answered by its own public address, and begins the same flow itself when its record is over, leaves by the NAT
+/// A machine that answered by its own public address and begins the same flow after its record has ended leaves by the NAT
 /// gateway.
 #[test]
 fn nat_02_a_path_by_an_own_public_address_ends_with_the_record_of_its_flow() {
@@ -481,7 +481,7 @@ fn nat_02_a_path_by_an_own_public_address_ends_with_the_record_of_its_flow() {
     assert_eq!(last(&both), "203.0.113.10", "a flow of its own");
 }
 
-/// Within the same tables: a flow that stays with a backend whom its pool has left ends, and the next one of its ports
+/// Within the same tables: a flow that stays with a backend outside its pool ends, and the next one of its ports
 /// goes to another.
 #[test]
 fn lb_04_a_path_follows_its_flow_to_another_backend() {

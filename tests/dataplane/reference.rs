@@ -2,8 +2,8 @@
 //!
 //! `topology` makes a random network, `rules` answers each packet straight from Azure's rules: every route compared,
 //! every security rule in order of priority, tags by asking whether an address is in them; `state` keeps flow records as
-//! their whole history. The same packets go through `compile` and `process`. Both must say the same: forwarded to whom,
-//! or dropped for what.
+//! their whole history. The same packets go through `compile` and `process`. Both must say the same: forwarded to which
+//! device, or dropped for what.
 
 mod guarded;
 mod rules;
@@ -70,7 +70,7 @@ fn tables_and_pipeline_agree_with_the_rules_as_written() {
     assert!(reached("along a path") >= 5000, "too little went along a path: {outcomes:?}");
 }
 
-/// Whatever the topology, `explain` answers: it never panics, a blocked packet has a cause, and a first obstacle with a
+/// On any topology `explain` answers: it never panics, a blocked packet has a cause, and a first obstacle with a
 /// tried fix is no longer the first one after it.
 #[test]
 fn every_question_about_a_random_topology_has_an_answer() {
@@ -139,7 +139,7 @@ fn every_pair_of_interfaces_and_any_destination_agree() {
     assert!(pairs >= 40_000, "the networks have become small: {pairs} pairs");
 }
 
-/// Whatever a network was before, and before that: nothing but the time a compile takes depends on it.
+/// Tables do not depend on what a network was before: nothing but the time a compile takes depends on it.
 #[test]
 fn what_an_earlier_compile_knew_shows_nowhere() {
     let mut changed = 0;
@@ -169,7 +169,7 @@ fn whole_of(network: &Network) -> String {
     whole(network, &compile(network, &Learned::default(), 1))
 }
 
-/// Everything that anybody could ask of tables, down to the last node.
+/// All answers that tables can give, down to the last node.
 fn whole(network: &Network, compiled: &Compiled) -> String {
     let vnets = network.virtual_networks.iter().enumerate();
     let subnets =
@@ -209,7 +209,7 @@ struct Both<'a> {
     twin: Twin<'a>,
 }
 
-/// The same packets by one who remembers where flows go.
+/// The same packets through a cache of paths.
 struct Along {
     paths: Paths,
     flows: Flows,

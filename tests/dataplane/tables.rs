@@ -20,7 +20,7 @@ fn longest(prefixes: &[(IpNet, u32)], address: IpAddr) -> Option<u32> {
     containing.max_by_key(|(prefix, _)| prefix.prefix_len()).map(|(_, value)| *value)
 }
 
-/// Looks up every address in the table, in its twin and in somebody else's table.
+/// Looks up every address in the table, in its twin and in an independent table.
 fn check_lpm(prefixes: &[(IpNet, u32)], addresses: impl IntoIterator<Item = IpAddr>) {
     let lpm: Lpm<u32> = prefixes.iter().copied().collect();
     let mut other = IpNetworkTable::new();
@@ -162,7 +162,7 @@ fn lpm_of_few_routes_is_small() {
 
 proptest! {
     #[test]
-    fn lpm_agrees_on_whatever_shrinks(
+    fn lpm_agrees_on_random_tables(
         seeds in prop::collection::vec((any::<u64>(), 0..3u32), 0..30),
         addresses in prop::collection::vec(any::<u64>(), 0..30),
     ) {
@@ -218,11 +218,11 @@ fn weight() -> AclRule {
 }
 
 fn anything() -> AclRule {
-    let everyone: Arc<[IpNet]> = ["0.0.0.0/0", "::/0"].map(|prefix| prefix.parse().unwrap()).into();
+    let any: Arc<[IpNet]> = ["0.0.0.0/0", "::/0"].map(|prefix| prefix.parse().unwrap()).into();
     AclRule {
         protocol: ProtocolMatch::Any,
-        src: everyone.clone(),
-        dst: everyone,
+        src: any.clone(),
+        dst: any,
         src_ports: vec![0..=65_535],
         dst_ports: vec![0..=65_535],
         action: Action::Allow,
@@ -374,7 +374,7 @@ fn acl_of_a_thousand_rules_is_small() {
 
 proptest! {
     #[test]
-    fn acl_agrees_on_whatever_shrinks(
+    fn acl_agrees_on_random_rules(
         rules in prop::collection::vec(any::<u64>(), 1..12),
         tuples in prop::collection::vec(any::<u64>(), 1..12),
     ) {

@@ -148,7 +148,7 @@ fn datagram_from_port(port: u16) -> Vec<u8> {
 }
 
 #[test]
-fn fab_02_the_fabric_answers_for_everybody_but_the_guest_itself() {
+fn fab_02_the_fabric_answers_for_all_addresses_but_the_guests_own() {
     let mut bench = Bench::new();
     for (address, answered) in [("10.1.0.1", true), ("10.2.0.4", true), ("fd00::1", true), ("10.1.0.4", false)] {
         *bench.a.recv_error.lock().unwrap() = Some(RecvError::Question(address.parse().unwrap()));
@@ -396,7 +396,7 @@ fn each_decision_of_a_rule_is_counted_and_followers_of_records_meet_none() {
 }
 
 #[test]
-fn only_of_logged_interfaces_flow_events_are_told_and_nobody_waits_for_them() {
+fn only_logged_interfaces_report_flow_events_and_packets_do_not_wait_for_them() {
     let events = FlowEvents::default();
     let mut told = events.listen(FlowScope::Logged, 2);
     let mut bench = Bench::telling(events.clone());
@@ -419,7 +419,7 @@ fn only_of_logged_interfaces_flow_events_are_told_and_nobody_waits_for_them() {
 }
 
 #[test]
-fn while_somebody_follows_every_interface_tells_and_those_who_log_hear_no_more_than_before() {
+fn while_a_client_follows_all_interfaces_report_and_flow_logs_get_no_more_than_before() {
     let events = FlowEvents::default();
     let mut bench = Bench::telling(events.clone());
     let logging = events.listen(FlowScope::Logged, 8);
@@ -455,7 +455,7 @@ fn ports(watch: &Watch) -> Vec<u16> {
 }
 
 #[test]
-fn a_traced_leg_says_what_came_where_and_what_was_decided() {
+fn a_traced_leg_reports_the_packet_its_place_and_the_decision() {
     let mut bench = Bench::new();
     bench.send(datagram_from_port(1));
     let watch = bench.watch(everything());
@@ -472,7 +472,7 @@ fn a_traced_leg_says_what_came_where_and_what_was_decided() {
 }
 
 #[test]
-fn everybody_who_traces_sees_what_they_want() {
+fn each_trace_gets_the_packets_of_its_filter() {
     let mut bench = Bench::new();
     let all = bench.watch(everything());
     let dropped = bench.watch(Pattern::Dropped);
@@ -517,7 +517,7 @@ fn packets_beyond_the_room_are_counted() {
     assert_eq!(ports(&watch), [7]);
 }
 
-/// Datagrams are not held back while somebody looks: each is seen with its own fate, and in order.
+/// Datagrams are not held back during a trace: each is seen with its own fate, and in order.
 #[test]
 fn traced_datagrams_are_not_joined() {
     let mut bench = Bench::new();
@@ -536,7 +536,7 @@ fn traced_datagrams_are_not_joined() {
     bench.assert_counters_add_up();
 }
 
-/// A client and a backend of a load balancer whose rule tells both ends of a connection that it has ended.
+/// A client and a backend of a load balancer with a rule that resets both ends of an idle connection.
 const BALANCED: &str = "
 name: balanced
 loadBalancers:

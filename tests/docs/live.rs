@@ -13,7 +13,7 @@ use crate::page::Page;
 /// What a load brings is for another machine to say.
 const LEFT_OUT: &str = "vnet bench";
 
-/// The lab goes with this, whatever failed before.
+/// The lab ends with this, also after a failure.
 struct Ended(String);
 
 impl Drop for Ended {

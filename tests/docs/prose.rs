@@ -2,7 +2,7 @@
 
 use crate::page::{self, Page};
 
-/// What a reader whose first language is another one takes in at once.
+/// What a reader with another first language understands at once.
 const WORDS: usize = 25;
 
 /// What a stranger reads before the first try.

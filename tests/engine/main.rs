@@ -303,7 +303,7 @@ fn receive_until_silence(socket: &UdpSocket) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn a_vanished_interface_is_told_once_and_counted_and_the_others_live() {
+fn a_vanished_interface_is_reported_once_and_counted_and_the_others_go_on() {
     let Some(lab) = Lab::start("workers: 2") else { return };
     let [a, b, c] = &lab.sites;
     let events = lab.engine.events().unwrap();
@@ -323,7 +323,7 @@ fn a_vanished_interface_is_told_once_and_counted_and_the_others_live() {
 }
 
 #[test]
-fn a_worker_that_panics_is_told_and_the_others_take_over() {
+fn a_worker_that_panics_is_reported_and_the_others_take_over() {
     let Some(lab) = Lab::start("workers: 2") else { return };
     let [a, b, _] = &lab.sites;
     // Tables that no compilation makes: a port of an interface that is not there.
@@ -347,7 +347,7 @@ fn a_worker_that_panics_is_told_and_the_others_take_over() {
         assert!(started.elapsed() < DEADLINE);
         thread::yield_now();
     }
-    // With good tables the other forwards whatever its queue gets, and that is now everything.
+    // With good tables the other forwards all that its queue gets, and that is now everything.
     tables.snapshot.store(whole);
     let received = || workers.tallies().iter().map(|tally| tally.port(PortId(0)).rx_packets()).sum::<u64>();
     // A program that another test has just started may hold the closed queue for a moment more.
@@ -534,7 +534,7 @@ mod raw {
             if fd < 0 {
                 return Err(io::Error::last_os_error());
             }
-            // SAFETY: `fd` was just opened and nobody else owns it.
+            // SAFETY: `fd` was just opened and has no other owner.
             let fd = unsafe { OwnedFd::from_raw_fd(fd) };
             let to = libc::sockaddr_ll {
                 sll_family: libc::AF_PACKET as u16,

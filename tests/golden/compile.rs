@@ -146,7 +146,7 @@ fn sender_name(network: &Network, sender: Sender) -> String {
             let nic = &network.network_interfaces[nic];
             format!("{}/{}", network.vm(nic.virtual_machine).name, nic.name)
         }
-        Sender::Subnet(subnet) => format!("whoever in {}", subnet_name(network, subnet)),
+        Sender::Subnet(subnet) => format!("any machine in {}", subnet_name(network, subnet)),
         Sender::Internet => Internet::NAME.to_owned(),
         Sender::Gateway(gateway) => network.gateway(gateway).name.clone(),
         Sender::Tunnel(tunnel) => network.connection(tunnel).name.clone(),

@@ -25,17 +25,17 @@ fn listing(converged: &Converged) -> String {
         write(&mut text, "learned", learned_rows(node, speaker));
         write(&mut text, "refused", refused_rows(node, speaker));
         for peer in &node.peers {
-            let to = peer.node.as_deref().unwrap_or("nobody");
+            let to = peer.node.as_deref().unwrap_or("no router");
             let rows = advertised_rows(node, speaker, Some(peer.remote));
-            write(&mut text, &format!("told to {to}"), rows);
+            write(&mut text, &format!("advertised to {to}"), rows);
         }
     }
     let heard = converged.learned().bgp;
-    for (who, said) in heard.by_circuit.iter().chain(&heard.by_gateway) {
+    for (name, said) in heard.by_circuit.iter().chain(&heard.by_gateway) {
         for (prefix, said) in said {
             let path: Vec<_> = said.as_path.iter().map(ToString::to_string).collect();
             let over: Vec<_> = said.over.iter().map(String::as_str).collect();
-            writeln!(text, "{who} hears {prefix}, path {}, over {}", path.join("-"), over.join(" ")).unwrap();
+            writeln!(text, "{name} learns {prefix}, path {}, over {}", path.join("-"), over.join(" ")).unwrap();
         }
     }
     for (connection, prefixes) in heard.by_connection {

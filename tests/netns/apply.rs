@@ -18,7 +18,7 @@ pub(crate) const HUB_SPOKE: &str = include_str!("../../config/hub-spoke.yaml");
 
 /// The example with more machines.
 pub(crate) fn with_machines(lines: &[&str]) -> String {
-    // First in the list, so that whoever was there before is somewhere else in it now.
+    // First in the list, so that all others have another place in it now.
     HUB_SPOKE.replace("virtualMachines:\n", &format!("virtualMachines:\n  - {}\n", lines.join("\n  - ")))
 }
 
@@ -66,7 +66,7 @@ fn machines_come_and_go_while_a_session_lives() {
     lab.assert_ping("web2", "10.2.1.10");
     lab.assert_ping("web", "10.1.1.5");
     assert!(session.answers(SOON));
-    // Everybody knows its name, in whatever way they enter.
+    // All machines resolve its name, however a program enters them.
     for node in ["web", "db", "web2"] {
         let hosts = stdout(&lab.exec(node, &["cat", "/etc/hosts"]));
         assert!(hosts.lines().any(|line| line == "10.1.1.5 web2"), "{node}: {hosts}");
@@ -95,7 +95,7 @@ fn machines_come_and_go_while_a_session_lives() {
 #[test]
 fn another_machine_in_the_same_place_shares_nothing_with_the_last() {
     let Some(lab) = Lab::up(&with_machines(&["{name: a, networkInterfaces: [{subnet: spoke1/app}]}"])) else { return };
-    // `a` has the lowest address, and with it whoever comes next.
+    // `a` has the lowest address. Once it is gone, the next machine gets that address.
     let at = |lab: &Lab, node: &str| {
         let status = lab.data(&["status"]);
         let nodes = status["nodes"].as_array().unwrap().clone();
@@ -257,13 +257,13 @@ fn fab_15_a_change_takes_as_long_as_the_file_says() {
 }
 
 #[test]
-fn fab_15_nobody_else_waits_for_a_slow_change() {
+fn fab_15_a_slow_change_does_not_delay_other_requests() {
     let slow = |routes: &str| format!("emulation: {{programmingDelayMs: 60000}}\n{}", one_vnet("", routes));
     let Some(lab) = Lab::up(&one_vnet("", "")) else { return };
     lab.write(&slow(""));
     let apply = || vnet().args(["-l", &lab.name, "apply"]).arg(&lab.file).stderr(Stdio::piped()).spawn().unwrap();
     let changes = [apply(), apply(), apply()];
-    // There is room for three; which of them the next one finds waiting, nobody knows: one that gets in before them all
+    // There is room for three; which of them the next one finds waiting is not known: one that gets in before them all
     // waits as well.
     let sync = || vnet().args(["-l", &lab.name, "peering", "sync"]).stderr(Stdio::piped()).spawn().unwrap();
     let mut more = Vec::new();
@@ -415,7 +415,7 @@ fn two_interfaces_of_one_machine_change_addresses() {
         THREE_SUBNETS.replace("NICS", &nics)
     };
     let Some(lab) = Lab::up(&with("10.1.1.11", "10.1.1.12")) else { return };
-    // What comes in at an interface; answers leave by the first, whose address alone they may have (NIC-06).
+    // What comes in at an interface; answers leave by the first, and only with its address (NIC-06).
     let arrives = |address: &str| {
         let server = lab.inside("both", || UdpSocket::bind((address, 7000)).unwrap());
         server.set_read_timeout(Some(SOON)).unwrap();
@@ -468,7 +468,7 @@ fn peer_04_a_virtual_network_goes_with_its_machines() {
     lab.assert_ping("web", "10.2.1.10");
 }
 
-/// PEER-04: the event of a link whose remote has been deleted says what became of it, once.
+/// PEER-04: after its remote is deleted a link has one event, with its new state.
 #[test]
 fn peer_04_events_say_that_a_link_is_disconnected() {
     const PAIR: &str = "

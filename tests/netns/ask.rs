@@ -139,7 +139,7 @@ impl Drop for Following {
 }
 
 #[test]
-fn following_prints_one_object_a_line_until_nobody_reads() {
+fn following_prints_one_object_a_line_until_the_reader_leaves() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };
     let mut command = vnet();
     command.args(["-l", &lab.name, "counters", "-f", "-o", "json"]).stdout(Stdio::piped());
@@ -192,7 +192,7 @@ fn events_tell_what_happens_to_a_lab() {
     assert!(table.lines().any(|row| row.contains("PowerChanged") && row.ends_with("Stopped")), "{table}");
 }
 
-/// A command of ours whose lines of JSON are read one by one.
+/// A command that prints lines of JSON, read one by one.
 struct Lines {
     child: Following,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
@@ -226,7 +226,7 @@ fn drops_are_followed_over_changes_until_the_lab_ends() {
         }
     };
     let before = dropped("10.2.1.99", "nva");
-    // A machine more, and one less: whoever stays goes on being counted.
+    // A machine more, and one less: the counters of the others go on.
     let spare = "virtualMachines:\n  - {name: spare, networkInterfaces: [{subnet: spoke1/app}]}";
     lab.apply(&HUB_SPOKE.replace("virtualMachines:", spare));
     assert!(dropped("10.2.1.99", "nva") > before);
@@ -278,7 +278,7 @@ fn nsg_20_and_21_flows_are_shown_once_or_as_each_interface_has_them() {
     assert_eq!(lab.vnet(&["flows", "nobody"]).status.code(), Some(2));
 }
 
-/// PIP-01: what an interface is called inside its guest, and as whom the Internet knows it.
+/// PIP-01: what an interface is called inside its guest, and its address in the Internet.
 #[test]
 fn pip_01_status_shows_devices_and_public_addresses() {
     let topology = "
@@ -328,7 +328,7 @@ virtualMachines:
 ";
 
 #[test]
-fn drops_name_the_destination_and_whose_rule_it_was() {
+fn drops_name_the_destination_and_the_interface_of_the_rule() {
     let Some(lab) = Lab::up(GUARDED) else { return };
     assert_eq!(lab.data(&["drops"]), json!([]), "what guests' kernels say by themselves is no alarm");
     lab.inside("a", || {
@@ -379,7 +379,7 @@ loadBalancers:
 
 /// SYS-11: what a service endpoint would take if it were TCP says so where it is dropped.
 #[test]
-fn sys_11_a_ping_to_a_services_address_is_told_of_the_endpoint() {
+fn sys_11_a_ping_to_a_services_address_reports_the_endpoint() {
     let topology = "
 virtualNetworks:
   - name: v

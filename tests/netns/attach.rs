@@ -164,7 +164,7 @@ fn a_files_tests_reach_attached_namespaces() {
 }
 
 #[test]
-fn systemd_is_told() {
+fn systemd_is_notified() {
     if !permitted() {
         return;
     }
@@ -279,7 +279,7 @@ fn a_namespace_that_comes_back_is_attached_again() {
 }
 
 #[test]
-fn a_process_whose_namespace_it_was_ends() {
+fn a_process_ends_with_its_namespace() {
     if !permitted() {
         return;
     }
@@ -325,13 +325,13 @@ fn another_virtual_network_takes_a_tun_over() {
     std::fs::write(&lab.file, &renamed).unwrap();
     let output = lab.vnet(&["apply", lab.file.to_str().unwrap()]);
     assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
-    assert_eq!(device(), before, "it is the same device, which nobody else could have opened meanwhile");
+    assert_eq!(device(), before, "it is the same device, which no other program could have opened meanwhile");
     left.open().run(|| assert!(ping("10.3.0.4", 64, SOON).unwrap().arrived)).unwrap();
     run.stop();
 }
 
 #[test]
-fn the_fabric_is_quiet_until_somebody_sends() {
+fn the_fabric_is_quiet_until_a_guest_sends() {
     if !permitted() {
         return;
     }

@@ -111,7 +111,7 @@ impl Server {
     }
 }
 
-/// A connection, its other end, and whose that is.
+/// A connection, its other end, and the machine with that end.
 fn connect(lab: &Lab, servers: &[Server]) -> (usize, TcpStream, TcpStream) {
     let frontend = SocketAddr::from(([10, 50, 0, 100], 80));
     let client = lab.inside("client", || TcpStream::connect_timeout(&frontend, SOON).unwrap());
@@ -126,7 +126,7 @@ fn connect(lab: &Lab, servers: &[Server]) -> (usize, TcpStream, TcpStream) {
                 Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
             }
         }
-        assert!(Instant::now() < deadline, "nobody has the connection");
+        assert!(Instant::now() < deadline, "no machine has the connection");
     }
 }
 
@@ -195,7 +195,7 @@ virtualMachines:
 ";
 
 #[test]
-fn snat_05_ports_that_are_allocated_used_and_asked_for_in_vain_are_told() {
+fn snat_05_allocated_used_and_failed_ports_are_reported() {
     let Some(lab) = Lab::up(FEW_PORTS) else { return };
     let ask = |node: &str, sockets: u16, to: &str| {
         lab.inside(node, || {

@@ -42,9 +42,9 @@ fn what_is_blocked_is_not_measured() {
     let blocked = lab.vnet(&["bench", "web", "db", "--only", "tcp", "--seconds", "0.2"]);
     assert_eq!(blocked.status.code(), Some(1));
     assert!(stderr(&blocked).contains("cannot connect to 10.40.3.4"), "{}", stderr(&blocked));
-    let nobody = lab.vnet(&["bench", "web", "8.8.8.8"]);
-    assert_eq!(nobody.status.code(), Some(2));
-    assert!(stderr(&nobody).contains("8.8.8.8 is no machine"), "{}", stderr(&nobody));
+    let unknown = lab.vnet(&["bench", "web", "8.8.8.8"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(stderr(&unknown).contains("8.8.8.8 is no machine"), "{}", stderr(&unknown));
 }
 
 /// Load for an hour, and the lab is gone.

@@ -82,7 +82,7 @@ fn bgp_10_both_ends_learn() {
     let explained = lab.vnet(&["explain", "app", "dc", "--verify"]);
     assert!(explained.status.success(), "{}{}", stdout(&explained), stderr(&explained));
     let unknown = lab.vnet(&["bgp", "peers", "app"]);
-    assert!(stderr(&unknown).contains("hub-gw"), "says who does speak: {}", stderr(&unknown));
+    assert!(stderr(&unknown).contains("hub-gw"), "lists the speakers: {}", stderr(&unknown));
 }
 
 /// BGP-12, CS-36, RSEL-02, RSEL-08: what the site says comes and goes without a new session; under its default route the
@@ -139,7 +139,7 @@ fn connection(lab: &Lab) -> (Value, Value) {
     (row["connectionStatus"].clone(), row["reason"].clone())
 }
 
-/// VPN-13, VPN-17: a site's tunnel device that somebody switches off ends the session at once at both ends, long before the
+/// VPN-13, VPN-17: a site's tunnel device that is switched off ends the session at once at both ends, long before the
 /// hold time of 180 s, and what it brought goes; switched on again, the device has what it had and all comes back. The
 /// gateway's own device does the same.
 #[test]
@@ -178,7 +178,7 @@ fn vpn_17_a_device_that_is_switched_off() {
     assert_eq!(ended, [["dc", NO_TUNNEL], ["dc", NO_TUNNEL], ["hub-gw", NO_TUNNEL], ["hub-gw", NO_TUNNEL]]);
 }
 
-/// Who talks with peers has no power; who sets the sites' routes has that alone.
+/// The process that speaks BGP has no capabilities; the one that sets the sites' routes has that one alone.
 #[test]
 fn routers_have_no_power() {
     let Some(lab) = Lab::up(&example()) else { return };

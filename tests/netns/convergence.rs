@@ -67,7 +67,7 @@ fn router(lab: &Lab) -> Router {
     router
 }
 
-/// The n-th of ranges that nobody else has.
+/// The n-th of unused ranges.
 fn prefix(n: u32) -> IpNet {
     Ipv4Net::new_assert(Ipv4Addr::from_bits(Ipv4Addr::new(172, 16, 0, 0).to_bits() + (n << 8)), 24).into()
 }

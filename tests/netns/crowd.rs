@@ -1,4 +1,4 @@
-//! Many guests at one router: whoever floods or stops reading is nobody else's trouble.
+//! Many guests at one router: one that floods or stops reading does not delay the others.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -82,9 +82,9 @@ fn talk(client: &UdpSocket, server: &UdpSocket, questions: usize) -> usize {
     answered
 }
 
-/// A connection whose server does not read, and datagrams that nobody takes: others go on, and what waited is all there.
+/// A server that does not read its connection, and datagrams without a reader: others go on, and no queued byte is lost.
 #[test]
-fn a_guest_that_stops_reading_holds_nobody_up() {
+fn a_guest_that_stops_reading_does_not_delay_others() {
     let Some(lab) = crowd() else { return };
     let listener = lab.inside("sink", || TcpListener::bind((SINK, 9000)).unwrap());
     let mut stuck = lab.inside("g0", || TcpStream::connect_timeout(&listener.local_addr().unwrap(), SOON)).unwrap();

@@ -1,4 +1,4 @@
-//! A lab's directory: full, deleted, damaged, open to others, written in by somebody else.
+//! A lab's directory: full, deleted, damaged, open to others, written to by another program.
 
 use std::fs::{self, Permissions};
 use std::io::Read;
@@ -49,7 +49,7 @@ fn nothing_left(lab: &Lab) {
     assert_eq!(lab.remains(), Vec::<PathBuf>::new());
 }
 
-/// A program that is nobody's of the lab's.
+/// A program that does not belong to the lab.
 fn stranger() -> Child {
     Command::new("sleep").arg("1000").process_group(0).spawn().unwrap()
 }
@@ -106,7 +106,7 @@ fn a_full_disk_ends_no_lab_and_apply_says_so() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_ends_no_daemon() {
+fn a_log_without_a_reader_ends_no_daemon() {
     if !permitted() {
         return;
     }
@@ -130,7 +130,7 @@ fn a_log_that_nobody_reads_ends_no_daemon() {
 }
 
 #[test]
-fn a_lab_is_its_users_alone_whatever_the_umask() {
+fn a_lab_is_private_to_its_user_under_any_umask() {
     if !permitted() {
         return;
     }
@@ -161,7 +161,7 @@ fn a_lab_is_its_users_alone_whatever_the_umask() {
     }
 }
 
-/// Whoever else gets at the socket is not heard.
+/// A request of another user on the socket is refused.
 #[test]
 fn only_the_labs_user_is_answered() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };
@@ -180,7 +180,7 @@ fn only_the_labs_user_is_answered() {
     thread::scope(|scope| {
         let [root, other] = [0, 65_534].map(|user| scope.spawn(move || ask(user)).join().unwrap());
         assert!(root > 0, "root is told what is wrong with the question");
-        assert_eq!(other, 0, "somebody else is told nothing");
+        assert_eq!(other, 0, "another user gets no answer");
     });
     assert!(lab.vnet(&["status"]).status.success());
 }
@@ -260,7 +260,7 @@ fn a_daemon_whose_directory_is_deleted_ends() {
 #[test]
 fn down_finds_a_lab_whose_directory_is_deleted() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };
-    // At once, and once nobody is left to notice.
+    // At once, and when no process of the lab is left.
     let first = daemon(&lab);
     fs::remove_dir_all(directory(&lab)).unwrap();
     let down = lab.down();
@@ -280,7 +280,7 @@ fn down_finds_a_lab_whose_directory_is_deleted() {
 }
 
 #[test]
-fn damaged_state_files_keep_nobody_from_up_and_down() {
+fn damaged_state_files_prevent_neither_up_nor_down() {
     if !permitted() {
         return;
     }
@@ -321,7 +321,7 @@ fn damaged_state_files_keep_nobody_from_up_and_down() {
 }
 
 #[test]
-fn after_a_crash_everybody_says_the_same() {
+fn after_a_crash_all_commands_report_the_same() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };
     lab.crash();
     let list = stdout(&vnet().arg("ls").output().unwrap());
@@ -385,7 +385,7 @@ fn a_machine_that_goes_takes_its_processes_along() {
     lab.assert_ping("web", "10.2.1.10");
 }
 
-/// Descriptors of whoever starts a lab are theirs: a lock is free again once they have gone.
+/// A lab does not keep descriptors of the program that starts it: a lock is free again once that program ends.
 #[test]
 fn a_lab_holds_no_lock_of_its_starters() {
     if !permitted() {
@@ -427,7 +427,7 @@ fn the_journal_does_not_grow_with_every_change() {
 
 /// `a-b` with a machine `c`, and `a` with a machine `b-c`.
 #[test]
-fn two_labs_that_want_one_name_are_told_so() {
+fn two_labs_of_one_name_are_an_error() {
     if !permitted() {
         return;
     }

@@ -83,7 +83,7 @@ impl World {
     }
 }
 
-/// Asks over a connection from a machine, and tells who it comes from out there.
+/// Asks over a connection from a machine, and returns the source address that arrives out there.
 fn connect(lab: &Lab, node: &str, listener: &TcpListener) -> SocketAddr {
     let to = listener.local_addr().unwrap();
     let mut client = lab.inside(node, || TcpStream::connect_timeout(&to, SOON).unwrap());
@@ -145,7 +145,7 @@ fn the_internet_of_a_lab_leads_through_the_host_and_nothing_is_left_of_that() {
 }
 
 #[test]
-fn after_a_crash_whoever_ends_the_lab_takes_the_way_out_away() {
+fn after_a_crash_down_and_up_remove_the_egress_device() {
     if !permitted() {
         return;
     }
@@ -154,18 +154,18 @@ fn after_a_crash_whoever_ends_the_lab_takes_the_way_out_away() {
     world.start(&lab);
     lab.crash();
     assert_ne!(world.state(), nothing());
-    // Somebody in the host, who need not be where it is undone from.
-    let somebody = Program(world.host.run(|| Command::new("sleep").arg("60").spawn().unwrap()).unwrap());
+    // A process in the host, which need not be the one that undoes it.
+    let process = Program(world.host.run(|| Command::new("sleep").arg("60").spawn().unwrap()).unwrap());
     assert_fine(&lab.down());
     assert_eq!(world.state(), nothing());
-    // And whoever starts it again.
+    // And the one that starts it again.
     world.start(&lab);
     lab.crash();
     world.start(&lab);
     connect(&lab, "shared", &world.listen());
     assert_fine(&lab.down());
     assert_eq!(world.state(), nothing());
-    drop(somebody);
+    drop(process);
 }
 
 /// Ends with its value.
@@ -223,7 +223,7 @@ fn an_apply_opens_and_closes_the_way_out() {
         lab.assert_dropped("own", &far, "own", "NoInternet");
         assert_eq!(world.state(), nothing());
     }
-    // Where it cannot be made all stays as it was: somebody else's device has the name.
+    // Where it cannot be made all stays as it was: a foreign device has the name.
     lab.apply(TOPOLOGY);
     let device = world.state().devices.remove(0);
     lab.apply(&closed);
@@ -237,7 +237,7 @@ fn an_apply_opens_and_closes_the_way_out() {
     assert_fine(&lab.down());
 }
 
-/// The device, the rules and forwarding carry no path to a directory that somebody has deleted.
+/// The device, the rules and forwarding carry no path to a directory that was deleted.
 #[test]
 fn the_way_out_of_a_lab_without_a_directory_is_found() {
     if !permitted() {

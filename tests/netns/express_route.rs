@@ -1,5 +1,5 @@
-//! Circuits, Global Reach and a private cloud with real packets: who reaches whom, over how many hops, and what keeps a
-//! circuit's links down.
+//! Circuits, Global Reach and a private cloud with real packets: which ends reach each other, over how many hops, and
+//! what keeps a circuit's links down.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -46,9 +46,9 @@ fn er_12_a_site_is_reached_over_a_circuit() {
     }
     lab.assert_ping("dc", "10.90.1.4");
     lab.assert_ping("sddc", "10.90.1.4");
-    for (ttl, who) in [("1", "10.90.255.12"), ("2", "172.30.0.2")] {
+    for (ttl, hop) in [("1", "10.90.255.12"), ("2", "172.30.0.2")] {
         let expired = lab.exec("app", &["ping", "-c1", "-t", ttl, "-W2", "192.168.90.10"]);
-        assert!(stdout(&expired).contains(&format!("From {who}")), "hop {ttl}: {}", stdout(&expired));
+        assert!(stdout(&expired).contains(&format!("From {hop}")), "hop {ttl}: {}", stdout(&expired));
     }
     lab.assert_ping("dc", "172.30.0.2");
     assert_eq!(lab.tcp("app", "dc", "192.168.90.10", 5000, 1 << 20), Some(1 << 20), "whole packets fit");
@@ -71,7 +71,7 @@ fn cs_45_global_reach_joins_site_and_private_cloud() {
     lab.assert_ping("app", "10.175.0.2");
     lab.assert_ping("app", "192.168.90.10");
     let asked = lab.exec("dc", &["ping", "-c1", "-W1", "10.175.0.2"]);
-    assert!(stderr(&asked).contains("Network is unreachable"), "nobody has told the site of it: {asked:?}");
+    assert!(stderr(&asked).contains("Network is unreachable"), "the site has not learned it: {asked:?}");
     let explained = lab.vnet(&["explain", "dc", "sddc"]);
     assert!(!explained.status.success() && stdout(&explained).contains("GatewayUnavailable"), "{}", stdout(&explained));
     let applied = lab.apply(&example(without(&["{name: hub-sddc,"])));
@@ -110,7 +110,7 @@ fn er_10_without_its_authorization_a_connection_is_down() {
     lab.assert_ping("app", "10.176.1.10");
 }
 
-/// ER-18: nothing passes a circuit that its provider has not provisioned, or whose peering is disabled.
+/// ER-18: nothing passes a circuit that its provider has not provisioned, or with its peering disabled.
 #[test]
 fn er_18_a_circuit_that_is_down_carries_nothing() {
     let disabled = |text: String| text.replace("peerASN: 65010", "peerASN: 65010\n        state: Disabled");
@@ -177,7 +177,7 @@ fn site_routes(lab: &Lab, hops: &[&str]) {
 }
 
 /// ER-01, ER-02, ER-07: two signed sessions with AS 12076 bring the site's range and take the network's there; one link that
-/// breaks cuts nobody off, both do, and all is back with them.
+/// breaks interrupts nothing, both do, and all is back with them.
 #[test]
 fn er_02_a_link_breaks() {
     let Some(lab) = Lab::up(&speaking(false)) else { return };
@@ -223,7 +223,7 @@ fn er_02_a_link_breaks() {
 }
 
 /// ER-02: a site's kernel spreads flows over both links of a circuit, and `--verify` holds each against the link that it took,
-/// whoever begins.
+/// from either side.
 #[test]
 fn er_02_flows_on_either_link_are_verified() {
     let Some(lab) = Lab::up(&speaking(false)) else { return };
@@ -246,7 +246,7 @@ fn er_02_flows_on_either_link_are_verified() {
     }
 }
 
-/// ER-02: a link whose device the customer switches off is down at both ends at once, and back with it.
+/// ER-02: a link is down at both ends at once when the customer switches its device off, and back with it.
 #[test]
 fn er_02_a_link_is_switched_off() {
     let Some(lab) = Lab::up(&speaking(false)) else { return };

@@ -31,11 +31,11 @@ fn a_namespace_deleted_under_us() {
     netns::unbind(&place).unwrap();
     eventually("the daemon says so", || log(&lab).contains("the namespace of db/eth0 has gone"));
     lab.assert_ping("web", "10.0.1.4");
-    // Nobody can get in there any more, so nothing goes on in there unseen.
+    // No program can enter it any more, so nothing goes on in there unseen.
     lab.assert_dropped("web", "10.2.1.10", "nva", "NodeDown");
     assert!(!alive(&lab, "db"));
 
-    // Somebody else's namespace of that name is left alone, by a change and by the end.
+    // A foreign namespace of that name is left alone, by a change and by the end.
     Netns::create().unwrap().bind(&place).unwrap();
     let theirs = netns::identity(&place);
     let refused = lab.vnet(&["apply", lab.file.to_str().unwrap()]);

@@ -87,7 +87,7 @@ fn apply_replaces_and_removes_rules() {
 
 /// `nft`'s own words say where the mistake is; the machine counts as failed, and what it had stays.
 #[test]
-fn rules_that_nft_refuses_are_told_with_their_line() {
+fn rules_that_nft_refuses_are_reported_with_their_line() {
     let Some(lab) = pair(&input("tcp dport nonsense-port drop")) else { return };
     let up = lab.start();
     assert_eq!(up.status.code(), Some(3), "{}", stderr(&up));

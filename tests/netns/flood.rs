@@ -1,5 +1,5 @@
 //! A SYN flood with real packets: a machine that spoofs sources and ports, against a port that is closed and one that is
-//! open, while somebody else's connection goes on.
+//! open, while another machine's connection goes on.
 //!
 //! A TUN drops what comes faster than it is read, so attempts are counted where the router has decided on them, and no
 //! time is asserted.
@@ -68,7 +68,7 @@ fn nsg_22_and_nsg_26_a_syn_flood_fills_no_more_than_its_bound_and_a_connection_g
         flood(&lab, 80, &["FlowLimit"]);
         assert_eq!(records_of(&lab, "server"), BOUND, "its share, and no more");
         assert_eq!(records(&lab), 2 * BOUND, "each record has its other end");
-        // Whoever comes now finds the server full, and is told nothing else.
+        // A client that comes now gets no other answer than that the server is full.
         let late = lab.inside("friend", || TcpStream::connect_timeout(&server(80), Duration::from_secs(3)));
         assert!(late.is_err() && lab.drops("friend", "FlowLimit") > 0);
         done.store(true, Ordering::Relaxed);
@@ -79,7 +79,7 @@ fn nsg_22_and_nsg_26_a_syn_flood_fills_no_more_than_its_bound_and_a_connection_g
     assert_eq!(lab.drops("server", "FlowLimit"), 0);
 }
 
-/// As many records as fill the table but for what nobody may take.
+/// As many records as fill the table but for the share that is reserved.
 const MANY: u64 = 900_000;
 
 const CROWDED: &str = "

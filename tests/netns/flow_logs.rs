@@ -37,7 +37,7 @@ fn with_logs(logs: &[&str]) -> String {
     format!("{LAB}flowLogs: {}\n{}", if logs.is_empty() { "[]" } else { "" }, logs.concat())
 }
 
-/// The files of the logs whose container has this name, each as a value that its schema accepts.
+/// The log files in the container of this name, each as a value that its schema accepts.
 fn files(storage: &Path, container: &str, schema: &str) -> Vec<(PathBuf, Value)> {
     let mut pending = vec![storage.join(container)];
     let mut files = Vec::new();

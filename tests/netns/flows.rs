@@ -1,4 +1,4 @@
-//! Flows as they begin and end, told to somebody who follows.
+//! Flows as they begin and end, reported to clients that follow.
 
 use std::io::{BufRead, BufReader, Lines};
 use std::net::{TcpStream, UdpSocket};
@@ -90,7 +90,7 @@ virtualMachines:
   - {name: db, networkInterfaces: [{subnet: v/db}]}
 ";
 
-/// A sender whose first packet came as far as the appliance is told which rule behind it refuses its packets.
+/// The first packet came as far as the appliance: the sender's flow names the rule behind it that denies its packets.
 #[test]
 fn nsg_20_a_flow_that_the_other_end_denies_says_so_at_its_sender() {
     let Some(lab) = Lab::up(CHAIN) else { return };

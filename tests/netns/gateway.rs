@@ -50,7 +50,7 @@ fn vpn_10_a_site_is_reached_through_the_gateway() {
 
 /// FAB-14: what Azure sends to a site that has it in Azure goes round between the two, and ends when its hops do.
 #[test]
-fn fab_14_what_goes_round_between_a_gateway_and_a_site_is_told() {
+fn fab_14_a_loop_between_a_gateway_and_a_site_is_reported() {
     let edited = |text: String| {
         let beyond = "localNetworkAddressSpace: [192.168.50.0/24, 192.168.60.0/24]";
         let text = text.replace("localNetworkAddressSpace: [192.168.50.0/24]", beyond);

@@ -47,7 +47,7 @@ fn explain_is_settled_by_a_real_packet_where_a_guest_has_rules() {
         ("db", "web:80", "blocked", json!("fw")),
         // The model has no way there without `masquerade`, and the rules have one.
         ("web", "internet:443", "reachable", Value::Null),
-        // A port of the firewall that leads to another machine, where nobody listens but vnet.
+        // A port of the firewall that leads to another machine, where only vnet listens.
         ("internet", "203.0.113.80:8080", "reachable", Value::Null),
         ("web", "fw:22", "reachable", Value::Null),
     ];
@@ -134,7 +134,7 @@ fn test_takes_the_packets_answer_where_a_guest_has_rules() {
     assert_eq!((&report["passed"], &report["skipped"]), (&json!(6), &json!(0)));
 }
 
-/// Where the model would be wrong about a guest that nobody knows of, packets alone may be asked.
+/// Where the model cannot know a guest's rules, a test may ask packets alone.
 #[test]
 fn packets_alone_are_asked_where_the_file_or_a_switch_says_so() {
     if !permitted() {
@@ -230,7 +230,7 @@ fn chains_count_at_the_hooks_that_lead_to_them() {
     assert_eq!(counted(None).len(), expected.len());
 }
 
-/// A firewall whose script takes its time: no packet is sent before its rules are there.
+/// A firewall with a slow script: no packet is sent before its rules are there.
 fn slow_firewall(script: &str, tests: &str) -> Option<Lab> {
     if !permitted() || !has_program("nft") {
         return None;
@@ -251,7 +251,7 @@ const LET_AND_DROPPED: &str = "  - {from: web, to: db, port: 443, expect: reacha
   - {from: web, to: db, port: 23, expect: blocked, packetsOnly: true}
 ";
 
-/// A script that sleeps before it loads its rules, and one whose rules a child of its loads later, are waited for.
+/// The lab waits for a script that sleeps before it loads its rules, and for one with a child that loads them later.
 #[test]
 fn test_waits_for_rules_that_scripts_load() {
     let scripts = ["sleep 1.5\nnft -f RULES", "(sleep 1.5; nft -f RULES) &", "nft -f RULES\nexec sleep infinity"];

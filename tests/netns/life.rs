@@ -147,7 +147,7 @@ fn what_cannot_be_made_leaves_nothing_and_touches_nothing() {
         return;
     }
     let lab = Lab::prepared(HUB_SPOKE);
-    // Somebody else's file stands where the last node's namespace would.
+    // A foreign file has the name of the last node's namespace.
     let theirs = Path::new("/run/netns").join(format!("{}-nva", lab.name));
     vnet::sys::netns::prepare_names().unwrap();
     fs::write(&theirs, "theirs").unwrap();
@@ -207,9 +207,9 @@ fn programs_of_the_file_run_and_end_with_the_lab() {
 fn the_daemon_keeps_no_more_power_than_it_needs() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };
     let pid = daemon(&lab).as_raw_nonzero();
-    // SYS_ADMIN (21), NET_ADMIN (12) and KILL (5), to make and remove machines, SYS_PTRACE (19), to see who is in them;
-    // threads that meet packets and requests have none, and no means of getting any. One that looks for guests' firewall
-    // rules and meets nobody may enter namespaces and list tables.
+    // SYS_ADMIN (21), NET_ADMIN (12) and KILL (5), to make and remove machines, SYS_PTRACE (19), to see which processes
+    // are in them; threads that meet packets and requests have none, and no means of getting any. One that looks for
+    // guests' firewall rules and has no users may enter namespaces and list tables.
     let kept = (1_u64 << 21) | (1 << 19) | (1 << 12) | (1 << 5);
     let looks = (1_u64 << 21) | (1 << 12);
     let mut threads = 0;
@@ -236,7 +236,7 @@ fn the_daemon_keeps_no_more_power_than_it_needs() {
 }
 
 #[test]
-fn a_program_that_ends_at_once_with_an_error_is_said() {
+fn a_program_that_ends_at_once_with_an_error_is_reported() {
     if !permitted() {
         return;
     }
@@ -397,14 +397,14 @@ fn five_hundred_machines_are_counted_and_go_together() {
     assert_code(&lab.down(), 0);
     let took = start.elapsed();
     assert_eq!(lab.remains(), Vec::<PathBuf>::new());
-    // 1.1 to 1.3 s where nobody else wants the processors, and 10 s where one device waits for the other.
+    // 1.1 to 1.3 s on idle processors, and 10 s where one device waits for the other.
     assert!(took.as_secs() < 6, "{took:?}");
 }
 
-/// What is hardly meant is said by whoever uses the file, and stops nobody; a change says what it brings, not what was
+/// Each command that reads the file prints its warnings, and goes on; a change prints the warnings it causes, not what was
 /// there.
 #[test]
-fn doubts_are_told_at_up_and_by_the_change_that_brings_them() {
+fn warnings_are_printed_at_up_and_by_the_change_that_causes_them() {
     const UNUSED: &str = "routeTables: [{name: idle, routes: []}]\n";
     const FINE: &str = "virtualNetworks: [{name: v, location: westeurope, addressSpace: [10.0.0.0/16], \
         subnets: [{name: s, addressPrefix: 10.0.1.0/24}]}]\nvirtualMachines: [{name: a, networkInterfaces: [{subnet: v/s}]}]\n";
@@ -464,7 +464,8 @@ fn doubts_are_data_for_programs() {
     assert_eq!((&applied["changes"][0]["name"], codes(&applied)), (&json!("spare"), expected(1)));
 }
 
-/// A `run` that is a text ends at the first command that fails; programs find those of administrators, whoever starts them.
+/// A `run` that is a text ends at the first command that fails; programs find those of administrators, whichever user
+/// starts them.
 #[test]
 fn a_script_ends_at_the_first_failure_and_finds_administrators_programs() {
     let directory = tempfile::tempdir().unwrap();

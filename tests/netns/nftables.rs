@@ -1,7 +1,7 @@
 //! The kernel as a second opinion: random security groups, the same as nftables rulesets, and the same real packets.
 //!
 //! Two machines of four addresses each, once in a lab and once around a kernel router; TCP connections, UDP datagrams and
-//! pings both ways, many at once. Whatever is answered in one world must be in the other.
+//! pings both ways, many at once. A packet that is answered in one world must be answered in the other.
 //!
 //! Left out, since the two differ there or one lacks it: packets in mid-stream without state (the kernel's `invalid`, an
 //! NSG judges them as new), ICMP errors, ESP and AH, timeouts, tags and groups (both are lists of ranges), one tuple used
@@ -54,7 +54,7 @@ fn nsg_10_and_20_a_security_group_passes_what_nftables_passes() {
             let probes: Vec<_> = (0..PROBES).map(|n| random.probe(first_port(round) + n)).collect();
             let [here, there] = [&ours, &kernel.ends].map(|spaces| ask(spaces, &probes, NEVER));
             for (probe, (here, there)) in probes.iter().zip(here.into_iter().zip(there)) {
-                // On a busy machine silence may only be slowness: ask whoever was silent again, and wait.
+                // On a busy machine silence may only be slowness: ask the silent ones again, and wait.
                 let again = |spaces, answered| answered || ask(spaces, std::slice::from_ref(probe), SOON)[0];
                 let agree = here == there || again(&ours, here) == again(&kernel.ends, there);
                 assert!(
@@ -347,7 +347,7 @@ fn ip(space: &Netns, words: &str) {
 /// Listens everywhere and answers every datagram, until all is done.
 fn serve(side: usize, done: &AtomicBool) {
     let places = HOSTS.iter().flat_map(|host| PORTS.map(|port| SocketAddr::new(address(side, *host), port)));
-    // Connections are made without anybody accepting them.
+    // Connections are made without a program that accepts them.
     let listeners: Vec<_> = places.clone().map(|place| TcpListener::bind(place).unwrap()).collect();
     let sockets: Vec<_> = places.map(|place| UdpSocket::bind(place).unwrap()).collect();
     for socket in &sockets {

@@ -233,7 +233,7 @@ impl Drop for Leftovers {
 }
 
 /// BGP-06, BGP-13: a router that is killed and started again, that speaks under another number, that flaps, that falls silent
-/// without a word: its routes go with it and come back, and nobody else notices.
+/// without a word: its routes go with it and come back, and no other machine notices.
 #[test]
 fn bgp_06_a_router_that_misbehaves() {
     if !permitted() || !Brand::Bird.is_installed() {
@@ -294,7 +294,7 @@ fn bgp_06_a_router_that_misbehaves() {
     drop(left);
 }
 
-/// A site whose program speaks though the file leaves BGP to us: ours waits for the port and takes over once it is free.
+/// A site with a BGP program though the file leaves BGP to vnet: ours waits for the port and takes over once it is free.
 #[test]
 fn bgp_06_two_routers_want_one_port() {
     if !permitted() || !Brand::Bird.is_installed() {

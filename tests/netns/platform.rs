@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::lab::{Lab, has_program, stdout};
 
-/// A peered pair, and a third with the addresses of the first; the first machine's rules deny whatever they can.
+/// A peered pair, and a third with the addresses of the first; the first machine's rules deny all that they can.
 const LAB: &str = "
 virtualNetworks:
   - name: a
@@ -59,9 +59,9 @@ fn peer_12_names_are_those_of_ones_own_virtual_network() {
     assert_eq!(dig(&lab, "web", &["+short", "+tcp", "-x", "10.1.0.5"]), "db.internal.cloudapp.net.\n");
     assert_eq!(dig(&lab, "web", &["+short", "-x", "fd00:1::5"]), "db.internal.cloudapp.net.\n");
     assert!(dig(&lab, "web", &["far.internal.cloudapp.net"]).contains("status: NXDOMAIN"));
-    // A foreign one is refused at once: nobody is there to ask.
+    // A foreign one is refused at once: it has no forwarder.
     assert!(dig(&lab, "web", &["example.org"]).contains("status: REFUSED"));
-    // The same address in another virtual network is somebody else's.
+    // The same address in another virtual network is another machine's.
     assert_eq!(dig(&lab, "other", &["+short", "-x", "10.1.0.4"]), "other.internal.cloudapp.net.\n");
     // As a program finds it that knows nothing of vnet.
     let by_name = std::process::Command::new("ip")
@@ -77,7 +77,7 @@ fn peer_12_names_are_those_of_ones_own_virtual_network() {
 }
 
 #[test]
-fn fab_12_a_machine_is_told_what_it_is() {
+fn fab_12_a_machine_gets_its_metadata() {
     let Some(lab) = Lab::up(LAB).filter(|_| has_program("curl")) else { return };
     for (node, location) in [("web", "westeurope"), ("other", "uksouth")] {
         let told = instance(&lab, node);
@@ -131,12 +131,12 @@ fn fab_12_names_of_others_are_asked_where_the_file_says() {
         scope.spawn(|| answer_names(&speaking, 3));
         assert_eq!(dig(&lab, "web", &["+short", "www.example.org"]), "192.0.2.80\n");
         assert_eq!(dig(&lab, "far", &["+short", "+tcp", "www.example.org"]), "192.0.2.80\n");
-        assert_eq!(dig(&lab, "web", &["+short", "-x", "192.0.2.80", "A"]), "192.0.2.80\n", "whatever it is");
+        assert_eq!(dig(&lab, "web", &["+short", "-x", "192.0.2.80", "A"]), "192.0.2.80\n", "any address");
     });
-    // Names of one's own are nobody else's.
+    // A network's own names are known in it alone.
     assert_eq!(dig(&lab, "web", &["+short", "+search", "db"]), "10.1.0.5\n");
     assert!(dig(&lab, "web", &["nobody.internal.cloudapp.net"]).contains("status: NXDOMAIN"));
-    // Nobody answers: that is said, too.
+    // No answer is an error with a message, too.
     lab.apply(&with("127.53.0.1"));
     assert!(dig(&lab, "web", &["www.example.org"]).contains("status: SERVFAIL"));
     lab.apply(LAB);
@@ -207,7 +207,7 @@ fn lim_05_guests_ask_the_servers_of_their_virtual_network() {
 
 /// FAB-12: connections that one machine leaves open keep neither others nor itself from an answer.
 #[test]
-fn fab_12_slow_connections_of_one_machine_keep_nobody_waiting() {
+fn fab_12_slow_connections_of_one_machine_do_not_delay_others() {
     let Some(lab) = Lab::up(LAB).filter(|_| has_program("curl")) else { return };
     let open = || {
         let mut stream = TcpStream::connect("169.254.169.254:80").unwrap();

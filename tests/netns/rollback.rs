@@ -1,4 +1,4 @@
-//! Changes that do not come off: all is as it was, or the next who comes cleans up.
+//! Changes that fail: the lab is as it was, or the next command cleans up.
 
 use std::fs;
 use std::path::Path;
@@ -41,7 +41,7 @@ fn a_file_that_cannot_be_applied_leaves_everything() {
 fn what_fails_half_way_is_taken_back() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };
     let mut session = Session::open(&lab, "web", "db", "10.2.1.10", 9000).unwrap();
-    // Somebody else's file stands where the second machine's namespace would.
+    // A foreign file has the name of the second machine's namespace.
     let theirs = netns::name_path(&format!("{}-second", lab.name));
     fs::write(&theirs, "theirs").unwrap();
     let before = lab.remains();
@@ -92,7 +92,7 @@ fn a_device_that_is_taken_takes_everything_back() {
     lab.write(&wanted.replace("virtualNetworks:\n", &format!("virtualNetworks:\n{}", attached("mine", 9))));
     let output = lab.vnet(&["apply", lab.file.to_str().unwrap()]);
     drop(holder);
-    // Nobody holds it now: an attached VNet comes to a lab that runs, and goes.
+    // The device is free now: an attached VNet comes to a lab that runs, and goes.
     lab.assert_ping("other", "10.1.1.10");
     let again = lab.vnet(&["apply", lab.file.to_str().unwrap()]);
     let inside = Netns::named(&name).unwrap();
@@ -142,7 +142,7 @@ fn a_crash_after_a_change_leaves_nothing_behind() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };
     lab.apply(&with_machines(&["{name: new, networkInterfaces: [{subnet: spoke1/app}], run: [sleep, '1000']}"]));
     lab.apply(&with_machines(&["{name: newer, networkInterfaces: [{subnet: spoke1/app}], run: [sleep, '1000']}"]));
-    // Somebody else may have the name of a machine that went.
+    // A foreign namespace may have the name of a machine that was removed.
     let theirs = netns::name_path(&format!("{}-new", lab.name));
     fs::write(&theirs, "theirs").unwrap();
     lab.crash();

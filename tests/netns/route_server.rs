@@ -97,7 +97,7 @@ protocol bgp rs1 from azure {{ neighbor 10.0.1.5 as 65515; }}
     }
 }
 
-/// A lab whose appliances speak; what they announce, 192.168.80.10, is an address of each.
+/// A lab with appliances that speak BGP; what they advertise, 192.168.80.10, is an address of each.
 fn up(server: &str, rest: &str) -> Option<(Lab, Appliances)> {
     if !has_program("bird") {
         return None;
@@ -146,7 +146,7 @@ fn ars_03_flows_are_spread_over_the_appliances_that_announce() {
         appliances.ask(&lab, "nva1", "show route 10.1.0.0/16 all").contains("BGP.as_path: 65515")
     });
 
-    // ARS-02: the other appliance hears who is the way.
+    // ARS-02: the other appliance learns the next hop.
     appliances.say("nva2", &["192.168.90.0/24"], "");
     appliances.configure(&lab, "nva2");
     leads(&lab, "app", "192.168.80.0/24", &["10.0.2.4"]);
@@ -207,7 +207,7 @@ fn lim_24_too_many_routes_end_a_session() {
 }
 
 /// ARS-06: with branch-to-branch traffic a site hears of what appliances announce, and appliances of the site; without it
-/// neither does, and packets go both ways all the same where somebody knows.
+/// neither does, and packets go both ways all the same where a route exists.
 #[test]
 fn ars_06_sites_and_appliances_hear_of_each_other() {
     let gateway = "publicIPAddresses: [{name: p, sku: Standard}]

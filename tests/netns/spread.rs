@@ -65,7 +65,7 @@ fn round_trip(lab: &Lab, client: &UdpSocket, server: &UdpSocket) -> (String, Str
     assert_eq!(peer, client.local_addr().unwrap());
     server.send_to(b"!", peer).unwrap();
     client.recv_from(&mut buffer).unwrap();
-    // Both came through, so whoever forwarded them has seen them: in and out again.
+    // Both came through, so the appliance that forwarded them has seen them: in and out again.
     let seen = |captures: &[(&str, Capture)], src, dst| {
         let passed = |capture: &Capture| capture.count(src, dst, 2, Duration::from_millis(50)) == 2;
         let nvas: Vec<_> = captures.iter().filter(|(_, capture)| passed(capture)).map(|(nva, _)| *nva).collect();

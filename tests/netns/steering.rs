@@ -1,4 +1,4 @@
-//! Which queue of a device a flow's packets take: the same one at both ends, whatever was written where.
+//! Which queue of a device a flow's packets take: the same one at both ends, on any device.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -46,7 +46,7 @@ impl End {
         Self { namespace, queues: made.unwrap() }
     }
 
-    /// On a TAP nobody answers who has the other end's addresses.
+    /// On a TAP no ARP answer comes for the other end's addresses.
     fn knows(&self, addresses: [&str; 2]) {
         for address in addresses {
             let neighbour = ["neigh", "replace", address, "lladdr", "02:00:00:00:00:01", "dev", "eth0"];

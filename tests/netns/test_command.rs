@@ -21,7 +21,7 @@ fn with_tests(topology: &str, tests: &str) -> String {
     format!("{body}\ntests:\n{tests}")
 }
 
-/// Every pair of the example in four ways, and six addresses that nobody has.
+/// Every pair of the example in four ways, and six unused addresses.
 fn thirty_tests() -> String {
     let pairs = [("web", "db", true), ("db", "web", true), ("web", "nva", false), ("nva", "web", false)];
     let pairs = pairs.into_iter().chain([("db", "nva", false), ("nva", "db", false)]);
@@ -30,12 +30,12 @@ fn thirty_tests() -> String {
         let way = if through { "via: [nva], viaReturn: [nva]" } else { "notVia: [web, db]" };
         probes.map(|probe| format!("  - {{from: {from}, to: {to}, {probe}, expect: reachable, {way}}}\n"))
     });
-    let nobodys = [("web", "10.2.1.99"), ("db", "10.1.1.99"), ("nva", "10.1.1.99")];
-    let nobodys = nobodys.into_iter().flat_map(|(from, to)| {
+    let unused = [("web", "10.2.1.99"), ("db", "10.1.1.99"), ("nva", "10.1.1.99")];
+    let unused = unused.into_iter().flat_map(|(from, to)| {
         ["protocol: Icmp", "port: 443"]
             .map(|probe| format!("  - {{from: {from}, to: {to}, {probe}, expect: blocked}}\n"))
     });
-    reachable.chain(nobodys).collect()
+    reachable.chain(unused).collect()
 }
 
 #[test]
@@ -124,12 +124,12 @@ fn the_way_of_real_packets_is_seen() {
     let report = report(&test(&lab, &["-o", "json"]));
     assert_eq!((&report["passed"], &report["failed"]), (&5.into(), &0.into()), "{report:#}");
     let nva: Value = vec!["nva"].into();
-    let nobody: Value = Vec::<Value>::new().into();
-    for (index, back) in [(0, &nva), (1, &nva), (2, &nva), (3, &nobody)] {
+    let none: Value = Vec::<Value>::new().into();
+    for (index, back) in [(0, &nva), (1, &nva), (2, &nva), (3, &none)] {
         let packets = &report["tests"][index]["packets"];
         assert_eq!((&packets["via"], &packets["viaReturn"]), (&nva, back), "{packets}");
     }
-    assert_eq!(report["tests"][4]["packets"]["via"], nobody);
+    assert_eq!(report["tests"][4]["packets"]["via"], none);
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn an_interrupted_run_leaves_nothing() {
     if !permitted() {
         return;
     }
-    // Nobody answers: it waits as long as it does for what should come.
+    // No answer: it waits as long as for one that is expected.
     let tests = "  - {from: web, to: 10.2.1.99, expect: reachable}\n";
     let lab = Lab::prepared(&with_tests(HUB_SPOKE, tests));
     let mut command = vnet();

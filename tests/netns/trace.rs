@@ -1,4 +1,4 @@
-//! Real packets seen on their way: the same steps as `explain` foretells, whoever looks, however they leave.
+//! Real packets seen on their way: the same steps as `explain` foretells, for any number of watchers, however they leave.
 
 use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -97,7 +97,7 @@ fn several_traces_see_each_what_they_want_and_end_when_they_have_it() {
     assert_eq!((&packets[0]["dropped"], &packets[0]["node"]), (&"NoEndpoint".into(), &"nva".into()));
     let (packets, code) = answers.rest();
     assert_eq!((code, packets.len()), (0, 2));
-    eventually("nobody is told anything any more", || watchers(&lab) == 0);
+    eventually("no watcher is left", || watchers(&lab) == 0);
 }
 
 #[test]
@@ -124,12 +124,12 @@ fn a_killed_client_ends_its_trace() {
 
 /// More than can be told: it is said how much is missing, everything is decided, and questions are answered meanwhile.
 #[test]
-fn a_flood_starves_nobody() {
+fn a_flood_does_not_starve_other_machines() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };
     let mut trace = Trace::start(&lab, &["udp", "dst", "port", "7"]);
     let sender = lab.inside("web", || UdpSocket::bind("0.0.0.0:0").unwrap());
     for _ in 0..20_000 {
-        // To an address that nobody has. What the guest's own queue drops never comes to the router.
+        // To an unused address. What the guest's own queue drops never comes to the router.
         sender.send_to(b"flood", "10.1.1.99:7").unwrap();
     }
     assert_eq!(lab.data(&["status"])["name"], lab.name);
@@ -257,7 +257,7 @@ fn a_guest_that_does_otherwise_is_found_out() {
     assert_eq!(differences.len(), 2, "{differences:?}");
 }
 
-/// Whoever comes first in a file need not have come first to the lab.
+/// The first machine of a file need not have joined the lab first.
 #[test]
 fn machines_are_found_after_a_change() {
     let first = "virtualMachines:\n  - {name: first, networkInterfaces: [{subnet: spoke1/app}]}";

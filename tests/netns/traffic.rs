@@ -170,7 +170,7 @@ virtualMachines:
 }
 
 #[test]
-fn an_address_of_nobody_is_silent() {
+fn an_unused_address_does_not_answer() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };
     let at_nva = lab.capture("nva");
     lab.assert_dropped("nva", "10.0.1.77", "nva", "NoEndpoint");

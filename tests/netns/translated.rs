@@ -55,7 +55,7 @@ virtualMachines:
   - {name: own, networkInterfaces: [{subnet: v/own, privateIPAddress: 10.60.3.4, publicIPAddress: own}]}
 ";
 
-/// Who sends, to which address and port, who has it, and where there: what is translated on the way.
+/// The sender, the address and port it sends to, the machine behind them, and its port: what is translated on the way.
 const WAYS: [(&str, &str, &str, &str); 7] = [
     ("nat", "10.60.1.100:80", "web", "0.0.0.0:8080"),
     ("internet", "203.0.113.30:80", "web", "0.0.0.0:8080"),

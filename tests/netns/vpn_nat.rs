@@ -54,7 +54,7 @@ fn datagram(lab: &Lab, (from, to): (&str, &str), address: &str, length: usize) -
     client.recv(&mut buffer).is_ok_and(|answered| answered == 1)
 }
 
-/// Whether a datagram to a port where nobody listens brings its sender the error.
+/// Whether a datagram to a closed port brings its sender the error.
 fn is_refused(lab: &Lab, from: &str, address: &str) -> bool {
     let socket = lab.inside(from, || UdpSocket::bind("0.0.0.0:0").unwrap());
     socket.set_read_timeout(Some(SOON)).unwrap();
@@ -63,8 +63,8 @@ fn is_refused(lab: &Lab, from: &str, address: &str) -> bool {
     socket.recv(&mut [0; 8]).unwrap_err().kind() == ErrorKind::ConnectionRefused
 }
 
-/// VPN-15: three networks of one range reach each other by the names that static rules give them, whoever begins; an error
-/// about a packet comes home, and `explain` names the rules.
+/// VPN-15: three networks of one range reach each other by the addresses that static rules give them, from either side;
+/// an error about a packet comes home, and `explain` names the rules.
 #[test]
 fn vpn_15_networks_of_one_range() {
     let Some(lab) = up(|text| text) else { return };
@@ -77,7 +77,7 @@ fn vpn_15_networks_of_one_range() {
     assert_eq!(stream(&lab, ("branch2", "app"), "172.30.1.4:5001", 1 << 20), 1 << 20, "the other way");
     // Larger than the tunnel's packets: in fragments, and translated all the same.
     assert!(datagram(&lab, ("branch1", "app"), "172.30.1.4:5002", 4000), "fragments");
-    // Nobody listens: the error quotes a packet by its sender's own names, or nobody would be told.
+    // A closed port: the error quotes a packet by its sender's own addresses, or it would not reach the sender.
     assert!(is_refused(&lab, "app", "172.30.3.10:9"));
     let said = lab.vnet(&["explain", "app", "172.30.3.10", "--verify"]);
     assert!(said.status.success(), "{}{}", stdout(&said), stderr(&said));
@@ -89,7 +89,7 @@ fn vpn_15_networks_of_one_range() {
     assert!(stdout(&by_name).contains("172.30.1.4"), "by the name that the site has for it: {}", stdout(&by_name));
 }
 
-/// VPN-15: a dynamic rule lends its few addresses by ports to whoever begins inside; from outside nobody can.
+/// VPN-15: a dynamic rule translates ports (PAT) for flows that begin inside; no flow can begin outside.
 #[test]
 fn vpn_15_a_dynamic_rule_is_one_way() {
     let dynamic = |text: String| {
@@ -116,15 +116,15 @@ fn vpn_15_a_dynamic_rule_is_one_way() {
     assert!(verified.status.success(), "{}{}", stdout(&verified), stderr(&verified));
     // An error about a datagram comes home by its port.
     assert!(is_refused(&lab, "branch1", "172.30.1.4:9"));
-    // The rule is named by whoever uses its ports.
+    // The flows that use its ports name the rule.
     let rows = lab.data(&["snat"]);
     let of_rule = |row: &&Value| row["publicAddress"] == "172.30.2.9";
     let mut sources = rows.as_array().unwrap().iter().filter(of_rule).map(|row| &row["source"]).peekable();
     assert!(sources.peek().is_some() && sources.all(|source| source == "NAT rule branch1-in"), "{rows}");
 }
 
-/// VPN-15: a static rule with port ranges is about those ports alone, each of which has another one outside, whoever begins;
-/// all else of the address is as it was, by another rule or by none. Two machines share an address by their ports.
+/// VPN-15: a static rule with port ranges is about those ports alone, each of which has another one outside, from either
+/// side; all else of the address is as it was, by another rule or by none. Two machines share an address by their ports.
 #[test]
 fn vpn_15_a_rule_for_some_ports() {
     let rule = |name: &str, own: u8, (inside, outside): (&str, &str)| {
@@ -174,7 +174,7 @@ fn vpn_15_a_rule_for_some_ports() {
     assert_eq!(from("10.0.1.11:5001"), "172.30.9.9:7001");
     assert_eq!(from("10.0.1.10:5010"), "172.30.2.10:5010", "another port goes by the rule for the rest");
     lab.assert_ping("app", "172.30.2.10");
-    // Nobody listens: the error quotes the packet by its sender's own names, port and all.
+    // A closed port: the error quotes the packet by its sender's own address and port.
     assert!(is_refused(&lab, "app", "172.30.9.9:6009"));
     let said = lab.vnet(&["explain", "app", "172.30.9.9:7005/Udp", "--verify"]);
     assert!(said.status.success(), "{}{}", stdout(&said), stderr(&said));

@@ -1,7 +1,7 @@
 //! Labs without root: the same life, inside a user namespace.
 //!
-//! Run by root, the test makes a TUN device node that everybody may open, shows it in a private view of the file system,
-//! and becomes nobody there. Run by anybody else, it uses the machine's own node.
+//! Run by root, the test makes a TUN device node that all users may open, shows it in a private view of the file system,
+//! and becomes the user `nobody` there. Run by another user, it uses the machine's own node.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use std::ffi::OsStr;
@@ -21,7 +21,7 @@ const HUB_SPOKE: &str = include_str!("../../config/hub-spoke.yaml");
 /// An unprivileged user with a directory for its labs, and a `vnet` it can execute.
 struct User {
     dir: TempDir,
-    /// Whether the test runs as root and has to become somebody else.
+    /// Whether the test runs as root and has to become another user.
     becomes: bool,
 }
 
@@ -60,8 +60,8 @@ impl User {
         let shell = "mount -t tmpfs -o dev,mode=755 tmpfs dev && mknod -m $0 dev/tun c 10 200 \
                      && mount --bind dev/tun /dev/net/tun && exec \
                      setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set=-all -- \"$@\"";
-        let become_nobody = ["unshare", "-m", "sh", "-c", shell, mode];
-        let words = [if self.becomes { &become_nobody[..] } else { &[] }, command].concat();
+        let become_user = ["unshare", "-m", "sh", "-c", shell, mode];
+        let words = [if self.becomes { &become_user[..] } else { &[] }, command].concat();
         let mut wrapped = Command::new(words[0]);
         wrapped.args(&words[1..]).current_dir(self.dir.path());
         wrapped.env_remove("VNET_LAB").env("XDG_RUNTIME_DIR", self.dir.path().join("run"));
@@ -185,7 +185,7 @@ fn a_files_tests_pass_and_leave_nothing() {
 fn without_the_device_it_says_what_to_do() {
     let Some(user) = User::new() else { return };
     if !user.becomes {
-        return; // The machine's own node is open to everybody.
+        return; // The machine's own node is open to all users.
     }
     fs::write(user.dir.path().join("lab.yaml"), HUB_SPOKE).unwrap();
     let denied = user.run_with("0600", &["./vnet", "up", "lab.yaml"]);
@@ -194,7 +194,7 @@ fn without_the_device_it_says_what_to_do() {
     assert!(!user.labs().exists());
 }
 
-/// Whether a program runs whose working directory is this one.
+/// Whether a program runs in this working directory.
 fn is_running(program: &str, dir: &Path) -> bool {
     let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
     let mut found = processes.filter(|process| {

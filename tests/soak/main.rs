@@ -1,11 +1,12 @@
 //! Flows that a change does not concern, while everything around them changes for a minute and more: not one packet of
 //! theirs is lost (CS-08, PEER-11).
 //!
-//! Two pairs of machines talk over UDP and TCP: one inside VNet a, whose peering with b comes and goes while machines,
-//! routes and address ranges of both change; the other across the peering of c and d, which nobody touches. The senders
+//! Two pairs of machines talk over UDP and TCP: one inside VNet a, with a peering to b that comes and goes while machines,
+//! routes and address ranges of both change; the other across the peering of c and d, which no change touches. The senders
 //! have credit for a few packets that were not seen to arrive, far fewer than a queue holds; so a machine that starves
-//! slows the test down and loses nothing, and whatever is missing was lost by the router. It ends once a minute has passed, a
-//! thousand changes of routes were made, and as many datagrams have arrived as go into a minute at 10,000 a second.
+//! slows the test down and loses nothing, and each missing packet was lost by the router. It ends once a minute has
+//! passed, a thousand changes of routes were made, and as many datagrams have arrived as go into a minute at 10,000 a
+//! second.
 //!
 //! What it would see: a batch lost when tables change or a worker takes a new port (a gap in the numbers), a flow that
 //! meets another's record or a route that is not there for a moment (a drop that is counted, and a gap), a queue that
@@ -37,7 +38,7 @@ use stream::{Datagrams, Transfer};
 const SPAN: Duration = Duration::from_secs(60);
 const ROUTE_CHANGES: u32 = 1_000;
 const DATAGRAMS: u64 = 600_000;
-/// Of the flow across the peering that nobody touches.
+/// Of the flow across the peering that no change touches.
 const DATAGRAMS_ACROSS: u64 = 60_000;
 
 /// What the file says in one step.

@@ -157,7 +157,7 @@ fn pattern(at: usize) -> u8 {
     (at * 31 + at / 251) as u8
 }
 
-/// Segments that a machine's kernel sent again, for whatever reason.
+/// Segments that a machine's kernel sent again, for any reason.
 pub(crate) fn sent_again(lab: &Lab, node: &str) -> u64 {
     let text = lab.inside(node, || std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap());
     let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));

@@ -56,7 +56,7 @@ fn addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
     }
 }
 
-/// Sends a whole IPv4 packet, whatever its source address, from the calling thread's namespace.
+/// Sends a whole IPv4 packet, with any source address, from the calling thread's namespace.
 pub(crate) fn send_raw(packet: &[u8]) {
     let raw = Protocol::from_raw(std::num::NonZero::new(255).unwrap());
     let socket = socket_with(AddressFamily::INET, SocketType::RAW, SocketFlags::CLOEXEC, Some(raw)).unwrap();

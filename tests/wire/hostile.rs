@@ -1,4 +1,5 @@
-//! Bytes nobody should send: parsing never panics, and what it accepts is sound enough to read, edit and parse again.
+//! Bytes that no machine should send: parsing never panics, and what it accepts is sound enough to read, edit and parse
+//! again.
 
 use std::cell::Cell;
 use std::net::IpAddr;

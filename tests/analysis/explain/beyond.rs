@@ -111,7 +111,7 @@ virtualMachines: [{name: app, networkInterfaces: [{subnet: v/s, privateIPAddress
 
 /// VPN-15: a dynamic rule carries pings as well as ports, and each rule on the way is named.
 #[test]
-fn vpn_15_what_nat_rules_do_is_told() {
+fn vpn_15_what_nat_rules_translate_is_reported() {
     for destination in ["app", "app:80"] {
         let answer = ask(NATTED, "branch", destination);
         assert_eq!(answer.verdict, Verdict::Reachable, "{:?}", answer.cause);

@@ -159,7 +159,7 @@ fn lb_17_a_pool_that_is_stopped_is_started() {
 }
 
 #[test]
-fn lb_33_what_no_rule_takes_is_told_what_to_ask() {
+fn lb_33_a_port_without_a_rule_has_its_fix() {
     let answer = ask(&probed("", ""), "client", "10.0.1.100:81");
     assert!(fix(&answer).text.contains("add a rule for tcp/81 to load balancer lb"), "{:?}", fix(&answer));
     let answer = ask(&probed("", ""), "client", "10.0.1.100");
@@ -355,7 +355,7 @@ fn peer_23_the_warning_is_about_this_packet() {
     };
     let off = forwarded("", "");
     assert_eq!(warned(&off, "va", "vb"), 2, "there and back");
-    assert_eq!(warned(&off, "va", "vh"), 0, "nobody forwards");
+    assert_eq!(warned(&off, "va", "vh"), 0, "no machine forwards");
     assert_eq!(warned(&forwarded(", allowForwardedTraffic: true", ""), "va", "vb"), 0);
     let denied = ", securityRules: [{name: none, priority: 100, direction: Inbound, access: Deny, protocol: '*', sourceAddressPrefix: '*', sourcePortRange: '*', destinationAddressPrefix: '*', destinationPortRange: '*'}]";
     assert_eq!(warned(&forwarded("", denied), "va", "vb"), 0, "a rule stops it, and the flag would change nothing");

@@ -27,7 +27,7 @@ fn files() -> Vec<(String, File)> {
         }
     };
     let all = paths.into_iter().map(|path| (path.display().to_string(), file(fs::read_to_string(path).unwrap())));
-    // A name like `y` is another value to who reads a file as plain data.
+    // A name like `y` is another value to a program that reads a file as plain data.
     all.filter(|(_, file)| vnet::config::load(&file.0.to_string(), "file.yaml").is_ok()).collect()
 }
 
@@ -45,7 +45,7 @@ fn a_tried_fix_can_be_written_into_its_file_and_opens_no_more_than_was_asked() {
                 let Ok(query) = parse_query(&pair.source, &asked) else { continue };
                 let Ok(answer) = vnet::analysis::explain(&network, &compiled, &query) else { continue };
                 let Some(fix) = answer.fix.clone().filter(|fix| fix.checked) else { continue };
-                // A principal without the rights for it cannot make the change, whatever it would mend (PEER-41).
+                // A principal without the rights for it cannot make the change, even if it would fix the flow (PEER-41).
                 let may = file.0.get("principal").is_none() || file.with(&fix).loads();
                 if !may || !tried.insert(format!("{:?}", fix.changes)) {
                     continue;

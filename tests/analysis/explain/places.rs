@@ -1,4 +1,4 @@
-//! What may be asked about beside machines: subnets with nobody in them, gateways and their instances, sites.
+//! Ends of a question beside machines: empty subnets, gateways and their instances, sites.
 
 use std::collections::BTreeSet;
 
@@ -78,7 +78,7 @@ fn diag_03_subnets_have_rules_and_gateways_have_none() {
         assert_eq!(group.network_security_group.as_ref().unwrap().id, "n");
         assert_eq!(
             group.effective_security_rules[0].hits, hits,
-            "{target}: nobody counts for a machine that is not there"
+            "{target}: a machine that does not exist has no counters"
         );
         assert_eq!(group.tag_map["VirtualNetwork"][0].to_string(), "10.1.0.0/16");
     }

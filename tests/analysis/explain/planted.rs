@@ -142,7 +142,7 @@ const MISTAKES: &[(&str, Mistake)] = &[
         routes.remove(random.below(routes.len())?);
         Some(())
     }),
-    ("a route leads to an address that nobody has", |file, random| {
+    ("a route leads to an unused address", |file, random| {
         route(file, random)?["nextHopIpAddress"] = json!("10.1.255.77");
         Some(())
     }),

@@ -56,7 +56,7 @@ fn nsg_02_a_rule_that_nearly_matched_is_named_with_what_it_lacks() {
 
 /// TAG-06: a default route to an appliance makes everything part of the virtual network.
 #[test]
-fn tag_06_a_tag_that_a_route_widened_is_said_with_the_route() {
+fn tag_06_a_tag_that_a_route_widened_is_reported_with_the_route() {
     let chain =
         with(super::CHAIN, "{name: to-s1, addressPrefix: 10.20.0.0/16,", "{name: default, addressPrefix: 0.0.0.0/0,");
     let subnet = "{name: s, addressPrefix: 10.30.0.0/24, routeTable: rt-s2";
@@ -81,7 +81,7 @@ fn tag_06_a_tag_that_a_route_widened_is_said_with_the_route() {
 
 /// UDR-26: that the sender's own route does not take the packet is said, also where it arrives.
 #[test]
-fn udr_26_a_route_that_does_not_take_the_packet_is_said() {
+fn udr_26_a_route_that_does_not_take_the_packet_is_reported() {
     let yaml =
         with(super::CHAIN, "{name: to-s2, addressPrefix: 10.30.0.0/16,", "{name: all, addressPrefix: 10.0.0.0/8,");
     let yaml = yaml + "  - {name: vh, networkInterfaces: [{subnet: h/s}]}\n";
@@ -94,6 +94,6 @@ fn udr_26_a_route_that_does_not_take_the_packet_is_said() {
     let to_hub = "{name: all, addressPrefix: 10.0.0.0/8,";
     let steered = with(&yaml, to_hub, &to_hub.replace("10.0.0.0/8", "10.10.0.0/16").replace("all", "hub"));
     assert_eq!(super::nodes(&ask(&steered, "v1", "vh").forward), ["v1", "nva", "vh"]);
-    // To the appliance itself nobody would go through it.
+    // No packet to the appliance itself goes through it.
     assert_eq!(ask(&yaml, "v1", "nva").reasons, [""; 0]);
 }

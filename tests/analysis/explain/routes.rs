@@ -62,12 +62,12 @@ fn ch_04_each_hop_of_a_chain_over_two_hubs_gets_its_own_route() {
     assert_eq!(closed(&differences), []);
 }
 
-/// UDR-12: of two appliances in reach nobody but the user knows which one is meant.
+/// UDR-12: of two appliances in reach only the user knows which one is meant.
 #[test]
 fn udr_12_of_several_appliances_none_is_chosen_silently() {
     let second = "  - {name: nva2, networkInterfaces: [{subnet: v/nva, privateIPAddress: 10.40.9.9, enableIPForwarding: true}]}\n";
-    let nobody = with(ONE_VNET, "nextHopIpAddress: 10.40.9.4", "nextHopIpAddress: 10.40.9.44");
-    let fix = ask(&(nobody.clone() + second), "x", "y").fix.unwrap();
+    let unused = with(ONE_VNET, "nextHopIpAddress: 10.40.9.4", "nextHopIpAddress: 10.40.9.44");
+    let fix = ask(&(unused.clone() + second), "x", "y").fix.unwrap();
     let text = "point it at one of the appliances in reach: nva/eth0 (10.40.9.4) or nva2/eth0 (10.40.9.9)";
     assert_eq!((fix.text.as_str(), fix.changes.len(), fix.checked), (text, 0, false));
     // A second that does not forward is none (near misses), neither by its interface nor by its guest.
@@ -75,12 +75,12 @@ fn udr_12_of_several_appliances_none_is_chosen_silently() {
         with(second, "enableIPForwarding: true", "enableIPForwarding: false"),
         with(second, "name: nva2", "name: nva2, guest: {forwarding: false}"),
     ] {
-        let fix = ask(&(nobody.clone() + &idle), "x", "y").fix.unwrap();
+        let fix = ask(&(unused.clone() + &idle), "x", "y").fix.unwrap();
         assert_eq!(changes(&fix), [("routeTables[0].routes[0].nextHopIpAddress", "10.40.9.4")]);
     }
     // Another route of the table says which.
     let other = "10.40.9.44}, {name: rest, addressPrefix: 0.0.0.0/0, nextHopType: VirtualAppliance, nextHopIpAddress: 10.40.9.9}]";
-    let fix = ask(&(with(&nobody, "10.40.9.44}]", other) + second), "x", "y").fix.unwrap();
+    let fix = ask(&(with(&unused, "10.40.9.44}]", other) + second), "x", "y").fix.unwrap();
     assert_eq!(fix.text, "point it at nva2/eth0 (10.40.9.9), as other routes of the table do");
     assert_eq!(changes(&fix), [("routeTables[0].routes[0].nextHopIpAddress", "10.40.9.9")]);
 }
@@ -140,7 +140,7 @@ fn udr_16_a_none_route_is_led_where_the_answer_passes() {
     assert!(fix.checked);
 }
 
-/// PEER-07: no peering is advised with a network that overlaps, nor with one whose peer does.
+/// PEER-07: no peering is proposed with a network that overlaps, nor with one that has such a peer.
 #[test]
 fn peer_07_no_peering_is_advised_where_ranges_overlap() {
     let alone = |space: &str| {
@@ -297,7 +297,7 @@ fn nsg_03_an_allow_rule_takes_no_name_and_no_priority_that_is_taken() {
              sourceAddressPrefix: '*', sourcePortRange: '*', destinationAddressPrefix: '*', destinationPortRange: '{port}'}}\n"
         )
     };
-    // The name is taken in the other direction, whatever its case; the priority is not (NSG-03).
+    // The name is taken in the other direction, in any case; the priority is not (NSG-03).
     let yaml =
         guarded(&(rule("Allow-Tcp-22", 199, "Outbound", "Allow", "*") + &rule("no", 200, "Inbound", "Deny", "22")));
     let file = File::parse(&yaml);

@@ -46,7 +46,7 @@ fn adr_07_another_machine_with_the_address_is_the_wrong_host() {
     // The machine that the route leads to, and the bare address, mean what they get.
     assert_eq!(ask(OVERLAP, "h", "x").verdict, Verdict::Reachable);
     assert_eq!(ask(OVERLAP, "h", "10.1.0.4").verdict, Verdict::Reachable);
-    // A machine reaches itself by its own address, whoever else has it.
+    // A machine reaches itself by its own address, though another has it too.
     assert_eq!(ask(OVERLAP, "x", "y").verdict, Verdict::WrongHost);
 }
 
@@ -100,7 +100,7 @@ fn adr_07_reach_and_test_know_the_wrong_host() {
     assert_eq!(pair("h", "y").verdict, Verdict::WrongHost);
     assert_eq!(pair("h", "y").to_string(), "WrongHost at x/eth0");
     assert_eq!(pair("h", "x").verdict, Verdict::Reachable);
-    // `two` is peered with nobody: its machine's questions to the hub are dropped, not misled.
+    // `two` has no peering: its machine's questions to the hub are dropped, not misled.
     assert_eq!(pair("y", "h").verdict, Verdict::Blocked);
     let foretold = forecast(&network, &compiled, &parse_query("h", "y").unwrap()).unwrap();
     assert_eq!((foretold.verdict, foretold.dropped.as_deref()), (Verdict::WrongHost, Some("WrongHost")));

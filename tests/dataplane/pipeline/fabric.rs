@@ -1,4 +1,4 @@
-//! What the fabric does whatever rules and routes say (FAB, NIC), and what routes do (UDR, RSEL).
+//! What the fabric does under any rules and routes (FAB, NIC), and what routes do (UDR, RSEL).
 
 use vnet::dataplane::DropReason::{
     BlockedProtocol, Fragment, GatewayUnavailable, Ipv6Control, LinkLocal, Multicast, NextHopNone, NextHopUnreachable,
@@ -132,7 +132,7 @@ fn fab_12_only_the_platform_sends_from_its_address() {
 }
 
 #[test]
-fn fab_12_the_platform_is_in_reach_whatever_the_routes_say() {
+fn fab_12_the_platform_is_in_reach_under_any_routes() {
     let mut world = world();
     world.route(A, "0.0.0.0/0", NextHop::None);
     check(&world.build(), A, &udp("10.0.0.4:1000", "168.63.129.16:53"), dropped(NoEndpoint));
@@ -286,5 +286,5 @@ fn udr_17_and_fab_14_an_appliance_may_be_its_own_next_hop() {
     for _ in 0..64 {
         check(&lab, APPLIANCE, &packet, to(APPLIANCE));
     }
-    assert_eq!(lab.records(), 3, "the appliance's two, whatever the number of rounds");
+    assert_eq!(lab.records(), 3, "the appliance's two, after any number of rounds");
 }

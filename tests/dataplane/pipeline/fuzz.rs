@@ -1,5 +1,5 @@
-//! Packets nobody should send, and many that somebody would: each ends as forwarded or dropped, and the tables stay
-//! within their bounds.
+//! Packets that no machine should send, and many that machines do send: each ends as forwarded or dropped, and the tables
+//! stay within their bounds.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -216,7 +216,7 @@ impl Random {
         }
     }
 
-    /// Of one family: mostly a source that may send here, and a destination that somebody owns.
+    /// Of one family: mostly a source that may send here, and a destination in use.
     fn ends(&mut self, ingress: PortId) -> (IpAddr, IpAddr) {
         const OWN: [[&str; 2]; 6] = [
             ["10.0.0.4", "10.3.0.9"],

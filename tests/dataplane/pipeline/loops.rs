@@ -12,7 +12,7 @@ const N: NicId = NicId(0);
 const FAR: &str = "10.9.0.1";
 const ACK: u8 = 0x10;
 
-/// An appliance whose own subnet sends everything beyond to it.
+/// An appliance that gets all outbound packets of its own subnet.
 fn lab() -> Lab {
     let mut world = World::new();
     world.limits = FlowLimits { per_nic: 1_000, total: 10_000 };

@@ -194,7 +194,7 @@ fn nsg_21_an_icmp_error_makes_no_record() {
     assert_eq!(lab.records(), 0);
 }
 
-/// Whoever forges an error to another than the quoted sender gets no record's pass.
+/// An error that is forged for another machine than the quoted sender passes by no record.
 #[test]
 fn nsg_21_an_icmp_error_goes_to_the_source_that_it_quotes() {
     let mut world = world();

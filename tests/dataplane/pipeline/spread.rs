@@ -40,7 +40,7 @@ fn syn(port: u16) -> Vec<u8> {
     tcp(&format!("10.0.2.4:{port}"), "10.0.3.4:443", SYN)
 }
 
-/// The first source port of TCP from A whose flow goes this way.
+/// The first source port from A that makes a TCP flow take this path.
 fn port(lab: &Lab, expected: Verdict) -> u16 {
     (40_000..40_100).find(|port| lab.send(A, &syn(*port)) == expected).unwrap()
 }
@@ -90,7 +90,7 @@ fn rsel_06_every_protocol_is_spread() {
     assert_eq!(verdicts(&mut sequence.into_iter()).len(), 1, "one ping is one flow");
 }
 
-/// FAB-11: whatever else they are, the fragments of a datagram do not part.
+/// FAB-11: of any protocol, the fragments of a datagram do not part.
 #[test]
 fn rsel_06_fragments_follow_their_first() {
     let lab = both().build();
@@ -104,7 +104,7 @@ fn rsel_06_fragments_follow_their_first() {
     assert_eq!(seen.len(), 2, "both appliances were used");
 }
 
-/// UDR-12: nobody probes an appliance. Flows of one that nobody owns drop, and do not move to the other.
+/// UDR-12: appliances are not probed. Flows to an unused address drop, and do not move to the other.
 #[test]
 fn udr_12_flows_of_a_missing_appliance_drop() {
     let whole = both().build();

@@ -164,7 +164,7 @@ fn nsg_21_strict_and_fragments_of_a_segment() {
 }
 
 #[test]
-fn nsg_21_an_icmp_error_follows_a_connection_and_says_nothing_of_its_state() {
+fn nsg_21_an_icmp_error_follows_a_connection_and_does_not_change_its_state() {
     let lab = strict().build();
     for (client, server, from) in [(CLIENT, SERVER, "10.0.0.5"), (CLIENT6, SERVER6, "fd00::5")] {
         let syn = tcp(client, server, SYN);
@@ -183,7 +183,7 @@ fn mark(n: u32) -> Option<RulesMark> {
     NonZero::new(n).map(RulesMark)
 }
 
-/// B's subnet lets everybody in, or nobody; its NSG flushes or not.
+/// B's subnet allows or denies all inbound packets; its NSG flushes or not.
 fn guarded(open: bool, flushes: bool) -> World {
     let mut world = world();
     let guard: AclId = world.acl([if open { allow_all() } else { deny_all() }]);

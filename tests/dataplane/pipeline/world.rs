@@ -238,7 +238,7 @@ pub(crate) struct Lab {
     pub(crate) along: Along,
 }
 
-/// The same packets once more, by one who remembers where flows go.
+/// The same packets once more, through a cache of paths.
 pub(crate) struct Along {
     paths: RefCell<Paths>,
     flows: Flows,

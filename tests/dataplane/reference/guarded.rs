@@ -2,7 +2,7 @@
 //!
 //! The network is small and always the same, so that tuples collide: two machines, an appliance on one of the ways between
 //! them, a third machine behind it, and a VNet on a TUN. What changes: rules of groups and administrators, members of
-//! application groups, who has which group, `flushConnection`, TCP tracking, timeouts. After each packet every record of
+//! application groups, their members, `flushConnection`, TCP tracking, timeouts. After each packet every record of
 //! the table is compared with the twin's: its state, times and counters.
 
 use std::collections::{BTreeMap, HashMap};
@@ -385,7 +385,7 @@ impl Random {
         }
     }
 
-    /// Somebody's own address, or a foreign one, to another machine or to the platform.
+    /// A machine's own address, or a foreign one, to another machine or to the platform.
     fn first(&mut self, from: Attachment) -> Sent {
         const MACHINES: [&str; 6] = ["10.0.1.4", "10.0.1.5", "10.0.2.4", "10.0.9.4", "10.1.0.4", "10.1.0.5"];
         const MACHINES6: [&str; 3] = ["fd00:0:0:1::4", "fd00:0:0:1::5", "fd00:0:0:2::4"];
@@ -449,7 +449,7 @@ impl Random {
         Packet { sent, form }
     }
 
-    /// About a packet of a flow, to who sent it; now and then to somebody else.
+    /// About a packet of a flow, to its sender; now and then to another machine.
     fn error(&mut self, about: Sent) -> Packet {
         let dst = if self.chance(85) || !about.src.is_ipv4() { about.src } else { "10.0.1.5".parse().unwrap() };
         let src = if dst == about.dst { about.src } else { about.dst };

@@ -19,7 +19,7 @@ use super::topology::Kind;
 
 use self::filters::{METADATA, PLATFORM, is_served};
 
-/// Someone with one subnet's policy: an interface, or an address behind an attached VNet's TUN.
+/// A sender with one subnet's policy: an interface, or an address behind an attached VNet's TUN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Party {
     Nic(NicIx),
@@ -70,7 +70,7 @@ impl<'a> Twin<'a> {
         Self { network, state: State::new() }
     }
 
-    /// Everybody with a policy.
+    /// All senders with a policy.
     pub(crate) fn parties(&self) -> Vec<Party> {
         let nics = (0..self.network.network_interfaces.len()).map(|nic| Party::Nic(NicIx(nic)));
         let attached = self.network.virtual_networks.iter().enumerate().filter(|(_, vnet)| vnet.attach.is_some());
@@ -86,13 +86,13 @@ impl<'a> Twin<'a> {
         self.state.changes += 1;
     }
 
-    /// One leg of a packet: whose device gets it, or why nobody's.
+    /// One leg of a packet: the device that gets it, or why none does.
     pub(crate) fn judge(&mut self, from: Attachment, packet: &Packet) -> Result<Attachment, DropReason> {
         carried(packet.sent.dst)?;
         if let Attachment::Platform(vnet) = from {
             return self.judge_platform(vnet, packet);
         }
-        // FAB-12, FAB-16: nobody else's addresses.
+        // FAB-12, FAB-16: addresses of the platform alone.
         if packet.sent.src == address(METADATA) {
             return Err(DropReason::LinkLocal);
         }
@@ -186,7 +186,7 @@ fn carried(dst: IpAddr) -> Result<(), DropReason> {
     Ok(())
 }
 
-/// Who is who.
+/// Senders, and the owners of addresses.
 impl Twin<'_> {
     /// NIC-02, NIC-04: a foreign source needs IP forwarding. Behind a VNet's TUN the source says which subnet sends.
     fn sender(&self, from: Attachment, src: IpAddr) -> Option<Party> {
@@ -207,7 +207,7 @@ impl Twin<'_> {
         }
     }
 
-    /// Who has an address in a VNet.
+    /// The owner of an address in a VNet.
     fn owner(&self, vnet: VnetIx, address: IpAddr) -> Option<Party> {
         let nics = self.network.network_interfaces.iter().enumerate();
         for (i, nic) in nics {
@@ -314,7 +314,7 @@ impl Twin<'_> {
 impl Twin<'_> {
     /// RSEL-01, RSEL-02: the longest prefix, a user's before the system's.
     fn route(&self, subnet: SubnetIx, (dst, is_tcp): (IpAddr, bool)) -> Option<Hop> {
-        // SYS-11, RSEL-04: nothing overrides a service endpoint, whatever its length; it carries TCP alone.
+        // SYS-11, RSEL-04: no route of any length overrides a service endpoint; it carries TCP alone.
         let mut services = self.network.subnet(subnet).service_endpoints.iter().flat_map(|endpoint| &endpoint.tags);
         if is_tcp
             && services.any(|tag| any_contains(&self.network.service_tag(*tag).prefixes, dst))

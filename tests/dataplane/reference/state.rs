@@ -61,14 +61,14 @@ impl Packet {
             Form::Later { id } => pieces(flag::ACK, id)[1].clone(),
             Form::Error(about) => {
                 let mut bytes = build::icmp_unreachable(self.sent.src, &about.bytes(flag::ACK));
-                // It may go to somebody whom it is not about.
+                // It may go to another machine than the one it is about.
                 Wire::parse(&mut bytes, Offload::default()).unwrap().set_dst(self.sent.dst);
                 bytes
             }
         }
     }
 
-    /// Whose record it follows: an error that of the packet it is about, as that packet's answers do.
+    /// The flow with the record it follows: an error uses that of the packet it is about, as that packet's answers do.
     fn flow(&self) -> Sent {
         match self.form {
             Form::Error(about) if about.src == self.sent.dst => about.mirrored(),
@@ -100,10 +100,10 @@ impl Packet {
     }
 }
 
-/// Who sent it, from and to whom, of which protocol, with which identification.
+/// Its sender, source, destination, protocol and identification.
 type Datagram = (Attachment, IpAddr, IpAddr, Kind, u16);
 
-/// NSG-21: whose record, which way its first packet went, and which that was.
+/// NSG-21: the party with the record, the direction of its first packet, and that packet.
 pub(crate) type Key = (Party, bool, Sent);
 
 /// What one party remembers of a flow.
@@ -144,7 +144,7 @@ impl Record {
         self.history.iter().filter(move |heard| heard.inbound == inbound).filter_map(|heard| heard.flags)
     }
 
-    /// A reset, and since then nothing but resets and SYNs: whoever goes on has not reset.
+    /// A reset, and since then nothing but resets and SYNs: a flow that goes on is not reset.
     fn has_reset(&self, inbound: bool) -> bool {
         let mut reset = false;
         for flags in self.said(inbound) {
@@ -299,7 +299,7 @@ impl State {
         }
     }
 
-    /// NSG-20, NSG-22: a packet that has arrived leaves a record with whoever had none: both or neither (NSG-26).
+    /// NSG-20, NSG-22: a packet that has arrived leaves a record at each end without one: both or neither (NSG-26).
     pub(crate) fn begin(
         &mut self,
         new: Vec<(Party, bool, Duration, Option<String>)>,
@@ -327,12 +327,12 @@ impl State {
         Ok(())
     }
 
-    /// NSG-24: those whose time is not over.
+    /// NSG-24: those that have not timed out.
     pub(crate) fn live(&self) -> impl Iterator<Item = &Record> {
         self.records.values().filter(|record| !record.lapsed(self.now))
     }
 
-    /// The first packets of the flows that somebody has ended.
+    /// The first packets of the flows that one end has ended.
     pub(crate) fn refused(&self) -> HashSet<Sent> {
         let refused = self.records.values().filter(|record| record.refused && !record.lapsed(self.now));
         refused.map(|record| record.key.2).collect()

@@ -103,7 +103,7 @@ impl Random {
         }
     }
 
-    /// Of whoever has an address, the next interface has it now: appliances move.
+    /// The next interface gets the address of another: appliances move.
     fn step_of_an_interface(&mut self, network: &mut Network) {
         let nics = &mut network.network_interfaces;
         let (a, b) = (self.below(nics.len()), self.below(nics.len()));

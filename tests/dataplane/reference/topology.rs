@@ -371,7 +371,7 @@ impl Random {
         }
     }
 
-    /// Some interfaces of one VNet (ASG-02), or nobody.
+    /// Some interfaces of one VNet (ASG-02), or none.
     pub(crate) fn asg(&mut self, index: usize, network: &Network) -> Asg {
         let home = VnetIx(self.below(network.virtual_networks.len()));
         let own = network.network_interfaces.iter().enumerate().filter(|(_, nic)| nic.subnet.vnet == home);
@@ -514,7 +514,7 @@ impl Random {
         Sent { kind, src, dst, src_port, dst_port }
     }
 
-    /// Anywhere: somebody's, nobody's, or around the edge of something that routes are written with.
+    /// Anywhere: in use, unused, or around the edge of something that routes are written with.
     pub(crate) fn destination(&mut self, network: &Network, ipv4: bool) -> IpAddr {
         let prefixes = prefixes(network);
         match self.below(3) {
@@ -555,7 +555,7 @@ impl Random {
         }
     }
 
-    /// Mostly somebody's, sometimes nobody's.
+    /// Mostly in use, sometimes unused.
     fn address(&mut self, network: &Network, ipv4: bool) -> IpAddr {
         let nics = network.network_interfaces.iter().flat_map(|nic| &nic.addresses);
         let services = network.private_endpoints.iter().map(|endpoint| endpoint.address);

@@ -1,4 +1,4 @@
-//! Who may pass an interface: flow records, then administrators' rules, then security groups, with what tags mean.
+//! Which packets pass an interface: flow records, then administrators' rules, then security groups, with what tags mean.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
