@@ -209,7 +209,7 @@ fn the_daemon_keeps_no_more_power_than_it_needs() {
     let pid = daemon(&lab).as_raw_nonzero();
     // SYS_ADMIN (21), NET_ADMIN (12) and KILL (5), to make and remove machines, SYS_PTRACE (19), to see which processes
     // are in them; threads that meet packets and requests have none, and no means of getting any. One that looks for
-    // guests' firewall rules and has no users may enter namespaces and list tables.
+    // guests' firewall rules, and serves no requests, may enter namespaces and list tables.
     let kept = (1_u64 << 21) | (1 << 19) | (1 << 12) | (1 << 5);
     let looks = (1_u64 << 21) | (1 << 12);
     let mut threads = 0;
