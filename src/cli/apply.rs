@@ -23,10 +23,11 @@ use super::{Exit, Outcome, topology};
 
 /// Change a running lab to what a file says, all or nothing
 ///
-/// Prints what is made, changed and deleted, and whose flows notice, and what the change brings that works and is hardly
-/// meant, as `validate` does; no packet of the others is lost. Machines and
-/// interfaces come and go without a restart. Peerings follow Azure's life cycle: a link that lost its other side is
-/// Disconnected, and changed address spaces wait for a sync. SIGHUP makes the daemon apply its file anew.
+/// Prints what is made, changed and deleted, and which machines' flows notice. Prints new warnings, too, as `validate`
+/// does: valid, but probably not what you intended. No packet of other machines is lost.
+/// Machines and interfaces come and go without a restart. Peerings follow Azure's life cycle: a link that lost its
+/// other side is Disconnected, and changed address spaces wait for a sync. SIGHUP makes the daemon apply its file
+/// anew.
 ///
 /// Exit code 0 if the lab is as the file says, 3 if a peering is left to sync.
 #[derive(Debug, Args)]
@@ -44,7 +45,7 @@ pub(super) struct Apply {
 }
 
 impl Apply {
-    /// The daemon is asked first: what a change brings that is hardly meant takes longer to find than to make.
+    /// The daemon is asked first: finding warnings takes longer than making the change.
     pub(super) fn run(self, context: &Context) -> Outcome {
         let (text, file) = topology::read(&self.file)?;
         let lab = the_lab(&text, &file, context)?;
@@ -111,7 +112,7 @@ fn tell_of_others(as_before: usize, file: &str, context: &Context) {
     }
 }
 
-/// What a change meant, and what it brings that is hardly meant.
+/// What a change did, and its new warnings.
 #[derive(Serialize)]
 struct Answer<'a> {
     #[serde(flatten)]

@@ -1,4 +1,4 @@
-//! `vnet bench`: how fast packets go between two places of a lab, by our own load.
+//! `vnet bench`: how fast packets go between two nodes of a lab, with a load of our own.
 
 use std::time::Duration;
 
@@ -25,10 +25,10 @@ use super::{Outcome, labs, topology, verify};
     vnet bench web db --only udp --size 1400 --flows 16 --rate 100000 -o json"
 )]
 pub(super) struct Bench {
-    /// Who sends: NODE or NODE/NIC
+    /// The sender: NODE or NODE/NIC
     #[arg(value_name = "SRC")]
     source: String,
-    /// Who receives: NODE, NODE/NIC or an address
+    /// The receiver: NODE, NODE/NIC or an address
     #[arg(value_name = "DST")]
     destination: String,
     /// These loads only

@@ -1,4 +1,4 @@
-//! `vnet bgp`: sessions, what they have brought, what has been told.
+//! `vnet bgp`: sessions, learned routes, advertised routes.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -26,33 +26,33 @@ pub(super) struct Bgp {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List sessions: state, how long, what they have brought, why one is not up
+    /// List sessions: state, how long, routes learned, why one is not up
     #[command(after_long_help = "Examples:\n  vnet bgp peers\n  vnet bgp peers hub-gw -o json")]
     Peers {
         /// A gateway or a site; all without
         node: Option<String>,
     },
-    /// List routes that a gateway knows: its own, and what its peers say
+    /// List routes that a gateway knows: its own, and what its peers advertise
     #[command(after_long_help = "Examples:\n  vnet bgp learned hub-gw\n  vnet bgp learned hub-gw --refused\n  \
         vnet bgp learned hub-gw -t lab.vnet.yaml")]
     Learned {
         /// A gateway or a site; all without
         node: Option<String>,
-        /// Only what peers say and is not used, with the reason
+        /// Only what peers advertise and is not used, with the reason
         #[arg(long)]
         refused: bool,
-        /// Answer from a topology file instead of a running lab, as if everybody said what the file says of them
+        /// Answer from a topology file instead of a running lab, as if every speaker advertised what the file says
         #[arg(short, long, value_name = "FILE")]
         topology: Option<PathBuf>,
     },
-    /// List routes that a gateway tells its peers, or one of them
+    /// List routes that a gateway advertises to its peers, or to one of them
     #[command(after_long_help = "Examples:\n  vnet bgp advertised hub-gw\n  vnet bgp advertised hub-gw 192.168.50.1")]
     Advertised {
         /// A gateway or a site; all without
         node: Option<String>,
-        /// Only what this peer is told
+        /// Only what is advertised to this peer
         peer: Option<IpAddr>,
-        /// Answer from a topology file instead of a running lab, as if everybody said what the file says of them
+        /// Answer from a topology file instead of a running lab, as if every speaker advertised what the file says
         #[arg(short, long, value_name = "FILE")]
         topology: Option<PathBuf>,
     },

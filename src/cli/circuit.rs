@@ -33,8 +33,8 @@ enum Verb {
     },
     /// Break a link of a circuit for a while, or both
     ///
-    /// Its BGP session ends, and the customer's kernel sees no carrier. With one link nobody is cut off; with neither what the
-    /// circuit brought is withdrawn.
+    /// Its BGP session ends, and the customer's kernel sees no carrier. With one link down the
+    /// connection stays up; with both down the circuit's routes are withdrawn.
     #[command(after_long_help = "Examples:\n  vnet circuit fail er-london primary\n  \
         vnet circuit fail er-london --seconds 5\n  vnet circuit fail er-london --seconds 0   # mends both")]
     Fail {

@@ -81,7 +81,7 @@ impl Colour {
     }
 }
 
-/// Words for the user, on stderr. A stderr that is gone is nobody's problem.
+/// Messages for the user, on stderr. Errors of stderr are ignored.
 #[derive(Clone, Debug)]
 pub(crate) struct Messages {
     pub(crate) colour: bool,
@@ -97,7 +97,7 @@ impl Messages {
         }
     }
 
-    /// Our own command line for a daemon whose words come out on the same stderr.
+    /// Our own options for a daemon that prints on the same stderr.
     pub(crate) fn options(&self) -> [&'static str; 2] {
         ["--color", if self.colour { "always" } else { "never" }]
     }

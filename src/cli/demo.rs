@@ -87,7 +87,7 @@ fn show(lab: &Record, network: &Network) -> Result<(), Failure> {
     say("ping web -> db", &format!("answered by {} in {:.2} ms", pong.from, milliseconds(pong.after)))?;
 
     let hops = ping::path(web, db_address)?;
-    let hops = hops.iter().map(|hop| hop.map_or_else(|| "*".into(), |answer| who(network, answer.from)));
+    let hops = hops.iter().map(|hop| hop.map_or_else(|| "*".into(), |answer| name_of(network, answer.from)));
     say("path web -> db", &format!("web -> {}", hops.collect::<Vec<_>>().join(" -> ")))?;
 
     let echo = ping::udp_echo(web, db, db_address)?;
@@ -113,7 +113,7 @@ fn address(network: &Network, node: &str) -> Result<Ipv4Addr, Failure> {
 }
 
 /// A node by its address.
-fn who(network: &Network, address: IpAddr) -> String {
+fn name_of(network: &Network, address: IpAddr) -> String {
     let owner = network.network_interfaces.iter().find(|nic| nic.addresses.contains(&address));
     owner.map_or_else(|| address.to_string(), |nic| network.vm(nic.virtual_machine).name.clone())
 }

@@ -16,7 +16,7 @@ use super::table::Table;
 /// Show what was dropped, for each interface, reason and destination
 ///
 /// A drop counts at the interface the packet came from. The fabric drops silently, as Azure's does: this is the place to
-/// look when a guest sees only timeouts. `By` is the interface whose rule refused the packets, and the rule. What each packet
+/// look when a guest sees only timeouts. `By` is the interface and the rule that refused the packets. What each packet
 /// was is remembered of the last thousand flows or so; a row without a destination counts the others. A `RoutingLoop` is
 /// no drop: packets that come back to an interface that they left.
 #[derive(Debug, Args)]

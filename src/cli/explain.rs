@@ -1,4 +1,4 @@
-//! `vnet explain`: a packet's way there and back, told step by step.
+//! `vnet explain`: a packet's path there and back, step by step.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use super::output::Output;
 use super::table::Table;
 use super::{Exit, Outcome, by_packets, hops, topology, verify};
 
-/// Tell the way of a packet, there and back
+/// Show the path of a packet, there and back
 ///
 /// Names each hop, and the route or rule that decides. If it does not get there, names the cause and the smallest fix.
 /// Where a guest on the way has firewall rules of its own, a real packet settles it in a running lab; with --live it
@@ -33,10 +33,10 @@ use super::{Exit, Outcome, by_packets, hops, topology, verify};
 #[command(after_long_help = "Examples:\n  vnet explain web db\n  vnet explain web db:443\n  \
     vnet explain web '[fd00::4]:53/udp'\n  vnet explain web db:443 --verify\n  vnet explain web db:443 --live\n  vnet explain web db:443 -t config/hub-spoke.yaml")]
 pub(super) struct Explain {
-    /// Who sends
+    /// Where the packet comes from
     #[arg(value_name = "SRC")]
     source: String,
-    /// Whom to reach
+    /// Where it goes
     #[arg(value_name = "DST[:PORT[/PROTO]]")]
     destination: String,
     /// Answer from a topology file instead of a running lab: no daemon, no root

@@ -1,4 +1,4 @@
-//! A running lab that goes on answering, until nobody reads what is printed.
+//! Follows a running lab until stdout has no reader.
 
 use std::io;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ impl Following {
         self.ending = true;
     }
 
-    /// The next answer; None at an end that was asked for, or once nobody would read it.
+    /// The next answer; None at an end that was asked for, or once stdout has no reader.
     pub(super) fn next(&mut self) -> Result<Option<Response>, Failure> {
         loop {
             let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));

@@ -1,4 +1,4 @@
-//! `vnet lb`: who is behind which load balancer, and how they are.
+//! `vnet lb`: the backends of load balancers, and their health.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use super::{Outcome, topology};
 /// Show load balancers: the backends of each rule, their health, and how flows spread over them
 ///
 /// Reason says why a backend is down, with the rule that denies its probe, where one does.
-/// A running lab probes its backends; a file is answered by its rules, as if somebody listened wherever a probe may come.
+/// A running lab probes its backends. For a file, rules decide: a program listens wherever they let a probe pass.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet lb\n  vnet lb web -o json\n  vnet lb -t config/load-balancer.yaml")]
 pub(super) struct Lb {

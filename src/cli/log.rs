@@ -1,7 +1,7 @@
-//! The daemon's own words, on stderr: one line an event, which nobody waits for.
+//! The daemon's own messages, on stderr: one line an event; no thread waits for them.
 //!
-//! One idea: what cannot be written, to a full disk, a closed pipe or a terminal that is held, is counted and said with the
-//! next line that can. `VNET_LOG` says how much is told.
+//! One idea: a line that cannot be written, to a full disk, a closed pipe or a stopped terminal, is counted. The next
+//! line that can be written reports the count. `VNET_LOG` sets the level.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use super::context::Context;
 use crate::model::counted;
 use crate::sys::files;
 
-/// Lines that nobody has seen.
+/// Lines that could not be written.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
 /// Has everything that happens in this process told on stderr.

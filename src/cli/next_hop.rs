@@ -23,7 +23,7 @@ use super::{Outcome, stopped, topology};
 #[command(after_long_help = "Examples:\n  vnet next-hop web 10.2.1.10\n  vnet next-hop web db -o json\n  \
     vnet next-hop spoke1/app 8.8.8.8 -t config/hub-spoke.yaml")]
 pub(super) struct NextHop {
-    /// Who sends: NODE, NODE/NIC or VNET/SUBNET
+    /// Where the packet comes from: NODE, NODE/NIC or VNET/SUBNET
     #[arg(value_name = "NODE")]
     target: String,
     /// Where to: an address, NODE or NODE/NIC

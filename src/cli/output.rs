@@ -59,7 +59,7 @@ impl Output {
         self.rows(value, &Table::new(&[]))
     }
 
-    /// Prints the rows of a listing that is followed; false once nobody reads any more. In json each is one line.
+    /// Prints the rows of a listing that is followed; false once stdout has no reader. In json each is one line.
     pub(crate) fn more<T: Serialize>(&self, rows: &[T], table: &Table) -> Result<bool, Failure> {
         self.more_story(rows, table, || self.render(table) + "\n")
     }
@@ -108,7 +108,7 @@ impl Output {
     }
 }
 
-/// Prints text as it is; false if nobody reads it.
+/// Prints text as it is; false if stdout has no reader.
 pub(crate) fn print(text: &str) -> Result<bool, Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {

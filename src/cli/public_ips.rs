@@ -1,4 +1,4 @@
-//! `vnet public-ips`: public addresses, and whose they are.
+//! `vnet public-ips`: public addresses and their users.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::table::Table;
 use super::{Outcome, topology};
 
-/// Show public addresses and prefixes, and who uses each
+/// Show public addresses and prefixes, and what uses each
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Examples:\n  vnet public-ips\n  vnet public-ips -o json\n  vnet public-ips -t config/internet.yaml"

@@ -1,4 +1,4 @@
-//! `vnet reach`: who reaches whom as a matrix, and what a changed file opens and closes.
+//! `vnet reach`: which nodes reach which, as a matrix, and what a changed file opens and closes.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -20,7 +20,7 @@ use super::output::Output;
 use super::table::Table;
 use super::{Outcome, by_packets, topology};
 
-/// Show who reaches whom, there and back
+/// Show which nodes reach which, there and back
 ///
 /// Every node asks every other, with a ping or on one port, through the pipeline that forwards. With --diff, compares a
 /// changed file, on every port that the rules of either tell apart, and exits with 1 if anything differs.
@@ -30,7 +30,7 @@ use super::{Outcome, by_packets, topology};
     vnet reach --diff changed.yaml\n  vnet reach -t old.yaml --diff new.yaml -o json"
 )]
 pub(super) struct Reach {
-    /// Only these: a machine, a site, a gateway, or VNET/SUBNET for whoever would be there
+    /// Only these: a machine, a site, a gateway, or VNET/SUBNET for a machine that would be there
     #[arg(value_name = "NODE", num_args = 0..)]
     nodes: Vec<String>,
     /// Answer from a topology file instead of a running lab: no daemon, no root
@@ -39,7 +39,7 @@ pub(super) struct Reach {
     /// Ask on this port instead of by ping: PORT for TCP, PORT/udp for UDP
     #[arg(short, long, value_name = "PORT[/PROTO]")]
     port: Option<Probe>,
-    /// Tell what this file would open, close and send another way
+    /// Show what this file would open, close and send another way
     #[arg(long, value_name = "FILE")]
     diff: Option<PathBuf>,
 }
@@ -143,7 +143,7 @@ fn matrix(reach: &analysis::Reach, output: &Output) -> String {
     )
 }
 
-/// The guests whose own rules decide, once each.
+/// The guests with rules of their own that decide, once each.
 fn guests(reach: &analysis::Reach) -> String {
     let met = reach.pairs.iter().flat_map(|pair| &pair.guest_rules);
     let nodes =
@@ -171,7 +171,7 @@ fn cell(pair: &Pair) -> String {
         (Verdict::Reachable, _) => match pair.ways_there()[..] {
             [[]] => "yes".to_owned(),
             ref ways if ways.len() <= 3 => {
-                let ways = ways.iter().map(|way| if way.is_empty() { "nobody".to_owned() } else { way.join(", ") });
+                let ways = ways.iter().map(|way| if way.is_empty() { "directly".to_owned() } else { way.join(", ") });
                 format!("via {}", ways.collect::<Vec<_>>().join(" or "))
             }
             ref ways => format!("{} ways", ways.len()),

@@ -34,7 +34,7 @@ pub(super) struct Run {
     /// What to call a topology that comes from stdin
     #[arg(long = "as", value_name = "NAME", hide = true)]
     stdin_name: Option<String>,
-    /// Whoever starts it has shown what is doubtful in the file
+    /// The caller has shown the file's warnings
     #[arg(long, hide = true)]
     doubts_shown: bool,
 }

@@ -1,4 +1,4 @@
-//! `vnet snat`: who leaves by which ports of which public address.
+//! `vnet snat`: outbound translations, by public address and ports.
 
 use std::path::PathBuf;
 

@@ -17,7 +17,7 @@ impl Table {
         Self { columns: columns.iter().map(|&column| column.to_owned()).collect(), rows: Vec::new() }
     }
 
-    /// A table whose columns are only known now; each row has a cell for each.
+    /// A table with columns that are only known at run time; each row has a cell for each.
     pub(crate) fn matrix(columns: Vec<String>, rows: Vec<Vec<String>>) -> Self {
         debug_assert!(rows.iter().all(|row| row.len() == columns.len()), "a cell for each column");
         Self { columns, rows: rows.into_iter().map(|row| row.into_iter().map(in_one_line).collect()).collect() }
@@ -52,7 +52,7 @@ impl Table {
     }
 }
 
-/// A row is one line, whatever is in it: a text of several lines loses their ends.
+/// A row is always one line: a text of several lines loses their ends.
 fn in_one_line(cell: String) -> String {
     if cell.contains(char::is_control) { cell.replace(char::is_control, " ").trim().to_owned() } else { cell }
 }

@@ -60,13 +60,13 @@ fn fitting(loaded: Loaded, name: &str) -> Result<Loaded, Errors> {
     if unfit.is_empty() { Ok(loaded) } else { Err(Errors(unfit)) }
 }
 
-/// What a topology's network needs of the list of service tags, for somebody who cannot read files.
+/// What a topology's network needs of the list of service tags, for a process that cannot read files.
 pub(super) fn service_tags(network: &Network) -> Option<String> {
     let tags = &network.service_tags;
     (!tags.is_empty()).then(|| config::service_tags_text(tags))
 }
 
-/// What a good file's network has that is hardly meant, in the file's order.
+/// The warnings about a good file's network, in the file's order.
 fn doubts(loaded: &Loaded) -> Vec<Diagnostic> {
     let compiled = compile(&loaded.network, &learned(&loaded.network), 1);
     let lint = analysis::lint(&loaded.network, &compiled).into_iter().map(|finding| Diagnostic {
@@ -89,9 +89,9 @@ pub(super) fn warnings(loaded: &Loaded) -> Vec<Diagnostic> {
     loaded.warnings.iter().cloned().chain(doubts(loaded)).collect()
 }
 
-/// What a file that is in use has that is hardly meant.
+/// The warnings about a file that is in use.
 pub(super) fn doubts_of(text: &str, name: &str) -> Vec<Diagnostic> {
-    // Its mistakes were told by whoever used it.
+    // Its mistakes were reported when it was used.
     load_beside(text, name).as_ref().map(doubts).unwrap_or_default()
 }
 
@@ -140,7 +140,7 @@ fn failure(errors: &Errors, text: &str, name: &str, context: &Context) -> Failur
 /// Draws diagnostics over the source.
 pub(super) fn show(diagnostics: &[Diagnostic], text: &str, name: &str, messages: &Messages) {
     for diagnostic in diagnostics {
-        // A stderr that is gone is nobody's problem.
+        // Without stderr there is nowhere to report.
         let _ = writeln!(io::stderr().lock(), "{}", diagnostic.render(text, name, messages.colour));
     }
 }
@@ -153,7 +153,7 @@ pub(super) fn compiled(file: &Path, context: &Context) -> Result<(Network, Compi
     Ok((network, compiled))
 }
 
-/// What BGP would say where all who speak it say what the file says of them.
+/// The BGP advertisements if every speaker advertises what the file says.
 pub(super) fn learned(network: &Network) -> Learned {
     converge(network, Instant::now()).learned()
 }

@@ -77,7 +77,7 @@ impl Trace {
     }
 }
 
-/// Prints packets, no more than are left to show; false once nobody reads any more.
+/// Prints packets, no more than are left to show; false once stdout has no reader.
 fn show(traced: Traced, left: &mut Option<u64>, context: &Context) -> Result<bool, Failure> {
     let Traced { mut packets, missed } = traced;
     if let Some(left) = left {

@@ -9,7 +9,7 @@ use crate::model::Network;
 
 /// How long to wait for an answer that should come.
 const EXPECTING: Duration = Duration::from_secs(3);
-/// How long for one that nobody expects.
+/// How long to wait for one that should not come.
 const DOUBTING: Duration = Duration::from_secs(1);
 
 /// From the interface that the question names, or from whichever the guest chooses.
@@ -24,7 +24,8 @@ pub(super) fn trial(
     let attachment = |index: Option<usize>| index.and_then(|index| attachments.get(index).copied());
     let source: IpAddr = forecast.from.address;
     Ok(Trial {
-        from: attachment(forecast.from.attachment).ok_or("nobody has the source address, or its machine is stopped")?,
+        from: attachment(forecast.from.attachment)
+            .ok_or("no machine has the source address, or its machine is stopped")?,
         bind: names_interface.then_some(source),
         to: attachment(forecast.to.attachment),
         destination: forecast.to.address,

@@ -21,8 +21,9 @@ const NAMED_MAX: usize = 20;
 
 /// Start a lab from a topology file
 ///
-/// A namespace for each machine, a TUN for each interface, a router between them. Returns when packets flow, and says what
-/// in the file works and is hardly meant, as `validate` does. Without FILE it takes the one `*.vnet.yaml` in this directory.
+/// A namespace for each machine, a TUN for each interface, a router between them. Returns when packets flow, and
+/// prints warnings as `validate` does: valid, but probably not what you intended. Without FILE it takes the one
+/// `*.vnet.yaml` in this directory.
 /// `-l NAME` gives the lab another name than the file's. A program of the file that ends at once with an error is said, with
 /// its last lines: exit code 3.
 #[derive(Debug, Args)]
@@ -44,7 +45,7 @@ impl Up {
         if !context.output.is_data() {
             announce(&lab, took, context)?;
         }
-        // Doubts do not keep anybody waiting for packets.
+        // Packets do not wait for warnings.
         let (text, name) = topology::read(&file)?;
         let doubts = topology::doubts_of(&text, &name);
         let ended = ended::at_once(&lab, ready);

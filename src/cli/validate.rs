@@ -10,7 +10,7 @@ use super::{Exit, Outcome, topology};
 use crate::config::Errors;
 use crate::model::{Network, counted};
 
-/// Check a topology file against Azure's rules, and for what works but is hardly meant
+/// Check a topology file against Azure's rules, and for valid settings that are probably not intended
 ///
 /// Every mistake is shown at once, with its place, what was expected, and Azure's error code; in a file without mistakes,
 /// every doubt, such as a loop, a one-sided chain or a rule that no packet reaches. Needs no root and changes nothing. Exit code 0 if the file is fine, 2 with errors, 3 with warnings only.

@@ -1,4 +1,4 @@
-//! Which network a change asks for, given the one that runs. Pure: making it so is the daemon's business.
+//! Which network a change leads to, given the running one. Pure: the rest of the daemon applies it.
 
 use crate::model::{LinkIx, Links, LostLink, Network, PeeringError, PeeringState, SyncLevel};
 
@@ -67,8 +67,8 @@ pub fn left_behind(network: &Network) -> Vec<String> {
     left.chain(network.lost_links.iter().map(lost)).collect()
 }
 
-/// Links that a file alone does not mend: those that lost their other side, and those whose sides do not know each
-/// other's ranges (PEER-03, PEER-18).
+/// Links that a file alone does not repair: those that lost their other side, and those with old ranges of their other
+/// side (PEER-03, PEER-18).
 pub fn warnings(network: &Network) -> Vec<String> {
     let lost = network.lost_links.iter().map(lost);
     network.links().filter_map(|at| warning(network, at)).chain(lost).collect()

@@ -1,4 +1,4 @@
-//! What happens to a lab, told to whoever asks, now or later.
+//! What happens to a lab, for any client, now or later.
 //!
 //! One idea: an event is a value with a number, and the last [`KEPT`] of them are kept. So nothing grows, a client that
 //! follows sees each once, and a gap in the numbers says that some came too fast for it.
@@ -74,7 +74,7 @@ pub enum Happening {
     DeviceRestored {
         interface: String,
     },
-    /// Somebody has switched it off where it stands; it carries nothing until it is switched on again.
+    /// A user has switched it off; it carries nothing until it is switched on again.
     DeviceOff {
         interface: String,
     },
@@ -129,8 +129,8 @@ pub enum Happening {
         neighbor: IpAddr,
         reason: String,
     },
-    /// What BGP says leads over a connection, or to appliances by a route server, is other than before: so many routes more,
-    /// so many that are gone.
+    /// BGP routes over a connection, or to appliances by a route server, have changed: so many routes more, so many
+    /// gone.
     BgpRoutesChanged {
         connection: String,
         learned: usize,
@@ -233,7 +233,7 @@ pub fn first_line(command: &str) -> String {
     }
 }
 
-/// The latest events of a lab. Any thread may tell one, none waits for a reader.
+/// The latest events of a lab. Any thread may add one, none waits for a reader.
 #[derive(Debug, Default)]
 pub struct EventLog(Mutex<Latest>);
 
@@ -294,7 +294,7 @@ fn peering_changes(before: &Network, after: &Network) -> impl Iterator<Item = Ha
 fn states(network: &Network) -> impl Iterator<Item = (String, (PeeringState, SyncLevel))> {
     let links = network.links().filter(|at| !network.link(*at).implied);
     let written = links.map(|at| (network.link_name(at), (network.link(at).state, network.sync_level(at))));
-    // A link whose remote has gone is there all the same (PEER-04).
+    // A link without its remote is there all the same (PEER-04).
     let lost = (PeeringState::Disconnected, SyncLevel::RemoteNotInSync);
     written.chain(network.lost_links.iter().map(move |link| (link.full_name(), lost)))
 }

@@ -1,7 +1,8 @@
-//! The thread that keeps flow logs: hears what workers tell, cuts records, puts them on their shelves.
+//! The thread that keeps flow logs: takes the workers' events, makes records, and files them by log.
 //!
-//! One idea: nobody waits for it. It takes what has come a few times a second, looks at all records when it cuts, and counts
-//! what it missed; [`FlowLogs`] decides what is written. While no interface is logged it sleeps and hears nothing.
+//! One idea: no worker waits for it. It takes the events a few times a second, looks at all flow records when it makes
+//! log records, and counts what it missed. [`FlowLogs`] decides what is written. While no interface is logged it
+//! sleeps and gets no events.
 
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -92,7 +93,7 @@ impl FlowLogger {
         Ok(Self { orders, thread: Mutex::new(Some(thread)), report })
     }
 
-    /// Goes by what is published now; `storage` has the directory of each flow log of that network, in its order. Once it
+    /// Uses what is published now; `storage` has the directory of each flow log of that network, in its order. Once it
     /// returns, flows that begin are logged.
     pub fn apply(&self, storage: Vec<PathBuf>) {
         let (done, applied) = mpsc::channel();
@@ -102,7 +103,7 @@ impl FlowLogger {
         }
     }
 
-    /// How it is doing, for whoever asks.
+    /// Its state, for `status`.
     pub fn report(&self) -> Arc<ArcSwap<FlowLogReport>> {
         Arc::clone(&self.report)
     }
@@ -137,7 +138,7 @@ impl Keeper {
                 Ok(Order::Heed(storage, done)) => {
                     self.cut();
                     self.change(storage);
-                    // Nobody may wait for it any more.
+                    // The caller may have stopped waiting.
                     let _ = done.send(());
                 }
                 Err(RecvTimeoutError::Timeout) if Instant::now() < self.next_cut => {}

@@ -36,7 +36,7 @@ impl Lookout {
                 return warn!("cannot drop capabilities, so rules of guests are not looked at: {error}");
             }
             while let Ok((places, reply)) = asked.recv() {
-                // Whoever asked may have gone.
+                // The caller may have gone.
                 let _ = reply.send(look(&places));
             }
         };

@@ -1,9 +1,10 @@
-//! The running router: who owns its model, and how others ask it.
+//! The running router: it owns the model and answers its control socket.
 //!
-//! One idea: [`engine::Engine`] compiles a network once, publishes it whole and has workers forward by it. [`api::client::ask`]
-//! and [`api::server::serve`] exchange one [`api::protocol::Request`] for one [`api::protocol::Response`] on a Unix socket, as lines of
-//! JSON, and part; a client may also follow a topic and be told until it goes. A question reads what the engine publishes; it never holds up a packet. What a packet is, nobody here
-//! knows.
+//! One idea: [`engine::Engine`] compiles a network once, publishes it whole and lets workers forward by it.
+//! [`api::client::ask`] and [`api::server::serve`] exchange one [`api::protocol::Request`] for one
+//! [`api::protocol::Response`] on a Unix socket, as lines of JSON. A client may also follow a topic until it closes
+//! the connection. A question reads what the engine publishes, and never holds up a packet. This module does not know
+//! packets.
 
 pub mod api;
 pub mod change;

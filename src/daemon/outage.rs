@@ -1,4 +1,5 @@
-//! What goes with an instance or a link that is away, and what leads to the same places meanwhile (VPN-30, VPN-33, ER-02).
+//! Which connections an instance or a link takes down, and which paths remain to the same places (VPN-30, VPN-33,
+//! ER-02).
 
 use serde::{Deserialize, Serialize};
 
@@ -15,18 +16,18 @@ pub struct Outage {
     pub away: Vec<String>,
     /// None: they are there again.
     pub seconds: u64,
-    /// Connections and links that carry nothing until then.
+    /// Connections and links that are down until then.
     pub down: Vec<String>,
     /// Each place that these lead to.
     pub ways: Vec<Detour>,
     pub warnings: Vec<String>,
 }
 
-/// A site, a private cloud or another gateway, and what leads there meanwhile.
+/// A site, a private cloud or another gateway, and the paths that remain to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Detour {
     pub to: String,
-    /// Connections, or links of a circuit; none, and nothing leads there.
+    /// Connections, or links of a circuit; empty where no path remains.
     pub by: Vec<String>,
 }
 
@@ -37,7 +38,7 @@ struct Path {
     is_link: bool,
 }
 
-/// What is down with these names of [`Learned::down`], and what leads to the same places.
+/// What is down with these names of [`Learned::down`], and the paths that remain to the same places.
 pub fn outage(network: &Network, learned: &Learned, away: &[String]) -> (Vec<String>, Vec<Detour>) {
     let mut before = learned.clone();
     before.down.retain(|name| !away.contains(name));

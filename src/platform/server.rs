@@ -277,7 +277,7 @@ impl Desk {
         match asker {
             Asker::Datagram(token, from) => {
                 if let Some((_, Door::Datagrams(socket))) = self.doors.get(&token) {
-                    // A guest whose queue is full asks again.
+                    // A guest with a full queue asks again.
                     let _ = socket.send_to(answer, from);
                 }
             }
@@ -312,7 +312,7 @@ fn answer_datagrams(token: u64, socket: &UdpSocket, directory: &Directory, upstr
         let Some(reply) = dns::answer(&question[..len], directory) else { continue };
         let asker = Asker::Datagram(token, from);
         if let Some(answer) = settle(reply, asker, &question[..len], upstream) {
-            // A guest whose queue is full asks again.
+            // A guest with a full queue asks again.
             let _ = socket.send_to(&answer, from);
         }
     }

@@ -96,7 +96,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Until every BGP session is up and nobody has news, if that does not take too long.
+    /// Until every BGP session is up and quiet, if that does not take too long.
     fn wait_for_routes(&self, network: &Network, stop: &AtomicBool) -> Result<(), Failure> {
         let began = Instant::now();
         let foreign = network.sites.iter().any(|site| site.own_router);
@@ -105,7 +105,7 @@ impl Stage {
         while began.elapsed() < patience && !stop.load(Ordering::Relaxed) {
             let ask = |what| client::ask(&self.lab.socket, &Request::Bgp(BgpQuestion { what, node: None, peer: None }));
             let Response::BgpPeers(peers) = ask(BgpTopic::Peers)? else { break };
-            // Nobody can be asked about routers that are not ours.
+            // The user's own routers do not answer questions.
             let connects = |peer: &PeerRow| !matches!(peer.state, PeerState::Connected | PeerState::Unknown);
             if peers.is_empty() {
                 break;
@@ -167,13 +167,13 @@ fn private_name(name: &str) -> String {
     format!("{}{suffix}", &name[..name.len().min(room)])
 }
 
-/// Whom to ask for the model's answers.
+/// The source of the model's answers.
 pub(super) enum Model<'a> {
     File {
         network: &'a Network,
         compiled: Box<Compiled>,
     },
-    /// The daemon, whose tables are those that the packets meet.
+    /// The daemon: its tables are those that the packets meet.
     Lab(&'a Record),
 }
 
@@ -241,7 +241,7 @@ impl Session<'_> {
         Ok(tested)
     }
 
-    /// The tests that failed, and whose packets meet other rules of guests by now.
+    /// The tests that failed, if their packets meet other rules of guests by now.
     fn outdated(&self, tested: &[Tested]) -> Result<Vec<usize>, Failure> {
         let failed = tested.iter().enumerate().filter(|(_, test)| !test.problems.is_empty());
         let failed: Vec<_> = failed.filter_map(|(index, test)| Some((index, test.forecast.as_ref()?))).collect();

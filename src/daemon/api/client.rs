@@ -1,4 +1,4 @@
-//! Asking a running router one question, or following what it has to tell.
+//! Asks a running router one question, or follows a topic.
 
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
@@ -37,7 +37,7 @@ pub enum ClientError {
     Io(io::Error),
 }
 
-/// Asks the router whose control socket this is. A refusal comes back as an error.
+/// Asks the router of this control socket. A refusal comes back as an error.
 pub fn ask(socket: &Path, request: &Request) -> Result<Response, ClientError> {
     let patience = if matches!(request, Request::Change(_)) { PATIENCE_FOR_CHANGES } else { PATIENCE };
     let deadline = Instant::now() + patience;
@@ -53,7 +53,7 @@ pub fn follow(socket: &Path, topic: Topic) -> Result<Following, ClientError> {
     Ok(Following(Lines::new(stream, LONGEST_ANSWER)))
 }
 
-/// A router that goes on answering. Dropping it ends that.
+/// A router that goes on answering, until this is dropped.
 #[derive(Debug)]
 pub struct Following(Lines);
 
@@ -74,13 +74,13 @@ impl Following {
             Ok(response) => answer(response).map(Received::Answer),
             Err(Unreadable::TooSlow) => Ok(Received::Nothing),
             Err(Unreadable::Silence) => Ok(Received::End),
-            // It ended without reading all that we said.
+            // It ended without reading all of our request.
             Err(Unreadable::Io(error)) if error.kind() == ErrorKind::ConnectionReset => Ok(Received::End),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Asks for the end: what there is to tell until now still comes.
+    /// Asks for the end: what is new until now still comes.
     pub fn enough(&self) {
         // Fails only where the router has ended the connection itself.
         let _ = self.0.stream().shutdown(Shutdown::Write);

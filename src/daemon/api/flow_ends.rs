@@ -1,5 +1,5 @@
-//! What a flow's record at one interface does not say: which address stands for its own on the far side, and whether a rule
-//! of the other end refuses what it sends.
+//! What a flow's record at one interface lacks: the translated address on the far side, and whether a rule of the
+//! other end refuses its packets.
 //!
 //! One idea: both are looked up in what the data plane keeps anyway, port mappings and the drops that workers remember, for
 //! the records of one answer alone. A drop that a thousand others have pushed out is not found, and the flow shows as
@@ -59,7 +59,7 @@ impl<'a> FlowEnds<'a> {
             });
         }
         let mut ends = Self { published, translated, refused: HashMap::new() };
-        // As the far side knows the flow: whoever sent it has a record of a load balancer's address, not of a backend's.
+        // As the far side knows the flow: its sender has a record of a load balancer's address, not of a backend's.
         let outside = refusals.into_iter().map(|(flow, by)| (ends.outside(by.nic, Direction::Inbound, flow), by));
         ends.refused = outside.collect();
         ends

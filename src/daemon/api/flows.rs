@@ -1,8 +1,8 @@
 //! Flow records of a running router, under the names of its file, a page at a time; and what happens to them.
 //!
-//! One idea: a page looks at a bounded number of records, whether they are wanted or not, so no answer grows and no lock is
-//! held for long; the client goes on from where the page ended. Who follows hears of beginnings and ends from the first
-//! answer on, and gets a page between two answers until all that ran before are told.
+//! One idea: a page looks at a bounded number of records, wanted or not, so no answer grows and no lock is held for
+//! long; the client continues from where the page ended. A client that follows gets beginnings and ends from the first
+//! answer on. Between two answers it gets a page, until it has all flows that ran before.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ const EVENTS: usize = 4_000;
 
 const PROTOCOLS: [(u8, &str); 6] = [(1, "Icmp"), (6, "Tcp"), (17, "Udp"), (50, "Esp"), (51, "Ah"), (58, "Icmpv6")];
 
-/// A filter whose words are understood.
+/// A parsed filter.
 struct Wanted<'a> {
     filter: &'a FlowFilter,
     nodes: Vec<NicId>,

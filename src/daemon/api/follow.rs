@@ -1,8 +1,8 @@
-//! Telling a client again and again what is new, in a thread of its own.
+//! Sends a client what is new, again and again, in a thread of its own.
 //!
-//! One idea: a [`Feed`] says what is new whenever it is asked, and is asked only once the client has taken what it was
-//! told before. So a client that reads slowly makes nothing grow; what it misses meanwhile is the feed's to count. A
-//! client that goes is noticed at the next tick, however it went.
+//! One idea: a [`Feed`] returns what is new when it is called, and is called only once the client has read the last
+//! answer. So a slow client makes nothing grow, and the feed counts what it misses. A client that leaves, in any way,
+//! is noticed at the next tick.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -38,7 +38,7 @@ impl Default for Followers {
 }
 
 impl Followers {
-    /// Room for one more, if there is.
+    /// Takes a slot for one more, if one is free.
     pub(in crate::daemon) fn admit(&self) -> Option<Follower> {
         self.0.enter().map(Follower)
     }
@@ -50,7 +50,7 @@ impl Follower {
         let follow = move || {
             // A client that goes without a word is no error.
             let _ = tell(&stream, &mut feed);
-            // Before the feed: whoever sees that one end finds room.
+            // Before the feed: a client that sees another one end finds a free slot.
             drop(self.0);
         };
         thread::Builder::new().name("vnet-follow".into()).spawn(follow).map(drop)

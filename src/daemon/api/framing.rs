@@ -71,8 +71,7 @@ pub(in crate::daemon) fn receive<T: DeserializeOwned>(
     decode(&line)
 }
 
-/// A message whose line has come. Another version may lack what we look for, so its number is looked at even when the rest
-/// makes no sense.
+/// Decodes a message's line. Another version may have other fields, so its number is read even when the rest fails.
 pub(in crate::daemon) fn decode<T: DeserializeOwned>(line: &[u8]) -> Result<T, Unreadable> {
     match serde_json::from_slice::<Message<T>>(line) {
         Ok(message) if message.version == VERSION => Ok(message.body),
@@ -113,7 +112,7 @@ impl Lines {
             let bytes = match self.reader.fill_buf() {
                 Ok([]) => return Err(Unreadable::Silence),
                 Ok(bytes) => bytes,
-                // A signal may be why nobody wants to wait any longer.
+                // A signal may end the wait.
                 Err(error)
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) =>
                 {

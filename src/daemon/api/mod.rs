@@ -164,7 +164,7 @@ impl Answers {
         let flow_logs = lab.flow_logs.load();
         let mut nodes: Vec<Node> = Vec::new();
         for (attachment, port) in zip(network.attachments(), &counters.ports) {
-            // Nobody's machine.
+            // It belongs to no machine.
             if matches!(attachment, Attachment::Platform(_)) {
                 continue;
             }
@@ -387,7 +387,7 @@ impl LabFacts {
     }
 }
 
-/// Machines that do not run: nobody has made anything of them.
+/// Machines that do not run: they have no namespace.
 /// Those in front of an interface of a machine.
 fn public_addresses(network: &Network, attachment: Attachment) -> Vec<IpAddr> {
     match attachment {

@@ -62,13 +62,14 @@ pub enum Request {
     },
     /// The same for the flow that was used last, by the records that it has.
     ExplainLive(Query),
-    /// The same for the flow from one source port alone, whose packets were seen to come from these interfaces.
+    /// The same for the flow from one source port alone, seen to come from these interfaces.
     Retrace {
         query: Query,
         source_port: u16,
         seen: Vec<String>,
     },
-    /// Who reaches whom: with one kind of packet, or with all that the router's rules and these boundaries tell apart.
+    /// Reachability of all pairs: with one kind of packet, or with all that the router's rules and these boundaries
+    /// tell apart.
     Reach {
         probe: Option<Probe>,
         boundaries: BTreeSet<u16>,
@@ -82,7 +83,7 @@ pub enum Request {
     LoadBalancers,
     /// Ports of public addresses.
     Snat,
-    /// Public addresses and who uses them.
+    /// Public addresses and their users.
     PublicAddresses,
     /// Tunnels of gateways.
     Connections,
@@ -98,7 +99,7 @@ pub enum Request {
     Shutdown,
 }
 
-/// What somebody wants to know of BGP.
+/// A question about BGP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BgpQuestion {
@@ -114,7 +115,7 @@ pub struct BgpQuestion {
 pub enum BgpTopic {
     Peers,
     Learned,
-    /// Said by peers, and not used.
+    /// Advertised by peers, and not used.
     Refused,
     Advertised,
 }
@@ -234,7 +235,7 @@ pub struct Changed {
     pub generation: u64,
     #[serde(flatten)]
     pub plan: Plan,
-    /// Interfaces whose device was gone and is made anew.
+    /// Interfaces with a new device, since theirs was gone.
     #[serde(default)]
     pub restored: Vec<String>,
     pub warnings: Vec<String>,
@@ -392,7 +393,7 @@ pub struct DroppedFlow {
     pub source_port: Option<u16>,
     pub destination_address: IpAddr,
     pub destination_port: u16,
-    /// The interface whose rule refused them, or that had no room for a record.
+    /// The interface with the rule that refused them, or without room for a record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -456,7 +457,7 @@ pub struct FlowChange {
 /// What happens to a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FlowEventKind {
-    /// It was there before anybody followed.
+    /// It was there before the client followed.
     Running,
     Begun,
     Ended,

@@ -1,8 +1,8 @@
-//! Hearing the clients of the control socket: one thread waits for all of them, and hands on those that have asked.
+//! Receives requests on the control socket: one thread waits for all clients, and hands on those that have sent one.
 //!
-//! One idea: a client that says nothing costs a descriptor and no thread, so that a thousand idle ones keep nobody waiting.
-//! Each has [`PATIENCE`] to ask with at most [`LONGEST_REQUEST`] bytes. A process that has too many connections loses the
-//! oldest of them; where all requests that are not whole yet take too much memory, the longest one goes.
+//! One idea: a silent client costs a descriptor and no thread, so that a thousand idle ones delay no other. Each has
+//! [`PATIENCE`] to send at most [`LONGEST_REQUEST`] bytes. A process that has too many connections loses the oldest of
+//! them. Where all incomplete requests take too much memory, the longest one goes.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read};
@@ -32,13 +32,13 @@ const BATCH: usize = 64;
 const CHUNK: usize = 64 << 10;
 const LISTENER: u64 = u64::MAX;
 
-/// A client that has asked, or has not managed to.
+/// A request that has arrived, or has failed to.
 pub(in crate::daemon) struct ReceivedRequest {
     pub(in crate::daemon) stream: UnixStream,
     pub(in crate::daemon) line: Result<Vec<u8>, Unreadable>,
 }
 
-/// One that is still being heard.
+/// A client that is still sending.
 struct Arriving {
     stream: UnixStream,
     process: u32,
@@ -46,7 +46,7 @@ struct Arriving {
     deadline: Instant,
 }
 
-/// What has become of one.
+/// The state of a client after a read.
 enum Turn {
     /// There is more to come.
     Waits,
@@ -74,7 +74,7 @@ impl Reception {
         Ok(Self { poller, listener, arriving: HashMap::new(), limit, next_token: 0, heard, chunk })
     }
 
-    /// Hears clients until the process ends.
+    /// Receives requests until the process ends.
     pub(in crate::daemon) fn run(mut self) {
         let mut ready = Ready::new(BATCH);
         loop {
@@ -98,7 +98,7 @@ impl Reception {
     fn accept(&mut self) {
         for _ in 0..BATCH {
             match self.listener.accept() {
-                // The socket's mode keeps others out; this holds where somebody has changed that.
+                // The socket's mode keeps others out; this check holds where the mode was changed.
                 Ok((stream, _)) if !peer::is_trusted(&stream) => {}
                 Ok((stream, _)) => drop(self.admit(stream)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,

@@ -1,8 +1,8 @@
-//! Answering the control socket: a few threads that take turns, so that nobody can make the router wait or grow.
+//! Answers the control socket: a few threads take turns, so that no client can make the router wait or grow.
 //!
-//! A client is handed over by the [`Reception`] once it has asked, gets one answer and has [`PATIENCE`] to read it; one
-//! that wants to follow something gets a thread of its own. Whatever is wrong with a request becomes a [`Refusal`]; a bug
-//! in an answer becomes one too. Only the lab's own user and root are heard.
+//! The [`Reception`] hands over a client once it has sent a request; it gets one answer and has [`PATIENCE`] to read
+//! it. One that wants to follow something gets a thread of its own. A mistake in a request becomes a [`Refusal`], and
+//! so does a bug in an answer. Only the lab's own user and root are served.
 
 use std::fmt::Display;
 use std::os::unix::net::UnixListener;

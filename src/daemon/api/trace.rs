@@ -1,8 +1,8 @@
-//! What a client that traces is told: packets that a filter wants, with names put on what was decided.
+//! What a tracing client gets: the packets that a filter wants, with names for what was decided.
 //!
-//! One idea: a record's numbers mean something in the tables that decided, so the last few networks are kept while
-//! somebody traces. Where there are more in a moment, as where packets come faster than they can be told, packets are
-//! left out and counted: a trace costs the daemon a bounded share of its time, whatever the guests send.
+//! One idea: a record's numbers mean something in the tables that decided, so the last few networks are kept during a
+//! trace. Where networks change or packets come too fast, packets are left out and counted. So a trace costs the
+//! daemon a bounded share of its time, under any traffic.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::worker::{self, Watch};
 use super::follow::Feed;
 use super::protocol::{Refusal, Response, Traced};
 
-/// Networks whose records may still come.
+/// Earlier networks kept for records that may still come.
 const NETWORKS: usize = 4;
 
 /// A trace for one client. Its first answer says that from then on nothing is missed.
@@ -69,7 +69,7 @@ impl Teller {
         analysis::sighting(&network.network, &network.compiled, record.ingress, &record.leg, unix_micros)
     }
 
-    /// Goes by the network that is in force now. A machine that has left is at no packet.
+    /// Uses the network that is published now. A machine that has left is at no packet.
     fn keep_up(&mut self) {
         let published = self.engine.published();
         if self.networks.front().is_some_and(|newest| newest.generation() == published.generation()) {

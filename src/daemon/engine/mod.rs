@@ -1,8 +1,8 @@
 //! A running network: its tables compiled and published, a worker on each core forwarding between its TUNs.
 //!
-//! Configuration reaches the workers by one pointer: a whole new snapshot is compiled and swapped in, nobody patches a
-//! table. A change is first prepared, which does nothing, then published; whoever stays keeps its number, so that its
-//! flow records and its device go on. Where TUNs come from and what becomes of their namespaces is the caller's business.
+//! Configuration reaches the workers by one pointer: a whole new snapshot is compiled and swapped in; no table is
+//! edited. A change is first prepared, which does nothing, then published. A name that stays keeps its number, so that
+//! its flow records and its device go on. The caller makes TUNs and ends namespaces.
 
 pub mod counters;
 mod numbers;
@@ -36,21 +36,21 @@ pub use rule_numbers::RuleLabel;
 
 const FIRST_GENERATION: u64 = 1;
 
-/// Flow events that may wait for one who listens: 3 MiB.
+/// Flow events that may wait for their reader: 3 MiB.
 const FLOW_EVENTS: usize = 1 << 14;
 
 /// Forwards between the TUNs of one network until it is stopped or dropped.
 #[derive(Debug)]
 pub struct Engine {
     published: ArcSwap<Published>,
-    /// Held by whoever publishes.
+    /// Held while publishing.
     writer: Mutex<()>,
     tables: Tables,
     workers: Workers,
     events: Mutex<Option<Receiver<Event>>>,
 }
 
-/// What workers go by, and what its numbers mean. Its parts belong together.
+/// The published tables, and what their numbers mean. Its parts belong together.
 #[derive(Debug)]
 pub struct Published {
     pub network: Arc<Network>,
@@ -65,7 +65,7 @@ pub struct Published {
 /// A network that could take the published one's place. Nothing has been done yet.
 #[derive(Debug)]
 pub struct Next {
-    /// The network whose place it takes.
+    /// The network that it replaces.
     before: Arc<Network>,
     pub network: Network,
     pub compiled: Compiled,
@@ -77,13 +77,13 @@ pub struct Next {
     pub staying: Vec<(Attachment, Attachment)>,
     /// TUNs that publishing it needs.
     pub missing: Vec<Attachment>,
-    /// Of these, those whose device was there and is gone.
+    /// Of these, those that had a device which is gone.
     pub restored: Vec<Attachment>,
     /// Ports that it leaves without a TUN.
     gone: Vec<PortId>,
 }
 
-/// Who has which number in a network.
+/// The numbers of a network's names.
 struct Numbered {
     numbers: Arc<Numbers>,
     rules: Arc<RuleNumbers>,
@@ -130,7 +130,7 @@ impl Engine {
         network.emulation.workers.unwrap_or_else(cores).max(1)
     }
 
-    /// Thinks a change through: who gets which number, which TUNs come and go, what the tables will be.
+    /// Prepares a change: its numbers, the TUNs that come and go, and its tables.
     pub fn prepare(&self, mut network: Network) -> Result<Next, NeedsRestart> {
         let now = self.published.load();
         check_emulation(&now.network.emulation, &network.emulation)?;
@@ -138,7 +138,7 @@ impl Engine {
         let attachments = network.attachments();
         let before = now.compiled.ids();
         let held = |attachment: &Attachment| Some((ids.port(*attachment)?, before.attachment(ids.port(*attachment)?)?));
-        // What was learnt about a device stays with it, wherever the file has it now.
+        // What was learned about a device stays with it, wherever the file has it now.
         let known =
             |attachment: &Attachment| Some(held(attachment).filter(|(port, _)| self.workers.is_alive(*port))?.1);
         let learned = attachments.iter().filter_map(|at| Some((*at, *now.learned.mtu.get(&known(at)?)?)));
@@ -229,13 +229,13 @@ impl Engine {
         self.published.store(Arc::new(Published { network, compiled, numbers, rules, learned, offload }));
         // The change is made. Devices that are gone close on this thread.
         drop(self.workers.unplug(&gone));
-        // No worker goes by the old tables any more, so that they are freed here and not between two packets.
+        // No worker uses the old tables any more, so that they are freed here and not between two packets.
         drop(now);
         Ok(())
     }
 
-    /// Changes what the running system tells, and puts the tables that follow in place of the published ones: the same
-    /// network, ports and flows. False where that told nothing new.
+    /// Changes the learned state, and publishes the tables that follow: the same network, ports and flows. False where
+    /// nothing changed.
     pub fn learn(&self, change: impl FnOnce(&mut Learned)) -> bool {
         let _one_writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.published.load_full();
@@ -249,9 +249,9 @@ impl Engine {
         self.tables.snapshot.store(Arc::clone(&compiled.snapshot));
         let (numbers, rules, offload) = (Arc::clone(&now.numbers), Arc::clone(&now.rules), now.offload);
         self.published.store(Arc::new(Published { network, compiled, numbers, rules, learned, offload }));
-        // The tables are in place. A worker that does not answer now has ended, and that is told as an event.
+        // The tables are in place. A worker that does not answer now has ended, and an event reports that.
         let _ = self.workers.refresh();
-        // No worker goes by the old tables any more, so that they are freed here and not between two packets.
+        // No worker uses the old tables any more, so that they are freed here and not between two packets.
         drop(now);
         true
     }
@@ -264,7 +264,7 @@ impl Engine {
         drop(self.workers.unplug(&ports));
     }
 
-    /// What is in force now, as one consistent whole.
+    /// The published state, as one consistent whole.
     pub fn published(&self) -> Arc<Published> {
         self.published.load_full()
     }
@@ -299,19 +299,19 @@ impl Engine {
         &self.tables.flows.records
     }
 
-    /// Shows packets: once this returns, no packet that is wanted goes by unseen.
+    /// Shows packets: once this returns, no wanted packet is missed.
     pub fn watch(&self, pattern: Pattern) -> io::Result<Watch> {
         let watch = Watch::new(Arc::clone(&self.tables.taps), pattern);
         self.workers.refresh()?;
         Ok(watch)
     }
 
-    /// What the workers have to tell, once: the first caller gets the receiver.
+    /// The workers' reports: the first caller gets the receiver.
     pub fn events(&self) -> Option<Receiver<Event>> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Tells what happens to flows: once this returns, no event in this scope goes by untold or uncounted.
+    /// Reports what happens to flows: once this returns, every event in this scope is reported or counted.
     pub fn flow_events(&self, scope: FlowScope) -> io::Result<FlowWatch> {
         let watch = self.tables.events.listen(scope, FLOW_EVENTS);
         self.workers.refresh()?;
@@ -359,7 +359,7 @@ impl Engine {
         self.workers.tallies().iter().map(|tally| tally.rules().get(rule)).sum()
     }
 
-    /// The rules that somebody wrote and that have decided nothing since the network came up, or they were written.
+    /// The rules that a user wrote and that have decided nothing since the network came up, or they were written.
     pub fn unused_rules(&self) -> Vec<RuleLabel> {
         let published = self.published();
         let written = published.rules.written(&published.network);
@@ -385,7 +385,7 @@ impl Engine {
 }
 
 impl Next {
-    /// What putting it in place of what is published means.
+    /// The effects of publishing it.
     pub fn plan(&self, published: &Published) -> Plan {
         analysis::plan((&published.network, &published.compiled), (&self.network, &self.compiled))
     }
@@ -397,12 +397,12 @@ impl Published {
         self.rules.label(rule)
     }
 
-    /// What putting it in an earlier one's place meant.
+    /// The effects of its having replaced an earlier one.
     pub fn plan_since(&self, earlier: &Self) -> Plan {
         analysis::plan((&earlier.network, &earlier.compiled), (&self.network, &self.compiled))
     }
 
-    /// What probes have found out; None where nobody probes.
+    /// The results of health probes; None where there are no probes.
     pub fn health(&self) -> Option<&BTreeMap<ProbeKey, Health>> {
         self.learned.health.as_ref()
     }
@@ -412,7 +412,7 @@ impl Published {
         self.compiled.snapshot.generation
     }
 
-    /// What hangs on a port.
+    /// The attachment of a port.
     pub fn attachment(&self, port: PortId) -> Option<Attachment> {
         self.compiled.ids().attachment(port)
     }
@@ -430,7 +430,7 @@ fn port_of(ids: &Ids, attachment: Attachment) -> PortId {
     ids.port(attachment).expect("every attachment has a number")
 }
 
-/// What threads and devices are made with does not change under them.
+/// Threads and devices are made with these, so they cannot change.
 fn check_emulation(before: &Emulation, after: &Emulation) -> Result<(), NeedsRestart> {
     let same = [
         ("workers", before.workers == after.workers),

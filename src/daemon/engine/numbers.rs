@@ -1,8 +1,8 @@
-//! Which numbers the senders and TUNs of a running network have, by their names.
+//! Numbers of the senders and TUNs of a running network, by their names.
 //!
-//! One idea: a number belongs to a name for as long as the name is there, wherever the file puts it; so the flow records
-//! and devices of whoever stays keep their meaning while others come and go. A number is free again once nobody has it
-//! and no record is left that speaks of it.
+//! One idea: a number belongs to a name while the network has the name, wherever the file puts it. So the flow records
+//! and devices of names that stay keep their meaning while others come and go. A number is free again once no name has
+//! it and no record mentions it.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -16,7 +16,7 @@ use crate::model::{Attach, AttachNamespace, Attachment, Network, Side};
 pub(in crate::daemon) struct Numbers {
     senders: HashMap<SenderName, u32>,
     ports: HashMap<PortName, u32>,
-    /// Of virtual networks, whose flow records are counted together.
+    /// Of virtual networks; each counts its flow records together.
     shares: HashMap<String, u32>,
 }
 
@@ -34,7 +34,7 @@ enum SenderName {
     RouteServer(String),
 }
 
-/// A TUN that was found is known by where it stands, whoever has it; one that the lab made by its interface.
+/// A TUN that was found is known by its namespace and device, under any owner; one that the lab made by its interface.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum PortName {
     Nic {
@@ -63,8 +63,8 @@ enum PortName {
 }
 
 impl Numbers {
-    /// The numbers of a network that takes this one's place: whoever has one keeps it, newcomers get the lowest that are
-    /// free: those of which no record speaks, if there are records.
+    /// The numbers of a network that replaces this one: names that stay keep theirs, new ones get the lowest that are
+    /// free. With records given, a number that a record mentions is not free.
     pub(in crate::daemon) fn next(
         &self,
         network: &Network,
@@ -94,7 +94,7 @@ impl Numbers {
 
 /// A number for each name, in their order.
 fn assign<N: Hash + Eq>(taken: &HashMap<N, u32>, names: &[N], is_free: impl Fn(u32) -> bool) -> Vec<u32> {
-    // Whoever leaves has its number until the new tables are out.
+    // A name that leaves has its number until the new tables are published.
     let used: HashSet<u32> = taken.values().copied().collect();
     let mut free = (0..).filter(|number| !used.contains(number) && is_free(*number));
     let number = |name| taken.get(name).copied().or_else(|| free.next());
@@ -175,13 +175,13 @@ mod tests {
     }
 
     #[test]
-    fn whoever_stays_keeps_its_number() {
+    fn a_name_that_stays_keeps_its_number() {
         let taken = HashMap::from([("web".to_owned(), 0), ("db".to_owned(), 1), ("nva".to_owned(), 2)]);
         assert_eq!(assign(&taken, &names(&["new", "nva", "web"]), |_| true), [3, 2, 0]);
     }
 
     #[test]
-    fn a_number_is_free_once_nobody_has_it_and_nothing_speaks_of_it() {
+    fn a_number_is_free_once_no_name_has_it_and_no_record_mentions_it() {
         let taken = HashMap::from([("web".to_owned(), 0), ("db".to_owned(), 4)]);
         assert_eq!(assign(&taken, &names(&["web", "a", "b", "c"]), |number| number != 2), [0, 1, 3, 5]);
     }

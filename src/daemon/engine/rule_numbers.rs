@@ -1,8 +1,8 @@
-//! Which numbers the security rules of a running network have, by their names.
+//! Numbers of the security rules of a running network, by their names.
 //!
-//! One idea: a rule is its group or manager, direction and name, whatever else of it changes, so its number and its hits stay. A rule
-//! that goes is remembered, since flow records that it admitted go on (NSG-22); once many have gone, those that no record
-//! speaks of are forgotten and their numbers are free again.
+//! One idea: a rule is its group or manager, direction and name. Its other properties may change, and its number and
+//! its hits stay. A rule that goes is remembered, since flow records that it admitted go on (NSG-22). Once many have
+//! gone, those that no record mentions are forgotten and their numbers are free again.
 
 use std::collections::{HashMap, HashSet};
 
@@ -53,7 +53,8 @@ pub(in crate::daemon) struct NextRules {
 }
 
 impl RuleNumbers {
-    /// Whoever has a number keeps it, newcomers get the lowest that are free. `spoken_of` lists the rules that records name.
+    /// Rules that stay keep their numbers, new ones get the lowest that are free. `spoken_of` lists the rules that
+    /// records name.
     pub(in crate::daemon) fn next(&self, network: &Network, spoken_of: impl FnOnce() -> HashSet<RuleId>) -> NextRules {
         let listed: Vec<_> = listed_rules(network).map(|rule| (key(network, &rule), rule)).collect();
         let mut numbers = self.without_forgotten(&listed, spoken_of);
@@ -78,7 +79,7 @@ impl RuleNumbers {
         self.labels.get(&id)
     }
 
-    /// The rules that somebody wrote: all but the default rules, in the file's order.
+    /// The rules that a user wrote: all but the default rules, in the file's order.
     pub(in crate::daemon) fn written(&self, network: &Network) -> impl Iterator<Item = (RuleId, &RuleLabel)> {
         let written = listed_rules(network).filter(|rule| !rule.is_default());
         written.filter_map(move |rule| {

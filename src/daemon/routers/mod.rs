@@ -1,8 +1,8 @@
 //! A lab's BGP routers: those that its network describes run, each in its namespace, and what they learn is published.
 //!
-//! One idea: a router only says that something has changed. One thread looks at all of them then, once for however much has
-//! changed meanwhile, and hands what it finds to the fabric ([`Engine::learn`]) or to a namespace's kernel. It rests as long
-//! as it has worked, so that a peer that flaps takes no more than half of one core.
+//! One idea: a router only reports that something has changed. Then one thread looks at all of them, once for all
+//! changes until then. It hands what it finds to the fabric ([`Engine::learn`]) or to a namespace's kernel. It rests
+//! as long as it has worked, so that a flapping peer takes at most half of one core.
 
 mod kernel;
 mod running;
@@ -43,11 +43,11 @@ pub struct Routers {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Where a node of the lab stands.
+/// The namespace of a lab's node.
 #[derive(Debug)]
 pub struct NodeNamespace {
     pub namespace: Netns,
-    /// Another, and it is another namespace.
+    /// A new namespace has another identity.
     pub identity: Option<Identity>,
 }
 
@@ -55,9 +55,9 @@ pub struct NodeNamespace {
 struct Shared {
     /// By name.
     nodes: Mutex<BTreeMap<String, Running>>,
-    /// Those that programs of their own speak for.
+    /// Those that the user's own programs speak for.
     foreign: Mutex<Vec<Node>>,
-    /// Ends of circuits' links where nobody speaks.
+    /// Ends of circuits' links without a BGP speaker.
     silent: Mutex<Vec<Silent>>,
     signal: Signal,
     log: Arc<EventLog>,
@@ -84,8 +84,8 @@ impl Routers {
         Self { engine, shared: Arc::new(shared), thread: Mutex::default() }
     }
 
-    /// Goes by a network from now on: routers that it no longer has end, new ones start, the others change what differs.
-    /// `place` finds a node of the lab. Says what did not work.
+    /// Applies a network from now on: routers that it no longer has end, new ones start, the others change what
+    /// differs. `place` finds a node of the lab. Returns what did not work.
     pub fn apply(&self, network: &Network, place: impl Fn(&str) -> io::Result<NodeNamespace>) -> Vec<String> {
         let learned = self.engine.compiled().learned().clone();
         let mut nodes = nodes(network, &learned);
@@ -121,8 +121,8 @@ impl Routers {
         complaints
     }
 
-    /// Tells the kernels at these ends of circuits' links, and at no others, what the edges say, from now on. Says what did
-    /// not work.
+    /// Sets the edges' advertised routes in the kernels at these ends of circuits' links, and at no others, from now
+    /// on. Returns what did not work.
     pub fn tell_silent(&self, links: Vec<SilentLink>) -> Vec<String> {
         let mut silent = lock(&self.shared.silent);
         let mut before = std::mem::take(&mut *silent);
@@ -173,7 +173,7 @@ impl Routers {
         self.known(node, rows)
     }
 
-    /// The sessions of a program that speaks by itself: the other ends know how they are.
+    /// The sessions of a user's own program: the other ends know their states.
     fn foreign_rows(&self, node: &Node, now: Instant) -> Vec<PeerRow> {
         let running = lock(&self.shared.nodes);
         let seen = |peer: &Peer| {
@@ -194,12 +194,12 @@ impl Routers {
         self.known(node, rows)
     }
 
-    /// What peers have said and is not used.
+    /// Routes that peers have advertised and that are not used.
     pub fn refused(&self, node: Option<&str>) -> Result<Vec<RouteRow>, String> {
         self.known(node, self.each(node, |running| running.look(topology::refused_rows)))
     }
 
-    /// What routers tell their peers, or one of them.
+    /// Routes that routers advertise to their peers, or to one of them.
     pub fn advertised(&self, node: Option<&str>, to: Option<IpAddr>) -> Result<Vec<RouteRow>, String> {
         let told = |running: &Running| running.look(|node, speaker| topology::advertised_rows(node, speaker, to));
         self.known(node, self.each(node, told))
@@ -247,7 +247,7 @@ fn take_down(nodes: &mut [Node], down: &BTreeSet<String>) {
     }
 }
 
-/// At the same time: each waits a little for its peers to hear of it.
+/// At the same time: each waits a little for its peers to receive it.
 fn end_all(routers: impl Iterator<Item = Running>) {
     thread::scope(|scope| routers.for_each(|router| drop(scope.spawn(move || drop(router)))));
 }
@@ -276,7 +276,7 @@ impl Shared {
         }
     }
 
-    /// Has the kernels at silent ends go by what edges say now. Returns what did not work.
+    /// Sets the edges' current advertisements in the kernels at silent ends. Returns what did not work.
     fn tell_silent(&self, engine: &Engine) -> Vec<String> {
         let mut silent = lock(&self.silent);
         if silent.is_empty() {
@@ -288,7 +288,7 @@ impl Shared {
         silent.iter_mut().filter_map(|link| link.apply(network, learned, &exchange)).collect()
     }
 
-    /// Has the routers at Azure's borders say what follows from what was heard.
+    /// Lets the routers at Azure's borders advertise what follows from the learned routes.
     fn pass_on(&self, engine: &Engine) {
         let mut running = lock(&self.nodes);
         if !running.values().any(Running::is_border) {
@@ -317,7 +317,7 @@ fn changes(before: &BgpLearned, after: &BgpLearned) -> impl Iterator<Item = Happ
     connections.into_iter().filter_map(change).collect::<Vec<_>>().into_iter()
 }
 
-/// Prefixes, and where a route server has heard of one, through whom.
+/// Prefixes, and where a route server has learned one, the peer that it came from.
 fn routes(heard: &BgpLearned) -> BTreeMap<&str, BTreeSet<(IpNet, Option<IpAddr>)>> {
     let over = heard
         .by_connection

@@ -1,7 +1,7 @@
 //! One router that runs, and the description that it runs by.
 //!
-//! One idea: a peer is known by its two addresses. While these stay its session stays, whatever else changes of it that BGP
-//! can change on the way.
+//! One idea: a peer is known by its two addresses. While these stay its session stays, and other changes apply to the
+//! open session where BGP permits it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -106,13 +106,13 @@ impl Running {
         self.node.is(name)
     }
 
-    /// Whether it can go on as another description has it.
+    /// Whether it can continue with another description.
     pub(super) fn stays(&self, node: &Node, place: &NodeNamespace) -> bool {
         let Node { name: _, host: _, asn, address, routes: _, peers: _, sink, foreign: _ } = node;
         (self.node.asn, self.node.address, self.node.sink) == (*asn, *address, *sink) && self.place == place.identity
     }
 
-    /// Goes by another description from now on.
+    /// Applies another description from now on.
     pub(super) fn apply(&mut self, mut node: Node) {
         let before = std::mem::take(&mut self.node.peers);
         let addresses = Arc::clone(&self.reporter.addresses);
@@ -134,7 +134,7 @@ impl Running {
         }
     }
 
-    /// Without packets that get there a session is no more, however long its timers.
+    /// Without a path for its packets a session ends, however long its timers.
     fn meet(&self, peer: &Peer, known: Option<&Peer>) {
         let known = known.filter(|known| known.up);
         match known {
@@ -163,7 +163,7 @@ impl Running {
         self.node.is_border()
     }
 
-    /// Says these of itself from now on, and nothing else.
+    /// Advertises these as its own from now on, and nothing else.
     pub(super) fn say(&mut self, routes: Vec<Route>) {
         if routes != self.node.routes {
             self.originate(&routes);
@@ -186,7 +186,7 @@ impl Running {
         self.router.look(|speaker| look(&self.node, speaker))
     }
 
-    /// What its host's kernel has from it, if that is where its routes go.
+    /// The routes in its host's kernel, if that is where its routes go.
     pub(super) fn told_kernel(&self) -> Option<(String, BTreeMap<IpNet, Vec<IpAddr>>)> {
         Some((self.node.host.clone(), self.kernel.as_ref()?.routes().clone()))
     }

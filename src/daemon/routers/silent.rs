@@ -1,7 +1,7 @@
-//! Customers of circuits that speak no BGP: what the edge says stands in their kernels as routes, as if typed in there.
+//! Customers of circuits that speak no BGP: the edge's advertised routes are set in their kernels, like static routes.
 //!
-//! One idea: what an edge says follows from what everybody in Azure has heard, so it is looked at whenever that changes. A
-//! link that is down has no routes.
+//! One idea: an edge's advertisements depend on all that Azure has learned, so they are computed again whenever that
+//! changes. A link that is down has no routes.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -57,7 +57,8 @@ impl Silent {
         Self { routes: known.map_or_else(BTreeSet::new, |known| known.routes), ..self }
     }
 
-    /// Has the kernel go by what the edge says now. Says what did not work; that is tried again with the next change.
+    /// Sets the edge's advertised routes in the kernel. Returns what did not work; that is tried again with the next
+    /// change.
     pub(super) fn apply(&mut self, network: &Network, learned: &Learned, exchange: &Exchange) -> Option<String> {
         let circuit = network.circuits().find(|(_, circuit)| circuit.name == self.circuit).map(|(ix, _)| ix);
         let wanted = circuit.map_or_else(BTreeSet::new, |ix| told((network, learned), exchange, ix, self.side));
