@@ -44,6 +44,7 @@ mod routes;
 mod rule;
 mod rules;
 mod run;
+mod schema;
 mod shell;
 mod shown_flows;
 mod snat;
@@ -112,6 +113,7 @@ enum Command {
     Trace(trace::Trace),
     Bench(bench::Bench),
     Rule(rule::Rule),
+    Schema(schema::Schema),
     Completions(completions::Completions),
 }
 
@@ -196,6 +198,7 @@ impl Command {
             Self::Trace(command) => command.run(context),
             Self::Bench(command) => command.run(context),
             Self::Rule(command) => command.run(context),
+            Self::Schema(command) => command.run(),
             Self::Completions(command) => command.run(Cli::command()),
         }
     }

@@ -97,6 +97,11 @@ pub fn lab_name(text: &str, file: &str) -> Option<String> {
     Some(validate::lab_name(&document, file, &mut report))
 }
 
+/// The JSON Schema of topology files, made from the readers that decode them.
+pub fn json_schema() -> serde_json::Value {
+    yaml::shape::schema(|node, report| schema::document(node, Lists::default(), report))
+}
+
 /// Whether a lab can have this name.
 pub fn is_lab_name(name: &str) -> bool {
     values::is_dns_label(name, 32)

@@ -3,3 +3,4 @@
 
 mod compile;
 mod file;
+mod schema;

@@ -8,10 +8,11 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 use super::diagnostic::{At, Diagnostic, Report, Spanned, clip, nearest};
+use super::shape::{Object, Shape, shapes};
 use super::tree::{Node, Value};
 
 /// Keys of ARM's envelope that say nothing about the network.
-const ENVELOPE: [&str; 10] =
+pub(super) const ENVELOPE: [&str; 10] =
     ["id", "type", "etag", "apiVersion", "tags", "location", "dependsOn", "provisioningState", "resourceGuid", "zones"];
 
 /// The fields of one mapping while it is being read.
@@ -26,6 +27,8 @@ pub(in crate::config) struct Fields<'a> {
     /// Required and absent: each with the keys that would do.
     missing: Vec<Vec<&'static str>>,
     wrapped: bool,
+    /// What the fields accept, where a schema is made.
+    shapes: Vec<(&'static str, Vec<Shape>)>,
 }
 
 /// Reads a mapping: `build` takes the fields it knows; what is left over is reported.
@@ -40,8 +43,16 @@ pub(in crate::config) fn record<T>(
         return None;
     };
     let entries = entries.iter().map(|(key, value)| (key, value)).collect();
-    let mut fields =
-        Fields { at: node.at, report, what, entries, known: Vec::new(), missing: Vec::new(), wrapped: false };
+    let mut fields = Fields {
+        at: node.at,
+        report,
+        what,
+        entries,
+        known: Vec::new(),
+        missing: Vec::new(),
+        wrapped: false,
+        shapes: Vec::new(),
+    };
     fields.unwrap_properties();
     let value = build(&mut fields);
     fields.finish();
@@ -55,6 +66,11 @@ impl<'a> Fields<'a> {
         key: &'static str,
         read: impl Fn(&Node, &mut Report) -> Option<T>,
     ) -> Option<Spanned<T>> {
+        if self.report.shapes.is_some() {
+            let accepted = shapes(&read, self.at, self.report);
+            self.describe(key, accepted);
+            return None;
+        }
         let node = self.take(key)?;
         read(node, self.report).map(|value| Spanned { value, at: node.at })
     }
@@ -99,6 +115,14 @@ impl<'a> Fields<'a> {
         read: impl Fn(&Node, &mut Report) -> Option<T>,
     ) -> Option<Spanned<Vec<Spanned<T>>>> {
         let is_given = instead.is_some_and(|(_, is_there)| is_there);
+        if self.report.shapes.is_some() {
+            let (single, several) =
+                (shapes(&read, self.at, self.report), shapes(list_or_none(&read), self.at, self.report));
+            self.describe(one, single);
+            self.describe(many, several);
+            self.missing.push([one, many].into_iter().chain(instead.map(|(key, _)| key)).collect());
+            return None;
+        }
         let single = self.take(one);
         let several = self.take(many);
         // Exported templates carry the other form as an empty list.
@@ -122,6 +146,13 @@ impl<'a> Fields<'a> {
                 }
                 None
             }
+        }
+    }
+
+    fn describe(&mut self, key: &'static str, shapes: Vec<Shape>) {
+        match self.shapes.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, known)) => known.extend(shapes),
+            None => self.shapes.push((key, shapes)),
         }
     }
 
@@ -166,6 +197,11 @@ impl<'a> Fields<'a> {
 
     /// Reports the unknown keys, and the required ones that are absent and not merely misspelt.
     fn finish(mut self) {
+        if self.report.shapes.is_some() {
+            let (what, fields, required) = (self.what, self.shapes, self.missing);
+            self.report.accepts(|| Shape::Object(Object { what, fields, required }));
+            return;
+        }
         for (key, _) in &self.entries {
             let ignored = self.wrapped && ENVELOPE.contains(&key.value.as_str());
             if ignored || self.known.contains(&key.value.as_str()) {
@@ -203,7 +239,10 @@ pub(in crate::config) fn mismatch<'r>(
 /// Any scalar, as text.
 pub(in crate::config) fn text(node: &Node, report: &mut Report) -> Option<String> {
     match &node.value {
-        Value::Scalar { text, .. } => Some(text.clone()),
+        Value::Scalar { text, .. } => {
+            report.accepts(|| Shape::Text);
+            Some(text.clone())
+        }
         Value::Null | Value::List(_) | Value::Map(_) => {
             mismatch(node, report, "a word", "a single value");
             None
@@ -228,6 +267,7 @@ pub(in crate::config) fn boolean(node: &Node, report: &mut Report) -> Option<boo
     match &node.value {
         Value::Scalar { text, plain: true } if matches!(text.as_str(), "true" | "True" | "TRUE") => Some(true),
         Value::Scalar { text, plain: true } if matches!(text.as_str(), "false" | "False" | "FALSE") => Some(false),
+        Value::Scalar { .. } if report.accepts(|| Shape::Boolean) => None,
         Value::Scalar { text, .. } => {
             let help = match text.to_ascii_lowercase().as_str() {
                 "true" | "yes" | "on" | "1" => Some("write `true` without quotes"),
@@ -252,7 +292,12 @@ pub(in crate::config) fn number<T>(range: RangeInclusive<T>) -> impl Fn(&Node, &
 where
     T: Copy + Display + PartialOrd + std::str::FromStr,
 {
+    let bound = |bound: T| bound.to_string().parse().ok();
+    let (from, to) = (bound(*range.start()), bound(*range.end()));
     move |node, report| {
+        if matches!(node.value, Value::Scalar { .. }) && report.accepts(|| Shape::Number(from, to)) {
+            return None;
+        }
         let (number, quoted) = match &node.value {
             Value::Scalar { text, plain } => (text.parse().ok().filter(|number| range.contains(number)), !plain),
             Value::Null | Value::List(_) | Value::Map(_) => (None, false),
@@ -273,10 +318,14 @@ pub(in crate::config) fn word<T: Copy>(
     words: &'static [(&'static str, T)],
 ) -> impl Fn(&Node, &mut Report) -> Option<T> {
     move |node, report| {
+        let all = || words.iter().map(|(word, _)| *word);
+        if matches!(node.value, Value::Scalar { .. }) && report.accepts(|| Shape::Word(all().collect())) {
+            return None;
+        }
         let text = text(node, report)?;
         let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(&text));
         if found.is_none() {
-            let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let all: Vec<&str> = all().collect();
             let expected = format!("one of {}", all.join(", "));
             report
                 .error(node.at, format!("`{}` is not a value of this field", clip(&text)))
@@ -294,6 +343,11 @@ pub(in crate::config) fn list_of<T>(
     move |node, report| match &node.value {
         Value::List(items) if items.is_empty() => {
             report.error(node.at, "an empty list").expected("at least one value");
+            None
+        }
+        Value::List(_) if report.shapes.is_some() => {
+            let items = shapes(&read, node.at, report);
+            report.accepts(|| Shape::List(items));
             None
         }
         Value::List(items) => {
@@ -322,6 +376,11 @@ pub(in crate::config) fn objects<T>(
     read: impl Fn(&Node, &mut Report) -> Option<T>,
 ) -> impl Fn(&Node, &mut Report) -> Option<Vec<T>> {
     move |node, report| match &node.value {
+        Value::List(_) if report.shapes.is_some() => {
+            let items = shapes(&read, node.at, report);
+            report.accepts(|| Shape::List(items));
+            None
+        }
         Value::List(items) => Some(items.iter().filter_map(|item| read(item, report)).collect()),
         Value::Null | Value::Scalar { .. } | Value::Map(_) => {
             mismatch(node, report, "a list", "a list, such as [one, two]");

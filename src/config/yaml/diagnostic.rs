@@ -13,6 +13,8 @@ use foldhash::fast::RandomState;
 
 use crate::model::counted;
 
+use super::shape::Shape;
+
 /// More than this is noise: the rest shows up once these are mended.
 const MAX_DIAGNOSTICS: usize = 1_000;
 /// How many names are looked through for the one that was meant.
@@ -201,6 +203,8 @@ pub(in crate::config) struct Report {
     locations: Locations,
     diagnostics: Vec<Diagnostic>,
     errors: usize,
+    /// What readers say that they accept, where no file is read but a schema made.
+    pub(super) shapes: Option<Vec<Shape>>,
 }
 
 impl Report {
@@ -227,6 +231,16 @@ impl Report {
     /// Takes in the sites of a list's item: `lines` is the number of lines before its text.
     pub(in crate::config) fn adopt(&mut self, part: PartId, sites: Sites, (list, index): (At, usize), lines: usize) {
         self.locations.items.insert(part, Item { sites, list, index, lines });
+    }
+
+    /// For readers that are asked what they accept.
+    pub(super) fn of_shapes() -> Self {
+        Self { shapes: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// Takes note of what a reader accepts; whether a schema is made.
+    pub(super) fn accepts(&mut self, shape: impl FnOnce() -> Shape) -> bool {
+        self.shapes.as_mut().map(|shapes| shapes.push(shape())).is_some()
     }
 
     /// Whether there is nothing to say.

@@ -1,0 +1,86 @@
+//! The JSON Schema that `vnet schema` prints, against every topology file of the repository.
+
+use std::path::{Path, PathBuf};
+
+use boon::{Compiler, SchemaIndex, Schemas};
+use serde_json::Value;
+use vnet::config::{json_schema, load};
+
+/// The schema, compiled by a validator that knows nothing of this program.
+struct Schema {
+    schemas: Schemas,
+    index: SchemaIndex,
+}
+
+impl Schema {
+    fn new() -> Self {
+        let (mut schemas, mut compiler) = (Schemas::new(), Compiler::new());
+        compiler.add_resource("vnet.schema.json", json_schema()).unwrap();
+        let index = compiler.compile("vnet.schema.json", &mut schemas).unwrap();
+        Self { schemas, index }
+    }
+
+    /// What the validator says against a file; empty if nothing.
+    fn complaint(&self, yaml: &str) -> String {
+        let value: Value = serde_saphyr::from_str(yaml).unwrap();
+        self.schemas.validate(&value, self.index).err().map(|error| format!("{error:#}")).unwrap_or_default()
+    }
+}
+
+fn topologies(directory: &Path) -> Vec<PathBuf> {
+    let entries = directory.read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let (directories, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let yaml = files.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    yaml.chain(directories.iter().flat_map(|directory| topologies(directory))).collect()
+}
+
+#[test]
+fn every_file_that_loads_fits_the_schema() {
+    let (root, schema) = (Path::new(env!("CARGO_MANIFEST_DIR")), Schema::new());
+    let mut held = 0;
+    let mut complaints = Vec::new();
+    for path in topologies(&root.join("config")).into_iter().chain(topologies(&root.join("tests/golden"))) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        if load(&text, &path.to_string_lossy()).is_ok() {
+            held += 1;
+            let complaint = schema.complaint(&text);
+            if !complaint.is_empty() {
+                complaints.push(format!("{}: {complaint}", path.display()));
+            }
+        }
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    assert!(held > 100, "files that load were found: {held}");
+}
+
+/// What the decoder refuses for its form alone, the schema refuses too.
+#[test]
+fn what_is_misspelt_does_not_fit_the_schema() {
+    const RIGHT: &str = "
+name: lab
+virtualNetworks:
+  - {name: a, addressSpace: [10.1.0.0/16], subnets: [{name: s, addressPrefix: 10.1.1.0/24, routeTable: t}]}
+routeTables:
+  - name: t
+    properties:
+      disableBgpRoutePropagation: true
+      routes: [{name: r, addressPrefix: 0.0.0.0/0, nextHopType: none}]
+virtualMachines:
+  - {name: vm, networkInterfaces: [{subnet: a/s}]}
+";
+    let schema = Schema::new();
+    assert_eq!(schema.complaint(RIGHT), "");
+    for (right, wrong) in [
+        ("addressSpace", "adressSpace"),
+        ("nextHopType: none", "nextHopType: nowhere"),
+        ("nextHopType", "nextHopTyp"),
+        ("disableBgpRoutePropagation: true", "disableBgpRoutePropagation: sometimes"),
+        ("name: lab", "nam: lab"),
+        ("{name: vm, networkInterfaces: [{subnet: a/s}]}", "[vm]"),
+        ("{name: s, addressPrefix: 10.1.1.0/24, routeTable: t}", "{addressPrefix: 10.1.1.0/24}"),
+    ] {
+        let yaml = RIGHT.replace(right, wrong);
+        assert!(load(&yaml, "lab.yaml").is_err(), "{wrong}: the decoder refuses it");
+        assert_ne!(schema.complaint(&yaml), "", "{wrong}: fits the schema");
+    }
+}
