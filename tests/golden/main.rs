@@ -19,8 +19,11 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
+/// Fails by panicking where a file is not as its twin says.
+type Check = fn(&Path);
+
 /// The name of each kind of test, the folder with its files, and what checks one of them.
-const KINDS: [(&str, &str, fn(&Path)); 6] = [
+const KINDS: [(&str, &str, Check); 6] = [
     ("compile", "tests/golden/compile", compile::check),
     ("compile", "config", compile::check),
     ("config", "tests/golden/config", config::check),
