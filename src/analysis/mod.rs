@@ -30,8 +30,8 @@ pub use plan::{Action, Effect, ObjectChange, Plan, PropertyChange, TouchedFlows,
 pub use prediction::{Forecast, Ruling, Site, forecast, forecast_with};
 pub use query::names::service_endpoint;
 pub use query::target::subnet;
-pub use query::{Place, Probe, Query, parse_end, parse_port, parse_query, unknown};
-pub use reach::{Difference, Pair, Reach, Shift, Way, differences, reach, reach_among, reach_with};
+pub use query::{Probe, Query, QueryEnd, parse_end, parse_port, parse_query, unknown};
+pub use reach::{Difference, Pair, PathSummary, Reach, Shift, differences, reach, reach_among, reach_with};
 pub use test_verdict::{Observed, Problem, ProblemKind, judge, packets_decide};
 pub use traffic::{Traffic, boundaries, traffic};
 pub use views::circuits::{AuthorizationRow, CircuitRow, LinkRow, ReachRow, circuits};
@@ -45,5 +45,5 @@ pub use views::routes::{RouteRow, routes};
 pub use views::rules::{Association, EffectiveGroup, RuleRow, rules};
 pub use views::snat::{PortUse, SnatRow, snat};
 pub use walk::branches::Branch;
-pub use walk::guest_rules::{GuestMet, GuestRules, Hook, Lost, RulesThere, Settled};
+pub use walk::guest_rules::{GuestMet, GuestRules, Hook, LastSeen, PacketResult, RulesThere};
 pub use walk::narration::{Hop, Path, Step, StepKind};

@@ -9,11 +9,11 @@ use crate::dataplane::{Admission, NicId, Step};
 use crate::model::{Endpoint, Internet, Network, TestCase, Verdict};
 
 use super::query::names::Names;
-use super::query::{Place, Query, resolve};
+use super::query::{Query, QueryEnd, resolve};
 use super::walk::branches::{Branch, Branches};
 use super::walk::guest_rules::{GuestMet, GuestRules};
-use super::walk::round_trip::Trip;
-use super::walk::{Slate, Walk};
+use super::walk::round_trip::RoundTrip;
+use super::walk::{ScratchFlows, Walk};
 
 /// The model's answer to a question that can also be asked with real packets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,7 +71,7 @@ pub fn forecast_with(
 ) -> Result<Forecast, String> {
     let ends = resolve(network, compiled, query)?;
     let names = Names { network, compiled };
-    let branches = Branches::take(names, &mut Slate::new(), &ends, query.probe);
+    let branches = Branches::take(names, &mut ScratchFlows::new(), &ends, query.probe);
     let trip = branches.worst();
     let site = |nic: Option<NicId>, address| {
         let port = nic.map(|nic| compiled.snapshot.nic(nic).port);
@@ -86,11 +86,11 @@ pub fn forecast_with(
         dropped: blocked.and_then(|walk| walk.outcome.reason()).map(str::to_owned),
         from: site(Some(ends.source), ends.source_address),
         to: site(ends.destination.nic, ends.destination.address),
-        via: names.way(&trip.forward),
-        via_return: trip.back.as_ref().map(|walk| names.way(walk)).unwrap_or_default(),
+        via: names.via(&trip.forward),
+        via_return: trip.back.as_ref().map(|walk| names.via(walk)).unwrap_or_default(),
         branches: branches.told(names),
         guest_rules: met,
-        rulings: branches.trips().iter().flat_map(Trip::walks).flat_map(|walk| rulings(names, walk)).collect(),
+        rulings: branches.trips().iter().flat_map(RoundTrip::walks).flat_map(|walk| rulings(names, walk)).collect(),
     })
 }
 
@@ -111,15 +111,15 @@ impl Query {
     /// The question of a test.
     pub fn of(network: &Network, test: &TestCase) -> Self {
         let place = |endpoint| match endpoint {
-            Endpoint::Vm(vm) => Place::Node { name: network.vm(vm).name.clone(), nic: None },
+            Endpoint::Vm(vm) => QueryEnd::Node { name: network.vm(vm).name.clone(), nic: None },
             Endpoint::Nic(nic) => {
                 let nic = network.nic(nic);
-                Place::Node { name: network.vm(nic.virtual_machine).name.clone(), nic: Some(nic.name.clone()) }
+                QueryEnd::Node { name: network.vm(nic.virtual_machine).name.clone(), nic: Some(nic.name.clone()) }
             }
-            Endpoint::Address(address) => Place::Address(address),
-            Endpoint::Internet => Place::Node { name: Internet::NAME.to_owned(), nic: None },
+            Endpoint::Address(address) => QueryEnd::Address(address),
+            Endpoint::Internet => QueryEnd::Node { name: Internet::NAME.to_owned(), nic: None },
             Endpoint::Outside(customer) => {
-                Place::Node { name: network.name_of_customer(customer).to_owned(), nic: None }
+                QueryEnd::Node { name: network.name_of_customer(customer).to_owned(), nic: None }
             }
         };
         Self { source: place(test.from), destination: place(test.to), probe: test.probe }

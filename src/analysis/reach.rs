@@ -18,8 +18,8 @@ use super::query::parse_place;
 use super::query::stand_in::{self, StandIn};
 use super::traffic::Traffic;
 use super::walk::branches::{Branch, Branches};
-use super::walk::guest_rules::{GuestMet, GuestRules, Settled};
-use super::walk::{Slate, Walk};
+use super::walk::guest_rules::{GuestMet, GuestRules, PacketResult};
+use super::walk::{ScratchFlows, Walk};
 
 /// Trips taken for one answer: half a minute of an unoptimised build.
 const MAX_TRIPS: usize = 1_000_000;
@@ -43,10 +43,10 @@ pub struct Pair {
     pub traffic: Traffic,
     pub verdict: Verdict,
     /// Where there are several ways, one that does not arrive, if there is one.
-    pub forward: Way,
+    pub forward: PathSummary,
     /// None where the question does not arrive.
     #[serde(rename = "return")]
-    pub back: Option<Way>,
+    pub back: Option<PathSummary>,
     /// Every way that the hash of a flow may choose, where there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub branches: Vec<Branch>,
@@ -55,12 +55,12 @@ pub struct Pair {
     pub guest_rules: Vec<GuestMet>,
     /// What real packets said to that; the verdict is theirs then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub settled: Option<Settled>,
+    pub settled: Option<PacketResult>,
 }
 
 /// One direction, in short.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Way {
+pub struct PathSummary {
     /// A drop reason's name, `GuestNotForwarding`, `NoHost`, `NoRouteOnPremises`, `Loop`, `WrongHost` or `WrongSource`.
     pub dropped: Option<String>,
     /// The last interface it came to.
@@ -115,13 +115,13 @@ fn among(
         return Err(too_many(trips));
     }
     let names = Names { network, compiled };
-    let mut slate = Slate::new();
+    let mut scratch = ScratchFlows::new();
     let (mut pairs, mut taken) = (Vec::with_capacity(trips), 0);
     for (i, source) in nodes.iter().enumerate() {
         for destination in nodes.iter().enumerate().filter_map(|(j, node)| (i != j).then_some(node)) {
             let Some(ends) = source.source.meet(network, compiled, destination.ends.clone()) else { continue };
             for &traffic in traffic {
-                let branches = Branches::take(names, &mut slate, &ends, traffic.probe);
+                let branches = Branches::take(names, &mut scratch, &ends, traffic.probe);
                 taken += branches.trips().len();
                 if taken > MAX_TRIPS {
                     return Err(too_many(taken));
@@ -147,8 +147,8 @@ impl Pair {
             destination: destination.to_owned(),
             traffic,
             verdict: branches.verdict(),
-            forward: Way::of(names, &trip.forward),
-            back: trip.back.as_ref().map(|walk| Way::of(names, walk)),
+            forward: PathSummary::of(names, &trip.forward),
+            back: trip.back.as_ref().map(|walk| PathSummary::of(names, walk)),
             branches: branches.told(names),
             guest_rules: Vec::new(),
             settled: None,
@@ -162,7 +162,7 @@ impl Pair {
     }
 
     /// What real packets said where only they could.
-    pub fn settle(&mut self, settled: Settled) {
+    pub fn settle(&mut self, settled: PacketResult) {
         self.verdict = settled.verdict;
         self.settled = Some(settled);
     }
@@ -209,7 +209,7 @@ impl Pair {
 /// `directly`, `through nva`, `NsgInbound at db/eth0`, or what becomes of the answer; of several ways, how many arrive.
 impl fmt::Display for Pair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(Settled { via, lost, .. }) = &self.settled {
+        if let Some(PacketResult { via, lost, .. }) = &self.settled {
             return match (lost, via) {
                 (Some(lost), _) => write!(f, "{}, by a real packet", lost.text),
                 (None, Some(via)) => write!(f, "{}, by a real packet", through(via)),
@@ -242,18 +242,18 @@ fn through(via: &[String]) -> String {
     if via.is_empty() { "directly".to_owned() } else { format!("through {}", via.join(", ")) }
 }
 
-impl Way {
+impl PathSummary {
     fn of(names: Names<'_>, walk: &Walk) -> Self {
         let last = walk.last();
         Self {
             dropped: walk.outcome.reason().map(str::to_owned),
             at: names.nic(last.arrived().unwrap_or(last.from)),
-            via: names.way(walk),
+            via: names.via(walk),
         }
     }
 }
 
-impl fmt::Display for Way {
+impl fmt::Display for PathSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.dropped {
             Some(reason) => write!(f, "{reason} at {}", self.at),

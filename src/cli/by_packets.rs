@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use crate::analysis::{Forecast, Lost, Place, Query, Settled};
+use crate::analysis::{Forecast, LastSeen, QueryEnd, Query, PacketResult};
 use crate::daemon::api::client;
 use crate::daemon::api::protocol::{Request, Response};
 use crate::lab::traffic::{self as trials, Outcome, Trial};
@@ -24,7 +24,7 @@ pub(super) fn settle(
     queries: &[Query],
     lab: &Record,
     context: &Context,
-) -> Result<Vec<Result<Settled, String>>, Failure> {
+) -> Result<Vec<Result<PacketResult, String>>, Failure> {
     let mut forecasts = Vec::new();
     for queries in queries.chunks(QUESTIONS) {
         match client::ask(&lab.socket, &Request::Forecast(queries.to_vec()))? {
@@ -47,18 +47,18 @@ pub(super) fn settle(
 }
 
 fn trial_of(network: &Network, query: &Query, forecast: &Forecast) -> Result<Trial, String> {
-    let names_interface = !matches!(query.source, Place::Node { nic: None, .. });
+    let names_interface = !matches!(query.source, QueryEnd::Node { nic: None, .. });
     let trial = trial(network, forecast, query.probe, names_interface, true)?;
     Ok(Trial { follow: true, ..trial })
 }
 
-fn settled(outcome: Outcome) -> Settled {
+fn settled(outcome: Outcome) -> PacketResult {
     let Outcome { via, via_return, source_port, last_seen, .. } = outcome;
     let verdict = match (outcome.elsewhere, outcome.arrived) {
         (true, _) => Verdict::WrongHost,
         (false, true) => Verdict::Reachable,
         (false, false) => Verdict::Blocked,
     };
-    let lost = last_seen.map(|last| Lost { at: last.at, sent_on: last.sent_on, text: last.text });
-    Settled { verdict, via, via_return, source_port, lost }
+    let lost = last_seen.map(|last| LastSeen { at: last.at, sent_on: last.sent_on, text: last.text });
+    PacketResult { verdict, via, via_return, source_port, lost }
 }

@@ -7,7 +7,9 @@ use anstyle::AnsiColor;
 use clap::Args;
 use serde::Serialize;
 
-use crate::analysis::{self, Branch, Explanation, Fix, FollowedFlow, LiveExplanation, Settled, Verdict, Verification};
+use crate::analysis::{
+    self, Branch, Explanation, Fix, FollowedFlow, LiveExplanation, PacketResult, Verdict, Verification,
+};
 use crate::daemon::api::protocol::{Request, Response};
 use crate::lab::{self, Base};
 use crate::model::counted;
@@ -113,7 +115,7 @@ impl Explain {
 
     /// Asks a real packet where guests have rules of their own. What keeps it from being sent leaves the question open.
     fn settle(&self, explanation: &mut Explanation, context: &Context) {
-        let settle = || -> Result<Settled, Failure> {
+        let settle = || -> Result<PacketResult, Failure> {
             let query = analysis::parse_query(&self.source, &self.destination).map_err(Failure::usage)?;
             let lab = lab::pick(&Base::detect(), context.lab.as_deref())?;
             let mut settled = by_packets::settle(&[query], &lab, context)?;
@@ -197,7 +199,7 @@ fn story(answer: &Answer, output: &Output) -> String {
 }
 
 /// What a real packet did, in words.
-fn by_a_packet(settled: &Settled, probe: &str) -> String {
+fn by_a_packet(settled: &PacketResult, probe: &str) -> String {
     let from = if probe == "ping" { "with identifier" } else { "from port" };
     let end = match (settled.verdict, &settled.lost) {
         (Verdict::Reachable, _) => "was answered".to_owned(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::analysis::{self, FlowAccess, FlowProtocol, FlowVerifyAnswer, FlowVerifyQuery, Place};
+use crate::analysis::{self, FlowAccess, FlowProtocol, FlowVerifyAnswer, FlowVerifyQuery, QueryEnd};
 use crate::daemon::api::protocol::{Request, Response};
 use crate::model::Direction;
 
@@ -40,7 +40,7 @@ pub(super) struct FlowVerify {
     local: Local,
     /// The far end; a node stands for its first address
     #[arg(long, value_parser = analysis::parse_end, value_name = "ADDRESS:PORT")]
-    remote: (Place, u16),
+    remote: (QueryEnd, u16),
     /// Answer from a topology file instead of a running lab: no daemon, no root
     #[arg(short, long, value_name = "FILE")]
     topology: Option<PathBuf>,
@@ -74,8 +74,8 @@ fn local(text: &str) -> Result<Local, String> {
         return Ok(Local { address: None, port: analysis::parse_port(text)? });
     }
     match analysis::parse_end(text)? {
-        (Place::Address(address), port) => Ok(Local { address: Some(address), port }),
-        (Place::Node { .. }, _) => Err("expected one of the interface's addresses, or a port alone".to_owned()),
+        (QueryEnd::Address(address), port) => Ok(Local { address: Some(address), port }),
+        (QueryEnd::Node { .. }, _) => Err("expected one of the interface's addresses, or a port alone".to_owned()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use crate::analysis::{self, Filter, Forecast, Host, Place, Probe, Query, Sighting, Verification};
+use crate::analysis::{self, Filter, Forecast, Host, QueryEnd, Probe, Query, Sighting, Verification};
 use crate::daemon::api::client::{self, Following, Received};
 use crate::daemon::api::protocol::{Request, Response, Topic};
 use crate::dataplane::Side;
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) fn verify(query: &Query, lab: &Record, context: &Context) -> Result<Verification, Failure> {
     let forecast = forecast(query, lab)?;
     let (_, loaded) = topology::applied(lab, context)?;
-    let names_interface = !matches!(query.source, Place::Node { nic: None, .. });
+    let names_interface = !matches!(query.source, QueryEnd::Node { nic: None, .. });
     let expecting = forecast.verdict != Verdict::Blocked;
     let trial = trial(&loaded.network, &forecast, query.probe, names_interface, expecting).map_err(Failure::usage)?;
     let mut following =

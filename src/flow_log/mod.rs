@@ -43,7 +43,7 @@ pub struct FlowLogs {
     tuples: usize,
     /// Refused since the last cut: a repeated attempt is told of once.
     refused: HashSet<(NicId, Direction, Tuple)>,
-    continuing: HashMap<Flow, Told>,
+    continuing: HashMap<Flow, Reported>,
     looks: u64,
     omitted: u64,
 }
@@ -65,7 +65,7 @@ struct Flow {
 
 /// What was told of a flow that goes on.
 #[derive(Clone, Copy, Debug)]
-struct Told {
+struct Reported {
     at: Timestamp,
     exchange: Exchange,
     /// In which look at all records it was last met.
@@ -196,7 +196,7 @@ impl FlowLogs {
             return;
         }
         let exchange = Exchange::of(record);
-        self.continuing.insert(flow, Told { at: now, exchange, look });
+        self.continuing.insert(flow, Reported { at: now, exchange, look });
         let news = exchange.since(before.map(|told| told.exchange).unwrap_or_default());
         self.tell(record, State::Continuing(news), clock(now), names);
     }

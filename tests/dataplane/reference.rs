@@ -13,7 +13,7 @@ mod topology;
 
 use std::collections::BTreeMap;
 
-use vnet::analysis::{Place, Probe, Query, Verdict as Answer, explain};
+use vnet::analysis::{Probe, Query, QueryEnd, Verdict as Answer, explain};
 use vnet::compile::{Compiled, Ids, compile, compile_next};
 use vnet::dataplane::{
     AclId, DropReason, FlowLimits, Flows, NicId, Observer, Paths, PortId, Quiet, Snapshot, Step, Timestamp, Verdict,
@@ -82,7 +82,7 @@ fn every_question_about_a_random_topology_has_an_answer() {
         for _ in 0..QUESTIONS {
             let (_, sent) = random.packet(&network, &network.attachments(), &[]);
             let probe = if sent.src_port == 0 { Probe::Ping } else { Probe::Tcp(sent.dst_port) };
-            let query = Query { source: Place::Address(sent.src), destination: Place::Address(sent.dst), probe };
+            let query = Query { source: QueryEnd::Address(sent.src), destination: QueryEnd::Address(sent.dst), probe };
             let Ok(answer) = explain(&network, &compiled, &query) else {
                 *answers.entry("no such source").or_default() += 1;
                 continue;

@@ -1,16 +1,16 @@
 //! What becomes of a flow that goes on already: its next packet, by the records that it has (NSG-22).
 //!
-//! One idea: the records are copied onto a slate of our own and `process` goes by those, so that looking neither makes
+//! One idea: the records are copied onto a scratch of our own and `process` goes by those, so that looking neither makes
 //! nor refreshes any. Of several flows between two ends the one that was used last is meant.
 
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::query::names::Names;
 use crate::analysis::query::{Ends, Probe, Query, resolve};
-use crate::analysis::walk::Slate;
+use crate::analysis::walk::ScratchFlows;
 use crate::analysis::walk::guest_rules::GuestRules;
 use crate::analysis::walk::narration::Path;
-use crate::analysis::walk::round_trip::Trip;
+use crate::analysis::walk::round_trip::RoundTrip;
 use crate::compile::Compiled;
 use crate::dataplane::{Direction, FlowRecord, FlowTable, Timestamp};
 use crate::model::{Network, Verdict};
@@ -59,8 +59,8 @@ pub fn explain_live(
     let (source_port, record) =
         *newest.ok_or_else(|| format!("there is no such flow: {} has no record of one", names.nic(ends.source)))?;
     let tuple = query.probe.flow(ends.source_address, ends.destination.address, source_port);
-    let slate = Slate::of(records, compiled, &tuple, now);
-    let trip = Trip::go_on(names, &slate, &ends, query.probe, source_port);
+    let scratch = ScratchFlows::of(records, compiled, &tuple, now);
+    let trip = RoundTrip::go_on(names, &scratch, &ends, query.probe, source_port);
     let millis = |since: Timestamp| now.0.saturating_sub(since.0) / 1_000_000;
     Ok(LiveExplanation {
         explanation: explanation(names, guests, query, &trip)?,
@@ -86,7 +86,7 @@ fn flows(records: &FlowTable, ends: &Ends, probe: Probe, now: Timestamp) -> Vec<
 }
 
 /// A new flow's, with this one's way in its place. What would stop a new flow does not concern this one, and is told.
-fn explanation(names: Names<'_>, guests: &GuestRules, query: &Query, trip: &Trip) -> Result<Explanation, String> {
+fn explanation(names: Names<'_>, guests: &GuestRules, query: &Query, trip: &RoundTrip) -> Result<Explanation, String> {
     let fresh = explain(names.network, names.compiled, query)?;
     let mut explanation = Explanation {
         verdict: trip.verdict(),

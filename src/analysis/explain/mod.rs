@@ -22,12 +22,12 @@ use super::change::Change;
 use super::query::names::Names;
 use super::query::stand_in::{self, StandIn};
 use super::query::{Ends, Probe, Query, resolve};
-use super::walk::Slate;
+use super::walk::ScratchFlows;
 use super::walk::branches::{Branch, Branches};
-use super::walk::guest_rules::{GuestMet, GuestRules, Settled};
+use super::walk::guest_rules::{GuestMet, GuestRules, PacketResult};
 use super::walk::narration::Path;
-use super::walk::round_trip::{Trip, foreign_links};
-use fixes::{Case, Cure, Remedy};
+use super::walk::round_trip::{RoundTrip, foreign_links};
+use fixes::{Case, Diagnosis, ProposedFix};
 use reasons::reasons;
 
 pub use crate::model::Verdict;
@@ -69,7 +69,7 @@ pub struct Explanation {
     pub guest_rules: Vec<GuestMet>,
     /// What a real packet said to that: the verdict is its.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub settled: Option<Settled>,
+    pub settled: Option<PacketResult>,
 }
 
 /// One thing in the way.
@@ -120,7 +120,7 @@ fn explain_as_is(
 ) -> Result<Explanation, String> {
     let ends = resolve(network, compiled, query)?;
     let names = Names { network, compiled };
-    let branches = Branches::take(names, &mut Slate::new(), &ends, query.probe);
+    let branches = Branches::take(names, &mut ScratchFlows::new(), &ends, query.probe);
     let trip = branches.worst();
     let mut obstacles = obstacles(names, &ends, query.probe, trip).into_iter();
     let first = obstacles.next();
@@ -160,7 +160,7 @@ impl Explanation {
 
     /// Lets a real packet decide. What the model has against one that arrived is not so; one that a guest with rules of its
     /// own kept met these.
-    pub fn settle(&mut self, settled: Settled) {
+    pub fn settle(&mut self, settled: PacketResult) {
         self.verdict = settled.verdict;
         let kept = settled.lost.as_ref().filter(|lost| !lost.sent_on).and_then(|lost| {
             let guest = self.guest_rules.iter().find(|guest| Some(&guest.node) == lost.at.as_ref())?;
@@ -182,11 +182,11 @@ impl Explanation {
 }
 
 /// What explaining asks of a trip.
-impl Trip {
-    fn cure(&self, names: Names<'_>, ends: &Ends, probe: Probe) -> Option<Cure> {
+impl RoundTrip {
+    fn diagnose(&self, names: Names<'_>, ends: &Ends, probe: Probe) -> Option<Diagnosis> {
         let walk = self.blocked()?;
         let request = self.back.is_some().then_some(&self.forward);
-        Some(Case { names, ends, probe, walk, request }.cure())
+        Some(Case { names, ends, probe, walk, request }.diagnose())
     }
 }
 
@@ -198,7 +198,7 @@ impl Branches {
             format!("there are more ways than can be looked at: the verdict is about the first {}", self.trips().len())
         }));
         let mut told = HashSet::new();
-        for walk in self.trips().iter().flat_map(Trip::walks) {
+        for walk in self.trips().iter().flat_map(RoundTrip::walks) {
             warnings.extend(walk.floats_at(names.compiled).map(|nic| {
                 format!(
                     "the rule of {0} has enableFloatingIP: the guest of {1} needs `ip address add {2} dev lo` (LB-20)",
@@ -240,12 +240,12 @@ impl Branches {
 }
 
 /// Everything in the way, each found with the fixes before it applied.
-fn obstacles(names: Names<'_>, ends: &Ends, probe: Probe, trip: &Trip) -> Vec<Obstacle> {
+fn obstacles(names: Names<'_>, ends: &Ends, probe: Probe, trip: &RoundTrip) -> Vec<Obstacle> {
     let mut found = Vec::new();
-    let mut next = trip.cure(names, ends, probe);
+    let mut next = trip.diagnose(names, ends, probe);
     let mut learned = Cow::Borrowed(names.compiled.learned());
-    while let Some(Cure { cause, remedy }) = next.take() {
-        let Some(Remedy { text, changes, commands, probed, network }) = remedy else {
+    while let Some(Diagnosis { cause, fix: proposed }) = next.take() {
+        let Some(ProposedFix { text, changes, commands, probed, network }) = proposed else {
             found.push(Obstacle { cause, fix: None });
             break;
         };
@@ -258,7 +258,7 @@ fn obstacles(names: Names<'_>, ends: &Ends, probe: Probe, trip: &Trip) -> Vec<Ob
         }
         let compiled = compile_next(&network, &learned, ids, 0, names.compiled);
         let names = Names { network: &network, compiled: &compiled };
-        let after = Branches::take(names, &mut Slate::new(), ends, probe).worst().cure(names, ends, probe);
+        let after = Branches::take(names, &mut ScratchFlows::new(), ends, probe).worst().diagnose(names, ends, probe);
         let checked = removes(&changes, &cause, after.as_ref().map(|after| after.cause.as_str()));
         found.push(Obstacle { cause, fix: Some(Fix { text, changes, commands, checked }) });
         if checked && found.len() < MAX_OBSTACLES {

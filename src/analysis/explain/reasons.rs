@@ -11,13 +11,13 @@ use ipnet::IpNet;
 use crate::analysis::query::names::{Names, address_field};
 use crate::analysis::walk::Walk;
 use crate::analysis::walk::masquerade::GuestStep;
-use crate::analysis::walk::round_trip::Trip;
+use crate::analysis::walk::round_trip::RoundTrip;
 use crate::compile::{EffectiveRule, connected, written_addresses};
 use crate::dataplane::{AclId, Action, Admission, Direction, NicId, PacketEnd, ProtocolMatch, Step};
 use crate::model::{self, AddressPrefix, RouteNextHop, ServiceTag, SubnetIx};
 use crate::wire::{Protocol, Tuple};
 
-use super::fixes::lost_routes::Lost;
+use super::fixes::overridden_routes::OverriddenRoute;
 
 /// Rules told of for one denial.
 const TOLD: usize = 4;
@@ -25,7 +25,7 @@ const TOLD: usize = 4;
 const DEFAULT_RULES: u16 = 65000;
 
 /// Everything worth saying about a trip's rules, there and back.
-pub(in crate::analysis) fn reasons(names: Names<'_>, trip: &Trip) -> Vec<String> {
+pub(in crate::analysis) fn reasons(names: Names<'_>, trip: &RoundTrip) -> Vec<String> {
     let mut reasons: Vec<String> = Vec::new();
     for walk in trip.walks() {
         for judged in judged(names, walk) {
@@ -33,7 +33,7 @@ pub(in crate::analysis) fn reasons(names: Names<'_>, trip: &Trip) -> Vec<String>
             reasons.extend(judged.widened_tag());
         }
         // Of what appliances send on, most is meant to go by the peering.
-        reasons.extend(Lost::of_sender(names, walk).map(|lost| lost.steered(walk.dst)));
+        reasons.extend(OverriddenRoute::of_sender(names, walk).map(|lost| lost.steered(walk.dst)));
     }
     let mut told = std::collections::HashSet::new();
     reasons.retain(|reason| told.insert(reason.clone()));

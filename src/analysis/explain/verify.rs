@@ -11,8 +11,8 @@ use crate::analysis::query::names::Names;
 use crate::analysis::query::{Query, resolve};
 use crate::analysis::walk::masquerade::GuestStep;
 use crate::analysis::walk::narration::{Path, Step, StepKind};
-use crate::analysis::walk::round_trip::Trip;
-use crate::analysis::walk::{Leg, Slate, Walk};
+use crate::analysis::walk::round_trip::RoundTrip;
+use crate::analysis::walk::{Leg, ScratchFlows, Walk};
 use crate::compile::Compiled;
 use crate::dataplane::{self, PacketEnd, Translation};
 use crate::model::{Network, Verdict};
@@ -59,7 +59,7 @@ pub fn retrace(
 ) -> Result<Retraced, String> {
     let ends = resolve(network, compiled, query)?;
     let names = Names { network, compiled };
-    let trip = Trip::take_by(names, &mut Slate::new(), &ends, (query.probe, source_port), seen);
+    let trip = RoundTrip::take_by(names, &mut ScratchFlows::new(), &ends, (query.probe, source_port), seen);
     let asked = query.probe.flow(ends.source_address, ends.destination.address, source_port);
     let answer = trip.forward.last.mirrored();
     Ok(Retraced {

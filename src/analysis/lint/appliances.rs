@@ -12,7 +12,7 @@ use crate::analysis::query::names::{Names, nic_name, subnet_name};
 use crate::analysis::query::{Probe, owners};
 use crate::analysis::walk::branches::{alike, explore};
 use crate::analysis::walk::masquerade::Masks;
-use crate::analysis::walk::{Outcome, Slate, Walk, egress};
+use crate::analysis::walk::{Outcome, ScratchFlows, Walk, egress};
 use crate::analysis::yaml_path;
 use crate::compile::{Sender, difference};
 use crate::dataplane::{NextHop, NicId};
@@ -27,13 +27,13 @@ pub(super) fn findings(names: Names<'_>, open: Names<'_>) -> Vec<Finding> {
     let mut findings: Vec<_> = every().filter_map(|(route, next)| finding(names, &route, &next)).collect();
     // A circle is told once, wherever it is entered.
     let mut told = HashSet::new();
-    let mut slate = Slate::new();
+    let mut scratch = ScratchFlows::new();
     // From one appliance to one address the way is the same, whoever's route led there.
     let mut tried = HashSet::new();
     let circles = every().filter_map(|(route, next)| {
         let NextHop::Nic(_) = next.hop else { return None };
         let dst = sample(names, &route)?;
-        tried.insert((next.hop, dst)).then(|| circle(open, &mut slate, next.hop, dst))?
+        tried.insert((next.hop, dst)).then(|| circle(open, &mut scratch, next.hop, dst))?
     });
     findings.extend(circles.filter_map(|(nics, finding)| told.insert(nics).then_some(finding)));
     findings
@@ -141,7 +141,7 @@ fn forgetful_guest(names: Names<'_>, route: &Use<'_>, nic: NicIx) -> Finding {
 
 /// UDR-17: the appliance's own routes, or those of the next appliance, bring the packet back (FAB-14). With the
 /// interfaces in the circle, sorted.
-fn circle(open: Names<'_>, slate: &mut Slate, hop: NextHop, dst: IpAddr) -> Option<(Vec<NicId>, Finding)> {
+fn circle(open: Names<'_>, scratch: &mut ScratchFlows, hop: NextHop, dst: IpAddr) -> Option<(Vec<NicId>, Finding)> {
     let Names { network, compiled } = open;
     let NextHop::Nic(appliance) = hop else { return None };
     let Sender::Nic(nic) = compiled.sender(appliance) else { return None };
@@ -149,8 +149,8 @@ fn circle(open: Names<'_>, slate: &mut Slate, hop: NextHop, dst: IpAddr) -> Opti
     let from = compiled.nic_of(egress(network, network.nic(nic).virtual_machine, dst));
     let flow = |id| Probe::Ping.flow(src, dst, id);
     let take = |id| {
-        slate.wipe();
-        (id, Walk::take(open, slate, &mut Masks::default(), from, &Probe::Ping.request(src, dst, id)))
+        scratch.clear();
+        (id, Walk::take(open, scratch, &mut Masks::default(), from, &Probe::Ping.request(src, dst, id)))
     };
     // The routes of an appliance may be spread too, and lead only some flows round.
     let walks =

@@ -8,8 +8,8 @@ use crate::analysis::query::Probe;
 use crate::analysis::query::names::{Names, nic_name, subnet_name};
 use crate::analysis::query::nodes::{Node, nodes};
 use crate::analysis::walk::branches::Branches;
-use crate::analysis::walk::round_trip::{Trip, foreign_links};
-use crate::analysis::walk::{Slate, Walk};
+use crate::analysis::walk::round_trip::{RoundTrip, foreign_links};
+use crate::analysis::walk::{ScratchFlows, Walk};
 use crate::analysis::yaml_path;
 use crate::compile::Sender;
 use crate::model::{ForwardedMode, NextHopType, Peering, RouteSource, SubnetIx, VnetIx};
@@ -24,10 +24,10 @@ pub(super) fn findings(names: Names<'_>, open: Names<'_>) -> Vec<Finding> {
     let steered = |(_, (subnet, _)): &(usize, &(SubnetIx, Node))| has_appliance_route(open, *subnet);
     let askers: Vec<_> = speakers.iter().enumerate().filter(steered).collect();
     let share = MAX_TRIPS.div_ceil(askers.len().max(1));
-    let (mut findings, mut slate) = (Vec::new(), Slate::new());
+    let (mut findings, mut scratch) = (Vec::new(), ScratchFlows::new());
     for (i, (_, asker)) in askers {
         for (to, answerer) in speakers.iter().cycle().skip(i + 1).take(share.min(speakers.len() - 1)) {
-            findings.extend(pair(names, open, &mut slate, (asker, *to, answerer)));
+            findings.extend(pair(names, open, &mut scratch, (asker, *to, answerer)));
         }
     }
     findings
@@ -36,13 +36,13 @@ pub(super) fn findings(names: Names<'_>, open: Names<'_>) -> Vec<Finding> {
 fn pair(
     names: Names<'_>,
     open: Names<'_>,
-    slate: &mut Slate,
+    scratch: &mut ScratchFlows,
     (asker, to, answerer): (&Node, SubnetIx, &Node),
 ) -> Vec<Finding> {
     let ends = asker.source.meet(open.network, open.compiled, answerer.ends.iter().cloned());
     let Some(ends) = ends else { return Vec::new() };
-    let branches = Branches::take(open, slate, &ends, Probe::Ping);
-    let walks = branches.trips().iter().flat_map(Trip::walks);
+    let branches = Branches::take(open, scratch, &ends, Probe::Ping);
+    let walks = branches.trips().iter().flat_map(RoundTrip::walks);
     let links = walks.flat_map(|walk| foreign_links(open, walk).map(move |(into, link)| (walk, into, link)));
     let off = links.filter(|(_, _, link)| !link.allow_forwarded_traffic);
     let contested = off.filter_map(|(walk, into, link)| contested(names, walk, into, link));
@@ -76,11 +76,11 @@ fn one_sided(
 ) -> Option<Finding> {
     let (trip, there, back) = branches.trips().iter().find_map(|trip| {
         let back = trip.back.as_ref()?;
-        let there = names.way(&trip.forward);
+        let there = names.via(&trip.forward);
         let symmetric = back.delivered() && trip.asymmetry(names).is_none();
         (!there.is_empty() && !symmetric).then_some((trip, there, back))
     })?;
-    let way = names.way(back);
+    let way = names.via(back);
     let answer = match back.outcome.reason() {
         Some(reason) => format!("is dropped ({reason})"),
         None if way.is_empty() => "goes back without it".to_owned(),
@@ -106,7 +106,7 @@ fn one_sided(
     })
 }
 
-fn help(names: Names<'_>, subnet: SubnetIx, trip: &Trip) -> String {
+fn help(names: Names<'_>, subnet: SubnetIx, trip: &RoundTrip) -> String {
     let src = trip.forward.src;
     let home = trip.forward.legs.first().map(|leg| names.vnet(leg.from));
     let spaces = home.iter().flat_map(|vnet| &names.network.vnet(*vnet).address_space);

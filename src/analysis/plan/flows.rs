@@ -37,11 +37,11 @@ struct Change<'a> {
     routes: HashMap<(FibId, FibId), bool>,
     rules: HashMap<(AclId, AclId), bool>,
     links: HashMap<(VnetId, VnetId), SameLinks>,
-    participation: HashMap<(Place, Place), bool>,
+    participation: HashMap<(SubnetKey, SubnetKey), bool>,
 }
 
 /// A subnet, as tables name it.
-type Place = (VnetId, SubnetId);
+type SubnetKey = (VnetId, SubnetId);
 
 /// In what the links of a VNet agree with what they were.
 #[derive(Clone, Copy)]
@@ -164,7 +164,7 @@ impl Change<'_> {
     }
 
     /// Whether the subnet takes part in the same peerings (PEER-53).
-    fn same_participation(&mut self, before: Place, after: Place) -> bool {
+    fn same_participation(&mut self, before: SubnetKey, after: SubnetKey) -> bool {
         if let Some(&known) = self.participation.get(&(before, after)) {
             return known;
         }

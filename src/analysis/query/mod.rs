@@ -23,14 +23,14 @@ pub use crate::model::Probe;
 /// A packet to ask about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Query {
-    pub source: Place,
-    pub destination: Place,
+    pub source: QueryEnd,
+    pub destination: QueryEnd,
     pub probe: Probe,
 }
 
 /// Where a packet starts or ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Place {
+pub enum QueryEnd {
     Node { name: String, nic: Option<String> },
     Address(IpAddr),
 }
@@ -68,7 +68,7 @@ pub fn parse_query(source: &str, destination: &str) -> Result<Query, String> {
 }
 
 /// Reads `PLACE:PORT` of a question that is about one port, whatever the protocol.
-pub fn parse_end(text: &str) -> Result<(Place, u16), String> {
+pub fn parse_end(text: &str) -> Result<(QueryEnd, u16), String> {
     let (place, port) = split_port(text)?;
     let port = port.ok_or_else(|| format!("`{text}`: expected a port behind it, as `{text}:443`"))?;
     Ok((parse_place(place)?, parse_port(port)?))
@@ -115,16 +115,16 @@ pub fn parse_port(text: &str) -> Result<u16, String> {
     port.ok_or_else(|| format!("port `{text}`: expected a number from 1 to 65535"))
 }
 
-pub(super) fn parse_place(text: &str) -> Result<Place, String> {
+pub(super) fn parse_place(text: &str) -> Result<QueryEnd, String> {
     let address = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     if let Ok(address) = address.parse() {
-        return Ok(Place::Address(address));
+        return Ok(QueryEnd::Address(address));
     }
     let (name, nic) = text.split_once('/').map_or((text, None), |(name, nic)| (name, Some(nic.to_owned())));
     if name.is_empty() || text.contains(':') {
         return Err(format!("`{text}`: expected a node, node/nic or an address"));
     }
-    Ok(Place::Node { name: name.to_owned(), nic })
+    Ok(QueryEnd::Node { name: name.to_owned(), nic })
 }
 
 impl Query {
@@ -132,8 +132,8 @@ impl Query {
     pub fn spelled(&self) -> (String, String) {
         let destination = match (&self.destination, self.probe) {
             (place, Probe::Ping) => place.to_string(),
-            (Place::Address(IpAddr::V6(address)), Probe::Tcp(port)) => format!("[{address}]:{port}"),
-            (Place::Address(IpAddr::V6(address)), Probe::Udp(port)) => format!("[{address}]:{port}/udp"),
+            (QueryEnd::Address(IpAddr::V6(address)), Probe::Tcp(port)) => format!("[{address}]:{port}"),
+            (QueryEnd::Address(IpAddr::V6(address)), Probe::Udp(port)) => format!("[{address}]:{port}/udp"),
             (place, Probe::Tcp(port)) => format!("{place}:{port}"),
             (place, Probe::Udp(port)) => format!("{place}:{port}/udp"),
         };
@@ -141,7 +141,7 @@ impl Query {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for QueryEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Node { name, nic: None } => f.write_str(name),
@@ -247,15 +247,15 @@ pub(super) enum Source {
 }
 
 impl Source {
-    fn find(network: &Network, compiled: &Compiled, place: &Place) -> Result<Self, String> {
+    fn find(network: &Network, compiled: &Compiled, place: &QueryEnd) -> Result<Self, String> {
         match place {
-            Place::Node { name, .. } if let Some(internet) = internet(network, compiled, name) => {
+            QueryEnd::Node { name, .. } if let Some(internet) = internet(network, compiled, name) => {
                 Ok(Self::Internet(internet))
             }
-            Place::Node { name, .. } if let Some(customer) = network.customer_named(name) => {
+            QueryEnd::Node { name, .. } if let Some(customer) = network.customer_named(name) => {
                 Ok(Self::Outside(customer))
             }
-            place @ Place::Node { name, nic } => match (vm(network, name), nic) {
+            place @ QueryEnd::Node { name, nic } => match (vm(network, name), nic) {
                 (Ok(vm), None) => Ok(Self::Vm(vm)),
                 (Ok(vm), Some(nic)) if let Ok(nic) = nic_of(network, vm, nic) => Ok(Self::Nic(nic)),
                 (machine, nic) => match stand_in::instance(network, compiled, place) {
@@ -263,12 +263,12 @@ impl Source {
                     None => Ok(Self::Nic(nic_of(network, machine?, nic.as_deref().unwrap_or_default())?)),
                 },
             },
-            Place::Address(address) if let Some(customer) = outside::having(network, *address) => {
+            QueryEnd::Address(address) if let Some(customer) = outside::having(network, *address) => {
                 let port = outside::sender(network, compiled, customer, None);
                 let port = port.ok_or_else(|| format!("nothing leads to {address}"))?;
                 Ok(Self::Address(port, *address))
             }
-            Place::Address(address) => {
+            QueryEnd::Address(address) => {
                 let owners: Vec<_> = owners(compiled, *address).collect();
                 match owners[..] {
                     [(_, nic)] => Ok(Self::Address(nic, *address)),
@@ -337,20 +337,20 @@ impl Source {
 }
 
 /// The addresses a destination may mean, the preferred first.
-fn destinations(network: &Network, compiled: &Compiled, source: &Source, place: &Place) -> Result<Vec<End>, String> {
+fn destinations(network: &Network, compiled: &Compiled, source: &Source, place: &QueryEnd) -> Result<Vec<End>, String> {
     let from = source.vnet(network, compiled);
     match place {
-        Place::Node { name, .. } if let Some(nic) = internet(network, compiled, name) => {
+        QueryEnd::Node { name, .. } if let Some(nic) = internet(network, compiled, name) => {
             Ok(internet_ends(network, nic))
         }
-        Place::Node { name, .. } if let Some(customer) = network.customer_named(name) => {
+        QueryEnd::Node { name, .. } if let Some(customer) = network.customer_named(name) => {
             let far = outside_ends(network, compiled, customer).into_iter();
             Ok(far.map(|end| End { address: outside::known_as(network, customer, end.address), ..end }).collect())
         }
         place if let Some((nic, address)) = stand_in::instance(network, compiled, place) => {
             Ok(vec![End { nic: Some(nic), address, named: true }])
         }
-        Place::Node { name, nic } => {
+        QueryEnd::Node { name, nic } => {
             let vm = vm(network, name)?;
             let nic = nic.as_ref().map_or_else(|| Ok(primary(network, vm)), |nic| nic_of(network, vm, nic))?;
             // The Internet knows nobody by a private address.
@@ -374,7 +374,7 @@ fn destinations(network: &Network, compiled: &Compiled, source: &Source, place: 
             };
             if ends.is_empty() { Err(lacks()) } else { Ok(ends) }
         }
-        Place::Address(address) => {
+        QueryEnd::Address(address) => {
             let nic = owner(network, compiled, from, *address);
             Ok(vec![End { nic, address: *address, named: false }])
         }
@@ -471,14 +471,14 @@ pub fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>)
 mod tests {
     use super::*;
 
-    fn node(name: &str, nic: Option<&str>) -> Place {
-        Place::Node { name: name.to_owned(), nic: nic.map(str::to_owned) }
+    fn node(name: &str, nic: Option<&str>) -> QueryEnd {
+        QueryEnd::Node { name: name.to_owned(), nic: nic.map(str::to_owned) }
     }
 
     #[test]
     fn destinations_take_a_port_and_a_protocol() {
         let parsed = |text| parse_query("web", text).map(|query| (query.destination, query.probe));
-        let address = |text: &str| Place::Address(text.parse().expect("an address"));
+        let address = |text: &str| QueryEnd::Address(text.parse().expect("an address"));
         assert_eq!(parsed("db"), Ok((node("db", None), Probe::Ping)));
         assert_eq!(parsed("db/eth1:53/UDP"), Ok((node("db", Some("eth1")), Probe::Udp(53))));
         assert_eq!(parsed("10.2.1.10:443"), Ok((address("10.2.1.10"), Probe::Tcp(443))));

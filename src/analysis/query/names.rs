@@ -75,7 +75,7 @@ impl<'a> Names<'a> {
     }
 
     /// The machines that forward a packet, in order.
-    pub(in crate::analysis) fn way(self, walk: &Walk) -> Vec<String> {
+    pub(in crate::analysis) fn via(self, walk: &Walk) -> Vec<String> {
         walk.appliances().map(|nic| self.node(nic)).collect()
     }
 

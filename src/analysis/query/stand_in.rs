@@ -14,7 +14,7 @@ use crate::model::{
 
 use super::names::subnet_name;
 use super::nodes::behind_subnet;
-use super::{Place, Query, nic_of, target, vm};
+use super::{Query, QueryEnd, nic_of, target, vm};
 
 /// A network with a machine in each subnet that was asked about.
 pub(in crate::analysis) struct StandIn {
@@ -30,10 +30,10 @@ pub(in crate::analysis) fn of(
     query: &Query,
 ) -> Result<Option<(StandIn, Query)>, String> {
     let mut subnets = Vec::new();
-    let mut named = |place: &Place| match subnet(network, compiled, place) {
+    let mut named = |place: &QueryEnd| match subnet(network, compiled, place) {
         Some(subnet) => {
             subnets.push(subnet);
-            Place::Node { name: subnet_name(network, subnet), nic: None }
+            QueryEnd::Node { name: subnet_name(network, subnet), nic: None }
         }
         None => place.clone(),
     };
@@ -45,14 +45,14 @@ pub(in crate::analysis) fn of(
 }
 
 /// The subnet that a place names, if nobody there can be asked by that name.
-pub(in crate::analysis) fn subnet(network: &Network, compiled: &Compiled, place: &Place) -> Option<SubnetIx> {
+pub(in crate::analysis) fn subnet(network: &Network, compiled: &Compiled, place: &QueryEnd) -> Option<SubnetIx> {
     let subnet = named(network, place)?;
     instance(network, compiled, place).is_none().then_some(subnet)
 }
 
 /// A machine and a virtual network may share a name; a machine's interface comes before a subnet.
-fn named(network: &Network, place: &Place) -> Option<SubnetIx> {
-    let Place::Node { name, nic } = place else { return None };
+fn named(network: &Network, place: &QueryEnd) -> Option<SubnetIx> {
+    let QueryEnd::Node { name, nic } = place else { return None };
     let is_machine = |vm| nic.as_ref().is_none_or(|nic| nic_of(network, vm, nic).is_ok());
     let is_other = network.customer_named(name).is_some() || name.eq_ignore_ascii_case(Internet::NAME);
     if is_other || vm(network, name).is_ok_and(is_machine) {
@@ -63,8 +63,12 @@ fn named(network: &Network, place: &Place) -> Option<SubnetIx> {
 
 /// Who speaks for a name that is no machine's: an instance of a gateway or route server, by its own name or its subnet's, or
 /// what stands behind a virtual network's one TUN.
-pub(in crate::analysis) fn instance(network: &Network, compiled: &Compiled, place: &Place) -> Option<(NicId, IpAddr)> {
-    let Place::Node { name, nic } = place else { return None };
+pub(in crate::analysis) fn instance(
+    network: &Network,
+    compiled: &Compiled,
+    place: &QueryEnd,
+) -> Option<(NicId, IpAddr)> {
+    let QueryEnd::Node { name, nic } = place else { return None };
     let subnet = named(network, place);
     let meant = |own: &str| nic.is_none() && own.eq_ignore_ascii_case(name);
     let gateways = network.gateways().flat_map(|(ix, gateway)| {

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::analysis::query::Place;
+use crate::analysis::query::QueryEnd;
 use crate::compile::{Compiled, Sender};
 use crate::dataplane::{self, Admission, Recorder, Step};
 use crate::model::{Direction, Network};
@@ -25,7 +25,7 @@ pub struct FlowVerifyQuery {
     /// One of the target's addresses; none for its first of the other end's family.
     pub local_address: Option<IpAddr>,
     pub local_port: u16,
-    pub remote: Place,
+    pub remote: QueryEnd,
     pub remote_port: u16,
 }
 

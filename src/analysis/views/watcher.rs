@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::analysis::query::names::{nic_name, subnet_name};
-use crate::analysis::query::{Place, nic_of, primary, target, vm};
+use crate::analysis::query::{QueryEnd, nic_of, primary, target, vm};
 use crate::compile::{Compiled, Sender};
 use crate::dataplane::NicId;
 use crate::model::{Internet, Network, NicIx, SubnetIx};
@@ -78,10 +78,10 @@ fn prefixes(network: &Network, subnet: SubnetIx) -> String {
 }
 
 /// The address that is meant: a node's is the first of its interface.
-pub(in crate::analysis) fn address(network: &Network, place: &Place) -> Result<IpAddr, String> {
+pub(in crate::analysis) fn address(network: &Network, place: &QueryEnd) -> Result<IpAddr, String> {
     let (name, nic) = match place {
-        Place::Address(address) => return Ok(*address),
-        Place::Node { name, nic } => (name, nic),
+        QueryEnd::Address(address) => return Ok(*address),
+        QueryEnd::Node { name, nic } => (name, nic),
     };
     if let Some(internet) = network.internet.as_ref().filter(|_| name.eq_ignore_ascii_case(Internet::NAME)) {
         return Ok(internet.addresses[0]);

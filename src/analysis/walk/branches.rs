@@ -10,8 +10,8 @@ use crate::analysis::query::{EPHEMERAL, Ends, Probe};
 use crate::model::Verdict;
 use crate::wire::Tuple;
 
-use super::round_trip::Trip;
-use super::{Choice, Slate, Walk};
+use super::round_trip::RoundTrip;
+use super::{Choice, ScratchFlows, Walk};
 
 /// What every guest may choose: the ports of RFC 6335 that are in Linux's own default range too.
 const LAST_PORT: u16 = 60_999;
@@ -22,7 +22,7 @@ const PATIENCE: usize = 32;
 
 /// The different trips of one question, by source port. Never empty.
 #[derive(Debug)]
-pub(in crate::analysis) struct Branches(Vec<Trip>);
+pub(in crate::analysis) struct Branches(Vec<RoundTrip>);
 
 /// One of several ways, told by the machines that forward.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,9 +38,9 @@ pub struct Branch {
 }
 
 impl Branches {
-    pub(in crate::analysis) fn take(names: Names<'_>, slate: &mut Slate, ends: &Ends, probe: Probe) -> Self {
+    pub(in crate::analysis) fn take(names: Names<'_>, scratch: &mut ScratchFlows, ends: &Ends, probe: Probe) -> Self {
         let flow = |port| probe.flow(ends.source_address, ends.destination.address, port);
-        let take = |port| Met::of(names, Trip::take(names, slate, ends, probe, port));
+        let take = |port| Met::of(names, RoundTrip::take(names, scratch, ends, probe, port));
         let speaks_for = |met: &Met<'_>, port| {
             let (own, other) = (flow(met.trip.source_port), flow(port));
             alike(&met.there, &own, &other) && alike(&met.back, &own.mirrored(), &other.mirrored())
@@ -48,12 +48,12 @@ impl Branches {
         Self(explore(take, speaks_for).into_iter().map(|met| met.trip).collect())
     }
 
-    pub(in crate::analysis) fn trips(&self) -> &[Trip] {
+    pub(in crate::analysis) fn trips(&self) -> &[RoundTrip] {
         &self.0
     }
 
     /// The first whose question does not arrive, else whose answer does not, else the first.
-    pub(in crate::analysis) fn worst(&self) -> &Trip {
+    pub(in crate::analysis) fn worst(&self) -> &RoundTrip {
         let lost = self.0.iter().filter(|trip| trip.blocked().is_some());
         lost.min_by_key(|trip| trip.back.is_some()).unwrap_or(&self.0[0])
     }
@@ -79,11 +79,11 @@ impl Branches {
 }
 
 impl Branch {
-    fn of(names: Names<'_>, trip: &Trip) -> Self {
+    fn of(names: Names<'_>, trip: &RoundTrip) -> Self {
         Self {
             source_port: trip.source_port,
-            via: names.way(&trip.forward),
-            via_return: trip.back.as_ref().map(|walk| names.way(walk)),
+            via: names.via(&trip.forward),
+            via_return: trip.back.as_ref().map(|walk| names.via(walk)),
             dropped: trip.blocked().and_then(|walk| walk.outcome.reason()).map(str::to_owned),
         }
     }
@@ -91,13 +91,13 @@ impl Branch {
 
 /// A trip and what it was chosen by.
 struct Met<'a> {
-    trip: Trip,
+    trip: RoundTrip,
     there: Vec<Choice<'a>>,
     back: Vec<Choice<'a>>,
 }
 
 impl<'a> Met<'a> {
-    fn of(names: Names<'a>, trip: Trip) -> Self {
+    fn of(names: Names<'a>, trip: RoundTrip) -> Self {
         let choices = |walk: &Walk| walk.choices(names.compiled).collect();
         let (there, back) = (choices(&trip.forward), trip.back.as_ref().map(choices).unwrap_or_default());
         Self { trip, there, back }

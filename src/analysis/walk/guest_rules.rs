@@ -14,7 +14,7 @@ use crate::model::{GuestFilter, Network, Verdict};
 
 use super::branches::Branches;
 use super::narration::{Path, StepKind};
-use super::round_trip::Trip;
+use super::round_trip::RoundTrip;
 use super::{Outcome, Walk};
 
 /// Where in a packet's way through a guest a rule stands.
@@ -77,7 +77,7 @@ pub struct GuestMet {
 /// What a real packet did that passes such guests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Settled {
+pub struct PacketResult {
     pub verdict: Verdict,
     /// The machines that were seen forwarding the packet, in order; None where somebody may have missed it.
     pub via: Option<Vec<String>>,
@@ -85,13 +85,13 @@ pub struct Settled {
     /// Of a ping, its identifier.
     pub source_port: u16,
     /// Of one that was not answered.
-    pub lost: Option<Lost>,
+    pub lost: Option<LastSeen>,
 }
 
 /// Where a packet or its answer was seen last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Lost {
+pub struct LastSeen {
     /// None where no machine but its sender saw it.
     pub at: Option<String>,
     /// Whether that machine has sent it on.
@@ -132,7 +132,7 @@ impl GuestRules {
 
     /// The guests with rules that one of these ways meets.
     pub(in crate::analysis) fn met(&self, names: Names<'_>, branches: &Branches) -> Vec<GuestMet> {
-        self.met_by(names, branches.trips().iter().flat_map(Trip::walks))
+        self.met_by(names, branches.trips().iter().flat_map(RoundTrip::walks))
     }
 
     pub(in crate::analysis) fn met_by<'a>(

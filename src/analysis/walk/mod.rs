@@ -118,7 +118,7 @@ impl Outcome {
 
 impl Walk {
     /// Walks a packet out of an interface.
-    pub(super) fn take(names: Names<'_>, slate: &Slate, masks: &mut Masks, from: NicId, bytes: &[u8]) -> Self {
+    pub(super) fn take(names: Names<'_>, scratch: &ScratchFlows, masks: &mut Masks, from: NicId, bytes: &[u8]) -> Self {
         let mut bytes = bytes.to_vec();
         let mut packet = Packet::parse(&mut bytes, Offload::default()).expect("a synthetic packet is well formed");
         let (src, dst, first) = (packet.src(), packet.dst(), *packet.tuple());
@@ -129,7 +129,7 @@ impl Walk {
         }
         let (mut at, mut guest) = (from, GuestStep::Unchanged);
         let outcome = loop {
-            let (leg, verdict) = Leg::take(names.compiled, slate, (at, guest), &mut packet);
+            let (leg, verdict) = Leg::take(names.compiled, scratch, (at, guest), &mut packet);
             let arrived = leg.arrived();
             legs.push(leg);
             if let Verdict::Drop(reason) = verdict {
@@ -225,13 +225,13 @@ impl Walk {
 impl Leg {
     fn take(
         compiled: &Compiled,
-        slate: &Slate,
+        scratch: &ScratchFlows,
         (from, guest): (NicId, GuestStep),
         packet: &mut Packet<'_>,
     ) -> (Self, Verdict) {
         let (mut recorder, src) = (Recorder::default(), packet.src());
         let port = compiled.snapshot.nics[from.0 as usize].port;
-        let verdict = process(&compiled.snapshot, &slate.flows, port, slate.now, packet, &mut recorder);
+        let verdict = process(&compiled.snapshot, &scratch.flows, port, scratch.now, packet, &mut recorder);
         (Self { from, guest, src, steps: recorder.steps().to_vec() }, verdict)
     }
 
@@ -332,12 +332,12 @@ pub(super) struct Denial {
 
 /// The records of a network where nothing has happened yet, as often as wanted: making tables costs more than walking.
 #[derive(Debug)]
-pub(super) struct Slate {
+pub(super) struct ScratchFlows {
     flows: Flows,
     now: Timestamp,
 }
 
-impl Slate {
+impl ScratchFlows {
     const RECORDS: usize = 4096;
     /// Longer than any record is kept (NSG-24).
     const AGES: u64 = 3_600_000_000_000;
@@ -351,17 +351,17 @@ impl Slate {
 
     /// With copies of one flow's records, as they are now; the originals are neither followed nor refreshed.
     pub(super) fn of(live: &FlowTable, compiled: &Compiled, flow: &Tuple, now: Timestamp) -> Self {
-        let slate = Self { now, ..Self::new() };
+        let scratch = Self { now, ..Self::new() };
         for (nic, _) in compiled.ids().senders() {
             for direction in [Direction::Outbound, Direction::Inbound] {
-                live.copy(nic, direction, flow, now, &slate.flows.records);
+                live.copy(nic, direction, flow, now, &scratch.flows.records);
             }
         }
-        slate
+        scratch
     }
 
     /// Lets so much time pass that every record lapses; sweeps them out while there is still room for a trip's.
-    pub(super) fn wipe(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.now = Timestamp(self.now.0 + Self::AGES);
         if self.flows.records.len() > Self::RECORDS / 2 {
             self.flows.records.expire(self.now, usize::MAX);

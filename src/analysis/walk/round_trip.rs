@@ -1,4 +1,4 @@
-//! A packet's way and its answer's, over the same flow records.
+//! A packet's path and its answer's, over the same flow records.
 
 use crate::analysis::query::names::{Names, holds};
 use crate::analysis::query::{Ends, Probe};
@@ -6,10 +6,10 @@ use crate::model::{Peering, Verdict, VnetIx};
 use crate::wire::Tuple;
 
 use super::masquerade::Masks;
-use super::{Outcome, Slate, Walk, answering, outside};
+use super::{Outcome, ScratchFlows, Walk, answering, outside};
 
 /// Where a packet comes from and goes to, and by what it may have been seen to go.
-struct Way<'a> {
+struct WalkedFlow<'a> {
     ends: &'a Ends,
     /// As the asking guest knows it.
     flow: Tuple,
@@ -18,7 +18,7 @@ struct Way<'a> {
 
 /// There, and back if it arrives.
 #[derive(Debug)]
-pub(in crate::analysis) struct Trip {
+pub(in crate::analysis) struct RoundTrip {
     /// The asking guest's choice; of a ping, its identifier.
     pub(in crate::analysis) source_port: u16,
     pub(in crate::analysis) forward: Walk,
@@ -26,58 +26,64 @@ pub(in crate::analysis) struct Trip {
     pub(in crate::analysis) back: Option<Walk>,
 }
 
-impl Trip {
-    /// On a slate that it wipes first.
+impl RoundTrip {
+    /// On a scratch that it wipes first.
     pub(in crate::analysis) fn take(
         names: Names<'_>,
-        slate: &mut Slate,
+        scratch: &mut ScratchFlows,
         ends: &Ends,
         probe: Probe,
         source_port: u16,
     ) -> Self {
-        Self::take_by(names, slate, ends, (probe, source_port), &[])
+        Self::take_by(names, scratch, ends, (probe, source_port), &[])
     }
 
     /// The same where a packet was `seen` to come from these interfaces: from outside there may be several that are equal.
     pub(in crate::analysis) fn take_by(
         names: Names<'_>,
-        slate: &mut Slate,
+        scratch: &mut ScratchFlows,
         ends: &Ends,
         (probe, source_port): (Probe, u16),
         seen: &[String],
     ) -> Self {
-        slate.wipe();
+        scratch.clear();
         let (src, dst) = (ends.source_address, ends.destination.address);
         let answer = |asked: &Tuple| probe.at(asked.dst_port).answer(asked.src, asked.dst, asked.src_port);
-        let way = Way { ends, flow: probe.flow(src, dst, source_port), seen };
-        Self::of(names, slate, &way, &probe.request(src, dst, source_port), answer)
+        let walked = WalkedFlow { ends, flow: probe.flow(src, dst, source_port), seen };
+        Self::of(names, scratch, &walked, &probe.request(src, dst, source_port), answer)
     }
 
     /// A packet of a flow that may be on record already, and one that answers it.
     pub(in crate::analysis) fn go_on(
         names: Names<'_>,
-        slate: &Slate,
+        scratch: &ScratchFlows,
         ends: &Ends,
         probe: Probe,
         source_port: u16,
     ) -> Self {
         let (src, dst) = (ends.source_address, ends.destination.address);
         let answer = |asked: &Tuple| probe.at(asked.dst_port).onward_answer(asked.src, asked.dst, asked.src_port);
-        let way = Way { ends, flow: probe.flow(src, dst, source_port), seen: &[] };
-        Self::of(names, slate, &way, &probe.onward(src, dst, source_port), answer)
+        let walked = WalkedFlow { ends, flow: probe.flow(src, dst, source_port), seen: &[] };
+        Self::of(names, scratch, &walked, &probe.onward(src, dst, source_port), answer)
     }
 
-    fn of(names: Names<'_>, slate: &Slate, way: &Way<'_>, request: &[u8], answer: impl Fn(&Tuple) -> Vec<u8>) -> Self {
+    fn of(
+        names: Names<'_>,
+        scratch: &ScratchFlows,
+        walked: &WalkedFlow<'_>,
+        request: &[u8],
+        answer: impl Fn(&Tuple) -> Vec<u8>,
+    ) -> Self {
         let Names { network, compiled } = names;
-        let Way { ends, flow, seen } = *way;
+        let WalkedFlow { ends, flow, seen } = *walked;
         let mut masks = Masks::default();
         let from = outside::taken(names, ends.source, ends.destination.address, seen);
-        let forward = Walk::take(names, slate, &mut masks, from, request).meant_for(names, ends.destination.meant());
+        let forward = Walk::take(names, scratch, &mut masks, from, request).meant_for(names, ends.destination.meant());
         let back = if let Outcome::Delivered(arrived) = forward.outcome {
             // As the one who answers sees it, who need not know the other by the address that it has for itself.
             let asked = &forward.last;
             let from = outside::taken(names, answering(network, compiled, arrived, asked.src), asked.src, seen);
-            let back = Walk::take(names, slate, &mut masks, from, &answer(asked));
+            let back = Walk::take(names, scratch, &mut masks, from, &answer(asked));
             Some(back.meant_for(names, Some(ends.source)).answering(&flow))
         } else {
             None
@@ -87,7 +93,7 @@ impl Trip {
 
     /// The machines that forward, there and then back from the answering end's side; None if both are the same.
     pub(in crate::analysis) fn asymmetry(&self, names: Names<'_>) -> Option<(Vec<String>, Vec<String>)> {
-        let (there, back) = (names.way(&self.forward), names.way(self.back.as_ref()?));
+        let (there, back) = (names.via(&self.forward), names.via(self.back.as_ref()?));
         (!there.iter().eq(back.iter().rev())).then_some((there, back))
     }
 

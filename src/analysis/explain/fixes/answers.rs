@@ -8,11 +8,11 @@ use crate::analysis::walk::narration::source;
 use crate::dataplane::Step;
 use crate::wire::Tuple;
 
-use super::{Case, Cure};
+use super::{Case, Diagnosis};
 
 impl Case<'_> {
     /// It arrives from another address than was asked: an appliance put its own there, or nobody put the frontend's back.
-    pub(super) fn elsewhere(&self, asked: &Tuple) -> Cure {
+    pub(super) fn elsewhere(&self, asked: &Tuple) -> Diagnosis {
         let masked = self.walk.legs.iter().find(|leg| matches!(leg.guest, GuestStep::Masked(_)));
         let masked = masked.map_or_else(String::new, |leg| {
             format!(": the guest of {} puts its own address in place of the answer's", self.names.node(leg.from))
@@ -22,13 +22,13 @@ impl Case<'_> {
     }
 
     /// An answer that appliances forward which the question did not pass.
-    pub(super) fn astray(&self, cause: String) -> Cure {
+    pub(super) fn astray(&self, cause: String) -> Diagnosis {
         let (names, walk) = (self.names, self.walk);
         let route = walk.legs[0].route().map(|(fib, route, hop)| names.route(walk.legs[0].router(), fib, route, hop));
         let led = route.map(|route| format!("the answer goes by {route}"));
         let missed = self.balancer().map(|rule| format!("past {rule}, which alone knows what was asked (LB-46)"));
         let cause = iter::once(cause).chain(led).chain(missed).collect::<Vec<_>>().join("; ");
-        let appliances = names.way(walk).join(", ");
+        let appliances = names.via(walk).join(", ");
         match names.home(walk.legs[0].from) {
             Some(subnet) if !appliances.is_empty() => {
                 let subnet = subnet_name(names.network, subnet);
@@ -38,7 +38,7 @@ impl Case<'_> {
                 );
                 self.prose(cause, text)
             }
-            Some(_) | None => Cure::untreated(cause),
+            Some(_) | None => Diagnosis::without_fix(cause),
         }
     }
 

@@ -7,21 +7,21 @@ use crate::compile::Sender;
 use crate::dataplane::NicId;
 use crate::model::is_routable;
 
-use super::{Case, Cure};
+use super::{Case, Diagnosis};
 
 impl Case<'_> {
-    pub(super) fn guest(&self, nic: NicId) -> Cure {
+    pub(super) fn guest(&self, nic: NicId) -> Diagnosis {
         let node = self.names.node(nic);
         let cause =
             format!("machine {node} does not forward: its NIC lets the packet in, its kernel drops it (NIC-05)");
-        let Sender::Nic(ix) = self.names.compiled.sender(nic) else { return Cure::untreated(cause) };
+        let Sender::Nic(ix) = self.names.compiled.sender(nic) else { return Diagnosis::without_fix(cause) };
         let mut edit = self.edit();
         edit.forward_in_guest(self.names.network.nic(ix).virtual_machine);
-        Cure::with(cause, format!("let the guest of {node} forward"), edit)
+        Diagnosis::with_fix(cause, format!("let the guest of {node} forward"), edit)
     }
 
     /// Of a machine that runs nobody knows why its device does not.
-    pub(super) fn stopped(&self, nic: NicId) -> Option<Cure> {
+    pub(super) fn stopped(&self, nic: NicId) -> Option<Diagnosis> {
         let Sender::Nic(ix) = self.names.compiled.sender(nic) else { return None };
         if self.names.network.is_running(ix) {
             return None;
@@ -29,16 +29,20 @@ impl Case<'_> {
         let node = self.names.node(nic);
         let mut edit = self.edit();
         edit.start(self.names.network.nic(ix).virtual_machine);
-        Some(Cure::with(format!("machine {node} is stopped (powerState)"), format!("start machine {node}"), edit))
+        Some(Diagnosis::with_fix(
+            format!("machine {node} is stopped (powerState)"),
+            format!("start machine {node}"),
+            edit,
+        ))
     }
 
-    pub(super) fn not_forwarding(&self, nic: NicId) -> Cure {
+    pub(super) fn not_forwarding(&self, nic: NicId) -> Diagnosis {
         let cause =
             format!("NIC {} without enableIPForwarding: {} is not its address", self.names.nic(nic), self.walk.dst);
         self.forwarding(nic, cause)
     }
 
-    pub(super) fn spoofed(&self, nic: NicId) -> Cure {
+    pub(super) fn spoofed(&self, nic: NicId) -> Diagnosis {
         let name = self.names.nic(nic);
         let target = self.request.and(self.ends.destination.nic);
         if target.is_some_and(|target| self.names.node(target) == self.names.node(nic)) {
@@ -59,15 +63,15 @@ impl Case<'_> {
         Some(format!("vnet exec {} -- ip route add {} dev eth{device}", vm.name, IpNet::from(self.walk.dst)))
     }
 
-    fn forwarding(&self, nic: NicId, cause: String) -> Cure {
-        let Sender::Nic(ix) = self.names.compiled.sender(nic) else { return Cure::untreated(cause) };
+    fn forwarding(&self, nic: NicId, cause: String) -> Diagnosis {
+        let Sender::Nic(ix) = self.names.compiled.sender(nic) else { return Diagnosis::without_fix(cause) };
         let mut edit = self.edit();
         edit.enable_ip_forwarding(ix);
-        Cure::with(cause, format!("set enableIPForwarding on NIC {}", self.names.nic(nic)), edit)
+        Diagnosis::with_fix(cause, format!("set enableIPForwarding on NIC {}", self.names.nic(nic)), edit)
     }
 
     /// An appliance whose own subnet routes back to it (UDR-17), or several that route to each other.
-    pub(super) fn circle(&self, nic: NicId) -> Cure {
+    pub(super) fn circle(&self, nic: NicId) -> Diagnosis {
         let from = self.walk.legs.iter().position(|leg| leg.from == nic).unwrap_or(0);
         let circle: Vec<_> = self.walk.legs[from..].iter().map(|leg| self.names.nic(leg.from)).collect();
         let leg = self.walk.last();
@@ -77,8 +81,8 @@ impl Case<'_> {
         let (cause, text) = if circle.len() == 1 {
             let node = self.names.node(nic);
             let cause = format!("loop at {node}: its own subnet {subnet} uses {object}, which leads back to it");
-            if let Some(cure) = self.table_off(leg.from, &cause) {
-                return cure;
+            if let Some(diagnosis) = self.table_off(leg.from, &cause) {
+                return diagnosis;
             }
             (cause, format!("move {node} to a subnet of its own, without that route"))
         } else {
@@ -89,7 +93,7 @@ impl Case<'_> {
     }
 
     /// An appliance that has its subnet alone needs no table there: nobody else goes by it.
-    fn table_off(&self, nic: NicId, cause: &str) -> Option<Cure> {
+    fn table_off(&self, nic: NicId, cause: &str) -> Option<Diagnosis> {
         let network = self.names.network;
         let Sender::Nic(ix) = self.names.compiled.sender(nic) else { return None };
         let (subnet, machine) = (network.nic(ix).subnet, network.nic(ix).virtual_machine);
@@ -99,11 +103,11 @@ impl Case<'_> {
         let mut edit = self.edit();
         edit.detach_table(subnet);
         let text = format!("take route table {table} off subnet {}", subnet_name(network, subnet));
-        Some(Cure::with(cause.to_owned(), text, edit))
+        Some(Diagnosis::with_fix(cause.to_owned(), text, edit))
     }
 
     /// A virtual network's range out of the Internet's: it is there for Azure's own networks alone.
-    fn public_range(&self) -> Option<Cure> {
+    fn public_range(&self) -> Option<Diagnosis> {
         let (network, dst) = (self.names.network, self.walk.dst);
         let vnet = network.virtual_networks.iter().find(|vnet| holds(vnet, dst)).filter(|_| is_routable(dst))?;
         let from_outside = matches!(self.names.compiled.sender(self.walk.last().from), Sender::Internet);
@@ -116,16 +120,16 @@ impl Case<'_> {
         from_outside.then(|| self.prose(cause, format!("give {target} a publicIPAddress, and ask that")))
     }
 
-    pub(super) fn nobody(&self) -> Cure {
+    pub(super) fn no_owner(&self) -> Diagnosis {
         let dst = self.walk.dst;
         let prefixes = self.names.network.virtual_networks.iter().flat_map(|vnet| {
             vnet.subnets.iter().flat_map(move |subnet| subnet.prefixes.iter().map(move |prefix| (vnet, subnet, prefix)))
         });
         let subnet = prefixes.into_iter().find(|(_, _, prefix)| prefix.contains(&dst));
-        if let Some(cure) = self.public_range().or_else(|| self.hidden()) {
-            return cure;
+        if let Some(diagnosis) = self.public_range().or_else(|| self.hidden()) {
+            return diagnosis;
         }
-        Cure::untreated(match (self.target(), subnet) {
+        Diagnosis::without_fix(match (self.target(), subnet) {
             (None, Some((vnet, subnet, _))) => {
                 format!("nobody has the address {dst}: it is in subnet {}/{}, free or reserved", vnet.name, subnet.name)
             }

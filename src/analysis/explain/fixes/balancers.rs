@@ -8,11 +8,11 @@ use crate::compile::Sender;
 use crate::dataplane::{DropReason, NextHop, NicId};
 use crate::model::{Backend, FrontendIx, FrontendRule, LoadBalancer, PowerState, Probe};
 
-use super::{Case, Cure};
+use super::{Case, Diagnosis};
 
 impl Case<'_> {
     /// Each backend, and why it is down.
-    pub(super) fn unbalanced(&self, leg: &Leg, reason: DropReason) -> Option<Cure> {
+    pub(super) fn unbalanced(&self, leg: &Leg, reason: DropReason) -> Option<Diagnosis> {
         let names = self.names;
         let at = self.frontend(leg)?;
         let balancer = &names.network.load_balancers[at.balancer];
@@ -44,7 +44,7 @@ impl Case<'_> {
     }
 
     /// One that runs is enough.
-    fn all_stopped(&self, at: FrontendIx, cause: &str) -> Option<Cure> {
+    fn all_stopped(&self, at: FrontendIx, cause: &str) -> Option<Diagnosis> {
         let network = self.names.network;
         let rules = network.load_balancers[at.balancer].rules_at(at.frontend);
         let backends = rules.flat_map(|rule| match rule {
@@ -57,11 +57,11 @@ impl Case<'_> {
         let first = backends.first().filter(|_| backends.iter().all(stopped))?;
         let mut edit = self.edit();
         edit.start(machine(first));
-        Some(Cure::with(cause.to_owned(), format!("start machine {}", network.vm(machine(first)).name), edit))
+        Some(Diagnosis::with_fix(cause.to_owned(), format!("start machine {}", network.vm(machine(first)).name), edit))
     }
 
     /// LB-40: the flow's hash chose the backend that asks.
-    pub(super) fn hairpin(&self, leg: &Leg) -> Option<Cure> {
+    pub(super) fn hairpin(&self, leg: &Leg) -> Option<Diagnosis> {
         let names = self.names;
         let frontend = self.frontend(leg)?;
         let (node, name) = (names.node(leg.from), names.frontend(frontend));

@@ -7,16 +7,16 @@ use std::net::IpAddr;
 
 use crate::analysis::query::names::Names;
 use crate::analysis::walk::branches::Branches;
-use crate::analysis::walk::{Leg, Slate};
+use crate::analysis::walk::{Leg, ScratchFlows};
 use crate::compile::compile_next;
 use crate::dataplane::{NicId, PacketEnd, Step};
 use crate::model::{Customer, DEFAULT_OUTBOUND, Network, Remote};
 
-use super::{Case, Cure};
+use super::{Case, Diagnosis};
 
 impl Case<'_> {
     /// A public address that the lab's Internet has not.
-    pub(super) fn on_the_internet(&self, leg: &Leg) -> Cure {
+    pub(super) fn on_the_internet(&self, leg: &Leg) -> Diagnosis {
         let (names, dst) = (self.names, self.walk.last.dst);
         let mut edit = self.edit();
         edit.add_to_internet(dst);
@@ -31,9 +31,9 @@ impl Case<'_> {
             "{dst} is beyond the edge: the packet leaves{by}{leaves}; {lacks}, so that no machine of the lab answers"
         );
         if dst == IpAddr::from(DEFAULT_OUTBOUND) {
-            return Cure::untreated(cause);
+            return Diagnosis::without_fix(cause);
         }
-        Cure::with(cause, format!("give the node `internet` the address {dst}, or `egress: host`"), edit)
+        Diagnosis::with_fix(cause, format!("give the node `internet` the address {dst}, or `egress: host`"), edit)
     }
 
     /// What stands for the packet's source outside, where somebody is there to see it: `203.0.113.10 (NAT gateway out)`.
@@ -41,7 +41,7 @@ impl Case<'_> {
         let ids = self.names.compiled.ids().as_edited(network);
         let compiled = compile_next(network, self.names.compiled.learned(), ids, 0, self.names.compiled);
         let names = Names { network, compiled: &compiled };
-        let trips = Branches::take(names, &mut Slate::new(), self.ends, self.probe);
+        let trips = Branches::take(names, &mut ScratchFlows::new(), self.ends, self.probe);
         let steps = trips.worst().forward.legs.iter().flat_map(|leg| &leg.steps);
         let mut public = steps.filter_map(|step| match step {
             Step::Translate(translation) if matches!(translation.end, PacketEnd::Source) => Some(translation.public()),
@@ -52,7 +52,7 @@ impl Case<'_> {
     }
 
     /// It has come as far as Azure takes it.
-    pub(super) fn no_host(&self, nic: NicId) -> Cure {
+    pub(super) fn no_host(&self, nic: NicId) -> Diagnosis {
         let (names, dst) = (self.names, self.walk.last.dst);
         let (network, node) = (names.network, names.node(nic));
         let arrives = format!("the packet arrives at {node} over {}", names.nic(nic));
@@ -79,9 +79,11 @@ impl Case<'_> {
                 let cause = format!(
                     "{dst} is beyond the edge, in {range} of {node}: {arrives}, whose `addresses` do not list it"
                 );
-                Cure::with(cause, format!("list {dst} among the addresses of {node}"), edit)
+                Diagnosis::with_fix(cause, format!("list {dst} among the addresses of {node}"), edit)
             }
-            None => Cure::untreated(format!("{dst} is in no range of {node}: {arrives}, where no machine has it")),
+            None => {
+                Diagnosis::without_fix(format!("{dst} is in no range of {node}: {arrives}, where no machine has it"))
+            }
         }
     }
 

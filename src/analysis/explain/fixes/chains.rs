@@ -16,11 +16,11 @@ use crate::dataplane::{NextHop, NicId};
 use crate::model::{RouteNextHop, VnetIx};
 
 use super::forwarders::Choice;
-use super::{Case, Cure};
+use super::{Case, Diagnosis};
 
 impl Case<'_> {
     /// Two VNets without links: perhaps others between them, perhaps with appliances that could carry the packet.
-    pub(super) fn not_transitive(&self, leg: &Leg, own: VnetIx, home: VnetIx) -> Cure {
+    pub(super) fn not_transitive(&self, leg: &Leg, own: VnetIx, home: VnetIx) -> Diagnosis {
         let (a, b) = (self.vnet_name(own), self.vnet_name(home));
         let Some(between) = self.between(own, home) else {
             return self.peer(format!("VNet {a} and VNet {b} are not peered"), own, home);
@@ -76,7 +76,7 @@ impl Case<'_> {
     }
 
     /// The question passed appliances; from here the answer has no route to the one that is next on the way back (CH-03).
-    pub(super) fn no_way_back(&self, leg: &Leg, home: VnetIx) -> Option<Cure> {
+    pub(super) fn no_way_back(&self, leg: &Leg, home: VnetIx) -> Option<Diagnosis> {
         let request = self.request?;
         let next = self.next_back(request, leg.router())?;
         let (address, name) = self.met_at(request, next)?;
@@ -109,13 +109,13 @@ impl Case<'_> {
         Some((self.address_of(nic)?, nic_name(self.names.network, nic)))
     }
 
-    fn route_through(&self, leg: &Leg, cause: String, home: VnetIx, address: IpAddr, to: &str) -> Cure {
+    fn route_through(&self, leg: &Leg, cause: String, home: VnetIx, address: IpAddr, to: &str) -> Diagnosis {
         let (network, prefix) = (self.names.network, self.range_of(home));
         let subnet = self.names.subnet(leg.router());
         let mut edit = self.edit();
         edit.route(subnet, &format!("to-{}", self.vnet_name(home)), prefix, &RouteNextHop::VirtualAppliance(address));
         let text = format!("route {prefix} from subnet {} to {to}", subnet_name(network, subnet));
-        Cure::with(cause, text, edit)
+        Diagnosis::with_fix(cause, text, edit)
     }
 
     /// The range of a network that has the destination.

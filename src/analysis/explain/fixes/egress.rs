@@ -7,11 +7,11 @@ use crate::compile::Sender;
 use crate::dataplane::NicId;
 use crate::model::Probe;
 
-use super::{Case, Cure, Remedy};
+use super::{Case, Diagnosis, ProposedFix};
 
 impl Case<'_> {
     /// Nothing stands for the source (SNAT-03), or it is another's (UDR-18).
-    pub(super) fn no_outbound(&self, leg: &Leg) -> Option<Cure> {
+    pub(super) fn no_outbound(&self, leg: &Leg) -> Option<Diagnosis> {
         let names = self.names;
         let src = self.walk.last.src;
         let Sender::Nic(ix) = names.compiled.sender(leg.from) else { return None };
@@ -26,7 +26,11 @@ impl Case<'_> {
             }
             let mut edit = self.edit();
             edit.masquerade_in_guest(nic.virtual_machine);
-            return Some(Cure::with(cause, format!("let the guest of {node} put its own address in its place"), edit));
+            return Some(Diagnosis::with_fix(
+                cause,
+                format!("let the guest of {node} put its own address in its place"),
+                edit,
+            ));
         }
         let subnet = subnet_name(names.network, nic.subnet);
         let cause = if let Some(balancer) = self.behind(leg.from) {
@@ -44,13 +48,13 @@ impl Case<'_> {
         let mut edit = self.edit();
         let carried = src.is_ipv4() && !matches!(self.seen(), Probe::Ping);
         if carried && edit.give_nat_gateway(nic.subnet).is_some() {
-            return Some(Cure::with(cause, text, edit));
+            return Some(Diagnosis::with_fix(cause, text, edit));
         }
         Some(self.prose(cause, text))
     }
 
     /// A public address that no security group opens (PIP-04).
-    pub(super) fn closed(&self, nic: NicId) -> Option<Cure> {
+    pub(super) fn closed(&self, nic: NicId) -> Option<Diagnosis> {
         let subnet = subnet_name(self.names.network, self.names.home(nic)?);
         let cause =
             format!("neither NIC {} nor subnet {subnet} has an NSG: its public address is closed", self.names.nic(nic));
@@ -60,17 +64,17 @@ impl Case<'_> {
         let flow = Flow { src: seen.src, dst: seen.dst, probe: self.seen(), answering: self.request.is_some() };
         let mut edit = self.edit();
         edit.open_with_nsg(ix, &flow);
-        Some(Cure::with(cause, text, edit))
+        Some(Diagnosis::with_fix(cause, text, edit))
     }
 
-    pub(super) fn prose(&self, cause: String, text: String) -> Cure {
+    pub(super) fn prose(&self, cause: String, text: String) -> Diagnosis {
         self.commands(cause, text, Vec::new())
     }
 
     /// What a user does in a guest.
-    pub(super) fn commands(&self, cause: String, text: String, commands: Vec<String>) -> Cure {
+    pub(super) fn commands(&self, cause: String, text: String, commands: Vec<String>) -> Diagnosis {
         let network = self.names.network.clone();
-        let remedy = Remedy { text, changes: Vec::new(), commands, probed: Vec::new(), network };
-        Cure { cause, remedy: Some(remedy) }
+        let fix = ProposedFix { text, changes: Vec::new(), commands, probed: Vec::new(), network };
+        Diagnosis { cause, fix: Some(fix) }
     }
 }

@@ -8,13 +8,13 @@ use crate::compile::{RuleOwner, connected};
 use crate::dataplane::Direction;
 use crate::model::{RouteSource, VnetIx};
 
-use super::{Case, Cure};
+use super::{Case, Diagnosis};
 
 /// Priorities from here on belong to default rules (NSG-06).
 const DEFAULT_RULES: u16 = 65000;
 
 impl Case<'_> {
-    pub(super) fn denied(&self, leg: &Leg, denial: Denial) -> Cure {
+    pub(super) fn denied(&self, leg: &Leg, denial: Denial) -> Diagnosis {
         let rule = self.names.compiled.rule(denial.acl, denial.rule);
         let own = self.names.vnet(denial.nic);
         // Rules know private addresses (NSG-05).
@@ -24,9 +24,9 @@ impl Case<'_> {
             Direction::Outbound => seen.dst,
         };
         if rule.priority >= DEFAULT_RULES
-            && let Some(cure) = self.outside_tag(leg, denial, own, other)
+            && let Some(diagnosis) = self.outside_tag(leg, denial, own, other)
         {
-            return cure;
+            return diagnosis;
         }
         let verb = if rule.priority >= DEFAULT_RULES { "no rule allows" } else { "a rule denies" };
         let object = self.names.rule(denial.nic, denial.place, denial.acl, denial.rule);
@@ -43,12 +43,12 @@ impl Case<'_> {
                 format!("rule collection {collection}")
             }),
         };
-        let Some(place) = place else { return Cure::untreated(cause) };
-        Cure::with(cause, format!("add an allow rule to {place}, before {}", rule.name), edit)
+        let Some(place) = place else { return Diagnosis::without_fix(cause) };
+        Diagnosis::with_fix(cause, format!("add an allow rule to {place}, before {}", rule.name), edit)
     }
 
     /// A default rule denies what is not in tag(VirtualNetwork): is that because of a peering?
-    fn outside_tag(&self, leg: &Leg, denial: Denial, own: VnetIx, other: IpAddr) -> Option<Cure> {
+    fn outside_tag(&self, leg: &Leg, denial: Denial, own: VnetIx, other: IpAddr) -> Option<Diagnosis> {
         let home = self.home(other).filter(|home| *home != own)?;
         if let Some(link) = connected(self.names.network, own).find(|link| link.remote == home) {
             if !link.allow_virtual_network_access {

@@ -5,10 +5,10 @@ use crate::compile::Sender;
 use crate::dataplane::NicId;
 use crate::model::CircuitIx;
 
-use super::{Case, Cure};
+use super::{Case, Diagnosis};
 
 impl Case<'_> {
-    pub(super) fn no_tunnel(&self, gateway: NicId) -> Option<Cure> {
+    pub(super) fn no_tunnel(&self, gateway: NicId) -> Option<Diagnosis> {
         let ix = match self.names.compiled.sender(gateway) {
             Sender::Gateway(ix) => ix,
             Sender::Edge(circuit) => return Some(self.unlearned(circuit)),
@@ -39,7 +39,7 @@ impl Case<'_> {
     }
 
     /// What a circuit's edge has been told of by nobody: neither a gateway nor, by Global Reach, another circuit's customer.
-    fn unlearned(&self, circuit: CircuitIx) -> Cure {
+    fn unlearned(&self, circuit: CircuitIx) -> Diagnosis {
         let (network, dst) = (self.names.network, self.walk.dst);
         let name = &network.circuit(circuit).name;
         let down = network.circuit_fault(circuit).map(|fault| fault.to_string());
@@ -52,7 +52,7 @@ impl Case<'_> {
             Some(format!("Global Reach {}: {fault}", reach.name))
         });
         let faults: Vec<_> = down.map_or_else(|| connections.chain(reach).collect(), |down| vec![down]);
-        Cure::untreated(if faults.is_empty() {
+        Diagnosis::without_fix(if faults.is_empty() {
             format!(
                 "nobody has told circuit {name} of {dst}: it passes on what its gateways have, and what the circuits say \
                  that it has Global Reach to (ER-05, GR-04)"

@@ -13,8 +13,8 @@ mod egress;
 mod filters;
 mod forwarders;
 mod gateways;
-pub(in crate::analysis) mod lost_routes;
 mod overlaps;
+pub(in crate::analysis) mod overridden_routes;
 mod premises;
 mod probes;
 mod routing;
@@ -32,13 +32,13 @@ use crate::dataplane::{DropReason, NicId};
 use crate::model::{Network, ProbeKey, VnetIx, is_routable};
 
 /// What is wrong, and what to do.
-pub(in crate::analysis) struct Cure {
+pub(in crate::analysis) struct Diagnosis {
     pub(in crate::analysis) cause: String,
-    pub(in crate::analysis) remedy: Option<Remedy>,
+    pub(in crate::analysis) fix: Option<ProposedFix>,
 }
 
 /// A changed network. No changes: prose only.
-pub(in crate::analysis) struct Remedy {
+pub(in crate::analysis) struct ProposedFix {
     pub(in crate::analysis) text: String,
     pub(in crate::analysis) changes: Vec<Change>,
     /// For a shell of the user's, where the change is one in a guest.
@@ -59,25 +59,25 @@ pub(in crate::analysis) struct Case<'a> {
 }
 
 impl Case<'_> {
-    pub(in crate::analysis) fn cure(&self) -> Cure {
+    pub(in crate::analysis) fn diagnose(&self) -> Diagnosis {
         let leg = self.walk.last();
-        let cure = match self.walk.outcome {
-            Outcome::Delivered(nic) => Cure::untreated(format!("delivered to {}", self.names.nic(nic))),
+        let diagnosis = match self.walk.outcome {
+            Outcome::Delivered(nic) => Diagnosis::without_fix(format!("delivered to {}", self.names.nic(nic))),
             Outcome::GuestDrops(nic) => self.guest(nic),
             Outcome::NoHost(nic) => self.no_host(nic),
             Outcome::NoRoute(nic) => self.untold(nic),
             Outcome::Loop(nic) => self.circle(nic),
             Outcome::WrongHost { nic, meant } => self.wrong_host(nic, meant),
             Outcome::WrongSource { asked, .. } => self.elsewhere(&asked),
-            Outcome::Dropped(reason) => self.lost_route().unwrap_or_else(|| self.dropped(leg, reason)),
+            Outcome::Dropped(reason) => self.overridden_route().unwrap_or_else(|| self.dropped(leg, reason)),
         };
         match self.request {
-            Some(_) => Cure { cause: format!("on the way back: {}", cure.cause), ..cure },
-            None => cure,
+            Some(_) => Diagnosis { cause: format!("on the way back: {}", diagnosis.cause), ..diagnosis },
+            None => diagnosis,
         }
     }
 
-    fn dropped(&self, leg: &Leg, reason: DropReason) -> Cure {
+    fn dropped(&self, leg: &Leg, reason: DropReason) -> Diagnosis {
         let arrived = leg.arrived().unwrap_or(leg.from);
         let found = match reason {
             DropReason::NsgOutbound | DropReason::NsgInbound | DropReason::AdminRule => {
@@ -94,7 +94,7 @@ impl Case<'_> {
             DropReason::NotForwarding => Some(self.not_forwarding(arrived)),
             DropReason::SpoofedSource => Some(self.spoofed(leg.from)),
             DropReason::NodeDown => self.stopped(arrived),
-            DropReason::NoEndpoint => Some(self.nobody()),
+            DropReason::NoEndpoint => Some(self.no_owner()),
             DropReason::NoService => Some(self.no_service(leg)),
             DropReason::NoOutbound => self.no_outbound(leg),
             DropReason::NoSecurityGroup => self.closed(arrived),
@@ -119,7 +119,8 @@ impl Case<'_> {
             | DropReason::NetworkFlowLimit
             | DropReason::QueueFull => None,
         };
-        found.unwrap_or_else(|| Cure::untreated(format!("{}: {}", self.names.nic(arrived), reason.explanation())))
+        found
+            .unwrap_or_else(|| Diagnosis::without_fix(format!("{}: {}", self.names.nic(arrived), reason.explanation())))
     }
 
     /// What the packet asks where it is, which is not the port that was asked at first behind a load balancer.
@@ -155,15 +156,15 @@ impl Case<'_> {
     }
 }
 
-impl Cure {
-    fn untreated(cause: String) -> Self {
-        Self { cause, remedy: None }
+impl Diagnosis {
+    fn without_fix(cause: String) -> Self {
+        Self { cause, fix: None }
     }
 
-    fn with(cause: String, text: String, edit: Edit) -> Self {
+    fn with_fix(cause: String, text: String, edit: Edit) -> Self {
         Self {
             cause,
-            remedy: Some(Remedy {
+            fix: Some(ProposedFix {
                 text,
                 changes: edit.changes,
                 commands: Vec::new(),

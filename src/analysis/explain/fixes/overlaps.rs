@@ -9,10 +9,10 @@ use crate::compile::Sender;
 use crate::dataplane::NicId;
 use crate::model::Customer;
 
-use super::{Case, Cure};
+use super::{Case, Diagnosis};
 
 impl Case<'_> {
-    pub(super) fn wrong_host(&self, nic: NicId, meant: NicId) -> Cure {
+    pub(super) fn wrong_host(&self, nic: NicId, meant: NicId) -> Diagnosis {
         let (names, dst) = (self.names, self.walk.last.dst);
         let led =
             self.walk.last().route().map(|(fib, route, hop)| names.route(self.walk.last().router(), fib, route, hop));

@@ -17,14 +17,14 @@ use crate::model::{
     VnetIx,
 };
 
-use super::{Case, Cure};
+use super::{Case, Diagnosis};
 
 impl Case<'_> {
     /// The sender's virtual network knows nothing of a destination outside of all of them.
-    pub(super) fn unlearned_there(&self, leg: &Leg) -> Cure {
+    pub(super) fn unlearned_there(&self, leg: &Leg) -> Diagnosis {
         let (network, dst) = (self.names.network, self.walk.dst);
         let Some(customer) = at(network, dst) else {
-            return self.deleted_there(leg).unwrap_or_else(|| Cure::untreated(self.unknown(leg)));
+            return self.deleted_there(leg).unwrap_or_else(|| Diagnosis::without_fix(self.unknown(leg)));
         };
         let there = network.name_of_customer(customer);
         let leading: Vec<_> = leading(network, customer).collect();
@@ -34,7 +34,7 @@ impl Case<'_> {
             let cause = format!("{dst} is at {there}, and no gateway has a connection to there");
             return match customer {
                 Customer::Site(site) => self.connected_to(cause, &in_use, site),
-                Customer::Cloud(_) => Cure::untreated(cause),
+                Customer::Cloud(_) => Diagnosis::without_fix(cause),
             };
         };
         match leading.iter().find(|(gateway, _)| in_use.contains(gateway)) {
@@ -44,7 +44,7 @@ impl Case<'_> {
     }
 
     /// The destination was in a virtual network that has been deleted: a link to it is left (PEER-04).
-    fn deleted_there(&self, leg: &Leg) -> Option<Cure> {
+    fn deleted_there(&self, leg: &Leg) -> Option<Diagnosis> {
         let (network, dst) = (self.names.network, self.walk.dst);
         let own = self.names.vnet(leg.router());
         let had = |range: &IpNet| range.contains(&dst);
@@ -66,11 +66,11 @@ impl Case<'_> {
     }
 
     /// What is on-premises has an address of a range that a virtual network has too.
-    pub(super) fn hidden(&self) -> Option<Cure> {
+    pub(super) fn hidden(&self) -> Option<Diagnosis> {
         let (network, dst) = (self.names.network, self.walk.dst);
         let there = network.name_of_customer(at(network, dst)?);
         let vnet = network.virtual_networks.iter().find(|vnet| holds(vnet, dst))?;
-        Some(Cure::untreated(format!(
+        Some(Diagnosis::without_fix(format!(
             "{dst} is at {there}, but VNet {} has its range: what a gateway learns there is hidden by the routes of virtual \
              networks and peerings (RSEL-03, BGP-11)",
             vnet.name
@@ -78,7 +78,7 @@ impl Case<'_> {
     }
 
     /// The gateway in use has a connection to there.
-    fn not_told(&self, leg: &Leg, there: &str, gateway: GatewayIx, over: ConnectionIx) -> Cure {
+    fn not_told(&self, leg: &Leg, there: &str, gateway: GatewayIx, over: ConnectionIx) -> Diagnosis {
         let (network, dst) = (self.names.network, self.walk.dst);
         let subnet = self.names.subnet(leg.router());
         if let Some(table) = network.subnet(subnet).route_table
@@ -91,14 +91,14 @@ impl Case<'_> {
             );
             let mut edit = self.edit();
             edit.enable_propagation(table);
-            return Cure::with(cause, format!("let route table {name} have them"), edit);
+            return Diagnosis::with_fix(cause, format!("let route table {name} have them"), edit);
         }
         let (name, connection) = (&network.gateway(gateway).name, network.connection(over));
         if let Some(fault) = self.names.compiled.learned().why_down(network, over) {
             let cause = format!("gateway {name} cannot reach {there}: connection {}: {fault}", connection.name);
             return self.mend_tunnel(cause, [over]);
         }
-        Cure::untreated(match (network.bgp_over(over), connection.remote) {
+        Diagnosis::without_fix(match (network.bgp_over(over), connection.remote) {
             (Some((near, far)), _) if near.asn == far.asn => {
                 format!("gateway {name} takes no routes from {there}: both are AS {} (BGP-13)", near.asn)
             }
@@ -112,39 +112,39 @@ impl Case<'_> {
     }
 
     /// A route leads to a gateway that knows no way on: to a site of a static local network gateway, perhaps.
-    pub(super) fn named_by(&self, gateway: GatewayIx, cause: String) -> Cure {
+    pub(super) fn named_by(&self, gateway: GatewayIx, cause: String) -> Diagnosis {
         let network = self.names.network;
-        let Some(Customer::Site(site)) = at(network, self.walk.dst) else { return Cure::untreated(cause) };
+        let Some(Customer::Site(site)) = at(network, self.walk.dst) else { return Diagnosis::without_fix(cause) };
         let mut over = network.tunnels_of(site).filter(|over| network.connection(*over).gateway == gateway);
         match over.next().map(|over| (network.connection(over).remote, network.bgp_over(over))) {
             Some((Remote::Local(local), None)) => self.unnamed_range(&network.site(site).name, local),
-            Some(_) => Cure::untreated(cause),
+            Some(_) => Diagnosis::without_fix(cause),
             None => self.connected_to(cause, &[gateway], site),
         }
     }
 
     /// A static local network gateway leads to the ranges that it names (VPN-12).
-    fn unnamed_range(&self, there: &str, local: LocalGatewayIx) -> Cure {
+    fn unnamed_range(&self, there: &str, local: LocalGatewayIx) -> Diagnosis {
         let (network, dst) = (self.names.network, self.walk.dst);
         let name = &network.local_gateway(local).name;
         let cause = format!("{dst} is at {there}, but local network gateway {name} does not name its range (VPN-12)");
-        let Some(Customer::Site(site)) = at(network, dst) else { return Cure::untreated(cause) };
+        let Some(Customer::Site(site)) = at(network, dst) else { return Diagnosis::without_fix(cause) };
         let Some(range) = network.site(site).address_space.iter().find(|range| range.contains(&dst)) else {
-            return Cure::untreated(cause);
+            return Diagnosis::without_fix(cause);
         };
         let mut edit = self.edit();
         edit.name_range(local, *range);
-        Cure::with(cause, format!("add {range} to local network gateway {name}"), edit)
+        Diagnosis::with_fix(cause, format!("add {range} to local network gateway {name}"), edit)
     }
 
     /// It does not use the gateway that leads there.
-    fn without_transit(&self, own: VnetIx, there: &str, gateway: GatewayIx) -> Cure {
+    fn without_transit(&self, own: VnetIx, there: &str, gateway: GatewayIx) -> Diagnosis {
         let network = self.names.network;
         let (name, hub) = (&network.gateway(gateway).name, network.gateway(gateway).subnet.vnet);
         let (vnet, hub_name) = (self.vnet_name(own), self.vnet_name(hub));
         if let Some(other) = network.gateways_in_use(own).first() {
             let other = &network.gateway(*other).name;
-            return Cure::untreated(format!(
+            return Diagnosis::without_fix(format!(
                 "VNet {vnet} uses gateway {other}, which has no way to {there}; gateway {name} of VNet {hub_name} has one"
             ));
         }
@@ -156,7 +156,7 @@ impl Case<'_> {
         }
         let mut edit = self.edit();
         edit.use_gateways(own, hub);
-        Cure::with(
+        Diagnosis::with_fix(
             format!("VNet {vnet} does not use gateway {name}, which leads to {there}: {lacking} (PEER-30)"),
             format!("let VNet {vnet} use the gateway of VNet {hub_name}"),
             edit,
@@ -181,11 +181,11 @@ impl Case<'_> {
     }
 
     /// A site's own device has no route to a destination.
-    pub(super) fn untold(&self, from: NicId) -> Cure {
+    pub(super) fn untold(&self, from: NicId) -> Diagnosis {
         let (network, dst) = (self.names.network, self.walk.dst);
         if let Some(cloud) = outside::offline(network, self.names.compiled, from, dst) {
             let default = "its circuit brings no more than a default route at the most";
-            return Cure::untreated(format!(
+            return Diagnosis::without_fix(format!(
                 "{} has no route to {dst}: {default}, which it takes with `internet: Enabled` only (AVS-11)",
                 cloud.name
             ));
@@ -207,27 +207,27 @@ impl Case<'_> {
         if gateways.iter().any(|gateway| network.gateways_in_use(home).contains(gateway)) {
             if site.routes.is_empty() {
                 let cause = format!("{name} has no route to {dst}: its BGP session is down, or does not take it");
-                return Cure::untreated(cause);
+                return Diagnosis::without_fix(cause);
             }
             let range = self.range_of(home);
             let mut edit = self.edit();
             edit.route_at_site(at, range);
             let cause = format!("{name} has no route to {dst}: its `routes` leave out VNet {}", self.vnet_name(home));
-            return Cure::with(cause, format!("add {range} to the routes of {name}"), edit);
+            return Diagnosis::with_fix(cause, format!("add {range} to the routes of {name}"), edit);
         }
         self.without_transit(home, name, network.connection(tunnel).gateway)
     }
 
     /// To what is at another site.
-    fn untold_of_site(&self, from: SiteIx) -> Cure {
+    fn untold_of_site(&self, from: SiteIx) -> Diagnosis {
         let (network, dst) = (self.names.network, self.walk.dst);
         let name = &network.site(from).name;
         let silent = |site: SiteIx| network.tunnels_of(site).find(|over| network.bgp_over(*over).is_none());
         let Some(Customer::Site(far)) = at(network, dst) else {
-            return Cure::untreated(format!("{name} has no route to {dst}: nobody in this network has it"));
+            return Diagnosis::without_fix(format!("{name} has no route to {dst}: nobody in this network has it"));
         };
         let there = &network.site(far).name;
-        Cure::untreated(match silent(from).or_else(|| silent(far)) {
+        Diagnosis::without_fix(match silent(from).or_else(|| silent(far)) {
             Some(over) => format!(
                 "{name} has no route to {dst} at {there}: connection {} speaks no BGP, so that nobody tells it (BGP-20)",
                 network.connection(over).name

@@ -6,11 +6,11 @@ use crate::compile::RuleOwner;
 use crate::dataplane::platform::prober_of;
 use crate::model::{BalancedPorts, FrontendIx, FrontendRule, HealthProbe, LoadBalancer, LoadBalancingRule, Probe};
 
-use super::{Case, Cure};
+use super::{Case, Diagnosis};
 
 impl Case<'_> {
     /// What keeps probes from the backends of a rule that takes the packet, and the rule that lets them in.
-    pub(super) fn unprobed(&self, at: FrontendIx, down: &str) -> Option<Cure> {
+    pub(super) fn unprobed(&self, at: FrontendIx, down: &str) -> Option<Diagnosis> {
         let balancer = &self.names.network.load_balancers[at.balancer];
         let rules = balancer.rules_at(at.frontend).filter_map(|rule| match rule {
             FrontendRule::Balance(rule) if self.is_for(rule) => Some(rule),
@@ -40,7 +40,7 @@ impl Case<'_> {
         (balancer, probe): (&LoadBalancer, &HealthProbe),
         unprobed: &[Unprobed],
         down: &str,
-    ) -> Option<Cure> {
+    ) -> Option<Diagnosis> {
         let names = self.names;
         let first = unprobed.first()?;
         let rule_of = |one: &Unprobed| names.compiled.rule(one.denial.acl, one.denial.rule);
@@ -62,14 +62,14 @@ impl Case<'_> {
             }
         };
         if !done {
-            return Some(Cure::untreated(cause));
+            return Some(Diagnosis::without_fix(cause));
         }
         let text = format!("allow tcp/{port} from {prober} before {}", rule.name);
-        let mut cure = Cure::with(cause, text, edit);
-        if let Some(remedy) = &mut cure.remedy {
+        let mut diagnosis = Diagnosis::with_fix(cause, text, edit);
+        if let Some(fix) = &mut diagnosis.fix {
             let keys = alike.iter().map(|one| names.network.probe_key(balancer, probe, one.backend));
-            remedy.probed = keys.collect();
+            fix.probed = keys.collect();
         }
-        Some(cure)
+        Some(diagnosis)
     }
 }

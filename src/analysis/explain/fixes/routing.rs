@@ -18,11 +18,11 @@ use crate::model::{
 };
 
 use super::forwarders::Choice;
-use super::{Case, Cure};
+use super::{Case, Diagnosis};
 
 impl Case<'_> {
     /// The chosen route leads to nothing: the user's own route is to blame, or the lack of a better one.
-    pub(super) fn unrouted(&self, leg: &Leg) -> Option<Cure> {
+    pub(super) fn unrouted(&self, leg: &Leg) -> Option<Diagnosis> {
         let Some((table, at)) = self.user_route(leg) else { return Some(self.apart(leg)) };
         let (fib, route, hop) = leg.route()?;
         let prefixes = self.names.compiled.route(fib, route).prefixes.iter().copied();
@@ -53,7 +53,7 @@ impl Case<'_> {
         let mut edit = self.edit();
         edit.remove_route(table, at);
         let name = &self.names.network.route_tables[table.0].routes[at].name;
-        Some(Cure::with(
+        Some(Diagnosis::with_fix(
             format!("{cause}; {gateway} (UDR-14)"),
             format!("remove route {name}: what a circuit leads to is learned by BGP, without a route of yours"),
             edit,
@@ -62,7 +62,7 @@ impl Case<'_> {
 
     /// A user's route is to blame. It is changed no further than what was asked needs: a route for more than the
     /// destination's network stays, and one for that network alone comes before it.
-    fn led_elsewhere(&self, leg: &Leg, cause: String, (table, at): (RouteTableIx, usize), prefix: IpNet) -> Cure {
+    fn led_elsewhere(&self, leg: &Leg, cause: String, (table, at): (RouteTableIx, usize), prefix: IpNet) -> Diagnosis {
         let (dst, subnet) = (self.walk.dst, self.names.subnet(leg.router()));
         let name = &self.names.network.route_tables[table.0].routes[at].name;
         let range = self.home(dst).map(|home| self.range_of(home));
@@ -71,19 +71,19 @@ impl Case<'_> {
         match (self.expected(leg), range) {
             (Some((address, to)), Some(range)) if wider(range) => {
                 edit.route(subnet, &format!("{name}-except"), range, &RouteNextHop::VirtualAppliance(address));
-                Cure::with(cause, format!("add a route for {range} to {to}, the answer's way"), edit)
+                Diagnosis::with_fix(cause, format!("add a route for {range} to {to}, the answer's way"), edit)
             }
             (Some((address, to)), _) => {
                 edit.lead_to(table, at, address);
-                Cure::with(cause, format!("point route {name} at {to}, the answer's way"), edit)
+                Diagnosis::with_fix(cause, format!("point route {name} at {to}, the answer's way"), edit)
             }
             (None, None) if prefix.prefix_len() == 0 && is_routable(dst) => {
                 edit.route(subnet, &format!("{name}-except"), dst.into(), &RouteNextHop::Internet);
-                Cure::with(cause, format!("add a route for {} to the Internet", IpNet::from(dst)), edit)
+                Diagnosis::with_fix(cause, format!("add a route for {} to the Internet", IpNet::from(dst)), edit)
             }
             (None, _) => {
                 edit.remove_route(table, at);
-                Cure::with(cause, format!("remove route {name}, or give it another next hop"), edit)
+                Diagnosis::with_fix(cause, format!("remove route {name}, or give it another next hop"), edit)
             }
         }
     }
@@ -113,39 +113,41 @@ impl Case<'_> {
     }
 
     /// An Azure service: there is nothing to mend.
-    pub(super) fn no_service(&self, leg: &Leg) -> Cure {
+    pub(super) fn no_service(&self, leg: &Leg) -> Diagnosis {
         let dst = self.walk.dst;
         if let Some(endpoint) = self.names.private_endpoint(dst, leg) {
-            return Cure::untreated(format!("{dst} is private endpoint {endpoint}: no lab has the service behind it"));
+            return Diagnosis::without_fix(format!(
+                "{dst} is private endpoint {endpoint}: no lab has the service behind it"
+            ));
         }
         let subnet = self.names.subnet(leg.router());
         let service = self.names.service(subnet, dst).unwrap_or("an Azure service");
-        Cure::untreated(format!(
+        Diagnosis::without_fix(format!(
             "{dst} is an address of {service}, to which subnet {} has a service endpoint: no lab has the service itself",
             subnet_name(self.names.network, subnet)
         ))
     }
 
     /// Nobody told the sender's subnet where the destination is: the sender's VNet and the destination's are apart.
-    pub(super) fn apart(&self, leg: &Leg) -> Cure {
+    pub(super) fn apart(&self, leg: &Leg) -> Diagnosis {
         let own = self.names.vnet(leg.router());
         let dst = self.walk.dst;
         let Some(home) = self.home(dst).filter(|home| *home != own) else {
             return self.unlearned_there(leg);
         };
-        if let Some(cure) = self.no_way_back(leg, home) {
-            return cure;
+        if let Some(diagnosis) = self.no_way_back(leg, home) {
+            return diagnosis;
         }
         let network = self.names.network;
         let (ours, theirs) = (self.names.link(own, home), self.names.link(home, own));
         let (a, b) = (self.vnet_name(own), self.vnet_name(home));
         let cause = match (ours, theirs) {
             (Some(ours), Some(_)) if connected(network, own).any(|link| link.remote == home) => {
-                if let Some(cure) = self.not_joined(self.names.subnet(leg.router()), home, dst) {
-                    return cure;
+                if let Some(diagnosis) = self.not_joined(self.names.subnet(leg.router()), home, dst) {
+                    return diagnosis;
                 }
-                if let Some(cure) = self.peering_routes_disabled(leg, ours) {
-                    return cure;
+                if let Some(diagnosis) = self.peering_routes_disabled(leg, ours) {
+                    return diagnosis;
                 }
                 return self.stale(own, ours, dst);
             }
@@ -172,22 +174,22 @@ impl Case<'_> {
     }
 
     /// A link whose other side was deleted: Azure makes no other side to it before it is put again (PEER-03).
-    fn left_behind(&self, own: VnetIx, home: VnetIx) -> Cure {
+    fn left_behind(&self, own: VnetIx, home: VnetIx) -> Diagnosis {
         let (left, gone) = if self.names.link(own, home).is_some() { (own, home) } else { (home, own) };
         let name = self.names.link(left, gone).map_or("?", |link| &link.name);
         let (left, gone) = (self.vnet_name(left), self.vnet_name(gone));
         let cause =
             format!("peering {left}/{name} is Disconnected: its other side in VNet {gone} was deleted (PEER-03)");
-        let mut cure = self.peer(cause, own, home);
-        if let Some(remedy) = &mut cure.remedy {
-            "sync the link first, which makes it Initiated; then add the missing link".clone_into(&mut remedy.text);
-            remedy.commands = vec![format!("vnet peering sync {left}/{name}")];
+        let mut diagnosis = self.peer(cause, own, home);
+        if let Some(fix) = &mut diagnosis.fix {
+            "sync the link first, which makes it Initiated; then add the missing link".clone_into(&mut fix.text);
+            fix.commands = vec![format!("vnet peering sync {left}/{name}")];
         }
-        cure
+        diagnosis
     }
 
     /// A link that has not seen its peer's present ranges (PEER-17).
-    fn stale(&self, own: VnetIx, link: &Peering, address: IpAddr) -> Cure {
+    fn stale(&self, own: VnetIx, link: &Peering, address: IpAddr) -> Diagnosis {
         let remote = self.vnet_name(link.remote);
         let cause =
             format!("peering {} does not know the range of {address}: VNet {remote} changed its space", link.name);
@@ -195,11 +197,11 @@ impl Case<'_> {
         edit.sync(own, link.remote);
         let text =
             format!("sync peering {0}; in a running lab, `vnet peering sync {1}/{0}`", link.name, self.vnet_name(own));
-        Cure::with(cause, text, edit)
+        Diagnosis::with_fix(cause, text, edit)
     }
 
     /// The sender's own table keeps the peering's routes out, and has none in their place.
-    fn peering_routes_disabled(&self, leg: &Leg, link: &Peering) -> Option<Cure> {
+    fn peering_routes_disabled(&self, leg: &Leg, link: &Peering) -> Option<Diagnosis> {
         let network = self.names.network;
         let subnet = self.names.subnet(leg.router());
         let table = network.subnet(subnet).route_table?;
@@ -212,7 +214,7 @@ impl Case<'_> {
         );
         let mut edit = self.edit();
         edit.enable_peering_routes(table);
-        Some(Cure::with(
+        Some(Diagnosis::with_fix(
             cause,
             format!("enable the peering routes in {name}, or route {} yourself", self.walk.dst),
             edit,
@@ -220,7 +222,7 @@ impl Case<'_> {
     }
 
     /// Nobody in reach owns the next hop (UDR-11, UDR-12).
-    pub(super) fn unreachable(&self, leg: &Leg) -> Option<Cure> {
+    pub(super) fn unreachable(&self, leg: &Leg) -> Option<Diagnosis> {
         let (fib, route, hop) = leg.route()?;
         let (table, at) = self.user_route(leg)?;
         let (address, several) = match &self.names.network.route_tables[table.0].routes[at].next_hop {
@@ -236,8 +238,8 @@ impl Case<'_> {
         let network = self.names.network;
         let owner = network.network_interfaces.iter().find(|nic| nic.addresses.contains(&address));
         if let Some(vnet) = owner.map(|nic| nic.subnet.vnet).filter(|vnet| *vnet != own) {
-            if let Some(cure) = self.not_joined(self.names.subnet(leg.router()), vnet, address) {
-                return Some(cure);
+            if let Some(diagnosis) = self.not_joined(self.names.subnet(leg.router()), vnet, address) {
+                return Some(diagnosis);
             }
             if let Some(link) = connected(network, own).find(|link| link.remote == vnet) {
                 return Some(self.stale(own, link, address));
@@ -253,19 +255,19 @@ impl Case<'_> {
         if several {
             let mut edit = self.edit();
             edit.drop_next_hop(table, at, address);
-            return Some(Cure::with(cause, format!("take {address} out of the route"), edit));
+            return Some(Diagnosis::with_fix(cause, format!("take {address} out of the route"), edit));
         }
         let near = iter::once(own).chain(connected(network, own).map(|link| link.remote));
         Some(match self.choose(leg, near) {
             Choice::One(hop, why) => {
                 let mut edit = self.edit();
                 edit.move_next_hop(table, at, hop.address);
-                Cure::with(cause, format!("point it at {hop}{why}"), edit)
+                Diagnosis::with_fix(cause, format!("point it at {hop}{why}"), edit)
             }
             Choice::Several(hops) => {
                 self.prose(cause, format!("point it at one of the appliances in reach: {}", Choice::list(&hops)))
             }
-            Choice::None => Cure::untreated(cause),
+            Choice::None => Diagnosis::without_fix(cause),
         })
     }
 
@@ -277,7 +279,7 @@ impl Case<'_> {
         members.find(|(_, hop)| **hop == NextHop::Unreachable).map(|(address, _)| *address)
     }
 
-    pub(super) fn flag(&self, leg: &Leg, reason: DropReason) -> Option<Cure> {
+    pub(super) fn flag(&self, leg: &Leg, reason: DropReason) -> Option<Diagnosis> {
         let (own, remote) = leg.refusing_link(reason)?;
         if reason == DropReason::PeeringAccess {
             return Some(self.access_off(own, remote));
@@ -291,10 +293,10 @@ impl Case<'_> {
         );
         let mut edit = self.edit();
         edit.allow_forwarded(own, remote);
-        Some(Cure::with(cause, format!("set allowForwardedTraffic on peering {}", link.name), edit))
+        Some(Diagnosis::with_fix(cause, format!("set allowForwardedTraffic on peering {}", link.name), edit))
     }
 
-    pub(super) fn access_off(&self, own: VnetIx, remote: VnetIx) -> Cure {
+    pub(super) fn access_off(&self, own: VnetIx, remote: VnetIx) -> Diagnosis {
         let name = self.names.link(own, remote).map_or("?", |link| &link.name);
         let cause = format!(
             "peering {name}, flag allowVirtualNetworkAccess is off, and no custom rule on the side of VNet {} allows the flow",
@@ -302,25 +304,25 @@ impl Case<'_> {
         );
         let mut edit = self.edit();
         edit.allow_access(own, remote);
-        Cure::with(cause, format!("set allowVirtualNetworkAccess on peering {name}"), edit)
+        Diagnosis::with_fix(cause, format!("set allowVirtualNetworkAccess on peering {name}"), edit)
     }
 
     /// Peers two VNets; not where their ranges overlap, or those of a network that one of them is peered with (PEER-07).
-    pub(super) fn peer(&self, cause: String, own: VnetIx, remote: VnetIx) -> Cure {
+    pub(super) fn peer(&self, cause: String, own: VnetIx, remote: VnetIx) -> Diagnosis {
         let network = self.names.network;
         let (ours, theirs) = (&network.vnet(own).address_space, &network.vnet(remote).address_space);
         if ours.iter().any(|a| theirs.iter().any(|b| a.contains(b) || b.contains(a))) {
-            return Cure::untreated(format!("{cause}; their address spaces overlap, so they cannot be"));
+            return Diagnosis::without_fix(format!("{cause}; their address spaces overlap, so they cannot be"));
         }
         if let Some((vnet, peer)) = self.rival(own, remote).or_else(|| self.rival(remote, own)) {
-            return Cure::untreated(format!(
+            return Diagnosis::without_fix(format!(
                 "{cause}; VNet {} is peered with {}, which overlaps, so they cannot be",
                 self.vnet_name(vnet),
                 self.vnet_name(peer)
             ));
         }
         if [own, remote].iter().all(|vnet| network.vnet(*vnet).deployment_model == DeploymentModel::Classic) {
-            return Cure::untreated(format!("{cause}; both are classic, so they cannot be"));
+            return Diagnosis::without_fix(format!("{cause}; both are classic, so they cannot be"));
         }
         let mut edit = self.edit();
         edit.link(own, remote);
@@ -330,7 +332,7 @@ impl Case<'_> {
             2 => format!("peer VNet {} and VNet {}, a link each way", self.vnet_name(own), self.vnet_name(remote)),
             _ => "delete both links and create them again".to_owned(),
         };
-        Cure::with(cause, text, edit)
+        Diagnosis::with_fix(cause, text, edit)
     }
 
     /// A network that the first has a link to, with a range of the other's.

@@ -9,24 +9,24 @@ use crate::analysis::query::names::subnet_name;
 use crate::analysis::walk::Leg;
 use crate::model::{SubnetIx, VnetIx};
 
-use super::{Case, Cure};
+use super::{Case, Diagnosis};
 
 impl Case<'_> {
     /// The packet came as far as the peering (PEER-53).
-    pub(super) fn unpeered(&self, leg: &Leg) -> Option<Cure> {
+    pub(super) fn unpeered(&self, leg: &Leg) -> Option<Diagnosis> {
         let receiver = leg.receiver()?;
         self.left_out(self.names.subnet(leg.from), self.names.subnet(receiver))
     }
 
     /// The subnet does not know, or not trust, an address of a VNet that its own VNet is peered with (PEER-54).
-    pub(super) fn not_joined(&self, own: SubnetIx, home: VnetIx, address: IpAddr) -> Option<Cure> {
+    pub(super) fn not_joined(&self, own: SubnetIx, home: VnetIx, address: IpAddr) -> Option<Diagnosis> {
         let mut subnets = self.names.network.vnet(home).subnets.iter();
         let subnet = subnets.position(|subnet| subnet.prefixes.iter().any(|range| range.contains(&address)))?;
         self.left_out(own, SubnetIx { vnet: home, subnet })
     }
 
     /// None if both links name both subnets.
-    fn left_out(&self, a: SubnetIx, b: SubnetIx) -> Option<Cure> {
+    fn left_out(&self, a: SubnetIx, b: SubnetIx) -> Option<Diagnosis> {
         let network = self.names.network;
         let (ours, theirs) = (self.names.link(a.vnet, b.vnet)?, self.names.link(b.vnet, a.vnet)?);
         let lists = [
@@ -45,6 +45,6 @@ impl Case<'_> {
         let mut edit = self.edit();
         edit.join_subnets(a, b);
         edit.join_subnets(b, a);
-        Some(Cure::with(lacks.join("; "), "add the subnet to the lists of both links".to_owned(), edit))
+        Some(Diagnosis::with_fix(lacks.join("; "), "add the subnet to the lists of both links".to_owned(), edit))
     }
 }

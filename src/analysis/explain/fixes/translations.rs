@@ -7,14 +7,14 @@ use crate::compile::Sender;
 use crate::dataplane::DropReason;
 use crate::model::NicIx;
 
-use super::{Case, Cure};
+use super::{Case, Diagnosis};
 
 impl Case<'_> {
-    pub(super) fn untranslated(&self, leg: &Leg, reason: DropReason) -> Option<Cure> {
+    pub(super) fn untranslated(&self, leg: &Leg, reason: DropReason) -> Option<Diagnosis> {
         let names = self.names;
         if reason != DropReason::NotTranslatable {
             let device = names.device(leg.from, leg.src, self.walk.last.dst)?;
-            return Some(Cure::untreated(match reason {
+            return Some(Diagnosis::without_fix(match reason {
                 DropReason::SnatExhausted => {
                     format!("{device} has no source port left to {} (SNAT-05)", self.walk.last.dst)
                 }
@@ -39,7 +39,7 @@ impl Case<'_> {
     }
 
     /// SNAT-01: it comes before an address of the interface's own, and both are ways out.
-    fn behind_nat_gateway(&self, ix: NicIx, device: &str) -> Cure {
+    fn behind_nat_gateway(&self, ix: NicIx, device: &str) -> Diagnosis {
         let network = self.names.network;
         let nic = network.nic(ix);
         let src = self.walk.last.src;
@@ -60,6 +60,6 @@ impl Case<'_> {
         }
         let mut edit = self.edit();
         edit.detach_nat_gateway(nic.subnet);
-        Cure::with(cause, ways, edit)
+        Diagnosis::with_fix(cause, ways, edit)
     }
 }

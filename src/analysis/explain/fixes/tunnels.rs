@@ -13,15 +13,15 @@ use crate::model::{
     Site, SiteIx, TunnelFault, VnetIx,
 };
 
-use super::{Case, Cure};
+use super::{Case, Diagnosis};
 
 impl Case<'_> {
     /// Mends the first of these tunnels that a file can mend.
-    pub(super) fn mend_tunnel(&self, cause: String, tunnels: impl IntoIterator<Item = ConnectionIx>) -> Cure {
+    pub(super) fn mend_tunnel(&self, cause: String, tunnels: impl IntoIterator<Item = ConnectionIx>) -> Diagnosis {
         let mended = tunnels.into_iter().find_map(|at| self.mended(at));
         match mended {
-            Some((text, edit)) => Cure::with(cause, text, edit),
-            None => Cure::untreated(cause),
+            Some((text, edit)) => Diagnosis::with_fix(cause, text, edit),
+            None => Diagnosis::without_fix(cause),
         }
     }
 
@@ -63,7 +63,7 @@ impl Case<'_> {
     }
 
     /// Two virtual networks that would meet over a tunnel of their gateways, which is down (VPN-20).
-    pub(super) fn tunnel_between(&self, own: VnetIx, home: VnetIx) -> Option<Cure> {
+    pub(super) fn tunnel_between(&self, own: VnetIx, home: VnetIx) -> Option<Diagnosis> {
         let network = self.names.network;
         let (ours, theirs) = (network.gateways_in_use(own), network.gateways_in_use(home));
         let joins = |one: &Connection| {
@@ -84,7 +84,7 @@ impl Case<'_> {
     }
 
     /// A tunnel with policy-based traffic selectors carries pairs of ranges (VPN-16).
-    pub(super) fn not_selected(&self, leg: &Leg) -> Cure {
+    pub(super) fn not_selected(&self, leg: &Leg) -> Diagnosis {
         let gateway = leg.gateway().map_or_else(String::new, |nic| self.names.node(nic));
         let (src, dst) = (self.walk.src, self.walk.dst);
         let cause = format!(
@@ -98,17 +98,17 @@ impl Case<'_> {
             Sender::Tunnel(tunnel) => Some(network.connection(tunnel).gateway),
             _ => None,
         };
-        let Some(gateway) = senders.into_iter().find_map(of) else { return Cure::untreated(cause) };
+        let Some(gateway) = senders.into_iter().find_map(of) else { return Diagnosis::without_fix(cause) };
         let selecting: Vec<_> =
             network.connections_of(gateway).filter(|(_, one)| one.policy_based && one.instance == 0).collect();
-        let [(at, connection)] = selecting[..] else { return Cure::untreated(cause) };
+        let [(at, connection)] = selecting[..] else { return Diagnosis::without_fix(cause) };
         let mut edit = self.edit();
         edit.select_any(at);
-        Cure::with(cause, format!("let connection {} carry what routes lead into it", connection.name), edit)
+        Diagnosis::with_fix(cause, format!("let connection {} carry what routes lead into it", connection.name), edit)
     }
 
     /// No gateway has a connection to a site: one of a VPN gateway that the sender uses, or of the only one there is.
-    pub(super) fn connected_to(&self, cause: String, in_use: &[GatewayIx], site: SiteIx) -> Cure {
+    pub(super) fn connected_to(&self, cause: String, in_use: &[GatewayIx], site: SiteIx) -> Diagnosis {
         let network = self.names.network;
         let is_vpn = |at: &GatewayIx| network.gateway(*at).kind == GatewayKind::Vpn;
         let all: Vec<_> = network.gateways().map(|(at, _)| at).filter(is_vpn).collect();
@@ -118,9 +118,9 @@ impl Case<'_> {
         match used.or(only).and_then(|gateway| edit.connect(gateway, site).map(|()| gateway)) {
             Some(gateway) => {
                 let (gateway, site) = (&network.gateway(gateway).name, &network.site(site).name);
-                Cure::with(cause, format!("connect gateway {gateway} to {site}"), edit)
+                Diagnosis::with_fix(cause, format!("connect gateway {gateway} to {site}"), edit)
             }
-            None => Cure::untreated(cause),
+            None => Diagnosis::without_fix(cause),
         }
     }
 }

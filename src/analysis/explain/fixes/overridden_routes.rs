@@ -11,19 +11,19 @@ use ipnet::IpNet;
 use crate::analysis::change::Edit;
 use crate::analysis::query::names::{Names, subnet_name};
 use crate::analysis::walk::branches::Branches;
-use crate::analysis::walk::round_trip::Trip;
-use crate::analysis::walk::{Outcome, Slate, Walk};
+use crate::analysis::walk::round_trip::RoundTrip;
+use crate::analysis::walk::{Outcome, ScratchFlows, Walk};
 use crate::compile::{Ids, compile_next};
 use crate::dataplane::{DropReason, NextHop, NicId};
 use crate::model::{RouteNextHop, RouteSource, RouteState, RouteTableIx, SubnetIx};
 
-use super::{Case, Cure};
+use super::{Case, Diagnosis};
 
 /// Routes added for one packet: one for each hop of both directions.
 const MAX_ROUTES: usize = 8;
 
 /// A route that lost.
-pub(in crate::analysis) struct Lost {
+pub(in crate::analysis) struct OverriddenRoute {
     /// Whose routes were asked.
     router: NicId,
     table: RouteTableIx,
@@ -36,7 +36,7 @@ pub(in crate::analysis) struct Lost {
     taken: IpNet,
 }
 
-impl Lost {
+impl OverriddenRoute {
     /// On a packet's way, the first route to a machine that forwards and that another route took the packet from.
     pub(in crate::analysis) fn on_way(names: Names<'_>, walk: &Walk) -> Option<Self> {
         walk.legs.iter().enumerate().find_map(|(at, _)| Self::at_leg(names, walk, at))
@@ -103,7 +103,7 @@ impl Lost {
 
 impl Case<'_> {
     /// The route that lost, if the packet and its answer arrive where it wins.
-    pub(super) fn lost_route(&self) -> Option<Cure> {
+    pub(super) fn overridden_route(&self) -> Option<Diagnosis> {
         let Outcome::Dropped(reason) = self.walk.outcome else { return None };
         let filter = matches!(
             reason,
@@ -114,7 +114,7 @@ impl Case<'_> {
                 | DropReason::ForwardedTraffic
                 | DropReason::SubnetNotPeered
         );
-        let lost = Lost::on_way(self.names, self.walk).filter(|_| filter)?;
+        let lost = OverriddenRoute::on_way(self.names, self.walk).filter(|_| filter)?;
         let mut mending = Mending { case: self, edit: self.edit(), told: Vec::new() };
         let next_hop = &self.names.network.route_tables[lost.table.0].routes[lost.at].next_hop;
         let subnet = self.names.subnet(lost.router);
@@ -122,7 +122,11 @@ impl Case<'_> {
         for _ in 0..MAX_ROUTES {
             if mending.is_done()? {
                 let Mending { edit, told, .. } = mending;
-                return Some(Cure::with(lost.told(self.walk.dst), format!("add {}", told.join(", and ")), edit));
+                return Some(Diagnosis::with_fix(
+                    lost.told(self.walk.dst),
+                    format!("add {}", told.join(", and ")),
+                    edit,
+                ));
             }
         }
         None
@@ -170,8 +174,8 @@ impl Mending<'_> {
         let ids: Ids = names.compiled.ids().as_edited(&network);
         let compiled = compile_next(&network, names.compiled.learned(), ids, 0, names.compiled);
         let names = Names { network: &network, compiled: &compiled };
-        let trips = Branches::take(names, &mut Slate::new(), ends, probe);
-        let Trip { forward, back, .. } = trips.worst();
+        let trips = Branches::take(names, &mut ScratchFlows::new(), ends, probe);
+        let RoundTrip { forward, back, .. } = trips.worst();
         let back = back.as_ref()?;
         // The direction that was asked about leads, the other follows.
         let (leading, following) = if request.is_some() { (back, forward) } else { (forward, back) };
