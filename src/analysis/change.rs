@@ -25,7 +25,7 @@ use super::yaml_path;
 pub struct Change {
     /// `virtualNetworks[0].subnets[1].routeTable`; an index one past the end appends.
     pub path: String,
-    /// As YAML; none to remove what is there.
+    /// As YAML; None to remove the value.
     pub value: Option<String>,
 }
 
@@ -54,7 +54,7 @@ impl Edit {
             link.remote_address_space = link.remote_ranges(&present);
             return;
         }
-        // The file has lost links among the others.
+        // The file also lists links whose remote network was deleted.
         let lost = self.network.lost_links.iter().filter(|lost| lost.vnet == own).count();
         let path = format!("virtualNetworks[{}].virtualNetworkPeerings[{}]", own.0, links.len() + lost);
         let at = LinkIx { vnet: own, link: links.len() };
@@ -84,7 +84,7 @@ impl Edit {
         self.note(path, Some(value));
     }
 
-    /// Makes a link see its peer's present ranges (PEER-17).
+    /// Updates a link to its peer's present ranges (PEER-17).
     pub(super) fn sync(&mut self, own: VnetIx, remote: VnetIx) {
         self.link(own, remote);
         if let Some(path) = yaml_path::link(&self.network, own, remote) {
@@ -92,7 +92,7 @@ impl Edit {
         }
     }
 
-    /// Names two subnets in the lists of a VNet's own link, and has it see the remote one.
+    /// Adds two subnets to the lists of a VNet's own link, and updates the link's remote ranges.
     pub(super) fn join_subnets(&mut self, own: SubnetIx, remote: SubnetIx) {
         let Some(path) = yaml_path::link(&self.network, own.vnet, remote.vnet) else { return };
         let name = |subnet: SubnetIx| self.network.subnet(subnet).name.clone();
@@ -125,7 +125,7 @@ impl Edit {
         self.with_link(own, remote, "allowForwardedTraffic", |link| link.allow_forwarded_traffic = true);
     }
 
-    /// The guest forwards along with its first interface that does.
+    /// Lets the guest forward, and its first interface too if none does.
     pub(super) fn enable_ip_forwarding(&mut self, nic: NicIx) {
         let vm = self.network.nic(nic).virtual_machine;
         let first =
@@ -146,7 +146,7 @@ impl Edit {
         self.note(format!("virtualMachines[{}].guest.forwarding", vm.0), Some("true".to_owned()));
     }
 
-    /// A guest that puts its own address in the place of what it forwards.
+    /// Lets a guest masquerade what it forwards.
     pub(super) fn masquerade_in_guest(&mut self, vm: VmIx) {
         self.network.virtual_machines[vm.0].guest_masquerade = Masquerade::Internet;
         self.note(format!("virtualMachines[{}].guest.masquerade", vm.0), Some("true".to_owned()));
@@ -171,7 +171,7 @@ impl Edit {
         }
     }
 
-    /// Lets the routes of gateways into a table's subnets (UDR-34).
+    /// Lets gateway routes into a table's subnets (UDR-34).
     pub(super) fn enable_propagation(&mut self, table: RouteTableIx) {
         self.table(table).disable_bgp_route_propagation = false;
         self.note(format!("routeTables[{}].disableBgpRoutePropagation", table.0), Some("false".to_owned()));
@@ -187,7 +187,7 @@ impl Edit {
         self.note(format!("routeTables[{}].routes[{route}]", table.0), None);
     }
 
-    /// Gives a route an appliance instead of its next hop, whatever that was.
+    /// Gives a route an appliance as its next hop.
     pub(super) fn lead_to(&mut self, table: RouteTableIx, route: usize, to: IpAddr) {
         let Route { name, destination, .. } = self.network.route_tables[table.0].routes[route].clone();
         let destination = self.destination(destination);
@@ -197,7 +197,7 @@ impl Edit {
         self.note(format!("routeTables[{}].routes[{route}]", table.0), Some(value));
     }
 
-    /// As a file has it.
+    /// As the file spells it.
     fn destination(&self, destination: RouteDestination) -> String {
         match destination {
             RouteDestination::Prefix(prefix) => prefix.to_string(),
@@ -210,7 +210,7 @@ impl Edit {
         self.note(format!("routeTables[{}].routes[{route}].nextHopIpAddress", table.0), Some(to.to_string()));
     }
 
-    /// Takes a next hop out of a route to several; a route to one is left of a route to two.
+    /// Removes one next hop of several; a route to two becomes a plain route to one.
     pub(super) fn drop_next_hop(&mut self, table: RouteTableIx, route: usize, address: IpAddr) {
         let destination = self.destination(self.network.route_tables[table.0].routes[route].destination);
         let Route { name, next_hop, .. } = &mut self.table(table).routes[route];
@@ -226,7 +226,8 @@ impl Edit {
         self.note(path, Some(value));
     }
 
-    /// Gives a prefix this next hop, in the subnet's table or a new one. A route that has the prefix already is changed.
+    /// Routes a prefix to this next hop, in the subnet's table or a new one. An existing route for the prefix is
+    /// changed.
     pub(super) fn route(&mut self, subnet: SubnetIx, name: &str, prefix: IpNet, next_hop: &RouteNextHop) {
         let destination = RouteDestination::Prefix(prefix);
         let Some(table) = self.network.subnet(subnet).route_table else {
@@ -265,7 +266,7 @@ impl Edit {
         subnet.route_table = Some(RouteTableIx(table));
     }
 
-    /// Allows one flow before a rule of this priority; false where there is no room for it.
+    /// Adds an allow rule for one flow before a rule of this priority; false where no priority is free.
     pub(super) fn allow(&mut self, nsg: NsgIx, direction: Direction, below: u16, flow: &Flow) -> bool {
         let direction = model_direction(direction);
         let rules = &mut self.network.network_security_groups[nsg.0].rules;
@@ -289,7 +290,8 @@ impl Edit {
         true
     }
 
-    /// Lets one flow on to the NSGs before an admin rule of this priority; false where there is no room for it.
+    /// Adds an admin rule that passes one flow on to the NSGs, before an admin rule of this priority; false where no
+    /// priority is free.
     pub(super) fn permit(&mut self, at: CollectionIx, direction: Direction, below: u16, flow: &Flow) -> bool {
         let direction = model_direction(direction);
         let rules = &mut self.network.rule_collection_mut(at).rules;
@@ -322,7 +324,8 @@ impl Edit {
         }
     }
 
-    /// One more address that answers on the Internet. A list that is absent from the file has addresses of its own.
+    /// Adds an address that answers on the Internet. A file without the list has default addresses, which are written
+    /// too.
     pub(super) fn add_to_internet(&mut self, address: IpAddr) {
         let Some(internet) = &mut self.network.internet else {
             self.network.internet = Some(Internet { addresses: vec![address], run: Vec::new(), host_egress: false });
@@ -333,7 +336,7 @@ impl Edit {
         self.note("internet.addresses".to_owned(), Some(format!("[{}]", all.join(", "))));
     }
 
-    /// One more address that answers at a site.
+    /// Adds an address that answers at a site.
     pub(super) fn add_to_site(&mut self, at: SiteIx, address: IpAddr) {
         let addresses = &mut self.network.sites[at.0].addresses;
         addresses.push(address);
@@ -341,7 +344,7 @@ impl Edit {
         self.note(path, Some(format!("'{address}'")));
     }
 
-    /// One more address that answers in a private cloud's segment.
+    /// Adds an address that answers in a private cloud's segment.
     pub(super) fn add_to_segment(&mut self, at: CloudIx, segment: usize, address: IpAddr) {
         let IpAddr::V4(address) = address else { return };
         let addresses = &mut self.network.private_clouds[at.0].segments[segment].addresses;
@@ -350,7 +353,7 @@ impl Edit {
         self.note(path, Some(address.to_string()));
     }
 
-    /// One more range that a static local network gateway leads to (VPN-12).
+    /// Adds a range that a static local network gateway leads to (VPN-12).
     pub(super) fn name_range(&mut self, at: LocalGatewayIx, range: IpNet) {
         let ranges = &mut self.network.local_network_gateways[at.0].address_space;
         ranges.push(range);
@@ -358,7 +361,7 @@ impl Edit {
         self.note(path, Some(range.to_string()));
     }
 
-    /// One more range that a site's device sends into its tunnels.
+    /// Adds a range that a site's router sends into its tunnels.
     pub(super) fn route_at_site(&mut self, at: SiteIx, range: IpNet) {
         let routes = &mut self.network.sites[at.0].routes;
         routes.push(range);
@@ -395,7 +398,7 @@ fn route_value(name: &str, destination: impl Display, next_hop: &RouteNextHop) -
     format!("{{name: {name}, addressPrefix: {destination}, nextHopType: {to}}}")
 }
 
-/// A name that nobody has yet; ARM compares names without regard to case.
+/// A name that is not in use yet; ARM compares names without regard to case.
 pub(super) fn unused<'a, I: Iterator<Item = &'a str>>(name: &str, taken: impl Fn() -> I) -> String {
     let numbered = (2..).map(|n| format!("{name}-{n}"));
     let mut names = std::iter::once(name.to_owned()).chain(numbered);
@@ -407,8 +410,8 @@ pub(super) fn unused_rule<A>(name: &str, rules: &[SecurityRule<A>]) -> String {
     unused(name, || rules.iter().map(|rule| rule.name.as_str()))
 }
 
-/// A priority before another that no rival has. Where there is none, the rules from there on move back by one, in their
-/// order; each with its new priority.
+/// A free priority before another. Where there is none, the rules from there on move back by one, in their order; each
+/// is returned with its new priority.
 pub(super) fn make_room<A>(
     rules: &mut [SecurityRule<A>],
     is_rival: impl Fn(&SecurityRule<A>) -> bool,
@@ -430,12 +433,12 @@ pub(super) fn make_room<A>(
     Some((below, moved))
 }
 
-/// What an allow rule must match.
+/// The flow that an allow rule must match.
 pub(super) struct Flow {
     pub(super) src: IpAddr,
     pub(super) dst: IpAddr,
     pub(super) probe: Probe,
-    /// The answer: the probed port is the source's.
+    /// For an answer: the probed port is the source's.
     pub(super) answering: bool,
 }
 

@@ -1,8 +1,8 @@
-//! Answers about a network, as data: who is routed where, and why a packet arrives or not.
+//! Answers about a network, as data: which route a packet takes, and why it arrives or not.
 //!
-//! One idea: diagnosis is forwarding, watched. A question becomes a synthetic packet, `dataplane::process` decides it
-//! with a recording observer, and what is left is to put names on the steps. There is no second evaluator, no printing
-//! and no I/O here.
+//! One idea: diagnosis is forwarding, watched. A question becomes a synthetic packet, which `dataplane::process`
+//! decides with a recording observer. This module only puts names on the recorded steps. There is no second evaluator,
+//! no printing and no I/O here.
 
 mod change;
 mod explain;

@@ -1,4 +1,4 @@
-//! What a test's packet and its answer will do, without the reasons that `explain` looks for.
+//! The model's prediction for a test's packet and its answer, without the reasons that `explain` finds.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ use super::walk::guest_rules::{GuestMet, GuestRules};
 use super::walk::round_trip::RoundTrip;
 use super::walk::{ScratchFlows, Walk};
 
-/// The model's answer to a question that can also be asked with real packets.
+/// The model's answer to a question that real packets can check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Forecast {
@@ -26,16 +26,17 @@ pub struct Forecast {
     pub to: Site,
     /// The machines that forward the packet, in order, as far as it comes.
     pub via: Vec<String>,
-    /// Those that forward its answer.
+    /// The machines that forward its answer.
     pub via_return: Vec<String>,
-    /// Every way that the hash of a flow may choose, where there are several; the fields above are about one of them, one
-    /// that does not arrive if there is one.
+    /// Every path that a flow's hash may choose, where there are several. The fields above are then about one that does
+    /// not arrive, if there is one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub branches: Vec<Branch>,
-    /// Guests on the way whose own rules are not evaluated: the fields above are so if these let everything pass unchanged.
+    /// Guests on the path whose own rules are not evaluated: the fields above hold if these let everything pass
+    /// unchanged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub guest_rules: Vec<GuestMet>,
-    /// The rules that were asked, there and then back.
+    /// The rules that were evaluated, for the packet and then for its answer.
     pub rulings: Vec<Ruling>,
 }
 
@@ -43,11 +44,11 @@ pub struct Forecast {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Site {
     pub address: IpAddr,
-    /// Index in [`Network::attachments`]; None for an address that nobody has.
+    /// Index in [`Network::attachments`]; None for an address that no machine has.
     pub attachment: Option<usize>,
 }
 
-/// A rule that was asked.
+/// A rule that was evaluated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ruling {
     /// `securityRules/x` or `defaultSecurityRules/x`.
@@ -62,7 +63,7 @@ pub fn forecast(network: &Network, compiled: &Compiled, query: &Query) -> Result
     forecast_with(network, compiled, &GuestRules::of(network), query)
 }
 
-/// The same where guests are known to have rules of their own.
+/// The same with the guests' own rules as they are known.
 pub fn forecast_with(
     network: &Network,
     compiled: &Compiled,

@@ -1,7 +1,7 @@
-//! Who reaches whom, and what a changed topology opens and closes.
+//! Which nodes reach which, and what a changed topology opens and closes.
 //!
-//! One idea: every pair of nodes takes the trip that `explain` takes, for each kind of packet asked about, and only its
-//! outcome is kept. A pair is asked in one family: IPv4 where both have it.
+//! One idea: every pair of nodes takes the round trip that `explain` takes, for each kind of packet asked about, and
+//! only its outcome is kept. A pair is tested in one address family: IPv4 where both have it.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -21,44 +21,44 @@ use super::walk::branches::{Branch, Branches};
 use super::walk::guest_rules::{GuestMet, GuestRules, PacketResult};
 use super::walk::{ScratchFlows, Walk};
 
-/// Trips taken for one answer: half a minute of an unoptimised build.
+/// Round trips for one answer: half a minute of an unoptimised build.
 const MAX_TRIPS: usize = 1_000_000;
 
 /// The answer for every ordered pair.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reach {
-    /// Machines, sites and private clouds, and the subnets of virtual networks that hang on one TUN.
+    /// Machines, sites and private clouds, and the subnets of virtual networks behind one TUN.
     pub nodes: Vec<String>,
-    /// What was asked.
+    /// The traffic that was asked about.
     pub traffic: Vec<Traffic>,
     /// By source, then by destination, then by traffic.
     pub pairs: Vec<Pair>,
 }
 
-/// One node asks another.
+/// The result for one ordered pair of nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pair {
     pub source: String,
     pub destination: String,
     pub traffic: Traffic,
     pub verdict: Verdict,
-    /// Where there are several ways, one that does not arrive, if there is one.
+    /// Where there are several paths, one that does not arrive, if there is one.
     pub forward: PathSummary,
-    /// None where the question does not arrive.
+    /// None where the request does not arrive.
     #[serde(rename = "return")]
     pub back: Option<PathSummary>,
-    /// Every way that the hash of a flow may choose, where there are several.
+    /// Every path that a flow's hash may choose, where there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub branches: Vec<Branch>,
-    /// Guests on the way whose own rules are not evaluated: the ways are so if these let everything pass unchanged.
+    /// Guests on the path whose own rules are not evaluated: the paths hold if these let everything pass unchanged.
     #[serde(rename = "guestRules", default, skip_serializing_if = "Vec::is_empty")]
     pub guest_rules: Vec<GuestMet>,
-    /// What real packets said to that; the verdict is theirs then.
+    /// What happened to real packets, which then give the verdict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<PacketResult>,
 }
 
-/// One direction, in short.
+/// A summary of one direction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathSummary {
     /// A drop reason's name, `GuestNotForwarding`, `NoHost`, `NoRouteOnPremises`, `Loop`, `WrongHost` or `WrongSource`.
@@ -69,12 +69,12 @@ pub struct PathSummary {
     pub via: Vec<String>,
 }
 
-/// Sends each kind of traffic from every node to every other.
+/// Walks each kind of traffic from every node to every other.
 pub fn reach(network: &Network, compiled: &Compiled, traffic: &[Traffic]) -> Result<Reach, String> {
     reach_with(network, compiled, &GuestRules::of(network), &[], traffic)
 }
 
-/// The same among some: machines, sites, gateways, and subnets with a machine that would be there.
+/// The same among the named nodes: machines, sites, gateways, and subnets with an imagined machine.
 pub fn reach_among(
     network: &Network,
     compiled: &Compiled,
@@ -84,7 +84,7 @@ pub fn reach_among(
     reach_with(network, compiled, &GuestRules::of(network), names, traffic)
 }
 
-/// The same where guests are known to have rules of their own, among all for no names.
+/// The same with the guests' own rules as they are known; among all nodes if no names are given.
 pub fn reach_with(
     network: &Network,
     compiled: &Compiled,
@@ -155,19 +155,19 @@ impl Pair {
         }
     }
 
-    /// The same past guests whose own rules are not evaluated.
+    /// The same with guests on the path whose own rules are not evaluated.
     fn past(self, met: Vec<GuestMet>) -> Self {
         let verdict = if met.is_empty() { self.verdict } else { Verdict::Depends };
         Self { verdict, guest_rules: met, ..self }
     }
 
-    /// What real packets said where only they could.
+    /// Takes a real packet's result as the verdict.
     pub fn settle(&mut self, settled: PacketResult) {
         self.verdict = settled.verdict;
         self.settled = Some(settled);
     }
 
-    /// As if guests let everything pass unchanged.
+    /// The verdict as if guests let everything pass unchanged.
     fn by_the_model(&self) -> Verdict {
         let arrives = |dropped: &Option<String>| dropped.is_none();
         let arriving = self.branches.iter().filter(|branch| arrives(&branch.dropped)).count();
@@ -185,7 +185,7 @@ impl Pair {
         }
     }
 
-    /// How much of it works.
+    /// A rank: blocked, depends, reachable.
     fn rank(&self) -> u8 {
         match self.by_the_model() {
             Verdict::Blocked | Verdict::WrongHost => 0,
@@ -194,7 +194,7 @@ impl Pair {
         }
     }
 
-    /// The machines that forward the question, by whichever way, each list once.
+    /// The machines that forward the request, on each possible path; each list once.
     pub fn ways_there(&self) -> Vec<&[String]> {
         let mut ways: Vec<&[String]> = self.branches.iter().map(|branch| &*branch.via).collect();
         if ways.is_empty() {
@@ -206,7 +206,7 @@ impl Pair {
     }
 }
 
-/// `directly`, `through nva`, `NsgInbound at db/eth0`, or what becomes of the answer; of several ways, how many arrive.
+/// `directly`, `through nva`, `NsgInbound at db/eth0`, or the answer's outcome; of several paths, how many arrive.
 impl fmt::Display for Pair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(PacketResult { via, lost, .. }) = &self.settled {
@@ -262,29 +262,29 @@ impl fmt::Display for PathSummary {
     }
 }
 
-/// What a change does to a pair.
+/// The effect of a change on a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Shift {
     Opens,
     Closes,
-    /// It arrives as before, by another way.
+    /// It arrives as before, on another path.
     Reroutes,
 }
 
-/// A pair that fares differently.
+/// A pair whose result differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     pub shift: Shift,
     pub source: String,
     pub destination: String,
     pub traffic: Traffic,
-    /// None for a node that is not there.
+    /// None for a node that does not exist.
     pub before: Option<Pair>,
     pub after: Option<Pair>,
 }
 
-/// Compares two answers to the same question: what is only in one has a node that the other lacks.
+/// Compares two answers to the same question: a pair that only one has belongs to a node that the other lacks.
 pub fn differences(before: &Reach, after: &Reach) -> Vec<Difference> {
     let key = |pair: &Pair| (pair.source.clone(), pair.destination.clone(), pair.traffic.to_string());
     let mut new: std::collections::HashMap<_, _> = after.pairs.iter().map(|pair| (key(pair), pair)).collect();
@@ -306,7 +306,7 @@ fn difference(before: Option<&Pair>, after: Option<&Pair>) -> Option<Difference>
     Some(Difference { shift, source, destination, traffic, before: before.cloned(), after: after.cloned() })
 }
 
-/// The machines passed, there and back.
+/// The machines passed, request and answer.
 fn ways(pair: &Pair) -> Vec<(&[String], Option<&[String]>)> {
     if pair.branches.is_empty() {
         return vec![(&pair.forward.via, pair.back.as_ref().map(|back| &*back.via))];

@@ -1,7 +1,7 @@
-//! A test's verdict: what the file expects, what the model says, and what real packets did, held against each other.
+//! A test's verdict: what the file expects, what the model says and what real packets did, compared with each other.
 //!
-//! One idea: an expectation is one thing and the model's agreement with reality another. A test fails for either, and
-//! says for which; the second is a defect of the model, or of a guest that does more than its kernel's forwarding.
+//! One idea: a test fails if its expectation is wrong, and also if the model disagrees with real packets; it reports
+//! which. The second is a defect of the model, or of a guest that does more than its kernel's forwarding.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -17,10 +17,10 @@ use super::walk::branches::Branch;
 #[serde(rename_all = "camelCase")]
 pub struct Observed {
     pub verdict: Verdict,
-    /// The machines that were seen forwarding the packet, in order; None where nobody could look.
+    /// The machines that were seen forwarding the packet, in order; None where capturing was not possible.
     pub via: Option<Vec<String>>,
     pub via_return: Option<Vec<String>>,
-    /// Where a packet that was followed past guests' rules, or its answer, was seen last, unless it was answered.
+    /// Where a packet that passed guests' rules, or its answer, was seen last, unless it was answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lost: Option<String>,
 }
@@ -37,21 +37,21 @@ pub struct Problem {
 pub enum ProblemKind {
     /// Reachable or blocked, unlike what the file expects.
     Verdict,
-    /// By another way than the file expects.
+    /// Another path than the file expects.
     Way,
-    /// By another rule than the file expects.
+    /// Another rule decided than the file expects.
     Rule,
     /// The model and real packets disagree.
     Defect,
-    /// It could not be asked.
+    /// The test could not run.
     Unasked,
 }
 
-/// Everything that speaks against a test; empty if it passes.
+/// All problems of a test; empty if it passes.
 pub fn judge(network: &Network, test: &TestCase, forecast: &Forecast, observed: Option<&Observed>) -> Vec<Problem> {
     let packets_decide = packets_decide(test, forecast);
     if packets_decide && observed.is_none() {
-        // Without packets nobody knows.
+        // Without packets the verdict is unknown.
         return Vec::new();
     }
     let case = Case { network, test, forecast, observed, packets_decide };
@@ -59,7 +59,7 @@ pub fn judge(network: &Network, test: &TestCase, forecast: &Forecast, observed: 
     about_packets.into_iter().chain(case.verdict()).chain(case.ways()).chain(case.rule()).collect()
 }
 
-/// Whether real packets alone have the answer: guests on the way have rules of their own, or the file wants it so.
+/// Whether only real packets can give the verdict: guests on the path have rules of their own, or the file asks for it.
 pub fn packets_decide(test: &TestCase, forecast: &Forecast) -> bool {
     test.packets_only || !forecast.guest_rules.is_empty()
 }
@@ -69,12 +69,12 @@ struct Case<'a> {
     test: &'a TestCase,
     forecast: &'a Forecast,
     observed: Option<&'a Observed>,
-    /// The packets' answer counts in place of the model's.
+    /// Whether the packets' answer replaces the model's.
     packets_decide: bool,
 }
 
 impl<'a> Case<'a> {
-    /// The packets' answer, where it counts in place of the model's.
+    /// The packets' answer, where it replaces the model's.
     fn decided(&self) -> Option<&'a Observed> {
         self.observed.filter(|_| self.packets_decide)
     }
@@ -82,13 +82,13 @@ impl<'a> Case<'a> {
     /// Whether the model and the packets disagree on whether it arrives.
     fn differs_in_verdict(&self) -> bool {
         let (foretold, Some(observed)) = (self.forecast.verdict, self.observed) else { return false };
-        // Where the answer goes to another machine, its asker sees none.
+        // Where the answer goes to another machine, the asking one gets none.
         let astray = [foretold, observed.verdict] == [Verdict::WrongHost, Verdict::Blocked];
-        // Of flows that fare differently the packets were one.
+        // Where flows get different verdicts, the packets were only one of them.
         !self.packets_decide && observed.verdict != foretold && foretold != Verdict::Depends && !astray
     }
 
-    /// That the packets go another way than the model says.
+    /// The problem that packets took another path than the model's.
     fn other_way(&self) -> Option<Problem> {
         let observed = self.observed.filter(|_| !self.packets_decide)?;
         let arrived = observed.verdict == Verdict::Reachable;
@@ -103,7 +103,7 @@ impl<'a> Case<'a> {
         Some(Problem { kind: ProblemKind::Defect, text })
     }
 
-    /// The ways that the packet may go.
+    /// The paths that the packet may take.
     fn courses(&self) -> Vec<Course<'_>> {
         if let Some(Observed { verdict, via, via_return, .. }) = self.decided() {
             let course = |(via, via_return)| Course { arrives: *verdict == Verdict::Reachable, via, via_return };
@@ -120,7 +120,7 @@ impl<'a> Case<'a> {
         branches.iter().map(course).collect()
     }
 
-    /// What the file expects, what the model says and what the packets did, where these are not one.
+    /// Expectation, model and packets, where these differ.
     fn verdict(&self) -> Option<Problem> {
         let Case { test: TestCase { expect, .. }, forecast, observed, .. } = self;
         let counts = self.decided().map_or(forecast.verdict, |observed| observed.verdict);
@@ -146,7 +146,7 @@ impl<'a> Case<'a> {
         Some(Problem { kind: if defect { ProblemKind::Defect } else { ProblemKind::Verdict }, text })
     }
 
-    /// The verdict, and what the packet ends with.
+    /// The model's verdict, and the reason of a drop.
     fn foretold(&self) -> String {
         let Forecast { verdict, dropped, branches, .. } = self.forecast;
         match verdict {
@@ -184,7 +184,7 @@ impl<'a> Case<'a> {
             {
                 let wanted = self.names(wanted);
                 let mut rest = taken.iter();
-                // In order: each is looked for behind the one before it.
+                // In order: each is searched after the one before it.
                 if !wanted.iter().all(|machine| rest.any(|taken| taken == machine)) {
                     texts.push(format!("expected the {what} to go {}, but {}", way(&wanted), who(&way(taken))));
                 }
@@ -198,7 +198,7 @@ impl<'a> Case<'a> {
         texts.into_iter().map(|text| Problem { kind: ProblemKind::Way, text }).collect()
     }
 
-    /// What denied a blocked packet, or was among those that let a reachable one through.
+    /// The rule that denied a blocked packet, or the rules that let a reachable one through.
     fn rule(&self) -> Option<Problem> {
         let wanted = self.test.rule.as_ref().filter(|_| !self.test.packets_only)?;
         let verdict = self.decided().map_or(self.forecast.verdict, |decided| decided.verdict);
@@ -218,7 +218,7 @@ impl<'a> Case<'a> {
     }
 }
 
-/// One way that the packet may go.
+/// One path that the packet may take.
 struct Course<'a> {
     arrives: bool,
     via: &'a [String],
@@ -226,7 +226,7 @@ struct Course<'a> {
 }
 
 impl<'a> Course<'a> {
-    /// Where the packets were seen to go another way: which direction, the way foretold and the way seen.
+    /// The direction in which packets took another path, the model's path and the path seen.
     fn unlike<'b>(&self, observed: &'b Observed) -> Option<(&'static str, &'a [String], &'b [String])> {
         let ways = [("there", self.via, &observed.via), ("back", self.via_return, &observed.via_return)];
         ways.into_iter().find_map(|(which, foretold, seen)| {

@@ -1,7 +1,7 @@
-//! Kinds of packets that no rule tells apart, so that one packet of each answers for all.
+//! Kinds of packets that no rule distinguishes, so that one packet of each answers for all.
 //!
-//! One idea: the answer to "who reaches whom on which port?" can only change where a port range of some rule begins or
-//! ends. Source ports are left at a guest's own choice.
+//! One idea: reachability on a port can only change where a port range of some rule begins or ends. The source port is
+//! the guest's own choice.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::model::{Network, PortRange};
 
 use super::query::Probe;
 
-/// A packet and, for TCP and UDP, the last of the destination ports that it stands for.
+/// A packet and, for TCP and UDP, the last destination port of the range that it stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Traffic {
@@ -21,7 +21,8 @@ pub struct Traffic {
     last: u16,
 }
 
-/// The ports at which the rules of a network may change their minds: where a range begins, and behind its end.
+/// The ports at which a network's rules may decide differently: the first port of each range, and the one after its
+/// last.
 pub fn boundaries(network: &Network) -> BTreeSet<u16> {
     let rules = network.network_security_groups.iter().flat_map(|nsg| &nsg.rules).map(|rule| &rule.destination_ports);
     let admin = network.rule_collections().flat_map(|(_, collection)| &collection.rules);
@@ -35,14 +36,14 @@ pub fn boundaries(network: &Network) -> BTreeSet<u16> {
         .collect()
 }
 
-/// What to ask about: one kind of packet, or all that the rules of this network and these boundaries tell apart.
+/// What to ask about: one kind of packet, or all that this network's rules and these boundaries distinguish.
 pub fn traffic(network: &Network, probe: Option<Probe>, mut others: BTreeSet<u16>) -> Vec<Traffic> {
     others.extend(boundaries(network));
     probe.map_or_else(|| Traffic::all(others), |probe| vec![Traffic::only(probe)])
 }
 
 impl Traffic {
-    /// Just this packet.
+    /// Only this packet.
     fn only(probe: Probe) -> Self {
         let last = match probe {
             Probe::Ping => 0,

@@ -1,4 +1,4 @@
-//! Where an object of the network stands in the topology file: `virtualNetworks[0].subnets[1]`.
+//! The place of an object in the topology file: `virtualNetworks[0].subnets[1]`.
 
 use crate::compile::RuleOwner;
 use crate::model::{CollectionIx, Network, NicIx, NsgIx, RouteTableIx, SubnetIx, VnetIx};
@@ -14,7 +14,7 @@ pub(super) fn subnet(subnet: SubnetIx) -> String {
 /// A VNet's own link to another, where the file has it.
 pub(super) fn link(network: &Network, own: VnetIx, remote: VnetIx) -> Option<String> {
     let mut at = network.vnet(own).peerings.iter().position(|link| link.remote == remote && !link.implied)?;
-    // The file has lost links among the others.
+    // The file also lists links whose remote network was deleted.
     for lost in network.lost_links.iter().filter(|lost| lost.vnet == own) {
         at += usize::from(lost.place <= at);
     }
@@ -33,7 +33,7 @@ pub(super) fn nsg(nsg: NsgIx) -> String {
     format!("networkSecurityGroups[{}]", nsg.0)
 }
 
-/// A rule, by its place among its owner's.
+/// A rule, by its index among its owner's rules.
 pub(super) fn rule(owner: RuleOwner, rule: usize) -> String {
     match owner {
         RuleOwner::Nsg(nsg) => format!("{}.securityRules[{rule}]", self::nsg(nsg)),

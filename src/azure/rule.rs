@@ -1,14 +1,14 @@
 //! The rules of `docs/rules`: one file a family, one heading of the third level a rule.
 //!
-//! The files are Markdown for people. What is read from them here is only their outline: the title, the ids, and what
-//! stands between two headings. [`Rule::plain`] leaves out the marks of Markdown for a terminal.
+//! The files are Markdown for people. Only their outline is parsed: the title, the ids, and the text between two
+//! headings. [`Rule::plain`] removes the Markdown for a terminal.
 
 use std::sync::LazyLock;
 
 /// The rules of one subject.
 #[derive(Debug)]
 pub struct Family {
-    /// As ids begin: `PEER`.
+    /// The prefix of its ids: `PEER`.
     pub name: String,
     /// `Peering`.
     pub title: String,
@@ -20,13 +20,13 @@ pub struct Family {
 pub struct Rule {
     /// `PEER-05`.
     pub id: String,
-    /// What it says, in Markdown.
+    /// Its text, in Markdown.
     pub text: String,
     /// Its grade, its sources and its switch, in Markdown, a line each: `*Documented*: [faq](sources.md#faq).`
     pub basis: Vec<String>,
 }
 
-/// In the order of a packet's way: fabric and addresses first, limits and scenarios last.
+/// In the order of a packet's path: fabric and addresses first, limits and scenarios last.
 const PAGES: [&str; 26] = [
     include_str!("../../docs/rules/fab.md"),
     include_str!("../../docs/rules/adr.md"),
@@ -62,19 +62,19 @@ pub fn families() -> &'static [Family] {
     &FAMILIES
 }
 
-/// The rule with this id, however its letters are written.
+/// The rule with this id, without regard to case.
 pub fn rule(id: &str) -> Option<&'static Rule> {
     families().iter().flat_map(|family| &family.rules).find(|rule| rule.id.eq_ignore_ascii_case(id))
 }
 
 impl Rule {
-    /// What it says, then its grade, sources and switch, without the marks of Markdown.
+    /// Its text, then its grade, sources and switch, without Markdown.
     pub fn plain(&self) -> String {
         let basis = self.basis.iter().map(|line| plain(line));
         [plain(&self.text)].into_iter().chain(basis).collect::<Vec<_>>().join("\n\n")
     }
 
-    /// The beginning of its text: the first sentence, as a listing shows it.
+    /// The first sentence of its text, for a listing.
     pub fn first_sentence(&self) -> String {
         let text = plain(self.text.lines().next().unwrap_or_default());
         match text.find(". ") {
@@ -83,7 +83,7 @@ impl Rule {
         }
     }
 
-    /// The keys of the documents that it names.
+    /// The keys of its sources.
     pub fn sources(&self) -> Vec<&str> {
         let mut keys: Vec<_> = self.basis.iter().chain([&self.text]).flat_map(|text| links(text)).collect();
         keys.sort_unstable();
@@ -102,7 +102,7 @@ fn family(page: &'static str) -> Family {
     }
 }
 
-/// What stands below one heading; a heading of the second level begins what is common to the rules after it.
+/// The rule below one heading; a heading of the second level begins text that is common to the rules after it.
 fn section(text: &str) -> Rule {
     let (id, body) = text.split_once('\n').unwrap_or((text, ""));
     let body = body.split("\n## ").next().unwrap_or_default().trim();
@@ -115,7 +115,7 @@ fn section(text: &str) -> Rule {
     Rule { id: id.trim().to_owned(), text: text.join("\n\n"), basis: basis.into_iter().map(str::to_owned).collect() }
 }
 
-/// Without emphasis, and with a link's words alone. Code keeps its stars and brackets.
+/// Removes emphasis and keeps only a link's words. Code keeps its stars and brackets.
 fn plain(markdown: &str) -> String {
     let mut code = false;
     let mut text = String::new();
@@ -129,7 +129,7 @@ fn plain(markdown: &str) -> String {
     text.lines().map(unemphasised).collect::<Vec<_>>().join("\n")
 }
 
-/// A line of a rule's basis begins with an emphasised word; nothing else is emphasised by a single star.
+/// A line of a rule's basis begins with an emphasised word; no other text uses a single star.
 fn unemphasised(line: &str) -> String {
     if line.starts_with('*') { line.replace('*', "") } else { line.to_owned() }
 }
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(ids.len(), all);
     }
 
-    /// Scenarios are proofs of other rules; all else says how sure it is.
+    /// Scenarios prove other rules; every other rule has a grade.
     #[test]
     fn every_rule_has_a_grade() {
         let ungraded: Vec<_> = families()

@@ -1,8 +1,8 @@
-//! A moment as a date and a time of day in UTC, which leap seconds do not exist for.
+//! A moment as a date and a time of day in UTC, without leap seconds.
 
 use std::fmt;
 
-/// Prints itself as RFC 3339 has it, with microseconds: `2026-11-21T09:12:13.123456Z`.
+/// Displayed as in RFC 3339, with microseconds: `2026-11-21T09:12:13.123456Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Utc {
     pub year: u64,

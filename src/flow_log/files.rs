@@ -1,8 +1,8 @@
-//! One flow log's files: a file an hour and interface, each at all times whole JSON, and no more than there is room for.
+//! One flow log's files: a file for each hour and interface, always whole JSON, and in total within a size limit.
 //!
-//! One idea: a file is never written to. A copy with one record more is made beside it and renamed onto it, so that
-//! whoever reads has one whole file or the next, whether the daemon is killed or the disk is full. One that a crash of the
-//! system tore is mended on the way. Old hours go whole.
+//! One idea: a file is never changed in place. A copy with one more record is written beside it and renamed onto it. A
+//! reader therefore sees either the old or the new whole file, even if the daemon is killed or the disk is full. A file
+//! that a system crash tore is repaired before the next write. Old hours are deleted as a whole.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -19,14 +19,14 @@ use super::{LoggedRecord, hour};
 const FIRST_LINE: &str = "{\"records\":[\n";
 const LAST_LINE: &str = "\n]}\n";
 
-/// What its files are called.
+/// The name of its files.
 const FILE: &str = "PT1H.json";
-/// What the next one of it is called while it is written.
+/// The name of a file's next version while it is written.
 const NEXT: &str = "PT1H.json.next";
 
 const DAY_MICROS: u64 = 86_400 * 1_000_000;
 
-/// Where one flow log's records go.
+/// The directory of one flow log's records.
 #[derive(Debug)]
 pub(crate) struct Shelf {
     name: String,
@@ -34,7 +34,7 @@ pub(crate) struct Shelf {
     retention_days: Option<u16>,
     /// Bytes.
     room: u64,
-    /// The log's own directory, and the bytes of each hour in it; none before the first record.
+    /// The log's own directory, and the size of each hour in it; None before the first record.
     hours: Option<Hours>,
     records: u64,
     lost: u64,
@@ -42,7 +42,7 @@ pub(crate) struct Shelf {
     error: Option<String>,
 }
 
-/// How the records of one cut fare.
+/// The results of one cut's records.
 #[derive(Debug, Default)]
 struct Cut {
     written: bool,
@@ -63,12 +63,12 @@ impl Shelf {
         Self { name, storage, retention_days, room, hours: None, records, lost, cut, error }
     }
 
-    /// Whether another shelf is the same log's.
+    /// Whether another shelf belongs to the same log.
     pub(crate) fn continues_in(&self, other: &Self) -> bool {
         self.name.eq_ignore_ascii_case(&other.name) && self.storage == other.storage
     }
 
-    /// Goes on counting where another one was.
+    /// Takes over another shelf's counters.
     pub(crate) fn take_over(&mut self, before: &Self) {
         (self.records, self.lost, self.error) = (before.records, before.lost, before.error.clone());
     }
@@ -86,7 +86,7 @@ impl Shelf {
         self.lost
     }
 
-    /// Why those of the last cut could not.
+    /// Why records of the last cut could not be written.
     pub(crate) fn error(&self) -> Option<String> {
         self.error.clone()
     }
@@ -104,7 +104,7 @@ impl Shelf {
         }
     }
 
-    /// Ends a cut. What goes wrong for many cuts is said once, and once more when it is over.
+    /// Ends a cut. A failure over several cuts is logged once, and so is its end.
     pub(crate) fn end_cut(&mut self) {
         let Cut { written, error } = std::mem::take(&mut self.cut);
         let (name, lost) = (&self.name, self.lost);
@@ -145,7 +145,7 @@ impl Shelf {
 }
 
 impl Hours {
-    /// What an earlier daemon left counts too.
+    /// Files of an earlier daemon count too.
     fn read(directory: PathBuf) -> io::Result<Self> {
         let mut bytes = BTreeMap::new();
         let mut level = vec![(directory.clone(), String::new())];
@@ -170,7 +170,7 @@ impl Hours {
         self.bytes.values().sum()
     }
 
-    /// Removes whole hours, the oldest first, but never the one that is written now.
+    /// Removes whole hours, the oldest first, but never the current one.
     fn make_room(&mut self, room: u64, oldest: Option<&str>, now: &str) -> io::Result<()> {
         while let Some(hour) = self.bytes.keys().next().filter(|hour| *hour != now).cloned() {
             let is_old = oldest.is_some_and(|oldest| hour.as_str() < oldest);
@@ -183,15 +183,15 @@ impl Hours {
         Ok(())
     }
 
-    /// Its files and the directories that this leaves empty, nothing else.
+    /// Removes its files and the directories that become empty, nothing else.
     fn remove(&self, hour: &str) -> io::Result<()> {
         let path = self.directory.join(hour);
         for file in files(&path)? {
             fs::remove_file(&file)?;
-            // What a daemon that was killed left; mostly there is none.
+            // A killed daemon may have left one; usually there is none.
             let _ = fs::remove_file(file.with_file_name(NEXT));
             let above = file.ancestors().skip(1).take_while(|above| above.starts_with(&self.directory));
-            // The first that is not empty ends it.
+            // The first directory that is not empty ends the loop.
             let _ = above.map(fs::remove_dir).take_while(Result::is_ok).count();
         }
         Ok(())
@@ -205,7 +205,7 @@ fn files(hour: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files.filter(|file| file.exists()).collect())
 }
 
-/// What is in a directory; nothing in one that is not there.
+/// A directory's entries; none if it does not exist.
 fn names(directory: &Path) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -214,7 +214,7 @@ fn names(directory: &Path) -> io::Result<Vec<String>> {
     entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
 }
 
-/// Adds a record to a file, and returns by how many bytes it has grown.
+/// Adds a record to a file, and returns the file's growth in bytes.
 fn append(path: &Path, record: &str) -> io::Result<u64> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
@@ -230,13 +230,13 @@ fn append(path: &Path, record: &str) -> io::Result<u64> {
         Ok(end.saturating_sub(length))
     });
     if written.is_err() {
-        // It takes the room that is missing.
+        // A failed copy uses disk space that is missing.
         let _ = fs::remove_file(&next);
     }
     written
 }
 
-/// Writes the whole records of a file and one more to another, and returns that one's length.
+/// Writes a file's whole records and one more to another file, and returns the new length.
 fn write_next(next: &Path, before: Option<&File>, length: u64, record: &str) -> io::Result<u64> {
     let mut file = File::create(next)?;
     let (records, text) = match before.map_or(Ok(0), |before| end_of_records(before, length))? {
@@ -244,7 +244,7 @@ fn write_next(next: &Path, before: Option<&File>, length: u64, record: &str) -> 
         end => (end, format!(",\n{record}{LAST_LINE}")),
     };
     if let Some(before) = before {
-        // The system copies it without us: see `io::copy`.
+        // The kernel copies it: see `io::copy`.
         io::copy(&mut before.take(records), &mut file)?;
     }
     file.write_all(text.as_bytes())?;
@@ -261,7 +261,7 @@ fn end_of_records(file: &File, length: u64) -> io::Result<u64> {
             return Ok(length - last_line);
         }
     }
-    // A write was torn: what comes before it is whole.
+    // A write was torn: the text before it is whole.
     let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
     file.read_exact_at(&mut bytes, 0)?;
     let Some(lines) = bytes.strip_prefix(FIRST_LINE.as_bytes()) else { return Ok(0) };
@@ -312,7 +312,7 @@ mod tests {
         }
     }
 
-    /// As where the disk is full: what is there stays as it is, and the next record is written once there is room.
+    /// As with a full disk: the file stays unchanged, and the next record is written once there is space.
     #[test]
     fn a_file_that_cannot_be_written_stays_whole() {
         let dir = tempfile::tempdir().unwrap();

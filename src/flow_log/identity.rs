@@ -1,12 +1,12 @@
-//! What a lab's objects are called in flow logs: GUIDs, ARM ids and MAC addresses.
+//! The identifiers of a lab's objects in flow logs: GUIDs, ARM ids and MAC addresses.
 //!
-//! One idea: Azure hands these out and keeps them for an object's life. A lab has nobody to hand them out, so they follow
-//! from names alone, by a hash that never changes: the same today, tomorrow and on another machine.
+//! One idea: Azure allocates these and keeps them for an object's life. A lab has no allocator, so they are computed
+//! from names alone, by a hash that never changes: the same on every day and every machine.
 
 use crate::compile::Sender;
 use crate::model::{FlowLog, FlowLogTarget, Macs, Network, PLATFORM_NODE, VnetIx, mac_owner, stable_hash};
 
-/// Who hands out what one lab's objects are called.
+/// The identifiers of one lab's objects.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Identities<'a>(pub(super) &'a Network);
 
@@ -16,7 +16,7 @@ impl Identities<'_> {
         guid(&self.0.name, "subscriptions", "")
     }
 
-    /// The ARM id of something that is called `virtualNetworks/hub/subnets/app`.
+    /// The ARM id of an object: `virtualNetworks/hub/subnets/app`.
     pub(super) fn arm_id(self, name: &str) -> String {
         let (subscription, group) = (self.subscription(), &self.0.name);
         format!("/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Network/{name}")
@@ -30,13 +30,13 @@ impl Identities<'_> {
             FlowLogTarget::Vnet(vnet) => region(vnet),
             FlowLogTarget::Subnet(subnet) => region(subnet.vnet),
             FlowLogTarget::Nic(nic) => region(self.0.nic(nic).subnet.vnet),
-            // A group is in no region of its own here.
+            // A security group has no region here.
             FlowLogTarget::Nsg(..) => virtual_networks.first().map_or("", |vnet| vnet.location.as_str()),
         };
         format!("NETWORKWATCHER_{}", region.to_uppercase())
     }
 
-    /// The MAC addresses of all who send, in their order (ADR-15); interfaces, which come first, have their own.
+    /// The MAC addresses of all senders, in their order (ADR-15); interfaces come first and have their own.
     pub(super) fn macs(self, senders: impl Iterator<Item = Sender>) -> Vec<(Sender, String)> {
         let mut macs = Macs::default();
         let mut mac = |sender| {
@@ -47,15 +47,15 @@ impl Identities<'_> {
     }
 }
 
-/// Of a lab's object, by its kind in ARM's spelling and its name without regard to case (ARM-03).
+/// The GUID of an object, by its kind in ARM's spelling and its name without regard to case (ARM-03).
 pub(super) fn guid(lab: &str, kind: &str, name: &str) -> String {
-    // Version 8 and the variant of RFC 9562: made from a hash of one's own.
+    // Version 8 and the variant of RFC 9562: a custom hash.
     let bits = stable_hash(&[lab, kind, name]) & !(0xf << 76) & !(0x3 << 62) | 0x8 << 76 | 0x2 << 62;
     let digits = format!("{bits:032x}");
     [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
 }
 
-/// What a log watches, as the end of an ARM id.
+/// A log's target, as the end of an ARM id.
 pub fn target_name(network: &Network, target: FlowLogTarget) -> String {
     match target {
         FlowLogTarget::Nsg(nsg, _) => {
@@ -72,7 +72,7 @@ pub fn target_name(network: &Network, target: FlowLogTarget) -> String {
     }
 }
 
-/// Names do not change with the file's order.
+/// A sender's key for the hash: names do not depend on the file's order.
 fn owner(network: &Network, sender: Sender) -> (String, String) {
     match sender {
         Sender::Nic(nic) => {
@@ -83,7 +83,7 @@ fn owner(network: &Network, sender: Sender) -> (String, String) {
             (format!("virtualNetworks/{}", network.vnet(subnet.vnet).name), network.subnet(subnet).name.clone())
         }
         Sender::Internet => ("internet".to_owned(), String::new()),
-        // Nobody logs what they say themselves.
+        // These have no flow logs of their own.
         Sender::Gateway(gateway) => (network.gateway(gateway).name.clone(), String::new()),
         Sender::Tunnel(tunnel) => (network.connection(tunnel).name.clone(), String::new()),
         Sender::Platform(_) => (PLATFORM_NODE.to_owned(), String::new()),

@@ -1,4 +1,4 @@
-//! One flow log: what its records and files are called, and which lines are in it.
+//! One flow log: the names in its records and files, and the lines that it contains.
 
 use std::path::{Path, PathBuf};
 
@@ -9,18 +9,18 @@ use super::identity::{Identities, guid, target_name};
 use super::record::{FlowLogRecord, FlowRecords, Groups, NsgProperties, NsgRecord};
 use super::tuple::Moment;
 
-/// Who decided where no security group and no administrator did.
+/// The deciding rule where neither a security group nor an administrator has one.
 const PLATFORM: (&str, &str) = ("00000000-0000-0000-0000-000000000000", "platformrule");
 
-/// Kinds, in ARM's spelling.
+/// Resource kinds, in ARM's spelling.
 const NSGS: &str = "networkSecurityGroups";
 const MANAGERS: &str = "networkManagers";
 
-/// One flow log, as its records name it.
+/// One flow log, with the names in its records.
 #[derive(Debug)]
 pub(super) struct Log {
     kind: Kind,
-    /// The lab that hands out what objects are called.
+    /// The lab's GUID, from which object GUIDs are computed.
     lab: String,
     guid: String,
     id: String,
@@ -35,7 +35,7 @@ enum Kind {
     Flows,
 }
 
-/// A line, and under which headings it stands.
+/// A line, and its group headings in the record.
 pub(super) struct Line {
     pub(super) acl: String,
     pub(super) rule: String,
@@ -71,7 +71,7 @@ impl Log {
 }
 
 impl Log {
-    /// What it has to say, if it is about this: a security group's log tells what that group decided.
+    /// The line for a moment, if the log covers it: a security group's log covers only what that group decided.
     pub(super) fn line(&self, rule: Option<RuleNames<'_>>, moment: &Moment) -> Option<Line> {
         match &self.kind {
             Kind::Nsg { group, version } => {
@@ -119,7 +119,7 @@ impl Log {
         record.expect("strings and numbers alone are always JSON")
     }
 
-    /// Who decided, and by which rule (ADM-04).
+    /// The deciding owner and rule (ADM-04).
     fn decider(&self, rule: Option<RuleNames<'_>>) -> (String, String) {
         let Some(RuleNames { owner, name }) = rule else {
             let (acl, rule) = PLATFORM;

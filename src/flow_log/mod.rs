@@ -1,9 +1,9 @@
-//! Flow logs: what happened to flows, as the records that Azure's Network Watcher writes (DIAG-07, DIAG-08, DIAG-09).
+//! Flow logs: flow events, as the records that Azure's Network Watcher writes (DIAG-07, DIAG-08, DIAG-09).
 //!
-//! One idea: a flow needs no memory here until it is told of as continuing. Its first tuple has no counters and its last
-//! has what its record counted, so only a flow that lasts for minutes is remembered, with what was told of it already: a
-//! difference is exact even where that memory was full. Time is an argument and files are somebody else's: each
-//! [`FlowLogs::cut`] gives whole records and where they belong.
+//! One idea: a flow needs no memory here until it is reported as continuing. Its first tuple has no counters and its
+//! last one has the flow record's, so only flows that last for minutes are remembered, with what was already reported.
+//! The reported total is exact even where that memory was full. Time is an argument, and the caller writes the files:
+//! each [`FlowLogs::cut`] returns whole records and where they belong.
 
 pub(crate) mod files;
 mod identity;
@@ -28,7 +28,7 @@ use tuple::{Exchange, Moment, State};
 
 pub use identity::target_name;
 
-/// Flows that go on and are remembered at a time: 32 MiB at most.
+/// Continuing flows remembered at a time: 32 MiB at most.
 const CONTINUING: usize = 1 << 18;
 /// Tuples of one cut: about 8 MiB.
 const TUPLES: usize = 100_000;
@@ -41,7 +41,7 @@ pub struct FlowLogs {
     interfaces: HashMap<NicId, Interface>,
     pending: BTreeMap<(usize, NicId), Groups>,
     tuples: usize,
-    /// Refused since the last cut: a repeated attempt is told of once.
+    /// Flows refused since the last cut: repeated attempts are reported once.
     refused: HashSet<(NicId, Direction, Tuple)>,
     continuing: HashMap<Flow, Reported>,
     looks: u64,
@@ -54,7 +54,7 @@ struct Interface {
     logs: Vec<usize>,
 }
 
-/// What makes it the same flow: another one may have its ends later.
+/// A flow's identity: another one may have the same tuple later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Flow {
     nic: NicId,
@@ -63,12 +63,12 @@ struct Flow {
     begun: Timestamp,
 }
 
-/// What was told of a flow that goes on.
+/// What was reported of a continuing flow.
 #[derive(Clone, Copy, Debug)]
 struct Reported {
     at: Timestamp,
     exchange: Exchange,
-    /// In which look at all records it was last met.
+    /// The last scan of all records that found it.
     look: u64,
 }
 
@@ -96,21 +96,21 @@ pub struct LoggedRecord {
 }
 
 impl LoggedRecord {
-    /// The file for it, from the log's directory: Azure writes one an hour and interface.
+    /// The record's file, below the log's directory: Azure writes one for each hour and interface.
     pub fn file(&self) -> PathBuf {
         Path::new(&self.hour).join("m=00").join(format!("macAddress={}", self.mac)).join("PT1H.json")
     }
 }
 
-/// `y=2026/m=11/d=21/h=12`: in the order of time.
+/// `y=2026/m=11/d=21/h=12`: sorts in the order of time.
 pub fn hour(unix_micros: u64) -> String {
     let Utc { year, month, day, hour, .. } = Utc::from_unix_micros(unix_micros);
     format!("y={year:04}/m={month:02}/d={day:02}/h={hour:02}")
 }
 
 impl FlowLogs {
-    /// Goes by another network from now on. What is pending belongs to the logs before: cut first. Flows of interfaces that
-    /// stay in a log go on in it.
+    /// Uses another network from now on. Pending records belong to the logs before: cut first. Flows of interfaces that
+    /// stay in a log continue in it.
     pub fn keep_to(&mut self, network: &Network, compiled: &Compiled) {
         let identities = Identities(network);
         self.logs = network.flow_logs.iter().map(|log| Log::new(identities, log)).collect();
@@ -126,13 +126,12 @@ impl FlowLogs {
         self.continuing.retain(|flow, _| self.interfaces.contains_key(&flow.nic));
     }
 
-    /// Nobody is logged.
+    /// Whether no interface is logged.
     pub fn is_idle(&self) -> bool {
         self.interfaces.is_empty()
     }
 
-    /// Takes down what happened; `now` and the clock that turns the workers' time into microseconds since 1970 are the
-    /// caller's.
+    /// Adds an event. The caller passes `now` and the clock that turns the workers' time into microseconds since 1970.
     pub fn note<'a>(
         &mut self,
         event: &FlowEvent,
@@ -143,9 +142,10 @@ impl FlowLogs {
         let (record, at, state) = match event {
             FlowEvent::Begun(record) => (*record, record.begun, State::Begun),
             FlowEvent::Ended(record) => {
-                let before = self.continuing.remove(&Flow::of(record)).map(|told| told.exchange);
+                let before = self.continuing.remove(&Flow::of(record)).map(|reported| reported.exchange);
                 let exchange = Exchange::of(record).since(before.unwrap_or_default());
-                // A closed connection lingers; any other ends when it is found to have been idle for too long.
+                // A closed connection's record lingers; any other flow ends when it is found to have been idle for too
+                // long.
                 let at = if record.state == FlowState::Closed { record.last } else { now };
                 (*record, at, State::Ended(exchange))
             }
@@ -156,18 +156,18 @@ impl FlowLogs {
                 (denial.unbegun(), denial.at, State::Denied)
             }
         };
-        self.tell(&record, state, clock(at), names);
+        self.add(&record, state, clock(at), names);
     }
 
-    /// Begins a look at all records, which keeps what is remembered in step with them.
+    /// Begins a scan of all records, which forgets flows that are gone.
     pub fn look(&mut self) {
         self.looks += 1;
         let oldest = self.looks.saturating_sub(2);
-        // Two looks: the end of one that was not met may still be on its way.
-        self.continuing.retain(|_, told| told.look >= oldest);
+        // Two scans: the end event of a flow that was not found may still come.
+        self.continuing.retain(|_, reported| reported.look >= oldest);
     }
 
-    /// A record that is there: told of as continuing once `every` has passed since it was told of last.
+    /// Adds a record that a scan found: it is reported as continuing once `every` has passed since its last report.
     pub fn go_on<'a>(
         &mut self,
         record: &FlowRecord,
@@ -176,18 +176,18 @@ impl FlowLogs {
         clock: impl Fn(Timestamp) -> u64,
         names: impl Fn(RuleId) -> Option<RuleNames<'a>>,
     ) {
-        // One that is closed ends soon, with what it counted.
+        // A closed flow ends soon, with its counters.
         let over = record.refused || record.state == FlowState::Closed;
         if over || !self.interfaces.contains_key(&record.nic) {
             return;
         }
         let flow = Flow::of(record);
         let look = self.looks;
-        let before = self.continuing.get_mut(&flow).map(|told| {
-            told.look = look;
-            *told
+        let before = self.continuing.get_mut(&flow).map(|reported| {
+            reported.look = look;
+            *reported
         });
-        let since = before.map_or(record.begun, |told| told.at);
+        let since = before.map_or(record.begun, |reported| reported.at);
         if u128::from(now.0.saturating_sub(since.0)) < every.as_nanos() {
             return;
         }
@@ -197,11 +197,11 @@ impl FlowLogs {
         }
         let exchange = Exchange::of(record);
         self.continuing.insert(flow, Reported { at: now, exchange, look });
-        let news = exchange.since(before.map(|told| told.exchange).unwrap_or_default());
-        self.tell(record, State::Continuing(news), clock(now), names);
+        let news = exchange.since(before.map(|reported| reported.exchange).unwrap_or_default());
+        self.add(record, State::Continuing(news), clock(now), names);
     }
 
-    /// The records of what was told since the last cut.
+    /// The records of everything added since the last cut.
     pub fn cut(&mut self, unix_micros: u64) -> Vec<LoggedRecord> {
         self.tuples = 0;
         self.refused.clear();
@@ -217,17 +217,17 @@ impl FlowLogs {
         pending.filter_map(record).collect()
     }
 
-    /// What found no room and is in no log, since the start.
+    /// The number of tuples without space that are in no log, since the start.
     pub fn omitted(&self) -> u64 {
         self.omitted
     }
 
     fn is_first_attempt(&mut self, nic: NicId, direction: Direction, tuple: Tuple) -> bool {
-        // Without room every attempt is one: tuples are bounded, too.
+        // With the set full, every attempt counts as the first: tuples are bounded, too.
         self.refused.len() >= TUPLES || self.refused.insert((nic, direction, tuple))
     }
 
-    fn tell<'a>(
+    fn add<'a>(
         &mut self,
         record: &FlowRecord,
         state: State,
@@ -235,7 +235,7 @@ impl FlowLogs {
         names: impl Fn(RuleId) -> Option<RuleNames<'a>>,
     ) {
         let Some(interface) = self.interfaces.get(&record.nic) else { return };
-        // The last one that allowed it, or the only one that denied it (NSG-10).
+        // The last rule that allowed it, or the only one that denied it (NSG-10).
         let rule = record.rules.iter().last().and_then(names);
         let moment = Moment { unix_micros, direction: record.admitted, tuple: record.tuple, state };
         for log in &interface.logs {

@@ -1,10 +1,10 @@
-//! Records as Azure writes them: field for field DIAG-07 and DIAG-08, in the order that its documents show.
+//! Records as Azure writes them: the fields of DIAG-07 and DIAG-08, in the order of its documents.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// Tuples by who decided and by rule.
+/// Tuples by the deciding owner, and by rule.
 pub(super) type Groups = BTreeMap<String, BTreeMap<String, Vec<String>>>;
 
 /// One minute of one interface in a security group's log.

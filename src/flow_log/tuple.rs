@@ -4,7 +4,7 @@ use crate::dataplane::{Direction, FlowRecord, Traffic};
 use crate::model::NsgLogVersion;
 use crate::wire::{Protocol, Tuple};
 
-/// What is told of a flow at a moment.
+/// One event of a flow, at a moment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moment {
     pub(super) unix_micros: u64,
@@ -17,13 +17,13 @@ pub(super) struct Moment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Begun,
-    /// Since it was told of last (DIAG-09).
+    /// Since its last report (DIAG-09).
     Continuing(Exchange),
     Ended(Exchange),
     Denied,
 }
 
-/// What went from the flow's source to its destination, and back; headers are counted (DIAG-09).
+/// The traffic from the flow's source to its destination, and back; headers are counted (DIAG-09).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Exchange {
     pub(super) there: Traffic,
@@ -54,7 +54,7 @@ impl Exchange {
 }
 
 impl Moment {
-    /// For a security group's log, which tells of TCP and UDP alone; in version 1 of beginnings alone.
+    /// The tuple in a security group's log, which covers TCP and UDP only; version 1 has only begun and denied flows.
     pub(super) fn in_nsg_log(&self, version: NsgLogVersion) -> Option<String> {
         let protocol = match self.tuple.protocol {
             Protocol::TCP => 'T',
@@ -74,7 +74,7 @@ impl Moment {
         }
     }
 
-    /// For the log of a virtual network, a subnet or an interface. Nothing is encrypted in a lab.
+    /// The tuple in the log of a virtual network, a subnet or an interface. Nothing is encrypted in a lab.
     pub(super) fn in_flow_log(&self) -> String {
         let (state, exchange) = match self.state {
             State::Begun => ('B', Exchange::default()),

@@ -1,7 +1,7 @@
-//! What becomes of a flow that goes on already: its next packet, by the records that it has (NSG-22).
+//! What happens to the next packet of an existing flow, by the flow records that it has (NSG-22).
 //!
-//! One idea: the records are copied onto a scratch of our own and `process` goes by those, so that looking neither makes
-//! nor refreshes any. Of several flows between two ends the one that was used last is meant.
+//! One idea: the records are copied into private ones, which `process` uses. Looking neither makes nor refreshes a real
+//! record. Of several flows between two ends the last used one is taken.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ use crate::model::{Network, Verdict};
 
 use super::{Explanation, explain};
 
-/// An explanation by a real flow's records.
+/// An explanation with a real flow's records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LiveExplanation {
@@ -30,9 +30,9 @@ pub struct LiveExplanation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FollowedFlow {
-    /// `web/eth0`, whose record it is.
+    /// The interface that has the record: `web/eth0`.
     pub nic: String,
-    /// Of a ping, its identifier.
+    /// A ping's identifier.
     pub source_port: u16,
     /// Since the record was made.
     pub age_ms: u64,
@@ -40,7 +40,7 @@ pub struct FollowedFlow {
     pub idle_ms: u64,
     pub packets_sent: u64,
     pub packets_received: u64,
-    /// Flows of that kind on record.
+    /// The number of such flows that have a record.
     pub flows: usize,
 }
 
@@ -76,7 +76,7 @@ pub fn explain_live(
     })
 }
 
-/// Every flow of this kind between two ends: of its tuple only the source port is open, so each is asked for.
+/// Every flow of this kind between two ends: only the source port is unknown, so each one is looked up.
 fn flows(records: &FlowTable, ends: &Ends, probe: Probe, now: Timestamp) -> Vec<(u16, FlowRecord)> {
     let found = (0..=u16::MAX).filter_map(|port| {
         let tuple = probe.flow(ends.source_address, ends.destination.address, port);
@@ -85,7 +85,7 @@ fn flows(records: &FlowTable, ends: &Ends, probe: Probe, now: Timestamp) -> Vec<
     found.collect()
 }
 
-/// A new flow's, with this one's way in its place. What would stop a new flow does not concern this one, and is told.
+/// A new flow's explanation with this flow's path. If only a new flow would be stopped, a warning says so.
 fn explanation(names: Names<'_>, guests: &GuestRules, query: &Query, trip: &RoundTrip) -> Result<Explanation, String> {
     let fresh = explain(names.network, names.compiled, query)?;
     let mut explanation = Explanation {

@@ -1,7 +1,8 @@
-//! `explain`: does a packet get there and back, by which way, and if not, what is the smallest change that lets it?
+//! `explain`: does a packet arrive, does its answer, on which path, and if not, what is the smallest change that lets
+//! it?
 //!
-//! One idea: a fix is tried before it is named. The obstacle's cure changes a copy of the network, the copy is compiled
-//! and walked again, and whatever stands in the way next is listed as a further obstacle.
+//! One idea: a fix is tried before it is named. The diagnosis changes a copy of the network, which is compiled and
+//! walked again. Whatever drops the packet next is listed as a further obstacle.
 
 mod fixes;
 pub(super) mod live;
@@ -32,7 +33,7 @@ use reasons::reasons;
 
 pub use crate::model::Verdict;
 
-/// Obstacles listed at most: each is a compilation of the whole network.
+/// Obstacles listed at most: each one compiles the whole network.
 const MAX_OBSTACLES: usize = 8;
 
 /// The answer.
@@ -41,38 +42,38 @@ const MAX_OBSTACLES: usize = 8;
 pub struct Explanation {
     /// `web/nic0 (10.1.1.4)`.
     pub source: String,
-    /// `db/nic0 (10.2.1.10)`, or a bare address that nobody has.
+    /// `db/nic0 (10.2.1.10)`, or a bare address that no machine has.
     pub destination: String,
     /// `ping`, `tcp/443`, `udp/53`.
     pub probe: String,
     pub verdict: Verdict,
-    /// Where there are several ways, one that does not arrive, if there is one.
+    /// Where there are several paths, one that does not arrive, if there is one.
     pub forward: Path,
-    /// The answer's way; none where the question never arrives.
+    /// The answer's path; None where the request does not arrive.
     #[serde(rename = "return")]
     pub back: Option<Path>,
-    /// Every way that the hash of a flow may choose, where routes spread flows over several appliances.
+    /// Every path that a flow's hash may choose, where routes spread flows over several appliances.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub branches: Vec<Branch>,
     /// Why it is blocked.
     pub cause: Option<String>,
-    /// Why its rules decided so: which nearly matched, which came too late, what a tag stands for here.
+    /// Why the rules decided so: which nearly matched, which came too late, which ranges a tag has here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
     pub fix: Option<Fix>,
-    /// What would stand in the way next, with the fixes before it applied.
+    /// The obstacles after it, each found with the fixes before it applied.
     pub further: Vec<Obstacle>,
     pub warnings: Vec<String>,
-    /// Guests on the way whose own rules are not evaluated: what the other fields say is so if these let the packet and its
-    /// answer pass unchanged, and the verdict is `depends` until a real packet has settled it.
+    /// Guests on the path whose own rules are not evaluated. The other fields hold if these rules let the packet and
+    /// its answer pass unchanged. The verdict is `depends` until a real packet gives one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub guest_rules: Vec<GuestMet>,
-    /// What a real packet said to that: the verdict is its.
+    /// What happened to a real packet, which then gives the verdict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<PacketResult>,
 }
 
-/// One thing in the way.
+/// One cause that keeps the packet or its answer from arriving.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Obstacle {
@@ -85,21 +86,21 @@ pub struct Obstacle {
 #[serde(rename_all = "camelCase")]
 pub struct Fix {
     pub text: String,
-    /// Empty where only prose can say it.
+    /// Empty where the fix is described in words only.
     pub changes: Vec<Change>,
-    /// What to type first, where the change is one in a guest, or of a link that stands.
+    /// Commands to run first, where the change is made inside a guest or on an existing link.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub commands: Vec<String>,
-    /// Whether the changed network was compiled and the obstacle was gone.
+    /// Whether the changed network was compiled and walked, and the obstacle was gone.
     pub checked: bool,
 }
 
-/// Walks the packet and its answer, and finds what is in the way.
+/// Walks the packet and its answer, and finds what stops them.
 pub fn explain(network: &Network, compiled: &Compiled, query: &Query) -> Result<Explanation, String> {
     explain_with(network, compiled, &GuestRules::of(network), query)
 }
 
-/// The same where guests are known to have rules of their own.
+/// The same with the guests' own rules as they are known.
 pub fn explain_with(
     network: &Network,
     compiled: &Compiled,
@@ -148,7 +149,7 @@ fn explain_as_is(
 }
 
 impl Explanation {
-    /// The same past guests whose own rules are not evaluated.
+    /// The same with guests on the path whose own rules are not evaluated.
     pub(super) fn past(mut self, met: Vec<GuestMet>) -> Self {
         if !met.is_empty() {
             self.verdict = Verdict::Depends;
@@ -158,8 +159,8 @@ impl Explanation {
         Self { guest_rules: met, ..self }
     }
 
-    /// Lets a real packet decide. What the model has against one that arrived is not so; one that a guest with rules of its
-    /// own kept met these.
+    /// Takes a real packet's result as the verdict. If it arrived, the model's obstacles are void. If a guest with
+    /// rules of its own received it and did not forward it, these rules are the cause.
     pub fn settle(&mut self, settled: PacketResult) {
         self.verdict = settled.verdict;
         let kept = settled.lost.as_ref().filter(|lost| !lost.sent_on).and_then(|lost| {
@@ -181,7 +182,7 @@ impl Explanation {
     }
 }
 
-/// What explaining asks of a trip.
+/// The diagnosis of a round trip.
 impl RoundTrip {
     fn diagnose(&self, names: Names<'_>, ends: &Ends, probe: Probe) -> Option<Diagnosis> {
         let walk = self.blocked()?;
@@ -190,7 +191,7 @@ impl RoundTrip {
     }
 }
 
-/// What may surprise, whether it arrives or not.
+/// Warnings: unexpected behaviour, whether the packet arrives or not.
 impl Branches {
     fn warnings(&self, names: Names<'_>) -> Vec<String> {
         let mut warnings: Vec<_> = self.asymmetry(names).into_iter().collect();
@@ -207,7 +208,7 @@ impl Branches {
                     IpNet::from(walk.last.dst)
                 )
             }));
-            // Where it is enforced, or where the packet ends on the way, the flag says nothing about this one.
+            // Where the flag is enforced, or where the packet is dropped earlier, no warning applies.
             let contested = names.network.emulation.forwarded == ForwardedMode::TagOnly && walk.delivered();
             let off = foreign_links(names, walk).filter(|(_, link)| contested && !link.allow_forwarded_traffic);
             warnings.extend(off.map(|(into, link)| {
@@ -239,7 +240,7 @@ impl Branches {
     }
 }
 
-/// Everything in the way, each found with the fixes before it applied.
+/// All obstacles, each found with the fixes before it applied.
 fn obstacles(names: Names<'_>, ends: &Ends, probe: Probe, trip: &RoundTrip) -> Vec<Obstacle> {
     let mut found = Vec::new();
     let mut next = trip.diagnose(names, ends, probe);
@@ -249,7 +250,7 @@ fn obstacles(names: Names<'_>, ends: &Ends, probe: Probe, trip: &RoundTrip) -> V
             found.push(Obstacle { cause, fix: None });
             break;
         };
-        // The ends are known by number: a change of properties leaves everybody theirs, and rules may be new.
+        // The ends are numbered: a change of properties keeps every number, and rules may be new.
         let ids = names.compiled.ids().as_edited(&network);
         if let Some(health) = learned.health.as_ref().filter(|_| !probed.is_empty()) {
             let (mut health, up) = (health.clone(), Health { up: true, since: 0, reason: String::new() });
@@ -268,7 +269,7 @@ fn obstacles(names: Names<'_>, ends: &Ends, probe: Probe, trip: &RoundTrip) -> V
     found
 }
 
-/// Whether changes have removed an obstacle, by what is in the way with them made.
+/// Whether changes removed an obstacle, judged by the obstacle that is met after them.
 fn removes(changes: &[Change], cause: &str, after: Option<&str>) -> bool {
     !changes.is_empty() && after != Some(cause)
 }
@@ -283,7 +284,7 @@ mod tests {
         assert!(removes(&changes, "a rule", None));
         assert!(removes(&changes, "a rule", Some("another")));
         assert!(!removes(&changes, "a rule", Some("a rule")));
-        // What only prose says nobody has tried.
+        // A fix in words only has not been tried.
         assert!(!removes(&[], "a rule", None));
         assert!(!removes(&[], "a rule", Some("another")));
     }

@@ -1,7 +1,7 @@
-//! Why rules decided as they did: what nearly matched, what came too late, and what a tag stands for here.
+//! Why rules decided as they did: which nearly matched, which came too late, and which ranges a tag has here.
 //!
-//! One idea: `process` has said which rule decides; the list that it stands in is read again beside the packet, for people.
-//! Nothing here decides.
+//! One idea: `process` has decided by one rule; the list that holds the rule is compared with the packet again, only to
+//! describe it. Nothing here decides.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -19,12 +19,12 @@ use crate::wire::{Protocol, Tuple};
 
 use super::fixes::overridden_routes::OverriddenRoute;
 
-/// Rules told of for one denial.
+/// Rules listed for one denial.
 const TOLD: usize = 4;
 /// Priorities from here on belong to default rules (NSG-06).
 const DEFAULT_RULES: u16 = 65000;
 
-/// Everything worth saying about a trip's rules, there and back.
+/// The reasons for a round trip's rule decisions, request first.
 pub(in crate::analysis) fn reasons(names: Names<'_>, trip: &RoundTrip) -> Vec<String> {
     let mut reasons: Vec<String> = Vec::new();
     for walk in trip.walks() {
@@ -32,7 +32,7 @@ pub(in crate::analysis) fn reasons(names: Names<'_>, trip: &RoundTrip) -> Vec<St
             reasons.extend(judged.denial());
             reasons.extend(judged.widened_tag());
         }
-        // Of what appliances send on, most is meant to go by the peering.
+        // Only the sender's own routes: an appliance's traffic usually uses the peering on purpose.
         reasons.extend(OverriddenRoute::of_sender(names, walk).map(|lost| lost.steered(walk.dst)));
     }
     let mut told = std::collections::HashSet::new();
@@ -51,7 +51,7 @@ struct Judged<'a> {
     packet: Tuple,
 }
 
-/// Every decision on a packet's way, with the packet as the rules saw it.
+/// Every rule decision on a packet's path, with the packet as the rules saw it.
 fn judged<'a>(names: Names<'a>, walk: &Walk) -> Vec<Judged<'a>> {
     let mut packet = walk.first;
     let mut all = Vec::new();
@@ -82,7 +82,7 @@ impl<'a> Judged<'a> {
         self.names.compiled.effective_rules(self.acl)
     }
 
-    /// What might have allowed a packet that was denied.
+    /// Rules that nearly allowed a denied packet.
     fn denial(&self) -> Vec<String> {
         if self.allow {
             return Vec::new();
@@ -102,7 +102,7 @@ impl<'a> Judged<'a> {
         near.chain(late).take(TOLD).collect()
     }
 
-    /// What a rule asks for that the packet has not.
+    /// The conditions of a rule that the packet does not match.
     fn missed(&self, rule: &EffectiveRule) -> Vec<String> {
         let (packet, matches) = (&self.packet, &rule.matches);
         let mut missed = Vec::new();
@@ -139,7 +139,7 @@ impl<'a> Judged<'a> {
         any || (carries && ranges.iter().any(|range| range.contains(&port)))
     }
 
-    /// `is for source 10.9.0.0/16, and 10.1.0.4 is not in it`; for a tag with what made it what it is here.
+    /// `is for source 10.9.0.0/16, and 10.1.0.4 is not in it`; for a tag also why the address is not in it here.
     fn not_among(&self, written: &[AddressPrefix], address: IpAddr, what: &str) -> String {
         let fields: Vec<_> = written.iter().map(|field| address_field(self.names.network, field)).collect();
         let text = format!("is for {what} {}, and {address} is not in it", fields.join(", "));
@@ -150,13 +150,13 @@ impl<'a> Judged<'a> {
         }
     }
 
-    /// The load balancer's probes are asked for by nobody.
+    /// Whether a rule is for the load balancer's probes, which no question is about.
     fn is_for_probes(&self, rule: &EffectiveRule) -> bool {
         let written = written_addresses(self.names.network, &rule.rule, model_direction(self.direction));
         written.is_some_and(|(source, _)| source == [AddressPrefix::Tag(ServiceTag::AzureLoadBalancer)])
     }
 
-    /// Where the deciding rule names the virtual network, and an address is part of that by a route alone.
+    /// For a deciding rule that names the virtual network: whether only a route puts the address into that tag.
     fn widened_tag(&self) -> Option<String> {
         let rule = &self.rules()[self.rule];
         let (source, destination) = written_addresses(self.names.network, &rule.rule, model_direction(self.direction))?;
@@ -191,7 +191,7 @@ impl<'a> Judged<'a> {
     }
 }
 
-/// Without the list that it stands in.
+/// The rule's name without its list.
 fn name(rule: &EffectiveRule) -> &str {
     rule.rule.name.rsplit_once('/').map_or(&rule.rule.name, |(_, name)| name)
 }

@@ -1,4 +1,4 @@
-//! A real packet's leg told to people, in the words that `explain` has for it.
+//! A real packet's leg in words, the same that `explain` uses.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ use crate::wire::{Detail, Protocol, Summary};
 pub struct Sighting {
     /// RFC 3339, in UTC.
     pub time: String,
-    /// Where it came from: a machine, or a VNet for what stands behind its one TUN.
+    /// The sending machine, or the VNet for machines behind its one TUN.
     pub node: String,
     /// `machine/interface`, or `vnet/subnet`.
     pub nic: String,
@@ -34,7 +34,7 @@ pub struct Sighting {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PacketWords {
-    /// The whole in words.
+    /// The whole packet in words.
     pub text: String,
     pub protocol: String,
     #[serde(rename = "sourceIPAddress")]
@@ -58,7 +58,7 @@ pub struct IcmpWords {
     #[serde(rename = "type")]
     pub kind: u8,
     pub code: u8,
-    /// An echo's.
+    /// Of an echo message.
     pub id: Option<u16>,
     pub sequence: Option<u16>,
 }
@@ -71,8 +71,8 @@ pub struct FragmentWords {
     pub more: bool,
 }
 
-/// Tells a leg that began at a port, as the tables named its steps. None if those have no such port: it was made for
-/// other tables.
+/// Describes a leg that began at a port, with the names of the tables that decided it. None if the network has no such
+/// port: the leg belongs to other tables.
 pub fn sighting(
     network: &Network,
     compiled: &Compiled,
@@ -87,7 +87,7 @@ pub fn sighting(
         dataplane::Step::Sent { nic } => Some(*nic),
         _ => None,
     });
-    // Bytes that are no packet, and a source that was not accepted, have no sender but where they came from.
+    // Malformed bytes and packets with a rejected source have no known sender except their port.
     let sender = sender.or_else(|| sole_sender(compiled, attachment));
     let (node, nic) = sender.map_or_else(|| place(network, attachment), |nic| (names.node(nic), names.nic(nic)));
     let path = match (sender, packet) {
@@ -143,7 +143,7 @@ fn place(network: &Network, attachment: Attachment) -> (String, String) {
     }
 }
 
-/// Dropped before anybody was found to have sent it.
+/// A packet that was dropped before its sender was known.
 fn refused(node: &str, nic: &str, reason: Option<DropReason>) -> Path {
     let step =
         reason.map(|reason| Step { what: StepKind::Drop, object: format!("NIC {nic}"), text: reason.to_string() });

@@ -1,7 +1,7 @@
-//! What a real packet did, held against what the model says of exactly that flow.
+//! What a real packet did, compared with the model's answer for exactly that flow.
 //!
-//! One idea: both are told in the same words, so they agree where the decisions read the same, leg for leg. What guests
-//! do between the legs is seen by where the next leg begins.
+//! One idea: both are described in the same words, so they agree where the decisions read the same, leg for leg. What a
+//! guest does between two legs shows in the interface where the next leg begins.
 
 use std::net::IpAddr;
 
@@ -20,26 +20,26 @@ use crate::wire::Tuple;
 
 use super::traced_leg::{PacketWords, Sighting};
 
-/// The way of one flow's first packet and of its answer.
+/// The path of one flow's first packet and of its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Retraced {
     source_port: u16,
     forward: Path,
     back: Option<Path>,
-    /// The packet's ends as each leg of that begins: guests may give it others.
+    /// The packet's addresses at the start of each leg: guests may translate them.
     there: Vec<Flow>,
     home: Vec<Flow>,
 }
 
-/// What a real packet says to that.
+/// The model's answer compared with a real packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Verification {
     pub agrees: bool,
     /// What real packets did.
     pub verdict: Verdict,
-    /// The probe's own; of a ping, its identifier.
+    /// The probe's source port; a ping's identifier.
     pub source_port: u16,
     /// Where model and packets differ.
     pub differences: Vec<String>,
@@ -49,8 +49,8 @@ pub struct Verification {
     pub back: Vec<Sighting>,
 }
 
-/// Walks the flow from this source port that a question is about. Of its packets some were `seen` to come from these
-/// interfaces: which of several equal links a site sends by is its own kernel's choice.
+/// Walks the question's flow from this source port. Some of its packets were `seen` to leave these interfaces: a site's
+/// kernel chooses among several equal links.
 pub fn retrace(
     network: &Network,
     compiled: &Compiled,
@@ -71,7 +71,7 @@ pub fn retrace(
     })
 }
 
-/// What a packet that begins as `packet` is on each leg.
+/// The packet's tuple on each leg, for a packet that begins as `packet`.
 fn flows(walk: &Walk, mut packet: Tuple) -> Vec<Flow> {
     let begins = |leg: &Leg| {
         match leg.guest {
@@ -96,7 +96,7 @@ fn flows(walk: &Walk, mut packet: Tuple) -> Vec<Flow> {
     walk.legs.iter().map(begins).collect()
 }
 
-/// Compares it with packets that were seen, and with whether the probe was answered.
+/// Compares it with captured packets, and with whether the probe was answered.
 pub fn verify(foretold: &Retraced, seen: &[Sighting], answered: bool) -> Verification {
     let Retraced { source_port, forward, back, there, home } = foretold;
     let there = chain(there, seen, first_nic(forward));
@@ -114,7 +114,8 @@ pub fn verify(foretold: &Retraced, seen: &[Sighting], answered: bool) -> Verific
         differences.push(format!("the model says {}, the probe {did}", word(arrives)));
     }
     let way = difference("there", Some(forward), &there);
-    // An answer to what went another way says nothing, and one by other names nobody has looked for.
+    // If the request took another path, its answer proves nothing; an answer with translated addresses was not
+    // captured.
     let renamed = forward.hops.iter().flat_map(|hop| &hop.steps).any(|step| matches!(step.what, StepKind::Translate));
     let back = || difference("back", back.as_ref(), &home).filter(|_| !renamed && !elsewhere);
     differences.extend(way.or_else(back));
@@ -132,8 +133,8 @@ fn first_nic(path: &Path) -> Option<&str> {
     path.hops.first().map(|hop| hop.nic.as_str())
 }
 
-/// The legs of the first packet that is one of these, in their order: a leg begins at the machine where the one before it
-/// ended. Attempts repeat legs, and the first is the one that was nobody's record yet.
+/// The legs of the first packet that is one of these, in order: a leg begins at the machine where the one before it
+/// ended. Retries repeat legs; the first attempt is the one that met no flow record.
 fn chain<'a>(flows: &[Flow], seen: &'a [Sighting], from: Option<&str>) -> Vec<&'a Sighting> {
     let is_one = |leg: &Sighting| leg.packet.as_ref().is_some_and(|packet| flows.iter().any(|flow| flow.has(packet)));
     let mut legs: Vec<&Sighting> = Vec::new();
@@ -156,7 +157,7 @@ fn chain<'a>(flows: &[Flow], seen: &'a [Sighting], from: Option<&str>) -> Vec<&'
 struct Flow {
     src: IpAddr,
     dst: IpAddr,
-    /// Of a ping, its identifier twice.
+    /// For a ping, its identifier as both ports.
     ports: (u16, u16),
 }
 
@@ -168,7 +169,7 @@ impl Flow {
     }
 }
 
-/// The first decision that is not as foretold.
+/// The first decision that differs from the model's.
 fn difference(way: &str, foretold: Option<&Path>, taken: &[&Sighting]) -> Option<String> {
     let foretold: Vec<_> = foretold.into_iter().flat_map(decisions).collect();
     let taken: Vec<_> = taken.iter().flat_map(|leg| decisions(&leg.path)).collect();
@@ -186,7 +187,7 @@ fn difference(way: &str, foretold: Option<&Path>, taken: &[&Sighting]) -> Option
     }
 }
 
-/// What the fabric decides, and where; what guests do is not its business.
+/// The fabric's decisions, and where they were taken; guests' decisions are left out.
 fn decisions(path: &Path) -> impl Iterator<Item = (&str, &Step)> {
     let by_guest = matches!(
         path.dropped.as_deref(),
@@ -196,7 +197,7 @@ fn decisions(path: &Path) -> impl Iterator<Item = (&str, &Step)> {
     steps.filter(move |(_, step)| match step.what {
         StepKind::Filter | StepKind::Route | StepKind::Peering | StepKind::Balance => true,
         StepKind::Drop => !by_guest,
-        // Which port stands for a flow is drawn at random.
+        // The translated port is chosen at random.
         StepKind::Translate | StepKind::Send | StepKind::Arrive | StepKind::Forward | StepKind::Deliver => false,
     })
 }

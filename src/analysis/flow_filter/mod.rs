@@ -1,8 +1,8 @@
 //! Which packets `trace` shows: a small language after tcpdump's, `host 10.1.1.4 and tcp port 443`.
 //!
-//! One idea: names stay names in a [`Filter`]; [`pattern`] replaces them by the numbers of one network, so that a filter
-//! lives on while machines come and go. Unlike tcpdump's, `and` and `or` do not mix without parentheses: nobody has to
-//! know which binds first.
+//! One idea: a [`Filter`] holds names, and [`pattern`] replaces them by the ids of one network. A filter therefore
+//! survives changes of the machines. Unlike in tcpdump, `and` and `or` cannot mix without parentheses, so there is no
+//! precedence to know.
 
 mod parse;
 mod word;
@@ -21,10 +21,10 @@ use super::query::{nic_of, vm};
 
 pub use parse::{FilterError, parse_filter};
 
-/// What packets are wanted.
+/// The packets to show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Filter {
-    /// All of them; none is every packet.
+    /// All parts must match; without parts every packet does.
     All(Vec<Filter>),
     Any(Vec<Filter>),
     Not(Box<Filter>),
@@ -46,7 +46,7 @@ pub enum Filter {
     Reason(DropReason),
 }
 
-/// Whose address.
+/// A host, by its address or name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
     Address(IpAddr),
@@ -54,7 +54,7 @@ pub enum Host {
     Node(String),
 }
 
-/// What a filter means in a network; an error where that has no machine of a name.
+/// A filter with the ids of one network; an error where the network lacks a named machine.
 pub fn pattern(filter: &Filter, network: &Network, compiled: &Compiled) -> Result<Pattern, String> {
     Meaning { network, compiled }.of(filter)
 }
@@ -116,7 +116,7 @@ impl Meaning<'_> {
     }
 }
 
-/// As [`parse_filter`] reads it.
+/// The text that [`parse_filter`] reads.
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -21,7 +21,7 @@ use crate::wire::Protocol;
 use super::word::{self, WORDS, Word, words};
 use super::{Filter, Host};
 
-/// More than this nobody writes, and a worker asks for each packet.
+/// More words than people write; workers evaluate the filter for each packet.
 const MOST_WORDS: usize = 256;
 const DEEPEST: usize = 32;
 
@@ -29,7 +29,7 @@ const DEEPEST: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilterError {
     text: String,
-    /// In bytes; empty behind the end.
+    /// In bytes; empty after the end.
     at: Range<usize>,
     message: String,
     help: Option<String>,
@@ -319,7 +319,7 @@ fn unexpected(word: &Word<'_>, expected: &str) -> FilterError {
     FilterError::new(format!("expected {expected}, found `{}`", clip(word.text)), word.at.clone())
 }
 
-/// What a topology may call a machine or an interface, which is no word of the language's structure.
+/// A valid name for a machine or an interface that is not one of the language's operators.
 fn is_name(text: &str) -> bool {
     let letters = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
     !text.is_empty() && text.chars().all(letters) && !matches!(text, "and" | "or" | "not")

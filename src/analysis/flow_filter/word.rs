@@ -1,4 +1,4 @@
-//! A filter's words and where they stand.
+//! A filter's words and their places.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ pub(super) struct Word<'a> {
     pub(super) at: Range<usize>,
 }
 
-/// The protocols that have a word.
+/// The protocols that have a name.
 const PROTOCOLS: [(&str, Protocol); 6] = [
     ("tcp", Protocol::TCP),
     ("udp", Protocol::UDP),
@@ -22,7 +22,7 @@ const PROTOCOLS: [(&str, Protocol); 6] = [
     ("ah", Protocol::AH),
 ];
 
-/// What a term may begin with, for whoever has to guess what was meant.
+/// The words that may begin a term, for "did you mean".
 pub(super) const WORDS: [&str; 22] = [
     "host",
     "net",
@@ -56,7 +56,7 @@ pub(super) fn of_protocol(protocol: Protocol) -> Option<&'static str> {
     PROTOCOLS.into_iter().find(|(_, number)| *number == protocol).map(|(name, _)| name)
 }
 
-/// Words end at white space; parentheses and `!` stand alone, `&&` and `||` are words.
+/// Words end at white space; parentheses and `!` are words by themselves, and so are `&&` and `||`.
 pub(super) fn words(text: &str) -> Vec<Word<'_>> {
     let mut words = Vec::new();
     let mut rest = 0;

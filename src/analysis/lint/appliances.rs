@@ -1,7 +1,8 @@
-//! Routes to appliances that do not appliance: nobody there, out of reach, not forwarding, or going round.
+//! Routes to appliances that cannot forward: no machine has the address, it is out of reach, it does not forward, or it
+//! loops.
 //!
-//! Who stands at a next hop is what `compile` found; whether the packet comes back to the appliance is tried, with a
-//! packet that the route takes, sent on by the appliance itself.
+//! `compile` finds the interface at a next hop. Whether the packet comes back to the appliance is tried: the appliance
+//! sends a packet that the route matches.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -25,10 +26,10 @@ use super::routes::{Appliance, Use, uses};
 pub(super) fn findings(names: Names<'_>, open: Names<'_>) -> Vec<Finding> {
     let every = || uses(names).flat_map(|route| route.appliances().into_iter().map(move |next| (route, next)));
     let mut findings: Vec<_> = every().filter_map(|(route, next)| finding(names, &route, &next)).collect();
-    // A circle is told once, wherever it is entered.
+    // A loop is reported once, wherever it is entered.
     let mut told = HashSet::new();
     let mut scratch = ScratchFlows::new();
-    // From one appliance to one address the way is the same, whoever's route led there.
+    // From one appliance to one address the path is always the same, so it is walked once.
     let mut tried = HashSet::new();
     let circles = every().filter_map(|(route, next)| {
         let NextHop::Nic(_) = next.hop else { return None };
@@ -67,7 +68,7 @@ fn finding(names: Names<'_>, route: &Use<'_>, next: &Appliance) -> Option<Findin
     (!names.network.vm(found.virtual_machine).guest_forwarding).then(|| forgetful_guest(names, route, nic))
 }
 
-/// UDR-11 where the address is somebody's, UDR-12 where it is nobody's.
+/// UDR-11 where an interface has the address, UDR-12 where none has.
 fn unreachable(names: Names<'_>, route: &Use<'_>, next: &Appliance) -> Finding {
     let address = next.address;
     let own = &names.network.vnet(route.subnet.vnet).name;
@@ -139,8 +140,8 @@ fn forgetful_guest(names: Names<'_>, route: &Use<'_>, nic: NicIx) -> Finding {
     }
 }
 
-/// UDR-17: the appliance's own routes, or those of the next appliance, bring the packet back (FAB-14). With the
-/// interfaces in the circle, sorted.
+/// UDR-17: the appliance's own routes, or those of the next appliance, bring the packet back (FAB-14). Returns the
+/// interfaces of the loop too, sorted.
 fn circle(open: Names<'_>, scratch: &mut ScratchFlows, hop: NextHop, dst: IpAddr) -> Option<(Vec<NicId>, Finding)> {
     let Names { network, compiled } = open;
     let NextHop::Nic(appliance) = hop else { return None };
@@ -152,7 +153,7 @@ fn circle(open: Names<'_>, scratch: &mut ScratchFlows, hop: NextHop, dst: IpAddr
         scratch.clear();
         (id, Walk::take(open, scratch, &mut Masks::default(), from, &Probe::Ping.request(src, dst, id)))
     };
-    // The routes of an appliance may be spread too, and lead only some flows round.
+    // An appliance's routes may be spread too, so that only some flows loop.
     let walks =
         explore(take, |(id, walk), other| alike(&walk.choices(compiled).collect::<Vec<_>>(), &flow(*id), &flow(other)));
     let walk = walks.into_iter().map(|(_, walk)| walk).find(|walk| matches!(walk.outcome, Outcome::Loop(_)))?;
@@ -185,7 +186,7 @@ fn circle(open: Names<'_>, scratch: &mut ScratchFlows, hop: NextHop, dst: IpAddr
     Some((nics, Finding { code: "routing-loop", rule, message, path: closing_route.path(), help }))
 }
 
-/// An address that the subnet sends by this route, not by a longer one.
+/// An address that the subnet sends by this route and not by a longer one.
 fn sample(names: Names<'_>, route: &Use<'_>) -> Option<IpAddr> {
     let first =
         route.row.prefixes.first()?.hosts().next().filter(|first| !UNROUTED.iter().any(|out| out.contains(first)));
@@ -199,7 +200,7 @@ fn sample(names: Names<'_>, route: &Use<'_>) -> Option<IpAddr> {
     difference(&route.row.prefixes, &holes).iter().find_map(|prefix| prefix.hosts().next())
 }
 
-/// What no guest sends to: this network, loopback, link-local, multicast and beyond.
+/// Addresses that no guest sends to: this network, loopback, link-local, multicast and beyond.
 const UNROUTED: [IpNet; 7] =
     [v4(0, 0, 8), v4(127, 0, 8), v4(169, 254, 16), v4(224, 0, 3), v6(0, 8), v6(0xfe80, 10), v6(0xff00, 8)];
 

@@ -1,4 +1,4 @@
-//! Load balancers whose backends cannot do what they are there for: be probed, forward, answer, or begin enough flows.
+//! Load balancers whose backends cannot do their part: be probed, forward, answer, or begin enough flows.
 
 use std::iter;
 
@@ -13,7 +13,7 @@ use super::Finding;
 use super::egress::default_route;
 use super::routes::uses;
 
-/// Ports below which a backend is soon out of them: what the smallest pools give by default (SNAT-05).
+/// A backend with fewer ports than this soon runs out: what the smallest pools get by default (SNAT-05).
 const FEW: u32 = 1024;
 
 pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
@@ -26,7 +26,7 @@ pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
     of_rules.chain(few_ports(names)).collect()
 }
 
-/// A rule, and where it stands.
+/// A rule, and its place in the file.
 #[derive(Clone, Copy)]
 struct Balancing<'a> {
     names: Names<'a>,
@@ -42,7 +42,7 @@ impl Balancing<'_> {
         let never_up = backends().filter(|backend| self.is_never_up(*backend)).map(|backend| self.never_up(backend));
         let answers = backends().filter_map(|backend| self.one_sided(backend));
         let idle = backends().filter_map(|backend| self.not_forwarding(backend));
-        // One of a kind for a rule: its backends are alike.
+        // One finding of a kind for a rule: its backends are alike.
         never_up.take(1).chain(answers.take(1)).chain(idle.take(1)).collect()
     }
 
@@ -56,7 +56,7 @@ impl Balancing<'_> {
         FrontendId(place.expect("a rule's frontend is one of the network's") as u32)
     }
 
-    /// As the tables have it: its own rules deny the probe.
+    /// LB-42: the backend's own rules deny the probe.
     fn is_never_up(self, backend: Backend) -> bool {
         let network = self.names.network;
         let runs = network.vm(network.nic(backend.nic).virtual_machine).power_state == PowerState::Running;
@@ -83,7 +83,7 @@ impl Balancing<'_> {
         }
     }
 
-    /// LB-46
+    /// LB-46: the answers bypass the load balancer.
     fn one_sided(self, backend: Backend) -> Option<Finding> {
         let Names { network, compiled } = self.names;
         if self.owner.frontends[self.rule.frontend].subnet().is_some() {
@@ -110,7 +110,7 @@ impl Balancing<'_> {
         })
     }
 
-    /// LB-32: who stands behind a route must forward.
+    /// LB-32: a machine that a route leads through must forward.
     fn not_forwarding(self, backend: Backend) -> Option<Finding> {
         let network = self.names.network;
         let frontend = self.frontend();
@@ -138,7 +138,7 @@ impl Balancing<'_> {
     }
 }
 
-/// SNAT-05: backends that have fewer ports for what they begin than the smallest pools give.
+/// SNAT-05: backends that have fewer outbound ports than the smallest pools get.
 fn few_ports(names: Names<'_>) -> Vec<Finding> {
     let Names { network, compiled } = names;
     let Some(edge) = &compiled.snapshot.edge else { return Vec::new() };

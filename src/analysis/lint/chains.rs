@@ -1,6 +1,7 @@
-//! Chains through appliances whose answers go another way, or that hang on a contested flag.
+//! Chains through appliances whose answers take another path, or that depend on a contested flag.
 //!
-//! One machine speaks for its subnet, and filters are taken out: what differs between there and back is routing.
+//! One machine stands for its subnet, and filters are removed: any difference between the two directions is then
+//! routing.
 
 use std::collections::HashSet;
 
@@ -16,7 +17,8 @@ use crate::model::{ForwardedMode, NextHopType, Peering, RouteSource, SubnetIx, V
 
 use super::Finding;
 
-/// Pairs tried at most, give or take: beyond it each subnet asks as many of those after it as its share allows.
+/// About the number of pairs tried at most: beyond it each subnet is paired only with as many of those after it as its
+/// share allows.
 const MAX_TRIPS: usize = 50_000;
 
 pub(super) fn findings(names: Names<'_>, open: Names<'_>) -> Vec<Finding> {
@@ -49,12 +51,12 @@ fn pair(
     one_sided(open, asker, answerer, to, &branches).into_iter().chain(contested).collect()
 }
 
-/// The first machine of each subnet that is no appliance, or whoever is behind its virtual network's one TUN.
+/// The first machine of each subnet that is no appliance, or the sender behind its virtual network's one TUN.
 fn speakers(names: Names<'_>) -> Vec<(SubnetIx, Node)> {
     let mut spoken_for = HashSet::new();
     let nodes = nodes(names.network, names.compiled).into_iter().filter_map(|node| {
         let nic = node.ends.first()?.nic?;
-        // Whoever is outside has no subnet whose routes could be at fault.
+        // An outside node has no subnet whose routes could be at fault.
         Some((names.home(nic)?, nic, node))
     });
     let ends = nodes.filter(|(_, nic, _)| !names.compiled.snapshot.nic(*nic).forwarding);
@@ -66,7 +68,7 @@ fn has_appliance_route(names: Names<'_>, subnet: SubnetIx) -> bool {
     rows.any(|row| row.source == RouteSource::User && row.next_hop_type == NextHopType::VirtualAppliance)
 }
 
-/// CH-03: the question passes an appliance that the answer does not.
+/// CH-03: the request passes an appliance that the answer does not pass.
 fn one_sided(
     names: Names<'_>,
     asker: &Node,
@@ -87,7 +89,7 @@ fn one_sided(
         None => format!("goes back through {}", way.join(", ")),
     };
     let (asker, answerer, there) = (&asker.name, &answerer.name, there.join(", "));
-    // Where each direction hashes for itself no route of the answering side mends it.
+    // Where each direction is hashed separately, no route on the answering side mends it.
     let spread = branches.trips().len() > 1 && back.delivered() && !way.is_empty();
     let (who, help) = if spread {
         let help = "share state between these appliances, translate sources there, or use a single one".to_owned();
@@ -135,7 +137,7 @@ fn help(names: Names<'_>, subnet: SubnetIx, trip: &RoundTrip) -> String {
     )
 }
 
-/// PEER-23, PEER-24: the entered network's own link is the one that counts.
+/// PEER-23, PEER-24: the link of the entered network decides.
 fn contested(names: Names<'_>, walk: &Walk, into: VnetIx, link: &Peering) -> Option<Finding> {
     let network = names.network;
     let effect = match network.emulation.forwarded {

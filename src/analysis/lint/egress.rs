@@ -1,4 +1,4 @@
-//! Public addresses whose answers leave by another way than over the edge.
+//! Public addresses whose answers do not leave over the edge.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use crate::model::{EffectiveRoute, NextHopType, NicIx, RouteState, SubnetIx};
 
 use super::Finding;
 
-/// UDR-21: what comes in by a public address is answered by the subnet's default route.
+/// UDR-21: answers to traffic for a public address follow the subnet's default route.
 pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
     let Names { network, compiled } = names;
     let nics = network.network_interfaces.iter().enumerate();
@@ -39,7 +39,7 @@ pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
     exposed.filter_map(finding).collect()
 }
 
-/// The one that is in force for an address's IP version.
+/// The default route in effect for an address's IP version.
 pub(super) fn default_route(compiled: &Compiled, subnet: SubnetIx, of: IpAddr) -> Option<&EffectiveRoute> {
     let rows = compiled.effective_routes(subnet).iter().map(AsRef::as_ref);
     let mut active = rows.filter(|row| row.state == RouteState::Active);

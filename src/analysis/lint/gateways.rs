@@ -1,4 +1,5 @@
-//! What keeps packets from a gateway or a site: routes to where the gateway itself stands, ranges that are on both sides.
+//! Routes and ranges that keep packets from a gateway or a site: routes to the gateway's own subnet, ranges on both
+//! sides.
 
 use ipnet::IpNet;
 
@@ -20,7 +21,7 @@ pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
     gateways.chain(untold).chain(overlapping).chain(asymmetric).chain(said).chain(alike).collect()
 }
 
-/// Routes of GatewaySubnet to its own range (UDR-32).
+/// Routes of GatewaySubnet for its own range (UDR-32).
 fn routes_over(network: &Network, gateway: GatewayIx) -> Option<Finding> {
     let gateway = network.gateway(gateway);
     let subnet = network.subnet(gateway.subnet);
@@ -29,7 +30,7 @@ fn routes_over(network: &Network, gateway: GatewayIx) -> Option<Finding> {
     let over = |prefix: &IpNet| subnet.prefixes.iter().any(|own| overlap(own, prefix).is_some());
     let routes =
         table.routes.iter().enumerate().filter(|(_, route)| route.prefix().is_some_and(|prefix| over(&prefix)));
-    // All of it is an error (UDR-30).
+    // A route for the whole range is an error (UDR-30).
     let (place, route) = routes.into_iter().find(|(_, route)| route.prefix().is_some_and(|it| it.prefix_len() > 0))?;
     Some(Finding {
         code: "route-over-gateway",
@@ -43,7 +44,7 @@ fn routes_over(network: &Network, gateway: GatewayIx) -> Option<Finding> {
     })
 }
 
-/// A site's ranges that are in Azure too (VPN-14), or behind another connection of its gateway without BGP to choose (VPN-19).
+/// A site's ranges that are in Azure too (VPN-14), or behind another connection of its gateway without BGP (VPN-19).
 fn overlaps(network: &Network, at: ConnectionIx) -> Option<Finding> {
     let connection = network.connection(at);
     let Remote::Local(local_at) = connection.remote else { return None };
@@ -59,7 +60,7 @@ fn overlaps(network: &Network, at: ConnectionIx) -> Option<Finding> {
         let before = network.connections_of(connection.gateway).take_while(|(ix, _)| *ix != at);
         let without = before.filter(|(ix, _)| network.bgp_over(*ix).is_none() || network.bgp_over(at).is_none());
         without.into_iter().find_map(|(ix, other)| {
-            // Several tunnels to one device.
+            // Several tunnels to one device are not a conflict.
             let Remote::Local(other_at) = other.remote else { return None };
             if other_at == local_at {
                 return None;
@@ -75,8 +76,8 @@ fn overlaps(network: &Network, at: ConnectionIx) -> Option<Finding> {
     Some(Finding { code: "overlapping-site", rule, message, path, help: help.to_owned() })
 }
 
-/// A range behind a tunnel that is a part of one behind a circuit of the same site and virtual network: the longer one takes
-/// packets there, and the site, which prefers its circuit, answers over that (BGP-23).
+/// A range behind a tunnel that is part of one behind a circuit of the same site and virtual network. Packets take the
+/// tunnel by the longer prefix; the site prefers its circuit for the answers (BGP-23).
 fn asymmetric(network: &Network, at: ConnectionIx) -> Option<Finding> {
     let connection = network.connection(at);
     let (Remote::Local(local), site_at) = (connection.remote, network.site_of(at)?) else { return None };
@@ -103,7 +104,7 @@ fn asymmetric(network: &Network, at: ConnectionIx) -> Option<Finding> {
     })
 }
 
-/// What a site says by BGP and no gateway takes, since it is in Azure (VPN-14, BGP-11).
+/// Ranges that a site advertises and no gateway accepts, because they are in Azure (VPN-14, BGP-11).
 fn said_in_vain(network: &Network, at: SiteIx) -> Option<Finding> {
     let site = network.site(at);
     let gateways = network.tunnels_of(at).filter(|over| network.bgp_over(*over).is_some());
@@ -132,8 +133,8 @@ fn said_in_vain(network: &Network, at: SiteIx) -> Option<Finding> {
     })
 }
 
-/// Two places with one AS number never learn of each other: each takes the other's routes for its own (BGP-01, BGP-13). Two
-/// devices of one place have the same ranges.
+/// Two sites with one AS number never learn each other's routes: each rejects them as its own (BGP-01, BGP-13). Two
+/// devices of one site have the same ranges.
 fn one_number(network: &Network, at: SiteIx) -> Option<Finding> {
     let site = network.site(at);
     let own = site.bgp?;
@@ -157,7 +158,7 @@ fn one_number(network: &Network, at: SiteIx) -> Option<Finding> {
     })
 }
 
-/// Ranges of a virtual network that its gateways say nothing of, as its summary does not cover them (PEER-32).
+/// Ranges of a virtual network that its gateways do not advertise, because its summary does not cover them (PEER-32).
 fn untold(network: &Network, at: VnetIx) -> Option<Finding> {
     let vnet = network.vnet(at);
     let summary = &vnet.summarized_gateway_prefixes;

@@ -1,4 +1,4 @@
-//! Application groups that change nothing: rules that name groups without members, and groups that no rule names.
+//! Application security groups without effect: rules that name groups without members, and groups that no rule names.
 
 use crate::analysis::yaml_path;
 use crate::model::{AddressPrefix, AsgIx, Network, NsgIx};

@@ -1,7 +1,7 @@
-//! Lint: what a valid network has that Azure accepts and its author hardly wants.
+//! Lint: valid configuration that Azure accepts but its author probably did not intend.
 //!
-//! One file a family. Whatever depends on where packets go is asked of the compiled tables and of `process`, on a copy
-//! of the network without its filters where rules would hide a route's effect. A finding is a doubt, never an error.
+//! One file a family. A lint that depends on where packets go asks the compiled tables and `process`, on a copy of the
+//! network without its filters where rules would hide a route's effect. A finding is a warning, never an error.
 
 mod appliances;
 mod balancers;
@@ -28,7 +28,7 @@ use crate::model::{ForwardedMode, Network, PeeringAccessMode};
 
 use super::query::names::Names;
 
-/// One doubt.
+/// One warning.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The lint's name.
@@ -67,7 +67,7 @@ pub fn lint(network: &Network, compiled: &Compiled) -> Vec<Finding> {
     findings
 }
 
-/// The network with everything allowed: what is left of a packet's way is routing.
+/// The network with everything allowed: only routing then decides a packet's path.
 fn open(network: &Network) -> Network {
     let mut open = network.clone();
     open.emulation.peering_access = PeeringAccessMode::TagOnly;

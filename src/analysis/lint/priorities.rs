@@ -47,7 +47,7 @@ fn crowded(ix: NsgIx, nsg: &str, rules: &[(usize, &SecurityRule)]) -> Option<Fin
     })
 }
 
-/// A custom deny of the probes' own source (NSG-31). One of everything is how groups usually end: that is meant.
+/// A custom rule that denies the probes' source (NSG-31). A deny of everything is a usual last rule, and intended.
 fn stops_probes(rule: &SecurityRule) -> bool {
     let platform = |field: &AddressPrefix| match field {
         AddressPrefix::Tag(ServiceTag::AzureLoadBalancer) => true,

@@ -1,4 +1,4 @@
-//! User-defined routes that do not get the traffic to Azure's services: private endpoints and service endpoints keep it.
+//! User-defined routes that are overridden for Azure services: by a private endpoint's or a service endpoint's route.
 
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
     bypassed.chain(uses(names).filter_map(|route| overridden(names, &route))).collect()
 }
 
-/// SYS-12. A default route names everything and means the rest.
+/// SYS-12. A default route is meant for the rest, so it is left out.
 fn bypassed(names: Names<'_>, route: &Use<'_>) -> Option<Finding> {
     if route.row.prefixes.iter().all(|prefix| prefix.prefix_len() == 0) {
         return None;
@@ -30,7 +30,7 @@ fn bypassed(names: Names<'_>, route: &Use<'_>) -> Option<Finding> {
     let rows = names.compiled.effective_routes(route.subnet);
     let row = rows.iter().find(|row| stays(row))?;
     let address = row.prefixes.first()?.addr();
-    // Told of the route that would take it alone.
+    // Reported only for the route that would otherwise match.
     let own = length(route.row, address)?;
     if rows.iter().any(|row| row.source == RouteSource::User && length(row, address).is_some_and(|other| other > own)) {
         return None;
@@ -50,7 +50,7 @@ fn bypassed(names: Names<'_>, route: &Use<'_>) -> Option<Finding> {
     })
 }
 
-/// Of the longest of a row's prefixes that holds the address.
+/// The length of the longest of a row's prefixes that contains the address.
 fn length(row: &EffectiveRoute, address: IpAddr) -> Option<u8> {
     row.prefixes.iter().filter(|prefix| prefix.contains(&address)).map(IpNet::prefix_len).max()
 }

@@ -1,7 +1,7 @@
-//! What a rule matches, as sets that can be taken from each other.
+//! The packets that a rule matches, as sets that can be subtracted.
 //!
-//! One idea: packets are points, a rule is a few blocks (products of one set for each field), and a block minus a block
-//! is at most five blocks. So "is anything left for this rule?" has an exact answer. An address family is part of the
+//! One idea: packets are points, and a rule is a few blocks (products of one set for each field). A block minus a block
+//! is at most five blocks. So "is anything left for this rule?" has an exact answer. The address family is part of the
 //! protocol's number here, and a protocol without ports has all of them (NSG-07).
 
 use std::collections::HashMap;
@@ -14,9 +14,9 @@ use crate::compile::EffectiveRule;
 use crate::dataplane::{AclRule, Action, ProtocolMatch};
 use crate::wire::Protocol;
 
-/// More pieces than this, and a rule counts as reachable.
+/// With more pieces than this a rule counts as reachable.
 const MAX_BLOCKS: usize = 2_000;
-/// The same for the ranges in them, of which a service tag has thousands: 32 MB.
+/// The same for the ranges in them; a service tag has thousands: 32 MB.
 const MAX_RANGES: usize = 1_000_000;
 
 /// Carried by the fabric (FAB-06); those with ports first.
@@ -29,10 +29,10 @@ pub(super) struct Region<'a> {
     blocks: Vec<Block>,
 }
 
-/// What rules match, worked out once for each list of addresses that they share.
+/// Regions, computed once for each list of addresses that rules share.
 #[derive(Default)]
 pub(super) struct Regions {
-    /// By the list's place in memory, IPv4 and IPv6; the list is kept, so that no other comes to that place.
+    /// By the list's address in memory, IPv4 and IPv6; the list is kept, so that its address is not reused.
     known: HashMap<*const IpNet, (Arc<[IpNet]>, [Ranges; 2])>,
 }
 
@@ -41,7 +41,7 @@ impl Regions {
         rules.iter().map(|rule| Region { rule, blocks: self.blocks(&rule.matches) }).collect()
     }
 
-    /// A rule's packets: by family, and apart for protocols with and without ports.
+    /// A rule's packets: by family, and separately for protocols with and without ports.
     fn blocks(&mut self, rule: &AclRule) -> Vec<Block> {
         let all = 0..=u16::MAX;
         let restricted = !(rule.src_ports.contains(&all) && rule.dst_ports.contains(&all));
@@ -70,14 +70,13 @@ impl Regions {
     }
 }
 
-/// The rules that together match all that `rule` matches; None if a packet can pass them and come to it, or if it
-/// matches nothing at all.
+/// The rules that together match all packets of `rule`; None if some packet reaches it, or if it matches nothing.
 pub(super) fn cover<'a>(earlier: &[Region<'a>], rule: &Region<'_>) -> Option<Vec<&'a EffectiveRule>> {
     cover_after(&[], earlier, rule)
 }
 
-/// The same behind admin rules: what they allow comes to the rules after them, and what they deny or always allow does not
-/// (ADM-01).
+/// The same after admin rules: packets that they allow reach the rules after them, packets that they deny or always
+/// allow do not (ADM-01).
 pub(super) fn cover_after<'a>(
     admin: &[Region<'a>],
     earlier: &[Region<'a>],
@@ -148,7 +147,7 @@ impl Block {
         (!common.iter().any(Ranges::is_empty)).then_some(Self(common))
     }
 
-    /// What is left: for each field the part outside of the other's, with the fields before it inside.
+    /// The rest: for each field the part outside of the other's, with the fields before it inside.
     fn minus(mut self, other: &Self) -> Vec<Self> {
         if !self.meets(other) {
             return vec![self];
@@ -167,7 +166,7 @@ impl Block {
     }
 }
 
-/// Protocols as numbers, apart for each family.
+/// Protocols as numbers, different for each family.
 fn protocols(matched: ProtocolMatch, ipv4: bool, with_ports: bool) -> Ranges {
     let covers = |protocol: Protocol| match matched {
         ProtocolMatch::Any => true,
@@ -188,7 +187,7 @@ fn range(prefix: &IpNet, ipv4: bool) -> Option<(u128, u128)> {
     (prefix.addr().is_ipv4() == ipv4).then(|| (bits(prefix.network()), bits(prefix.broadcast())))
 }
 
-/// A set of numbers: ranges with both ends included, sorted, apart from each other. Blocks share them.
+/// A set of numbers: inclusive ranges, sorted and disjoint. Blocks share them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Ranges(Arc<[(u128, u128)]>);
 
@@ -250,7 +249,7 @@ impl Ranges {
         let mut left = Vec::new();
         let mut holes = other.0.iter().peekable();
         for &(start, last) in &*self.0 {
-            // What is not decided yet begins here; None once nothing is left.
+            // The undecided part begins here; None once nothing is left.
             let mut first = Some(start);
             while let (Some(open), Some(&&(from, to))) = (first, holes.peek()) {
                 if from > last {
@@ -329,7 +328,7 @@ mod tests {
         )
     }
 
-    /// One packet of each kind that no rule above tells apart.
+    /// One packet of each kind that no rule above distinguishes.
     fn packets() -> Vec<Tuple> {
         let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpAddr>>();
         let four = addresses(&["10.0.0.0", "10.0.0.1", "10.0.0.2", "9.9.9.9"]);

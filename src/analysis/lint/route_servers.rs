@@ -42,7 +42,7 @@ fn of(network: &Network, server: &RouteServer, path: &str) -> Vec<Finding> {
     server.connections.iter().enumerate().filter_map(finding).collect()
 }
 
-/// Who has an address in the route server's virtual network, or in a peer of it.
+/// The interface that has an address in the route server's virtual network, or in a peer of it.
 fn owner(network: &Network, server: &RouteServer, address: IpAddr) -> Option<NicIx> {
     let own = server.subnet.vnet;
     let near = |vnet| vnet == own || network.vnet(own).peerings.iter().any(|link| link.remote == vnet);

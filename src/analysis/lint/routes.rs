@@ -1,4 +1,4 @@
-//! User-defined routes that lose traffic they name to longer routes of Azure's own.
+//! User-defined routes that Azure's own longer routes override.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -19,7 +19,7 @@ use super::Finding;
 pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
     let mut taking = None;
     let shadowed = uses(names).filter_map(|route| {
-        // All routes of a subnet come one after another.
+        // A subnet's routes are adjacent.
         let taking = match &mut taking {
             Some((subnet, taking)) if *subnet == route.subnet => taking,
             other => &mut other.insert((route.subnet, taking_precedence(names, route.subnet))).1,
@@ -35,7 +35,7 @@ pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
 pub(super) struct Use<'a> {
     pub(super) subnet: SubnetIx,
     pub(super) table: RouteTableIx,
-    /// In the table.
+    /// The route's index in the table.
     pub(super) at: usize,
     pub(super) row: &'a EffectiveRoute,
     pub(super) next_hop: NextHop,
@@ -86,7 +86,7 @@ impl Use<'_> {
         yaml_path::route(self.table, self.at)
     }
 
-    /// Whether its subnet sends to an address by it.
+    /// Whether its subnet sends to an address by this route.
     pub(super) fn takes(&self, names: Names<'_>, address: IpAddr) -> bool {
         let row = self.fib.lpm.lookup(address).map(|row| names.compiled.route(names.compiled.fib(self.subnet), row));
         row.is_some_and(|row| std::ptr::eq(row, self.row))
@@ -115,15 +115,15 @@ impl Use<'_> {
     }
 }
 
-/// The rows of a subnet that a longer prefix makes stronger than what users wrote, and where they lead.
+/// The rows of a subnet that override user-defined routes by a longer prefix, and where they lead.
 fn taking_precedence(names: Names<'_>, subnet: SubnetIx) -> Vec<(&EffectiveRoute, NextHop)> {
     let next_hops = &names.compiled.snapshot.fib(names.compiled.fib(subnet)).next_hops;
     let rows = names.compiled.effective_routes(subnet).iter().zip(&**next_hops);
     rows.map(|(row, hop)| (&**row, *hop)).filter(|(row, _)| takes_precedence(row)).collect()
 }
 
-/// UDR-26. A default route names everything and means the rest; and that an appliance alone in its network is reached
-/// directly is what peering with it is for.
+/// UDR-26. A default route is meant for the rest, so it is left out. So is a route to an appliance that is alone in its
+/// network: peering with it is meant to reach it directly.
 fn shadowed(names: Names<'_>, route: &Use<'_>, taking: &[(&EffectiveRoute, NextHop)]) -> Option<Finding> {
     if route.row.prefixes.iter().all(|prefix| prefix.prefix_len() == 0) {
         return None;
@@ -147,7 +147,7 @@ fn shadowed(names: Names<'_>, route: &Use<'_>, taking: &[(&EffectiveRoute, NextH
         if !matches!(hop, NextHop::Vnet(vnet) if Some(*vnet) == home) {
             return Some((row.prefixes.to_string(), format!("{} ({taker})", row.prefixes)));
         }
-        // The hub's own machines are reached past its appliance.
+        // The hub's own machines are reached directly, past its appliance.
         let (subnet, prefix) =
             served(names, home?).find(|(_, prefix)| row.prefixes.cover(prefix) && !steered(prefix))?;
         let subnet = subnet_name(names.network, subnet);
@@ -170,7 +170,7 @@ fn shadowed(names: Names<'_>, route: &Use<'_>, taking: &[(&EffectiveRoute, NextH
     })
 }
 
-/// The ranges of a network's subnets that have machines beside those that forward.
+/// The ranges of a network's subnets that have machines that do not forward.
 fn served(names: Names<'_>, vnet: VnetId) -> impl Iterator<Item = (SubnetIx, IpNet)> {
     let nics = names.network.network_interfaces.iter();
     let serving = nics.filter(move |nic| nic.subnet.vnet.0 == vnet.0 as usize && !nic.enable_ip_forwarding);
@@ -181,8 +181,8 @@ fn served(names: Names<'_>, vnet: VnetId) -> impl Iterator<Item = (SubnetIx, IpN
     })
 }
 
-/// Azure supports `disablePeeringRoute` with appliances of the subnet's own VNet only. Here a next hop is found by who owns
-/// it (UDR-12), so such a file works and may not in Azure.
+/// Azure supports `disablePeeringRoute` only with appliances of the subnet's own VNet. Here the owner of the address is
+/// the next hop (UDR-12), so such a file works here and may not in Azure.
 fn far_without_peering_routes(names: Names<'_>, route: &Use<'_>) -> Option<Finding> {
     let table = &names.network.route_tables[route.table.0];
     let own = route.subnet.vnet;
@@ -202,7 +202,7 @@ fn far_without_peering_routes(names: Names<'_>, route: &Use<'_>) -> Option<Findi
     })
 }
 
-/// Routes that Azure or a gateway brings, and that lead to another network.
+/// System and gateway routes that lead to another network.
 fn takes_precedence(row: &EffectiveRoute) -> bool {
     match row.next_hop_type {
         NextHopType::VnetPeering | NextHopType::VnetGlobalPeering => true,
@@ -217,7 +217,7 @@ fn takes_precedence(row: &EffectiveRoute) -> bool {
     }
 }
 
-/// The VNet of its appliance; of several, if they share one.
+/// The VNet of its appliance; for several appliances, if they share one.
 fn home(names: Names<'_>, route: &Use<'_>) -> Option<VnetId> {
     let appliances = route.appliances();
     let mut vnets = appliances.iter().map(|appliance| vnet_of(names, appliance.hop));

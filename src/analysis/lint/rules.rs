@@ -1,7 +1,7 @@
-//! Security rules that no packet reaches, because earlier ones match all that they match.
+//! Security rules that no packet reaches, because earlier ones match all their packets.
 //!
-//! A rule counts only where it is used, and only if it is dead wherever it is used: a tag means other addresses elsewhere,
-//! and admin rules come first in some VNets and not in others.
+//! Only rules in use count, and only if they are unreachable wherever they are used: a tag has other addresses
+//! elsewhere, and admin rules apply in some VNets only.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ use super::region::{Regions, cover_after};
 const ADMIN: &str = "ruleCollections/";
 
 pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
-    // By owner and rule: the rules that cover it, or None where a packet can come to it.
+    // By owner and rule: the rules that cover it, or None where a packet can reach it.
     let mut verdicts: BTreeMap<(RuleOwner, usize), Option<Vec<String>>> = BTreeMap::new();
     let mut regions = Regions::default();
     for (admin, acl) in lists(names) {
@@ -37,7 +37,7 @@ pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
     dead.map(|((owner, at), covering)| finding(names, owner, at, &covering)).collect()
 }
 
-/// Every list of rules that somebody has, with the admin rules before it.
+/// Every list of rules in use, with the admin rules before it.
 fn lists(names: Names<'_>) -> BTreeSet<(Option<AclId>, AclId)> {
     let filters = names.compiled.snapshot.nics.iter().flat_map(|nic| [nic.outbound, nic.inbound]);
     let lists = filters.flat_map(|filters| {
@@ -76,7 +76,7 @@ fn finding(names: Names<'_>, owner: RuleOwner, at: usize, covering: &[String]) -
     }
 }
 
-/// Where the rule stands in the file.
+/// The rule's place in the file.
 fn index(names: Names<'_>, rule: &EffectiveRule) -> Option<usize> {
     let name = short(&rule.rule.name);
     match rule.rule.owner {

@@ -1,4 +1,4 @@
-//! The tag VirtualNetwork, grown to every address by a default route: a table's, or what a gateway has of one (TAG-07).
+//! The tag VirtualNetwork widened to every address by a default route: a user's, or one that a gateway has (TAG-07).
 
 use ipnet::IpNet;
 
@@ -18,7 +18,7 @@ pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
     boundless.filter_map(|(nic, (nsg, everything))| finding(names, nic, nsg, everything)).collect()
 }
 
-/// The security group whose default rule for the tag takes every source, and gets its packets.
+/// The security group whose default rule allows every source by the tag, and decides packets.
 fn admits_everyone(names: Names<'_>, acl: AclId) -> Option<(NsgIx, IpNet)> {
     let rules = names.compiled.effective_rules(acl);
     let default = rules.iter().position(|rule| rule.rule.name == "defaultSecurityRules/AllowVnetInBound")?;
@@ -46,14 +46,14 @@ fn finding(names: Names<'_>, nic: NicId, nsg: NsgIx, everything: IpNet) -> Optio
     })
 }
 
-/// A range that is in the tag because a file says so there.
+/// A range that the file adds to the tag.
 struct Source {
     range: IpNet,
     by: String,
     path: String,
 }
 
-/// The largest range behind the tag, that of the subnet's own table before others: two halves make a whole, too.
+/// The largest range in the tag, the subnet's own route table first: two halves count as a whole.
 fn source(network: &Network, subnet: SubnetIx, everything: IpNet) -> Option<Source> {
     let connections =
         network.gateways_in_use(subnet.vnet).into_iter().flat_map(|gateway| network.connections_of(gateway));
@@ -63,7 +63,7 @@ fn source(network: &Network, subnet: SubnetIx, everything: IpNet) -> Option<Sour
     all.filter(family).min_by_key(|source| source.range.prefix_len())
 }
 
-/// A user's routes put their ranges into the tag, unless they lead to the Internet or nowhere (TAG-05).
+/// User-defined routes add their ranges to the tag, unless they lead to the Internet or nowhere (TAG-05).
 fn of_table(network: &Network, subnet: SubnetIx) -> Vec<Source> {
     let Some(table) = network.subnet(subnet).route_table else { return Vec::new() };
     let stays = |hop: &RouteNextHop| !matches!(hop, RouteNextHop::Internet | RouteNextHop::None);
@@ -79,7 +79,7 @@ fn of_table(network: &Network, subnet: SubnetIx) -> Vec<Source> {
     routes.filter_map(source).collect()
 }
 
-/// What a gateway has over a connection (TAG-04).
+/// The ranges that a gateway has over a connection (TAG-04).
 fn behind(network: &Network, at: ConnectionIx, connection: &Connection) -> Vec<Source> {
     let sources = |ranges: &[IpNet], by: String, path: String| -> Vec<Source> {
         ranges.iter().map(|range| Source { range: *range, by: by.clone(), path: path.clone() }).collect()
@@ -111,7 +111,7 @@ fn behind(network: &Network, at: ConnectionIx, connection: &Connection) -> Vec<S
     }
 }
 
-/// Where a file has what a site says.
+/// The place in the file of the prefixes that a site advertises.
 fn said_at(network: &Network, site: SiteIx) -> String {
     let own = network.site(site);
     let key = if own.advertises == own.address_space { "addressSpace" } else { "advertises" };

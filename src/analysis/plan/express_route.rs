@@ -30,7 +30,7 @@ fn circuit(network: &Network, circuit: &ExpressRouteCircuit) -> Object {
     Object { kind: "expressRouteCircuits", name: circuit.name.clone(), properties }
 }
 
-/// Who may use it, and what it reaches.
+/// Its authorizations and Global Reach connections.
 fn joined(network: &Network, circuit: &ExpressRouteCircuit) -> [(&'static str, String); 2] {
     let authorization = |one: &Authorization| format!("{} {}", one.name, key(Some(&one.key)));
     let authorizations: Vec<_> = circuit.authorizations.iter().map(authorization).collect();

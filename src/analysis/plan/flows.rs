@@ -1,4 +1,4 @@
-//! Whose flows notice a change, read off the two sets of tables: what a packet of theirs is decided by, then and now.
+//! The interfaces whose flows a change affects: it compares the tables that decide their packets, before and after.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use crate::model::{Network, NicIx};
 
 use super::{Effect, TouchedFlows};
 
-/// The interfaces of the network before whose flows notice, in its order.
+/// The affected interfaces of the network before the change, in its order.
 pub(super) fn touched(before: (&Network, &Compiled), after: (&Network, &Compiled)) -> Vec<TouchedFlows> {
     let names = |(network, compiled)| Names { network, compiled };
     let mut change = Change {
@@ -33,17 +33,17 @@ pub(super) fn touched(before: (&Network, &Compiled), after: (&Network, &Compiled
 struct Change<'a> {
     before: Names<'a>,
     after: Names<'a>,
-    /// Whether two tables are the same for packets: many interfaces share one.
+    /// Whether two tables decide packets alike: many interfaces share one.
     routes: HashMap<(FibId, FibId), bool>,
     rules: HashMap<(AclId, AclId), bool>,
     links: HashMap<(VnetId, VnetId), SameLinks>,
     participation: HashMap<(SubnetKey, SubnetKey), bool>,
 }
 
-/// A subnet, as tables name it.
+/// A subnet, by its ids in the tables.
 type SubnetKey = (VnetId, SubnetId);
 
-/// In what the links of a VNet agree with what they were.
+/// Which properties of a VNet's links are unchanged.
 #[derive(Clone, Copy)]
 struct SameLinks {
     sources: bool,
@@ -70,7 +70,7 @@ impl Change<'_> {
             && self.same_vnet(old.vnet, new.vnet);
         let stands = stands && self.same_participation((old.vnet, old.subnet), (new.vnet, new.subnet));
         let links = self.same_links(old.vnet, new.vnet);
-        // Under `flushConnection` running flows are judged anew (NSG-23).
+        // Under `flushConnection` running flows are evaluated again (NSG-23).
         let reviewed = |old, new: Option<_>| new.is_some() && old != new;
         let reviews = reviewed(old.flows.outbound_rules, new.flows.outbound_rules)
             || reviewed(old.flows.inbound_rules, new.flows.inbound_rules);
@@ -105,14 +105,14 @@ impl Change<'_> {
         }
     }
 
-    /// The public addresses of its own.
+    /// The interface's own public addresses.
     fn same_instances(&self, nic: NicId) -> bool {
         let [old, new] =
             [self.before, self.after].map(|names| edge(names).map_or(&[][..], |edge| &edge.egress(nic).instances));
         old == new
     }
 
-    /// What else may stand for a new flow (NAT-05).
+    /// The other sources of outbound translation for a new flow (NAT-05).
     fn same_pools(&self, nic: NicId) -> bool {
         let pools = |names| {
             let edge = edge(names)?;
@@ -138,7 +138,7 @@ impl Change<'_> {
         same
     }
 
-    /// Interfaces keep their numbers, VNets have their place in the file.
+    /// Interfaces keep their ids; VNets are numbered by their place in the file.
     fn same_hop(&self, (old, before): (&Fib, NextHop), (new, after): (&Fib, NextHop)) -> bool {
         match (before, after) {
             (NextHop::Vnet(before), NextHop::Vnet(after)) => self.same_vnet(before, after),
@@ -158,12 +158,12 @@ impl Change<'_> {
         *self.rules.entry((before, after)).or_insert_with(|| {
             let [old, new] =
                 [(self.before, before), (self.after, after)].map(|(names, acl)| names.compiled.effective_rules(acl));
-            // What a rule is called does not matter to a packet.
+            // A rule's name does not matter to a packet.
             ptr::eq(old, new) || old.iter().map(|rule| &rule.matches).eq(new.iter().map(|rule| &rule.matches))
         })
     }
 
-    /// Whether the subnet takes part in the same peerings (PEER-53).
+    /// Whether the subnet is part of the same peerings (PEER-53).
     fn same_participation(&mut self, before: SubnetKey, after: SubnetKey) -> bool {
         if let Some(&known) = self.participation.get(&(before, after)) {
             return known;
@@ -180,7 +180,7 @@ impl Change<'_> {
             return known;
         }
         let (old, new) = (links(self.before, before), links(self.after, after));
-        // A link that comes or goes shows in the routes.
+        // A link that is added or removed shows in the routes.
         let pairs = || old.iter().filter_map(|(remote, link)| Some((*link, *new.get(remote)?)));
         let same = SameLinks {
             sources: pairs().all(|(before, after)| before.sources == after.sources),
@@ -191,7 +191,7 @@ impl Change<'_> {
     }
 }
 
-/// By the remote's name.
+/// A VNet's links, by the remote's name.
 fn links(names: Names<'_>, vnet: VnetId) -> HashMap<String, &Link> {
     let links = names.compiled.snapshot.vnet(vnet).links.iter();
     links.map(|(remote, link)| (names.vnet_name(*remote).to_lowercase(), link)).collect()

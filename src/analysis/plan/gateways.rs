@@ -12,7 +12,7 @@ use super::objects::{Object, list, or_none};
 pub(super) fn of(network: &Network) -> Vec<Object> {
     let gateways = network.virtual_network_gateways.iter().map(|one| gateway(network, one));
     let locals = network.local_network_gateways.iter().map(local_gateway);
-    // A second tunnel is described with the first.
+    // A second tunnel is part of the first one's description.
     let connections = network.connections.iter().filter(|one| one.instance == 0).map(|one| connection(network, one));
     let sites = network.sites.iter().map(|one| site(network, one));
     let servers = network.route_servers.iter().map(|one| route_server(network, one));
@@ -111,7 +111,7 @@ fn site(network: &Network, site: &Site) -> Object {
     Object { kind: "sites", name: site.name.clone(), properties }
 }
 
-/// What is written about one of a site's ways.
+/// The file's text for one of a site's tunnels or links.
 fn about(way: &str, said: &Advertised) -> Vec<String> {
     let prefixes = said.prefixes.as_ref().map(|prefixes| format!("{way}advertises {}", list(prefixes)));
     let prepend = (said.prepend > 0).then(|| format!("{way}prepend {}", said.prepend));
@@ -134,7 +134,7 @@ fn bgp(settings: Option<BgpSettings>) -> String {
     settings.map_or_else(|| "none".to_owned(), |BgpSettings { asn, address }| format!("AS {asn} at {address}"))
 }
 
-/// Told apart by a fingerprint: a plan may be shown to those who may not know the key.
+/// Compared by a fingerprint: a plan's reader may not be allowed to know the key.
 pub(super) fn key(key: Option<&str>) -> String {
     key.map_or_else(
         || "none".to_owned(),

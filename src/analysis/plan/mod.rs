@@ -1,7 +1,8 @@
-//! What putting one network in place of another means: the objects that come, change and go, and whose flows notice.
+//! The plan of an apply: the objects that are created, changed and deleted, and the interfaces whose flows are
+//! affected.
 //!
-//! One idea: both networks and both tables are at hand, so nothing is guessed. Objects are compared property by property,
-//! and flows by the tables that their packets will meet.
+//! One idea: both networks and both sets of tables exist, so nothing is guessed. Objects are compared property by
+//! property, and flows by the tables that decide their packets.
 
 mod admin;
 mod edge;
@@ -19,17 +20,17 @@ use crate::model::Network;
 
 use objects::Object;
 
-/// A change that was thought through.
+/// A planned change.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
-    /// What is made and changed in file order, then what is deleted.
+    /// Created and changed objects in file order, then deleted ones.
     pub changes: Vec<ObjectChange>,
-    /// Interfaces whose flows notice, the others' do not.
+    /// The interfaces whose flows are affected.
     pub flows: Vec<TouchedFlows>,
 }
 
-/// One object that comes, changes or goes.
+/// One object that is created, changed or deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectChange {
@@ -67,20 +68,20 @@ pub struct TouchedFlows {
     pub effect: Effect,
 }
 
-/// What flows notice.
+/// How flows are affected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Effect {
-    /// The interface goes, and its flows with it.
+    /// The interface is deleted, and its flows with it.
     End,
-    /// Routes, addresses or a peering changed, or rules under `flushConnection`: running flows follow from their next
-    /// packet on (RSEL-07, NSG-23).
+    /// Routes, addresses or a peering changed, or rules under `flushConnection`: running flows are affected from their
+    /// next packet (RSEL-07, NSG-23).
     NextPacket,
-    /// Rules changed: running flows live on, new ones are judged by the new rules (NSG-22).
+    /// Rules changed: running flows continue, and the new rules apply to new ones (NSG-22).
     NewFlows,
 }
 
-/// Compares two networks and their tables. Both must be numbered alike: whoever is in both has one number.
+/// Compares two networks and their tables. An object that is in both must have the same id in both.
 pub fn plan(before: (&Network, &Compiled), after: (&Network, &Compiled)) -> Plan {
     Plan { changes: changes(before.0, after.0), flows: flows::touched(before, after) }
 }
@@ -108,7 +109,7 @@ fn difference(before: Option<&Object>, after: Option<&Object>) -> Option<ObjectC
         after: value(after, i),
     });
     let differs = |change: &PropertyChange| action == Action::Create || change.before != change.after;
-    // Of what goes, nobody needs to know what it was like.
+    // The properties of a deleted object are not of interest.
     let properties: Vec<_> = properties.filter(|_| action != Action::Delete).filter(differs).collect();
     let nothing = action == Action::Update && properties.is_empty();
     let (kind, name) = (shown.kind.to_owned(), shown.name.clone());

@@ -25,7 +25,7 @@ pub(super) struct Object {
 }
 
 impl Object {
-    /// What makes it the same object in another network: ARM compares names without regard to case.
+    /// The object's identity across networks: ARM compares names without regard to case.
     pub(super) fn key(&self) -> (&'static str, String) {
         (self.kind, self.name.to_lowercase())
     }
@@ -48,8 +48,8 @@ pub(super) fn unlike(network: &Network, other: &Network) -> Vec<Object> {
     all
 }
 
-/// Whether two networks have the same in the same places, but for what their route tables and security groups list: then
-/// what is equal in them reads the same too.
+/// Whether two networks have the same objects in the same places, except for the contents of route tables and security
+/// groups. Objects that are equal then have the same text too.
 fn differ_in_lists_alone(network: &Network, other: &Network) -> bool {
     let Network {
         name: _,
@@ -178,7 +178,7 @@ fn subnet(network: &Network, vnet: &VirtualNetwork, subnet: &Subnet) -> Object {
 
 fn peering(network: &Network, at: LinkIx) -> Object {
     let link = network.link(at);
-    // The side that Azure keeps is no object of its own: what it has seen is told of the link that it answers.
+    // The side that Azure keeps is no object of its own: the ranges that it knows are part of the link that it answers.
     let kept = network.counterpart(at).map(|back| network.link(back)).filter(|back| back.implied);
     let local_space =
         kept.map_or_else(|| "as the other link has it".to_owned(), |back| list(&back.remote_address_space));
@@ -262,7 +262,7 @@ fn security_rule(network: &Network, nsg: &str, rule: &SecurityRule) -> Object {
     Object { kind: "securityRules", name: format!("{nsg}/{}", rule.name), properties }
 }
 
-/// A rule, whatever kind of access it gives.
+/// A rule, with any kind of access.
 pub(super) fn rule_properties<A: Debug>(network: &Network, rule: &SecurityRule<A>) -> Vec<(&'static str, String)> {
     let address = |field: &AddressPrefix| field.group().is_none().then(|| address_field(network, field));
     let addresses = |fields: &[AddressPrefix]| list(&fields.iter().filter_map(address).collect::<Vec<_>>());
@@ -330,7 +330,7 @@ fn private_endpoint(network: &Network, endpoint: &PrivateEndpoint) -> Object {
     Object { kind: "privateEndpoints", name: endpoint.name.clone(), properties }
 }
 
-/// Told apart by a fingerprint: some have ten thousand ranges.
+/// Compared by a fingerprint: some tags have ten thousand ranges.
 fn service_tag(tag: &PublishedTag) -> Object {
     let mut fingerprint = DefaultHasher::new();
     tag.prefixes.hash(&mut fingerprint);

@@ -20,7 +20,7 @@ use super::walk::{egress, on_link, outside};
 
 pub use crate::model::Probe;
 
-/// A packet to ask about.
+/// The question: a packet from one end to another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Query {
     pub source: QueryEnd,
@@ -28,7 +28,7 @@ pub struct Query {
     pub probe: Probe,
 }
 
-/// Where a packet starts or ends.
+/// Where a packet starts or ends, as a user writes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum QueryEnd {
     Node { name: String, nic: Option<String> },
@@ -38,21 +38,21 @@ pub enum QueryEnd {
 /// One end of a question, found in the network.
 #[derive(Clone, Debug)]
 pub(super) struct End {
-    /// Who owns the address; None where nobody does.
+    /// The interface that owns the address; None where none does.
     pub(super) nic: Option<NicId>,
     pub(super) address: IpAddr,
-    /// It was asked for by name: another machine with its address is not meant.
+    /// The question named the machine: another one that has the same address is wrong.
     pub(super) named: bool,
 }
 
 impl End {
-    /// The machine that must get the packet; None where whoever has the address will do.
+    /// The machine that must get the packet; None where any owner of the address will do.
     pub(super) fn meant(&self) -> Option<NicId> {
         self.nic.filter(|_| self.named)
     }
 }
 
-/// Both ends: the source always has an owner.
+/// Both ends: the source always has an interface.
 #[derive(Clone, Debug)]
 pub(super) struct Ends {
     pub(super) source: NicId,
@@ -67,7 +67,7 @@ pub fn parse_query(source: &str, destination: &str) -> Result<Query, String> {
     Ok(Query { source: parse_place(source)?, destination: parse_place(place)?, probe })
 }
 
-/// Reads `PLACE:PORT` of a question that is about one port, whatever the protocol.
+/// Reads `END:PORT` of a question about one port of any protocol.
 pub fn parse_end(text: &str) -> Result<(QueryEnd, u16), String> {
     let (place, port) = split_port(text)?;
     let port = port.ok_or_else(|| format!("`{text}`: expected a port behind it, as `{text}:443`"))?;
@@ -128,7 +128,7 @@ pub(super) fn parse_place(text: &str) -> Result<QueryEnd, String> {
 }
 
 impl Query {
-    /// As a user would write it: what [`parse_query`] reads.
+    /// The text that [`parse_query`] reads.
     pub fn spelled(&self) -> (String, String) {
         let destination = match (&self.destination, self.probe) {
             (place, Probe::Ping) => place.to_string(),
@@ -151,11 +151,11 @@ impl fmt::Display for QueryEnd {
     }
 }
 
-/// The port a guest would choose for itself; the echo identifier of a ping.
+/// A guest's usual source port; a ping's echo identifier.
 pub(super) const EPHEMERAL: u16 = 49152;
 
 impl Probe {
-    /// What a flow from this port is told by.
+    /// The 5-tuple of a flow from this port.
     pub(super) fn flow(self, src: IpAddr, dst: IpAddr, source_port: u16) -> Tuple {
         let (protocol, dst_port) = match self {
             Self::Ping if src.is_ipv4() => (Protocol::ICMP, source_port),
@@ -198,7 +198,7 @@ impl Probe {
     }
 }
 
-/// Packets of a flow that has begun already: of TCP, segments without SYN.
+/// Packets of an established flow: for TCP, segments without SYN.
 impl Probe {
     pub(super) fn onward(self, src: IpAddr, dst: IpAddr, source_port: u16) -> Vec<u8> {
         match self {
@@ -218,7 +218,7 @@ impl Probe {
 const TCP_SYN: u8 = 0x02;
 const TCP_ACK: u8 = 0x10;
 
-/// Finds both ends: the first destination address that the source has an address of the same family for.
+/// Finds both ends: the first destination address in a family that the source has too.
 pub(super) fn resolve(network: &Network, compiled: &Compiled, query: &Query) -> Result<Ends, String> {
     let source = Source::find(network, compiled, &query.source)?;
     let destinations = destinations(network, compiled, &source, &query.destination)?;
@@ -235,7 +235,7 @@ fn no_source(network: &Network, address: IpAddr) -> String {
     }
 }
 
-/// A source before it is known where to.
+/// A source before the destination is known.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Source {
     Vm(VmIx),
@@ -297,7 +297,7 @@ impl Source {
         }
     }
 
-    /// With the first destination of a family that the source has.
+    /// Both ends, with the first destination of a family that the source has.
     pub(super) fn meet(
         &self,
         network: &Network,
@@ -336,7 +336,7 @@ impl Source {
     }
 }
 
-/// The addresses a destination may mean, the preferred first.
+/// The addresses that a destination may mean, the preferred one first.
 fn destinations(network: &Network, compiled: &Compiled, source: &Source, place: &QueryEnd) -> Result<Vec<End>, String> {
     let from = source.vnet(network, compiled);
     match place {
@@ -353,7 +353,7 @@ fn destinations(network: &Network, compiled: &Compiled, source: &Source, place: 
         QueryEnd::Node { name, nic } => {
             let vm = vm(network, name)?;
             let nic = nic.as_ref().map_or_else(|| Ok(primary(network, vm)), |nic| nic_of(network, vm, nic))?;
-            // The Internet knows nobody by a private address.
+            // Machines have no private address in the Internet.
             let ends = match source {
                 Source::Internet(_) => public_ends(network, compiled, nic),
                 Source::Outside(customer) => {
@@ -381,7 +381,7 @@ fn destinations(network: &Network, compiled: &Compiled, source: &Source, place: 
     }
 }
 
-/// Whose a destination is. VNets may overlap (ADR-07): the nearest owner is meant.
+/// The owner of a destination. VNets may overlap (ADR-07): the nearest owner is meant.
 fn owner(network: &Network, compiled: &Compiled, from: Option<VnetIx>, address: IpAddr) -> Option<NicId> {
     let edge = compiled.snapshot.edge.as_ref();
     let outside = edge.and_then(|edge| match edge.public.lookup(address) {
@@ -401,7 +401,7 @@ pub(super) fn outside_ends(network: &Network, compiled: &Compiled, customer: Cus
     network.addresses_of_customer(customer).into_iter().map(|address| End { nic, address, named: true }).collect()
 }
 
-/// The Internet, if a name means it.
+/// The Internet node, if it has this name.
 fn internet(network: &Network, compiled: &Compiled, name: &str) -> Option<NicId> {
     let named = network.internet.is_some() && name.eq_ignore_ascii_case(Internet::NAME);
     compiled.ids().nic(Sender::Internet).filter(|_| named)
@@ -456,7 +456,7 @@ pub(super) fn nic_of(network: &Network, vm: VmIx, name: &str) -> Result<NicIx, S
     found.ok_or_else(|| unknown(&format!("interface of {}", network.vm(vm).name), name, names()))
 }
 
-/// What is wrong with a name, and which was meant, or which there are.
+/// An error for an unknown name, with the likely one or the known ones.
 pub fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let known: Vec<_> = known.collect();
     let close = known.iter().map(|candidate| (strsim::damerau_levenshtein(candidate, name), candidate));

@@ -1,4 +1,4 @@
-//! Names for what a trace calls by number, spelled the same in every answer.
+//! Names for the ids in a trace, spelled the same in every answer.
 
 use std::net::IpAddr;
 
@@ -18,7 +18,7 @@ pub(in crate::analysis) struct Names<'a> {
     pub(in crate::analysis) compiled: &'a Compiled,
 }
 
-/// The service that a subnet has an endpoint to and that has this address: `Microsoft.Storage`.
+/// The service that has this address, if the subnet has an endpoint to it: `Microsoft.Storage`.
 pub fn service_endpoint(network: &Network, subnet: SubnetIx, address: IpAddr) -> Option<&str> {
     let has = |tag: &PublishedTagIx| network.service_tag(*tag).prefixes.iter().any(|prefix| prefix.contains(&address));
     let endpoints = &network.subnet(subnet).service_endpoints;
@@ -26,7 +26,7 @@ pub fn service_endpoint(network: &Network, subnet: SubnetIx, address: IpAddr) ->
 }
 
 impl<'a> Names<'a> {
-    /// `web`, or the VNet for what stands behind its one TUN.
+    /// `web`, or the VNet for machines behind its one TUN.
     pub(in crate::analysis) fn node(self, nic: NicId) -> String {
         match self.compiled.sender(nic) {
             Sender::Nic(ix) => self.network.vm(self.network.nic(ix).virtual_machine).name.clone(),
@@ -54,7 +54,7 @@ impl<'a> Names<'a> {
         format!("{kind} gateway {} in VNet {}", gateway.name, self.network.vnet(gateway.subnet.vnet).name)
     }
 
-    /// What somebody in the middle of a packet's way is: `the gateway`, `the circuit's edge`.
+    /// The kind of a router on a packet's path: `the gateway`, `the circuit's edge`.
     pub(in crate::analysis) fn router(self, nic: NicId) -> &'static str {
         match self.compiled.sender(nic) {
             Sender::Edge(_) => "the circuit's edge",
@@ -94,7 +94,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// Whether an address is one of the machine's that an interface belongs to, or behind a VNet's one TUN.
+    /// Whether an address belongs to the interface's machine, or to a machine behind a VNet's one TUN.
     pub(in crate::analysis) fn owns(self, nic: NicId, address: IpAddr) -> bool {
         match self.compiled.sender(nic) {
             Sender::Nic(ix) => {
@@ -136,12 +136,12 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// Whether the Internet's node has an address itself, and need not seek it through the host.
+    /// Whether the Internet node has an address itself, so that the host's own Internet is not needed.
     pub(in crate::analysis) fn has_itself(self, address: IpAddr) -> bool {
         self.network.internet.iter().any(|internet| internet.addresses.contains(&address))
     }
 
-    /// Of anybody but the Internet, which nobody asks this of.
+    /// The subnet of any sender but the Internet, which has no routes or rules.
     pub(in crate::analysis) fn subnet(self, nic: NicId) -> SubnetIx {
         self.home(nic).expect("what has routes and rules is in a subnet")
     }
@@ -155,7 +155,7 @@ impl<'a> Names<'a> {
         self.subnet(nic).vnet
     }
 
-    /// What a public address stands for, as the file calls it: `public IP web-ip`, `NAT gateway out`.
+    /// The resource behind a public address, as the file calls it: `public IP web-ip`, `NAT gateway out`.
     pub(in crate::analysis) fn public(self, address: IpAddr, port: Option<u16>) -> String {
         let network = self.network;
         if address == DEFAULT_OUTBOUND {
@@ -185,7 +185,7 @@ impl<'a> Names<'a> {
         format!("load balancer {}, frontend {}", balancer.name, balancer.frontends[at.frontend].name)
     }
 
-    /// By the number that packets meet it by, with its rule: `load balancer web, rule http`.
+    /// A frontend by its id in the tables, with its rule: `load balancer web, rule http`.
     pub(in crate::analysis) fn balancing_rule(self, id: FrontendId, rule: u32) -> String {
         let Some((at, _)) = self.network.frontends().nth(id.0 as usize) else { return String::new() };
         let balancer = &self.network.load_balancers[at.balancer];
@@ -280,28 +280,28 @@ pub(in crate::analysis) fn subnet_of(network: &Network, sender: Sender) -> Optio
     }
 }
 
-/// `hub-gw/eth0`, as an interface's.
+/// A gateway's name, in the form of an interface's: `hub-gw/eth0`.
 pub(in crate::analysis) fn gateway_name(network: &Network, gateway: GatewayIx) -> String {
     network.gateway(gateway).name.clone()
 }
 
-/// `AzurePlatform/hub`: who probes and answers in a virtual network.
+/// The platform's node in a virtual network, which probes and answers there: `AzurePlatform/hub`.
 pub(in crate::analysis) fn platform_name(network: &Network, vnet: VnetIx) -> String {
     format!("{PLATFORM_NODE}/{}", network.vnet(vnet).name)
 }
 
-/// `dc1/hub-dc1`: a site and the connection that leads there.
+/// A site and the connection that leads there: `dc1/hub-dc1`.
 pub(in crate::analysis) fn tunnel_name(network: &Network, tunnel: ConnectionIx) -> String {
     let site = network.site_of(tunnel).map_or("", |site| &network.site(site).name);
     format!("{site}/{}", network.connection(tunnel).name)
 }
 
-/// `dc/er-london-primary`: a circuit's customer and one of the links.
+/// A circuit's customer and one of the links: `dc/er-london-primary`.
 pub(in crate::analysis) fn circuit_link_name(network: &Network, circuit: CircuitIx, side: Side) -> String {
     format!("{}/{}", network.customer_name(circuit).unwrap_or_default(), network.circuit_link_name(circuit, side))
 }
 
-/// As an interface's.
+/// The Internet node's name, in the form of an interface's.
 pub(in crate::analysis) fn internet_name() -> String {
     format!("{}/{}", Internet::NAME, Internet::INTERFACE)
 }
@@ -329,7 +329,7 @@ pub(in crate::analysis) fn address_field(network: &Network, field: &AddressPrefi
     }
 }
 
-/// Whether the space of a VNet holds an address.
+/// Whether a VNet's address space contains an address.
 pub(in crate::analysis) fn holds(vnet: &VirtualNetwork, address: IpAddr) -> bool {
     vnet.address_space.iter().any(|prefix| prefix.contains(&address))
 }

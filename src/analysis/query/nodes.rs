@@ -1,4 +1,4 @@
-//! Everyone in a network who may ask and be asked.
+//! The nodes of a network that can send and receive.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use crate::model::{Network, SubnetIx, VmIx, VnetIx};
 use super::names::subnet_name;
 use super::{End, Source, ends_of, outside_ends, parse_place, primary, stand_in, unknown};
 
-/// One who may ask and be asked.
+/// A node that can send and receive.
 pub(in crate::analysis) struct Node {
     pub(in crate::analysis) name: String,
     pub(in crate::analysis) source: Source,
@@ -19,7 +19,7 @@ pub(in crate::analysis) struct Node {
     pub(in crate::analysis) ends: Vec<End>,
 }
 
-/// Machines in file order, sites and private clouds, then the subnets that somebody may stand in behind a VNet's one TUN.
+/// Machines in file order, sites and private clouds, then the subnets behind a VNet's one TUN.
 pub(in crate::analysis) fn nodes(network: &Network, compiled: &Compiled) -> Vec<Node> {
     let machine = |vm: usize| Node {
         name: network.virtual_machines[vm].name.clone(),
@@ -38,7 +38,7 @@ pub(in crate::analysis) fn nodes(network: &Network, compiled: &Compiled) -> Vec<
     (0..network.virtual_machines.len()).map(machine).chain(outside).chain(subnets).collect()
 }
 
-/// Those of these names, in that order: a gateway's instance too, and a subnet behind a TUN by its own.
+/// The nodes of these names, in that order: also a gateway's instance, and a subnet behind a TUN by its name.
 pub(in crate::analysis) fn named(
     network: &Network,
     compiled: &Compiled,
@@ -61,7 +61,7 @@ pub(in crate::analysis) fn named(
     found.collect()
 }
 
-/// Who sends in a subnet behind a VNet's one TUN, and from where.
+/// The sender of a subnet behind a VNet's one TUN, and its address.
 pub(in crate::analysis) fn behind_subnet(
     network: &Network,
     compiled: &Compiled,
@@ -77,7 +77,7 @@ fn behind_tun(network: &Network, compiled: &Compiled, subnet: SubnetIx) -> Optio
     Some(Node { name: subnet_name(network, subnet), source: Source::Address(nic, address), ends: vec![end] })
 }
 
-/// The attachment's own address in the subnet, or else the first that is neither an interface's nor reserved.
+/// The attachment's own address in the subnet, or else the first free one.
 fn address_behind(network: &Network, compiled: &Compiled, subnet: SubnetIx, nic: NicId) -> Option<IpAddr> {
     let attach = network.vnet(subnet.vnet).attach.as_ref()?;
     let owners = &compiled.snapshot.vnets[subnet.vnet.0].owners;

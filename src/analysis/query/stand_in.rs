@@ -1,7 +1,7 @@
 //! Subnets and gateways as ends of a question.
 //!
-//! One idea: a subnet has routes and rules, and nobody in it who must exist. A question about one is about a machine that
-//! somebody would put there: it is put into a copy of the network, and that is compiled. A gateway's instance exists.
+//! One idea: a subnet has routes and rules, but may have no machine. A question about a subnet is about an imagined
+//! machine in it: a copy of the network gets one, and that copy is compiled. A gateway's instances exist already.
 
 use std::net::IpAddr;
 
@@ -23,7 +23,7 @@ pub(in crate::analysis) struct StandIn {
     pub(in crate::analysis) nics: Vec<NicIx>,
 }
 
-/// The question as it is asked in the network that has whom it is about; None where that is the network itself.
+/// The question with its network: one that has the imagined machines; None where the network itself has all ends.
 pub(in crate::analysis) fn of(
     network: &Network,
     compiled: &Compiled,
@@ -44,7 +44,7 @@ pub(in crate::analysis) fn of(
     Ok(Some((StandIn::put(network, compiled, &subnets)?, query)))
 }
 
-/// The subnet that a place names, if nobody there can be asked by that name.
+/// The subnet that an end names, if the name means no machine or instance.
 pub(in crate::analysis) fn subnet(network: &Network, compiled: &Compiled, place: &QueryEnd) -> Option<SubnetIx> {
     let subnet = named(network, place)?;
     instance(network, compiled, place).is_none().then_some(subnet)
@@ -61,8 +61,8 @@ fn named(network: &Network, place: &QueryEnd) -> Option<SubnetIx> {
     target::subnet(network, &place.to_string()).ok()
 }
 
-/// Who speaks for a name that is no machine's: an instance of a gateway or route server, by its own name or its subnet's, or
-/// what stands behind a virtual network's one TUN.
+/// The sender for a name that is not a machine's: an instance of a gateway or route server, by its own name or its
+/// subnet's, or a machine behind a virtual network's one TUN.
 pub(in crate::analysis) fn instance(
     network: &Network,
     compiled: &Compiled,
@@ -105,7 +105,7 @@ pub(in crate::analysis) fn has_no_rules(network: &Network, name: &str) -> bool {
 }
 
 impl StandIn {
-    /// A machine in each subnet, called like it, with the first free address of each version.
+    /// Adds a machine to each subnet, with the subnet's name and the first free address of each version.
     pub(in crate::analysis) fn put(
         network: &Network,
         compiled: &Compiled,

@@ -1,10 +1,10 @@
-//! What `routes` is asked about: `NODE`, `NODE/NIC` or `VNET/SUBNET`, found in the network.
+//! The target of `routes`: `NODE`, `NODE/NIC` or `VNET/SUBNET`, found in the network.
 
 use crate::model::{Network, SubnetIx, VnetIx};
 
 use super::{nic_of, primary, unknown, vm};
 
-/// The subnet that a target stands for; a machine stands for its primary interface. Names compare as ARM's do.
+/// The subnet of a target; a machine stands for its primary interface. Names compare as ARM's do.
 pub fn subnet(network: &Network, target: &str) -> Result<SubnetIx, String> {
     let Some((owner, name)) = target.split_once('/') else {
         return vm(network, target)

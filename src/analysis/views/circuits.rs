@@ -1,4 +1,4 @@
-//! ExpressRoute circuits with ARM's words: what their provider says, their links, who may use them and what they reach.
+//! ExpressRoute circuits with ARM's field names: provider state, links, authorizations and Global Reach.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,20 +7,20 @@ use crate::model::{CircuitIx, Network, Side};
 
 use super::connections::{ConnectionRow, row as connection};
 
-/// One circuit, a private cloud's too.
+/// One circuit; a private cloud's own one too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CircuitRow {
     pub name: String,
     pub service_provider_provisioning_state: String,
-    /// Of its private peering: `Enabled`, `Disabled`, or `None` without one.
+    /// The state of its private peering: `Enabled`, `Disabled`, or `None` without one.
     pub state: String,
     pub links: Vec<LinkRow>,
-    /// Those of gateways.
+    /// Connections of gateways to it.
     #[serde(default)]
     pub virtual_network_connections: Vec<ConnectionRow>,
     pub authorizations: Vec<AuthorizationRow>,
-    /// By Global Reach.
+    /// Circuits that Global Reach connects it with.
     pub connections: Vec<ReachRow>,
 }
 
@@ -31,12 +31,12 @@ pub struct LinkRow {
     pub name: String,
     pub side: Side,
     pub up: bool,
-    /// Why it carries nothing.
+    /// Why it is down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// ER-10.
+/// An authorization of the circuit (ER-10).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthorizationRow {
@@ -45,7 +45,7 @@ pub struct AuthorizationRow {
     pub authorization_use_status: String,
 }
 
-/// GR-02.
+/// A Global Reach connection (GR-02).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReachRow {
@@ -58,7 +58,7 @@ pub struct ReachRow {
     pub reason: Option<String>,
 }
 
-/// All of them, in file order, those of private clouds last.
+/// All circuits in file order; those of private clouds last.
 pub fn circuits(network: &Network, compiled: &Compiled) -> Vec<CircuitRow> {
     network.circuits().map(|(ix, _)| row(network, compiled, ix)).collect()
 }

@@ -1,4 +1,4 @@
-//! Connections of gateways, and whether their tunnels are up, with ARM's words (DIAG-12).
+//! Connections of gateways and their tunnels' status, with ARM's words (DIAG-12).
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use crate::model::{Connection, ConnectionIx, ConnectionStatus, Network, Remote};
 pub struct ConnectionRow {
     pub name: String,
     pub virtual_network_gateway: String,
-    /// A local network gateway, another gateway or a circuit.
+    /// The remote: a local network gateway, another gateway or a circuit.
     pub remote: String,
     /// `IPsec`, `Vnet2Vnet` or `ExpressRoute`.
     pub connection_type: String,
@@ -22,7 +22,7 @@ pub struct ConnectionRow {
     pub reason: Option<String>,
 }
 
-/// All of them, in file order.
+/// All tunnels, in file order.
 pub fn connections(network: &Network, compiled: &Compiled) -> Vec<ConnectionRow> {
     let all = (0..).map(ConnectionIx).zip(&network.connections);
     all.map(|(at, connection)| row(network, compiled, at, connection)).collect()

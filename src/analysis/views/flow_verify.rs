@@ -1,7 +1,7 @@
-//! The question "would the rules of this interface let such a packet pass?" with Network Watcher's fields (DIAG-05).
+//! The question "would the rules of this interface allow this packet?" with Network Watcher's fields (DIAG-05).
 //!
-//! It is about rules alone, admin rules and both NSGs: neither routes nor the far end are asked, so a packet that may
-//! pass need not arrive.
+//! Only rules are evaluated, admin rules and both NSGs. Routes and the far end are not, so an allowed packet may still
+//! not arrive.
 
 use std::net::IpAddr;
 
@@ -15,21 +15,21 @@ use crate::wire::{Protocol, Tuple};
 
 use super::watcher;
 
-/// What is asked, in a user's words.
+/// The question in a user's words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowVerifyQuery {
-    /// `NODE` or `NODE/NIC`; `VNET/SUBNET` behind a VNet's one TUN.
+    /// `NODE` or `NODE/NIC`; `VNET/SUBNET` for machines behind a VNet's one TUN.
     pub target: String,
     pub direction: Direction,
     pub protocol: FlowProtocol,
-    /// One of the target's addresses; none for its first of the other end's family.
+    /// One of the target's addresses; None for its first in the other end's family.
     pub local_address: Option<IpAddr>,
     pub local_port: u16,
     pub remote: QueryEnd,
     pub remote_port: u16,
 }
 
-/// What IP flow verify knows.
+/// The protocols that IP flow verify supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FlowProtocol {
     Tcp,
@@ -41,8 +41,8 @@ pub enum FlowProtocol {
 #[serde(rename_all = "camelCase")]
 pub struct FlowVerifyAnswer {
     pub access: FlowAccess,
-    /// The rule asked last: `securityRules/x`, `defaultSecurityRules/x`, or an administrator's. None where no rule matches,
-    /// as without an NSG (NSG-11) and for the platform's services (NSG-30).
+    /// The last rule evaluated: `securityRules/x`, `defaultSecurityRules/x`, or an administrator's. None where no rule
+    /// matches, as without an NSG (NSG-11) and for the platform's services (NSG-30).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule_name: Option<String>,
 }
@@ -53,7 +53,7 @@ pub enum FlowAccess {
     Deny,
 }
 
-/// Asks the rules of the target's interface about the first packet of a flow.
+/// Evaluates the rules of the target's interface for the first packet of a flow.
 pub fn flow_verify(
     network: &Network,
     compiled: &Compiled,

@@ -1,4 +1,4 @@
-//! Who is behind which rule of which load balancer, and who of them takes new flows.
+//! The backends of each load balancer rule, and which of them get new flows.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -29,33 +29,33 @@ pub struct BackendRow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<String>,
     pub health: HealthState,
-    /// When its health last changed, in UTC; not of what nobody probes.
+    /// When its health last changed, in UTC; None without a probe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
-    /// Why it is down, or what its last probe met.
+    /// Why it is down, or the result of its last probe.
     pub reason: String,
     /// The rule that denies its probe: `NSG app on subnet v/s, rule securityRules/x`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub denied_by: Option<String>,
-    /// Whether new flows go to it.
+    /// Whether new flows are sent to it.
     pub eligible: bool,
-    /// Flows that it has by this rule; not known of a file.
+    /// The flows that it has by this rule; None for a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flows: Option<u64>,
 }
 
-/// How a backend is.
+/// A backend's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HealthState {
     Up,
     Down,
 }
 
-/// How many flows of load balancers each backend has.
+/// The number of load-balanced flows of each backend.
 #[derive(Clone, Debug)]
 pub struct FlowCounts {
     frontends: HashSet<IpAddr>,
-    /// By backend, and by port of a frontend; what only passed through a backend has none.
+    /// By backend, and by port of a frontend; flows that a backend only forwards have none.
     counts: HashMap<(NicId, Option<(SocketAddr, Protocol)>), u64>,
 }
 

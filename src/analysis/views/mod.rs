@@ -1,4 +1,4 @@
-//! Single objects as rows for people and programs: routes, rules, peerings, balancers, connections.
+//! Single objects as rows for people and programs: routes, rules, peerings, load balancers, connections.
 //!
 //! Each view is a function of the network and its compiled tables, in Azure's own fields where Azure has them.
 

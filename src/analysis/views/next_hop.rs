@@ -1,6 +1,6 @@
 //! The question "where would this packet go first?" with Network Watcher's fields (DIAG-04).
 //!
-//! It is about the route alone: neither rules nor whoever stands at the next hop are asked.
+//! Only the route is looked up: neither rules nor the machine at the next hop are evaluated.
 
 use std::net::IpAddr;
 
@@ -19,21 +19,21 @@ use super::watcher;
 pub struct NextHopAnswer {
     pub next_hop_type: NextHopType,
     pub next_hop_ip_address: Option<IpAddr>,
-    /// Of a route to several appliances, all of them: which one it is depends on the flow, and the question names none.
+    /// For a route to several appliances, all of them: the flow's hash chooses one, and the question has no flow.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub next_hop_ip_addresses: Vec<IpAddr>,
     /// The route table's name, or `System Route`.
     pub route_table_id: String,
 }
 
-/// What is asked, in a user's words.
+/// The question in a user's words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NextHopQuery {
     /// `NODE`, `NODE/NIC` or `VNET/SUBNET`.
     pub target: String,
-    /// One of the target's addresses; none for its first.
+    /// One of the target's addresses; None for its first.
     pub source: Option<IpAddr>,
-    /// An address, or a node for its own.
+    /// An address, or a node name, which stands for the node's own address.
     pub destination: String,
 }
 
@@ -43,7 +43,7 @@ pub fn next_hop(network: &Network, compiled: &Compiled, query: &NextHopQuery) ->
     let subnet = subnet_of(network, sender).ok_or("the Internet has no routes of this network")?;
     let destination = watcher::address(network, &parse_place(&query.destination)?)?;
     let fib = compiled.fib(subnet);
-    // A family that the network does not have is routed as what Azure cannot route: to nowhere, by itself.
+    // A destination of a family that the network does not have has next hop None, as in Azure.
     let Some(route) = compiled.snapshot.fib(fib).lpm.lookup(destination) else {
         return Ok(NextHopAnswer::of(NextHopType::None, &[], None));
     };
@@ -58,7 +58,7 @@ impl NextHopAnswer {
         let route_table_id = table.unwrap_or_else(|| "System Route".to_owned());
         let (next_hop_type, next_hop_ip_address, next_hop_ip_addresses) = match addresses {
             [] => (next_hop_type, None, Vec::new()),
-            // Of a gateway with two active instances the first stands for both.
+            // The first instance of an active-active gateway stands for both.
             [one] => (next_hop_type, Some(*one), Vec::new()),
             [first, ..] if next_hop_type == NextHopType::VirtualNetworkGateway => {
                 (next_hop_type, Some(*first), Vec::new())

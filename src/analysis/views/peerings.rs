@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{LinkIx, LostLink, Network, PeeringState, SyncLevel, VnetIx};
 
-/// One row of `az network vnet peering list`, and whose it is.
+/// One row of `az network vnet peering list`, with the virtual network that owns it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PeeringRow {
@@ -19,25 +19,25 @@ pub struct PeeringRow {
     pub allow_gateway_transit: bool,
     pub use_remote_gateways: bool,
     pub peer_complete_vnets: bool,
-    /// Of a subnet peering, as are the next two.
+    /// Of a subnet peering, like the next two.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub local_subnet_names: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remote_subnet_names: Vec<String>,
     #[serde(rename = "enableOnlyIPv6Peering")]
     pub enable_only_ipv6_peering: bool,
-    /// The own ranges as the other side last saw them; without another side, as they are.
+    /// The own ranges as the other side knows them; without another side, as they are.
     pub local_address_space: AddressSpace,
     /// The own ranges now.
     pub local_virtual_network_address_space: AddressSpace,
-    /// The remote's ranges as this link last saw them.
+    /// The remote's ranges as this link knows them.
     pub remote_address_space: AddressSpace,
     /// The remote's ranges now.
     pub remote_virtual_network_address_space: AddressSpace,
     pub provisioning_state: String,
 }
 
-/// A resource, by the name that a topology file takes for it.
+/// A resource, by its name in the topology file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reference {
     pub id: String,
@@ -89,7 +89,7 @@ fn row(network: &Network, at: LinkIx) -> PeeringRow {
     }
 }
 
-/// A link whose remote has been deleted: the remote has no ranges now.
+/// A link whose remote network was deleted: it has no remote ranges now.
 fn lost_row(network: &Network, lost: &LostLink) -> PeeringRow {
     let own = network.vnet(lost.vnet);
     let [access, forwarded, transit, remote_gateways] = lost.flags();

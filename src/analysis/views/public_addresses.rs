@@ -1,4 +1,4 @@
-//! Public addresses: which there are, and whose each is (PIP-01).
+//! Public addresses and the resource that uses each (PIP-01).
 
 use std::net::IpAddr;
 
@@ -16,11 +16,11 @@ pub struct PublicAddressRow {
     pub ip_address: String,
     /// `Standard` or `Basic`.
     pub sku: String,
-    /// `web/eth0 (10.1.1.4)`, `load balancer lb, frontend one`, `NAT gateway out`, `gateway gw`; empty for nobody.
+    /// `web/eth0 (10.1.1.4)`, `load balancer lb, frontend one`, `NAT gateway out`, `gateway gw`; empty if unused.
     pub used_by: Vec<String>,
 }
 
-/// All of a network, in file order: addresses, then prefixes.
+/// All public addresses of a network in file order; prefixes last.
 pub fn public_addresses(network: &Network) -> Vec<PublicAddressRow> {
     let addresses = network.public_ip_addresses.iter().enumerate().map(|(ix, public)| PublicAddressRow {
         name: public.name.clone(),
@@ -37,7 +37,7 @@ pub fn public_addresses(network: &Network) -> Vec<PublicAddressRow> {
     addresses.chain(prefixes).collect()
 }
 
-/// The public addresses in front of an interface's, in the order of these.
+/// An interface's public addresses, in the order of its private ones.
 pub fn public_addresses_of(network: &Network, nic: &crate::model::NetworkInterface) -> Vec<IpAddr> {
     nic.public_addresses.iter().map(|of| network.public_ip(of.public).address).collect()
 }
@@ -60,7 +60,7 @@ fn users(network: &Network, public: PublicIpIx) -> Vec<String> {
     nics.chain(balancers).chain(nat).chain(gateways).collect()
 }
 
-/// NAT gateways use a prefix as it is; of others the addresses in it are listed by themselves.
+/// A NAT gateway uses a whole prefix; otherwise the addresses in it are listed one by one.
 fn prefix_users(network: &Network, prefix: PublicPrefixIx, range: IpNet) -> Vec<String> {
     let nat = network.nat_gateways.iter().filter(|gateway| gateway.prefixes.contains(&prefix));
     let nat = nat.map(|gateway| format!("NAT gateway {}", gateway.name));

@@ -17,7 +17,7 @@ pub struct RouteRow {
     pub source: RouteSource,
     pub state: RouteState,
     pub address_prefix: Vec<IpNet>,
-    /// The tag that a user-defined route names, whose ranges are `address_prefix`.
+    /// The tag that a user-defined route names; its ranges are in `address_prefix`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub destination_service_tags: Vec<String>,
     pub next_hop_ip_address: Vec<IpAddr>,
@@ -30,7 +30,7 @@ pub fn routes(network: &Network, compiled: &Compiled, subnet: SubnetIx) -> Vec<R
     let no_propagation = table.is_some_and(|table| table.disable_bgp_route_propagation);
     let beside = compiled.effective_routes_beside_tcp(subnet);
     let in_force = |row: &mut RouteRow, route: &EffectiveRoute| {
-        // A service endpoint takes TCP from it alone (SYS-11): what else there is goes by it.
+        // A service endpoint carries TCP only (SYS-11): this row is used for all other protocols.
         let same = |other: &EffectiveRoute| {
             (other.source, &other.name, &other.prefixes) == (route.source, &route.name, &route.prefixes)
         };
@@ -49,7 +49,7 @@ pub fn routes(network: &Network, compiled: &Compiled, subnet: SubnetIx) -> Vec<R
     rows.collect()
 }
 
-/// What gateways and route servers have learned has a row for each next hop, as Azure lists it (SYS-09a).
+/// A route learned from gateways and route servers has a row for each next hop, as in Azure (SYS-09a).
 fn rows(route: &EffectiveRoute, no_propagation: bool) -> Vec<RouteRow> {
     let row = row(route, no_propagation);
     if route.source != RouteSource::VirtualNetworkGateway || row.next_hop_ip_address.len() < 2 {

@@ -1,8 +1,8 @@
-//! Effective security rules with ARM's field names (DIAG-03): one entry for each security group of an interface, and one
-//! for each network manager whose admin rules its virtual network has.
+//! Effective security rules with ARM's field names (DIAG-03): one entry for each security group of an interface, and
+//! one for each network manager whose admin rules apply to its virtual network.
 //!
-//! They are the rules that packets meet, in that order, with the prefixes that tags and application groups stand for here.
-//! What is written in several fields or ranges has only the plural, as in ARM.
+//! Rules are listed in the order in which they are evaluated, with the prefixes that tags and application groups have
+//! here. As in ARM, several values or ranges use only the plural field.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -28,11 +28,11 @@ pub struct EffectiveGroup {
     pub network_security_group: Option<Reference>,
     pub association: Association,
     pub effective_security_rules: Vec<RuleRow>,
-    /// Tags that stand alone in a field, and what they mean to this interface.
+    /// Tags that are alone in a field, and their prefixes for this interface.
     pub tag_map: BTreeMap<String, Vec<IpNet>>,
 }
 
-/// What a group hangs on: one of these.
+/// What a group is associated with: one of these.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Association {
@@ -59,7 +59,7 @@ pub struct RuleRow {
     pub source_address_prefixes: Vec<String>,
     pub destination_address_prefix: Option<String>,
     pub destination_address_prefixes: Vec<String>,
-    /// None where nothing is to be expanded.
+    /// None where there is nothing to expand.
     pub expanded_source_address_prefix: Option<Vec<IpNet>>,
     pub expanded_destination_address_prefix: Option<Vec<IpNet>>,
     /// `Allow`, `Deny`, or an admin rule's `AlwaysAllow`.
@@ -71,8 +71,8 @@ pub struct RuleRow {
     pub hits: Option<u64>,
 }
 
-/// The rules of `NODE`, `NODE/NIC` or `VNET/SUBNET`, inbound before outbound; none of a gateway or site. `hits` knows how
-/// often a rule has decided.
+/// The rules of `NODE`, `NODE/NIC` or `VNET/SUBNET`, inbound before outbound; none for a gateway or site. `hits`
+/// returns how often a rule decided.
 pub fn rules(
     network: &Network,
     compiled: &Compiled,
@@ -87,7 +87,7 @@ pub fn rules(
         Ok(nic) => return Ok(groups(names, nic, true, hits)),
         Err(error) => target::subnet(network, target).map_err(|_| error)?,
     };
-    // A subnet has its rules in everybody who is in it.
+    // A subnet's rules are those of all its interfaces.
     if let Some(nic) = network.network_interfaces.iter().position(|nic| nic.subnet == subnet) {
         return Ok(groups(names, compiled.nic_of(NicIx(nic)), false, hits));
     }
@@ -99,7 +99,7 @@ pub fn rules(
     Ok(groups(names, compiled.nic_of(nics[0]), false, |_| None))
 }
 
-/// What an interface has, with the rules of its own group or without.
+/// An interface's entries, with or without its own group's rules.
 fn groups(names: Names<'_>, nic: NicId, own: bool, hits: impl Fn(RuleId) -> Option<u64>) -> Vec<EffectiveGroup> {
     let Names { network, compiled } = names;
     let tables = compiled.snapshot.nic(nic);
@@ -143,7 +143,7 @@ fn owner_name(network: &Network, owner: RuleOwner) -> &str {
     }
 }
 
-/// The interface that is meant: a machine stands for its primary one.
+/// The target's interface: a machine stands for its primary one.
 fn interface(network: &Network, compiled: &Compiled, target: &str) -> Result<NicId, String> {
     let (name, nic) = target.split_once('/').map_or((target, None), |(name, nic)| (name, Some(nic)));
     let of_machine = vm(network, name).and_then(|vm| {
@@ -211,7 +211,7 @@ fn row(
     }
 }
 
-/// As effective rules have them: with `0.0.0.0/0` for `*`.
+/// As in effective rules: with `0.0.0.0/0` for `*`.
 fn fields(network: &Network, fields: &[AddressPrefix]) -> Vec<String> {
     let field = |field: &AddressPrefix| match field {
         AddressPrefix::Any => "0.0.0.0/0".to_owned(),

@@ -1,8 +1,7 @@
-//! Ports of public addresses: how many each interface has for the flows that it begins, and how many it uses (SNAT-05,
-//! NAT-02).
+//! SNAT ports of public addresses: how many each interface may use, and how many it uses (SNAT-05, NAT-02).
 //!
-//! One idea: a row is what Azure's metrics of a load balancer tell apart: backend, public address and protocol. NAT gateways
-//! and default outbound access give ports on demand, so there a row is somebody who has some.
+//! One idea: a row has the dimensions of Azure's load balancer metrics: backend, public address and protocol. NAT
+//! gateways and default outbound access allocate ports on demand, so only interfaces that use some have a row.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -26,24 +25,25 @@ pub struct SnatRow {
     pub interface: String,
     /// `Tcp` or `Udp`.
     pub protocol: String,
-    /// Set aside for this interface alone; none where ports are given on demand.
+    /// Preallocated for this interface; None where ports are allocated on demand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allocated_ports: Option<u32>,
-    /// Not known of a file.
+    /// None for a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used_ports: Option<u32>,
-    /// To several destinations a port of TCP serves one each.
+    /// Flows can exceed ports: a TCP port serves one flow to each destination.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections: Option<u64>,
-    /// Packets of the interface that found no free port to their destination since the lab is up: of all its rows of this protocol.
+    /// Failed allocations since the lab started: packets that got no port, over all of the interface's rows of this
+    /// protocol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<u64>,
 }
 
-/// Who, by which address, with which protocol.
+/// Interface, public address and protocol.
 type Whose = (NicId, IpAddr, Protocol);
 
-/// What is in use, and what was not to be had.
+/// Ports in use, and failed allocations.
 #[derive(Clone, Debug, Default)]
 pub struct PortUse {
     used: BTreeMap<Whose, (BTreeSet<u16>, u64)>,
@@ -51,7 +51,7 @@ pub struct PortUse {
 }
 
 impl PortUse {
-    /// Counts one mapping; those of flows to load balancers use no port.
+    /// Counts one mapping; mappings of inbound load-balanced flows use no port.
     pub fn count(&mut self, held: &Held) {
         if !held.pinned {
             let (address, port) = held.mapped.public;
@@ -61,7 +61,7 @@ impl PortUse {
         }
     }
 
-    /// Packets of an interface that found no port: of TCP and of UDP.
+    /// Counts an interface's failed allocations, for TCP and for UDP.
     pub fn fail(&mut self, nic: NicId, tcp: u64, udp: u64) {
         *self.failed.entry((nic, Protocol::TCP)).or_default() += tcp;
         *self.failed.entry((nic, Protocol::UDP)).or_default() += udp;
@@ -72,14 +72,14 @@ impl PortUse {
     }
 }
 
-/// Everybody who has ports set aside, and, in a running router, everybody who uses some.
+/// All interfaces with preallocated ports and, in a running router, all that use ports.
 pub fn snat(network: &Network, compiled: &Compiled, in_use: Option<&PortUse>) -> Vec<SnatRow> {
     let names = Names { network, compiled };
     let allocated = allocated(compiled);
     let on_demand = in_use.iter().flat_map(|in_use| in_use.used.keys());
     let on_demand = on_demand.filter(|whose| !allocated.contains_key(*whose)).map(|whose| (*whose, None));
     let rows = allocated.iter().map(|(whose, ports)| (*whose, Some(*ports))).chain(on_demand);
-    // An interface that is gone may have had some.
+    // An interface that was removed may still have some.
     let rows = rows.filter(|((nic, ..), _)| compiled.ids().sender(*nic).is_some());
     let row = |(whose @ (nic, address, protocol), allocated_ports): (Whose, Option<u32>)| SnatRow {
         source: names.public(address, None),
@@ -99,7 +99,7 @@ pub fn snat(network: &Network, compiled: &Compiled, in_use: Option<&PortUse>) ->
     rows.map(row).collect()
 }
 
-/// What load balancers have set aside.
+/// The ports that load balancers preallocate.
 fn allocated(compiled: &Compiled) -> BTreeMap<Whose, u32> {
     let mut allocated = BTreeMap::new();
     let Some(edge) = &compiled.snapshot.edge else { return allocated };

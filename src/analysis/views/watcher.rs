@@ -1,4 +1,4 @@
-//! Whom Network Watcher's questions are about, and its refusals: `next_hop` and `flow_verify` ask in the same words.
+//! The targets of Network Watcher's questions, and its errors: `next_hop` and `flow_verify` share them.
 
 use std::net::IpAddr;
 
@@ -8,8 +8,8 @@ use crate::compile::{Compiled, Sender};
 use crate::dataplane::NicId;
 use crate::model::{Internet, Network, NicIx, SubnetIx};
 
-/// Which of `NODE`, `NODE/NIC` or `VNET/SUBNET` sends, perhaps from an address that must be its own. A machine with several
-/// interfaces, one of which forwards, must name the one that is meant (DIAG-06).
+/// The sender that `NODE`, `NODE/NIC` or `VNET/SUBNET` means; a given source address must be its own. A machine that
+/// has several interfaces, one of which forwards, must name the interface (DIAG-06).
 pub(in crate::analysis) fn sender(network: &Network, target: &str, source: Option<IpAddr>) -> Result<Sender, String> {
     let (name, nic) = target.split_once('/').map_or((target, None), |(name, nic)| (name, Some(nic)));
     let Ok(vm) = vm(network, name) else { return bare_subnet(network, target, source) };
@@ -35,7 +35,7 @@ pub(in crate::analysis) fn sender(network: &Network, target: &str, source: Optio
     owner.map(|&nic| Sender::Nic(nic)).ok_or_else(|| mismatch(source, target, &addresses(network, &nics)))
 }
 
-/// What has a sender's rules: a subnet has none by itself.
+/// The interface that has a sender's rules: a subnet has none by itself.
 pub(in crate::analysis) fn standing(network: &Network, compiled: &Compiled, sender: Sender) -> Result<NicId, String> {
     match sender {
         Sender::Nic(nic) => Ok(compiled.nic_of(nic)),
@@ -51,7 +51,7 @@ pub(in crate::analysis) fn standing(network: &Network, compiled: &Compiled, send
     }
 }
 
-/// A subnet without a machine in it, or behind its virtual network's one TUN.
+/// A subnet without a machine, or behind its virtual network's one TUN.
 fn bare_subnet(network: &Network, target: &str, source: Option<IpAddr>) -> Result<Sender, String> {
     let subnet = target::subnet(network, target)?;
     match source {
@@ -62,7 +62,7 @@ fn bare_subnet(network: &Network, target: &str, source: Option<IpAddr>) -> Resul
     }
 }
 
-/// In the words of Network Watcher.
+/// In Network Watcher's words.
 fn mismatch(source: IpAddr, target: &str, expected: &str) -> String {
     format!("SourceIpDoesNotMatchNicIp: {source} is not an address of {target}, expected {expected}")
 }
@@ -77,7 +77,7 @@ fn prefixes(network: &Network, subnet: SubnetIx) -> String {
     prefixes.map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// The address that is meant: a node's is the first of its interface.
+/// The address of the other end: a node's is the first of its interface.
 pub(in crate::analysis) fn address(network: &Network, place: &QueryEnd) -> Result<IpAddr, String> {
     let (name, nic) = match place {
         QueryEnd::Address(address) => return Ok(*address),

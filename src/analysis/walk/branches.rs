@@ -1,7 +1,7 @@
-//! Every way that a question may go, where routes spread flows over several appliances (RSEL-06).
+//! Every path that a request may take, where routes spread flows over several appliances (RSEL-06).
 //!
-//! One idea: of a flow only the source port is free, and ports that fall on the same members of every spread on the way go
-//! the same way. So ports are tried in order, and those that no trip speaks for are walked like any other.
+//! One idea: only the source port of a flow is free, and ports that hash to the same members everywhere take the same
+//! path. Ports are tried in order; a port is walked only where no earlier round trip stands for it.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,25 +13,25 @@ use crate::wire::Tuple;
 use super::round_trip::RoundTrip;
 use super::{Choice, ScratchFlows, Walk};
 
-/// What every guest may choose: the ports of RFC 6335 that are in Linux's own default range too.
+/// The last port that every guest may choose: in both RFC 6335's dynamic range and Linux's default range.
 const LAST_PORT: u16 = 60_999;
-/// Ways walked at most: 64 appliances there and 16 back.
+/// Paths walked at most: 64 appliances there and 16 back.
 const MAX_BRANCHES: usize = 1024;
-/// A way that one in so many flows takes is missed with a probability of e^-32.
+/// A path that one in N flows takes is missed with a probability of e^-32.
 const PATIENCE: usize = 32;
 
-/// The different trips of one question, by source port. Never empty.
+/// The different round trips of one question, by source port. Never empty.
 #[derive(Debug)]
 pub(in crate::analysis) struct Branches(Vec<RoundTrip>);
 
-/// One of several ways, told by the machines that forward.
+/// One of several paths, described by the machines that forward.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Branch {
-    /// A flow from this port goes this way; of a ping, one with this identifier.
+    /// A source port whose flow takes this path; a ping's identifier.
     pub source_port: u16,
     pub via: Vec<String>,
-    /// None where the question does not arrive.
+    /// None where the request does not arrive.
     pub via_return: Option<Vec<String>>,
     /// A drop reason's name, `GuestNotForwarding`, `NoHost`, `NoRouteOnPremises`, `Loop`, `WrongHost` or `WrongSource`.
     pub dropped: Option<String>,
@@ -52,7 +52,7 @@ impl Branches {
         &self.0
     }
 
-    /// The first whose question does not arrive, else whose answer does not, else the first.
+    /// The first round trip whose request does not arrive, else whose answer does not, else the first.
     pub(in crate::analysis) fn worst(&self) -> &RoundTrip {
         let lost = self.0.iter().filter(|trip| trip.blocked().is_some());
         lost.min_by_key(|trip| trip.back.is_some()).unwrap_or(&self.0[0])
@@ -66,12 +66,12 @@ impl Branches {
         }
     }
 
-    /// Whether there may be more ways than were walked.
+    /// Whether there may be more paths than were walked.
     pub(in crate::analysis) fn cut_short(&self) -> bool {
         self.0.len() == MAX_BRANCHES
     }
 
-    /// Empty where there is only one way.
+    /// Empty where there is only one path.
     pub(in crate::analysis) fn told(&self, names: Names<'_>) -> Vec<Branch> {
         let several = self.0.iter().filter(|_| self.0.len() > 1);
         several.map(|trip| Branch::of(names, trip)).collect()
@@ -89,7 +89,7 @@ impl Branch {
     }
 }
 
-/// A trip and what it was chosen by.
+/// A round trip and what chose its members.
 struct Met<'a> {
     trip: RoundTrip,
     there: Vec<Choice<'a>>,
@@ -104,12 +104,12 @@ impl<'a> Met<'a> {
     }
 }
 
-/// Whether two flows fall on the same member everywhere.
+/// Whether two flows hash to the same member everywhere.
 pub(in crate::analysis) fn alike(choices: &[Choice<'_>], a: &Tuple, b: &Tuple) -> bool {
     choices.iter().all(|choice| choice.share(a) == choice.share(b))
 }
 
-/// Takes every source port that nothing taken before speaks for; gives up after a long run of ports that bring nothing.
+/// Takes every source port that no earlier result stands for; stops after a long run of ports that bring nothing new.
 pub(in crate::analysis) fn explore<T>(mut take: impl FnMut(u16) -> T, speaks_for: impl Fn(&T, u16) -> bool) -> Vec<T> {
     let mut taken = vec![take(EPHEMERAL)];
     let mut idle = 0;
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn rare_ways_are_found_and_a_single_one_costs_one_walk() {
-        // 256 ways, of which a port takes one by a scrambled number.
+        // 256 paths; a port takes one by a scrambled number.
         let way = |port: u16| (u32::from(port).wrapping_mul(0x9e37_79b1) >> 24) as u8;
         let found = explore(|port| port, |taken, port| way(*taken) == way(port));
         assert_eq!(found.len(), 256);

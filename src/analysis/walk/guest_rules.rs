@@ -1,7 +1,7 @@
 //! Guests with packet filter or translation rules of their own, which nothing here evaluates.
 //!
-//! One idea: it is known where such rules stand, so it can be said which of them a packet meets. What they do to it is
-//! settled by a real packet, or not at all.
+//! One idea: the hooks that have rules are known, so an answer can name the rules that a packet meets. Only a real
+//! packet shows what they do to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,7 +17,7 @@ use super::narration::{Path, StepKind};
 use super::round_trip::RoundTrip;
 use super::{Outcome, Walk};
 
-/// Where in a packet's way through a guest a rule stands.
+/// The netfilter hook that a rule is attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Hook {
@@ -50,13 +50,13 @@ impl Hook {
     }
 }
 
-/// Rules of one guest that stand at the same places.
+/// Rules of one guest at the same hooks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RulesThere {
     pub ipv4: bool,
     pub ipv6: bool,
     pub hooks: Vec<Hook>,
-    /// None where they are known from a file alone.
+    /// None where only a file says that they exist.
     pub count: Option<usize>,
 }
 
@@ -64,27 +64,27 @@ pub struct RulesThere {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GuestRules(BTreeMap<String, Vec<RulesThere>>);
 
-/// A guest whose own rules a packet meets, or its answer.
+/// A guest whose own rules a packet or its answer meets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GuestMet {
     pub node: String,
-    /// Those that it meets; none where they are known from a file alone.
+    /// The number of rules that it meets; None where only a file says that they exist.
     pub rules: Option<usize>,
     pub hooks: Vec<Hook>,
 }
 
-/// What a real packet did that passes such guests.
+/// What happened to a real packet that passes such guests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PacketResult {
     pub verdict: Verdict,
-    /// The machines that were seen forwarding the packet, in order; None where somebody may have missed it.
+    /// The machines that were seen forwarding the packet, in order; None where a capture may have missed it.
     pub via: Option<Vec<String>>,
     pub via_return: Option<Vec<String>>,
     /// Of a ping, its identifier.
     pub source_port: u16,
-    /// Of one that was not answered.
+    /// For a packet that was not answered.
     pub lost: Option<LastSeen>,
 }
 
@@ -92,15 +92,15 @@ pub struct PacketResult {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LastSeen {
-    /// None where no machine but its sender saw it.
+    /// None where only the sender saw it.
     pub at: Option<String>,
-    /// Whether that machine has sent it on.
+    /// Whether that machine forwarded it.
     pub sent_on: bool,
     pub text: String,
 }
 
 impl RulesThere {
-    /// Rules that include others may stand anywhere.
+    /// An `include` may add rules at any hook.
     fn of_file(filter: &GuestFilter) -> Self {
         let named: BTreeSet<Hook> = filter.hooks().filter_map(Hook::of_nftables).collect();
         let hooks = if named.is_empty() { Hook::ALL.to_vec() } else { named.into_iter().collect() };
@@ -109,7 +109,7 @@ impl RulesThere {
 }
 
 impl GuestRules {
-    /// What a file says.
+    /// The rules that a topology file declares.
     pub fn of(network: &Network) -> Self {
         let mut rules = Self::default();
         for vm in &network.virtual_machines {
@@ -120,17 +120,17 @@ impl GuestRules {
         rules
     }
 
-    /// What was found in a node's namespace takes the place of what its file says.
+    /// Rules found in a node's namespace replace those of its file.
     pub fn found(&mut self, node: &str, rules: Vec<RulesThere>) {
         self.0.insert(node.to_lowercase(), rules);
     }
 
-    /// The same for all nodes of another answer.
+    /// Takes over the nodes of another set.
     pub fn extend(&mut self, found: Self) {
         self.0.extend(found.0);
     }
 
-    /// The guests with rules that one of these ways meets.
+    /// The guests with rules that a packet meets on one of these paths.
     pub(in crate::analysis) fn met(&self, names: Names<'_>, branches: &Branches) -> Vec<GuestMet> {
         self.met_by(names, branches.trips().iter().flat_map(RoundTrip::walks))
     }
@@ -143,7 +143,7 @@ impl GuestRules {
         if self.0.values().all(Vec::is_empty) {
             return Vec::new();
         }
-        // By node: the hooks that packets pass, for each version.
+        // For each node, the hooks that packets pass, with their IP version.
         let mut passed: BTreeMap<String, BTreeSet<(bool, Hook)>> = BTreeMap::new();
         let mut order = Vec::new();
         for walk in walks {
@@ -174,7 +174,8 @@ impl GuestRules {
     }
 }
 
-/// The interfaces whose guests a packet meets, and where in them: its sender's, those that forward it, its receiver's.
+/// The interfaces whose guests a packet meets, and the hooks there: its sender's, those that forward it, its
+/// receiver's.
 fn visits(walk: &Walk) -> impl Iterator<Item = (NicId, &'static [Hook])> {
     let sender = (walk.legs[0].from, &[Hook::Output, Hook::Postrouting][..]);
     let forward = |leg: NicId| (leg, &[Hook::Prerouting, Hook::Forward, Hook::Postrouting][..]);
@@ -207,7 +208,7 @@ impl GuestMet {
 }
 
 impl Path {
-    /// Says at each of these guests that it is not known what it does with a packet that it forwards.
+    /// Marks each step in which one of these guests forwards as depending on the guest's own rules.
     pub(in crate::analysis) fn doubt(&mut self, met: &[GuestMet]) {
         for hop in &mut self.hops {
             let Some(guest) = met.iter().find(|guest| guest.node == hop.node) else { continue };

@@ -1,24 +1,24 @@
-//! Guests that put an address of their own in place of the source of what they forward.
+//! Guests that replace the source of what they forward by their own address (masquerade).
 //!
-//! One idea: what a guest's connection tracking remembers of one trip: each flow as it came, and as it went on. Ports stay,
-//! as Linux leaves them where nobody else has them.
+//! One idea: it holds what a guest's connection tracking remembers of one round trip: each flow as it came, and as it
+//! was forwarded. Ports stay, as Linux keeps them where they are free.
 
 use std::net::IpAddr;
 
 use crate::model::{NetworkInterface, VmIx};
 use crate::wire::{Packet, Tuple};
 
-/// What a guest does to a packet that it sends on.
+/// What a guest does to a packet that it forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::analysis) enum GuestStep {
     Unchanged,
-    /// The source became its own address.
+    /// The guest replaced the source by its own address.
     Masked(IpAddr),
-    /// The destination, its own address, became the one that was masked.
+    /// The guest replaced the destination, its own address, by the masked source.
     Restored(IpAddr),
 }
 
-/// The flows of a trip that guests have sent on.
+/// The flows of a round trip that guests have forwarded.
 #[derive(Debug, Default)]
 pub(in crate::analysis) struct Masks(Vec<Mask>);
 
@@ -30,8 +30,8 @@ struct Mask {
 }
 
 impl Masks {
-    /// Masks a packet that leaves a guest over an interface. One of a version that the interface has no address of goes
-    /// on as it is.
+    /// Masks a packet that leaves a guest over an interface. A packet of an IP version that the interface has no
+    /// address of is forwarded unchanged.
     pub(in crate::analysis) fn put(&mut self, vm: VmIx, nic: &NetworkInterface, packet: &mut Packet<'_>) -> GuestStep {
         let before = *packet.tuple();
         let own = nic.addresses.iter().find(|own| own.is_ipv4() == before.src.is_ipv4());
@@ -41,13 +41,13 @@ impl Masks {
         GuestStep::Masked(*own)
     }
 
-    /// Remembers a flow that goes on as it is: its answers do so, too, wherever they go.
+    /// Remembers a flow that is forwarded unchanged: its answers are forwarded unchanged, too.
     pub(in crate::analysis) fn pass(&mut self, vm: VmIx, packet: &Packet<'_>) -> GuestStep {
         self.0.push(Mask { vm, before: *packet.tuple(), after: *packet.tuple() });
         GuestStep::Unchanged
     }
 
-    /// Gives the answer of a masked flow its destination back; None for a packet of a flow that is new.
+    /// Restores the destination of a masked flow's answer; None for a packet of a new flow.
     pub(in crate::analysis) fn restore(&self, vm: VmIx, packet: &mut Packet<'_>) -> Option<GuestStep> {
         let asked = packet.tuple().mirrored();
         let mask = self.0.iter().find(|mask| (mask.vm, mask.after) == (vm, asked))?;

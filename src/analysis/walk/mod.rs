@@ -1,8 +1,8 @@
-//! A packet's way through the network: `dataplane::process` leg by leg, and between legs what a guest's kernel does.
+//! A packet's path through the network: `dataplane::process` for each leg, and the guest's kernel between legs.
 //!
-//! One idea: the fabric decides legs, guests join them. A guest that forwards sends an unchanged packet on, so coming
-//! back to an interface means going round for ever. The flow records are handed in: a reply is walked with the records
-//! its request made.
+//! One idea: the fabric decides legs, guests join them. A guest that forwards sends the packet on unchanged. A packet
+//! that comes back to an interface therefore loops for ever. The caller passes in the flow records: a reply is walked
+//! with the records that its request made.
 
 pub(super) mod branches;
 pub(super) mod guest_rules;
@@ -33,7 +33,7 @@ use masquerade::{GuestStep, Masks};
 /// Legs of one packet: a guest's initial TTL.
 const MAX_LEGS: usize = 64;
 
-/// A packet's way from one end as far as it came.
+/// A packet's path from its sender, as far as it came.
 #[derive(Debug)]
 pub(super) struct Walk {
     /// Never empty.
@@ -47,7 +47,7 @@ pub(super) struct Walk {
     pub(super) last: Tuple,
 }
 
-/// What chooses among several by a flow.
+/// Something that chooses one of several members by a flow's hash.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Choice<'a> {
     Spread(&'a Spread),
@@ -55,7 +55,7 @@ pub(super) enum Choice<'a> {
 }
 
 impl Choice<'_> {
-    /// The number of the one that has a flow.
+    /// The index of the member that gets a flow.
     pub(super) fn share(self, flow: &Tuple) -> usize {
         match self {
             Self::Spread(spread) => spread.share(flow),
@@ -64,11 +64,11 @@ impl Choice<'_> {
     }
 }
 
-/// From one interface to the next, through the fabric.
+/// The path from one interface to the next, through the fabric.
 #[derive(Debug)]
 pub(super) struct Leg {
     pub(super) from: NicId,
-    /// What its guest did to the packet before, which the first has made itself.
+    /// What its guest did to the packet before sending it; the first sender made the packet itself.
     pub(super) guest: GuestStep,
     /// The packet's source as the leg begins.
     pub(super) src: IpAddr,
@@ -81,18 +81,18 @@ pub(super) enum Outcome {
     Dropped(DropReason),
     /// The packet reached a guest that does not own its destination and does not forward (NIC-05).
     GuestDrops(NicId),
-    /// It came out on-premises or in a private cloud, where nobody has its destination.
+    /// The packet came out on-premises or in a private cloud, where no machine has its destination.
     NoHost(NicId),
     /// The site's own device has no route to its destination.
     NoRoute(NicId),
-    /// It circles from this interface back to it (FAB-14).
+    /// The packet loops: it came back to this interface (FAB-14).
     Loop(NicId),
-    /// Another machine than was asked for has the address too, and got the packet (ADR-07).
+    /// The packet was delivered to another machine that has the same address (ADR-07).
     WrongHost {
         nic: NicId,
         meant: NicId,
     },
-    /// An answer that came from another address or port than was asked, which is no answer to who asked (LB-46).
+    /// The answer came from another address or port than the request was sent to, so its receiver ignores it (LB-46).
     WrongSource {
         nic: NicId,
         asked: Tuple,
@@ -152,7 +152,7 @@ impl Walk {
         Self { legs, outcome, src, dst, first, last: *packet.tuple() }
     }
 
-    /// An answer, held against the flow that asked, as its sender knows it.
+    /// Checks an answer against the flow that it answers, as the asking guest knows that flow.
     pub(super) fn answering(mut self, asked: &Tuple) -> Self {
         let answers = match asked.protocol {
             Protocol::TCP | Protocol::UDP => (self.last.src, self.last.src_port) == (asked.dst, asked.dst_port),
@@ -167,7 +167,7 @@ impl Walk {
         }
     }
 
-    /// Held against the machine that was asked for, where one was.
+    /// Checks the receiver against the machine that was asked for, if one was.
     pub(super) fn meant_for(mut self, names: Names<'_>, meant: Option<NicId>) -> Self {
         if let (Outcome::Delivered(nic), Some(meant)) = (&self.outcome, meant)
             && !names.same_machine(*nic, meant)
@@ -185,7 +185,7 @@ impl Walk {
         self.legs.last().expect("a walk has at least one leg")
     }
 
-    /// Everything on its way that chose by the flow.
+    /// Everything on the path that chose by the flow's hash.
     pub(super) fn choices<'a>(&self, compiled: &'a Compiled) -> impl Iterator<Item = Choice<'a>> {
         let snapshot = &compiled.snapshot;
         let spread = |fib: FibId, route: RouteId| match snapshot.fib(fib).next_hops[route.0 as usize] {
@@ -210,7 +210,8 @@ impl Walk {
         })
     }
 
-    /// Who must have the packet's destination on a loopback, as it is a floating frontend's (LB-20).
+    /// The interface whose guest needs the packet's destination on a loopback: it is a floating frontend's address
+    /// (LB-20).
     pub(super) fn floats_at(&self, compiled: &Compiled) -> Option<NicId> {
         let floats = self.delivered() && self.last().floats(compiled, self.last.dst);
         self.last().arrived().filter(|_| floats)
@@ -247,7 +248,7 @@ impl Leg {
         self.steps.iter().find_map(|step| if let Step::Arrive { nic } = step { Some(*nic) } else { None })
     }
 
-    /// The last one chosen: a gateway in between chooses again.
+    /// The last route chosen: a gateway on the path chooses again.
     pub(super) fn route(&self) -> Option<(FibId, RouteId, NextHop)> {
         self.steps.iter().rev().find_map(|step| match *step {
             Step::Route { fib, route, next_hop } => Some((fib, route, next_hop)),
@@ -255,14 +256,14 @@ impl Leg {
         })
     }
 
-    /// Who chose it: the sender, or a gateway.
+    /// The interface whose routes chose it: the sender's, or a gateway's.
     pub(super) fn router(&self) -> NicId {
         let chosen = self.steps.iter().rposition(|step| matches!(step, Step::Route { .. }));
         let until = chosen.unwrap_or(self.steps.len());
         self.gateways(until).next_back().unwrap_or(self.from)
     }
 
-    /// The last gateway that took it on.
+    /// The last gateway that forwarded the packet.
     pub(super) fn gateway(&self) -> Option<NicId> {
         self.gateways(self.steps.len()).next_back()
     }
@@ -281,7 +282,7 @@ impl Leg {
         })
     }
 
-    /// The two VNets of a peering that the packet came to.
+    /// The two VNets of the last peering that the packet met.
     pub(super) fn crossing(&self) -> Option<(VnetIx, VnetIx)> {
         self.steps.iter().find_map(|step| match *step {
             Step::Cross { from, into, .. } => Some((VnetIx(from.0 as usize), VnetIx(into.0 as usize))),
@@ -295,8 +296,8 @@ impl Leg {
         self.arrived().or_else(|| self.steps.iter().find_map(crossed))
     }
 
-    /// Whether a load balancer has chosen the receiver and left the packet its frontend's address: it is for the receiver's
-    /// guest itself (LB-20).
+    /// Whether a load balancer chose the receiver and left the frontend's address in the packet: it is for the
+    /// receiver's own guest (LB-20).
     pub(super) fn floats(&self, compiled: &Compiled, dst: IpAddr) -> bool {
         self.steps.iter().any(|step| match *step {
             Step::Balance { frontend, rule, .. } => {
@@ -311,7 +312,7 @@ impl Leg {
         self.steps.iter().any(|step| matches!(step, Step::Admit { direction: Direction::Inbound, .. }))
     }
 
-    /// Whose link, and to whom, a peering's flag stopped the packet at.
+    /// The peering link whose flag dropped the packet: the VNet that owns the link, and the remote one.
     pub(super) fn refusing_link(&self, reason: DropReason) -> Option<(VnetIx, VnetIx)> {
         let (from, into) = self.crossing()?;
         // Both sides may refuse access; the receiver's does so after its inbound rules.
@@ -320,7 +321,7 @@ impl Leg {
     }
 }
 
-/// A rule that said no, and where.
+/// A rule that denied a packet, and where.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Denial {
     pub(super) nic: NicId,
@@ -330,7 +331,8 @@ pub(super) struct Denial {
     pub(super) rule: u32,
 }
 
-/// The records of a network where nothing has happened yet, as often as wanted: making tables costs more than walking.
+/// Private flow records to walk with, empty again after each [`clear`](Self::clear): making tables costs more than
+/// walking.
 #[derive(Debug)]
 pub(super) struct ScratchFlows {
     flows: Flows,
@@ -339,7 +341,7 @@ pub(super) struct ScratchFlows {
 
 impl ScratchFlows {
     const RECORDS: usize = 4096;
-    /// Longer than any record is kept (NSG-24).
+    /// Longer than any record lives (NSG-24).
     const AGES: u64 = 3_600_000_000_000;
 
     pub(super) fn new() -> Self {
@@ -349,7 +351,7 @@ impl ScratchFlows {
         Self { flows: Flows { records, fragments, mappings, loops }, now: Timestamp(0) }
     }
 
-    /// With copies of one flow's records, as they are now; the originals are neither followed nor refreshed.
+    /// Copies one flow's live records; the originals are neither changed nor refreshed.
     pub(super) fn of(live: &FlowTable, compiled: &Compiled, flow: &Tuple, now: Timestamp) -> Self {
         let scratch = Self { now, ..Self::new() };
         for (nic, _) in compiled.ids().senders() {
@@ -360,7 +362,7 @@ impl ScratchFlows {
         scratch
     }
 
-    /// Lets so much time pass that every record lapses; sweeps them out while there is still room for a trip's.
+    /// Moves the clock so far that every record expires, and removes them while there is still room for one round trip.
     pub(super) fn clear(&mut self) {
         self.now = Timestamp(self.now.0 + Self::AGES);
         if self.flows.records.len() > Self::RECORDS / 2 {
@@ -372,8 +374,9 @@ impl ScratchFlows {
     }
 }
 
-/// The interface a guest sends to a destination from: by its longest route, that of a subnet that it has an address in,
-/// of the first interface of several, or one of its own; else the primary, which has the default route (NIC-06, NIC-08).
+/// The interface that a guest sends to a destination from: that of its longest route. Routes are those of the subnets
+/// that it has an address in (the first interface of several wins) and its own ones. Without any it is the primary
+/// interface, which has the default route (NIC-06, NIC-08).
 pub(super) fn egress(network: &Network, vm: VmIx, destination: IpAddr) -> NicIx {
     let machine = network.vm(vm);
     let own = machine.guest_routes.iter().filter(|route| route.prefix.contains(&destination));
@@ -383,17 +386,18 @@ pub(super) fn egress(network: &Network, vm: VmIx, destination: IpAddr) -> NicIx 
     own.chain(on_link).max_by_key(|(length, _)| *length).map_or_else(|| primary(network, vm), |(_, nic)| nic)
 }
 
-/// The range that an interface and a destination share, and the interface's first address in it. Of a subnet's other
-/// ranges the guest knows nothing.
+/// The range that an interface and a destination share, and the interface's first address in it. The guest does not
+/// know the subnet's other ranges.
 pub(super) fn on_link(network: &Network, nic: NicIx, destination: IpAddr) -> Option<(IpNet, IpAddr)> {
     let nic = network.nic(nic);
     let mut shared = network.subnet(nic.subnet).prefixes.iter().filter(|range| range.contains(&destination));
     shared.find_map(|range| Some((*range, *nic.addresses.iter().find(|address| range.contains(*address))?)))
 }
 
-/// The interface that a guest answers from: by its own routes, which need not be where the request came in.
+/// The interface that a guest answers from: its own routes choose it, so it may differ from the one that got the
+/// request.
 pub(super) fn answering(network: &Network, compiled: &Compiled, arrived: NicId, to: IpAddr) -> NicId {
-    // By the tunnel that it came by, where no circuit leads there.
+    // The answer takes the same tunnel back where no circuit leads there.
     let by_circuit = |customer| match outside::sender(network, compiled, customer, Some(to)) {
         Some(port) if matches!(compiled.sender(port), Sender::CircuitLink(..)) => port,
         Some(_) | None => arrived,
@@ -411,7 +415,7 @@ pub(super) fn answering(network: &Network, compiled: &Compiled, arrived: NicId, 
     }
 }
 
-/// What becomes of a packet inside the guest that got it.
+/// What a guest does with a packet that it received.
 enum Onward {
     Here,
     Nowhere,
@@ -419,8 +423,8 @@ enum Onward {
     Out(NicId, GuestStep),
 }
 
-/// Whether it is by what the guest has told a route server that its own subnet would send a packet back to it: where it takes
-/// that is its own business (ARS-02).
+/// Whether the guest itself advertised this destination to a route server, so that its own subnet would send the packet
+/// back to it. Where the guest then delivers the packet is not modelled (ARS-02).
 fn announces(Names { network, compiled }: Names<'_>, arrived: NicId, nic: NicIx, flow: &Tuple) -> bool {
     let fib = compiled.snapshot.nic(arrived).fib_of(flow.protocol);
     let route = compiled.snapshot.fib(fib).lpm.lookup(flow.dst).map(|route| compiled.route(fib, route));
@@ -430,8 +434,8 @@ fn announces(Names { network, compiled }: Names<'_>, arrived: NicId, nic: NicIx,
     })
 }
 
-/// As Linux does it: the answer of a flow that the guest masked is restored before it is routed, and the source of a new
-/// one is masked behind.
+/// As in Linux: the answer of a masked flow gets its destination back before it is routed, and a new flow's source is
+/// masked after routing.
 fn onward(names: Names<'_>, arrived: NicId, masks: &mut Masks, packet: &mut Packet<'_>) -> Onward {
     let Names { network, compiled } = names;
     let ix = match compiled.sender(arrived) {

@@ -1,4 +1,4 @@
-//! A walk told to people: the interfaces it visits, and at each the decisions taken, with the object behind each.
+//! A walk in words: the interfaces it visits, and at each the decisions taken, with the object behind each.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,7 +17,7 @@ use super::masquerade::GuestStep;
 use super::outbound::Outbound;
 use super::{Leg, Outcome, Walk, outside};
 
-/// A packet's way in one direction.
+/// A packet's path in one direction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Path {
@@ -31,7 +31,7 @@ pub struct Path {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Hop {
-    /// A machine, or the VNet for what stands behind its one TUN.
+    /// A machine, or the VNet for machines behind its one TUN.
     pub node: String,
     /// `machine/interface`, or `vnet/subnet`.
     pub nic: String,
@@ -58,10 +58,10 @@ pub enum StepKind {
     Peering,
     /// A load balancer chooses a backend.
     Balance,
-    /// A public address takes the place of a private one, or the other way round.
+    /// A public address replaces a private one, or the other way round.
     Translate,
     Arrive,
-    /// The guest sends it on.
+    /// The guest forwards it.
     Forward,
     Deliver,
     Drop,
@@ -78,7 +78,7 @@ impl Path {
         Self { delivered: walk.delivered(), dropped, hops: teller.hops }
     }
 
-    /// One leg by itself: what its guests do before and after is nobody's to know.
+    /// One leg by itself: what guests did before and after it is unknown.
     pub(in crate::analysis) fn tell_leg(names: Names<'_>, leg: &Leg, src: IpAddr, dst: IpAddr) -> Self {
         let mut teller = Teller { names, src, dst, router: leg.from, hops: Vec::new() };
         teller.leg(leg);
@@ -94,7 +94,7 @@ struct Teller<'a> {
     names: Names<'a>,
     src: IpAddr,
     dst: IpAddr,
-    /// Whose routes are asked: the sender's, or those of a gateway that took the packet on.
+    /// The interface whose routes are looked up: the sender's, or that of a gateway that forwarded the packet.
     router: NicId,
     hops: Vec<Hop>,
 }
@@ -125,7 +125,7 @@ impl Teller<'_> {
 
     fn step(&mut self, leg: &Leg, step: dataplane::Step) {
         match step {
-            // Told by `leg`, and by `end` in the guest's own words.
+            // Described by `leg`, and by `end` in the guest's own words.
             dataplane::Step::Sent { .. } | dataplane::Step::Delivered { .. } => {}
             dataplane::Step::Admit { nic, direction, admission } => self.filter(nic, direction, admission),
             dataplane::Step::Route { fib, route, next_hop } => self.route(self.router, fib, route, next_hop),
@@ -230,7 +230,7 @@ impl Teller<'_> {
             NextHop::None => "to nowhere".to_owned(),
         };
         let object = self.names.route(from, fib, route, hop);
-        // Which of its edges takes it a gateway says later.
+        // The gateway's own step names the edge that it uses.
         let to_gateway = matches!(hop, NextHop::Gateway(_));
         let several = if to_gateway { 1 } else { self.names.compiled.route(fib, route).next_hop_ip.len() };
         let text = match self.carried_for_tcp(from, fib) {
@@ -241,7 +241,7 @@ impl Teller<'_> {
         self.say(StepKind::Route, object, text);
     }
 
-    /// The service whose endpoint would take a packet if it were TCP (SYS-11).
+    /// The service whose endpoint would match the packet if it were TCP (SYS-11).
     fn carried_for_tcp(&self, from: NicId, fib: FibId) -> Option<&str> {
         let Names { network, compiled } = self.names;
         let subnet = subnet_of(network, compiled.sender(from))?;
@@ -260,7 +260,7 @@ impl Teller<'_> {
         let Translation { end, from, to } = translation;
         let (address, port) = translation.public();
         let object = self.names.public(address, Some(port));
-        // What stands for one address alone keeps the port.
+        // A one-to-one translation keeps the port.
         let whole = |(address, port): (IpAddr, u16)| match address {
             IpAddr::V4(_) if from.1 != to.1 => format!("{address}:{port}"),
             IpAddr::V6(_) if from.1 != to.1 => format!("[{address}]:{port}"),
@@ -285,7 +285,7 @@ impl Teller<'_> {
         Some(format!(", before public IP {own} of its own (SNAT-01)"))
     }
 
-    /// What ends the walk beyond the fabric's own verdict.
+    /// What a guest does with the packet after the fabric delivered it.
     fn end(&mut self, walk: &Walk) {
         match walk.outcome {
             Outcome::Delivered(nic) => self.deliver(nic),
@@ -327,7 +327,7 @@ impl Teller<'_> {
         self.say(StepKind::Deliver, self.nic(nic), text);
     }
 
-    /// The end of a leg: at the destination, or at a guest that may send it on.
+    /// The end of a leg: the destination, or a guest that may forward.
     fn hand_over(&mut self, leg: &Leg, nic: NicId) {
         if self.names.owns(nic, self.dst) || leg.floats(self.names.compiled, self.dst) {
             return self.deliver(nic);
@@ -406,7 +406,7 @@ impl Teller<'_> {
     }
 }
 
-/// Where a packet comes from, with its port if it has one.
+/// A packet's source, with its port if it has one.
 pub(in crate::analysis) fn source(packet: &Tuple) -> String {
     match packet.protocol {
         Protocol::TCP | Protocol::UDP => SocketAddr::new(packet.src, packet.src_port).to_string(),

@@ -1,4 +1,5 @@
-//! What stands for a source in the Internet, in Azure's order (SNAT-01), and what a packet meets at the edge, by name.
+//! Outbound translation of a source, in Azure's order (SNAT-01), and the names of the devices that a packet meets at
+//! the edge.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,12 +9,12 @@ use crate::compile::Sender;
 use crate::dataplane::NicId;
 use crate::model::{LoadBalancer, NicIx};
 
-/// The first that a source has.
+/// The first outbound method that a source has.
 pub(in crate::analysis) enum Outbound<'a> {
     NatGateway(&'a str),
     /// A public address of its own.
     Public(&'a str),
-    /// It is a backend.
+    /// The outbound rules of the load balancer that it is a backend of.
     Balancer(&'a str),
     Default,
 }
@@ -42,19 +43,20 @@ impl<'a> Names<'a> {
         self.balancer_of(ix).map_or(Outbound::Default, |balancer| Outbound::Balancer(&balancer.name))
     }
 
-    /// The public address of an interface that stands before one of its own.
+    /// The public address that an interface has for one of its private ones.
     pub(in crate::analysis) fn own_public(self, ix: NicIx, private: IpAddr) -> Option<&'a str> {
         let own = self.network.nic(ix).public_addresses.iter().find(|own| own.private == private)?;
         Some(&self.network.public_ip(own.public).name)
     }
 
-    /// Behind which load balancer an interface is.
+    /// The load balancer that an interface is a backend of.
     pub(in crate::analysis) fn balancer_of(self, ix: NicIx) -> Option<&'a LoadBalancer> {
         let mut balancers = self.network.load_balancers.iter();
         balancers.find(|balancer| balancer.backends().any(|backend| backend.nic == ix))
     }
 
-    /// What translates between a sender and a destination: the frontend that is asked, or what stands for the source.
+    /// The device that translates between a sender and a destination: the frontend that is asked, or the sender's
+    /// outbound method.
     pub(in crate::analysis) fn device(self, from: NicId, src: IpAddr, dst: IpAddr) -> Option<String> {
         if let Some((at, _)) = self.network.frontends().find(|(_, frontend)| frontend.address == dst) {
             return Some(self.frontend(at));

@@ -1,7 +1,7 @@
-//! What stands outside the virtual networks, on-premises sites and private clouds: where it is reached, and how it sends.
+//! On-premises sites and private clouds: which port leads to them, and which port they send from.
 //!
-//! One idea: its routes follow from what its circuits' edges lead to, which they have told it; a circuit is preferred to a VPN
-//! (BGP-23), as the devices of a lab have it.
+//! One idea: their routes follow from what their circuits' edges advertise to them. They prefer a circuit to a VPN
+//! (BGP-23), as the site routers of a lab do.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,17 +16,17 @@ use crate::model::{
     CircuitIx, Connection, ConnectionIx, Customer, GatewayIx, Network, PrivateCloud, Side, SiteIx, VnetIx,
 };
 
-/// Who has an address.
+/// The site or private cloud that has an address.
 pub(in crate::analysis) fn having(network: &Network, address: IpAddr) -> Option<Customer> {
     network.customers().find(|customer| network.addresses_of_customer(*customer).contains(&address))
 }
 
-/// What an address of somebody outside is called in Azure, behind a tunnel that translates (VPN-15).
+/// The address that Azure sees for an outside address, behind a tunnel that translates (VPN-15).
 pub(in crate::analysis) fn known_as(network: &Network, customer: Customer, address: IpAddr) -> IpAddr {
     first_tunnel(network, customer).map_or(address, |tunnel| network.address_known(tunnel, address))
 }
 
-/// What an address in Azure is called by somebody outside.
+/// The address that a site or private cloud sees for an address in Azure.
 pub(in crate::analysis) fn knows(network: &Network, customer: Customer, address: IpAddr) -> IpAddr {
     first_tunnel(network, customer).map_or(address, |tunnel| network.address_seen(tunnel, address))
 }
@@ -38,8 +38,8 @@ fn first_tunnel(network: &Network, customer: Customer) -> Option<ConnectionIx> {
     }
 }
 
-/// The port that somebody outside sends to a destination from; without a route there, any. Of its links the primary
-/// while that is up.
+/// The port that a site or private cloud sends to a destination from; any of its ports if it has no route there. Of a
+/// circuit's links it is the primary one while that is up.
 pub(in crate::analysis) fn sender(
     network: &Network,
     compiled: &Compiled,
@@ -64,8 +64,9 @@ pub(in crate::analysis) fn sender(
     by_circuit.or_else(tunnel).or_else(|| circuits.iter().find_map(|circuit| link(*circuit)))
 }
 
-/// Whether what sends from here has a route: a site's device goes by what its file says and what it has learned. Of one that
-/// is not ours nobody knows; who else sends has a route to everywhere, and a circuit's edge says it best.
+/// Whether the sender has a route. A site's router uses the routes in its file and those it has learned. An external
+/// router's routes are unknown, and every other sender has a default route; a circuit's edge reports a missing route
+/// itself.
 pub(in crate::analysis) fn has_route(names: Names<'_>, from: NicId, to: IpAddr) -> bool {
     let Names { network, compiled } = names;
     if offline(network, compiled, from, to).is_some() {
@@ -78,7 +79,7 @@ pub(in crate::analysis) fn has_route(names: Names<'_>, from: NicId, to: IpAddr) 
     unknown || !site.circuits.is_empty() || tunnel_to(network, compiled, at, to).is_some()
 }
 
-/// The private cloud that sends, if it has no way to a destination but a default route, which it does not take (AVS-11).
+/// The sending private cloud, if only a default route leads to the destination: it does not accept one (AVS-11).
 pub(in crate::analysis) fn offline<'a>(
     network: &'a Network,
     compiled: &Compiled,
@@ -90,7 +91,7 @@ pub(in crate::analysis) fn offline<'a>(
     (!told_of(network, compiled, circuit, to)).then_some(cloud)
 }
 
-/// The tunnel that a site's device sends to a destination by, as the lab sets it up.
+/// The tunnel that a site's router sends to a destination by, as the lab configures it.
 fn tunnel_to(network: &Network, compiled: &Compiled, at: SiteIx, to: IpAddr) -> Option<ConnectionIx> {
     let site = network.site(at);
     let holds = |ranges: &[IpNet]| ranges.iter().any(|range| range.contains(&to));
@@ -101,14 +102,14 @@ fn tunnel_to(network: &Network, compiled: &Compiled, at: SiteIx, to: IpAddr) -> 
         let told = near.is_empty() && site.routes.is_empty() && holds(&network.space_seen(*tunnel));
         near.contains(&to) || told || best.is_some_and(|hops| hops.iter().any(|hop| near.contains(hop)))
     };
-    // Its device finds out that an instance is away.
+    // Its router detects an instance that is down.
     let mut tunnels: Vec<_> = network.tunnels_of(at).collect();
     tunnels.sort_by_key(|tunnel| compiled.learned().absence(network, *tunnel).is_some());
     let fixed = || holds(&site.routes).then(|| tunnels.first().copied()).flatten();
     tunnels.iter().copied().find(leads).or_else(fixed)
 }
 
-/// Where a gateway speaks BGP with a site over a tunnel, as the site knows it; nowhere without BGP.
+/// A gateway's BGP peering addresses over a tunnel, as the site knows them; empty without BGP.
 fn near(network: &Network, tunnel: ConnectionIx) -> Vec<IpAddr> {
     let Some((near, _)) = network.bgp_over(tunnel) else { return Vec::new() };
     let Connection { gateway, instance, .. } = network.connection(tunnel);
@@ -122,8 +123,8 @@ fn best(known: &BTreeMap<IpNet, Vec<IpAddr>>, to: IpAddr) -> Option<&[IpAddr]> {
     holding.max_by_key(|(range, _)| range.prefix_len()).map(|(_, hops)| hops.as_slice())
 }
 
-/// What somebody outside has sent by, of several ways that are equal to it: one of those where a packet was `seen`, else the
-/// one that was expected. Which of them takes a flow its own kernel knows; of a device that is not ours nobody knows more.
+/// The port that a site or private cloud sent from, where several are equal to it: the one where a packet was `seen`,
+/// else the expected one. The site's kernel chooses among equal links by flow; an external router's choice is unknown.
 pub(in crate::analysis) fn taken(names: Names<'_>, expected: NicId, to: IpAddr, seen: &[String]) -> NicId {
     let Names { network, compiled } = names;
     let site = match compiled.sender(expected) {
@@ -158,7 +159,7 @@ pub(in crate::analysis) fn taken(names: Names<'_>, expected: NicId, to: IpAddr, 
     ports.find(|port| seen.contains(&names.nic(*port))).unwrap_or(expected)
 }
 
-/// The virtual network whose gateway somebody outside comes to: from there it meets addresses as that does.
+/// The virtual network whose gateway leads to a site or private cloud: addresses are looked up from there.
 pub(in crate::analysis) fn vnet(network: &Network, customer: Customer) -> Option<VnetIx> {
     let tunnel = || match customer {
         Customer::Site(site) => network.tunnels_of(site).next(),
@@ -174,7 +175,7 @@ fn circuits(network: &Network, customer: Customer) -> impl Iterator<Item = Circu
     network.circuits().map(|(circuit, _)| circuit).filter(move |circuit| network.customer(*circuit) == Some(customer))
 }
 
-/// Whether a circuit's edge has told its customer of a way to a destination: it leads to another router.
+/// Whether a circuit's edge advertises a route to a destination to its customer: one that leads to another router.
 fn leads(network: &Network, compiled: &Compiled, circuit: CircuitIx, to: IpAddr) -> bool {
     let table = &compiled.snapshot.gateway(edge_id(network, circuit)).tunnels;
     let route = table.lpm.lookup(to).map(|route| table.next_hops[route.0 as usize]);
@@ -191,13 +192,13 @@ fn leads(network: &Network, compiled: &Compiled, circuit: CircuitIx, to: IpAddr)
     }
 }
 
-/// Whether a circuit's customer has been told of more than a default route to a destination.
+/// Whether a circuit's customer learned more than a default route to a destination.
 fn told_of(network: &Network, compiled: &Compiled, circuit: CircuitIx, to: IpAddr) -> bool {
     let mut told = Exchange::of(network, compiled.learned()).customer(circuit).into_keys();
     told.any(|prefix| prefix.prefix_len() > 0 && prefix.contains(&to))
 }
 
-/// Where somebody on the way over a circuit sends a packet on, and what it has learned of that.
+/// Where a router on an ExpressRoute path forwards a packet, and the BGP route that it uses.
 pub(in crate::analysis) fn learned(
     network: &Network,
     compiled: &Compiled,

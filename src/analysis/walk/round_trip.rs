@@ -8,18 +8,18 @@ use crate::wire::Tuple;
 use super::masquerade::Masks;
 use super::{Outcome, ScratchFlows, Walk, answering, outside};
 
-/// Where a packet comes from and goes to, and by what it may have been seen to go.
+/// The flow to walk: its ends, and the interfaces where its packets were seen, if a real one was traced.
 struct WalkedFlow<'a> {
     ends: &'a Ends,
-    /// As the asking guest knows it.
+    /// The 5-tuple as the asking guest knows it.
     flow: Tuple,
     seen: &'a [String],
 }
 
-/// There, and back if it arrives.
+/// A packet's path, and its answer's path if the packet arrives.
 #[derive(Debug)]
 pub(in crate::analysis) struct RoundTrip {
-    /// The asking guest's choice; of a ping, its identifier.
+    /// The source port that the asking guest chose; a ping's identifier.
     pub(in crate::analysis) source_port: u16,
     pub(in crate::analysis) forward: Walk,
     /// None where the packet does not arrive.
@@ -27,7 +27,7 @@ pub(in crate::analysis) struct RoundTrip {
 }
 
 impl RoundTrip {
-    /// On a scratch that it wipes first.
+    /// Walks a new flow: clears the records first.
     pub(in crate::analysis) fn take(
         names: Names<'_>,
         scratch: &mut ScratchFlows,
@@ -38,7 +38,7 @@ impl RoundTrip {
         Self::take_by(names, scratch, ends, (probe, source_port), &[])
     }
 
-    /// The same where a packet was `seen` to come from these interfaces: from outside there may be several that are equal.
+    /// The same where packets were `seen` to leave these interfaces: a site may have several equal links.
     pub(in crate::analysis) fn take_by(
         names: Names<'_>,
         scratch: &mut ScratchFlows,
@@ -53,7 +53,7 @@ impl RoundTrip {
         Self::of(names, scratch, &walked, &probe.request(src, dst, source_port), answer)
     }
 
-    /// A packet of a flow that may be on record already, and one that answers it.
+    /// Walks a packet of a flow that may have records already, and one that answers it.
     pub(in crate::analysis) fn go_on(
         names: Names<'_>,
         scratch: &ScratchFlows,
@@ -80,7 +80,7 @@ impl RoundTrip {
         let from = outside::taken(names, ends.source, ends.destination.address, seen);
         let forward = Walk::take(names, scratch, &mut masks, from, request).meant_for(names, ends.destination.meant());
         let back = if let Outcome::Delivered(arrived) = forward.outcome {
-            // As the one who answers sees it, who need not know the other by the address that it has for itself.
+            // As the answering machine sees it: the other end's address may have been translated on the path.
             let asked = &forward.last;
             let from = outside::taken(names, answering(network, compiled, arrived, asked.src), asked.src, seen);
             let back = Walk::take(names, scratch, &mut masks, from, &answer(asked));
@@ -91,7 +91,7 @@ impl RoundTrip {
         Self { source_port: flow.src_port, forward, back }
     }
 
-    /// The machines that forward, there and then back from the answering end's side; None if both are the same.
+    /// The machines that forward, first of the request, then of the answer; None if both directions pass the same ones.
     pub(in crate::analysis) fn asymmetry(&self, names: Names<'_>) -> Option<(Vec<String>, Vec<String>)> {
         let (there, back) = (names.via(&self.forward), names.via(self.back.as_ref()?));
         (!there.iter().eq(back.iter().rev())).then_some((there, back))
@@ -115,9 +115,9 @@ impl RoundTrip {
     }
 }
 
-/// The links over which a packet enters a VNet though it did not begin in the peered one: an appliance forwarded it
-/// (PEER-23). Each with the VNet entered, whose link it is (PEER-24). What a gateway forwards needs no such link
-/// (PEER-25).
+/// The links over which a packet enters a VNet although its source is not in the peered one: an appliance forwarded it
+/// (PEER-23). Each link comes with the entered VNet, which owns it (PEER-24). What a gateway forwards needs no such
+/// link (PEER-25).
 pub(in crate::analysis) fn foreign_links<'a>(
     names: Names<'a>,
     walk: &Walk,
@@ -126,7 +126,7 @@ pub(in crate::analysis) fn foreign_links<'a>(
         let (from, into) = leg.crossing()?;
         let link = names.link(into, from)?;
         let known = link.remote_address_space.iter().any(|prefix| prefix.contains(&leg.src));
-        // A range that the link has not seen yet is no foreign one (PEER-18).
+        // A range that the link does not know yet is still the peer's (PEER-18).
         let began_there = holds(names.network.vnet(from), leg.src);
         (!known && !began_there).then_some((into, link))
     })

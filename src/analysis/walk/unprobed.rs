@@ -1,6 +1,6 @@
 //! Backends that the platform's probes do not reach, because a rule denies them (NSG-31, LB-42).
 //!
-//! A probe's packet is judged by the rules that the backend has; whether a program answers there is not asked.
+//! A probe's packet is evaluated against the backend's rules; whether a program answers is not checked.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use crate::wire::{Protocol, Tuple};
 use super::masquerade::GuestStep;
 use super::{Denial, Leg};
 
-/// Any port of the prober's own: no fix opens one of them alone.
+/// Any source port: no fix opens a single one.
 const PROBING_PORT: u16 = 50_000;
 
 /// A backend and the rule that denies its probe.
@@ -25,7 +25,7 @@ pub(in crate::analysis) struct Unprobed {
 }
 
 impl Unprobed {
-    /// None where the rules admit the probe, and where none decides.
+    /// None where the rules allow the probe, and where no rule matches it.
     pub(in crate::analysis) fn of(names: Names<'_>, backend: Backend, probe: &HealthProbe) -> Option<Self> {
         let (network, compiled) = (names.network, names.compiled);
         let machine = network.vm(network.nic(backend.nic).virtual_machine);

@@ -1,4 +1,4 @@
-//! Answers that a route leads past whoever knows the question.
+//! Answers whose route bypasses the device that translated the request.
 
 use std::iter;
 
@@ -11,7 +11,7 @@ use crate::wire::Tuple;
 use super::{Case, Diagnosis};
 
 impl Case<'_> {
-    /// It arrives from another address than was asked: an appliance put its own there, or nobody put the frontend's back.
+    /// The answer comes from another address than was asked: an appliance masked it, or it bypassed the load balancer.
     pub(super) fn elsewhere(&self, asked: &Tuple) -> Diagnosis {
         let masked = self.walk.legs.iter().find(|leg| matches!(leg.guest, GuestStep::Masked(_)));
         let masked = masked.map_or_else(String::new, |leg| {
@@ -21,7 +21,7 @@ impl Case<'_> {
         self.astray(format!("the answer comes from {found}, and {asked} was asked{masked}"))
     }
 
-    /// An answer that appliances forward which the question did not pass.
+    /// An answer that passes appliances which the request did not pass.
     pub(super) fn astray(&self, cause: String) -> Diagnosis {
         let (names, walk) = (self.names, self.walk);
         let route = walk.legs[0].route().map(|(fib, route, hop)| names.route(walk.legs[0].router(), fib, route, hop));
@@ -42,7 +42,7 @@ impl Case<'_> {
         }
     }
 
-    /// Which rule of a load balancer the question was sent to.
+    /// The load balancer rule that matched the request.
     fn balancer(&self) -> Option<String> {
         let (names, request) = (self.names, self.request?);
         request.legs.iter().flat_map(|leg| &leg.steps).find_map(|step| match *step {

@@ -1,4 +1,4 @@
-//! Packets that an appliance or an end did not take.
+//! Packets that an appliance or the destination did not accept.
 
 use ipnet::IpNet;
 
@@ -20,7 +20,7 @@ impl Case<'_> {
         Diagnosis::with_fix(cause, format!("let the guest of {node} forward"), edit)
     }
 
-    /// Of a machine that runs nobody knows why its device does not.
+    /// For a machine that is stopped; why a running machine's device is down is unknown.
     pub(super) fn stopped(&self, nic: NicId) -> Option<Diagnosis> {
         let Sender::Nic(ix) = self.names.compiled.sender(nic) else { return None };
         if self.names.network.is_running(ix) {
@@ -54,7 +54,7 @@ impl Case<'_> {
         self.forwarding(nic, format!("NIC {name} without enableIPForwarding: {} is not its address", self.walk.src))
     }
 
-    /// Guests have their devices in the order of their interfaces.
+    /// A guest's devices have the order of its interfaces.
     fn answering_route(&self, target: Option<NicId>) -> Option<String> {
         let Sender::Nic(ix) = self.names.compiled.sender(target?) else { return None };
         let network = self.names.network;
@@ -92,7 +92,7 @@ impl Case<'_> {
         self.prose(cause, text)
     }
 
-    /// An appliance that has its subnet alone needs no table there: nobody else goes by it.
+    /// An appliance that is alone in its subnet needs no route table there: no other machine uses it.
     fn table_off(&self, nic: NicId, cause: &str) -> Option<Diagnosis> {
         let network = self.names.network;
         let Sender::Nic(ix) = self.names.compiled.sender(nic) else { return None };
@@ -106,7 +106,7 @@ impl Case<'_> {
         Some(Diagnosis::with_fix(cause.to_owned(), text, edit))
     }
 
-    /// A virtual network's range out of the Internet's: it is there for Azure's own networks alone.
+    /// A virtual network with a public range: only Azure's own networks reach it.
     fn public_range(&self) -> Option<Diagnosis> {
         let (network, dst) = (self.names.network, self.walk.dst);
         let vnet = network.virtual_networks.iter().find(|vnet| holds(vnet, dst)).filter(|_| is_routable(dst))?;

@@ -1,4 +1,4 @@
-//! Packets that a load balancer has nobody for: no rule takes them, or nobody is up.
+//! Packets that a load balancer drops: no rule matches, or no backend is healthy.
 
 use ipnet::IpNet;
 
@@ -43,7 +43,7 @@ impl Case<'_> {
         }))
     }
 
-    /// One that runs is enough.
+    /// One running backend is enough.
     fn all_stopped(&self, at: FrontendIx, cause: &str) -> Option<Diagnosis> {
         let network = self.names.network;
         let rules = network.load_balancers[at.balancer].rules_at(at.frontend);
@@ -60,7 +60,7 @@ impl Case<'_> {
         Some(Diagnosis::with_fix(cause.to_owned(), format!("start machine {}", network.vm(machine(first)).name), edit))
     }
 
-    /// LB-40: the flow's hash chose the backend that asks.
+    /// LB-40: the flow's hash chose the sending backend itself.
     pub(super) fn hairpin(&self, leg: &Leg) -> Option<Diagnosis> {
         let names = self.names;
         let frontend = self.frontend(leg)?;
@@ -76,7 +76,7 @@ impl Case<'_> {
         ))
     }
 
-    /// Whose frontend the packet is for, or goes through.
+    /// The frontend that the packet is for, or that its next hop names.
     fn frontend(&self, leg: &Leg) -> Option<FrontendIx> {
         let mut frontends = self.names.network.frontends();
         match leg.route() {
@@ -85,7 +85,7 @@ impl Case<'_> {
         }
     }
 
-    /// Behind whom a sender is that has nothing else to leave by (LB-44, SNAT-07).
+    /// The load balancer of a sender that has no other outbound access (LB-44, SNAT-07).
     pub(super) fn behind(&self, sender: NicId) -> Option<&LoadBalancer> {
         let Sender::Nic(nic) = self.names.compiled.sender(sender) else { return None };
         self.names.balancer_of(nic)

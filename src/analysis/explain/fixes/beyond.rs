@@ -1,7 +1,7 @@
-//! Destinations beyond the edge of the virtual networks: followed there, with what is known of the way.
+//! Destinations outside of the virtual networks, with what is known of the path to them.
 //!
-//! One idea: Azure has done its part. That nobody answers is the lab's, where the Internet's node, a site or a private cloud
-//! lists the addresses that do.
+//! One idea: Azure has delivered the packet. Whether a machine answers there is up to the lab: the Internet node, a
+//! site or a private cloud lists the addresses that answer.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ use crate::model::{Customer, DEFAULT_OUTBOUND, Network, Remote};
 use super::{Case, Diagnosis};
 
 impl Case<'_> {
-    /// A public address that the lab's Internet has not.
+    /// A public address that the lab's Internet node does not have.
     pub(super) fn on_the_internet(&self, leg: &Leg) -> Diagnosis {
         let (names, dst) = (self.names, self.walk.last.dst);
         let mut edit = self.edit();
@@ -36,7 +36,7 @@ impl Case<'_> {
         Diagnosis::with_fix(cause, format!("give the node `internet` the address {dst}, or `egress: host`"), edit)
     }
 
-    /// What stands for the packet's source outside, where somebody is there to see it: `203.0.113.10 (NAT gateway out)`.
+    /// The packet's public source, if it could reach the Internet node: `203.0.113.10 (NAT gateway out)`.
     fn leaves_as(&self, network: &Network) -> Option<String> {
         let ids = self.names.compiled.ids().as_edited(network);
         let compiled = compile_next(network, self.names.compiled.learned(), ids, 0, self.names.compiled);
@@ -51,7 +51,7 @@ impl Case<'_> {
         Some(format!("{address} ({})", names.public(address, Some(port))))
     }
 
-    /// It has come as far as Azure takes it.
+    /// The packet has left Azure.
     pub(super) fn no_host(&self, nic: NicId) -> Diagnosis {
         let (names, dst) = (self.names, self.walk.last.dst);
         let (network, node) = (names.network, names.node(nic));
@@ -87,8 +87,8 @@ impl Case<'_> {
         }
     }
 
-    /// What no virtual network, site or private cloud of the file has: perhaps a local network gateway, of which the other
-    /// end is not there.
+    /// An address that no virtual network, site or private cloud of the file has; perhaps it is behind a local network
+    /// gateway without a site.
     pub(super) fn unknown(&self, leg: &Leg) -> String {
         let (names, dst) = (self.names, self.walk.last.dst);
         let network = names.network;

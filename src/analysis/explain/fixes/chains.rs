@@ -1,7 +1,7 @@
-//! Virtual networks that have others between them: peering is not transitive, and appliances carry what it does not.
+//! Virtual networks that are connected only over others: peering is not transitive, so appliances must forward.
 //!
-//! One idea: each hop has its own route (CH-04), to the appliance in the next network of the chain; the answer goes back
-//! through the machines that the question came through, each by its own route again (CH-03).
+//! One idea: each hop needs its own route (CH-04) to the appliance in the next network of the chain. The answer returns
+//! through the same machines, each hop by its own route again (CH-03).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::iter;
@@ -19,7 +19,7 @@ use super::forwarders::Choice;
 use super::{Case, Diagnosis};
 
 impl Case<'_> {
-    /// Two VNets without links: perhaps others between them, perhaps with appliances that could carry the packet.
+    /// Two VNets without a link: others may connect them, perhaps with appliances that can forward the packet.
     pub(super) fn not_transitive(&self, leg: &Leg, own: VnetIx, home: VnetIx) -> Diagnosis {
         let (a, b) = (self.vnet_name(own), self.vnet_name(home));
         let Some(between) = self.between(own, home) else {
@@ -45,8 +45,8 @@ impl Case<'_> {
         }
     }
 
-    /// The networks of a shortest chain of connected peerings between two, where each of them forwards if there is such a
-    /// chain.
+    /// The networks of a shortest chain of connected peerings between two; one where each network has an appliance, if
+    /// there is such a chain.
     fn between(&self, own: VnetIx, home: VnetIx) -> Option<Vec<VnetIx>> {
         let carries = |vnet: VnetIx| !self.forwarders(vnet).is_empty();
         self.chain(own, home, carries).or_else(|| self.chain(own, home, |_| true))
@@ -68,14 +68,14 @@ impl Case<'_> {
         Some(chain).filter(|chain| !chain.is_empty())
     }
 
-    /// The appliance that the other direction says comes next, if it passes any.
+    /// The next appliance according to the other direction, if it passes any.
     pub(super) fn expected(&self, leg: &Leg) -> Option<(IpAddr, String)> {
         let Some(request) = self.request else { return self.on_the_answers_way(leg) };
         let (address, name) = self.met_at(request, self.next_back(request, leg.router())?)?;
         Some((address, format!("{name} ({address})")))
     }
 
-    /// The question passed appliances; from here the answer has no route to the one that is next on the way back (CH-03).
+    /// The request passed appliances; here the answer has no route to the next one on the path back (CH-03).
     pub(super) fn no_way_back(&self, leg: &Leg, home: VnetIx) -> Option<Diagnosis> {
         let request = self.request?;
         let next = self.next_back(request, leg.router())?;
@@ -89,14 +89,14 @@ impl Case<'_> {
         Some(self.route_through(leg, cause, home, address, &to))
     }
 
-    /// Where the question left the appliance that is before this sender on its way.
+    /// The interface from which the request left the appliance before this sender.
     fn next_back(&self, request: &Walk, from: NicId) -> Option<NicId> {
         let passed: Vec<_> = request.appliances().collect();
         let own = passed.iter().position(|nic| self.names.same_machine(*nic, from));
         passed[..own.unwrap_or(passed.len())].last().copied()
     }
 
-    /// What a route to an appliance names: its own address, or the frontend by which the question came to it.
+    /// The next hop of a route to an appliance: its own address, or the frontend that the request used.
     pub(super) fn met_at(&self, request: &Walk, appliance: NicId) -> Option<(IpAddr, String)> {
         let Sender::Nic(nic) = self.names.compiled.sender(appliance) else { return None };
         let onward = request.legs.iter().position(|leg| leg.from == appliance)?;
@@ -118,7 +118,7 @@ impl Case<'_> {
         Diagnosis::with_fix(cause, text, edit)
     }
 
-    /// The range of a network that has the destination.
+    /// The range of a network that contains the destination.
     pub(super) fn range_of(&self, home: VnetIx) -> IpNet {
         let mut space = self.names.network.vnet(home).address_space.iter();
         space.find(|prefix| prefix.contains(&self.walk.dst)).copied().unwrap_or_else(|| self.walk.dst.into())

@@ -1,4 +1,5 @@
-//! Edits that take something off a subnet or give it a way out, and rules that admit the platform's probes and callers.
+//! Edits that detach something from a subnet or give it outbound access, and rules that allow the platform's probes and
+//! clients.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -25,7 +26,8 @@ impl Edit {
         self.remove(format!("{}.natGateway", yaml_path::subnet(subnet)));
     }
 
-    /// The NAT gateway that another subnet of the virtual network has, or a new one; None where it cannot stand (NAT-06).
+    /// The NAT gateway of another subnet of the virtual network, or a new one; None where a NAT gateway is not allowed
+    /// (NAT-06).
     pub(super) fn give_nat_gateway(&mut self, subnet: SubnetIx) -> Option<()> {
         let network = &mut self.network;
         let mut publics = network.network_interfaces.iter().filter(|nic| nic.subnet == subnet);
@@ -44,10 +46,10 @@ impl Edit {
         Some(())
     }
 
-    /// With two public addresses of its own, in a range that the file has not.
+    /// A new NAT gateway with two public addresses, from a range that the file does not use.
     fn add_nat_gateway(&mut self, subnet: &str) -> Option<NatGatewayIx> {
         let network = &mut self.network;
-        // Down from the end of a range for documentation (RFC 5737), whose middle is given away by itself.
+        // Searches down from the end of a documentation range (RFC 5737); its middle is allocated automatically.
         let range = |low: u8| IpNet::from(Ipv4Net::new_assert([203, 0, 113, low].into(), 31));
         let is_free = |range: &IpNet| {
             let addresses = network.public_ip_addresses.iter().map(|one| one.address);
@@ -99,7 +101,7 @@ impl Edit {
         self.changes.push(Change { path, value: None });
     }
 
-    /// Admits probes of a port at these addresses, before a rule of this priority; false where there is no room for it.
+    /// Allows probes of a port at these addresses, before a rule of this priority; false where no priority is free.
     pub(super) fn admit_probes(&mut self, nsg: NsgIx, below: u16, port: u16, prober: IpAddr, at: &[IpAddr]) -> bool {
         let rules = &mut self.network.network_security_groups[nsg.0].rules;
         let rival = |rule: &SecurityRule| rule.direction == Direction::Inbound;
@@ -108,7 +110,7 @@ impl Edit {
         let ports = PortRange { first: port, last: port };
         let (source, source_text) = match prober {
             IpAddr::V4(_) => (AddressPrefix::Prefix(prober.into()), prober.to_string()),
-            // A file has the link-local one by its tag alone.
+            // A file can name the link-local prober only by its tag.
             IpAddr::V6(_) => (AddressPrefix::Tag(ServiceTag::AzureLoadBalancer), "AzureLoadBalancer".to_owned()),
         };
         let addresses = at.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");

@@ -1,4 +1,4 @@
-//! Packets that do not get over the edge of the fabric.
+//! Packets that cannot leave the fabric.
 
 use crate::analysis::change::Flow;
 use crate::analysis::query::names::subnet_name;
@@ -10,7 +10,7 @@ use crate::model::Probe;
 use super::{Case, Diagnosis, ProposedFix};
 
 impl Case<'_> {
-    /// Nothing stands for the source (SNAT-03), or it is another's (UDR-18).
+    /// The source has no outbound translation (SNAT-03), or is not the interface's own address (UDR-18).
     pub(super) fn no_outbound(&self, leg: &Leg) -> Option<Diagnosis> {
         let names = self.names;
         let src = self.walk.last.src;
@@ -20,7 +20,7 @@ impl Case<'_> {
             let node = names.node(leg.from);
             let cause =
                 format!("{src} is no address of NIC {}: nothing stands for it in the Internet", names.nic(leg.from));
-            // An address of the guest's own in its place would answer nobody.
+            // An answer to the guest's own address would not reach the client.
             if self.request.is_some() {
                 return Some(self.astray(cause));
             }
@@ -53,7 +53,7 @@ impl Case<'_> {
         Some(self.prose(cause, text))
     }
 
-    /// A public address that no security group opens (PIP-04).
+    /// A public address without a security group: inbound traffic is denied (PIP-04).
     pub(super) fn closed(&self, nic: NicId) -> Option<Diagnosis> {
         let subnet = subnet_name(self.names.network, self.names.home(nic)?);
         let cause =
@@ -71,7 +71,7 @@ impl Case<'_> {
         self.commands(cause, text, Vec::new())
     }
 
-    /// What a user does in a guest.
+    /// Commands for the user to run inside a guest.
     pub(super) fn commands(&self, cause: String, text: String, commands: Vec<String>) -> Diagnosis {
         let network = self.names.network.clone();
         let fix = ProposedFix { text, changes: Vec::new(), commands, probed: Vec::new(), network };

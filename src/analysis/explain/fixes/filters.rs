@@ -1,4 +1,4 @@
-//! Packets that a security rule denied, an NSG's or an administrator's.
+//! Packets that a rule of an NSG or of an administrator denied.
 
 use std::net::IpAddr;
 
@@ -17,7 +17,7 @@ impl Case<'_> {
     pub(super) fn denied(&self, leg: &Leg, denial: Denial) -> Diagnosis {
         let rule = self.names.compiled.rule(denial.acl, denial.rule);
         let own = self.names.vnet(denial.nic);
-        // Rules know private addresses (NSG-05).
+        // Rules match private addresses (NSG-05).
         let seen = &self.walk.last;
         let other = match denial.direction {
             Direction::Inbound => seen.src,
@@ -47,7 +47,7 @@ impl Case<'_> {
         Diagnosis::with_fix(cause, format!("add an allow rule to {place}, before {}", rule.name), edit)
     }
 
-    /// A default rule denies what is not in tag(VirtualNetwork): is that because of a peering?
+    /// A default rule denies what is not in tag(VirtualNetwork): is a peering the cause?
     fn outside_tag(&self, leg: &Leg, denial: Denial, own: VnetIx, other: IpAddr) -> Option<Diagnosis> {
         let home = self.home(other).filter(|home| *home != own)?;
         if let Some(link) = connected(self.names.network, own).find(|link| link.remote == home) {

@@ -1,7 +1,7 @@
-//! What a route may lead to: appliances, and the internal load balancers in front of several (CH-06).
+//! Possible next hops of a route: appliances, and the internal load balancers in front of several (CH-06).
 //!
-//! One idea: of several appliances the file does not say which one is meant. A fix names one only where the answer's
-//! routes or the sender's own table lead to it already; else it names all of them, and the user chooses.
+//! One idea: the file does not say which of several appliances is meant. A fix names one only where the answer's routes
+//! or the sender's own table already lead to it; else it lists all of them for the user to choose from.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,16 +14,16 @@ use crate::model::{BalancedPorts, LoadBalancer, NicIx, RouteNextHop, VmIx, VnetI
 
 use super::Case;
 
-/// Appliances that a packet is followed through: more than any design has in a row.
+/// Appliances followed at most: more than any design has in a row.
 const MAX_HOPS: usize = 8;
 
 /// One next hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Forwarder {
-    /// What a route names.
+    /// The next hop address of a route to it.
     pub(super) address: IpAddr,
     pub(super) name: String,
-    /// All of the machine's, or of the machines behind the frontend.
+    /// The machine, or the machines behind the frontend.
     machines: Vec<VmIx>,
 }
 
@@ -36,7 +36,7 @@ impl fmt::Display for Forwarder {
 
 /// Which next hop to use.
 pub(super) enum Choice {
-    /// With the reason, where there are others.
+    /// With the reason for this one, where there are others.
     One(Forwarder, &'static str),
     Several(Vec<Forwarder>),
     None,
@@ -50,7 +50,7 @@ impl Choice {
 }
 
 impl Case<'_> {
-    /// The next hop in some virtual networks for the packet at this leg.
+    /// The next hop for the packet at this leg, among those in some virtual networks.
     pub(super) fn choose(&self, leg: &Leg, vnets: impl IntoIterator<Item = VnetIx>) -> Choice {
         let mut all: Vec<_> = vnets.into_iter().flat_map(|vnet| self.forwarders(vnet)).collect();
         all.retain(|one| !one.machines.iter().any(|vm| self.has_passed(*vm)));
@@ -68,8 +68,8 @@ impl Case<'_> {
         }
     }
 
-    /// Whatever forwards in a virtual network, guest and all, with an address of the packet's family. Machines behind an
-    /// internal load balancer for all ports are met at its frontend.
+    /// Every machine that forwards in a virtual network, guest included, with an address of the packet's family.
+    /// Machines behind an internal load balancer for all ports are listed as its frontend.
     pub(super) fn forwarders(&self, vnet: VnetIx) -> Vec<Forwarder> {
         let network = self.names.network;
         let mut found: Vec<Forwarder> =
@@ -80,7 +80,7 @@ impl Case<'_> {
                 let found = network.nic(**nic);
                 found.subnet.vnet == vnet && found.enable_ip_forwarding && self.address_of(**nic).is_some()
             };
-            // Its guest sends from the primary interface, and answers are to come back there.
+            // The guest sends from its primary interface, and answers must return there.
             let nics = || machine.network_interfaces.iter().filter(forwards);
             let nic = nics().find(|nic| network.nic(**nic).primary).or_else(|| nics().next());
             let Some(nic) = nic.filter(|_| machine.guest_forwarding && !balanced) else { continue };
@@ -111,7 +111,7 @@ impl Case<'_> {
         })
     }
 
-    /// Whether the packet has come from or through a machine: to send it there again closes a loop.
+    /// Whether the packet came from or through a machine: a route back to it would close a loop.
     fn has_passed(&self, vm: VmIx) -> bool {
         let target = self.target();
         let ends = self.walk.legs.iter().map(|leg| leg.from).chain(target);
@@ -132,7 +132,7 @@ impl Case<'_> {
         }
     }
 
-    /// The same for a packet that asks, by name.
+    /// For a request: the next hop on the answer's path, with its name.
     pub(super) fn on_the_answers_way(&self, leg: &Leg) -> Option<(IpAddr, String)> {
         let address = self.mirrored(leg)?;
         let vnets = (0..self.names.network.virtual_networks.len()).map(VnetIx);
@@ -149,14 +149,14 @@ impl Case<'_> {
         all.iter().find(has).cloned()
     }
 
-    /// Where the packet must go from here to take the other direction's way in reverse.
+    /// The next hop that takes the packet along the reversed path of the other direction.
     fn mirrored(&self, leg: &Leg) -> Option<IpAddr> {
         let passed = self.walk.legs.iter().position(|other| std::ptr::eq(other, leg))?;
         let way = self.led(self.target()?, self.walk.src);
         way.into_iter().rev().nth(passed)
     }
 
-    /// The next hops that routes alone lead through from an end to an address.
+    /// The next hops on the path from an end to an address, by routes alone.
     fn led(&self, from: NicId, to: IpAddr) -> Vec<IpAddr> {
         let (network, compiled) = (self.names.network, self.names.compiled);
         let (mut at, mut way) = (from, Vec::new());
@@ -173,7 +173,7 @@ impl Case<'_> {
         way
     }
 
-    /// The one of them that the routes of the sender's own table lead to.
+    /// The one of them that routes of the sender's own table lead to.
     fn named_by_table(&self, leg: &Leg, all: &[Forwarder]) -> Option<Forwarder> {
         let network = self.names.network;
         let table = network.subnet(self.names.home(leg.router())?).route_table?;

@@ -1,5 +1,5 @@
-//! Packets that a gateway cannot send on: its tunnel is down, or none leads there (VPN-12, VPN-13); and edges of circuits
-//! that nobody has told of a way (ER-10, ER-18, GR-04).
+//! Packets that a gateway cannot forward: its tunnel is down, or none leads there (VPN-12, VPN-13). And circuits' edges
+//! that have learned no route (ER-10, ER-18, GR-04).
 
 use crate::compile::Sender;
 use crate::dataplane::NicId;
@@ -38,7 +38,8 @@ impl Case<'_> {
         Some(self.mend_tunnel(cause, down))
     }
 
-    /// What a circuit's edge has been told of by nobody: neither a gateway nor, by Global Reach, another circuit's customer.
+    /// A circuit's edge has learned no route: neither a gateway nor, by Global Reach, another circuit's customer
+    /// advertises one.
     fn unlearned(&self, circuit: CircuitIx) -> Diagnosis {
         let (network, dst) = (self.names.network, self.walk.dst);
         let name = &network.circuit(circuit).name;

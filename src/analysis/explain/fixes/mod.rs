@@ -1,7 +1,8 @@
 //! The cause behind a drop, and the smallest change that removes it.
 //!
-//! One idea: a drop reason is a symptom. A default rule that denies, a system route to nowhere and an appliance that
-//! nobody owns may all mean one missing peering link; so the topology is asked before the rule or the route is blamed.
+//! One idea: a drop reason is a symptom. A default rule that denies, a system route to None and an appliance address
+//! without a machine may all mean one missing peering link. The topology is checked before the rule or the route is
+//! blamed.
 
 mod answers;
 mod appliances;
@@ -31,19 +32,19 @@ use crate::analysis::walk::{Leg, Outcome, Walk};
 use crate::dataplane::{DropReason, NicId};
 use crate::model::{Network, ProbeKey, VnetIx, is_routable};
 
-/// What is wrong, and what to do.
+/// What is wrong, and the change that mends it.
 pub(in crate::analysis) struct Diagnosis {
     pub(in crate::analysis) cause: String,
     pub(in crate::analysis) fix: Option<ProposedFix>,
 }
 
-/// A changed network. No changes: prose only.
+/// A changed network. Without changes, the fix is described in words only.
 pub(in crate::analysis) struct ProposedFix {
     pub(in crate::analysis) text: String,
     pub(in crate::analysis) changes: Vec<Change>,
-    /// For a shell of the user's, where the change is one in a guest.
+    /// Commands for the user's shell, where the change is made inside a guest.
     pub(in crate::analysis) commands: Vec<String>,
-    /// Backends that probes reach with the change made: taken for up from then on, as in a file.
+    /// Backends that probes reach after the change; from then on they count as healthy, as in a file.
     pub(in crate::analysis) probed: Vec<ProbeKey>,
     pub(in crate::analysis) network: Network,
 }
@@ -54,7 +55,7 @@ pub(in crate::analysis) struct Case<'a> {
     pub(in crate::analysis) ends: &'a Ends,
     pub(in crate::analysis) probe: Probe,
     pub(in crate::analysis) walk: &'a Walk,
-    /// The way of the question, where the answer is what is blocked.
+    /// The request's path, where the answer is what is dropped.
     pub(in crate::analysis) request: Option<&'a Walk>,
 }
 
@@ -104,7 +105,8 @@ impl Case<'_> {
             | DropReason::NotTranslatable
             | DropReason::NoMapping
             | DropReason::Unsolicited => self.untranslated(leg, reason),
-            // What the packet is, or what this router does not emulate yet: the reason's own line says it best.
+            // A property of the packet, or a feature that this router does not emulate: the reason's own text says it
+            // best.
             DropReason::Malformed
             | DropReason::BadChecksum
             | DropReason::BlockedProtocol
@@ -123,18 +125,18 @@ impl Case<'_> {
             .unwrap_or_else(|| Diagnosis::without_fix(format!("{}: {}", self.names.nic(arrived), reason.explanation())))
     }
 
-    /// What the packet asks where it is, which is not the port that was asked at first behind a load balancer.
+    /// The probe with the port that the packet has at this point: a load balancer may have translated it.
     fn seen(&self) -> Probe {
         let last = &self.walk.last;
         self.probe.at(if self.request.is_some() { last.src_port } else { last.dst_port })
     }
 
-    /// Whoever the packet is for.
+    /// The interface that the packet is for.
     fn target(&self) -> Option<NicId> {
         if self.request.is_some() { Some(self.ends.source) } else { self.ends.destination.nic }
     }
 
-    /// The VNet that an address lives in: its owner's, else one whose space holds it.
+    /// The VNet of an address: its owner's, else one whose address space contains it.
     fn home(&self, address: IpAddr) -> Option<VnetIx> {
         let ends = [
             Some((self.ends.source, self.ends.source_address)),

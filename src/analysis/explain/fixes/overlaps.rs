@@ -1,7 +1,7 @@
-//! Packets for an address that two machines have, delivered to the one that was not meant.
+//! Packets for an address that two machines have, delivered to the wrong one.
 //!
-//! Networks that are not connected may overlap (ADR-07). A route leads to one of them at most, so that no route and no
-//! rule lets a machine reach both: the ranges are the cause.
+//! Networks that are not connected may overlap (ADR-07). A route leads to one of them at most. No route and no rule
+//! lets a machine reach both, so the overlapping ranges are the cause.
 
 use ipnet::IpNet;
 
@@ -27,7 +27,7 @@ impl Case<'_> {
         self.prose(cause, format!("give {there} or {here} another range: no route leads to both"))
     }
 
-    /// `VNet two (10.1.0.0/16)`: where an interface is, and the range there that has the destination.
+    /// `VNet two (10.1.0.0/16)`: the network of an interface, and its range that contains the destination.
     fn range(&self, nic: NicId) -> String {
         let dst = self.walk.last.dst;
         let holds = |ranges: &[IpNet]| ranges.iter().copied().find(|range| range.contains(&dst));

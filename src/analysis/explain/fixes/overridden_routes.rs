@@ -1,8 +1,8 @@
-//! A user-defined route that names the destination and loses it to a longer route (UDR-26).
+//! A user-defined route that contains the destination, but a longer route overrides it (UDR-26).
 //!
-//! One idea: what the user meant is tried. The route is repeated for the range that is asked about, where it wins; the
-//! other direction is led through the same machines; and only if the packet and its answer arrive then, the lost route is
-//! the cause, and not the filter that the packet met on the way that nobody meant.
+//! One idea: what the user meant is tried. The route is repeated for the range that is asked about, so that it wins,
+//! and the other direction gets routes through the same machines. Only if the packet and its answer then arrive, the
+//! overridden route is the cause; the filter that the packet met on the unintended path is not.
 
 use std::net::IpAddr;
 
@@ -22,32 +22,32 @@ use super::{Case, Diagnosis};
 /// Routes added for one packet: one for each hop of both directions.
 const MAX_ROUTES: usize = 8;
 
-/// A route that lost.
+/// A user-defined route that a longer one overrides.
 pub(in crate::analysis) struct OverriddenRoute {
-    /// Whose routes were asked.
+    /// The interface whose routes were looked up.
     router: NicId,
     table: RouteTableIx,
-    /// In the table.
+    /// The route's index in the table.
     at: usize,
     /// `route table rt, route all: 10.0.0.0/8 -> VirtualAppliance 10.10.0.4`
     object: String,
     winner: String,
-    /// What the winner takes.
+    /// The winner's prefix.
     taken: IpNet,
 }
 
 impl OverriddenRoute {
-    /// On a packet's way, the first route to a machine that forwards and that another route took the packet from.
+    /// The first overridden route to a forwarding machine on a packet's path.
     pub(in crate::analysis) fn on_way(names: Names<'_>, walk: &Walk) -> Option<Self> {
         walk.legs.iter().enumerate().find_map(|(at, _)| Self::at_leg(names, walk, at))
     }
 
-    /// The same of the sender's own routes.
+    /// The same, for the sender's own routes only.
     pub(in crate::analysis) fn of_sender(names: Names<'_>, walk: &Walk) -> Option<Self> {
         Self::at_leg(names, walk, 0)
     }
 
-    /// A default route names everything and means the rest.
+    /// A default route is meant for the rest, so it is never counted as overridden.
     fn at_leg(names: Names<'_>, walk: &Walk, leg: usize) -> Option<Self> {
         let (leg, dst) = (&walk.legs[leg], walk.dst);
         let (fib, taken, hop) = leg.route()?;
@@ -90,7 +90,7 @@ impl OverriddenRoute {
         forwards.then_some(Self { router, table, at, object, winner, taken: won })
     }
 
-    /// The same, and what would lead the packet that way.
+    /// The same, and the route that would steer the packet.
     pub(in crate::analysis) fn steered(&self, dst: IpAddr) -> String {
         format!("{}; a route for {} in that table to the same next hop takes it", self.told(dst), self.taken)
     }
@@ -102,7 +102,7 @@ impl OverriddenRoute {
 }
 
 impl Case<'_> {
-    /// The route that lost, if the packet and its answer arrive where it wins.
+    /// The overridden route, if the packet and its answer arrive where it wins.
     pub(super) fn overridden_route(&self) -> Option<Diagnosis> {
         let Outcome::Dropped(reason) = self.walk.outcome else { return None };
         let filter = matches!(
@@ -132,7 +132,7 @@ impl Case<'_> {
         None
     }
 
-    /// The subnet of an address, or what the winning route takes outside of the virtual networks.
+    /// The subnet range of an address, or outside of the virtual networks the winner's prefix.
     fn range_asked(&self, address: IpAddr, taken: IpNet) -> IpNet {
         let home = self.home(address).into_iter();
         let subnets = home.flat_map(|vnet| &self.names.network.vnet(vnet).subnets);
@@ -166,8 +166,8 @@ impl Mending<'_> {
         self.told.push(format!("route {prefix} -> {to} to route table {table} of subnet {subnet}"));
     }
 
-    /// Whether both directions arrive, by the same way; adds a route where one does not follow the other yet. None where no
-    /// route helps.
+    /// Whether both directions arrive on the same path; else adds a route where one direction leaves the other's path.
+    /// None where no route helps.
     fn is_done(&mut self) -> Option<bool> {
         let Case { names, ends, probe, request, .. } = *self.case;
         let network = self.edit.network.clone();
@@ -177,7 +177,7 @@ impl Mending<'_> {
         let trips = Branches::take(names, &mut ScratchFlows::new(), ends, probe);
         let RoundTrip { forward, back, .. } = trips.worst();
         let back = back.as_ref()?;
-        // The direction that was asked about leads, the other follows.
+        // The direction that was asked about leads; the other one must follow it.
         let (leading, following) = if request.is_some() { (back, forward) } else { (forward, back) };
         if !leading.delivered() {
             return None;
@@ -197,7 +197,7 @@ impl Mending<'_> {
     }
 }
 
-/// The first sender of a direction that does not send to the machine that the other direction came through, and that machine.
+/// The first sender of a direction that bypasses the machine that the other direction passed, and that machine.
 fn strays(names: Names<'_>, leading: &Walk, following: &Walk) -> Option<(NicId, NicId)> {
     let mut through: Vec<_> = leading.appliances().collect();
     through.reverse();

@@ -1,8 +1,8 @@
-//! Who has not been told: a virtual network of what is on-premises, and a site of what is in Azure (PEER-31, PEER-32, UDR-34,
+//! Missing routes between virtual networks and on-premises sites, in either direction (PEER-31, PEER-32, UDR-34,
 //! BGP-13, BGP-20).
 //!
-//! One idea: a route goes from tunnel to gateway and from there over peerings to whoever uses the gateway, and back the same
-//! way; the first place where it cannot go on is the cause.
+//! One idea: a route goes from the tunnel to the gateway, and over peerings to each network that uses the gateway; back
+//! the same path. The first place where it stops is the cause.
 
 use std::net::IpAddr;
 
@@ -20,7 +20,7 @@ use crate::model::{
 use super::{Case, Diagnosis};
 
 impl Case<'_> {
-    /// The sender's virtual network knows nothing of a destination outside of all of them.
+    /// The sender's virtual network has no route to a destination outside of all virtual networks.
     pub(super) fn unlearned_there(&self, leg: &Leg) -> Diagnosis {
         let (network, dst) = (self.names.network, self.walk.dst);
         let Some(customer) = at(network, dst) else {
@@ -43,7 +43,7 @@ impl Case<'_> {
         }
     }
 
-    /// The destination was in a virtual network that has been deleted: a link to it is left (PEER-04).
+    /// The destination was in a deleted virtual network: a link to it remains (PEER-04).
     fn deleted_there(&self, leg: &Leg) -> Option<Diagnosis> {
         let (network, dst) = (self.names.network, self.walk.dst);
         let own = self.names.vnet(leg.router());
@@ -65,7 +65,7 @@ impl Case<'_> {
         at(self.names.network, self.walk.dst).is_some()
     }
 
-    /// What is on-premises has an address of a range that a virtual network has too.
+    /// The on-premises address is also in a range of a virtual network.
     pub(super) fn hidden(&self) -> Option<Diagnosis> {
         let (network, dst) = (self.names.network, self.walk.dst);
         let there = network.name_of_customer(at(network, dst)?);
@@ -77,7 +77,7 @@ impl Case<'_> {
         )))
     }
 
-    /// The gateway in use has a connection to there.
+    /// The gateway in use has a connection to the site.
     fn not_told(&self, leg: &Leg, there: &str, gateway: GatewayIx, over: ConnectionIx) -> Diagnosis {
         let (network, dst) = (self.names.network, self.walk.dst);
         let subnet = self.names.subnet(leg.router());
@@ -111,7 +111,7 @@ impl Case<'_> {
         })
     }
 
-    /// A route leads to a gateway that knows no way on: to a site of a static local network gateway, perhaps.
+    /// A route leads to a gateway that has no route onward, perhaps to a site of a static local network gateway.
     pub(super) fn named_by(&self, gateway: GatewayIx, cause: String) -> Diagnosis {
         let network = self.names.network;
         let Some(Customer::Site(site)) = at(network, self.walk.dst) else { return Diagnosis::without_fix(cause) };
@@ -123,7 +123,7 @@ impl Case<'_> {
         }
     }
 
-    /// A static local network gateway leads to the ranges that it names (VPN-12).
+    /// A static local network gateway leads only to the ranges that it names (VPN-12).
     fn unnamed_range(&self, there: &str, local: LocalGatewayIx) -> Diagnosis {
         let (network, dst) = (self.names.network, self.walk.dst);
         let name = &network.local_gateway(local).name;
@@ -137,7 +137,7 @@ impl Case<'_> {
         Diagnosis::with_fix(cause, format!("add {range} to local network gateway {name}"), edit)
     }
 
-    /// It does not use the gateway that leads there.
+    /// The virtual network does not use the gateway that leads there.
     fn without_transit(&self, own: VnetIx, there: &str, gateway: GatewayIx) -> Diagnosis {
         let network = self.names.network;
         let (name, hub) = (&network.gateway(gateway).name, network.gateway(gateway).subnet.vnet);
@@ -163,7 +163,7 @@ impl Case<'_> {
         )
     }
 
-    /// Which flags of a connected peering are missing for one side to use the other's gateway.
+    /// The flags that a connected peering needs for one side to use the other's gateway.
     fn lacking_flags(&self, own: VnetIx, hub: VnetIx) -> String {
         let (Some(ours), Some(theirs)) = (self.names.link(own, hub), self.names.link(hub, own)) else {
             return String::new();
@@ -218,7 +218,7 @@ impl Case<'_> {
         self.without_transit(home, name, network.connection(tunnel).gateway)
     }
 
-    /// To what is at another site.
+    /// A destination at another site.
     fn untold_of_site(&self, from: SiteIx) -> Diagnosis {
         let (network, dst) = (self.names.network, self.walk.dst);
         let name = &network.site(from).name;
@@ -237,7 +237,7 @@ impl Case<'_> {
     }
 }
 
-/// Whose ranges have an address.
+/// The site or private cloud whose ranges contain an address.
 fn at(network: &Network, address: IpAddr) -> Option<Customer> {
     let holds = |customer: &Customer| match *customer {
         Customer::Site(site) => network.site(site).address_space.iter().any(|range| range.contains(&address)),

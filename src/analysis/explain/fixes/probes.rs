@@ -9,7 +9,7 @@ use crate::model::{BalancedPorts, FrontendIx, FrontendRule, HealthProbe, LoadBal
 use super::{Case, Diagnosis};
 
 impl Case<'_> {
-    /// What keeps probes from the backends of a rule that takes the packet, and the rule that lets them in.
+    /// The rule that denies probes of the backends of a matching rule, and the rule that would allow them.
     pub(super) fn unprobed(&self, at: FrontendIx, down: &str) -> Option<Diagnosis> {
         let balancer = &self.names.network.load_balancers[at.balancer];
         let rules = balancer.rules_at(at.frontend).filter_map(|rule| match rule {
@@ -34,7 +34,7 @@ impl Case<'_> {
         }
     }
 
-    /// Lets in the probes of all backends that one group or collection denies; others are obstacles of their own.
+    /// Allows the probes of all backends that one group or collection denies; other denials are obstacles of their own.
     fn admitting(
         &self,
         (balancer, probe): (&LoadBalancer, &HealthProbe),

@@ -1,7 +1,7 @@
-//! Packets that a route led nowhere, or that a peering did not let pass.
+//! Packets that a route led nowhere, or that a peering dropped.
 //!
-//! One idea: ask first whether the two VNets know each other at all. A link that is missing, one-sided or out of date is
-//! behind most routes to nowhere.
+//! One idea: first check whether the two VNets are peered. A missing, one-sided or stale link is the cause of most
+//! routes to nowhere.
 
 use std::iter;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ use super::forwarders::Choice;
 use super::{Case, Diagnosis};
 
 impl Case<'_> {
-    /// The chosen route leads to nothing: the user's own route is to blame, or the lack of a better one.
+    /// The chosen route leads nowhere: the cause is the user's own route, or a missing better one.
     pub(super) fn unrouted(&self, leg: &Leg) -> Option<Diagnosis> {
         let Some((table, at)) = self.user_route(leg) else { return Some(self.apart(leg)) };
         let (fib, route, hop) = leg.route()?;
@@ -60,8 +60,8 @@ impl Case<'_> {
         ))
     }
 
-    /// A user's route is to blame. It is changed no further than what was asked needs: a route for more than the
-    /// destination's network stays, and one for that network alone comes before it.
+    /// A user's route is the cause. The change is as small as the question needs: a route for more than the
+    /// destination's network stays, and a longer one is added before it; a route for that network alone is changed.
     fn led_elsewhere(&self, leg: &Leg, cause: String, (table, at): (RouteTableIx, usize), prefix: IpNet) -> Diagnosis {
         let (dst, subnet) = (self.walk.dst, self.names.subnet(leg.router()));
         let name = &self.names.network.route_tables[table.0].routes[at].name;
@@ -88,8 +88,8 @@ impl Case<'_> {
         }
     }
 
-    /// Whether a route for more than the destination's network took the packet because no other leads there: that is the
-    /// cause then.
+    /// Whether a wider route took the packet only because no other route leads there: the missing route is then the
+    /// cause.
     fn is_last_resort(&self, leg: &Leg, prefix: IpNet) -> bool {
         let (network, own) = (self.names.network, self.names.vnet(leg.router()));
         match self.home(self.walk.dst) {
@@ -102,7 +102,8 @@ impl Case<'_> {
         }
     }
 
-    /// An ExpressRoute gateway that a virtual network uses, alone or beside another: user routes lead to neither (UDR-14).
+    /// An ExpressRoute gateway that a virtual network uses, alone or beside a VPN gateway: user routes lead to neither
+    /// (UDR-14).
     fn express_route(&self, own: VnetIx) -> Option<String> {
         let network = self.names.network;
         let gateways = network.gateways_in_use(own);
@@ -112,7 +113,7 @@ impl Case<'_> {
         Some(format!("gateway {} of VNet {vnet} is an ExpressRoute gateway", one.name))
     }
 
-    /// An Azure service: there is nothing to mend.
+    /// An Azure service: there is no fix.
     pub(super) fn no_service(&self, leg: &Leg) -> Diagnosis {
         let dst = self.walk.dst;
         if let Some(endpoint) = self.names.private_endpoint(dst, leg) {
@@ -128,7 +129,7 @@ impl Case<'_> {
         ))
     }
 
-    /// Nobody told the sender's subnet where the destination is: the sender's VNet and the destination's are apart.
+    /// The sender's subnet has no route to the destination: its VNet and the destination's are not connected.
     pub(super) fn apart(&self, leg: &Leg) -> Diagnosis {
         let own = self.names.vnet(leg.router());
         let dst = self.walk.dst;
@@ -173,7 +174,7 @@ impl Case<'_> {
         self.peer(cause, own, home)
     }
 
-    /// A link whose other side was deleted: Azure makes no other side to it before it is put again (PEER-03).
+    /// A link whose other side was deleted: Azure creates no other side until the link is put again (PEER-03).
     fn left_behind(&self, own: VnetIx, home: VnetIx) -> Diagnosis {
         let (left, gone) = if self.names.link(own, home).is_some() { (own, home) } else { (home, own) };
         let name = self.names.link(left, gone).map_or("?", |link| &link.name);
@@ -188,7 +189,7 @@ impl Case<'_> {
         diagnosis
     }
 
-    /// A link that has not seen its peer's present ranges (PEER-17).
+    /// A link that does not know its peer's present ranges (PEER-17).
     fn stale(&self, own: VnetIx, link: &Peering, address: IpAddr) -> Diagnosis {
         let remote = self.vnet_name(link.remote);
         let cause =
@@ -200,7 +201,7 @@ impl Case<'_> {
         Diagnosis::with_fix(cause, text, edit)
     }
 
-    /// The sender's own table keeps the peering's routes out, and has none in their place.
+    /// The sender's own table disables the peering's routes, and has none in their place.
     fn peering_routes_disabled(&self, leg: &Leg, link: &Peering) -> Option<Diagnosis> {
         let network = self.names.network;
         let subnet = self.names.subnet(leg.router());
@@ -221,7 +222,7 @@ impl Case<'_> {
         ))
     }
 
-    /// Nobody in reach owns the next hop (UDR-11, UDR-12).
+    /// No reachable interface owns the next hop (UDR-11, UDR-12).
     pub(super) fn unreachable(&self, leg: &Leg) -> Option<Diagnosis> {
         let (fib, route, hop) = leg.route()?;
         let (table, at) = self.user_route(leg)?;
@@ -271,7 +272,7 @@ impl Case<'_> {
         })
     }
 
-    /// The first of several next hops that nobody in reach owns.
+    /// The first of several next hops that no reachable interface owns.
     fn missing(&self, fib: FibId, route: RouteId, addresses: &[IpAddr]) -> Option<IpAddr> {
         let fib = self.names.compiled.snapshot.fib(fib);
         let NextHop::Spread(spread) = fib.next_hops[route.0 as usize] else { return None };
@@ -307,7 +308,8 @@ impl Case<'_> {
         Diagnosis::with_fix(cause, format!("set allowVirtualNetworkAccess on peering {name}"), edit)
     }
 
-    /// Peers two VNets; not where their ranges overlap, or those of a network that one of them is peered with (PEER-07).
+    /// Peers two VNets, unless their ranges overlap, or one of them is already peered with a network that overlaps the
+    /// other (PEER-07).
     pub(super) fn peer(&self, cause: String, own: VnetIx, remote: VnetIx) -> Diagnosis {
         let network = self.names.network;
         let (ours, theirs) = (&network.vnet(own).address_space, &network.vnet(remote).address_space);
@@ -335,7 +337,7 @@ impl Case<'_> {
         Diagnosis::with_fix(cause, text, edit)
     }
 
-    /// A network that the first has a link to, with a range of the other's.
+    /// A network that the first is peered with and that overlaps the other.
     fn rival(&self, own: VnetIx, other: VnetIx) -> Option<(VnetIx, VnetIx)> {
         let network = self.names.network;
         let overlaps = |peer: VnetIx| {

@@ -1,7 +1,7 @@
-//! Packets that a peering of subnets leaves out: a list of one of its links does not name their subnet.
+//! Packets that a subnet peering does not carry: a list of one of its links does not name their subnet.
 //!
-//! The same gap shows in three ways: the packet is dropped on the way across, or there is no route to its destination,
-//! or the destination is not in tag(VirtualNetwork).
+//! The gap shows in three ways: the peering drops the packet, there is no route to its destination, or
+//! tag(VirtualNetwork) does not contain the destination.
 
 use std::net::IpAddr;
 
@@ -12,13 +12,14 @@ use crate::model::{SubnetIx, VnetIx};
 use super::{Case, Diagnosis};
 
 impl Case<'_> {
-    /// The packet came as far as the peering (PEER-53).
+    /// The packet reached the peering (PEER-53).
     pub(super) fn unpeered(&self, leg: &Leg) -> Option<Diagnosis> {
         let receiver = leg.receiver()?;
         self.left_out(self.names.subnet(leg.from), self.names.subnet(receiver))
     }
 
-    /// The subnet does not know, or not trust, an address of a VNet that its own VNet is peered with (PEER-54).
+    /// The subnet has no route to an address of a VNet that its own VNet is peered with, or no tag that contains it
+    /// (PEER-54).
     pub(super) fn not_joined(&self, own: SubnetIx, home: VnetIx, address: IpAddr) -> Option<Diagnosis> {
         let mut subnets = self.names.network.vnet(home).subnets.iter();
         let subnet = subnets.position(|subnet| subnet.prefixes.iter().any(|range| range.contains(&address)))?;

@@ -1,4 +1,4 @@
-//! Packets that what stands between a source and the Internet cannot carry, or does not know.
+//! Packets that the translating device between a source and the Internet cannot carry, or has no flow for.
 
 use crate::analysis::query::names::subnet_name;
 use crate::analysis::walk::Leg;
@@ -38,7 +38,7 @@ impl Case<'_> {
         }
     }
 
-    /// SNAT-01: it comes before an address of the interface's own, and both are ways out.
+    /// SNAT-01: a NAT gateway is used before an interface's own public address; either gives outbound access.
     fn behind_nat_gateway(&self, ix: NicIx, device: &str) -> Diagnosis {
         let network = self.names.network;
         let nic = network.nic(ix);
@@ -54,7 +54,7 @@ impl Case<'_> {
             "to leave by {own}, take natGateway off subnet {subnet}; to leave by the NAT gateway, ask with TCP or UDP"
         );
         let mut others = network.network_interfaces.iter().filter(|other| other.subnet == nic.subnet);
-        // The others would lose their way out.
+        // The other machines would lose their outbound access.
         if others.any(|other| other.public_addresses.is_empty()) {
             return self.prose(cause, format!("{ways}; others in the subnet have no other way out"));
         }

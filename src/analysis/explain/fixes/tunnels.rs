@@ -1,7 +1,7 @@
-//! Tunnels that a file can mend: keys, modes, a far end that is missing, selectors that leave a packet out.
+//! Tunnels that an edit of the file can mend: keys, modes, a missing far end, selectors that exclude a packet.
 //!
-//! One idea: the fault is the model's own word for what is wrong, so each has one edit. What an instance or a device does at
-//! the moment no file mends.
+//! One idea: the model names each fault, so each fault has one edit. No edit mends an instance or a device that is down
+//! now.
 
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ use crate::model::{
 use super::{Case, Diagnosis};
 
 impl Case<'_> {
-    /// Mends the first of these tunnels that a file can mend.
+    /// Mends the first of these tunnels that an edit can mend.
     pub(super) fn mend_tunnel(&self, cause: String, tunnels: impl IntoIterator<Item = ConnectionIx>) -> Diagnosis {
         let mended = tunnels.into_iter().find_map(|at| self.mended(at));
         match mended {
@@ -62,7 +62,7 @@ impl Case<'_> {
         Some((text, edit))
     }
 
-    /// Two virtual networks that would meet over a tunnel of their gateways, which is down (VPN-20).
+    /// Two virtual networks that a tunnel between their gateways would connect, but the tunnel is down (VPN-20).
     pub(super) fn tunnel_between(&self, own: VnetIx, home: VnetIx) -> Option<Diagnosis> {
         let network = self.names.network;
         let (ours, theirs) = (network.gateways_in_use(own), network.gateways_in_use(home));
@@ -107,7 +107,7 @@ impl Case<'_> {
         Diagnosis::with_fix(cause, format!("let connection {} carry what routes lead into it", connection.name), edit)
     }
 
-    /// No gateway has a connection to a site: one of a VPN gateway that the sender uses, or of the only one there is.
+    /// No gateway has a connection to a site: connects a VPN gateway that the sender uses, or the only one there is.
     pub(super) fn connected_to(&self, cause: String, in_use: &[GatewayIx], site: SiteIx) -> Diagnosis {
         let network = self.names.network;
         let is_vpn = |at: &GatewayIx| network.gateway(*at).kind == GatewayKind::Vpn;
@@ -126,7 +126,7 @@ impl Case<'_> {
 }
 
 impl Edit {
-    /// The site's own key gives way to the connection's; a gateway's connection back takes it over.
+    /// Removes the site's own key, so that the connection's is used; the connection back gets the same key.
     fn share_key(&mut self, at: ConnectionIx) {
         if let Some(site) = self.network.site_of(at) {
             self.network.sites[site.0].shared_key = None;
@@ -154,7 +154,7 @@ impl Edit {
         self.with_connection(at, "usePolicyBasedTrafficSelectors", "false", |one| one.policy_based = false);
     }
 
-    /// With all its tunnels.
+    /// Changes all tunnels of a connection.
     fn with_connection(&mut self, at: ConnectionIx, key: &str, value: &str, set: impl Fn(&mut Connection)) {
         let path = self.connection_path(at);
         let Connection { gateway, remote, .. } = *self.network.connection(at);
@@ -177,7 +177,7 @@ impl Edit {
         self.add_connection(&stem, &ends, back);
     }
 
-    /// By a local network gateway that is there, or one more; None for a site without a public address.
+    /// Connects by an existing local network gateway or a new one; None for a site without a public address.
     fn connect(&mut self, gateway: GatewayIx, site: SiteIx) -> Option<()> {
         let Site { name, gateway_ip, address_space, shared_key, .. } = self.network.site(site).clone();
         let gateway_ip = gateway_ip?;
@@ -224,8 +224,8 @@ impl Edit {
         self.change(format!("connections[{at}]"), Some(value));
     }
 
-    /// What stands at the far end of a static local network gateway, with one address that answers; None for one that says its
-    /// ranges by BGP.
+    /// Adds a site at the far end of a static local network gateway, with one address that answers; None for one that
+    /// uses BGP.
     fn add_site(&mut self, local: LocalGatewayIx, address: IpAddr) -> Option<()> {
         let LocalNetworkGateway { gateway_ip, address_space, bgp: None, .. } =
             self.network.local_gateway(local).clone()
@@ -260,7 +260,7 @@ impl Edit {
         Some(())
     }
 
-    /// The file has a connection once, however many tunnels it has.
+    /// The file lists a connection once, however many tunnels it has.
     fn connection_path(&self, at: ConnectionIx) -> String {
         let Connection { gateway, remote, .. } = self.network.connection(at);
         let written = self.network.connections.iter().filter(|one| one.instance == 0);
