@@ -14,7 +14,7 @@ use std::{io, mem};
 use arc_swap::ArcSwap;
 
 use crate::dataplane::{Cursor, RuleId};
-use crate::flow_log::files::Shelf;
+use crate::flow_log::files::LogFiles;
 use crate::flow_log::{FlowLogs, RuleNames, target_name};
 use crate::worker::{FlowScope, FlowWatch};
 
@@ -67,7 +67,7 @@ struct Keeper {
     engine: Arc<Engine>,
     published: Arc<Published>,
     logs: FlowLogs,
-    shelves: Vec<Shelf>,
+    shelves: Vec<LogFiles>,
     watch: Option<FlowWatch>,
     missed: u64,
     next_cut: Instant,
@@ -186,7 +186,7 @@ impl Keeper {
                 shelf.put(&record, now);
             }
         }
-        self.shelves.iter_mut().for_each(Shelf::end_cut);
+        self.shelves.iter_mut().for_each(LogFiles::end_cut);
         self.next_cut = Instant::now() + self.published.network.emulation.flow_log_pace.record;
         self.tell();
     }
@@ -197,7 +197,7 @@ impl Keeper {
         self.logs.keep_to(network, compiled);
         let mut before = mem::take(&mut self.shelves);
         let logs = network.flow_logs.iter().zip(storage);
-        self.shelves = logs.map(|(log, path)| Shelf::new(log, path, network.emulation.flow_log_pace.room)).collect();
+        self.shelves = logs.map(|(log, path)| LogFiles::new(log, path, network.emulation.flow_log_pace.room)).collect();
         for shelf in &mut self.shelves {
             if let Some(old) = before.iter_mut().find(|old| old.continues_in(shelf)) {
                 shelf.take_over(old);
@@ -222,7 +222,7 @@ impl Keeper {
             records: shelf.records(),
             error: shelf.error(),
         });
-        let lost = self.missed + self.logs.omitted() + self.shelves.iter().map(Shelf::lost).sum::<u64>();
+        let lost = self.missed + self.logs.omitted() + self.shelves.iter().map(LogFiles::lost).sum::<u64>();
         self.report.store(Arc::new(FlowLogReport { logs: logs.collect(), lost }));
     }
 }

@@ -28,7 +28,7 @@ const DAY_MICROS: u64 = 86_400 * 1_000_000;
 
 /// The directory of one flow log's records.
 #[derive(Debug)]
-pub(crate) struct Shelf {
+pub(crate) struct LogFiles {
     name: String,
     storage: PathBuf,
     retention_days: Option<u16>,
@@ -56,19 +56,19 @@ struct Hours {
     bytes: BTreeMap<String, u64>,
 }
 
-impl Shelf {
+impl LogFiles {
     pub(crate) fn new(log: &FlowLog, storage: PathBuf, room: u64) -> Self {
         let (name, retention_days) = (log.name.clone(), log.retention_days);
         let (records, lost, cut, error) = (0, 0, Cut::default(), None);
         Self { name, storage, retention_days, room, hours: None, records, lost, cut, error }
     }
 
-    /// Whether another shelf belongs to the same log.
+    /// Whether another value belongs to the same log.
     pub(crate) fn continues_in(&self, other: &Self) -> bool {
         self.name.eq_ignore_ascii_case(&other.name) && self.storage == other.storage
     }
 
-    /// Takes over another shelf's counters.
+    /// Takes over another value's counters.
     pub(crate) fn take_over(&mut self, before: &Self) {
         (self.records, self.lost, self.error) = (before.records, before.lost, before.error.clone());
     }
@@ -230,7 +230,7 @@ fn append(path: &Path, record: &str) -> io::Result<u64> {
         Ok(end.saturating_sub(length))
     });
     if written.is_err() {
-        // A failed copy uses disk space that is missing.
+        // An unfinished copy would keep using the disk space that is missing.
         let _ = fs::remove_file(&next);
     }
     written
@@ -286,10 +286,10 @@ mod tests {
 
     const HOUR: u64 = 3_600_000_000;
 
-    fn shelf(storage: &Path, retention_days: Option<u16>, room: u64) -> Shelf {
+    fn shelf(storage: &Path, retention_days: Option<u16>, room: u64) -> LogFiles {
         let target = FlowLogTarget::Vnet(VnetIx(0));
         let log = FlowLog { name: "log".to_owned(), target, enabled: true, storage_path: None, retention_days };
-        Shelf::new(&log, storage.to_owned(), room)
+        LogFiles::new(&log, storage.to_owned(), room)
     }
 
     fn record(at: u64, text: &str) -> LoggedRecord {

@@ -20,7 +20,7 @@ const MANAGERS: &str = "networkManagers";
 #[derive(Debug)]
 pub(super) struct Log {
     kind: Kind,
-    /// The lab's GUID, from which object GUIDs are computed.
+    /// The lab's name, from which GUIDs are computed.
     lab: String,
     guid: String,
     id: String,
