@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use crate::analysis::{Forecast, LastSeen, QueryEnd, Query, PacketResult};
+use crate::analysis::{Forecast, LastSeen, PacketResult, Query, QueryEnd};
 use crate::daemon::api::client;
 use crate::daemon::api::protocol::{Request, Response};
 use crate::lab::traffic::{self as trials, Outcome, Trial};

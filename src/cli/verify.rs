@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use crate::analysis::{self, Filter, Forecast, Host, QueryEnd, Probe, Query, Sighting, Verification};
+use crate::analysis::{self, Filter, Forecast, Host, Probe, Query, QueryEnd, Sighting, Verification};
 use crate::daemon::api::client::{self, Following, Received};
 use crate::daemon::api::protocol::{Request, Response, Topic};
 use crate::dataplane::Side;
