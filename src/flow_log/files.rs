@@ -356,7 +356,7 @@ mod tests {
     fn old_hours_go_for_new_ones_and_with_their_retention() {
         let dir = tempfile::tempdir().unwrap();
         let text = "1".repeat(100);
-        let mut small = shelf(dir.path(), None, 400);
+        let mut small = shelf(dir.path(), None, 3 * 117);
         let hours = |n: u64| (0..n).filter(|n| dir.path().join("log").join(record(n * HOUR, "").file()).exists());
         for n in 0..5 {
             small.put(&record(n * HOUR, &text), n * HOUR);

@@ -201,4 +201,50 @@ mod tests {
         assert_eq!([1, 1, 2, 3, 4, 5].map(&mut accepted), [SHARE, 0, SHARE, SHARE, MOST - 3 * SHARE, 0]);
         assert!(!Upstream::open(|| {}).unwrap().ask(asker(1, 1), b"1", now), "too short for a number");
     }
+
+    /// Whether a question has come here, and under which number.
+    fn asked(forwarder: &UdpSocket) -> Option<[u8; 2]> {
+        let mut bytes = [0; DATAGRAM];
+        let (len, _) = forwarder.recv_from(&mut bytes).ok()?;
+        (len > 2).then_some([bytes[0], bytes[1]])
+    }
+
+    #[test]
+    fn forwarders_are_asked_in_order_and_the_guest_hears_of_the_last_failure() {
+        let mut upstream = Upstream::open(|| {}).unwrap();
+        let forwarder = || {
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            socket
+        };
+        let (first, second) = (forwarder(), forwarder());
+        upstream.forwarders = [&first, &second].map(|socket| socket.local_addr().unwrap()).into();
+        let asker = Asker::Datagram(1, SocketAddr::from(([10, 0, 0, 4], 1)));
+        let mut question = *b"ab\x01\0\0\x01\0\0\0\0\0\0\x01x\0\0\x01\0\x01";
+        let began = Instant::now();
+        assert!(upstream.ask(asker, &question, began));
+        assert!(asked(&first).is_some() && asked(&second).is_none(), "the first alone");
+        assert_eq!(upstream.deadline(), Some(began + PATIENCE));
+        assert!(upstream.give_up(began + PATIENCE / 2).is_empty());
+        assert!(upstream.give_up(began + PATIENCE).is_empty());
+        assert!(asked(&first).is_none(), "it had its time");
+        let number = asked(&second).unwrap();
+        // An answer counts from the one that is being asked now.
+        question[2] |= 0x80;
+        let answer = [&number, &question[2..]].concat();
+        let ours = (Ipv4Addr::LOCALHOST, upstream.v4.local_addr().unwrap().port());
+        first.send_to(&answer, ours).unwrap();
+        assert_eq!(upstream.hear(), []);
+        second.send_to(&answer, ours).unwrap();
+        assert_eq!(upstream.hear(), [(asker, question.to_vec())], "under the guest's number");
+        assert_eq!(upstream.deadline(), None);
+
+        question[2] &= 0x7f;
+        assert!(upstream.ask(asker, &question, began));
+        assert!(upstream.give_up(began + PATIENCE).is_empty());
+        let failed = upstream.give_up(began + 2 * PATIENCE);
+        let [(to, failure)] = &failed[..] else { panic!("{failed:?}") };
+        assert_eq!((*to, &failure[..2], failure[3] & 0xf), (asker, &question[..2], 2), "SERVFAIL");
+        assert_eq!(upstream.deadline(), None);
+    }
 }

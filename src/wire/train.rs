@@ -184,6 +184,7 @@ fn put(bytes: &mut [u8], at: usize, value: u16) {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    use std::collections::BTreeSet;
     use std::net::SocketAddr;
 
     use super::super::{Packet, build};
@@ -285,6 +286,22 @@ mod tests {
         }
         for len in 0..good.len() {
             assert!(Frame::new(&good[..len]).is_none(), "cut to {len}");
+        }
+    }
+
+    #[test]
+    fn flows_that_differ_in_a_port_or_an_address_spread() {
+        // The low bytes of source, destination, source port and destination port.
+        for (src, low_bytes) in [("10.1.0.4:1000", [15, 19, 21, 23]), ("[fd00::1]:1000", [23, 39, 41, 43])] {
+            for at in low_bytes {
+                let place = |byte| {
+                    let mut frame = frame(src, &[0; 8]);
+                    frame[Offload::LEN + at] = byte;
+                    Frame::new(&frame).unwrap().spread() % 64
+                };
+                let places: BTreeSet<_> = (1..=32).map(place).collect();
+                assert!(places.len() >= 4, "byte {at} of {src}: {places:?}");
+            }
         }
     }
 }

@@ -227,6 +227,24 @@ fn reach_reports_depends_and_lists_the_paths() {
     assert!(back.iter().all(|difference| difference.shift == analysis::Shift::Closes));
 }
 
+/// RSEL-06: appliances in another order are the same ways; one appliance less is another way.
+#[test]
+fn rsel_06_another_order_of_appliances_reroutes_nothing() {
+    let reach = |yaml: &str| {
+        let (network, compiled) = load(yaml);
+        let traffic = analysis::traffic(&network, Some(analysis::Probe::Ping), BTreeSet::new());
+        analysis::reach(&network, &compiled, &traffic).unwrap()
+    };
+    let before = reach(SPREAD);
+    let turned = reach(&with(SPREAD, "[10.10.0.4, 10.10.0.5]", "[10.10.0.5, 10.10.0.4]"));
+    assert_eq!(analysis::differences(&before, &turned), []);
+    let several = "VirtualApplianceEcmp, nextHop: {nextHopIpAddresses: [10.10.0.4, 10.10.0.5]}";
+    let one = reach(&with(SPREAD, several, "VirtualAppliance, nextHopIpAddress: 10.10.0.4"));
+    let differences = analysis::differences(&before, &one);
+    let told: Vec<_> = differences.iter().map(|d| (d.shift, &*d.source, &*d.destination)).collect();
+    assert_eq!(told, [(analysis::Shift::Reroutes, "v1", "v2"), (analysis::Shift::Reroutes, "v2", "v1")]);
+}
+
 /// Which appliance it is depends on the flow, and the question names none.
 #[test]
 fn diag_04_of_several_appliances_all_are_named() {

@@ -5,10 +5,13 @@ use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::path::Path;
 
-use vnet::compile::compile;
+use vnet::compile::{Sender, compile};
 use vnet::config;
 use vnet::dataplane::AclId;
-use vnet::model::{Advertisement, Attachment, CircuitIx, ConnectionIx, Learned, Network, Side, SubnetIx, VnetIx};
+use vnet::model::{
+    Advertisement, Attachment, CircuitIx, ConnectionIx, GatewayIx, Learned, Network, NicIx, RouteServerIx, Side,
+    SubnetIx, VnetIx,
+};
 
 /// Subnets with the same routes share a table, interfaces that see the same rules an ACL.
 #[test]
@@ -42,6 +45,39 @@ fn nsg_30_lists_for_the_platform_are_shared() {
         compile(&network, &Learned::default(), 1).snapshot.acls.len()
     };
     assert_eq!(lists(&more), lists(text));
+}
+
+/// NIC-02, NIC-03, ARS-02: an interface forwards where the file says so, a gateway always, a route server never.
+#[test]
+fn nic_02_ars_02_gateways_forward_and_route_servers_do_not() {
+    let text = "
+virtualNetworks:
+  - name: v
+    location: westeurope
+    addressSpace: [10.1.0.0/16]
+    subnets:
+      - {name: s, addressPrefix: 10.1.0.0/24}
+      - {name: GatewaySubnet, addressPrefix: 10.1.1.0/27}
+      - {name: RouteServerSubnet, addressPrefix: 10.1.2.0/27}
+publicIPAddresses: [{name: p, sku: Standard}]
+virtualNetworkGateways: [{name: gw, virtualNetwork: v, publicIPAddress: p}]
+routeServers: [{name: rs, virtualNetwork: v}]
+virtualMachines:
+  - {name: nva, networkInterfaces: [{subnet: v/s, enableIPForwarding: true}]}
+  - {name: vm, networkInterfaces: [{subnet: v/s}]}
+emulation: {tcpStateTracking: 'on'}
+";
+    let network = config::load(text, "forwarding.yaml").unwrap_or_else(|errors| panic!("{errors:?}")).network;
+    let compiled = compile(&network, &Learned::default(), 1);
+    let senders = [
+        Sender::Nic(NicIx(0)),
+        Sender::Nic(NicIx(1)),
+        Sender::Gateway(GatewayIx(0)),
+        Sender::RouteServer(RouteServerIx(0)),
+    ];
+    let nics = senders.map(|sender| compiled.snapshot.nic(compiled.ids().nic(sender).unwrap()));
+    assert_eq!(nics.map(|nic| nic.forwarding), [true, false, true, false]);
+    assert_eq!(nics.map(|nic| nic.flows.strict_tcp), [true, true, false, false], "what guests send is tracked");
 }
 
 /// What the running system learned about an attachment reaches every sender behind it.

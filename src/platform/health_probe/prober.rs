@@ -415,4 +415,29 @@ mod tests {
         prober.apply(BTreeMap::new());
         wait_for(&key("tcp"), &|told| *told == Report::Gone);
     }
+
+    /// LB-10: a probe that is asked otherwise, or no more, closes the connection of its attempt.
+    #[test]
+    fn lb_10_an_attempt_that_nobody_waits_for_is_closed() {
+        let prober = Prober::start(&Netns::current().unwrap(), drop).unwrap();
+        let (first, second) = (listener(), listener());
+        let slow = |listener: &TcpListener| {
+            let ask = Ask::Get { path: "/".to_owned(), secure: false };
+            Target { interval: 6 * SOON, ..target(listener.local_addr().unwrap(), ask) }
+        };
+        // It asks, and waits for an answer.
+        let asked = |listener: &TcpListener| {
+            let mut stream = listener.accept().unwrap().0;
+            stream.set_read_timeout(Some(SOON)).unwrap();
+            assert!(stream.read(&mut [0; 512]).unwrap() > 0);
+            stream
+        };
+        prober.heed([(key("web"), slow(&first))].into());
+        let mut stream = asked(&first);
+        prober.heed([(key("web"), slow(&second))].into());
+        assert_eq!(stream.read(&mut [0; 512]).unwrap(), 0, "asked otherwise");
+        let mut stream = asked(&second);
+        prober.heed(BTreeMap::new());
+        assert_eq!(stream.read(&mut [0; 512]).unwrap(), 0, "asked no more");
+    }
 }
