@@ -617,6 +617,24 @@ fn wrong_usage_is_exit_code_2() {
     assert!(run("statsu").stderr.contains("'status'"), "a suggestion");
 }
 
+/// The last line of an error says what to do.
+#[test]
+fn an_error_ends_with_help() {
+    let nowhere = tempfile::tempdir().unwrap();
+    for (line, error, help) in [
+        ("rule NOPE-1", "`NOPE-1` is no rule", "`vnet rule` lists the families, "),
+        ("up", "no *.vnet.yaml in this directory", "name the file: vnet up FILE"),
+    ] {
+        let answer = command(&line.split(' ').collect::<Vec<_>>()).current_dir(nowhere.path()).output().unwrap();
+        let answer: Answer = answer.into();
+        assert_eq!((answer.code, answer.stdout.as_str()), (2, ""), "{line}");
+        let lines: Vec<_> = answer.stderr.lines().collect();
+        let [first, last] = lines[..] else { panic!("{line}: {}", answer.stderr) };
+        assert_eq!(first, format!("error: {error}"));
+        assert!(last.starts_with(&format!("help: {help}")), "{line}: {last}");
+    }
+}
+
 #[test]
 fn without_that_lab_the_exit_code_is_5() {
     for line in [

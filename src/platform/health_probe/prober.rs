@@ -432,12 +432,12 @@ mod tests {
             assert!(stream.read(&mut [0; 512]).unwrap() > 0);
             stream
         };
-        prober.heed([(key("web"), slow(&first))].into());
+        prober.apply([(key("web"), slow(&first))].into());
         let mut stream = asked(&first);
-        prober.heed([(key("web"), slow(&second))].into());
+        prober.apply([(key("web"), slow(&second))].into());
         assert_eq!(stream.read(&mut [0; 512]).unwrap(), 0, "asked otherwise");
         let mut stream = asked(&second);
-        prober.heed(BTreeMap::new());
+        prober.apply(BTreeMap::new());
         assert_eq!(stream.read(&mut [0; 512]).unwrap(), 0, "asked no more");
     }
 }
