@@ -123,6 +123,8 @@ fn counters_and_drops_add_up() {
         total("rxPackets") >= 4
             && total("rxPackets") == total("txPackets") + total("drops")
             && total("drops") == explained
+            && total("rxBytes") >= 20 * total("rxPackets")
+            && total("txBytes") >= 20 * total("txPackets")
     });
     let drops = stdout(&lab.vnet(&["drops"]));
     assert!(drops.lines().any(|row| row.starts_with("nva") && row.contains("Nobody owns the destination")), "{drops}");
