@@ -1,5 +1,5 @@
-//! How many instructions a packet or a lookup takes, one case a run: `scripts/instructions.sh` runs it under callgrind,
-//! which counts what [`measured`] takes. Unlike times, these counts mean the same on a busy machine.
+//! Instructions per packet or lookup, one case a run. `scripts/instructions.sh` runs it under callgrind, which counts
+//! those of [`measured`]. Unlike times, these counts are the same on a busy machine.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints, and stops at what it did not expect")]
 
@@ -56,14 +56,14 @@ fn main() {
 /// One packet of a flow that has its records, again and again.
 fn known_flow(mut packet: Vec<u8>) {
     let lab = Lab::new(400, 100);
-    // The first leaves its records, the second finds out the path.
+    // The first packet creates the records, the second finds the path.
     for _ in 0..2 {
         lab.send(Lab::WEB, &mut packet);
     }
     measured(|_| assert_eq!(lab.send(Lab::WEB, &mut packet), Verdict::Forward(Lab::DB)));
 }
 
-/// The same as nearly all packets come: the kernel has seen to the checksum.
+/// The same for most packets: the kernel has verified the checksum.
 fn known_flow_vouched() {
     let lab = Lab::new(400, 100);
     let mut packet = tcp("10.1.0.4:40000", "10.2.0.4:443", ACK);
@@ -73,7 +73,7 @@ fn known_flow_vouched() {
     measured(|_| assert_eq!(lab.send_as(Lab::WEB, &mut packet, VOUCHED), Verdict::Forward(Lab::DB)));
 }
 
-/// Each packet begins a flow of its own, where others were before: nothing is allocated any more.
+/// Each packet begins a flow of its own, in memory that earlier flows have left: nothing is allocated.
 fn first_packets(routes: u32, rules: u32) {
     let mut lab = Lab::new(routes, rules);
     let mut packets: Vec<_> =
@@ -98,7 +98,7 @@ const BACKEND: &str = "10.1.0.5:8080";
 const NATTED: &str = "10.1.1.4:40000";
 const FAR: &str = "198.18.0.1:443";
 
-/// The translating lab, whose balancer goes by a probe.
+/// The translating lab, with a probe at its load balancer.
 fn probing() -> Lab {
     let by_probe =
         TRANSLATING.replace("backendAddressPool: web, protocol", "backendAddressPool: web, probe: up, protocol");
@@ -140,12 +140,12 @@ fn balanced_answer() {
     });
 }
 
-/// Each packet begins a flow that gets a port of its own, of one address to one destination.
+/// Each packet begins a flow that gets its own port of one address to one destination.
 fn first_mappings(in_use: usize) {
     first_of(&Lab::translating(), ("10.1.1.4", Lab::NATTED), in_use, Lab::INTERNET);
 }
 
-/// Who leaves by a load balancer, and the Internet at the second port.
+/// A sender with a load balancer's outbound ports, and the Internet at the second port.
 const PREALLOCATED: &str = "
 name: preallocated
 internet: {addresses: [198.18.0.1]}
@@ -162,7 +162,7 @@ virtualMachines:
   - {name: web, networkInterfaces: [{subnet: v/s, privateIPAddress: 10.1.0.4, loadBalancerBackendAddressPools: [lb/web]}]}
 ";
 
-/// The same of ports that only the sender has, to the last of them.
+/// The same with ports preallocated to the sender, up to the last.
 fn first_preallocated(in_use: usize) {
     first_of(&Lab::of(PREALLOCATED), ("10.1.0.4", PortId(0)), in_use, PortId(1));
 }
@@ -180,7 +180,7 @@ fn parse(mut packet: Vec<u8>) {
     measured(|_| _ = black_box(Packet::parse(black_box(&mut packet), VOUCHED).unwrap()).len());
 }
 
-/// Callgrind counts from here on, and no further than to its end.
+/// Callgrind counts from the start of this function to its end.
 #[inline(never)]
 fn measured(mut work: impl FnMut(usize)) {
     for n in 0..TIMES {

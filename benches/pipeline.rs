@@ -1,4 +1,4 @@
-//! One leg of a packet, parsed and decided, in memory: what is left of a packet's cost without system calls.
+//! One leg of a packet, parsed and decided in memory: the cost of a packet without system calls.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark stops at what it did not expect")]
 
@@ -31,7 +31,7 @@ fn known_flows(criterion: &mut Criterion) {
         let mut packet = build::tcp(src.parse().unwrap(), dst.parse().unwrap(), 0x10, &[0; 64]);
         group.bench_function(name, |bench| bench.iter(|| lab.send(black_box(Lab::WEB), &mut packet)));
     }
-    // As nearly all packets come: the kernel has seen to the checksum.
+    // Like nearly all packets: the kernel has verified the checksum.
     let vouched = Offload { flags: Offload::DATA_VALID, ..Offload::default() };
     let lab = Lab::new(400, 100);
     let mut packet = flows(1, 443).remove(0);
@@ -88,7 +88,7 @@ fn first_packets(criterion: &mut Criterion) {
     });
 }
 
-/// The time that `count` first packets take; forgetting flows in between is not counted.
+/// The time of `count` first packets; the removal of flows in between is not counted.
 fn rounds(lab: &mut Lab, packets: &mut [Vec<u8>], count: u64) -> Duration {
     let mut taken = Duration::ZERO;
     let mut left = count as usize;

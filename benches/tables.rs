@@ -1,6 +1,6 @@
-//! Lookup and build times of the tables, and what they weigh. `ip_network_table` is the baseline for routes.
+//! Lookup and build times of the tables, and their memory. `ip_network_table` is the baseline for routes.
 //!
-//! Independent lookups over 4,096 keys: what a batch of packets sees, not the latency of one.
+//! Independent lookups over 4,096 keys: what a batch of packets costs, not the latency of one lookup.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints, and stops at what it did not expect")]
 
@@ -81,7 +81,7 @@ fn acl(criterion: &mut Criterion) {
     }
 }
 
-/// Records of so many flows, of which the same 4,096 come again and again, and of which any may come.
+/// Records of many flows: lookups of the same 4,096 again and again, and of any.
 fn flows(criterion: &mut Criterion) {
     let terms = FlowTerms::default();
     let traffic = Traffic { packets: 1, bytes: 100 };
@@ -120,7 +120,7 @@ fn flow(n: u32) -> (NicId, Tuple) {
     (NicId(n % 2), Tuple { src, dst, protocol: Protocol::TCP, src_port, dst_port: 443 })
 }
 
-/// The next key each time it is called, without end.
+/// Returns the next key each time, without end.
 fn cycle<T: Copy>(keys: &[T]) -> impl FnMut() -> T {
     let mut next = 0;
     move || {
@@ -148,9 +148,10 @@ fn baseline(routes: &[(IpNet, u32)]) -> IpNetworkTable<u32> {
 /// Makes a prefix of one family.
 type Subnet = fn(&mut Random) -> IpNet;
 
-/// Rules as a large NSG has them: a source, a destination and one port each; some with 400 sources; deny all at the end.
+/// Rules like those of a large NSG: a source, a destination and one port each; some with 400 sources; deny all at the
+/// end.
 fn rules(count: usize, long_lists: usize, subnet: fn(&mut Random) -> IpNet, random: &mut Random) -> Vec<AclRule> {
-    let everyone: Arc<[IpNet]> = ["0.0.0.0/0", "::/0"].map(|prefix| prefix.parse().unwrap()).into();
+    let anywhere: Arc<[IpNet]> = ["0.0.0.0/0", "::/0"].map(|prefix| prefix.parse().unwrap()).into();
     let rule = |index| {
         let sources = if index < long_lists * 7 && index % 7 == 0 { 400 } else { 1 };
         let port = random.below(10_000) as u16;
@@ -166,8 +167,8 @@ fn rules(count: usize, long_lists: usize, subnet: fn(&mut Random) -> IpNet, rand
     };
     let deny = AclRule {
         protocol: ProtocolMatch::Any,
-        src: everyone.clone(),
-        dst: everyone,
+        src: anywhere.clone(),
+        dst: anywhere,
         src_ports: vec![0..=u16::MAX],
         dst_ports: vec![0..=u16::MAX],
         action: Action::Deny,
@@ -201,7 +202,7 @@ impl Random {
         IpNet::new(address.into(), 16 + self.below(13) as u8).unwrap().trunc()
     }
 
-    /// About as long as routes on the Internet are: /24 for the most part, none longer.
+    /// Prefix lengths like those on the Internet: mostly /24, none longer.
     fn internet_v4(&mut self) -> IpNet {
         let len = if self.below(5) < 3 { 24 } else { 16 + self.below(8) as u8 };
         IpNet::new(Ipv4Addr::from_bits(self.next() as u32).into(), len).unwrap().trunc()
@@ -231,7 +232,7 @@ impl Random {
         }
     }
 
-    /// Half of them meant for some rule, half falling through.
+    /// Half of them match some rule, half only the last.
     fn tuple(&mut self, rules: &[AclRule]) -> Tuple {
         let rule = self.pick(&rules[..rules.len() - 1]);
         let src = *self.pick(&rule.src);

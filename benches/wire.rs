@@ -1,4 +1,4 @@
-//! What it takes to parse and to edit a packet, with and without a kernel that vouches for its checksum.
+//! Times to parse and to edit a packet, with and without a kernel that vouches for its checksum.
 
 use std::hint::black_box;
 use std::net::SocketAddr;

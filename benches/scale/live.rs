@@ -1,8 +1,8 @@
-//! The same network on a real daemon: how long until packets follow a changed route.
+//! The same network on a real daemon: how long until packets use a changed route.
 //!
 //! A spoke sends numbered datagrams to an address behind an appliance, one each 200 microseconds, while the next hop of
-//! that prefix's route changes between two appliances. What counts is when the first one arrives at the new one, from
-//! the request on. Those three have a namespace each; all other interfaces share one.
+//! that prefix's route changes between two appliances. The result is the time from the request until the first datagram
+//! arrives at the new one. Those three have a namespace each; all other interfaces share one.
 
 use std::io::{self, BufRead, BufReader};
 use std::net::UdpSocket;
@@ -64,10 +64,10 @@ pub(crate) fn daemon() {
     println!("{:>32} {:>8} MiB", "peak memory of the daemon", peak(&running.0.id().to_string()));
 }
 
-/// When the first packet comes, counted from the beginning of what makes it come.
+/// The time until the first packet comes, from the start of the change that causes it.
 fn arrival(appliance: &UdpSocket, change: impl FnOnce() + Send) -> Duration {
     let mut buffer = [0; 64];
-    // What came while it was the next hop last.
+    // Datagrams from its last time as the next hop.
     while appliance.recv(&mut buffer).is_ok() {}
     appliance.set_nonblocking(false).unwrap();
     appliance.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -82,7 +82,7 @@ fn arrival(appliance: &UdpSocket, change: impl FnOnce() + Send) -> Duration {
 }
 
 fn send(from: &UdpSocket, ended: &AtomicBool) {
-    // A minute of them, should nobody say that it is over.
+    // A minute of them, unless told to stop.
     for number in 0..300_000_u32 {
         if ended.load(Ordering::Relaxed) {
             return;
@@ -128,7 +128,7 @@ impl Drop for Running {
     }
 }
 
-/// A namespace with a name, which goes when it does.
+/// A named namespace, deleted when this is dropped.
 struct Space {
     name: String,
     path: PathBuf,

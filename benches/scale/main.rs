@@ -1,9 +1,9 @@
-//! A network as large as Azure lets one be: how long it takes to read, compile and change, and how much memory.
+//! A network as large as Azure allows: how long it takes to read, compile and change, and how much memory.
 //!
 //! 1,000 VNets as three hubs and their spokes (LIM-01, LIM-03), 5,000 interfaces, 24 tables of 400 routes (LIM-15). The
-//! first part is the library alone; the second, as root, a real daemon with a TUN for each interface, whose file changes
-//! by one route while packets follow it. Prints medians, as they passed and as a processor was busy: on a machine that
-//! others use only the second means much.
+//! first part is the library alone. The second, as root, is a real daemon with a TUN for each interface: its file
+//! changes by one route while packets use it. It prints medians, of elapsed and of processor time: on a machine with
+//! other load only the second is reliable.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark stops at what it did not expect, and prints")]
 
@@ -65,7 +65,7 @@ fn read(text: &str, memory: &Memory) -> Loaded {
     loaded.unwrap_or_else(|errors| panic!("{errors}"))
 }
 
-/// What the running system tells reaches the tables of 100 VNets.
+/// MTUs learned from the running system change the tables of 100 VNets.
 fn learned() {
     let network = read(&topology::of_size("scale", 100, 0, None), &Memory::default()).network;
     let before = compile(&network, &Learned::default(), 1);
@@ -74,7 +74,7 @@ fn learned() {
     report("compile 100 VNets, MTUs learned", || drop(black_box(next())));
 }
 
-/// Whose processor time counts.
+/// The process to measure.
 #[derive(Clone, Copy)]
 enum Of {
     ThisThread,

@@ -1,4 +1,5 @@
-//! The network, and how it changes: VNets in turns around three hubs, a table and an NSG for each 24th and 20th of them.
+//! The network, and how it changes: VNets in turns around three hubs, a table and an NSG for each 24th and 20th of
+//! them.
 
 use std::fmt::Write as _;
 
@@ -10,15 +11,15 @@ pub(crate) const ROUTES: usize = 400;
 
 /// An address in the last route of the first table.
 pub(crate) const BEHIND: &str = "20.1.143.1";
-/// An interface whose subnet has that table, in a spoke.
+/// An interface in a spoke, in a subnet with that table.
 pub(crate) const SENDER: usize = TABLES;
 /// The interfaces that are its next hop in turns: the first two of the hub's first subnet.
 pub(crate) const APPLIANCES: [usize; 2] = [0, 2 * (HUBS + SPOKES)];
 
-/// Where an interface hangs, as text that goes on after its subnet.
+/// An interface's attachment, as text after its subnet.
 pub(crate) type Place<'a> = &'a dyn Fn(usize) -> String;
 
-/// The network in a given step: one route differs. With a place, every interface hangs on a TUN.
+/// The network in a given step: one route differs. With an attachment given, every interface has a TUN.
 pub(crate) fn whole(name: &str, step: usize, place: Option<Place<'_>>) -> String {
     of_size(name, HUBS + SPOKES, step, place)
 }

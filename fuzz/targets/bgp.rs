@@ -1,6 +1,6 @@
-//! What a BGP peer may say: bytes as they come, or as bodies of framed messages, before or after the session is up.
+//! Any input from a BGP peer: raw bytes, or bodies of framed messages, before or after the session is up.
 //!
-//! A session that ends by them says why, and nothing panics, whatever the clock does in between.
+//! A session that such input ends sends a NOTIFICATION first, and nothing panics, even if the clock jumps.
 
 #![no_main]
 
@@ -43,7 +43,7 @@ fn kinds(mut bytes: &[u8]) -> Vec<u8> {
     kinds
 }
 
-/// Up to `Established` with a peer that behaves.
+/// Brings the session to `Established` with a correct peer.
 fn greet(ours: &mut Session, asn: u32, now: Instant) {
     let mut peer = session(asn, 65001, false);
     peer.start(now);

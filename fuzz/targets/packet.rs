@@ -1,6 +1,6 @@
-//! What a guest may send: a lab's port, an offload header and bytes, one after the other through one set of tables.
+//! Any input from a guest: a lab's port, an offload header and bytes, packet after packet through one set of tables.
 //!
-//! Each ends as forwarded or dropped, and a worker that remembers paths says what one says that walks.
+//! Each packet ends as forwarded or dropped. The fast path and the full walk must give the same verdict.
 
 #![no_main]
 
@@ -24,7 +24,7 @@ static TABLES: LazyLock<Vec<Compiled>> = LazyLock::new(|| {
     LABS.into_iter().map(compiled).collect()
 });
 
-/// What became of a packet, and its bytes afterwards.
+/// A packet's verdict, and its bytes afterwards.
 fn decide(packet: &[u8], offload: Offload, by: impl FnOnce(&mut Packet<'_>) -> Verdict) -> Option<(Verdict, Vec<u8>)> {
     let mut bytes = packet.to_vec();
     let mut packet = Packet::parse(&mut bytes, offload).ok()?;

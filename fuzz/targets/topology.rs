@@ -1,4 +1,4 @@
-//! What may stand in a topology: any text ends as a network or as errors that can be printed.
+//! Any topology file: it ends as a network, or as errors that can be printed.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Synthetic packets for tests and diagnosis: from the IP header on, with right checksums.
+//! Synthetic packets for tests and diagnosis: from the IP header on, with correct checksums.
 //!
 //! Nothing here is on the packet path: it allocates, and it panics when source and destination are of two families.
 
@@ -46,7 +46,7 @@ pub fn icmp_echo(src: IpAddr, dst: IpAddr, id: u16, seq: u16, reply: bool) -> Ve
     icmp_message(src, dst, message)
 }
 
-/// Host or address unreachable, sent to the source of the packet that it quotes: as much of it as a router may.
+/// Host or address unreachable, sent to the source of the packet that it quotes. It quotes as much as a router may.
 pub fn icmp_unreachable(from: IpAddr, quoted: &[u8]) -> Vec<u8> {
     // RFC 1812 section 4.3.2.3 and RFC 4443 section 2.4 (c), less the headers in front.
     let (dst, icmp_type, code, quote_max) = match (ipv4::Fixed::new(quoted), ipv6::Fixed::new(quoted)) {
@@ -61,7 +61,7 @@ pub fn icmp_unreachable(from: IpAddr, quoted: &[u8]) -> Vec<u8> {
     icmp_message(from, dst, message)
 }
 
-/// Any protocol; the payload starts with its header and is taken as it is.
+/// Any protocol; the payload starts with its header and is used as it is.
 pub fn raw(src: IpAddr, dst: IpAddr, protocol: u8, payload: &[u8]) -> Vec<u8> {
     let mut packet = match (src, dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {

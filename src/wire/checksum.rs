@@ -12,13 +12,13 @@ use super::Protocol;
 pub(super) struct Sum(u16);
 
 impl Sum {
-    /// What correct bytes sum up to, their own checksum field included.
+    /// The sum of correct bytes, including their own checksum field.
     pub(super) const VALID: Self = Self(0xffff);
 
-    /// Of no bytes: changes nothing.
+    /// The sum of no bytes: adding it changes nothing.
     pub(super) const NOTHING: Self = Self(0);
 
-    /// Of bytes at an even offset; an odd last byte counts as padded with zero.
+    /// The sum of bytes at an even offset; an odd last byte counts as padded with zero.
     ///
     /// One's-complement addition works in any byte order and width: eight bytes at a time, swapped once at the end.
     #[inline]
@@ -39,7 +39,7 @@ impl Sum {
         Self(fold(word_of(address)))
     }
 
-    /// Of the pseudo-header that TCP, UDP and ICMPv6 checksums cover besides their own bytes.
+    /// The sum of the pseudo-header, which TCP, UDP and ICMPv6 checksums cover besides their own bytes.
     #[inline]
     pub(super) fn of_pseudo_header(src: IpAddr, dst: IpAddr, protocol: Protocol, len: usize) -> Self {
         Self(fold(len as u64 + u64::from(protocol.0) + word_of(src) + word_of(dst)))
@@ -50,18 +50,18 @@ impl Sum {
         Self(fold(u64::from(self.0) + u64::from(other.0)))
     }
 
-    /// What to add to a sum when words that sum up to `old` become words that sum up to `new`.
+    /// The difference to add to a sum when words with the sum `old` are replaced by words with the sum `new`.
     #[inline]
     pub(super) fn change(old: Self, new: Self) -> Self {
         Self(!old.0).plus(new)
     }
 
-    /// The field of a complete checksum.
+    /// The value of a complete checksum's field.
     pub(super) const fn full(self) -> u16 {
         !self.0
     }
 
-    /// The field of a checksum that the device still has to complete.
+    /// The value of a checksum field that the device still has to complete.
     pub(super) const fn partial(self) -> u16 {
         self.0
     }
@@ -75,7 +75,7 @@ impl Sum {
     }
 }
 
-/// What an address adds to a sum: no more than 35 bits.
+/// An address's part of a sum: no more than 35 bits.
 #[inline]
 fn word_of(address: IpAddr) -> u64 {
     match address {
@@ -87,7 +87,7 @@ fn word_of(address: IpAddr) -> u64 {
     }
 }
 
-/// The end of some bytes, zeros behind it.
+/// The last bytes, padded with zeros.
 #[inline]
 fn last_word(bytes: &[u8], end: &[u8]) -> u64 {
     if end.is_empty() {
@@ -101,8 +101,8 @@ fn last_word(bytes: &[u8], end: &[u8]) -> u64 {
     u64::from_le_bytes(padded)
 }
 
-/// To sixteen bits: a number and itself with its halves exchanged add up to their sum in the upper half, the carry that
-/// comes around included.
+/// Folds a sum to sixteen bits. A number and its own halves exchanged add up to their sum in the upper half, including
+/// the carry.
 #[inline]
 const fn fold(total: u64) -> u16 {
     let halves = (total.wrapping_add(total.rotate_left(32)) >> 32) as u32;

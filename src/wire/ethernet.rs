@@ -1,7 +1,8 @@
-//! Ethernet as a fabric without a link layer pretends to have it: whoever is asked for, the fabric answers (FAB-02).
+//! Ethernet for a fabric without a link layer: the fabric answers for every address (FAB-02).
 //!
-//! One idea: a guest's frame carries a packet, or asks who has an address; all else is nobody's. The answer is made of the
-//! question, in place. There is one address for everybody, so nothing is learnt and nothing times out.
+//! One idea: a guest's frame carries a packet, or asks for the Ethernet address of an IP address; all else is ignored.
+//! The answer is written over the question, in place. All machines share one Ethernet address, so nothing is learnt and
+//! nothing times out.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,7 +12,7 @@ use super::{Protocol, ipv6};
 /// An Ethernet address.
 pub type Mac = [u8; 6];
 
-/// Of everybody that a guest in Azure sees.
+/// The address of every other machine that a guest in Azure sees.
 pub const FABRIC: Mac = [0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc];
 
 /// Destination, source, type.
@@ -44,7 +45,7 @@ mod nd {
     pub(super) const ADVERTISEMENT: u8 = 136;
     pub(super) const CHECKSUM: usize = ipv6::HEADER_LEN + 2;
     pub(super) const FLAGS: usize = ipv6::HEADER_LEN + 4;
-    /// It was asked for, and is to replace what is known.
+    /// Flags: solicited, and override what the receiver knows.
     pub(super) const SOLICITED_OVERRIDE: u8 = 0x60;
     pub(super) const TARGET: usize = ipv6::HEADER_LEN + 8;
     pub(super) const OPTION: usize = TARGET + 16;
@@ -55,18 +56,18 @@ mod nd {
     pub(super) const HOP_LIMIT: u8 = 255;
 }
 
-/// What a guest's frame carries.
+/// The content of a guest's frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     Packet,
-    /// Who has this address?
+    /// A question for the Ethernet address of this IP address.
     Question(IpAddr),
-    /// An answer that nobody asked for, or a protocol that no Azure network carries.
+    /// An unsolicited answer, or a protocol that no Azure network carries.
     Other,
 }
 
 impl Content {
-    /// Of a frame's header, and of what is behind it.
+    /// Parses a frame's header and payload.
     pub fn of(header: &[u8; HEADER_LEN], payload: &[u8]) -> Self {
         match u16::from_be_bytes([header[12], header[13]]) {
             ether_type::IPV4 => Self::Packet,
@@ -77,8 +78,8 @@ impl Content {
     }
 }
 
-/// Makes the answer of what [`Content::Question`] was found in: the fabric has that address. Returns its length, and the
-/// header it goes behind; none if there is no such question, or no room.
+/// Turns a [`Content::Question`] into its answer: the fabric has that address. Returns its length, and the header that
+/// it needs; None if there is no such question, or no room.
 pub fn answer(payload: &mut [u8], guest: Mac) -> Option<([u8; HEADER_LEN], usize)> {
     if requested(payload).is_some() {
         answer_arp(payload);
@@ -89,7 +90,7 @@ pub fn answer(payload: &mut [u8], guest: Mac) -> Option<([u8; HEADER_LEN], usize
     Some((header(guest, ether_type::IPV6), nd::LEN))
 }
 
-/// In front of an IP packet for a guest.
+/// The header in front of an IP packet for a guest.
 pub fn packet_header(packet: &[u8], guest: Mac) -> [u8; HEADER_LEN] {
     let is_ipv6 = packet.first().is_some_and(|first| first >> 4 == 6);
     header(guest, if is_ipv6 { ether_type::IPV6 } else { ether_type::IPV4 })
@@ -111,13 +112,14 @@ fn requested(payload: &[u8]) -> Option<Ipv4Addr> {
 
 fn answer_arp(payload: &mut [u8]) {
     payload[arp::OPERATION] = arp::REPLY;
-    // Whoever asked, with both addresses, becomes the target; who was asked for, the sender.
+    // The sender of the question, with both addresses, becomes the target; the address asked for becomes the sender.
     let (asking, asked) = payload[arp::SENDER_MAC..arp::LEN].split_at_mut(arp::TARGET_MAC - arp::SENDER_MAC);
     asking.swap_with_slice(asked);
     payload[arp::SENDER_MAC..arp::SENDER].copy_from_slice(&FABRIC);
 }
 
-/// The target of a neighbour solicitation. One without a source asks whether an address is free to use: nobody denies it.
+/// The target of a neighbour solicitation. One without a source asks whether an address is free to use: no machine
+/// objects.
 fn solicited(packet: &[u8]) -> Option<Ipv6Addr> {
     let fixed = ipv6::Fixed::new(packet)?;
     let message = packet.get(ipv6::HEADER_LEN..nd::OPTION)?;
@@ -207,7 +209,7 @@ mod tests {
         for odd in [solicitation(Ipv6Addr::UNSPECIFIED, 255), solicitation("fd00::4".parse().unwrap(), 254)] {
             assert_eq!(Content::of(&header(0x86dd), &odd), Content::Packet);
         }
-        // One whose answer is longer than what it stands in.
+        // One with an answer longer than its buffer.
         let mut tight = solicitation("fd00::4".parse().unwrap(), 255);
         tight.truncate(64);
         assert_eq!(answer(&mut tight, GUEST), None);

@@ -13,7 +13,7 @@ pub struct Fragment {
 }
 
 impl Fragment {
-    /// The largest datagram that fragments can make up.
+    /// The largest datagram that fragments can form.
     const DATAGRAM_MAX: usize = 65_535;
 
     /// A whole datagram is no fragment, not even with an IPv6 fragment header (RFC 6946). A real one has a payload, in

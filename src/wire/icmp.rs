@@ -40,7 +40,7 @@ const fn classify(icmp_type: u8, protocol: Protocol) -> Kind {
     }
 }
 
-/// The tuple of the packet that an error quotes, from the ICMP header on. None when too little of it is there.
+/// The tuple of the packet that an error quotes, from the ICMP header on. None if it quotes too little.
 pub(super) fn quoted(message: &[u8], protocol: Protocol) -> Option<Tuple> {
     let packet = message.get(HEADER_LEN..)?;
     let (src, dst, protocol, transport_at, fragment) = if protocol == Protocol::ICMP {

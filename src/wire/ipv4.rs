@@ -15,7 +15,7 @@ pub(super) mod field {
     pub(in crate::wire) const DST: usize = 16;
 }
 
-/// The fixed header without a look at lengths or checksum: for packets quoted in ICMP errors, cut short on purpose.
+/// The fixed header without checks of lengths or checksum: for packets quoted in ICMP errors, which are cut short.
 pub(super) struct Fixed<'a>(&'a [u8; HEADER_LEN]);
 
 impl<'a> Fixed<'a> {
@@ -57,7 +57,7 @@ impl<'a> Fixed<'a> {
 }
 
 /// `super_packet`: the total length may be zero, as the kernel writes it when 16 bits do not hold it (BIG TCP).
-#[expect(clippy::inline_always, reason = "what it gives then needs no place in memory")]
+#[expect(clippy::inline_always, reason = "the result then stays in registers")]
 #[inline(always)]
 pub(super) fn parse(bytes: &[u8], super_packet: bool) -> Result<IpHeader, ParseError> {
     let fixed = Fixed::new(bytes).ok_or(ParseError::Malformed)?;
@@ -87,7 +87,7 @@ pub(super) fn parse(bytes: &[u8], super_packet: bool) -> Result<IpHeader, ParseE
     })
 }
 
-/// Whether each option ends within the header. What they ask for is between the guests.
+/// Whether each option ends within the header. The guests handle their contents.
 fn options_are_sound(mut options: &[u8]) -> bool {
     const END: u8 = 0;
     const NO_OPERATION: u8 = 1;

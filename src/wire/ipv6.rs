@@ -1,7 +1,7 @@
-//! IPv6 (RFC 8200): the fixed header and the extension headers on the way to the transport.
+//! IPv6 (RFC 8200): the fixed header and the extension headers in front of the transport.
 //!
 //! Hop-by-hop, routing, destination options and fragment headers are walked, at most [`EXTENSIONS_MAX`] of them.
-//! Authentication (AH) and everything else are protocols of their own. What options ask for is between the guests.
+//! Authentication (AH) and everything else are protocols of their own. The guests handle the contents of options.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -25,7 +25,7 @@ pub(super) mod field {
     pub(in crate::wire) const DST: usize = 24;
 }
 
-/// The fixed header without a look at lengths: for packets quoted in ICMP errors, cut short on purpose.
+/// The fixed header without checks of lengths: for packets quoted in ICMP errors, which are cut short.
 pub(super) struct Fixed<'a>(&'a [u8; HEADER_LEN]);
 
 impl<'a> Fixed<'a> {
@@ -67,7 +67,8 @@ pub(super) fn parse(bytes: &[u8], super_packet: bool) -> Result<IpHeader, ParseE
     let bytes = bytes.get(..end).ok_or(ParseError::Malformed)?;
     let upper = Upper::find(bytes, fixed.next_header()).ok_or(ParseError::Malformed)?;
     let fragment = match upper.fragment {
-        // Headers between it and the transport come in eights too, so the rest tells whether the fragment is ragged.
+        // Headers between it and the transport are multiples of eight bytes too, so the rest tells whether the fragment
+        // is ragged.
         Some(fragment) => fragment.check(end - upper.at)?,
         None => None,
     };
@@ -82,7 +83,7 @@ pub(super) fn parse(bytes: &[u8], super_packet: bool) -> Result<IpHeader, ParseE
     })
 }
 
-/// What the extension headers lead to.
+/// The result of the walk through the extension headers.
 pub(super) struct Upper {
     pub(super) protocol: Protocol,
     pub(super) at: usize,
@@ -92,7 +93,7 @@ pub(super) struct Upper {
 
 impl Upper {
     /// Walks the extension headers; None if they leave the packet, are too many or out of place. A later fragment ends
-    /// the walk: what follows its header is the middle of something.
+    /// the walk: the middle of a datagram follows its header.
     #[inline]
     pub(super) fn find(bytes: &[u8], next_header: Protocol) -> Option<Self> {
         let mut upper = Self { protocol: next_header, at: HEADER_LEN, fragment: None, source_routed: false };

@@ -34,13 +34,13 @@ pub use tuple::{Protocol, Tuple};
 
 use std::net::IpAddr;
 
-/// What both IP versions come down to.
+/// The fields that forwarding needs of both IP versions.
 struct IpHeader {
     src: IpAddr,
     dst: IpAddr,
     /// After IPv6 extension headers.
     protocol: Protocol,
-    /// Where the transport header starts: right behind the IP headers.
+    /// Where the transport header starts: right after the IP headers.
     transport_at: usize,
     /// Where the packet ends; bytes beyond are padding.
     end: usize,

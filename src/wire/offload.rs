@@ -1,4 +1,4 @@
-//! The virtio-net header in front of a packet on a TUN with `IFF_VNET_HDR`: what the kernel left undone.
+//! The virtio-net header in front of a packet on a TUN with `IFF_VNET_HDR`: the work that the kernel has left undone.
 //!
 //! One idea: a super-packet travels whole, and its header says how the receiver would cut it. Nothing here segments or
 //! completes checksums. The header is in the host's byte order, as the kernel has it without `TUNSETVNETLE`.
@@ -6,12 +6,12 @@
 use super::transport::{Kind, Segment};
 use super::{IpHeader, ParseError};
 
-/// What the kernel left undone. All zero on a TUN without this header: the packet is complete.
+/// The work that the kernel has left undone. All zero on a TUN without this header: the packet is complete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offload {
     pub flags: u8,
     pub gso_type: u8,
-    /// How much to keep in one piece: at least the packet's headers, or zero.
+    /// The length to keep in one piece: at least the packet's headers, or zero.
     pub hdr_len: u16,
     /// Payload of each segment.
     pub gso_size: u16,
@@ -85,21 +85,21 @@ impl Offload {
         self.gso_type != Self::GSO_NONE
     }
 
-    /// Whether the kernel answers for the transport checksum: it will complete it, or has verified it.
+    /// Whether the kernel vouches for the transport checksum: it will complete it, or has verified it.
     #[inline]
     pub(super) const fn vouches(&self) -> bool {
         self.flags & (Self::NEEDS_CSUM | Self::DATA_VALID) != 0 || self.is_super_packet()
     }
 
-    /// Whether the checksum field at `at` is partial. A tunnel's inner one may be instead: then the outer one is full,
-    /// and already right for when the inner one will be completed.
+    /// Whether the checksum field at `at` is partial. A tunnel's inner one may be partial instead. Then the outer one
+    /// is full, and already correct for the completed inner one.
     #[inline]
     pub(super) fn completes(&self, at: usize) -> bool {
         self.flags & Self::NEEDS_CSUM != 0 && usize::from(self.csum_start) + usize::from(self.csum_offset) == at
     }
 
-    /// Whether header and packet agree, so that the kernel will take them together again. UDP fragmentation offload
-    /// (type 3) and tunnel types are refused: vnet never enables them, so the kernel never sends them.
+    /// Whether header and packet agree, so that the kernel accepts them again. UDP fragmentation offload (type 3) and
+    /// tunnel types are refused: vnet never enables them, so the kernel never sends them.
     #[expect(clippy::inline_always, reason = "a few comparisons, in one place for each IP version")]
     #[inline(always)]
     pub(super) fn check(&self, ip: &IpHeader, segment: &Segment) -> Result<(), ParseError> {

@@ -10,7 +10,7 @@ use super::checksum::Sum;
 use super::transport::Kind;
 use super::{Fragment, IpHeader, Offload, Protocol, Transport, Tuple, be16, icmp, ipv4, ipv6, transport};
 
-/// Why bytes are not a packet this router forwards.
+/// Why bytes are not a packet that this router forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParseError {
     Malformed,
@@ -34,8 +34,8 @@ impl<'a> Packet<'a> {
     /// `bytes` starts at the IP header; trailing bytes beyond the IP length are cut off.
     ///
     /// The IPv4 header checksum is always verified, the transport checksum only where the kernel has not vouched for
-    /// it: then it tells a user who has switched offloads off, or bridged unfinished packets, what is wrong. Parsing
-    /// takes 19 ns, this adds 10 ns to a short packet and 50 ns to one of 1500 bytes (a TUN read and write: 1.7 µs).
+    /// it. A wrong one means that offloads were switched off, or unfinished packets bridged. Parsing takes
+    /// 19 ns; this adds 10 ns to a short packet and 50 ns to one of 1500 bytes (a TUN read and write: 1.7 µs).
     /// Super-packets, where it would take microseconds, are always vouched for.
     #[expect(clippy::inline_always, reason = "one hot caller; without it moving the result takes 10 ns of 29")]
     #[inline(always)]
@@ -47,7 +47,7 @@ impl<'a> Packet<'a> {
         }
     }
 
-    #[expect(clippy::inline_always, reason = "once for each IP version, whose header then needs no place in memory")]
+    #[expect(clippy::inline_always, reason = "once for each IP version: its header then stays in registers")]
     #[inline(always)]
     fn parse_transport(ip: &IpHeader, bytes: &'a mut [u8], offload: Offload) -> Result<Self, ParseError> {
         let bytes = bytes.get_mut(..ip.end).ok_or(ParseError::Malformed)?;
@@ -89,7 +89,7 @@ impl<'a> Packet<'a> {
         self.bytes[if self.is_ipv4() { ipv4::field::TTL } else { ipv6::field::HOP_LIMIT }]
     }
 
-    /// One hop less to go: TTL or hop limit, which is not zero.
+    /// Counts a hop: the TTL or hop limit, which must not be zero, goes down by one.
     pub fn count_hop(&mut self) {
         debug_assert!(self.ttl() > 0, "a packet with hops to go");
         if self.is_ipv4() {
@@ -126,8 +126,8 @@ impl<'a> Packet<'a> {
         (self.kind == Kind::Tcp).then(|| self.bytes[self.transport_at() + transport::field::TCP_FLAGS])
     }
 
-    /// What is the same of a packet wherever it is seen on its way, and of few others of its flow: a hash of what says
-    /// which datagram and which of its bytes it is.
+    /// A hash that identifies the packet wherever it is seen on its path: of the fields that say which datagram it is
+    /// and which of its bytes. Few other packets of its flow have the same.
     pub fn mark(&self, hasher: &impl BuildHasher) -> u64 {
         const ID_AT: usize = 4;
         const ENOUGH: usize = 32;
@@ -136,7 +136,7 @@ impl<'a> Packet<'a> {
         hasher.hash_one((of_ip, &own[..own.len().min(ENOUGH)]))
     }
 
-    /// The message's type; none for what is no ICMP, and for a later fragment.
+    /// The message's type; None for other protocols, and for a later fragment.
     pub fn icmp_type(&self) -> Option<u8> {
         let has = matches!(self.kind, Kind::Echo { .. } | Kind::IcmpError | Kind::Icmp);
         has.then(|| self.bytes[self.transport_at()])
@@ -161,7 +161,7 @@ impl<'a> Packet<'a> {
         self.bytes.is_empty()
     }
 
-    /// How many packets this is on a wire: 1, or the number of segments of a super-packet.
+    /// How many packets this is on the wire: 1, or the number of segments of a super-packet.
     pub fn segments(&self) -> u32 {
         if !self.offload.is_super_packet() {
             return 1;
@@ -170,7 +170,7 @@ impl<'a> Packet<'a> {
         payload.div_ceil(usize::from(self.offload.gso_size)).max(1) as u32
     }
 
-    /// Length of the largest IP packet after segmentation: what an MTU is compared with.
+    /// Length of the largest IP packet after segmentation, to compare with an MTU.
     pub fn largest_segment(&self) -> usize {
         if !self.offload.is_super_packet() {
             return self.len();
@@ -220,7 +220,8 @@ impl<'a> Packet<'a> {
         self.rewrite_port(transport::field::DST_PORT, port);
     }
 
-    /// Another source: its port where the packet has ports, or an echo's identifier. One edit of the checksum for both.
+    /// Replaces the source: its port where the packet has ports, or an echo's identifier. One edit of the checksum for
+    /// both.
     pub fn set_src_end(&mut self, (address, port): (IpAddr, u16)) {
         let at = if self.is_ipv4() { ipv4::field::SRC } else { ipv6::field::SRC };
         let of_address = self.write_address(at, self.tuple.src, address);
@@ -229,7 +230,7 @@ impl<'a> Packet<'a> {
         self.edit_transport_checksum(of_address, of_port);
     }
 
-    /// The same of its destination.
+    /// The same for the destination.
     pub fn set_dst_end(&mut self, (address, port): (IpAddr, u16)) {
         let at = if self.is_ipv4() { ipv4::field::DST } else { ipv6::field::DST };
         let of_address = self.write_address(at, self.tuple.dst, address);
@@ -238,7 +239,7 @@ impl<'a> Packet<'a> {
         self.edit_transport_checksum(of_address, of_port);
     }
 
-    /// Bytes without a checksum's care: the caller's.
+    /// Overwrites bytes; the caller updates the checksums.
     pub(super) fn overwrite(&mut self, at: usize, value: &[u8]) {
         self.bytes[at..at + value.len()].copy_from_slice(value);
     }
@@ -249,12 +250,12 @@ impl<'a> Packet<'a> {
         self.bytes = &mut bytes[..len];
     }
 
-    /// For a packet that was written anew.
+    /// For a packet that was rewritten whole.
     pub(super) fn set_offload(&mut self, offload: Offload) {
         self.offload = offload;
     }
 
-    /// Of a TCP segment that was written anew, without options.
+    /// For a TCP segment that was rewritten whole, without options.
     pub(super) fn set_tuple(&mut self, tuple: Tuple) {
         self.tuple = tuple;
         self.transport_len = transport::TCP_HEADER_LEN as u8;
@@ -264,7 +265,7 @@ impl<'a> Packet<'a> {
         usize::from(self.transport_at)
     }
 
-    /// What every segment repeats.
+    /// The length of the headers, which every segment repeats.
     fn headers_len(&self) -> usize {
         self.transport_at() + usize::from(self.transport_len)
     }
@@ -279,7 +280,7 @@ impl<'a> Packet<'a> {
         self.edit_transport_checksum(Sum::NOTHING, change);
     }
 
-    /// What is to be added to the pseudo-header's sum, where the transport has one.
+    /// The difference to add to the pseudo-header's sum, where the transport has one.
     #[inline]
     fn write_address(&mut self, at: usize, old: IpAddr, new: IpAddr) -> Sum {
         debug_assert_eq!(old.is_ipv4(), new.is_ipv4(), "an address of the packet's IP version");
@@ -295,7 +296,7 @@ impl<'a> Packet<'a> {
         if covers_addresses(self.kind, self.tuple.protocol) { change } else { Sum::NOTHING }
     }
 
-    /// What is to be added to the transport's own sum.
+    /// The difference to add to the transport's own sum.
     #[inline]
     fn write_port(&mut self, field: usize, port: u16) -> Sum {
         let (at, old) = match self.kind {
@@ -318,9 +319,9 @@ impl<'a> Packet<'a> {
         if field == transport::field::SRC_PORT { self.tuple.src_port } else { self.tuple.dst_port }
     }
 
-    /// By what the pseudo-header and the transport's own bytes have changed. A partial checksum is the bare sum of the
-    /// pseudo-header: what changes behind it is the device's to add. Over UDP a zero field means that there is no checksum,
-    /// so a sum that comes out as zero is written as all ones.
+    /// Edits the checksum by the differences of the pseudo-header and of the transport's own bytes. A partial checksum
+    /// is only the sum of the pseudo-header: the device adds the bytes behind it. Over UDP a zero field means no
+    /// checksum, so a sum of zero is written as all ones.
     pub(super) fn edit_transport_checksum(&mut self, pseudo_header: Sum, own: Sum) {
         let Some(at) = checksum_at(self.kind, self.transport_at()) else { return };
         let old = self.word(at);
@@ -363,7 +364,7 @@ fn checksum_at(kind: Kind, transport_at: usize) -> Option<usize> {
     Some(transport_at + field)
 }
 
-/// True also where nobody can tell: fragments, no checksum, a destination that source routing has yet to reveal.
+/// True also where it cannot be checked: fragments, no checksum, a source route before its final destination.
 #[inline]
 fn transport_checksum_is_right(bytes: &[u8], ip: &IpHeader, kind: Kind) -> bool {
     if ip.fragment.is_some() || ip.source_routed {

@@ -1,8 +1,8 @@
 //! The packet that an ICMP error quotes, rewritten along with the error (RFC 5508 section 4.2).
 //!
-//! One idea: a translator that changes an end of a flow changes it in the quotation, too, or the error's receiver would
-//! not know its own packet. Every word that changes is taken out of the error's checksum and put in again. What a
-//! quotation is too short to hold is left out.
+//! One idea: a translator that changes an end of a flow changes it in the quotation, too. Otherwise the error's
+//! receiver would not recognise its own packet. Every changed word is subtracted from the error's checksum and added
+//! again. Fields that a short quotation lacks are left out.
 
 use std::net::IpAddr;
 
@@ -29,8 +29,8 @@ struct Fields {
 }
 
 impl Packet<'_> {
-    /// Changes one end of the packet that this ICMP error quotes; anything else stays as it is. The address must be of the
-    /// packet's IP version; a port is written where the quoted packet has ports.
+    /// Changes one end of the packet that this ICMP error quotes; any other packet stays as it is. The address must be
+    /// of the packet's IP version. A port is written where the quoted packet has ports.
     pub fn set_quoted(&mut self, end: QuotedEnd, address: IpAddr, port: Option<u16>) {
         let Some(fields) = self.quoted_fields(end) else { return };
         let old = Sum::of(&self.bytes()[fields.address..][..address_len(address)]);
@@ -93,7 +93,7 @@ impl Packet<'_> {
         })
     }
 
-    /// All fields of a quotation stand at even offsets, as the error's checksum sees them.
+    /// All fields of a quotation are at even offsets, as the error's checksum needs.
     fn put_quoted(&mut self, at: usize, value: &[u8]) {
         let old = Sum::of(&self.bytes()[at..][..value.len()]);
         self.overwrite(at, value);

@@ -1,7 +1,7 @@
-//! Resets: the segment that ends a TCP connection, from whoever is not asked (RFC 9293 section 3.10.7).
+//! Resets: the segment that ends a TCP connection (RFC 9293 section 3.10.7).
 //!
-//! One idea: a reset is its tuple and two numbers, written into sixty bytes. One that answers a segment is written over it,
-//! in its own buffer, so that whoever refuses a segment on the packet path needs no memory for it.
+//! One idea: a reset is its tuple and two numbers, written into sixty bytes. A reset that answers a segment is written
+//! over that segment, in its own buffer, so refusing a segment on the packet path needs no memory.
 
 use std::net::IpAddr;
 
@@ -22,16 +22,16 @@ const TTL: u8 = 64;
 /// A segment that ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reset {
-    /// From the end in whose name it is said.
+    /// Its source is the end that it claims to come from.
     pub tuple: Tuple,
-    /// What the receiver expects next: it heeds no other (RFC 5961 section 3.2).
+    /// The sequence number that the receiver expects next: it ignores any other (RFC 5961 section 3.2).
     pub seq: u32,
-    /// Of one that answers a segment that acknowledged nothing.
+    /// The acknowledgement, if it answers a segment without one.
     pub ack: Option<u32>,
 }
 
 impl Reset {
-    /// The longest there is.
+    /// The length of the longest reset.
     pub const LEN_MAX: usize = ipv6::HEADER_LEN + TCP_HEADER_LEN;
 
     /// Writes it from the IP header on; returns its length. Its two addresses are of one IP version.
@@ -48,7 +48,7 @@ impl Reset {
                 let len = (ipv4::HEADER_LEN + TCP_HEADER_LEN) as u16;
                 to[0] = 0x45;
                 to[2..4].copy_from_slice(&len.to_be_bytes());
-                // No fragment, and none to be made of it.
+                // Don't fragment.
                 to[6] = 0x40;
                 to[ipv4::field::TTL] = TTL;
                 to[9] = Protocol::TCP.0;
@@ -93,15 +93,15 @@ fn v6(address: IpAddr) -> [u8; 16] {
 }
 
 impl Packet<'_> {
-    /// The sequence number that a segment's sender expects next; None where it acknowledges nothing.
+    /// The sequence number that a segment's sender expects next; None if it acknowledges nothing.
     pub fn acknowledges(&self) -> Option<u32> {
         let segment = self.transport_bytes();
         let says = self.kind() == Kind::Tcp && segment[transport::field::TCP_FLAGS] & ACK != 0;
         says.then(|| number(segment, ACK_NUMBER))
     }
 
-    /// Makes this segment the reset that its receiver would send back. False, and nothing done, for anything but TCP right
-    /// behind its IP header, and for a reset, which is never answered.
+    /// Turns this segment into the reset that its receiver would send back. Returns false and changes nothing unless
+    /// TCP follows directly on the IP header, and for a reset, which is never answered.
     pub fn turn_into_reset(&mut self) -> bool {
         let at = self.transport_at();
         let header_len = if self.is_ipv4() { ipv4::HEADER_LEN } else { ipv6::HEADER_LEN };

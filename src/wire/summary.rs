@@ -1,4 +1,4 @@
-//! What a person wants to know of a packet, copied out of it: the packet itself is sent on meanwhile.
+//! A packet's summary for people, copied out of it, since the packet itself is sent on meanwhile.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -15,11 +15,11 @@ pub struct Summary {
     pub ttl: u8,
     /// In bytes, from the IP header on; a super-packet's whole.
     pub len: u32,
-    /// How many packets it is on a wire.
+    /// How many packets it is on the wire.
     pub segments: u32,
 }
 
-/// What its transport header says.
+/// The fields of its transport header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
     Tcp {

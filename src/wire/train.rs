@@ -1,9 +1,9 @@
-//! UDP datagrams of one flow, one behind the other, joined to a super-packet that the receiving kernel cuts again.
+//! UDP datagrams of one flow, joined into a super-packet that the receiving kernel cuts again.
 //!
-//! One idea: of a [`Frame`] that qualifies, only the payload differs from the one before, so joining is a comparison of
-//! headers and one copy. What the kernel would not restore is not joined: fragments, options, checksums that a guest has
-//! completed, IPv4 identifications that matter (RFC 6864: those of packets that may be fragmented). Whether joining pays
-//! is not decided here.
+//! One idea: a [`Frame`] that qualifies differs from the one before only in its payload, so joining is a comparison of
+//! headers and one copy. What the kernel would not restore is not joined: fragments, options, checksums that a guest
+//! has completed, IPv4 identifications that matter (RFC 6864: those of packets that may be fragmented). The caller
+//! decides whether joining pays.
 
 use super::checksum::Sum;
 use super::{Offload, Protocol, ipv4, ipv6, transport};
@@ -21,10 +21,10 @@ pub struct Frame<'a> {
     ip_len: usize,
 }
 
-/// Datagrams of one flow and one size, the last perhaps shorter.
+/// Datagrams of one flow and one size; the last may be shorter.
 #[derive(Debug)]
 pub struct Train {
-    /// The first frame as it was, the payloads of the others behind it.
+    /// The first frame as it was, then the payloads of the others.
     frame: Box<[u8]>,
     len: usize,
     ip_len: usize,
@@ -36,7 +36,8 @@ pub struct Train {
 }
 
 impl<'a> Frame<'a> {
-    /// Whether a frame is a plain UDP datagram with a payload, and its checksum still to be completed.
+    /// A frame that is a plain UDP datagram with a payload and a checksum still to be completed; None for any
+    /// other.
     pub fn new(bytes: &'a [u8]) -> Option<Self> {
         let (header, packet) = bytes.split_first_chunk::<{ Offload::LEN }>()?;
         let offload = Offload::decode(header);
@@ -62,7 +63,7 @@ impl<'a> Frame<'a> {
         &self.packet()[self.ip_len + UDP_LEN..]
     }
 
-    /// Spreads flows: those of one machine differ in ports and the low bits of addresses.
+    /// A hash that spreads flows: those of one machine differ in ports and the low bits of addresses.
     pub fn spread(&self) -> usize {
         let ports = u32::from_be_bytes(self.word(self.ip_len));
         let [src, dst] = [8, 4].map(|back| u32::from_be_bytes(self.word(self.ip_len - back)));
@@ -90,7 +91,7 @@ impl Train {
         self.packets
     }
 
-    /// Takes the first datagram.
+    /// Starts a train with its first datagram.
     pub fn start(&mut self, first: Frame<'_>) {
         self.frame[..first.bytes.len()].copy_from_slice(first.bytes);
         self.len = first.bytes.len();
@@ -100,7 +101,7 @@ impl Train {
         self.closed = false;
     }
 
-    /// Takes a datagram behind the others, if the kernel will cut it off again as it was.
+    /// Appends a datagram, if the kernel will cut it off again as it was.
     pub fn join(&mut self, next: Frame<'_>) -> bool {
         let payload = next.payload();
         let fits = payload.len() <= self.segment && self.len + payload.len() <= self.frame.len();

@@ -1,15 +1,15 @@
-//! What follows the IP headers: TCP (RFC 9293), UDP (RFC 768), ICMP, or nothing that forwarding looks into.
+//! The header after the IP headers: TCP (RFC 9293), UDP (RFC 768), ICMP, or one that forwarding does not read.
 
 use super::{IpHeader, ParseError, Protocol, Tuple, icmp};
 
-/// What follows the IP headers, as far as forwarding cares.
+/// The fields of the transport header that forwarding needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// TCP or UDP.
     Ports { src: u16, dst: u16, tcp_flags: u8 },
     /// ICMP or ICMPv6 echo.
     Echo { id: u16, reply: bool },
-    /// An ICMP error quoting a packet; `quoted` is that packet's tuple as it was sent. None when too short to tell.
+    /// An ICMP error that quotes a packet; `quoted` is that packet's tuple as it was sent. None if it is too short.
     IcmpError { quoted: Option<Tuple> },
     /// No ports: other ICMP, ESP, AH, any other protocol, or a later fragment.
     Other,
@@ -26,7 +26,7 @@ pub(super) enum Kind {
     IcmpError,
     /// Other ICMP.
     Icmp,
-    /// None that is looked into, or a later fragment.
+    /// One that is not read, or a later fragment.
     Opaque,
 }
 
@@ -51,15 +51,15 @@ pub(super) mod field {
     pub(in crate::wire) const TCP_CHECKSUM: usize = 16;
 }
 
-/// `bytes` is the whole IP packet. A first fragment must hold its transport header, or rules could be dodged by ports
-/// that come later (RFC 1858, RFC 7112).
+/// `bytes` is the whole IP packet. A first fragment must hold its transport header, or ports that come later could
+/// evade the rules (RFC 1858, RFC 7112).
 #[inline(always)]
 pub(super) fn parse(bytes: &[u8], ip: &IpHeader) -> Result<Segment, ParseError> {
     const OPAQUE: Segment = Segment { kind: Kind::Opaque, header_len: 0, src_port: 0, dst_port: 0 };
     let body = bytes.get(ip.transport_at..).ok_or(ParseError::Malformed)?;
     let offset = ip.fragment.map_or(0, |fragment| fragment.offset);
     match ip.protocol {
-        // A later fragment this near the front would rewrite the header that was judged (RFC 3128).
+        // A later fragment this near the front would overwrite the header that rules have matched (RFC 3128).
         Protocol::TCP if offset > 0 && (offset as usize) < TCP_HEADER_LEN => Err(ParseError::Malformed),
         _ if offset > 0 => Ok(OPAQUE),
         Protocol::TCP => tcp(body),
@@ -86,8 +86,8 @@ fn tcp(body: &[u8]) -> Result<Segment, ParseError> {
     })
 }
 
-/// The UDP length may be less than what IP carries (RFC 9868), more only in a first fragment, and zero over IPv6 where
-/// it stands for all of it (RFC 2675).
+/// The UDP length may be less than IP's payload (RFC 9868), more only in a first fragment. Over IPv6 it may be zero,
+/// which means all of it (RFC 2675).
 #[inline]
 fn udp(body: &[u8], ip: &IpHeader) -> Result<Segment, ParseError> {
     let &[s0, s1, d0, d1, l0, l1, _, _] = body.first_chunk().ok_or(ParseError::Malformed)?;

@@ -1,4 +1,4 @@
-//! What identifies a flow: addresses, protocol and ports.
+//! A flow's identity: addresses, protocol and ports.
 
 use std::net::IpAddr;
 
@@ -17,8 +17,8 @@ impl Protocol {
     pub const ICMPV6: Self = Self(58);
 }
 
-/// What identifies a flow. For ICMP echo both ports are the identifier, so that a reply's tuple is the mirrored
-/// request's. Protocols without ports, and later fragments, have zeros.
+/// A flow's identity. For ICMP echo both ports are the identifier, so that a reply's tuple is the mirrored request's.
+/// Protocols without ports, and later fragments, have zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tuple {
     pub src: IpAddr,
