@@ -127,7 +127,7 @@ fn counters_and_drops_add_up() {
             && total("txBytes") >= 20 * total("txPackets")
     });
     let drops = stdout(&lab.vnet(&["drops"]));
-    assert!(drops.lines().any(|row| row.starts_with("nva") && row.contains("Nobody owns the destination")), "{drops}");
+    assert!(drops.lines().any(|row| row.starts_with("nva") && row.contains("No NIC owns the destination")), "{drops}");
 }
 
 /// A child that ends with its value.
