@@ -1,8 +1,27 @@
-//! The forwarding plane: immutable tables, flow records and the pipeline that decides a packet's leg.
+//! The forwarding plane: immutable tables, the state that packets change, and the pipeline that decides a packet's leg.
 //!
-//! One idea: [`process`] is a pure function of a published [`Snapshot`], the [`Flows`] and a packet; its answer is a
-//! [`Verdict`], its reasons go to an [`Observer`]. It allocates nothing once warm, never logs, never blocks. It knows
-//! ids, not names; no clock, no file descriptor, no counter.
+//! One idea: [`process`] is a pure function of a published [`Snapshot`], the [`Flows`] and a packet. It returns a
+//! [`Verdict`] and reports its reasons to an [`Observer`]. Once warm it allocates nothing; it never logs and never
+//! blocks. It knows ids, not names; no clock, no file descriptor, no counter.
+//!
+//! There are two tiers, and both give the same verdict; `tests/dataplane/paths.rs` compares them:
+//!
+//! ```text
+//!  packet --> Paths::process
+//!               |
+//!               |  whole TCP or UDP, and the path of its flow is known
+//!               +--> fast path: pipeline/fast_path
+//!               |      from memory: route, peering, receiver, load balancer's rule
+//!               |      asked for every packet: filters, flow records, port mappings, size
+//!               |
+//!               |  any other packet
+//!               +--> full walk: process, in pipeline/mod.rs
+//!                      all of that is asked, step by step
+//!
+//!  packet, while a trace is on --> process: always the full walk
+//! ```
+//!
+//! A flow's first packet takes the full walk; its second finds the path. A publish of new tables ends all known paths.
 
 mod drop_reason;
 mod observer;
@@ -16,7 +35,7 @@ mod tables;
 pub use drop_reason::DropReason;
 pub use observer::{Admission, Direction, FilterPlace, Observer, PacketEnd, Quiet, Step, Translation};
 pub use pattern::{Pattern, Side};
-pub use pipeline::{End, Flows, Paths, judge, part, process};
+pub use pipeline::{End, Flows, Paths, judge, process, reset_end};
 pub use recorder::Recorder;
 pub use state::flow::{
     Cursor, Deciders, Denial, FlowEvent, FlowLimits, FlowRecord, FlowState, FlowTable, FlowTerms, Follow, Passing,
@@ -25,8 +44,8 @@ pub use state::flow::{
 pub use state::fragment::FragmentTable;
 pub use state::loops::{LoopTable, RoutingLoop};
 pub use state::nat::{
-    Asking, Full, Held, Mapped, NatLimits, NatTable, Outbound, Parted, Pin, Place, PortPool, Ports, PortsExhausted,
-    Said, Told,
+    BalancedFlow, ExpiredConnection, Full, Held, IdleReset, Mapped, MappingBucket, MappingLookup, NatLimits, NatTable,
+    Outbound, PortPool, Ports, PortsExhausted, TcpSegment,
 };
 pub use tables::acl::{Acl, AclMatch, AclRule, Action, ProtocolMatch};
 pub use tables::balancer::{BalancingRule, Frontend, FrontendId, Keyed, Member, Takes};
@@ -44,7 +63,7 @@ pub use tables::tunnel_nat::{AddressMap, PortMap, TunnelNat};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(pub u64);
 
-/// What becomes of a packet.
+/// The decision on a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Forward(PortId),

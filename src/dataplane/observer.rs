@@ -1,4 +1,5 @@
-//! What the pipeline tells whoever watches it: diagnosis is forwarding, watched.
+//! What the pipeline reports to its observer. Diagnosis is forwarding, watched: it runs the same code with another
+//! observer.
 
 use std::net::IpAddr;
 
@@ -8,14 +9,14 @@ use super::{
     AclId, DropReason, FibId, FlowEvent, FlowTerms, FrontendId, NextHop, NicId, PortId, RouteId, TableFull, VnetId,
 };
 
-/// Seen from the NIC.
+/// As the NIC sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     Inbound,
     Outbound,
 }
 
-/// Whose rules: the VNet's administrators', or those of an NSG that hangs on a NIC or a subnet.
+/// The owner of the rules: the VNet's administrators (security admin rules), or an NSG of a NIC or a subnet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FilterPlace {
     Admin,
@@ -30,11 +31,11 @@ pub enum Admission {
     Record,
     /// It follows a record that `flushConnection` has ended since (NSG-23): it is dropped.
     Refused,
-    /// Platform traffic that rules do not concern (NSG-30).
+    /// Platform traffic, to which NSG rules do not apply (NSG-30).
     Platform,
     /// Neither NIC nor subnet has an NSG (NSG-11).
     NoFilter,
-    /// A rule of this ACL decided; one step for the admin rules if one matched, and one for each NSG evaluated.
+    /// A rule of this ACL matched: one step for the admin rules, and one for each NSG evaluated.
     Rule { place: FilterPlace, acl: AclId, rule: u32, allow: bool },
 }
 
@@ -50,7 +51,7 @@ pub enum Step {
         direction: Direction,
         admission: Admission,
     },
-    /// The route chosen by the sender's subnet; of a spread, the member that the flow keeps to.
+    /// The route that the sender's subnet chose; of a spread, the member that this flow uses.
     Route {
         fib: FibId,
         route: RouteId,
@@ -62,19 +63,19 @@ pub enum Step {
         into: VnetId,
         receiver: NicId,
     },
-    /// An address, and maybe a port, took the place of another.
+    /// An address, and perhaps a port, was translated.
     Translate(Translation),
     /// A TCP segment without a mapping was answered by a reset, which goes back to this NIC (NAT-04).
     Reset {
         nic: NicId,
     },
-    /// A load balancer's rule, by its index there, has this backend for the flow.
+    /// A load balancer's rule, by its index in the frontend, chose this backend for the flow.
     Balance {
         frontend: FrontendId,
         rule: u32,
         backend: NicId,
     },
-    /// A gateway takes it on: what follows is decided there.
+    /// The packet enters a gateway, which makes the decisions that follow.
     Gateway {
         nic: NicId,
     },
@@ -83,7 +84,7 @@ pub enum Step {
         nic: NicId,
         full: TableFull,
     },
-    /// The receiving NIC, before its inbound checks; or the Internet, or the far end of a tunnel.
+    /// The receiver before its inbound checks: a NIC, the Internet, or the far end of a tunnel.
     Arrive {
         nic: NicId,
     },
@@ -129,31 +130,31 @@ impl Translation {
     }
 }
 
-/// Watches the pipeline. The packet path uses [`Quiet`], which compiles to nothing.
+/// Observes the pipeline. An observer that does nothing, such as [`Quiet`], compiles to nothing.
 pub trait Observer {
-    /// Looks at the packet, before anything is decided.
+    /// Receives the packet before any decision.
     #[inline(always)]
     fn packet(&mut self, _: &Packet<'_>) {}
 
-    /// Takes one decision.
+    /// Receives one decision.
     fn step(&mut self, step: Step);
 
-    /// Takes note of a packet that goes nowhere.
+    /// Receives a packet that was dropped.
     #[inline(always)]
     fn dropped(&mut self, _: &Packet<'_>, _: DropReason) {}
 
-    /// Whether it wants to hear what happens to flows under these terms.
+    /// Whether it wants the events of flows under these terms.
     #[inline]
     fn wants_flows(&self, terms: &FlowTerms) -> bool {
         terms.logged
     }
 
-    /// Takes note of what happens to a flow.
+    /// Receives an event of a flow.
     #[inline(always)]
     fn flow(&mut self, _: &FlowEvent) {}
 }
 
-/// Watches nothing.
+/// Ignores everything.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Quiet;
 
@@ -162,7 +163,7 @@ impl Observer for Quiet {
     fn step(&mut self, _: Step) {}
 }
 
-/// Two that watch the same packet.
+/// Two observers of the same packet.
 impl<A: Observer, B: Observer> Observer for (&mut A, &mut B) {
     #[inline]
     fn packet(&mut self, packet: &Packet<'_>) {

@@ -1,5 +1,5 @@
-//! Which packets somebody wants to see: a filter's words with names replaced by numbers, asked once a packet's leg is
-//! decided.
+//! The filter of `trace`: a condition on a packet and its leg, with names replaced by numbers. It is evaluated once a
+//! leg is decided.
 
 use ipnet::IpNet;
 
@@ -9,18 +9,18 @@ use crate::wire::{Fragment, Protocol, Summary};
 /// A condition on a packet and its leg.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pattern {
-    /// All of them; none is always true.
+    /// True if all are; an empty list is true.
     All(Vec<Pattern>),
     Any(Vec<Pattern>),
     Not(Box<Pattern>),
-    /// An address within one of these.
+    /// An address within one of these prefixes.
     Within(Side, Vec<IpNet>),
     /// A TCP or UDP port from the first to the last.
     Port(Side, u16, u16),
     Protocol(Protocol),
     Ipv4,
     Ipv6,
-    /// The leg begins or ends at one of these; the port tells of a sender who was not found out.
+    /// The leg begins or ends at one of these NICs. The ports serve where the source check did not find the sender.
     At(Vec<NicId>, Vec<PortId>),
     Dropped,
     DroppedFor(DropReason),
@@ -35,7 +35,7 @@ pub enum Side {
 }
 
 impl Pattern {
-    /// Whether a leg that began at a port is wanted.
+    /// Whether a leg that began at this port matches.
     pub fn matches(&self, ingress: PortId, leg: &Recorder) -> bool {
         let packet = |test: &dyn Fn(&Summary) -> bool| leg.packet().is_some_and(test);
         match self {
@@ -71,7 +71,7 @@ impl Side {
     }
 }
 
-/// An echo's identifier stands in the tuple's ports, and a later fragment has none.
+/// For an ICMP echo the tuple's ports hold the identifier, and a later fragment has no ports.
 fn has_ports(packet: &Summary) -> bool {
     let first = packet.fragment.is_none_or(|Fragment { offset, .. }| offset == 0);
     first && matches!(packet.tuple.protocol, Protocol::TCP | Protocol::UDP)

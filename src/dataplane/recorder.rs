@@ -1,12 +1,12 @@
-//! Remembers a packet's leg in a fixed space, so that it can be told later by somebody who has the time.
+//! Records a packet's leg in a fixed space, so that another thread can print it later.
 
 use super::{DropReason, NicId, Observer, Step};
 use crate::wire::{Packet, Summary};
 
-/// Steps of one leg: the longest has about a dozen.
+/// Most steps of one leg; the longest has about a dozen.
 const ROOM: usize = 16;
 
-/// One leg: the packet and what was decided.
+/// One leg: the packet and the decisions on it.
 #[derive(Clone, Debug)]
 pub struct Recorder {
     packet: Option<Summary>,
@@ -20,7 +20,7 @@ impl Recorder {
         Self { packet: None, steps: [NONE; ROOM], len: 0 }
     }
 
-    /// None for bytes that are no packet.
+    /// None if the bytes were not a valid packet.
     pub fn packet(&self) -> Option<&Summary> {
         self.packet.as_ref()
     }
@@ -30,7 +30,7 @@ impl Recorder {
         &self.steps[..self.len]
     }
 
-    /// Why it was dropped, if it was.
+    /// The reason for the drop, if the packet was dropped.
     pub fn dropped(&self) -> Option<DropReason> {
         match self.steps().last() {
             Some(Step::Dropped { reason }) => Some(*reason),
@@ -52,7 +52,7 @@ impl Observer for Recorder {
 
     fn step(&mut self, step: Step) {
         debug_assert!(self.len < ROOM, "a leg has more steps than there is room for");
-        // The verdict comes last and is worth more than the step before it.
+        // The verdict comes last and matters more than the step before it.
         let slot = self.len.min(ROOM - 1);
         self.steps[slot] = step;
         self.len = slot + 1;

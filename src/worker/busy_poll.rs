@@ -1,13 +1,13 @@
-//! Whether to poll on for a moment before sleeping, learnt from whether that helped before.
+//! Whether to keep polling for a moment before sleeping, learnt from whether that helped before.
 //!
-//! Waking a sleeping thread costs more than forwarding a packet does, so a worker that expects the next packet within
-//! [`Spin::LIMIT`] waits for it awake. Whether it should cannot be told from how long lulls are while it sleeps: the
-//! time to wake up is part of them, so a ping-pong would stay slow because it was slow. It tries now and then instead.
+//! Waking a sleeping thread costs more than forwarding a packet. So a worker that expects the next packet within
+//! [`Spin::LIMIT`] stays awake for it. The length of lulls during sleep cannot decide that: it includes the time to
+//! wake up, so a ping-pong would stay slow because it was slow. Instead, the worker tries from time to time.
 
 /// Decides at the start of each lull: the time from an empty queue to the next packet.
 #[derive(Debug)]
 pub struct Spin {
-    /// Lulls to stay awake in, even if none of them ends in time.
+    /// Lulls to stay awake in, even if no packet comes in time.
     credit: u32,
     /// Lulls slept through without credit.
     slept: u32,
@@ -16,11 +16,11 @@ pub struct Spin {
 impl Spin {
     /// Longest time awake without a packet, in nanoseconds.
     pub const LIMIT: u64 = 50_000;
-    /// What a lull that ended in time is worth, and how much of that can be saved up.
+    /// Credit for a lull that ended in time, and the most that can be saved.
     const GAIN: u32 = 4;
     const MOST: u32 = 16;
-    /// Without credit, staying awake is tried in one of so many lulls: 1,000 packets a second that never come in time
-    /// cost 0.3 % of a core.
+    /// Without credit, the worker stays awake in one of this many lulls. With 1,000 packets a second that never come in
+    /// time, that costs 0.3 % of a core.
     const TRIAL: u32 = 16;
 
     pub fn new() -> Self {

@@ -1,4 +1,4 @@
-//! What a worker is told while it forwards: ports that come and go. It looks for orders between two batches and never
+//! Orders to a running worker: ports that are added and removed. It checks for orders between two batches and never
 //! waits for one.
 
 use std::io;
@@ -9,18 +9,19 @@ use std::sync::mpsc::Sender;
 use crate::dataplane::PortId;
 use crate::sys::tun::TunQueue;
 
-/// One message. A worker that has followed it also goes by the tables that are published now.
+/// One message. A worker that has followed it also uses the tables that are published now.
 pub(super) struct Order {
     pub(super) unplug: Vec<PortId>,
     pub(super) plug: Vec<Plug>,
-    /// Hears what came of it.
+    /// Receives the result.
     pub(super) done: Sender<Followed>,
 }
 
-/// What came of an order.
+/// The result of an order.
 pub(super) struct Followed {
     pub(super) plugged: io::Result<()>,
-    /// Queues that the worker let go of. It does not close them: that waits for the kernel, and packets for the worker.
+    /// Queues that the worker released. It does not close them: closing waits for the kernel, and packets would wait
+    /// too.
     pub(super) unplugged: Vec<Arc<TunQueue>>,
 }
 
@@ -30,6 +31,6 @@ pub(super) struct Plug {
     /// The queue this worker reads, if the port has one for it.
     pub(super) read: Option<Arc<TunQueue>>,
     pub(super) write: Arc<TunQueue>,
-    /// Shared by all workers: the first to find the device gone clears it.
+    /// Shared by all workers: the first that finds the device gone clears it.
     pub(super) alive: Arc<AtomicBool>,
 }

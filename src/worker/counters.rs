@@ -1,5 +1,5 @@
-//! What one worker counted. Each cell has one writer, so adding is a plain load and store; whoever wants totals sums the
-//! workers' tallies. Ports may come while the worker counts: room is made a chunk at a time, and nothing moves.
+//! The counters of one worker. Each cell has one writer, so adding is a plain load and store; a reader sums the
+//! workers' tallies. Ports may be added while the worker counts: memory grows a chunk at a time, and nothing moves.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,9 +11,9 @@ use crate::dataplane::{DropReason, PortId};
 use super::drop_log::DropLog;
 use super::rule_hits::RuleHits;
 
-/// The highest number of ports: as many interfaces as Azure has in a region and subscription.
+/// The most ports: as many interfaces as Azure has in a region and subscription.
 pub const MAX_PORTS: usize = 1 << 16;
-/// Ports for which room is made at a time: 24 KiB.
+/// Ports in a chunk: 24 KiB.
 const CHUNK: usize = 64;
 
 /// One worker's counters of every port and rule.
@@ -51,12 +51,12 @@ impl Tally {
         &self.rules
     }
 
-    /// What was dropped lately.
+    /// The packets dropped recently.
     pub fn dropped(&self) -> &DropLog {
         &self.dropped
     }
 
-    /// Allocates where nobody has asked for the port, or one near it, before.
+    /// Allocates when the port's chunk is used for the first time.
     pub fn port(&self, port: PortId) -> &PortTally {
         let slot = port.0 as usize;
         &self.ports[slot / CHUNK].get_or_init(new_chunk)[slot % CHUNK]
@@ -92,7 +92,7 @@ impl PortTally {
         self.no_udp_port.load(Ordering::Relaxed)
     }
 
-    /// Begins anew for another port of the same number. Only while no worker has a port of that number.
+    /// Resets the counters for another port of the same number. Call only while no worker has a port of that number.
     pub(super) fn reset(&self) {
         let cells = [&self.rx_packets, &self.rx_bytes, &self.tx_packets, &self.tx_bytes];
         cells

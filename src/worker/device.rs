@@ -1,4 +1,4 @@
-//! What a forwarder reads packets from and writes them to: a queue of a TUN or TAP, or memory in tests.
+//! The device that a forwarder reads packets from and writes them to: a queue of a TUN or TAP, or memory in tests.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::IpAddr;
@@ -7,8 +7,8 @@ use crate::sys::tun::{self, Framing, OffloadSupport, TunQueue};
 use crate::wire::Offload;
 use crate::wire::ethernet::{self, Content};
 
-/// One queue of a port. A frame is an offload header ([`Offload::LEN`] bytes, zeros where nothing is left undone) and
-/// then the IP packet.
+/// One queue of a port. A frame is an offload header ([`Offload::LEN`] bytes, zeros if the packet is complete) and then
+/// the IP packet.
 pub trait Device {
     /// Reads a frame; returns its length.
     fn recv(&self, frame: &mut [u8]) -> Result<usize, RecvError>;
@@ -16,17 +16,17 @@ pub trait Device {
     fn send(&self, frame: &[u8]) -> Result<(), SendError>;
     /// Whether a frame may be several UDP datagrams to be cut apart.
     fn takes_udp_super_packets(&self) -> bool;
-    /// Answers the [`RecvError::Question`] that stands in a frame: the fabric has that address. An answer that is lost is
-    /// asked for again.
+    /// Answers the [`RecvError::Question`] in a frame: the fabric has that address. If the answer is lost, the guest
+    /// asks again.
     fn answer(&self, _frame: &mut [u8]) {}
 }
 
-/// Why there is no packet.
+/// Why a read returned no packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecvError {
-    /// The guest asks its link who has an address.
+    /// The guest asks its link for the Ethernet address of an IP address (ARP or neighbour discovery).
     Question(IpAddr),
-    /// What came is no IP packet.
+    /// The frame is no IP packet.
     Foreign,
     /// None is waiting.
     Empty,
@@ -34,20 +34,20 @@ pub enum RecvError {
     Gone,
 }
 
-/// Why a frame was not taken.
+/// Why a frame was not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendError {
     /// No room, for now.
     Full,
     /// The device is down or gone.
     Down,
-    /// The kernel finds the offload header and the packet at odds.
+    /// The kernel rejects the frame: the offload header does not fit the packet.
     Refused,
 }
 
 const _: () = assert!(tun::HEADER_LEN == Offload::LEN);
 
-/// By how much a frame's link layer moves what an offload header points at.
+/// The length of the link header, by which the offload header's offsets move.
 const LINK_LEN: u16 = ethernet::HEADER_LEN as u16;
 
 impl Device for TunQueue {
@@ -93,7 +93,7 @@ impl Device for TunQueue {
     }
 }
 
-/// Takes the link's header out of the middle as the kernel copies the frame.
+/// Removes the link header from the middle as the kernel copies the frame.
 #[inline(never)]
 fn recv_ethernet(queue: &TunQueue, frame: &mut [u8]) -> Result<usize, RecvError> {
     let (header, packet) = frame.split_first_chunk_mut::<{ Offload::LEN }>().expect("a frame has room for its header");

@@ -1,8 +1,8 @@
-//! Which packets one worker dropped lately: to where, and by which interface's rule.
+//! The flows of packets that one worker dropped recently, and the rule that denied them.
 //!
-//! One idea: counters say how often, this says of what. It is asked for only where a packet was dropped, holds a fixed number
-//! of flows, of which those dropped longest ago make room, and never makes its worker wait: what is dropped while somebody
-//! reads is counted and not remembered.
+//! One idea: counters say how often, this says which flows. It is used only when a packet is dropped and holds a fixed
+//! number of flows; a new one replaces the one dropped longest ago. It never makes its worker wait: a drop while the
+//! log is being read is counted and not logged.
 
 use std::hash::BuildHasher;
 use std::sync::{Mutex, PoisonError};
@@ -17,19 +17,19 @@ const SETS: usize = 256;
 /// Flows in a set.
 const WAYS: usize = 4;
 
-/// A flow whose packets were dropped for one reason.
+/// A flow, and the packets of it that were dropped for one reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dropped {
     pub ingress: PortId,
     pub reason: DropReason,
-    /// Whose rule refused it, if one did, or who had no room for it; None where it is known by the reason.
+    /// The NIC and rule that denied it, or the NIC without room for it; None where the reason tells all.
     pub by: Option<(NicId, Option<RuleId>)>,
     pub tuple: Tuple,
     pub packets: u64,
     pub last: Timestamp,
 }
 
-/// One worker's.
+/// The drop log of one worker.
 #[derive(Debug)]
 pub struct DropLog {
     sets: Mutex<Box<[[Option<Dropped>; WAYS]]>>,
@@ -59,7 +59,7 @@ impl DropLog {
         *oldest = Some(dropped);
     }
 
-    /// All that is remembered.
+    /// All flows in the log.
     pub fn list(&self) -> Vec<Dropped> {
         let sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
         sets.iter().flatten().flatten().copied().collect()

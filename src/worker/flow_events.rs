@@ -1,8 +1,8 @@
-//! Flow events for whoever wants them: those who log, and clients that follow.
+//! Flow events for flow logs and for clients that follow.
 //!
-//! One idea: each hangs a bounded channel of its own beside the tables. Those who log hear of interfaces that the tables
-//! want logged; while somebody follows, all interfaces tell. A worker asks once a batch which it is, and for each event who
-//! listens; with nobody there, the first packet of a flow costs one test of a flag.
+//! One idea: each listener has its own bounded channel, published beside the tables. Flow logs get the events of
+//! interfaces that the tables want logged; while a client follows, all interfaces report. A worker checks that once a
+//! batch, and the listeners once an event. Without any listener, the first packet of a flow costs one test of a flag.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,14 +13,14 @@ use arc_swap::ArcSwap;
 use super::lossy::{LossyReceiver, LossySender, lossy};
 use crate::dataplane::FlowEvent;
 
-/// Everybody who wants flow events now.
+/// All current listeners.
 #[derive(Clone, Debug, Default)]
 pub struct FlowEvents(Arc<Listeners>);
 
 #[derive(Debug, Default)]
 struct Listeners {
     all: ArcSwap<Vec<Arc<Listener>>>,
-    /// How many of them want every interface's.
+    /// How many of them want the events of all interfaces.
     following: AtomicUsize,
 }
 
@@ -30,7 +30,7 @@ struct Listener {
     events: LossySender<FlowEvent>,
 }
 
-/// Whose flows are wanted.
+/// The interfaces of the events that a listener wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlowScope {
     /// Of interfaces that the tables want logged.
@@ -39,7 +39,7 @@ pub enum FlowScope {
     Every,
 }
 
-/// The other end of one who listens, which ends with it.
+/// The receiving end of a listener, which ends when this is dropped.
 #[derive(Debug)]
 pub struct FlowWatch {
     from: FlowEvents,
@@ -48,7 +48,7 @@ pub struct FlowWatch {
 }
 
 impl FlowEvents {
-    /// One more who listens, with room for so many events that wait.
+    /// Adds a listener, with room for this many waiting events.
     pub fn listen(&self, scope: FlowScope, room: usize) -> FlowWatch {
         let (sender, events) = lossy(room);
         let listener = Arc::new(Listener { scope, events: sender });
@@ -57,7 +57,7 @@ impl FlowEvents {
         FlowWatch { from: self.clone(), listener, events }
     }
 
-    /// Whether somebody wants the events of interfaces that are not logged, too.
+    /// Whether a listener also wants the events of interfaces that are not logged.
     #[inline]
     pub(super) fn followed(&self) -> bool {
         self.0.following.load(Ordering::Relaxed) > 0
@@ -80,12 +80,12 @@ impl FlowScope {
 }
 
 impl FlowWatch {
-    /// What has happened. Does not wait.
+    /// The events that have arrived. Does not wait.
     pub fn events(&self) -> TryIter<'_, FlowEvent> {
         self.events.drain()
     }
 
-    /// How many events found no room, since it was asked last.
+    /// How many events found no room since the last call.
     pub fn missed(&mut self) -> u64 {
         self.events.missed()
     }

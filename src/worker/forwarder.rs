@@ -1,20 +1,20 @@
-//! One worker's share of forwarding, without threads or descriptors: a bounded batch from one port, each packet read,
-//! decided and written on before the next is read.
+//! One worker's forwarding, without threads or descriptors: a bounded batch from one port. Each packet is read, decided
+//! and written before the next is read.
 //!
-//! One frame buffer serves all packets, so it stays in the cache and nothing is allocated or copied. What happens to a
-//! packet is counted, and told to whoever traces it; over all ports rx = tx + drops holds after every batch.
+//! One frame buffer serves all packets, so it stays in the cache and nothing is allocated or copied. Each packet is
+//! counted and, if it matches, traced. Over all ports rx = tx + drops holds after every batch.
 
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
 
 use crate::dataplane::{
-    DropReason, End, Flows, Observer, Parted, Paths, PortId, Recorder, Snapshot, Step, Timestamp, Verdict, part,
-    process,
+    DropReason, End, ExpiredConnection, Flows, Observer, Paths, PortId, Recorder, Snapshot, Step, Timestamp, Verdict,
+    process, reset_end,
 };
 use crate::wire::{Frame, Offload, Packet, ParseError, Protocol};
 
-use super::coalescer::{Coalescer, Place};
+use super::coalescer::{Coalescer, Slot};
 use super::counters::{PortTally, Tally};
 use super::device::{Device, RecvError, SendError};
 use super::flow_events::FlowEvents;
@@ -27,7 +27,7 @@ const BATCH: usize = 64;
 /// The largest IPv6 super-packet and its offload header.
 const FRAME_LEN: usize = Offload::LEN + 40 + 65_535;
 
-/// What all workers read and write.
+/// What all workers share.
 #[derive(Clone, Debug)]
 pub struct Tables {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
@@ -50,7 +50,7 @@ pub struct Forwarder<D> {
     coalescer: Coalescer,
 }
 
-/// What came of [`Forwarder::batch`].
+/// The result of [`Forwarder::batch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Batch {
     pub frames: usize,
@@ -58,7 +58,7 @@ pub struct Batch {
     pub gone: bool,
 }
 
-/// What is to become of a frame.
+/// The decision on a frame.
 struct Decision {
     verdict: Verdict,
     size: Size,
@@ -82,7 +82,7 @@ struct Exit<'a, D> {
 }
 
 impl<D: Device> Forwarder<D> {
-    /// `devices` by [`PortId`]; counts into `tally`, whose only writer this becomes.
+    /// `devices` by [`PortId`]; counts into `tally`, and becomes its only writer.
     pub fn new(tables: &Tables, devices: Vec<Arc<D>>, tally: Arc<Tally>) -> Self {
         Self {
             snapshot: Cache::new(Arc::clone(&tables.snapshot)),
@@ -106,18 +106,18 @@ impl<D: Device> Forwarder<D> {
         self.devices[slot] = Some(device);
     }
 
-    /// Lets go of a port's device; packets for it are dropped.
+    /// Removes a port's device; packets for it are dropped.
     pub fn unplug(&mut self, port: PortId) -> Option<Arc<D>> {
         self.devices.get_mut(port.0 as usize)?.take()
     }
 
-    /// Lets go of tables that are no longer the published ones.
+    /// Loads the published tables, and releases older ones.
     pub fn refresh(&mut self) {
         self.snapshot.load();
         self.taps.load();
     }
 
-    /// Forwards what waits on one port, under one snapshot and at most [`BATCH`] frames.
+    /// Forwards the packets that wait on one port, under one snapshot and at most [`BATCH`] frames.
     pub fn batch(&mut self, port: PortId, now: Timestamp) -> Batch {
         let slot = port.0 as usize;
         let Some(device) = self.devices.get(slot).cloned().flatten() else { return Batch { frames: 0, gone: true } };
@@ -129,19 +129,19 @@ impl<D: Device> Forwarder<D> {
         Batch { frames, gone }
     }
 
-    /// Ends mappings whose time is over, looking at no more than `budget`, and tells both ends of the connections whose
-    /// rule says so (LB-25). Call on one worker, a few times a second.
-    pub fn part(&mut self, now: Timestamp, budget: usize) {
+    /// Removes expired mappings, looking at no more than `budget`, and sends a reset to both ends of the connections
+    /// with a rule that requires it (LB-25). Call on one worker, a few times a second.
+    pub fn reset_idle(&mut self, now: Timestamp, budget: usize) {
         let Self { snapshot, flows, taps, devices, tally, frame, .. } = self;
         let (snapshot, taps) = (snapshot.load(), taps.load());
-        flows.mappings.expire(now, budget, |parted| {
-            let Some(near) = snapshot.nics.get(parted.mapped.nic.0 as usize).map(|nic| nic.port) else { return };
-            // What one end is told counts as the other's: it bears its name.
+        flows.mappings.expire(now, budget, |expired| {
+            let Some(near) = snapshot.nics.get(expired.mapped.nic.0 as usize).map(|nic| nic.port) else { return };
+            // The reset to one end counts as a packet of the other, since it has that end's source address.
             let mut ingress = near;
             for end in [End::Far, End::Near] {
                 let exit = Exit { devices, tally, ingress: tally.port(ingress) };
-                let told = exit.tell((snapshot, flows), (parted, end), now, frame, (taps, ingress));
-                ingress = told.unwrap_or(near);
+                let reached = exit.send_reset((snapshot, flows), (expired, end), now, frame, (taps, ingress));
+                ingress = reached.unwrap_or(near);
             }
         });
     }
@@ -161,7 +161,7 @@ impl<D: Device> Forwarder<D> {
                 Ok(len) => len,
                 Err(RecvError::Question(address)) => {
                     frames += 1;
-                    // Its own address is for the guest to defend.
+                    // The guest itself answers for its own address.
                     if !snapshot.is_behind(port, address) {
                         device.answer(&mut self.frame);
                     }
@@ -194,13 +194,13 @@ impl<D: Device> Forwarder<D> {
             let traced = Traced { at: now, generation: snapshot.generation, ingress: port, leg };
             exit.settle_traced(&mut self.coalescer, &decision, frame, taps, traced);
         }
-        self.coalescer.end_batch(frames, |place| exit.depart(place));
+        self.coalescer.end_batch(frames, |slot| exit.depart(slot));
         (frames, last)
     }
 }
 
 impl<D: Device> Exit<'_, D> {
-    /// Counts a frame, and sends it on if that was decided.
+    /// Counts a frame, and sends it if the verdict says so.
     fn settle(&self, coalescer: &mut Coalescer, decision: &Decision, frame: &[u8]) {
         let Decision { verdict, size, protocol, end } = *decision;
         self.ingress.received(size.packets, size.bytes);
@@ -213,7 +213,7 @@ impl<D: Device> Exit<'_, D> {
         }
     }
 
-    /// The same while somebody traces. Nothing is held back then: what became of a packet is told with it.
+    /// The same while a trace is on. Nothing is held back then, so that the trace can report a failed write.
     fn settle_traced(&self, coalescer: &mut Coalescer, decision: &Decision, frame: &[u8], taps: &Taps, traced: Traced) {
         let Decision { verdict, size, protocol, end } = *decision;
         self.ingress.received(size.packets, size.bytes);
@@ -223,14 +223,14 @@ impl<D: Device> Exit<'_, D> {
                 None
             }
             Verdict::Forward(egress) => {
-                coalescer.release(|place| self.depart(place));
+                coalescer.release(|slot| self.depart(slot));
                 self.write(egress, &frame[..end], size).err()
             }
         };
         taps.offer(traced, lost);
     }
 
-    /// Counts a packet that goes nowhere.
+    /// Counts a dropped packet.
     fn drop(&self, reason: DropReason, protocol: Protocol, size: Size) {
         self.ingress.dropped(reason, size.packets);
         if reason == DropReason::SnatExhausted && protocol == Protocol::UDP {
@@ -238,11 +238,11 @@ impl<D: Device> Exit<'_, D> {
         }
     }
 
-    /// Sends one end of a connection its reset; where to.
-    fn tell(
+    /// Sends one end of a connection its reset; returns that end's port.
+    fn send_reset(
         &self,
         (snapshot, flows): (&Snapshot, &Flows),
-        parted: (&Parted, End),
+        expired: (&ExpiredConnection, End),
         now: Timestamp,
         frame: &mut [u8],
         (taps, ingress): (&Taps, PortId),
@@ -250,11 +250,11 @@ impl<D: Device> Exit<'_, D> {
         let (header, bytes) = frame.split_first_chunk_mut::<{ Offload::LEN }>()?;
         *header = Offload::default().encode();
         let mut leg = Recorder::new();
-        let (packet, verdict) = part(snapshot, flows, parted, now, bytes.first_chunk_mut()?, &mut leg)?;
+        let (packet, verdict) = reset_end(snapshot, flows, expired, now, bytes.first_chunk_mut()?, &mut leg)?;
         let size = Size { packets: 1, bytes: packet.len() as u64 };
         let end = Offload::LEN + packet.len();
         self.ingress.received(size.packets, size.bytes);
-        let (sent, told) = match verdict {
+        let (sent, reached) = match verdict {
             Verdict::Forward(egress) => (self.write(egress, &frame[..end], size), Some(egress)),
             Verdict::Drop(reason) => {
                 self.ingress.dropped(reason, size.packets);
@@ -264,7 +264,7 @@ impl<D: Device> Exit<'_, D> {
         if !taps.is_empty() {
             taps.offer(Traced { at: now, generation: snapshot.generation, ingress, leg }, sent.err());
         }
-        told
+        reached
     }
 
     fn write(&self, egress: PortId, frame: &[u8], size: Size) -> Result<(), DropReason> {
@@ -291,21 +291,21 @@ impl<D: Device> Exit<'_, D> {
         if let Some(datagram) = Frame::new(frame)
             && device.is_some_and(|device| device.takes_udp_super_packets())
         {
-            coalescer.hold(egress, datagram, size.bytes, |place| self.depart(place));
+            coalescer.hold(egress, datagram, size.bytes, |slot| self.depart(slot));
         } else {
-            coalescer.release(|place| self.depart(place));
-            // What is not sent is counted there.
+            coalescer.release(|slot| self.depart(slot));
+            // `write` counts a packet that could not be sent.
             let _ = self.write(egress, frame, size);
         }
     }
 
-    fn depart(&self, place: &mut Place) {
-        let size = Size { packets: place.train.packets().into(), bytes: place.bytes };
-        let _ = self.write(place.egress, place.train.finish(), size);
+    fn depart(&self, slot: &mut Slot) {
+        let size = Size { packets: slot.train.packets().into(), bytes: slot.bytes };
+        let _ = self.write(slot.egress, slot.train.finish(), size);
     }
 }
 
-/// The verdict on a frame, which is left as it is to be sent.
+/// Decides on a frame, and leaves it in the form to be sent.
 #[inline]
 fn decide<O: Observer>(
     frame: &mut [u8],
@@ -325,7 +325,7 @@ fn decide<O: Observer>(
         return drop(DropReason::Malformed, 0);
     };
     let len = bytes.len();
-    // Not moved: a copy of what was just written in pieces waits for all of them.
+    // Not moved: a copy of what was just written in pieces would wait for all of them.
     let mut parsed = Packet::parse(bytes, Offload::decode(header));
     let packet = match &mut parsed {
         Ok(packet) => packet,

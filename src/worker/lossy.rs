@@ -1,6 +1,6 @@
-//! A channel whose sender never waits: what finds no room is counted and left out.
+//! A channel with a sender that never waits: an item that finds no room is dropped and counted.
 //!
-//! Whoever receives looks for what has come and never sleeps on the channel, so that a worker has nobody to wake.
+//! The receiver polls and never sleeps on the channel, so a worker never has to wake it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,11 +18,11 @@ pub(super) struct LossySender<T> {
 pub(super) struct LossyReceiver<T> {
     receiver: Receiver<T>,
     missed: Arc<AtomicU64>,
-    /// Already told.
+    /// Misses already reported.
     told: u64,
 }
 
-/// Both ends, with room for this many; its memory is there from the start.
+/// Creates both ends, with room for this many; the memory is allocated at once.
 pub(super) fn lossy<T>(room: usize) -> (LossySender<T>, LossyReceiver<T>) {
     let (sender, receiver) = sync_channel(room);
     let missed = Arc::default();
@@ -31,7 +31,7 @@ pub(super) fn lossy<T>(room: usize) -> (LossySender<T>, LossyReceiver<T>) {
 
 impl<T> LossySender<T> {
     pub(super) fn offer(&self, thing: T) {
-        // A listener that has gone misses nothing.
+        // A receiver that is gone misses nothing.
         if let Err(TrySendError::Full(_)) = self.sender.try_send(thing) {
             self.missed.fetch_add(1, Ordering::Relaxed);
         }
@@ -39,12 +39,12 @@ impl<T> LossySender<T> {
 }
 
 impl<T> LossyReceiver<T> {
-    /// What has come. Does not wait.
+    /// The items that have arrived. Does not wait.
     pub(super) fn drain(&self) -> TryIter<'_, T> {
         self.receiver.try_iter()
     }
 
-    /// How many found no room since it was asked last.
+    /// How many items found no room since the last call.
     pub(super) fn missed(&mut self) -> u64 {
         let total = self.missed.load(Ordering::Relaxed);
         total - std::mem::replace(&mut self.told, total)

@@ -1,4 +1,4 @@
-//! What a worker takes note of while the pipeline decides: which rules decided, what happens to flows, and what is dropped.
+//! The worker's observer of the pipeline: it counts rules, reports flow events and logs drops.
 
 use crate::dataplane::{
     Admission, DropReason, FlowEvent, FlowTerms, NicId, Observer, PortId, RuleId, Snapshot, Step, Timestamp,
@@ -14,13 +14,13 @@ pub(super) struct Witness<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) hits: &'a RuleHits,
     pub(super) events: &'a FlowEvents,
-    /// Somebody wants to hear of all flows.
+    /// A listener wants the events of all flows.
     pub(super) followed: bool,
     pub(super) dropped: &'a DropLog,
-    /// Where packets come in, and when.
+    /// The port of the packets, and the time.
     pub(super) ingress: PortId,
     pub(super) now: Timestamp,
-    /// Who has refused the packet; its drop follows.
+    /// The NIC and rule that denied the packet; its drop follows.
     pub(super) by: Option<(NicId, Option<RuleId>)>,
 }
 

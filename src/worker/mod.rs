@@ -1,10 +1,10 @@
-//! Threads that forward: poll, read a batch, decide each packet, write it straight on.
+//! Threads that forward: poll, read a batch, decide each packet, write it at once.
 //!
-//! One idea: worker *i* owns queue *i* of every port, and the kernel keeps both directions of a flow on one queue, so that
-//! workers share nothing but flow records. A program in the kernel sees to that (`sys::steering`); where none may be loaded,
-//! the kernel learns it from writes, which go out on the index they were read from. [`Forwarder`] is one worker's batch
-//! without threads or descriptors; [`Workers`] runs one in each thread. They know no model, no names, and never log:
-//! what happens is counted in a [`Tally`] or told as an [`Event`].
+//! One idea: worker *i* owns queue *i* of every port, and the kernel keeps both directions of a flow on one queue, so
+//! workers share nothing but flow state. A program in the kernel selects the queue (`sys::steering`). Where none may be
+//! loaded, the kernel learns it from writes, which go out on the queue they were read from. [`Forwarder`] is one
+//! worker's batch without threads or descriptors; [`Workers`] runs one in each thread. They know no model, no names,
+//! and never log: results are counted in a [`Tally`] or reported as an [`Event`].
 
 mod busy_poll;
 mod coalescer;

@@ -1,17 +1,17 @@
 //! How often each security rule decided, counted by one worker.
 //!
-//! A rule decides when it is the first of its NSG to match: a flow's first packet, or each packet that is refused. What
-//! follows a flow record meets no rule, so counting costs known flows nothing. As in [`Tally`](super::Tally), each cell has
-//! one writer; room is made a chunk at a time, and nothing moves.
+//! A rule decides when it is the first of its NSG to match: for a flow's first packet, or for each packet that is
+//! denied. A packet that follows a flow record meets no rule, so counting costs known flows nothing. As in
+//! [`Tally`](super::Tally), each cell has one writer; memory grows a chunk at a time, and nothing moves.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::dataplane::RuleId;
 
-/// Rules that can be counted; higher numbers are not.
+/// Most rules that are counted; higher numbers are not.
 const MAX_RULES: usize = 1 << 22;
-/// Rules for which room is made at a time: 8 KiB.
+/// Rules in a chunk: 8 KiB.
 const CHUNK: usize = 1024;
 
 /// One worker's count of each rule.
@@ -23,7 +23,7 @@ impl RuleHits {
         Self((0..MAX_RULES / CHUNK).map(|_| OnceLock::new()).collect())
     }
 
-    /// For the first so many rules; others are not counted, since counting allocates nothing.
+    /// Makes room for this many rules. Others are not counted, since counting allocates nothing.
     pub fn make_room(&self, rules: usize) {
         self.0.iter().take(rules.div_ceil(CHUNK)).for_each(|chunk| _ = chunk.get_or_init(new_chunk));
     }
@@ -32,7 +32,7 @@ impl RuleHits {
         self.cell(rule).map_or(0, |cell| cell.load(Ordering::Relaxed))
     }
 
-    /// Begins anew for another rule of the same number. Only while nobody counts it.
+    /// Resets the count for another rule of the same number. Call only while no worker counts it.
     pub fn reset(&self, rule: RuleId) {
         if let Some(cell) = self.cell(rule) {
             cell.store(0, Ordering::Relaxed);

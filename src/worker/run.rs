@@ -1,10 +1,10 @@
 //! The worker threads: sleep until a queue is ready, forward a batch from each, sleep again, or spin while that pays.
 //!
-//! epoll, read and write, since io_uring on this pipeline won nothing in two runs (medians of 3, 5 and 7 interleaved rounds;
-//! the same program twice differed by 1 % for TCP and by 12 % for datagrams). Multishot reads into a ring of buffers: one
-//! stream 0.83 and 0.95 of the rate, four 0.89 and 1.10. A batch's writes in one submission: four streams 0.48, 1.13 and
-//! 1.03, and more datagrams lost. TCP has nothing to batch, two frames a submission, and most of a write is the receiver's
-//! own stack.
+//! They use epoll, read and write, since io_uring won nothing on this pipeline in two runs (medians of 3, 5 and 7
+//! interleaved rounds; the same program twice differed by 1 % for TCP and by 12 % for datagrams). Multishot reads into
+//! a ring of buffers: one stream 0.83 and 0.95 of the rate, four 0.89 and 1.10. A batch's writes in one submission:
+//! four streams 0.48, 1.13 and 1.03, and more datagrams lost. TCP has nothing to batch, two frames a submission, and
+//! most of a write is the receiver's own stack.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,18 +25,18 @@ use super::command::{Followed, Order, Plug};
 use super::counters::{MAX_PORTS, Tally};
 use super::forwarder::{Forwarder, Tables};
 
-/// How often idle flow records are looked for, and how many are ended at a time.
+/// How often idle flow records are swept, and how many at a time.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(100);
 const EXPIRY_BUDGET: usize = 4096;
 
 /// Ports that one look at the poller reports.
 const READY: usize = 64;
 
-/// How long a worker runs at a time where guests want its core: the shortest there is. A guest that is woken by a packet
-/// then begins before its socket is full: in the kernel's own 1.4 ms (two cores) a flood fills one.
+/// How long a worker runs at a time while guests want its core: the shortest time there is. A guest that a packet wakes
+/// then begins before its socket is full. In the kernel's own 1.4 ms (two cores) a flood fills one.
 const TURN: Duration = Duration::from_micros(100);
 
-/// How long a worker may take to follow an order: it looks for one between two batches.
+/// How long a worker may take to follow an order: it checks for one between two batches.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Threads that close queues at the same time.
@@ -45,12 +45,12 @@ const CLOSERS: usize = 32;
 /// The poller's token for the waker; ports have their number.
 const WOKEN: u64 = u64::MAX;
 
-/// What control should hear about.
+/// What the daemon should know about.
 #[derive(Debug)]
 pub enum Event {
     /// A port's device is gone. Packets to it are dropped as `NodeDown`.
     PortDown(PortId),
-    /// A worker ended, which it does only when told to, when the kernel refuses to poll, or by a bug.
+    /// A worker ended: it was told to, the kernel refused to poll, or it has a bug.
     WorkerFailed { worker: usize, error: io::Error },
 }
 
@@ -65,13 +65,13 @@ pub struct Workers {
     tallies: Vec<Arc<Tally>>,
 }
 
-/// Queues that workers have let go of. They close where this is dropped, never on a thread that forwards: a device goes
+/// Queues that workers have released. They close where this is dropped, never on a thread that forwards: a device goes
 /// with its last queue, and the kernel waits about 10 ms for that.
 #[derive(Debug, Default)]
 #[must_use = "the devices stay until this is dropped"]
 pub struct Unplugged(Vec<Arc<TunQueue>>);
 
-/// How a worker is reached.
+/// The channel to a worker.
 #[derive(Debug)]
 struct Line {
     orders: Sender<Order>,
@@ -128,8 +128,8 @@ impl Workers {
         Ok(started)
     }
 
-    /// Gives every worker its queues of new ports, whose numbers are free. All ports or none; no worker stops forwarding
-    /// meanwhile.
+    /// Gives every worker its queues of new ports. Their numbers must be free. All ports or none; no worker stops
+    /// forwarding meanwhile.
     pub fn plug(&self, ports: Vec<(PortId, Vec<TunQueue>)>) -> io::Result<()> {
         let numbers: Vec<PortId> = ports.iter().map(|(port, _)| *port).collect();
         if let Some(beyond) = numbers.iter().find(|port| port.0 as usize >= MAX_PORTS) {
@@ -157,12 +157,12 @@ impl Workers {
         plugged
     }
 
-    /// Takes ports away from every worker. No worker goes by tables that were published before the last ones. Devices that
-    /// are not persistent vanish once what is returned is dropped.
+    /// Removes ports from every worker. After that no worker uses tables older than the published ones. Devices that
+    /// are not persistent vanish once the result is dropped.
     pub fn unplug(&self, ports: &[PortId]) -> Unplugged {
         let mut unplugged = Unplugged::default();
         let order = |_, done| Order { plug: Vec::new(), unplug: ports.to_vec(), done };
-        // A worker that does not answer has ended, which is told as an event.
+        // A worker that does not answer has ended, which is reported as an event.
         let _ = self.order_and(order, |queues| unplugged.0.extend(queues));
         let mut alive = self.alive();
         for port in ports {
@@ -171,7 +171,7 @@ impl Workers {
         unplugged
     }
 
-    /// Returns once nobody goes by what was published before.
+    /// Returns once every worker uses the published tables.
     pub fn refresh(&self) -> io::Result<()> {
         self.order(|_, done| Order { plug: Vec::new(), unplug: Vec::new(), done })
     }
@@ -180,7 +180,7 @@ impl Workers {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         self.lines.iter().for_each(|line| line.waker.wake());
-        // One that ended early has told so.
+        // One that ended early has reported it.
         let threads = std::mem::take(&mut *self.threads());
         drop(Unplugged(threads.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect()));
     }
@@ -200,12 +200,12 @@ impl Workers {
         self.threads().iter().filter(|thread| !thread.is_finished()).count()
     }
 
-    /// Gives every worker an order and waits until all have followed it. One that has ended has nothing to follow.
+    /// Gives every worker an order and waits until all have followed it. A worker that has ended is skipped.
     fn order(&self, make: impl FnMut(usize, Sender<Followed>) -> Order) -> io::Result<()> {
         self.order_and(make, drop)
     }
 
-    /// The same, with what is to become of the queues that each lets go of.
+    /// The same; `take` receives the queues that each worker releases.
     fn order_and(
         &self,
         mut make: impl FnMut(usize, Sender<Followed>) -> Order,
@@ -254,8 +254,8 @@ impl Workers {
 }
 
 impl Drop for Unplugged {
-    /// The kernel waits for all processors to have let go of a device: 500 take 10 s one after another, and half a second
-    /// where they share these waits.
+    /// The kernel waits for all processors to have let go of a device: 500 take 10 s one after another, and half a
+    /// second where they share these waits.
     fn drop(&mut self) {
         let mut shares: Vec<Vec<_>> = (0..CLOSERS).map(|_| Vec::new()).collect();
         for (nth, queue) in self.0.drain(..).enumerate() {
@@ -263,7 +263,7 @@ impl Drop for Unplugged {
         }
         thread::scope(|scope| {
             for share in shares.into_iter().filter(|share| !share.is_empty()) {
-                // Where there is no thread to be had, it is closed here.
+                // If no thread can be started, the queue is closed here.
                 let _ = thread::Builder::new().name("vnet-close".into()).spawn_scoped(scope, move || drop(share));
             }
         });
@@ -293,8 +293,8 @@ impl Worker {
         Ok(Self { index, forwarder, poller, ports: Vec::new(), tables, orders, waker, stopping, events })
     }
 
-    /// A worker that ends early closes its queues; the kernel then spreads their flows over those of the others. One that is
-    /// stopped hands them back.
+    /// A worker that ends early closes its queues; the kernel then spreads their flows over those of the others. One
+    /// that is stopped hands them back.
     fn run(mut self) -> Vec<Arc<TunQueue>> {
         let (worker, events) = (self.index, self.events.clone());
         let outcome = catch_unwind(AssertUnwindSafe(|| self.forward_until_stopped()));
@@ -303,23 +303,23 @@ impl Worker {
         let error = match outcome {
             Ok(Ok(())) => return queues,
             Ok(Err(error)) => error,
-            // What it was has been said on stderr.
+            // The panic's message is on stderr.
             Err(_) => io::Error::other("it panicked: this is a bug in vnet"),
         };
         drop(queues);
-        // Without a listener nobody wants to know.
+        // Without a listener the event is lost.
         let _ = events.send(Event::WorkerFailed { worker, error });
         Vec::new()
     }
 
     fn forward_until_stopped(&mut self) -> io::Result<()> {
-        // A kernel that does not grant it has longer turns for all.
+        // If the kernel refuses, all threads have longer turns.
         let _ = set_slice(TURN);
         let mut ready = Ready::new(READY);
         let mut spin = Spin::new();
         let mut last_packet = monotonic_nanos();
         let mut now = last_packet;
-        // One worker looks after flow records; the others sleep as long as nothing comes.
+        // One worker sweeps flow records; the others sleep as long as nothing comes.
         let interval = (self.index == 0).then_some(EXPIRY_INTERVAL);
         let mut next_expiry = now;
         while !self.stopping.load(Ordering::Acquire) {
@@ -332,23 +332,23 @@ impl Worker {
                 last_packet = now;
             }
             if frames > 0 || spin.goes_on(now - last_packet) {
-                // The guest that these were for, or that will send the next, may be waiting for this very core. With both
-                // guests on one core, 1 of 100 round trips takes longer than 0.11 ms so, and than 2.7 ms without; of 16
-                // interleaved flows of datagrams, 22 % were lost for want of a receiver, and 42 % without.
+                // The guest that receives these, or sends the next, may be waiting for this very core. With both guests
+                // on one core, 1 of 100 round trips takes longer than 0.11 ms with this, and than 2.7 ms without. Of 16
+                // interleaved flows of datagrams, 22 % were lost for lack of a receiver, and 42 % without.
                 thread::yield_now();
             }
             if let Some(interval) = interval
                 && now >= next_expiry
             {
                 self.sweep(Timestamp(now));
-                self.forwarder.part(Timestamp(now), EXPIRY_BUDGET);
+                self.forwarder.reset_idle(Timestamp(now), EXPIRY_BUDGET);
                 next_expiry = now + interval.as_nanos() as u64;
             }
         }
         Ok(())
     }
 
-    /// Ends idle flow records, and tells those who want to hear of them.
+    /// Ends idle flow records, and reports them to the listeners.
     fn sweep(&self, now: Timestamp) {
         let Tables { snapshot, flows, events, .. } = &self.tables;
         let snapshot = snapshot.load();
@@ -362,7 +362,7 @@ impl Worker {
         });
     }
 
-    /// What was ordered, and a batch from each ready port; how many frames they were.
+    /// Follows orders, and forwards a batch from each ready port; returns the number of frames.
     fn round(&mut self, ready: &Ready, now: Timestamp) -> io::Result<usize> {
         let mut frames = 0;
         for token in ready.tokens() {
@@ -380,7 +380,7 @@ impl Worker {
         Ok(frames)
     }
 
-    /// Follows the orders that have come, and says so.
+    /// Follows the orders that have arrived, and confirms each.
     fn obey(&mut self) {
         self.waker.reset();
         while let Ok(Order { plug, unplug, done }) = self.orders.try_recv() {
@@ -405,7 +405,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Lets go of a port; the queues that it read and wrote.
+    /// Removes a port; returns the queues that it read and wrote.
     fn unplug(&mut self, port: PortId) -> [Option<Arc<TunQueue>>; 2] {
         let written = self.forwarder.unplug(port);
         let read = self.ports.get_mut(port.0 as usize).and_then(Option::take).and_then(|polled| polled.queue);
@@ -416,7 +416,7 @@ impl Worker {
         [read, written]
     }
 
-    /// Takes a port whose device is gone out of the poll set: the kernel would report its error for ever.
+    /// Removes a port from the poll set after its device is gone: otherwise the kernel would report its error for ever.
     fn retire(&mut self, port: PortId) -> io::Result<()> {
         // Unplugged since it was found ready.
         let Some(polled) = self.ports.get_mut(port.0 as usize).and_then(Option::as_mut) else { return Ok(()) };
@@ -424,7 +424,7 @@ impl Worker {
             self.poller.remove(&queue)?;
         }
         if polled.alive.swap(false, Ordering::Relaxed) {
-            // Without a listener nobody wants to know.
+            // Without a listener the event is lost.
             let _ = self.events.send(Event::PortDown(port));
         }
         Ok(())

@@ -1,8 +1,8 @@
-//! Packets that somebody wants to see, with what was decided on each.
+//! Traces of packets, with the decisions on each.
 //!
-//! One idea: a list of taps is published beside the tables, and a worker looks at it once a batch. While it is empty the
-//! packet path is what it would be without this file. While it is not, each leg is recorded in a fixed space and offered to
-//! each tap that wants it, over a channel that never makes a worker wait: what does not fit is counted.
+//! One idea: a list of taps is published beside the tables, and a worker reads it once a batch. While it is empty,
+//! tracing costs the packet path nothing more. While it is not, each leg is recorded in a fixed space and offered to
+//! each tap that matches, over a channel that never makes a worker wait: what does not fit is counted.
 
 use std::sync::Arc;
 use std::sync::mpsc::TryIter;
@@ -12,31 +12,31 @@ use arc_swap::ArcSwap;
 use super::lossy::{LossyReceiver, LossySender, lossy};
 use crate::dataplane::{DropReason, Observer, Pattern, PortId, Recorder, Step, Timestamp};
 
-/// Records that wait for a tap's owner: about 100 KiB.
+/// Records that wait for a tap's reader: about 100 KiB.
 const WAITING: usize = 256;
 
 /// A packet's leg.
 #[derive(Clone, Debug)]
 pub struct Traced {
     pub at: Timestamp,
-    /// Of the tables that decided, whose numbers the steps are.
+    /// The generation of the tables that decided; the ids in the steps are theirs.
     pub generation: u64,
     pub ingress: PortId,
     pub leg: Recorder,
 }
 
-/// Everybody who wants to see packets now.
+/// All current taps.
 #[derive(Clone, Debug, Default)]
 pub struct Taps(Vec<Arc<Tap>>);
 
-/// One who does.
+/// One tap: a pattern, and the channel for packets that match.
 #[derive(Debug)]
 struct Tap {
     pattern: Pattern,
     records: LossySender<Traced>,
 }
 
-/// The other end of a tap, which ends with it.
+/// The receiving end of a tap, which ends when this is dropped.
 #[derive(Debug)]
 pub struct Watch {
     taps: Arc<ArcSwap<Taps>>,
@@ -49,7 +49,7 @@ impl Taps {
         self.0.is_empty()
     }
 
-    /// Gives a copy to each that wants it and has room. `lost` is why a packet that was to be delivered was not.
+    /// Offers a copy to each tap that matches. `lost` is the reason why a packet that should be delivered was not.
     pub(super) fn offer(&self, mut traced: Traced, lost: Option<DropReason>) {
         if let Some(reason) = lost {
             traced.leg.step(Step::Dropped { reason });
@@ -61,7 +61,7 @@ impl Taps {
 }
 
 impl Watch {
-    /// Wants packets from now on.
+    /// Adds a tap: it gets packets from now on.
     pub fn new(taps: Arc<ArcSwap<Taps>>, pattern: Pattern) -> Self {
         let (sender, records) = lossy(WAITING);
         let tap = Arc::new(Tap { pattern, records: sender });
@@ -69,7 +69,7 @@ impl Watch {
         Self { taps, tap, records }
     }
 
-    /// Wants other packets: names have other numbers now.
+    /// Replaces the pattern, when names have got other numbers.
     pub fn change(&mut self, pattern: Pattern) {
         if self.tap.pattern == pattern {
             return;
@@ -84,12 +84,12 @@ impl Watch {
         self.tap = tap;
     }
 
-    /// What has come. Does not wait.
+    /// The packets that have arrived. Does not wait.
     pub fn records(&self) -> TryIter<'_, Traced> {
         self.records.drain()
     }
 
-    /// How many packets were wanted and found no room, since it was asked last.
+    /// How many matching packets found no room since the last call.
     pub fn missed(&mut self) -> u64 {
         self.records.missed()
     }

@@ -16,8 +16,8 @@ use vnet::dataplane::DropReason::{
 };
 use vnet::dataplane::Verdict::{self, Drop, Forward};
 use vnet::dataplane::{
-    Deciders, Direction, FlowLimits, FlowTable, FlowTerms, Flows, NatLimits, NatTable, NicId, Outbound, Passing,
-    Pattern, PortId, PortPool, Ports, Said, Signal, Timestamp, Told, Traffic,
+    Deciders, Direction, FlowLimits, FlowTable, FlowTerms, Flows, IdleReset, NatLimits, NatTable, NicId, Outbound,
+    Passing, Pattern, PortId, PortPool, Ports, Signal, TcpSegment, Timestamp, Traffic,
 };
 use vnet::wire::{Offload, Packet, Protocol, Tuple, build};
 use vnet::worker::{Device, FlowEvents, Forwarder, RecvError, SendError, Tables, Tally, Watch};
@@ -41,7 +41,7 @@ fn a_million_mappings_take_fewer_than_sixty_bytes_each() {
     /// Flows to each destination: fewer than one address may have (NAT-02).
     const TO_ONE: usize = 40_000;
     let ports = Box::new([Ports::all([203, 0, 113, 1].into())]);
-    let pool = PortPool { ports, preallocated: false, echoes: false, tcp_idle_secs: 240, told: Told::Nobody };
+    let pool = PortPool { ports, preallocated: false, echoes: false, tcp_idle_secs: 240, idle_reset: IdleReset::None };
     let (bytes, table) = held(|| {
         let table = NatTable::new(NatLimits::default());
         for nth in 0..MAPPINGS {
@@ -53,8 +53,8 @@ fn a_million_mappings_take_fewer_than_sixty_bytes_each() {
                 src_port,
                 dst_port: 53,
             };
-            let (said, now) = (Said::NOTHING, Timestamp(1));
-            table.open(&Outbound { nic: NicId(0), flow: &flow, pool: &pool, said, now }).unwrap().unwrap();
+            let (segment, now) = (TcpSegment::NONE, Timestamp(1));
+            table.open(&Outbound { nic: NicId(0), flow: &flow, pool: &pool, segment, now }).unwrap().unwrap();
         }
         table
     });

@@ -9,7 +9,9 @@ use proptest::prelude::*;
 use vnet::analysis::{self, Explanation};
 use vnet::compile::{Compiled, Ids, compile_numbered};
 use vnet::config;
-use vnet::dataplane::{DropReason, End, FlowLimits, Flows, Paths, PortId, Quiet, Timestamp, Verdict, part, process};
+use vnet::dataplane::{
+    DropReason, End, FlowLimits, Flows, Paths, PortId, Quiet, Timestamp, Verdict, process, reset_end,
+};
 use vnet::model::{Attachment, Health, Learned, Network, ProbeKey, Verdict as Answer};
 use vnet::wire::{Offload, Packet, Protocol, Reset, Tuple, build};
 
@@ -140,7 +142,7 @@ impl Lab {
             for end in [End::Far, End::Near] {
                 let mut bytes = [0; Reset::LEN_MAX];
                 let snapshot = &self.compiled.snapshot;
-                match part(snapshot, &self.flows, (parted, end), late, &mut bytes, &mut Quiet) {
+                match reset_end(snapshot, &self.flows, (parted, end), late, &mut bytes, &mut Quiet) {
                     Some((packet, Verdict::Forward(port))) => said.push((self.node(port), packet.bytes().to_vec())),
                     Some((_, Verdict::Drop(_))) | None => {}
                 }

@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use vnet::compile::{Compiled, Ids, RuleIds, Sender, compile_numbered, senders};
 use vnet::config;
 use vnet::dataplane::{
-    Cursor, DropReason, FlowLimits, FlowTable, Flows, FragmentTable, LoopTable, NatLimits, NatTable, Observer, Parted,
-    Paths, PortId, Step, Timestamp, Verdict, process,
+    Cursor, DropReason, ExpiredConnection, FlowLimits, FlowTable, Flows, FragmentTable, LoopTable, NatLimits, NatTable,
+    Observer, Paths, PortId, Step, Timestamp, Verdict, process,
 };
 use vnet::model::{Attachment, Health, Learned, Network, NicIx, ProbeKey};
 use vnet::wire::{Offload, Packet, Protocol, Tuple, build};
@@ -233,7 +233,7 @@ impl Side {
         }
         self.flows.mappings.look(now, |held| {
             let mut held = *held;
-            if !held.pinned {
+            if !held.balanced {
                 held.mapped.public.1 = 0;
             }
             mappings.push(format!("{held:?}"));
@@ -254,7 +254,7 @@ impl Side {
     fn expire(&self, now: Timestamp) -> Vec<String> {
         let mut told = Vec::new();
         self.flows.mappings.expire(now, usize::MAX, |parted| {
-            let mut parted: Parted = *parted;
+            let mut parted: ExpiredConnection = *parted;
             parted.mapped.public.1 = 0;
             told.push(format!("{parted:?}"));
         });

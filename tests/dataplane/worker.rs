@@ -578,9 +578,9 @@ fn lb_25_both_ends_of_an_idle_connection_get_a_reset_and_the_counters_add_up() {
     assert_eq!(sent(&bench), [1, 2]);
 
     let idle = |secs: u64| Timestamp(secs * 1_000_000_000);
-    bench.forwarder.part(idle(239), usize::MAX);
+    bench.forwarder.reset_idle(idle(239), usize::MAX);
     assert_eq!(sent(&bench), [1, 2], "not yet");
-    bench.forwarder.part(idle(260), usize::MAX);
+    bench.forwarder.reset_idle(idle(260), usize::MAX);
     assert_eq!(sent(&bench), [2, 3]);
     for (device, src, dst) in [(&bench.a, frontend, client), (&bench.b, client, backend)] {
         let mut reset = device.outgoing.lock().unwrap().last().unwrap()[Offload::LEN..].to_vec();

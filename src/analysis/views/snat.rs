@@ -53,7 +53,7 @@ pub struct PortUse {
 impl PortUse {
     /// Counts one mapping; mappings of inbound load-balanced flows use no port.
     pub fn count(&mut self, held: &Held) {
-        if !held.pinned {
+        if !held.balanced {
             let (address, port) = held.mapped.public;
             let (ports, connections) = self.used.entry((held.mapped.nic, address, held.protocol)).or_default();
             ports.insert(port);

@@ -13,8 +13,8 @@ use ipnet::{IpNet, Ipv4Net};
 use crate::bgp::topology::circuits::CustomerLinks;
 use crate::bgp::topology::expressroute_rib::Exchange;
 use crate::dataplane::{
-    AddressMap, Fib, Gateway, GatewayId, NextHop, NicId, PortMap, PortPool, Ports, RouteId, Selectors, Spread,
-    SpreadId, Told, TunnelNat,
+    AddressMap, Fib, Gateway, GatewayId, IdleReset, NextHop, NicId, PortMap, PortPool, Ports, RouteId, Selectors,
+    Spread, SpreadId, TunnelNat,
 };
 use crate::model::{
     ConnectionIx, GatewayIx, GatewayKind, Learned, NatKind, NatMode, NatRule, Network, PortRange, Remote, RouteServer,
@@ -353,7 +353,7 @@ fn map(rule: &NatRule) -> AddressMap {
         let addresses = (external.network().to_bits()..=external.broadcast().to_bits()).take(POOL_MAX);
         let ports = addresses.map(|bits| lent(Ipv4Addr::from_bits(bits).into())).collect();
         let echoes = internal_ports.is_none();
-        PortPool { ports, preallocated: false, echoes, tcp_idle_secs: TCP_IDLE_SECS, told: Told::Nobody }
+        PortPool { ports, preallocated: false, echoes, tcp_idle_secs: TCP_IDLE_SECS, idle_reset: IdleReset::None }
     };
     let pool = match rule.kind {
         NatKind::Static => None,

@@ -6,7 +6,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::compile::routes::prefixes::difference;
 use crate::compile::{Ids, Sender};
-use crate::dataplane::{Edge, Egress, PoolId, PortPool, Ports, PublicOwner, Told};
+use crate::dataplane::{Edge, Egress, IdleReset, PoolId, PortPool, Ports, PublicOwner};
 use crate::model::{
     DEFAULT_OUTBOUND, Internet, LoadBalancer, NatGateway, Network, NetworkInterface, SubnetIx, unroutable,
 };
@@ -86,7 +86,7 @@ fn pools(network: &Network) -> (Vec<PortPool>, Vec<(IpNet, PublicOwner)>) {
         preallocated: false,
         echoes: false,
         tcp_idle_secs: DEFAULT_IDLE_SECS,
-        told: Told::Nobody,
+        idle_reset: IdleReset::None,
     };
     let pools: Vec<_> = gateways.chain([shared]).collect();
     let owner = |(id, pool): (u32, &PortPool)| {
@@ -113,7 +113,7 @@ fn pool(network: &Network, gateway: &NatGateway) -> PortPool {
         preallocated: false,
         echoes: false,
         tcp_idle_secs: u16::try_from(gateway.idle_timeout.as_secs()).unwrap_or(u16::MAX),
-        told: Told::WhoGoesOn,
+        idle_reset: IdleReset::OnNextPacket,
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use crate::dataplane::{Balanced, PoolId, PortPool, Ports, Told};
+use crate::dataplane::{Balanced, IdleReset, PoolId, PortPool, Ports};
 use crate::model::{
     Backend, BackendPool, BalancedPorts, FrontendRule, LoadBalancer, Network, NicIx, OutboundRule, TransportProtocol,
 };
@@ -97,7 +97,7 @@ fn give(
         tcp_idle_secs: source
             .rule
             .map_or(IDLE_SECS, |rule| u16::try_from(rule.idle_timeout.as_secs()).unwrap_or(u16::MAX)),
-        told: if source.rule.is_some_and(|rule| rule.resets) { Told::BothEnds } else { Told::Nobody },
+        idle_reset: if source.rule.is_some_and(|rule| rule.resets) { IdleReset::BothEnds } else { IdleReset::None },
     });
 }
 

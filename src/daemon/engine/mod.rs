@@ -337,7 +337,7 @@ impl Engine {
     pub fn balanced_flows(&self) -> FlowCounts {
         let mut counts = FlowCounts::new(&self.published.load().compiled.snapshot);
         self.look_at_mappings(|held| {
-            if held.pinned {
+            if held.balanced {
                 counts.count(&held.mapped, held.protocol);
             }
         });

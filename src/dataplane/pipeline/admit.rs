@@ -1,4 +1,4 @@
-//! Whether a NIC lets a packet pass in one direction: its flow's record says so, else the rules.
+//! Whether a NIC lets a packet pass in one direction: by the flow's record, else by the rules.
 
 use crate::dataplane::state::flow::key::FlowKey;
 use crate::dataplane::{
@@ -13,9 +13,9 @@ use super::{Leg, Subject};
 pub(super) enum Admitted {
     /// By its flow's record (NSG-20).
     Record,
-    /// By the user's own rules: one at least, and no default rule; or by an admin rule that has the last word (PEER-22).
+    /// By the user's own rules: at least one, and no default rule; or by an admin rule that decides alone (PEER-22).
     CustomRules(Deciders),
-    /// By a default rule, by no rule, or because rules do not concern it.
+    /// By a default rule, by no rule, or because rules do not apply to it.
     ByDefault(Deciders),
 }
 
@@ -24,12 +24,13 @@ impl Admitted {
         matches!(self, Self::Record)
     }
 
-    /// Good enough for a link without `allowVirtualNetworkAccess`, which asks when a flow is admitted (PEER-22).
+    /// Whether this satisfies a link without `allowVirtualNetworkAccess`, which applies when a flow is admitted
+    /// (PEER-22).
     pub(super) const fn is_explicit(self) -> bool {
         matches!(self, Self::Record | Self::CustomRules(_))
     }
 
-    /// The rules that a new record names; none if it needs none.
+    /// The rules that a new record names; None if a record exists.
     pub(super) const fn deciders(self) -> Option<Deciders> {
         match self {
             Self::Record => None,
@@ -50,8 +51,8 @@ impl Leg<'_> {
         self.admit_key(&FlowKey::new(nic, direction, subject.flow()), nic, direction, subject, observer)
     }
 
-    /// The same for one who knows by what the flow's record is found.
-    #[expect(clippy::inline_always, reason = "what it answers then needs no place in memory")]
+    /// The same, for a caller that already has the flow record's key.
+    #[expect(clippy::inline_always, reason = "the result then stays in registers")]
     #[inline(always)]
     pub(super) fn admit_key<O: Observer>(
         &self,
@@ -70,7 +71,7 @@ impl Leg<'_> {
         self.judge(follow, nic, direction, subject, observer)
     }
 
-    /// What becomes of a packet that no record lets pass.
+    /// Decides on a packet that no record lets pass.
     #[inline(never)]
     fn judge<O: Observer>(
         &self,
@@ -97,7 +98,7 @@ impl Leg<'_> {
         }
     }
 
-    /// A packet that follows no record.
+    /// A packet without a record: the first of a flow.
     #[inline]
     fn first<O: Observer>(
         self,
@@ -120,9 +121,9 @@ impl Leg<'_> {
         })
     }
 
-    /// Judges a flow anew, as its first packet would be now, by the NSGs that flush: what the others said when it began
-    /// still holds (NSG-22, NSG-23). A refused flow is kept as such: forgotten, the answers of its other end would begin it
-    /// again.
+    /// Evaluates a flow again, as its first packet would be evaluated now, by the NSGs with `flushConnection` only.
+    /// What the other NSGs decided when it began still holds (NSG-22, NSG-23). A refused flow keeps its record: without
+    /// it, answers from the other end would start the flow again.
     #[cold]
     fn review<O: Observer>(
         self,

@@ -1,15 +1,15 @@
-//! Through a load balancer: which backend takes a packet to a frontend, and whose name its answer has.
+//! Through a load balancer: which backend gets a packet to a frontend, and which frontend an answer comes from.
 //!
 //! One idea: a flow's first packet is mapped like any other translation, from the frontend's address and port to a
-//! backend's, and the mapping is all that later packets ask. An answer is translated back only where it goes straight to
-//! whom it is for: one that a route takes elsewhere is left as it is (LB-46).
+//! backend's, and later packets only look up that mapping. An answer is translated back only where it goes straight to
+//! the client. One that a route takes elsewhere stays as it is (LB-46).
 
 use std::net::IpAddr;
 
 use crate::dataplane::tables::balancer::sorted;
 use crate::dataplane::{
-    Asking, BalancingRule, DropReason, Frontend, FrontendId, Mapped, Member, NicId, Observer, Owner, PacketEnd, Pin,
-    PortId, Said, Step, Takes, Translation,
+    BalancedFlow, BalancingRule, DropReason, Frontend, FrontendId, Mapped, MappingLookup, Member, NicId, Observer,
+    Owner, PacketEnd, PortId, Step, Takes, TcpSegment, Translation,
 };
 use crate::wire::{Packet, Protocol, QuotedEnd, Tuple};
 
@@ -17,27 +17,27 @@ use super::admit::Admitted;
 use super::route::Hop;
 use super::{Leg, Subject};
 
-/// What a packet becomes on its way, and where it goes.
+/// How a packet is rewritten, and where it goes.
 #[derive(Clone, Copy)]
 pub(super) struct Rewrite {
     hop: Hop,
     end: PacketEnd,
-    /// None where it stays as it is (LB-20).
+    /// None if it stays as it is (LB-20).
     to: Option<(IpAddr, u16)>,
 }
 
-/// What becomes of a packet to a frontend.
+/// The decision on a packet to a frontend.
 #[derive(Clone, Copy)]
 pub(super) enum Balancing {
     Pass(Rewrite),
-    /// It belongs to a flow that has ended, and its sender is told (LB-25).
+    /// Its flow has ended, and its sender gets a reset (LB-25).
     Reset,
 }
 
-/// Whose a flow is.
+/// The backend of a flow.
 enum Taken {
     By(NicId, (IpAddr, u16)),
-    /// Nobody's any more: it was idle for too long.
+    /// None: the flow was idle for too long.
     Ended,
 }
 
@@ -75,13 +75,13 @@ impl Leg<'_> {
             let port = rule.takes.backend_port(flow.dst_port);
             if rule.floating { (flow.dst, flow.dst_port) } else { (member.address, port) }
         };
-        let (nic, to) = match self.taken(&flow.mirrored(), (rule, flow), (subject, Said::by(packet)), fits, to)? {
+        let (nic, to) = match self.taken(&flow.mirrored(), (rule, flow), (subject, TcpSegment::of(packet)), fits, to)? {
             Taken::By(nic, to) => (nic, to),
             Taken::Ended if rule.resets => return Ok(Balancing::Reset),
             Taken::Ended => return Err(DropReason::NoMapping),
         };
         observer.step(Step::Balance { frontend: id, rule: index, backend: nic });
-        // Its guest would not know what to do with a packet from itself (LB-40).
+        // A guest cannot answer a packet from itself (LB-40).
         if nic == sender {
             return Err(DropReason::Hairpin);
         }
@@ -89,13 +89,13 @@ impl Leg<'_> {
         Ok(Balancing::Pass(Rewrite { hop: Hop::Endpoint(nic), end: PacketEnd::Destination, to }))
     }
 
-    /// Whether a flow stays with the backend that it is mapped to, whose number nobody may have now.
+    /// Whether a flow stays with the backend that it is mapped to. The mapping's NIC number may no longer exist.
     pub(super) fn fits(self, frontend: &Frontend, rule: &BalancingRule, protocol: Protocol, mapped: &Mapped) -> bool {
         let nic = self.snapshot.nics.get(mapped.nic.0 as usize);
         nic.is_some_and(|nic| nic.vnet == frontend.vnet) && rule.keeps(protocol, mapped.nic)
     }
 
-    /// On to the backend, or back.
+    /// Sends the packet on to the backend, or the reset back.
     pub(super) fn to_backend<O: Observer>(
         self,
         sent: (NicId, Admitted),
@@ -109,7 +109,7 @@ impl Leg<'_> {
         }
     }
 
-    /// The appliance of a packet that a route leads to a frontend, and that stays as it is (LB-32).
+    /// The appliance behind a frontend that is a route's next hop; the packet stays as it is (LB-32).
     #[inline(never)]
     pub(super) fn through<O: Observer>(
         self,
@@ -124,8 +124,8 @@ impl Leg<'_> {
             let ends = sorted(flow);
             let member = |nic| rule.members.iter().any(|member| member.nic == nic);
             let fits = |mapped: &Mapped| member(mapped.nic) && rule.keeps(flow.protocol, mapped.nic);
-            let said = Said { signal: subject.passing.signal, expects: None };
-            match self.taken(&ends, (rule, flow), (subject, said), fits, |_| (ends.src, ends.src_port))? {
+            let segment = TcpSegment { signal: subject.passing.signal, expects: None };
+            match self.taken(&ends, (rule, flow), (subject, segment), fits, |_| (ends.src, ends.src_port))? {
                 Taken::By(nic, _) => nic,
                 Taken::Ended => return Err(DropReason::NoMapping),
             }
@@ -136,67 +136,72 @@ impl Leg<'_> {
         Ok(nic)
     }
 
-    /// Who has a flow, as its mapping says, or else gets it now; and what stands for it there. `outside` is the flow as
-    /// the frontend's side sends it.
+    /// The backend of a flow by its mapping, or else one chosen now, and the address and port that it has there.
+    /// `outside` is the flow as the frontend's side sends it.
     fn taken(
         self,
         outside: &Tuple,
         (rule, flow): (&BalancingRule, &Tuple),
-        (subject, said): (&Subject<'_>, Said),
+        (subject, segment): (&Subject<'_>, TcpSegment),
         fits: impl Fn(&Mapped) -> bool,
         to: impl Fn(Member) -> (IpAddr, u16),
     ) -> Result<Taken, DropReason> {
         let mappings = &self.flows.mappings;
-        let asking = mappings.asking_outside(outside, said, self.now);
-        if let Some(mapped) = asking.and_then(|asking| mappings.pinned(&asking, fits)) {
+        let lookup = mappings.lookup_outside(outside, segment, self.now);
+        if let Some(mapped) = lookup.and_then(|lookup| mappings.balanced(&lookup, fits)) {
             return Ok(Taken::By(mapped.nic, mapped.private));
         }
-        // A rule for all ports takes up what comes (LB-25).
+        // A rule for all ports also takes flows in the middle (LB-25).
         if rule.takes != Takes::All && subject.is_mid_stream() {
             return Ok(Taken::Ended);
         }
         let member = rule.choose(flow).ok_or(DropReason::NoHealthyBackend)?;
         let private = to(member);
-        // An error about a flow that nobody knows begins none.
+        // An ICMP error about an unknown flow creates no mapping.
         if subject.starts_flow() {
-            let (idle_secs, told) = (rule.idle_secs, rule.resets && rule.takes != Takes::All);
-            let pin = Pin { nic: member.nic, outside, private, idle_secs, told, said, now: self.now };
-            mappings.pin(&pin).map_err(|_| DropReason::FlowLimit)?;
+            let (idle_secs, resets) = (rule.idle_secs, rule.resets && rule.takes != Takes::All);
+            let mapping = BalancedFlow { nic: member.nic, outside, private, idle_secs, resets, segment, now: self.now };
+            mappings.map_balanced(&mapping).map_err(|_| DropReason::FlowLimit)?;
         }
         Ok(Taken::By(member.nic, private))
     }
 
-    /// Whether a packet may answer somebody who knows its sender as a frontend.
+    /// Whether a packet may be a backend's answer on behalf of a frontend.
     #[inline]
     pub(super) fn may_answer(self, sender: NicId, hop: Hop) -> bool {
         matches!(hop, Hop::Endpoint(_)) && self.may_answer_far(sender)
     }
 
-    /// The same for one that a gateway takes on.
+    /// The same for a packet that goes into a gateway.
     #[inline]
     pub(super) fn may_answer_far(self, sender: NicId) -> bool {
-        !self.snapshot.frontends.is_empty() && self.flows.mappings.has_pins(sender)
+        !self.snapshot.frontends.is_empty() && self.flows.mappings.has_balanced(sender)
     }
 
-    /// The frontend that a backend's packet answers for.
+    /// The frontend for which a backend's packet answers.
     #[inline(never)]
     pub(super) fn answer(self, sender: NicId, hop: Hop, subject: &Subject<'_>, packet: &Packet<'_>) -> Option<Rewrite> {
-        let asking = self.flows.mappings.asking_inside(sender, subject.flow(), Said::by(packet), self.now)?;
-        let mapped = self.answered(sender, &asking, None)?;
+        let lookup = self.flows.mappings.lookup_inside(sender, subject.flow(), TcpSegment::of(packet), self.now)?;
+        let mapped = self.answered(sender, &lookup, None)?;
         let whole = packet.fragment().is_none();
         whole.then(|| Rewrite::of_source(hop, mapped.public))
     }
 
-    /// The mapping that a backend's packet goes back by; `known` is a frontend, as the tables have said.
-    pub(super) fn answered(self, sender: NicId, asking: &Asking<'_>, known: Option<(IpAddr, u16)>) -> Option<Mapped> {
+    /// The mapping of a backend's answer. `known` is a public side that the tables already confirmed as a frontend.
+    pub(super) fn answered(
+        self,
+        sender: NicId,
+        lookup: &MappingLookup<'_>,
+        known: Option<(IpAddr, u16)>,
+    ) -> Option<Mapped> {
         let owners = &self.snapshot.vnet(self.snapshot.nic(sender).vnet).owners;
         let is_frontend = |mapped: &Mapped| {
             mapped.public != mapped.private && matches!(owners.lookup(mapped.public.0), Some(Owner::Frontend(_)))
         };
-        self.flows.mappings.answered(sender, asking, |mapped| known == Some(mapped.public) || is_frontend(mapped))
+        self.flows.mappings.answered(sender, lookup, |mapped| known == Some(mapped.public) || is_frontend(mapped))
     }
 
-    /// Writes what was decided, and goes on with what the packet is then.
+    /// Rewrites the packet, and goes on to the receiver with the new one.
     #[inline(never)]
     pub(super) fn pass<O: Observer>(
         self,
@@ -210,7 +215,7 @@ impl Leg<'_> {
         let receiver = rewrite.hop.nic();
         let vnet = self.snapshot.nic(receiver).vnet;
         let stays = rewrite.end == PacketEnd::Source || rewrite.to.is_none();
-        // A mapping outlives a change of who has its backend's address.
+        // A mapping may outlive its backend's address: another NIC may own it now.
         if !stays && self.snapshot.vnet(vnet).owners.lookup(packet.dst()) != Some(Owner::Nic(receiver)) {
             return Err(DropReason::NoEndpoint);
         }
@@ -220,12 +225,12 @@ impl Leg<'_> {
 }
 
 impl Rewrite {
-    /// Another source for an answer.
+    /// An answer: its source becomes the frontend.
     const fn of_source(hop: Hop, to: (IpAddr, u16)) -> Self {
         Self { hop, end: PacketEnd::Source, to: Some(to) }
     }
 
-    /// What a packet is then.
+    /// The packet's tuple after the rewrite.
     pub(super) fn rewritten(&self, tuple: &Tuple) -> Tuple {
         match (self.to, self.end) {
             (None, _) => *tuple,
@@ -236,7 +241,7 @@ impl Rewrite {
         }
     }
 
-    /// Says what was decided.
+    /// Reports the translation.
     pub(super) fn tell<O: Observer>(&self, tuple: &Tuple, observer: &mut O) {
         let Some(to) = self.to else { return };
         observer.step(Step::Translate(match self.end {
@@ -245,7 +250,7 @@ impl Rewrite {
         }));
     }
 
-    /// Does it.
+    /// Rewrites the packet.
     pub(super) fn apply(&self, packet: &mut Packet<'_>) {
         let Some((address, port)) = self.to else { return };
         let has_ports = has_ports(packet.tuple());
@@ -269,7 +274,7 @@ impl Rewrite {
         }
     }
 
-    /// Both.
+    /// Reports the translation and rewrites the packet.
     pub(super) fn write<O: Observer>(&self, packet: &mut Packet<'_>, observer: &mut O) {
         self.tell(packet.tuple(), observer);
         self.apply(packet);

@@ -1,4 +1,4 @@
-//! What the fabric refuses whatever rules and routes say: addresses, protocols, foreign sources, sizes.
+//! What the fabric drops before any rule or route: bad addresses, protocols, foreign sources, sizes.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -12,7 +12,7 @@ const HOST_PORT: u16 = 65330;
 const DHCP_CLIENT: u16 = 68;
 const DHCP_SERVER: u16 = 67;
 
-/// Unicast only, and nothing that belongs to one link only (FAB-07, FAB-16).
+/// Unicast only, and no link-local addresses (FAB-07, FAB-16).
 #[inline]
 pub(super) fn addresses(packet: &Packet<'_>) -> Result<(), DropReason> {
     let Tuple { src, dst, .. } = packet.tuple();
@@ -25,8 +25,8 @@ pub(super) fn addresses(packet: &Packet<'_>) -> Result<(), DropReason> {
     Ok(())
 }
 
-/// What a guest's kernel says on its link by itself: who is there, who routes, which groups it listens to (RFC 4861, 2710,
-/// 3810).
+/// What a guest's kernel sends on its link by itself: neighbour discovery, router solicitation, multicast listener
+/// reports (RFC 4861, 2710, 3810).
 #[cold]
 fn is_control(packet: &Packet<'_>) -> bool {
     const LISTENERS: RangeInclusive<u8> = 130..=132;
@@ -36,7 +36,7 @@ fn is_control(packet: &Packet<'_>) -> bool {
     kind.is_some_and(|kind| LISTENERS.contains(&kind) || NEIGHBOURS.contains(&kind) || kind == LISTENERS_V2)
 }
 
-/// Whether a gateway speaks at a link-local address of its own with a device at the end of a tunnel (BGP-05).
+/// Whether a gateway talks at its own link-local address with a device at the end of a tunnel (BGP-05).
 #[cold]
 pub(super) fn is_gateways(snapshot: &Snapshot, ingress: PortId, tuple: &Tuple) -> bool {
     let (own, gateway) = match snapshot.ports.get(ingress.0 as usize) {
@@ -49,7 +49,7 @@ pub(super) fn is_gateways(snapshot: &Snapshot, ingress: PortId, tuple: &Tuple) -
         && snapshot.vnet(vnet).owners.lookup(own) == Some(Owner::Nic(gateway))
 }
 
-/// What Azure carries (FAB-06..08).
+/// The protocols that Azure carries (FAB-06..08).
 #[inline]
 pub(super) fn protocol(packet: &Packet<'_>) -> Result<(), DropReason> {
     let carried = match packet.protocol() {
@@ -62,14 +62,14 @@ pub(super) fn protocol(packet: &Packet<'_>) -> Result<(), DropReason> {
     if carried { Ok(()) } else { Err(DropReason::BlockedProtocol) }
 }
 
-/// Who sends, if it may send from this address (NIC-02, NIC-04, FAB-12).
+/// The sending NIC, if it may send from this address (NIC-02, NIC-04, FAB-12).
 #[inline]
 pub(super) fn source(snapshot: &Snapshot, ingress: PortId, src: &IpAddr) -> Result<NicId, DropReason> {
     let is_platform = *src == PLATFORM;
-    // A device may be read before the tables know it, and after they have forgotten it.
+    // A device may be read before the tables contain it, and after they no longer do.
     let sender = match *snapshot.ports.get(ingress.0 as usize).unwrap_or(&Ingress::Vacant) {
         Ingress::Vacant => return Err(DropReason::NodeDown),
-        // Whoever asks for them has told them apart.
+        // The caller has handled these ports already.
         Ingress::Internet | Ingress::Tunnel { .. } | Ingress::Platform { .. } => return Err(DropReason::SpoofedSource),
         Ingress::Nic(nic) => {
             let interface = snapshot.nic(nic);
@@ -89,7 +89,7 @@ pub(super) fn source(snapshot: &Snapshot, ingress: PortId, src: &IpAddr) -> Resu
     sender.filter(|_| !is_platform).ok_or(DropReason::SpoofedSource)
 }
 
-/// What the receiving device takes; a super-packet counts by its segments (FAB-11).
+/// The receiving device's MTU; a super-packet counts by its segments (FAB-11).
 #[inline]
 pub(super) fn size(packet: &Packet<'_>, receiver: &Nic) -> Result<(), DropReason> {
     if packet.largest_segment() > usize::from(receiver.mtu) { Err(DropReason::TooBig) } else { Ok(()) }

@@ -1,14 +1,14 @@
-//! Over the edge of the fabric: source translation of what leaves, destination translation of what comes in.
+//! Over the edge of the fabric: source translation of what leaves, destination translation of what enters.
 //!
-//! One idea: filters and records know private addresses only (NSG-05), so a packet is translated behind the last of them
-//! on its way out, and before the first on its way in. A packet for a public address of this network leaves, too, and
-//! comes in again (PIP-05). The packet is written last: until it is decided what stands for a flow, nothing has changed.
+//! One idea: filters and records know private addresses only (NSG-05). So a packet is translated after the last of them
+//! on its way out, and before the first of them on its way in. A packet for a public address of this network leaves
+//! too, and enters again (PIP-05). The packet is written last: until the translation is decided, nothing has changed.
 
 use std::net::IpAddr;
 
 use crate::dataplane::{
-    Asking, Direction, DropReason, Edge, FrontendId, Mapped, NicId, Observer, Outbound, Owner, PoolId, PortId,
-    PublicOwner, Said, Step, Told, Translation,
+    Direction, DropReason, Edge, FrontendId, IdleReset, Mapped, MappingLookup, NicId, Observer, Outbound, Owner,
+    PoolId, PortId, PublicOwner, Step, TcpSegment, Translation,
 };
 use crate::wire::{Packet, Protocol, QuotedEnd, Transport, Tuple};
 
@@ -16,28 +16,28 @@ use super::admit::Admitted;
 use super::balance::Balancing;
 use super::{Leg, Subject, check, packet_view};
 
-/// How a packet comes in.
+/// How a packet enters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Arrival {
-    /// Nobody has opened the way: an NSG must (PIP-04, LB-43).
+    /// Closed by default: an NSG must allow it (PIP-04, LB-43).
     pub(super) closed: bool,
-    /// For an address that its receiver has beside its own (LB-20).
+    /// For an address that its receiver has besides its own (LB-20).
     pub(super) floating: bool,
 }
 
-/// What stands for the source of a packet that leaves.
+/// The outbound translation of a packet that leaves.
 #[derive(Clone, Copy)]
 pub(super) enum Departure {
-    /// One address for another (PIP-01).
+    /// The instance's own public address, port unchanged (PIP-01).
     Instance { public: IpAddr },
-    /// A port of a shared address.
+    /// A port of a shared public address.
     Mapped { public: (IpAddr, u16) },
-    /// Nothing: its mapping has ended, and its sender is told (NAT-04).
+    /// None: its mapping has expired, and its sender gets a reset (NAT-04).
     Reset,
 }
 
 impl Leg<'_> {
-    /// Decides what stands for the sender, and makes its record: whatever becomes of it in the Internet, it has left.
+    /// Decides the sender's translation and creates its record. The packet has left, even if the Internet drops it.
     #[inline(never)]
     pub(super) fn depart<O: Observer>(
         self,
@@ -61,7 +61,7 @@ impl Leg<'_> {
         Ok(departure)
     }
 
-    /// Writes what was decided, and brings the packet to the Internet or back in.
+    /// Rewrites the packet, and delivers it to the Internet or back into this network.
     #[inline(never)]
     pub(super) fn leave<O: Observer>(
         self,
@@ -77,7 +77,7 @@ impl Leg<'_> {
             Departure::Mapped { public: (public, port) } => (public, Some(port)),
             Departure::Reset => return self.reset(sender, packet, observer),
         };
-        // An error comes from the end of the flow that it quotes, or from somebody on its way.
+        // An error comes from an end of the flow that it quotes, or from a router between the ends.
         if quotes(packet, |quoted| quoted.dst == private) {
             packet.set_quoted(QuotedEnd::Dst, public, port);
         }
@@ -92,7 +92,7 @@ impl Leg<'_> {
         Ok(self.snapshot.nic(edge.internet).port)
     }
 
-    /// Tells a packet's sender that its flow has ended.
+    /// Answers a packet with a reset: its flow has ended.
     #[inline(never)]
     pub(super) fn reset<O: Observer>(
         self,
@@ -105,7 +105,7 @@ impl Leg<'_> {
         answered.then_some(self.snapshot.nic(sender).port).ok_or(DropReason::NoMapping)
     }
 
-    /// What comes from the Internet.
+    /// A packet from the Internet.
     #[inline(never)]
     pub(super) fn forward_in<O: Observer>(
         self,
@@ -181,23 +181,23 @@ impl Leg<'_> {
         packet: &Packet<'_>,
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
-        // The Internet keeps no fragments: the ports of a first one wait with those that its receiver sends.
+        // Fragments from the Internet are kept with those that their receiver sends: the Internet's NIC has no state.
         let of_first = packet_view::tuple_of_first(packet, receiver, &self.flows.fragments, self.now)?;
         let subject = Subject::of(packet, of_first.as_ref(), self.now);
-        // A mapping outlives a change of who has its sender's address.
+        // A mapping may outlive its sender's address: another NIC may own it now.
         if !floating && !self.has(receiver, subject.tuple.dst) {
             return Err(DropReason::NoEndpoint);
         }
         self.take_in(receiver, closed, &subject, packet, observer)
     }
 
-    /// Whether an address is a NIC's own. A mapping may name a NIC whose number nobody has now.
+    /// Whether an address is a NIC's own. A mapping may name a NIC number that no longer exists.
     pub(super) fn has(self, id: NicId, address: IpAddr) -> bool {
         let nic = self.snapshot.nics.get(id.0 as usize);
         nic.is_some_and(|nic| self.snapshot.vnet(nic.vnet).owners.lookup(address) == Some(Owner::Nic(id)))
     }
 
-    /// What a packet over the edge meets at its receiver's.
+    /// The receiver's side of a packet that enters over the edge.
     pub(super) fn take_in<O: Observer>(
         self,
         receiver: NicId,
@@ -222,8 +222,8 @@ impl Leg<'_> {
         Ok(nic.port)
     }
 
-    /// SNAT-01: a flow that goes on keeps what stands for it (NAT-05); a new one asks the NAT gateway, then the instance's
-    /// own public address, then load balancers, then default outbound access.
+    /// SNAT-01: a known flow keeps its translation (NAT-05). A new one takes the NAT gateway, else the instance's own
+    /// public address, else a load balancer, else default outbound access.
     fn source_nat(
         self,
         edge: &Edge,
@@ -232,16 +232,16 @@ impl Leg<'_> {
         packet: &Packet<'_>,
     ) -> Result<Departure, DropReason> {
         let src = subject.tuple.src;
-        // For a source that is not the sender's own, nothing stands (UDR-18).
+        // There is no translation for a source that is not the sender's own (UDR-18).
         if !self.has(sender, src) {
             let floats = self.snapshot.floats(sender, src);
             return floats.then_some(Departure::Instance { public: src }).ok_or(DropReason::NoOutbound);
         }
         let egress = edge.egress(sender);
-        let said = Said::by(packet);
+        let segment = TcpSegment::of(packet);
         let is_whole = packet.fragment().is_none();
-        let asking = self.flows.mappings.asking_inside(sender, subject.flow(), said, self.now);
-        if let Some(mapped) = asking.filter(|_| is_whole).and_then(|asking| self.stood_for(edge, sender, &asking, None))
+        let lookup = self.flows.mappings.lookup_inside(sender, subject.flow(), segment, self.now);
+        if let Some(mapped) = lookup.filter(|_| is_whole).and_then(|lookup| self.stood_for(edge, sender, &lookup, None))
         {
             return Ok(Departure::Mapped { public: mapped.public });
         }
@@ -252,23 +252,23 @@ impl Leg<'_> {
             return Ok(instance);
         }
         let balanced = egress.balanced.iter().find_map(|balanced| balanced.pool(subject.tuple));
-        // Neither is for IPv6: both have IPv4 addresses only (NAT-02, SNAT-02).
+        // Neither serves IPv6: both have IPv4 addresses only (NAT-02, SNAT-02).
         let is_ipv4 = |_: &PoolId| src.is_ipv4();
         let shared = balanced.or(egress.default_outbound.filter(is_ipv4));
         match (egress.nat_gateway.filter(is_ipv4), instance, shared) {
-            (Some(pool), _, _) | (None, None, Some(pool)) => self.map(edge, pool, (sender, said), subject, is_whole),
+            (Some(pool), _, _) | (None, None, Some(pool)) => self.map(edge, pool, (sender, segment), subject, is_whole),
             (None, Some(instance), _) => Ok(instance),
             (None, None, None) => Err(DropReason::NoOutbound),
         }
     }
 
-    /// What stands for a flow that goes on: the frontend that it answers for, or a port that it has (NAT-05). `known` is an
-    /// address of this network's, as the tables have said.
+    /// The translation of a known flow: the frontend that it answers for, or its mapped port (NAT-05). `known` is a
+    /// public address that the tables already confirmed as this network's.
     pub(super) fn stood_for(
         self,
         edge: &Edge,
         sender: NicId,
-        asking: &Asking<'_>,
+        lookup: &MappingLookup<'_>,
         known: Option<IpAddr>,
     ) -> Option<Mapped> {
         let mappings = &self.flows.mappings;
@@ -278,17 +278,17 @@ impl Leg<'_> {
             known == Some(mapped.public.0)
                 || matches!(owner(mapped), Some(PublicOwner::Pool(_) | PublicOwner::Frontend(_)))
         };
-        let has_pins = mappings.has_pins(sender);
-        let answered = has_pins.then(|| mappings.answered(sender, asking, is_frontend)).flatten();
-        answered.or_else(|| mappings.leave(sender, asking, is_ours))
+        let has_balanced = mappings.has_balanced(sender);
+        let answered = has_balanced.then(|| mappings.answered(sender, lookup, is_frontend)).flatten();
+        answered.or_else(|| mappings.leave(sender, lookup, is_ours))
     }
 
-    /// A port for a new flow: TCP and UDP only, no fragments (NAT-02, SNAT-08).
+    /// Allocates a port for a new flow: TCP and UDP only, no fragments (NAT-02, SNAT-08).
     fn map(
         self,
         edge: &Edge,
         pool: PoolId,
-        (sender, said): (NicId, Said),
+        (sender, segment): (NicId, TcpSegment),
         subject: &Subject<'_>,
         is_whole: bool,
     ) -> Result<Departure, DropReason> {
@@ -297,16 +297,16 @@ impl Leg<'_> {
         if !is_whole || !subject.starts_flow() {
             return Err(DropReason::NotTranslatable);
         }
-        if pool.told != Told::Nobody && flow.protocol == Protocol::TCP && !said.signal.opens() {
+        if pool.idle_reset != IdleReset::None && flow.protocol == Protocol::TCP && !segment.signal.opens() {
             return Ok(Departure::Reset);
         }
-        let outbound = Outbound { nic: sender, flow, pool, said, now: self.now };
+        let outbound = Outbound { nic: sender, flow, pool, segment, now: self.now };
         let opened = self.flows.mappings.open(&outbound).ok_or(DropReason::NotTranslatable)?;
         let mapped = opened.map_err(|_| DropReason::SnatExhausted)?;
         Ok(Departure::Mapped { public: mapped.public })
     }
 
-    /// Whose flow a packet from the Internet belongs to; of an error, the flow that it is about.
+    /// The mapping of a packet from the Internet; of an ICMP error, the mapping of the flow that it is about.
     fn mapped(self, packet: &Packet<'_>) -> Option<Mapped> {
         if packet.fragment().is_some() {
             return None;
@@ -316,11 +316,11 @@ impl Leg<'_> {
             Transport::Ports { .. } | Transport::Echo { .. } | Transport::Other => packet.tuple().mirrored(),
         };
         let mappings = &self.flows.mappings;
-        mappings.enter(&mappings.asking_outside(&flow, Said::by(packet), self.now)?)
+        mappings.enter(&mappings.lookup_outside(&flow, TcpSegment::of(packet), self.now)?)
     }
 }
 
-/// Whether it is an ICMP error about such a packet.
+/// Whether this is an ICMP error about such a packet.
 fn quotes(packet: &Packet<'_>, such: impl Fn(&Tuple) -> bool) -> bool {
     matches!(packet.protocol(), Protocol::ICMP | Protocol::ICMPV6)
         && matches!(packet.transport(), Transport::IcmpError { quoted: Some(quoted) } if such(&quoted))

@@ -1,8 +1,8 @@
 //! Through virtual network gateways: from a NIC into a tunnel, out of a tunnel to a NIC, and from tunnel to tunnel.
 //!
-//! One idea: a gateway is a router in the way of one leg. It counts a hop (FAB-05), goes by its subnet's routes, and where
-//! those lead to itself by its own. What is for itself, or too old to go on, its own kernel gets and answers. Hops are
-//! counted when all is decided: until then the packet is as it came.
+//! One idea: a gateway is a router within one leg. It counts a hop (FAB-05) and uses its subnet's routes; where those
+//! lead to itself, it uses its own. Packets to the gateway itself, or without hops left, go to its own kernel, which
+//! answers. Hops are counted when all is decided: until then the packet stays as it came.
 
 use crate::dataplane::{
     Deciders, Direction, DropReason, FrontendId, Gateway, GatewayId, NextHop, NicId, Observer, Owner, PortId, Step,
@@ -11,27 +11,28 @@ use crate::wire::Packet;
 
 use super::admit::Admitted;
 use super::balance::{Balancing, Rewrite};
-use super::route::{Hop, Way};
+use super::route::{Hop, ResolvedHop};
 use super::tunnel_nat::Renamed;
 use super::{Leg, Passage, Subject, check, packet_view};
 
-/// Gateways that a packet passes in one leg. Between virtual networks that are chained by tunnels each is one; more than
-/// these are going round.
+/// Most gateways that a packet passes in one leg. Of virtual networks chained by tunnels each has one; with more than
+/// these the packet is in a loop.
 const GATEWAYS_MAX: usize = 16;
 
-/// Through how many gateways a packet has gone, and where to.
+/// How many gateways a packet has passed, and where it goes.
 #[derive(Clone, Copy)]
 pub(super) struct Passed {
     port: PortId,
     hops: u8,
-    /// Of one for a load balancer's frontend (LB-41).
+    /// The rewrite of a packet to a load balancer's frontend (LB-41).
     rewrite: Option<Rewrite>,
-    /// Of one that is known by other names beyond a tunnel (VPN-15).
+    /// The translation of a tunnel with NAT rules (VPN-15).
     renamed: Option<Renamed>,
 }
 
 impl Passed {
-    /// Writes down the hops, and where it goes; `answer`, if it goes by a frontend's name.
+    /// Writes the hops and translations into the packet, and returns its port. `answer` is the rewrite of a backend's
+    /// answer.
     pub(super) fn write(self, answer: Option<Rewrite>, packet: &mut Packet<'_>) -> PortId {
         for _ in 0..self.hops {
             packet.count_hop();
@@ -50,15 +51,15 @@ impl Passed {
 enum Onward {
     Tunnel(NicId),
     Gateway(GatewayId),
-    Within(Hop),
+    Nic(Hop),
     Frontend(FrontendId),
-    /// It is meant itself.
+    /// To the gateway itself.
     Here,
 }
 
 impl Leg<'_> {
-    /// What a route hands to a gateway. To one of a peer it crosses the peering, where a gateway has no rule that could
-    /// allow it (PEER-22).
+    /// A packet that a route leads to a gateway. To a peer's gateway it crosses the peering; a gateway has no rules
+    /// that could allow it explicitly (PEER-22).
     #[inline(never)]
     pub(super) fn go_through<O: Observer>(
         self,
@@ -75,7 +76,7 @@ impl Leg<'_> {
         self.pass_on(gateway, (sender, Some((sender, Direction::Outbound, admitted))), subjects, packet, observer)
     }
 
-    /// What comes out of a tunnel, or what an edge says itself.
+    /// A packet out of a tunnel, or one that an edge router sends itself.
     #[inline(never)]
     pub(super) fn come_out<O: Observer>(
         self,
@@ -101,7 +102,7 @@ impl Leg<'_> {
             return Ok(passed.write(None, packet));
         };
         let renamed = self.rename(tunnel, (&nat.near, &nat.far), &subject, packet, observer);
-        // Who refuses it has to be named.
+        // The step names the gateway that drops it.
         let renamed = renamed.inspect_err(|_| observer.step(Step::Gateway { nic: own.nic }))?;
         let of_first = of_first.map(|tuple| renamed.tuple(tuple));
         renamed.apply(packet);
@@ -110,7 +111,7 @@ impl Leg<'_> {
         Ok(passed.write(None, packet))
     }
 
-    /// The packet as its sender's NIC knows it, and as it goes by from there on.
+    /// Forwards from gateway to gateway. `subject` is the packet as its sender sees it, `named` as it is from there on.
     pub(super) fn pass_on<O: Observer>(
         self,
         first: GatewayId,
@@ -135,15 +136,15 @@ impl Leg<'_> {
             }
             match self.onward(gateway, subject, observer)? {
                 Onward::Gateway(next) => gateway = next,
-                // What it says to itself never comes by.
+                // A packet to itself never leaves its kernel.
                 Onward::Here => return Err(DropReason::GatewayUnavailable),
-                Onward::Within(hop) => {
+                Onward::Nic(hop) => {
                     let port = self.come_in((own, hop), sent, (subject, subject), packet, observer)?;
                     return Ok(Passed { port, hops, rewrite: None, renamed: None });
                 }
                 Onward::Frontend(frontend) => {
                     let Balancing::Pass(rewrite) = self.balance(frontend, own, subject, packet, observer)? else {
-                        // Nobody is told over a gateway.
+                        // Over a gateway no reset is sent.
                         return Err(DropReason::NoMapping);
                     };
                     rewrite.tell(subject.tuple, observer);
@@ -165,7 +166,7 @@ impl Leg<'_> {
                         .transpose()?;
                     self.commit(sent.map(|sent| (sent, subject)), None, observer)?;
                     if sent.is_none() && from != own {
-                        // From tunnel to tunnel, as all that goes round between gateways and sites does.
+                        // From tunnel to tunnel: every loop between gateways and sites takes such a turn.
                         self.flows.loops.watch(from, packet, self.now);
                     }
                     observer.step(Step::Arrive { nic: tunnel });
@@ -187,7 +188,8 @@ impl Leg<'_> {
         route.is_some_and(|route| tunnels.next_hops[route.0 as usize] == NextHop::Nic(*nic))
     }
 
-    /// By the routes of its subnet; by its own where those lead to itself, or out to the Internet, which no gateway does.
+    /// Uses the routes of its subnet. It uses its own where those lead to itself, or to the Internet, where no gateway
+    /// forwards.
     fn onward<O: Observer>(
         self,
         gateway: GatewayId,
@@ -198,20 +200,21 @@ impl Leg<'_> {
         if !own.in_subnet {
             return by_own_table(own, subject);
         }
-        match self.lead(own.nic, subject.tuple, observer) {
-            Ok(Way::Within(hop)) => return Ok(Onward::Within(hop)),
-            Ok(Way::Through(frontend)) => {
-                return Ok(Onward::Within(Hop::Appliance(self.through(frontend, subject, observer)?)));
+        match self.resolve(own.nic, subject.tuple, observer) {
+            Ok(ResolvedHop::Nic(hop)) => return Ok(Onward::Nic(hop)),
+            Ok(ResolvedHop::Through(frontend)) => {
+                return Ok(Onward::Nic(Hop::Appliance(self.through(frontend, subject, observer)?)));
             }
-            Ok(Way::Frontend(frontend)) => return Ok(Onward::Frontend(frontend)),
-            Ok(Way::Gateway(_) | Way::Internet(_) | Way::Platform(_)) | Err(DropReason::NoInternet) => {}
+            Ok(ResolvedHop::Frontend(frontend)) => return Ok(Onward::Frontend(frontend)),
+            Ok(ResolvedHop::Gateway(_) | ResolvedHop::Internet(_) | ResolvedHop::Platform(_))
+            | Err(DropReason::NoInternet) => {}
             Err(reason) => return Err(reason),
         }
         by_own_table(own, subject)
     }
 
-    /// From a gateway to a NIC of its virtual network or a peer's, as its sender knows it and as that NIC does; what a gateway forwards asks for no
-    /// `allowForwardedTraffic` (PEER-25).
+    /// From a gateway to a NIC of its virtual network or a peer's. A packet that a gateway forwards needs
+    /// `allowForwardedTraffic` (PEER-25). `asked` is the packet as its sender sees it, `subject` as that NIC does.
     fn come_in<O: Observer>(
         self,
         (gateway, hop): (NicId, Hop),
@@ -238,7 +241,7 @@ impl Leg<'_> {
     }
 }
 
-/// Where a gateway's own table leads, whatever its subnet's says.
+/// Where a gateway's own table leads; its subnet's routes do not matter.
 fn by_own_table(own: &Gateway, subject: &Subject<'_>) -> Result<Onward, DropReason> {
     let route = own.tunnels.lpm.lookup(subject.tuple.dst).ok_or(DropReason::GatewayUnavailable)?;
     let mut hop = own.tunnels.next_hops[route.0 as usize];

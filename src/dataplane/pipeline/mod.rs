@@ -1,11 +1,33 @@
 //! One leg of a packet: from the NIC that sends it to the one NIC that receives it, in Azure's order.
 //!
-//! One idea: [`process`] reads aloud. Each stage is a function that answers or names the reason to drop; what one stage
-//! found is an argument of the next. A leg leaves records only when it is delivered (NSG-22); a record that it follows
-//! counts it at once, dropped later or not, as the host of a NIC in Azure does, which does not see what becomes of what it
-//! sends. The packet's bytes, its TTL included, are not touched (FAB-05, UDR-13), except where it passes the edge of the
-//! fabric. An appliance's guest starts the next leg;
-//! nothing marks a packet, so nothing here breaks a loop (FAB-14).
+//! One idea: [`process`] reads aloud. Each stage is a function that returns its result or the reason to drop, and the
+//! next stage takes that result as an argument.
+//!
+//! ```text
+//!  fast path (fast_path/)                        full walk (process)
+//!  flow known, no trace                          any other packet, and every packet under a trace
+//!  -------------------------------------------   ---------------------------------------------------
+//!  from memory                                   check     addresses, protocol, source
+//!  asked: sender's record, else admin rules,     admit     sender's record, else admin rules,
+//!         NIC NSG, subnet NSG                              NIC NSG, subnet NSG
+//!  from memory                                   route     next hop, then load balancer, gateway or edge
+//!  asked: port mapping; writes the packet        balance   backend, or the frontend of an answer
+//!                                                edge      source NAT out, destination NAT in
+//!  from memory                                   cross     the peering's links
+//!  asked: receiver's record, else admin rules,   admit     receiver's record, else admin rules,
+//!         subnet NSG, NIC NSG                              subnet NSG, NIC NSG
+//!  asked: MTU, then new records                  arrive    MTU, then new records
+//! ```
+//!
+//! The fast path calls the same functions for all that it asks. Fragments, protocols without ports, and flows through a
+//! gateway, the platform or a balanced next hop always take the full walk. `tests/dataplane/paths.rs` holds both to the
+//! same result.
+//!
+//! A leg creates records only when it is delivered (NSG-22). A record that a packet follows counts it at once, dropped
+//! later or not: in Azure the host of a NIC does not see what happens to a packet after it was sent. The packet's
+//! bytes, TTL included, stay as they are (FAB-05, UDR-13), except for translation at a load balancer, the edge or a
+//! tunnel, and hops counted by gateways. An appliance's guest starts the next leg; nothing marks a packet, so nothing
+//! here breaks a loop (FAB-14).
 
 mod admit;
 mod balance;
@@ -28,10 +50,10 @@ use super::{
 };
 use admit::Admitted;
 use packet_view::Subject;
-use route::{Hop, Way};
+use route::{Hop, ResolvedHop};
 
 pub use fast_path::Paths;
-pub use idle_reset::{End, part};
+pub use idle_reset::{End, reset_end};
 pub use nsg::judge;
 
 /// The mutable state that workers share.
@@ -51,7 +73,7 @@ impl Flows {
     }
 }
 
-/// Decides what becomes of a packet that came in on a port. One call is one leg: an appliance's guest starts the next.
+/// Decides one leg of a packet that came in on a port, by the full walk. An appliance's guest starts the next leg.
 #[inline]
 pub fn process<O: Observer>(
     snapshot: &Snapshot,
@@ -65,7 +87,7 @@ pub fn process<O: Observer>(
     verdict((Leg { snapshot, flows, now }).forward(ingress, packet, observer), observer)
 }
 
-/// Says what became of a leg.
+/// Reports the outcome of a leg, and turns it into a verdict.
 #[inline]
 fn verdict<O: Observer>(outcome: Result<PortId, DropReason>, observer: &mut O) -> Verdict {
     match outcome {
@@ -80,16 +102,16 @@ fn verdict<O: Observer>(outcome: Result<PortId, DropReason>, observer: &mut O) -
     }
 }
 
-/// A NIC that a packet passed, which way, and why.
+/// A NIC that let a packet pass, the direction, and why.
 type Passage = (NicId, Direction, Admitted);
 
-/// A passage that lacks a record and begins a flow.
+/// Only if the passage has no record yet and its packet starts a flow.
 #[inline]
 fn lacking<'a, 'p>(passage: Option<(Passage, &'a Subject<'p>)>) -> Option<(Passage, &'a Subject<'p>)> {
     passage.filter(|((_, _, admitted), subject)| !admitted.has_record() && subject.starts_flow())
 }
 
-/// What every stage may look at.
+/// What every stage may read.
 #[derive(Clone, Copy)]
 struct Leg<'a> {
     snapshot: &'a Snapshot,
@@ -128,20 +150,20 @@ impl<'a> Leg<'a> {
 
         let admitted_out = self.admit(sender, Direction::Outbound, &subject, observer)?;
         let hop = match self.route((sender, admitted_out), subject.tuple, observer)? {
-            Way::Within(hop) => hop,
-            Way::Platform(nic) => {
+            ResolvedHop::Nic(hop) => hop,
+            ResolvedHop::Platform(nic) => {
                 return self.reach_platform(nic, (sender, admitted_out), &subject, packet, observer);
             }
-            Way::Internet(edge) => {
+            ResolvedHop::Internet(edge) => {
                 let departure = self.depart(edge, (sender, admitted_out), &subject, packet, observer)?;
                 return self.leave(edge, sender, departure, packet, observer);
             }
-            Way::Frontend(frontend) => {
+            ResolvedHop::Frontend(frontend) => {
                 let balanced = self.balance(frontend, sender, &subject, packet, observer)?;
                 return self.to_backend((sender, admitted_out), balanced, packet, observer);
             }
-            Way::Through(frontend) => Hop::Appliance(self.through(frontend, &subject, observer)?),
-            Way::Gateway(gateway) => {
+            ResolvedHop::Through(frontend) => Hop::Appliance(self.through(frontend, &subject, observer)?),
+            ResolvedHop::Gateway(gateway) => {
                 let own = Hop::Endpoint(self.snapshot.gateway(gateway).nic);
                 let answer = self.may_answer_far(sender).then(|| self.answer(sender, own, &subject, packet)).flatten();
                 if let Some(answer) = answer {
@@ -165,8 +187,8 @@ impl<'a> Leg<'a> {
         self.meet(hop, (sender, admitted_out), (&subject, &subject), packet, observer)
     }
 
-    /// The far end of a leg: over the peering, through its filters, onto its device. The packet as its sender's NIC knows
-    /// it, and as the receiver's does.
+    /// The far end of a leg: across the peering, through the receiver's filters, to its device. `asked` is the packet
+    /// as the sender's NIC sees it, `subject` as the receiver's does.
     #[inline]
     fn meet<O: Observer>(
         self,
@@ -187,7 +209,7 @@ impl<'a> Leg<'a> {
         self.arrive_at((sender, admitted_out, asked), (receiver, admitted_in, subject), packet, observer)
     }
 
-    /// What is left once both NICs let a packet pass: whether it fits, and the records of a flow that begins.
+    /// The last stage, once both NICs let a packet pass: the size check, and the records of a flow that begins.
     #[inline]
     fn arrive_at<O: Observer>(
         self,
@@ -206,7 +228,7 @@ impl<'a> Leg<'a> {
         Ok(nic.port)
     }
 
-    /// Makes the records that the leg lacks: all or none.
+    /// Creates the records that the leg lacks: all or none.
     #[inline(never)]
     fn commit<O: Observer>(
         self,
@@ -228,7 +250,7 @@ impl<'a> Leg<'a> {
         Ok(())
     }
 
-    /// Room for one more record of a NIC.
+    /// Reserves room for one more record of a NIC.
     fn reserve<O: Observer>(self, nic: NicId, observer: &mut O) -> Result<Room<'a>, DropReason> {
         let terms = &self.snapshot.nic(nic).flows;
         let pushed_out = |record: &FlowRecord| {
@@ -247,7 +269,7 @@ impl<'a> Leg<'a> {
         })
     }
 
-    /// Makes one NIC's record.
+    /// Creates one NIC's record.
     fn begin<O: Observer>(
         self,
         room: Room<'_>,
@@ -262,7 +284,7 @@ impl<'a> Leg<'a> {
             if let Some(before) = before {
                 observer.flow(&FlowEvent::Ended(before));
             }
-            // One that another worker began a moment ago is its to tell.
+            // If another worker created it a moment ago, that worker reports it.
             let record = self.flows.records.find(nic, direction, subject.tuple, self.now);
             if let Some(begun) = record.filter(|record| record.begun == self.now) {
                 observer.flow(&FlowEvent::Begun(begun));

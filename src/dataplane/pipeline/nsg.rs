@@ -1,4 +1,4 @@
-//! What a NIC's rules say of a packet that starts a flow: admin rules, then its NSGs, in Azure's order.
+//! Evaluates a NIC's rules for a packet that starts a flow: admin rules, then its NSGs, in Azure's order.
 
 use crate::dataplane::platform::{DNS_PORT, LICENSING, LICENSING_PORT, METADATA, METADATA_PORT, PLATFORM};
 use crate::dataplane::{
@@ -9,7 +9,7 @@ use crate::wire::{Protocol, Tuple};
 
 use super::admit::Admitted;
 
-/// What a NIC's rules say of a packet that would start a flow there: neither routes nor the far end are asked (DIAG-05).
+/// Evaluates a NIC's rules for a packet that would start a flow. Neither routes nor the far end matter (DIAG-05).
 pub fn judge<O: Observer>(
     snapshot: &Snapshot,
     nic: NicId,
@@ -21,10 +21,10 @@ pub fn judge<O: Observer>(
     judged.map(|_| ()).map_err(|denied| denied.reason)
 }
 
-/// DNS, and the guest agent's ports, at the platform's address (FAB-12).
+/// DNS and the guest agent's ports at the platform's address (FAB-12).
 const PLATFORM_PORTS: [u16; 4] = [DNS_PORT, 80, 443, 32526];
 
-/// One packet before one NIC's rules.
+/// One packet, and the NIC with the rules that decide on it.
 pub(super) struct Judge<'a, O> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) nic: NicId,
@@ -33,7 +33,7 @@ pub(super) struct Judge<'a, O> {
     pub(super) observer: &'a mut O,
 }
 
-/// Which NSGs have a say.
+/// Which NSGs are evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     All,
@@ -41,7 +41,7 @@ pub(super) enum Asked {
     Flushing,
 }
 
-/// Why it may not pass.
+/// The denial: the reason to drop, and the rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Denied {
     pub(super) reason: DropReason,
@@ -54,13 +54,13 @@ impl<O: Observer> Judge<'_, O> {
         if self.is_platform_service() { self.serve() } else { self.ask(Asked::All) }
     }
 
-    /// What a guest needs from the platform passes whatever ordinary rules say (NSG-30).
+    /// Whether this is traffic to the platform's services, which passes even if ordinary rules deny it (NSG-30).
     #[inline]
     pub(super) fn is_platform_service(&self) -> bool {
         self.direction == Direction::Outbound && is_platform_service(self.tuple)
     }
 
-    /// The platform's services are there for everyone, unless a rule names them to deny them (NSG-30).
+    /// The platform's services are always allowed, unless a rule names them by tag and denies them (NSG-30).
     fn serve(&mut self) -> Result<Admitted, Denied> {
         let rules = self.snapshot.nic(self.nic).platform;
         let order =
@@ -77,7 +77,7 @@ impl<O: Observer> Judge<'_, O> {
         Ok(Admitted::ByDefault(Deciders::default()))
     }
 
-    /// The admin rules may end it (ADM-01); then every NSG that is asked must allow, the first to deny ends it (NSG-10).
+    /// An admin rule may decide alone (ADM-01). Otherwise every NSG must allow; the first one to deny decides (NSG-10).
     pub(super) fn ask(&mut self, asked: Asked) -> Result<Admitted, Denied> {
         let nic = self.snapshot.nic(self.nic);
         let filters = match self.direction {
@@ -100,18 +100,18 @@ impl<O: Observer> Judge<'_, O> {
         let mut custom = None;
         for (place, acl) in order {
             let Some(acl) = acl.filter(|acl| self.has_a_say(asked, *acl)) else { continue };
-            // An NSG that says nothing denies.
+            // An NSG without a matching rule denies.
             let found = self.first_match(place, acl).ok_or(self.denied(place, None))?;
             if !found.action.allows() {
                 return Err(self.denied(place, found.id));
             }
             rules.push(found.id);
-            // One default rule among them makes the whole a default.
+            // One default rule among them makes the whole admission a default one.
             custom = Some(custom.unwrap_or(true) && found.custom);
         }
         if custom.is_none() {
             self.report(Admission::NoFilter);
-            // Nobody was asked after the administrator's rule that let it go on: flow logs name that (ADM-04).
+            // No NSG was evaluated after the admin rule that allowed it, so flow logs name that rule (ADM-04).
             rules.push(by_admin.and_then(|found| found.id));
         }
         Ok(if custom == Some(true) { Admitted::CustomRules(rules) } else { Admitted::ByDefault(rules) })
@@ -144,7 +144,7 @@ impl<O: Observer> Judge<'_, O> {
 }
 
 impl DropReason {
-    /// By an NSG, in this direction.
+    /// The drop reason of an NSG in this direction.
     pub(super) const fn denied(direction: Direction) -> Self {
         match direction {
             Direction::Outbound => Self::NsgOutbound,

@@ -1,23 +1,23 @@
-//! What filters and records ask about a packet, settled once at the start of its leg.
+//! What filters and records need to know about a packet, collected once at the start of its leg.
 //!
-//! It borrows the packet's tuple: an address is stored in pieces and copied whole, which stalls the processor. With
-//! copies a leg of a known flow takes 155 ns, borrowing 140.
+//! It borrows the packet's tuple. An address is stored in pieces, and copying it whole at once stalls the processor: a
+//! leg of a known flow takes 155 ns with copies and 140 ns with borrows.
 
 use crate::dataplane::{DropReason, FragmentTable, NicId, Passing, Signal, Timestamp, Traffic};
 use crate::wire::{Packet, Protocol, Transport, Tuple};
 
 pub(super) struct Subject<'a> {
-    /// What rules match.
+    /// The tuple that rules match.
     pub(super) tuple: &'a Tuple,
-    /// The flow that an ICMP error answers, as its replies would look: its record admits the error.
+    /// The flow that an ICMP error is about, in the direction of the error: its record admits the error.
     answers: Option<Tuple>,
     pub(super) passing: Passing,
-    /// As its sender sent it; none where it was written anew since.
+    /// As its sender sent it; None if it was rewritten since.
     pub(super) packet: Option<&'a Packet<'a>>,
 }
 
 impl<'a> Subject<'a> {
-    /// A later fragment is judged by the tuple of its first.
+    /// A later fragment is matched by the tuple of its first.
     #[expect(clippy::inline_always, reason = "most of it is the same for all packets of a kind")]
     #[inline(always)]
     pub(super) fn of(packet: &'a Packet<'_>, of_first: Option<&'a Tuple>, now: Timestamp) -> Self {
@@ -27,37 +27,38 @@ impl<'a> Subject<'a> {
         Self { tuple, answers: answered(packet), passing, packet: Some(packet) }
     }
 
-    /// A whole packet's that has ports.
+    /// Of a whole packet that has ports.
     #[inline]
     pub(super) const fn of_ports(tuple: &'a Tuple, passing: Passing) -> Self {
         Self { tuple, answers: None, passing, packet: None }
     }
 
-    /// The same with other ends: its own, and those of the flow that it answers.
+    /// The same with a rewritten tuple, and with the tuple that an error answers rewritten alike.
     pub(super) fn rewritten<'b>(&self, tuple: &'b Tuple, rewrite: impl Fn(&Tuple) -> Tuple) -> Subject<'b> {
         Subject { tuple, answers: self.answers.as_ref().map(rewrite), passing: self.passing, packet: None }
     }
 
-    /// Whose record it follows at a NIC.
+    /// The flow of the record that it follows at a NIC.
     #[inline]
     pub(super) fn flow(&self) -> &Tuple {
         self.answers.as_ref().unwrap_or(self.tuple)
     }
 
-    /// TCP that does not begin a connection, later fragments included.
+    /// A TCP segment that does not begin a connection, later fragments included.
     #[inline]
     pub(super) fn is_mid_stream(&self) -> bool {
         self.tuple.protocol == Protocol::TCP && !self.passing.signal.opens()
     }
 
-    /// An ICMP error belongs to another flow: it starts none of its own, or one admitted error would admit the next.
+    /// An ICMP error belongs to another flow and starts none of its own. Otherwise one admitted error would admit the
+    /// next.
     #[inline]
     pub(super) const fn starts_flow(&self) -> bool {
         self.answers.is_none()
     }
 }
 
-/// The tuple of a later fragment's first; `None` for any other packet, which has its own.
+/// The tuple of a later fragment's first fragment; `None` for any other packet, which has its own.
 #[inline]
 pub(super) fn tuple_of_first(
     packet: &Packet<'_>,
@@ -73,7 +74,7 @@ pub(super) fn tuple_of_first(
     fragments.later(sender, packet.tuple(), fragment.id, now).map(Some).ok_or(DropReason::Fragment)
 }
 
-/// An error travels against the packet that it quotes, back to its source.
+/// An error travels in the opposite direction of the packet that it quotes, back to its source.
 #[inline]
 fn answered(packet: &Packet<'_>) -> Option<Tuple> {
     if !matches!(packet.protocol(), Protocol::ICMP | Protocol::ICMPV6) {

@@ -1,7 +1,7 @@
-//! To the platform and from it: what guests ask it, its health probes of backends, and the answers to both (FAB-12, LB-10).
+//! To and from the platform: requests of guests, health probes of backends, and the answers to both (FAB-12, LB-10).
 //!
-//! One idea: these are packets like any others, except that no route leads them. What a guest's rules say decides (NSG-30,
-//! NSG-31), and the record that a question leaves lets the answer back.
+//! One idea: these are packets like any others, except that no route leads to the platform. The guest's rules decide
+//! (NSG-30, NSG-31), and the record that a request creates lets the answer back.
 
 use crate::dataplane::platform::{METADATA, PLATFORM, PROBER_V6};
 use crate::dataplane::{Direction, DropReason, NicId, Observer, Owner, PortId, Step, VnetId};
@@ -21,7 +21,7 @@ impl Leg<'_> {
         packet: &Packet<'_>,
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
-        // Link-local, and yet of more than one link (FAB-12).
+        // Link-local addresses that are valid beyond one link (FAB-12).
         if packet.src() != METADATA && packet.src() != PROBER_V6 {
             check::addresses(packet)?;
         }
@@ -44,7 +44,7 @@ impl Leg<'_> {
         Ok(nic.port)
     }
 
-    /// From a guest to the platform: a question, or the answer to a probe.
+    /// From a guest to the platform: a request, or the answer to a probe.
     #[inline(never)]
     pub(super) fn reach_platform<O: Observer>(
         self,

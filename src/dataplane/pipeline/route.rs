@@ -1,4 +1,4 @@
-//! Where a packet goes: the sender's route, the peering on the way, the NIC at its end.
+//! Where a packet goes: the sender's route, the peering to cross, and the receiving NIC.
 
 use std::net::IpAddr;
 
@@ -13,20 +13,20 @@ use crate::wire::Tuple;
 pub(super) enum Hop {
     /// The NIC that owns the destination.
     Endpoint(NicId),
-    /// A route's next hop, whatever the destination (UDR-13).
+    /// The route's next hop, for any destination (UDR-13).
     Appliance(NicId),
 }
 
-/// Where a route leads.
-pub(super) enum Way<'a> {
-    Within(Hop),
+/// A route's next hop, resolved for one destination.
+pub(super) enum ResolvedHop<'a> {
+    Nic(Hop),
     Internet(&'a Edge),
-    /// To one of its backends.
+    /// To a load balancer's frontend, and so to one of its backends.
     Frontend(FrontendId),
-    /// Through one of its backends.
+    /// Through one of a load balancer's backends: the frontend is the next hop.
     Through(FrontendId),
     Gateway(GatewayId),
-    /// Who asks, or answers a probe.
+    /// To the platform: a request to one of its services, or the answer to a probe. The NIC is the platform's.
     Platform(NicId),
 }
 
@@ -41,12 +41,12 @@ impl Hop {
 /// The peering that a leg crosses, if it crosses one.
 pub(super) struct Crossing<'a> {
     pub(super) access: Access,
-    /// From where the receiver's VNet's own link lets traffic in; none where from everywhere.
+    /// The sources that the receiver's VNet's own link lets in; None if it lets in all.
     sources: Option<&'a Lpm<()>>,
 }
 
-/// Which of a peering's two links, the sender's VNet's own and the receiver's, wants an explicit rule for a flow (PEER-22);
-/// neither within a VNet.
+/// Which of a peering's two links requires an explicit rule for a flow (PEER-22): the sender's VNet's own, the
+/// receiver's, both or neither. Neither within a VNet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Access {
     near_explicit: bool,
@@ -54,34 +54,34 @@ pub(super) struct Access {
 }
 
 impl<'a> Leg<'a> {
-    /// By the destination alone, in the sender's subnet's routes (RSEL-01); among several appliances of one route, by the
-    /// flow (RSEL-06). No next hop is looked up twice: an appliance
-    /// was located by ownership when the routes were compiled (UDR-12).
+    /// Looks up the destination alone in the routes of the sender's subnet (RSEL-01). Among several appliances of one
+    /// route, the flow decides (RSEL-06). No next hop is looked up twice: compile located an appliance by its address
+    /// (UDR-12).
     #[inline]
     pub(super) fn route<O: Observer>(
         self,
         (sender, admitted): (NicId, Admitted),
         flow: &Tuple,
         observer: &mut O,
-    ) -> Result<Way<'a>, DropReason> {
+    ) -> Result<ResolvedHop<'a>, DropReason> {
         let dst = &flow.dst;
         if *dst == PLATFORM || *dst == METADATA || *dst == PROBER_V6 {
-            // In reach whatever the routes say (FAB-12): who asks for what is served there, or answers a probe.
+            // Reachable without a route (FAB-12): requests to its services, and answers to its probes.
             let there = self.snapshot.vnet(self.snapshot.nic(sender).vnet).platform;
             let there = there.filter(|_| admitted.has_record() || platform::serves(flow));
-            return there.map(Way::Platform).ok_or(DropReason::NoEndpoint);
+            return there.map(ResolvedHop::Platform).ok_or(DropReason::NoEndpoint);
         }
-        self.lead(sender, flow, observer)
+        self.resolve(sender, flow, observer)
     }
 
-    /// The same for a destination that is nobody's by itself.
+    /// The same for a destination that is not the platform's.
     #[inline]
-    pub(super) fn lead<O: Observer>(
+    pub(super) fn resolve<O: Observer>(
         self,
         sender: NicId,
         flow: &Tuple,
         observer: &mut O,
-    ) -> Result<Way<'a>, DropReason> {
+    ) -> Result<ResolvedHop<'a>, DropReason> {
         let dst = &flow.dst;
         let id = self.snapshot.nic(sender).fib_of(flow.protocol);
         let fib = self.snapshot.fib(id);
@@ -93,32 +93,32 @@ impl<'a> Leg<'a> {
         observer.step(Step::Route { fib: id, route, next_hop });
         match next_hop {
             NextHop::Vnet(vnet) => match self.snapshot.vnet(vnet).owners.lookup(*dst) {
-                Some(Owner::Nic(nic)) => Ok(Way::Within(Hop::Endpoint(nic))),
-                Some(Owner::Frontend(frontend)) => Ok(Way::Frontend(frontend)),
+                Some(Owner::Nic(nic)) => Ok(ResolvedHop::Nic(Hop::Endpoint(nic))),
+                Some(Owner::Frontend(frontend)) => Ok(ResolvedHop::Frontend(frontend)),
                 Some(Owner::Service) => Err(DropReason::NoService),
                 Some(Owner::Reserved) | None => Err(DropReason::NoEndpoint),
             },
-            NextHop::Nic(nic) => Ok(Way::Within(Hop::Appliance(nic))),
-            NextHop::Frontend(id) if self.snapshot.frontend(id).address == *dst => Ok(Way::Frontend(id)),
-            NextHop::Frontend(id) => Ok(Way::Through(id)),
+            NextHop::Nic(nic) => Ok(ResolvedHop::Nic(Hop::Appliance(nic))),
+            NextHop::Frontend(id) if self.snapshot.frontend(id).address == *dst => Ok(ResolvedHop::Frontend(id)),
+            NextHop::Frontend(id) => Ok(ResolvedHop::Through(id)),
             NextHop::Unreachable | NextHop::Spread(_) => Err(DropReason::NextHopUnreachable),
-            NextHop::Gateway(gateway) => Ok(Way::Gateway(gateway)),
+            NextHop::Gateway(gateway) => Ok(ResolvedHop::Gateway(gateway)),
             NextHop::NoGateway | NextHop::Tunnel(_) => Err(DropReason::GatewayUnavailable),
-            NextHop::Internet => self.edge(dst).map(Way::Internet),
+            NextHop::Internet => self.edge(dst).map(ResolvedHop::Internet),
             NextHop::Service => Err(DropReason::NoService),
             NextHop::None => Err(DropReason::NextHopNone),
         }
     }
 
-    /// The edge, if the Internet has somebody at this address (UDR-15).
+    /// The edge, if this address exists in the Internet (UDR-15).
     fn edge(self, dst: &IpAddr) -> Result<&'a Edge, DropReason> {
         let edge = self.snapshot.edge.as_ref().ok_or(DropReason::NoInternet)?;
         let is_there = edge.hosts.lookup(*dst).is_some() || edge.public.lookup(*dst).is_some();
         is_there.then_some(edge).ok_or(DropReason::NoInternet)
     }
 
-    /// The peering between the two NICs' VNets. It is not transitive, so there is one at most (PEER-05); compile makes no
-    /// route into a VNet without one.
+    /// The peering between the two NICs' VNets. Peering is not transitive, so there is at most one (PEER-05); compile
+    /// makes no route into a VNet without one.
     #[inline]
     pub(super) fn cross<O: Observer>(
         self,
@@ -134,7 +134,7 @@ impl<'a> Leg<'a> {
         observer.step(Step::Cross { from, into, receiver });
         let near = self.snapshot.vnet(from).link(into).ok_or(DropReason::PeeringNotConnected)?;
         let far = self.snapshot.vnet(into).link(from).ok_or(DropReason::PeeringNotConnected)?;
-        // By the two NICs' subnets: a forwarded packet's addresses say nothing of them (PEER-53).
+        // The two NICs' subnets decide: a forwarded packet's addresses say nothing about them (PEER-53).
         if !near.joins(near_end.subnet) || !far.joins(far_end.subnet) {
             return Err(DropReason::SubnetNotPeered);
         }
@@ -142,8 +142,8 @@ impl<'a> Leg<'a> {
         Ok(Crossing { access, sources: far.sources.as_ref() })
     }
 
-    /// A NIC takes what it owns, and the rest only with IP forwarding (NIC-02, NIC-03); of a machine that is stopped
-    /// nothing.
+    /// A NIC accepts packets to its own addresses, and others only with IP forwarding (NIC-02, NIC-03). A stopped
+    /// machine accepts none.
     #[inline]
     pub(super) fn deliver(self, hop: Hop, dst: &IpAddr) -> Result<(), DropReason> {
         let nic = self.snapshot.nic(hop.nic());
@@ -157,7 +157,7 @@ impl<'a> Leg<'a> {
 }
 
 impl Crossing<'_> {
-    /// The entered VNet's link decides whether traffic of foreign origin may come (PEER-23, PEER-24).
+    /// The link of the entered VNet decides whether forwarded traffic may enter (PEER-23, PEER-24).
     #[inline]
     pub(super) fn enter_from(&self, src: &IpAddr) -> Result<(), DropReason> {
         let known = self.sources.is_none_or(|sources| sources.lookup(*src).is_some());
@@ -165,7 +165,7 @@ impl Crossing<'_> {
     }
 }
 
-/// Each link asks on its own side only.
+/// Each link decides for its own side only.
 impl Access {
     #[inline]
     pub(super) fn leave(self, sent: Admitted) -> Result<(), DropReason> {

@@ -1,17 +1,17 @@
-//! Over a tunnel between networks that have other names for each other's addresses (VPN-15).
+//! NAT rules of a tunnel between networks with overlapping addresses (VPN-15).
 //!
-//! One idea: who a packet is for is found before who it is from, both ways. So what stands for its sender is a mapping for
-//! the receiver as that calls itself, and the answer finds it by the same two names.
+//! One idea: in both directions the receiver is translated before the sender. So the sender's mapping is made for the
+//! receiver's own address, and the answer finds it by the same pair.
 
 use std::net::IpAddr;
 
 use crate::dataplane::tables::tunnel_nat::Name;
-use crate::dataplane::{AddressMap, DropReason, Mapped, NicId, Observer, Outbound, Said, Step, Translation};
+use crate::dataplane::{AddressMap, DropReason, Mapped, NicId, Observer, Outbound, Step, TcpSegment, Translation};
 use crate::wire::{Packet, Protocol, QuotedEnd, Transport, Tuple};
 
 use super::{Leg, Subject};
 
-/// Other names for a packet's ends, and for those of the packet that it quotes.
+/// The translated ends of a packet, and of the packet that it quotes.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Renamed {
     src: Option<Name>,
@@ -21,7 +21,7 @@ pub(super) struct Renamed {
 }
 
 impl Renamed {
-    /// What a later fragment's first one is then.
+    /// The tuple after translation; of a later fragment, that of its first.
     pub(super) fn tuple(&self, tuple: Tuple) -> Tuple {
         let end = |name: Option<Name>, before: (IpAddr, u16)| name.map_or(before, |name| with_port(name, before.1));
         let (src, src_port) = end(self.src, (tuple.src, tuple.src_port));
@@ -51,7 +51,7 @@ impl Renamed {
 }
 
 impl Leg<'_> {
-    /// By the maps of the side that a packet goes to, and of the side that it comes from.
+    /// Applies the maps of the receiver's side, then those of the sender's.
     pub(super) fn rename<O: Observer>(
         self,
         tunnel: NicId,
@@ -61,7 +61,7 @@ impl Leg<'_> {
         observer: &mut O,
     ) -> Result<Renamed, DropReason> {
         let Tuple { src, dst, src_port, dst_port, .. } = *subject.tuple;
-        // A flow from its sender's side: of an error, the one whose packet it quotes.
+        // The flow as its sender sends it; of an ICMP error, the flow of the quoted packet.
         let flow = subject.flow();
         let quotes = !subject.starts_flow();
         let mut renamed = Renamed::default();
@@ -80,7 +80,7 @@ impl Leg<'_> {
             observer.step(Step::Translate(Translation::source((src, src_port), with_port(name, src_port))));
             renamed.src = Some(name);
         }
-        // Whoever a packet was for need not be who says that it did not arrive.
+        // The router that reports an error need not be the receiver of the packet that it quotes.
         let map = from.iter().find(|map| quotes && map.is_internal((flow.src, flow.src_port), flow.protocol));
         renamed.quoted_dst = map.and_then(|map| match (&map.pool, renamed.src) {
             (None, _) => Some(map.outward((flow.src, flow.src_port))),
@@ -104,9 +104,9 @@ impl Leg<'_> {
             return Err(DropReason::NotTranslatable);
         }
         let (mappings, outside) = (&self.flows.mappings, flow.mirrored());
-        let asking = mappings.asking_outside(&outside, Said::by(packet), self.now);
-        let mapped = asking.and_then(|asking| mappings.enter(&asking));
-        // Of networks that are alike another tunnel may have the same names.
+        let lookup = mappings.lookup_outside(&outside, TcpSegment::of(packet), self.now);
+        let mapped = lookup.and_then(|lookup| mappings.enter(&lookup));
+        // Another tunnel of networks with the same addresses may use the same translation.
         let (address, port) = mapped.filter(|mapped| mapped.nic == tunnel).ok_or(DropReason::Unsolicited)?.private;
         Ok((address, Some(port)))
     }
@@ -123,16 +123,16 @@ impl Leg<'_> {
         if packet.fragment().is_some() {
             return Err(DropReason::NotTranslatable);
         }
-        let said = Said::by(packet);
+        let segment = TcpSegment::of(packet);
         let mappings = &self.flows.mappings;
-        let asking = mappings.asking_inside(tunnel, flow, said, self.now);
+        let lookup = mappings.lookup_inside(tunnel, flow, segment, self.now);
         let is_ours = |mapped: &Mapped| map.lends(mapped.public.0);
-        let known = asking.and_then(|asking| mappings.leave(tunnel, &asking, is_ours));
+        let known = lookup.and_then(|lookup| mappings.leave(tunnel, &lookup, is_ours));
         let mapped = match known {
             Some(mapped) => mapped,
             None if !subject.starts_flow() || !has_port(packet) => return Err(DropReason::NotTranslatable),
             None => {
-                let outbound = Outbound { nic: tunnel, flow, pool, said, now: self.now };
+                let outbound = Outbound { nic: tunnel, flow, pool, segment, now: self.now };
                 let opened = mappings.open(&outbound).ok_or(DropReason::NotTranslatable)?;
                 opened.map_err(|_| DropReason::SnatExhausted)?
             }
@@ -142,7 +142,7 @@ impl Leg<'_> {
     }
 }
 
-/// Or an identifier that whoever is asked answers with.
+/// Whether it has ports, or an echo's identifier, which the answer repeats.
 fn has_port(packet: &Packet<'_>) -> bool {
     packet.protocol() != Protocol::ICMP || matches!(packet.transport(), Transport::Echo { reply: false, .. })
 }

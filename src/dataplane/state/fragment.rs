@@ -1,8 +1,8 @@
-//! Ports of fragmented datagrams: later fragments carry none and follow their first (FAB-11).
+//! Ports of fragmented datagrams: later fragments carry none and use those of the first (FAB-11).
 //!
-//! One idea: nothing is reassembled. A first fragment leaves its ports in a small set of fixed slots, a later one picks
-//! them up and is then judged like any packet of its flow. A later fragment without them came out of order, and the
-//! caller drops it. Every worker shares the table, since the first and later fragments may come on different queues.
+//! One idea: nothing is reassembled. A first fragment stores its ports in a small set of fixed slots. A later one finds
+//! them there and is then matched like any packet of its flow. A later fragment that finds none came out of order, and
+//! the caller drops it. All workers share the table, since fragments of a datagram may come on different queues.
 
 use std::hash::BuildHasher;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ use super::lock::Lock;
 
 /// Sets of slots, each with its own lock; a power of two.
 const SETS: usize = 128;
-/// Datagrams in a set: the oldest makes room.
+/// Datagrams in a set; a new one replaces the oldest.
 const WAYS: usize = 8;
 /// As long as Linux waits for the rest of a datagram (`net.ipv4.ipfrag_time`), in nanoseconds.
 const LIFETIME: u64 = 30_000_000_000;
@@ -31,7 +31,7 @@ pub struct FragmentTable {
 
 type Set = [Option<Datagram>; WAYS];
 
-/// A datagram of which fragments are on their way. An appliance sends on what it received, so the sender belongs to it.
+/// A datagram that arrives in fragments. An appliance forwards what it received, so the sender is part of the id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct DatagramId {
     sender: NicId,
@@ -55,7 +55,7 @@ impl FragmentTable {
         Self { sets: std::iter::repeat_with(set).take(SETS).collect(), hasher: RandomState::default() }
     }
 
-    /// Takes note of a first fragment: one at offset 0 with more to come.
+    /// Stores a first fragment's ports: one at offset 0 with more to come.
     pub fn first(&self, sender: NicId, tuple: &Tuple, id: u32, now: Timestamp) {
         let id = DatagramId::new(sender, tuple, id);
         let datagram = Datagram { id, src_port: tuple.src_port, dst_port: tuple.dst_port, seen: now };
@@ -66,7 +66,7 @@ impl FragmentTable {
         });
     }
 
-    /// A later fragment's tuple with the ports of its first, or `None` if that was not seen lately.
+    /// A later fragment's tuple with the ports of its first, or `None` if that was not seen recently.
     pub fn later(&self, sender: NicId, tuple: &Tuple, id: u32, now: Timestamp) -> Option<Tuple> {
         let id = DatagramId::new(sender, tuple, id);
         self.with_set(&id, |set| {
@@ -94,7 +94,7 @@ impl DatagramId {
     }
 }
 
-/// The slot to give up: an empty one, else the one noted longest ago.
+/// The slot to reuse: an empty one, else the oldest.
 fn oldest(set: &Set) -> usize {
     (0..WAYS).min_by_key(|&slot| set[slot].map(|held| held.seen)).expect("a set has slots")
 }

@@ -1,11 +1,13 @@
-//! Packets that go round: the same one leaves an interface again and again, each time with fewer hops to go (FAB-14).
+//! Routing loops: the same packet leaves an interface again and again, each time with fewer hops left (FAB-14).
 //!
-//! One idea: guests that forward, sites and gateways count hops, and nothing else does. A flow record knows how many the last
-//! packet of its guest had to go; one with fewer is looked at here, and what goes from one tunnel into another. Only the very same packet, by what it carries, three times in a row
-//! with fewer hops, is a loop: a repeated one has as many hops, another way has other packets, a trace more and more. Nothing
-//! is dropped for it, as Azure drops nothing: the packet ends when a guest has counted its last hop.
+//! One idea: only guests that forward, sites and gateways count hops. A flow record stores the hops left in the guest's
+//! last packet. A packet with fewer is watched here, and so is one that goes from one tunnel into another. A loop is
+//! the very same packet, compared by its contents, seen three times in a row with fewer hops. A retransmission has as
+//! many hops as before, another path has other packets, and a traceroute sends more and more hops. No packet is dropped
+//! for it, as Azure drops none: the packet ends when a guest counts its last hop.
 //!
-//! Both tables are small and fixed: of two packets that fall together the later is watched, and the oldest loop makes room.
+//! Both tables are small and fixed: of two packets with one slot the later is watched, and a new loop replaces the
+//! oldest.
 
 use std::hash::BuildHasher;
 
@@ -18,14 +20,14 @@ use super::lock::Lock;
 
 /// Packets watched at a time; a power of two.
 const WATCHED: usize = 1024;
-/// Flows that are remembered as going round.
+/// Loops remembered.
 const FOUND: usize = 64;
-/// Times that a packet comes back before it is said to go round.
+/// Times that a packet comes back before it counts as a loop.
 const ROUNDS: u8 = 3;
-/// A packet that takes longer for a round is taken for another: nanoseconds.
+/// Nanoseconds; a packet that comes back later counts as another packet.
 const ROUND: u64 = 5_000_000_000;
 
-/// What goes round, as far as anybody has seen. Bounded.
+/// The loops that were seen. Bounded.
 #[derive(Debug)]
 pub struct LoopTable {
     watched: Box<[Lock<Watched>]>,
@@ -33,14 +35,14 @@ pub struct LoopTable {
     hasher: RandomState,
 }
 
-/// A flow whose packets come back to an interface that they left.
+/// A flow with packets that come back to an interface that they left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RoutingLoop {
     /// The interface.
     pub nic: NicId,
-    /// As it leaves there.
+    /// The packet as it leaves there.
     pub tuple: Tuple,
-    /// Packets that went round.
+    /// Packets that came back.
     pub packets: u64,
     pub last: Timestamp,
 }
@@ -62,8 +64,7 @@ impl LoopTable {
         }
     }
 
-    /// Looks at a packet that leaves a NIC with fewer hops to go than the one before it, or comes out of a tunnel to go into
-    /// one.
+    /// Watches a packet that leaves a NIC with fewer hops than the one before it, or goes from one tunnel into another.
     #[cold]
     pub(in crate::dataplane) fn watch(&self, nic: NicId, packet: &Packet<'_>, now: Timestamp) {
         let mark = self.hasher.hash_one((nic, packet.tuple(), packet.mark(&self.hasher)));
@@ -78,7 +79,7 @@ impl LoopTable {
         }
     }
 
-    /// The flows that went round lately.
+    /// The loops seen recently.
     pub fn found(&self) -> Vec<RoutingLoop> {
         self.found.lock().iter().flatten().copied().collect()
     }

@@ -1,6 +1,6 @@
-//! What packets change: flow records, port mappings, fragments of a packet, and the last packets seen for loops.
+//! The state that packets change: flow records, port mappings, first fragments, and packets watched for loops.
 //!
-//! One idea: workers share this state, so each table is in shards, each with a short lock of its own, and bounded.
+//! One idea: workers share this state, so each table is bounded and divided into shards with a short lock each.
 
 pub(super) mod flow;
 pub(super) mod fragment;

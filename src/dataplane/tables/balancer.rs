@@ -1,8 +1,8 @@
-//! Load balancers as packets meet them: at a frontend's address, or behind a route whose next hop it is.
+//! Load balancers for the packet path: at a frontend's address, or as a route's next hop.
 //!
-//! One idea: which backend takes a new flow is a function of the flow and of who is up; that it stays there is a mapping's
-//! business. Both directions of a flow give the same number, so one frontend between two networks sends them through the
-//! same appliance (LB-34).
+//! One idea: the backend of a new flow is a function of the flow and of the healthy backends; a mapping keeps the flow
+//! there. Both directions of a flow hash to the same number, so one frontend between two networks sends them through
+//! the same appliance (LB-34).
 
 use std::net::IpAddr;
 
@@ -15,35 +15,35 @@ use super::spread;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FrontendId(pub u32);
 
-/// One frontend of a load balancer; the VNet is that of its backends.
+/// One frontend of a load balancer. `vnet` is its backends' VNet.
 #[derive(Debug)]
 pub struct Frontend {
     pub vnet: VnetId,
     pub address: IpAddr,
-    /// Apart from each other: a flow has one at most.
+    /// Disjoint: a flow matches one at most.
     pub rules: Box<[BalancingRule]>,
 }
 
-/// What becomes of the flows to some ports of a frontend.
+/// A rule for flows to one port of a frontend, or to all.
 #[derive(Debug)]
 pub struct BalancingRule {
     pub takes: Takes,
     pub keyed: Keyed,
     /// The destination stays the frontend's address (LB-20).
     pub floating: bool,
-    /// Idle time after which a flow is forgotten (LB-25).
+    /// Idle time after which a flow's mapping expires (LB-25).
     pub idle_secs: u16,
-    /// Both ends of a TCP connection are told by a reset then, and so is whoever goes on with it (LB-25); not behind a rule
-    /// for all ports.
+    /// Then both ends of a TCP connection get a reset, and so does the sender of a later packet (LB-25). Not with a
+    /// rule for all ports.
     pub resets: bool,
-    /// TCP outlives its backend's health (LB-14, LB-16).
+    /// TCP flows stay with a backend that becomes unhealthy (LB-14, LB-16).
     pub tcp_stays: bool,
     pub members: Box<[Member]>,
-    /// Those of them that take new flows.
+    /// The members that take new flows: the healthy ones.
     pub eligible: Box<[Member]>,
 }
 
-/// Which flows a rule takes.
+/// The flows that a rule matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takes {
     Port {
@@ -55,7 +55,7 @@ pub enum Takes {
     All,
 }
 
-/// What of a flow counts for the choice (LB-03).
+/// The fields of a flow that decide its backend (LB-03).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keyed {
     FiveTuple,
@@ -71,17 +71,17 @@ pub struct Member {
 }
 
 impl Frontend {
-    /// The rule for a packet's protocol and destination port, and its index.
+    /// The rule for a packet's protocol and destination port, with its index.
     pub fn rule(&self, flow: &Tuple) -> Option<(u32, &BalancingRule)> {
         (0..).zip(&self.rules).find(|(_, rule)| rule.takes.takes(flow))
     }
 
-    /// The same of a packet on its way to somebody else: a rule for all ports takes other protocols, too (LB-33).
+    /// The same for a packet to another destination: a rule for all ports takes other protocols, too (LB-33).
     pub fn rule_through(&self, flow: &Tuple) -> Option<(u32, &BalancingRule)> {
         (0..).zip(&self.rules).find(|(_, rule)| rule.takes == Takes::All || rule.takes.takes(flow))
     }
 
-    /// Whether a NIC answers from this address itself.
+    /// Whether a NIC itself answers from this address, as a backend of a floating IP rule.
     pub fn floats_at(&self, nic: NicId) -> bool {
         let mut floating = self.rules.iter().filter(|rule| rule.floating);
         floating.any(|rule| rule.members.iter().any(|member| member.nic == nic))
@@ -96,7 +96,7 @@ impl Takes {
         }
     }
 
-    /// The port that a backend gets for one of the frontend.
+    /// The backend port for a frontend port.
     pub const fn backend_port(self, port: u16) -> u16 {
         match self {
             Self::Port { backend, .. } => backend,
@@ -106,24 +106,24 @@ impl Takes {
 }
 
 impl BalancingRule {
-    /// Which of the eligible takes a new flow: an index.
+    /// The index of the eligible member that takes a new flow.
     pub fn share(&self, flow: &Tuple) -> usize {
         (((spread::hash(&self.key(flow)) >> 32) * self.eligible.len() as u64) >> 32) as usize
     }
 
-    /// None where nobody is up.
+    /// None if no backend is healthy.
     pub fn choose(&self, flow: &Tuple) -> Option<Member> {
         self.eligible.get(self.share(flow)).copied()
     }
 
-    /// Whether a flow that somebody took stays there: TCP outlives its backend's health, unless it was the only one; UDP
-    /// moves (LB-13, LB-14). Who has left the pool keeps what it has (LB-04).
+    /// Whether a known flow stays with its backend. TCP stays when the backend becomes unhealthy, unless it was the
+    /// only one; UDP moves (LB-13, LB-14). A backend that left the pool keeps its flows (LB-04).
     pub fn keeps(&self, protocol: Protocol, nic: NicId) -> bool {
         let has = |list: &[Member]| list.iter().any(|member| member.nic == nic);
         has(&self.eligible) || !has(&self.members) || (protocol == Protocol::TCP && self.tcp_stays)
     }
 
-    /// The same for both directions; ports count where the protocol has some.
+    /// The fields that decide, the same for both directions. Ports count where the protocol has some.
     fn key(&self, flow: &Tuple) -> Tuple {
         let has_ports = matches!(flow.protocol, Protocol::TCP | Protocol::UDP);
         let (protocol, with_ports) = match self.keyed {
@@ -136,7 +136,7 @@ impl BalancingRule {
     }
 }
 
-/// A flow as its lesser end sends it: the same for both directions.
+/// A flow as its lower end sends it: the same for both directions.
 pub(in crate::dataplane) fn sorted(flow: &Tuple) -> Tuple {
     if (flow.src, flow.src_port) <= (flow.dst, flow.dst_port) { *flow } else { flow.mirrored() }
 }
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn lb_13_lb_14_who_keeps_its_flows() {
+    fn lb_13_lb_14_which_backend_keeps_its_flows() {
         let two = rule(Keyed::FiveTuple, 2, 1);
         assert!(two.keeps(Protocol::TCP, NicId(1)) && !two.keeps(Protocol::UDP, NicId(1)));
         assert!(two.keeps(Protocol::UDP, NicId(0)) && two.keeps(Protocol::UDP, NicId(9)), "up, and gone from the pool");

@@ -1,8 +1,8 @@
-//! The fabric's edge: what lies between the NICs' private addresses and the Internet.
+//! The fabric's edge: between the NICs' private addresses and the Internet.
 //!
-//! One idea: two tables, one for each way. Who sends finds by its NIC what may stand for it outside; what comes in finds by
-//! its destination whose that public address is. Which method a flow takes is decided by the pipeline (SNAT-01); nothing
-//! here knows of flows.
+//! One idea: two tables, one for each direction. A sender's NIC gives its outbound methods; the destination of a packet
+//! that enters gives the owner of that public address. The pipeline decides which method a flow uses (SNAT-01); these
+//! tables know no flows.
 
 use std::net::IpAddr;
 
@@ -16,40 +16,40 @@ pub struct PoolId(pub u32);
 /// The edge of a network that has an Internet.
 #[derive(Debug)]
 pub struct Edge {
-    /// Stands for the Internet: it has a port and an MTU; no rules, no routes, no records.
+    /// Represents the Internet: it has a port and an MTU; no rules, no routes, no records.
     pub internet: NicId,
-    /// Addresses that are somebody's in the Internet; public ones, and none of this network's.
+    /// Addresses that exist in the Internet: public ones, and none of this network's.
     pub hosts: Lpm<()>,
-    /// Whose a public address of this network is.
+    /// The owner of each public address of this network.
     pub public: Lpm<PublicOwner>,
     pub pools: Vec<PortPool>,
     /// By [`NicId`].
     pub egress: Vec<Egress>,
 }
 
-/// What a public address stands for.
+/// The owner of a public address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublicOwner {
     /// One private address of one NIC (PIP-01).
     Instance { nic: NicId, private: IpAddr },
-    /// The flows that have a port of it.
+    /// The flows with a mapped port of it.
     Pool(PoolId),
-    /// Those too, and what a public load balancer's rules take.
+    /// Those too, and the flows that a public load balancer's rules match.
     Frontend(FrontendId),
 }
 
-/// What may stand for a NIC's addresses, in the order asked (SNAT-01).
+/// The outbound methods of a NIC's addresses, in order of preference (SNAT-01).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Egress {
     pub nat_gateway: Option<PoolId>,
-    /// Private and public.
+    /// Private and public address.
     pub instances: Box<[(IpAddr, IpAddr)]>,
-    /// One for each IP version at the most.
+    /// One for each IP version at most.
     pub balanced: Box<[Balanced]>,
     pub default_outbound: Option<PoolId>,
 }
 
-/// The ports that a backend has of load balancers' frontends, for the first IP configuration of an IP version alone
+/// The frontend ports that a backend may use outbound: only its first IP configuration of an IP version has any
 /// (SNAT-09).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Balanced {
@@ -59,7 +59,7 @@ pub struct Balanced {
 }
 
 impl Balanced {
-    /// What may stand for a flow; what has no ports is refused where they are given.
+    /// The pool for a flow. A protocol without ports is refused where ports are allocated.
     pub fn pool(&self, flow: &Tuple) -> Option<PoolId> {
         let pool = if flow.protocol == Protocol::UDP { self.udp } else { self.tcp.or(self.udp) };
         pool.filter(|_| flow.src == self.private && (flow.protocol != Protocol::TCP || self.tcp.is_some()))
@@ -79,7 +79,7 @@ impl Edge {
 }
 
 impl Egress {
-    /// The public address in front of a private one.
+    /// The public address of a private one.
     pub fn instance(&self, private: IpAddr) -> Option<IpAddr> {
         self.instances.iter().find(|(own, _)| *own == private).map(|(_, public)| *public)
     }

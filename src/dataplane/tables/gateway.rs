@@ -1,7 +1,7 @@
-//! A virtual network gateway as packets meet it.
+//! A virtual network gateway for the packet path.
 //!
-//! It stands in a GatewaySubnet by whose routes it forwards into virtual networks, and has a table of its own for what goes
-//! out again. How far a connection is, and who spoke of which route, nobody here knows.
+//! It is in a GatewaySubnet and uses that subnet's routes to forward into virtual networks, and it has its own table
+//! for what leaves again. Distances and the origin of routes are not known here.
 
 use std::net::IpAddr;
 
@@ -15,15 +15,15 @@ pub struct GatewayId(pub u32);
 
 #[derive(Debug)]
 pub struct Gateway {
-    /// Its own end in its subnet: what it is asked itself goes there, and what is too old to go on.
+    /// Its own end in its subnet: it receives packets to the gateway itself, and those without hops left.
     pub nic: NicId,
-    /// It goes by its subnet's routes first; the edge of a circuit stands in none.
+    /// It uses its subnet's routes first. An edge router of a circuit is in no subnet.
     pub in_subnet: bool,
-    /// Leads to tunnels, straight to the gateway at the other end of one, or to its own end.
+    /// Leads to tunnels, directly to the gateway at the other end of one, or to its own end.
     pub tunnels: Fib,
-    /// Of the tunnels that do not carry all that is led into them.
+    /// Of the tunnels with traffic selectors.
     pub selectors: Box<[(NicId, Selectors)]>,
-    /// Of the tunnels whose ends have other names for each other.
+    /// Of the tunnels with NAT rules.
     pub nat: Box<[(NicId, TunnelNat)]>,
 }
 
@@ -35,7 +35,7 @@ pub struct Selectors {
 }
 
 impl Gateway {
-    /// By what names a tunnel's packets go.
+    /// The NAT rules of a tunnel.
     pub fn nat(&self, tunnel: NicId) -> Option<&TunnelNat> {
         self.nat.iter().find(|(own, _)| *own == tunnel).map(|(_, nat)| nat)
     }

@@ -1,7 +1,7 @@
 //! Longest-prefix match over IPv4 and IPv6, for routes, owners of addresses and permitted sources.
 //!
-//! An [`Lpm`] is immutable: whoever changes a prefix builds a new one. Both families are a [`Poptrie`] over the address
-//! as an integer; this file only tells them apart and collects prefixes.
+//! An [`Lpm`] is immutable: to change a prefix, build a new one. Both families are a [`Poptrie`] over the address as an
+//! integer; this file only separates the families and collects prefixes.
 
 use std::net::IpAddr;
 

@@ -1,6 +1,6 @@
-//! What a publish replaces as a whole: immutable tables that packets are looked up in.
+//! The immutable tables that packets are looked up in. A publish replaces all of them at once.
 //!
-//! [`snapshot`] holds all of them. Nothing here changes while packets are forwarded.
+//! [`snapshot`] holds them. Nothing here changes while packets are forwarded.
 
 pub(super) mod acl;
 pub(super) mod balancer;

@@ -1,12 +1,12 @@
 //! A poptrie: longest-prefix match in a few dependent loads (Asai and Ohara, SIGCOMM 2015).
 //!
-//! One idea: a node stands for six bits of the address, and instead of 64 pointers it keeps 64 bits that say where a
-//! child is. Children lie side by side, so counting the bits up to the address's slot finds the one to go to. Leaves are
-//! found the same way, and neighbours with equal values share one. In front of the nodes lies an array indexed by the
-//! first bits in which addresses differ, sized by the number of prefixes so that tiny tables stay tiny. What all of them
-//! begin with is compared once, before the array; where many bits have a single way to go further down, as in the sparse
-//! plans of IPv6, a chain compares them all at once. A prefix that is alone in a slot is a tail: what is left of it is
-//! compared at once, too.
+//! One idea: a node covers six bits of the address. Instead of 64 pointers it keeps 64 bits that say where a child is.
+//! Children lie side by side, so counting the bits up to the address's slot finds the child. Leaves are found the same
+//! way, and neighbours with equal values share one. In front of the nodes is an array indexed by the first bits in
+//! which addresses differ; the number of prefixes decides its size, so tiny tables stay tiny. The bits that all
+//! prefixes share are compared once, before the array. Where many bits have only one path, as in the sparse plans of
+//! IPv6, a chain compares them all at once. A prefix that is alone in a slot is a tail: the rest of it is compared at
+//! once, too.
 //!
 //! Immutable: built whole from all prefixes.
 
@@ -16,10 +16,10 @@ use std::sync::Arc;
 /// A table from prefixes of the integer `K` to `V`. A clone shares everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::dataplane) struct Poptrie<K, V> {
-    /// Its first `stem_bits` bits are those that every prefix but the default begins with.
+    /// Its first `stem_bits` bits are the ones that every prefix but the default begins with.
     stem: K,
     stem_bits: u32,
-    /// The default's, for keys with another stem.
+    /// The default's value, for keys with another stem.
     outside: Option<V>,
     /// Indexed by the `root_bits` bits of the key after the stem.
     root: Arc<[Slot<V>]>,
@@ -51,10 +51,10 @@ enum Slot<V> {
 /// 64 slots for the next six bits of a key; with neither children nor leaves, it stands for chain `first_child`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Node {
-    /// The slots that go on, to a child or a tail. Nodes of children lie from `first_child` on, in order.
+    /// The slots that continue, to a child or a tail. Nodes of children lie from `first_child` on, in order.
     onward: u64,
-    /// Of the slots that go on the tails, which lie from `first_tail` on. Of the others those whose leaf differs from the
-    /// one before; leaves lie from `first_leaf` on.
+    /// Among the slots that continue: the tails, which lie from `first_tail` on. Among the others: those with a leaf
+    /// that differs from the one before; leaves lie from `first_leaf` on.
     ends: u64,
     first_child: u32,
     first_leaf: u32,
@@ -87,7 +87,7 @@ struct Tail<K, V> {
 impl<K: Key, V: Copy> Tail<K, V> {
     #[inline]
     fn lookup(&self, rest: K) -> Option<V> {
-        // Half of the packets that come here may be strangers: a branch would be guessed wrong as often.
+        // Half of the packets that come here may not match: a branch would be mispredicted as often.
         select_unpredictable(rest.shared(self.bits) < self.width, self.outside, Some(self.value))
     }
 }
@@ -95,11 +95,11 @@ impl<K: Key, V: Copy> Tail<K, V> {
 /// Bits of the key that one node takes.
 const STRIDE: u32 = 6;
 
-/// A chain is two loads and so has to save more nodes than that.
+/// A chain is two loads, so it must save more nodes than that.
 const SHORTEST_CHAIN: u32 = 3 * STRIDE;
 
 impl<K: Key, V: Copy + Eq> Poptrie<K, V> {
-    /// Of equal prefixes the last one counts.
+    /// Of equal prefixes the last one wins.
     pub(in crate::dataplane) fn new(mut prefixes: Vec<Prefix<K, V>>) -> Self {
         prefixes.sort_by_key(|prefix| (prefix.bits, prefix.len));
         prefixes.dedup_by(|later, kept| {
@@ -293,8 +293,8 @@ struct Branch<'a, K, V> {
 
 /// Splits prefixes longer than `depth` by their next `width` bits; `outer` is the value of the prefix around them.
 ///
-/// They are sorted by bits, then length. So a prefix comes after those that contain it, and those that begin in one slot
-/// come together, first the ones that end at this level.
+/// They are sorted by bits, then length. So a prefix comes after those that contain it, and those that begin in one
+/// slot come together, first the ones that end at this level.
 fn branches<K: Key, V: Copy>(
     prefixes: &[Prefix<K, V>],
     depth: u32,

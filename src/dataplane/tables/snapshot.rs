@@ -1,4 +1,4 @@
-//! Everything a worker needs to forward, immutable and published whole.
+//! All tables that a worker needs to forward, immutable and published as a whole.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::wire::Protocol;
 pub struct PortId(pub u32);
 
 impl PortId {
-    /// No device has this number: of an interface whose machine is stopped.
+    /// The port of an interface of a stopped machine; no device has this number.
     pub const NONE: Self = Self(u32::MAX);
 }
 
@@ -46,18 +46,18 @@ pub struct AclId(pub u32);
 /// The published tables. Ids index its lists; `compile` guarantees that every id in it is in range.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    /// Tables that were published later have a higher one: what somebody remembers of them goes by it.
+    /// Tables that are published later have a higher number. Remembered results are valid for one generation.
     pub generation: u64,
     /// By [`PortId`].
     pub ports: Vec<Ingress>,
-    /// By [`NicId`]. Nothing in here leads to a number that nobody has now.
+    /// By [`NicId`]. No table here leads to a number that no NIC has now.
     pub nics: Vec<Nic>,
     pub fibs: Vec<Fib>,
     pub acls: Vec<Acl>,
     pub vnets: Vec<Vnet>,
     /// By [`FrontendId`].
     pub frontends: Vec<Frontend>,
-    /// None where no Internet is behind the fabric.
+    /// None if the network has no Internet.
     pub edge: Option<Edge>,
     /// By [`GatewayId`].
     pub gateways: Vec<Gateway>,
@@ -94,13 +94,13 @@ impl Snapshot {
         &self.acls[id.0 as usize]
     }
 
-    /// Whether a NIC answers from the public address of a frontend itself (LB-20).
+    /// Whether a NIC itself answers from a frontend's public address (LB-20).
     pub fn floats(&self, nic: NicId, address: IpAddr) -> bool {
         let owner = self.edge.as_ref().and_then(|edge| edge.public.lookup(address));
         matches!(owner, Some(PublicOwner::Frontend(frontend)) if self.frontend(frontend).floats_at(nic))
     }
 
-    /// Whether an address is one of those behind a port.
+    /// Whether an address is behind a port.
     pub fn is_behind(&self, port: PortId, address: IpAddr) -> bool {
         let vnet = match self.ports.get(port.0 as usize) {
             Some(Ingress::Nic(nic)) => self.nic(*nic).vnet,
@@ -113,21 +113,21 @@ impl Snapshot {
     }
 }
 
-/// Who sends on a port.
+/// The sender on a port.
 #[derive(Debug)]
 pub enum Ingress {
     /// An interface's own TUN.
     Nic(NicId),
-    /// A whole VNet's TUN: the packet's source decides, by the owner table of this VNet; an owner on another port is a
-    /// spoofed source.
+    /// A whole VNet's TUN. The packet's source decides, by the owner table of this VNet; an owner on another port makes
+    /// it a spoofed source.
     Vnet(VnetId),
     /// The Internet's.
     Internet,
-    /// The far end of a tunnel, which is up or not; or the own end of an edge, which is in no virtual network.
+    /// The far end of a tunnel, which is up or not; or an edge router's own end, which is in no virtual network.
     Tunnel { tunnel: NicId, gateway: GatewayId, up: bool },
     /// The platform, in a VNet.
     Platform { nic: NicId, vnet: VnetId },
-    /// Nobody any more: the port's number is free, and a worker may still hold its device for a moment.
+    /// None: the port's number is free, and a worker may still hold its device for a moment.
     Vacant,
 }
 
@@ -137,9 +137,9 @@ pub struct Nic {
     pub port: PortId,
     pub vnet: VnetId,
     pub subnet: SubnetId,
-    /// The routes of what is TCP.
+    /// The routes for TCP.
     pub fib: FibId,
-    /// Of everything else: the same, but for service endpoints, which carry TCP alone (SYS-11).
+    /// The routes for other protocols: the same without service endpoints, which carry TCP only (SYS-11).
     pub fib_beside_tcp: FibId,
     /// `enableIPForwarding` (NIC-02).
     pub forwarding: bool,
@@ -147,23 +147,23 @@ pub struct Nic {
     pub outbound: Filters,
     /// The admin rules, the subnet's NSG, the NIC's.
     pub inbound: Filters,
-    /// The rules that may deny the platform's services to it: those that name them by a tag of theirs (NSG-30).
+    /// The rules that may deny the platform's services: those that name them by tag (NSG-30).
     pub platform: Filters,
     /// Largest IP packet its device takes.
     pub mtu: u16,
-    /// What holds for its flow records.
+    /// The terms of its flow records.
     pub flows: FlowTerms,
 }
 
 impl Nic {
-    /// The routes of its packets of a protocol.
+    /// The routes for a protocol.
     #[inline]
     pub fn fib_of(&self, protocol: Protocol) -> FibId {
         if protocol == Protocol::TCP { self.fib } else { self.fib_beside_tcp }
     }
 }
 
-/// What is asked about packets of a NIC in one direction.
+/// The filters of a NIC in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Filters {
     /// The security admin rules of its VNet; a packet that none of them matches goes on (ADM-03).
@@ -189,18 +189,18 @@ impl Fib {
     }
 }
 
-/// What a route does, settled when it was compiled.
+/// What a route does, decided when it was compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NextHop {
-    /// Deliver to whoever owns the destination in this VNet: the own one or a peer.
+    /// Deliver to the owner of the destination in this VNet: the own one or a peer.
     Vnet(VnetId),
-    /// Deliver to this appliance, whatever the destination.
+    /// Deliver to this appliance, for any destination.
     Nic(NicId),
-    /// Deliver to one of several appliances, the flow's own. A member is never a spread itself.
+    /// Deliver to one of several appliances, chosen by the flow. A member is never a spread itself.
     Spread(SpreadId),
-    /// Through one of the backends of a load balancer, the flow's own (LB-32).
+    /// Through one of a load balancer's backends, chosen by the flow (LB-32).
     Frontend(FrontendId),
-    /// An appliance that nobody in reach owns.
+    /// An appliance with an address that no reachable NIC owns.
     Unreachable,
     /// A virtual network gateway, which has routes of its own.
     Gateway(GatewayId),
@@ -210,37 +210,38 @@ pub enum NextHop {
     NoGateway,
     /// Out of the fabric.
     Internet,
-    /// An Azure service, over the subnet's service endpoint: out of the fabric, and not over the Internet.
+    /// An Azure service, over the subnet's service endpoint: out of the fabric, not over the Internet.
     Service,
     /// Drop.
     None,
 }
 
-/// A VNet as the packet path sees it.
+/// A VNet for the packet path.
 #[derive(Debug)]
 pub struct Vnet {
-    /// Who owns an address: host prefixes for interfaces and reserved addresses, subnet prefixes for an attached VNet.
+    /// The owner of each address: host prefixes for interfaces and reserved addresses, subnet prefixes for an attached
+    /// VNet.
     pub owners: Lpm<Owner>,
     /// Peered VNets with Connected links, sorted by id: what this VNet's own link to each says.
     pub links: Vec<(VnetId, Link)>,
-    /// Who answers for the platform, and probes backends.
+    /// The NIC of the platform, which answers requests and probes backends.
     pub platform: Option<NicId>,
 }
 
-/// Whose an address is.
+/// The owner of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Owner {
     /// Behind this NIC.
     Nic(NicId),
     /// A load balancer's frontend.
     Frontend(FrontendId),
-    /// Reserved by the platform: nobody answers (ADR-01, FAB-03).
+    /// Reserved by the platform: no machine answers (ADR-01, FAB-03).
     Reserved,
-    /// A private endpoint: an Azure service stands behind it, which no lab has (SYS-12).
+    /// A private endpoint: the Azure service behind it does not exist in a lab (SYS-12).
     Service,
 }
 
-/// One VNet's own link to a peer, reduced to what packets meet.
+/// One VNet's own link to a peer, reduced to what applies to packets.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Link {
     /// Flows across need an explicit custom allow rule on this side (PEER-22).

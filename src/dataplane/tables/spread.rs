@@ -1,9 +1,9 @@
-//! One route to several appliances: every flow keeps to one of them (RSEL-06).
+//! One route to several appliances: every flow uses one of them (RSEL-06).
 //!
-//! One idea: the choice is a function of the packet, so nothing is remembered and every worker, a restarted daemon and
-//! a question about a file choose alike. The two directions of a flow are two inputs: Azure promises no symmetry for
-//! appliances that share a route, so a design that needs it must show that it fails. Nobody probes a member: flows of one
-//! that nobody owns drop, and no flow moves for it.
+//! One idea: the choice is a function of the packet. So nothing is remembered, and every worker, a restarted daemon and
+//! `explain` choose alike. The two directions of a flow are two inputs: Azure promises no symmetry for appliances that
+//! share a route, so a design that needs it must fail here too. Members are not probed: flows of a member with an
+//! address that no NIC owns are dropped, and no flow moves for it.
 
 use std::net::IpAddr;
 
@@ -23,7 +23,7 @@ impl Spread {
         &self.0
     }
 
-    /// Which member carries a flow: an index in [`Self::members`].
+    /// The index in [`Self::members`] of the member that carries a flow.
     #[inline]
     pub fn share(&self, flow: &Tuple) -> usize {
         // Multiplying by the count spreads the high half evenly, and is cheaper than a remainder.
@@ -36,8 +36,8 @@ impl Spread {
     }
 }
 
-/// Addresses, protocol and ports; for a ping its identifier stands in both ports. A folded multiplication mixes a word in
-/// about a nanosecond. No secret seed: whoever sends may as well pick its own appliance.
+/// Hashes addresses, protocol and ports; for a ping its identifier is in both ports. A folded multiplication mixes a
+/// word in about a nanosecond. There is no secret seed: a sender may as well choose its appliance.
 #[inline]
 pub(in crate::dataplane) fn hash(flow: &Tuple) -> u64 {
     // The first digits of pi.

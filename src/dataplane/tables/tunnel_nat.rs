@@ -1,7 +1,7 @@
-//! What the ends of a tunnel call each other's addresses (VPN-15).
+//! The NAT rules of a tunnel (VPN-15).
 //!
-//! One idea: a map goes one way by a packet's source and the other way by its destination, so one list for each side of a
-//! tunnel is all. It holds no flows: those of maps that are not one to one are port mappings like any other.
+//! One idea: a map applies to a packet's source in one direction and to its destination in the other, so one list for
+//! each side of a tunnel is all. It holds no flows: dynamic maps use port mappings like any other.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
@@ -11,43 +11,43 @@ use ipnet::Ipv4Net;
 use crate::dataplane::PortPool;
 use crate::wire::Protocol;
 
-/// The lists of one tunnel; in each the first that fits.
+/// The lists of one tunnel; in each the first match applies.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TunnelNat {
-    /// Of addresses on this side.
+    /// The maps of addresses on this side.
     pub near: Box<[AddressMap]>,
-    /// Of those on the other.
+    /// The maps of addresses on the other side.
     pub far: Box<[AddressMap]>,
 }
 
-/// A range and what the other side calls it.
+/// A range of internal addresses, and its external addresses.
 #[derive(Debug, PartialEq, Eq)]
 pub struct AddressMap {
     pub internal: Ipv4Net,
     pub external: Ipv4Net,
-    /// It is about these alone; None for one of all that its addresses send and are sent.
+    /// Applies to these ports only; None if it applies to all traffic of its addresses.
     pub ports: Option<PortMap>,
-    /// Flows from inside share the external addresses by ports; None where each address has its own.
+    /// Flows from inside share the external addresses by ports; None for a static map.
     pub pool: Option<PortPool>,
 }
 
-/// Ports of TCP and UDP inside and what they are outside. Where each has its own, both are as many.
+/// Internal ports of TCP and UDP, and their external ports. A static map has as many of both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortMap {
     pub internal: RangeInclusive<u16>,
     pub external: RangeInclusive<u16>,
 }
 
-/// An address and port that take the place of others; the port only where it changes.
+/// An address and port that replace others; the port only where it changes.
 pub(in crate::dataplane) type Name = (IpAddr, Option<u16>);
 
 impl AddressMap {
-    /// Whether it has the near end of a flow of this protocol.
+    /// Whether it maps the internal end of a flow of this protocol.
     pub fn is_internal(&self, (address, port): (IpAddr, u16), protocol: Protocol) -> bool {
         holds(self.internal, address) && self.is_about(protocol, |ports| ports.internal.contains(&port))
     }
 
-    /// Whether it has what the near end is called outside.
+    /// Whether it maps the external end of a flow of this protocol.
     pub fn is_external(&self, (address, port): (IpAddr, u16), protocol: Protocol) -> bool {
         holds(self.external, address) && self.is_about(protocol, |ports| ports.external.contains(&port))
     }
@@ -62,13 +62,13 @@ impl AddressMap {
         self.ports.as_ref().is_none_or(|ports| has_ports && holds(ports))
     }
 
-    /// What an internal end is called outside.
+    /// The external end of an internal one.
     pub(in crate::dataplane) fn outward(&self, (address, port): (IpAddr, u16)) -> Name {
         let shifted = |ports: &PortMap| ports.external.start() + (port - ports.internal.start());
         (moved(address, self.external), self.ports.as_ref().map(shifted))
     }
 
-    /// Whose an external end is.
+    /// The internal end of an external one.
     pub(in crate::dataplane) fn inward(&self, (address, port): (IpAddr, u16)) -> Name {
         let shifted = |ports: &PortMap| ports.internal.start() + (port - ports.external.start());
         (moved(address, self.internal), self.ports.as_ref().map(shifted))
@@ -79,7 +79,7 @@ fn holds(range: Ipv4Net, address: IpAddr) -> bool {
     matches!(address, IpAddr::V4(address) if range.contains(&address))
 }
 
-/// The address at the same place of a range as large.
+/// The address at the same offset of a range of the same size.
 fn moved(address: IpAddr, range: Ipv4Net) -> IpAddr {
     let IpAddr::V4(address) = address else { return address };
     Ipv4Addr::from_bits(range.network().to_bits() | address.to_bits() & range.hostmask().to_bits()).into()

@@ -1,7 +1,8 @@
-//! Paths over the fabric's edge: what the tables say of a flow that leaves, and of one that comes in.
+//! Paths over the fabric's edge: of flows that leave, and of flows that enter.
 //!
-//! One idea: as within the fabric ([`along`](super::known_path)), and mappings are asked for every packet. What leaves for a
-//! public address of this network and comes in again has no path, nor has what bears a public address inside.
+//! One idea: as within the fabric (`known_path`), mappings are asked for every packet. Two kinds of flows have no path:
+//! those to a public address of this network, which leave and enter again, and those with a source that is not an
+//! address of the sending NIC.
 
 use std::net::IpAddr;
 
@@ -9,7 +10,8 @@ use crate::dataplane::pipeline::edge::Arrival;
 use crate::dataplane::pipeline::{Leg, Subject, check};
 use crate::dataplane::state::flow::key::FlowKey;
 use crate::dataplane::{
-    Asking, Direction, DropReason, Edge, FrontendId, Mapped, NicId, Observer, Place, PortId, PublicOwner, Said,
+    Direction, DropReason, Edge, FrontendId, Mapped, MappingBucket, MappingLookup, NicId, Observer, PortId,
+    PublicOwner, TcpSegment,
 };
 use crate::wire::Packet;
 
@@ -17,12 +19,12 @@ use crate::wire::Packet;
 #[derive(Clone, Copy, Debug)]
 pub(in crate::dataplane::pipeline) struct Out {
     sender: NicId,
-    at: Place,
-    /// A public address of this network's.
+    bucket: MappingBucket,
+    /// A public address that is this network's.
     known: Option<IpAddr>,
 }
 
-/// From the Internet to whom a public address stands for.
+/// From the Internet to the NIC behind a public address.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::dataplane::pipeline) enum In {
     /// One private address of one NIC.
@@ -33,13 +35,13 @@ pub(in crate::dataplane::pipeline) enum In {
     Mapped(Entrance),
 }
 
-/// The flows that have a port of a public address, and those that a rule of a frontend there takes.
+/// Flows with a mapped port of a public address, and flows that a rule of a frontend there takes.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::dataplane::pipeline) struct Entrance {
-    /// And the rule.
+    /// The frontend and its rule.
     frontend: Option<(FrontendId, u32)>,
-    at: Place,
-    /// A NIC that has this private address, or need not.
+    bucket: MappingBucket,
+    /// The mapping's NIC and private side, once the tables confirmed them.
     known: Option<(NicId, (IpAddr, u16), Arrival)>,
 }
 
@@ -53,8 +55,8 @@ impl Leg<'_> {
         if edge.public.lookup(packet.dst()).is_some() || !self.has(sender, packet.src()) {
             return None;
         }
-        let at = self.flows.mappings.asking_inside(sender, packet.tuple(), Said::NOTHING, self.now)?.at;
-        Some(Out { sender, at, known: None })
+        let bucket = self.flows.mappings.lookup_inside(sender, packet.tuple(), TcpSegment::NONE, self.now)?.bucket;
+        Some(Out { sender, bucket, known: None })
     }
 
     pub(in crate::dataplane::pipeline) fn path_in(self, packet: &Packet<'_>) -> Option<In> {
@@ -67,8 +69,8 @@ impl Leg<'_> {
             PublicOwner::Pool(_) => None,
             PublicOwner::Frontend(id) => self.snapshot.frontend(id).rule(packet.tuple()).map(|(rule, _)| (id, rule)),
         };
-        let at = self.flows.mappings.asking_outside(&packet.tuple().mirrored(), Said::NOTHING, self.now)?.at;
-        Some(In::Mapped(Entrance { frontend, at, known: None }))
+        let bucket = self.flows.mappings.lookup_outside(&packet.tuple().mirrored(), TcpSegment::NONE, self.now)?.bucket;
+        Some(In::Mapped(Entrance { frontend, bucket, known: None }))
     }
 
     pub(in crate::dataplane::pipeline) fn along_out<O: Observer>(
@@ -78,12 +80,12 @@ impl Leg<'_> {
         packet: &mut Packet<'_>,
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
-        let Out { sender, at, known } = *out;
+        let Out { sender, bucket, known } = *out;
         let edge = self.snapshot.edge.as_ref().ok_or(DropReason::NoInternet)?;
         let subject = Subject::of(packet, None, self.now);
         let admitted = self.admit_key(&key.at(sender), sender, Direction::Outbound, &subject, observer)?;
-        let asking = Asking { flow: packet.tuple(), at, said: Said::by(packet), now: self.now };
-        let mapped = self.stood_for(edge, sender, &asking, known);
+        let lookup = MappingLookup { flow: packet.tuple(), bucket, segment: TcpSegment::of(packet), now: self.now };
+        let mapped = self.stood_for(edge, sender, &lookup, known);
         let instance = || edge.egress(sender).instance(packet.src()).filter(|_| admitted.has_record());
         let public = mapped.map(|mapped| mapped.public).or_else(|| Some((instance()?, packet.tuple().src_port)));
         let Some(public) = public else {
@@ -127,12 +129,13 @@ impl Leg<'_> {
         self.take_in(receiver, closed, &Subject::of_ports(packet.tuple(), passing), packet, observer)
     }
 
-    /// The mapping that a packet comes in by, if its NIC can be told to be there.
+    /// The mapping of a packet that enters, if the tables still have its NIC.
     fn entering(self, entrance: &Entrance, packet: &Packet<'_>) -> Option<(Mapped, Arrival)> {
-        let Entrance { frontend, at, known } = *entrance;
+        let Entrance { frontend, bucket, known } = *entrance;
         let mappings = &self.flows.mappings;
-        let asking = Asking { flow: &packet.tuple().mirrored(), at, said: Said::by(packet), now: self.now };
-        let found = if let Some(mapped) = mappings.enter(&asking) {
+        let lookup =
+            MappingLookup { flow: &packet.tuple().mirrored(), bucket, segment: TcpSegment::of(packet), now: self.now };
+        let found = if let Some(mapped) = mappings.enter(&lookup) {
             (mapped, Arrival { closed: false, floating: false })
         } else {
             let (id, rule) = frontend?;
@@ -143,7 +146,7 @@ impl Leg<'_> {
                 known == Some((mapped.nic, mapped.private, arrival))
                     || self.fits(frontend, rule, packet.protocol(), mapped)
             };
-            (mappings.pinned(&asking, fits)?, arrival)
+            (mappings.balanced(&lookup, fits)?, arrival)
         };
         let (mapped, arrival) = found;
         let is_there = || arrival.floating || self.has(mapped.nic, mapped.private.0);

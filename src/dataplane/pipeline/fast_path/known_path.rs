@@ -1,18 +1,19 @@
-//! A flow's way as the tables have it, and what is left to be asked of each of its packets.
+//! Forwarding along a path that is known: what the tables say is remembered, all else is asked.
 //!
-//! One idea: a path has what follows from the tables, the port and the tuple. What filters, records and mappings say is
-//! asked for every packet, as a walk through the pipeline asks it and in the same order. A flow may get another mapping at
-//! any time, so what the tables say of a mapping is kept together with it, and asked again for another. Where a flow has
-//! none, or the tables refuse the one that it has, the rest of the way is walked.
+//! One idea: a path holds what depends on the tables, the port and the tuple. Filters, records and mappings are asked
+//! for every packet, in the order of the full walk. A flow may get another mapping at any time. So what the tables say
+//! of a mapping is remembered together with it, and looked up again for another mapping. If a flow has no mapping, or
+//! the tables refuse the one that it has, the full walk does the rest.
 
 use std::net::IpAddr;
 
 use crate::dataplane::pipeline::admit::Admitted;
-use crate::dataplane::pipeline::route::{Access, Hop, Way};
+use crate::dataplane::pipeline::route::{Access, Hop, ResolvedHop};
 use crate::dataplane::pipeline::{Leg, Subject, check};
 use crate::dataplane::state::flow::key::FlowKey;
 use crate::dataplane::{
-    Asking, Direction, DropReason, FrontendId, Ingress, Mapped, NicId, Observer, Passing, Place, PortId, Quiet, Said,
+    Direction, DropReason, FrontendId, Ingress, Mapped, MappingBucket, MappingLookup, NicId, Observer, Passing, PortId,
+    Quiet, TcpSegment,
 };
 use crate::wire::Packet;
 
@@ -36,12 +37,12 @@ pub(in crate::dataplane::pipeline) struct Within {
     access: Access,
 }
 
-/// The same from a backend, which may answer for a frontend.
+/// The same from a backend: its packets may be answers of a frontend.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::dataplane::pipeline) struct Answering {
     within: Within,
-    at: Place,
-    /// A frontend.
+    bucket: MappingBucket,
+    /// The public side of the mapping, which is a frontend's.
     known: Option<(IpAddr, u16)>,
 }
 
@@ -50,13 +51,13 @@ pub(in crate::dataplane::pipeline) struct Answering {
 pub(in crate::dataplane::pipeline) struct Balanced {
     sender: NicId,
     frontend: FrontendId,
-    /// Of the frontend.
+    /// Index in the frontend's rules.
     rule: u32,
-    at: Place,
+    bucket: MappingBucket,
     known: Option<Backend>,
 }
 
-/// One that a rule leaves its flows, and how it is reached.
+/// A backend that keeps its flows by the rule, and how it is reached.
 #[derive(Clone, Copy, Debug)]
 struct Backend {
     nic: NicId,
@@ -70,11 +71,11 @@ impl Backend {
     }
 }
 
-/// A packet that its sender's NIC has let pass.
+/// A packet that its sender's NIC let pass.
 type Sent = (NicId, Admitted, Passing);
 
 impl Leg<'_> {
-    /// Walks ahead, through all that asks neither records nor rules.
+    /// Finds the path of a flow: the parts of the full walk that ask neither records nor rules.
     #[inline(never)]
     pub(in crate::dataplane::pipeline) fn path(self, ingress: PortId, packet: &Packet<'_>) -> Option<Path> {
         let tuple = packet.tuple();
@@ -85,22 +86,22 @@ impl Leg<'_> {
         }
         let sender = check::source(self.snapshot, ingress, &tuple.src).ok()?;
         match self.route((sender, Admitted::Record), tuple, &mut Quiet).ok()? {
-            Way::Within(hop) => {
+            ResolvedHop::Nic(hop) => {
                 let access = self.reach(sender, hop, (&tuple.src, &tuple.dst))?;
                 Some(Path::Within(Within { sender, hop, access }))
             }
-            Way::Frontend(frontend) => {
+            ResolvedHop::Frontend(frontend) => {
                 let (rule, _) = self.snapshot.frontend(frontend).rule(tuple)?;
-                let at = self.flows.mappings.asking_outside(&tuple.mirrored(), Said::NOTHING, self.now)?.at;
-                Some(Path::Balanced(Balanced { sender, frontend, rule, at, known: None }))
+                let bucket = self.flows.mappings.lookup_outside(&tuple.mirrored(), TcpSegment::NONE, self.now)?.bucket;
+                Some(Path::Balanced(Balanced { sender, frontend, rule, bucket, known: None }))
             }
-            Way::Internet(edge) => self.path_out(edge, sender, packet).map(Path::Out),
-            Way::Through(_) | Way::Gateway(_) | Way::Platform(_) => None,
+            ResolvedHop::Internet(edge) => self.path_out(edge, sender, packet).map(Path::Out),
+            ResolvedHop::Through(_) | ResolvedHop::Gateway(_) | ResolvedHop::Platform(_) => None,
         }
     }
 
-    /// What becomes of a packet on its path; `key` is the flow's. The leg is borrowed: a copy of what was just written
-    /// takes 10 ns of 65.
+    /// Forwards a packet along its path; `key` is the flow's. The leg is borrowed: copying what was just written takes
+    /// 10 ns of 65.
     #[inline]
     pub(in crate::dataplane::pipeline) fn along<O: Observer>(
         &self,
@@ -130,10 +131,13 @@ impl Leg<'_> {
         match path {
             Path::Within(within) => {
                 let within = *within;
-                let asking = self.flows.mappings.asking_inside(within.sender, packet.tuple(), Said::NOTHING, self.now);
-                let Some(Asking { at, .. }) = asking else { return self.along_within(within, key, packet, observer) };
-                // Its sender was no backend until now.
-                let mut answering = Answering { within, at, known: None };
+                let lookup =
+                    self.flows.mappings.lookup_inside(within.sender, packet.tuple(), TcpSegment::NONE, self.now);
+                let Some(MappingLookup { bucket, .. }) = lookup else {
+                    return self.along_within(within, key, packet, observer);
+                };
+                // Its sender has become a backend.
+                let mut answering = Answering { within, bucket, known: None };
                 let outcome = self.along_answering(&mut answering, key, packet, observer);
                 *path = Path::Answering(answering);
                 outcome
@@ -170,10 +174,10 @@ impl Leg<'_> {
         packet: &mut Packet<'_>,
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
-        let Answering { within: Within { sender, hop, access }, at, known } = *answering;
+        let Answering { within: Within { sender, hop, access }, bucket, known } = *answering;
         let sent = self.set_out(sender, key, packet, observer)?;
-        let asking = Asking { flow: packet.tuple(), at, said: Said::by(packet), now: self.now };
-        if let Some(mapped) = self.answered(sender, &asking, known) {
+        let lookup = MappingLookup { flow: packet.tuple(), bucket, segment: TcpSegment::of(packet), now: self.now };
+        if let Some(mapped) = self.answered(sender, &lookup, known) {
             answering.known = Some(mapped.public);
             packet.set_src_end(mapped.public);
         }
@@ -187,14 +191,15 @@ impl Leg<'_> {
         packet: &mut Packet<'_>,
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
-        let Balanced { sender, frontend: id, rule, at, .. } = *balanced;
+        let Balanced { sender, frontend: id, rule, bucket, .. } = *balanced;
         let sent = self.set_out(sender, key, packet, observer)?;
         let frontend = self.snapshot.frontend(id);
         let rule = &frontend.rules[rule as usize];
-        let asking = Asking { flow: &packet.tuple().mirrored(), at, said: Said::by(packet), now: self.now };
+        let lookup =
+            MappingLookup { flow: &packet.tuple().mirrored(), bucket, segment: TcpSegment::of(packet), now: self.now };
         let is_known = |mapped: &Mapped| balanced.known.as_ref().is_some_and(|known| known.is_of(mapped));
         let fits = |mapped: &Mapped| is_known(mapped) || self.fits(frontend, rule, packet.protocol(), mapped);
-        let mapped = self.flows.mappings.pinned(&asking, fits);
+        let mapped = self.flows.mappings.balanced(&lookup, fits);
         if !mapped.is_some_and(|mapped| is_known(&mapped)) {
             balanced.known = mapped.and_then(|mapped| self.backend(sender, &mapped, rule.floating, packet));
         }
@@ -208,7 +213,7 @@ impl Leg<'_> {
         self.land(sent, (Hop::Endpoint(backend.nic), backend.access), key, packet, observer)
     }
 
-    /// A packet that its sender's NIC lets pass.
+    /// Asks the sender's NIC.
     #[inline]
     fn set_out<O: Observer>(
         self,
@@ -222,7 +227,7 @@ impl Leg<'_> {
         Ok((sender, admitted, subject.passing))
     }
 
-    /// The backend that a sender's flow is mapped to, if it is within reach.
+    /// The backend that a sender's flow is mapped to, if the sender can reach it.
     #[inline(never)]
     fn backend(self, sender: NicId, mapped: &Mapped, floating: bool, packet: &Packet<'_>) -> Option<Backend> {
         let Mapped { nic, private, public: _ } = *mapped;
@@ -232,7 +237,7 @@ impl Leg<'_> {
         Some(Backend { nic, private, access })
     }
 
-    /// How a sender reaches the end of a leg, if the tables let it.
+    /// How a sender reaches the end of a leg, if the tables allow it.
     fn reach(self, sender: NicId, hop: Hop, (src, dst): (&IpAddr, &IpAddr)) -> Option<Access> {
         let crossing = self.cross(sender, hop.nic(), &mut Quiet).ok()?;
         crossing.enter_from(src).ok()?;
@@ -240,7 +245,7 @@ impl Leg<'_> {
         Some(crossing.access)
     }
 
-    /// The far end of a leg, for a packet that is written as its receiver gets it; by `key` it was sent.
+    /// The far end of a leg, for a packet that is already rewritten for its receiver. `key` is the flow as it was sent.
     #[inline]
     fn land<O: Observer>(
         self,

@@ -1,11 +1,11 @@
-//! Where the tables lead a flow, kept so that it need not be asked for each of its packets.
+//! The fast path: where the tables lead a flow, remembered so that later packets skip the lookups.
 //!
-//! One idea: a [`Path`] is found by what it follows from, the tables, the port and the tuple, and holds as long as the
-//! tables do: a publish ends all of them at once. Filters, records, mappings and sizes are asked for every packet, as ever,
-//! so nothing that a path says can let a packet through.
+//! One idea: a [`Path`] depends on the tables, the port and the tuple only, so it is valid as long as the tables are: a
+//! publish ends all paths at once. Filters, records, mappings and sizes are asked for every packet, as in the full
+//! walk. So no remembered path lets a packet through that they would drop.
 //!
-//! A worker has its own and shares none. It is bounded, and two flows that meet in one place take turns there at the price
-//! of a walk through the pipeline. What has no ports, comes in pieces or passes a gateway is not kept.
+//! Each worker has its own paths and shares none. Their number is bounded; two flows that share a slot evict each
+//! other, at the price of a full walk. Protocols without ports, fragments, and flows through a gateway have no path.
 
 mod internet;
 mod known_path;
@@ -21,11 +21,11 @@ use crate::wire::{Packet, Protocol};
 use super::{Flows, Leg, process, verdict};
 use known_path::Path;
 
-/// Flows remembered: a power of two. Of one that is not translated the first 64 bytes of its slot are read, so that they
-/// stay in a core's second cache.
+/// Most flows remembered: a power of two. For a flow without translation only the first 64 bytes of its slot are read,
+/// so these stay in a core's second-level cache.
 const SLOTS: usize = 4096;
 
-/// Where flows go, as one worker has found out: with one table of mappings.
+/// The paths that one worker has found. Always used with the same table of mappings.
 #[derive(Debug)]
 pub struct Paths {
     slots: Box<[Slot; SLOTS]>,
@@ -35,9 +35,9 @@ pub struct Paths {
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 struct Slot {
-    /// Of the flow's packets in this direction, with the port in place of the NIC.
+    /// The flow's key in this direction, with the port in place of the NIC.
     key: FlowKey,
-    /// Of the tables that it was found in.
+    /// The generation of the tables that it was found in.
     generation: u64,
     known: Known,
 }
@@ -47,10 +47,10 @@ const _: () = assert!(size_of::<Slot>() == 128);
 /// What is known of a flow.
 #[derive(Clone, Copy, Debug)]
 enum Known {
-    /// That it is there. Many flows are one packet, which is not worth a search.
+    /// One packet was seen. Many flows have no second one, so no search is made yet.
     Seen,
     Path(Path),
-    /// That its packets have no path that could be kept.
+    /// Its packets have no path that can be remembered.
     Pathless,
 }
 
@@ -61,8 +61,8 @@ impl Paths {
         Self { slots: slots.try_into().expect("as many as were made"), hasher: RandomState::default() }
     }
 
-    /// The same as [`process`], for one who meets the same flows again. Where the path is known, the observer is told of
-    /// admissions alone.
+    /// The same as [`process`], for a caller that meets the same flows again. On a known path the observer receives
+    /// admissions only.
     #[inline]
     pub fn process<O: Observer>(
         &mut self,
@@ -79,7 +79,7 @@ impl Paths {
             if let Some(path) =
                 slot.path(snapshot.generation, &key, || Leg { snapshot, flows, now }.path(ingress, packet))
             {
-                // Made where it is used: as one for both it is copied.
+                // A second leg, made where it is used: sharing one with the closure above would copy it.
                 let leg = Leg { snapshot, flows, now };
                 return verdict(leg.along(path, &key, packet, observer), observer);
             }
@@ -89,7 +89,7 @@ impl Paths {
 }
 
 impl Slot {
-    /// What is known of the flow with this key, found out at its second packet. Another flow's place becomes its own.
+    /// The path of the flow with this key, searched at its second packet. A new flow takes over another's slot.
     #[inline]
     fn path(&mut self, generation: u64, key: &FlowKey, find_out: impl FnOnce() -> Option<Path>) -> Option<&mut Path> {
         if self.generation != generation || self.key != *key {

@@ -1,12 +1,12 @@
-//! What happens to flows, told as it happens, for flow logs (DIAG-07, DIAG-08).
+//! Flow events, for flow logs and `vnet flows --follow` (DIAG-07, DIAG-08).
 //!
-//! One idea: the pipeline tells its observer what that wants to hear: of NICs whose [`FlowTerms::logged`] is set, or of all;
-//! else an event costs one test of a flag. A worker's observer puts events into bounded channels without waiting and counts
-//! what finds no room (`worker::FlowEvents`); whoever logs or follows takes them from the other end. `Begun` is told when the first packet passes,
-//! `Ended` when its record goes: idle, closed, pushed out by a new flow of the same tuple, or refused by
-//! `flushConnection`; every `Ended` carries the final counters. For the flows in between there is [`FlowTable::page`].
-//! Each NIC has its own record, so a packet between two logged NICs begins two flows. Nothing here knows a file or a clock:
-//! timestamps are the worker's monotonic ones.
+//! One idea: the pipeline reports to its observer only the events that the observer wants: of NICs with
+//! [`FlowTerms::logged`] set, or of all. Otherwise an event costs one test of a flag. A worker's observer puts events
+//! into bounded channels without waiting and counts what finds no room (`worker::FlowEvents`); flow logs and followers
+//! read from the other end. `Begun` comes when the first packet passes. `Ended` comes when its record ends: idle,
+//! closed, pushed out, replaced by a new flow of the same tuple, or refused by `flushConnection`. Every `Ended` carries
+//! the final counters. [`FlowTable::page`] lists the flows in between. Each NIC has its own record, so a packet between
+//! two logged NICs begins two flows. Nothing here knows a file or a clock: timestamps are the worker's monotonic ones.
 //!
 //! [`FlowTable::page`]: super::FlowTable::page
 //! [`FlowTerms::logged`]: super::FlowTerms::logged
@@ -16,31 +16,31 @@ use crate::wire::Tuple;
 
 use super::{FlowRecord, FlowState, RuleId, Traffic};
 
-/// One thing that happened to one NIC's flow.
+/// An event of one NIC's flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlowEvent {
-    /// A first packet was let through; the record counts it.
+    /// A first packet passed; the record counts it.
     Begun(FlowRecord),
-    /// No packet follows this record any more.
+    /// The record ended.
     Ended(FlowRecord),
-    /// A packet was refused by a rule: every such packet is told.
+    /// A rule denied a packet; each such packet is an event.
     Denied(Denial),
 }
 
-/// A packet that a rule refused (NSG-22).
+/// A packet that a rule denied (NSG-22).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Denial {
     pub at: Timestamp,
     pub nic: NicId,
     pub direction: Direction,
-    /// As the packet has it.
+    /// The packet's tuple.
     pub tuple: Tuple,
-    /// None for an ACL that was made without numbers.
+    /// None if the ACL's rules have no numbers, or no rule matched.
     pub rule: Option<RuleId>,
 }
 
 impl FlowEvent {
-    /// Whose flow it is.
+    /// The NIC of the flow.
     pub const fn nic(&self) -> NicId {
         match self {
             Self::Begun(record) | Self::Ended(record) => record.nic,
@@ -50,7 +50,7 @@ impl FlowEvent {
 }
 
 impl Denial {
-    /// The flow that it would have begun, as a record that counts nothing.
+    /// The flow that it would have begun, as a record without packets.
     pub fn unbegun(&self) -> FlowRecord {
         let Self { at, nic, direction, tuple, rule } = *self;
         FlowRecord {

@@ -1,9 +1,9 @@
-//! What a flow record is found by.
+//! The key of a flow record.
 //!
 //! One idea: a record admitted outbound with a tuple, and one admitted inbound with the mirrored tuple, are followed by
-//! exactly the same packets (NSG-21). So the key is written from the NIC's side, local and remote, and one lookup answers
-//! for both directions. An appliance that forwards a packet still gets two records: inbound the packet's destination is
-//! local, outbound its source.
+//! exactly the same packets (NSG-21). So the key is written from the NIC's side, local and remote, and one lookup
+//! serves both directions. An appliance that forwards a packet still gets two records: inbound the packet's destination
+//! is local, outbound its source.
 
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
@@ -11,8 +11,8 @@ use std::net::IpAddr;
 use crate::dataplane::{Direction, NicId};
 use crate::wire::{Protocol, Tuple};
 
-/// Whole words: a key is built in registers and compared as it was built. Smaller pieces, stored one by
-/// one and loaded together, stall the processor: following a record takes 14 ns so, and took 35 with them.
+/// Whole words: a key is built in registers and compared as it was built. Smaller pieces, stored one by one and loaded
+/// together, stall the processor: following a record takes 14 ns this way and took 35 with pieces.
 #[derive(Clone, Copy, Debug, Eq)]
 pub(in crate::dataplane) struct FlowKey {
     /// Local and remote; two IPv4 addresses share the first word.
@@ -21,14 +21,14 @@ pub(in crate::dataplane) struct FlowKey {
     ends: u64,
 }
 
-/// Numbers are the lowest free ones, and there are never as many senders and records as this.
+/// NIC numbers are the lowest free ones, and no lab has this many.
 const NICS: u32 = 1 << 23;
 
 impl FlowKey {
     /// No packet's.
     pub(in crate::dataplane) const NONE: Self = Self { addresses: [0; 4], ends: 0 };
 
-    /// The key that a packet is looked up by, and its record is stored under.
+    /// The key under which a packet's record is stored and found.
     #[inline]
     pub(in crate::dataplane) fn new(nic: NicId, direction: Direction, tuple: &Tuple) -> Self {
         let (local, remote, local_port, remote_port) = match direction {
@@ -49,7 +49,7 @@ impl FlowKey {
         Self { addresses: self.addresses, ends: self.ends & !(!0 << 41) | (nic.0 as u64) << 41 }
     }
 
-    /// The same flow with local and remote exchanged: its packets as the NIC at their other end sees them.
+    /// The same flow with local and remote exchanged: as the NIC at the other end sees it.
     #[inline]
     pub(in crate::dataplane) const fn turned(&self) -> Self {
         let [first, second, third, fourth] = self.addresses;
@@ -86,7 +86,7 @@ impl FlowKey {
 }
 
 impl PartialEq for FlowKey {
-    /// A word at a time, as it was written: loaded as one vector, a key that was just built stalls the processor, too.
+    /// Compared a word at a time, as it was written. Loading a just-built key as one vector also stalls the processor.
     #[inline]
     fn eq(&self, other: &Self) -> bool {
         let same = |word: usize| self.addresses[word] == other.addresses[word];
@@ -146,7 +146,7 @@ mod tests {
             assert_ne!(
                 request,
                 FlowKey::new(nic, Direction::Inbound, &flow),
-                "what an appliance forwards is another flow"
+                "the packet that an appliance forwards is another flow"
             );
             assert_ne!(request, FlowKey::new(NicId(4), Direction::Outbound, &flow));
         }

@@ -1,12 +1,12 @@
-//! Flow records: what lets a packet pass because its flow was admitted before (NSG-20..26).
+//! Flow records: they let a packet pass because its flow was admitted before (NSG-20..26).
 //!
-//! One idea: a NIC's record is one entry under one key, whichever way a packet goes ([`key`]), so a packet needs one
-//! lookup at each NIC. The table is shared by all workers, in shards of which each has one short lock: a fragment, an ICMP
-//! error or the other direction finds its record from any worker. It reads no clock and knows no rules. Ids in it are those
-//! of the snapshot that made the record: `NicId`s must mean the same in the next.
+//! One idea: a NIC's record is one entry under one key for both directions ([`key`]), so a packet needs
+//! one lookup at each NIC. All workers share the table; each of its shards has one short lock. So a fragment, an ICMP
+//! error or the other direction finds its record from any worker. It reads no clock and knows no rules. Its ids are
+//! those of the snapshot that made the record: a `NicId` must mean the same in the next snapshot.
 //!
-//! Memory: 112 bytes a record and 4 to 8 for its bucket. Blocks of records are allocated when first needed and kept,
-//! so a warm table allocates nothing, and the limits bound it.
+//! Memory: 112 bytes a record and 4 to 8 for its bucket. Blocks of records are allocated when first needed and kept, so
+//! a warm table allocates nothing, and the limits bound it.
 
 mod event;
 pub(in crate::dataplane) mod key;
@@ -42,17 +42,17 @@ pub use shares::{FlowLimits, TableFull};
 pub use tcp::{FlowState, Signal};
 pub use terms::{Deciders, FlowTerms, RuleId, RulesMark, Share};
 
-/// Power of two; many more than workers, so that two seldom meet. A small table has fewer.
+/// A power of two; many more than workers, so that two seldom need the same shard. A small table has fewer.
 const SHARDS: usize = 64;
 const RECORDS_OF_A_SHARD: usize = 4096;
 /// Records looked at under one hold of a lock, so that no packet waits for a long sweep.
 const SWEEP_AT_ONCE: usize = 64;
-/// Slots looked at for a record that makes room, and how many such a new one may push out. As many looks as Linux's
-/// conntrack takes (`NF_CT_EVICTION_RANGE`).
+/// Slots tried for a record that may be pushed out, and how many a new one may push out. As many tries as Linux's
+/// conntrack makes (`NF_CT_EVICTION_RANGE`).
 const LOOKS: usize = 8;
 const PUSHED_OUT: usize = 2;
 
-/// Where a reading of all records goes on.
+/// Where a reading of all records continues.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     shard: usize,
@@ -99,8 +99,8 @@ impl FlowTable {
         }
     }
 
-    /// How a packet stands to its NIC's record (NSG-21): its own direction and tuple, or the opposite direction and the
-    /// mirrored tuple. Refreshes the record's idle time and counts the packet if it follows.
+    /// What its NIC's record says of a packet (NSG-21): the record of its direction and tuple, or of the opposite
+    /// direction and the mirrored tuple. If the packet follows, this counts it and refreshes the record's idle time.
     #[inline]
     pub fn follow(
         &self,
@@ -113,8 +113,8 @@ impl FlowTable {
         self.follow_key(&FlowKey::new(nic, direction, tuple), direction, &passing, terms)
     }
 
-    /// The same by what the record is found by. What the packet brings is borrowed: a copy, made right after its parts were
-    /// written, waits for all of them.
+    /// The same, for a caller that has the key. `passing` is borrowed: a copy, made right after its parts were written,
+    /// waits for all of them.
     #[inline(never)]
     pub(in crate::dataplane) fn follow_key(
         &self,
@@ -129,8 +129,8 @@ impl FlowTable {
         record.meet(direction, passing, terms)
     }
 
-    /// What the NIC's rules say of a flow that [`Follow::Outdated`] told of: it goes on, or `refused` names the rule that
-    /// ends it. Returns the record if it was not refused before and is now.
+    /// Stores what the NIC's rules say of a flow that was [`Follow::Outdated`]: it goes on, or `refused` names the rule
+    /// that ends it. Returns the record if it was not refused before and is now.
     pub fn review(
         &self,
         nic: NicId,
@@ -152,8 +152,8 @@ impl FlowTable {
         if refused.is_some() && !before.is_refused() { before.view() } else { None }
     }
 
-    /// Keeps room for one more record of this NIC, so that a leg that needs two gets both or none. Where its share of the
-    /// table is used up, flows of its network that nobody answered make room, the oldest first; `tell` hears of each.
+    /// Reserves room for one more record of this NIC, so that a leg that needs two gets both or none. Where its share
+    /// of the table is used up, unanswered flows of its network are pushed out, the oldest first; each goes to `tell`.
     pub fn reserve(
         &self,
         nic: NicId,
@@ -161,14 +161,14 @@ impl FlowTable {
         now: Timestamp,
         tell: impl FnMut(&FlowRecord),
     ) -> Result<Room<'_>, TableFull> {
-        // Counted before it is judged: dropping `room` gives it back.
+        // Counted before it is checked: dropping `room` gives it back.
         let room = Room { table: self, nic };
         self.shares.add(nic, terms.share);
         let Err(full) = self.shares.judge(nic, terms.share) else { return Ok(room) };
         if full.is_of_nic() || !self.make_room(nic, terms, now, tell) { Err(full) } else { Ok(room) }
     }
 
-    /// Pushes out flows of a NIC's network that nobody answered, until there is room for one of the NIC.
+    /// Pushes out unanswered flows of a NIC's network until there is room for one of the NIC.
     #[cold]
     fn make_room(&self, nic: NicId, terms: &FlowTerms, now: Timestamp, mut tell: impl FnMut(&FlowRecord)) -> bool {
         for _ in 0..PUSHED_OUT {
@@ -211,14 +211,14 @@ impl FlowTable {
         let mut shard = into.shard(hash);
         if shard.find(&key, hash).is_none() {
             shard.insert(record, hash, now);
-            // It is counted as long as it is there.
+            // It is counted as long as it exists.
             std::mem::forget(room);
         }
         record.view()
     }
 
-    /// Adds some records to `records`, and returns where to go on, or none at the end. A record that stays while all pages
-    /// are read is read once. Call with a fresh cursor first; no lock is held for longer than a sweep's.
+    /// Adds some records to `records`, and returns where to continue, or None at the end. A record that stays while all
+    /// pages are read is read once. Start with a fresh cursor. No lock is held for longer than a sweep holds it.
     pub fn page(&self, from: Cursor, now: Timestamp, records: &mut Vec<FlowRecord>) -> Option<Cursor> {
         let Cursor { shard, slot } = from;
         let held = self.shards.get(shard)?.lock();
@@ -234,13 +234,13 @@ impl FlowTable {
         (next.shard < self.shards.len()).then_some(next)
     }
 
-    /// Ends idle records, looking at no more than `budget`; returns how many ended. Call a few times a second: what a
-    /// small budget leaves over, the next call goes on with.
+    /// Ends idle records, looking at no more than `budget`; returns how many ended. Call a few times a second: a call
+    /// continues where the last one ran out of budget.
     pub fn expire(&self, now: Timestamp, budget: usize) -> usize {
         self.sweep(now, budget, |_| {})
     }
 
-    /// The same, and tells of each record that ended.
+    /// The same, and passes each ended record to `tell`.
     pub fn sweep(&self, now: Timestamp, budget: usize, mut tell: impl FnMut(&FlowRecord)) -> usize {
         let start = self.sweeping.load(Relaxed);
         let mut left = budget;
@@ -256,7 +256,7 @@ impl FlowTable {
         ended
     }
 
-    /// Records held, those lapsed but not swept yet included.
+    /// Records held, including expired ones that were not swept yet.
     pub fn len(&self) -> usize {
         self.shares.records()
     }
@@ -288,7 +288,7 @@ impl FlowTable {
             let done = sweep_some(&mut shard.lock(), now, left, &mut gone);
             for record in gone.iter().flatten() {
                 self.shares.subtract(record.nic);
-                // One that a review refused was told of then.
+                // A review that refused it has reported its end.
                 if !record.refused {
                     tell(record);
                 }
@@ -316,8 +316,8 @@ pub struct Room<'a> {
 }
 
 impl Room<'_> {
-    /// Makes the record of a flow whose first packet is this; one that another worker made meanwhile is refreshed. Returns
-    /// the record whose place it took.
+    /// Creates the record of a flow from its first packet. If another worker created it meanwhile, refreshes that
+    /// one. Returns the record that it replaced.
     pub fn admit(
         self,
         direction: Direction,
@@ -343,7 +343,7 @@ impl Room<'_> {
             return None;
         }
         let before = *record;
-        // In its place: it keeps the links, and its timer comes up early at worst.
+        // Replaced in place: it keeps the links, and at worst its timer comes up early.
         fresh.chain = before.chain;
         fresh.timer = before.timer;
         *record = fresh;
@@ -357,7 +357,7 @@ impl Drop for Room<'_> {
     }
 }
 
-/// Looks at a few records that have come up; true if there are no more.
+/// Checks a few records that have come up; true if there are no more.
 fn sweep_some(
     shard: &mut Shard,
     now: Timestamp,

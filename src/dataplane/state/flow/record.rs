@@ -1,4 +1,4 @@
-//! One NIC's record of one flow: what lets its packets pass, or holds them up.
+//! One NIC's record of one flow: it lets the flow's packets pass, or refuses them.
 
 use std::ops::AddAssign;
 
@@ -10,11 +10,11 @@ use super::slab::{END, Entry, Link};
 use super::tcp::{Connection, FlowState, Signal};
 use super::terms::{Deciders, FlowTerms, RulesMark};
 
-/// Seconds that a closed connection's record stays for what is still under way: a last ACK, a repeated FIN. Azure does not
-/// tell its own; Linux's conntrack waits as long after a reset (`nf_conntrack_tcp_timeout_close`).
+/// Seconds that a closed connection's record stays for late segments: a last ACK, a repeated FIN. Azure does not
+/// document its own; Linux's conntrack waits as long after a reset (`nf_conntrack_tcp_timeout_close`).
 pub(super) const LINGER_SECS: u16 = 10;
 
-/// Nanoseconds after which a flow that nobody answered may be pushed out: an answer takes less.
+/// Nanoseconds of silence after which an unanswered flow may be pushed out: an answer takes less.
 const SILENCE: u64 = 1_000_000_000;
 
 /// Packets as on a wire, and their bytes.
@@ -31,17 +31,17 @@ impl AddAssign for Traffic {
     }
 }
 
-/// What a packet brings to its flow's record.
+/// What a packet adds to its flow's record.
 #[derive(Clone, Copy, Debug)]
 pub struct Passing {
     pub traffic: Traffic,
     pub signal: Signal,
-    /// Hops that it has to go.
+    /// Its TTL or hop limit.
     pub ttl: u8,
     pub at: Timestamp,
 }
 
-/// A record as others see it.
+/// A record as it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowRecord {
     pub nic: NicId,
@@ -50,9 +50,9 @@ pub struct FlowRecord {
     /// Of that packet.
     pub tuple: Tuple,
     pub state: FlowState,
-    /// A change of rules under `flushConnection` has ended it: its packets are dropped (NSG-23).
+    /// A change of rules under `flushConnection` ended it: its packets are dropped (NSG-23).
     pub refused: bool,
-    /// The rules that let it pass; of a refused one, the rule that did not.
+    /// The rules that allowed it; of a refused flow, the rule that denied it.
     pub rules: Deciders,
     pub begun: Timestamp,
     pub last: Timestamp,
@@ -72,15 +72,15 @@ pub(super) struct Record {
     received: Traffic,
     /// The next record with the same hash, or the next free slot.
     pub(super) chain: Link,
-    /// The next record that the timer looks at together with this one.
+    /// The next record in the same timer slot.
     pub(super) timer: Link,
     rules: Deciders,
-    /// The rules that it was judged by, where its NIC flushes.
+    /// The rules that last decided on it, if its NIC has an NSG with `flushConnection`.
     judged_by: Option<RulesMark>,
-    /// Its [`Standing`], and below that its idle time in seconds.
-    standing_and_timeout: u16,
+    /// Its [`RecordState`] in the upper bits, its idle time in seconds in the lower.
+    state_and_timeout: u16,
     connection: Connection,
-    /// Hops that the guest's last packet had to go.
+    /// TTL of the guest's last packet.
     ttl: u8,
 }
 
@@ -88,13 +88,13 @@ pub(super) struct Record {
 const TIMEOUT_BITS: u32 = 13;
 const TIMEOUT_MAX: u16 = (1 << TIMEOUT_BITS) - 1;
 
-/// Whether it lets pass, and which direction its first packet took.
+/// Whether it lets packets pass, and the direction of its first packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
-enum Standing {
+enum RecordState {
     /// A free slot.
-    Gone,
-    /// A free slot that hangs in the wheel.
+    Free,
+    /// A free slot that is still in the wheel.
     PushedOut,
     AdmittedOutbound,
     AdmittedInbound,
@@ -102,7 +102,7 @@ enum Standing {
     RefusedInbound,
 }
 
-impl Standing {
+impl RecordState {
     const fn new(admitted: Direction, refused: bool) -> Self {
         match (admitted, refused) {
             (Direction::Outbound, false) => Self::AdmittedOutbound,
@@ -118,19 +118,19 @@ impl Standing {
     }
 }
 
-/// How a packet stands to the record of its tuple.
+/// What the record of a packet's tuple says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Follow {
     /// It follows the record and was counted (NSG-20).
     Passes,
-    /// The same, with fewer hops to go than the packet before it had: perhaps it was here before (FAB-14).
+    /// The same, with a lower TTL than the packet before: perhaps a loop (FAB-14).
     PassesWithFewerHops,
-    /// The rules have changed since its flow, which was admitted in this direction, was judged (NSG-23): call
+    /// The rules have changed since they decided on its flow, which was admitted in this direction (NSG-23): call
     /// [`FlowTable::review`](super::FlowTable::review).
     Outdated(Direction),
-    /// It belongs to a flow that a review has refused, once admitted in this direction.
+    /// A review refused its flow, which was admitted in this direction.
     Refused(Direction),
-    /// There is none, or it gives way: rules decide.
+    /// There is none, or a new flow replaces it: the rules decide.
     Nothing,
 }
 
@@ -154,13 +154,13 @@ impl Record {
             timer: END,
             rules,
             judged_by: terms.rules(admitted),
-            standing_and_timeout: Standing::new(admitted, false).with(terms.timeout_secs),
+            state_and_timeout: RecordState::new(admitted, false).with(terms.timeout_secs),
             connection: Connection::NONE,
             ttl: 0,
         }
     }
 
-    /// How a packet stands to this record; counts it if it follows.
+    /// What this record says of a packet; counts the packet if it follows.
     #[inline]
     pub(super) fn meet(&mut self, direction: Direction, passing: &Passing, terms: &FlowTerms) -> Follow {
         if self.gives_way(passing, terms) {
@@ -182,7 +182,7 @@ impl Record {
         }
     }
 
-    /// Whether a packet is the first of a new flow, though there is a record of its tuple.
+    /// Whether a packet starts a new flow that replaces this record.
     #[inline]
     pub(super) fn gives_way(&self, passing: &Passing, terms: &FlowTerms) -> bool {
         self.lapsed(passing.at)
@@ -190,7 +190,7 @@ impl Record {
             || self.is_refused() && terms.rules(self.admitted()).is_none()
     }
 
-    /// Takes note of a packet.
+    /// Counts a packet.
     #[inline]
     pub(super) fn touch(&mut self, direction: Direction, passing: &Passing) {
         self.last = passing.at;
@@ -204,14 +204,14 @@ impl Record {
         }
     }
 
-    /// Stands by these rules from now on: refused by one of them, or not.
+    /// Stores a review: which rules decided, and the rule that refused the flow, if one did.
     pub(super) fn judge(&mut self, by: Option<RulesMark>, refused: Option<Deciders>) {
         self.judged_by = by;
-        self.stand(Standing::new(self.admitted(), refused.is_some()));
+        self.set_state(RecordState::new(self.admitted(), refused.is_some()));
         self.rules = refused.unwrap_or(self.rules);
     }
 
-    /// Idle for longer than its timeout (NSG-24): no packet follows it any more, whether swept yet or not.
+    /// Idle for longer than its timeout (NSG-24): no packet follows it, whether it was swept yet or not.
     #[inline]
     pub(super) const fn lapsed(&self, now: Timestamp) -> bool {
         now.0 > self.deadline().0
@@ -220,41 +220,41 @@ impl Record {
     /// The last instant at which a packet may follow it.
     #[inline]
     pub(super) const fn deadline(&self) -> Timestamp {
-        let timeout_secs = self.standing_and_timeout & TIMEOUT_MAX;
+        let timeout_secs = self.state_and_timeout & TIMEOUT_MAX;
         let closed = self.connection.is_closed() && timeout_secs > LINGER_SECS;
         let timeout_secs = if closed { LINGER_SECS } else { timeout_secs };
         Timestamp(self.last.0.saturating_add(timeout_secs as u64 * 1_000_000_000))
     }
 
-    /// Whether it makes room where there is none: nobody has answered, and nothing has come for a while; or its time is over.
+    /// Whether it may be pushed out: it is unanswered and silent for a while, or expired.
     pub(super) fn gives_room(&self, now: Timestamp) -> bool {
         let answered = self.sent.packets > 0 && self.received.packets > 0;
-        match self.standing() {
-            Standing::Gone | Standing::PushedOut => false,
-            Standing::RefusedOutbound | Standing::RefusedInbound => self.lapsed(now),
-            Standing::AdmittedOutbound | Standing::AdmittedInbound => {
+        match self.state() {
+            RecordState::Free | RecordState::PushedOut => false,
+            RecordState::RefusedOutbound | RecordState::RefusedInbound => self.lapsed(now),
+            RecordState::AdmittedOutbound | RecordState::AdmittedInbound => {
                 self.lapsed(now) || !answered && now.0.saturating_sub(self.last.0) >= SILENCE
             }
         }
     }
 
-    /// Frees its slot, which stays in the wheel, and is followed by another such.
+    /// Frees its slot, which stays in the wheel; `next` is the next such slot.
     pub(super) const fn push_out(&mut self, next: Link) {
-        self.stand(Standing::PushedOut);
+        self.set_state(RecordState::PushedOut);
         self.chain = next;
     }
 
     pub(super) const fn is_pushed_out(&self) -> bool {
-        matches!(self.standing(), Standing::PushedOut)
+        matches!(self.state(), RecordState::PushedOut)
     }
 
     pub(super) const fn is_refused(&self) -> bool {
-        matches!(self.standing(), Standing::RefusedOutbound | Standing::RefusedInbound)
+        matches!(self.state(), RecordState::RefusedOutbound | RecordState::RefusedInbound)
     }
 
     /// None for a free slot.
     pub(super) fn view(&self) -> Option<FlowRecord> {
-        if matches!(self.standing(), Standing::Gone | Standing::PushedOut) {
+        if matches!(self.state(), RecordState::Free | RecordState::PushedOut) {
             return None;
         }
         let (admitted, refused) = (self.admitted(), self.is_refused());
@@ -275,28 +275,29 @@ impl Record {
         })
     }
 
-    const fn standing(&self) -> Standing {
-        match self.standing_and_timeout >> TIMEOUT_BITS {
-            0 => Standing::Gone,
-            1 => Standing::PushedOut,
-            2 => Standing::AdmittedOutbound,
-            3 => Standing::AdmittedInbound,
-            4 => Standing::RefusedOutbound,
-            _ => Standing::RefusedInbound,
+    const fn state(&self) -> RecordState {
+        match self.state_and_timeout >> TIMEOUT_BITS {
+            0 => RecordState::Free,
+            1 => RecordState::PushedOut,
+            2 => RecordState::AdmittedOutbound,
+            3 => RecordState::AdmittedInbound,
+            4 => RecordState::RefusedOutbound,
+            _ => RecordState::RefusedInbound,
         }
     }
 
-    const fn stand(&mut self, standing: Standing) {
-        self.standing_and_timeout = standing.with(self.standing_and_timeout & TIMEOUT_MAX);
+    const fn set_state(&mut self, state: RecordState) {
+        self.state_and_timeout = state.with(self.state_and_timeout & TIMEOUT_MAX);
     }
 
     const fn admitted(&self) -> Direction {
-        match self.standing() {
-            Standing::AdmittedInbound | Standing::RefusedInbound => Direction::Inbound,
-            // A free slot is in no chain, so nobody asks it.
-            Standing::AdmittedOutbound | Standing::RefusedOutbound | Standing::Gone | Standing::PushedOut => {
-                Direction::Outbound
-            }
+        match self.state() {
+            RecordState::AdmittedInbound | RecordState::RefusedInbound => Direction::Inbound,
+            // A free slot is in no chain, so its direction does not matter.
+            RecordState::AdmittedOutbound
+            | RecordState::RefusedOutbound
+            | RecordState::Free
+            | RecordState::PushedOut => Direction::Outbound,
         }
     }
 }
@@ -322,6 +323,6 @@ impl Entry for Record {
     }
 
     fn end(&mut self) {
-        self.stand(Standing::Gone);
+        self.set_state(RecordState::Free);
     }
 }

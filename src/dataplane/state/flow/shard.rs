@@ -1,12 +1,12 @@
 //! One shard of the flow table: a hash table with chains through the records, and the wheel that ends them.
 //!
-//! Chains instead of open addressing, because a slab is there anyway: taking a record out leaves nothing behind, so the
+//! Chains instead of open addressing, because the slab exists anyway. Removing a record leaves nothing behind, so the
 //! table never rehashes, and a bucket is four bytes that cost no memory until first used. With one bucket a record when
-//! full, chains are shorter than that nearly always. It knows no limits and no lock.
+//! full, chains are nearly always short. It knows no limits and no lock.
 //!
-//! Who needs room has a hand go round the slots and take out records that nobody answered: those that lie there longest
-//! come up first, as slots are filled in turn. A slot taken out before its time still hangs in the wheel, so it is kept
-//! apart from free ones until that has come by.
+//! To make room, a clock hand goes round the slots and removes unanswered records. The oldest come first, as slots are
+//! filled in turn. A slot freed early is still in the wheel, so it is kept apart from free ones until its timer comes
+//! up.
 
 use std::hash::BuildHasher;
 
@@ -25,15 +25,15 @@ pub(super) struct Shard {
     records: Slab<Record>,
     wheel: Wheel,
     hasher: RandomState,
-    /// Slots whose records were pushed out.
+    /// Slots of records that were pushed out.
     vacated: Link,
-    /// The slot that is looked at next by who needs room.
+    /// The clock hand: the next slot to try when room is needed.
     hand: usize,
 }
 
 /// What a sweep did.
 pub(super) enum Sweep {
-    /// This record's time was over.
+    /// This record expired.
     Ended(Record),
     /// A record came up that is in use; its timer is set again.
     Kept,
@@ -55,8 +55,8 @@ impl Shard {
         }
     }
 
-    /// The record with this key, lapsed ones included.
-    #[expect(clippy::inline_always, reason = "every packet asks twice; left alone, the compiler makes it a call")]
+    /// The record with this key, expired ones included.
+    #[expect(clippy::inline_always, reason = "every packet calls it twice; the compiler would not inline it")]
     #[inline(always)]
     pub(super) fn find(&mut self, key: &FlowKey, hash: u64) -> Option<&mut Record> {
         let mut link = self.buckets[self.bucket(hash)];
@@ -69,7 +69,7 @@ impl Shard {
         None
     }
 
-    /// Adds a record whose key is not there.
+    /// Adds a record; its key must be new.
     pub(super) fn insert(&mut self, mut record: Record, hash: u64, now: Timestamp) {
         let bucket = self.bucket(hash);
         record.chain = self.buckets[bucket];
@@ -80,8 +80,8 @@ impl Shard {
         }
     }
 
-    /// Where it lies from now on, and whether it hangs in the wheel there. It comes up with the record before it then: early,
-    /// or late, when no packet follows it any more.
+    /// Stores a record; returns its slot, and whether that slot is still in the wheel. Then it comes up with the timer
+    /// of the record before it: early, or late, when no packet follows it any more.
     fn place(&mut self, mut record: Record) -> (Link, bool) {
         if self.vacated == END {
             return (self.records.insert(record), false);
@@ -95,7 +95,7 @@ impl Shard {
         (link, hangs)
     }
 
-    /// Takes out a record that `gives_way`, looking at no more than `looks` slots.
+    /// Removes a record that `gives_way`, trying at most `looks` slots.
     pub(super) fn push_out(&mut self, looks: usize, gives_way: impl Fn(&Record) -> bool) -> Option<Record> {
         let slots = self.records.slots().len();
         for _ in 0..looks.min(slots) {
@@ -117,7 +117,7 @@ impl Shard {
         self.records.slots()
     }
 
-    /// Looks at one record whose timer has come up.
+    /// Checks the next record with a timer that has come up.
     pub(super) fn sweep(&mut self, now: Timestamp) -> Sweep {
         let Some(link) = self.wheel.pop(&mut self.records, now) else { return Sweep::Done };
         if self.records[link].is_pushed_out() {
@@ -148,7 +148,7 @@ impl Shard {
         self.records[link].chain = after;
     }
 
-    /// The low bits; the table chose the shard by the high ones.
+    /// The low bits of the hash; the high ones chose the shard.
     const fn bucket(&self, hash: u64) -> usize {
         hash as usize & (self.buckets.len() - 1)
     }

@@ -1,9 +1,9 @@
-//! Who may have how much of the table.
+//! How much of the table each NIC and each network may use.
 //!
-//! One idea: what is left free decides. A NIC's records and its network's together are at most three times the free ones:
-//! a network alone gets three quarters of the table, several share it and leave some, and a NIC with few records finds
-//! room where another has many (dynamic thresholds: Choudhury and Hahne, 1998). So no NIC and no network takes the last
-//! quarter, however many flows it begins.
+//! One idea: the free rest decides. The records of a NIC, and those of its network together, are at most three times
+//! the free ones. One network alone gets three quarters of the table. Several share it and leave some, and a NIC with
+//! few records finds room where another has many (dynamic thresholds: Choudhury and Hahne, 1998). So no NIC and no
+//! network takes the last quarter, however many flows it begins.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI32, AtomicU16, AtomicU32, AtomicUsize};
@@ -12,7 +12,7 @@ use crate::dataplane::NicId;
 
 use super::Share;
 
-/// NICs that lie this far apart in number share a count; no lab has so many.
+/// NICs with numbers this far apart share a counter; no lab has so many.
 const COUNTED_NICS: usize = 1 << 16;
 /// The same of networks.
 const COUNTED_SHARES: usize = 1 << 10;
@@ -27,10 +27,10 @@ pub struct FlowLimits {
 }
 
 impl FlowLimits {
-    /// How much of the table one network may take, in units of what it leaves.
+    /// How much of the table one network may use, in multiples of the free rest.
     const TIMES_FREE: usize = 3;
 
-    /// With room for a NIC that has as many as it may, for their other ends, and for a quarter and more beside them.
+    /// Room for a NIC at its limit, for the other ends of its flows, and for a quarter and more besides.
     pub fn of_nic(per_nic: usize) -> Self {
         Self { per_nic, total: per_nic.saturating_mul(3).max(1_500_000) }
     }
@@ -43,25 +43,25 @@ impl Default for FlowLimits {
     }
 }
 
-/// Why there is no room for another record: the new flow is refused, established ones are unharmed.
+/// Why there is no room for another record. The new flow is refused; established ones go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableFull {
-    /// The NIC has as many as it may (NSG-26).
+    /// The NIC is at its limit (NSG-26).
     Nic,
-    /// The NIC has its share of the table.
+    /// The NIC has used its share of the table.
     NicShare,
-    /// Its network has its share.
+    /// Its network has used its share.
     NetworkShare,
 }
 
 impl TableFull {
-    /// What Azure refuses as well: no other flow makes room.
+    /// Whether it is Azure's own limit: then no other flow is pushed out.
     pub(super) const fn is_of_nic(self) -> bool {
         matches!(self, Self::Nic)
     }
 }
 
-/// How many records there are, and whose.
+/// The number of records, by NIC and by network.
 #[derive(Debug)]
 pub(super) struct Shares {
     limits: FlowLimits,
@@ -100,7 +100,7 @@ impl Shares {
         usize::try_from(self.network(share).load(Relaxed)).unwrap_or(0)
     }
 
-    /// What a NIC's records count against.
+    /// The share that a NIC's records count against.
     pub(super) fn of(&self, nic: NicId) -> Share {
         Share(self.nic(nic).share.load(Relaxed))
     }
@@ -123,7 +123,7 @@ impl Shares {
         self.network(self.of(nic)).fetch_sub(1, Relaxed);
     }
 
-    /// Whether what is counted may be there.
+    /// Whether the records counted are within their limits.
     pub(super) fn judge(&self, nic: NicId, share: Share) -> Result<(), TableFull> {
         let (of_nic, of_network) = (self.of_nic(nic), self.of_share(share));
         let left = self.limits.total.saturating_sub(self.records()).saturating_mul(FlowLimits::TIMES_FREE);
@@ -138,7 +138,7 @@ impl Shares {
         }
     }
 
-    /// A NIC in another network brings its records along.
+    /// Moves a NIC's records to the share of another network.
     #[cold]
     fn move_to(&self, of_nic: &OfNic, share: Share) {
         let before = Share(of_nic.share.swap(share.0, Relaxed));

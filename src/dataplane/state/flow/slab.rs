@@ -1,8 +1,8 @@
-//! Records in memory: numbered slots that are reused, never moved.
+//! Records in memory: numbered slots that are reused and never moved.
 //!
-//! One idea: memory grows by whole blocks of [`BLOCK`] records when a shard first needs them and is kept, so that a warm
-//! table allocates nothing and a quiet one stays small. The lists that records hang in (hash chains, timer slots, free
-//! slots) are links inside the records: no list allocates either.
+//! One idea: memory grows by whole blocks of [`BLOCK`] records when a shard first needs them, and is kept. So a warm
+//! table allocates nothing, and an idle one stays small. The lists of records (hash chains, timer slots, free slots)
+//! are links inside the records, so no list allocates either.
 
 use std::ops::{Index, IndexMut};
 
@@ -16,15 +16,15 @@ pub(in crate::dataplane) const END: Link = 0;
 /// Records allocated at a time: 28 KiB of flow records.
 const BLOCK: usize = 256;
 
-/// What can lie in a slot: it carries the links of the lists that it hangs in.
+/// An entry of a slab: it carries the links of the lists that it is in.
 pub(in crate::dataplane) trait Entry {
-    /// The next one of its chain, or the next free slot.
+    /// The next entry of its chain, or the next free slot.
     fn chain(&mut self) -> &mut Link;
-    /// The next one that the timer looks at together with it.
+    /// The next entry in the same timer slot.
     fn timer(&mut self) -> &mut Link;
-    /// When to look whether its time is over.
+    /// When to check whether it has expired.
     fn next_look(&self, now: Timestamp) -> Timestamp;
-    /// Its slot is free.
+    /// Marks its slot as free.
     fn end(&mut self);
 }
 
@@ -56,7 +56,7 @@ impl<T: Entry> Slab<T> {
         (full + block.len()) as Link
     }
 
-    /// All slots, free ones included; those there are now keep their place.
+    /// All slots, free ones included. A slot never moves.
     pub(in crate::dataplane) fn slots(&self) -> impl ExactSizeIterator<Item = &T> {
         let count = self.blocks.iter().map(Vec::len).sum::<usize>();
         (0..count).map(|slot| &self[slot as Link + 1])

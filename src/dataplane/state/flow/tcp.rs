@@ -1,14 +1,15 @@
-//! What a record knows of its TCP connection, seen from the flags that passed in each direction.
+//! A record's view of its TCP connection, from the flags that passed in each direction.
 //!
-//! One idea: four bits a side, which only gather: SYN, FIN, RST, anything else. States are read off them, so following a
-//! segment is one OR and order does not matter. No sequence number is looked at: both ends' kernels do that.
+//! One idea: four bits a side, which are only ever set: SYN, FIN, RST, anything else. States are read from them, so
+//! following a segment is one OR, and order does not matter. Sequence numbers are ignored: both ends' kernels check
+//! them.
 
 use std::fmt;
 
 use crate::dataplane::Direction;
 use crate::wire::Packet;
 
-/// What one packet says of its connection; nothing unless it is TCP with its header.
+/// What one packet's flags say of its connection; nothing unless it is TCP with its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signal(u8);
 
@@ -37,7 +38,7 @@ impl Signal {
         packet.tcp_flags().map_or(Self::NONE, Self::from_flags)
     }
 
-    /// A reset says nothing else, a SYN opens unless it answers one.
+    /// A reset counts as a reset only; a SYN opens unless it answers one.
     #[inline]
     pub const fn from_flags(flags: u8) -> Self {
         if flags & flag::RST != 0 {
@@ -58,7 +59,7 @@ impl Signal {
     }
 }
 
-/// All that was seen of a connection. Nothing, for other protocols.
+/// All flags seen of a connection. None, for other protocols.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::dataplane) struct Connection(u8);
 
@@ -72,13 +73,13 @@ impl Connection {
             Direction::Inbound => INBOUND,
         };
         if signal.0 & OTHER != 0 {
-            // Whoever has reset says no more, so that reset was forged or stale (RFC 5961 section 3).
+            // An end that sent a reset sends nothing more, so that reset was forged or stale (RFC 5961 section 3).
             self.0 &= !(RST << shift);
         }
         self.0 |= (signal.0 & SIDE) << shift;
     }
 
-    /// A reset that its sender stands by.
+    /// There was a reset, and its sender sent nothing since.
     #[inline]
     pub(in crate::dataplane) const fn is_reset(self) -> bool {
         self.0 & (RST | RST << INBOUND) != 0
@@ -106,7 +107,7 @@ impl Connection {
         } else if (opener | answerer) & FIN != 0 {
             FlowState::Closing
         } else if opener & (SYN | OTHER) != SYN {
-            // Its handshake is over, or began before anybody watched.
+            // The handshake is over, or was not seen.
             FlowState::Established
         } else if answerer == 0 {
             FlowState::SynSent
@@ -116,7 +117,7 @@ impl Connection {
     }
 }
 
-/// How far a flow has come.
+/// The state of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FlowState {
     /// Not TCP, and packets in one direction only.
@@ -129,7 +130,7 @@ pub enum FlowState {
     Established,
     /// One side has sent its FIN.
     Closing,
-    /// Both have, or one has reset: the record goes soon, and a SYN starts a new flow in its place.
+    /// Both have, or one sent a reset: the record ends soon, and a SYN starts a new flow in its place.
     Closed,
 }
 

@@ -1,11 +1,11 @@
-//! What a NIC's tables say of its flows, and the numbers by which flows and counters speak of rules.
+//! The terms of a NIC's flow records, and the numbers of rules in records and counters.
 
 use std::num::NonZero;
 
 use crate::dataplane::Direction;
 
-/// A security rule, the same as long as the network is up: NSG, direction and name have one number whatever the file's
-/// order, so that counters and records outlive a change.
+/// The number of a security rule, stable as long as the network is up. NSG, direction and name determine it, not the
+/// file's order, so counters and records outlive a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RuleId(NonZero<u32>);
 
@@ -20,12 +20,12 @@ impl RuleId {
     }
 }
 
-/// The rules that let a flow pass, one for each NSG asked, in the order asked.
+/// The rules that let a flow pass: one for each NSG evaluated, in that order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Deciders(pub [Option<RuleId>; 2]);
 
 impl Deciders {
-    /// A third one is not kept: a NIC asks two NSGs at most (NSG-10).
+    /// A third one is not kept: a NIC has two NSGs at most (NSG-10).
     pub fn push(&mut self, rule: Option<RuleId>) {
         let Some(rule) = rule else { return };
         if let Some(free) = self.0.iter_mut().find(|slot| slot.is_none()) {
@@ -46,28 +46,28 @@ impl FromIterator<RuleId> for Deciders {
     }
 }
 
-/// Whose records are counted together: those of one virtual network's NICs.
+/// A group of records that are counted together: those of the NICs of one virtual network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Share(pub u16);
 
-/// What holds for the flow records of one NIC.
+/// The terms of one NIC's flow records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowTerms {
     /// Idle time after which a record ends, in seconds (NSG-24).
     pub timeout_secs: u16,
-    /// What they count against beside the NIC's own limit.
+    /// The share that they count against, besides the NIC's own limit.
     pub share: Share,
     /// A TCP segment that follows no record must be a SYN (NSG-21, `tcpStateTracking`).
     pub strict_tcp: bool,
     /// Its [`FlowEvent`](super::FlowEvent)s are wanted.
     pub logged: bool,
-    /// For flows admitted outbound and inbound: which rules its NSGs with `flushConnection` have. A record that was judged by
-    /// others is judged anew (NSG-23); none where no NSG has it.
+    /// For flows admitted outbound and inbound: the set of rules of its NSGs with `flushConnection`. A record that
+    /// other rules decided on is reviewed (NSG-23). None where no NSG has it.
     pub outbound_rules: Option<RulesMark>,
     pub inbound_rules: Option<RulesMark>,
 }
 
-/// Stands for a set of rules; equal ones have equal marks.
+/// Identifies a set of rules; equal sets have equal marks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RulesMark(pub NonZero<u32>);
 

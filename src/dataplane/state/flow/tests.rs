@@ -1,4 +1,4 @@
-//! The flow table against a slow twin: a list of records and the rules as they are written down.
+//! The flow table against a slow twin: a list of records, and the rules written down plainly.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -26,7 +26,7 @@ fn terms(timeout_secs: u16) -> FlowTerms {
     FlowTerms { timeout_secs, ..FlowTerms::default() }
 }
 
-/// A packet that tells nothing of its connection.
+/// A packet without TCP flags.
 fn plain(at: Timestamp) -> Passing {
     Passing { traffic: ONE, signal: Signal::NONE, ttl: 64, at }
 }
@@ -43,7 +43,7 @@ fn admit(table: &FlowTable, nic: NicId, src_port: u16, timeout_secs: u16, now: T
     Ok(())
 }
 
-/// What was pushed out for so many new flows of a NIC, and how many of them were refused.
+/// Which flows were pushed out for this many new flows of a NIC, and how many new ones were refused.
 fn flood(
     table: &FlowTable,
     nic: NicId,
@@ -67,7 +67,7 @@ fn follows(table: &FlowTable, nic: NicId, src_port: u16, now: Timestamp) -> bool
     table.follow(nic, Direction::Outbound, &tuple(src_port), plain(now), &terms(240)) == Follow::Passes
 }
 
-/// The rules of NSG-21, 24 and 26, told plainly.
+/// The rules of NSG-21, 24 and 26, written plainly.
 #[derive(Default)]
 struct Twin {
     records: Vec<TwinRecord>,
@@ -130,7 +130,7 @@ impl Twin {
         }
     }
 
-    /// A NIC's and its network's records, with one more, are at most three times what is free then.
+    /// The records of a NIC and of its network, with one more, are at most three times what is free then.
     fn has_share(&self, nic: NicId, limits: FlowLimits) -> bool {
         let count = |of: &dyn Fn(NicId) -> bool| self.records.iter().filter(|record| of(record.nic)).count();
         let (of_nic, of_network) = (count(&|other| other == nic), count(&|other| other.0 / 2 == nic.0 / 2));
@@ -141,7 +141,7 @@ impl Twin {
         self.records.iter().filter(|record| record.nic == nic).count() >= limits.per_nic
     }
 
-    /// Nobody answered it, and it was silent for a second: whose network is at its limit may push it out.
+    /// An unanswered record, silent for a second: a flow of the same network may push it out.
     fn push_out(&mut self, gone: &FlowRecord, nic: NicId, now: Timestamp) -> bool {
         let at = self.records.iter().position(|record| record.view() == *gone).unwrap();
         let record = self.records.swap_remove(at);
@@ -245,7 +245,7 @@ fn nsg_24_a_lapsed_record_is_not_followed_even_before_it_is_swept() {
     admit(&table, NicId(0), 1, 240, at(0)).unwrap();
     assert!(follows(&table, NicId(0), 1, at(240)), "idle for exactly its timeout");
     assert!(!follows(&table, NicId(0), 1, at(481)));
-    assert_eq!(table.len(), 1, "nobody swept");
+    assert_eq!(table.len(), 1, "not swept yet");
     admit(&table, NicId(0), 1, 240, at(481)).unwrap();
     assert_eq!(table.len(), 1, "the new flow takes its place");
     let renewed = table.find(NicId(0), Direction::Outbound, &tuple(1), at(481)).unwrap();
@@ -253,7 +253,7 @@ fn nsg_24_a_lapsed_record_is_not_followed_even_before_it_is_swept() {
 }
 
 #[test]
-fn nsg_26_a_full_nic_refuses_new_flows_and_harms_nobody() {
+fn nsg_26_a_full_nic_refuses_new_flows_and_harms_no_other() {
     let table = FlowTable::new(FlowLimits { per_nic: 3, total: 50 });
     for port in 1..=3 {
         admit(&table, NicId(0), port, 240, at(0)).unwrap();
@@ -265,7 +265,7 @@ fn nsg_26_a_full_nic_refuses_new_flows_and_harms_nobody() {
 }
 
 #[test]
-fn nsg_26_nobody_takes_the_last_quarter() {
+fn nsg_26_no_nic_takes_the_last_quarter() {
     let table = FlowTable::new(FlowLimits { per_nic: 1_000, total: 400 });
     let [first, second, other] = [NicId(0), NicId(1), NicId(2)];
     let (gone, refused) = flood(&table, first, 0..1_000, at(0));
@@ -314,7 +314,7 @@ fn nsg_26_the_oldest_flow_without_an_answer_makes_room() {
     assert!(refused.len() <= 3, "the hand passes other records: {}", refused.len());
     assert!(table.find(nic, Direction::Outbound, &tuple(0), at(10)).is_none(), "the oldest went");
     assert!(follows(&table, nic, 3, at(10)) && follows(&table, nic, 5, at(10)));
-    assert_eq!(table.len_of(other), 20, "nobody pays for another network");
+    assert_eq!(table.len_of(other), 20, "other networks lose nothing");
     assert!(table.find(nic, Direction::Outbound, &tuple(299), at(10)).is_some(), "the newest is there");
 }
 

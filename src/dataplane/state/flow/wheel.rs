@@ -1,9 +1,9 @@
-//! When to look at idle records again.
+//! The timer wheel of idle records.
 //!
-//! One idea: a packet only writes `last`; the wheel finds out late. Each record hangs in one slot of a wheel of seconds,
-//! where its deadline was when it was put there. When the slot comes round, a record whose deadline has moved is put
-//! further ahead, so a busy flow costs one look a timeout, never one a packet; a TCP flow one a linger time, since it may
-//! close meanwhile and its timer stays where it is. A deadline beyond the wheel's horizon is looked at early and put ahead
+//! One idea: a packet only writes `last`; the wheel notices later. Each record is in one slot of a wheel of seconds, by
+//! its deadline when it was put there. When the slot comes up, a record with a later deadline is put further ahead.
+//! So a busy flow costs one check a timeout, never one a packet. A TCP flow costs one a linger time, since it may close
+//! meanwhile and its timer stays where it is. A deadline beyond the wheel's horizon is checked early and put ahead
 //! again. The wheel decides nothing: its caller asks the record.
 
 use crate::dataplane::Timestamp;
@@ -18,10 +18,10 @@ const TICK: u64 = 1_000_000_000;
 pub(in crate::dataplane) struct Wheel {
     /// By tick modulo SLOTS.
     slots: Box<[Link]>,
-    /// The next tick whose slot is to be taken.
+    /// The tick of the next slot to take.
     tick: u64,
-    /// What was in the slots taken so far and was not looked at yet. Kept apart from them, so that a record put ahead by a
-    /// whole round is not met again at once.
+    /// Records of the slots taken so far that were not checked yet. They are kept apart, so that a record put ahead by
+    /// a whole round is not met again at once.
     due: Link,
 }
 
@@ -30,7 +30,7 @@ impl Wheel {
         Self { slots: vec![END; SLOTS as usize].into(), tick: 0, due: END }
     }
 
-    /// Has a record come up once it should be looked at; the record hangs in no slot now.
+    /// Schedules a record for its next check; the record must be in no slot.
     pub(in crate::dataplane) fn arm<T: Entry>(&mut self, records: &mut Slab<T>, link: Link, now: Timestamp) {
         let due = records[link].next_look(now).0 / TICK + 1;
         let tick = due.min(now.0 / TICK + SLOTS - 1);
@@ -38,7 +38,7 @@ impl Wheel {
         *records[link].timer() = std::mem::replace(slot, link);
     }
 
-    /// Takes out the next record whose slot has come round, lapsed or not.
+    /// Removes the next record of the slots that have come up, expired or not.
     pub(in crate::dataplane) fn pop<T: Entry>(&mut self, records: &mut Slab<T>, now: Timestamp) -> Option<Link> {
         let target = now.0 / TICK;
         // After a long pause every slot is due once, not once for each missed round.

@@ -13,14 +13,16 @@ use crate::wire::{Protocol, Tuple};
 use super::mapping::{Address, End, Mapping, Remote};
 use super::shard::{Hashes, Shard, Sweep};
 use super::vacancy::{Range, Vacancies};
-use super::{Asking, Counts, Full, Held, Mapped, Outbound, Parted, Pin, Place, PortsExhausted};
+use super::{
+    BalancedFlow, Counts, ExpiredConnection, Full, Held, Mapped, MappingBucket, MappingLookup, Outbound, PortsExhausted,
+};
 
-/// Power of two; many more than workers, so that two seldom meet.
+/// A power of two; many more than workers, so that two seldom need the same shard.
 const SHARDS: usize = 64;
-/// Ports drawn for one public address: the last one fails one time in ten million where 50,000 are in use.
+/// Ports drawn for one public address: with 50,000 in use all draws fail one time in ten million.
 pub(super) const DRAWS: u32 = 64;
-/// Of preallocated ones, before they count as scarce: seldom before half of them are taken, and hardly ever after nine
-/// tenths.
+/// Draws among preallocated ports before they count as scarce. That is rare before half of them are taken, and nearly
+/// certain after nine tenths.
 const DRAWS_OF_FEW: u32 = 8;
 /// Mappings looked at under one hold of a lock.
 const SWEEP_AT_ONCE: usize = 64;
@@ -33,7 +35,7 @@ pub(super) struct Family<A> {
 }
 
 impl<A: Address> Family<A> {
-    /// With buckets for so many mappings.
+    /// Creates the shards, with buckets for this many mappings.
     pub(super) fn new(mappings: usize) -> Self {
         // One to two mappings a bucket when full.
         let buckets = 1 << (mappings / SHARDS).max(1).ilog2();
@@ -41,45 +43,60 @@ impl<A: Address> Family<A> {
         Self { shards: std::iter::repeat_with(shard).take(SHARDS).collect(), sweeping: AtomicUsize::new(0) }
     }
 
-    pub(super) fn leave(&self, nic: NicId, asking: &Asking<'_>, is_ours: impl Fn(&Mapped) -> bool) -> Option<Mapped> {
-        let fits = |mapping: &Mapping<A>| !mapping.sort.is_pinned() && is_ours(&mapping.mapped());
-        self.inside(nic, asking, Direction::Outbound, fits)
+    pub(super) fn leave(
+        &self,
+        nic: NicId,
+        lookup: &MappingLookup<'_>,
+        is_ours: impl Fn(&Mapped) -> bool,
+    ) -> Option<Mapped> {
+        let fits = |mapping: &Mapping<A>| !mapping.sort.is_balanced() && is_ours(&mapping.mapped());
+        self.inside(nic, lookup, Direction::Outbound, fits)
     }
 
-    pub(super) fn enter(&self, asking: &Asking<'_>) -> Option<Mapped> {
-        self.outside(asking, Direction::Inbound, |mapping| !mapping.sort.is_pinned())
+    pub(super) fn enter(&self, lookup: &MappingLookup<'_>) -> Option<Mapped> {
+        self.outside(lookup, Direction::Inbound, |mapping| !mapping.sort.is_balanced())
     }
 
-    pub(super) fn pinned(&self, asking: &Asking<'_>, fits: impl Fn(&Mapped) -> bool) -> Option<Mapped> {
-        let fits = |mapping: &Mapping<A>| mapping.sort.is_pinned() && fits(&mapping.mapped());
-        self.outside(asking, Direction::Outbound, fits)
+    pub(super) fn balanced(&self, lookup: &MappingLookup<'_>, fits: impl Fn(&Mapped) -> bool) -> Option<Mapped> {
+        let fits = |mapping: &Mapping<A>| mapping.sort.is_balanced() && fits(&mapping.mapped());
+        self.outside(lookup, Direction::Outbound, fits)
     }
 
-    pub(super) fn answered(&self, nic: NicId, asking: &Asking<'_>, fits: impl Fn(&Mapped) -> bool) -> Option<Mapped> {
-        let fits = |mapping: &Mapping<A>| mapping.sort.is_pinned() && fits(&mapping.mapped());
-        self.inside(nic, asking, Direction::Inbound, fits)
+    pub(super) fn answered(
+        &self,
+        nic: NicId,
+        lookup: &MappingLookup<'_>,
+        fits: impl Fn(&Mapped) -> bool,
+    ) -> Option<Mapped> {
+        let fits = |mapping: &Mapping<A>| mapping.sort.is_balanced() && fits(&mapping.mapped());
+        self.inside(nic, lookup, Direction::Inbound, fits)
     }
 
     fn inside(
         &self,
         nic: NicId,
-        asking: &Asking<'_>,
+        lookup: &MappingLookup<'_>,
         direction: Direction,
         fits: impl Fn(&Mapping<A>) -> bool,
     ) -> Option<Mapped> {
-        let (private, remote) = (End::of(asking.flow)?, Remote::with_echoes(asking.flow)?);
-        let mut shard = self.shards[usize::from(asking.at.shard)].lock();
-        let fits = |mapping: &Mapping<A>| mapping.is_live(asking.opening(direction), asking.now) && fits(mapping);
-        let mapping = shard.outbound((nic, private, remote), asking.at.hash, fits)?;
-        Some(shard.touch(mapping, direction, asking.said, asking.now))
+        let (private, remote) = (End::of(lookup.flow)?, Remote::with_echoes(lookup.flow)?);
+        let mut shard = self.shards[usize::from(lookup.bucket.shard)].lock();
+        let fits = |mapping: &Mapping<A>| mapping.is_live(lookup.opening(direction), lookup.now) && fits(mapping);
+        let mapping = shard.outbound((nic, private, remote), lookup.bucket.hash, fits)?;
+        Some(shard.touch(mapping, direction, lookup.segment, lookup.now))
     }
 
-    fn outside(&self, asking: &Asking<'_>, direction: Direction, fits: impl Fn(&Mapping<A>) -> bool) -> Option<Mapped> {
-        let (public, remote) = (End::of(asking.flow)?, Remote::with_echoes(asking.flow)?);
-        let mut shard = self.shards[usize::from(asking.at.shard)].lock();
-        let fits = |mapping: &Mapping<A>| mapping.is_live(asking.opening(direction), asking.now) && fits(mapping);
-        let mapping = shard.inbound((public, remote), asking.at.hash, fits)?;
-        Some(shard.touch(mapping, direction, asking.said, asking.now))
+    fn outside(
+        &self,
+        lookup: &MappingLookup<'_>,
+        direction: Direction,
+        fits: impl Fn(&Mapping<A>) -> bool,
+    ) -> Option<Mapped> {
+        let (public, remote) = (End::of(lookup.flow)?, Remote::with_echoes(lookup.flow)?);
+        let mut shard = self.shards[usize::from(lookup.bucket.shard)].lock();
+        let fits = |mapping: &Mapping<A>| mapping.is_live(lookup.opening(direction), lookup.now) && fits(mapping);
+        let mapping = shard.inbound((public, remote), lookup.bucket.hash, fits)?;
+        Some(shard.touch(mapping, direction, lookup.segment, lookup.now))
     }
 
     pub(super) fn open(&self, counts: &Counts, outbound: &Outbound<'_>) -> Option<Result<Mapped, PortsExhausted>> {
@@ -89,30 +106,30 @@ impl<A: Address> Family<A> {
         ours.then(|| self.map(counts, outbound, private, remote))
     }
 
-    pub(super) fn pin(&self, counts: &Counts, pin: &Pin<'_>) -> Result<(), Full> {
-        let (Some(public), Some(remote)) = (End::of(pin.outside), Remote::of(pin.outside)) else { return Ok(()) };
-        let Some(address) = A::of(pin.private.0) else { return Ok(()) };
-        let private = End { address, port: pin.private.1 };
-        if !counts.admit(pin.nic) {
+    pub(super) fn map_balanced(&self, counts: &Counts, flow: &BalancedFlow<'_>) -> Result<(), Full> {
+        let (Some(public), Some(remote)) = (End::of(flow.outside), Remote::of(flow.outside)) else { return Ok(()) };
+        let Some(address) = A::of(flow.private.0) else { return Ok(()) };
+        let private = End { address, port: flow.private.1 };
+        if !counts.admit(flow.nic) {
             return Err(Full);
         }
-        counts.pins_of(pin.nic).fetch_add(1, Relaxed);
+        counts.balanced_of(flow.nic).fetch_add(1, Relaxed);
         let hashes = Hashes {
-            private: private_hash(counts, pin.nic, private, remote),
+            private: private_hash(counts, flow.nic, private, remote),
             public: public_hash(counts, public, remote),
         };
-        let mapping = Mapping::pinned(pin, private, remote, public);
-        self.shard(counts, remote).insert(mapping, hashes, (pin.said, pin.now));
+        let mapping = Mapping::balanced(flow, private, remote, public);
+        self.shard(counts, remote).insert(mapping, hashes, (flow.segment, flow.now));
         Ok(())
     }
 
-    /// No further than to somebody who is told and says that it is enough.
+    /// Stops early when `tell` returns false: enough resets for one pass.
     pub(super) fn expire(
         &self,
         counts: &Counts,
         now: Timestamp,
         budget: usize,
-        tell: &mut impl FnMut(&Parted) -> bool,
+        tell: &mut impl FnMut(&ExpiredConnection) -> bool,
     ) -> usize {
         let start = self.sweeping.load(Relaxed);
         let (mut left, mut ended) = (budget, 0);
@@ -122,8 +139,8 @@ impl<A: Address> Family<A> {
                 match sweep_some(counts, &self.shards[index], now, &mut left, &mut ended) {
                     Swept::All => break,
                     Swept::Some => {}
-                    // Nobody is told under the lock.
-                    Swept::UpTo(parted) if tell(&parted) => {}
+                    // The lock is not held here.
+                    Swept::UpTo(expired) if tell(&expired) => {}
                     Swept::UpTo(_) => return ended,
                 }
             }
@@ -139,9 +156,9 @@ impl<A: Address> Family<A> {
             let shard = shard.lock();
             // A free slot's mapping has lapsed.
             for mapping in shard.mappings().filter(|mapping| mapping.is_live(Signal::NONE, now)) {
-                let (protocol, pinned) = (mapping.remote.protocol, mapping.sort.is_pinned());
+                let (protocol, balanced) = (mapping.remote.protocol, mapping.sort.is_balanced());
                 let remote = (mapping.remote.address.into(), mapping.remote.port);
-                look(&Held { mapped: mapping.mapped(), remote, protocol, pinned });
+                look(&Held { mapped: mapping.mapped(), remote, protocol, balanced });
             }
         }
     }
@@ -181,13 +198,13 @@ impl<A: Address> Family<A> {
                 private: private_hash(counts, outbound.nic, private, remote),
                 public: public_hash(counts, public, remote),
             };
-            return Ok(shard.insert(mapping, hashes, (outbound.said, outbound.now)));
+            return Ok(shard.insert(mapping, hashes, (outbound.segment, outbound.now)));
         }
         counts.dismiss(outbound.nic);
         Err(PortsExhausted)
     }
 
-    /// Whether ports are scarce nowhere.
+    /// Whether no destination is short of ports.
     #[cfg(test)]
     pub(super) fn is_at_ease(&self) -> bool {
         self.shards.iter().all(|shard| shard.lock().vacancies.is_empty())
@@ -198,22 +215,22 @@ impl<A: Address> Family<A> {
     }
 }
 
-pub(super) fn place_inside<A: Address>(counts: &Counts, nic: NicId, flow: &Tuple) -> Option<Place> {
+pub(super) fn bucket_inside<A: Address>(counts: &Counts, nic: NicId, flow: &Tuple) -> Option<MappingBucket> {
     let (private, remote) = (End::<A>::of(flow)?, Remote::with_echoes(flow)?);
-    Some(Place { shard: shard_of(counts, remote), hash: private_hash(counts, nic, private, remote) })
+    Some(MappingBucket { shard: shard_of(counts, remote), hash: private_hash(counts, nic, private, remote) })
 }
 
-pub(super) fn place_outside<A: Address>(counts: &Counts, flow: &Tuple) -> Option<Place> {
+pub(super) fn bucket_outside<A: Address>(counts: &Counts, flow: &Tuple) -> Option<MappingBucket> {
     let (public, remote) = (End::<A>::of(flow)?, Remote::with_echoes(flow)?);
-    Some(Place { shard: shard_of(counts, remote), hash: public_hash(counts, public, remote) })
+    Some(MappingBucket { shard: shard_of(counts, remote), hash: public_hash(counts, public, remote) })
 }
 
 fn shard_of<A: Address>(counts: &Counts, remote: Remote<A>) -> u8 {
     (counts.hash(remote.place()) % SHARDS as u64) as u8
 }
 
-/// Whether nobody has a port towards a destination; of preallocated ports for UDP, towards anything at its address.
-/// One whose time is over is taken until it is swept.
+/// Whether a port is free towards a destination. A preallocated UDP port must be free towards every port of that
+/// address. The port of an expired mapping is taken until the mapping is swept.
 fn is_free<A: Address>(
     counts: &Counts,
     shard: &Shard<A>,
@@ -232,7 +249,7 @@ fn private_hash<A: Address>(counts: &Counts, nic: NicId, private: End<A>, remote
     counts.hash((nic, private, remote)) as u32
 }
 
-/// The same for all ports of UDP at one address, which then lie in one chain.
+/// The same for all UDP ports of one address, so that their mappings lie in one chain.
 fn public_hash<A: Address>(counts: &Counts, public: End<A>, remote: Remote<A>) -> u32 {
     counts.hash((public, remote.place())) as u32
 }
@@ -241,10 +258,10 @@ fn public_hash<A: Address>(counts: &Counts, public: End<A>, remote: Remote<A>) -
 enum Swept {
     All,
     Some,
-    UpTo(Parted),
+    UpTo(ExpiredConnection),
 }
 
-/// Under one hold of the lock, and no further than to somebody who is to be told.
+/// Sweeps under one hold of the lock, and returns early with a connection to reset.
 fn sweep_some<A: Address>(
     counts: &Counts,
     shard: &Lock<Shard<A>>,
@@ -262,15 +279,15 @@ fn sweep_some<A: Address>(
         match shard.sweep(now, hashes) {
             Sweep::Ended(mapping, expected) => {
                 counts.dismiss(mapping.nic);
-                let counter = if mapping.sort.is_pinned() {
-                    counts.pins_of(mapping.nic)
+                let counter = if mapping.sort.is_balanced() {
+                    counts.balanced_of(mapping.nic)
                 } else {
                     counts.count_of((mapping.public.address, mapping.remote))
                 };
                 counter.fetch_sub(1, Relaxed);
                 *ended += 1;
-                if let Some(parted) = mapping.parted(expected) {
-                    return Swept::UpTo(parted);
+                if let Some(expired) = mapping.expired_connection(expected) {
+                    return Swept::UpTo(expired);
                 }
             }
             Sweep::Kept => {}
@@ -280,7 +297,7 @@ fn sweep_some<A: Address>(
     Swept::Some
 }
 
-/// A free one of preallocated ports, to the last that there is.
+/// Takes a free preallocated port, to the last that there is.
 fn take<A: Address>(
     counts: &Counts,
     shard: &mut Shard<A>,
@@ -295,7 +312,7 @@ fn take<A: Address>(
     taken
 }
 
-/// Drawn while there are many, then by what is kept of them.
+/// Draws at random while many ports are free; then takes one that the vacancies list.
 pub(super) fn choose<A: Address>(
     vacancies: &mut Vacancies<A>,
     range: Range<A>,
@@ -315,7 +332,7 @@ pub(super) fn choose<A: Address>(
     vacancies.take(range, place, *random, is_free)
 }
 
-/// One of so many ports drawn at random that is free.
+/// Draws a port at random up to `draws` times until it is free.
 pub(super) fn draw<A: Address>(
     range: Range<A>,
     draws: u32,

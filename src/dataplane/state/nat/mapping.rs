@@ -1,4 +1,4 @@
-//! One mapping: a flow as its sender has it, and the public address and port that the Internet sees.
+//! One mapping: a flow as its sender sends it, and the public address and port that the Internet sees.
 
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -10,19 +10,19 @@ use crate::dataplane::{Direction, FlowState, NicId, Signal, Timestamp};
 use crate::wire::{Protocol, Tuple};
 
 use super::shard::Expected;
-use super::{Mapped, Outbound, Parted, Pin, Told};
+use super::{BalancedFlow, ExpiredConnection, IdleReset, Mapped, Outbound};
 
-/// NAT-04: idle time of UDP, whatever the pool says.
+/// NAT-04: the idle time of UDP; the pool's is for TCP.
 const UDP_IDLE_SECS: u16 = 240;
-/// NAT-04: how long a port rests before the same destination sees it again.
+/// NAT-04: the hold-down, in which a port serves no other flow to the same destination.
 const HOLD_FIN_SECS: u16 = 65;
 const HOLD_RST_SECS: u16 = 16;
 const HOLD_HALF_OPEN_SECS: u16 = 30;
 const HOLD_UDP_SECS: u16 = 65;
 
-/// An address of one family: a mapping has only such, so that those over IPv4 stay small.
+/// An address of one family: a mapping has one type of address only, so mappings over IPv4 stay small.
 pub(super) trait Address: Copy + Debug + Eq + Hash + Into<IpAddr> {
-    /// None for one of the other family.
+    /// None for an address of the other family.
     fn of(address: IpAddr) -> Option<Self>;
 }
 
@@ -44,7 +44,7 @@ impl Address for Ipv6Addr {
     }
 }
 
-/// Who a flow's destination is: what both directions of a mapping have in common.
+/// A flow's destination, the same for both directions of a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Remote<A> {
     pub(super) address: A,
@@ -70,39 +70,39 @@ pub(super) struct Mapping<A> {
     idle_secs: u16,
     connection: Connection,
     pub(super) sort: Sort,
-    /// The next mapping whose sender's side has the same hash, or the next free slot.
+    /// The next mapping with the same hash of the private side, or the next free slot.
     pub(super) by_private: Link,
-    /// The next whose public side has.
+    /// The next mapping with the same hash of the public side.
     pub(super) by_public: Link,
     timer: Link,
 }
 
-/// What sort of mapping, in one byte.
+/// The kind of a mapping, in one byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sort(u8);
 
 impl Sort {
-    const PINNED: u8 = 1;
-    const TOLD: u8 = 2;
+    const BALANCED: u8 = 1;
+    const RESETS: u8 = 2;
 
-    const fn new(pinned: bool, told: bool) -> Self {
-        Self(if pinned { Self::PINNED } else { 0 } | if told { Self::TOLD } else { 0 })
+    const fn new(balanced: bool, resets: bool) -> Self {
+        Self(if balanced { Self::BALANCED } else { 0 } | if resets { Self::RESETS } else { 0 })
     }
 
-    /// Of a flow to a load balancer: whoever opens it comes from outside, and its port was not drawn.
-    pub(super) const fn is_pinned(self) -> bool {
-        self.0 & Self::PINNED != 0
+    /// A flow to a load balancer: the client outside opens it, and its port was not allocated.
+    pub(super) const fn is_balanced(self) -> bool {
+        self.0 & Self::BALANCED != 0
     }
 
-    /// Both ends are told when it ends (LB-25).
-    pub(super) const fn is_told(self) -> bool {
-        self.0 & Self::TOLD != 0
+    /// Both ends get a reset when it expires (LB-25).
+    pub(super) const fn resets(self) -> bool {
+        self.0 & Self::RESETS != 0
     }
 }
 
 impl<A: Address> Remote<A> {
-    /// Of a packet that goes out, or of the mirrored tuple of one that comes in. None for what no port can be mapped of,
-    /// which is all but TCP and UDP (NAT-02, SNAT-08), and for the other family.
+    /// The destination of a packet that leaves, or of the mirrored tuple of one that enters. None for the other family,
+    /// and for protocols other than TCP and UDP, which have no port mappings (NAT-02, SNAT-08).
     pub(super) fn of(tuple: &Tuple) -> Option<Self> {
         let (Some(address), Protocol::TCP | Protocol::UDP) = (A::of(tuple.dst), tuple.protocol) else { return None };
         Some(Self { address, port: tuple.dst_port, protocol: tuple.protocol })
@@ -110,15 +110,15 @@ impl<A: Address> Remote<A> {
 }
 
 impl<A: Address> Remote<A> {
-    /// The same, and of an echo over IPv4. Its identifier is the near side's: who is asked answers by what it is asked with,
-    /// and has none of its own.
+    /// The same, and for an echo over IPv4. The identifier belongs to the near side: the far side repeats it and has
+    /// none of its own.
     pub(super) fn with_echoes(tuple: &Tuple) -> Option<Self> {
         let echo = |address| Self { address, port: 0, protocol: Protocol::ICMP };
         if tuple.protocol == Protocol::ICMP { A::of(tuple.dst).map(echo) } else { Self::of(tuple) }
     }
 
-    /// Where it lies: all ports of UDP of one address together, so that a port that serves one of them can be seen to be
-    /// taken for the others.
+    /// The part that decides conflicts. All UDP ports of one address are one: a port that serves one of them is taken
+    /// for the others.
     pub(super) fn place(self) -> Self {
         let port = if self.protocol == Protocol::UDP { 0 } else { self.port };
         Self { port, ..self }
@@ -134,14 +134,14 @@ impl<A: Address> End<A> {
 
 impl<A: Address> Mapping<A> {
     pub(super) fn new(flow: &Outbound<'_>, private: End<A>, remote: Remote<A>, public: End<A>) -> Self {
-        let sort = Sort::new(false, flow.pool.told == Told::BothEnds);
+        let sort = Sort::new(false, flow.pool.idle_reset == IdleReset::BothEnds);
         let sides = (private, remote, public);
         Self::between(flow.nic, sides, (sort, flow.pool.tcp_idle_secs), flow.now)
     }
 
-    pub(super) fn pinned(pin: &Pin<'_>, private: End<A>, remote: Remote<A>, public: End<A>) -> Self {
-        let sort = Sort::new(true, pin.told);
-        Self::between(pin.nic, (private, remote, public), (sort, pin.idle_secs), pin.now)
+    pub(super) fn balanced(flow: &BalancedFlow<'_>, private: End<A>, remote: Remote<A>, public: End<A>) -> Self {
+        let sort = Sort::new(true, flow.resets);
+        Self::between(flow.nic, (private, remote, public), (sort, flow.idle_secs), flow.now)
     }
 
     fn between(
@@ -170,16 +170,16 @@ impl<A: Address> Mapping<A> {
         self.connection.note(direction, signal);
     }
 
-    /// What its ends are told, now that its time is over: those of an open connection only (LB-25).
-    pub(super) fn parted(&self, expected: Expected) -> Option<Parted> {
+    /// The connection to reset, now that the mapping has expired: only an open one (LB-25).
+    pub(super) fn expired_connection(&self, expected: Expected) -> Option<ExpiredConnection> {
         let open = self.connection.state(Direction::Outbound) == Some(FlowState::Established);
-        // Whoever opens a pinned flow is its far end.
-        let (near, far) = if self.sort.is_pinned() {
+        // The far end opens a load balancer's flow.
+        let (near, far) = if self.sort.is_balanced() {
             (Direction::Inbound, Direction::Outbound)
         } else {
             (Direction::Outbound, Direction::Inbound)
         };
-        (open && self.sort.is_told()).then(|| Parted {
+        (open && self.sort.resets()).then(|| ExpiredConnection {
             mapped: self.mapped(),
             remote: (self.remote.address.into(), self.remote.port),
             near_expects: expected.by(near),
@@ -187,7 +187,7 @@ impl<A: Address> Mapping<A> {
         })
     }
 
-    /// Whether a packet of this flow still goes by it.
+    /// Whether a packet of this flow still uses it.
     pub(super) fn is_live(&self, signal: Signal, now: Timestamp) -> bool {
         let reopened = signal.opens() && self.connection.is_closed();
         now <= after(self.last, self.live_secs()) && !reopened
@@ -208,7 +208,7 @@ impl<A: Address> Mapping<A> {
 
     fn live_secs(&self) -> u16 {
         match self.connection.state(Direction::Outbound) {
-            None | Some(FlowState::Unanswered | FlowState::Answered) if self.sort.is_pinned() => self.idle_secs,
+            None | Some(FlowState::Unanswered | FlowState::Answered) if self.sort.is_balanced() => self.idle_secs,
             None | Some(FlowState::Unanswered | FlowState::Answered) => UDP_IDLE_SECS,
             Some(FlowState::SynSent | FlowState::SynReceived) => HOLD_HALF_OPEN_SECS,
             Some(FlowState::Established | FlowState::Closing) => self.idle_secs,

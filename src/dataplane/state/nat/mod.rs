@@ -1,15 +1,15 @@
-//! Port mappings: which public address and port stand for a flow that its sender has under an address of its own.
+//! Port mappings (NAT): which public address and port a flow uses in place of its sender's own.
 //!
-//! One idea: a port is mapped for one destination, so flows to other destinations share it (SNAT-05), and everything about
-//! one destination lies in one shard under one short lock: finding a mapping from either side, and choosing a port that no
-//! other flow there has. A port is drawn at random and drawn again if it is taken: with no more than 50,000 of 64,512 in
-//! use for a destination (NAT-02) five draws are enough on average, and a bound on them makes it constant time. Ports that
-//! a load balancer gives a backend for itself are used to the last one, in constant time as well: where draws fail it is
-//! kept which may be free.
+//! One idea: a port is mapped for one destination, so flows to other destinations share it (SNAT-05). All mappings to
+//! one destination lie in one shard under one short lock. That lock is enough to find a mapping from either side, and
+//! to choose a port that is free there. A port is drawn at random, and drawn again if it is taken. With at most 50,000
+//! of 64,512 in use for a destination (NAT-02), five draws are enough on average, and a bound on them makes it constant
+//! time. Ports preallocated to one backend are used to the last one, in constant time as well: where draws fail,
+//! `vacancy` keeps track of ports that may be free.
 //!
-//! Memory: 48 bytes a mapping over IPv4, 88 over IPv6, and 8 for its two buckets; 8 more where both ends of connections are
-//! to be told of their end. Like flow records, mappings live in blocks that are kept, so a warm table allocates nothing.
-//! TCP and UDP only, which is all that Azure maps on the way to the Internet; a VPN gateway's pools have echoes too.
+//! Memory: 48 bytes a mapping over IPv4, 88 over IPv6, and 8 for its two buckets; 8 more where both ends of a
+//! connection get a reset. Like flow records, mappings live in blocks that are kept, so a warm table allocates nothing.
+//! Only TCP and UDP are mapped, as in Azure on the way to the Internet; a VPN gateway's pools also map echoes.
 
 mod family;
 mod mapping;
@@ -28,62 +28,62 @@ use foldhash::quality::RandomState;
 use crate::dataplane::{Direction, NicId, Signal, Timestamp};
 use crate::wire::{Packet, Protocol, Tuple};
 
-use family::{Family, place_inside, place_outside};
+use family::{Family, bucket_inside, bucket_outside};
 
 /// The first port that is mapped: 64,512 of them (NAT-02).
 const FIRST_PORT: u16 = 1024;
-/// Destinations that fall together share a count of their flows.
+/// Counters of flows by destination; destinations with the same hash share one.
 const COUNTED: usize = 1 << 16;
-/// NICs that fall together share counts of their mappings.
+/// Counters of mappings by NIC; NICs with the same slot share one.
 const COUNTED_NICS: usize = 1 << 10;
-/// One NIC's mappings are at most so many times the free ones, as flow records are: none takes the last quarter.
+/// One NIC's mappings are at most this many times the free ones, as for flow records: no NIC takes the last quarter.
 const TIMES_FREE: usize = 3;
-/// Connections whose two ends are told in one pass: as many segments as a worker forwards in a few milliseconds.
-const TELLINGS: usize = 512;
+/// Connections reset in one pass: as many segments as a worker forwards in a few milliseconds.
+const RESETS_AT_ONCE: usize = 512;
 
 /// Bounds of a [`NatTable`].
 #[derive(Clone, Copy, Debug)]
 pub struct NatLimits {
     /// Mappings in all: fewer than Azure's 2 million of one NAT gateway.
     pub total: usize,
-    /// Of one public address to one destination (NAT-02).
+    /// Mappings of one public address to one destination (NAT-02).
     pub per_destination: u32,
 }
 
 impl Default for NatLimits {
-    /// About 84 MB when full, or 96.
+    /// About 84 MB when full, or 96 if all need resets.
     fn default() -> Self {
         Self { total: 1_500_000, per_destination: 50_000 }
     }
 }
 
-/// Public addresses that flows share by ports.
+/// Public addresses with ports that flows share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortPool {
     /// Never empty; of one IP version.
     pub ports: Box<[Ports]>,
-    /// Nobody else has these ports, so they may be used to the last one; and one of UDP serves one flow to each address
+    /// No other pool has these ports, so they may be used to the last one. A UDP port serves one flow to each address
     /// (SNAT-05).
     pub preallocated: bool,
-    /// Echoes share them too, by their identifiers (VPN-15); otherwise TCP and UDP alone do (NAT-02).
+    /// Echoes use the pool too, by their identifiers (VPN-15); otherwise only TCP and UDP do (NAT-02).
     pub echoes: bool,
     /// Idle time after which a TCP mapping ends.
     pub tcp_idle_secs: u16,
-    /// Who is told that a TCP mapping has ended.
-    pub told: Told,
+    /// Which ends get a reset when a TCP mapping has expired.
+    pub idle_reset: IdleReset,
 }
 
-/// Who hears by a reset that a TCP flow was idle for too long.
+/// When the ends of an idle TCP flow get a reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
-    Nobody,
-    /// A sender that goes on with it (NAT-04).
-    WhoGoesOn,
-    /// Both ends at once, and whoever goes on all the same (LB-25).
+pub enum IdleReset {
+    None,
+    /// The sender of the next packet gets one (NAT-04).
+    OnNextPacket,
+    /// Both ends get one when the mapping expires, and so does the sender of a later packet (LB-25).
     BothEnds,
 }
 
-/// Some ports of a public address, in a row.
+/// A range of ports of a public address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ports {
     pub address: IpAddr,
@@ -92,7 +92,7 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// As many as a NAT gateway has of an address (NAT-02).
+    /// All ports that a NAT gateway uses of an address (NAT-02).
     pub const fn all(address: IpAddr) -> Self {
         Self { address, first: FIRST_PORT, count: u16::MAX - FIRST_PORT + 1 }
     }
@@ -102,88 +102,88 @@ impl Ports {
 #[derive(Clone, Copy, Debug)]
 pub struct Outbound<'a> {
     pub nic: NicId,
-    /// As its sender has it.
+    /// The flow as its sender sends it.
     pub flow: &'a Tuple,
     pub pool: &'a PortPool,
-    pub said: Said,
+    pub segment: TcpSegment,
     pub now: Timestamp,
 }
 
-/// What a packet says of its TCP connection.
+/// What a packet's TCP header says of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Said {
+pub struct TcpSegment {
     pub signal: Signal,
-    /// What its sender expects next, if it says so.
+    /// The sequence number that its sender expects next, if it acknowledges one.
     pub expects: Option<u32>,
 }
 
-impl Said {
-    /// Nothing: no TCP.
-    pub const NOTHING: Self = Self { signal: Signal::NONE, expects: None };
+impl TcpSegment {
+    /// Of a packet that is not TCP.
+    pub const NONE: Self = Self { signal: Signal::NONE, expects: None };
 
     #[inline]
-    pub fn by(packet: &Packet<'_>) -> Self {
+    pub fn of(packet: &Packet<'_>) -> Self {
         Self { signal: Signal::of(packet), expects: packet.acknowledges() }
     }
 }
 
-/// Where a flow's mapping is if there is one, from one side of it: for as long as its table is there.
+/// The shard and hash under which a flow's mapping is found from one side, valid as long as the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct MappingBucket {
     shard: u8,
     hash: u32,
 }
 
-/// A packet that asks for its mapping.
+/// A lookup of a packet's mapping.
 #[derive(Clone, Copy, Debug)]
-pub struct Asking<'a> {
-    /// As the near side sends it: from inside with the NIC's own address and port, from outside with those that stand for
-    /// them.
+pub struct MappingLookup<'a> {
+    /// The flow as the near side sends it: from inside with the NIC's own address and port, from outside with the
+    /// public ones.
     pub flow: &'a Tuple,
-    /// The flow's, on the same side.
-    pub at: Place,
-    pub said: Said,
+    /// Where to look, from the same side.
+    pub bucket: MappingBucket,
+    pub segment: TcpSegment,
     pub now: Timestamp,
 }
 
-impl Asking<'_> {
-    /// What says that a connection is a new one: whoever answers cannot begin any, and what looks like it is only late.
+impl MappingLookup<'_> {
+    /// The signal that may start a new connection: only the opening side's. A SYN from the answering side is only late.
     const fn opening(&self, direction: Direction) -> Signal {
         match direction {
-            Direction::Outbound => self.said.signal,
+            Direction::Outbound => self.segment.signal,
             Direction::Inbound => Signal::NONE,
         }
     }
 }
 
-/// A flow to a load balancer that goes to one backend from now on.
+/// A new flow to a load balancer, and the backend that it is mapped to.
 #[derive(Clone, Copy, Debug)]
-pub struct Pin<'a> {
+pub struct BalancedFlow<'a> {
     pub nic: NicId,
-    /// As the balancer's side sends it.
+    /// The flow as the balancer's side sends it.
     pub outside: &'a Tuple,
-    /// What the backend has in place of the balancer's address and port.
+    /// The backend's address and port in place of the balancer's.
     pub private: (IpAddr, u16),
-    /// Idle time after which it ends.
+    /// Idle time after which the mapping expires.
     pub idle_secs: u16,
-    /// Both ends are told then (LB-25).
-    pub told: bool,
-    pub said: Said,
+    /// Both ends get a reset then (LB-25).
+    pub resets: bool,
+    pub segment: TcpSegment,
     pub now: Timestamp,
 }
 
-/// A connection that was open and idle until its mapping ended, and whose ends are to be told.
+/// An open connection after its mapping expired: its ends get a reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parted {
+pub struct ExpiredConnection {
     pub mapped: Mapped,
-    /// Whom the near end speaks with.
+    /// The far end.
     pub remote: (IpAddr, u16),
-    /// What the near end expects next of the far one, if it ever said so.
+    /// The sequence number that the near end expects next, if it ever acknowledged one.
     pub near_expects: Option<u32>,
     pub far_expects: Option<u32>,
 }
 
-/// There is no room for another mapping.
+/// The table has no room for another mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
@@ -195,18 +195,18 @@ pub struct Mapped {
     pub public: (IpAddr, u16),
 }
 
-/// A mapping as it is shown.
+/// A mapping as `look` shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
     pub mapped: Mapped,
-    /// Whom the near end speaks with.
+    /// The far end.
     pub remote: (IpAddr, u16),
     pub protocol: Protocol,
-    /// Of a flow to a load balancer, whose port nobody gave away.
-    pub pinned: bool,
+    /// It is a flow to a load balancer, so its public port was not allocated.
+    pub balanced: bool,
 }
 
-/// No port is free for this destination, or no room for another mapping.
+/// No port is free for this destination, or the table has no room for another mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortsExhausted;
 
@@ -220,47 +220,58 @@ pub struct NatTable {
 
 impl NatTable {
     pub fn new(limits: NatLimits) -> Self {
-        // Few labs have many flows over IPv6: a chain has some more of them.
+        // Few labs have many flows over IPv6, so its chains may be longer.
         let (v4, v6) = (Family::new(limits.total), Family::new(limits.total / 8));
         Self { v4, v6, counts: Counts::new(limits) }
     }
 
-    /// A packet of a NIC's flow, as the NIC sends the flow. None for what no port is mapped of.
-    pub fn asking_inside<'a>(&self, nic: NicId, flow: &'a Tuple, said: Said, now: Timestamp) -> Option<Asking<'a>> {
-        let at = if flow.src.is_ipv4() {
-            place_inside::<Ipv4Addr>(&self.counts, nic, flow)
+    /// A lookup from inside: the flow as the NIC sends it. None for a protocol without port mappings.
+    pub fn lookup_inside<'a>(
+        &self,
+        nic: NicId,
+        flow: &'a Tuple,
+        segment: TcpSegment,
+        now: Timestamp,
+    ) -> Option<MappingLookup<'a>> {
+        let bucket = if flow.src.is_ipv4() {
+            bucket_inside::<Ipv4Addr>(&self.counts, nic, flow)
         } else {
-            place_inside::<Ipv6Addr>(&self.counts, nic, flow)
+            bucket_inside::<Ipv6Addr>(&self.counts, nic, flow)
         };
-        Some(Asking { flow, at: at?, said, now })
+        Some(MappingLookup { flow, bucket: bucket?, segment, now })
     }
 
-    /// The same of a flow as its far end sees it sent: from a public address, or a load balancer's.
-    pub fn asking_outside<'a>(&self, flow: &'a Tuple, said: Said, now: Timestamp) -> Option<Asking<'a>> {
-        let at = if flow.src.is_ipv4() {
-            place_outside::<Ipv4Addr>(&self.counts, flow)
+    /// The same from outside: the flow as its far end sees it, from a public or a load balancer's address.
+    pub fn lookup_outside<'a>(
+        &self,
+        flow: &'a Tuple,
+        segment: TcpSegment,
+        now: Timestamp,
+    ) -> Option<MappingLookup<'a>> {
+        let bucket = if flow.src.is_ipv4() {
+            bucket_outside::<Ipv4Addr>(&self.counts, flow)
         } else {
-            place_outside::<Ipv6Addr>(&self.counts, flow)
+            bucket_outside::<Ipv6Addr>(&self.counts, flow)
         };
-        Some(Asking { flow, at: at?, said, now })
+        Some(MappingLookup { flow, bucket: bucket?, segment, now })
     }
 
-    /// The mapping that a packet of a sender's flow goes by, if there is one that `is_ours`. Refreshes it.
-    pub fn leave(&self, nic: NicId, asking: &Asking<'_>, is_ours: impl Fn(&Mapped) -> bool) -> Option<Mapped> {
-        if asking.flow.src.is_ipv4() {
-            self.v4.leave(nic, asking, is_ours)
+    /// The mapping of a sender's flow, if there is one that `is_ours`. Refreshes it.
+    pub fn leave(&self, nic: NicId, lookup: &MappingLookup<'_>, is_ours: impl Fn(&Mapped) -> bool) -> Option<Mapped> {
+        if lookup.flow.src.is_ipv4() {
+            self.v4.leave(nic, lookup, is_ours)
         } else {
-            self.v6.leave(nic, asking, is_ours)
+            self.v6.leave(nic, lookup, is_ours)
         }
     }
 
-    /// Whose flow a packet from the Internet belongs to, which asks from outside. Refreshes the mapping.
-    pub fn enter(&self, asking: &Asking<'_>) -> Option<Mapped> {
-        if asking.flow.src.is_ipv4() { self.v4.enter(asking) } else { self.v6.enter(asking) }
+    /// The mapping of a packet from the Internet, looked up from outside. Refreshes it.
+    pub fn enter(&self, lookup: &MappingLookup<'_>) -> Option<Mapped> {
+        if lookup.flow.src.is_ipv4() { self.v4.enter(lookup) } else { self.v6.enter(lookup) }
     }
 
-    /// Maps a flow that has no mapping to a port of its pool. None for what has no ports to map, and for a pool of the
-    /// other IP version.
+    /// Maps a flow without a mapping to a port of its pool. None for a protocol without port mappings, and for a pool
+    /// of the other IP version.
     pub fn open(&self, outbound: &Outbound<'_>) -> Option<Result<Mapped, PortsExhausted>> {
         if outbound.flow.src.is_ipv4() {
             self.v4.open(&self.counts, outbound)
@@ -269,52 +280,55 @@ impl NatTable {
         }
     }
 
-    /// Who has the flow of a packet to a load balancer, which asks from outside, if that mapping `fits`. Refreshes it.
-    pub fn pinned(&self, asking: &Asking<'_>, fits: impl Fn(&Mapped) -> bool) -> Option<Mapped> {
-        if asking.flow.src.is_ipv4() { self.v4.pinned(asking, fits) } else { self.v6.pinned(asking, fits) }
+    /// The mapping of a packet to a load balancer, looked up from outside, if it `fits`. Refreshes it.
+    pub fn balanced(&self, lookup: &MappingLookup<'_>, fits: impl Fn(&Mapped) -> bool) -> Option<Mapped> {
+        if lookup.flow.src.is_ipv4() { self.v4.balanced(lookup, fits) } else { self.v6.balanced(lookup, fits) }
     }
 
-    /// Whose answer a backend's packet is, if that mapping `fits`. Refreshes it.
-    pub fn answered(&self, nic: NicId, asking: &Asking<'_>, fits: impl Fn(&Mapped) -> bool) -> Option<Mapped> {
-        if asking.flow.src.is_ipv4() {
-            self.v4.answered(nic, asking, fits)
+    /// The mapping that a backend's packet answers, if it `fits`. Refreshes it.
+    pub fn answered(&self, nic: NicId, lookup: &MappingLookup<'_>, fits: impl Fn(&Mapped) -> bool) -> Option<Mapped> {
+        if lookup.flow.src.is_ipv4() {
+            self.v4.answered(nic, lookup, fits)
         } else {
-            self.v6.answered(nic, asking, fits)
+            self.v6.answered(nic, lookup, fits)
         }
     }
 
-    /// Has a flow to a load balancer stay where it is. What no port is mapped of has none.
-    pub fn pin(&self, pin: &Pin<'_>) -> Result<(), Full> {
-        if pin.outside.src.is_ipv4() { self.v4.pin(&self.counts, pin) } else { self.v6.pin(&self.counts, pin) }
+    /// Maps a flow to a load balancer to its backend. Does nothing for a protocol without port mappings.
+    pub fn map_balanced(&self, flow: &BalancedFlow<'_>) -> Result<(), Full> {
+        if flow.outside.src.is_ipv4() {
+            self.v4.map_balanced(&self.counts, flow)
+        } else {
+            self.v6.map_balanced(&self.counts, flow)
+        }
     }
 
-    /// Whether a NIC may be the backend of a flow: never no where it is.
+    /// Whether a NIC may be the backend of a flow. It may be wrong one way only: true although the NIC has none.
     #[inline]
-    pub fn has_pins(&self, nic: NicId) -> bool {
-        self.counts.pins_of(nic).load(Relaxed) > 0
+    pub fn has_balanced(&self, nic: NicId) -> bool {
+        self.counts.balanced_of(nic).load(Relaxed) > 0
     }
 
-    /// Ends mappings whose time is over, looking at no more than `budget` of each IP version; returns how many ended. Each
-    /// connection whose ends are to be told goes to `tell`, no more than `TELLINGS` of them: the rest ends in a later
+    /// Removes expired mappings, looking at no more than `budget` of each IP version; returns how many it removed. Each
+    /// connection to reset goes to `tell`, at most `RESETS_AT_ONCE` of them; the rest expires in a later
     /// pass. Call a few times a second.
-    pub fn expire(&self, now: Timestamp, budget: usize, mut tell: impl FnMut(&Parted)) -> usize {
+    pub fn expire(&self, now: Timestamp, budget: usize, mut tell: impl FnMut(&ExpiredConnection)) -> usize {
         let (mut told, counts) = (0, &self.counts);
-        let mut tell = |parted: &Parted| {
-            tell(parted);
+        let mut tell = |expired: &ExpiredConnection| {
+            tell(expired);
             told += 1;
-            told < TELLINGS
+            told < RESETS_AT_ONCE
         };
         self.v4.expire(counts, now, budget, &mut tell) + self.v6.expire(counts, now, budget, &mut tell)
     }
 
-    /// Shows every mapping that is alive. Holds up whoever forwards for as long as it looks at a shard, so it is for
-    /// questions of people.
+    /// Shows every live mapping. It holds up the workers while it reads a shard, so it is for questions of users only.
     pub fn look(&self, now: Timestamp, mut look: impl FnMut(&Held)) {
         self.v4.look(now, &mut look);
         self.v6.look(now, &mut look);
     }
 
-    /// Mappings held, those whose port only rests included.
+    /// Mappings held, including those that only hold their port down.
     pub fn len(&self) -> usize {
         self.counts.mappings.load(Relaxed)
     }
@@ -324,17 +338,17 @@ impl NatTable {
     }
 }
 
-/// What mappings of all kinds are counted in, and hashed with.
+/// The counters of mappings of both IP versions, and the hasher.
 #[derive(Debug)]
 struct Counts {
     hasher: RandomState,
     limits: NatLimits,
     mappings: AtomicUsize,
     by_destination: Box<[AtomicU32]>,
-    /// By NIC; some fall together.
+    /// By NIC; some share a counter.
     by_nic: Box<[AtomicU32]>,
-    /// Those of flows to load balancers.
-    pins: Box<[AtomicU32]>,
+    /// Mappings of flows to load balancers, by NIC.
+    balanced: Box<[AtomicU32]>,
     draws: AtomicU32,
 }
 
@@ -347,12 +361,12 @@ impl Counts {
             mappings: AtomicUsize::new(0),
             by_destination: std::iter::repeat_with(AtomicU32::default).take(counted).collect(),
             by_nic: std::iter::repeat_with(AtomicU32::default).take(COUNTED_NICS).collect(),
-            pins: std::iter::repeat_with(AtomicU32::default).take(COUNTED_NICS).collect(),
+            balanced: std::iter::repeat_with(AtomicU32::default).take(COUNTED_NICS).collect(),
             draws: AtomicU32::new(0),
         }
     }
 
-    /// One more mapping of a NIC, if there is room.
+    /// Counts one more mapping of a NIC, if there is room.
     fn admit(&self, nic: NicId) -> bool {
         let mappings = self.mappings.fetch_add(1, Relaxed) + 1;
         let of_nic = self.of(nic).fetch_add(1, Relaxed) as usize + 1;
@@ -376,17 +390,17 @@ impl Counts {
         self.hasher.hash_one(what)
     }
 
-    /// Other than any before it.
+    /// A number unlike any before it.
     fn random(&self, of: impl Hash) -> u64 {
         self.hash((self.draws.fetch_add(1, Relaxed), of))
     }
 
     #[inline]
-    fn pins_of(&self, nic: NicId) -> &AtomicU32 {
-        &self.pins[nic.0 as usize % COUNTED_NICS]
+    fn balanced_of(&self, nic: NicId) -> &AtomicU32 {
+        &self.balanced[nic.0 as usize % COUNTED_NICS]
     }
 
-    /// Flows that a public address has to one destination.
+    /// The count of a public address's flows to one destination.
     fn count_of(&self, public_and_remote: impl Hash) -> &AtomicU32 {
         &self.by_destination[self.hash(public_and_remote) as usize % self.by_destination.len()]
     }

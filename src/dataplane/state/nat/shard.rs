@@ -1,8 +1,8 @@
-//! One shard of the mappings: a slab that hangs in two hash tables, one for each side, and the wheel that ends them.
+//! One shard of the mappings: a slab in two hash tables, one for each side, and the wheel that expires them.
 //!
-//! It has the mappings of some destinations whole, so that one lock is enough to choose a port that no other flow to the
-//! same destination has. What the ends of a connection expect next lies beside its mapping, and only where somebody will be
-//! told of the end.
+//! It has all mappings of its destinations, so one lock is enough to choose a port that no other flow to the same
+//! destination has. The sequence numbers that the ends expect next lie beside the mappings, only where resets will be
+//! sent.
 
 use std::num::NonZeroU32;
 
@@ -12,21 +12,21 @@ use crate::dataplane::{Direction, NicId, Timestamp};
 
 use super::mapping::{Address, End, Mapping, Remote};
 use super::vacancy::Vacancies;
-use super::{Mapped, Said};
+use super::{Mapped, TcpSegment};
 
 #[derive(Debug)]
 pub(super) struct Shard<A> {
     by_private: Box<[Link]>,
     by_public: Box<[Link]>,
     mappings: Slab<Mapping<A>>,
-    /// By mapping; as long as the last that needs it.
+    /// By mapping; as long as the last mapping that needs it.
     expected: Vec<Expected>,
     wheel: Wheel,
     pub(super) vacancies: Vacancies<A>,
 }
 
-/// What the ends of a connection expect next, each as it last said: who sends out, and who sends in. Zero is one number in
-/// four billion, so it may stand for none.
+/// The sequence number that each end of a connection expects next, by the direction in which that end sends. None is
+/// stored as zero: a real zero, one number in four billion, gets lost.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Expected {
     outbound: Option<NonZeroU32>,
@@ -53,7 +53,7 @@ impl Expected {
 /// What a sweep did.
 pub(super) enum Sweep<A> {
     Ended(Mapping<A>, Expected),
-    /// One came up that is in use.
+    /// A mapping came up that is in use.
     Kept,
     /// Nothing more to look at now.
     Done,
@@ -99,7 +99,7 @@ impl<A: Address> Shard<A> {
         None
     }
 
-    /// The mapping that `fits` of those that a destination sees under a public port, ones whose time is over included.
+    /// The mapping that `fits` among those that a destination sees under a public port, expired ones included.
     pub(super) fn inbound(
         &self,
         (public, remote): (End<A>, Remote<A>),
@@ -117,12 +117,12 @@ impl<A: Address> Shard<A> {
         None
     }
 
-    /// Every mapping, those whose time is over included.
+    /// Every mapping, expired ones included.
     pub(super) fn mappings(&self) -> impl Iterator<Item = &Mapping<A>> {
         self.mappings.slots()
     }
 
-    /// Whether a public port serves a flow to a destination's address, whatever its port there.
+    /// Whether a public port serves a flow to any port of a destination's address.
     pub(super) fn has_towards(&self, public: End<A>, remote: Remote<A>, hash: u32) -> bool {
         let mut link = self.by_public[self.bucket(hash)];
         while link != END {
@@ -135,36 +135,41 @@ impl<A: Address> Shard<A> {
         false
     }
 
-    /// A packet goes by a mapping.
-    pub(super) fn touch(&mut self, link: Link, direction: Direction, said: Said, now: Timestamp) -> Mapped {
+    /// A packet uses a mapping.
+    pub(super) fn touch(&mut self, link: Link, direction: Direction, segment: TcpSegment, now: Timestamp) -> Mapped {
         let mapping = &mut self.mappings[link];
-        mapping.touch(direction, said.signal, now);
-        let (mapped, told) = (mapping.mapped(), mapping.sort.is_told());
-        if told && let Some(number) = said.expects {
+        mapping.touch(direction, segment.signal, now);
+        let (mapped, told) = (mapping.mapped(), mapping.sort.resets());
+        if told && let Some(number) = segment.expects {
             self.expected[link as usize - 1].note(direction, number);
         }
         mapped
     }
 
-    /// Adds a mapping, before those of the same sides, for a packet that goes out.
-    pub(super) fn insert(&mut self, mut mapping: Mapping<A>, hashes: Hashes, (said, now): (Said, Timestamp)) -> Mapped {
+    /// Adds a mapping for a packet that goes out, in front of its chains.
+    pub(super) fn insert(
+        &mut self,
+        mut mapping: Mapping<A>,
+        hashes: Hashes,
+        (segment, now): (TcpSegment, Timestamp),
+    ) -> Mapped {
         let (private, public) = (self.bucket(hashes.private), self.bucket(hashes.public));
         mapping.by_private = self.by_private[private];
         mapping.by_public = self.by_public[public];
         let link = self.mappings.insert(mapping);
         self.by_private[private] = link;
         self.by_public[public] = link;
-        if mapping.sort.is_told() {
+        if mapping.sort.resets() {
             let slots = self.expected.len().max(link as usize);
             self.expected.resize(slots, Expected::default());
             self.expected[link as usize - 1] = Expected::default();
         }
-        let mapped = self.touch(link, Direction::Outbound, said, now);
+        let mapped = self.touch(link, Direction::Outbound, segment, now);
         self.wheel.arm(&mut self.mappings, link, now);
         mapped
     }
 
-    /// Looks at one mapping whose timer has come up.
+    /// Checks the next mapping with a timer that has come up.
     pub(super) fn sweep(&mut self, now: Timestamp, hashes: impl Fn(&Mapping<A>) -> Hashes) -> Sweep<A> {
         let Some(link) = self.wheel.pop(&mut self.mappings, now) else { return Sweep::Done };
         let mapping = self.mappings[link];
@@ -189,7 +194,7 @@ impl<A: Address> Shard<A> {
     }
 }
 
-/// Takes a mapping out of one of its chains.
+/// Removes a mapping from one of its chains.
 fn unchain<A: Address>(
     head: &mut Link,
     mappings: &mut Slab<Mapping<A>>,

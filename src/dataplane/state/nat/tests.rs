@@ -17,7 +17,7 @@ const RST: u8 = 0x04;
 
 fn pool(addresses: u8) -> PortPool {
     let ports = (1..=addresses).map(|n| Ports::all([203, 0, 113, n].into())).collect();
-    PortPool { ports, preallocated: false, echoes: false, tcp_idle_secs: 240, told: Told::WhoGoesOn }
+    PortPool { ports, preallocated: false, echoes: false, tcp_idle_secs: 240, idle_reset: IdleReset::OnNextPacket }
 }
 
 fn flow(protocol: Protocol, src_port: u16, dst: u8) -> Tuple {
@@ -25,8 +25,8 @@ fn flow(protocol: Protocol, src_port: u16, dst: u8) -> Tuple {
     Tuple { src, dst, protocol, src_port, dst_port: 443 }
 }
 
-fn said(flags: u8) -> Said {
-    Said { signal: Signal::from_flags(flags), expects: None }
+fn segment(flags: u8) -> TcpSegment {
+    TcpSegment { signal: Signal::from_flags(flags), expects: None }
 }
 
 fn at(seconds: u64) -> Timestamp {
@@ -44,27 +44,27 @@ impl Lab {
     }
 
     fn open(&self, flow: &Tuple, flags: u8, now: u64) -> Result<Mapped, PortsExhausted> {
-        let said = if flow.protocol == Protocol::TCP { said(flags) } else { Said::NOTHING };
-        self.table.open(&Outbound { nic: NIC, flow, pool: &self.pool, said, now: at(now) }).unwrap()
+        let segment = if flow.protocol == Protocol::TCP { segment(flags) } else { TcpSegment::NONE };
+        self.table.open(&Outbound { nic: NIC, flow, pool: &self.pool, segment, now: at(now) }).unwrap()
     }
 
     fn leave(&self, flow: &Tuple, flags: u8, now: u64) -> Option<Mapped> {
-        leave(&self.table, NIC, flow, said(flags), at(now))
+        leave(&self.table, NIC, flow, segment(flags), at(now))
     }
 
     /// The answer to a mapped flow.
     fn enter(&self, flow: &Tuple, mapped: Mapped, flags: u8, now: u64) -> Option<Mapped> {
         let public = Tuple { src: mapped.public.0, src_port: mapped.public.1, ..*flow };
-        self.table.enter(&self.table.asking_outside(&public, said(flags), at(now)).unwrap())
+        self.table.enter(&self.table.lookup_outside(&public, segment(flags), at(now)).unwrap())
     }
 }
 
-fn leave(table: &NatTable, nic: NicId, flow: &Tuple, said: Said, now: Timestamp) -> Option<Mapped> {
-    table.leave(nic, &table.asking_inside(nic, flow, said, now).unwrap(), |_| true)
+fn leave(table: &NatTable, nic: NicId, flow: &Tuple, segment: TcpSegment, now: Timestamp) -> Option<Mapped> {
+    table.leave(nic, &table.lookup_inside(nic, flow, segment, now).unwrap(), |_| true)
 }
 
 #[test]
-fn a_mapping_is_found_from_both_sides_and_by_nobody_else() {
+fn a_mapping_is_found_from_both_sides_and_by_no_other_flow() {
     let lab = Lab::new(NatLimits::default(), 1);
     let web = flow(Protocol::TCP, 40_000, 1);
     let mapped = lab.open(&web, SYN, 0).unwrap();
@@ -74,7 +74,7 @@ fn a_mapping_is_found_from_both_sides_and_by_nobody_else() {
     let elsewhere = flow(Protocol::TCP, 40_000, 2);
     assert_eq!(lab.leave(&elsewhere, ACK, 1), None);
     assert_eq!(lab.enter(&elsewhere, mapped, ACK, 1), None, "unsolicited: another remote (NAT-03)");
-    assert_eq!(leave(&lab.table, NicId(4), &web, Said::NOTHING, at(1)), None, "another NIC of the same address");
+    assert_eq!(leave(&lab.table, NicId(4), &web, TcpSegment::NONE, at(1)), None, "another NIC of the same address");
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn preallocated_ports_are_found_in_constant_time_to_the_last_one() {
     for port in taken {
         vacancies.give(End { address: range.address, port }, place);
     }
-    assert!(vacancies.is_empty(), "nothing is kept of them");
+    assert!(vacancies.is_empty(), "no vacancies are left");
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn snat_05_ports_come_back_when_their_flows_end() {
         assert_eq!(lab.open(&flow(Protocol::UDP, 1024, 1), 0, now), Err(PortsExhausted));
         assert_eq!(lab.table.expire(at(now + 310), usize::MAX, |_| ()), 1024);
     }
-    assert!(lab.table.v4.is_at_ease(), "nothing is kept of destinations that are not crowded");
+    assert!(lab.table.v4.is_at_ease(), "no vacancies are kept where ports are not scarce");
 }
 
 #[test]
@@ -179,8 +179,9 @@ fn a_full_table_refuses_and_makes_room_when_mappings_end() {
         lab.open(&flow(Protocol::UDP, port, 1), 0, 0).unwrap();
     }
     assert_eq!(lab.open(&flow(Protocol::UDP, 64, 1), 0, 0), Err(PortsExhausted), "the last quarter is for others");
-    let (other, said) = (flow(Protocol::UDP, 65, 1), Said::NOTHING);
-    let opened = lab.table.open(&Outbound { nic: NicId(NIC.0 + 1), flow: &other, pool: &lab.pool, said, now: at(0) });
+    let (other, segment) = (flow(Protocol::UDP, 65, 1), TcpSegment::NONE);
+    let opened =
+        lab.table.open(&Outbound { nic: NicId(NIC.0 + 1), flow: &other, pool: &lab.pool, segment, now: at(0) });
     assert!(opened.unwrap().is_ok());
     assert_eq!(lab.table.expire(at(304), usize::MAX, |_| ()), 0);
     assert_eq!(lab.table.expire(at(310), usize::MAX, |_| ()), 49);
@@ -214,8 +215,8 @@ fn nat_04_idle_times_and_hold_downs() {
     let lab = Lab::new(NatLimits::default(), 1);
     let udp = flow(Protocol::UDP, 40_000, 1);
     let mapped = lab.open(&udp, 0, 0).unwrap();
-    assert_eq!(leave(&lab.table, NIC, &udp, Said::NOTHING, at(240)), Some(mapped));
-    assert_eq!(leave(&lab.table, NIC, &udp, Said::NOTHING, at(481)), None);
+    assert_eq!(leave(&lab.table, NIC, &udp, TcpSegment::NONE, at(240)), Some(mapped));
+    assert_eq!(leave(&lab.table, NIC, &udp, TcpSegment::NONE, at(481)), None);
     assert_eq!(lab.table.expire(at(480 + 65), usize::MAX, |_| ()), 0, "its port rests");
     assert_eq!(lab.table.expire(at(480 + 67), usize::MAX, |_| ()), 1);
 }
@@ -229,19 +230,23 @@ fn lb_25_a_flow_to_a_load_balancer_lives_as_long_as_its_rule_says() {
         let table = NatTable::new(NatLimits::default());
         let outside = flow(protocol, 80, 1);
         let private = ([10, 0, 0, 4].into(), 8080);
-        let said = if protocol == Protocol::TCP { said(ACK) } else { Said::NOTHING };
-        let pin = Pin { nic: NIC, outside: &outside, private, idle_secs, told: false, said, now: at(0) };
-        table.pin(&pin).unwrap();
-        let pinned = |now| table.pinned(&table.asking_outside(&outside, said, at(now)).unwrap(), |_| true);
+        let segment = if protocol == Protocol::TCP { segment(ACK) } else { TcpSegment::NONE };
+        let flow = BalancedFlow { nic: NIC, outside: &outside, private, idle_secs, resets: false, segment, now: at(0) };
+        table.map_balanced(&flow).unwrap();
+        let balanced = |now| table.balanced(&table.lookup_outside(&outside, segment, at(now)).unwrap(), |_| true);
         let idle = u64::from(idle_secs);
-        assert!(pinned(idle).is_some(), "{protocol:?} after {idle} s");
-        assert!(pinned(2 * idle + 1).is_none(), "{protocol:?} after {idle} s more");
+        assert!(balanced(idle).is_some(), "{protocol:?} after {idle} s");
+        assert!(balanced(2 * idle + 1).is_none(), "{protocol:?} after {idle} s more");
     }
     let pool = PortPool { tcp_idle_secs: 600, ..pool(1) };
     let lab = Lab { table: NatTable::new(NatLimits::default()), pool };
     let udp = flow(Protocol::UDP, 40_000, 1);
     lab.open(&udp, 0, 0).unwrap();
-    assert_eq!(leave(&lab.table, NIC, &udp, Said::NOTHING, at(241)), None, "NAT-04: whatever the pool says of TCP");
+    assert_eq!(
+        leave(&lab.table, NIC, &udp, TcpSegment::NONE, at(241)),
+        None,
+        "NAT-04: the pool's idle time is for TCP"
+    );
 }
 
 #[test]
@@ -259,8 +264,9 @@ fn nat_04_a_connection_that_begins_again_takes_another_port() {
 #[test]
 fn snat_08_only_tcp_and_udp_over_ipv4_are_mapped() {
     let lab = Lab::new(NatLimits::default(), 1);
-    let open =
-        |flow: &Tuple| lab.table.open(&Outbound { nic: NIC, flow, pool: &lab.pool, said: Said::NOTHING, now: at(0) });
+    let open = |flow: &Tuple| {
+        lab.table.open(&Outbound { nic: NIC, flow, pool: &lab.pool, segment: TcpSegment::NONE, now: at(0) })
+    };
     assert_eq!(open(&flow(Protocol::ICMP, 7, 1)), None);
     assert_eq!(open(&flow(Protocol::ESP, 0, 1)), None);
     let v6 =
@@ -277,7 +283,7 @@ fn a_mapping_is_as_large_as_documented() {
 /// As a load balancer gives to one of its backends.
 fn some(count: u16) -> Lab {
     let ports = Box::new([Ports { address: [203, 0, 113, 1].into(), first: 2048, count }]);
-    let pool = PortPool { ports, preallocated: true, echoes: false, tcp_idle_secs: 240, told: Told::Nobody };
+    let pool = PortPool { ports, preallocated: true, echoes: false, tcp_idle_secs: 240, idle_reset: IdleReset::None };
     Lab { table: NatTable::new(NatLimits::default()), pool }
 }
 

@@ -1,9 +1,9 @@
-//! The ports of a range that may be free towards one destination, where drawing at random finds few.
+//! The ports of a range that may be free towards one destination, where random draws find few.
 //!
-//! One idea: a bit says that a port may be free, and summaries say where such bits are, so that the next one after any port
-//! is found in a fixed number of steps. Bits err one way only: a port that looks free may be taken, which whoever looks at
-//! it notes; a port that becomes free is noted by whoever ends its mapping. So nothing has to be gone through at once, at
-//! the beginning or at any other time. A bit a port, and only while they are scarce.
+//! One idea: a bit says that a port may be free, and summaries say where such bits are. So the next one after any port
+//! is found in a fixed number of steps. Bits err one way only: a port that looks free may be taken, and the search that
+//! finds it taken clears its bit. When a mapping ends, its port's bit is set. So no step ever has to go through all
+//! ports. It costs a bit a port, and only while they are scarce.
 
 use std::collections::HashMap;
 
@@ -11,16 +11,16 @@ use foldhash::quality::RandomState;
 
 use super::mapping::{Address, End, Remote};
 
-/// Ports whose bits one shard keeps: 128 KiB. Beyond it ports are only drawn; a table of a million mappings that exhausts
-/// all ports it meets keeps a million bits in all.
+/// Most bits that one shard keeps: 128 KiB. Beyond it ports are only drawn. A table of a million mappings that
+/// exhausts all its ports keeps a million bits in all.
 const BITS_MAX: usize = 1 << 20;
-/// Ports that are looked at for one flow. Of ports that look free so few are taken that all of these are so less than once
-/// in a million: each look at a taken one makes the next look better.
+/// Ports tried for one flow. So few ports that look free are taken that all these tries fail less than once in a
+/// million; each failed try improves the next.
 pub(super) const LOOKS: u32 = 128;
 
 const WORD: usize = u64::BITS as usize;
 
-/// Some ports in a row of one address.
+/// A range of ports of one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Range<A> {
     pub(super) address: A,
@@ -28,7 +28,7 @@ pub(super) struct Range<A> {
     pub(super) count: u16,
 }
 
-/// Of one shard, by public address and destination.
+/// The vacancies of one shard, by public address and destination.
 #[derive(Debug)]
 pub(super) struct Vacancies<A> {
     scarce: HashMap<(A, Remote<A>), Vec<Vacant>, RandomState>,
@@ -59,7 +59,7 @@ impl<A: Address> Vacancies<A> {
         ranges.is_some_and(|ranges| ranges.iter().any(|vacant| vacant.is_of(range)))
     }
 
-    /// They are from now on. False where there is no room.
+    /// Marks them as scarce. False if there is no room.
     pub(super) fn begin(&mut self, range: Range<A>, place: Remote<A>) -> bool {
         let count = usize::from(range.count);
         if self.bits + count > BITS_MAX {
@@ -74,7 +74,7 @@ impl<A: Address> Vacancies<A> {
         true
     }
 
-    /// Takes a port for which `is_free` holds, looking at no more than [`LOOKS`] of those that may.
+    /// Takes a port for which `is_free` holds, trying at most [`LOOKS`] of those that may be free.
     pub(super) fn take(
         &mut self,
         range: Range<A>,
@@ -96,7 +96,7 @@ impl<A: Address> Vacancies<A> {
         None
     }
 
-    /// Nobody has a public port any more towards a destination.
+    /// A public port is free again towards a destination.
     pub(super) fn give(&mut self, public: End<A>, place: Remote<A>) {
         let Some(ranges) = self.scarce.get_mut(&(public.address, place)) else { return };
         for vacant in ranges.iter_mut() {
@@ -104,7 +104,7 @@ impl<A: Address> Vacancies<A> {
                 vacant.bits.set(usize::from(nth));
             }
         }
-        // All whom somebody has seen there have gone.
+        // All ports that were found taken are free again.
         for vacant in ranges.extract_if(.., |vacant| vacant.bits.is_full()) {
             self.bits -= usize::from(vacant.bits.count);
             self.spare.push(vacant.bits);
@@ -116,7 +116,7 @@ impl<A: Address> Vacancies<A> {
     }
 }
 
-/// Sets of bits that are kept.
+/// Sets of bits kept for reuse.
 const SPARE: usize = 4;
 
 impl Vacant {
@@ -125,7 +125,7 @@ impl Vacant {
     }
 }
 
-/// A set of numbers below a count, in three levels: a bit of an upper one says that the word below has any.
+/// A set of numbers below a count, in three levels: a bit of an upper level says that the word below has any.
 #[derive(Debug)]
 struct Bits {
     count: u16,
@@ -173,7 +173,7 @@ impl Bits {
         }
     }
 
-    /// The first one from here on, or else the first of all.
+    /// The first number from here on, or else the first of all.
     fn next_from(&self, nth: usize) -> Option<usize> {
         self.at_least(nth).or_else(|| self.at_least(0))
     }
@@ -207,7 +207,7 @@ fn fill(words: &mut [u64], bits: usize) {
     }
 }
 
-/// The lowest bit that is set, of those from one on.
+/// The lowest set bit at or above one position.
 const fn lowest(word: u64, from: usize) -> Option<usize> {
     let rest = if from < WORD { word & (u64::MAX << from) } else { 0 };
     if rest == 0 { None } else { Some(rest.trailing_zeros() as usize) }
@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Against the obvious: a set that is searched in its order.
+        /// Compared with an ordered set that is searched one by one.
         #[test]
         fn bits_are_a_set(
             count in prop_oneof![1..200_u16, 4_000..4_200_u16, 64_000..=u16::MAX],

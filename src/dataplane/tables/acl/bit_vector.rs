@@ -1,11 +1,12 @@
-//! Many rules at once: one bit a rule, one row of bits a class of values (Lakshman and Stiliadis, SIGCOMM 1998).
+//! Matches many rules at once: one bit a rule, one row of bits a class of values (Lakshman and Stiliadis, SIGCOMM
+//! 1998).
 //!
 //! One idea: for each field of a tuple, the values that satisfy the same rules are one class, and the class has a row
 //! with a bit for each of those rules. Five small lookups give five rows; the first bit set in all of them is the rule.
-//! Few classes are different, so equal rows are stored once. A row begins with a summary, a bit for each stretch of it
-//! that has any rule (Baboescu and Varghese, SIGCOMM 2001): of a thousand rules, a packet looks at one or two words.
+//! Few classes differ, so equal rows are stored once. A row begins with a summary, a bit for each stretch of it that
+//! has any rule (Baboescu and Varghese, SIGCOMM 2001). So of a thousand rules, a packet reads one or two words.
 //!
-//! What a rule means is the parent module's business; here are only sets.
+//! The parent module decides what a rule means; here are only sets.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -25,8 +26,8 @@ pub(super) struct BitVector {
     dst: Lpm<Row>,
     src_ports: Intervals,
     dst_ports: Intervals,
-    /// By protocol number. Of a protocol without ports the row holds only rules that do not restrict ports: the rows of
-    /// whatever stands in the tuple's port fields have all of those.
+    /// By protocol number. The row of a protocol without ports holds only rules that do not restrict ports; all rows of
+    /// the port fields contain those.
     protocols: Box<[Row]>,
     rows: Rows,
 }
@@ -152,7 +153,7 @@ impl RowBuilder {
     }
 }
 
-/// Of each prefix, the rules that name it or one around it: then the longest match knows all rules of an address.
+/// For each prefix, the rules that name it or one around it: so the longest match gives all rules of an address.
 fn prefixes(rules: &[AclRule], field: fn(&AclRule) -> &Arc<[IpNet]>, rows: &mut RowBuilder) -> Lpm<Row> {
     let lists = by_list(rules, field, rows);
     let mut named: Vec<(IpNet, usize)> = Vec::new();

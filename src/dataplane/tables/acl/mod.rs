@@ -1,8 +1,8 @@
 //! Security rules as a classifier: the first rule that matches a tuple decides.
 //!
-//! What a rule's words mean for a packet is settled here and nowhere else: which packets have ports (NSG-07), what
-//! `Any` and `Icmp` cover (NSG-08). Short lists are tried rule by rule, long ones by [`BitVector`]. Tags, application
-//! groups and directions were settled by whoever built the rules.
+//! What a rule means for a packet is decided here and nowhere else: which packets have ports (NSG-07), and what `Any`
+//! and `Icmp` cover (NSG-08). Short lists are tried rule by rule, long ones by [`BitVector`]. The caller has already
+//! resolved tags, application groups and directions.
 
 mod bit_vector;
 
@@ -44,9 +44,9 @@ pub struct AclRule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     Deny,
-    /// Whoever is asked after it may still deny.
+    /// Filters evaluated after it may still deny.
     Allow,
-    /// Nobody is asked after it (ADM-01).
+    /// No filter is evaluated after it (ADM-01).
     AlwaysAllow,
 }
 
@@ -59,14 +59,14 @@ pub enum ProtocolMatch {
     Only(Protocol),
 }
 
-/// What the first matching rule says.
+/// The outcome of the first matching rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AclMatch {
     /// Index in the rules the ACL was built from.
     pub rule: u32,
     pub action: Action,
     pub custom: bool,
-    /// What counters and flow records call it.
+    /// Its number in counters and flow records.
     pub id: Option<RuleId>,
 }
 
@@ -77,7 +77,7 @@ impl Acl {
         Self { classifier: Classifier::new(rules), outcomes, flushes: false }
     }
 
-    /// Its rules are known by these numbers, in their order.
+    /// Gives its rules these numbers, in their order.
     #[must_use]
     pub fn numbered(mut self, ids: impl IntoIterator<Item = RuleId>) -> Self {
         let mut ids = ids.into_iter();
@@ -85,7 +85,7 @@ impl Acl {
         self
     }
 
-    /// It belongs to an NSG with `flushConnection`: flows are judged anew when its rules change (NSG-23).
+    /// Marks it as part of an NSG with `flushConnection`: flows are reviewed when its rules change (NSG-23).
     #[must_use]
     pub fn flushing(mut self, flushes: bool) -> Self {
         self.flushes = flushes;
@@ -96,12 +96,12 @@ impl Acl {
         self.flushes
     }
 
-    /// What counters and flow records call a rule.
+    /// A rule's number in counters and flow records.
     pub fn id(&self, rule: u32) -> Option<RuleId> {
         self.outcomes.get(rule as usize)?.id
     }
 
-    /// The first rule that matches. NSGs end with deny-all default rules; admin rules may well say nothing (ADM-03).
+    /// The first rule that matches. NSGs end with deny-all default rules; admin rules may match nothing (ADM-03).
     #[inline]
     pub fn classify(&self, tuple: &Tuple) -> Option<AclMatch> {
         self.classifier.first_match(tuple).map(|rule| self.outcomes[rule])
@@ -190,7 +190,7 @@ impl AclRule {
 }
 
 impl Action {
-    /// Anything but a no.
+    /// Whether it is not a deny.
     pub const fn allows(self) -> bool {
         match self {
             Self::Deny => false,
@@ -209,7 +209,7 @@ impl ProtocolMatch {
     }
 }
 
-/// Whether a tuple's ports are ports: an ICMP echo carries its identifier there, other protocols zeros.
+/// Whether a tuple's ports are ports: an ICMP echo has its identifier there, other protocols have zeros.
 fn has_ports(protocol: Protocol) -> bool {
     matches!(protocol, Protocol::TCP | Protocol::UDP)
 }
