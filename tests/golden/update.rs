@@ -47,17 +47,3 @@ fn put(topology: &str, running: &mut Network) -> String {
         }
     }
 }
-
-#[test]
-fn every_case_is_refused_as_its_twin_says() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/update");
-    let mut files: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
-    files.sort();
-    assert!(files.len() > 10, "only {files:?}");
-    let mut golden = Golden::default();
-    for path in files {
-        golden.check(&path.with_extension("stderr"), &refusal(&fs::read_to_string(&path).unwrap()));
-    }
-    golden.end();
-}
