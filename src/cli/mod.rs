@@ -198,7 +198,7 @@ impl Command {
             Self::Trace(command) => command.run(context),
             Self::Bench(command) => command.run(context),
             Self::Rule(command) => command.run(context),
-            Self::Schema(command) => command.run(),
+            Self::Schema(schema::Schema {}) => schema::Schema::run(),
             Self::Completions(command) => command.run(Cli::command()),
         }
     }

@@ -19,7 +19,7 @@ Then the first line of a topology file tells a YAML language server about it:
 pub(super) struct Schema {}
 
 impl Schema {
-    pub(super) fn run(self) -> Outcome {
+    pub(super) fn run() -> Outcome {
         print(&format!("{:#}\n", json_schema()))?;
         Ok(Exit::Fine)
     }
