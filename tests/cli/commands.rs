@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 /// Every subcommand; `the_list_of_subcommands_is_complete` compares it with the help.
-const SUBCOMMANDS: [&str; 32] = [
+const SUBCOMMANDS: [&str; 33] = [
     "demo",
     "up",
     "down",
@@ -16,6 +16,7 @@ const SUBCOMMANDS: [&str; 32] = [
     "exec",
     "shell",
     "run",
+    "schema",
     "apply",
     "peering",
     "gateway",

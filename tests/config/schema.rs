@@ -72,12 +72,12 @@ virtualMachines:
     assert_eq!(schema.complaint(RIGHT), "");
     for (right, wrong) in [
         ("addressSpace", "adressSpace"),
-        ("nextHopType: none", "nextHopType: nowhere"),
+        ("{name: vm,", "{powerState: asleep, name: vm,"),
         ("nextHopType", "nextHopTyp"),
         ("disableBgpRoutePropagation: true", "disableBgpRoutePropagation: sometimes"),
         ("name: lab", "nam: lab"),
         ("{name: vm, networkInterfaces: [{subnet: a/s}]}", "[vm]"),
-        ("{name: s, addressPrefix: 10.1.1.0/24, routeTable: t}", "{addressPrefix: 10.1.1.0/24}"),
+        ("routes: [", "routes: [{properties: {nextHop: x}}, "),
     ] {
         let yaml = RIGHT.replace(right, wrong);
         assert!(load(&yaml, "lab.yaml").is_err(), "{wrong}: the decoder refuses it");

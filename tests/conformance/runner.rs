@@ -63,7 +63,7 @@ const WRONG: &[(&str, &str)] = &[
     ("explain va -> vb: {verdict: reachable, warning: a comet}", "no `a comet` in"),
     ("drops va NextHopNone: 7", "there are 0"),
     ("backends lb: {va: up}", "`lb`: there is none"),
-    ("learned va: []", "does not speak BGP"),
+    ("learned va: []", "unknown BGP speaker `va`"),
     ("flow-log none: [UserRule_x I A 80]", "there is no flow log `none`"),
     ("lint: [routing-loop UDR-17 routeTables]", "no `routing-loop"),
     ("apply: {routeTables: {rt: {routes: {all: {nextHopIpAddress: 10.0.1.300}}}}}", "10.0.1.300"),

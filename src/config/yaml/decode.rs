@@ -120,7 +120,6 @@ impl<'a> Fields<'a> {
                 (shapes(&read, self.at, self.report), shapes(list_or_none(&read), self.at, self.report));
             self.describe(one, single);
             self.describe(many, several);
-            self.missing.push([one, many].into_iter().chain(instead.map(|(key, _)| key)).collect());
             return None;
         }
         let single = self.take(one);
@@ -198,8 +197,8 @@ impl<'a> Fields<'a> {
     /// Reports the unknown keys, and the required ones that are absent and not merely misspelt.
     fn finish(mut self) {
         if self.report.shapes.is_some() {
-            let (what, fields, required) = (self.what, self.shapes, self.missing);
-            self.report.accepts(|| Shape::Object(Object { what, fields, required }));
+            let (what, fields) = (self.what, self.shapes);
+            self.report.accepts(|| Shape::Object(Object { what, fields }));
             return;
         }
         for (key, _) in &self.entries {

@@ -1,8 +1,8 @@
 //! What a reader accepts, found by asking the reader itself.
 //!
 //! One idea: the readers that decode a file are the only declaration of its schema. Each reader is asked to read samples of
-//! every kind of YAML value, with a report that collects shapes; what it would have read then says what it takes. A
-//! file that shows a resource's less usual forms keeps this honest: all files of the repository are held against the schema.
+//! every kind of YAML value, with a report that collects shapes. Which keys are required depends on other keys, so a
+//! schema does not say it. A test holds all topology files of the repository against the schema.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -31,12 +31,13 @@ pub(in crate::config) struct Object {
     pub what: &'static str,
     /// Each key with its forms; none where a key is read and ignored.
     pub fields: Vec<(&'static str, Vec<Shape>)>,
-    /// Required: of each group one key.
-    pub required: Vec<Vec<&'static str>>,
 }
 
 /// Mappings whose form depends on whether one of these keys is there.
 const TELLING_KEYS: [&str; 2] = ["name", "circuit"];
+
+/// A word that some readers take beside a boolean.
+const TELLING_WORD: &str = "all";
 
 /// All forms that a reader takes.
 pub(in crate::config) fn shapes<T>(
@@ -45,11 +46,12 @@ pub(in crate::config) fn shapes<T>(
     report: &mut Report,
 ) -> Vec<Shape> {
     let node = |value| Node { at, value };
-    let word = || Value::Scalar { text: "x".to_owned(), plain: true };
+    let scalar = |text: &str| Value::Scalar { text: text.to_owned(), plain: true };
     let null = |key: &str| (Spanned { value: key.to_owned(), at }, node(Value::Null));
     let samples = [
-        (word(), Shape::Text),
-        (Value::List(vec![node(word())]), Shape::List(Vec::new())),
+        (scalar("x"), Shape::Text),
+        (scalar(TELLING_WORD), Shape::Text),
+        (Value::List(vec![node(scalar("x"))]), Shape::List(Vec::new())),
         (Value::Map(Vec::new()), Shape::Object(Object::any())),
         (Value::Map(TELLING_KEYS.map(null).into()), Shape::Object(Object::any())),
     ];
@@ -151,7 +153,7 @@ impl Definitions {
 
 impl Object {
     fn any() -> Self {
-        Self { what: "a mapping", fields: Vec::new(), required: Vec::new() }
+        Self { what: "a mapping", fields: Vec::new() }
     }
 
     /// As the reader takes it: flat, or with ARM's `properties:` around most of the keys.
@@ -161,19 +163,14 @@ impl Object {
             json!({ "type": "object", "$ref": fields, "properties": envelope, "unevaluatedProperties": false });
         let mut outside = envelope;
         outside.insert("properties".to_owned(), inside);
-        let one_of = |keys: &Vec<&str>| json!({ "anyOf": keys.iter().map(|key| json!({ "required": [key] })).collect::<Vec<_>>() });
-        let mut schema = json!({
+        json!({
             "title": self.what,
             "type": "object",
             "$ref": fields,
             "unevaluatedProperties": false,
             "if": { "required": ["properties"] },
             "then": { "properties": outside },
-        });
-        if !self.required.is_empty() {
-            schema["else"] = json!({ "allOf": self.required.iter().map(one_of).collect::<Vec<_>>() });
-        }
-        schema
+        })
     }
 }
 
