@@ -332,7 +332,7 @@ mod tests {
         let open = File::open(&path).unwrap();
         assert_eq!(put("3"), (2, 1, false));
         assert_eq!(read(&path), [1, 3]);
-        assert_eq!(io::read_to_string(open).unwrap(), "{\"records\":[\n1\n]}\n", "whoever reads reads to the end");
+        assert_eq!(io::read_to_string(open).unwrap(), "{\"records\":[\n1\n]}\n", "a reader reads to the end");
     }
 
     #[test]

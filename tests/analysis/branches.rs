@@ -149,7 +149,7 @@ fn udr_12_a_missing_appliance_makes_it_depend() {
     let answer = ask(&yaml, "v1", "v2");
     assert_eq!(answer.verdict, Verdict::Depends);
     let route = "route table rt-s1, route to-s2: 10.30.0.0/16 -> VirtualAppliance 10.10.0.4 10.10.0.99";
-    assert_eq!(answer.cause.unwrap(), format!("{route}: nobody has the next hop's address 10.10.0.99"));
+    assert_eq!(answer.cause.unwrap(), format!("{route}: no machine has the next hop's address 10.10.0.99"));
     let fix = answer.fix.unwrap();
     let change = &fix.changes[0];
     let value =

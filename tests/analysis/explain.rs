@@ -409,7 +409,7 @@ fn cs_17_a_next_hop_behind_a_second_peering() {
 fn udr_12_a_next_hop_that_no_interface_owns() {
     let answer = ask(&with(ONE_VNET, "nextHopIpAddress: 10.40.9.4", "nextHopIpAddress: 10.40.9.44"), "x", "y");
     let route = "route table inspect, route all: 10.40.0.0/16 -> VirtualAppliance 10.40.9.44";
-    assert_eq!(answer.cause.unwrap(), format!("{route}: nobody has the next hop's address 10.40.9.44"));
+    assert_eq!(answer.cause.unwrap(), format!("{route}: no machine has the next hop's address 10.40.9.44"));
     let fix = answer.fix.unwrap();
     assert_eq!(changes(&fix), [("routeTables[0].routes[0].nextHopIpAddress", "10.40.9.4")]);
     assert!(fix.checked && answer.further.is_empty());
@@ -584,7 +584,7 @@ fn addresses_behind_a_vnets_one_tun_can_be_asked_for() {
     // FAB-03, ADR-01
     let gateway = ask(&yaml, "10.1.0.4", "10.2.0.1");
     assert_eq!(gateway.forward.dropped.as_deref(), Some("NoEndpoint"));
-    assert!(gateway.cause.unwrap().starts_with("nobody has the address 10.2.0.1"));
+    assert!(gateway.cause.unwrap().starts_with("no machine has the address 10.2.0.1"));
 }
 
 /// FAB-16: a dual-stack pair is asked for over the family that both have.

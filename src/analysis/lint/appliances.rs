@@ -80,7 +80,7 @@ fn unreachable(names: Names<'_>, route: &Use<'_>, next: &Appliance) -> Finding {
         }
         None => (
             "UDR-12",
-            "nobody's address".to_owned(),
+            "an address that no machine has".to_owned(),
             format!("use the address of an appliance in {own} or in one of its peers"),
         ),
     };
@@ -102,7 +102,7 @@ fn behind_tun(names: Names<'_>, route: &Use<'_>, appliance: NicId, next: &Applia
         code: "appliance-not-forwarding",
         rule: "NIC-03",
         message: format!(
-            "{}: the next hop is behind the one device of subnet {}, where nobody can forward",
+            "{}: the next hop is behind the one device of subnet {}, where no machine can forward",
             route.name(names),
             names.nic(appliance)
         ),

@@ -100,7 +100,7 @@ impl Balancing<'_> {
             rule: "LB-46",
             message: format!(
                 "the Internet reaches {} by load balancer {}, and its answers go by the default route to {next_hop}: \
-                 nobody there knows the flow",
+                 the device there has no record of the flow",
                 nic_name(network, backend.nic),
                 self.owner.name
             ),

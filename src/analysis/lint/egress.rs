@@ -25,7 +25,8 @@ pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
             code: "one-sided-public-address",
             rule: "UDR-21",
             message: format!(
-                "the Internet reaches {} by public IP {public}, and its answers go by the default route to {}: nobody there knows the flow",
+                "the Internet reaches {} by public IP {public}, and its answers go by the default route to {}: \
+                 the device there has no record of the flow",
                 nic_name(network, ix),
                 [vec![route.next_hop_type.to_string()], next_hops].concat().join(" ")
             ),

@@ -62,7 +62,7 @@ fn probes(ix: NsgIx, nsg: &str, at: usize, rule: &SecurityRule) -> Finding {
         code: "probes-denied",
         rule: "NSG-31",
         message: format!(
-            "rule {} of {nsg} denies the platform's health probes: a load balancer takes whoever has it for dead",
+            "rule {} of {nsg} denies the platform's health probes: a load balancer marks backends with this group unhealthy",
             rule.name
         ),
         path: yaml_path::rule(RuleOwner::Nsg(ix), at),

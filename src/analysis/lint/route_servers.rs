@@ -18,7 +18,10 @@ fn of(network: &Network, server: &RouteServer, path: &str) -> Vec<Finding> {
         let address = connection.peer.address;
         let (message, help) = match owner(network, server, address) {
             None => (
-                format!("nobody in reach has {address}, so nobody speaks BGP with route server {}", server.name),
+                format!(
+                    "no machine in reach has {address}, so no BGP session comes up with route server {}",
+                    server.name
+                ),
                 "give the appliance this address, in the route server's virtual network or in a peer".to_owned(),
             ),
             Some(nic) if !network.nic(nic).enable_ip_forwarding => (

@@ -14,12 +14,12 @@ use super::region::{Regions, cover};
 pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
     let nics = names.compiled.snapshot.nics.iter().zip((0..).map(NicId));
     let acls = nics.flat_map(|(nic, id)| [nic.inbound.subnet, nic.inbound.nic].map(|acl| (id, acl)));
-    let boundless = acls.filter_map(|(nic, acl)| Some((nic, admits_everyone(names, acl?)?)));
+    let boundless = acls.filter_map(|(nic, acl)| Some((nic, admits_every_source(names, acl?)?)));
     boundless.filter_map(|(nic, (nsg, everything))| finding(names, nic, nsg, everything)).collect()
 }
 
 /// The security group whose default rule allows every source by the tag, and decides packets.
-fn admits_everyone(names: Names<'_>, acl: AclId) -> Option<(NsgIx, IpNet)> {
+fn admits_every_source(names: Names<'_>, acl: AclId) -> Option<(NsgIx, IpNet)> {
     let rules = names.compiled.effective_rules(acl);
     let default = rules.iter().position(|rule| rule.rule.name == "defaultSecurityRules/AllowVnetInBound")?;
     let everything = rules[default].matches.src.iter().find(|prefix| prefix.prefix_len() == 0)?;
@@ -36,7 +36,7 @@ fn finding(names: Names<'_>, nic: NicId, nsg: NsgIx, everything: IpNet) -> Optio
         code: "boundless-tag",
         rule: "TAG-07",
         message: format!(
-            "by {by} the tag VirtualNetwork means {everything} in subnet {}: AllowVnetInBound of {nsg} admits everyone",
+            "by {by} the tag VirtualNetwork means {everything} in subnet {}: AllowVnetInBound of {nsg} admits every source",
             subnet_name(names.network, subnet)
         ),
         path,

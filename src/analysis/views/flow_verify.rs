@@ -103,7 +103,7 @@ impl FlowVerifyQuery {
 
 fn own_address(network: &Network, sender: Sender, remote: IpAddr) -> Result<IpAddr, String> {
     let Sender::Nic(nic) = sender else {
-        return Err("whoever stands behind a virtual network's one TUN has many addresses: name one".to_owned());
+        return Err("a virtual network's one TUN carries many addresses: name one".to_owned());
     };
     let mut own = network.nic(nic).addresses.iter();
     let same_family = own.find(|address| address.is_ipv4() == remote.is_ipv4());

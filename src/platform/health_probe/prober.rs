@@ -418,7 +418,7 @@ mod tests {
 
     /// LB-10: a probe that is asked otherwise, or no more, closes the connection of its attempt.
     #[test]
-    fn lb_10_an_attempt_that_nobody_waits_for_is_closed() {
+    fn lb_10_an_abandoned_attempt_is_closed() {
         let prober = Prober::start(&Netns::current().unwrap(), drop).unwrap();
         let (first, second) = (listener(), listener());
         let slow = |listener: &TcpListener| {

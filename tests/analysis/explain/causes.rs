@@ -221,12 +221,12 @@ fn snat_01_a_nat_gateway_comes_before_an_own_address() {
     assert!(said[0].ends_with("before public IP own of its own (SNAT-01)"), "{said:?}");
 }
 
-/// NAT-02, SNAT-08: what stands for the source is named, and is no NAT gateway where there is none.
+/// NAT-02, SNAT-08: what translates the source is named, and is no NAT gateway where there is none.
 #[test]
 fn snat_08_the_device_on_the_way_is_named() {
     let file = nat_gateway("").replace(", natGateway: out", "").replace(", publicIPAddress: own", "");
     let answer = ask(&file, "a", "internet");
-    assert!(cause(&answer).starts_with("default outbound access stands for 10.0.0.4"), "{}", cause(&answer));
+    assert!(cause(&answer).starts_with("default outbound access translates 10.0.0.4"), "{}", cause(&answer));
     assert_eq!(drop_object(&answer.forward).1, "default outbound access");
     let balanced = file.replace(
         "virtualMachines:",
@@ -234,7 +234,7 @@ fn snat_08_the_device_on_the_way_is_named() {
     );
     let balanced = balanced.replace("[{subnet: v/s}]", "[{subnet: v/s, loadBalancerBackendAddressPools: [lb/p]}]");
     let answer = ask(&balanced, "a", "internet");
-    assert!(cause(&answer).starts_with("load balancer lb stands for 10.0.0.4"), "{}", cause(&answer));
+    assert!(cause(&answer).starts_with("load balancer lb translates 10.0.0.4"), "{}", cause(&answer));
     assert_eq!(drop_object(&answer.forward).1, "load balancer lb");
 }
 

@@ -131,11 +131,14 @@ impl Case<'_> {
         }
         Diagnosis::without_fix(match (self.target(), subnet) {
             (None, Some((vnet, subnet, _))) => {
-                format!("nobody has the address {dst}: it is in subnet {}/{}, free or reserved", vnet.name, subnet.name)
+                format!(
+                    "no machine has the address {dst}: it is in subnet {}/{}, free or reserved",
+                    vnet.name, subnet.name
+                )
             }
-            (None, None) => format!("nobody in this network has the address {dst}"),
+            (None, None) => format!("no machine in this network has the address {dst}"),
             (Some(nic), _) => {
-                format!("the route leads to a VNet where nobody has {dst}: {} has it", self.names.nic(nic))
+                format!("the route leads to a VNet where no machine has {dst}: {} has it", self.names.nic(nic))
             }
         })
     }

@@ -23,9 +23,7 @@ impl Case<'_> {
                 if rules.is_empty() { "it has none".to_owned() } else { format!("it has {}", rules.join(", ")) };
             let cause = format!("{name}: no rule takes {}; {rules}", self.probe);
             return Some(match self.probe {
-                Probe::Ping => {
-                    self.prose(cause, "ask a port of its rules: nobody answers a ping at a frontend".to_owned())
-                }
+                Probe::Ping => self.prose(cause, "ask a port of its rules: a frontend answers no ping".to_owned()),
                 Probe::Tcp(_) | Probe::Udp(_) => {
                     self.prose(cause, format!("add a rule for {} to load balancer {}", self.probe, balancer.name))
                 }
@@ -37,7 +35,7 @@ impl Case<'_> {
         down.sort_unstable();
         down.dedup();
         let cause = if down.is_empty() { "its pool is empty".to_owned() } else { format!("down: {}", down.join(", ")) };
-        let cause = format!("{name}: nobody is up; {cause}");
+        let cause = format!("{name}: no backend is up; {cause}");
         Some(self.unprobed(at, &cause).or_else(|| self.all_stopped(at, &cause)).unwrap_or_else(|| {
             self.prose(cause, format!("have one backend of load balancer {} answer its probe", balancer.name))
         }))

@@ -19,7 +19,7 @@ impl Case<'_> {
         if !nic.addresses.contains(&src) {
             let node = names.node(leg.from);
             let cause =
-                format!("{src} is no address of NIC {}: nothing stands for it in the Internet", names.nic(leg.from));
+                format!("{src} is no address of NIC {}: no outbound translation applies to it", names.nic(leg.from));
             // An answer to the guest's own address would not reach the client.
             if self.request.is_some() {
                 return Some(self.astray(cause));

@@ -55,7 +55,7 @@ impl Case<'_> {
         let faults: Vec<_> = down.map_or_else(|| connections.chain(reach).collect(), |down| vec![down]);
         Diagnosis::without_fix(if faults.is_empty() {
             format!(
-                "nobody has told circuit {name} of {dst}: it passes on what its gateways have, and what the circuits say \
+                "circuit {name} has learned no route to {dst}: it passes on what its gateways have, and what the circuits say \
                  that it has Global Reach to (ER-05, GR-04)"
             )
         } else {

@@ -224,12 +224,12 @@ impl Case<'_> {
         let name = &network.site(from).name;
         let silent = |site: SiteIx| network.tunnels_of(site).find(|over| network.bgp_over(*over).is_none());
         let Some(Customer::Site(far)) = at(network, dst) else {
-            return Diagnosis::without_fix(format!("{name} has no route to {dst}: nobody in this network has it"));
+            return Diagnosis::without_fix(format!("{name} has no route to {dst}: no machine in this network has it"));
         };
         let there = &network.site(far).name;
         Diagnosis::without_fix(match silent(from).or_else(|| silent(far)) {
             Some(over) => format!(
-                "{name} has no route to {dst} at {there}: connection {} speaks no BGP, so that nobody tells it (BGP-20)",
+                "{name} has no route to {dst} at {there}: connection {} has no BGP, so the route is not advertised (BGP-20)",
                 network.connection(over).name
             ),
             None => format!("{name} has no route to {dst} at {there}: no gateway that it speaks with has learned it"),

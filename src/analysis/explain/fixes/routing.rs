@@ -252,7 +252,7 @@ impl Case<'_> {
             );
             return Some(self.peer(cause, own, vnet));
         }
-        let cause = format!("{object}: nobody has the next hop's address {address}");
+        let cause = format!("{object}: no machine has the next hop's address {address}");
         if several {
             let mut edit = self.edit();
             edit.drop_next_hop(table, at, address);

@@ -32,7 +32,7 @@ impl Case<'_> {
             Outbound::NatGateway(_) => Some(self.behind_nat_gateway(ix, &device)),
             Outbound::Public(_) => None,
             Outbound::Balancer(_) | Outbound::Default => Some(self.prose(
-                format!("{device} stands for {src} in the Internet and carries TCP and UDP over IPv4 only (SNAT-08)"),
+                format!("{device} translates {src} and carries TCP and UDP over IPv4 only (SNAT-08)"),
                 format!("ask with TCP or UDP, or give {src} a publicIPAddress, which carries the rest"),
             )),
         }
