@@ -9,9 +9,9 @@ use crate::lab::{self, Base, Down as Came, Ended, Error};
 
 /// End a lab and remove everything it made
 ///
-/// Every process in its machines ends too, those that `exec` started among them. Works after a crash of the lab's daemon,
-/// and after its directory was deleted. Without a name it is fine if no lab runs; a lab that is named and does not run is
-/// an error with exit code 5.
+/// Every process in its machines ends too, also those that `exec` started. Works after a crash of the lab's daemon, and
+/// after its directory was deleted. Without a name, exit code 0 if no lab runs; a named lab that does not run is an
+/// error, exit code 5.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet down\n  vnet down hub-spoke\n  vnet down --all")]
 pub(super) struct Down {

@@ -15,10 +15,10 @@ use super::table::Table;
 
 /// Show what was dropped, for each interface, reason and destination
 ///
-/// A drop counts at the interface the packet came from. The fabric drops silently, as Azure's does: this is the place to
-/// look when a guest sees only timeouts. `By` is the interface and the rule that refused the packets. What each packet
-/// was is remembered of the last thousand flows or so; a row without a destination counts the others. A `RoutingLoop` is
-/// no drop: packets that come back to an interface that they left.
+/// A drop counts at the interface the packet came from. The fabric drops silently, as Azure's does: this is the place
+/// to look when a guest sees only timeouts. `By` is the interface and the rule that refused the packets. Details are
+/// kept of about the last thousand flows; a row without a destination counts the others. `RoutingLoop` is no drop: it
+/// counts packets that come back to an interface that they left.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet drops\n  vnet drops --by flow\n  vnet drops -f -o json")]
 pub(super) struct Drops {
@@ -28,7 +28,7 @@ pub(super) struct Drops {
     /// Show what is harmless, too: what guests' kernels say by themselves
     #[arg(short, long)]
     all: bool,
-    /// What rows are told apart by, beside interface and reason
+    /// What divides rows, beside interface and reason
     #[arg(long, value_enum, default_value_t = By::Destination)]
     by: By,
 }

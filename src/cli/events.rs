@@ -15,7 +15,7 @@ use super::trace::time_of_day;
 
 /// Show what happened to the lab: changes, peerings, machines, devices, programs, BGP
 ///
-/// The last 1024 events are kept. Their numbers rise by one: a gap is what came faster than it could be told.
+/// The last 1024 events are kept. Their numbers rise by one: a gap means that events came faster than they were read.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet events\n  vnet events -f -o json")]
 pub(super) struct Events {

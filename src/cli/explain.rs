@@ -25,12 +25,12 @@ use super::{Exit, Outcome, by_packets, hops, topology, verify};
 ///
 /// Names each hop, and the route or rule that decides. If it does not get there, names the cause and the smallest fix.
 /// Where a guest on the way has firewall rules of its own, a real packet settles it in a running lab; with --live it
-/// depends on the guest, as with a file that gives it such rules (`guest: {nftables: …}`). Exit code 0 reachable, 1 blocked in either direction, 3 reachable with warnings, or for some flows
-/// only, or as a guest's own rules have it.
+/// depends on the guest, as with a file that gives it such rules (`guest: {nftables: …}`). Exit code 0 reachable, 1
+/// blocked in either direction, 3 reachable with warnings, or for some flows only, or where a guest's own rules decide.
 ///
-/// SRC and DST are a node, NODE/NIC or an address; a gateway or one of its instances; or VNET/SUBNET, for a machine that
-/// would be there. With :PORT it asks for TCP, with :PORT/udp for UDP, without for
-/// ICMP echo. An IPv6 address with a port goes in brackets.
+/// SRC and DST are a node, NODE/NIC or an address; a gateway or one of its instances; or VNET/SUBNET, for a machine
+/// that would be there. With :PORT it asks for TCP, with :PORT/udp for UDP, without for ICMP echo. An IPv6 address with
+/// a port goes in brackets.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet explain web db\n  vnet explain web db:443\n  \
     vnet explain web '[fd00::4]:53/udp'\n  vnet explain web db:443 --verify\n  vnet explain web db:443 --live\n  vnet explain web db:443 -t config/hub-spoke.yaml")]

@@ -38,7 +38,7 @@ pub(super) struct FlowVerify {
     /// The interface's end; its first address if none is given
     #[arg(long, value_parser = local, value_name = "[ADDRESS:]PORT")]
     local: Local,
-    /// The far end; a node stands for its first address
+    /// The far end; of a node, its first address
     #[arg(long, value_parser = analysis::parse_end, value_name = "ADDRESS:PORT")]
     remote: (QueryEnd, u16),
     /// Answer from a topology file instead of a running lab: no daemon, no root

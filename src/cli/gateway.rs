@@ -40,8 +40,8 @@ enum Verb {
     },
     /// Take an instance of a gateway away for a while, as maintenance or a failure does
     ///
-    /// Of an active-standby gateway all tunnels are down meanwhile, 12 seconds if planned and 75 if not; of an active-active
-    /// one those of this instance are, and traffic takes the others.
+    /// An active-standby gateway loses all its tunnels meanwhile: 12 seconds if planned, 75 if not. An active-active
+    /// one loses those of this instance, and traffic uses the others.
     #[command(after_long_help = "Examples:\n  vnet gateway failover hub-gw\n  \
         vnet gateway failover hub-gw --unplanned\n  vnet gateway failover hub-gw --instance 2 --seconds 3")]
     Failover {

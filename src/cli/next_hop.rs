@@ -16,9 +16,9 @@ use super::{Outcome, stopped, topology};
 
 /// Show where a packet to an address would go first, and by which route table
 ///
-/// What a service endpoint takes is answered for TCP, which it carries alone; `explain` knows of other protocols.
+/// A service endpoint carries TCP only, and the answer is for TCP; `explain` also answers for other protocols.
 /// In json, the fields of `az network watcher show-next-hop`. Routes alone decide: `explain` also asks rules, peerings
-/// and appliances. A machine stands for its primary interface.
+/// and appliances. For a machine, its primary interface is used.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet next-hop web 10.2.1.10\n  vnet next-hop web db -o json\n  \
     vnet next-hop spoke1/app 8.8.8.8 -t config/hub-spoke.yaml")]

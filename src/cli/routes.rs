@@ -18,8 +18,8 @@ use super::{Outcome, stopped, topology};
 
 /// Show the effective routes of a machine, an interface or a subnet
 ///
-/// The columns and, in json, the fields of `az network nic show-effective-route-table`. A machine stands for its primary
-/// interface.
+/// The columns and, in json, the fields of `az network nic show-effective-route-table`. For a machine, its primary
+/// interface is used.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet routes web\n  vnet routes spoke1/app\n  \
     vnet routes contoso -t config/contoso-fabrikam.yaml -o json")]

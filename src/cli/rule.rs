@@ -9,7 +9,7 @@ use super::table::Table;
 use super::{Exit, Outcome};
 use crate::azure::{Family, Rule as AzureRule, families, rule};
 
-/// Print what this program takes Azure to do: a rule by its id, a family of rules, or all families
+/// Print Azure's rules as this program follows them: one by its id, a family, or all families
 ///
 /// Errors, lints, drop reasons and `explain` cite rules by id. The same texts are in docs/rules.
 #[derive(Debug, Args)]

@@ -40,7 +40,7 @@ const COLUMNS: [&str; 10] = [
 /// Admin rules of network managers, then the NSG of the subnet, then the NSG of the interface, each with its default rules
 /// and with what its tags mean there. In json the fields of `az network nic list-effective-nsg`. Hits say how often a
 /// rule decided in a running lab, at all interfaces that have it: a flow's first packet, or each that is denied.
-/// A machine stands for its primary interface.
+/// For a machine, its primary interface is used.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet rules web\n  vnet rules db2/eth0 -o json\n  \
     vnet rules db2 -t config/nsg-tiers.yaml\n  vnet rules db2 --unused\n  vnet rules --unused")]

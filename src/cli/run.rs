@@ -20,9 +20,9 @@ use super::{Exit, Outcome, log, topology};
 
 /// Run the router in the foreground: for systemd, containers and namespaces of your own
 ///
-/// With `attach:` in the file, VNets and interfaces hang on namespaces that exist already. Prints one line on stdout
-/// when packets flow, and tells systemd. SIGINT and SIGTERM end it; it removes what it
-/// made. SIGHUP applies the file anew.
+/// With `attach:` in the file, VNets and interfaces are attached to namespaces that exist already. Prints one line on
+/// stdout when packets flow, and tells systemd. SIGINT and SIGTERM end it; it removes what it made. SIGHUP applies the
+/// file anew.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  ip netns add left; ip netns add right\n  vnet run config/two-vnets.yaml")]
 pub(super) struct Run {
@@ -85,8 +85,8 @@ impl Run {
     }
 }
 
-/// What is doubtful in the file, from a thread of its own: of thousands of interfaces it takes seconds, in which the lab
-/// can be changed.
+/// What is doubtful in the file, from a thread of its own: of thousands of interfaces it takes seconds, in which the
+/// lab can be changed.
 fn tell_doubts(text: String, file: String, messages: Messages) -> io::Result<()> {
     let tell = move || match caps::renounce() {
         Ok(()) => topology::show(&topology::doubts_of(&text, &file), &text, &file, &messages),

@@ -1,7 +1,7 @@
 //! Flows as `vnet flows` shows them: the records that several interfaces have of one flow, in one place.
 //!
-//! One idea: records belong together where their two ends are the same once each interface's own end is replaced by what
-//! stands for it on the far side. The record shown is that of the interface that began the flow, as far as it has one.
+//! One idea: records belong together where their two ends are the same once each interface's own end is replaced by its
+//! translated address on the far side. The record shown is that of the interface that began the flow, as far as it has one.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -13,10 +13,10 @@ use super::failure::Failure;
 use super::table::Table;
 use super::{Outcome, topology};
 
-/// Show ports of public addresses: allocated, used, and asked for in vain
+/// Show ports of public addresses: allocated, used, and failed allocations
 ///
-/// A load balancer sets ports aside for each of its backends; NAT gateways and default outbound access give them on demand.
-/// Failed counts packets of an interface that found no free port to their destination.
+/// A load balancer sets ports aside for each of its backends; NAT gateways and default outbound access give them on
+/// demand. Failed counts packets of an interface that found no free port to their destination.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Examples:\n  vnet snat\n  vnet snat -o json\n  vnet snat -t config/public-load-balancer.yaml"

@@ -19,9 +19,9 @@ use super::{Exit, Outcome, hops};
 
 /// Show real packets, step by step through the router
 ///
-/// Each packet is shown once a leg: what it is, then the rules, the route and the peering that decide, as `explain` words
-/// them, and whether it is delivered or why it is dropped. In json one object a line. Packets that come faster than they
-/// can be told are counted and left out; the router never waits.
+/// Each packet is shown once a leg: what it is, then the rules, the route and the peering that decide, as `explain`
+/// words them, and whether it is delivered or why it is dropped. In json one object a line. Packets that come faster
+/// than they can be printed are counted and left out; the router never waits.
 #[derive(Debug, Args)]
 #[command(after_long_help = AFTER_HELP)]
 pub(super) struct Trace {

@@ -24,8 +24,8 @@ const NAMED_MAX: usize = 20;
 /// A namespace for each machine, a TUN for each interface, a router between them. Returns when packets flow, and
 /// prints warnings as `validate` does: valid, but probably not what you intended. Without FILE it takes the one
 /// `*.vnet.yaml` in this directory.
-/// `-l NAME` gives the lab another name than the file's. A program of the file that ends at once with an error is said, with
-/// its last lines: exit code 3.
+/// `-l NAME` gives the lab another name than the file's. If a program of the file ends at once with an error, its last
+/// lines are printed: exit code 3.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Examples:\n  vnet up config/hub-spoke.yaml\n  vnet up && vnet status\n  vnet up -l second lab.vnet.yaml"

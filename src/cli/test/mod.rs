@@ -24,15 +24,16 @@ use session::{Model, Session, Stage};
 
 /// Run the tests of a topology file, in the model and with real packets
 ///
-/// Each entry of `tests:` is asked twice, and the answers are compared: a test fails if one of them is not what the file
-/// expects, and if they differ. Past guests with firewall rules of their own, and with `packetsOnly: true`, the packets'
-/// answer alone counts; with --model-only such a test is skipped. Verdict and way are shown by real packets; which rule decides is the model's answer.
-/// Where nothing listens on a port, vnet does for the test. The file's lab is used if it runs as the file says; else
-/// a private copy is started and removed. Without FILE, a running lab's tests as it was started.
+/// Each entry of `tests:` is asked twice, and the answers are compared: a test fails if an answer is not what the file
+/// expects, or if the answers differ. Behind guests with firewall rules of their own, and with `packetsOnly: true`, the
+/// packets' answer alone counts; with --model-only such a test is skipped. Real packets show the verdict and the path;
+/// the model says which rule decides. Where nothing listens on a port, vnet listens during the test. The file's lab is
+/// used if it runs as the file says; else a private copy is started and removed. Without FILE, a running lab's tests as
+/// it was started.
 ///
-/// Before the first packet it waits until the programs of the file (`run:`) have ended or are quiet: for 0.3 s no process of
-/// their machines computes, sleeps for a known time, starts or ends, and ports and firewall rules stay as they are. That
-/// takes 10 s at most. A program that ended with an error counts as a failure.
+/// Before the first packet it waits until the programs of the file (`run:`) have ended or are quiet: for 0.3 s no
+/// process of their machines computes, sleeps for a known time, starts or ends, and ports and firewall rules stay as
+/// they are. That takes 10 s at most. A program that ended with an error counts as a failure.
 ///
 /// Prints TAP 14 on stdout. Exit code 0 if every test passes, 1 if one or a program fails.
 #[derive(Debug, Args)]
