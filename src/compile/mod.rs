@@ -98,6 +98,13 @@ pub enum Sender {
     RouteServer(RouteServerIx),
 }
 
+impl Sender {
+    /// The interface, where it is one.
+    pub fn nic(self) -> Option<NicIx> {
+        if let Self::Nic(nic) = self { Some(nic) } else { None }
+    }
+}
+
 /// Compiles the whole network, numbered in file order.
 pub fn compile(network: &Network, learned: &Learned, generation: u64) -> Compiled {
     compile_numbered(network, learned, Ids::in_file_order(network), generation)

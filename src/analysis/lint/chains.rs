@@ -12,7 +12,6 @@ use crate::analysis::walk::branches::Branches;
 use crate::analysis::walk::round_trip::{RoundTrip, foreign_links};
 use crate::analysis::walk::{ScratchFlows, Walk};
 use crate::analysis::yaml_path;
-use crate::compile::Sender;
 use crate::model::{ForwardedMode, NextHopType, Peering, RouteSource, SubnetIx, VnetIx};
 
 use super::Finding;
@@ -114,17 +113,7 @@ fn help(names: Names<'_>, subnet: SubnetIx, trip: &RoundTrip) -> String {
     let spaces = home.iter().flat_map(|vnet| &names.network.vnet(*vnet).address_space);
     let prefix = spaces.into_iter().find(|prefix| prefix.contains(&src)).map_or(src.into(), |prefix| *prefix);
     let last = trip.forward.appliances().next_back();
-    let nic = last.and_then(|nic| match names.compiled.sender(nic) {
-        Sender::Nic(nic) => Some(nic),
-        Sender::Subnet(_)
-        | Sender::Internet
-        | Sender::Gateway(_)
-        | Sender::Tunnel(_)
-        | Sender::Platform(_)
-        | Sender::Edge(_)
-        | Sender::CircuitLink(..)
-        | Sender::RouteServer(_) => None,
-    });
+    let nic = last.and_then(|nic| names.compiled.sender(nic).nic());
     let address = nic.and_then(|nic| {
         let addresses = &names.network.nic(nic).addresses;
         let address = addresses.iter().find(|address| address.is_ipv4() == src.is_ipv4())?;

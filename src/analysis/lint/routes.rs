@@ -94,21 +94,12 @@ impl Use<'_> {
 
     /// Its appliances, each with its place in the file.
     pub(super) fn appliances(&self) -> Vec<Appliance> {
-        let (spread, hops) = match self.next_hop {
-            NextHop::Spread(spread) => (true, self.fib.spread(spread).members()),
-            NextHop::Vnet(_)
-            | NextHop::Nic(_)
-            | NextHop::Frontend(_)
-            | NextHop::Unreachable
-            | NextHop::Gateway(_)
-            | NextHop::Tunnel(_)
-            | NextHop::NoGateway
-            | NextHop::Internet
-            | NextHop::Service
-            | NextHop::None => (false, std::slice::from_ref(&self.next_hop)),
-        };
+        let spread = self.next_hop.spread();
+        let hops = spread.map_or(std::slice::from_ref(&self.next_hop), |spread| self.fib.spread(spread).members());
         let members = self.row.next_hop_ip.iter().zip(hops).enumerate();
-        let place = |i| if spread { format!("nextHop.nextHopIpAddresses[{i}]") } else { "nextHopIpAddress".to_owned() };
+        let place = |i| {
+            if spread.is_some() { format!("nextHop.nextHopIpAddresses[{i}]") } else { "nextHopIpAddress".to_owned() }
+        };
         let appliance =
             |(i, (&address, &hop))| Appliance { address, hop, path: format!("{}.{}", self.path(), place(i)) };
         members.map(appliance).collect()
@@ -226,34 +217,13 @@ fn home(names: Names<'_>, route: &Use<'_>) -> Option<VnetId> {
 }
 
 fn vnet_of(names: Names<'_>, hop: NextHop) -> Option<VnetId> {
-    match hop {
-        NextHop::Nic(nic) => Some(names.compiled.snapshot.nic(nic).vnet),
-        NextHop::Frontend(frontend) => Some(names.compiled.snapshot.frontend(frontend).vnet),
-        NextHop::Vnet(_)
-        | NextHop::Spread(_)
-        | NextHop::Unreachable
-        | NextHop::Gateway(_)
-        | NextHop::Tunnel(_)
-        | NextHop::NoGateway
-        | NextHop::Internet
-        | NextHop::Service
-        | NextHop::None => None,
-    }
+    let snapshot = &names.compiled.snapshot;
+    let appliance = hop.nic().map(|nic| snapshot.nic(nic).vnet);
+    appliance.or_else(|| Some(snapshot.frontend(hop.frontend()?).vnet))
 }
 
 fn taker(names: Names<'_>, subnet: SubnetIx, hop: NextHop) -> String {
-    let peering = match hop {
-        NextHop::Vnet(vnet) => connected(names.network, subnet.vnet).find(|link| link.remote.0 == vnet.0 as usize),
-        NextHop::Nic(_)
-        | NextHop::Spread(_)
-        | NextHop::Frontend(_)
-        | NextHop::Unreachable
-        | NextHop::Gateway(_)
-        | NextHop::Tunnel(_)
-        | NextHop::NoGateway
-        | NextHop::Internet
-        | NextHop::Service
-        | NextHop::None => None,
-    };
+    let peering =
+        hop.vnet().and_then(|vnet| connected(names.network, subnet.vnet).find(|link| link.remote.0 == vnet.0 as usize));
     peering.map_or_else(|| "a gateway".to_owned(), |link| format!("peering {}", link.name))
 }

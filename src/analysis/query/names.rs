@@ -227,19 +227,7 @@ impl<'a> Names<'a> {
         let subnet = self.subnet(nic);
         let table = self.network.subnet(subnet).route_table.filter(|_| row.source == RouteSource::User);
         let Some(table) = table else {
-            let via = match hop {
-                NextHop::Vnet(remote) => self.link(subnet.vnet, VnetIx(remote.0 as usize)),
-                NextHop::Nic(_)
-                | NextHop::Spread(_)
-                | NextHop::Frontend(_)
-                | NextHop::Unreachable
-                | NextHop::Gateway(_)
-                | NextHop::Tunnel(_)
-                | NextHop::NoGateway
-                | NextHop::Internet
-                | NextHop::Service
-                | NextHop::None => None,
-            };
+            let via = hop.vnet().and_then(|remote| self.link(subnet.vnet, VnetIx(remote.0 as usize)));
             let via = via.map(|link| format!(" (peering {})", link.name)).unwrap_or_default();
             return format!("system route {}{via}", leads(row));
         };

@@ -188,18 +188,9 @@ impl Walk {
     /// Everything on the path that chose by the flow's hash.
     pub(super) fn choices<'a>(&self, compiled: &'a Compiled) -> impl Iterator<Item = Choice<'a>> {
         let snapshot = &compiled.snapshot;
-        let spread = |fib: FibId, route: RouteId| match snapshot.fib(fib).next_hops[route.0 as usize] {
-            NextHop::Spread(spread) => Some(Choice::Spread(snapshot.fib(fib).spread(spread))),
-            NextHop::Vnet(_)
-            | NextHop::Nic(_)
-            | NextHop::Frontend(_)
-            | NextHop::Unreachable
-            | NextHop::Gateway(_)
-            | NextHop::Tunnel(_)
-            | NextHop::NoGateway
-            | NextHop::Internet
-            | NextHop::Service
-            | NextHop::None => None,
+        let spread = |fib: FibId, route: RouteId| {
+            let spread = snapshot.fib(fib).next_hops[route.0 as usize].spread()?;
+            Some(Choice::Spread(snapshot.fib(fib).spread(spread)))
         };
         self.legs.iter().flat_map(|leg| &leg.steps).filter_map(move |step| match *step {
             Step::Route { fib, route, .. } => spread(fib, route),

@@ -127,21 +127,7 @@ fn best(known: &BTreeMap<IpNet, Vec<IpAddr>>, to: IpAddr) -> Option<&[IpAddr]> {
 /// else the expected one. The site's kernel chooses among equal links by flow; an external router's choice is unknown.
 pub(in crate::analysis) fn taken(names: Names<'_>, expected: NicId, to: IpAddr, seen: &[String]) -> NicId {
     let Names { network, compiled } = names;
-    let site = match compiled.sender(expected) {
-        Sender::Tunnel(tunnel) => network.site_of(tunnel),
-        Sender::CircuitLink(circuit, _) => match network.customer(circuit) {
-            Some(Customer::Site(site)) => Some(site),
-            Some(Customer::Cloud(_)) | None => None,
-        },
-        Sender::Nic(_)
-        | Sender::Subnet(_)
-        | Sender::Internet
-        | Sender::Gateway(_)
-        | Sender::Platform(_)
-        | Sender::Edge(_)
-        | Sender::RouteServer(_) => None,
-    };
-    let Some(at) = site else { return expected };
+    let Some(Customer::Site(at)) = names.customer(compiled.sender(expected)) else { return expected };
     let site = network.site(at);
     let known = compiled.learned().sites.get(&site.name);
     let hops = known.and_then(|known| best(known, to)).unwrap_or_default();

@@ -44,17 +44,7 @@ pub(in crate::compile) fn of(network: &Network, ids: &Ids) -> Option<Edge> {
             | Sender::CircuitLink(..)
             | Sender::RouteServer(_) => continue,
         };
-        let balanced = match sender {
-            Sender::Nic(nic) => allocated.remove(&nic).unwrap_or_default(),
-            Sender::Subnet(_)
-            | Sender::Internet
-            | Sender::Gateway(_)
-            | Sender::Tunnel(_)
-            | Sender::Platform(_)
-            | Sender::Edge(_)
-            | Sender::CircuitLink(..)
-            | Sender::RouteServer(_) => Vec::new(),
-        };
+        let balanced = sender.nic().and_then(|nic| allocated.remove(&nic)).unwrap_or_default();
         let balanced = balanced.into();
         egress[id.0 as usize] = Egress { balanced, ..self::egress(network, subnet, nic, default_outbound) };
         instances.extend(

@@ -216,6 +216,26 @@ pub enum NextHop {
     None,
 }
 
+impl NextHop {
+    /// The virtual network that it delivers in.
+    pub fn vnet(self) -> Option<VnetId> {
+        if let Self::Vnet(vnet) = self { Some(vnet) } else { None }
+    }
+
+    /// The one appliance that it delivers to.
+    pub fn nic(self) -> Option<NicId> {
+        if let Self::Nic(nic) = self { Some(nic) } else { None }
+    }
+
+    pub fn spread(self) -> Option<SpreadId> {
+        if let Self::Spread(spread) = self { Some(spread) } else { None }
+    }
+
+    pub fn frontend(self) -> Option<FrontendId> {
+        if let Self::Frontend(frontend) = self { Some(frontend) } else { None }
+    }
+}
+
 /// A VNet for the packet path.
 #[derive(Debug)]
 pub struct Vnet {

@@ -8,7 +8,6 @@ use std::net::IpAddr;
 
 use crate::analysis::query::names::nic_name;
 use crate::analysis::walk::{Leg, egress};
-use crate::compile::Sender;
 use crate::dataplane::{NextHop, NicId};
 use crate::model::{BalancedPorts, LoadBalancer, NicIx, RouteNextHop, VmIx, VnetIx};
 
@@ -119,17 +118,8 @@ impl Case<'_> {
     }
 
     fn machine(&self, nic: NicId) -> Option<VmIx> {
-        match self.names.compiled.sender(nic) {
-            Sender::Nic(nic) => Some(self.names.network.nic(nic).virtual_machine),
-            Sender::Subnet(_)
-            | Sender::Internet
-            | Sender::Gateway(_)
-            | Sender::Tunnel(_)
-            | Sender::Platform(_)
-            | Sender::Edge(_)
-            | Sender::CircuitLink(..)
-            | Sender::RouteServer(_) => None,
-        }
+        let nic = self.names.compiled.sender(nic).nic()?;
+        Some(self.names.network.nic(nic).virtual_machine)
     }
 
     /// For a request: the next hop on the answer's path, with its name.

@@ -14,7 +14,7 @@ use crate::analysis::walk::branches::Branches;
 use crate::analysis::walk::round_trip::RoundTrip;
 use crate::analysis::walk::{Outcome, ScratchFlows, Walk};
 use crate::compile::{Ids, compile_next};
-use crate::dataplane::{DropReason, NextHop, NicId};
+use crate::dataplane::{DropReason, NicId};
 use crate::model::{RouteNextHop, RouteSource, RouteState, RouteTableIx, SubnetIx};
 
 use super::{Case, Diagnosis};
@@ -68,21 +68,10 @@ impl OverriddenRoute {
         });
         let (_, i, row) = lost.max_by_key(|(length, ..)| *length)?;
         let meant = names.compiled.snapshot.fib(fib).next_hops[i];
-        let forwards = match meant {
-            NextHop::Nic(nic) => {
-                names.compiled.snapshot.nic(nic).forwarding && !names.same_machine(nic, router) && !names.owns(nic, dst)
-            }
-            NextHop::Frontend(_) => true,
-            NextHop::Vnet(_)
-            | NextHop::Spread(_)
-            | NextHop::Unreachable
-            | NextHop::Gateway(_)
-            | NextHop::Tunnel(_)
-            | NextHop::NoGateway
-            | NextHop::Internet
-            | NextHop::Service
-            | NextHop::None => false,
+        let appliance = |nic| {
+            names.compiled.snapshot.nic(nic).forwarding && !names.same_machine(nic, router) && !names.owns(nic, dst)
         };
+        let forwards = meant.nic().map_or(meant.frontend().is_some(), appliance);
         let at = names.network.route_tables[table.0].named(row.name.as_deref()?)?;
         let user = crate::dataplane::RouteId(u32::try_from(i).ok()?);
         let object = names.route(router, fib, user, meant);
