@@ -14,6 +14,7 @@
 //! | [`azure`] | well-known addresses, and the rules that this program follows, with their texts | anything else here |
 //! | [`wire`] | bytes and fields: IP, TCP, UDP, ICMP, checksums, offload header | anything else here |
 //! | [`model`] | Azure's nouns as validated, immutable values | YAML, tables, packets, I/O |
+//! | [`arm`] | templates, dumps and plans to ARM resources, and these to the text of a topology file | tables, the system |
 //! | [`config`] | YAML to model, every mistake at once with its place and its fix | tables, the system |
 //! | [`dataplane`] | `tables` (a publish replaces them), `state` (packets change it), `pipeline` (the walk, and `fast_path` for known flows) | names, model, file descriptors, clocks, logs |
 //! | [`bgp`] | messages, session state machine, routes, a network's BGP topology; `driver` runs them on sockets | tables, dataplane |
@@ -32,6 +33,7 @@
 //! `docs/internals` has the rest: a packet's way, the fast path, threads, decisions, and a newcomer's questions.
 
 pub mod analysis;
+pub mod arm;
 pub mod azure;
 pub mod bgp;
 pub mod cli;

@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("model", &[]),
     ("sys", &[]),
+    ("arm", &["azure"]),
     ("config", &["azure", "model"]),
     ("dataplane", &["azure", "wire"]),
     // `wire` for protocol numbers alone: rules are matched on them.
@@ -29,7 +30,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("worker", &["wire", "dataplane", "sys"]),
     ("daemon", &["azure", "model", "compile", "dataplane", "bgp", "analysis", "flow_log", "sys", "worker"]),
     ("lab", &["azure", "model", "config", "compile", "sys", "platform", "daemon"]),
-    ("cli", &["azure", "wire", "model", "sys", "config", "dataplane", "bgp", "compile", "analysis", "daemon", "lab"]),
+    (
+        "cli",
+        &["azure", "wire", "model", "sys", "arm", "config", "dataplane", "bgp", "compile", "analysis", "daemon", "lab"],
+    ),
 ];
 
 /// What one part of a module alone may use of another module, by the start of its path.
@@ -40,7 +44,7 @@ const ONLY: &[(&str, &str, &str)] =
 const IN_TIME: &[&str] = &["bgp/driver/", "flow_log/files.rs"];
 
 /// Time is an argument here.
-const TIMELESS: &[&str] = &["wire", "model", "config", "dataplane", "compile", "bgp", "flow_log", "analysis"];
+const TIMELESS: &[&str] = &["arm", "wire", "model", "config", "dataplane", "compile", "bgp", "flow_log", "analysis"];
 
 /// Permissive, with notice at most.
 const LICENCES: &[&str] = &[

@@ -35,6 +35,9 @@ struct Machine {
     last: Option<Look>,
     /// Since when it looks like this.
     since: Instant,
+    /// No process was found, twice in a row. A parent that ends just after it has forked is missed by one look: it is gone
+    /// when it is read, and its child was not yet there when `/proc` was listed.
+    is_empty: bool,
 }
 
 /// What its program has changed until now.
@@ -96,18 +99,27 @@ impl Machine {
         let gone = || io::Error::from(io::ErrorKind::NotFound);
         let identity = netns::identity(&node.node.namespace).ok_or_else(gone);
         let identity = identity.during(|| format!("cannot enter {name}"))?;
-        Ok(Self { name: name.to_owned(), namespace: open(node)?, identity, last: None, since: Instant::now() })
+        Ok(Self {
+            name: name.to_owned(),
+            namespace: open(node)?,
+            identity,
+            last: None,
+            since: Instant::now(),
+            is_empty: false,
+        })
     }
 
     fn note(&mut self, look: Look, goes_on: bool) {
         if goes_on || self.last.as_ref() != Some(&look) {
             self.since = Instant::now();
         }
+        let was_empty = self.last.as_ref().is_some_and(|last| last.processes.is_empty());
+        self.is_empty = was_empty && look.processes.is_empty();
         self.last = Some(look);
     }
 
     fn is_quiet(&self) -> bool {
-        self.since.elapsed() >= QUIET || self.last.as_ref().is_some_and(|look| look.processes.is_empty())
+        self.since.elapsed() >= QUIET || self.is_empty
     }
 }
 

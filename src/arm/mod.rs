@@ -1,0 +1,10 @@
+//! ARM documents: templates, dumps and plans into resources, and resources into a topology file.
+//!
+//! One idea: whatever the input was, a template, the output of `az`, Resource Graph or Terraform, it becomes a list of
+//! [`Resource`]s with Azure's own ids, types and properties. What comes after knows only these.
+
+mod resource;
+mod tree;
+
+pub use resource::{Resource, ResourceId};
+pub use tree::{Key, Node, Place, Value};
