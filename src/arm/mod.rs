@@ -3,8 +3,12 @@
 //! One idea: whatever the input was, a template, the output of `az`, Resource Graph or Terraform, it becomes a list of
 //! [`Resource`]s with Azure's own ids, types and properties. What comes after knows only these.
 
+pub mod json;
+mod mistake;
 mod resource;
 mod tree;
 
+pub use json::parse as parse_json;
+pub use mistake::Mistake;
 pub use resource::{Resource, ResourceId};
 pub use tree::{Key, Node, Place, Value};

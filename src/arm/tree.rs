@@ -1,5 +1,6 @@
 //! A JSON document with the place of every value and key, for errors that say where.
 
+use std::fmt;
 use std::sync::Arc;
 
 /// A place in a file; lines and columns count from 1.
@@ -50,5 +51,50 @@ impl Node {
     /// The items of a list; none for anything else.
     pub fn items(&self) -> &[Node] {
         if let Value::List(items) = &self.value { items } else { &[] }
+    }
+
+    /// The entries of an object; none for anything else.
+    pub fn entries(&self) -> &[(Key, Node)] {
+        if let Value::Object(entries) = &self.value { entries } else { &[] }
+    }
+
+    /// The value without places, for printing and comparison.
+    pub fn to_json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(value) => (*value).into(),
+            Value::Number(number) => serde_json::Value::Number(number.clone()),
+            Value::Text(text) => text.as_str().into(),
+            Value::List(items) => items.iter().map(Self::to_json).collect(),
+            Value::Object(entries) => entries.iter().map(|(key, node)| (key.text.clone(), node.to_json())).collect(),
+        }
+    }
+
+    /// A value that stands, with all its parts, at one place.
+    pub fn from_json(at: &Place, value: &serde_json::Value) -> Self {
+        use serde_json::Value as Json;
+        let value = match value {
+            Json::Null => Value::Null,
+            Json::Bool(value) => Value::Bool(*value),
+            Json::Number(number) => Value::Number(number.clone()),
+            Json::String(text) => Value::Text(text.clone()),
+            Json::Array(items) => Value::List(items.iter().map(|item| Self::from_json(at, item)).collect()),
+            Json::Object(entries) => Value::Object(
+                entries.iter().map(|(text, node)| (Key::new(at, text), Self::from_json(at, node))).collect(),
+            ),
+        };
+        Self { at: at.clone(), value }
+    }
+}
+
+impl Key {
+    pub fn new(at: &Place, text: impl Into<String>) -> Self {
+        Self { at: at.clone(), text: text.into() }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}:{}", self.file, self.line, self.column)
     }
 }
