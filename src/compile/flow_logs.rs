@@ -8,18 +8,7 @@ use crate::model::{FlowLog, FlowLogTarget, Network};
 
 /// By index in [`Network::flow_logs`]; disabled ones record nothing.
 pub fn flow_logs(network: &Network, sender: Sender) -> Vec<usize> {
-    let (subnet, nic) = match sender {
-        Sender::Nic(nic) => (network.nic(nic).subnet, Some(nic)),
-        Sender::Subnet(subnet) => (subnet, None),
-        // Outside of virtual networks.
-        Sender::Internet
-        | Sender::Gateway(_)
-        | Sender::Tunnel(_)
-        | Sender::Platform(_)
-        | Sender::Edge(_)
-        | Sender::CircuitLink(..)
-        | Sender::RouteServer(_) => return Vec::new(),
-    };
+    let Some((subnet, nic)) = sender.guest(network) else { return Vec::new() };
     let own = nic.and_then(|nic| network.nic(nic).network_security_group);
     let groups = [own, network.subnet(subnet).network_security_group];
     let enabled = || network.flow_logs.iter().enumerate().filter(|(_, log)| log.enabled);

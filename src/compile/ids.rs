@@ -106,13 +106,8 @@ pub fn senders(network: &Network) -> Vec<Sender> {
     });
     let internet = network.internet.as_ref().map(|_| Sender::Internet);
     let beyond = network.attachments().into_iter().filter_map(|attachment| match attachment {
-        Attachment::Gateway(gateway) => Some(Sender::Gateway(gateway)),
-        Attachment::Tunnel(tunnel) => Some(Sender::Tunnel(tunnel)),
-        Attachment::Platform(vnet) => Some(Sender::Platform(vnet)),
-        Attachment::Edge(circuit) => Some(Sender::Edge(circuit)),
-        Attachment::CircuitLink(circuit, side) => Some(Sender::CircuitLink(circuit, side)),
-        Attachment::RouteServer(server) => Some(Sender::RouteServer(server)),
         Attachment::Nic(_) | Attachment::Vnet(_) | Attachment::Internet => None,
+        other => Sender::at(other),
     });
     nics.chain(subnets).chain(internet).chain(beyond).collect()
 }

@@ -103,6 +103,36 @@ impl Sender {
     pub fn nic(self) -> Option<NicIx> {
         if let Self::Nic(nic) = self { Some(nic) } else { None }
     }
+
+    /// The gateway, where it is one.
+    pub fn gateway(self) -> Option<GatewayIx> {
+        if let Self::Gateway(gateway) = self { Some(gateway) } else { None }
+    }
+
+    /// Of a guest in a virtual network, its subnet, and its interface unless the whole subnet is attached. Only guests have
+    /// rules and flow records. None for gateways, for the platform and for what is beyond the edge.
+    pub fn guest(self, network: &Network) -> Option<(SubnetIx, Option<NicIx>)> {
+        match self {
+            Self::Nic(nic) => Some((network.nic(nic).subnet, Some(nic))),
+            Self::Subnet(subnet) => Some((subnet, None)),
+            _ => None,
+        }
+    }
+
+    /// The one sender on a TUN; none on that of a whole virtual network.
+    pub fn at(attachment: Attachment) -> Option<Self> {
+        Some(match attachment {
+            Attachment::Nic(nic) => Self::Nic(nic),
+            Attachment::Vnet(_) => return None,
+            Attachment::Internet => Self::Internet,
+            Attachment::Gateway(gateway) => Self::Gateway(gateway),
+            Attachment::Tunnel(tunnel) => Self::Tunnel(tunnel),
+            Attachment::Platform(vnet) => Self::Platform(vnet),
+            Attachment::Edge(circuit) => Self::Edge(circuit),
+            Attachment::CircuitLink(circuit, side) => Self::CircuitLink(circuit, side),
+            Attachment::RouteServer(server) => Self::RouteServer(server),
+        })
+    }
 }
 
 /// Compiles the whole network, numbered in file order.
@@ -232,15 +262,7 @@ fn beyond(learned: &Learned, ids: &Ids, attachment: Attachment, mtu: u16) -> Nic
 fn port(network: &Network, ids: &Ids, attachment: Attachment) -> PortId {
     match attachment {
         Attachment::Nic(nic) if !network.is_running(nic) => PortId::NONE,
-        Attachment::Nic(_)
-        | Attachment::Vnet(_)
-        | Attachment::Internet
-        | Attachment::Gateway(_)
-        | Attachment::Tunnel(_)
-        | Attachment::Platform(_)
-        | Attachment::Edge(_)
-        | Attachment::CircuitLink(..)
-        | Attachment::RouteServer(_) => ids.port(attachment).expect("every attachment has a number"),
+        _ => ids.port(attachment).expect("every attachment has a number"),
     }
 }
 
@@ -263,7 +285,7 @@ fn absent() -> Nic {
 
 impl Sender {
     /// The TUN it is reached by.
-    fn attachment(self) -> Attachment {
+    pub fn attachment(self) -> Attachment {
         match self {
             Self::Nic(nic) => Attachment::Nic(nic),
             Self::Subnet(subnet) => Attachment::Vnet(subnet.vnet),

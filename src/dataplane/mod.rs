@@ -35,7 +35,7 @@ mod tables;
 pub use drop_reason::DropReason;
 pub use observer::{Admission, Direction, FilterPlace, Observer, PacketEnd, Quiet, Step, Translation};
 pub use pattern::{Pattern, Side};
-pub use pipeline::{End, Flows, Paths, judge, process, reset_end};
+pub use pipeline::{End, Flows, Paths, evaluate, process, reset_end};
 pub use recorder::Recorder;
 pub use state::flow::{
     Cursor, Deciders, Denial, FlowEvent, FlowLimits, FlowRecord, FlowState, FlowTable, FlowTerms, Follow, Passing,

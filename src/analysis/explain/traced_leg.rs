@@ -108,17 +108,7 @@ pub fn sighting(
 
 /// An interface's own TUN has one sender.
 fn sole_sender(compiled: &Compiled, attachment: Attachment) -> Option<NicId> {
-    match attachment {
-        Attachment::Nic(nic) => compiled.ids().nic(Sender::Nic(nic)),
-        Attachment::Vnet(_) => None,
-        Attachment::Internet => compiled.ids().nic(Sender::Internet),
-        Attachment::Gateway(gateway) => compiled.ids().nic(Sender::Gateway(gateway)),
-        Attachment::Tunnel(tunnel) => compiled.ids().nic(Sender::Tunnel(tunnel)),
-        Attachment::Platform(vnet) => compiled.ids().nic(Sender::Platform(vnet)),
-        Attachment::Edge(circuit) => compiled.ids().nic(Sender::Edge(circuit)),
-        Attachment::CircuitLink(circuit, side) => compiled.ids().nic(Sender::CircuitLink(circuit, side)),
-        Attachment::RouteServer(server) => compiled.ids().nic(Sender::RouteServer(server)),
-    }
+    compiled.ids().nic(Sender::at(attachment)?)
 }
 
 fn place(network: &Network, attachment: Attachment) -> (String, String) {

@@ -44,15 +44,7 @@ fn finding(names: Names<'_>, route: &Use<'_>, next: &Appliance) -> Option<Findin
     let appliance = match next.hop {
         NextHop::Unreachable => return Some(unreachable(names, route, next)),
         NextHop::Nic(nic) => nic,
-        NextHop::Vnet(_)
-        | NextHop::Spread(_)
-        | NextHop::Frontend(_)
-        | NextHop::Gateway(_)
-        | NextHop::Tunnel(_)
-        | NextHop::NoGateway
-        | NextHop::Internet
-        | NextHop::Service
-        | NextHop::None => return None,
+        _ => return None,
     };
     let Sender::Nic(nic) = names.compiled.sender(appliance) else {
         return Some(behind_tun(names, route, appliance, next));

@@ -90,18 +90,7 @@ impl Change<'_> {
             (Sender::Subnet(before), Sender::Subnet(after)) => {
                 self.before.network.subnet(before).prefixes == self.after.network.subnet(after).prefixes
             }
-            (
-                Sender::Nic(_)
-                | Sender::Subnet(_)
-                | Sender::Internet
-                | Sender::Gateway(_)
-                | Sender::Tunnel(_)
-                | Sender::Platform(_)
-                | Sender::Edge(_)
-                | Sender::CircuitLink(..)
-                | Sender::RouteServer(_),
-                _,
-            ) => false,
+            _ => false,
         }
     }
 

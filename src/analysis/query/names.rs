@@ -58,14 +58,7 @@ impl<'a> Names<'a> {
     pub(in crate::analysis) fn router(self, nic: NicId) -> &'static str {
         match self.compiled.sender(nic) {
             Sender::Edge(_) => "the circuit's edge",
-            Sender::Nic(_)
-            | Sender::Subnet(_)
-            | Sender::Internet
-            | Sender::Gateway(_)
-            | Sender::Tunnel(_)
-            | Sender::Platform(_)
-            | Sender::CircuitLink(..)
-            | Sender::RouteServer(_) => "the gateway",
+            _ => "the gateway",
         }
     }
 
@@ -126,13 +119,7 @@ impl<'a> Names<'a> {
         match sender {
             Sender::Tunnel(tunnel) => self.network.site_of(tunnel).map(Customer::Site),
             Sender::CircuitLink(circuit, _) => self.network.customer(circuit),
-            Sender::Nic(_)
-            | Sender::Subnet(_)
-            | Sender::Internet
-            | Sender::Gateway(_)
-            | Sender::Platform(_)
-            | Sender::Edge(_)
-            | Sender::RouteServer(_) => None,
+            _ => None,
         }
     }
 
@@ -264,7 +251,7 @@ pub(in crate::analysis) fn subnet_of(network: &Network, sender: Sender) -> Optio
         Sender::Subnet(subnet) => Some(subnet),
         Sender::Gateway(gateway) => Some(network.gateway(gateway).subnet),
         Sender::RouteServer(server) => Some(network.route_server(server).subnet),
-        Sender::Internet | Sender::Tunnel(_) | Sender::Platform(_) | Sender::Edge(_) | Sender::CircuitLink(..) => None,
+        _ => None,
     }
 }
 

@@ -75,13 +75,13 @@ pub fn flow_verify(
         Direction::Inbound => dataplane::Direction::Inbound,
         Direction::Outbound => dataplane::Direction::Outbound,
     };
-    let judged = dataplane::judge(&compiled.snapshot, nic, direction, &tuple, &mut steps);
+    let outcome = dataplane::evaluate(&compiled.snapshot, nic, direction, &tuple, &mut steps);
     let asked_last = steps.steps().iter().rev().find_map(|step| match *step {
         Step::Admit { admission: Admission::Rule { acl, rule, .. }, .. } => Some(compiled.rule(acl, rule)),
         _ => None,
     });
     Ok(FlowVerifyAnswer {
-        access: if judged.is_ok() { FlowAccess::Allow } else { FlowAccess::Deny },
+        access: if outcome.is_ok() { FlowAccess::Allow } else { FlowAccess::Deny },
         rule_name: asked_last.map(|rule| rule.name.clone()),
     })
 }

@@ -397,12 +397,7 @@ pub(super) fn answering(network: &Network, compiled: &Compiled, arrived: NicId, 
         Sender::Nic(nic) => compiled.nic_of(egress(network, network.nic(nic).virtual_machine, to)),
         Sender::Tunnel(tunnel) => network.site_of(tunnel).map_or(arrived, |site| by_circuit(Customer::Site(site))),
         Sender::CircuitLink(circuit, _) => network.customer(circuit).map_or(arrived, by_circuit),
-        Sender::Subnet(_)
-        | Sender::Internet
-        | Sender::Gateway(_)
-        | Sender::Platform(_)
-        | Sender::Edge(_)
-        | Sender::RouteServer(_) => arrived,
+        _ => arrived,
     }
 }
 
@@ -432,14 +427,7 @@ fn onward(names: Names<'_>, arrived: NicId, masks: &mut Masks, packet: &mut Pack
     let ix = match compiled.sender(arrived) {
         Sender::Nic(ix) => ix,
         Sender::Tunnel(_) | Sender::CircuitLink(..) if !names.owns(arrived, packet.dst()) => return Onward::NoHost,
-        Sender::Tunnel(_)
-        | Sender::CircuitLink(..)
-        | Sender::Subnet(_)
-        | Sender::Internet
-        | Sender::Gateway(_)
-        | Sender::Platform(_)
-        | Sender::Edge(_)
-        | Sender::RouteServer(_) => return Onward::Here,
+        _ => return Onward::Here,
     };
     let vm = network.nic(ix).virtual_machine;
     let restored = masks.restore(vm, packet);

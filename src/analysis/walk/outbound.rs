@@ -64,13 +64,7 @@ impl<'a> Names<'a> {
         match self.compiled.sender(from) {
             Sender::Nic(ix) => Some(self.outbound(ix, src).to_string()),
             Sender::Internet => Some(self.public(dst, None)).filter(|name| *name != dst.to_string()),
-            Sender::Subnet(_)
-            | Sender::Gateway(_)
-            | Sender::Tunnel(_)
-            | Sender::Platform(_)
-            | Sender::Edge(_)
-            | Sender::CircuitLink(..)
-            | Sender::RouteServer(_) => None,
+            _ => None,
         }
     }
 }

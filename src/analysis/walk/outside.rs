@@ -195,13 +195,7 @@ pub(in crate::analysis) fn learned(
     let known = match compiled.sender(nic) {
         Sender::Edge(circuit) => exchange.edge(circuit),
         Sender::Gateway(gateway) => exchange.gateway(gateway),
-        Sender::Nic(_)
-        | Sender::Subnet(_)
-        | Sender::Internet
-        | Sender::Tunnel(_)
-        | Sender::Platform(_)
-        | Sender::CircuitLink(..)
-        | Sender::RouteServer(_) => return None,
+        _ => return None,
     };
     let holding = known.into_iter().filter(|(prefix, _)| prefix.contains(&to));
     let (prefix, ways) = holding.max_by_key(|(prefix, _)| prefix.prefix_len())?;

@@ -36,7 +36,7 @@ impl Unprobed {
         let src = prober_of(address);
         let tuple = Tuple { src, dst: address, protocol: Protocol::TCP, src_port: PROBING_PORT, dst_port: probe.port };
         let mut recorder = Recorder::default();
-        dataplane::judge(&compiled.snapshot, nic, dataplane::Direction::Inbound, &tuple, &mut recorder).err()?;
+        dataplane::evaluate(&compiled.snapshot, nic, dataplane::Direction::Inbound, &tuple, &mut recorder).err()?;
         let leg = Leg { from: nic, guest: GuestStep::Unchanged, src, steps: recorder.steps().to_vec() };
         Some(Self { backend, nic, address, denial: leg.denial()? })
     }

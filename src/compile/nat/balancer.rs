@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::compile::{Ids, Sender, vnet_id};
 use crate::dataplane::platform::prober_of;
 use crate::dataplane::{
-    self, BalancingRule, Direction, FrontendId, Keyed, Member, PortId, Quiet, Snapshot, Takes, VnetId, judge,
+    self, BalancingRule, Direction, FrontendId, Keyed, Member, PortId, Quiet, Snapshot, Takes, VnetId, evaluate,
 };
 use crate::model::{
     AdminState, Backend, BalancedPorts, Distribution, FrontendIx, FrontendRule, HealthProbe, InboundNatRule, Learned,
@@ -148,5 +148,5 @@ fn admits_probe(snapshot: &Snapshot, member: Member, port: u16) -> bool {
         src_port: PROBING_PORT,
         dst_port: port,
     };
-    judge(snapshot, member.nic, Direction::Inbound, &probe, &mut Quiet).is_ok()
+    evaluate(snapshot, member.nic, Direction::Inbound, &probe, &mut Quiet).is_ok()
 }

@@ -33,17 +33,8 @@ pub(in crate::compile) fn of(network: &Network, ids: &Ids) -> Option<Edge> {
     let mut instances = Vec::new();
     let mut egress = vec![Egress::default(); senders.len()];
     for (id, sender) in ids.senders() {
-        let (subnet, nic) = match sender {
-            Sender::Nic(nic) => (network.nic(nic).subnet, Some(network.nic(nic))),
-            Sender::Subnet(subnet) => (subnet, None),
-            Sender::Internet
-            | Sender::Gateway(_)
-            | Sender::Tunnel(_)
-            | Sender::Platform(_)
-            | Sender::Edge(_)
-            | Sender::CircuitLink(..)
-            | Sender::RouteServer(_) => continue,
-        };
+        let Some((subnet, nic)) = sender.guest(network) else { continue };
+        let nic = nic.map(|nic| network.nic(nic));
         let balanced = sender.nic().and_then(|nic| allocated.remove(&nic)).unwrap_or_default();
         let balanced = balanced.into();
         egress[id.0 as usize] = Egress { balanced, ..self::egress(network, subnet, nic, default_outbound) };

@@ -146,19 +146,7 @@ impl<'a, 'r> Acls<'a, 'r> {
     }
 
     pub(super) fn filters(&mut self, sender: Sender, direction: Direction) -> Filters {
-        let (subnet, nic) = match sender {
-            Sender::Nic(nic) => (self.network.nic(nic).subnet, Some(nic)),
-            Sender::Subnet(subnet) => (subnet, None),
-            Sender::Internet
-            | Sender::Gateway(_)
-            | Sender::Tunnel(_)
-            | Sender::Platform(_)
-            | Sender::Edge(_)
-            | Sender::CircuitLink(..)
-            | Sender::RouteServer(_) => {
-                return Filters::default();
-            }
-        };
+        let Some((subnet, nic)) = sender.guest(self.network) else { return Filters::default() };
         let of_nic = nic.and_then(|nic| self.network.nic(nic).network_security_group);
         let of_subnet = self.network.subnet(subnet).network_security_group;
         let mut of = |nsg: Option<NsgIx>| {

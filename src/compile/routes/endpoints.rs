@@ -38,11 +38,7 @@ impl Owners {
                     let server = network.route_server(ix);
                     (server.subnet.vnet, server.instances.into_iter().map(IpNet::from).collect())
                 }
-                Sender::Internet
-                | Sender::Tunnel(_)
-                | Sender::Platform(_)
-                | Sender::Edge(_)
-                | Sender::CircuitLink(..) => continue,
+                _ => continue,
             };
             owned[vnet.0].extend(prefixes.into_iter().map(|prefix| (prefix, Owner::Nic(nic))));
         }
@@ -63,20 +59,10 @@ impl Owners {
     /// The appliance that receives packets at an address.
     pub(in crate::compile) fn appliance(&self, ids: &Ids, vnet: VnetIx, address: IpAddr) -> Option<NextHop> {
         match self.0[vnet.0].lookup(address)? {
-            Owner::Nic(nic) => Some(match ids.sender(nic) {
-                Some(Sender::Gateway(gateway)) => NextHop::Gateway(gateway_id(gateway)),
-                Some(
-                    Sender::Nic(_)
-                    | Sender::Subnet(_)
-                    | Sender::Internet
-                    | Sender::Tunnel(_)
-                    | Sender::Platform(_)
-                    | Sender::Edge(_)
-                    | Sender::CircuitLink(..)
-                    | Sender::RouteServer(_),
-                )
-                | None => NextHop::Nic(nic),
-            }),
+            Owner::Nic(nic) => {
+                let gateway = ids.sender(nic).and_then(Sender::gateway);
+                Some(gateway.map_or(NextHop::Nic(nic), |gateway| NextHop::Gateway(gateway_id(gateway))))
+            }
             Owner::Frontend(frontend) => Some(NextHop::Frontend(frontend)),
             Owner::Reserved | Owner::Service => None,
         }

@@ -131,20 +131,12 @@ fn flow(published: &Published, kind: &Kind) -> DroppedFlow {
 }
 
 fn going_round(published: &Published, it: &RoutingLoop) -> Option<DropCount> {
-    let beyond = |attachment| {
-        let place = AttachmentNames::of(&published.network, attachment);
+    let sender = published.compiled.ids().sender(it.nic)?;
+    let (node, nic) = if matches!(sender, Sender::Tunnel(_) | Sender::CircuitLink(..)) {
+        let place = AttachmentNames::of(&published.network, sender.attachment());
         (place.node, place.nic)
-    };
-    let (node, nic) = match published.compiled.ids().sender(it.nic)? {
-        Sender::Tunnel(tunnel) => beyond(Attachment::Tunnel(tunnel)),
-        Sender::CircuitLink(circuit, side) => beyond(Attachment::CircuitLink(circuit, side)),
-        Sender::Nic(_)
-        | Sender::Subnet(_)
-        | Sender::Internet
-        | Sender::Gateway(_)
-        | Sender::Platform(_)
-        | Sender::Edge(_)
-        | Sender::RouteServer(_) => place(published, it.nic).map(|(node, nic)| (node.to_owned(), nic.to_owned()))?,
+    } else {
+        place(published, it.nic).map(|(node, nic)| (node.to_owned(), nic.to_owned()))?
     };
     let flow = DroppedFlow {
         protocol: protocol_name(it.tuple.protocol.0),

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use crate::analysis;
 use crate::azure::Utc;
-use crate::compile::Sender;
 use crate::daemon::engine::{Engine, Published};
 use crate::daemon::wall_clock::WallClock;
 use crate::dataplane::{Cursor, Direction, FlowEvent, FlowRecord, FlowState, NicId, Timestamp};
@@ -213,20 +212,10 @@ pub(in crate::daemon) fn protocol_name(number: u8) -> String {
 /// A machine and its interface, or a VNet and its subnet; none for an interface that has gone.
 pub(in crate::daemon) fn place(published: &Published, nic: NicId) -> Option<(&str, &str)> {
     let network = &published.network;
-    Some(match published.compiled.ids().sender(nic)? {
-        Sender::Nic(nic) => {
-            let nic = network.nic(nic);
-            (&network.vm(nic.virtual_machine).name, &nic.name)
-        }
-        Sender::Subnet(subnet) => (&network.vnet(subnet.vnet).name, &network.subnet(subnet).name),
-        // It has no records.
-        Sender::Internet
-        | Sender::Gateway(_)
-        | Sender::Tunnel(_)
-        | Sender::Platform(_)
-        | Sender::Edge(_)
-        | Sender::CircuitLink(..)
-        | Sender::RouteServer(_) => return None,
+    let (subnet, nic) = published.compiled.ids().sender(nic)?.guest(network)?;
+    Some(match nic.map(|nic| network.nic(nic)) {
+        Some(nic) => (&network.vm(nic.virtual_machine).name, &nic.name),
+        None => (&network.vnet(subnet.vnet).name, &network.subnet(subnet).name),
     })
 }
 

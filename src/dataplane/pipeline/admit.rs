@@ -5,7 +5,7 @@ use crate::dataplane::{
     Admission, Deciders, Denial, Direction, DropReason, FlowEvent, Follow, NicId, Observer, RuleId, Step,
 };
 
-use super::nsg::{Asked, Denied, Judge};
+use super::nsg::{Denied, Evaluation, Scope};
 use super::{Leg, Subject};
 
 /// Why a NIC let a packet pass.
@@ -40,21 +40,10 @@ impl Admitted {
 }
 
 impl Leg<'_> {
-    #[inline]
-    pub(super) fn admit<O: Observer>(
-        self,
-        nic: NicId,
-        direction: Direction,
-        subject: &Subject<'_>,
-        observer: &mut O,
-    ) -> Result<Admitted, DropReason> {
-        self.admit_key(&FlowKey::new(nic, direction, subject.flow()), nic, direction, subject, observer)
-    }
-
-    /// The same, for a caller that already has the flow record's key.
+    /// Whether the NIC lets the packet pass: by the flow's record, else by [`Self::decide`]. `key` is the record's.
     #[expect(clippy::inline_always, reason = "the result then stays in registers")]
     #[inline(always)]
-    pub(super) fn admit_key<O: Observer>(
+    pub(super) fn admit<O: Observer>(
         &self,
         key: &FlowKey,
         nic: NicId,
@@ -68,12 +57,12 @@ impl Leg<'_> {
             observer.step(Step::Admit { nic, direction, admission: Admission::Record });
             return Ok(Admitted::Record);
         }
-        self.judge(follow, nic, direction, subject, observer)
+        self.decide(follow, nic, direction, subject, observer)
     }
 
-    /// Decides on a packet that no record lets pass.
+    /// The rest of [`Self::admit`], apart from the path of a known flow: first packets, and records that need a look.
     #[inline(never)]
-    fn judge<O: Observer>(
+    fn decide<O: Observer>(
         &self,
         follow: Follow,
         nic: NicId,
@@ -94,31 +83,21 @@ impl Leg<'_> {
                 Err(DropReason::denied(admitted))
             }
             Follow::Outdated(admitted) => self.review(nic, direction, admitted, subject, observer),
-            Follow::Nothing => self.first(nic, direction, subject, observer),
-        }
-    }
-
-    /// A packet without a record: the first of a flow.
-    #[inline]
-    fn first<O: Observer>(
-        self,
-        nic: NicId,
-        direction: Direction,
-        subject: &Subject<'_>,
-        observer: &mut O,
-    ) -> Result<Admitted, DropReason> {
-        let snapshot = self.snapshot;
-        let terms = &snapshot.nic(nic).flows;
-        let mut judge = Judge { snapshot, nic, direction, tuple: subject.tuple, observer };
-        if terms.strict_tcp && subject.is_mid_stream() && !judge.is_platform_service() {
-            return Err(DropReason::TcpState);
-        }
-        judge.first().map_err(|Denied { reason, rule }| {
-            if observer.wants_flows(terms) {
-                observer.flow(&self.denial(nic, direction, subject, rule));
+            Follow::Nothing => {
+                let snapshot = self.snapshot;
+                let terms = &snapshot.nic(nic).flows;
+                let mut rules = Evaluation { snapshot, nic, direction, tuple: subject.tuple, observer };
+                if terms.strict_tcp && subject.is_mid_stream() && !rules.is_platform_service() {
+                    return Err(DropReason::TcpState);
+                }
+                rules.evaluate(Scope::All).map_err(|Denied { reason, rule }| {
+                    if observer.wants_flows(terms) {
+                        observer.flow(&self.denial(nic, direction, subject, rule));
+                    }
+                    reason
+                })
             }
-            reason
-        })
+        }
     }
 
     /// Evaluates a flow again, as its first packet would be evaluated now, by the NSGs with `flushConnection` only.
@@ -137,13 +116,14 @@ impl Leg<'_> {
         let terms = &snapshot.nic(nic).flows;
         let flow = subject.flow();
         let first = if direction == admitted { *flow } else { flow.mirrored() };
-        let judged = Judge { snapshot, nic, direction: admitted, tuple: &first, observer }.ask(Asked::Flushing);
-        let refused = judged.err().map(|denied| denied.rule.into_iter().collect());
+        let mut rules = Evaluation { snapshot, nic, direction: admitted, tuple: &first, observer };
+        let outcome = rules.evaluate(Scope::Flushing);
+        let refused = outcome.err().map(|denied| denied.rule.into_iter().collect());
         let ended = self.flows.records.review(nic, direction, flow, subject.passing, terms, refused);
         if let Some(record) = ended.filter(|_| observer.wants_flows(terms)) {
             observer.flow(&FlowEvent::Ended(record));
         }
-        judged.map(|_| Admitted::Record).map_err(|denied| denied.reason)
+        outcome.map(|_| Admitted::Record).map_err(|denied| denied.reason)
     }
 
     fn denial(self, nic: NicId, direction: Direction, subject: &Subject<'_>, rule: Option<RuleId>) -> FlowEvent {

@@ -207,7 +207,8 @@ impl Leg<'_> {
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
         let nic = self.snapshot.nic(receiver);
-        let admitted = self.admit(receiver, Direction::Inbound, subject, observer)?;
+        let admitted =
+            self.admit(&subject.key(receiver, Direction::Inbound), receiver, Direction::Inbound, subject, observer)?;
         let filtered = nic.inbound.nic.is_some() || nic.inbound.subnet.is_some();
         if closed && !filtered && !admitted.has_record() {
             return Err(DropReason::NoSecurityGroup);

@@ -228,7 +228,8 @@ impl Leg<'_> {
         crossing.access.leave(Admitted::ByDefault(Deciders::default()))?;
         observer.step(Step::Arrive { nic: receiver });
         self.deliver(hop, &subject.tuple.dst)?;
-        let admitted = self.admit(receiver, Direction::Inbound, subject, observer)?;
+        let admitted =
+            self.admit(&subject.key(receiver, Direction::Inbound), receiver, Direction::Inbound, subject, observer)?;
         crossing.access.enter(admitted)?;
         let nic = self.snapshot.nic(receiver);
         check::size(packet, nic)?;

@@ -54,7 +54,7 @@ use route::{Hop, ResolvedHop};
 
 pub use fast_path::Paths;
 pub use idle_reset::{End, reset_end};
-pub use nsg::judge;
+pub use nsg::evaluate;
 
 /// The mutable state that workers share.
 #[derive(Debug)]
@@ -148,7 +148,8 @@ impl<'a> Leg<'a> {
         let of_first = packet_view::tuple_of_first(packet, sender, &self.flows.fragments, self.now)?;
         let subject = Subject::of(packet, of_first.as_ref(), self.now);
 
-        let admitted_out = self.admit(sender, Direction::Outbound, &subject, observer)?;
+        let admitted_out =
+            self.admit(&subject.key(sender, Direction::Outbound), sender, Direction::Outbound, &subject, observer)?;
         let hop = match self.route((sender, admitted_out), subject.tuple, observer)? {
             ResolvedHop::Nic(hop) => hop,
             ResolvedHop::Platform(nic) => {
@@ -204,7 +205,8 @@ impl<'a> Leg<'a> {
         crossing.enter_from(&asked.tuple.src)?;
         observer.step(Step::Arrive { nic: receiver });
         self.deliver(hop, &subject.tuple.dst)?;
-        let admitted_in = self.admit(receiver, Direction::Inbound, subject, observer)?;
+        let admitted_in =
+            self.admit(&subject.key(receiver, Direction::Inbound), receiver, Direction::Inbound, subject, observer)?;
         crossing.access.enter(admitted_in)?;
         self.arrive_at((sender, admitted_out, asked), (receiver, admitted_in, subject), packet, observer)
     }

@@ -1,4 +1,7 @@
 //! Evaluates a NIC's rules for a packet that starts a flow: admin rules, then its NSGs, in Azure's order.
+//!
+//! A packet's rules are three steps deep: `admit` asks the flow's record, `evaluate` takes the NIC's lists in their order,
+//! and `classify` finds the first rule of one list.
 
 use crate::dataplane::platform::{DNS_PORT, LICENSING, LICENSING_PORT, METADATA, METADATA_PORT, PLATFORM};
 use crate::dataplane::{
@@ -10,22 +13,22 @@ use crate::wire::{Protocol, Tuple};
 use super::admit::Admitted;
 
 /// Evaluates a NIC's rules for a packet that would start a flow. Neither routes nor the far end matter (DIAG-05).
-pub fn judge<O: Observer>(
+pub fn evaluate<O: Observer>(
     snapshot: &Snapshot,
     nic: NicId,
     direction: Direction,
     tuple: &Tuple,
     observer: &mut O,
 ) -> Result<(), DropReason> {
-    let judged = Judge { snapshot, nic, direction, tuple, observer }.first();
-    judged.map(|_| ()).map_err(|denied| denied.reason)
+    let outcome = Evaluation { snapshot, nic, direction, tuple, observer }.evaluate(Scope::All);
+    outcome.map(|_| ()).map_err(|denied| denied.reason)
 }
 
 /// DNS and the guest agent's ports at the platform's address (FAB-12).
 const PLATFORM_PORTS: [u16; 4] = [DNS_PORT, 80, 443, 32526];
 
 /// One packet, and the NIC with the rules that decide on it.
-pub(super) struct Judge<'a, O> {
+pub(super) struct Evaluation<'a, O> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) nic: NicId,
     pub(super) direction: Direction,
@@ -35,7 +38,7 @@ pub(super) struct Judge<'a, O> {
 
 /// Which NSGs are evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum Scope {
     All,
     /// Those with `flushConnection` (NSG-23).
     Flushing,
@@ -48,12 +51,7 @@ pub(super) struct Denied {
     pub(super) rule: Option<RuleId>,
 }
 
-impl<O: Observer> Judge<'_, O> {
-    /// A packet that follows no record.
-    pub(super) fn first(&mut self) -> Result<Admitted, Denied> {
-        if self.is_platform_service() { self.serve() } else { self.ask(Asked::All) }
-    }
-
+impl<O: Observer> Evaluation<'_, O> {
     /// Whether this is traffic to the platform's services, which passes even if ordinary rules deny it (NSG-30).
     #[inline]
     pub(super) fn is_platform_service(&self) -> bool {
@@ -61,12 +59,12 @@ impl<O: Observer> Judge<'_, O> {
     }
 
     /// The platform's services are always allowed, unless a rule names them by tag and denies them (NSG-30).
-    fn serve(&mut self) -> Result<Admitted, Denied> {
+    fn evaluate_platform(&mut self) -> Result<Admitted, Denied> {
         let rules = self.snapshot.nic(self.nic).platform;
         let order =
             [(FilterPlace::Admin, rules.admin), (FilterPlace::Nic, rules.nic), (FilterPlace::Subnet, rules.subnet)];
         for (place, acl) in order {
-            let Some(found) = acl.and_then(|acl| self.first_match(place, acl)) else { continue };
+            let Some(found) = acl.and_then(|acl| self.classify(place, acl)) else { continue };
             match found.action {
                 Action::Deny => return Err(self.denied(place, found.id)),
                 Action::AlwaysAllow => break,
@@ -78,18 +76,21 @@ impl<O: Observer> Judge<'_, O> {
     }
 
     /// An admin rule may decide alone (ADM-01). Otherwise every NSG must allow; the first one to deny decides (NSG-10).
-    pub(super) fn ask(&mut self, asked: Asked) -> Result<Admitted, Denied> {
+    pub(super) fn evaluate(&mut self, scope: Scope) -> Result<Admitted, Denied> {
+        if scope == Scope::All && self.is_platform_service() {
+            return self.evaluate_platform();
+        }
         let nic = self.snapshot.nic(self.nic);
         let filters = match self.direction {
             Direction::Outbound => nic.outbound,
             Direction::Inbound => nic.inbound,
         };
-        let by_admin = filters.admin.and_then(|acl| self.first_match(FilterPlace::Admin, acl));
+        let by_admin = filters.admin.and_then(|acl| self.classify(FilterPlace::Admin, acl));
         if let Some(found) = by_admin {
-            match (found.action, asked) {
-                (Action::Deny, Asked::All) => return Err(self.denied(FilterPlace::Admin, found.id)),
+            match (found.action, scope) {
+                (Action::Deny, Scope::All) => return Err(self.denied(FilterPlace::Admin, found.id)),
                 (Action::AlwaysAllow, _) => return Ok(Admitted::CustomRules(found.id.into_iter().collect())),
-                (Action::Deny, Asked::Flushing) | (Action::Allow, _) => {}
+                (Action::Deny, Scope::Flushing) | (Action::Allow, _) => {}
             }
         }
         let mut order = [(FilterPlace::Nic, filters.nic), (FilterPlace::Subnet, filters.subnet)];
@@ -99,9 +100,11 @@ impl<O: Observer> Judge<'_, O> {
         let mut rules = Deciders::default();
         let mut custom = None;
         for (place, acl) in order {
-            let Some(acl) = acl.filter(|acl| self.has_a_say(asked, *acl)) else { continue };
+            let Some(acl) = acl.filter(|acl| scope == Scope::All || Acl::flushes(self.snapshot.acl(*acl))) else {
+                continue;
+            };
             // An NSG without a matching rule denies.
-            let found = self.first_match(place, acl).ok_or(self.denied(place, None))?;
+            let found = self.classify(place, acl).ok_or(self.denied(place, None))?;
             if !found.action.allows() {
                 return Err(self.denied(place, found.id));
             }
@@ -117,14 +120,8 @@ impl<O: Observer> Judge<'_, O> {
         Ok(if custom == Some(true) { Admitted::CustomRules(rules) } else { Admitted::ByDefault(rules) })
     }
 
-    fn has_a_say(&self, asked: Asked, acl: AclId) -> bool {
-        match asked {
-            Asked::All => true,
-            Asked::Flushing => Acl::flushes(self.snapshot.acl(acl)),
-        }
-    }
-
-    fn first_match(&mut self, place: FilterPlace, acl: AclId) -> Option<AclMatch> {
+    /// The first rule of a list that matches, reported.
+    fn classify(&mut self, place: FilterPlace, acl: AclId) -> Option<AclMatch> {
         let found = self.snapshot.acl(acl).classify(self.tuple)?;
         self.report(Admission::Rule { place, acl, rule: found.rule, allow: found.action.allows() });
         Some(found)

@@ -3,7 +3,8 @@
 //! It borrows the packet's tuple. An address is stored in pieces, and copying it whole at once stalls the processor: a
 //! leg of a known flow takes 155 ns with copies and 140 ns with borrows.
 
-use crate::dataplane::{DropReason, FragmentTable, NicId, Passing, Signal, Timestamp, Traffic};
+use crate::dataplane::state::flow::key::FlowKey;
+use crate::dataplane::{Direction, DropReason, FragmentTable, NicId, Passing, Signal, Timestamp, Traffic};
 use crate::wire::{Packet, Protocol, Transport, Tuple};
 
 pub(super) struct Subject<'a> {
@@ -36,6 +37,12 @@ impl<'a> Subject<'a> {
     /// The same with a rewritten tuple, and with the tuple that an error answers rewritten alike.
     pub(super) fn rewritten<'b>(&self, tuple: &'b Tuple, rewrite: impl Fn(&Tuple) -> Tuple) -> Subject<'b> {
         Subject { tuple, answers: self.answers.as_ref().map(rewrite), passing: self.passing, packet: None }
+    }
+
+    /// The key of its flow's record at a NIC.
+    #[inline]
+    pub(super) fn key(&self, nic: NicId, direction: Direction) -> FlowKey {
+        FlowKey::new(nic, direction, self.flow())
     }
 
     /// The flow of the record that it follows at a NIC.

@@ -37,7 +37,8 @@ impl Leg<'_> {
         observer.step(Step::Arrive { nic: receiver });
         let subject = Subject::of(packet, of_first.as_ref(), self.now);
         self.deliver(Hop::Endpoint(receiver), &subject.tuple.dst)?;
-        let admitted = self.admit(receiver, Direction::Inbound, &subject, observer)?;
+        let admitted =
+            self.admit(&subject.key(receiver, Direction::Inbound), receiver, Direction::Inbound, &subject, observer)?;
         let nic = self.snapshot.nic(receiver);
         check::size(packet, nic)?;
         self.commit(None, Some(((receiver, Direction::Inbound, admitted), &subject)), observer)?;

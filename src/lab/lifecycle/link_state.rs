@@ -168,11 +168,6 @@ fn inside(place: &Path, f: impl FnOnce() -> Result<()> + Send) -> Result<()> {
 fn watched(network: &Network) -> impl Iterator<Item = Attachment> {
     network.attachments().into_iter().filter(|at| match at {
         Attachment::Gateway(_) | Attachment::Tunnel(_) | Attachment::CircuitLink(..) => true,
-        Attachment::Nic(_)
-        | Attachment::Vnet(_)
-        | Attachment::Internet
-        | Attachment::Platform(_)
-        | Attachment::Edge(_)
-        | Attachment::RouteServer(_) => false,
+        _ => false,
     })
 }

@@ -15,13 +15,7 @@ pub(in crate::lab) fn place(network: &Network, attachment: Attachment) -> Option
     match attachment {
         Attachment::Vnet(vnet) => network.vnet(vnet).attach.as_ref(),
         Attachment::Nic(nic) => network.nic(nic).attach.as_ref(),
-        Attachment::Internet
-        | Attachment::Gateway(_)
-        | Attachment::Tunnel(_)
-        | Attachment::Platform(_)
-        | Attachment::Edge(_)
-        | Attachment::CircuitLink(..)
-        | Attachment::RouteServer(_) => None,
+        _ => None,
     }
 }
 
@@ -44,15 +38,7 @@ pub(in crate::lab) fn device(network: &Network, attachment: Attachment, to: &Att
     let in_vnet = matches!(attachment, Attachment::Nic(_) | Attachment::Vnet(_));
     let addresses = match attachment {
         Attachment::Nic(nic) if to.addresses.is_empty() => guest::addresses(network, network.nic(nic)),
-        Attachment::Nic(_)
-        | Attachment::Vnet(_)
-        | Attachment::Internet
-        | Attachment::Gateway(_)
-        | Attachment::Tunnel(_)
-        | Attachment::Platform(_)
-        | Attachment::Edge(_)
-        | Attachment::CircuitLink(..)
-        | Attachment::RouteServer(_) => to.addresses.clone(),
+        _ => to.addresses.clone(),
     };
     let device = Device::new(&to.interface, addresses, DefaultRoute::IfNone);
     if in_vnet { Device { mtu: network.emulation.mtu.into(), ..device } } else { device }

@@ -35,13 +35,7 @@ pub(in crate::lab) fn names(network: &Network, attachment: Attachment) -> Option
             let link = network.circuit_link_name(circuit, side).to_lowercase();
             Some((network.customer_name(circuit)?.to_lowercase(), link))
         }
-        Attachment::Nic(_)
-        | Attachment::Vnet(_)
-        | Attachment::Internet
-        | Attachment::Gateway(_)
-        | Attachment::Tunnel(_)
-        | Attachment::Platform(_)
-        | Attachment::RouteServer(_) => None,
+        _ => None,
     }
 }
 

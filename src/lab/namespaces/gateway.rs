@@ -49,7 +49,7 @@ pub(in crate::lab) fn names(network: &Network, attachment: Attachment) -> Option
             Some((site.name.to_lowercase(), network.connection(tunnel).name.to_lowercase()))
         }
         Attachment::Edge(_) | Attachment::CircuitLink(..) => express_route::names(network, attachment),
-        Attachment::Nic(_) | Attachment::Vnet(_) | Attachment::Internet | Attachment::Platform(_) => None,
+        _ => None,
     }
 }
 
@@ -58,13 +58,7 @@ pub(in crate::lab) fn device_name(attachment: Attachment, taken: impl Fn(&String
     let mut names = (0..=u16::MAX).map(|index| match attachment {
         Attachment::Tunnel(_) => format!("tun{index}"),
         Attachment::CircuitLink(..) => format!("er{index}"),
-        Attachment::Gateway(_)
-        | Attachment::Edge(_)
-        | Attachment::RouteServer(_)
-        | Attachment::Nic(_)
-        | Attachment::Vnet(_)
-        | Attachment::Internet
-        | Attachment::Platform(_) => GATEWAY_DEVICE.to_owned(),
+        _ => GATEWAY_DEVICE.to_owned(),
     });
     let several = matches!(attachment, Attachment::Tunnel(_) | Attachment::CircuitLink(..));
     let free = names.find(|name| !several || !taken(name));
@@ -79,7 +73,7 @@ pub(in crate::lab) fn device(network: &Network, attachment: Attachment, name: &s
         Attachment::Tunnel(tunnel) => tunnel_end(network, tunnel, name),
         Attachment::Edge(circuit) => Some(express_route::own_end(network, circuit, name)),
         Attachment::CircuitLink(circuit, side) => Some(express_route::link_end(network, circuit, side, name)),
-        Attachment::Nic(_) | Attachment::Vnet(_) | Attachment::Internet | Attachment::Platform(_) => None,
+        _ => None,
     }
 }
 

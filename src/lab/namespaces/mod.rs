@@ -105,14 +105,7 @@ impl Site<'_> {
         for attachment in missing {
             let mac = match attachment {
                 Attachment::Nic(nic) => macs.get(nic.0).copied(),
-                Attachment::Vnet(_)
-                | Attachment::Internet
-                | Attachment::Gateway(_)
-                | Attachment::Tunnel(_)
-                | Attachment::Platform(_)
-                | Attachment::Edge(_)
-                | Attachment::CircuitLink(..)
-                | Attachment::RouteServer(_) => None,
+                _ => None,
             };
             let made = match (attach::place(network, *attachment), attachment) {
                 (Some(to), _) => {

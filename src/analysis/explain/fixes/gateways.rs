@@ -12,13 +12,7 @@ impl Case<'_> {
         let ix = match self.names.compiled.sender(gateway) {
             Sender::Gateway(ix) => ix,
             Sender::Edge(circuit) => return Some(self.unlearned(circuit)),
-            Sender::Nic(_)
-            | Sender::Subnet(_)
-            | Sender::Internet
-            | Sender::Tunnel(_)
-            | Sender::Platform(_)
-            | Sender::CircuitLink(..)
-            | Sender::RouteServer(_) => return None,
+            _ => return None,
         };
         let network = self.names.network;
         let (name, dst) = (&network.gateway(ix).name, self.walk.dst);

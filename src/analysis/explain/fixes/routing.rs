@@ -37,14 +37,7 @@ impl Case<'_> {
             NextHop::NoGateway if circuits.is_some() => "leads to a VPN gateway, and no route leads to what is there:",
             NextHop::NoGateway => "leads to a gateway, and this network has none:",
             NextHop::Internet => "leads to the Internet, where this network has nothing:",
-            NextHop::Vnet(_)
-            | NextHop::Nic(_)
-            | NextHop::Spread(_)
-            | NextHop::Frontend(_)
-            | NextHop::Unreachable
-            | NextHop::Gateway(_)
-            | NextHop::Tunnel(_)
-            | NextHop::Service => "leads away",
+            _ => "leads away",
         };
         let cause = format!("{object} {what} {}", self.walk.dst);
         let Some(gateway) = circuits.filter(|_| matches!(hop, NextHop::NoGateway)) else {

@@ -83,7 +83,7 @@ impl Leg<'_> {
         let Out { sender, bucket, known } = *out;
         let edge = self.snapshot.edge.as_ref().ok_or(DropReason::NoInternet)?;
         let subject = Subject::of(packet, None, self.now);
-        let admitted = self.admit_key(&key.at(sender), sender, Direction::Outbound, &subject, observer)?;
+        let admitted = self.admit(&key.at(sender), sender, Direction::Outbound, &subject, observer)?;
         let lookup = MappingLookup { flow: packet.tuple(), bucket, segment: TcpSegment::of(packet), now: self.now };
         let mapped = self.stood_for(edge, sender, &lookup, known);
         let instance = || edge.egress(sender).instance(packet.src()).filter(|_| admitted.has_record());

@@ -159,10 +159,9 @@ impl Leg<'_> {
     ) -> Result<PortId, DropReason> {
         let receiver = hop.nic();
         let subject = Subject::of(packet, None, self.now);
-        let admitted_out = self.admit_key(&key.at(sender), sender, Direction::Outbound, &subject, observer)?;
+        let admitted_out = self.admit(&key.at(sender), sender, Direction::Outbound, &subject, observer)?;
         access.leave(admitted_out)?;
-        let admitted_in =
-            self.admit_key(&key.turned().at(receiver), receiver, Direction::Inbound, &subject, observer)?;
+        let admitted_in = self.admit(&key.turned().at(receiver), receiver, Direction::Inbound, &subject, observer)?;
         access.enter(admitted_in)?;
         self.arrive_at((sender, admitted_out, &subject), (receiver, admitted_in, &subject), packet, observer)
     }
@@ -223,7 +222,7 @@ impl Leg<'_> {
         observer: &mut O,
     ) -> Result<Sent, DropReason> {
         let subject = Subject::of(packet, None, self.now);
-        let admitted = self.admit_key(&key.at(sender), sender, Direction::Outbound, &subject, observer)?;
+        let admitted = self.admit(&key.at(sender), sender, Direction::Outbound, &subject, observer)?;
         Ok((sender, admitted, subject.passing))
     }
 
@@ -258,7 +257,8 @@ impl Leg<'_> {
         access.leave(admitted_out)?;
         let receiver = hop.nic();
         let subject = Subject::of_ports(packet.tuple(), passing);
-        let admitted_in = self.admit(receiver, Direction::Inbound, &subject, observer)?;
+        let admitted_in =
+            self.admit(&subject.key(receiver, Direction::Inbound), receiver, Direction::Inbound, &subject, observer)?;
         access.enter(admitted_in)?;
         if admitted_out.has_record() && admitted_in.has_record() {
             let nic = self.snapshot.nic(receiver);

@@ -164,7 +164,7 @@ impl FlowTable {
         // Counted before it is checked: dropping `room` gives it back.
         let room = Room { table: self, nic };
         self.shares.add(nic, terms.share);
-        let Err(full) = self.shares.judge(nic, terms.share) else { return Ok(room) };
+        let Err(full) = self.shares.check(nic, terms.share) else { return Ok(room) };
         if full.is_of_nic() || !self.make_room(nic, terms, now, tell) { Err(full) } else { Ok(room) }
     }
 
@@ -179,7 +179,7 @@ impl FlowTable {
                 self.shares.subtract(record.nic);
                 tell(&record);
             }
-            if self.shares.judge(nic, terms.share).is_ok() {
+            if self.shares.check(nic, terms.share).is_ok() {
                 return true;
             }
         }

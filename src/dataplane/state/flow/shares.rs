@@ -124,7 +124,7 @@ impl Shares {
     }
 
     /// Whether the records counted are within their limits.
-    pub(super) fn judge(&self, nic: NicId, share: Share) -> Result<(), TableFull> {
+    pub(super) fn check(&self, nic: NicId, share: Share) -> Result<(), TableFull> {
         let (of_nic, of_network) = (self.of_nic(nic), self.of_share(share));
         let left = self.limits.total.saturating_sub(self.records()).saturating_mul(FlowLimits::TIMES_FREE);
         if of_nic > self.limits.per_nic {
