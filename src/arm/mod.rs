@@ -6,6 +6,7 @@
 pub mod json;
 mod mistake;
 mod resource;
+pub mod template;
 mod tree;
 
 pub use json::parse as parse_json;

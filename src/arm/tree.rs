@@ -58,6 +58,19 @@ impl Node {
         if let Value::Object(entries) = &self.value { entries } else { &[] }
     }
 
+    /// The value with all its parts at one place.
+    #[must_use]
+    pub fn moved(self, at: &Place) -> Self {
+        let value = match self.value {
+            Value::List(items) => Value::List(items.into_iter().map(|item| item.moved(at)).collect()),
+            Value::Object(entries) => {
+                Value::Object(entries.into_iter().map(|(key, node)| (Key::new(at, key.text), node.moved(at))).collect())
+            }
+            value => value,
+        };
+        Self { at: at.clone(), value }
+    }
+
     /// The value without places, for printing and comparison.
     pub fn to_json(&self) -> serde_json::Value {
         match &self.value {

@@ -4,3 +4,4 @@
 mod compile;
 mod file;
 mod schema;
+mod template;

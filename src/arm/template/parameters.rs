@@ -1,0 +1,92 @@
+//! Values for parameters: parameter files, the form that a declaration asks for, and names that are not declared.
+
+use crate::arm::{Key, Mistake, Node, Value, json};
+
+use super::functions::{boolean, equal, integer, plain};
+
+/// The names and values of a parameter file, or nothing if the document is not one.
+pub fn parameters_of(document: &Node) -> Option<Vec<(String, Node)>> {
+    let schema = document.get("$schema").and_then(Node::text).unwrap_or_default().to_ascii_lowercase();
+    let parameters = document.get("parameters")?;
+    if !schema.contains("deploymentparameters.json")
+        && (document.get("resources").is_some() || parameters.entries().is_empty())
+    {
+        return None;
+    }
+    Some(values(parameters))
+}
+
+/// Of `{"name": {"value": …}}`. A reference to a vault has no value, so that one is made up later.
+pub(super) fn values(parameters: &Node) -> Vec<(String, Node)> {
+    let value = |(key, node): &(Key, Node)| node.get("value").map(|value| (key.text.clone(), value.clone()));
+    parameters.entries().iter().filter_map(value).collect()
+}
+
+/// The value in the declared form. None if it stands for a value that nobody knows.
+pub(super) fn fitted(key: &Key, declared: &Node, value: &Node) -> Result<Option<Node>, Mistake> {
+    if value.value == Value::Null {
+        return Ok((declared.get("nullable").and_then(boolean) == Some(true)).then(|| value.clone()));
+    }
+    let value = coerced(declared, value.clone());
+    let kind = declared.get("type").and_then(Node::text).unwrap_or_default().to_ascii_lowercase();
+    let fits = match kind.as_str() {
+        "int" => matches!(value.value, Value::Number(_)),
+        "bool" => matches!(value.value, Value::Bool(_)),
+        "string" | "securestring" => matches!(value.value, Value::Text(_)),
+        "array" => matches!(value.value, Value::List(_)),
+        "object" | "secureobject" => matches!(value.value, Value::Object(_)),
+        _ => true,
+    };
+    if !fits {
+        let message = format!("The value of the parameter `{}` is not of its type, `{kind}`.", key.text);
+        return Err(Mistake::new(&value.at, message).expecting(format!("a value of the type `{kind}`")));
+    }
+    let allowed = declared.get("allowedValues").map(Node::items).unwrap_or_default();
+    let known = |one: &Node| {
+        equal(one, &value) || one.text().zip(value.text()).is_some_and(|(one, it)| one.eq_ignore_ascii_case(it))
+    };
+    if !allowed.is_empty() && !matches!(value.value, Value::List(_)) && !allowed.iter().any(known) {
+        let allowed: Vec<_> = allowed.iter().take(20).filter_map(plain).collect();
+        let shown = plain(&value).unwrap_or_default();
+        let message = format!("The parameter `{}` must not be `{shown:.60}`.", key.text);
+        return Err(Mistake::new(&value.at, message).expecting(format!("one of {}", allowed.join(", "))));
+    }
+    Ok(Some(value))
+}
+
+/// Numbers, booleans, lists and objects may be written as texts, as they are on a command line.
+pub(super) fn coerced(declared: &Node, node: Node) -> Node {
+    let kind = declared.get("type").and_then(Node::text).unwrap_or_default().to_ascii_lowercase();
+    let value = match (kind.as_str(), &node.value) {
+        ("int", Value::Text(_)) => integer(&node).map(|number| Value::Number(number.into())),
+        ("bool", Value::Text(_)) => boolean(&node).map(Value::Bool),
+        ("string" | "securestring", Value::Number(_) | Value::Bool(_)) => plain(&node).map(Value::Text),
+        ("array" | "object" | "secureobject", Value::Text(text)) => {
+            json::parse(&node.at.file, text).ok().map(|parsed| parsed.moved(&node.at).value)
+        }
+        _ => None,
+    };
+    Node { value: value.unwrap_or(node.value), at: node.at }
+}
+
+/// Whether a parameter has neither a value nor a default.
+pub(super) fn lacks_values(given: &[(String, Node)], template: &Node) -> bool {
+    let declared = template.get("parameters").map(Node::entries).unwrap_or_default();
+    let lacks = |(key, node): &(Key, Node)| {
+        node.get("defaultValue").is_none() && given.iter().all(|(name, _)| !name.eq_ignore_ascii_case(&key.text))
+    };
+    declared.iter().any(lacks)
+}
+
+/// Values for parameters that the template does not have.
+pub(super) fn unknown(given: &[(String, Node)], template: &Node) -> Vec<Mistake> {
+    let declared = template.get("parameters").map(Node::entries).unwrap_or_default();
+    let names: Vec<_> = declared.iter().take(30).map(|(key, _)| key.text.as_str()).collect();
+    let unknown = given.iter().filter(|(name, _)| declared.iter().all(|(key, _)| !key.text.eq_ignore_ascii_case(name)));
+    let mistake = |(name, value): &(String, Node)| {
+        let message = format!("The template {} has no parameter `{name:.80}`.", template.at.file);
+        let mistake = Mistake::new(&value.at, message).helped("Leave the parameter out, or correct its name.");
+        if names.is_empty() { mistake } else { mistake.expecting(format!("one of {}", names.join(", "))) }
+    };
+    unknown.map(mistake).collect()
+}

@@ -1,0 +1,513 @@
+//! Deployment templates: what they deploy, what is said of their mistakes, and that no template can do harm.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use vnet::arm::template::{self, Context, Evaluated, File, Note};
+use vnet::arm::{Mistake, Node, parse_json};
+
+const GROUP: &str = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/lab";
+
+fn json(text: &str) -> Node {
+    parse_json(&"main.json".into(), text).unwrap_or_else(|mistake| panic!("{mistake}"))
+}
+
+fn no_file(link: &str, _: &str) -> File {
+    Err(format!("there is no {link}"))
+}
+
+/// A template of these sections.
+fn of(sections: &str) -> String {
+    format!(
+        r#"{{"$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#",
+        "contentVersion": "1.0.0.0", {sections}}}"#
+    )
+}
+
+fn evaluate(sections: &str) -> Result<Evaluated, Vec<Mistake>> {
+    template::evaluate(&json(&of(sections)), &Context::new(&no_file))
+}
+
+fn said(sections: &str) -> Vec<String> {
+    let mistakes = evaluate(sections).map(|evaluated| evaluated.resources).expect_err("mistakes");
+    mistakes.iter().map(ToString::to_string).collect()
+}
+
+/// The value of one expression.
+fn value(expression: &str) -> serde_json::Value {
+    let text = serde_json::Value::from(format!("[{expression}]"));
+    let evaluated = evaluate(&format!(r#""resources": [], "outputs": {{"it": {{"value": {text}}}}}"#));
+    match evaluated {
+        Ok(evaluated) => evaluated.outputs[0].1.to_json(),
+        Err(mistakes) => panic!("{expression}: {}", mistakes[0]),
+    }
+}
+
+fn fails(expression: &str) -> String {
+    let text = serde_json::Value::from(format!("[{expression}]"));
+    let mistakes = said(&format!(r#""resources": [], "outputs": {{"it": {{"value": {text}}}}}"#));
+    mistakes[0].split_once(": ").unwrap().1.to_owned()
+}
+
+fn outputs(evaluated: &Evaluated) -> serde_json::Value {
+    evaluated.outputs.iter().map(|(key, node)| (key.text.clone(), node.to_json())).collect()
+}
+
+fn names(evaluated: &Evaluated) -> Vec<&str> {
+    evaluated.resources.iter().map(|resource| resource.name.as_str()).collect()
+}
+
+fn noted(notes: &[Note], words: &str) -> bool {
+    notes.iter().any(|note| note.message.contains(words))
+}
+
+#[test]
+fn functions_return_what_is_documented() {
+    let cases: &[(&str, serde_json::Value)] = &[
+        ("concat('a', 1, true())", "a1True".into()),
+        ("concat(createArray(1), createArray('b'))", serde_json::json!([1, "b"])),
+        ("toUpper(substring('network', 3, 2))", "WO".into()),
+        ("padLeft('7', 3, '0')", "007".into()),
+        ("split('a,b;c', createArray(',', ';'))", serde_json::json!(["a", "b", "c"])),
+        ("join(createArray('a', 'b'), '-')", "a-b".into()),
+        ("format('{0}-{1:D3}-{{{2}}}', 'a', 7, true())", "a-007-{True}".into()),
+        ("replace('10.0.0.0', '.', '-')", "10-0-0-0".into()),
+        ("indexOf('VNet', 'net')", 1.into()),
+        ("lastIndexOf('abcb', 'B')", 3.into()),
+        ("if(equals(1, 1), 'yes', fail())", "yes".into()),
+        ("or(false(), not(false()))", true.into()),
+        ("and(true(), equals('a', 'A'))", false.into()),
+        ("add(mul(2, 3), mod(7, 4))", 9.into()),
+        ("div(-7, 2)", (-3).into()),
+        ("max(createArray(1, 9, 3))", 9.into()),
+        ("length(createObject('a', 1, 'b', 2))", 2.into()),
+        ("contains(createObject('Key', 1), 'kEY')", true.into()),
+        ("union(createObject('a', createObject('x', 1)), createObject('a', createObject('y', 2))).a.y", 2.into()),
+        ("intersection(createArray(1, 2, 3), createArray(3, 1))", serde_json::json!([1, 3])),
+        ("take(range(5, 3), 2)", serde_json::json!([5, 6])),
+        ("skip('network', 3)", "work".into()),
+        ("empty(json('null'))", true.into()),
+        ("coalesce(null(), 'b')", "b".into()),
+        ("json('{\"a\": [1, 2]}').a[1]", 2.into()),
+        ("string(createObject('a', 1))", r#"{"a":1}"#.into()),
+        ("base64ToString(base64('hub'))", "hub".into()),
+        ("uriComponentToString(uriComponent('a b/c'))", "a b/c".into()),
+        ("uri('https://a.example/x/', 'y.json')", "https://a.example/x/y.json".into()),
+        ("uniqueString('hello', 'world')", "a7wkljktk6wne".into()),
+        ("cidrSubnet('10.1.0.0/16', 24, 3)", "10.1.3.0/24".into()),
+        ("cidrHost('10.1.3.0/24', 3)", "10.1.3.4".into()),
+        ("parseCidr('10.1.3.0/24').lastUsable", "10.1.3.254".into()),
+        ("dateTimeAdd(utcNow('u'), 'P1D', 'yyyy-MM-dd')", "2026-01-02".into()),
+        ("map(createArray(1, 2), lambda('n', mul(lambdaVariables('n'), 10)))", serde_json::json!([10, 20])),
+        ("filter(range(0, 5), lambda('n', greater(lambdaVariables('n'), 2)))", serde_json::json!([3, 4])),
+        ("reduce(range(1, 4), 0, lambda('sum', 'n', add(lambdaVariables('sum'), lambdaVariables('n'))))", 10.into()),
+        (
+            "sort(createArray(3, 1, 2), lambda('a', 'b', less(lambdaVariables('a'), lambdaVariables('b'))))",
+            serde_json::json!([1, 2, 3]),
+        ),
+        ("toObject(createArray('x'), lambda('k', concat('key_', lambdaVariables('k')))).key_x", "x".into()),
+        ("groupBy(createArray('ab', 'ac', 'b'), lambda('k', first(lambdaVariables('k')))).a[1]", "ac".into()),
+        ("items(createObject('b', 1, 'a', 2))[0].key", "a".into()),
+        ("tryGet(createObject('a', createArray(1)), 'a', 4)", serde_json::Value::Null),
+        ("bool('TRUE')", true.into()),
+        ("int('42')", 42.into()),
+    ];
+    for (expression, expected) in cases {
+        assert_eq!(value(expression), *expected, "{expression}");
+    }
+}
+
+#[test]
+fn ids_are_azures() {
+    let id = |path: &str| serde_json::Value::from(format!("{GROUP}/providers/Microsoft.Network/{path}"));
+    assert_eq!(
+        value("resourceId('Microsoft.Network/virtualNetworks/subnets', 'a', 'b')"),
+        id("virtualNetworks/a/subnets/b")
+    );
+    assert_eq!(value("resourceId('Microsoft.Network/virtualNetworks/', 'a')"), id("virtualNetworks/a"));
+    assert_eq!(value("resourceGroup().id"), GROUP);
+    let other = value("resourceId('0000', 'rg', 'Microsoft.Network/routeTables', 't')");
+    assert_eq!(other, "/subscriptions/0000/resourceGroups/rg/providers/Microsoft.Network/routeTables/t");
+    assert_eq!(
+        value("extensionResourceId('/a/b', 'Microsoft.Authorization/locks', 'l')"),
+        "/a/b/providers/Microsoft.Authorization/locks/l"
+    );
+    assert_eq!(value("tenantResourceId('A.B/c', 'd')"), "/providers/A.B/c/d");
+    assert!(
+        fails("resourceId('Microsoft.Network/virtualNetworks', 'a', 'b')")
+            .starts_with("The type `Microsoft.Network/virtualNetworks` needs 1 names, and there are 2")
+    );
+}
+
+#[test]
+fn a_mistake_names_its_place_and_its_expression() {
+    let template = "\"variables\": {\n\"a\": \"[concat(variables('b'), nope('x'))]\", \"b\": \"1\"},\n\
+                    \"resources\": [], \"outputs\": {\"o\": {\"value\": \"[variables('a')]\"}, \"p\": {\"value\": \"[add(1, 'x')]\"}}";
+    assert_eq!(
+        said(template),
+        [
+            "main.json:3:6: There is no function `nope`, in `[concat(variables('b'), nope('x'))]`.",
+            "main.json:4:81: Argument 2 of `add` must be a whole number, and it is a text, in `[add(1, 'x')]`.",
+        ]
+    );
+    assert_eq!(fails("parameters('size')"), "There is no parameter `size`, in `[parameters('size')]`.");
+    assert_eq!(
+        fails("concat('a'"),
+        "The expression is not well formed: `,` or `)` is expected at character 11, and the end is there, in `[concat('a']`."
+    );
+    assert_eq!(fails("createArray(1)[1]"), "A list of 1 items has no item 1, in `[createArray(1)[1]]`.");
+    assert_eq!(fails("resourceGroup().nmae"), "The object has no property `nmae`, in `[resourceGroup().nmae]`.");
+    assert_eq!(fails("copyIndex()"), "`copyIndex` stands outside of a `copy`, in `[copyIndex()]`.");
+    assert_eq!(fails("div(1, 0)"), "`div` of 1 and 0 is no number of 64 bits, in `[div(1, 0)]`.");
+}
+
+#[test]
+fn a_variable_that_uses_itself_is_a_mistake() {
+    let cycle = r#""variables": {"a": "[variables('b')]", "b": "[variables('a')]"}, "resources": [],
+        "outputs": {"o": {"value": "[variables('a')]"}}"#;
+    assert!(said(cycle)[0].contains("`a` uses itself, in `[variables('a')]`."), "{:?}", said(cycle));
+}
+
+#[test]
+fn parameters_come_from_outside_and_else_are_made_up() {
+    let sections = r#""parameters": {
+            "count": {"type": "int"}, "prefix": {"type": "string", "defaultValue": "[concat('10.', parameters('count'), '.0.0/16')]"},
+            "sku": {"type": "string", "allowedValues": ["Standard", "Basic"]}, "password": {"type": "securestring"}},
+        "resources": [], "outputs": {"all": {"value": "[createArray(parameters('count'), parameters('prefix'), parameters('sku'))]"},
+            "secret": {"value": "[parameters('password')]"}}"#;
+    let evaluated = evaluate(sections).unwrap();
+    assert_eq!(outputs(&evaluated)["all"], serde_json::json!([1, "10.1.0.0/16", "Standard"]));
+    assert!(noted(&evaluated.notes, "The parameter `password` has no value, so a secret was made up."));
+
+    let document = json(&of(sections));
+    let given = json(
+        r#"{"$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentParameters.json#",
+        "parameters": {"COUNT": {"value": "7"}, "sku": {"value": "basic"}, "password": {"reference": {"secretName": "x"}}}}"#,
+    );
+    let with = |parameters: &Node| {
+        let parameters = template::parameters_of(parameters).expect("a parameter file");
+        template::evaluate(&document, &Context { parameters, ..Context::new(&no_file) })
+    };
+    assert_eq!(outputs(&with(&given).unwrap())["all"], serde_json::json!([7, "10.7.0.0/16", "basic"]));
+    let wrong = json(r#"{"parameters": {"sku": {"value": "Gold"}, "cuont": {"value": 1}, "count": {"value": "x"}}}"#);
+    let mistakes: Vec<_> = with(&wrong).expect_err("mistakes").iter().map(ToString::to_string).collect();
+    assert_eq!(
+        mistakes,
+        [
+            "main.json:1:62: The template main.json has no parameter `cuont`.",
+            "main.json:1:85: The value of the parameter `count` is not of its type, `int`.",
+            "main.json:1:34: The parameter `sku` must not be `Gold`.",
+        ]
+    );
+    assert!(template::is_template(&document) && !template::is_template(&given));
+    assert!(template::parameters_of(&document).is_none());
+}
+
+#[test]
+fn copies_of_everything() {
+    let evaluated = evaluate(
+        r#""variables": {
+            "copy": [{"name": "ports", "count": 3, "input": "[add(80, copyIndex('ports'))]"}],
+            "inner": {"copy": [{"name": "names", "count": 2, "input": {"name": "[concat('n', copyIndex('names', 1))]"}}], "other": true}},
+        "resources": [{"type": "Microsoft.Network/virtualNetworks", "apiVersion": "1", "name": "[concat('vnet', copyIndex(1))]",
+            "copy": {"name": "vnets", "count": 2}, "condition": "[less(copyIndex(), 5)]",
+            "properties": {"copy": [{"name": "subnets", "count": 2, "input": {
+                "name": "[format('s{0}', copyIndex('subnets'))]",
+                "properties": {"addressPrefix": "[cidrSubnet(format('10.{0}.0.0/16', copyIndex()), 24, copyIndex('subnets'))]"}}}]}},
+            {"type": "Microsoft.Network/routeTables", "name": "none", "condition": false},
+            {"type": "Microsoft.Network/routeTables", "name": "zero", "copy": {"name": "c", "count": 0}}],
+        "outputs": {"ports": {"value": "[variables('ports')]"}, "inner": {"value": "[variables('inner')]"},
+            "ids": {"copy": {"count": 2, "input": "[concat('id', copyIndex())]"}}, "no": {"condition": false, "value": 1}}"#,
+    )
+    .unwrap();
+    assert_eq!(
+        outputs(&evaluated),
+        serde_json::json!({"ports": [80, 81, 82], "inner": {"names": [{"name": "n1"}, {"name": "n2"}], "other": true}, "ids": ["id0", "id1"]})
+    );
+    assert_eq!(names(&evaluated), ["vnet1", "vnet2"]);
+    let second = evaluated.resources[1].body.to_json();
+    assert_eq!(
+        second["properties"]["subnets"][1],
+        serde_json::json!({"name": "s1", "properties": {"addressPrefix": "10.1.1.0/24"}})
+    );
+    assert!(second.get("copy").is_none() && second.get("condition").is_none() && second.get("apiVersion").is_none());
+}
+
+#[test]
+fn children_have_their_full_type_name_and_id() {
+    let evaluated = evaluate(
+        r#""resources": [{"type": "Microsoft.Network/virtualNetworks", "name": "hub", "location": "[resourceGroup().location]",
+            "resources": [{"type": "subnets", "name": "a"}, {"type": "providers/locks", "name": "Microsoft.Authorization/l"}]},
+            {"type": "Microsoft.Network/virtualNetworks/subnets", "name": "hub/b"},
+            {"type": "Microsoft.Authorization/locks", "name": "m", "scope": "Microsoft.Network/virtualNetworks/hub"}]"#,
+    )
+    .unwrap();
+    let hub = format!("{GROUP}/providers/Microsoft.Network/virtualNetworks/hub");
+    let ids: Vec<_> = evaluated.resources.iter().map(|resource| resource.id.as_str()).collect();
+    let lock = format!("{hub}/providers/Microsoft.Authorization/locks/l");
+    assert_eq!(ids[..4], [hub.as_str(), &format!("{hub}/subnets/a"), &lock, &format!("{hub}/subnets/b")]);
+    assert!(ids[4].ends_with("/virtualNetworks/hub/providers/Microsoft.Authorization/locks/m"));
+    assert_eq!(evaluated.resources[1].kind, "Microsoft.Network/virtualNetworks/subnets");
+    assert_eq!(evaluated.resources[1].name, "hub/a");
+    assert_eq!(evaluated.resources[0].body.to_json(), serde_json::json!({"location": "eastus"}));
+}
+
+#[test]
+fn references_answer_from_the_template_and_else_say_so() {
+    let evaluated = evaluate(
+        r#""resources": [
+            {"type": "Microsoft.Network/localNetworkGateways", "name": "site",
+                "properties": {"gatewayIpAddress": "[reference('ip').ipAddress]"}},
+            {"type": "Microsoft.Network/publicIPAddresses", "name": "ip", "sku": {"name": "Standard"}},
+            {"type": "Microsoft.Network/virtualNetworks", "name": "hub", "properties": {"subnets": [{"name": "a", "properties": {"addressPrefix": "10.0.0.0/24"}}]}}],
+        "outputs": {
+            "prefix": {"value": "[reference(resourceId('Microsoft.Network/virtualNetworks', 'hub'), '1').subnets[0].properties.addressPrefix]"},
+            "id": {"value": "[reference('hub').subnets[0].id]"},
+            "sku": {"value": "[reference('ip', '1', 'Full').sku.name]"},
+            "key": {"value": "[listKeys('x', '1').keys[0].value]"},
+            "away": {"value": "[first(reference('/subscriptions/s/x').hosts).fqdn]"}}"#,
+    )
+    .unwrap();
+    let found = outputs(&evaluated);
+    assert_eq!(found["prefix"], "10.0.0.0/24");
+    assert_eq!(found["id"], format!("{GROUP}/providers/Microsoft.Network/virtualNetworks/hub/subnets/a"));
+    assert_eq!(found["sku"], "Standard");
+    assert!(noted(&evaluated.notes, "`listKeys` returns secrets that were made up."));
+    assert!(noted(&evaluated.notes, "`/subscriptions/s/x` is not in the template"));
+    // The address that the site was told is the one that the public address has.
+    let [site, ip, _] = &evaluated.resources[..] else { panic!("three resources") };
+    assert_eq!(site.body.to_json()["properties"]["gatewayIpAddress"], "203.0.113.1");
+    assert_eq!(ip.body.to_json()["properties"]["ipAddress"], "203.0.113.1");
+    let cycle = r#""resources": [{"type": "A.B/c", "name": "x", "properties": "[reference('y')]"}, {"type": "A.B/c", "name": "y", "properties": "[reference('x')]"}]"#;
+    assert!(said(cycle)[0].contains("The resource `x` refers to itself"), "{:?}", said(cycle));
+}
+
+const NESTED: &str = r#""parameters": {"name": {"type": "string", "defaultValue": "outer"}},
+    "resources": [
+        {"type": "Microsoft.Resources/deployments", "name": "first", "properties": {SCOPE
+            "parameters": {"name": {"value": "[concat(parameters('name'), '-inner')]"}},
+            "template": {"parameters": {"name": {"type": "string"}}, "resources": [{"type": "Microsoft.Network/routeTables", "name": "[parameters('name')]"}],
+                "outputs": {"made": {"type": "string", "value": "[parameters('name')]"}}}}},
+        {"type": "Microsoft.Network/virtualNetworks", "name": "[concat('v-', parameters('name'))]",
+            "tags": {"from": "[reference('first').outputs.made.value]"}}]"#;
+
+#[test]
+fn nested_templates_have_their_own_names_only_in_an_inner_scope() {
+    let inner = evaluate(&NESTED.replace("SCOPE", r#""expressionEvaluationOptions": {"scope": "inner"},"#)).unwrap();
+    assert_eq!(names(&inner), ["outer-inner", "v-outer"]);
+    assert_eq!(inner.resources[1].body.to_json()["tags"]["from"], "outer-inner");
+    let outer = evaluate(&NESTED.replace("SCOPE", "")).unwrap();
+    assert_eq!(names(&outer), ["outer", "v-outer"]);
+    let group = evaluate(
+        r#""resources": [{"type": "Microsoft.Resources/deployments", "name": "d", "resourceGroup": "other", "properties": {
+            "expressionEvaluationOptions": {"scope": "inner"}, "template": {"resources": [
+                {"type": "Microsoft.Network/routeTables", "name": "[resourceGroup().name]"}]}}}]"#,
+    );
+    assert!(
+        group.unwrap().resources[0]
+            .id
+            .as_str()
+            .ends_with("/resourceGroups/other/providers/Microsoft.Network/routeTables/other")
+    );
+}
+
+#[test]
+fn what_bicep_compiles_to() {
+    let evaluated = evaluate(
+        r#""languageVersion": "2.0", "metadata": {"_generator": {"name": "bicep", "version": "0.30"}},
+        "functions": [{"namespace": "__bicep", "members": {"twice": {"parameters": [{"type": "string", "name": "x"}],
+            "output": {"type": "string", "value": "[format('{0}{0}', parameters('x'))]"}}}}],
+        "resources": {
+            "old": {"existing": true, "type": "Microsoft.Network/virtualNetworks", "apiVersion": "1", "name": "there"},
+            "tables": {"copy": {"name": "tables", "count": "[length(range(0, 2))]"}, "type": "Microsoft.Network/routeTables", "apiVersion": "1",
+                "name": "[format('{0}-{1}', __bicep.twice('t'), range(0, 2)[copyIndex()])]", "properties": {"n": "[copyIndex()]"}},
+            "module": {"type": "Microsoft.Resources/deployments", "apiVersion": "1", "name": "m", "properties": {
+                "expressionEvaluationOptions": {"scope": "inner"}, "mode": "Incremental",
+                "parameters": {"n": {"value": "[reference('tables[1]').n]"}},
+                "template": {"languageVersion": "2.0", "contentVersion": "1.0.0.0", "parameters": {"n": {"type": "int"}},
+                    "resources": {"t": {"type": "Microsoft.Network/virtualNetworks", "name": "[format('v{0}', parameters('n'))]"}},
+                    "outputs": {"id": {"type": "string", "value": "[resourceId('Microsoft.Network/virtualNetworks', format('v{0}', parameters('n')))]"}}}},
+                "dependsOn": ["tables", "old"]}},
+        "outputs": {"id": {"value": "[reference('module').outputs.id.value]"}, "info": {"value": "[resourceInfo('old').id]"}}"#,
+    )
+    .unwrap();
+    assert_eq!(names(&evaluated), ["there", "tt-0", "tt-1", "v1"]);
+    assert!(evaluated.resources[0].existing && !evaluated.resources[1].existing);
+    let network = |name: &str| format!("{GROUP}/providers/Microsoft.Network/virtualNetworks/{name}");
+    assert_eq!(outputs(&evaluated), serde_json::json!({"id": network("v1"), "info": network("there")}));
+}
+
+/// A template with one link, and the files that were asked for.
+fn linked(link: &str) -> (Result<Evaluated, Vec<Mistake>>, Vec<(String, String)>) {
+    let asked = std::cell::RefCell::new(Vec::new());
+    let files = |link: &str, from: &str| {
+        asked.borrow_mut().push((link.to_owned(), from.to_owned()));
+        match link {
+            "nested/net.json" => Ok((
+                "nested/net.json".into(),
+                r#"{"resources": [{"type": "Microsoft.Network/virtualNetworks", "name": "linked"}], "outputs": {"o": {"value": 5}}}"#.to_owned(),
+            )),
+            _ => Err("no such file".to_owned()),
+        }
+    };
+    let sections = format!(
+        r#""resources": [{{"type": "Microsoft.Resources/deployments", "name": "d", "properties": {{"templateLink": {{{link}}}}}}}],
+        "outputs": {{"o": {{"value": "[reference('d').outputs.o.value]"}}}}"#
+    );
+    let evaluated = template::evaluate(&json(&of(&sections)), &Context::new(&files));
+    (evaluated, asked.into_inner())
+}
+
+#[test]
+fn links_are_read_from_the_directory_alone() {
+    for link in [
+        r#""relativePath": "nested/net.json""#,
+        r#""uri": "[uri(deployment().properties.templateLink.uri, 'nested/net.json')]""#,
+        r#""uri": "https://raw.example/a/b/nested/net.json?token=1""#,
+    ] {
+        let (evaluated, _) = linked(link);
+        let evaluated = evaluated.unwrap_or_else(|mistakes| panic!("{link}: {}", mistakes[0]));
+        assert_eq!(names(&evaluated), ["linked"], "{link}");
+        assert_eq!(outputs(&evaluated)["o"], 5);
+    }
+    let (elsewhere, asked) = linked(r#""uri": "https://raw.example/a/other.json""#);
+    assert!(noted(&elsewhere.unwrap().notes, "Nothing is read from the network"));
+    assert!(asked.iter().all(|(link, _)| !link.contains("://") && !link.contains("..")));
+    for link in [
+        r#""relativePath": "../secret.json""#,
+        r#""relativePath": "nested/../../secret.json""#,
+        r#""relativePath": "..\\secret.json""#,
+        r#""relativePath": "/etc/passwd""#,
+        r#""uri": "file:///etc/passwd""#,
+        r#""uri": "https://raw.example/a/../../../secret.json""#,
+    ] {
+        let (evaluated, asked) = linked(link);
+        let mistake = evaluated.expect_err("a mistake").remove(0).to_string();
+        assert!(mistake.contains("leads out of the template's directory."), "{mistake}");
+        assert!(asked.is_empty(), "{link} asked for {asked:?}");
+    }
+    let (missing, _) = linked(r#""relativePath": "none.json""#);
+    assert!(
+        missing.expect_err("a mistake")[0]
+            .to_string()
+            .contains("The linked file `none.json` cannot be read: no such file.")
+    );
+}
+
+/// Within a second, and with one mistake that says why.
+fn refused(document: &str, words: &str) {
+    let start = Instant::now();
+    let outcome = parse_json(&"main.json".into(), document)
+        .map_err(|mistake| vec![mistake])
+        .and_then(|node| template::evaluate(&node, &Context::new(&no_file)));
+    let mistakes = outcome.map(|evaluated| evaluated.resources.len()).expect_err("a mistake");
+    let took = start.elapsed();
+    assert!(mistakes.iter().any(|mistake| mistake.message.contains(words)), "{words}: {}", mistakes[0]);
+    // Unoptimised, with other tests beside it.
+    assert!(took < Duration::from_secs(10), "{words} took {took:?}");
+}
+
+#[test]
+fn no_template_exhausts_time_or_memory() {
+    let resource = |extra: &str| of(&format!(r#""resources": [{{"type": "A.B/c", "name": "x", {extra}}}]"#));
+    refused(
+        &resource(r#""copy": {"name": "c", "count": 1000000000}"#),
+        "A `copy` makes 0 to 800 copies, and its count is 1000000000.",
+    );
+    refused(&"{\"a\":".repeat(1_000), "nested more than");
+    let function = |body: &str| {
+        of(&format!(
+            r#""functions": [{{"namespace": "f", "members": {{"g": {{"parameters": [], "output": {{"value": "{body}"}}}},
+            "h": {{"parameters": [], "output": {{"value": "[f.g()]"}}}}}}}}], "resources": [], "outputs": {{"o": {{"value": "[f.g()]"}}}}"#
+        ))
+    };
+    refused(&function("[f.g()]"), "The function `f.g` calls itself");
+    refused(&function("[f.h()]"), "calls itself");
+    // Each variable is twice the one before.
+    let mut doubling = String::new();
+    let mut lists = String::new();
+    for at in 1..64 {
+        let before = at - 1;
+        write!(doubling, r#""v{at}": "[concat(variables('v{before}'), variables('v{before}'))]","#).unwrap();
+        write!(lists, r#""v{at}": ["[variables('v{before}')]", "[variables('v{before}')]"],"#).unwrap();
+    }
+    let of_variables = |variables: &str| {
+        of(&format!(
+            r#""variables": {{{variables} "v0": "0123456789"}}, "resources": [], "outputs": {{"o": {{"value": "[variables('v63')]"}}}}"#
+        ))
+    };
+    refused(&of_variables(&doubling), "The text that it makes is longer than");
+    refused(&of_variables(&lists), "The template makes more than");
+    let inner = r#"{"copy": [{"name": "p", "count": 800, "input": {"copy": [{"name": "q", "count": 800, "input": {"copy": [{"name": "r", "count": 800, "input": "x"}]}}]}}]}"#;
+    refused(&resource(&format!(r#""properties": {inner}"#)), "The template makes more than");
+    // A long chain is deep, whichever end is asked for first.
+    let mut chain = String::new();
+    for at in 1..5_000 {
+        write!(chain, r#""v{at}": ["[variables('v{}')]"],"#, at - 1).unwrap();
+    }
+    let chain =
+        |outputs: &str| of(&format!(r#""variables": {{{chain} "v0": 1}}, "resources": [], "outputs": {{{outputs}}}"#));
+    refused(&chain(r#""o": {"value": "[variables('v4999')]"}"#), "Values use each other more than");
+    let upwards: Vec<_> = (0..200).map(|at| format!(r#""o{at}": {{"value": "[variables('v{at}')]"}}"#)).collect();
+    refused(&chain(&upwards.join(",")), "has more than 100 levels");
+    refused(
+        &of(&format!(r#""resources": [], "outputs": {{"o": {{"value": "[{}]"}}}}"#, "not(".repeat(5_000))),
+        "nested more than 48 deep",
+    );
+}
+
+#[test]
+fn a_template_of_five_megabytes_is_quick() {
+    let mut resources = String::new();
+    while resources.len() < 5_000_000 {
+        write!(
+            resources,
+            r#"{{"type": "A.B/c", "name": "[concat('x', '{}')]", "properties": {{"a": ["[parameters('p')]"]}}}},"#,
+            resources.len()
+        )
+        .unwrap();
+    }
+    let text =
+        of(&format!(r#""parameters": {{"p": {{"type": "int", "defaultValue": 1}}}}, "resources": [{resources}]"#));
+    assert!(text.len() > template::LARGEST, "callers refuse it");
+    let start = Instant::now();
+    let outcome = template::evaluate(&json(&text), &Context::new(&no_file));
+    assert!(start.elapsed() < Duration::from_secs(20), "took {:?}", start.elapsed());
+    assert!(outcome.is_ok() || outcome.is_err_and(|mistakes| mistakes.len() == 1));
+}
+
+/// A template that uses all there is, for damage.
+fn whole() -> String {
+    of(&format!(
+        r#""parameters": {{"a": {{"type": "string", "defaultValue": "x"}}, "n": {{"type": "int"}}}}, "variables": {{"v": "[parameters('a')]", "w": ["[variables('v')]"]}}, {}"#,
+        r#""resources": [{"type": "A.B/c", "name": "[concat('x', copyIndex())]", "copy": {"name": "c", "count": 2}, "properties": {"z": "[reference('y').z[0].w]",
+            "copy": [{"name": "p", "count": "[parameters('n')]", "input": "[if(equals(copyIndex('p'), 0), 'a', variables('w')[0])]"}]}},
+            {"type": "A.B/c", "name": "y", "condition": "[not(false())]", "resources": [{"type": "d", "name": "e"}]},
+            {"type": "Microsoft.Resources/deployments", "name": "d", "properties": {"template": {"resources": [], "outputs": {"o": {"value": "[format('{0:D2}', 5)]"}}}}}],
+        "outputs": {"o": {"value": "[map(range(0, 3), lambda('i', add(lambdaVariables('i'), 1)))]"}, "p": {"value": "[cidrSubnet('10.0.0.0/8', 16, 3)]"}}"#
+    ))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    /// Damaged templates end as resources or as mistakes that can be printed.
+    #[test]
+    fn damage_never_panics(edits in prop::collection::vec((any::<prop::sample::Index>(), 0..24_usize, prop::char::range(' ', '~')), 1..6)) {
+        let mut text: Vec<char> = whole().chars().collect();
+        for (at, cut, letter) in edits {
+            let at = at.index(text.len());
+            let end = (at + cut).min(text.len());
+            text.splice(at..end, [letter]);
+            if text.is_empty() { break; }
+        }
+        let text: String = text.into_iter().collect();
+        if let Ok(node) = parse_json(&"main.json".into(), &text)
+            && let Err(mistakes) = template::evaluate(&node, &Context::new(&no_file))
+        {
+            prop_assert!(!mistakes.is_empty());
+            prop_assert!(mistakes.iter().all(|mistake| mistake.to_string().starts_with("main.json:")));
+        }
+    }
+}
