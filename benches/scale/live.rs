@@ -103,6 +103,8 @@ fn change(socket: &Path, text: String, dry_run: bool) -> Changed {
         path: None,
         dry_run,
         sync: false,
+        no_run: false,
+        agreed: true,
         service_tags: None,
         nftables: std::collections::BTreeMap::new(),
     };

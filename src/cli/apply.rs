@@ -14,6 +14,7 @@ use crate::daemon::api::protocol::{self, Change, Changed, Request, Response};
 use crate::lab::{self, Base, Record};
 
 use super::ask::unexpected;
+use super::consent::{Consent, may_run};
 use super::context::Context;
 use super::failure::Failure;
 use super::finding::{Finding, findings};
@@ -42,6 +43,8 @@ pub(super) struct Apply {
     /// Bring all peerings up to date as well
     #[arg(long)]
     sync: bool,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 impl Apply {
@@ -51,9 +54,14 @@ impl Apply {
         let lab = the_lab(&text, &file, context)?;
         let before = topology::Applied::of(&lab);
         let path = topology::path(&self.file);
+        if !self.dry_run && self.consent.is_open() && may_run(&text) {
+            let network = topology::load_for(&lab, &text, &file, context)?.network;
+            let running = || Ok(topology::applied(&lab, context)?.1.network);
+            Consent::settle_change(&network, running, &text, &file, context)?;
+        }
         let (service_tags, nftables) = files_named(&text, &lab, &file, context)?;
-        let apply =
-            protocol::Apply { text, service_tags, nftables, file, path, dry_run: self.dry_run, sync: self.sync };
+        let (dry_run, sync, no_run) = (self.dry_run, self.sync, self.consent.leaves_out());
+        let apply = protocol::Apply { text, service_tags, nftables, file, path, dry_run, sync, no_run, agreed: true };
         let (text, file) = (apply.text.clone(), apply.file.clone());
         let load = || topology::load_for(&lab, &text, &file, context);
         let changed = match ask(context, Some(&lab.lab), Change::Apply(apply)) {

@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::lab::traffic::ping;
 use crate::lab::{self, Base, Node, Record};
-use crate::model::Network;
+use crate::model::{Network, RunPolicy};
 
 use super::context::Context;
 use super::exit::Exit;
@@ -45,8 +45,8 @@ impl Demo {
         if let Some(lab) = running {
             print(&format!("lab {} is up already\n", lab.lab))?;
         } else {
-            let started = Instant::now();
-            let lab = lab::start_daemon(Path::new(NAME), Some(TOPOLOGY), context.name()?, &context.messages.options())?;
+            let (started, options) = (Instant::now(), context.messages.options());
+            let lab = lab::start_daemon(Path::new(NAME), Some(TOPOLOGY), context.name()?, RunPolicy::Always, &options)?;
             up::announce(&lab, started.elapsed(), context)?;
             show(&lab, &network)?;
         }

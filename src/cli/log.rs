@@ -9,17 +9,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::context::Context;
 use crate::model::counted;
 use crate::sys::files;
 
 /// Lines that could not be written.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
-/// Has everything that happens in this process told on stderr.
-pub(super) fn start(context: &Context) {
+/// Has everything that happens in this process told on stderr, without colours: the log is a file in the end.
+pub(super) fn start() {
     let filter = EnvFilter::builder().with_env_var("VNET_LOG").with_default_directive(LevelFilter::INFO.into());
-    let log = tracing_subscriber::fmt().with_writer(|| Line).with_target(false).with_ansi(context.messages.colour);
+    let log = tracing_subscriber::fmt().with_writer(|| Line).with_target(false).with_ansi(false);
     log.log_internal_errors(false).with_env_filter(filter.from_env_lossy()).init();
 }
 

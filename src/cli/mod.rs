@@ -12,6 +12,7 @@ mod by_packets;
 mod call;
 mod circuit;
 mod completions;
+mod consent;
 mod context;
 mod counters;
 mod demo;
@@ -55,6 +56,7 @@ mod test;
 mod topology;
 mod trace;
 mod trial;
+mod trust;
 mod up;
 mod validate;
 mod verify;
@@ -97,6 +99,7 @@ enum Command {
     Bgp(bgp::Bgp),
     Validate(validate::Validate),
     Test(test::Test),
+    Trust(trust::Trust),
     Routes(routes::Routes),
     Rules(rules::Rules),
     NextHop(next_hop::NextHop),
@@ -136,8 +139,9 @@ Exit codes:
   `exec` and `shell` end with the exit code of the program they ran.
 
 Environment:
-  VNET_LAB  the lab to talk to where `-l` says nothing; programs in a lab have it
-  VNET_LOG  how much the daemon tells: error, warn, info or debug";
+  VNET_LAB        the lab to talk to where `-l` says nothing; programs in a lab have it
+  VNET_ALLOW_RUN  1 runs the code of files without a question, as `--allow-run` does
+  VNET_LOG        how much the daemon tells: error, warn, info or debug";
 
 /// The definition of the command line, for pages and scripts that are made from it.
 pub fn command() -> clap::Command {
@@ -182,6 +186,7 @@ impl Command {
             Self::Bgp(command) => command.run(context),
             Self::Validate(command) => command.run(context),
             Self::Test(command) => command.run(context),
+            Self::Trust(command) => command.run(context),
             Self::Routes(command) => command.run(context),
             Self::Rules(command) => command.run(context),
             Self::NextHop(command) => command.run(context),

@@ -10,9 +10,10 @@ use tracing::warn;
 
 use crate::config::Loaded;
 use crate::lab::lifecycle::daemon::{self, Stand, Topology};
-use crate::model::{Network, counted};
+use crate::model::{Network, RunPolicy, counted};
 use crate::sys::{caps, process};
 
+use super::consent::Consent;
 use super::context::{Context, Messages};
 use super::failure::Failure;
 use super::finding::{Finding, findings};
@@ -34,6 +35,8 @@ pub(super) struct Run {
     /// What to call a topology that comes from stdin
     #[arg(long = "as", value_name = "NAME", hide = true)]
     stdin_name: Option<String>,
+    #[command(flatten)]
+    consent: Consent,
     /// The caller has shown the file's warnings
     #[arg(long, hide = true)]
     doubts_shown: bool,
@@ -44,7 +47,7 @@ impl Run {
         if self.lab_daemon {
             process::close_inherited();
         }
-        log::start(context);
+        log::start();
         let topology = self.read(context)?;
         let stand = if self.lab_daemon { Stand::Background } else { Stand::Foreground };
         let interfaces = topology.network.attachments().len();
@@ -76,12 +79,14 @@ impl Run {
         if !self.doubts_shown {
             topology::show(&warnings, &text, &file, &context.messages);
         }
+        let policy = self.consent.settle(&network, &text, &file, context)?;
+        let network = if policy == RunPolicy::Never { network.without_code() } else { network };
         let renamed = context.given.is_some();
         let network = match context.name()? {
             Some(name) => Network { name: name.to_owned(), ..network },
             None => network,
         };
-        Ok(Topology { network, memory, text, file, path: topology::path(&self.file), renamed })
+        Ok(Topology { network, memory, text, file, path: topology::path(&self.file), renamed, policy })
     }
 }
 

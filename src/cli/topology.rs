@@ -9,7 +9,7 @@ use crate::bgp::topology::converge;
 use crate::compile::{Compiled, compile};
 use crate::config::{self, Diagnostic, Errors, Loaded, Named, Severity};
 use crate::lab::{self, Record};
-use crate::model::{Existing, Learned, Network};
+use crate::model::{Existing, Learned, Network, RunPolicy};
 use crate::sys::files;
 
 use super::context::{Context, Messages};
@@ -128,7 +128,10 @@ pub(super) fn new_doubts(before: &Applied, loaded: &Loaded) -> (Vec<Diagnostic>,
 pub(super) fn applied(lab: &Record, context: &Context) -> Result<(String, Loaded), Failure> {
     let text = lab.topology().map_err(|error| Failure::new(Exit::NoDaemon, error))?;
     let loaded = config::load_with(&text, &format!("{}.yaml", lab.lab), &lab.existing(), &lab.files());
-    let loaded = loaded.map_err(|errors| failure(&errors, &text, &lab.file, context))?;
+    let mut loaded = loaded.map_err(|errors| failure(&errors, &text, &lab.file, context))?;
+    if lab.policy == RunPolicy::Never {
+        loaded.network = loaded.network.without_code();
+    }
     Ok((text, loaded))
 }
 

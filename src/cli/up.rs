@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Serialize;
 
+use super::consent::Consent;
 use super::context::Context;
 use super::ended::{self, EndedProgram};
 use super::failure::Failure;
@@ -26,6 +27,9 @@ const NAMED_MAX: usize = 20;
 /// `*.vnet.yaml` in this directory.
 /// `-l NAME` gives the lab another name than the file's. If a program of the file ends at once with an error, its last
 /// lines are printed: exit code 3.
+///
+/// A file with programs or firewall rules of guests needs your consent. At a terminal `up` shows what would run and asks.
+/// It remembers a yes, as `vnet trust` does.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Examples:\n  vnet up config/hub-spoke.yaml\n  vnet up && vnet status\n  vnet up -l second lab.vnet.yaml"
@@ -33,13 +37,16 @@ const NAMED_MAX: usize = 20;
 pub(super) struct Up {
     /// The topology file
     file: Option<PathBuf>,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 impl Up {
     pub(super) fn run(self, context: &Context) -> Outcome {
         let file = self.file.map_or_else(the_one_here, Ok)?;
+        let policy = self.consent.settle_file(&file, context)?;
         let started = Instant::now();
-        let lab = lab::start_daemon(&file, None, context.name()?, &context.messages.options())?;
+        let lab = lab::start_daemon(&file, None, context.name()?, policy, &context.messages.options())?;
         let took = started.elapsed();
         let ready = Instant::now();
         if !context.output.is_data() {

@@ -4,6 +4,7 @@
 //! that ends the lab (the daemon, or `down` after a crash) undoes exactly that. Labs of root and of other users differ
 //! only in where things are kept ([`Base`]). This module moves no packet and prints nothing.
 
+pub mod consent;
 mod error;
 mod journal;
 pub mod lifecycle;

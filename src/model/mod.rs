@@ -24,6 +24,7 @@ mod peering;
 mod platform;
 mod private_access;
 mod private_cloud;
+mod programs;
 mod public_address;
 mod route_server;
 mod routing;
@@ -69,6 +70,7 @@ pub use peering::{LinkIx, Links, PeeringError, SubnetNames, SyncLevel};
 pub use platform::{PLATFORM_NODE, PlatformService};
 pub use private_access::{PrivateEndpoint, PrivateEndpointNetworkPolicies, ServiceEndpoint};
 pub use private_cloud::{CLOUD_ASN, CloudIx, PrivateCloud, Segment};
+pub use programs::RunPolicy;
 pub use public_address::{
     DEFAULT_OUTBOUND, InstanceAddress, Internet, NatGateway, NatGatewayIx, PublicIpAddress, PublicIpIx, PublicIpPrefix,
     PublicIpSku, PublicPrefixIx, is_routable, unroutable,

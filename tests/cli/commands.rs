@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 /// Every subcommand; `the_list_of_subcommands_is_complete` compares it with the help.
-const SUBCOMMANDS: [&str; 33] = [
+const SUBCOMMANDS: [&str; 34] = [
     "demo",
     "up",
     "down",
@@ -38,6 +38,7 @@ const SUBCOMMANDS: [&str; 33] = [
     "events",
     "flows",
     "trace",
+    "trust",
     "bench",
     "rule",
     "completions",

@@ -163,6 +163,8 @@ impl Changes<'_> {
             path: None,
             dry_run: false,
             sync,
+            no_run: false,
+            agreed: true,
         };
         self.make(Change::Apply(apply));
     }

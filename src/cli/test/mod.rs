@@ -16,6 +16,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::model::Network;
 
+use super::consent::Consent;
 use super::context::Context;
 use super::failure::Failure;
 use super::{Exit, Outcome, labs, topology};
@@ -51,6 +52,8 @@ pub(super) struct Test {
     /// Write the results as JUnit XML, too
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 /// What a run is about.
@@ -87,6 +90,7 @@ impl Test {
         };
         let (text, file) = topology::read(file)?;
         let network = topology::parse(&text, &file, context)?;
+        let network = if self.consent.leaves_out() { network.without_code() } else { network };
         Ok(Subject { text, file, network })
     }
 
@@ -102,7 +106,7 @@ impl Test {
             registered.map_err(|error| Failure::new(Exit::Unavailable, error))?;
         }
         let stage = if self.file.is_some() {
-            Stage::of_file(&subject.text, &subject.file, network, context)?
+            Stage::of_file((&subject.text, &subject.file), network, &self.consent, context)?
         } else {
             Stage::running(labs::running(context)?)
         };

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::analysis::{self, Explanation, Forecast, Observed, Problem, ProblemKind, Query};
 use crate::bgp::topology::{PeerRow, PeerState};
 use crate::cli::ask::unexpected;
+use crate::cli::consent::Consent;
 use crate::cli::context::{Context, Messages};
 use crate::cli::ended::{self, EndedProgram};
 use crate::cli::exit::Exit;
@@ -51,7 +52,12 @@ impl Stage {
     }
 
     /// The file's lab, if it runs and is what the file says, or a private copy.
-    pub(super) fn of_file(text: &str, file: &str, network: &Network, context: &Context) -> Result<Self, Failure> {
+    pub(super) fn of_file(
+        (text, file): (&str, &str),
+        network: &Network,
+        consent: &Consent,
+        context: &Context,
+    ) -> Result<Self, Failure> {
         let base = Base::detect();
         let running = lab::labs(&base).into_iter().find(|lab| lab.lab == network.name && lab.is_running());
         if let Some(lab) = running {
@@ -62,7 +68,8 @@ impl Stage {
             context.messages.note(&message);
         }
         let name = private_name(&network.name);
-        let started = lab::start_copy(Path::new(file), text, &name, &context.messages.options());
+        let policy = consent.settle(network, text, file, context)?;
+        let started = lab::start_copy(Path::new(file), text, &name, policy, &context.messages.options());
         Ok(Self { lab: started?, private: Some(base) })
     }
 

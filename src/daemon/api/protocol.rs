@@ -182,6 +182,12 @@ pub struct Apply {
     pub dry_run: bool,
     /// Bring all peerings up to date as well.
     pub sync: bool,
+    /// Leave out the programs and packet filter rules of the text.
+    #[serde(default)]
+    pub no_run: bool,
+    /// The user has agreed to them.
+    #[serde(default)]
+    pub agreed: bool,
 }
 
 /// An answer: one line from the server.

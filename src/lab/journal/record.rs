@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Named;
 use crate::daemon::events::first_line;
 use crate::lab::namespaces::{Guests, attach, gateway, guest};
-use crate::model::{Existing, Internet, Leases, Network, PowerState, VirtualMachine};
+use crate::model::{Existing, Internet, Leases, Network, PowerState, RunPolicy, VirtualMachine};
 use crate::sys::netns;
 use crate::sys::process::ProcessId;
 
@@ -41,6 +41,12 @@ pub struct Record {
     pub addresses: Leases,
     /// Started with the lab's privileges.
     pub programs: Vec<RecordedProgram>,
+    /// The topology's directory: programs start there.
+    #[serde(default)]
+    pub directory: PathBuf,
+    /// Whether they may run.
+    #[serde(default)]
+    pub policy: RunPolicy,
 }
 
 /// A program of the file, and where its output goes.
@@ -129,7 +135,6 @@ impl Record {
         let (machines, stopped): (Vec<_>, Vec<_>) =
             network.virtual_machines.iter().partition(|vm| vm.power_state == PowerState::Running);
         self.stopped = stopped.into_iter().map(|vm| vm.name.clone()).collect();
-        let machines = machines.into_iter();
         let internet = network.internet.as_ref().map(|_| RecordedNode {
             name: Internet::NAME.to_owned(),
             machine: false,
@@ -144,15 +149,11 @@ impl Record {
             resolver: None,
             devices: guests.devices(name),
         });
-        self.nodes = machines.clone().map(node).chain(internet).chain(far).collect();
+        self.nodes = machines.into_iter().map(node).chain(internet).chain(far).collect();
         self.addresses = Leases::of(network);
-        let run = machines.map(|vm| (vm.name.as_str(), &vm.run));
-        let run = run.chain(network.internet.as_ref().map(|internet| (Internet::NAME, &internet.run)));
-        let run = run.chain(network.sites.iter().map(|site| (site.name.as_str(), &site.run)));
-        let run = run.chain(network.private_clouds.iter().map(|cloud| (cloud.name.as_str(), &cloud.run)));
-        let programs = run.filter(|(_, command)| !command.is_empty()).map(|(node, command)| RecordedProgram {
+        let programs = network.programs().map(|(node, command)| RecordedProgram {
             node: node.to_owned(),
-            command: command.clone(),
+            command: command.to_vec(),
             log: dir.program_log(node),
         });
         self.programs = programs.collect();

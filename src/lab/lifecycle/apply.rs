@@ -21,6 +21,7 @@ use crate::daemon::engine::{Engine, Next, Published};
 use crate::daemon::events::{self, EventLog, Happening};
 use crate::daemon::flow_log::FlowLogger;
 use crate::daemon::routers::{NodeNamespace, Routers};
+use crate::lab::consent::{Code, directory_of};
 use crate::lab::error::{During, Error, Result};
 use crate::lab::journal::record::Record;
 use crate::lab::namespaces::filters::Filters;
@@ -28,7 +29,7 @@ use crate::lab::namespaces::reconfigure::rearrange;
 use crate::lab::namespaces::{Guests, Site};
 use crate::lab::programs::{self, Program};
 use crate::lab::relative_files::{LARGEST_TOPOLOGY, beside};
-use crate::model::{Existing, Network, counted};
+use crate::model::{Existing, Network, RunPolicy, counted};
 use crate::sys::files;
 use crate::sys::netns::{self, Netns};
 
@@ -104,6 +105,8 @@ impl Lab<'_> {
             path: Some(path),
             dry_run: false,
             sync: false,
+            no_run: self.record.policy == RunPolicy::Never,
+            agreed: self.record.policy == RunPolicy::Always,
         };
         match self.change(Change::Apply(apply)) {
             Response::Changed(changed) => {
@@ -200,6 +203,9 @@ impl Lab<'_> {
             let storage =
                 flow_logs::storage(&next.network, topology, &self.site.claim.dir).map_err(Unchanged::Failed)?;
             let guests = self.make(&published, next).map_err(Unchanged::Failed)?;
+            if let Some(topology) = source.as_ref().and_then(|apply| apply.path.as_deref()) {
+                self.record.directory = directory_of(topology);
+            }
             self.logger.apply(storage);
             warnings.extend(self.finish(guests));
             self.engine.published().plan_since(&published)
@@ -233,7 +239,8 @@ impl Lab<'_> {
     /// The same where nothing but routes differs from the file that the running network follows from.
     fn rerouted(&self, apply: &Apply, running: &Arc<Network>) -> Option<(Network, config::Memory)> {
         let Read { memory, network } = &self.read;
-        if apply.sync || apply.service_tags.is_some() || !Arc::ptr_eq(network, running) {
+        let turns = apply.no_run != (self.record.policy == RunPolicy::Never);
+        if apply.sync || turns || apply.service_tags.is_some() || !Arc::ptr_eq(network, running) {
             return None;
         }
         config::reroute(&apply.text, running, memory)
@@ -269,7 +276,23 @@ impl Lab<'_> {
             return Err(Refusal { message: format!("{file} describes lab {other}, this is lab {lab}"), help });
         }
         loaded.check_update(running).map_err(drawn)?;
+        if apply.no_run {
+            return Ok((loaded.network.without_code(), loaded.memory));
+        }
+        self.check_consent(apply, &loaded.network, running)?;
         Ok((loaded.network, loaded.memory))
+    }
+
+    /// A client asks its user. Here the file alone is known, and what was agreed to before.
+    fn check_consent(&self, apply: &Apply, network: &Network, running: &Network) -> std::result::Result<(), Refusal> {
+        let directory = apply.path.as_deref().map_or_else(|| self.record.directory.clone(), directory_of);
+        let code = Code::of(network, &apply.text, &directory);
+        if apply.agreed || code.is_none_or(|code| code.runs_in(running) || code.is_agreed()) {
+            return Ok(());
+        }
+        let file = &apply.file;
+        let help = Some(format!("look at it with `vnet trust {file}`, then send SIGHUP again"));
+        Err(Refusal { message: format!("{file} runs code that its user has not agreed to"), help })
     }
 
     /// Everything up to the new tables; what was made is removed again if that does not work out.
@@ -334,6 +357,11 @@ impl Lab<'_> {
 
     fn note_source(&mut self, apply: Apply) -> Vec<String> {
         self.path = apply.path;
+        self.record.policy = match (apply.no_run, self.record.policy) {
+            (true, _) => RunPolicy::Never,
+            (false, RunPolicy::Never) => RunPolicy::Agreed,
+            (false, policy) => policy,
+        };
         self.record.file.clone_from(&apply.file);
         self.update_facts(|facts| LabFacts { file: apply.file, ..facts });
         self.write_topology(apply.text)

@@ -28,6 +28,7 @@ use crate::daemon::events::{EventLog, Happening};
 use crate::daemon::flow_log::FlowLogger;
 use crate::daemon::lookout::Lookout;
 use crate::daemon::routers::Routers;
+use crate::lab::consent::directory_of;
 use crate::lab::error::{During, Error, Result};
 use crate::lab::journal::record::Record;
 use crate::lab::journal::state::{Base, Claim};
@@ -36,7 +37,7 @@ use crate::lab::namespaces::filters::Filters;
 use crate::lab::namespaces::platform::Platform;
 use crate::lab::namespaces::{Guests, Site, guest};
 use crate::lab::programs;
-use crate::model::{Attachment, ConnectionIx, Emulation, Internet, Leases, Links, Network, PLATFORM_NODE};
+use crate::model::{Attachment, ConnectionIx, Emulation, Internet, Leases, Links, Network, PLATFORM_NODE, RunPolicy};
 use crate::sys::caps::{self, CapabilitySet};
 use crate::sys::process::{self, ProcessId};
 use crate::sys::tun::{OffloadSupport, Tun};
@@ -66,6 +67,8 @@ pub struct Topology {
     pub path: Option<PathBuf>,
     /// Whether the network has another name than the file's.
     pub renamed: bool,
+    /// Whether code of a later version of the file runs.
+    pub policy: RunPolicy,
 }
 
 /// Where the daemon stands.
@@ -105,12 +108,14 @@ fn serve(
     stand: Stand,
     ready: impl FnOnce(&Record) -> io::Result<()>,
 ) -> Result<()> {
-    let Topology { network, memory, text, file, path, renamed } = topology;
+    let Topology { network, memory, text, file, path, renamed, policy } = topology;
     let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCHLD]).during(|| "cannot watch signals".into())?;
 
     let dir = claim.dir.clone();
     let mut record = record(claim, &base, &network, file).during(|| "cannot describe the lab".into())?;
     record.renamed = renamed;
+    record.policy = policy;
+    record.directory = directory_of(path.as_deref().unwrap_or(Path::new(&record.file)));
     dir.write_record(&record)?;
     dir.write_applied(&text, &network)?;
     dir.write_links(&Links::of(&network))?;
@@ -351,6 +356,8 @@ fn record(claim: &Claim, base: &Base, network: &Network, file: String) -> io::Re
         stopped: Vec::new(),
         addresses: Leases::of(network),
         programs: Vec::new(),
+        directory: PathBuf::new(),
+        policy: RunPolicy::default(),
     })
 }
 

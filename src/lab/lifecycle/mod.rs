@@ -16,6 +16,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::model::RunPolicy;
 use crate::sys::netns::{self, Netns};
 use crate::sys::process::{ProcessId, Signal};
 
@@ -56,13 +57,27 @@ pub struct Found {
 
 /// Starts a daemon in the background and returns when packets flow. The topology is `file`, or `text` if given; the
 /// daemon prints errors in it on our standard error.
-pub fn start_daemon(file: &Path, text: Option<&str>, name: Option<&str>, options: &[&str]) -> Result<Record> {
-    spawn_daemon(file, text, name, options, &[])
+pub fn start_daemon(
+    file: &Path,
+    text: Option<&str>,
+    name: Option<&str>,
+    policy: RunPolicy,
+    options: &[&str],
+) -> Result<Record> {
+    spawn_daemon(file, text, name, options, &consent(policy))
 }
 
 /// The same for a copy that runs beside the file's own lab: its caller has shown the file's warnings.
-pub fn start_copy(file: &Path, text: &str, name: &str, options: &[&str]) -> Result<Record> {
-    spawn_daemon(file, Some(text), Some(name), options, &["--doubts-shown"])
+pub fn start_copy(file: &Path, text: &str, name: &str, policy: RunPolicy, options: &[&str]) -> Result<Record> {
+    spawn_daemon(file, Some(text), Some(name), options, &[&consent(policy)[..], &["--doubts-shown"]].concat())
+}
+
+fn consent(policy: RunPolicy) -> Vec<&'static str> {
+    match policy {
+        RunPolicy::Always => vec!["--allow-run"],
+        RunPolicy::Agreed => Vec::new(),
+        RunPolicy::Never => vec!["--no-run"],
+    }
 }
 
 fn spawn_daemon(

@@ -69,6 +69,7 @@ fn spawn(node: Node<'_>, command: &[String], dir: &LabDir) -> Result<Child> {
         Ok(files::create(&dir.program_log(&node.node.name), files::OWN).and_then(|log| {
             Command::new(program)
                 .args(arguments)
+                .current_dir(&node.lab.directory)
                 .envs(environment(node))
                 .stdin(Stdio::null())
                 .stdout(log.try_clone()?)

@@ -1,0 +1,188 @@
+//! What code a topology file brings, and whether its user has agreed to it.
+//!
+//! One idea: consent is about contents. It is a file of the user's, named by the SHA-256 of the topology's text and of the
+//! files beside it that it names. A change of any of them is another name, so it needs another consent; a copy of all
+//! in another directory does not.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::{env, fmt};
+
+use ring::digest::{Context, SHA256};
+
+use crate::model::Network;
+use crate::sys::files;
+
+/// Of a file that a program is started with, this much is looked at.
+const LARGEST: u64 = 64 << 20;
+/// The longest note of a consent.
+const LARGEST_NOTE: u64 = 64 << 20;
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+/// Characters that end a word of a shell's script.
+const BOUNDS: &[char] = &[' ', '\t', '\n', '\'', '"', '`', ';', '&', '|', '<', '>', '(', ')', '=', '$', '{', '}'];
+
+/// The code of a topology.
+#[derive(Debug)]
+pub struct Code {
+    pub parts: Vec<Part>,
+    digest: String,
+}
+
+/// What runs in one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    pub node: String,
+    pub what: What,
+}
+
+/// A program with its arguments, or rules that `nft` loads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    Program(Vec<String>),
+    Rules { name: String, text: String },
+}
+
+impl Code {
+    /// None where nothing runs. `directory` is the topology's.
+    pub fn of(network: &Network, text: &str, directory: &Path) -> Option<Self> {
+        let parts = parts(network);
+        if parts.is_empty() {
+            return None;
+        }
+        let digest = digest(network, &parts, text, directory);
+        Some(Self { parts, digest })
+    }
+
+    /// Whether the user has agreed to this topology as it is.
+    pub fn is_agreed(&self) -> bool {
+        directory().is_some_and(|dir| files::read_own(&dir.join(&self.digest), LARGEST_NOTE).is_ok())
+    }
+
+    /// Whether a network that runs has all of it.
+    pub fn runs_in(&self, network: &Network) -> bool {
+        let running = parts(network);
+        self.parts.iter().all(|part| running.contains(part))
+    }
+
+    /// Remembers that the user agrees, with a note for people. Returns the place.
+    pub fn agree(&self, note: &str) -> io::Result<PathBuf> {
+        let no_home = || io::Error::new(io::ErrorKind::NotFound, "neither HOME nor XDG_STATE_HOME is an absolute path");
+        let directory = directory().ok_or_else(no_home)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
+        let path = directory.join(&self.digest);
+        // Complete before it has its name.
+        let draft = directory.join(format!(".{}-{}", self.digest, std::process::id()));
+        files::create(&draft, files::OWN)?.write_all(note.as_bytes())?;
+        fs::rename(&draft, &path)?;
+        Ok(path)
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Program(command) => f.write_str(&command.join(" ")),
+            Self::Rules { name, text } => write!(f, "nft -f {name}\n{text}"),
+        }
+    }
+}
+
+/// The directory of a topology, which may be called by a relative path.
+pub fn directory_of(topology: &Path) -> PathBuf {
+    let absolute = std::path::absolute(topology).unwrap_or_default();
+    absolute.parent().map(Path::to_owned).unwrap_or_default()
+}
+
+fn parts(network: &Network) -> Vec<Part> {
+    let program =
+        |(node, command): (&str, &[String])| Part { node: node.to_owned(), what: What::Program(command.to_vec()) };
+    let rules = network.virtual_machines.iter().filter_map(|vm| {
+        let filter = vm.guest_filter.as_ref()?;
+        let what = What::Rules { name: filter.name().to_owned(), text: filter.text.clone() };
+        Some(Part { node: vm.name.clone(), what })
+    });
+    network.programs().map(program).chain(rules).collect()
+}
+
+/// Where consents are kept.
+fn directory() -> Option<PathBuf> {
+    let absolute = |variable| env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
+    Some(state.join("vnet/trusted"))
+}
+
+fn digest(network: &Network, parts: &[Part], text: &str, directory: &Path) -> String {
+    let mut context = Context::new(&SHA256);
+    let mut add = |bytes: &[u8]| {
+        context.update(&(bytes.len() as u64).to_le_bytes());
+        context.update(bytes);
+    };
+    add(b"vnet: code of a topology, 1");
+    add(text.as_bytes());
+    for (name, rules) in network.nftables_files() {
+        add(name.as_bytes());
+        add(rules.as_bytes());
+    }
+    for (name, content) in named_files(parts, directory) {
+        add(name.as_bytes());
+        add(&content);
+    }
+    let digits = context.finish();
+    digits
+        .as_ref()
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|digit| char::from(DIGITS[usize::from(digit)]))
+        .collect()
+}
+
+/// The files in the topology's directory that words of a command name, with their contents: `server.py`, `./start.sh`.
+fn named_files(parts: &[Part], directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let Ok(directory) = directory.canonicalize() else { return BTreeMap::new() };
+    let commands = parts.iter().filter_map(|part| match &part.what {
+        What::Program(command) => Some(command),
+        What::Rules { .. } => None,
+    });
+    let words = commands.flatten().flat_map(|argument| argument.split(BOUNDS).chain([argument.as_str()]));
+    let file = |word: &str| {
+        let path = directory.join(word).canonicalize().ok()?;
+        let inside = path.strip_prefix(&directory).ok()?;
+        let mut content = Vec::new();
+        // A pipe would keep a reader waiting.
+        let file = path.is_file().then(|| File::open(&path).ok())??;
+        file.take(LARGEST).read_to_end(&mut content).ok()?;
+        Some((inside.display().to_string(), content))
+    };
+    words.filter(|word| !word.is_empty()).filter_map(file).collect()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn program(command: &[&str]) -> Vec<Part> {
+        let command = command.iter().map(|&word| word.to_owned()).collect();
+        vec![Part { node: "web".to_owned(), what: What::Program(command) }]
+    }
+
+    #[test]
+    fn files_beside_the_topology_are_found_in_arguments_and_scripts() {
+        let dir = tempfile::tempdir().unwrap();
+        let inside = dir.path().join("lab");
+        fs::create_dir(&inside).unwrap();
+        for (name, text) in [("lab/server.py", "a"), ("lab/start.sh", "b"), ("secret", "c")] {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        std::os::unix::fs::symlink("../secret", inside.join("link")).unwrap();
+        let found = |command: &[&str]| named_files(&program(command), &inside).into_keys().collect::<Vec<_>>();
+        assert_eq!(found(&["python3", "server.py"]), ["server.py"]);
+        assert_eq!(found(&["sh", "-ec", "sleep 1; ./start.sh>/dev/null &"]), ["start.sh"]);
+        assert_eq!(found(&["cat", &inside.join("start.sh").display().to_string()]), ["start.sh"]);
+        // Those outside are not the topology's.
+        assert_eq!(found(&["cat", "../secret", "link", "/etc/passwd"]), [""; 0]);
+    }
+}
