@@ -7,6 +7,7 @@
 mod change;
 mod explain;
 mod flow_filter;
+pub mod graph;
 mod lint;
 mod plan;
 mod prediction;

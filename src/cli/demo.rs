@@ -15,14 +15,15 @@ use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::print;
-use super::{Outcome, call, topology, up};
+use super::{Outcome, call, graph, topology, up};
 
 const NAME: &str = "config/hub-spoke.yaml";
 const TOPOLOGY: &str = include_str!("../../config/hub-spoke.yaml");
 
-const TRY_NEXT: [(&str, &str); 6] = [
+const TRY_NEXT: [(&str, &str); 7] = [
     ("exec web -- ping -c3 db", "any program, in any machine"),
     ("explain web db", "each hop both ways, and what decides"),
+    ("graph --path web db", "the same as a picture; -o svg for one of pixels"),
     ("routes web", "effective routes, as Azure lists them"),
     ("drops", "what was dropped, where and why"),
     ("shell web", "look around: ip route, ping nva"),
@@ -31,8 +32,8 @@ const TRY_NEXT: [(&str, &str); 6] = [
 
 /// Start a ready-made lab and show packets going through it
 ///
-/// A hub, two spokes and a network virtual appliance; as root or not. It stays up: the last lines say what to try next,
-/// and `vnet down` ends it. `-l NAME` names the lab.
+/// A hub, two spokes and a network virtual appliance, drawn first; as root or not. It stays up: the last lines say what
+/// to try next, and `vnet down` ends it. `-l NAME` names the lab.
 #[derive(Debug, Args)]
 pub(super) struct Demo {}
 
@@ -40,6 +41,7 @@ impl Demo {
     #[expect(clippy::unused_self, reason = "every subcommand is called alike")]
     pub(super) fn run(self, context: &Context) -> Outcome {
         let network = topology::parse(TOPOLOGY, NAME, context)?;
+        print(&format!("{}\n", graph::in_characters(&network)))?;
         let name = context.name()?.unwrap_or(&network.name);
         let running = lab::labs(&Base::detect()).into_iter().find(|lab| lab.lab == name && lab.is_running());
         if let Some(lab) = running {

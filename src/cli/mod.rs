@@ -29,6 +29,7 @@ mod flow_verify;
 mod flows;
 mod following;
 mod gateway;
+mod graph;
 mod hops;
 mod labs;
 mod lb;
@@ -106,6 +107,7 @@ enum Command {
     FlowVerify(flow_verify::FlowVerify),
     Explain(explain::Explain),
     Reach(reach::Reach),
+    Graph(graph::Graph),
     Lb(lb::Lb),
     Snat(snat::Snat),
     PublicIps(public_ips::PublicIps),
@@ -159,6 +161,12 @@ pub fn main() -> ExitCode {
         }
     };
     let context = Context::new(cli.global);
+    if context.output.format().is_picture() && !matches!(cli.command, Command::Graph(_)) {
+        let failure = Failure::usage("only `vnet graph` prints svg, html, dot, mermaid and text")
+            .help("`-o` of other commands takes table, json, yaml or tsv");
+        context.messages.failure(&failure);
+        return failure.exit.into();
+    }
     match cli.command.run(&context) {
         Ok(exit) => exit.into(),
         Err(failure) => {
@@ -193,6 +201,7 @@ impl Command {
             Self::FlowVerify(command) => command.run(context),
             Self::Explain(command) => command.run(context),
             Self::Reach(command) => command.run(context),
+            Self::Graph(command) => command.run(context),
             Self::Lb(command) => command.run(context),
             Self::Snat(command) => command.run(context),
             Self::PublicIps(command) => command.run(context),

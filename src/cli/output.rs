@@ -23,6 +23,27 @@ pub(crate) enum Format {
     Yaml,
     /// Tab-separated rows without a heading
     Tsv,
+    /// For people, as `table`
+    #[value(hide = true)]
+    Text,
+    #[value(hide = true)]
+    Svg,
+    #[value(hide = true)]
+    Html,
+    #[value(hide = true)]
+    Dot,
+    #[value(hide = true)]
+    Mermaid,
+}
+
+impl Format {
+    /// What only `graph` prints.
+    pub(super) fn is_picture(self) -> bool {
+        match self {
+            Self::Text | Self::Svg | Self::Html | Self::Dot | Self::Mermaid => true,
+            Self::Table | Self::Json | Self::Yaml | Self::Tsv => false,
+        }
+    }
 }
 
 /// Where data goes.
@@ -45,7 +66,7 @@ impl Output {
     /// Prints an answer that people read as prose; `table` is what is left of it in tsv.
     pub(crate) fn story<T: Serialize>(&self, value: &T, table: &Table, text: impl FnOnce() -> String) -> Outcome {
         let text = match self.format {
-            Format::Table => text(),
+            Format::Table | Format::Text | Format::Svg | Format::Html | Format::Dot | Format::Mermaid => text(),
             Format::Json => serde_json::to_string_pretty(value).map_err(unserialisable)? + "\n",
             Format::Yaml => serde_saphyr::to_string(value).map_err(unserialisable)?,
             Format::Tsv => table.tab_separated(),
@@ -72,7 +93,7 @@ impl Output {
         text: impl FnOnce() -> String,
     ) -> Result<bool, Failure> {
         let text = match self.format {
-            Format::Table => text(),
+            Format::Table | Format::Text | Format::Svg | Format::Html | Format::Dot | Format::Mermaid => text(),
             Format::Json => rows
                 .iter()
                 .map(|row| serde_json::to_string(row).map(|line| line + "\n"))
@@ -88,8 +109,15 @@ impl Output {
     pub(crate) fn is_data(&self) -> bool {
         match self.format {
             Format::Json | Format::Yaml => true,
-            Format::Table | Format::Tsv => false,
+            Format::Table | Format::Tsv | Format::Text | Format::Svg | Format::Html | Format::Dot | Format::Mermaid => {
+                false
+            }
         }
+    }
+
+    /// The format that was asked for.
+    pub(crate) fn format(&self) -> Format {
+        self.format
     }
 
     /// A colour for a word of prose, or none.

@@ -1,4 +1,4 @@
-//! Answers about a network, as data: `explain`, `reach`, `flow-verify`, lints, plans, peering links and flow logs.
+//! Answers about a network, as data: `explain`, `reach`, `flow-verify`, pictures, lints, plans, peering links and flow logs.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod branches;
@@ -6,9 +6,13 @@ mod explain;
 mod filter;
 mod flow_log;
 mod flow_verify;
+mod graph;
 mod lint;
 mod peering;
 mod plan;
 mod reach;
 #[path = "../support/schema.rs"]
 mod schema;
+#[allow(dead_code, reason = "packets are for others")]
+#[path = "../dataplane/reference/topology.rs"]
+mod topology;

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 /// Every subcommand; `the_list_of_subcommands_is_complete` compares it with the help.
-const SUBCOMMANDS: [&str; 34] = [
+const SUBCOMMANDS: [&str; 35] = [
     "demo",
     "up",
     "down",
@@ -30,6 +30,7 @@ const SUBCOMMANDS: [&str; 34] = [
     "flow-verify",
     "explain",
     "reach",
+    "graph",
     "lb",
     "snat",
     "public-ips",
@@ -89,6 +90,27 @@ fn about(text: &str, line: &str) -> Answer {
     let file = directory.path().join("lab.yaml");
     fs::write(&file, text).unwrap();
     run(&line.replace("FILE", file.to_str().unwrap()))
+}
+
+#[test]
+fn only_graph_prints_pictures_and_it_says_which_node_it_does_not_know() {
+    let refused = run("routes web -t config/hub-spoke.yaml -o svg");
+    assert_eq!((refused.code, refused.stdout.as_str()), (2, ""));
+    assert!(refused.stderr.contains("only `vnet graph` prints svg"), "{}", refused.stderr);
+    let kinds =
+        [("svg", "<svg "), ("html", "<!DOCTYPE html>"), ("dot", "graph \"hub-spoke\""), ("mermaid", "flowchart")];
+    for (kind, beginning) in kinds {
+        let answer = run(&format!("graph -t config/hub-spoke.yaml -o {kind}"));
+        assert_eq!((answer.code, answer.stderr.as_str()), (0, ""));
+        assert!(answer.stdout.starts_with(beginning), "{}", answer.stdout);
+    }
+    let drawn = json("graph -t config/hub-spoke.yaml --path web db");
+    assert_eq!(drawn["ways"][0]["stops"].as_array().unwrap().len(), 3);
+    let unknown = run("graph -t config/hub-spoke.yaml --reach nothing");
+    assert_eq!(unknown.code, 2);
+    assert!(unknown.stderr.contains("unknown node `nothing`: expected one of web, db, nva"), "{}", unknown.stderr);
+    let text = run("graph -t config/hub-spoke.yaml").stdout;
+    assert!(text.is_ascii() && text.lines().all(|line| line.len() <= 80), "{text}");
 }
 
 const MISSPELT: &str = "\

@@ -13,5 +13,6 @@ mod keys;
 mod links;
 mod live;
 mod page;
+mod pictures;
 mod prose;
 mod reference;

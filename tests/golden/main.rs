@@ -9,6 +9,7 @@ mod compile;
 mod config;
 #[path = "../support/golden.rs"]
 mod golden;
+mod graph;
 mod lint;
 mod speakers;
 mod update;
@@ -23,10 +24,11 @@ use libtest_mimic::{Arguments, Trial};
 type Check = fn(&Path);
 
 /// The name of each kind of test, the folder with its files, and what checks one of them.
-const KINDS: [(&str, &str, Check); 6] = [
+const KINDS: [(&str, &str, Check); 7] = [
     ("compile", "tests/golden/compile", compile::check),
     ("compile", "config", compile::check),
     ("config", "tests/golden/config", config::check),
+    ("graph", "config", graph::check),
     ("lint", "tests/golden/lint", lint::check),
     ("speakers", "tests/golden/speakers", speakers::check),
     ("update", "tests/golden/update", update::check),
