@@ -7,6 +7,7 @@ pub mod json;
 mod mistake;
 mod resource;
 pub mod template;
+pub mod terraform;
 mod tree;
 
 pub use json::parse as parse_json;

@@ -5,3 +5,4 @@ mod compile;
 mod file;
 mod schema;
 mod template;
+mod terraform;
