@@ -10,7 +10,7 @@ say() { printf '%s\n' "$*" >&2; }
 # program=package
 needed=(
     iperf3=iperf3 arping=arping nft=nftables iptables-legacy=iptables tcpdump=tcpdump ping=iputils-ping ip=iproute2
-    jq=jq setpriv=util-linux curl=curl
+    jq=jq setpriv=util-linux curl=curl openssl=openssl
     dig=bind9-dnsutils python3=python3 vtysh=frr bird=bird2 gobgpd=gobgpd
 )
 

@@ -45,6 +45,8 @@ pub enum ProblemKind {
     Defect,
     /// The test could not run.
     Unasked,
+    /// The test passes without the thing that it shows, too.
+    Idle,
 }
 
 /// All problems of a test; empty if it passes.

@@ -25,7 +25,7 @@ pub(super) struct Circuit {
 enum Verb {
     /// List the circuits: their provider's word, links, connections, authorizations and Global Reach
     #[command(after_long_help = "Examples:\n  vnet circuit ls\n  vnet circuit ls -o json\n  \
-        vnet circuit ls -t config/expressroute-private-cloud.yaml")]
+        vnet circuit ls -t config/private-cloud-full.yaml")]
     Ls {
         /// Answer from a topology file instead of a running lab: no daemon, no root
         #[arg(short, long, value_name = "FILE")]

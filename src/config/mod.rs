@@ -8,6 +8,7 @@ mod incremental;
 mod schema;
 mod service_tags;
 mod validate;
+mod without;
 mod yaml;
 
 use std::path::Path;
@@ -21,6 +22,7 @@ use yaml::values;
 
 pub use incremental::{Memory, reroute};
 pub use service_tags::service_tags_text;
+pub use without::{Without, load_without};
 pub use yaml::diagnostic::{Diagnostic, Errors, Location, Severity};
 
 /// A valid file: the network, and the warnings.
@@ -116,11 +118,14 @@ pub fn load_next(
     earlier: &Memory,
 ) -> Result<Loaded, Errors> {
     let context = Context { file, existing, files };
-    incremental::load(text, context, earlier).unwrap_or_else(|| {
+    let mut loaded = incremental::load(text, context, earlier).unwrap_or_else(|| {
         let mut report = Report::default();
         let document = whole_document(text, &mut report);
         check(document, report, context)
-    })
+    })?;
+    loaded.warnings.extend(without::warnings(text, &loaded.network));
+    loaded.warnings.sort_by_key(|warning| warning.location);
+    Ok(loaded)
 }
 
 /// What a load takes besides the text.

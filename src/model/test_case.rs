@@ -26,6 +26,8 @@ pub struct TestCase {
     pub rule: Option<String>,
     /// Whether the model's answer is of no interest.
     pub packets_only: bool,
+    /// What the test shows, as paths in the file: without these it fails.
+    pub without: Vec<String>,
 }
 
 /// Where a test's packet starts or ends. As a start, an address belongs to an interface or an attached VNet.

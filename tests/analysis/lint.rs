@@ -8,7 +8,8 @@ use std::process::Command;
 
 use serde_json::Value;
 use vnet::compile::compile;
-use vnet::model::Learned;
+use vnet::lab::beside;
+use vnet::model::{Existing, Learned};
 use vnet::{analysis, config};
 
 fn yaml_files(folder: &str) -> Vec<PathBuf> {
@@ -78,7 +79,13 @@ fn every_lint_is_proved() {
 #[test]
 fn examples_have_no_findings() {
     for file in yaml_files("config") {
-        let loaded = config::load(&fs::read_to_string(&file).unwrap(), "example.yaml").unwrap();
+        let loaded = config::load_with(
+            &fs::read_to_string(&file).unwrap(),
+            "example.yaml",
+            &Existing::default(),
+            &beside(&file),
+        );
+        let loaded = loaded.unwrap();
         let compiled = compile(&loaded.network, &Learned::default(), 1);
         assert_eq!(analysis::lint(&loaded.network, &compiled), [], "{}", file.display());
     }

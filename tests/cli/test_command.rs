@@ -155,3 +155,63 @@ fn what_cannot_be_run_is_refused() {
     refused("  - {from: web, to: nobody, expect: reachable}\n", &[], "there is no virtual machine `nobody`");
     refused("  - {from: web, to: db, expect: reachable}\n", &["--junit", "no/where.xml"], "cannot write no/where.xml");
 }
+
+/// Every file of `config/` with its tests, each of which fails without what it shows. Where only real packets know, the model
+/// skips it: `tests/netns/examples.rs` asks those.
+#[test]
+fn each_test_of_config_fails_without_what_it_shows() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = fs::read_dir(root.join("config")).unwrap().map(|entry| entry.unwrap().path());
+    let mut problems = Vec::new();
+    for file in files.filter(|file| file.extension().is_some_and(|extension| extension == "yaml")) {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let whole = vnet(&["test", "--model-only", file.to_str().unwrap()], root);
+        let without = vnet(&["test", "--model-only", "--without", file.to_str().unwrap()], root);
+        for output in [&whole, &without] {
+            if output.status.code() != Some(0) {
+                problems.push(format!("{name}: {}{}", text(&output.stdout), text(&output.stderr)));
+            }
+        }
+        let mute = text(&without.stdout).lines().filter(|line| line.ends_with("# SKIP it has no `without`")).count();
+        if mute > 0 {
+            problems.push(format!("{name}: {mute} tests do not say what they show: give them a `without:`"));
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn a_test_that_passes_without_what_it_shows_is_found() {
+    let shown =
+        "{from: web, to: db, port: 443, expect: reachable, without: virtualNetworks/spoke1/subnets/app/routeTable}";
+    let idle =
+        "{from: web, to: nva, port: 22, expect: reachable, without: virtualNetworks/spoke2/subnets/db/routeTable}";
+    let mute = "{from: web, to: nva, port: 22, expect: reachable}";
+    let topology = Topology::hub_spoke(&format!("  - {shown}\n  - {idle}\n  - {mute}\n"));
+    assert_eq!(topology.test(&[]).status.code(), Some(0));
+    let output = topology.test(&["--without"]);
+    assert_eq!(output.status.code(), Some(1));
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(
+        stdout.contains("ok 1 - web to db, tcp/443: reachable, without virtualNetworks/spoke1/subnets/app/routeTable"),
+        "{stdout}"
+    );
+    assert!(stdout.contains("not ok 2 - "), "{stdout}");
+    assert!(stdout.contains("it passes without that, too"), "{stdout}");
+    assert!(stdout.contains("ok 3 - web to nva, tcp/22: reachable # SKIP it has no `without`"), "{stdout}");
+    assert!(stderr.contains("1 passed, 1 failed, 1 skipped"), "{stderr}");
+}
+
+#[test]
+fn what_is_left_without_it_must_be_valid() {
+    let topology = Topology::hub_spoke(
+        "  - {from: web, to: db, expect: reachable, without: virtualNetworks/spoke1/subnets/app/addressPrefix}\n",
+    );
+    let output = topology.test(&["--without"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("`without` of test 1 leaves a topology that is not valid"),
+        "{}",
+        text(&output.stderr)
+    );
+}

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use vnet::config::{Severity, load, load_with, no_files};
+use vnet::lab::beside;
 use vnet::model::{CircuitFault, CircuitIx, Existing, Network};
 
 /// The YAML files of a directory below the package, sorted.
@@ -55,7 +56,8 @@ fn every_example_loads_without_error_or_warning() {
     for path in yaml_files("config") {
         let text = fs::read_to_string(&path).unwrap();
         let file = file_name(&path);
-        let loaded = load(&text, &file).unwrap_or_else(|errors| panic!("{}", errors.render(&text, &file, false)));
+        let loaded = load_with(&text, &file, &Existing::default(), &beside(&path));
+        let loaded = loaded.unwrap_or_else(|errors| panic!("{}", errors.render(&text, &file, false)));
         assert!(loaded.warnings.is_empty(), "{file}: {:?}", loaded.warnings);
     }
 }

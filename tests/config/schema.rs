@@ -1,5 +1,7 @@
-//! The JSON Schema that `vnet schema` prints, against every topology file of the repository.
+//! The JSON Schema that `vnet schema` prints, against every topology file of the repository; and each of its keys, against
+//! the examples in `config/`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use boon::{Compiler, SchemaIndex, Schemas};
@@ -82,5 +84,70 @@ virtualMachines:
         let yaml = RIGHT.replace(right, wrong);
         assert!(load(&yaml, "lab.yaml").is_err(), "{wrong}: the decoder refuses it");
         assert_ne!(schema.complaint(&yaml), "", "{wrong}: fits the schema");
+    }
+}
+
+/// Each setting that a topology file can have is in a file of `config/`.
+#[test]
+fn every_key_is_in_an_example() {
+    let schema = json_schema();
+    let mut keys = Keys { definitions: &schema["$defs"], used: BTreeSet::new() };
+    for path in topologies(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config")) {
+        let value: Value = serde_saphyr::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        keys.walk(&value, &[&schema]);
+    }
+    let unused = keys.unused();
+    assert!(unused.is_empty(), "no file of config/ has these keys, each after its object:\n{}", unused.join("\n"));
+}
+
+/// The keys that values have, by the definition of the mapping that they are in.
+struct Keys<'a> {
+    definitions: &'a Value,
+    used: BTreeSet<(String, String)>,
+}
+
+impl<'a> Keys<'a> {
+    /// `forms` are what the value may be.
+    fn walk(&mut self, value: &Value, forms: &[&'a Value]) {
+        match value {
+            Value::Array(items) => {
+                let forms: Vec<_> =
+                    forms.iter().flat_map(|form| leaves(form)).filter_map(|form| form.get("items")).collect();
+                items.iter().for_each(|item| self.walk(item, &forms));
+            }
+            Value::Object(members) => {
+                let inside = members.get("properties").and_then(Value::as_object).into_iter().flatten();
+                let members: Vec<_> = members.iter().chain(inside).collect();
+                let references =
+                    forms.iter().flat_map(|form| leaves(form)).filter_map(|form| form.get("$ref")?.as_str());
+                for name in references.filter_map(|reference| reference.strip_prefix("#/$defs/")) {
+                    let fields = &self.definitions[format!("{name}.fields")]["properties"];
+                    for (key, value) in &members {
+                        if let Some(form) = fields.get(key) {
+                            self.used.insert((name.to_owned(), (*key).clone()));
+                            self.walk(value, &[form]);
+                        }
+                    }
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    fn unused(&self) -> Vec<String> {
+        let definitions = self.definitions.as_object().unwrap().iter();
+        let objects =
+            definitions.filter_map(|(name, fields)| Some((name.strip_suffix(".fields")?, &fields["properties"])));
+        let keys = objects
+            .flat_map(|(name, keys)| keys.as_object().unwrap().keys().map(move |key| (name.to_owned(), key.clone())));
+        keys.filter(|key| !self.used.contains(key)).map(|(name, key)| format!("{name}: {key}")).collect()
+    }
+}
+
+/// A form, or each of several.
+fn leaves(form: &Value) -> Vec<&Value> {
+    match form.get("anyOf").and_then(Value::as_array) {
+        Some(forms) => forms.iter().flat_map(leaves).collect(),
+        None => vec![form],
     }
 }

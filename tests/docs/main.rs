@@ -16,3 +16,4 @@ mod page;
 mod pictures;
 mod prose;
 mod reference;
+mod sources;

@@ -14,7 +14,6 @@ const PICTURES: [(&str, &str); 14] = [
     ("active-active", "-t config/active-active.yaml"),
     ("change", "-t config/hub-spoke.yaml --diff docs/pictures/changed.yaml"),
     ("dual-stack", "-t config/dual-stack.yaml"),
-    ("expressroute-private-cloud", "-t config/expressroute-private-cloud.yaml"),
     ("firewall", "-t config/firewall.yaml --path web db:443"),
     ("flow-logs", "-t config/flow-logs.yaml"),
     ("hub-spoke", "-t config/hub-spoke.yaml"),
@@ -23,6 +22,7 @@ const PICTURES: [(&str, &str); 14] = [
     ("load-balancer", "-t config/load-balancer.yaml"),
     ("nsg-tiers-way", "-t config/nsg-tiers.yaml --path web db:5432"),
     ("private-access", "-t config/private-access.yaml"),
+    ("private-cloud-full", "-t config/private-cloud-full.yaml"),
     ("route-server", "-t config/route-server.yaml"),
     ("subnet-peering", "-t config/subnet-peering.yaml"),
 ];

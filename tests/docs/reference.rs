@@ -193,7 +193,7 @@ const QUESTIONS: [&str; 17] = [
     "public-ips -t config/internet.yaml",
     "peering ls -t config/hub-spoke.yaml",
     "gateway connections -t config/site-to-site.yaml",
-    "circuit ls -t config/expressroute-private-cloud.yaml",
+    "circuit ls -t config/private-cloud-full.yaml",
     "bgp learned hub-gw -t config/site-to-site-bgp.yaml",
     "validate tests/golden/lint/nic-03-not-forwarding.yaml",
     "test --model-only config/hub-spoke.yaml",

@@ -11,7 +11,8 @@ use vnet::bgp::topology::converge;
 use vnet::compile::{Compiled, EffectiveRule, RuleOwner, Sender, compile};
 use vnet::config;
 use vnet::dataplane::{AclId, Fib, Filters, NextHop, NicId, ProtocolMatch, RouteId};
-use vnet::model::{Internet, Network, NicIx, SubnetIx, VnetIx};
+use vnet::lab::beside;
+use vnet::model::{Existing, Internet, Network, NicIx, SubnetIx, VnetIx};
 
 use super::golden;
 
@@ -23,7 +24,7 @@ pub(crate) fn check(case: &Path) {
 
 fn load(path: &Path) -> Network {
     let text = fs::read_to_string(path).unwrap();
-    let loaded = config::load(&text, &path.display().to_string());
+    let loaded = config::load_with(&text, &path.display().to_string(), &Existing::default(), &beside(path));
     loaded.unwrap_or_else(|errors| panic!("{}: {errors:?}", path.display())).network
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 
 use crate::lab::{Lab, eventually, stderr, stdout};
 
-const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/expressroute-private-cloud.yaml");
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/private-cloud-full.yaml");
 
 fn example(edit: impl Fn(String) -> String) -> String {
     edit(fs::read_to_string(EXAMPLE).unwrap().replace("name: expressroute\n", ""))

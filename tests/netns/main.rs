@@ -17,6 +17,7 @@ mod convergence;
 mod crowd;
 mod directory;
 mod egress;
+mod examples;
 mod express_route;
 mod faults;
 mod firewall;

@@ -320,7 +320,7 @@ fn examples_with_sites_pass_their_own_tests() {
     }
     let of_frr = Brand::Frr.is_installed().then_some("site-to-site-frr");
     let of_bird = Brand::Bird.is_installed().then_some("site-to-site-bird");
-    let examples = ["site-to-site", "site-to-site-bgp", "three-sites", "active-active", "expressroute-private-cloud"];
+    let examples = ["site-to-site", "site-to-site-bgp", "three-sites", "active-active", "private-cloud-full"];
     for example in examples.into_iter().chain(of_frr).chain(of_bird) {
         let file = format!("{}/config/{example}.yaml", env!("CARGO_MANIFEST_DIR"));
         let tested = vnet().args(["test", &file]).output().unwrap();

@@ -66,6 +66,7 @@ fn kind(kind: ProblemKind) -> &'static str {
         ProblemKind::Rule => "rule",
         ProblemKind::Defect => "defect",
         ProblemKind::Unasked => "unasked",
+        ProblemKind::Idle => "idle",
     }
 }
 

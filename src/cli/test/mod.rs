@@ -4,6 +4,7 @@ mod junit;
 mod report;
 mod session;
 mod tap;
+mod without;
 
 use std::fs::File;
 use std::io::Write;
@@ -49,6 +50,9 @@ pub(super) struct Test {
     /// Ask real packets alone, as `packetsOnly: true` in a test does: their answer is not compared with the model's
     #[arg(long, conflicts_with = "model_only")]
     packets_only: bool,
+    /// Ask each test of the topology without what it shows (`without:`), where it must fail; the model answers what it can
+    #[arg(long, requires = "file", conflicts_with = "packets_only")]
+    without: bool,
     /// Write the results as JUnit XML, too
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -96,7 +100,7 @@ impl Test {
 
     fn report(&self, subject: &Subject, context: &Context) -> Result<Report, Failure> {
         let network = &subject.network;
-        if self.model_only {
+        if self.model_only && !self.without {
             let session = Session { network, model: Model::of(network), ground: None };
             return Ok(Report::new(&network.name, None, session.run(&AtomicBool::new(false))?, Vec::new()));
         }
@@ -104,6 +108,11 @@ impl Test {
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             let registered = signal_hook::flag::register(signal, Arc::clone(&stop));
             registered.map_err(|error| Failure::new(Exit::Unavailable, error))?;
+        }
+        if self.without {
+            let consent = (!self.model_only).then_some(&self.consent);
+            let tests = without::Inquiry { subject, consent, context, stop: &stop }.run()?;
+            return Ok(Report::new(&network.name, None, tests, Vec::new()));
         }
         let stage = if self.file.is_some() {
             Stage::of_file((&subject.text, &subject.file), network, &self.consent, context)?

@@ -67,10 +67,20 @@ impl Stage {
             let message = format!("lab {} runs, but not as {file} says: testing in a copy of its own", lab.lab);
             context.messages.note(&message);
         }
+        Self::copy((text, file), network, consent, context)
+    }
+
+    /// A private copy.
+    pub(super) fn copy(
+        (text, file): (&str, &str),
+        network: &Network,
+        consent: &Consent,
+        context: &Context,
+    ) -> Result<Self, Failure> {
         let name = private_name(&network.name);
         let policy = consent.settle(network, text, file, context)?;
         let started = lab::start_copy(Path::new(file), text, &name, policy, &context.messages.options());
-        Ok(Self { lab: started?, private: Some(base) })
+        Ok(Self { lab: started?, private: Some(Base::detect()) })
     }
 
     pub(super) fn name(&self) -> &str {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::config::yaml::decode::{Fields, boolean, list_of, mismatch, number, record, text, word};
 use crate::config::yaml::diagnostic::{At, Report, Spanned};
+use crate::config::yaml::patch::{Edit, edits};
 use crate::config::yaml::tree::Node;
 use crate::model::Verdict;
 
@@ -28,6 +29,7 @@ pub(in crate::config) struct TestCase {
     /// Kind and name.
     pub rule: Option<Spanned<[String; 2]>>,
     pub packets_only: bool,
+    pub without: Vec<Edit>,
 }
 
 /// Where a packet starts or ends.
@@ -63,6 +65,7 @@ pub(in crate::config) fn test_case(node: &Node, report: &mut Report) -> Option<T
         not_via: machines(f, "notVia"),
         rule: f.optional("rule", rule),
         packets_only: f.optional("packetsOnly", boolean).is_some_and(|flag| flag.value),
+        without: f.optional("without", edits).map_or_else(Vec::new, |edits| edits.value),
     })
 }
 

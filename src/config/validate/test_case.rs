@@ -42,7 +42,8 @@ impl Reader<'_> {
         }
         let (from, to, probe, expect) = (from?, to?, probe?, test.expect.as_ref()?.value);
         let name = test.name.as_ref().map_or_else(|| title(test, probe, expect), |name| name.value.clone());
-        Some(model::TestCase { name, from, to, probe, expect, via, via_return, not_via, rule, packets_only })
+        let without = test.without.iter().map(|edit| edit.path.value.clone()).collect();
+        Some(model::TestCase { name, from, to, probe, expect, via, via_return, not_via, rule, packets_only, without })
     }
 
     /// Icmp without a port and Tcp with one, unless the file says more.

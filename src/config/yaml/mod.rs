@@ -2,10 +2,11 @@
 //!
 //! One idea: nothing here knows what a topology file says. [`tree`] reads YAML and keeps locations, [`decode`] turns a
 //! tree into the schema's types, [`values`] into single values, and [`diagnostic`] words what is wrong. [`shape`] asks
-//! the readers what they accept.
+//! the readers what they accept, [`patch`] edits a tree.
 
 pub(super) mod decode;
 pub(super) mod diagnostic;
+pub(super) mod patch;
 pub(super) mod shape;
 pub(super) mod tree;
 pub(super) mod values;

@@ -166,8 +166,8 @@ fn inside(place: &Path, f: impl FnOnce() -> Result<()> + Send) -> Result<()> {
 
 /// The devices that decide about tunnels and links.
 fn watched(network: &Network) -> impl Iterator<Item = Attachment> {
-    network.attachments().into_iter().filter(|at| match at {
-        Attachment::Gateway(_) | Attachment::Tunnel(_) | Attachment::CircuitLink(..) => true,
-        _ => false,
-    })
+    network
+        .attachments()
+        .into_iter()
+        .filter(|at| matches!(at, Attachment::Gateway(_) | Attachment::Tunnel(_) | Attachment::CircuitLink(..)))
 }

@@ -142,6 +142,8 @@ enum Answer {
     Refused,
     /// An ICMP error says why it cannot arrive.
     Unreachable,
+    /// The sender's own kernel has no route to it.
+    NoRoute,
     Silence,
 }
 
@@ -261,8 +263,14 @@ impl Ground<'_> {
             Probe::Tcp(port) => connect(&origin, SocketAddr::new(peer, port), patience),
             Probe::Udp(port) => send(&origin, SocketAddr::new(peer, port), patience),
         });
-        let (answer, flow) =
-            asked.and_then(|asked| asked).during(|| format!("cannot send from {}", self.name(trial.from)))?;
+        let asked = asked.and_then(|asked| asked);
+        let (answer, flow) = match asked {
+            // As a site's device has it that has learned no route: nothing is sent, and nothing arrives.
+            Err(error) if error.kind() == io::ErrorKind::NetworkUnreachable => {
+                (Answer::NoRoute, Flow::tcp((trial.bind.unwrap_or(peer), 0), (peer, 0)))
+            }
+            asked => asked.during(|| format!("cannot send from {}", self.name(trial.from)))?,
+        };
         Ok(Attempt { answer, flow, took: start.elapsed() })
     }
 
@@ -277,6 +285,7 @@ impl Ground<'_> {
             Answer::Yes => (true, None),
             Answer::Silence => (false, None),
             Answer::Unreachable => (false, Some("a guest answers that it cannot be reached")),
+            Answer::NoRoute => (false, Some("the sender has no route to it")),
             // Where a listener of ours is open, the refusal is not its own.
             Answer::Refused => match listener {
                 Listener::None => (true, Some("refused: nothing listens there")),

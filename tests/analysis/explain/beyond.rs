@@ -4,7 +4,7 @@ use super::applied::File;
 use super::{SITE, StepKind, Verdict, ask, changes, nodes, with};
 
 const INTERNET: &str = include_str!("../../../config/internet.yaml");
-const CIRCUIT: &str = include_str!("../../../config/expressroute-private-cloud.yaml");
+const CIRCUIT: &str = include_str!("../../../config/private-cloud-full.yaml");
 
 /// The answer, its cause, and that the fix makes the file one where the address answers.
 fn followed(yaml: &str, source: &str, address: &str, cause: &str) {

@@ -20,7 +20,7 @@ fn files() -> Vec<(String, File)> {
         paths.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")).collect();
     paths.sort();
     let file = |text: String| {
-        let mut file: Value = File::parse(&text).0;
+        let mut file: Value = flat(File::parse(&text).0);
         match file.get_mut("topology") {
             Some(topology) => File(topology.take()),
             None => File(file),
@@ -29,6 +29,20 @@ fn files() -> Vec<(String, File)> {
     let all = paths.into_iter().map(|path| (path.display().to_string(), file(fs::read_to_string(path).unwrap())));
     // A name like `y` is another value to a program that reads a file as plain data.
     all.filter(|(_, file)| vnet::config::load(&file.0.to_string(), "file.yaml").is_ok()).collect()
+}
+
+/// Without ARM's `properties:`, so that paths of the model lead through the file.
+fn flat(value: Value) -> Value {
+    match value {
+        Value::Array(items) => items.into_iter().map(flat).collect(),
+        Value::Object(mut members) => {
+            if let Some(Value::Object(inside)) = members.remove("properties") {
+                members.extend(inside);
+            }
+            Value::Object(members.into_iter().map(|(key, value)| (key, flat(value))).collect())
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
+    }
 }
 
 #[test]
