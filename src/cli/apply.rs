@@ -18,6 +18,7 @@ use super::consent::{Consent, may_run};
 use super::context::Context;
 use super::failure::Failure;
 use super::finding::{Finding, findings};
+use super::input::Input;
 use super::output::Output;
 use super::table::Table;
 use super::{Exit, Outcome, topology};
@@ -50,20 +51,20 @@ pub(super) struct Apply {
 impl Apply {
     /// The daemon is asked first: finding warnings takes longer than making the change.
     pub(super) fn run(self, context: &Context) -> Outcome {
-        let (text, file) = topology::read(&self.file)?;
-        let lab = the_lab(&text, &file, context)?;
+        let input = topology::read(&self.file, context)?;
+        let lab = the_lab(&input, context)?;
         let before = topology::Applied::of(&lab);
-        let path = topology::path(&self.file);
+        let path = topology::path(&self.file, &input);
+        let (text, file) = (input.text.clone(), input.name.clone());
         if !self.dry_run && self.consent.is_open() && may_run(&text) {
-            let network = topology::load_for(&lab, &text, &file, context)?.network;
+            let network = topology::load_for(&lab, &input, context)?.network;
             let running = || Ok(topology::applied(&lab, context)?.1.network);
             Consent::settle_change(&network, running, &text, &file, context)?;
         }
-        let (service_tags, nftables) = files_named(&text, &lab, &file, context)?;
+        let (service_tags, nftables) = files_named(&lab, &input, context)?;
         let (dry_run, sync, no_run) = (self.dry_run, self.sync, self.consent.leaves_out());
         let apply = protocol::Apply { text, service_tags, nftables, file, path, dry_run, sync, no_run, agreed: true };
-        let (text, file) = (apply.text.clone(), apply.file.clone());
-        let load = || topology::load_for(&lab, &text, &file, context);
+        let load = || topology::load_for(&lab, &input, context);
         let changed = match ask(context, Some(&lab.lab), Change::Apply(apply)) {
             // A mistake in the file is shown as `validate` shows it.
             Err(failure) if failure.exit == Exit::Usage => return load().and(Err(failure)),
@@ -75,21 +76,21 @@ impl Apply {
         }
         let (doubts, as_before) = topology::new_doubts(&before, &load()?);
         if !shown {
-            return tell(context, &changed, self.dry_run, findings(&file, &doubts));
+            return tell(context, &changed, self.dry_run, findings(&input, &doubts));
         }
-        topology::show(&doubts, &text, &file, &context.messages);
-        tell_of_others(as_before, &file, context);
+        topology::show(&doubts, &input, &context.messages);
+        tell_of_others(as_before, &input.name, context);
         Ok(outcome(&changed))
     }
 }
 
 /// What the file's network needs of a list of service tags, and the files of rules that it names: the daemon may not read
 /// those.
-fn files_named(text: &str, lab: &Record, file: &str, context: &Context) -> Result<FilesNamed, Failure> {
-    if !["serviceTags", "nftables"].iter().any(|key| text.contains(key)) {
+fn files_named(lab: &Record, input: &Input, context: &Context) -> Result<FilesNamed, Failure> {
+    if !["serviceTags", "nftables"].iter().any(|key| input.text.contains(key)) {
         return Ok(FilesNamed::default());
     }
-    let network = topology::load_for(lab, text, file, context)?.network;
+    let network = topology::load_for(lab, input, context)?.network;
     let rules = network.nftables_files().into_iter().map(|(file, text)| (file.into(), text.to_owned())).collect();
     Ok((topology::service_tags(&network), rules))
 }
@@ -97,15 +98,15 @@ fn files_named(text: &str, lab: &Record, file: &str, context: &Context) -> Resul
 type FilesNamed = (Option<String>, BTreeMap<PathBuf, String>);
 
 /// The lab that `-l` names, or the only one that runs, or of several the one that the file names.
-fn the_lab(text: &str, file: &str, context: &Context) -> Result<Record, Failure> {
+fn the_lab(input: &Input, context: &Context) -> Result<Record, Failure> {
     let base = Base::detect();
     let picked = lab::pick(&base, context.lab.as_deref());
     if picked.is_ok() || context.lab.is_some() {
         return Ok(picked?);
     }
     // What else it says is read as that lab would read it.
-    let Some(name) = config::lab_name(text, file) else {
-        topology::load(text, file, context)?;
+    let Some(name) = config::lab_name(&input.text, &input.name) else {
+        topology::load(input, context)?;
         return Ok(picked?);
     };
     let named = lab::labs(&base).into_iter().find(|lab| lab.lab == name && lab.is_running());

@@ -93,8 +93,7 @@ fn routes(
     file: Option<PathBuf>,
 ) -> Result<Vec<RouteRow>, Failure> {
     if let Some(file) = file {
-        let (text, name) = topology::read(&file)?;
-        let network = topology::parse(&text, &name, context)?;
+        let network = topology::parse(&topology::read(&file, context)?, context)?;
         let converged = converge(&network, Instant::now());
         let mut rows = forecast(&converged, what, node.as_deref(), peer);
         if what == BgpTopic::Learned {

@@ -9,6 +9,7 @@ use clap::{ArgAction, Args};
 
 use super::context::Context;
 use super::failure::Failure;
+use super::input::Input;
 use super::topology;
 use crate::lab::consent::{Code, What, directory_of};
 use crate::model::{Network, RunPolicy};
@@ -66,16 +67,15 @@ impl Consent {
     }
 
     /// The same of a file whose mistakes another process reports.
-    pub(super) fn settle_file(&self, file: &Path, context: &Context) -> Result<RunPolicy, Failure> {
+    pub(super) fn settle_input(&self, input: &Input, context: &Context) -> Result<RunPolicy, Failure> {
         if let Some(policy) = self.given() {
             return Ok(policy);
         }
-        let (text, name) = topology::read(file)?;
-        if !may_run(&text) {
+        if !may_run(&input.text) {
             return Ok(RunPolicy::Agreed);
         }
-        match topology::load_beside(&text, &name) {
-            Ok(loaded) => self.settle(&loaded.network, &text, &name, context),
+        match topology::load_beside(input) {
+            Ok(loaded) => self.settle(&loaded.network, &input.text, &input.name, context),
             Err(_) => Ok(RunPolicy::Agreed),
         }
     }

@@ -14,6 +14,7 @@ use crate::model::{Network, RunPolicy};
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::input::Input;
 use super::output::print;
 use super::{Outcome, call, graph, topology, up};
 
@@ -40,7 +41,7 @@ pub(super) struct Demo {}
 impl Demo {
     #[expect(clippy::unused_self, reason = "every subcommand is called alike")]
     pub(super) fn run(self, context: &Context) -> Outcome {
-        let network = topology::parse(TOPOLOGY, NAME, context)?;
+        let network = topology::parse(&Input::plain(TOPOLOGY.to_owned(), NAME.to_owned()), context)?;
         print(&format!("{}\n", graph::in_characters(&network)))?;
         let name = context.name()?.unwrap_or(&network.name);
         let running = lab::labs(&Base::detect()).into_iter().find(|lab| lab.lab == name && lab.is_running());

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::input::Input;
 use super::table::Table;
 use crate::config::{Diagnostic, Location, Severity};
 
@@ -21,10 +22,10 @@ pub(super) struct Finding<'a> {
     help: Option<&'a str>,
 }
 
-pub(super) fn findings<'a>(file: &'a str, diagnostics: &'a [Diagnostic]) -> Vec<Finding<'a>> {
+pub(super) fn findings<'a>(input: &'a Input, diagnostics: &'a [Diagnostic]) -> Vec<Finding<'a>> {
     let finding = |diagnostic: &'a Diagnostic| {
-        let Diagnostic { severity, code, rule, message, path, location, expected, help } = diagnostic;
-        let Location { line, column, len: _ } = *location;
+        let Diagnostic { severity, code, rule, message, path, location: _, expected, help } = diagnostic;
+        let (file, Location { line, column, len: _ }) = input.place(diagnostic);
         Finding {
             file,
             line,

@@ -16,6 +16,7 @@ mod consent;
 mod context;
 mod counters;
 mod demo;
+mod document;
 mod down;
 mod drops;
 mod ended;
@@ -31,6 +32,8 @@ mod following;
 mod gateway;
 mod graph;
 mod hops;
+mod import;
+mod input;
 mod labs;
 mod lb;
 mod listing;
@@ -99,6 +102,7 @@ enum Command {
     Circuit(circuit::Circuit),
     Bgp(bgp::Bgp),
     Validate(validate::Validate),
+    Import(import::Import),
     Test(test::Test),
     Trust(trust::Trust),
     Routes(routes::Routes),
@@ -193,6 +197,7 @@ impl Command {
             Self::Circuit(command) => command.run(context),
             Self::Bgp(command) => command.run(context),
             Self::Validate(command) => command.run(context),
+            Self::Import(command) => command.run(context),
             Self::Test(command) => command.run(context),
             Self::Trust(command) => command.run(context),
             Self::Routes(command) => command.run(context),

@@ -71,8 +71,8 @@ impl Peering {
 
 fn rows(context: &Context, topology: Option<PathBuf>) -> Result<Vec<PeeringRow>, Failure> {
     if let Some(file) = topology {
-        let (text, name) = topology::read(&file)?;
-        return Ok(analysis::peerings(&topology::parse(&text, &name, context)?));
+        let input = topology::read(&file, context)?;
+        return Ok(analysis::peerings(&topology::parse(&input, context)?));
     }
     match context.ask(&Request::Peerings)? {
         Response::Peerings(rows) => Ok(rows),

@@ -17,6 +17,7 @@ use super::consent::Consent;
 use super::context::{Context, Messages};
 use super::failure::Failure;
 use super::finding::{Finding, findings};
+use super::input::Input;
 use super::{Exit, Outcome, log, topology};
 
 /// Run the router in the foreground: for systemd, containers and namespaces of your own
@@ -48,16 +49,15 @@ impl Run {
             process::close_inherited();
         }
         log::start();
-        let topology = self.read(context)?;
+        let (topology, input) = self.read(context)?;
         let stand = if self.lab_daemon { Stand::Background } else { Stand::Foreground };
         let interfaces = topology.network.attachments().len();
-        let (text, file) = (topology.text.clone(), topology.file.clone());
         daemon::run(topology, stand, |record| match stand {
             // `up` reads this, and says itself what is doubtful.
             Stand::Background => say(&serde_json::to_string(record)?),
             Stand::Foreground if context.output.is_data() => {
-                let doubts = topology::doubts_of(&text, &file);
-                let ready = Ready { lab: &record.lab, interfaces, findings: findings(&file, &doubts) };
+                let doubts = topology::doubts_of(&input);
+                let ready = Ready { lab: &record.lab, interfaces, findings: findings(&input, &doubts) };
                 say(&serde_json::to_string(&ready)?)
             }
             Stand::Foreground => {
@@ -66,36 +66,40 @@ impl Run {
                     record.lab,
                     counted(interfaces, "interface")
                 ))?;
-                tell_doubts(text, file, context.messages.clone())
+                tell_doubts(input, context.messages.clone())
             }
         })?;
         Ok(Exit::Fine)
     }
 
-    fn read(&self, context: &Context) -> Result<Topology, Failure> {
-        let (text, name) = topology::read(&self.file)?;
-        let file = self.stdin_name.clone().unwrap_or(name);
-        let Loaded { network, warnings, memory, .. } = topology::load(&text, &file, context)?;
-        if !self.doubts_shown {
-            topology::show(&warnings, &text, &file, &context.messages);
+    fn read(&self, context: &Context) -> Result<(Topology, Input), Failure> {
+        let mut input = topology::read(&self.file, context)?;
+        if let Some(name) = &self.stdin_name {
+            input.name.clone_from(name);
         }
-        let policy = self.consent.settle(&network, &text, &file, context)?;
+        let Loaded { network, warnings, memory, .. } = topology::load(&input, context)?;
+        if !self.doubts_shown {
+            topology::show(&warnings, &input, &context.messages);
+        }
+        let policy = self.consent.settle(&network, &input.text, &input.name, context)?;
         let network = if policy == RunPolicy::Never { network.without_code() } else { network };
         let renamed = context.given.is_some();
         let network = match context.name()? {
             Some(name) => Network { name: name.to_owned(), ..network },
             None => network,
         };
-        Ok(Topology { network, memory, text, file, path: topology::path(&self.file), renamed, policy })
+        let path = topology::path(&self.file, &input);
+        let (text, file) = (input.text.clone(), input.name.clone());
+        Ok((Topology { network, memory, text, file, path, renamed, policy }, input))
     }
 }
 
 /// What is doubtful in the file, from a thread of its own: of thousands of interfaces it takes seconds, in which the
 /// lab can be changed.
-fn tell_doubts(text: String, file: String, messages: Messages) -> io::Result<()> {
+fn tell_doubts(input: Input, messages: Messages) -> io::Result<()> {
     let tell = move || match caps::renounce() {
-        Ok(()) => topology::show(&topology::doubts_of(&text, &file), &text, &file, &messages),
-        Err(error) => warn!("{file} is not looked at for what is doubtful in it: {error}"),
+        Ok(()) => topology::show(&topology::doubts_of(&input), &input, &messages),
+        Err(error) => warn!("{} is not looked at for what is doubtful in it: {error}", input.name),
     };
     thread::Builder::new().name("vnet-lint".into()).spawn(tell).map(drop)
 }

@@ -1,7 +1,7 @@
 //! Reading a topology file the way every command does: mistakes drawn over the source, on stderr.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use crate::analysis;
@@ -10,34 +10,38 @@ use crate::compile::{Compiled, compile};
 use crate::config::{self, Diagnostic, Errors, Loaded, Named, Severity};
 use crate::lab::{self, Record};
 use crate::model::{Existing, Learned, Network, RunPolicy};
-use crate::sys::files;
 
 use super::context::{Context, Messages};
 use super::exit::Exit;
 use super::failure::Failure;
+use super::input::Input;
+
+pub(super) use super::input::{path, read};
 
 /// The network a file describes. Its mistakes and doubts are printed.
-pub(super) fn parse(text: &str, name: &str, context: &Context) -> Result<Network, Failure> {
-    let loaded = load(text, name, context)?;
-    show(&loaded.warnings, text, name, &context.messages);
+pub(super) fn parse(input: &Input, context: &Context) -> Result<Network, Failure> {
+    let loaded = load(input, context)?;
+    show(&loaded.warnings, input, &context.messages);
     Ok(loaded.network)
 }
 
 /// The same with the doubts left to the caller.
-pub(super) fn load(text: &str, name: &str, context: &Context) -> Result<Loaded, Failure> {
-    load_beside(text, name).map_err(|errors| failure(&errors, text, name, context))
+pub(super) fn load(input: &Input, context: &Context) -> Result<Loaded, Failure> {
+    load_beside(input).map_err(|errors| failure(&errors, input, context))
 }
 
 /// The same as a running lab would read it: its name is the lab's where the text has none.
-pub(super) fn load_for(lab: &Record, text: &str, name: &str, context: &Context) -> Result<Loaded, Failure> {
+pub(super) fn load_for(lab: &Record, input: &Input, context: &Context) -> Result<Loaded, Failure> {
+    let Input { text, name, .. } = input;
     let beside = lab::beside(Path::new(name));
     let loaded = config::load_with(text, &format!("{}.yaml", lab.lab), &lab.existing(), &beside);
     let loaded = loaded.and_then(|loaded| fitting(loaded, name));
-    loaded.map_err(|errors| failure(&errors, text, name, context))
+    loaded.map_err(|errors| failure(&errors, input, context))
 }
 
 /// What a file says; its mistakes and doubts are left to the caller.
-pub(super) fn load_beside(text: &str, name: &str) -> Result<Loaded, Errors> {
+pub(super) fn load_beside(input: &Input) -> Result<Loaded, Errors> {
+    let Input { text, name, .. } = input;
     fitting(config::load_with(text, name, &Existing::default(), &lab::beside(Path::new(name)))?, name)
 }
 
@@ -90,9 +94,9 @@ pub(super) fn warnings(loaded: &Loaded) -> Vec<Diagnostic> {
 }
 
 /// The warnings about a file that is in use.
-pub(super) fn doubts_of(text: &str, name: &str) -> Vec<Diagnostic> {
+pub(super) fn doubts_of(input: &Input) -> Vec<Diagnostic> {
     // Its mistakes were reported when it was used.
-    load_beside(text, name).as_ref().map(doubts).unwrap_or_default()
+    load_beside(input).as_ref().map(doubts).unwrap_or_default()
 }
 
 type OwnedFiles = dyn Fn(Named<'_>) -> Result<String, String>;
@@ -125,33 +129,33 @@ pub(super) fn new_doubts(before: &Applied, loaded: &Loaded) -> (Vec<Diagnostic>,
 }
 
 /// The topology that a lab was given last, with the addresses that its interfaces have.
-pub(super) fn applied(lab: &Record, context: &Context) -> Result<(String, Loaded), Failure> {
+pub(super) fn applied(lab: &Record, context: &Context) -> Result<(Input, Loaded), Failure> {
     let text = lab.topology().map_err(|error| Failure::new(Exit::NoDaemon, error))?;
     let loaded = config::load_with(&text, &format!("{}.yaml", lab.lab), &lab.existing(), &lab.files());
-    let mut loaded = loaded.map_err(|errors| failure(&errors, &text, &lab.file, context))?;
+    let input = Input::plain(text, lab.file.clone());
+    let mut loaded = loaded.map_err(|errors| failure(&errors, &input, context))?;
     if lab.policy == RunPolicy::Never {
         loaded.network = loaded.network.without_code();
     }
-    Ok((text, loaded))
+    Ok((input, loaded))
 }
 
-fn failure(errors: &Errors, text: &str, name: &str, context: &Context) -> Failure {
-    show(&errors.0, text, name, &context.messages);
+fn failure(errors: &Errors, input: &Input, context: &Context) -> Failure {
+    show(&errors.0, input, &context.messages);
     Failure::new(Exit::Usage, "")
 }
 
 /// Draws diagnostics over the source.
-pub(super) fn show(diagnostics: &[Diagnostic], text: &str, name: &str, messages: &Messages) {
+pub(super) fn show(diagnostics: &[Diagnostic], input: &Input, messages: &Messages) {
     for diagnostic in diagnostics {
         // Without stderr there is nowhere to report.
-        let _ = writeln!(io::stderr().lock(), "{}", diagnostic.render(text, name, messages.colour));
+        let _ = writeln!(io::stderr().lock(), "{}", input.render(diagnostic, messages.colour));
     }
 }
 
 /// The network a file describes, and its tables with every device as the file leaves it.
 pub(super) fn compiled(file: &Path, context: &Context) -> Result<(Network, Compiled), Failure> {
-    let (text, name) = read(file)?;
-    let network = parse(&text, &name, context)?;
+    let network = parse(&read(file, context)?, context)?;
     let compiled = compile(&network, &learned(&network), 1);
     Ok((network, compiled))
 }
@@ -159,23 +163,4 @@ pub(super) fn compiled(file: &Path, context: &Context) -> Result<(Network, Compi
 /// The BGP advertisements if every speaker advertises what the file says.
 pub(super) fn learned(network: &Network) -> Learned {
     converge(network, Instant::now()).learned()
-}
-
-/// Where a file can be read again, from anywhere; none for stdin.
-pub(super) fn path(file: &Path) -> Option<PathBuf> {
-    if file == Path::new("-") { None } else { std::path::absolute(file).ok() }
-}
-
-/// A file's text and what to call it; `-` is stdin.
-pub(super) fn read(file: &Path) -> Result<(String, String), Failure> {
-    let (text, name) = if file == Path::new("-") {
-        let text = files::read_bounded(io::stdin(), lab::LARGEST_TOPOLOGY).and_then(files::text);
-        (text, "stdin".to_owned())
-    } else {
-        (files::read_text(file, lab::LARGEST_TOPOLOGY), file.display().to_string())
-    };
-    match text {
-        Ok(text) => Ok((text, name)),
-        Err(error) => Err(Failure::usage(format_args!("cannot read {name}: {error}"))),
-    }
 }

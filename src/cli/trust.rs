@@ -28,13 +28,14 @@ pub(super) struct Trust {
 
 impl Trust {
     pub(super) fn run(self, context: &Context) -> Outcome {
-        let (text, name) = topology::read(&self.file)?;
-        let network = topology::load(&text, &name, context)?.network;
-        let Some(code) = Code::of(&network, &text, &directory_of(&self.file)) else {
+        let input = topology::read(&self.file, context)?;
+        let name = &input.name;
+        let network = topology::load(&input, context)?.network;
+        let Some(code) = Code::of(&network, &input.text, &directory_of(&self.file)) else {
             print(&format!("{name} runs no code: it needs no consent\n"))?;
             return Ok(Exit::Fine);
         };
-        let story = story(&code, &name);
+        let story = story(&code, name);
         let path = code.agree(&story).map_err(|error| {
             Failure::new(Exit::Unavailable, format_args!("cannot record your consent: {error}"))
                 .help("`--allow-run` runs it without a record")

@@ -44,22 +44,27 @@ pub(super) struct Up {
 impl Up {
     pub(super) fn run(self, context: &Context) -> Outcome {
         let file = self.file.map_or_else(the_one_here, Ok)?;
-        let policy = self.consent.settle_file(&file, context)?;
+        let input = topology::read(&file, context)?;
+        // A file that is made has its mistakes shown in what it was made from.
+        if input.imported().is_some() {
+            topology::load(&input, context)?;
+        }
+        let text = input.imported().map(|_| input.text.as_str());
+        let policy = self.consent.settle_input(&input, context)?;
         let started = Instant::now();
-        let lab = lab::start_daemon(&file, None, context.name()?, policy, &context.messages.options())?;
+        let lab = lab::start_daemon(&file, text, context.name()?, policy, &context.messages.options())?;
         let took = started.elapsed();
         let ready = Instant::now();
         if !context.output.is_data() {
             announce(&lab, took, context)?;
         }
         // Packets do not wait for warnings.
-        let (text, name) = topology::read(&file)?;
-        let doubts = topology::doubts_of(&text, &name);
+        let doubts = topology::doubts_of(&input);
         let ended = ended::at_once(&lab, ready);
         if context.output.is_data() {
-            context.output.data(&Started::new(&lab, took, findings(&name, &doubts), &ended))?;
+            context.output.data(&Started::new(&lab, took, findings(&input, &doubts), &ended))?;
         } else {
-            topology::show(&doubts, &text, &name, &context.messages);
+            topology::show(&doubts, &input, &context.messages);
             for program in &ended {
                 context.messages.warning(&program.to_string());
             }

@@ -7,7 +7,7 @@ use clap::Args;
 use super::context::Context;
 use super::finding::{findings, table};
 use super::{Exit, Outcome, topology};
-use crate::config::Errors;
+use crate::config::{Errors, Severity};
 use crate::model::{Network, counted};
 
 /// Check a topology file against Azure's rules, and for valid settings that are probably not intended
@@ -23,23 +23,28 @@ pub(super) struct Validate {
 
 impl Validate {
     pub(super) fn run(self, context: &Context) -> Outcome {
-        let (text, file) = topology::read(&self.file)?;
+        let input = topology::read(&self.file, context)?;
         let output = &context.output;
-        match topology::load_beside(&text, &file) {
+        match topology::load_beside(&input) {
             Ok(loaded) => {
                 let warnings = topology::warnings(&loaded);
-                let findings = findings(&file, &warnings);
+                let findings = findings(&input, &warnings);
                 let rendered = || {
-                    let rendered = warnings.iter().map(|warning| warning.render(&text, &file, output.colour()) + "\n");
-                    rendered.collect::<String>() + &verdict(&file, &loaded.network, warnings.len())
+                    let rendered = warnings.iter().map(|warning| input.render(warning, output.colour()) + "\n");
+                    rendered.collect::<String>() + &verdict(&input.name, &loaded.network, warnings.len())
                 };
                 output.story(&findings, &table(&findings), rendered)?;
                 Ok(if warnings.is_empty() { Exit::Fine } else { Exit::Warnings })
             }
             Err(errors) => {
                 let Errors(diagnostics) = &errors;
-                let findings = findings(&file, diagnostics);
-                output.story(&findings, &table(&findings), || errors.render(&text, &file, output.colour()))?;
+                let findings = findings(&input, diagnostics);
+                let rendered = || {
+                    let all: String = diagnostics.iter().map(|one| input.render(one, output.colour()) + "\n").collect();
+                    let errors = diagnostics.iter().filter(|one| one.severity == Severity::Error).count();
+                    format!("{all}{}: {}\n", input.name, counted(errors, "error"))
+                };
+                output.story(&findings, &table(&findings), rendered)?;
                 Ok(Exit::Usage)
             }
         }

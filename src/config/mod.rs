@@ -21,7 +21,7 @@ use yaml::tree::{self, Value};
 use yaml::values;
 
 pub use incremental::{Memory, reroute};
-pub use service_tags::service_tags_text;
+pub use service_tags::{is_service_tag, service_tags_text};
 pub use without::{Without, load_without};
 pub use yaml::diagnostic::{Diagnostic, Errors, Location, Severity};
 

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::LazyLock;
 
 use ipnet::IpNet;
 use serde::de::{self, Deserializer, Visitor};
@@ -81,6 +82,12 @@ impl Published {
         };
         self.tags.iter().map(|tag| tag.name.as_str()).filter(move |other| alike(other))
     }
+}
+
+/// Whether the list that vnet brings has a tag of this name.
+pub fn is_service_tag(name: &str) -> bool {
+    static LIST: LazyLock<Published> = LazyLock::new(Published::synthetic);
+    LIST.find(name).is_some()
 }
 
 /// A list of these tags alone.

@@ -20,6 +20,7 @@ const SUBCOMMANDS: [&str; 35] = [
     "apply",
     "peering",
     "gateway",
+    "import",
     "circuit",
     "bgp",
     "validate",

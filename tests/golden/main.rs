@@ -1,4 +1,4 @@
-//! Topologies and the texts that they must give: each YAML file below this folder is a test by its own name, so that
+//! Topologies and the texts that they must give: each file below this folder is a test by its own name, so that
 //! `cargo test vpn-15` finds it.
 //!
 //! Beside a file is its twin, the expected text. The first lines of a file name the rules that it proves. `UPDATE_GOLDEN=1`
@@ -10,6 +10,7 @@ mod config;
 #[path = "../support/golden.rs"]
 mod golden;
 mod graph;
+mod import;
 mod lint;
 mod speakers;
 mod update;
@@ -23,20 +24,21 @@ use libtest_mimic::{Arguments, Trial};
 /// Fails by panicking where a file is not as its twin says.
 type Check = fn(&Path);
 
-/// The name of each kind of test, the folder with its files, and what checks one of them.
-const KINDS: [(&str, &str, Check); 7] = [
-    ("compile", "tests/golden/compile", compile::check),
-    ("compile", "config", compile::check),
-    ("config", "tests/golden/config", config::check),
-    ("graph", "config", graph::check),
-    ("lint", "tests/golden/lint", lint::check),
-    ("speakers", "tests/golden/speakers", speakers::check),
-    ("update", "tests/golden/update", update::check),
+/// The name of each kind of test, the files, and what checks one of them.
+const KINDS: [(&str, &str, &str, Check); 8] = [
+    ("compile", "tests/golden/compile", "yaml", compile::check),
+    ("compile", "config", "yaml", compile::check),
+    ("config", "tests/golden/config", "yaml", config::check),
+    ("graph", "config", "yaml", graph::check),
+    ("import", "tests/golden/import", "json", import::check),
+    ("lint", "tests/golden/lint", "yaml", lint::check),
+    ("speakers", "tests/golden/speakers", "yaml", speakers::check),
+    ("update", "tests/golden/update", "yaml", update::check),
 ];
 
 fn main() -> ExitCode {
-    let trials = KINDS.into_iter().flat_map(|(kind, folder, check)| {
-        yaml_files(folder).into_iter().map(move |file| {
+    let trials = KINDS.into_iter().flat_map(|(kind, folder, extension, check)| {
+        files(folder, extension).into_iter().map(move |file| {
             let name = format!("{kind}/{}", file.file_stem().unwrap().display());
             Trial::test(name, move || {
                 check(&file);
@@ -47,11 +49,12 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
 }
 
-/// The topologies of a folder, sorted.
-fn yaml_files(folder: &str) -> Vec<PathBuf> {
+/// The topologies or documents of a folder, sorted. Parameters stand beside their template.
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<_> = files.filter(|file| file.extension().is_some_and(|kind| kind == "yaml")).collect();
+    let mut files: Vec<_> = files.filter(|file| file.extension().is_some_and(|kind| kind == extension)).collect();
+    files.retain(|file| !file.to_string_lossy().ends_with(".parameters.json"));
     files.sort();
-    assert!(!files.is_empty(), "no YAML file in {folder}");
+    assert!(!files.is_empty(), "no {extension} file in {folder}");
     files
 }

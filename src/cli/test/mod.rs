@@ -89,13 +89,13 @@ impl Test {
     fn subject(&self, context: &Context) -> Result<Subject, Failure> {
         let Some(file) = &self.file else {
             let lab = labs::running(context).map_err(|failure| failure.help("or name a file: vnet test FILE"))?;
-            let (text, loaded) = topology::applied(&lab, context)?;
-            return Ok(Subject { text, file: lab.file, network: loaded.network });
+            let (input, loaded) = topology::applied(&lab, context)?;
+            return Ok(Subject { text: input.text, file: input.name, network: loaded.network });
         };
-        let (text, file) = topology::read(file)?;
-        let network = topology::parse(&text, &file, context)?;
+        let input = topology::read(file, context)?;
+        let network = topology::parse(&input, context)?;
         let network = if self.consent.leaves_out() { network.without_code() } else { network };
-        Ok(Subject { text, file, network })
+        Ok(Subject { text: input.text, file: input.name, network })
     }
 
     fn report(&self, subject: &Subject, context: &Context) -> Result<Report, Failure> {

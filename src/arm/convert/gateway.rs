@@ -1,0 +1,262 @@
+//! Virtual network gateways and connections.
+
+use std::collections::HashSet;
+
+use foldhash::fast::RandomState;
+
+use crate::arm::notes::NoteKind;
+use crate::arm::store::{Entry, Source, Store, ancestor};
+use crate::arm::{Node, ResourceId};
+
+use super::site::made_up_key;
+use super::table::{Table, Use, deep, id_of, is, items, property, reference, scalar, text};
+use super::text::{Map, Out};
+use super::virtual_network::vnet_of;
+use super::{Converter, entry, part};
+
+pub(super) const KIND: &str = "Microsoft.Network/virtualNetworkGateways";
+pub(super) const HUB: &str = "Microsoft.Network/virtualHubs";
+
+static GATEWAY: Table = Table {
+    what: "a virtual network gateway",
+    rows: &[
+        ("gatewayType", Use::Unless("Vpn")),
+        ("vpnType", Use::Unless("RouteBased")),
+        ("sku", Use::Taken),
+        ("ipConfigurations", Use::Taken),
+        ("activeActive", Use::Flag(false)),
+        ("active", Use::Flag(false)),
+        ("enableBgp", Use::Flag(false)),
+        ("bgpSettings", Use::Taken),
+        ("gatewayDefaultSite", Use::Ref),
+        ("allowRemoteVnetTraffic", Use::Flag(false)),
+        ("customRoutes", Use::Taken),
+        ("natRules", Use::Each(&NAT_RULE)),
+        ("enableBgpRouteTranslationForNat", Use::Flag(false)),
+        ("vpnGatewayGeneration", Use::Cosmetic),
+        ("inboundDnsForwardingEndpoint", Use::Cosmetic),
+        ("vNetExtendedLocationResourceId", Use::Cosmetic),
+        ("resiliencyModel", Use::Cosmetic),
+        ("allowVirtualWanTraffic", Use::Cosmetic),
+        ("disableIPSecReplayProtection", Use::Cosmetic),
+        ("autoScaleConfiguration", Use::Cosmetic),
+        ("enableDnsForwarding", Use::Cosmetic),
+        ("adminState", Use::Cosmetic),
+        ("enableHighBandwidthVpnGateway", Use::Cosmetic),
+        ("enablePrivateIpAddress", Use::Harmless(&["false"])),
+        ("vpnClientConfiguration", Use::Gap),
+        ("virtualNetworkGatewayPolicyGroups", Use::Gap),
+    ],
+};
+
+static NAT_RULE: Table = Table {
+    what: "a NAT rule",
+    rows: &[
+        ("type", Use::Copy),
+        ("mode", Use::Copy),
+        ("internalMappings", Use::Taken),
+        ("externalMappings", Use::Taken),
+        ("ipConfigurationId", Use::Taken),
+        ("ingressVpnSiteLinkConnections", Use::Cosmetic),
+        ("egressVpnSiteLinkConnections", Use::Cosmetic),
+    ],
+};
+
+static CONNECTION: Table = Table {
+    what: "a connection",
+    rows: &[
+        ("connectionType", Use::Copy),
+        ("virtualNetworkGateway1", Use::Ref),
+        ("virtualNetworkGateway2", Use::Taken),
+        ("localNetworkGateway2", Use::Taken),
+        ("peer", Use::Taken),
+        ("sharedKey", Use::Taken),
+        ("enableBgp", Use::Flag(false)),
+        ("connectionMode", Use::Unless("Default")),
+        ("usePolicyBasedTrafficSelectors", Use::Flag(false)),
+        ("routingWeight", Use::Unless("0")),
+        ("authorizationKey", Use::Copy),
+        ("expressRouteGatewayBypass", Use::Flag(false)),
+        ("ingressNatRules", Use::Taken),
+        ("egressNatRules", Use::Taken),
+        ("ipsecPolicies", Use::Cosmetic),
+        ("connectionProtocol", Use::Cosmetic),
+        ("connectionStatus", Use::Cosmetic),
+        ("tunnelConnectionStatus", Use::Cosmetic),
+        ("ingressBytesTransferred", Use::Cosmetic),
+        ("egressBytesTransferred", Use::Cosmetic),
+        ("dpdTimeoutSeconds", Use::Cosmetic),
+        ("authenticationType", Use::Cosmetic),
+        ("tunnelProperties", Use::Cosmetic),
+        ("enablePrivateLinkFastPath", Use::Cosmetic),
+        ("useLocalAzureIpAddress", Use::Harmless(&["false"])),
+        ("trafficSelectorPolicies", Use::Gap),
+        ("gatewayCustomBgpIpAddresses", Use::Gap),
+    ],
+};
+
+/// Sizes that a file knows.
+const SIZES: [&str; 17] = [
+    "Basic",
+    "Standard",
+    "HighPerformance",
+    "VpnGw1",
+    "VpnGw1AZ",
+    "VpnGw2",
+    "VpnGw2AZ",
+    "VpnGw3",
+    "VpnGw3AZ",
+    "VpnGw4",
+    "VpnGw4AZ",
+    "VpnGw5",
+    "VpnGw5AZ",
+    "UltraPerformance",
+    "ErGw1AZ",
+    "ErGw2AZ",
+    "ErGw3AZ",
+];
+
+/// The virtual networks that gateways and route servers are in.
+pub(super) fn homes(store: &Store) -> HashSet<ResourceId, RandomState> {
+    let all = [KIND, HUB].into_iter().flat_map(|kind| store.of_kind(kind));
+    let configurations = all.flat_map(|entry| items(&entry.resource.body, "ipConfigurations"));
+    configurations.filter_map(vnet_of).map(ResourceId::new).collect()
+}
+
+pub(super) fn gateway(converter: &mut Converter<'_>, one: &Entry) -> Option<Out> {
+    let body = &one.resource.body;
+    let mut map = vec![entry("name", converter.own_name(one))];
+    if is(body, "gatewayType", "LocalGateway") {
+        return None;
+    }
+    let written = items(body, "ipConfigurations");
+    map.extend(home(converter, written)?);
+    map.extend(converter.object(body, &GATEWAY));
+    // The older spelling of `activeActive`.
+    map.iter_mut().filter(|(key, _)| key == "active").for_each(|(key, _)| "activeActive".clone_into(key));
+    if let Some(size) = deep(body, &["sku", "name"]) {
+        map.extend(self::size(converter, size).map(|size| entry("sku", size)));
+    }
+    if let Some(settings) = property(body, "bgpSettings") {
+        let settings = bgp_settings(settings, one.source);
+        if !settings.is_empty() && (is(body, "enableBgp", "true") || one.source == Source::Template) {
+            map.push(entry("bgpSettings", Out::map(settings)));
+        }
+    }
+    if let Some(routes) = deep(body, &["customRoutes", "addressPrefixes"]).filter(|routes| !routes.items().is_empty()) {
+        map.push(entry("customRoutes", Out::list(super::table::words(routes))));
+    }
+    nat_mappings(body, &mut map);
+    Some(Out::map(map).at(&one.resource.at))
+}
+
+/// Where a gateway is: its virtual network and public address, or each instance's.
+pub(super) fn home(converter: &mut Converter<'_>, written: &[Node]) -> Option<Map> {
+    let first = written.first()?;
+    if let [one] = written {
+        let subnet = property(one, "subnet")?;
+        let id = id_of(subnet).and_then(|id| ancestor(id, 1))?;
+        let Some(vnet) = converter.reference(id) else {
+            let message = format!("`{id}` is not among the resources: the gateway in it is left out");
+            converter.note(&subnet.at, NoteKind::NotEmulated, message);
+            return None;
+        };
+        let mut map = vec![entry("virtualNetwork", Out::scalar(vnet).at(&subnet.at))];
+        let public = property(one, "publicIPAddress").and_then(|public| converter.named(public));
+        map.extend(public.map(|public| entry("publicIPAddress", public)));
+        return Some(map);
+    }
+    let mut list = Vec::new();
+    for node in written {
+        let mut item = vec![entry("name", converter.child_name(node))];
+        item.push(entry("subnet", converter.named(property(node, "subnet")?)?));
+        let public = property(node, "publicIPAddress").and_then(|public| converter.named(public));
+        item.extend(public.map(|public| entry("publicIPAddress", public)));
+        list.push(Out::map(item).at(&node.at));
+    }
+    Some(vec![entry("ipConfigurations", Out::list(list).at(&first.at))])
+}
+
+fn size(converter: &mut Converter<'_>, node: &Node) -> Option<Out> {
+    let written = scalar(node)?;
+    if SIZES.iter().any(|known| known.eq_ignore_ascii_case(&written)) {
+        return Some(Out::scalar(written).at(&node.at));
+    }
+    let message = format!("the gateway size `{written}` is not known here: the default is used");
+    converter.note(&node.at, NoteKind::MadeUp, message);
+    None
+}
+
+/// AS number and addresses; a template's are not allocated yet.
+pub(super) fn bgp_settings(node: &Node, source: Source) -> Map {
+    let mut map = Map::new();
+    let keys = if source == Source::Dump { &["asn", "bgpPeeringAddress"][..] } else { &["asn"] };
+    for key in keys {
+        if let Some(value) = property(node, key)
+            && let Some(written) = scalar(value)
+        {
+            map.push(entry(key, Out::scalar(written).at(&value.at)));
+        }
+    }
+    map
+}
+
+/// The ranges of NAT rules, which are objects without a name.
+fn nat_mappings(body: &Node, map: &mut Map) {
+    let rules = items(body, "natRules");
+    let Some((_, list)) = map.iter_mut().find(|(key, _)| key == "natRules") else { return };
+    let super::text::Value::List(made) = &mut list.value else { return };
+    for (rule, made) in rules.iter().zip(made) {
+        let super::text::Value::Map(made) = &mut made.value else { continue };
+        for key in ["internalMappings", "externalMappings"] {
+            let ranges = items(rule, key).iter().filter_map(|range| {
+                let keys = ["addressSpace", "portRange"].map(|key| Some(entry(key, Out::scalar(text(range, key)?))));
+                Some(Out::map(keys.into_iter().flatten().collect())).filter(|_| text(range, "addressSpace").is_some())
+            });
+            made.push(entry(key, Out::list(ranges.collect())));
+        }
+        // `type` stands in the properties as the rule's, and beside them as the resource's.
+        let own = rule.get("properties").and_then(|inner| inner.get("type")).or_else(|| rule.get("type"));
+        made.retain(|(key, _)| key != "type");
+        let own = own.and_then(scalar).filter(|own| !own.contains('/'));
+        made.extend(own.map(|own| entry("type", Out::scalar(own))));
+        let configuration = property(rule, "ipConfigurationId").and_then(part);
+        made.extend(configuration.map(|name| entry("ipConfigurationId", name)));
+    }
+}
+
+pub(super) fn connection(converter: &mut Converter<'_>, one: &Entry) -> Option<Out> {
+    let body = &one.resource.body;
+    let mut map = vec![entry("name", converter.own_name(one))];
+    let (to, list) = match text(body, "connectionType")?.to_ascii_lowercase().as_str() {
+        "ipsec" => ("localNetworkGateway2", "local network gateway"),
+        "vnet2vnet" => ("virtualNetworkGateway2", "virtual network gateway"),
+        "expressroute" => ("peer", "circuit"),
+        other => {
+            let message = format!("a connection of type `{other}` is not emulated: it is left out");
+            converter.note(&one.resource.at, NoteKind::NotEmulated, message);
+            return None;
+        }
+    };
+    let ends = ["virtualNetworkGateway1", to].map(|key| reference(body, key).and_then(|id| converter.reference(id)));
+    let [Some(_), Some(_)] = ends else {
+        let message = format!("connection `{}` needs a gateway and a {list}: it is left out", one.resource.name);
+        converter.note(&one.resource.at, NoteKind::NotEmulated, message);
+        return None;
+    };
+    map.extend(converter.object(body, &CONNECTION));
+    if let Some(end) = property(body, to) {
+        map.extend(converter.named(end).map(|name| entry(to, name)));
+    }
+    if to != "peer" {
+        let written = property(body, "sharedKey").and_then(|key| Some(Out::scalar(scalar(key)?).at(&key.at)));
+        map.push(entry("sharedKey", written.unwrap_or_else(|| made_up_key(converter, one))));
+    }
+    for key in ["ingressNatRules", "egressNatRules"] {
+        let rules: Vec<_> = items(body, key).iter().filter_map(part).collect();
+        if !rules.is_empty() {
+            map.push(entry(key, Out::list(rules)));
+        }
+    }
+    Some(Out::map(map).at(&one.resource.at))
+}

@@ -1,0 +1,176 @@
+//! What a command is given as a topology: a topology file, or an ARM document that one is made from.
+//!
+//! One idea: whatever was given, the rest of the program sees the text of a topology file. [`Input`] remembers where a made
+//! text came from, so that a mistake is shown in the file that was given.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::arm::{self, Mistake, Note, NoteKind, Origins, Place, Summary};
+use crate::config::{self, Diagnostic, Location, Severity};
+use crate::lab;
+use crate::model::counted;
+use crate::sys::files;
+
+use super::context::{Context, Messages};
+use super::document::Documents;
+use super::exit::Exit;
+use super::failure::Failure;
+
+/// A topology's text and what to call it.
+#[derive(Clone)]
+pub(super) struct Input {
+    pub text: String,
+    pub name: String,
+    imported: Option<Arc<Imported>>,
+}
+
+/// What a made text came from.
+pub(super) struct Imported {
+    origins: Origins,
+    pub notes: Vec<Note>,
+    pub summary: Summary,
+    /// The texts of the documents, by name.
+    texts: HashMap<Arc<str>, String>,
+}
+
+impl Input {
+    /// A topology file's text.
+    pub(super) fn plain(text: String, name: String) -> Self {
+        Self { text, name, imported: None }
+    }
+
+    /// What it was made from, if it is not a topology file itself.
+    pub(super) fn imported(&self) -> Option<&Imported> {
+        self.imported.as_deref()
+    }
+
+    /// The file, line and column of a diagnostic, in the file that was given.
+    pub(super) fn place(&self, diagnostic: &Diagnostic) -> (&str, Location) {
+        let found = self.imported.as_ref().and_then(|imported| imported.origins.find(&diagnostic.path));
+        match found {
+            Some(place) => (&place.file, self.location(place)),
+            None => (&self.name, diagnostic.location),
+        }
+    }
+
+    /// Draws a diagnostic over the file that was given.
+    pub(super) fn render(&self, diagnostic: &Diagnostic, colour: bool) -> String {
+        let (file, location) = self.place(diagnostic);
+        let text = self.imported.as_ref().and_then(|imported| imported.texts.get(file)).unwrap_or(&self.text);
+        Diagnostic { location, ..diagnostic.clone() }.render(text, file, colour)
+    }
+
+    fn location(&self, place: &Place) -> Location {
+        let imported = self.imported.as_ref();
+        let text = imported.and_then(|imported| imported.texts.get(&place.file)).map_or("", String::as_str);
+        Location { line: place.line as usize, column: place.column as usize, len: length(text, place) }
+    }
+
+    /// Says in one line what became of the documents, where their notes are not shown one by one.
+    pub(super) fn tell(&self, messages: &Messages) {
+        let Some(imported) = self.imported() else { return };
+        let gaps = imported.notes.iter().filter(|note| note.kind != NoteKind::MadeUp).count();
+        if gaps > 0 {
+            let total = totals(&imported.summary);
+            messages.note(&format!(
+                "{}: {total}; `vnet import {}` shows {}",
+                self.name,
+                self.name,
+                counted(gaps, "warning")
+            ));
+        }
+    }
+}
+
+/// How long the value at a place is.
+fn length(text: &str, place: &Place) -> usize {
+    let line = text.lines().nth(place.line as usize - 1).unwrap_or_default();
+    let mut rest = line.chars().skip(place.column as usize - 1);
+    match rest.next() {
+        Some('"') => 2 + rest.take_while(|c| *c != '"').count(),
+        Some(c) if c.is_ascii_alphanumeric() => 1 + rest.take_while(|c| c.is_ascii_alphanumeric() || *c == '.').count(),
+        _ => 1,
+    }
+}
+
+/// `12 resources used, 3 cosmetic, 1 not emulated`
+pub(super) fn totals(summary: &Summary) -> String {
+    let total = summary.total();
+    format!(
+        "{} used, {} cosmetic, {} not emulated",
+        counted(total.used, "resource"),
+        total.cosmetic,
+        total.not_emulated
+    )
+}
+
+/// Reads what a command was given; `-` is stdin.
+pub(super) fn read(file: &Path, context: &Context) -> Result<Input, Failure> {
+    let documents = Documents::read(&[file.to_owned()])?;
+    if documents.is_topology() {
+        let (name, text) = documents.into_topology()?;
+        return Ok(Input::plain(text, name));
+    }
+    let input = import(documents, context)?;
+    input.tell(&context.messages);
+    Ok(input)
+}
+
+/// Makes a topology of documents.
+pub(super) fn import(documents: Documents, context: &Context) -> Result<Input, Failure> {
+    let mistaken = |mistakes: &[Mistake], documents: &Documents| {
+        for mistake in mistakes {
+            show(mistake, documents, &context.messages);
+        }
+        Failure::new(Exit::Usage, "")
+    };
+    let (name, head) = (documents.lab_name(), documents.head());
+    let (store, mut notes) = documents.store().map_err(|all| mistaken(&all, &documents))?;
+    let options = arm::Options { name: name.as_deref(), head: &head, is_service_tag: &config::is_service_tag };
+    let made = arm::convert(&store, &options).map_err(|mistake| mistaken(&[mistake], &documents))?;
+    notes.extend(made.notes);
+    let name = documents.name();
+    let imported = Imported { origins: made.origins, notes, summary: made.summary, texts: documents.into_texts() };
+    Ok(Input { text: made.text, name, imported: Some(Arc::new(imported)) })
+}
+
+/// Draws a mistake of a document over it.
+fn show(mistake: &Mistake, documents: &Documents, messages: &Messages) {
+    let Mistake { at, message, expected, help } = mistake;
+    let text = documents.text(&at.file).unwrap_or_default();
+    let location = Location { line: at.line as usize, column: at.column as usize, len: length(text, at) };
+    let diagnostic = Diagnostic {
+        severity: Severity::Error,
+        code: None,
+        rule: None,
+        message: message.clone(),
+        path: String::new(),
+        location,
+        expected: expected.clone(),
+        help: help.clone(),
+    };
+    // Without stderr there is nowhere to report.
+    let _ = writeln!(io::stderr().lock(), "{}", diagnostic.render(text, &at.file, messages.colour));
+}
+
+/// Where a file can be read again, from anywhere; none for stdin, and for what is no topology file.
+pub(super) fn path(file: &Path, input: &Input) -> Option<PathBuf> {
+    if file == Path::new("-") || input.imported.is_some() { None } else { std::path::absolute(file).ok() }
+}
+
+/// A file's text and what to call it; `-` is stdin.
+pub(super) fn read_text(file: &Path) -> Result<(String, String), Failure> {
+    let (text, name) = if file == Path::new("-") {
+        let text = files::read_bounded(io::stdin(), lab::LARGEST_TOPOLOGY).and_then(files::text);
+        (text, "stdin".to_owned())
+    } else {
+        (files::read_text(file, lab::LARGEST_TOPOLOGY), file.display().to_string())
+    };
+    match text {
+        Ok(text) => Ok((text, name)),
+        Err(error) => Err(Failure::usage(format_args!("cannot read {name}: {error}"))),
+    }
+}
