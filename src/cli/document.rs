@@ -1,14 +1,17 @@
 //! The files that an import is given: what each of them is, and what may be read besides.
 //!
-//! A directory stands for the JSON files in it. Nothing else is read, and nothing comes from the network.
+//! A template may link to others. They are read from its own directory and below, never from elsewhere and never from the
+//! network.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::{env, fs};
 
-use crate::arm::{self, Mistake, Node, Note, Resource, Source, Store};
+use crate::arm::{self, Mistake, Node, Note, NoteKind, Place, Resource, Source, Store, template};
+use crate::sys::files;
 
 use super::failure::Failure;
 use super::input::read_text;
@@ -16,10 +19,20 @@ use super::input::read_text;
 /// Files of a directory that are read.
 const READ: [&str; 3] = ["json", "jsonc", "bicep"];
 
+/// What a command says besides the files.
+#[derive(Default)]
+pub(super) struct Choices {
+    /// `NAME=VALUE`, or files of parameters.
+    pub parameters: Vec<String>,
+}
+
 /// What a file is.
 enum Kind {
     Topology,
     Dump(Node),
+    Template(Node),
+    /// Values for a template's parameters.
+    Parameters(Parameters),
     /// Called JSON, and it cannot be read as that.
     Broken(Mistake),
 }
@@ -34,7 +47,15 @@ struct Document {
 pub(super) struct Documents {
     all: Vec<Document>,
     given: Vec<PathBuf>,
+    /// The texts of files that were read besides, by name.
+    linked: RefCell<HashMap<Arc<str>, String>>,
 }
+
+/// Values by name.
+type Parameters = Vec<(String, Node)>;
+
+/// Resources, and what was made up on the way to them.
+type Gathered = (Vec<(Source, Resource)>, Vec<Note>);
 
 impl Documents {
     /// Reads files and directories; `-` is stdin.
@@ -49,7 +70,7 @@ impl Documents {
                 all.push(Document::read(path)?);
             }
         }
-        Ok(Self { all, given: given.to_vec() })
+        Ok(Self { all, given: given.to_vec(), linked: RefCell::default() })
     }
 
     /// Whether it is one topology file, which needs no import.
@@ -87,29 +108,127 @@ impl Documents {
         vec![format!("Made by `vnet import` from {}.", self.name())]
     }
 
-    pub(super) fn text(&self, file: &str) -> Option<&str> {
-        self.all.iter().find(|document| &*document.name == file).map(|document| document.text.as_str())
+    /// The text of a file that was read.
+    pub(super) fn text(&self, file: &str) -> Option<String> {
+        let given = self.all.iter().find(|document| &*document.name == file).map(|document| document.text.clone());
+        given.or_else(|| self.linked.borrow().get(file).cloned())
     }
 
     pub(super) fn into_texts(self) -> HashMap<Arc<str>, String> {
-        self.all.into_iter().map(|document| (document.name, document.text)).collect()
+        let given = self.all.into_iter().map(|document| (document.name, document.text));
+        given.chain(self.linked.into_inner()).collect()
     }
 
     /// The resources of all documents.
-    pub(super) fn store(&self) -> Result<(Store, Vec<Note>), Vec<Mistake>> {
-        let (mut resources, mut mistakes) = (Vec::<(Source, Resource)>::new(), Vec::new());
+    pub(super) fn store(&self, choices: &Choices) -> Result<(Store, Vec<Note>), Vec<Mistake>> {
+        let mut parameters = Vec::new();
         for document in &self.all {
-            match &document.kind {
-                Kind::Topology => mistakes.push(document.refused("this is no ARM document")),
-                Kind::Broken(mistake) => mistakes.push(mistake.clone()),
-                Kind::Dump(node) => match arm::dump::read(node) {
-                    Ok(read) => resources.extend(read.into_iter().map(|resource| (Source::Dump, resource))),
-                    Err(more) => mistakes.extend(more),
-                },
+            if let Kind::Parameters(values) = &document.kind {
+                parameters.extend(values.iter().cloned());
             }
         }
-        if mistakes.is_empty() { Ok((Store::of(resources), Vec::new())) } else { Err(mistakes) }
+        let (chosen, has_file) = self.chosen(&choices.parameters)?;
+        parameters.extend(chosen);
+        let (mut all, mut mistakes) = (Gathered::default(), Vec::new());
+        for document in &self.all {
+            let found = match &document.kind {
+                Kind::Topology => Err(vec![document.refused("this is no ARM document")]),
+                Kind::Broken(mistake) => Err(vec![mistake.clone()]),
+                Kind::Parameters(_) => continue,
+                Kind::Dump(node) => arm::dump::read(node).map(|read| (of(Source::Dump, read), Vec::new())),
+                Kind::Template(node) => self.evaluate(document, node, &parameters, has_file),
+            };
+            match found {
+                Ok((resources, notes)) => {
+                    all.0.extend(resources);
+                    all.1.extend(notes);
+                }
+                Err(more) => mistakes.extend(more),
+            }
+        }
+        if mistakes.is_empty() { Ok((Store::of(all.0), all.1)) } else { Err(mistakes) }
     }
+
+    /// A template's resources. The parameters beside it are taken, unless the command names others.
+    fn evaluate(
+        &self,
+        document: &Document,
+        node: &Node,
+        parameters: &[(String, Node)],
+        has_file: bool,
+    ) -> Result<Gathered, Vec<Mistake>> {
+        let path = Path::new(&*document.name);
+        let root = path.parent().map(Path::to_owned).unwrap_or_default();
+        let read = |link: &str, from: &str| self.linked(&root, link, from);
+        let mut context = template::Context::new(&read);
+        if !has_file {
+            let beside = path.with_extension("parameters.json");
+            if let (Ok(text), true) = (files::read_text(&beside, template::LARGEST as u64), beside.is_file()) {
+                context.parameters = self.parameters(Arc::from(beside.display().to_string()), text)?;
+            }
+        }
+        context.parameters.extend(parameters.iter().cloned());
+        let evaluated = template::evaluate(node, &context)?;
+        let made_up = |one: template::Note| Note { at: one.at, kind: NoteKind::MadeUp, message: one.message };
+        Ok((of(Source::Template, evaluated.resources), evaluated.notes.into_iter().map(made_up).collect()))
+    }
+
+    /// What `--parameters` says, and whether it names a file.
+    fn chosen(&self, said: &[String]) -> Result<(Parameters, bool), Vec<Mistake>> {
+        let (mut all, mut has_file) = (Vec::new(), false);
+        let place = || Place { file: Arc::from("--parameters"), line: 1, column: 1 };
+        for one in said {
+            if let Some((name, value)) = one.split_once('=').filter(|(name, _)| !Path::new(name).exists()) {
+                all.push((name.to_owned(), Node { at: place(), value: arm::Value::Text(value.to_owned()) }));
+                continue;
+            }
+            let file = one.trim_start_matches('@');
+            let text = files::read_text(Path::new(file), template::LARGEST as u64).map_err(|error| {
+                let message = format!("cannot read {file}: {error}");
+                let expected = Some("NAME=VALUE, or a file of parameters".to_owned());
+                vec![Mistake { at: place(), message, expected, help: None }]
+            })?;
+            all.extend(self.parameters(Arc::from(file), text)?);
+            has_file = true;
+        }
+        Ok((all, has_file))
+    }
+
+    fn parameters(&self, name: Arc<str>, text: String) -> Result<Parameters, Vec<Mistake>> {
+        let node = arm::parse_json(&name, &text).map_err(|mistake| vec![mistake]);
+        self.linked.borrow_mut().insert(name, text);
+        let node = node?;
+        template::parameters_of(&node).ok_or_else(|| {
+            let message = "this is no file of parameters".to_owned();
+            let expected = Some("an object with `parameters`, each with a `value`".to_owned());
+            vec![Mistake { at: node.at.clone(), message, expected, help: None }]
+        })
+    }
+
+    /// A file that a template links to: a regular one in the template's directory or below, which no symbolic link leads
+    /// out of.
+    fn linked(&self, root: &Path, link: &str, from: &str) -> template::File {
+        let here =
+            |directory: &Path| if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory.to_owned() };
+        let base = Path::new(from).parent().map(here).unwrap_or_default();
+        let path = base.join(link);
+        let real = || Ok::<_, std::io::Error>((here(root).canonicalize()?, path.canonicalize()?));
+        let (inside, file) = real().map_err(|error| error.to_string())?;
+        if !file.starts_with(&inside) {
+            return Err("it is outside the directory of the template".to_owned());
+        }
+        if !file.is_file() {
+            return Err("it is no regular file".to_owned());
+        }
+        let text = files::read_text(&file, template::LARGEST as u64).map_err(|error| error.to_string())?;
+        let name: Arc<str> = Arc::from(path.display().to_string());
+        self.linked.borrow_mut().insert(Arc::clone(&name), text.clone());
+        Ok((name, text))
+    }
+}
+
+fn of(source: Source, resources: Vec<Resource>) -> Vec<(Source, Resource)> {
+    resources.into_iter().map(|resource| (source, resource)).collect()
 }
 
 impl Document {
@@ -129,7 +248,11 @@ impl Document {
         let begins = text.trim_start_matches('\u{feff}').trim_start();
         let may_be = is_json || begins.starts_with(['{', '[']) || begins.starts_with("//") || begins.starts_with("/*");
         let kind = match may_be.then(|| arm::parse_json(&name, &text)) {
+            Some(Ok(node)) if template::is_template(&node) => Kind::Template(node),
             Some(Ok(node)) if arm::dump::is_dump(&node) => Kind::Dump(node),
+            Some(Ok(node)) if is_schema(&node) => {
+                template::parameters_of(&node).map_or(Kind::Topology, Kind::Parameters)
+            }
             Some(Err(mistake)) if is_json => Kind::Broken(mistake),
             Some(_) | None => Kind::Topology,
         };
@@ -144,6 +267,11 @@ impl Document {
             help: None,
         }
     }
+}
+
+/// Whether a document says what it is, as templates and files of parameters do.
+fn is_schema(node: &Node) -> bool {
+    node.get("$schema").is_some()
 }
 
 /// The documents of a directory, by name.

@@ -13,7 +13,7 @@ use crate::arm::{Note, NoteKind, Summary};
 use crate::model::counted;
 
 use super::context::Context;
-use super::document::Documents;
+use super::document::{Choices, Documents};
 use super::failure::Failure;
 use super::input::{self, Imported, Input};
 use super::table::Table;
@@ -22,18 +22,23 @@ use super::{Exit, Outcome, topology};
 /// Of notes that say the same, this many are shown with their places.
 const SHOWN: usize = 3;
 
-/// Make a topology file from the JSON of `az`, REST or Resource Graph
+/// Make a topology file from ARM templates, Bicep, and what `az` or Resource Graph print
 ///
-/// Takes what `az ... list` or `az ... show`, REST, or `az graph query` print as JSON. Several files are one network; a directory stands for its JSON files. Prints the topology file; what was made up, left out or unknown is
+/// Takes an ARM template, the JSON of `az ... list` or `az ... show`, of REST, `az group export` or `az graph query`,
+/// and Bicep where the `bicep` program is on the path. Several files are one
+/// network; a directory stands for its JSON files. Prints the topology file; what was made up, left out or unknown is
 /// reported with its place, and a table counts the resources. Every command that takes a topology file takes these
 /// files, too. Exit code 0 if all was used, 3 with warnings, 2 with errors.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  az network vnet list -o json | vnet import -\n  \
-    vnet import vnets.json nics.json --out lab.vnet.yaml\n  vnet up dump.json")]
+    vnet import azuredeploy.json --parameters vmCount=3 --out lab.vnet.yaml\n  vnet up azuredeploy.json")]
 pub(super) struct Import {
-    /// Files, or directories of them; - for stdin
+    /// Templates, dumps or directories of them; - for stdin
     #[arg(required = true, value_name = "FILE|DIR")]
     files: Vec<PathBuf>,
+    /// A template's parameters: NAME=VALUE, or a file of parameters; may be given several times
+    #[arg(short, long, value_name = "NAME=VALUE|FILE")]
+    parameters: Vec<String>,
     /// Where to write the topology file, instead of stdout
     #[arg(short = 'f', long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -77,7 +82,8 @@ impl Import {
             let message = format!("{} is a topology file already", documents.name());
             return Err(Failure::usage(message).help("use it as it is: vnet up FILE"));
         }
-        let input = input::import(documents, context)?;
+        let choices = Choices { parameters: self.parameters.clone() };
+        let input = input::import(documents, &choices, context)?;
         let Some(imported) = input.imported() else { return Ok(Exit::Fine) };
         self.write(&input, imported, context)?;
         if !context.output.is_data() {

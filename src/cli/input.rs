@@ -15,7 +15,7 @@ use crate::model::counted;
 use crate::sys::files;
 
 use super::context::{Context, Messages};
-use super::document::Documents;
+use super::document::{self, Documents};
 use super::exit::Exit;
 use super::failure::Failure;
 
@@ -114,13 +114,13 @@ pub(super) fn read(file: &Path, context: &Context) -> Result<Input, Failure> {
         let (name, text) = documents.into_topology()?;
         return Ok(Input::plain(text, name));
     }
-    let input = import(documents, context)?;
+    let input = import(documents, &document::Choices::default(), context)?;
     input.tell(&context.messages);
     Ok(input)
 }
 
 /// Makes a topology of documents.
-pub(super) fn import(documents: Documents, context: &Context) -> Result<Input, Failure> {
+pub(super) fn import(documents: Documents, choices: &document::Choices, context: &Context) -> Result<Input, Failure> {
     let mistaken = |mistakes: &[Mistake], documents: &Documents| {
         for mistake in mistakes {
             show(mistake, documents, &context.messages);
@@ -128,7 +128,7 @@ pub(super) fn import(documents: Documents, context: &Context) -> Result<Input, F
         Failure::new(Exit::Usage, "")
     };
     let (name, head) = (documents.lab_name(), documents.head());
-    let (store, mut notes) = documents.store().map_err(|all| mistaken(&all, &documents))?;
+    let (store, mut notes) = documents.store(choices).map_err(|all| mistaken(&all, &documents))?;
     let options = arm::Options { name: name.as_deref(), head: &head, is_service_tag: &config::is_service_tag };
     let made = arm::convert(&store, &options).map_err(|mistake| mistaken(&[mistake], &documents))?;
     notes.extend(made.notes);
@@ -141,6 +141,7 @@ pub(super) fn import(documents: Documents, context: &Context) -> Result<Input, F
 fn show(mistake: &Mistake, documents: &Documents, messages: &Messages) {
     let Mistake { at, message, expected, help } = mistake;
     let text = documents.text(&at.file).unwrap_or_default();
+    let text = text.as_str();
     let location = Location { line: at.line as usize, column: at.column as usize, len: length(text, at) };
     let diagnostic = Diagnostic {
         severity: Severity::Error,
