@@ -10,6 +10,7 @@ mod bench;
 mod bgp;
 mod by_packets;
 mod call;
+mod capture;
 mod circuit;
 mod completions;
 mod consent;
@@ -120,6 +121,7 @@ enum Command {
     Events(events::Events),
     Flows(flows::Flows),
     Trace(trace::Trace),
+    Capture(capture::Capture),
     Bench(bench::Bench),
     Rule(rule::Rule),
     Schema(schema::Schema),
@@ -215,6 +217,7 @@ impl Command {
             Self::Events(command) => command.run(context),
             Self::Flows(command) => command.run(context),
             Self::Trace(command) => command.run(context),
+            Self::Capture(command) => command.run(context),
             Self::Bench(command) => command.run(context),
             Self::Rule(command) => command.run(context),
             Self::Schema(schema::Schema {}) => schema::Schema::run(),

@@ -18,6 +18,11 @@ impl WallClock {
         Self { start: unix.saturating_sub(since_start) }
     }
 
+    /// Nanoseconds since 1970.
+    pub(super) fn unix_nanos(self, at: Timestamp) -> u64 {
+        u64::try_from((self.start + Duration::from_nanos(at.0)).as_nanos()).unwrap_or(u64::MAX)
+    }
+
     /// Microseconds since 1970.
     pub(super) fn unix_micros(self, at: Timestamp) -> u64 {
         u64::try_from((self.start + Duration::from_nanos(at.0)).as_micros()).unwrap_or(u64::MAX)

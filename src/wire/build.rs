@@ -132,6 +132,22 @@ fn checksummed(src: IpAddr, dst: IpAddr, protocol: Protocol, mut payload: Vec<u8
     raw(src, dst, protocol.0, &payload)
 }
 
+/// Puts a checksum over bytes, and over the pseudo-header of a transport protocol, into the field at `at`.
+pub(super) fn put_checksum(bytes: &mut [u8], at: usize, pseudo: Option<(IpAddr, IpAddr, Protocol)>) {
+    put16(bytes, at, 0);
+    let sum = Sum::of(bytes);
+    let sum = match pseudo {
+        Some((src, dst, protocol)) => sum.plus(Sum::of_pseudo_header(src, dst, protocol, bytes.len())),
+        None => sum,
+    };
+    let udp = pseudo.is_some_and(|(_, _, protocol)| protocol == Protocol::UDP);
+    let checksum = match sum.full() {
+        0 if udp => 0xffff,
+        checksum => checksum,
+    };
+    put16(bytes, at, checksum);
+}
+
 fn put16(bytes: &mut [u8], at: usize, value: u16) {
     bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
 }

@@ -8,6 +8,7 @@
 
 pub mod build;
 mod checksum;
+mod cut;
 pub mod ethernet;
 mod fragment;
 mod icmp;
@@ -15,6 +16,7 @@ mod ipv4;
 mod ipv6;
 mod offload;
 mod packet;
+pub mod pcapng;
 mod quote;
 mod reset;
 mod summary;
@@ -22,6 +24,7 @@ mod train;
 mod transport;
 mod tuple;
 
+pub use cut::cut;
 pub use fragment::Fragment;
 pub use offload::Offload;
 pub use packet::{Packet, ParseError};

@@ -5,6 +5,7 @@
 //! counted and, if it matches, traced. Over all ports rx = tx + drops holds after every batch.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Cache};
 
@@ -12,8 +13,10 @@ use crate::dataplane::{
     DropReason, End, ExpiredConnection, Flows, Observer, Paths, PortId, Recorder, Snapshot, Step, Timestamp, Verdict,
     process, reset_end,
 };
+use crate::sys::clock::monotonic_nanos;
 use crate::wire::{Frame, Offload, Packet, ParseError, Protocol};
 
+use super::capture::Head;
 use super::coalescer::{Coalescer, Slot};
 use super::counters::{PortTally, Tally};
 use super::device::{Device, RecvError, SendError};
@@ -187,12 +190,20 @@ impl<D: Device> Forwarder<D> {
                 exit.settle(&mut self.coalescer, &decision, frame);
                 continue;
             }
+            let read_at = monotonic_nanos();
+            let head = taps.head(frame);
             let mut leg = Recorder::new();
             let decision = decide(frame, &mut (&mut witness, &mut leg), |packet, observers| {
                 process(snapshot, &self.flows, port, now, packet, observers)
             });
-            let traced = Traced { at: now, generation: snapshot.generation, ingress: port, leg };
-            exit.settle_traced(&mut self.coalescer, &decision, frame, taps, traced);
+            let traced = Traced {
+                at: Timestamp(read_at),
+                generation: snapshot.generation,
+                ingress: port,
+                leg,
+                took: Duration::ZERO,
+            };
+            exit.settle_traced(&mut self.coalescer, &decision, frame, (taps, head.as_ref()), traced);
         }
         self.coalescer.end_batch(frames, |slot| exit.depart(slot));
         (frames, last)
@@ -214,7 +225,14 @@ impl<D: Device> Exit<'_, D> {
     }
 
     /// The same while a trace is on. Nothing is held back then, so that the trace can report a failed write.
-    fn settle_traced(&self, coalescer: &mut Coalescer, decision: &Decision, frame: &[u8], taps: &Taps, traced: Traced) {
+    fn settle_traced(
+        &self,
+        coalescer: &mut Coalescer,
+        decision: &Decision,
+        frame: &[u8],
+        (taps, head): (&Taps, Option<&Head>),
+        mut traced: Traced,
+    ) {
         let Decision { verdict, size, protocol, end } = *decision;
         self.ingress.received(size.packets, size.bytes);
         let lost = match verdict {
@@ -227,7 +245,10 @@ impl<D: Device> Exit<'_, D> {
                 self.write(egress, &frame[..end], size).err()
             }
         };
-        taps.offer(traced, lost);
+        traced.took = Duration::from_nanos(monotonic_nanos().saturating_sub(traced.at.0));
+        // Where it was refused early, its end is not known.
+        let left = if end == 0 { frame } else { &frame[..end] };
+        taps.offer(traced, lost, head.map(|head| (head, left)));
     }
 
     /// Counts a dropped packet.
@@ -262,7 +283,9 @@ impl<D: Device> Exit<'_, D> {
             }
         };
         if !taps.is_empty() {
-            taps.offer(Traced { at: now, generation: snapshot.generation, ingress, leg }, sent.err());
+            let traced = Traced { at: now, generation: snapshot.generation, ingress, leg, took: Duration::ZERO };
+            let (head, left) = (Head::of(&frame[..end]), &frame[..end]);
+            taps.offer(traced, sent.err(), Some((&head, left)));
         }
         reached
     }

@@ -7,6 +7,7 @@
 //! and never log: results are counted in a [`Tally`] or reported as an [`Event`].
 
 mod busy_poll;
+mod capture;
 mod coalescer;
 mod command;
 mod counters;
@@ -21,6 +22,7 @@ mod run;
 mod trace;
 
 pub use busy_poll::Spin;
+pub use capture::{CaptureWatch, Captured, Packets};
 pub use counters::{MAX_PORTS, PortTally, Tally};
 pub use device::{Device, RecvError, SendError};
 pub use drop_log::{DropLog, Dropped};

@@ -6,9 +6,11 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::TryIter;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::capture::{Capture, Head};
 use super::lossy::{LossyReceiver, LossySender, lossy};
 use crate::dataplane::{DropReason, Observer, Pattern, PortId, Recorder, Step, Timestamp};
 
@@ -23,11 +25,16 @@ pub struct Traced {
     pub generation: u64,
     pub ingress: PortId,
     pub leg: Recorder,
+    /// From its read to its write, or to the decision to drop it.
+    pub took: Duration,
 }
 
 /// All current taps.
 #[derive(Clone, Debug, Default)]
-pub struct Taps(Vec<Arc<Tap>>);
+pub struct Taps {
+    traces: Vec<Arc<Tap>>,
+    captures: Vec<Arc<Capture>>,
+}
 
 /// One tap: a pattern, and the channel for packets that match.
 #[derive(Debug)]
@@ -46,15 +53,41 @@ pub struct Watch {
 
 impl Taps {
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.traces.is_empty() && self.captures.is_empty()
+    }
+
+    /// What a frame begins with, for captures: packets are edited where they lie.
+    pub(super) fn head(&self, frame: &[u8]) -> Option<Head> {
+        (!self.captures.is_empty()).then(|| Head::of(frame))
+    }
+
+    pub(super) fn with_capture(&self, capture: &Arc<Capture>) -> Self {
+        Self { captures: self.captures.iter().chain([capture]).cloned().collect(), ..self.clone() }
+    }
+
+    pub(super) fn without_capture(&self, capture: &Arc<Capture>) -> Self {
+        let others = self.captures.iter().filter(|other| !Arc::ptr_eq(other, capture));
+        Self { captures: others.cloned().collect(), ..self.clone() }
+    }
+
+    fn with(&self, tap: &Arc<Tap>) -> Self {
+        Self { traces: self.traces.iter().chain([tap]).cloned().collect(), ..self.clone() }
+    }
+
+    fn without(&self, tap: &Arc<Tap>) -> Self {
+        let others = self.traces.iter().filter(|other| !Arc::ptr_eq(other, tap));
+        Self { traces: others.cloned().collect(), ..self.clone() }
     }
 
     /// Offers a copy to each tap that matches. `lost` is the reason why a packet that should be delivered was not.
-    pub(super) fn offer(&self, mut traced: Traced, lost: Option<DropReason>) {
+    pub(super) fn offer(&self, mut traced: Traced, lost: Option<DropReason>, bytes: Option<(&Head, &[u8])>) {
         if let Some(reason) = lost {
             traced.leg.step(Step::Dropped { reason });
         }
-        for tap in self.0.iter().filter(|tap| tap.pattern.matches(traced.ingress, &traced.leg)) {
+        if let Some((head, frame)) = bytes {
+            self.captures.iter().for_each(|capture| capture.offer(&traced, head, frame));
+        }
+        for tap in self.traces.iter().filter(|tap| tap.pattern.matches(traced.ingress, &traced.leg)) {
             tap.records.offer(traced.clone());
         }
     }
@@ -65,7 +98,7 @@ impl Watch {
     pub fn new(taps: Arc<ArcSwap<Taps>>, pattern: Pattern) -> Self {
         let (sender, records) = lossy(WAITING);
         let tap = Arc::new(Tap { pattern, records: sender });
-        taps.rcu(|now| Taps(now.0.iter().chain([&tap]).cloned().collect()));
+        taps.rcu(|now| now.with(&tap));
         Self { taps, tap, records }
     }
 
@@ -75,12 +108,7 @@ impl Watch {
             return;
         }
         let tap = Arc::new(Tap { pattern, records: self.tap.records.clone() });
-        let others = |now: &Taps| now.0.iter().filter(|other| !Arc::ptr_eq(other, &self.tap)).cloned().collect();
-        self.taps.rcu(|now| {
-            let mut taps: Vec<_> = others(now);
-            taps.push(Arc::clone(&tap));
-            Taps(taps)
-        });
+        self.taps.rcu(|now| now.without(&self.tap).with(&tap));
         self.tap = tap;
     }
 
@@ -97,6 +125,6 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.taps.rcu(|now| Taps(now.0.iter().filter(|other| !Arc::ptr_eq(other, &self.tap)).cloned().collect()));
+        self.taps.rcu(|now| now.without(&self.tap));
     }
 }

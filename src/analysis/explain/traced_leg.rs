@@ -26,6 +26,9 @@ pub struct Sighting {
     pub nic: String,
     /// None for bytes that are no packet.
     pub packet: Option<PacketWords>,
+    /// Nanoseconds from the read of the packet to its write, or to the decision to drop it.
+    #[serde(default)]
+    pub latency_nanos: u64,
     #[serde(flatten)]
     pub path: Path,
 }
@@ -102,6 +105,7 @@ pub fn sighting(
         node,
         nic,
         packet: packet.map(PacketWords::of),
+        latency_nanos: 0,
         path,
     })
 }

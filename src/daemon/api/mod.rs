@@ -1,5 +1,6 @@
 //! What a running router answers: its model, tables and counters, under the names of the file.
 
+mod capture;
 pub mod client;
 mod drops;
 mod flow_ends;
@@ -96,6 +97,10 @@ impl Answers {
             Topic::Counters => changes(move || answers.counters(), Response::Counters),
             Topic::Events => changes(move || answers.lab.load().events.latest(), Response::Events),
             Topic::Flows { filter } => match flows::follow(answers.engine, filter) {
+                Ok(feed) => feed,
+                Err(refusal) => return Answer::Once(Response::Refused(refusal)),
+            },
+            Topic::Capture(wanted) => match capture::capture(answers.engine, wanted) {
                 Ok(feed) => feed,
                 Err(refusal) => return Answer::Once(Response::Refused(refusal)),
             },

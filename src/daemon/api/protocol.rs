@@ -134,6 +134,8 @@ pub enum Topic {
     Flows { filter: FlowFilter },
     /// Packets that a filter wants. The first answer comes before any packet: from then on none is overlooked.
     Trace { filter: String },
+    /// The same as a capture file, piece by piece.
+    Capture(Capture),
 }
 
 /// Something to do to the running network. Done whole or not at all.
@@ -221,6 +223,7 @@ pub enum Response {
     BgpPeers(Vec<PeerRow>),
     BgpRoutes(Vec<topology::RouteRow>),
     Traced(Traced),
+    Captured(Captured),
     Changed(Changed),
     /// What went away, or came back.
     Outage(Outage),
@@ -370,6 +373,57 @@ pub struct Traced {
     pub packets: Vec<Sighting>,
     /// Packets that were wanted and are not shown: they came faster than they could be told.
     pub missed: u64,
+}
+
+/// Packets for a capture file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Capture {
+    /// Machines and interfaces that it is about; all where it is empty. The filter asks for them, too.
+    pub nodes: Vec<String>,
+    pub filter: String,
+    /// End after this many packets.
+    pub count: Option<u64>,
+    /// Bytes that are kept of a packet.
+    pub snap: u32,
+    /// Write super-packets as the packets that they are on a wire.
+    pub cut: bool,
+}
+
+/// A piece of a capture file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Captured {
+    /// In base64, as the next field.
+    pub bytes: String,
+    /// What ends the file if no piece follows.
+    pub end: String,
+    pub packets: u64,
+    /// Packets that found no room, in all.
+    pub missed: u64,
+    /// It has as many packets as were asked for.
+    pub full: bool,
+}
+
+/// What base64 stands for; None for anything else.
+pub fn bytes_of(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| match byte {
+        b'A'..=b'Z' => Some(u32::from(byte - b'A')),
+        b'a'..=b'z' => Some(u32::from(byte - b'a') + 26),
+        b'0'..=b'9' => Some(u32::from(byte - b'0') + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    };
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    for four in text.as_bytes().chunks(4) {
+        let used = four.iter().take_while(|byte| **byte != b'=').count();
+        let digits = four[..used].iter().map(|byte| digit(*byte)).collect::<Option<Vec<_>>>()?;
+        let bits = digits.iter().chain(&[0; 4]).take(4).fold(0, |bits, digit| bits << 6 | digit);
+        let [_, three @ ..] = bits.to_be_bytes();
+        bytes.extend_from_slice(&three[..used.saturating_sub(1)]);
+    }
+    Some(bytes)
 }
 
 /// How often one interface's packets were dropped for one reason.

@@ -66,7 +66,10 @@ impl Teller {
         }
         let network = self.networks.iter().find(|network| network.generation() == record.generation)?;
         let unix_micros = clock.unix_micros(record.at);
-        analysis::sighting(&network.network, &network.compiled, record.ingress, &record.leg, unix_micros)
+        let sighting =
+            analysis::sighting(&network.network, &network.compiled, record.ingress, &record.leg, unix_micros)?;
+        let latency_nanos = u64::try_from(record.took.as_nanos()).unwrap_or(u64::MAX);
+        Some(Sighting { latency_nanos, ..sighting })
     }
 
     /// Uses the network that is published now. A machine that has left is at no packet.

@@ -24,7 +24,7 @@ use crate::dataplane::{
 use crate::model::{Attachment, Emulation, Health, Network, ProbeKey};
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::tun::{OffloadSupport, Tun};
-use crate::worker::{Dropped, FlowEvents, FlowScope, FlowWatch, Tables, Watch, Workers};
+use crate::worker::{CaptureWatch, Dropped, FlowEvents, FlowScope, FlowWatch, Tables, Watch, Workers};
 
 use counters::{Counters, PortCounters};
 use numbers::Numbers;
@@ -302,6 +302,13 @@ impl Engine {
     /// Shows packets: once this returns, no wanted packet is missed.
     pub fn watch(&self, pattern: Pattern) -> io::Result<Watch> {
         let watch = Watch::new(Arc::clone(&self.tables.taps), pattern);
+        self.workers.refresh()?;
+        Ok(watch)
+    }
+
+    /// The same with the packets' bytes, so many of each at most.
+    pub fn capture(&self, pattern: Pattern, snap: usize) -> io::Result<CaptureWatch> {
+        let watch = CaptureWatch::new(Arc::clone(&self.tables.taps), pattern, snap);
         self.workers.refresh()?;
         Ok(watch)
     }

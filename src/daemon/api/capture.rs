@@ -1,0 +1,277 @@
+//! What a capturing client gets: pieces of a pcapng file, with what was decided on each packet as its comment.
+//!
+//! One idea: the file is written here, where names are known, and the client only passes it on. What was said of one
+//! packet is kept for others with the same steps, since words cost more than bytes. A client that reads too slowly
+//! is asked for nothing: packets wait in a buffer of fixed size, and what finds no room there is counted in the file.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::analysis::{self, Filter, Sighting, StepKind};
+use crate::daemon::engine::{Engine, Published};
+use crate::daemon::wall_clock::WallClock;
+use crate::dataplane::{PortId, Step};
+use crate::model::Network;
+use crate::wire::cut;
+use crate::wire::pcapng::{self, PacketBlock, PacketWay};
+use crate::worker::{CaptureWatch, Captured};
+
+use super::AttachmentNames;
+use super::follow::Feed;
+use super::protocol::{self, Refusal, Response};
+
+/// Earlier networks kept for packets that may still come.
+const NETWORKS: usize = 4;
+/// Decisions that are kept in words.
+const KNOWN: usize = 4096;
+
+/// A capture for one client. Its first answer is the file's beginning: from then on nothing is missed.
+pub(in crate::daemon) fn capture(engine: Arc<Engine>, wanted: protocol::Capture) -> Result<Feed, Refusal> {
+    let filter = analysis::parse_filter(&wanted.filter)
+        .map_err(|error| Refusal { message: error.to_string(), help: error.advice().map(str::to_owned) })?;
+    let published = engine.published();
+    let pattern = analysis::pattern(&filter, &published.network, &published.compiled).map_err(Refusal::new)?;
+    let watch = engine.capture(pattern, wanted.snap as usize).map_err(Refusal::new)?;
+    let mut file = File::begin(wanted);
+    file.announce(&published.network);
+    let mut writer =
+        Writer { engine, filter, watch, networks: VecDeque::from([published]), known: HashMap::new(), file };
+    let mut begun = false;
+    Ok(Box::new(move || {
+        writer.drain();
+        let is_news = !std::mem::replace(&mut begun, true) || !writer.file.bytes.is_empty();
+        if is_news { vec![Response::Captured(writer.file.piece(&writer.watch))] } else { Vec::new() }
+    }))
+}
+
+struct Writer {
+    engine: Arc<Engine>,
+    filter: Filter,
+    watch: CaptureWatch,
+    /// The newest first.
+    networks: VecDeque<Arc<Published>>,
+    known: HashMap<Decided, Vec<(Vec<Step>, Arc<Words>)>>,
+    file: File,
+}
+
+/// What packets with the same words have in common, beside their steps.
+type Decided = (u64, PortId, Option<(IpAddr, IpAddr)>);
+
+/// What is said of a packet, and the interfaces where its leg begins and ends.
+struct Words {
+    comment: String,
+    from: (String, String),
+    to: Option<(String, String)>,
+}
+
+impl Writer {
+    fn drain(&mut self) {
+        let clock = WallClock::now();
+        self.file.now = clock.unix_nanos(crate::dataplane::Timestamp(crate::sys::clock::monotonic_nanos()));
+        self.keep_up();
+        let Self { watch, networks, known, file, .. } = self;
+        for packet in watch.take().iter() {
+            match words(known, networks, &packet) {
+                Some(words) => file.put(&packet, &words, clock.unix_nanos(packet.traced.at)),
+                None => file.unnamed += 1,
+            }
+        }
+    }
+
+    /// Uses the network that is published now. A machine that has left is at no packet.
+    fn keep_up(&mut self) {
+        let published = self.engine.published();
+        if self.networks.front().is_some_and(|newest| newest.generation() == published.generation()) {
+            return;
+        }
+        if let Ok(pattern) = analysis::pattern(&self.filter, &published.network, &published.compiled) {
+            self.watch.change(pattern);
+        }
+        self.known.clear();
+        self.networks.push_front(published);
+        self.networks.truncate(NETWORKS);
+    }
+}
+
+fn words(
+    known: &mut HashMap<Decided, Vec<(Vec<Step>, Arc<Words>)>>,
+    networks: &VecDeque<Arc<Published>>,
+    packet: &Captured<'_>,
+) -> Option<Arc<Words>> {
+    let (traced, leg) = (packet.traced, &packet.traced.leg);
+    let key = (traced.generation, traced.ingress, leg.packet().map(|packet| (packet.tuple.src, packet.tuple.dst)));
+    let same = known.get(&key).and_then(|all| all.iter().find(|(steps, _)| steps == leg.steps()));
+    if let Some((_, words)) = same {
+        return Some(Arc::clone(words));
+    }
+    let network = networks.iter().find(|network| network.generation() == traced.generation)?;
+    let sighting = analysis::sighting(&network.network, &network.compiled, traced.ingress, leg, 0)?;
+    let words = Arc::new(Words::of(&sighting));
+    if known.len() >= KNOWN {
+        known.clear();
+    }
+    let all = known.entry(key).or_default();
+    if all.len() < 64 {
+        all.push((leg.steps().to_vec(), Arc::clone(&words)));
+    }
+    Some(words)
+}
+
+impl Words {
+    fn of(sighting: &Sighting) -> Self {
+        let path = &sighting.path;
+        let verdict = match &path.dropped {
+            Some(reason) => format!("dropped: {reason}"),
+            None => "delivered".to_owned(),
+        };
+        let steps = path.hops.iter().flat_map(|hop| &hop.steps);
+        let decides = |what: StepKind| !matches!(what, StepKind::Send | StepKind::Arrive | StepKind::Deliver);
+        let said = steps.filter(|step| decides(step.what)).map(|step| format!("{}: {}", step.object, step.text));
+        let comment = std::iter::once(verdict).chain(said).collect::<Vec<_>>().join("\n");
+        let place = |node: &str, nic: &str| (nic.to_owned(), node.to_owned());
+        let arrives = |hop: &&analysis::Hop| hop.steps.iter().any(|step| step.what == StepKind::Arrive);
+        let to = path.hops.iter().rev().find(arrives).map(|hop| place(&hop.node, &hop.nic));
+        Self { comment, from: place(&sighting.node, &sighting.nic), to }
+    }
+}
+
+/// The file as far as it has not been handed over, and what its statistics will say.
+struct File {
+    wanted: protocol::Capture,
+    bytes: Vec<u8>,
+    interfaces: Vec<Interface>,
+    /// Packets handed over since the last piece, and in all.
+    packets: u64,
+    total: u64,
+    /// Packets decided by tables that are gone: nothing can be said of them.
+    unnamed: u64,
+    begun: u64,
+    now: u64,
+}
+
+struct Interface {
+    name: String,
+    port: Option<PortId>,
+    written: u64,
+}
+
+impl File {
+    fn begin(wanted: protocol::Capture) -> Self {
+        let mut bytes = Vec::new();
+        pcapng::section(&mut bytes, concat!("vnet ", env!("CARGO_PKG_VERSION")));
+        let clock = WallClock::now();
+        let begun = clock.unix_nanos(crate::dataplane::Timestamp(crate::sys::clock::monotonic_nanos()));
+        Self { wanted, bytes, interfaces: Vec::new(), packets: 0, total: 0, unnamed: 0, begun, now: begun }
+    }
+
+    /// An interface for each of the wanted machines, also of those that will be silent.
+    fn announce(&mut self, network: &Network) {
+        for attachment in network.attachments() {
+            let place = AttachmentNames::of(network, attachment);
+            let name = if place.node == place.nic { place.nic } else { format!("{}/{}", place.node, place.nic) };
+            if self.wants(&place.node, &name) {
+                self.interface(&(name, place.node));
+            }
+        }
+    }
+
+    /// Whether a capture of some machines is about this interface.
+    fn wants(&self, node: &str, nic: &str) -> bool {
+        let is = |name: &String| name.eq_ignore_ascii_case(node) || name.eq_ignore_ascii_case(nic);
+        self.wanted.nodes.is_empty() || self.wanted.nodes.iter().any(is)
+    }
+
+    fn interface(&mut self, (nic, node): &(String, String)) -> usize {
+        if let Some(at) = self.interfaces.iter().position(|one| one.name == *nic) {
+            return at;
+        }
+        let Self { wanted, bytes, .. } = self;
+        pcapng::interface(bytes, (nic, &format!("interface of {node}")), wanted.snap, &wanted.filter);
+        self.interfaces.push(Interface { name: nic.clone(), port: None, written: 0 });
+        self.interfaces.len() - 1
+    }
+
+    /// A packet stands at its sender's interface as it was sent, else at its receiver's as it came.
+    fn put(&mut self, packet: &Captured<'_>, words: &Words, at: u64) {
+        if self.is_full() {
+            return;
+        }
+        let (from, to) = (&words.from, words.to.as_ref());
+        let arrives = to.filter(|to| !self.wants(&from.1, &from.0) && self.wants(&to.1, &to.0));
+        let (place, way) = arrives.map_or((from, PacketWay::Out), |to| (to, PacketWay::In));
+        let interface = self.interface(place);
+        let (offload, bytes) = if way == PacketWay::In { packet.as_left() } else { packet.as_sent() };
+        if way == PacketWay::Out {
+            self.interfaces[interface].port = Some(packet.traced.ingress);
+        }
+        let whole = bytes.len() == packet.len;
+        let pieces = if whole && (self.wanted.cut || !offload.is_super_packet()) {
+            cut(&bytes, &offload).into_iter().map(|piece| (piece.len(), piece)).collect()
+        } else {
+            vec![(packet.len.max(bytes.len()), bytes)]
+        };
+        for (len, piece) in pieces {
+            let kept = &piece[..piece.len().min(self.wanted.snap as usize)];
+            let block = PacketBlock { interface: interface as u32, at, bytes: kept, len, way, comment: &words.comment };
+            pcapng::packet(&mut self.bytes, &block);
+            self.interfaces[interface].written += 1;
+            self.packets += 1;
+            self.total += 1;
+            if self.is_full() {
+                return;
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.wanted.count.is_some_and(|count| self.total >= count)
+    }
+
+    /// What there is to hand over; and the file's end, should this be the last piece.
+    fn piece(&mut self, watch: &CaptureWatch) -> protocol::Captured {
+        let mut end = Vec::new();
+        let mut missed = self.unnamed;
+        for (at, one) in self.interfaces.iter().enumerate() {
+            let own = one.port.map_or(0, |port| watch.missed(port)) + if at == 0 { self.unnamed } else { 0 };
+            missed += one.port.map_or(0, |port| watch.missed(port));
+            pcapng::statistics(&mut end, at as u32, (self.begun, self.now), (one.written, own));
+        }
+        protocol::Captured {
+            bytes: base64(&std::mem::take(&mut self.bytes)),
+            end: base64(&end),
+            packets: std::mem::take(&mut self.packets),
+            missed,
+            full: self.is_full(),
+        }
+    }
+}
+
+/// Bytes as JSON can have them (RFC 4648, section 4).
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let at = |place: usize| u32::from(three.get(place).copied().unwrap_or_default());
+        let bits = at(0) << 16 | at(1) << 8 | at(2);
+        for digit in 0..4 {
+            let value = DIGITS[(bits >> (18 - 6 * digit)) as usize & 63];
+            text.push(if digit > three.len() { '=' } else { char::from(value) });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_written_as_the_standard_has_them() {
+        let texts = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")];
+        for (bytes, text) in texts {
+            assert_eq!(base64(bytes.as_bytes()), text);
+            assert_eq!(protocol::bytes_of(text).as_deref(), Some(bytes.as_bytes()));
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Capture files as pcapng has them (draft-ietf-opsawg-pcapng): the few blocks that a writer needs.
+//!
+//! One idea: a block is built in one buffer and its length is written at both ends when it is done. Everything is
+//! little-endian, which the first block says; times are in nanoseconds, which each interface says.
+
+/// IPv4 and IPv6 packets without a link layer in front.
+const LINKTYPE_RAW: u16 = 101;
+
+const SECTION: u32 = 0x0a0d_0d0a;
+const INTERFACE: u32 = 1;
+const STATISTICS: u32 = 5;
+const PACKET: u32 = 6;
+
+const COMMENT: u16 = 1;
+const END: u16 = 0;
+
+/// Which way a packet passed its interface, as the machine has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PacketWay {
+    In,
+    Out,
+}
+
+/// One packet of a file.
+#[derive(Clone, Copy, Debug)]
+pub struct PacketBlock<'a> {
+    /// In the order of the interface blocks.
+    pub interface: u32,
+    /// Nanoseconds since 1970.
+    pub at: u64,
+    pub bytes: &'a [u8],
+    /// Of the whole packet.
+    pub len: usize,
+    pub way: PacketWay,
+    pub comment: &'a str,
+}
+
+/// The first block of a file.
+pub fn section(file: &mut Vec<u8>, program: &str) {
+    block(file, SECTION, |block| {
+        block.extend(0x1a2b_3c4d_u32.to_le_bytes());
+        block.extend([1, 0, 0, 0]);
+        // How long the section is, is not known.
+        block.extend(u64::MAX.to_le_bytes());
+        option(block, 4, program.as_bytes());
+        option(block, END, &[]);
+    });
+}
+
+/// An interface; packets name them by their order.
+pub fn interface(file: &mut Vec<u8>, (name, description): (&str, &str), snap: u32, filter: &str) {
+    block(file, INTERFACE, |block| {
+        block.extend(LINKTYPE_RAW.to_le_bytes());
+        block.extend([0, 0]);
+        block.extend(snap.to_le_bytes());
+        option(block, 2, name.as_bytes());
+        option(block, 3, description.as_bytes());
+        // Ten to the power of minus nine.
+        option(block, 9, &[9]);
+        if !filter.is_empty() {
+            option(block, 11, &[&[0], filter.as_bytes()].concat());
+        }
+        option(block, END, &[]);
+    });
+}
+
+/// A packet with what is to say of it.
+pub fn packet(file: &mut Vec<u8>, packet: &PacketBlock<'_>) {
+    block(file, PACKET, |block| {
+        block.extend(packet.interface.to_le_bytes());
+        time(block, packet.at);
+        block.extend((packet.bytes.len() as u32).to_le_bytes());
+        block.extend((packet.len as u32).to_le_bytes());
+        block.extend_from_slice(packet.bytes);
+        pad(block);
+        option(block, COMMENT, packet.comment.as_bytes());
+        let flags: u32 = match packet.way {
+            PacketWay::In => 1,
+            PacketWay::Out => 2,
+        };
+        option(block, 2, &flags.to_le_bytes());
+        option(block, END, &[]);
+    });
+}
+
+/// What became of an interface's packets: how many are in the file, and how many found no room.
+pub fn statistics(file: &mut Vec<u8>, interface: u32, (from, until): (u64, u64), (written, missed): (u64, u64)) {
+    block(file, STATISTICS, |block| {
+        block.extend(interface.to_le_bytes());
+        time(block, until);
+        for (code, at) in [(2, from), (3, until)] {
+            let mut bytes = Vec::with_capacity(8);
+            time(&mut bytes, at);
+            option(block, code, &bytes);
+        }
+        option(block, 4, &(written + missed).to_le_bytes());
+        option(block, 5, &missed.to_le_bytes());
+        option(block, 8, &written.to_le_bytes());
+        option(block, END, &[]);
+    });
+}
+
+/// The upper half first.
+fn time(block: &mut Vec<u8>, at: u64) {
+    block.extend(((at >> 32) as u32).to_le_bytes());
+    block.extend((at as u32).to_le_bytes());
+}
+
+fn option(block: &mut Vec<u8>, code: u16, value: &[u8]) {
+    let value = &value[..value.len().min(u16::MAX.into())];
+    block.extend(code.to_le_bytes());
+    block.extend((value.len() as u16).to_le_bytes());
+    block.extend_from_slice(value);
+    pad(block);
+}
+
+/// To a multiple of four. Blocks begin at one.
+fn pad(block: &mut Vec<u8>) {
+    block.resize(block.len().next_multiple_of(4), 0);
+}
+
+fn block(file: &mut Vec<u8>, kind: u32, body: impl FnOnce(&mut Vec<u8>)) {
+    let start = file.len();
+    file.extend(kind.to_le_bytes());
+    file.extend([0; 4]);
+    body(file);
+    let len = ((file.len() - start) as u32 + 4).to_le_bytes();
+    file[start + 4..start + 8].copy_from_slice(&len);
+    file.extend(len);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_have_their_length_at_both_ends_and_end_on_four_bytes() {
+        let mut file = Vec::new();
+        section(&mut file, "vnet");
+        interface(&mut file, ("web/eth0", "web"), 100, "tcp");
+        let bytes = [0x45; 21];
+        let one =
+            PacketBlock { interface: 0, at: (7 << 32) + 9, bytes: &bytes, len: 40, way: PacketWay::In, comment: "hi" };
+        packet(&mut file, &one);
+        statistics(&mut file, 0, (1, 2), (3, 4));
+        let word = |at: usize| u32::from_le_bytes(file[at..].first_chunk().copied().unwrap_or_default());
+        let (mut at, mut kinds) = (0, Vec::new());
+        while at < file.len() {
+            let len = word(at + 4) as usize;
+            assert_eq!((len % 4, word(at + len - 4) as usize), (0, len));
+            kinds.push(word(at));
+            if word(at) == PACKET {
+                assert_eq!([12, 16, 20, 24].map(|field| word(at + field)), [7, 9, 21, 40]);
+            }
+            at += len;
+        }
+        assert_eq!(kinds, [SECTION, INTERFACE, PACKET, STATISTICS]);
+    }
+}

@@ -1,0 +1,192 @@
+//! Captures: packets with their bytes, as they came and as they left.
+//!
+//! One idea: workers fill one half of a buffer, and a reader takes it whole and leaves an empty one. The lock between
+//! them is held for one copy or one exchange. A full half takes nothing more until it is taken: what comes then is
+//! counted, by the port that it came from. No worker waits for the reader.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use super::counters::MAX_PORTS;
+use super::trace::{Taps, Traced};
+use crate::dataplane::{Pattern, PortId};
+use crate::wire::Offload;
+
+/// Packets that one half holds: at 100,000 a second those of a sixth of a second.
+const PACKETS: usize = 16_384;
+/// And their bytes.
+const BYTES: usize = 24 << 20;
+/// What the pipeline may change of a packet is at its beginning.
+const HEAD: usize = 192;
+
+/// A packet's beginning as it was read: its offload header and the first bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head {
+    bytes: [u8; HEAD],
+    len: usize,
+}
+
+impl Head {
+    pub(super) fn of(frame: &[u8]) -> Self {
+        let len = frame.len().min(HEAD);
+        let mut bytes = [0; HEAD];
+        bytes[..len].copy_from_slice(&frame[..len]);
+        Self { bytes, len }
+    }
+}
+
+/// Packets and their bytes, in the order in which they came.
+#[derive(Debug, Default)]
+pub struct Packets {
+    records: Vec<(Traced, Place)>,
+    bytes: Vec<u8>,
+}
+
+/// Where a packet's bytes are: its beginning as it came, then all as it left.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    start: usize,
+    head: usize,
+    end: usize,
+    /// Of the whole packet.
+    len: usize,
+}
+
+/// One captured packet.
+#[derive(Debug)]
+pub struct Captured<'a> {
+    pub traced: &'a Traced,
+    /// Bytes of the whole packet, of which fewer may be kept.
+    pub len: usize,
+    head: &'a [u8],
+    left: &'a [u8],
+}
+
+impl Captured<'_> {
+    /// What the kernel left undone, and the packet as its sender wrote it.
+    pub fn as_sent(&self) -> (Offload, Vec<u8>) {
+        let rest = self.left.get(self.head.len()..).unwrap_or_default();
+        Self::split(&[self.head, rest].concat())
+    }
+
+    /// The same as the router wrote it.
+    pub fn as_left(&self) -> (Offload, Vec<u8>) {
+        Self::split(self.left)
+    }
+
+    fn split(frame: &[u8]) -> (Offload, Vec<u8>) {
+        match frame.split_first_chunk::<{ Offload::LEN }>() {
+            Some((header, bytes)) => (Offload::decode(header), bytes.to_vec()),
+            None => (Offload::default(), frame.to_vec()),
+        }
+    }
+}
+
+impl Packets {
+    /// In the order in which they came.
+    pub fn iter(&self) -> impl Iterator<Item = Captured<'_>> {
+        self.records.iter().map(|(traced, place)| Captured {
+            traced,
+            len: place.len,
+            head: &self.bytes[place.start..place.head],
+            left: &self.bytes[place.head..place.end],
+        })
+    }
+
+    fn put(&mut self, traced: &Traced, head: &Head, frame: &[u8], snap: usize) -> bool {
+        let kept = &frame[..frame.len().min(snap.saturating_add(Offload::LEN))];
+        if self.records.len() == PACKETS || self.bytes.len() + head.len + kept.len() > BYTES {
+            return false;
+        }
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&head.bytes[..head.len]);
+        let middle = self.bytes.len();
+        self.bytes.extend_from_slice(kept);
+        let len = frame.len().saturating_sub(Offload::LEN);
+        self.records.push((traced.clone(), Place { start, head: middle, end: self.bytes.len(), len }));
+        true
+    }
+}
+
+/// What workers know of one capture.
+#[derive(Debug)]
+pub(super) struct Capture {
+    pattern: Pattern,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    snap: usize,
+    filling: Mutex<Packets>,
+    /// By port.
+    missed: Box<[AtomicU64]>,
+}
+
+impl Shared {
+    fn filling(&self) -> MutexGuard<'_, Packets> {
+        self.filling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Capture {
+    pub(super) fn offer(&self, traced: &Traced, head: &Head, frame: &[u8]) {
+        let Traced { ingress, leg, .. } = traced;
+        if self.pattern.matches(*ingress, leg)
+            && !self.shared.filling().put(traced, head, frame, self.shared.snap)
+            && let Some(missed) = self.shared.missed.get(ingress.0 as usize)
+        {
+            missed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The reader's end, which ends the capture when this is dropped.
+#[derive(Debug)]
+pub struct CaptureWatch {
+    taps: Arc<ArcSwap<Taps>>,
+    capture: Arc<Capture>,
+    taken: Packets,
+}
+
+impl CaptureWatch {
+    /// Captures from now on what matches, with so many bytes of each packet at most.
+    pub fn new(taps: Arc<ArcSwap<Taps>>, pattern: Pattern, snap: usize) -> Self {
+        let missed = (0..MAX_PORTS).map(|_| AtomicU64::new(0)).collect();
+        let shared = Arc::new(Shared { snap, filling: Mutex::default(), missed });
+        let capture = Arc::new(Capture { pattern, shared });
+        taps.rcu(|now| now.with_capture(&capture));
+        Self { taps, capture, taken: Packets::default() }
+    }
+
+    /// Replaces the pattern, when names have got other numbers.
+    pub fn change(&mut self, pattern: Pattern) {
+        if self.capture.pattern == pattern {
+            return;
+        }
+        let capture = Arc::new(Capture { pattern, shared: Arc::clone(&self.capture.shared) });
+        self.taps.rcu(|now| now.without_capture(&self.capture).with_capture(&capture));
+        self.capture = capture;
+    }
+
+    /// The packets that have come since the last call. Does not wait.
+    pub fn take(&mut self) -> &Packets {
+        self.taken.records.clear();
+        self.taken.bytes.clear();
+        std::mem::swap(&mut self.taken, &mut *self.capture.shared.filling());
+        &self.taken
+    }
+
+    /// How many packets from a port found no room, in all.
+    pub fn missed(&self, port: PortId) -> u64 {
+        self.capture.shared.missed.get(port.0 as usize).map_or(0, |missed| missed.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for CaptureWatch {
+    fn drop(&mut self) {
+        self.taps.rcu(|now| now.without_capture(&self.capture));
+    }
+}
