@@ -5,10 +5,10 @@
 //! each tap that matches, over a channel that never makes a worker wait: what does not fit is counted.
 
 use std::sync::Arc;
-use std::sync::mpsc::TryIter;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use crossbeam_channel::TryIter;
 
 use super::capture::{Capture, Head};
 use super::lossy::{LossyReceiver, LossySender, lossy};
