@@ -12,6 +12,7 @@ use clap_complete::Shell;
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate, PathCompleter};
 use clap_complete::env::{CompleteEnv, Shells};
 
+use super::input::Input;
 use super::output::print;
 use super::{Exit, Failure, Outcome, topology};
 use crate::lab::{self, Base};
@@ -114,7 +115,8 @@ fn in_lab(name: Option<&str>) -> Vec<String> {
 
 fn in_file(file: &OsStr) -> Vec<String> {
     let text = std::fs::read_to_string(file).ok();
-    let loaded = text.and_then(|text| topology::load_beside(&text, &file.to_string_lossy()).ok());
+    let input = text.map(|text| Input::plain(text, file.to_string_lossy().into_owned()));
+    let loaded = input.and_then(|input| topology::load_beside(&input).ok());
     let machines = loaded.into_iter().flat_map(|loaded| loaded.network.virtual_machines);
     machines.map(|machine| machine.name).collect()
 }

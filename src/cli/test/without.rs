@@ -10,6 +10,7 @@ use crate::analysis::{Problem, ProblemKind};
 use crate::cli::consent::Consent;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
+use crate::cli::input::Input;
 use crate::cli::topology;
 use crate::config::{self, Without};
 use crate::lab;
@@ -50,7 +51,7 @@ impl Inquiry<'_> {
         let Subject { text, file, .. } = self.subject;
         let without = config::load_without(text, file, &lab::beside(Path::new(file)), index);
         without.map_err(|errors| {
-            topology::show(&errors.0, text, file, &self.context.messages);
+            topology::show(&errors.0, &Input::plain(text.clone(), file.clone()), &self.context.messages);
             Failure::usage(format_args!("`without` of test {} leaves a topology that is not valid", index + 1))
         })
     }
