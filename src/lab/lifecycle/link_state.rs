@@ -166,8 +166,7 @@ fn inside(place: &Path, f: impl FnOnce() -> Result<()> + Send) -> Result<()> {
 
 /// The devices that decide about tunnels and links.
 fn watched(network: &Network) -> impl Iterator<Item = Attachment> {
-    network
-        .attachments()
-        .into_iter()
-        .filter(|at| matches!(at, Attachment::Gateway(_) | Attachment::Tunnel(_) | Attachment::CircuitLink(..)))
+    let decides =
+        |at: &Attachment| matches!(at, Attachment::Gateway(_) | Attachment::Tunnel(_) | Attachment::CircuitLink(..));
+    network.attachments().into_iter().filter(decides)
 }
