@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::{env, fs};
 
-use crate::arm::{self, Mistake, Node, Note, NoteKind, Place, Resource, Source, Store, template};
+use crate::arm::{self, Mistake, Node, Note, NoteKind, Place, Resource, Source, Store, template, terraform};
 use crate::sys::files;
 
 use super::failure::Failure;
@@ -22,6 +22,8 @@ const READ: [&str; 3] = ["json", "jsonc", "bicep"];
 /// What a command says besides the files.
 #[derive(Default)]
 pub(super) struct Choices {
+    /// What is there before a Terraform plan, instead of what it leads to.
+    pub before: bool,
     /// `NAME=VALUE`, or files of parameters.
     pub parameters: Vec<String>,
 }
@@ -31,6 +33,7 @@ enum Kind {
     Topology,
     Dump(Node),
     Template(Node),
+    Terraform(Node),
     /// Values for a template's parameters.
     Parameters(Parameters),
     /// Called JSON, and it cannot be read as that.
@@ -82,6 +85,14 @@ impl Documents {
     pub(super) fn into_topology(mut self) -> Result<(String, String), Failure> {
         let one = self.all.pop().ok_or_else(|| Failure::usage("no file is given"))?;
         Ok((one.name.to_string(), one.text))
+    }
+
+    /// Whether it is one Terraform plan, which says what is before it, too.
+    pub(super) fn is_plan(&self) -> bool {
+        match &self.all[..] {
+            [Document { kind: Kind::Terraform(node), .. }] => node.get("prior_state").is_some(),
+            _ => false,
+        }
     }
 
     /// What to call all of them.
@@ -137,6 +148,7 @@ impl Documents {
                 Kind::Parameters(_) => continue,
                 Kind::Dump(node) => arm::dump::read(node).map(|read| (of(Source::Dump, read), Vec::new())),
                 Kind::Template(node) => self.evaluate(document, node, &parameters, has_file),
+                Kind::Terraform(node) => planned(document, node, choices.before),
             };
             match found {
                 Ok((resources, notes)) => {
@@ -227,6 +239,18 @@ impl Documents {
     }
 }
 
+/// What a plan leads to, or what is there before it; what a state has.
+fn planned(document: &Document, node: &Node, before: bool) -> Result<Gathered, Vec<Mistake>> {
+    let terraform::Plan { before: known, after, notes } = terraform::read(node)?;
+    let resources = if before {
+        known.ok_or_else(|| vec![document.refused("this is no Terraform plan: it does not say what was before")])?
+    } else {
+        after
+    };
+    let made_up = |one: template::Note| Note { at: one.at, kind: NoteKind::MadeUp, message: one.message };
+    Ok((of(Source::Dump, resources), notes.into_iter().map(made_up).collect()))
+}
+
 fn of(source: Source, resources: Vec<Resource>) -> Vec<(Source, Resource)> {
     resources.into_iter().map(|resource| (source, resource)).collect()
 }
@@ -249,6 +273,7 @@ impl Document {
         let may_be = is_json || begins.starts_with(['{', '[']) || begins.starts_with("//") || begins.starts_with("/*");
         let kind = match may_be.then(|| arm::parse_json(&name, &text)) {
             Some(Ok(node)) if template::is_template(&node) => Kind::Template(node),
+            Some(Ok(node)) if terraform::is_terraform(&node) => Kind::Terraform(node),
             Some(Ok(node)) if arm::dump::is_dump(&node) => Kind::Dump(node),
             Some(Ok(node)) if is_schema(&node) => {
                 template::parameters_of(&node).map_or(Kind::Topology, Kind::Parameters)

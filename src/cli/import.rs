@@ -22,18 +22,19 @@ use super::{Exit, Outcome, topology};
 /// Of notes that say the same, this many are shown with their places.
 const SHOWN: usize = 3;
 
-/// Make a topology file from ARM templates, Bicep, and what `az` or Resource Graph print
+/// Make a topology file from ARM templates, Bicep, Terraform, and what `az` or Resource Graph print
 ///
-/// Takes an ARM template, the JSON of `az ... list` or `az ... show`, of REST, `az group export` or `az graph query`,
-/// and Bicep where the `bicep` program is on the path. Several files are one
+/// Takes an ARM template, the JSON of `az ... list` or `az ... show`, of REST, `az group export` or `az graph query`, a
+/// plan or state by `terraform show -json`, and Bicep where the `bicep` program is on the path. Several files are one
 /// network; a directory stands for its JSON files. Prints the topology file; what was made up, left out or unknown is
 /// reported with its place, and a table counts the resources. Every command that takes a topology file takes these
 /// files, too. Exit code 0 if all was used, 3 with warnings, 2 with errors.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  az network vnet list -o json | vnet import -\n  \
-    vnet import azuredeploy.json --parameters vmCount=3 --out lab.vnet.yaml\n  vnet up azuredeploy.json")]
+    vnet import azuredeploy.json --parameters vmCount=3 --out lab.vnet.yaml\n  vnet up azuredeploy.json\n  \
+    vnet reach -t dump.json --diff plan.json")]
 pub(super) struct Import {
-    /// Templates, dumps or directories of them; - for stdin
+    /// Templates, dumps, plans or directories of them; - for stdin
     #[arg(required = true, value_name = "FILE|DIR")]
     files: Vec<PathBuf>,
     /// A template's parameters: NAME=VALUE, or a file of parameters; may be given several times
@@ -42,6 +43,9 @@ pub(super) struct Import {
     /// Where to write the topology file, instead of stdout
     #[arg(short = 'f', long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Of a Terraform plan, take what is there before it
+    #[arg(long)]
+    before: bool,
     /// Treat properties that are not known as errors
     #[arg(long)]
     strict: bool,
@@ -82,7 +86,7 @@ impl Import {
             let message = format!("{} is a topology file already", documents.name());
             return Err(Failure::usage(message).help("use it as it is: vnet up FILE"));
         }
-        let choices = Choices { parameters: self.parameters.clone() };
+        let choices = Choices { parameters: self.parameters.clone(), before: self.before };
         let input = input::import(documents, &choices, context)?;
         let Some(imported) = input.imported() else { return Ok(Exit::Fine) };
         self.write(&input, imported, context)?;

@@ -119,6 +119,16 @@ pub(super) fn read(file: &Path, context: &Context) -> Result<Input, Failure> {
     Ok(input)
 }
 
+/// What is there before a Terraform plan; none if the file is no plan.
+pub(super) fn before(file: &Path, context: &Context) -> Result<Option<Input>, Failure> {
+    if file == Path::new("-") {
+        return Ok(None);
+    }
+    let documents = Documents::read(&[file.to_owned()])?;
+    let choices = document::Choices { before: true, ..document::Choices::default() };
+    documents.is_plan().then(|| import(documents, &choices, context)).transpose()
+}
+
 /// Makes a topology of documents.
 pub(super) fn import(documents: Documents, choices: &document::Choices, context: &Context) -> Result<Input, Failure> {
     let mistaken = |mistakes: &[Mistake], documents: &Documents| {

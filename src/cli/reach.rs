@@ -16,6 +16,7 @@ use super::ask::unexpected;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::input;
 use super::output::Output;
 use super::table::Table;
 use super::{Outcome, by_packets, topology};
@@ -54,7 +55,11 @@ impl Reach {
             return context.output.story(&reach, &rows(&reach), || matrix(&reach, &context.output));
         };
         let changed = topology::compiled(file, context)?;
-        let before = self.ask(self.port, analysis::boundaries(&changed.0), context)?;
+        let boundaries = analysis::boundaries(&changed.0);
+        let before = match self.before(file, context)? {
+            Some(before) => of(&before, &self.nodes, &analysis::traffic(&before.0, self.port, boundaries))?,
+            None => self.ask(self.port, boundaries, context)?,
+        };
         let after = of(&changed, &self.nodes, &before.traffic)?;
         let differences = analysis::differences(&before, &after);
         let table = shifts(&differences, before.traffic.len());
@@ -64,6 +69,14 @@ impl Reach {
         };
         context.output.story(&differences, &table, text)?;
         Ok(if differences.is_empty() { Exit::Fine } else { Exit::No })
+    }
+
+    /// What is there before a Terraform plan, which says both, where nothing else is given to compare it with.
+    fn before(&self, file: &Path, context: &Context) -> Result<Option<(Network, Compiled)>, Failure> {
+        if self.topology.is_some() || context.given.is_some() {
+            return Ok(None);
+        }
+        input::before(file, context)?.map(|before| topology::compiled_input(&before, context)).transpose()
     }
 
     /// The running lab's answer, or that of the file it was given instead.

@@ -155,7 +155,12 @@ pub(super) fn show(diagnostics: &[Diagnostic], input: &Input, messages: &Message
 
 /// The network a file describes, and its tables with every device as the file leaves it.
 pub(super) fn compiled(file: &Path, context: &Context) -> Result<(Network, Compiled), Failure> {
-    let network = parse(&read(file, context)?, context)?;
+    compiled_input(&read(file, context)?, context)
+}
+
+/// The same of an input that was read already.
+pub(super) fn compiled_input(input: &Input, context: &Context) -> Result<(Network, Compiled), Failure> {
+    let network = parse(input, context)?;
     let compiled = compile(&network, &learned(&network), 1);
     Ok((network, compiled))
 }

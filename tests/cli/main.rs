@@ -5,4 +5,5 @@ mod commands;
 mod consent;
 mod control;
 mod shells;
+mod import;
 mod test_command;

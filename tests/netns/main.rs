@@ -26,6 +26,7 @@ mod flow_logs;
 mod flows;
 mod gateway;
 mod guest_rules;
+mod import;
 #[path = "../support/lab.rs"]
 mod lab;
 mod life;

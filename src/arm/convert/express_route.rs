@@ -123,7 +123,11 @@ fn reach(converter: &mut Converter<'_>, node: &Node) -> Option<Out> {
 
 /// One with its key: without it no connection can use it.
 fn authorization(converter: &mut Converter<'_>, node: &Node) -> Option<Out> {
-    let key = property(node, "authorizationKey")?;
+    let Some(key) = property(node, "authorizationKey") else {
+        let message = "the key of this authorization is not known: the authorization is left out".to_owned();
+        converter.note(&node.at, NoteKind::MadeUp, message);
+        return None;
+    };
     let mut map = vec![entry("name", converter.child_name(node))];
     map.push(entry("authorizationKey", Out::scalar(scalar(key)?).at(&key.at)));
     Some(Out::map(map).at(&node.at))

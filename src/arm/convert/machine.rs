@@ -15,6 +15,8 @@ use super::{Converter, entry, is_allocated};
 
 const NIC: &str = "Microsoft.Network/networkInterfaces";
 const VM: &str = "Microsoft.Compute/virtualMachines";
+/// The tag with an interface's name in its machine.
+const NAME_TAG: &str = "vnetName";
 
 pub(super) static INTERFACE: Table = Table {
     what: "a network interface",
@@ -92,7 +94,7 @@ pub(super) fn machine(converter: &mut Converter<'_>, one: &Entry) -> Option<Out>
             continue;
         };
         let several = references.len() > 1;
-        let own = interface(converter, &nic.resource.body, nic.source);
+        let own = own_interface(converter, nic);
         converter.summary.count(&nic.resource.kind, if own.is_some() { Fate::Used } else { Fate::NotEmulated });
         let Some(mut own) = own else { continue };
         if several && (is(reference, "primary", "true") || is(&nic.resource.body, "primary", "true")) {
@@ -101,7 +103,8 @@ pub(super) fn machine(converter: &mut Converter<'_>, one: &Entry) -> Option<Out>
         nics.push(Out::map(own).at(&nic.resource.at));
     }
     for inline in deep(body, &["networkProfile", "networkInterfaceConfigurations"]).map_or(&[][..], Node::items) {
-        nics.extend(interface(converter, inline, one.source).map(|own| Out::map(own).at(&inline.at)));
+        let name = converter.child_name(inline);
+        nics.extend(interface(converter, name, inline, one.source).map(|own| Out::map(own).at(&inline.at)));
     }
     if nics.is_empty() {
         let message = format!("virtual machine `{}` has no interface here: it is left out", one.resource.name);
@@ -161,7 +164,7 @@ fn lone_machine(converter: &mut Converter<'_>, machine: Option<&ResourceId>, nic
     let own = named.unwrap_or_else(|| first.resource.name.clone());
     let mut made = Vec::new();
     for nic in nics {
-        let own = interface(converter, &nic.resource.body, nic.source);
+        let own = own_interface(converter, nic);
         converter.summary.count(&nic.resource.kind, if own.is_some() { Fate::Used } else { Fate::NotEmulated });
         let Some(mut own) = own else { continue };
         if nics.len() > 1 && is(&nic.resource.body, "primary", "true") {
@@ -181,9 +184,23 @@ fn lone_machine(converter: &mut Converter<'_>, machine: Option<&ResourceId>, nic
     converter.push("virtualMachines", Out::map(map).at(&first.resource.at).comment(comment));
 }
 
+/// An interface that is a resource. An export tags it with its name in the machine.
+fn own_interface(converter: &mut Converter<'_>, nic: &Entry) -> Option<Map> {
+    let resource = &nic.resource;
+    let tagged = resource.body.get("tags").and_then(|tags| text(tags, NAME_TAG));
+    let own = tagged.unwrap_or_else(|| resource.name.clone());
+    let name = Rule::Resource(80).fit(&own);
+    if name != own {
+        let message = format!("`{own}` is called `{name}` here: a file does not have the name as it is");
+        converter.note(&resource.at, NoteKind::MadeUp, message);
+    }
+    let at = resource.body.get("name").map_or(&resource.at, |name| &name.at);
+    interface(converter, Out::scalar(name).at(at), &resource.body, nic.source)
+}
+
 /// An interface in the short form where it has one address, and with its list where it has several.
-pub(super) fn interface(converter: &mut Converter<'_>, body: &Node, source: Source) -> Option<Map> {
-    let mut map = vec![entry("name", converter.child_name(body))];
+pub(super) fn interface(converter: &mut Converter<'_>, name: Out, body: &Node, source: Source) -> Option<Map> {
+    let mut map = vec![entry("name", name)];
     let written = items(body, "ipConfigurations");
     let several = written.len() > 1;
     let mut made = Vec::new();
@@ -193,7 +210,7 @@ pub(super) fn interface(converter: &mut Converter<'_>, body: &Node, source: Sour
     }
     if made.is_empty() {
         let message =
-            format!("interface `{}` is in no subnet here: it is left out", text(body, "name").unwrap_or_default());
+            "an interface that is in no subnet here is left out".to_owned();
         converter.note(&body.at, NoteKind::NotEmulated, message);
         return None;
     }

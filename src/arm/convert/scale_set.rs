@@ -37,7 +37,11 @@ fn instances(converter: &mut Converter<'_>, one: &Entry) -> bool {
     let nics = deep(&resource.body, &inner).map_or(&[][..], Node::items);
     let capacity = deep(&resource.body, &["sku", "capacity"]);
     let capacity = capacity.and_then(scalar).and_then(|said| said.parse().ok()).unwrap_or(INSTANCES).min(MOST);
-    let made: Vec<Map> = nics.iter().filter_map(|nic| interface(converter, nic, one.source)).collect();
+    let mut made: Vec<Map> = Vec::new();
+    for nic in nics {
+        let name = converter.child_name(nic);
+        made.extend(interface(converter, name, nic, one.source));
+    }
     if made.is_empty() {
         let message = format!("scale set `{}` has no interface here: it is left out", resource.name);
         converter.note(&resource.at, NoteKind::NotEmulated, message);

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::azure::address::PLATFORM;
-use crate::config::yaml::decode::{list_of, record};
+use crate::config::yaml::decode::{list_of, list_or_none, record};
 use crate::config::yaml::diagnostic::{Report, Spanned};
 use crate::config::yaml::tree::{Node, Value};
 use crate::config::yaml::values::address;
@@ -17,7 +17,7 @@ const PROVIDED: &str = "AzureProvidedDNS";
 /// A virtual network's.
 pub(in crate::config) fn dhcp_options(node: &Node, report: &mut Report) -> Option<Vec<Spanned<IpAddr>>> {
     record(node, report, "the DHCP options", |f| {
-        f.optional("dnsServers", list_of(address)).map_or_else(Vec::new, |servers| servers.value)
+        f.optional("dnsServers", list_or_none(address)).map_or_else(Vec::new, |servers| servers.value)
     })
 }
 

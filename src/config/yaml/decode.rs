@@ -15,6 +15,38 @@ use super::tree::{Node, Value};
 pub(super) const ENVELOPE: [&str; 10] =
     ["id", "type", "etag", "apiVersion", "tags", "location", "dependsOn", "provisioningState", "resourceGuid", "zones"];
 
+/// Keys of objects as `az` and REST print them that say nothing about the network.
+pub(super) const COSMETIC: [&str; 28] = [
+    "resourceGroup",
+    "subscriptionId",
+    "extendedLocation",
+    "enableDdosProtection",
+    "ddosProtectionPlan",
+    "enableVmProtection",
+    "privateEndpointVNetPolicies",
+    "privateLinkServiceNetworkPolicies",
+    "delegations",
+    "ipConfigurations",
+    "ipConfigurationProfiles",
+    "privateEndpoints",
+    "purpose",
+    "resourceNavigationLinks",
+    "serviceAssociationLinks",
+    "peeringState",
+    "peeringSyncLevel",
+    "remoteVirtualNetworkAddressSpace",
+    "doNotVerifyRemoteGateways",
+    "defaultSecurityRules",
+    "networkInterfaces",
+    "subnets",
+    "flowLogs",
+    "hasBgpOverride",
+    "macAddress",
+    "virtualMachine",
+    "hostedWorkloads",
+    "enableAcceleratedNetworking",
+];
+
 /// The fields of one mapping while it is being read.
 pub(in crate::config) struct Fields<'a> {
     /// The mapping itself.
@@ -26,7 +58,8 @@ pub(in crate::config) struct Fields<'a> {
     known: Vec<&'static str>,
     /// Required and absent: each with the keys that would do.
     missing: Vec<Vec<&'static str>>,
-    wrapped: bool,
+    /// As ARM prints it: with an id, or with `properties`.
+    printed: bool,
     /// What the fields accept, where a schema is made.
     shapes: Vec<(&'static str, Vec<Shape>)>,
 }
@@ -50,9 +83,10 @@ pub(in crate::config) fn record<T>(
         entries,
         known: Vec::new(),
         missing: Vec::new(),
-        wrapped: false,
+        printed: false,
         shapes: Vec::new(),
     };
+    fields.printed = fields.entries.iter().any(|(key, _)| key.value == "id");
     fields.unwrap_properties();
     let value = build(&mut fields);
     fields.finish();
@@ -179,7 +213,7 @@ impl<'a> Fields<'a> {
     fn unwrap_properties(&mut self) {
         let Some(index) = self.entries.iter().position(|(key, _)| key.value == "properties") else { return };
         let (_, node) = self.entries.remove(index);
-        self.wrapped = true;
+        self.printed = true;
         let Value::Map(inner) = &node.value else {
             mismatch(node, self.report, "a mapping", "the properties, with their keys");
             return;
@@ -202,7 +236,7 @@ impl<'a> Fields<'a> {
             return;
         }
         for (key, _) in &self.entries {
-            let ignored = self.wrapped && ENVELOPE.contains(&key.value.as_str());
+            let ignored = self.printed && ENVELOPE.iter().chain(&COSMETIC).any(|known| *known == key.value);
             if ignored || self.known.contains(&key.value.as_str()) {
                 continue;
             }

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::decode::ENVELOPE;
+use super::decode::{COSMETIC, ENVELOPE};
 use super::diagnostic::{At, Location, Report, Spanned, Step};
 use super::tree::{Node, Value};
 
@@ -156,9 +156,10 @@ impl Object {
         Self { what: "a mapping", fields: Vec::new() }
     }
 
-    /// As the reader takes it: flat, or with ARM's `properties:` around most of the keys.
+    /// As the reader takes it: flat, or with ARM's `properties:` around most of the keys. With these or an `id` it is as ARM
+    /// prints it, and may have more.
     fn schema(&self, fields: &str) -> Json {
-        let envelope: Map<String, Json> = ENVELOPE.iter().map(|key| ((*key).to_owned(), json!({}))).collect();
+        let envelope: Map<String, Json> = ENVELOPE.iter().chain(&COSMETIC).map(|key| ((*key).to_owned(), json!({}))).collect();
         let inside =
             json!({ "type": "object", "$ref": fields, "properties": envelope, "unevaluatedProperties": false });
         let mut outside = envelope;
@@ -168,7 +169,7 @@ impl Object {
             "type": "object",
             "$ref": fields,
             "unevaluatedProperties": false,
-            "if": { "required": ["properties"] },
+            "if": { "anyOf": [{ "required": ["properties"] }, { "required": ["id"] }] },
             "then": { "properties": outside },
         })
     }

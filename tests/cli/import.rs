@@ -1,0 +1,193 @@
+//! ARM documents where a topology file is taken.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const DUMP: &str = "tests/golden/import/az-flat.json";
+const TEMPLATE: &str = "tests/golden/import/template-two-machines.json";
+
+fn vnet(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vnet"));
+    command.args(arguments).stdin(Stdio::null()).current_dir(env!("CARGO_MANIFEST_DIR")).env_remove("VNET_LAB");
+    command.output().unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn written(directory: &Path, name: &str, text: &str) -> String {
+    fs::write(directory.join(name), text).unwrap();
+    directory.join(name).display().to_string()
+}
+
+/// Every question to a file takes a dump or a template in its place.
+#[test]
+fn questions_take_documents() {
+    for arguments in [
+        &["explain", "web-1", "10.0.255.4", "-t", DUMP][..],
+        &["routes", "web-1", "-t", DUMP],
+        &["rules", "web-1", "-t", DUMP],
+        &["next-hop", "web-1", "8.8.8.8", "-t", DUMP],
+        &["peering", "-t", DUMP],
+        &["reach", "-t", DUMP, "--diff", DUMP],
+        &["public-ips", "-t", TEMPLATE],
+        &["reach", "-t", TEMPLATE, "--diff", TEMPLATE],
+    ] {
+        let output = vnet(arguments);
+        assert!(matches!(output.status.code(), Some(0 | 1 | 3)), "{arguments:?}: {}", err(&output));
+    }
+    let answer = vnet(&["next-hop", "web-1", "8.8.8.8", "-t", DUMP, "-o", "json"]);
+    let answer: Value = serde_json::from_slice(&answer.stdout).unwrap();
+    assert!(answer.to_string().contains("10.0.255.4"), "{answer}");
+}
+
+#[test]
+fn a_mistake_is_shown_in_the_document() {
+    let file = "tests/golden/import/error-in-the-source.json";
+    let output = vnet(&["validate", "-o", "json", file]);
+    assert_eq!(output.status.code(), Some(2), "{}", err(&output));
+    let findings: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(findings[0]["file"], file);
+    assert_eq!((&findings[0]["line"], &findings[0]["column"]), (&Value::from(23), &Value::from(30)));
+    let shown = out(&vnet(&["validate", file]));
+    assert!(shown.contains("23 |             \"addressPrefix\": \"10.0.1.128/25\""), "{shown}");
+}
+
+#[test]
+fn strict_refuses_what_is_not_known() {
+    let output = vnet(&["import", DUMP, "--strict"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains(":91:5: error: `somethingNew` is not known here"), "{}", err(&output));
+    let known = "tests/golden/import/graph-load-balancer.json";
+    assert_eq!(vnet(&["import", known, "--strict"]).status.code(), Some(0));
+}
+
+#[test]
+fn an_import_can_be_read_again() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("lab.vnet.yaml").display().to_string();
+    let output = vnet(&["import", DUMP, "--out", &file]);
+    assert_eq!((output.status.code(), out(&output)), (Some(3), String::new()), "{}", err(&output));
+    assert_eq!(vnet(&["reach", "-t", &file, "--diff", DUMP]).status.code(), Some(0));
+    let again = vnet(&["import", &file]);
+    assert!(err(&again).contains("is a topology file already"), "{}", err(&again));
+}
+
+#[test]
+fn parameters_come_from_beside_the_template_a_file_or_the_command() {
+    let directory = TempDir::new().unwrap();
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(TEMPLATE)).unwrap();
+    let template = written(directory.path(), "shop.json", &text);
+    let values = |count: u32| {
+        format!("{{\"$schema\": \"https://schema.management.azure.com/schemas/2019-04-01/deploymentParameters.json#\", \"parameters\": {{\"count\": {{\"value\": {count}}}}}}}")
+    };
+    let machines = |arguments: &[&str]| {
+        let output = vnet(&[&["import", &template][..], arguments].concat());
+        out(&output).matches("subnet: shop/web").count()
+    };
+    assert_eq!(machines(&[]), 2);
+    written(directory.path(), "shop.parameters.json", &values(3));
+    assert_eq!(machines(&[]), 3);
+    let other = written(directory.path(), "other.json", &values(4));
+    assert_eq!(machines(&["--parameters", &other]), 4);
+    assert_eq!(machines(&["--parameters", &other, "--parameters", "count=5"]), 5);
+}
+
+/// A template reads what is below its directory, and nothing else.
+#[test]
+fn links_stay_in_the_directory() {
+    let directory = TempDir::new().unwrap();
+    let inner = r#"{"$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#", "contentVersion": "1.0.0.0",
+        "resources": [{"type": "Microsoft.Network/virtualNetworks", "apiVersion": "2024-05-01", "name": "v", "location": "westeurope",
+        "properties": {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}}}]}"#;
+    let outer = |link: &str| {
+        format!(
+            r#"{{"$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#", "contentVersion": "1.0.0.0",
+            "resources": [{{"type": "Microsoft.Resources/deployments", "apiVersion": "2022-09-01", "name": "d",
+            "properties": {{"mode": "Incremental", "templateLink": {{"relativePath": "{link}"}}}}}}]}}"#
+        )
+    };
+    let inside = directory.path().join("inside");
+    fs::create_dir_all(inside.join("nested")).unwrap();
+    written(directory.path(), "outside.json", inner);
+    written(&inside, "nested/inner.json", inner);
+    std::os::unix::fs::symlink(directory.path().join("outside.json"), inside.join("link.json")).unwrap();
+    let good = vnet(&["import", &written(&inside, "good.json", &outer("nested/inner.json"))]);
+    assert!(out(&good).contains("name: v"), "{}", err(&good));
+    for link in ["../outside.json", "link.json", "nested"] {
+        let bad = vnet(&["import", &written(&inside, "bad.json", &outer(link))]);
+        assert_eq!(bad.status.code(), Some(2), "{link}: {}", out(&bad));
+    }
+}
+
+#[test]
+fn bicep_without_its_program_says_how_to_get_the_template() {
+    let directory = TempDir::new().unwrap();
+    let file = written(directory.path(), "main.bicep", "");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vnet"));
+    let output = command.args(["import", &file]).env("PATH", "").stdin(Stdio::null()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("bicep build"), "{}", err(&output));
+}
+
+#[test]
+fn several_files_a_directory_and_stdin_are_one_network() {
+    let directory = TempDir::new().unwrap();
+    let all: Value = serde_json::from_str(include_str!("../golden/import/az-flat.json")).unwrap();
+    for (index, one) in all.as_array().unwrap().iter().enumerate() {
+        written(directory.path(), &format!("{index}.json"), &one.to_string());
+    }
+    let whole = out(&vnet(&["import", DUMP]));
+    let body = |text: &str| text.lines().skip(2).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(body(&out(&vnet(&["import", &directory.path().display().to_string()]))), body(&whole));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vnet"));
+    command.args(["import", "-"]).stdin(fs::File::open(Path::new(env!("CARGO_MANIFEST_DIR")).join(DUMP)).unwrap());
+    assert_eq!(body(&out(&command.output().unwrap())), body(&whole));
+}
+
+#[test]
+fn broken_json_is_shown_as_json() {
+    let directory = TempDir::new().unwrap();
+    let file = written(directory.path(), "broken.json", "[\n  {\"id\": }\n]\n");
+    let output = vnet(&["validate", &file]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("broken.json:2:"), "{}", err(&output));
+}
+
+/// A plan says what is before it and what it leads to: here it takes the second virtual network away.
+#[test]
+fn a_plan_alone_shows_what_it_changes() {
+    let directory = TempDir::new().unwrap();
+    let group = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/net/providers/Microsoft.Network";
+    let vnet_of = |name: &str, range: &str| {
+        json!({
+            "address": format!("azurerm_virtual_network.{name}"), "mode": "managed", "type": "azurerm_virtual_network", "name": name,
+            "provider_name": "registry.terraform.io/hashicorp/azurerm", "schema_version": 0,
+            "values": {"id": format!("{group}/virtualNetworks/{name}"), "name": name, "resource_group_name": "net",
+                "location": "westeurope", "address_space": [range],
+                "subnet": [{"name": "s", "address_prefixes": [range], "id": format!("{group}/virtualNetworks/{name}/subnets/s")}]},
+        })
+    };
+    let (one, two) = (vnet_of("one", "10.1.0.0/24"), vnet_of("two", "10.2.0.0/24"));
+    let plan = json!({
+        "format_version": "1.2", "terraform_version": "1.9.0",
+        "planned_values": {"root_module": {"resources": [one]}},
+        "prior_state": {"format_version": "1.0", "values": {"root_module": {"resources": [one, two]}}},
+    });
+    let file = written(directory.path(), "tfplan.json", &plan.to_string());
+    let after = out(&vnet(&["import", &file]));
+    assert!(after.contains("name: one") && !after.contains("name: two"), "{after}");
+    let before = out(&vnet(&["import", "--before", &file]));
+    assert!(before.contains("name: one") && before.contains("name: two"), "{before}");
+    let output = vnet(&["reach", "--diff", &file]);
+    assert_eq!((output.status.code(), out(&output).as_str()), (Some(0), "no difference\n"), "{}", err(&output));
+}
