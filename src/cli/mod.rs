@@ -25,6 +25,7 @@ mod events;
 mod exec;
 mod exit;
 mod explain;
+mod export;
 mod failure;
 mod finding;
 mod flow_verify;
@@ -105,6 +106,7 @@ enum Command {
     Bgp(bgp::Bgp),
     Validate(validate::Validate),
     Import(import::Import),
+    Export(export::Export),
     Test(test::Test),
     Trust(trust::Trust),
     Routes(routes::Routes),
@@ -210,6 +212,7 @@ impl Command {
             Self::Bgp(command) => command.run(context),
             Self::Validate(command) => command.run(context),
             Self::Import(command) => command.run(context),
+            Self::Export(command) => command.run(context),
             Self::Test(command) => command.run(context),
             Self::Trust(command) => command.run(context),
             Self::Routes(command) => command.run(context),

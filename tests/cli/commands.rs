@@ -21,6 +21,7 @@ pub(crate) const SUBCOMMANDS: [&str; 37] = [
     "peering",
     "gateway",
     "import",
+    "export",
     "circuit",
     "bgp",
     "validate",

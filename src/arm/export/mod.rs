@@ -1,0 +1,242 @@
+//! A topology file as a deployment template: the same network in Azure.
+//!
+//! One idea: the file has ARM's own words, so an object goes over as it is, with its keys in `properties`, names as
+//! `resourceId` and lists of children by the same rule. A table for each type names only what is otherwise. What Azure has
+//! nothing like is named in a note.
+
+mod bicep;
+mod machine;
+mod tables;
+
+use serde_json::{Map, Value, json};
+
+pub use bicep::bicep;
+use tables::{Give, LISTS, Table};
+
+/// A template, and what of the file is not in it.
+#[derive(Clone, Debug)]
+pub struct Export {
+    pub template: Value,
+    pub notes: Vec<String>,
+}
+
+/// The version of each interface of Azure's that the template asks for.
+const NETWORK: &str = "2024-05-01";
+const COMPUTE: &str = "2024-07-01";
+
+/// Makes a template of a topology file, which is valid. An error says why the text cannot be read.
+pub fn export(text: &str) -> Result<Export, String> {
+    let file: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    let mut exporter = Exporter { file: &file, resources: Vec::new(), notes: Vec::new() };
+    for (list, kind, table) in LISTS {
+        for item in exporter.items(list) {
+            exporter.resource(kind, &item, table);
+        }
+    }
+    for machine in exporter.items("virtualMachines") {
+        exporter.machine(&machine);
+    }
+    exporter.leave_out();
+    let Exporter { resources, mut notes, .. } = exporter;
+    notes.sort();
+    notes.dedup();
+    let mut template = json!({
+        "$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#",
+        "contentVersion": "1.0.0.0",
+        "resources": resources,
+    });
+    if template["resources"].as_array().is_some_and(|all| all.iter().any(|one| one["type"] == machine::KIND)) {
+        template["parameters"] = machine::parameters();
+    }
+    Ok(Export { template, notes })
+}
+
+/// Keys of a file that no template has.
+const NOT_AZURE: [(&str, &str); 9] = [
+    ("sites", "sites stand on-premises: the template has only what Azure knows of them"),
+    ("privateClouds", "private clouds are not exported"),
+    ("networkManagers", "network managers are not exported"),
+    ("flowLogs", "flow logs need a storage account: they are not exported"),
+    ("internet", "the Internet is there already"),
+    ("emulation", "`emulation` is of the lab alone"),
+    ("serviceTags", "Azure has its own list of service tags"),
+    ("principal", "`principal` is of the lab alone"),
+    ("tests", "`tests` are of the lab alone"),
+];
+
+struct Exporter<'a> {
+    file: &'a Value,
+    resources: Vec<Value>,
+    notes: Vec<String>,
+}
+
+impl Exporter<'_> {
+    fn items(&self, list: &str) -> Vec<Value> {
+        self.file[list].as_array().into_iter().flatten().map(flat).collect()
+    }
+
+    fn leave_out(&mut self) {
+        for (key, message) in NOT_AZURE {
+            if self.file.get(key).is_some_and(|value| !is_nothing(value)) {
+                self.notes.push(message.to_owned());
+            }
+        }
+    }
+
+    /// Adds a resource and those of its children that are resources of their own.
+    fn resource(&mut self, kind: &str, item: &Value, table: &Table) {
+        let name = text(&item["name"]);
+        let (mut properties, mut beside, mut needs) = (Map::new(), Map::new(), Vec::new());
+        let item = (table.complete)(self, item);
+        for (key, value) in item.as_object().into_iter().flatten() {
+            if key == "name" || is_nothing(value) {
+                continue;
+            }
+            match table.give(key) {
+                Give::Beside => {
+                    beside.insert(key.clone(), value.clone());
+                }
+                Give::Apart(child) => {
+                    let kind = format!("{kind}/{key}");
+                    for one in value.as_array().into_iter().flatten() {
+                        let mut one = flat(one);
+                        one["name"] = Value::String(format!("{name}/{}", text(&one["name"])));
+                        self.resource(&kind, &one, child);
+                    }
+                }
+                give => {
+                    let value = self.value(&name, key, value, give, &mut needs);
+                    properties.extend(value.map(|value| (key.clone(), value)));
+                }
+            }
+        }
+        let mut resource = json!({ "type": kind, "apiVersion": NETWORK, "name": name });
+        if !kind.contains("virtualNetworks/") && kind.matches('/').count() == 1 {
+            let location = text(&item["location"]);
+            let location = if location.is_empty() { self.location() } else { location };
+            resource["location"] = Value::String(location);
+        }
+        // A child needs its parent.
+        if kind.matches('/').count() > 1 {
+            let (parents, own) = (kind.rsplit_once('/'), name.rsplit_once('/'));
+            needs.extend(parents.zip(own).map(|((kind, _), (name, _))| id(kind, &name.split('/').collect::<Vec<_>>())));
+        }
+        put(&mut resource, beside, properties, needs);
+        self.resources.push(resource);
+    }
+
+    /// The region of the first virtual network: a file has it only there.
+    fn location(&self) -> String {
+        self.items("virtualNetworks").first().map_or_else(|| "westeurope".to_owned(), |vnet| text(&vnet["location"]))
+    }
+
+    /// The value that stands in the template; none where Azure has nothing like it.
+    fn value(&mut self, owner: &str, key: &str, value: &Value, give: Give, needs: &mut Vec<String>) -> Option<Value> {
+        Some(match give {
+            Give::Space if value.is_array() => json!({ "addressPrefixes": value }),
+            Give::Name if value.is_string() => json!({ "name": value, "tier": value }),
+            Give::Ref(kind) => json!({ "id": reference(kind, value, needs) }),
+            Give::Refs(kind) => {
+                let ids = value.as_array()?.iter().map(|one| json!({ "id": reference(kind, one, needs) }));
+                Value::Array(ids.collect())
+            }
+            Give::Part(kind) => {
+                let name = last(value);
+                json!({ "id": id(kind, &[owner, &name]) })
+            }
+            Give::Parts(kind) => {
+                let ids = value.as_array()?.iter().map(|one| json!({ "id": id(kind, &[owner, &last(one)]) }));
+                Value::Array(ids.collect())
+            }
+            Give::Items(table) => {
+                let items = value.as_array()?.iter().map(|one| self.item(owner, &flat(one), table, needs));
+                Value::Array(items.collect())
+            }
+            Give::Lab => {
+                self.notes.push(format!("`{key}` is of the lab alone"));
+                return None;
+            }
+            Give::Same | Give::Space | Give::Name | Give::Beside | Give::Apart(_) => value.clone(),
+        })
+    }
+
+    /// A child that stands in its parent.
+    fn item(&mut self, owner: &str, item: &Value, table: &Table, needs: &mut Vec<String>) -> Value {
+        let mut properties = Map::new();
+        let item = (table.complete)(self, item);
+        for (key, value) in item.as_object().into_iter().flatten().filter(|(key, value)| *key != "name" && !is_nothing(value)) {
+            let value = self.value(owner, key, value, table.give(key), needs);
+            properties.extend(value.map(|value| (key.clone(), value)));
+        }
+        json!({ "name": item["name"], "properties": properties })
+    }
+}
+
+/// Writes what a resource needs, once each, and its properties.
+fn put(resource: &mut Value, beside: Map<String, Value>, properties: Map<String, Value>, mut needs: Vec<String>) {
+    for (key, value) in beside {
+        resource[key] = value;
+    }
+    needs.sort();
+    needs.dedup();
+    if !needs.is_empty() {
+        resource["dependsOn"] = json!(needs);
+    }
+    resource["properties"] = Value::Object(properties);
+}
+
+/// `[resourceId('Microsoft.Network/virtualNetworks/subnets', 'hub', 'app')]`
+fn id(kind: &str, names: &[&str]) -> String {
+    let names: Vec<_> = names.iter().map(|name| format!("'{}'", name.replace('\'', "''"))).collect();
+    format!("[resourceId('{kind}', {})]", names.join(", "))
+}
+
+/// The id of what a value names: a name, an ARM id, or an object with one. Its top resource is needed first.
+fn reference(kind: &str, value: &Value, needs: &mut Vec<String>) -> String {
+    let names = names(kind, value);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let top: Vec<&str> = kind.splitn(3, '/').take(2).collect();
+    needs.extend(names.first().map(|name| id(&top.join("/"), &[name])));
+    id(kind, &names)
+}
+
+fn names(kind: &str, value: &Value) -> Vec<String> {
+    let written = value.get("id").map_or_else(|| text(value), text);
+    if !written.starts_with('/') {
+        return written.split('/').map(str::to_owned).collect();
+    }
+    let depth = kind.matches('/').count();
+    let segments: Vec<&str> = written.trim_end_matches('/').split('/').collect();
+    let tail = segments.len().saturating_sub(2 * depth);
+    segments[tail..].iter().skip(1).step_by(2).map(|name| (*name).to_owned()).collect()
+}
+
+/// The last name of a reference.
+fn last(value: &Value) -> String {
+    let written = value.get("id").map_or_else(|| text(value), text);
+    written.rsplit('/').next().unwrap_or_default().to_owned()
+}
+
+/// An object with its `properties` beside its name.
+fn flat(value: &Value) -> Value {
+    let Some(object) = value.as_object() else { return value.clone() };
+    let inner = object.get("properties").and_then(Value::as_object);
+    let own = object.iter().filter(|(key, _)| *key != "properties");
+    Value::Object(own.chain(inner.into_iter().flatten()).map(|(key, value)| (key.clone(), value.clone())).collect())
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::String(_) | Value::Number(_) | Value::Bool(_) | Value::Object(_) => false,
+    }
+}
