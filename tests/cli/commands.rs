@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 /// Every subcommand; `the_list_of_subcommands_is_complete` compares it with the help.
-pub(crate) const SUBCOMMANDS: [&str; 37] = [
+pub(crate) const SUBCOMMANDS: [&str; 39] = [
     "demo",
     "up",
     "down",
@@ -41,6 +41,7 @@ pub(crate) const SUBCOMMANDS: [&str; 37] = [
     "events",
     "flows",
     "trace",
+    "capture",
     "trust",
     "bench",
     "rule",

@@ -88,7 +88,9 @@ fn parameters_come_from_beside_the_template_a_file_or_the_command() {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(TEMPLATE)).unwrap();
     let template = written(directory.path(), "shop.json", &text);
     let values = |count: u32| {
-        format!("{{\"$schema\": \"https://schema.management.azure.com/schemas/2019-04-01/deploymentParameters.json#\", \"parameters\": {{\"count\": {{\"value\": {count}}}}}}}")
+        format!(
+            "{{\"$schema\": \"https://schema.management.azure.com/schemas/2019-04-01/deploymentParameters.json#\", \"parameters\": {{\"count\": {{\"value\": {count}}}}}}}"
+        )
     };
     let machines = |arguments: &[&str]| {
         let output = vnet(&[&["import", &template][..], arguments].concat());

@@ -4,6 +4,6 @@
 mod commands;
 mod consent;
 mod control;
-mod shells;
 mod import;
+mod shells;
 mod test_command;

@@ -54,7 +54,8 @@ fn random(seed: u64) -> String {
         let propagation = random.chance(30);
         writeln!(text, "  - name: t{table}\n    disableBgpRoutePropagation: {propagation}\n    routes:").unwrap();
         for route in 0..=random.below(4) {
-            let hop = ["Internet", "None", "VnetLocal", "VirtualAppliance, nextHopIpAddress: 10.0.0.9"][random.below(4) as usize];
+            let hop = ["Internet", "None", "VnetLocal", "VirtualAppliance, nextHopIpAddress: 10.0.0.9"]
+                [random.below(4) as usize];
             writeln!(text, "      - {{name: r{route}, addressPrefix: 10.{route}.0.0/16, nextHopType: {hop}}}").unwrap();
         }
     }
@@ -66,7 +67,8 @@ fn random(seed: u64) -> String {
             let direction = ["Inbound", "Outbound"][random.below(2) as usize];
             let protocol = ["Tcp", "Udp", "'*'", "Icmp"][random.below(4) as usize];
             let source = ["Internet", "'*'", "10.0.0.0/8", "VirtualNetwork", "Storage"][random.below(5) as usize];
-            let ports = ["destinationPortRange: 443", "destinationPortRanges: [80, 1000-2000]", "destinationPortRange: '*'"];
+            let ports =
+                ["destinationPortRange: 443", "destinationPortRanges: [80, 1000-2000]", "destinationPortRange: '*'"];
             let ports = ports[random.below(3) as usize];
             let priority = 100 + rule;
             writeln!(text, "      - {{name: r{rule}, priority: {priority}, direction: {direction}, access: {access}, protocol: {protocol}, sourceAddressPrefix: {source}, sourcePortRange: '*', destinationAddressPrefix: '*', {ports}}}").unwrap();
@@ -76,7 +78,11 @@ fn random(seed: u64) -> String {
     text.push_str("natGateways: [{name: out, publicIpAddresses: [out], idleTimeoutInMinutes: 10}]\nvirtualNetworks:\n");
     for vnet in 0..vnets {
         let location = ["westeurope", "eastus"][random.below(2) as usize];
-        writeln!(text, "  - name: v{vnet}\n    location: {location}\n    addressSpace: [10.{vnet}.0.0/16]\n    subnets:").unwrap();
+        writeln!(
+            text,
+            "  - name: v{vnet}\n    location: {location}\n    addressSpace: [10.{vnet}.0.0/16]\n    subnets:"
+        )
+        .unwrap();
         for subnet in 0..=random.below(3) {
             let mut rest = String::new();
             for (chance, key, count) in [(40, "routeTable: t", tables), (50, "networkSecurityGroup: n", nsgs)] {
@@ -135,7 +141,15 @@ fn random_networks_come_back() {
 /// Those of the examples that Azure could have as they are.
 #[test]
 fn examples_come_back() {
-    for name in ["hub-spoke", "contoso-fabrikam", "nsg-tiers", "internet", "load-balancer", "public-load-balancer", "private-access"] {
+    for name in [
+        "hub-spoke",
+        "contoso-fabrikam",
+        "nsg-tiers",
+        "internet",
+        "load-balancer",
+        "public-load-balancer",
+        "private-access",
+    ] {
         let (before, after) = both(&fs::read_to_string(format!("config/{name}.yaml")).unwrap());
         assert_eq!(before, after, "{name}");
     }

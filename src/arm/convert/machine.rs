@@ -209,8 +209,7 @@ pub(super) fn interface(converter: &mut Converter<'_>, name: Out, body: &Node, s
         made.push((one, configuration));
     }
     if made.is_empty() {
-        let message =
-            "an interface that is in no subnet here is left out".to_owned();
+        let message = "an interface that is in no subnet here is left out".to_owned();
         converter.note(&body.at, NoteKind::NotEmulated, message);
         return None;
     }

@@ -65,7 +65,8 @@ static NAT_GATEWAY: Table = Table {
 pub(super) fn public_address(converter: &mut Converter<'_>, one: &Entry) -> Out {
     let body = &one.resource.body;
     let mut map = vec![entry("name", converter.own_name(one))];
-    if let Some(address) = property(body, "ipAddress").filter(|_| one.source == Source::Dump || is(body, "publicIPAllocationMethod", "Static"))
+    if let Some(address) = property(body, "ipAddress")
+        .filter(|_| one.source == Source::Dump || is(body, "publicIPAllocationMethod", "Static"))
         && let Some(written) = scalar(address)
     {
         if in_prefix(converter, &written) {

@@ -56,8 +56,14 @@ impl Exporter<'_> {
         let own = nic["name"].as_str().map_or_else(|| format!("eth{index}"), str::to_owned);
         let name = format!("{machine}-{own}");
         let mut nic = nic.clone();
-        let inline = ["subnet", "privateIPAddress", "publicIPAddress", "applicationSecurityGroups",
-            "loadBalancerBackendAddressPools", "loadBalancerInboundNatRules"];
+        let inline = [
+            "subnet",
+            "privateIPAddress",
+            "publicIPAddress",
+            "applicationSecurityGroups",
+            "loadBalancerBackendAddressPools",
+            "loadBalancerInboundNatRules",
+        ];
         if let Some(object) = nic.as_object_mut() {
             let mut configuration = serde_json::Map::new();
             configuration.insert("name".to_owned(), json!("ipconfig1"));
@@ -68,7 +74,10 @@ impl Exporter<'_> {
             object.entry("ipConfigurations").or_insert_with(|| json!([configuration]));
             object.insert("name".to_owned(), json!(name));
             object.insert("tags".to_owned(), json!({ NAME_TAG: own }));
-            object.insert("location".to_owned(), json!(self.location_of(Some(&json!({ "ipConfigurations": object["ipConfigurations"] })))));
+            object.insert(
+                "location".to_owned(),
+                json!(self.location_of(Some(&json!({ "ipConfigurations": object["ipConfigurations"] })))),
+            );
         }
         let configurations = nic["ipConfigurations"].as_array_mut().into_iter().flatten().enumerate();
         for (at, configuration) in configurations {
@@ -99,7 +108,8 @@ impl Exporter<'_> {
 
     /// The region of an interface: that of its virtual network.
     fn location_of(&self, nic: Option<&Value>) -> String {
-        let first = nic.map(|nic| if nic["subnet"].is_null() { flat(&nic["ipConfigurations"][0]) } else { nic.clone() });
+        let first =
+            nic.map(|nic| if nic["subnet"].is_null() { flat(&nic["ipConfigurations"][0]) } else { nic.clone() });
         let subnet = first.map(|first| names("Microsoft.Network/virtualNetworks/subnets", &first["subnet"]));
         let vnet = subnet.and_then(|names| names.into_iter().next()).unwrap_or_default();
         let vnets = self.items("virtualNetworks");

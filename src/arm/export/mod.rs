@@ -164,7 +164,9 @@ impl Exporter<'_> {
     fn item(&mut self, owner: &str, item: &Value, table: &Table, needs: &mut Vec<String>) -> Value {
         let mut properties = Map::new();
         let item = (table.complete)(self, item);
-        for (key, value) in item.as_object().into_iter().flatten().filter(|(key, value)| *key != "name" && !is_nothing(value)) {
+        for (key, value) in
+            item.as_object().into_iter().flatten().filter(|(key, value)| *key != "name" && !is_nothing(value))
+        {
             let value = self.value(owner, key, value, table.give(key), needs);
             properties.extend(value.map(|value| (key.clone(), value)));
         }

@@ -77,7 +77,8 @@ pub(super) const LISTS: [(&str, &str, &Table); 13] = [
 ];
 
 static PLAIN: Table = Table { keys: &[], complete: same };
-static NSG: Table = Table { keys: &[("securityRules", Give::Items(&RULE)), ("flushConnection", Give::Same)], complete: same };
+static NSG: Table =
+    Table { keys: &[("securityRules", Give::Items(&RULE)), ("flushConnection", Give::Same)], complete: same };
 static RULE: Table = Table {
     keys: &[
         ("sourceApplicationSecurityGroups", Give::Refs(ASGS)),
@@ -107,14 +108,16 @@ static SUBNET: Table = Table {
     ],
     complete: same,
 };
-static PEERING: Table = Table {
-    keys: &[("remoteVirtualNetwork", Give::Ref(VNETS)), ("remoteAddressSpace", Give::Space)],
-    complete: same,
-};
+static PEERING: Table =
+    Table { keys: &[("remoteVirtualNetwork", Give::Ref(VNETS)), ("remoteAddressSpace", Give::Space)], complete: same };
 static PUBLIC_ADDRESS: Table = Table { keys: &[("sku", Give::Beside)], complete: standard_static };
 static PUBLIC_PREFIX: Table = Table { keys: &[("sku", Give::Beside)], complete: prefix };
 static NAT: Table = Table {
-    keys: &[("sku", Give::Beside), ("publicIpAddresses", Give::Refs(PUBLIC)), ("publicIpPrefixes", Give::Refs(PREFIXES))],
+    keys: &[
+        ("sku", Give::Beside),
+        ("publicIpAddresses", Give::Refs(PUBLIC)),
+        ("publicIpPrefixes", Give::Refs(PREFIXES)),
+    ],
     complete: standard,
 };
 static ENDPOINT: Table = Table { keys: &[("subnet", Give::Ref(SUBNETS))], complete: endpoint };
@@ -252,7 +255,8 @@ fn circuit(_: &Exporter<'_>, item: &Value) -> Value {
     let peerings = item["peerings"].as_array_mut().into_iter().flatten();
     for peering in peerings {
         let peering: &mut Value = peering;
-        *peering = with(&with(peering, "name", json!("AzurePrivatePeering")), "peeringType", json!("AzurePrivatePeering"));
+        *peering =
+            with(&with(peering, "name", json!("AzurePrivatePeering")), "peeringType", json!("AzurePrivatePeering"));
     }
     item
 }

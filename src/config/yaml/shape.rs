@@ -159,7 +159,8 @@ impl Object {
     /// As the reader takes it: flat, or with ARM's `properties:` around most of the keys. With these or an `id` it is as ARM
     /// prints it, and may have more.
     fn schema(&self, fields: &str) -> Json {
-        let envelope: Map<String, Json> = ENVELOPE.iter().chain(&COSMETIC).map(|key| ((*key).to_owned(), json!({}))).collect();
+        let envelope: Map<String, Json> =
+            ENVELOPE.iter().chain(&COSMETIC).map(|key| ((*key).to_owned(), json!({}))).collect();
         let inside =
             json!({ "type": "object", "$ref": fields, "properties": envelope, "unevaluatedProperties": false });
         let mut outside = envelope;
