@@ -3,6 +3,7 @@
 
 mod compile;
 mod file;
+mod hostile_template;
 mod schema;
 mod template;
 mod terraform;

@@ -88,7 +88,7 @@ struct Parent<'a> {
 
 impl Instance {
     pub(super) fn is_deployment(&self) -> bool {
-        self.kind.eq_ignore_ascii_case(DEPLOYMENTS)
+        self.is_a(DEPLOYMENTS)
     }
 
     pub(super) fn is_waiting(&self) -> bool {
@@ -99,9 +99,8 @@ impl Instance {
         matches!(*self.state.borrow(), State::Running)
     }
 
-    /// Public addresses have one that Azure allocates.
-    pub(super) fn has_address(&self) -> bool {
-        self.kind.eq_ignore_ascii_case("Microsoft.Network/publicIPAddresses")
+    pub(super) fn is_a(&self, kind: &str) -> bool {
+        self.kind.eq_ignore_ascii_case(kind)
     }
 
     /// By its symbol, `subnets[2]` for one of several, by its name, or by its type and name.
@@ -442,7 +441,7 @@ impl Machine<'_> {
                 kind: instance.kind.clone(),
                 name: instance.name.clone(),
                 at: instance.declared.at.clone(),
-                body: self.with_address(instance, deployed.body.clone()),
+                body: self.with_addresses(instance, deployed.body.clone()),
                 existing: instance.existing,
             });
         }

@@ -34,7 +34,7 @@ impl Machine<'_> {
             for base in &bases {
                 match (self.context.files)(candidate, base) {
                     // An address elsewhere whose last part is the same is another file.
-                    Ok((name, _)) if relative.is_none() && (*name == *from || *name == *root) => {}
+                    Ok((name, _)) if relative.is_none() && [from, root].map(plain).contains(&plain(&name)) => {}
                     Ok((name, text)) => return document(link, &name, &text).map(Some),
                     Err(reason) => why = reason,
                 }
@@ -51,6 +51,11 @@ impl Machine<'_> {
     }
 }
 
+/// A file's name without the parts that lead nowhere.
+fn plain(name: &str) -> String {
+    name.trim_start_matches("./").replace("/./", "/")
+}
+
 fn document(link: &Node, name: &Arc<str>, text: &str) -> Result<Node, Mistake> {
     if text.len() > LARGEST {
         return Err(Mistake::new(&link.at, format!("The linked file {name} is longer than {LARGEST} bytes.")));
@@ -65,7 +70,7 @@ fn outside(link: &Node, shown: &str) -> Mistake {
 
 /// A path from the directory of the file that the link stands in.
 fn relative_path(link: &Node, path: &str, root: &str) -> Result<String, Mistake> {
-    let directory = |file: &str| file.rfind('/').map_or(0, |at| file[..at].matches('/').count() + 1);
+    let directory = |file: &str| plain(file).matches('/').count();
     // How many directories the linking file is below the first template.
     let mut depth = directory(&link.at.file).saturating_sub(directory(root));
     let path = path.replace('\\', "/");

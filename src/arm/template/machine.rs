@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use crate::arm::{Mistake, Node, Place, ResourceId, Value, json};
 
+use super::addresses::Told;
 use super::deployment::Instance;
 use super::expression::Expression;
 use super::{Context, Note};
@@ -76,8 +77,9 @@ pub(super) struct Machine<'a> {
     pub(super) expressions: RefCell<HashMap<String, Rc<Expression>>>,
     /// A nested template may deploy a resource again.
     pub(super) index: RefCell<HashMap<ResourceId, Vec<Rc<Instance>>>>,
-    /// Public addresses that an expression asked for.
-    pub(super) addresses: RefCell<HashMap<ResourceId, String>>,
+    /// Addresses that expressions were told, and how many were taken from the end of each subnet.
+    pub(super) addresses: RefCell<HashMap<ResourceId, Vec<Told>>>,
+    pub(super) taken: RefCell<HashMap<ResourceId, u32>>,
     /// How many addresses and ranges were made up.
     publics: Cell<u8>,
     subnets: Cell<u8>,
@@ -95,6 +97,7 @@ impl<'a> Machine<'a> {
             expressions: RefCell::default(),
             index: RefCell::default(),
             addresses: RefCell::default(),
+            taken: RefCell::default(),
             publics: Cell::new(0),
             subnets: Cell::new(0),
         }

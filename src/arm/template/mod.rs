@@ -4,6 +4,7 @@
 //! is noted. The result is the resources that Azure would be asked for, each with its id. Files are read through the
 //! caller alone, and never the network.
 
+mod addresses;
 mod call;
 mod deployment;
 mod evaluate;

@@ -131,7 +131,7 @@ impl Machine<'_> {
         let (shown, known) = self.subject(base, at, env)?;
         let mut walk =
             Walk { node: Some(&**value), shown, id: known.as_ref().map(|it| it.id.as_str().to_owned()), list: None };
-        let mut last = String::new();
+        let (mut last, mut path) = (String::new(), Vec::new());
         for step in steps {
             let index = match step {
                 Step::Member(name) => {
@@ -146,6 +146,7 @@ impl Machine<'_> {
                     plain(&index).unwrap_or_default()
                 }
             };
+            path.push(index.clone());
             if walk.shown.len() < 400 {
                 walk.shown = format!("{}.{index:.60}", walk.shown);
             }
@@ -161,10 +162,9 @@ impl Machine<'_> {
         if let (Some(id), "id") = (&walk.id, last.as_str()) {
             return Ok(Node { at: at.clone(), value: Value::Text(id.clone()) });
         }
-        if let (Some(instance), "ipaddress") = (known, last.to_ascii_lowercase().as_str())
-            && instance.has_address()
+        if let Some(instance) = known
+            && let Some(address) = self.told(&instance, &self.deployed(&instance)?.body, &path)
         {
-            let address = self.public_address(&instance.id);
             self.note(at, format!("Only Azure knows `{:.160}`, so `{address}` was made up.", walk.shown));
             return Ok(Node { at: at.clone(), value: Value::Text(address) });
         }
@@ -179,31 +179,6 @@ impl Machine<'_> {
         let instance = if name.eq_ignore_ascii_case("reference") { self.found(&wanted, env) } else { None };
         let short = wanted.rsplit('/').next().unwrap_or_default();
         Ok((format!("{name}('{short:.80}')"), instance))
-    }
-
-    /// The address of a public address, once an expression has asked for it.
-    fn public_address(&self, id: &ResourceId) -> String {
-        if let Some(known) = self.addresses.borrow().get(id) {
-            return known.clone();
-        }
-        let address = self.next_public();
-        self.addresses.borrow_mut().insert(id.clone(), address.clone());
-        address
-    }
-
-    /// The address that an expression was told is the one that the resource gets.
-    pub(super) fn with_address(&self, instance: &Instance, mut body: Node) -> Node {
-        let addresses = self.addresses.borrow();
-        let at = body.at.clone();
-        let (Some(address), Value::Object(entries)) = (addresses.get(&instance.id), &mut body.value) else {
-            return body;
-        };
-        let entry = (Key::new(&at, "ipAddress"), Node { at: at.clone(), value: Value::Text(address.clone()) });
-        match entries.iter_mut().find(|(key, _)| key.text.eq_ignore_ascii_case("properties")) {
-            Some((_, Node { value: Value::Object(properties), .. })) => properties.push(entry),
-            _ => entries.push((Key::new(&at, "properties"), Node { at, value: Value::Object(vec![entry]) })),
-        }
-        body
     }
 }
 
