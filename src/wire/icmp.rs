@@ -10,7 +10,6 @@ pub(super) const HEADER_LEN: usize = 8;
 pub(super) mod field {
     pub(in crate::wire) const CHECKSUM: usize = 2;
     pub(in crate::wire) const ECHO_ID: usize = 4;
-    pub(in crate::wire) const ECHO_SEQ: usize = 6;
 }
 
 pub(super) const ECHO_REPLY: u8 = 0;

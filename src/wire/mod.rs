@@ -27,7 +27,7 @@ pub use offload::Offload;
 pub use packet::{Packet, ParseError};
 pub use quote::QuotedEnd;
 pub use reset::Reset;
-pub use summary::{Detail, Echo, Summary, TcpFlags};
+pub use summary::{Detail, Echo, Icmp, Summary, TcpFlags};
 pub use train::{Frame, Train};
 pub use transport::Transport;
 pub use tuple::{Protocol, Tuple};

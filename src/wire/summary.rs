@@ -1,10 +1,16 @@
 //! A packet's summary for people, copied out of it, since the packet itself is sent on meanwhile.
+//!
+//! The tuple is the one that the packet path used. `etherparse` decodes the transport header: it knows more messages
+//! than the packet path needs, and is slower. It runs for traced packets alone.
 
 use std::fmt;
 use std::net::IpAddr;
 
-use super::transport::{Kind, field};
-use super::{Fragment, Packet, Protocol, Tuple, be16, icmp};
+use etherparse::icmpv4::DestUnreachableHeader;
+use etherparse::{IcmpEchoHeader, Icmpv4Slice, Icmpv4Type, Icmpv6Slice, Icmpv6Type, TcpHeaderSlice};
+
+use super::transport::Kind;
+use super::{Fragment, Packet, Protocol, Tuple, icmp};
 
 /// A packet in a few words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,15 +33,23 @@ pub enum Detail {
     },
     Udp,
     /// ICMP or ICMPv6.
-    Icmp {
-        kind: u8,
-        code: u8,
-        echo: Option<Echo>,
-        /// The tuple of the packet that an error is about.
-        about: Option<Tuple>,
-    },
-    /// Another protocol, or a later fragment.
+    Icmp(Icmp),
+    /// Another protocol, a later fragment, or a header that ends early.
     Other,
+}
+
+/// The fields of an ICMP or ICMPv6 header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Icmp {
+    pub kind: u8,
+    pub code: u8,
+    /// None for a type or code without a usual name.
+    pub name: Option<&'static str>,
+    pub echo: Option<Echo>,
+    /// The largest packet that fits, as "packet too big" reports it.
+    pub mtu: Option<u32>,
+    /// The tuple of the packet that an error is about.
+    pub about: Option<Tuple>,
 }
 
 /// An echo's number.
@@ -43,7 +57,6 @@ pub enum Detail {
 pub struct Echo {
     pub id: u16,
     pub seq: u16,
-    pub reply: bool,
 }
 
 /// TCP's control bits (RFC 9293, RFC 3168).
@@ -64,23 +77,91 @@ impl Packet<'_> {
 
     fn detail(&self) -> Detail {
         let bytes = self.transport_bytes();
-        let icmp = |echo, about| Detail::Icmp { kind: bytes[0], code: bytes[1], echo, about };
-        match self.kind() {
-            Kind::Tcp => Detail::Tcp { flags: TcpFlags(bytes[field::TCP_FLAGS]) },
-            Kind::Udp => Detail::Udp,
-            Kind::Echo { reply } => {
-                let seq = be16(bytes, icmp::field::ECHO_SEQ).unwrap_or_default();
-                icmp(Some(Echo { id: self.tuple().src_port, seq, reply }), None)
+        let detail = match self.kind() {
+            Kind::Tcp => TcpHeaderSlice::from_slice(bytes).ok().map(|tcp| Detail::Tcp { flags: TcpFlags::of(&tcp) }),
+            Kind::Udp => Some(Detail::Udp),
+            Kind::Echo { .. } | Kind::Icmp => Icmp::decode(bytes, self.protocol()).map(Detail::Icmp),
+            Kind::IcmpError => {
+                let about = icmp::quoted(bytes, self.protocol());
+                Icmp::decode(bytes, self.protocol()).map(|icmp| Detail::Icmp(Icmp { about, ..icmp }))
             }
-            Kind::IcmpError => icmp(None, icmp::quoted(bytes, self.protocol())),
-            Kind::Icmp => icmp(None, None),
-            Kind::Opaque => Detail::Other,
+            Kind::Opaque => None,
+        };
+        detail.unwrap_or(Detail::Other)
+    }
+}
+
+impl Icmp {
+    fn decode(bytes: &[u8], protocol: Protocol) -> Option<Self> {
+        if protocol == Protocol::ICMP {
+            let slice = Icmpv4Slice::from_slice(bytes).ok()?;
+            Some(Self { kind: slice.type_u8(), code: slice.code_u8(), ..Self::of_v4(&slice.icmp_type()) })
+        } else {
+            let slice = Icmpv6Slice::from_slice(bytes).ok()?;
+            Some(Self { kind: slice.type_u8(), code: slice.code_u8(), ..Self::of_v6(&slice.icmp_type()) })
         }
+    }
+
+    fn of_v4(message: &Icmpv4Type) -> Self {
+        use DestUnreachableHeader::FragmentationNeeded;
+        match message {
+            Icmpv4Type::Unknown { .. } => Self::unnamed(),
+            Icmpv4Type::EchoRequest(header) => Self::echo("echo request", *header),
+            Icmpv4Type::EchoReply(header) => Self::echo("echo reply", *header),
+            Icmpv4Type::DestinationUnreachable(FragmentationNeeded { next_hop_mtu }) => {
+                Self::too_big(u32::from(*next_hop_mtu))
+            }
+            Icmpv4Type::DestinationUnreachable(_) => Self::named("destination unreachable"),
+            Icmpv4Type::Redirect(_) => Self::named("redirect"),
+            Icmpv4Type::TimeExceeded(_) => Self::named("time exceeded"),
+            Icmpv4Type::ParameterProblem(_) => Self::named("parameter problem"),
+            Icmpv4Type::TimestampRequest(_) => Self::named("timestamp request"),
+            Icmpv4Type::TimestampReply(_) => Self::named("timestamp reply"),
+        }
+    }
+
+    fn of_v6(message: &Icmpv6Type) -> Self {
+        match message {
+            Icmpv6Type::Unknown { .. } => Self::unnamed(),
+            Icmpv6Type::EchoRequest(header) => Self::echo("echo request", *header),
+            Icmpv6Type::EchoReply(header) => Self::echo("echo reply", *header),
+            Icmpv6Type::PacketTooBig { mtu } => Self::too_big(*mtu),
+            Icmpv6Type::DestinationUnreachable(_) => Self::named("destination unreachable"),
+            Icmpv6Type::TimeExceeded(_) => Self::named("time exceeded"),
+            Icmpv6Type::ParameterProblem(_) => Self::named("parameter problem"),
+            Icmpv6Type::RouterSolicitation => Self::named("router solicitation"),
+            Icmpv6Type::RouterAdvertisement(_) => Self::named("router advertisement"),
+            Icmpv6Type::NeighborSolicitation => Self::named("neighbor solicitation"),
+            Icmpv6Type::NeighborAdvertisement(_) => Self::named("neighbor advertisement"),
+            Icmpv6Type::Redirect => Self::named("redirect"),
+        }
+    }
+
+    const fn unnamed() -> Self {
+        Self { kind: 0, code: 0, name: None, echo: None, mtu: None, about: None }
+    }
+
+    const fn named(name: &'static str) -> Self {
+        Self { name: Some(name), ..Self::unnamed() }
+    }
+
+    const fn echo(name: &'static str, header: IcmpEchoHeader) -> Self {
+        Self { echo: Some(Echo { id: header.id, seq: header.seq }), ..Self::named(name) }
+    }
+
+    /// Routers older than RFC 1191 leave the field zero.
+    fn too_big(mtu: u32) -> Self {
+        Self { mtu: (mtu > 0).then_some(mtu), ..Self::named("packet too big") }
     }
 }
 
 impl TcpFlags {
     const NAMES: [&'static str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
+
+    fn of(tcp: &TcpHeaderSlice<'_>) -> Self {
+        let bits = [tcp.fin(), tcp.syn(), tcp.rst(), tcp.psh(), tcp.ack(), tcp.urg(), tcp.ece(), tcp.cwr()].into_iter();
+        Self(bits.enumerate().fold(0, |flags, (bit, set)| flags | (u8::from(set) << bit)))
+    }
 
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMES.into_iter().enumerate().filter(move |(bit, _)| self.0 & (1 << bit) != 0).map(|(_, name)| name)
@@ -97,14 +178,7 @@ impl fmt::Display for Summary {
                 let separators = std::iter::once(" ").chain(std::iter::repeat(","));
                 flags.names().zip(separators).try_for_each(|(flag, separator)| write!(f, "{separator}{flag}"))?;
             }
-            Detail::Icmp { kind, code, echo, about } => {
-                f.write_str(" ")?;
-                write_icmp(f, self.tuple.protocol, kind, code, echo)?;
-                if let Some(about) = about {
-                    f.write_str(" about ")?;
-                    write_tuple(f, &about, false)?;
-                }
-            }
+            Detail::Icmp(icmp) => write!(f, " {icmp}")?,
             Detail::Udp | Detail::Other => {}
         }
         write!(f, ", {} bytes", self.len)?;
@@ -137,19 +211,25 @@ impl fmt::Display for End {
     }
 }
 
-fn write_icmp(f: &mut fmt::Formatter<'_>, protocol: Protocol, kind: u8, code: u8, echo: Option<Echo>) -> fmt::Result {
-    if let Some(Echo { id, seq, reply }) = echo {
-        return write!(f, "echo {}, id {id}, seq {seq}", if reply { "reply" } else { "request" });
+/// `echo request, id 7, seq 2` or `packet too big, MTU 1400 (type 3 code 4) about 10.1.1.4:5 > 10.2.1.10:6 udp`
+impl fmt::Display for Icmp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, code, name, echo, mtu, about } = *self;
+        match (name, echo) {
+            (Some(name), Some(Echo { id, seq })) => write!(f, "{name}, id {id}, seq {seq}")?,
+            (Some(name), None) => {
+                f.write_str(name)?;
+                if let Some(mtu) = mtu {
+                    write!(f, ", MTU {mtu}")?;
+                }
+                write!(f, " (type {kind} code {code})")?;
+            }
+            (None, _) => write!(f, "type {kind} code {code}")?,
+        }
+        let Some(about) = about else { return Ok(()) };
+        f.write_str(" about ")?;
+        write_tuple(f, &about, false)
     }
-    let name = match (protocol, kind, code) {
-        (Protocol::ICMP, 3, 4) | (Protocol::ICMPV6, 2, _) => "packet too big",
-        (Protocol::ICMP, 3, _) | (Protocol::ICMPV6, 1, _) => "destination unreachable",
-        (Protocol::ICMP, 5, _) => "redirect",
-        (Protocol::ICMP, 11, _) | (Protocol::ICMPV6, 3, _) => "time exceeded",
-        (Protocol::ICMP, 12, _) | (Protocol::ICMPV6, 4, _) => "parameter problem",
-        _ => return write!(f, "type {kind} code {code}"),
-    };
-    write!(f, "{name} (type {kind} code {code})")
 }
 
 /// `tcp`, or `protocol 132` where it has no usual name here.
@@ -173,6 +253,8 @@ impl fmt::Display for Protocol {
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use std::net::SocketAddr;
+
+    use etherparse::PacketBuilder;
 
     use super::super::{Offload, build};
     use super::*;
@@ -201,6 +283,40 @@ mod tests {
         assert_eq!(words(esp), "10.1.1.4 > 10.2.1.10 esp, 32 bytes");
         let (src, dst) = ends("[fd00::4]:1", "[fd00::5]:53");
         assert_eq!(words(build::udp(src, dst, b"")), "[fd00::4]:1 > [fd00::5]:53 udp, 48 bytes");
+    }
+
+    #[test]
+    fn icmp_in_words() {
+        let (src, dst) = ends("10.1.1.4:5", "10.2.1.10:6");
+        let v4 = |message| {
+            let (IpAddr::V4(src), IpAddr::V4(dst)) = (src.ip(), dst.ip()) else { panic!("IPv4") };
+            let mut bytes = Vec::new();
+            PacketBuilder::ipv4(src.octets(), dst.octets(), 64).icmpv4(message).write_to_vec(&mut bytes, &[]).unwrap();
+            bytes
+        };
+        let v6 = |message| {
+            let mut bytes = Vec::new();
+            PacketBuilder::ipv6([0xfd; 16], [0xfe; 16], 255).icmpv6(message).write_to_vec(&mut bytes, &[]).unwrap();
+            bytes
+        };
+        let ends_with = |bytes, end: &str| {
+            let words = words(bytes);
+            assert!(words.ends_with(end), "{words}");
+        };
+        let too_big = |next_hop_mtu| {
+            v4(Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::FragmentationNeeded { next_hop_mtu }))
+        };
+        ends_with(too_big(1400), " icmp packet too big, MTU 1400 (type 3 code 4), 28 bytes");
+        ends_with(too_big(0), " icmp packet too big (type 3 code 4), 28 bytes");
+        ends_with(
+            v6(Icmpv6Type::PacketTooBig { mtu: 1280 }),
+            " icmp6 packet too big, MTU 1280 (type 2 code 0), 48 bytes",
+        );
+        ends_with(v6(Icmpv6Type::NeighborSolicitation), " icmp6 neighbor solicitation (type 135 code 0), 48 bytes");
+        let echo = IcmpEchoHeader { id: 7, seq: 9 };
+        ends_with(v6(Icmpv6Type::EchoReply(echo)), " icmp6 echo reply, id 7, seq 9, 48 bytes");
+        let unknown = Icmpv4Type::Unknown { type_u8: 42, code_u8: 1, bytes5to8: [0; 4] };
+        ends_with(v4(unknown), " icmp type 42 code 1, 28 bytes");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::azure::Utc;
 use crate::compile::{Compiled, Sender};
 use crate::dataplane::{self, DropReason, NicId, PortId, Recorder};
 use crate::model::{Attachment, Internet, Network, PLATFORM_NODE};
-use crate::wire::{Detail, Protocol, Summary};
+use crate::wire::{Detail, Icmp, Protocol, Summary};
 
 /// A packet on one leg.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,7 +149,7 @@ impl PacketWords {
         let port = |port| has_ports.then_some(port);
         let (tcp_flags, icmp) = match detail {
             Detail::Tcp { flags } => (flags.names().map(str::to_owned).collect(), None),
-            Detail::Icmp { kind, code, echo, about: _ } => {
+            Detail::Icmp(Icmp { kind, code, echo, name: _, mtu: _, about: _ }) => {
                 let (id, sequence) = (echo.map(|echo| echo.id), echo.map(|echo| echo.seq));
                 (Vec::new(), Some(IcmpWords { kind, code, id, sequence }))
             }
