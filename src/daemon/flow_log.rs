@@ -5,13 +5,13 @@
 //! sleeps and gets no events.
 
 use std::path::PathBuf;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{io, mem};
 
 use arc_swap::ArcSwap;
+use crossbeam_channel::{Receiver, Sender, bounded, never, select, tick};
 
 use crate::dataplane::{Cursor, RuleId};
 use crate::flow_log::files::LogFiles;
@@ -24,6 +24,9 @@ use super::wall_clock::WallClock;
 
 /// How often events are taken: there is room for 300,000 a second.
 const TICK: Duration = Duration::from_millis(50);
+
+/// Orders that wait at a time.
+const ORDERS: usize = 4;
 
 /// Keeps a lab's flow logs until it is stopped or dropped.
 #[derive(Debug)]
@@ -58,8 +61,8 @@ impl FlowLogReport {
 
 #[derive(Debug)]
 enum Order {
-    /// Go by what is published now, with the storage path of each flow log.
-    Heed(Vec<PathBuf>, Sender<()>),
+    /// Uses what is published now, with the storage path of each flow log.
+    Apply(Vec<PathBuf>, Sender<()>),
     Stop,
 }
 
@@ -70,6 +73,8 @@ struct Keeper {
     shelves: Vec<LogFiles>,
     watch: Option<FlowWatch>,
     missed: u64,
+    /// None comes while no interface is logged.
+    ticks: Receiver<Instant>,
     next_cut: Instant,
     report: Arc<ArcSwap<FlowLogReport>>,
 }
@@ -77,7 +82,7 @@ struct Keeper {
 impl FlowLogger {
     /// Starts the thread, which does nothing before [`Self::apply`].
     pub fn start(engine: Arc<Engine>) -> io::Result<Self> {
-        let (orders, taken) = mpsc::channel();
+        let (orders, taken) = bounded(ORDERS);
         let report = Arc::new(ArcSwap::from_pointee(FlowLogReport::default()));
         let keeper = Keeper {
             published: engine.published(),
@@ -86,6 +91,7 @@ impl FlowLogger {
             shelves: Vec::new(),
             watch: None,
             missed: 0,
+            ticks: never(),
             next_cut: Instant::now(),
             report: Arc::clone(&report),
         };
@@ -96,8 +102,8 @@ impl FlowLogger {
     /// Uses what is published now; `storage` has the directory of each flow log of that network, in its order. Once it
     /// returns, flows that begin are logged.
     pub fn apply(&self, storage: Vec<PathBuf>) {
-        let (done, applied) = mpsc::channel();
-        if self.orders.send(Order::Heed(storage, done)).is_ok() {
+        let (done, applied) = bounded(1);
+        if self.orders.send(Order::Apply(storage, done)).is_ok() {
             // Fails only where the thread has ended.
             let _ = applied.recv();
         }
@@ -128,25 +134,24 @@ impl Drop for FlowLogger {
 impl Keeper {
     fn keep(mut self, orders: &Receiver<Order>) {
         loop {
-            let order = if self.logs.is_idle() {
-                orders.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            } else {
-                orders.recv_timeout(TICK)
+            let order = select! {
+                recv(orders) -> order => Some(order.unwrap_or(Order::Stop)),
+                recv(self.ticks) -> _ => None,
             };
             self.take();
             match order {
-                Ok(Order::Heed(storage, done)) => {
+                Some(Order::Apply(storage, done)) => {
                     self.cut();
                     self.change(storage);
                     // The caller may have stopped waiting.
                     let _ = done.send(());
                 }
-                Err(RecvTimeoutError::Timeout) if Instant::now() < self.next_cut => {}
-                Err(RecvTimeoutError::Timeout) => {
+                None if Instant::now() < self.next_cut => {}
+                None => {
                     self.look();
                     self.cut();
                 }
-                Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return self.cut(),
+                Some(Order::Stop) => return self.cut(),
             }
         }
     }
@@ -204,8 +209,9 @@ impl Keeper {
             }
         }
         if self.logs.is_idle() {
-            self.watch = None;
+            (self.watch, self.ticks) = (None, never());
         } else if self.watch.is_none() {
+            self.ticks = tick(TICK);
             // Fails only where a worker does not answer, which is told as an event of its own.
             self.watch = self.engine.flow_events(FlowScope::Logged).ok();
         }

@@ -4,15 +4,18 @@
 //! there are, and changes nothing.
 
 use std::path::PathBuf;
-use std::sync::mpsc::{self, Sender};
 use std::{io, thread};
 
+use crossbeam_channel::{Sender, bounded};
 use tracing::warn;
 
 use crate::analysis::{GuestRules, Hook, RulesThere};
 use crate::sys::caps::{self, CapabilitySet};
 use crate::sys::netns::Netns;
 use crate::sys::{nftables, packet_filter};
+
+/// Questions that wait at a time; more callers wait for room.
+const WAITING: usize = 16;
 
 /// A node's namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +33,7 @@ pub struct Lookout(Sender<(Vec<GuestNamespace>, Sender<GuestRules>)>);
 impl Lookout {
     /// Must be called from a thread that may enter the namespaces.
     pub fn start() -> io::Result<Self> {
-        let (ask, asked) = mpsc::channel::<(Vec<GuestNamespace>, Sender<GuestRules>)>();
+        let (ask, asked) = bounded::<(Vec<GuestNamespace>, Sender<GuestRules>)>(WAITING);
         let look = move || {
             if let Err(error) = caps::settle(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN) {
                 return warn!("cannot drop capabilities, so rules of guests are not looked at: {error}");
@@ -46,7 +49,7 @@ impl Lookout {
 
     /// Adds to what files say what was found in these places.
     pub(super) fn look(&self, places: Vec<GuestNamespace>) -> GuestRules {
-        let (reply, answer) = mpsc::channel();
+        let (reply, answer) = bounded(1);
         let asked = self.0.send((places, reply)).ok();
         asked.and_then(|()| answer.recv().ok()).unwrap_or_default()
     }

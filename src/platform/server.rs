@@ -8,15 +8,17 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, bounded};
 
 use crate::azure::address;
 use crate::sys::caps::CapabilitySet;
 use crate::sys::connection_limit::ConnectionLimit;
+use crate::sys::mailbox::{Inbox, Mailbox, mailbox};
 use crate::sys::netns::Netns;
-use crate::sys::poll::{Poller, Ready, Waker};
+use crate::sys::poll::{Poller, Ready};
 use crate::sys::socket::Origin;
 
 use super::directory::Directory;
@@ -39,6 +41,8 @@ const SHARE: usize = 16;
 const DATAGRAM: usize = 1232;
 /// Ready sockets handled in one turn, and datagrams or connections taken from each.
 const BATCH: usize = 64;
+/// Orders that wait at a time.
+const ORDERS: usize = 4;
 const WAKER: u64 = u64::MAX;
 /// The token of the sockets to forwarders.
 const UPSTREAM: u64 = u64::MAX - 1;
@@ -46,14 +50,8 @@ const UPSTREAM: u64 = u64::MAX - 1;
 /// Answers until it is dropped.
 #[derive(Debug)]
 pub struct Server {
-    shared: Arc<Shared>,
+    orders: Mailbox<Order>,
     thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    orders: Mutex<Orders>,
-    waker: Waker,
 }
 
 /// The directories to answer from, and the forwarders.
@@ -65,35 +63,30 @@ pub struct Served {
     pub forwarders: Vec<IpAddr>,
 }
 
-#[derive(Debug, Default)]
-struct Orders {
-    /// The next settings, and the channel that waits for them.
-    behind: Option<(Served, mpsc::Sender<()>)>,
-    ends: bool,
+#[derive(Debug)]
+enum Order {
+    /// The settings to use, and the channel that waits for them.
+    Apply(Served, Sender<()>),
+    End,
 }
 
 impl Server {
     /// Starts a thread in the platform's namespace, without capabilities: unprivileged programs must be allowed to
     /// listen on low ports there. Questions are forwarded from the calling thread's own namespace.
     pub fn start(namespace: &Netns) -> io::Result<Self> {
-        let shared = Arc::new(Shared { orders: Mutex::default(), waker: Waker::new()? });
-        let woken = Arc::clone(&shared);
-        let upstream = Upstream::open(move || woken.waker.wake())?;
-        let (ours, theirs) = (Arc::clone(&shared), Arc::clone(&shared));
-        let thread = namespace.spawn(
-            "vnet-service",
-            CapabilitySet::empty(),
-            move || Desk::new(&ours.waker, upstream),
-            move |desk| desk.run(&theirs),
-        )?;
-        Ok(Self { shared, thread: Some(thread) })
+        let (orders, inbox) = mailbox(ORDERS)?;
+        let waker = inbox.waker();
+        let upstream = Upstream::open(move || waker.wake())?;
+        let thread =
+            namespace.spawn("vnet-service", CapabilitySet::empty(), move || Desk::new(inbox, upstream), Desk::run)?;
+        Ok(Self { orders, thread: Some(thread) })
     }
 
     /// Answers from these directories from now on, each on its own device, and on no other device. Once this returns,
     /// guests get answers.
     pub fn apply(&self, served: Served) {
-        let (applied, waits) = mpsc::channel();
-        self.shared.change(|orders| orders.behind = Some((served, applied)));
+        let (applied, waits) = bounded(1);
+        self.orders.send(Order::Apply(served, applied));
         // A thread that has ended has reported it.
         let _ = waits.recv();
     }
@@ -101,23 +94,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.shared.change(|orders| orders.ends = true);
+        self.orders.send(Order::End);
         if let Some(thread) = self.thread.take() {
             // A thread that panicked has reported it.
             let _ = thread.join();
         }
-    }
-}
-
-impl Shared {
-    fn change(&self, change: impl FnOnce(&mut Orders)) {
-        change(&mut self.orders.lock().unwrap_or_else(PoisonError::into_inner));
-        self.waker.wake();
-    }
-
-    fn take(&self) -> Orders {
-        self.waker.reset();
-        std::mem::take(&mut self.orders.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -152,6 +133,7 @@ struct Caller {
 
 /// The thread's own state.
 struct Desk {
+    orders: Inbox<Order>,
     poller: Poller,
     behind: BTreeMap<String, Directory>,
     doors: HashMap<u64, (String, Door)>,
@@ -162,24 +144,22 @@ struct Desk {
 }
 
 impl Desk {
-    fn new(waker: &Waker, upstream: Upstream) -> io::Result<Self> {
+    fn new(orders: Inbox<Order>, upstream: Upstream) -> io::Result<Self> {
         let poller = Poller::new()?;
-        poller.add(waker, WAKER)?;
+        poller.add(&orders, WAKER)?;
         upstream.sockets().try_for_each(|socket| poller.add(socket, UPSTREAM))?;
         let (behind, doors, callers) = (BTreeMap::new(), HashMap::new(), ConnectionLimit::new(MOST, SHARE));
-        Ok(Self { poller, behind, doors, callers, next_token: 0, upstream })
+        Ok(Self { orders, poller, behind, doors, callers, next_token: 0, upstream })
     }
 
-    fn run(mut self, shared: &Shared) {
+    fn run(mut self) {
         let mut ready = Ready::new(BATCH);
         loop {
-            let orders = shared.take();
-            if orders.ends {
-                return;
-            }
-            if let Some((served, applied)) = orders.behind {
+            for order in self.orders.drain().collect::<Vec<_>>() {
+                let Order::Apply(served, applied) = order else { return };
                 self.upstream.apply(&served.forwarders);
                 self.apply(served.behind);
+                // The caller may have gone.
                 let _ = applied.send(());
             }
             for token in ready.tokens().filter(|token| *token != WAKER && *token != UPSTREAM).collect::<Vec<_>>() {

@@ -5,9 +5,10 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::sys::caps;
 
@@ -30,15 +31,15 @@ pub(super) struct Again {
 /// The handle of the thread, which ends with it.
 #[derive(Debug)]
 pub(super) struct Whole {
-    questions: SyncSender<Again>,
+    questions: Sender<Again>,
     answers: Receiver<(Asker, Vec<u8>)>,
 }
 
 impl Whole {
     /// Asks from the calling thread's namespace, without capabilities, and calls `wake` for each answer.
     pub(super) fn start(wake: impl Fn() + Send + 'static) -> io::Result<Self> {
-        let (questions, asked) = mpsc::sync_channel::<Again>(MOST);
-        let (answer, answers) = mpsc::channel();
+        let (questions, asked) = bounded::<Again>(MOST);
+        let (answer, answers) = bounded(MOST);
         let run = move || {
             if caps::renounce().is_err() {
                 return;
@@ -58,8 +59,7 @@ impl Whole {
 
     /// Queues a question; returns its truncated answer where too many wait.
     pub(super) fn ask(&self, again: Again) -> Option<(Asker, Vec<u8>)> {
-        let (mpsc::TrySendError::Full(again) | mpsc::TrySendError::Disconnected(again)) =
-            self.questions.try_send(again).err()?;
+        let (TrySendError::Full(again) | TrySendError::Disconnected(again)) = self.questions.try_send(again).err()?;
         Some((again.asker, again.truncated))
     }
 

@@ -6,6 +6,7 @@ pub mod connection_limit;
 pub mod conntrack;
 pub mod files;
 mod ip_tables;
+pub mod mailbox;
 pub mod mount;
 mod netfilter;
 pub mod netlink;

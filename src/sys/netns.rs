@@ -10,7 +10,6 @@ use std::io;
 use std::iter;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
@@ -98,7 +97,7 @@ impl Netns {
         run: impl FnOnce(T) + Send + 'static,
     ) -> io::Result<JoinHandle<()>> {
         let namespace = self.try_clone()?;
-        let (started, ready) = mpsc::channel();
+        let (started, ready) = crossbeam_channel::bounded(1);
         let inside = move || {
             let made = namespace.enter().and_then(|()| caps::settle(kept)).and_then(|()| begin());
             drop(namespace);

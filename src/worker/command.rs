@@ -4,20 +4,23 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::Sender;
+
+use crossbeam_channel::Sender;
 
 use crate::dataplane::PortId;
 use crate::sys::tun::TunQueue;
 
 /// One message. A worker that has followed it also uses the tables that are published now.
+#[derive(Debug)]
 pub(super) struct Order {
     pub(super) unplug: Vec<PortId>,
     pub(super) plug: Vec<Plug>,
-    /// Receives the result.
+    /// Receives the result; it has room for one of each worker, so that none waits.
     pub(super) done: Sender<Followed>,
 }
 
 /// The result of an order.
+#[derive(Debug)]
 pub(super) struct Followed {
     pub(super) plugged: io::Result<()>,
     /// Queues that the worker released. It does not close them: closing waits for the kernel, and packets would wait
@@ -26,6 +29,7 @@ pub(super) struct Followed {
 }
 
 /// A new port.
+#[derive(Debug)]
 pub(super) struct Plug {
     pub(super) port: PortId,
     /// The queue this worker reads, if the port has one for it.

@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::TryIter;
 
 use arc_swap::ArcSwap;
+use crossbeam_channel::TryIter;
 
 use super::lossy::{LossyReceiver, LossySender, lossy};
 use crate::dataplane::FlowEvent;

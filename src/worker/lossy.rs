@@ -4,12 +4,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryIter, TrySendError, sync_channel};
+
+use crossbeam_channel::{Receiver, Sender, TryIter, TrySendError, bounded};
 
 /// The workers' end.
 #[derive(Clone, Debug)]
 pub(super) struct LossySender<T> {
-    sender: SyncSender<T>,
+    sender: Sender<T>,
     missed: Arc<AtomicU64>,
 }
 
@@ -24,7 +25,7 @@ pub(super) struct LossyReceiver<T> {
 
 /// Creates both ends, with room for this many; the memory is allocated at once.
 pub(super) fn lossy<T>(room: usize) -> (LossySender<T>, LossyReceiver<T>) {
-    let (sender, receiver) = sync_channel(room);
+    let (sender, receiver) = bounded(room);
     let missed = Arc::default();
     (LossySender { sender, missed: Arc::clone(&missed) }, LossyReceiver { receiver, missed, told: 0 })
 }

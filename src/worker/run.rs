@@ -9,14 +9,16 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+
 use crate::dataplane::{FlowEvent, NicId, PortId, Timestamp};
 use crate::sys::clock::monotonic_nanos;
-use crate::sys::poll::{Poller, Ready, Waker};
+use crate::sys::mailbox::{Inbox, Mailbox, mailbox};
+use crate::sys::poll::{Poller, Ready};
 use crate::sys::schedule::set_slice;
 use crate::sys::tun::TunQueue;
 
@@ -39,6 +41,9 @@ const TURN: Duration = Duration::from_micros(100);
 /// How long a worker may take to follow an order: it checks for one between two batches.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Orders that wait for a worker at a time: callers wait for each other at that.
+const ORDERS: usize = 16;
+
 /// Threads that close queues at the same time.
 const CLOSERS: usize = 32;
 
@@ -58,7 +63,7 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Workers {
     threads: Mutex<Vec<JoinHandle<Vec<Arc<TunQueue>>>>>,
-    lines: Vec<Line>,
+    orders: Vec<Mailbox<Order>>,
     stopping: Arc<AtomicBool>,
     /// By [`PortId`]; none for a number that no port has.
     alive: Mutex<Vec<Option<Arc<AtomicBool>>>>,
@@ -71,13 +76,6 @@ pub struct Workers {
 #[must_use = "the devices stay until this is dropped"]
 pub struct Unplugged(Vec<Arc<TunQueue>>);
 
-/// The channel to a worker.
-#[derive(Debug)]
-struct Line {
-    orders: Sender<Order>,
-    waker: Arc<Waker>,
-}
-
 struct Worker {
     index: usize,
     forwarder: Forwarder<TunQueue>,
@@ -85,8 +83,7 @@ struct Worker {
     /// By [`PortId`].
     ports: Vec<Option<Polled>>,
     tables: Tables,
-    orders: Receiver<Order>,
-    waker: Arc<Waker>,
+    orders: Inbox<Order>,
     stopping: Arc<AtomicBool>,
     events: Sender<Event>,
 }
@@ -110,17 +107,16 @@ impl Workers {
         let tallies = (0..workers).map(|_| Arc::new(Tally::new(ports.len()))).collect();
         let mut started = Self {
             threads: Mutex::default(),
-            lines: Vec::new(),
+            orders: Vec::new(),
             stopping: Arc::default(),
             alive: Mutex::default(),
             tallies,
         };
         for index in 0..workers {
-            let waker = Arc::new(Waker::new()?);
-            let (orders, taken) = mpsc::channel();
-            started.lines.push(Line { orders, waker: Arc::clone(&waker) });
+            let (orders, taken) = mailbox(ORDERS)?;
+            started.orders.push(orders);
             let tally = Arc::clone(&started.tallies[index]);
-            let worker = Worker::new(index, tables, tally, taken, waker, &started.stopping, events.clone())?;
+            let worker = Worker::new(index, tables, tally, taken, &started.stopping, events.clone())?;
             let thread = thread::Builder::new().name(format!("vnet-w{index}")).spawn(move || worker.run())?;
             started.threads().push(thread);
         }
@@ -135,14 +131,14 @@ impl Workers {
         if let Some(beyond) = numbers.iter().find(|port| port.0 as usize >= MAX_PORTS) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("port {}: at most {MAX_PORTS}", beyond.0)));
         }
-        let mut plugs: Vec<Vec<Plug>> = self.lines.iter().map(|_| Vec::with_capacity(ports.len())).collect();
+        let mut plugs: Vec<Vec<Plug>> = self.orders.iter().map(|_| Vec::with_capacity(ports.len())).collect();
         for (port, queues) in ports {
             for tally in &self.tallies {
                 tally.port(port).reset();
                 tally.dropped().forget(port);
             }
             let alive = self.announce(port);
-            let queues: Vec<_> = queues.into_iter().take(self.lines.len()).map(Arc::new).collect();
+            let queues: Vec<_> = queues.into_iter().take(self.orders.len()).map(Arc::new).collect();
             for (worker, plugs) in plugs.iter_mut().enumerate() {
                 let read = queues.get(worker).cloned();
                 let write = Arc::clone(&queues[worker.min(queues.len() - 1)]);
@@ -179,7 +175,7 @@ impl Workers {
     /// Stops the threads, waits for them and closes their queues. Does nothing the second time.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
-        self.lines.iter().for_each(|line| line.waker.wake());
+        self.orders.iter().for_each(Mailbox::wake);
         // One that ended early has reported it.
         let threads = std::mem::take(&mut *self.threads());
         drop(Unplugged(threads.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect()));
@@ -211,22 +207,21 @@ impl Workers {
         mut make: impl FnMut(usize, Sender<Followed>) -> Order,
         mut take: impl FnMut(Vec<Arc<TunQueue>>),
     ) -> io::Result<()> {
-        let (done, answers) = mpsc::channel();
-        for (worker, line) in self.lines.iter().enumerate() {
+        let (done, answers) = bounded(self.orders.len());
+        for (worker, orders) in self.orders.iter().enumerate() {
             // Refused by a worker that has ended.
-            let _ = line.orders.send(make(worker, done.clone()));
-            line.waker.wake();
+            let _ = orders.send(make(worker, done.clone()));
         }
         drop(done);
         let mut outcome = Ok(());
-        for _ in &self.lines {
+        for _ in &self.orders {
             match answers.recv_timeout(PATIENCE) {
                 Ok(Followed { plugged, unplugged }) => {
                     outcome = outcome.and(plugged);
                     take(unplugged);
                 }
-                Err(mpsc::RecvTimeoutError::Disconnected) => break,
-                Err(mpsc::RecvTimeoutError::Timeout) => {
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
                     return Err(io::Error::new(io::ErrorKind::TimedOut, "a worker does not answer"));
                 }
             }
@@ -281,16 +276,15 @@ impl Worker {
         index: usize,
         tables: &Tables,
         tally: Arc<Tally>,
-        orders: Receiver<Order>,
-        waker: Arc<Waker>,
+        orders: Inbox<Order>,
         stopping: &Arc<AtomicBool>,
         events: Sender<Event>,
     ) -> io::Result<Self> {
         let poller = Poller::new()?;
-        poller.add(&waker, WOKEN)?;
+        poller.add(&orders, WOKEN)?;
         let forwarder = Forwarder::new(tables, Vec::new(), tally);
         let (tables, stopping) = (tables.clone(), Arc::clone(stopping));
-        Ok(Self { index, forwarder, poller, ports: Vec::new(), tables, orders, waker, stopping, events })
+        Ok(Self { index, forwarder, poller, ports: Vec::new(), tables, orders, stopping, events })
     }
 
     /// A worker that ends early closes its queues; the kernel then spreads their flows over those of the others. One
@@ -382,8 +376,7 @@ impl Worker {
 
     /// Follows the orders that have arrived, and confirms each.
     fn obey(&mut self) {
-        self.waker.reset();
-        while let Ok(Order { plug, unplug, done }) = self.orders.try_recv() {
+        for Order { plug, unplug, done } in self.orders.drain().collect::<Vec<_>>() {
             let unplugged = unplug.into_iter().flat_map(|port| self.unplug(port)).flatten().collect();
             let plugged = plug.into_iter().try_for_each(|plug| self.plug(plug));
             self.forwarder.refresh();

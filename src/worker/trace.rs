@@ -5,9 +5,9 @@
 //! each tap that matches, over a channel that never makes a worker wait: what does not fit is counted.
 
 use std::sync::Arc;
-use std::sync::mpsc::TryIter;
 
 use arc_swap::ArcSwap;
+use crossbeam_channel::TryIter;
 
 use super::lossy::{LossyReceiver, LossySender, lossy};
 use crate::dataplane::{DropReason, Observer, Pattern, PortId, Recorder, Step, Timestamp};

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -337,7 +337,7 @@ fn a_worker_that_panics_is_reported_and_the_others_take_over() {
     };
     let site = Site { namespace: Netns::create().unwrap(), v4: a.v4, v6: a.v6 };
     let queues = site.run(|| attach(&site, 2, true)).unwrap().queues;
-    let (sender, events) = mpsc::channel();
+    let (sender, events) = crossbeam_channel::unbounded();
     let workers = Workers::start(&tables, vec![queues], 2, &sender).unwrap();
     site.udp(site.v4).send_to(b"anyone?", (b.v4, 9)).unwrap();
     let event = events.recv_timeout(DEADLINE).unwrap();
@@ -380,7 +380,7 @@ fn a_device_that_is_taken_away_closes_where_its_queues_are_dropped_and_on_no_wor
     let [a, ..] = &lab.sites;
     let site = Site { namespace: Netns::create().unwrap(), v4: a.v4, v6: a.v6 };
     let queues = site.run(|| attach(&site, 2, true)).unwrap().queues;
-    let (sender, _events) = mpsc::channel();
+    let (sender, _events) = crossbeam_channel::unbounded();
     let workers = Workers::start(&tables, vec![queues], 2, &sender).unwrap();
     let is_there = || site.run(|| Netlink::open().unwrap().link(INTERFACE).is_ok());
 

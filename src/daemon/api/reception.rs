@@ -7,9 +7,10 @@
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
 
 use crate::sys::connection_limit::ConnectionLimit;
 use crate::sys::peer;
@@ -60,12 +61,12 @@ pub(in crate::daemon) struct Reception {
     arriving: HashMap<u64, Arriving>,
     limit: ConnectionLimit<u32>,
     next_token: u64,
-    heard: SyncSender<ReceivedRequest>,
+    heard: Sender<ReceivedRequest>,
     chunk: Box<[u8]>,
 }
 
 impl Reception {
-    pub(in crate::daemon) fn open(listener: UnixListener, heard: SyncSender<ReceivedRequest>) -> io::Result<Self> {
+    pub(in crate::daemon) fn open(listener: UnixListener, heard: Sender<ReceivedRequest>) -> io::Result<Self> {
         let poller = Poller::new()?;
         listener.set_nonblocking(true)?;
         poller.add(&listener, LISTENER)?;

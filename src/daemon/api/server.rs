@@ -7,11 +7,12 @@
 use std::fmt::Display;
 use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use arc_swap::ArcSwap;
+use crossbeam_channel::bounded;
 
 use crate::daemon::engine::Engine;
 
@@ -71,15 +72,14 @@ pub fn listen<A: Into<Answer>>(
     answer: impl Fn(Request) -> A + Send + Sync + 'static,
     shutdown: impl Fn() + Send + Sync + 'static,
 ) -> io::Result<()> {
-    let (hand_on, heard) = mpsc::sync_channel(WAITING);
+    let (hand_on, heard) = bounded(WAITING);
     let reception = Reception::open(listener, hand_on)?;
-    let server = Arc::new((Mutex::new(heard), answer, shutdown, Followers::default()));
+    let server = Arc::new((heard, answer, shutdown, Followers::default()));
     for number in 0..THREADS {
         let server = Arc::clone(&server);
         let turns = move || {
             let (heard, answer, shutdown, followers) = &*server;
-            let next = || heard.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            while let Ok(client) = next() {
+            for client in heard {
                 converse(client, |request| answer(request).into(), shutdown, followers);
             }
         };

@@ -10,11 +10,11 @@ pub(super) mod rule_numbers;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZero;
-use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{io, mem, thread};
 
 use arc_swap::ArcSwap;
+use crossbeam_channel::{Receiver, unbounded};
 
 use crate::analysis::{self, FlowCounts, Plan};
 use crate::compile::{Compiled, Ids, compile_next, compile_numbered};
@@ -112,7 +112,8 @@ impl Engine {
         let snapshot = Arc::new(ArcSwap::new(Arc::clone(&compiled.snapshot)));
         let events = FlowEvents::default();
         let tables = Tables { snapshot, flows: Arc::new(flows), taps: Arc::default(), events };
-        let (sender, events) = mpsc::channel();
+        // A port or a worker reports its end once, so their number bounds what waits.
+        let (sender, events) = unbounded();
         // Numbered in file order to begin with: the n-th attachment is port n.
         let queues = tuns.into_iter().map(|tun| tun.queues).collect();
         let workers = Workers::start(&tables, queues, Self::workers(&network), &sender)?;

@@ -11,11 +11,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant, SystemTime};
 use std::{io, thread};
 
 use arc_swap::ArcSwap;
+use crossbeam_channel::{Sender, bounded, never};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{info, warn};
@@ -53,6 +53,9 @@ use super::unwritten::Owed;
 
 /// How often the namespaces' names are checked.
 const WATCH: Duration = Duration::from_secs(1);
+
+/// Events that wait for the main thread at a time; their senders wait for room.
+const WAITING: usize = 64;
 
 /// What to run.
 #[derive(Debug)]
@@ -178,7 +181,7 @@ fn begin(
     path: Option<PathBuf>,
     signals: Signals,
 ) -> Result<Lab<'_>> {
-    let (events, wake) = mpsc::channel();
+    let (events, wake) = bounded(WAITING);
     let emulation = &network.emulation;
     let queues = Queues { count: Engine::workers(&network), offload: most_offload(emulation), kind: emulation.device };
     let mut site =
@@ -221,7 +224,7 @@ fn begin(
     let facts = Arc::new(ArcSwap::from_pointee(facts));
     powerless(|| listen(&engine, &record, &facts, signals, &events))?;
     let switches = powerless(|| Switches::watch(events).during(|| "cannot watch devices".into()))?;
-    let (programs, events) = (Vec::new(), Events::new(wake));
+    let (programs, events) = (Vec::new(), Events::new(wake, engine.events().unwrap_or_else(never)));
     let read = Read { memory: Memory::default(), network: engine.network() };
     let absences = Absences::default();
     let owed = Owed::default();
@@ -263,12 +266,6 @@ fn listen(
     events: &Sender<Event>,
 ) -> Result<()> {
     forward_signals(signals, events.clone())?;
-    if let Some(told) = engine.events() {
-        let sender = events.clone();
-        spawn("vnet-events", move || {
-            told.iter().try_for_each(|event| sender.send(Event::Forwarding(event)).ok()).unwrap_or_default();
-        })?;
-    }
     let listener = UnixListener::bind(&record.socket).and_then(|listener| {
         fs::set_permissions(&record.socket, Permissions::from_mode(files::OWN))?;
         Ok(listener)
@@ -283,7 +280,7 @@ fn listen(
 
 /// Has the main thread make a change, and waits for what comes of it.
 fn ask_for(change: Change, events: &Sender<Event>) -> Response {
-    let (reply, answer) = mpsc::channel();
+    let (reply, answer) = bounded(1);
     let asked = events.send(Event::Change(change, reply)).ok();
     let answered = asked.and_then(|()| answer.recv().ok());
     answered.unwrap_or_else(|| Response::Failed(Refusal::new("the lab is ending")))
@@ -315,12 +312,12 @@ fn watch(lab: &mut Lab<'_>) -> &'static str {
             look = now + WATCH;
         }
         match lab.events.next(lab.absences.patience(look - now)) {
-            Ok(Event::Stop(why)) => return why,
-            Ok(Event::ReadAgain) => lab.read_again(),
+            Some(Event::Stop(why)) => return why,
+            Some(Event::ReadAgain) => lab.read_again(),
             // The client may have gone meanwhile.
-            Ok(Event::Change(change, reply)) => drop(reply.send(lab.change(change))),
-            Ok(Event::ProgramEnded) => lab.reap_programs(),
-            Ok(Event::Forwarding(engine::Event::PortDown(port))) => {
+            Some(Event::Change(change, reply)) => drop(reply.send(lab.change(change))),
+            Some(Event::ProgramEnded) => lab.reap_programs(),
+            Some(Event::Forwarding(engine::Event::PortDown(port))) => {
                 let published = lab.engine.published();
                 if let Some(attachment) = published.attachment(port) {
                     let name = name(&published.network, attachment);
@@ -328,13 +325,12 @@ fn watch(lab: &mut Lab<'_>) -> &'static str {
                     lab.history.tell(Happening::DeviceLost { interface: name });
                 }
             }
-            Ok(Event::Forwarding(engine::Event::WorkerFailed { worker, error })) => {
+            Some(Event::Forwarding(engine::Event::WorkerFailed { worker, error })) => {
                 lab.history.tell(Happening::WorkerFailed { worker, reason: error.to_string() });
                 lab.alert(format!("worker {worker} ended: {error}; `vnet down` and `vnet up` start it again"));
             }
-            Ok(Event::DevicesChanged) => lab.check_links(),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return "no thread is left to send events",
+            Some(Event::DevicesChanged) => lab.check_links(),
+            None => {}
         }
     }
 }

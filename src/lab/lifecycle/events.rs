@@ -4,8 +4,9 @@
 //! keep their order.
 
 use std::collections::VecDeque;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, never, select};
 
 use crate::daemon::api::protocol::{Change, Response};
 use crate::daemon::engine;
@@ -23,33 +24,47 @@ pub(in crate::lab) enum Event {
 
 pub(in crate::lab) struct Events {
     wake: Receiver<Event>,
-    /// Events that arrived during such a wait.
+    /// The workers' reports.
+    forwarding: Receiver<engine::Event>,
+    /// Events that arrived during a pause.
     later: VecDeque<Event>,
 }
 
 impl Events {
-    pub(in crate::lab) fn new(wake: Receiver<Event>) -> Self {
-        Self { wake, later: VecDeque::new() }
+    pub(in crate::lab) fn new(wake: Receiver<Event>, forwarding: Receiver<engine::Event>) -> Self {
+        Self { wake, forwarding, later: VecDeque::new() }
     }
 
     /// The next one, if it comes in time.
-    pub(in crate::lab) fn next(&mut self, limit: Duration) -> Result<Event, RecvTimeoutError> {
-        self.later.pop_front().map_or_else(|| self.wake.recv_timeout(limit), Ok)
+    pub(in crate::lab) fn next(&mut self, limit: Duration) -> Option<Event> {
+        self.later.pop_front().or_else(|| self.receive(limit))
     }
 
     /// Lets time pass; false if the daemon is to stop before it is up.
     pub(in crate::lab) fn pause(&mut self, time: Duration) -> bool {
         let deadline = Instant::now() + time;
         loop {
-            match self.wake.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Event::Stop(why)) => {
+            match self.receive(deadline.saturating_duration_since(Instant::now())) {
+                Some(Event::Stop(why)) => {
                     self.later.push_front(Event::Stop(why));
                     return false;
                 }
-                Ok(event) => self.later.push_back(event),
-                Err(RecvTimeoutError::Timeout) => return true,
-                Err(RecvTimeoutError::Disconnected) => return false,
+                Some(event) => self.later.push_back(event),
+                None => return true,
             }
         }
+    }
+
+    fn receive(&mut self, limit: Duration) -> Option<Event> {
+        let reported = select! {
+            recv(self.wake) -> event => return Some(event.unwrap_or(Event::Stop("no thread is left to send events"))),
+            recv(self.forwarding) -> reported => reported,
+            default(limit) => return None,
+        };
+        reported.map(Event::Forwarding).ok().or_else(|| {
+            // Every worker has ended, and has reported it.
+            self.forwarding = never();
+            self.receive(limit)
+        })
     }
 }

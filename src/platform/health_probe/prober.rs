@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,9 @@ use rustls::ClientConfig;
 
 use crate::model::ProbeKey;
 use crate::sys::caps::CapabilitySet;
+use crate::sys::mailbox::{Inbox, Mailbox, mailbox};
 use crate::sys::netns::Netns;
-use crate::sys::poll::{Poller, Ready, Waker};
+use crate::sys::poll::{Poller, Ready};
 use crate::sys::socket::Origin;
 
 use super::attempt::{Ask, Attempt};
@@ -28,6 +29,8 @@ const FIRST_AGAIN: Duration = Duration::from_millis(250);
 const GATHER: Duration = Duration::from_millis(20);
 /// Ready sockets handled in one turn.
 const BATCH: usize = 64;
+/// Orders that wait at a time.
+const ORDERS: usize = 4;
 const WAKER: u64 = u64::MAX;
 
 /// The backend to probe, and how.
@@ -52,46 +55,40 @@ pub enum Report {
 /// Probes until it is dropped.
 #[derive(Debug)]
 pub struct Prober {
-    shared: Arc<Shared>,
+    orders: Mailbox<Order>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    orders: Mutex<Orders>,
-    waker: Waker,
-}
-
-#[derive(Debug, Default)]
-struct Orders {
+enum Order {
     /// The targets to probe from now on.
-    targets: Option<BTreeMap<ProbeKey, Target>>,
-    ends: bool,
+    Probe(BTreeMap<ProbeKey, Target>),
+    End,
 }
 
 impl Prober {
     /// Starts a thread in a namespace, without capabilities. `tell` gets changes at most 20 ms after they happen.
     pub fn start(namespace: &Netns, tell: impl FnMut(BTreeMap<ProbeKey, Report>) + Send + 'static) -> io::Result<Self> {
-        let shared = Arc::new(Shared { orders: Mutex::default(), waker: Waker::new()? });
-        let (ours, theirs) = (Arc::clone(&shared), Arc::clone(&shared));
+        let (orders, inbox) = mailbox(ORDERS)?;
         let thread = namespace.spawn(
             "vnet-probe",
             CapabilitySet::empty(),
-            move || Rounds::new(&ours.waker),
-            move |rounds| rounds.run(&theirs, tell),
+            move || Rounds::new(inbox),
+            move |rounds| rounds.run(tell),
         )?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { orders, thread: Some(thread) })
     }
 
     /// Probes these targets from now on, and no others. What is known of targets that stay is kept.
     pub fn apply(&self, targets: BTreeMap<ProbeKey, Target>) {
-        self.shared.change(|orders| orders.targets = Some(targets));
+        // A thread that has ended has reported it.
+        self.orders.send(Order::Probe(targets));
     }
 }
 
 impl Drop for Prober {
     fn drop(&mut self) {
-        self.shared.change(|orders| orders.ends = true);
+        self.orders.send(Order::End);
         if let Some(thread) = self.thread.take() {
             // A thread that panicked has reported it.
             let _ = thread.join();
@@ -99,21 +96,9 @@ impl Drop for Prober {
     }
 }
 
-impl Shared {
-    fn change(&self, change: impl FnOnce(&mut Orders)) {
-        change(&mut self.orders.lock().unwrap_or_else(PoisonError::into_inner));
-        self.waker.wake();
-    }
-
-    fn take(&self) -> Orders {
-        self.waker.reset();
-        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        Orders { targets: orders.targets.take(), ends: orders.ends }
-    }
-}
-
 /// The thread's own state.
 struct Rounds {
+    orders: Inbox<Order>,
     poller: Poller,
     tls: Arc<ClientConfig>,
     asked: BTreeMap<ProbeKey, Asked>,
@@ -141,23 +126,20 @@ struct Asked {
 }
 
 impl Rounds {
-    fn new(waker: &Waker) -> io::Result<Self> {
+    fn new(orders: Inbox<Order>) -> io::Result<Self> {
         let poller = Poller::new()?;
-        poller.add(waker, WAKER)?;
+        poller.add(&orders, WAKER)?;
         let (asked, attempts, news) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let tls = tls::config().map_err(io::Error::other)?;
-        Ok(Self { poller, tls, asked, attempts, next_token: 0, news, tell_at: None })
+        Ok(Self { orders, poller, tls, asked, attempts, next_token: 0, news, tell_at: None })
     }
 
-    fn run(mut self, shared: &Shared, mut tell: impl FnMut(BTreeMap<ProbeKey, Report>)) {
+    fn run(mut self, mut tell: impl FnMut(BTreeMap<ProbeKey, Report>)) {
         let mut ready = Ready::new(BATCH);
         loop {
-            let orders = shared.take();
-            if orders.ends {
-                return;
-            }
             let now = Instant::now();
-            if let Some(targets) = orders.targets {
+            for order in self.orders.drain().collect::<Vec<_>>() {
+                let Order::Probe(targets) = order else { return };
                 self.apply(targets, now);
             }
             for token in ready.tokens().filter(|token| *token != WAKER).collect::<Vec<_>>() {
@@ -285,9 +267,9 @@ impl Rounds {
 mod tests {
     use std::io::{Read, Write};
     use std::net::{Ipv4Addr, TcpListener};
-    use std::sync::mpsc;
     use std::thread;
 
+    use crossbeam_channel::unbounded;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
@@ -325,7 +307,7 @@ mod tests {
 
     #[test]
     fn lb_10_https_takes_any_certificate_and_wants_tls() {
-        let (sender, told) = mpsc::channel();
+        let (sender, told) = unbounded();
         let prober = Prober::start(&Netns::current().unwrap(), move |news| drop(sender.send(news))).unwrap();
         let (secure, plain) = (listener(), listener());
         let ask = || Ask::Get { path: "/health".to_owned(), secure: true };
@@ -362,7 +344,7 @@ mod tests {
     /// LB-11: a backend that stays down for one reason is reported when that becomes known, and not with every probe.
     #[test]
     fn lb_11_the_same_failure_is_not_told_again() {
-        let (sender, told) = mpsc::channel();
+        let (sender, told) = unbounded();
         let prober = Prober::start(&Netns::current().unwrap(), move |news| drop(sender.send(news))).unwrap();
         let (closed, open) = (listener().local_addr().unwrap(), listener());
         let health = Ask::Get { path: "/health".to_owned(), secure: false };
@@ -387,7 +369,7 @@ mod tests {
 
     #[test]
     fn lb_10_lb_11_what_changes_is_told() {
-        let (sender, told) = mpsc::channel();
+        let (sender, told) = unbounded();
         let prober = Prober::start(&Netns::current().unwrap(), move |news| drop(sender.send(news))).unwrap();
         // The last of several changes in one report.
         let wait_for = |wanted: &ProbeKey, such: &dyn Fn(&Report) -> bool| {
