@@ -1,5 +1,6 @@
 //! What is written is read as it was; and an independent parser reads the same.
 
+use bytes::BytesMut;
 use ipnet::IpNet;
 use netgauze_bgp_pkt::BgpMessage;
 use netgauze_bgp_pkt::community::Community;
@@ -40,7 +41,7 @@ proptest! {
 
     #[test]
     fn opens(open in sample::open()) {
-        let mut bytes = vec![];
+        let mut bytes = BytesMut::new();
         open.write(&mut bytes);
         let BgpMessage::Open(theirs) = as_others_read(&bytes, true) else { panic!("an OPEN") };
         prop_assert_eq!(theirs.my_asn4(), open.asn.0);
@@ -50,7 +51,7 @@ proptest! {
 
     #[test]
     fn notifications(notification in sample::notification()) {
-        let mut bytes = vec![];
+        let mut bytes = BytesMut::new();
         notification.write(&mut bytes);
         prop_assert_eq!(messages(&bytes, EXTERNAL), [Message::Notification(notification)]);
     }
@@ -63,7 +64,7 @@ proptest! {
         internal: bool,
     ) {
         let context = Context { four_byte_asn, internal };
-        let mut bytes = vec![];
+        let mut bytes = BytesMut::new();
         let count = write_announcements(&attributes, next_hop, &prefixes, context, &mut bytes).unwrap();
         let messages = messages(&bytes, context);
         prop_assert_eq!(messages.len() as u64, count);
@@ -98,7 +99,7 @@ proptest! {
         let mut attributes = attributes;
         attributes.opaque.clear();
         let context = Context { four_byte_asn, internal: true };
-        let mut bytes = vec![];
+        let mut bytes = BytesMut::new();
         write_announcements(&attributes, [192, 0, 2, 1].into(), &prefixes, context, &mut bytes).unwrap();
         let len = message::length(&bytes).unwrap().unwrap();
         let BgpMessage::Update(theirs) = as_others_read(&bytes[..len], four_byte_asn) else { panic!("an UPDATE") };
@@ -125,7 +126,7 @@ proptest! {
         ipv6 in proptest::collection::vec(sample::ipv6_prefix(), 0..600),
     ) {
         let prefixes = [ipv4, ipv6].concat();
-        let mut bytes = vec![];
+        let mut bytes = BytesMut::new();
         let count = write_withdrawals(&prefixes, &mut bytes);
         let mut withdrawn = vec![];
         for message in messages(&bytes, EXTERNAL) {
@@ -143,7 +144,7 @@ proptest! {
 fn messages_are_full() {
     let prefixes: Vec<IpNet> =
         (0..4000u32).map(|n| format!("10.{}.{}.0/24", n >> 8, n & 255).parse().unwrap()).collect();
-    let mut bytes = vec![];
+    let mut bytes = BytesMut::new();
     let count = write_announcements(&Attributes::default(), [192, 0, 2, 1].into(), &prefixes, EXTERNAL, &mut bytes);
     assert_eq!(count, Ok(4));
     assert_eq!(write_withdrawals(&prefixes, &mut bytes), 4);
@@ -151,7 +152,7 @@ fn messages_are_full() {
 
 #[test]
 fn keepalives_and_refreshes() {
-    let mut bytes = vec![];
+    let mut bytes = BytesMut::new();
     message::write_keepalive(&mut bytes);
     message::write_route_refresh(Family::Ipv6, &mut bytes);
     let expected = [Message::Keepalive, Message::RouteRefresh(Some(Family::Ipv6))];

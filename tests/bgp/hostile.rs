@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use bytes::BytesMut;
 use ipnet::IpNet;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -53,7 +54,7 @@ impl Scene {
             route_refresh: true,
             four_byte_asn: id == HOSTILE,
         };
-        let mut said = vec![];
+        let mut said = BytesMut::new();
         let identifier = [10, 9, 9, id.0 as u8].into();
         Open { asn: Asn(65000 + id.0), hold_time: 0, identifier, capabilities }.write(&mut said);
         message::write_keepalive(&mut said);
@@ -120,11 +121,11 @@ impl Scene {
 }
 
 /// A sound UPDATE of the hostile peer, before it is damaged.
-fn sound() -> impl Strategy<Value = Vec<u8>> {
+fn sound() -> impl Strategy<Value = BytesMut> {
     (sample::attributes(), sample::reach()).prop_map(|(attributes, (next_hop, prefixes))| {
         let as_path = attributes.as_path.prepended(Asn(65003), 1);
         let attributes = Attributes { as_path, ..attributes };
-        let mut bytes = vec![];
+        let mut bytes = BytesMut::new();
         write_announcements(&attributes, next_hop, &prefixes, EXTERNAL, &mut bytes).unwrap();
         bytes.truncate(message::length(&bytes).unwrap().unwrap());
         bytes
@@ -132,7 +133,7 @@ fn sound() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// Behind the header, and mostly in the attributes.
-fn damaged() -> impl Strategy<Value = Vec<u8>> {
+fn damaged() -> impl Strategy<Value = BytesMut> {
     let damage = vec((any::<prop::sample::Index>(), any::<u8>()), 0..4);
     (sound(), damage).prop_map(|(mut bytes, damage)| {
         for (at, byte) in damage {

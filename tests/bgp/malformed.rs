@@ -1,5 +1,6 @@
 //! Mistakes, each with the remedy that RFC 4271, 7606 and their kin ask for; and bytes that no speaker should send.
 
+use bytes::BytesMut;
 use proptest::prelude::*;
 use vnet::bgp::Notification;
 use vnet::bgp::message::{self, Context, Fault, MESSAGE_MAX, Message, Remedy, Update};
@@ -188,7 +189,7 @@ proptest! {
         internal: bool,
     ) {
         let context = Context { four_byte_asn, internal };
-        let mut bytes = vec![];
+        let mut bytes = BytesMut::new();
         message::write_announcements(&attributes, next_hop, &prefixes, context, &mut bytes).unwrap();
         bytes.truncate(message::length(&bytes).unwrap().unwrap());
         for (at, byte) in damage {

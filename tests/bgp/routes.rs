@@ -1,5 +1,6 @@
 //! Routes among two, three and four speakers: what is learned, chosen, passed on and refused (BGP-08 to BGP-17).
 
+use bytes::BytesMut;
 use vnet::bgp::message::{Aggregator, Capabilities, Context, Message, Opaque, Open, Origin, write_announcements};
 use vnet::bgp::{
     AsPath, Asn, Attributes, Community, Ending, Families, Group, Happening, Notification, Origination, PeerConfig,
@@ -437,7 +438,8 @@ fn paths_that_lie() {
     let config = PeerConfig { passive: true, ..World::peer_config(a, 65002) };
     world.nodes[a].add_peer(PeerId(1), config, world.now);
     assert!(world.nodes[a].handle_connected(PeerId(1), Side::Remote, world.now));
-    let mut said = [&[0xff; 16][..], &[0, 29, 1, 4, 0xfd, 0xea, 0, 180, 10, 9, 9, 9, 0]].concat();
+    let mut said = BytesMut::from(&[0xff; 16][..]);
+    said.extend_from_slice(&[0, 29, 1, 4, 0xfd, 0xea, 0, 180, 10, 9, 9, 9, 0]);
     vnet::bgp::message::write_keepalive(&mut said);
     let two_byte = vnet::bgp::message::Context { four_byte_asn: false, ..EXTERNAL };
     for (path, hop, prefix) in [
@@ -471,7 +473,7 @@ fn by_hand(world: &mut World, node: usize, config: PeerConfig) -> PeerId {
     world.nodes[node].add_peer(id, PeerConfig { passive: true, ..config }, world.now);
     assert!(world.nodes[node].handle_connected(id, Side::Remote, world.now));
     let capabilities = Capabilities { families: Some(Families::BOTH), route_refresh: true, four_byte_asn: true };
-    let mut said = vec![];
+    let mut said = BytesMut::new();
     Open { asn, hold_time: 0, identifier: [10, 9, 9, 9].into(), capabilities }.write(&mut said);
     vnet::bgp::message::write_keepalive(&mut said);
     world.nodes[node].handle_bytes(id, Side::Remote, &said, world.now);
@@ -502,7 +504,7 @@ fn what_is_passed_on_of_attributes() {
     world.join((0, 65001), (within, 65001));
     world.run_secs(5);
     let peer = by_hand(&mut world, 0, World::peer_config(0, 65009));
-    let mut said = vec![];
+    let mut said = BytesMut::new();
     write_announcements(&unusual(&[65009]), [192, 0, 2, 1].into(), &[net("10.9.0.0/16")], EXTERNAL, &mut said).unwrap();
     world.nodes[0].handle_bytes(peer, Side::Remote, &said, world.now);
     world.settle();
@@ -523,7 +525,7 @@ fn what_is_reflected_stays_as_it_was() {
     world.link((reflector, towards_client), (client, towards_reflector));
     world.run_secs(5);
     let peer = by_hand(&mut world, reflector, World::peer_config(reflector, 65001));
-    let mut said = vec![];
+    let mut said = BytesMut::new();
     let internal = Context { internal: true, ..EXTERNAL };
     write_announcements(&unusual(&[65009]), [192, 0, 2, 1].into(), &[net("10.9.0.0/16")], internal, &mut said).unwrap();
     world.nodes[reflector].handle_bytes(peer, Side::Remote, &said, world.now);

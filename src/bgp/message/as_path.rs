@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use bytes::{BufMut, BytesMut};
+
 use super::reader::Reader;
 
 /// An autonomous system's number; 0 is reserved (RFC 7607).
@@ -144,14 +146,14 @@ impl AsPath {
         Some(path)
     }
 
-    pub(super) fn encode(&self, four_byte: bool, out: &mut Vec<u8>) {
+    pub(super) fn encode(&self, four_byte: bool, out: &mut BytesMut) {
         for segment in &self.0 {
-            out.extend([segment.kind as u8, segment.asns.len() as u8]);
+            out.put_slice(&[segment.kind as u8, segment.asns.len() as u8]);
             for asn in &segment.asns {
                 if four_byte {
-                    out.extend(asn.0.to_be_bytes());
+                    out.put_u32(asn.0);
                 } else {
-                    out.extend(asn.two_byte().to_be_bytes());
+                    out.put_u16(asn.two_byte());
                 }
             }
         }
@@ -215,7 +217,7 @@ mod tests {
         let long = path(&[7; 255]).prepended(Asn(9), 2);
         assert_eq!(long.length(), 257);
         assert_eq!(long.first(), Some(Asn(9)));
-        let mut bytes = vec![];
+        let mut bytes = BytesMut::new();
         long.encode(true, &mut bytes);
         assert_eq!(AsPath::decode(&bytes, true), Some(long));
     }

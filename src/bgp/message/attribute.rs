@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use bytes::{BufMut, BytesMut};
 use ipnet::IpNet;
 
 use super::as_path::{AsPath, Asn};
@@ -132,8 +133,8 @@ impl<'a> Raw<'a> {
     }
 
     /// With its header, as a NOTIFICATION quotes it.
-    fn quoted(&self) -> Vec<u8> {
-        let mut quoted = vec![];
+    fn quoted(&self) -> BytesMut {
+        let mut quoted = BytesMut::new();
         write(self.flags, self.kind, self.value, &mut quoted);
         quoted
     }
@@ -315,22 +316,22 @@ fn optional_error(raw: &Raw<'_>) -> Notification {
 }
 
 /// Writes one attribute with as short a length as it takes.
-pub(super) fn write(flags: u8, kind: u8, value: &[u8], out: &mut Vec<u8>) {
+pub(super) fn write(flags: u8, kind: u8, value: &[u8], out: &mut BytesMut) {
     if let Ok(len) = u8::try_from(value.len()) {
-        out.extend([flags & !flag::EXTENDED_LENGTH, kind, len]);
+        out.put_slice(&[flags & !flag::EXTENDED_LENGTH, kind, len]);
     } else {
         let [high, low] = (value.len() as u16).to_be_bytes();
-        out.extend([flags | flag::EXTENDED_LENGTH, kind, high, low]);
+        out.put_slice(&[flags | flag::EXTENDED_LENGTH, kind, high, low]);
     }
-    out.extend(value);
+    out.put_slice(value);
 }
 
 impl Attributes {
     /// All but the routes and their next hop; in order of type, as RFC 4271 section 5 would have it.
-    pub(super) fn encode(&self, next_hop: Option<Ipv4Addr>, context: Context, out: &mut Vec<u8>) {
+    pub(super) fn encode(&self, next_hop: Option<Ipv4Addr>, context: Context, out: &mut BytesMut) {
         let four_byte = context.four_byte_asn;
         write(flag::TRANSITIVE, kind::ORIGIN, &[self.origin as u8], out);
-        let mut path = vec![];
+        let mut path = BytesMut::new();
         self.as_path.encode(four_byte, &mut path);
         write(flag::TRANSITIVE, kind::AS_PATH, &path, out);
         if let Some(next_hop) = next_hop {
@@ -361,9 +362,9 @@ impl Attributes {
     }
 
     /// What two-byte speakers carry along for others (RFC 6793 section 4.2.2).
-    fn encode_four_byte_asns(&self, out: &mut Vec<u8>) {
+    fn encode_four_byte_asns(&self, out: &mut BytesMut) {
         if !self.as_path.fits_two_bytes() {
-            let mut path = vec![];
+            let mut path = BytesMut::new();
             self.as_path.encode(true, &mut path);
             write(flag::OPTIONAL | flag::TRANSITIVE, kind::AS4_PATH, &path, out);
         }

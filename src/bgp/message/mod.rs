@@ -21,6 +21,8 @@ pub use notification::Notification;
 pub use open::{Capabilities, Open};
 pub use update::{TooLong, Update, write_announcements, write_withdrawals};
 
+use bytes::{BufMut, BytesMut};
+
 use family::UNICAST;
 
 /// Marker, length, type (RFC 4271 section 4.1).
@@ -124,10 +126,10 @@ fn bad_length(len: usize) -> Notification {
 }
 
 /// Begins a message; [`finish`] ends it.
-fn start(kind: Type, out: &mut Vec<u8>) -> usize {
+fn start(kind: Type, out: &mut BytesMut) -> usize {
     let at = out.len();
-    out.extend(MARKER);
-    out.extend([0, 0, kind as u8]);
+    out.put_slice(&MARKER);
+    out.put_slice(&[0, 0, kind as u8]);
     at
 }
 
@@ -138,7 +140,7 @@ fn finish(at: usize, out: &mut [u8]) {
 }
 
 impl Open {
-    pub fn write(&self, out: &mut Vec<u8>) {
+    pub fn write(&self, out: &mut BytesMut) {
         let at = start(Type::Open, out);
         self.encode(out);
         finish(at, out);
@@ -146,21 +148,21 @@ impl Open {
 }
 
 impl Notification {
-    pub fn write(&self, out: &mut Vec<u8>) {
+    pub fn write(&self, out: &mut BytesMut) {
         let at = start(Type::Notification, out);
         self.encode(out);
         finish(at, out);
     }
 }
 
-pub fn write_keepalive(out: &mut Vec<u8>) {
+pub fn write_keepalive(out: &mut BytesMut) {
     let at = start(Type::Keepalive, out);
     finish(at, out);
 }
 
-pub fn write_route_refresh(family: Family, out: &mut Vec<u8>) {
+pub fn write_route_refresh(family: Family, out: &mut BytesMut) {
     let at = start(Type::RouteRefresh, out);
-    out.extend(family.afi().to_be_bytes());
-    out.extend([0, UNICAST]);
+    out.put_u16(family.afi());
+    out.put_slice(&[0, UNICAST]);
     finish(at, out);
 }

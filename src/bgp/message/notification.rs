@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use bytes::{BufMut, BytesMut};
+
 use super::family::{Family, UNICAST};
 
 /// Bytes of an operator's words (RFC 9003 section 2).
@@ -117,9 +119,9 @@ impl Notification {
         Some(Self { code: *code, subcode: *subcode, data: data.to_vec() })
     }
 
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        out.extend([self.code, self.subcode]);
-        out.extend(&self.data[..self.data.len().min(super::MESSAGE_MAX - super::HEADER_LEN - 2)]);
+    pub(super) fn encode(&self, out: &mut BytesMut) {
+        out.put_slice(&[self.code, self.subcode]);
+        out.put_slice(&self.data[..self.data.len().min(super::MESSAGE_MAX - super::HEADER_LEN - 2)]);
     }
 
     const fn words(&self) -> Option<&'static str> {

@@ -5,6 +5,8 @@
 
 use std::net::Ipv4Addr;
 
+use bytes::{BufMut, BytesMut};
+
 use super::Asn;
 use super::family::{Families, Family, UNICAST};
 use super::notification::{self, Notification};
@@ -74,7 +76,7 @@ impl Open {
         Ok(Self { asn, hold_time, identifier, capabilities })
     }
 
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    pub(super) fn encode(&self, out: &mut BytesMut) {
         let mut capabilities = vec![];
         for family in self.capabilities.families.into_iter().flat_map(Families::iter) {
             capabilities.extend(multiprotocol(family));
@@ -86,15 +88,15 @@ impl Open {
             capabilities.extend([capability::FOUR_BYTE_ASN, 4]);
             capabilities.extend(self.asn.0.to_be_bytes());
         }
-        out.push(VERSION);
-        out.extend(self.asn.two_byte().to_be_bytes());
-        out.extend(self.hold_time.to_be_bytes());
-        out.extend(self.identifier.octets());
+        out.put_u8(VERSION);
+        out.put_u16(self.asn.two_byte());
+        out.put_u16(self.hold_time);
+        out.put_slice(&self.identifier.octets());
         if capabilities.is_empty() {
-            out.push(0);
+            out.put_u8(0);
         } else {
-            out.extend([capabilities.len() as u8 + 2, CAPABILITIES, capabilities.len() as u8]);
-            out.extend(capabilities);
+            out.put_slice(&[capabilities.len() as u8 + 2, CAPABILITIES, capabilities.len() as u8]);
+            out.put_slice(&capabilities);
         }
     }
 }

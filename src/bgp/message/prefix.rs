@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use bytes::{BufMut, BytesMut};
 use ipnet::IpNet;
 
 use super::family::Family;
@@ -33,12 +34,12 @@ fn address(bytes: &[u8], family: Family) -> IpAddr {
     }
 }
 
-pub(super) fn encode(prefix: &IpNet, out: &mut Vec<u8>) {
-    out.push(prefix.prefix_len());
+pub(super) fn encode(prefix: &IpNet, out: &mut BytesMut) {
+    out.put_u8(prefix.prefix_len());
     let bytes = usize::from(prefix.prefix_len()).div_ceil(8);
     match prefix.network() {
-        IpAddr::V4(address) => out.extend(&address.octets()[..bytes]),
-        IpAddr::V6(address) => out.extend(&address.octets()[..bytes]),
+        IpAddr::V4(address) => out.put_slice(&address.octets()[..bytes]),
+        IpAddr::V6(address) => out.put_slice(&address.octets()[..bytes]),
     }
 }
 

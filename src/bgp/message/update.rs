@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use bytes::{BufMut, BytesMut};
 use ipnet::IpNet;
 
 use super::attribute::{self, Attributes, Draft, Fault, Reach, Remedy, flag, kind, malformed_list};
@@ -97,7 +98,7 @@ const FRAME: usize = HEADER_LEN + 4;
 const ATTRIBUTE_HEAD: usize = 4;
 
 /// Writes messages that withdraw these routes, and returns how many they are.
-pub fn write_withdrawals(prefixes: &[IpNet], out: &mut Vec<u8>) -> u64 {
+pub fn write_withdrawals(prefixes: &[IpNet], out: &mut BytesMut) -> u64 {
     let (ipv4, ipv6): (Vec<_>, Vec<_>) = prefixes.iter().partition(|prefix| Family::of(prefix) == Family::Ipv4);
     let mut messages = 0;
     let mut rest = ipv4.as_slice();
@@ -110,7 +111,7 @@ pub fn write_withdrawals(prefixes: &[IpNet], out: &mut Vec<u8>) -> u64 {
     let mut rest = ipv6.as_slice();
     while !rest.is_empty() {
         let routes = fill(&mut rest, MESSAGE_MAX - FRAME - ATTRIBUTE_HEAD - head.len());
-        let mut list = vec![];
+        let mut list = BytesMut::new();
         attribute::write(flag::OPTIONAL, kind::MP_UNREACH, &[&head[..], &routes].concat(), &mut list);
         write_message(&[], &list, &[], out);
         messages += 1;
@@ -124,7 +125,7 @@ pub fn write_announcements(
     next_hop: IpAddr,
     prefixes: &[IpNet],
     context: Context,
-    out: &mut Vec<u8>,
+    out: &mut BytesMut,
 ) -> Result<u64, TooLong> {
     match next_hop {
         IpAddr::V4(next_hop) => announce_ipv4(attributes, next_hop, prefixes, context, out),
@@ -137,9 +138,9 @@ fn announce_ipv4(
     next_hop: Ipv4Addr,
     prefixes: &[IpNet],
     context: Context,
-    out: &mut Vec<u8>,
+    out: &mut BytesMut,
 ) -> Result<u64, TooLong> {
-    let mut list = vec![];
+    let mut list = BytesMut::new();
     attributes.encode(Some(next_hop), context, &mut list);
     let room = room(FRAME + list.len(), Family::Ipv4)?;
     let prefixes: Vec<_> = prefixes.iter().collect();
@@ -157,18 +158,18 @@ fn announce_ipv6(
     next_hop: Ipv6Addr,
     prefixes: &[IpNet],
     context: Context,
-    out: &mut Vec<u8>,
+    out: &mut BytesMut,
 ) -> Result<u64, TooLong> {
-    let mut list = vec![];
+    let mut list = BytesMut::new();
     attributes.encode(None, context, &mut list);
     let head = attribute::mp_head(Family::Ipv6, Some(next_hop));
     let room = room(FRAME + ATTRIBUTE_HEAD + head.len() + list.len(), Family::Ipv6)?;
     let prefixes: Vec<_> = prefixes.iter().collect();
     let (mut rest, mut messages) = (prefixes.as_slice(), 0);
     while !rest.is_empty() {
-        let mut whole = vec![];
+        let mut whole = BytesMut::new();
         attribute::write(flag::OPTIONAL, kind::MP_REACH, &[&head[..], &fill(&mut rest, room)].concat(), &mut whole);
-        whole.extend(&list);
+        whole.put_slice(&list);
         write_message(&[], &whole, &[], out);
         messages += 1;
     }
@@ -182,8 +183,8 @@ fn room(taken: usize, family: Family) -> Result<usize, TooLong> {
 }
 
 /// As many prefixes as fit, written and taken off the front.
-fn fill(prefixes: &mut &[&IpNet], room: usize) -> Vec<u8> {
-    let mut routes = vec![];
+fn fill(prefixes: &mut &[&IpNet], room: usize) -> BytesMut {
+    let mut routes = BytesMut::new();
     while let Some((first, rest)) = prefixes.split_first()
         && routes.len() + prefix::encoded_len(first) <= room
     {
@@ -193,12 +194,12 @@ fn fill(prefixes: &mut &[&IpNet], room: usize) -> Vec<u8> {
     routes
 }
 
-fn write_message(withdrawn: &[u8], list: &[u8], routes: &[u8], out: &mut Vec<u8>) {
+fn write_message(withdrawn: &[u8], list: &[u8], routes: &[u8], out: &mut BytesMut) {
     let at = start(Type::Update, out);
     for section in [withdrawn, list] {
-        out.extend((section.len() as u16).to_be_bytes());
-        out.extend(section);
+        out.put_u16(section.len() as u16);
+        out.put_slice(section);
     }
-    out.extend(routes);
+    out.put_slice(routes);
     finish(at, out);
 }

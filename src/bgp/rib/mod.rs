@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use ipnet::IpNet;
 
 use super::message::{AsPath, Asn, Attributes, Community, Context, Family, Update};
@@ -268,7 +269,7 @@ impl Rib {
         id: PeerId,
         (families, renaming): (super::Families, &super::Renaming),
         context: Context,
-        out: &mut Vec<u8>,
+        out: &mut BytesMut,
     ) -> u64 {
         // Out of the map meanwhile: its routes depend on the other peers too.
         let Some(mut peer) = self.peers.remove(&id) else { return 0 };

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use ipnet::IpNet;
 
 use crate::bgp::Renaming;
@@ -80,7 +81,7 @@ impl Outbound {
         export: impl Fn(&IpNet) -> Option<Announcement>,
         renaming: &Renaming,
         context: Context,
-        out: &mut Vec<u8>,
+        out: &mut BytesMut,
     ) -> u64 {
         let mut withdrawn = vec![];
         let mut announced: BTreeMap<Announcement, Vec<IpNet>> = BTreeMap::new();

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::{Buf, BytesMut};
+
 use crate::bgp::message::{self, Context, Families, MESSAGE_MAX, Message, Notification, Open};
 
 /// From OPEN to OPEN (RFC 4271 section 8.2.2 suggests it).
@@ -36,8 +38,8 @@ pub(super) struct Agreed {
 pub(super) struct Connection {
     pub(super) phase: Phase,
     /// Less than a whole message.
-    inbox: Vec<u8>,
-    outbox: Vec<u8>,
+    inbox: BytesMut,
+    outbox: BytesMut,
     pub(super) agreed: Option<Agreed>,
     /// The end of patience: with TCP, with the peer's silence, or with last words.
     pub(super) deadline: Option<Instant>,
@@ -47,11 +49,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) const fn connecting(until: Instant) -> Self {
+    pub(super) fn connecting(until: Instant) -> Self {
         Self {
             phase: Phase::Connecting,
-            inbox: vec![],
-            outbox: vec![],
+            inbox: BytesMut::new(),
+            outbox: BytesMut::new(),
             agreed: None,
             deadline: Some(until),
             keepalive_at: None,
@@ -82,13 +84,13 @@ impl Connection {
             self.outbox.clear();
         }
         self.phase = Phase::Closing;
-        self.inbox = vec![];
+        self.inbox = BytesMut::new();
         self.keepalive_at = None;
         self.stalled_since = None;
         self.deadline = Some(now + LINGER);
     }
 
-    pub(super) fn write(&mut self, now: Instant, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn write(&mut self, now: Instant, write: impl FnOnce(&mut BytesMut)) {
         write(&mut self.outbox);
         if !self.outbox.is_empty() {
             self.stalled_since.get_or_insert(now);
@@ -100,13 +102,13 @@ impl Connection {
     }
 
     pub(super) fn sent(&mut self, bytes: usize, now: Instant) {
-        self.outbox.drain(..bytes.min(self.outbox.len()));
+        self.outbox.advance(bytes.min(self.outbox.len()));
         self.stalled_since = (!self.outbox.is_empty()).then_some(now);
     }
 
     /// The peer did not read the last message in time: it is dropped.
     pub(super) fn give_up(&mut self) {
-        self.outbox = vec![];
+        self.outbox = BytesMut::new();
         self.deadline = None;
     }
 

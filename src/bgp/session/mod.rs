@@ -10,16 +10,19 @@
 mod backoff;
 mod connection;
 mod opening;
+mod outcome;
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
 
 use super::message::{self, Asn, Context, Families, Family, Message, Notification, Open, Update, notification};
 use backoff::Backoff;
 pub use backoff::Retry;
 use connection::{Connection, Phase};
+pub use outcome::{Counters, Ending, Event, Side, State, Transport};
 
 /// RFC 4271 section 8 suggests longer; a lab's peers are near.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
@@ -41,94 +44,6 @@ pub struct SessionConfig {
     pub retry: Retry,
     /// Of all chance.
     pub seed: u64,
-}
-
-/// The end that opened a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Side {
-    /// We did.
-    Local,
-    /// The peer did.
-    Remote,
-}
-
-impl Side {
-    pub const BOTH: [Self; 2] = [Self::Local, Self::Remote];
-
-    const fn other(self) -> Self {
-        match self {
-            Self::Local => Self::Remote,
-            Self::Remote => Self::Local,
-        }
-    }
-}
-
-/// What a side's socket should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// None: drop what there is.
-    Absent,
-    /// Connecting: connect if that is not tried yet, and report to [`Session::handle_connected`] or
-    /// [`Session::handle_closed`].
-    Connecting,
-    /// Read and written.
-    Open,
-    /// Written until [`Session::outgoing`] is empty, then closed and reported to [`Session::handle_closed`].
-    Closing,
-}
-
-/// RFC 4271's, in order of progress.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
-    Idle,
-    /// Waits for the peer or for the next attempt.
-    Active,
-    Connect,
-    OpenSent,
-    OpenConfirm,
-    Established,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    Established,
-    Update(Update),
-    /// All routes of a family are wanted again.
-    Refresh(Family),
-    /// An established session has ended.
-    Down(Ending),
-}
-
-/// Why a connection ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// By a notification of ours.
-    Sent(Notification),
-    /// By a notification of the peer's.
-    Received(Notification),
-    /// TCP did, without a word.
-    Lost,
-}
-
-impl fmt::Display for Ending {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sent(notification) => write!(f, "sent {notification}"),
-            Self::Received(notification) => write!(f, "received {notification}"),
-            Self::Lost => f.write_str("the connection was lost"),
-        }
-    }
-}
-
-/// Since the session was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    pub messages_sent: u64,
-    pub messages_received: u64,
-    /// Times that it was established.
-    pub established: u64,
-    /// Mistakes in attributes that ended no session (RFC 7606).
-    pub faults: u64,
 }
 
 #[derive(Debug)]
@@ -357,7 +272,7 @@ impl Session {
     }
 
     /// Appends messages, of which `write` returns the number. No effect unless established.
-    pub fn write(&mut self, now: Instant, write: impl FnOnce(Context, &mut Vec<u8>) -> u64) {
+    pub fn write(&mut self, now: Instant, write: impl FnOnce(Context, &mut BytesMut) -> u64) {
         let Some(side) = Side::BOTH.into_iter().find(|side| self.phase(*side) == Some(Phase::Established)) else {
             return;
         };

@@ -9,6 +9,8 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bytes::{Buf, BytesMut};
+
 use super::framing;
 use super::protocol::Response;
 use super::slots::{Slot, Slots};
@@ -60,7 +62,7 @@ impl Follower {
 fn tell(mut stream: &UnixStream, feed: &mut Feed) -> io::Result<()> {
     stream.set_read_timeout(Some(TICK))?;
     stream.set_write_timeout(Some(TICK))?;
-    let mut untold: Vec<u8> = Vec::new();
+    let mut untold = BytesMut::new();
     // Until when a client that has enough may read.
     let mut last: Option<Instant> = None;
     let mut told_all = false;
@@ -73,7 +75,7 @@ fn tell(mut stream: &UnixStream, feed: &mut Feed) -> io::Result<()> {
             told_all = last.is_some();
         }
         match stream.write(&untold) {
-            Ok(written) => drop(untold.drain(..written)),
+            Ok(written) => untold.advance(written),
             Err(error) if is_timeout(&error) => {}
             Err(error) => return Err(error),
         }
