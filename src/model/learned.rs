@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Attachment, CircuitIx, ConnectionIx, GatewayIx, Health, Network, ProbeKey, Remote, Side};
+use super::{Attachment, CircuitIx, ConnectionIx, GatewayIx, Health, Network, PrefixMap, ProbeKey, Remote, Side};
 
 /// The state that the running system learns, as opposed to what the file configures.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct Learned {
     pub bgp: BgpLearned,
     /// Routes learned by the devices of sites: by the name of a site, each prefix with its next hops. A device outside
     /// the lab has no entry.
-    pub sites: BTreeMap<String, BTreeMap<IpNet, Vec<IpAddr>>>,
+    pub sites: BTreeMap<String, PrefixMap<Vec<IpAddr>>>,
     /// Failed gateway instances and circuit links (VPN-30, ER-02), by [`VirtualNetworkGateway::instance_name`] and
     /// [`Network::circuit_link_name`].
     ///

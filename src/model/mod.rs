@@ -22,6 +22,7 @@ mod masquerade;
 mod network;
 mod peering;
 mod platform;
+mod prefix_map;
 mod private_access;
 mod private_cloud;
 mod programs;
@@ -68,6 +69,7 @@ pub use network::{
 };
 pub use peering::{LinkIx, Links, PeeringError, SubnetNames, SyncLevel};
 pub use platform::{PLATFORM_NODE, PlatformService};
+pub use prefix_map::PrefixMap;
 pub use private_access::{PrivateEndpoint, PrivateEndpointNetworkPolicies, ServiceEndpoint};
 pub use private_cloud::{CLOUD_ASN, CloudIx, PrivateCloud, Segment};
 pub use programs::RunPolicy;

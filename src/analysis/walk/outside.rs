@@ -3,7 +3,6 @@
 //! One idea: their routes follow from what their circuits' edges advertise to them. They prefer a circuit to a VPN
 //! (BGP-23), as the site routers of a lab do.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -96,7 +95,7 @@ fn tunnel_to(network: &Network, compiled: &Compiled, at: SiteIx, to: IpAddr) -> 
     let site = network.site(at);
     let holds = |ranges: &[IpNet]| ranges.iter().any(|range| range.contains(&to));
     let known = compiled.learned().sites.get(&site.name);
-    let best = known.and_then(|known| best(known, to));
+    let best = known.and_then(|known| known.longest(to));
     let leads = |tunnel: &ConnectionIx| {
         let near = near(network, *tunnel);
         let told = near.is_empty() && site.routes.is_empty() && holds(&network.space_seen(*tunnel));
@@ -117,12 +116,6 @@ fn near(network: &Network, tunnel: ConnectionIx) -> Vec<IpAddr> {
     ipv6.into_iter().chain([network.address_seen(tunnel, near.address)]).collect()
 }
 
-/// The next hops of the narrowest range that a destination is in.
-fn best(known: &BTreeMap<IpNet, Vec<IpAddr>>, to: IpAddr) -> Option<&[IpAddr]> {
-    let holding = known.iter().filter(|(range, _)| range.contains(&to));
-    holding.max_by_key(|(range, _)| range.prefix_len()).map(|(_, hops)| hops.as_slice())
-}
-
 /// The port that a site or private cloud sent from, where several are equal to it: the one where a packet was `seen`,
 /// else the expected one. The site's kernel chooses among equal links by flow; an external router's choice is unknown.
 pub(in crate::analysis) fn taken(names: Names<'_>, expected: NicId, to: IpAddr, seen: &[String]) -> NicId {
@@ -130,7 +123,7 @@ pub(in crate::analysis) fn taken(names: Names<'_>, expected: NicId, to: IpAddr, 
     let Some(Customer::Site(at)) = names.customer(compiled.sender(expected)) else { return expected };
     let site = network.site(at);
     let known = compiled.learned().sites.get(&site.name);
-    let hops = known.and_then(|known| best(known, to)).unwrap_or_default();
+    let hops = known.and_then(|known| known.longest(to)).map(Vec::as_slice).unwrap_or_default();
     let equal = |ends: &[IpAddr]| site.own_router || hops.iter().any(|hop| ends.contains(hop));
     let tunnels = network.tunnels_of(at).map(|tunnel| (Sender::Tunnel(tunnel), near(network, tunnel)));
     let links = circuits(network, Customer::Site(at)).flat_map(|circuit| {

@@ -67,7 +67,7 @@ impl Converged {
         let mut heard = BgpLearned::default();
         self.nodes.iter().for_each(|(node, speaker)| collect_learned(node, speaker, &mut heard));
         let devices = self.nodes.iter().filter(|(node, _)| node.sink == super::Sink::Kernel);
-        let sites = devices.map(|(node, speaker)| (node.host.clone(), kernel_routes(speaker)));
+        let sites = devices.map(|(node, speaker)| (node.host.clone(), kernel_routes(speaker).into()));
         Learned { bgp: heard, sites: sites.collect(), ..Learned::default() }
     }
 

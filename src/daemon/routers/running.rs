@@ -9,13 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use std::{fmt, io};
 
-use ipnet::IpNet;
-
 use crate::bgp::driver::{Happened, Neighbour, Router};
 use crate::bgp::topology::{Node, Peer, Route, Sink, collect_learned};
 use crate::bgp::{self, PeerId, Speaker, State};
 use crate::daemon::engine::BgpLearned;
 use crate::daemon::events::{EventLog, Happening};
+use crate::model::PrefixMap;
 use crate::sys::caps::CapabilitySet;
 use crate::sys::netns::Identity;
 
@@ -187,8 +186,8 @@ impl Running {
     }
 
     /// The routes in its host's kernel, if that is where its routes go.
-    pub(super) fn told_kernel(&self) -> Option<(String, BTreeMap<IpNet, Vec<IpAddr>>)> {
-        Some((self.node.host.clone(), self.kernel.as_ref()?.routes().clone()))
+    pub(super) fn told_kernel(&self) -> Option<(String, PrefixMap<Vec<IpAddr>>)> {
+        Some((self.node.host.clone(), self.kernel.as_ref()?.routes().clone().into()))
     }
 
     /// Adds what the fabric is to know, or tells the kernel.
