@@ -12,6 +12,7 @@ mod without;
 mod yaml;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::model::{Existing, Network, UpdateError, update_errors};
 
@@ -20,7 +21,7 @@ use yaml::diagnostic::{Locations, Report};
 use yaml::tree::{self, Value};
 use yaml::values;
 
-pub use incremental::{Memory, reroute};
+pub use incremental::Memory;
 pub use service_tags::service_tags_text;
 pub use without::{Without, load_without};
 pub use yaml::diagnostic::{Diagnostic, Errors, Location, Severity};
@@ -30,7 +31,7 @@ pub use yaml::diagnostic::{Diagnostic, Errors, Location, Severity};
 pub struct Loaded {
     pub network: Network,
     pub warnings: Vec<Diagnostic>,
-    /// For [`load_next`].
+    /// For [`follow`] and [`load_next`].
     pub memory: Memory,
     locations: Locations,
 }
@@ -126,6 +127,33 @@ pub fn load_next(
     loaded.warnings.extend(without::warnings(text, &loaded.network));
     loaded.warnings.sort_by_key(|warning| warning.location);
     Ok(loaded)
+}
+
+/// The next version of the file that a running network followed from.
+pub struct Next<'a> {
+    pub text: &'a str,
+    /// Its name, for the lab's name where the text has none.
+    pub file: &'a str,
+    pub running: &'a Arc<Network>,
+    pub files: Files<'a>,
+    /// What was read of the file's last version.
+    pub earlier: &'a Memory,
+}
+
+/// The network that takes the running one's place, and what to remember of its file. `accept` makes it of what the file
+/// says: it refuses what cannot follow, and carries over what the running network has. Where nothing but routes
+/// has changed, the running network gets these, and there is nothing to accept.
+pub fn follow<E>(
+    next: &Next<'_>,
+    accept: impl FnOnce(Result<Loaded, Errors>) -> Result<Network, E>,
+) -> Result<(Network, Memory), E> {
+    let Next { text, file, running, files, earlier } = *next;
+    if let Some(rerouted) = incremental::reroute(text, running, earlier) {
+        return Ok(rerouted);
+    }
+    let mut loaded = load_next(text, file, &Existing::of(running), files, earlier);
+    let memory = loaded.as_mut().map(|loaded| std::mem::take(&mut loaded.memory)).unwrap_or_default();
+    Ok((accept(loaded)?, memory))
 }
 
 /// What a load takes besides the text.

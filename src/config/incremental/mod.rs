@@ -6,12 +6,13 @@
 //! - `pieces` reads the long lists item by item and reuses the items with the same text;
 //! - `route_tables` reads the changed route tables alone, when nothing else in the file has changed.
 //!
-//! Outside, [`load_next`](super::load_next) takes the first shortcut and [`reroute`] is the second.
+//! Outside, [`follow`](super::follow) takes either where it can; no other module knows about them.
 
 mod pieces;
 mod route_tables;
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::model::Network;
 
@@ -33,6 +34,16 @@ pub struct Memory {
     parts: usize,
     /// The positions of the route tables in the text; None unless they can be read alone.
     tables: Option<Extents>,
+    /// The network that followed from the file.
+    network: Option<Arc<Network>>,
+}
+
+impl Memory {
+    /// Notes the network that followed from the file: the second shortcut is open as long as that one runs.
+    #[must_use]
+    pub fn followed_by(self, network: Arc<Network>) -> Self {
+        Self { network: Some(network), ..self }
+    }
 }
 
 impl fmt::Debug for Memory {
@@ -55,9 +66,10 @@ pub(super) fn load(text: &str, context: Context<'_>, earlier: &Memory) -> Option
 }
 
 /// The running network with the file's changed route tables. None means that more than route tables may have changed.
-pub fn reroute(text: &str, running: &Network, earlier: &Memory) -> Option<(Network, Memory)> {
+pub(super) fn reroute(text: &str, running: &Arc<Network>, earlier: &Memory) -> Option<(Network, Memory)> {
+    earlier.network.as_ref().filter(|followed| Arc::ptr_eq(followed, running))?;
     let (tables, memory) = route_tables::changed(text, earlier)?;
-    let mut network = running.clone();
+    let mut network = Network::clone(running);
     network.reroute(tables);
     Some((network, memory))
 }

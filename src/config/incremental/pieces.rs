@@ -55,6 +55,7 @@ pub(super) fn document(text: &str, earlier: &Memory) -> Option<(Document, Report
         virtual_machines: machines,
         parts,
         tables: tables_at,
+        network: None,
     };
     (tree::fits(text.len(), nodes) && report.is_empty()).then_some((document, report, memory))
 }
@@ -372,17 +373,19 @@ tests:
         ) {
             let files = files();
             let mut text = if edits.len() % 2 == 0 { BLOCKS.to_owned() } else { file.get(&files).clone() };
-            let (mut memory, mut network) = (Memory::default(), None::<Network>);
+            let (mut memory, mut network) = (Memory::default(), None::<Arc<Network>>);
             for (edit, stays) in edits {
                 let next = edited(&text, &edit);
                 if let Some((after, later)) = network.as_ref().and_then(|before| reroute(&next, before, &memory)) {
                     let whole = as_one(&next).unwrap();
                     prop_assert_eq!((&after, &whole.warnings[..]), (&whole.network, &[][..]), "{}", next);
-                    (memory, network) = (later, Some(after));
+                    let after = Arc::new(after);
+                    (memory, network) = (later.followed_by(Arc::clone(&after)), Some(after));
                 }
                 let outcome = loaded(&next, &memory);
                 if let Ok(loaded) = &outcome {
-                    (memory, network) = (loaded.memory.clone(), Some(loaded.network.clone()));
+                    let after = Arc::new(loaded.network.clone());
+                    (memory, network) = (loaded.memory.clone().followed_by(Arc::clone(&after)), Some(after));
                 }
                 prop_assert_eq!(seen(outcome), seen(as_one(&next)), "{}", next);
                 if !stays {

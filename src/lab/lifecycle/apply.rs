@@ -13,7 +13,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
-use crate::config::{self, Named};
+use crate::config::{self, Loaded, Named};
 use crate::daemon::api::protocol::{Apply, Change, Changed, Refusal, Response};
 use crate::daemon::api::server::LabFacts;
 use crate::daemon::change;
@@ -29,7 +29,7 @@ use crate::lab::namespaces::reconfigure::rearrange;
 use crate::lab::namespaces::{Guests, Site};
 use crate::lab::programs::{self, Program};
 use crate::lab::relative_files::{LARGEST_TOPOLOGY, beside};
-use crate::model::{Existing, Network, RunPolicy, counted};
+use crate::model::{Network, RunPolicy, counted};
 use crate::sys::files;
 use crate::sys::netns::{self, Netns};
 
@@ -55,14 +55,9 @@ pub(in crate::lab) struct Lab<'a> {
     /// Where the topology can be read again.
     pub(in crate::lab) path: Option<PathBuf>,
     pub(in crate::lab) events: Events,
-    pub(in crate::lab) read: Read,
-    pub(in crate::lab) owed: Owed,
-}
-
-/// What was read of the file that was applied last, and the network that followed from it.
-pub(in crate::lab) struct Read {
+    /// What was read of the file that was applied last.
     pub(in crate::lab) memory: config::Memory,
-    pub(in crate::lab) network: Arc<Network>,
+    pub(in crate::lab) owed: Owed,
 }
 
 /// Why nothing was changed.
@@ -213,7 +208,7 @@ impl Lab<'_> {
             next.plan(&published)
         };
         if let Some(memory) = memory.filter(|_| !dry_run) {
-            self.read = Read { memory, network: self.engine.network() };
+            self.memory = memory.followed_by(self.engine.network());
         }
         if let Some(apply) = source.filter(|_| !dry_run) {
             warnings.extend(self.note_source(apply));
@@ -227,32 +222,8 @@ impl Lab<'_> {
         Ok(Response::Changed(changed))
     }
 
-    /// The network that a file asks for, and what was read of it.
+    /// The network that a file asks for, and what was read of it. A file without a name is about this lab.
     fn wanted(&self, apply: &Apply, running: &Arc<Network>) -> std::result::Result<(Network, config::Memory), Refusal> {
-        if let Some(wanted) = self.rerouted(apply, running) {
-            return Ok(wanted);
-        }
-        let (network, memory) = self.load(apply, running)?;
-        Ok((change::apply(running, network, apply.sync)?, memory))
-    }
-
-    /// The same where nothing but routes differs from the file that the running network follows from.
-    fn rerouted(&self, apply: &Apply, running: &Arc<Network>) -> Option<(Network, config::Memory)> {
-        let Read { memory, network } = &self.read;
-        let turns = apply.no_run != (self.record.policy == RunPolicy::Never);
-        if apply.sync || turns || apply.service_tags.is_some() || !Arc::ptr_eq(network, running) {
-            return None;
-        }
-        config::reroute(&apply.text, running, memory)
-    }
-
-    /// The file's network, if it may take the running one's place. A file without a name is about this lab.
-    fn load(&self, apply: &Apply, running: &Network) -> std::result::Result<(Network, config::Memory), Refusal> {
-        let Apply { text, file, .. } = apply;
-        let lab = &self.record.lab;
-        let drawn = |errors: config::Errors| {
-            Refusal::new(format_args!("{file} is not applied\n{}", errors.render(text, file, false).trim_end()))
-        };
         let files = |named: Named<'_>| {
             let given = match named {
                 Named::ServiceTags(_) => apply.service_tags.as_ref(),
@@ -264,8 +235,31 @@ impl Lab<'_> {
                 (None, None) => Err("the topology was piped in".to_owned()),
             }
         };
-        let existing = Existing::of(running);
-        let loaded = config::load_next(text, &format!("{lab}.yaml"), &existing, &files, &self.read.memory);
+        let file = format!("{}.yaml", self.record.lab);
+        // With its code or without, the same text is another network.
+        let turns = apply.no_run != (self.record.policy == RunPolicy::Never);
+        let nothing = config::Memory::default();
+        let earlier = if turns { &nothing } else { &self.memory };
+        let next = config::Next { text: &apply.text, file: &file, running, files: &files, earlier };
+        let (mut network, memory) = config::follow(&next, |loaded| self.accept(apply, loaded, running))?;
+        if apply.sync {
+            network.sync_all_links();
+        }
+        Ok((network, memory))
+    }
+
+    /// The file's network, if it may take the running one's place.
+    fn accept(
+        &self,
+        apply: &Apply,
+        loaded: std::result::Result<Loaded, config::Errors>,
+        running: &Network,
+    ) -> std::result::Result<Network, Refusal> {
+        let Apply { text, file, .. } = apply;
+        let lab = &self.record.lab;
+        let drawn = |errors: config::Errors| {
+            Refusal::new(format_args!("{file} is not applied\n{}", errors.render(text, file, false).trim_end()))
+        };
         let mut loaded = loaded.map_err(drawn)?;
         if self.record.renamed {
             loaded.network.name.clone_from(lab);
@@ -276,11 +270,13 @@ impl Lab<'_> {
             return Err(Refusal { message: format!("{file} describes lab {other}, this is lab {lab}"), help });
         }
         loaded.check_update(running).map_err(drawn)?;
-        if apply.no_run {
-            return Ok((loaded.network.without_code(), loaded.memory));
-        }
-        self.check_consent(apply, &loaded.network, running)?;
-        Ok((loaded.network, loaded.memory))
+        let network = if apply.no_run {
+            loaded.network.without_code()
+        } else {
+            self.check_consent(apply, &loaded.network, running)?;
+            loaded.network
+        };
+        change::apply(running, network, false)
     }
 
     /// A client asks its user. Here the file alone is known, and what was agreed to before.

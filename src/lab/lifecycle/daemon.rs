@@ -43,7 +43,7 @@ use crate::sys::process::{self, ProcessId};
 use crate::sys::tun::{OffloadSupport, Tun};
 use crate::sys::{files, userns};
 
-use super::apply::{Lab, Read};
+use super::apply::Lab;
 use super::events::{Event, Events};
 use super::failover::Absences;
 use super::flow_logs;
@@ -131,7 +131,7 @@ fn serve(
         }
     }
     let mut lab = begin(claim, base, network, record, path, signals)?;
-    lab.read.memory = memory;
+    lab.memory = memory.followed_by(lab.engine.network());
     dir.write_record(&lab.record)?;
     lab.start_programs(None).iter().for_each(|complaint| warn!("{complaint}"));
     lab.site.platform.apply(&lab.engine, &lab.history)?;
@@ -225,7 +225,6 @@ fn begin(
     powerless(|| listen(&engine, &record, &facts, signals, &events))?;
     let switches = powerless(|| Switches::watch(events).during(|| "cannot watch devices".into()))?;
     let (programs, events) = (Vec::new(), Events::new(wake, engine.events().unwrap_or_else(never)));
-    let read = Read { memory: Memory::default(), network: engine.network() };
     let absences = Absences::default();
     let owed = Owed::default();
     let mut lab = Lab {
@@ -242,7 +241,7 @@ fn begin(
         filters,
         path,
         events,
-        read,
+        memory: Memory::default(),
         owed,
     };
     lab.route().into_iter().chain(lab.watch_switches()).for_each(|complaint| warn!("{complaint}"));
