@@ -36,6 +36,7 @@ mod lb;
 mod listing;
 mod log;
 mod ls;
+mod man;
 mod next_hop;
 mod outage;
 mod output;
@@ -119,6 +120,7 @@ enum Command {
     Bench(bench::Bench),
     Rule(rule::Rule),
     Schema(schema::Schema),
+    Man(man::ManPages),
     Completions(completions::Completions),
 }
 
@@ -152,6 +154,14 @@ pub fn command() -> clap::Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    match completions::answered(Cli::command) {
+        Ok(false) => {}
+        Ok(true) => return Exit::Fine.into(),
+        Err(error) => {
+            let _ = error.print();
+            return Exit::Usage.into();
+        }
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Help and version come this way too, on stdout and with exit code 0. A closed pipe is no error of ours.
@@ -213,7 +223,8 @@ impl Command {
             Self::Bench(command) => command.run(context),
             Self::Rule(command) => command.run(context),
             Self::Schema(schema::Schema {}) => schema::Schema::run(),
-            Self::Completions(command) => command.run(Cli::command()),
+            Self::Man(command) => command.run(Cli::command()),
+            Self::Completions(command) => command.run(),
         }
     }
 }

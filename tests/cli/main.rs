@@ -4,4 +4,5 @@
 mod commands;
 mod consent;
 mod control;
+mod shells;
 mod test_command;

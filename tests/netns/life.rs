@@ -501,3 +501,21 @@ virtualMachines:
         .output();
     assert_eq!(stdout(&path.unwrap()), expected);
 }
+
+#[test]
+fn a_shell_proposes_labs_and_the_machines_of_the_lab_that_is_meant() {
+    let Some(lab) = Lab::up(HUB_SPOKE) else { return };
+    let proposed = |words: &[&str], meant: Option<&str>| {
+        let mut asking = vnet();
+        asking.arg("--").arg("vnet").args(words).env("COMPLETE", "bash").env("_CLAP_IFS", "\n");
+        asking.env("_CLAP_COMPLETE_INDEX", words.len().to_string());
+        meant.map(|lab| asking.env("VNET_LAB", lab));
+        stdout(&asking.output().unwrap()).lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(proposed(&["-l", &lab.name, "exec", "w"], None), ["web"]);
+    assert_eq!(proposed(&["exec", "n"], Some(&lab.name)), ["nva"]);
+    let both = proposed(&["explain", &format!("--lab={}", lab.name), "web", "d"], Some("no-such-lab"));
+    assert_eq!(both, ["db"], "an option counts more than the environment");
+    assert!(proposed(&["down", "t"], None).contains(&lab.name));
+    assert_eq!(proposed(&["-l", "no-such-lab", "exec", "w"], None), [""; 0]);
+}
