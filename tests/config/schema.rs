@@ -113,7 +113,9 @@ impl<'a> Keys<'a> {
             Value::Array(items) => {
                 let forms: Vec<_> =
                     forms.iter().flat_map(|form| leaves(form)).filter_map(|form| form.get("items")).collect();
-                items.iter().for_each(|item| self.walk(item, &forms));
+                for item in items {
+                    self.walk(item, &forms);
+                }
             }
             Value::Object(members) => {
                 let inside = members.get("properties").and_then(Value::as_object).into_iter().flatten();

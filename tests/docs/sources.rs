@@ -11,9 +11,9 @@ fn each_row_names_a_file_and_a_test_of_it() {
     let (mut wrong, mut shown) = (Vec::new(), 0);
     for row in rows {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
-        let [_, says, place, test] = cells[..] else { panic!("not four cells: {row}") };
+        let [_, says, place, name] = cells[..] else { panic!("not four cells: {row}") };
         if let Some(why) = place.strip_prefix("out of scope") {
-            assert!(why.starts_with(": ") && test.is_empty(), "a reason, and no test: {row}");
+            assert!(why.starts_with(": ") && name.is_empty(), "a reason, and no test: {row}");
             continue;
         }
         let file = place.trim_matches('`');
@@ -22,11 +22,11 @@ fn each_row_names_a_file_and_a_test_of_it() {
             continue;
         };
         shown += 1;
-        if !test.is_empty()
-            && !text.contains(&format!("name: {},", test.trim_matches('`')))
-            && !text.contains(&format!("name: {}\n", test.trim_matches('`')))
+        if !name.is_empty()
+            && !text.contains(&format!("name: {},", name.trim_matches('`')))
+            && !text.contains(&format!("name: {}\n", name.trim_matches('`')))
         {
-            wrong.push(format!("{says}: {file} has no test {test}"));
+            wrong.push(format!("{says}: {file} has no test {name}"));
         }
     }
     assert!(shown > 50, "only {shown} rows name a file");
