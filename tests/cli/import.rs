@@ -37,7 +37,6 @@ fn questions_take_documents() {
         &["routes", "web-1", "-t", DUMP],
         &["rules", "web-1", "-t", DUMP],
         &["next-hop", "web-1", "8.8.8.8", "-t", DUMP],
-        &["peering", "-t", DUMP],
         &["reach", "-t", DUMP, "--diff", DUMP],
         &["public-ips", "-t", TEMPLATE],
         &["reach", "-t", TEMPLATE, "--diff", TEMPLATE],
