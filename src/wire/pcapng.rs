@@ -3,8 +3,11 @@
 //! One idea: a block is built in one buffer and its length is written at both ends when it is done. Everything is
 //! little-endian, which the first block says; times are in nanoseconds, which each interface says.
 
-/// IPv4 and IPv6 packets without a link layer in front.
-const LINKTYPE_RAW: u16 = 101;
+/// Packets behind a header that says which way they went and what they are, and nothing of a link layer. The type for
+/// bare packets (101) would do, but libpcap refuses files where several interfaces have it.
+const LINKTYPE_LINUX_SLL: u16 = 113;
+/// That header's length.
+const COOKED: usize = 16;
 
 const SECTION: u32 = 0x0a0d_0d0a;
 const INTERFACE: u32 = 1;
@@ -50,9 +53,9 @@ pub fn section(file: &mut Vec<u8>, program: &str) {
 /// An interface; packets name them by their order.
 pub fn interface(file: &mut Vec<u8>, (name, description): (&str, &str), snap: u32, filter: &str) {
     block(file, INTERFACE, |block| {
-        block.extend(LINKTYPE_RAW.to_le_bytes());
+        block.extend(LINKTYPE_LINUX_SLL.to_le_bytes());
         block.extend([0, 0]);
-        block.extend(snap.to_le_bytes());
+        block.extend((snap + COOKED as u32).to_le_bytes());
         option(block, 2, name.as_bytes());
         option(block, 3, description.as_bytes());
         // Ten to the power of minus nine.
@@ -69,8 +72,9 @@ pub fn packet(file: &mut Vec<u8>, packet: &PacketBlock<'_>) {
     block(file, PACKET, |block| {
         block.extend(packet.interface.to_le_bytes());
         time(block, packet.at);
-        block.extend((packet.bytes.len() as u32).to_le_bytes());
-        block.extend((packet.len as u32).to_le_bytes());
+        block.extend(((packet.bytes.len() + COOKED) as u32).to_le_bytes());
+        block.extend(((packet.len + COOKED) as u32).to_le_bytes());
+        block.extend(cooked(packet));
         block.extend_from_slice(packet.bytes);
         pad(block);
         option(block, COMMENT, packet.comment.as_bytes());
@@ -81,6 +85,16 @@ pub fn packet(file: &mut Vec<u8>, packet: &PacketBlock<'_>) {
         option(block, 2, &flags.to_le_bytes());
         option(block, END, &[]);
     });
+}
+
+/// In front of a packet, in network byte order: its way, no hardware, no address, its protocol.
+fn cooked(packet: &PacketBlock<'_>) -> [u8; COOKED] {
+    let way = match packet.way {
+        PacketWay::In => 0,
+        PacketWay::Out => 4,
+    };
+    let [high, low] = if packet.bytes.first().is_some_and(|byte| byte >> 4 == 6) { [0x86, 0xdd] } else { [8, 0] };
+    [0, way, 0xff, 0xfe, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, high, low]
 }
 
 /// What became of an interface's packets: how many are in the file, and how many found no room.
@@ -150,7 +164,7 @@ mod tests {
             assert_eq!((len % 4, word(at + len - 4) as usize), (0, len));
             kinds.push(word(at));
             if word(at) == PACKET {
-                assert_eq!([12, 16, 20, 24].map(|field| word(at + field)), [7, 9, 21, 40]);
+                assert_eq!([12, 16, 20, 24].map(|field| word(at + field)), [7, 9, 37, 56]);
             }
             at += len;
         }

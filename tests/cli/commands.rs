@@ -117,6 +117,21 @@ fn only_graph_prints_pictures_and_it_says_which_node_it_does_not_know() {
     assert!(text.is_ascii() && text.lines().all(|line| line.len() <= 80), "{text}");
 }
 
+#[test]
+fn a_filter_of_pcap_is_told_how_to_say_it() {
+    for (filter, help) in [
+        ("ether host 1", "`host 10.1.1.4` or `node web` names an end"),
+        ("greater 100", "filter where the file is read"),
+        ("tcp and outbound", "`src host web` means packets from web"),
+        ("ifname eth0", "`nic web/eth0` means one interface"),
+    ] {
+        let refused = run(&format!("capture --all -w - {filter}"));
+        assert_eq!((refused.code, refused.stdout.as_str()), (2, ""), "{filter}");
+        assert!(refused.stderr.contains(help), "{filter}: {}", refused.stderr);
+    }
+    assert_eq!(run("capture -w -").code, 2);
+}
+
 const MISSPELT: &str = "\
 virtualNetworks:
   - name: a

@@ -12,6 +12,7 @@ mod bench;
 mod bgp;
 #[path = "../support/capture.rs"]
 mod capture;
+mod capture_files;
 mod consent;
 mod convergence;
 mod crowd;

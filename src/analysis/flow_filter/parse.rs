@@ -304,6 +304,9 @@ impl<'a> Parser<'a> {
         if word.text.parse::<IpAddr>().is_ok() {
             return error.help(format!("`host {}`", word.text));
         }
+        if let Some(advice) = of_pcap(word.text) {
+            return error.help(advice);
+        }
         match near(word.text, WORDS.into_iter()) {
             Some(near) => error.help(format!("did you mean `{near}`?")),
             None => error,
@@ -317,6 +320,26 @@ impl<'a> Parser<'a> {
 
 fn unexpected(word: &Word<'_>, expected: &str) -> FilterError {
     FilterError::new(format!("expected {expected}, found `{}`", clip(word.text)), word.at.clone())
+}
+
+/// What to write for a term that only pcap's filters have.
+fn of_pcap(word: &str) -> Option<&'static str> {
+    let word = word.split(['[', ':']).next().unwrap_or_default();
+    Some(match word {
+        "ether" | "link" | "vlan" | "arp" | "rarp" | "wlan" | "mpls" | "gateway" => {
+            "packets have no link layer here: `host 10.1.1.4` or `node web` names an end"
+        }
+        "greater" | "less" | "len" => "lengths cannot be asked for: capture all, and filter where the file is read",
+        "inbound" => "`dst host web` means packets to web",
+        "outbound" => "`src host web` means packets from web",
+        "broadcast" | "multicast" => "`net 224.0.0.0/4` means addresses of groups, `host 255.255.255.255` everyone",
+        "sctp" | "igmp" | "pim" | "vrrp" => "`proto 132` means a protocol by its number",
+        "iface" | "ifname" | "on" => "`nic web/eth0` means one interface",
+        "icmp6-type" | "icmptype" | "tcpflags" | "tcp-syn" | "tcp-rst" | "tcp-fin" => {
+            "bytes of a header cannot be asked for: capture the protocol, and filter where the file is read"
+        }
+        _ => return None,
+    })
 }
 
 /// A valid name for a machine or an interface that is not one of the language's operators.
