@@ -101,7 +101,9 @@ impl Trace {
             packets.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
             *left -= packets.len() as u64;
         }
-        packets.iter().for_each(|packet| times.add(packet.latency_nanos));
+        for packet in &packets {
+            times.add(packet.latency_nanos);
+        }
         let output = &context.output;
         let silent = packets.is_empty() || self.summary;
         let heard =
