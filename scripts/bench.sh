@@ -53,8 +53,8 @@ fail() { echo "bench: $*" >&2; exit 1; }
 for tool in ip nft iperf3 jq taskset; do
   command -v "$tool" >/dev/null || fail "$tool is missing (Debian: apt install iproute2 nftables iperf3 jq util-linux)"
 done
-[ "$build" = 0 ] || nice cargo build --release --bin vnet --example load --example plain_forward
-built=${VNET_BUILT:-$PWD/target/release}
+[ "$build" = 0 ] || nice cargo build --profile dist --bin vnet --example load --example plain_forward
+built=${VNET_BUILT:-$PWD/target/dist}
 vnet=$built/vnet generator=$built/examples/load forwarder=$built/examples/plain_forward
 for program in "$vnet" "$generator" "$forwarder"; do
   [ -x "$program" ] || fail "$program is not built: run this without --no-build"

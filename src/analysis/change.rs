@@ -11,7 +11,7 @@ use crate::compile::RuleOwner;
 use crate::dataplane::Direction;
 use crate::model::{
     self, Access, AddressPrefix, AdminAccess, CloudIx, CollectionIx, DeploymentModel, Internet, LinkIx, LocalGatewayIx,
-    Masquerade, Network, NicIx, NsgIx, Peering, PeeringExtent, PeeringState, PortRange, PowerState, Route,
+    Masquerade, Network, NicIx, NsgIx, Peering, PeeringExtent, PeeringState, PortRange, PowerState, Program, Route,
     RouteDestination, RouteNextHop, RouteTable, RouteTableIx, SecurityProtocol, SecurityRule, SiteIx, SubnetIx,
     SubnetNames, VmIx, VnetIx,
 };
@@ -328,7 +328,8 @@ impl Edit {
     /// too.
     pub(super) fn add_to_internet(&mut self, address: IpAddr) {
         let Some(internet) = &mut self.network.internet else {
-            self.network.internet = Some(Internet { addresses: vec![address], run: Vec::new(), host_egress: false });
+            self.network.internet =
+                Some(Internet { addresses: vec![address], run: Program::default(), host_egress: false });
             return self.note("internet".to_owned(), Some(format!("{{addresses: ['{address}']}}")));
         };
         internet.addresses.push(address);

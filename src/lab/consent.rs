@@ -13,7 +13,7 @@ use std::{env, fmt};
 
 use ring::digest::{Context, SHA256};
 
-use crate::model::Network;
+use crate::model::{Network, Program};
 use crate::sys::files;
 
 /// Of a file that a program is started with, this much is looked at.
@@ -41,7 +41,7 @@ pub struct Part {
 /// A program with its arguments, or rules that `nft` loads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
-    Program(Vec<String>),
+    Program(Program),
     Rules { name: String, text: String },
 }
 
@@ -84,7 +84,7 @@ impl Code {
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Program(command) => f.write_str(&command.join(" ")),
+            Self::Program(program) => program.fmt(f),
             Self::Rules { name, text } => write!(f, "nft -f {name}\n{text}"),
         }
     }
@@ -98,7 +98,7 @@ pub fn directory_of(topology: &Path) -> PathBuf {
 
 fn parts(network: &Network) -> Vec<Part> {
     let program =
-        |(node, command): (&str, &[String])| Part { node: node.to_owned(), what: What::Program(command.to_vec()) };
+        |(node, program): (&str, &Program)| Part { node: node.to_owned(), what: What::Program(program.clone()) };
     let rules = network.virtual_machines.iter().filter_map(|vm| {
         let filter = vm.guest_filter.as_ref()?;
         let what = What::Rules { name: filter.name().to_owned(), text: filter.text.clone() };
@@ -143,7 +143,7 @@ fn digest(network: &Network, parts: &[Part], text: &str, directory: &Path) -> St
 fn named_files(parts: &[Part], directory: &Path) -> BTreeMap<String, Vec<u8>> {
     let Ok(directory) = directory.canonicalize() else { return BTreeMap::new() };
     let commands = parts.iter().filter_map(|part| match &part.what {
-        What::Program(command) => Some(command),
+        What::Program(program) => Some(&program.command),
         What::Rules { .. } => None,
     });
     let words = commands.flatten().flat_map(|argument| argument.split(BOUNDS).chain([argument.as_str()]));
@@ -166,6 +166,7 @@ mod tests {
 
     fn program(command: &[&str]) -> Vec<Part> {
         let command = command.iter().map(|&word| word.to_owned()).collect();
+        let command = Program { command, ..Program::default() };
         vec![Part { node: "web".to_owned(), what: What::Program(command) }]
     }
 

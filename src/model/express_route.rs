@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use super::programs::Program;
 use super::{Advertised, Attachment, CloudIx, Connection, ConnectionIx, Network, Remote, SiteIx, TunnelFault};
 
 /// Index of a circuit in [`Network::express_route_circuits`].
@@ -232,7 +233,7 @@ impl Network {
     }
 
     /// What runs in a customer's namespace.
-    pub fn program(&self, customer: Customer) -> &[String] {
+    pub fn program(&self, customer: Customer) -> &Program {
         match customer {
             Customer::Site(site) => &self.site(site).run,
             Customer::Cloud(cloud) => &self.cloud(cloud).run,

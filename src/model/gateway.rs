@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::programs::Program;
 use super::{CircuitEnd, CircuitFault, CircuitIx, NatRule, Network, PublicIpIx, SubnetIx, TunnelEnd, VnetIx};
 
 /// Index of a gateway in [`Network::virtual_network_gateways`].
@@ -271,7 +272,7 @@ pub struct Site {
     /// The device's key; by default the connection's.
     pub shared_key: Option<String>,
     pub mode: ConnectionMode,
-    pub run: Vec<String>,
+    pub run: Program,
     /// BGP is spoken by what `run` starts, not by us.
     pub own_router: bool,
 }

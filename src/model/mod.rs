@@ -72,7 +72,7 @@ pub use platform::{PLATFORM_NODE, PlatformService};
 pub use prefix_map::PrefixMap;
 pub use private_access::{PrivateEndpoint, PrivateEndpointNetworkPolicies, ServiceEndpoint};
 pub use private_cloud::{CLOUD_ASN, CloudIx, PrivateCloud, Segment};
-pub use programs::RunPolicy;
+pub use programs::{Program, RunPolicy, Sandbox};
 pub use public_address::{
     DEFAULT_OUTBOUND, InstanceAddress, Internet, NatGateway, NatGatewayIx, PublicIpAddress, PublicIpIx, PublicIpPrefix,
     PublicIpSku, PublicPrefixIx, is_routable, unroutable,

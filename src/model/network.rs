@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::guest_filter::GuestFilter;
+use super::programs::Program;
 use super::{
     Asg, CircuitIx, CollectionIx, Connection, ConnectionIx, ExpressRouteCircuit, FlowLog, FlowLogPace, Frontend,
     FrontendIx, GatewayIx, InstanceAddress, Internet, LoadBalancer, LocalNetworkGateway, LostLink, Masquerade,
@@ -163,7 +164,7 @@ pub struct VirtualMachine {
     /// In guest order: the first is `eth0`.
     pub network_interfaces: Vec<NicIx>,
     /// Program and arguments to start when the lab is up; empty for none.
-    pub run: Vec<String>,
+    pub run: Program,
     pub power_state: PowerState,
     /// Whether the guest's kernel forwards; by default when one of its interfaces has `enableIPForwarding`.
     pub guest_forwarding: bool,

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::programs::Program;
 use super::{CircuitIx, Network};
 
 /// Index of a private cloud in [`Network::private_clouds`].
@@ -23,7 +24,7 @@ pub struct PrivateCloud {
     pub segments: Vec<Segment>,
     /// Its workloads reach the Internet (AVS-11).
     pub internet: bool,
-    pub run: Vec<String>,
+    pub run: Program,
 }
 
 /// A segment of NSX-T, behind a Tier-1 router (AVS-06).
@@ -126,7 +127,7 @@ mod tests {
             circuit: CircuitIx(0),
             segments: vec![segment],
             internet: false,
-            run: vec![],
+            run: Program::default(),
         };
         let prefixes: Vec<_> = cloud.prefixes().iter().map(ToString::to_string).collect();
         let expected = [

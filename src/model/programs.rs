@@ -1,9 +1,46 @@
 //! What a network runs in its nodes: programs (`run:`), and rule sets that `nft` loads (`guest: {nftables: …}`).
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::network::{Network, PowerState};
 use super::public_address::Internet;
+
+/// What a node runs while the lab is up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Program {
+    /// With its arguments; empty for none.
+    pub command: Vec<String>,
+    pub sandbox: Sandbox,
+}
+
+/// What a program may do beyond its node's network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Sandbox {
+    /// Read files, and write to temporary ones of its own.
+    #[default]
+    Machine,
+    /// Whatever the lab's user may do.
+    None,
+}
+
+impl Program {
+    pub fn is_none(&self) -> bool {
+        self.command.is_empty()
+    }
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.command.join(" "))?;
+        match self.sandbox {
+            Sandbox::None if !self.is_none() => f.write_str("  [sandbox: none]"),
+            Sandbox::None | Sandbox::Machine => Ok(()),
+        }
+    }
+}
 
 /// Whether the code of a file runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,25 +57,25 @@ pub enum RunPolicy {
 
 impl Network {
     /// The programs of the file, by node; a machine that does not run has none.
-    pub fn programs(&self) -> impl Iterator<Item = (&str, &[String])> {
+    pub fn programs(&self) -> impl Iterator<Item = (&str, &Program)> {
         let machines = self.virtual_machines.iter().filter(|vm| vm.power_state == PowerState::Running);
         let all = machines.map(|vm| (vm.name.as_str(), &vm.run));
         let all = all.chain(self.internet.as_ref().map(|internet| (Internet::NAME, &internet.run)));
         let all = all.chain(self.sites.iter().map(|site| (site.name.as_str(), &site.run)));
         let all = all.chain(self.private_clouds.iter().map(|cloud| (cloud.name.as_str(), &cloud.run)));
-        all.filter(|(_, command)| !command.is_empty()).map(|(node, command)| (node, command.as_slice()))
+        all.filter(|(_, program)| !program.is_none())
     }
 
     /// The same network with nothing to run.
     #[must_use]
     pub fn without_code(mut self) -> Self {
         for vm in &mut self.virtual_machines {
-            vm.run.clear();
+            vm.run = Program::default();
             vm.guest_filter = None;
         }
-        self.internet.iter_mut().for_each(|internet| internet.run.clear());
-        self.sites.iter_mut().for_each(|site| site.run.clear());
-        self.private_clouds.iter_mut().for_each(|cloud| cloud.run.clear());
+        self.internet.iter_mut().for_each(|internet| internet.run = Program::default());
+        self.sites.iter_mut().for_each(|site| site.run = Program::default());
+        self.private_clouds.iter_mut().for_each(|cloud| cloud.run = Program::default());
         self
     }
 }

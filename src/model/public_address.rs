@@ -1,5 +1,6 @@
 //! Access to the Internet: public addresses, NAT gateways, and the Internet itself as a lab has it.
 
+use super::programs::Program;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -66,7 +67,7 @@ pub struct InstanceAddress {
 pub struct Internet {
     pub addresses: Vec<IpAddr>,
     /// Program and arguments to start there when the lab is up; empty for none.
-    pub run: Vec<String>,
+    pub run: Program,
     /// What it does not have itself is sought in the outer world, through the host (`egress: host`).
     pub host_egress: bool,
 }

@@ -17,6 +17,7 @@ pub mod peer;
 pub mod ping;
 pub mod poll;
 pub mod process;
+pub mod sandbox;
 pub mod schedule;
 pub mod sniffer;
 pub mod socket;

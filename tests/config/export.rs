@@ -23,7 +23,7 @@ fn both(text: &str) -> (Network, Network) {
         // What Azure has nothing like.
         let mut network = Network { name: "lab".to_owned(), internet: None, tests: Vec::new(), ..loaded.network };
         for machine in &mut network.virtual_machines {
-            machine.run.clear();
+            machine.run = vnet::model::Program::default();
             machine.power_state = PowerState::Running;
         }
         network

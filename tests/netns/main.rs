@@ -37,6 +37,7 @@ mod peering;
 mod platform;
 mod rollback;
 mod route_server;
+mod sandbox;
 mod scenarios;
 #[path = "../support/schema.rs"]
 #[allow(dead_code, reason = "shared with `analysis`, which uses the rest")]

@@ -56,6 +56,9 @@ const GOBGP: &str = "    routes: [10.10.0.0/16, 10.20.0.0/16, 'fd10::/48', 'fd20
         wait
 ";
 
+/// What the example says for FRR's sake. GoBGP does without.
+const NO_SANDBOX: &str = "    sandbox: none\n";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Brand {
     Frr,
@@ -80,7 +83,7 @@ impl Brand {
         let run = match self {
             Self::Frr => format!("    run:\n{run}"),
             Self::Bird => return WITH_BIRD.to_owned(),
-            Self::GoBgp => GOBGP.to_owned(),
+            Self::GoBgp => return format!("{before}{GOBGP}virtualMachines:{after}").replace(NO_SANDBOX, ""),
         };
         format!("{before}{run}virtualMachines:{after}")
     }

@@ -33,8 +33,8 @@ routeServers:
     bgpConnections: [{{name: to-nva1, peerIp: 10.0.2.4, peerAsn: 65001}}, {{name: to-nva2, peerIp: 10.0.2.5, peerAsn: 4200000002}}]
     {server}
 virtualMachines:
-  - {{name: nva1, networkInterfaces: [{{subnet: hub/nva, privateIPAddress: 10.0.2.4, enableIPForwarding: true}}], run: {}}}
-  - {{name: nva2, networkInterfaces: [{{subnet: hub/nva, privateIPAddress: 10.0.2.5, enableIPForwarding: true}}], run: {}}}
+  - {{name: nva1, networkInterfaces: [{{subnet: hub/nva, privateIPAddress: 10.0.2.4, enableIPForwarding: true}}], sandbox: none, run: {}}}
+  - {{name: nva2, networkInterfaces: [{{subnet: hub/nva, privateIPAddress: 10.0.2.5, enableIPForwarding: true}}], sandbox: none, run: {}}}
   - {{name: app, networkInterfaces: [{{subnet: spoke/app}}]}}
   - {{name: quiet, networkInterfaces: [{{subnet: hub/quiet}}]}}
 {rest}",

@@ -99,7 +99,7 @@ fn silent(active_active: bool, appliance: &str) -> String {
         edit(
             "virtualMachines: [",
             &format!(
-                "virtualMachines: [{{name: nva, networkInterfaces: [{{subnet: hub/s, privateIPAddress: 10.1.2.9, enableIPForwarding: true}}], run: [bird, -f, -c, {appliance}, -s, {appliance}.ctl]}}, "
+                "virtualMachines: [{{name: nva, networkInterfaces: [{{subnet: hub/s, privateIPAddress: 10.1.2.9, enableIPForwarding: true}}], sandbox: none, run: [bird, -f, -c, {appliance}, -s, {appliance}.ctl]}}, "
             ),
         );
     }

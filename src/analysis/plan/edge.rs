@@ -28,7 +28,7 @@ pub(super) fn of(network: &Network) -> Vec<Object> {
         name: Internet::NAME.to_owned(),
         properties: vec![
             ("addresses", list(&internet.addresses)),
-            ("run", internet.run.join(" ")),
+            ("run", internet.run.to_string()),
             ("egress", if internet.host_egress { "host" } else { "none" }.to_owned()),
         ],
     });

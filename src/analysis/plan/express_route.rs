@@ -48,7 +48,7 @@ fn cloud(network: &Network, cloud: &PrivateCloud) -> Object {
         ("networkBlock", cloud.block.to_string()),
         ("segments", list(&cloud.segments.iter().map(segment).collect::<Vec<_>>())),
         ("internet", if cloud.internet { "Enabled" } else { "Disabled" }.to_owned()),
-        ("run", cloud.run.join(" ")),
+        ("run", cloud.run.to_string()),
     ];
     properties.extend(joined(network, network.circuit(cloud.circuit)));
     Object { kind: "privateClouds", name: cloud.name.clone(), properties }

@@ -105,7 +105,7 @@ fn site(network: &Network, site: &Site) -> Object {
         ("bgpSettings", bgp(site.bgp)),
         ("sharedKey", key(site.shared_key.as_deref())),
         ("connectionMode", format!("{:?}", site.mode)),
-        ("run", site.run.join(" ")),
+        ("run", site.run.to_string()),
         ("ownRouter", site.own_router.to_string()),
     ];
     Object { kind: "sites", name: site.name.clone(), properties }

@@ -297,7 +297,7 @@ fn virtual_machine(vm: &VirtualMachine) -> Object {
     };
     let properties = vec![
         ("powerState", power_state.to_owned()),
-        ("run", vm.run.join(" ")),
+        ("run", vm.run.to_string()),
         ("guest.forwarding", vm.guest_forwarding.to_string()),
         ("guest.masquerade", vm.guest_masquerade.to_string()),
         ("guest.nftables", vm.guest_filter.as_ref().map(ToString::to_string).unwrap_or_default()),

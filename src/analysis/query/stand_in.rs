@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use crate::compile::{Compiled, Sender, compile};
 use crate::dataplane::NicId;
 use crate::model::{
-    GatewayIx, Internet, Masquerade, Network, NetworkInterface, NicIx, PowerState, RouteServerIx, SubnetIx,
+    GatewayIx, Internet, Masquerade, Network, NetworkInterface, NicIx, PowerState, Program, RouteServerIx, SubnetIx,
     VirtualMachine, VmIx,
 };
 
@@ -136,7 +136,7 @@ impl StandIn {
             extended.virtual_machines.push(VirtualMachine {
                 name,
                 network_interfaces: vec![nic],
-                run: Vec::new(),
+                run: Program::default(),
                 power_state: PowerState::Running,
                 guest_forwarding: false,
                 guest_masquerade: Masquerade::Off,

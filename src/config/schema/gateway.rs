@@ -4,15 +4,14 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::config::yaml::decode::{
-    Fields, boolean, command, list_of, list_or_none, mismatch, number, record, text, word,
-};
+use crate::config::yaml::decode::{Fields, boolean, list_of, list_or_none, mismatch, number, record, text, word};
 use crate::config::yaml::diagnostic::{At, Report, Spanned};
 use crate::config::yaml::tree::{Node, Value};
 use crate::config::yaml::values::{address, address_space, dns_label, prefix, reference, resource_name};
-use crate::model::{ConnectionMode, GatewaySku};
+use crate::model::{ConnectionMode, GatewaySku, Program};
 
 use super::express_route::{CircuitEnd, circuit, circuit_end};
+use super::program::program;
 use super::public_address::ignore;
 use super::vpn_nat::{NatRule, nat_rule, nat_rules};
 use super::{Name, Reference, SubnetReference, flag, values};
@@ -124,7 +123,7 @@ pub(in crate::config) struct Site {
     pub routes: Option<Spanned<Vec<Spanned<IpNet>>>>,
     pub shared_key: Name,
     pub mode: ConnectionMode,
-    pub run: Vec<String>,
+    pub run: Program,
     pub own_router: bool,
 }
 
@@ -231,7 +230,7 @@ pub(in crate::config) fn site(node: &Node, report: &mut Report) -> Option<Site> 
         routes: f.optional("routes", list_of(prefix)),
         shared_key: f.optional("sharedKey", text),
         mode: mode(f),
-        run: f.optional("run", command).map_or_else(Vec::new, |run| run.value),
+        run: program(f),
         own_router: flag(f, "ownRouter", false),
     })
 }

@@ -15,6 +15,7 @@ pub(super) mod load_balancer;
 pub(super) mod principal;
 pub(super) mod private_access;
 pub(super) mod private_cloud;
+mod program;
 pub(super) mod public_address;
 pub(super) mod route_server;
 mod route_table;

@@ -1,16 +1,18 @@
 //! The schema of Azure VMware Solution's private clouds.
 
+use crate::model::Program;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::config::yaml::decode::{command, list_of, record, word};
+use crate::config::yaml::decode::{list_of, record, word};
 use crate::config::yaml::diagnostic::{Report, Spanned};
 use crate::config::yaml::tree::Node;
 use crate::config::yaml::values::{address, dns_label, prefix, resource_name};
 
 use super::Name;
 use super::express_route::{Authorization, GlobalReach, authorization, cloud_reach};
+use super::program::program;
 use super::public_address::ignore;
 
 pub(in crate::config) struct PrivateCloud {
@@ -20,7 +22,7 @@ pub(in crate::config) struct PrivateCloud {
     pub internet: bool,
     pub authorizations: Vec<Authorization>,
     pub reach: Vec<GlobalReach>,
-    pub run: Vec<String>,
+    pub run: Program,
 }
 
 pub(in crate::config) struct Segment {
@@ -41,7 +43,7 @@ pub(in crate::config) fn private_cloud(node: &Node, report: &mut Report) -> Opti
                 .is_some_and(|state| state.value),
             authorizations: f.list("authorizations", authorization),
             reach: f.list("globalReachConnections", cloud_reach),
-            run: f.optional("run", command).map_or_else(Vec::new, |run| run.value),
+            run: program(f),
         }
     })
 }

@@ -4,12 +4,13 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::config::yaml::decode::{Fields, command, list_of, number, record, word};
+use crate::config::yaml::decode::{Fields, list_of, number, record, word};
 use crate::config::yaml::diagnostic::{At, Report, Spanned};
 use crate::config::yaml::tree::{Node, Value};
 use crate::config::yaml::values::{address, prefix, reference, resource_name};
-use crate::model::PublicIpSku;
+use crate::model::{Program, PublicIpSku};
 
+use super::program::program;
 use super::{Allocation, IpVersion, Name, Reference, allocation, ip_version};
 
 pub(in crate::config) struct PublicIpAddress {
@@ -37,7 +38,7 @@ pub(in crate::config) struct NatGateway {
 
 pub(in crate::config) struct Internet {
     pub addresses: Option<Spanned<Vec<Spanned<IpAddr>>>>,
-    pub run: Vec<String>,
+    pub run: Program,
     pub host_egress: bool,
 }
 
@@ -88,7 +89,7 @@ pub(in crate::config) fn nat_gateway(node: &Node, report: &mut Report) -> Option
 pub(in crate::config) fn internet(node: &Node, report: &mut Report) -> Option<Internet> {
     record(node, report, "the Internet", |f| Internet {
         addresses: f.optional("addresses", list_of(address)),
-        run: f.optional("run", command).map_or_else(Vec::new, |run| run.value),
+        run: program(f),
         host_egress: f.optional("egress", word(&[("none", false), ("host", true)])).is_some_and(|egress| egress.value),
     })
 }

@@ -2,17 +2,18 @@
 
 use std::net::IpAddr;
 
-use crate::config::yaml::decode::{Fields, boolean, command, record, word};
+use crate::config::yaml::decode::{Fields, boolean, record, word};
 use crate::config::yaml::diagnostic::{At, Report, Spanned};
 use crate::config::yaml::tree::Node;
 use crate::config::yaml::values::{address, dns_label, reference, resource_name, subscription_of};
-use crate::model::PowerState;
+use crate::model::{PowerState, Program};
 
 use super::attach::{Attach, attach};
 use super::dns::dns_settings;
 use super::filter::groups;
 use super::guest::{Guest, guest};
 use super::load_balancer::{PartReference, nat_rules, pools};
+use super::program::program;
 use super::public_address::{InstanceAddress, instance_address};
 use super::{Name, Reference, SubnetReference, flag};
 
@@ -20,7 +21,7 @@ pub(in crate::config) struct VirtualMachine {
     pub at: At,
     pub name: Name,
     pub network_interfaces: Vec<NetworkInterface>,
-    pub run: Vec<String>,
+    pub run: Program,
     pub power_state: PowerState,
     pub guest: Guest,
 }
@@ -73,7 +74,7 @@ pub(in crate::config) fn virtual_machine(node: &Node, report: &mut Report) -> Op
         at: f.at,
         name: f.required("name", dns_label(63)),
         network_interfaces: f.list("networkInterfaces", network_interface),
-        run: f.optional("run", command).map_or_else(Vec::new, |run| run.value),
+        run: program(f),
         power_state: f.optional("powerState", power_state).map_or(PowerState::Running, |state| state.value),
         guest: f.optional("guest", guest).map_or_else(Guest::default, |guest| guest.value),
     })

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Named;
 use crate::daemon::events::first_line;
 use crate::lab::namespaces::{Guests, attach, gateway, guest};
-use crate::model::{Existing, Internet, Leases, Network, PowerState, RunPolicy, VirtualMachine};
+use crate::model::{Existing, Internet, Leases, Network, PowerState, RunPolicy, Sandbox, VirtualMachine};
 use crate::sys::netns;
 use crate::sys::process::ProcessId;
 
@@ -54,6 +54,8 @@ pub struct Record {
 pub struct RecordedProgram {
     pub node: String,
     pub command: Vec<String>,
+    #[serde(default)]
+    pub sandbox: Sandbox,
     pub log: PathBuf,
 }
 
@@ -151,9 +153,10 @@ impl Record {
         });
         self.nodes = machines.into_iter().map(node).chain(internet).chain(far).collect();
         self.addresses = Leases::of(network);
-        let programs = network.programs().map(|(node, command)| RecordedProgram {
+        let programs = network.programs().map(|(node, program)| RecordedProgram {
             node: node.to_owned(),
-            command: command.to_vec(),
+            command: program.command.clone(),
+            sandbox: program.sandbox,
             log: dir.program_log(node),
         });
         self.programs = programs.collect();
@@ -180,7 +183,7 @@ impl Record {
         let entry = |record: &Self| {
             let program = record.programs.iter().find(|program| program.node.eq_ignore_ascii_case(node))?;
             let place = record.nodes.iter().find(|other| other.name.eq_ignore_ascii_case(node))?;
-            Some((program.command.clone(), place.namespace.clone()))
+            Some((program.command.clone(), program.sandbox, place.namespace.clone()))
         };
         entry(self).is_some_and(|entry_now| Some(entry_now) == entry(before))
     }

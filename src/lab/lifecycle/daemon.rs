@@ -2,7 +2,7 @@
 //!
 //! One idea: `up`'s lab and the plain `run FILE` are the same process. Guests are made, attachments are found, and
 //! both become ports of one engine. Threads that handle packets or requests hold no capability. Three threads keep
-//! some: the one below, which waits for signals and makes changes, keeps four; the one that reads rules in guests'
+//! some: the one below, which waits for signals and makes changes, keeps ten; the one that reads rules in guests'
 //! namespaces two; the one that sets BGP's routes in sites' kernels one. They decide nothing about packets.
 
 use std::collections::{BTreeMap, HashMap};
@@ -41,7 +41,7 @@ use crate::model::{Attachment, ConnectionIx, Emulation, Internet, Leases, Links,
 use crate::sys::caps::{self, CapabilitySet};
 use crate::sys::process::{self, ProcessId};
 use crate::sys::tun::{OffloadSupport, Tun};
-use crate::sys::{files, userns};
+use crate::sys::{files, sandbox, userns};
 
 use super::apply::Lab;
 use super::events::{Event, Events};
@@ -136,8 +136,10 @@ fn serve(
     lab.start_programs(None).iter().for_each(|complaint| warn!("{complaint}"));
     lab.site.platform.apply(&lab.engine, &lab.history)?;
     // SYS_ADMIN and NET_ADMIN make and remove machines and unmount their names in the end. KILL ends programs that
-    // became another user. SYS_PTRACE finds the processes in a machine that goes.
+    // became another user. SYS_PTRACE finds the processes in a machine that goes. SETPCAP confines programs that start
+    // later, and what those keep must be there to be kept.
     let kept = CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN | CapabilitySet::KILL | CapabilitySet::SYS_PTRACE;
+    let kept = kept | CapabilitySet::SETPCAP | sandbox::KEPT;
     let kept = caps::keep(kept);
     kept.during(|| "cannot drop capabilities".into())?;
 

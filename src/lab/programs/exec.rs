@@ -16,6 +16,9 @@ use crate::sys::{mount, userns};
 
 use super::processes::VARIABLE;
 
+/// Where programs look up their name servers.
+pub(super) const RESOLVER: &str = "/etc/resolv.conf";
+
 /// A node of a running lab.
 #[derive(Clone, Copy, Debug)]
 pub struct Node<'a> {
@@ -100,7 +103,7 @@ fn settle(namespace: &Netns, hosts: &Path, node: &RecordedNode) -> io::Result<()
     // Conveniences: a locked-down system may refuse them, and packets flow without.
     let _ = mount::cover(Path::new("/etc/hosts"), hosts);
     if let Some(resolver) = &node.resolver {
-        let _ = mount::cover(Path::new("/etc/resolv.conf"), resolver);
+        let _ = mount::cover(Path::new(RESOLVER), resolver);
     }
     let _ = mount::fresh_sysfs();
     let _ = mount::set_host_name(&node.name);

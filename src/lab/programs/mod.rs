@@ -12,14 +12,16 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::model::Sandbox;
 use crate::sys::files;
 use crate::sys::process::{self, ProcessId, Signal};
+use crate::sys::sandbox::confine;
 
 use super::error::{During, Result};
 use super::journal::record::{Record, RecordedProgram};
 use super::journal::state::LabDir;
 use super::journal::{Journal, Made};
-use exec::{Node, enter, environment};
+use exec::{Node, RESOLVER, enter, environment};
 use processes::GRACE;
 
 /// A program that was started.
@@ -39,8 +41,8 @@ impl Program {
         dir: &LabDir,
         journal: &mut Journal,
     ) -> Result<Self> {
-        let RecordedProgram { node, command, .. } = program;
-        let child = spawn(Node::find(record, node)?, command, dir)?;
+        let RecordedProgram { node, command, sandbox, .. } = program;
+        let child = spawn(Node::find(record, node)?, command, *sandbox, dir)?;
         let leader = ProcessId::of(child.id());
         let noted = leader.and_then(|leader| journal.note(Made::Program(leader)).map(|()| leader));
         let leader = noted.during(|| "cannot write the journal".into())?;
@@ -62,14 +64,22 @@ pub(super) struct Ending {
     pub(super) status: ExitStatus,
 }
 
-fn spawn(node: Node<'_>, command: &[String], dir: &LabDir) -> Result<Child> {
+fn spawn(node: Node<'_>, command: &[String], sandbox: Sandbox, dir: &LabDir) -> Result<Child> {
     let (program, arguments) = command.split_first().expect("only machines with a program are started");
+    let cannot = || format!("cannot run `{program}` in {}", node.node.name);
+    let directory = &node.lab.directory;
     let spawn = || -> Result<io::Result<Child>> {
+        // The sandbox hides where it is, and makes it read-only.
+        let log = files::create(&dir.program_log(&node.node.name), files::OWN);
         enter(node)?;
-        Ok(files::create(&dir.program_log(&node.node.name), files::OWN).and_then(|log| {
+        if sandbox == Sandbox::Machine {
+            confine(&[directory, Path::new(RESOLVER)])
+                .during(|| format!("cannot confine the program of {}", node.node.name))?;
+        }
+        Ok(log.and_then(|log| {
             Command::new(program)
                 .args(arguments)
-                .current_dir(&node.lab.directory)
+                .current_dir(directory)
                 .envs(environment(node))
                 .stdin(Stdio::null())
                 .stdout(log.try_clone()?)
@@ -80,7 +90,7 @@ fn spawn(node: Node<'_>, command: &[String], dir: &LabDir) -> Result<Child> {
     };
     // A child is born into the namespaces of the thread that makes it.
     let spawned = thread::scope(|scope| scope.spawn(spawn).join()).expect("entering a node does not panic")?;
-    spawned.during(|| format!("cannot run `{program}` in {}", node.node.name))
+    spawned.during(cannot)
 }
 
 /// Asks all programs to end, and insists on it after a while.

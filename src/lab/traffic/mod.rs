@@ -384,19 +384,19 @@ impl Ground<'_> {
 
     fn has_program(self, attachment: Attachment) -> bool {
         match attachment {
-            Attachment::Nic(nic) => !self.network.vm(self.network.nic(nic).virtual_machine).run.is_empty(),
+            Attachment::Nic(nic) => !self.network.vm(self.network.nic(nic).virtual_machine).run.is_none(),
             Attachment::Vnet(_)
             | Attachment::Gateway(_)
             | Attachment::Platform(_)
             | Attachment::Edge(_)
             | Attachment::RouteServer(_) => false,
             Attachment::Tunnel(tunnel) => {
-                self.network.site_of(tunnel).is_some_and(|site| !self.network.site(site).run.is_empty())
+                self.network.site_of(tunnel).is_some_and(|site| !self.network.site(site).run.is_none())
             }
             Attachment::CircuitLink(circuit, _) => {
-                self.network.customer(circuit).is_some_and(|customer| !self.network.program(customer).is_empty())
+                self.network.customer(circuit).is_some_and(|customer| !self.network.program(customer).is_none())
             }
-            Attachment::Internet => self.network.internet.as_ref().is_some_and(|internet| !internet.run.is_empty()),
+            Attachment::Internet => self.network.internet.as_ref().is_some_and(|internet| !internet.run.is_none()),
         }
     }
 }

@@ -279,7 +279,7 @@ impl Random {
                     network.virtual_machines.push(VirtualMachine {
                         name: format!("vm{index}"),
                         network_interfaces: vec![NicIx(index)],
-                        run: Vec::new(),
+                        run: vnet::model::Program::default(),
                         power_state: PowerState::Running,
                         guest_forwarding: self.chance(50),
                         guest_masquerade: Masquerade::Off,

@@ -9,8 +9,8 @@ use crate::analysis::change::{Change, Edit, unused};
 use crate::analysis::walk::Leg;
 use crate::compile::Sender;
 use crate::model::{
-    Connection, ConnectionIx, ConnectionMode, GatewayIx, GatewayKind, LocalGatewayIx, LocalNetworkGateway, Remote,
-    Site, SiteIx, TunnelFault, VnetIx,
+    Connection, ConnectionIx, ConnectionMode, GatewayIx, GatewayKind, LocalGatewayIx, LocalNetworkGateway, Program,
+    Remote, Site, SiteIx, TunnelFault, VnetIx,
 };
 
 use super::{Case, Diagnosis};
@@ -253,7 +253,7 @@ impl Edit {
             routes: Vec::new(),
             shared_key: None,
             mode: ConnectionMode::Default,
-            run: Vec::new(),
+            run: Program::default(),
             own_router: false,
         });
         self.change(path, Some(value));

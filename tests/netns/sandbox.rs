@@ -1,0 +1,161 @@
+//! The sandbox of a file's programs: ways out that fail, what still works inside, and that `sandbox: none` has none of it.
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::lab::{Lab, eventually, has_program, permitted};
+
+const HUB_SPOKE: &str = include_str!("../../config/hub-spoke.yaml");
+
+/// Ways out. `$OUT` is a directory outside, with a file; `$DAEMON` is the process that runs the lab, `$TEMP` a file in `/tmp`.
+const WAYS_OUT: [&str; 43] = [
+    "touch $OUT/new",
+    "echo x >> $OUT/file",
+    "truncate -s 0 $OUT/file",
+    "rm $OUT/file",
+    "mv $OUT/file $OUT/moved",
+    "chmod 777 $OUT/file",
+    "chown 1 $OUT/file",
+    "ln $OUT/file $OUT/linked",
+    "ln -s /etc $OUT/etc",
+    "mkdir $OUT/directory",
+    "mkfifo $OUT/pipe",
+    "ln -s $OUT /tmp/out && touch /tmp/out/new",
+    "touch beside",
+    "cp tries.sh copy.sh",
+    "touch /proc/self/root$OUT/new",
+    "touch /proc/1/root$OUT/new",
+    "ls /proc/$DAEMON/root/",
+    "readlink /proc/$DAEMON/fd/0",
+    "cat /proc/$DAEMON/environ",
+    "head -c1 /proc/$DAEMON/mem",
+    "cat /proc/1/environ",
+    "test -e $TEMP",
+    "ls /run/vnet",
+    "ls /var/lib/dpkg",
+    "ip netns exec $LAB-db true",
+    "nsenter --net=/proc/$DAEMON/ns/net true",
+    "nsenter --mount=/proc/1/ns/mnt true",
+    "unshare --mount true",
+    "unshare --net true",
+    "mount -o remount,bind,rw /",
+    "mount -t tmpfs none /mnt",
+    "mount --bind /tmp $OUT",
+    "umount -l /run",
+    "unshare -Urm mount -o remount,bind,rw /",
+    "unshare -Urm touch $OUT/new",
+    "mknod /tmp/disk b 8 0",
+    "ls /dev | grep -E '^(vd|sd|nvme|mem|kmsg|loop)'",
+    "kill -0 $DAEMON",
+    "kill -0 1",
+    "chroot / true",
+    "hostname other",
+    "echo 60 > /proc/sys/vm/swappiness",
+    "echo h > /proc/sysrq-trigger",
+];
+
+/// What programs do.
+const INSIDE: [&str; 14] = [
+    "echo x > /tmp/new",
+    "echo x > /run/new",
+    "echo x > /var/lib/new",
+    "echo x > /dev/shm/new",
+    "echo x > /dev/null",
+    "head -c1 /dev/urandom",
+    "cat tries.sh",
+    "grep -w db /etc/hosts",
+    "ip address add 192.0.2.1/32 dev lo",
+    "ip route add 192.0.2.8/29 dev eth0",
+    "echo 1 > /proc/sys/net/ipv4/ip_forward",
+    "ping -c1 db",
+    "sleep 100 & kill $!",
+    "setpriv --reuid 65534 --clear-groups true",
+];
+
+/// Of the ways out, those that change nothing where they succeed.
+const HARMLESS: [&str; 8] = [
+    "touch $OUT/new",
+    "touch beside",
+    "cat /proc/$DAEMON/environ",
+    "test -e $TEMP",
+    "ls /run/vnet",
+    "unshare --mount true",
+    "kill -0 $DAEMON",
+    "ip netns exec $LAB-db true",
+];
+
+/// The lines that a machine's program could run, of these. None where no lab can be made.
+fn done(tries: &[&str], sandbox: &str) -> Option<Vec<String>> {
+    if !permitted() {
+        return None;
+    }
+    let web = format!("{{name: web, sandbox: {sandbox}, run: [sh, tries.sh],");
+    let lab = Lab::prepared(&HUB_SPOKE.replace("{name: web,", &web));
+    let (out, temp) = (TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap(), tempfile::NamedTempFile::new().unwrap());
+    fs::write(out.path().join("file"), "text").unwrap();
+    let (at, temp) = (out.path().display(), temp.path().display());
+    let mut script = format!("export OUT={at} TEMP={temp} LAB={} DAEMON=$PPID\n", lab.name);
+    script += "try() { if sh -c \"$1\" >/tmp/said.$$ 2>&1; then echo \"$1\"; fi; }\n";
+    for line in tries {
+        script += &format!("try '{}'\n", line.replace('\'', "'\\''"));
+    }
+    fs::write(lab.file.with_file_name("tries.sh"), script + "rm -f /tmp/said.$$\necho end\n").unwrap();
+    assert!(lab.start().status.success());
+    let log = PathBuf::from("/run/vnet").join(&lab.name).join("programs/web.log");
+    let said = || fs::read_to_string(&log).unwrap_or_default();
+    eventually("all is tried", || said().ends_with("end\n"));
+    if sandbox == "machine" {
+        assert_eq!(fs::read_to_string(out.path().join("file")).unwrap(), "text");
+        assert_eq!(fs::read_dir(out.path()).unwrap().count(), 1);
+    }
+    Some(said().lines().filter(|line| *line != "end").map(str::to_owned).collect())
+}
+
+#[test]
+fn no_way_out_of_the_sandbox_works() {
+    assert_eq!(done(&WAYS_OUT, "machine").unwrap_or_default(), [""; 0]);
+}
+
+#[test]
+fn what_programs_do_works_inside() {
+    let Some(done) = done(&INSIDE, "machine") else { return };
+    assert_eq!(done, INSIDE);
+}
+
+#[test]
+fn without_a_sandbox_the_same_ways_are_open() {
+    let Some(done) = done(&HARMLESS, "none") else { return };
+    assert_eq!(done, HARMLESS);
+}
+
+#[test]
+fn servers_run_in_the_sandbox_also_those_that_a_change_brings() {
+    if !permitted() || !["bird", "iperf3", "python3"].into_iter().all(has_program) {
+        return;
+    }
+    let with = |program: &str| HUB_SPOKE.replace("{name: db, network", &format!("{{name: db, run: {program}, network"));
+    let bird = "'echo \"router id 10.2.1.10; protocol device {} protocol bgp {local 10.2.1.10 as 65001; \
+                neighbor 10.1.1.4 as 65002; multihop; ipv4 {import none; export none;};}\" > /run/conf; \
+                exec bird -f -c /run/conf -s /run/ctl'";
+    let servers = [
+        ("[iperf3, -s]".to_owned(), 5201),
+        (format!("[sh, -c, {bird}]"), 179),
+        ("[python3, -m, http.server, '80']".to_owned(), 80),
+    ];
+    let mut running: Option<Lab> = None;
+    for (program, port) in servers {
+        match &running {
+            Some(lab) => drop(lab.apply(&with(&program))),
+            None => running = Lab::up(&with(&program)),
+        }
+        let Some(lab) = &running else { return };
+        let answers = || lab.inside("db", || TcpStream::connect(("10.2.1.10", port)).is_ok());
+        eventually(&format!("{program} answers"), answers);
+        let status = lab.data(&["status"]);
+        assert_eq!(status["programs"][0]["ended"], serde_json::Value::Null, "{status}");
+    }
+    assert!(!Path::new("/run/conf").exists());
+}
