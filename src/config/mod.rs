@@ -119,14 +119,19 @@ pub fn load_next(
     earlier: &Memory,
 ) -> Result<Loaded, Errors> {
     let context = Context { file, existing, files };
-    let mut loaded = incremental::load(text, context, earlier).unwrap_or_else(|| {
+    let loaded = incremental::load(text, context, earlier).unwrap_or_else(|| {
         let mut report = Report::default();
         let document = whole_document(text, &mut report);
         check(document, report, context)
     })?;
+    Ok(with_all_warnings(loaded, text))
+}
+
+/// With the warnings about the whole text, which no item of it gives.
+fn with_all_warnings(mut loaded: Loaded, text: &str) -> Loaded {
     loaded.warnings.extend(without::warnings(text, &loaded.network));
     loaded.warnings.sort_by_key(|warning| warning.location);
-    Ok(loaded)
+    loaded
 }
 
 /// The next version of the file that a running network followed from.

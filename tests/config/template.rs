@@ -354,8 +354,11 @@ fn what_bicep_compiles_to() {
     assert_eq!(outputs(&evaluated), serde_json::json!({"id": network("v1"), "info": network("there")}));
 }
 
+/// Links that were asked for, each with the file that it is in.
+type Asked = Vec<(String, String)>;
+
 /// A template with one link, and the files that were asked for.
-fn linked(link: &str) -> (Result<Evaluated, Vec<Mistake>>, Vec<(String, String)>) {
+fn linked(link: &str) -> (Result<Evaluated, Vec<Mistake>>, Asked) {
     let asked = std::cell::RefCell::new(Vec::new());
     let files = |link: &str, from: &str| {
         asked.borrow_mut().push((link.to_owned(), from.to_owned()));

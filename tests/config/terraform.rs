@@ -25,7 +25,8 @@ fn managed(kind: &str, name: &str, values: Value) -> Value {
     json!({"address": format!("{kind}.{name}"), "mode": "managed", "type": kind, "name": name, "values": values})
 }
 
-fn state(resources: Vec<Value>) -> Plan {
+fn state(resources: impl IntoIterator<Item = Value>) -> Plan {
+    let resources: Vec<_> = resources.into_iter().collect();
     read(
         &json!({"format_version": "1.0", "terraform_version": "1.11.4", "values": {"root_module": {"resources": resources}}}),
     )

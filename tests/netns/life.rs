@@ -321,7 +321,7 @@ fn what_demo_says_to_try_works_as_printed() {
     ];
     let _ = vnet().args(["down", &name]).output();
     assert_code(&demo, 0);
-    assert_eq!(tried.len(), 6, "{said}");
+    assert_eq!(tried.len(), 7, "{said}");
     for (command, done) in tried {
         assert!(done.status.success(), "{command}: {}{}", stdout(&done), stderr(&done));
     }

@@ -100,7 +100,8 @@ fn done(tries: &[&str], sandbox: &str) -> Option<Vec<String>> {
     let mut script = format!("export OUT={at} TEMP={temp} LAB={} DAEMON=$PPID\n", lab.name);
     script += "try() { if sh -c \"$1\" >/tmp/said.$$ 2>&1; then echo \"$1\"; fi; }\n";
     for line in tries {
-        script += &format!("try '{}'\n", line.replace('\'', "'\\''"));
+        let line = line.replace('\'', "'\\''");
+        script.extend(["try '", &line, "'\n"]);
     }
     fs::write(lab.file.with_file_name("tries.sh"), script + "rm -f /tmp/said.$$\necho end\n").unwrap();
     assert!(lab.start().status.success());

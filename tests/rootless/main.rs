@@ -115,8 +115,8 @@ fn what_a_named_demo_says_to_try_names_it() {
     assert_fine(&demo);
     let text = said(&demo);
     let commands: Vec<_> = text.lines().filter_map(|line| line.trim().strip_prefix("./vnet ")).collect();
-    assert_eq!(commands.len(), 6, "{text}");
-    assert_eq!(commands.iter().filter(|command| command.contains(" -l mine")).count(), 6, "{text}");
+    assert_eq!(commands.len(), 7, "{text}");
+    assert_eq!(commands.iter().filter(|command| command.contains(" -l mine")).count(), 7, "{text}");
 }
 
 #[test]

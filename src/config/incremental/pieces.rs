@@ -227,7 +227,7 @@ mod tests {
 
     use super::*;
     use crate::config::incremental::reroute;
-    use crate::config::{Context, Errors, Loaded, check, load_next, no_files, whole_document};
+    use crate::config::{Context, Errors, Loaded, check, load_next, no_files, whole_document, with_all_warnings};
     use crate::model::{Existing, Network};
 
     /// Every file that tests have, good or bad.
@@ -288,7 +288,8 @@ tests:
     fn as_one(text: &str) -> Result<Loaded, Errors> {
         let mut report = Report::default();
         let document = whole_document(text, &mut report);
-        check(document, report, Context { file: "l.yaml", existing: &Existing::default(), files: &no_files })
+        let context = Context { file: "l.yaml", existing: &Existing::default(), files: &no_files };
+        Ok(with_all_warnings(check(document, report, context)?, text))
     }
 
     /// All that can be seen of what was read.

@@ -51,12 +51,15 @@ struct Writer {
     watch: CaptureWatch,
     /// The newest first.
     networks: VecDeque<Arc<Published>>,
-    known: HashMap<Decided, Vec<(Vec<Step>, Arc<Words>)>>,
+    known: Known,
     file: File,
 }
 
 /// What packets with the same words have in common, beside their steps.
 type Decided = (u64, PortId, Option<(IpAddr, IpAddr)>);
+
+/// The words of the packets before, by what was decided and the steps that led to it.
+type Known = HashMap<Decided, Vec<(Vec<Step>, Arc<Words>)>>;
 
 /// What is said of a packet, and the interfaces where its leg begins and ends.
 struct Words {
@@ -94,11 +97,7 @@ impl Writer {
     }
 }
 
-fn words(
-    known: &mut HashMap<Decided, Vec<(Vec<Step>, Arc<Words>)>>,
-    networks: &VecDeque<Arc<Published>>,
-    packet: &Captured<'_>,
-) -> Option<Arc<Words>> {
+fn words(known: &mut Known, networks: &VecDeque<Arc<Published>>, packet: &Captured<'_>) -> Option<Arc<Words>> {
     let (traced, leg) = (packet.traced, &packet.traced.leg);
     let key = (traced.generation, traced.ingress, leg.packet().map(|packet| (packet.tuple.src, packet.tuple.dst)));
     let same = known.get(&key).and_then(|all| all.iter().find(|(steps, _)| steps == leg.steps()));
