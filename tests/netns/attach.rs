@@ -156,7 +156,8 @@ fn a_files_tests_reach_attached_namespaces() {
                  - {from: 10.1.0.4, to: 10.2.0.4, protocol: Udp, port: 53, expect: reachable}\n  \
                  - {from: 10.1.0.4, to: 10.3.0.4, expect: blocked}\n";
     let text = std::fs::read_to_string(&lab.file).unwrap();
-    std::fs::write(&lab.file, text + tests).unwrap();
+    let (network, _) = text.split_once("tests:\n").expect("the file has tests of its own");
+    std::fs::write(&lab.file, format!("{network}{tests}")).unwrap();
     let output = vnet().arg("test").arg(&lab.file).output().unwrap();
     assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
     assert!(stderr(&output).contains("4 passed, 0 failed"), "{}", stderr(&output));
