@@ -75,7 +75,7 @@ fn try_next(lab: &str, context: &Context) -> String {
         let _ = writeln!(text, "  {command:<width$}  {meaning}");
     }
     if !call.is_installed {
-        text.push_str("\n`cargo install --path .` puts vnet on your path.\n");
+        text.push_str("\n`cargo install --path . --locked` puts vnet on your path.\n");
     }
     text
 }

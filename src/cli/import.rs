@@ -24,11 +24,11 @@ const SHOWN: usize = 3;
 
 /// Make a topology file from ARM templates, Bicep, Terraform, and what `az` or Resource Graph print
 ///
-/// Takes an ARM template, the JSON of `az ... list` or `az ... show`, of REST, `az group export` or `az graph query`, a
-/// plan or state by `terraform show -json`, and Bicep where the `bicep` program is on the path. Several files are one
-/// network; a directory stands for its JSON files. Prints the topology file; what was made up, left out or unknown is
-/// reported with its place, and a table counts the resources. Every command that takes a topology file takes these
-/// files, too. Exit code 0 if all was used, 3 with warnings, 2 with errors.
+/// Reads ARM templates, and Bicep if the `bicep` program is installed. Reads the JSON that `az ... list`, `az ... show`,
+/// `az group export`, `az graph query` and REST return. Reads plans and states from `terraform show -json`. Several files
+/// together describe one network. For a directory, all its JSON files are read. Prints the topology file, a note for each
+/// thing that was made up, left out or unknown, and a table that counts the resources. Every command that takes a topology
+/// file takes these files, too. Exit code 0 if everything was used, 3 with warnings, 2 with errors.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  az network vnet list -o json | vnet import -\n  \
     vnet import azuredeploy.json --parameters vmCount=3 --out lab.vnet.yaml\n  vnet up azuredeploy.json\n  \

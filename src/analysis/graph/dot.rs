@@ -42,7 +42,7 @@ fn is_cluster(node: &Node) -> bool {
     !node.inner.is_empty()
 }
 
-/// A box that stands for a cluster: Graphviz joins boxes only.
+/// The invisible box inside a cluster that lines end at: Graphviz draws lines between boxes only.
 fn anchor(node: &Node, at: usize) -> String {
     if is_cluster(node) { format!("n{at}_") } else { format!("n{at}") }
 }

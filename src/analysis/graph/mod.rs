@@ -73,7 +73,7 @@ pub struct Node {
     pub inner: Vec<Node>,
 }
 
-/// What a box stands for.
+/// The kind of object that a box shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum NodeKind {
@@ -115,7 +115,8 @@ pub enum MarkKind {
     Answer,
 }
 
-/// How something is told apart. A colour never says it alone: each has a sign and a stroke of its own.
+/// The meaning that a colour shows. Each tone has a sign and a stroke of its own, too, for readers who do not see the
+/// colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Tone {

@@ -94,7 +94,7 @@ fn row(network: &Network, compiled: &Compiled, ix: CircuitIx) -> CircuitRow {
 fn link(network: &Network, compiled: &Compiled, ix: CircuitIx, side: Side) -> LinkRow {
     let name = network.circuit_link_name(ix, side);
     let failed = compiled.learned().link_absence(network, ix, side).map(|absence| absence.to_string());
-    let nobody = network.customer(ix).is_none().then(|| "no site or private cloud is connected to it".to_owned());
-    let reason = network.circuit_fault(ix).map(|fault| fault.to_string()).or(failed).or(nobody);
+    let unconnected = network.customer(ix).is_none().then(|| "no site or private cloud is connected to it".to_owned());
+    let reason = network.circuit_fault(ix).map(|fault| fault.to_string()).or(failed).or(unconnected);
     LinkRow { name, side, up: reason.is_none(), reason }
 }

@@ -1,7 +1,7 @@
 //! The names that resources have in the file: their own where they can, since people and rules refer to them.
 //!
 //! Azure compares names within a resource group, and allows some that a machine's host name cannot be. A file has one list
-//! for each type. So a name may have to change; every reference goes by the id and follows.
+//! for each type. A name that the file cannot have is changed. References are by id, so they follow.
 
 use std::collections::{HashMap, HashSet};
 
@@ -51,7 +51,7 @@ impl Names {
         self.by_id.get(&ResourceId::new(id)).map(String::as_str)
     }
 
-    /// The name that stands for an id in the file: that of a top-level resource, or `vnet/subnet` for a child.
+    /// The name by which the file refers to a resource: `hub` for a virtual network, `hub/app` for its subnet.
     pub(in crate::arm) fn reference(&self, id: &str) -> Option<String> {
         if let Some(name) = self.of(id) {
             return Some(name.to_owned());

@@ -4,12 +4,12 @@
 //! packet is kept for others with the same steps, since words cost more than bytes. A client that reads too slowly
 //! is asked for nothing: packets wait in a buffer of fixed size, and what finds no room there is counted in the file.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::analysis::{self, Filter, Sighting, StepKind};
-use crate::daemon::engine::{Engine, Published};
+use crate::daemon::engine::Engine;
 use crate::daemon::wall_clock::WallClock;
 use crate::dataplane::{PortId, Step};
 use crate::model::Network;
@@ -20,9 +20,8 @@ use crate::worker::{CaptureWatch, Captured};
 use super::AttachmentNames;
 use super::follow::Feed;
 use super::protocol::{self, Refusal, Response};
+use super::recent::RecentNetworks;
 
-/// Earlier networks kept for packets that may still come.
-const NETWORKS: usize = 4;
 /// Decisions that are kept in words.
 const KNOWN: usize = 4096;
 
@@ -36,7 +35,7 @@ pub(in crate::daemon) fn capture(engine: Arc<Engine>, wanted: protocol::Capture)
     let mut file = File::begin(wanted);
     file.announce(&published.network);
     let mut writer =
-        Writer { engine, filter, watch, networks: VecDeque::from([published]), known: HashMap::new(), file };
+        Writer { engine, filter, watch, networks: RecentNetworks::from(published), known: HashMap::new(), file };
     let mut begun = false;
     Ok(Box::new(move || {
         writer.drain();
@@ -49,8 +48,7 @@ struct Writer {
     engine: Arc<Engine>,
     filter: Filter,
     watch: CaptureWatch,
-    /// The newest first.
-    networks: VecDeque<Arc<Published>>,
+    networks: RecentNetworks,
     known: Known,
     file: File,
 }
@@ -84,27 +82,22 @@ impl Writer {
 
     /// Uses the network that is published now. A machine that has left is at no packet.
     fn keep_up(&mut self) {
-        let published = self.engine.published();
-        if self.networks.front().is_some_and(|newest| newest.generation() == published.generation()) {
-            return;
-        }
+        let Some(published) = self.networks.advance(&self.engine) else { return };
         if let Ok(pattern) = analysis::pattern(&self.filter, &published.network, &published.compiled) {
             self.watch.change(pattern);
         }
         self.known.clear();
-        self.networks.push_front(published);
-        self.networks.truncate(NETWORKS);
     }
 }
 
-fn words(known: &mut Known, networks: &VecDeque<Arc<Published>>, packet: &Captured<'_>) -> Option<Arc<Words>> {
+fn words(known: &mut Known, networks: &RecentNetworks, packet: &Captured<'_>) -> Option<Arc<Words>> {
     let (traced, leg) = (packet.traced, &packet.traced.leg);
     let key = (traced.generation, traced.ingress, leg.packet().map(|packet| (packet.tuple.src, packet.tuple.dst)));
     let same = known.get(&key).and_then(|all| all.iter().find(|(steps, _)| steps == leg.steps()));
     if let Some((_, words)) = same {
         return Some(Arc::clone(words));
     }
-    let network = networks.iter().find(|network| network.generation() == traced.generation)?;
+    let network = networks.of(traced.generation)?;
     let sighting = analysis::sighting(&network.network, &network.compiled, traced.ingress, leg, 0)?;
     let words = Arc::new(Words::of(&sighting));
     if known.len() >= KNOWN {

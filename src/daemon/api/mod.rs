@@ -8,6 +8,7 @@ mod flows;
 mod follow;
 mod framing;
 pub mod protocol;
+mod recent;
 mod reception;
 pub mod server;
 mod slots;

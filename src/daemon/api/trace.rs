@@ -4,19 +4,16 @@
 //! trace. Where networks change or packets come too fast, packets are left out and counted. So a trace costs the
 //! daemon a bounded share of its time, under any traffic.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::analysis::{self, Filter, Sighting};
-use crate::daemon::engine::{Engine, Published};
+use crate::daemon::engine::Engine;
 use crate::daemon::wall_clock::WallClock;
 use crate::worker::{self, Watch};
 
 use super::follow::Feed;
 use super::protocol::{Refusal, Response, Traced};
-
-/// Earlier networks kept for records that may still come.
-const NETWORKS: usize = 4;
+use super::recent::RecentNetworks;
 
 /// A trace for one client. Its first answer says that from then on nothing is missed.
 pub(in crate::daemon) fn trace(engine: Arc<Engine>, filter: &str) -> Result<Feed, Refusal> {
@@ -25,7 +22,7 @@ pub(in crate::daemon) fn trace(engine: Arc<Engine>, filter: &str) -> Result<Feed
     let published = engine.published();
     let pattern = analysis::pattern(&filter, &published.network, &published.compiled).map_err(Refusal::new)?;
     let watch = engine.watch(pattern).map_err(Refusal::new)?;
-    let mut teller = Teller { engine, filter, watch, networks: VecDeque::from([published]) };
+    let mut teller = Teller { engine, filter, watch, networks: RecentNetworks::from(published) };
     let mut begun = false;
     Ok(Box::new(move || {
         let traced = teller.drain();
@@ -39,8 +36,7 @@ struct Teller {
     engine: Arc<Engine>,
     filter: Filter,
     watch: Watch,
-    /// The newest first.
-    networks: VecDeque<Arc<Published>>,
+    networks: RecentNetworks,
 }
 
 impl Teller {
@@ -60,11 +56,11 @@ impl Teller {
     }
 
     fn tell(&mut self, record: &worker::Traced, clock: WallClock) -> Option<Sighting> {
-        let newest = self.networks.front().map_or(0, |network| network.generation());
+        let newest = self.networks.newest_generation();
         if record.generation > newest {
             self.keep_up();
         }
-        let network = self.networks.iter().find(|network| network.generation() == record.generation)?;
+        let network = self.networks.of(record.generation)?;
         let unix_micros = clock.unix_micros(record.at);
         let sighting =
             analysis::sighting(&network.network, &network.compiled, record.ingress, &record.leg, unix_micros)?;
@@ -74,14 +70,9 @@ impl Teller {
 
     /// Uses the network that is published now. A machine that has left is at no packet.
     fn keep_up(&mut self) {
-        let published = self.engine.published();
-        if self.networks.front().is_some_and(|newest| newest.generation() == published.generation()) {
-            return;
-        }
+        let Some(published) = self.networks.advance(&self.engine) else { return };
         if let Ok(pattern) = analysis::pattern(&self.filter, &published.network, &published.compiled) {
             self.watch.change(pattern);
         }
-        self.networks.push_front(published);
-        self.networks.truncate(NETWORKS);
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn put(graph: &Graph, drawing: &mut Drawing, (width, bottom): (i32, i
     y
 }
 
-/// A short piece of each kind of line, with what it stands for.
+/// The legend: a sample of each kind of line in the picture, and its meaning.
 fn legend(graph: &Graph, drawing: &mut Drawing, y: i32, metrics: &Metrics) -> i32 {
     let mut kinds: BTreeMap<(LinkKind, u8), LinkState> = BTreeMap::new();
     for link in &graph.links {
