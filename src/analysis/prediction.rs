@@ -89,7 +89,7 @@ pub fn forecast_with(
         to: site(ends.destination.nic, ends.destination.address),
         via: names.via(&trip.forward),
         via_return: trip.back.as_ref().map(|walk| names.via(walk)).unwrap_or_default(),
-        branches: branches.told(names),
+        branches: branches.named(names),
         guest_rules: met,
         rulings: branches.trips().iter().flat_map(RoundTrip::walks).flat_map(|walk| rulings(names, walk)).collect(),
     })

@@ -149,7 +149,7 @@ impl Pair {
             verdict: branches.verdict(),
             forward: PathSummary::of(names, &trip.forward),
             back: trip.back.as_ref().map(|walk| PathSummary::of(names, walk)),
-            branches: branches.told(names),
+            branches: branches.named(names),
             guest_rules: Vec::new(),
             settled: None,
         }

@@ -195,8 +195,8 @@ impl<'a> Case<'a> {
                 }
             }
         }
-        let mut told = HashSet::new();
-        texts.retain(|text| told.insert(text.clone()));
+        let mut seen = HashSet::new();
+        texts.retain(|text| seen.insert(text.clone()));
         texts.into_iter().map(|text| Problem { kind: ProblemKind::Way, text }).collect()
     }
 

@@ -304,23 +304,23 @@ mod tests {
 
     #[test]
     fn a_mistake_has_its_place() {
-        let said = |text: &str| read(text).expect_err("a mistake").to_string();
-        assert_eq!(said("{\"a\": }"), "a.json:1:7: The character '}' cannot stand here.");
-        assert_eq!(said("{\"a\": 1\n \"b\": 2}"), "a.json:2:2: The character '\"' cannot stand here.");
-        assert_eq!(said("[1"), "a.json:1:3: The file ends in the middle of a value.");
-        assert_eq!(said("[yes]"), "a.json:1:2: `yes` is not a value of JSON.");
-        assert_eq!(said("\"a"), "a.json:1:1: This text has no end.");
-        assert_eq!(said("/* a"), "a.json:1:1: This comment has no end.");
-        assert_eq!(said("1 2"), "a.json:1:3: The character '2' cannot stand here.");
-        assert_eq!(said("1e999"), "a.json:1:1: `1e999` is not a number of JSON.");
-        assert_eq!(said(r#""\ud8""#), "a.json:1:2: `\\u` needs four hexadecimal digits.");
+        let error = |text: &str| read(text).expect_err("a mistake").to_string();
+        assert_eq!(error("{\"a\": }"), "a.json:1:7: The character '}' cannot stand here.");
+        assert_eq!(error("{\"a\": 1\n \"b\": 2}"), "a.json:2:2: The character '\"' cannot stand here.");
+        assert_eq!(error("[1"), "a.json:1:3: The file ends in the middle of a value.");
+        assert_eq!(error("[yes]"), "a.json:1:2: `yes` is not a value of JSON.");
+        assert_eq!(error("\"a"), "a.json:1:1: This text has no end.");
+        assert_eq!(error("/* a"), "a.json:1:1: This comment has no end.");
+        assert_eq!(error("1 2"), "a.json:1:3: The character '2' cannot stand here.");
+        assert_eq!(error("1e999"), "a.json:1:1: `1e999` is not a number of JSON.");
+        assert_eq!(error(r#""\ud8""#), "a.json:1:2: `\\u` needs four hexadecimal digits.");
     }
 
     #[test]
     fn depth_is_bounded() {
         assert!(read(&("[".repeat(DEEPEST) + &"]".repeat(DEEPEST))).is_ok());
-        let said = read(&"[".repeat(1_000)).expect_err("too deep").to_string();
-        assert_eq!(said, "a.json:1:151: Lists and objects are nested more than 150 deep.");
+        let error = read(&"[".repeat(1_000)).expect_err("too deep").to_string();
+        assert_eq!(error, "a.json:1:151: Lists and objects are nested more than 150 deep.");
         assert!(read(&"{\"a\":".repeat(100_000)).is_err());
     }
 }

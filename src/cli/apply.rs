@@ -143,7 +143,7 @@ fn ask(context: &Context, lab: Option<&str>, change: Change) -> Result<Changed, 
 
 fn tell(context: &Context, changed: &Changed, dry_run: bool, findings: Vec<Finding<'_>>) -> Outcome {
     let answer = Answer { changed, findings };
-    context.output.story(&answer, &table(changed), || story(changed, dry_run, &context.output))?;
+    context.output.text(&answer, &table(changed), || text(changed, dry_run, &context.output))?;
     changed.warnings.iter().for_each(|warning| context.messages.warning(warning));
     Ok(outcome(changed))
 }
@@ -152,7 +152,7 @@ fn outcome(changed: &Changed) -> Exit {
     if changed.warnings.is_empty() { Exit::Fine } else { Exit::Warnings }
 }
 
-fn story(changed: &Changed, dry_run: bool, output: &Output) -> String {
+fn text(changed: &Changed, dry_run: bool, output: &Output) -> String {
     let mut text = String::new();
     for change in &changed.plan.changes {
         let (sign, colour) = match change.action {

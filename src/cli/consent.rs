@@ -108,7 +108,7 @@ fn ask(code: &Code, file: &str, context: &Context) -> Result<RunPolicy, Failure>
         let message = format!("{file} runs code in {}: that needs your consent", nodes(code));
         return Err(Failure::usage(message).help(ways_out));
     }
-    let question = format!("{}Run it? [y/N] ", story(code, file));
+    let question = format!("{}Run it? [y/N] ", text(code, file));
     let asked = io::stderr().lock().write_all(question.as_bytes());
     let mut answer = String::new();
     asked.and_then(|()| io::stdin().lock().read_line(&mut answer)).map_err(Failure::usage)?;
@@ -116,7 +116,7 @@ fn ask(code: &Code, file: &str, context: &Context) -> Result<RunPolicy, Failure>
         return Err(Failure::usage("you did not agree: nothing was started or changed")
             .help("`--no-run` leaves out what the file runs"));
     }
-    match code.agree(&story(code, file)) {
+    match code.agree(&text(code, file)) {
         Ok(_) => Ok(RunPolicy::Agreed),
         Err(error) => {
             context.messages.warning(&format!("cannot remember your consent: {error}"));
@@ -132,7 +132,7 @@ fn nodes(code: &Code) -> String {
 }
 
 /// What runs, and where.
-pub(super) fn story(code: &Code, file: &str) -> String {
+pub(super) fn text(code: &Code, file: &str) -> String {
     let mut text = format!("{} runs code in its machines:\n", visible(file));
     for part in &code.parts {
         let shown = visible(&part.what.to_string());

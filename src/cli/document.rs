@@ -186,10 +186,10 @@ impl Documents {
     }
 
     /// What `--parameters` says, and whether it names a file.
-    fn chosen(&self, said: &[String]) -> Result<(Parameters, bool), Vec<Mistake>> {
+    fn chosen(&self, arguments: &[String]) -> Result<(Parameters, bool), Vec<Mistake>> {
         let (mut all, mut has_file) = (Vec::new(), false);
         let place = || Place { file: Arc::from("--parameters"), line: 1, column: 1 };
-        for one in said {
+        for one in arguments {
             if let Some((name, value)) = one.split_once('=').filter(|(name, _)| !Path::new(name).exists()) {
                 all.push((name.to_owned(), Node { at: place(), value: arm::Value::Text(value.to_owned()) }));
                 continue;

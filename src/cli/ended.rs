@@ -1,4 +1,4 @@
-//! Programs of a lab that ended with an error, with what they said last.
+//! Programs of a lab that ended with an error, with the last lines that they printed.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

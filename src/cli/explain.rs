@@ -79,7 +79,7 @@ impl Explain {
             self.settle(&mut explanation, context);
         }
         let answer = Answer { explanation, flow, verification };
-        context.output.story(&answer, &table(&answer.explanation), || story(&answer, &context.output))?;
+        context.output.text(&answer, &table(&answer.explanation), || text(&answer, &context.output))?;
         let Answer { explanation, verification, .. } = answer;
         if verification.is_some_and(|verification| !verification.agrees) {
             return Ok(Exit::No);
@@ -133,7 +133,7 @@ impl Explain {
     }
 }
 
-fn story(answer: &Answer, output: &Output) -> String {
+fn text(answer: &Answer, output: &Output) -> String {
     let Answer { explanation, flow, verification } = answer;
     let mut text = format!("{} to {}, {}\n", explanation.source, explanation.destination, explanation.probe);
     if let Some(flow) = flow {

@@ -83,9 +83,10 @@ fn follow_all(context: &Context, filter: FlowFilter) -> Outcome {
         }
         if news.missed > 0 {
             let missed = news.missed;
-            context
-                .messages
-                .note(&format!("{} not shown: events came faster than they could be told", counted(missed, "event")));
+            context.messages.note(&format!(
+                "{} not shown: events came faster than they could be printed",
+                counted(missed, "event")
+            ));
         }
     }
     Ok(Exit::Fine)

@@ -77,7 +77,7 @@ impl Graph {
             drawn = graph::compared(&drawn, &graph::graph(&changed, folded(&changed) || folded(&network)), &plan);
         }
         let format = context.output.format();
-        context.output.story(&drawn, &links(&drawn), || picture(&drawn, format, self.width))
+        context.output.text(&drawn, &links(&drawn), || picture(&drawn, format, self.width))
     }
 
     /// The file's network, or that of a lab with the addresses and peerings that it has.

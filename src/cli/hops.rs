@@ -21,7 +21,7 @@ pub(super) fn write(text: &mut String, hops: &[Hop], output: &Output) {
     }
 }
 
-/// The object behind a step, where it is not the interface that is being told about.
+/// The object behind a step, where it is not the interface of this line.
 fn object(hop: &Hop, object: &str) -> String {
     if object.strip_prefix("NIC ") == Some(&hop.nic) { String::new() } else { format!("  [{object}]") }
 }

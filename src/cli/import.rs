@@ -107,7 +107,7 @@ impl Import {
     fn write(&self, input: &Input, imported: &Imported, context: &Context) -> Result<(), Failure> {
         let Some(file) = &self.out else {
             let answer = Answer::of(&input.text, imported);
-            context.output.story(&answer, &types_table(&answer.types), || input.text.clone())?;
+            context.output.text(&answer, &types_table(&answer.types), || input.text.clone())?;
             return Ok(());
         };
         let written = fs::write(file, &input.text);

@@ -33,7 +33,7 @@ impl From<Error> for Failure {
             Error::System { error, .. } if is_silence(error.kind()) => Exit::No,
             // As a shell has it: 127 not found, 126 found but not executable.
             Error::Program { error, .. } => Exit::Program(if error.kind() == ErrorKind::NotFound { 127 } else { 126 }),
-            // It said on our standard error what went wrong.
+            // It printed on our standard error what went wrong.
             Error::NotStarted(Some(code)) => return Self::new(Exit::Program(*code), ""),
             Error::UnsafeDirectory { .. } | Error::NotPermitted(_) | Error::System { .. } | Error::NotStarted(None) => {
                 Exit::Unavailable

@@ -15,7 +15,7 @@ use crate::sys::files;
 /// Lines that could not be written.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
-/// Has everything that happens in this process told on stderr, without colours: the log is a file in the end.
+/// Prints all events of this process on stderr, without colours: the log is a file in the end.
 pub(super) fn start() {
     let filter = EnvFilter::builder().with_env_var("VNET_LOG").with_default_directive(LevelFilter::INFO.into());
     let log = tracing_subscriber::fmt().with_writer(|| Line).with_target(false).with_ansi(false);
@@ -28,8 +28,9 @@ struct Line;
 impl Write for Line {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let lost = LOST.swap(0, Ordering::Relaxed);
-        let told = lost == 0 || put(format!("{} of this log could not be written\n", counted(lost, "line")).as_bytes());
-        let missed = if told { 0 } else { lost } + u64::from(!(told && put(line)));
+        let printed =
+            lost == 0 || put(format!("{} of this log could not be written\n", counted(lost, "line")).as_bytes());
+        let missed = if printed { 0 } else { lost } + u64::from(!(printed && put(line)));
         LOST.fetch_add(missed, Ordering::Relaxed);
         Ok(line.len())
     }

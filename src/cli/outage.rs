@@ -16,13 +16,13 @@ pub(super) fn happen(context: &Context, change: Change) -> Outcome {
         Response::Outage(outage) => outage,
         other => return Err(unexpected(&other)),
     };
-    context.output.story(&outage, &table(&outage), || story(&outage))?;
+    context.output.text(&outage, &table(&outage), || text(&outage))?;
     outage.warnings.iter().for_each(|warning| context.messages.warning(warning));
     Ok(if outage.warnings.is_empty() { Exit::Fine } else { Exit::Warnings })
 }
 
-fn story(outage: &Outage) -> String {
-    let Outage { lab, what, seconds, down, ways, .. } = outage;
+fn text(outage: &Outage) -> String {
+    let Outage { lab, what, seconds, down, detours, .. } = outage;
     let mut text = String::new();
     let _ = match seconds {
         0 => writeln!(text, "lab {lab}: {what}: back now"),
@@ -31,16 +31,16 @@ fn story(outage: &Outage) -> String {
     if !down.is_empty() {
         let _ = writeln!(text, "down until then: {}", down.join(", "));
     }
-    for way in ways {
-        let _ = match &way.by[..] {
-            [] => writeln!(text, "{}: nothing leads there until then", way.to),
-            by => writeln!(text, "{}: flows move to {}", way.to, by.join(", ")),
+    for detour in detours {
+        let _ = match &detour.by[..] {
+            [] => writeln!(text, "{}: nothing leads there until then", detour.to),
+            by => writeln!(text, "{}: flows move to {}", detour.to, by.join(", ")),
         };
     }
     text
 }
 
 fn table(outage: &Outage) -> Table {
-    let ways = outage.ways.iter().map(|way| [outage.what.clone(), way.to.clone(), way.by.join(",")]);
-    Table::new(&["Away", "To", "By"]).rows(ways)
+    let detours = outage.detours.iter().map(|detour| [outage.what.clone(), detour.to.clone(), detour.by.join(",")]);
+    Table::new(&["Away", "To", "By"]).rows(detours)
 }

@@ -60,11 +60,11 @@ impl Output {
 
     /// Prints a listing.
     pub(crate) fn rows<T: Serialize>(&self, value: &T, table: &Table) -> Outcome {
-        self.story(value, table, || self.render(table))
+        self.text(value, table, || self.render(table))
     }
 
     /// Prints an answer that people read as prose; `table` is what is left of it in tsv.
-    pub(crate) fn story<T: Serialize>(&self, value: &T, table: &Table, text: impl FnOnce() -> String) -> Outcome {
+    pub(crate) fn text<T: Serialize>(&self, value: &T, table: &Table, text: impl FnOnce() -> String) -> Outcome {
         let text = match self.format {
             Format::Table | Format::Text | Format::Svg | Format::Html | Format::Dot | Format::Mermaid => text(),
             Format::Json => serde_json::to_string_pretty(value).map_err(unserialisable)? + "\n",
@@ -82,11 +82,11 @@ impl Output {
 
     /// Prints the rows of a listing that is followed; false once stdout has no reader. In json each is one line.
     pub(crate) fn more<T: Serialize>(&self, rows: &[T], table: &Table) -> Result<bool, Failure> {
-        self.more_story(rows, table, || self.render(table) + "\n")
+        self.more_text(rows, table, || self.render(table) + "\n")
     }
 
     /// The same for rows that people read as prose.
-    pub(crate) fn more_story<T: Serialize>(
+    pub(crate) fn more_text<T: Serialize>(
         &self,
         rows: &[T],
         table: &Table,

@@ -52,7 +52,7 @@ impl Reach {
             if self.topology.is_none() {
                 settle_pairs(&mut reach, context);
             }
-            return context.output.story(&reach, &rows(&reach), || matrix(&reach, &context.output));
+            return context.output.text(&reach, &rows(&reach), || matrix(&reach, &context.output));
         };
         let changed = topology::compiled(file, context)?;
         let boundaries = analysis::boundaries(&changed.0);
@@ -67,7 +67,7 @@ impl Reach {
             0 => "no difference\n".to_owned(),
             _ => context.output.render(&table),
         };
-        context.output.story(&differences, &table, text)?;
+        context.output.text(&differences, &table, text)?;
         Ok(if differences.is_empty() { Exit::Fine } else { Exit::No })
     }
 

@@ -68,7 +68,7 @@ fn print_rules(names: &[String], context: &Context) -> Outcome {
     let value: Vec<_> = rules.iter().map(|rule| row(rule)).collect();
     let table = Table::new(&["Id", "Rule"]).rows(rules.iter().map(|rule| [rule.id.clone(), rule.first_sentence()]));
     let text = || rules.iter().map(|rule| format!("{}\n{}\n", rule.id, rule.plain())).collect::<Vec<_>>().join("\n");
-    context.output.story(&value, &table, text)
+    context.output.text(&value, &table, text)
 }
 
 fn family(name: &str) -> Option<&'static Family> {

@@ -76,9 +76,9 @@ impl Rules {
         let groups = EffectiveGroups { value };
         let nothing =
             if self.unused { "no rule is unused\n" } else { "no NSG and no admin rules: everything is allowed\n" };
-        context.output.story(&groups, &all(&groups.value), || match &groups.value[..] {
+        context.output.text(&groups, &all(&groups.value), || match &groups.value[..] {
             [] => nothing.to_owned(),
-            groups => story(groups, &context.output),
+            groups => text(groups, &context.output),
         })
     }
 
@@ -111,7 +111,7 @@ fn unused(context: &Context) -> Outcome {
 }
 
 /// Each group under its own heading, and what its tags mean.
-fn story(groups: &[EffectiveGroup], output: &Output) -> String {
+fn text(groups: &[EffectiveGroup], output: &Output) -> String {
     let mut text = String::new();
     for group in groups {
         let separator = if text.is_empty() { "" } else { "\n" };

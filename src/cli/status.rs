@@ -30,7 +30,7 @@ impl Status {
             other => return Err(unexpected(&other)),
         };
         let table = table(&status);
-        context.output.story(&status, &table, || summary(&status) + &context.output.render(&table))?;
+        context.output.text(&status, &table, || summary(&status) + &context.output.render(&table))?;
         status.alerts.iter().for_each(|alert| context.messages.warning(alert));
         let failed: Vec<_> = status.programs.into_iter().filter_map(EndedProgram::of).collect();
         for program in &failed {

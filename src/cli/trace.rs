@@ -106,18 +106,18 @@ impl Trace {
         }
         let output = &context.output;
         let silent = packets.is_empty() || self.summary;
-        let heard =
-            silent || output.more_story(&packets, &table(&packets), || story(&packets, self.latency, output))?;
+        let heard = silent || output.more_text(&packets, &table(&packets), || text(&packets, self.latency, output))?;
         if missed > 0 {
-            context
-                .messages
-                .note(&format!("{} not shown: packets came faster than they could be told", counted(missed, "packet")));
+            context.messages.note(&format!(
+                "{} not shown: packets came faster than they could be printed",
+                counted(missed, "packet")
+            ));
         }
         Ok(heard)
     }
 }
 
-fn story(packets: &[Sighting], latency: bool, output: &Output) -> String {
+fn text(packets: &[Sighting], latency: bool, output: &Output) -> String {
     let mut text = String::new();
     for sighting in packets {
         let style = output.paint(AnsiColor::Cyan);

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::lab::consent::{Code, directory_of};
 
-use super::consent::story;
+use super::consent::text;
 use super::context::Context;
 use super::failure::Failure;
 use super::output::print;
@@ -35,12 +35,12 @@ impl Trust {
             print(&format!("{name} runs no code: it needs no consent\n"))?;
             return Ok(Exit::Fine);
         };
-        let story = story(&code, name);
-        let path = code.agree(&story).map_err(|error| {
+        let text = text(&code, name);
+        let path = code.agree(&text).map_err(|error| {
             Failure::new(Exit::Unavailable, format_args!("cannot record your consent: {error}"))
                 .help("`--allow-run` runs it without a record")
         })?;
-        print(&format!("{story}Your consent is recorded in {}\n", path.display()))?;
+        print(&format!("{text}Your consent is recorded in {}\n", path.display()))?;
         Ok(Exit::Fine)
     }
 }

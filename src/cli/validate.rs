@@ -33,7 +33,7 @@ impl Validate {
                     let rendered = warnings.iter().map(|warning| input.render(warning, output.colour()) + "\n");
                     rendered.collect::<String>() + &verdict(&input.name, &loaded.network, warnings.len())
                 };
-                output.story(&findings, &table(&findings), rendered)?;
+                output.text(&findings, &table(&findings), rendered)?;
                 Ok(if warnings.is_empty() { Exit::Fine } else { Exit::Warnings })
             }
             Err(errors) => {
@@ -44,7 +44,7 @@ impl Validate {
                     let errors = diagnostics.iter().filter(|one| one.severity == Severity::Error).count();
                     format!("{all}{}: {}\n", input.name, counted(errors, "error"))
                 };
-                output.story(&findings, &table(&findings), rendered)?;
+                output.text(&findings, &table(&findings), rendered)?;
                 Ok(Exit::Usage)
             }
         }

@@ -47,9 +47,10 @@ pub(super) fn verify(query: &Query, lab: &Record, context: &Context) -> Result<V
         context.messages.note(note);
     }
     if missed > 0 {
-        context
-            .messages
-            .warning(&format!("{} not seen: packets came faster than they could be told", counted(missed, "packet")));
+        context.messages.warning(&format!(
+            "{} not seen: packets came faster than they could be printed",
+            counted(missed, "packet")
+        ));
     }
     let from: BTreeSet<&String> = seen.iter().map(|leg| &leg.nic).collect();
     let from = from.into_iter().cloned().collect();

@@ -39,7 +39,7 @@ pub fn load_without(text: &str, file: &str, files: Files<'_>, index: usize) -> R
     Ok(Without { loaded, text })
 }
 
-/// What is said of paths that lead nowhere: the network is good all the same.
+/// The warning about paths that lead nowhere: the network is good all the same.
 pub(super) fn warnings(text: &str, network: &Network) -> Vec<Diagnostic> {
     if network.tests.iter().all(|test| test.without.is_empty()) {
         return Vec::new();

@@ -70,7 +70,7 @@ struct Keeper {
     engine: Arc<Engine>,
     published: Arc<Published>,
     logs: FlowLogs,
-    shelves: Vec<LogFiles>,
+    files: Vec<LogFiles>,
     watch: Option<FlowWatch>,
     missed: u64,
     /// None comes while no interface is logged.
@@ -88,7 +88,7 @@ impl FlowLogger {
             published: engine.published(),
             engine,
             logs: FlowLogs::default(),
-            shelves: Vec::new(),
+            files: Vec::new(),
             watch: None,
             missed: 0,
             ticks: never(),
@@ -183,15 +183,15 @@ impl Keeper {
         }
     }
 
-    /// Puts what was told on its shelves.
+    /// Writes the records into their files.
     fn cut(&mut self) {
         let now = WallClock::now().unix_micros(self.engine.now());
         for record in self.logs.cut(now) {
-            if let Some(shelf) = self.shelves.get_mut(record.log) {
-                shelf.put(&record, now);
+            if let Some(file) = self.files.get_mut(record.log) {
+                file.put(&record, now);
             }
         }
-        self.shelves.iter_mut().for_each(LogFiles::end_cut);
+        self.files.iter_mut().for_each(LogFiles::end_cut);
         self.next_cut = Instant::now() + self.published.network.emulation.flow_log_pace.record;
         self.tell();
     }
@@ -200,19 +200,19 @@ impl Keeper {
         self.published = self.engine.published();
         let Published { network, compiled, .. } = &*self.published;
         self.logs.keep_to(network, compiled);
-        let mut before = mem::take(&mut self.shelves);
+        let mut before = mem::take(&mut self.files);
         let logs = network.flow_logs.iter().zip(storage);
-        self.shelves = logs.map(|(log, path)| LogFiles::new(log, path, network.emulation.flow_log_pace.room)).collect();
-        for shelf in &mut self.shelves {
-            if let Some(old) = before.iter_mut().find(|old| old.continues_in(shelf)) {
-                shelf.take_over(old);
+        self.files = logs.map(|(log, path)| LogFiles::new(log, path, network.emulation.flow_log_pace.room)).collect();
+        for file in &mut self.files {
+            if let Some(old) = before.iter_mut().find(|old| old.continues_in(file)) {
+                file.take_over(old);
             }
         }
         if self.logs.is_idle() {
             (self.watch, self.ticks) = (None, never());
         } else if self.watch.is_none() {
             self.ticks = tick(TICK);
-            // Fails only where a worker does not answer, which is told as an event of its own.
+            // Fails only where a worker does not answer, which is reported as an event of its own.
             self.watch = self.engine.flow_events(FlowScope::Logged).ok();
         }
         self.tell();
@@ -220,15 +220,15 @@ impl Keeper {
 
     fn tell(&self) {
         let network = &self.published.network;
-        let logs = network.flow_logs.iter().zip(&self.shelves).map(|(log, shelf)| FlowLogStatus {
+        let logs = network.flow_logs.iter().zip(&self.files).map(|(log, file)| FlowLogStatus {
             name: log.name.clone(),
             target: target_name(network, log.target),
             enabled: log.enabled,
-            storage_path: shelf.storage().to_owned(),
-            records: shelf.records(),
-            error: shelf.error(),
+            storage_path: file.storage().to_owned(),
+            records: file.records(),
+            error: file.error(),
         });
-        let lost = self.missed + self.logs.omitted() + self.shelves.iter().map(LogFiles::lost).sum::<u64>();
+        let lost = self.missed + self.logs.omitted() + self.files.iter().map(LogFiles::lost).sum::<u64>();
         self.report.store(Arc::new(FlowLogReport { logs: logs.collect(), lost }));
     }
 }

@@ -19,7 +19,7 @@ pub struct Outage {
     /// Connections and links that are down until then.
     pub down: Vec<String>,
     /// Each place that these lead to.
-    pub ways: Vec<Detour>,
+    pub detours: Vec<Detour>,
     pub warnings: Vec<String>,
 }
 
@@ -60,8 +60,8 @@ pub fn outage(network: &Network, learned: &Learned, away: &[String]) -> (Vec<Str
         let by = if links.is_empty() { by(false).map(|path| path.name.clone()).collect() } else { links };
         Detour { to: to.clone(), by }
     };
-    let ways = places.into_iter().map(detour).collect();
-    (down.into_iter().map(|path| path.name).collect(), ways)
+    let detours = places.into_iter().map(detour).collect();
+    (down.into_iter().map(|path| path.name).collect(), detours)
 }
 
 /// Connections that are up, then links of circuits.

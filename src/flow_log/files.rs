@@ -286,7 +286,7 @@ mod tests {
 
     const HOUR: u64 = 3_600_000_000;
 
-    fn shelf(storage: &Path, retention_days: Option<u16>, room: u64) -> LogFiles {
+    fn files(storage: &Path, retention_days: Option<u16>, room: u64) -> LogFiles {
         let target = FlowLogTarget::Vnet(VnetIx(0));
         let log = FlowLog { name: "log".to_owned(), target, enabled: true, storage_path: None, retention_days };
         LogFiles::new(&log, storage.to_owned(), room)
@@ -316,11 +316,11 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_written_stays_whole() {
         let dir = tempfile::tempdir().unwrap();
-        let mut shelf = shelf(dir.path(), None, 1 << 20);
+        let mut files = files(dir.path(), None, 1 << 20);
         let mut put = |text: &str| {
-            shelf.put(&record(0, text), 0);
-            shelf.end_cut();
-            (shelf.records(), shelf.lost(), shelf.error().is_some())
+            files.put(&record(0, text), 0);
+            files.end_cut();
+            (files.records(), files.lost(), files.error().is_some())
         };
         assert_eq!(put("1"), (1, 0, false));
         let path = dir.path().join("log").join(record(0, "").file());
@@ -356,7 +356,7 @@ mod tests {
     fn old_hours_go_for_new_ones_and_with_their_retention() {
         let dir = tempfile::tempdir().unwrap();
         let text = "1".repeat(100);
-        let mut small = shelf(dir.path(), None, 3 * 117);
+        let mut small = files(dir.path(), None, 3 * 117);
         let hours = |n: u64| (0..n).filter(|n| dir.path().join("log").join(record(n * HOUR, "").file()).exists());
         for n in 0..5 {
             small.put(&record(n * HOUR, &text), n * HOUR);
@@ -369,7 +369,7 @@ mod tests {
         assert_eq!((small.records(), small.lost()), (5, 1));
         assert!(small.error().unwrap().contains("take more than"), "{:?}", small.error());
 
-        let mut kept_a_day = shelf(dir.path(), Some(1), 1 << 20);
+        let mut kept_a_day = files(dir.path(), Some(1), 1 << 20);
         kept_a_day.put(&record(28 * HOUR, "1"), 28 * HOUR);
         assert_eq!(hours(29).collect::<Vec<_>>(), [4, 28], "what another daemon left goes too");
     }

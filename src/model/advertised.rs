@@ -24,7 +24,7 @@ pub struct TunnelEnd {
     pub connection: String,
     /// Of the gateway's active ones; none is both.
     pub instance: Option<usize>,
-    pub said: Advertised,
+    pub advertised: Advertised,
 }
 
 impl Advertised {
@@ -35,12 +35,12 @@ impl Advertised {
 
 impl Site {
     /// All that it advertises, over any link or tunnel.
-    pub fn says(&self) -> Vec<IpNet> {
-        let circuits = self.circuits.iter().flat_map(|end| [&end.said].into_iter().chain(&end.links));
-        let ways = circuits.chain(self.tunnels.iter().map(|end| &end.said));
-        let more = ways.filter_map(|way| way.prefixes.as_ref()).flatten();
-        let mut known = HashSet::new();
-        self.advertises.iter().chain(more).copied().filter(|prefix| known.insert(*prefix)).collect()
+    pub fn all_advertised(&self) -> Vec<IpNet> {
+        let circuits = self.circuits.iter().flat_map(|end| [&end.advertised].into_iter().chain(&end.links));
+        let settings = circuits.chain(self.tunnels.iter().map(|end| &end.advertised));
+        let more = settings.filter_map(|setting| setting.prefixes.as_ref()).flatten();
+        let mut seen = HashSet::new();
+        self.advertises.iter().chain(more).copied().filter(|prefix| seen.insert(*prefix)).collect()
     }
 }
 
@@ -57,7 +57,7 @@ impl Network {
         let mut ends: Vec<_> = site.tunnels.iter().filter(about).collect();
         ends.sort_by_key(|end| end.instance.is_some());
         let all = (site.advertises.clone(), site.prepend);
-        Some(ends.into_iter().fold(all, |said, end| end.said.refine(said)))
+        Some(ends.into_iter().fold(all, |wider, end| end.advertised.refine(wider)))
     }
 
     /// The same of a circuit's customer over one of the links.
@@ -71,7 +71,7 @@ impl Network {
                     Side::Primary => primary,
                     Side::Secondary => secondary,
                 };
-                link.refine(end.said.refine((device.advertises.clone(), device.prepend)))
+                link.refine(end.advertised.refine((device.advertises.clone(), device.prepend)))
             }
             Customer::Cloud(cloud) => (self.cloud(cloud).prefixes(), 0),
         })
@@ -79,8 +79,8 @@ impl Network {
 
     /// What a circuit's customer advertises, over any link.
     pub fn customer_routes(&self, circuit: CircuitIx) -> Vec<IpNet> {
-        let said = Side::BOTH.into_iter().filter_map(|side| self.advertised_over_link(circuit, side));
-        let mut known = HashSet::new();
-        said.flat_map(|(prefixes, _)| prefixes).filter(|prefix| known.insert(*prefix)).collect()
+        let advertised = Side::BOTH.into_iter().filter_map(|side| self.advertised_over_link(circuit, side));
+        let mut seen = HashSet::new();
+        advertised.flat_map(|(prefixes, _)| prefixes).filter(|prefix| seen.insert(*prefix)).collect()
     }
 }

@@ -144,7 +144,7 @@ pub struct GlobalReach {
 pub struct CircuitEnd {
     pub circuit: CircuitIx,
     /// What it advertises there alone (ER-13).
-    pub said: Advertised,
+    pub advertised: Advertised,
     /// Of the primary link and the secondary.
     pub links: [Advertised; 2],
 }
@@ -268,8 +268,8 @@ impl Network {
             Some(_) => {
                 // A customer with its own router is bound by its BGP sessions.
                 let silent = self.speaker_on(ix).is_none();
-                let said = if silent { self.customer_routes(ix).len() } else { 0 };
-                (said > circuit.tier.prefixes()).then_some(CircuitFault::TooManyPrefixes)
+                let advertised = if silent { self.customer_routes(ix).len() } else { 0 };
+                (advertised > circuit.tier.prefixes()).then_some(CircuitFault::TooManyPrefixes)
             }
         }
     }

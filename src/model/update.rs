@@ -201,10 +201,10 @@ impl Change<'_> {
                 break;
             }
         }
-        let mut told = HashSet::new();
+        let mut seen = HashSet::new();
         let stuck = before.iter().filter(|range| standing.contains(range) && !wanted.contains(range));
         let errors = stuck.filter_map(|range| Some((range, self.in_use(range, new, &waiting, &after)?)));
-        errors.filter(|(range, _)| told.insert(&range.subnet)).map(|(_, error)| error).collect()
+        errors.filter(|(range, _)| seen.insert(&range.subnet)).map(|(_, error)| error).collect()
     }
 
     /// A range that cannot go. Its subnet stays, or something else is to be in its place.

@@ -136,7 +136,7 @@ impl Network {
         rules.find_map(|rule| name(rule, address)).unwrap_or(address)
     }
 
-    /// The pairs by which BGP's routes over a tunnel are translated, if they are: as they are said, and as they are
+    /// The pairs by which BGP's routes over a tunnel are translated, if they are: as they are advertised, and as they are
     /// known on the other side.
     pub fn bgp_translations(&self, tunnel: ConnectionIx, mode: NatMode) -> Vec<(IpNet, IpNet)> {
         let translates = self.gateway(self.connection(tunnel).gateway).translates_bgp;

@@ -104,16 +104,16 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_told() {
-        let told = |target: &str| String::from_utf8(get(target).body).expect("UTF-8");
-        assert_eq!(told("/metadata/instance/compute?api-version=2021-02-01"), r#"{"name":"web"}"#);
+        let body = |target: &str| String::from_utf8(get(target).body).expect("UTF-8");
+        assert_eq!(body("/metadata/instance/compute?api-version=2021-02-01"), r#"{"name":"web"}"#);
         assert_eq!(
-            told("/metadata/loadbalancer?api-version=2020-10-01"),
+            body("/metadata/loadbalancer?api-version=2020-10-01"),
             r#"{"loadbalancer":{"publicIpAddresses":[]}}"#
         );
         let path = "/metadata/instance/network/interface/0/ipv4/ipAddress/0/privateIpAddress";
-        assert_eq!(told(&format!("{path}?api-version=2017-08-01&format=text")), "10.0.1.4");
+        assert_eq!(body(&format!("{path}?api-version=2017-08-01&format=text")), "10.0.1.4");
         let listing = "/metadata/instance/network/interface/0?api-version=2017-08-01&format=text";
-        assert_eq!(told(listing), "ipv4/\nmacAddress");
+        assert_eq!(body(listing), "ipv4/\nmacAddress");
     }
 
     #[test]

@@ -166,8 +166,8 @@ impl Desk {
                 self.turn_to(token);
             }
             let now = Instant::now();
-            let said = self.upstream.hear().into_iter().chain(self.upstream.give_up(now));
-            for (asker, answer) in said.collect::<Vec<_>>() {
+            let answers = self.upstream.hear().into_iter().chain(self.upstream.give_up(now));
+            for (asker, answer) in answers.collect::<Vec<_>>() {
                 self.pass_back(asker, &answer);
             }
             let slow = self.send_away_the_slow(now);

@@ -46,8 +46,8 @@ impl Whole {
             }
             for again in asked {
                 let Again { asker, question, to, truncated } = again;
-                let said = ask(&question, to).unwrap_or(truncated);
-                if answer.send((asker, said)).is_err() {
+                let reply = ask(&question, to).unwrap_or(truncated);
+                if answer.send((asker, reply)).is_err() {
                     return;
                 }
                 wake();

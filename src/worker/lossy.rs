@@ -20,14 +20,14 @@ pub(super) struct LossyReceiver<T> {
     receiver: Receiver<T>,
     missed: Arc<AtomicU64>,
     /// Misses already reported.
-    told: u64,
+    reported: u64,
 }
 
 /// Creates both ends, with room for this many; the memory is allocated at once.
 pub(super) fn lossy<T>(room: usize) -> (LossySender<T>, LossyReceiver<T>) {
     let (sender, receiver) = bounded(room);
     let missed = Arc::default();
-    (LossySender { sender, missed: Arc::clone(&missed) }, LossyReceiver { receiver, missed, told: 0 })
+    (LossySender { sender, missed: Arc::clone(&missed) }, LossyReceiver { receiver, missed, reported: 0 })
 }
 
 impl<T> LossySender<T> {
@@ -48,6 +48,6 @@ impl<T> LossyReceiver<T> {
     /// How many items found no room since the last call.
     pub(super) fn missed(&mut self) -> u64 {
         let total = self.missed.load(Ordering::Relaxed);
-        total - std::mem::replace(&mut self.told, total)
+        total - std::mem::replace(&mut self.reported, total)
     }
 }

@@ -68,7 +68,7 @@ fn every_lint_is_proved() {
         "shadowed-route",
         "unreachable-next-hop",
         "unreachable-rule",
-        "untold-range",
+        "unadvertised-range",
         "unused-application-group",
         "unused-route-table",
         "unused-security-group",

@@ -136,7 +136,7 @@ fn explain_as_is(
         verdict: branches.verdict(),
         forward: Path::tell(names, &trip.forward),
         back: trip.back.as_ref().map(|walk| Path::tell(names, walk)),
-        branches: branches.told(names),
+        branches: branches.named(names),
         cause: first.as_ref().map(|obstacle| obstacle.cause.clone()),
         reasons: reasons(names, trip),
         fix: first.and_then(|obstacle| obstacle.fix),
@@ -198,7 +198,7 @@ impl Branches {
         warnings.extend(self.cut_short().then(|| {
             format!("there are more ways than can be looked at: the verdict is about the first {}", self.trips().len())
         }));
-        let mut told = HashSet::new();
+        let mut seen = HashSet::new();
         for walk in self.trips().iter().flat_map(RoundTrip::walks) {
             warnings.extend(walk.floats_at(names.compiled).map(|nic| {
                 format!(
@@ -220,7 +220,7 @@ impl Branches {
                 )
             }));
         }
-        warnings.retain(|warning| told.insert(warning.clone()));
+        warnings.retain(|warning| seen.insert(warning.clone()));
         warnings
     }
 

@@ -20,7 +20,7 @@ use crate::wire::{Protocol, Tuple};
 use super::fixes::overridden_routes::OverriddenRoute;
 
 /// Rules listed for one denial.
-const TOLD: usize = 4;
+const LISTED: usize = 4;
 /// Priorities from here on belong to default rules (NSG-06).
 const DEFAULT_RULES: u16 = 65000;
 
@@ -28,20 +28,20 @@ const DEFAULT_RULES: u16 = 65000;
 pub(in crate::analysis) fn reasons(names: Names<'_>, trip: &RoundTrip) -> Vec<String> {
     let mut reasons: Vec<String> = Vec::new();
     for walk in trip.walks() {
-        for judged in judged(names, walk) {
-            reasons.extend(judged.denial());
-            reasons.extend(judged.widened_tag());
+        for evaluation in evaluations(names, walk) {
+            reasons.extend(evaluation.denial());
+            reasons.extend(evaluation.widened_tag());
         }
         // Only the sender's own routes: an appliance's traffic usually uses the peering on purpose.
         reasons.extend(OverriddenRoute::of_sender(names, walk).map(|lost| lost.steered(walk.dst)));
     }
-    let mut told = std::collections::HashSet::new();
-    reasons.retain(|reason| told.insert(reason.clone()));
+    let mut seen = std::collections::HashSet::new();
+    reasons.retain(|reason| seen.insert(reason.clone()));
     reasons
 }
 
 /// A packet at a list of rules, and the rule that decided.
-struct Judged<'a> {
+struct Evaluation<'a> {
     names: Names<'a>,
     nic: NicId,
     direction: Direction,
@@ -52,7 +52,7 @@ struct Judged<'a> {
 }
 
 /// Every rule decision on a packet's path, with the packet as the rules saw it.
-fn judged<'a>(names: Names<'a>, walk: &Walk) -> Vec<Judged<'a>> {
+fn evaluations<'a>(names: Names<'a>, walk: &Walk) -> Vec<Evaluation<'a>> {
     let mut packet = walk.first;
     let mut all = Vec::new();
     for leg in &walk.legs {
@@ -68,7 +68,7 @@ fn judged<'a>(names: Names<'a>, walk: &Walk) -> Vec<Judged<'a>> {
                     PacketEnd::Destination => (packet.dst, packet.dst_port) = translation.to,
                 },
                 Step::Admit { nic, direction, admission: Admission::Rule { acl, rule, allow, .. } } => {
-                    all.push(Judged { names, nic, direction, acl, rule: rule as usize, allow, packet });
+                    all.push(Evaluation { names, nic, direction, acl, rule: rule as usize, allow, packet });
                 }
                 _ => {}
             }
@@ -77,7 +77,7 @@ fn judged<'a>(names: Names<'a>, walk: &Walk) -> Vec<Judged<'a>> {
     all
 }
 
-impl<'a> Judged<'a> {
+impl<'a> Evaluation<'a> {
     fn rules(&self) -> &'a [EffectiveRule] {
         self.names.compiled.effective_rules(self.acl)
     }
@@ -99,7 +99,7 @@ impl<'a> Judged<'a> {
             let (own, other) = (rule.rule.priority, deny.rule.priority);
             format!("rule {} would allow it: priority {own} after deny {} at {other}", name(rule), name(deny))
         });
-        near.chain(late).take(TOLD).collect()
+        near.chain(late).take(LISTED).collect()
     }
 
     /// The conditions of a rule that the packet does not match.

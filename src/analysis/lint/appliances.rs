@@ -27,7 +27,7 @@ pub(super) fn findings(names: Names<'_>, open: Names<'_>) -> Vec<Finding> {
     let every = || uses(names).flat_map(|route| route.appliances().into_iter().map(move |next| (route, next)));
     let mut findings: Vec<_> = every().filter_map(|(route, next)| finding(names, &route, &next)).collect();
     // A loop is reported once, wherever it is entered.
-    let mut told = HashSet::new();
+    let mut seen = HashSet::new();
     let mut scratch = ScratchFlows::new();
     // From one appliance to one address the path is always the same, so it is walked once.
     let mut tried = HashSet::new();
@@ -36,7 +36,7 @@ pub(super) fn findings(names: Names<'_>, open: Names<'_>) -> Vec<Finding> {
         let dst = sample(names, &route)?;
         tried.insert((next.hop, dst)).then(|| circle(open, &mut scratch, next.hop, dst))?
     });
-    findings.extend(circles.filter_map(|(nics, finding)| told.insert(nics).then_some(finding)));
+    findings.extend(circles.filter_map(|(nics, finding)| seen.insert(nics).then_some(finding)));
     findings
 }
 

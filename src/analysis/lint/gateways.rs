@@ -16,9 +16,9 @@ pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
     let overlapping = connections.clone().filter_map(|at| overlaps(network, at));
     let asymmetric = connections.filter_map(|at| asymmetric(network, at));
     let sites = || (0..network.sites.len()).map(SiteIx);
-    let said = sites().filter_map(|site| said_in_vain(network, site));
+    let unused = sites().filter_map(|site| said_in_vain(network, site));
     let alike = sites().filter_map(|site| one_number(network, site));
-    gateways.chain(untold).chain(overlapping).chain(asymmetric).chain(said).chain(alike).collect()
+    gateways.chain(untold).chain(overlapping).chain(asymmetric).chain(unused).chain(alike).collect()
 }
 
 /// Routes of GatewaySubnet for its own range (UDR-32).
@@ -87,9 +87,9 @@ fn asymmetric(network: &Network, at: ConnectionIx) -> Option<Finding> {
         |circuit| network.connections_to(circuit).any(|(_, one)| network.gateway(one.gateway).subnet.vnet == here);
     let circuits = site.circuits.iter().map(|end| end.circuit).filter(|circuit| joined(*circuit));
     let by_circuit: Vec<_> = circuits.flat_map(|circuit| network.customer_routes(circuit)).collect();
-    let said = network.bgp_over(at).and_then(|_| network.advertised_over_tunnel(at)).unwrap_or_default().0;
+    let advertised = network.bgp_over(at).and_then(|_| network.advertised_over_tunnel(at)).unwrap_or_default().0;
     let space = network.local_space(at);
-    let mut by_tunnel = space.iter().chain(&said);
+    let mut by_tunnel = space.iter().chain(&advertised);
     let part = |range: &&IpNet| !by_circuit.contains(range) && by_circuit.iter().any(|whole| whole.contains(*range));
     let range = by_tunnel.find(part)?;
     Some(Finding {
@@ -112,10 +112,10 @@ fn said_in_vain(network: &Network, at: SiteIx) -> Option<Finding> {
         let gateway = network.connection(over).gateway;
         let space = network.gateway_space(gateway);
         let renamed = network.bgp_translations(over, NatMode::IngressSnat);
-        let stays = |said: &&IpNet| !renamed.iter().any(|(inside, _)| inside == *said);
+        let stays = |prefix: &&IpNet| !renamed.iter().any(|(inside, _)| inside == *prefix);
         let all = network.advertised_over_tunnel(over)?.0;
-        let mut said = all.iter().filter(stays);
-        let hidden = said.find(|said| space.iter().any(|range| range.contains(*said)))?;
+        let mut advertised = all.iter().filter(stays);
+        let hidden = advertised.find(|prefix| space.iter().any(|range| range.contains(*prefix)))?;
         Some((gateway, *hidden))
     });
     let (gateway, range) = found?;
@@ -166,7 +166,7 @@ fn untold(network: &Network, at: VnetIx) -> Option<Finding> {
     let hidden = vnet.address_space.iter().find(|range| !summary.is_empty() && !covered(range))?;
     network.gateways_of(at).next()?;
     Some(Finding {
-        code: "untold-range",
+        code: "unadvertised-range",
         rule: "PEER-32",
         message: format!(
             "gateways of virtual network {} say nothing of {hidden}: no summarized prefix covers it, and sites do not \

@@ -62,8 +62,8 @@ pub fn lint(network: &Network, compiled: &Compiled) -> Vec<Finding> {
     findings.extend(rules::findings(names));
     findings.extend(groups::findings(names.network));
     findings.extend(priorities::findings(names.network));
-    let mut told = HashSet::new();
-    findings.retain(|finding| told.insert((finding.code, finding.path.clone())));
+    let mut seen = HashSet::new();
+    findings.retain(|finding| seen.insert((finding.code, finding.path.clone())));
     findings
 }
 

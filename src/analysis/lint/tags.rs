@@ -91,8 +91,8 @@ fn behind(network: &Network, at: ConnectionIx, connection: &Connection) -> Vec<S
             let mut all = sources(&network.local_space(at), by, path);
             if let Some(site) = network.site_of(at).filter(|_| network.bgp_over(at).is_some()) {
                 let by = format!("what site {} says over BGP", network.site(site).name);
-                let (said, _) = network.advertised_over_tunnel(at).unwrap_or_default();
-                all.extend(sources(&said, by, said_at(network, site)));
+                let (advertised, _) = network.advertised_over_tunnel(at).unwrap_or_default();
+                all.extend(sources(&advertised, by, said_at(network, site)));
             }
             all
         }

@@ -84,14 +84,14 @@ fn connection(network: &Network, connection: &Connection) -> Object {
 fn site(network: &Network, site: &Site) -> Object {
     let circuits = site.circuits.iter().map(|end| {
         let [primary, secondary] = &end.links;
-        let ways = [("", &end.said), ("primary ", primary), ("secondary ", secondary)];
-        let said: Vec<_> = ways.into_iter().flat_map(|(way, said)| about(way, said)).collect();
+        let scopes = [("", &end.advertised), ("primary ", primary), ("secondary ", secondary)];
+        let settings: Vec<_> = scopes.into_iter().flat_map(|(scope, advertised)| about(scope, advertised)).collect();
         let name = &network.circuit(end.circuit).name;
-        if said.is_empty() { name.clone() } else { format!("{name} ({})", said.join(", ")) }
+        if settings.is_empty() { name.clone() } else { format!("{name} ({})", settings.join(", ")) }
     });
     let tunnels = site.tunnels.iter().map(|end| {
         let instance = end.instance.map_or_else(String::new, |instance| format!(" instance {}", instance + 1));
-        format!("{}{instance} ({})", end.connection, about("", &end.said).join(", "))
+        format!("{}{instance} ({})", end.connection, about("", &end.advertised).join(", "))
     });
     let properties = vec![
         ("gatewayIpAddress", or_none(site.gateway_ip)),
@@ -112,9 +112,9 @@ fn site(network: &Network, site: &Site) -> Object {
 }
 
 /// The file's text for one of a site's tunnels or links.
-fn about(way: &str, said: &Advertised) -> Vec<String> {
-    let prefixes = said.prefixes.as_ref().map(|prefixes| format!("{way}advertises {}", list(prefixes)));
-    let prepend = (said.prepend > 0).then(|| format!("{way}prepend {}", said.prepend));
+fn about(scope: &str, advertised: &Advertised) -> Vec<String> {
+    let prefixes = advertised.prefixes.as_ref().map(|prefixes| format!("{scope}advertises {}", list(prefixes)));
+    let prepend = (advertised.prepend > 0).then(|| format!("{scope}prepend {}", advertised.prepend));
     prefixes.into_iter().chain(prepend).collect()
 }
 

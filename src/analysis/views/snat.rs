@@ -41,12 +41,12 @@ pub struct SnatRow {
 }
 
 /// Interface, public address and protocol.
-type Whose = (NicId, IpAddr, Protocol);
+type SnatKey = (NicId, IpAddr, Protocol);
 
 /// Ports in use, and failed allocations.
 #[derive(Clone, Debug, Default)]
 pub struct PortUse {
-    used: BTreeMap<Whose, (BTreeSet<u16>, u64)>,
+    used: BTreeMap<SnatKey, (BTreeSet<u16>, u64)>,
     failed: HashMap<(NicId, Protocol), u64>,
 }
 
@@ -67,8 +67,8 @@ impl PortUse {
         *self.failed.entry((nic, Protocol::UDP)).or_default() += udp;
     }
 
-    fn of(&self, whose: &Whose) -> (u32, u64) {
-        self.used.get(whose).map_or((0, 0), |(ports, connections)| (ports.len() as u32, *connections))
+    fn of(&self, key: &SnatKey) -> (u32, u64) {
+        self.used.get(key).map_or((0, 0), |(ports, connections)| (ports.len() as u32, *connections))
     }
 }
 
@@ -77,11 +77,11 @@ pub fn snat(network: &Network, compiled: &Compiled, in_use: Option<&PortUse>) ->
     let names = Names { network, compiled };
     let allocated = allocated(compiled);
     let on_demand = in_use.iter().flat_map(|in_use| in_use.used.keys());
-    let on_demand = on_demand.filter(|whose| !allocated.contains_key(*whose)).map(|whose| (*whose, None));
-    let rows = allocated.iter().map(|(whose, ports)| (*whose, Some(*ports))).chain(on_demand);
+    let on_demand = on_demand.filter(|key| !allocated.contains_key(*key)).map(|key| (*key, None));
+    let rows = allocated.iter().map(|(key, ports)| (*key, Some(*ports))).chain(on_demand);
     // An interface that was removed may still have some.
     let rows = rows.filter(|((nic, ..), _)| compiled.ids().sender(*nic).is_some());
-    let row = |(whose @ (nic, address, protocol), allocated_ports): (Whose, Option<u32>)| SnatRow {
+    let row = |(key @ (nic, address, protocol), allocated_ports): (SnatKey, Option<u32>)| SnatRow {
         source: names.public(address, None),
         public_address: address,
         interface: names.nic(nic),
@@ -92,15 +92,15 @@ pub fn snat(network: &Network, compiled: &Compiled, in_use: Option<&PortUse>) ->
         }
         .to_owned(),
         allocated_ports,
-        used_ports: in_use.map(|in_use| in_use.of(&whose).0),
-        connections: in_use.map(|in_use| in_use.of(&whose).1),
+        used_ports: in_use.map(|in_use| in_use.of(&key).0),
+        connections: in_use.map(|in_use| in_use.of(&key).1),
         failed: in_use.map(|in_use| in_use.failed.get(&(nic, protocol)).copied().unwrap_or(0)),
     };
     rows.map(row).collect()
 }
 
 /// The ports that load balancers preallocate.
-fn allocated(compiled: &Compiled) -> BTreeMap<Whose, u32> {
+fn allocated(compiled: &Compiled) -> BTreeMap<SnatKey, u32> {
     let mut allocated = BTreeMap::new();
     let Some(edge) = &compiled.snapshot.edge else { return allocated };
     let mut add = |nic: NicId, pool: Option<PoolId>, protocol: Protocol| {

@@ -72,7 +72,7 @@ impl Branches {
     }
 
     /// Empty where there is only one path.
-    pub(in crate::analysis) fn told(&self, names: Names<'_>) -> Vec<Branch> {
+    pub(in crate::analysis) fn named(&self, names: Names<'_>) -> Vec<Branch> {
         let several = self.0.iter().filter(|_| self.0.len() > 1);
         several.map(|trip| Branch::of(names, trip)).collect()
     }

@@ -98,8 +98,8 @@ fn tunnel_to(network: &Network, compiled: &Compiled, at: SiteIx, to: IpAddr) -> 
     let best = known.and_then(|known| known.longest(to));
     let leads = |tunnel: &ConnectionIx| {
         let near = near(network, *tunnel);
-        let told = near.is_empty() && site.routes.is_empty() && holds(&network.space_seen(*tunnel));
-        near.contains(&to) || told || best.is_some_and(|hops| hops.iter().any(|hop| near.contains(hop)))
+        let silent = near.is_empty() && site.routes.is_empty() && holds(&network.space_seen(*tunnel));
+        near.contains(&to) || silent || best.is_some_and(|hops| hops.iter().any(|hop| near.contains(hop)))
     };
     // Its router detects an instance that is down.
     let mut tunnels: Vec<_> = network.tunnels_of(at).collect();
@@ -133,8 +133,8 @@ pub(in crate::analysis) fn taken(names: Names<'_>, expected: NicId, to: IpAddr, 
             (Sender::CircuitLink(circuit, side), end.into_iter().collect())
         })
     });
-    let ways = tunnels.chain(links).filter(|(_, ends)| equal(ends));
-    let mut ports = ways.filter_map(|(way, _)| compiled.ids().nic(way));
+    let paths = tunnels.chain(links).filter(|(_, ends)| equal(ends));
+    let mut ports = paths.filter_map(|(way, _)| compiled.ids().nic(way));
     ports.find(|port| seen.contains(&names.nic(*port))).unwrap_or(expected)
 }
 
@@ -173,8 +173,8 @@ fn leads(network: &Network, compiled: &Compiled, circuit: CircuitIx, to: IpAddr)
 
 /// Whether a circuit's customer learned more than a default route to a destination.
 fn told_of(network: &Network, compiled: &Compiled, circuit: CircuitIx, to: IpAddr) -> bool {
-    let mut told = Exchange::of(network, compiled.learned()).customer(circuit).into_keys();
-    told.any(|prefix| prefix.prefix_len() > 0 && prefix.contains(&to))
+    let mut advertised = Exchange::of(network, compiled.learned()).customer(circuit).into_keys();
+    advertised.any(|prefix| prefix.prefix_len() > 0 && prefix.contains(&to))
 }
 
 /// Where a router on an ExpressRoute path forwards a packet, and the BGP route that it uses.
@@ -191,9 +191,9 @@ pub(in crate::analysis) fn learned(
         _ => return None,
     };
     let holding = known.into_iter().filter(|(prefix, _)| prefix.contains(&to));
-    let (prefix, ways) = holding.max_by_key(|(prefix, _)| prefix.prefix_len())?;
-    let path: Vec<_> = ways.first()?.as_path.iter().map(ToString::to_string).collect();
-    let next: Vec<_> = ways.iter().map(|way| name(network, way.next)).collect();
+    let (prefix, paths) = holding.max_by_key(|(prefix, _)| prefix.prefix_len())?;
+    let path: Vec<_> = paths.first()?.as_path.iter().map(ToString::to_string).collect();
+    let next: Vec<_> = paths.iter().map(|way| name(network, way.next)).collect();
     Some((format!("BGP {prefix}, AS path {}", path.join(" ")), format!("to {}", next.join(" or "))))
 }
 

@@ -95,9 +95,9 @@ fn rule(converter: &mut Converter<'_>, node: &Node) -> Option<Out> {
     for side in ["source", "destination"] {
         let groups = format!("{side}ApplicationSecurityGroups");
         if !map.iter().any(|(key, _)| *key == groups) {
-            let said = field(node, &format!("{side}AddressPrefix"), &format!("{side}AddressPrefixes"));
-            let wanted = said.len();
-            let prefixes: Vec<_> = said.into_iter().filter_map(|prefix| address(converter, prefix)).collect();
+            let written = field(node, &format!("{side}AddressPrefix"), &format!("{side}AddressPrefixes"));
+            let wanted = written.len();
+            let prefixes: Vec<_> = written.into_iter().filter_map(|prefix| address(converter, prefix)).collect();
             if prefixes.is_empty() && wanted > 0 {
                 let message = "no address of this rule is known here: the rule is left out".to_owned();
                 converter.note(&node.at, NoteKind::NotEmulated, message);

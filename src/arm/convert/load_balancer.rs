@@ -184,8 +184,8 @@ fn frontend(converter: &mut Converter<'_>, node: &Node, source: Source) -> Optio
 fn pool(converter: &mut Converter<'_>, node: &Node) -> Map {
     let mut map = converter.object(node, &POOL);
     let addresses = items(node, "loadBalancerBackendAddresses").iter();
-    let said = |address: &&Node| text(address, "adminState").is_some_and(|state| !state.eq_ignore_ascii_case("None"));
-    let addresses = addresses.filter(said).filter_map(|address| {
+    let in_use = |address: &&Node| text(address, "adminState").is_some_and(|state| !state.eq_ignore_ascii_case("None"));
+    let addresses = addresses.filter(in_use).filter_map(|address| {
         let keys = ["ipAddress", "adminState"].map(|key| Some(entry(key, Out::scalar(text(address, key)?))));
         Some(Out::map(keys.into_iter().collect::<Option<Vec<_>>>()?).at(&address.at))
     });

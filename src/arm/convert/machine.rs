@@ -123,8 +123,8 @@ fn is_stopped(body: &Node) -> bool {
     let codes = deep(body, &["instanceView", "statuses"]).map_or(&[][..], Node::items);
     let codes = codes.iter().filter_map(|status| text(status, "code"));
     let graph = deep(body, &["extended", "instanceView", "powerState", "code"]).and_then(scalar);
-    let mut said = codes.chain(graph).chain(text(body, "powerState"));
-    said.any(|state| {
+    let mut states = codes.chain(graph).chain(text(body, "powerState"));
+    states.any(|state| {
         ["PowerState/stopped", "PowerState/deallocated", "VM stopped", "VM deallocated"]
             .iter()
             .any(|known| known.eq_ignore_ascii_case(&state))

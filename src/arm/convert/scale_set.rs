@@ -36,7 +36,7 @@ fn instances(converter: &mut Converter<'_>, one: &Entry) -> bool {
     let inner = ["virtualMachineProfile", "networkProfile", "networkInterfaceConfigurations"];
     let nics = deep(&resource.body, &inner).map_or(&[][..], Node::items);
     let capacity = deep(&resource.body, &["sku", "capacity"]);
-    let capacity = capacity.and_then(scalar).and_then(|said| said.parse().ok()).unwrap_or(INSTANCES).min(MOST);
+    let capacity = capacity.and_then(scalar).and_then(|number| number.parse().ok()).unwrap_or(INSTANCES).min(MOST);
     let mut made: Vec<Map> = Vec::new();
     for nic in nics {
         let name = converter.child_name(nic);

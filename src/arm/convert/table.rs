@@ -132,7 +132,7 @@ pub(super) fn reference<'a>(node: &'a Node, key: &str) -> Option<&'a str> {
     property(node, key).and_then(id_of)
 }
 
-/// Nothing is said here.
+/// No entries.
 fn is_empty(node: &Node) -> bool {
     match &node.value {
         Value::Null => true,

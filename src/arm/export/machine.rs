@@ -24,7 +24,7 @@ impl Exporter<'_> {
         let name = text(&machine["name"]);
         for (key, message) in [
             ("run", "programs of machines (`run`) are not exported"),
-            ("guest", "what machines' kernels are told (`guest`) is not exported"),
+            ("guest", "the settings of machines' kernels (`guest`) are not exported"),
             ("powerState", "Azure starts every machine that it makes: `powerState` is not exported"),
         ] {
             if !machine[key].is_null() {

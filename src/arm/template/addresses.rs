@@ -1,6 +1,6 @@
 //! Addresses that an expression asks for before Azure has allocated them.
 //!
-//! The expression is told one, and the resource then gets the same: what a template wires together stays wired.
+//! The expression reads one, and the resource then gets the same: what a template wires together stays wired.
 
 use std::net::Ipv4Addr;
 
@@ -11,25 +11,28 @@ use crate::arm::{Key, Node, ResourceId, Value};
 use super::deployment::Instance;
 use super::machine::Machine;
 
-/// An address that was told: where in the resource's properties it stands, the last step being its key.
-pub(super) struct Told {
+/// An address that an expression has read: where in the resource's properties it stands, the last step being its key.
+pub(super) struct Allocated {
     path: Vec<String>,
     pub(super) address: String,
 }
 
 impl Machine<'_> {
     /// The address at a path of a resource's properties; none if the resource has no addresses or they cannot be known.
-    pub(super) fn told(&self, instance: &Instance, body: &Node, path: &[String]) -> Option<String> {
+    pub(super) fn allocated(&self, instance: &Instance, body: &Node, path: &[String]) -> Option<String> {
         let path =
             if path.first().is_some_and(|key| key.eq_ignore_ascii_case("properties")) { &path[1..] } else { path };
         let key = path.last()?.to_ascii_lowercase();
         if key != "ipaddress" && key != "privateipaddress" {
             return None;
         }
-        let same =
-            |told: &&Told| told.path.iter().map(|key| key.to_lowercase()).eq(path.iter().map(|key| key.to_lowercase()));
-        if let Some(told) = self.addresses.borrow().get(&instance.id).and_then(|told| told.iter().find(same)) {
-            return Some(told.address.clone());
+        let same = |allocated: &&Allocated| {
+            allocated.path.iter().map(|key| key.to_lowercase()).eq(path.iter().map(|key| key.to_lowercase()))
+        };
+        if let Some(allocated) =
+            self.addresses.borrow().get(&instance.id).and_then(|allocated| allocated.iter().find(same))
+        {
+            return Some(allocated.address.clone());
         }
         let address = match key.as_str() {
             "ipaddress" if instance.is_a("Microsoft.Network/publicIPAddresses") => self.next_public(),
@@ -41,8 +44,8 @@ impl Machine<'_> {
             }
             _ => return None,
         };
-        let told = Told { path: path.to_vec(), address: address.clone() };
-        self.addresses.borrow_mut().entry(instance.id.clone()).or_default().push(told);
+        let allocated = Allocated { path: path.to_vec(), address: address.clone() };
+        self.addresses.borrow_mut().entry(instance.id.clone()).or_default().push(allocated);
         Some(address)
     }
 
@@ -80,10 +83,10 @@ impl Machine<'_> {
         prefix(subnets.items().iter().find(named)?)
     }
 
-    /// The resource with the addresses that expressions were told.
+    /// The resource with the addresses that expressions have read.
     pub(super) fn with_addresses(&self, instance: &Instance, mut body: Node) -> Node {
-        for told in self.addresses.borrow().get(&instance.id).into_iter().flatten() {
-            let Some((key, steps)) = told.path.split_last() else { continue };
+        for allocated in self.addresses.borrow().get(&instance.id).into_iter().flatten() {
+            let Some((key, steps)) = allocated.path.split_last() else { continue };
             let at = body.at.clone();
             let text = |text: &str| Node { at: at.clone(), value: Value::Text(text.to_owned()) };
             let mut place = child(&mut body, "properties");
@@ -91,7 +94,7 @@ impl Machine<'_> {
                 place = place.and_then(|node| child(node, step));
             }
             let Some(Value::Object(entries)) = place.map(|node| &mut node.value) else { continue };
-            entries.push((Key::new(&at, key), text(&told.address)));
+            entries.push((Key::new(&at, key), text(&allocated.address)));
             if key.eq_ignore_ascii_case("privateIPAddress") {
                 entries.retain(|(known, _)| !known.text.eq_ignore_ascii_case("privateIPAllocationMethod"));
                 entries.push((Key::new(&at, "privateIPAllocationMethod"), text("Static")));

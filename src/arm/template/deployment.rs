@@ -17,7 +17,7 @@ use super::{Context, Evaluated};
 /// Azure nests five deep.
 const MOST_LEVELS: usize = 8;
 const DEPLOYMENTS: &str = "Microsoft.Resources/deployments";
-/// Where the first template is said to come from, so that links relative to it can be told.
+/// The first template's `uri`: relative links start from it.
 const ORIGIN: &str = "https://template.invalid/";
 /// Keys of a resource that say how it is deployed, and not what it is.
 const NOT_ITS_OWN: &[&str] = &[

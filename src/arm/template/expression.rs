@@ -179,17 +179,17 @@ mod tests {
 
     #[test]
     fn a_mistake_says_what_was_expected() {
-        let said = |text: &str| parse(text).expect_err("a mistake");
-        assert_eq!(said("concat('a'"), "`,` or `)` is expected at character 11, and the end is there");
-        assert_eq!(said("concat('a)"), "a closing quote is expected at character 11, and the end is there");
-        assert_eq!(said("foo"), "`(` after the name of a function is expected at character 4, and the end is there");
-        assert_eq!(said("a() b()"), "the end of the expression is expected at character 5, and 'b' is there");
+        let error = |text: &str| parse(text).expect_err("a mistake");
+        assert_eq!(error("concat('a'"), "`,` or `)` is expected at character 11, and the end is there");
+        assert_eq!(error("concat('a)"), "a closing quote is expected at character 11, and the end is there");
+        assert_eq!(error("foo"), "`(` after the name of a function is expected at character 4, and the end is there");
+        assert_eq!(error("a() b()"), "the end of the expression is expected at character 5, and 'b' is there");
         assert_eq!(
-            said("a(,)"),
+            error("a(,)"),
             "a function, a text in single quotes, or a number is expected at character 3, and ',' is there"
         );
         assert_eq!(
-            said("99999999999999999999"),
+            error("99999999999999999999"),
             "a whole number of 64 bits is expected at character 1, and '9' is there"
         );
     }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use crate::arm::{Mistake, Node, Place, ResourceId, Value, json};
 
-use super::addresses::Told;
+use super::addresses::Allocated;
 use super::deployment::Instance;
 use super::expression::Expression;
 use super::{Context, Note};
@@ -77,8 +77,8 @@ pub(super) struct Machine<'a> {
     pub(super) expressions: RefCell<HashMap<String, Rc<Expression>>>,
     /// A nested template may deploy a resource again.
     pub(super) index: RefCell<HashMap<ResourceId, Vec<Rc<Instance>>>>,
-    /// Addresses that expressions were told, and how many were taken from the end of each subnet.
-    pub(super) addresses: RefCell<HashMap<ResourceId, Vec<Told>>>,
+    /// Addresses that expressions read, and how many were taken from the end of each subnet.
+    pub(super) addresses: RefCell<HashMap<ResourceId, Vec<Allocated>>>,
     pub(super) taken: RefCell<HashMap<ResourceId, u32>>,
     /// How many addresses and ranges were made up.
     publics: Cell<u8>,

@@ -163,7 +163,7 @@ impl Machine<'_> {
             return Ok(Node { at: at.clone(), value: Value::Text(id.clone()) });
         }
         if let Some(instance) = known
-            && let Some(address) = self.told(&instance, &self.deployed(&instance)?.body, &path)
+            && let Some(address) = self.allocated(&instance, &self.deployed(&instance)?.body, &path)
         {
             self.note(at, format!("Only Azure knows `{:.160}`, so `{address}` was made up.", walk.shown));
             return Ok(Node { at: at.clone(), value: Value::Text(address) });

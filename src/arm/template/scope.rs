@@ -22,7 +22,7 @@ pub(super) struct Target {
 pub(super) struct Scope {
     pub(super) target: Target,
     pub(super) deployment: String,
-    /// Where the template is said to come from.
+    /// The template's `uri`.
     pub(super) uri: String,
     parameters: HashMap<String, Slot>,
     variables: HashMap<String, Slot>,

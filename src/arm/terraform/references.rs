@@ -224,11 +224,11 @@ impl<'a> Plan<'a> {
 fn references_of(expression: &Node, key: &str) -> Vec<String> {
     let all: Vec<&str> =
         expression.get("references").map(Node::items).unwrap_or_default().iter().filter_map(Node::text).collect();
-    let said = |reference: &str| {
+    let named = |reference: &str| {
         let more = |other: &&str| other.strip_prefix(reference).is_some_and(|rest| rest.starts_with(['.', '[']));
         all.iter().any(more)
     };
-    let whole = |reference: &&&str| !said(reference);
+    let whole = |reference: &&&str| !named(reference);
     let named = |reference: &str| {
         let parts = split(reference);
         let length = if parts.first().is_some_and(|part| part == "data") { 3 } else { 2 };

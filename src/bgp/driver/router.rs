@@ -127,7 +127,7 @@ impl Drop for Router {
             state.ends = Some(now + LAST_WORDS);
         });
         if let Some(thread) = self.thread.take() {
-            // One that panicked has said so.
+            // One that panicked has reported it.
             let _ = thread.join();
         }
     }
@@ -157,9 +157,9 @@ impl Turns {
     fn run(mut self, shared: &Shared, mut tell: impl FnMut(Happened)) {
         let mut ready = Ready::new(BATCH);
         loop {
-            let mut told = Vec::new();
-            let ControlFlow::Continue(timeout) = self.turn(shared, &ready, &mut told) else { return };
-            told.into_iter().for_each(&mut tell);
+            let mut events = Vec::new();
+            let ControlFlow::Continue(timeout) = self.turn(shared, &ready, &mut events) else { return };
+            events.into_iter().for_each(&mut tell);
             if let Err(error) = self.poller.wait(&mut ready, timeout) {
                 tracing::error!("a BGP router ends: {error}");
                 return;
@@ -168,14 +168,19 @@ impl Turns {
     }
 
     /// Everything that can be done now, and how long to wait then, if all is not over.
-    fn turn(&mut self, shared: &Shared, ready: &Ready, told: &mut Vec<Happened>) -> ControlFlow<(), Option<Duration>> {
+    fn turn(
+        &mut self,
+        shared: &Shared,
+        ready: &Ready,
+        events: &mut Vec<Happened>,
+    ) -> ControlFlow<(), Option<Duration>> {
         shared.waker.reset();
         let mut state = shared.lock();
         if mem::take(&mut state.changed) {
             let set = self.connections.set(state.peers.clone(), &self.poller);
             state.changed = set.is_err();
             let heard = !mem::replace(&mut self.deaf, set.is_err());
-            told.extend(set.err().filter(|_| heard).map(|error| Happened::Deaf(error.to_string())));
+            events.extend(set.err().filter(|_| heard).map(|error| Happened::Deaf(error.to_string())));
         }
         let speaker = &mut state.speaker;
         for token in ready.tokens() {
@@ -183,9 +188,9 @@ impl Turns {
         }
         speaker.handle_timeout(Instant::now());
         self.connections.settle(speaker, &self.poller);
-        told.extend(std::iter::from_fn(|| speaker.poll_event()).map(Happened::Peer));
+        events.extend(std::iter::from_fn(|| speaker.poll_event()).map(Happened::Peer));
         let changed: Vec<_> = std::iter::from_fn(|| speaker.poll_change()).collect();
-        told.extend((!changed.is_empty()).then_some(Happened::Routes(changed)));
+        events.extend((!changed.is_empty()).then_some(Happened::Routes(changed)));
         let now = Instant::now();
         if state.ends.is_some_and(|ends| ends <= now || self.connections.is_empty()) {
             return ControlFlow::Break(());

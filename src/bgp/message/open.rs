@@ -36,7 +36,7 @@ pub struct Open {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
-    /// None: said nothing, which means IPv4 unicast (RFC 4760 section 8).
+    /// None: no such capability, which means IPv4 unicast (RFC 4760 section 8).
     pub families: Option<Families>,
     pub route_refresh: bool,
     pub four_byte_asn: bool,

@@ -102,7 +102,7 @@ impl Rib {
                 {
                     path.weight = policy.import.weight;
                     *refusal =
-                        path.next_hop.and_then(|hop| policy.judge(own, &neighbour, &prefix, hop, &path.attributes));
+                        path.next_hop.and_then(|hop| policy.refusal(own, &neighbour, &prefix, hop, &path.attributes));
                 }
             });
         }
@@ -153,7 +153,7 @@ impl Rib {
             internal: peer.neighbour.internal,
             identifier: peer.neighbour.identifier,
         };
-        let refusal = peer.policy.judge(self.own, &peer.neighbour, &prefix, next_hop, attributes);
+        let refusal = peer.policy.refusal(self.own, &peer.neighbour, &prefix, next_hop, attributes);
         self.put(prefix, path, refusal);
         Ok(())
     }

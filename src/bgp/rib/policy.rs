@@ -113,7 +113,7 @@ pub struct Neighbour {
 
 impl Policy {
     /// Whether a route from this peer may be used.
-    pub(super) fn judge(
+    pub(super) fn refusal(
         &self,
         own: Asn,
         neighbour: &Neighbour,

@@ -19,7 +19,7 @@ pub(super) fn customer_asn(network: &Network, circuit: CircuitIx) -> Option<u32>
 }
 
 /// What a circuit's customer advertises over links that are up: learned by its sessions, else configured in the file.
-pub(super) fn said<'a>(
+pub(super) fn advertisements<'a>(
     network: &Network,
     learned: &'a Learned,
     circuit: CircuitIx,
@@ -48,11 +48,11 @@ fn over(
     heard: &BTreeMap<IpNet, Advertisement>,
 ) -> BTreeMap<IpNet, Advertisement> {
     let links: Vec<_> = links.iter().map(|side| network.circuit_link_name(circuit, *side)).collect();
-    let left = heard.iter().map(|(prefix, said)| {
-        let over = said.over.iter().filter(|link| links.contains(link)).cloned().collect();
-        (*prefix, Advertisement { as_path: said.as_path.clone(), over })
+    let left = heard.iter().map(|(prefix, advertised)| {
+        let over = advertised.over.iter().filter(|link| links.contains(link)).cloned().collect();
+        (*prefix, Advertisement { as_path: advertised.as_path.clone(), over })
     });
-    left.filter(|(_, said)| !said.over.is_empty()).collect()
+    left.filter(|(_, advertised)| !advertised.over.is_empty()).collect()
 }
 
 /// The links that an edge uses for each prefix of its customer: those that advertise it.
@@ -61,14 +61,15 @@ pub(crate) fn to_customer(
     exchange: &Exchange,
     circuit: CircuitIx,
 ) -> BTreeMap<IpNet, Vec<Side>> {
-    let said = said(network, learned, circuit);
+    let advertised = advertisements(network, learned, circuit);
     let links = Side::BOTH.map(|side| (side, network.circuit_link_name(circuit, side)));
     let over = |prefix: &IpNet| {
-        let says = |link: &String| said.get(prefix).is_some_and(|said| said.over.contains(link));
-        links.iter().filter(|(_, link)| says(link)).map(|(side, _)| *side).collect()
+        let advertises =
+            |link: &String| advertised.get(prefix).is_some_and(|advertised| advertised.over.contains(link));
+        links.iter().filter(|(_, link)| advertises(link)).map(|(side, _)| *side).collect()
     };
     let all = exchange.edge(circuit).into_iter();
-    let own = all.filter(|(_, ways)| ways.iter().any(|way| matches!(way.next, NextRouter::Customer(_))));
+    let own = all.filter(|(_, paths)| paths.iter().any(|path| matches!(path.next, NextRouter::Customer(_))));
     own.map(|(prefix, _)| (prefix, over(&prefix))).collect()
 }
 
@@ -81,8 +82,8 @@ impl CustomerLinks {
         Self(network.circuits().map(|(ix, _)| to_customer((network, learned), exchange, ix)).collect())
     }
 
-    /// The addresses that listings show for a way over a circuit: of each link that leads there (SYS-09a, ER-02), and
-    /// of both where the way does not end at the customer.
+    /// The addresses that listings show for a path over a circuit: of each link that leads there (SYS-09a, ER-02), and
+    /// of both where the path does not end at the customer.
     pub fn underlay(&self, circuit: CircuitIx, prefix: &IpNet) -> Vec<IpAddr> {
         let sides = self.0[circuit.0].get(prefix);
         let leads = |side: &Side| sides.is_none_or(|sides| sides.contains(side));

@@ -14,7 +14,7 @@ use super::{Node, collect_learned, kernel_routes, nodes};
 /// Messages that pass between two speakers in one go; far more than any network's routers send.
 const ROUNDS_MAX: usize = 100_000;
 
-/// How often what is heard at Azure's borders may change what is said there: a route takes one wave a border that it
+/// How often routes learned at Azure's borders may change the routes advertised there: a route takes one wave a border that it
 /// passes.
 const WAVES_MAX: usize = 16;
 

@@ -16,7 +16,7 @@ use crate::model::{
 
 use super::expressroute_rib::{Exchange, ExpressRoutePath};
 use super::route_server::beside;
-use super::vpn::unsaid;
+use super::vpn::withheld;
 use super::{CIRCUIT, Node, Peer, RETRY, Route, Sink, TUNNEL, next_hops};
 
 /// A customer takes what a circuit brings before what a tunnel does (BGP-23).
@@ -86,13 +86,13 @@ fn gateway(network: &Network, exchange: &Exchange, ix: GatewayIx) -> Vec<Node> {
 }
 
 /// What the exchange knows, without the first numbers of each path.
-fn routes(ways: BTreeMap<IpNet, Vec<ExpressRoutePath>>, known: usize) -> Vec<Route> {
-    let route = |(prefix, ways): (IpNet, Vec<ExpressRoutePath>)| {
-        let path = ways.first()?.as_path.get(known..)?;
+fn routes(paths: BTreeMap<IpNet, Vec<ExpressRoutePath>>, known: usize) -> Vec<Route> {
+    let route = |(prefix, paths): (IpNet, Vec<ExpressRoutePath>)| {
+        let path = paths.first()?.as_path.get(known..)?;
         let as_path = AsPath::sequence(path.iter().copied().map(Asn));
         Some(Route { prefix, source: Source::Static, origination: Origination { as_path, ..Origination::default() } })
     };
-    ways.into_iter().filter_map(route).collect()
+    paths.into_iter().filter_map(route).collect()
 }
 
 /// The sessions of a site over its circuits.
@@ -102,11 +102,11 @@ pub(super) fn of_site(network: &Network, learned: &Learned, ix: SiteIx) -> Vec<P
     let peers = ends.flat_map(|(end, peering)| {
         Side::BOTH.map(|side| {
             let addresses = [peering.customer(side).into(), peering.microsoft(side).into()];
-            let (said, prepend) = network.advertised_over_link(end.circuit, side).unwrap_or_default();
+            let (advertised, prepend) = network.advertised_over_link(end.circuit, side).unwrap_or_default();
             let export = Export {
                 next_hops: next_hops(addresses[0], None),
                 prepend,
-                withheld: unsaid(site, &said),
+                withheld: withheld(site, &advertised),
                 // A site gives no transit (ER-05).
                 refuse_from: vec![TUNNEL, CIRCUIT],
                 ..Export::default()

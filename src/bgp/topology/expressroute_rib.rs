@@ -17,7 +17,7 @@ use crate::model::{
     AZURE_ASN, CircuitIx, CircuitTransit, ConnectionIx, EDGE_ASN, GatewayIx, GatewayKind, Learned, Network, Remote,
 };
 
-use super::circuits::{customer_asn, said};
+use super::circuits::{advertisements, customer_asn};
 
 /// Groups of peers: the export policy of an edge depends on them alone.
 const CUSTOMER: Group = Group(1);
@@ -83,29 +83,29 @@ impl Exchange {
         all.connections(network, learned);
         all.global_reach(network);
         all.talk();
-        all.beside(network, learned);
+        all.from_route_servers(network, learned);
         all.talk();
         all
     }
 
     /// The best paths of a gateway, all equal, by prefix.
     pub fn gateway(&self, gateway: GatewayIx) -> BTreeMap<IpNet, Vec<ExpressRoutePath>> {
-        self.ways(Router::Gateway(gateway))
+        self.paths(Router::Gateway(gateway))
     }
 
     /// The same of a circuit's edge.
     pub fn edge(&self, circuit: CircuitIx) -> BTreeMap<IpNet, Vec<ExpressRoutePath>> {
-        self.ways(Router::Edge(circuit))
+        self.paths(Router::Edge(circuit))
     }
 
     /// The routes advertised to a circuit's customer.
     pub fn customer(&self, circuit: CircuitIx) -> BTreeMap<IpNet, Vec<ExpressRoutePath>> {
-        self.ways(Router::Customer(circuit))
+        self.paths(Router::Customer(circuit))
     }
 
-    fn ways(&self, router: Router) -> BTreeMap<IpNet, Vec<ExpressRoutePath>> {
+    fn paths(&self, router: Router) -> BTreeMap<IpNet, Vec<ExpressRoutePath>> {
         let Some(node) = self.0.iter().find(|node| node.router == router) else { return BTreeMap::new() };
-        let ways = |prefix: &IpNet| {
+        let paths = |prefix: &IpNet| {
             let learned = node.rib.best(prefix).filter_map(|path| {
                 let Source::Peer(PeerId(peer)) = path.source else { return None };
                 let next = node.sessions[peer as usize].next;
@@ -114,8 +114,8 @@ impl Exchange {
             });
             learned.collect::<Vec<_>>()
         };
-        let all = node.rib.prefixes().map(|prefix| (*prefix, ways(prefix)));
-        all.filter(|(_, ways)| !ways.is_empty()).collect()
+        let all = node.rib.prefixes().map(|prefix| (*prefix, paths(prefix)));
+        all.filter(|(_, paths)| !paths.is_empty()).collect()
     }
 
     fn routers(&mut self, network: &Network) {
@@ -134,9 +134,9 @@ impl Exchange {
             let (Some(asn), Some(_)) = (customer_asn(network, ix), &circuit.peering) else { continue };
             let Some(edge) = self.find(Router::Edge(ix)) else { continue };
             let customer = self.add(Router::Customer(ix), asn, Vec::new());
-            for (prefix, said) in said(network, learned, ix).iter() {
+            for (prefix, advertised) in advertisements(network, learned, ix).iter() {
                 // Its own number is put in front of it again.
-                self.say(customer, *prefix, said.as_path.get(1..).unwrap_or_default());
+                self.originate(customer, *prefix, advertised.as_path.get(1..).unwrap_or_default());
             }
             let next = NextRouter::Customer(ix);
             // ER-05: one customer's routes are not advertised to another. Azure's own numbers stay inside.
@@ -196,13 +196,13 @@ impl Exchange {
     }
 
     /// The routes of gateways from the route server of their VNet, where no circuit leads there (ARS-06, BGP-23).
-    fn beside(&mut self, network: &Network, learned: &Learned) {
+    fn from_route_servers(&mut self, network: &Network, learned: &Learned) {
         for (ix, gateway) in network.gateways() {
             let heard = learned.bgp.by_gateway.get(&gateway.name).into_iter().flatten();
             let Some(node) = self.find(Router::Gateway(ix)) else { continue };
-            for (prefix, said) in heard.filter(|(_, said)| !said.as_path.contains(&EDGE_ASN)) {
+            for (prefix, advertised) in heard.filter(|(_, advertised)| !advertised.as_path.contains(&EDGE_ASN)) {
                 if self.0[node].rib.best(prefix).next().is_none() {
-                    self.say(node, *prefix, &said.as_path);
+                    self.originate(node, *prefix, &advertised.as_path);
                 }
             }
         }
@@ -222,7 +222,7 @@ impl Exchange {
     }
 
     /// Adds a route that a router has from outside this exchange.
-    fn say(&mut self, node: usize, prefix: IpNet, as_path: &[u32]) {
+    fn originate(&mut self, node: usize, prefix: IpNet, as_path: &[u32]) {
         let as_path = AsPath::sequence(as_path.iter().copied().map(Asn));
         self.0[node].rib.originate(prefix, Source::Static, Origination { as_path, ..Origination::default() });
     }

@@ -24,7 +24,7 @@ fn edges(
     (exchange, links): (&Exchange, &CustomerLinks),
     (ix, gateway): (GatewayIx, &VirtualNetworkGateway),
 ) -> Vec<PeerRow> {
-    let ways = exchange.gateway(ix);
+    let paths = exchange.gateway(ix);
     let received = |over: ConnectionIx, edge: IpAddr| {
         let leads = |prefix, way: &ExpressRoutePath| match way.next {
             NextRouter::Edge { circuit, over: Some(by) } => {
@@ -32,7 +32,7 @@ fn edges(
             }
             NextRouter::Edge { over: None, .. } | NextRouter::Customer(_) | NextRouter::Gateway(_) => false,
         };
-        ways.iter().filter(|(prefix, ways)| ways.iter().any(|way| leads(prefix, way))).count()
+        paths.iter().filter(|(prefix, paths)| paths.iter().any(|way| leads(prefix, way))).count()
     };
     let row = |over: ConnectionIx, local, neighbor| {
         let fault = learned.why_down(network, over);
@@ -69,9 +69,9 @@ pub fn gateway_rows(network: &Network, learned: &Learned) -> Vec<RouteRow> {
     let mut rows: Vec<_> = gateways
         .flat_map(|(ix, gateway)| {
             let own = network.advertised_space(ix).into_iter().map(|prefix| own(gateway, prefix));
-            let ways = exchange.gateway(ix).into_iter();
-            let heard = ways.flat_map(|(prefix, ways)| {
-                ways.into_iter().flat_map(move |way| heard(gateway, links, prefix, &way)).collect::<Vec<_>>()
+            let paths = exchange.gateway(ix).into_iter();
+            let heard = paths.flat_map(|(prefix, paths)| {
+                paths.into_iter().flat_map(move |way| heard(gateway, links, prefix, &way)).collect::<Vec<_>>()
             });
             own.chain(heard).collect::<Vec<_>>()
         })

@@ -14,7 +14,7 @@ use super::{Node, Sink};
 pub fn collect_learned(node: &Node, speaker: &Speaker, heard: &mut BgpLearned) {
     match node.sink {
         Sink::Fabric => {
-            heard.by_connection.extend(best_ways(node, speaker));
+            heard.by_connection.extend(best_paths(node, speaker));
             measure(node, speaker, heard);
         }
         Sink::Appliances => {
@@ -28,8 +28,8 @@ pub fn collect_learned(node: &Node, speaker: &Speaker, heard: &mut BgpLearned) {
                 known.dedup();
             }
         }
-        Sink::Edge => said(node, speaker, heard.by_circuit.entry(node.host.clone()).or_default()),
-        Sink::Beside => said(node, speaker, heard.by_gateway.entry(node.host.clone()).or_default()),
+        Sink::Edge => learned_best(node, speaker, heard.by_circuit.entry(node.host.clone()).or_default()),
+        Sink::Beside => learned_best(node, speaker, heard.by_gateway.entry(node.host.clone()).or_default()),
         Sink::Kernel => {}
     }
 }
@@ -48,7 +48,7 @@ fn measure(node: &Node, speaker: &Speaker, heard: &mut BgpLearned) {
 
 /// What a node's peers advertise, and over what, by the shortest path: even if the node has a better path from
 /// elsewhere.
-fn said(node: &Node, speaker: &Speaker, all: &mut BTreeMap<IpNet, Advertisement>) {
+fn learned_best(node: &Node, speaker: &Speaker, all: &mut BTreeMap<IpNet, Advertisement>) {
     for peer in &node.peers {
         for (prefix, path, _) in speaker.learned(peer.id).filter(|(_, _, refusal)| refusal.is_none()) {
             let as_path: Vec<_> = path.attributes.as_path.asns().map(|Asn(asn)| asn).collect();
@@ -58,19 +58,19 @@ fn said(node: &Node, speaker: &Speaker, all: &mut BTreeMap<IpNet, Advertisement>
 }
 
 /// By connection, the prefixes with a best path over a node's peers, or one of several.
-fn best_ways(node: &Node, speaker: &Speaker) -> BTreeMap<String, Vec<IpNet>> {
-    let mut ways: BTreeMap<String, Vec<IpNet>> = BTreeMap::new();
+fn best_paths(node: &Node, speaker: &Speaker) -> BTreeMap<String, Vec<IpNet>> {
+    let mut paths: BTreeMap<String, Vec<IpNet>> = BTreeMap::new();
     for prefix in speaker.prefixes() {
         // The other instance reports its own tunnels' routes.
         let outside = learned(speaker, prefix).filter(|(_, path)| !path.internal);
         for peer in outside.filter_map(|(peer, _)| node.peer(peer)) {
-            let known = ways.entry(peer.over.clone()).or_default();
+            let known = paths.entry(peer.over.clone()).or_default();
             if known.last() != Some(prefix) {
                 known.push(*prefix);
             }
         }
     }
-    ways
+    paths
 }
 
 /// The next hops of the best learned paths.

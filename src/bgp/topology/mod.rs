@@ -129,7 +129,7 @@ impl Node {
 }
 
 /// Every router of a network that speaks BGP, those that are not ours too. What some of them say follows from what
-/// others have said.
+/// others have advertised.
 pub fn nodes(network: &Network, learned: &Learned) -> Vec<Node> {
     let servers = route_server::servers(network);
     let borders = express_route::borders(network, learned);

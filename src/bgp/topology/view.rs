@@ -142,25 +142,25 @@ pub fn learned_rows(node: &Node, speaker: &Speaker) -> Vec<RouteRow> {
     // At Azure's borders these are learned from routers inside.
     let own = own.filter(|(_, path)| !matches!(path.source, Source::Peer(_)) && !node.is_border());
     let own = own.map(|(prefix, path)| route_row(node, node.address, node.address, *prefix, path));
-    let told = node.peers.iter().flat_map(|peer| {
-        let said = speaker.learned(peer.id).filter(|(_, _, refusal)| refusal.is_none());
-        said.map(|(prefix, path, _)| route_row(node, peer.local, peer.remote, *prefix, path))
+    let learned = node.peers.iter().flat_map(|peer| {
+        let used = speaker.learned(peer.id).filter(|(_, _, refusal)| refusal.is_none());
+        used.map(|(prefix, path, _)| route_row(node, peer.local, peer.remote, *prefix, path))
     });
-    let mut rows: Vec<_> = own.chain(told).collect();
+    let mut rows: Vec<_> = own.chain(learned).collect();
     rows.sort();
     rows
 }
 
 /// The learned routes that a router does not use, with the reason.
 pub fn refused_rows(node: &Node, speaker: &Speaker) -> Vec<RouteRow> {
-    let said = node.peers.iter().flat_map(|peer| {
+    let refused = node.peers.iter().flat_map(|peer| {
         let refused = speaker.learned(peer.id).filter_map(|(prefix, path, refusal)| Some((prefix, path, refusal?)));
         refused.map(|(prefix, path, refusal)| RouteRow {
             refused: Some(why(refusal).to_owned()),
             ..route_row(node, peer.local, peer.remote, *prefix, path)
         })
     });
-    let mut rows: Vec<_> = said.collect();
+    let mut rows: Vec<_> = refused.collect();
     rows.sort();
     rows
 }
@@ -199,24 +199,24 @@ fn route_row(node: &Node, local: IpAddr, peer: IpAddr, network: IpNet, path: &Pa
 /// The routes that a router has advertised to its peers, or to one of them.
 pub fn advertised_rows(node: &Node, speaker: &Speaker, to: Option<IpAddr>) -> Vec<RouteRow> {
     let peers = node.peers.iter().filter(|peer| to.is_none_or(|to| peer.remote == to));
-    let told = peers.flat_map(|peer| {
-        speaker.advertised(peer.id).map(|(prefix, told)| RouteRow {
+    let advertised = peers.flat_map(|peer| {
+        speaker.advertised(peer.id).map(|(prefix, route)| RouteRow {
             node: node.name.clone(),
             local_address: peer.local,
             network: speaker.name_to(peer.id, *prefix),
-            next_hop: Some(told.next_hop),
+            next_hop: Some(route.next_hop),
             source_peer: peer.remote,
-            origin: if told.attributes.as_path.asns().all(|asn| asn == node.asn) {
+            origin: if route.attributes.as_path.asns().all(|asn| asn == node.asn) {
                 Origin::Network
             } else {
                 Origin::EBgp
             },
-            as_path: told.attributes.as_path.to_string(),
+            as_path: route.attributes.as_path.to_string(),
             weight: 0,
             refused: None,
         })
     });
-    let mut rows: Vec<_> = told.collect();
+    let mut rows: Vec<_> = advertised.collect();
     rows.sort();
     rows
 }

@@ -140,7 +140,7 @@ pub(super) fn sites(network: &Network, learned: &Learned) -> impl Iterator<Item 
             host: site.name.clone(),
             asn: Asn(settings.asn),
             address: settings.address,
-            routes: site.says().into_iter().map(|prefix| route(prefix, Source::Network)).collect(),
+            routes: site.all_advertised().into_iter().map(|prefix| route(prefix, Source::Network)).collect(),
             peers: {
                 let tunnels =
                     spoken.map(|(over, (near, _))| site_peer((network, learned), over, (settings, near), site));
@@ -159,8 +159,9 @@ fn site_peer(
     site: &Site,
 ) -> Peer {
     // What has come over a circuit does not go on through a site.
-    let (said, prepend) = network.advertised_over_tunnel(over).unwrap_or_default();
-    let export = Export { prepend, withheld: unsaid(site, &said), refuse_from: vec![CIRCUIT], ..Export::default() };
+    let (advertised, prepend) = network.advertised_over_tunnel(over).unwrap_or_default();
+    let export =
+        Export { prepend, withheld: withheld(site, &advertised), refuse_from: vec![CIRCUIT], ..Export::default() };
     let connection = network.connection(over);
     let node = network.gateway(connection.gateway).instance_name(connection.instance);
     let policy = Policy { group: TUNNEL, export, ..Policy::default() };
@@ -168,9 +169,9 @@ fn site_peer(
     peer((network, learned), (over, Some(node)), (ends, site.ipv6()), policy)
 }
 
-/// What a site says, but not over a way that is said these.
-pub(super) fn unsaid(site: &Site, said: &[IpNet]) -> Vec<IpNet> {
-    site.says().into_iter().filter(|prefix| !said.contains(prefix)).collect()
+/// What a site advertises elsewhere, but not over a circuit or tunnel that advertises these.
+pub(super) fn withheld(site: &Site, advertised: &[IpNet]) -> Vec<IpNet> {
+    site.all_advertised().into_iter().filter(|prefix| !advertised.contains(prefix)).collect()
 }
 
 fn peer(

@@ -77,7 +77,7 @@ impl Test {
         }
         let junit = self.junit.as_deref().map(create).transpose()?;
         let report = self.report(&subject, context)?;
-        context.output.story(&report, &report.table(), || tap::render(&report))?;
+        context.output.text(&report, &report.table(), || tap::render(&report))?;
         if let Some((mut file, path)) = junit {
             let written = file.write_all(junit::render(&report).as_bytes());
             written.map_err(|error| Failure::usage(format_args!("cannot write {}: {error}", path.display())))?;
@@ -121,7 +121,7 @@ impl Test {
         };
         let results = stage.perform(network, &context.messages, &stop);
         let lab = stage.name().to_owned();
-        // The lab goes before anything is said about the results.
+        // The lab goes before the results are printed.
         stage.clear()?;
         if stop.load(Ordering::Relaxed) {
             // As a shell counts: 128 and the signal's number.

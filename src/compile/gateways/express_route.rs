@@ -31,7 +31,7 @@ pub(in crate::compile) fn routes(exchange: &Exchange, gateway: GatewayIx) -> BTr
         NextRouter::Customer(_) | NextRouter::Gateway(_) => None,
     };
     let all = exchange.gateway(gateway).into_iter();
-    all.map(|(prefix, ways)| (prefix, ways.iter().filter_map(|way| over(way.next)).collect())).collect()
+    all.map(|(prefix, paths)| (prefix, paths.iter().filter_map(|way| over(way.next)).collect())).collect()
 }
 
 /// A circuit's edge as packets meet it. One that is down leads nowhere.
@@ -50,9 +50,9 @@ pub(in crate::compile) fn edge(
         NextRouter::Gateway(gateway) => vec![NextHop::Gateway(gateway_id(gateway))],
         NextRouter::Edge { circuit, .. } => vec![NextHop::Gateway(edge_id(network, circuit))],
     };
-    let ways = exchange.edge(circuit).into_iter();
+    let paths = exchange.edge(circuit).into_iter();
     let mut routes: Vec<(IpNet, Vec<NextHop>)> =
-        ways.map(|(prefix, ways)| (prefix, ways.iter().flat_map(|way| hops(prefix, way.next)).collect())).collect();
+        paths.map(|(prefix, paths)| (prefix, paths.iter().flat_map(|way| hops(prefix, way.next)).collect())).collect();
     if let (Some(own), None) = (own, network.circuit_fault(circuit)) {
         let addresses = network.edge_addresses(circuit);
         routes.extend(addresses.into_iter().map(|address| (address.into(), vec![NextHop::Nic(own)])));

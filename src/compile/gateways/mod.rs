@@ -116,8 +116,8 @@ impl Gateways {
         // For a route server that compares them.
         let compares = network.route_servers.iter().any(|server| server.preference == RoutingPreference::AsPath);
         let lengths = |ix| {
-            let ways = exchange.gateway(ix).into_iter();
-            ways.filter_map(|(prefix, ways)| Some((prefix, ways.first()?.as_path.len()))).collect()
+            let paths = exchange.gateway(ix).into_iter();
+            paths.filter_map(|(prefix, paths)| Some((prefix, paths.first()?.as_path.len()))).collect()
         };
         let express = network.gateways().filter(|(_, gateway)| compares && gateway.kind != GatewayKind::Vpn);
         let express = express.map(|(ix, _)| (ix, lengths(ix))).collect();
@@ -213,8 +213,8 @@ impl Gateways {
         let gateway = network.gateway(ix);
         match gateway.kind {
             GatewayKind::ExpressRoute { .. } => {
-                let ways = self.express.get(&ix).and_then(|ways| ways.get(prefix));
-                Rank::of(preference, Family::Circuit, ways.copied().unwrap_or_default())
+                let paths = self.express.get(&ix).and_then(|paths| paths.get(prefix));
+                Rank::of(preference, Family::Circuit, paths.copied().unwrap_or_default())
             }
             GatewayKind::Vpn => Rank::of(preference, Family::Vpn, self.length(&gateway.name, prefix)),
         }
@@ -312,8 +312,8 @@ fn peers(network: &Network, learned: &Learned, gateway: GatewayIx) -> BTreeSet<I
     let ends = network.connections_of(gateway).flat_map(|(ix, _)| network.bgp_ends(ix));
     let mut peers: BTreeSet<_> = ends.map(|(_, far)| IpNet::from(far.address)).collect();
     for (ix, connection) in network.connections_of(gateway) {
-        let said = learned.bgp.by_connection.get(&connection.name).into_iter().flatten();
-        for prefix in network.local_space(ix).iter().chain(said) {
+        let advertised = learned.bgp.by_connection.get(&connection.name).into_iter().flatten();
+        for prefix in network.local_space(ix).iter().chain(advertised) {
             peers.remove(prefix);
         }
     }

@@ -168,7 +168,7 @@ virtualMachines:
 ";
 
     /// The changed tables of the file after this replacement.
-    fn told(this: &str, that: &str) -> Option<Vec<usize>> {
+    fn changed_by(this: &str, that: &str) -> Option<Vec<usize>> {
         let before = load(FILE, "l.yaml").unwrap();
         let text = FILE.replace(this, that);
         let (tables, memory) = changed(&text, &before.memory)?;
@@ -185,15 +185,15 @@ virtualMachines:
 
     #[test]
     fn changed_route_tables_are_read_alone() {
-        assert_eq!(told("10.8.0.0/16", "10.7.0.0/16"), Some(vec![0]));
-        assert_eq!(told("nextHopIpAddress: 10.0.1.4", "nextHopIpAddress: 10.0.1.77"), Some(vec![1]));
-        assert_eq!(told("10.", "10."), Some(vec![]));
-        assert_eq!(told("routes: []\n", "disableBgpRoutePropagation: true\n"), Some(vec![2]));
+        assert_eq!(changed_by("10.8.0.0/16", "10.7.0.0/16"), Some(vec![0]));
+        assert_eq!(changed_by("nextHopIpAddress: 10.0.1.4", "nextHopIpAddress: 10.0.1.77"), Some(vec![1]));
+        assert_eq!(changed_by("10.", "10."), Some(vec![]));
+        assert_eq!(changed_by("routes: []\n", "disableBgpRoutePropagation: true\n"), Some(vec![2]));
         let more = "nextHopType: None}\n      - {name: c, addressPrefix: 10.6.0.0/16, nextHopType: Internet}\n";
-        assert_eq!(told("nextHopType: None}\n", more), Some(vec![0]));
-        assert_eq!(told("  # About the next one.\n", ""), Some(vec![0]), "its text ends at the next dash");
+        assert_eq!(changed_by("nextHopType: None}\n", more), Some(vec![0]));
+        assert_eq!(changed_by("  # About the next one.\n", ""), Some(vec![0]), "its text ends at the next dash");
         assert_eq!(
-            told("nextHopType: VirtualAppliance, nextHopIpAddress: 10.0.1.4", "nextHopType: None"),
+            changed_by("nextHopType: VirtualAppliance, nextHopIpAddress: 10.0.1.4", "nextHopType: None"),
             Some(vec![1])
         );
     }

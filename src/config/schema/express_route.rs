@@ -66,7 +66,7 @@ pub(in crate::config) struct GlobalReach {
 /// A site's end of a circuit: its name, or a mapping.
 pub(in crate::config) struct CircuitEnd {
     pub circuit: Reference,
-    pub said: Advertised,
+    pub advertised: Advertised,
     pub primary: Advertised,
     pub secondary: Advertised,
 }
@@ -199,13 +199,13 @@ pub(in crate::config) fn circuit_end(node: &Node, report: &mut Report) -> Option
     if !matches!(&node.value, Value::Map(entries) if entries.iter().any(|(key, _)| key.value == "circuit")) {
         let named = circuit(node, report)?;
         let circuit = Some(Spanned { value: named, at: node.at });
-        let [said, primary, secondary] = Default::default();
-        return Some(CircuitEnd { circuit, said, primary, secondary });
+        let [advertised, primary, secondary] = Default::default();
+        return Some(CircuitEnd { circuit, advertised, primary, secondary });
     }
     let link = |node: &Node, report: &mut Report| record(node, report, "a circuit's link", advertised);
     record(node, report, "a site's end of a circuit", |f| CircuitEnd {
         circuit: f.required("circuit", circuit),
-        said: advertised(f),
+        advertised: advertised(f),
         primary: f.optional("primary", link).map(|link| link.value).unwrap_or_default(),
         secondary: f.optional("secondary", link).map(|link| link.value).unwrap_or_default(),
     })

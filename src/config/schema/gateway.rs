@@ -127,7 +127,7 @@ pub(in crate::config) struct Site {
     pub own_router: bool,
 }
 
-/// What a site says over one of its ways.
+/// What a site advertises over one circuit, link or tunnel.
 #[derive(Default)]
 pub(in crate::config) struct Advertised {
     pub advertises: Option<Spanned<Vec<Spanned<IpNet>>>>,
@@ -139,7 +139,7 @@ pub(in crate::config) struct TunnelEnd {
     pub at: At,
     pub connection: Reference,
     pub instance: Option<Spanned<u8>>,
-    pub said: Advertised,
+    pub advertised: Advertised,
 }
 
 pub(in crate::config) fn virtual_network_gateway(node: &Node, report: &mut Report) -> Option<VirtualNetworkGateway> {
@@ -240,12 +240,12 @@ fn tunnel_end(node: &Node, report: &mut Report) -> Option<TunnelEnd> {
         at: f.at,
         connection: f.required("connection", reference(["connections"])),
         instance: f.optional("instance", number(1..=2)),
-        said: advertised(f),
+        advertised: advertised(f),
     })
 }
 
 pub(in crate::config) fn advertised(f: &mut Fields<'_>) -> Advertised {
-    // An empty list means that nothing is said there.
+    // An empty list means that nothing is advertised there.
     let nothing = |node: &Node| matches!(&node.value, Value::List(items) if items.is_empty());
     let own = |node: &Node, report: &mut Report| {
         if nothing(node) { Some(Vec::new()) } else { list_of(prefix)(node, report) }

@@ -43,7 +43,7 @@ pub(in crate::config) struct BackendPool {
     pub addresses: Vec<BackendAddress>,
 }
 
-/// What is said of one member (LB-16).
+/// The settings of one member (LB-16).
 pub(in crate::config) struct BackendAddress {
     pub address: Option<Spanned<IpAddr>>,
     pub admin: AdminState,

@@ -123,7 +123,7 @@ fn admin_rule(rule: &admin::AdminRule, tags: &mut Tags<'_>, report: &mut Report)
     })
 }
 
-/// Nothing said is everything meant.
+/// An empty list means all.
 fn values<T: Copy>(field: &[Spanned<T>], everything: T) -> Vec<T> {
     if field.is_empty() { vec![everything] } else { field.iter().map(|item| item.value).collect() }
 }

@@ -32,7 +32,7 @@ impl<'a> Pool<'a> {
     /// Takes a stated address, if the subnet has it to give.
     pub(super) fn reserve(&mut self, ix: SubnetIx, subnet: &Subnet, address: &Spanned<IpAddr>, report: &mut Report) {
         if subnet.prefixes.is_empty() {
-            return; // What is wrong with the subnet has been said.
+            return; // The subnet's error is already reported.
         }
         let Some(range) = subnet.prefixes.iter().find(|range| range.contains(&address.value)) else {
             let ranges: Vec<String> = subnet.prefixes.iter().map(ToString::to_string).collect();

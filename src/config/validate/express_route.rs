@@ -17,7 +17,7 @@ use crate::model::{
 use super::address::intersect;
 use super::geography;
 use super::names::{Names, or_unnamed};
-use super::premises::said;
+use super::premises::advertised;
 
 /// LIM-22: by a Premium circuit's Mbit/s, and of every other.
 const PREMIUM_LINKS: [(u32, usize); 8] =
@@ -52,7 +52,11 @@ impl Circuits {
     pub(super) fn ends(&self, ends: &[written::CircuitEnd], report: &mut Report) -> Vec<CircuitEnd> {
         let end = |end: &written::CircuitEnd| {
             let circuit = self.names.find(&end.circuit, report).map(CircuitIx)?;
-            Some(CircuitEnd { circuit, said: said(&end.said), links: [said(&end.primary), said(&end.secondary)] })
+            Some(CircuitEnd {
+                circuit,
+                advertised: advertised(&end.advertised),
+                links: [advertised(&end.primary), advertised(&end.secondary)],
+            })
         };
         ends.iter().filter_map(end).collect()
     }

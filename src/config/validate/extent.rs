@@ -39,7 +39,7 @@ pub(super) fn extent(
     PeeringExtent::Subnets(PeeredSubnets { local, remote, only_ipv6 })
 }
 
-/// What is said about subnets where complete virtual networks are peered.
+/// The error about subnets where complete virtual networks are peered.
 fn without_effect(link: &schema::Peering, report: &mut Report) {
     let lists = [
         (link.local_subnet_names.as_ref().map(|names| names.at), "localSubnetNames"),

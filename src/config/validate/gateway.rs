@@ -326,7 +326,7 @@ fn check_size(written: &written::VirtualNetworkGateway, sku: GatewaySku, report:
     }
     if let Some(routes) = &written.custom_routes {
         report
-            .warning(routes.at, "`customRoutes` are told to point-to-site clients, of which there are none here")
+            .warning(routes.at, "`customRoutes` are advertised to point-to-site clients, and there are none here")
             .rule("VPN-41")
             .help("a site learns them if its connection's local network gateway or BGP has them");
     }

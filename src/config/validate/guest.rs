@@ -72,7 +72,7 @@ pub(super) fn filters(document: &schema::Document, machines: &mut Addressed, fil
     }
 }
 
-/// A machine's rules. A file of them is in the topology's directory: it belongs to it, and goes along with it.
+/// A machine's rules. A file of them is in the topology's directory: it moves with the topology.
 fn filter(
     document: &schema::VirtualMachine,
     attached: bool,

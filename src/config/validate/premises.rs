@@ -108,7 +108,7 @@ fn site(written: &written::Site, circuits: &Circuits, report: &mut Report) -> Si
     }
 }
 
-pub(super) fn said(written: &written::Advertised) -> Advertised {
+pub(super) fn advertised(written: &written::Advertised) -> Advertised {
     let own = written.advertises.as_ref();
     Advertised { prefixes: own.map(|own| prefixes(Some(own))), prepend: written.prepend }
 }
@@ -139,7 +139,7 @@ impl Ends<'_> {
         }
         if site.bgp.is_none() || !found.enable_bgp {
             report
-                .error(written.at, format!("no BGP is spoken over connection `{connection}`: nothing is said there"))
+                .error(written.at, format!("connection `{connection}` has no BGP: nothing is advertised over it"))
                 .rule("BGP-09")
                 .expected("`bgpSettings` of the site, and `enableBgp` of the connection");
         }
@@ -155,7 +155,7 @@ impl Ends<'_> {
                 .expected("no `instance`, or `activeActive: true` of the gateway");
         }
         let instance = instance.map(|number| usize::from(number.value) - 1);
-        Some(TunnelEnd { connection, instance, said: said(&written.said) })
+        Some(TunnelEnd { connection, instance, advertised: advertised(&written.advertised) })
     }
 }
 

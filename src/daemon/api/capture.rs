@@ -1,6 +1,6 @@
 //! What a capturing client gets: pieces of a pcapng file, with what was decided on each packet as its comment.
 //!
-//! One idea: the file is written here, where names are known, and the client only passes it on. What was said of one
+//! One idea: the file is written here, where names are known, and the client only passes it on. What was decided on one
 //! packet is kept for others with the same steps, since words cost more than bytes. A client that reads too slowly
 //! is asked for nothing: packets wait in a buffer of fixed size, and what finds no room there is counted in the file.
 
@@ -59,7 +59,7 @@ type Decided = (u64, PortId, Option<(IpAddr, IpAddr)>);
 /// The words of the packets before, by what was decided and the steps that led to it.
 type Known = HashMap<Decided, Vec<(Vec<Step>, Arc<Words>)>>;
 
-/// What is said of a packet, and the interfaces where its leg begins and ends.
+/// The comment of a packet, and the interfaces where its leg begins and ends.
 struct Words {
     comment: String,
     from: (String, String),
@@ -119,8 +119,8 @@ impl Words {
         };
         let steps = path.hops.iter().flat_map(|hop| &hop.steps);
         let decides = |what: StepKind| !matches!(what, StepKind::Send | StepKind::Arrive | StepKind::Deliver);
-        let said = steps.filter(|step| decides(step.what)).map(|step| format!("{}: {}", step.object, step.text));
-        let comment = std::iter::once(verdict).chain(said).collect::<Vec<_>>().join("\n");
+        let deciding = steps.filter(|step| decides(step.what)).map(|step| format!("{}: {}", step.object, step.text));
+        let comment = std::iter::once(verdict).chain(deciding).collect::<Vec<_>>().join("\n");
         let place = |node: &str, nic: &str| (nic.to_owned(), node.to_owned());
         let arrives = |hop: &&analysis::Hop| hop.steps.iter().any(|step| step.what == StepKind::Arrive);
         let to = path.hops.iter().rev().find(arrives).map(|hop| place(&hop.node, &hop.nic));
@@ -136,7 +136,7 @@ struct File {
     /// Packets handed over since the last piece, and in all.
     packets: u64,
     total: u64,
-    /// Packets decided by tables that are gone: nothing can be said of them.
+    /// Packets decided by tables that are gone: they have no comment.
     unnamed: u64,
     begun: u64,
     now: u64,

@@ -95,7 +95,7 @@ pub enum Request {
     /// connection: then it gets what there is to tell, and the end.
     Follow(Topic),
     Change(Change),
-    /// End: the router stops once it has said [`Response::Stopping`].
+    /// End: the router stops once it has sent [`Response::Stopping`].
     Shutdown,
 }
 

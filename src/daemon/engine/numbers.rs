@@ -41,7 +41,7 @@ enum PortName {
         machine: String,
         nic: String,
     },
-    Place {
+    Device {
         namespace: AttachNamespace,
         interface: String,
     },
@@ -132,7 +132,7 @@ fn sender_name(network: &Network, sender: Sender) -> SenderName {
 }
 
 fn port_name(network: &Network, attachment: Attachment) -> PortName {
-    let place = |Attach { namespace, interface, .. }: &Attach| PortName::Place {
+    let place = |Attach { namespace, interface, .. }: &Attach| PortName::Device {
         namespace: namespace.clone(),
         interface: interface.clone(),
     };

@@ -15,7 +15,7 @@ pub(super) struct Kernel {
     routes: BTreeMap<IpNet, Vec<IpAddr>>,
     /// What it did not take, told once: a peer's routes may change many times in a second.
     refused: BTreeSet<IpNet>,
-    /// Its devices are others now, and may have taken routes along.
+    /// Its devices were replaced, and their routes may be gone with them.
     doubtful: bool,
 }
 

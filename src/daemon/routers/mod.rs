@@ -211,7 +211,7 @@ impl Routers {
         end_all(nodes.into_values());
         self.shared.signal.end();
         if let Some(thread) = lock(&self.thread).take() {
-            // One that panicked has said so.
+            // One that panicked has reported it.
             let _ = thread.join();
         }
     }
@@ -327,9 +327,9 @@ fn routes(heard: &BgpLearned) -> BTreeMap<&str, BTreeSet<(IpNet, Option<IpAddr>)
         let each = routes.iter().flat_map(|(prefix, hops)| hops.iter().map(|hop| (*prefix, Some(*hop))));
         (name, each.collect())
     });
-    let said = heard.by_circuit.iter().chain(&heard.by_gateway);
-    let said = said.map(|(name, routes)| (name, routes.keys().map(|prefix| (*prefix, None)).collect()));
-    over.chain(through).chain(said).map(|(name, routes)| (name.as_str(), routes)).collect()
+    let learned = heard.by_circuit.iter().chain(&heard.by_gateway);
+    let learned = learned.map(|(name, routes)| (name, routes.keys().map(|prefix| (*prefix, None)).collect()));
+    over.chain(through).chain(learned).map(|(name, routes)| (name.as_str(), routes)).collect()
 }
 
 impl Signal {

@@ -6,7 +6,7 @@ use crate::dataplane::{
 };
 
 use super::nsg::{Denied, Evaluation, Scope};
-use super::{Leg, Subject};
+use super::{Leg, PacketView};
 
 /// Why a NIC let a packet pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,16 +48,16 @@ impl Leg<'_> {
         key: &FlowKey,
         nic: NicId,
         direction: Direction,
-        subject: &Subject<'_>,
+        view: &PacketView<'_>,
         observer: &mut O,
     ) -> Result<Admitted, DropReason> {
         let terms = &self.snapshot.nic(nic).flows;
-        let follow = self.flows.records.follow_key(key, direction, &subject.passing, terms);
+        let follow = self.flows.records.follow_key(key, direction, &view.passing, terms);
         if follow == Follow::Passes {
             observer.step(Step::Admit { nic, direction, admission: Admission::Record });
             return Ok(Admitted::Record);
         }
-        self.decide(follow, nic, direction, subject, observer)
+        self.decide(follow, nic, direction, view, observer)
     }
 
     /// The rest of [`Self::admit`], apart from the path of a known flow: first packets, and records that need a look.
@@ -67,12 +67,12 @@ impl Leg<'_> {
         follow: Follow,
         nic: NicId,
         direction: Direction,
-        subject: &Subject<'_>,
+        view: &PacketView<'_>,
         observer: &mut O,
     ) -> Result<Admitted, DropReason> {
         match follow {
             Follow::Passes | Follow::PassesWithFewerHops => {
-                if let Some(packet) = subject.packet {
+                if let Some(packet) = view.packet {
                     self.flows.loops.watch(nic, packet, self.now);
                 }
                 observer.step(Step::Admit { nic, direction, admission: Admission::Record });
@@ -82,17 +82,17 @@ impl Leg<'_> {
                 observer.step(Step::Admit { nic, direction, admission: Admission::Refused });
                 Err(DropReason::denied(admitted))
             }
-            Follow::Outdated(admitted) => self.review(nic, direction, admitted, subject, observer),
+            Follow::Outdated(admitted) => self.review(nic, direction, admitted, view, observer),
             Follow::Nothing => {
                 let snapshot = self.snapshot;
                 let terms = &snapshot.nic(nic).flows;
-                let mut rules = Evaluation { snapshot, nic, direction, tuple: subject.tuple, observer };
-                if terms.strict_tcp && subject.is_mid_stream() && !rules.is_platform_service() {
+                let mut rules = Evaluation { snapshot, nic, direction, tuple: view.tuple, observer };
+                if terms.strict_tcp && view.is_mid_stream() && !rules.is_platform_service() {
                     return Err(DropReason::TcpState);
                 }
                 rules.evaluate(Scope::All).map_err(|Denied { reason, rule }| {
                     if observer.wants_flows(terms) {
-                        observer.flow(&self.denial(nic, direction, subject, rule));
+                        observer.flow(&self.denial(nic, direction, view, rule));
                     }
                     reason
                 })
@@ -109,24 +109,24 @@ impl Leg<'_> {
         nic: NicId,
         direction: Direction,
         admitted: Direction,
-        subject: &Subject<'_>,
+        view: &PacketView<'_>,
         observer: &mut O,
     ) -> Result<Admitted, DropReason> {
         let snapshot = self.snapshot;
         let terms = &snapshot.nic(nic).flows;
-        let flow = subject.flow();
+        let flow = view.flow();
         let first = if direction == admitted { *flow } else { flow.mirrored() };
         let mut rules = Evaluation { snapshot, nic, direction: admitted, tuple: &first, observer };
         let outcome = rules.evaluate(Scope::Flushing);
         let refused = outcome.err().map(|denied| denied.rule.into_iter().collect());
-        let ended = self.flows.records.review(nic, direction, flow, subject.passing, terms, refused);
+        let ended = self.flows.records.review(nic, direction, flow, view.passing, terms, refused);
         if let Some(record) = ended.filter(|_| observer.wants_flows(terms)) {
             observer.flow(&FlowEvent::Ended(record));
         }
         outcome.map(|_| Admitted::Record).map_err(|denied| denied.reason)
     }
 
-    fn denial(self, nic: NicId, direction: Direction, subject: &Subject<'_>, rule: Option<RuleId>) -> FlowEvent {
-        FlowEvent::Denied(Denial { at: self.now, nic, direction, tuple: *subject.tuple, rule })
+    fn denial(self, nic: NicId, direction: Direction, view: &PacketView<'_>, rule: Option<RuleId>) -> FlowEvent {
+        FlowEvent::Denied(Denial { at: self.now, nic, direction, tuple: *view.tuple, rule })
     }
 }

@@ -15,7 +15,7 @@ use crate::wire::{Packet, Protocol, QuotedEnd, Tuple};
 
 use super::admit::Admitted;
 use super::route::Hop;
-use super::{Leg, Subject};
+use super::{Leg, PacketView};
 
 /// How a packet is rewritten, and where it goes.
 #[derive(Clone, Copy)]
@@ -59,7 +59,7 @@ impl Leg<'_> {
         self,
         id: FrontendId,
         sender: NicId,
-        subject: &Subject<'_>,
+        view: &PacketView<'_>,
         packet: &Packet<'_>,
         observer: &mut O,
     ) -> Result<Balancing, DropReason> {
@@ -68,14 +68,14 @@ impl Leg<'_> {
         if packet.fragment().is_some() {
             return Err(DropReason::NotTranslatable);
         }
-        let flow = subject.flow();
+        let flow = view.flow();
         let (index, rule) = frontend.rule(flow).ok_or(DropReason::NoBalancingRule)?;
         let fits = |mapped: &Mapped| self.fits(frontend, rule, flow.protocol, mapped);
         let to = |member: Member| {
             let port = rule.takes.backend_port(flow.dst_port);
             if rule.floating { (flow.dst, flow.dst_port) } else { (member.address, port) }
         };
-        let (nic, to) = match self.taken(&flow.mirrored(), (rule, flow), (subject, TcpSegment::of(packet)), fits, to)? {
+        let (nic, to) = match self.taken(&flow.mirrored(), (rule, flow), (view, TcpSegment::of(packet)), fits, to)? {
             Taken::By(nic, to) => (nic, to),
             Taken::Ended if rule.resets => return Ok(Balancing::Reset),
             Taken::Ended => return Err(DropReason::NoMapping),
@@ -114,18 +114,18 @@ impl Leg<'_> {
     pub(super) fn through<O: Observer>(
         self,
         id: FrontendId,
-        subject: &Subject<'_>,
+        view: &PacketView<'_>,
         observer: &mut O,
     ) -> Result<NicId, DropReason> {
-        let flow = subject.flow();
+        let flow = view.flow();
         let frontend = self.snapshot.frontend(id);
         let (index, rule) = frontend.rule_through(flow).ok_or(DropReason::NoBalancingRule)?;
         let nic = if has_ports(flow) {
             let ends = sorted(flow);
             let member = |nic| rule.members.iter().any(|member| member.nic == nic);
             let fits = |mapped: &Mapped| member(mapped.nic) && rule.keeps(flow.protocol, mapped.nic);
-            let segment = TcpSegment { signal: subject.passing.signal, expects: None };
-            match self.taken(&ends, (rule, flow), (subject, segment), fits, |_| (ends.src, ends.src_port))? {
+            let segment = TcpSegment { signal: view.passing.signal, expects: None };
+            match self.taken(&ends, (rule, flow), (view, segment), fits, |_| (ends.src, ends.src_port))? {
                 Taken::By(nic, _) => nic,
                 Taken::Ended => return Err(DropReason::NoMapping),
             }
@@ -142,7 +142,7 @@ impl Leg<'_> {
         self,
         outside: &Tuple,
         (rule, flow): (&BalancingRule, &Tuple),
-        (subject, segment): (&Subject<'_>, TcpSegment),
+        (view, segment): (&PacketView<'_>, TcpSegment),
         fits: impl Fn(&Mapped) -> bool,
         to: impl Fn(Member) -> (IpAddr, u16),
     ) -> Result<Taken, DropReason> {
@@ -152,13 +152,13 @@ impl Leg<'_> {
             return Ok(Taken::By(mapped.nic, mapped.private));
         }
         // A rule for all ports also takes flows in the middle (LB-25).
-        if rule.takes != Takes::All && subject.is_mid_stream() {
+        if rule.takes != Takes::All && view.is_mid_stream() {
             return Ok(Taken::Ended);
         }
         let member = rule.choose(flow).ok_or(DropReason::NoHealthyBackend)?;
         let private = to(member);
         // An ICMP error about an unknown flow creates no mapping.
-        if subject.starts_flow() {
+        if view.starts_flow() {
             let (idle_secs, resets) = (rule.idle_secs, rule.resets && rule.takes != Takes::All);
             let mapping = BalancedFlow { nic: member.nic, outside, private, idle_secs, resets, segment, now: self.now };
             mappings.map_balanced(&mapping).map_err(|_| DropReason::FlowLimit)?;
@@ -180,8 +180,8 @@ impl Leg<'_> {
 
     /// The frontend for which a backend's packet answers.
     #[inline(never)]
-    pub(super) fn answer(self, sender: NicId, hop: Hop, subject: &Subject<'_>, packet: &Packet<'_>) -> Option<Rewrite> {
-        let lookup = self.flows.mappings.lookup_inside(sender, subject.flow(), TcpSegment::of(packet), self.now)?;
+    pub(super) fn answer(self, sender: NicId, hop: Hop, view: &PacketView<'_>, packet: &Packet<'_>) -> Option<Rewrite> {
+        let lookup = self.flows.mappings.lookup_inside(sender, view.flow(), TcpSegment::of(packet), self.now)?;
         let mapped = self.answered(sender, &lookup, None)?;
         let whole = packet.fragment().is_none();
         whole.then(|| Rewrite::of_source(hop, mapped.public))
@@ -219,7 +219,7 @@ impl Leg<'_> {
         if !stays && self.snapshot.vnet(vnet).owners.lookup(packet.dst()) != Some(Owner::Nic(receiver)) {
             return Err(DropReason::NoEndpoint);
         }
-        let (before, after) = (Subject::of(packet, Some(&asked), self.now), Subject::of(packet, None, self.now));
+        let (before, after) = (PacketView::of(packet, Some(&asked), self.now), PacketView::of(packet, None, self.now));
         self.meet(rewrite.hop, sent, (&before, &after), packet, observer)
     }
 }

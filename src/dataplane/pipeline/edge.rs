@@ -14,7 +14,7 @@ use crate::wire::{Packet, Protocol, QuotedEnd, Transport, Tuple};
 
 use super::admit::Admitted;
 use super::balance::Balancing;
-use super::{Leg, Subject, check, packet_view};
+use super::{Leg, PacketView, check, packet_view};
 
 /// How a packet enters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,12 +43,12 @@ impl Leg<'_> {
         self,
         edge: &Edge,
         (sender, admitted): (NicId, Admitted),
-        subject: &Subject<'_>,
+        view: &PacketView<'_>,
         packet: &Packet<'_>,
         observer: &mut O,
     ) -> Result<Departure, DropReason> {
-        let departure = self.source_nat(edge, (sender, admitted), subject, packet)?;
-        let own = (subject.tuple.src, subject.tuple.src_port);
+        let departure = self.source_nat(edge, (sender, admitted), view, packet)?;
+        let own = (view.tuple.src, view.tuple.src_port);
         match departure {
             Departure::Instance { public } => {
                 observer.step(Step::Translate(Translation::source(own, (public, own.1))));
@@ -57,7 +57,7 @@ impl Leg<'_> {
             Departure::Reset => return Ok(departure),
         }
         check::size(packet, self.snapshot.nic(edge.internet))?;
-        self.commit(Some(((sender, Direction::Outbound, admitted), subject)), None, observer)?;
+        self.commit(Some(((sender, Direction::Outbound, admitted), view)), None, observer)?;
         Ok(departure)
     }
 
@@ -162,8 +162,8 @@ impl Leg<'_> {
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
         let asked = *packet.tuple();
-        let subject = Subject::of(packet, Some(&asked), self.now);
-        let rewrite = match self.balance(id, edge.internet, &subject, packet, observer)? {
+        let view = PacketView::of(packet, Some(&asked), self.now);
+        let rewrite = match self.balance(id, edge.internet, &view, packet, observer)? {
             Balancing::Pass(rewrite) => rewrite,
             Balancing::Reset => return self.reset(edge.internet, packet, observer),
         };
@@ -183,12 +183,12 @@ impl Leg<'_> {
     ) -> Result<PortId, DropReason> {
         // Fragments from the Internet are kept with those that their receiver sends: the Internet's NIC has no state.
         let of_first = packet_view::tuple_of_first(packet, receiver, &self.flows.fragments, self.now)?;
-        let subject = Subject::of(packet, of_first.as_ref(), self.now);
+        let view = PacketView::of(packet, of_first.as_ref(), self.now);
         // A mapping may outlive its sender's address: another NIC may own it now.
-        if !floating && !self.has(receiver, subject.tuple.dst) {
+        if !floating && !self.has(receiver, view.tuple.dst) {
             return Err(DropReason::NoEndpoint);
         }
-        self.take_in(receiver, closed, &subject, packet, observer)
+        self.take_in(receiver, closed, &view, packet, observer)
     }
 
     /// Whether an address is a NIC's own. A mapping may name a NIC number that no longer exists.
@@ -202,13 +202,13 @@ impl Leg<'_> {
         self,
         receiver: NicId,
         closed: bool,
-        subject: &Subject<'_>,
+        view: &PacketView<'_>,
         packet: &Packet<'_>,
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
         let nic = self.snapshot.nic(receiver);
         let admitted =
-            self.admit(&subject.key(receiver, Direction::Inbound), receiver, Direction::Inbound, subject, observer)?;
+            self.admit(&view.key(receiver, Direction::Inbound), receiver, Direction::Inbound, view, observer)?;
         let filtered = nic.inbound.nic.is_some() || nic.inbound.subnet.is_some();
         if closed && !filtered && !admitted.has_record() {
             return Err(DropReason::NoSecurityGroup);
@@ -218,7 +218,7 @@ impl Leg<'_> {
         }
         check::size(packet, nic)?;
         if !admitted.has_record() {
-            self.commit(None, Some(((receiver, Direction::Inbound, admitted), subject)), observer)?;
+            self.commit(None, Some(((receiver, Direction::Inbound, admitted), view)), observer)?;
         }
         Ok(nic.port)
     }
@@ -229,10 +229,10 @@ impl Leg<'_> {
         self,
         edge: &Edge,
         (sender, admitted): (NicId, Admitted),
-        subject: &Subject<'_>,
+        view: &PacketView<'_>,
         packet: &Packet<'_>,
     ) -> Result<Departure, DropReason> {
-        let src = subject.tuple.src;
+        let src = view.tuple.src;
         // There is no translation for a source that is not the sender's own (UDR-18).
         if !self.has(sender, src) {
             let floats = self.snapshot.floats(sender, src);
@@ -241,7 +241,7 @@ impl Leg<'_> {
         let egress = edge.egress(sender);
         let segment = TcpSegment::of(packet);
         let is_whole = packet.fragment().is_none();
-        let lookup = self.flows.mappings.lookup_inside(sender, subject.flow(), segment, self.now);
+        let lookup = self.flows.mappings.lookup_inside(sender, view.flow(), segment, self.now);
         if let Some(mapped) = lookup.filter(|_| is_whole).and_then(|lookup| self.stood_for(edge, sender, &lookup, None))
         {
             return Ok(Departure::Mapped { public: mapped.public });
@@ -252,12 +252,12 @@ impl Leg<'_> {
         {
             return Ok(instance);
         }
-        let balanced = egress.balanced.iter().find_map(|balanced| balanced.pool(subject.tuple));
+        let balanced = egress.balanced.iter().find_map(|balanced| balanced.pool(view.tuple));
         // Neither serves IPv6: both have IPv4 addresses only (NAT-02, SNAT-02).
         let is_ipv4 = |_: &PoolId| src.is_ipv4();
         let shared = balanced.or(egress.default_outbound.filter(is_ipv4));
         match (egress.nat_gateway.filter(is_ipv4), instance, shared) {
-            (Some(pool), _, _) | (None, None, Some(pool)) => self.map(edge, pool, (sender, segment), subject, is_whole),
+            (Some(pool), _, _) | (None, None, Some(pool)) => self.map(edge, pool, (sender, segment), view, is_whole),
             (None, Some(instance), _) => Ok(instance),
             (None, None, None) => Err(DropReason::NoOutbound),
         }
@@ -290,12 +290,12 @@ impl Leg<'_> {
         edge: &Edge,
         pool: PoolId,
         (sender, segment): (NicId, TcpSegment),
-        subject: &Subject<'_>,
+        view: &PacketView<'_>,
         is_whole: bool,
     ) -> Result<Departure, DropReason> {
         let pool = edge.pool(pool);
-        let flow = subject.tuple;
-        if !is_whole || !subject.starts_flow() {
+        let flow = view.tuple;
+        if !is_whole || !view.starts_flow() {
             return Err(DropReason::NotTranslatable);
         }
         if pool.idle_reset != IdleReset::None && flow.protocol == Protocol::TCP && !segment.signal.opens() {

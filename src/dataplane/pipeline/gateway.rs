@@ -13,7 +13,7 @@ use super::admit::Admitted;
 use super::balance::{Balancing, Rewrite};
 use super::route::{Hop, ResolvedHop};
 use super::tunnel_nat::Renamed;
-use super::{Leg, Passage, Subject, check, packet_view};
+use super::{Leg, PacketView, Passage, check, packet_view};
 
 /// Most gateways that a packet passes in one leg. Of virtual networks chained by tunnels each has one; with more than
 /// these the packet is in a loop.
@@ -65,7 +65,7 @@ impl Leg<'_> {
         self,
         gateway: GatewayId,
         (sender, admitted): (NicId, Admitted),
-        subjects: (&Subject<'_>, &Subject<'_>),
+        views: (&PacketView<'_>, &PacketView<'_>),
         packet: &Packet<'_>,
         observer: &mut O,
     ) -> Result<Passed, DropReason> {
@@ -73,7 +73,7 @@ impl Leg<'_> {
         let crossing = self.cross(sender, nic, observer)?;
         crossing.access.leave(admitted)?;
         crossing.access.enter(Admitted::ByDefault(Deciders::default()))?;
-        self.pass_on(gateway, (sender, Some((sender, Direction::Outbound, admitted))), subjects, packet, observer)
+        self.pass_on(gateway, (sender, Some((sender, Direction::Outbound, admitted))), views, packet, observer)
     }
 
     /// A packet out of a tunnel, or one that an edge router sends itself.
@@ -91,32 +91,32 @@ impl Leg<'_> {
             return Err(DropReason::GatewayUnavailable);
         }
         let of_first = packet_view::tuple_of_first(packet, tunnel, &self.flows.fragments, self.now)?;
-        let subject = Subject::of(packet, of_first.as_ref(), self.now);
+        let view = PacketView::of(packet, of_first.as_ref(), self.now);
         let own = self.snapshot.gateway(gateway);
-        if !own.carries(tunnel, subject.tuple.dst, subject.tuple.src) {
+        if !own.carries(tunnel, view.tuple.dst, view.tuple.src) {
             observer.step(Step::Gateway { nic: own.nic });
             return Err(DropReason::TrafficSelector);
         }
         let Some(nat) = own.nat(tunnel) else {
-            let passed = self.pass_on(gateway, (tunnel, None), (&subject, &subject), packet, observer)?;
+            let passed = self.pass_on(gateway, (tunnel, None), (&view, &view), packet, observer)?;
             return Ok(passed.write(None, packet));
         };
-        let renamed = self.rename(tunnel, (&nat.near, &nat.far), &subject, packet, observer);
+        let renamed = self.rename(tunnel, (&nat.near, &nat.far), &view, packet, observer);
         // The step names the gateway that drops it.
         let renamed = renamed.inspect_err(|_| observer.step(Step::Gateway { nic: own.nic }))?;
         let of_first = of_first.map(|tuple| renamed.tuple(tuple));
         renamed.apply(packet);
-        let subject = Subject::of(packet, of_first.as_ref(), self.now);
-        let passed = self.pass_on(gateway, (tunnel, None), (&subject, &subject), packet, observer)?;
+        let view = PacketView::of(packet, of_first.as_ref(), self.now);
+        let passed = self.pass_on(gateway, (tunnel, None), (&view, &view), packet, observer)?;
         Ok(passed.write(None, packet))
     }
 
-    /// Forwards from gateway to gateway. `subject` is the packet as its sender sees it, `named` as it is from there on.
+    /// Forwards from gateway to gateway. `view` is the packet as its sender sees it, `named` as it is from there on.
     pub(super) fn pass_on<O: Observer>(
         self,
         first: GatewayId,
         (from, sent): (NicId, Option<Passage>),
-        (subject, named): (&Subject<'_>, &Subject<'_>),
+        (view, named): (&PacketView<'_>, &PacketView<'_>),
         packet: &Packet<'_>,
         observer: &mut O,
     ) -> Result<Passed, DropReason> {
@@ -127,35 +127,35 @@ impl Leg<'_> {
             if from != own {
                 observer.step(Step::Gateway { nic: own });
                 let nic = self.snapshot.nic(own);
-                if self.is_asked(gateway, subject) || packet.ttl() <= hops + 1 {
+                if self.is_asked(gateway, view) || packet.ttl() <= hops + 1 {
                     observer.step(Step::Arrive { nic: own });
-                    self.commit(sent.map(|sent| (sent, subject)), None, observer)?;
+                    self.commit(sent.map(|sent| (sent, view)), None, observer)?;
                     return Ok(Passed { port: nic.port, hops, rewrite: None, renamed: None });
                 }
                 hops += 1;
             }
-            match self.onward(gateway, subject, observer)? {
+            match self.onward(gateway, view, observer)? {
                 Onward::Gateway(next) => gateway = next,
                 // A packet to itself never leaves its kernel.
                 Onward::Here => return Err(DropReason::GatewayUnavailable),
                 Onward::Nic(hop) => {
-                    let port = self.come_in((own, hop), sent, (subject, subject), packet, observer)?;
+                    let port = self.come_in((own, hop), sent, (view, view), packet, observer)?;
                     return Ok(Passed { port, hops, rewrite: None, renamed: None });
                 }
                 Onward::Frontend(frontend) => {
-                    let Balancing::Pass(rewrite) = self.balance(frontend, own, subject, packet, observer)? else {
+                    let Balancing::Pass(rewrite) = self.balance(frontend, own, view, packet, observer)? else {
                         // Over a gateway no reset is sent.
                         return Err(DropReason::NoMapping);
                     };
-                    rewrite.tell(subject.tuple, observer);
-                    let rewritten = rewrite.rewritten(subject.tuple);
-                    let after = subject.rewritten(&rewritten, |tuple| rewrite.rewritten(tuple));
+                    rewrite.tell(view.tuple, observer);
+                    let rewritten = rewrite.rewritten(view.tuple);
+                    let after = view.rewritten(&rewritten, |tuple| rewrite.rewritten(tuple));
                     let hop = Hop::Endpoint(rewrite.nic());
-                    let port = self.come_in((own, hop), sent, (subject, &after), packet, observer)?;
+                    let port = self.come_in((own, hop), sent, (view, &after), packet, observer)?;
                     return Ok(Passed { port, hops, rewrite: Some(rewrite), renamed: None });
                 }
                 Onward::Tunnel(tunnel) => {
-                    if !self.snapshot.gateway(gateway).carries(tunnel, subject.tuple.src, subject.tuple.dst) {
+                    if !self.snapshot.gateway(gateway).carries(tunnel, view.tuple.src, view.tuple.dst) {
                         return Err(DropReason::TrafficSelector);
                     }
                     let nic = self.snapshot.nic(tunnel);
@@ -164,7 +164,7 @@ impl Leg<'_> {
                     let renamed = nat
                         .map(|nat| self.rename(tunnel, (&nat.far, &nat.near), named, packet, observer))
                         .transpose()?;
-                    self.commit(sent.map(|sent| (sent, subject)), None, observer)?;
+                    self.commit(sent.map(|sent| (sent, view)), None, observer)?;
                     if sent.is_none() && from != own {
                         // From tunnel to tunnel: every loop between gateways and sites takes such a turn.
                         self.flows.loops.watch(from, packet, self.now);
@@ -178,13 +178,13 @@ impl Leg<'_> {
     }
 
     /// Whether a packet is for a gateway itself.
-    fn is_asked(self, gateway: GatewayId, subject: &Subject<'_>) -> bool {
+    fn is_asked(self, gateway: GatewayId, view: &PacketView<'_>) -> bool {
         let Gateway { nic, in_subnet, tunnels, selectors: _, nat: _ } = self.snapshot.gateway(gateway);
         if *in_subnet {
             let vnet = self.snapshot.nic(*nic).vnet;
-            return self.snapshot.vnet(vnet).owners.lookup(subject.tuple.dst) == Some(Owner::Nic(*nic));
+            return self.snapshot.vnet(vnet).owners.lookup(view.tuple.dst) == Some(Owner::Nic(*nic));
         }
-        let route = tunnels.lpm.lookup(subject.tuple.dst);
+        let route = tunnels.lpm.lookup(view.tuple.dst);
         route.is_some_and(|route| tunnels.next_hops[route.0 as usize] == NextHop::Nic(*nic))
     }
 
@@ -193,33 +193,33 @@ impl Leg<'_> {
     fn onward<O: Observer>(
         self,
         gateway: GatewayId,
-        subject: &Subject<'_>,
+        view: &PacketView<'_>,
         observer: &mut O,
     ) -> Result<Onward, DropReason> {
         let own = self.snapshot.gateway(gateway);
         if !own.in_subnet {
-            return by_own_table(own, subject);
+            return by_own_table(own, view);
         }
-        match self.resolve(own.nic, subject.tuple, observer) {
+        match self.resolve(own.nic, view.tuple, observer) {
             Ok(ResolvedHop::Nic(hop)) => return Ok(Onward::Nic(hop)),
             Ok(ResolvedHop::Through(frontend)) => {
-                return Ok(Onward::Nic(Hop::Appliance(self.through(frontend, subject, observer)?)));
+                return Ok(Onward::Nic(Hop::Appliance(self.through(frontend, view, observer)?)));
             }
             Ok(ResolvedHop::Frontend(frontend)) => return Ok(Onward::Frontend(frontend)),
             Ok(ResolvedHop::Gateway(_) | ResolvedHop::Internet(_) | ResolvedHop::Platform(_))
             | Err(DropReason::NoInternet) => {}
             Err(reason) => return Err(reason),
         }
-        by_own_table(own, subject)
+        by_own_table(own, view)
     }
 
     /// From a gateway to a NIC of its virtual network or a peer's. A packet that a gateway forwards needs
-    /// `allowForwardedTraffic` (PEER-25). `asked` is the packet as its sender sees it, `subject` as that NIC does.
+    /// `allowForwardedTraffic` (PEER-25). `asked` is the packet as its sender sees it, `view` as that NIC does.
     fn come_in<O: Observer>(
         self,
         (gateway, hop): (NicId, Hop),
         sent: Option<Passage>,
-        (asked, subject): (&Subject<'_>, &Subject<'_>),
+        (asked, view): (&PacketView<'_>, &PacketView<'_>),
         packet: &Packet<'_>,
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
@@ -227,27 +227,23 @@ impl Leg<'_> {
         let crossing = self.cross(gateway, receiver, observer)?;
         crossing.access.leave(Admitted::ByDefault(Deciders::default()))?;
         observer.step(Step::Arrive { nic: receiver });
-        self.deliver(hop, &subject.tuple.dst)?;
+        self.deliver(hop, &view.tuple.dst)?;
         let admitted =
-            self.admit(&subject.key(receiver, Direction::Inbound), receiver, Direction::Inbound, subject, observer)?;
+            self.admit(&view.key(receiver, Direction::Inbound), receiver, Direction::Inbound, view, observer)?;
         crossing.access.enter(admitted)?;
         let nic = self.snapshot.nic(receiver);
         check::size(packet, nic)?;
-        self.commit(
-            sent.map(|sent| (sent, asked)),
-            Some(((receiver, Direction::Inbound, admitted), subject)),
-            observer,
-        )?;
+        self.commit(sent.map(|sent| (sent, asked)), Some(((receiver, Direction::Inbound, admitted), view)), observer)?;
         Ok(nic.port)
     }
 }
 
 /// Where a gateway's own table leads; its subnet's routes do not matter.
-fn by_own_table(own: &Gateway, subject: &Subject<'_>) -> Result<Onward, DropReason> {
-    let route = own.tunnels.lpm.lookup(subject.tuple.dst).ok_or(DropReason::GatewayUnavailable)?;
+fn by_own_table(own: &Gateway, view: &PacketView<'_>) -> Result<Onward, DropReason> {
+    let route = own.tunnels.lpm.lookup(view.tuple.dst).ok_or(DropReason::GatewayUnavailable)?;
     let mut hop = own.tunnels.next_hops[route.0 as usize];
     if let NextHop::Spread(spread) = hop {
-        hop = own.tunnels.spread(spread).choose(subject.tuple);
+        hop = own.tunnels.spread(spread).choose(view.tuple);
     }
     match hop {
         NextHop::Tunnel(tunnel) => Ok(Onward::Tunnel(tunnel)),

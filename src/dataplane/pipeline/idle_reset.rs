@@ -12,7 +12,7 @@ use crate::dataplane::{
 use crate::wire::{Offload, Packet, Protocol, Reset, Tuple};
 
 use super::route::{Hop, ResolvedHop};
-use super::{Flows, Leg, Subject};
+use super::{Flows, Leg, PacketView};
 
 /// One of a connection's two ends: the near one is the NIC's, the far one its peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,8 +74,8 @@ impl Leg<'_> {
             ResolvedHop::Internet(edge) => Ok(self.snapshot.nic(edge.internet).port),
             ResolvedHop::Gateway(gateway) => {
                 let asked = *packet.tuple();
-                let subject = Subject::of(packet, Some(&asked), self.now);
-                let passed = self.pass_on(gateway, (near, None), (&subject, &subject), packet, observer)?;
+                let view = PacketView::of(packet, Some(&asked), self.now);
+                let passed = self.pass_on(gateway, (near, None), (&view, &view), packet, observer)?;
                 Ok(passed.write(None, packet))
             }
             ResolvedHop::Nic(Hop::Appliance(_))

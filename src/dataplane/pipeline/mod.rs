@@ -49,7 +49,7 @@ use super::{
     NatTable, NicId, Observer, PortId, Room, Snapshot, Step, TableFull, Timestamp, Verdict,
 };
 use admit::Admitted;
-use packet_view::Subject;
+use packet_view::PacketView;
 use route::{Hop, ResolvedHop};
 
 pub use fast_path::Paths;
@@ -107,8 +107,8 @@ type Passage = (NicId, Direction, Admitted);
 
 /// Only if the passage has no record yet and its packet starts a flow.
 #[inline]
-fn lacking<'a, 'p>(passage: Option<(Passage, &'a Subject<'p>)>) -> Option<(Passage, &'a Subject<'p>)> {
-    passage.filter(|((_, _, admitted), subject)| !admitted.has_record() && subject.starts_flow())
+fn lacking<'a, 'p>(passage: Option<(Passage, &'a PacketView<'p>)>) -> Option<(Passage, &'a PacketView<'p>)> {
+    passage.filter(|((_, _, admitted), view)| !admitted.has_record() && view.starts_flow())
 }
 
 /// What every stage may read.
@@ -146,56 +146,56 @@ impl<'a> Leg<'a> {
         let sender = check::source(self.snapshot, ingress, &packet.tuple().src)?;
         observer.step(Step::Sent { nic: sender });
         let of_first = packet_view::tuple_of_first(packet, sender, &self.flows.fragments, self.now)?;
-        let subject = Subject::of(packet, of_first.as_ref(), self.now);
+        let view = PacketView::of(packet, of_first.as_ref(), self.now);
 
         let admitted_out =
-            self.admit(&subject.key(sender, Direction::Outbound), sender, Direction::Outbound, &subject, observer)?;
-        let hop = match self.route((sender, admitted_out), subject.tuple, observer)? {
+            self.admit(&view.key(sender, Direction::Outbound), sender, Direction::Outbound, &view, observer)?;
+        let hop = match self.route((sender, admitted_out), view.tuple, observer)? {
             ResolvedHop::Nic(hop) => hop,
             ResolvedHop::Platform(nic) => {
-                return self.reach_platform(nic, (sender, admitted_out), &subject, packet, observer);
+                return self.reach_platform(nic, (sender, admitted_out), &view, packet, observer);
             }
             ResolvedHop::Internet(edge) => {
-                let departure = self.depart(edge, (sender, admitted_out), &subject, packet, observer)?;
+                let departure = self.depart(edge, (sender, admitted_out), &view, packet, observer)?;
                 return self.leave(edge, sender, departure, packet, observer);
             }
             ResolvedHop::Frontend(frontend) => {
-                let balanced = self.balance(frontend, sender, &subject, packet, observer)?;
+                let balanced = self.balance(frontend, sender, &view, packet, observer)?;
                 return self.to_backend((sender, admitted_out), balanced, packet, observer);
             }
-            ResolvedHop::Through(frontend) => Hop::Appliance(self.through(frontend, &subject, observer)?),
+            ResolvedHop::Through(frontend) => Hop::Appliance(self.through(frontend, &view, observer)?),
             ResolvedHop::Gateway(gateway) => {
                 let own = Hop::Endpoint(self.snapshot.gateway(gateway).nic);
-                let answer = self.may_answer_far(sender).then(|| self.answer(sender, own, &subject, packet)).flatten();
+                let answer = self.may_answer_far(sender).then(|| self.answer(sender, own, &view, packet)).flatten();
                 if let Some(answer) = answer {
-                    answer.tell(subject.tuple, observer);
+                    answer.tell(view.tuple, observer);
                 }
-                let named = answer.map(|answer| answer.rewritten(subject.tuple));
+                let named = answer.map(|answer| answer.rewritten(view.tuple));
                 let named = match (&answer, &named) {
-                    (Some(answer), Some(tuple)) => subject.rewritten(tuple, |tuple| answer.rewritten(tuple)),
-                    (None, _) | (_, None) => subject.rewritten(subject.tuple, |tuple| *tuple),
+                    (Some(answer), Some(tuple)) => view.rewritten(tuple, |tuple| answer.rewritten(tuple)),
+                    (None, _) | (_, None) => view.rewritten(view.tuple, |tuple| *tuple),
                 };
-                let asked = (&subject, &named);
+                let asked = (&view, &named);
                 let passed = self.go_through(gateway, (sender, admitted_out), asked, packet, observer)?;
                 return Ok(passed.write(answer, packet));
             }
         };
         if self.may_answer(sender, hop)
-            && let Some(rewrite) = self.answer(sender, hop, &subject, packet)
+            && let Some(rewrite) = self.answer(sender, hop, &view, packet)
         {
             return self.pass((sender, admitted_out), rewrite, packet, observer);
         }
-        self.meet(hop, (sender, admitted_out), (&subject, &subject), packet, observer)
+        self.meet(hop, (sender, admitted_out), (&view, &view), packet, observer)
     }
 
     /// The far end of a leg: across the peering, through the receiver's filters, to its device. `asked` is the packet
-    /// as the sender's NIC sees it, `subject` as the receiver's does.
+    /// as the sender's NIC sees it, `view` as the receiver's does.
     #[inline]
     fn meet<O: Observer>(
         self,
         hop: Hop,
         (sender, admitted_out): (NicId, Admitted),
-        (asked, subject): (&Subject<'_>, &Subject<'_>),
+        (asked, view): (&PacketView<'_>, &PacketView<'_>),
         packet: &Packet<'_>,
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
@@ -204,19 +204,19 @@ impl<'a> Leg<'a> {
         crossing.access.leave(admitted_out)?;
         crossing.enter_from(&asked.tuple.src)?;
         observer.step(Step::Arrive { nic: receiver });
-        self.deliver(hop, &subject.tuple.dst)?;
+        self.deliver(hop, &view.tuple.dst)?;
         let admitted_in =
-            self.admit(&subject.key(receiver, Direction::Inbound), receiver, Direction::Inbound, subject, observer)?;
+            self.admit(&view.key(receiver, Direction::Inbound), receiver, Direction::Inbound, view, observer)?;
         crossing.access.enter(admitted_in)?;
-        self.arrive_at((sender, admitted_out, asked), (receiver, admitted_in, subject), packet, observer)
+        self.arrive_at((sender, admitted_out, asked), (receiver, admitted_in, view), packet, observer)
     }
 
     /// The last stage, once both NICs let a packet pass: the size check, and the records of a flow that begins.
     #[inline]
     fn arrive_at<O: Observer>(
         self,
-        (sender, admitted_out, asked): (NicId, Admitted, &Subject<'_>),
-        (receiver, admitted_in, subject): (NicId, Admitted, &Subject<'_>),
+        (sender, admitted_out, asked): (NicId, Admitted, &PacketView<'_>),
+        (receiver, admitted_in, view): (NicId, Admitted, &PacketView<'_>),
         packet: &Packet<'_>,
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
@@ -225,7 +225,7 @@ impl<'a> Leg<'a> {
         if !admitted_out.has_record() || !admitted_in.has_record() {
             let out = (sender, Direction::Outbound, admitted_out);
             let inward = (receiver, Direction::Inbound, admitted_in);
-            self.commit(Some((out, asked)), Some((inward, subject)), observer)?;
+            self.commit(Some((out, asked)), Some((inward, view)), observer)?;
         }
         Ok(nic.port)
     }
@@ -234,8 +234,8 @@ impl<'a> Leg<'a> {
     #[inline(never)]
     fn commit<O: Observer>(
         self,
-        sent: Option<(Passage, &Subject<'_>)>,
-        received: Option<(Passage, &Subject<'_>)>,
+        sent: Option<(Passage, &PacketView<'_>)>,
+        received: Option<(Passage, &PacketView<'_>)>,
         observer: &mut O,
     ) -> Result<(), DropReason> {
         let (sent, received) = (lacking(sent), lacking(received));
@@ -245,8 +245,8 @@ impl<'a> Leg<'a> {
         let outbound = sent.map(|((nic, ..), _)| self.reserve(nic, observer)).transpose()?;
         let inbound = received.map(|((nic, ..), _)| self.reserve(nic, observer)).transpose()?;
         for (room, passage) in [(outbound, sent), (inbound, received)] {
-            if let (Some(room), Some((passage, subject))) = (room, passage) {
-                self.begin(room, passage, subject, observer);
+            if let (Some(room), Some((passage, view))) = (room, passage) {
+                self.begin(room, passage, view, observer);
             }
         }
         Ok(())
@@ -276,18 +276,18 @@ impl<'a> Leg<'a> {
         self,
         room: Room<'_>,
         (nic, direction, admitted): Passage,
-        subject: &Subject<'_>,
+        view: &PacketView<'_>,
         observer: &mut O,
     ) {
         let Some(rules) = admitted.deciders() else { return };
         let terms = &self.snapshot.nic(nic).flows;
-        let before = room.admit(direction, subject.tuple, rules, subject.passing, terms);
+        let before = room.admit(direction, view.tuple, rules, view.passing, terms);
         if observer.wants_flows(terms) {
             if let Some(before) = before {
                 observer.flow(&FlowEvent::Ended(before));
             }
             // If another worker created it a moment ago, that worker reports it.
-            let record = self.flows.records.find(nic, direction, subject.tuple, self.now);
+            let record = self.flows.records.find(nic, direction, view.tuple, self.now);
             if let Some(begun) = record.filter(|record| record.begun == self.now) {
                 observer.flow(&FlowEvent::Begun(begun));
             }

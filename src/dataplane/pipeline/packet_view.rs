@@ -7,7 +7,7 @@ use crate::dataplane::state::flow::key::FlowKey;
 use crate::dataplane::{Direction, DropReason, FragmentTable, NicId, Passing, Signal, Timestamp, Traffic};
 use crate::wire::{Packet, Protocol, Transport, Tuple};
 
-pub(super) struct Subject<'a> {
+pub(super) struct PacketView<'a> {
     /// The tuple that rules match.
     pub(super) tuple: &'a Tuple,
     /// The flow that an ICMP error is about, in the direction of the error: its record admits the error.
@@ -17,7 +17,7 @@ pub(super) struct Subject<'a> {
     pub(super) packet: Option<&'a Packet<'a>>,
 }
 
-impl<'a> Subject<'a> {
+impl<'a> PacketView<'a> {
     /// A later fragment is matched by the tuple of its first.
     #[expect(clippy::inline_always, reason = "most of it is the same for all packets of a kind")]
     #[inline(always)]
@@ -35,8 +35,8 @@ impl<'a> Subject<'a> {
     }
 
     /// The same with a rewritten tuple, and with the tuple that an error answers rewritten alike.
-    pub(super) fn rewritten<'b>(&self, tuple: &'b Tuple, rewrite: impl Fn(&Tuple) -> Tuple) -> Subject<'b> {
-        Subject { tuple, answers: self.answers.as_ref().map(rewrite), passing: self.passing, packet: None }
+    pub(super) fn rewritten<'b>(&self, tuple: &'b Tuple, rewrite: impl Fn(&Tuple) -> Tuple) -> PacketView<'b> {
+        PacketView { tuple, answers: self.answers.as_ref().map(rewrite), passing: self.passing, packet: None }
     }
 
     /// The key of its flow's record at a NIC.

@@ -9,7 +9,7 @@ use crate::wire::Packet;
 
 use super::admit::Admitted;
 use super::route::Hop;
-use super::{Leg, Subject, check, packet_view};
+use super::{Leg, PacketView, check, packet_view};
 
 impl Leg<'_> {
     /// From the platform into a VNet: a probe, or an answer.
@@ -35,13 +35,13 @@ impl Leg<'_> {
             return Err(DropReason::NoEndpoint);
         };
         observer.step(Step::Arrive { nic: receiver });
-        let subject = Subject::of(packet, of_first.as_ref(), self.now);
-        self.deliver(Hop::Endpoint(receiver), &subject.tuple.dst)?;
+        let view = PacketView::of(packet, of_first.as_ref(), self.now);
+        self.deliver(Hop::Endpoint(receiver), &view.tuple.dst)?;
         let admitted =
-            self.admit(&subject.key(receiver, Direction::Inbound), receiver, Direction::Inbound, &subject, observer)?;
+            self.admit(&view.key(receiver, Direction::Inbound), receiver, Direction::Inbound, &view, observer)?;
         let nic = self.snapshot.nic(receiver);
         check::size(packet, nic)?;
-        self.commit(None, Some(((receiver, Direction::Inbound, admitted), &subject)), observer)?;
+        self.commit(None, Some(((receiver, Direction::Inbound, admitted), &view)), observer)?;
         Ok(nic.port)
     }
 
@@ -51,14 +51,14 @@ impl Leg<'_> {
         self,
         platform: NicId,
         (sender, admitted): (NicId, Admitted),
-        subject: &Subject<'_>,
+        view: &PacketView<'_>,
         packet: &Packet<'_>,
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
         observer.step(Step::Arrive { nic: platform });
         let nic = self.snapshot.nic(platform);
         check::size(packet, nic)?;
-        self.commit(Some(((sender, Direction::Outbound, admitted), subject)), None, observer)?;
+        self.commit(Some(((sender, Direction::Outbound, admitted), view)), None, observer)?;
         Ok(nic.port)
     }
 }

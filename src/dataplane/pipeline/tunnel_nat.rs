@@ -9,7 +9,7 @@ use crate::dataplane::tables::tunnel_nat::Name;
 use crate::dataplane::{AddressMap, DropReason, Mapped, NicId, Observer, Outbound, Step, TcpSegment, Translation};
 use crate::wire::{Packet, Protocol, QuotedEnd, Transport, Tuple};
 
-use super::{Leg, Subject};
+use super::{Leg, PacketView};
 
 /// The translated ends of a packet, and of the packet that it quotes.
 #[derive(Clone, Copy, Default)]
@@ -56,14 +56,14 @@ impl Leg<'_> {
         self,
         tunnel: NicId,
         (to, from): (&[AddressMap], &[AddressMap]),
-        subject: &Subject<'_>,
+        view: &PacketView<'_>,
         packet: &Packet<'_>,
         observer: &mut O,
     ) -> Result<Renamed, DropReason> {
-        let Tuple { src, dst, src_port, dst_port, .. } = *subject.tuple;
+        let Tuple { src, dst, src_port, dst_port, .. } = *view.tuple;
         // The flow as its sender sends it; of an ICMP error, the flow of the quoted packet.
-        let flow = subject.flow();
-        let quotes = !subject.starts_flow();
+        let flow = view.flow();
+        let quotes = !view.starts_flow();
         let mut renamed = Renamed::default();
         let map = to.iter().find(|map| map.is_external((dst, flow.dst_port), flow.protocol));
         if let Some(map) = map {
@@ -76,7 +76,7 @@ impl Leg<'_> {
         if let Some(map) = from.iter().find(|map| map.is_internal((src, flow.src_port), flow.protocol)) {
             let (dst, port) = renamed.dst.unwrap_or((dst, None));
             let flow = Tuple { dst, dst_port: port.unwrap_or(flow.dst_port), ..*flow };
-            let name = self.sender(tunnel, map, src, &flow, (subject, packet))?;
+            let name = self.sender(tunnel, map, src, &flow, (view, packet))?;
             observer.step(Step::Translate(Translation::source((src, src_port), with_port(name, src_port))));
             renamed.src = Some(name);
         }
@@ -117,7 +117,7 @@ impl Leg<'_> {
         map: &AddressMap,
         src: IpAddr,
         flow: &Tuple,
-        (subject, packet): (&Subject<'_>, &Packet<'_>),
+        (view, packet): (&PacketView<'_>, &Packet<'_>),
     ) -> Result<Name, DropReason> {
         let Some(pool) = &map.pool else { return Ok(map.outward((src, flow.src_port))) };
         if packet.fragment().is_some() {
@@ -130,7 +130,7 @@ impl Leg<'_> {
         let known = lookup.and_then(|lookup| mappings.leave(tunnel, &lookup, is_ours));
         let mapped = match known {
             Some(mapped) => mapped,
-            None if !subject.starts_flow() || !has_port(packet) => return Err(DropReason::NotTranslatable),
+            None if !view.starts_flow() || !has_port(packet) => return Err(DropReason::NotTranslatable),
             None => {
                 let outbound = Outbound { nic: tunnel, flow, pool, segment, now: self.now };
                 let opened = mappings.open(&outbound).ok_or(DropReason::NotTranslatable)?;

@@ -155,9 +155,9 @@ impl Lab<'_> {
         let away: Vec<_> = absent.iter().map(|one| one.name.clone()).collect();
         let published = self.engine.published();
         let lost = || outage(&published.network, published.compiled.learned(), &away);
-        // What is back already has taken nothing along.
-        let (down, ways) = if time.is_zero() { (Vec::new(), Vec::new()) } else { lost() };
-        Outage { lab: self.record.lab.clone(), what, away, seconds: time.as_secs(), down, ways, warnings }
+        // An instance that is back already has interrupted nothing.
+        let (down, detours) = if time.is_zero() { (Vec::new(), Vec::new()) } else { lost() };
+        Outage { lab: self.record.lab.clone(), what, away, seconds: time.as_secs(), down, detours, warnings }
     }
 
     /// Sets the carrier of a link at the customer's kernel: without one it takes another path.

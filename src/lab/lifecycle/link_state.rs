@@ -42,13 +42,13 @@ struct Shared {
     /// By the token that the poller knows each by.
     watches: Mutex<BTreeMap<u64, LinkWatch>>,
     /// The main thread knows of a change and has not looked yet.
-    told: AtomicBool,
+    reported: AtomicBool,
 }
 
 impl Switches {
     /// None yet; tells of changes by [`Event::DevicesChanged`], one at a time.
     pub(in crate::lab) fn watch(events: Sender<Event>) -> io::Result<Self> {
-        let shared = Shared { poller: Poller::new()?, watches: Mutex::default(), told: AtomicBool::new(false) };
+        let shared = Shared { poller: Poller::new()?, watches: Mutex::default(), reported: AtomicBool::new(false) };
         let shared = Arc::new(shared);
         let watcher = Arc::clone(&shared);
         thread::Builder::new().name("vnet-devices".into()).spawn(move || watcher.watch_forever(&events))?;
@@ -98,9 +98,10 @@ impl Shared {
                 return error!("devices are not watched any more: {error}");
             }
             let watches = self.lock();
-            let told = ready.tokens().filter_map(|token| watches.get(&token)).filter(|watch| watch.take()).count();
+            let changed = ready.tokens().filter_map(|token| watches.get(&token)).filter(|watch| watch.take()).count();
             drop(watches);
-            if told > 0 && !self.told.swap(true, Ordering::AcqRel) && events.send(Event::DevicesChanged).is_err() {
+            if changed > 0 && !self.reported.swap(true, Ordering::AcqRel) && events.send(Event::DevicesChanged).is_err()
+            {
                 return;
             }
         }
@@ -117,8 +118,8 @@ impl Lab<'_> {
 
     /// Applies which devices are on: the others' tunnels and links are down, to the tables and to BGP.
     pub(in crate::lab) fn check_links(&mut self) {
-        // What changes after this is told again.
-        self.switches.shared.told.store(false, Ordering::Release);
+        // What changes after this is reported again.
+        self.switches.shared.reported.store(false, Ordering::Release);
         let network = self.engine.network();
         let off: HashSet<_> = watched(&network).filter(|at| self.is_off(&network, *at)).collect();
         let before = self.engine.compiled().learned().switched_off.clone();

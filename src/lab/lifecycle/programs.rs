@@ -1,4 +1,4 @@
-//! The programs of a running lab: started, and told how they are.
+//! The programs of a running lab: started, and reported in `status`.
 
 use tracing::info;
 
@@ -18,7 +18,7 @@ impl Lab<'_> {
             |program: &RecordedProgram| before.is_some_and(|before| record.keeps_program(before, &program.node));
         let new: Vec<_> = record.programs.iter().filter(|program| !stays(program)).cloned().collect();
         let mut complaints = Vec::new();
-        let mut told = Vec::new();
+        let mut statuses = Vec::new();
         for program in &new {
             // A program that does not start counts as ended at once: the others and the network are there.
             let error = match Program::start(program, record, &claim.dir, &mut claim.journal) {
@@ -29,9 +29,9 @@ impl Lab<'_> {
                 Err(error) => Some(error.to_string()),
             };
             complaints.extend(error.clone());
-            told.push(status(program, error));
+            statuses.push(status(program, error));
         }
-        for (program, status) in new.into_iter().zip(&told) {
+        for (program, status) in new.into_iter().zip(&statuses) {
             if let Some(status) = status.ended.clone() {
                 let (node, command) = (program.node, program.command.join(" "));
                 self.history.tell(Happening::ProgramEnded { node, command, status });
@@ -39,8 +39,8 @@ impl Lab<'_> {
         }
         let is_there = |node: &str| self.record.programs.iter().any(|program| program.node == node);
         self.tell_programs(|programs| {
-            programs.retain(|old| is_there(&old.node) && told.iter().all(|new| new.node != old.node));
-            programs.extend(told);
+            programs.retain(|old| is_there(&old.node) && statuses.iter().all(|new| new.node != old.node));
+            programs.extend(statuses);
         });
         complaints
     }

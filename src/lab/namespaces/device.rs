@@ -112,7 +112,7 @@ impl Device {
         for address in gone {
             netlink.remove_address(link, *address)?;
         }
-        // Also those that stay: removing the first address of a subnet takes the others of it along.
+        // Also those that stay: removing the first address of a subnet removes the others too.
         for address in &self.addresses {
             netlink.add_address(link, *address)?;
         }

@@ -135,8 +135,8 @@ impl Loader<'_> {
     }
 
     fn tables(&self) -> Result<BTreeSet<String>> {
-        let said = self.nft("list tables\n", None)?;
-        Ok(said.lines().filter_map(|line| line.strip_prefix("table ")).map(str::to_owned).collect())
+        let output = self.nft("list tables\n", None)?;
+        Ok(output.lines().filter_map(|line| line.strip_prefix("table ")).map(str::to_owned).collect())
     }
 
     /// Runs `nft` on a text and returns its output. Its errors are reported with the name of the file that the text
@@ -154,13 +154,13 @@ impl Loader<'_> {
         };
         // A child is born into the namespaces of the thread that makes it.
         let ran = thread::scope(|scope| scope.spawn(run).join()).expect("entering a node does not panic")?;
-        let (fine, said) = ran.during(|| format!("cannot run `nft` for {machine}"))?;
-        let said = said.replace(&rules.display().to_string(), name.unwrap_or("nft"));
+        let (fine, output) = ran.during(|| format!("cannot run `nft` for {machine}"))?;
+        let output = output.replace(&rules.display().to_string(), name.unwrap_or("nft"));
         if name.is_some() {
-            files::rewrite(&log, said.as_bytes()).during(cannot)?;
+            files::rewrite(&log, output.as_bytes()).during(cannot)?;
         }
-        let first = said.lines().next().unwrap_or("nft does not end").to_owned();
-        if fine { Ok(said) } else { Err(io::Error::other(first)).during(|| "nft".to_owned()) }
+        let first = output.lines().next().unwrap_or("nft does not end").to_owned();
+        if fine { Ok(output) } else { Err(io::Error::other(first)).during(|| "nft".to_owned()) }
     }
 
     /// Whether it succeeded, and its output.
@@ -179,8 +179,8 @@ impl Loader<'_> {
             process.signal(Signal::KILL)?;
         }
         let fine = child.wait()?.success();
-        let said = files::read_bounded(File::open(log)?, MOST)?;
-        Ok((fine, String::from_utf8_lossy(&said).into_owned()))
+        let output = files::read_bounded(File::open(log)?, MOST)?;
+        Ok((fine, String::from_utf8_lossy(&output).into_owned()))
     }
 
     fn status(&self, vm: &VirtualMachine, filter: &GuestFilter, error: Option<String>) -> ProgramStatus {

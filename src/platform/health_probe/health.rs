@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn only_changes_are_reported() {
         let mut health = BackendHealth::default();
-        let told: Vec<_> = [false, true, true, false, false, false].map(|probe| health.note(probe, 2)).into();
-        assert_eq!(told, [false, true, false, false, true, false]);
+        let changes: Vec<_> = [false, true, true, false, false, false].map(|probe| health.note(probe, 2)).into();
+        assert_eq!(changes, [false, true, false, false, true, false]);
     }
 }

@@ -244,8 +244,8 @@ impl Rounds {
         }
     }
 
-    fn announce(&mut self, key: ProbeKey, told: Report, now: Instant) {
-        self.news.insert(key, told);
+    fn announce(&mut self, key: ProbeKey, report: Report, now: Instant) {
+        self.news.insert(key, report);
         self.tell_at.get_or_insert(now + GATHER);
     }
 
@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn lb_10_https_takes_any_certificate_and_wants_tls() {
-        let (sender, told) = unbounded();
+        let (sender, reports) = unbounded();
         let prober = Prober::start(&Netns::current().unwrap(), move |news| drop(sender.send(news))).unwrap();
         let (secure, plain) = (listener(), listener());
         let ask = || Ask::Get { path: "/health".to_owned(), secure: true };
@@ -322,7 +322,7 @@ mod tests {
         while !news.contains_key(&key("plain"))
             || !matches!(news.get(&key("secure")), Some(Report::Health { up: true, .. }))
         {
-            news.extend(told.recv_timeout(SOON).unwrap());
+            news.extend(reports.recv_timeout(SOON).unwrap());
         }
         assert!(matches!(&news[&key("plain")], Report::Health { up: false, .. }));
         drop(prober);
@@ -344,7 +344,7 @@ mod tests {
     /// LB-11: a backend that stays down for one reason is reported when that becomes known, and not with every probe.
     #[test]
     fn lb_11_the_same_failure_is_not_told_again() {
-        let (sender, told) = unbounded();
+        let (sender, reports) = unbounded();
         let prober = Prober::start(&Netns::current().unwrap(), move |news| drop(sender.send(news))).unwrap();
         let (closed, open) = (listener().local_addr().unwrap(), listener());
         let health = Ask::Get { path: "/health".to_owned(), secure: false };
@@ -355,7 +355,7 @@ mod tests {
         prober.apply(BTreeMap::new());
         let mut times = 0;
         loop {
-            match told.recv_timeout(SOON).unwrap().get(&key("closed")) {
+            match reports.recv_timeout(SOON).unwrap().get(&key("closed")) {
                 Some(Report::Health { up, .. }) => {
                     assert!(!up);
                     times += 1;
@@ -369,13 +369,13 @@ mod tests {
 
     #[test]
     fn lb_10_lb_11_what_changes_is_told() {
-        let (sender, told) = unbounded();
+        let (sender, reports) = unbounded();
         let prober = Prober::start(&Netns::current().unwrap(), move |news| drop(sender.send(news))).unwrap();
         // The last of several changes in one report.
         let wait_for = |wanted: &ProbeKey, such: &dyn Fn(&Report) -> bool| {
-            while !told.recv_timeout(SOON).unwrap().get(wanted).is_some_and(such) {}
+            while !reports.recv_timeout(SOON).unwrap().get(wanted).is_some_and(such) {}
         };
-        let is = |wanted: bool| move |told: &Report| matches!(told, Report::Health { up, .. } if *up == wanted);
+        let is = |wanted: bool| move |report: &Report| matches!(report, Report::Health { up, .. } if *up == wanted);
         let (tcp, http) = (listener(), listener());
         let targets = [
             (key("tcp"), target(tcp.local_addr().unwrap(), Ask::Connect)),
@@ -395,7 +395,7 @@ mod tests {
         wait_for(&key("http"), &is(false));
         drop(http);
         prober.apply(BTreeMap::new());
-        wait_for(&key("tcp"), &|told| *told == Report::Gone);
+        wait_for(&key("tcp"), &|reports| *reports == Report::Gone);
     }
 
     /// LB-10: a probe that is asked otherwise, or no more, closes the connection of its attempt.

@@ -81,11 +81,11 @@ impl OverriddenRoute {
 
     /// The same, and the route that would steer the packet.
     pub(in crate::analysis) fn steered(&self, dst: IpAddr) -> String {
-        format!("{}; a route for {} in that table to the same next hop takes it", self.told(dst), self.taken)
+        format!("{}; a route for {} in that table to the same next hop takes it", self.cause(dst), self.taken)
     }
 
     /// `route table rt, route all: .. does not take 10.2.0.4: system route .. is longer (UDR-26)`
-    pub(in crate::analysis) fn told(&self, dst: IpAddr) -> String {
+    pub(in crate::analysis) fn cause(&self, dst: IpAddr) -> String {
         format!("{} does not take {dst}: {} is longer (UDR-26)", self.object, self.winner)
     }
 }
@@ -104,16 +104,16 @@ impl Case<'_> {
                 | DropReason::SubnetNotPeered
         );
         let lost = OverriddenRoute::on_way(self.names, self.walk).filter(|_| filter)?;
-        let mut mending = Mending { case: self, edit: self.edit(), told: Vec::new() };
+        let mut mending = Mending { case: self, edit: self.edit(), routes: Vec::new() };
         let next_hop = &self.names.network.route_tables[lost.table.0].routes[lost.at].next_hop;
         let subnet = self.names.subnet(lost.router);
         mending.add(subnet, self.range_asked(self.walk.dst, lost.taken), next_hop);
         for _ in 0..MAX_ROUTES {
             if mending.is_done()? {
-                let Mending { edit, told, .. } = mending;
+                let Mending { edit, routes, .. } = mending;
                 return Some(Diagnosis::with_fix(
-                    lost.told(self.walk.dst),
-                    format!("add {}", told.join(", and ")),
+                    lost.cause(self.walk.dst),
+                    format!("add {}", routes.join(", and ")),
                     edit,
                 ));
             }
@@ -134,7 +134,7 @@ impl Case<'_> {
 struct Mending<'a> {
     case: &'a Case<'a>,
     edit: Edit,
-    told: Vec<String>,
+    routes: Vec<String>,
 }
 
 impl Mending<'_> {
@@ -152,7 +152,7 @@ impl Mending<'_> {
         let table = self.edit.network.subnet(subnet).route_table.map(|table| &self.edit.network.route_tables[table.0]);
         let table = table.map_or_else(String::new, |table| table.name.clone());
         let subnet = subnet_name(before, subnet);
-        self.told.push(format!("route {prefix} -> {to} to route table {table} of subnet {subnet}"));
+        self.routes.push(format!("route {prefix} -> {to} to route table {table} of subnet {subnet}"));
     }
 
     /// Whether both directions arrive on the same path; else adds a route where one direction leaves the other's path.

@@ -127,7 +127,7 @@ fn name_in(id: &str) -> String {
     after.split('/').skip(2).step_by(2).collect::<Vec<_>>().join("/")
 }
 
-/// What the program does not emulate keeps Terraform's name, so that it can be told.
+/// What the program does not emulate keeps Terraform's name, so that the summary names it.
 fn not_known(instance: &Instance) -> Resource {
     let kind = format!("terraform/{}", instance.kind);
     Resource {

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use crate::dataplane::pipeline::edge::Arrival;
-use crate::dataplane::pipeline::{Leg, Subject, check};
+use crate::dataplane::pipeline::{Leg, PacketView, check};
 use crate::dataplane::state::flow::key::FlowKey;
 use crate::dataplane::{
     Direction, DropReason, Edge, FrontendId, Mapped, MappingBucket, MappingLookup, NicId, Observer, PortId,
@@ -82,21 +82,21 @@ impl Leg<'_> {
     ) -> Result<PortId, DropReason> {
         let Out { sender, bucket, known } = *out;
         let edge = self.snapshot.edge.as_ref().ok_or(DropReason::NoInternet)?;
-        let subject = Subject::of(packet, None, self.now);
-        let admitted = self.admit(&key.at(sender), sender, Direction::Outbound, &subject, observer)?;
+        let view = PacketView::of(packet, None, self.now);
+        let admitted = self.admit(&key.at(sender), sender, Direction::Outbound, &view, observer)?;
         let lookup = MappingLookup { flow: packet.tuple(), bucket, segment: TcpSegment::of(packet), now: self.now };
         let mapped = self.stood_for(edge, sender, &lookup, known);
         let instance = || edge.egress(sender).instance(packet.src()).filter(|_| admitted.has_record());
         let public = mapped.map(|mapped| mapped.public).or_else(|| Some((instance()?, packet.tuple().src_port)));
         let Some(public) = public else {
-            let departure = self.depart(edge, (sender, admitted), &subject, packet, observer)?;
+            let departure = self.depart(edge, (sender, admitted), &view, packet, observer)?;
             return self.leave(edge, sender, departure, packet, observer);
         };
         out.known = mapped.map(|mapped| mapped.public.0).or(known);
         let internet = self.snapshot.nic(edge.internet);
         check::size(packet, internet)?;
         if !admitted.has_record() {
-            self.commit(Some(((sender, Direction::Outbound, admitted), &subject)), None, observer)?;
+            self.commit(Some(((sender, Direction::Outbound, admitted), &view)), None, observer)?;
         }
         packet.set_src_end(public);
         Ok(internet.port)
@@ -108,7 +108,7 @@ impl Leg<'_> {
         packet: &mut Packet<'_>,
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
-        let passing = Subject::of(packet, None, self.now).passing;
+        let passing = PacketView::of(packet, None, self.now).passing;
         let (receiver, closed) = match inward {
             In::Instance { receiver, private } => {
                 packet.set_dst(*private);
@@ -126,7 +126,7 @@ impl Leg<'_> {
                 (mapped.nic, arrival.closed)
             }
         };
-        self.take_in(receiver, closed, &Subject::of_ports(packet.tuple(), passing), packet, observer)
+        self.take_in(receiver, closed, &PacketView::of_ports(packet.tuple(), passing), packet, observer)
     }
 
     /// The mapping of a packet that enters, if the tables still have its NIC.

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use crate::dataplane::pipeline::admit::Admitted;
 use crate::dataplane::pipeline::route::{Access, Hop, ResolvedHop};
-use crate::dataplane::pipeline::{Leg, Subject, check};
+use crate::dataplane::pipeline::{Leg, PacketView, check};
 use crate::dataplane::state::flow::key::FlowKey;
 use crate::dataplane::{
     Direction, DropReason, FrontendId, Ingress, Mapped, MappingBucket, MappingLookup, NicId, Observer, Passing, PortId,
@@ -103,7 +103,7 @@ impl Leg<'_> {
     /// Forwards a packet along its path; `key` is the flow's. The leg is borrowed: copying what was just written takes
     /// 10 ns of 65.
     #[inline]
-    pub(in crate::dataplane::pipeline) fn along<O: Observer>(
+    pub(in crate::dataplane::pipeline) fn forward_on<O: Observer>(
         &self,
         path: &mut Path,
         key: &FlowKey,
@@ -158,12 +158,12 @@ impl Leg<'_> {
         observer: &mut O,
     ) -> Result<PortId, DropReason> {
         let receiver = hop.nic();
-        let subject = Subject::of(packet, None, self.now);
-        let admitted_out = self.admit(&key.at(sender), sender, Direction::Outbound, &subject, observer)?;
+        let view = PacketView::of(packet, None, self.now);
+        let admitted_out = self.admit(&key.at(sender), sender, Direction::Outbound, &view, observer)?;
         access.leave(admitted_out)?;
-        let admitted_in = self.admit(&key.turned().at(receiver), receiver, Direction::Inbound, &subject, observer)?;
+        let admitted_in = self.admit(&key.turned().at(receiver), receiver, Direction::Inbound, &view, observer)?;
         access.enter(admitted_in)?;
-        self.arrive_at((sender, admitted_out, &subject), (receiver, admitted_in, &subject), packet, observer)
+        self.arrive_at((sender, admitted_out, &view), (receiver, admitted_in, &view), packet, observer)
     }
 
     fn along_answering<O: Observer>(
@@ -180,7 +180,7 @@ impl Leg<'_> {
             answering.known = Some(mapped.public);
             packet.set_src_end(mapped.public);
         }
-        self.land(sent, (hop, access), key, packet, observer)
+        self.transmit(sent, (hop, access), key, packet, observer)
     }
 
     fn along_balanced<O: Observer>(
@@ -203,13 +203,13 @@ impl Leg<'_> {
             balanced.known = mapped.and_then(|mapped| self.backend(sender, &mapped, rule.floating, packet));
         }
         let Some(backend) = &balanced.known else {
-            let balanced = self.balance(id, sender, &Subject::of(packet, None, self.now), packet, observer)?;
+            let balanced = self.balance(id, sender, &PacketView::of(packet, None, self.now), packet, observer)?;
             return self.to_backend((sender, sent.1), balanced, packet, observer);
         };
         if !rule.floating {
             packet.set_dst_end(backend.private);
         }
-        self.land(sent, (Hop::Endpoint(backend.nic), backend.access), key, packet, observer)
+        self.transmit(sent, (Hop::Endpoint(backend.nic), backend.access), key, packet, observer)
     }
 
     /// Asks the sender's NIC.
@@ -221,9 +221,9 @@ impl Leg<'_> {
         packet: &Packet<'_>,
         observer: &mut O,
     ) -> Result<Sent, DropReason> {
-        let subject = Subject::of(packet, None, self.now);
-        let admitted = self.admit(&key.at(sender), sender, Direction::Outbound, &subject, observer)?;
-        Ok((sender, admitted, subject.passing))
+        let view = PacketView::of(packet, None, self.now);
+        let admitted = self.admit(&key.at(sender), sender, Direction::Outbound, &view, observer)?;
+        Ok((sender, admitted, view.passing))
     }
 
     /// The backend that a sender's flow is mapped to, if the sender can reach it.
@@ -246,7 +246,7 @@ impl Leg<'_> {
 
     /// The far end of a leg, for a packet that is already rewritten for its receiver. `key` is the flow as it was sent.
     #[inline]
-    fn land<O: Observer>(
+    fn transmit<O: Observer>(
         self,
         (sender, admitted_out, passing): Sent,
         (hop, access): (Hop, Access),
@@ -256,9 +256,9 @@ impl Leg<'_> {
     ) -> Result<PortId, DropReason> {
         access.leave(admitted_out)?;
         let receiver = hop.nic();
-        let subject = Subject::of_ports(packet.tuple(), passing);
+        let view = PacketView::of_ports(packet.tuple(), passing);
         let admitted_in =
-            self.admit(&subject.key(receiver, Direction::Inbound), receiver, Direction::Inbound, &subject, observer)?;
+            self.admit(&view.key(receiver, Direction::Inbound), receiver, Direction::Inbound, &view, observer)?;
         access.enter(admitted_in)?;
         if admitted_out.has_record() && admitted_in.has_record() {
             let nic = self.snapshot.nic(receiver);
@@ -266,7 +266,7 @@ impl Leg<'_> {
             return Ok(nic.port);
         }
         let asked = key.tuple(Direction::Outbound);
-        let asked = Subject::of_ports(&asked, passing);
-        self.arrive_at((sender, admitted_out, &asked), (receiver, admitted_in, &subject), packet, observer)
+        let asked = PacketView::of_ports(&asked, passing);
+        self.arrive_at((sender, admitted_out, &asked), (receiver, admitted_in, &view), packet, observer)
     }
 }

@@ -81,7 +81,7 @@ impl Paths {
             {
                 // A second leg, made where it is used: sharing one with the closure above would copy it.
                 let leg = Leg { snapshot, flows, now };
-                return verdict(leg.along(path, &key, packet, observer), observer);
+                return verdict(leg.forward_on(path, &key, packet, observer), observer);
             }
         }
         process(snapshot, flows, ingress, now, packet, observer)

@@ -147,7 +147,7 @@ impl FlowTable {
         let record = shard.find(&key, hash)?;
         let before = *record;
         let rules = terms.rules(before.view()?.admitted);
-        record.judge(rules, refused);
+        record.reevaluate(rules, refused);
         record.touch(direction, &passing);
         if refused.is_some() && !before.is_refused() { before.view() } else { None }
     }

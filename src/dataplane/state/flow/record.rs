@@ -205,7 +205,7 @@ impl Record {
     }
 
     /// Stores a review: which rules decided, and the rule that refused the flow, if one did.
-    pub(super) fn judge(&mut self, by: Option<RulesMark>, refused: Option<Deciders>) {
+    pub(super) fn reevaluate(&mut self, by: Option<RulesMark>, refused: Option<Deciders>) {
         self.judged_by = by;
         self.set_state(RecordState::new(self.admitted(), refused.is_some()));
         self.rules = refused.unwrap_or(self.rules);

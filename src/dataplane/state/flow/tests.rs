@@ -550,11 +550,11 @@ fn nsg_23_the_end_of_a_refused_flow_is_told_once() {
     let review = |wire: &Wire, now| {
         wire.table.review(NIC, Direction::Outbound, &tuple, Wire::passing(ACK, now), &wire.terms, refused)
     };
-    assert!(review(&wire, at(1)).is_some(), "told when it is refused");
+    assert!(review(&wire, at(1)).is_some(), "reported when it is refused");
     assert!(review(&wire, at(1)).is_none(), "and not of each packet");
-    let mut told = 0;
-    let ended: usize = (1..300).map(|second| wire.table.sweep(at(second), usize::MAX, |_| told += 1)).sum();
-    assert_eq!((ended, told), (1, 0));
+    let mut reported = 0;
+    let ended: usize = (1..300).map(|second| wire.table.sweep(at(second), usize::MAX, |_| reported += 1)).sum();
+    assert_eq!((ended, reported), (1, 0));
     // Nor when a new connection takes its place.
     wire.open(at(300));
     review(&wire, at(300));

@@ -313,11 +313,11 @@ impl NatTable {
     /// connection to reset goes to `tell`, at most `RESETS_AT_ONCE` of them; the rest expires in a later
     /// pass. Call a few times a second.
     pub fn expire(&self, now: Timestamp, budget: usize, mut tell: impl FnMut(&ExpiredConnection)) -> usize {
-        let (mut told, counts) = (0, &self.counts);
+        let (mut sent, counts) = (0, &self.counts);
         let mut tell = |expired: &ExpiredConnection| {
             tell(expired);
-            told += 1;
-            told < RESETS_AT_ONCE
+            sent += 1;
+            sent < RESETS_AT_ONCE
         };
         self.v4.expire(counts, now, budget, &mut tell) + self.v6.expire(counts, now, budget, &mut tell)
     }

@@ -139,8 +139,8 @@ impl<A: Address> Shard<A> {
     pub(super) fn touch(&mut self, link: Link, direction: Direction, segment: TcpSegment, now: Timestamp) -> Mapped {
         let mapping = &mut self.mappings[link];
         mapping.touch(direction, segment.signal, now);
-        let (mapped, told) = (mapping.mapped(), mapping.sort.resets());
-        if told && let Some(number) = segment.expects {
+        let (mapped, resets) = (mapping.mapped(), mapping.sort.resets());
+        if resets && let Some(number) = segment.expects {
             self.expected[link as usize - 1].note(direction, number);
         }
         mapped
