@@ -5,6 +5,7 @@
 //! name of a module behind `crate::`.
 
 mod rules;
+mod sizes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

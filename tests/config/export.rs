@@ -49,6 +49,17 @@ fn random(seed: u64) -> String {
     let mut random = Random(seed);
     let mut text = String::from("name: lab\n");
     let (vnets, tables, nsgs) = (1 + random.below(4), 1 + random.below(3), 1 + random.below(3));
+    route_tables(&mut random, tables, &mut text);
+    security_groups(&mut random, nsgs, &mut text);
+    text.push_str("publicIPAddresses:\n  - {name: out, ipAddress: 203.0.113.9}\n  - {name: front}\n  - {name: own}\n");
+    text.push_str("natGateways: [{name: out, publicIpAddresses: [out], idleTimeoutInMinutes: 10}]\nvirtualNetworks:\n");
+    networks(&mut random, (vnets, tables, nsgs), &mut text);
+    text.push_str("loadBalancers:\n  - name: lb\n    frontendIPConfigurations: [{name: f, publicIPAddress: front}]\n    backendAddressPools: [{name: p}]\n    probes: [{name: h, protocol: Tcp, port: 80}]\n    loadBalancingRules: [{name: r, frontendIPConfiguration: f, backendAddressPool: p, probe: h, protocol: Tcp, frontendPort: 80, backendPort: 8080}]\n");
+    machines(&mut random, vnets, &mut text);
+    text
+}
+
+fn route_tables(random: &mut Random, tables: u64, text: &mut String) {
     text.push_str("routeTables:\n");
     for table in 0..tables {
         let propagation = random.chance(30);
@@ -59,6 +70,9 @@ fn random(seed: u64) -> String {
             writeln!(text, "      - {{name: r{route}, addressPrefix: 10.{route}.0.0/16, nextHopType: {hop}}}").unwrap();
         }
     }
+}
+
+fn security_groups(random: &mut Random, nsgs: u64, text: &mut String) {
     text.push_str("applicationSecurityGroups: [{name: web}]\nnetworkSecurityGroups:\n");
     for nsg in 0..nsgs {
         writeln!(text, "  - name: n{nsg}\n    securityRules:").unwrap();
@@ -74,8 +88,9 @@ fn random(seed: u64) -> String {
             writeln!(text, "      - {{name: r{rule}, priority: {priority}, direction: {direction}, access: {access}, protocol: {protocol}, sourceAddressPrefix: {source}, sourcePortRange: '*', destinationAddressPrefix: '*', {ports}}}").unwrap();
         }
     }
-    text.push_str("publicIPAddresses:\n  - {name: out, ipAddress: 203.0.113.9}\n  - {name: front}\n  - {name: own}\n");
-    text.push_str("natGateways: [{name: out, publicIpAddresses: [out], idleTimeoutInMinutes: 10}]\nvirtualNetworks:\n");
+}
+
+fn networks(random: &mut Random, (vnets, tables, nsgs): (u64, u64, u64), text: &mut String) {
     for vnet in 0..vnets {
         let location = ["westeurope", "eastus"][random.below(2) as usize];
         writeln!(
@@ -104,7 +119,9 @@ fn random(seed: u64) -> String {
             writeln!(text, "      - {{name: to{remote}, remoteVirtualNetwork: v{remote}, allowVirtualNetworkAccess: {}, allowForwardedTraffic: {}}}", flags[0], flags[1]).unwrap();
         }
     }
-    text.push_str("loadBalancers:\n  - name: lb\n    frontendIPConfigurations: [{name: f, publicIPAddress: front}]\n    backendAddressPools: [{name: p}]\n    probes: [{name: h, protocol: Tcp, port: 80}]\n    loadBalancingRules: [{name: r, frontendIPConfiguration: f, backendAddressPool: p, probe: h, protocol: Tcp, frontendPort: 80, backendPort: 8080}]\n");
+}
+
+fn machines(random: &mut Random, vnets: u64, text: &mut String) {
     text.push_str("virtualMachines:\n");
     for machine in 0..=random.below(6) {
         let vnet = random.below(vnets);
@@ -126,7 +143,6 @@ fn random(seed: u64) -> String {
         }
         writeln!(text, "  - {{name: m{machine}, networkInterfaces: [{{subnet: v{vnet}/s0{rest}}}]}}").unwrap();
     }
-    text
 }
 
 #[test]

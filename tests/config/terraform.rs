@@ -134,7 +134,34 @@ fn networks_with_what_stands_apart() {
 #[test]
 fn interfaces_addresses_and_machines() {
     let nic = network("networkInterfaces/nic");
-    let plan = state(vec![
+    let plan = machines_on(&nic);
+    let interface = properties(&plan.after, "nic");
+    assert_eq!(interface["enableIPForwarding"], true);
+    assert_eq!(interface["networkSecurityGroup"], id("networkSecurityGroups/g"));
+    let [first, second] = [0, 1].map(|at| interface["ipConfigurations"][at]["properties"].clone());
+    assert_eq!(first["privateIPAddress"], "10.0.0.5");
+    assert_eq!(first["publicIPAddress"], id("publicIPAddresses/ip"));
+    assert_eq!(first["loadBalancerBackendAddressPools"], json!([id("loadBalancers/lb/backendAddressPools/p")]));
+    assert!(second.get("loadBalancerBackendAddressPools").is_none());
+    assert_eq!(second["applicationSecurityGroups"], json!([id("applicationSecurityGroups/asg")]));
+    let address = body(&plan.after, "ip").to_json();
+    assert_eq!(
+        (&address["sku"]["name"], &address["properties"]["ipAddress"], &address["zones"]),
+        (&json!("Standard"), &json!("20.0.0.1"), &json!(["1"]))
+    );
+    assert_eq!(properties(&plan.after, "n")["publicIpAddresses"], json!([id("publicIPAddresses/ip")]));
+    let machine = body(&plan.after, "vm").to_json();
+    assert_eq!(machine["zones"], json!(["2"]));
+    assert_eq!(machine["properties"]["networkProfile"]["networkInterfaces"], json!([{"id": nic}]));
+    let set = body(&plan.after, "set").to_json();
+    assert_eq!(set["sku"], json!({"name": "Standard_B1s", "capacity": 3}));
+    let of_set = &set["properties"]["virtualMachineProfile"]["networkProfile"]["networkInterfaceConfigurations"][0];
+    assert_eq!(of_set["properties"]["ipConfigurations"][0]["properties"]["subnet"], id("virtualNetworks/v/subnets/s"));
+}
+
+/// A machine with this interface, and what joins it: a group, a pool, an address; and a scale set.
+fn machines_on(nic: &str) -> Plan {
+    state(vec![
         managed(
             "azurerm_network_interface",
             "nic",
@@ -189,29 +216,7 @@ fn interfaces_addresses_and_machines() {
                 "subnet_id": network("virtualNetworks/v/subnets/s"),
                 "load_balancer_backend_address_pool_ids": [network("loadBalancers/lb/backendAddressPools/p")]}]}]}),
         ),
-    ]);
-    let interface = properties(&plan.after, "nic");
-    assert_eq!(interface["enableIPForwarding"], true);
-    assert_eq!(interface["networkSecurityGroup"], id("networkSecurityGroups/g"));
-    let [first, second] = [0, 1].map(|at| interface["ipConfigurations"][at]["properties"].clone());
-    assert_eq!(first["privateIPAddress"], "10.0.0.5");
-    assert_eq!(first["publicIPAddress"], id("publicIPAddresses/ip"));
-    assert_eq!(first["loadBalancerBackendAddressPools"], json!([id("loadBalancers/lb/backendAddressPools/p")]));
-    assert!(second.get("loadBalancerBackendAddressPools").is_none());
-    assert_eq!(second["applicationSecurityGroups"], json!([id("applicationSecurityGroups/asg")]));
-    let address = body(&plan.after, "ip").to_json();
-    assert_eq!(
-        (&address["sku"]["name"], &address["properties"]["ipAddress"], &address["zones"]),
-        (&json!("Standard"), &json!("20.0.0.1"), &json!(["1"]))
-    );
-    assert_eq!(properties(&plan.after, "n")["publicIpAddresses"], json!([id("publicIPAddresses/ip")]));
-    let machine = body(&plan.after, "vm").to_json();
-    assert_eq!(machine["zones"], json!(["2"]));
-    assert_eq!(machine["properties"]["networkProfile"]["networkInterfaces"], json!([{"id": nic}]));
-    let set = body(&plan.after, "set").to_json();
-    assert_eq!(set["sku"], json!({"name": "Standard_B1s", "capacity": 3}));
-    let of_set = &set["properties"]["virtualMachineProfile"]["networkProfile"]["networkInterfaceConfigurations"][0];
-    assert_eq!(of_set["properties"]["ipConfigurations"][0]["properties"]["subnet"], id("virtualNetworks/v/subnets/s"));
+    ])
 }
 
 #[test]

@@ -2,6 +2,12 @@
 //!
 //! Each test sends packets through the tables of one small topology, on a clock of its own.
 
+mod checksums;
+mod health;
+mod ipv6;
+mod other_paths;
+mod public;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,6 +20,9 @@ use vnet::dataplane::{
 };
 use vnet::model::{Attachment, Health, Learned, Network, ProbeKey, Verdict as Answer};
 use vnet::wire::{Offload, Packet, Protocol, Reset, Tuple, build};
+
+use checksums::{completed, partial};
+use public::{INTERNET, PUBLIC};
 
 const FILE: &str = "
 name: balancer
@@ -332,24 +341,6 @@ fn lb_03_lb_04_new_flows_use_every_backend_and_old_ones_stay() {
     assert!((2000..2064).all(|port| lab.backend(port) == "b"));
 }
 
-#[test]
-fn lb_13_lb_14_nsg_31_a_backend_with_rules_that_deny_the_probe_is_down() {
-    let mut lab = Lab::new(FILE);
-    let tcp_flows: Vec<_> = (1000..1032).map(|port| (port, lab.backend(port))).collect();
-    let udp_of = |lab: &Lab, port| lab.send("client", &udp((CLIENT, port), (WEB, 53))).map(|(node, _)| node);
-    assert_eq!((1000..1032).map(|port| udp_of(&lab, port)).collect::<BTreeSet<_>>().len(), 2);
-    lab.apply(&denied(&["a"]));
-    for (port, node) in &tcp_flows {
-        assert_eq!(lab.send("client", &tcp((CLIENT, *port), (WEB, 80), ACK)).unwrap().0, *node, "TCP stays");
-    }
-    assert!((1000..1032).all(|port| udp_of(&lab, port) == Ok("b".to_owned())), "UDP moves");
-    assert!((2000..2032).all(|port| lab.backend(port) == "b"), "new flows go elsewhere");
-    lab.apply(&denied(&["a", "b"]));
-    assert_eq!(lab.send("client", &tcp((CLIENT, 3000), (WEB, 80), SYN)), Err(DropReason::NoHealthyBackend));
-    assert_eq!(udp_of(&lab, 1000), Err(DropReason::NoHealthyBackend));
-    assert!(lab.send("client", &tcp((CLIENT, 1000), (WEB, 80), ACK)).is_ok(), "two are down, and TCP stays");
-}
-
 /// Of the backends that the probe `tcp` asks.
 fn health(up: &[&str]) -> Learned {
     let key = |node: &&str| ProbeKey {
@@ -360,54 +351,6 @@ fn health(up: &[&str]) -> Learned {
     };
     let up = up.iter().map(|node| (key(node), Health { up: true, since: 0, reason: String::new() }));
     Learned { health: Some(up.collect()), ..Learned::default() }
-}
-
-#[test]
-fn lb_10_backends_are_unhealthy_until_their_first_successful_probe() {
-    let mut lab = Lab::new(FILE);
-    let request = tcp((CLIENT, 1), (WEB, 80), SYN);
-    lab.learn(&health(&[]));
-    assert_eq!(lab.send("client", &request), Err(DropReason::NoHealthyBackend));
-    lab.learn(&health(&["b"]));
-    assert!((1..64).all(|port| lab.backend(port) == "b"));
-    lab.learn(&health(&["a", "b"]));
-    assert_eq!((100..164).map(|port| lab.backend(port)).collect::<BTreeSet<_>>().len(), 2);
-    // A rule without a probe needs no healthy backend (LB-09).
-    lab.learn(&health(&[]));
-    assert!(lab.send("client", &tcp((CLIENT, 1), ("10.1.0.101", 443), SYN)).is_ok());
-}
-
-#[test]
-fn lb_14_all_backends_get_new_flows_if_none_is_healthy_and_the_probe_allows_it() {
-    let mut lab = Lab::new(
-        &FILE.replace("name: tcp, protocol: Tcp", "name: tcp, noHealthyBackendsBehavior: AllProbedUp, protocol: Tcp"),
-    );
-    lab.learn(&health(&[]));
-    assert_eq!((1..64).map(|port| lab.backend(port)).collect::<BTreeSet<_>>().len(), 2);
-    lab.learn(&health(&["a"]));
-    assert!((100..164).all(|port| lab.backend(port) == "a"));
-}
-
-#[test]
-fn lb_14_lb_16_a_backend_that_is_set_down_gets_no_new_flow_though_all_are_probed_up() {
-    let all =
-        FILE.replace("name: tcp, protocol: Tcp", "name: tcp, noHealthyBackendsBehavior: AllProbedUp, protocol: Tcp");
-    let states = |a: &str, b: &str| {
-        let members = [("10.1.1.4", a), ("10.1.1.5", b)];
-        let members = members.map(|(address, state)| format!("{{ipAddress: {address}, adminState: {state}}}"));
-        let pool = format!("{{name: web, loadBalancerBackendAddresses: [{}]}}", members.join(", "));
-        all.replacen("{name: web}]\n    probes", &format!("{pool}]\n    probes"), 1)
-    };
-    let backends = |file: &str| {
-        let mut lab = Lab::new(file);
-        lab.learn(&health(&[]));
-        let sent = |port| lab.send("client", &tcp((CLIENT, port), (WEB, 80), SYN)).map(|(node, _)| node);
-        (1..64).map(sent).collect::<BTreeSet<_>>()
-    };
-    let ok = |nodes: &[&str]| nodes.iter().map(|node| Ok((*node).to_owned())).collect::<BTreeSet<_>>();
-    assert_eq!(backends(&states("None", "None")), ok(&["a", "b"]));
-    assert_eq!(backends(&states("None", "Down")), ok(&["a"]), "a probe has no say, its administrator has");
-    assert_eq!(backends(&states("Down", "Down")), BTreeSet::from([Err(DropReason::NoHealthyBackend)]));
 }
 
 #[test]
@@ -427,27 +370,6 @@ fn lb_25_a_flow_is_forgotten_when_it_was_idle_for_as_long_as_its_rule_says() {
         lab.pass(minutes * 60 + 1);
         assert_eq!(backends(&lab).len(), 2, "after {minutes} minutes they are new flows");
     }
-}
-
-#[test]
-fn lb_10_nsg_31_a_probe_meets_the_rules_of_its_backend_and_is_answered_under_any_routes() {
-    const PLATFORM: &str = "168.63.129.16";
-    let probe = tcp((PLATFORM, 6000), ("10.1.1.4", 8080), SYN);
-    let answer = tcp(("10.1.1.4", 8080), (PLATFORM, 6000), SYN | ACK);
-    let lab = Lab::new(&FILE.replace(
-        "{name: back, addressPrefix: 10.1.1.0/24}",
-        "{name: back, addressPrefix: 10.1.1.0/24, routeTable: back}",
-    ));
-    assert_eq!(lab.send("a", &answer), Err(DropReason::NoEndpoint), "no probe was sent (FAB-12)");
-    assert_eq!(lab.send("platform", &probe), Ok(("a".to_owned(), probe.clone())));
-    assert_eq!(lab.send("a", &answer), Ok(("platform".to_owned(), answer.clone())));
-    assert_eq!(Lab::new(&denied(&["a"])).send("platform", &probe), Err(DropReason::NsgInbound));
-    assert_eq!(
-        lab.send("platform", &tcp(("168.63.129.17", 1), ("10.1.1.4", 8080), SYN)),
-        Err(DropReason::SpoofedSource)
-    );
-    assert_eq!(lab.send("platform", &tcp((PLATFORM, 1), ("10.1.1.9", 8080), SYN)), Err(DropReason::NoEndpoint));
-    assert_eq!(lab.send("far", &tcp((PLATFORM, 1), ("10.1.1.4", 8080), SYN)), Err(DropReason::SpoofedSource));
 }
 
 #[test]
@@ -542,102 +464,6 @@ fn lb_33_without_ha_ports_only_what_a_rule_takes_passes() {
 }
 
 #[test]
-fn lb_46_an_answer_that_a_route_takes_elsewhere_is_left_as_it_is() {
-    let lab = Lab::new(&FILE.replace(
-        "{name: back, addressPrefix: 10.1.1.0/24}",
-        "{name: back, addressPrefix: 10.1.1.0/24, routeTable: back}",
-    ));
-    let (node, _) = lab.send("client", &tcp((CLIENT, 5000), (WEB, 80), SYN)).unwrap();
-    let answer = tcp((address(&node), 8080), (CLIENT, 5000), SYN | ACK);
-    let (elsewhere, bytes) = lab.send(&node, &answer).unwrap();
-    assert!(elsewhere.starts_with("nva"));
-    assert_eq!(bytes, answer);
-}
-
-/// Through an appliance that may put its own address in place of what it forwards.
-fn astray(masquerade: &str) -> Explanation {
-    let (subnet, nva) = (
-        "{name: back, addressPrefix: 10.1.1.0/24}",
-        "{name: nva1, networkInterfaces: [{subnet: v/nva, privateIPAddress: 10.1.9.4, enableIPForwarding: true,",
-    );
-    assert!(FILE.contains(subnet) && FILE.contains(nva));
-    let file = FILE
-        .replace(subnet, "{name: back, addressPrefix: 10.1.1.0/24, routeTable: back}")
-        .replace("nextHopIpAddress: 10.1.9.100}]\n  - name: back", "nextHopIpAddress: 10.1.9.4}]\n  - name: back")
-        .replace(
-            "10.1.5.0/24, nextHopType: VirtualAppliance, nextHopIpAddress: 10.1.9.100",
-            "10.1.5.0/24, nextHopType: VirtualAppliance, nextHopIpAddress: 10.1.9.4",
-        )
-        .replace(nva, &nva.replace("{name: nva1,", &format!("{{name: nva1, guest: {{masquerade: {masquerade}}},")));
-    let lab = Lab::new(&file);
-    analysis::explain(&lab.network, &lab.compiled, &analysis::parse_query("client", &format!("{WEB}:80")).unwrap())
-        .unwrap()
-}
-
-#[test]
-fn lb_46_an_answer_that_comes_past_the_balancer_is_none() {
-    let answer = astray("false");
-    assert_eq!(answer.verdict, Answer::Blocked);
-    assert_eq!(answer.back.unwrap().dropped.as_deref(), Some("WrongSource"));
-    let cause = answer.cause.unwrap();
-    assert!(cause.starts_with("on the way back: the answer comes from 10.1.1."), "{cause}");
-    assert!(cause.contains(":8080, and 10.1.0.100:80 was asked; "), "{cause}");
-    assert!(cause.ends_with("past load balancer lb, rule http, which alone knows what was asked (LB-46)"), "{cause}");
-    let fix = answer.fix.unwrap();
-    assert_eq!(
-        fix.text,
-        "publish the server at nva1 instead, or give subnet v/back a route for 10.1.5.4 that does not lead there"
-    );
-    assert!(fix.changes.is_empty() && !fix.checked);
-}
-
-#[test]
-fn lb_46_an_appliance_that_masquerades_answers_under_its_own_address() {
-    let answer = astray("all");
-    assert_eq!(answer.verdict, Answer::Blocked);
-    let cause = answer.cause.unwrap();
-    assert!(
-        cause.starts_with(
-            "on the way back: the answer comes from 10.1.9.4:8080, and 10.1.0.100:80 was asked: the guest of nva1 puts its own address in place of the answer's; "
-        ),
-        "{cause}"
-    );
-    assert!(cause.ends_with("(LB-46)"), "{cause}");
-}
-
-/// A server with a public address, or behind a public load balancer, with a default route to an appliance.
-#[test]
-fn lb_46_the_internet_is_not_answered_by_an_appliance() {
-    let routed = PUBLIC
-        .replace("virtualNetworks:", "routeTables:\n  - {name: all, routes: [{name: all, addressPrefix: 0.0.0.0/0, nextHopType: VirtualAppliance, nextHopIpAddress: 10.1.2.4}]}\nvirtualNetworks:")
-        .replace("networkSecurityGroup: open}]", "networkSecurityGroup: open, routeTable: all}, {name: n, addressPrefix: 10.1.2.0/24}]")
-        .replace("name: two, ipAddress: 203.0.113.31}", "name: two, ipAddress: 203.0.113.31}, {name: w, ipAddress: 203.0.113.32}, {name: n, ipAddress: 203.0.113.33}");
-    let machines = |masquerade| {
-        format!(
-            "{routed}  - {{name: web, networkInterfaces: [{{subnet: v/s, publicIPAddress: w}}]}}\n  - {{name: nva, guest: {{masquerade: {masquerade}}}, networkInterfaces: [{{subnet: v/n, enableIPForwarding: true, publicIPAddress: n}}]}}\n"
-        )
-    };
-    let ask = |masquerade, to: &str| {
-        let lab = Lab::new(&machines(masquerade));
-        analysis::explain(&lab.network, &lab.compiled, &analysis::parse_query("internet", to).unwrap()).unwrap()
-    };
-    for (to, balanced) in [("203.0.113.30:80", true), ("203.0.113.32:8080", false)] {
-        let masked = ask(true, to);
-        assert_eq!(masked.back.unwrap().dropped.as_deref(), Some("WrongSource"));
-        let cause = masked.cause.unwrap();
-        assert!(cause.contains("the answer comes from 203.0.113.33:8080"), "{cause}");
-        assert!(cause.contains(&format!("and {to} was asked: the guest of nva ")), "{cause}");
-        assert_eq!(cause.ends_with("(LB-46)"), balanced, "{cause}");
-        // An address of the appliance's own would not help.
-        let plain = ask(false, to);
-        assert_eq!(plain.back.unwrap().dropped.as_deref(), Some("NoOutbound"));
-        assert_eq!(plain.cause.unwrap().ends_with("(LB-46)"), balanced);
-        let fix = plain.fix.unwrap();
-        assert!(fix.changes.is_empty() && fix.text.starts_with("publish the server at nva instead"), "{}", fix.text);
-    }
-}
-
-#[test]
 fn lb_41_a_peered_network_reaches_a_frontend() {
     let lab = Lab::new(FILE);
     let (node, bytes) = lab.send("far", &tcp(("10.2.0.4", 5000), (WEB, 80), SYN)).unwrap();
@@ -666,306 +492,9 @@ fn lb_07_fragments_do_not_reach_a_frontend_and_pass_ha_ports() {
 }
 
 #[test]
-fn lb_17_a_stopped_backend_is_down() {
-    let lab =
-        Lab::new(&FILE.replace("{name: a, networkInterfaces", "{name: a, powerState: stopped, networkInterfaces"));
-    assert!((1000..1032).all(|port| lab.backend(port) == "b"));
-}
-
-#[test]
 fn lb_44_an_internal_balancer_gives_no_way_out() {
     let lab = Lab::new(&FILE.replace("virtualMachines:", "internet: {}\nvirtualMachines:"));
     assert_eq!(lab.send("a", &tcp(("10.1.1.4", 1), ("198.18.0.1", 80), SYN)), Err(DropReason::NoOutbound));
-}
-
-/// A public load balancer: the client is `internet`, at 198.18.0.1.
-const PUBLIC: &str = "
-name: public
-internet: {addresses: [198.18.0.1, 198.18.0.2]}
-publicIPAddresses: [{name: one, ipAddress: 203.0.113.30}, {name: two, ipAddress: 203.0.113.31}]
-loadBalancers:
-  - name: lb
-    frontendIPConfigurations: [{name: one, publicIPAddress: one}, {name: two, publicIPAddress: two}]
-    backendAddressPools: [{name: web}]
-    loadBalancingRules:
-      - {name: http, frontendIPConfiguration: one, backendAddressPool: web, protocol: Tcp, frontendPort: 80, backendPort: 8080, enableTcpReset: true, disableOutboundSnat: true}
-      - {name: quiet, frontendIPConfiguration: one, backendAddressPool: web, protocol: Tcp, frontendPort: 81, backendPort: 8081, disableOutboundSnat: true}
-      - {name: float, frontendIPConfiguration: two, backendAddressPool: web, protocol: Tcp, frontendPort: 443, backendPort: 443, enableFloatingIP: true, disableOutboundSnat: true}
-    inboundNatRules:
-      - {name: ssh, frontendIPConfiguration: one, protocol: Tcp, frontendPortRangeStart: 2000, frontendPortRangeEnd: 2001, backendAddressPool: web, backendPort: 22}
-    outboundRules:
-      - {name: out, frontendIPConfigurations: [one], backendAddressPool: web, protocol: All, allocatedOutboundPorts: 1000}
-networkSecurityGroups:
-  - name: open
-    securityRules: [{name: all, priority: 100, direction: Inbound, access: Allow, protocol: '*', sourceAddressPrefix: '*', sourcePortRange: '*', destinationAddressPrefix: '*', destinationPortRange: '*'}]
-virtualNetworks:
-  - {name: v, location: westeurope, addressSpace: [10.1.0.0/16], subnets: [{name: s, addressPrefix: 10.1.1.0/24, networkSecurityGroup: open}]}
-virtualMachines:
-  - name: a
-    networkInterfaces:
-      - ipConfigurations:
-          - {name: first, subnet: v/s, privateIPAddress: 10.1.1.4, privateIPAllocationMethod: Static, primary: true, loadBalancerBackendAddressPools: [lb/web]}
-          - {name: second, subnet: v/s, privateIPAddress: 10.1.1.6, privateIPAllocationMethod: Static}
-  - {name: b, networkInterfaces: [{subnet: v/s, privateIPAddress: 10.1.1.5, loadBalancerBackendAddressPools: [lb/web]}]}
-";
-const INTERNET: &str = "198.18.0.1";
-const FRONT: &str = "203.0.113.30";
-
-#[test]
-fn lb_01_lb_43_the_internet_reaches_a_public_frontend_and_is_answered_by_it() {
-    let lab = Lab::new(PUBLIC);
-    let mut seen = BTreeSet::new();
-    for port in 1000..1032 {
-        let (node, bytes) = lab.send("internet", &tcp((INTERNET, port), (FRONT, 80), SYN)).unwrap();
-        assert_eq!(bytes, tcp((INTERNET, port), (address(&node), 8080), SYN));
-        let answer = lab.send(&node, &tcp((address(&node), 8080), (INTERNET, port), SYN | ACK));
-        assert_eq!(answer, Ok(("internet".to_owned(), tcp((FRONT, 80), (INTERNET, port), SYN | ACK))));
-        seen.insert(node);
-    }
-    assert_eq!(seen.len(), 2);
-    let closed = Lab::new(&PUBLIC.replace(", networkSecurityGroup: open", ""));
-    assert_eq!(closed.send("internet", &tcp((INTERNET, 1), (FRONT, 80), SYN)), Err(DropReason::NoSecurityGroup));
-}
-
-#[test]
-fn lb_08_each_port_of_a_range_leads_to_one_backend() {
-    let lab = Lab::new(PUBLIC);
-    for (port, node) in [(2000, "a"), (2001, "b")] {
-        let request = lab.send("internet", &tcp((INTERNET, 7), (FRONT, port), SYN));
-        assert_eq!(request, Ok((node.to_owned(), tcp((INTERNET, 7), (address(node), 22), SYN))));
-        let answer = lab.send(node, &tcp((address(node), 22), (INTERNET, 7), SYN | ACK));
-        assert_eq!(answer, Ok(("internet".to_owned(), tcp((FRONT, port), (INTERNET, 7), SYN | ACK))));
-    }
-    assert_eq!(lab.send("internet", &tcp((INTERNET, 7), (FRONT, 2002), SYN)), Err(DropReason::NoBalancingRule));
-}
-
-#[test]
-fn lb_25_a_packet_of_an_ended_flow_gets_a_reset_if_the_rule_has_resets() {
-    let lab = Lab::new(PUBLIC);
-    let (node, bytes) = lab.send("internet", &tcp((INTERNET, 7), (FRONT, 80), ACK)).unwrap();
-    assert_eq!(node, "internet");
-    // From the frontend, with the bit RST.
-    assert_eq!((&bytes[12..16], bytes[33] & 0x04), (&[203, 0, 113, 30][..], 0x04));
-    assert_eq!(lab.send("internet", &tcp((INTERNET, 7), (FRONT, 81), ACK)), Err(DropReason::NoMapping));
-}
-
-#[test]
-fn lb_25_both_ends_of_an_idle_connection_get_a_reset_at_once() {
-    let lab = Lab::new(PUBLIC);
-    let node = lab.connect(("internet", (INTERNET, 7)), ((FRONT, 80), 8080));
-    lab.connect(("internet", (INTERNET, 8)), ((FRONT, 81), 8081));
-    // A handshake that was never finished is no connection.
-    lab.send("internet", &tcp((INTERNET, 9), (FRONT, 80), SYN)).unwrap();
-    let told = [
-        ("internet".to_owned(), reset((FRONT, 80), (INTERNET, 7), 5001)),
-        (node.clone(), reset((INTERNET, 7), (address(&node), 8080), 1001)),
-    ];
-    assert_eq!(lab.parted(), told, "and no end of the rule without resets");
-    assert_eq!(lab.parted(), [], "once");
-}
-
-#[test]
-fn lb_25_an_end_in_a_peer_gets_a_reset_and_one_behind_an_appliance_does_not() {
-    let resets = FILE.replace("frontendPort: 80, ", "frontendPort: 80, enableTcpReset: true, ");
-    let lab = Lab::new(&resets);
-    let node = lab.connect(("far", ("10.2.0.4", 7)), ((WEB, 80), 8080));
-    let told = [
-        ("far".to_owned(), reset((WEB, 80), ("10.2.0.4", 7), 5001)),
-        (node.clone(), reset(("10.2.0.4", 7), (address(&node), 8080), 1001)),
-    ];
-    assert_eq!(lab.parted(), told);
-    let mut lab = Lab::new(&resets);
-    let node = lab.connect(("far", ("10.2.0.4", 7)), ((WEB, 80), 8080));
-    lab.apply(&resets.replace(
-        "{name: back, addressPrefix: 10.1.1.0/24}",
-        "{name: back, addressPrefix: 10.1.1.0/24, routeTable: via}",
-    ));
-    assert_eq!(lab.parted(), [(node.clone(), reset(("10.2.0.4", 7), (address(&node), 8080), 1001))]);
-}
-
-#[test]
-fn lb_25_what_a_backend_began_by_an_outbound_rule() {
-    let told = |file: &str| {
-        let lab = Lab::new(file);
-        let (_, bytes) = lab.send("a", &tcp(("10.1.1.4", 7), (INTERNET, 443), SYN)).unwrap();
-        let port = u16::from_be_bytes([bytes[20], bytes[21]]);
-        let answer = expecting(tcp((INTERNET, 443), (FRONT, port), SYN | ACK), 5001);
-        lab.send("internet", &answer).unwrap();
-        lab.send("a", &expecting(tcp(("10.1.1.4", 7), (INTERNET, 443), ACK), 1001)).unwrap();
-        (lab.parted(), port)
-    };
-    let resets = PUBLIC.replace("allocatedOutboundPorts: 1000", "allocatedOutboundPorts: 1000, enableTcpReset: true");
-    let (both, port) = told(&resets);
-    let far = ("internet".to_owned(), reset((FRONT, port), (INTERNET, 443), 5001));
-    let near = ("a".to_owned(), reset((INTERNET, 443), ("10.1.1.4", 7), 1001));
-    assert_eq!(both, [far, near]);
-    assert_eq!(told(PUBLIC).0, []);
-}
-
-#[test]
-fn lb_20_floating_over_the_edge() {
-    let lab = Lab::new(PUBLIC);
-    let request = tcp((INTERNET, 7), ("203.0.113.31", 443), SYN);
-    let (node, bytes) = lab.send("internet", &request).unwrap();
-    assert_eq!(bytes, request);
-    let answer = tcp(("203.0.113.31", 443), (INTERNET, 7), SYN | ACK);
-    assert_eq!(lab.send(&node, &answer), Ok(("internet".to_owned(), answer)));
-    assert_eq!(lab.send(&node, &tcp((FRONT, 443), (INTERNET, 7), SYN)), Err(DropReason::SpoofedSource));
-}
-
-#[test]
-fn snat_05_snat_06_each_backend_has_ports_of_its_own_and_none_of_a_rules_block() {
-    let lab = Lab::new(PUBLIC);
-    let port_of = |node, port| {
-        let out = lab.send(node, &tcp((address(node), port), (INTERNET, 443), SYN));
-        out.map(|(_, bytes)| u16::from_be_bytes([bytes[20], bytes[21]]))
-    };
-    let all = |node| (0..1000).map(|port| port_of(node, 10_000 + port)).collect::<Vec<_>>();
-    let own: Vec<_> = ["a", "b"].map(|node| all(node).into_iter().flatten().collect::<BTreeSet<_>>()).into();
-    // 2000 and 2001 are in the block that begins at 2000, which is of a's share.
-    assert_eq!([own[0].len(), own[1].len()], [992, 1000]);
-    assert!(own[0].iter().all(|port| (1024..2024).contains(port) && !(2000..2008).contains(port)));
-    assert!(own[1].iter().all(|port| (2024..3024).contains(port)));
-    assert_eq!(port_of("a", 30_000), Err(DropReason::SnatExhausted));
-    let elsewhere = lab.send("a", &tcp((address("a"), 30_000), ("198.18.0.2", 443), SYN)).unwrap().1;
-    assert_eq!(elsewhere[12..16], [203, 0, 113, 30]);
-    // The answer finds its way back.
-    let port = u16::from_be_bytes([elsewhere[20], elsewhere[21]]);
-    let answer = lab.send("internet", &tcp(("198.18.0.2", 443), (FRONT, port), SYN | ACK));
-    assert_eq!(answer, Ok(("a".to_owned(), tcp(("198.18.0.2", 443), ("10.1.1.4", 30_000), SYN | ACK))));
-}
-
-#[test]
-fn snat_07_snat_09_a_rule_serves_outbound_flows_of_its_pool_unless_disabled() {
-    let implicit = PUBLIC.replace(", disableOutboundSnat: true", "");
-    let (head, tail) = implicit.split_once("    outboundRules").unwrap();
-    let lab = Lab::new(&format!("{head}{}", &tail[tail.find("networkSecurityGroups").unwrap()..]));
-    let out = |bytes: Vec<u8>| lab.send("a", &bytes).map(|(_, bytes)| bytes[12..15] == [203, 0, 113]);
-    assert_eq!(out(tcp(("10.1.1.4", 7), (INTERNET, 443), SYN)), Ok(true));
-    // No rule is for UDP; the second IP configuration has no ports (SNAT-09).
-    assert_eq!(out(udp(("10.1.1.4", 7), (INTERNET, 53))), Err(DropReason::NoOutbound));
-    assert_eq!(out(tcp(("10.1.1.6", 7), (INTERNET, 443), SYN)), Err(DropReason::NoOutbound));
-}
-
-/// Over IPv6: an internal load balancer and a public one in a dual-stack subnet; interfaces join by what the pools
-/// are for.
-const SIX: &str = "
-name: six
-internet: {addresses: ['2001:db8:ffff::1', 198.18.0.1]}
-publicIPAddresses: [{name: six, publicIPAddressVersion: IPv6, ipAddress: '2001:db8:fe::30'}]
-loadBalancers:
-  - name: in
-    frontendIPConfigurations: [{name: six, subnet: v/s, privateIPAddress: 'fd00:1::100', privateIPAddressVersion: IPv6}]
-    backendAddressPools: [{name: web}]
-    probes: [{name: tcp, protocol: Tcp, port: 8080}]
-    loadBalancingRules:
-      - {name: http, frontendIPConfiguration: six, backendAddressPool: web, probe: tcp, protocol: Tcp, frontendPort: 80, backendPort: 8080, enableTcpReset: true}
-  - name: out
-    frontendIPConfigurations: [{name: six, publicIPAddress: six}]
-    backendAddressPools: [{name: web}]
-    loadBalancingRules:
-      - {name: http, frontendIPConfiguration: six, backendAddressPool: web, protocol: Tcp, frontendPort: 80, backendPort: 8080, disableOutboundSnat: true}
-    outboundRules:
-      - {name: out, frontendIPConfigurations: [six], backendAddressPool: web, protocol: All, allocatedOutboundPorts: 1000}
-networkSecurityGroups:
-  - name: open
-    securityRules: [{name: all, priority: 100, direction: Inbound, access: Allow, protocol: '*', sourceAddressPrefix: '*', sourcePortRange: '*', destinationAddressPrefix: '*', destinationPortRange: '*'}]
-virtualNetworks:
-  - {name: v, location: westeurope, addressSpace: [10.1.0.0/16, 'fd00:1::/48'], subnets: [{name: s, addressPrefixes: [10.1.1.0/24, 'fd00:1::/64'], networkSecurityGroup: open}]}
-virtualMachines:
-  - {name: a, networkInterfaces: [{subnet: v/s, privateIPAddress: 'fd00:1::a', loadBalancerBackendAddressPools: [in/web, out/web]}]}
-  - {name: b, networkInterfaces: [{subnet: v/s, privateIPAddress: 'fd00:1::b', loadBalancerBackendAddressPools: [in/web, out/web]}]}
-  - {name: client, networkInterfaces: [{subnet: v/s, privateIPAddress: 'fd00:1::c'}]}
-";
-const FAR_SIX: &str = "2001:db8:ffff::1";
-
-fn six(node: &str) -> &'static str {
-    if node == "a" { "fd00:1::a" } else { "fd00:1::b" }
-}
-
-#[test]
-fn lb_01_lb_06_a_private_frontend_over_ipv6() {
-    let lab = Lab::new(SIX);
-    let mut seen = BTreeSet::new();
-    for port in 1000..1032 {
-        let (node, bytes) = lab.send("client", &tcp(("fd00:1::c", port), ("fd00:1::100", 80), SYN)).unwrap();
-        assert_eq!(bytes, tcp(("fd00:1::c", port), (six(&node), 8080), SYN));
-        let answer = lab.send(&node, &tcp((six(&node), 8080), ("fd00:1::c", port), SYN | ACK));
-        assert_eq!(answer, Ok(("client".to_owned(), tcp(("fd00:1::100", 80), ("fd00:1::c", port), SYN | ACK))));
-        seen.insert(node);
-    }
-    assert_eq!(seen.len(), 2);
-    let (node, bytes) = lab.send("client", &tcp(("fd00:1::c", 1), ("fd00:1::100", 80), ACK)).unwrap();
-    assert_eq!((node.as_str(), bytes[6], bytes[53]), ("client", 6, 0x04), "reset (LB-25)");
-}
-
-#[test]
-fn lb_43_snat_05_a_public_frontend_over_ipv6_both_ways() {
-    let lab = Lab::new(SIX);
-    let front = "2001:db8:fe::30";
-    let (node, bytes) = lab.send("internet", &tcp((FAR_SIX, 7), (front, 80), SYN)).unwrap();
-    assert_eq!(bytes, tcp((FAR_SIX, 7), (six(&node), 8080), SYN));
-    let answer = lab.send(&node, &tcp((six(&node), 8080), (FAR_SIX, 7), SYN | ACK));
-    assert_eq!(answer, Ok(("internet".to_owned(), tcp((front, 80), (FAR_SIX, 7), SYN | ACK))));
-    // What a backend begins has a port of its share.
-    let (to, bytes) = lab.send("b", &udp((six("b"), 7), (FAR_SIX, 53))).unwrap();
-    let port = u16::from_be_bytes([bytes[40], bytes[41]]);
-    assert!((2024..3024).contains(&port), "{port}");
-    assert_eq!((to.as_str(), bytes), ("internet", udp((front, port), (FAR_SIX, 53))));
-    let answer = lab.send("internet", &udp((FAR_SIX, 53), (front, port)));
-    assert_eq!(answer, Ok(("b".to_owned(), udp((FAR_SIX, 53), (six("b"), 7)))));
-    assert_eq!(lab.send("client", &udp(("fd00:1::c", 7), (FAR_SIX, 53))), Err(DropReason::NoOutbound), "SNAT-02");
-}
-
-#[test]
-fn lb_10_nsg_31_a_probe_over_ipv6_comes_from_the_router_that_guests_know() {
-    let lab = Lab::new(SIX);
-    let router = "fe80::1234:5678:9abc";
-    let probe = tcp((router, 50_000), (six("a"), 8080), SYN);
-    assert_eq!(lab.send("platform", &probe), Ok(("a".to_owned(), probe)));
-    let answer = tcp((six("a"), 8080), (router, 50_000), SYN | ACK);
-    assert_eq!(lab.send("a", &answer), Ok(("platform".to_owned(), answer)));
-    assert_eq!(lab.send("a", &tcp((six("a"), 9), (router, 50_001), SYN)), Err(DropReason::NsgOutbound));
-    let closed = SIX
-        .replace("sourceAddressPrefix: '*'", "sourceAddressPrefix: AzureLoadBalancer")
-        .replace("access: Allow", "access: Deny");
-    let denied = Lab::new(&closed).send("client", &tcp(("fd00:1::c", 7), ("fd00:1::100", 80), SYN));
-    assert_eq!(denied, Err(DropReason::NoHealthyBackend));
-}
-
-/// Where a transport's checksum stands, in the packet and in its header.
-fn checksum_at(bytes: &[u8]) -> (usize, usize) {
-    let offset = if bytes[9] == 6 { 16 } else { 6 };
-    (20 + offset, offset)
-}
-
-/// The sum of 16-bit words, folded.
-fn folded(sum: u32) -> u16 {
-    let sum = (sum >> 16) + (sum & 0xffff);
-    (sum >> 16) as u16 + sum as u16
-}
-
-fn words(bytes: &[u8]) -> u32 {
-    bytes.chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word.get(1).copied().unwrap_or(0))).sum()
-}
-
-/// As a guest's kernel leaves it to its device: the field has the sum of the pseudo-header, not inverted.
-fn partial(mut bytes: Vec<u8>) -> (Vec<u8>, Offload) {
-    let (at, offset) = checksum_at(&bytes);
-    let pseudo = words(&bytes[12..20]) + u32::from(bytes[9]) + (bytes.len() as u32 - 20);
-    bytes[at..at + 2].copy_from_slice(&folded(pseudo).to_be_bytes());
-    (bytes, Offload { flags: Offload::NEEDS_CSUM, csum_start: 20, csum_offset: offset as u16, ..Offload::default() })
-}
-
-/// As the receiving device completes it.
-fn completed(mut bytes: Vec<u8>, offload: Offload) -> Vec<u8> {
-    assert_eq!((offload.flags, offload.csum_start), (Offload::NEEDS_CSUM, 20));
-    let (at, _) = checksum_at(&bytes);
-    let sum = !folded(u32::from(folded(words(&bytes[20..]))));
-    // UDP has no checksum of zero.
-    let sum = if sum == 0 && bytes[9] == 17 { u16::MAX } else { sum };
-    bytes[at..at + 2].copy_from_slice(&sum.to_be_bytes());
-    bytes
 }
 
 proptest! {

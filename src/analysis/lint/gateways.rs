@@ -12,13 +12,13 @@ pub(super) fn findings(names: Names<'_>) -> Vec<Finding> {
     let network = names.network;
     let gateways = network.gateways().filter_map(|(gateway, _)| routes_over(network, gateway));
     let connections = (0..network.connections.len()).map(ConnectionIx);
-    let untold = (0..network.virtual_networks.len()).filter_map(|at| untold(network, VnetIx(at)));
+    let unadvertised = (0..network.virtual_networks.len()).filter_map(|at| unadvertised(network, VnetIx(at)));
     let overlapping = connections.clone().filter_map(|at| overlaps(network, at));
     let asymmetric = connections.filter_map(|at| asymmetric(network, at));
     let sites = || (0..network.sites.len()).map(SiteIx);
     let unused = sites().filter_map(|site| said_in_vain(network, site));
     let alike = sites().filter_map(|site| one_number(network, site));
-    gateways.chain(untold).chain(overlapping).chain(asymmetric).chain(unused).chain(alike).collect()
+    gateways.chain(unadvertised).chain(overlapping).chain(asymmetric).chain(unused).chain(alike).collect()
 }
 
 /// Routes of GatewaySubnet for its own range (UDR-32).
@@ -159,7 +159,7 @@ fn one_number(network: &Network, at: SiteIx) -> Option<Finding> {
 }
 
 /// Ranges of a virtual network that its gateways do not advertise, because its summary does not cover them (PEER-32).
-fn untold(network: &Network, at: VnetIx) -> Option<Finding> {
+fn unadvertised(network: &Network, at: VnetIx) -> Option<Finding> {
     let vnet = network.vnet(at);
     let summary = &vnet.summarized_gateway_prefixes;
     let covered = |range: &IpNet| summary.iter().any(|whole| whole.contains(range));

@@ -4,8 +4,8 @@ use std::iter;
 
 use crate::analysis::query::names::{nic_name, subnet_name};
 use crate::model::{
-    AdminState, Backend, BalancedPorts, Frontend, FrontendSite, HealthProbe, Internet, LoadBalancer, LoadBalancingRule,
-    NatGateway, NatTarget, Network, ProbeProtocol,
+    AdminState, Backend, BalancedPorts, Frontend, FrontendSite, HealthProbe, InboundNatRule, Internet, LoadBalancer,
+    LoadBalancingRule, NatGateway, NatTarget, Network, OutboundRule, ProbeProtocol,
 };
 
 use super::objects::{Object, list, or_none};
@@ -58,46 +58,16 @@ fn load_balancer(network: &Network, balancer: &LoadBalancer) -> Vec<Object> {
         };
         part("frontendIPConfigurations", name, properties)
     });
-    let member = |Backend { nic, address, admin }: &Backend| {
-        let admin = match admin {
-            AdminState::None => "",
-            AdminState::Up => " Up",
-            AdminState::Down => " Down",
-        };
-        format!("{} {address}{admin}", nic_name(network, *nic))
-    };
     let pools = balancer.pools.iter().map(|pool| {
-        let members = pool.members.iter().map(member).collect::<Vec<_>>();
+        let members = pool.members.iter().map(|backend| member(network, backend)).collect::<Vec<_>>();
         part("backendAddressPools", &pool.name, vec![("members", list(&members))])
     });
     let probes = balancer.probes.iter().map(|probe| part("probes", &probe.name, health_probe(probe)));
     let rules = balancer.rules.iter().map(|rule| part("loadBalancingRules", &rule.name, self::rule(balancer, rule)));
-    let nat_rules = balancer.nat_rules.iter().map(|rule| {
-        let target = |target: &NatTarget| format!("{} to {}", target.frontend_port, member(&target.backend));
-        let targets = rule.targets.iter().map(target).collect::<Vec<_>>();
-        let properties = vec![
-            ("frontendIPConfiguration", balancer.frontends[rule.frontend].name.clone()),
-            ("protocol", format!("{:?}", rule.protocol)),
-            ("targets", list(&targets)),
-            ("backendPort", rule.backend_port.to_string()),
-            ("enableFloatingIP", rule.floating.to_string()),
-            ("idleTimeoutInMinutes", (rule.idle_timeout.as_secs() / 60).to_string()),
-            ("enableTcpReset", rule.resets.to_string()),
-        ];
-        part("inboundNatRules", &rule.name, properties)
-    });
-    let outbound_rules = balancer.outbound_rules.iter().map(|rule| {
-        let frontends = rule.frontends.iter().map(|frontend| &balancer.frontends[*frontend].name).collect::<Vec<_>>();
-        let properties = vec![
-            ("frontendIPConfigurations", list(&frontends)),
-            ("backendAddressPool", balancer.pools[rule.pool].name.clone()),
-            ("protocol", rule.protocol.map_or_else(|| "All".to_owned(), |protocol| format!("{protocol:?}"))),
-            ("allocatedOutboundPorts", rule.ports.map_or_else(|| "none".to_owned(), |ports| ports.to_string())),
-            ("idleTimeoutInMinutes", (rule.idle_timeout.as_secs() / 60).to_string()),
-            ("enableTcpReset", rule.resets.to_string()),
-        ];
-        part("outboundRules", &rule.name, properties)
-    });
+    let nat_rules =
+        balancer.nat_rules.iter().map(|rule| part("inboundNatRules", &rule.name, nat_rule(network, balancer, rule)));
+    let outbound_rules =
+        balancer.outbound_rules.iter().map(|rule| part("outboundRules", &rule.name, outbound_rule(balancer, rule)));
     let own = Object { kind: "loadBalancers", name: balancer.name.clone(), properties: Vec::new() };
     iter::once(own)
         .chain(frontends)
@@ -107,6 +77,41 @@ fn load_balancer(network: &Network, balancer: &LoadBalancer) -> Vec<Object> {
         .chain(nat_rules)
         .chain(outbound_rules)
         .collect()
+}
+
+fn member(network: &Network, Backend { nic, address, admin }: &Backend) -> String {
+    let admin = match admin {
+        AdminState::None => "",
+        AdminState::Up => " Up",
+        AdminState::Down => " Down",
+    };
+    format!("{} {address}{admin}", nic_name(network, *nic))
+}
+
+fn nat_rule(network: &Network, balancer: &LoadBalancer, rule: &InboundNatRule) -> Vec<(&'static str, String)> {
+    let target = |target: &NatTarget| format!("{} to {}", target.frontend_port, member(network, &target.backend));
+    let targets = rule.targets.iter().map(target).collect::<Vec<_>>();
+    vec![
+        ("frontendIPConfiguration", balancer.frontends[rule.frontend].name.clone()),
+        ("protocol", format!("{:?}", rule.protocol)),
+        ("targets", list(&targets)),
+        ("backendPort", rule.backend_port.to_string()),
+        ("enableFloatingIP", rule.floating.to_string()),
+        ("idleTimeoutInMinutes", (rule.idle_timeout.as_secs() / 60).to_string()),
+        ("enableTcpReset", rule.resets.to_string()),
+    ]
+}
+
+fn outbound_rule(balancer: &LoadBalancer, rule: &OutboundRule) -> Vec<(&'static str, String)> {
+    let frontends = rule.frontends.iter().map(|frontend| &balancer.frontends[*frontend].name).collect::<Vec<_>>();
+    vec![
+        ("frontendIPConfigurations", list(&frontends)),
+        ("backendAddressPool", balancer.pools[rule.pool].name.clone()),
+        ("protocol", rule.protocol.map_or_else(|| "All".to_owned(), |protocol| format!("{protocol:?}"))),
+        ("allocatedOutboundPorts", rule.ports.map_or_else(|| "none".to_owned(), |ports| ports.to_string())),
+        ("idleTimeoutInMinutes", (rule.idle_timeout.as_secs() / 60).to_string()),
+        ("enableTcpReset", rule.resets.to_string()),
+    ]
 }
 
 fn health_probe(probe: &HealthProbe) -> Vec<(&'static str, String)> {

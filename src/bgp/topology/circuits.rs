@@ -64,9 +64,8 @@ pub(crate) fn to_customer(
     let advertised = advertisements(network, learned, circuit);
     let links = Side::BOTH.map(|side| (side, network.circuit_link_name(circuit, side)));
     let over = |prefix: &IpNet| {
-        let advertises =
-            |link: &String| advertised.get(prefix).is_some_and(|advertised| advertised.over.contains(link));
-        links.iter().filter(|(_, link)| advertises(link)).map(|(side, _)| *side).collect()
+        let is_used = |link: &String| advertised.get(prefix).is_some_and(|advertised| advertised.over.contains(link));
+        links.iter().filter(|(_, link)| is_used(link)).map(|(side, _)| *side).collect()
     };
     let all = exchange.edge(circuit).into_iter();
     let own = all.filter(|(_, paths)| paths.iter().any(|path| matches!(path.next, NextRouter::Customer(_))));

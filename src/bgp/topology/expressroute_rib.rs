@@ -83,7 +83,7 @@ impl Exchange {
         all.connections(network, learned);
         all.global_reach(network);
         all.talk();
-        all.from_route_servers(network, learned);
+        all.learn_from_route_servers(network, learned);
         all.talk();
         all
     }
@@ -196,7 +196,7 @@ impl Exchange {
     }
 
     /// The routes of gateways from the route server of their VNet, where no circuit leads there (ARS-06, BGP-23).
-    fn from_route_servers(&mut self, network: &Network, learned: &Learned) {
+    fn learn_from_route_servers(&mut self, network: &Network, learned: &Learned) {
         for (ix, gateway) in network.gateways() {
             let heard = learned.bgp.by_gateway.get(&gateway.name).into_iter().flatten();
             let Some(node) = self.find(Router::Gateway(ix)) else { continue };

@@ -4,15 +4,15 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::config::schema::gateway::{self as written, GatewayType, VpnType};
 use crate::config::schema::{Document, Reference};
 use crate::config::yaml::diagnostic::{At, Report};
 use crate::model::{
     AZURE_ASN, BgpSettings, Connection, ExpressRouteCircuit, GatewayIx, GatewayKind, GatewaySku, Internet,
-    LocalGatewayIx, LocalNetworkGateway, PrivateCloud, PublicIpIx, Remote, RouteServer, RouteTable, Site, SubnetIx,
-    VirtualNetwork, VirtualNetworkGateway, counted, is_link_local,
+    LocalGatewayIx, LocalNetworkGateway, PrivateCloud, PublicIpIx, Remote, RouteServer, RouteTable, Site, Subnet,
+    SubnetIx, VirtualNetwork, VirtualNetworkGateway, counted, is_link_local,
 };
 
 use super::connection::{Remotes, connection};
@@ -232,16 +232,10 @@ fn gateway(
         other.subnet.vnet == subnet.vnet && (other.kind == GatewayKind::Vpn) == (kind == GatewayKind::Vpn)
     };
     if let Some(other) = before.iter().find(alike) {
-        let vnet = &vnets[subnet.vnet.0].name;
-        report
-            .error(written.at, format!("virtual network `{vnet}` has gateway `{}` already", other.name))
-            .rule("VPN-01")
-            .expected("one VPN gateway and one ExpressRoute gateway in a virtual network");
+        second_of_a_kind(written, other, &vnets[subnet.vnet.0], report);
     }
-    let range = vnets[subnet.vnet.0].subnets[subnet.subnet].prefixes.iter().find_map(|prefix| match prefix {
-        IpNet::V4(range) => Some(*range),
-        IpNet::V6(_) => None,
-    })?;
+    let (range, ipv6) = ranges(&vnets[subnet.vnet.0].subnets[subnet.subnet]);
+    let range = range?;
     let address = match kind {
         GatewayKind::ExpressRoute { .. } if address.is_none() => None,
         GatewayKind::ExpressRoute { .. } | GatewayKind::Vpn => {
@@ -257,10 +251,7 @@ fn gateway(
     for other in before.iter().filter(|other| other.subnet == subnet && !alike(other)) {
         gateway_addresses::check_other(written, other, beside, report);
     }
-    let ipv6 = vnets[subnet.vnet.0].subnets[subnet.subnet].prefixes.iter().find_map(|prefix| match prefix {
-        IpNet::V6(range) => Some([4, 5].map(|n| Ipv6Addr::from_bits(range.network().to_bits() + n))),
-        IpNet::V4(_) => None,
-    });
+    let ipv6 = ipv6.map(|range| [4, 5].map(|n| Ipv6Addr::from_bits(range.network().to_bits() + n)));
     let speaks = written.enable_bgp.as_ref().is_some_and(|flag| flag.value);
     check_size(written, sku, report);
     let asn = written.bgp.as_ref().and_then(|bgp| bgp.value.asn.as_ref());
@@ -283,6 +274,31 @@ fn gateway(
         nat_rules: vpn_nat::rules(written, sku, &vnets[subnet.vnet.0].address_space, report),
         translates_bgp: written.translates_bgp.as_ref().is_some_and(|flag| flag.value),
     })
+}
+
+fn second_of_a_kind(
+    written: &written::VirtualNetworkGateway,
+    other: &VirtualNetworkGateway,
+    vnet: &VirtualNetwork,
+    report: &mut Report,
+) {
+    report
+        .error(written.at, format!("virtual network `{}` has gateway `{}` already", vnet.name, other.name))
+        .rule("VPN-01")
+        .expected("one VPN gateway and one ExpressRoute gateway in a virtual network");
+}
+
+/// A subnet's first range of each family.
+fn ranges(subnet: &Subnet) -> (Option<Ipv4Net>, Option<Ipv6Net>) {
+    let v4 = subnet.prefixes.iter().find_map(|prefix| match prefix {
+        IpNet::V4(range) => Some(*range),
+        IpNet::V6(_) => None,
+    });
+    let v6 = subnet.prefixes.iter().find_map(|prefix| match prefix {
+        IpNet::V6(range) => Some(*range),
+        IpNet::V4(_) => None,
+    });
+    (v4, v6)
 }
 
 fn kind(written: &written::VirtualNetworkGateway) -> GatewayKind {

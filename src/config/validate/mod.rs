@@ -96,11 +96,7 @@ pub(super) fn network(
     }
 
     let mut pool = Pool::of(&existing.leases);
-    let mut attachments = Attachments::default();
-    for (index, vnet) in vnets.iter().enumerate() {
-        let attach = attachments.virtual_network(VnetIx(index), vnet, &virtual_networks[index], &mut pool, report);
-        virtual_networks[index].attach = attach;
-    }
+    let attachments = attach_networks(vnets, &mut virtual_networks, &mut pool, report);
     let mut machines =
         machine::machines(&document, &virtual_networks, &accounts, (&scope, &mut public), attachments, pool, report);
     guest::filters(&document, &mut machines, files, report);
@@ -145,6 +141,21 @@ pub(super) fn network(
     network.flow_logs = flow_log::flow_logs(&document.flow_logs, &scope, &interfaces, report);
     network.tests = test_case::test_cases(&document.tests, &network, report);
     network
+}
+
+/// Gives each virtual network the device that it hangs on, if it hangs on one as a whole.
+fn attach_networks(
+    vnets: &[Arc<schema::VirtualNetwork>],
+    virtual_networks: &mut [VirtualNetwork],
+    pool: &mut Pool<'_>,
+    report: &mut Report,
+) -> Attachments {
+    let mut attachments = Attachments::default();
+    for (index, vnet) in vnets.iter().enumerate() {
+        let attach = attachments.virtual_network(VnetIx(index), vnet, &virtual_networks[index], pool, report);
+        virtual_networks[index].attach = attach;
+    }
+    attachments
 }
 
 /// A route table that names no service tag.

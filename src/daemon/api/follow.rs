@@ -62,20 +62,20 @@ impl Follower {
 fn tell(mut stream: &UnixStream, feed: &mut Feed) -> io::Result<()> {
     stream.set_read_timeout(Some(TICK))?;
     stream.set_write_timeout(Some(TICK))?;
-    let mut untold = BytesMut::new();
+    let mut unsent = BytesMut::new();
     // Until when a client that has enough may read.
     let mut last: Option<Instant> = None;
-    let mut told_all = false;
-    while !(told_all && untold.is_empty()) {
-        if untold.is_empty() {
+    let mut all_sent = false;
+    while !(all_sent && unsent.is_empty()) {
+        if unsent.is_empty() {
             for response in feed() {
-                untold.extend(framing::encode(&response)?);
+                unsent.extend(framing::encode(&response)?);
             }
             // Everything from before the client had enough.
-            told_all = last.is_some();
+            all_sent = last.is_some();
         }
-        match stream.write(&untold) {
-            Ok(written) => untold.advance(written),
+        match stream.write(&unsent) {
+            Ok(written) => unsent.advance(written),
             Err(error) if is_timeout(&error) => {}
             Err(error) => return Err(error),
         }

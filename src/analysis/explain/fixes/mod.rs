@@ -66,7 +66,7 @@ impl Case<'_> {
             Outcome::Delivered(nic) => Diagnosis::without_fix(format!("delivered to {}", self.names.nic(nic))),
             Outcome::GuestDrops(nic) => self.guest(nic),
             Outcome::NoHost(nic) => self.no_host(nic),
-            Outcome::NoRoute(nic) => self.untold(nic),
+            Outcome::NoRoute(nic) => self.unadvertised(nic),
             Outcome::Loop(nic) => self.circle(nic),
             Outcome::WrongHost { nic, meant } => self.wrong_host(nic, meant),
             Outcome::WrongSource { asked, .. } => self.elsewhere(&asked),

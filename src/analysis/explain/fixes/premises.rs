@@ -181,7 +181,7 @@ impl Case<'_> {
     }
 
     /// A site's own device has no route to a destination.
-    pub(super) fn untold(&self, from: NicId) -> Diagnosis {
+    pub(super) fn unadvertised(&self, from: NicId) -> Diagnosis {
         let (network, dst) = (self.names.network, self.walk.dst);
         if let Some(cloud) = outside::offline(network, self.names.compiled, from, dst) {
             let default = "its circuit brings no more than a default route at the most";
@@ -202,7 +202,7 @@ impl Case<'_> {
         if faults.len() == network.tunnels_of(at).count() {
             return self.mend_tunnel(format!("{name} has no route to {dst}: {}", faults.join("; ")), down);
         }
-        let Some(home) = self.home(dst) else { return self.untold_of_site(at) };
+        let Some(home) = self.home(dst) else { return self.unadvertised_by_site(at) };
         let gateways: Vec<_> = network.tunnels_of(at).map(|over| network.connection(over).gateway).collect();
         if gateways.iter().any(|gateway| network.gateways_in_use(home).contains(gateway)) {
             if site.routes.is_empty() {
@@ -219,7 +219,7 @@ impl Case<'_> {
     }
 
     /// A destination at another site.
-    fn untold_of_site(&self, from: SiteIx) -> Diagnosis {
+    fn unadvertised_by_site(&self, from: SiteIx) -> Diagnosis {
         let (network, dst) = (self.names.network, self.walk.dst);
         let name = &network.site(from).name;
         let silent = |site: SiteIx| network.tunnels_of(site).find(|over| network.bgp_over(*over).is_none());
