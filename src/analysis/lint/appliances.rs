@@ -64,11 +64,11 @@ fn finding(names: Names<'_>, route: &Use<'_>, next: &Appliance) -> Option<Findin
 fn unreachable(names: Names<'_>, route: &Use<'_>, next: &Appliance) -> Finding {
     let address = next.address;
     let own = &names.network.vnet(route.subnet.vnet).name;
-    let (rule, whose, help) = match owners(names.compiled, address).next() {
+    let (rule, owner, help) = match owners(names.compiled, address).next() {
         Some((vnet, nic)) => {
             let remote = &names.network.vnet(vnet).name;
-            let whose = format!("{} in {remote}, which {own} is not connected with directly", names.nic(nic));
-            ("UDR-11", whose, format!("peer {own} with {remote}, or use an appliance in {own} or in one of its peers"))
+            let owner = format!("{} in {remote}, which {own} is not connected with directly", names.nic(nic));
+            ("UDR-11", owner, format!("peer {own} with {remote}, or use an appliance in {own} or in one of its peers"))
         }
         None => (
             "UDR-12",
@@ -80,7 +80,7 @@ fn unreachable(names: Names<'_>, route: &Use<'_>, next: &Appliance) -> Finding {
         code: "unreachable-next-hop",
         rule,
         message: format!(
-            "{}: next hop {address} is {whose}, so what subnet {} sends there is dropped",
+            "{}: next hop {address} is {owner}, so what subnet {} sends there is dropped",
             route.name(names),
             subnet_name(names.network, route.subnet)
         ),

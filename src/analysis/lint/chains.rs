@@ -90,7 +90,7 @@ fn one_sided(
     let (asker, answerer, there) = (&asker.name, &answerer.name, there.join(", "));
     // Where each direction is hashed separately, no route on the answering side mends it.
     let spread = branches.trips().len() > 1 && back.delivered() && !way.is_empty();
-    let (who, help) = if spread {
+    let (some, help) = if spread {
         let help = "share state between these appliances, translate sources there, or use a single one".to_owned();
         ("for some flows ", help)
     } else {
@@ -100,7 +100,7 @@ fn one_sided(
         code: "one-sided-chain",
         rule: "CH-03",
         message: format!(
-            "{asker} reaches {answerer} through {there}, and {who}{answerer}'s answer {answer}: a stateful appliance sees half of the flow"
+            "{asker} reaches {answerer} through {there}, and {some}{answerer}'s answer {answer}: a stateful appliance sees half of the flow"
         ),
         path: format!("{}.routeTable", yaml_path::subnet(subnet)),
         help,

@@ -133,11 +133,11 @@ impl Teller<'_> {
             dataplane::Step::Gateway { nic } => {
                 self.visit(nic);
                 self.router = nic;
-                let who = self.names.router(nic);
+                let router = self.names.router(nic);
                 self.say(
                     StepKind::Forward,
                     self.nic(nic),
-                    format!("{who} forwards it, with a time to live that is one less"),
+                    format!("{router} forwards it, with a time to live that is one less"),
                 );
                 let Names { network, compiled } = self.names;
                 if let Some((object, text)) = outside::learned(network, compiled, nic, self.dst) {
@@ -159,12 +159,12 @@ impl Teller<'_> {
                 self.say(StepKind::Balance, self.names.balancing_rule(frontend, rule), text);
             }
             dataplane::Step::NoRoom { nic, full } => {
-                let whose = match full {
+                let table = match full {
                     TableFull::Nic => "the interface has as many as it may",
                     TableFull::NicShare => "the interface has its share of the table",
                     TableFull::NetworkShare => "its virtual network has its share of the table",
                 };
-                self.say(StepKind::Drop, self.nic(nic), format!("no room for another flow record: {whose}"));
+                self.say(StepKind::Drop, self.nic(nic), format!("no room for another flow record: {table}"));
             }
             dataplane::Step::Arrive { nic } => {
                 self.visit(nic);

@@ -17,7 +17,7 @@ use crate::model::{CircuitIx, ConnectionIx, GatewayIx, Learned, Network, Side};
 use super::{fib, gateway_id};
 
 /// Of the edge of a circuit without link addresses: nothing leads to it.
-const NOBODY: NicId = NicId(u32::MAX);
+const UNKNOWN: NicId = NicId(u32::MAX);
 
 /// Edges come after all gateways.
 pub fn edge_id(network: &Network, circuit: CircuitIx) -> GatewayId {
@@ -63,7 +63,7 @@ pub(in crate::compile) fn edge(
         routes.extend(ends.map(|(address, hop)| (IpAddr::from(address).into(), vec![hop])));
     }
     Gateway {
-        nic: own.unwrap_or(NOBODY),
+        nic: own.unwrap_or(UNKNOWN),
         in_subnet: false,
         tunnels: fib(&routes),
         selectors: Box::default(),
