@@ -279,6 +279,19 @@ mod tests {
     }
 
     #[test]
+    fn a_group_is_there_until_its_last_member_is_reaped() {
+        use std::os::unix::process::CommandExt;
+
+        let mut child = Command::new("cat").stdin(Stdio::piped()).process_group(0).spawn().unwrap();
+        let leader = ProcessId::of(child.id()).unwrap();
+        assert!(group_exists(leader).unwrap());
+        assert!(signal_group(leader, Signal::KILL).unwrap());
+        child.wait().unwrap();
+        assert!(!group_exists(leader).unwrap());
+        assert!(!signal_group(leader, Signal::KILL).unwrap());
+    }
+
+    #[test]
     fn an_ended_process_is_gone_before_it_is_reaped() {
         let mut child = Command::new("true").spawn().unwrap();
         let id = ProcessId::of(child.id());

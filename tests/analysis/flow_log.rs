@@ -271,6 +271,23 @@ fn diag_09_counters_are_differences() {
     );
 }
 
+/// DIAG-09: its end event carries the last counters.
+#[test]
+fn diag_09_a_flow_that_was_refused_or_is_closed_does_not_continue() {
+    let mut bench = Bench::new(ALL);
+    let flow = bench.flow(ONE, Direction::Inbound, Protocol::TCP, &["outer securityRules/web"]);
+    bench.note(FlowEvent::Begun(flow));
+    bench.lines(0);
+    bench.now += 300;
+    let states = [(FlowState::Established, true), (FlowState::Closed, false), (FlowState::Closed, true)];
+    for (state, refused) in states {
+        bench.go_on(&FlowRecord { state, refused, ..flow });
+        assert_eq!(bench.lines(0), Vec::<String>::new(), "{state:?}, refused: {refused}");
+    }
+    bench.go_on(&flow);
+    assert_eq!(bench.lines(0).len(), 1, "one that goes on");
+}
+
 #[test]
 fn adr_15_each_interface_has_a_mac_address_of_its_own_for_life() {
     let macs = |logs: &str, order: [Direction; 2]| {
@@ -314,6 +331,30 @@ fn only_interfaces_of_enabled_logs_tell_and_a_log_that_is_turned_off_forgets() {
     assert!(bench.logs.is_idle());
     bench.note(FlowEvent::Begun(bench.flow(ONE, Direction::Inbound, Protocol::TCP, &[])));
     assert_eq!(bench.cut(), []);
+}
+
+/// DIAG-09: what was reported before the log was off is in none of its new files.
+#[test]
+fn diag_09_a_log_that_is_turned_on_again_counts_from_the_flows_begin() {
+    let mut bench = Bench::new(ALL);
+    let mut flow = bench.flow(ONE, Direction::Inbound, Protocol::TCP, &["outer securityRules/web"]);
+    flow.state = FlowState::Established;
+    flow.received = Traffic { packets: 10, bytes: 1_000 };
+    bench.now += 300;
+    bench.go_on(&flow);
+    assert!(bench.lines(0)[0].ends_with(",C,10,1000,0,0"));
+    let off = Bench::new(
+        &ALL.replace("/outer}", "/outer, enabled: false}")
+            .replace("/inner}", "/inner, enabled: false}")
+            .replace("/v}", "/v, enabled: false}"),
+    );
+    bench.logs.keep_to(&off.network, &off.compiled);
+    bench.logs.keep_to(&bench.network, &bench.compiled);
+    flow.received = Traffic { packets: 14, bytes: 1_400 };
+    bench.now += 300;
+    bench.go_on(&flow);
+    let lines = bench.lines(0);
+    assert!(lines[0].ends_with(",C,14,1400,0,0"), "{lines:?}");
 }
 
 /// Azure's own samples fit, and what differs from them does not.

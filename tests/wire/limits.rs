@@ -256,3 +256,16 @@ fn an_option_that_leaves_the_header_is_malformed() {
     };
     assert_eq!((with_option(4), with_option(5)), (None, Some(ParseError::Malformed)));
 }
+
+/// RFC 1812 section 4.3.2.3, RFC 4443 section 2.4 (c): an error quotes as much as fits into 576 or 1,280 bytes.
+#[test]
+fn an_error_quotes_as_much_as_fits() {
+    for (v6, most) in [(false, 576), (true, 1280)] {
+        let quoted = build::udp(a(v6), b(v6), &[7; 1400]);
+        let error = build::icmp_unreachable(b(v6).ip(), &quoted);
+        assert_eq!(error.len(), most, "all that may be quoted, and no byte more");
+        let small = build::udp(a(v6), b(v6), &[7; 8]);
+        let headers = if v6 { 48 } else { 28 };
+        assert_eq!(build::icmp_unreachable(b(v6).ip(), &small).len(), headers + small.len());
+    }
+}

@@ -152,3 +152,24 @@ fn line(change: &ObjectChange) -> NoteLine {
     let more = if properties.is_empty() { String::new() } else { format!(": {}", properties.join(", ")) };
     NoteLine { badge: None, tone, text: format!("{} {}{more}", change.kind, change.name) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_plan_is_counted_and_not_listed_whole() {
+        let change = |nth: usize| ObjectChange {
+            action: Action::Create,
+            kind: "subnets".into(),
+            name: format!("s{nth}"),
+            properties: Vec::new(),
+        };
+        let plan = |count| Plan { changes: (0..count).map(change).collect(), ..Plan::default() };
+        let lines = |count| note(&plan(count)).lines.into_iter().map(|line| line.text).collect::<Vec<_>>();
+        assert_eq!(lines(NAMED).len(), NAMED);
+        assert!(lines(NAMED).iter().all(|line| !line.contains("more")));
+        assert_eq!(lines(NAMED + 3).last().map(String::as_str), Some("and 3 more"));
+        assert_eq!(note(&plan(0)).title, "No difference");
+    }
+}

@@ -164,3 +164,50 @@ impl Write for Timed<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use super::*;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(10)
+    }
+
+    /// What is received of these bytes, after which the other side closes.
+    fn received(bytes: &[u8], limit: u64) -> Result<String, Unreadable> {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        far.write_all(bytes).unwrap();
+        drop(far);
+        receive(&near, limit, soon())
+    }
+
+    #[test]
+    fn a_message_may_have_as_many_bytes_as_the_limit() {
+        let line = encode(&"hello").unwrap();
+        let len = line.len() as u64;
+        assert_eq!(received(&line, len).unwrap(), "hello");
+        assert!(matches!(received(&line, len - 1), Err(Unreadable::TooLong(limit)) if limit == len - 1));
+    }
+
+    #[test]
+    fn a_message_that_is_cut_short_is_malformed_and_none_is_silence() {
+        let line = encode(&"hello").unwrap();
+        assert!(matches!(received(&line[..line.len() - 3], 1_000), Err(Unreadable::Malformed(_))));
+        assert!(matches!(received(b"", 1_000), Err(Unreadable::Silence)));
+    }
+
+    #[test]
+    fn a_message_that_does_not_come_is_too_slow() {
+        let (near, _far) = UnixStream::pair().unwrap();
+        let deadline = Instant::now() + Duration::from_millis(20);
+        assert!(matches!(receive::<String>(&near, 1_000, deadline), Err(Unreadable::TooSlow)));
+    }
+
+    #[test]
+    fn another_version_is_named_even_if_its_fields_are_unknown() {
+        let other = VERSION + 1;
+        let line = format!("{{\"version\":{other},\"new\":1}}\n");
+        assert!(matches!(received(line.as_bytes(), 1_000), Err(Unreadable::Version(version)) if version == other));
+    }
+}
