@@ -352,6 +352,20 @@ mod tests {
         assert_eq!(append(&path, "4").unwrap(), 3, "a comma, a newline and the record");
     }
 
+    /// Its first and last line are part of a file.
+    #[test]
+    fn a_record_that_fills_the_room_exactly_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "1".repeat(100);
+        let whole = (FIRST_LINE.len() + text.len() + LAST_LINE.len()) as u64;
+        for (room, fits) in [(whole, true), (whole - 1, false)] {
+            let mut files = files(&dir.path().join(room.to_string()), None, room);
+            files.put(&record(0, &text), 0);
+            files.end_cut();
+            assert_eq!((files.records(), files.error().is_none()), (u64::from(fits), fits), "{room} bytes");
+        }
+    }
+
     #[test]
     fn old_hours_go_for_new_ones_and_with_their_retention() {
         let dir = tempfile::tempdir().unwrap();

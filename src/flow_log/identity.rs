@@ -93,3 +93,27 @@ fn owner(network: &Network, sender: Sender) -> (String, String) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::guid;
+
+    /// ARM-03, RFC 9562: version 8, variant 10; the other 122 bits are the hash.
+    #[test]
+    fn arm_03_a_guid_is_of_its_name_alone() {
+        let one = guid("lab", "networkSecurityGroups", "web");
+        let parts: Vec<_> = one.split('-').collect();
+        assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
+        assert!(parts[2].starts_with('8') && parts[3].starts_with(['8', '9', 'a', 'b']), "{one}");
+        assert_eq!(one, guid("lab", "networkSecurityGroups", "WEB"));
+        for other in [
+            ("lab", "networkSecurityGroups", "db"),
+            ("lab", "flowLogs", "web"),
+            ("bal", "networkSecurityGroups", "web"),
+        ] {
+            let other = guid(other.0, other.1, other.2);
+            let differing = parts.iter().zip(other.split('-')).filter(|(one, other)| *one != other).count();
+            assert!(differing >= 4, "{one} and {other}");
+        }
+    }
+}

@@ -166,3 +166,26 @@ fn reverse(name: &str) -> Option<Reverse> {
     }
     Some(if count == 32 { Reverse::Whole(Ipv6Addr::from(bits).into()) } else { Reverse::Part })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Reverse, reverse};
+
+    #[test]
+    fn names_of_addresses_are_whole_or_a_part_or_no_names() {
+        let nibbles = |count: usize| format!("{}ip6.arpa", "1.".repeat(count));
+        let found = |name: &str| match reverse(name) {
+            Some(Reverse::Whole(address)) => address.to_string(),
+            Some(Reverse::Part) => "part".to_owned(),
+            None => "none".to_owned(),
+        };
+        assert_eq!(found("4.1.168.192.in-addr.arpa"), "192.168.1.4");
+        assert_eq!(found("168.192.in-addr.arpa"), "part");
+        assert_eq!(found("9.4.1.168.192.in-addr.arpa"), "none");
+        assert_eq!(found("256.1.168.192.in-addr.arpa"), "none");
+        assert_eq!(found(&nibbles(31)), "part");
+        assert_eq!(found(&nibbles(32)), "1111:1111:1111:1111:1111:1111:1111:1111");
+        assert_eq!(found(&nibbles(33)), "none");
+        assert_eq!(found("11.ip6.arpa"), "none", "a nibble has one digit");
+    }
+}

@@ -155,6 +155,29 @@ fn random_networks_come_back() {
 }
 
 /// Those of the examples that Azure could have as they are.
+/// References by name, by ARM id, as objects with an id.
+#[test]
+fn references_by_id_are_the_same_as_by_name() {
+    let id = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg/providers/Microsoft.Network";
+    let by = |table: &str, subnet: &str| {
+        format!(
+            "name: lab
+routeTables: [{{name: t, routes: []}}]
+virtualNetworks:
+  - name: v
+    location: westeurope
+    addressSpace: [10.0.0.0/16]
+    subnets: [{{name: s, addressPrefix: 10.0.0.0/24, routeTable: {table}}}]
+virtualMachines: [{{name: m, networkInterfaces: [{{subnet: {subnet}}}]}}]
+"
+        )
+    };
+    let (named, exported) = both(&by("t", "v/s"));
+    assert_eq!(exported, named);
+    let with_ids = by(&format!("{{id: {id}/routeTables/t}}"), &format!("{{id: {id}/virtualNetworks/v/subnets/s}}"));
+    assert_eq!(both(&with_ids), (named.clone(), named));
+}
+
 #[test]
 fn examples_come_back() {
     for name in [

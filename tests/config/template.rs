@@ -64,6 +64,8 @@ fn functions_return_what_is_documented() {
         ("concat('a', 1, true())", "a1True".into()),
         ("concat(createArray(1), createArray('b'))", serde_json::json!([1, "b"])),
         ("toUpper(substring('network', 3, 2))", "WO".into()),
+        ("substring('network', 3, 4)", "work".into()),
+        ("substring('network', 7)", "".into()),
         ("padLeft('7', 3, '0')", "007".into()),
         ("split('a,b;c', createArray(',', ';'))", serde_json::json!(["a", "b", "c"])),
         ("join(createArray('a', 'b'), '-')", "a-b".into()),
