@@ -174,6 +174,9 @@ fn headers_and_opens() {
     resets(open(4, 65001, 180, id, &[8, 2, 6, 65, 4, 0, 0, 0, 0]), 2, 2);
     let extended = [255, 255, 0, 5, 2, 0, 2, 2, 0]; // RFC 9072
     assert_eq!(open(4, 65001, 180, id, &extended), Ok(Update::default()));
+    // 255 bytes of the plain form: one unknown capability.
+    let plain = [&[255, 2, 253, 200, 251][..], &[0; 251]].concat();
+    assert_eq!(open(4, 65001, 180, id, &plain), Ok(Update::default()));
 }
 
 proptest! {
