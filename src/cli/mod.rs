@@ -60,6 +60,7 @@ mod status;
 mod stopped;
 mod table;
 mod test;
+mod top;
 mod topology;
 mod trace;
 mod trial;
@@ -124,6 +125,7 @@ enum Command {
     Events(events::Events),
     Flows(flows::Flows),
     Trace(trace::Trace),
+    Top(top::Top),
     Capture(capture::Capture),
     Bench(bench::Bench),
     Rule(rule::Rule),
@@ -230,6 +232,7 @@ impl Command {
             Self::Events(command) => command.run(context),
             Self::Flows(command) => command.run(context),
             Self::Trace(command) => command.run(context),
+            Self::Top(command) => command.run(context),
             Self::Capture(command) => command.run(context),
             Self::Bench(command) => command.run(context),
             Self::Rule(command) => command.run(context),

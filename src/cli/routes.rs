@@ -59,7 +59,7 @@ impl Routes {
 }
 
 /// The columns of `az network nic show-effective-route-table -o table` (DIAG-14).
-fn table(rows: &[RouteRow]) -> Table {
+pub(super) fn table(rows: &[RouteRow]) -> Table {
     Table::new(&["Source", "State", "Address Prefix", "Next Hop Type", "Next Hop IP"]).rows(rows.iter().map(|row| {
         [
             row.source.to_string(),

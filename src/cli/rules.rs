@@ -111,7 +111,7 @@ fn unused(context: &Context) -> Outcome {
 }
 
 /// Each group under its own heading, and what its tags mean.
-fn text(groups: &[EffectiveGroup], output: &Output) -> String {
+pub(super) fn text(groups: &[EffectiveGroup], output: &Output) -> String {
     let mut text = String::new();
     for group in groups {
         let separator = if text.is_empty() { "" } else { "\n" };

@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 /// Every subcommand; `the_list_of_subcommands_is_complete` compares it with the help.
-pub(crate) const SUBCOMMANDS: [&str; 39] = [
+pub(crate) const SUBCOMMANDS: [&str; 40] = [
     "demo",
     "up",
     "down",
@@ -44,6 +44,7 @@ pub(crate) const SUBCOMMANDS: [&str; 39] = [
     "events",
     "flows",
     "trace",
+    "top",
     "capture",
     "trust",
     "bench",

@@ -1,0 +1,344 @@
+//! What is chosen on the screen, and what keys do. It asks for nothing and draws nothing.
+
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+use super::sample::Sample;
+
+/// A list of rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) enum List {
+    #[default]
+    Machines,
+    Drops,
+    Flows,
+    Links,
+}
+
+impl List {
+    pub(super) const ALL: [Self; 4] = [Self::Machines, Self::Drops, Self::Flows, Self::Links];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Machines => "Machines",
+            Self::Drops => "Drops",
+            Self::Flows => "Flows",
+            Self::Links => "Links",
+        }
+    }
+
+    /// Headings of columns.
+    pub(super) const fn columns(self) -> &'static [&'static str] {
+        match self {
+            Self::Machines => &["Interface", "Sent/s", "Received/s", "Packets/s", "Drops/s", "Drops", "State"],
+            Self::Drops => &["Reason", "Interface", "Packets/s", "Packets"],
+            Self::Flows => &["Machine", "Proto", "Source", "Destination", "Rate", "State"],
+            Self::Links => &["State", "Kind", "Link", "Why"],
+        }
+    }
+
+    /// What a list is sorted by at first.
+    const fn first_sort(self) -> usize {
+        match self {
+            Self::Links => 0,
+            Self::Drops => 2,
+            Self::Machines => 3,
+            Self::Flows => 4,
+        }
+    }
+}
+
+/// What a machine is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    Routes,
+    Rules,
+    Drops,
+}
+
+/// One cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Column {
+    Text(String),
+    Count(u64),
+    /// In a second.
+    Rate(u64),
+    /// Bits in a second.
+    Bits(u64),
+}
+
+/// One row of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    /// The same in each sample.
+    pub(super) key: String,
+    /// The machine that Enter opens.
+    pub(super) node: Option<String>,
+    pub(super) columns: Vec<Column>,
+}
+
+impl Row {
+    pub(super) fn new(key: &str, columns: Vec<Column>) -> Self {
+        Self { key: key.to_owned(), node: None, columns }
+    }
+}
+
+/// What a key asks of others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    Quit,
+    /// Another list is shown: its rows are needed now.
+    Sample,
+    Open {
+        node: String,
+        what: What,
+    },
+}
+
+/// A machine that was opened.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) node: String,
+    pub(super) what: What,
+    pub(super) lines: Vec<String>,
+    pub(super) top: usize,
+}
+
+/// All that is on the screen.
+#[derive(Debug, Default)]
+pub(super) struct App {
+    pub(super) list: List,
+    pub(super) sample: Sample,
+    /// The row that is chosen, by its key.
+    pub(super) chosen: Option<String>,
+    /// Index of the column that rows are sorted by; by default the list's own.
+    sort: Option<usize>,
+    pub(super) filter: String,
+    /// Letters go into the filter.
+    pub(super) typing: bool,
+    pub(super) opened: Option<Opened>,
+}
+
+impl App {
+    /// Takes a new look at the lab.
+    pub(super) fn show(&mut self, sample: Sample) {
+        self.sample = sample;
+    }
+
+    /// Shows a machine's routes, rules or drops.
+    pub(super) fn open(&mut self, node: &str, what: What, lines: Vec<String>) {
+        self.opened = Some(Opened { node: node.to_owned(), what, lines, top: 0 });
+    }
+
+    /// The machine that is open, and what for.
+    pub(super) fn machine(&self) -> Option<(String, What)> {
+        self.opened.as_ref().map(|opened| (opened.node.clone(), opened.what))
+    }
+
+    /// The same machine, as it is now.
+    pub(super) fn refresh(&mut self, lines: Vec<String>) {
+        if let Some(opened) = &mut self.opened {
+            opened.top = opened.top.min(lines.len().saturating_sub(1));
+            opened.lines = lines;
+        }
+    }
+
+    pub(super) fn sorted_by(&self) -> usize {
+        self.sort.unwrap_or(self.list.first_sort())
+    }
+
+    /// The rows that the filter lets through, sorted: names upwards, numbers downwards.
+    pub(super) fn rows(&self) -> Vec<&Row> {
+        let filter = self.filter.to_lowercase();
+        let text = |row: &Row| row.columns.iter().any(|column| column.text().to_lowercase().contains(&filter));
+        let mut rows: Vec<_> = self.sample.rows.iter().filter(|row| filter.is_empty() || text(row)).collect();
+        let by = self.sorted_by();
+        rows.sort_by(|a, b| match (a.columns.get(by), b.columns.get(by)) {
+            (Some(Column::Text(a)), Some(Column::Text(b))) => a.cmp(b),
+            (Some(a), Some(b)) => b.number().cmp(&a.number()),
+            _ => std::cmp::Ordering::Equal,
+        });
+        rows
+    }
+
+    /// Where the chosen row is.
+    pub(super) fn at(&self, rows: &[&Row]) -> usize {
+        rows.iter().position(|row| Some(&row.key) == self.chosen.as_ref()).unwrap_or_default()
+    }
+
+    pub(super) fn press(&mut self, key: KeyEvent) -> Option<Wish> {
+        if key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c') {
+            return Some(Wish::Quit);
+        }
+        if self.typing {
+            self.type_filter(key.code);
+            return None;
+        }
+        if self.opened.is_some() {
+            return self.in_machine(key.code);
+        }
+        match key.code {
+            KeyCode::Char('q') => return Some(Wish::Quit),
+            KeyCode::Char('s') => self.sort = Some((self.sorted_by() + 1) % self.list.columns().len()),
+            KeyCode::Char('/') => self.typing = true,
+            KeyCode::Esc => self.filter.clear(),
+            KeyCode::Tab => return Some(self.turn_to((self.list as usize + 1) % List::ALL.len())),
+            KeyCode::BackTab => {
+                return Some(self.turn_to((self.list as usize + List::ALL.len() - 1) % List::ALL.len()));
+            }
+            KeyCode::Char(digit @ '1'..='4') => return Some(self.turn_to(digit as usize - '1' as usize)),
+            KeyCode::Down | KeyCode::Char('j') => self.step(1),
+            KeyCode::Up | KeyCode::Char('k') => self.step(-1),
+            KeyCode::PageDown => self.step(15),
+            KeyCode::PageUp => self.step(-15),
+            KeyCode::Home => self.step(isize::MIN),
+            KeyCode::End => self.step(isize::MAX),
+            KeyCode::Enter => {
+                let rows = self.rows();
+                let node = rows.get(self.at(&rows)).and_then(|row| row.node.clone())?;
+                let what = if self.list == List::Drops { What::Drops } else { What::Routes };
+                return Some(Wish::Open { node, what });
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn turn_to(&mut self, list: usize) -> Wish {
+        self.list = List::ALL[list];
+        (self.sort, self.chosen) = (None, None);
+        self.sample.rows.clear();
+        Wish::Sample
+    }
+
+    fn step(&mut self, by: isize) {
+        let rows = self.rows();
+        let last = rows.len().saturating_sub(1);
+        let at = self.at(&rows).saturating_add_signed(by).min(last);
+        self.chosen = rows.get(at).map(|row| row.key.clone());
+    }
+
+    fn type_filter(&mut self, key: KeyCode) {
+        match key {
+            KeyCode::Enter => self.typing = false,
+            KeyCode::Esc => {
+                self.typing = false;
+                self.filter.clear();
+            }
+            KeyCode::Backspace => drop(self.filter.pop()),
+            KeyCode::Char(letter) => self.filter.push(letter),
+            _ => {}
+        }
+    }
+
+    fn in_machine(&mut self, key: KeyCode) -> Option<Wish> {
+        let opened = self.opened.as_mut()?;
+        let last = opened.lines.len().saturating_sub(1);
+        let what = match key {
+            KeyCode::Char('q') => return Some(Wish::Quit),
+            KeyCode::Esc | KeyCode::Enter | KeyCode::Backspace => {
+                self.opened = None;
+                return None;
+            }
+            KeyCode::Char('r') => What::Routes,
+            KeyCode::Char('u') => What::Rules,
+            KeyCode::Char('d') => What::Drops,
+            key => {
+                let by = match key {
+                    KeyCode::Down | KeyCode::Char('j') => 1,
+                    KeyCode::Up | KeyCode::Char('k') => -1,
+                    KeyCode::PageDown => 15,
+                    KeyCode::PageUp => -15,
+                    _ => 0,
+                };
+                opened.top = opened.top.saturating_add_signed(by).min(last);
+                return None;
+            }
+        };
+        Some(Wish::Open { node: opened.node.clone(), what })
+    }
+}
+
+impl Column {
+    const fn number(&self) -> u64 {
+        match self {
+            Self::Text(_) => 0,
+            Self::Count(number) | Self::Rate(number) | Self::Bits(number) => *number,
+        }
+    }
+
+    pub(super) const fn is_number(&self) -> bool {
+        !matches!(self, Self::Text(_))
+    }
+
+    /// At most nine characters for a number.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Rate(0) | Self::Bits(0) => "-".to_owned(),
+            Self::Count(number) | Self::Rate(number) => scaled(*number, ""),
+            Self::Bits(number) => scaled(*number, "bit"),
+        }
+    }
+}
+
+fn scaled(number: u64, unit: &str) -> String {
+    const UNITS: [&str; 5] = ["", "k", "M", "G", "T"];
+    let (mut whole, mut part, mut at) = (number, 0, 0);
+    while whole >= 10_000 && at + 1 < UNITS.len() {
+        (part, whole) = (whole % 1000 / 100, whole / 1000);
+        at += 1;
+    }
+    let blank = if unit.is_empty() { "" } else { " " };
+    if at == 0 { format!("{whole}{blank}{unit}") } else { format!("{whole}.{part}{blank}{}{unit}", UNITS[at]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn press(app: &mut App, keys: &str) {
+        for key in keys.chars() {
+            let code = if key == '\n' { KeyCode::Enter } else { KeyCode::Char(key) };
+            app.press(KeyEvent::new(code, KeyModifiers::NONE));
+        }
+    }
+
+    fn app(rows: usize) -> App {
+        let row = |at: usize| {
+            let key = format!("m{at}/eth0");
+            let columns = vec![Column::Text(key.clone()), Column::Bits(at as u64), Column::Bits(0)];
+            Row { node: Some(format!("m{at}")), ..Row::new(&key, columns) }
+        };
+        let mut app = App::default();
+        app.show(Sample { rows: (0..rows).map(row).collect(), ..Sample::default() });
+        app
+    }
+
+    #[test]
+    fn keys_sort_filter_and_open() {
+        let mut app = app(30);
+        press(&mut app, "sssss");
+        assert_eq!(app.rows()[0].key, "m29/eth0", "the most traffic first");
+        press(&mut app, "/m1\n");
+        assert_eq!(app.rows().len(), 11);
+        press(&mut app, "j");
+        assert_eq!(app.chosen.as_deref(), Some("m18/eth0"));
+        let opened = app.press(KeyEvent::new(KeyCode::Enter, KeyModifiers::NONE));
+        assert_eq!(opened, Some(Wish::Open { node: "m18".to_owned(), what: What::Routes }));
+        app.open("m18", What::Routes, vec!["a".to_owned()]);
+        let rules = app.press(KeyEvent::new(KeyCode::Char('u'), KeyModifiers::NONE));
+        assert_eq!(rules, Some(Wish::Open { node: "m18".to_owned(), what: What::Rules }));
+        app.press(KeyEvent::new(KeyCode::Esc, KeyModifiers::NONE));
+        assert!(app.opened.is_none());
+        assert_eq!(app.press(KeyEvent::new(KeyCode::Char('q'), KeyModifiers::NONE)), Some(Wish::Quit));
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        let all = [(0, "0"), (9999, "9999"), (12_345, "12.3k"), (9_999_999, "9999.9k"), (12_000_000, "12.0M")];
+        for (number, text) in all {
+            assert_eq!(Column::Count(number).text(), text);
+        }
+        assert_eq!(Column::Bits(25_000_000).text(), "25.0 Mbit");
+    }
+}
