@@ -10,7 +10,7 @@ use crate::analysis::{self, Explanation, Probe};
 use crate::compile::{Compiled, compile};
 use crate::daemon::api::protocol::{Request, Response};
 use crate::lab::{self, Base};
-use crate::model::{Learned, Network};
+use crate::model::{ConnectionStatus, Learned, Network};
 
 use super::ask::unexpected;
 use super::context::Context;
@@ -64,6 +64,9 @@ impl Graph {
         let (network, compiled) = self.network(context)?;
         let folded = |network: &Network| self.fold || network.virtual_networks.len() > UNFOLDED;
         let mut drawn = graph::graph(&network, folded(&network));
+        if self.topology.is_none() && self.diff.is_none() {
+            self.mark_down(&mut drawn, context)?;
+        }
         if let Some([source, destination]) = self.path.as_deref() {
             let explanation = self.explanation(&network, &compiled, source, destination, context)?;
             graph::with_path(&mut drawn, &network, &explanation);
@@ -90,6 +93,25 @@ impl Graph {
         let learned: Learned = topology::learned(&network);
         let compiled = compile(&network, &learned, 1);
         Ok((network, compiled))
+    }
+
+    /// Tunnels and circuits that have failed in the lab.
+    fn mark_down(&self, drawn: &mut graph::Graph, context: &Context) -> Result<(), Failure> {
+        let lab = self.of.as_deref();
+        let connections = match context.ask_lab(lab, &Request::Connections)? {
+            Response::Connections(rows) => rows,
+            other => return Err(unexpected(&other)),
+        };
+        let circuits = match context.ask_lab(lab, &Request::Circuits)? {
+            Response::Circuits(rows) => rows,
+            other => return Err(unexpected(&other)),
+        };
+        let down = connections.into_iter().filter(|row| row.connection_status == ConnectionStatus::NotConnected);
+        let broken = circuits.into_iter().filter(|row| row.links.iter().all(|link| !link.up));
+        let (down, broken): (Vec<_>, Vec<_>) =
+            (down.map(|row| row.name).collect(), broken.map(|row| row.name).collect());
+        graph::with_down(drawn, &down, &broken);
+        Ok(())
     }
 
     fn explanation(

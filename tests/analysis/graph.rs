@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use vnet::analysis::graph::{
     Badge, Drawing, Graph, LineKind, Link, LinkKind, LinkState, Mark, MarkKind, Metrics, Node, NodeKind, Note,
-    NoteLine, Rect, Stop, Tone, Way, compared, dot, draw, graph, mermaid, svg, text, with_path, with_reach,
+    NoteLine, Rect, Stop, Tone, Way, compared, dot, draw, graph, mermaid, svg, text, with_down, with_path, with_reach,
     with_reach_from,
 };
 use vnet::analysis::{Plan, explain, parse_query, plan, reach, traffic};
@@ -310,4 +310,42 @@ fn a_peering_with_one_side_looks_it() {
     assert!(svg(&draw(&drawn, &Metrics::pixels())).contains("<polyline class=\"half\""));
     assert!(dot(&drawn).contains("style=dotted label=\"Initiated, one side\""));
     assert!(mermaid(&drawn).contains("-.-o|\"Initiated, one side\"|"));
+}
+
+#[test]
+fn what_has_failed_in_a_lab_is_drawn_as_down() {
+    let text = include_str!("../../config/hub-gateway.yaml");
+    let drawn_with = |down: &[&str]| {
+        let mut drawn = graph(&loaded(text), false);
+        let down: Vec<_> = down.iter().map(|name| (*name).to_owned()).collect();
+        with_down(&mut drawn, &down, &down);
+        let of = |link: &&Link| link.kind == LinkKind::Tunnel;
+        let tunnel = drawn.links.iter().find(of).unwrap().clone();
+        (tunnel.state, tunnel.label.unwrap(), drawn.links.iter().filter(|link| link.state != LinkState::Up).count())
+    };
+    assert_eq!(drawn_with(&[]), (LinkState::Up, "VPN".to_owned(), 0));
+    assert_eq!(drawn_with(&["hub-dc"]), (LinkState::Down, "VPN, down".to_owned(), 1));
+    assert_eq!(drawn_with(&["another"]), (LinkState::Up, "VPN".to_owned(), 0));
+    let text = include_str!("../../config/active-active.yaml");
+    let mut drawn = graph(&loaded(text), false);
+    let names = drawn.links.iter().find(|link| link.names.len() > 1).unwrap().names.clone();
+    with_down(&mut drawn, &names[..1], &[]);
+    let half = format!("VPN, {} of {} up", names.len() - 1, names.len());
+    assert!(drawn.links.iter().any(|link| link.state == LinkState::Up && link.label.as_deref() == Some(&half)));
+    let mut drawn = graph(&loaded(include_str!("../../config/private-cloud-full.yaml")), false);
+    with_down(&mut drawn, &[], &["er-london".to_owned()]);
+    let down: Vec<_> = drawn.links.iter().filter(|link| link.state == LinkState::Down).collect();
+    assert_eq!(down.len(), 1, "the site's own link: {down:?}");
+}
+
+#[test]
+fn a_peering_that_uses_the_other_sides_gateway_says_so() {
+    let text = include_str!("../../config/hub-gateway.yaml");
+    let labels = |text: &str| -> Vec<Option<String>> {
+        let drawn = graph(&loaded(text), false);
+        let peerings = drawn.links.into_iter().filter(|link| link.kind == LinkKind::Peering);
+        peerings.map(|link| link.label).collect()
+    };
+    assert_eq!(labels(text), vec![Some("gateway transit".to_owned()); 2]);
+    assert_eq!(labels(&text.replace("useRemoteGateways: true", "useRemoteGateways: false")), [None, None]);
 }

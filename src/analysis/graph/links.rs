@@ -1,5 +1,7 @@
 //! The links between the outermost boxes: peerings, tunnels, circuits and the Internet.
 
+use std::collections::BTreeSet;
+
 use crate::model::{
     ConnectionIx, Customer, FrontendSite, LinkIx, Network, NicIx, PeeringExtent, PeeringState, Remote, SubnetIx,
     SyncLevel, VnetIx,
@@ -118,15 +120,38 @@ fn tunnels(network: &Network, places: &Places, graph: &mut Graph) {
         }
     }
     for Joined { kind, ends, up, names } in drawn {
-        let state = if up == 0 { LinkState::Down } else { LinkState::Up };
-        let what = if kind == LinkKind::Tunnel { "VPN" } else { "ExpressRoute" };
-        let label = match (up, names.len()) {
-            (0, _) => format!("{what}, down"),
-            (1, 1) => what.to_owned(),
-            (up, all) if up == all => format!("{what}, {all} connections"),
-            (up, all) => format!("{what}, {up} of {all} up"),
-        };
+        let (state, label) = standing(kind, up, names.len());
         graph.links.push(Link { names, ..link(kind, ends, state, Some(label)) });
+    }
+}
+
+/// How the connections between two boxes are, of which so many are up.
+fn standing(kind: LinkKind, up: usize, all: usize) -> (LinkState, String) {
+    let what = if kind == LinkKind::Tunnel { "VPN" } else { "ExpressRoute" };
+    match (up, all) {
+        (0, _) => (LinkState::Down, format!("{what}, down")),
+        (1, 1) => (LinkState::Up, what.to_owned()),
+        (up, all) if up == all => (LinkState::Up, format!("{what}, {all} connections")),
+        (up, all) => (LinkState::Up, format!("{what}, {up} of {all} up")),
+    }
+}
+
+/// Marks what is down in a running lab, though its file has no fault: connections by their names, one for each row, and
+/// circuits.
+pub fn with_down(graph: &mut Graph, connections: &[String], circuits: &[String]) {
+    let down = |name: &String| connections.iter().filter(|one| *one == name).count();
+    let broken: Vec<_> =
+        graph.nodes.iter().map(|node| node.kind == NodeKind::Circuit && circuits.contains(&node.name)).collect();
+    for link in &mut graph.links {
+        let [a, b] = link.ends;
+        if matches!(link.kind, LinkKind::Tunnel | LinkKind::ExpressRoute) && !link.names.is_empty() {
+            let names: BTreeSet<_> = link.names.iter().collect();
+            let up = link.names.len().saturating_sub(names.into_iter().map(down).sum());
+            let (state, label) = standing(link.kind, up, link.names.len());
+            (link.state, link.label) = (state, Some(label));
+        } else if link.kind == LinkKind::ExpressRoute && (broken[a] || broken[b]) {
+            (link.state, link.label) = (LinkState::Down, Some("down".to_owned()));
+        }
     }
 }
 

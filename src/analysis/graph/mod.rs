@@ -26,6 +26,7 @@ pub use dot::dot;
 pub use drawing::{Drawing, Label, LabelStyle, Line, LineKind, Rect, Shape};
 pub use html::html;
 pub use layout::draw;
+pub use links::with_down;
 pub use mermaid::mermaid;
 pub use metrics::Metrics;
 pub use network::graph;

@@ -1,7 +1,8 @@
 //! A drawing as SVG: words stay words, and the reader's own setting chooses between light and dark.
 //!
-//! The colours are those of Okabe and Ito, which people tell apart whatever colours they see. None says anything alone:
-//! a line that is down is dashed and has a cross, an answer has its words, a change has its sign.
+//! The colours are Okabe and Ito's, lighter or darker, so that people tell them apart whatever colours they see: a test
+//! computes that. None says anything alone: a line that is down is dashed and has a cross, an answer has its words, a
+//! change has its sign.
 
 use std::fmt::Write;
 
@@ -30,8 +31,8 @@ struct Palette {
     machine: &'static str,
     outside: &'static str,
     blue: &'static str,
-    vermillion: &'static str,
-    orange: &'static str,
+    red: &'static str,
+    yellow: &'static str,
     green: &'static str,
 }
 
@@ -43,8 +44,8 @@ const LIGHT: Palette = Palette {
     machine: "#f6f8fa",
     outside: "#fdf6e9",
     blue: "#0072b2",
-    vermillion: "#c04a00",
-    orange: "#946200",
+    red: "#761200",
+    yellow: "#946200",
     green: "#00714f",
 };
 
@@ -56,22 +57,22 @@ const DARK: Palette = Palette {
     machine: "#1a212b",
     outside: "#2b2414",
     blue: "#56b4e9",
-    vermillion: "#ff8a4c",
-    orange: "#e69f00",
+    red: "#f07a3c",
+    yellow: "#f0e442",
     green: "#2ec79b",
 };
 
 impl Palette {
     /// Written out, since many programs that show SVG know no variables.
     fn rules(&self) -> String {
-        let Self { page, words, dim, network, machine, outside, blue, vermillion, orange, green } = self;
+        let Self { page, words, dim, network, machine, outside, blue, red, yellow, green } = self;
         format!(
             ".g text{{fill:{words}}}.g .b,.g .l{{fill:{dim}}}.g rect{{fill:{machine};stroke:{dim}}}.g .bg,.g .sub{{fill:{page}}}\n\
              .g .vnet{{fill:{network};stroke:{blue}}}.g .out{{fill:{outside}}}.g polyline,.g .m{{stroke:{dim}}}.g .m{{fill:none}}\n\
-             .g .way,.g .on{{stroke:{blue}}}.g .way.back{{stroke:{orange}}}.g .x{{stroke:{vermillion}}}.g .d{{fill:{page}}}\n\
-             .g .c{{fill:{blue}}}.g .c.back{{fill:{orange}}}.g .c.end{{fill:{vermillion}}}.g .bg,.g .c{{stroke:none}}\n\
+             .g .way,.g .on{{stroke:{blue}}}.g .way.back{{stroke:{yellow}}}.g .x{{stroke:{red}}}.g .d{{fill:{page}}}\n\
+             .g .c{{fill:{blue}}}.g .c.back{{fill:{yellow}}}.g .c.end{{fill:{red}}}.g .bg,.g .c{{stroke:none}}\n\
              {}",
-            [("add", green), ("del", vermillion), ("chg", orange), ("yes", blue), ("no", vermillion), ("may", orange)]
+            [("add", green), ("del", red), ("chg", yellow), ("yes", blue), ("no", red), ("may", yellow)]
                 .map(|(class, colour)| {
                     format!(".g .{class}{{stroke:{colour}}}.g text.{class}{{fill:{colour};stroke:none}}")
                 })
@@ -209,4 +210,86 @@ fn joined(classes: &[&str]) -> String {
 /// Text as XML has it.
 pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What eyes without one kind of cone make of red, green and blue light: Machado, Oliveira and Fernandes, 2009.
+    const EYES: [(&str, [[f64; 3]; 3]); 4] = [
+        ("all cones", [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]),
+        (
+            "protanopia",
+            [
+                [0.152_286, 1.052_583, -0.204_868],
+                [0.114_503, 0.786_281, 0.099_216],
+                [-0.003_882, -0.048_116, 1.051_998],
+            ],
+        ),
+        (
+            "deuteranopia",
+            [[0.367_322, 0.860_646, -0.227_968], [0.280_085, 0.672_501, 0.047_413], [-0.011_820, 0.042_940, 0.968_881]],
+        ),
+        (
+            "tritanopia",
+            [
+                [1.255_528, -0.076_749, -0.178_779],
+                [-0.078_411, 0.930_809, 0.147_602],
+                [0.004_733, 0.691_367, 0.303_900],
+            ],
+        ),
+    ];
+    /// A difference of 2 is just seen where both lie beside each other (CIE 1976).
+    const APART: f64 = 20.0;
+
+    fn light(colour: &str) -> [f64; 3] {
+        [1, 3, 5].map(|at| {
+            let part = f64::from(u8::from_str_radix(&colour[at..at + 2], 16).unwrap_or_default()) / 255.0;
+            if part <= 0.040_45 { part / 12.92 } else { ((part + 0.055) / 1.055).powf(2.4) }
+        })
+    }
+
+    fn mixed(rows: [[f64; 3]; 3], light: [f64; 3]) -> [f64; 3] {
+        rows.map(|row| row.iter().zip(light).map(|(factor, part)| factor * part).sum::<f64>().clamp(0.0, 1.0))
+    }
+
+    fn perceived(light: [f64; 3]) -> [f64; 3] {
+        let white = [[0.4339, 0.3762, 0.1899], [0.2126, 0.7152, 0.0722], [0.0177, 0.1095, 0.8729]];
+        let [x, y, z] =
+            mixed(white, light).map(|part| if part > 0.008_856 { part.cbrt() } else { 7.787 * part + 16.0 / 116.0 });
+        [116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)]
+    }
+
+    #[test]
+    fn colours_of_one_picture_are_told_apart_by_all_eyes() {
+        for (setting, palette) in [("light", LIGHT), ("dark", DARK)] {
+            let Palette { blue, red, yellow, green, .. } = palette;
+            // Answers and ways; changes.
+            let pairs = [(blue, red), (blue, yellow), (red, yellow), (green, red), (green, yellow)];
+            for (eyes, rows) in EYES {
+                for (one, other) in pairs {
+                    let [a, b] = [one, other].map(|colour| perceived(mixed(rows, light(colour))));
+                    let distance = a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+                    assert!(distance > APART, "{setting}, {eyes}: {one} and {other} are {distance:.0} apart");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn words_and_lines_stand_out_from_what_is_behind_them() {
+        let brightness = |colour| light(colour).iter().zip([0.2126, 0.7152, 0.0722]).map(|(a, b)| a * b).sum::<f64>();
+        for palette in [LIGHT, DARK] {
+            let Palette { page, words, dim, network, machine, outside, blue, red, yellow, green } = palette;
+            for front in [words, dim, blue, red, yellow, green] {
+                for back in [page, network, machine, outside] {
+                    let [a, b] = [front, back].map(brightness);
+                    let contrast = (a.max(b) + 0.05) / (a.min(b) + 0.05);
+                    // WCAG 2.1, 1.4.3.
+                    assert!(contrast >= 4.5, "{front} on {back}: {contrast:.1}");
+                }
+            }
+        }
+    }
 }
