@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use crate::analysis;
-use crate::daemon::api::protocol::{self, Captured, Response, Topic};
+use crate::daemon::api::protocol::{self, Response, Topic};
 use crate::model::counted;
 
 use super::ask::unexpected;
@@ -76,9 +76,8 @@ impl Capture {
             };
             (full, missed) = (captured.full, captured.missed);
             packets += captured.packets;
-            let (bytes, last) = decoded(&captured)?;
-            end = last;
-            if !written(&mut sink, &bytes)? {
+            end = captured.end;
+            if !written(&mut sink, &captured.bytes)? {
                 return Ok(Exit::Fine);
             }
         }
@@ -127,11 +126,6 @@ fn whole(nodes: &[String], filter: &str) -> String {
         (false, true) => places,
         (false, false) => format!("({places}) and ({filter})"),
     }
-}
-
-fn decoded(captured: &Captured) -> Result<(Vec<u8>, Vec<u8>), Failure> {
-    let both = protocol::bytes_of(&captured.bytes).zip(protocol::bytes_of(&captured.end));
-    both.ok_or_else(|| Failure::new(Exit::NoDaemon, "the daemon sent something else than a piece of a file"))
 }
 
 /// False once there is no reader.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::SIGINT;
+use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::daemon::api::client::{self, Received};
@@ -26,7 +26,7 @@ pub(super) struct Following {
     answers: client::Following,
     /// When to ask for the end.
     deadline: Option<Instant>,
-    /// Ctrl-C was pressed.
+    /// Ctrl-C was pressed, or `timeout` has ended it.
     interrupted: Arc<AtomicBool>,
     /// It was asked for.
     ending: bool,
@@ -47,12 +47,14 @@ impl Following {
         Self { deadline, ..self }
     }
 
-    /// Asks for the end at Ctrl-C; a second one ends the program.
+    /// Asks for the end at Ctrl-C, or as `timeout` asks for it; a second time ends the program.
     pub(super) fn until_interrupted(self) -> Result<Self, Failure> {
         let flag = &self.interrupted;
-        let armed = flag::register_conditional_default(SIGINT, Arc::clone(flag))
-            .and_then(|_| flag::register(SIGINT, Arc::clone(flag)));
-        armed.map_err(|error| Failure::new(Exit::Unavailable, error))?;
+        for signal in [SIGINT, SIGTERM] {
+            let armed = flag::register_conditional_default(signal, Arc::clone(flag))
+                .and_then(|_| flag::register(signal, Arc::clone(flag)));
+            armed.map_err(|error| Failure::new(Exit::Unavailable, error))?;
+        }
         Ok(self)
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::framing::{self, Lines, Unreadable};
-use super::protocol::{Refusal, Request, Response, Topic, VERSION};
+use super::protocol::{Captured, Refusal, Request, Response, Topic, VERSION};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -50,12 +50,16 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Response, ClientError> {
 pub fn follow(socket: &Path, topic: Topic) -> Result<Following, ClientError> {
     let stream = connect(socket)?;
     framing::send(&stream, &Request::Follow(topic), Instant::now() + PATIENCE).map_err(ClientError::Io)?;
-    Ok(Following(Lines::new(stream, LONGEST_ANSWER)))
+    Ok(Following { lines: Lines::new(stream, LONGEST_ANSWER), piece: None })
 }
 
 /// A router that goes on answering, until this is dropped.
 #[derive(Debug)]
-pub struct Following(Lines);
+pub struct Following {
+    lines: Lines,
+    /// A piece of a capture file whose bytes have not all come.
+    piece: Option<Captured>,
+}
 
 /// What came next.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,7 +74,7 @@ pub enum Received {
 impl Following {
     /// Waits so long for the next answer.
     pub fn next(&mut self, patience: Duration) -> Result<Received, ClientError> {
-        match self.0.receive(Instant::now() + patience) {
+        match self.receive(Instant::now() + patience) {
             Ok(response) => answer(response).map(Received::Answer),
             Err(Unreadable::TooSlow) => Ok(Received::Nothing),
             Err(Unreadable::Silence) => Ok(Received::End),
@@ -80,10 +84,31 @@ impl Following {
         }
     }
 
+    fn receive(&mut self, deadline: Instant) -> Result<Response, Unreadable> {
+        let piece = match self.piece.take() {
+            Some(piece) => piece,
+            None => match self.lines.receive(deadline)? {
+                Response::Captured(piece) => piece,
+                other => return Ok(other),
+            },
+        };
+        let [len, end] = piece.lengths;
+        match self.lines.receive_bytes(len.saturating_add(end), deadline) {
+            Ok(mut bytes) => {
+                let end = bytes.split_off(len);
+                Ok(Response::Captured(Captured { bytes, end, ..piece }))
+            }
+            Err(error) => {
+                self.piece = Some(piece);
+                Err(error)
+            }
+        }
+    }
+
     /// Asks for the end: what is new until now still comes.
     pub fn enough(&self) {
         // Fails only where the router has ended the connection itself.
-        let _ = self.0.stream().shutdown(Shutdown::Write);
+        let _ = self.lines.stream().shutdown(Shutdown::Write);
     }
 }
 

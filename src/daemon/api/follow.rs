@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 
 use super::framing;
-use super::protocol::Response;
+use super::protocol::{Captured, Response};
 use super::slots::{Slot, Slots};
 
 /// Says what is new since it was asked last.
@@ -60,16 +60,20 @@ impl Follower {
 }
 
 fn tell(mut stream: &UnixStream, feed: &mut Feed) -> io::Result<()> {
-    stream.set_read_timeout(Some(TICK))?;
     stream.set_write_timeout(Some(TICK))?;
     let mut unsent = BytesMut::new();
     // Until when a client that has enough may read.
     let mut last: Option<Instant> = None;
     let mut all_sent = false;
+    let mut asked = Instant::now();
     while !(all_sent && unsent.is_empty()) {
         if unsent.is_empty() {
+            asked = Instant::now();
             for response in feed() {
                 unsent.extend(framing::encode(&response)?);
+                if let Response::Captured(Captured { bytes, end, .. }) = &response {
+                    unsent.extend([bytes.as_slice(), end].concat());
+                }
             }
             // Everything from before the client had enough.
             all_sent = last.is_some();
@@ -81,15 +85,18 @@ fn tell(mut stream: &UnixStream, feed: &mut Feed) -> io::Result<()> {
         }
         match last {
             Some(deadline) if Instant::now() > deadline => return Err(ErrorKind::TimedOut.into()),
-            None if has_enough(stream)? => last = Some(Instant::now() + PATIENCE),
+            None if has_enough(stream, asked + TICK)? => last = Some(Instant::now() + PATIENCE),
             Some(_) | None => {}
         }
     }
     Ok(())
 }
 
-/// Whether the client has closed its half; waits a tick for that.
-fn has_enough(mut stream: &UnixStream) -> io::Result<bool> {
+/// Whether the client has closed its half; waits for that until the feed is to be asked again.
+fn has_enough(mut stream: &UnixStream, until: Instant) -> io::Result<bool> {
+    // Zero would mean for ever.
+    let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+    stream.set_read_timeout(Some(left))?;
     match stream.read(&mut [0; 1]) {
         Ok(0) => Ok(true),
         // There is nothing that a follower may say.

@@ -1,4 +1,5 @@
-//! Messages on the control socket: a version and a body, one line of JSON, bounded in length and in time.
+//! Messages on the control socket: a version and a body, one line of JSON, bounded in length and in time. A piece of a
+//! capture file follows its message as it is.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -8,6 +9,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::protocol::VERSION;
+
+/// What a reader of many messages takes from its socket at once: as much as that holds by default.
+const BUFFER: usize = 208 << 10;
 
 #[derive(Serialize, Deserialize)]
 struct Message<T> {
@@ -94,42 +98,65 @@ pub(in crate::daemon) struct Lines {
 
 impl Lines {
     pub(in crate::daemon) fn new(stream: UnixStream, limit: u64) -> Self {
-        Self { reader: BufReader::new(stream), limit: limit as usize, line: Vec::new() }
+        Self { reader: BufReader::with_capacity(BUFFER, stream), limit: limit as usize, line: Vec::new() }
     }
 
     pub(in crate::daemon) fn stream(&self) -> &UnixStream {
         self.reader.get_ref()
     }
 
+    /// So many bytes that follow a message, under the same conditions as a message.
+    pub(in crate::daemon) fn receive_bytes(&mut self, len: usize, deadline: Instant) -> Result<Vec<u8>, Unreadable> {
+        if len > self.limit {
+            return Err(Unreadable::TooLong(self.limit as u64));
+        }
+        while self.line.len() < len {
+            let missing = len - self.line.len();
+            self.fill(deadline)?;
+            let Self { reader, line, .. } = self;
+            let taken = reader.buffer().len().min(missing);
+            line.extend_from_slice(&reader.buffer()[..taken]);
+            reader.consume(taken);
+        }
+        Ok(std::mem::take(&mut self.line))
+    }
+
     /// The next message: [`Unreadable::TooSlow`] if it has not come by the deadline or a signal, but may yet, and
     /// [`Unreadable::Silence`] if none is to come.
     pub(in crate::daemon) fn receive<T: DeserializeOwned>(&mut self, deadline: Instant) -> Result<T, Unreadable> {
         loop {
-            let remaining = deadline.saturating_duration_since(Instant::now());
-            // Zero would mean for ever.
-            let timeout = remaining.max(Duration::from_micros(1));
-            self.reader.get_ref().set_read_timeout(Some(timeout)).map_err(Unreadable::Io)?;
-            let bytes = match self.reader.fill_buf() {
-                Ok([]) => return Err(Unreadable::Silence),
-                Ok(bytes) => bytes,
-                // A signal may end the wait.
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) =>
-                {
-                    return Err(Unreadable::TooSlow);
-                }
-                Err(error) => return Err(Unreadable::Io(error)),
-            };
+            self.fill(deadline)?;
+            let Self { reader, line, limit } = self;
+            let bytes = reader.buffer();
             let end = bytes.iter().position(|byte| *byte == b'\n');
             let taken = end.map_or(bytes.len(), |end| end + 1);
-            self.line.extend_from_slice(&bytes[..taken]);
-            self.reader.consume(taken);
-            if self.line.len() > self.limit {
-                return Err(Unreadable::TooLong(self.limit as u64));
+            line.extend_from_slice(&bytes[..taken]);
+            reader.consume(taken);
+            if line.len() > *limit {
+                return Err(Unreadable::TooLong(*limit as u64));
             }
             if end.is_some() {
-                return decode(&std::mem::take(&mut self.line));
+                return decode(&std::mem::take(line));
             }
+        }
+    }
+
+    /// Waits for something to read.
+    fn fill(&mut self, deadline: Instant) -> Result<(), Unreadable> {
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        // Zero would mean for ever.
+        let timeout = remaining.max(Duration::from_micros(1));
+        self.reader.get_ref().set_read_timeout(Some(timeout)).map_err(Unreadable::Io)?;
+        match self.reader.fill_buf() {
+            Ok([]) => Err(Unreadable::Silence),
+            Ok(_) => Ok(()),
+            // A signal may end the wait.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) =>
+            {
+                Err(Unreadable::TooSlow)
+            }
+            Err(error) => Err(Unreadable::Io(error)),
         }
     }
 }

@@ -394,36 +394,19 @@ pub struct Capture {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Captured {
-    /// In base64, as the next field.
-    pub bytes: String,
+    /// These follow the message as they are, then `end`: in JSON they would cost more than to make them.
+    #[serde(skip)]
+    pub bytes: Vec<u8>,
     /// What ends the file if no piece follows.
-    pub end: String,
+    #[serde(skip)]
+    pub end: Vec<u8>,
+    /// The lengths of both.
+    pub lengths: [usize; 2],
     pub packets: u64,
     /// Packets that found no room, in all.
     pub missed: u64,
     /// It has as many packets as were asked for.
     pub full: bool,
-}
-
-/// What base64 stands for; None for anything else.
-pub fn bytes_of(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| match byte {
-        b'A'..=b'Z' => Some(u32::from(byte - b'A')),
-        b'a'..=b'z' => Some(u32::from(byte - b'a') + 26),
-        b'0'..=b'9' => Some(u32::from(byte - b'0') + 52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
-    };
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    for four in text.as_bytes().chunks(4) {
-        let used = four.iter().take_while(|byte| **byte != b'=').count();
-        let digits = four[..used].iter().map(|byte| digit(*byte)).collect::<Option<Vec<_>>>()?;
-        let bits = digits.iter().chain(&[0; 4]).take(4).fold(0, |bits, digit| bits << 6 | digit);
-        let [_, three @ ..] = bits.to_be_bytes();
-        bytes.extend_from_slice(&three[..used.saturating_sub(1)]);
-    }
-    Some(bytes)
 }
 
 /// How often one interface's packets were dropped for one reason.
