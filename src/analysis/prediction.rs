@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compile::Compiled;
 use crate::dataplane::{Admission, NicId, Step};
-use crate::model::{Endpoint, Internet, Network, TestCase, Verdict};
+use crate::model::{Endpoint, Internet, Network, TestEnds, Verdict};
 
 use super::query::names::Names;
 use super::query::{Query, QueryEnd, resolve};
@@ -110,7 +110,7 @@ fn rulings(names: Names<'_>, walk: &Walk) -> Vec<Ruling> {
 
 impl Query {
     /// The question of a test.
-    pub fn of(network: &Network, test: &TestCase) -> Self {
+    pub fn of(network: &Network, test: &TestEnds) -> Self {
         let place = |endpoint| match endpoint {
             Endpoint::Vm(vm) => QueryEnd::Node { name: network.vm(vm).name.clone(), nic: None },
             Endpoint::Nic(nic) => {

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use serde::Serialize;
 
-use crate::model::{Network, TestCase, Verdict, VmIx};
+use crate::model::{Network, ReachTest, Verdict, VmIx};
 
 use super::prediction::Forecast;
 use super::walk::branches::Branch;
@@ -50,25 +50,31 @@ pub enum ProblemKind {
 }
 
 /// All problems of a test; empty if it passes.
-pub fn judge(network: &Network, test: &TestCase, forecast: &Forecast, observed: Option<&Observed>) -> Vec<Problem> {
-    let packets_decide = packets_decide(test, forecast);
+pub fn judge(
+    network: &Network,
+    (test, packets_only): (&ReachTest, bool),
+    forecast: &Forecast,
+    observed: Option<&Observed>,
+) -> Vec<Problem> {
+    let packets_decide = packets_decide(packets_only, forecast);
     if packets_decide && observed.is_none() {
         // Without packets the verdict is unknown.
         return Vec::new();
     }
-    let case = Case { network, test, forecast, observed, packets_decide };
+    let case = Case { network, test, packets_only, forecast, observed, packets_decide };
     let about_packets = if case.differs_in_verdict() { None } else { case.other_way() };
     about_packets.into_iter().chain(case.verdict()).chain(case.ways()).chain(case.rule()).collect()
 }
 
 /// Whether only real packets can give the verdict: guests on the path have rules of their own, or the file asks for it.
-pub fn packets_decide(test: &TestCase, forecast: &Forecast) -> bool {
-    test.packets_only || !forecast.guest_rules.is_empty()
+pub fn packets_decide(packets_only: bool, forecast: &Forecast) -> bool {
+    packets_only || !forecast.guest_rules.is_empty()
 }
 
 struct Case<'a> {
     network: &'a Network,
-    test: &'a TestCase,
+    test: &'a ReachTest,
+    packets_only: bool,
     forecast: &'a Forecast,
     observed: Option<&'a Observed>,
     /// Whether the packets' answer replaces the model's.
@@ -124,7 +130,7 @@ impl<'a> Case<'a> {
 
     /// Expectation, model and packets, where these differ.
     fn verdict(&self) -> Option<Problem> {
-        let Case { test: TestCase { expect, .. }, forecast, observed, .. } = self;
+        let Case { test: ReachTest { expect, .. }, forecast, observed, .. } = self;
         let counts = self.decided().map_or(forecast.verdict, |observed| observed.verdict);
         let defect = self.differs_in_verdict();
         if counts == *expect && !defect {
@@ -202,7 +208,7 @@ impl<'a> Case<'a> {
 
     /// The rule that denied a blocked packet, or the rules that let a reachable one through.
     fn rule(&self) -> Option<Problem> {
-        let wanted = self.test.rule.as_ref().filter(|_| !self.test.packets_only)?;
+        let wanted = self.test.rule.as_ref().filter(|_| !self.packets_only)?;
         let verdict = self.decided().map_or(self.forecast.verdict, |decided| decided.verdict);
         let denies = verdict == Verdict::Blocked;
         let deciding: Vec<_> = self.forecast.rulings.iter().filter(|ruling| ruling.allow != denies).collect();

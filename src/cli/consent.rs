@@ -17,7 +17,7 @@ use crate::model::{Network, RunPolicy};
 /// Lines of a rule set that are shown.
 const RULES_SHOWN: usize = 40;
 /// Keys of a file without which nothing of it runs.
-const KEYS: [&str; 2] = ["run", "nftables"];
+const KEYS: [&str; 3] = ["run", "nftables", "exec"];
 
 /// What the user says of the code of a file beforehand.
 #[derive(Debug, Args)]

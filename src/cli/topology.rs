@@ -9,7 +9,7 @@ use crate::bgp::topology::converge;
 use crate::compile::{Compiled, compile};
 use crate::config::{self, Diagnostic, Errors, Loaded, Named, Severity};
 use crate::lab::{self, Record};
-use crate::model::{Existing, Learned, Network, RunPolicy};
+use crate::model::{Existing, Learned, Network, Question, RunPolicy};
 
 use super::context::{Context, Messages};
 use super::exit::Exit;
@@ -60,7 +60,26 @@ fn fitting(loaded: Loaded, name: &str) -> Result<Loaded, Errors> {
             help: None,
         }
     });
-    let unfit: Vec<_> = unfit.collect();
+    let directory = Path::new(name).parent().unwrap_or(Path::new(""));
+    let missing = loaded.network.tests.iter().enumerate().filter_map(|(index, test)| {
+        let Question::During(during) = &test.question else { return None };
+        let file = directory.join(&during.apply);
+        if file.is_file() {
+            return None;
+        }
+        let path = format!("tests[{index}].during");
+        Some(Diagnostic {
+            severity: Severity::Error,
+            code: None,
+            rule: None,
+            message: format!("there is no file {} to apply", file.display()),
+            location: loaded.location(&path),
+            path,
+            expected: Some("a topology beside this one".to_owned()),
+            help: None,
+        })
+    });
+    let unfit: Vec<_> = unfit.chain(missing).collect();
     if unfit.is_empty() { Ok(loaded) } else { Err(Errors(unfit)) }
 }
 

@@ -104,7 +104,8 @@ fn parts(network: &Network) -> Vec<Part> {
         let what = What::Rules { name: filter.name().to_owned(), text: filter.text.clone() };
         Some(Part { node: vm.name.clone(), what })
     });
-    network.programs().map(program).chain(rules).collect()
+    let tests = network.programs_of_tests().map(program);
+    network.programs().map(program).chain(rules).chain(tests).collect()
 }
 
 /// Where consents are kept.

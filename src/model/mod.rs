@@ -31,6 +31,7 @@ mod route_server;
 mod routing;
 mod service_tag;
 mod test_case;
+mod test_questions;
 mod update;
 mod vpn_nat;
 
@@ -83,6 +84,10 @@ pub use routing::{
     RouteTableIx,
 };
 pub use service_tag::{PublishedTag, PublishedTagIx, ServiceTag, TagScope};
-pub use test_case::{Endpoint, Probe, TestCase, Verdict};
+pub use test_case::{Conduct, Endpoint, Probe, Question, ReachTest, TestCase, TestEnds, TestSeverity, Verdict};
+pub use test_questions::{
+    BgpPeer, BgpTest, BitRate, DnsExpectation, DnsTest, DuringTest, ExecTest, FlowsTest, HttpTest, LatencyTest,
+    PeerState, RecordType, RoutePattern, RoutesTest, RuleAccess, RulePattern, RulesTest, ThroughputTest,
+};
 pub use update::{UpdateError, update_errors};
 pub use vpn_nat::{NatKind, NatMode, NatRule};

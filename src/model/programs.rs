@@ -1,4 +1,5 @@
-//! What a network runs in its nodes: programs (`run:`), and rule sets that `nft` loads (`guest: {nftables: …}`).
+//! What a network runs in its nodes: programs (`run:`), rule sets that `nft` loads (`guest: {nftables: …}`), and the programs
+//! of its tests (`exec:`).
 
 use std::fmt;
 
@@ -6,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::network::{Network, PowerState};
 use super::public_address::Internet;
+use super::test_case::Question;
 
 /// What a node runs while the lab is up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -76,6 +78,19 @@ impl Network {
         self.internet.iter_mut().for_each(|internet| internet.run = Program::default());
         self.sites.iter_mut().for_each(|site| site.run = Program::default());
         self.private_clouds.iter_mut().for_each(|cloud| cloud.run = Program::default());
+        for test in &mut self.tests {
+            if let Question::Exec(_) = test.question {
+                test.conduct.skip.get_or_insert_with(|| "the programs of the file are left out".to_owned());
+            }
+        }
         self
+    }
+
+    /// The programs that tests run, by node.
+    pub fn programs_of_tests(&self) -> impl Iterator<Item = (&str, &Program)> {
+        self.tests.iter().filter_map(|test| match &test.question {
+            Question::Exec(exec) if test.conduct.skip.is_none() => Some((exec.on.as_str(), &exec.program)),
+            _ => None,
+        })
     }
 }

@@ -8,6 +8,7 @@ mod dns;
 pub mod health_probe;
 mod http;
 mod metadata;
+pub mod resolver;
 mod server;
 mod tcp_fallback;
 mod upstream;

@@ -266,8 +266,9 @@ fn diag_04_of_several_appliances_all_are_named() {
 fn problems(yaml: &str, test: &str, observed: Option<&Observed>) -> Vec<String> {
     let (network, compiled) = load(&format!("{yaml}tests:\n  - {test}\n"));
     let test = &network.tests[0];
-    let forecast = analysis::forecast(&network, &compiled, &Query::of(&network, test)).unwrap();
-    let problems = analysis::judge(&network, test, &forecast, observed);
+    let forecast = analysis::forecast(&network, &compiled, &Query::of(&network, test.ends().unwrap())).unwrap();
+    let reach = (test.reach().unwrap(), test.packets_only);
+    let problems = analysis::judge(&network, reach, &forecast, observed);
     problems.into_iter().map(|problem| problem.text).collect()
 }
 

@@ -215,3 +215,90 @@ fn what_is_left_without_it_must_be_valid() {
         text(&output.stderr)
     );
 }
+
+/// The model answers what it can: routes, rules, names and shares. The rest is for real packets, unless nothing gets there.
+#[test]
+fn the_model_answers_what_it_can() {
+    let problem = |test: &str| problems(test).concat();
+    assert_eq!(problem("{on: web, routes: 10.0.0.0/8 via 10.0.1.4}"), "");
+    assert_eq!(
+        problem("{on: web, routes: 10.9.0.0/16}"),
+        "expected 10.9.0.0/16, but the model says no route for 10.9.0.0/16"
+    );
+    assert_eq!(problem("{on: web, rules: [https, {name: AllowVnetInBound, access: Allow}]}"), "");
+    assert!(problem("{on: web, rules: {absent: https}}").contains("securityRules/https Inbound Allow of priority 100"));
+    assert_eq!(problem("{on: web, dns: {name: db, absent: true}}"), "", "names end at the network's border");
+    assert_eq!(
+        problem("{on: web, dns: {name: web, answer: 10.1.1.9}}"),
+        "expected A 10.1.1.9, but the model says A 10.1.1.4"
+    );
+    assert_eq!(problem("{from: web, to: db, port: 80, flows: {atLeast: 1, over: [nva]}}"), "");
+    assert_eq!(
+        problem("{from: web, to: db, port: 80, flows: 2}"),
+        "expected flows at 2 machines or more, but the model says flows at nva alone"
+    );
+    let blocked = "but the model says blocked (NoEndpoint)";
+    assert_eq!(problem("{from: web, http: 'http://10.2.1.99/'}"), format!("expected status 200, {blocked}"));
+    assert_eq!(problem("{from: web, to: 10.2.1.99, latency: 5ms}"), format!("expected less than 5.00 ms, {blocked}"));
+    assert!(problem("{from: web, to: 10.2.1.99, throughput: 1Mbit/s}").ends_with(blocked));
+    for open in [
+        "{from: web, http: 'http://db/'}",
+        "{on: web, exec: hostname}",
+        "{from: web, to: db, latency: 5ms}",
+        "{on: web, routes: 10.0.0.0/8, packetsOnly: true}",
+        "{on: web, dns: web, packetsOnly: true}",
+    ] {
+        let stdout = text(&Topology::hub_spoke(&format!("  - {open}\n")).test(&[]).stdout);
+        assert!(stdout.contains("# SKIP "), "{open}: {stdout}");
+    }
+}
+
+#[test]
+fn a_change_is_asked_of_both_files() {
+    let topology = Topology::hub_spoke("  - {from: web, to: db, port: 443, during: apply other.yaml}\n");
+    let other = |text: String| fs::write(topology.dir.path().join("other.yaml"), text).unwrap();
+    let missing = topology.test(&[]);
+    assert_eq!(missing.status.code(), Some(2));
+    let said = text(&missing.stderr);
+    assert!(
+        said.contains("error: there is no file other.yaml to apply") && said.contains("= at: tests[0].during"),
+        "{said}"
+    );
+    let (body, _) = HUB_SPOKE.split_once("\ntests:").unwrap();
+    other(body.to_owned());
+    assert!(
+        text(&topology.test(&[]).stdout)
+            .contains("ok 1 - web to db: at most 0 lost while other.yaml is applied # SKIP")
+    );
+    other(
+        body.replace("spoke2-hub", "spoke2-elsewhere").replace("enableIPForwarding: true", "enableIPForwarding: false"),
+    );
+    let broken = topology.test(&[]);
+    assert_eq!(broken.status.code(), Some(1), "{}", text(&broken.stderr));
+    assert!(
+        text(&broken.stdout).contains("reachable before other.yaml is applied, blocked"),
+        "{}",
+        text(&broken.stdout)
+    );
+    other("virtualNetworks: 1\n".to_owned());
+    assert_eq!(topology.test(&[]).status.code(), Some(2), "its mistakes are shown");
+}
+
+#[test]
+fn a_warning_and_a_skipped_test_fail_nothing() {
+    let topology = Topology::hub_spoke(
+        "  - {from: web, to: db, expect: blocked, severity: warning}\n  - {from: web, to: db, expect: blocked, skip: later}\n",
+    );
+    let output = topology.test(&["--junit", "out.xml"]);
+    let stdout = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(3), "{stdout}");
+    assert!(stdout.contains("not ok 1 - web to db, ping: blocked # TODO a warning\n  ---\n"), "{stdout}");
+    assert!(stdout.contains("ok 2 - web to db, ping: blocked # SKIP later"), "{stdout}");
+    assert!(text(&output.stderr).contains("0 passed, 0 failed, 1 warning, 1 skipped"), "{}", text(&output.stderr));
+    let junit = topology.read("out.xml");
+    assert!(junit.contains(r#"tests="2" failures="0" errors="0" skipped="2""#), "{junit}");
+    assert!(junit.contains("<skipped message=\"warning: the file expects blocked"), "{junit}");
+    let report: Value = serde_json::from_slice(&topology.test(&["-o", "json"]).stdout).unwrap();
+    assert_eq!((&report["warnings"], &report["tests"][0]["severity"]), (&1.into(), &"warning".into()), "{report:#}");
+    assert_eq!(report["tests"][1]["skipped"], "later");
+}

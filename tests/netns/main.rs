@@ -45,6 +45,7 @@ mod schema;
 mod spread;
 mod steering;
 mod test_command;
+mod test_questions;
 mod top;
 mod trace;
 mod traffic;

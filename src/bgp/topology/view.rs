@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::bgp::{Path, Refusal, Source, Speaker, State};
+pub use crate::model::PeerState;
 
 use super::{Node, Peer};
 
@@ -33,16 +34,6 @@ pub struct PeerRow {
     /// Why there is no session, or the one before ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
-}
-
-/// A session's state in Azure's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PeerState {
-    Unknown,
-    Stopped,
-    Idle,
-    Connecting,
-    Connected,
 }
 
 /// A route, as `getLearnedRoutes` and `getAdvertisedRoutes` have it.

@@ -8,12 +8,12 @@ use super::report::{Report, Tested};
 
 pub(super) fn render(report: &Report) -> String {
     let total: f64 = report.tests.iter().map(|test| test.took.as_secs_f64()).sum();
-    let errors = report.tests.iter().filter(|test| is_error(test)).count();
+    let errors = report.tests.iter().filter(|test| is_error(test) && !test.is_warning()).count();
     let counts = format!(
         r#"tests="{}" failures="{}" errors="{errors}" skipped="{}" time="{total:.3}""#,
         report.tests.len() + report.programs.len(),
         report.failed - errors + report.programs.len(),
-        report.skipped
+        report.skipped + report.warnings
     );
     let name = escape(&report.name);
     let mut out = format!(
@@ -42,6 +42,10 @@ fn case(out: &mut String, suite: &str, test: &Tested) {
     }
     if let Some(why) = &test.skipped {
         let _ = writeln!(out, "><skipped message=\"{}\"/></testcase>", escape(why));
+        return;
+    }
+    if test.is_warning() {
+        let _ = writeln!(out, "><skipped message=\"warning: {}\"/></testcase>", escape(&test.message()));
         return;
     }
     let element = if is_error(test) { "error" } else { "failure" };

@@ -1,8 +1,19 @@
 //! `vnet test`: a file's own tests, asked of the model and of real packets, and the two answers compared.
 
+mod change;
 mod junit;
+mod model;
+mod pages;
+mod programs;
+mod reach;
 mod report;
+mod routers;
+mod said;
 mod session;
+mod shares;
+mod speed;
+mod stage;
+mod tables;
 mod tap;
 mod without;
 
@@ -21,15 +32,18 @@ use super::consent::Consent;
 use super::context::Context;
 use super::failure::Failure;
 use super::{Exit, Outcome, labs, topology};
+use change::Changer;
 use report::Report;
-use session::{Model, Session, Stage};
+use session::Session;
+use stage::Stage;
 
 /// Run the tests of a topology file, in the model and with real packets
 ///
 /// Each entry of `tests:` is asked twice, and the answers are compared: a test fails if an answer is not what the file
 /// expects, or if the answers differ. Behind guests with firewall rules of their own, and with `packetsOnly: true`, the
 /// packets' answer alone counts; with --model-only such a test is skipped. Real packets show the verdict and the path;
-/// the model says which rule decides. Where nothing listens on a port, vnet listens during the test. The file's lab is
+/// the model says which rule decides. Other questions (`http`, `routes`, `bgp`, `during` and so on) follow, one after
+/// another; the model answers what it can. Where nothing listens on a port, vnet listens during the test. The file's lab is
 /// used if it runs as the file says; else a private copy is started and removed. Without FILE, a running lab's tests as
 /// it was started.
 ///
@@ -37,7 +51,7 @@ use session::{Model, Session, Stage};
 /// process of their machines computes, sleeps for a known time, starts or ends, and ports and firewall rules stay as
 /// they are. That takes 10 s at most. A program that ended with an error counts as a failure.
 ///
-/// Prints TAP 14 on stdout. Exit code 0 if every test passes, 1 if one or a program fails.
+/// Prints TAP 14 on stdout. Exit code 0 if every test passes, 1 if one or a program fails, 3 if only warnings do.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet test lab.vnet.yaml\n  vnet test --model-only lab.vnet.yaml\n  \
     vnet test lab.vnet.yaml --junit out.xml")]
@@ -83,7 +97,11 @@ impl Test {
             written.map_err(|error| Failure::usage(format_args!("cannot write {}: {error}", path.display())))?;
         }
         context.messages.note(&report.summary());
-        Ok(if report.is_fine() { Exit::Fine } else { Exit::No })
+        Ok(match report.is_fine() {
+            false => Exit::No,
+            true if report.warnings > 0 => Exit::Warnings,
+            true => Exit::Fine,
+        })
     }
 
     fn subject(&self, context: &Context) -> Result<Subject, Failure> {
@@ -100,9 +118,11 @@ impl Test {
 
     fn report(&self, subject: &Subject, context: &Context) -> Result<Report, Failure> {
         let network = &subject.network;
+        let sources = (subject.text.as_str(), subject.file.as_str());
         if self.model_only && !self.without {
-            let session = Session { network, model: Model::of(network), ground: None };
-            return Ok(Report::new(&network.name, None, session.run(&AtomicBool::new(false))?, Vec::new()));
+            let changer = Changer::of(sources, network, None, context)?;
+            let tests = Session::of_model(network, Some(changer), &AtomicBool::new(false)).run()?;
+            return Ok(Report::new(&network.name, None, tests, Vec::new()));
         }
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
@@ -114,12 +134,13 @@ impl Test {
             let tests = without::Inquiry { subject, consent, context, stop: &stop }.run()?;
             return Ok(Report::new(&network.name, None, tests, Vec::new()));
         }
-        let stage = if self.file.is_some() {
-            Stage::of_file((&subject.text, &subject.file), network, &self.consent, context)?
+        let (stage, changer) = if self.file.is_some() {
+            let changer = Changer::of(sources, network, Some(&self.consent), context)?;
+            (Stage::of_file(sources, network, &self.consent, context)?, Some(changer))
         } else {
-            Stage::running(labs::running(context)?)
+            (Stage::running(labs::running(context)?), None)
         };
-        let results = stage.perform(network, &context.messages, &stop);
+        let results = stage.perform(network, changer, &context.messages, &stop);
         let lab = stage.name().to_owned();
         // The lab goes before the results are printed.
         stage.clear()?;

@@ -7,7 +7,9 @@ use serde::Serialize;
 use crate::analysis::{Explanation, Fix, Forecast, Observed, Problem, ProblemKind, Query};
 use crate::cli::ended::EndedProgram;
 use crate::cli::table::Table;
-use crate::model::{TestCase, Verdict};
+use crate::model::{Network, Question, TestCase, TestSeverity, Verdict, counted};
+
+use super::said::Answers;
 
 /// A whole run.
 #[derive(Serialize)]
@@ -19,6 +21,8 @@ pub(super) struct Report {
     pub(super) lab: Option<String>,
     pub(super) passed: usize,
     pub(super) failed: usize,
+    /// Those that failed and are warnings alone.
+    pub(super) warnings: usize,
     /// Those that only real packets can answer, where none were sent.
     pub(super) skipped: usize,
     pub(super) tests: Vec<Tested>,
@@ -36,14 +40,18 @@ pub(super) struct Tested {
     /// Why it was not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) skipped: Option<String>,
+    /// Told where a failure does not fail the run.
+    #[serde(skip_serializing_if = "is_error")]
+    pub(super) severity: TestSeverity,
+    /// The key of its question: `reach`, `http`.
+    pub(super) kind: &'static str,
     pub(super) from: String,
     /// `db:443`, `db:53/udp`, or `db` for a ping.
-    pub(super) to: String,
-    pub(super) expect: Verdict,
-    #[serde(rename = "model")]
-    pub(super) forecast: Option<Forecast>,
-    #[serde(rename = "packets")]
-    pub(super) observed: Option<Observed>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) to: Option<String>,
+    pub(super) expect: Words,
+    pub(super) model: Option<ModelAnswer>,
+    pub(super) packets: Option<Packets>,
     pub(super) problems: Vec<Problem>,
     /// Why the model says that it is blocked, where it should not be.
     pub(super) cause: Option<String>,
@@ -57,10 +65,69 @@ fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S
     serializer.serialize_f64(duration.as_secs_f64())
 }
 
+/// What serde asks of a field that is mostly left out.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_error(severity: &TestSeverity) -> bool {
+    *severity == TestSeverity::Error
+}
+
+/// A verdict, or what is expected or said in words.
+#[derive(Clone, Serialize)]
+#[serde(untagged)]
+pub(super) enum Words {
+    Verdict(Verdict),
+    Text(String),
+}
+
+/// What the model says.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum ModelAnswer {
+    Forecast(Box<Forecast>),
+    Text { answer: String },
+}
+
+/// What real packets did, or the running lab says.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Packets {
+    Observed(Observed),
+    Text { answer: String },
+}
+
 impl Tested {
+    /// Not asked yet.
+    pub(super) fn of(network: &Network, case: &TestCase) -> Self {
+        let (from, to) = match case.ends() {
+            Some(ends) => {
+                let (from, to) = Query::of(network, ends).spelled();
+                (from, Some(to))
+            }
+            None => (case.question.place(network), None),
+        };
+        Self {
+            name: case.name.clone(),
+            passed: false,
+            skipped: None,
+            severity: case.conduct.severity,
+            kind: case.question.kind(),
+            from,
+            to,
+            expect: case.reach().map_or_else(|| Words::Text(String::new()), |reach| Words::Verdict(reach.expect)),
+            model: None,
+            packets: None,
+            problems: Vec::new(),
+            cause: None,
+            fix: None,
+            notes: Vec::new(),
+            took: Duration::ZERO,
+        }
+    }
+
     /// With the model's answer, not yet judged.
     pub(super) fn foretold(
-        wanted: &TestCase,
+        case: &TestCase,
+        expect: Verdict,
         query: &Query,
         forecast: Result<Forecast, String>,
         explanation: Option<Explanation>,
@@ -70,22 +137,45 @@ impl Tested {
             Ok(forecast) => (Some(forecast), Vec::new()),
             Err(text) => (None, vec![Problem { kind: ProblemKind::Unasked, text }]),
         };
-        let (cause, fix) = explanation.map(|explanation| (explanation.cause, explanation.fix)).unwrap_or_default();
+        let (reason, fix) = explanation.map(|explanation| (explanation.cause, explanation.fix)).unwrap_or_default();
         Self {
-            name: wanted.name.clone(),
+            name: case.name.clone(),
             passed: false,
             skipped: None,
+            severity: case.conduct.severity,
+            kind: case.question.kind(),
             from,
-            to,
-            expect: wanted.expect,
-            forecast,
-            observed: None,
+            to: Some(to),
+            expect: Words::Verdict(expect),
+            model: forecast.map(|forecast| ModelAnswer::Forecast(Box::new(forecast))),
+            packets: None,
             problems,
-            cause,
+            cause: reason,
             fix,
             notes: Vec::new(),
             took: Duration::ZERO,
         }
+    }
+
+    /// Keeps both answers.
+    pub(super) fn take(&mut self, answers: &Answers) {
+        self.expect = Words::Text(answers.expected.clone());
+        self.model = answers.model.said().map(|said| ModelAnswer::Text { answer: said.text.clone() });
+        let seen = answers.seen.as_ref().and_then(|seen| seen.as_ref().ok());
+        self.packets = seen.map(|said| Packets::Text { answer: said.text.clone() });
+    }
+
+    /// Where the model says that packets go.
+    pub(super) fn forecast(&self) -> Option<&Forecast> {
+        match self.model.as_ref()? {
+            ModelAnswer::Forecast(forecast) => Some(forecast),
+            ModelAnswer::Text { .. } => None,
+        }
+    }
+
+    /// A failure that does not fail the run.
+    pub(super) fn is_warning(&self) -> bool {
+        self.severity == TestSeverity::Warning && !self.problems.is_empty()
     }
 
     /// All that speaks against it, in one line.
@@ -115,8 +205,9 @@ impl Report {
         }
         let passed = tests.iter().filter(|test| test.passed).count();
         let skipped = tests.iter().filter(|test| test.skipped.is_some()).count();
-        let failed = tests.len() - passed - skipped;
-        Self { name: name.to_owned(), lab, passed, failed, skipped, tests, programs }
+        let warnings = tests.iter().filter(|test| test.is_warning()).count();
+        let failed = tests.len() - passed - skipped - warnings;
+        Self { name: name.to_owned(), lab, passed, failed, warnings, skipped, tests, programs }
     }
 
     pub(super) fn is_fine(&self) -> bool {
@@ -129,13 +220,17 @@ impl Report {
             None => "in the model alone",
         };
         let skipped = if self.skipped == 0 { String::new() } else { format!(", {} skipped", self.skipped) };
+        let warnings =
+            if self.warnings == 0 { String::new() } else { format!(", {}", counted(self.warnings, "warning")) };
         let programs = match self.programs.len() {
             0 => String::new(),
             1 => ", 1 program failed".to_owned(),
             several => format!(", {several} programs failed"),
         };
-        let summary =
-            format!("{}: {} passed, {} failed{skipped}{programs}, {how}", self.name, self.passed, self.failed);
+        let summary = format!(
+            "{}: {} passed, {} failed{warnings}{skipped}{programs}, {how}",
+            self.name, self.passed, self.failed
+        );
         let defects = self.tests.iter().flat_map(|test| &test.problems);
         let defects = defects.filter(|problem| problem.kind == ProblemKind::Defect).count();
         if defects == 0 {
@@ -157,10 +252,33 @@ impl Report {
             let result = match (&test.skipped, test.passed) {
                 (Some(_), _) => "skipped",
                 (None, true) => "ok",
+                (None, false) if test.is_warning() => "warning",
                 (None, false) => "not ok",
             };
             [result.to_owned(), test.name.clone(), test.skipped.clone().unwrap_or_else(|| test.message())]
         });
         Table::new(&["Result", "Test", "Message"]).rows(tests.chain(programs))
+    }
+}
+
+impl Question {
+    /// Where it is asked, of those that are not about packets.
+    fn place(&self, network: &Network) -> String {
+        match self {
+            Self::Dns(test) => network.vm(test.on).name.clone(),
+            Self::Exec(test) => test.on.clone(),
+            Self::Routes(test) => {
+                let (vnet, subnet) = (network.vnet(test.on.vnet), network.subnet(test.on));
+                format!("{}/{}", vnet.name, subnet.name)
+            }
+            Self::Rules(test) => test.on.clone(),
+            Self::Bgp(test) => test.on.clone(),
+            Self::Reach(_)
+            | Self::Http(_)
+            | Self::Flows(_)
+            | Self::Latency(_)
+            | Self::Throughput(_)
+            | Self::During(_) => String::new(),
+        }
     }
 }

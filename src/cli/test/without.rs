@@ -16,8 +16,10 @@ use crate::config::{self, Without};
 use crate::lab;
 
 use super::Subject;
+use super::change::Changer;
 use super::report::Tested;
-use super::session::{Model, Session, Stage};
+use super::session::Session;
+use super::stage::Stage;
 
 /// What is asked.
 pub(super) struct Inquiry<'a> {
@@ -32,10 +34,8 @@ impl Inquiry<'_> {
     /// All tests of a file, each passed if it fails without what it shows.
     pub(super) fn run(&self) -> Result<Vec<Tested>, Failure> {
         let network = &self.subject.network;
-        let mut all = Session { network, model: Model::of(network), ground: None }.run(self.stop)?;
+        let mut all: Vec<_> = network.tests.iter().map(|case| Tested::of(network, case)).collect();
         for (index, (case, tested)) in network.tests.iter().zip(&mut all).enumerate() {
-            tested.problems.clear();
-            tested.skipped = None;
             if case.without.is_empty() {
                 tested.skipped = Some("it has no `without`".to_owned());
                 continue;
@@ -59,11 +59,14 @@ impl Inquiry<'_> {
     /// What becomes of the one test of a topology.
     fn answer(&self, without: &Without) -> Result<Option<Tested>, Failure> {
         let network = &without.loaded.network;
-        let mut answers = Session { network, model: Model::of(network), ground: None }.run(self.stop)?;
+        let Subject { file, .. } = self.subject;
+        let changer = Changer::of((&without.text, file), network, self.consent, self.context)?;
+        let mut answers = Session::of_model(network, Some(changer), self.stop).run()?;
         let open = answers.iter().any(|answer| answer.skipped.is_some());
         if let (true, Some(consent)) = (open, self.consent) {
-            let stage = Stage::copy((&without.text, &self.subject.file), network, consent, self.context)?;
-            let performed = stage.perform(network, &self.context.messages, self.stop);
+            let changer = Changer::of((&without.text, file), network, Some(consent), self.context)?;
+            let stage = Stage::copy((&without.text, file), network, consent, self.context)?;
+            let performed = stage.perform(network, Some(changer), &self.context.messages, self.stop);
             stage.clear()?;
             (answers, _) = performed?;
         }
@@ -73,8 +76,9 @@ impl Inquiry<'_> {
 
 fn judge(tested: &mut Tested, answer: Option<Tested>) {
     let Some(answer) = answer else { return };
-    tested.forecast = answer.forecast;
-    tested.observed = answer.observed;
+    tested.expect = answer.expect;
+    tested.model = answer.model;
+    tested.packets = answer.packets;
     tested.notes = answer.problems.iter().map(|problem| problem.text.clone()).collect();
     tested.skipped = answer.skipped;
     if tested.skipped.is_none() && answer.problems.is_empty() {

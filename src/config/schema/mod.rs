@@ -20,6 +20,7 @@ pub(super) mod public_address;
 pub(super) mod route_server;
 mod route_table;
 pub(super) mod test_case;
+pub(super) mod test_questions;
 mod virtual_machine;
 mod virtual_network;
 pub(super) mod vpn_nat;

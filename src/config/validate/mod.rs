@@ -40,6 +40,8 @@ mod route_server;
 mod routing;
 mod tags;
 mod test_case;
+mod test_questions;
+mod test_words;
 mod transit;
 mod vpn_nat;
 

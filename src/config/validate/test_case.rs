@@ -4,7 +4,11 @@ use std::net::IpAddr;
 
 use crate::config::schema::test_case::{EndpointName, Protocol, RULE_KINDS, TestCase};
 use crate::config::yaml::diagnostic::{At, Report, Spanned, clip, nearest};
-use crate::model::{self, Endpoint, Internet, Network, NicIx, Probe, Verdict, VmIx};
+use crate::model::{
+    self, Conduct, Endpoint, Internet, Network, NicIx, Probe, Question, ReachTest, TestEnds, Verdict, VmIx,
+};
+
+use super::test_words::word;
 
 /// NSG-06, as `compile` names them.
 const DEFAULT_RULES: [&str; 6] = [
@@ -21,13 +25,38 @@ pub(super) fn test_cases(tests: &[TestCase], network: &Network, report: &mut Rep
     tests.iter().filter_map(|test| Reader { network, report: &mut *report }.test_case(test)).collect()
 }
 
-struct Reader<'a> {
-    network: &'a Network,
-    report: &'a mut Report,
+pub(super) struct Reader<'a> {
+    pub(super) network: &'a Network,
+    pub(super) report: &'a mut Report,
 }
 
 impl Reader<'_> {
     fn test_case(&mut self, test: &TestCase) -> Option<model::TestCase> {
+        let asked = match &test.questions[..] {
+            [] => self.reach(test).map(|reach| {
+                let title = title(test, reach.ends.probe, reach.expect);
+                (Question::Reach(reach), title)
+            }),
+            [(key, question), more @ ..] => {
+                for (other, question) in more {
+                    let message = format!("a test asks one thing: `{key}` or `{other}`");
+                    self.report.error(question.at, message).help("make two tests of it");
+                }
+                self.refuse_reach(test, key);
+                self.question(test, key, &question.value)
+            }
+        };
+        let (question, title) = asked?;
+        Some(model::TestCase {
+            name: test.name.as_ref().map_or(title, |name| name.value.clone()),
+            conduct: self.conduct(test, &question),
+            question,
+            packets_only: test.packets_only,
+            without: test.without.iter().map(|edit| edit.path.value.clone()).collect(),
+        })
+    }
+
+    fn reach(&mut self, test: &TestCase) -> Option<ReachTest> {
         let from = test.from.as_ref().and_then(|from| self.sender(from));
         let to = test.to.as_ref().and_then(|to| self.endpoint(to));
         let probe = self.probe(test);
@@ -35,15 +64,56 @@ impl Reader<'_> {
             [&test.via, &test.via_return, &test.not_via].map(|machines| self.machines(machines));
         let rule = test.rule.as_ref().and_then(|rule| self.rule(rule));
         self.check_ways(test);
-        let packets_only = test.packets_only;
-        if let (true, Some(rule)) = (packets_only, &test.rule) {
+        if let (true, Some(rule)) = (test.packets_only, &test.rule) {
             let message = "which rule decides is the model's answer, and `packetsOnly` leaves that out";
             self.report.error(rule.at, message).help("remove `rule`, or `packetsOnly`");
         }
-        let (from, to, probe, expect) = (from?, to?, probe?, test.expect.as_ref()?.value);
-        let name = test.name.as_ref().map_or_else(|| title(test, probe, expect), |name| name.value.clone());
-        let without = test.without.iter().map(|edit| edit.path.value.clone()).collect();
-        Some(model::TestCase { name, from, to, probe, expect, via, via_return, not_via, rule, packets_only, without })
+        let ends = TestEnds { from: from?, to: to?, probe: probe? };
+        Some(ReachTest { ends, expect: test.expect.as_ref()?.value, via, via_return, not_via, rule })
+    }
+
+    /// What belongs to reachability has no place beside another question.
+    fn refuse_reach(&mut self, test: &TestCase, key: &str) {
+        let first = |list: &[Spanned<String>]| list.first().map(|first| first.at);
+        let keys = [
+            ("expect", test.expect.as_ref().map(|expect| expect.at)),
+            ("via", first(&test.via)),
+            ("viaReturn", first(&test.via_return)),
+            ("notVia", first(&test.not_via)),
+            ("rule", test.rule.as_ref().map(|rule| rule.at)),
+        ];
+        for (name, at) in keys.into_iter().filter_map(|(name, at)| Some((name, at?))) {
+            let message = format!("`{name}` is for reachability: `{key}` says itself what it expects");
+            self.report.error(at, message).help(format!("remove it, or make a second test without `{key}`"));
+        }
+    }
+
+    fn conduct(&mut self, test: &TestCase, question: &Question) -> Conduct {
+        let value = |time: &Option<Spanned<_>>| time.as_ref().map(|time| time.value);
+        if let (Some(timeout), Question::Latency(_) | Question::Throughput(_) | Question::During(_)) =
+            (&test.timeout, question)
+        {
+            let message = format!("a test of `{}` takes its own time", question.kind());
+            self.report.error(timeout.at, message).help("remove `timeout`");
+        }
+        Conduct {
+            retry: test.retry.as_ref().map_or(0, |retry| retry.value),
+            timeout: value(&test.timeout),
+            after: value(&test.after).unwrap_or_default(),
+            severity: test.severity.as_ref().map(|severity| severity.value).unwrap_or_default(),
+            skip: test.skip.as_ref().map(|skip| skip.value.clone()).filter(|why| !why.is_empty()),
+        }
+    }
+
+    /// Names of all rules that interfaces may have.
+    pub(super) fn rule_names(&self) -> Vec<String> {
+        let [own, default, admin] = RULE_KINDS;
+        let groups = &self.network.network_security_groups;
+        let own = groups.iter().flat_map(|nsg| &nsg.rules).map(|rule| format!("{own}/{}", rule.name));
+        let admin = self.network.rule_collections().flat_map(|(_, collection)| {
+            collection.rules.iter().map(move |rule| format!("{admin}/{}/{}", collection.name, rule.name))
+        });
+        own.chain(DEFAULT_RULES.map(|rule| format!("{default}/{rule}"))).chain(admin).collect()
     }
 
     /// Icmp without a port and Tcp with one, unless the file says more.
@@ -66,7 +136,7 @@ impl Reader<'_> {
     }
 
     /// An endpoint that can send packets.
-    fn sender(&mut self, end: &Spanned<EndpointName>) -> Option<Endpoint> {
+    pub(super) fn sender(&mut self, end: &Spanned<EndpointName>) -> Option<Endpoint> {
         if let EndpointName::Address(address) = end.value
             && !self.is_owned(address)
         {
@@ -86,7 +156,7 @@ impl Reader<'_> {
             || self.network.customers().any(|one| self.network.addresses_of_customer(one).contains(&address))
     }
 
-    fn endpoint(&mut self, end: &Spanned<EndpointName>) -> Option<Endpoint> {
+    pub(super) fn endpoint(&mut self, end: &Spanned<EndpointName>) -> Option<Endpoint> {
         match &end.value {
             EndpointName::Address(address) => Some(Endpoint::Address(*address)),
             EndpointName::Node { name, nic: None } if self.is_internet(name) => Some(Endpoint::Internet),
@@ -105,7 +175,7 @@ impl Reader<'_> {
         self.network.internet.is_some() && name.eq_ignore_ascii_case(Internet::NAME)
     }
 
-    fn machine(&mut self, name: &str, at: At) -> Option<VmIx> {
+    pub(super) fn machine(&mut self, name: &str, at: At) -> Option<VmIx> {
         let machines = &self.network.virtual_machines;
         let found = machines.iter().position(|vm| vm.name.eq_ignore_ascii_case(name)).map(VmIx);
         if found.is_none() {
@@ -115,7 +185,7 @@ impl Reader<'_> {
         found
     }
 
-    fn interface(&mut self, vm: VmIx, name: &str, at: At) -> Option<NicIx> {
+    pub(super) fn interface(&mut self, vm: VmIx, name: &str, at: At) -> Option<NicIx> {
         let machine = self.network.vm(vm);
         let nics = &machine.network_interfaces;
         let found = nics.iter().copied().find(|nic| self.network.nic(*nic).name.eq_ignore_ascii_case(name));
@@ -126,7 +196,7 @@ impl Reader<'_> {
         found
     }
 
-    fn machines(&mut self, names: &[Spanned<String>]) -> Vec<VmIx> {
+    pub(super) fn machines(&mut self, names: &[Spanned<String>]) -> Vec<VmIx> {
         names.iter().filter_map(|name| self.machine(&name.value, name.at)).collect()
     }
 
@@ -153,7 +223,7 @@ impl Reader<'_> {
         found.map(|found| format!("{kind}/{found}"))
     }
 
-    fn unknown(&mut self, what: &str, name: &str, known: &[&str], at: At) {
+    pub(super) fn unknown(&mut self, what: &str, name: &str, known: &[&str], at: At) {
         let near = nearest(name, known.iter().copied());
         let diagnostic = self.report.error(at, format!("there is no {what} `{}`", clip(name)));
         if let Some(near) = near {
@@ -178,11 +248,5 @@ impl Reader<'_> {
 
 /// What a test asks, in words.
 fn title(test: &TestCase, probe: Probe, expect: Verdict) -> String {
-    let words = |end: &Option<Spanned<EndpointName>>| match end.as_ref().map(|end| &end.value) {
-        Some(EndpointName::Node { name, nic: Some(nic) }) => format!("{name}/{nic}"),
-        Some(EndpointName::Node { name, nic: None }) => name.clone(),
-        Some(EndpointName::Address(address)) => address.to_string(),
-        None => String::new(),
-    };
-    format!("{} to {}, {probe}: {expect}", words(&test.from), words(&test.to))
+    format!("{} to {}, {probe}: {expect}", word(test.from.as_ref()), word(test.to.as_ref()))
 }

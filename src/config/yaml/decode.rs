@@ -115,10 +115,15 @@ impl<'a> Fields<'a> {
         key: &'static str,
         read: impl Fn(&Node, &mut Report) -> Option<T>,
     ) -> Option<Spanned<T>> {
+        self.require(key);
+        self.optional(key, read)
+    }
+
+    /// Reports a field that is absent; another call reads it.
+    pub(in crate::config) fn require(&mut self, key: &'static str) {
         if !self.has(key) {
             self.missing.push(vec![key]);
         }
-        self.optional(key, read)
     }
 
     /// A list of objects; absent is empty, and elements that cannot be read are left out.

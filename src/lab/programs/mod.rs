@@ -1,5 +1,6 @@
 //! The programs that a file starts in its machines once packets flow.
 
+pub mod check;
 pub(super) mod exec;
 pub(super) mod processes;
 pub mod settled;

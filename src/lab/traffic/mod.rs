@@ -7,7 +7,11 @@
 pub mod bench;
 mod forwarders;
 pub(super) mod listeners;
+pub mod names;
+pub mod page;
 pub mod ping;
+pub mod shares;
+pub mod steady;
 mod translated;
 
 use std::collections::HashMap;
@@ -248,14 +252,7 @@ impl Ground<'_> {
     }
 
     fn ask(self, trial: &Trial, stop: &AtomicBool) -> Result<Attempt> {
-        let origin = match trial.bind {
-            // Answers may come by another tunnel or link of the same node.
-            Some(address) if matches!(trial.from, Attachment::Tunnel(_) | Attachment::CircuitLink(..)) => {
-                Origin { device: None, address: Some(address) }
-            }
-            Some(address) => Origin { device: Some(self.device(trial.from)), address: Some(address) },
-            None => Origin::default(),
-        };
+        let origin = self.origin(trial);
         let start = Instant::now();
         let (peer, patience) = (trial.destination, Patience::new(trial.patience, stop));
         let asked = self.namespace(trial.from)?.run(|| match trial.probe {
@@ -272,6 +269,18 @@ impl Ground<'_> {
             asked => asked.during(|| format!("cannot send from {}", self.name(trial.from)))?,
         };
         Ok(Attempt { answer, flow, took: start.elapsed() })
+    }
+
+    /// Where a trial's packets leave from.
+    fn origin(self, trial: &Trial) -> Origin {
+        match trial.bind {
+            // Answers may come by another tunnel or link of the same node.
+            Some(address) if matches!(trial.from, Attachment::Tunnel(_) | Attachment::CircuitLink(..)) => {
+                Origin { device: None, address: Some(address) }
+            }
+            Some(address) => Origin { device: Some(self.device(trial.from)), address: Some(address) },
+            None => Origin::default(),
+        }
     }
 
     fn outcome(
@@ -421,6 +430,14 @@ impl LastSeen {
 }
 
 impl Trial {
+    /// The port that is asked; none of a ping is 0.
+    fn port(&self) -> u16 {
+        match self.probe {
+            Probe::Ping => 0,
+            Probe::Tcp(port) | Probe::Udp(port) => port,
+        }
+    }
+
     /// Where a listener must be open.
     fn place(&self) -> Option<ListenAddress> {
         let (port, transport) = match self.probe {

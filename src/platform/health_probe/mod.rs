@@ -7,7 +7,7 @@
 mod attempt;
 mod health;
 mod prober;
-mod tls;
+pub mod tls;
 
 pub use attempt::Ask;
 pub use prober::{Prober, Report, Target};

@@ -1,4 +1,4 @@
-//! TLS for HTTPS probes: any certificate is accepted, as Azure's probes do (LB-10).
+//! TLS for HTTPS probes and tests: any certificate is accepted, as Azure's probes do (LB-10).
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, TcpStream};
@@ -12,13 +12,13 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, Signa
 
 /// A connection, plain or not.
 #[derive(Debug)]
-pub(super) enum Wire {
+pub enum Wire {
     Plain(TcpStream),
     Secure(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 impl Wire {
-    pub(super) fn secure(stream: TcpStream, peer: IpAddr, config: &Arc<ClientConfig>) -> Result<Self, Error> {
+    pub fn secure(stream: TcpStream, peer: IpAddr, config: &Arc<ClientConfig>) -> Result<Self, Error> {
         let connection = ClientConnection::new(Arc::clone(config), ServerName::IpAddress(peer.into()))?;
         Ok(Self::Secure(Box::new(StreamOwned::new(connection, stream))))
     }
@@ -74,8 +74,8 @@ impl AsFd for Wire {
     }
 }
 
-/// For all probes of one prober.
-pub(super) fn config() -> Result<Arc<ClientConfig>, Error> {
+/// For all connections of one client.
+pub fn config() -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)));

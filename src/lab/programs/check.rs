@@ -1,0 +1,97 @@
+//! Runs a program in a node to its end, confined as the file's own programs are, and keeps what it says.
+
+use std::io::{self, Read};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::lab::error::{During, Result};
+use crate::model::{Program, Sandbox};
+use crate::sys::process::{self, ProcessId, Signal};
+use crate::sys::sandbox::confine;
+
+use super::exec::{Node, RESOLVER, enter, environment};
+
+/// The part of its output that is kept.
+const LONGEST: u64 = 64 << 10;
+const GLANCE: Duration = Duration::from_millis(5);
+
+/// What became of a program.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// None where it took too long, and was killed.
+    pub status: Option<ExitStatus>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    /// In words: `exit code 1`, `signal 9`.
+    pub fn ending(&self) -> String {
+        match self.status {
+            None => "it did not end in time".to_owned(),
+            Some(status) => match (status.code(), status.signal()) {
+                (Some(code), _) => format!("exit code {code}"),
+                (None, Some(signal)) => format!("signal {signal}"),
+                (None, None) => "no exit code".to_owned(),
+            },
+        }
+    }
+
+    /// The exit code, if it ended with one.
+    pub fn code(&self) -> Option<i32> {
+        self.status?.code()
+    }
+}
+
+/// Runs a program. The process must have joined the lab.
+pub fn run(node: Node<'_>, program: &Program, limit: Duration, stop: &AtomicBool) -> Result<Ran> {
+    // What a thread changes about itself stays with it and its children.
+    thread::scope(|scope| scope.spawn(|| run_here(node, program, limit, stop)).join()).expect("running does not panic")
+}
+
+fn run_here(node: Node<'_>, Program { command, sandbox }: &Program, limit: Duration, stop: &AtomicBool) -> Result<Ran> {
+    let (name, arguments) = command.split_first().expect("a test runs a program");
+    let directory = &node.lab.directory;
+    enter(node)?;
+    if *sandbox == Sandbox::Machine {
+        confine(&[directory, Path::new(RESOLVER)])
+            .during(|| format!("cannot confine `{name}` in {}", node.node.name))?;
+    }
+    let mut program = Command::new(name);
+    program.args(arguments).current_dir(directory).envs(environment(node)).process_group(0);
+    program.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = program.spawn().during(|| format!("cannot run `{name}` in {}", node.node.name))?;
+    let leader = ProcessId::of(child.id()).during(|| format!("cannot watch `{name}`"))?;
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let deadline = Instant::now() + limit;
+    thread::scope(|scope| {
+        let out = scope.spawn(move || kept(out));
+        let err = scope.spawn(move || kept(err));
+        let status = loop {
+            let ended = child.try_wait().during(|| format!("cannot wait for `{name}`"))?;
+            if ended.is_some() || Instant::now() > deadline || stop.load(Ordering::Relaxed) {
+                break ended;
+            }
+            thread::sleep(GLANCE);
+        };
+        // Whatever it has started and left behind ends with it, and lets go of the pipes.
+        let _ = process::signal_group(leader, Signal::KILL);
+        let _ = child.wait();
+        let text = |thread: thread::ScopedJoinHandle<'_, String>| thread.join().expect("reading does not panic");
+        Ok(Ran { status, stdout: text(out), stderr: text(err) })
+    })
+}
+
+/// The beginning of what comes; the rest is read and dropped, so that the program does not wait.
+fn kept(from: Option<impl Read>) -> String {
+    let Some(mut from) = from else { return String::new() };
+    let mut beginning = Vec::new();
+    // A pipe that breaks has said all.
+    let _ = from.by_ref().take(LONGEST).read_to_end(&mut beginning);
+    let _ = io::copy(&mut from, &mut io::sink());
+    String::from_utf8_lossy(&beginning).into_owned()
+}
