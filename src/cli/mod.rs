@@ -155,7 +155,8 @@ Exit codes:
 Environment:
   VNET_LAB        the lab to talk to where `-l` says nothing; programs in a lab have it
   VNET_ALLOW_RUN  1 runs the code of files without a question, as `--allow-run` does
-  VNET_LOG        how much the daemon tells: error, warn, info or debug";
+  VNET_LOG        how much the daemon tells: error, warn, info or debug
+  VNET_SECCOMP    log or off weakens the daemon's filters of system calls, to look into them";
 
 /// The definition of the command line, for pages and scripts that are made from it.
 pub fn command() -> clap::Command {

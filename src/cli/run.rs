@@ -2,16 +2,15 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::thread;
 
 use clap::Args;
 use serde::Serialize;
-use tracing::warn;
 
 use crate::config::Loaded;
 use crate::lab::lifecycle::daemon::{self, Stand, Topology};
 use crate::model::{Network, RunPolicy, counted};
-use crate::sys::{caps, process};
+use crate::sys::confine::{self, Role};
+use crate::sys::process;
 
 use super::consent::Consent;
 use super::context::{Context, Messages};
@@ -97,11 +96,8 @@ impl Run {
 /// What is doubtful in the file, from a thread of its own: of thousands of interfaces it takes seconds, in which the
 /// lab can be changed.
 fn tell_doubts(input: Input, messages: Messages) -> io::Result<()> {
-    let tell = move || match caps::renounce() {
-        Ok(()) => topology::show(&topology::doubts_of(&input), &input, &messages),
-        Err(error) => warn!("{} is not looked at for what is doubtful in it: {error}", input.name),
-    };
-    thread::Builder::new().name("vnet-lint".into()).spawn(tell).map(drop)
+    let tell = move |()| topology::show(&topology::doubts_of(&input), &input, &messages);
+    confine::spawn("vnet-lint", Role::Control, || Ok(()), tell).map(drop)
 }
 
 /// That packets flow, as data: one line, of which json is a form of yaml.

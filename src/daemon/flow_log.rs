@@ -4,11 +4,12 @@
 //! log records, and counts what it missed. [`FlowLogs`] decides what is written. While no interface is logged it
 //! sleeps and gets no events.
 
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use std::{io, mem};
+use std::{fs, io, mem};
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender, bounded, never, select, tick};
@@ -16,6 +17,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, never, select, tick};
 use crate::dataplane::{Cursor, RuleId};
 use crate::flow_log::files::LogFiles;
 use crate::flow_log::{FlowLogs, RuleNames, target_name};
+use crate::sys::confine::{self, Role, Thread};
 use crate::worker::{FlowScope, FlowWatch};
 
 use super::api::protocol::FlowLogStatus;
@@ -32,9 +34,20 @@ const ORDERS: usize = 4;
 #[derive(Debug)]
 pub struct FlowLogger {
     orders: Sender<Order>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    taken: Receiver<Order>,
+    writer: Mutex<Option<Writer>>,
     report: Arc<ArcSwap<FlowLogReport>>,
 }
+
+/// The thread, and where it may write: it cannot open files elsewhere.
+#[derive(Debug)]
+struct Writer {
+    places: Vec<Place>,
+    thread: Thread<Keeper>,
+}
+
+/// A directory, with the number that tells it from one of the same name that was made later.
+type Place = (PathBuf, u64);
 
 /// How the flow logs are doing.
 #[derive(Clone, Debug, Default)]
@@ -63,9 +76,12 @@ impl FlowLogReport {
 enum Order {
     /// Uses what is published now, with the storage path of each flow log.
     Apply(Vec<PathBuf>, Sender<()>),
+    /// Another thread goes on with what this one has.
+    HandOver,
     Stop,
 }
 
+#[derive(Debug)]
 struct Keeper {
     engine: Arc<Engine>,
     published: Arc<Published>,
@@ -95,13 +111,14 @@ impl FlowLogger {
             next_cut: Instant::now(),
             report: Arc::clone(&report),
         };
-        let thread = thread::Builder::new().name("vnet-flow-logs".into()).spawn(move || keeper.keep(&taken))?;
-        Ok(Self { orders, thread: Mutex::new(Some(thread)), report })
+        let writer = Mutex::new(Some(Writer::start(keeper, Vec::new(), taken.clone())?));
+        Ok(Self { orders, taken, writer, report })
     }
 
-    /// Uses what is published now; `storage` has the directory of each flow log of that network, in its order. Once it
-    /// returns, flows that begin are logged.
+    /// Uses what is published now; `storage` has the directory of each flow log of that network, in its order; those of
+    /// enabled logs are there. Once it returns, flows that begin are logged.
     pub fn apply(&self, storage: Vec<PathBuf>) {
+        self.write_in(&storage);
         let (done, applied) = bounded(1);
         if self.orders.send(Order::Apply(storage, done)).is_ok() {
             // Fails only where the thread has ended.
@@ -116,13 +133,61 @@ impl FlowLogger {
 
     /// Writes what is pending, and ends. Does nothing the second time.
     pub fn stop(&self) {
-        // It may have ended.
-        let _ = self.orders.send(Order::Stop);
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            let _ = thread.join();
+        if let Some(Writer { thread, .. }) = self.writer().take() {
+            // It may have ended.
+            let _ = self.orders.send(Order::Stop);
+            thread.join();
         }
     }
+
+    /// Makes directories that a user has removed meanwhile, so that records go on.
+    pub fn mend(&self) {
+        let places = self.writer().as_ref().map(|writer| writer.places.clone()).unwrap_or_default();
+        let paths: Vec<_> = places.iter().map(|(path, _)| path.clone()).collect();
+        if places_of(&paths) == places {
+            return;
+        }
+        for path in &paths {
+            if let Err(error) = fs::create_dir_all(path) {
+                return tracing::warn!("flow logs cannot be written: cannot make {}: {error}", path.display());
+            }
+        }
+        self.write_in(&paths);
+    }
+
+    /// Has a thread write that may write there. What a thread may do never grows, so that is another one.
+    fn write_in(&self, storage: &[PathBuf]) {
+        let mut running = self.writer();
+        let places = places_of(storage);
+        let Some(writer) = running.take_if(|writer| writer.places != places) else { return };
+        // Fails only where the thread has ended.
+        let _ = self.orders.send(Order::HandOver);
+        let Some(keeper) = writer.thread.join() else { return };
+        match Writer::start(keeper, places, self.taken.clone()) {
+            Ok(writer) => *running = Some(writer),
+            Err(error) => tracing::error!("flow logs are not written any more: {error}"),
+        }
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Option<Writer>> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Writer {
+    fn start(keeper: Keeper, places: Vec<Place>, orders: Receiver<Order>) -> io::Result<Self> {
+        let directories = places.iter().map(|(path, _)| path.clone()).collect();
+        let keep = move |()| keeper.keep(&orders);
+        let thread = confine::spawn("vnet-flow-logs", Role::FlowLogs(directories), || Ok(()), keep)?;
+        Ok(Self { places, thread })
+    }
+}
+
+/// Those of the directories that are there.
+fn places_of(storage: &[PathBuf]) -> Vec<Place> {
+    let places = storage.iter().filter_map(|path| Some((path.clone(), fs::metadata(path).ok()?.ino())));
+    let places: BTreeSet<_> = places.collect();
+    places.into_iter().collect()
 }
 
 impl Drop for FlowLogger {
@@ -132,7 +197,8 @@ impl Drop for FlowLogger {
 }
 
 impl Keeper {
-    fn keep(mut self, orders: &Receiver<Order>) {
+    /// Until it is told to stop, or another thread goes on.
+    fn keep(mut self, orders: &Receiver<Order>) -> Self {
         loop {
             let order = select! {
                 recv(orders) -> order => Some(order.unwrap_or(Order::Stop)),
@@ -151,7 +217,11 @@ impl Keeper {
                     self.look();
                     self.cut();
                 }
-                Some(Order::Stop) => return self.cut(),
+                Some(Order::HandOver) => return self,
+                Some(Order::Stop) => {
+                    self.cut();
+                    return self;
+                }
             }
         }
     }

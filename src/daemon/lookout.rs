@@ -3,14 +3,14 @@
 //! One idea: one thread keeps the right to enter namespaces and does nothing else. It reads where rules stand and how many
 //! there are, and changes nothing.
 
+use std::io;
 use std::path::PathBuf;
-use std::{io, thread};
 
 use crossbeam_channel::{Sender, bounded};
 use tracing::warn;
 
 use crate::analysis::{GuestRules, Hook, RulesThere};
-use crate::sys::caps::{self, CapabilitySet};
+use crate::sys::confine::{self, Role};
 use crate::sys::netns::Netns;
 use crate::sys::{nftables, packet_filter};
 
@@ -34,16 +34,13 @@ impl Lookout {
     /// Must be called from a thread that may enter the namespaces.
     pub fn start() -> io::Result<Self> {
         let (ask, asked) = bounded::<(Vec<GuestNamespace>, Sender<GuestRules>)>(WAITING);
-        let look = move || {
-            if let Err(error) = caps::settle(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN) {
-                return warn!("cannot drop capabilities, so rules of guests are not looked at: {error}");
-            }
+        let look = move |()| {
             while let Ok((places, reply)) = asked.recv() {
                 // The caller may have gone.
                 let _ = reply.send(look(&places));
             }
         };
-        thread::Builder::new().name("vnet-lookout".into()).spawn(look)?;
+        confine::spawn("vnet-lookout", Role::Lookout, || Ok(()), look)?;
         Ok(Self(ask))
     }
 

@@ -8,13 +8,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
 
 use crate::azure::address;
-use crate::sys::caps::CapabilitySet;
+use crate::sys::confine::{Role, Thread};
 use crate::sys::connection_limit::ConnectionLimit;
 use crate::sys::mailbox::{Inbox, Mailbox, mailbox};
 use crate::sys::netns::Netns;
@@ -51,7 +50,7 @@ const UPSTREAM: u64 = u64::MAX - 1;
 #[derive(Debug)]
 pub struct Server {
     orders: Mailbox<Order>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Thread>,
 }
 
 /// The directories to answer from, and the forwarders.
@@ -77,8 +76,7 @@ impl Server {
         let (orders, inbox) = mailbox(ORDERS)?;
         let waker = inbox.waker();
         let upstream = Upstream::open(move || waker.wake())?;
-        let thread =
-            namespace.spawn("vnet-service", CapabilitySet::empty(), move || Desk::new(inbox, upstream), Desk::run)?;
+        let thread = namespace.spawn("vnet-service", Role::Service, move || Desk::new(inbox, upstream), Desk::run)?;
         Ok(Self { orders, thread: Some(thread) })
     }
 

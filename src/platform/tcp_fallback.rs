@@ -5,12 +5,11 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use crate::sys::caps;
+use crate::sys::confine::{self, Role};
 
 use super::upstream::Asker;
 
@@ -40,10 +39,7 @@ impl Whole {
     pub(super) fn start(wake: impl Fn() + Send + 'static) -> io::Result<Self> {
         let (questions, asked) = bounded::<Again>(MOST);
         let (answer, answers) = bounded(MOST);
-        let run = move || {
-            if caps::renounce().is_err() {
-                return;
-            }
+        let run = move |()| {
             for again in asked {
                 let Again { asker, question, to, truncated } = again;
                 let reply = ask(&question, to).unwrap_or(truncated);
@@ -53,7 +49,7 @@ impl Whole {
                 wake();
             }
         };
-        thread::Builder::new().name("vnet-names".into()).spawn(run)?;
+        confine::spawn("vnet-names", Role::Service, || Ok(()), run)?;
         Ok(Self { questions, answers })
     }
 

@@ -35,7 +35,7 @@ pub fn restrict_umask() {
 /// Makes a directory with exactly this mode; fails if it is there.
 pub fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
     DirBuilder::new().mode(mode).create(path)?;
-    fs::set_permissions(path, Permissions::from_mode(mode))
+    File::open(path)?.set_permissions(Permissions::from_mode(mode))
 }
 
 /// Makes a file with exactly this mode, in place of one that is there.

@@ -2,6 +2,7 @@
 
 pub mod caps;
 pub mod clock;
+pub mod confine;
 pub mod connection_limit;
 pub mod conntrack;
 pub mod files;

@@ -50,7 +50,7 @@ impl Netlink {
     /// Opens a socket in the calling thread's namespace.
     pub fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
+        socket.bind(&SocketAddr::new(0, 0))?;
         socket.connect(&SocketAddr::new(0, 0))?;
         Ok(Self { socket, sequence: 0 })
     }
@@ -341,7 +341,7 @@ impl LinkWatch {
     /// Begins in the calling thread's namespace.
     pub fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
+        socket.bind(&SocketAddr::new(0, 0))?;
         socket.add_membership(LINKS)?;
         socket.set_non_blocking(true)?;
         Ok(Self(socket))

@@ -10,14 +10,14 @@ use std::io;
 use std::iter;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 use serde::{Deserialize, Serialize};
 
-use super::caps::{self, CapabilitySet};
+use super::confine::{self, Role};
 use super::files;
 
 /// What stands for the calling thread's own.
@@ -87,31 +87,18 @@ impl Netns {
         scoped(|| self.enter().map(|()| f()))?
     }
 
-    /// Starts a thread that stays inside, with these capabilities left and no means of getting others. What `begin` makes there is what it runs with;
-    /// returns once that is made, or why it was not.
-    pub fn spawn<T>(
+    /// Starts a thread that stays inside, in a role. What `begin` makes there is what it runs with; returns once that is
+    /// made, or why it was not.
+    pub fn spawn<P>(
         &self,
         name: &str,
-        kept: CapabilitySet,
-        begin: impl FnOnce() -> io::Result<T> + Send + 'static,
-        run: impl FnOnce(T) + Send + 'static,
-    ) -> io::Result<JoinHandle<()>> {
+        role: Role,
+        begin: impl FnOnce() -> io::Result<P> + Send + 'static,
+        run: impl FnOnce(P) + Send + 'static,
+    ) -> io::Result<confine::Thread> {
         let namespace = self.try_clone()?;
-        let (started, ready) = crossbeam_channel::bounded(1);
-        let inside = move || {
-            let made = namespace.enter().and_then(|()| caps::settle(kept)).and_then(|()| begin());
-            drop(namespace);
-            match made {
-                Ok(made) => {
-                    let _ = started.send(Ok(()));
-                    run(made);
-                }
-                Err(error) => drop(started.send(Err(error))),
-            }
-        };
-        let thread = thread::Builder::new().name(name.into()).spawn(inside)?;
-        ready.recv().map_err(|_| io::Error::other(format!("thread {name} panicked")))??;
-        Ok(thread)
+        let begin = move || namespace.enter().and_then(|()| begin());
+        confine::spawn(name, role, begin, run)
     }
 }
 

@@ -2,13 +2,15 @@
 //!
 //! Level-triggered, so that a reader may stop after a bounded batch: the rest is reported again, after the others.
 
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::io::Errno;
+
+use super::confine::on_starter;
 
 /// Descriptors to watch, each with a token of the caller's choice.
 #[derive(Debug)]
@@ -66,7 +68,8 @@ pub struct Waker(OwnedFd);
 
 impl Waker {
     pub fn new() -> io::Result<Self> {
-        Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+        // One is made while a lab runs, too, by a thread that may.
+        Ok(Self(on_starter(|| eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK))??))
     }
 
     pub fn wake(&self) {
@@ -76,8 +79,8 @@ impl Waker {
 
     /// Clears the wake-up. A wake after this is reported again.
     pub fn reset(&self) {
-        // Fails only when there was no wake-up.
-        let _ = rustix::io::read(&self.0, &mut [0_u8; 8]);
+        // Fails only when there was no wake-up. As frames are read: a worker makes few different calls.
+        let _ = rustix::io::readv(&self.0, &mut [IoSliceMut::new(&mut [0_u8; 8])]);
     }
 }
 

@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -27,10 +28,16 @@ pub struct ProcessId {
     pub start_time: u64,
 }
 
+/// The calling process's number; asked for once, so that no thread has to be allowed to ask.
+pub fn own_id() -> u32 {
+    static OWN: OnceLock<u32> = OnceLock::new();
+    *OWN.get_or_init(std::process::id)
+}
+
 impl ProcessId {
     /// The calling process.
     pub fn current() -> io::Result<Self> {
-        Self::of(std::process::id())
+        Self::of(own_id())
     }
 
     /// The process that has this number now.

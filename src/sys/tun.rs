@@ -10,7 +10,7 @@ use std::ffi::{c_int, c_uint};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::steering;
@@ -119,7 +119,7 @@ impl TunQueue {
     /// Reads one packet and what its [`Framing`] puts in front. `WouldBlock` when there is none; `EBADFD` once the
     /// interface is gone. A packet longer than `frame` is cut.
     pub fn read(&self, frame: &mut [u8]) -> io::Result<usize> {
-        Ok(rustix::io::read(&self.fd, frame)?)
+        Ok(rustix::io::readv(&self.fd, &mut [IoSliceMut::new(frame)])?)
     }
 
     /// Writes one packet behind what its [`Framing`] puts in front.
@@ -204,7 +204,7 @@ fn first_queue(name: &str, base: c_int) -> io::Result<(OwnedFd, c_int)> {
 
 fn open_device() -> io::Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    rustix::fs::open(DEVICE, flags, Mode::empty()).map_err(|errno| {
+    rustix::fs::openat(CWD, DEVICE, flags, Mode::empty()).map_err(|errno| {
         let advice = match errno {
             Errno::NOENT | Errno::NODEV | Errno::NXIO => {
                 "the kernel's TUN driver is missing; load it with `modprobe tun`, or give the container the device \

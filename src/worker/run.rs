@@ -6,17 +6,19 @@
 //! four streams 0.48, 1.13 and 1.03, and more datagrams lost. TCP has nothing to batch, two frames a submission, and
 //! most of a write is the receiver's own stack.
 
+use std::hash::RandomState;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use crate::dataplane::{FlowEvent, NicId, PortId, Timestamp};
 use crate::sys::clock::monotonic_nanos;
+use crate::sys::confine::{self, Role, Thread};
 use crate::sys::mailbox::{Inbox, Mailbox, mailbox};
 use crate::sys::poll::{Poller, Ready};
 use crate::sys::schedule::set_slice;
@@ -62,7 +64,7 @@ pub enum Event {
 /// Running worker threads. Dropping them stops them.
 #[derive(Debug)]
 pub struct Workers {
-    threads: Mutex<Vec<JoinHandle<Vec<Arc<TunQueue>>>>>,
+    threads: Mutex<Vec<Thread<Vec<Arc<TunQueue>>>>>,
     orders: Vec<Mailbox<Order>>,
     stopping: Arc<AtomicBool>,
     /// By [`PortId`]; none for a number that no port has.
@@ -117,7 +119,12 @@ impl Workers {
             started.orders.push(orders);
             let tally = Arc::clone(&started.tallies[index]);
             let worker = Worker::new(index, tables, tally, taken, &started.stopping, events.clone())?;
-            let thread = thread::Builder::new().name(format!("vnet-w{index}")).spawn(move || worker.run())?;
+            let name = format!("vnet-w{index}");
+            let prepare = || {
+                prepare();
+                Ok(())
+            };
+            let thread = confine::spawn(&name, Role::Worker, prepare, move |()| worker.run())?;
             started.threads().push(thread);
         }
         started.plug((0..).map(PortId).zip(ports).collect())?;
@@ -178,7 +185,7 @@ impl Workers {
         self.orders.iter().for_each(Mailbox::wake);
         // One that ended early has reported it.
         let threads = std::mem::take(&mut *self.threads());
-        drop(Unplugged(threads.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect()));
+        drop(Unplugged(threads.into_iter().filter_map(Thread::join).flatten().collect()));
     }
 
     /// What each worker counted.
@@ -243,9 +250,17 @@ impl Workers {
         self.alive.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<Vec<Arc<TunQueue>>>>> {
+    fn threads(&self) -> MutexGuard<'_, Vec<Thread<Vec<Arc<TunQueue>>>>> {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a worker does before it may not any more.
+fn prepare() {
+    // If the kernel refuses, all threads have longer turns.
+    let _ = set_slice(TURN);
+    // The thread's own random numbers, for its first hash table.
+    let _ = RandomState::new();
 }
 
 impl Drop for Unplugged {
@@ -307,8 +322,6 @@ impl Worker {
     }
 
     fn forward_until_stopped(&mut self) -> io::Result<()> {
-        // If the kernel refuses, all threads have longer turns.
-        let _ = set_slice(TURN);
         let mut ready = Ready::new(READY);
         let mut spin = Spin::new();
         let mut last_packet = monotonic_nanos();

@@ -1,12 +1,13 @@
 //! Our router: AS 65001 at 198.51.100.1, with 10.1.0.0/16 and fd01::/48 of its own.
 
+use std::fs;
 use std::net::IpAddr;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use vnet::bgp::driver::{Happened, Neighbour, Router};
 use vnet::bgp::{Asn, Families, NextHops, Origination, PeerConfig, PeerId, PeerStatus, Source, Speaker, State};
-use vnet::sys::caps::CapabilitySet;
+use vnet::sys::confine::Role;
 use vnet::sys::netns::Netns;
 
 use crate::{OURS, THEIRS};
@@ -29,8 +30,10 @@ impl Ours {
         }
         let (tell, told) = mpsc::channel();
         let tell = move |happened| drop(tell.send(happened));
-        // As a gateway's runs: without a capability, once it listens.
-        let router = Router::start("ours", namespace, speaker, CapabilitySet::NET_BIND_SERVICE, tell).unwrap();
+        // As in a lab: the thread has no capability, and the namespace permits low ports.
+        let low = || fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
+        namespace.run(low).unwrap().unwrap();
+        let router = Router::start("ours", namespace, speaker, Role::Service, tell).unwrap();
         let mut config = PeerConfig { passive, families: Families::BOTH, ..PeerConfig::new(Asn(65002)) };
         config.policy.export.next_hops = NextHops { ipv4: Some(OURS), ipv6: Some("2001:db8::1".parse().unwrap()) };
         let neighbour = Neighbour { local: OURS.into(), remote: THEIRS.into(), password: password.map(str::to_owned) };

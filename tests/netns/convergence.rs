@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use ipnet::{IpNet, Ipv4Net};
 use vnet::bgp::driver::{Neighbour, Router};
 use vnet::bgp::{Asn, Export, NextHops, Origination, PeerConfig, PeerId, Policy, Source, Speaker};
-use vnet::sys::caps::CapabilitySet;
+use vnet::sys::confine::Role;
 
 use crate::lab::{Lab, SOON, eventually};
 
@@ -59,7 +59,7 @@ virtualMachines:
 /// The site's router.
 fn router(lab: &Lab) -> Router {
     let speaker = Speaker::new(Asn(65010), SITE, 7);
-    let router = Router::start("site", &lab.node("dc"), speaker, CapabilitySet::empty(), |_| {}).unwrap();
+    let router = Router::start("site", &lab.node("dc"), speaker, Role::Service, |_| {}).unwrap();
     let export = Export { next_hops: NextHops { ipv4: Some(SITE), ipv6: None }, ..Export::default() };
     let policy = Policy { export, ..Policy::default() };
     let neighbour = Neighbour { local: SITE.into(), remote: IpAddr::from(GATEWAY), password: None };

@@ -13,6 +13,7 @@ mod bgp;
 #[path = "../support/capture.rs"]
 mod capture;
 mod capture_files;
+mod confinement;
 mod consent;
 mod convergence;
 mod crowd;

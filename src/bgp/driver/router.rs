@@ -6,14 +6,13 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{io, mem};
 
 use ipnet::IpNet;
 
 use crate::bgp::{Event, Notification, PeerConfig, PeerId, Speaker};
-use crate::sys::caps::CapabilitySet;
+use crate::sys::confine::{Role, Thread};
 use crate::sys::netns::Netns;
 use crate::sys::poll::{Poller, Ready, Waker};
 
@@ -40,7 +39,7 @@ pub enum Happened {
 #[derive(Debug)]
 pub struct Router {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Thread>,
 }
 
 #[derive(Debug)]
@@ -60,20 +59,20 @@ struct State {
 }
 
 impl Router {
-    /// Starts a thread in a namespace with these capabilities left. Peers come later ([`Self::add_peer`]); an address
+    /// Starts a thread in a namespace in a role. Peers come later ([`Self::add_peer`]); an address
     /// of ours need not be there yet, but the namespace must permit listening at [`super::PORT`].
     pub fn start(
         name: &str,
         namespace: &Netns,
         speaker: Speaker,
-        kept: CapabilitySet,
+        role: Role,
         tell: impl FnMut(Happened) + Send + 'static,
     ) -> io::Result<Self> {
         let state = State { speaker, peers: BTreeMap::new(), changed: false, ends: None };
         let shared = Arc::new(Shared { state: Mutex::new(state), waker: Waker::new()? });
         let (ours, theirs) = (Arc::clone(&shared), Arc::clone(&shared));
         let thread =
-            namespace.spawn(name, kept, move || Turns::new(&ours.waker), move |turns| turns.run(&theirs, tell))?;
+            namespace.spawn(name, role, move || Turns::new(&ours.waker), move |turns| turns.run(&theirs, tell))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 

@@ -29,6 +29,7 @@ use crate::analysis;
 use crate::dataplane::{DropReason, Timestamp};
 use crate::model::{Attach, AttachNamespace, Attachment, Internet, Masquerade, Network, NicIx, PowerState};
 use crate::sys::clock::monotonic_nanos;
+use crate::sys::process;
 use crate::sys::tun::OffloadSupport;
 
 use super::engine::counters::PortCounters;
@@ -193,7 +194,7 @@ impl Answers {
         Status {
             name: network.name.clone(),
             file: lab.file.clone(),
-            pid: std::process::id(),
+            pid: process::own_id(),
             uptime_seconds: self.since.elapsed().as_secs(),
             generation: counters.generation,
             workers: counters.workers,

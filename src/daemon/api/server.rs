@@ -5,16 +5,17 @@
 //! so does a bug in an answer. Only the lab's own user and root are served.
 
 use std::fmt::Display;
+use std::io;
 use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use std::{io, thread};
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::bounded;
 
 use crate::daemon::engine::Engine;
+use crate::sys::confine::{self, Role};
 
 use super::Answers;
 use super::follow::Followers;
@@ -77,15 +78,15 @@ pub fn listen<A: Into<Answer>>(
     let server = Arc::new((heard, answer, shutdown, Followers::default()));
     for number in 0..THREADS {
         let server = Arc::clone(&server);
-        let turns = move || {
+        let turns = move |()| {
             let (heard, answer, shutdown, followers) = &*server;
             for client in heard {
                 converse(client, |request| answer(request).into(), shutdown, followers);
             }
         };
-        thread::Builder::new().name(format!("vnet-control{number}")).spawn(turns)?;
+        confine::spawn(&format!("vnet-control{number}"), Role::Control, || Ok(()), turns)?;
     }
-    thread::Builder::new().name("vnet-reception".into()).spawn(move || reception.run())?;
+    confine::spawn("vnet-reception", Role::Control, || Ok(()), move |()| reception.run())?;
     Ok(())
 }
 

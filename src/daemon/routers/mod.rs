@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -21,7 +21,7 @@ use crate::analysis;
 use crate::bgp::topology::expressroute_rib::Exchange;
 use crate::bgp::topology::{self, Node, Peer, PeerRow, RouteRow, nodes};
 use crate::model::{Learned, Network};
-use crate::sys::caps::{self, CapabilitySet};
+use crate::sys::confine::{self, Role, Thread};
 use crate::sys::netns::{Identity, Netns};
 
 use super::engine::{BgpLearned, Engine};
@@ -40,7 +40,7 @@ pub struct Routers {
     engine: Arc<Engine>,
     shared: Arc<Shared>,
     /// That of [`Shared::publish_forever`], once there are routers.
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<Thread>>,
 }
 
 /// The namespace of a lab's node.
@@ -147,14 +147,8 @@ impl Routers {
             return Ok(());
         }
         let (engine, shared) = (Arc::clone(&self.engine), Arc::clone(&self.shared));
-        let run = move || {
-            // It sets routes in namespaces of the lab.
-            match caps::keep(CapabilitySet::NET_ADMIN) {
-                Ok(()) => shared.publish_forever(&engine),
-                Err(error) => tracing::error!("BGP routes are not published: {error}"),
-            }
-        };
-        *thread = Some(thread::Builder::new().name("vnet-routes".into()).spawn(run)?);
+        let run = move |()| shared.publish_forever(&engine);
+        *thread = Some(confine::spawn("vnet-routes", Role::Routes, || Ok(()), run)?);
         Ok(())
     }
 

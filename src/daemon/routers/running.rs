@@ -15,7 +15,7 @@ use crate::bgp::{self, PeerId, Speaker, State};
 use crate::daemon::engine::BgpLearned;
 use crate::daemon::events::{EventLog, Happening};
 use crate::model::PrefixMap;
-use crate::sys::caps::CapabilitySet;
+use crate::sys::confine::Role;
 use crate::sys::netns::Identity;
 
 use super::kernel::Kernel;
@@ -94,7 +94,7 @@ impl Running {
             Sink::Kernel => Some(Kernel::of(&place.namespace)?),
             Sink::Fabric | Sink::Appliances | Sink::Edge | Sink::Beside => None,
         };
-        let router = Router::start("vnet-bgp", &place.namespace, speaker, CapabilitySet::empty(), tell)?;
+        let router = Router::start("vnet-bgp", &place.namespace, speaker, Role::Service, tell)?;
         let bare = Node { peers: Vec::new(), ..node.clone() };
         let mut running = Self { node: bare, place: place.identity, router, reporter, next: 0, kernel };
         running.apply(node);

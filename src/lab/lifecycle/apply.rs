@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 
 use arc_swap::ArcSwap;
 use tracing::{info, warn};
@@ -30,8 +31,8 @@ use crate::lab::namespaces::{Guests, Site};
 use crate::lab::programs::{self, Program};
 use crate::lab::relative_files::{LARGEST_TOPOLOGY, beside};
 use crate::model::{Network, RunPolicy, counted};
-use crate::sys::files;
 use crate::sys::netns::{self, Netns};
+use crate::sys::{caps, files};
 
 use super::events::Events;
 use super::failover::Absences;
@@ -164,7 +165,10 @@ impl Lab<'_> {
         let mut left = Vec::new();
         let (network, source, memory) = match change {
             Change::Apply(apply) => {
-                let (network, memory) = self.wanted(&apply, running)?;
+                // What a client sends is read on a thread without capabilities.
+                let read = || caps::renounce().map_err(Refusal::new).and_then(|()| self.wanted(&apply, running));
+                let read = thread::scope(|scope| scope.spawn(read).join());
+                let (network, memory) = read.map_err(|_| Refusal::new("the file cannot be read: a bug in vnet"))??;
                 (network, Some(apply), Some(memory))
             }
             Change::SyncPeering { link } => {

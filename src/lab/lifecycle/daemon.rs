@@ -1,18 +1,17 @@
 //! The daemon: makes what a topology needs, forwards until told to stop, removes what it made.
 //!
 //! One idea: `up`'s lab and the plain `run FILE` are the same process. Guests are made, attachments are found, and
-//! both become ports of one engine. Threads that handle packets or requests hold no capability. Three threads keep
-//! some: the one below, which waits for signals and makes changes, keeps ten; the one that reads rules in guests'
-//! namespaces two; the one that sets BGP's routes in sites' kernels one. They decide nothing about packets.
+//! both become ports of one engine. Each thread takes its role ([`confine`]) when it starts; the one below, which makes
+//! changes, does so once the lab runs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, Permissions};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
-use std::{io, thread};
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Sender, bounded, never};
@@ -38,10 +37,10 @@ use crate::lab::namespaces::platform::Platform;
 use crate::lab::namespaces::{Guests, Site, guest};
 use crate::lab::programs;
 use crate::model::{Attachment, ConnectionIx, Emulation, Internet, Leases, Links, Network, PLATFORM_NODE, RunPolicy};
-use crate::sys::caps::{self, CapabilitySet};
+use crate::sys::confine::{self, Role};
 use crate::sys::process::{self, ProcessId};
 use crate::sys::tun::{OffloadSupport, Tun};
-use crate::sys::{files, sandbox, userns};
+use crate::sys::{files, userns};
 
 use super::apply::Lab;
 use super::events::{Event, Events};
@@ -94,6 +93,7 @@ pub fn run(topology: Topology, stand: Stand, ready: impl FnOnce(&Record) -> io::
     if base.rootless {
         userns::enter_new().map_err(|error| no_user_namespace(&error))?;
     }
+    confine::start_starter().during(|| "cannot start a thread".into())?;
     let mut claim = base.lab(&topology.network.name).claim()?;
     claim.ignored.iter().for_each(|what| warn!("{what}"));
     // Peerings continue from where a crashed daemon left them. Its records are kept for another try, or for `down`.
@@ -112,6 +112,8 @@ fn serve(
     ready: impl FnOnce(&Record) -> io::Result<()>,
 ) -> Result<()> {
     let Topology { network, memory, text, file, path, renamed, policy } = topology;
+    // It is read again where the working directory can no longer be asked for.
+    let path = path.map(|path| std::path::absolute(&path).unwrap_or(path));
     let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCHLD]).during(|| "cannot watch signals".into())?;
 
     let dir = claim.dir.clone();
@@ -135,14 +137,6 @@ fn serve(
     dir.write_record(&lab.record)?;
     lab.start_programs(None).iter().for_each(|complaint| warn!("{complaint}"));
     lab.site.platform.apply(&lab.engine, &lab.history)?;
-    // SYS_ADMIN and NET_ADMIN make and remove machines and unmount their names in the end. KILL ends programs that
-    // became another user. SYS_PTRACE finds the processes in a machine that goes. SETPCAP confines programs that start
-    // later, and what those keep must be there to be kept.
-    let kept = CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN | CapabilitySet::KILL | CapabilitySet::SYS_PTRACE;
-    let kept = kept | CapabilitySet::SETPCAP | sandbox::KEPT;
-    let kept = caps::keep(kept);
-    kept.during(|| "cannot drop capabilities".into())?;
-
     let started = Happening::LabStarted { lab: lab.record.lab.clone(), file: lab.record.file.clone() };
     lab.history.tell(started);
     // `up` reads this; if it has gone away, the lab is not wanted.
@@ -151,6 +145,7 @@ fn serve(
         let log = files::create(&dir.log(), files::OWN).and_then(|log| files::redirect_standard_streams(&log));
         log.during(|| "cannot leave the terminal".into())?;
     }
+    confine::enter(&Role::Changes).during(|| "cannot drop capabilities".into())?;
     tell_systemd("READY=1");
     let why = watch(&mut lab);
     info!("stopping: {why}");
@@ -205,7 +200,7 @@ fn begin(
     }
     let storage = flow_logs::storage(&network, path.as_deref(), &site.claim.dir)?;
     let offload = tuns.first().map_or(OffloadSupport::Off, |tun| tun.offload);
-    let (engine, logger) = powerless(|| start(network, tuns, learned))?;
+    let (engine, logger) = start(network, tuns, learned)?;
     logger.apply(storage);
     let history: Arc<EventLog> = Arc::default();
     let routers = Arc::new(Routers::new(Arc::clone(&engine), Arc::clone(&history)));
@@ -224,8 +219,8 @@ fn begin(
         filters: filters.status(),
     };
     let facts = Arc::new(ArcSwap::from_pointee(facts));
-    powerless(|| listen(&engine, &record, &facts, signals, &events))?;
-    let switches = powerless(|| Switches::watch(events).during(|| "cannot watch devices".into()))?;
+    listen(&engine, &record, &facts, signals, &events)?;
+    let switches = Switches::watch(events).during(|| "cannot watch devices".into())?;
     let (programs, events) = (Vec::new(), Events::new(wake, engine.events().unwrap_or_else(never)));
     let absences = Absences::default();
     let owed = Owed::default();
@@ -293,9 +288,9 @@ fn forward_signals(mut signals: Signals, sender: Sender<Event>) -> Result<()> {
         SIGHUP => Event::ReadAgain,
         _ => Event::Stop("a signal came"),
     };
-    spawn("vnet-signals", move || {
-        signals.forever().map(event).try_for_each(|event| sender.send(event).ok()).unwrap_or_default();
-    })
+    let forward = move |()| signals.forever().map(event).try_for_each(|event| sender.send(event).ok());
+    let started = confine::spawn("vnet-signals", Role::Control, || Ok(()), forward);
+    started.map(drop).during(|| "cannot start a thread".into())
 }
 
 /// Handles events until the end; returns the reason for the end.
@@ -310,6 +305,7 @@ fn watch(lab: &mut Lab<'_>) -> &'static str {
             }
             lab.let_go_of_lost();
             lab.write_owed();
+            lab.logger.mend();
             look = now + WATCH;
         }
         match lab.events.next(lab.absences.patience(look - now)) {
@@ -382,16 +378,6 @@ pub(in crate::lab) fn name(network: &Network, attachment: Attachment) -> String 
             format!("{customer}/{}", network.circuit_link_name(circuit, side))
         }
     }
-}
-
-/// Runs a function on a thread without capabilities; the threads it makes inherit that.
-fn powerless<T: Send>(f: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let renounced = || caps::renounce().during(|| "cannot drop capabilities".into()).and_then(|()| f());
-    thread::scope(|scope| scope.spawn(renounced).join()).expect("starting threads does not panic")
-}
-
-fn spawn(name: &str, f: impl FnOnce() + Send + 'static) -> Result<()> {
-    thread::Builder::new().name(name.into()).spawn(f).map(drop).during(|| format!("cannot start thread {name}"))
 }
 
 fn tell_systemd(state: &str) {

@@ -5,10 +5,10 @@
 //! asks which devices are off, so that it need not receive every report.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::{io, thread};
 
 use crossbeam_channel::Sender;
 use tracing::{error, warn};
@@ -17,6 +17,7 @@ use crate::daemon::events::Happening;
 use crate::lab::error::{During, Result};
 use crate::lab::namespaces::device::{DefaultRoute, Device};
 use crate::model::{Attachment, Network};
+use crate::sys::confine::{self, Role};
 use crate::sys::netlink::{LinkWatch, Netlink};
 use crate::sys::netns::{self, Identity, Netns};
 use crate::sys::poll::{Poller, Ready};
@@ -51,7 +52,8 @@ impl Switches {
         let shared = Shared { poller: Poller::new()?, watches: Mutex::default(), reported: AtomicBool::new(false) };
         let shared = Arc::new(shared);
         let watcher = Arc::clone(&shared);
-        thread::Builder::new().name("vnet-devices".into()).spawn(move || watcher.watch_forever(&events))?;
+        let watch = move |()| watcher.watch_forever(&events);
+        confine::spawn("vnet-devices", Role::Control, || Ok(()), watch)?;
         Ok(Self { shared, places: HashMap::new(), next: 0 })
     }
 

@@ -5,21 +5,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use std::{io, thread};
 
 use crate::daemon::api::protocol::ProgramStatus;
 use crate::lab::error::{During, Result};
 use crate::lab::journal::record::Record;
 use crate::lab::journal::state::LabDir;
 use crate::lab::lifecycle::apply::Lab;
-use crate::lab::programs::exec::{Node, enter, environment};
+use crate::lab::programs::exec::{Entrance, Node, RESOLVER, enter, environment};
 use crate::model::{GuestFilter, Masquerade, Network, VirtualMachine};
+use crate::sys::confine::on_starter;
 use crate::sys::files;
 use crate::sys::netns::Netns;
 use crate::sys::process::{ProcessId, Signal};
+use crate::sys::sandbox::confine;
 
 use super::guest;
 
@@ -148,39 +150,25 @@ impl Loader<'_> {
         // A query leaves no trace in the log.
         let log = if name.is_some() { self.dir.rules_log(machine) } else { rules.with_extension("answer") };
         files::rewrite(&rules, text.as_bytes()).during(cannot)?;
-        let run = || -> Result<io::Result<(bool, String)>> {
-            enter(self.node)?;
-            Ok(self.run(&rules, &log))
-        };
-        // A child is born into the namespaces of the thread that makes it.
-        let ran = thread::scope(|scope| scope.spawn(run).join()).expect("entering a node does not panic")?;
-        let (fine, output) = ran.during(|| format!("cannot run `nft` for {machine}"))?;
+        let (entrance, output) = (Entrance::from(self.node), files::create(&log, files::OWN).during(cannot)?);
+        let file = rules.clone();
+        let cannot_run = || format!("cannot run `nft` for {machine}");
+        // A child is born into the namespaces of the thread that makes it, and has no more rights than that.
+        let ran = on_starter(move || -> Result<io::Result<bool>> {
+            enter(&entrance)?;
+            confine(&[&file, Path::new(RESOLVER)])
+                .during(|| format!("cannot confine `nft` for {}", entrance.name()))?;
+            Ok(run(&entrance, &file, output))
+        });
+        let succeeded = ran.during(cannot_run)??.during(cannot_run)?;
+        let output = File::open(&log).and_then(|log| files::read_bounded(log, MOST)).during(cannot_run)?;
+        let output = String::from_utf8_lossy(&output);
         let output = output.replace(&rules.display().to_string(), name.unwrap_or("nft"));
         if name.is_some() {
             files::rewrite(&log, output.as_bytes()).during(cannot)?;
         }
         let first = output.lines().next().unwrap_or("nft does not end").to_owned();
-        if fine { Ok(output) } else { Err(io::Error::other(first)).during(|| "nft".to_owned()) }
-    }
-
-    /// Whether it succeeded, and its output.
-    fn run(&self, rules: &Path, log: &Path) -> io::Result<(bool, String)> {
-        let output = files::create(log, files::OWN)?;
-        let mut child = Command::new("nft")
-            .arg("-f")
-            .arg(rules)
-            .envs(environment(self.node))
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .spawn()?;
-        let process = ProcessId::of(child.id())?;
-        if !process.wait_end(PATIENCE)? {
-            process.signal(Signal::KILL)?;
-        }
-        let fine = child.wait()?.success();
-        let output = files::read_bounded(File::open(log)?, MOST)?;
-        Ok((fine, String::from_utf8_lossy(&output).into_owned()))
+        if succeeded { Ok(output) } else { Err(io::Error::other(first)).during(|| "nft".to_owned()) }
     }
 
     fn status(&self, vm: &VirtualMachine, filter: &GuestFilter, error: Option<String>) -> ProgramStatus {
@@ -188,6 +176,23 @@ impl Loader<'_> {
         let (failed, ended) = (error.is_some(), error.unwrap_or_else(|| "exit status: 0".to_owned()));
         ProgramStatus { node, command: format!("nft -f {}", filter.name()), ended: Some(ended), failed, log }
     }
+}
+
+/// Runs `nft` on a file of rules; whether it succeeded.
+fn run(entrance: &Entrance, rules: &Path, output: File) -> io::Result<bool> {
+    let mut child = Command::new("nft")
+        .arg("-f")
+        .arg(rules)
+        .envs(environment(entrance))
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        .spawn()?;
+    let process = ProcessId::of(child.id())?;
+    if !process.wait_end(PATIENCE)? {
+        process.signal(Signal::KILL)?;
+    }
+    Ok(child.wait()?.success())
 }
 
 /// One line that deletes tables, whether they are there still or not.

@@ -75,9 +75,9 @@ pub(in crate::lab) fn namespaces(lab: &str) -> Vec<(PathBuf, ProcessId)> {
 /// process that runs this program counts.
 /// that runs this program counts.
 pub(in crate::lab) fn daemons(lab: &str) -> Vec<ProcessId> {
-    let own = process::program(std::process::id());
+    let own = process::program(process::own_id());
     let is_daemon = |daemon: &ProcessId| {
-        daemon.pid != std::process::id() && daemon.is_alive() && process::program(daemon.pid) == own
+        daemon.pid != process::own_id() && daemon.is_alive() && process::program(daemon.pid) == own
     };
     let mut daemons: Vec<_> = namespaces(lab).into_iter().map(|(_, daemon)| daemon).filter(is_daemon).collect();
     daemons.sort_by_key(|daemon| daemon.pid);

@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, io};
 
@@ -17,7 +17,7 @@ use crate::sys::{mount, userns};
 use super::processes::VARIABLE;
 
 /// Where programs look up their name servers.
-pub(super) const RESOLVER: &str = "/etc/resolv.conf";
+pub(in crate::lab) const RESOLVER: &str = "/etc/resolv.conf";
 
 /// A node of a running lab.
 #[derive(Clone, Copy, Debug)]
@@ -47,12 +47,13 @@ impl<'a> Node<'a> {
 pub fn execute(node: Node<'_>, program: &OsString, arguments: &[OsString]) -> Result<std::convert::Infallible> {
     let here = env::current_dir();
     join(node.lab)?;
-    enter(node)?;
+    let entrance = Entrance::from(node);
+    enter(&entrance)?;
     // Entering another view of the file system leaves a process at its root.
     if let Ok(here) = here {
         let _ = env::set_current_dir(here);
     }
-    let error = Command::new(program).args(arguments).envs(environment(node)).exec();
+    let error = Command::new(program).args(arguments).envs(environment(&entrance)).exec();
     Err(Error::Program { program: program.display().to_string(), error })
 }
 
@@ -64,24 +65,46 @@ pub fn join(lab: &Record) -> Result<()> {
     userns::join(lab.daemon.pid).during(|| format!("cannot enter the user namespace of lab {}", lab.lab))
 }
 
+/// What it takes to enter a node, for a thread that outlives the caller's record.
+#[derive(Clone, Debug)]
+pub(in crate::lab) struct Entrance {
+    lab: String,
+    hosts: PathBuf,
+    node: RecordedNode,
+}
+
+impl Entrance {
+    pub(in crate::lab) fn name(&self) -> &str {
+        &self.node.name
+    }
+}
+
+impl From<Node<'_>> for Entrance {
+    fn from(Node { lab, node }: Node<'_>) -> Self {
+        Self { lab: lab.lab.clone(), hosts: lab.hosts.clone(), node: node.clone() }
+    }
+}
+
 /// Moves the calling thread into a node, for good.
-pub(in crate::lab) fn enter(node: Node<'_>) -> Result<()> {
-    let Node { lab, node } = node;
-    let namespace = open(Node { lab, node })?;
-    settle(&namespace, &lab.hosts, node).during(|| format!("cannot enter {}", node.name))
+pub(in crate::lab) fn enter(Entrance { hosts, node, .. }: &Entrance) -> Result<()> {
+    let namespace = opened(node)?;
+    settle(&namespace, hosts, node).during(|| format!("cannot enter {}", node.name))
 }
 
 /// Opens a node's namespace. Without root, the process must have joined the lab.
 pub(in crate::lab) fn open(node: Node<'_>) -> Result<Netns> {
-    let Node { node, .. } = node;
+    opened(node.node)
+}
+
+fn opened(node: &RecordedNode) -> Result<Netns> {
     Netns::open(&node.namespace).during(|| format!("cannot open the namespace of {}", node.name))
 }
 
 /// Tells a program where it runs; a shell's prompt and further `vnet` commands use it. In a node of their own lab,
 /// users are administrators and find administrators' programs.
-pub(in crate::lab) fn environment(node: Node<'_>) -> [(&'static str, OsString); 3] {
+pub(in crate::lab) fn environment(Entrance { lab, node, .. }: &Entrance) -> [(&'static str, OsString); 3] {
     let path = with_administrators(env::var_os("PATH").unwrap_or_default());
-    [(VARIABLE, node.lab.lab.clone().into()), ("VNET_NODE", node.node.name.clone().into()), ("PATH", path)]
+    [(VARIABLE, lab.into()), ("VNET_NODE", node.name.clone().into()), ("PATH", path)]
 }
 
 /// A search path with the directories of `ip`, `nft` and `sysctl`, which that of other users may lack.

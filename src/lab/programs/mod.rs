@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::model::Sandbox;
+use crate::sys::confine::on_starter;
 use crate::sys::files;
 use crate::sys::process::{self, ProcessId, Signal};
 use crate::sys::sandbox::confine;
@@ -22,7 +23,7 @@ use super::error::{During, Result};
 use super::journal::record::{Record, RecordedProgram};
 use super::journal::state::LabDir;
 use super::journal::{Journal, Made};
-use exec::{Node, RESOLVER, enter, environment};
+use exec::{Entrance, Node, RESOLVER, enter, environment};
 use processes::GRACE;
 
 /// A program that was started.
@@ -67,31 +68,23 @@ pub(super) struct Ending {
 
 fn spawn(node: Node<'_>, command: &[String], sandbox: Sandbox, dir: &LabDir) -> Result<Child> {
     let (program, arguments) = command.split_first().expect("only machines with a program are started");
-    let cannot = || format!("cannot run `{program}` in {}", node.node.name);
-    let directory = &node.lab.directory;
-    let spawn = || -> Result<io::Result<Child>> {
-        // The sandbox hides where it is, and makes it read-only.
-        let log = files::create(&dir.program_log(&node.node.name), files::OWN);
-        enter(node)?;
+    let name = &node.node.name;
+    let cannot = || format!("cannot run `{program}` in {name}");
+    let log = files::create(&dir.program_log(name), files::OWN).during(cannot)?;
+    let (directory, entrance) = (node.lab.directory.clone(), Entrance::from(node));
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(&directory).envs(environment(&entrance)).process_group(0);
+    command.stdin(Stdio::null()).stdout(log.try_clone().during(cannot)?).stderr(log);
+    // A child is born into the namespaces of the thread that makes it, and has no more rights than that.
+    let spawn = move || -> Result<io::Result<Child>> {
+        enter(&entrance)?;
         if sandbox == Sandbox::Machine {
-            confine(&[directory, Path::new(RESOLVER)])
-                .during(|| format!("cannot confine the program of {}", node.node.name))?;
+            let kept = [&*directory, Path::new(RESOLVER)];
+            confine(&kept).during(|| format!("cannot confine the program of {}", entrance.name()))?;
         }
-        Ok(log.and_then(|log| {
-            Command::new(program)
-                .args(arguments)
-                .current_dir(directory)
-                .envs(environment(node))
-                .stdin(Stdio::null())
-                .stdout(log.try_clone()?)
-                .stderr(log)
-                .process_group(0)
-                .spawn()
-        }))
+        Ok(command.spawn())
     };
-    // A child is born into the namespaces of the thread that makes it.
-    let spawned = thread::scope(|scope| scope.spawn(spawn).join()).expect("entering a node does not panic")?;
-    spawned.during(cannot)
+    on_starter(spawn).during(cannot)??.during(cannot)
 }
 
 /// Asks all programs to end, and insists on it after a while.

@@ -73,7 +73,7 @@ impl Residents<'_> {
     fn find(&self) -> Vec<Listed> {
         let groups: Vec<_> =
             self.groups.iter().filter(|leader| !leader.is_replaced()).map(|leader| leader.pid).collect();
-        let own = std::process::id();
+        let own = process::own_id();
         let here = place(own);
         let is_wanted = |process: &Listed| {
             let pid = process.id.pid;

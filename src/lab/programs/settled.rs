@@ -74,7 +74,7 @@ pub fn wait(lab: &Record, stop: &AtomicBool, tell: impl FnOnce(&[String])) -> Re
 }
 
 fn look(machines: &mut [Machine]) -> Result<()> {
-    let own = std::process::id();
+    let own = process::own_id();
     // An interactive shell is no part of the file.
     let programs = process::running().filter(|process| process.id.pid != own && !process.has_terminal);
     let programs: Vec<_> = programs.filter_map(|process| Some((place(process.id.pid)?, process))).collect();

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 
 use crate::model::ProbeKey;
-use crate::sys::caps::CapabilitySet;
+use crate::sys::confine::{Role, Thread};
 use crate::sys::mailbox::{Inbox, Mailbox, mailbox};
 use crate::sys::netns::Netns;
 use crate::sys::poll::{Poller, Ready};
@@ -56,7 +55,7 @@ pub enum Report {
 #[derive(Debug)]
 pub struct Prober {
     orders: Mailbox<Order>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Thread>,
 }
 
 #[derive(Debug)]
@@ -70,12 +69,8 @@ impl Prober {
     /// Starts a thread in a namespace, without capabilities. `tell` gets changes at most 20 ms after they happen.
     pub fn start(namespace: &Netns, tell: impl FnMut(BTreeMap<ProbeKey, Report>) + Send + 'static) -> io::Result<Self> {
         let (orders, inbox) = mailbox(ORDERS)?;
-        let thread = namespace.spawn(
-            "vnet-probe",
-            CapabilitySet::empty(),
-            move || Rounds::new(inbox),
-            move |rounds| rounds.run(tell),
-        )?;
+        let thread =
+            namespace.spawn("vnet-probe", Role::Service, move || Rounds::new(inbox), move |rounds| rounds.run(tell))?;
         Ok(Self { orders, thread: Some(thread) })
     }
 

@@ -1,0 +1,91 @@
+//! The seccomp filter of a role: its system calls pass, every other one fails with EPERM and is noted by the kernel.
+//!
+//! One idea: a call that is missing in a list by mistake is an error like any other, which its caller reports; nothing
+//! that runs is lost. An attack gets the same error. The kernel writes a line for each refused call to its log
+//! (`SECCOMP_FILTER_FLAG_LOG`), where it audits.
+
+use std::io;
+use std::sync::OnceLock;
+
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+
+use super::kernel::Noted;
+use super::{Role, calls, kernel};
+
+/// The variable that weakens the filters, for looking into them.
+pub const SWITCH: &str = "VNET_SECCOMP";
+
+/// What happens to a call outside its list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enforcement {
+    /// It fails.
+    Refuse,
+    /// It is noted in the kernel's log, and works.
+    Log,
+    /// There are no filters.
+    Off,
+}
+
+impl Enforcement {
+    /// By the environment, as it was when this was first asked. Only the exact words weaken it.
+    pub fn current() -> Self {
+        static CURRENT: OnceLock<Enforcement> = OnceLock::new();
+        *CURRENT.get_or_init(|| Self::of(std::env::var(SWITCH).as_deref().unwrap_or_default()))
+    }
+
+    fn of(word: &str) -> Self {
+        match word {
+            "log" => Self::Log,
+            "off" => Self::Off,
+            _ => Self::Refuse,
+        }
+    }
+
+    const fn action(self) -> Option<SeccompAction> {
+        match self {
+            Self::Refuse => Some(SeccompAction::Errno(libc::EPERM as u32)),
+            Self::Log => Some(SeccompAction::Log),
+            Self::Off => None,
+        }
+    }
+}
+
+/// Allows the calling thread the calls of a role alone. A kernel without filters is left as it is.
+pub(super) fn install(role: &Role) -> io::Result<()> {
+    let Some(refuse) = Enforcement::current().action() else { return Ok(()) };
+    if refuse != SeccompAction::Log {
+        apply(
+            &compile(calls::unneeded(role), SeccompAction::Allow, SeccompAction::Errno(libc::ENOMEM as u32))?,
+            Noted::No,
+        )?;
+    }
+    // The kernel takes the stricter answer of the two, so these pass here.
+    let passing = [calls::allowed(role), calls::unneeded(role)].concat();
+    apply(&compile(passing, refuse, SeccompAction::Allow)?, Noted::Yes)
+}
+
+fn apply(program: &BpfProgram, noted: Noted) -> io::Result<()> {
+    match kernel::filter(program, noted) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) => Ok(()),
+        applied => applied,
+    }
+}
+
+fn compile(calls: Vec<i64>, otherwise: SeccompAction, these: SeccompAction) -> io::Result<BpfProgram> {
+    let rules = calls.into_iter().map(|number| (number, Vec::new())).collect();
+    let arch = std::env::consts::ARCH.try_into().map_err(io::Error::other)?;
+    let filter = SeccompFilter::new(rules, otherwise, these, arch);
+    filter.and_then(BpfProgram::try_from).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_exact_words_weaken_the_filters() {
+        let of = ["log", "off", "", "LOG", "0", "refuse"].map(Enforcement::of);
+        let refuse = Enforcement::Refuse;
+        assert_eq!(of, [Enforcement::Log, Enforcement::Off, refuse, refuse, refuse, refuse]);
+    }
+}
