@@ -13,7 +13,7 @@ use crate::model::{Program, Sandbox};
 use crate::sys::process::{self, ProcessId, Signal};
 use crate::sys::sandbox::confine;
 
-use super::exec::{Node, RESOLVER, enter, environment};
+use super::exec::{Entrance, Node, RESOLVER, enter, environment};
 
 /// The part of its output that is kept.
 const LONGEST: u64 = 64 << 10;
@@ -56,13 +56,14 @@ pub fn run(node: Node<'_>, program: &Program, limit: Duration, stop: &AtomicBool
 fn run_here(node: Node<'_>, Program { command, sandbox }: &Program, limit: Duration, stop: &AtomicBool) -> Result<Ran> {
     let (name, arguments) = command.split_first().expect("a test runs a program");
     let directory = &node.lab.directory;
-    enter(node)?;
+    let entrance = Entrance::from(node);
+    enter(&entrance)?;
     if *sandbox == Sandbox::Machine {
         confine(&[directory, Path::new(RESOLVER)])
             .during(|| format!("cannot confine `{name}` in {}", node.node.name))?;
     }
     let mut program = Command::new(name);
-    program.args(arguments).current_dir(directory).envs(environment(node)).process_group(0);
+    program.args(arguments).current_dir(directory).envs(environment(&entrance)).process_group(0);
     program.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = program.spawn().during(|| format!("cannot run `{name}` in {}", node.node.name))?;
     let leader = ProcessId::of(child.id()).during(|| format!("cannot watch `{name}`"))?;
