@@ -253,6 +253,19 @@ fn the_model_answers_what_it_can() {
     }
 }
 
+/// What a server of the user's own says is no business of the model.
+#[test]
+fn names_are_foretold_where_the_platform_alone_is_asked() {
+    let topology = Topology::hub_spoke("  - {on: web, dns: {name: web, answer: 10.1.1.9}}\n");
+    let wrong = topology.test(&[]);
+    assert_eq!(wrong.status.code(), Some(1), "{}", text(&wrong.stdout));
+    let own = "  - name: spoke1\n    dhcpOptions: {dnsServers: [10.2.1.10]}\n";
+    let own = topology.read("lab.yaml").replace("  - name: spoke1\n", own);
+    fs::write(topology.dir.path().join("lab.yaml"), own).unwrap();
+    let open = text(&topology.test(&[]).stdout);
+    assert!(open.contains("# SKIP servers outside the lab answer web"), "{open}");
+}
+
 #[test]
 fn a_change_is_asked_of_both_files() {
     let topology = Topology::hub_spoke("  - {from: web, to: db, port: 443, during: apply other.yaml}\n");

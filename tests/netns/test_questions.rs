@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::process::Output;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -173,6 +174,7 @@ fn routes_and_rules_are_those_of_the_model_and_of_the_lab() {
         "{rules: {on: cl/eth0, contains: {name: securityRules/closed, access: Deny, priority: 100}}}",
     ]);
     fail(&[
+        ("{on: cl, routes: 10.9.0.0/16 via 10.0.1.9}", "the lab say 10.9.0.0/16 VirtualAppliance 10.0.1.4 (User"),
         (
             "{on: cl, routes: 10.8.0.0/16}",
             "expected 10.8.0.0/16, but the model and the lab say no route for 10.8.0.0/16",
@@ -341,4 +343,17 @@ fn a_test_has_patience_and_a_severity() {
     let junit = fs::read_to_string(junit).unwrap();
     assert!(junit.contains(r#"tests="3" failures="0" errors="0" skipped="2""#), "{junit}");
     assert!(junit.contains("<skipped message=\"warning: "), "{junit}");
+}
+
+#[test]
+fn a_test_is_asked_as_late_and_as_often_as_it_says() {
+    let tests = "tests:\n  - {from: cl, to: web, expect: reachable, after: 1500ms}\n  \
+                 - {on: cl, routes: 10.8.0.0/16, retry: 2}\n";
+    let quiet = PAIR.replace(", run: [python3, -m, http.server, '8080']", "");
+    let Some(lab) = Lab::up(&format!("{quiet}{tests}")) else { return };
+    let start = Instant::now();
+    let output = lab.vnet(&["test"]);
+    assert!(start.elapsed() >= Duration::from_millis(1500), "{:?}", start.elapsed());
+    let out = stdout(&output);
+    assert!(out.contains("ok 1 - ") && out.contains("failed in all of 3 attempts"), "{out}");
 }

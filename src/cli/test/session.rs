@@ -70,6 +70,9 @@ impl<'a> Session<'a> {
             if attempt > 0 && tested.problems.is_empty() {
                 tested.notes.push(format!("passed at attempt {} of {attempts}", attempt + 1));
             }
+            if attempt > 0 && attempt + 1 == attempts && !tested.problems.is_empty() {
+                tested.notes.push(format!("failed in all of {attempts} attempts"));
+            }
             answer = Some(tested);
         }
         Ok(answer.unwrap_or_else(|| Tested::of(self.network, case)))
