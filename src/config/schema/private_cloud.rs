@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::config::yaml::decode::{list_of, record, word};
-use crate::config::yaml::diagnostic::{Report, Spanned};
+use crate::config::yaml::diagnostic::{At, Report, Spanned};
 use crate::config::yaml::tree::Node;
 use crate::config::yaml::values::{address, dns_label, prefix, resource_name};
 
@@ -16,6 +16,7 @@ use super::program::program;
 use super::public_address::ignore;
 
 pub(in crate::config) struct PrivateCloud {
+    pub at: At,
     pub name: Name,
     pub block: Option<Spanned<IpNet>>,
     pub segments: Vec<Segment>,
@@ -35,6 +36,7 @@ pub(in crate::config) fn private_cloud(node: &Node, report: &mut Report) -> Opti
     record(node, report, "a private cloud", |f| {
         ignore(f, &["sku", "managementCluster", "availability", "endpoints", "circuit", "managementNetwork"]);
         PrivateCloud {
+            at: f.at,
             name: f.required("name", dns_label(32)),
             block: f.required("networkBlock", prefix),
             segments: f.list("segments", segment),

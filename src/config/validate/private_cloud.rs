@@ -29,6 +29,13 @@ pub(super) fn add(document: &Document, vnets: &[VirtualNetwork], all: &mut Circu
         if let Some(block) = block {
             check_block(block, document, vnets, &all.clouds, report);
         }
+        if written.segments.is_empty() {
+            let name = or_unnamed(&written.name);
+            report
+                .warning(written.at, format!("private cloud `{name}` has no segment: no workload can run in it"))
+                .rule("AVS-06")
+                .help("add for instance `segments: [{name: web, addressPrefix: 10.176.1.0/24}]`");
+        }
         let usable = block.filter(|block| is_of_length(&block.value, 22)).and_then(|block| v4(&block.value));
         let block = usable.unwrap_or(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 22));
         let name = or_unnamed(&own_circuit(&written.name));
