@@ -10,6 +10,8 @@
 #   nftables   the same with ten stateful rules in `forward`, in the order users write them: established first, then
 #              eight that do not match, then the one that admits the flow. Established packets match at rule 1.
 #   vnet       two VNets, a peering, an NSG of ten rules on both subnets
+#   flowtable  nftables with a flowtable: what is established goes past the rules
+#   vnet-veth  vnet with `device: veth`: the kernel carries known flows
 #   vnet-plain the same with `offload: false`: plain 1500-byte packets, every checksum complete
 #   nftables-1000, vnet-1000: a thousand rules before the one that matches, for new connections and small datagrams
 # In nftables-1000 they stand before `ct state established`, too: with that rule first, they cost once a flow, as in
@@ -29,7 +31,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 loads=(tcp1 tcp4 tcp16 both bbr1 bbr4 chain flooded paced udp1 udp16 udp256 big rate50 rate100 rate150 rate200 split same loaded connects)
-all_routers=(kernel nftables tokio-tun ovs vnet vnet-plain nftables-1000 vnet-1000 kernel-chain vnet-chain)
+all_routers=(kernel nftables flowtable tokio-tun ovs vnet vnet-veth vnet-plain nftables-1000 vnet-1000 kernel-chain vnet-chain)
 routers=()
 for router in "${all_routers[@]}"; do
   if [ "$router" != ovs ] || { command -v ovs-vswitchd && command -v ethtool; } >/dev/null; then routers+=("$router"); fi
@@ -178,8 +180,8 @@ kernel_chain() {
   for side in left right; do ip -n "$r" rule add iif "$side" lookup 100; done
 }
 
-nftables_rules() {
-  ip netns exec "$id-nftables-r" nft -f - <<'NFT'
+nftables_rules() { # NAME
+  ip netns exec "$id-$1-r" nft -f - <<'NFT'
 table inet filter {
   chain forward {
     type filter hook forward priority filter; policy drop;
@@ -195,6 +197,14 @@ table inet filter {
     ip saddr 10.1.0.0/16 ip daddr 10.2.0.0/16 accept
   }
 }
+NFT
+}
+
+# Before the rules, in both directions.
+nftables_flowtable() {
+  ip netns exec "$id-flowtable-r" nft -f - <<'NFT'
+add flowtable inet filter f { hook ingress priority 0; devices = { left, right }; }
+insert rule inet filter forward meta l4proto { tcp, udp } flow add @f
 NFT
 }
 
@@ -535,7 +545,7 @@ report() {
      results: ($samples | group_by(.load) | map({key: .[0].load, value:
        (group_by(.router) | map({key: .[0].router, value: (map(.value) | summary)}) | from_entries)}) | from_entries)}
   ' >target/bench.json
-  rows vnet nftables kernel nftables tokio-tun ovs vnet vnet-plain <<'ROWS'
+  rows vnet nftables kernel nftables flowtable tokio-tun ovs vnet vnet-veth vnet-plain <<'ROWS'
 tcp1        TCP x1, Gbit/s             1.0
 tcp4        TCP x4, Gbit/s             0.65
 tcp16       TCP x16, Gbit/s
@@ -633,7 +643,7 @@ rows() { # ONE OTHER ROUTER... <LOAD-TITLE-BAR
 write_page() {
   local file=docs/internals/performance.md
   {
-    ratios nftables kernel nftables tokio-tun ovs vnet vnet-plain <<'ROWS'
+    ratios nftables kernel nftables flowtable tokio-tun ovs vnet vnet-veth vnet-plain <<'ROWS'
 tcp1       TCP, one stream
 tcp4       TCP, four streams
 both       TCP, one stream each way at once
@@ -736,11 +746,13 @@ fi
 for router in "${routers[@]}"; do
   case $router in
     kernel) kernel_router kernel ;;
-    nftables) kernel_router nftables; nftables_rules ;;
+    nftables) kernel_router nftables; nftables_rules nftables ;;
     tokio-tun) tokio_tun ;;
     ovs) open_vswitch ;;
     nftables-1000) kernel_router nftables-1000; nftables_thousand_rules ;;
     vnet) vnet_router vnet "" ten ;;
+    flowtable) kernel_router flowtable; nftables_rules flowtable; nftables_flowtable ;;
+    vnet-veth) vnet_router vnet-veth "device: veth" ten ;;
     vnet-plain) vnet_router vnet-plain "offload: false" ten ;;
     vnet-1000) vnet_router vnet-1000 "" thousand ;;
     kernel-chain) kernel_chain ;;

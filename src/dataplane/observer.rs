@@ -143,6 +143,11 @@ pub trait Observer {
     #[inline(always)]
     fn dropped(&mut self, _: &Packet<'_>, _: DropReason) {}
 
+    /// Receives a packet that went from one NIC to another unchanged, by their records and what the tables say. As long
+    /// as those stay, the next of its flow goes the same way.
+    #[inline(always)]
+    fn followed(&mut self, _: &Packet<'_>, _: NicId, _: NicId) {}
+
     /// Whether it wants the events of flows under these terms.
     #[inline]
     fn wants_flows(&self, terms: &FlowTerms) -> bool {

@@ -317,6 +317,19 @@ pub enum DeviceKind {
     Tun,
     /// Ethernet, on which the fabric answers every ARP request.
     Tap,
+    /// The same, with known flows carried in the kernel.
+    Veth,
+}
+
+impl DeviceKind {
+    /// As a file has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tun => "tun",
+            Self::Tap => "tap",
+            Self::Veth => "veth",
+        }
+    }
 }
 
 /// What `allowVirtualNetworkAccess: false` does (PEER-22).

@@ -6,6 +6,7 @@ pub mod confine;
 pub mod connection_limit;
 pub mod conntrack;
 pub mod files;
+pub mod flow_cache;
 mod ip_tables;
 pub mod mailbox;
 pub mod mount;

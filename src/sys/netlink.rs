@@ -70,6 +70,16 @@ impl Netlink {
         mtu.ok_or_else(|| io::Error::other(format!("the kernel does not report the MTU of {name}")))
     }
 
+    /// The Ethernet address of a device.
+    pub fn hardware_address(&mut self, name: &str) -> io::Result<[u8; 6]> {
+        let found = self.find_link(name)?;
+        let address = found.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::Address(address) => address.first_chunk().copied(),
+            _ => None,
+        });
+        address.ok_or_else(|| io::Error::other(format!("the kernel does not report the Ethernet address of {name}")))
+    }
+
     /// Whether a device is administratively up; its carrier may be up or down.
     pub fn is_up(&mut self, name: &str) -> io::Result<bool> {
         Ok(self.find_link(name)?.header.flags.contains(LinkFlags::Up))
@@ -91,6 +101,22 @@ impl Netlink {
 
     pub fn up(&mut self, link: Link) -> io::Result<()> {
         self.set_link(link, LinkFlags::Up, Vec::new())
+    }
+
+    pub fn down(&mut self, link: Link) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = link.0;
+        message.header.change_mask = LinkFlags::Up;
+        self.acknowledged(Message::SetLink(message), 0)
+    }
+
+    /// Whether a device is up and has a carrier: of a veth pair, whether both ends are up. None if there is no device.
+    pub fn has_carrier(&mut self, name: &str) -> io::Result<Option<bool>> {
+        match self.find_link(name) {
+            Ok(found) => Ok(Some(found.header.flags.contains(LinkFlags::LowerUp))),
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::NODEV) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Sets the carrier of a device, as its namespace sees it.
@@ -144,9 +170,20 @@ impl Netlink {
 
     /// Makes a veth pair: one end here, the other in another namespace. Both names must be free.
     pub fn add_pair(&mut self, here: &str, there: &str, namespace: &Netns) -> io::Result<()> {
+        self.add_pair_of(here, (there, None), namespace)
+    }
+
+    /// The same; the other end has this Ethernet address, or one that the kernel chooses.
+    pub fn add_pair_of(
+        &mut self,
+        here: &str,
+        (there, address): (&str, Option<[u8; 6]>),
+        namespace: &Netns,
+    ) -> io::Result<()> {
         let mut peer = LinkMessage::default();
         let descriptor = namespace.as_fd().as_raw_fd();
         peer.attributes = vec![LinkAttribute::IfName(there.to_owned()), LinkAttribute::NetNsFd(descriptor)];
+        peer.attributes.extend(address.map(|address| LinkAttribute::Address(address.to_vec())));
         let kind = vec![LinkInfo::Kind(InfoKind::Veth), LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer)))];
         let mut message = LinkMessage::default();
         message.attributes = vec![LinkAttribute::IfName(here.to_owned()), LinkAttribute::LinkInfo(kind)];

@@ -9,10 +9,12 @@
 use std::ffi::{c_int, c_uint};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::flow_cache::Port;
 use super::steering;
 
 const DEVICE: &str = "/dev/net/tun";
@@ -60,6 +62,8 @@ pub struct TunQueue {
     fd: OwnedFd,
     offload: OffloadSupport,
     framing: Framing,
+    /// Of a TAP behind a guest's veth pair.
+    port: Option<Arc<Port>>,
 }
 
 impl Tun {
@@ -99,11 +103,11 @@ impl Tun {
             (_, OffloadSupport::Off) => Framing::Nothing,
             (_, OffloadSupport::Tcp | OffloadSupport::TcpUdp) => Framing::Header,
         };
-        let mut opened = vec![TunQueue { fd: first, offload, framing }];
+        let mut opened = vec![TunQueue { fd: first, offload, framing, port: None }];
         for _ in 1..if multi { queues } else { 1 } {
             let fd = open_device()?;
             attach(&fd, name, flags).map_err(|error| explain(name, &error))?;
-            opened.push(TunQueue { fd, offload, framing });
+            opened.push(TunQueue { fd, offload, framing, port: None });
         }
         // What is there to stay keeps what its owner gave it.
         if opened.len() > 1 && interface_flags(&opened[0].fd)? & IFF_PERSIST == 0 {
@@ -112,6 +116,11 @@ impl Tun {
             let _ = steering::steer(opened[0].fd.as_fd(), link_len);
         }
         Ok(Self { queues: opened, offload })
+    }
+
+    /// Stands for a guest's port from now on, which goes with the last queue.
+    pub fn stand_for(&mut self, port: &Arc<Port>) {
+        self.queues.iter_mut().for_each(|queue| queue.port = Some(Arc::clone(port)));
     }
 }
 
@@ -138,6 +147,11 @@ impl TunQueue {
     pub fn write_parts(&self, parts: &[IoSlice<'_>]) -> io::Result<()> {
         rustix::io::writev(&self.fd, parts)?;
         Ok(())
+    }
+
+    /// Where the kernel may carry flows by itself.
+    pub fn port(&self) -> Option<&Port> {
+        self.port.as_deref()
     }
 
     pub fn framing(&self) -> Framing {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::sys::tun::{self, Framing, OffloadSupport, TunQueue};
 use crate::wire::Offload;
-use crate::wire::ethernet::{self, Content};
+use crate::wire::ethernet::{self, Content, Mac};
 
 /// One queue of a port. A frame is an offload header ([`Offload::LEN`] bytes, zeros if the packet is complete) and then
 /// the IP packet.
@@ -19,6 +19,18 @@ pub trait Device {
     /// Answers the [`RecvError::Question`] in a frame: the fabric has that address. If the answer is lost, the guest
     /// asks again.
     fn answer(&self, _frame: &mut [u8]) {}
+    /// Where the kernel may carry packets by itself.
+    fn kernel_port(&self) -> Option<KernelPort> {
+        None
+    }
+}
+
+/// A port between which and others like it the kernel may carry packets by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelPort {
+    pub index: u32,
+    /// The guest's Ethernet address.
+    pub guest: Mac,
 }
 
 /// Why a read returned no packet.
@@ -90,6 +102,12 @@ impl Device for TunQueue {
             header.fill(0);
             let _ = send_ethernet(self, header, &ethernet, &payload[..len]);
         }
+    }
+
+    fn kernel_port(&self) -> Option<KernelPort> {
+        let Framing::Ethernet(guest) = self.framing() else { return None };
+        let port = self.port().filter(|port| port.is_up())?;
+        Some(KernelPort { index: port.index(), guest })
     }
 }
 

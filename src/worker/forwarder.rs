@@ -17,10 +17,12 @@ use crate::sys::clock::monotonic_nanos;
 use crate::wire::{Frame, Offload, Packet, ParseError, Protocol};
 
 use super::capture::Head;
+use super::carried::{Carried, Offer};
 use super::coalescer::{Coalescer, Slot};
 use super::counters::{PortTally, Tally};
-use super::device::{Device, RecvError, SendError};
+use super::device::{Device, KernelPort, RecvError, SendError};
 use super::flow_events::FlowEvents;
+use super::handover::Handover;
 use super::metrics_observer::Witness;
 use super::trace::{Taps, Traced};
 
@@ -37,6 +39,8 @@ pub struct Tables {
     pub flows: Arc<Flows>,
     pub taps: Arc<ArcSwap<Taps>>,
     pub events: FlowEvents,
+    /// Where ports are veth pairs.
+    pub carried: Option<Arc<Carried>>,
 }
 
 /// Forwards between the ports of one worker.
@@ -51,6 +55,7 @@ pub struct Forwarder<D> {
     frame: Box<[u8]>,
     paths: Paths,
     coalescer: Coalescer,
+    handover: Option<Handover>,
 }
 
 /// The result of [`Forwarder::batch`].
@@ -97,6 +102,7 @@ impl<D: Device> Forwarder<D> {
             frame: vec![0; FRAME_LEN].into_boxed_slice(),
             paths: Paths::new(),
             coalescer: Coalescer::new(),
+            handover: tables.carried.clone().map(Handover::new),
         }
     }
 
@@ -150,13 +156,17 @@ impl<D: Device> Forwarder<D> {
     }
 
     fn forward(&mut self, device: &D, port: PortId, now: Timestamp) -> (usize, Result<(), RecvError>) {
+        let epoch = self.handover.as_ref().map_or(0, Handover::epoch);
+        let from = device.kernel_port().filter(|_| self.handover.is_some());
         let snapshot = self.snapshot.load();
         let taps = self.taps.load();
         let ingress = self.tally.port(port);
         let exit = Exit { devices: &self.devices, tally: &self.tally, ingress };
         let (hits, events) = (self.tally.rules(), &self.events);
         let (followed, dropped) = (events.followed(), self.tally.dropped());
-        let mut witness = Witness { snapshot, hits, events, followed, dropped, ingress: port, now, by: None };
+        let (handing_over, leg) = (from.is_some(), None);
+        let mut witness =
+            Witness { snapshot, hits, events, followed, dropped, ingress: port, now, by: None, handing_over, leg };
         let mut frames = 0;
         let mut last = Ok(());
         while frames < BATCH {
@@ -187,7 +197,13 @@ impl<D: Device> Forwarder<D> {
                 let decision = decide(frame, &mut witness, |packet, witness| {
                     self.paths.process(snapshot, &self.flows, port, now, packet, witness)
                 });
-                exit.settle(&mut self.coalescer, &decision, frame);
+                let sent = exit.settle(&mut self.coalescer, &decision, frame);
+                if let (Some(leg), Some(from), Some(handover)) = (witness.leg.take(), from, &mut self.handover)
+                    && let Some((egress, to)) = sent
+                {
+                    let leg = leg.between(port, egress);
+                    handover.offer(Offer { leg, from, to, epoch }, now);
+                }
                 continue;
             }
             let read_at = monotonic_nanos();
@@ -206,22 +222,37 @@ impl<D: Device> Forwarder<D> {
             exit.settle_traced(&mut self.coalescer, &decision, frame, (taps, head.as_ref()), traced);
         }
         self.coalescer.end_batch(frames, |slot| exit.depart(slot));
+        if let Some(handover) = &mut self.handover {
+            handover.end_batch(last == Err(RecvError::Empty), snapshot, now);
+        }
         (frames, last)
     }
 }
 
 impl<D: Device> Exit<'_, D> {
-    /// Counts a frame, and sends it if the verdict says so.
-    fn settle(&self, coalescer: &mut Coalescer, decision: &Decision, frame: &[u8]) {
+    /// Counts a frame, and sends it if the verdict says so. Returns the port that it went to, if the kernel may carry
+    /// packets there.
+    fn settle(&self, coalescer: &mut Coalescer, decision: &Decision, frame: &[u8]) -> Option<(PortId, KernelPort)> {
         let Decision { verdict, size, protocol, end } = *decision;
         self.ingress.received(size.packets, size.bytes);
         match verdict {
-            Verdict::Drop(reason) => self.drop(reason, protocol, size),
+            Verdict::Drop(reason) => {
+                self.drop(reason, protocol, size);
+                None
+            }
             Verdict::Forward(egress) if protocol == Protocol::UDP && coalescer.active() => {
                 self.coalesce(coalescer, egress, &frame[..end], size);
+                self.kernel_port(egress)
             }
-            Verdict::Forward(egress) => drop(self.write(egress, &frame[..end], size)),
+            Verdict::Forward(egress) => {
+                self.write(egress, &frame[..end], size).ok().and_then(|()| self.kernel_port(egress))
+            }
         }
+    }
+
+    fn kernel_port(&self, egress: PortId) -> Option<(PortId, KernelPort)> {
+        let device = self.devices.get(egress.0 as usize)?.as_ref()?;
+        Some((egress, device.kernel_port()?))
     }
 
     /// The same while a trace is on. Nothing is held back then, so that the trace can report a failed write.

@@ -5,6 +5,7 @@ use crate::dataplane::{
 };
 use crate::wire::Packet;
 
+use super::carried::Leg;
 use super::drop_log::{DropLog, Dropped};
 use super::flow_events::FlowEvents;
 use super::rule_hits::RuleHits;
@@ -22,6 +23,10 @@ pub(super) struct Witness<'a> {
     pub(super) now: Timestamp,
     /// The NIC and rule that denied the packet; its drop follows.
     pub(super) by: Option<(NicId, Option<RuleId>)>,
+    /// Whether the kernel may carry flows of this port, and the packet's leg if it went by tables and records
+    /// alone.
+    pub(super) handing_over: bool,
+    pub(super) leg: Option<Leg>,
 }
 
 impl Observer for Witness<'_> {
@@ -49,6 +54,13 @@ impl Observer for Witness<'_> {
         let (ingress, by, last) = (self.ingress, self.by.take(), self.now);
         let (tuple, packets) = (*packet.tuple(), packet.segments().into());
         self.dropped.note(Dropped { ingress, reason, by, tuple, packets, last });
+    }
+
+    #[inline]
+    fn followed(&mut self, packet: &Packet<'_>, sender: NicId, receiver: NicId) {
+        if self.handing_over {
+            self.leg = Some(Leg::of(packet, sender, receiver));
+        }
     }
 
     #[inline]

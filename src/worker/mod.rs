@@ -8,6 +8,7 @@
 
 mod busy_poll;
 mod capture;
+mod carried;
 mod coalescer;
 mod command;
 mod counters;
@@ -15,6 +16,7 @@ mod device;
 mod drop_log;
 mod flow_events;
 mod forwarder;
+mod handover;
 mod lossy;
 mod metrics_observer;
 mod rule_hits;
@@ -23,8 +25,9 @@ mod trace;
 
 pub use busy_poll::Spin;
 pub use capture::{CaptureWatch, Captured, Packets};
+pub use carried::Carried;
 pub use counters::{MAX_PORTS, PortTally, Tally};
-pub use device::{Device, RecvError, SendError};
+pub use device::{Device, KernelPort, RecvError, SendError};
 pub use drop_log::{DropLog, Dropped};
 pub use flow_events::{FlowEvents, FlowScope, FlowWatch};
 pub use forwarder::{Batch, Forwarder, Tables};

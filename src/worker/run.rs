@@ -25,6 +25,7 @@ use crate::sys::schedule::set_slice;
 use crate::sys::tun::TunQueue;
 
 use super::busy_poll::Spin;
+use super::carried::Carried;
 use super::command::{Followed, Order, Plug};
 use super::counters::{MAX_PORTS, Tally};
 use super::forwarder::{Forwarder, Tables};
@@ -69,7 +70,9 @@ pub struct Workers {
     stopping: Arc<AtomicBool>,
     /// By [`PortId`]; none for a number that no port has.
     alive: Mutex<Vec<Option<Arc<AtomicBool>>>>,
+    /// By worker, and what the kernel carried.
     tallies: Vec<Arc<Tally>>,
+    carried: Option<Arc<Carried>>,
 }
 
 /// Queues that workers have released. They close where this is dropped, never on a thread that forwards: a device goes
@@ -106,13 +109,15 @@ impl Workers {
         workers: usize,
         events: &Sender<Event>,
     ) -> io::Result<Self> {
-        let tallies = (0..workers).map(|_| Arc::new(Tally::new(ports.len()))).collect();
+        let tallies = (0..workers).map(|_| Arc::new(Tally::new(ports.len())));
+        let tallies = tallies.chain(tables.carried.iter().map(|carried| Arc::clone(carried.tally()))).collect();
         let mut started = Self {
             threads: Mutex::default(),
             orders: Vec::new(),
             stopping: Arc::default(),
             alive: Mutex::default(),
             tallies,
+            carried: tables.carried.clone(),
         };
         for index in 0..workers {
             let (orders, taken) = mailbox(ORDERS)?;
@@ -183,12 +188,15 @@ impl Workers {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         self.orders.iter().for_each(Mailbox::wake);
+        if let Some(carried) = &self.carried {
+            carried.stop();
+        }
         // One that ended early has reported it.
         let threads = std::mem::take(&mut *self.threads());
         drop(Unplugged(threads.into_iter().filter_map(Thread::join).flatten().collect()));
     }
 
-    /// What each worker counted.
+    /// What each worker counted, and the kernel.
     pub fn tallies(&self) -> &[Arc<Tally>] {
         &self.tallies
     }

@@ -240,7 +240,8 @@ fn batches_traced_and_not() {
     let snapshot = Arc::new(ArcSwap::new(Arc::clone(&lab.snapshot)));
     let flows = Arc::new(Flows::new(FlowLimits::default()));
     let events = FlowEvents::default();
-    let (tables, tally) = (Tables { snapshot, flows, taps: Arc::default(), events }, Arc::new(Tally::new(2)));
+    let (tables, tally) =
+        (Tables { snapshot, flows, taps: Arc::default(), events, carried: None }, Arc::new(Tally::new(2)));
     let mut forwarder = Forwarder::new(&tables, vec![Arc::clone(&device), device], Arc::clone(&tally));
     let mut batches = || (0..10).for_each(|_| assert_eq!(forwarder.batch(Lab::WEB, Timestamp(1)).frames, 64));
     batches();

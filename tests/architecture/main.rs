@@ -4,6 +4,7 @@
 //! It reads the sources as text with comments and strings blanked out. It does not follow re-exports: an arrow is the
 //! name of a module behind `crate::`.
 
+mod programs;
 mod rules;
 mod sizes;
 

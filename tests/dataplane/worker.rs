@@ -75,7 +75,7 @@ impl Bench {
     fn telling(events: FlowEvents) -> Self {
         let flows = Arc::new(Flows::new(FlowLimits::default()));
         let snapshot = Arc::new(ArcSwap::new(snapshot("", 1)));
-        let tables = Tables { snapshot, flows, taps: Arc::default(), events };
+        let tables = Tables { snapshot, flows, taps: Arc::default(), events, carried: None };
         let (a, b) = (Arc::new(Memory::default()), Arc::new(Memory::default()));
         let tally = Arc::new(Tally::new(2));
         let forwarder = Forwarder::new(&tables, vec![Arc::clone(&a), Arc::clone(&b)], Arc::clone(&tally));

@@ -336,6 +336,7 @@ fn a_worker_that_panics_is_reported_and_the_others_take_over() {
         flows: Arc::new(Flows::new(FlowLimits::default())),
         taps: Arc::default(),
         events: FlowEvents::default(),
+        carried: None,
     };
     let site = Site { namespace: Netns::create().unwrap(), v4: a.v4, v6: a.v6 };
     let queues = site.run(|| attach(&site, 2, true)).unwrap().queues;
@@ -378,6 +379,7 @@ fn a_device_that_is_taken_away_closes_where_its_queues_are_dropped_and_on_no_wor
         flows: Arc::new(Flows::new(FlowLimits::default())),
         taps: Arc::default(),
         events: FlowEvents::default(),
+        carried: None,
     };
     let [a, ..] = &lab.sites;
     let site = Site { namespace: Netns::create().unwrap(), v4: a.v4, v6: a.v6 };

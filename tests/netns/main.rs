@@ -24,6 +24,7 @@ mod express_route;
 mod faults;
 mod firewall;
 mod flood;
+mod flow_cache;
 mod flow_logs;
 mod flows;
 mod gateway;

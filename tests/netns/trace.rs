@@ -14,13 +14,13 @@ use crate::lab::{Lab, eventually, stderr, stdout, vnet};
 const HUB_SPOKE: &str = include_str!("../../config/hub-spoke.yaml");
 
 /// `vnet trace`, at work: no packet from now on is overlooked.
-struct Trace {
+pub(crate) struct Trace {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Trace {
-    fn start(lab: &Lab, arguments: &[&str]) -> Self {
+    pub(crate) fn start(lab: &Lab, arguments: &[&str]) -> Self {
         let before = watchers(lab);
         let mut command = vnet();
         command.args(["-l", &lab.name, "trace", "-o", "json"]).args(arguments);
@@ -36,7 +36,7 @@ impl Trace {
     }
 
     /// What is left, once it has ended by itself; and its exit code.
-    fn rest(&mut self) -> (Vec<Value>, i32) {
+    pub(crate) fn rest(&mut self) -> (Vec<Value>, i32) {
         let rest = self.lines.by_ref().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
         (rest, self.child.wait().unwrap().code().unwrap())
     }

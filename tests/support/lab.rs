@@ -61,6 +61,24 @@ pub(crate) fn unique(what: &str) -> String {
     format!("{what}{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// Gives a topology that asks for no kind of device the one that `VNET_DEVICE` names.
+fn with_device(mut body: Vec<&str>) -> Vec<String> {
+    let kind = std::env::var("VNET_DEVICE").unwrap_or_default();
+    let asks = body.iter().any(|line| line.contains("device:") || line.contains("\"device\":"));
+    if kind.is_empty() || asks {
+        return body.into_iter().map(str::to_owned).collect();
+    }
+    if !body.iter().any(|line| line.starts_with("emulation:")) {
+        body.push("emulation: {}");
+    }
+    let with = |line: &str| match line.strip_prefix("emulation:").map(str::trim) {
+        Some("") => format!("emulation:\n  device: {kind}"),
+        Some(rest) => rest.replacen('{', &format!("emulation: {{device: {kind}, "), 1),
+        None => line.to_owned(),
+    };
+    body.into_iter().map(with).collect()
+}
+
 /// A running lab of a name of its own.
 pub(crate) struct Lab {
     pub(crate) name: String,
@@ -97,7 +115,7 @@ impl Lab {
     /// A topology with this lab's name: the examples bring one of their own.
     pub(crate) fn named(&self, topology: &str) -> String {
         let body: Vec<_> = topology.lines().filter(|line| !line.starts_with("name:")).collect();
-        format!("name: {}\n{}\n", self.name, body.join("\n"))
+        format!("name: {}\n{}\n", self.name, with_device(body).join("\n"))
     }
 
     /// Replaces the lab's file and applies it; it must work, with warnings or without.

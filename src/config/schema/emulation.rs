@@ -54,7 +54,7 @@ pub(super) fn switches(node: &Node, report: &mut Report) -> Option<Switches> {
             },
         ),
         device: f
-            .optional("device", word(&[("tun", DeviceKind::Tun), ("tap", DeviceKind::Tap)]))
+            .optional("device", word(&[("tun", DeviceKind::Tun), ("tap", DeviceKind::Tap), ("veth", DeviceKind::Veth)]))
             .map_or(default.device, |kind| kind.value),
         mtu: f.optional("mtu", number(1280..=65_535)).map_or(default.mtu, |mtu| mtu.value),
         flows_per_nic: f.optional("flowsPerNic", number(1..=10_000_000)).map_or(default.flows_per_nic, |n| n.value),

@@ -27,7 +27,7 @@ use arc_swap::ArcSwap;
 
 use crate::analysis;
 use crate::dataplane::{DropReason, Timestamp};
-use crate::model::{Attach, AttachNamespace, Attachment, Internet, Masquerade, Network, NicIx, PowerState};
+use crate::model::{Attach, AttachNamespace, Attachment, DeviceKind, Internet, Masquerade, Network, NicIx, PowerState};
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::process;
 use crate::sys::tun::OffloadSupport;
@@ -53,6 +53,9 @@ pub struct LabFacts {
     /// The topology file as it was given.
     pub file: String,
     pub offload: OffloadSupport,
+    pub device: DeviceKind,
+    /// Why the kernel carries no flows though the file asks for it.
+    pub not_carried: Option<String>,
     /// By machine: its namespace as `ip netns` names it, or as a path.
     pub namespaces: HashMap<String, String>,
     /// By machine and interface: what the guest calls it.
@@ -198,6 +201,9 @@ impl Answers {
             uptime_seconds: self.since.elapsed().as_secs(),
             generation: counters.generation,
             workers: counters.workers,
+            device: lab.device.name().to_owned(),
+            carried_flows: self.engine.carried(),
+            not_carried: lab.not_carried.clone(),
             offload: match lab.offload {
                 OffloadSupport::Off => "off",
                 OffloadSupport::Tcp => "tcp",

@@ -275,6 +275,15 @@ pub struct Status {
     /// Rises with every change that was published to the workers.
     pub generation: u64,
     pub workers: usize,
+    /// What the interfaces of its machines are: `tun`, `tap` or `veth`.
+    #[serde(default)]
+    pub device: String,
+    /// Flows that the kernel carries now, each direction by itself; none where it carries none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carried_flows: Option<usize>,
+    /// Why it carries none though the file asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_carried: Option<String>,
     /// What packets keep of their offloads and are carried uncut for: `off`, `tcp` or `tcp+udp`.
     pub offload: String,
     /// Flow records in use.

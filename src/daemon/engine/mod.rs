@@ -23,8 +23,8 @@ use crate::dataplane::{
 };
 use crate::model::{Attachment, Emulation, Health, Network, ProbeKey};
 use crate::sys::clock::monotonic_nanos;
-use crate::sys::tun::{OffloadSupport, Tun};
-use crate::worker::{CaptureWatch, Dropped, FlowEvents, FlowScope, FlowWatch, Tables, Watch, Workers};
+use crate::sys::tun::{OffloadSupport, Tun, TunQueue};
+use crate::worker::{CaptureWatch, Carried, Dropped, FlowEvents, FlowScope, FlowWatch, Tables, Watch, Workers};
 
 use counters::{Counters, PortCounters};
 use numbers::Numbers;
@@ -111,7 +111,11 @@ impl Engine {
         let flows = Flows::new(FlowLimits::of_nic(network.emulation.flows_per_nic));
         let snapshot = Arc::new(ArcSwap::new(Arc::clone(&compiled.snapshot)));
         let events = FlowEvents::default();
-        let tables = Tables { snapshot, flows: Arc::new(flows), taps: Arc::default(), events };
+        let flows = Arc::new(flows);
+        let port = tuns.iter().flat_map(|tun| &tun.queues).find_map(TunQueue::port);
+        let carried = port.map(|port| Carried::start(Arc::clone(port.cache()), Arc::clone(&flows)));
+        let carried = carried.transpose()?.map(Arc::new);
+        let tables = Tables { snapshot, flows, taps: Arc::default(), events, carried };
         // A port or a worker reports its end once, so their number bounds what waits.
         let (sender, events) = unbounded();
         // Numbered in file order to begin with: the n-th attachment is port n.
@@ -228,8 +232,10 @@ impl Engine {
         self.tables.snapshot.store(Arc::clone(&compiled.snapshot));
         let (network, compiled) = (Arc::new(network), Arc::new(compiled));
         self.published.store(Arc::new(Published { network, compiled, numbers, rules, learned, offload }));
+        self.end_carrying();
         // The change is made. Devices that are gone close on this thread.
         drop(self.workers.unplug(&gone));
+        self.read_carried();
         // No worker uses the old tables any more, so that they are freed here and not between two packets.
         drop(now);
         Ok(())
@@ -250,6 +256,7 @@ impl Engine {
         self.tables.snapshot.store(Arc::clone(&compiled.snapshot));
         let (numbers, rules, offload) = (Arc::clone(&now.numbers), Arc::clone(&now.rules), now.offload);
         self.published.store(Arc::new(Published { network, compiled, numbers, rules, learned, offload }));
+        self.end_carrying();
         // The tables are in place. A worker that does not answer now has ended, and an event reports that.
         let _ = self.workers.refresh();
         // No worker uses the old tables any more, so that they are freed here and not between two packets.
@@ -262,7 +269,28 @@ impl Engine {
         let _one_writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.published.load();
         let ports: Vec<_> = attachments.iter().filter_map(|at| now.compiled.ids().port(*at)).collect();
+        self.end_carrying();
         drop(self.workers.unplug(&ports));
+        self.read_carried();
+    }
+
+    /// From now on each flow's next packet comes up to the workers, and the kernel carries it again by what they decide.
+    fn end_carrying(&self) {
+        if let Some(carried) = &self.tables.carried {
+            carried.invalidate();
+        }
+    }
+
+    /// Counts what the kernel carried until now.
+    fn read_carried(&self) {
+        if let Some(carried) = &self.tables.carried {
+            carried.read();
+        }
+    }
+
+    /// How many flows the kernel carries, each direction by itself; None where it carries none.
+    pub fn carried(&self) -> Option<usize> {
+        self.tables.carried.as_ref().map(|carried| carried.len())
     }
 
     /// The published state, as one consistent whole.
@@ -286,6 +314,7 @@ impl Engine {
     /// The same for what was published when the caller looked.
     pub fn counters_of(&self, published: &Published) -> Counters {
         let Published { network, compiled, .. } = published;
+        self.read_carried();
         let ports = network.attachments().into_iter().map(|attachment| port_of(compiled.ids(), attachment));
         Counters {
             ports: ports.map(|port| PortCounters::of(&self.workers, port)).collect(),
@@ -303,6 +332,7 @@ impl Engine {
     /// Shows packets: once this returns, no wanted packet is missed.
     pub fn watch(&self, pattern: Pattern) -> io::Result<Watch> {
         let watch = Watch::new(Arc::clone(&self.tables.taps), pattern);
+        self.end_carrying();
         self.workers.refresh()?;
         Ok(watch)
     }
@@ -310,6 +340,7 @@ impl Engine {
     /// The same with the packets' bytes, so many of each at most.
     pub fn capture(&self, pattern: Pattern, snap: usize) -> io::Result<CaptureWatch> {
         let watch = CaptureWatch::new(Arc::clone(&self.tables.taps), pattern, snap);
+        self.end_carrying();
         self.workers.refresh()?;
         Ok(watch)
     }
@@ -328,6 +359,9 @@ impl Engine {
 
     /// Some flow records, and where to go on: see [`FlowTable::page`](crate::dataplane::FlowTable::page).
     pub fn flow_records(&self, from: Cursor, records: &mut Vec<FlowRecord>) -> Option<Cursor> {
+        if from == Cursor::default() {
+            self.read_carried();
+        }
         self.tables.flows.records.page(from, self.now(), records)
     }
 

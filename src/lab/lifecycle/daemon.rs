@@ -34,9 +34,12 @@ use crate::lab::journal::state::{Base, Claim};
 use crate::lab::namespaces::device::Queues;
 use crate::lab::namespaces::filters::Filters;
 use crate::lab::namespaces::platform::Platform;
+use crate::lab::namespaces::router::Router;
 use crate::lab::namespaces::{Guests, Site, guest};
 use crate::lab::programs;
-use crate::model::{Attachment, ConnectionIx, Emulation, Internet, Leases, Links, Network, PLATFORM_NODE, RunPolicy};
+use crate::model::{
+    Attachment, ConnectionIx, DeviceKind, Emulation, Internet, Leases, Links, Network, PLATFORM_NODE, RunPolicy,
+};
 use crate::sys::confine::{self, Role};
 use crate::sys::process::{self, ProcessId};
 use crate::sys::tun::{OffloadSupport, Tun};
@@ -169,6 +172,23 @@ const fn most_offload(emulation: &Emulation) -> OffloadSupport {
     }
 }
 
+/// What devices a network gets. Where the kernel loads no programs, guests get TAPs in place of veth pairs: also returns
+/// why.
+fn queues(network: &Network) -> (Queues, Option<String>) {
+    let (count, offload) = (Engine::workers(network), most_offload(&network.emulation));
+    let (kind, router, refused) = match network.emulation.device {
+        DeviceKind::Veth => match Router::new() {
+            Ok(router) => (DeviceKind::Veth, Some(Arc::new(router)), None),
+            Err(error) => {
+                let why = format!("programs in the kernel need root and Linux 6.6 or newer: {error}");
+                (DeviceKind::Tap, None, Some(why))
+            }
+        },
+        kind => (kind, None, None),
+    };
+    (Queues { count, offload, kind, router }, refused)
+}
+
 /// Makes everything and starts to forward.
 fn begin(
     claim: &mut Claim,
@@ -179,8 +199,8 @@ fn begin(
     signals: Signals,
 ) -> Result<Lab<'_>> {
     let (events, wake) = bounded(WAITING);
-    let emulation = &network.emulation;
-    let queues = Queues { count: Engine::workers(&network), offload: most_offload(emulation), kind: emulation.device };
+    let (queues, not_carried) = queues(&network);
+    let device = queues.kind;
     let mut site =
         Site { claim, base, queues, guests: Guests::default(), platform: Platform::default(), places: HashMap::new() };
     let attachments = network.attachments();
@@ -207,6 +227,8 @@ fn begin(
     let facts = LabFacts {
         file: record.file.clone(),
         offload,
+        device,
+        not_carried,
         namespaces: record.namespaces(),
         devices: record.devices(),
         alerts: Vec::new(),

@@ -16,6 +16,7 @@ use tracing::{error, warn};
 use crate::daemon::events::Happening;
 use crate::lab::error::{During, Result};
 use crate::lab::namespaces::device::{DefaultRoute, Device};
+use crate::lab::namespaces::router::Router;
 use crate::model::{Attachment, Network};
 use crate::sys::confine::{self, Role};
 use crate::sys::netlink::{LinkWatch, Netlink};
@@ -35,6 +36,8 @@ pub(in crate::lab) struct Switches {
     shared: Arc<Shared>,
     places: HashMap<PathBuf, (Option<Identity>, u64)>,
     next: u64,
+    /// The namespace where guests' veth pairs end is watched.
+    at_router: bool,
 }
 
 #[derive(Debug)]
@@ -54,7 +57,19 @@ impl Switches {
         let watcher = Arc::clone(&shared);
         let watch = move |()| watcher.watch_forever(&events);
         confine::spawn("vnet-devices", Role::Control, || Ok(()), watch)?;
-        Ok(Self { shared, places: HashMap::new(), next: 0 })
+        Ok(Self { shared, places: HashMap::new(), next: 0, at_router: false })
+    }
+
+    /// Watches where guests' veth pairs end too.
+    fn watch_router(&mut self, router: &Router) -> io::Result<()> {
+        if !self.at_router {
+            let watch = router.watch()?;
+            self.shared.poller.add(&watch, self.next)?;
+            self.shared.lock().insert(self.next, watch);
+            self.next += 1;
+            self.at_router = true;
+        }
+        router.follow_guests()
     }
 
     /// Watches these namespaces from now on and no others.
@@ -115,13 +130,19 @@ impl Lab<'_> {
     pub(in crate::lab) fn watch_switches(&mut self) -> Option<String> {
         let network = self.engine.network();
         let ends = watched(&network).filter_map(|at| self.site.place(&network, at));
-        self.switches.apply(&ends.collect()).err().map(|error| error.to_string())
+        let ends = self.switches.apply(&ends.collect());
+        let router = self.site.queues.router.as_ref().map_or(Ok(()), |router| self.switches.watch_router(router));
+        let router = router.during(|| "cannot watch the router's devices".into());
+        ends.and(router).err().map(|error| error.to_string())
     }
 
     /// Applies which devices are on: the others' tunnels and links are down, to the tables and to BGP.
     pub(in crate::lab) fn check_links(&mut self) {
         // What changes after this is reported again.
         self.switches.shared.reported.store(false, Ordering::Release);
+        if let Some(Err(error)) = self.site.queues.router.as_ref().map(|router| router.follow_guests()) {
+            warn!("cannot follow the guests' devices: {error}");
+        }
         let network = self.engine.network();
         let off: HashSet<_> = watched(&network).filter(|at| self.is_off(&network, *at)).collect();
         let before = self.engine.compiled().learned().switched_off.clone();

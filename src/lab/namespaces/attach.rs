@@ -19,12 +19,16 @@ pub(in crate::lab) fn place(network: &Network, attachment: Attachment) -> Option
     }
 }
 
-/// Makes the TUN, or attaches to a persistent one, and sets it up unless the file says not to. Returns its MTU too.
-pub(in crate::lab) fn attach(device: &Device, to: &Attach, queues: Queues) -> Result<(Tun, u16)> {
+/// Makes the TUN, or attaches to a persistent one, and sets it up unless the file says not to. Returns its MTU too. Of
+/// a veth pair the router makes both ends; what others set up is a TUN.
+pub(in crate::lab) fn attach(device: &Device, to: &Attach, queues: &Queues) -> Result<(Tun, u16)> {
+    let others = queues.of_others();
+    let queues = if to.configure { queues } else { &others };
     let path = path(&to.namespace);
     let namespace = Netns::open(&path).during(|| missing(&to.namespace))?;
+    let made = queues.router.as_ref().map(|router| router.open(&namespace, device, queues)).transpose()?;
     let inside = namespace.run(|| {
-        let tun = device.open(queues)?;
+        let tun = made.map_or_else(|| device.open(queues), Ok)?;
         if to.configure {
             device.configure(queues.kind)?;
         }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
@@ -12,11 +13,13 @@ use crate::model::{DeviceKind, Mac};
 use crate::sys::netlink::{Link, Netlink};
 use crate::sys::tun::{OffloadSupport, Tun};
 
+use super::router::Router;
+
 /// Azure's, and what guests get (FAB-11).
 const MTU: u32 = 1500;
 /// Packets that may wait for a worker, in each queue of a device. The kernel's 500 overflow within a fraction of a
 /// millisecond of small packets.
-const QUEUE: u32 = 2000;
+pub(in crate::lab) const QUEUE: u32 = 2000;
 
 /// How long the kernel may take to make an address usable on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -28,13 +31,24 @@ const IPV6_SETTINGS: [(&str, &str); 4] =
 const NO_LINK_LOCAL: (&str, &str) = ("addr_gen_mode", "1");
 
 /// What every device of a lab has in common.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::lab) struct Queues {
     /// One for each worker.
     pub(in crate::lab) count: usize,
     /// What may be left undone at most.
     pub(in crate::lab) offload: OffloadSupport,
     pub(in crate::lab) kind: DeviceKind,
+    /// Under [`DeviceKind::Veth`], where guests' pairs end.
+    pub(in crate::lab) router: Option<Arc<Router>>,
+}
+
+impl Queues {
+    /// Of what is not a machine's interface: the kernel carries no flows of gateways, tunnels, the Internet and the
+    /// platform, and their devices lose the carrier when a link is down, which an end of a pair cannot.
+    pub(in crate::lab) fn of_others(&self) -> Self {
+        let kind = if self.kind == DeviceKind::Veth { DeviceKind::Tun } else { self.kind };
+        Self { kind, router: None, ..self.clone() }
+    }
 }
 
 /// An interface as it shall be.
@@ -79,11 +93,12 @@ impl Device {
         }
     }
 
-    /// Makes the device, or attaches to a persistent one of that name; leaves it as it is.
-    pub(in crate::lab) fn open(&self, queues: Queues) -> Result<Tun> {
-        let Queues { count, offload, kind } = queues;
+    /// Makes the device in the calling thread's namespace, or attaches to a persistent one of that name; leaves it as
+    /// it is.
+    pub(in crate::lab) fn open(&self, queues: &Queues) -> Result<Tun> {
+        let Queues { count, offload, kind, .. } = *queues;
         let opened = match kind {
-            DeviceKind::Tun => Tun::open(&self.name, count, offload),
+            DeviceKind::Tun | DeviceKind::Veth => Tun::open(&self.name, count, offload),
             DeviceKind::Tap => Tun::open_tap(&self.name, self.mac.map(|Mac(mac)| mac), count, offload),
         };
         opened.during(|| format!("cannot make {}", self.name))

@@ -42,9 +42,10 @@ pub(in crate::lab) fn settle(namespace: &Netns, mark: &Mark, forwarding: bool, m
 }
 
 /// Makes an interface in a machine's namespace, ready to use.
-pub(in crate::lab) fn plug(namespace: &Netns, device: &Device, queues: Queues) -> Result<Tun> {
+pub(in crate::lab) fn plug(namespace: &Netns, device: &Device, queues: &Queues) -> Result<Tun> {
+    let made = queues.router.as_ref().map(|router| router.open(namespace, device, queues)).transpose()?;
     let inside = namespace.run(|| {
-        let tun = device.open(queues)?;
+        let tun = made.map_or_else(|| device.open(queues), Ok)?;
         device.configure(queues.kind)?;
         Ok(tun)
     });

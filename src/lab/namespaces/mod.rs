@@ -14,6 +14,7 @@ pub(super) mod guest;
 pub(super) mod mark;
 pub(super) mod platform;
 pub(super) mod reconfigure;
+pub(super) mod router;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
@@ -101,7 +102,7 @@ impl Site<'_> {
         let mut guests = self.guests.staying(network, missing);
         self.make_guests(network, &mut guests)?;
         let mut tuns = HashMap::new();
-        let macs = if self.queues.kind == DeviceKind::Tap { network.macs() } else { Vec::new() };
+        let macs = if self.queues.kind == DeviceKind::Tun { Vec::new() } else { network.macs() };
         for attachment in missing {
             let mac = match attachment {
                 Attachment::Nic(nic) => macs.get(nic.0).copied(),
@@ -110,12 +111,16 @@ impl Site<'_> {
             let made = match (attach::place(network, *attachment), attachment) {
                 (Some(to), _) => {
                     let device = Device { mac, ..attach::device(network, *attachment, to) };
-                    let (tun, mtu) = attach::attach(&device, to, self.queues)?;
+                    let of_nic = matches!(attachment, Attachment::Nic(_));
+                    let queues = if of_nic { self.queues.clone() } else { self.queues.of_others() };
+                    let (tun, mtu) = attach::attach(&device, to, &queues)?;
                     (tun, Some(mtu))
                 }
                 (None, Attachment::Nic(nic)) => (self.make_interface(network, *nic, mac, &mut guests)?, None),
                 (None, Attachment::Internet) => (self.make_internet(network, &guests)?, None),
-                (None, Attachment::Platform(vnet)) => (self.platform.plug(network, *vnet, self.queues)?, None),
+                (None, Attachment::Platform(vnet)) => {
+                    (self.platform.plug(network, *vnet, &self.queues.of_others())?, None)
+                }
                 (
                     None,
                     Attachment::Gateway(_)
@@ -297,7 +302,7 @@ impl Site<'_> {
         let place = guests.namespaces.get(&machine).expect("a machine is made before its interfaces");
         let namespace = Netns::open(place).during(|| format!("cannot open {}", place.display()))?;
         let set_up = Device { mac, ..guest::device(network, network.nic(nic), &device) };
-        let tun = guest::plug(&namespace, &set_up, self.queues)?;
+        let tun = guest::plug(&namespace, &set_up, &self.queues)?;
         guests.devices.insert((machine, name), device);
         Ok(tun)
     }
@@ -313,14 +318,14 @@ impl Site<'_> {
         guests.devices.insert(names, device);
         let (place, device) = guests.far(network, attachment).expect("a node is made before its devices");
         let namespace = Netns::open(&place).during(|| format!("cannot open {}", place.display()))?;
-        guest::plug(&namespace, &device, self.queues)
+        guest::plug(&namespace, &device, &self.queues.of_others())
     }
 
     /// The Internet's one interface.
     fn make_internet(&self, network: &Network, guests: &Guests) -> Result<Tun> {
         let (place, device) = guests.internet(network).expect("the Internet's node is made before its interface");
         let namespace = Netns::open(&place).during(|| format!("cannot open {}", place.display()))?;
-        guest::plug(&namespace, &device, self.queues)
+        guest::plug(&namespace, &device, &self.queues.of_others())
     }
 }
 

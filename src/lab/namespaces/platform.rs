@@ -40,7 +40,7 @@ pub(in crate::lab) struct Platform {
 
 impl Platform {
     /// Makes the device of a virtual network, under a name that no other has had.
-    pub(in crate::lab) fn plug(&mut self, network: &Network, vnet: VnetIx, queues: Queues) -> Result<Tun> {
+    pub(in crate::lab) fn plug(&mut self, network: &Network, vnet: VnetIx, queues: &Queues) -> Result<Tun> {
         if self.namespace.is_none() {
             let namespace = Netns::create().during(|| "cannot make a namespace for the platform".into())?;
             let mark = Mark::own(&network.name).during(|| "cannot mark a namespace".into())?;

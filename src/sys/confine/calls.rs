@@ -87,6 +87,8 @@ const OLDER: &[i64] = &[nr::SYS_mkdir, nr::SYS_readlink, nr::SYS_rename, nr::SYS
 const OLDER: &[i64] = &[nr::SYS_mkdirat, nr::SYS_readlinkat, nr::SYS_renameat];
 /// A copy of a file, by the kernel where it can.
 const COPIES: &[i64] = &[nr::SYS_copy_file_range, nr::SYS_lseek, nr::SYS_pread64, nr::SYS_sendfile];
+/// Maps of the kernel's programs, and the wait until none of them runs by an old one.
+const FLOW_CACHE: &[i64] = &[nr::SYS_bpf, nr::SYS_membarrier];
 /// Firewall rules in other namespaces, those of iptables among them.
 const RULES: &[i64] = &[nr::SYS_getsockopt, nr::SYS_openat, nr::SYS_setns, nr::SYS_statx];
 /// Namespaces, their names and devices, and the processes in them.
@@ -101,6 +103,7 @@ const LAB: &[i64] = &[
     nr::SYS_geteuid,
     nr::SYS_ioctl,
     nr::SYS_kill,
+    nr::SYS_membarrier,
     nr::SYS_mount,
     nr::SYS_pidfd_open,
     nr::SYS_pidfd_send_signal,
@@ -118,6 +121,7 @@ pub(super) fn allowed(role: &Role) -> Vec<i64> {
         Role::Service => &[THREAD, IN_PASSING, READINESS, LIFE, CONNECTIONS, SOCKETS, WAITS],
         Role::Control => &[THREAD, IN_PASSING, READINESS, LIFE, CONNECTIONS],
         Role::FlowLogs(_) => &[THREAD, IN_PASSING, LIFE, FILES, OLDER, COPIES],
+        Role::FlowCache => &[THREAD, IN_PASSING, FLOW_CACHE],
         Role::Routes => &[THREAD, IN_PASSING, LIFE, NETLINK],
         Role::Lookout => &[THREAD, IN_PASSING, LIFE, NETLINK, RULES],
         Role::Changes => &[THREAD, LIFE, NETLINK, FILES, OLDER, LAB],

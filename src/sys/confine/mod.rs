@@ -30,6 +30,8 @@ pub enum Role {
     Control,
     /// Writes flow logs in these directories, and no other file.
     FlowLogs(Vec<PathBuf>),
+    /// Hands flows to the kernel's cache, and reads it.
+    FlowCache,
     /// Sets learned routes in guests' kernels.
     Routes,
     /// Counts firewall rules in guests' namespaces.
@@ -40,11 +42,12 @@ pub enum Role {
 
 impl Role {
     /// Every role, with its name in documents.
-    pub const NAMES: [(&'static str, Self); 7] = [
+    pub const NAMES: [(&'static str, Self); 8] = [
         ("worker", Self::Worker),
         ("service", Self::Service),
         ("control", Self::Control),
         ("flow-logs", Self::FlowLogs(Vec::new())),
+        ("flow-cache", Self::FlowCache),
         ("routes", Self::Routes),
         ("lookout", Self::Lookout),
         ("changes", Self::Changes),
@@ -53,7 +56,9 @@ impl Role {
     /// What it keeps, of what the thread has.
     pub const fn capabilities(&self) -> CapabilitySet {
         match self {
-            Self::Worker | Self::Service | Self::Control | Self::FlowLogs(_) => CapabilitySet::empty(),
+            Self::Worker | Self::Service | Self::Control | Self::FlowLogs(_) | Self::FlowCache => {
+                CapabilitySet::empty()
+            }
             Self::Routes => CapabilitySet::NET_ADMIN,
             Self::Lookout => CapabilitySet::NET_ADMIN.union(CapabilitySet::SYS_ADMIN),
             // KILL ends programs that became another user. SYS_PTRACE finds the processes in a machine that goes.
@@ -73,7 +78,7 @@ impl Role {
     /// mount, and namespaces are opened by paths that a user may choose.
     fn directories(&self) -> Option<&[PathBuf]> {
         match self {
-            Self::Worker | Self::Service | Self::Control => Some(&[]),
+            Self::Worker | Self::Service | Self::Control | Self::FlowCache => Some(&[]),
             Self::FlowLogs(directories) => Some(directories),
             Self::Routes | Self::Lookout | Self::Changes => None,
         }
@@ -114,9 +119,10 @@ mod tests {
             ("service", 47),
             ("control", 41),
             ("flow-logs", 43),
+            ("flow-cache", 16),
             ("routes", 32),
             ("lookout", 36),
-            ("changes", 59),
+            ("changes", 60),
         ];
         assert_eq!(lengths, expected);
     }

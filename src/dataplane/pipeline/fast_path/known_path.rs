@@ -112,7 +112,11 @@ impl Leg<'_> {
     ) -> Result<PortId, DropReason> {
         match path {
             Path::Within(within) if !self.may_answer(within.sender, within.hop) => {
-                self.along_within(*within, key, packet, observer)
+                let (port, followed) = self.along_within(*within, key, packet, observer)?;
+                if followed {
+                    observer.followed(packet, within.sender, within.hop.nic());
+                }
+                Ok(port)
             }
             Path::Within(_) | Path::Answering(_) | Path::Balanced(_) | Path::Out(_) | Path::In(_) => {
                 self.along_translated(path, key, packet, observer)
@@ -134,7 +138,7 @@ impl Leg<'_> {
                 let lookup =
                     self.flows.mappings.lookup_inside(within.sender, packet.tuple(), TcpSegment::NONE, self.now);
                 let Some(MappingLookup { bucket, .. }) = lookup else {
-                    return self.along_within(within, key, packet, observer);
+                    return self.along_within(within, key, packet, observer).map(|(port, _)| port);
                 };
                 // Its sender has become a backend.
                 let mut answering = Answering { within, bucket, known: None };
@@ -149,6 +153,7 @@ impl Leg<'_> {
         }
     }
 
+    /// Also returns whether both NICs' records let it pass.
     #[inline]
     fn along_within<O: Observer>(
         &self,
@@ -156,14 +161,16 @@ impl Leg<'_> {
         key: &FlowKey,
         packet: &Packet<'_>,
         observer: &mut O,
-    ) -> Result<PortId, DropReason> {
+    ) -> Result<(PortId, bool), DropReason> {
         let receiver = hop.nic();
         let view = PacketView::of(packet, None, self.now);
         let admitted_out = self.admit(&key.at(sender), sender, Direction::Outbound, &view, observer)?;
         access.leave(admitted_out)?;
         let admitted_in = self.admit(&key.turned().at(receiver), receiver, Direction::Inbound, &view, observer)?;
         access.enter(admitted_in)?;
-        self.arrive_at((sender, admitted_out, &view), (receiver, admitted_in, &view), packet, observer)
+        let followed = admitted_out.has_record() && admitted_in.has_record();
+        let ends = ((sender, admitted_out, &view), (receiver, admitted_in, &view));
+        Ok((self.arrive_at(ends.0, ends.1, packet, observer)?, followed))
     }
 
     fn along_answering<O: Observer>(

@@ -194,6 +194,25 @@ impl FlowTable {
         shard.find(&key, hash).filter(|record| !record.lapsed(now))?.view()
     }
 
+    /// Counts packets of a flow that followed its record without coming by here, the last of them at `last`. False if
+    /// the record that began then is gone.
+    pub fn count(
+        &self,
+        nic: NicId,
+        direction: Direction,
+        tuple: &Tuple,
+        begun: Timestamp,
+        traffic: Traffic,
+        last: Timestamp,
+    ) -> bool {
+        let key = FlowKey::new(nic, direction, tuple);
+        let hash = self.hasher.hash_one(key);
+        let mut shard = self.shard(hash);
+        let Some(record) = shard.find(&key, hash).filter(|record| record.begun() == begun) else { return false };
+        record.count(direction, traffic, last);
+        true
+    }
+
     /// Copies the record of a packet's flow into another table, where following it changes nothing here.
     pub fn copy(
         &self,

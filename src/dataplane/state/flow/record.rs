@@ -204,6 +204,19 @@ impl Record {
         }
     }
 
+    /// Counts packets that the kernel carried, the last of them at `last`.
+    pub(super) fn count(&mut self, direction: Direction, traffic: Traffic, last: Timestamp) {
+        self.last = self.last.max(last);
+        match direction {
+            Direction::Outbound => self.sent += traffic,
+            Direction::Inbound => self.received += traffic,
+        }
+    }
+
+    pub(super) const fn begun(&self) -> Timestamp {
+        self.begun
+    }
+
     /// Stores a review: which rules decided, and the rule that refused the flow, if one did.
     pub(super) fn reevaluate(&mut self, by: Option<RulesMark>, refused: Option<Deciders>) {
         self.judged_by = by;

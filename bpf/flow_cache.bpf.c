@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// Carries packets of decided flows from one guest to another inside the kernel.
+//
+// Each interface of a guest has two devices in the router's namespace: the other end of its veth pair, and a TAP that
+// the daemon reads. A packet of a flow in the map goes straight into the receiver's namespace. Every other packet goes up
+// to the daemon by the TAP, and what the daemon writes there goes to the guest.
+//
+// The map is a cache of decisions. Each entry is of one epoch of the daemon's tables and state; the daemon ends an epoch
+// by a new number. Whatever is not plain goes up: fragments, options, other protocols, packets that begin or end a
+// connection, checksums that nothing vouches for, sizes over the receiver's MTU.
+//
+// `scripts/bpf.sh` builds flow_cache.bpf.o.
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+#include <stdbool.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+// A flow in one direction, as it comes from one port. src/sys/flow_cache.rs has the same layouts.
+struct flow_key {
+	__u32 port; // The index of the sender's veth end here.
+	__u8 version;
+	__u8 protocol;
+	__be16 src_port, dst_port;
+	__u16 zero;
+	__be32 src[4], dst[4]; // An IPv4 address is in the first word.
+};
+
+struct flow {
+	__u64 epoch;
+	__u64 timeout; // Nanoseconds without a packet after which the daemon decides anew.
+	__u64 last; // Monotonic nanoseconds.
+	__u64 packets; // As on a wire: of a super-packet, its segments.
+	__u64 bytes; // As they are carried, from the IP header on.
+	__u64 wire_bytes; // As on a wire: each segment repeats the headers.
+	__u32 out; // The index of the receiver's veth end here.
+	__u16 mtu;
+	__u8 ttl;
+	__u8 ended; // A packet has begun or ended its connection since.
+	__u8 ethernet[12]; // Receiver and sender.
+	__u32 zero;
+};
+
+// A map's definition, as the loader reads it from the section `maps`.
+struct map {
+	__u32 type, key_size, value_size, max_entries, flags;
+};
+
+struct map FLOWS SEC("maps") = {
+	.type = BPF_MAP_TYPE_HASH,
+	.key_size = sizeof(struct flow_key),
+	.value_size = sizeof(struct flow),
+	.max_entries = 1000000,
+	.flags = BPF_F_NO_PREALLOC,
+};
+
+struct map EPOCH SEC("maps") = {
+	.type = BPF_MAP_TYPE_ARRAY,
+	.key_size = sizeof(__u32),
+	.value_size = sizeof(__u64),
+	.max_entries = 1,
+};
+
+// Of each veth end its TAP, and of each TAP its veth end.
+struct map TWINS SEC("maps") = {
+	.type = BPF_MAP_TYPE_HASH,
+	.key_size = sizeof(__u32),
+	.value_size = sizeof(__u32),
+	.max_entries = 1 << 17,
+	.flags = BPF_F_NO_PREALLOC,
+};
+
+#define ETHERNET sizeof(struct ethhdr)
+
+// What the program needs to know of a packet.
+struct packet {
+	struct flow_key key;
+	__u32 len; // From the IP header on.
+	__u32 ip_header; // Lengths of both headers.
+	__u32 transport_header;
+	__u16 checksum; // Of the transport header.
+	__u8 ttl;
+	__u8 turns; // It begins or ends a connection.
+};
+
+static __always_inline __u16 fold(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16);
+}
+
+// Packets whose checksum the sender's kernel has left to the device carry the sum of the pseudo-header. Another
+// checksum may be wrong, unless the kernel has verified it.
+static __always_inline bool is_vouched_for(struct __sk_buff *skb, const struct packet *p, __u64 addresses)
+{
+	__u64 sum = addresses + bpf_htons(p->key.protocol) + bpf_htons(p->len - p->ip_header);
+
+	return skb->gso_size || p->checksum == fold(sum) || bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0;
+}
+
+static __always_inline bool parse_transport(struct __sk_buff *skb, void *at, struct packet *p)
+{
+	void *end = (void *)(long)skb->data_end;
+
+	if (p->key.protocol == IPPROTO_TCP) {
+		struct tcphdr *tcp = at;
+
+		if ((void *)(tcp + 1) > end || tcp->doff < 5)
+			return false;
+		p->key.src_port = tcp->source;
+		p->key.dst_port = tcp->dest;
+		p->transport_header = tcp->doff * 4;
+		p->checksum = tcp->check;
+		p->turns = tcp->syn | tcp->fin | tcp->rst;
+	} else if (p->key.protocol == IPPROTO_UDP) {
+		struct udphdr *udp = at;
+
+		// A super-packet may be one of a tunnel, whose segments are another size.
+		if ((void *)(udp + 1) > end || skb->gso_size)
+			return false;
+		p->key.src_port = udp->source;
+		p->key.dst_port = udp->dest;
+		p->transport_header = sizeof(*udp);
+		p->checksum = udp->check;
+		// Bytes behind the datagram have no checksum.
+		if (bpf_ntohs(udp->len) != p->len - p->ip_header)
+			return false;
+	} else {
+		return false;
+	}
+	return p->ip_header + p->transport_header <= p->len;
+}
+
+static __always_inline bool parse_ipv4(struct __sk_buff *skb, struct packet *p)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct iphdr *ip = data + ETHERNET;
+	__u32 *words = (void *)ip;
+
+	if ((void *)(ip + 1) > end || ip->version != 4 || ip->ihl != 5)
+		return false;
+	// More fragments or an offset, or the reserved bit.
+	if (ip->frag_off & bpf_htons(0xbfff) || bpf_ntohs(ip->tot_len) != p->len)
+		return false;
+	if (fold((__u64)words[0] + words[1] + words[2] + words[3] + words[4]) != 0xffff)
+		return false;
+	p->key.version = 4;
+	p->key.protocol = ip->protocol;
+	p->key.src[0] = ip->saddr;
+	p->key.dst[0] = ip->daddr;
+	p->ttl = ip->ttl;
+	p->ip_header = sizeof(*ip);
+	return parse_transport(skb, ip + 1, p) && is_vouched_for(skb, p, (__u64)ip->saddr + ip->daddr);
+}
+
+static __always_inline bool parse_ipv6(struct __sk_buff *skb, struct packet *p)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct ipv6hdr *ip = data + ETHERNET;
+	__u64 sum = 0;
+
+	if ((void *)(ip + 1) > end || ip->version != 6 || bpf_ntohs(ip->payload_len) + sizeof(*ip) != p->len)
+		return false;
+	p->key.version = 6;
+	p->key.protocol = ip->nexthdr;
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		p->key.src[i] = ip->saddr.in6_u.u6_addr32[i];
+		p->key.dst[i] = ip->daddr.in6_u.u6_addr32[i];
+		sum += (__u64)p->key.src[i] + p->key.dst[i];
+	}
+	p->ttl = ip->hop_limit;
+	p->ip_header = sizeof(*ip);
+	return parse_transport(skb, ip + 1, p) && is_vouched_for(skb, p, sum);
+}
+
+static __always_inline int to_daemon(struct __sk_buff *skb)
+{
+	__u32 port = skb->ifindex;
+	__u32 *tap = bpf_map_lookup_elem(&TWINS, &port);
+
+	return tap ? bpf_redirect(*tap, 0) : TC_ACT_SHOT;
+}
+
+// No packet is carried in either direction until the daemon has seen this one.
+static __always_inline void end(struct flow *flow, struct flow_key *key)
+{
+	struct flow_key back = {};
+	struct flow *answers;
+
+	flow->ended = 1;
+	back.port = flow->out;
+	back.version = key->version;
+	back.protocol = key->protocol;
+	back.src_port = key->dst_port;
+	back.dst_port = key->src_port;
+	__builtin_memcpy(back.src, key->dst, sizeof(back.src));
+	__builtin_memcpy(back.dst, key->src, sizeof(back.dst));
+	answers = bpf_map_lookup_elem(&FLOWS, &back);
+	if (answers)
+		answers->ended = 1;
+}
+
+SEC("classifier/from_guest")
+int from_guest(struct __sk_buff *skb)
+{
+	struct packet p = {};
+	struct flow *flow;
+	__u32 segments = 1, first = 0, headers, largest;
+	__u64 *epoch, now;
+	void *data, *end_of_data;
+	bool plain;
+
+	p.key.port = skb->ifindex;
+	p.len = skb->len - ETHERNET;
+	if (skb->vlan_present)
+		return to_daemon(skb);
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		plain = parse_ipv4(skb, &p);
+	else if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		plain = parse_ipv6(skb, &p);
+	else
+		plain = false;
+	if (!plain)
+		return to_daemon(skb);
+	flow = bpf_map_lookup_elem(&FLOWS, &p.key);
+	if (!flow)
+		return to_daemon(skb);
+	if (p.turns) {
+		end(flow, &p.key);
+		return to_daemon(skb);
+	}
+	headers = p.ip_header + p.transport_header;
+	largest = p.len;
+	if (skb->gso_size) {
+		largest = headers + skb->gso_size;
+		if (largest > p.len)
+			largest = p.len;
+		segments = (p.len - headers + skb->gso_size - 1) / skb->gso_size;
+		if (!segments)
+			segments = 1;
+	}
+	epoch = bpf_map_lookup_elem(&EPOCH, &first);
+	now = bpf_ktime_get_coarse_ns();
+	if (!epoch || flow->epoch != *epoch || flow->ended || flow->ttl != p.ttl || largest > flow->mtu ||
+	    (__s64)(now - flow->last) > (__s64)flow->timeout)
+		return to_daemon(skb);
+	data = (void *)(long)skb->data;
+	end_of_data = (void *)(long)skb->data_end;
+	if (data + ETHERNET > end_of_data)
+		return to_daemon(skb);
+	__builtin_memcpy(data, flow->ethernet, sizeof(flow->ethernet));
+	flow->last = now;
+	__sync_fetch_and_add(&flow->packets, segments);
+	__sync_fetch_and_add(&flow->bytes, p.len);
+	__sync_fetch_and_add(&flow->wire_bytes, p.len + (segments - 1) * headers);
+	return bpf_redirect_peer(flow->out, 0);
+}
+
+SEC("classifier/from_daemon")
+int from_daemon(struct __sk_buff *skb)
+{
+	__u32 tap = skb->ifindex;
+	__u32 *port = bpf_map_lookup_elem(&TWINS, &tap);
+
+	return port ? bpf_redirect_peer(*port, 0) : TC_ACT_SHOT;
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,293 @@
+//! The kernel's cache of decided flows: programs at the devices of guests, and the map of flows that they carry.
+//!
+//! One idea: a guest's veth pair ends in the router's namespace, where a program hands packets of known flows to the
+//! receiver's namespace at once, and every other packet to a TAP that workers read. `bpf/flow_cache.bpf.c` is the
+//! program; its object is part of this binary. What is in the map is its caller's business.
+//!
+//! Only this process holds programs, map and links by descriptors, so they go with it, however it ends. Loading needs
+//! `CAP_BPF` and `CAP_NET_ADMIN` outside of any user namespace; descriptors that are open need no right.
+
+#![expect(unsafe_code, reason = "bpf(2) and membarrier(2)")]
+
+use std::ffi::{c_int, c_long};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aya::Ebpf;
+use aya::maps::Map;
+use aya::programs::SchedClassifier;
+
+use super::netlink::Netlink;
+use super::netns::Netns;
+
+/// As `scripts/bpf.sh` builds it.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/flow_cache.bpf.o");
+
+/// The most flows in the map, each direction by itself: 180 MB of the kernel's memory.
+pub const FLOWS_MAX: usize = 1_000_000;
+
+/// A flow in one direction, as it comes from one port: `struct flow_key` of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct FlowKey {
+    /// The index of the sender's veth end: see [`Port::index`].
+    pub port: u32,
+    pub version: u8,
+    pub protocol: u8,
+    /// In network byte order, as are addresses; IPv4 addresses fill the first four bytes.
+    pub src_port: [u8; 2],
+    pub dst_port: [u8; 2],
+    pub zero: [u8; 2],
+    pub src: [u8; 16],
+    pub dst: [u8; 16],
+}
+
+/// What becomes of a flow's packets, and what was carried: `struct flow` of the program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Flow {
+    /// It is in use as long as this is the cache's epoch.
+    pub epoch: u64,
+    /// Nanoseconds without a packet after which the next goes up.
+    pub timeout: u64,
+    /// When a packet was carried last, on the monotonic clock.
+    pub last: u64,
+    /// As on a wire: of a super-packet, its segments.
+    pub packets: u64,
+    /// As they were carried.
+    pub bytes: u64,
+    /// As on a wire: each segment repeats the headers.
+    pub wire_bytes: u64,
+    /// The receiver's [`Port::index`].
+    pub out: u32,
+    pub mtu: u16,
+    /// Of its packets; others go up.
+    pub ttl: u8,
+    /// Not zero once a packet has begun or ended its connection: packets go up.
+    pub ended: u8,
+    /// The Ethernet addresses of receiver and sender.
+    pub ethernet: [u8; 12],
+    pub zero: u32,
+}
+
+const _: () = assert!(size_of::<FlowKey>() == 44 && size_of::<Flow>() == 72);
+
+/// The programs and their maps.
+#[derive(Debug)]
+pub struct FlowCache {
+    from_guest: OwnedFd,
+    from_daemon: OwnedFd,
+    flows: OwnedFd,
+    epoch: OwnedFd,
+    twins: OwnedFd,
+    now: AtomicU64,
+    beginning: Mutex<()>,
+}
+
+/// A guest's port: the router's end of its veth pair, with the programs in place. The pair goes when this is dropped.
+#[derive(Debug)]
+pub struct Port {
+    cache: Arc<FlowCache>,
+    namespace: Netns,
+    name: String,
+    index: u32,
+    tap: u32,
+    links: [OwnedFd; 2],
+    /// The guest's end is up.
+    up: AtomicBool,
+}
+
+impl FlowCache {
+    /// Loads the programs.
+    pub fn load() -> io::Result<Self> {
+        let mut object = Ebpf::load(OBJECT).map_err(io::Error::other)?;
+        let from_guest = program(&mut object, "from_guest")?;
+        let from_daemon = program(&mut object, "from_daemon")?;
+        let map = |name: &str| match object.map(name) {
+            Some(Map::HashMap(map) | Map::Array(map)) => map.fd().as_fd().try_clone_to_owned(),
+            _ => Err(io::Error::other(format!("no map {name}"))),
+        };
+        let (flows, epoch, twins) = (map("FLOWS")?, map("EPOCH")?, map("TWINS")?);
+        let cache = Self {
+            from_guest,
+            from_daemon,
+            flows,
+            epoch,
+            twins,
+            now: AtomicU64::default(),
+            beginning: Mutex::default(),
+        };
+        cache.begin_epoch()?;
+        Ok(cache)
+    }
+
+    /// The present epoch. Zero is none.
+    pub fn epoch(&self) -> u64 {
+        self.now.load(Ordering::Acquire)
+    }
+
+    /// Begins another epoch. Once this returns, no packet is carried by flows of one before.
+    pub fn begin_epoch(&self) -> io::Result<()> {
+        const GLOBAL: c_int = 1;
+        let one_at_a_time = self.beginning.lock().unwrap_or_else(PoisonError::into_inner);
+        let epoch = self.now.fetch_add(1, Ordering::AcqRel) + 1;
+        update(&self.epoch, &0u32, &epoch)?;
+        drop(one_at_a_time);
+        // Programs run as RCU's readers: this waits for those that have read the epoch before.
+        // SAFETY: the call takes numbers alone.
+        check(unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0, 0) })?;
+        Ok(())
+    }
+
+    /// Adds a flow or replaces it. Fails if the map is full.
+    pub fn put(&self, key: &FlowKey, flow: &Flow) -> io::Result<()> {
+        update(&self.flows, key, flow)
+    }
+
+    pub fn find(&self, key: &FlowKey) -> Option<Flow> {
+        let mut flow = Flow::default();
+        let request = MapRequest::new(&self.flows, &raw const *key as u64, &raw mut flow as u64);
+        // SAFETY: the kernel reads a key of 44 bytes and writes a value of 72, the sizes of this map's and of these types.
+        unsafe { bpf(LOOKUP, &request) }.ok().map(|_| flow)
+    }
+
+    /// Removes a flow, if it is there.
+    pub fn remove(&self, key: &FlowKey) {
+        let request = MapRequest::new(&self.flows, &raw const *key as u64, 0);
+        // SAFETY: the kernel reads a key of 44 bytes, the size of this map's and of this type.
+        let _ = unsafe { bpf(DELETE, &request) };
+    }
+
+    /// Puts the programs in place between two devices of the calling thread's namespace, which is `namespace`.
+    pub fn attach(self: &Arc<Self>, namespace: &Netns, name: &str, tap: &str) -> io::Result<Port> {
+        let mut netlink = Netlink::open()?;
+        let (index, tap) = (netlink.link(name)?.0, netlink.link(tap)?.0);
+        let namespace = namespace.try_clone()?;
+        update(&self.twins, &index, &tap)?;
+        update(&self.twins, &tap, &index)?;
+        let links = [link(&self.from_guest, index)?, link(&self.from_daemon, tap)?];
+        Ok(Port {
+            cache: Arc::clone(self),
+            namespace,
+            name: name.to_owned(),
+            index,
+            tap,
+            links,
+            up: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether the kernel attaches programs in this way: since 6.6. Asks at the loopback device of the calling thread's
+    /// namespace.
+    pub fn probe(&self) -> io::Result<()> {
+        let loopback = Netlink::open()?.link("lo")?;
+        link(&self.from_guest, loopback.0).map(drop)
+    }
+}
+
+/// `key` and `value` must have the sizes of this map's.
+fn update<K, V>(map: &OwnedFd, key: &K, value: &V) -> io::Result<()> {
+    let request = MapRequest::new(map, &raw const *key as u64, &raw const *value as u64);
+    // SAFETY: the kernel reads a key and a value of the map's sizes. The callers, all in this file, pass those types.
+    unsafe { bpf(UPDATE, &request) }.map(drop)
+}
+
+impl Port {
+    pub fn cache(&self) -> &Arc<FlowCache> {
+        &self.cache
+    }
+
+    /// Whether packets can be carried to it: its guest has the other end, and switched it on.
+    pub fn is_up(&self) -> bool {
+        self.up.load(Ordering::Acquire)
+    }
+
+    pub fn set_up(&self, up: bool) {
+        self.up.store(up, Ordering::Release);
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The number by which flows name it.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+}
+
+impl Drop for Port {
+    /// Where this thread may not remove devices, the pair goes with the namespace, when the process ends.
+    fn drop(&mut self) {
+        for device in [self.index, self.tap] {
+            let request = MapRequest::new(&self.cache.twins, &raw const device as u64, 0);
+            // SAFETY: the kernel reads a key of four bytes, the size of this map's.
+            let _ = unsafe { bpf(DELETE, &request) };
+        }
+        let name = &self.name;
+        let _ = self.namespace.run(|| Netlink::open()?.remove_link(name));
+        debug_assert!(self.links.iter().all(|link| link.as_raw_fd() >= 0));
+    }
+}
+
+fn program(object: &mut Ebpf, name: &str) -> io::Result<OwnedFd> {
+    let program = object.program_mut(name).ok_or_else(|| io::Error::other(format!("no program {name}")))?;
+    let program: &mut SchedClassifier = program.try_into().map_err(io::Error::other)?;
+    program.load().map_err(io::Error::other)?;
+    program.fd().map_err(io::Error::other)?.as_fd().try_clone_to_owned()
+}
+
+/// Attaches a program at the ingress of a device, by tcx.
+fn link(program: &OwnedFd, device: u32) -> io::Result<OwnedFd> {
+    const TCX_INGRESS: u32 = 46;
+    let request = LinkRequest { program: program.as_raw_fd(), device, at: TCX_INGRESS, rest: [0; _] };
+    // SAFETY: the kernel reads `size_of::<LinkRequest>()` bytes, which outlive the call.
+    let fd = unsafe { bpf(LINK_CREATE, &request) }?;
+    // SAFETY: the call has just made this descriptor, and no other value owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+const LOOKUP: c_int = 1;
+const UPDATE: c_int = 2;
+const DELETE: c_int = 3;
+const LINK_CREATE: c_int = 28;
+
+/// The part of the kernel's `union bpf_attr` that calls on an element of a map need.
+#[repr(C)]
+struct MapRequest {
+    map: RawFd,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+impl MapRequest {
+    fn new(map: &OwnedFd, key: u64, value: u64) -> Self {
+        Self { map: map.as_raw_fd(), padding: 0, key, value, flags: 0 }
+    }
+}
+
+/// The part that `BPF_LINK_CREATE` needs.
+#[repr(C)]
+struct LinkRequest {
+    program: RawFd,
+    device: u32,
+    at: u32,
+    rest: [u32; 13],
+}
+
+/// # Safety
+///
+/// `request` must be what the kernel reads for this command, and what it points to must outlive the call.
+unsafe fn bpf<T>(command: c_int, request: &T) -> io::Result<RawFd> {
+    // SAFETY: by this function's own contract.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const *request, size_of::<T>()) };
+    check(result).map(|fd| fd as RawFd)
+}
+
+fn check(result: c_long) -> io::Result<c_long> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

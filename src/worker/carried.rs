@@ -1,0 +1,376 @@
+//! Flows that the kernel carries: what workers hand to its cache, and what they learn from it.
+//!
+//! One idea: the flow records stay the only truth. A flow is handed over once two packets of it have followed records
+//! and tables alone; its entry is of the epoch that began with the last change of tables, taps or ports. What the
+//! kernel carried is added to records and counters a few times a second, and before anyone looks at them. A packet that
+//! has no valid entry comes up and is decided as ever, so an entry may be missing or end at any time.
+//!
+//! One thread owns the entries and alone asks the kernel: others send it requests. Workers never wait for it: what does
+//! not fit into its queue is handed over with a later packet.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use foldhash::fast::RandomState;
+
+use crate::dataplane::{Direction, FlowState, Flows, NicId, PortId, Snapshot, Timestamp, Traffic};
+use crate::sys::clock::monotonic_nanos;
+use crate::sys::confine::{self, Role, Thread};
+use crate::sys::flow_cache::{FLOWS_MAX, Flow, FlowCache, FlowKey};
+use crate::wire::ethernet::FABRIC;
+use crate::wire::{Packet, Tuple};
+
+use super::counters::Tally;
+use super::device::KernelPort;
+
+/// How often what was carried is read: more often than a silent flow may be pushed out of a full table. A reading that
+/// takes long is not repeated at once.
+const READING: Duration = Duration::from_millis(250);
+const SHARE_OF_TIME: u32 = 20;
+/// Requests that wait at a time.
+const REQUESTS: usize = 1024;
+/// A reading that is younger than this serves another caller.
+const FRESH: u64 = 1_000_000;
+/// An entry for another TTL is replaced once it has carried nothing for so long.
+const SETTLED: u64 = 1_000_000_000;
+
+/// Flags of TCP that begin or end a connection: FIN, SYN, RST.
+const TURNS: u8 = 7;
+
+/// What the kernel carries for one network: the requests to the thread that knows.
+#[derive(Debug)]
+pub struct Carried {
+    cache: Arc<FlowCache>,
+    requests: Sender<Request>,
+    tally: Arc<Tally>,
+    entries: Arc<AtomicUsize>,
+    thread: Mutex<Option<Thread>>,
+}
+
+#[derive(Debug)]
+enum Request {
+    Take(Offer, Flow),
+    /// Read what was carried.
+    Read(Sender<()>),
+    /// End all entries.
+    Invalidate(Sender<()>),
+    Stop,
+}
+
+/// The thread's own.
+#[derive(Debug)]
+struct Keeper {
+    cache: Arc<FlowCache>,
+    flows: Arc<Flows>,
+    tally: Arc<Tally>,
+    entries: HashMap<FlowKey, Entry, RandomState>,
+    /// How many entries there are.
+    count: Arc<AtomicUsize>,
+    read_at: u64,
+    /// How long the last reading took.
+    took: Duration,
+}
+
+/// A flow in one direction that was handed over.
+#[derive(Debug)]
+struct Entry {
+    leg: Leg,
+    /// When each end's record began: a later one of the same tuple is another flow's.
+    begun: [Timestamp; 2],
+    /// What was added to records and counters so far.
+    read: Flow,
+    /// It carries no more; its counts are read once more, for packets under leg.
+    over: bool,
+}
+
+/// The leg of a packet that went by records and tables alone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leg {
+    tuple: Tuple,
+    ttl: u8,
+    /// The packet begins or ends a connection.
+    turns: bool,
+    ends: [NicId; 2],
+    ports: [PortId; 2],
+}
+
+/// A packet of a known flow, and its ports as the kernel knows them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Offer {
+    pub(super) leg: Leg,
+    pub(super) from: KernelPort,
+    pub(super) to: KernelPort,
+    /// Read before the tables that decided.
+    pub(super) epoch: u64,
+}
+
+impl Leg {
+    /// Its ports are set once they are known.
+    pub(super) fn of(packet: &Packet<'_>, sender: NicId, receiver: NicId) -> Self {
+        Self {
+            tuple: *packet.tuple(),
+            ttl: packet.ttl(),
+            turns: packet.tcp_flags().is_some_and(|flags| flags & TURNS != 0),
+            ends: [sender, receiver],
+            ports: [PortId(0); 2],
+        }
+    }
+
+    pub(super) fn between(self, ingress: PortId, egress: PortId) -> Self {
+        Self { ports: [ingress, egress], ..self }
+    }
+
+    pub(super) const fn tuple(&self) -> &Tuple {
+        &self.tuple
+    }
+
+    pub(super) const fn turns(&self) -> bool {
+        self.turns
+    }
+}
+
+impl Entry {
+    const fn is_live(flow: &Flow, epoch: u64, now: u64) -> bool {
+        flow.epoch == epoch && flow.ended == 0 && now.saturating_sub(flow.last) <= flow.timeout
+    }
+}
+
+impl Carried {
+    /// Starts the thread.
+    pub fn start(cache: Arc<FlowCache>, flows: Arc<Flows>) -> io::Result<Self> {
+        let (requests, taken) = bounded(REQUESTS);
+        let (tally, count) = (Arc::new(Tally::new(0)), Arc::new(AtomicUsize::new(0)));
+        let keeper = Keeper {
+            cache: Arc::clone(&cache),
+            flows,
+            tally: Arc::clone(&tally),
+            entries: HashMap::default(),
+            count: Arc::clone(&count),
+            read_at: 0,
+            took: Duration::ZERO,
+        };
+        let thread = confine::spawn("vnet-carried", Role::FlowCache, || Ok(()), move |()| keeper.serve(&taken))?;
+        Ok(Self { cache, requests, tally, entries: count, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// What the kernel carried, as a worker would have counted it.
+    pub(super) fn tally(&self) -> &Arc<Tally> {
+        &self.tally
+    }
+
+    /// Ends all entries: once this returns, the next packet of each flow comes up.
+    pub fn invalidate(&self) {
+        self.ask(Request::Invalidate);
+    }
+
+    /// Adds what was carried to records and counters. Returns once that is done.
+    pub fn read(&self) {
+        self.ask(Request::Read);
+    }
+
+    /// How many entries there are, each direction of a flow by itself.
+    pub fn len(&self) -> usize {
+        self.entries.load(Ordering::Relaxed)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Ends the thread.
+    pub(super) fn stop(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // Refused by a thread that has ended.
+            let _ = self.requests.send(Request::Stop);
+            thread.join();
+        }
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.cache.epoch()
+    }
+
+    /// Hands a flow over, if there is room for the request and the records still admit it.
+    pub(super) fn take(&self, offer: Offer, snapshot: &Snapshot, now: Timestamp) {
+        let flow = decided(&offer, snapshot, now);
+        let _ = self.requests.try_send(Request::Take(offer, flow));
+    }
+
+    /// A thread that has ended answers no more, and nothing is carried then: see [`Keeper::serve`].
+    fn ask(&self, request: impl FnOnce(Sender<()>) -> Request) {
+        let (done, answer) = bounded(1);
+        if self.requests.send(request(done)).is_ok() {
+            let _ = answer.recv();
+        }
+    }
+}
+
+impl Drop for Keeper {
+    /// However the thread ends, all packets come up from then on.
+    fn drop(&mut self) {
+        let _ = self.cache.begin_epoch();
+    }
+}
+
+impl Keeper {
+    fn serve(mut self, requests: &Receiver<Request>) {
+        loop {
+            let pause = READING.max(self.took * SHARE_OF_TIME);
+            let due = Duration::from_nanos(monotonic_nanos().saturating_sub(self.read_at));
+            match requests.recv_timeout(pause.saturating_sub(due)) {
+                Ok(Request::Take(offer, flow)) => self.take(&offer, flow),
+                Ok(Request::Read(done)) => {
+                    self.read(FRESH);
+                    let _ = done.send(());
+                }
+                Ok(Request::Invalidate(done)) => {
+                    // An epoch that could not begin is told to no program: its entries are of no use.
+                    let _ = self.cache.begin_epoch();
+                    self.read(0);
+                    let _ = done.send(());
+                }
+                Err(RecvTimeoutError::Timeout) => self.read(0),
+                Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.count.store(self.entries.len(), Ordering::Relaxed);
+        }
+    }
+
+    /// Adds what was carried since the last reading to records and counters, and removes what is over; not if that was
+    /// done less than `fresh` nanoseconds ago.
+    fn read(&mut self, fresh: u64) {
+        let begun = monotonic_nanos();
+        if begun.saturating_sub(self.read_at) < fresh {
+            return;
+        }
+        let epoch = self.cache.epoch();
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.retain(|key, entry| {
+            let Some(flow) = self.cache.find(key) else { return false };
+            let followed = self.add(entry, &flow);
+            let over = !Entry::is_live(&flow, epoch, begun);
+            let stays = followed && !(over && entry.over);
+            entry.over = over;
+            if !stays {
+                self.cache.remove(key);
+            }
+            stays
+        });
+        self.entries = entries;
+        self.read_at = monotonic_nanos();
+        self.took = Duration::from_nanos(self.read_at - begun);
+    }
+
+    /// Hands a flow over, if its records still admit it; of a connection that ends, reads what was carried.
+    fn take(&mut self, offer: &Offer, flow: Flow) {
+        let leg = &offer.leg;
+        let now = Timestamp(flow.last);
+        let key = key(offer.from.index, &leg.tuple);
+        if leg.turns {
+            for key in [key, self::key(offer.to.index, &leg.tuple.mirrored())] {
+                self.catch_up(&key);
+            }
+            return;
+        }
+        let Some(begun) = self.begun(leg, now) else { return };
+        if let Some(carried) = self.catch_up(&key) {
+            let in_use = carried.ttl == leg.ttl || now.0.saturating_sub(carried.last) < SETTLED;
+            if in_use && Entry::is_live(&carried, offer.epoch, now.0) {
+                return;
+            }
+        } else if self.entries.len() >= FLOWS_MAX {
+            return;
+        }
+        // A full map, or an end since: what is there no longer stands for the flow.
+        if self.cache.put(&key, &flow).is_ok() && self.begun(leg, now) == Some(begun) {
+            self.entries.insert(key, Entry { leg: *leg, begun, read: Flow::default(), over: false });
+        } else {
+            self.cache.remove(&key);
+            self.entries.remove(&key);
+        }
+    }
+
+    /// Adds what an entry has carried, if there is one.
+    fn catch_up(&mut self, key: &FlowKey) -> Option<Flow> {
+        let (key, mut entry) = self.entries.remove_entry(key)?;
+        let flow = self.cache.find(&key);
+        if let Some(flow) = &flow {
+            self.add(&mut entry, flow);
+            self.entries.insert(key, entry);
+        }
+        flow
+    }
+
+    /// When the records of both ends began; None unless both let packets of an open flow pass.
+    fn begun(&self, leg: &Leg, now: Timestamp) -> Option<[Timestamp; 2]> {
+        let [sender, receiver] = leg.ends;
+        let record = |nic, direction| {
+            let record = self.flows.records.find(nic, direction, &leg.tuple, now)?;
+            (!record.refused && record.state != FlowState::Closed).then_some(record.begun)
+        };
+        Some([record(sender, Direction::Outbound)?, record(receiver, Direction::Inbound)?])
+    }
+
+    /// Adds what an entry has carried since it was read last. False if one of its records is gone.
+    fn add(&self, entry: &mut Entry, flow: &Flow) -> bool {
+        let Entry { leg, begun, read, .. } = entry;
+        let traffic = Traffic { packets: flow.packets - read.packets, bytes: flow.bytes - read.bytes };
+        let [ingress, egress] = leg.ports.map(|port| self.tally.port(port));
+        let on_wire = flow.wire_bytes - read.wire_bytes;
+        ingress.received(traffic.packets, on_wire);
+        egress.sent(traffic.packets, on_wire);
+        *read = *flow;
+        let last = Timestamp(flow.last);
+        let records = &self.flows.records;
+        let at = |nic, direction, begun| records.count(nic, direction, &leg.tuple, begun, traffic, last);
+        let sent = at(leg.ends[0], Direction::Outbound, begun[0]);
+        let received = at(leg.ends[1], Direction::Inbound, begun[1]);
+        sent && received
+    }
+}
+
+/// What the kernel does with a flow's packets.
+fn decided(offer: &Offer, snapshot: &Snapshot, now: Timestamp) -> Flow {
+    let [sender, receiver] = offer.leg.ends.map(|nic| snapshot.nic(nic));
+    let timeout_secs = sender.flows.timeout_secs.min(receiver.flows.timeout_secs);
+    let mut ethernet = [0; 12];
+    ethernet[..6].copy_from_slice(&offer.to.guest);
+    ethernet[6..].copy_from_slice(&FABRIC);
+    Flow {
+        epoch: offer.epoch,
+        timeout: u64::from(timeout_secs) * 1_000_000_000,
+        last: now.0,
+        out: offer.to.index,
+        mtu: receiver.mtu,
+        ttl: offer.leg.ttl,
+        ethernet,
+        ..Flow::default()
+    }
+}
+
+fn key(port: u32, tuple: &Tuple) -> FlowKey {
+    let octets = |address: IpAddr| {
+        let mut octets = [0; 16];
+        match address {
+            IpAddr::V4(address) => octets[..4].copy_from_slice(&address.octets()),
+            IpAddr::V6(address) => octets = address.octets(),
+        }
+        octets
+    };
+    FlowKey {
+        port,
+        version: if tuple.src.is_ipv4() { 4 } else { 6 },
+        protocol: tuple.protocol.0,
+        src_port: tuple.src_port.to_be_bytes(),
+        dst_port: tuple.dst_port.to_be_bytes(),
+        zero: [0; 2],
+        src: octets(tuple.src),
+        dst: octets(tuple.dst),
+    }
+}

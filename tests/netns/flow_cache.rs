@@ -1,0 +1,312 @@
+//! Flows that the kernel carries (`device: veth`): they are seen, counted and ended as any others.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+use vnet::sys::netlink::Netlink;
+use vnet::sys::process::{ProcessId, Signal};
+
+use crate::lab::{Lab, NEVER, SOON, eventually, stdout};
+
+const A: &str = "10.1.1.4";
+const B: &str = "10.1.1.5";
+const PORT: u16 = 9;
+
+/// Two machines with a rule set that has room for one more rule, and a route table for more routes.
+fn topology(device: &str, rules: &str, routes: &str) -> String {
+    format!(
+        "emulation: {{device: {device}}}
+virtualNetworks:
+  - name: v
+    location: westeurope
+    addressSpace: [10.1.0.0/16, 'fd00:1::/48']
+    subnets:
+      - {{name: s, addressPrefixes: [10.1.1.0/24, 'fd00:1:0:1::/64'], networkSecurityGroup: g, routeTable: r}}
+networkSecurityGroups: [{{name: g, flushConnection: true, securityRules: [{rules}]}}]
+routeTables: [{{name: r, routes: [{routes}]}}]
+virtualMachines:
+  - {{name: a, networkInterfaces: [{{subnet: v/s}}]}}
+  - {{name: b, networkInterfaces: [{{subnet: v/s}}]}}
+"
+    )
+}
+
+const DENY: &str = "{name: no, priority: 100, direction: Inbound, access: Deny, protocol: Udp, \
+                    sourceAddressPrefix: '*', sourcePortRange: '*', destinationAddressPrefix: '*', \
+                    destinationPortRange: '*'}";
+const NOWHERE: &str = "{name: b, addressPrefix: 10.1.1.5/32, nextHopType: None}";
+
+/// One flow of datagrams that are sent back.
+struct Echo {
+    client: UdpSocket,
+    server: UdpSocket,
+}
+
+impl Echo {
+    /// From `a` to `b`; port 0 is any.
+    fn new(lab: &Lab, port: u16) -> Self {
+        let bind = |node, address: SocketAddr| lab.inside(node, || UdpSocket::bind(address).unwrap());
+        let (client, server) = (
+            bind("a", SocketAddr::new(A.parse().unwrap(), port)),
+            bind("b", SocketAddr::new(B.parse().unwrap(), PORT)),
+        );
+        client.connect((B, PORT)).unwrap();
+        client.set_read_timeout(Some(NEVER)).unwrap();
+        Self { client, server }
+    }
+
+    /// How many of these datagrams reach the server.
+    fn arrive(&self, count: usize, patience: Duration) -> usize {
+        self.server.set_read_timeout(Some(patience)).unwrap();
+        (0..count).for_each(|_| drop(self.client.send(b"out")));
+        let mut buffer = [0; 64];
+        (0..count).take_while(|_| self.server.recv_from(&mut buffer).is_ok()).count()
+    }
+
+    /// How many of these datagrams come back, one after another.
+    fn exchange(&self, count: usize, patience: Duration) -> usize {
+        let mut buffer = [0; 64];
+        self.server.set_read_timeout(Some(patience)).unwrap();
+        self.client.set_read_timeout(Some(patience)).unwrap();
+        let back = |_: &usize| {
+            self.client.send(b"there").unwrap();
+            let Ok((length, peer)) = self.server.recv_from(&mut buffer) else { return false };
+            self.server.send_to(&buffer[..length], peer).unwrap();
+            self.client.recv(&mut buffer).is_ok()
+        };
+        (0..count).filter(back).count()
+    }
+
+    /// Until the kernel carries both directions.
+    fn settle(&self, lab: &Lab) {
+        eventually("the kernel carries the flow", || {
+            assert_eq!(self.exchange(4, SOON), 4);
+            carried(lab) >= 2
+        });
+    }
+}
+
+fn carried(lab: &Lab) -> u64 {
+    lab.data(&["status"])["carriedFlows"].as_u64().unwrap()
+}
+
+fn daemon(lab: &Lab) -> ProcessId {
+    ProcessId::of(lab.data(&["status"])["pid"].as_u64().unwrap() as u32).unwrap()
+}
+
+/// Packets that came from a node's interface, that went to it, and that were dropped.
+fn counted(lab: &Lab, node: &str) -> [u64; 3] {
+    let rows = lab.data(&["counters"]);
+    let row = rows.as_array().unwrap().iter().find(|row| row["node"] == node).unwrap().clone();
+    ["rxPackets", "txPackets", "drops"].map(|field| row[field].as_u64().unwrap())
+}
+
+#[test]
+fn a_known_flow_goes_on_without_the_daemon_and_is_counted() {
+    let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };
+    let echo = Echo::new(&lab, 5000);
+    echo.settle(&lab);
+    let other = lab.inside("a", || UdpSocket::bind((A, 5001)).unwrap());
+    let before = [counted(&lab, "a"), counted(&lab, "b")];
+    let daemon = daemon(&lab);
+    assert!(daemon.signal(Signal::STOP).unwrap());
+    let through = echo.exchange(1000, NEVER);
+    other.send_to(b"new", (B, PORT)).unwrap();
+    let new = echo.server.recv_from(&mut [0; 8]).is_ok();
+    assert!(daemon.signal(Signal::CONT).unwrap());
+    assert_eq!((through, new), (1000, false), "the kernel alone carries what is known, and nothing else");
+    echo.server.set_read_timeout(Some(SOON)).unwrap();
+    assert!(echo.server.recv_from(&mut [0; 8]).is_ok(), "the daemon decides on the new flow");
+
+    let after = [counted(&lab, "a"), counted(&lab, "b")];
+    let forwarded = |[from, _, dropped]: [u64; 3]| from - dropped;
+    assert_eq!(forwarded(after[0]) - forwarded(before[0]), 1001, "from a, with that of the new flow");
+    assert_eq!(after[1][1] - before[1][1], 1001, "to b, with that of the new flow");
+    assert_eq!(forwarded(after[1]) - forwarded(before[1]), 1000, "from b");
+    let flows = lab.data(&["flows", "--port", "5000"]);
+    let flow = &flows.as_array().unwrap()[0];
+    let sent = flow["packetsSent"].as_u64().unwrap();
+    assert!(sent >= 1004, "{flow}");
+    assert_eq!(flow["packetsReceived"], sent, "{flow}");
+    // Headers, and a word of five letters.
+    assert_eq!(flow["bytesSent"], sent * 33, "{flow}");
+}
+
+#[test]
+fn no_packet_goes_by_old_tables_once_a_change_is_reported() {
+    let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };
+    let echo = Echo::new(&lab, 0);
+    for change in [("", NOWHERE), (DENY, "")] {
+        for _ in 0..3 {
+            lab.apply(&topology("veth", "", ""));
+            echo.settle(&lab);
+            lab.apply(&topology("veth", change.0, change.1));
+            assert_eq!(echo.arrive(20, NEVER), 0, "{change:?}");
+        }
+    }
+    assert!(lab.drops("a", "NextHopNone") >= 60 && lab.drops("a", "NsgInbound") >= 60);
+}
+
+#[test]
+fn what_the_daemon_has_made_goes_with_it() {
+    let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };
+    let echo = Echo::new(&lab, 0);
+    echo.settle(&lab);
+    lab.crash();
+    let guest = lab.node("a");
+    eventually("the device is gone", || guest.run(|| Netlink::open().unwrap().link("eth0").is_err()).unwrap());
+    assert_eq!(echo.arrive(5, NEVER), 0);
+    assert!(lab.down().status.success());
+    assert_eq!(lab.remains(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_trace_sees_the_packets_of_known_flows() {
+    let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };
+    let echo = Echo::new(&lab, 0);
+    echo.settle(&lab);
+    let mut trace = crate::trace::Trace::start(&lab, &["--count", "20", "udp"]);
+    assert_eq!(echo.exchange(10, SOON), 10);
+    let (seen, code) = trace.rest();
+    assert_eq!((seen.len(), code), (20, 0));
+    drop(trace);
+    echo.settle(&lab);
+}
+
+#[test]
+fn packets_to_a_device_that_is_off_are_dropped_and_counted() {
+    let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };
+    let echo = Echo::new(&lab, 0);
+    echo.settle(&lab);
+    lab.switch("b", "eth0", "down");
+    eventually("packets are dropped", || {
+        let before = lab.drops("a", "NodeDown");
+        echo.arrive(5, NEVER);
+        lab.drops("a", "NodeDown") == before + 5
+    });
+    lab.switch("b", "eth0", "up");
+    eventually("packets arrive", || echo.exchange(1, NEVER) == 1);
+    echo.settle(&lab);
+}
+
+#[test]
+fn a_connection_ends_in_its_record() {
+    let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };
+    for _ in 0..3 {
+        assert_eq!(lab.tcp("a", "b", B, 8080, 20_000_000), Some(20_000_000));
+    }
+    assert_eq!(lab.tcp("a", "b", "fd00:1:0:1::5", 8080, 20_000_000), Some(20_000_000));
+    let flows = lab.data(&["flows", "--port", "8080"]);
+    let flows = flows.as_array().unwrap();
+    assert_eq!(flows.len(), 4);
+    for flow in flows {
+        assert_eq!(flow["state"], "Closed", "{flow}");
+        assert!(flow["bytesSent"].as_u64().unwrap() > 20_000_000, "{flow}");
+    }
+    let [from, to] = ["a", "b"].map(|node| counted(&lab, node));
+    assert_eq!(from[0] - from[2], to[1], "what came from a and was not dropped went to b");
+}
+
+#[test]
+fn status_tells_what_devices_are() {
+    let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };
+    assert_eq!(lab.data(&["status"])["device"], "veth");
+    let said = stdout(&lab.vnet(&["status"]));
+    assert!(said.contains("Devices veth, the kernel carries 0 flows"), "{said}");
+    let Some(lab) = Lab::up(&topology("tap", "", "")) else { return };
+    let status = lab.data(&["status"]);
+    assert_eq!((&status["device"], &status["carriedFlows"]), (&Value::from("tap"), &Value::Null));
+}
+
+/// What one lab has made of the same traffic as another.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Outcome {
+    /// Datagrams that arrived, step by step.
+    arrived: Vec<usize>,
+    /// By step at which they were read: flows without their times.
+    flows: Vec<Vec<Value>>,
+    /// By node: packets that came from it and went on, packets to it, and drops by reason.
+    counters: BTreeMap<String, (u64, u64, BTreeMap<String, u64>)>,
+}
+
+/// Random datagrams between two machines, with changes of rules and routes in between.
+fn outcome(device: &str, seed: u64) -> Option<Outcome> {
+    const CHANGES: [(&str, &str); 4] = [("", ""), (DENY, ""), ("", NOWHERE), ("", "")];
+    const NODES: [(&str, &str); 2] = [("a", A), ("b", B)];
+    let lab = Lab::up(&topology(device, "", ""))?;
+    let bind = |node, address: &str, port| {
+        let address = SocketAddr::new(address.parse::<IpAddr>().unwrap(), port);
+        let socket = lab.inside(node, || UdpSocket::bind(address).unwrap());
+        socket.set_read_timeout(Some(NEVER)).unwrap();
+        socket
+    };
+    let sockets: Vec<_> = NODES
+        .iter()
+        .map(|(node, address)| (0..4).map(|n| bind(*node, address, 6000 + n)).collect::<Vec<_>>())
+        .collect();
+    let mut random = seed;
+    let mut next = |below: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % below
+    };
+    let mut outcome = Outcome::default();
+    for step in 0..100 {
+        if step % 20 == 19 {
+            outcome.flows.push(timeless(&lab));
+            let (rules, routes) = CHANGES[next(4) as usize];
+            lab.apply(&topology(device, rules, routes));
+        }
+        let (from, source, target) = (next(2) as usize, next(4) as usize, next(4) as usize);
+        let to = SocketAddr::new(NODES[1 - from].1.parse().unwrap(), 6000 + target as u16);
+        let (count, length) = (1 + next(8) as usize, next(1400) as usize);
+        let receiver = &sockets[1 - from][target];
+        for _ in 0..count {
+            sockets[from][source].send_to(&vec![7; length], to).unwrap();
+        }
+        let mut buffer = [0; 1500];
+        outcome.arrived.push((0..count).take_while(|_| receiver.recv_from(&mut buffer).is_ok()).count());
+    }
+    outcome.flows.push(timeless(&lab));
+    for (node, _) in NODES {
+        let [from, to, dropped] = counted(&lab, node);
+        let reasons = lab.data(&["drops"]);
+        let reasons = reasons.as_array().unwrap().iter().filter(|row| row["node"] == node);
+        let reasons: BTreeMap<_, _> =
+            reasons.map(|row| (row["reason"].as_str().unwrap().to_owned(), row["packets"].as_u64().unwrap())).collect();
+        // What a kernel sends on its link by itself depends on the link.
+        let reasons = reasons.into_iter().filter(|(reason, _)| !matches!(reason.as_str(), "Ipv6Control" | "Multicast"));
+        outcome.counters.insert(node.to_owned(), (from - dropped, to, reasons.collect()));
+    }
+    Some(outcome)
+}
+
+fn timeless(lab: &Lab) -> Vec<Value> {
+    let flows = lab.data(&["flows"]);
+    let mut flows = flows.as_array().unwrap().clone();
+    flows.retain(|flow| flow["protocol"] == "Udp");
+    for flow in &mut flows {
+        let flow = flow.as_object_mut().unwrap();
+        flow.retain(|key, _| !key.to_lowercase().contains("seconds") && !key.to_lowercase().contains("millis"));
+    }
+    flows.sort_by_key(ToString::to_string);
+    flows
+}
+
+#[test]
+fn the_kernel_and_the_workers_do_the_same() {
+    const SEED: u64 = 1;
+    let Some(tun) = outcome("tun", SEED) else { return };
+    let veth = outcome("veth", SEED).unwrap();
+    assert_eq!(tun.arrived, veth.arrived);
+    assert_eq!(tun.counters, veth.counters);
+    for (reading, (one, other)) in tun.flows.iter().zip(&veth.flows).enumerate() {
+        let only = |these: &[Value], those: &[Value]| {
+            these.iter().filter(|flow| !those.contains(flow)).map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        };
+        assert!(one == other, "reading {reading}\n{}\n{}", only(one, other), only(other, one));
+    }
+    assert!(tun.arrived.contains(&0) && tun.arrived.contains(&8), "{:?}", tun.arrived);
+}
