@@ -121,7 +121,7 @@ impl Store {
 
 /// Types whose children are items of a list of theirs. A child of any other type is a resource by itself.
 fn is_joined(kind: &str) -> bool {
-    const PARENTS: [&str; 10] = [
+    const PARENTS: [&str; 8] = [
         "virtualNetworks",
         "networkSecurityGroups",
         "routeTables",
@@ -129,12 +129,16 @@ fn is_joined(kind: &str) -> bool {
         "virtualNetworkGateways",
         "expressRouteCircuits",
         "virtualHubs",
-        "networkManagers",
-        "privateClouds",
         "networkInterfaces",
     ];
+    /// Of the hubs of a virtual WAN, which have their type in common with route servers.
+    const WAN: [&str; 3] = ["hubVirtualNetworkConnections", "hubRouteTables", "routingIntent"];
     let mut types = kind.split('/').skip(1);
     let parent = types.next().unwrap_or_default();
+    let child = types.next().unwrap_or_default();
+    if WAN.iter().any(|known| known.eq_ignore_ascii_case(child)) {
+        return false;
+    }
     PARENTS.iter().any(|known| known.eq_ignore_ascii_case(parent)) && !kind.to_ascii_lowercase().contains("/providers/")
 }
 
