@@ -22,47 +22,46 @@ pub fn is_dump(document: &Node) -> bool {
     }
 }
 
-/// The resources of a dump.
-pub fn read(document: &Node) -> Result<Vec<Resource>, Vec<Mistake>> {
+/// The resources of a dump, which has many and large ones: they are moved.
+pub fn read(document: Node) -> Result<Vec<Resource>, Vec<Mistake>> {
     let (mut resources, mut mistakes) = (Vec::new(), Vec::new());
     collect(document, &mut resources, &mut mistakes);
     if mistakes.is_empty() { Ok(resources) } else { Err(mistakes) }
 }
 
-fn collect(node: &Node, resources: &mut Vec<Resource>, mistakes: &mut Vec<Mistake>) {
-    if let Value::List(items) = &node.value {
-        for item in items {
-            collect(item, resources, mistakes);
+fn collect(node: Node, resources: &mut Vec<Resource>, mistakes: &mut Vec<Mistake>) {
+    let is_list = |node: &Node| matches!(node.value, Value::List(_));
+    let list = LISTS.into_iter().find(|list| node.get(list).is_some()).filter(|_| id_of(&node).is_none());
+    let list = list.filter(|list| node.get(list).is_some_and(is_list));
+    match (node.value, list) {
+        (Value::List(items), _) => items.into_iter().for_each(|item| collect(item, resources, mistakes)),
+        (Value::Object(entries), Some(list)) => {
+            let held = entries.into_iter().find(|(key, _)| key.text.eq_ignore_ascii_case(list));
+            if let Some((_, held)) = held {
+                collect(held, resources, mistakes);
+            }
         }
-        return;
-    }
-    if id_of(node).is_none()
-        && let Some(list) = LISTS.iter().find_map(|list| node.get(list))
-        && matches!(list.value, Value::List(_))
-    {
-        return collect(list, resources, mistakes);
-    }
-    match resource(node) {
-        Some(resource) => resources.push(resource),
-        None => mistakes.push(Mistake {
-            at: node.at.clone(),
-            message: "this is no resource: it has no ARM id".to_owned(),
-            expected: Some("an object with an `id` such as /subscriptions/…/virtualNetworks/hub".to_owned()),
-            help: Some("keep the `id` of each resource: `az network vnet list -o json` prints it".to_owned()),
-        }),
+        (value, _) => match resource(Node { at: node.at, value }) {
+            Ok(resource) => resources.push(resource),
+            Err(node) => mistakes.push(Mistake {
+                at: node.at,
+                message: "this is no resource: it has no ARM id".to_owned(),
+                expected: Some("an object with an `id` such as /subscriptions/…/virtualNetworks/hub".to_owned()),
+                help: Some("keep the `id` of each resource: `az network vnet list -o json` prints it".to_owned()),
+            }),
+        },
     }
 }
 
-fn resource(node: &Node) -> Option<Resource> {
+/// The object itself where it is none.
+fn resource(node: Node) -> Result<Resource, Node> {
     let text = |key| node.get(key).and_then(Node::text).filter(|text: &&str| !text.is_empty());
-    let id = match id_of(node) {
-        Some(id) => id.to_owned(),
-        None => made_id(text("type")?, text("name")?, text("resourceGroup")),
-    };
-    let parts = parts(&id)?;
+    let id =
+        id_of(&node).map(str::to_owned).or_else(|| Some(made_id(text("type")?, text("name")?, text("resourceGroup"))));
     // Resource Graph writes types in small letters; the id has Azure's own spelling.
-    let (kind, name) = (parts.kind.clone(), parts.names.join("/"));
-    Some(Resource { kind, name, at: node.at.clone(), body: node.clone(), existing: false, id: ResourceId::new(id) })
+    let known = id.as_deref().and_then(parts).map(|parts| (parts.names.join("/"), parts.kind));
+    let (Some(id), Some((name, kind))) = (id, known) else { return Err(node) };
+    Ok(Resource { kind, name, at: node.at.clone(), body: node, existing: false, id: ResourceId::new(id) })
 }
 
 /// The id that a resource would have, of which only type and name are known.

@@ -68,7 +68,13 @@ impl Reader<'_> {
     fn skip(&mut self) -> Result<(), Mistake> {
         while let Some(byte) = self.peek() {
             match (byte, self.text.as_bytes().get(self.at + 1)) {
-                (b' ' | b'\t' | b'\r' | b'\n', _) => self.advance(),
+                (b' ', _) => {
+                    // Most of an indented file: no more is asked of it than this.
+                    let blanks = self.text.as_bytes()[self.at..].iter().take_while(|byte| **byte == b' ').count();
+                    self.at += blanks;
+                    self.column += blanks as u32;
+                }
+                (b'\t' | b'\r' | b'\n', _) => self.advance(),
                 (b'/', Some(b'/')) => self.until("\n")?,
                 (b'/', Some(b'*')) => self.until("*/")?,
                 // A no-break space or a second byte order mark, as pasted from a web page.
@@ -201,11 +207,7 @@ impl Reader<'_> {
         self.advance();
         let mut text = String::new();
         loop {
-            let plain = self.at;
-            while !matches!(self.peek(), None | Some(b'"' | b'\\')) {
-                self.advance();
-            }
-            text.push_str(&self.text[plain..self.at]);
+            text.push_str(self.plain());
             match self.peek() {
                 Some(b'"') => break,
                 Some(_) => text.push(self.escape()?),
@@ -214,6 +216,22 @@ impl Reader<'_> {
         }
         self.advance();
         Ok(text)
+    }
+
+    /// Over what is in a text up to its next escape, or to its end.
+    fn plain(&mut self) -> &str {
+        let rest = &self.text[self.at..];
+        let len = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(rest.len());
+        let plain = &rest[..len];
+        match plain.rfind('\n') {
+            None => self.column += plain.chars().count() as u32,
+            Some(last) => {
+                self.line += plain.bytes().filter(|byte| *byte == b'\n').count() as u32;
+                self.column = 1 + plain[last + 1..].chars().count() as u32;
+            }
+        }
+        self.at += len;
+        plain
     }
 
     fn escape(&mut self) -> Result<char, Mistake> {
@@ -300,6 +318,8 @@ mod tests {
         assert_eq!(places[0], ("a.json:2:3".into(), "a.json:2:8".into()));
         assert_eq!(places[1], ("a.json:2:13".into(), "a.json:2:18".into()));
         assert_eq!(entries[1].1.items()[0].at.to_string(), "a.json:3:2");
+        let node = read("[\"a\n\né\", 1]").expect("valid");
+        assert_eq!(node.items()[1].at.to_string(), "a.json:3:5");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -130,8 +131,8 @@ impl Documents {
         given.chain(self.linked.into_inner()).collect()
     }
 
-    /// The resources of all documents.
-    pub(super) fn store(&self, choices: &Choices) -> Result<(Store, Vec<Note>), Vec<Mistake>> {
+    /// The resources of all documents. They are moved out of these: dumps are large.
+    pub(super) fn store(&mut self, choices: &Choices) -> Result<(Store, Vec<Note>), Vec<Mistake>> {
         let mut parameters = Vec::new();
         for document in &self.all {
             if let Kind::Parameters(values) = &document.kind {
@@ -141,14 +142,15 @@ impl Documents {
         let (chosen, has_file) = self.chosen(&choices.parameters)?;
         parameters.extend(chosen);
         let (mut all, mut mistakes) = (Gathered::default(), Vec::new());
-        for document in &self.all {
-            let found = match &document.kind {
+        let kinds: Vec<_> = self.all.iter_mut().map(|one| mem::replace(&mut one.kind, Kind::Topology)).collect();
+        for (document, kind) in self.all.iter().zip(kinds) {
+            let found = match kind {
                 Kind::Topology => Err(vec![document.refused("this is no ARM document")]),
-                Kind::Broken(mistake) => Err(vec![mistake.clone()]),
+                Kind::Broken(mistake) => Err(vec![mistake]),
                 Kind::Parameters(_) => continue,
                 Kind::Dump(node) => arm::dump::read(node).map(|read| (of(Source::Dump, read), Vec::new())),
-                Kind::Template(node) => self.evaluate(document, node, &parameters, has_file),
-                Kind::Terraform(node) => planned(document, node, choices.before),
+                Kind::Template(node) => self.evaluate(document, &node, &parameters, has_file),
+                Kind::Terraform(node) => planned(document, &node, choices.before),
             };
             match found {
                 Ok((resources, notes)) => {

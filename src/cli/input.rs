@@ -130,7 +130,11 @@ pub(super) fn before(file: &Path, context: &Context) -> Result<Option<Input>, Fa
 }
 
 /// Makes a topology of documents.
-pub(super) fn import(documents: Documents, choices: &document::Choices, context: &Context) -> Result<Input, Failure> {
+pub(super) fn import(
+    mut documents: Documents,
+    choices: &document::Choices,
+    context: &Context,
+) -> Result<Input, Failure> {
     let mistaken = |mistakes: &[Mistake], documents: &Documents| {
         for mistake in mistakes {
             show(mistake, documents, &context.messages);
@@ -138,7 +142,8 @@ pub(super) fn import(documents: Documents, choices: &document::Choices, context:
         Failure::new(Exit::Usage, "")
     };
     let (name, head) = (documents.lab_name(), documents.head());
-    let (store, mut notes) = documents.store(choices).map_err(|all| mistaken(&all, &documents))?;
+    let stored = documents.store(choices);
+    let (store, mut notes) = stored.map_err(|all| mistaken(&all, &documents))?;
     let options = arm::Options { name: name.as_deref(), head: &head, is_service_tag: &config::is_service_tag };
     let made = arm::convert(&store, &options).map_err(|mistake| mistaken(&[mistake], &documents))?;
     notes.extend(made.notes);
