@@ -70,7 +70,7 @@ median() { sort -n "$1" | awk '{ all[NR] = $1 } END { print all[int((NR + 1) / 2
 measure >/dev/null
 for ((round = 1; round <= rounds; round++)); do
     read -r plain arrived < <(measure)
-    ask capture sender udp -w "$work/file.pcapng" 2>"$work/said" &
+    "$VNET" -l "$lab" capture sender udp -w "$work/file.pcapng" 2>"$work/said" &
     capture=$!
     until [ -s "$work/file.pcapng" ]; do sleep 0.01; done
     read -r captured seen < <(measure)
