@@ -36,7 +36,7 @@ use super::{Exit, Outcome, topology};
 #[command(after_long_help = "Examples:\n  vnet apply lab.vnet.yaml --dry-run\n  vnet apply lab.vnet.yaml\n  \
     vnet apply -o json lab.vnet.yaml")]
 pub(super) struct Apply {
-    /// The topology file; - for stdin
+    /// The topology file, or what `import` takes: a template, a dump or a plan; - for stdin
     file: PathBuf,
     /// Only print the plan
     #[arg(long)]

@@ -41,7 +41,7 @@ enum Verb {
         /// Only what peers advertise and is not used, with the reason
         #[arg(long)]
         refused: bool,
-        /// Answer from a topology file instead of a running lab, as if every speaker advertised what the file says
+        /// Answer from a topology file, a template, a dump or a plan instead of a running lab, as if every speaker advertised what the file says
         #[arg(short, long, value_name = "FILE")]
         topology: Option<PathBuf>,
     },
@@ -52,7 +52,7 @@ enum Verb {
         node: Option<String>,
         /// Only what is advertised to this peer
         peer: Option<IpAddr>,
-        /// Answer from a topology file instead of a running lab, as if every speaker advertised what the file says
+        /// Answer from a topology file, a template, a dump or a plan instead of a running lab, as if every speaker advertised what the file says
         #[arg(short, long, value_name = "FILE")]
         topology: Option<PathBuf>,
     },

@@ -27,7 +27,7 @@ enum Verb {
     #[command(after_long_help = "Examples:\n  vnet circuit ls\n  vnet circuit ls -o json\n  \
         vnet circuit ls -t config/private-cloud-full.yaml")]
     Ls {
-        /// Answer from a topology file instead of a running lab: no daemon, no root
+        /// Answer from a topology file, a template, a dump or a plan instead of a running lab: no daemon, no root
         #[arg(short, long, value_name = "FILE")]
         topology: Option<PathBuf>,
     },

@@ -41,7 +41,7 @@ pub(super) struct Explain {
     /// Where it goes
     #[arg(value_name = "DST[:PORT[/PROTO]]")]
     destination: String,
-    /// Answer from a topology file instead of a running lab: no daemon, no root
+    /// Answer from a topology file, a template, a dump or a plan instead of a running lab: no daemon, no root
     #[arg(short, long, value_name = "FILE")]
     topology: Option<PathBuf>,
     /// Send a real packet of that kind through the lab, and compare what it met; exit code 1 if they differ

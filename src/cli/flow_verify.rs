@@ -41,7 +41,7 @@ pub(super) struct FlowVerify {
     /// The far end; of a node, its first address
     #[arg(long, value_parser = analysis::parse_end, value_name = "ADDRESS:PORT")]
     remote: (QueryEnd, u16),
-    /// Answer from a topology file instead of a running lab: no daemon, no root
+    /// Answer from a topology file, a template, a dump or a plan instead of a running lab: no daemon, no root
     #[arg(short, long, value_name = "FILE")]
     topology: Option<PathBuf>,
 }

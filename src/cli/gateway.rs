@@ -34,7 +34,7 @@ enum Verb {
     Connections {
         /// Only this gateway's
         gateway: Option<String>,
-        /// Answer from a topology file instead of a running lab: no daemon, no root
+        /// Answer from a topology file, a template, a dump or a plan instead of a running lab: no daemon, no root
         #[arg(short, long, value_name = "FILE")]
         topology: Option<PathBuf>,
     },

@@ -35,7 +35,7 @@ pub(super) struct Graph {
     /// The lab; without, the one that runs
     #[arg(value_name = "LAB", conflicts_with = "topology")]
     of: Option<String>,
-    /// Draw a topology file instead of a running lab: no daemon, no root
+    /// Draw a topology file, a template, a dump or a plan instead of a running lab: no daemon, no root
     #[arg(short, long, value_name = "FILE")]
     topology: Option<PathBuf>,
     /// Draw the way of a packet there and back, as `explain` answers
@@ -48,7 +48,7 @@ pub(super) struct Graph {
     /// With --reach, ask on this port instead of by ping: PORT for TCP, PORT/udp for UDP
     #[arg(short, long, value_name = "PORT[/PROTO]", requires = "reach")]
     port: Option<Probe>,
-    /// Show what this file would add, remove and change
+    /// Show what this file would add, remove and change; it may be a template, a dump or a plan, too
     #[arg(long, value_name = "FILE")]
     diff: Option<PathBuf>,
     /// Draw each network as one box; always with more than 24 networks

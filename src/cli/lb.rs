@@ -23,7 +23,7 @@ use super::{Outcome, topology};
 pub(super) struct Lb {
     /// One load balancer; by default all of them
     name: Option<String>,
-    /// Answer from a topology file instead of a running lab: no daemon, no root
+    /// Answer from a topology file, a template, a dump or a plan instead of a running lab: no daemon, no root
     #[arg(short, long, value_name = "FILE")]
     topology: Option<PathBuf>,
 }

@@ -32,7 +32,7 @@ pub(super) struct NextHop {
     /// The address it is sent from; must be the sender's own
     #[arg(long, value_name = "ADDRESS")]
     source: Option<IpAddr>,
-    /// Answer from a topology file instead of a running lab: no daemon, no root
+    /// Answer from a topology file, a template, a dump or a plan instead of a running lab: no daemon, no root
     #[arg(short, long, value_name = "FILE")]
     topology: Option<PathBuf>,
 }

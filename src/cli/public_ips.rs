@@ -19,7 +19,7 @@ use super::{Outcome, topology};
     after_long_help = "Examples:\n  vnet public-ips\n  vnet public-ips -o json\n  vnet public-ips -t config/internet.yaml"
 )]
 pub(super) struct PublicIps {
-    /// Answer from a topology file instead of a running lab: no daemon, no root
+    /// Answer from a topology file, a template, a dump or a plan instead of a running lab: no daemon, no root
     #[arg(short, long, value_name = "FILE")]
     topology: Option<PathBuf>,
 }

@@ -34,13 +34,13 @@ pub(super) struct Reach {
     /// Only these: a machine, a site, a gateway, or VNET/SUBNET for a machine that would be there
     #[arg(value_name = "NODE", num_args = 0..)]
     nodes: Vec<String>,
-    /// Answer from a topology file instead of a running lab: no daemon, no root
+    /// Answer from a topology file, a template, a dump or a plan instead of a running lab: no daemon, no root
     #[arg(short, long, value_name = "FILE")]
     topology: Option<PathBuf>,
     /// Ask on this port instead of by ping: PORT for TCP, PORT/udp for UDP
     #[arg(short, long, value_name = "PORT[/PROTO]")]
     port: Option<Probe>,
-    /// Show what this file would open, close and send another way
+    /// Show what this file would open, close and send another way; it may be a template, a dump or a plan, too
     #[arg(long, value_name = "FILE")]
     diff: Option<PathBuf>,
 }

@@ -26,7 +26,7 @@ use super::{Outcome, stopped, topology};
 pub(super) struct Routes {
     /// NODE, NODE/NIC or VNET/SUBNET
     target: String,
-    /// Answer from a topology file instead of a running lab: no daemon, no root
+    /// Answer from a topology file, a template, a dump or a plan instead of a running lab: no daemon, no root
     #[arg(short, long, value_name = "FILE")]
     topology: Option<PathBuf>,
 }

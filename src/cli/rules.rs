@@ -52,7 +52,7 @@ pub(super) struct Rules {
     /// whole running lab
     #[arg(long, conflicts_with = "topology")]
     unused: bool,
-    /// Answer from a topology file instead of a running lab: no daemon, no root
+    /// Answer from a topology file, a template, a dump or a plan instead of a running lab: no daemon, no root
     #[arg(short, long, value_name = "FILE")]
     topology: Option<PathBuf>,
 }

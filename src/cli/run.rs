@@ -27,7 +27,7 @@ use super::{Exit, Outcome, log, topology};
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  ip netns add left; ip netns add right\n  vnet run config/two-vnets.yaml")]
 pub(super) struct Run {
-    /// The topology file; - for stdin
+    /// The topology file, or what `import` takes: a template, a dump or a plan; - for stdin
     file: PathBuf,
     /// Run as the daemon of a lab that `up` starts
     #[arg(long = "lab-daemon", hide = true)]

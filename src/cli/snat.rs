@@ -22,7 +22,7 @@ use super::{Outcome, topology};
     after_long_help = "Examples:\n  vnet snat\n  vnet snat -o json\n  vnet snat -t config/public-load-balancer.yaml"
 )]
 pub(super) struct Snat {
-    /// Answer from a topology file instead of a running lab: no daemon, no root
+    /// Answer from a topology file, a template, a dump or a plan instead of a running lab: no daemon, no root
     #[arg(short, long, value_name = "FILE")]
     topology: Option<PathBuf>,
 }

@@ -35,7 +35,7 @@ const NAMED_MAX: usize = 20;
     after_long_help = "Examples:\n  vnet up config/hub-spoke.yaml\n  vnet up && vnet status\n  vnet up -l second lab.vnet.yaml"
 )]
 pub(super) struct Up {
-    /// The topology file
+    /// The topology file, or what `import` takes: a template, a dump or a plan
     file: Option<PathBuf>,
     #[command(flatten)]
     consent: Consent,

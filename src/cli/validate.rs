@@ -17,7 +17,7 @@ use crate::model::{Network, counted};
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  vnet validate lab.vnet.yaml\n  vnet validate -o json lab.vnet.yaml")]
 pub(super) struct Validate {
-    /// The topology file; - for stdin
+    /// The topology file, or what `import` takes: a template, a dump or a plan; - for stdin
     file: PathBuf,
 }
 

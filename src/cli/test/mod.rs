@@ -56,7 +56,7 @@ use stage::Stage;
 #[command(after_long_help = "Examples:\n  vnet test lab.vnet.yaml\n  vnet test --model-only lab.vnet.yaml\n  \
     vnet test lab.vnet.yaml --junit out.xml")]
 pub(super) struct Test {
-    /// The topology file; - for stdin
+    /// The topology file, or what `import` takes: a template, a dump or a plan; - for stdin
     file: Option<PathBuf>,
     /// Ask the model alone: no lab, no root
     #[arg(long)]
