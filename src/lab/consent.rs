@@ -42,7 +42,12 @@ pub struct Part {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     Program(Program),
-    Rules { name: String, text: String },
+    Rules {
+        name: String,
+        text: String,
+    },
+    /// A flow log's files, outside the topology's directory.
+    Files(PathBuf),
 }
 
 impl Code {
@@ -86,6 +91,7 @@ impl fmt::Display for What {
         match self {
             Self::Program(program) => program.fmt(f),
             Self::Rules { name, text } => write!(f, "nft -f {name}\n{text}"),
+            Self::Files(path) => write!(f, "writes flow logs below {}", path.display()),
         }
     }
 }
@@ -105,7 +111,11 @@ fn parts(network: &Network) -> Vec<Part> {
         Some(Part { node: vm.name.clone(), what })
     });
     let tests = network.programs_of_tests().map(program);
-    network.programs().map(program).chain(rules).chain(tests).collect()
+    let files = network.flow_logs.iter().filter(|log| log.enabled).filter_map(|log| {
+        let path = log.outside()?.to_owned();
+        Some(Part { node: format!("flow log {}", log.name), what: What::Files(path) })
+    });
+    network.programs().map(program).chain(rules).chain(tests).chain(files).collect()
 }
 
 /// Where consents are kept.
@@ -145,7 +155,7 @@ fn named_files(parts: &[Part], directory: &Path) -> BTreeMap<String, Vec<u8>> {
     let Ok(directory) = directory.canonicalize() else { return BTreeMap::new() };
     let commands = parts.iter().filter_map(|part| match &part.what {
         What::Program(program) => Some(&program.command),
-        What::Rules { .. } => None,
+        What::Rules { .. } | What::Files(_) => None,
     });
     let words = commands.flatten().flat_map(|argument| argument.split(BOUNDS).chain([argument.as_str()]));
     let file = |word: &str| {

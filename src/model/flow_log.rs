@@ -1,6 +1,6 @@
 //! Flow logs: the targets of which a network watcher records flows, and the files (DIAG-07, DIAG-08).
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::{NicIx, NsgIx, SubnetIx, VnetIx};
@@ -15,6 +15,15 @@ pub struct FlowLog {
     pub storage_path: Option<PathBuf>,
     /// Days after which files go; None for as long as there is room.
     pub retention_days: Option<u16>,
+}
+
+impl FlowLog {
+    /// Where it writes, if that is not sure to be below the topology's directory.
+    pub fn outside(&self) -> Option<&Path> {
+        let outside =
+            |path: &&PathBuf| !path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        self.storage_path.as_ref().filter(outside).map(PathBuf::as_path)
+    }
 }
 
 /// The target of a log. A security group's log has that group's decisions, the others have all of their interfaces'.

@@ -68,12 +68,15 @@ impl Network {
         all.filter(|(_, program)| !program.is_none())
     }
 
-    /// The same network with nothing to run.
+    /// The same network with nothing to run, and nothing to write outside the topology's directory.
     #[must_use]
     pub fn without_code(mut self) -> Self {
         for vm in &mut self.virtual_machines {
             vm.run = Program::default();
             vm.guest_filter = None;
+        }
+        for log in self.flow_logs.iter_mut().filter(|log| log.outside().is_some()) {
+            log.storage_path = None;
         }
         self.internet.iter_mut().for_each(|internet| internet.run = Program::default());
         self.sites.iter_mut().for_each(|site| site.run = Program::default());

@@ -67,3 +67,26 @@ fn a_consent_does_not_follow_a_link() {
     assert_eq!(trust(", run: ['true']", &state).0, 0);
     assert!(entry.symlink_metadata().unwrap().is_file(), "the link is replaced");
 }
+
+#[test]
+fn a_flow_log_outside_the_directory_needs_consent() {
+    let state = TempDir::new().unwrap();
+    let log =
+        |path: &str| format!("]\nflowLogs: [{{name: all, targetResourceId: virtualNetworks/v, storagePath: {path}}}");
+    let shown = |path: &str| {
+        let dir = TempDir::new().unwrap();
+        let file = dir.path().join("lab.yaml");
+        let text = MACHINE.replace("RUN}]", &format!("}}{}]", log(path)));
+        fs::write(&file, text).unwrap();
+        let mut vnet = Command::new(env!("CARGO_BIN_EXE_vnet"));
+        let output = vnet.arg("trust").arg(&file).env("XDG_STATE_HOME", state.path()).stdin(Stdio::null()).output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    for outside in ["/etc/cron.d", "../logs", "logs/../../other", "/proc/self/cwd", "./../x"] {
+        let text = shown(outside);
+        assert!(text.contains(&format!("flow log all    writes flow logs below {outside}")), "{outside}: {text}");
+    }
+    for inside in ["logs", "./logs", "a/b/c", "..logs"] {
+        assert!(shown(inside).contains("runs no code"), "{inside}");
+    }
+}

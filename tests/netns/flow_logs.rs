@@ -206,3 +206,20 @@ fn diag_08_files_are_whole_while_they_grow_and_while_the_disk_is_full() {
     assert_eq!(log.matches("loses records").count(), 1, "it is said once: {log}");
     assert_eq!(log.matches("is written again").count(), 1, "{log}");
 }
+
+#[test]
+fn a_link_does_not_lead_a_flow_log_out_of_the_directory() {
+    if !permitted() {
+        return;
+    }
+    let outside = tempfile::TempDir::new().unwrap();
+    for target in [outside.path().to_owned(), outside.path().join("new"), "/proc/1/root/etc".into()] {
+        let lab = Lab::prepared(&with_logs(&[NET]));
+        std::os::unix::fs::symlink(target, lab.file.with_file_name("logs")).unwrap();
+        let up = lab.start();
+        assert!(!up.status.success(), "it starts");
+        let said = stderr(&up);
+        assert!(said.contains("a symbolic link leads out of the topology's directory"), "{said}");
+    }
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+}

@@ -24,12 +24,28 @@ pub(in crate::lab) fn storage(network: &Network, topology: Option<&Path>, dir: &
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, piped)).during(cannot);
             }
         };
+        let directory = topology.and_then(Path::parent);
+        if let Some(directory) = directory.filter(|_| log.outside().is_none() && log.storage_path.is_some()) {
+            stays_inside(directory, &path).during(cannot)?;
+        }
         if log.enabled {
             fs::create_dir_all(&path).during(|| format!("{}: cannot make {}", cannot(), path.display()))?;
         }
         Ok(path)
     });
     paths.collect()
+}
+
+/// Fails where a symbolic link leads out of the topology's directory: the path looks as if it did not.
+fn stays_inside(directory: &Path, path: &Path) -> io::Result<()> {
+    let directory = directory.canonicalize()?;
+    // A link that leads nowhere is there, and a directory would be made at its end.
+    let there = path.ancestors().find(|path| path.symlink_metadata().is_ok()).unwrap_or(&directory);
+    if there.canonicalize().is_ok_and(|there| there.starts_with(&directory)) {
+        return Ok(());
+    }
+    let message = format!("storagePath {}: a symbolic link leads out of the topology's directory", path.display());
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
 }
 
 /// The flow logs, by their number, with a storage path through something that is no directory, and what that is.
