@@ -31,17 +31,12 @@ fn every_example_comes_up_and_goes() {
     }
     let files = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/config")).unwrap();
     let files = files.map(|file| file.unwrap().path());
-    let (topologies, named): (Vec<_>, Vec<_>) =
-        files.partition(|file| file.extension().is_some_and(|extension| extension == "yaml"));
-    for file in topologies {
+    for file in files.filter(|file| file.extension().is_some_and(|extension| extension == "yaml")) {
         let text = fs::read_to_string(&file).unwrap();
         if text.contains("attach:") {
             continue; // tests/netns/attach.rs
         }
-        let lab = Lab::prepared(&text);
-        for named in &named {
-            fs::copy(named, lab.file.with_file_name(named.file_name().unwrap())).unwrap();
-        }
+        let lab = Lab::prepared(&text).among_examples();
         // A program that an example starts need not be installed here.
         assert!(matches!(lab.start().status.code(), Some(0 | 3)), "{}", file.display());
         assert!(lab.vnet(&["status"]).status.success());

@@ -107,6 +107,15 @@ impl Lab {
         lab
     }
 
+    /// Puts the examples beside the lab's file: some name others.
+    pub(crate) fn among_examples(self) -> Self {
+        for file in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/config")).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), self.file.with_file_name(file.file_name())).unwrap();
+        }
+        self
+    }
+
     /// Replaces the lab's file.
     pub(crate) fn write(&self, topology: &str) {
         fs::write(&self.file, self.named(topology)).unwrap();
