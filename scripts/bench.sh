@@ -11,7 +11,6 @@
 #              eight that do not match, then the one that admits the flow. Established packets match at rule 1.
 #   vnet       two VNets, a peering, an NSG of ten rules on both subnets
 #   flowtable  nftables with a flowtable: what is established goes past the rules
-#   vnet-veth  vnet with `device: veth`: the kernel carries known flows
 #   vnet-plain the same with `offload: false`: plain 1500-byte packets, every checksum complete
 #   nftables-1000, vnet-1000: a thousand rules before the one that matches, for new connections and small datagrams
 # In nftables-1000 they stand before `ct state established`, too: with that rule first, they cost once a flow, as in
@@ -31,10 +30,15 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 loads=(tcp1 tcp4 tcp16 both bbr1 bbr4 chain flooded paced udp1 udp16 udp256 big rate50 rate100 rate150 rate200 split same loaded connects)
-all_routers=(kernel nftables flowtable tokio-tun ovs vnet vnet-veth vnet-plain nftables-1000 vnet-1000 kernel-chain vnet-chain)
+all_routers=(kernel nftables flowtable tokio-tun ovs vnet vnet-plain nftables-1000 vnet-1000 kernel-chain vnet-chain)
 routers=()
+has_flowtable() { unshare -n nft -f - <<<'table inet t { flowtable f { hook ingress priority 0; devices = { lo }; }; }'; }
 for router in "${all_routers[@]}"; do
-  if [ "$router" != ovs ] || { command -v ovs-vswitchd && command -v ethtool; } >/dev/null; then routers+=("$router"); fi
+  case $router in
+    ovs) { command -v ovs-vswitchd && command -v ethtool; } >/dev/null || continue ;;
+    flowtable) has_flowtable 2>/dev/null || continue ;; # CONFIG_NF_FLOW_TABLE
+  esac
+  routers+=("$router")
 done
 rounds=5 seconds=2 anyway=0 build=1 page=0 congestion=cubic
 while [ $# -gt 0 ]; do
@@ -545,7 +549,7 @@ report() {
      results: ($samples | group_by(.load) | map({key: .[0].load, value:
        (group_by(.router) | map({key: .[0].router, value: (map(.value) | summary)}) | from_entries)}) | from_entries)}
   ' >target/bench.json
-  rows vnet nftables kernel nftables flowtable tokio-tun ovs vnet vnet-veth vnet-plain <<'ROWS'
+  rows vnet nftables kernel nftables flowtable tokio-tun ovs vnet vnet-plain <<'ROWS'
 tcp1        TCP x1, Gbit/s             1.0
 tcp4        TCP x4, Gbit/s             0.65
 tcp16       TCP x16, Gbit/s
@@ -643,7 +647,7 @@ rows() { # ONE OTHER ROUTER... <LOAD-TITLE-BAR
 write_page() {
   local file=docs/internals/performance.md
   {
-    ratios nftables kernel nftables flowtable tokio-tun ovs vnet vnet-veth vnet-plain <<'ROWS'
+    ratios nftables kernel nftables flowtable tokio-tun ovs vnet vnet-plain <<'ROWS'
 tcp1       TCP, one stream
 tcp4       TCP, four streams
 both       TCP, one stream each way at once
@@ -752,7 +756,6 @@ for router in "${routers[@]}"; do
     nftables-1000) kernel_router nftables-1000; nftables_thousand_rules ;;
     vnet) vnet_router vnet "" ten ;;
     flowtable) kernel_router flowtable; nftables_rules flowtable; nftables_flowtable ;;
-    vnet-veth) vnet_router vnet-veth "device: veth" ten ;;
     vnet-plain) vnet_router vnet-plain "offload: false" ten ;;
     vnet-1000) vnet_router vnet-1000 "" thousand ;;
     kernel-chain) kernel_chain ;;
