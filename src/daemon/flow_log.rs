@@ -197,7 +197,7 @@ impl Drop for FlowLogger {
 }
 
 impl Keeper {
-    /// Until it is told to stop, or another thread goes on.
+    /// Follows orders until one ends this thread or hands the logs to another.
     fn keep(mut self, orders: &Receiver<Order>) -> Self {
         loop {
             let order = select! {

@@ -22,7 +22,7 @@ pub(super) fn values(parameters: &Node) -> Vec<(String, Node)> {
     parameters.entries().iter().filter_map(value).collect()
 }
 
-/// The value in the declared form. None if it stands for an unknown value.
+/// The value in the declared form; None for an unknown value.
 pub(super) fn fitted(key: &Key, declared: &Node, value: &Node) -> Result<Option<Node>, Mistake> {
     if value.value == Value::Null {
         return Ok((declared.get("nullable").and_then(boolean) == Some(true)).then(|| value.clone()));

@@ -1,4 +1,4 @@
-//! The model's answers: of a file alone, or of the daemon, whose tables are those that packets meet.
+//! The model's answers: from a file alone, or from the daemon, which forwards by the same tables.
 
 use std::cell::OnceCell;
 use std::time::Instant;
@@ -20,7 +20,7 @@ const QUESTIONS: usize = 100;
 /// The source of the model's answers.
 pub(super) struct Model<'a> {
     pub(super) network: &'a Network,
-    /// The lab whose daemon is asked where packets go.
+    /// The lab that answers where packets go, by its daemon.
     lab: Option<&'a Record>,
     converged: OnceCell<(Converged, Learned)>,
     compiled: OnceCell<Compiled>,

@@ -15,7 +15,7 @@ type Real = Result<traffic::Outcome, String>;
 pub(super) type Case<'a> = (&'a TestCase, &'a ReachTest);
 
 impl Session<'_> {
-    /// Asks some tests; those whose packets met other rules of guests meanwhile are asked again.
+    /// Runs some tests. A test is run again if a guest's rules changed meanwhile.
     pub(super) fn reach(&self, cases: &[Case<'_>]) -> Result<Vec<Tested>, Failure> {
         let mut tested = self.ask(cases)?;
         let again = if self.ground.is_some() { self.outdated(cases, &tested)? } else { Vec::new() };
@@ -53,7 +53,7 @@ impl Session<'_> {
                 forecast.as_ref().is_ok_and(|it| unlike(it) && !analysis::packets_decide(case.packets_only, it));
             let explanation =
                 if wanted.expect == Verdict::Reachable && blocked { self.model.explain(query) } else { None };
-            tested.push(Tested::foretold(case, wanted.expect, query, forecast, explanation));
+            tested.push(Tested::foretold(self.network, case, forecast, explanation));
         }
         let real = self.ground.map(|lab| self.send(lab, (cases, &tested))).transpose()?;
         let mut real = real.into_iter().flatten();

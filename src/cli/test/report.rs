@@ -124,37 +124,20 @@ impl Tested {
         }
     }
 
-    /// With the model's answer, not yet judged.
+    /// With the model's answer, not yet compared with what is expected.
     pub(super) fn foretold(
+        network: &Network,
         case: &TestCase,
-        expect: Verdict,
-        query: &Query,
         forecast: Result<Forecast, String>,
         explanation: Option<Explanation>,
     ) -> Self {
-        let (from, to) = query.spelled();
         let (forecast, problems) = match forecast {
             Ok(forecast) => (Some(forecast), Vec::new()),
             Err(text) => (None, vec![Problem { kind: ProblemKind::Unasked, text }]),
         };
         let (reason, fix) = explanation.map(|explanation| (explanation.cause, explanation.fix)).unwrap_or_default();
-        Self {
-            name: case.name.clone(),
-            passed: false,
-            skipped: None,
-            severity: case.conduct.severity,
-            kind: case.question.kind(),
-            from,
-            to: Some(to),
-            expect: Words::Verdict(expect),
-            model: forecast.map(|forecast| ModelAnswer::Forecast(Box::new(forecast))),
-            packets: None,
-            problems,
-            cause: reason,
-            fix,
-            notes: Vec::new(),
-            took: Duration::ZERO,
-        }
+        let model = forecast.map(|forecast| ModelAnswer::Forecast(Box::new(forecast)));
+        Self { model, problems, cause: reason, fix, ..Self::of(network, case) }
     }
 
     /// Keeps both answers.

@@ -31,7 +31,7 @@ impl<'a> Url<'a> {
     }
 }
 
-/// What stands for an end in a title.
+/// An end's name in a title.
 pub(super) fn word(end: Option<&Spanned<EndpointName>>) -> String {
     match end.map(|end| &end.value) {
         Some(EndpointName::Node { name, nic: Some(nic) }) => format!("{name}/{nic}"),

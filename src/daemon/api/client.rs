@@ -57,7 +57,7 @@ pub fn follow(socket: &Path, topic: Topic) -> Result<Following, ClientError> {
 #[derive(Debug)]
 pub struct Following {
     lines: Lines,
-    /// A piece of a capture file whose bytes have not all come.
+    /// An incomplete piece of a capture file.
     piece: Option<Captured>,
 }
 
