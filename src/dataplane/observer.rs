@@ -189,6 +189,12 @@ impl<A: Observer, B: Observer> Observer for (&mut A, &mut B) {
     }
 
     #[inline]
+    fn followed(&mut self, packet: &Packet<'_>, sender: NicId, receiver: NicId) {
+        self.0.followed(packet, sender, receiver);
+        self.1.followed(packet, sender, receiver);
+    }
+
+    #[inline]
     fn wants_flows(&self, terms: &FlowTerms) -> bool {
         self.0.wants_flows(terms) || self.1.wants_flows(terms)
     }

@@ -1,5 +1,7 @@
-//! The filter of `trace`: a condition on a packet and its leg, with names replaced by numbers. It is evaluated once a
-//! leg is decided.
+//! The filter of `trace`: a condition on a packet and its leg, with names replaced by numbers.
+//!
+//! One idea: a condition is evaluated on what is known so far, and the answer may be "not yet". So a packet that cannot
+//! match is told from others before its leg is recorded, and a flow that cannot match stays with the kernel.
 
 use ipnet::IpNet;
 
@@ -34,14 +36,32 @@ pub enum Side {
     Either,
 }
 
+/// What is known of a leg.
+#[derive(Clone, Copy, Debug)]
+enum Known<'a> {
+    /// Its packet, on which nothing is decided yet.
+    Packet(&'a Summary),
+    Decided(&'a Recorder),
+}
+
 impl Pattern {
     /// Whether a leg that began at this port matches.
     pub fn matches(&self, ingress: PortId, leg: &Recorder) -> bool {
-        let packet = |test: &dyn Fn(&Summary) -> bool| leg.packet().is_some_and(test);
+        self.evaluate(ingress, Known::Decided(leg)) == Some(true)
+    }
+
+    /// Whether the leg of this packet, which is not decided yet, may match.
+    pub fn may_match(&self, ingress: PortId, packet: &Summary) -> bool {
+        self.evaluate(ingress, Known::Packet(packet)) != Some(false)
+    }
+
+    /// None if that is not known yet.
+    fn evaluate(&self, ingress: PortId, known: Known<'_>) -> Option<bool> {
+        let packet = |test: &dyn Fn(&Summary) -> bool| Some(known.packet().is_some_and(test));
         match self {
-            Self::All(parts) => parts.iter().all(|part| part.matches(ingress, leg)),
-            Self::Any(parts) => parts.iter().any(|part| part.matches(ingress, leg)),
-            Self::Not(part) => !part.matches(ingress, leg),
+            Self::All(parts) => first(parts.iter().map(|part| part.evaluate(ingress, known)), false),
+            Self::Any(parts) => first(parts.iter().map(|part| part.evaluate(ingress, known)), true),
+            Self::Not(part) => part.evaluate(ingress, known).map(|matches| !matches),
             Self::Within(side, nets) => packet(&|packet| {
                 let within = |address| nets.iter().any(|net| net.contains(&address));
                 side.either(|| within(packet.tuple.src), || within(packet.tuple.dst))
@@ -54,9 +74,40 @@ impl Pattern {
             Self::Protocol(protocol) => packet(&|packet| packet.tuple.protocol == *protocol),
             Self::Ipv4 => packet(&|packet| packet.tuple.src.is_ipv4()),
             Self::Ipv6 => packet(&|packet| packet.tuple.src.is_ipv6()),
-            Self::At(nics, ports) => ports.contains(&ingress) || leg.steps().iter().any(|step| is_at(step, nics)),
-            Self::Dropped => leg.dropped().is_some(),
-            Self::DroppedFor(reason) => leg.dropped() == Some(*reason),
+            Self::At(_, ports) if ports.contains(&ingress) => Some(true),
+            Self::At(nics, _) => known.leg().map(|leg| leg.steps().iter().any(|step| is_at(step, nics))),
+            Self::Dropped => known.leg().map(|leg| leg.dropped().is_some()),
+            Self::DroppedFor(reason) => known.leg().map(|leg| leg.dropped() == Some(*reason)),
+        }
+    }
+}
+
+/// The deciding answer if a part gives it, the other one if all do, else none.
+fn first(parts: impl Iterator<Item = Option<bool>>, deciding: bool) -> Option<bool> {
+    let mut answer = Some(!deciding);
+    for part in parts {
+        match part {
+            Some(part) if part == deciding => return Some(deciding),
+            Some(_) => {}
+            None => answer = None,
+        }
+    }
+    answer
+}
+
+impl<'a> Known<'a> {
+    /// None if the bytes were not a valid packet.
+    fn packet(&self) -> Option<&'a Summary> {
+        match self {
+            Self::Packet(packet) => Some(packet),
+            Self::Decided(leg) => leg.packet(),
+        }
+    }
+
+    const fn leg(&self) -> Option<&'a Recorder> {
+        match self {
+            Self::Packet(_) => None,
+            Self::Decided(leg) => Some(leg),
         }
     }
 }

@@ -14,10 +14,10 @@ pub fn cut(bytes: &[u8], offload: &Offload) -> Vec<Vec<u8>> {
 const FIN_AND_PUSH: u8 = 0x09;
 
 fn pieces(bytes: &[u8], offload: &Offload) -> Option<Vec<Vec<u8>>> {
-    let needs_checksum = offload.flags & Offload::NEEDS_CSUM != 0;
-    if !needs_checksum && !offload.is_super_packet() {
+    if offload.is_finished() {
         return None;
     }
+    let needs_checksum = offload.flags & Offload::NEEDS_CSUM != 0;
     let is_ipv4 = bytes.first()? >> 4 == 4;
     let (ip_len, protocol) =
         if is_ipv4 { (usize::from(bytes.first()? & 15) * 4, *bytes.get(9)?) } else { (40, *bytes.get(6)?) };

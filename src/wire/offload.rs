@@ -85,6 +85,11 @@ impl Offload {
         self.gso_type != Self::GSO_NONE
     }
 
+    /// Whether the packet is as it is on a wire: no cut and no checksum is left to the kernel.
+    pub const fn is_finished(&self) -> bool {
+        !self.is_super_packet() && self.flags & Self::NEEDS_CSUM == 0
+    }
+
     /// Whether the kernel vouches for the transport checksum: it will complete it, or has verified it.
     #[inline]
     pub(super) const fn vouches(&self) -> bool {

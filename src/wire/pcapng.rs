@@ -31,11 +31,22 @@ pub struct PacketBlock<'a> {
     pub interface: u32,
     /// Nanoseconds since 1970.
     pub at: u64,
-    pub bytes: &'a [u8],
+    /// One after the other.
+    pub bytes: [&'a [u8]; 2],
     /// Of the whole packet.
     pub len: usize,
     pub way: PacketWay,
     pub comment: &'a str,
+}
+
+impl PacketBlock<'_> {
+    /// So many bytes of the packet at most.
+    #[must_use]
+    pub fn kept(self, snap: usize) -> Self {
+        let [first, rest] = self.bytes;
+        let first = &first[..first.len().min(snap)];
+        Self { bytes: [first, &rest[..rest.len().min(snap - first.len())]], ..self }
+    }
 }
 
 /// The first block of a file.
@@ -72,10 +83,10 @@ pub fn packet(file: &mut Vec<u8>, packet: &PacketBlock<'_>) {
     block(file, PACKET, |block| {
         block.extend(packet.interface.to_le_bytes());
         time(block, packet.at);
-        block.extend(((packet.bytes.len() + COOKED) as u32).to_le_bytes());
+        block.extend(((packet.bytes.iter().map(|bytes| bytes.len()).sum::<usize>() + COOKED) as u32).to_le_bytes());
         block.extend(((packet.len + COOKED) as u32).to_le_bytes());
         block.extend(cooked(packet));
-        block.extend_from_slice(packet.bytes);
+        packet.bytes.iter().for_each(|bytes| block.extend_from_slice(bytes));
         pad(block);
         option(block, COMMENT, packet.comment.as_bytes());
         let flags: u32 = match packet.way {
@@ -93,7 +104,7 @@ fn cooked(packet: &PacketBlock<'_>) -> [u8; COOKED] {
         PacketWay::In => 0,
         PacketWay::Out => 4,
     };
-    let [high, low] = if packet.bytes.first().is_some_and(|byte| byte >> 4 == 6) { [0x86, 0xdd] } else { [8, 0] };
+    let [high, low] = if packet.bytes[0].first().is_some_and(|byte| byte >> 4 == 6) { [0x86, 0xdd] } else { [8, 0] };
     [0, way, 0xff, 0xfe, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, high, low]
 }
 
@@ -153,8 +164,14 @@ mod tests {
         section(&mut file, "vnet");
         interface(&mut file, ("web/eth0", "web"), 100, "tcp");
         let bytes = [0x45; 21];
-        let one =
-            PacketBlock { interface: 0, at: (7 << 32) + 9, bytes: &bytes, len: 40, way: PacketWay::In, comment: "hi" };
+        let one = PacketBlock {
+            interface: 0,
+            at: (7 << 32) + 9,
+            bytes: [&bytes, &[]],
+            len: 40,
+            way: PacketWay::In,
+            comment: "hi",
+        };
         packet(&mut file, &one);
         statistics(&mut file, 0, (1, 2), (3, 4));
         let word = |at: usize| u32::from_le_bytes(file[at..].first_chunk().copied().unwrap_or_default());

@@ -64,22 +64,21 @@ pub struct Captured<'a> {
     left: &'a [u8],
 }
 
-impl Captured<'_> {
-    /// What the kernel left undone, and the packet as its sender wrote it.
-    pub fn as_sent(&self) -> (Offload, Vec<u8>) {
-        let rest = self.left.get(self.head.len()..).unwrap_or_default();
-        Self::split(&[self.head, rest].concat())
+impl<'a> Captured<'a> {
+    /// What the kernel left undone, and the packet as its sender wrote it, in two pieces.
+    pub fn as_sent(&self) -> (Offload, [&'a [u8]; 2]) {
+        Self::split([self.head, self.left.get(self.head.len()..).unwrap_or_default()])
     }
 
     /// The same as the router wrote it.
-    pub fn as_left(&self) -> (Offload, Vec<u8>) {
-        Self::split(self.left)
+    pub fn as_left(&self) -> (Offload, [&'a [u8]; 2]) {
+        Self::split([self.left, &[]])
     }
 
-    fn split(frame: &[u8]) -> (Offload, Vec<u8>) {
+    fn split([frame, rest]: [&'a [u8]; 2]) -> (Offload, [&'a [u8]; 2]) {
         match frame.split_first_chunk::<{ Offload::LEN }>() {
-            Some((header, bytes)) => (Offload::decode(header), bytes.to_vec()),
-            None => (Offload::default(), frame.to_vec()),
+            Some((header, bytes)) => (Offload::decode(header), [bytes, rest]),
+            None => (Offload::default(), [frame, rest]),
         }
     }
 }
@@ -132,6 +131,10 @@ impl Shared {
 }
 
 impl Capture {
+    pub(super) const fn pattern(&self) -> &Pattern {
+        &self.pattern
+    }
+
     pub(super) fn offer(&self, traced: &Traced, head: &Head, frame: &[u8]) {
         let Traced { ingress, leg, .. } = traced;
         if self.pattern.matches(*ingress, leg)
@@ -161,14 +164,15 @@ impl CaptureWatch {
         Self { taps, capture, taken: Packets::default() }
     }
 
-    /// Replaces the pattern, when names have got other numbers.
-    pub fn change(&mut self, pattern: Pattern) {
+    /// Replaces the pattern, when names have got other numbers. False if it is the same.
+    pub fn change(&mut self, pattern: Pattern) -> bool {
         if self.capture.pattern == pattern {
-            return;
+            return false;
         }
         let capture = Arc::new(Capture { pattern, shared: Arc::clone(&self.capture.shared) });
         self.taps.rcu(|now| now.without_capture(&self.capture).with_capture(&capture));
         self.capture = capture;
+        true
     }
 
     /// The packets that have come since the last call. Does not wait.

@@ -8,9 +8,11 @@
 //! the rate (1.28 with four streams). But streams of guests that leave the cutting to the kernel, the default, fell to
 //! 0.88 of theirs (medians of five rounds, three and four times).
 
-use crate::dataplane::PortId;
+use crate::dataplane::{DropReason, PortId};
 use crate::wire::{Frame, Train};
 
+/// Trains that one batch may have, as it has frames.
+const BATCH: usize = 64;
 /// Flows held at a time; two that meet in one slot evict each other.
 const SLOTS: usize = 32;
 /// After a batch of at least this many frames, the next one is held.
@@ -26,11 +28,16 @@ pub(super) struct Coalescer {
     pause: u32,
     held: usize,
     joined: usize,
+    /// The next train's number.
+    next: u32,
+    /// Trains of this batch that could not be written.
+    lost: Vec<(u32, DropReason)>,
 }
 
 /// Datagrams of one flow that leave together.
 #[derive(Debug)]
 pub(super) struct Slot {
+    number: u32,
     pub(super) train: Train,
     pub(super) egress: PortId,
     /// Bytes of all its datagrams, as they came.
@@ -39,9 +46,9 @@ pub(super) struct Slot {
 
 impl Coalescer {
     pub(super) fn new() -> Self {
-        let slot = || Slot { train: Train::new(), egress: PortId(0), bytes: 0 };
+        let slot = || Slot { number: 0, train: Train::new(), egress: PortId(0), bytes: 0 };
         let slots = std::iter::repeat_with(slot).take(SLOTS).collect();
-        Self { slots, busy: false, pause: 0, held: 0, joined: 0 }
+        Self { slots, busy: false, pause: 0, held: 0, joined: 0, next: 0, lost: Vec::with_capacity(BATCH) }
     }
 
     /// Whether to offer frames to [`Self::hold`] in this batch.
@@ -49,32 +56,52 @@ impl Coalescer {
         self.busy && self.pause == 0
     }
 
-    /// Holds a frame. A train that has to leave for it goes to `depart` first.
-    pub(super) fn hold(&mut self, egress: PortId, frame: Frame<'_>, bytes: u64, depart: impl FnOnce(&mut Slot)) {
+    /// Holds a frame, and returns the number of its train. A train that has to leave for it goes to `depart` first, which
+    /// returns the reason if it could not be written.
+    pub(super) fn hold(
+        &mut self,
+        egress: PortId,
+        frame: Frame<'_>,
+        bytes: u64,
+        depart: impl FnOnce(&mut Slot) -> Option<DropReason>,
+    ) -> u32 {
+        if self.held == 0 {
+            self.lost.clear();
+        }
         self.held += 1;
         let slot = &mut self.slots[(frame.spread() ^ egress.0 as usize) % SLOTS];
         if slot.egress == egress && slot.train.join(frame) {
             self.joined += 1;
             slot.bytes += bytes;
-            return;
+            return slot.number;
         }
         if slot.train.packets() > 0 {
-            depart(slot);
+            self.lost.extend(depart(slot).map(|reason| (slot.number, reason)));
         }
         slot.train.start(frame);
+        slot.number = self.next;
         slot.egress = egress;
         slot.bytes = bytes;
+        self.next = self.next.wrapping_add(1);
+        slot.number
     }
 
     /// Sends all trains, before a packet that must not overtake them.
-    pub(super) fn release(&mut self, depart: impl FnMut(&mut Slot)) {
+    pub(super) fn release(&mut self, mut depart: impl FnMut(&mut Slot) -> Option<DropReason>) {
         if self.held > 0 {
-            self.slots.iter_mut().filter(|slot| slot.train.packets() > 0).for_each(depart);
+            for slot in self.slots.iter_mut().filter(|slot| slot.train.packets() > 0) {
+                self.lost.extend(depart(slot).map(|reason| (slot.number, reason)));
+            }
         }
     }
 
+    /// Why a train of this batch could not be written.
+    pub(super) fn lost(&self, train: u32) -> Option<DropReason> {
+        self.lost.iter().find(|(number, _)| *number == train).map(|(_, reason)| *reason)
+    }
+
     /// Sends all trains, and learns from a batch of `frames` whether to hold in the next.
-    pub(super) fn end_batch(&mut self, frames: usize, depart: impl FnMut(&mut Slot)) {
+    pub(super) fn end_batch(&mut self, frames: usize, depart: impl FnMut(&mut Slot) -> Option<DropReason>) {
         self.release(depart);
         self.pause = self.pause.saturating_sub(1);
         // Fewer than a quarter of the frames saved a write.

@@ -16,7 +16,6 @@ use crate::dataplane::{
 use crate::sys::clock::monotonic_nanos;
 use crate::wire::{Frame, Offload, Packet, ParseError, Protocol};
 
-use super::capture::Head;
 use super::carried::{Carried, Offer};
 use super::coalescer::{Coalescer, Slot};
 use super::counters::{PortTally, Tally};
@@ -24,6 +23,7 @@ use super::device::{Device, KernelPort, RecvError, SendError};
 use super::flow_events::FlowEvents;
 use super::handover::Handover;
 use super::metrics_observer::Witness;
+use super::tapped::Tapped;
 use super::trace::{Taps, Traced};
 
 /// Frames taken from one port before the next port has its turn.
@@ -55,6 +55,7 @@ pub struct Forwarder<D> {
     frame: Box<[u8]>,
     paths: Paths,
     coalescer: Coalescer,
+    tapped: Tapped,
     handover: Option<Handover>,
 }
 
@@ -73,6 +74,17 @@ struct Decision {
     protocol: Protocol,
     /// Where the frame ends once trailing bytes are cut off.
     end: usize,
+}
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Sent(PortId),
+    /// In this train.
+    Held(PortId, u32),
+    /// It could not be written.
+    Lost(DropReason),
+    Dropped,
 }
 
 /// A packet's size on a wire.
@@ -102,6 +114,7 @@ impl<D: Device> Forwarder<D> {
             frame: vec![0; FRAME_LEN].into_boxed_slice(),
             paths: Paths::new(),
             coalescer: Coalescer::new(),
+            tapped: Tapped::new(BATCH),
             handover: tables.carried.clone().map(Handover::new),
         }
     }
@@ -162,11 +175,7 @@ impl<D: Device> Forwarder<D> {
         let taps = self.taps.load();
         let ingress = self.tally.port(port);
         let exit = Exit { devices: &self.devices, tally: &self.tally, ingress };
-        let (hits, events) = (self.tally.rules(), &self.events);
-        let (followed, dropped) = (events.followed(), self.tally.dropped());
-        let (handing_over, leg) = (from.is_some(), None);
-        let mut witness =
-            Witness { snapshot, hits, events, followed, dropped, ingress: port, now, by: None, handing_over, leg };
+        let mut witness = Witness::new(snapshot, &self.tally, &self.events, (port, now), from.is_some());
         let mut frames = 0;
         let mut last = Ok(());
         while frames < BATCH {
@@ -193,35 +202,44 @@ impl<D: Device> Forwarder<D> {
             };
             frames += 1;
             let frame = &mut self.frame[..len];
-            if taps.is_empty() {
+            let mut wanted = false;
+            let fate = if taps.is_empty() {
                 let decision = decide(frame, &mut witness, |packet, witness| {
                     self.paths.process(snapshot, &self.flows, port, now, packet, witness)
                 });
-                let sent = exit.settle(&mut self.coalescer, &decision, frame);
-                if let (Some(leg), Some(from), Some(handover)) = (witness.leg.take(), from, &mut self.handover)
-                    && let Some((egress, to)) = sent
-                {
-                    let leg = leg.between(port, egress);
-                    handover.offer(Offer { leg, from, to, epoch }, now);
+                exit.settle(&mut self.coalescer, true, &decision, frame)
+            } else {
+                let at = Timestamp(monotonic_nanos());
+                let (head, mut leg) = (taps.head(frame), Recorder::new());
+                wanted = true;
+                let decision = decide(frame, &mut (&mut witness, &mut leg), |packet, observers| {
+                    wanted = taps.may_match(port, packet);
+                    if wanted {
+                        process(snapshot, &self.flows, port, now, packet, observers)
+                    } else {
+                        self.paths.process(snapshot, &self.flows, port, now, packet, observers.0)
+                    }
+                });
+                let hold = !wanted || !taps.time_packets();
+                let fate = exit.settle(&mut self.coalescer, hold, &decision, frame);
+                if wanted {
+                    let mut traced = Traced::new(at, snapshot.generation, port, leg);
+                    fate.record(&mut traced);
+                    wanted = taps.want(&traced);
+                    self.tapped.push(traced, fate.train(), head, decision.left(frame));
                 }
-                continue;
-            }
-            let read_at = monotonic_nanos();
-            let head = taps.head(frame);
-            let mut leg = Recorder::new();
-            let decision = decide(frame, &mut (&mut witness, &mut leg), |packet, observers| {
-                process(snapshot, &self.flows, port, now, packet, observers)
-            });
-            let traced = Traced {
-                at: Timestamp(read_at),
-                generation: snapshot.generation,
-                ingress: port,
-                leg,
-                took: Duration::ZERO,
+                fate
             };
-            exit.settle_traced(&mut self.coalescer, &decision, frame, (taps, head.as_ref()), traced);
+            if let (Some(leg), Some(from), Some(handover)) = (witness.leg.take(), from, &mut self.handover)
+                && !wanted
+                && let Some((egress, to)) = fate.egress().and_then(|egress| exit.kernel_port(egress))
+            {
+                let leg = leg.between(port, egress);
+                handover.offer(Offer { leg, from, to, epoch }, now);
+            }
         }
         self.coalescer.end_batch(frames, |slot| exit.depart(slot));
+        self.tapped.offer(taps, |train| self.coalescer.lost(train));
         if let Some(handover) = &mut self.handover {
             handover.end_batch(last == Err(RecvError::Empty), snapshot, now);
         }
@@ -230,56 +248,25 @@ impl<D: Device> Forwarder<D> {
 }
 
 impl<D: Device> Exit<'_, D> {
-    /// Counts a frame, and sends it if the verdict says so. Returns the port that it went to, if the kernel may carry
-    /// packets there.
-    fn settle(&self, coalescer: &mut Coalescer, decision: &Decision, frame: &[u8]) -> Option<(PortId, KernelPort)> {
+    /// Counts a frame, and sends it if the verdict says so: later, if it may be held.
+    fn settle(&self, coalescer: &mut Coalescer, hold: bool, decision: &Decision, frame: &[u8]) -> Fate {
         let Decision { verdict, size, protocol, end } = *decision;
         self.ingress.received(size.packets, size.bytes);
         match verdict {
             Verdict::Drop(reason) => {
                 self.drop(reason, protocol, size);
-                None
+                Fate::Dropped
             }
             Verdict::Forward(egress) if protocol == Protocol::UDP && coalescer.active() => {
-                self.coalesce(coalescer, egress, &frame[..end], size);
-                self.kernel_port(egress)
+                self.coalesce(coalescer, hold, egress, &frame[..end], size)
             }
-            Verdict::Forward(egress) => {
-                self.write(egress, &frame[..end], size).ok().and_then(|()| self.kernel_port(egress))
-            }
+            Verdict::Forward(egress) => self.write(egress, &frame[..end], size),
         }
     }
 
     fn kernel_port(&self, egress: PortId) -> Option<(PortId, KernelPort)> {
         let device = self.devices.get(egress.0 as usize)?.as_ref()?;
         Some((egress, device.kernel_port()?))
-    }
-
-    /// The same while a trace is on. Nothing is held back then, so that the trace can report a failed write.
-    fn settle_traced(
-        &self,
-        coalescer: &mut Coalescer,
-        decision: &Decision,
-        frame: &[u8],
-        (taps, head): (&Taps, Option<&Head>),
-        mut traced: Traced,
-    ) {
-        let Decision { verdict, size, protocol, end } = *decision;
-        self.ingress.received(size.packets, size.bytes);
-        let lost = match verdict {
-            Verdict::Drop(reason) => {
-                self.drop(reason, protocol, size);
-                None
-            }
-            Verdict::Forward(egress) => {
-                coalescer.release(|slot| self.depart(slot));
-                self.write(egress, &frame[..end], size).err()
-            }
-        };
-        traced.took = Duration::from_nanos(monotonic_nanos().saturating_sub(traced.at.0));
-        // Where it was refused early, its end is not known.
-        let left = if end == 0 { frame } else { &frame[..end] };
-        taps.offer(traced, lost, head.map(|head| (head, left)));
     }
 
     /// Counts a dropped packet.
@@ -306,28 +293,32 @@ impl<D: Device> Exit<'_, D> {
         let size = Size { packets: 1, bytes: packet.len() as u64 };
         let end = Offload::LEN + packet.len();
         self.ingress.received(size.packets, size.bytes);
-        let (sent, reached) = match verdict {
+        let (fate, reached) = match verdict {
             Verdict::Forward(egress) => (self.write(egress, &frame[..end], size), Some(egress)),
             Verdict::Drop(reason) => {
                 self.ingress.dropped(reason, size.packets);
-                (Ok(()), None)
+                (Fate::Dropped, None)
             }
         };
         if !taps.is_empty() {
-            let traced = Traced { at: now, generation: snapshot.generation, ingress, leg, took: Duration::ZERO };
-            let (head, left) = (Head::of(&frame[..end]), &frame[..end]);
-            taps.offer(traced, sent.err(), Some((&head, left)));
+            let mut traced = Traced::new(now, snapshot.generation, ingress, leg);
+            fate.record(&mut traced);
+            taps.offer(&traced, taps.head(&frame[..end]).as_ref().map(|head| (head, &frame[..end])));
         }
         reached
     }
 
-    fn write(&self, egress: PortId, frame: &[u8], size: Size) -> Result<(), DropReason> {
-        let sent = self.send(egress, frame);
-        match sent {
-            Ok(()) => self.tally.port(egress).sent(size.packets, size.bytes),
-            Err(reason) => self.ingress.dropped(reason, size.packets),
+    fn write(&self, egress: PortId, frame: &[u8], size: Size) -> Fate {
+        match self.send(egress, frame) {
+            Ok(()) => {
+                self.tally.port(egress).sent(size.packets, size.bytes);
+                Fate::Sent(egress)
+            }
+            Err(reason) => {
+                self.ingress.dropped(reason, size.packets);
+                Fate::Lost(reason)
+            }
         }
-        sent
     }
 
     fn send(&self, egress: PortId, frame: &[u8]) -> Result<(), DropReason> {
@@ -340,22 +331,23 @@ impl<D: Device> Exit<'_, D> {
     }
 
     /// Holds a datagram, or writes it behind those of its flow that are held.
-    fn coalesce(&self, coalescer: &mut Coalescer, egress: PortId, frame: &[u8], size: Size) {
+    fn coalesce(&self, coalescer: &mut Coalescer, hold: bool, egress: PortId, frame: &[u8], size: Size) -> Fate {
         let device = self.devices.get(egress.0 as usize).and_then(Option::as_ref);
-        if let Some(datagram) = Frame::new(frame)
+        if hold
+            && let Some(datagram) = Frame::new(frame)
             && device.is_some_and(|device| device.takes_udp_super_packets())
         {
-            coalescer.hold(egress, datagram, size.bytes, |slot| self.depart(slot));
+            let train = coalescer.hold(egress, datagram, size.bytes, |slot| self.depart(slot));
+            Fate::Held(egress, train)
         } else {
             coalescer.release(|slot| self.depart(slot));
-            // `write` counts a packet that could not be sent.
-            let _ = self.write(egress, frame, size);
+            self.write(egress, frame, size)
         }
     }
 
-    fn depart(&self, slot: &mut Slot) {
+    fn depart(&self, slot: &mut Slot) -> Option<DropReason> {
         let size = Size { packets: slot.train.packets().into(), bytes: slot.bytes };
-        let _ = self.write(slot.egress, slot.train.finish(), size);
+        self.write(slot.egress, slot.train.finish(), size).lost()
     }
 }
 
@@ -394,6 +386,44 @@ fn decide<O: Observer>(
     let end = Offload::LEN + packet.len();
     *header = packet.offload().encode();
     Decision { verdict, size, protocol, end }
+}
+
+impl Decision {
+    /// The frame as it leaves. Where it was refused early, its end is not known.
+    fn left<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
+        if self.end == 0 { frame } else { &frame[..self.end] }
+    }
+}
+
+impl Fate {
+    const fn egress(self) -> Option<PortId> {
+        match self {
+            Self::Sent(egress) | Self::Held(egress, _) => Some(egress),
+            Self::Lost(_) | Self::Dropped => None,
+        }
+    }
+
+    const fn train(self) -> Option<u32> {
+        match self {
+            Self::Held(_, train) => Some(train),
+            Self::Sent(_) | Self::Lost(_) | Self::Dropped => None,
+        }
+    }
+
+    const fn lost(self) -> Option<DropReason> {
+        match self {
+            Self::Lost(reason) => Some(reason),
+            Self::Sent(_) | Self::Held(..) | Self::Dropped => None,
+        }
+    }
+
+    /// Completes what a tap is told.
+    fn record(self, traced: &mut Traced) {
+        traced.took = Duration::from_nanos(monotonic_nanos().saturating_sub(traced.at.0));
+        if let Some(reason) = self.lost() {
+            traced.leg.step(Step::Dropped { reason });
+        }
+    }
 }
 
 impl Size {

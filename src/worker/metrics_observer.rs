@@ -6,27 +6,42 @@ use crate::dataplane::{
 use crate::wire::Packet;
 
 use super::carried::Leg;
+use super::counters::Tally;
 use super::drop_log::{DropLog, Dropped};
 use super::flow_events::FlowEvents;
 use super::rule_hits::RuleHits;
 
 /// The packet path's observer; for a packet that follows flow records it does nothing.
 pub(super) struct Witness<'a> {
-    pub(super) snapshot: &'a Snapshot,
-    pub(super) hits: &'a RuleHits,
-    pub(super) events: &'a FlowEvents,
+    snapshot: &'a Snapshot,
+    hits: &'a RuleHits,
+    events: &'a FlowEvents,
     /// A listener wants the events of all flows.
-    pub(super) followed: bool,
-    pub(super) dropped: &'a DropLog,
+    followed: bool,
+    dropped: &'a DropLog,
     /// The port of the packets, and the time.
-    pub(super) ingress: PortId,
-    pub(super) now: Timestamp,
+    ingress: PortId,
+    now: Timestamp,
     /// The NIC and rule that denied the packet; its drop follows.
-    pub(super) by: Option<(NicId, Option<RuleId>)>,
+    by: Option<(NicId, Option<RuleId>)>,
     /// Whether the kernel may carry flows of this port, and the packet's leg if it went by tables and records
     /// alone.
-    pub(super) handing_over: bool,
+    handing_over: bool,
     pub(super) leg: Option<Leg>,
+}
+
+impl<'a> Witness<'a> {
+    /// For the packets of one batch, from this port at this time.
+    pub(super) fn new(
+        snapshot: &'a Snapshot,
+        tally: &'a Tally,
+        events: &'a FlowEvents,
+        (ingress, now): (PortId, Timestamp),
+        handing_over: bool,
+    ) -> Self {
+        let (hits, dropped, followed) = (tally.rules(), tally.dropped(), events.followed());
+        Self { snapshot, hits, events, followed, dropped, ingress, now, by: None, handing_over, leg: None }
+    }
 }
 
 impl Observer for Witness<'_> {

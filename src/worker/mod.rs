@@ -21,6 +21,7 @@ mod lossy;
 mod metrics_observer;
 mod rule_hits;
 mod run;
+mod tapped;
 mod trace;
 
 pub use busy_poll::Spin;

@@ -1,8 +1,8 @@
 //! Traces of packets, with the decisions on each.
 //!
 //! One idea: a list of taps is published beside the tables, and a worker reads it once a batch. While it is empty,
-//! tracing costs the packet path nothing more. While it is not, each leg is recorded in a fixed space and offered to
-//! each tap that matches, over a channel that never makes a worker wait: what does not fit is counted.
+//! tracing costs the packet path nothing more. While it is not, each leg that may match is recorded in a fixed space and
+//! offered to each tap that matches, over a channel that never makes a worker wait: what does not fit is counted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,8 @@ use crossbeam_channel::TryIter;
 
 use super::capture::{Capture, Head};
 use super::lossy::{LossyReceiver, LossySender, lossy};
-use crate::dataplane::{DropReason, Observer, Pattern, PortId, Recorder, Step, Timestamp};
+use crate::dataplane::{Pattern, PortId, Recorder, Timestamp};
+use crate::wire::Packet;
 
 /// Records that wait for a tap's reader: about 100 KiB.
 const WAITING: usize = 256;
@@ -27,6 +28,13 @@ pub struct Traced {
     pub leg: Recorder,
     /// From its read to its write, or to the decision to drop it.
     pub took: Duration,
+}
+
+impl Traced {
+    /// How long it took is set once that is known.
+    pub(super) const fn new(at: Timestamp, generation: u64, ingress: PortId, leg: Recorder) -> Self {
+        Self { at, generation, ingress, leg, took: Duration::ZERO }
+    }
 }
 
 /// All current taps.
@@ -79,13 +87,31 @@ impl Taps {
         Self { traces: others.cloned().collect(), ..self.clone() }
     }
 
-    /// Offers a copy to each tap that matches. `lost` is the reason why a packet that should be delivered was not.
-    pub(super) fn offer(&self, mut traced: Traced, lost: Option<DropReason>, bytes: Option<(&Head, &[u8])>) {
-        if let Some(reason) = lost {
-            traced.leg.step(Step::Dropped { reason });
-        }
+    /// Whether a tap may want this packet, which is not decided yet.
+    pub(super) fn may_match(&self, ingress: PortId, packet: &Packet<'_>) -> bool {
+        let packet = packet.summary();
+        self.patterns().any(|pattern| pattern.may_match(ingress, &packet))
+    }
+
+    fn patterns(&self) -> impl Iterator<Item = &Pattern> {
+        let captures = self.captures.iter().map(|capture| capture.pattern());
+        self.traces.iter().map(|tap| &tap.pattern).chain(captures)
+    }
+
+    /// Whether a tap wants this packet.
+    pub(super) fn want(&self, traced: &Traced) -> bool {
+        self.patterns().any(|pattern| pattern.matches(traced.ingress, &traced.leg))
+    }
+
+    /// Whether a tap wants to know how long packets take: then none is held back.
+    pub(super) fn time_packets(&self) -> bool {
+        !self.traces.is_empty()
+    }
+
+    /// Offers a copy to each tap that matches; to captures with the packet's beginning as it came and all as it left.
+    pub(super) fn offer(&self, traced: &Traced, bytes: Option<(&Head, &[u8])>) {
         if let Some((head, frame)) = bytes {
-            self.captures.iter().for_each(|capture| capture.offer(&traced, head, frame));
+            self.captures.iter().for_each(|capture| capture.offer(traced, head, frame));
         }
         for tap in self.traces.iter().filter(|tap| tap.pattern.matches(traced.ingress, &traced.leg)) {
             tap.records.offer(traced.clone());
@@ -102,14 +128,15 @@ impl Watch {
         Self { taps, tap, records }
     }
 
-    /// Replaces the pattern, when names have got other numbers.
-    pub fn change(&mut self, pattern: Pattern) {
+    /// Replaces the pattern, when names have got other numbers. False if it is the same.
+    pub fn change(&mut self, pattern: Pattern) -> bool {
         if self.tap.pattern == pattern {
-            return;
+            return false;
         }
         let tap = Arc::new(Tap { pattern, records: self.tap.records.clone() });
         self.taps.rcu(|now| now.without(&self.tap).with(&tap));
         self.tap = tap;
+        true
     }
 
     /// The packets that have arrived. Does not wait.

@@ -1,5 +1,7 @@
 //! The filter of `trace`: what it reads, what it refuses and where it points, and what it means for packets.
 
+use std::sync::LazyLock;
+
 use ipnet::IpNet;
 use proptest::prelude::*;
 use vnet::analysis::{Filter, Host, parse_filter, pattern};
@@ -203,6 +205,10 @@ fn filters_pick_packets() {
         let pattern = pattern(&parse_filter(text).unwrap(), &network, &compiled).unwrap();
         legs.map(|(ingress, leg)| pattern.matches(*ingress, leg))
     };
+    let possible = |text: &str| {
+        let pattern = pattern(&parse_filter(text).unwrap(), &network, &compiled).unwrap();
+        legs.map(|(ingress, leg)| pattern.may_match(*ingress, leg.packet().unwrap()))
+    };
     let (yes, no) = (true, false);
     for (text, expected) in [
         ("", [yes; 5]),
@@ -229,8 +235,70 @@ fn filters_pick_packets() {
     ] {
         assert_eq!(picked(text), expected, "{text}");
     }
+    // Before anything is decided: an address, a protocol and the sender are known, where the leg ends is not.
+    for (text, expected) in [
+        ("tcp", [yes, yes, no, no, no]),
+        ("not tcp", [no, no, yes, yes, yes]),
+        ("not src host 10.1.1.4", [no, no, no, yes, no]),
+        ("dropped", [yes; 5]),
+        ("not dropped", [yes; 5]),
+        ("udp and dropped", [no, no, yes, no, yes]),
+        ("udp or dropped", [yes; 5]),
+        ("reason NsgInbound and ip6", [no; 5]),
+        ("node web and tcp", [yes, yes, no, no, no]),
+        ("not node web", [no, yes, no, yes, yes]),
+        ("not node web and tcp", [no, yes, no, no, no]),
+    ] {
+        assert_eq!(possible(text), expected, "{text}");
+    }
     let unknown = pattern(&parse_filter("node wbe").unwrap(), &network, &compiled).unwrap_err();
     assert_eq!(unknown, "unknown node `wbe`: did you mean `web`?");
+}
+
+static NETWORK: LazyLock<(Network, Compiled)> = LazyLock::new(network);
+
+proptest! {
+    /// What cannot match before the decision does not match after it.
+    #[test]
+    fn a_packet_is_passed_over_only_if_it_does_not_match(filter in filters(), seeds in prop::collection::vec(any::<[u8; 6]>(), 1..20)) {
+        let (network, compiled) = &*NETWORK;
+        let addresses = ["10.1.1.4", "10.2.1.10", "10.0.1.4", "9.9.9.9"].map(|address| address.parse().unwrap());
+        let names = ["web", "db", "nva"];
+        let filter = known(filter, &addresses, &names);
+        let pattern = pattern(&filter, network, compiled).unwrap();
+        for [from, src, dst, src_port, dst_port, kind] in seeds {
+            let [src, dst] = [src, dst].map(|at| addresses[usize::from(at) % 4]);
+            let ends = ((src, src_port.into()).into(), (dst, dst_port.into()).into());
+            let bytes = match kind % 3 {
+                0 => build::tcp(ends.0, ends.1, 2, b""),
+                1 => build::udp(ends.0, ends.1, b""),
+                _ => build::icmp_echo(src, dst, 1, 1, false),
+            };
+            let (ingress, leg) = leg(compiled, PortId(u32::from(from) % 3), bytes);
+            let possible = pattern.may_match(ingress, leg.packet().unwrap());
+            prop_assert!(possible || !pattern.matches(ingress, &leg), "{filter}: {:?}", leg.steps());
+        }
+    }
+}
+
+/// The same filter over names, addresses and ports that packets have.
+fn known(filter: Filter, addresses: &[std::net::IpAddr; 4], names: &[&str; 3]) -> Filter {
+    let all = |filters: Vec<Filter>| filters.into_iter().map(|filter| known(filter, addresses, names)).collect();
+    let name = |name: &str| names[name.len() % 3].to_owned();
+    match filter {
+        Filter::All(filters) => Filter::All(all(filters)),
+        Filter::Any(filters) => Filter::Any(all(filters)),
+        Filter::Not(filter) => Filter::Not(Box::new(known(*filter, addresses, names))),
+        Filter::Host(side, Host::Node(node)) => Filter::Host(side, Host::Node(name(&node))),
+        Filter::Host(side, Host::Address(_)) => Filter::Host(side, Host::Address(addresses[1])),
+        Filter::Node(node) => Filter::Node(name(&node)),
+        Filter::Nic { node, .. } => Filter::Nic { node: name(&node), nic: "eth0".into() },
+        Filter::Port(side, first, last) => Filter::Port(side, first % 256, last % 256),
+        Filter::Protocol(protocol) => {
+            Filter::Protocol([Protocol::TCP, Protocol::UDP, Protocol::ICMP][usize::from(protocol.0) % 3])
+        }
+        other => other,
+    }
 }
 
 #[test]

@@ -7,4 +7,5 @@ mod paths;
 mod pipeline;
 mod reference;
 mod tables;
+mod taps;
 mod worker;

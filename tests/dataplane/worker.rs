@@ -9,24 +9,22 @@ use arc_swap::ArcSwap;
 use vnet::compile::compile;
 use vnet::config;
 use vnet::dataplane::{
-    Direction, DropReason, FlowEvent, FlowLimits, Flows, NicId, Pattern, PortId, RuleId, Snapshot, Step, Timestamp,
+    Direction, DropReason, FlowEvent, FlowLimits, Flows, NicId, PortId, RuleId, Snapshot, Timestamp,
 };
 use vnet::model::Learned;
 use vnet::wire::{Offload, Packet, build};
-use vnet::worker::{
-    Batch, Device, FlowEvents, FlowScope, Forwarder, RecvError, SendError, Tables, Tally, Traced, Watch,
-};
+use vnet::worker::{Batch, Device, FlowEvents, FlowScope, Forwarder, RecvError, SendError, Tables, Tally};
 
-const A: PortId = PortId(0);
-const B: PortId = PortId(1);
+pub(crate) const A: PortId = PortId(0);
+pub(crate) const B: PortId = PortId(1);
 
 /// A queue in memory: frames to be read, frames written, and what the next calls fail with.
 #[derive(Default)]
-struct Memory {
-    incoming: Mutex<VecDeque<Vec<u8>>>,
-    outgoing: Mutex<Vec<Vec<u8>>>,
+pub(crate) struct Memory {
+    pub(crate) incoming: Mutex<VecDeque<Vec<u8>>>,
+    pub(crate) outgoing: Mutex<Vec<Vec<u8>>>,
     recv_error: Mutex<Option<RecvError>>,
-    send_error: Mutex<Option<SendError>>,
+    pub(crate) send_error: Mutex<Option<SendError>>,
     answers: AtomicUsize,
 }
 
@@ -59,16 +57,16 @@ impl Device for Memory {
 }
 
 /// Two peered VNets, one TUN each.
-struct Bench {
-    a: Arc<Memory>,
-    b: Arc<Memory>,
-    tables: Tables,
+pub(crate) struct Bench {
+    pub(crate) a: Arc<Memory>,
+    pub(crate) b: Arc<Memory>,
+    pub(crate) tables: Tables,
     tally: Arc<Tally>,
     forwarder: Forwarder<Memory>,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::telling(FlowEvents::default())
     }
 
@@ -83,20 +81,20 @@ impl Bench {
     }
 
     /// The guest on `a` sends; one batch from its port follows.
-    fn send(&mut self, frame: Vec<u8>) -> Batch {
+    pub(crate) fn send(&mut self, frame: Vec<u8>) -> Batch {
         self.a.incoming.lock().unwrap().push_back(frame);
         self.batch()
     }
 
-    fn batch(&mut self) -> Batch {
+    pub(crate) fn batch(&mut self) -> Batch {
         self.forwarder.batch(A, Timestamp(0))
     }
 
-    fn drops(&self, reason: DropReason) -> u64 {
+    pub(crate) fn drops(&self, reason: DropReason) -> u64 {
         self.tally.port(A).drops(reason)
     }
 
-    fn assert_counters_add_up(&self) {
+    pub(crate) fn assert_counters_add_up(&self) {
         let ports = [A, B].map(|port| self.tally.port(port));
         let received: u64 = ports.iter().map(|port| port.rx_packets()).sum();
         let sent: u64 = ports.iter().map(|port| port.tx_packets()).sum();
@@ -134,7 +132,7 @@ networkSecurityGroups:
 }
 
 /// A frame with no work left undone.
-fn whole(packet: &[u8]) -> Vec<u8> {
+pub(crate) fn whole(packet: &[u8]) -> Vec<u8> {
     [&Offload::default().encode(), packet].concat()
 }
 
@@ -142,7 +140,7 @@ fn datagram() -> Vec<u8> {
     datagram_from_port(5000)
 }
 
-fn datagram_from_port(port: u16) -> Vec<u8> {
+pub(crate) fn datagram_from_port(port: u16) -> Vec<u8> {
     let src = format!("10.1.0.4:{port}").parse().unwrap();
     whole(&build::udp(src, "10.2.0.4:53".parse().unwrap(), b"hello"))
 }
@@ -280,7 +278,7 @@ fn a_batch_after_a_publication_sees_the_new_tables() {
 }
 
 /// A datagram of a guest with offloads: its checksum is still to be completed.
-fn unfinished(src_port: u16, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn unfinished(src_port: u16, payload: &[u8]) -> Vec<u8> {
     let (src, dst) = (format!("10.1.0.4:{src_port}").parse().unwrap(), "10.2.0.4:53".parse().unwrap());
     let offload = Offload { flags: Offload::NEEDS_CSUM, csum_start: 20, csum_offset: 6, ..Offload::default() };
     let mut packet = build::udp(src, dst, payload);
@@ -436,104 +434,6 @@ fn while_a_client_follows_all_interfaces_report_and_flow_logs_get_no_more_than_b
     let mut late = events.listen(FlowScope::Logged, 8);
     bench.send(datagram_from_port(3));
     assert_eq!((late.events().count(), late.missed()), (0, 0));
-}
-
-// ---- Tracing ----
-
-impl Bench {
-    fn watch(&self, pattern: Pattern) -> Watch {
-        Watch::new(Arc::clone(&self.tables.taps), pattern)
-    }
-}
-
-fn everything() -> Pattern {
-    Pattern::All(Vec::new())
-}
-
-fn ports(watch: &Watch) -> Vec<u16> {
-    watch.records().map(|traced| traced.leg.packet().unwrap().tuple.src_port).collect()
-}
-
-#[test]
-fn a_traced_leg_reports_the_packet_its_place_and_the_decision() {
-    let mut bench = Bench::new();
-    bench.send(datagram_from_port(1));
-    let watch = bench.watch(everything());
-    bench.send(datagram_from_port(2));
-    let traced: Vec<Traced> = watch.records().collect();
-    assert_eq!(traced.len(), 1, "only what came since");
-    let Traced { generation, ingress, leg, .. } = &traced[0];
-    assert_eq!((*generation, *ingress, leg.dropped()), (1, A, None));
-    assert_eq!(leg.packet().unwrap().to_string(), "10.1.0.4:2 > 10.2.0.4:53 udp, 33 bytes");
-    assert!(matches!(leg.steps(), [Step::Sent { .. }, .., Step::Delivered { port: B }]), "{:?}", leg.steps());
-    drop(watch);
-    assert_eq!(bench.send(datagram_from_port(3)).frames, 1);
-    bench.assert_counters_add_up();
-}
-
-#[test]
-fn each_trace_gets_the_packets_of_its_filter() {
-    let mut bench = Bench::new();
-    let all = bench.watch(everything());
-    let dropped = bench.watch(Pattern::Dropped);
-    let mut changing = bench.watch(Pattern::Not(Box::new(everything())));
-    bench.send(datagram_from_port(1));
-    *bench.b.send_error.lock().unwrap() = Some(SendError::Full);
-    bench.send(datagram_from_port(2));
-    assert_eq!((ports(&all), ports(&changing)), (vec![1, 2], vec![]));
-    let full = dropped.records().next().unwrap().leg;
-    assert_eq!((full.packet().unwrap().tuple.src_port, full.dropped()), (2, Some(DropReason::QueueFull)));
-    changing.change(everything());
-    drop(all);
-    bench.send(datagram_from_port(3));
-    assert_eq!((ports(&dropped), ports(&changing)), (vec![3], vec![3]));
-}
-
-#[test]
-fn bytes_that_are_no_packet_are_traced_too() {
-    let mut bench = Bench::new();
-    let watch = bench.watch(Pattern::DroppedFor(DropReason::Malformed));
-    bench.send(vec![0; 3]);
-    bench.send(whole(&[0x45; 12]));
-    let traced: Vec<Traced> = watch.records().collect();
-    assert_eq!(traced.len(), 2);
-    assert!(traced.iter().all(|traced| traced.leg.packet().is_none()));
-}
-
-/// A flood is counted, not waited for; what is told is what came first.
-#[test]
-fn packets_beyond_the_room_are_counted() {
-    let mut bench = Bench::new();
-    let mut watch = bench.watch(everything());
-    for port in 0..1000 {
-        bench.send(datagram_from_port(1 + port));
-    }
-    assert_eq!(bench.b.outgoing.lock().unwrap().len(), 1000, "each went its way");
-    let told = ports(&watch);
-    assert_eq!(told, (1..=told.len() as u16).collect::<Vec<_>>());
-    assert_eq!(watch.missed() + told.len() as u64, 1000);
-    assert_eq!(watch.missed(), 0, "told once");
-    bench.send(datagram_from_port(7));
-    assert_eq!(ports(&watch), [7]);
-}
-
-/// Datagrams are not held back during a trace: each is seen with its own fate, and in order.
-#[test]
-fn traced_datagrams_are_not_joined() {
-    let mut bench = Bench::new();
-    let burst = |bench: &mut Bench| {
-        bench.a.incoming.lock().unwrap().extend((0..64).map(|n| unfinished(5000, &[n; 100])));
-        assert_eq!(bench.batch().frames, 64);
-        bench.b.outgoing.lock().unwrap().drain(..).count()
-    };
-    burst(&mut bench);
-    assert!(burst(&mut bench) < 64, "a second burst is joined");
-    let watch = bench.watch(everything());
-    assert_eq!(burst(&mut bench), 64);
-    assert_eq!(watch.records().count(), 64);
-    drop(watch);
-    assert!(burst(&mut bench) < 64);
-    bench.assert_counters_add_up();
 }
 
 /// A client and a backend of a load balancer with a rule that resets both ends of an idle connection.

@@ -177,6 +177,22 @@ fn a_trace_sees_the_packets_of_known_flows() {
 }
 
 #[test]
+fn flows_that_no_trace_wants_stay_with_the_kernel() {
+    let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };
+    let echo = Echo::new(&lab, 0);
+    // One that can be told from other packets before they are decided, and one that cannot.
+    for filter in [&["tcp"][..], &["dropped"]] {
+        let _trace = crate::trace::Trace::start(&lab, filter);
+        echo.settle(&lab);
+        let daemon = daemon(&lab);
+        assert!(daemon.signal(Signal::STOP).unwrap());
+        let through = echo.exchange(100, NEVER);
+        assert!(daemon.signal(Signal::CONT).unwrap());
+        assert_eq!(through, 100, "{filter:?}");
+    }
+}
+
+#[test]
 fn packets_to_a_device_that_is_off_are_dropped_and_counted() {
     let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };
     let echo = Echo::new(&lab, 0);

@@ -59,11 +59,11 @@ type Decided = (u64, PortId, Option<(IpAddr, IpAddr)>);
 /// The words of the packets before, by what was decided and the steps that led to it.
 type Known = HashMap<Decided, Vec<(Vec<Step>, Arc<Words>)>>;
 
-/// The comment of a packet, and the interfaces where its leg begins and ends.
+/// What packets with the same steps have in common in the file.
 struct Words {
     comment: String,
-    from: (String, String),
-    to: Option<(String, String)>,
+    interface: usize,
+    way: PacketWay,
 }
 
 impl Writer {
@@ -73,7 +73,10 @@ impl Writer {
         self.keep_up();
         let Self { watch, networks, known, file, .. } = self;
         for packet in watch.take().iter() {
-            match words(known, networks, &packet) {
+            if file.is_full() {
+                break;
+            }
+            match words(known, networks, file, &packet) {
                 Some(words) => file.put(&packet, &words, clock.unix_nanos(packet.traced.at)),
                 None => file.unnamed += 1,
             }
@@ -83,14 +86,16 @@ impl Writer {
     /// Uses the network that is published now. A machine that has left is at no packet.
     fn keep_up(&mut self) {
         let Some(published) = self.networks.advance(&self.engine) else { return };
-        if let Ok(pattern) = analysis::pattern(&self.filter, &published.network, &published.compiled) {
-            self.watch.change(pattern);
+        if let Ok(pattern) = analysis::pattern(&self.filter, &published.network, &published.compiled)
+            && self.watch.change(pattern)
+        {
+            self.engine.show_again();
         }
         self.known.clear();
     }
 }
 
-fn words(known: &mut Known, networks: &RecentNetworks, packet: &Captured<'_>) -> Option<Arc<Words>> {
+fn words(known: &mut Known, networks: &RecentNetworks, file: &mut File, packet: &Captured<'_>) -> Option<Arc<Words>> {
     let (traced, leg) = (packet.traced, &packet.traced.leg);
     let key = (traced.generation, traced.ingress, leg.packet().map(|packet| (packet.tuple.src, packet.tuple.dst)));
     let same = known.get(&key).and_then(|all| all.iter().find(|(steps, _)| steps == leg.steps()));
@@ -99,7 +104,7 @@ fn words(known: &mut Known, networks: &RecentNetworks, packet: &Captured<'_>) ->
     }
     let network = networks.of(traced.generation)?;
     let sighting = analysis::sighting(&network.network, &network.compiled, traced.ingress, leg, 0)?;
-    let words = Arc::new(Words::of(&sighting));
+    let words = Arc::new(Words::of(&sighting, file));
     if known.len() >= KNOWN {
         known.clear();
     }
@@ -111,7 +116,7 @@ fn words(known: &mut Known, networks: &RecentNetworks, packet: &Captured<'_>) ->
 }
 
 impl Words {
-    fn of(sighting: &Sighting) -> Self {
+    fn of(sighting: &Sighting, file: &mut File) -> Self {
         let path = &sighting.path;
         let verdict = match &path.dropped {
             Some(reason) => format!("dropped: {reason}"),
@@ -121,10 +126,10 @@ impl Words {
         let decides = |what: StepKind| !matches!(what, StepKind::Send | StepKind::Arrive | StepKind::Deliver);
         let deciding = steps.filter(|step| decides(step.what)).map(|step| format!("{}: {}", step.object, step.text));
         let comment = std::iter::once(verdict).chain(deciding).collect::<Vec<_>>().join("\n");
-        let place = |node: &str, nic: &str| (nic.to_owned(), node.to_owned());
         let arrives = |hop: &&analysis::Hop| hop.steps.iter().any(|step| step.what == StepKind::Arrive);
-        let to = path.hops.iter().rev().find(arrives).map(|hop| place(&hop.node, &hop.nic));
-        Self { comment, from: place(&sighting.node, &sighting.nic), to }
+        let to = path.hops.iter().rev().find(arrives).map(|hop| (hop.nic.as_str(), hop.node.as_str()));
+        let (interface, way) = file.place((&sighting.nic, &sighting.node), to);
+        Self { comment, interface, way }
     }
 }
 
@@ -163,7 +168,7 @@ impl File {
             let place = AttachmentNames::of(network, attachment);
             let name = if place.node == place.nic { place.nic } else { format!("{}/{}", place.node, place.nic) };
             if self.wants(&place.node, &name) {
-                self.interface(&(name, place.node));
+                self.interface((&name, &place.node));
             }
         }
     }
@@ -174,46 +179,48 @@ impl File {
         self.wanted.nodes.is_empty() || self.wanted.nodes.iter().any(is)
     }
 
-    fn interface(&mut self, (nic, node): &(String, String)) -> usize {
-        if let Some(at) = self.interfaces.iter().position(|one| one.name == *nic) {
+    fn interface(&mut self, (nic, node): (&str, &str)) -> usize {
+        if let Some(at) = self.interfaces.iter().position(|one| one.name == nic) {
             return at;
         }
         let Self { wanted, bytes, .. } = self;
         pcapng::interface(bytes, (nic, &format!("interface of {node}")), wanted.snap, &wanted.filter);
-        self.interfaces.push(Interface { name: nic.clone(), port: None, written: 0 });
+        self.interfaces.push(Interface { name: nic.to_owned(), port: None, written: 0 });
         self.interfaces.len() - 1
     }
 
     /// A packet stands at its sender's interface as it was sent, else at its receiver's as it came.
-    fn put(&mut self, packet: &Captured<'_>, words: &Words, at: u64) {
-        if self.is_full() {
-            return;
-        }
-        let (from, to) = (&words.from, words.to.as_ref());
-        let arrives = to.filter(|to| !self.wants(&from.1, &from.0) && self.wants(&to.1, &to.0));
+    fn place(&mut self, from: (&str, &str), to: Option<(&str, &str)>) -> (usize, PacketWay) {
+        let arrives = to.filter(|to| !self.wants(from.1, from.0) && self.wants(to.1, to.0));
         let (place, way) = arrives.map_or((from, PacketWay::Out), |to| (to, PacketWay::In));
-        let interface = self.interface(place);
-        let (offload, bytes) = if way == PacketWay::In { packet.as_left() } else { packet.as_sent() };
+        (self.interface(place), way)
+    }
+
+    fn put(&mut self, packet: &Captured<'_>, words: &Words, at: u64) {
+        let Words { interface, way, ref comment } = *words;
         if way == PacketWay::Out {
             self.interfaces[interface].port = Some(packet.traced.ingress);
         }
-        let whole = bytes.len() == packet.len;
-        let pieces = if whole && (self.wanted.cut || !offload.is_super_packet()) {
-            cut(&bytes, &offload).into_iter().map(|piece| (piece.len(), piece)).collect()
-        } else {
-            vec![(packet.len.max(bytes.len()), bytes)]
-        };
-        for (len, piece) in pieces {
-            let kept = &piece[..piece.len().min(self.wanted.snap as usize)];
-            let block = PacketBlock { interface: interface as u32, at, bytes: kept, len, way, comment: &words.comment };
-            pcapng::packet(&mut self.bytes, &block);
-            self.interfaces[interface].written += 1;
-            self.packets += 1;
-            self.total += 1;
-            if self.is_full() {
-                return;
+        let (offload, bytes) = if way == PacketWay::In { packet.as_left() } else { packet.as_sent() };
+        let kept = bytes[0].len() + bytes[1].len();
+        let len = packet.len.max(kept);
+        let block = PacketBlock { interface: interface as u32, at, bytes, len, way, comment };
+        let is_whole = kept == packet.len;
+        if !is_whole || offload.is_finished() || (offload.is_super_packet() && !self.wanted.cut) {
+            return self.write(&block);
+        }
+        for piece in cut(&bytes.concat(), &offload) {
+            if !self.is_full() {
+                self.write(&PacketBlock { len: piece.len(), bytes: [&piece, &[]], ..block });
             }
         }
+    }
+
+    fn write(&mut self, block: &PacketBlock<'_>) {
+        pcapng::packet(&mut self.bytes, &block.kept(self.wanted.snap as usize));
+        self.interfaces[block.interface as usize].written += 1;
+        self.packets += 1;
+        self.total += 1;
     }
 
     fn is_full(&self) -> bool {

@@ -134,7 +134,9 @@ impl From<Unreadable> for ClientError {
             Unreadable::Version(theirs) => Self::Version(theirs),
             Unreadable::TooSlow => Self::Silent,
             Unreadable::Io(error) => Self::Io(error),
-            Unreadable::Silence | Unreadable::TooLong(_) | Unreadable::Malformed(_) => Self::Garbled(error.to_string()),
+            Unreadable::Silence | Unreadable::Cut | Unreadable::TooLong(_) | Unreadable::Malformed(_) => {
+                Self::Garbled(error.to_string())
+            }
         }
     }
 }

@@ -22,7 +22,7 @@ pub type Feed = Box<dyn FnMut() -> Vec<Response> + Send>;
 pub(in crate::daemon) const TICK: Duration = Duration::from_millis(50);
 /// Clients that may follow at a time.
 const MOST: usize = 16;
-/// How long a client that has enough may take to read the rest.
+/// How long a client that has enough may read nothing of the rest.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How many clients follow.
@@ -62,7 +62,7 @@ impl Follower {
 fn tell(mut stream: &UnixStream, feed: &mut Feed) -> io::Result<()> {
     stream.set_write_timeout(Some(TICK))?;
     let mut unsent = BytesMut::new();
-    // Until when a client that has enough may read.
+    // When a client that has enough must have read more.
     let mut last: Option<Instant> = None;
     let mut all_sent = false;
     let mut asked = Instant::now();
@@ -70,16 +70,20 @@ fn tell(mut stream: &UnixStream, feed: &mut Feed) -> io::Result<()> {
         if unsent.is_empty() {
             asked = Instant::now();
             for response in feed() {
-                unsent.extend(framing::encode(&response)?);
+                unsent.extend_from_slice(&framing::encode(&response)?);
                 if let Response::Captured(Captured { bytes, end, .. }) = &response {
-                    unsent.extend([bytes.as_slice(), end].concat());
+                    unsent.extend_from_slice(bytes);
+                    unsent.extend_from_slice(end);
                 }
             }
             // Everything from before the client had enough.
             all_sent = last.is_some();
         }
         match stream.write(&unsent) {
-            Ok(written) => unsent.advance(written),
+            Ok(written) => {
+                unsent.advance(written);
+                last = last.map(|_| Instant::now() + PATIENCE);
+            }
             Err(error) if is_timeout(&error) => {}
             Err(error) => return Err(error),
         }
@@ -108,4 +112,56 @@ fn has_enough(mut stream: &UnixStream, until: Instant) -> io::Result<bool> {
 
 fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use std::net::Shutdown;
+
+    use super::*;
+
+    /// All that a client reads that has enough at once, and pauses so long before each of its reads.
+    fn read(len: usize, pause: Duration) -> usize {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let piece = move || {
+            let captured = Captured {
+                lengths: [len, 0],
+                bytes: vec![7; len],
+                end: Vec::new(),
+                packets: 0,
+                missed: 0,
+                full: false,
+            };
+            vec![Response::Captured(captured)]
+        };
+        far.shutdown(Shutdown::Write).unwrap();
+        let told = thread::spawn(move || {
+            let mut feed: Feed = Box::new(piece);
+            let _ = tell(&near, &mut feed);
+        });
+        let (mut all, mut some) = (0, vec![0; 100_000]);
+        loop {
+            thread::sleep(pause);
+            match far.read(&mut some).unwrap() {
+                0 => break,
+                count => all += count,
+            }
+        }
+        told.join().unwrap();
+        all
+    }
+
+    /// The last piece may be large, and the client's disk slow.
+    #[test]
+    fn a_client_that_goes_on_reading_gets_all_however_long_that_takes() {
+        let len = 1_500_000;
+        assert!(read(len, PATIENCE / 10) > len);
+    }
+
+    #[test]
+    fn a_client_that_stops_reading_is_given_up() {
+        let len = 1_500_000;
+        assert!(read(len, PATIENCE * 3 / 2) < len);
+    }
 }

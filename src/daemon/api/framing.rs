@@ -30,6 +30,8 @@ struct Versioned {
 pub(in crate::daemon) enum Unreadable {
     #[error("the other side closed the connection without a word")]
     Silence,
+    #[error("the other side closed the connection within a message")]
+    Cut,
     #[error("a message longer than {0} bytes")]
     TooLong(u64),
     #[error("the message took too long")]
@@ -40,6 +42,13 @@ pub(in crate::daemon) enum Unreadable {
     Malformed(serde_json::Error),
     #[error(transparent)]
     Io(io::Error),
+}
+
+impl Unreadable {
+    /// What silence means where more had to come.
+    fn within_message(self) -> Self {
+        if matches!(self, Self::Silence) { Self::Cut } else { self }
+    }
 }
 
 /// A message's line.
@@ -112,7 +121,7 @@ impl Lines {
         }
         while self.line.len() < len {
             let missing = len - self.line.len();
-            self.fill(deadline)?;
+            self.fill(deadline).map_err(Unreadable::within_message)?;
             let Self { reader, line, .. } = self;
             let taken = reader.buffer().len().min(missing);
             line.extend_from_slice(&reader.buffer()[..taken]);
@@ -125,7 +134,8 @@ impl Lines {
     /// [`Unreadable::Silence`] if none is to come.
     pub(in crate::daemon) fn receive<T: DeserializeOwned>(&mut self, deadline: Instant) -> Result<T, Unreadable> {
         loop {
-            self.fill(deadline)?;
+            let filled = self.fill(deadline);
+            if self.line.is_empty() { filled } else { filled.map_err(Unreadable::within_message) }?;
             let Self { reader, line, limit } = self;
             let bytes = reader.buffer();
             let end = bytes.iter().position(|byte| *byte == b'\n');
@@ -222,6 +232,27 @@ mod tests {
         let line = encode(&"hello").unwrap();
         assert!(matches!(received(&line[..line.len() - 3], 1_000), Err(Unreadable::Malformed(_))));
         assert!(matches!(received(b"", 1_000), Err(Unreadable::Silence)));
+    }
+
+    /// A client that asked for the end tells by this whether all has come.
+    #[test]
+    fn an_end_between_messages_is_silence_and_one_within_is_not() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let mut lines = Lines::new(near, 1_000);
+        let line = encode(&"hello").unwrap();
+        far.write_all(&line).unwrap();
+        assert_eq!(lines.receive::<String>(soon()).unwrap(), "hello");
+        far.write_all(&line[..4]).unwrap();
+        drop(far);
+        assert!(matches!(lines.receive::<String>(soon()), Err(Unreadable::Cut)));
+
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let mut lines = Lines::new(near, 1_000);
+        far.write_all(&line).unwrap();
+        drop(far);
+        assert_eq!(lines.receive::<String>(soon()).unwrap(), "hello");
+        assert!(matches!(lines.receive::<String>(soon()), Err(Unreadable::Silence)));
+        assert!(matches!(lines.receive_bytes(3, soon()), Err(Unreadable::Cut)));
     }
 
     #[test]

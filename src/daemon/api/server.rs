@@ -98,7 +98,7 @@ fn converse(client: ReceivedRequest, answer: impl Fn(Request) -> Answer, shutdow
         // The answer only reads; a half-made one leaves nothing broken behind.
         Ok(request) => catch_unwind(AssertUnwindSafe(|| answer(request)))
             .unwrap_or_else(|_| refused("the daemon failed to answer: this is a bug in vnet")),
-        Err(Unreadable::Silence | Unreadable::Io(_)) => return,
+        Err(Unreadable::Silence | Unreadable::Cut | Unreadable::Io(_)) => return,
         Err(
             error @ (Unreadable::TooLong(_) | Unreadable::TooSlow | Unreadable::Version(_) | Unreadable::Malformed(_)),
         ) => refused(error),

@@ -71,8 +71,10 @@ impl Teller {
     /// Uses the network that is published now. A machine that has left is at no packet.
     fn keep_up(&mut self) {
         let Some(published) = self.networks.advance(&self.engine) else { return };
-        if let Ok(pattern) = analysis::pattern(&self.filter, &published.network, &published.compiled) {
-            self.watch.change(pattern);
+        if let Ok(pattern) = analysis::pattern(&self.filter, &published.network, &published.compiled)
+            && self.watch.change(pattern)
+        {
+            self.engine.show_again();
         }
     }
 }

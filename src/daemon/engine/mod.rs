@@ -345,6 +345,11 @@ impl Engine {
         Ok(watch)
     }
 
+    /// Shows the packets of flows that the kernel carries as well, after a watch or capture has got another pattern.
+    pub fn show_again(&self) {
+        self.end_carrying();
+    }
+
     /// The workers' reports: the first caller gets the receiver.
     pub fn events(&self) -> Option<Receiver<Event>> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).take()

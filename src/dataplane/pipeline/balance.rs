@@ -220,7 +220,7 @@ impl Leg<'_> {
             return Err(DropReason::NoEndpoint);
         }
         let (before, after) = (PacketView::of(packet, Some(&asked), self.now), PacketView::of(packet, None, self.now));
-        self.meet(rewrite.hop, sent, (&before, &after), packet, observer)
+        self.meet(rewrite.hop, sent, (&before, &after), packet, observer).map(|(port, _)| port)
     }
 }
 

@@ -150,7 +150,9 @@ impl<'a> Leg<'a> {
 
         let admitted_out =
             self.admit(&view.key(sender, Direction::Outbound), sender, Direction::Outbound, &view, observer)?;
-        let hop = match self.route((sender, admitted_out), view.tuple, observer)? {
+        let resolved = self.route((sender, admitted_out), view.tuple, observer)?;
+        let may_be_known = matches!(resolved, ResolvedHop::Nic(_)) && fast_path::may_be_known(packet);
+        let hop = match resolved {
             ResolvedHop::Nic(hop) => hop,
             ResolvedHop::Platform(nic) => {
                 return self.reach_platform(nic, (sender, admitted_out), &view, packet, observer);
@@ -180,16 +182,20 @@ impl<'a> Leg<'a> {
                 return Ok(passed.write(answer, packet));
             }
         };
-        if self.may_answer(sender, hop)
-            && let Some(rewrite) = self.answer(sender, hop, &view, packet)
-        {
+        let may_answer = self.may_answer(sender, hop);
+        if may_answer && let Some(rewrite) = self.answer(sender, hop, &view, packet) {
             return self.pass((sender, admitted_out), rewrite, packet, observer);
         }
-        self.meet(hop, (sender, admitted_out), (&view, &view), packet, observer)
+        let (port, admitted_in) = self.meet(hop, (sender, admitted_out), (&view, &view), packet, observer)?;
+        let follows = admitted_out.has_record() && admitted_in.has_record();
+        if follows && may_be_known && !may_answer {
+            observer.followed(packet, sender, hop.nic());
+        }
+        Ok(port)
     }
 
     /// The far end of a leg: across the peering, through the receiver's filters, to its device. `asked` is the packet
-    /// as the sender's NIC sees it, `view` as the receiver's does.
+    /// as the sender's NIC sees it, `view` as the receiver's does. Also returns how the receiver's NIC let it pass.
     #[inline]
     fn meet<O: Observer>(
         self,
@@ -198,7 +204,7 @@ impl<'a> Leg<'a> {
         (asked, view): (&PacketView<'_>, &PacketView<'_>),
         packet: &Packet<'_>,
         observer: &mut O,
-    ) -> Result<PortId, DropReason> {
+    ) -> Result<(PortId, Admitted), DropReason> {
         let receiver = hop.nic();
         let crossing = self.cross(sender, receiver, observer)?;
         crossing.access.leave(admitted_out)?;
@@ -208,7 +214,8 @@ impl<'a> Leg<'a> {
         let admitted_in =
             self.admit(&view.key(receiver, Direction::Inbound), receiver, Direction::Inbound, view, observer)?;
         crossing.access.enter(admitted_in)?;
-        self.arrive_at((sender, admitted_out, asked), (receiver, admitted_in, view), packet, observer)
+        let port = self.arrive_at((sender, admitted_out, asked), (receiver, admitted_in, view), packet, observer)?;
+        Ok((port, admitted_in))
     }
 
     /// The last stage, once both NICs let a packet pass: the size check, and the records of a flow that begins.

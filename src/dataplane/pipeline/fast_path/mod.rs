@@ -73,7 +73,7 @@ impl Paths {
         packet: &mut Packet<'_>,
         observer: &mut O,
     ) -> Verdict {
-        if matches!(packet.protocol(), Protocol::TCP | Protocol::UDP) && packet.fragment().is_none() {
+        if may_be_known(packet) {
             let key = FlowKey::new(NicId(ingress.0), Direction::Outbound, packet.tuple());
             let slot = &mut self.slots[self.hasher.hash_one(key) as usize % SLOTS];
             if let Some(path) =
@@ -86,6 +86,12 @@ impl Paths {
         }
         process(snapshot, flows, ingress, now, packet, observer)
     }
+}
+
+/// Whether a packet's flow may have a path: it has ports, and is whole.
+#[inline]
+pub(super) fn may_be_known(packet: &Packet<'_>) -> bool {
+    matches!(packet.protocol(), Protocol::TCP | Protocol::UDP) && packet.fragment().is_none()
 }
 
 impl Slot {
