@@ -4,14 +4,15 @@
 //! receiver's namespace at once, and every other packet to a TAP that workers read. `bpf/flow_cache.bpf.c` is the
 //! program; its object is part of this binary. What is in the map is its caller's business.
 //!
-//! Only this process holds programs, map and links by descriptors, so they go with it, however it ends. Loading needs
-//! `CAP_BPF` and `CAP_NET_ADMIN` outside of any user namespace; descriptors that are open need no right.
+//! Only this process holds programs, maps and the devices' namespace, so all go with it, however it ends. Loading needs
+//! `CAP_BPF` and `CAP_NET_ADMIN` outside of any user namespace; descriptors that are open need no right. Of what the
+//! programs call, `bpf_ktime_get_coarse_ns` came last, with Linux 5.11.
 
 #![expect(unsafe_code, reason = "bpf(2) and membarrier(2)")]
 
 use std::ffi::{c_int, c_long};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,7 +20,7 @@ use aya::Ebpf;
 use aya::maps::Map;
 use aya::programs::SchedClassifier;
 
-use super::netlink::Netlink;
+use super::netlink::{Link, Netlink};
 use super::netns::Netns;
 
 /// As `scripts/bpf.sh` builds it.
@@ -94,7 +95,6 @@ pub struct Port {
     name: String,
     index: u32,
     tap: u32,
-    links: [OwnedFd; 2],
     /// The guest's end is up.
     up: AtomicBool,
 }
@@ -167,23 +167,17 @@ impl FlowCache {
         let namespace = namespace.try_clone()?;
         update(&self.twins, &index, &tap)?;
         update(&self.twins, &tap, &index)?;
-        let links = [link(&self.from_guest, index)?, link(&self.from_daemon, tap)?];
-        Ok(Port {
-            cache: Arc::clone(self),
-            namespace,
-            name: name.to_owned(),
-            index,
-            tap,
-            links,
-            up: AtomicBool::new(false),
-        })
+        netlink.filter_ingress(Link(index), self.from_guest.as_fd(), "from_guest")?;
+        netlink.filter_ingress(Link(tap), self.from_daemon.as_fd(), "from_daemon")?;
+        Ok(Port { cache: Arc::clone(self), namespace, name: name.to_owned(), index, tap, up: AtomicBool::new(false) })
     }
 
-    /// Whether the kernel attaches programs in this way: since 6.6. Asks at the loopback device of the calling thread's
-    /// namespace.
+    /// Whether the kernel attaches programs in this way. Asks at the loopback device of the calling thread's namespace,
+    /// which keeps the program.
     pub fn probe(&self) -> io::Result<()> {
-        let loopback = Netlink::open()?.link("lo")?;
-        link(&self.from_guest, loopback.0).map(drop)
+        let mut netlink = Netlink::open()?;
+        let loopback = netlink.link("lo")?;
+        netlink.filter_ingress(loopback, self.from_guest.as_fd(), "from_guest")
     }
 }
 
@@ -228,7 +222,6 @@ impl Drop for Port {
         }
         let name = &self.name;
         let _ = self.namespace.run(|| Netlink::open()?.remove_link(name));
-        debug_assert!(self.links.iter().all(|link| link.as_raw_fd() >= 0));
     }
 }
 
@@ -239,20 +232,9 @@ fn program(object: &mut Ebpf, name: &str) -> io::Result<OwnedFd> {
     program.fd().map_err(io::Error::other)?.as_fd().try_clone_to_owned()
 }
 
-/// Attaches a program at the ingress of a device, by tcx.
-fn link(program: &OwnedFd, device: u32) -> io::Result<OwnedFd> {
-    const TCX_INGRESS: u32 = 46;
-    let request = LinkRequest { program: program.as_raw_fd(), device, at: TCX_INGRESS, rest: [0; _] };
-    // SAFETY: the kernel reads `size_of::<LinkRequest>()` bytes, which outlive the call.
-    let fd = unsafe { bpf(LINK_CREATE, &request) }?;
-    // SAFETY: the call has just made this descriptor, and no other value owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
 const LOOKUP: c_int = 1;
 const UPDATE: c_int = 2;
 const DELETE: c_int = 3;
-const LINK_CREATE: c_int = 28;
 
 /// The part of the kernel's `union bpf_attr` that calls on an element of a map need.
 #[repr(C)]
@@ -268,15 +250,6 @@ impl MapRequest {
     fn new(map: &OwnedFd, key: u64, value: u64) -> Self {
         Self { map: map.as_raw_fd(), padding: 0, key, value, flags: 0 }
     }
-}
-
-/// The part that `BPF_LINK_CREATE` needs.
-#[repr(C)]
-struct LinkRequest {
-    program: RawFd,
-    device: u32,
-    at: u32,
-    rest: [u32; 13],
 }
 
 /// # Safety

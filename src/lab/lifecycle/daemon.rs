@@ -180,7 +180,7 @@ fn queues(network: &Network) -> (Queues, Option<String>) {
         DeviceKind::Veth => match Router::new() {
             Ok(router) => (DeviceKind::Veth, Some(Arc::new(router)), None),
             Err(error) => {
-                let why = format!("programs in the kernel need root and Linux 6.6 or newer: {error}");
+                let why = format!("programs in the kernel need root and Linux 5.11 or newer: {error}");
                 (DeviceKind::Tap, None, Some(why))
             }
         },
