@@ -1,7 +1,7 @@
 //! The hash behind `uniqueString`, so that names are those that Azure makes from the same seeds.
 //!
 //! Azure does not document it; deployments show it: the seeds joined by `-`, a 64-bit hash of the Murmur family, written in
-//! base 32. The tests have values that Azure itself returned.
+//! base 32. The case of a seed counts. The tests have every published value that is known to be Azure's; all agree.
 
 const FIRST: u32 = 0xab0e_9789;
 const SECOND: u32 = 0x239b_961b;
@@ -74,11 +74,23 @@ mod tests {
 
     #[test]
     fn hashes_are_those_that_azure_returned() {
-        assert_eq!(unique("tyeth"), "zcztcwvu6iyg6");
-        assert_eq!(unique("hello-world"), "a7wkljktk6wne");
-        assert_eq!(unique("foo-bar-baz"), "xzi4ioaxtmth4");
-        let group = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/my-rg";
-        assert_eq!(unique(group), "bmg7c6xu4tw46");
+        let machine = "/subscriptions/31e9f9a0-9fd2-4294-a0a3-0101246d9700/resourceGroups/rg-modm201-20230913120256/providers/Microsoft.Compute/virtualMachines/bobjacmodm201";
+        for (seeds, value) in [
+            ("tyeth", "zcztcwvu6iyg6"),
+            ("test", "rbgf3xv4ufgzg"),
+            ("abc", "cgtzqvhu4i23s"),
+            ("hello-world", "a7wkljktk6wne"),
+            ("foo-bar-baz", "xzi4ioaxtmth4"),
+            ("/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/my-rg", "bmg7c6xu4tw46"),
+            (
+                "/subscriptions/3c7f956b-55ee-4686-9d30-da1eb631dc59/resourceGroups/rg-devopsshieldek010dev",
+                "fd63l2gacbtca",
+            ),
+            // Its first publication had another value, which its authors have corrected to this one.
+            (machine, "yvjxno3je5on2"),
+        ] {
+            assert_eq!(unique(seeds), value, "{seeds}");
+        }
         assert_eq!(unique("").len(), 13);
     }
 
