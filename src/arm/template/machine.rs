@@ -14,8 +14,8 @@ use super::deployment::Instance;
 use super::expression::Expression;
 use super::{Context, Note};
 
-/// Values made, texts counted by length.
-const BUDGET: usize = 1_000_000;
+/// The most that an evaluation may cost: values made, texts counted by length.
+pub const MOST_WORK: usize = 1_000_000;
 /// How many calls, variables and nested values may be under way at once.
 const DEEPEST: usize = 250;
 /// A list or object that is kept may have this many levels.
@@ -107,14 +107,14 @@ impl<'a> Machine<'a> {
     pub(super) fn charge(&self, values: usize) -> Outcome<()> {
         let spent = self.spent.get().saturating_add(values);
         self.spent.set(spent);
-        if spent > BUDGET {
-            return Err(fault(format!("The template makes more than {BUDGET} values")));
+        if spent > MOST_WORK {
+            return Err(fault(format!("The template makes more than {MOST_WORK} values")));
         }
         Ok(())
     }
 
     pub(super) fn exhausted(&self) -> bool {
-        self.spent.get() > BUDGET
+        self.spent.get() > MOST_WORK
     }
 
     /// Pays for a copy of a value, which must not be too deep.
@@ -183,6 +183,7 @@ impl<'a> Machine<'a> {
     }
 
     pub(super) fn finish(self) -> (Vec<Note>, Vec<Mistake>) {
+        self.context.work.set(self.spent.get());
         let exhausted = self.exhausted();
         let mut mistakes = self.mistakes.into_inner();
         if exhausted {

@@ -21,10 +21,12 @@ mod scope;
 mod surroundings;
 mod unique;
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::{Key, Mistake, Node, Place, Resource};
 
+pub use machine::MOST_WORK;
 pub use parameters::parameters_of;
 
 /// The longest template that Azure takes, in bytes.
@@ -44,6 +46,8 @@ pub struct Context<'a> {
     pub resource_group: String,
     pub location: String,
     pub deployment: String,
+    /// What the last evaluation cost: how many values it made, texts counted by length. See [`MOST_WORK`].
+    pub work: Cell<usize>,
 }
 
 /// What a template deploys.
@@ -72,6 +76,7 @@ impl<'a> Context<'a> {
             resource_group: "lab".to_owned(),
             location: "eastus".to_owned(),
             deployment: "lab".to_owned(),
+            work: Cell::new(0),
         }
     }
 }
