@@ -12,7 +12,7 @@ pub struct Note {
     pub message: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NoteKind {
     /// The document does not say it, or says it otherwise: the file has something in its place.
     MadeUp,

@@ -45,10 +45,16 @@ impl Eq for ResourceId {}
 
 impl Hash for ResourceId {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        for byte in self.0.bytes() {
-            state.write_u8(byte.to_ascii_lowercase());
+        // The two cases of a letter differ in one bit. That others differ in it, too, only costs a comparison.
+        const CASE: u64 = u64::from_ne_bytes([0x20; 8]);
+        let (words, rest) = self.0.as_bytes().as_chunks::<8>();
+        for word in words {
+            state.write_u64(u64::from_ne_bytes(*word) | CASE);
         }
-        state.write_u8(0xff);
+        for byte in rest {
+            state.write_u8(byte | 0x20);
+        }
+        state.write_usize(self.0.len());
     }
 }
 

@@ -12,11 +12,14 @@ use std::sync::Arc;
 use std::{env, fs};
 
 use crate::arm::{self, Mistake, Node, Note, NoteKind, Place, Resource, Source, Store, template, terraform};
+use crate::lab::LARGEST_TOPOLOGY;
 use crate::sys::files;
 
 use super::failure::Failure;
 use super::input::read_text;
 
+/// The longest document, in bytes. `az` prints 10 KB of a virtual network and its machine.
+const LARGEST: u64 = 64 << 20;
 /// Files of a directory that are read.
 const READ: [&str; 3] = ["json", "jsonc", "bicep"];
 
@@ -37,7 +40,7 @@ enum Kind {
     Terraform(Node),
     /// Values for a template's parameters.
     Parameters(Parameters),
-    /// Called JSON, and it cannot be read as that.
+    /// Called JSON, and it cannot be read as that; or a template that is too long.
     Broken(Mistake),
 }
 
@@ -264,9 +267,14 @@ impl Document {
             let name = Arc::from(path.display().to_string());
             return Ok(Self::of(name, text, true));
         }
-        let (text, name) = read_text(path)?;
+        let (text, name) = read_text(path, LARGEST)?;
         let is_json = path.extension().is_some_and(|kind| kind.eq_ignore_ascii_case("json"));
-        Ok(Self::of(Arc::from(name), text, is_json))
+        let document = Self::of(Arc::from(name), text, is_json);
+        if matches!(document.kind, Kind::Topology) && document.text.len() as u64 > LARGEST_TOPOLOGY {
+            let limit = LARGEST_TOPOLOGY >> 20;
+            return Err(Failure::usage(format_args!("cannot read {}: it is larger than {limit} MiB", document.name)));
+        }
+        Ok(document)
     }
 
     /// What a text is. Only JSON can be an ARM document; YAML may look like it in its first letter.
@@ -274,6 +282,9 @@ impl Document {
         let begins = text.trim_start_matches('\u{feff}').trim_start();
         let may_be = is_json || begins.starts_with(['{', '[']) || begins.starts_with("//") || begins.starts_with("/*");
         let kind = match may_be.then(|| arm::parse_json(&name, &text)) {
+            Some(Ok(node)) if template::is_template(&node) && text.len() > template::LARGEST => {
+                Kind::Broken(too_long(node.at))
+            }
             Some(Ok(node)) if template::is_template(&node) => Kind::Template(node),
             Some(Ok(node)) if terraform::is_terraform(&node) => Kind::Terraform(node),
             Some(Ok(node)) if arm::dump::is_dump(&node) => Kind::Dump(node),
@@ -293,6 +304,16 @@ impl Document {
             expected: Some("an ARM template, the output of `az … list -o json`, or `terraform show -json`".to_owned()),
             help: None,
         }
+    }
+}
+
+fn too_long(at: Place) -> Mistake {
+    let limit = template::LARGEST >> 20;
+    Mistake {
+        at,
+        message: format!("this template is longer than {limit} MiB"),
+        expected: Some(format!("at most {limit} MiB, as Azure takes it")),
+        help: Some("move parts of it to files that it links to, or deploy it and take a dump".to_owned()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `vnet import`: a topology file from what exists already.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
@@ -165,8 +166,10 @@ pub(super) fn report(imported: &Imported, strict: bool, context: &Context) -> St
 
 pub(super) fn notes(notes: &[Note], strict: bool, context: &Context) -> String {
     let mut groups: Vec<(&Note, Vec<&Note>)> = Vec::new();
+    let mut known = HashMap::new();
     for note in notes {
-        match groups.iter_mut().find(|(first, _)| (first.kind, &first.message) == (note.kind, &note.message)) {
+        let group = *known.entry((note.kind, &note.message)).or_insert(groups.len());
+        match groups.get_mut(group) {
             Some((_, others)) => others.push(note),
             None => groups.push((note, Vec::new())),
         }

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use crate::arm::{self, Mistake, Note, NoteKind, Origins, Place, Summary};
 use crate::config::{self, Diagnostic, Location, Severity};
-use crate::lab;
 use crate::model::counted;
 use crate::sys::files;
 
@@ -18,6 +17,7 @@ use super::context::{Context, Messages};
 use super::document::{self, Documents};
 use super::exit::Exit;
 use super::failure::Failure;
+use super::source_text::SourceText;
 
 /// A topology's text and what to call it.
 #[derive(Clone)]
@@ -33,7 +33,7 @@ pub(super) struct Imported {
     pub notes: Vec<Note>,
     pub summary: Summary,
     /// The texts of the documents, by name.
-    texts: HashMap<Arc<str>, String>,
+    texts: HashMap<Arc<str>, SourceText>,
 }
 
 impl Input {
@@ -59,14 +59,18 @@ impl Input {
     /// Draws a diagnostic over the file that was given.
     pub(super) fn render(&self, diagnostic: &Diagnostic, colour: bool) -> String {
         let (file, location) = self.place(diagnostic);
-        let text = self.imported.as_ref().and_then(|imported| imported.texts.get(file)).unwrap_or(&self.text);
-        Diagnostic { location, ..diagnostic.clone() }.render(text, file, colour)
+        let moved = Diagnostic { location, ..diagnostic.clone() };
+        match self.imported.as_ref().and_then(|imported| imported.texts.get(file)) {
+            Some(text) => moved.render_line(around(text, location), file, colour),
+            None => moved.render(&self.text, file, colour),
+        }
     }
 
     fn location(&self, place: &Place) -> Location {
-        let imported = self.imported.as_ref();
-        let text = imported.and_then(|imported| imported.texts.get(&place.file)).map_or("", String::as_str);
-        Location { line: place.line as usize, column: place.column as usize, len: length(text, place) }
+        let text = self.imported.as_ref().and_then(|imported| imported.texts.get(&place.file));
+        let (line, column) = (place.line as usize, place.column as usize);
+        let len = text.map_or(1, |text| length(text.line_from(line, column), column));
+        Location { line, column, len }
     }
 
     /// Says in one line what became of the documents, where their notes are not shown one by one.
@@ -85,10 +89,14 @@ impl Input {
     }
 }
 
-/// How long the value at a place is.
-fn length(text: &str, place: &Place) -> usize {
-    let line = text.lines().nth(place.line as usize - 1).unwrap_or_default();
-    let mut rest = line.chars().skip(place.column as usize - 1);
+/// The line of a location, with what is shown before it.
+fn around(text: &SourceText, location: Location) -> (&str, usize) {
+    text.line_from(location.line, location.column.saturating_sub(config::SOURCE_WIDTH).max(1))
+}
+
+/// How long the value at a column is, of a line that begins at another one.
+fn length((line, from): (&str, usize), column: usize) -> usize {
+    let mut rest = line.chars().skip(column - from);
     match rest.next() {
         Some('"') => 2 + rest.take_while(|c| *c != '"').count(),
         Some(c) if c.is_ascii_alphanumeric() => 1 + rest.take_while(|c| c.is_ascii_alphanumeric() || *c == '.').count(),
@@ -148,16 +156,17 @@ pub(super) fn import(
     let made = arm::convert(&store, &options).map_err(|mistake| mistaken(&[mistake], &documents))?;
     notes.extend(made.notes);
     let name = documents.name();
-    let imported = Imported { origins: made.origins, notes, summary: made.summary, texts: documents.into_texts() };
+    let texts = documents.into_texts().into_iter().map(|(name, text)| (name, SourceText::new(text))).collect();
+    let imported = Imported { origins: made.origins, notes, summary: made.summary, texts };
     Ok(Input { text: made.text, name, imported: Some(Arc::new(imported)) })
 }
 
 /// Draws a mistake of a document over it.
 fn show(mistake: &Mistake, documents: &Documents, messages: &Messages) {
     let Mistake { at, message, expected, help } = mistake;
-    let text = documents.text(&at.file).unwrap_or_default();
-    let text = text.as_str();
-    let location = Location { line: at.line as usize, column: at.column as usize, len: length(text, at) };
+    let text = SourceText::new(documents.text(&at.file).unwrap_or_default());
+    let (line, column) = (at.line as usize, at.column as usize);
+    let location = Location { line, column, len: length(text.line_from(line, column), column) };
     let diagnostic = Diagnostic {
         severity: Severity::Error,
         code: None,
@@ -169,7 +178,8 @@ fn show(mistake: &Mistake, documents: &Documents, messages: &Messages) {
         help: help.clone(),
     };
     // Without stderr there is nowhere to report.
-    let _ = writeln!(io::stderr().lock(), "{}", diagnostic.render(text, &at.file, messages.colour));
+    let _ =
+        writeln!(io::stderr().lock(), "{}", diagnostic.render_line(around(&text, location), &at.file, messages.colour));
 }
 
 /// Where a file can be read again, from anywhere; none for stdin, and for what is no topology file.
@@ -177,13 +187,12 @@ pub(super) fn path(file: &Path, input: &Input) -> Option<PathBuf> {
     if file == Path::new("-") || input.imported.is_some() { None } else { std::path::absolute(file).ok() }
 }
 
-/// A file's text and what to call it; `-` is stdin.
-pub(super) fn read_text(file: &Path) -> Result<(String, String), Failure> {
+/// A file's text of at most so many bytes, and what to call it; `-` is stdin.
+pub(super) fn read_text(file: &Path, limit: u64) -> Result<(String, String), Failure> {
     let (text, name) = if file == Path::new("-") {
-        let text = files::read_bounded(io::stdin(), lab::LARGEST_TOPOLOGY).and_then(files::text);
-        (text, "stdin".to_owned())
+        (files::read_bounded(io::stdin(), limit).and_then(files::text), "stdin".to_owned())
     } else {
-        (files::read_text(file, lab::LARGEST_TOPOLOGY), file.display().to_string())
+        (files::read_text(file, limit), file.display().to_string())
     };
     match text {
         Ok(text) => Ok((text, name)),

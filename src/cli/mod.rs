@@ -56,6 +56,7 @@ mod schema;
 mod shell;
 mod shown_flows;
 mod snat;
+mod source_text;
 mod status;
 mod stopped;
 mod table;

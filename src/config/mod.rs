@@ -24,7 +24,7 @@ use yaml::values;
 pub use incremental::Memory;
 pub use service_tags::{is_service_tag, service_tags_text};
 pub use without::{Without, load_without};
-pub use yaml::diagnostic::{Diagnostic, Errors, Location, Severity};
+pub use yaml::diagnostic::{Diagnostic, Errors, Location, SOURCE_WIDTH, Severity};
 
 /// A valid file: the network, and the warnings.
 #[derive(Clone, Debug)]

@@ -49,6 +49,56 @@ fn questions_take_documents() {
     assert!(answer.to_string().contains("10.0.255.4"), "{answer}");
 }
 
+/// The machines that stand for virtual hubs are named on the way; what is associated with another table goes no further.
+#[test]
+fn virtual_hubs_are_on_the_way() {
+    let hubs = "tests/golden/import/template-two-virtual-hubs.json";
+    let explained = |from: &str, to: &str| {
+        let output = vnet(&["explain", from, to, "-t", hubs]);
+        (output.status.code(), out(&output))
+    };
+    let (code, way) = explained("app", "shop");
+    assert_eq!(code, Some(0), "{way}");
+    let (first, last) = (way.find("to the appliance hub-west-virtual-hub"), way.find("hub-north-virtual-hub"));
+    assert!(first.is_some() && first < last, "{way}");
+    for (from, to) in [("lab", "app"), ("lab", "shop"), ("shop", "lab")] {
+        let (code, way) = explained(from, to);
+        assert_eq!(code, Some(1), "{way}");
+        assert!(way.contains("NextHopNone"), "{way}");
+    }
+}
+
+/// A finding deep in a long line is shown with what is around it.
+#[test]
+fn a_finding_in_a_long_line_is_shown() {
+    let directory = TempDir::new().unwrap();
+    let text =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/import/error-in-the-source.json"));
+    let one_line: Value = serde_json::from_str(&text.unwrap()).unwrap();
+    let file = written(directory.path(), "one.json", &format!("[{}{}]", " ".repeat(20_000), one_line));
+    let shown = out(&vnet(&["validate", &file]));
+    let caret = shown.lines().find(|line| line.contains('^')).unwrap_or_default();
+    let source = shown.lines().find(|line| line.starts_with("1 |")).unwrap_or_default();
+    let at = caret.find('^').unwrap_or_default();
+    assert!(source[at..].starts_with("\"10.0.1.128/25\""), "{shown}");
+    assert!(source.len() < 200, "{shown}");
+}
+
+/// A dump may be longer than a topology file; a template may not be longer than Azure takes it.
+#[test]
+fn long_documents() {
+    let directory = TempDir::new().unwrap();
+    let dump = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(DUMP)).unwrap();
+    let long = written(directory.path(), "dump.json", &format!("{}{dump}", "\n".repeat(9 << 20)));
+    assert_eq!(vnet(&["import", &long]).status.code(), Some(3));
+    let file = written(directory.path(), "lab.yaml", &"# a comment\n".repeat(1 << 20));
+    assert!(err(&vnet(&["validate", &file])).contains("it is larger than 8 MiB"));
+    let template = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(TEMPLATE)).unwrap();
+    let long = written(directory.path(), "long.json", &format!("{template}{}", "\n".repeat(5 << 20)));
+    let refused = err(&vnet(&["import", &long]));
+    assert!(refused.contains("long.json:1:1: error: this template is longer than 4 MiB"), "{refused}");
+}
+
 #[test]
 fn a_mistake_is_shown_in_the_document() {
     let file = "tests/golden/import/error-in-the-source.json";

@@ -282,8 +282,8 @@ impl<'a> Converter<'a> {
     /// The name that an id has in the file.
     fn reference(&self, id: &str) -> Option<String> {
         let parts = parts(id)?;
-        let top = ancestor(id, parts.names.len() - 1)?;
-        self.store.find(top).filter(|entry| !entry.resource.existing)?;
+        let depth = parts.names.len() - 1;
+        self.store.find(ancestor(id, depth)?).filter(|entry| !entry.resource.existing)?;
         self.names.reference(id)
     }
 
@@ -336,7 +336,7 @@ impl<'a> Converter<'a> {
                 file.push((list.to_owned(), Out::list(items)));
             }
         }
-        let (text, origins) = text::write(self.options.head, &Out::map(file));
+        let (text, origins) = text::write(self.options.head, Out::map(file));
         let order = |note: &Note| (note.at.file.clone(), note.at.line, note.at.column);
         self.notes.sort_by_key(order);
         Ok(Topology { text, origins, notes: self.notes, summary: self.summary })

@@ -147,26 +147,27 @@ impl Converter<'_> {
     /// What the file says of an object, by its table. What the table does not know is reported.
     pub(super) fn object(&mut self, node: &Node, table: &'static Table) -> Map {
         let inner = node.get("properties").map_or(&[][..], Node::entries);
-        for (key, value) in node.entries().iter().chain(inner) {
-            self.account(key, value, table);
+        let mut found = vec![None; table.rows.len()];
+        for (key, value) in node.entries().iter().chain(inner).filter(|(_, value)| !is_empty(value)) {
+            if let Some(row) = self.account(key, value, table) {
+                found[row].get_or_insert(value);
+            }
         }
         let mut map = Map::new();
-        for (key, used) in table.rows {
-            let Some(value) = property(node, key).filter(|value| !is_empty(value)) else { continue };
-            if let Some(out) = self.value(value, *used, table.what) {
+        for ((key, used), value) in table.rows.iter().zip(found) {
+            if let Some(out) = value.and_then(|value| self.value(value, *used)) {
                 map.push(((*key).to_owned(), out));
             }
         }
         map
     }
 
-    /// Reports what is not emulated, and what is not known.
-    fn account(&mut self, key: &Key, value: &Node, table: &'static Table) {
-        if is_empty(value) || ENVELOPE.iter().any(|known| known.eq_ignore_ascii_case(&key.text)) {
-            return;
-        }
+    /// The row of a property. What is not emulated is reported, and what is not known.
+    fn account(&mut self, key: &Key, value: &Node, table: &'static Table) -> Option<usize> {
         let what = table.what;
-        match table.rows.iter().find(|(known, _)| known.eq_ignore_ascii_case(&key.text)) {
+        let row = table.rows.iter().position(|(known, _)| known.eq_ignore_ascii_case(&key.text));
+        match row.map(|row| table.rows[row]) {
+            None if ENVELOPE.iter().any(|known| known.eq_ignore_ascii_case(&key.text)) => {}
             None => {
                 let message = format!("`{}` is not known here as a property of {what}: it is left out", key.text);
                 self.note(&key.at, NoteKind::Unknown, message);
@@ -182,9 +183,10 @@ impl Converter<'_> {
             }
             Some(_) => {}
         }
+        row
     }
 
-    fn value(&mut self, node: &Node, used: Use, what: &'static str) -> Option<Out> {
+    fn value(&mut self, node: &Node, used: Use) -> Option<Out> {
         let out = match used {
             Use::Copy => Out::scalar(scalar(node)?),
             Use::Unless(word) => Out::scalar(scalar(node).filter(|text| !text.eq_ignore_ascii_case(word))?),
@@ -208,7 +210,6 @@ impl Converter<'_> {
             }
             Use::Taken | Use::Cosmetic | Use::Harmless(_) | Use::Gap => return None,
         };
-        let _ = what;
         Some(out.at(&node.at))
     }
 

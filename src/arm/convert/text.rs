@@ -1,12 +1,9 @@
 //! The text of a topology file, laid out as a person would: short objects on one line, long ones below each other.
 //!
-//! [`Out`] is the file as a tree whose values know the place that they came from. Writing it gives the text and, for each
-//! path such as `virtualNetworks[0].subnets[1].routeTable`, that place: so a mistake in the text can be shown in the source.
+//! [`Out`] is the file as a tree whose values know the place that they came from. It stays beside the text, so that a mistake
+//! in the text can be shown in the source.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
-
-use foldhash::fast::RandomState;
 
 use crate::arm::Place;
 
@@ -33,20 +30,26 @@ pub(in crate::arm) enum Value {
 /// The keys of an object, in order.
 pub(in crate::arm) type Map = Vec<(String, Out)>;
 
-/// Where the values of a text came from, by their paths in the topology.
-#[derive(Clone, Debug, Default)]
-pub struct Origins(HashMap<String, Place, RandomState>);
+/// Where the values of a text came from: the tree that it was written from.
+#[derive(Clone, Debug)]
+pub struct Origins(Out);
 
 impl Origins {
-    /// The place of a value, or of the nearest object around it that has one.
+    /// The place of a value, by its path such as `virtualNetworks[0].subnets[1].routeTable`; or of the nearest object around
+    /// it that has one.
     pub fn find(&self, path: &str) -> Option<&Place> {
-        let mut path = path;
-        loop {
-            if let Some(place) = self.0.get(path) {
-                return Some(place);
-            }
-            path = &path[..path.rfind(['.', '['])?];
+        let (mut at, mut found) = (&self.0, None);
+        for step in path.split(['.', '[']) {
+            let inner = match &at.value {
+                Value::Map(entries) => entries.iter().find(|(key, _)| key == step).map(|(_, inner)| inner),
+                Value::List(items) => step.strip_suffix(']').and_then(|index| items.get(index.parse::<usize>().ok()?)),
+                Value::Scalar(_) => None,
+            };
+            let Some(inner) = inner else { break };
+            at = inner;
+            found = inner.at.as_ref().or(found);
         }
+        found
     }
 }
 
@@ -73,31 +76,45 @@ impl Out {
         self
     }
 
-    /// On one line, unless there are comments in it.
-    fn flow(&self) -> Option<String> {
-        let inner = match &self.value {
-            Value::Scalar(text) => return Some(scalar(text)),
+    /// Adds it on one line; not if it takes more than `room` bytes, or if there are comments in it. So a long list costs
+    /// no more than a line of it.
+    fn flow(&self, line: &mut String, room: usize) -> bool {
+        let enough = match &self.value {
+            Value::Scalar(text) => {
+                scalar(line, text);
+                true
+            }
             Value::List(items) => {
-                let items: Option<Vec<_>> = items.iter().map(Self::part).collect();
-                format!("[{}]", items?.join(", "))
+                line.push('[');
+                let mut parts = items.iter().enumerate();
+                let enough = parts.all(|(index, item)| item.part(line, index, None, room));
+                line.push(']');
+                enough
             }
             Value::Map(entries) => {
-                let entries: Option<Vec<_>> =
-                    entries.iter().map(|(key, value)| Some(format!("{key}: {}", value.part()?))).collect();
-                format!("{{{}}}", entries?.join(", "))
+                line.push('{');
+                let mut parts = entries.iter().enumerate();
+                let enough = parts.all(|(index, (key, value))| value.part(line, index, Some(key), room));
+                line.push('}');
+                enough
             }
         };
-        (inner.len() <= 4 * WIDTH).then_some(inner)
+        enough && line.len() <= room
     }
 
-    fn part(&self) -> Option<String> {
-        if self.comment.is_some() { None } else { self.flow() }
+    fn part(&self, line: &mut String, index: usize, key: Option<&String>, room: usize) -> bool {
+        line.push_str(if index > 0 { ", " } else { "" });
+        if let Some(key) = key {
+            line.push_str(key);
+            line.push_str(": ");
+        }
+        self.comment.is_none() && self.flow(line, room)
     }
 }
 
 /// Writes a file: its head is a comment.
-pub(in crate::arm) fn write(head: &[String], file: &Out) -> (String, Origins) {
-    let mut writer = Writer { text: String::new(), origins: Origins::default(), path: String::new() };
+pub(in crate::arm) fn write(head: &[String], file: Out) -> (String, Origins) {
+    let mut writer = Writer { text: String::new() };
     for line in head {
         let _ = writeln!(writer.text, "# {line}");
     }
@@ -109,85 +126,77 @@ pub(in crate::arm) fn write(head: &[String], file: &Out) -> (String, Origins) {
             writer.entry(key, value, 0);
         }
     }
-    (writer.text, writer.origins)
+    (writer.text, Origins(file))
 }
 
 struct Writer {
     text: String,
-    origins: Origins,
-    path: String,
 }
 
 impl Writer {
     fn entry(&mut self, key: &str, value: &Out, indent: usize) {
         self.remark(value, indent);
-        let before = self.path.len();
-        if before > 0 {
-            self.path.push('.');
-        }
-        self.path.push_str(key);
-        let spaces = " ".repeat(indent);
-        let fits = value.flow().filter(|flow| indent + key.len() + 2 + flow.len() <= WIDTH);
+        self.spaces(indent);
+        self.text.push_str(key);
+        self.text.push(':');
         let objects =
             matches!(&value.value, Value::List(items) if items.iter().any(|item| matches!(item.value, Value::Map(_))));
-        match (&value.value, fits) {
-            (_, Some(flow)) if !objects => {
-                self.note(value);
-                let _ = writeln!(self.text, "{spaces}{key}: {flow}");
-            }
-            (Value::Scalar(text), _) => {
-                self.note(value);
-                let _ = writeln!(self.text, "{spaces}{key}: {}", scalar(text));
-            }
-            (Value::List(_) | Value::Map(_), _) => {
-                let _ = writeln!(self.text, "{spaces}{key}:");
-                self.block(value, indent + 2);
-            }
+        if !objects && self.line(value, WIDTH.saturating_sub(indent + key.len() + 2)) {
+            return;
         }
-        self.path.truncate(before);
+        self.text.push('\n');
+        self.block(value, indent + 2);
+    }
+
+    /// Ends the line with a value, if it fits. A scalar has no other form.
+    fn line(&mut self, value: &Out, room: usize) -> bool {
+        let start = self.text.len();
+        self.text.push(' ');
+        let fits = match &value.value {
+            Value::Scalar(text) => {
+                scalar(&mut self.text, text);
+                true
+            }
+            Value::List(_) | Value::Map(_) => value.flow(&mut self.text, start + 1 + room),
+        };
+        if fits {
+            self.text.push('\n');
+        } else {
+            self.text.truncate(start);
+        }
+        fits
     }
 
     fn block(&mut self, value: &Out, indent: usize) {
-        self.place(value);
         match &value.value {
             Value::Map(entries) => entries.iter().for_each(|(key, value)| self.entry(key, value, indent)),
-            Value::List(items) => {
-                for (index, item) in items.iter().enumerate() {
-                    let before = self.path.len();
-                    let _ = write!(self.path, "[{index}]");
-                    self.item(item, indent);
-                    self.path.truncate(before);
-                }
-            }
+            Value::List(items) => items.iter().for_each(|item| self.item(item, indent)),
             Value::Scalar(_) => {}
         }
     }
 
     fn item(&mut self, item: &Out, indent: usize) {
         self.remark(item, indent);
-        let spaces = " ".repeat(indent);
-        let fits = item.flow().filter(|flow| indent + 2 + flow.len() <= WIDTH);
-        match (&item.value, fits) {
-            (_, Some(flow)) => {
-                self.note(item);
-                let _ = writeln!(self.text, "{spaces}- {flow}");
-            }
-            (Value::Map(entries), None) if !entries.is_empty() => {
+        self.spaces(indent);
+        self.text.push('-');
+        if self.line(item, WIDTH.saturating_sub(indent + 2)) {
+            return;
+        }
+        match &item.value {
+            Value::Map(entries) if !entries.is_empty() => {
                 // The first key stands behind the dash.
                 let start = self.text.len();
                 self.block(item, indent + 2);
                 let written = self.text.split_off(start);
+                self.text.truncate(start - indent - 1);
                 let first = written.trim_start_matches(' ');
                 let (comments, rest) = comments_before(first, indent + 2);
                 self.text.push_str(&comments);
-                let _ = write!(self.text, "{spaces}- {rest}");
+                self.spaces(indent);
+                let _ = write!(self.text, "- {rest}");
             }
-            (Value::Scalar(text), None) => {
-                self.note(item);
-                let _ = writeln!(self.text, "{spaces}- {}", scalar(text));
-            }
-            (Value::List(_) | Value::Map(_), None) => {
-                let _ = writeln!(self.text, "{spaces}-");
+            Value::List(_) | Value::Map(_) | Value::Scalar(_) => {
+                self.text.push('\n');
                 self.block(item, indent + 2);
             }
         }
@@ -195,40 +204,13 @@ impl Writer {
 
     fn remark(&mut self, value: &Out, indent: usize) {
         if let Some(comment) = &value.comment {
-            let _ = writeln!(self.text, "{}# {comment}", " ".repeat(indent));
+            self.spaces(indent);
+            let _ = writeln!(self.text, "# {comment}");
         }
     }
 
-    /// Takes down where a value and all in it came from.
-    fn note(&mut self, value: &Out) {
-        self.place(value);
-        let before = self.path.len();
-        match &value.value {
-            Value::Scalar(_) => {}
-            Value::List(items) => {
-                for (index, item) in items.iter().enumerate() {
-                    let _ = write!(self.path, "[{index}]");
-                    self.note(item);
-                    self.path.truncate(before);
-                }
-            }
-            Value::Map(entries) => {
-                for (key, value) in entries {
-                    if before > 0 {
-                        self.path.push('.');
-                    }
-                    self.path.push_str(key);
-                    self.note(value);
-                    self.path.truncate(before);
-                }
-            }
-        }
-    }
-
-    fn place(&mut self, value: &Out) {
-        if let Some(at) = &value.at {
-            self.origins.0.insert(self.path.clone(), at.clone());
-        }
+    fn spaces(&mut self, count: usize) {
+        self.text.extend(std::iter::repeat_n(' ', count));
     }
 }
 
@@ -245,21 +227,21 @@ fn comments_before(written: &str, indent: usize) -> (String, String) {
     (comments, rest.to_owned())
 }
 
-/// A scalar as YAML has it, within quotes where it needs them.
-fn scalar(text: &str) -> String {
+/// Adds a scalar as YAML has it, within quotes where it needs them.
+fn scalar(line: &mut String, text: &str) {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '/' | '-' | ':' | '+' | '(' | ')');
     let is_word = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '/')
         && text.chars().all(|c| plain(c) || c == ' ')
         && !text.ends_with([':', ' '])
         && !text.contains(": ")
-        && !matches!(text.to_ascii_lowercase().as_str(), "null");
+        && !text.eq_ignore_ascii_case("null");
     if is_word {
-        return text.to_owned();
+        line.push_str(text);
+    } else if text.chars().any(char::is_control) {
+        let _ = write!(line, "{}", serde_json::Value::from(text));
+    } else {
+        let _ = write!(line, "'{}'", text.replace('\'', "''"));
     }
-    if text.chars().any(char::is_control) {
-        return serde_json::Value::from(text).to_string();
-    }
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 #[cfg(test)]
@@ -284,7 +266,7 @@ mod tests {
             ("subnets".to_owned(), Out::list(vec![subnet.at(&place(3))])),
         ]);
         let file = Out::map(vec![("virtualNetworks".to_owned(), Out::list(vec![vnet.at(&place(1))]))]);
-        let (text, origins) = write(&["From t.json".to_owned()], &file);
+        let (text, origins) = write(&["From t.json".to_owned()], file);
         let expected = "# From t.json\n\nvirtualNetworks:\n  # made up\n  - name: 'it''s'\n    subnets:\n      - {name: app, addressPrefix: 10.0.1.0/24}\n";
         assert_eq!(text, expected);
         let line = |path| origins.find(path).unwrap().line;
@@ -305,7 +287,9 @@ mod tests {
             ("a: b", "'a: b'"),
             ("1\n2", "\"1\\n2\""),
         ] {
-            assert_eq!(scalar(text), written);
+            let mut line = String::new();
+            scalar(&mut line, text);
+            assert_eq!(line, written);
         }
     }
 }

@@ -20,7 +20,7 @@ const MAX_DIAGNOSTICS: usize = 1_000;
 /// How many names are looked through for the one that was meant.
 const MAX_CANDIDATES: usize = 1_000;
 /// How much of a long source line is shown.
-const SOURCE_WIDTH: usize = 140;
+pub const SOURCE_WIDTH: usize = 140;
 
 /// One error or warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +82,12 @@ impl Error for Errors {}
 impl Diagnostic {
     /// `file:line:column: error[Code]: message`, the source line with a caret, then path, expectation and help.
     pub fn render(&self, text: &str, file: &str, colour: bool) -> String {
+        let line = text.lines().nth(self.location.line - 1);
+        self.render_line((line.unwrap_or_default(), 1), file, colour)
+    }
+
+    /// The same of a line that is known from some column on.
+    pub fn render_line(&self, (source, from): (&str, usize), file: &str, colour: bool) -> String {
         let paint = Paint { colour };
         let Location { line, column, len } = self.location;
         let (label, style) = match self.severity {
@@ -95,8 +101,8 @@ impl Diagnostic {
         let mut out = format!("{}:{line}:{column}: {head}: {message}\n", printable(file));
 
         let gutter = line.to_string().len();
-        if let Some(source) = text.lines().nth(line - 1).filter(|source| !source.trim().is_empty()) {
-            let (source, column) = window(source, column);
+        if !source.trim().is_empty() {
+            let (source, column) = window(source, from, column);
             let room = source.chars().count().saturating_sub(column - 1).max(1);
             let caret = paint.wrap(style, &"^".repeat(len.clamp(1, room)));
             let _ = writeln!(out, "{:gutter$} |", "");
@@ -379,10 +385,11 @@ pub(in crate::config) fn clip(text: &str) -> String {
     if text.chars().count() <= MAX { text.to_owned() } else { text.chars().take(MAX - 1).collect::<String>() + "…" }
 }
 
-/// The part of a long line around `column`, and the column in it.
-fn window(source: &str, column: usize) -> (String, usize) {
+/// The part of a long line around `column`, and the column in it. The source begins at column `from`.
+fn window(source: &str, from: usize, column: usize) -> (String, usize) {
     let skip = if column > SOURCE_WIDTH * 3 / 4 { column - SOURCE_WIDTH / 2 } else { 0 };
-    (source.chars().skip(skip).take(SOURCE_WIDTH).collect(), column - skip)
+    let skip = skip.max(from - 1);
+    (source.chars().skip(skip + 1 - from).take(SOURCE_WIDTH).collect(), column - skip)
 }
 
 /// A file's text must not drive the terminal.
