@@ -12,10 +12,9 @@ use super::site::made_up_key;
 use super::table::{Table, Use, deep, id_of, is, items, property, reference, scalar, text};
 use super::text::{Map, Out};
 use super::virtual_network::vnet_of;
-use super::{Converter, entry, part};
+use super::{Converter, entry, part, virtual_hub};
 
 pub(super) const KIND: &str = "Microsoft.Network/virtualNetworkGateways";
-pub(super) const HUB: &str = "Microsoft.Network/virtualHubs";
 
 static GATEWAY: Table = Table {
     what: "a virtual network gateway",
@@ -118,7 +117,7 @@ const SIZES: [&str; 17] = [
 
 /// The virtual networks that gateways and route servers are in.
 pub(super) fn homes(store: &Store) -> HashSet<ResourceId, RandomState> {
-    let all = [KIND, HUB].into_iter().flat_map(|kind| store.of_kind(kind));
+    let all = [KIND, virtual_hub::KIND].into_iter().flat_map(|kind| store.of_kind(kind));
     let configurations = all.flat_map(|entry| items(&entry.resource.body, "ipConfigurations"));
     configurations.filter_map(vnet_of).map(ResourceId::new).collect()
 }

@@ -7,6 +7,7 @@
 mod express_route;
 mod filter;
 mod gateway;
+mod hub_routes;
 mod load_balancer;
 mod machine;
 mod names;
@@ -19,6 +20,7 @@ mod site;
 mod stand_in;
 mod table;
 pub(super) mod text;
+mod virtual_hub;
 mod virtual_network;
 
 use std::collections::{HashMap, HashSet};
@@ -191,6 +193,7 @@ pub fn convert(store: &Store, options: &Options<'_>) -> Result<Topology, Mistake
     scale_set::all(&mut converter);
     machine::lone_interfaces(&mut converter);
     virtual_network::remotes(&mut converter);
+    virtual_hub::all(&mut converter);
     for orphan in store.orphans() {
         let message = format!("the parent of `{}` is not among the resources: it is left out", orphan.name);
         converter.note(&orphan.at, NoteKind::NotEmulated, message);
@@ -240,13 +243,19 @@ impl<'a> Converter<'a> {
         for entry in self.store.entries().filter(|entry| !entry.resource.existing) {
             let resource = &entry.resource;
             let Some(kind) = type_of(&resource.kind) else { continue };
-            if !(kind.list != "routeServers" || route_server::is_one(&resource.body)) {
+            let is_hub = virtual_hub::is_hub(entry);
+            if kind.list == "routeServers" && !is_hub && !route_server::is_one(&resource.body) {
                 continue;
             }
             let own = resource.name.rsplit('/').next().unwrap_or(&resource.name);
-            // Machines, sites and route servers are hosts of one lab.
-            let list = if matches!(kind.rule, Rule::Label(_)) { "virtualMachines" } else { kind.list };
-            let name = self.names.assign(list, resource.id.as_str(), own, kind.rule);
+            let (list, rule) = match kind.rule {
+                // A network stands for it.
+                _ if is_hub => (TYPES[0].list, TYPES[0].rule),
+                // Machines, sites and route servers are hosts of one lab.
+                Rule::Label(_) => ("virtualMachines", kind.rule),
+                Rule::Resource(_) => (kind.list, kind.rule),
+            };
+            let name = self.names.assign(list, resource.id.as_str(), own, rule);
             if name != own {
                 let message = format!("`{own}` is called `{name}` here: a file does not have the name as it is");
                 self.note(&resource.at, NoteKind::MadeUp, message);

@@ -6,7 +6,7 @@ use crate::arm::store::{Entry, parts};
 use super::stand_in::stand_in;
 use super::table::{Table, Use, deep, is, property, reference, scalar};
 use super::text::Out;
-use super::{Converter, entry as pair};
+use super::{Converter, entry as pair, virtual_hub};
 
 static FLOW_LOG: Table = Table {
     what: "a flow log",
@@ -75,7 +75,13 @@ const COSMETIC: [&str; 47] = [
 ];
 
 /// What is a part of something else, or made where that is made.
-const ELSEWHERE: [&str; 2] = ["Microsoft.Network/networkInterfaces", "Microsoft.Compute/virtualMachineScaleSets"];
+const ELSEWHERE: [&str; 5] = [
+    "Microsoft.Network/networkInterfaces",
+    "Microsoft.Compute/virtualMachineScaleSets",
+    virtual_hub::WAN,
+    virtual_hub::CONNECTIONS,
+    virtual_hub::TABLES,
+];
 
 /// Takes account of a resource that has no list of its own.
 pub(super) fn entry(converter: &mut Converter<'_>, one: &Entry) {
@@ -87,7 +93,7 @@ pub(super) fn entry(converter: &mut Converter<'_>, one: &Entry) {
         return converter.summary.count(kind, Fate::Cosmetic);
     }
     converter.summary.count(kind, Fate::NotEmulated);
-    if !stand_in(converter, one) {
+    if !virtual_hub::is_in_hub(converter, one) && !stand_in(converter, one) {
         let message = format!("resources of type {kind} are not emulated: `{}` is left out", one.resource.name);
         converter.note(at, NoteKind::NotEmulated, message);
     }

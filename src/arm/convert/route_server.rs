@@ -7,7 +7,7 @@ use crate::arm::store::Entry;
 use super::gateway::home;
 use super::table::{Table, Use, items, property};
 use super::text::Out;
-use super::{Converter, entry};
+use super::{Converter, entry, virtual_hub};
 
 static SERVER: Table = Table {
     what: "a route server",
@@ -45,8 +45,11 @@ pub(super) fn is_one(body: &Node) -> bool {
 
 pub(super) fn route_server(converter: &mut Converter<'_>, one: &Entry) -> Option<Out> {
     let body = &one.resource.body;
+    if virtual_hub::is_hub(one) {
+        return None;
+    }
     if !is_one(body) {
-        let message = format!("virtual hub `{}` of a virtual WAN is not emulated: it is left out", one.resource.name);
+        let message = format!("virtual hub `{}` has no `addressPrefix`: it is left out", one.resource.name);
         converter.note(&one.resource.at, NoteKind::NotEmulated, message);
         return None;
     }

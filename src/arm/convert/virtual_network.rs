@@ -7,6 +7,7 @@ use crate::arm::{Node, ResourceId};
 use super::names::Rule;
 use super::table::{Table, Use, deep, flag, id_of, is, items, property, reference, scalar, text, words};
 use super::text::{Map, Out, Value};
+use super::virtual_hub::is_hidden_peering;
 use super::{Converter, entry};
 
 static VNET: Table = Table {
@@ -231,6 +232,9 @@ fn service(converter: &mut Converter<'_>, node: &Node, names: &mut Vec<String>) 
 fn peering(converter: &mut Converter<'_>, one: &Entry, node: &Node) -> Option<Out> {
     let remote = property(node, "remoteVirtualNetwork")?;
     let id = id_of(remote)?;
+    if text(node, "name").is_some_and(|name| is_hidden_peering(converter, &name)) {
+        return None;
+    }
     let mut map = vec![entry("name", converter.child_name(node))];
     let known = converter.reference(id);
     let is_here = known.is_some();
