@@ -363,6 +363,40 @@ fn gateways_sites_circuits_and_route_servers() {
 }
 
 #[test]
+fn hubs_of_a_virtual_wan() {
+    let (hub, table) = (network("virtualHubs/hub"), network("virtualHubs/hub/hubRouteTables/red"));
+    let plan = state(vec![
+        managed("azurerm_virtual_wan", "wan", json!({"location": "eastus", "type": "Standard"})),
+        managed(
+            "azurerm_virtual_hub",
+            "hub",
+            json!({"location": "eastus", "address_prefix": "10.9.0.0/24", "virtual_wan_id": network("virtualWans/wan")}),
+        ),
+        managed("azurerm_virtual_hub_route_table", "red", json!({"virtual_hub_id": hub, "labels": ["warm"]})),
+        managed(
+            "azurerm_virtual_hub_connection",
+            "to-v",
+            json!({"virtual_hub_id": hub, "remote_virtual_network_id": network("virtualNetworks/v"),
+                "internet_security_enabled": false, "routing": [{"associated_route_table_id": table,
+                "propagated_route_table": [{"labels": ["none"], "route_table_ids": [table]}]}]}),
+        ),
+        managed("azurerm_firewall", "fw", json!({"virtual_hub": [{"virtual_hub_id": hub, "public_ip_count": 1}]})),
+    ]);
+    assert_eq!(
+        properties(&plan.after, "hub"),
+        json!({"addressPrefix": "10.9.0.0/24", "virtualWan": id("virtualWans/wan")})
+    );
+    assert_eq!(properties(&plan.after, "hub/red"), json!({"labels": ["warm"]}));
+    assert_eq!(
+        properties(&plan.after, "hub/to-v"),
+        json!({"remoteVirtualNetwork": id("virtualNetworks/v"), "enableInternetSecurity": false,
+            "routingConfiguration": {"associatedRouteTable": {"id": table},
+                "propagatedRouteTables": {"labels": ["none"], "ids": [{"id": table}]}}})
+    );
+    assert_eq!(properties(&plan.after, "fw"), json!({"virtualHub": {"id": hub}}));
+}
+
+#[test]
 fn endpoints_azapi_and_what_is_not_known() {
     let plan = state(vec![
         managed(

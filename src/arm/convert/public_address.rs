@@ -115,8 +115,14 @@ pub(super) fn public_prefix(converter: &mut Converter<'_>, one: &Entry) -> Out {
     map.extend(converter.object(body, &PREFIX));
     let stated = property(body, "ipPrefix").and_then(|range| Some(Out::scalar(scalar(range)?).at(&range.at)));
     let range = stated.unwrap_or_else(|| {
-        // Sixteen ranges of sixteen addresses, of those for documentation.
-        let range = format!("198.51.100.{}/28", converter.made_up.wrapping_mul(16));
+        // Sixteen ranges of up to sixteen addresses, of those for documentation.
+        let number = converter.made_up.wrapping_mul(16);
+        let length = text(body, "prefixLength").and_then(|length| length.parse::<u8>().ok());
+        let range = if is(body, "publicIPAddressVersion", "IPv6") {
+            format!("2001:db8:c633:{number:x}::/{}", length.unwrap_or(124).clamp(124, 127))
+        } else {
+            format!("198.51.100.{number}/{}", length.unwrap_or(28).clamp(28, 31))
+        };
         converter.made_up = converter.made_up.wrapping_add(1);
         let message = format!("the range of public IP prefix `{}` is not known: it is {range} here", one.resource.name);
         converter.note(&one.resource.at, NoteKind::MadeUp, message);

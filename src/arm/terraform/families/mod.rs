@@ -7,6 +7,7 @@ mod compute;
 mod gateway;
 mod network;
 mod other;
+mod wan;
 
 use std::rc::Rc;
 
@@ -36,7 +37,7 @@ pub(super) enum Named {
 }
 
 const TABLES: &[&[Family]] =
-    &[network::FAMILIES, compute::FAMILIES, balancer::FAMILIES, gateway::FAMILIES, other::FAMILIES];
+    &[network::FAMILIES, compute::FAMILIES, balancer::FAMILIES, gateway::FAMILIES, other::FAMILIES, wan::FAMILIES];
 
 fn family(kind: &str) -> Option<&'static Family> {
     TABLES.iter().flat_map(|table| table.iter()).find(|family| family.terraform == kind)

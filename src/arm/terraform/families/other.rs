@@ -63,6 +63,8 @@ const IN_THE_WAY: &[Rule] = &[
     ("location", "location", Same),
     ("tags", "tags", Same),
     ("ip_configuration", "properties.ipConfigurations", Each(PLACED)),
+    // A firewall in a hub of a virtual WAN.
+    ("virtual_hub", "properties", super::super::shape::As::One(&[("virtual_hub_id", "virtualHub", Id)])),
 ];
 
 pub(super) const FAMILIES: &[Family] = &[
