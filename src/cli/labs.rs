@@ -35,9 +35,11 @@ impl From<Error> for Failure {
             Error::Program { error, .. } => Exit::Program(if error.kind() == ErrorKind::NotFound { 127 } else { 126 }),
             // It printed on our standard error what went wrong.
             Error::NotStarted(Some(code)) => return Self::new(Exit::Program(*code), ""),
-            Error::UnsafeDirectory { .. } | Error::NotPermitted(_) | Error::System { .. } | Error::NotStarted(None) => {
-                Exit::Unavailable
-            }
+            Error::UnsafeDirectory { .. }
+            | Error::NotPermitted(_)
+            | Error::TooMuch { .. }
+            | Error::System { .. }
+            | Error::NotStarted(None) => Exit::Unavailable,
         };
         Self::new(exit, error)
     }

@@ -19,6 +19,9 @@ pub enum Error {
     Peering(Vec<PeeringError>),
     #[error("{0}")]
     NotPermitted(String),
+    /// A sentence for each of the system's limits.
+    #[error("{file} asks for more than this system has:\n  {}", .too_much.join("\n  "))]
+    TooMuch { file: String, too_much: Vec<String> },
     #[error("{0}")]
     NoLab(String),
     #[error("several labs run ({}): choose one with -l LAB", .0.join(", "))]

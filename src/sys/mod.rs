@@ -8,6 +8,7 @@ pub mod conntrack;
 pub mod files;
 pub mod flow_cache;
 mod ip_tables;
+pub mod limits;
 pub mod mailbox;
 pub mod mount;
 mod netfilter;

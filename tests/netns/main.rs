@@ -33,6 +33,7 @@ mod import;
 #[path = "../support/lab.rs"]
 mod lab;
 mod life;
+mod limits;
 mod nftables;
 mod own_router;
 mod peering;

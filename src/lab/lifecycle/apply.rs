@@ -23,6 +23,7 @@ use crate::daemon::events::{self, EventLog, Happening};
 use crate::daemon::flow_log::FlowLogger;
 use crate::daemon::routers::{NodeNamespace, Routers};
 use crate::lab::consent::{Code, directory_of};
+use crate::lab::demand::Demand;
 use crate::lab::error::{During, Error, Result};
 use crate::lab::journal::record::Record;
 use crate::lab::namespaces::filters::Filters;
@@ -199,6 +200,9 @@ impl Lab<'_> {
         // The effects are computed afterwards: packets need not wait for them.
         let plan = if applied {
             let topology = source.as_ref().map_or(&self.path, |apply| &apply.path).as_deref();
+            let demand = |network: &Network| Demand::of(network, Engine::workers(network));
+            let running = demand(running);
+            demand(&next.network).check(Some(&running), "the change").map_err(Unchanged::Failed)?;
             let storage =
                 flow_logs::storage(&next.network, topology, &self.site.claim.dir).map_err(Unchanged::Failed)?;
             let guests = self.make(&published, next).map_err(Unchanged::Failed)?;

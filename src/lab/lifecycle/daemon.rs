@@ -28,6 +28,7 @@ use crate::daemon::flow_log::FlowLogger;
 use crate::daemon::lookout::Lookout;
 use crate::daemon::routers::Routers;
 use crate::lab::consent::directory_of;
+use crate::lab::demand::Demand;
 use crate::lab::error::{During, Error, Result};
 use crate::lab::journal::record::Record;
 use crate::lab::journal::state::{Base, Claim};
@@ -43,7 +44,7 @@ use crate::model::{
 use crate::sys::confine::{self, Role};
 use crate::sys::process::{self, ProcessId};
 use crate::sys::tun::{OffloadSupport, Tun};
-use crate::sys::{files, userns};
+use crate::sys::{files, limits, userns};
 
 use super::apply::Lab;
 use super::events::{Event, Events};
@@ -92,10 +93,12 @@ pub fn run(topology: Topology, stand: Stand, ready: impl FnOnce(&Record) -> io::
         process::leave_session().during(|| "cannot leave the session".into())?;
     }
     check_tun()?;
+    limits::raise_open_files().during(|| "cannot raise the number of open files".into())?;
     let base = Base::detect();
     if base.rootless {
         userns::enter_new().map_err(|error| no_user_namespace(&error))?;
     }
+    Demand::of(&topology.network, Engine::workers(&topology.network)).check(None, &topology.file)?;
     confine::start_starter().during(|| "cannot start a thread".into())?;
     let mut claim = base.lab(&topology.network.name).claim()?;
     claim.ignored.iter().for_each(|what| warn!("{what}"));

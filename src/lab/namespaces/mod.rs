@@ -402,7 +402,7 @@ impl Guests {
 }
 
 /// Whether the lab makes the machine: it runs, and all its interfaces hang in a namespace of its own.
-fn is_ours(network: &Network, vm: &VirtualMachine) -> bool {
+pub(super) fn is_ours(network: &Network, vm: &VirtualMachine) -> bool {
     let runs = vm.power_state == PowerState::Running;
     runs && vm.network_interfaces.iter().all(|nic| network.nic(*nic).attach.is_none())
 }

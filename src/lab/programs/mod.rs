@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use crate::model::Sandbox;
 use crate::sys::confine::on_starter;
 use crate::sys::files;
+use crate::sys::limits;
 use crate::sys::process::{self, ProcessId, Signal};
 use crate::sys::sandbox::confine;
 
@@ -75,6 +76,7 @@ fn spawn(node: Node<'_>, command: &[String], sandbox: Sandbox, dir: &LabDir) -> 
     let mut command = Command::new(program);
     command.args(arguments).current_dir(&directory).envs(environment(&entrance)).process_group(0);
     command.stdin(Stdio::null()).stdout(log.try_clone().during(cannot)?).stderr(log);
+    limits::usual_open_files(&mut command);
     // A child is born into the namespaces of the thread that makes it, and has no more rights than that.
     let spawn = move || -> Result<io::Result<Child>> {
         enter(&entrance)?;
