@@ -17,7 +17,7 @@ use crate::model::{Network, RunPolicy};
 /// Lines of a rule set that are shown.
 const RULES_SHOWN: usize = 40;
 /// Keys of a file without which nothing of it runs.
-const KEYS: [&str; 4] = ["run", "nftables", "exec", "storagePath"];
+const KEYS: [&str; 5] = ["run", "nftables", "exec", "storagePath", "attach"];
 
 /// What the user says of the code of a file beforehand.
 #[derive(Debug, Args)]
@@ -133,13 +133,13 @@ fn nodes(code: &Code) -> String {
 
 /// What runs, and where.
 pub(super) fn text(code: &Code, file: &str) -> String {
-    let writes = code.parts.iter().any(|part| matches!(part.what, What::Files(_)));
-    let what = if writes { "runs code, or writes outside its directory" } else { "runs code in its machines" };
+    let reaches_out = code.parts.iter().any(|part| matches!(part.what, What::Files(_) | What::Device(_)));
+    let what = if reaches_out { "runs code, or reaches out of its lab" } else { "runs code in its machines" };
     let mut text = format!("{} {what}:\n", visible(file));
     for part in &code.parts {
         let shown = visible(&part.what.to_string());
         let most = match part.what {
-            What::Program(_) | What::Files(_) => usize::MAX,
+            What::Program(_) | What::Files(_) | What::Device(_) => usize::MAX,
             What::Rules { .. } => RULES_SHOWN,
         };
         let count = shown.lines().count();

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::{env, fs};
 
 use crate::arm::{self, Mistake, Node, Note, NoteKind, Place, Resource, Source, Store, template, terraform};
-use crate::lab::LARGEST_TOPOLOGY;
+use crate::lab::{LARGEST_TOPOLOGY, read_inside};
 use crate::sys::files;
 
 use super::failure::Failure;
@@ -180,8 +180,16 @@ impl Documents {
         let mut context = template::Context::new(&read);
         if !has_file {
             let beside = path.with_extension("parameters.json");
-            if let (Ok(text), true) = (files::read_text(&beside, template::LARGEST as u64), beside.is_file()) {
-                context.parameters = self.parameters(Arc::from(beside.display().to_string()), text)?;
+            let name: Arc<str> = Arc::from(beside.display().to_string());
+            match read_inside(&root, Path::new(beside.file_name().unwrap_or_default()), template::LARGEST as u64) {
+                Ok(text) => context.parameters = self.parameters(name, text)?,
+                Err(_) if beside.symlink_metadata().is_err() => {}
+                Err(error) => {
+                    let at = Place { file: Arc::clone(&document.name), line: 1, column: 1 };
+                    let message = format!("cannot read its parameters, {name}: {error}");
+                    let help = Some("`--parameters FILE` takes them from elsewhere".to_owned());
+                    return Err(vec![Mistake { at, message, expected: None, help }]);
+                }
             }
         }
         context.parameters.extend(parameters.iter().cloned());
@@ -234,10 +242,7 @@ impl Documents {
         if !file.starts_with(&inside) {
             return Err("it is outside the directory of the template".to_owned());
         }
-        if !file.is_file() {
-            return Err("it is no regular file".to_owned());
-        }
-        let text = files::read_text(&file, template::LARGEST as u64).map_err(|error| error.to_string())?;
+        let text = files::read_regular(&file, template::LARGEST as u64).map_err(|error| error.to_string())?;
         let name: Arc<str> = Arc::from(path.display().to_string());
         self.linked.borrow_mut().insert(Arc::clone(&name), text.clone());
         Ok((name, text))
@@ -332,6 +337,12 @@ fn files_of(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
     let is_parameters = |path: &PathBuf| path.to_string_lossy().to_lowercase().contains(".parameters");
     let mut files: Vec<_> = paths.filter(known).filter(|path| path.is_file() && !is_parameters(path)).collect();
     files.sort();
+    let inside = directory.canonicalize().map_err(failed)?;
+    let leads_out = |path: &&PathBuf| !path.canonicalize().is_ok_and(|file| file.starts_with(&inside));
+    if let Some(link) = files.iter().find(leads_out) {
+        let message = format!("{}: a symbolic link leads out of {}", link.display(), directory.display());
+        return Err(Failure::usage(message).help("name the file that it leads to, or take the link away"));
+    }
     if files.is_empty() {
         return Err(Failure::usage(format_args!("there is no JSON file in {}", directory.display())));
     }

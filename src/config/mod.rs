@@ -70,7 +70,7 @@ pub type Files<'a> = &'a dyn Fn(Named<'_>) -> Result<String, String>;
 /// A file that a topology names, by what it is for.
 #[derive(Clone, Copy, Debug)]
 pub enum Named<'a> {
-    /// A list of service tags, from wherever it is.
+    /// A list of service tags: in the topology's directory, or below it.
     ServiceTags(&'a Path),
     /// Packet filter rules of a guest: in the topology's directory, or below it.
     Nftables(&'a Path),

@@ -14,7 +14,11 @@ use std::{env, fmt};
 use ring::digest::{Context, SHA256};
 
 use crate::model::{Network, Program};
-use crate::sys::files;
+use crate::sys::{files, netns};
+
+use super::error::Error;
+use super::lifecycle::daemon::name;
+use super::namespaces::attach;
 
 /// Of a file that a program is started with, this much is looked at.
 const LARGEST: u64 = 64 << 20;
@@ -48,6 +52,8 @@ pub enum What {
     },
     /// A flow log's files, outside the topology's directory.
     Files(PathBuf),
+    /// A device in the network of this computer, by the path that the file has for that.
+    Device(PathBuf),
 }
 
 impl Code {
@@ -92,6 +98,7 @@ impl fmt::Display for What {
             Self::Program(program) => program.fmt(f),
             Self::Rules { name, text } => write!(f, "nft -f {name}\n{text}"),
             Self::Files(path) => write!(f, "writes flow logs below {}", path.display()),
+            Self::Device(path) => write!(f, "makes a device in this computer's own network, {}", path.display()),
         }
     }
 }
@@ -115,7 +122,27 @@ fn parts(network: &Network) -> Vec<Part> {
         let path = log.outside()?.to_owned();
         Some(Part { node: format!("flow log {}", log.name), what: What::Files(path) })
     });
-    network.programs().map(program).chain(rules).chain(tests).chain(files).collect()
+    network.programs().map(program).chain(rules).chain(tests).chain(files).chain(devices_outside(network)).collect()
+}
+
+/// Fails where a network reaches out in a way that cannot be left out.
+pub(super) fn stays_inside(network: &Network) -> Result<(), Error> {
+    let Some(Part { node, what }) = devices_outside(network).next() else { return Ok(()) };
+    Err(Error::NotPermitted(format!("{node} {what}: that needs your consent, and --no-run withholds it")))
+}
+
+/// What is attached to the network of this computer: its own packets would go there. What may not be looked at may be
+/// that, too.
+fn devices_outside(network: &Network) -> impl Iterator<Item = Part> {
+    let ours = [netns::CURRENT, "/proc/1/ns/net"].map(|path| netns::identity(Path::new(path)));
+    let is_outside = move |path: &Path| match path.metadata() {
+        Ok(_) => netns::identity(path).is_some_and(|identity| ours.contains(&Some(identity))),
+        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+    };
+    network.attachments().into_iter().filter_map(move |attachment| {
+        let path = attach::path(&attach::place(network, attachment)?.namespace);
+        is_outside(&path).then(|| Part { node: name(network, attachment), what: What::Device(path) })
+    })
 }
 
 /// Where consents are kept.
@@ -155,7 +182,7 @@ fn named_files(parts: &[Part], directory: &Path) -> BTreeMap<String, Vec<u8>> {
     let Ok(directory) = directory.canonicalize() else { return BTreeMap::new() };
     let commands = parts.iter().filter_map(|part| match &part.what {
         What::Program(program) => Some(&program.command),
-        What::Rules { .. } | What::Files(_) => None,
+        What::Rules { .. } | What::Files(_) | What::Device(_) => None,
     });
     let words = commands.flatten().flat_map(|argument| argument.split(BOUNDS).chain([argument.as_str()]));
     let file = |word: &str| {

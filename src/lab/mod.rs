@@ -21,4 +21,4 @@ pub use lifecycle::flow_logs::unfit_storage;
 pub use lifecycle::{Down, Ended, Found, all, down, labs, no_lab, pick, start_copy, start_daemon};
 pub use programs::exec::{Node, execute, join};
 pub use programs::last_lines;
-pub use relative_files::{LARGEST_TOPOLOGY, beside};
+pub use relative_files::{LARGEST_TOPOLOGY, beside, read_inside};

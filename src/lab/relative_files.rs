@@ -17,18 +17,18 @@ const LARGEST_RULES: u64 = 1 << 20;
 pub fn beside(topology: &Path) -> impl Fn(Named<'_>) -> Result<String, String> {
     let directory = topology.parent().map(Path::to_owned).unwrap_or_default();
     move |named| match named {
-        Named::ServiceTags(file) => files::read_text(&directory.join(file), LARGEST).map_err(|error| error.to_string()),
-        Named::Nftables(file) => read_inside(&directory, file),
+        Named::ServiceTags(file) => read_inside(&directory, file, LARGEST),
+        Named::Nftables(file) => read_inside(&directory, file, LARGEST_RULES),
     }
 }
 
-/// A file that no link leads out of the directory to.
-fn read_inside(directory: &Path, file: &Path) -> Result<String, String> {
+/// A regular file in a directory or below it, which no link leads out of.
+pub fn read_inside(directory: &Path, file: &Path, limit: u64) -> Result<String, String> {
     let here = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     let real = || Ok((here.canonicalize()?, here.join(file).canonicalize()?));
     let (directory, path) = real().map_err(|error: io::Error| error.to_string())?;
     if !path.starts_with(&directory) {
-        return Err("a symbolic link leads out of the topology's directory".to_owned());
+        return Err("it is outside the topology's directory, by its path or by a symbolic link".to_owned());
     }
-    files::read_text(&path, LARGEST_RULES).map_err(|error| error.to_string())
+    files::read_regular(&path, limit).map_err(|error| error.to_string())
 }

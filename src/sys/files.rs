@@ -83,6 +83,20 @@ pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
     text(read_bounded(File::open(path)?, limit)?)
 }
 
+/// The text of a regular file. Others are not opened: a pipe keeps its reader waiting, and a device may do more than that.
+pub fn read_regular(path: &Path, limit: u64) -> io::Result<String> {
+    let refused = || io::Error::new(ErrorKind::InvalidInput, "it is no regular file");
+    if !fs::metadata(path)?.is_file() {
+        return Err(refused());
+    }
+    // It may have been replaced meanwhile.
+    let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(refused());
+    }
+    text(read_bounded(file, limit)?)
+}
+
 /// Bytes that must be text.
 pub fn text(bytes: Vec<u8>) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is no UTF-8 text"))

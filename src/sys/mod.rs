@@ -17,6 +17,7 @@ pub mod netns;
 pub mod nftables;
 pub mod packet_filter;
 pub mod peer;
+pub mod pid_namespace;
 pub mod ping;
 pub mod poll;
 pub mod process;

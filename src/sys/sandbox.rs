@@ -3,7 +3,7 @@
 //!
 //! One idea: what a program could change outside is not in its view. Every mount is read-only there, temporary
 //! directories and devices are its own, and few capabilities are left. Landlock keeps it from
-//! signalling and tracing processes outside. The thread must have a view of its own already (`mount::private_view`).
+//! signalling and tracing processes outside, a seccomp filter from its user's keys and terminals. The thread must have a view of its own already (`mount::private_view`).
 
 #![expect(unsafe_code, reason = "mount_setattr(2), landlock(7)")]
 
@@ -59,6 +59,7 @@ pub fn confine(kept: &[&Path]) -> io::Result<()> {
     kept.iter().try_for_each(Kept::restore)?;
     set_no_new_privs(true)?;
     stay_among_own_processes();
+    super::confine::install_of_programs()?;
     give_up_capabilities()
 }
 

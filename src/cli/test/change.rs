@@ -14,9 +14,8 @@ use crate::cli::topology;
 use crate::daemon::api::client;
 use crate::daemon::api::protocol::{Apply, Change, Request, Response};
 use crate::lab::traffic::steady::{self, Tally};
-use crate::lab::{LARGEST_TOPOLOGY, Record};
+use crate::lab::{LARGEST_TOPOLOGY, Record, read_inside};
 use crate::model::{DuringTest, Network, Question, TestCase, counted};
-use crate::sys::files;
 
 use super::model::Model;
 use super::report::Tested;
@@ -84,8 +83,9 @@ impl Changer {
 
 /// A file beside the topology.
 fn read(topology: &str, file: &str, context: &Context) -> Result<Version, Failure> {
-    let path = Path::new(topology).parent().map(|directory| directory.join(file)).unwrap_or_default();
-    let text = files::read_text(&path, LARGEST_TOPOLOGY);
+    let directory = Path::new(topology).parent().map(Path::to_owned).unwrap_or_default();
+    let path = directory.join(file);
+    let text = read_inside(&directory, Path::new(file), LARGEST_TOPOLOGY);
     let text =
         text.map_err(|error| Failure::new(Exit::Usage, format_args!("cannot read {}: {error}", path.display())))?;
     let input = Input::plain(text, path.display().to_string());

@@ -116,7 +116,24 @@ fn filter(
             .expected(format!("at most {MOST} bytes"));
         return None;
     }
+    if let Some(line) = includes(&text) {
+        report
+            .error(written.at, format!("the rules of `{machine}` include another file in their line {line}"))
+            .expected("rules that are all in one text")
+            .help("put the text of that file there");
+        return None;
+    }
     Some(GuestFilter { file, text })
+}
+
+/// The first line with a statement that has `nft` read another file: that may be anywhere.
+fn includes(text: &str) -> Option<usize> {
+    let has = |line: &str| {
+        let statements = line.split([';', '{', '}']).map(str::trim_start);
+        let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+        statements.filter_map(|statement| statement.strip_prefix("include")).any(ends)
+    };
+    text.lines().position(has).map(|line| line + 1)
 }
 
 fn prefixes<'a>(vnets: &'a [VirtualNetwork], nic: &NetworkInterface) -> impl Iterator<Item = &'a IpNet> + use<'a> {

@@ -22,7 +22,7 @@ use crate::daemon::engine::{Engine, Next, Published};
 use crate::daemon::events::{self, EventLog, Happening};
 use crate::daemon::flow_log::FlowLogger;
 use crate::daemon::routers::{NodeNamespace, Routers};
-use crate::lab::consent::{Code, directory_of};
+use crate::lab::consent::{Code, directory_of, stays_inside};
 use crate::lab::demand::Demand;
 use crate::lab::error::{During, Error, Result};
 use crate::lab::journal::record::Record;
@@ -279,6 +279,7 @@ impl Lab<'_> {
         }
         loaded.check_update(running).map_err(drawn)?;
         let network = if apply.no_run {
+            stays_inside(&loaded.network).map_err(Refusal::new)?;
             loaded.network.without_code()
         } else {
             self.check_consent(apply, &loaded.network, running)?;

@@ -27,7 +27,7 @@ use crate::daemon::events::{EventLog, Happening};
 use crate::daemon::flow_log::FlowLogger;
 use crate::daemon::lookout::Lookout;
 use crate::daemon::routers::Routers;
-use crate::lab::consent::directory_of;
+use crate::lab::consent::{directory_of, stays_inside};
 use crate::lab::demand::Demand;
 use crate::lab::error::{During, Error, Result};
 use crate::lab::journal::record::Record;
@@ -97,6 +97,9 @@ pub fn run(topology: Topology, stand: Stand, ready: impl FnOnce(&Record) -> io::
     let base = Base::detect();
     if base.rootless {
         userns::enter_new().map_err(|error| no_user_namespace(&error))?;
+    }
+    if topology.policy == RunPolicy::Never {
+        stays_inside(&topology.network)?;
     }
     Demand::of(&topology.network, Engine::workers(&topology.network)).check(None, &topology.file)?;
     confine::start_starter().during(|| "cannot start a thread".into())?;

@@ -1,5 +1,6 @@
 //! A TUN in a namespace that exists already.
 
+use std::io;
 use std::path::PathBuf;
 
 use crate::lab::error::{During, Result};
@@ -25,6 +26,11 @@ pub(in crate::lab) fn attach(device: &Device, to: &Attach, queues: &Queues) -> R
     let others = queues.of_others();
     let queues = if to.configure { queues } else { &others };
     let path = path(&to.namespace);
+    // Anything else is not opened: a pipe would wait, and a device may do more than that.
+    if path.exists() && netns::identity(&path).is_none() {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput))
+            .during(|| format!("{} is no network namespace", path.display()));
+    }
     let namespace = Netns::open(&path).during(|| missing(&to.namespace))?;
     let made = queues.router.as_ref().map(|router| router.open(&namespace, device, queues)).transpose()?;
     let inside = namespace.run(|| {

@@ -3,13 +3,14 @@
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::lab::error::{During, Result};
 use crate::model::{Program, Sandbox};
+use crate::sys::pid_namespace::{self, PidNamespace};
 use crate::sys::process::{self, ProcessId, Signal};
 use crate::sys::sandbox::confine;
 
@@ -49,23 +50,10 @@ impl Ran {
 
 /// Runs a program. The process must have joined the lab.
 pub fn run(node: Node<'_>, program: &Program, limit: Duration, stop: &AtomicBool) -> Result<Ran> {
+    let name = program.command.first().expect("a test runs a program");
     // What a thread changes about itself stays with it and its children.
-    thread::scope(|scope| scope.spawn(|| run_here(node, program, limit, stop)).join()).expect("running does not panic")
-}
-
-fn run_here(node: Node<'_>, Program { command, sandbox }: &Program, limit: Duration, stop: &AtomicBool) -> Result<Ran> {
-    let (name, arguments) = command.split_first().expect("a test runs a program");
-    let directory = &node.lab.directory;
-    let entrance = Entrance::from(node);
-    enter(&entrance)?;
-    if *sandbox == Sandbox::Machine {
-        confine(&[directory, Path::new(RESOLVER)])
-            .during(|| format!("cannot confine `{name}` in {}", node.node.name))?;
-    }
-    let mut program = Command::new(name);
-    program.args(arguments).current_dir(directory).envs(environment(&entrance)).process_group(0);
-    program.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = program.spawn().during(|| format!("cannot run `{name}` in {}", node.node.name))?;
+    let started = thread::scope(|scope| scope.spawn(|| start(node, program)).join());
+    let (mut child, processes) = started.expect("starting does not panic")?;
     let leader = ProcessId::of(child.id()).during(|| format!("cannot watch `{name}`"))?;
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let deadline = Instant::now() + limit;
@@ -81,10 +69,30 @@ fn run_here(node: Node<'_>, Program { command, sandbox }: &Program, limit: Durat
         };
         // Whatever it has started and left behind ends with it, and lets go of the pipes.
         let _ = process::signal_group(leader, Signal::KILL);
+        processes.into_iter().for_each(PidNamespace::end);
         let _ = child.wait();
+        pid_namespace::reap();
         let text = |thread: thread::ScopedJoinHandle<'_, String>| thread.join().expect("reading does not panic");
         Ok(Ran { status, stdout: text(out), stderr: text(err) })
     })
+}
+
+/// Starts it, in its sandbox and with processes of its own unless it does without.
+fn start(node: Node<'_>, Program { command, sandbox }: &Program) -> Result<(Child, Option<PidNamespace>)> {
+    let (name, arguments) = command.split_first().expect("a test runs a program");
+    let (directory, entrance) = (&node.lab.directory, Entrance::from(node));
+    enter(&entrance)?;
+    let mut processes = None;
+    if *sandbox == Sandbox::Machine {
+        let cannot = || format!("cannot confine `{name}` in {}", node.node.name);
+        processes = Some(PidNamespace::begin().during(cannot)?);
+        confine(&[directory, Path::new(RESOLVER)]).during(cannot)?;
+    }
+    let mut program = Command::new(name);
+    program.args(arguments).current_dir(directory).envs(environment(&entrance)).process_group(0);
+    program.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = program.spawn().during(|| format!("cannot run `{name}` in {}", node.node.name))?;
+    Ok((child, processes))
 }
 
 /// The beginning of what comes; the rest is read and dropped, so that the program does not wait.

@@ -17,6 +17,7 @@ use crate::model::Sandbox;
 use crate::sys::confine::on_starter;
 use crate::sys::files;
 use crate::sys::limits;
+use crate::sys::pid_namespace::{self, PidNamespace};
 use crate::sys::process::{self, ProcessId, Signal};
 use crate::sys::sandbox::confine;
 
@@ -80,10 +81,13 @@ fn spawn(node: Node<'_>, command: &[String], sandbox: Sandbox, dir: &LabDir) -> 
     // A child is born into the namespaces of the thread that makes it, and has no more rights than that.
     let spawn = move || -> Result<io::Result<Child>> {
         enter(&entrance)?;
-        if sandbox == Sandbox::Machine {
-            let kept = [&*directory, Path::new(RESOLVER)];
-            confine(&kept).during(|| format!("cannot confine the program of {}", entrance.name()))?;
+        if sandbox == Sandbox::None {
+            return Ok(command.spawn());
         }
+        let cannot = || format!("cannot confine the program of {}", entrance.name());
+        // Let go of once the program is in there.
+        let _processes = PidNamespace::begin().during(cannot)?;
+        confine(&[&*directory, Path::new(RESOLVER)]).during(cannot)?;
         Ok(command.spawn())
     };
     on_starter(spawn).during(cannot)??.during(cannot)
@@ -115,6 +119,7 @@ pub(super) fn stop(mut programs: Vec<Program>, journal: &mut Journal) {
 
 /// Reaps what ended; returns how each did.
 pub(super) fn reap(programs: &mut Vec<Program>) -> Vec<Ending> {
+    pid_namespace::reap();
     let mut endings = Vec::new();
     programs.retain_mut(|program| {
         let ended = program.ended();

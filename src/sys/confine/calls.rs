@@ -114,6 +114,37 @@ const LAB: &[i64] = &[
     nr::SYS_wait4,
 ];
 
+/// What no program in a machine needs, and what reaches past its namespaces: the keys of its user, the kernel's own
+/// programs, modules and clock, files by handles.
+const BEYOND: &[i64] = &[
+    nr::SYS_acct,
+    nr::SYS_add_key,
+    nr::SYS_bpf,
+    nr::SYS_clock_settime,
+    nr::SYS_delete_module,
+    nr::SYS_finit_module,
+    nr::SYS_init_module,
+    nr::SYS_kexec_load,
+    nr::SYS_keyctl,
+    nr::SYS_open_by_handle_at,
+    nr::SYS_perf_event_open,
+    nr::SYS_quotactl,
+    nr::SYS_reboot,
+    nr::SYS_request_key,
+    nr::SYS_settimeofday,
+    nr::SYS_swapoff,
+    nr::SYS_swapon,
+    nr::SYS_userfaultfd,
+];
+
+/// The calls that programs of a file do not get.
+pub(super) fn beyond_programs() -> Vec<i64> {
+    // x86-64 has a second number for each, where the kernel has that ABI.
+    const OTHER_ABI: i64 = 0x4000_0000;
+    let other = BEYOND.iter().filter(|_| cfg!(target_arch = "x86_64")).map(|call| call | OTHER_ABI);
+    BEYOND.iter().copied().chain(other).collect()
+}
+
 /// The calls that a role makes.
 pub(super) fn allowed(role: &Role) -> Vec<i64> {
     let parts: &[&[i64]] = match role {

@@ -4,16 +4,23 @@
 //! that runs is lost. An attack gets the same error. The kernel writes a line for each refused call to its log
 //! (`SECCOMP_FILTER_FLAG_LOG`), where it audits.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::OnceLock;
 
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
 
 use super::kernel::Noted;
 use super::{Role, calls, kernel};
 
 /// The variable that weakens the filters, for looking into them.
 pub const SWITCH: &str = "VNET_SECCOMP";
+
+/// Requests of ioctl(2) that put characters into a terminal's input, or paste them: ioctl_tty(2), ioctl_console(2).
+const TIOCSTI: u64 = 0x5412;
+const TIOCLINUX: u64 = 0x541c;
 
 /// What happens to a call outside its list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +71,19 @@ pub(super) fn install(role: &Role) -> io::Result<()> {
     apply(&compile(passing, refuse, SeccompAction::Allow)?, Noted::Yes)
 }
 
+/// Refuses the calling thread, and the program that it becomes or starts, the calls that reach past files and namespaces:
+/// keys of its user, programs and modules in the kernel, files by handles, and words typed at a terminal. All others pass.
+pub fn install_of_programs() -> io::Result<()> {
+    let typed = |request: u64| {
+        let is = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, request);
+        is.and_then(|is| SeccompRule::new(vec![is])).map_err(io::Error::other)
+    };
+    let mut rules: BTreeMap<_, _> = calls::beyond_programs().into_iter().map(|number| (number, Vec::new())).collect();
+    rules.insert(libc::SYS_ioctl, vec![typed(TIOCSTI)?, typed(TIOCLINUX)?]);
+    let refuse = SeccompAction::Errno(libc::EPERM as u32);
+    apply(&built(rules, SeccompAction::Allow, refuse)?, Noted::No)
+}
+
 fn apply(program: &BpfProgram, noted: Noted) -> io::Result<()> {
     match kernel::filter(program, noted) {
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) => Ok(()),
@@ -72,7 +92,14 @@ fn apply(program: &BpfProgram, noted: Noted) -> io::Result<()> {
 }
 
 fn compile(calls: Vec<i64>, otherwise: SeccompAction, these: SeccompAction) -> io::Result<BpfProgram> {
-    let rules = calls.into_iter().map(|number| (number, Vec::new())).collect();
+    built(calls.into_iter().map(|number| (number, Vec::new())).collect(), otherwise, these)
+}
+
+fn built(
+    rules: BTreeMap<i64, Vec<SeccompRule>>,
+    otherwise: SeccompAction,
+    these: SeccompAction,
+) -> io::Result<BpfProgram> {
     let arch = std::env::consts::ARCH.try_into().map_err(io::Error::other)?;
     let filter = SeccompFilter::new(rules, otherwise, these, arch);
     filter.and_then(BpfProgram::try_from).map_err(io::Error::other)

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use super::caps::{self, CapabilitySet};
 use kernel::Blocked;
 
-pub use filter::{Enforcement, SWITCH};
+pub use filter::{Enforcement, SWITCH, install_of_programs};
 pub use starter::{Thread, begin as start_starter, run as on_starter, spawn};
 
 /// What a thread does.
