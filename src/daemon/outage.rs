@@ -75,6 +75,7 @@ fn paths(network: &Network, learned: &Learned) -> Vec<Path> {
                 (site.unwrap_or(&network.local_gateway(local).name).as_str(), true)
             }
             Remote::Gateway(far) => (network.gateway(far).name.as_str(), true),
+            Remote::Client(client) => (network.site(client).name.as_str(), true),
             Remote::Circuit(circuit) => {
                 let to = network.customer_name(circuit).unwrap_or(&network.circuit(circuit).name);
                 (to, Side::BOTH.into_iter().any(|side| link_is_up(circuit, side)))

@@ -10,7 +10,10 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::programs::Program;
-use super::{CircuitEnd, CircuitFault, CircuitIx, NatRule, Network, PublicIpIx, SubnetIx, TunnelEnd, VnetIx};
+use super::{
+    CircuitEnd, CircuitFault, CircuitIx, ClientPool, GatewaySku, NatRule, Network, PublicIpIx, SubnetIx, TunnelEnd,
+    VnetIx,
+};
 
 /// Index of a gateway in [`Network::virtual_network_gateways`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -54,6 +57,8 @@ pub struct VirtualNetworkGateway {
     pub nat_rules: Vec<NatRule>,
     /// BGP's prefixes are translated too: `enableBgpRouteTranslationForNat`.
     pub translates_bgp: bool,
+    /// Where it takes point-to-site clients.
+    pub clients: Option<ClientPool>,
 }
 
 /// ARM's `gatewayType`.
@@ -64,23 +69,6 @@ pub enum GatewayKind {
     ExpressRoute {
         remote_vnets: bool,
     },
-}
-
-/// VPN-04, ER-11.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum GatewaySku {
-    Basic,
-    Standard,
-    HighPerformance,
-    VpnGw1,
-    VpnGw2,
-    VpnGw3,
-    VpnGw4,
-    VpnGw5,
-    UltraPerformance,
-    ErGw1,
-    ErGw2,
-    ErGw3,
 }
 
 impl VirtualNetworkGateway {
@@ -138,48 +126,6 @@ impl VirtualNetworkGateway {
     }
 }
 
-impl GatewaySku {
-    /// Whether a gateway of this size translates addresses (VPN-15).
-    pub const fn has_nat(self) -> bool {
-        match self {
-            Self::VpnGw2 | Self::VpnGw3 | Self::VpnGw4 | Self::VpnGw5 => true,
-            Self::Basic
-            | Self::Standard
-            | Self::HighPerformance
-            | Self::VpnGw1
-            | Self::UltraPerformance
-            | Self::ErGw1
-            | Self::ErGw2
-            | Self::ErGw3 => false,
-        }
-    }
-
-    /// Whether both instances of a VPN gateway of this size can be active (VPN-37).
-    pub const fn has_active_active(self) -> bool {
-        !matches!(self, Self::Basic | Self::Standard)
-    }
-
-    /// Tunnels that a gateway of this size may have (LIM-18).
-    pub const fn tunnels(self) -> usize {
-        match self {
-            Self::Basic | Self::Standard => 10,
-            Self::HighPerformance | Self::VpnGw1 | Self::VpnGw2 | Self::VpnGw3 => 30,
-            Self::VpnGw4 | Self::VpnGw5 => 100,
-            Self::ErGw1 | Self::ErGw2 | Self::ErGw3 | Self::UltraPerformance => 0,
-        }
-    }
-
-    /// Circuits that a gateway of this size may be connected to (LIM-23).
-    pub const fn circuits(self) -> usize {
-        match self {
-            Self::Standard | Self::ErGw1 => 4,
-            Self::HighPerformance | Self::ErGw2 => 8,
-            Self::UltraPerformance | Self::ErGw3 => 16,
-            Self::Basic | Self::VpnGw1 | Self::VpnGw2 | Self::VpnGw3 | Self::VpnGw4 | Self::VpnGw5 => 0,
-        }
-    }
-}
-
 /// A BGP speaker's number and address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BgpSettings {
@@ -229,13 +175,15 @@ pub enum Remote {
     Gateway(GatewayIx),
     /// `ExpressRoute`
     Circuit(CircuitIx),
+    /// `VPNClient`
+    Client(SiteIx),
 }
 
 impl Remote {
     pub const fn gateway(self) -> Option<GatewayIx> {
         match self {
             Self::Gateway(far) => Some(far),
-            Self::Local(_) | Self::Circuit(_) => None,
+            Self::Local(_) | Self::Circuit(_) | Self::Client(_) => None,
         }
     }
 }
@@ -253,6 +201,8 @@ pub enum ConnectionMode {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
     pub name: String,
+    /// It is a single computer that connects to this gateway (VPN-42).
+    pub client_of: Option<GatewayIx>,
     /// The device's public address: a local network gateway with the same one is about this site.
     pub gateway_ip: Option<IpAddr>,
     /// The circuits that it is joined to.
@@ -376,7 +326,11 @@ impl Network {
 
     /// The site at the other end of a connection.
     pub fn site_of(&self, connection: ConnectionIx) -> Option<SiteIx> {
-        let Remote::Local(local) = self.connection(connection).remote else { return None };
+        let local = match self.connection(connection).remote {
+            Remote::Local(local) => local,
+            Remote::Client(client) => return Some(client),
+            Remote::Gateway(_) | Remote::Circuit(_) => return None,
+        };
         let gateway_ip = self.local_gateway(local).gateway_ip;
         self.sites.iter().position(|site| site.gateway_ip == Some(gateway_ip)).map(SiteIx)
     }
@@ -403,6 +357,7 @@ impl Network {
                 (site.shared_key.as_ref().or(connection.shared_key.as_ref()), site.mode)
             }
             Remote::Circuit(circuit) => return self.link_fault(connection, circuit),
+            Remote::Client(_) => return None,
             Remote::Gateway(far) => {
                 let mut back = self.connections_of(far);
                 let back = back.find(|(_, back)| back.remote == Remote::Gateway(connection.gateway));
@@ -438,7 +393,7 @@ impl Network {
         }
         let far: Vec<BgpSettings> = match connection.remote {
             Remote::Local(local) => self.local_gateway(local).bgp.into_iter().collect(),
-            Remote::Circuit(_) => Vec::new(),
+            Remote::Circuit(_) | Remote::Client(_) => Vec::new(),
             Remote::Gateway(far) => {
                 let mut back = self.connections_of(far);
                 let back = back.find(|(_, back)| back.remote == Remote::Gateway(connection.gateway));

@@ -99,7 +99,7 @@ impl Learned {
             return Some(Absence::Instance);
         }
         match connection.remote {
-            Remote::Local(_) => off.then_some(Absence::Device),
+            Remote::Local(_) | Remote::Client(_) => off.then_some(Absence::Device),
             Remote::Gateway(far) => {
                 let mut instances = 0..network.gateway(far).active_instances();
                 instances.all(|instance| self.instance_is_down(network, far, instance)).then_some(Absence::Instance)

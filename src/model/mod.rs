@@ -12,6 +12,7 @@ mod extent;
 mod filter;
 mod flow_log;
 mod gateway;
+mod gateway_sku;
 mod guest_filter;
 mod learned;
 mod leases;
@@ -33,6 +34,7 @@ mod service_tag;
 mod test_case;
 mod test_questions;
 mod update;
+mod vpn_client;
 mod vpn_nat;
 
 pub use admin::{
@@ -49,9 +51,10 @@ pub use extent::{PeeredSubnets, PeeringExtent};
 pub use filter::{Access, AddressPrefix, Asg, AsgIx, Direction, Nsg, NsgIx, PortRange, SecurityProtocol, SecurityRule};
 pub use flow_log::{FlowLog, FlowLogPace, FlowLogTarget, NsgLogVersion};
 pub use gateway::{
-    BgpSettings, Connection, ConnectionIx, ConnectionMode, ConnectionStatus, GatewayIx, GatewayKind, GatewaySku,
-    LocalGatewayIx, LocalNetworkGateway, Remote, Site, SiteIx, TunnelFault, VirtualNetworkGateway, is_link_local,
+    BgpSettings, Connection, ConnectionIx, ConnectionMode, ConnectionStatus, GatewayIx, GatewayKind, LocalGatewayIx,
+    LocalNetworkGateway, Remote, Site, SiteIx, TunnelFault, VirtualNetworkGateway, is_link_local,
 };
+pub use gateway_sku::GatewaySku;
 pub use guest_filter::GuestFilter;
 pub use learned::{Absence, Advertisement, BgpLearned, Learned};
 pub use leases::Leases;
@@ -90,4 +93,5 @@ pub use test_questions::{
     PeerState, RecordType, RoutePattern, RoutesTest, RuleAccess, RulePattern, RulesTest, ThroughputTest,
 };
 pub use update::{UpdateError, update_errors};
+pub use vpn_client::{ClientPool, ClientProtocol};
 pub use vpn_nat::{NatKind, NatMode, NatRule};

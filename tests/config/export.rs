@@ -207,3 +207,23 @@ fn bicep_refers_by_symbols() {
         assert!(bicep.lines().any(|own| own == line), "{line}\n{bicep}");
     }
 }
+
+/// VPN-42: a gateway's client address pool is in the template; the clients are computers elsewhere.
+#[test]
+fn a_client_address_pool_comes_back() {
+    let text = "
+name: lab
+virtualNetworks:
+  - {name: v, location: westeurope, addressSpace: [10.0.0.0/16], subnets: [{name: GatewaySubnet, addressPrefix: 10.0.255.0/27}]}
+publicIPAddresses: [{name: ip, sku: Standard, ipAddress: 203.0.113.9}]
+virtualNetworkGateways:
+  - {name: gw, virtualNetwork: v, publicIPAddress: ip, customRoutes: [10.9.0.0/16],
+     vpnClientConfiguration: {vpnClientAddressPool: [172.16.0.0/24], vpnClientProtocols: [IkeV2]}}
+";
+    let (named, exported) = both(text);
+    assert_eq!(exported.virtual_network_gateways, named.virtual_network_gateways);
+    assert_eq!(named.virtual_network_gateways[0].client_prefixes().len(), 1);
+    let with_client = format!("{text}vpnClients: [{{name: laptop, virtualNetworkGateway: gw}}]\n");
+    let notes = arm::export(&with_client).unwrap().notes.join("\n");
+    assert!(notes.contains("a client is a computer elsewhere"), "{notes}");
+}

@@ -515,3 +515,28 @@ virtualNetworks:
     assert_eq!(at("routeTables[3]"), (1, 1));
     assert_eq!(at(""), (1, 1));
 }
+
+/// VPN-45: the size of a gateway limits the number of its clients.
+#[test]
+fn vpn_45_too_many_clients() {
+    use std::fmt::Write;
+    let with = |number: usize| {
+        let mut text = "
+name: lab
+virtualNetworks:
+  - {name: v, location: westeurope, addressSpace: [10.0.0.0/16], subnets: [{name: GatewaySubnet, addressPrefix: 10.0.255.0/27}]}
+publicIPAddresses: [{name: ip, sku: Standard}]
+virtualNetworkGateways:
+  - {name: gw, sku: Basic, virtualNetwork: v, publicIPAddress: ip, vpnClientConfiguration: {vpnClientAddressPool: [172.16.0.0/23]}}
+vpnClients:
+"
+        .to_owned();
+        for client in 0..number {
+            writeln!(text, "  - {{name: c{client}, virtualNetworkGateway: gw}}").unwrap();
+        }
+        vnet::config::load(&text, "lab.yaml").map(|_| ()).map_err(|errors| errors.to_string())
+    };
+    assert_eq!(with(128), Ok(()));
+    let refused = with(129).unwrap_err();
+    assert!(refused.contains("gateway `gw` has 129 point-to-site clients"), "{refused}");
+}

@@ -281,6 +281,20 @@ fn a_load_balancer_is_put_together() {
     assert_eq!(it["inboundNatRules"][0]["properties"]["backendPort"], 22);
 }
 
+/// VPN-42
+#[test]
+fn point_to_site_of_a_gateway() {
+    let clients = json!([{"address_space": ["172.16.0.0/24"], "vpn_client_protocols": ["OpenVPN"], "vpn_auth_types": ["Certificate"]}]);
+    let id = network("virtualNetworkGateways/gw");
+    let gateway = json!({"id": id, "type": "Vpn", "vpn_client_configuration": clients});
+    let plan = state(vec![managed("azurerm_virtual_network_gateway", "gw", gateway)]);
+    assert_eq!(
+        properties(&plan.after, "gw")["vpnClientConfiguration"],
+        json!({"vpnClientAddressPool": {"addressPrefixes": ["172.16.0.0/24"]}, "vpnClientProtocols": ["OpenVPN"],
+               "vpnAuthenticationTypes": ["Certificate"]})
+    );
+}
+
 #[test]
 fn gateways_sites_circuits_and_route_servers() {
     let gateway = network("virtualNetworkGateways/gw");

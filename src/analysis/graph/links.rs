@@ -106,6 +106,10 @@ fn tunnels(network: &Network, places: &Places, graph: &mut Graph) {
                 let far = site.unwrap_or_else(|| missing(graph, &network.local_gateway(local).name));
                 (LinkKind::Tunnel, far)
             }
+            Remote::Client(client) => match places.customer(Customer::Site(client)) {
+                Some(place) => (LinkKind::Tunnel, place),
+                None => continue,
+            },
             Remote::Gateway(far) => (LinkKind::Tunnel, places.vnets[network.gateway(far).subnet.vnet.0]),
             Remote::Circuit(circuit) => (LinkKind::ExpressRoute, places.circuits[circuit.0]),
         };

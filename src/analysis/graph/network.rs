@@ -52,6 +52,9 @@ fn outside(network: &Network, customer: Customer) -> Node {
             let site = network.site(ix);
             let lines = few(site.address_space.iter().map(ToString::to_string));
             let node = Node { lines, ..Node::new(NodeKind::Site, name) };
+            if site.client_of.is_some() {
+                return node.line("point-to-site client");
+            }
             let node = if site.run.is_none() { node } else { node.line("own router") };
             match &site.bgp {
                 Some(bgp) => node.line(format!("AS {}", bgp.asn)),

@@ -107,7 +107,7 @@ fn behind(network: &Network, at: ConnectionIx, connection: &Connection) -> Vec<S
             let by = format!("what {customer} says over circuit {}", network.circuit(circuit).name);
             sources(&ranges, by, path)
         }
-        Remote::Gateway(_) => Vec::new(),
+        Remote::Gateway(_) | Remote::Client(_) => Vec::new(),
     }
 }
 

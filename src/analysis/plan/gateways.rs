@@ -3,8 +3,8 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::model::{
-    Advertised, BgpConnection, BgpSettings, Connection, GatewayKind, LocalNetworkGateway, NatRule, Network, PortRange,
-    Remote, RouteServer, Site, SubnetIx, VirtualNetworkGateway,
+    Advertised, BgpConnection, BgpSettings, Connection, GatewayIx, GatewayKind, LocalNetworkGateway, NatRule, Network,
+    PortRange, Remote, RouteServer, Site, SubnetIx, VirtualNetworkGateway,
 };
 
 use super::objects::{Object, list, or_none};
@@ -13,8 +13,12 @@ pub(super) fn of(network: &Network) -> Vec<Object> {
     let gateways = network.virtual_network_gateways.iter().map(|one| gateway(network, one));
     let locals = network.local_network_gateways.iter().map(local_gateway);
     // A second tunnel is part of the first one's description.
-    let connections = network.connections.iter().filter(|one| one.instance == 0).map(|one| connection(network, one));
-    let sites = network.sites.iter().map(|one| site(network, one));
+    let written = network.connections.iter().filter(|one| one.instance == 0 && !one.is_clients());
+    let connections = written.map(|one| connection(network, one));
+    let sites = network.sites.iter().map(|one| match one.client_of {
+        Some(gateway) => client(network, gateway, one),
+        None => site(network, one),
+    });
     let servers = network.route_servers.iter().map(|one| route_server(network, one));
     gateways.chain(locals).chain(connections).chain(sites).chain(servers).collect()
 }
@@ -41,6 +45,8 @@ fn gateway(network: &Network, gateway: &VirtualNetworkGateway) -> Object {
         ("natRules", list(&gateway.nat_rules.iter().map(nat_rule).collect::<Vec<_>>())),
         ("enableBgpRouteTranslationForNat", gateway.translates_bgp.to_string()),
         ("gatewayDefaultSite", or_none(gateway.default_site.map(|site| &network.local_gateway(site).name))),
+        ("vpnClientAddressPool", list(gateway.client_prefixes())),
+        ("customRoutes", list(gateway.clients.as_ref().map_or(&[], |clients| &clients.routes[..]))),
     ];
     Object { kind: "virtualNetworkGateways", name: gateway.name.clone(), properties }
 }
@@ -66,6 +72,7 @@ fn connection(network: &Network, connection: &Connection) -> Object {
         Remote::Local(local) => ("IPsec", &network.local_gateway(local).name),
         Remote::Gateway(far) => ("Vnet2Vnet", &network.gateway(far).name),
         Remote::Circuit(circuit) => ("ExpressRoute", &network.circuit(circuit).name),
+        Remote::Client(client) => ("VPNClient", &network.site(client).name),
     };
     let rules = connection.nat_rules.iter().map(|rule| &network.gateway(connection.gateway).nat_rules[*rule].name);
     let properties = vec![
@@ -109,6 +116,15 @@ fn site(network: &Network, site: &Site) -> Object {
         ("ownRouter", site.own_router.to_string()),
     ];
     Object { kind: "sites", name: site.name.clone(), properties }
+}
+
+fn client(network: &Network, gateway: GatewayIx, client: &Site) -> Object {
+    let properties = vec![
+        ("virtualNetworkGateway", network.gateway(gateway).name.clone()),
+        ("address", list(&client.addresses)),
+        ("run", client.run.to_string()),
+    ];
+    Object { kind: "vpnClients", name: client.name.clone(), properties }
 }
 
 /// The file's text for one of a site's tunnels or links.

@@ -11,9 +11,9 @@ use crate::model::{Connection, ConnectionIx, ConnectionStatus, Network, Remote};
 pub struct ConnectionRow {
     pub name: String,
     pub virtual_network_gateway: String,
-    /// The remote: a local network gateway, another gateway or a circuit.
+    /// The remote: a local network gateway, another gateway, a circuit or a point-to-site client.
     pub remote: String,
-    /// `IPsec`, `Vnet2Vnet` or `ExpressRoute`.
+    /// `IPsec`, `Vnet2Vnet`, `ExpressRoute` or `VPNClient`.
     pub connection_type: String,
     pub enable_bgp: bool,
     pub connection_status: ConnectionStatus,
@@ -39,6 +39,7 @@ pub(in crate::analysis) fn row(
         Remote::Local(local) => ("IPsec", &network.local_gateway(local).name),
         Remote::Gateway(far) => ("Vnet2Vnet", &network.gateway(far).name),
         Remote::Circuit(circuit) => ("ExpressRoute", &network.circuit(circuit).name),
+        Remote::Client(client) => ("VPNClient", &network.site(client).name),
     };
     let reason = compiled.learned().why_down(network, at);
     ConnectionRow {

@@ -98,6 +98,9 @@ fn tunnel_to(network: &Network, compiled: &Compiled, at: SiteIx, to: IpAddr) -> 
     let best = known.and_then(|known| known.longest(to));
     let leads = |tunnel: &ConnectionIx| {
         let near = near(network, *tunnel);
+        if site.client_of.is_some() {
+            return holds(&network.client_routes(network.connection(*tunnel).gateway, compiled.learned()));
+        }
         let silent = near.is_empty() && site.routes.is_empty() && holds(&network.space_seen(*tunnel));
         near.contains(&to) || silent || best.is_some_and(|hops| hops.iter().any(|hop| near.contains(hop)))
     };

@@ -43,9 +43,33 @@ static GATEWAY: Table = Table {
         ("adminState", Use::Cosmetic),
         ("enableHighBandwidthVpnGateway", Use::Cosmetic),
         ("enablePrivateIpAddress", Use::Harmless(&["false"])),
-        ("vpnClientConfiguration", Use::Gap),
+        ("vpnClientConfiguration", Use::Inside(&CLIENTS)),
         ("virtualNetworkGatewayPolicyGroups", Use::Gap),
     ],
+};
+
+static CLIENTS: Table = Table {
+    what: "a VPN client configuration",
+    rows: &[
+        ("vpnClientAddressPool", Use::Inside(&CLIENT_POOL)),
+        ("vpnClientProtocols", Use::Words),
+        ("vpnAuthenticationTypes", Use::Cosmetic),
+        ("vpnClientRootCertificates", Use::Cosmetic),
+        ("vpnClientRevokedCertificates", Use::Cosmetic),
+        ("vpnClientIpsecPolicies", Use::Cosmetic),
+        ("vngClientConnectionConfigurations", Use::Gap),
+        ("radiusServerAddress", Use::Cosmetic),
+        ("radiusServerSecret", Use::Cosmetic),
+        ("radiusServers", Use::Cosmetic),
+        ("aadTenant", Use::Cosmetic),
+        ("aadAudience", Use::Cosmetic),
+        ("aadIssuer", Use::Cosmetic),
+    ],
+};
+
+static CLIENT_POOL: Table = Table {
+    what: "a client address pool",
+    rows: &[("addressPrefixes", Use::Words), ("ipamPoolPrefixAllocations", Use::Gap)],
 };
 
 static NAT_RULE: Table = Table {
@@ -131,6 +155,11 @@ pub(super) fn gateway(converter: &mut Converter<'_>, one: &Entry) -> Option<Out>
     let written = items(body, "ipConfigurations");
     map.extend(home(converter, written)?);
     map.extend(converter.object(body, &GATEWAY));
+    // Without a pool no client can connect.
+    let pool = deep(body, &["vpnClientConfiguration", "vpnClientAddressPool", "addressPrefixes"]);
+    if pool.is_none_or(|pool| pool.items().is_empty()) {
+        map.retain(|(key, _)| key != "vpnClientConfiguration");
+    }
     // The older spelling of `activeActive`.
     map.iter_mut().filter(|(key, _)| key == "active").for_each(|(key, _)| "activeActive".clone_into(key));
     if let Some(size) = deep(body, &["sku", "name"]) {

@@ -52,8 +52,9 @@ pub fn export(text: &str) -> Result<Export, String> {
 }
 
 /// Keys of a file that no template has.
-const NOT_AZURE: [(&str, &str); 9] = [
+const NOT_AZURE: [(&str, &str); 10] = [
     ("sites", "sites stand on-premises: the template has only what Azure knows of them"),
+    ("vpnClients", "a client is a computer elsewhere: the template has only the pool of its gateway"),
     ("privateClouds", "private clouds are not exported"),
     ("networkManagers", "network managers are not exported"),
     ("flowLogs", "flow logs need a storage account: they are not exported"),

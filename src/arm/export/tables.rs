@@ -267,6 +267,10 @@ fn gateway(_: &Exporter<'_>, item: &Value) -> Value {
     if item["gatewayType"] == "Vpn" {
         item = with(&item, "vpnType", json!("RouteBased"));
     }
+    if let Some(pool) = item.pointer_mut("/vpnClientConfiguration/vpnClientAddressPool").filter(|pool| pool.is_array())
+    {
+        *pool = json!({ "addressPrefixes": *pool });
+    }
     let Some(vnet) = item.get("virtualNetwork").map(|vnet| names(VNETS, vnet).join("/")) else { return item };
     let mut configuration = json!({ "name": "default", "subnet": format!("{vnet}/GatewaySubnet") });
     configuration["publicIPAddress"] = item["publicIPAddress"].clone();

@@ -52,7 +52,7 @@ fn edges(
     };
     let sessions = network.connections_of(ix).filter_map(|(over, connection)| match connection.remote {
         Remote::Circuit(circuit) => Some((over, circuit)),
-        Remote::Local(_) | Remote::Gateway(_) => None,
+        Remote::Local(_) | Remote::Gateway(_) | Remote::Client(_) => None,
     });
     let both = |circuit| gateway.instances.into_iter().zip(underlay(circuit));
     sessions

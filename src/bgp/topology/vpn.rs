@@ -78,10 +78,11 @@ fn twin(node: String, (own, families): (BgpSettings, Families), other: BgpSettin
     }
 }
 
-/// The prefixes of its local network gateways, each once.
+/// The prefixes of its local network gateways, and those that it lends to clients (VPN-46), each once.
 fn fixed(network: &Network, gateway: GatewayIx) -> Vec<IpNet> {
     let spaces = network.connections_of(gateway).flat_map(|(ix, _)| network.local_space(ix));
-    let mut prefixes: Vec<_> = spaces.collect();
+    let lent = network.gateway(gateway).client_prefixes().iter().copied();
+    let mut prefixes: Vec<_> = spaces.chain(lent).collect();
     prefixes.sort_unstable();
     prefixes.dedup();
     prefixes
@@ -104,7 +105,7 @@ fn gateway_peers((network, learned): (&Network, &Learned), over: ConnectionIx, s
     let node = |far: usize| match connection.remote {
         Remote::Local(_) => network.site_of(over).map(|site| network.site(site).name.clone()),
         Remote::Gateway(gateway) => Some(network.gateway(gateway).instance_name(far)),
-        Remote::Circuit(_) => None,
+        Remote::Circuit(_) | Remote::Client(_) => None,
     };
     let ends = network.bgp_ends(over).into_iter().enumerate();
     let peers = ends.map(|(far, ends)| peer((network, learned), (over, node(far)), (ends, ipv6), policy.clone()));

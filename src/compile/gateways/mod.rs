@@ -18,7 +18,7 @@ use crate::dataplane::{
 };
 use crate::model::{
     ConnectionIx, GatewayIx, GatewayKind, Learned, NatKind, NatMode, NatRule, Network, PortRange, Remote, RouteServer,
-    RoutingPreference, VnetIx,
+    RoutingPreference, Site, VnetIx,
 };
 
 use super::{Ids, Sender};
@@ -199,7 +199,7 @@ impl Gateways {
     ) -> Vec<IpAddr> {
         let circuits = over.iter().filter_map(|ix| match network.connection(*ix).remote {
             Remote::Circuit(circuit) => Some(circuit),
-            Remote::Local(_) | Remote::Gateway(_) => None,
+            Remote::Local(_) | Remote::Gateway(_) | Remote::Client(_) => None,
         });
         match network.gateway(gateway).kind {
             GatewayKind::ExpressRoute { .. } => {
@@ -276,7 +276,9 @@ pub(super) const fn gateway_id(gateway: GatewayIx) -> GatewayId {
 
 /// Static routes hide learned ones of the same prefix (BGP-17), and stay while their tunnel is down (VPN-13).
 fn routes(network: &Network, learned: &Learned, gateway: GatewayIx) -> BTreeMap<IpNet, Vec<ConnectionIx>> {
-    let mut routes: BTreeMap<IpNet, Vec<ConnectionIx>> = BTreeMap::new();
+    // A pool is one route to the gateway; which client has an address, its own table knows (VPN-43).
+    let lent = network.gateway(gateway).client_prefixes();
+    let mut routes: BTreeMap<IpNet, Vec<ConnectionIx>> = lent.iter().map(|pool| (*pool, Vec::new())).collect();
     for (ix, connection) in network.connections_of(gateway) {
         let bgp = network.bgp_over(ix);
         let fixed = match connection.remote {
@@ -284,7 +286,7 @@ fn routes(network: &Network, learned: &Learned, gateway: GatewayIx) -> BTreeMap<
             Remote::Gateway(far) if bgp.is_none() => {
                 network.vnet(network.gateway(far).subnet.vnet).address_space.clone()
             }
-            Remote::Gateway(_) | Remote::Circuit(_) => Vec::new(),
+            Remote::Gateway(_) | Remote::Circuit(_) | Remote::Client(_) => Vec::new(),
         };
         // The peer itself (VPN-11, BGP-14a).
         let peers = network.bgp_ends(ix).into_iter().map(|(_, far)| IpNet::from(far.address));
@@ -381,6 +383,8 @@ fn table(
         }
     };
     let mut all: Vec<(IpNet, Vec<NextHop>)> = routes.iter().map(|(prefix, over)| (*prefix, hops(over))).collect();
+    let client = |(tunnel, client): (ConnectionIx, &Site)| (client.address_space[0], hops(&[tunnel]));
+    all.extend(network.clients_of(gateway).map(client));
     let across = across.into_iter().filter(|(prefix, _)| !routes.contains_key(prefix));
     all.extend(across.map(|(prefix, other)| (prefix, vec![NextHop::Gateway(gateway_id(other))])));
     // The default site takes the rest (VPN-40).
@@ -416,7 +420,9 @@ pub(super) fn fib(routes: &[(IpNet, Vec<NextHop>)]) -> Fib {
 /// The other end of a tunnel.
 fn hop(network: &Network, ids: &Ids, tunnel: ConnectionIx) -> NextHop {
     match network.connection(tunnel).remote {
-        Remote::Local(_) => ids.nic(Sender::Tunnel(tunnel)).map_or(NextHop::NoGateway, NextHop::Tunnel),
+        Remote::Local(_) | Remote::Client(_) => {
+            ids.nic(Sender::Tunnel(tunnel)).map_or(NextHop::NoGateway, NextHop::Tunnel)
+        }
         Remote::Gateway(far) => NextHop::Gateway(gateway_id(far)),
         Remote::Circuit(circuit) => NextHop::Gateway(edge_id(network, circuit)),
     }

@@ -13,6 +13,7 @@ use crate::model::{ConnectionMode, GatewaySku, Program};
 use super::express_route::{CircuitEnd, circuit, circuit_end};
 use super::program::program;
 use super::public_address::ignore;
+use super::vpn_client::{ClientConfiguration, client_configuration};
 use super::vpn_nat::{NatRule, nat_rule, nat_rules};
 use super::{Name, Reference, SubnetReference, flag, values};
 
@@ -36,6 +37,7 @@ pub(in crate::config) struct VirtualNetworkGateway {
     pub custom_routes: Option<Spanned<Vec<Spanned<IpNet>>>>,
     pub nat_rules: Vec<NatRule>,
     pub translates_bgp: Option<Spanned<bool>>,
+    pub clients: Option<Spanned<ClientConfiguration>>,
 }
 
 pub(in crate::config) struct IpConfiguration {
@@ -162,6 +164,7 @@ pub(in crate::config) fn virtual_network_gateway(node: &Node, report: &mut Repor
             custom_routes: f.optional("customRoutes", address_space),
             nat_rules: f.list("natRules", nat_rule),
             translates_bgp: f.optional("enableBgpRouteTranslationForNat", boolean),
+            clients: f.optional("vpnClientConfiguration", client_configuration),
         }
     })
 }

@@ -23,6 +23,7 @@ pub(super) mod test_case;
 pub(super) mod test_questions;
 mod virtual_machine;
 mod virtual_network;
+pub(super) mod vpn_client;
 pub(super) mod vpn_nat;
 
 use std::path::PathBuf;
@@ -52,6 +53,7 @@ use public_address::{
 };
 use route_server::{RouteServer, route_server};
 use test_case::{TestCase, test_case};
+use vpn_client::{VpnClient, vpn_client};
 
 pub(super) use attach::Attach;
 pub(super) use emulation::Switches;
@@ -95,6 +97,7 @@ pub(super) struct Document {
     pub local_network_gateways: Vec<LocalNetworkGateway>,
     pub connections: Vec<Connection>,
     pub sites: Vec<Site>,
+    pub vpn_clients: Vec<VpnClient>,
     pub express_route_circuits: Vec<ExpressRouteCircuit>,
     pub private_clouds: Vec<PrivateCloud>,
     pub route_servers: Vec<RouteServer>,
@@ -136,6 +139,7 @@ pub(super) fn document(node: &Node, lists: Lists, report: &mut Report) -> Option
         local_network_gateways: f.list("localNetworkGateways", local_network_gateway),
         connections: f.list("connections", connection),
         sites: f.list("sites", site),
+        vpn_clients: f.list("vpnClients", vpn_client),
         express_route_circuits: f.list("expressRouteCircuits", express_route_circuit),
         private_clouds: f.list("privateClouds", private_cloud),
         route_servers: f.list("routeServers", route_server),

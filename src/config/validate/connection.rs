@@ -42,7 +42,7 @@ pub(super) fn connection(
             {
                 None
             }
-            Remote::Local(_) | Remote::Gateway(_) | Remote::Circuit(_) => Some(remote),
+            Remote::Local(_) | Remote::Gateway(_) | Remote::Circuit(_) | Remote::Client(_) => Some(remote),
         };
         if let Some(far) = far {
             check_bgp(flag.at, &made[gateway.0], far, (made, local), report);
@@ -97,9 +97,9 @@ fn remote(written: &written::Connection, remotes: &Remotes<'_>, report: &mut Rep
         }
         ConnectionType::Other => {
             report
-                .error(kind.at, "there are no such connections here")
-                .rule("VPN-03")
-                .expected("IPsec, Vnet2Vnet or ExpressRoute");
+                .error(kind.at, "point-to-site clients have no connection of their own")
+                .rule("VPN-42")
+                .expected("IPsec, Vnet2Vnet or ExpressRoute; or an entry of `vpnClients`");
             return None;
         }
     };
@@ -144,7 +144,7 @@ fn check_bgp(
         Remote::Gateway(far) => (gateways[far.0].bgp, &gateways[far.0].name, "`enableBgp: true`"),
         Remote::Local(far) => (local[far.0].bgp, &local[far.0].name, "`bgpSettings`"),
         // BGP is spoken over every circuit.
-        Remote::Circuit(_) => return,
+        Remote::Circuit(_) | Remote::Client(_) => return,
     };
     for (end, name, keys) in [(gateway.bgp, &gateway.name, "`enableBgp: true`"), (far, name, keys)] {
         if end.is_none() {

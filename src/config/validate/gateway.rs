@@ -23,6 +23,7 @@ use super::names::{Names, or_unnamed};
 use super::premises::{Ends, local_gateway, sites};
 use super::public_address::Public;
 use super::route_server::route_servers;
+use super::vpn_client::{self, Surroundings};
 use super::{Scope, bgp, vpn_nat};
 
 /// Everything about gateways.
@@ -65,12 +66,15 @@ impl Gateways {
             connections.filter_map(|one| connection(one, document, &names, &made, &local, report)).collect();
         check_nodes(document, report);
         let ends = Ends { names: &connection_names, connections: &connections, gateways: &made, local: &local };
-        let sites = sites(document, &circuits, &ends, report);
+        let mut sites = sites(document, &circuits, &ends, report);
         check_between(document, &connections, &made, report);
         check_peers(document, vnets, &connections, (&made, &local), report);
         let linked = Links { document, vnets, gateways: &made, connections: &connections, circuits: &circuits };
         linked.check(report);
-        let connections = connections.into_iter().flat_map(|one| tunnels(&made[one.gateway.0], one)).collect();
+        let mut connections: Vec<_> =
+            connections.into_iter().flat_map(|one| tunnels(&made[one.gateway.0], one)).collect();
+        let around = Surroundings { document, vnets, gateways: &made, names: &gateway_names };
+        around.add(&mut sites, &mut connections, report);
         let Circuits { made: circuits, clouds, .. } = circuits;
         let servers = route_servers(document, (vnets, &made), (scope, public), report);
         let gateways = Self { vpn: made, local, connections, sites, circuits, clouds, servers };
@@ -82,7 +86,7 @@ impl Gateways {
     fn check_tunnels(&self, document: &Document, report: &mut Report) {
         for (ix, gateway) in (0..).map(GatewayIx).zip(&self.vpn).filter(|(_, one)| one.kind == GatewayKind::Vpn) {
             let most = gateway.sku.tunnels();
-            let beyond = self.connections.iter().filter(|one| one.gateway == ix).nth(most);
+            let beyond = self.connections.iter().filter(|one| one.gateway == ix && !one.is_clients()).nth(most);
             let is_it = |written: &&written::Connection, tunnel: &Connection| {
                 written.name.as_ref().is_some_and(|name| tunnel.name.split('#').next() == Some(&name.value))
             };
@@ -197,7 +201,7 @@ fn check_peers(
     }
 }
 
-/// Machines, gateways, circuits, sites, private clouds and route servers are nodes of one lab.
+/// Machines, gateways, circuits, sites, private clouds, route servers and clients are nodes of one lab.
 fn check_nodes(document: &Document, report: &mut Report) {
     let machines = document.virtual_machines.iter().map(|machine| &machine.name);
     let mut known: Vec<String> = machines.flatten().map(|name| name.value.to_lowercase()).collect();
@@ -208,7 +212,8 @@ fn check_nodes(document: &Document, report: &mut Report) {
         document.private_clouds.iter().flat_map(|one| [one.name.clone(), own_circuit(&one.name)]).collect();
     let files = document.express_route_circuits.iter().map(|circuit| &circuit.name);
     let servers = document.route_servers.iter().map(|server| &server.name);
-    for name in gateways.chain(sites).chain(files).chain(&clouds).chain(servers).flatten() {
+    let clients = document.vpn_clients.iter().map(|client| &client.name);
+    for name in gateways.chain(sites).chain(files).chain(&clouds).chain(servers).chain(clients).flatten() {
         if known.contains(&name.value.to_lowercase()) {
             report.error(name.at, format!("there is another node `{}`", name.value)).expected("a name of its own");
         }
@@ -273,6 +278,7 @@ fn gateway(
         default_site: local_names.find(&written.default_site, report).map(LocalGatewayIx),
         nat_rules: vpn_nat::rules(written, sku, &vnets[subnet.vnet.0].address_space, report),
         translates_bgp: written.translates_bgp.as_ref().is_some_and(|flag| flag.value),
+        clients: vpn_client::pool(written, kind, sku, report),
     })
 }
 
@@ -339,12 +345,6 @@ fn check_size(written: &written::VirtualNetworkGateway, sku: GatewaySku, report:
             .error(flag.at, format!("a gateway of SKU {sku:?} has one active instance"))
             .rule("VPN-37")
             .expected("`sku: VpnGw1` or larger");
-    }
-    if let Some(routes) = &written.custom_routes {
-        report
-            .warning(routes.at, "`customRoutes` are advertised to point-to-site clients, and there are none here")
-            .rule("VPN-41")
-            .help("a site learns them if its connection's local network gateway or BGP has them");
     }
 }
 

@@ -43,6 +43,7 @@ mod test_case;
 mod test_questions;
 mod test_words;
 mod transit;
+mod vpn_client;
 mod vpn_nat;
 
 use std::path::Path;

@@ -92,6 +92,7 @@ fn site(written: &written::Site, circuits: &Circuits, report: &mut Report) -> Si
     let advertises = written.advertises.as_ref().map_or_else(|| address_space.clone(), |own| prefixes(Some(own)));
     Site {
         name: or_unnamed(&written.name),
+        client_of: None,
         gateway_ip: written.gateway_ip.as_ref().map(|address| address.value),
         circuits: circuits.ends(&written.circuits, report),
         address_space,
@@ -128,7 +129,7 @@ impl Ends<'_> {
         let found = self.connections.iter().find(|known| known.name == connection)?;
         let leads_here = match found.remote {
             Remote::Local(local) => site.gateway_ip == Some(self.local[local.0].gateway_ip),
-            Remote::Gateway(_) | Remote::Circuit(_) => false,
+            Remote::Gateway(_) | Remote::Circuit(_) | Remote::Client(_) => false,
         };
         if !leads_here {
             report

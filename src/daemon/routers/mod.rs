@@ -29,7 +29,7 @@ use super::events::{EventLog, Happening};
 use running::Running;
 use silent::Silent;
 
-pub use silent::SilentLink;
+pub use silent::{SilentEnd, SilentLink};
 
 /// Changes that come this fast one after the other are published together.
 const PACE: Duration = Duration::from_millis(20);
@@ -121,8 +121,7 @@ impl Routers {
         complaints
     }
 
-    /// Sets the edges' advertised routes in the kernels at these ends of circuits' links, and at no others, from now
-    /// on. Returns what did not work.
+    /// Tells the kernels at these ends, and no others, what Azure has routes to, from now on. Returns what did not work.
     pub fn tell_silent(&self, links: Vec<SilentLink>) -> Vec<String> {
         let mut silent = lock(&self.shared.silent);
         let mut before = std::mem::take(&mut *silent);
@@ -270,7 +269,7 @@ impl Shared {
         }
     }
 
-    /// Sets the edges' current advertisements in the kernels at silent ends. Returns what did not work.
+    /// Tells the kernels at silent ends what Azure has routes to now. Returns what did not work.
     fn tell_silent(&self, engine: &Engine) -> Vec<String> {
         let mut silent = lock(&self.silent);
         if silent.is_empty() {

@@ -1,7 +1,8 @@
-//! Customers of circuits that speak no BGP: the edge's advertised routes are set in their kernels, like static routes.
+//! Ends that speak no BGP: what Azure tells them of is set in their kernels, like static routes. They are customers of
+//! circuits, whose edge advertises to them, and point-to-site clients of gateways that learn by BGP (VPN-44).
 //!
-//! One idea: an edge's advertisements depend on all that Azure has learned, so they are computed again whenever that
-//! changes. A link that is down has no routes.
+//! One idea: what they are told depends on all that Azure has learned, so it is computed again whenever that changes. A
+//! link that is down has no routes.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -9,17 +10,25 @@ use std::io;
 use ipnet::IpNet;
 
 use crate::bgp::topology::expressroute_rib::Exchange;
-use crate::model::{CircuitIx, Customer, Learned, Network, Side};
+use crate::model::{CircuitIx, Customer, Learned, Network, Side, SiteIx};
 use crate::sys::netlink::Netlink;
 use crate::sys::netns::Identity;
 
 use super::NodeNamespace;
 
-/// The customer's end of one of a circuit's links.
+/// What ends in a device that is told its routes.
+#[derive(Clone, Debug)]
+pub enum SilentEnd {
+    /// One of a circuit's links, at its customer.
+    Link { circuit: String, side: Side },
+    /// The tunnel of a client, by the client's name.
+    Client(String),
+}
+
+/// A device that is told its routes.
 #[derive(Debug)]
 pub struct SilentLink {
-    pub circuit: String,
-    pub side: Side,
+    pub end: SilentEnd,
     pub place: NodeNamespace,
     pub device: String,
     /// Of its routes: among links to one prefix the least wins.
@@ -29,8 +38,7 @@ pub struct SilentLink {
 /// One of these, and the routes that its kernel has.
 #[derive(Debug)]
 pub(super) struct Silent {
-    circuit: String,
-    side: Side,
+    end: SilentEnd,
     device: String,
     metric: u32,
     place: Option<Identity>,
@@ -42,9 +50,9 @@ pub(super) struct Silent {
 
 impl Silent {
     pub(super) fn of(link: SilentLink) -> io::Result<Self> {
-        let SilentLink { circuit, side, place: NodeNamespace { namespace, identity }, device, metric } = link;
+        let SilentLink { end, place: NodeNamespace { namespace, identity }, device, metric } = link;
         let netlink = namespace.run(Netlink::open).and_then(|opened| opened)?;
-        Ok(Self { circuit, side, device, metric, place: identity, netlink, routes: BTreeSet::new(), doubtful: true })
+        Ok(Self { end, device, metric, place: identity, netlink, routes: BTreeSet::new(), doubtful: true })
     }
 
     /// Goes on from what another says of the same device.
@@ -57,20 +65,32 @@ impl Silent {
         Self { routes: known.map_or_else(BTreeSet::new, |known| known.routes), ..self }
     }
 
-    /// Sets the edge's advertised routes in the kernel. Returns what did not work; that is tried again with the next
+    /// Sets the routes in the kernel. Returns what did not work; that is tried again with the next
     /// change.
     pub(super) fn apply(&mut self, network: &Network, learned: &Learned, exchange: &Exchange) -> Option<String> {
-        let circuit = network.circuits().find(|(_, circuit)| circuit.name == self.circuit).map(|(ix, _)| ix);
-        let wanted = circuit.map_or_else(BTreeSet::new, |ix| told((network, learned), exchange, ix, self.side));
+        let wanted = match &self.end {
+            SilentEnd::Link { circuit, side } => {
+                let circuit = network.circuits().find(|(_, known)| known.name == *circuit).map(|(ix, _)| ix);
+                circuit.map_or_else(BTreeSet::new, |ix| told((network, learned), exchange, ix, *side))
+            }
+            SilentEnd::Client(name) => {
+                let client = network.sites.iter().position(|site| site.name == *name).map(SiteIx);
+                client.map_or_else(BTreeSet::new, |client| heard(network, learned, client))
+            }
+        };
         if !self.doubtful && wanted == self.routes {
             return None;
         }
         let set = self.set(wanted);
         self.doubtful = set.is_err();
-        Some(format!("{} of {} does not have the routes of its edge: {}", self.device, self.circuit, set.err()?))
+        let of = match &self.end {
+            SilentEnd::Link { circuit, .. } => circuit,
+            SilentEnd::Client(name) => name,
+        };
+        Some(format!("{} of {of} does not have the routes that Azure tells it of: {}", self.device, set.err()?))
     }
 
-    /// Leaves nothing behind on a device that goes on without an edge's routes.
+    /// Leaves nothing behind on a device that goes on without these routes.
     pub(super) fn clear(mut self) {
         // With its device or its namespace the routes are gone as well.
         let _ = self.set(BTreeSet::new());
@@ -87,6 +107,13 @@ impl Silent {
         self.routes = wanted;
         Ok(())
     }
+}
+
+/// What a client's gateway has learned, beside what its file says.
+fn heard(network: &Network, learned: &Learned, client: SiteIx) -> BTreeSet<IpNet> {
+    let Some(gateway) = network.site(client).client_of else { return BTreeSet::new() };
+    let fixed = network.client_routes(gateway, &Learned::default());
+    network.client_routes(gateway, learned).into_iter().filter(|route| !fixed.contains(route)).collect()
 }
 
 /// What a customer has a route to over one of its circuit's links.

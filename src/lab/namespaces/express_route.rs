@@ -7,12 +7,13 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::daemon::routers::{NodeNamespace, SilentLink};
+use crate::daemon::routers::{NodeNamespace, SilentEnd, SilentLink};
 use crate::lab::lifecycle::apply::Lab;
 use crate::model::{Attachment, CircuitIx, Network, Side};
 use crate::sys::netns::{self, Netns};
 
 use super::device::{DefaultRoute, Device};
+use super::gateway;
 
 /// Of the routes on the first circuit's primary link; those on its secondary come after, then the next circuit's.
 const METRIC: u32 = 10;
@@ -63,16 +64,22 @@ fn metric(network: &Network, circuit: CircuitIx, side: Side) -> u32 {
 }
 
 impl Lab<'_> {
-    /// Sets the edges' advertised routes in the kernels of customers without BGP. Returns what did not work.
+    /// Sets what Azure tells of in the kernels of circuits' customers without BGP and of point-to-site clients. Returns
+    /// what did not work.
     pub(in crate::lab) fn tell_silent(&self) -> Vec<String> {
         let network = self.engine.network();
         let silent = network.circuits().filter(|(ix, _)| network.speaker_on(*ix).is_none());
         let links = silent.flat_map(|(ix, circuit)| Side::BOTH.map(|side| (ix, circuit.name.clone(), side)));
-        let link = |(ix, circuit, side)| {
-            let (path, device) = self.site.guests.far(&network, Attachment::CircuitLink(ix, side))?;
+        let links =
+            links.map(|(ix, circuit, side)| (Attachment::CircuitLink(ix, side), SilentEnd::Link { circuit, side }));
+        let gateways = network.gateways().flat_map(|(ix, _)| network.clients_of(ix));
+        let clients = gateways.map(|(ix, site)| (Attachment::Tunnel(ix), SilentEnd::Client(site.name.clone())));
+        let link = |(attachment, end)| {
+            let (path, device) = self.site.guests.far(&network, attachment)?;
             let place = NodeNamespace { namespace: Netns::open(&path).ok()?, identity: netns::identity(&path) };
-            Some(SilentLink { circuit, side, place, device: device.name, metric: device.metric })
+            let metric = if let SilentEnd::Client(_) = end { gateway::TUNNEL_METRIC } else { device.metric };
+            Some(SilentLink { end, place, device: device.name, metric })
         };
-        self.routers.tell_silent(links.filter_map(link).collect())
+        self.routers.tell_silent(links.chain(clients).filter_map(link).collect())
     }
 }

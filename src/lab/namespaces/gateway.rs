@@ -4,22 +4,22 @@
 //! One idea: a gateway's namespace is its own end, where its kernel answers for its addresses and speaks its BGP. What
 //! the gateway forwards never enters it, and a route server forwards nothing. A site's namespace has one device for
 //! each tunnel, without an address of its own: the site's addresses are on all of them, and routes decide which one
-//! takes what.
+//! takes what. A point-to-site client is such a site, with one tunnel.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::model::{Attachment, ConnectionIx, Network};
+use crate::model::{Attachment, ConnectionIx, Learned, Network};
 
 use super::device::{DefaultRoute, Device};
 use super::{express_route, guest};
 
 /// A tunnel's (FAB-11).
 const TUNNEL_MTU: u32 = 1400;
-/// Of a tunnel's routes where there are circuits too.
-const TUNNEL_METRIC: u32 = 100;
+/// Of a tunnel's routes where there are circuits too, and of those that a client is told of as they are learned.
+pub(super) const TUNNEL_METRIC: u32 = 100;
 /// What a gateway calls its one device.
 const GATEWAY_DEVICE: &str = "eth0";
 
@@ -27,7 +27,7 @@ const GATEWAY_DEVICE: &str = "eth0";
 /// what is too old to go on, which only a kernel that forwards does.
 pub(in crate::lab) fn nodes(network: &Network) -> impl Iterator<Item = (&str, bool)> {
     let gateways = network.virtual_network_gateways.iter().map(|gateway| (gateway.name.as_str(), true));
-    let sites = network.sites.iter().map(|site| (site.name.as_str(), true));
+    let sites = network.sites.iter().map(|site| (site.name.as_str(), site.client_of.is_none()));
     let servers = network.route_servers.iter().map(|server| (server.name.as_str(), false));
     gateways.chain(sites).chain(express_route::nodes(network)).chain(servers)
 }
@@ -91,6 +91,11 @@ fn tunnel_end(network: &Network, tunnel: ConnectionIx, name: &str) -> Option<Dev
     let bgp = network.bgp_over(tunnel);
     let connection = network.connection(tunnel);
     let gateway = connection.gateway;
+    if site.client_of.is_some() {
+        let routes = network.client_routes(gateway, &Learned::default());
+        let device = Device::new(name, addresses, DefaultRoute::Via(Vec::new()));
+        return Some(Device { mtu: TUNNEL_MTU, routes, ..device });
+    }
     // Without BGP the device has static routes to what is in Azure.
     let known = if bgp.is_none() && site.routes.is_empty() { network.space_seen(tunnel) } else { Vec::new() };
     let ipv6 = network.gateway(gateway).ipv6(connection.instance).map(IpAddr::V6);

@@ -16,6 +16,9 @@ impl Case<'_> {
         };
         let network = self.names.network;
         let (name, dst) = (&network.gateway(ix).name, self.walk.dst);
+        if let Some(diagnosis) = self.not_lent(ix) {
+            return Some(diagnosis);
+        }
         let faults = network.connections_of(ix).filter_map(|(at, connection)| {
             let fault = self.names.compiled.learned().why_down(network, at)?;
             Some((at, format!("connection {}: {fault}", connection.name)))

@@ -9,6 +9,7 @@ mod appliances;
 mod balancers;
 mod beyond;
 mod chains;
+mod clients;
 mod edits;
 mod egress;
 mod filters;

@@ -202,6 +202,9 @@ impl Case<'_> {
         if faults.len() == network.tunnels_of(at).count() {
             return self.mend_tunnel(format!("{name} has no route to {dst}: {}", faults.join("; ")), down);
         }
+        if let Some(gateway) = site.client_of.filter(|_| self.home(dst).is_none()) {
+            return self.untold(site, gateway);
+        }
         let Some(home) = self.home(dst) else { return self.unadvertised_by_site(at) };
         let gateways: Vec<_> = network.tunnels_of(at).map(|over| network.connection(over).gateway).collect();
         if gateways.iter().any(|gateway| network.gateways_in_use(home).contains(gateway)) {
@@ -249,7 +252,7 @@ fn at(network: &Network, address: IpAddr) -> Option<Customer> {
 /// The gateways that have a connection to a site or private cloud, VPN gateways last (BGP-23).
 fn leading(network: &Network, customer: Customer) -> impl Iterator<Item = (GatewayIx, ConnectionIx)> {
     let leads = move |over: ConnectionIx, connection: &Connection| match connection.remote {
-        Remote::Local(_) => network.site_of(over).map(Customer::Site) == Some(customer),
+        Remote::Local(_) | Remote::Client(_) => network.site_of(over).map(Customer::Site) == Some(customer),
         Remote::Circuit(circuit) => network.customer(circuit) == Some(customer),
         Remote::Gateway(_) => false,
     };

@@ -242,6 +242,7 @@ impl Edit {
         let path = format!("sites[{}]", sites.len());
         sites.push(Site {
             name,
+            client_of: None,
             gateway_ip: Some(gateway_ip),
             circuits: Vec::new(),
             advertises: address_space.clone(),

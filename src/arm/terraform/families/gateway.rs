@@ -24,6 +24,25 @@ const GATEWAY: &[Rule] = &[
     ("bgp_settings", "properties.bgpSettings", One(&[("asn", "asn", Same), ("peer_weight", "peerWeight", Same)])),
     ("custom_route", "properties.customRoutes", One(&[("address_prefixes", "addressPrefixes", Same)])),
     (
+        "vpn_client_configuration",
+        "properties.vpnClientConfiguration",
+        One(&[
+            ("address_space", "vpnClientAddressPool.addressPrefixes", Same),
+            ("vpn_client_protocols", "vpnClientProtocols", Same),
+            ("vpn_auth_types", "vpnAuthenticationTypes", Same),
+            ("root_certificate", "vpnClientRootCertificates", Same),
+            ("revoked_certificate", "vpnClientRevokedCertificates", Same),
+            ("radius_server_address", "radiusServerAddress", Same),
+            ("radius_server_secret", "radiusServerSecret", Same),
+            ("radius_server", "radiusServers", Same),
+            ("aad_tenant", "aadTenant", Same),
+            ("aad_audience", "aadAudience", Same),
+            ("aad_issuer", "aadIssuer", Same),
+            ("ipsec_policy", "vpnClientIpsecPolicies", Same),
+            ("virtual_network_gateway_client_connection", "vngClientConnectionConfigurations", Same),
+        ]),
+    ),
+    (
         "ip_configuration",
         "properties.ipConfigurations",
         Each(&[
