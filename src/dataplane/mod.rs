@@ -49,7 +49,7 @@ pub use state::nat::{
 };
 pub use tables::acl::{Acl, AclMatch, AclRule, Action, ProtocolMatch};
 pub use tables::balancer::{BalancingRule, Frontend, FrontendId, Keyed, Member, Takes};
-pub use tables::edge::{Balanced, Edge, Egress, PoolId, PublicOwner};
+pub use tables::edge::{Balanced, CloudEgress, Edge, Egress, PoolId, PublicOwner};
 pub use tables::gateway::{Gateway, GatewayId, Selectors};
 pub use tables::lpm::{Lpm, LpmBuilder};
 pub use tables::snapshot::{

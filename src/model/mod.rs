@@ -75,11 +75,11 @@ pub use peering::{LinkIx, Links, PeeringError, SubnetNames, SyncLevel};
 pub use platform::{PLATFORM_NODE, PlatformService};
 pub use prefix_map::PrefixMap;
 pub use private_access::{PrivateEndpoint, PrivateEndpointNetworkPolicies, ServiceEndpoint};
-pub use private_cloud::{CLOUD_ASN, CloudIx, PrivateCloud, Segment};
+pub use private_cloud::{CLOUD_ASN, CloudInternet, CloudIx, MANAGED_SNAT, PrivateCloud, Segment};
 pub use programs::{Program, RunPolicy, Sandbox};
 pub use public_address::{
-    DEFAULT_OUTBOUND, InstanceAddress, Internet, NatGateway, NatGatewayIx, PublicIpAddress, PublicIpIx, PublicIpPrefix,
-    PublicIpSku, PublicPrefixIx, is_routable, unroutable,
+    DEFAULT_OUTBOUND, InstanceAddress, Internet, NatGateway, NatGatewayIx, OWNERLESS, PublicIpAddress, PublicIpIx,
+    PublicIpPrefix, PublicIpSku, PublicPrefixIx, is_routable, unroutable,
 };
 pub use route_server::{AZURE_ASN, BgpConnection, RouteServer, RouteServerIx, RoutingPreference};
 pub use routing::{

@@ -1,5 +1,6 @@
 //! Azure VMware Solution's private clouds: a /22 that is split in a fixed way, and segments behind it.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
@@ -10,6 +11,9 @@ use super::{CircuitIx, Network};
 /// Index of a private cloud in [`Network::private_clouds`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CloudIx(pub usize);
+
+/// The public address that managed SNAT gives to all private clouds. As that of default outbound access it has no owner.
+pub const MANAGED_SNAT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 253);
 
 /// The AS number of private clouds: one of four bytes (AVS-07).
 pub const CLOUD_ASN: u32 = 398_656;
@@ -22,9 +26,30 @@ pub struct PrivateCloud {
     pub block: Ipv4Net,
     pub circuit: CircuitIx,
     pub segments: Vec<Segment>,
-    /// Its workloads reach the Internet (AVS-11).
-    pub internet: bool,
+    pub internet: CloudInternet,
     pub run: Program,
+}
+
+/// How the workloads of a private cloud reach the Internet (AVS-11).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CloudInternet {
+    /// Not at all: a default route that the circuit brings is left aside.
+    #[default]
+    Disabled,
+    /// By a default route from Azure or on-premises, which the circuit brings.
+    DefaultRoute,
+    /// By Azure's own source translation, in the cloud: managed SNAT.
+    Enabled,
+}
+
+impl fmt::Display for CloudInternet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Disabled => "Disabled",
+            Self::DefaultRoute => "DefaultRoute",
+            Self::Enabled => "Enabled",
+        })
+    }
 }
 
 /// A segment of NSX-T, behind a Tier-1 router (AVS-06).
@@ -59,10 +84,9 @@ const VCENTER: u32 = 2;
 const NSXT_MANAGER: u32 = 3;
 
 impl PrivateCloud {
-    /// Whether it uses a route that its circuit advertises: a default route only with `internet: Enabled`
-    /// (AVS-11).
+    /// Whether it uses a route that its circuit advertises: a default route only with `internet: DefaultRoute` (AVS-11).
     pub fn takes(&self, prefix: &IpNet) -> bool {
-        self.internet || prefix.prefix_len() > 0
+        self.internet == CloudInternet::DefaultRoute || prefix.prefix_len() > 0
     }
 
     /// ARM's `endpoints.vcsa`.
@@ -109,6 +133,13 @@ impl Network {
     pub fn cloud(&self, cloud: CloudIx) -> &PrivateCloud {
         &self.private_clouds[cloud.0]
     }
+
+    /// The cloud at the end of a circuit that Azure translates the sources of, where there is an Internet.
+    pub fn translated_cloud(&self, circuit: CircuitIx) -> Option<&PrivateCloud> {
+        self.internet.as_ref()?;
+        let translated = |cloud: &&PrivateCloud| cloud.circuit == circuit && cloud.internet == CloudInternet::Enabled;
+        self.private_clouds.iter().find(translated)
+    }
 }
 
 #[cfg(test)]
@@ -126,7 +157,7 @@ mod tests {
             block,
             circuit: CircuitIx(0),
             segments: vec![segment],
-            internet: false,
+            internet: CloudInternet::Disabled,
             run: Program::default(),
         };
         let prefixes: Vec<_> = cloud.prefixes().iter().map(ToString::to_string).collect();

@@ -10,6 +10,9 @@ use ipnet::{IpNet, Ipv4Net};
 /// public address may be it.
 pub const DEFAULT_OUTBOUND: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 254);
 
+/// Public addresses that Azure lends to many: no resource may have them.
+pub const OWNERLESS: [Ipv4Addr; 2] = [DEFAULT_OUTBOUND, super::MANAGED_SNAT];
+
 /// Index in [`Network::public_ip_addresses`](super::Network::public_ip_addresses).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PublicIpIx(pub usize);

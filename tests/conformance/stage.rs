@@ -183,8 +183,12 @@ impl Stage {
         found.map(|(_, addresses)| addresses.as_slice()).ok_or_else(|| format!("there is no node `{name}`").into())
     }
 
+    /// Whether a node is a gateway or a circuit's edge.
     pub(crate) fn is_gateway(&self, name: &str) -> bool {
-        self.network.iter().flat_map(|network| &network.virtual_network_gateways).any(|gateway| gateway.name == name)
+        self.network.iter().any(|network| {
+            let gateways = network.virtual_network_gateways.iter().map(|gateway| &gateway.name);
+            gateways.chain(network.express_route_circuits.iter().map(|circuit| &circuit.name)).any(|own| own == name)
+        })
     }
 
     /// An address, or a node's first.

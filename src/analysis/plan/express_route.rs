@@ -47,7 +47,7 @@ fn cloud(network: &Network, cloud: &PrivateCloud) -> Object {
     let mut properties = vec![
         ("networkBlock", cloud.block.to_string()),
         ("segments", list(&cloud.segments.iter().map(segment).collect::<Vec<_>>())),
-        ("internet", if cloud.internet { "Enabled" } else { "Disabled" }.to_owned()),
+        ("internet", cloud.internet.to_string()),
         ("run", cloud.run.to_string()),
     ];
     properties.extend(joined(network, network.circuit(cloud.circuit)));

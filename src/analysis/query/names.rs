@@ -7,8 +7,8 @@ use crate::compile::{Compiled, RuleOwner, Sender};
 use crate::dataplane::{AclId, FibId, FilterPlace, FrontendId, NextHop, NicId, RouteId, VnetId, platform};
 use crate::model::{
     AddressPrefix, CircuitIx, ConnectionIx, Customer, DEFAULT_OUTBOUND, EffectiveRoute, FrontendIx, GatewayIx,
-    GatewayKind, Internet, NatGateway, Network, NicIx, PLATFORM_NODE, Peering, PublishedTagIx, RouteSource, ServiceTag,
-    Side, Site, SubnetIx, VirtualNetwork, VnetIx,
+    GatewayKind, Internet, MANAGED_SNAT, NatGateway, Network, NicIx, PLATFORM_NODE, Peering, PublishedTagIx,
+    RouteSource, ServiceTag, Side, Site, SubnetIx, VirtualNetwork, VnetIx,
 };
 
 /// A network and its tables, to look names up in.
@@ -147,6 +147,9 @@ impl<'a> Names<'a> {
         let network = self.network;
         if address == DEFAULT_OUTBOUND {
             return "default outbound access".to_owned();
+        }
+        if address == MANAGED_SNAT {
+            return "managed SNAT of private clouds".to_owned();
         }
         let holds = |gateway: &&NatGateway| {
             gateway.addresses.iter().any(|own| network.public_ip(*own).address == address)

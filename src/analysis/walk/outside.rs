@@ -12,7 +12,8 @@ use crate::bgp::topology::expressroute_rib::{Exchange, NextRouter};
 use crate::compile::{Compiled, Sender, edge_id};
 use crate::dataplane::{NextHop, NicId};
 use crate::model::{
-    CircuitIx, Connection, ConnectionIx, Customer, GatewayIx, Network, PrivateCloud, Side, SiteIx, VnetIx,
+    CircuitIx, CloudInternet, Connection, ConnectionIx, Customer, GatewayIx, Network, PrivateCloud, Side, SiteIx,
+    VnetIx,
 };
 
 /// The site or private cloud that has an address.
@@ -78,7 +79,7 @@ pub(in crate::analysis) fn has_route(names: Names<'_>, from: NicId, to: IpAddr) 
     unknown || !site.circuits.is_empty() || tunnel_to(network, compiled, at, to).is_some()
 }
 
-/// The sending private cloud, if only a default route leads to the destination: it does not accept one (AVS-11).
+/// The sending private cloud, if only a default route leads to the destination, and it has none (AVS-11).
 pub(in crate::analysis) fn offline<'a>(
     network: &'a Network,
     compiled: &Compiled,
@@ -86,7 +87,7 @@ pub(in crate::analysis) fn offline<'a>(
     to: IpAddr,
 ) -> Option<&'a PrivateCloud> {
     let Sender::CircuitLink(circuit, _) = compiled.sender(from) else { return None };
-    let cloud = network.private_clouds.iter().find(|cloud| cloud.circuit == circuit && !cloud.internet)?;
+    let cloud = without_default(network, circuit)?;
     (!told_of(network, compiled, circuit, to)).then_some(cloud)
 }
 
@@ -161,17 +162,27 @@ fn circuits(network: &Network, customer: Customer) -> impl Iterator<Item = Circu
 fn leads(network: &Network, compiled: &Compiled, circuit: CircuitIx, to: IpAddr) -> bool {
     let table = &compiled.snapshot.gateway(edge_id(network, circuit)).tunnels;
     let route = table.lpm.lookup(to).map(|route| table.next_hops[route.0 as usize]);
-    let default = || network.private_clouds.iter().any(|cloud| cloud.circuit == circuit && !cloud.internet);
-    if default() && !told_of(network, compiled, circuit, to) {
+    if without_default(network, circuit).is_some() && !told_of(network, compiled, circuit, to) {
         return false;
     }
     match route {
-        Some(NextHop::Gateway(_)) => true,
+        Some(NextHop::Gateway(_) | NextHop::Internet) => true,
         Some(NextHop::Spread(spread)) => {
             table.spread(spread).members().iter().any(|hop| matches!(hop, NextHop::Gateway(_)))
         }
         _ => false,
     }
+}
+
+/// The private cloud of a circuit, if it uses no default route.
+fn without_default(network: &Network, circuit: CircuitIx) -> Option<&PrivateCloud> {
+    let mut clouds = network.private_clouds.iter().filter(|cloud| cloud.circuit == circuit);
+    let uses = |cloud: &&PrivateCloud| match cloud.internet {
+        CloudInternet::Disabled => false,
+        CloudInternet::DefaultRoute => true,
+        CloudInternet::Enabled => network.internet.is_some(),
+    };
+    clouds.find(|cloud| !uses(cloud))
 }
 
 /// Whether a circuit's customer learned more than a default route to a destination.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::bgp::topology::circuits;
 use crate::bgp::topology::expressroute_rib::{Exchange, NextRouter};
@@ -53,6 +53,10 @@ pub(in crate::compile) fn edge(
     let paths = exchange.edge(circuit).into_iter();
     let mut routes: Vec<(IpNet, Vec<NextHop>)> =
         paths.map(|(prefix, paths)| (prefix, paths.iter().flat_map(|way| hops(prefix, way.next)).collect())).collect();
+    if network.translated_cloud(circuit).is_some() {
+        routes.retain(|(prefix, _)| prefix.prefix_len() > 0);
+        routes.push((IpNet::V4(Ipv4Net::default()), vec![NextHop::Internet]));
+    }
     if let (Some(own), None) = (own, network.circuit_fault(circuit)) {
         let addresses = network.edge_addresses(circuit);
         routes.extend(addresses.into_iter().map(|address| (address.into(), vec![NextHop::Nic(own)])));

@@ -1,14 +1,14 @@
 //! The edge of the fabric out of public addresses, NAT gateways and subnets (SNAT-01 to SNAT-04, NAT-01, PIP-01).
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::compile::routes::prefixes::difference;
-use crate::compile::{Ids, Sender};
-use crate::dataplane::{Edge, Egress, IdleReset, PoolId, PortPool, Ports, PublicOwner};
+use crate::compile::{Ids, Sender, edge_id};
+use crate::dataplane::{CloudEgress, Edge, Egress, IdleReset, PoolId, PortPool, Ports, PublicOwner};
 use crate::model::{
-    DEFAULT_OUTBOUND, Internet, LoadBalancer, NatGateway, Network, NetworkInterface, SubnetIx, unroutable,
+    DEFAULT_OUTBOUND, Internet, LoadBalancer, MANAGED_SNAT, NatGateway, Network, NetworkInterface, SubnetIx, unroutable,
 };
 
 use super::{balancer, outbound};
@@ -45,8 +45,35 @@ pub(in crate::compile) fn of(network: &Network, ids: &Ids) -> Option<Edge> {
                 .map(|(private, public)| (IpNet::from(*public), PublicOwner::Instance { nic: id, private: *private })),
         );
     }
-    let public = public.into_iter().chain(instances).chain(frontends).collect();
+    let snat = managed_snat(network, ids, &mut pools, &mut egress);
+    let public = public.into_iter().chain(snat).chain(instances).chain(frontends).collect();
     Some(Edge { internet, hosts, public, pools, egress })
+}
+
+/// The ports that private clouds share, if one of them needs any (AVS-11).
+fn managed_snat(
+    network: &Network,
+    ids: &Ids,
+    pools: &mut Vec<PortPool>,
+    egress: &mut [Egress],
+) -> Option<(IpNet, PublicOwner)> {
+    let pool = PoolId(pools.len() as u32);
+    let mut some = false;
+    for (circuit, _) in network.circuits().filter(|(circuit, _)| network.translated_cloud(*circuit).is_some()) {
+        let Some(own) = ids.nic(Sender::Edge(circuit)) else { continue };
+        egress[own.0 as usize].cloud = Some(CloudEgress { pool, gateway: edge_id(network, circuit) });
+        some = true;
+    }
+    some.then(|| {
+        pools.push(PortPool {
+            ports: Box::new([Ports::all(MANAGED_SNAT.into())]),
+            preallocated: false,
+            echoes: false,
+            tcp_idle_secs: DEFAULT_IDLE_SECS,
+            idle_reset: IdleReset::None,
+        });
+        (IpAddr::from(MANAGED_SNAT).into(), PublicOwner::Pool(pool))
+    })
 }
 
 /// What the Internet has: its own addresses, and through the host what that carries over IPv4.
@@ -117,6 +144,7 @@ fn egress(network: &Network, subnet: SubnetIx, nic: Option<&NetworkInterface>, s
         instances: instances.map(|one| (one.private, network.public_ip(one.public).address)).collect(),
         balanced: Box::default(),
         default_outbound: (!explicit && of_subnet.has_default_outbound_access()).then_some(shared),
+        cloud: None,
     }
 }
 

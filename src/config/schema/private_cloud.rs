@@ -1,6 +1,6 @@
 //! The schema of Azure VMware Solution's private clouds.
 
-use crate::model::Program;
+use crate::model::{CloudInternet, Program};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -20,7 +20,7 @@ pub(in crate::config) struct PrivateCloud {
     pub name: Name,
     pub block: Option<Spanned<IpNet>>,
     pub segments: Vec<Segment>,
-    pub internet: bool,
+    pub internet: CloudInternet,
     pub authorizations: Vec<Authorization>,
     pub reach: Vec<GlobalReach>,
     pub run: Program,
@@ -40,14 +40,20 @@ pub(in crate::config) fn private_cloud(node: &Node, report: &mut Report) -> Opti
             name: f.required("name", dns_label(32)),
             block: f.required("networkBlock", prefix),
             segments: f.list("segments", segment),
-            internet: f
-                .optional("internet", word(&[("Enabled", true), ("Disabled", false)]))
-                .is_some_and(|state| state.value),
+            internet: f.optional("internet", internet).map_or_else(CloudInternet::default, |state| state.value),
             authorizations: f.list("authorizations", authorization),
             reach: f.list("globalReachConnections", cloud_reach),
             run: program(f),
         }
     })
+}
+
+fn internet(node: &Node, report: &mut Report) -> Option<CloudInternet> {
+    word(&[
+        ("Enabled", CloudInternet::Enabled),
+        ("DefaultRoute", CloudInternet::DefaultRoute),
+        ("Disabled", CloudInternet::Disabled),
+    ])(node, report)
 }
 
 fn segment(node: &Node, report: &mut Report) -> Option<Segment> {

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use crate::config::schema::{self, Allocation, Document, IpVersion, Reference, public_address as written};
 use crate::config::yaml::diagnostic::{At, Report, Spanned};
 use crate::model::{
-    DEFAULT_OUTBOUND, Internet, Leases, NatGateway, NatGatewayIx, NetworkInterface, PublicIpAddress, PublicIpIx,
+    Internet, Leases, NatGateway, NatGatewayIx, NetworkInterface, OWNERLESS, PublicIpAddress, PublicIpIx,
     PublicIpPrefix, PublicIpSku, PublicPrefixIx, VirtualNetwork, is_routable,
 };
 
@@ -62,7 +62,7 @@ impl<'a> Public<'a> {
         let prefixes = prefixes(document, report);
         let internet = internet(document, report);
         let mut taken: BTreeSet<IpAddr> = internet.iter().flat_map(|internet| internet.addresses.clone()).collect();
-        taken.insert(DEFAULT_OUTBOUND.into());
+        taken.extend(OWNERLESS.map(IpAddr::from));
         let addresses = addresses(&written, leases, &prefixes, taken, report);
         let mut public = Self {
             names,
@@ -263,7 +263,7 @@ fn prefixes(document: &Document, report: &mut Report) -> Vec<PublicIpPrefix> {
 
 fn check_prefix(prefix: &Spanned<IpNet>, length: Option<&Spanned<u8>>, known: &[IpNet], report: &mut Report) {
     let range = prefix.value;
-    if !is_routable(range.addr()) || range.contains(&IpAddr::from(DEFAULT_OUTBOUND)) {
+    if !is_routable(range.addr()) || OWNERLESS.iter().any(|address| range.contains(&IpAddr::from(*address))) {
         report
             .error(prefix.at, format!("{range} cannot be public"))
             .rule("NAT-02")
@@ -370,7 +370,7 @@ fn internet(document: &Document, report: &mut Report) -> Option<Internet> {
     for stated in stated.iter().flat_map(|stated| &stated.value) {
         if !is_routable(stated.value)
             || addresses.contains(&stated.value)
-            || stated.value == IpAddr::from(DEFAULT_OUTBOUND)
+            || OWNERLESS.iter().any(|address| stated.value == IpAddr::from(*address))
         {
             report
                 .error(stated.at, format!("{} cannot stand here", stated.value))

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::bgp::topology::expressroute_rib::Exchange;
 use crate::model::{CircuitIx, Customer, Learned, Network, Side, SiteIx};
@@ -128,5 +128,7 @@ fn told(
         Some(Customer::Site(_)) | None => true,
     };
     let up = learned.link_absence(network, circuit, side).is_none();
-    exchange.customer(circuit).into_keys().filter(|prefix| up && takes(prefix)).collect()
+    let default = network.translated_cloud(circuit).map(|_| IpNet::V4(Ipv4Net::default()));
+    let all = exchange.customer(circuit).into_keys().filter(takes).chain(default);
+    all.filter(|_| up).collect()
 }

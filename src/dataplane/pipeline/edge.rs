@@ -7,8 +7,8 @@
 use std::net::IpAddr;
 
 use crate::dataplane::{
-    Direction, DropReason, Edge, FrontendId, IdleReset, Mapped, MappingLookup, NicId, Observer, Outbound, Owner,
-    PoolId, PortId, PublicOwner, Step, TcpSegment, Translation,
+    Direction, DropReason, Edge, FrontendId, IdleReset, Mapped, MappingLookup, NicId, Observer, Outbound, PoolId,
+    PortId, PublicOwner, Step, TcpSegment, Translation,
 };
 use crate::wire::{Packet, Protocol, QuotedEnd, Transport, Tuple};
 
@@ -105,6 +105,33 @@ impl Leg<'_> {
         answered.then_some(self.snapshot.nic(sender).port).ok_or(DropReason::NoMapping)
     }
 
+    /// Decides the translation of what a private cloud sends to the Internet. Behind a circuit's edge there are no
+    /// filters and no records (AVS-11).
+    #[inline(never)]
+    pub(super) fn depart_cloud<O: Observer>(
+        self,
+        (edge, pool): (&Edge, PoolId),
+        router: NicId,
+        view: &PacketView<'_>,
+        packet: &Packet<'_>,
+        observer: &mut O,
+    ) -> Result<Departure, DropReason> {
+        observer.step(Step::Gateway { nic: router });
+        let segment = TcpSegment::of(packet);
+        let is_whole = packet.fragment().is_none();
+        let lookup = self.flows.mappings.lookup_inside(router, view.flow(), segment, self.now).filter(|_| is_whole);
+        let known = lookup.and_then(|lookup| self.stood_for(edge, router, &lookup, None));
+        let departure = match known {
+            Some(mapped) => Departure::Mapped { public: mapped.public },
+            None => self.map(edge, pool, (router, segment), view, is_whole)?,
+        };
+        if let Departure::Mapped { public } = departure {
+            observer.step(Step::Translate(Translation::source((view.tuple.src, view.tuple.src_port), public)));
+        }
+        check::size(packet, self.snapshot.nic(edge.internet))?;
+        Ok(departure)
+    }
+
     /// A packet from the Internet.
     #[inline(never)]
     pub(super) fn forward_in<O: Observer>(
@@ -145,6 +172,11 @@ impl Leg<'_> {
             None => packet.set_dst(private),
         }
         observer.step(Step::Translate(Translation::destination(public, (private, packet.tuple().dst_port))));
+        if let Some(cloud) = edge.egress.get(receiver.0 as usize).and_then(|egress| egress.cloud) {
+            let view = PacketView::of(packet, None, self.now);
+            let passed = self.pass_on(cloud.gateway, (edge.internet, None), (&view, &view), packet, observer)?;
+            return Ok(passed.write(None, packet));
+        }
         observer.step(Step::Arrive { nic: receiver });
         let closed = match owner {
             PublicOwner::Instance { .. } => true,
@@ -193,8 +225,7 @@ impl Leg<'_> {
 
     /// Whether an address is a NIC's own. A mapping may name a NIC number that no longer exists.
     pub(super) fn has(self, id: NicId, address: IpAddr) -> bool {
-        let nic = self.snapshot.nics.get(id.0 as usize);
-        nic.is_some_and(|nic| self.snapshot.vnet(nic.vnet).owners.lookup(address) == Some(Owner::Nic(id)))
+        self.snapshot.owns(id, address)
     }
 
     /// The receiver's side of a packet that enters over the edge.

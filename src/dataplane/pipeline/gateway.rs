@@ -5,7 +5,8 @@
 //! answers. Hops are counted when all is decided: until then the packet stays as it came.
 
 use crate::dataplane::{
-    Deciders, Direction, DropReason, FrontendId, Gateway, GatewayId, NextHop, NicId, Observer, Owner, PortId, Step,
+    Deciders, Direction, DropReason, Edge, FrontendId, Gateway, GatewayId, NextHop, NicId, Observer, Owner, PoolId,
+    PortId, Step,
 };
 use crate::wire::Packet;
 
@@ -98,6 +99,11 @@ impl Leg<'_> {
             return Err(DropReason::TrafficSelector);
         }
         let Some(nat) = own.nat(tunnel) else {
+            if let Some((edge, pool)) = self.beyond(own, &view).filter(|_| packet.ttl() > 1) {
+                let departure = self.depart_cloud((edge, pool), own.nic, &view, packet, observer)?;
+                packet.count_hop();
+                return self.leave(edge, own.nic, departure, packet, observer);
+            }
             let passed = self.pass_on(gateway, (tunnel, None), (&view, &view), packet, observer)?;
             return Ok(passed.write(None, packet));
         };
@@ -235,6 +241,16 @@ impl Leg<'_> {
         check::size(packet, nic)?;
         self.commit(sent.map(|sent| (sent, asked)), Some(((receiver, Direction::Inbound, admitted), view)), observer)?;
         Ok(nic.port)
+    }
+}
+
+impl<'a> Leg<'a> {
+    /// The ports that a circuit's edge lends to what its customer sends to the Internet.
+    fn beyond(self, own: &Gateway, view: &PacketView<'_>) -> Option<(&'a Edge, PoolId)> {
+        let edge = self.snapshot.edge.as_ref().filter(|_| !own.in_subnet)?;
+        let cloud = edge.egress(own.nic).cloud?;
+        let route = own.tunnels.lpm.lookup(view.tuple.dst)?;
+        (own.tunnels.next_hops[route.0 as usize] == NextHop::Internet).then_some((edge, cloud.pool))
     }
 }
 

@@ -34,7 +34,7 @@ pub fn reset_end<'a, O: Observer>(
     let ExpiredConnection { mapped, remote, near_expects, far_expects } = *expired;
     // The NIC's number may belong to another NIC by now, and so may its address.
     let nic = snapshot.nics.get(mapped.nic.0 as usize)?;
-    let owner = snapshot.vnet(nic.vnet).owners.lookup(mapped.private.0);
+    let owner = snapshot.vnets.get(nic.vnet.0 as usize)?.owners.lookup(mapped.private.0);
     let floats = matches!(owner, Some(Owner::Frontend(id)) if snapshot.frontend(id).floats_at(mapped.nic));
     if owner != Some(Owner::Nic(mapped.nic)) && !floats && !snapshot.floats(mapped.nic, mapped.private.0) {
         return None;

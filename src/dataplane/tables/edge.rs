@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use crate::dataplane::{FrontendId, Lpm, NicId, PortPool};
+use crate::dataplane::{FrontendId, GatewayId, Lpm, NicId, PortPool};
 use crate::wire::{Protocol, Tuple};
 
 /// Index in [`Edge::pools`].
@@ -47,6 +47,16 @@ pub struct Egress {
     /// One for each IP version at most.
     pub balanced: Box<[Balanced]>,
     pub default_outbound: Option<PoolId>,
+    /// Of a circuit's edge.
+    pub cloud: Option<CloudEgress>,
+}
+
+/// How a private cloud's packets leave behind a circuit's edge (AVS-11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CloudEgress {
+    pub pool: PoolId,
+    /// The edge, which knows the link to each of the cloud's addresses.
+    pub gateway: GatewayId,
 }
 
 /// The frontend ports that a backend may use outbound: only its first IP configuration of an IP version has any

@@ -74,6 +74,14 @@ impl Snapshot {
         &self.vnets[id.0 as usize]
     }
 
+    /// Whether an address is a NIC's own. A mapping may name a NIC that is gone, or one outside of virtual networks.
+    #[inline]
+    pub fn owns(&self, id: NicId, address: IpAddr) -> bool {
+        let nic = self.nics.get(id.0 as usize);
+        let vnet = nic.and_then(|nic| self.vnets.get(nic.vnet.0 as usize));
+        vnet.is_some_and(|vnet| vnet.owners.lookup(address) == Some(Owner::Nic(id)))
+    }
+
     #[inline]
     pub fn frontend(&self, id: FrontendId) -> &Frontend {
         &self.frontends[id.0 as usize]

@@ -10,7 +10,7 @@ use crate::analysis::walk::branches::Branches;
 use crate::analysis::walk::{Leg, ScratchFlows};
 use crate::compile::compile_next;
 use crate::dataplane::{NicId, PacketEnd, Step};
-use crate::model::{Customer, DEFAULT_OUTBOUND, Network, Remote};
+use crate::model::{Customer, Network, OWNERLESS, Remote};
 
 use super::{Case, Diagnosis};
 
@@ -30,7 +30,7 @@ impl Case<'_> {
         let cause = format!(
             "{dst} is beyond the edge: the packet leaves{by}{leaves}; {lacks}, so that no machine of the lab answers"
         );
-        if dst == IpAddr::from(DEFAULT_OUTBOUND) {
+        if OWNERLESS.iter().any(|address| dst == IpAddr::from(*address)) {
             return Diagnosis::without_fix(cause);
         }
         Diagnosis::with_fix(cause, format!("give the node `internet` the address {dst}, or `egress: host`"), edit)

@@ -11,8 +11,8 @@ use crate::analysis::yaml_path;
 use crate::compile::RuleOwner;
 use crate::dataplane;
 use crate::model::{
-    Access, AddressPrefix, DEFAULT_OUTBOUND, Direction, NatGateway, NatGatewayIx, NicIx, Nsg, NsgIx, PortRange,
-    PublicIpIx, PublicIpPrefix, PublicIpSku, PublicPrefixIx, SecurityProtocol, SecurityRule, ServiceTag, SubnetIx,
+    Access, AddressPrefix, Direction, NatGateway, NatGatewayIx, NicIx, Nsg, NsgIx, OWNERLESS, PortRange, PublicIpIx,
+    PublicIpPrefix, PublicIpSku, PublicPrefixIx, SecurityProtocol, SecurityRule, ServiceTag, SubnetIx,
 };
 
 impl Edit {
@@ -56,7 +56,7 @@ impl Edit {
             let answering = network.internet.iter().flat_map(|internet| internet.addresses.iter().copied());
             let taken = addresses.chain(answering).any(|address| range.contains(&address));
             let overlaps = |other: &IpNet| other.contains(range) || range.contains(other);
-            let default = range.contains(&IpAddr::from(DEFAULT_OUTBOUND));
+            let default = OWNERLESS.iter().any(|address| range.contains(&IpAddr::from(*address)));
             !taken && !default && !network.public_ip_prefixes.iter().any(|one| overlaps(&one.prefix))
         };
         let prefix = (0..=127).rev().map(|half| range(2 * half)).find(is_free)?;

@@ -13,8 +13,8 @@ use crate::analysis::walk::{Leg, outside};
 use crate::compile::Sender;
 use crate::dataplane::NicId;
 use crate::model::{
-    Connection, ConnectionIx, Customer, GatewayIx, GatewayKind, LocalGatewayIx, Network, PeeringState, Remote, SiteIx,
-    VnetIx,
+    CloudInternet, Connection, ConnectionIx, Customer, GatewayIx, GatewayKind, LocalGatewayIx, Network, PeeringState,
+    Remote, SiteIx, VnetIx,
 };
 
 use super::{Case, Diagnosis};
@@ -184,11 +184,13 @@ impl Case<'_> {
     pub(super) fn unadvertised(&self, from: NicId) -> Diagnosis {
         let (network, dst) = (self.names.network, self.walk.dst);
         if let Some(cloud) = outside::offline(network, self.names.compiled, from, dst) {
-            let default = "its circuit brings no more than a default route at the most";
-            return Diagnosis::without_fix(format!(
-                "{} has no route to {dst}: {default}, which it takes with `internet: Enabled` only (AVS-11)",
-                cloud.name
-            ));
+            let because = match cloud.internet {
+                CloudInternet::Enabled => "managed SNAT leads to the Internet, and the file has no `internet`",
+                CloudInternet::Disabled | CloudInternet::DefaultRoute => {
+                    "its circuit brings a default route at most, which only `internet: DefaultRoute` takes"
+                }
+            };
+            return Diagnosis::without_fix(format!("{} has no route to {dst}: {because} (AVS-11)", cloud.name));
         }
         let Sender::Tunnel(tunnel) = self.names.compiled.sender(from) else { return self.no_host(from) };
         let Some(at) = network.site_of(tunnel) else { return self.no_host(from) };

@@ -24,7 +24,14 @@ impl Case<'_> {
                 ),
             }));
         }
-        let Sender::Nic(ix) = names.compiled.sender(leg.from) else { return None };
+        let ix = match names.compiled.sender(leg.from) {
+            Sender::Nic(ix) => ix,
+            Sender::CircuitLink(..) => {
+                let cause = format!("managed SNAT translates {} for TCP and UDP only (AVS-11)", self.walk.last.src);
+                return Some(self.prose(cause, "ask with TCP or UDP".to_owned()));
+            }
+            _ => return None,
+        };
         let src = self.walk.last.src;
         let outbound = names.outbound(ix, src);
         let device = outbound.to_string();
