@@ -17,7 +17,7 @@ mod tree;
 
 pub use convert::text::Origins;
 pub use convert::{Options, Topology, convert};
-pub use export::{Export, bicep, export};
+pub use export::{Export, Omission, bicep, export};
 pub use json::parse as parse_json;
 pub use mistake::Mistake;
 pub use notes::{Counts, Note, NoteKind, Summary};

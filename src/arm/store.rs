@@ -121,7 +121,7 @@ impl Store {
 
 /// Types whose children are items of a list of theirs. A child of any other type is a resource by itself.
 fn is_joined(kind: &str) -> bool {
-    const PARENTS: [&str; 8] = [
+    const PARENTS: [&str; 9] = [
         "virtualNetworks",
         "networkSecurityGroups",
         "routeTables",
@@ -130,13 +130,18 @@ fn is_joined(kind: &str) -> bool {
         "expressRouteCircuits",
         "virtualHubs",
         "networkInterfaces",
+        "privateClouds",
     ];
+    /// Of a private cloud, what says something about networks.
+    const CLOUD: [&str; 3] = ["authorizations", "globalReachConnections", "workloadNetworks"];
     /// Of the hubs of a virtual WAN, which have their type in common with route servers.
     const WAN: [&str; 3] = ["hubVirtualNetworkConnections", "hubRouteTables", "routingIntent"];
     let mut types = kind.split('/').skip(1);
     let parent = types.next().unwrap_or_default();
     let child = types.next().unwrap_or_default();
-    if WAN.iter().any(|known| known.eq_ignore_ascii_case(child)) {
+    let is_cloud = parent.eq_ignore_ascii_case("privateClouds");
+    let apart = WAN.iter().any(|known| known.eq_ignore_ascii_case(child));
+    if apart || (is_cloud && !CLOUD.iter().any(|known| known.eq_ignore_ascii_case(child))) {
         return false;
     }
     PARENTS.iter().any(|known| known.eq_ignore_ascii_case(parent)) && !kind.to_ascii_lowercase().contains("/providers/")

@@ -49,10 +49,15 @@ impl Input {
 
     /// The file, line and column of a diagnostic, in the file that was given.
     pub(super) fn place(&self, diagnostic: &Diagnostic) -> (&str, Location) {
-        let found = self.imported.as_ref().and_then(|imported| imported.origins.find(&diagnostic.path));
+        self.place_of(&diagnostic.path, diagnostic.location)
+    }
+
+    /// The same of what has a path in the topology, and a location in its text.
+    pub(super) fn place_of(&self, path: &str, location: Location) -> (&str, Location) {
+        let found = self.imported.as_ref().and_then(|imported| imported.origins.find(path));
         match found {
             Some(place) => (&place.file, self.location(place)),
-            None => (&self.name, diagnostic.location),
+            None => (&self.name, location),
         }
     }
 

@@ -68,6 +68,18 @@ fn virtual_hubs_are_on_the_way() {
     }
 }
 
+/// What a template does not have is said with its place, in the document that was given.
+#[test]
+fn an_export_says_what_is_not_in_it_and_where() {
+    let output = vnet(&["export", "arm", "config/private-cloud-basic.yaml"]);
+    let (template, said): (Value, _) = (serde_json::from_slice(&output.stdout).unwrap(), err(&output));
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("config/private-cloud-basic.yaml:36:7: `run` is of the lab alone"), "{said}");
+    assert!(template.to_string().contains("circuit.expressRouteID]"), "{template}");
+    let said = err(&vnet(&["export", "bicep", "tests/golden/import/template-site-to-site.json"]));
+    assert!(said.contains("template-site-to-site.json:"), "{said}");
+}
+
 /// A finding deep in a long line is shown with what is around it.
 #[test]
 fn a_finding_in_a_long_line_is_shown() {

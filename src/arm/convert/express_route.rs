@@ -4,6 +4,7 @@ use crate::arm::Node;
 use crate::arm::notes::NoteKind;
 use crate::arm::store::{Entry, ancestor};
 
+use super::private_cloud::circuit as circuit_name;
 use super::table::{Table, Use, deep, id_of, items, property, scalar, text};
 use super::text::Out;
 use super::{Converter, entry};
@@ -110,7 +111,7 @@ fn peering(converter: &mut Converter<'_>, node: &Node) -> Option<Out> {
 fn reach(converter: &mut Converter<'_>, node: &Node) -> Option<Out> {
     let mut map = vec![entry("name", converter.child_name(node))];
     let peer = property(node, "peerExpressRouteCircuitPeering")?;
-    let circuit = id_of(peer).and_then(|id| ancestor(id, 1)).and_then(|id| converter.reference(id));
+    let circuit = id_of(peer).and_then(|id| ancestor(id, 1)).and_then(|id| circuit_name(converter, id));
     let Some(circuit) = circuit else {
         let message = "the other circuit is not among the resources: the connection is left out".to_owned();
         converter.note(&peer.at, NoteKind::NotEmulated, message);

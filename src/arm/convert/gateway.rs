@@ -12,7 +12,7 @@ use super::site::made_up_key;
 use super::table::{Table, Use, deep, id_of, is, items, property, reference, scalar, text};
 use super::text::{Map, Out};
 use super::virtual_network::vnet_of;
-use super::{Converter, entry, part, virtual_hub};
+use super::{Converter, entry, part, private_cloud, virtual_hub};
 
 pub(super) const KIND: &str = "Microsoft.Network/virtualNetworkGateways";
 
@@ -266,15 +266,22 @@ pub(super) fn connection(converter: &mut Converter<'_>, one: &Entry) -> Option<O
             return None;
         }
     };
-    let ends = ["virtualNetworkGateway1", to].map(|key| reference(body, key).and_then(|id| converter.reference(id)));
-    let [Some(_), Some(_)] = ends else {
+    let near = reference(body, "virtualNetworkGateway1").and_then(|id| converter.reference(id));
+    let far = reference(body, to).and_then(|id| private_cloud::circuit(converter, id));
+    let (Some(_), Some(far)) = (near, far) else {
         let message = format!("connection `{}` needs a gateway and a {list}: it is left out", one.resource.name);
         converter.note(&one.resource.at, NoteKind::NotEmulated, message);
         return None;
     };
     map.extend(converter.object(body, &CONNECTION));
     if let Some(end) = property(body, to) {
-        map.extend(converter.named(end).map(|name| entry(to, name)));
+        map.push(entry(to, Out::scalar(far).at(&end.at)));
+    }
+    let cloud = reference(body, "peer").and_then(|id| private_cloud::of_circuit(converter, id));
+    if let Some(key) = cloud.filter(|_| text(body, "authorizationKey").is_none()).and_then(private_cloud::first_key) {
+        let message = format!("connection `{}` says no key: it has the private cloud's first", one.resource.name);
+        converter.note(&one.resource.at, NoteKind::MadeUp, message);
+        map.push(entry("authorizationKey", Out::scalar(key)));
     }
     if to != "peer" {
         let written = property(body, "sharedKey").and_then(|key| Some(Out::scalar(scalar(key)?).at(&key.at)));

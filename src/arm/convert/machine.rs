@@ -6,7 +6,7 @@ use foldhash::fast::RandomState;
 
 use crate::arm::notes::{Fate, NoteKind};
 use crate::arm::store::{Entry, Source, Store, parts};
-use crate::arm::{Node, ResourceId};
+use crate::arm::{Node, Resource, ResourceId};
 
 use super::names::Rule;
 use super::table::{Table, Use, deep, flag, id_of, is, items, property, reference, scalar, text, words};
@@ -76,7 +76,7 @@ pub(super) fn held(store: &Store) -> HashSet<ResourceId, RandomState> {
     machines.flat_map(|entry| interfaces(&entry.resource.body)).filter_map(id_of).map(ResourceId::new).collect()
 }
 
-fn interfaces(machine: &Node) -> &[Node] {
+pub(super) fn interfaces(machine: &Node) -> &[Node] {
     deep(machine, &["networkProfile", "networkInterfaces"]).map_or(&[], Node::items)
 }
 
@@ -184,12 +184,21 @@ fn lone_machine(converter: &mut Converter<'_>, machine: Option<&ResourceId>, nic
     converter.push("virtualMachines", Out::map(map).at(&first.resource.at).comment(comment));
 }
 
+/// The name that an interface has in the file.
+pub(super) fn interface_name(resource: &Resource) -> String {
+    Rule::Resource(80).fit(&written_name(resource))
+}
+
+fn written_name(resource: &Resource) -> String {
+    let tagged = resource.body.get("tags").and_then(|tags| text(tags, NAME_TAG));
+    tagged.unwrap_or_else(|| resource.name.clone())
+}
+
 /// An interface that is a resource. An export tags it with its name in the machine.
 fn own_interface(converter: &mut Converter<'_>, nic: &Entry) -> Option<Map> {
     let resource = &nic.resource;
-    let tagged = resource.body.get("tags").and_then(|tags| text(tags, NAME_TAG));
-    let own = tagged.unwrap_or_else(|| resource.name.clone());
-    let name = Rule::Resource(80).fit(&own);
+    let own = written_name(resource);
+    let name = interface_name(resource);
     if name != own {
         let message = format!("`{own}` is called `{name}` here: a file does not have the name as it is");
         converter.note(&resource.at, NoteKind::MadeUp, message);

@@ -13,6 +13,7 @@ mod machine;
 mod names;
 mod others;
 mod private_access;
+mod private_cloud;
 mod public_address;
 mod route_server;
 mod scale_set;
@@ -36,7 +37,7 @@ use table::{id_of, scalar};
 use text::{Map, Origins, Out};
 
 /// The lists of a file, in the order in which they stand there.
-const LISTS: [&str; 17] = [
+const LISTS: [&str; 18] = [
     "virtualNetworks",
     "networkSecurityGroups",
     "applicationSecurityGroups",
@@ -50,6 +51,7 @@ const LISTS: [&str; 17] = [
     "localNetworkGateways",
     "connections",
     "expressRouteCircuits",
+    "privateClouds",
     "routeServers",
     "sites",
     "flowLogs",
@@ -84,7 +86,7 @@ struct Type {
     convert: fn(&mut Converter<'_>, &Entry) -> Option<Out>,
 }
 
-const TYPES: [Type; 16] = [
+const TYPES: [Type; 17] = [
     Type {
         kind: "Microsoft.Network/virtualNetworks",
         list: "virtualNetworks",
@@ -168,6 +170,12 @@ const TYPES: [Type; 16] = [
         list: "routeServers",
         rule: Rule::Label(32),
         convert: route_server::route_server,
+    },
+    Type {
+        kind: private_cloud::KIND,
+        list: "privateClouds",
+        rule: Rule::Label(32),
+        convert: private_cloud::private_cloud,
     },
     Type {
         kind: "Microsoft.Network/networkWatchers/flowLogs",

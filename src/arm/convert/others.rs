@@ -3,8 +3,9 @@
 use crate::arm::notes::{Fate, NoteKind};
 use crate::arm::store::{Entry, parts};
 
+use super::machine::{interface_name, interfaces};
 use super::stand_in::stand_in;
-use super::table::{Table, Use, deep, is, property, reference, scalar};
+use super::table::{Table, Use, deep, id_of, is, property, reference, scalar};
 use super::text::Out;
 use super::{Converter, entry as pair, virtual_hub};
 
@@ -137,11 +138,23 @@ fn target(converter: &Converter<'_>, id: &str) -> Option<String> {
     let types: Vec<&str> = parts.kind.split('/').skip(1).collect();
     if types[0].eq_ignore_ascii_case("networkInterfaces") {
         let nic = converter.store.find(id)?;
-        let machine = reference(&nic.resource.body, "virtualMachine").and_then(|id| converter.names.of(id));
-        let holder = machine.map_or_else(String::new, |machine| format!("virtualMachines/{machine}/"));
-        return Some(format!("{holder}networkInterfaces/{}", nic.resource.name));
+        let machine = holder(converter, nic).map_or_else(String::new, |machine| format!("virtualMachines/{machine}/"));
+        return Some(format!("{machine}networkInterfaces/{}", interface_name(&nic.resource)));
     }
     let names = converter.reference(id)?;
     let pairs: Vec<_> = types.iter().zip(names.split('/')).map(|(kind, name)| format!("{kind}/{name}")).collect();
     Some(pairs.join("/"))
+}
+
+/// The machine of an interface, by what either of them says.
+fn holder<'c>(converter: &'c Converter<'_>, nic: &Entry) -> Option<&'c str> {
+    let own = reference(&nic.resource.body, "virtualMachine").and_then(|id| converter.names.of(id));
+    own.or_else(|| {
+        let mut machines = converter.store.of_kind("Microsoft.Compute/virtualMachines");
+        let has = |machine: &&Entry| {
+            let mut ids = interfaces(&machine.resource.body).iter().filter_map(id_of);
+            ids.any(|id| id.eq_ignore_ascii_case(nic.resource.id.as_str()))
+        };
+        converter.names.of(machines.find(has)?.resource.id.as_str())
+    })
 }

@@ -28,7 +28,7 @@ impl Exporter<'_> {
             ("powerState", "Azure starts every machine that it makes: `powerState` is not exported"),
         ] {
             if !machine[key].is_null() {
-                self.notes.push(message.to_owned());
+                self.omit(key, message);
             }
         }
         let written: Vec<Value> = machine["networkInterfaces"].as_array().into_iter().flatten().map(flat).collect();
@@ -107,7 +107,7 @@ impl Exporter<'_> {
     }
 
     /// The region of an interface: that of its virtual network.
-    fn location_of(&self, nic: Option<&Value>) -> String {
+    pub(super) fn location_of(&self, nic: Option<&Value>) -> String {
         let first =
             nic.map(|nic| if nic["subnet"].is_null() { flat(&nic["ipConfigurations"][0]) } else { nic.clone() });
         let subnet = first.map(|first| names("Microsoft.Network/virtualNetworks/subnets", &first["subnet"]));

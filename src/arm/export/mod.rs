@@ -6,6 +6,7 @@
 
 mod bicep;
 mod machine;
+mod others;
 mod tables;
 
 use serde_json::{Map, Value, json};
@@ -17,47 +18,60 @@ use tables::{Give, LISTS, Table};
 #[derive(Clone, Debug)]
 pub struct Export {
     pub template: Value,
-    pub notes: Vec<String>,
+    /// In the order of the file.
+    pub omissions: Vec<Omission>,
+}
+
+/// Something that a template does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Omission {
+    /// The path in the file, such as `virtualMachines[0].run`.
+    pub path: String,
+    pub message: String,
 }
 
 /// The version of each interface of Azure's that the template asks for.
 const NETWORK: &str = "2024-05-01";
 const COMPUTE: &str = "2024-07-01";
+const SCHEMA: &str = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#";
 
 /// Makes a template of a topology file, which is valid. An error says why the text cannot be read.
 pub fn export(text: &str) -> Result<Export, String> {
     let file: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
-    let mut exporter = Exporter { file: &file, resources: Vec::new(), notes: Vec::new() };
+    let mut exporter = Exporter { file: &file, resources: Vec::new(), omissions: Vec::new(), at: String::new() };
     for (list, kind, table) in LISTS {
-        for item in exporter.items(list) {
-            exporter.resource(kind, &item, table);
+        for (index, item) in exporter.items(list).iter().enumerate() {
+            exporter.at = format!("{list}[{index}]");
+            exporter.resource(kind, item, table);
         }
     }
-    for machine in exporter.items("virtualMachines") {
-        exporter.machine(&machine);
+    for (index, machine) in exporter.items("virtualMachines").iter().enumerate() {
+        exporter.at = format!("virtualMachines[{index}]");
+        exporter.machine(machine);
     }
+    exporter.flow_logs();
     exporter.leave_out();
-    let Exporter { resources, mut notes, .. } = exporter;
-    notes.sort();
-    notes.dedup();
+    let Exporter { resources, omissions, .. } = exporter;
     let mut template = json!({
-        "$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#",
+        "$schema": SCHEMA,
         "contentVersion": "1.0.0.0",
         "resources": resources,
     });
     if template["resources"].as_array().is_some_and(|all| all.iter().any(|one| one["type"] == machine::KIND)) {
         template["parameters"] = machine::parameters();
     }
-    Ok(Export { template, notes })
+    if file.get("flowLogs").is_some_and(|logs| !is_nothing(logs)) {
+        template["parameters"]["storageId"] =
+            json!({ "type": "string", "metadata": { "description": "The id of the flow logs' storage account." } });
+    }
+    Ok(Export { template, omissions })
 }
 
 /// Keys of a file that no template has.
-const NOT_AZURE: [(&str, &str); 10] = [
+const NOT_AZURE: [(&str, &str); 8] = [
     ("sites", "sites stand on-premises: the template has only what Azure knows of them"),
     ("vpnClients", "a client is a computer elsewhere: the template has only the pool of its gateway"),
-    ("privateClouds", "private clouds are not exported"),
     ("networkManagers", "network managers are not exported"),
-    ("flowLogs", "flow logs need a storage account: they are not exported"),
     ("internet", "the Internet is there already"),
     ("emulation", "`emulation` is of the lab alone"),
     ("serviceTags", "Azure has its own list of service tags"),
@@ -68,7 +82,9 @@ const NOT_AZURE: [(&str, &str); 10] = [
 struct Exporter<'a> {
     file: &'a Value,
     resources: Vec<Value>,
-    notes: Vec<String>,
+    omissions: Vec<Omission>,
+    /// The object that is being exported, by its path.
+    at: String,
 }
 
 impl Exporter<'_> {
@@ -79,8 +95,24 @@ impl Exporter<'_> {
     fn leave_out(&mut self) {
         for (key, message) in NOT_AZURE {
             if self.file.get(key).is_some_and(|value| !is_nothing(value)) {
-                self.notes.push(message.to_owned());
+                self.omissions.push(Omission { path: key.to_owned(), message: message.to_owned() });
             }
+        }
+        for (index, _) in self.items("privateClouds").iter().enumerate().filter(|(_, cloud)| others::is_by_route(cloud))
+        {
+            self.at = format!("privateClouds[{index}]");
+            self.omit(
+                "internet",
+                "`DefaultRoute` is `Disabled` in Azure, beside the default route that a circuit brings",
+            );
+        }
+    }
+
+    /// Says that a key of the object that is being exported is not in the template.
+    fn omit(&mut self, key: &str, message: &str) {
+        let omission = Omission { path: format!("{}.{key}", self.at), message: message.to_owned() };
+        if !self.omissions.contains(&omission) {
+            self.omissions.push(omission);
         }
     }
 
@@ -111,16 +143,20 @@ impl Exporter<'_> {
                 }
             }
         }
-        let mut resource = json!({ "type": kind, "apiVersion": NETWORK, "name": name });
-        if !kind.contains("virtualNetworks/") && kind.matches('/').count() == 1 {
-            let location = text(&item["location"]);
-            let location = if location.is_empty() { self.location() } else { location };
-            resource["location"] = Value::String(location);
+        if let Some(key) = self.cloud_key(&item, &mut needs) {
+            properties.insert("authorizationKey".to_owned(), key);
         }
-        // A child needs its parent.
-        if kind.matches('/').count() > 1 {
-            let (parents, own) = (kind.rsplit_once('/'), name.rsplit_once('/'));
-            needs.extend(parents.zip(own).map(|((kind, _), (name, _))| id(kind, &name.split('/').collect::<Vec<_>>())));
+        let version = if kind.starts_with("Microsoft.AVS/") { others::AVS } else { NETWORK };
+        let mut resource = json!({ "type": kind, "apiVersion": version, "name": name });
+        if kind.matches('/').count() == 1 {
+            let location = text(&item["location"]);
+            let location = if location.is_empty() { self.location_of(Some(&item)) } else { location };
+            resource["location"] = Value::String(location);
+        } else {
+            // A child needs its parent. The inner network of a private cloud is there with the cloud.
+            let (kind, depth) = (kind.replace("/workloadNetworks", ""), name.matches('/').count());
+            let parents: Vec<_> = name.split('/').take(depth.min(kind.matches('/').count() - 1)).collect();
+            needs.extend(kind.rsplit_once('/').map(|(parent, _)| id(parent, &parents)));
         }
         put(&mut resource, beside, properties, needs);
         self.resources.push(resource);
@@ -154,9 +190,14 @@ impl Exporter<'_> {
                 Value::Array(items.collect())
             }
             Give::Lab => {
-                self.notes.push(format!("`{key}` is of the lab alone"));
+                self.omit(key, &format!("`{key}` is of the lab alone"));
                 return None;
             }
+            Give::Made => {
+                self.omit(key, &format!("Azure makes `{key}` itself"));
+                return None;
+            }
+            Give::Circuit => json!({ "id": self.circuit(value, needs).0 }),
             Give::Same | Give::Space | Give::Name | Give::Beside | Give::Apart(_) => value.clone(),
         })
     }

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Exporter, names};
+use super::others::{CLOUD, REACH, ROUTE_SERVER};
+use super::{Exporter, last, names};
 
 /// What becomes of a key.
 #[derive(Clone, Copy)]
@@ -27,16 +28,24 @@ pub(super) enum Give {
     Beside,
     /// Azure has nothing like it.
     Lab,
+    /// Azure makes it.
+    Made,
+    /// A circuit, or that of a private cloud.
+    Circuit,
 }
 
 /// The keys of a type that are otherwise.
 pub(super) struct Table {
-    keys: &'static [(&'static str, Give)],
+    pub keys: &'static [(&'static str, Give)],
     /// Adds what Azure asks for and a file takes for granted.
     pub complete: fn(&Exporter<'_>, &Value) -> Value,
 }
 
 impl Table {
+    pub(super) const fn of(keys: &'static [(&'static str, Give)]) -> Self {
+        Self { keys, complete: same }
+    }
+
     pub(super) fn give(&self, key: &str) -> Give {
         let found = self.keys.iter().find(|(known, _)| *known == key);
         found.map_or(if key == "location" || key == "id" { Give::Beside } else { Give::Same }, |(_, give)| *give)
@@ -54,13 +63,14 @@ const NATS: &str = "Microsoft.Network/natGateways";
 const GATEWAYS: &str = "Microsoft.Network/virtualNetworkGateways";
 const LOCALS: &str = "Microsoft.Network/localNetworkGateways";
 const CIRCUITS: &str = "Microsoft.Network/expressRouteCircuits";
+const NAT_RULES: &str = "Microsoft.Network/virtualNetworkGateways/natRules";
 const FRONTENDS: &str = "Microsoft.Network/loadBalancers/frontendIPConfigurations";
 const POOLS: &str = "Microsoft.Network/loadBalancers/backendAddressPools";
 const PROBES: &str = "Microsoft.Network/loadBalancers/probes";
 const LB_NAT: &str = "Microsoft.Network/loadBalancers/inboundNatRules";
 
 /// The lists of a file, in the order in which Azure would make them, and their types.
-pub(super) const LISTS: [(&str, &str, &Table); 13] = [
+pub(super) const LISTS: [(&str, &str, &Table); 15] = [
     ("applicationSecurityGroups", ASGS, &PLAIN),
     ("networkSecurityGroups", NSGS, &NSG),
     ("routeTables", TABLES, &ROUTE_TABLE),
@@ -71,12 +81,14 @@ pub(super) const LISTS: [(&str, &str, &Table); 13] = [
     ("privateEndpoints", "Microsoft.Network/privateEndpoints", &ENDPOINT),
     ("loadBalancers", "Microsoft.Network/loadBalancers", &BALANCER),
     ("expressRouteCircuits", CIRCUITS, &CIRCUIT),
+    ("routeServers", "Microsoft.Network/virtualHubs", &ROUTE_SERVER),
+    ("privateClouds", "Microsoft.AVS/privateClouds", &CLOUD),
     ("virtualNetworkGateways", GATEWAYS, &GATEWAY),
     ("localNetworkGateways", LOCALS, &LOCAL),
     ("connections", "Microsoft.Network/connections", &CONNECTION),
 ];
 
-static PLAIN: Table = Table { keys: &[], complete: same };
+pub(super) static PLAIN: Table = Table::of(&[]);
 static NSG: Table =
     Table { keys: &[("securityRules", Give::Items(&RULE)), ("flushConnection", Give::Same)], complete: same };
 static RULE: Table = Table {
@@ -145,7 +157,9 @@ static LB_RULE: Table = Table {
     ],
     complete: same,
 };
-static CIRCUIT: Table = Table { keys: &[("sku", Give::Beside), ("peerings", Give::Items(&PLAIN))], complete: circuit };
+static CIRCUIT: Table =
+    Table { keys: &[("sku", Give::Beside), ("peerings", Give::Items(&CIRCUIT_PEERING))], complete: circuit };
+static CIRCUIT_PEERING: Table = Table::of(&[("connections", Give::Items(&REACH))]);
 static GATEWAY: Table = Table {
     keys: &[
         ("sku", Give::Name),
@@ -164,9 +178,11 @@ static CONNECTION: Table = Table {
         ("virtualNetworkGateway1", Give::Ref(GATEWAYS)),
         ("virtualNetworkGateway2", Give::Ref(GATEWAYS)),
         ("localNetworkGateway2", Give::Ref(LOCALS)),
-        ("peer", Give::Ref(CIRCUITS)),
+        ("peer", Give::Circuit),
+        ("ingressNatRules", Give::Refs(NAT_RULES)),
+        ("egressNatRules", Give::Refs(NAT_RULES)),
     ],
-    complete: same,
+    complete: nat_rules,
 };
 /// Of a machine's interface; `machine` takes the rest of it apart.
 pub(super) static CONFIGURATION: Table = Table {
@@ -189,7 +205,7 @@ pub(super) static INTERFACE: Table = Table {
     complete: same,
 };
 
-fn same(_: &Exporter<'_>, item: &Value) -> Value {
+pub(super) fn same(_: &Exporter<'_>, item: &Value) -> Value {
     item.clone()
 }
 
@@ -257,6 +273,18 @@ fn circuit(_: &Exporter<'_>, item: &Value) -> Value {
         let peering: &mut Value = peering;
         *peering =
             with(&with(peering, "name", json!("AzurePrivatePeering")), "peeringType", json!("AzurePrivatePeering"));
+    }
+    item
+}
+
+/// Rules are named without their gateway.
+fn nat_rules(_: &Exporter<'_>, item: &Value) -> Value {
+    let gateway = last(&item["virtualNetworkGateway1"]);
+    let mut item = item.clone();
+    for key in ["ingressNatRules", "egressNatRules"] {
+        for rule in item.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten() {
+            *rule = json!(format!("{gateway}/{}", last(rule)));
+        }
     }
     item
 }

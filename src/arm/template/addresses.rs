@@ -1,4 +1,4 @@
-//! Addresses that an expression asks for before Azure has allocated them.
+//! Addresses that an expression asks for before Azure has allocated them, and what Azure makes for a private cloud.
 //!
 //! The expression reads one, and the resource then gets the same: what a template wires together stays wired.
 
@@ -10,6 +10,7 @@ use crate::arm::{Key, Node, ResourceId, Value};
 
 use super::deployment::Instance;
 use super::machine::Machine;
+use super::unique;
 
 /// An address that an expression has read: where in the resource's properties it stands, the last step being its key.
 pub(super) struct Allocated {
@@ -23,7 +24,8 @@ impl Machine<'_> {
         let path =
             if path.first().is_some_and(|key| key.eq_ignore_ascii_case("properties")) { &path[1..] } else { path };
         let key = path.last()?.to_ascii_lowercase();
-        if key != "ipaddress" && key != "privateipaddress" {
+        if !["ipaddress", "privateipaddress", "expressrouteid", "expressrouteauthorizationkey"].contains(&key.as_str())
+        {
             return None;
         }
         let same = |allocated: &&Allocated| {
@@ -41,6 +43,10 @@ impl Machine<'_> {
                     || instance.is_a("Microsoft.Network/loadBalancers") =>
             {
                 self.private_address(body, path)?
+            }
+            "expressrouteid" if instance.is_a("Microsoft.AVS/privateClouds") => circuit_of_cloud(instance.id.as_str()),
+            "expressrouteauthorizationkey" if instance.is_a("Microsoft.AVS/privateClouds/authorizations") => {
+                unique::guid(instance.id.as_str())
             }
             _ => return None,
         };
@@ -102,6 +108,12 @@ impl Machine<'_> {
         }
         body
     }
+}
+
+/// The id of the circuit that Azure makes with a private cloud: in Azure it is in another subscription.
+pub fn circuit_of_cloud(cloud: &str) -> String {
+    let (group, name) = (cloud.split("/providers/").next().unwrap_or_default(), cloud.rsplit('/').next());
+    format!("{group}/providers/Microsoft.Network/expressRouteCircuits/{}-circuit", name.unwrap_or_default())
 }
 
 fn prefix(subnet: &Node) -> Option<Ipv4Net> {

@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use super::{Key, Mistake, Node, Place, Resource};
 
+pub use addresses::circuit_of_cloud;
 pub use machine::MOST_WORK;
 pub use parameters::parameters_of;
 
