@@ -22,7 +22,7 @@ const NAMED_MAX: usize = 20;
 
 /// Start a lab from a topology file
 ///
-/// A namespace for each machine, a TUN for each interface, a router between them. Returns when packets flow, and
+/// A namespace for each machine, a device for each interface, a router between them. Returns when packets flow, and
 /// prints warnings as `validate` does: valid, but probably not what you intended. Without FILE it takes the one
 /// `*.vnet.yaml` in this directory.
 /// `-l NAME` gives the lab another name than the file's. If a program of the file ends at once with an error, its last

@@ -278,7 +278,9 @@ pub struct Emulation {
     pub udp_segmentation: bool,
     /// Names at 168.63.129.16, and instance metadata (FAB-12).
     pub platform_services: bool,
-    pub device: DeviceKind,
+    /// None for the best that there is: [`DeviceKind::Veth`] for machines where the kernel loads programs for the daemon,
+    /// and [`DeviceKind::Tun`] elsewhere and in namespaces that exist already.
+    pub device: Option<DeviceKind>,
     /// The largest packet that interfaces of virtual networks take, in bytes: 1280 (RFC 8200, section 5) to 65,535
     /// (FAB-11).
     pub mtu: u16,
@@ -301,7 +303,7 @@ impl Default for Emulation {
             offload: true,
             udp_segmentation: true,
             platform_services: true,
-            device: DeviceKind::Tun,
+            device: None,
             mtu: 1500,
             flows_per_nic: 500_000,
             programming_delay: Duration::ZERO,

@@ -155,7 +155,7 @@ impl Netlink {
         filter.header.info = 1 << 16 | u32::from(EVERY_PROTOCOL.to_be());
         filter.attributes.push(TcAttribute::Kind(TcFilterBpf::KIND.into()));
         filter.attributes.push(TcAttribute::Options(vec![
-            TcOption::Bpf(TcFilterBpfOption::ProgFd(program.as_raw_fd() as u32)),
+            TcOption::Bpf(TcFilterBpfOption::ProgFd(program.as_raw_fd().cast_unsigned())),
             TcOption::Bpf(TcFilterBpfOption::ProgName(name.to_owned())),
             TcOption::Bpf(TcFilterBpfOption::Flags(TcBpfFlags::DirectAction)),
         ]));

@@ -94,6 +94,7 @@ fn expected() -> BTreeMap<String, BTreeSet<Rights>> {
         ("vnet-devices", of(Role::Control)),
         ("vnet-flow-logs", of(Role::FlowLogs(Vec::new()))),
         ("vnet-routes", of(Role::Routes)),
+        ("vnet-carried", of(Role::FlowCache)),
         ("vnet-lookout", of(Role::Lookout)),
         ("vnet-starter", starter),
     ];

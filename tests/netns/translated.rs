@@ -4,7 +4,7 @@
 //! One idea: a packet socket that also hands out offload headers shows what the kernel believes of each packet; a sum that
 //! is left to the device must be that of the pseudo-header as it is now, any other must be right as it stands.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::thread;
@@ -13,7 +13,7 @@ use rustix::fd::OwnedFd;
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, recv, socket_with};
 use vnet::wire::Offload;
 
-use crate::lab::{Lab, SOON};
+use crate::lab::{Lab, SOON, eventually};
 
 const TOPOLOGY: &str = "
 internet: {addresses: [198.18.0.1, '2001:db8:ffff::1']}
@@ -124,6 +124,16 @@ impl Capture {
     }
 }
 
+/// A program that another test just starts has all descriptors of this one for a moment, those of the last round too.
+fn bound<T>(bind: impl Fn() -> io::Result<T>) -> T {
+    let mut socket = None;
+    eventually("the address is free", || {
+        socket = bind().ok();
+        socket.is_some()
+    });
+    socket.unwrap()
+}
+
 /// Bytes in front of the IP header: a TUN has none, and guests' Ethernet addresses begin with neither a four nor a six.
 fn link_header(frame: &[u8]) -> usize {
     let is_ip = frame.first().is_some_and(|byte| matches!(byte >> 4, 4 | 6));
@@ -172,7 +182,7 @@ fn snat_05_pip_01_lb_01_checksums_are_right_where_translated_packets_arrive() {
     for (from, to, receiver, at) in WAYS {
         let (to, at): (SocketAddr, SocketAddr) = (to.parse().unwrap(), at.parse().unwrap());
         let [near, far] = [from, receiver].map(|node| lab.inside(node, Capture::open));
-        let listener = lab.inside(receiver, || TcpListener::bind(at).unwrap());
+        let listener = lab.inside(receiver, || bound(|| TcpListener::bind(at)));
         let mut client = lab.inside(from, || TcpStream::connect_timeout(&to, SOON).unwrap());
         let (mut server, _) = listener.accept().unwrap();
         thread::scope(|scope| {
@@ -187,7 +197,7 @@ fn snat_05_pip_01_lb_01_checksums_are_right_where_translated_packets_arrive() {
         // The answers, under the name that was asked.
         assert_eq!(near.seen(6, to.port()).wrong, [""; 0], "TCP {from} -> {to}, answers");
 
-        let server = lab.inside(receiver, || UdpSocket::bind(at).unwrap());
+        let server = lab.inside(receiver, || bound(|| UdpSocket::bind(at)));
         let client = lab.inside(from, || UdpSocket::bind((unspecified(to), 0)).unwrap());
         server.set_read_timeout(Some(SOON)).unwrap();
         client.set_read_timeout(Some(SOON)).unwrap();

@@ -53,9 +53,7 @@ pub(super) fn switches(node: &Node, report: &mut Report) -> Option<Switches> {
                 services.value.0
             },
         ),
-        device: f
-            .optional("device", word(&[("tun", DeviceKind::Tun), ("tap", DeviceKind::Tap), ("veth", DeviceKind::Veth)]))
-            .map_or(default.device, |kind| kind.value),
+        device: f.optional("device", word(&DEVICES)).map_or(default.device, |kind| kind.value),
         mtu: f.optional("mtu", number(1280..=65_535)).map_or(default.mtu, |mtu| mtu.value),
         flows_per_nic: f.optional("flowsPerNic", number(1..=10_000_000)).map_or(default.flows_per_nic, |n| n.value),
         programming_delay: f
@@ -65,6 +63,9 @@ pub(super) fn switches(node: &Node, report: &mut Report) -> Option<Switches> {
     });
     emulation.map(|emulation| Switches { emulation, dns_forwarders })
 }
+
+const DEVICES: [(&str, Option<DeviceKind>); 4] =
+    [("auto", None), ("tun", Some(DeviceKind::Tun)), ("tap", Some(DeviceKind::Tap)), ("veth", Some(DeviceKind::Veth))];
 
 fn flow_log_pace(f: &mut Fields<'_>) -> FlowLogPace {
     let default = FlowLogPace::default();

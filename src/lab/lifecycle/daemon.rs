@@ -32,6 +32,7 @@ use crate::lab::demand::Demand;
 use crate::lab::error::{During, Error, Result};
 use crate::lab::journal::record::Record;
 use crate::lab::journal::state::{Base, Claim};
+use crate::lab::namespaces::attach;
 use crate::lab::namespaces::device::Queues;
 use crate::lab::namespaces::filters::Filters;
 use crate::lab::namespaces::platform::Platform;
@@ -178,21 +179,27 @@ const fn most_offload(emulation: &Emulation) -> OffloadSupport {
     }
 }
 
-/// What devices a network gets. Where the kernel loads no programs, guests get TAPs in place of veth pairs: also returns
-/// why.
+/// What devices a network gets. Where the kernel loads no programs, guests get TUNs, or TAPs if they were to have
+/// Ethernet: also returns why.
 fn queues(network: &Network) -> (Queues, Option<String>) {
     let (count, offload) = (Engine::workers(network), most_offload(&network.emulation));
-    let (kind, router, refused) = match network.emulation.device {
-        DeviceKind::Veth => match Router::new() {
-            Ok(router) => (DeviceKind::Veth, Some(Arc::new(router)), None),
-            Err(error) => {
-                let why = format!("programs in the kernel need root and Linux 5.11 or newer: {error}");
-                (DeviceKind::Tap, None, Some(why))
-            }
-        },
-        kind => (kind, None, None),
+    let asked = network.emulation.device;
+    let of_guest = |at: &Attachment| matches!(at, Attachment::Nic(_)) && attach::place(network, *at).is_none();
+    let makes_guests = network.attachments().iter().any(of_guest);
+    let plain = |kind| Queues { count, offload, kind, router: None };
+    let without = match asked {
+        None if makes_guests => DeviceKind::Tun,
+        None => return (plain(DeviceKind::Tun), None),
+        Some(DeviceKind::Veth) => DeviceKind::Tap,
+        Some(kind) => return (plain(kind), None),
     };
-    (Queues { count, offload, kind, router }, refused)
+    match Router::new() {
+        Ok(router) => (Queues { router: Some(Arc::new(router)), ..plain(DeviceKind::Veth) }, None),
+        Err(error) => {
+            let why = format!("programs in the kernel need root and Linux 5.11 or newer: {error}");
+            (plain(without), Some(why))
+        }
+    }
 }
 
 /// Makes everything and starts to forward.

@@ -112,7 +112,8 @@ impl Site<'_> {
                 (Some(to), _) => {
                     let device = Device { mac, ..attach::device(network, *attachment, to) };
                     let of_nic = matches!(attachment, Attachment::Nic(_));
-                    let queues = if of_nic { self.queues.clone() } else { self.queues.of_others() };
+                    let by_word = network.emulation.device.is_some();
+                    let queues = if of_nic && by_word { self.queues.clone() } else { self.queues.of_others() };
                     let (tun, mtu) = attach::attach(&device, to, &queues)?;
                     (tun, Some(mtu))
                 }
