@@ -298,10 +298,12 @@ fn name_keys(network: &mut Network) {
 #[test]
 fn what_is_left_out_has_a_place() {
     let text = fs::read_to_string("config/private-cloud-basic.yaml").unwrap();
+    let text = text.replace("internet: Disabled", "internet: DefaultRoute");
     let omissions = arm::export(&text).unwrap().omissions;
     let said: Vec<_> = omissions.iter().map(|one| (one.path.as_str(), one.message.as_str())).collect();
     for (path, words) in [
         ("privateClouds[0].run", "`run` is of the lab alone"),
+        ("privateClouds[0].internet", "`DefaultRoute` is `Disabled` in Azure"),
         ("privateClouds[0].addresses", "`addresses` is of the lab alone"),
         ("privateClouds[0].authorizationKey", "Azure makes `authorizationKey` itself"),
         ("sites", "sites stand on-premises"),
@@ -341,6 +343,7 @@ virtualNetworkGateways:
     assert_eq!(exported.virtual_network_gateways, named.virtual_network_gateways);
     assert_eq!(named.virtual_network_gateways[0].client_prefixes().len(), 1);
     let with_client = format!("{text}vpnClients: [{{name: laptop, virtualNetworkGateway: gw}}]\n");
-    let notes = arm::export(&with_client).unwrap().notes.join("\n");
+    let omissions = arm::export(&with_client).unwrap().omissions;
+    let notes = omissions.into_iter().map(|one| one.message).collect::<Vec<_>>().join("\n");
     assert!(notes.contains("a client is a computer elsewhere"), "{notes}");
 }
