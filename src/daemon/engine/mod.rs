@@ -10,7 +10,7 @@ pub(super) mod rule_numbers;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZero;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::{io, mem, thread};
 
 use arc_swap::ArcSwap;
@@ -131,8 +131,10 @@ impl Engine {
 
     /// How many workers a network gets: what it says, or one a core.
     pub fn workers(network: &Network) -> usize {
-        let cores = || thread::available_parallelism().map_or(1, NonZero::get);
-        network.emulation.workers.unwrap_or_else(cores).max(1)
+        // Asked for once, so that no thread has to be allowed to ask.
+        static CORES: OnceLock<usize> = OnceLock::new();
+        let cores = *CORES.get_or_init(|| thread::available_parallelism().map_or(1, NonZero::get));
+        network.emulation.workers.unwrap_or(cores).max(1)
     }
 
     /// Prepares a change: its numbers, the TUNs that come and go, and its tables.

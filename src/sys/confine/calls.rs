@@ -28,7 +28,8 @@ const READINESS: &[i64] = &[nr::SYS_epoll_ctl, nr::SYS_epoll_pwait, nr::SYS_read
 /// What libraries ask for in passing: to give memory back early, to enlarge a block in place, to tidy a thread that ends,
 /// to read how many processors there are. They do without.
 const IN_PASSING: &[i64] = &[nr::SYS_fcntl, nr::SYS_madvise, nr::SYS_mremap, nr::SYS_sigaltstack];
-const ALSO_IN_PASSING: &[i64] = &[nr::SYS_lseek, nr::SYS_openat, nr::SYS_rt_sigprocmask, nr::SYS_set_robust_list];
+const ALSO_IN_PASSING: &[i64] =
+    &[nr::SYS_lseek, nr::SYS_openat, nr::SYS_rt_sigprocmask, nr::SYS_sched_getaffinity, nr::SYS_set_robust_list];
 /// What a thread that does more than forward may ask for besides: random keys, pauses, other threads.
 const LIFE: &[i64] = &[
     nr::SYS_clock_nanosleep,
@@ -42,7 +43,6 @@ const LIFE: &[i64] = &[
     nr::SYS_rseq,
     nr::SYS_rt_sigprocmask,
     nr::SYS_rt_sigreturn,
-    nr::SYS_sched_getaffinity,
 ];
 /// Connections that are there.
 const CONNECTIONS: &[i64] = &[

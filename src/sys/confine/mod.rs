@@ -116,13 +116,13 @@ mod tests {
         let lengths = Role::NAMES.map(|(name, role)| (name, role.calls().len()));
         let expected = [
             ("worker", 14),
-            ("service", 47),
-            ("control", 41),
-            ("flow-logs", 43),
+            ("service", 46),
+            ("control", 40),
+            ("flow-logs", 42),
             ("flow-cache", 16),
-            ("routes", 32),
-            ("lookout", 36),
-            ("changes", 60),
+            ("routes", 31),
+            ("lookout", 35),
+            ("changes", 59),
         ];
         assert_eq!(lengths, expected);
     }
