@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::analysis::{self, CircuitRow, ConnectionRow, LinkRow};
+use crate::analysis::{self, CircuitRow, ConnectionRow, LinkRow, PrivateCloudRow};
 use crate::daemon::api::protocol::{Change, Request, Response};
 use crate::model::Side;
 
@@ -87,6 +87,13 @@ fn rows(context: &Context, topology: Option<PathBuf>) -> Result<Vec<CircuitRow>,
     }
 }
 
+/// Where a cloud's managers answer, and to whom.
+fn cloud(cloud: &PrivateCloudRow) -> String {
+    let (at, credentials) = (&cloud.endpoints, &cloud.admin_credentials);
+    let users = [&credentials.vcenter_username, &credentials.nsxt_username];
+    format!("vCenter {} {}, NSX-T Manager {} {} (made up)", at.vcsa, users[0], at.nsxt_manager, users[1])
+}
+
 fn table(rows: &[CircuitRow]) -> Table {
     const COLUMNS: &[&str] = &[
         "Name",
@@ -97,6 +104,7 @@ fn table(rows: &[CircuitRow]) -> Table {
         "Connections",
         "Authorizations",
         "GlobalReach",
+        "PrivateCloud",
     ];
     let connection = |one: &ConnectionRow| match &one.reason {
         None => format!("{} {}", one.name, one.connection_status),
@@ -122,6 +130,7 @@ fn table(rows: &[CircuitRow]) -> Table {
             row.virtual_network_connections.iter().map(connection).collect::<Vec<_>>().join(", "),
             authorizations.collect::<Vec<_>>().join(", "),
             reach.collect::<Vec<_>>().join(", "),
+            row.private_cloud.as_ref().map_or_else(String::new, cloud),
         ]
     }))
 }

@@ -1,10 +1,11 @@
 //! `vnet status`: one lab in detail.
 
 use std::fmt::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use clap::Args;
 
+use crate::analysis::{AdminCredentials, PrivateCloudRow};
 use crate::daemon::api::protocol::{self, Request, Response};
 use crate::model::{PowerState, counted};
 
@@ -73,9 +74,37 @@ fn summary(status: &protocol::Status) -> String {
         let state = program.ended.as_ref().map_or_else(|| "runs".to_owned(), |status| format!("ended: {status}"));
         let _ = writeln!(text, "Program of {}, `{}`, {state}", program.node, program.command);
     }
-    if !status.flow_logs.is_empty() || !status.load_balancers.is_empty() || !status.programs.is_empty() {
+    for cloud in &status.private_clouds {
+        text += &private_cloud(cloud);
+    }
+    if !status.private_clouds.is_empty()
+        || !status.flow_logs.is_empty()
+        || !status.load_balancers.is_empty()
+        || !status.programs.is_empty()
+    {
         text.push('\n');
     }
+    text
+}
+
+/// A cloud's networks, and what answers in each.
+fn private_cloud(cloud: &PrivateCloudRow) -> String {
+    let list = |hosts: &[Ipv4Addr]| hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let (at, credentials) = (&cloud.endpoints, &cloud.admin_credentials);
+    let mut text = String::new();
+    let _ = writeln!(text, "Private cloud {}, {}, internet {}", cloud.name, cloud.network_block, cloud.internet);
+    let _ = writeln!(
+        text,
+        "  management   {}: vCenter {}, NSX-T Manager {}",
+        cloud.management_network, at.vcsa, at.nsxt_manager
+    );
+    let _ = writeln!(text, "  provisioning {}: hosts {}", cloud.provisioning_network, list(&cloud.hosts));
+    let _ = writeln!(text, "  vMotion      {}: hosts {}", cloud.vmotion_network, list(&cloud.vmotion_hosts));
+    let AdminCredentials { vcenter_username, vcenter_password, nsxt_username, nsxt_password, made_up: _ } = credentials;
+    let _ = writeln!(
+        text,
+        "  credentials, made up: vCenter {vcenter_username} {vcenter_password}, NSX-T Manager {nsxt_username} {nsxt_password}"
+    );
     text
 }
 

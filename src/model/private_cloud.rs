@@ -77,6 +77,10 @@ const NETWORKS: [(u32, u8); 7] = [
     // HCX uplink.
     (768, 26),
 ];
+/// The networks that ARM names: management, provisioning and vMotion (AVS-03).
+const NAMED: [(u32, u8); 3] = [(0, 26), (256, 25), (256 + 128, 25)];
+/// A cloud's first cluster has three hosts; they have the addresses from the fourth on, in each of their networks.
+const HOSTS: std::ops::Range<u32> = 4..7;
 /// Where the links of the circuit are (AVS-02).
 const PEERING: [u32; 2] = [224, 228];
 /// AVS-04.
@@ -99,6 +103,31 @@ impl PrivateCloud {
         self.address(NSXT_MANAGER)
     }
 
+    /// ARM's `managementNetwork`: of vCenter and NSX-T Manager.
+    pub fn management_network(&self) -> Ipv4Net {
+        self.named(0)
+    }
+
+    /// ARM's `provisioningNetwork`: of the hosts' own addresses, which cold migration uses.
+    pub fn provisioning_network(&self) -> Ipv4Net {
+        self.named(1)
+    }
+
+    /// ARM's `vmotionNetwork`
+    pub fn vmotion_network(&self) -> Ipv4Net {
+        self.named(2)
+    }
+
+    /// The hosts' own addresses.
+    pub fn hosts(&self) -> Vec<Ipv4Addr> {
+        hosts_of(self.provisioning_network())
+    }
+
+    /// Where the hosts take machines that move.
+    pub fn vmotion_hosts(&self) -> Vec<Ipv4Addr> {
+        hosts_of(self.vmotion_network())
+    }
+
     /// What it advertises to its circuit.
     pub fn prefixes(&self) -> Vec<IpNet> {
         let networks = NETWORKS.iter().map(|(offset, length)| self.range(*offset, *length));
@@ -110,19 +139,29 @@ impl PrivateCloud {
         PEERING.map(|offset| range(block, offset, 30))
     }
 
-    /// Those that answer: its managers, and the hosts of its segments.
+    /// Those that answer: its managers, the machines of its segments, and its hosts.
     pub fn addresses(&self) -> Vec<IpAddr> {
-        let hosts = self.segments.iter().flat_map(|segment| &segment.addresses).copied();
-        [self.vcenter(), self.nsxt_manager()].into_iter().chain(hosts).map(IpAddr::V4).collect()
+        let workloads = self.segments.iter().flat_map(|segment| &segment.addresses).copied();
+        let own = [self.vcenter(), self.nsxt_manager()].into_iter().chain(workloads);
+        own.chain(self.hosts()).chain(self.vmotion_hosts()).map(IpAddr::V4).collect()
     }
 
     fn address(&self, offset: u32) -> Ipv4Addr {
         Ipv4Addr::from_bits(self.block.network().to_bits() + offset)
     }
 
+    fn named(&self, which: usize) -> Ipv4Net {
+        let (offset, length) = NAMED[which];
+        self.range(offset, length)
+    }
+
     fn range(&self, offset: u32, length: u8) -> Ipv4Net {
         range(self.block, offset, length)
     }
+}
+
+fn hosts_of(network: Ipv4Net) -> Vec<Ipv4Addr> {
+    HOSTS.map(|host| Ipv4Addr::from_bits(network.network().to_bits() + host)).collect()
 }
 
 fn range(block: Ipv4Net, offset: u32, length: u8) -> Ipv4Net {
@@ -173,6 +212,12 @@ mod tests {
         ];
         assert_eq!(prefixes, expected);
         assert_eq!((cloud.vcenter(), cloud.nsxt_manager()), ([10, 175, 0, 2].into(), [10, 175, 0, 3].into()));
+        let named = [cloud.management_network(), cloud.provisioning_network(), cloud.vmotion_network()];
+        assert_eq!(named.map(|network| network.to_string()), ["10.175.0.0/26", "10.175.1.0/25", "10.175.1.128/25"]);
+        assert!(named.iter().all(|network| cloud.prefixes().contains(&IpNet::V4(*network))), "each is advertised");
+        let hosts = |all: Vec<Ipv4Addr>| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        assert_eq!(hosts(cloud.hosts()), "10.175.1.4 10.175.1.5 10.175.1.6");
+        assert_eq!(hosts(cloud.vmotion_hosts()), "10.175.1.132 10.175.1.133 10.175.1.134");
         assert_eq!(PrivateCloud::links(block).map(|link| link.to_string()), ["10.175.0.224/30", "10.175.0.228/30"]);
     }
 }

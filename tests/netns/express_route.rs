@@ -311,3 +311,37 @@ fn er_02_a_silent_site_takes_the_other_link() {
     assert!(lab.vnet(&["circuit", "fail", "er-london", "--seconds", "0"]).status.success());
     eventually("it is back", || lab.ping("app", "192.168.90.10").is_some_and(|answer| answer.arrived));
 }
+
+/// AVS-03, AVS-04: a private cloud's networks have names, something answers in each, and credentials follow from the lab's
+/// name alone.
+#[test]
+fn avs_03_networks_of_a_private_cloud_by_name() {
+    let Some(lab) = up(|text| text) else { return };
+    let status = lab.data(&["status"]);
+    let cloud = &status["privateClouds"][0];
+    let networks =
+        ["managementNetwork", "provisioningNetwork", "vmotionNetwork"].map(|key| cloud[key].as_str().unwrap());
+    assert_eq!(networks, ["10.175.0.0/26", "10.175.1.0/25", "10.175.1.128/25"]);
+    let prefixes = lab.data(&["routes", "app"]);
+    for network in networks {
+        let mut rows = prefixes["value"].as_array().unwrap().iter();
+        assert!(rows.any(|row| row["addressPrefix"][0] == network), "{network} is a route: {prefixes}");
+    }
+    assert_eq!(cloud["endpoints"]["vcsa"], "https://10.175.0.2/");
+    assert_eq!(cloud["endpoints"]["nsxtManager"], "https://10.175.0.3/");
+    let hosts = ["hosts", "vmotionHosts"].map(|key| cloud[key].as_array().unwrap().clone());
+    assert_eq!(hosts.each_ref().map(Vec::len), [3, 3]);
+    for host in hosts.iter().flatten() {
+        lab.assert_ping("app", host.as_str().unwrap());
+    }
+    let credentials = &cloud["adminCredentials"];
+    assert_eq!(credentials["madeUp"], true);
+    let passwords = ["vcenterPassword", "nsxtPassword"].map(|key| credentials[key].as_str().unwrap());
+    assert!(passwords.iter().all(|one| one.starts_with("made-up-")) && passwords[0] != passwords[1], "{credentials}");
+    let circuits = lab.data(&["circuit", "ls"]);
+    let mut rows = circuits.as_array().unwrap().iter();
+    let own = rows.find(|row| row["name"] == "sddc-circuit").unwrap();
+    assert_eq!(own["privateCloud"], *cloud, "the same as in `status`");
+    let said = stdout(&lab.vnet(&["status"]));
+    assert!(said.contains("vMotion      10.175.1.128/25: hosts 10.175.1.132"), "{said}");
+}

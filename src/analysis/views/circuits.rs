@@ -6,6 +6,7 @@ use crate::compile::Compiled;
 use crate::model::{CircuitIx, Network, Side};
 
 use super::connections::{ConnectionRow, row as connection};
+use super::private_clouds::{self, PrivateCloudRow};
 
 /// One circuit; a private cloud's own one too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +23,9 @@ pub struct CircuitRow {
     pub authorizations: Vec<AuthorizationRow>,
     /// Circuits that Global Reach connects it with.
     pub connections: Vec<ReachRow>,
+    /// The private cloud that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_cloud: Option<PrivateCloudRow>,
 }
 
 /// One of a circuit's two links.
@@ -88,6 +92,7 @@ fn row(network: &Network, compiled: &Compiled, ix: CircuitIx) -> CircuitRow {
         virtual_network_connections: gateways.collect(),
         authorizations: authorizations.collect(),
         connections: connections.collect(),
+        private_cloud: private_clouds::of_circuit(network, ix),
     }
 }
 

@@ -8,6 +8,7 @@ pub(super) mod flow_verify;
 pub(super) mod load_balancers;
 pub(super) mod next_hop;
 pub(super) mod peerings;
+pub(super) mod private_clouds;
 pub(super) mod public_addresses;
 pub(super) mod routes;
 pub(super) mod rules;

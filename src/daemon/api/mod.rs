@@ -211,6 +211,7 @@ impl Answers {
             }
             .to_owned(),
             flows: counters.flows,
+            private_clouds: analysis::private_clouds(network),
             load_balancers: self.balancers(),
             alerts: lab.alerts.iter().cloned().chain(flow_logs.complaints()).collect(),
             flow_logs: flow_logs.logs.clone(),

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::analysis::{
     BackendRow, CircuitRow, ConnectionRow, EffectiveGroup, Explanation, FlowVerifyAnswer, FlowVerifyQuery, Forecast,
-    LiveExplanation, NextHopAnswer, NextHopQuery, PeeringRow, Plan, Probe, PublicAddressRow, Query, Reach, Retraced,
-    RouteRow, Sighting, SnatRow,
+    LiveExplanation, NextHopAnswer, NextHopQuery, PeeringRow, Plan, PrivateCloudRow, Probe, PublicAddressRow, Query,
+    Reach, Retraced, RouteRow, Sighting, SnatRow,
 };
 use crate::bgp::topology::{self, PeerRow};
 use crate::daemon::engine::rule_numbers::RuleLabel;
@@ -300,6 +300,8 @@ pub struct Status {
     pub flow_events_lost: u64,
     #[serde(default)]
     pub programs: Vec<ProgramStatus>,
+    #[serde(default)]
+    pub private_clouds: Vec<PrivateCloudRow>,
     pub nodes: Vec<Node>,
 }
 
