@@ -20,7 +20,7 @@ static GATEWAY: Table = Table {
     what: "a virtual network gateway",
     rows: &[
         ("gatewayType", Use::Unless("Vpn")),
-        ("vpnType", Use::Unless("RouteBased")),
+        ("vpnType", Use::Harmless(&["RouteBased"])),
         ("sku", Use::Taken),
         ("ipConfigurations", Use::Taken),
         ("activeActive", Use::Flag(false)),
