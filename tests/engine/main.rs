@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it skips")]
 
 mod hostile;
+mod program;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read, Write};

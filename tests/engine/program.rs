@@ -1,0 +1,184 @@
+//! The kernel's program on hostile packets: what it carries is a packet of the flow that was decided, and stays as it is.
+//!
+//! One idea: the kernel runs the loaded program on bytes of our own (`BPF_PROG_TEST_RUN`), and its counters tell whether it
+//! carried them. Then the parser of the pipeline must find that flow in them, and nothing for which packets go up.
+
+use aya::maps::{Array, HashMap as BpfMap};
+use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
+use aya::{Ebpf, include_bytes_aligned};
+use vnet::sys::clock::monotonic_nanos;
+use vnet::wire::{Offload, Packet};
+
+use super::*;
+use crate::hostile::Random;
+
+/// Of the loopback device in a namespace of its own, from which the packets come.
+const PORT: u32 = 1;
+const EPOCH: u64 = 7;
+const ETHERNET: [u8; 12] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+/// FIN, SYN, RST.
+const TURNS: u8 = 7;
+/// Where the program's value has its count of packets.
+const PACKETS: std::ops::Range<usize> = 24..32;
+
+type Key = [u8; 44];
+type Value = [u8; 72];
+
+/// A program with one flow in its map.
+struct Loaded {
+    ebpf: Ebpf,
+    key: Key,
+    value: Value,
+}
+
+impl Loaded {
+    fn new(packet: &mut [u8]) -> Self {
+        let mut ebpf = Ebpf::load(include_bytes_aligned!("../../bpf/flow_cache.bpf.o")).unwrap();
+        let mut epoch: Array<_, u64> = ebpf.map_mut("EPOCH").unwrap().try_into().unwrap();
+        epoch.set(0, EPOCH, 0).unwrap();
+        let program: &mut SchedClassifier = ebpf.program_mut("from_guest").unwrap().try_into().unwrap();
+        program.load().unwrap();
+        let packet = Packet::parse(packet, Offload::default()).unwrap();
+        Self { ebpf, key: key(&packet), value: value(&packet) }
+    }
+
+    /// Whether the program carries a frame to a device of this MTU; then it comes back as it leaves.
+    fn carries(&mut self, frame: &mut [u8], gso_size: u16, mtu: u16) -> bool {
+        self.value[52..54].copy_from_slice(&mtu.to_ne_bytes());
+        let (key, value) = (self.key, self.value);
+        self.flows().insert(key, value, 0).unwrap();
+        let mut context = [0; 192];
+        context[40..44].copy_from_slice(&PORT.to_ne_bytes());
+        context[176..180].copy_from_slice(&u32::from(gso_size).to_ne_bytes());
+        let given = frame.to_vec();
+        let program: &SchedClassifier = self.ebpf.program("from_guest").unwrap().try_into().unwrap();
+        let mut options = TestRunOptions::new();
+        (options.data_in, options.data_out, options.ctx_in) = (Some(&given[..]), Some(frame), Some(&context[..]));
+        program.test_run(options).unwrap();
+        self.flows().get(&key, 0).unwrap()[PACKETS] != [0; 8]
+    }
+
+    fn flows(&mut self) -> BpfMap<&mut aya::maps::MapData, Key, Value> {
+        self.ebpf.map_mut("FLOWS").unwrap().try_into().unwrap()
+    }
+}
+
+fn key(packet: &Packet<'_>) -> Key {
+    let tuple = packet.tuple();
+    let mut key = [0; 44];
+    key[..4].copy_from_slice(&PORT.to_ne_bytes());
+    key[4] = if tuple.src.is_ipv4() { 4 } else { 6 };
+    key[5] = tuple.protocol.0;
+    key[6..8].copy_from_slice(&tuple.src_port.to_be_bytes());
+    key[8..10].copy_from_slice(&tuple.dst_port.to_be_bytes());
+    for (at, address) in [(12, tuple.src), (28, tuple.dst)] {
+        match address {
+            IpAddr::V4(address) => key[at..at + 4].copy_from_slice(&address.octets()),
+            IpAddr::V6(address) => key[at..at + 16].copy_from_slice(&address.octets()),
+        }
+    }
+    key
+}
+
+fn value(packet: &Packet<'_>) -> Value {
+    let mut value = [0; 72];
+    for (at, number) in [(0, EPOCH), (8, 3_600_000_000_000), (16, monotonic_nanos())] {
+        value[at..at + 8].copy_from_slice(&number.to_ne_bytes());
+    }
+    value[48..52].copy_from_slice(&PORT.to_ne_bytes());
+    value[54] = packet.ttl();
+    value[56..68].copy_from_slice(&ETHERNET);
+    value
+}
+
+/// What a guest's kernel leaves to its device: the checksum, and with a size the cut into segments.
+fn left_undone(bytes: &[u8], gso_size: u16) -> Offload {
+    let v6 = bytes[0] >> 4 == 6;
+    let (csum_start, protocol) = if v6 { (40, bytes[6]) } else { (20, bytes[9]) };
+    let csum_offset = if protocol == 6 { 16 } else { 6 };
+    let gso_type = match (gso_size, v6) {
+        (0, _) => Offload::GSO_NONE,
+        (_, false) => Offload::GSO_TCPV4,
+        (_, true) => Offload::GSO_TCPV6,
+    };
+    Offload { flags: Offload::NEEDS_CSUM, csum_start, csum_offset, gso_type, gso_size, ..Offload::default() }
+}
+
+/// Sets the checksum to the sum of the pseudo-header, as a kernel does that leaves the rest to its device.
+fn leave_checksum(bytes: &mut [u8], offload: &Offload) {
+    let at = usize::from(offload.csum_start);
+    let (addresses, protocol) = if bytes[0] >> 4 == 6 { (8..40, bytes[6]) } else { (12..20, bytes[9]) };
+    let words = bytes[addresses].chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
+    let mut sum = words.sum::<u32>() + u32::from(protocol) + (bytes.len() - at) as u32;
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    let field = at + usize::from(offload.csum_offset);
+    bytes[field..field + 2].copy_from_slice(&(sum as u16).to_be_bytes());
+}
+
+/// One to three changes: bytes, a cut, more bytes.
+fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
+    for _ in 0..=random.below(3) {
+        let at = random.below(bytes.len() as u64) as usize;
+        match random.below(5) {
+            // The kernel takes no less for a run of this kind.
+            0 => bytes.truncate(at.max(40)),
+            1 => bytes.extend_from_slice(&[0; 8]),
+            2 => bytes[at] ^= 1 << random.below(8),
+            // Headers are few of the bytes.
+            3 => bytes[at % 48] ^= 1 << random.below(8),
+            _ => bytes[at] = random.below(256) as u8,
+        }
+    }
+}
+
+#[test]
+fn what_the_program_carries_is_the_flow_that_was_decided() {
+    const ROUNDS: usize = 50_000;
+    let namespace = match Netns::create() {
+        Ok(namespace) => namespace,
+        Err(error) if std::env::var_os("CI").is_none() => return eprintln!("skipped: no namespaces here: {error}"),
+        Err(error) => panic!("not permitted: {error}"),
+    };
+    namespace
+        .run(|| ["10.0.0.1:1000 10.0.0.2:53", "[fd00::1]:1000 [fd00::2]:53"].map(|ends| try_all(ends, ROUNDS)))
+        .unwrap();
+}
+
+fn try_all(ends: &str, rounds: usize) {
+    let (src, dst) = ends.split_once(' ').unwrap();
+    let (src, dst) = (src.parse().unwrap(), dst.parse().unwrap());
+    let mut random = Random(0x5eed_0001);
+    for mut whole in [build::udp(src, dst, &[7; 100]), build::tcp(src, dst, 0x10, &[7; 100])] {
+        let mut loaded = Loaded::new(&mut whole);
+        let offload = left_undone(&whole, 0);
+        leave_checksum(&mut whole, &offload);
+        let (mut carried, mut up) = (0, 0);
+        for round in 0..rounds {
+            let mut bytes = whole.clone();
+            let is_tcp = bytes[if bytes[0] >> 4 == 6 { 6 } else { 9 }] == 6;
+            let gso_size = if is_tcp && round % 4 == 3 { 1 + random.below(120) as u16 } else { 0 };
+            if round > 0 {
+                mutate(&mut bytes, &mut random);
+            }
+            let kind: [u8; 2] = if bytes[0] >> 4 == 6 { [0x86, 0xdd] } else { [8, 0] };
+            let mut frame = [&[0; 12][..], &kind, &bytes].concat();
+            // About as long as the packets are, or far longer.
+            let mtu = if round % 3 == 2 { 60 + random.below(120) as u16 } else { 1500 };
+            if !loaded.carries(&mut frame, gso_size, mtu) {
+                up += 1;
+                continue;
+            }
+            carried += 1;
+            assert_eq!((&frame[..12], &frame[14..]), (&ETHERNET[..], &bytes[..]), "it stays as it is");
+            let offload = left_undone(&bytes, gso_size);
+            let packet = Packet::parse(&mut bytes, offload).unwrap_or_else(|error| panic!("{error:?}: {frame:02x?}"));
+            assert_eq!(key(&packet), loaded.key, "{frame:02x?}");
+            assert_eq!((packet.ttl(), packet.fragment()), (loaded.value[54], None), "{frame:02x?}");
+            assert_eq!(packet.tcp_flags().unwrap_or(0) & TURNS, 0, "{frame:02x?}");
+            assert!(packet.len() + 14 == frame.len() && packet.largest_segment() <= mtu.into(), "{frame:02x?}");
+        }
+        assert!(carried > rounds / 20 && up > rounds / 20, "{carried} carried, {up} up");
+    }
+}
