@@ -13,7 +13,7 @@ use crate::model::{ConnectionMode, GatewaySku, Program};
 use super::express_route::{CircuitEnd, circuit, circuit_end};
 use super::program::program;
 use super::public_address::ignore;
-use super::vpn_client::{ClientConfiguration, client_configuration};
+use super::vpn_client::{ClientConfiguration, client_configuration, length};
 use super::vpn_nat::{NatRule, nat_rule, nat_rules};
 use super::{Name, Reference, SubnetReference, flag, values};
 
@@ -98,6 +98,8 @@ pub(in crate::config) struct Connection {
     pub routing_weight: Option<Spanned<u32>>,
     pub authorization_key: Name,
     pub bypass: Option<Spanned<bool>>,
+    /// How many there are: what they say changes no packet's way.
+    pub ipsec_policies: Option<Spanned<usize>>,
     pub ingress_nat: Vec<Spanned<[String; 1]>>,
     pub egress_nat: Vec<Spanned<[String; 1]>>,
 }
@@ -193,7 +195,7 @@ pub(in crate::config) fn local_network_gateway(node: &Node, report: &mut Report)
 
 pub(in crate::config) fn connection(node: &Node, report: &mut Report) -> Option<Connection> {
     record(node, report, "a connection", |f| {
-        ignore(f, &["connectionProtocol", "dpdTimeoutSeconds", "ipsecPolicies", "enablePrivateLinkFastPath"]);
+        ignore(f, &["connectionProtocol", "dpdTimeoutSeconds", "enablePrivateLinkFastPath"]);
         Connection {
             at: f.at,
             name: f.required("name", resource_name(80)),
@@ -210,6 +212,7 @@ pub(in crate::config) fn connection(node: &Node, report: &mut Report) -> Option<
             routing_weight: f.optional("routingWeight", number(0..=32_000)),
             authorization_key: f.optional("authorizationKey", text),
             bypass: f.optional("expressRouteGatewayBypass", boolean),
+            ipsec_policies: f.optional("ipsecPolicies", |node, _| Some(length(node))),
             ingress_nat: nat_rules(f, "ingressNatRules"),
             egress_nat: nat_rules(f, "egressNatRules"),
         }

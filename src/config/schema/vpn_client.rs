@@ -53,7 +53,8 @@ fn protocol(node: &Node, report: &mut Report) -> Option<ClientProtocol> {
     )
 }
 
-fn length(node: &Node) -> usize {
+/// Of a list.
+pub(super) fn length(node: &Node) -> usize {
     match &node.value {
         Value::List(items) => items.len(),
         Value::Null | Value::Scalar { .. } | Value::Map(_) => 0,

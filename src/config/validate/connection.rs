@@ -4,7 +4,8 @@ use crate::config::schema::Document;
 use crate::config::schema::gateway::{self as written, ConnectionType};
 use crate::config::yaml::diagnostic::{At, Report};
 use crate::model::{
-    CircuitIx, Connection, GatewayIx, GatewayKind, LocalGatewayIx, LocalNetworkGateway, Remote, VirtualNetworkGateway,
+    CircuitIx, Connection, GatewayIx, GatewayKind, GatewaySku, LocalGatewayIx, LocalNetworkGateway, Remote,
+    VirtualNetworkGateway,
 };
 
 use super::express_route::Circuits;
@@ -121,6 +122,14 @@ fn check_type(written: &written::Connection, gateway: &VirtualNetworkGateway, re
             .error(kind.at, format!("gateway `{}` is of another type", gateway.name))
             .rule("VPN-03")
             .expected("ExpressRoute from an ExpressRoute gateway, IPsec or Vnet2Vnet from a VPN gateway");
+    }
+    if let Some(policies) = written.ipsec_policies.as_ref().filter(|policies| policies.value > 0)
+        && gateway.sku == GatewaySku::Basic
+    {
+        report
+            .error(policies.at, format!("gateway `{}` of SKU Basic has no custom IPsec policies", gateway.name))
+            .rule("VPN-05")
+            .expected("no `ipsecPolicies`, or a gateway with `sku: VpnGw1` or larger");
     }
     if let Some(weight) = written.routing_weight.as_ref().filter(|weight| weight.value > 0)
         && gateway.kind == GatewayKind::Vpn
