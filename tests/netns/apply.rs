@@ -13,6 +13,7 @@ use vnet::sys::netlink::Netlink;
 use vnet::sys::process;
 
 use crate::lab::{Lab, NEVER, SOON, eventually, stderr, stdout, vnet};
+use crate::life::process_of;
 
 pub(crate) const HUB_SPOKE: &str = include_str!("../../config/hub-spoke.yaml");
 
@@ -76,7 +77,7 @@ fn machines_come_and_go_while_a_session_lives() {
     let lines = || fs::read_to_string(&log).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>();
     eventually("its program writes its log", || lines().len() == 2);
     assert_eq!(lines()[0], "web2");
-    let group = Pid::from_raw(lines()[1].parse().unwrap()).unwrap();
+    let group = process_of(&lab, "web2", &lines()[1]).unwrap();
     assert!(test_kill_process_group(group).is_ok());
 
     lab.apply(HUB_SPOKE);

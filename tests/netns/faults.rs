@@ -4,12 +4,13 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use rustix::process::{Pid, test_kill_process_group};
+use rustix::process::test_kill_process_group;
 use vnet::sys::netns::{self, Netns};
 use vnet::wire::build;
 
 use crate::capture::send_raw;
 use crate::lab::{Lab, eventually, has_program, stderr, stdout};
+use crate::life::process_of;
 
 const HUB_SPOKE: &str = include_str!("../../config/hub-spoke.yaml");
 
@@ -53,7 +54,7 @@ fn a_namespace_deleted_under_us_is_made_anew() {
         HUB_SPOKE.replace("{name: db, network", "{name: db, run: [sh, -c, 'echo $$; exec sleep 1000'], network");
     let Some(lab) = Lab::up(&topology) else { return };
     let output = Path::new("/run/vnet").join(&lab.name).join("programs/db.log");
-    let program = || fs::read_to_string(&output).ok()?.trim().parse().ok().and_then(Pid::from_raw);
+    let program = || process_of(&lab, "db", fs::read_to_string(&output).ok()?.trim());
     eventually("its program runs", || program().is_some());
     let first = program().unwrap();
     let place = netns::name_path(&format!("{}-db", lab.name));

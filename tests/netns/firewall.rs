@@ -121,7 +121,7 @@ fn files_of_rules_stay_inside_and_bounded() {
         assert!(said.contains(why) && said.contains("lab.yaml:5:"), "{said}");
     };
     symlink("/etc/hostname", &rules).unwrap();
-    refused("a symbolic link leads out of the topology's directory");
+    refused("it is outside the topology's directory, by its path or by a symbolic link");
     fs::remove_file(&rules).unwrap();
     refused("cannot read the rules of `left`, rules.nft: No such file");
     fs::write(&rules, "#".repeat((1 << 20) + 1)).unwrap();

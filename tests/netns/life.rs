@@ -1,12 +1,13 @@
 //! A lab's life: up, entered, down, and nothing left.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, test_kill_process};
+use rustix::process::{Pid, test_kill_process_group};
 use serde_json::{Value, json};
 
 use vnet::sys::process;
@@ -181,6 +182,19 @@ fn exec_ends_as_its_program_does() {
     assert_eq!(fs::read_to_string(format!("/etc/netns/{}-db/hosts", lab.name)).unwrap(), hosts);
 }
 
+/// A machine's process by the number that it knows itself by, as processes outside know it.
+pub(crate) fn process_of(lab: &Lab, node: &str, own: &str) -> Option<Pid> {
+    let namespace = fs::metadata(format!("/run/netns/{}-{node}", lab.name)).ok()?.ino();
+    let numbers = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let is_it = |pid: &i32| {
+        let is_there = fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|place| place.ino() == namespace);
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        is_there && numbers.and_then(|numbers| numbers.split_whitespace().last()) == Some(own)
+    };
+    numbers.filter(is_it).find_map(Pid::from_raw)
+}
+
 #[test]
 fn programs_of_the_file_run_and_end_with_the_lab() {
     let topology =
@@ -190,18 +204,18 @@ fn programs_of_the_file_run_and_end_with_the_lab() {
     let lines = || fs::read_to_string(&log).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>();
     eventually("the program writes its log", || lines().len() == 2);
     assert_eq!(lines()[0], "web");
-    let group = Pid::from_raw(lines()[1].parse().unwrap()).unwrap();
-    assert!(test_kill_process(group).is_ok());
+    let group = process_of(&lab, "web", &lines()[1]).unwrap();
     assert_code(&lab.down(), 0);
     let runs = || process::running().any(|listed| listed.group == group.as_raw_nonzero().get().cast_unsigned());
     assert!(!runs(), "its children are gone too");
 
     assert_code(&lab.start(), 0);
     eventually("the program runs again", || lines().len() == 2);
-    let group = Pid::from_raw(lines()[1].parse().unwrap()).unwrap();
+    let group = process_of(&lab, "web", &lines()[1]).unwrap();
+    assert!(test_kill_process_group(group).is_ok());
     lab.crash();
     assert_code(&lab.down(), 0);
-    eventually("its group is gone after a crash", || rustix::process::test_kill_process_group(group).is_err());
+    eventually("its group is gone after a crash", || test_kill_process_group(group).is_err());
 }
 
 #[test]
