@@ -60,13 +60,12 @@ impl GatewaySku {
         }
     }
 
-    /// Whether point-to-site clients may connect by a protocol: the sizes before VpnGw1 know SSTP alone (VPN-45).
+    /// Whether point-to-site clients may connect by a protocol (VPN-45): Basic has IKEv2 since November 2025, and no
+    /// OpenVPN.
     pub const fn speaks(self, protocol: ClientProtocol) -> bool {
         match protocol {
-            ClientProtocol::Sstp => true,
-            ClientProtocol::OpenVpn | ClientProtocol::IkeV2 => {
-                !matches!(self, Self::Basic | Self::Standard | Self::HighPerformance)
-            }
+            ClientProtocol::Sstp | ClientProtocol::IkeV2 => true,
+            ClientProtocol::OpenVpn => !matches!(self, Self::Basic),
         }
     }
 
@@ -114,6 +113,8 @@ mod tests {
         for (sku, protocols, most) in cases {
             assert_eq!(sku.clients(protocols), most, "{sku:?} {protocols:?}");
         }
-        assert!(!GatewaySku::HighPerformance.speaks(IkeV2) && GatewaySku::HighPerformance.speaks(Sstp));
+        let spoken = |sku: GatewaySku| [Sstp, IkeV2, OpenVpn].map(|protocol| sku.speaks(protocol));
+        assert_eq!(spoken(GatewaySku::Basic), [true, true, false]);
+        assert_eq!(spoken(GatewaySku::VpnGw1), [true; 3]);
     }
 }

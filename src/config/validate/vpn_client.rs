@@ -76,9 +76,9 @@ fn check_protocols(configuration: &ClientConfiguration, sku: GatewaySku, report:
     let unknown = configuration.protocols.iter().find(|one| !sku.speaks(one.value));
     if let Some(protocol) = unknown {
         report
-            .error(protocol.at, format!("a gateway of SKU {sku:?} takes point-to-site clients over SSTP alone"))
+            .error(protocol.at, format!("a gateway of SKU {sku:?} takes no point-to-site clients over OpenVPN"))
             .rule("VPN-45")
-            .expected("`vpnClientProtocols: [SSTP]`, or `sku: VpnGw1` or larger");
+            .expected("`vpnClientProtocols: [IkeV2]`, or `sku: VpnGw1` or larger");
     }
 }
 
