@@ -33,11 +33,9 @@ pub struct PrivateCloud {
 /// How the workloads of a private cloud reach the Internet (AVS-11).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CloudInternet {
-    /// Not at all: a default route that the circuit brings is left aside.
+    /// By a default route from Azure or on-premises, if the circuit brings one.
     #[default]
     Disabled,
-    /// By a default route from Azure or on-premises, which the circuit brings.
-    DefaultRoute,
     /// By Azure's own source translation, in the cloud: managed SNAT.
     Enabled,
 }
@@ -46,7 +44,6 @@ impl fmt::Display for CloudInternet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Disabled => "Disabled",
-            Self::DefaultRoute => "DefaultRoute",
             Self::Enabled => "Enabled",
         })
     }
@@ -88,9 +85,9 @@ const VCENTER: u32 = 2;
 const NSXT_MANAGER: u32 = 3;
 
 impl PrivateCloud {
-    /// Whether it uses a route that its circuit advertises: a default route only with `internet: DefaultRoute` (AVS-11).
+    /// Whether it uses a route that its circuit advertises: a default route unless Azure has managed SNAT there (AVS-11).
     pub fn takes(&self, prefix: &IpNet) -> bool {
-        self.internet == CloudInternet::DefaultRoute || prefix.prefix_len() > 0
+        self.internet == CloudInternet::Disabled || prefix.prefix_len() > 0
     }
 
     /// ARM's `endpoints.vcsa`.

@@ -22,7 +22,7 @@ pub struct PrivateCloudRow {
     /// The hosts' addresses in the provisioning network, then those in the vMotion network.
     pub hosts: Vec<Ipv4Addr>,
     pub vmotion_hosts: Vec<Ipv4Addr>,
-    /// How workloads reach the Internet: `Enabled`, `DefaultRoute` or `Disabled`.
+    /// How workloads reach the Internet: `Enabled` or `Disabled`.
     pub internet: String,
     pub admin_credentials: AdminCredentials,
 }

@@ -87,7 +87,7 @@ pub(in crate::analysis) fn offline<'a>(
     to: IpAddr,
 ) -> Option<&'a PrivateCloud> {
     let Sender::CircuitLink(circuit, _) = compiled.sender(from) else { return None };
-    let cloud = without_default(network, circuit)?;
+    let cloud = without_default(network, compiled, circuit)?;
     (!told_of(network, compiled, circuit, to)).then_some(cloud)
 }
 
@@ -162,7 +162,7 @@ fn circuits(network: &Network, customer: Customer) -> impl Iterator<Item = Circu
 fn leads(network: &Network, compiled: &Compiled, circuit: CircuitIx, to: IpAddr) -> bool {
     let table = &compiled.snapshot.gateway(edge_id(network, circuit)).tunnels;
     let route = table.lpm.lookup(to).map(|route| table.next_hops[route.0 as usize]);
-    if without_default(network, circuit).is_some() && !told_of(network, compiled, circuit, to) {
+    if without_default(network, compiled, circuit).is_some() && !told_of(network, compiled, circuit, to) {
         return false;
     }
     match route {
@@ -174,12 +174,11 @@ fn leads(network: &Network, compiled: &Compiled, circuit: CircuitIx, to: IpAddr)
     }
 }
 
-/// The private cloud of a circuit, if it uses no default route.
-fn without_default(network: &Network, circuit: CircuitIx) -> Option<&PrivateCloud> {
+/// The private cloud of a circuit, if it has no default route.
+fn without_default<'a>(network: &'a Network, compiled: &Compiled, circuit: CircuitIx) -> Option<&'a PrivateCloud> {
     let mut clouds = network.private_clouds.iter().filter(|cloud| cloud.circuit == circuit);
     let uses = |cloud: &&PrivateCloud| match cloud.internet {
-        CloudInternet::Disabled => false,
-        CloudInternet::DefaultRoute => true,
+        CloudInternet::Disabled => advertised(network, compiled, circuit).any(|prefix| prefix.prefix_len() == 0),
         CloudInternet::Enabled => network.internet.is_some(),
     };
     clouds.find(|cloud| !uses(cloud))
@@ -187,8 +186,12 @@ fn without_default(network: &Network, circuit: CircuitIx) -> Option<&PrivateClou
 
 /// Whether a circuit's customer learned more than a default route to a destination.
 fn told_of(network: &Network, compiled: &Compiled, circuit: CircuitIx, to: IpAddr) -> bool {
-    let mut advertised = Exchange::of(network, compiled.learned()).customer(circuit).into_keys();
-    advertised.any(|prefix| prefix.prefix_len() > 0 && prefix.contains(&to))
+    advertised(network, compiled, circuit).any(|prefix| prefix.prefix_len() > 0 && prefix.contains(&to))
+}
+
+/// What a circuit's edge advertises to its customer.
+fn advertised(network: &Network, compiled: &Compiled, circuit: CircuitIx) -> impl Iterator<Item = IpNet> {
+    Exchange::of(network, compiled.learned()).customer(circuit).into_keys()
 }
 
 /// Where a router on an ExpressRoute path forwards a packet, and the BGP route that it uses.

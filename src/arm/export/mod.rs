@@ -98,14 +98,6 @@ impl Exporter<'_> {
                 self.omissions.push(Omission { path: key.to_owned(), message: message.to_owned() });
             }
         }
-        for (index, _) in self.items("privateClouds").iter().enumerate().filter(|(_, cloud)| others::is_by_route(cloud))
-        {
-            self.at = format!("privateClouds[{index}]");
-            self.omit(
-                "internet",
-                "`DefaultRoute` is `Disabled` in Azure, beside the default route that a circuit brings",
-            );
-        }
     }
 
     /// Says that a key of the object that is being exported is not in the template.

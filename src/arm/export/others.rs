@@ -71,11 +71,6 @@ fn reach(_: &Exporter<'_>, item: &Value) -> Value {
     item
 }
 
-/// Whether a private cloud reaches the Internet by a default route that its circuit brings.
-pub(super) fn is_by_route(cloud: &Value) -> bool {
-    cloud["internet"] == "DefaultRoute"
-}
-
 fn cloud(exporter: &Exporter<'_>, item: &Value) -> Value {
     let mut item = item.clone();
     item["sku"] = json!({ "name": "AV36" });
@@ -84,9 +79,6 @@ fn cloud(exporter: &Exporter<'_>, item: &Value) -> Value {
         let mut own = super::flat(reach);
         own["peerExpressRouteCircuit"] = json!(exporter.circuit(&own["peerExpressRouteCircuit"], &mut Vec::new()).0);
         *reach = own;
-    }
-    if is_by_route(&item) {
-        item["internet"] = json!("Disabled");
     }
     let mut segments = item["segments"].take();
     for segment in segments.as_array_mut().into_iter().flatten() {

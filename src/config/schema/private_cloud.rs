@@ -49,11 +49,7 @@ pub(in crate::config) fn private_cloud(node: &Node, report: &mut Report) -> Opti
 }
 
 fn internet(node: &Node, report: &mut Report) -> Option<CloudInternet> {
-    word(&[
-        ("Enabled", CloudInternet::Enabled),
-        ("DefaultRoute", CloudInternet::DefaultRoute),
-        ("Disabled", CloudInternet::Disabled),
-    ])(node, report)
+    word(&[("Enabled", CloudInternet::Enabled), ("Disabled", CloudInternet::Disabled)])(node, report)
 }
 
 fn segment(node: &Node, report: &mut Report) -> Option<Segment> {

@@ -186,9 +186,7 @@ impl Case<'_> {
         if let Some(cloud) = outside::offline(network, self.names.compiled, from, dst) {
             let because = match cloud.internet {
                 CloudInternet::Enabled => "managed SNAT leads to the Internet, and the file has no `internet`",
-                CloudInternet::Disabled | CloudInternet::DefaultRoute => {
-                    "its circuit brings a default route at most, which only `internet: DefaultRoute` takes"
-                }
+                CloudInternet::Disabled => "its circuit brings no default route, and it has no managed SNAT",
             };
             return Diagnosis::without_fix(format!("{} has no route to {dst}: {because} (AVS-11)", cloud.name));
         }
