@@ -13,6 +13,8 @@ fail() { echo "vnet: $*" >&2; exit 1; }
 bin=${VNET_BIN:-${RUNNER_TEMP:-${TMPDIR:-/tmp}}/vnet-bin}
 mkdir -p "$bin"
 if [ -n "${VNET_BINARY:-}" ]; then
+    # As a workflow's file has it: no shell has looked at it.
+    case $VNET_BINARY in "~/"*) VNET_BINARY=$HOME/${VNET_BINARY#??} ;; esac
     [ -f "$VNET_BINARY" ] || fail "there is no file $VNET_BINARY: give the path of the program, or a version"
     install -m 755 "$VNET_BINARY" "$bin/vnet"
 else

@@ -63,7 +63,8 @@ impl Capture {
         analysis::parse_filter(&words)?;
         let filter = whole(&nodes, &words);
         analysis::parse_filter(&filter)?;
-        let mut sink = self.sink()?;
+        self.check_terminal()?;
+        let mut sink = None;
         let wanted = protocol::Capture { nodes, filter, count: self.count, snap: self.snap, cut: self.cut };
         let deadline = self.duration.map(|time| Instant::now() + time);
         let mut following = context.follow(Topic::Capture(wanted))?.until(deadline).until_interrupted()?;
@@ -77,11 +78,18 @@ impl Capture {
             (full, missed) = (captured.full, captured.missed);
             packets += captured.packets;
             end = captured.end;
-            if !written(&mut sink, &captured.bytes)? {
+            // What is refused leaves the file that is there.
+            let sink = match &mut sink {
+                Some(sink) => sink,
+                None => sink.insert(self.sink()?),
+            };
+            if !written(sink, &captured.bytes)? {
                 return Ok(Exit::Fine);
             }
         }
-        written(&mut sink, &end)?;
+        if let Some(sink) = &mut sink {
+            written(sink, &end)?;
+        }
         let lost = if missed > 0 { format!(", {missed} found no room") } else { String::new() };
         context.messages.note(&format!("{} captured{lost}", counted(packets, "packet")));
         Ok(if self.count.is_some_and(|count| packets < count) { Exit::No } else { Exit::Fine })
@@ -100,12 +108,17 @@ impl Capture {
         Ok((nodes, filter.join(" ")))
     }
 
+    fn check_terminal(&self) -> Result<(), Failure> {
+        if self.write.is_none() && io::stdout().is_terminal() {
+            return Err(Failure::usage("a capture file is no text for a terminal")
+                .help("`-w FILE` writes it to a file, `-w - | tshark -r -` reads it at once"));
+        }
+        Ok(())
+    }
+
     fn sink(&self) -> Result<Box<dyn Write>, Failure> {
-        match self.write.as_deref() {
-            None if io::stdout().is_terminal() => Err(Failure::usage("a capture file is no text for a terminal")
-                .help("`-w FILE` writes it to a file, `-w - | tshark -r -` reads it at once")),
+        match self.write.as_deref().filter(|file| *file != Path::new("-")) {
             None => Ok(Box::new(io::stdout())),
-            Some(file) if file == Path::new("-") => Ok(Box::new(io::stdout())),
             Some(file) => match File::create(file) {
                 Ok(file) => Ok(Box::new(file)),
                 Err(error) => {

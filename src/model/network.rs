@@ -303,7 +303,7 @@ impl Default for Emulation {
             offload: true,
             udp_segmentation: true,
             platform_services: true,
-            device: None,
+            device: Some(DeviceKind::Tun),
             mtu: 1500,
             flows_per_nic: 500_000,
             programming_delay: Duration::ZERO,

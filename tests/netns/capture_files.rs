@@ -134,6 +134,11 @@ fn a_capture_ends_after_so_many_packets_and_keeps_so_many_bytes() {
     let Some(lab) = Lab::up(HUB_SPOKE) else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("lab.pcapng");
+    // A capture that is refused leaves the file that is there.
+    std::fs::write(&file, "of before").unwrap();
+    assert_code(&lab.vnet(&["capture", "wbe", "-w", file.to_str().unwrap()]), 2);
+    assert_eq!(std::fs::read(&file).unwrap(), b"of before");
+    std::fs::remove_file(&file).unwrap();
     let before = watchers(&lab);
     let mut capture = vnet();
     let capture = capture.args(["-l", &lab.name, "capture", "web", "-c3", "--snap", "64", "icmp", "-w"]).arg(&file);

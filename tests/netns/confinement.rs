@@ -23,7 +23,7 @@ loadBalancers:
       - {name: http, frontendIPConfiguration: web, backendAddressPool: servers, probe: up, protocol: Tcp, frontendPort: 80, backendPort: 8080}
 flowLogs:
   - {name: all, targetResourceId: virtualNetworks/spoke, storagePath: logs}
-emulation: {flowLogRecordSeconds: 1, flowLogContinuationSeconds: 1, workers: 2}
+emulation: {device: veth, flowLogRecordSeconds: 1, flowLogContinuationSeconds: 1, workers: 2}
 ";
 const SERVER: &str = "  - {name: app, networkInterfaces: [{subnet: spoke/app, loadBalancerBackendAddressPools: [web/servers]}], run: [python3, -m, http.server, '8080']}";
 const LATER: &str = "  - {name: later, networkInterfaces: [{subnet: spoke/app}], run: [sleep, '1000'], guest: {nftables: \"add table inet mine\\n\"}}\n";

@@ -122,7 +122,8 @@ fn what_a_named_demo_says_to_try_names_it() {
 #[test]
 fn nodes_are_entered_and_nothing_is_left() {
     let Some(user) = User::new() else { return };
-    fs::write(user.dir.path().join("lab.vnet.yaml"), HUB_SPOKE).unwrap();
+    let topology = format!("{HUB_SPOKE}\nemulation: {{device: auto}}\n");
+    fs::write(user.dir.path().join("lab.vnet.yaml"), topology).unwrap();
     // Without a name `up` takes the one topology here.
     assert_fine(&user.vnet(&["up"]));
     let status = said(&user.vnet(&["status"]));
