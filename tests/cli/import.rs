@@ -80,6 +80,64 @@ fn an_export_says_what_is_not_in_it_and_where() {
     assert!(said.contains("template-site-to-site.json:"), "{said}");
 }
 
+/// No object of a document is read without a look at all its keys.
+#[test]
+fn unknown_keys_are_reported_wherever_they_stand() {
+    let network = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network";
+    let subnet = |name: &str| serde_json::json!({"id": format!("{network}/virtualNetworks/v/subnets/{name}")});
+    let resource = |kind: &str, name: &str, properties: Value| {
+        let id = format!("/subscriptions/s/resourceGroups/g/providers/{kind}/{name}");
+        serde_json::json!({"id": id, "name": name, "type": kind, "location": "westeurope", "properties": properties})
+    };
+    let dump = serde_json::json!([
+        resource(
+            "Microsoft.Network/virtualNetworks",
+            "v",
+            serde_json::json!({
+            "addressSpace": {"addressPrefixes": ["10.0.0.0/16"], "odd1": 1},
+            "dhcpOptions": {"dnsServers": ["10.0.0.4"], "odd2": 1},
+            "subnets": [{"name": "s", "properties": {"addressPrefix": "10.0.0.0/24"}},
+                {"name": "GatewaySubnet", "properties": {"addressPrefix": "10.0.255.0/27"}}]})
+        ),
+        resource("Microsoft.Network/publicIPAddresses", "p", serde_json::json!({"ipAddress": "203.0.113.9"})),
+        resource(
+            "Microsoft.Network/virtualNetworkGateways",
+            "gw",
+            serde_json::json!({
+            "sku": {"name": "VpnGw1", "tier": "VpnGw1", "capacity": 2, "odd3": 1},
+            "ipConfigurations": [{"name": "c", "properties": {"subnet": subnet("GatewaySubnet"),
+                "publicIPAddress": {"id": format!("{network}/publicIPAddresses/p")}, "odd4": 1}}],
+            "bgpSettings": {"asn": 65515, "odd5": 1, "bgpPeeringAddresses": [{"odd6": 1}]},
+            "customRoutes": {"addressPrefixes": ["10.9.0.0/16"], "odd7": 1}})
+        ),
+        resource(
+            "Microsoft.Network/localNetworkGateways",
+            "l",
+            serde_json::json!({
+            "gatewayIpAddress": "198.51.100.1", "bgpSettings": {"asn": 65010, "bgpPeeringAddress": "192.168.0.1", "odd8": 1},
+            "localNetworkAddressSpace": {"addressPrefixes": ["192.168.0.0/24"], "odd9": 1}})
+        ),
+        resource(
+            "Microsoft.Network/networkInterfaces",
+            "n",
+            serde_json::json!({
+            "ipConfigurations": [{"name": "i", "properties": {"subnet": subnet("s")}}], "dnsSettings": {"odd10": 1}})
+        ),
+        resource(
+            "Microsoft.Compute/virtualMachines",
+            "m",
+            serde_json::json!({"odd11": 1, "hardwareProfile": {"vmSize": "B1"},
+            "networkProfile": {"networkInterfaces": [{"id": format!("{network}/networkInterfaces/n")}], "odd12": 1}})
+        ),
+    ]);
+    let directory = TempDir::new().unwrap();
+    let said = err(&vnet(&["import", "--strict", &written(directory.path(), "dump.json", &dump.to_string())]));
+    for odd in (1..=12).map(|number| format!("`odd{number}` is not known here as a property of ")) {
+        assert_eq!(said.matches(&odd).count(), 1, "{odd}: {said}");
+    }
+    assert_eq!(said.matches("is not known here").count(), 12, "{said}");
+}
+
 /// A finding deep in a long line is shown with what is around it.
 #[test]
 fn a_finding_in_a_long_line_is_shown() {

@@ -11,7 +11,7 @@ use crate::arm::{Node, ResourceId};
 use super::site::made_up_key;
 use super::table::{Table, Use, deep, id_of, is, items, property, reference, scalar, text};
 use super::text::{Map, Out};
-use super::virtual_network::vnet_of;
+use super::virtual_network::{SPACE, vnet_of};
 use super::{Converter, entry, part, private_cloud, virtual_hub};
 
 pub(super) const KIND: &str = "Microsoft.Network/virtualNetworkGateways";
@@ -21,15 +21,15 @@ static GATEWAY: Table = Table {
     rows: &[
         ("gatewayType", Use::Unless("Vpn")),
         ("vpnType", Use::Harmless(&["RouteBased"])),
-        ("sku", Use::Taken),
-        ("ipConfigurations", Use::Taken),
+        ("sku", Use::Read(&SKU)),
+        ("ipConfigurations", Use::Read(&CONFIGURATION)),
         ("activeActive", Use::Flag(false)),
         ("active", Use::Flag(false)),
         ("enableBgp", Use::Flag(false)),
-        ("bgpSettings", Use::Taken),
+        ("bgpSettings", Use::Read(&BGP)),
         ("gatewayDefaultSite", Use::Ref),
         ("allowRemoteVnetTraffic", Use::Flag(false)),
-        ("customRoutes", Use::Taken),
+        ("customRoutes", Use::Read(&SPACE)),
         ("natRules", Use::Each(&NAT_RULE)),
         ("enableBgpRouteTranslationForNat", Use::Flag(false)),
         ("vpnGatewayGeneration", Use::Cosmetic),
@@ -45,6 +45,38 @@ static GATEWAY: Table = Table {
         ("enablePrivateIpAddress", Use::Harmless(&["false"])),
         ("vpnClientConfiguration", Use::Inside(&CLIENTS)),
         ("virtualNetworkGatewayPolicyGroups", Use::Gap),
+    ],
+};
+
+static SKU: Table = Table { what: "a gateway's size", rows: &[("tier", Use::Cosmetic), ("capacity", Use::Cosmetic)] };
+
+static CONFIGURATION: Table = Table {
+    what: "a gateway's IP configuration",
+    rows: &[
+        ("subnet", Use::Taken),
+        ("publicIPAddress", Use::Taken),
+        ("privateIPAddress", Use::Cosmetic),
+        ("privateIPAllocationMethod", Use::Cosmetic),
+    ],
+};
+
+pub(super) static BGP: Table = Table {
+    what: "BGP settings",
+    rows: &[
+        ("asn", Use::Taken),
+        ("bgpPeeringAddress", Use::Taken),
+        ("bgpPeeringAddresses", Use::Read(&PEERING_ADDRESS)),
+        ("peerWeight", Use::Cosmetic),
+    ],
+};
+
+static PEERING_ADDRESS: Table = Table {
+    what: "a BGP peering address",
+    rows: &[
+        ("ipconfigurationId", Use::Cosmetic),
+        ("defaultBgpIpAddresses", Use::Cosmetic),
+        ("tunnelIpAddresses", Use::Cosmetic),
+        ("customBgpIpAddresses", Use::Gap),
     ],
 };
 

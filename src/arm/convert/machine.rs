@@ -18,6 +18,65 @@ const VM: &str = "Microsoft.Compute/virtualMachines";
 /// The tag with an interface's name in its machine.
 const NAME_TAG: &str = "vnetName";
 
+/// In any form: REST's, that of `az vm list -d`, Resource Graph's.
+static MACHINE: Table = Table {
+    what: "a virtual machine",
+    rows: &[
+        ("networkProfile", Use::Read(&NETWORK_PROFILE)),
+        ("instanceView", Use::Taken),
+        ("extended", Use::Taken),
+        ("powerState", Use::Taken),
+        ("additionalCapabilities", Use::Cosmetic),
+        ("applicationProfile", Use::Cosmetic),
+        ("availabilitySet", Use::Cosmetic),
+        ("billingProfile", Use::Cosmetic),
+        ("capacityReservation", Use::Cosmetic),
+        ("diagnosticsProfile", Use::Cosmetic),
+        ("evictionPolicy", Use::Cosmetic),
+        ("extensionsTimeBudget", Use::Cosmetic),
+        ("fqdns", Use::Cosmetic),
+        ("hardwareProfile", Use::Cosmetic),
+        ("host", Use::Cosmetic),
+        ("hostGroup", Use::Cosmetic),
+        ("licenseType", Use::Cosmetic),
+        ("macAddresses", Use::Cosmetic),
+        ("osProfile", Use::Cosmetic),
+        ("placement", Use::Cosmetic),
+        ("platformFaultDomain", Use::Cosmetic),
+        ("priority", Use::Cosmetic),
+        ("privateIps", Use::Cosmetic),
+        ("proximityPlacementGroup", Use::Cosmetic),
+        ("publicIps", Use::Cosmetic),
+        ("scheduledEventsPolicy", Use::Cosmetic),
+        ("scheduledEventsProfile", Use::Cosmetic),
+        ("securityProfile", Use::Cosmetic),
+        ("storageProfile", Use::Cosmetic),
+        ("userData", Use::Cosmetic),
+        ("virtualMachineScaleSet", Use::Cosmetic),
+        ("vmId", Use::Cosmetic),
+    ],
+};
+
+static NETWORK_PROFILE: Table = Table {
+    what: "a machine's network profile",
+    rows: &[
+        ("networkInterfaces", Use::Taken),
+        ("networkInterfaceConfigurations", Use::Taken),
+        ("networkApiVersion", Use::Cosmetic),
+    ],
+};
+
+static DNS: Table = Table {
+    what: "DNS settings",
+    rows: &[
+        ("dnsServers", Use::Taken),
+        ("appliedDnsServers", Use::Cosmetic),
+        ("internalDnsNameLabel", Use::Cosmetic),
+        ("internalDomainNameSuffix", Use::Cosmetic),
+        ("internalFqdn", Use::Cosmetic),
+    ],
+};
+
 pub(super) static INTERFACE: Table = Table {
     what: "a network interface",
     rows: &[
@@ -25,7 +84,7 @@ pub(super) static INTERFACE: Table = Table {
         ("enableIPForwarding", Use::Flag(false)),
         ("disableTcpStateTracking", Use::Flag(false)),
         ("networkSecurityGroup", Use::Ref),
-        ("dnsSettings", Use::Taken),
+        ("dnsSettings", Use::Read(&DNS)),
         ("primary", Use::Taken),
         ("enableAcceleratedNetworking", Use::Cosmetic),
         ("enableFpga", Use::Cosmetic),
@@ -84,6 +143,8 @@ pub(super) fn machine(converter: &mut Converter<'_>, one: &Entry) -> Option<Out>
     let body = &one.resource.body;
     let store = converter.store;
     let mut map = vec![entry("name", converter.own_name(one))];
+    // Nothing of it stands in the file as it is.
+    converter.object(body, &MACHINE);
     let references = interfaces(body);
     let mut nics = Vec::new();
     for reference in references {

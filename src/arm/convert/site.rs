@@ -5,10 +5,11 @@ use crate::arm::Node;
 use crate::arm::notes::NoteKind;
 use crate::arm::store::{Entry, Source};
 
-use super::gateway::bgp_settings;
+use super::gateway::{BGP, bgp_settings};
 use super::names::Rule;
 use super::table::{Table, Use, deep, is, property, reference, scalar, text};
 use super::text::{Map, Out, Value};
+use super::virtual_network::SPACE;
 use super::{Converter, entry};
 
 static LOCAL: Table = Table {
@@ -16,9 +17,9 @@ static LOCAL: Table = Table {
     rows: &[
         ("gatewayIpAddress", Use::Taken),
         ("fqdn", Use::Taken),
-        ("localNetworkAddressSpace", Use::Taken),
+        ("localNetworkAddressSpace", Use::Read(&SPACE)),
         ("localNetworkSiteAddressSpace", Use::Cosmetic),
-        ("bgpSettings", Use::Taken),
+        ("bgpSettings", Use::Read(&BGP)),
     ],
 };
 

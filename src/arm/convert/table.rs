@@ -39,6 +39,8 @@ pub(super) enum Use {
     Inside(&'static Table),
     /// The code beside the table reads it.
     Taken,
+    /// The same of an object or a list of objects, which have no more than these properties.
+    Read(&'static Table),
     /// Says nothing about a packet's way.
     Cosmetic,
     /// Not emulated, and harmless as long as it is one of these.
@@ -207,6 +209,12 @@ impl Converter<'_> {
             Use::Inside(table) => {
                 let map = self.object(node, table);
                 (!map.is_empty()).then(|| Out::map(map))?
+            }
+            Use::Read(table) => {
+                let one = std::slice::from_ref(node);
+                let all = if matches!(node.value, Value::List(_)) { node.items() } else { one };
+                all.iter().for_each(|item| drop(self.object(item, table)));
+                return None;
             }
             Use::Taken | Use::Cosmetic | Use::Harmless(_) | Use::Gap => return None,
         };

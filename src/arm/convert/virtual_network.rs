@@ -13,10 +13,10 @@ use super::{Converter, entry};
 static VNET: Table = Table {
     what: "a virtual network",
     rows: &[
-        ("addressSpace", Use::Taken),
+        ("addressSpace", Use::Read(&SPACE)),
         ("subnets", Use::Taken),
         ("virtualNetworkPeerings", Use::Taken),
-        ("dhcpOptions", Use::Taken),
+        ("dhcpOptions", Use::Read(&DHCP)),
         ("flowTimeoutInMinutes", Use::Unless("0")),
         ("summarizedGatewayPrefixes", Use::Taken),
         ("enableDdosProtection", Use::Cosmetic),
@@ -30,6 +30,13 @@ static VNET: Table = Table {
         ("bgpCommunities", Use::Gap),
     ],
 };
+
+pub(super) static SPACE: Table = Table {
+    what: "an address space",
+    rows: &[("addressPrefixes", Use::Taken), ("ipamPoolPrefixAllocations", Use::Gap)],
+};
+
+static DHCP: Table = Table { what: "DHCP options", rows: &[("dnsServers", Use::Taken)] };
 
 static SUBNET: Table = Table {
     what: "a subnet",
