@@ -211,9 +211,9 @@ impl Converter<'_> {
                 (!map.is_empty()).then(|| Out::map(map))?
             }
             Use::Read(table) => {
-                let one = std::slice::from_ref(node);
-                let all = if matches!(node.value, Value::List(_)) { node.items() } else { one };
-                all.iter().for_each(|item| drop(self.object(item, table)));
+                for item in one_or_all(node) {
+                    self.object(item, table);
+                }
                 return None;
             }
             Use::Taken | Use::Cosmetic | Use::Harmless(_) | Use::Gap => return None,
@@ -240,9 +240,12 @@ impl Converter<'_> {
     }
 }
 
+/// The items of a list, or the one that is no list.
+fn one_or_all(node: &Node) -> &[Node] {
+    if matches!(node.value, Value::List(_)) { node.items() } else { std::slice::from_ref(node) }
+}
+
 /// The words of a list, or the one word.
 pub(super) fn words(node: &Node) -> Vec<Out> {
-    let one = std::slice::from_ref(node);
-    let all = if matches!(node.value, Value::List(_)) { node.items() } else { one };
-    all.iter().filter_map(|item| Some(Out::scalar(scalar(item)?).at(&item.at))).collect()
+    one_or_all(node).iter().filter_map(|item| Some(Out::scalar(scalar(item)?).at(&item.at))).collect()
 }
