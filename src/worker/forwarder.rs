@@ -224,8 +224,9 @@ impl<D: Device> Forwarder<D> {
                 let fate = exit.settle(&mut self.coalescer, hold, &decision, frame);
                 if wanted {
                     let mut traced = Traced::new(at, snapshot.generation, port, leg);
-                    fate.record(&mut traced);
-                    wanted = taps.want(&traced);
+                    fate.record(&mut traced, taps.time_packets());
+                    // Only for a flow that the kernel may carry does it matter whether a tap wants it.
+                    wanted = witness.leg.is_none() || taps.want(&traced);
                     self.tapped.push(traced, fate.train(), head, decision.left(frame));
                 }
                 fate
@@ -240,8 +241,8 @@ impl<D: Device> Forwarder<D> {
         }
         self.coalescer.end_batch(frames, |slot| exit.depart(slot));
         self.tapped.offer(taps, |train| self.coalescer.lost(train));
-        if let Some(handover) = &mut self.handover {
-            handover.end_batch(last == Err(RecvError::Empty), snapshot, now);
+        if let (Some(from), Some(handover)) = (from, &mut self.handover) {
+            handover.end_batch(from.index, last == Err(RecvError::Empty), snapshot, now);
         }
         (frames, last)
     }
@@ -302,7 +303,7 @@ impl<D: Device> Exit<'_, D> {
         };
         if !taps.is_empty() {
             let mut traced = Traced::new(now, snapshot.generation, ingress, leg);
-            fate.record(&mut traced);
+            fate.record(&mut traced, true);
             taps.offer(&traced, taps.head(&frame[..end]).as_ref().map(|head| (head, &frame[..end])));
         }
         reached
@@ -417,9 +418,11 @@ impl Fate {
         }
     }
 
-    /// Completes what a tap is told.
-    fn record(self, traced: &mut Traced) {
-        traced.took = Duration::from_nanos(monotonic_nanos().saturating_sub(traced.at.0));
+    /// Completes what a tap is told; with the time that it took, if one asks for it.
+    fn record(self, traced: &mut Traced, timed: bool) {
+        if timed {
+            traced.took = Duration::from_nanos(monotonic_nanos().saturating_sub(traced.at.0));
+        }
         if let Some(reason) = self.lost() {
             traced.leg.step(Step::Dropped { reason });
         }

@@ -1,7 +1,7 @@
 //! Which flows a worker hands to the kernel, and when.
 //!
 //! One idea: a flow moves while none of its packets waits, so that none is overtaken: at the end of a batch that
-//! emptied its queue, or after a few that did not. A flow that was offered is not offered again for a while.
+//! emptied its port's queue, or after many that did not. A flow that was offered is not offered again for a while.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -14,8 +14,9 @@ use super::carried::{Carried, Offer};
 
 /// Flows that wait for the end of a batch; others are offered with a later packet.
 const WAITING: usize = 64;
-/// Batches that may leave packets in the queue while flows wait. More than that is a flood, which loses packets anyway.
-const BATCHES: u32 = 8;
+/// Batches of 64 that may leave packets in the queue while a flow waits: after these all is read that a queue of 2000 held.
+/// More than that is a flood, which loses packets anyway.
+const BATCHES: u32 = 32;
 /// Flows that were offered lately, one a slot.
 const SLOTS: usize = 1024;
 /// Nanoseconds until a flow may be offered again.
@@ -25,8 +26,8 @@ const PAUSE: u64 = 10_000_000;
 #[derive(Debug)]
 pub(super) struct Handover {
     carried: Arc<Carried>,
-    offers: Vec<Offer>,
-    batches: u32,
+    /// Each with the batches of its port that it has waited for.
+    offers: Vec<(Offer, u32)>,
     lately: Box<[(u64, u64)]>,
     hasher: RandomState,
 }
@@ -34,7 +35,7 @@ pub(super) struct Handover {
 impl Handover {
     pub(super) fn new(carried: Arc<Carried>) -> Self {
         let lately = vec![(0, 0); SLOTS].into_boxed_slice();
-        Self { carried, offers: Vec::with_capacity(WAITING), batches: 0, lately, hasher: RandomState::default() }
+        Self { carried, offers: Vec::with_capacity(WAITING), lately, hasher: RandomState::default() }
     }
 
     /// Read it before the tables.
@@ -49,19 +50,20 @@ impl Handover {
         let lately = slot.0 == mark && now.0.saturating_sub(slot.1) < PAUSE;
         if self.offers.len() < WAITING && (offer.leg.turns() || !lately) {
             *slot = (mark, now.0);
-            self.offers.push(offer);
+            self.offers.push((offer, 0));
         }
     }
 
-    /// Hands over what waits, once a batch has `emptied` the queue.
-    pub(super) fn end_batch(&mut self, emptied: bool, snapshot: &Snapshot, now: Timestamp) {
-        if self.offers.is_empty() {
-            return;
-        }
-        self.batches += 1;
-        if emptied || self.batches >= BATCHES {
-            self.offers.drain(..).for_each(|offer| self.carried.take(offer, snapshot, now));
-            self.batches = 0;
+    /// Hands over what waits from a port, once a batch of that port has `emptied` its queue.
+    pub(super) fn end_batch(&mut self, port: u32, emptied: bool, snapshot: &Snapshot, now: Timestamp) {
+        let Self { carried, offers, .. } = self;
+        let is_ready = |(offer, batches): &mut (Offer, u32)| {
+            let is_own = offer.from.index == port;
+            *batches += u32::from(is_own);
+            is_own && (emptied || *batches >= BATCHES)
+        };
+        for (offer, _) in offers.extract_if(.., is_ready) {
+            carried.take(offer, snapshot, now);
         }
     }
 }

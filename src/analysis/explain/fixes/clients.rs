@@ -27,7 +27,8 @@ impl Case<'_> {
     pub(super) fn untold(&self, client: &Site, gateway: GatewayIx) -> Diagnosis {
         let (network, dst) = (self.names.network, self.walk.dst);
         let (name, own) = (&client.name, &network.gateway(gateway).name);
-        let known = "a client gets routes to what is in Azure, to what its gateway learns by BGP, and to `customRoutes`";
+        let known =
+            "a client gets routes to what is in Azure, to what its gateway learns by BGP, and to `customRoutes`";
         let cause = format!("{name} has no route to {dst}: {known} (VPN-44)");
         let Some((there, range)) = self.range_outside(dst) else { return Diagnosis::without_fix(cause) };
         let mut edit = self.edit();
