@@ -15,7 +15,7 @@ use super::text::{Map, Out, Value};
 use super::virtual_hub::{Hub, Spoke, joined, peering};
 use super::{Converter, entry};
 
-/// Subnets that take no route table, or whose traffic a hub does not route.
+/// Subnets that get no routes to a hub: one takes no route table, and the traffic of the other stays apart.
 const APART: [&str; 2] = ["RouteServerSubnet", "GatewaySubnet"];
 
 /// A range that a hub advertises, and the network that has it.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::tables::{self, Give, Table};
-use super::{Exporter, NETWORK, SCHEMA, id, last, names, reference, text};
+use super::{Exporter, NETWORK, SCHEMA, id, last, reference, text};
 
 const CLOUDS: &str = "Microsoft.AVS/privateClouds";
 /// The version of Azure VMware Solution's interface.
@@ -47,18 +47,7 @@ fn route_server(_: &Exporter<'_>, item: &Value) -> Value {
     let mut item = item.clone();
     item["sku"] = json!("Standard");
     item["kind"] = json!("RouteServer");
-    let Some(vnet) = item.get("virtualNetwork").map(|vnet| names("Microsoft.Network/virtualNetworks", vnet).join("/"))
-    else {
-        return item;
-    };
-    let mut configuration = json!({ "name": "ipconfig1", "subnet": format!("{vnet}/RouteServerSubnet") });
-    configuration["publicIPAddress"] = item["publicIPAddress"].clone();
-    if let Some(object) = item.as_object_mut() {
-        object.remove("virtualNetwork");
-        object.remove("publicIPAddress");
-        object.insert("ipConfigurations".to_owned(), json!([configuration]));
-    }
-    item
+    tables::in_subnet(item, "ipconfig1", "RouteServerSubnet")
 }
 
 /// The circuit that is named, by its private peering.

@@ -299,8 +299,13 @@ fn gateway(_: &Exporter<'_>, item: &Value) -> Value {
     {
         *pool = json!({ "addressPrefixes": *pool });
     }
+    in_subnet(item, "default", "GatewaySubnet")
+}
+
+/// ARM has the place of a gateway or route server as an IP configuration, in the subnet that is theirs.
+pub(super) fn in_subnet(mut item: Value, name: &str, subnet: &str) -> Value {
     let Some(vnet) = item.get("virtualNetwork").map(|vnet| names(VNETS, vnet).join("/")) else { return item };
-    let mut configuration = json!({ "name": "default", "subnet": format!("{vnet}/GatewaySubnet") });
+    let mut configuration = json!({ "name": name, "subnet": format!("{vnet}/{subnet}") });
     configuration["publicIPAddress"] = item["publicIPAddress"].clone();
     if let Some(object) = item.as_object_mut() {
         object.remove("virtualNetwork");
