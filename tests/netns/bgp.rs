@@ -157,7 +157,8 @@ fn vpn_17_a_device_that_is_switched_off() {
         forgets(&lab, "192.168.50.0/24");
         eventually("the site forgets the spoke", || !site_knows(&lab, "10.20.0.0/16"));
         assert_eq!(connection(&lab), ("NotConnected".into(), reason.into()));
-        assert_eq!(lab.data(&["bgp", "peers", "hub-gw"])[0]["state"], "Connecting");
+        // The tables go by the device first; then the routers hear of it.
+        eventually("the session has ended", || lab.data(&["bgp", "peers", "hub-gw"])[0]["state"] == "Connecting");
         let explained = lab.vnet(&["explain", "app", "192.168.50.1"]);
         assert!(stdout(&explained).contains(reason), "{}", stdout(&explained));
         lab.assert_dropped("app", "192.168.50.1", "app", "GatewayUnavailable");

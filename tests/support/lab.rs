@@ -213,7 +213,7 @@ impl Lab {
     pub(crate) fn assert_dropped(&self, from: &str, to: &str, at: &str, reason: &str) {
         let before = self.drops(at, reason);
         assert_eq!(self.ping(from, to), None, "a ping from {from} to {to} was answered");
-        assert!(self.drops(at, reason) > before, "no {reason} at {at}: {}", self.data(&["drops"]));
+        eventually(&format!("a drop for {reason} at {at}"), || self.drops(at, reason) > before);
     }
 
     /// Packets that came from a node and were dropped for this reason.
