@@ -10,6 +10,10 @@
 // by a new number. Whatever is not plain goes up: fragments, options, other protocols, packets that begin or end a
 // connection, checksums that nothing vouches for, sizes over the receiver's MTU.
 //
+// No packet overtakes those of its flow that went up before. A new entry waits: its packets still go up, each with a mark
+// in place of its Ethernet destination, and the daemon reports the marks that it has passed on. Once that is the last
+// one, nothing of the flow is on its way up, and the entry carries.
+//
 // `scripts/bpf.sh` builds flow_cache.bpf.o.
 
 #include <linux/bpf.h>
@@ -46,8 +50,17 @@ struct flow {
 	__u8 ttl;
 	__u8 ended; // A packet has begun or ended its connection since.
 	__u8 ethernet[12]; // Receiver and sender.
-	__u32 zero;
+	__u16 slot; // In PASSED, as long as the flow waits; then 0.
+	__u16 zero;
+	__u32 mark; // Of the packet that went up last.
+	__u32 last_mark; // Behind it the flow waits no longer.
 };
+
+// The Ethernet destination of a packet that goes up: zeros, unless its flow waits.
+struct mark {
+	__u16 slot;
+	__u32 number;
+} __attribute__((packed));
 
 // A map's definition, as the loader reads it from the section `maps`.
 struct map {
@@ -76,6 +89,15 @@ struct map TWINS SEC("maps") = {
 	.value_size = sizeof(__u32),
 	.max_entries = 1 << 17,
 	.flags = BPF_F_NO_PREALLOC,
+};
+
+// By slot, the mark that the daemon has passed on last. The daemon writes to its memory.
+struct map PASSED SEC("maps") = {
+	.type = BPF_MAP_TYPE_ARRAY,
+	.key_size = sizeof(__u32),
+	.value_size = sizeof(__u64),
+	.max_entries = 1 << 16,
+	.flags = BPF_F_MMAPABLE,
 };
 
 #define ETHERNET sizeof(struct ethhdr)
@@ -184,12 +206,35 @@ static __always_inline bool parse_ipv6(struct __sk_buff *skb, struct packet *p)
 	return parse_transport(skb, ip + 1, p) && is_vouched_for(skb, p, sum);
 }
 
-static __always_inline int to_daemon(struct __sk_buff *skb)
+// A guest's own destination never goes up: it could be taken for a mark.
+static __always_inline int up_with(struct __sk_buff *skb, __u16 slot, __u32 number)
 {
+	struct mark mark = { .slot = slot, .number = number };
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	__u32 port = skb->ifindex;
 	__u32 *tap = bpf_map_lookup_elem(&TWINS, &port);
 
-	return tap ? bpf_redirect(*tap, 0) : TC_ACT_SHOT;
+	if (!tap || data + ETHERNET > end)
+		return TC_ACT_SHOT;
+	__builtin_memcpy(data, &mark, sizeof(mark));
+	return bpf_redirect(*tap, 0);
+}
+
+static __always_inline int to_daemon(struct __sk_buff *skb)
+{
+	return up_with(skb, 0, 0);
+}
+
+// Whether packets of the flow may still be on their way up.
+static __always_inline bool waits(const struct flow *flow)
+{
+	__u32 slot = flow->slot;
+	volatile __u64 *passed;
+
+	if (!slot || flow->mark == flow->last_mark)
+		return false;
+	passed = bpf_map_lookup_elem(&PASSED, &slot);
+	return passed && *passed != flow->mark;
 }
 
 // No packet is carried in either direction until the daemon has seen this one.
@@ -255,6 +300,11 @@ int from_guest(struct __sk_buff *skb)
 	if (!epoch || flow->epoch != *epoch || flow->ended || flow->ttl != p.ttl || largest > flow->mtu ||
 	    (__s64)(now - flow->last) > (__s64)flow->timeout)
 		return to_daemon(skb);
+	if (waits(flow)) {
+		flow->mark++;
+		return up_with(skb, flow->slot, flow->mark);
+	}
+	flow->slot = 0;
 	data = (void *)(long)skb->data;
 	end_of_data = (void *)(long)skb->data_end;
 	if (data + ETHERNET > end_of_data)

@@ -8,11 +8,12 @@
 //! `CAP_BPF` and `CAP_NET_ADMIN` outside of any user namespace; descriptors that are open need no right. Of what the
 //! programs call, `bpf_ktime_get_coarse_ns` came last, with Linux 5.11.
 
-#![expect(unsafe_code, reason = "bpf(2) and membarrier(2)")]
+#![expect(unsafe_code, reason = "bpf(2), membarrier(2) and a map's memory")]
 
 use std::ffi::{c_int, c_long};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -70,10 +71,35 @@ pub struct Flow {
     pub ended: u8,
     /// The Ethernet addresses of receiver and sender.
     pub ethernet: [u8; 12],
-    pub zero: u32,
+    /// As long as the flow waits for its packets that went up, where they are reported: see [`FlowCache::pass`]. Then zero.
+    pub slot: u16,
+    pub padding: u16,
+    /// Of the packet that went up last.
+    pub mark: u32,
+    /// Behind this packet the flow waits no longer.
+    pub last_mark: u32,
 }
 
-const _: () = assert!(size_of::<FlowKey>() == 44 && size_of::<Flow>() == 72);
+const _: () = assert!(size_of::<FlowKey>() == 44 && size_of::<Flow>() == 80);
+
+/// Slots of flows that wait, the first of which is never in use.
+pub const SLOTS: usize = 1 << 16;
+
+/// What the program puts on a packet that goes up while its flow waits, in place of the Ethernet destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    pub slot: u16,
+    pub number: u32,
+}
+
+impl Mark {
+    /// Reads the destination of a frame from a guest with a [`Port`]; None unless its flow waits.
+    pub fn of(destination: [u8; 6]) -> Option<Self> {
+        let [s0, s1, n0, n1, n2, n3] = destination;
+        let slot = u16::from_ne_bytes([s0, s1]);
+        (slot != 0).then(|| Self { slot, number: u32::from_ne_bytes([n0, n1, n2, n3]) })
+    }
+}
 
 /// The programs and their maps.
 #[derive(Debug)]
@@ -83,6 +109,7 @@ pub struct FlowCache {
     flows: OwnedFd,
     epoch: OwnedFd,
     twins: OwnedFd,
+    passed: Passed,
     now: AtomicU64,
     beginning: Mutex<()>,
 }
@@ -116,6 +143,7 @@ impl FlowCache {
             flows,
             epoch,
             twins,
+            passed: Passed::map(&map("PASSED")?)?,
             now: AtomicU64::default(),
             beginning: Mutex::default(),
         };
@@ -160,6 +188,11 @@ impl FlowCache {
         let _ = unsafe { bpf(DELETE, &request) };
     }
 
+    /// Reports that a marked packet, and all of its flow before it, went on its way.
+    pub fn pass(&self, mark: Mark) {
+        self.passed.slots()[usize::from(mark.slot)].store(mark.number.into(), Ordering::Release);
+    }
+
     /// Puts the programs in place between two devices of the calling thread's namespace, which is `namespace`.
     pub fn attach(self: &Arc<Self>, namespace: &Netns, name: &str, tap: &str) -> io::Result<Port> {
         let mut netlink = Netlink::open()?;
@@ -178,6 +211,41 @@ impl FlowCache {
         let mut netlink = Netlink::open()?;
         let loopback = netlink.link("lo")?;
         netlink.filter_ingress(loopback, self.from_guest.as_fd(), "from_guest")
+    }
+}
+
+/// The memory of the map `PASSED`: by slot, the number of the mark that was reported last.
+#[derive(Debug)]
+struct Passed(NonNull<AtomicU64>);
+
+// SAFETY: all access is atomic, and the memory stays until this is dropped.
+unsafe impl Send for Passed {}
+// SAFETY: as above.
+unsafe impl Sync for Passed {}
+
+impl Passed {
+    const LEN: usize = SLOTS * size_of::<AtomicU64>();
+
+    fn map(map: &OwnedFd) -> io::Result<Self> {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: the kernel chooses the place, and checks the map's length.
+        let at = unsafe { libc::mmap(ptr::null_mut(), Self::LEN, access, libc::MAP_SHARED, map.as_raw_fd(), 0) };
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self(NonNull::new(at.cast()).expect("the kernel maps nothing at zero")))
+    }
+
+    fn slots(&self) -> &[AtomicU64; SLOTS] {
+        // SAFETY: the memory is of this length, aligned to a page, and is never accessed but atomically.
+        unsafe { self.0.cast().as_ref() }
+    }
+}
+
+impl Drop for Passed {
+    fn drop(&mut self) {
+        // SAFETY: this maps the memory, and nothing refers to it any more.
+        let _ = unsafe { libc::munmap(self.0.as_ptr().cast(), Self::LEN) };
     }
 }
 

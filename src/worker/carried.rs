@@ -21,12 +21,13 @@ use foldhash::fast::RandomState;
 use crate::dataplane::{Direction, FlowState, Flows, NicId, PortId, Snapshot, Timestamp, Traffic};
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::confine::{self, Role, Thread};
-use crate::sys::flow_cache::{FLOWS_MAX, Flow, FlowCache, FlowKey};
+use crate::sys::flow_cache::{FLOWS_MAX, Flow, FlowCache, FlowKey, Mark};
 use crate::wire::ethernet::FABRIC;
 use crate::wire::{Packet, Tuple};
 
 use super::counters::Tally;
 use super::device::KernelPort;
+use super::slots::{Slot, Slots};
 
 /// How often what was carried is read: more often than a silent flow may be pushed out of a full table. A reading that
 /// takes long is not repeated at once.
@@ -69,6 +70,7 @@ struct Keeper {
     flows: Arc<Flows>,
     tally: Arc<Tally>,
     entries: HashMap<FlowKey, Entry, RandomState>,
+    slots: Slots,
     /// How many entries there are.
     count: Arc<AtomicUsize>,
     read_at: u64,
@@ -84,6 +86,8 @@ struct Entry {
     begun: [Timestamp; 2],
     /// What was added to records and counters so far.
     read: Flow,
+    /// As long as it waits for its packets that went up.
+    slot: Option<Slot>,
     /// It carries no more; its counts are read once more, for packets under leg.
     over: bool,
 }
@@ -150,6 +154,7 @@ impl Carried {
             flows,
             tally: Arc::clone(&tally),
             entries: HashMap::default(),
+            slots: Slots::default(),
             count: Arc::clone(&count),
             read_at: 0,
             took: Duration::ZERO,
@@ -194,6 +199,11 @@ impl Carried {
 
     pub(super) fn epoch(&self) -> u64 {
         self.cache.epoch()
+    }
+
+    /// Reports that a marked packet went on its way.
+    pub(super) fn pass(&self, mark: Mark) {
+        self.cache.pass(mark);
     }
 
     /// Hands a flow over, if there is room for the request and the records still admit it.
@@ -287,9 +297,12 @@ impl Keeper {
         } else if self.entries.len() >= FLOWS_MAX {
             return;
         }
+        let Some(slot) = self.slots.take() else { return };
+        let flow = slot.delay(flow, &self.cache);
         // A full map, or an end since: what is there no longer stands for the flow.
         if self.cache.put(&key, &flow).is_ok() && self.begun(leg, now) == Some(begun) {
-            self.entries.insert(key, Entry { leg: *leg, begun, read: Flow::default(), over: false });
+            let entry = Entry { leg: *leg, begun, read: Flow::default(), slot: Some(slot), over: false };
+            self.entries.insert(key, entry);
         } else {
             self.cache.remove(&key);
             self.entries.remove(&key);
@@ -319,7 +332,10 @@ impl Keeper {
 
     /// Adds what an entry has carried since it was read last. False if one of its records is gone.
     fn add(&self, entry: &mut Entry, flow: &Flow) -> bool {
-        let Entry { leg, begun, read, .. } = entry;
+        let Entry { leg, begun, read, slot, .. } = entry;
+        if flow.slot == 0 {
+            *slot = None;
+        }
         let traffic = Traffic { packets: flow.packets - read.packets, bytes: flow.bytes - read.bytes };
         let [ingress, egress] = leg.ports.map(|port| self.tally.port(port));
         let on_wire = flow.wire_bytes - read.wire_bytes;

@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::IpAddr;
 
+use crate::sys::flow_cache::Mark;
 use crate::sys::tun::{self, Framing, OffloadSupport, TunQueue};
 use crate::wire::Offload;
 use crate::wire::ethernet::{self, Content, Mac};
@@ -10,8 +11,7 @@ use crate::wire::ethernet::{self, Content, Mac};
 /// One queue of a port. A frame is an offload header ([`Offload::LEN`] bytes, zeros if the packet is complete) and then
 /// the IP packet.
 pub trait Device {
-    /// Reads a frame; returns its length.
-    fn recv(&self, frame: &mut [u8]) -> Result<usize, RecvError>;
+    fn recv(&self, frame: &mut [u8]) -> Result<Received, RecvError>;
     /// Writes a frame, whole or not at all.
     fn send(&self, frame: &[u8]) -> Result<(), SendError>;
     /// Whether a frame may be several UDP datagrams to be cut apart.
@@ -22,6 +22,20 @@ pub trait Device {
     /// Where the kernel may carry packets by itself.
     fn kernel_port(&self) -> Option<KernelPort> {
         None
+    }
+}
+
+/// A frame that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    pub len: usize,
+    /// To be reported once the frame went on its way: see [`FlowCache::pass`](crate::sys::flow_cache::FlowCache::pass).
+    pub mark: Option<Mark>,
+}
+
+impl From<usize> for Received {
+    fn from(len: usize) -> Self {
+        Self { len, mark: None }
     }
 }
 
@@ -64,14 +78,14 @@ const LINK_LEN: u16 = ethernet::HEADER_LEN as u16;
 
 impl Device for TunQueue {
     #[inline]
-    fn recv(&self, frame: &mut [u8]) -> Result<usize, RecvError> {
+    fn recv(&self, frame: &mut [u8]) -> Result<Received, RecvError> {
         match self.framing() {
-            Framing::Header => self.read(frame).map_err(|error| recv_error(&error)),
+            Framing::Header => self.read(frame).map(Received::from).map_err(|error| recv_error(&error)),
             Framing::Nothing => {
                 let (header, packet) = frame.split_at_mut(Offload::LEN);
                 header.fill(0);
                 let len = self.read(packet).map_err(|error| recv_error(&error))?;
-                Ok(Offload::LEN + len)
+                Ok(Received::from(Offload::LEN + len))
             }
             Framing::Ethernet(_) => recv_ethernet(self, frame),
         }
@@ -113,7 +127,7 @@ impl Device for TunQueue {
 
 /// Removes the link header from the middle as the kernel copies the frame.
 #[inline(never)]
-fn recv_ethernet(queue: &TunQueue, frame: &mut [u8]) -> Result<usize, RecvError> {
+fn recv_ethernet(queue: &TunQueue, frame: &mut [u8]) -> Result<Received, RecvError> {
     let (header, packet) = frame.split_first_chunk_mut::<{ Offload::LEN }>().expect("a frame has room for its header");
     let mut ethernet = [0; ethernet::HEADER_LEN];
     header.fill(0);
@@ -124,7 +138,9 @@ fn recv_ethernet(queue: &TunQueue, frame: &mut [u8]) -> Result<usize, RecvError>
     match Content::of(&ethernet, &packet[..len]) {
         Content::Packet => {
             *header = Offload::decode(header).without(LINK_LEN).encode();
-            Ok(Offload::LEN + len)
+            // Elsewhere the destination is what the guest has written.
+            let mark = queue.port().and_then(|_| Mark::of(*ethernet.first_chunk()?));
+            Ok(Received { len: Offload::LEN + len, mark })
         }
         Content::Question(address) => Err(RecvError::Question(address)),
         Content::Other => Err(RecvError::Foreign),

@@ -19,7 +19,7 @@ use crate::wire::{Frame, Offload, Packet, ParseError, Protocol};
 use super::carried::{Carried, Offer};
 use super::coalescer::{Coalescer, Slot};
 use super::counters::{PortTally, Tally};
-use super::device::{Device, KernelPort, RecvError, SendError};
+use super::device::{Device, KernelPort, Received, RecvError, SendError};
 use super::flow_events::FlowEvents;
 use super::handover::Handover;
 use super::metrics_observer::Witness;
@@ -115,7 +115,7 @@ impl<D: Device> Forwarder<D> {
             paths: Paths::new(),
             coalescer: Coalescer::new(),
             tapped: Tapped::new(BATCH),
-            handover: tables.carried.clone().map(Handover::new),
+            handover: tables.carried.clone().map(|carried| Handover::new(carried, BATCH)),
         }
     }
 
@@ -179,8 +179,8 @@ impl<D: Device> Forwarder<D> {
         let mut frames = 0;
         let mut last = Ok(());
         while frames < BATCH {
-            let len = match device.recv(&mut self.frame) {
-                Ok(len) => len,
+            let Received { len, mark } = match device.recv(&mut self.frame) {
+                Ok(received) => received,
                 Err(RecvError::Question(address)) => {
                     frames += 1;
                     // The guest itself answers for its own address.
@@ -201,6 +201,9 @@ impl<D: Device> Forwarder<D> {
                 }
             };
             frames += 1;
+            if let (Some(mark), Some(handover)) = (mark, &mut self.handover) {
+                handover.note(mark);
+            }
             let frame = &mut self.frame[..len];
             let mut wanted = false;
             let fate = if taps.is_empty() {
@@ -236,13 +239,13 @@ impl<D: Device> Forwarder<D> {
                 && let Some((egress, to)) = fate.egress().and_then(|egress| exit.kernel_port(egress))
             {
                 let leg = leg.between(port, egress);
-                handover.offer(Offer { leg, from, to, epoch }, now);
+                handover.offer(Offer { leg, from, to, epoch }, snapshot, now);
             }
         }
         self.coalescer.end_batch(frames, |slot| exit.depart(slot));
         self.tapped.offer(taps, |train| self.coalescer.lost(train));
-        if let (Some(from), Some(handover)) = (from, &mut self.handover) {
-            handover.end_batch(from.index, last == Err(RecvError::Empty), snapshot, now);
+        if let Some(handover) = &mut self.handover {
+            handover.end_batch();
         }
         (frames, last)
     }

@@ -21,6 +21,7 @@ mod lossy;
 mod metrics_observer;
 mod rule_hits;
 mod run;
+mod slots;
 mod tapped;
 mod trace;
 
@@ -28,7 +29,7 @@ pub use busy_poll::Spin;
 pub use capture::{CaptureWatch, Captured, Packets};
 pub use carried::Carried;
 pub use counters::{MAX_PORTS, PortTally, Tally};
-pub use device::{Device, KernelPort, RecvError, SendError};
+pub use device::{Device, KernelPort, Received, RecvError, SendError};
 pub use drop_log::{DropLog, Dropped};
 pub use flow_events::{FlowEvents, FlowScope, FlowWatch};
 pub use forwarder::{Batch, Forwarder, Tables};

@@ -20,7 +20,7 @@ use vnet::dataplane::{
     Passing, Pattern, PortId, PortPool, Ports, Signal, TcpSegment, Timestamp, Traffic,
 };
 use vnet::wire::{Offload, Packet, Protocol, Tuple, build};
-use vnet::worker::{Device, FlowEvents, Forwarder, RecvError, SendError, Tables, Tally, Watch};
+use vnet::worker::{Device, FlowEvents, Forwarder, Received, RecvError, SendError, Tables, Tally, Watch};
 
 use lab::Lab;
 use tunnels::{APP, FIXED, SHARING};
@@ -270,9 +270,9 @@ fn batches_traced_and_not() {
 struct Endless(Vec<u8>);
 
 impl Device for Endless {
-    fn recv(&self, frame: &mut [u8]) -> Result<usize, RecvError> {
+    fn recv(&self, frame: &mut [u8]) -> Result<Received, RecvError> {
         frame[..self.0.len()].copy_from_slice(&self.0);
-        Ok(self.0.len())
+        Ok(self.0.len().into())
     }
 
     fn send(&self, _: &[u8]) -> Result<(), SendError> {

@@ -13,7 +13,7 @@ use vnet::dataplane::{
 };
 use vnet::model::Learned;
 use vnet::wire::{Offload, Packet, build};
-use vnet::worker::{Batch, Device, FlowEvents, FlowScope, Forwarder, RecvError, SendError, Tables, Tally};
+use vnet::worker::{Batch, Device, FlowEvents, FlowScope, Forwarder, Received, RecvError, SendError, Tables, Tally};
 
 pub(crate) const A: PortId = PortId(0);
 pub(crate) const B: PortId = PortId(1);
@@ -29,12 +29,12 @@ pub(crate) struct Memory {
 }
 
 impl Device for Memory {
-    fn recv(&self, frame: &mut [u8]) -> Result<usize, RecvError> {
+    fn recv(&self, frame: &mut [u8]) -> Result<Received, RecvError> {
         let Some(next) = self.incoming.lock().unwrap().pop_front() else {
             return Err(self.recv_error.lock().unwrap().unwrap_or(RecvError::Empty));
         };
         frame[..next.len()].copy_from_slice(&next);
-        Ok(next.len())
+        Ok(next.len().into())
     }
 
     fn send(&self, frame: &[u8]) -> Result<(), SendError> {

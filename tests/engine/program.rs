@@ -7,6 +7,7 @@ use aya::maps::{Array, HashMap as BpfMap};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
 use aya::{Ebpf, include_bytes_aligned};
 use vnet::sys::clock::monotonic_nanos;
+use vnet::sys::flow_cache::Mark;
 use vnet::wire::{Offload, Packet};
 
 use super::*;
@@ -18,11 +19,16 @@ const EPOCH: u64 = 7;
 const ETHERNET: [u8; 12] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
 /// FIN, SYN, RST.
 const TURNS: u8 = 7;
-/// Where the program's value has its count of packets.
+/// Where the program's value has its count of packets, and by which marks the flow waits.
 const PACKETS: std::ops::Range<usize> = 24..32;
+const SLOT: std::ops::Range<usize> = 68..70;
+const MARK: std::ops::Range<usize> = 72..76;
+const LAST_MARK: std::ops::Range<usize> = 76..80;
+/// What a guest writes, which could be taken for a mark.
+const FORGED: [u8; 6] = [1, 0, 1, 0, 0, 0];
 
 type Key = [u8; 44];
-type Value = [u8; 72];
+type Value = [u8; 80];
 
 /// A program with one flow in its map.
 struct Loaded {
@@ -36,6 +42,8 @@ impl Loaded {
         let mut ebpf = Ebpf::load(include_bytes_aligned!("../../bpf/flow_cache.bpf.o")).unwrap();
         let mut epoch: Array<_, u64> = ebpf.map_mut("EPOCH").unwrap().try_into().unwrap();
         epoch.set(0, EPOCH, 0).unwrap();
+        let mut twins: BpfMap<_, u32, u32> = ebpf.map_mut("TWINS").unwrap().try_into().unwrap();
+        twins.insert(PORT, PORT, 0).unwrap();
         let program: &mut SchedClassifier = ebpf.program_mut("from_guest").unwrap().try_into().unwrap();
         program.load().unwrap();
         let packet = Packet::parse(packet, Offload::default()).unwrap();
@@ -45,8 +53,18 @@ impl Loaded {
     /// Whether the program carries a frame to a device of this MTU; then it comes back as it leaves.
     fn carries(&mut self, frame: &mut [u8], gso_size: u16, mtu: u16) -> bool {
         self.value[52..54].copy_from_slice(&mtu.to_ne_bytes());
+        self.put();
+        self.run(frame, gso_size);
+        self.flow()[PACKETS] != [0; 8]
+    }
+
+    fn put(&mut self) {
         let (key, value) = (self.key, self.value);
         self.flows().insert(key, value, 0).unwrap();
+    }
+
+    /// Runs the program on a frame, which comes back as it leaves.
+    fn run(&mut self, frame: &mut [u8], gso_size: u16) {
         let mut context = [0; 192];
         context[40..44].copy_from_slice(&PORT.to_ne_bytes());
         context[176..180].copy_from_slice(&u32::from(gso_size).to_ne_bytes());
@@ -55,7 +73,17 @@ impl Loaded {
         let mut options = TestRunOptions::new();
         (options.data_in, options.data_out, options.ctx_in) = (Some(&given[..]), Some(frame), Some(&context[..]));
         program.test_run(options).unwrap();
-        self.flows().get(&key, 0).unwrap()[PACKETS] != [0; 8]
+    }
+
+    fn flow(&mut self) -> Value {
+        let key = self.key;
+        self.flows().get(&key, 0).unwrap()
+    }
+
+    /// Reports that a marked packet went on its way.
+    fn pass(&mut self, mark: Mark) {
+        let mut passed: Array<_, u64> = self.ebpf.map_mut("PASSED").unwrap().try_into().unwrap();
+        passed.set(mark.slot.into(), u64::from(mark.number), 0).unwrap();
     }
 
     fn flows(&mut self) -> BpfMap<&mut aya::maps::MapData, Key, Value> {
@@ -81,7 +109,7 @@ fn key(packet: &Packet<'_>) -> Key {
 }
 
 fn value(packet: &Packet<'_>) -> Value {
-    let mut value = [0; 72];
+    let mut value = [0; 80];
     for (at, number) in [(0, EPOCH), (8, 3_600_000_000_000), (16, monotonic_nanos())] {
         value[at..at + 8].copy_from_slice(&number.to_ne_bytes());
     }
@@ -133,17 +161,65 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
     }
 }
 
+/// In a namespace of its own, from whose loopback device packets come.
+fn inside(test: impl FnOnce() + Send) {
+    match Netns::create() {
+        Ok(namespace) => namespace.run(test).unwrap(),
+        Err(error) if std::env::var_os("CI").is_none() => eprintln!("skipped: no namespaces here: {error}"),
+        Err(error) => panic!("not permitted: {error}"),
+    }
+}
+
+/// No packet is carried while one of its flow that went up has not been sent on; one that always fills its queue waits for
+/// so many packets and no more.
+#[test]
+fn a_flow_waits_for_its_packets_that_went_up() {
+    inside(|| {
+        let mut datagram = build::udp("10.0.0.1:1000".parse().unwrap(), "10.0.0.2:53".parse().unwrap(), &[7; 100]);
+        let mut loaded = Loaded::new(&mut datagram);
+        let offload = left_undone(&datagram, 0);
+        leave_checksum(&mut datagram, &offload);
+        let sent = |loaded: &mut Loaded| {
+            let mut frame = [&FORGED[..], &[0; 6], &[8, 0], &datagram].concat();
+            loaded.run(&mut frame, 0);
+            let destination: [u8; 6] = *frame.first_chunk().unwrap();
+            if destination == ETHERNET[..6] { Err("carried") } else { Ok(Mark::of(destination)) }
+        };
+        let marked = |number| Ok(Some(Mark { slot: 5, number }));
+        let (first, last) = (u32::MAX - 1, 4u32);
+        loaded.value[52..54].copy_from_slice(&1500u16.to_ne_bytes());
+        loaded.value[SLOT].copy_from_slice(&5u16.to_ne_bytes());
+        loaded.value[MARK].copy_from_slice(&first.to_ne_bytes());
+        loaded.value[LAST_MARK].copy_from_slice(&last.to_ne_bytes());
+        loaded.pass(Mark { slot: 5, number: first - 1 });
+        loaded.put();
+        assert_eq!(sent(&mut loaded), marked(u32::MAX));
+        assert_eq!(sent(&mut loaded), marked(0), "numbers begin anew");
+        loaded.pass(Mark { slot: 5, number: u32::MAX });
+        assert_eq!(sent(&mut loaded), marked(1), "one is still on its way");
+        loaded.pass(Mark { slot: 6, number: 1 });
+        assert_eq!(sent(&mut loaded), marked(2), "another flow's");
+        loaded.pass(Mark { slot: 5, number: 2 });
+        assert_eq!(sent(&mut loaded), Err("carried"));
+        loaded.pass(Mark { slot: 5, number: 0 });
+        assert_eq!(sent(&mut loaded), Err("carried"), "it waits once");
+        assert_eq!(loaded.flow()[SLOT], [0; 2], "its slot is free");
+        // No packet is reported from here on.
+        loaded.pass(Mark { slot: 5, number: first - 1 });
+        loaded.put();
+        for number in [u32::MAX, 0, 1, 2, 3, 4] {
+            assert_eq!(sent(&mut loaded), marked(number));
+        }
+        assert_eq!(sent(&mut loaded), Err("carried"));
+    });
+}
+
 #[test]
 fn what_the_program_carries_is_the_flow_that_was_decided() {
     const ROUNDS: usize = 50_000;
-    let namespace = match Netns::create() {
-        Ok(namespace) => namespace,
-        Err(error) if std::env::var_os("CI").is_none() => return eprintln!("skipped: no namespaces here: {error}"),
-        Err(error) => panic!("not permitted: {error}"),
-    };
-    namespace
-        .run(|| ["10.0.0.1:1000 10.0.0.2:53", "[fd00::1]:1000 [fd00::2]:53"].map(|ends| try_all(ends, ROUNDS)))
-        .unwrap();
+    inside(|| {
+        ["10.0.0.1:1000 10.0.0.2:53", "[fd00::1]:1000 [fd00::2]:53"].iter().for_each(|ends| try_all(ends, ROUNDS))
+    });
 }
 
 fn try_all(ends: &str, rounds: usize) {
@@ -163,11 +239,12 @@ fn try_all(ends: &str, rounds: usize) {
                 mutate(&mut bytes, &mut random);
             }
             let kind: [u8; 2] = if bytes[0] >> 4 == 6 { [0x86, 0xdd] } else { [8, 0] };
-            let mut frame = [&[0; 12][..], &kind, &bytes].concat();
+            let mut frame = [&FORGED[..], &[0; 6], &kind, &bytes].concat();
             // About as long as the packets are, or far longer.
             let mtu = if round % 3 == 2 { 60 + random.below(120) as u16 } else { 1500 };
             if !loaded.carries(&mut frame, gso_size, mtu) {
                 up += 1;
+                assert_eq!(Mark::of(*frame.first_chunk().unwrap()), None, "{frame:02x?}");
                 continue;
             }
             carried += 1;

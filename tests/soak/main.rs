@@ -218,10 +218,9 @@ fn cs_08_peer_11_unaffected_flows_lose_nothing() {
     for ((from, to, _), bytes) in pairs.iter().zip(received) {
         assert!(bytes > 1 << 20, "only {bytes} bytes from {from} to {to} over TCP; {}", explained());
     }
-    // The router itself says so, too.
-    let rows = lab.data(&["counters"]);
+    // The router itself says so, too; what a kernel on Ethernet says by itself (FAB-16) is not listed.
+    let rows = lab.data(&["drops"]);
     for node in pairs.iter().flat_map(|(from, to, _)| [*from, *to]) {
-        let row = rows.as_array().unwrap().iter().find(|row| row["node"] == node).unwrap();
-        assert_eq!(row["drops"], 0, "{node}: {}", explained());
+        assert!(rows.as_array().unwrap().iter().all(|row| row["node"] != node), "{node}: {}", explained());
     }
 }
