@@ -43,7 +43,9 @@ pub use views::flow_verify::{FlowAccess, FlowProtocol, FlowVerifyAnswer, FlowVer
 pub use views::load_balancers::{BackendRow, FlowCounts, HealthState, load_balancers};
 pub use views::next_hop::{NextHopAnswer, NextHopQuery, next_hop};
 pub use views::peerings::{AddressSpace, PeeringRow, Reference, peerings};
-pub use views::private_clouds::{AdminCredentials, Endpoints, PrivateCloudRow, private_clouds};
+pub use views::private_clouds::{
+    AdminCredentials, CloudRouterRow, Endpoints, PrivateCloudRow, SegmentRow, private_clouds,
+};
 pub use views::public_addresses::{PublicAddressRow, public_addresses, public_addresses_of};
 pub use views::routes::{RouteRow, routes};
 pub use views::rules::{Association, EffectiveGroup, RuleRow, rules};

@@ -100,6 +100,14 @@ fn private_cloud(cloud: &PrivateCloudRow) -> String {
     );
     let _ = writeln!(text, "  provisioning {}: hosts {}", cloud.provisioning_network, list(&cloud.hosts));
     let _ = writeln!(text, "  vMotion      {}: hosts {}", cloud.vmotion_network, list(&cloud.vmotion_hosts));
+    for segment in &cloud.segments {
+        let (name, router, at) = (&segment.name, &segment.connected_gateway, segment.gateway_address);
+        let _ = writeln!(
+            text,
+            "  segment      {}: {name}, node {}, router {router} {at}",
+            segment.address_prefix, segment.node
+        );
+    }
     let AdminCredentials { vcenter_username, vcenter_password, nsxt_username, nsxt_password, made_up: _ } = credentials;
     let _ = writeln!(
         text,

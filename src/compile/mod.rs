@@ -18,8 +18,8 @@ use crate::dataplane::{
     AclId, FibId, Filters, FlowTerms, Ingress, Nic, NicId, PortId, RouteId, Snapshot, SubnetId, Vnet, VnetId,
 };
 use crate::model::{
-    Attachment, CircuitIx, ConnectionIx, Direction, EffectiveRoute, GatewayIx, Learned, Network, NicIx, Prefixes,
-    RouteServerIx, Side, SubnetIx, VnetIx,
+    Attachment, CircuitIx, CloudIx, ConnectionIx, Direction, EffectiveRoute, GatewayIx, Learned, Network, NicIx,
+    Prefixes, RouteServerIx, Side, SubnetIx, Tier, VnetIx,
 };
 
 use gateways::{Gateways, gateway_id};
@@ -36,6 +36,7 @@ use routes::vnet_context::Surroundings;
 
 pub use flow_logs::flow_logs;
 pub use gateways::express_route::edge_id;
+pub use gateways::private_cloud::router_id;
 pub use ids::{Ids, senders};
 pub use nsg::rule_ids::{ListedRule, RuleIds, listed_rules};
 pub use nsg::written::written_addresses;
@@ -96,6 +97,10 @@ pub enum Sender {
     CircuitLink(CircuitIx, Side),
     /// A route server's own packets.
     RouteServer(RouteServerIx),
+    /// The own packets of a private cloud's router.
+    CloudRouter(CloudIx, Tier),
+    /// The workloads of a private cloud's segment.
+    Segment(CloudIx, usize),
 }
 
 impl Sender {
@@ -131,6 +136,8 @@ impl Sender {
             Attachment::Edge(circuit) => Self::Edge(circuit),
             Attachment::CircuitLink(circuit, side) => Self::CircuitLink(circuit, side),
             Attachment::RouteServer(server) => Self::RouteServer(server),
+            Attachment::CloudRouter(cloud, tier) => Self::CloudRouter(cloud, tier),
+            Attachment::Segment(cloud, segment) => Self::Segment(cloud, segment),
         })
     }
 }
@@ -220,7 +227,9 @@ fn nic(
         Sender::Internet => return beyond(learned, ids, Attachment::Internet, DEFAULT_MTU),
         Sender::Tunnel(tunnel) => return beyond(learned, ids, Attachment::Tunnel(tunnel), TUNNEL_MTU),
         Sender::Platform(vnet) => return beyond(learned, ids, Attachment::Platform(vnet), DEFAULT_MTU),
-        Sender::Edge(_) | Sender::CircuitLink(..) => return beyond(learned, ids, sender.attachment(), DEFAULT_MTU),
+        Sender::Edge(_) | Sender::CircuitLink(..) | Sender::CloudRouter(..) | Sender::Segment(..) => {
+            return beyond(learned, ids, sender.attachment(), DEFAULT_MTU);
+        }
         // What it sends itself is an answer of its kernel's or BGP.
         Sender::Gateway(gateway) => (network.gateway(gateway).subnet, true, false),
         Sender::RouteServer(server) => (network.route_server(server).subnet, false, false),
@@ -296,6 +305,8 @@ impl Sender {
             Self::Edge(circuit) => Attachment::Edge(circuit),
             Self::CircuitLink(circuit, side) => Attachment::CircuitLink(circuit, side),
             Self::RouteServer(server) => Attachment::RouteServer(server),
+            Self::CloudRouter(cloud, tier) => Attachment::CloudRouter(cloud, tier),
+            Self::Segment(cloud, segment) => Attachment::Segment(cloud, segment),
         }
     }
 }
@@ -389,6 +400,16 @@ fn ingress(network: &Network, learned: &Learned, ids: &Ids, attachment: Option<A
             tunnel: ids.nic(Sender::CircuitLink(circuit, side)).expect("every link has a number"),
             gateway: edge_id(network, circuit),
             up: network.circuit_fault(circuit).is_none() && learned.link_is_up(network, circuit, side),
+        },
+        Some(Attachment::CloudRouter(cloud, tier)) => Ingress::Tunnel {
+            tunnel: ids.nic(Sender::CloudRouter(cloud, tier)).expect("every router has a number"),
+            gateway: router_id(network, cloud, tier),
+            up: true,
+        },
+        Some(Attachment::Segment(cloud, segment)) => Ingress::Tunnel {
+            tunnel: ids.nic(Sender::Segment(cloud, segment)).expect("every segment has a number"),
+            gateway: router_id(network, cloud, Tier::One(network.segment(cloud, segment).router)),
+            up: true,
         },
         None => Ingress::Vacant,
     }

@@ -91,6 +91,8 @@ fn owner(network: &Network, sender: Sender) -> (String, String) {
         Sender::Edge(circuit) | Sender::CircuitLink(circuit, _) => {
             (network.circuit(circuit).name.clone(), String::new())
         }
+        Sender::CloudRouter(cloud, tier) => (network.cloud(cloud).router_name(tier).to_owned(), String::new()),
+        Sender::Segment(cloud, segment) => (network.segment(cloud, segment).node.clone(), String::new()),
     }
 }
 

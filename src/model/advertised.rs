@@ -73,7 +73,7 @@ impl Network {
                 };
                 link.refine(end.advertised.refine((device.advertises.clone(), device.prepend)))
             }
-            Customer::Cloud(cloud) => (self.cloud(cloud).prefixes(), 0),
+            Customer::Cloud(cloud) | Customer::Segment(cloud, _) => (self.cloud(cloud).prefixes(), 0),
         })
     }
 

@@ -149,11 +149,25 @@ pub struct CircuitEnd {
     pub links: [Advertised; 2],
 }
 
-/// The customer's end of a circuit.
+/// What is beyond a circuit: the customer at its end, or one of a private cloud's segments behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Customer {
     Site(SiteIx),
+    /// The managers and hosts of a private cloud.
     Cloud(CloudIx),
+    /// The workloads of a segment.
+    Segment(CloudIx, usize),
+}
+
+impl Customer {
+    /// Whose circuits lead there.
+    #[must_use]
+    pub fn at_circuit(self) -> Self {
+        match self {
+            Self::Segment(cloud, _) => Self::Cloud(cloud),
+            Self::Site(_) | Self::Cloud(_) => self,
+        }
+    }
 }
 
 /// Why a circuit carries nothing.
@@ -202,7 +216,14 @@ impl Network {
     pub fn customer_named(&self, name: &str) -> Option<Customer> {
         let site = self.sites.iter().position(|site| site.name.eq_ignore_ascii_case(name));
         let cloud = || self.private_clouds.iter().position(|cloud| cloud.name.eq_ignore_ascii_case(name));
-        site.map(|site| Customer::Site(SiteIx(site))).or_else(|| cloud().map(|cloud| Customer::Cloud(CloudIx(cloud))))
+        let of_cloud = || {
+            let segments = |cloud: CloudIx| (0..self.cloud(cloud).segments.len()).map(move |at| (cloud, at));
+            let mut segments = self.clouds().flat_map(|(cloud, _)| segments(cloud));
+            let named = |(cloud, at): &(CloudIx, usize)| self.segment(*cloud, *at).node.eq_ignore_ascii_case(name);
+            let segment = || segments.find(named).map(|(cloud, at)| Customer::Segment(cloud, at));
+            cloud().map(|cloud| Customer::Cloud(CloudIx(cloud))).or_else(segment)
+        };
+        site.map(|site| Customer::Site(SiteIx(site))).or_else(of_cloud)
     }
 
     /// What a site or private cloud is called, which is what its node is called.
@@ -210,6 +231,7 @@ impl Network {
         match customer {
             Customer::Site(site) => &self.site(site).name,
             Customer::Cloud(cloud) => &self.cloud(cloud).name,
+            Customer::Segment(cloud, segment) => &self.segment(cloud, segment).node,
         }
     }
 
@@ -218,13 +240,20 @@ impl Network {
         match customer {
             Customer::Site(site) => self.site(site).addresses.clone(),
             Customer::Cloud(cloud) => self.cloud(cloud).addresses(),
+            Customer::Segment(cloud, segment) => {
+                self.segment(cloud, segment).addresses.iter().copied().map(IpAddr::V4).collect()
+            }
         }
     }
 
-    /// Every site, then every private cloud.
+    /// Every site, then every private cloud, each with its segments.
     pub fn customers(&self) -> impl Iterator<Item = Customer> {
         let sites = (0..self.sites.len()).map(|site| Customer::Site(SiteIx(site)));
-        sites.chain((0..self.private_clouds.len()).map(|cloud| Customer::Cloud(CloudIx(cloud))))
+        let clouds = self.clouds().flat_map(|(ix, cloud)| {
+            let segments = (0..cloud.segments.len()).map(move |segment| Customer::Segment(ix, segment));
+            [Customer::Cloud(ix)].into_iter().chain(segments)
+        });
+        sites.chain(clouds)
     }
 
     /// The name of a circuit's customer, which is that of a node.
@@ -237,6 +266,7 @@ impl Network {
         match customer {
             Customer::Site(site) => &self.site(site).run,
             Customer::Cloud(cloud) => &self.cloud(cloud).run,
+            Customer::Segment(cloud, segment) => &self.segment(cloud, segment).run,
         }
     }
 
@@ -337,7 +367,7 @@ impl Network {
     pub fn speaker_on(&self, circuit: CircuitIx) -> Option<SiteIx> {
         match self.customer(circuit)? {
             Customer::Site(site) => self.site(site).bgp.map(|_| site),
-            Customer::Cloud(_) => None,
+            Customer::Cloud(_) | Customer::Segment(..) => None,
         }
     }
 }

@@ -75,7 +75,7 @@ pub use peering::{LinkIx, Links, PeeringError, SubnetNames, SyncLevel};
 pub use platform::{PLATFORM_NODE, PlatformService};
 pub use prefix_map::PrefixMap;
 pub use private_access::{PrivateEndpoint, PrivateEndpointNetworkPolicies, ServiceEndpoint};
-pub use private_cloud::{CLOUD_ASN, CloudInternet, CloudIx, MANAGED_SNAT, PrivateCloud, Segment};
+pub use private_cloud::{CLOUD_ASN, CloudInternet, CloudIx, MANAGED_SNAT, PrivateCloud, Segment, Tier};
 pub use programs::{Program, RunPolicy, Sandbox};
 pub use public_address::{
     DEFAULT_OUTBOUND, InstanceAddress, Internet, NatGateway, NatGatewayIx, OWNERLESS, PublicIpAddress, PublicIpIx,

@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use super::guest_filter::GuestFilter;
 use super::programs::Program;
 use super::{
-    Asg, CircuitIx, CollectionIx, Connection, ConnectionIx, ExpressRouteCircuit, FlowLog, FlowLogPace, Frontend,
-    FrontendIx, GatewayIx, InstanceAddress, Internet, LoadBalancer, LocalNetworkGateway, LostLink, Masquerade,
-    NatGateway, NatGatewayIx, NetworkManager, Nsg, NsgIx, PeeringExtent, PrivateCloud, PrivateEndpoint,
+    Asg, CircuitIx, CloudIx, CollectionIx, Connection, ConnectionIx, ExpressRouteCircuit, FlowLog, FlowLogPace,
+    Frontend, FrontendIx, GatewayIx, InstanceAddress, Internet, LoadBalancer, LocalNetworkGateway, LostLink,
+    Masquerade, NatGateway, NatGatewayIx, NetworkManager, Nsg, NsgIx, PeeringExtent, PrivateCloud, PrivateEndpoint,
     PrivateEndpointNetworkPolicies, PublicIpAddress, PublicIpIx, PublicIpPrefix, PublishedTag, PublishedTagIx,
-    RouteServer, RouteServerIx, RouteTable, RouteTableIx, RuleCollection, ServiceEndpoint, Side, Site, TestCase,
+    RouteServer, RouteServerIx, RouteTable, RouteTableIx, RuleCollection, ServiceEndpoint, Side, Site, TestCase, Tier,
     VirtualNetworkGateway,
 };
 
@@ -259,6 +259,10 @@ pub enum Attachment {
     CircuitLink(CircuitIx, Side),
     /// A route server's own: packets from its instances, and to them.
     RouteServer(RouteServerIx),
+    /// A router of a private cloud: its own packets, and packets to it.
+    CloudRouter(CloudIx, Tier),
+    /// The workloads of a private cloud's segment.
+    Segment(CloudIx, usize),
 }
 
 /// The switches for contested rules, and the daemon's own settings.
@@ -358,7 +362,8 @@ pub enum CircuitTransit {
 
 impl Network {
     /// Every TUN of this network, in port order: attached VNets first, then the interfaces of machines that
-    /// run, then the Internet, then gateways, sites' tunnels, the platform, circuits and route servers.
+    /// run, then the Internet, then gateways, sites' tunnels, the platform, circuits, route servers and what is in private
+    /// clouds.
     pub fn attachments(&self) -> Vec<Attachment> {
         let vnets = self.virtual_networks.iter().enumerate();
         let vnets = vnets.filter(|(_, vnet)| vnet.attach.is_some()).map(|(i, _)| Attachment::Vnet(VnetIx(i)));
@@ -374,6 +379,7 @@ impl Network {
             .chain(self.platform_vnets().into_iter().map(Attachment::Platform))
             .chain(self.circuits().flat_map(|(circuit, _)| self.circuit_attachments(circuit)))
             .chain((0..self.route_servers.len()).map(RouteServerIx).map(Attachment::RouteServer))
+            .chain(self.cloud_attachments())
             .collect()
     }
 

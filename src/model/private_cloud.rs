@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::programs::Program;
-use super::{CircuitIx, Network};
+use super::{Attachment, CircuitIx, Network};
 
 /// Index of a private cloud in [`Network::private_clouds`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,9 +25,21 @@ pub struct PrivateCloud {
     /// A /22.
     pub block: Ipv4Net,
     pub circuit: CircuitIx,
+    /// The name of its Tier-0 router, and those of its Tier-1 routers (AVS-06).
+    pub tier0: String,
+    pub tier1: Vec<String>,
     pub segments: Vec<Segment>,
     pub internet: CloudInternet,
     pub run: Program,
+}
+
+/// A router of NSX-T in a private cloud (AVS-06).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Tier {
+    /// Between the Tier-1 routers and the circuit's edge.
+    Zero,
+    /// The router of segments, by its index in [`PrivateCloud::tier1`].
+    One(usize),
 }
 
 /// How the workloads of a private cloud reach the Internet (AVS-11).
@@ -53,9 +65,21 @@ impl fmt::Display for CloudInternet {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
     pub name: String,
+    /// What the node of its workloads is called: `sddc-web`.
+    pub node: String,
     pub prefix: Ipv4Net,
+    /// Its Tier-1 router, by its index in [`PrivateCloud::tier1`].
+    pub router: usize,
     /// Those that answer.
     pub addresses: Vec<Ipv4Addr>,
+    pub run: Program,
+}
+
+impl Segment {
+    /// The address of its Tier-1 router in it: ARM's `subnet.gatewayAddress`.
+    pub fn gateway_address(&self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.prefix.network().to_bits() + 1)
+    }
 }
 
 /// The networks that the cloud advertises, by offset into its block and prefix length (AVS-02).
@@ -80,6 +104,9 @@ const NAMED: [(u32, u8); 3] = [(0, 26), (256, 25), (256 + 128, 25)];
 const HOSTS: std::ops::Range<u32> = 4..7;
 /// Where the links of the circuit are (AVS-02).
 const PEERING: [u32; 2] = [224, 228];
+/// Where NSX-T takes the links between its Tier-0 router and its Tier-1 routers from: a /31 for each, which no router
+/// advertises (AVS-06).
+const ROUTER_LINKS: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 0);
 /// AVS-04.
 const VCENTER: u32 = 2;
 const NSXT_MANAGER: u32 = 3;
@@ -125,10 +152,43 @@ impl PrivateCloud {
         hosts_of(self.vmotion_network())
     }
 
+    /// The networks that Azure makes in its block.
+    pub fn networks(&self) -> impl Iterator<Item = IpNet> {
+        NETWORKS.iter().map(|(offset, length)| IpNet::V4(self.range(*offset, *length)))
+    }
+
     /// What it advertises to its circuit.
     pub fn prefixes(&self) -> Vec<IpNet> {
-        let networks = NETWORKS.iter().map(|(offset, length)| self.range(*offset, *length));
-        networks.chain(self.segments.iter().map(|segment| segment.prefix)).map(IpNet::V4).collect()
+        self.networks().chain(self.segments.iter().map(|segment| IpNet::V4(segment.prefix))).collect()
+    }
+
+    /// Each router, the Tier-0 router first.
+    pub fn routers(&self) -> impl Iterator<Item = Tier> + use<> {
+        [Tier::Zero].into_iter().chain((0..self.tier1.len()).map(Tier::One))
+    }
+
+    pub fn router_name(&self, tier: Tier) -> &str {
+        match tier {
+            Tier::Zero => &self.tier0,
+            Tier::One(router) => &self.tier1[router],
+        }
+    }
+
+    /// The router's addresses, with the range of the network that each is in. The first is that of a link between the
+    /// tiers: a kernel answers from it where no other one is nearer.
+    pub fn router_addresses(&self, tier: Tier) -> Vec<Ipv4Net> {
+        let link = |router: usize, end: u32| {
+            let number = u32::try_from(2 * router).unwrap_or(u32::MAX / 2) + end;
+            Ipv4Net::new_assert(Ipv4Addr::from_bits(ROUTER_LINKS.to_bits().saturating_add(number)), 31)
+        };
+        match tier {
+            Tier::Zero => (0..self.tier1.len()).map(|router| link(router, 0)).collect(),
+            Tier::One(router) => {
+                let segments = self.segments.iter().filter(|segment| segment.router == router);
+                let own = segments.map(|it| Ipv4Net::new_assert(it.gateway_address(), it.prefix.prefix_len()));
+                [link(router, 1)].into_iter().chain(own).collect()
+            }
+        }
     }
 
     /// The ranges of its circuit's two links.
@@ -136,11 +196,10 @@ impl PrivateCloud {
         PEERING.map(|offset| range(block, offset, 30))
     }
 
-    /// Those that answer: its managers, the machines of its segments, and its hosts.
+    /// Those of the cloud's own node that answer: its managers and its hosts.
     pub fn addresses(&self) -> Vec<IpAddr> {
-        let workloads = self.segments.iter().flat_map(|segment| &segment.addresses).copied();
-        let own = [self.vcenter(), self.nsxt_manager()].into_iter().chain(workloads);
-        own.chain(self.hosts()).chain(self.vmotion_hosts()).map(IpAddr::V4).collect()
+        let managers = [self.vcenter(), self.nsxt_manager()].into_iter();
+        managers.chain(self.hosts()).chain(self.vmotion_hosts()).map(IpAddr::V4).collect()
     }
 
     fn address(&self, offset: u32) -> Ipv4Addr {
@@ -170,6 +229,35 @@ impl Network {
         &self.private_clouds[cloud.0]
     }
 
+    pub fn segment(&self, cloud: CloudIx, segment: usize) -> &Segment {
+        &self.cloud(cloud).segments[segment]
+    }
+
+    /// Every private cloud with its index.
+    pub fn clouds(&self) -> impl Iterator<Item = (CloudIx, &PrivateCloud)> {
+        (0..).map(CloudIx).zip(&self.private_clouds)
+    }
+
+    /// The private cloud at the end of a circuit.
+    pub fn cloud_on(&self, circuit: CircuitIx) -> Option<(CloudIx, &PrivateCloud)> {
+        self.clouds().find(|(_, cloud)| cloud.circuit == circuit)
+    }
+
+    /// The ranges of the segments of a circuit's private cloud: its managers and hosts reach them by the circuit's edge.
+    pub fn segments_behind(&self, circuit: CircuitIx) -> impl Iterator<Item = IpNet> {
+        let cloud = self.cloud_on(circuit).map(|(_, cloud)| cloud);
+        cloud.into_iter().flat_map(|cloud| &cloud.segments).map(|segment| IpNet::V4(segment.prefix))
+    }
+
+    /// The routers of private clouds and their segments. A cloud without a segment has no Tier-1 router, and nothing to
+    /// forward.
+    pub fn cloud_attachments(&self) -> impl Iterator<Item = Attachment> {
+        self.clouds().filter(|(_, cloud)| !cloud.segments.is_empty()).flat_map(|(ix, cloud)| {
+            let routers = cloud.routers().map(move |tier| Attachment::CloudRouter(ix, tier));
+            routers.chain((0..cloud.segments.len()).map(move |segment| Attachment::Segment(ix, segment)))
+        })
+    }
+
     /// The cloud at the end of a circuit that Azure translates the sources of, where there is an Internet.
     pub fn translated_cloud(&self, circuit: CircuitIx) -> Option<&PrivateCloud> {
         self.internet.as_ref()?;
@@ -187,11 +275,20 @@ mod tests {
     #[test]
     fn avs_02_a_block_is_split() {
         let block = "10.175.0.0/22".parse().unwrap();
-        let segment = Segment { name: "s".to_owned(), prefix: "10.176.1.0/24".parse().unwrap(), addresses: vec![] };
+        let segment = Segment {
+            name: "s".to_owned(),
+            node: "sddc-s".to_owned(),
+            prefix: "10.176.1.0/24".parse().unwrap(),
+            router: 0,
+            addresses: vec![],
+            run: Program::default(),
+        };
         let cloud = PrivateCloud {
             name: "sddc".to_owned(),
             block,
             circuit: CircuitIx(0),
+            tier0: "sddc-T0".to_owned(),
+            tier1: vec!["sddc-T1".to_owned()],
             segments: vec![segment],
             internet: CloudInternet::Disabled,
             run: Program::default(),

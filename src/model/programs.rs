@@ -65,6 +65,8 @@ impl Network {
         let all = all.chain(self.internet.as_ref().map(|internet| (Internet::NAME, &internet.run)));
         let all = all.chain(self.sites.iter().map(|site| (site.name.as_str(), &site.run)));
         let all = all.chain(self.private_clouds.iter().map(|cloud| (cloud.name.as_str(), &cloud.run)));
+        let segments = self.private_clouds.iter().flat_map(|cloud| &cloud.segments);
+        let all = all.chain(segments.map(|segment| (segment.node.as_str(), &segment.run)));
         all.filter(|(_, program)| !program.is_none())
     }
 
@@ -80,7 +82,10 @@ impl Network {
         }
         self.internet.iter_mut().for_each(|internet| internet.run = Program::default());
         self.sites.iter_mut().for_each(|site| site.run = Program::default());
-        self.private_clouds.iter_mut().for_each(|cloud| cloud.run = Program::default());
+        for cloud in &mut self.private_clouds {
+            cloud.run = Program::default();
+            cloud.segments.iter_mut().for_each(|segment| segment.run = Program::default());
+        }
         for test in &mut self.tests {
             if let Question::Exec(_) = test.question {
                 test.conduct.skip.get_or_insert_with(|| "the programs of the file are left out".to_owned());

@@ -273,7 +273,10 @@ fn examples_come_back() {
             network.sites.clear();
             for cloud in &mut network.private_clouds {
                 cloud.run = vnet::model::Program::default();
-                cloud.segments.iter_mut().for_each(|segment| segment.addresses.clear());
+                for segment in &mut cloud.segments {
+                    segment.addresses.clear();
+                    segment.run = vnet::model::Program::default();
+                }
             }
             name_keys(network);
         }

@@ -183,11 +183,14 @@ impl Stage {
         found.map(|(_, addresses)| addresses.as_slice()).ok_or_else(|| format!("there is no node `{name}`").into())
     }
 
-    /// Whether a node is a gateway or a circuit's edge.
+    /// Whether a node is a gateway, a circuit's edge or a private cloud's router.
     pub(crate) fn is_gateway(&self, name: &str) -> bool {
         self.network.iter().any(|network| {
             let gateways = network.virtual_network_gateways.iter().map(|gateway| &gateway.name);
-            gateways.chain(network.express_route_circuits.iter().map(|circuit| &circuit.name)).any(|own| own == name)
+            let routers =
+                network.private_clouds.iter().flat_map(|cloud| [&cloud.tier0].into_iter().chain(&cloud.tier1));
+            let edges = network.express_route_circuits.iter().map(|circuit| &circuit.name);
+            gateways.chain(edges).chain(routers).any(|own| own == name)
         })
     }
 

@@ -94,7 +94,9 @@ impl Lab {
             | Attachment::Platform(_)
             | Attachment::Edge(_)
             | Attachment::CircuitLink(..)
-            | Attachment::RouteServer(_) => {
+            | Attachment::RouteServer(_)
+            | Attachment::CloudRouter(..)
+            | Attachment::Segment(..) => {
                 unreachable!("this network has no gateway and no probe")
             }
             Attachment::Vnet(_) => unreachable!("no VNet is attached"),

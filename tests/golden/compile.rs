@@ -155,6 +155,8 @@ fn sender_name(network: &Network, sender: Sender) -> String {
         Sender::Edge(circuit) => network.circuit(circuit).name.clone(),
         Sender::CircuitLink(circuit, side) => network.circuit_link_name(circuit, side),
         Sender::RouteServer(server) => network.route_server(server).name.clone(),
+        Sender::CloudRouter(cloud, tier) => network.cloud(cloud).router_name(tier).to_owned(),
+        Sender::Segment(cloud, segment) => network.segment(cloud, segment).node.clone(),
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::query::names::{
-    Names, circuit_link_name, gateway_name, internet_name, nic_name, platform_name, tunnel_name,
+    Names, circuit_link_name, gateway_name, internet_name, nic_name, platform_name, segment_name, tunnel_name,
 };
 use crate::analysis::walk::Leg;
 use crate::analysis::walk::masquerade::GuestStep;
@@ -133,6 +133,13 @@ fn place(network: &Network, attachment: Attachment) -> (String, String) {
         }
         Attachment::RouteServer(server) => {
             (network.route_server(server).name.clone(), network.route_server(server).name.clone())
+        }
+        Attachment::CloudRouter(cloud, tier) => {
+            let name = network.cloud(cloud).router_name(tier);
+            (name.to_owned(), name.to_owned())
+        }
+        Attachment::Segment(cloud, segment) => {
+            (network.segment(cloud, segment).node.clone(), segment_name(network, cloud, segment))
         }
     }
 }

@@ -23,7 +23,8 @@ pub fn graph(network: &Network, folded: bool) -> Graph {
         places.internet = Some(nodes.len());
         nodes.push(internet(network));
     }
-    for customer in network.customers() {
+    // A private cloud's box lists its segments.
+    for customer in network.customers().filter(|customer| customer.at_circuit() == *customer) {
         places.customers.push((customer, nodes.len()));
         nodes.push(outside(network, customer));
     }
@@ -61,7 +62,7 @@ fn outside(network: &Network, customer: Customer) -> Node {
                 None => node,
             }
         }
-        Customer::Cloud(ix) => {
+        Customer::Cloud(ix) | Customer::Segment(ix, _) => {
             let cloud = network.cloud(ix);
             let segments = cloud.segments.iter().map(|segment| format!("{} {}", segment.name, segment.prefix));
             let lines = few(std::iter::once(cloud.block.to_string()).chain(segments));

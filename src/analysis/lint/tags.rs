@@ -100,7 +100,7 @@ fn behind(network: &Network, at: ConnectionIx, connection: &Connection) -> Vec<S
             let ranges = network.customer_routes(circuit);
             let path = match network.customer(circuit) {
                 Some(Customer::Site(site)) => said_at(network, site),
-                Some(Customer::Cloud(cloud)) => format!("privateClouds[{}]", cloud.0),
+                Some(Customer::Cloud(cloud) | Customer::Segment(cloud, _)) => format!("privateClouds[{}]", cloud.0),
                 None => return Vec::new(),
             };
             let customer = network.customer_name(circuit).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! ExpressRoute circuits and private clouds as objects that a plan can compare.
 
-use crate::model::{Authorization, ExpressRouteCircuit, GlobalReach, Network, PrivateCloud, Segment};
+use crate::model::{Authorization, ExpressRouteCircuit, GlobalReach, Network, PrivateCloud, Segment, Tier};
 
 use super::gateways::key;
 use super::objects::{Object, list, or_none};
@@ -43,7 +43,11 @@ fn joined(network: &Network, circuit: &ExpressRouteCircuit) -> [(&'static str, S
 }
 
 fn cloud(network: &Network, cloud: &PrivateCloud) -> Object {
-    let segment = |segment: &Segment| format!("{} {} {}", segment.name, segment.prefix, list(&segment.addresses));
+    let segment = |segment: &Segment| {
+        let router = cloud.router_name(Tier::One(segment.router));
+        let program = if segment.run.is_none() { String::new() } else { format!(" run {}", segment.run) };
+        format!("{} {} {} at {router}{program}", segment.name, segment.prefix, list(&segment.addresses))
+    };
     let mut properties = vec![
         ("networkBlock", cloud.block.to_string()),
         ("segments", list(&cloud.segments.iter().map(segment).collect::<Vec<_>>())),

@@ -6,9 +6,9 @@ use crate::analysis::walk::{Leg, Walk};
 use crate::compile::{Compiled, RuleOwner, Sender};
 use crate::dataplane::{AclId, FibId, FilterPlace, FrontendId, NextHop, NicId, RouteId, VnetId, platform};
 use crate::model::{
-    AddressPrefix, CircuitIx, ConnectionIx, Customer, DEFAULT_OUTBOUND, EffectiveRoute, FrontendIx, GatewayIx,
+    AddressPrefix, CircuitIx, CloudIx, ConnectionIx, Customer, DEFAULT_OUTBOUND, EffectiveRoute, FrontendIx, GatewayIx,
     GatewayKind, Internet, MANAGED_SNAT, NatGateway, Network, NicIx, PLATFORM_NODE, Peering, PublishedTagIx,
-    RouteSource, ServiceTag, Side, Site, SubnetIx, VirtualNetwork, VnetIx,
+    RouteSource, ServiceTag, Side, Site, SubnetIx, Tier, VirtualNetwork, VnetIx,
 };
 
 /// A network and its tables, to look names up in.
@@ -40,6 +40,8 @@ impl<'a> Names<'a> {
                 self.network.customer_name(circuit).map_or_else(String::new, str::to_owned)
             }
             Sender::RouteServer(server) => self.network.route_server(server).name.clone(),
+            Sender::CloudRouter(cloud, tier) => self.network.cloud(cloud).router_name(tier).to_owned(),
+            Sender::Segment(cloud, segment) => self.network.segment(cloud, segment).node.clone(),
         }
     }
 
@@ -58,6 +60,8 @@ impl<'a> Names<'a> {
     pub(in crate::analysis) fn router(self, nic: NicId) -> &'static str {
         match self.compiled.sender(nic) {
             Sender::Edge(_) => "the circuit's edge",
+            Sender::CloudRouter(_, Tier::Zero) => "the private cloud's Tier-0 router",
+            Sender::CloudRouter(_, Tier::One(_)) => "the segments' Tier-1 router",
             _ => "the gateway",
         }
     }
@@ -84,6 +88,8 @@ impl<'a> Names<'a> {
             Sender::Edge(circuit) => self.network.circuit(circuit).name.clone(),
             Sender::CircuitLink(circuit, side) => circuit_link_name(self.network, circuit, side),
             Sender::RouteServer(server) => self.network.route_server(server).name.clone(),
+            Sender::CloudRouter(cloud, tier) => self.network.cloud(cloud).router_name(tier).to_owned(),
+            Sender::Segment(cloud, segment) => segment_name(self.network, cloud, segment),
         }
     }
 
@@ -94,13 +100,20 @@ impl<'a> Names<'a> {
                 let nics = &self.network.vm(self.network.nic(ix).virtual_machine).network_interfaces;
                 nics.iter().any(|&nic| self.network.nic(nic).addresses.contains(&address))
             }
-            Sender::Subnet(_) | Sender::Gateway(_) | Sender::Edge(_) | Sender::RouteServer(_) => true,
+            Sender::Subnet(_)
+            | Sender::Gateway(_)
+            | Sender::Edge(_)
+            | Sender::RouteServer(_)
+            | Sender::CloudRouter(..) => true,
             Sender::Internet => self.network.internet.iter().any(|internet| internet.has(address)),
             Sender::Tunnel(tunnel) => self.site(tunnel).is_some_and(|site| {
                 site.addresses.contains(&address) || site.bgp.is_some_and(|bgp| bgp.address == address)
             }),
             Sender::Platform(_) => address == platform::PLATFORM,
             Sender::CircuitLink(circuit, side) => self.network.customer_addresses(circuit, side).contains(&address),
+            Sender::Segment(cloud, segment) => {
+                self.network.segment(cloud, segment).addresses.iter().any(|own| IpAddr::V4(*own) == address)
+            }
         }
     }
 
@@ -119,6 +132,7 @@ impl<'a> Names<'a> {
         match sender {
             Sender::Tunnel(tunnel) => self.network.site_of(tunnel).map(Customer::Site),
             Sender::CircuitLink(circuit, _) => self.network.customer(circuit),
+            Sender::Segment(cloud, segment) => Some(Customer::Segment(cloud, segment)),
             _ => None,
         }
     }
@@ -277,6 +291,12 @@ pub(in crate::analysis) fn tunnel_name(network: &Network, tunnel: ConnectionIx) 
 /// A circuit's customer and one of the links: `dc/er-london-primary`.
 pub(in crate::analysis) fn circuit_link_name(network: &Network, circuit: CircuitIx, side: Side) -> String {
     format!("{}/{}", network.customer_name(circuit).unwrap_or_default(), network.circuit_link_name(circuit, side))
+}
+
+/// The workloads of a private cloud's segment, and the segment: `sddc-web/web`.
+pub(in crate::analysis) fn segment_name(network: &Network, cloud: CloudIx, segment: usize) -> String {
+    let segment = network.segment(cloud, segment);
+    format!("{}/{}", segment.node, segment.name)
 }
 
 /// The Internet node's name, in the form of an interface's.

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{CircuitIx, Network, PrivateCloud, stable_hash};
+use crate::model::{CircuitIx, Network, PrivateCloud, Segment, Tier, stable_hash};
 
 /// One private cloud.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,9 +22,32 @@ pub struct PrivateCloudRow {
     /// The hosts' addresses in the provisioning network, then those in the vMotion network.
     pub hosts: Vec<Ipv4Addr>,
     pub vmotion_hosts: Vec<Ipv4Addr>,
+    /// NSX-T's routers, the Tier-0 router first; none without a segment.
+    pub gateways: Vec<CloudRouterRow>,
+    pub segments: Vec<SegmentRow>,
     /// How workloads reach the Internet: `Enabled` or `Disabled`.
     pub internet: String,
     pub admin_credentials: AdminCredentials,
+}
+
+/// A router of NSX-T.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloudRouterRow {
+    pub name: String,
+    /// On the links between the tiers, and in its segments.
+    pub addresses: Vec<Ipv4Net>,
+}
+
+/// A segment, with its Tier-1 router and what that one has there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SegmentRow {
+    pub name: String,
+    /// What the node of its workloads is called.
+    pub node: String,
+    pub address_prefix: Ipv4Net,
+    pub connected_gateway: String,
+    pub gateway_address: Ipv4Addr,
 }
 
 /// Where the managers answer.
@@ -59,6 +82,15 @@ pub(super) fn of_circuit(network: &Network, circuit: CircuitIx) -> Option<Privat
 }
 
 fn row(network: &Network, cloud: &PrivateCloud) -> PrivateCloudRow {
+    let router =
+        |tier| CloudRouterRow { name: cloud.router_name(tier).to_owned(), addresses: cloud.router_addresses(tier) };
+    let segment = |segment: &Segment| SegmentRow {
+        name: segment.name.clone(),
+        node: segment.node.clone(),
+        address_prefix: segment.prefix,
+        connected_gateway: cloud.router_name(Tier::One(segment.router)).to_owned(),
+        gateway_address: segment.gateway_address(),
+    };
     let password = |of: &str| format!("made-up-{:010x}", stable_hash(&[&network.name, &cloud.name, of]) >> 88);
     PrivateCloudRow {
         name: cloud.name.clone(),
@@ -72,6 +104,8 @@ fn row(network: &Network, cloud: &PrivateCloud) -> PrivateCloudRow {
         },
         hosts: cloud.hosts(),
         vmotion_hosts: cloud.vmotion_hosts(),
+        gateways: cloud.routers().filter(|_| !cloud.segments.is_empty()).map(router).collect(),
+        segments: cloud.segments.iter().map(segment).collect(),
         internet: cloud.internet.to_string(),
         admin_credentials: AdminCredentials {
             vcenter_username: "cloudadmin@vsphere.local".to_owned(),

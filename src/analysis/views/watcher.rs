@@ -6,12 +6,15 @@ use crate::analysis::query::names::{nic_name, subnet_name};
 use crate::analysis::query::{QueryEnd, nic_of, primary, target, vm};
 use crate::compile::{Compiled, Sender};
 use crate::dataplane::NicId;
-use crate::model::{Internet, Network, NicIx, SubnetIx};
+use crate::model::{CloudIx, Customer, Internet, Network, NicIx, SubnetIx, Tier};
 
 /// The sender that `NODE`, `NODE/NIC` or `VNET/SUBNET` means; a given source address must be its own. A machine that
 /// has several interfaces, one of which forwards, must name the interface (DIAG-06).
 pub(in crate::analysis) fn sender(network: &Network, target: &str, source: Option<IpAddr>) -> Result<Sender, String> {
     let (name, nic) = target.split_once('/').map_or((target, None), |(name, nic)| (name, Some(nic)));
+    if let Some(Customer::Segment(cloud, segment)) = network.customer_named(name) {
+        return Err(in_segment(network, cloud, segment));
+    }
     let Ok(vm) = vm(network, name) else { return bare_subnet(network, target, source) };
     let nics = &network.vm(vm).network_interfaces;
     let nics = match nic {
@@ -43,12 +46,25 @@ pub(in crate::analysis) fn standing(network: &Network, compiled: &Compiled, send
             let subnet = subnet_name(network, subnet);
             format!("nothing stands in `{subnet}` by itself: name a machine or its interface")
         }),
-        Sender::Internet | Sender::Tunnel(_) | Sender::Platform(_) | Sender::CircuitLink(..) => {
+        Sender::Internet | Sender::Tunnel(_) | Sender::Platform(_) | Sender::CircuitLink(..) | Sender::Segment(..) => {
             Err("the Internet and sites have no rules of this network".to_owned())
         }
-        Sender::Gateway(_) | Sender::Edge(_) => Err("a gateway has no rules (VPN-06)".to_owned()),
+        Sender::Gateway(_) | Sender::Edge(_) | Sender::CloudRouter(..) => {
+            Err("a gateway has no rules (VPN-06)".to_owned())
+        }
         Sender::RouteServer(_) => Err("a route server has no rules (NSG-16)".to_owned()),
     }
+}
+
+/// The workloads of a private cloud are no machines of a virtual network, and have one next hop.
+fn in_segment(network: &Network, at: CloudIx, segment: usize) -> String {
+    let (cloud, segment) = (network.cloud(at), network.segment(at, segment));
+    let (router, address) = (cloud.router_name(Tier::One(segment.router)), segment.gateway_address());
+    format!(
+        "`{}` is segment {} of private cloud {}, where Network Watcher knows no machine: its next hop is always Tier-1 router \
+         {router}, {address} (AVS-06)",
+        segment.node, segment.name, cloud.name
+    )
 }
 
 /// A subnet without a machine, or behind its virtual network's one TUN.

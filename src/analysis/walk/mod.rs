@@ -426,7 +426,9 @@ fn onward(names: Names<'_>, arrived: NicId, masks: &mut Masks, packet: &mut Pack
     let Names { network, compiled } = names;
     let ix = match compiled.sender(arrived) {
         Sender::Nic(ix) => ix,
-        Sender::Tunnel(_) | Sender::CircuitLink(..) if !names.owns(arrived, packet.dst()) => return Onward::NoHost,
+        Sender::Tunnel(_) | Sender::CircuitLink(..) | Sender::Segment(..) if !names.owns(arrived, packet.dst()) => {
+            return Onward::NoHost;
+        }
         _ => return Onward::Here,
     };
     let vm = network.nic(ix).virtual_machine;

@@ -9,11 +9,11 @@ use ipnet::IpNet;
 
 use crate::analysis::query::names::Names;
 use crate::bgp::topology::expressroute_rib::{Exchange, NextRouter};
-use crate::compile::{Compiled, Sender, edge_id};
+use crate::compile::{Compiled, Sender, edge_id, router_id};
 use crate::dataplane::{NextHop, NicId};
 use crate::model::{
-    CircuitIx, CloudInternet, Connection, ConnectionIx, Customer, GatewayIx, Network, PrivateCloud, Side, SiteIx,
-    VnetIx,
+    CircuitIx, CloudInternet, CloudIx, Connection, ConnectionIx, Customer, GatewayIx, Network, PrivateCloud, Side,
+    SiteIx, Tier, VnetIx,
 };
 
 /// The site or private cloud that has an address.
@@ -34,7 +34,7 @@ pub(in crate::analysis) fn knows(network: &Network, customer: Customer, address:
 fn first_tunnel(network: &Network, customer: Customer) -> Option<ConnectionIx> {
     match customer {
         Customer::Site(site) => network.tunnels_of(site).next(),
-        Customer::Cloud(_) => None,
+        Customer::Cloud(_) | Customer::Segment(..) => None,
     }
 }
 
@@ -51,6 +51,9 @@ pub(in crate::analysis) fn sender(
         let side = Side::BOTH.into_iter().find(up).unwrap_or(Side::Primary);
         compiled.ids().nic(Sender::CircuitLink(circuit, side))
     };
+    if let Customer::Segment(cloud, segment) = customer {
+        return compiled.ids().nic(Sender::Segment(cloud, segment));
+    }
     let circuits: Vec<CircuitIx> = circuits(network, customer).collect();
     let mut leading = circuits.iter().filter(|circuit| to.is_some_and(|to| leads(network, compiled, **circuit, to)));
     let by_circuit = leading.find_map(|circuit| link(*circuit));
@@ -59,7 +62,7 @@ pub(in crate::analysis) fn sender(
             let leading = to.and_then(|to| tunnel_to(network, compiled, site, to));
             compiled.ids().nic(Sender::Tunnel(leading.or_else(|| network.tunnels_of(site).next())?))
         }
-        Customer::Cloud(_) => None,
+        Customer::Cloud(_) | Customer::Segment(..) => None,
     };
     by_circuit.or_else(tunnel).or_else(|| circuits.iter().find_map(|circuit| link(*circuit)))
 }
@@ -146,7 +149,7 @@ pub(in crate::analysis) fn taken(names: Names<'_>, expected: NicId, to: IpAddr, 
 pub(in crate::analysis) fn vnet(network: &Network, customer: Customer) -> Option<VnetIx> {
     let tunnel = || match customer {
         Customer::Site(site) => network.tunnels_of(site).next(),
-        Customer::Cloud(_) => None,
+        Customer::Cloud(_) | Customer::Segment(..) => None,
     };
     let linked = circuits(network, customer).find_map(|circuit| network.connections_to(circuit).next());
     let gateway: GatewayIx =
@@ -155,7 +158,10 @@ pub(in crate::analysis) fn vnet(network: &Network, customer: Customer) -> Option
 }
 
 fn circuits(network: &Network, customer: Customer) -> impl Iterator<Item = CircuitIx> {
-    network.circuits().map(|(circuit, _)| circuit).filter(move |circuit| network.customer(*circuit) == Some(customer))
+    network
+        .circuits()
+        .map(|(circuit, _)| circuit)
+        .filter(move |circuit| network.customer(*circuit) == Some(customer.at_circuit()))
 }
 
 /// Whether a circuit's edge advertises a route to a destination to its customer: one that leads to another router.
@@ -189,12 +195,12 @@ fn told_of(network: &Network, compiled: &Compiled, circuit: CircuitIx, to: IpAdd
     advertised(network, compiled, circuit).any(|prefix| prefix.prefix_len() > 0 && prefix.contains(&to))
 }
 
-/// What a circuit's edge advertises to its customer.
+/// What a circuit's edge advertises to its customer, and a private cloud's own segments, which it leads to as well.
 fn advertised(network: &Network, compiled: &Compiled, circuit: CircuitIx) -> impl Iterator<Item = IpNet> {
-    Exchange::of(network, compiled.learned()).customer(circuit).into_keys()
+    Exchange::of(network, compiled.learned()).customer(circuit).into_keys().chain(network.segments_behind(circuit))
 }
 
-/// Where a router on an ExpressRoute path forwards a packet, and the BGP route that it uses.
+/// Where a router on an ExpressRoute path or in a private cloud forwards a packet, and the BGP route that it uses.
 pub(in crate::analysis) fn learned(
     network: &Network,
     compiled: &Compiled,
@@ -203,6 +209,7 @@ pub(in crate::analysis) fn learned(
 ) -> Option<(String, String)> {
     let exchange = Exchange::of(network, compiled.learned());
     let known = match compiled.sender(nic) {
+        Sender::CloudRouter(cloud, tier) => return inside(network, compiled, (cloud, tier), to),
         Sender::Edge(circuit) => exchange.edge(circuit),
         Sender::Gateway(gateway) => exchange.gateway(gateway),
         _ => return None,
@@ -212,6 +219,27 @@ pub(in crate::analysis) fn learned(
     let path: Vec<_> = paths.first()?.as_path.iter().map(ToString::to_string).collect();
     let next: Vec<_> = paths.iter().map(|way| name(network, way.next)).collect();
     Some((format!("BGP {prefix}, AS path {}", path.join(" ")), format!("to {}", next.join(" or "))))
+}
+
+/// Where a private cloud's router forwards a packet, and its route.
+fn inside(network: &Network, compiled: &Compiled, (at, tier): (CloudIx, Tier), to: IpAddr) -> Option<(String, String)> {
+    compiled.snapshot.gateway(router_id(network, at, tier)).tunnels.lpm.lookup(to)?;
+    let cloud = network.cloud(at);
+    let segment = cloud.segments.iter().find(|segment| IpNet::V4(segment.prefix).contains(&to));
+    Some(match (tier, segment) {
+        (Tier::One(own), Some(segment)) if segment.router == own => {
+            (format!("segment {}, {}", segment.name, segment.prefix), "to the segment, which is its own".to_owned())
+        }
+        (Tier::One(_), _) => ("default route".to_owned(), format!("to {}", cloud.tier0)),
+        (Tier::Zero, Some(segment)) => {
+            let router = cloud.router_name(Tier::One(segment.router));
+            (format!("segment {}, {}", segment.name, segment.prefix), format!("to {router}"))
+        }
+        (Tier::Zero, None) => {
+            let edge = &network.circuit(cloud.circuit).name;
+            ("routes of the circuit".to_owned(), format!("to the edge of {edge}"))
+        }
+    })
 }
 
 fn name(network: &Network, next: NextRouter) -> String {

@@ -63,7 +63,7 @@ static SEGMENT: Table = Table {
     rows: &[
         ("subnet", Use::Taken),
         ("displayName", Use::Cosmetic),
-        ("connectedGateway", Use::Cosmetic),
+        ("connectedGateway", Use::Taken),
         ("portVif", Use::Cosmetic),
         ("revision", Use::Cosmetic),
         ("status", Use::Cosmetic),
@@ -147,6 +147,12 @@ fn segment(converter: &mut Converter<'_>, node: &Node) -> Option<Out> {
     };
     let mut map = vec![entry("name", converter.child_name(node))];
     map.push(entry("addressPrefix", Out::scalar(range.trunc().to_string()).at(&gateway.at)));
+    // The path of a router in NSX-T ends in its name.
+    if let Some(router) = text(node, "connectedGateway").as_deref().and_then(|path| path.rsplit('/').next())
+        && !router.is_empty()
+    {
+        map.push(entry("connectedGateway", Out::scalar(router.to_owned())));
+    }
     map.extend(converter.object(node, &SEGMENT));
     Some(Out::map(map).at(&node.at))
 }

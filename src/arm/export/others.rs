@@ -25,7 +25,8 @@ pub(super) static ROUTE_SERVER: Table = Table {
     complete: route_server,
 };
 static AUTHORIZATION: Table = Table::of(&[("authorizationKey", Give::Made)]);
-static SEGMENT: Table = Table { keys: &[("addresses", Give::Lab)], complete: segment };
+static SEGMENT: Table =
+    Table { keys: &[("addresses", Give::Lab), ("run", Give::Lab), ("sandbox", Give::Lab)], complete: segment };
 pub(super) static CLOUD: Table = Table {
     keys: &[
         ("sku", Give::Beside),

@@ -13,7 +13,7 @@ use super::expressroute_rib::{Exchange, NextRouter, underlay};
 /// The AS number of a circuit's customer, if it has one.
 pub(super) fn customer_asn(network: &Network, circuit: CircuitIx) -> Option<u32> {
     match network.customer(circuit)? {
-        Customer::Cloud(_) => Some(CLOUD_ASN),
+        Customer::Cloud(_) | Customer::Segment(..) => Some(CLOUD_ASN),
         Customer::Site(_) => Some(network.circuit(circuit).peering.as_ref()?.peer_asn),
     }
 }

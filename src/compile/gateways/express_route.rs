@@ -12,12 +12,13 @@ use crate::bgp::topology::circuits;
 use crate::bgp::topology::expressroute_rib::{Exchange, NextRouter};
 use crate::compile::{Ids, Sender};
 use crate::dataplane::{Gateway, GatewayId, NextHop, NicId};
-use crate::model::{CircuitIx, ConnectionIx, GatewayIx, Learned, Network, Side};
+use crate::model::{CircuitIx, ConnectionIx, GatewayIx, Learned, Network, Side, Tier};
 
+use super::private_cloud::router_id;
 use super::{fib, gateway_id};
 
 /// Of the edge of a circuit without link addresses: nothing leads to it.
-const UNKNOWN: NicId = NicId(u32::MAX);
+pub(super) const UNKNOWN: NicId = NicId(u32::MAX);
 
 /// Edges come after all gateways.
 pub fn edge_id(network: &Network, circuit: CircuitIx) -> GatewayId {
@@ -45,7 +46,16 @@ pub(in crate::compile) fn edge(
     let customer = circuits::to_customer((network, learned), exchange, circuit);
     let links =
         |prefix: IpNet| customer.get(&prefix).into_iter().flatten().map(|side| Sender::CircuitLink(circuit, *side));
-    let hops = |prefix, next| match next {
+    let segments = network.cloud_on(circuit).into_iter().flat_map(|(ix, cloud)| {
+        let router = NextHop::Gateway(router_id(network, ix, Tier::Zero));
+        cloud.segments.iter().map(move |segment| (IpNet::V4(segment.prefix), router))
+    });
+    let segments: BTreeMap<IpNet, NextHop> = segments.collect();
+    let hops = |prefix: IpNet, next| match next {
+        // Over either link: behind it the Tier-0 router chooses.
+        NextRouter::Customer(_) if let Some(router) = segments.get(&prefix) => {
+            links(prefix).take(1).map(|_| *router).collect()
+        }
         NextRouter::Customer(_) => links(prefix).filter_map(|link| ids.nic(link)).map(NextHop::Tunnel).collect(),
         NextRouter::Gateway(gateway) => vec![NextHop::Gateway(gateway_id(gateway))],
         NextRouter::Edge { circuit, .. } => vec![NextHop::Gateway(edge_id(network, circuit))],

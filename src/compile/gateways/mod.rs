@@ -4,6 +4,7 @@
 //! the gateway's own table.
 
 pub(super) mod express_route;
+pub(super) mod private_cloud;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -236,7 +237,9 @@ impl Gateways {
             nat: nat(network, ids, ix),
         };
         let edges = network.circuits().map(|(ix, _)| express_route::edge((network, learned), ids, &self.exchange, ix));
-        tables.map(table).chain(edges).collect()
+        let routers =
+            network.clouds().flat_map(|cloud| private_cloud::routers((network, learned), ids, &self.exchange, cloud));
+        tables.map(table).chain(edges).chain(routers).collect()
     }
 
     /// What the other gateways of its virtual network know, where a route server exchanges their routes (ARS-06,

@@ -29,7 +29,10 @@ pub(in crate::config) struct PrivateCloud {
 pub(in crate::config) struct Segment {
     pub name: Name,
     pub prefix: Option<Spanned<IpNet>>,
+    /// The name of its Tier-1 router.
+    pub gateway: Name,
     pub addresses: Option<Spanned<Vec<Spanned<IpAddr>>>>,
+    pub run: Program,
 }
 
 pub(in crate::config) fn private_cloud(node: &Node, report: &mut Report) -> Option<PrivateCloud> {
@@ -56,6 +59,8 @@ fn segment(node: &Node, report: &mut Report) -> Option<Segment> {
     record(node, report, "a segment", |f| Segment {
         name: f.required("name", resource_name(80)),
         prefix: f.required("addressPrefix", prefix),
+        gateway: f.optional("connectedGateway", dns_label(63)),
         addresses: f.optional("addresses", list_of(address)),
+        run: program(f),
     })
 }

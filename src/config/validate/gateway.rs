@@ -210,10 +210,12 @@ fn check_nodes(document: &Document, report: &mut Report) {
     let sites = document.sites.iter().map(|site| &site.name);
     let clouds: Vec<_> =
         document.private_clouds.iter().flat_map(|one| [one.name.clone(), own_circuit(&one.name)]).collect();
+    let inside: Vec<_> = document.private_clouds.iter().flat_map(super::private_cloud::nodes).collect();
     let files = document.express_route_circuits.iter().map(|circuit| &circuit.name);
     let servers = document.route_servers.iter().map(|server| &server.name);
     let clients = document.vpn_clients.iter().map(|client| &client.name);
-    for name in gateways.chain(sites).chain(files).chain(&clouds).chain(servers).chain(clients).flatten() {
+    for name in gateways.chain(sites).chain(files).chain(&clouds).chain(&inside).chain(servers).chain(clients).flatten()
+    {
         if known.contains(&name.value.to_lowercase()) {
             report.error(name.at, format!("there is another node `{}`", name.value)).expected("a name of its own");
         }

@@ -1,11 +1,11 @@
 //! Private clouds: where their block may lie, and the circuit that each has (AVS-01, AVS-05).
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::config::schema::express_route::is_of_length;
-use crate::config::schema::{Document, private_cloud as written};
+use crate::config::schema::{Document, Name, private_cloud as written};
 use crate::config::yaml::diagnostic::{Report, Spanned};
 use crate::model::{CircuitIx, PrivateCloud, Segment, VirtualNetwork};
 
@@ -39,12 +39,16 @@ pub(super) fn add(document: &Document, vnets: &[VirtualNetwork], all: &mut Circu
         let usable = block.filter(|block| is_of_length(&block.value, 22)).and_then(|block| v4(&block.value));
         let block = usable.unwrap_or(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 22));
         let name = or_unnamed(&own_circuit(&written.name));
+        let cloud = or_unnamed(&written.name);
+        let (tier1, segments) = segments(written, block, report);
         all.made.push(of_cloud(name, PrivateCloud::links(block), authorizations(&written.authorizations)));
         all.clouds.push(PrivateCloud {
-            name: or_unnamed(&written.name),
+            tier0: tier0(&cloud),
+            name: cloud,
             block,
             circuit: CircuitIx(all.made.len() - 1),
-            segments: written.segments.iter().filter_map(|one| segment(one, block, report)).collect(),
+            tier1,
+            segments,
             internet: written.internet,
             run: written.run.clone(),
         });
@@ -83,30 +87,105 @@ fn check_block(
     }
 }
 
-/// A host without an address is the first of the segment after its router.
-fn segment(written: &written::Segment, block: Ipv4Net, report: &mut Report) -> Option<Segment> {
+/// The nodes that a private cloud's segments need beside its own: routers and segments (AVS-06).
+pub(super) fn nodes(cloud: &written::PrivateCloud) -> Vec<Name> {
+    let Some(name) = &cloud.name else { return Vec::new() };
+    let at = |value: String, at| Some(Spanned { value, at });
+    let mut routers: Vec<Name> = Vec::new();
+    for segment in &cloud.segments {
+        let router = segment.gateway.clone().or_else(|| at(tier1(&name.value), name.at));
+        let known = |one: &Name| one.as_ref().zip(router.as_ref()).is_some_and(|(a, b)| is_same(&a.value, &b.value));
+        if !routers.iter().any(known) {
+            routers.push(router);
+        }
+    }
+    let segments = cloud.segments.iter().filter_map(|one| one.name.as_ref());
+    let segments = segments.map(|one| at(node(&name.value, &one.value), one.at));
+    let edge = (!cloud.segments.is_empty()).then(|| at(tier0(&name.value), name.at));
+    edge.into_iter().chain(routers).chain(segments).collect()
+}
+
+fn tier0(cloud: &str) -> String {
+    format!("{cloud}-T0")
+}
+
+/// The router of segments without `connectedGateway`.
+fn tier1(cloud: &str) -> String {
+    format!("{cloud}-T1")
+}
+
+fn node(cloud: &str, segment: &str) -> String {
+    format!("{cloud}-{segment}")
+}
+
+fn is_same(one: &str, other: &str) -> bool {
+    one.eq_ignore_ascii_case(other)
+}
+
+/// A cloud's Tier-1 routers, in the order in which segments name them, and its segments.
+fn segments(written: &written::PrivateCloud, block: Ipv4Net, report: &mut Report) -> (Vec<String>, Vec<Segment>) {
+    let cloud = or_unnamed(&written.name);
+    let (mut routers, mut made): (Vec<String>, Vec<Segment>) = (Vec::new(), Vec::new());
+    for one in &written.segments {
+        let Some((prefix, addresses)) = range(one, (block, &made), report) else { continue };
+        let router = one.gateway.as_ref().map_or_else(|| tier1(&cloud), |name| name.value.clone());
+        let known = routers.iter().position(|known| is_same(known, &router));
+        let name = or_unnamed(&one.name);
+        made.push(Segment {
+            node: node(&cloud, &name),
+            name,
+            prefix,
+            router: known.unwrap_or(routers.len()),
+            addresses,
+            run: one.run.clone(),
+        });
+        if known.is_none() {
+            routers.push(router);
+        }
+    }
+    (routers, made)
+}
+
+/// A segment's range and the addresses that answer in it. A host without an address is the first after its router.
+fn range(
+    written: &written::Segment,
+    (block, before): (Ipv4Net, &[Segment]),
+    report: &mut Report,
+) -> Option<(Ipv4Net, Vec<Ipv4Addr>)> {
     let range = written.prefix.as_ref()?;
-    let Some(prefix) = v4(&range.value).filter(|prefix| !intersect(&IpNet::V4(block), &IpNet::V4(*prefix))) else {
+    let outside = |prefix: &Ipv4Net| !intersect(&IpNet::V4(block), &IpNet::V4(*prefix));
+    let Some(prefix) = v4(&range.value).filter(|prefix| outside(prefix) && prefix.prefix_len() <= 30) else {
         report
             .error(range.at, format!("{} cannot be a segment's", range.value))
             .rule("AVS-03")
-            .expected("a range of IPv4 outside the cloud's own block, which Azure splits itself");
+            .expected("a range of IPv4, a /30 or larger, outside the cloud's own block, which Azure splits itself");
         return None;
     };
+    let overlaps = |other: &&Segment| intersect(&IpNet::V4(other.prefix), &IpNet::V4(prefix));
+    if let Some(other) = before.iter().find(overlaps) {
+        report
+            .error(range.at, format!("{prefix} overlaps {} of segment `{}`", other.prefix, other.name))
+            .rule("AVS-06")
+            .expected("a range of its own for each segment");
+        return None;
+    }
+    let router = Ipv4Addr::from_bits(prefix.network().to_bits() + 1);
     let mut addresses = Vec::new();
     for address in written.addresses.iter().flat_map(|addresses| &addresses.value) {
         match address.value {
-            std::net::IpAddr::V4(host) if prefix.contains(&host) => addresses.push(host),
-            _ => {
+            IpAddr::V4(host) if prefix.contains(&host) && host != router => addresses.push(host),
+            other => {
+                let is_router = other == IpAddr::V4(router);
+                let what = if is_router { "the address of the segment's Tier-1 router" } else { "not in the segment" };
                 report
-                    .error(address.at, format!("{} is not in the segment", address.value))
+                    .error(address.at, format!("{other} is {what}"))
                     .rule("AVS-06")
-                    .expected(format!("an address of {prefix}"));
+                    .expected(format!("an address of {prefix} other than {router}"));
             }
         }
     }
     if written.addresses.is_none() {
         addresses.extend(prefix.hosts().nth(1));
     }
-    Some(Segment { name: or_unnamed(&written.name), prefix, addresses })
+    Some((prefix, addresses))
 }

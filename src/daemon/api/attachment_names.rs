@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::dataplane::platform::PLATFORM;
-use crate::model::{Attachment, Internet, Network, PLATFORM_NODE, SubnetIx};
+use crate::model::{Attachment, Customer, Internet, Network, PLATFORM_NODE, SubnetIx};
 
 /// An attachment's names: a machine and its interface, or a VNet and the device it hangs on.
 pub(super) struct AttachmentNames {
@@ -76,6 +76,18 @@ impl AttachmentNames {
                 nic: network.circuit_link_name(circuit, side),
                 subnet: String::new(),
                 addresses: network.customer_addresses(circuit, side),
+            },
+            Attachment::CloudRouter(cloud, tier) => {
+                let cloud = network.cloud(cloud);
+                let addresses = cloud.router_addresses(tier).into_iter().map(|it| it.addr().into()).collect();
+                let name = cloud.router_name(tier).to_owned();
+                Self { node: name.clone(), nic: name, subnet: String::new(), addresses }
+            }
+            Attachment::Segment(cloud, segment) => Self {
+                node: network.segment(cloud, segment).node.clone(),
+                nic: network.segment(cloud, segment).name.clone(),
+                subnet: format!("{}/{}", network.cloud(cloud).name, network.segment(cloud, segment).name),
+                addresses: network.addresses_of_customer(Customer::Segment(cloud, segment)),
             },
         }
     }

@@ -392,7 +392,9 @@ impl LabFacts {
             | Attachment::Tunnel(_)
             | Attachment::Edge(_)
             | Attachment::CircuitLink(..)
-            | Attachment::RouteServer(_) => {
+            | Attachment::RouteServer(_)
+            | Attachment::CloudRouter(..)
+            | Attachment::Segment(..) => {
                 self.namespaces.get(&AttachmentNames::of(network, attachment).node).cloned().unwrap_or_default()
             }
             Attachment::Platform(_) => String::new(),

@@ -23,8 +23,14 @@ pub(in crate::daemon) struct Numbers {
 /// Compared as ARM compares names: lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum SenderName {
-    Nic { machine: String, nic: String },
-    Subnet { vnet: String, subnet: String },
+    Nic {
+        machine: String,
+        nic: String,
+    },
+    Subnet {
+        vnet: String,
+        subnet: String,
+    },
     Internet,
     Gateway(String),
     Tunnel(String),
@@ -32,6 +38,8 @@ enum SenderName {
     Edge(String),
     CircuitLink(String, Side),
     RouteServer(String),
+    /// A private cloud's router or segment, by its node.
+    CloudNode(String),
 }
 
 /// A TUN that was found is known by its namespace and device, under any owner; one that the lab made by its interface.
@@ -60,6 +68,8 @@ enum PortName {
         side: Side,
     },
     RouteServer(String),
+    /// A private cloud's router or segment, by its node.
+    CloudNode(String),
 }
 
 impl Numbers {
@@ -128,6 +138,10 @@ fn sender_name(network: &Network, sender: Sender) -> SenderName {
             SenderName::CircuitLink(network.circuit(circuit).name.to_lowercase(), side)
         }
         Sender::RouteServer(server) => SenderName::RouteServer(network.route_server(server).name.to_lowercase()),
+        Sender::CloudRouter(cloud, tier) => {
+            SenderName::CloudNode(network.cloud(cloud).router_name(tier).to_lowercase())
+        }
+        Sender::Segment(cloud, segment) => SenderName::CloudNode(network.segment(cloud, segment).node.to_lowercase()),
     }
 }
 
@@ -163,6 +177,10 @@ fn port_name(network: &Network, attachment: Attachment) -> PortName {
             side,
         },
         Attachment::RouteServer(server) => PortName::RouteServer(network.route_server(server).name.to_lowercase()),
+        Attachment::CloudRouter(cloud, tier) => {
+            PortName::CloudNode(network.cloud(cloud).router_name(tier).to_lowercase())
+        }
+        Attachment::Segment(cloud, segment) => PortName::CloudNode(network.segment(cloud, segment).node.to_lowercase()),
     }
 }
 

@@ -125,10 +125,11 @@ fn told(
 ) -> BTreeSet<IpNet> {
     let takes = |prefix: &IpNet| match network.customer(circuit) {
         Some(Customer::Cloud(cloud)) => network.cloud(cloud).takes(prefix),
-        Some(Customer::Site(_)) | None => true,
+        Some(Customer::Site(_) | Customer::Segment(..)) | None => true,
     };
     let up = learned.link_absence(network, circuit, side).is_none();
     let default = network.translated_cloud(circuit).map(|_| IpNet::V4(Ipv4Net::default()));
-    let all = exchange.customer(circuit).into_keys().filter(takes).chain(default);
+    let all = exchange.customer(circuit).into_keys().filter(takes);
+    let all = all.chain(default).chain(network.segments_behind(circuit));
     all.filter(|_| up).collect()
 }

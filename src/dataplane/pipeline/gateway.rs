@@ -12,6 +12,7 @@ use crate::wire::Packet;
 
 use super::admit::Admitted;
 use super::balance::{Balancing, Rewrite};
+use super::edge::Departure;
 use super::route::{Hop, ResolvedHop};
 use super::tunnel_nat::Renamed;
 use super::{Leg, PacketView, Passage, check, packet_view};
@@ -19,6 +20,9 @@ use super::{Leg, PacketView, Passage, check, packet_view};
 /// Most gateways that a packet passes in one leg. Of virtual networks chained by tunnels each has one; with more than
 /// these the packet is in a loop.
 const GATEWAYS_MAX: usize = 16;
+
+/// Routers on the way from a private cloud's workload to the Internet: Tier-1, Tier-0 and the circuit's edge (AVS-06).
+const CLOUD_ROUTERS_MAX: u8 = 3;
 
 /// How many gateways a packet has passed, and where it goes.
 #[derive(Clone, Copy)]
@@ -99,10 +103,12 @@ impl Leg<'_> {
             return Err(DropReason::TrafficSelector);
         }
         let Some(nat) = own.nat(tunnel) else {
-            if let Some((edge, pool)) = self.beyond(own, &view).filter(|_| packet.ttl() > 1) {
-                let departure = self.depart_cloud((edge, pool), own.nic, &view, packet, observer)?;
-                packet.count_hop();
-                return self.leave(edge, own.nic, departure, packet, observer);
+            if let Some(exit) = self.beyond(gateway, &view).filter(|exit| packet.ttl() > exit.hops) {
+                let departure = self.pass_routers(&exit, tunnel, &view, packet, observer)?;
+                for _ in 0..exit.hops {
+                    packet.count_hop();
+                }
+                return self.leave(exit.edge, exit.router, departure, packet, observer);
             }
             let passed = self.pass_on(gateway, (tunnel, None), (&view, &view), packet, observer)?;
             return Ok(passed.write(None, packet));
@@ -115,6 +121,27 @@ impl Leg<'_> {
         let view = PacketView::of(packet, of_first.as_ref(), self.now);
         let passed = self.pass_on(gateway, (tunnel, None), (&view, &view), packet, observer)?;
         Ok(passed.write(None, packet))
+    }
+
+    /// By the routers of a private cloud to a circuit's edge, which decides the translation.
+    fn pass_routers<O: Observer>(
+        self,
+        Exit { edge, pool, router, first, hops: _ }: &Exit<'_>,
+        from: NicId,
+        view: &PacketView<'_>,
+        packet: &Packet<'_>,
+        observer: &mut O,
+    ) -> Result<Departure, DropReason> {
+        let mut passed = *first;
+        while self.snapshot.gateway(passed).nic != *router {
+            let own = self.snapshot.gateway(passed);
+            if own.nic != from {
+                observer.step(Step::Gateway { nic: own.nic });
+            }
+            let Onward::Gateway(next) = by_own_table(own, view)? else { return Err(DropReason::GatewayUnavailable) };
+            passed = next;
+        }
+        self.depart_cloud((edge, *pool), *router, view, packet, observer)
     }
 
     /// Forwards from gateway to gateway. `view` is the packet as its sender sees it, `named` as it is from there on.
@@ -244,13 +271,35 @@ impl Leg<'_> {
     }
 }
 
+/// Where a private cloud's packet leaves for the Internet: at its circuit's edge, which lends it a port.
+struct Exit<'a> {
+    edge: &'a Edge,
+    pool: PoolId,
+    /// The circuit's edge.
+    router: NicId,
+    /// Routers up to there, that one included.
+    hops: u8,
+    first: GatewayId,
+}
+
 impl<'a> Leg<'a> {
-    /// The ports that a circuit's edge lends to what its customer sends to the Internet.
-    fn beyond(self, own: &Gateway, view: &PacketView<'_>) -> Option<(&'a Edge, PoolId)> {
+    /// The edge where a packet leaves, if it is a private cloud's and its routers lead there. A packet of anything else is
+    /// asked no more than whether its gateway is in a subnet.
+    fn beyond(self, first: GatewayId, view: &PacketView<'_>) -> Option<Exit<'a>> {
+        let mut own = self.snapshot.gateway(first);
         let edge = self.snapshot.edge.as_ref().filter(|_| !own.in_subnet)?;
-        let cloud = edge.egress(own.nic).cloud?;
-        let route = own.tunnels.lpm.lookup(view.tuple.dst)?;
-        (own.tunnels.next_hops[route.0 as usize] == NextHop::Internet).then_some((edge, cloud.pool))
+        for hops in 1..=CLOUD_ROUTERS_MAX {
+            let route = own.tunnels.lpm.lookup(view.tuple.dst)?;
+            own = match own.tunnels.next_hops[route.0 as usize] {
+                NextHop::Internet => {
+                    let pool = edge.egress(own.nic).cloud?.pool;
+                    return Some(Exit { edge, pool, router: own.nic, hops, first });
+                }
+                NextHop::Gateway(next) => Some(self.snapshot.gateway(next)).filter(|next| !next.in_subnet)?,
+                _ => return None,
+            };
+        }
+        None
     }
 }
 

@@ -408,6 +408,11 @@ pub(in crate::lab) fn name(network: &Network, attachment: Attachment) -> String 
         Attachment::Platform(vnet) => format!("{PLATFORM_NODE}/{}", network.vnet(vnet).name),
         Attachment::Edge(circuit) => network.circuit(circuit).name.clone(),
         Attachment::RouteServer(server) => network.route_server(server).name.clone(),
+        Attachment::CloudRouter(cloud, tier) => network.cloud(cloud).router_name(tier).to_owned(),
+        Attachment::Segment(cloud, segment) => {
+            let segment = network.segment(cloud, segment);
+            format!("{}/{}", segment.node, segment.name)
+        }
         Attachment::CircuitLink(circuit, side) => {
             let customer = network.customer_name(circuit).unwrap_or_default();
             format!("{customer}/{}", network.circuit_link_name(circuit, side))

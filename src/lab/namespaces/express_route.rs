@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use crate::daemon::routers::{NodeNamespace, SilentEnd, SilentLink};
 use crate::lab::lifecycle::apply::Lab;
-use crate::model::{Attachment, CircuitIx, Network, Side};
+use crate::model::{Attachment, CircuitIx, Network, PrivateCloud, Segment, Side, Tier};
 use crate::sys::netns::{self, Netns};
 
 use super::device::{DefaultRoute, Device};
@@ -18,11 +18,17 @@ use super::gateway;
 /// Of the routes on the first circuit's primary link; those on its secondary come after, then the next circuit's.
 const METRIC: u32 = 10;
 
-/// Edges and private clouds; whether their kernels forward as for gateways.
+/// Edges, private clouds, and the routers and segments of these; whether their kernels forward as for gateways.
 pub(in crate::lab) fn nodes(network: &Network) -> impl Iterator<Item = (&str, bool)> {
     let known = network.circuits().filter(|(_, circuit)| circuit.peering.is_some());
     let edges = known.map(|(_, circuit)| circuit.name.as_str());
-    edges.chain(network.private_clouds.iter().map(|cloud| cloud.name.as_str())).map(|name| (name, true))
+    let clouds = network.private_clouds.iter().map(|cloud| cloud.name.as_str());
+    let inside = network.cloud_attachments().filter_map(|attachment| match attachment {
+        Attachment::CloudRouter(cloud, tier) => Some((network.cloud(cloud).router_name(tier), true)),
+        Attachment::Segment(cloud, segment) => Some((network.segment(cloud, segment).node.as_str(), false)),
+        _ => None,
+    });
+    edges.chain(clouds).map(|name| (name, true)).chain(inside)
 }
 
 /// The node that one of a circuit's devices stands in, and what the node knows it by, both in lower case.
@@ -36,12 +42,32 @@ pub(in crate::lab) fn names(network: &Network, attachment: Attachment) -> Option
             let link = network.circuit_link_name(circuit, side).to_lowercase();
             Some((network.customer_name(circuit)?.to_lowercase(), link))
         }
+        Attachment::CloudRouter(cloud, tier) => {
+            let name = network.cloud(cloud).router_name(tier).to_lowercase();
+            Some((name.clone(), name))
+        }
+        Attachment::Segment(cloud, segment) => {
+            let segment = network.segment(cloud, segment);
+            Some((segment.node.to_lowercase(), segment.name.to_lowercase()))
+        }
         _ => None,
     }
 }
 
 pub(in crate::lab) fn own_end(network: &Network, circuit: CircuitIx, name: &str) -> Device {
     let addresses = network.edge_addresses(circuit).into_iter().map(IpNet::from);
+    Device::new(name, addresses.collect(), DefaultRoute::IfNone)
+}
+
+/// A router of a private cloud. Its kernel answers a segment from its address there, as the ranges say.
+pub(in crate::lab) fn router_end(cloud: &PrivateCloud, tier: Tier, name: &str) -> Device {
+    let addresses = cloud.router_addresses(tier).into_iter().map(IpNet::V4);
+    Device::new(name, addresses.collect(), DefaultRoute::IfNone)
+}
+
+/// The workloads of a segment: each address by itself, as everything is behind their router.
+pub(in crate::lab) fn segment_end(segment: &Segment, name: &str) -> Device {
+    let addresses = segment.addresses.iter().map(|address| IpNet::from(IpAddr::V4(*address)));
     Device::new(name, addresses.collect(), DefaultRoute::IfNone)
 }
 

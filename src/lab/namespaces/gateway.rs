@@ -48,7 +48,9 @@ pub(in crate::lab) fn names(network: &Network, attachment: Attachment) -> Option
             let site = network.site(network.site_of(tunnel)?);
             Some((site.name.to_lowercase(), network.connection(tunnel).name.to_lowercase()))
         }
-        Attachment::Edge(_) | Attachment::CircuitLink(..) => express_route::names(network, attachment),
+        Attachment::Edge(_) | Attachment::CircuitLink(..) | Attachment::CloudRouter(..) | Attachment::Segment(..) => {
+            express_route::names(network, attachment)
+        }
         _ => None,
     }
 }
@@ -73,6 +75,8 @@ pub(in crate::lab) fn device(network: &Network, attachment: Attachment, name: &s
         Attachment::Tunnel(tunnel) => tunnel_end(network, tunnel, name),
         Attachment::Edge(circuit) => Some(express_route::own_end(network, circuit, name)),
         Attachment::CircuitLink(circuit, side) => Some(express_route::link_end(network, circuit, side, name)),
+        Attachment::CloudRouter(cloud, tier) => Some(express_route::router_end(network.cloud(cloud), tier, name)),
+        Attachment::Segment(cloud, at) => Some(express_route::segment_end(network.segment(cloud, at), name)),
         _ => None,
     }
 }

@@ -105,8 +105,8 @@ pub(in crate::lab) fn hosts(network: &Network) -> String {
             }
         }
     }
-    let sites = network.sites.iter().map(|site| (&site.name, site.addresses.clone()));
-    for (name, addresses) in sites.chain(network.private_clouds.iter().map(|cloud| (&cloud.name, cloud.addresses()))) {
+    for customer in network.customers() {
+        let (name, addresses) = (network.name_of_customer(customer), network.addresses_of_customer(customer));
         for family in [IpAddr::is_ipv4, IpAddr::is_ipv6] {
             if let Some(address) = addresses.iter().find(|address| family(address)) {
                 let _ = writeln!(text, "{address} {name}");

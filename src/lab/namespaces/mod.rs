@@ -128,7 +128,9 @@ impl Site<'_> {
                     | Attachment::Tunnel(_)
                     | Attachment::Edge(_)
                     | Attachment::CircuitLink(..)
-                    | Attachment::RouteServer(_),
+                    | Attachment::RouteServer(_)
+                    | Attachment::CloudRouter(..)
+                    | Attachment::Segment(..),
                 ) => (self.make_far(network, *attachment, &mut guests)?, None),
                 (None, Attachment::Vnet(_)) => continue,
             };
@@ -212,7 +214,9 @@ impl Site<'_> {
                 | Attachment::Tunnel(_)
                 | Attachment::Edge(_)
                 | Attachment::CircuitLink(..)
-                | Attachment::RouteServer(_),
+                | Attachment::RouteServer(_)
+                | Attachment::CloudRouter(..)
+                | Attachment::Segment(..),
             ) => self.guests.namespace(&gateway::names(network, attachment)?.0).cloned(),
             (None, Attachment::Nic(nic)) => {
                 let machine = network.vm(network.nic(nic).virtual_machine);

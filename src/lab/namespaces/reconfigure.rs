@@ -120,7 +120,9 @@ fn place(network: &Network, guests: &Guests, attachment: Attachment) -> Option<(
             | Attachment::Tunnel(_)
             | Attachment::Edge(_)
             | Attachment::CircuitLink(..)
-            | Attachment::RouteServer(_),
+            | Attachment::RouteServer(_)
+            | Attachment::CloudRouter(..)
+            | Attachment::Segment(..),
         ) => guests.far(network, attachment),
         (None, Attachment::Vnet(_) | Attachment::Platform(_)) => None,
     }

@@ -366,7 +366,9 @@ impl Ground<'_> {
             | Attachment::Tunnel(_)
             | Attachment::Edge(_)
             | Attachment::CircuitLink(..)
-            | Attachment::RouteServer(_) => {
+            | Attachment::RouteServer(_)
+            | Attachment::CloudRouter(..)
+            | Attachment::Segment(..) => {
                 let names = gateway::names(self.network, attachment);
                 node.zip(names).and_then(|(node, (_, name))| node.devices.get(&name))
             }
@@ -385,6 +387,8 @@ impl Ground<'_> {
             Attachment::Platform(_) => PLATFORM_NODE.to_owned(),
             Attachment::Edge(circuit) => self.network.circuit(circuit).name.clone(),
             Attachment::RouteServer(server) => self.network.route_server(server).name.clone(),
+            Attachment::CloudRouter(cloud, tier) => self.network.cloud(cloud).router_name(tier).to_owned(),
+            Attachment::Segment(cloud, segment) => self.network.segment(cloud, segment).node.clone(),
             Attachment::CircuitLink(circuit, _) => {
                 self.network.customer_name(circuit).map_or_else(String::new, str::to_owned)
             }
@@ -398,7 +402,9 @@ impl Ground<'_> {
             | Attachment::Gateway(_)
             | Attachment::Platform(_)
             | Attachment::Edge(_)
-            | Attachment::RouteServer(_) => false,
+            | Attachment::RouteServer(_)
+            | Attachment::CloudRouter(..) => false,
+            Attachment::Segment(cloud, segment) => !self.network.segment(cloud, segment).run.is_none(),
             Attachment::Tunnel(tunnel) => {
                 self.network.site_of(tunnel).is_some_and(|site| !self.network.site(site).run.is_none())
             }

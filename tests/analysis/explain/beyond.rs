@@ -1,7 +1,8 @@
 //! Destinations beyond the edge: followed there, and told what is known there.
 
 use super::applied::File;
-use super::{SITE, StepKind, Verdict, ask, changes, nodes, with};
+use super::{Path, SITE, StepKind, Verdict, ask, changes, compile, hop_query, load, next_hop, nodes, with};
+use vnet::model::Learned;
 
 const INTERNET: &str = include_str!("../../../config/internet.yaml");
 const CIRCUIT: &str = include_str!("../../../config/private-cloud-full.yaml");
@@ -145,6 +146,36 @@ fn er_05_an_address_at_a_circuit_is_followed_to_its_customer() {
         CIRCUIT,
         "app",
         "10.176.1.99",
-        "10.176.1.99 is beyond the edge, in segment web of sddc: the packet arrives at sddc",
+        "10.176.1.99 is beyond the edge, in segment web of sddc-web: the packet arrives at sddc-web",
     );
+}
+
+/// AVS-06: each router of a private cloud is named with the route that it uses.
+#[test]
+fn avs_06_routers_of_a_private_cloud_are_named() {
+    let answer = ask(CIRCUIT, "sddc-web", "sddc-data");
+    assert_eq!(nodes(&answer.forward), ["sddc-web", "sddc-T1", "sddc-T0", "sddc-T1-data", "sddc-data"]);
+    let routes = |path: &Path| -> Vec<String> {
+        let steps = path.hops.iter().flat_map(|hop| &hop.steps).filter(|step| step.what == StepKind::Route);
+        steps.map(|step| format!("{} {}", step.object, step.text)).collect()
+    };
+    assert_eq!(
+        routes(&answer.forward),
+        [
+            "default route to sddc-T0",
+            "segment data, 10.176.3.0/24 to sddc-T1-data",
+            "segment data, 10.176.3.0/24 to the segment, which is its own"
+        ]
+    );
+    let answer = ask(CIRCUIT, "sddc-web", "app");
+    assert_eq!(nodes(&answer.forward)[..4], ["sddc-web", "sddc-T1", "sddc-T0", "sddc-circuit"]);
+    assert!(routes(&answer.forward).contains(&"routes of the circuit to the edge of sddc-circuit".to_owned()));
+    let cut = CIRCUIT.replace("internet: Enabled ", "internet: Disabled ");
+    let answer = ask(&cut, "sddc-web", "198.51.100.10");
+    assert_eq!(answer.forward.dropped.as_deref(), Some("GatewayUnavailable"));
+    assert_eq!(routes(&answer.forward), ["default route to sddc-T0"], "a route that is missing is not named");
+    let network = load(CIRCUIT);
+    let compiled = compile(&network, &Learned::default(), 1);
+    let refused = next_hop(&network, &compiled, &hop_query("sddc-data", None, "10.90.1.4")).unwrap_err();
+    assert!(refused.contains("its next hop is always Tier-1 router sddc-T1-data, 10.176.3.1"), "{refused}");
 }

@@ -402,7 +402,9 @@ impl Random {
             | Attachment::Tunnel(_)
             | Attachment::Edge(_)
             | Attachment::CircuitLink(..)
-            | Attachment::RouteServer(_) => {
+            | Attachment::RouteServer(_)
+            | Attachment::CloudRouter(..)
+            | Attachment::Segment(..) => {
                 unreachable!("this network has nothing beyond it")
             }
         };

@@ -62,7 +62,9 @@ impl Random {
             | Attachment::Tunnel(_)
             | Attachment::Edge(_)
             | Attachment::CircuitLink(..)
-            | Attachment::RouteServer(_) => {
+            | Attachment::RouteServer(_)
+            | Attachment::CloudRouter(..)
+            | Attachment::Segment(..) => {
                 unreachable!("these networks have nothing beyond them")
             }
             Attachment::Vnet(vnet) => {

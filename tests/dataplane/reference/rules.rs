@@ -203,7 +203,9 @@ impl Twin<'_> {
             | Attachment::Platform(_)
             | Attachment::Edge(_)
             | Attachment::CircuitLink(..)
-            | Attachment::RouteServer(_) => None,
+            | Attachment::RouteServer(_)
+            | Attachment::CloudRouter(..)
+            | Attachment::Segment(..) => None,
         }
     }
 

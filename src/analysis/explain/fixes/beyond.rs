@@ -62,17 +62,16 @@ impl Case<'_> {
                 let range = network.site(at).address_space.iter().find(|range| range.contains(&dst));
                 range.inspect(|_| edit.add_to_site(at, dst)).map(ToString::to_string)
             }
-            Some(Customer::Cloud(at)) => {
-                let mut segments = network.cloud(at).segments.iter();
-                let segment = segments.position(|segment| {
-                    IpAddr::from(segment.prefix.network()) != dst && ipnet::IpNet::from(segment.prefix).contains(&dst)
-                });
-                segment.map(|segment| {
+            Some(Customer::Segment(at, segment)) => {
+                let own = network.segment(at, segment);
+                let is_host =
+                    IpAddr::from(own.prefix.network()) != dst && ipnet::IpNet::from(own.prefix).contains(&dst);
+                is_host.then(|| {
                     edit.add_to_segment(at, segment, dst);
-                    format!("segment {}", network.cloud(at).segments[segment].name)
+                    format!("segment {}", own.name)
                 })
             }
-            None => None,
+            Some(Customer::Cloud(_)) | None => None,
         };
         match range {
             Some(range) => {

@@ -3,7 +3,7 @@
 
 use crate::compile::Sender;
 use crate::dataplane::NicId;
-use crate::model::CircuitIx;
+use crate::model::{CircuitIx, CloudInternet, CloudIx, Side};
 
 use super::{Case, Diagnosis};
 
@@ -12,6 +12,7 @@ impl Case<'_> {
         let ix = match self.names.compiled.sender(gateway) {
             Sender::Gateway(ix) => ix,
             Sender::Edge(circuit) => return Some(self.unlearned(circuit)),
+            Sender::CloudRouter(cloud, _) => return Some(self.not_brought(cloud)),
             _ => return None,
         };
         let network = self.names.network;
@@ -33,6 +34,29 @@ impl Case<'_> {
         let place = self.behind_local_gateway(dst).map_or_else(String::new, |place| format!("{dst} is {place}; "));
         let cause = format!("{place}gateway {name} cannot send to {dst}: {}", faults.join("; "));
         Some(self.mend_tunnel(cause, down))
+    }
+
+    /// A private cloud's Tier-0 router has no route: its circuit is down, or brings none.
+    fn not_brought(&self, at: CloudIx) -> Diagnosis {
+        let (network, dst) = (self.names.network, self.walk.dst);
+        let cloud = network.cloud(at);
+        let (name, circuit) = (&cloud.tier0, &network.circuit(cloud.circuit).name);
+        let learned = self.names.compiled.learned();
+        let absent = |side| learned.link_absence(network, cloud.circuit, side);
+        let down = Side::BOTH.map(absent).into_iter().collect::<Option<Vec<_>>>();
+        Diagnosis::without_fix(match (network.circuit_fault(cloud.circuit), down.as_deref()) {
+            (Some(fault), _) => format!("{name} has no route to {dst}: circuit {circuit}: {fault}"),
+            (None, Some([first, ..])) => {
+                format!("{name} has no route to {dst}: both links of {circuit} are down: {first}")
+            }
+            (None, _) => {
+                let because = match cloud.internet {
+                    CloudInternet::Enabled => "managed SNAT leads to the Internet, and the file has no `internet`",
+                    CloudInternet::Disabled => "nor a default route, and the cloud has no managed SNAT",
+                };
+                format!("{name} has no route to {dst}: circuit {circuit} brings none, {because} (AVS-11)")
+            }
+        })
     }
 
     /// A circuit's edge has learned no route: neither a gateway nor, by Global Reach, another circuit's customer

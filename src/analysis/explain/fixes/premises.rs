@@ -34,7 +34,7 @@ impl Case<'_> {
             let cause = format!("{dst} is at {there}, and no gateway has a connection to there");
             return match customer {
                 Customer::Site(site) => self.connected_to(cause, &in_use, site),
-                Customer::Cloud(_) => Diagnosis::without_fix(cause),
+                Customer::Cloud(_) | Customer::Segment(..) => Diagnosis::without_fix(cause),
             };
         };
         match leading.iter().find(|(gateway, _)| in_use.contains(gateway)) {
@@ -244,7 +244,7 @@ impl Case<'_> {
 fn at(network: &Network, address: IpAddr) -> Option<Customer> {
     let holds = |customer: &Customer| match *customer {
         Customer::Site(site) => network.site(site).address_space.iter().any(|range| range.contains(&address)),
-        Customer::Cloud(cloud) => network.cloud(cloud).addresses().contains(&address),
+        Customer::Cloud(_) | Customer::Segment(..) => network.addresses_of_customer(*customer).contains(&address),
     };
     network.customers().find(holds)
 }
@@ -253,7 +253,7 @@ fn at(network: &Network, address: IpAddr) -> Option<Customer> {
 fn leading(network: &Network, customer: Customer) -> impl Iterator<Item = (GatewayIx, ConnectionIx)> {
     let leads = move |over: ConnectionIx, connection: &Connection| match connection.remote {
         Remote::Local(_) | Remote::Client(_) => network.site_of(over).map(Customer::Site) == Some(customer),
-        Remote::Circuit(circuit) => network.customer(circuit) == Some(customer),
+        Remote::Circuit(circuit) => network.customer(circuit) == Some(customer.at_circuit()),
         Remote::Gateway(_) => false,
     };
     let all = (0..).map(ConnectionIx).zip(&network.connections);

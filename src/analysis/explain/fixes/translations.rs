@@ -26,7 +26,7 @@ impl Case<'_> {
         }
         let ix = match names.compiled.sender(leg.from) {
             Sender::Nic(ix) => ix,
-            Sender::CircuitLink(..) => {
+            Sender::CircuitLink(..) | Sender::Segment(..) => {
                 let cause = format!("managed SNAT translates {} for TCP and UDP only (AVS-11)", self.walk.last.src);
                 return Some(self.prose(cause, "ask with TCP or UDP".to_owned()));
             }

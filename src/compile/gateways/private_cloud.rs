@@ -1,0 +1,88 @@
+//! The routers of private clouds: a Tier-1 router for segments, and the Tier-0 router between those and the circuit's edge.
+//!
+//! One idea: to a packet each is a gateway outside of virtual networks, as an edge is, so that it counts a hop and its
+//! kernel answers for it. A network without a private cloud has no such gateway, and its packets meet nothing new.
+
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::bgp::topology::expressroute_rib::Exchange;
+use crate::compile::{Ids, Sender};
+use crate::dataplane::{Gateway, GatewayId, NextHop};
+use crate::model::{CloudIx, Learned, Network, PrivateCloud, Side, Tier};
+
+use super::express_route::{UNKNOWN, edge_id};
+use super::fib;
+
+/// Routers come after all edges, cloud by cloud, each cloud's Tier-0 router first.
+pub fn router_id(network: &Network, cloud: CloudIx, tier: Tier) -> GatewayId {
+    let edges = network.virtual_network_gateways.len() + network.express_route_circuits.len();
+    let before: usize = network.private_clouds[..cloud.0].iter().map(|cloud| cloud.routers().count()).sum();
+    let own = match tier {
+        Tier::Zero => 0,
+        Tier::One(router) => 1 + router,
+    };
+    GatewayId((edges + before + own) as u32)
+}
+
+/// A cloud's routers as packets meet them, in the order of their ids.
+pub(in crate::compile) fn routers(
+    (network, learned): (&Network, &Learned),
+    ids: &Ids,
+    exchange: &Exchange,
+    (ix, cloud): (CloudIx, &PrivateCloud),
+) -> Vec<Gateway> {
+    let router = |tier| {
+        let mut routes = match tier {
+            Tier::Zero => tier0((network, learned), exchange, (ix, cloud)),
+            Tier::One(router) => tier1(network, ids, (ix, cloud), router),
+        };
+        let own = ids.nic(Sender::CloudRouter(ix, tier));
+        let addresses = cloud.router_addresses(tier).into_iter().map(|it| IpNet::from(IpAddr::V4(it.addr())));
+        routes.extend(addresses.filter_map(|address| Some((address, vec![NextHop::Nic(own?)]))));
+        Gateway {
+            nic: own.unwrap_or(UNKNOWN),
+            in_subnet: false,
+            tunnels: fib(&routes),
+            selectors: Box::default(),
+            nat: Box::default(),
+        }
+    };
+    cloud.routers().map(router).collect()
+}
+
+/// Segments by their Tier-1 routers, and by the edge what its circuit brings, while one of its links is up. The networks of
+/// managers and hosts are behind the edge as well.
+fn tier0(
+    (network, learned): (&Network, &Learned),
+    exchange: &Exchange,
+    (ix, cloud): (CloudIx, &PrivateCloud),
+) -> Vec<(IpNet, Vec<NextHop>)> {
+    let inward = cloud.segments.iter().map(|segment| {
+        let router = router_id(network, ix, Tier::One(segment.router));
+        (IpNet::V4(segment.prefix), vec![NextHop::Gateway(router)])
+    });
+    let links = Side::BOTH.into_iter().any(|side| learned.link_is_up(network, cloud.circuit, side));
+    let up = links && network.circuit_fault(cloud.circuit).is_none();
+    let learned = exchange.customer(cloud.circuit).into_keys().filter(|prefix| cloud.takes(prefix));
+    let default = network.translated_cloud(cloud.circuit).map(|_| IpNet::V4(Ipv4Net::default()));
+    let outward = cloud.networks().chain(learned).chain(default).filter(|_| up);
+    let edge = vec![NextHop::Gateway(edge_id(network, cloud.circuit))];
+    inward.chain(outward.map(|prefix| (prefix, edge.clone()))).collect()
+}
+
+/// Its own segments, and everything else by the Tier-0 router.
+fn tier1(
+    network: &Network,
+    ids: &Ids,
+    (ix, cloud): (CloudIx, &PrivateCloud),
+    own: usize,
+) -> Vec<(IpNet, Vec<NextHop>)> {
+    let segments = cloud.segments.iter().enumerate().filter(|(_, segment)| segment.router == own);
+    let connected = segments.filter_map(|(at, segment)| {
+        Some((IpNet::V4(segment.prefix), vec![NextHop::Tunnel(ids.nic(Sender::Segment(ix, at))?)]))
+    });
+    let above = vec![NextHop::Gateway(router_id(network, ix, Tier::Zero))];
+    connected.chain([(IpNet::V4(Ipv4Net::default()), above)]).collect()
+}
