@@ -11,7 +11,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::input::Input;
 use super::topology;
-use crate::lab::consent::{Code, What, directory_of};
+use crate::lab::consent::{Code, Part, What, directory_of};
 use crate::model::{Network, RunPolicy};
 
 /// Lines of a rule set that are shown.
@@ -105,7 +105,9 @@ pub(super) fn may_run(text: &str) -> bool {
 fn ask(code: &Code, file: &str, context: &Context) -> Result<RunPolicy, Failure> {
     let ways_out = format!("`--allow-run` runs it, `--no-run` leaves it out, `vnet trust {file}` records your consent");
     if file == "stdin" || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        let message = format!("{file} runs code in {}: that needs your consent", nodes(code));
+        let is_code = |part: &Part| matches!(part.what, What::Program(_) | What::Rules { .. });
+        let does = if code.parts.iter().any(is_code) { "runs code" } else { "reaches out of its lab" };
+        let message = format!("{file} {does} in {}: that needs your consent", nodes(code));
         return Err(Failure::usage(message).help(ways_out));
     }
     let question = format!("{}Run it? [y/N] ", text(code, file));
@@ -133,13 +135,13 @@ fn nodes(code: &Code) -> String {
 
 /// What runs, and where.
 pub(super) fn text(code: &Code, file: &str) -> String {
-    let reaches_out = code.parts.iter().any(|part| matches!(part.what, What::Files(_) | What::Device(_)));
+    let reaches_out = code.parts.iter().any(|part| !matches!(part.what, What::Program(_) | What::Rules { .. }));
     let what = if reaches_out { "runs code, or reaches out of its lab" } else { "runs code in its machines" };
     let mut text = format!("{} {what}:\n", visible(file));
     for part in &code.parts {
         let shown = visible(&part.what.to_string());
         let most = match part.what {
-            What::Program(_) | What::Files(_) | What::Device(_) => usize::MAX,
+            What::Program(_) | What::Files(_) | What::Device(_) | What::Container(_) => usize::MAX,
             What::Rules { .. } => RULES_SHOWN,
         };
         let count = shown.lines().count();

@@ -37,6 +37,7 @@ impl From<Error> for Failure {
             Error::NotStarted(Some(code)) => return Self::new(Exit::Program(*code), ""),
             Error::UnsafeDirectory { .. }
             | Error::NotPermitted(_)
+            | Error::Containers(_)
             | Error::TooMuch { .. }
             | Error::System { .. }
             | Error::NotStarted(None) => Exit::Unavailable,

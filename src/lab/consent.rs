@@ -13,7 +13,7 @@ use std::{env, fmt};
 
 use ring::digest::{Context, SHA256};
 
-use crate::model::{Network, Program};
+use crate::model::{AttachNamespace, Network, Program};
 use crate::sys::{files, netns};
 
 use super::error::Error;
@@ -54,6 +54,8 @@ pub enum What {
     Files(PathBuf),
     /// A device in the network of this computer, by the path that the file has for that.
     Device(PathBuf),
+    /// A device in the network of a container, by its name.
+    Container(String),
 }
 
 impl Code {
@@ -99,6 +101,7 @@ impl fmt::Display for What {
             Self::Rules { name, text } => write!(f, "nft -f {name}\n{text}"),
             Self::Files(path) => write!(f, "writes flow logs below {}", path.display()),
             Self::Device(path) => write!(f, "makes a device in this computer's own network, {}", path.display()),
+            Self::Container(name) => write!(f, "makes a device in the network of container {name}"),
         }
     }
 }
@@ -132,7 +135,7 @@ pub(super) fn stays_inside(network: &Network) -> Result<(), Error> {
 }
 
 /// What is attached to the network of this computer: its own packets would go there. What may not be looked at may be
-/// that, too.
+/// that, too. A container is not the lab's either.
 fn devices_outside(network: &Network) -> impl Iterator<Item = Part> {
     let ours = [netns::CURRENT, "/proc/1/ns/net"].map(|path| netns::identity(Path::new(path)));
     let is_outside = move |path: &Path| match path.metadata() {
@@ -140,8 +143,11 @@ fn devices_outside(network: &Network) -> impl Iterator<Item = Part> {
         Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
     };
     network.attachments().into_iter().filter_map(move |attachment| {
-        let path = attach::path(&attach::place(network, attachment)?.namespace);
-        is_outside(&path).then(|| Part { node: name(network, attachment), what: What::Device(path) })
+        let what = match &attach::place(network, attachment)?.namespace {
+            AttachNamespace::Container { name, .. } => Some(What::Container(name.clone())),
+            other => Some(attach::path(other)).filter(|path| is_outside(path)).map(What::Device),
+        };
+        Some(Part { node: name(network, attachment), what: what? })
     })
 }
 
@@ -182,7 +188,7 @@ fn named_files(parts: &[Part], directory: &Path) -> BTreeMap<String, Vec<u8>> {
     let Ok(directory) = directory.canonicalize() else { return BTreeMap::new() };
     let commands = parts.iter().filter_map(|part| match &part.what {
         What::Program(program) => Some(&program.command),
-        What::Rules { .. } | What::Files(_) | What::Device(_) => None,
+        What::Rules { .. } | What::Files(_) | What::Device(_) | What::Container(_) => None,
     });
     let words = commands.flatten().flat_map(|argument| argument.split(BOUNDS).chain([argument.as_str()]));
     let file = |word: &str| {

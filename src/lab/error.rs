@@ -19,6 +19,9 @@ pub enum Error {
     Peering(Vec<PeeringError>),
     #[error("{0}")]
     NotPermitted(String),
+    /// A sentence for each container that gets no device.
+    #[error("{}", .0.join("\n"))]
+    Containers(Vec<String>),
     /// A sentence for each of the system's limits.
     #[error("{file} asks for more than this system has:\n  {}", .too_much.join("\n  "))]
     TooMuch { file: String, too_much: Vec<String> },

@@ -5,6 +5,7 @@
 //! only in where things are kept ([`Base`]). This module moves no packet and prints nothing.
 
 pub mod consent;
+mod containers;
 mod demand;
 mod error;
 mod journal;

@@ -5,6 +5,7 @@
 
 mod admin;
 mod advertised;
+mod attach;
 mod counted;
 mod existing;
 mod express_route;
@@ -41,6 +42,7 @@ pub use admin::{
     AdminAccess, AdminRule, CollectionIx, NetworkGroup, NetworkManager, RuleCollection, SecurityAdminConfiguration,
 };
 pub use advertised::{Advertised, TunnelEnd};
+pub use attach::{Attach, AttachNamespace};
 pub use counted::counted;
 pub use existing::Existing;
 pub use express_route::{
@@ -67,9 +69,9 @@ pub use lost_link::{LinkWords, LostLink};
 pub use mac::{Mac, Macs, mac_owner, stable_hash};
 pub use masquerade::{Masquerade, PRIVATE_RANGES};
 pub use network::{
-    Attach, AttachNamespace, Attachment, CircuitTransit, DeploymentModel, DeviceKind, Emulation, ForwardedMode,
-    GuestRoute, Network, NetworkInterface, NicIx, Peering, PeeringAccessMode, PeeringState, PowerState, Subnet,
-    SubnetIx, VirtualMachine, VirtualNetwork, VmIx, VnetIx,
+    Attachment, CircuitTransit, DeploymentModel, DeviceKind, Emulation, ForwardedMode, GuestRoute, Network,
+    NetworkInterface, NicIx, Peering, PeeringAccessMode, PeeringState, PowerState, Subnet, SubnetIx, VirtualMachine,
+    VirtualNetwork, VmIx, VnetIx,
 };
 pub use peering::{LinkIx, Links, PeeringError, SubnetNames, SyncLevel};
 pub use platform::{PLATFORM_NODE, PlatformService};

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +12,12 @@ use serde::{Deserialize, Serialize};
 use super::guest_filter::GuestFilter;
 use super::programs::Program;
 use super::{
-    Asg, CircuitIx, CloudIx, CollectionIx, Connection, ConnectionIx, ExpressRouteCircuit, FlowLog, FlowLogPace,
-    Frontend, FrontendIx, GatewayIx, InstanceAddress, Internet, LoadBalancer, LocalNetworkGateway, LostLink,
-    Masquerade, NatGateway, NatGatewayIx, NetworkManager, Nsg, NsgIx, PeeringExtent, PrivateCloud, PrivateEndpoint,
-    PrivateEndpointNetworkPolicies, PublicIpAddress, PublicIpIx, PublicIpPrefix, PublishedTag, PublishedTagIx,
-    RouteServer, RouteServerIx, RouteTable, RouteTableIx, RuleCollection, ServiceEndpoint, Side, Site, TestCase, Tier,
-    VirtualNetworkGateway,
+    Asg, Attach, AttachNamespace, CircuitIx, CloudIx, CollectionIx, Connection, ConnectionIx, ExpressRouteCircuit,
+    FlowLog, FlowLogPace, Frontend, FrontendIx, GatewayIx, InstanceAddress, Internet, LoadBalancer,
+    LocalNetworkGateway, LostLink, Masquerade, NatGateway, NatGatewayIx, NetworkManager, Nsg, NsgIx, PeeringExtent,
+    PrivateCloud, PrivateEndpoint, PrivateEndpointNetworkPolicies, PublicIpAddress, PublicIpIx, PublicIpPrefix,
+    PublishedTag, PublishedTagIx, RouteServer, RouteServerIx, RouteTable, RouteTableIx, RuleCollection,
+    ServiceEndpoint, Side, Site, TestCase, Tier, VirtualNetworkGateway,
 };
 
 /// Index of a virtual network in [`Network::virtual_networks`].
@@ -221,26 +220,6 @@ pub struct NetworkInterface {
     pub attach: Option<Attach>,
 }
 
-/// The TUN in an existing namespace (attach mode).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attach {
-    pub namespace: AttachNamespace,
-    pub interface: String,
-    /// Addresses to set with their prefix lengths; for an interface they come from its ipConfigurations.
-    pub addresses: Vec<IpNet>,
-    /// Bring the device up, set the addresses, and route everything to it if the namespace has no default route.
-    pub configure: bool,
-}
-
-/// How a namespace is named.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum AttachNamespace {
-    /// As `ip netns` names it, below `/run/netns`.
-    Name(String),
-    Path(PathBuf),
-    Pid(u32),
-}
-
 /// What hangs on one TUN. The n-th of [`Network::attachments`] is dataplane port n.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Attachment {
@@ -381,6 +360,16 @@ impl Network {
             .chain((0..self.route_servers.len()).map(RouteServerIx).map(Attachment::RouteServer))
             .chain(self.cloud_attachments())
             .collect()
+    }
+
+    /// The containers that the file names, to note their processes.
+    pub fn containers(&mut self) -> impl Iterator<Item = (&str, &mut Option<u32>)> {
+        let vnets = self.virtual_networks.iter_mut().filter_map(|vnet| vnet.attach.as_mut());
+        let nics = self.network_interfaces.iter_mut().filter_map(|nic| nic.attach.as_mut());
+        vnets.chain(nics).filter_map(|attach| match &mut attach.namespace {
+            AttachNamespace::Container { name, process } => Some((name.as_str(), process)),
+            AttachNamespace::Name(_) | AttachNamespace::Path(_) | AttachNamespace::Pid(_) => None,
+        })
     }
 
     /// Puts other route tables in the place of some.

@@ -87,6 +87,10 @@ virtualMachines:
     }
 }
 
+/// Keys that no file of `config/` can have, with the page that shows them: the tests run each of these files, and not
+/// every computer has an engine.
+const SHOWN_ELSEWHERE: [(&str, &str, &str); 1] = [("attachment", "container", "docs/start/containers.md")];
+
 /// Each setting that a topology file can have is in a file of `config/`.
 #[test]
 fn every_key_is_in_an_example() {
@@ -95,6 +99,11 @@ fn every_key_is_in_an_example() {
     for path in topologies(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config")) {
         let value: Value = serde_saphyr::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
         keys.walk(&value, &[&schema]);
+    }
+    for (what, key, page) in SHOWN_ELSEWHERE {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
+        assert!(text.contains(&format!("{key}: ")), "{page} does not show `{key}`");
+        assert!(keys.used.insert((what.to_owned(), key.to_owned())), "a file of config/ has `{key}` of {what}");
     }
     let unused = keys.unused();
     assert!(unused.is_empty(), "no file of config/ has these keys, each after its object:\n{}", unused.join("\n"));

@@ -166,6 +166,16 @@ fn places() -> Vec<Hostile> {
         attached("a device in the network of process 1", "/proc/1/ns/net", "", CONSENT),
         attached("a device in the network of process 1 by number", "pid:1", "", CONSENT),
         attached("a device in this network by a link", "$OUT/host", "ln -s /proc/1/ns/net $OUT/host", CONSENT),
+        file(
+            "a device in a container's network",
+            two_machines("", "").replace(
+                "{name: web, networkInterfaces: [{subnet: v/s}]}",
+                "{name: web, networkInterfaces: [{subnet: v/s, attach: {container: db, interface: eth1}}]}",
+            ),
+            "",
+            Try::Command(UP),
+            CONSENT,
+        ),
         attached("a device in a pipe", "$OUT/pipe", "mkfifo $OUT/pipe", NONE),
         attached("a device in a file", "$OUT/secret", "", NONE),
         attached("a device in another namespace", "/proc/1/ns/mnt", "", "cannot"),

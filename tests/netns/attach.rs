@@ -17,17 +17,17 @@ use crate::lab::{Lab, SOON, eventually, has_program, pattern, permitted, ping, s
 const TWO_VNETS: &str = include_str!("../../config/two-vnets.yaml");
 
 /// A namespace of the script's own, gone with its value.
-struct Named(String);
+pub(crate) struct Named(pub(crate) String);
 
 impl Named {
-    fn new(what: &str) -> Self {
+    pub(crate) fn new(what: &str) -> Self {
         netns::prepare_names().unwrap();
         let name = unique(what);
         Netns::create().unwrap().bind(&netns::name_path(&name)).unwrap();
         Self(name)
     }
 
-    fn open(&self) -> Netns {
+    pub(crate) fn open(&self) -> Netns {
         Netns::named(&self.0).unwrap()
     }
 }
@@ -39,7 +39,7 @@ impl Drop for Named {
 }
 
 /// `vnet run` in the foreground, past its ready line.
-struct Run {
+pub(crate) struct Run {
     child: Child,
     stdout: BufReader<ChildStdout>,
 }
@@ -54,7 +54,7 @@ impl Run {
     }
 
     /// And its first line.
-    fn spawn(mut command: Command) -> (Self, String) {
+    pub(crate) fn spawn(mut command: Command) -> (Self, String) {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -67,7 +67,7 @@ impl Run {
     }
 
     /// Ends it as a supervisor does.
-    fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.signal(Signal::TERM);
         assert!(self.child.wait().unwrap().success());
         let mut rest = String::new();

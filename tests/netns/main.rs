@@ -15,6 +15,7 @@ mod capture;
 mod capture_files;
 mod confinement;
 mod consent;
+mod containers;
 mod convergence;
 mod crowd;
 mod directory;

@@ -388,13 +388,14 @@ fn nsg(network: &Network, nsg: Option<NsgIx>) -> Option<&String> {
 
 fn attach(attach: Option<&Attach>) -> String {
     let Some(attach) = attach else { return "none".to_owned() };
-    let namespace = match &attach.namespace {
-        AttachNamespace::Name(name) => name.clone(),
-        AttachNamespace::Path(path) => path.display().to_string(),
-        AttachNamespace::Pid(pid) => format!("pid:{pid}"),
+    let namespace = &attach.namespace;
+    // A container that was started again has another.
+    let process = match namespace {
+        AttachNamespace::Container { process: Some(process), .. } => format!(" (process {process})"),
+        _ => String::new(),
     };
     let configured = if attach.configure { list(&attach.addresses) } else { "as it is".to_owned() };
-    format!("{} in {namespace}, {configured}", attach.interface)
+    format!("{} in {namespace}{process}, {configured}", attach.interface)
 }
 
 fn port_range(range: PortRange) -> String {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::yaml::decode::{list_of, mismatch, record, text};
+use crate::config::yaml::decode::{Fields, list_of, mismatch, record, text};
 use crate::config::yaml::diagnostic::{At, Report, Spanned};
 use crate::config::yaml::tree::Node;
 use crate::config::yaml::values::address_with_length;
@@ -22,11 +22,36 @@ pub(in crate::config) struct Attach {
 pub(super) fn attach(node: &Node, report: &mut Report) -> Option<Attach> {
     record(node, report, "an attachment", |f| Attach {
         at: f.at,
-        namespace: f.required("namespace", attach_namespace),
+        namespace: attached_to(f),
         interface: f.required("interface", interface_name),
         addresses: f.optional("addresses", list_of(address_with_length)),
         configure: flag(f, "configure", true),
     })
+}
+
+/// `namespace` or `container`.
+fn attached_to(f: &mut Fields<'_>) -> Option<Spanned<AttachNamespace>> {
+    f.require_one(["namespace", "container"]);
+    let namespace = f.optional("namespace", attach_namespace);
+    let container = f.optional("container", container);
+    if f.has("namespace") && f.has("container") {
+        f.report
+            .error(f.key("container"), "both `namespace` and `container` are given")
+            .expected("one of them: a device stands in one namespace");
+    }
+    namespace.or(container)
+}
+
+/// A name or an id as Docker and Podman take it.
+fn container(node: &Node, report: &mut Report) -> Option<AttachNamespace> {
+    let name = text(node, report)?;
+    let fits = (1..=255).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
+    if !fits {
+        mismatch(node, report, "a container", "its name or id: letters, digits, `_`, `.` and `-`");
+    }
+    fits.then_some(AttachNamespace::Container { name, process: None })
 }
 
 fn attach_namespace(node: &Node, report: &mut Report) -> Option<AttachNamespace> {

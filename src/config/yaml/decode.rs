@@ -126,6 +126,13 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Reports that one of two fields is absent and the other one, too; other calls read them.
+    pub(in crate::config) fn require_one(&mut self, keys: [&'static str; 2]) {
+        if !keys.iter().any(|key| self.has(key)) {
+            self.missing.push(keys.to_vec());
+        }
+    }
+
     /// A list of objects; absent is empty, and elements that cannot be read are left out.
     pub(in crate::config) fn list<T>(
         &mut self,

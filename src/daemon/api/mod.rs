@@ -27,7 +27,7 @@ use arc_swap::ArcSwap;
 
 use crate::analysis;
 use crate::dataplane::{DropReason, Timestamp};
-use crate::model::{Attach, AttachNamespace, Attachment, DeviceKind, Internet, Masquerade, Network, NicIx, PowerState};
+use crate::model::{Attach, Attachment, DeviceKind, Internet, Masquerade, Network, NicIx, PowerState};
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::process;
 use crate::sys::tun::OffloadSupport;
@@ -375,11 +375,7 @@ impl LabFacts {
     }
 
     fn namespace(&self, network: &Network, attachment: Attachment) -> String {
-        let attach = |attach: &Attach| match &attach.namespace {
-            AttachNamespace::Name(name) => name.clone(),
-            AttachNamespace::Path(path) => path.display().to_string(),
-            AttachNamespace::Pid(pid) => format!("pid:{pid}"),
-        };
+        let attach = |attach: &Attach| attach.namespace.to_string();
         match attachment {
             Attachment::Vnet(vnet) => network.vnet(vnet).attach.as_ref().map(attach).unwrap_or_default(),
             Attachment::Nic(nic) => {

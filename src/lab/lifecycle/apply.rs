@@ -23,6 +23,7 @@ use crate::daemon::events::{self, EventLog, Happening};
 use crate::daemon::flow_log::FlowLogger;
 use crate::daemon::routers::{NodeNamespace, Routers};
 use crate::lab::consent::{Code, directory_of, stays_inside};
+use crate::lab::containers;
 use crate::lab::demand::Demand;
 use crate::lab::error::{During, Error, Result};
 use crate::lab::journal::record::Record;
@@ -169,7 +170,9 @@ impl Lab<'_> {
                 // What a client sends is read on a thread without capabilities.
                 let read = || caps::renounce().map_err(Refusal::new).and_then(|()| self.wanted(&apply, running));
                 let read = thread::scope(|scope| scope.spawn(read).join());
-                let (network, memory) = read.map_err(|_| Refusal::new("the file cannot be read: a bug in vnet"))??;
+                let (mut network, memory) =
+                    read.map_err(|_| Refusal::new("the file cannot be read: a bug in vnet"))??;
+                containers::locate(&mut network, &self.site.base).map_err(Unchanged::Failed)?;
                 (network, Some(apply), Some(memory))
             }
             Change::SyncPeering { link } => {

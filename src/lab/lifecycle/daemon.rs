@@ -28,6 +28,7 @@ use crate::daemon::flow_log::FlowLogger;
 use crate::daemon::lookout::Lookout;
 use crate::daemon::routers::Routers;
 use crate::lab::consent::{directory_of, stays_inside};
+use crate::lab::containers;
 use crate::lab::demand::Demand;
 use crate::lab::error::{During, Error, Result};
 use crate::lab::journal::record::Record;
@@ -121,7 +122,8 @@ fn serve(
     stand: Stand,
     ready: impl FnOnce(&Record) -> io::Result<()>,
 ) -> Result<()> {
-    let Topology { network, memory, text, file, path, renamed, policy } = topology;
+    let Topology { mut network, memory, text, file, path, renamed, policy } = topology;
+    containers::locate(&mut network, &base)?;
     // It is read again where the working directory can no longer be asked for.
     let path = path.map(|path| std::path::absolute(&path).unwrap_or(path));
     let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCHLD]).during(|| "cannot watch signals".into())?;

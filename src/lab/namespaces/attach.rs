@@ -1,15 +1,19 @@
 //! A TUN in a namespace that exists already.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::lab::error::{During, Result};
+use crate::lab::containers;
+use crate::lab::error::{During, Error, Result};
 use crate::model::{Attach, AttachNamespace, Attachment, Network};
 use crate::sys::netns::{self, Netns};
 use crate::sys::tun::Tun;
 
 use super::device::{self, DefaultRoute, Device, Queues};
 use super::guest;
+
+/// In the place of the namespace of a container that was not looked for.
+const NO_PROCESS: &str = "/proc/0/ns/net";
 
 /// Where an attachment of the file stands; None for a lab's own guests.
 pub(in crate::lab) fn place(network: &Network, attachment: Attachment) -> Option<&Attach> {
@@ -59,7 +63,22 @@ pub(in crate::lab) fn path(namespace: &AttachNamespace) -> PathBuf {
     match namespace {
         AttachNamespace::Name(name) => netns::name_path(name),
         AttachNamespace::Path(path) => path.clone(),
-        AttachNamespace::Pid(pid) => format!("/proc/{pid}/ns/net").into(),
+        AttachNamespace::Pid(pid) | AttachNamespace::Container { process: Some(pid), .. } => {
+            format!("/proc/{pid}/ns/net").into()
+        }
+        // Nothing stands there.
+        AttachNamespace::Container { name, process: None } => Path::new(NO_PROCESS).join(name),
+    }
+}
+
+/// The same for a network that was read from a file: its containers are looked for.
+pub(in crate::lab) fn find(namespace: &AttachNamespace) -> Result<PathBuf> {
+    match namespace {
+        AttachNamespace::Container { name, process: None } => {
+            let found = containers::find(name).map_err(|why| Error::Containers(vec![why]))?;
+            Ok(path(&AttachNamespace::Pid(found)))
+        }
+        found => Ok(path(found)),
     }
 }
 
@@ -68,5 +87,6 @@ fn missing(namespace: &AttachNamespace) -> String {
         AttachNamespace::Name(name) => format!("cannot open namespace {name}; `ip netns add {name}` makes it"),
         AttachNamespace::Path(path) => format!("cannot open namespace {}", path.display()),
         AttachNamespace::Pid(pid) => format!("cannot open the namespace of process {pid}"),
+        AttachNamespace::Container { name, .. } => format!("cannot open the namespace of container {name}"),
     }
 }

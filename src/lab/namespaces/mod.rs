@@ -70,7 +70,10 @@ pub(super) enum Holder {
 impl Holder {
     fn of(path: &Path, namespace: Option<&AttachNamespace>) -> Option<Self> {
         match namespace {
-            Some(AttachNamespace::Pid(pid)) => ProcessId::of(*pid).ok().map(Self::Process),
+            Some(AttachNamespace::Pid(pid) | AttachNamespace::Container { process: Some(pid), .. }) => {
+                ProcessId::of(*pid).ok().map(Self::Process)
+            }
+            Some(AttachNamespace::Container { process: None, .. }) => None,
             Some(AttachNamespace::Name(_) | AttachNamespace::Path(_)) | None => {
                 netns::identity(path).map(Self::Namespace)
             }

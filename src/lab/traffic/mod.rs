@@ -343,7 +343,7 @@ impl Ground<'_> {
 
     pub(super) fn namespace(self, attachment: Attachment) -> Result<Netns> {
         let path = if let Some(to) = attach::place(self.network, attachment) {
-            Some(attach::path(&to.namespace))
+            Some(attach::find(&to.namespace)?)
         } else {
             let name = self.name(attachment);
             self.lab.nodes.iter().find(|node| node.name == name).map(|node| node.namespace.clone())
