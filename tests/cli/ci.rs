@@ -174,6 +174,27 @@ fn the_template_for_gitlab_is_one_job_of_shell_that_parses() {
     assert_eq!(job["artifacts"]["reports"]["junit"], "$VNET_JUNIT/*.xml");
 }
 
+/// Exit code 3 is for warnings alone, in whichever order files are tested.
+#[test]
+fn warnings_alone_are_a_warning_at_gitlab() {
+    let job = &yaml("packaging/ci/gitlab.yml")[".vnet"];
+    assert_eq!(job["allow_failure"]["exit_codes"], 3);
+    let script = job["script"].as_array().unwrap().last().unwrap().as_str().unwrap();
+    let work = TempDir::new().unwrap();
+    // A file is called by the exit code that it leads to.
+    let program = work.path().join("vnet");
+    fs::write(&program, "#!/bin/sh\nexit \"$2\"\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    for (files, code) in
+        [("0 0", 0), ("3", 3), ("0 3 0", 3), ("3 3", 3), ("3 1 3", 1), ("1 3", 1), ("0 4 0", 1), ("2", 1)]
+    {
+        let mut shell = Command::new("sh");
+        shell.args(["-ec", script]).env("VNET_BIN", work.path()).env("VNET_FILES", files).env("VNET_JUNIT", "reports");
+        let output = shell.output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{files}: {}", said(&output));
+    }
+}
+
 /// The layout that engines load: names are digests of contents, and the same program gives the same bytes.
 #[test]
 fn an_image_is_in_the_oci_layout_and_the_same_each_time() {
