@@ -8,12 +8,18 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use vnet::compile::{Compiled, compile};
-use vnet::model::Learned;
 use vnet::config;
 use vnet::dataplane::{FlowLimits, Flows, Paths, PortId, Quiet, Timestamp, Verdict, process};
+use vnet::model::Learned;
 use vnet::wire::{Offload, Packet};
 
-const LABS: [&str; 2] = [include_str!("../../config/nsg-tiers.yaml"), include_str!("../../config/load-balancer.yaml")];
+const LABS: [&str; 5] = [
+    include_str!("../../config/nsg-tiers.yaml"),
+    include_str!("../../config/load-balancer.yaml"),
+    include_str!("../../config/dual-stack.yaml"),
+    include_str!("../../config/internet.yaml"),
+    include_str!("../../config/public-load-balancer.yaml"),
+];
 const LIMITS: FlowLimits = FlowLimits { per_nic: 64, total: 128 };
 
 static TABLES: LazyLock<Vec<Compiled>> = LazyLock::new(|| {

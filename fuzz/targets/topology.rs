@@ -3,9 +3,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use vnet::model::Learned;
 use vnet::compile::compile;
 use vnet::config;
+use vnet::model::Learned;
 
 fuzz_target!(|text: &str| {
     match config::load(text, "fuzz.yaml") {

@@ -30,20 +30,21 @@ enum Found<'a> {
 }
 
 /// The answer to a question.
-pub(super) enum Reply {
+#[derive(Debug)]
+pub enum Reply {
     Answer(Vec<u8>),
     /// The name is outside our domain; this is the answer if there is no forwarder.
     Foreign(Vec<u8>),
 }
 
 /// The answer that no forwarder gave one (SERVFAIL).
-pub(super) fn failure(question: &[u8]) -> Option<Vec<u8>> {
+pub fn failure(question: &[u8]) -> Option<Vec<u8>> {
     let message = Message::from_octets(question).ok()?;
     Some(MessageBuilder::new_vec().start_answer(&message, Rcode::SERVFAIL).ok()?.finish())
 }
 
 /// Whether a message answers this question, ignoring their ids.
-pub(super) fn is_about(answer: &[u8], question: &[u8]) -> bool {
+pub fn is_about(answer: &[u8], question: &[u8]) -> bool {
     let (Ok(answer), Ok(question)) = (Message::from_octets(answer), Message::from_octets(question)) else {
         return false;
     };
@@ -52,12 +53,12 @@ pub(super) fn is_about(answer: &[u8], question: &[u8]) -> bool {
 }
 
 /// Whether an answer is truncated.
-pub(super) fn is_truncated(answer: &[u8]) -> bool {
+pub fn is_truncated(answer: &[u8]) -> bool {
     Message::from_octets(answer).is_ok_and(|message| message.header().tc())
 }
 
 /// The answer to a question, if the message is a question.
-pub(super) fn answer(question: &[u8], directory: &Directory) -> Option<Reply> {
+pub fn answer(question: &[u8], directory: &Directory) -> Option<Reply> {
     let message = Message::from_octets(question).ok()?;
     // Messages that are answers get no answer.
     if message.header().qr() {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// The longest request, its headers included.
-pub(super) const LONGEST: usize = 8 << 10;
+pub const LONGEST: usize = 8 << 10;
 const MOST_HEADERS: usize = 64;
 
 /// A request without a body.
@@ -24,7 +24,7 @@ pub(super) struct Response {
 
 /// Bytes that are no request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub struct Malformed;
 
 impl<'a> Request<'a> {
     /// None until all of it has come.

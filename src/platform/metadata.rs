@@ -1,9 +1,11 @@
 //! Instance metadata at 169.254.169.254: what a machine may ask about itself, in Azure's words.
 
+use std::net::IpAddr;
+
 use serde_json::{Value, json};
 
-use super::directory::Instance;
-use super::http::{Request, Response};
+use super::directory::{Directory, Instance};
+use super::http::{Malformed, Request, Response};
 
 /// Known versions, the newest first; what they answer about a network is the same.
 const VERSIONS: [&str; 4] = ["2021-12-13", "2021-11-15", "2021-02-01", "2020-10-01"];
@@ -11,8 +13,14 @@ const VERSIONS: [&str; 4] = ["2021-12-13", "2021-11-15", "2021-02-01", "2020-10-
 /// Older ones name a day as well.
 const VERSION_LEN: usize = "2021-02-01".len();
 
+/// What is sent to the machine at an address that has sent these bytes; none until the request is complete.
+pub fn reply(heard: &[u8], directory: &Directory, from: IpAddr) -> Result<Option<Vec<u8>>, Malformed> {
+    let request = Request::parse(heard)?;
+    Ok(request.map(|request| answer(&request, || directory.instance_at(from)).encode()))
+}
+
 /// The answer to a machine.
-pub(super) fn answer(request: &Request<'_>, asking: impl FnOnce() -> Option<Instance>) -> Response {
+fn answer(request: &Request<'_>, asking: impl FnOnce() -> Option<Instance>) -> Response {
     if request.method != "GET" {
         return error(405, "Method not allowed");
     }

@@ -4,10 +4,10 @@
 //! virtual networks reaches two different servers. Only the [`Server`] knows sockets and time.
 
 mod directory;
-mod dns;
+pub mod dns;
 pub mod health_probe;
-mod http;
-mod metadata;
+pub mod http;
+pub mod metadata;
 pub mod resolver;
 mod server;
 mod tcp_fallback;

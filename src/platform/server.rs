@@ -22,7 +22,7 @@ use crate::sys::socket::Origin;
 
 use super::directory::Directory;
 use super::dns::{self, Reply};
-use super::http::{LONGEST, Malformed, Request, Response};
+use super::http::{LONGEST, Malformed};
 use super::metadata;
 use super::upstream::{Asker, Upstream};
 
@@ -376,11 +376,7 @@ impl Caller {
                 self.waits = answer.is_none();
                 answer.map(|answer| framed(&answer).ok_or(Malformed)).transpose()
             }
-            Language::Metadata => {
-                let request = Request::parse(&self.heard)?;
-                let answer = |request| -> Response { metadata::answer(&request, || directory.instance_at(self.from)) };
-                Ok(request.map(|request| answer(request).encode()))
-            }
+            Language::Metadata => metadata::reply(&self.heard, directory, self.from),
         }
     }
 }

@@ -10,10 +10,8 @@ use rustls::ClientConfig;
 
 use crate::sys::socket::{Connecting, Origin};
 
+use super::answer::{self, LINE_MAX};
 use super::tls::Wire;
-
-/// Longest first line of an answer; a backend with a longer one is down.
-const LINE_MAX: usize = 1024;
 
 /// What a probe does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,13 +98,10 @@ impl Attempt {
                     Err(error) if waits(&error) => return self.wait(Stage::Hearing(stream, heard)),
                     Err(error) => return Err(error.into()),
                 }
-                if let Some(line) = heard.split(|byte| *byte == b'\n').next().filter(|line| line.len() < heard.len()) {
-                    return status(line).map(|()| true).map_err(Stop::Failed);
+                match answer::judge(&heard) {
+                    Some(verdict) => return verdict.map(|()| true).map_err(Stop::Failed),
+                    None => Stage::Hearing(stream, heard),
                 }
-                if heard.len() > LINE_MAX {
-                    return Err(Stop::Failed("its answer is not HTTP".to_owned()));
-                }
-                Stage::Hearing(stream, heard)
             }
             Stage::Over => return Err(Stop::Waits),
         };
@@ -155,17 +150,6 @@ fn request(peer: SocketAddr, path: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-/// `HTTP/1.1 200 OK`
-fn status(line: &[u8]) -> Result<(), String> {
-    let line = String::from_utf8_lossy(line);
-    let mut words = line.split_ascii_whitespace();
-    match (words.next(), words.next()) {
-        (Some(version), Some("200")) if version.starts_with("HTTP/") => Ok(()),
-        (Some(version), Some(code)) if version.starts_with("HTTP/") => Err(format!("status {code}")),
-        _ => Err("its answer is not HTTP".to_owned()),
-    }
-}
-
 fn waits(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
@@ -175,26 +159,5 @@ fn words(error: &io::Error) -> String {
         ErrorKind::ConnectionRefused => "connection refused".to_owned(),
         ErrorKind::ConnectionReset => "connection reset".to_owned(),
         _ => error.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lb_10_only_status_200_is_up() {
-        assert_eq!(status(b"HTTP/1.1 200 OK\r"), Ok(()));
-        assert_eq!(status(b"HTTP/1.0 200"), Ok(()));
-        for (line, why) in [
-            ("HTTP/1.1 204 No Content\r", "status 204"),
-            ("HTTP/1.1 301 Moved", "status 301"),
-            ("HTTP/1.1 503 Service Unavailable", "status 503"),
-            ("SSH-2.0-OpenSSH_9.2", "its answer is not HTTP"),
-            ("200 HTTP/1.1", "its answer is not HTTP"),
-            ("", "its answer is not HTTP"),
-        ] {
-            assert_eq!(status(line.as_bytes()), Err(why.to_owned()), "{line}");
-        }
     }
 }

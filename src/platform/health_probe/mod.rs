@@ -4,6 +4,7 @@
 //! for a single backend, since all sockets are non-blocking. It reports changes only. Other modules decide what health
 //! means to packets.
 
+pub mod answer;
 mod attempt;
 mod health;
 mod prober;
