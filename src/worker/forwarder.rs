@@ -176,8 +176,7 @@ impl<D: Device> Forwarder<D> {
         let ingress = self.tally.port(port);
         let exit = Exit { devices: &self.devices, tally: &self.tally, ingress };
         let mut witness = Witness::new(snapshot, &self.tally, &self.events, (port, now), from.is_some());
-        let mut frames = 0;
-        let mut last = Ok(());
+        let (mut frames, mut last) = (0, Ok(()));
         while frames < BATCH {
             let Received { len, mark } = match device.recv(&mut self.frame) {
                 Ok(received) => received,
