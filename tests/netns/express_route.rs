@@ -354,3 +354,42 @@ fn avs_03_networks_of_a_private_cloud_by_name() {
     let routers: Vec<_> = cloud["gateways"].as_array().unwrap().iter().map(|one| one["name"].as_str()).collect();
     assert_eq!(routers, [Some("sddc-T0"), Some("sddc-T1"), Some("sddc-T1-data")], "AVS-06: {cloud}");
 }
+
+/// AVS-07, ER-02: a private cloud has a BGP session over each link, with its own four-byte number, from the start. A link that
+/// fails ends its session, and `circuit ls` says what is down.
+#[test]
+fn avs_07_a_private_cloud_speaks_bgp_by_itself() {
+    let Some(lab) = up(|text| text) else { return };
+    // What the sessions bring is known before they are up.
+    lab.assert_ping("app", "10.175.0.2");
+    let sessions = |node: &str| -> Vec<Value> { lab.data(&["bgp", "peers", node]).as_array().unwrap().clone() };
+    let becomes = |node: &str, what: &str, is: &dyn Fn(&[Value]) -> bool| eventually(what, || is(&sessions(node)));
+    let count = |row: &Value, key: &str| row[key].as_u64().unwrap();
+    for (node, asn) in [("sddc", 12076), ("sddc-circuit", 398_656)] {
+        becomes(node, "two sessions", &|rows| {
+            rows.len() == 2 && rows.iter().all(|row| row["state"] == "Connected" && row["asn"] == asn)
+        });
+        for row in sessions(node) {
+            assert!(count(&row, "messagesSent") > 2 && count(&row, "messagesReceived") > 2, "{row}");
+        }
+    }
+    becomes("sddc-circuit", "all networks of the cloud, and no others", &|rows| {
+        rows.iter().all(|row| row["routesReceived"] == 10)
+    });
+    let learned = lab.data(&["bgp", "learned", "sddc"]);
+    let mut learned = learned.as_array().unwrap().iter();
+    assert!(learned.any(|row| row["network"] == "192.168.90.0/24" && row["asPath"] == "12076-65010"), "GR-04");
+
+    assert!(lab.vnet(&["circuit", "fail", "sddc-circuit", "primary", "--seconds", "3600"]).status.success());
+    becomes("sddc", "one session is left", &|rows| rows[0]["state"] == "Connecting" && rows[1]["state"] == "Connected");
+    lab.assert_ping("sddc-web", "10.90.1.4");
+    let connection = || lab.data(&["circuit", "ls"])[1]["virtualNetworkConnections"][0].clone();
+    assert_eq!(connection()["connectionStatus"], "Connected");
+    assert!(lab.vnet(&["circuit", "fail", "sddc-circuit", "--seconds", "3600"]).status.success());
+    assert_eq!(connection()["connectionStatus"], "NotConnected");
+    let listed = stdout(&lab.vnet(&["circuit", "ls"]));
+    assert!(listed.contains("hub-sddc NotConnected: both links of sddc-circuit are down"), "{listed}");
+    assert!(lab.vnet(&["circuit", "fail", "sddc-circuit", "--seconds", "0"]).status.success());
+    assert_eq!(connection()["connectionStatus"], "Connected");
+    becomes("sddc", "both are back", &|rows| rows.iter().all(|row| row["state"] == "Connected"));
+}

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::compile::Compiled;
-use crate::model::{Connection, ConnectionIx, ConnectionStatus, Network, Remote};
+use crate::model::{Connection, ConnectionIx, ConnectionStatus, Network, Remote, Side};
 
 /// One tunnel: a connection of an active-active gateway has two.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,15 @@ pub fn connections(network: &Network, compiled: &Compiled) -> Vec<ConnectionRow>
     all.map(|(at, connection)| row(network, compiled, at, connection)).collect()
 }
 
+/// Of a circuit whose two links are both down: nothing comes over the connection then (ER-02).
+fn links_down(network: &Network, compiled: &Compiled, connection: &Connection) -> Option<String> {
+    let Remote::Circuit(circuit) = connection.remote else { return None };
+    let absence = |side| compiled.learned().link_absence(network, circuit, side);
+    let [primary, secondary] = Side::BOTH.map(absence);
+    let (absence, _) = primary.zip(secondary)?;
+    Some(format!("both links of {} are down: {absence}", network.circuit(circuit).name))
+}
+
 pub(in crate::analysis) fn row(
     network: &Network,
     compiled: &Compiled,
@@ -41,7 +50,7 @@ pub(in crate::analysis) fn row(
         Remote::Circuit(circuit) => ("ExpressRoute", &network.circuit(circuit).name),
         Remote::Client(client) => ("VPNClient", &network.site(client).name),
     };
-    let reason = compiled.learned().why_down(network, at);
+    let reason = compiled.learned().why_down(network, at).or_else(|| links_down(network, compiled, connection));
     ConnectionRow {
         name: connection.name.clone(),
         virtual_network_gateway: gateway.name.clone(),

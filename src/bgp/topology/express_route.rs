@@ -11,20 +11,22 @@ use ipnet::IpNet;
 
 use crate::bgp::{AsPath, Asn, Export, Import, Origination, PeerConfig, PeerId, Policy, Source};
 use crate::model::{
-    AZURE_ASN, BgpSettings, CircuitIx, EDGE_ASN, GatewayIx, GatewayKind, Learned, Network, PrivatePeering, Side, SiteIx,
+    AZURE_ASN, BgpSettings, CLOUD_ASN, CircuitIx, EDGE_ASN, GatewayIx, GatewayKind, Learned, Network, PrivatePeering,
+    Side, SiteIx,
 };
 
 use super::expressroute_rib::{Exchange, ExpressRoutePath};
 use super::route_server::beside;
 use super::vpn::withheld;
-use super::{CIRCUIT, Node, Peer, RETRY, Route, Sink, TUNNEL, next_hops};
+use super::{CIRCUIT, Node, Peer, RETRY, Route, Sink, TUNNEL, next_hops, route};
 
 /// A customer takes what a circuit brings before what a tunnel does (BGP-23).
 const PREFERRED: u32 = 100;
 
 /// The edges with customers that speak BGP, and the gateways with a route server.
 pub(super) fn borders(network: &Network, learned: &Learned) -> Vec<Node> {
-    let speaking = network.circuits().map(|(ix, _)| ix).filter(|ix| network.speaker_on(*ix).is_some());
+    let speaks = |ix: &CircuitIx| network.speaker_on(*ix).is_some() || network.cloud_on(*ix).is_some();
+    let speaking = network.circuits().map(|(ix, _)| ix).filter(speaks);
     let speaking: Vec<_> = speaking.filter(|ix| network.circuit_fault(*ix).is_none()).collect();
     let express = |kind| matches!(kind, GatewayKind::ExpressRoute { .. });
     let gateways = network.gateways().filter(|(_, gateway)| express(gateway.kind));
@@ -40,7 +42,7 @@ pub(super) fn borders(network: &Network, learned: &Learned) -> Vec<Node> {
 fn edge((network, learned): (&Network, &Learned), exchange: &Exchange, ix: CircuitIx) -> Option<Node> {
     let circuit = network.circuit(ix);
     let peering = circuit.peering.as_ref()?;
-    let site = network.site(network.speaker_on(ix)?);
+    let customer = network.customer_name(ix)?;
     let policy = |own| Policy {
         import: Import { prefixes_max: u32::try_from(circuit.tier.prefixes()).ok(), ..Import::default() },
         export: Export { next_hops: next_hops(own, None), ..Export::default() },
@@ -48,7 +50,7 @@ fn edge((network, learned): (&Network, &Learned), exchange: &Exchange, ix: Circu
     };
     let peer = |side| {
         let ends = [peering.microsoft(side).into(), peering.customer(side).into()];
-        link((network, learned), (ix, side), &site.name, ends, (peering, peering.peer_asn, policy(ends[0])))
+        link((network, learned), (ix, side), customer, ends, (peering, peering.peer_asn, policy(ends[0])))
     };
     Some(Node {
         name: circuit.name.clone(),
@@ -58,7 +60,7 @@ fn edge((network, learned): (&Network, &Learned), exchange: &Exchange, ix: Circu
         // Its own number is in front already.
         routes: routes(exchange.customer(ix), 1),
         peers: Side::BOTH.map(peer).into(),
-        sink: Sink::Edge,
+        sink: if network.cloud_on(ix).is_some() { Sink::CloudEdge } else { Sink::Edge },
         foreign: false,
     })
 }
@@ -118,6 +120,32 @@ pub(super) fn of_site(network: &Network, learned: &Learned, ix: SiteIx) -> Vec<P
         })
     });
     peers.collect()
+}
+
+/// The private clouds: one session over each link of their circuits (AVS-07).
+pub(super) fn clouds(network: &Network, learned: &Learned) -> impl Iterator<Item = Node> {
+    network.clouds().filter_map(move |(_, cloud)| {
+        let peering = network.circuit(cloud.circuit).peering.as_ref()?;
+        let peer = |side| {
+            let ends = [peering.customer(side).into(), peering.microsoft(side).into()];
+            // What one link brings does not go back over the other (ER-05).
+            let export =
+                Export { next_hops: next_hops(ends[0], None), refuse_from: vec![CIRCUIT], ..Export::default() };
+            let policy = Policy { group: CIRCUIT, export, ..Policy::default() };
+            let edge = &network.circuit(cloud.circuit).name;
+            link((network, learned), (cloud.circuit, side), edge, ends, (peering, EDGE_ASN, policy))
+        };
+        Some(Node {
+            name: cloud.name.clone(),
+            host: cloud.name.clone(),
+            asn: Asn(CLOUD_ASN),
+            address: peering.customer(Side::Primary).into(),
+            routes: cloud.prefixes().into_iter().map(|prefix| route(prefix, Source::Network)).collect(),
+            peers: Side::BOTH.map(peer).into(),
+            sink: Sink::Cloud,
+            foreign: false,
+        })
+    })
 }
 
 fn link(

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::bgp::{Asn, Path, PeerId, Source, Speaker};
+use crate::bgp::{Asn, Path, PeerId, Source, Speaker, State};
 use crate::model::{Advertisement, BgpLearned};
 
 use super::{Node, Sink};
@@ -29,9 +29,20 @@ pub fn collect_learned(node: &Node, speaker: &Speaker, heard: &mut BgpLearned) {
             }
         }
         Sink::Edge => learned_best(node, speaker, heard.by_circuit.entry(node.host.clone()).or_default()),
+        Sink::CloudEdge if node.peers.iter().any(|peer| has_spoken(speaker, peer.id)) => {
+            learned_best(node, speaker, heard.by_circuit.entry(node.host.clone()).or_default());
+        }
         Sink::Beside => learned_best(node, speaker, heard.by_gateway.entry(node.host.clone()).or_default()),
-        Sink::Kernel => {}
+        Sink::CloudEdge | Sink::Kernel | Sink::Cloud => {}
     }
+}
+
+/// Whether a peer has advertised something, or has lost its session since.
+fn has_spoken(speaker: &Speaker, peer: PeerId) -> bool {
+    speaker.status(peer).is_some_and(|status| {
+        let lost = status.counters.established > 0 && status.state != State::Established;
+        lost || status.routes_received > 0
+    })
 }
 
 /// Adds the AS path lengths of the best paths from outside.

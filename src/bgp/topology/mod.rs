@@ -75,10 +75,15 @@ pub enum Sink {
     Appliances,
     /// It is a circuit's edge: what its customer advertises (ER-01).
     Edge,
+    /// It is the edge of a private cloud's circuit. Azure makes it with its sessions: until one of them has brought
+    /// something, what the cloud has counts as advertised (AVS-07).
+    CloudEdge,
     /// It is an ExpressRoute gateway: what the route server of its virtual network advertises (ARS-06).
     Beside,
     /// The kernel of its namespace, by next hop.
     Kernel,
+    /// It is a private cloud's: nothing, as its kernel is told what the edge advertises.
+    Cloud,
 }
 
 /// One session of a node.
@@ -107,7 +112,7 @@ impl Node {
 
     /// Whether the prefixes that it originates follow from what others have learned.
     pub const fn is_border(&self) -> bool {
-        matches!(self.sink, Sink::Edge | Sink::Beside)
+        matches!(self.sink, Sink::Edge | Sink::CloudEdge | Sink::Beside)
     }
 
     pub fn peer(&self, id: PeerId) -> Option<&Peer> {
@@ -132,7 +137,8 @@ impl Node {
 /// others have advertised.
 pub fn nodes(network: &Network, learned: &Learned) -> Vec<Node> {
     let servers = route_server::servers(network);
-    let borders = express_route::borders(network, learned);
+    let clouds = express_route::clouds(network, learned);
+    let borders = express_route::borders(network, learned).into_iter().chain(clouds);
     let mut nodes: Vec<_> =
         vpn::gateways(network, learned).chain(vpn::sites(network, learned)).chain(servers).chain(borders).collect();
     for Node { peers, .. } in &mut nodes {

@@ -92,7 +92,7 @@ impl Running {
         };
         let kernel = match node.sink {
             Sink::Kernel => Some(Kernel::of(&place.namespace)?),
-            Sink::Fabric | Sink::Appliances | Sink::Edge | Sink::Beside => None,
+            Sink::Fabric | Sink::Appliances | Sink::Edge | Sink::CloudEdge | Sink::Beside | Sink::Cloud => None,
         };
         let router = Router::start("vnet-bgp", &place.namespace, speaker, Role::Service, tell)?;
         let bare = Node { peers: Vec::new(), ..node.clone() };
