@@ -20,6 +20,11 @@ impl Recorder {
         Self { packet: None, steps: [NONE; ROOM], len: 0 }
     }
 
+    /// Forgets the leg: the next one is recorded here.
+    pub fn clear(&mut self) {
+        (self.packet, self.len) = (None, 0);
+    }
+
     /// None if the bytes were not a valid packet.
     pub fn packet(&self) -> Option<&Summary> {
         self.packet.as_ref()

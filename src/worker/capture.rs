@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 
 use super::counters::MAX_PORTS;
 use super::trace::{Taps, Traced};
-use crate::dataplane::{Pattern, PortId};
+use crate::dataplane::{Pattern, PortId, Timestamp};
 use crate::wire::Offload;
 
 /// Packets that one half holds: at 100,000 a second those of a sixth of a second.
@@ -21,6 +21,9 @@ const BYTES: usize = 24 << 20;
 /// What the pipeline may change of a packet is at its beginning.
 const HEAD: usize = 192;
 
+/// Decisions among which a packet's is looked for: as many flows can be interleaved without one copy each.
+const NEAR: usize = 4;
+
 /// A packet's beginning as it was read: its offload header and the first bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Head {
@@ -29,19 +32,38 @@ pub(super) struct Head {
 }
 
 impl Head {
-    pub(super) fn of(frame: &[u8]) -> Self {
-        let len = frame.len().min(HEAD);
-        let mut bytes = [0; HEAD];
-        bytes[..len].copy_from_slice(&frame[..len]);
-        Self { bytes, len }
+    pub(super) const fn new() -> Self {
+        Self { bytes: [0; HEAD], len: 0 }
     }
+
+    pub(super) fn keep(&mut self, frame: &[u8]) {
+        self.len = frame.len().min(HEAD);
+        self.bytes[..self.len].copy_from_slice(&frame[..self.len]);
+    }
+}
+
+/// A packet that a capture may want: its leg, its beginning as it came, and all as it left.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Offered<'a> {
+    pub(super) traced: &'a Traced,
+    pub(super) head: &'a Head,
+    pub(super) frame: &'a [u8],
 }
 
 /// Packets and their bytes, in the order in which they came.
 #[derive(Debug, Default)]
 pub struct Packets {
-    records: Vec<(Traced, Place)>,
+    records: Vec<Record>,
+    /// Each stands for all packets between the same addresses with the same steps that came near it.
+    decisions: Vec<Traced>,
     bytes: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Record {
+    at: Timestamp,
+    decision: usize,
+    place: Place,
 }
 
 /// Where a packet's bytes are: its beginning as it came, then all as it left.
@@ -57,7 +79,9 @@ struct Place {
 /// One captured packet.
 #[derive(Debug)]
 pub struct Captured<'a> {
-    pub traced: &'a Traced,
+    pub at: Timestamp,
+    /// Its place in [`Packets::decisions`].
+    pub decision: usize,
     /// Bytes of the whole packet, of which fewer may be kept.
     pub len: usize,
     head: &'a [u8],
@@ -86,15 +110,21 @@ impl<'a> Captured<'a> {
 impl Packets {
     /// In the order in which they came.
     pub fn iter(&self) -> impl Iterator<Item = Captured<'_>> {
-        self.records.iter().map(|(traced, place)| Captured {
-            traced,
+        self.records.iter().map(|Record { at, decision, place }| Captured {
+            at: *at,
+            decision: *decision,
             len: place.len,
             head: &self.bytes[place.start..place.head],
             left: &self.bytes[place.head..place.end],
         })
     }
 
-    fn put(&mut self, traced: &Traced, head: &Head, frame: &[u8], snap: usize) -> bool {
+    /// What was decided on the packets.
+    pub fn decisions(&self) -> &[Traced] {
+        &self.decisions
+    }
+
+    fn put(&mut self, Offered { traced, head, frame }: Offered<'_>, snap: usize) -> bool {
         let kept = &frame[..frame.len().min(snap.saturating_add(Offload::LEN))];
         if self.records.len() == PACKETS || self.bytes.len() + head.len + kept.len() > BYTES {
             return false;
@@ -104,8 +134,19 @@ impl Packets {
         let middle = self.bytes.len();
         self.bytes.extend_from_slice(kept);
         let len = frame.len().saturating_sub(Offload::LEN);
-        self.records.push((traced.clone(), Place { start, head: middle, end: self.bytes.len(), len }));
+        let place = Place { start, head: middle, end: self.bytes.len(), len };
+        let decision = self.decision(traced);
+        self.records.push(Record { at: traced.at, decision, place });
         true
+    }
+
+    fn decision(&mut self, traced: &Traced) -> usize {
+        let mut lately = self.decisions.iter().enumerate().rev().take(NEAR);
+        if let Some((at, _)) = lately.find(|(_, known)| known.is_decided_as(traced)) {
+            return at;
+        }
+        self.decisions.push(traced.clone());
+        self.decisions.len() - 1
     }
 }
 
@@ -135,13 +176,16 @@ impl Capture {
         &self.pattern
     }
 
-    pub(super) fn offer(&self, traced: &Traced, head: &Head, frame: &[u8]) {
-        let Traced { ingress, leg, .. } = traced;
-        if self.pattern.matches(*ingress, leg)
-            && !self.shared.filling().put(traced, head, frame, self.shared.snap)
-            && let Some(missed) = self.shared.missed.get(ingress.0 as usize)
-        {
-            missed.fetch_add(1, Ordering::Relaxed);
+    /// Takes those that match.
+    pub(super) fn offer<'a>(&self, packets: impl Iterator<Item = Offered<'a>>) {
+        let Shared { snap, missed, .. } = &*self.shared;
+        let mut filling = None;
+        for packet in packets.filter(|packet| self.pattern.matches(packet.traced.ingress, &packet.traced.leg)) {
+            if !filling.get_or_insert_with(|| self.shared.filling()).put(packet, *snap)
+                && let Some(missed) = missed.get(packet.traced.ingress.0 as usize)
+            {
+                missed.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 }
@@ -178,6 +222,7 @@ impl CaptureWatch {
     /// The packets that have come since the last call. Does not wait.
     pub fn take(&mut self) -> &Packets {
         self.taken.records.clear();
+        self.taken.decisions.clear();
         self.taken.bytes.clear();
         std::mem::swap(&mut self.taken, &mut *self.capture.shared.filling());
         &self.taken

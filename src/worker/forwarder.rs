@@ -16,6 +16,7 @@ use crate::dataplane::{
 use crate::sys::clock::monotonic_nanos;
 use crate::wire::{Frame, Offload, Packet, ParseError, Protocol};
 
+use super::capture::{Head, Offered};
 use super::carried::{Carried, Offer};
 use super::coalescer::{Coalescer, Slot};
 use super::counters::{PortTally, Tally};
@@ -180,23 +181,22 @@ impl<D: Device> Forwarder<D> {
         while frames < BATCH {
             let Received { len, mark } = match device.recv(&mut self.frame) {
                 Ok(received) => received,
-                Err(RecvError::Question(address)) => {
-                    frames += 1;
-                    // The guest itself answers for its own address.
-                    if !snapshot.is_behind(port, address) {
-                        device.answer(&mut self.frame);
-                    }
-                    continue;
-                }
-                Err(RecvError::Foreign) => {
-                    frames += 1;
-                    ingress.received(1, 0);
-                    ingress.dropped(DropReason::Malformed, 1);
-                    continue;
-                }
                 Err(error @ (RecvError::Empty | RecvError::Gone)) => {
                     last = Err(error);
                     break;
+                }
+                Err(error) => {
+                    frames += 1;
+                    // The guest itself answers for its own address.
+                    if let RecvError::Question(address) = error {
+                        if !snapshot.is_behind(port, address) {
+                            device.answer(&mut self.frame);
+                        }
+                    } else {
+                        ingress.received(1, 0);
+                        ingress.dropped(DropReason::Malformed, 1);
+                    }
+                    continue;
                 }
             };
             frames += 1;
@@ -212,9 +212,10 @@ impl<D: Device> Forwarder<D> {
                 exit.settle(&mut self.coalescer, true, &decision, frame)
             } else {
                 let at = Timestamp(monotonic_nanos());
-                let (head, mut leg) = (taps.head(frame), Recorder::new());
+                self.tapped.begin(taps, frame, (at, snapshot.generation, port));
                 wanted = true;
-                let decision = decide(frame, &mut (&mut witness, &mut leg), |packet, observers| {
+                let observers = &mut (&mut witness, &mut self.tapped.traced().leg);
+                let decision = decide(frame, observers, |packet, observers| {
                     wanted = taps.may_match(port, packet);
                     if wanted {
                         process(snapshot, &self.flows, port, now, packet, observers)
@@ -225,11 +226,11 @@ impl<D: Device> Forwarder<D> {
                 let hold = !wanted || !taps.time_packets();
                 let fate = exit.settle(&mut self.coalescer, hold, &decision, frame);
                 if wanted {
-                    let mut traced = Traced::new(at, snapshot.generation, port, leg);
-                    fate.record(&mut traced, taps.time_packets());
+                    let traced = self.tapped.traced();
+                    fate.record(traced, taps.time_packets());
                     // Only for a flow that the kernel may carry does it matter whether a tap wants it.
-                    wanted = witness.leg.is_none() || taps.want(&traced);
-                    self.tapped.push(traced, fate.train(), head, decision.left(frame));
+                    wanted = witness.leg.is_none() || taps.want(traced);
+                    self.tapped.keep(taps, fate.train(), decision.left(frame));
                 }
                 fate
             };
@@ -237,8 +238,7 @@ impl<D: Device> Forwarder<D> {
                 && !wanted
                 && let Some((egress, to)) = fate.egress().and_then(|egress| exit.kernel_port(egress))
             {
-                let leg = leg.between(port, egress);
-                handover.offer(Offer { leg, from, to, epoch }, snapshot, now);
+                handover.offer(Offer { leg: leg.between(port, egress), from, to, epoch }, snapshot, now);
             }
         }
         self.coalescer.end_batch(frames, |slot| exit.depart(slot));
@@ -306,7 +306,10 @@ impl<D: Device> Exit<'_, D> {
         if !taps.is_empty() {
             let mut traced = Traced::new(now, snapshot.generation, ingress, leg);
             fate.record(&mut traced, true);
-            taps.offer(&traced, taps.head(&frame[..end]).as_ref().map(|head| (head, &frame[..end])));
+            let frame = &frame[..end];
+            let mut head = Head::new();
+            head.keep(frame);
+            taps.offer(&std::iter::once(Offered { traced: &traced, head: &head, frame }));
         }
         reached
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use crossbeam_channel::TryIter;
 
-use super::capture::{Capture, Head};
+use super::capture::{Capture, Offered};
 use super::lossy::{LossyReceiver, LossySender, lossy};
 use crate::dataplane::{Pattern, PortId, Recorder, Timestamp};
 use crate::wire::Packet;
@@ -34,6 +34,13 @@ impl Traced {
     /// How long it took is set once that is known.
     pub(super) const fn new(at: Timestamp, generation: u64, ingress: PortId, leg: Recorder) -> Self {
         Self { at, generation, ingress, leg, took: Duration::ZERO }
+    }
+
+    /// Whether the same was decided on another packet between these addresses.
+    pub(super) fn is_decided_as(&self, other: &Self) -> bool {
+        let ends = |traced: &Self| traced.leg.packet().map(|packet| (packet.tuple.src, packet.tuple.dst));
+        let steps = || self.leg.steps() == other.leg.steps();
+        self.ingress == other.ingress && self.generation == other.generation && ends(self) == ends(other) && steps()
     }
 }
 
@@ -64,9 +71,9 @@ impl Taps {
         self.traces.is_empty() && self.captures.is_empty()
     }
 
-    /// What a frame begins with, for captures: packets are edited where they lie.
-    pub(super) fn head(&self, frame: &[u8]) -> Option<Head> {
-        (!self.captures.is_empty()).then(|| Head::of(frame))
+    /// Whether packets' bytes are wanted.
+    pub(super) fn capture(&self) -> bool {
+        !self.captures.is_empty()
     }
 
     pub(super) fn with_capture(&self, capture: &Arc<Capture>) -> Self {
@@ -108,13 +115,13 @@ impl Taps {
         !self.traces.is_empty()
     }
 
-    /// Offers a copy to each tap that matches; to captures with the packet's beginning as it came and all as it left.
-    pub(super) fn offer(&self, traced: &Traced, bytes: Option<(&Head, &[u8])>) {
-        if let Some((head, frame)) = bytes {
-            self.captures.iter().for_each(|capture| capture.offer(traced, head, frame));
-        }
-        for tap in self.traces.iter().filter(|tap| tap.pattern.matches(traced.ingress, &traced.leg)) {
-            tap.records.offer(traced.clone());
+    /// Offers each packet to each tap that matches.
+    pub(super) fn offer<'a>(&self, packets: &(impl Iterator<Item = Offered<'a>> + Clone)) {
+        self.captures.iter().for_each(|capture| capture.offer(packets.clone()));
+        for tap in &self.traces {
+            let legs = packets.clone().map(|packet| packet.traced);
+            legs.filter(|traced| tap.pattern.matches(traced.ingress, &traced.leg))
+                .for_each(|traced| tap.records.offer(traced.clone()));
         }
     }
 }

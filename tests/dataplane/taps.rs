@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use vnet::dataplane::{DropReason, Pattern, Step};
 use vnet::wire::Protocol;
-use vnet::worker::{CaptureWatch, SendError, Traced, Watch};
+use vnet::worker::{CaptureWatch, Captured, SendError, Traced, Watch};
 
 use crate::worker::{A, B, Bench, datagram_from_port, unfinished, whole};
 
@@ -122,8 +122,9 @@ fn captured_datagrams_are_joined_and_a_train_that_is_lost_is_shown_as_dropped() 
     };
     let mut capture = CaptureWatch::new(Arc::clone(&bench.tables.taps), everything(), 1000);
     let mut captured = || -> Vec<(u8, Option<DropReason>)> {
-        let packets = capture.take().iter();
-        packets.map(|packet| (*packet.as_sent().1.concat().last().unwrap(), packet.traced.leg.dropped())).collect()
+        let packets = capture.take();
+        let dropped = |packet: &Captured<'_>| packets.decisions()[packet.decision].leg.dropped();
+        packets.iter().map(|packet| (*packet.as_sent().1.concat().last().unwrap(), dropped(&packet))).collect()
     };
     assert_eq!(burst(&mut bench), 64, "what came before tells whether holding pays");
     assert!(burst(&mut bench) < 10);

@@ -15,7 +15,7 @@ use crate::dataplane::{PortId, Step};
 use crate::model::Network;
 use crate::wire::cut;
 use crate::wire::pcapng::{self, PacketBlock, PacketWay};
-use crate::worker::{CaptureWatch, Captured};
+use crate::worker::{CaptureWatch, Captured, Traced};
 
 use super::AttachmentNames;
 use super::follow::Feed;
@@ -72,12 +72,15 @@ impl Writer {
         self.file.now = clock.unix_nanos(crate::dataplane::Timestamp(crate::sys::clock::monotonic_nanos()));
         self.keep_up();
         let Self { watch, networks, known, file, .. } = self;
-        for packet in watch.take().iter() {
+        let packets = watch.take();
+        let decided: Vec<_> = packets.decisions().iter().map(|traced| words(known, networks, file, traced)).collect();
+        for packet in packets.iter() {
             if file.is_full() {
                 break;
             }
-            match words(known, networks, file, &packet) {
-                Some(words) => file.put(&packet, &words, clock.unix_nanos(packet.traced.at)),
+            let from = packets.decisions()[packet.decision].ingress;
+            match &decided[packet.decision] {
+                Some(words) => file.put(&packet, words, from, clock.unix_nanos(packet.at)),
                 None => file.unnamed += 1,
             }
         }
@@ -95,8 +98,8 @@ impl Writer {
     }
 }
 
-fn words(known: &mut Known, networks: &RecentNetworks, file: &mut File, packet: &Captured<'_>) -> Option<Arc<Words>> {
-    let (traced, leg) = (packet.traced, &packet.traced.leg);
+fn words(known: &mut Known, networks: &RecentNetworks, file: &mut File, traced: &Traced) -> Option<Arc<Words>> {
+    let leg = &traced.leg;
     let key = (traced.generation, traced.ingress, leg.packet().map(|packet| (packet.tuple.src, packet.tuple.dst)));
     let same = known.get(&key).and_then(|all| all.iter().find(|(steps, _)| steps == leg.steps()));
     if let Some((_, words)) = same {
@@ -196,10 +199,10 @@ impl File {
         (self.interface(place), way)
     }
 
-    fn put(&mut self, packet: &Captured<'_>, words: &Words, at: u64) {
+    fn put(&mut self, packet: &Captured<'_>, words: &Words, from: PortId, at: u64) {
         let Words { interface, way, ref comment } = *words;
         if way == PacketWay::Out {
-            self.interfaces[interface].port = Some(packet.traced.ingress);
+            self.interfaces[interface].port = Some(from);
         }
         let (offload, bytes) = if way == PacketWay::In { packet.as_left() } else { packet.as_sent() };
         let kept = bytes[0].len() + bytes[1].len();
