@@ -286,7 +286,7 @@ impl Default for Emulation {
             offload: true,
             udp_segmentation: true,
             platform_services: true,
-            device: Some(DeviceKind::Tun),
+            device: None,
             mtu: 1500,
             flows_per_nic: 500_000,
             programming_delay: Duration::ZERO,

@@ -23,7 +23,7 @@ fn a_file_that_cannot_be_applied_leaves_everything() {
     };
     refused("virtualNetworks: [".to_owned(), "lab.yaml:1:");
     refused(lab.named(&HUB_SPOKE.replace("routeTable: via-nva", "routeTable: nowhere")), "no route table `nowhere`");
-    refused(format!("emulation: {{workers: 1}}\n{}", lab.named(HUB_SPOKE)), "emulation.workers cannot change");
+    refused(lab.named(&format!("emulation: {{workers: 1}}\n{HUB_SPOKE}")), "emulation.workers cannot change");
     refused(HUB_SPOKE.to_owned(), "describes lab hub-spoke");
     let resized = lab.named(&HUB_SPOKE.replace("addressPrefix: 10.2.1.0/24", "addressPrefix: 10.2.1.0/25"));
     refused(resized, "error[InUsePrefixCannotBeDeleted]: IpPrefix 10.2.1.0/24 on Subnet spoke2/db");

@@ -69,7 +69,8 @@ fn with_device(mut body: Vec<&str>) -> Vec<String> {
         return body.into_iter().map(str::to_owned).collect();
     }
     if !body.iter().any(|line| line.starts_with("emulation:")) {
-        body.push("emulation: {}");
+        // Not at the end, which tests add to.
+        body.insert(0, "emulation: {}");
     }
     let with = |line: &str| match line.strip_prefix("emulation:").map(str::trim) {
         Some("") => format!("emulation:\n  device: {kind}"),
