@@ -2,7 +2,8 @@
 //!
 //! One idea: a program that knows no process outside cannot name another network by one, as `ip link set eth0 netns 1`
 //! does. Process 1 of the namespace is a fork of this one, so that a program's signals and its orphans are as usual. It
-//! ends when all the others have.
+//! ends when all the others have: it looks when a process that it can see the end of has ended, when [`reap`] says that
+//! another one has, and often once it is asked to end.
 
 #![expect(unsafe_code, reason = "fork(2), and what its child may call")]
 
@@ -15,8 +16,11 @@ use std::sync::{Mutex, PoisonError};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use rustix::thread::UnshareFlags;
 
-/// How often process 1 looks whether it is alone.
-const GLANCE_MILLIS: i32 = 1000;
+/// How often process 1 looks whether it is alone, where nothing tells it to: the program's parent is outside, and may have
+/// ended.
+const GLANCE: libc::timespec = libc::timespec { tv_sec: 30, tv_nsec: 0 };
+/// The same once it is asked to end: the other processes are, too.
+const GLANCE_AT_THE_END: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 const NAME: &std::ffi::CStr = c"vnet-init";
 
 /// First processes that have not been reaped.
@@ -66,10 +70,15 @@ impl PidNamespace {
     }
 }
 
-/// Reaps the first processes of namespaces that are empty.
+/// Reaps the first processes of namespaces that are empty, and has the others look whether theirs is. To be called when a
+/// process that this one started has been reaped.
 pub fn reap() {
     let runs = |first: &mut Pid| matches!(waitpid(Some(*first), WaitOptions::NOHANG), Ok(None));
-    FIRST.lock().unwrap_or_else(PoisonError::into_inner).retain_mut(runs);
+    let mut first = FIRST.lock().unwrap_or_else(PoisonError::into_inner);
+    first.retain_mut(runs);
+    for first in first.iter() {
+        let _ = kill_process(*first, Signal::CHILD);
+    }
 }
 
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -83,15 +92,15 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     }
 }
 
-/// What process 1 does: it reaps orphans, which the kernel does for one that ignores their ends.
+/// What process 1 does: it reaps orphans until it is alone.
 ///
 /// # Safety
-/// The process must be a fork with one thread. It calls async-signal-safe functions alone: signal-safety(7).
+/// The process must be a fork with one thread, and all signals blocked. It calls async-signal-safe functions alone, and
+/// sigtimedwait, which is a system call and no more: signal-safety(7).
 unsafe fn serve(wait: RawFd, tell: RawFd) -> ! {
     // SAFETY: these take numbers, and pointers to values that live as long as the process.
     unsafe {
         libc::prctl(libc::PR_SET_NAME, NAME.as_ptr());
-        libc::signal(libc::SIGCHLD, libc::SIG_IGN);
         let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
         // A container may refuse it: then the program sees others, and cannot name them.
         libc::mount(c"proc".as_ptr(), c"/proc".as_ptr(), c"proc".as_ptr(), flags, null());
@@ -101,10 +110,21 @@ unsafe fn serve(wait: RawFd, tell: RawFd) -> ! {
         libc::close_range(1, libc::c_uint::MAX, 0);
         let mut byte = 0_u8;
         while libc::read(0, (&raw mut byte).cast(), 1) > 0 {}
-        // With its own group: -1 leaves out the caller alone.
-        while libc::kill(-1, 0) == 0 {
-            libc::poll(null_mut(), 0, GLANCE_MILLIS);
+        let mut news = MaybeUninit::uninit();
+        libc::sigemptyset(news.as_mut_ptr());
+        libc::sigaddset(news.as_mut_ptr(), libc::SIGCHLD);
+        libc::sigaddset(news.as_mut_ptr(), libc::SIGTERM);
+        let mut glance = GLANCE;
+        loop {
+            while libc::waitpid(-1, null_mut(), libc::WNOHANG) > 0 {}
+            // With its own group: -1 leaves out the caller alone.
+            if libc::kill(-1, 0) != 0 {
+                libc::_exit(0)
+            }
+            // Blocked signals wait until they are asked for, so none is missed.
+            if libc::sigtimedwait(news.as_ptr(), null_mut(), &raw const glance) == libc::SIGTERM {
+                glance = GLANCE_AT_THE_END;
+            }
         }
-        libc::_exit(0)
     }
 }

@@ -5,6 +5,8 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
+use vnet::sys::netns;
+use vnet::sys::process::{self, ProcessId, Signal};
 
 use crate::lab::{Lab, eventually, has_program, permitted};
 
@@ -164,4 +166,34 @@ fn servers_run_in_the_sandbox_also_those_that_a_change_brings() {
         assert_eq!(status["programs"][0]["ended"], serde_json::Value::Null, "{status}");
     }
     assert!(!Path::new("/run/conf").exists());
+}
+
+/// Process 1 of a program's processes ends with the last of them, whichever that is and whether the daemon lives or not; by
+/// itself it looks only twice a minute.
+#[test]
+fn the_first_process_of_a_program_ends_with_the_last() {
+    let ends =
+        [("[sleep, infinity]", false), ("[sh, -c, 'sleep infinity & exit 0']", false), ("[sleep, infinity]", true)];
+    for (program, crashed) in ends {
+        let machine = format!("{{name: web, run: {program},");
+        let Some(lab) = Lab::up(&HUB_SPOKE.replace("{name: web,", &machine)) else { return };
+        let web = netns::identity(&PathBuf::from(format!("/run/netns/{}-web", lab.name))).unwrap();
+        let place = |id: &ProcessId| netns::identity(&PathBuf::from(format!("/proc/{}/ns/net", id.pid)));
+        let inside = || process::running().map(|listed| listed.id).filter(move |id| place(id) == Some(web));
+        let is_sleep = |id: &ProcessId| {
+            fs::read_to_string(format!("/proc/{}/cmdline", id.pid)).is_ok_and(|it| it.starts_with("sleep"))
+        };
+        eventually("process 1 and `sleep` are left", || {
+            let (sleeps, others): (Vec<_>, Vec<_>) = inside().partition(is_sleep);
+            (sleeps.len(), others.len()) == (1, 1)
+        });
+        let (sleeps, first): (Vec<_>, Vec<_>) = inside().partition(is_sleep);
+        if crashed {
+            lab.crash();
+            // As `down` does.
+            assert!(first[0].signal(Signal::TERM).unwrap());
+        }
+        assert!(sleeps[0].signal(Signal::KILL).unwrap());
+        eventually("process 1 ends", || inside().next().is_none());
+    }
 }

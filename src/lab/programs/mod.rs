@@ -119,7 +119,6 @@ pub(super) fn stop(mut programs: Vec<Program>, journal: &mut Journal) {
 
 /// Reaps what ended; returns how each did.
 pub(super) fn reap(programs: &mut Vec<Program>) -> Vec<Ending> {
-    pid_namespace::reap();
     let mut endings = Vec::new();
     programs.retain_mut(|program| {
         let ended = program.ended();
@@ -127,6 +126,7 @@ pub(super) fn reap(programs: &mut Vec<Program>) -> Vec<Ending> {
         endings.extend(ended);
         runs
     });
+    pid_namespace::reap();
     endings
 }
 
