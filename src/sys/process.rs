@@ -99,6 +99,7 @@ impl ProcessId {
 #[derive(Clone, Copy, Debug)]
 pub struct Listed {
     pub id: ProcessId,
+    pub parent: u32,
     /// The leader of its process group.
     pub group: u32,
     /// Whether it hangs on a terminal.
@@ -116,8 +117,8 @@ pub fn running() -> impl Iterator<Item = Listed> {
     numbers.filter_map(|pid| {
         let stat = Stat::of(pid).ok().filter(|stat| !stat.ended)?;
         let id = ProcessId { pid, start_time: stat.start_time };
-        let Stat { group, has_terminal, busy: is_busy, ticks, .. } = stat;
-        Some(Listed { id, group, has_terminal, is_busy, ticks })
+        let Stat { parent, group, has_terminal, busy: is_busy, ticks, .. } = stat;
+        Some(Listed { id, parent, group, has_terminal, is_busy, ticks })
     })
 }
 
@@ -145,6 +146,17 @@ pub fn sleeps_for(pid: u32) -> Option<Duration> {
     let clock =
         if clock == u64::from(libc::CLOCK_MONOTONIC.unsigned_abs()) { ClockId::Monotonic } else { ClockId::Realtime };
     Some(wanted.saturating_sub(clock_gettime(clock).try_into().ok()?))
+}
+
+/// How often a process has waited for something; None where it may not be looked at.
+pub fn waits(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?.trim().parse().ok()
+}
+
+/// What a process was started with: its program and arguments, each with a zero byte at its end.
+pub fn command(pid: u32) -> Vec<u8> {
+    fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()
 }
 
 /// Whether a process was started with this variable in its environment, as far as one may look.
@@ -206,6 +218,7 @@ pub fn leave_session() -> io::Result<()> {
 
 /// The fields used of `/proc/PID/stat`.
 struct Stat {
+    parent: u32,
     group: u32,
     has_terminal: bool,
     start_time: u64,
@@ -227,13 +240,14 @@ impl Stat {
         let (_, rest) = stat.rsplit_once(')')?;
         let mut fields = rest.split_ascii_whitespace();
         let state = fields.next()?;
-        // Fields 5, 7, 14, 15 and 22; `state` was field 3.
-        let group = fields.nth(1)?.parse().ok()?;
+        // Fields 4, 5, 7, 14, 15 and 22; `state` was field 3.
+        let parent = fields.next()?.parse().ok()?;
+        let group = fields.next()?.parse().ok()?;
         let has_terminal = fields.nth(1)? != "0";
         let ticks = fields.nth(6)?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
         let start_time = fields.nth(6)?.parse().ok()?;
         let (busy, ended) = (matches!(state, "R" | "D"), matches!(state, "Z" | "X"));
-        Some(Self { group, has_terminal, start_time, ticks, busy, ended })
+        Some(Self { parent, group, has_terminal, start_time, ticks, busy, ended })
     }
 }
 
@@ -257,7 +271,7 @@ mod tests {
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let stat = Stat::parse("7 (a) b) S 1 8 9 0 -1 4 0 0 0 0 3 4 0 0 20 0 1 0 4242 1 1").unwrap();
         assert_eq!((stat.start_time, stat.group, stat.has_terminal, stat.ended), (4242, 8, false, false));
-        assert_eq!((stat.ticks, stat.busy), (7, false));
+        assert_eq!((stat.parent, stat.ticks, stat.busy), (1, 7, false));
     }
 
     #[test]

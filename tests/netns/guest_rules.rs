@@ -318,3 +318,24 @@ fn a_program_that_fails_fails_the_tests() {
     assert_eq!(status.status.code(), Some(0), "{}", stderr(&status));
     assert!(stdout(&status).contains("`sh -ec sleep 0.5 …`, runs\n"), "{}", stdout(&status));
 }
+
+/// A loop is no start: what a program does for the third time is not waited for, and what it has started before is.
+#[test]
+fn test_does_not_wait_for_loops() {
+    if !has_program("python3") {
+        return;
+    }
+    let sleeps = "exec python3 -c 'import time\nwhile True: time.sleep(0.3)'";
+    let scripts = [
+        "nft -f RULES\nwhile true; do date; sleep 0.3; done",
+        &format!("nft -f RULES\n{sleeps}"),
+        "(sleep 2; nft -f RULES) &\nwhile true; do sleep 0.1; done",
+    ];
+    for script in scripts {
+        let Some(lab) = slow_firewall(script, LET_AND_DROPPED) else { return };
+        let output = lab.vnet(&["test", lab.file.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(0), "{script}: {}{}", stdout(&output), stderr(&output));
+        assert!(!stderr(&output).contains("not quiet yet"), "{script}: {}", stderr(&output));
+        assert!(stdout(&output).contains("fw has 9 firewall rules of its own"), "{script}: {}", stdout(&output));
+    }
+}

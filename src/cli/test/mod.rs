@@ -49,7 +49,8 @@ use stage::Stage;
 ///
 /// Before the first packet it waits until the programs of the file (`run:`) have ended or are quiet: for 0.3 s no
 /// process of their machines computes, sleeps for a known time, starts or ends, and ports and firewall rules stay as
-/// they are. That takes 10 s at most. A program that ended with an error counts as a failure.
+/// they are. A loop is not waited for: a process that starts a command or sleeps for the third time without a change of
+/// these. That takes 10 s at most. A program that ended with an error counts as a failure.
 ///
 /// Prints TAP 14 on stdout. Exit code 0 if every test passes, 1 if one or a program fails, 3 if only warnings do.
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@ pub mod check;
 pub(super) mod exec;
 pub(super) mod processes;
 pub mod settled;
+mod turns;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};

@@ -1,8 +1,9 @@
 //! Waits until the programs of a file have finished starting: loaded rules, opened ports, forked.
 //!
 //! One idea: a program does not report that it is ready, but it shows that it is not. While one of its machine's
-//! processes computes, or sleeps for a known time, more is to come. Where nothing has changed for a while, the start
-//! is over. That is a guess about other people's programs, so the wait has a limit.
+//! processes computes, or sleeps for a known time, more is to come, unless it goes round in a loop ([`super::turns`]).
+//! Where nothing has changed for a while, the start is over. That is a guess about other people's programs, so the wait
+//! has a limit.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +19,7 @@ use crate::sys::process::{self, Listed, ProcessId};
 
 use super::exec::{Node, open};
 use super::processes::place;
+use super::turns::{Act, Turns};
 
 /// How long nothing must have changed.
 const QUIET: Duration = Duration::from_millis(300);
@@ -33,18 +35,25 @@ struct Machine {
     namespace: Netns,
     identity: Identity,
     last: Option<Look>,
+    turns: Turns,
     /// Since when it looks like this.
     since: Instant,
-    /// No process was found, twice in a row. A parent that ends just after it has forked is missed by one look: it is gone
-    /// when it is read, and its child was not yet there when `/proc` was listed.
-    is_empty: bool,
+    /// So many looks in a row have found no process. A parent that ends just after it has forked is missed by one look: it is
+    /// gone when it is read, and its child was not yet there when `/proc` was listed.
+    empty: u32,
 }
 
 /// What its program has changed until now.
 #[derive(PartialEq, Eq)]
 struct Look {
-    /// With the time that each has computed.
+    /// With the time that each has computed; without loops.
     processes: Vec<(ProcessId, u64)>,
+    shown: Shown,
+}
+
+/// What others can see of it.
+#[derive(PartialEq, Eq)]
+struct Shown {
     listening: BTreeSet<(Transport, String)>,
     rules: Vec<Rules>,
 }
@@ -80,17 +89,18 @@ fn look(machines: &mut [Machine]) -> Result<()> {
     let programs: Vec<_> = programs.filter_map(|process| Some((place(process.id.pid)?, process))).collect();
     for machine in machines {
         let here = programs.iter().filter(|(place, _)| *place == machine.identity).map(|(_, process)| *process);
-        let here: Vec<Listed> = here.collect();
+        let acts: Vec<Act> = here.map(act).collect();
         let cannot = || format!("cannot look at {}", machine.name);
-        let look = machine.namespace.run(|| Look::at(&here)).and_then(|look| look).during(cannot)?;
-        machine.note(look, here.iter().any(goes_on));
+        let shown = machine.namespace.run(Shown::here).and_then(|shown| shown).during(cannot)?;
+        machine.note(&acts, shown);
     }
     Ok(())
 }
 
-/// Whether a process will do more without anything coming from outside.
-fn goes_on(process: &Listed) -> bool {
-    process.is_busy || process::sleeps_for(process.id.pid).is_some_and(|time| time <= LONGEST)
+fn act(process: Listed) -> Act {
+    let pid = process.id.pid;
+    let sleeps = process::sleeps_for(pid).is_some_and(|time| time <= LONGEST);
+    Act { process, command: process::command(pid), asleep: process::waits(pid).filter(|_| sleeps) }
 }
 
 impl Machine {
@@ -104,31 +114,39 @@ impl Machine {
             namespace: open(node)?,
             identity,
             last: None,
+            turns: Turns::default(),
             since: Instant::now(),
-            is_empty: false,
+            empty: 0,
         })
     }
 
-    fn note(&mut self, look: Look, goes_on: bool) {
+    fn note(&mut self, acts: &[Act], shown: Shown) {
+        if self.last.as_ref().is_none_or(|last| last.shown != shown) {
+            self.turns.forget();
+        }
+        self.turns.note(acts);
+        let starting = self.turns.without_loops(acts);
+        // It will do more without anything coming from outside.
+        let goes_on = starting.iter().any(|act| act.process.is_busy || act.asleep.is_some());
+        let processes = starting.iter().map(|act| (act.process.id, act.process.ticks)).collect();
+        let look = Look { processes, shown };
         if goes_on || self.last.as_ref() != Some(&look) {
             self.since = Instant::now();
         }
-        let was_empty = self.last.as_ref().is_some_and(|last| last.processes.is_empty());
-        self.is_empty = was_empty && look.processes.is_empty();
+        self.empty = if acts.is_empty() { self.empty + 1 } else { 0 };
         self.last = Some(look);
     }
 
     fn is_quiet(&self) -> bool {
-        self.since.elapsed() >= QUIET || self.is_empty
+        self.since.elapsed() >= QUIET || self.empty >= 2
     }
 }
 
-impl Look {
+impl Shown {
     /// At the machine that the calling thread is in.
-    fn at(processes: &[Listed]) -> io::Result<Self> {
+    fn here() -> io::Result<Self> {
         let mut rules = packet_filter::rules(None)?;
         rules.sort_by_key(|rules| (rules.hooks.clone(), rules.count, rules.ipv4, rules.ipv6));
-        let processes = processes.iter().map(|process| (process.id, process.ticks)).collect();
-        Ok(Self { processes, listening: listeners::listening()?, rules })
+        Ok(Self { listening: listeners::listening()?, rules })
     }
 }
