@@ -106,9 +106,9 @@ fn another_machine_in_the_same_place_shares_nothing_with_the_last() {
     let address = at(&lab, "a");
     let pings = ["-f", "-c100", "10.2.1.10"];
     assert_code(&lab.exec("a", &[&["ping"][..], &pings].concat()), 0);
-    assert!(
+    eventually("all answers are counted", || {
         lab.data(&["counters"]).as_array().unwrap().iter().any(|row| row["node"] == "a" && row["txPackets"] == 100)
-    );
+    });
     lab.apply(&with_machines(&["{name: b, networkInterfaces: [{subnet: spoke1/app}]}"]));
     assert_eq!(at(&lab, "b"), address);
     let counters = lab.data(&["counters"]);
@@ -229,7 +229,7 @@ fn nsg_22_a_rule_changes_new_flows_only() {
     // CS-50: the session lives by its record, a new one is refused.
     assert!(session.answers(SOON));
     assert!(Session::open(&lab, "a", "b", "10.1.2.4", 9001).is_none());
-    assert!(lab.drops("a", "NsgOutbound") > 0);
+    lab.await_drop("a", "NsgOutbound");
     lab.apply(&one_vnet("", ""));
     assert!(Session::open(&lab, "a", "b", "10.1.2.4", 9002).is_some());
 }
@@ -243,7 +243,7 @@ fn rsel_07_a_route_changes_the_next_packet() {
     let output = lab.apply(&one_vnet("", none));
     assert!(stdout(&output).contains("flows of a/eth0 follow with their next packet"), "{}", stdout(&output));
     assert!(!session.answers(NEVER));
-    assert!(lab.drops("a", "NextHopNone") > 0);
+    lab.await_drop("a", "NextHopNone");
     // Its records were not touched: back on the way, TCP goes on where it was.
     lab.apply(&one_vnet("", ""));
     session.server.set_read_timeout(Some(SOON)).unwrap();

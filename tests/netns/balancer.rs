@@ -161,10 +161,11 @@ fn lb_13_a_dead_backend_gets_no_new_flows_and_no_flow_breaks() {
     for (_, client, server) in &mut flows {
         carries(client, server);
     }
-    let events = lab.data(&["events"]);
-    let told = events.as_array().unwrap().iter().filter(|event| event["event"] == "BackendUnhealthy");
-    let told: Vec<_> = told.filter(|event| event["reason"] == "connection refused").collect();
-    assert!(told.iter().any(|event| event["backend"] == "b0/eth0"), "{events:#}");
+    eventually("why it is down is told", || {
+        let events = lab.data(&["events"]);
+        let mut told = events.as_array().unwrap().iter().filter(|event| event["event"] == "BackendUnhealthy");
+        told.any(|event| event["reason"] == "connection refused" && event["backend"] == "b0/eth0")
+    });
 
     servers[0].live(&lab, 0);
     eventually("it is up again", || up(0));

@@ -121,7 +121,7 @@ fn vpn_13_what_bgp_brought_goes_with_its_tunnel() {
     forgets(&lab, "192.168.50.0/24");
     eventually("the site forgets the spoke", || !site_knows(&lab, "10.20.0.0/16"));
     assert_eq!(gateway_rows(&lab, "app"), ["192.168.50.1/32"]);
-    assert_eq!(lab.data(&["bgp", "peers", "hub-gw"])[0]["state"], "Connecting");
+    eventually("the session has ended", || lab.data(&["bgp", "peers", "hub-gw"])[0]["state"] == "Connecting");
     apply(&lab, &example());
     learns(&lab, "192.168.50.0/24");
     eventually("the site knows the spoke again", || site_knows(&lab, "10.20.0.0/16"));
@@ -231,9 +231,10 @@ fn bgp_13_one_number_at_both_ends() {
         .replace("VpnGw1, enableBgp: true}", "VpnGw1, enableBgp: true, bgpSettings: {asn: 65501}}");
     let Some(lab) = Lab::up(&alike) else { return };
     let why = "both ends have AS number 65501: give one of them another (BGP-13)";
-    eventually("the site has answered the gateway", || {
+    eventually("the site has answered the gateway, and both ends say why", || {
         let peers = lab.data(&["bgp", "peers"]);
-        session(&peers, "hub-gw")["messagesReceived"].as_u64() > Some(1)
+        let says = |node: &str| session(&peers, node)["lastError"] == why;
+        session(&peers, "hub-gw")["messagesReceived"].as_u64() > Some(1) && says("hub-gw") && says("dc")
     });
     let peers = lab.data(&["bgp", "peers"]);
     for node in ["hub-gw", "dc"] {

@@ -118,6 +118,6 @@ fn a_guest_that_sends_garbage() {
         counters.as_array().unwrap().iter().find(|row| row["node"] == "web").unwrap().clone()
     };
     eventually("all of them are counted", || web()["rxPackets"].as_u64().unwrap() >= sent as u64);
-    assert!(lab.drops("web", "BadChecksum") > 0, "{}", lab.data(&["drops"]));
+    lab.await_drop("web", "BadChecksum");
     lab.assert_ping("web", "10.2.1.10");
 }

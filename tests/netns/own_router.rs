@@ -273,7 +273,7 @@ fn bgp_06_a_router_that_misbehaves() {
     renumber("as 65010", "as 65099");
     forgotten("another AS number");
     until("the reason is known", || state()["lastError"].as_str().is_some_and(|why| why.contains("Bad Peer AS")));
-    assert_ne!(state()["state"], "Connected");
+    until("the session has ended", || state()["state"] != "Connected");
     renumber("as 65099", "as 65010");
     both_know(Brand::Bird, &lab);
 
@@ -289,7 +289,9 @@ fn bgp_06_a_router_that_misbehaves() {
     // Longer than its hold time of nine seconds.
     signal("STOP");
     forgotten("silent");
-    assert!(state()["lastError"].as_str().is_some_and(|why| why.contains("Hold Timer Expired")), "{}", state());
+    until("the reason is known", || {
+        state()["lastError"].as_str().is_some_and(|why| why.contains("Hold Timer Expired"))
+    });
     signal("CONT");
     both_know(Brand::Bird, &lab);
     packets_pass(&lab);

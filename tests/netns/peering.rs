@@ -86,7 +86,7 @@ fn cs_04_a_half_deleted_peering() {
     assert!(stderr(&output).contains("b/b-a is Disconnected"), "{}", stderr(&output));
     assert_eq!(links(&lab), ["b-a Disconnected FullyInSync"]);
     assert!(!passes(&mut session, NEVER), "an open session stops");
-    assert!(lab.drops("va", "NextHopNone") > 0);
+    lab.await_drop("va", "NextHopNone");
     lab.assert_dropped("vb", "10.1.1.4", "vb", "NextHopNone");
 
     let why = refused(&lab, &topology(true, true, false), "RemotePeeringIsDisconnected");

@@ -217,6 +217,11 @@ impl Lab {
         eventually(&format!("a drop for {reason} at {at}"), || self.drops(at, reason) > before);
     }
 
+    /// Waits until a packet from a node was dropped for this reason; its sender may be done before the router has met it.
+    pub(crate) fn await_drop(&self, node: &str, reason: &str) {
+        eventually(&format!("a drop for {reason} at {node}"), || self.drops(node, reason) > 0);
+    }
+
     /// Packets that came from a node and were dropped for this reason.
     pub(crate) fn drops(&self, node: &str, reason: &str) -> u64 {
         let rows = self.data(&["drops"]);

@@ -49,14 +49,16 @@ impl Residents<'_> {
         while Instant::now() < deadline && found.iter().any(|process| process.id.is_alive()) {
             thread::sleep(GLANCE);
         }
-        self.kill()
+        self.kill(&found)
     }
 
-    /// Those that are left, and what they started meanwhile.
-    fn kill(&self) -> io::Result<()> {
+    /// Those that are left, and what they started meanwhile. One that is ending is in no namespace any more for as long as
+    /// the kernel takes down its mounts; it is waited for, too.
+    fn kill(&self, found: &[Listed]) -> io::Result<()> {
         let deadline = Instant::now() + INSISTENCE;
         loop {
-            let left = self.find();
+            let mut left = self.find();
+            left.extend(found.iter().filter(|process| process.id.is_alive()));
             if left.is_empty() {
                 return Ok(());
             }
