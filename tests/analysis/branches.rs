@@ -323,3 +323,28 @@ fn ch_03_lint_says_that_answers_may_pass_another_appliance() {
     assert!(chain.message.contains(", and for some flows v2's answer goes back through nva"), "{}", chain.message);
     assert!(chain.help.starts_with("share state between these appliances"), "{}", chain.help);
 }
+
+/// CH-03: where the answers of all flows have one way without an appliance, or none, a route is proposed.
+#[test]
+fn ch_03_lint_proposes_a_route_where_no_answer_is_spread() {
+    let (before, after) = SPREAD.split_once("      - {name: to-s1").unwrap();
+    let (_, after) = after.split_once('\n').unwrap();
+    let unanswered =
+        format!("{before}      - {{name: to-s1, addressPrefix: 10.20.0.0/16, nextHopType: None}}\n{after}");
+    let direct = format!("{before}      - {{name: other, addressPrefix: 10.99.0.0/16, nextHopType: None}}\n{after}");
+    let direct = with(
+        &direct,
+        "allowForwardedTraffic: true}]\n  - name: s2",
+        "allowForwardedTraffic: true}, {name: s1-s2, remoteVirtualNetwork: s2}]\n  - name: s2",
+    );
+    let direct = with(&direct, "[{name: s2-h,", "[{name: s2-s1, remoteVirtualNetwork: s1}, {name: s2-h,");
+    for (yaml, way) in
+        [(unanswered, "v2's answer is dropped (NextHopNone)"), (direct, "v2's answer goes back without it")]
+    {
+        let (network, compiled) = load(&yaml);
+        let findings = analysis::lint(&network, &compiled);
+        let chain = findings.iter().find(|finding| finding.code == "one-sided-chain").unwrap();
+        assert!(chain.message.contains(way) && !chain.message.contains("for some flows"), "{}", chain.message);
+        assert!(chain.help.starts_with("route 10.20.0.0/16 from subnet s2/s to "), "{}", chain.help);
+    }
+}

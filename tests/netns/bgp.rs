@@ -2,10 +2,12 @@
 //! sides, and goes with its session.
 
 use std::fs;
+use std::io::{Read, Write};
 
 use serde_json::Value;
+use vnet::sys::socket::Origin;
 
-use crate::lab::{Lab, eventually, stderr, stdout};
+use crate::lab::{Lab, SOON, eventually, stderr, stdout};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/site-to-site-bgp.yaml");
 
@@ -246,4 +248,30 @@ fn bgp_13_one_number_at_both_ends() {
     assert_eq!(gateway_rows(&lab, "app"), ["192.168.50.1/32"], "the peer alone");
     apply(&lab, &example());
     learns(&lab, "192.168.50.0/24");
+}
+
+/// BGP-06: a router that is refused hears why, and then its connection is closed.
+#[test]
+fn bgp_06_a_refused_connection_is_closed_behind_its_reason() {
+    let own = "addresses: [192.168.50.10], sharedKey: a-secret";
+    let Some(lab) = Lab::up(&example().replace(own, &format!("{own}, ownRouter: true"))) else { return };
+    let site = Origin { device: None, address: Some("192.168.50.1".parse().unwrap()) };
+    // Version 4, AS 65099 instead of 65010, three minutes, the site's identifier, no options.
+    let body = [&[4][..], &65099_u16.to_be_bytes(), &180_u16.to_be_bytes(), &[192, 168, 50, 1], &[0]].concat();
+    let open = [&[0xff; 16][..], &[0, 29, 1], &body].concat();
+    let mut heard = Vec::new();
+    eventually("the gateway takes a connection", || {
+        let connected = lab.inside("dc", || {
+            let connecting = site.tcp_towards("10.10.255.30:179".parse().unwrap()).unwrap();
+            matches!(connecting.wait(SOON), Ok(Some(()))).then(|| connecting.into_stream())
+        });
+        let Some(mut stream) = connected else { return false };
+        stream.set_nonblocking(false).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        heard.clear();
+        // Closed at once where the gateway has a connection of its own under way.
+        stream.write_all(&open).is_ok() && stream.read_to_end(&mut heard).is_ok() && heard.len() > 19
+    });
+    let notification = &heard[heard.len() - 21..];
+    assert_eq!((notification[18], &notification[19..]), (3, &[2, 2][..]), "bad peer AS: {heard:?}");
 }

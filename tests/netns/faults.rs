@@ -59,6 +59,8 @@ fn a_namespace_deleted_under_us_is_made_anew() {
     let first = program().unwrap();
     let place = netns::name_path(&format!("{}-db", lab.name));
     let before = netns::identity(&place);
+    // As long as it is open, its number is no other's.
+    let _open = lab.node("db");
     netns::unbind(&place).unwrap();
     let applied = lab.apply(&topology);
     assert!(

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::lab::{Lab, has_program, stdout};
+use crate::lab::{Lab, SOON, has_program, stdout};
 
 /// A peered pair, and a third with the addresses of the first; the first machine's rules deny all that they can.
 const LAB: &str = "
@@ -229,4 +229,27 @@ fn fab_12_slow_connections_of_one_machine_do_not_delay_others() {
         let _ = stream.read(&mut [0; 1]);
     }
     assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
+}
+
+/// A finished question takes no place among a machine's connections: one that is slow stays open beside many others.
+#[test]
+fn fab_12_questions_that_are_answered_cost_a_machine_no_connection() {
+    let Some(lab) = Lab::up(LAB) else { return };
+    let open = || TcpStream::connect("169.254.169.254:80").unwrap();
+    let request = b"GET /metadata/instance?api-version=2021-02-01 HTTP/1.1\r\nHost: x\r\nMetadata: true\r\n\r\n";
+    let answer = |mut stream: TcpStream| {
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream.write_all(request).unwrap();
+        let mut text = Vec::new();
+        stream.read_to_end(&mut text).unwrap();
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    lab.inside("far", || {
+        let slow = open();
+        // More than a machine may have at a time.
+        for _ in 0..40 {
+            assert!(answer(open()).starts_with("HTTP/1.1 200"));
+        }
+        assert!(answer(slow).starts_with("HTTP/1.1 200"));
+    });
 }

@@ -28,13 +28,13 @@ fn bypassed(names: Names<'_>, route: &Use<'_>) -> Option<Finding> {
             && row.prefixes != route.row.prefixes
     };
     let rows = names.compiled.effective_routes(route.subnet);
-    let row = rows.iter().find(|row| stays(row))?;
-    let address = row.prefixes.first()?.addr();
     // Reported only for the route that would otherwise match.
-    let own = length(route.row, address)?;
-    if rows.iter().any(|row| row.source == RouteSource::User && length(row, address).is_some_and(|other| other > own)) {
-        return None;
-    }
+    let would_match = |address: &IpAddr| {
+        let own = length(route.row, *address);
+        !rows.iter().any(|row| row.source == RouteSource::User && length(row, *address) > own)
+    };
+    let mut addresses = rows.iter().filter(|row| stays(row)).filter_map(|row| Some(row.prefixes.first()?.addr()));
+    let address = addresses.find(would_match)?;
     let endpoint = names.network.private_endpoints.iter().find(|endpoint| endpoint.address == address)?;
     Some(Finding {
         code: "private-endpoint-bypass",

@@ -172,3 +172,55 @@ fn snat_07_snat_09_a_rule_serves_outbound_flows_of_its_pool_unless_disabled() {
     assert_eq!(out(udp(("10.1.1.4", 7), (INTERNET, 53))), Err(DropReason::NoOutbound));
     assert_eq!(out(tcp(("10.1.1.6", 7), (INTERNET, 443), SYN)), Err(DropReason::NoOutbound));
 }
+
+/// LB-20, LB-25: a floating address is the backend's as long as a rule says so, in a virtual network and at its edge. Its
+/// answers pass the load balancer by, so that of the two ends the client alone has said to it what it expects.
+#[test]
+fn lb_25_a_floating_address_gets_its_reset_while_it_floats() {
+    let ends = [(FILE, ("client", CLIENT), "10.1.0.101"), (PUBLIC, ("internet", INTERNET), "203.0.113.31")];
+    for (file, (node, client), frontend) in ends {
+        let with = file.replace("enableFloatingIP: true", "enableFloatingIP: true, enableTcpReset: true");
+        let mut lab = Lab::new(&with);
+        let connect = |lab: &Lab| {
+            let backend = lab.send(node, &tcp((client, 7), (frontend, 443), SYN)).unwrap().0;
+            lab.send(&backend, &expecting(tcp((frontend, 443), (client, 7), SYN | ACK), 1001)).unwrap();
+            lab.send(node, &expecting(tcp((client, 7), (frontend, 443), ACK), 5001)).unwrap();
+        };
+        connect(&lab);
+        assert_eq!(lab.parted(), [(node.to_owned(), reset((frontend, 443), (client, 7), 5001))]);
+        connect(&lab);
+        lab.apply(&with.replace("enableFloatingIP: true", "enableFloatingIP: false"));
+        assert_eq!(lab.parted(), [], "{frontend} does not float any more");
+    }
+}
+
+/// LB-25: an address that another machine has by now gets no reset for a connection of the one before.
+#[test]
+fn lb_25_no_reset_goes_to_another_owner_of_an_address() {
+    let mut lab = Lab::new(PUBLIC);
+    lab.connect(("internet", (INTERNET, 7)), ((FRONT, 80), 8080));
+    let swapped =
+        PUBLIC.replace("10.1.1.4", "10.1.1.9").replace("10.1.1.5", "10.1.1.4").replace("10.1.1.9", "10.1.1.5");
+    lab.apply(&swapped);
+    assert_eq!(lab.parted(), []);
+}
+
+/// SNAT-07: rules that serve what backends begin bring each of their frontends once.
+#[test]
+fn snat_07_frontends_of_several_rules_serve_once() {
+    let (head, _) = PUBLIC.split_once("    loadBalancingRules:").unwrap();
+    let rule = |frontend: &str, port: u16| {
+        format!(
+            "      - {{name: r{port}, frontendIPConfiguration: {frontend}, backendAddressPool: web, protocol: Tcp, \
+             frontendPort: {port}, backendPort: {port}}}\n"
+        )
+    };
+    let own = [rule("two", 80), rule("one", 81), rule("two", 82)].concat();
+    let (_, rest) = PUBLIC.split_once("networkSecurityGroups:").unwrap();
+    let lab = Lab::new(&format!("{head}    loadBalancingRules:\n{own}networkSecurityGroups:{rest}"));
+    let rows = analysis::snat(&lab.network, &lab.compiled, None);
+    let rows = rows.iter().filter(|row| row.interface.starts_with("a/") && row.protocol == "Tcp");
+    let allocated: Vec<_> = rows.map(|row| (row.public_address.to_string(), row.allocated_ports)).collect();
+    let each = |address: &str| (address.to_owned(), Some(1024));
+    assert_eq!(allocated, [each(FRONT), each("203.0.113.31")]);
+}
