@@ -30,11 +30,14 @@ fn every_load_goes_through_the_router() {
     assert_eq!((&udp["udp"]["received"], &udp["udp"]["lostPercent"]), (&sent.into(), &0.0.into()), "{udp}");
     assert!(udp.get("tcp").is_none() && udp.get("latency").is_none(), "{udp}");
 
-    let all = bench(&["--streams", "2"]);
-    assert!(all["tcp"]["bytes"].as_u64().unwrap() > 100_000, "{all}");
-    assert!(all["latency"]["p50Micros"].as_f64().unwrap() > 1.0, "{all}");
-    assert!(all["latency"]["p99Micros"].as_f64() >= all["latency"]["p50Micros"].as_f64(), "{all}");
-    assert!(all["connects"]["count"].as_u64().unwrap() > 0, "{all}");
+    // A fifth of a second may pass on a busy machine without a single round trip.
+    eventually("each load is measured", || {
+        let all = bench(&["--streams", "2"]);
+        all["tcp"]["bytes"].as_u64().unwrap() > 100_000
+            && all["latency"]["p50Micros"].as_f64().unwrap() > 1.0
+            && all["latency"]["p99Micros"].as_f64() >= all["latency"]["p50Micros"].as_f64()
+            && all["connects"]["count"].as_u64().unwrap() > 0
+    });
 }
 
 #[test]

@@ -104,12 +104,12 @@ impl Session<'_> {
 /// Machines that have a record of the connections, and how many were not made.
 fn seen(lab: &Record, connections: &Connections) -> Result<(Machines, usize), String> {
     let filter = FlowFilter { protocol: Some("tcp".to_owned()), ..FlowFilter::default() };
-    let is_ours = |row: &FlowRow| row.direction == "Inbound" && connections.ports.contains(&row.source_port);
     let (mut machines, mut from) = (Machines::new(), None);
     loop {
         match client::ask(&lab.socket, &Request::Flows { filter: filter.clone(), from }) {
             Ok(Response::Flows(page)) => {
-                machines.extend(page.flows.into_iter().filter(is_ours).map(|row| row.node));
+                let ours = page.flows.into_iter().filter(|row| is_one_of(&connections.ports, row));
+                machines.extend(ours.map(|row| row.node));
                 from = page.next;
             }
             Ok(_) => return Err("the daemon lists no flows".to_owned()),
@@ -121,6 +121,12 @@ fn seen(lab: &Record, connections: &Connections) -> Result<(Machines, usize), St
     }
 }
 
+/// Whether a record is of a connection that is open from one of these ports. An earlier one may have had the same port.
+fn is_one_of(ports: &[u16], row: &FlowRow) -> bool {
+    let is_open = !matches!(row.state.as_str(), "Closing" | "Closed");
+    row.direction == "Inbound" && is_open && ports.contains(&row.source_port)
+}
+
 impl Said {
     fn of_shares(wanted: &FlowsTest, machines: &Machines) -> Self {
         let names = machines.iter().cloned().collect::<Vec<_>>().join(", ");
@@ -130,5 +136,33 @@ impl Said {
             several => format!("flows at {several} machines: {names}"),
         };
         Self { holds: machines.len() >= wanted.at_least, text, fact: Some(String::new()) }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_earlier_connection_from_the_same_port_is_another() {
+        let row = |port: u16, direction: &str, state: &str| -> FlowRow {
+            let row = serde_json::json!({
+                "node": "web", "nic": "eth0", "direction": direction, "protocol": "Tcp", "sourceAddress": "10.0.1.6",
+                "sourcePort": port, "destinationAddress": "10.0.1.4", "destinationPort": 8080, "state": state,
+                "access": "Allow", "ageSeconds": 1.0, "idleSeconds": 1.0, "packetsSent": 1, "bytesSent": 1,
+                "packetsReceived": 1, "bytesReceived": 1, "rules": [],
+            });
+            serde_json::from_value(row).unwrap()
+        };
+        let rows = [
+            row(7, "Inbound", "Established"),
+            row(7, "Inbound", "SynReceived"),
+            row(7, "Inbound", "Closed"),
+            row(7, "Inbound", "Closing"),
+            row(7, "Outbound", "Established"),
+            row(8, "Inbound", "Established"),
+        ];
+        assert_eq!(rows.map(|row| is_one_of(&[6, 7], &row)), [true, true, false, false, false, false]);
     }
 }
