@@ -1,9 +1,10 @@
 //! Taps on a worker's packets: traces and captures, what they are told and what they leave alone.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use vnet::dataplane::{DropReason, Pattern, Step};
-use vnet::wire::Protocol;
+use vnet::wire::{Protocol, build};
 use vnet::worker::{CaptureWatch, Captured, SendError, Traced, Watch};
 
 use crate::worker::{A, B, Bench, datagram_from_port, unfinished, whole};
@@ -138,4 +139,34 @@ fn captured_datagrams_are_joined_and_a_train_that_is_lost_is_shown_as_dropped() 
     assert!(burst(&mut bench) < 10);
     assert!(captured().iter().all(|(_, dropped)| dropped.is_none()));
     bench.assert_counters_add_up();
+}
+
+/// A decision is kept once for packets that it fits, and each packet has its own.
+#[test]
+fn captured_packets_share_what_was_decided_and_nothing_else() {
+    let mut bench = Bench::new();
+    let mut capture = CaptureWatch::new(Arc::clone(&bench.tables.taps), everything(), 1000);
+    let to = |last: u16| {
+        let (src, dst) = ("10.1.0.4:1000".parse().unwrap(), format!("10.{}.0.4:53", 2 + last % 7).parse().unwrap());
+        whole(&build::udp(src, dst, &[last as u8; 20]))
+    };
+    for round in 0..2 {
+        bench.a.incoming.lock().unwrap().extend((0..64).map(to));
+        assert_eq!(bench.batch().frames, 64);
+        let packets = capture.take();
+        let mut used = BTreeSet::new();
+        for (packet, last) in packets.iter().zip(0..) {
+            let decision = &packets.decisions()[packet.decision].leg;
+            let destination = decision.packet().unwrap().tuple.dst.to_string();
+            assert_eq!(destination, format!("10.{}.0.4", 2 + last % 7));
+            assert_eq!(decision.dropped().is_none(), last % 7 == 0, "{destination}");
+            assert_eq!(packet.as_sent().1.concat().last(), Some(&(last as u8)));
+            used.insert(packet.decision);
+        }
+        assert_eq!((packets.iter().count(), used.len()), (64, packets.decisions().len()), "round {round}");
+    }
+    // One flow at a time is the rule: after its first packet all have one decision.
+    bench.a.incoming.lock().unwrap().extend((0..64).map(|_| to(7)));
+    assert_eq!(bench.batch().frames, 64);
+    assert_eq!(capture.take().decisions().len(), 1);
 }
