@@ -71,7 +71,7 @@ struct Keeper {
     tally: Arc<Tally>,
     entries: HashMap<FlowKey, Entry, RandomState>,
     slots: Slots,
-    /// How many entries there are.
+    /// How many entries carry.
     count: Arc<AtomicUsize>,
     read_at: u64,
     /// How long the last reading took.
@@ -178,7 +178,7 @@ impl Carried {
         self.ask(Request::Read);
     }
 
-    /// How many entries there are, each direction of a flow by itself.
+    /// How many flows the kernel carried when that was read last, each direction by itself.
     pub fn len(&self) -> usize {
         self.entries.load(Ordering::Relaxed)
     }
@@ -248,7 +248,6 @@ impl Keeper {
                 Err(RecvTimeoutError::Timeout) => self.read(0),
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             }
-            self.count.store(self.entries.len(), Ordering::Relaxed);
         }
     }
 
@@ -261,18 +260,21 @@ impl Keeper {
         }
         let epoch = self.cache.epoch();
         let mut entries = std::mem::take(&mut self.entries);
+        let mut carries = 0;
         entries.retain(|key, entry| {
             let Some(flow) = self.cache.find(key) else { return false };
             let followed = self.add(entry, &flow);
             let over = !Entry::is_live(&flow, epoch, begun);
             let stays = followed && !(over && entry.over);
             entry.over = over;
+            carries += usize::from(stays && !over && entry.slot.is_none());
             if !stays {
                 self.cache.remove(key);
             }
             stays
         });
         self.entries = entries;
+        self.count.store(carries, Ordering::Relaxed);
         self.read_at = monotonic_nanos();
         self.took = Duration::from_nanos(self.read_at - begun);
     }

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::sys::flow_cache::{Flow, FlowCache, Mark, SLOTS};
 
 /// A flow that has sent so many packets up, while the last was never reported, is one that always fills its queue. It
-/// carries all the same: a queue holds half as many, and what is in there is overtaken.
-const LONGEST_WAIT: u32 = 4096;
+/// carries all the same. A queue holds 2,000 of these: the rest of it is overtaken.
+const LONGEST_WAIT: u32 = 65_536;
 
 /// The slots that no flow has.
 #[derive(Debug)]
