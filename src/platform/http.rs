@@ -52,6 +52,15 @@ impl Response {
         Self { status, kind: "application/json; charset=utf-8", body: value.to_string().into_bytes() }
     }
 
+    /// A page with this title, which is a file's own words.
+    pub(super) fn html(title: &str) -> Self {
+        let escaped = title.replace('&', "&amp;").replace('<', "&lt;");
+        let body = format!(
+            "<!DOCTYPE html>\n<title>{escaped}</title>\n<h1>{escaped}</h1>\n<p>It answers by itself. There is nothing to sign in to.</p>\n"
+        );
+        Self { status: 200, kind: "text/html; charset=utf-8", body: body.into_bytes() }
+    }
+
     pub(super) fn text(status: u16, text: String) -> Self {
         Self { status, kind: "text/plain; charset=utf-8", body: text.into_bytes() }
     }

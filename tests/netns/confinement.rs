@@ -12,7 +12,7 @@ use vnet::sys::sandbox;
 use crate::lab::{Lab, eventually, stdout, vnet};
 
 const SITE: &str = include_str!("../../config/site-to-site-bgp.yaml");
-/// Beside a gateway with BGP: a probed balancer with servers, packet filter rules, and a flow log.
+/// Beside a gateway with BGP: a probed balancer with servers, packet filter rules, a flow log, and a private cloud.
 const BESIDE: &str = "
 loadBalancers:
   - name: web
@@ -23,6 +23,7 @@ loadBalancers:
       - {name: http, frontendIPConfiguration: web, backendAddressPool: servers, probe: up, protocol: Tcp, frontendPort: 80, backendPort: 8080}
 flowLogs:
   - {name: all, targetResourceId: virtualNetworks/spoke, storagePath: logs}
+privateClouds: [{name: sddc, networkBlock: 10.175.0.0/22, segments: [{name: s, addressPrefix: 10.176.1.0/24}]}]
 emulation: {device: veth, flowLogRecordSeconds: 1, flowLogContinuationSeconds: 1, workers: 2}
 ";
 const SERVER: &str = "  - {name: app, networkInterfaces: [{subnet: spoke/app, loadBalancerBackendAddressPools: [web/servers]}], run: [python3, -m, http.server, '8080']}";
@@ -86,6 +87,7 @@ fn expected() -> BTreeMap<String, BTreeSet<Rights>> {
         ("vnet-bgp", of(Role::Service)),
         ("vnet-service", of(Role::Service)),
         ("vnet-names", of(Role::Service)),
+        ("vnet-managers", of(Role::Service)),
         ("vnet-probe", of(Role::Service)),
         ("vnet-control", of(Role::Control)),
         ("vnet-reception", of(Role::Control)),

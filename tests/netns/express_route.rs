@@ -6,7 +6,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::lab::{Lab, eventually, stderr, stdout};
+use crate::lab::{Lab, eventually, has_program, stderr, stdout};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/private-cloud-full.yaml");
 
@@ -392,4 +392,46 @@ fn avs_07_a_private_cloud_speaks_bgp_by_itself() {
     assert!(lab.vnet(&["circuit", "fail", "sddc-circuit", "--seconds", "0"]).status.success());
     assert_eq!(connection()["connectionStatus"], "Connected");
     becomes("sddc", "both are back", &|rows| rows.iter().all(|row| row["state"] == "Connected"));
+}
+
+/// AVS-04, AVS-10: vCenter and NSX-T Manager answer by TLS with one certificate for both, hosts at vMotion's port, and each
+/// says what it is, also after 100 clients that say nothing; a program of the file takes their place, and gives it back.
+#[test]
+fn avs_10_managers_and_hosts_answer_by_themselves() {
+    if !["curl", "openssl", "python3"].iter().all(|program| has_program(program)) {
+        return;
+    }
+    let own = |text: String| {
+        let run = text.lines().position(|line| line.contains("http.server 443")).unwrap();
+        let kept = text.lines().enumerate().filter(|(at, _)| *at != run && at + 1 != run);
+        kept.fold(String::new(), |text, (_, line)| text + line + "\n")
+    };
+    let Some(lab) = up(own) else { return };
+    let get = |url: &str, more: &[&str]| {
+        let asked = lab.exec("app", &[&["curl", "-sk", "-m5", url], more].concat());
+        stdout(&asked)
+    };
+    let silent = "exec python3 -c \"import socket, time; all = [socket.create_connection(('10.175.0.2', 443)) for _ in range(100)]; time.sleep(2)\" &";
+    lab.exec("dc", &["sh", "-c", silent]);
+    for (url, what) in [
+        ("https://10.175.0.2/", "vCenter of private cloud sddc"),
+        ("https://10.175.0.3/ui", "NSX-T Manager of private cloud sddc"),
+        ("http://10.175.1.132:8000/", "vMotion of host 10.175.1.132 of private cloud sddc"),
+        ("http://10.175.1.134:8000/", "vMotion of host 10.175.1.134 of private cloud sddc"),
+    ] {
+        let page = get(url, &[]);
+        assert!(page.contains(&format!("<title>{what}</title>")), "{url}: {page}");
+    }
+    assert_eq!(get("https://10.175.0.2/", &["-X", "POST", "-o/dev/null", "-w%{http_code}"]), "405");
+    assert_eq!(get("http://10.175.0.2:443/", &[]), "", "TLS is needed");
+    let shown = lab.exec("app", &["sh", "-c", "echo | openssl s_client -connect 10.175.0.3:443 2>/dev/null | openssl x509 -noout -ext subjectAltName -subject"]);
+    let shown = stdout(&shown);
+    assert!(shown.contains("IP Address:10.175.0.2, IP Address:10.175.0.3") && shown.contains("CN = sddc."), "{shown}");
+
+    let applied = lab.apply(&example(|text| text));
+    assert!(applied.status.success(), "{}", stderr(&applied));
+    eventually("the program answers", || get("http://10.175.0.2:443/", &[]).contains("Directory listing"));
+    let applied = lab.apply(&example(own));
+    assert!(applied.status.success(), "{}", stderr(&applied));
+    assert!(get("https://10.175.0.2/", &[]).contains("vCenter"), "by itself again");
 }

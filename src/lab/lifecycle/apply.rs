@@ -342,6 +342,9 @@ impl Lab<'_> {
         complaints.extend(self.write_state());
         complaints.extend(self.route());
         complaints.extend(self.watch_switches());
+        // A program may take the place of a cloud's pages.
+        let pages = self.site.clouds.apply(&network, &self.site.guests);
+        complaints.extend(pages.err().map(|error| error.to_string()));
         complaints.extend(self.start_programs(Some(&before)));
         complaints.extend(self.site.platform.apply(&self.engine, &self.history).err().map(|error| error.to_string()));
         complaints

@@ -4,7 +4,7 @@
 //! both become ports of one engine. Each thread takes its role ([`confine`]) when it starts; the one below, which makes
 //! changes, does so once the lab runs.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -36,9 +36,8 @@ use crate::lab::journal::state::{Base, Claim};
 use crate::lab::namespaces::attach;
 use crate::lab::namespaces::device::Queues;
 use crate::lab::namespaces::filters::Filters;
-use crate::lab::namespaces::platform::Platform;
 use crate::lab::namespaces::router::Router;
-use crate::lab::namespaces::{Guests, Site, guest};
+use crate::lab::namespaces::{Site, guest};
 use crate::lab::programs;
 use crate::model::{
     Attachment, ConnectionIx, DeviceKind, Emulation, Internet, Leases, Links, Network, PLATFORM_NODE, RunPolicy,
@@ -149,6 +148,7 @@ fn serve(
     dir.write_record(&lab.record)?;
     lab.start_programs(None).iter().for_each(|complaint| warn!("{complaint}"));
     lab.site.platform.apply(&lab.engine, &lab.history)?;
+    lab.site.clouds.apply(&lab.engine.network(), &lab.site.guests)?;
     let started = Happening::LabStarted { lab: lab.record.lab.clone(), file: lab.record.file.clone() };
     lab.history.tell(started);
     // `up` reads this; if it has gone away, the lab is not wanted.
@@ -216,8 +216,7 @@ fn begin(
     let (events, wake) = bounded(WAITING);
     let (queues, not_carried) = queues(&network);
     let device = queues.kind;
-    let mut site =
-        Site { claim, base, queues, guests: Guests::default(), platform: Platform::default(), places: HashMap::new() };
+    let mut site = Site::new(claim, base, queues);
     let attachments = network.attachments();
     let (guests, mut made) = site.make(&network, &attachments)?;
     record.describe(&network, &guests, &site.claim.dir);

@@ -11,6 +11,7 @@ mod express_route;
 pub(super) mod filters;
 pub(super) mod gateway;
 pub(super) mod guest;
+pub(super) mod managers;
 pub(super) mod mark;
 pub(super) mod platform;
 pub(super) mod reconfigure;
@@ -36,6 +37,7 @@ use super::journal::Made;
 use super::journal::state::{Base, Claim};
 use device::{Device, Queues};
 use egress::Egress;
+use managers::CloudPages;
 use mark::Mark;
 use platform::Platform;
 
@@ -55,6 +57,7 @@ pub(super) struct Site<'a> {
     pub(super) queues: Queues,
     pub(super) guests: Guests,
     pub(super) platform: Platform,
+    pub(super) clouds: CloudPages,
     /// The namespaces that TUNs stand in, by the names they had.
     pub(super) places: HashMap<PathBuf, Holder>,
 }
@@ -99,7 +102,13 @@ pub(super) struct Guests {
 /// New TUNs by what hangs on them, with the MTU of those that were set up by others.
 pub(super) type Tuns = HashMap<Attachment, (Tun, Option<u16>)>;
 
-impl Site<'_> {
+impl<'a> Site<'a> {
+    /// Where nothing has been made yet.
+    pub(super) fn new(claim: &'a mut Claim, base: Base, queues: Queues) -> Self {
+        let (platform, clouds) = (Platform::default(), CloudPages::default());
+        Self { claim, base, queues, guests: Guests::default(), platform, clouds, places: HashMap::new() }
+    }
+
     /// Makes the guests that a network has beyond those that stand, and TUNs for what is missing. Returns its guests.
     pub(super) fn make(&mut self, network: &Network, missing: &[Attachment]) -> Result<(Guests, Tuns)> {
         let mut guests = self.guests.staying(network, missing);
