@@ -45,6 +45,11 @@ pub(in crate::config) fn shapes<T>(
     at: At,
     report: &mut Report,
 ) -> Vec<Shape> {
+    forms(&|node, report| read(node, report).is_some(), at, report)
+}
+
+/// The same of whether it reads a value. There are hundreds of readers: this is compiled once for all of them.
+fn forms(reads: &dyn Fn(&Node, &mut Report) -> bool, at: At, report: &mut Report) -> Vec<Shape> {
     let node = |value| Node { at, value };
     let scalar = |text: &str| Value::Scalar { text: text.to_owned(), plain: true };
     let null = |key: &str| (Spanned { value: key.to_owned(), at }, node(Value::Null));
@@ -58,7 +63,7 @@ pub(in crate::config) fn shapes<T>(
     let outer = report.shapes.replace(Vec::new());
     let mut all = Vec::new();
     for (sample, plain) in samples {
-        let is_read = read(&node(sample), report).is_some();
+        let is_read = reads(&node(sample), report);
         let found = report.shapes.replace(Vec::new()).unwrap_or_default();
         let found = if found.is_empty() && is_read { vec![plain] } else { found };
         all.extend(found);
