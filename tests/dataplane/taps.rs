@@ -146,21 +146,21 @@ fn captured_datagrams_are_joined_and_a_train_that_is_lost_is_shown_as_dropped() 
 fn captured_packets_share_what_was_decided_and_nothing_else() {
     let mut bench = Bench::new();
     let mut capture = CaptureWatch::new(Arc::clone(&bench.tables.taps), everything(), 1000);
-    let to = |last: u16| {
+    let to = |last: u8| {
         let (src, dst) = ("10.1.0.4:1000".parse().unwrap(), format!("10.{}.0.4:53", 2 + last % 7).parse().unwrap());
-        whole(&build::udp(src, dst, &[last as u8; 20]))
+        whole(&build::udp(src, dst, &[last; 20]))
     };
     for round in 0..2 {
         bench.a.incoming.lock().unwrap().extend((0..64).map(to));
         assert_eq!(bench.batch().frames, 64);
         let packets = capture.take();
         let mut used = BTreeSet::new();
-        for (packet, last) in packets.iter().zip(0..) {
+        for (packet, last) in packets.iter().zip(0u8..) {
             let decision = &packets.decisions()[packet.decision].leg;
             let destination = decision.packet().unwrap().tuple.dst.to_string();
             assert_eq!(destination, format!("10.{}.0.4", 2 + last % 7));
             assert_eq!(decision.dropped().is_none(), last % 7 == 0, "{destination}");
-            assert_eq!(packet.as_sent().1.concat().last(), Some(&(last as u8)));
+            assert_eq!(packet.as_sent().1.concat().last(), Some(&last));
             used.insert(packet.decision);
         }
         assert_eq!((packets.iter().count(), used.len()), (64, packets.decisions().len()), "round {round}");
