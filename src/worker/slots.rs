@@ -57,3 +57,20 @@ impl Drop for Slot {
         self.free.lock().unwrap_or_else(PoisonError::into_inner).push(self.number);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_slot_is_one_flows_and_no_two_have_the_same_marks() {
+        let mut slots = Slots::default();
+        let mut all: Vec<_> = std::iter::from_fn(|| slots.take()).collect();
+        assert_eq!(all.len(), SLOTS - 1);
+        let numbers: std::collections::BTreeSet<_> = all.iter().map(|slot| slot.number).collect();
+        assert_eq!((numbers.len(), numbers.contains(&0)), (SLOTS - 1, false), "zero is none");
+        assert!(all.windows(2).all(|pair| pair[1].mark.wrapping_sub(pair[0].mark) > LONGEST_WAIT));
+        let freed = all.pop().unwrap().number;
+        assert_eq!(slots.take().unwrap().number, freed);
+    }
+}

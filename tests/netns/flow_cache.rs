@@ -157,7 +157,7 @@ fn no_packet_goes_by_old_tables_once_a_change_is_reported() {
 /// Each change sends the flow up again, and then it moves: while datagrams come in bursts, so that some are on their way up.
 #[test]
 fn no_packet_overtakes_another_when_a_flow_moves() {
-    const BURST: usize = 32;
+    const BURST: u64 = 32;
     let Some(lab) = Lab::up(&topology("veth", "", "")) else { return };
     let echo = Echo::new(&lab, 0);
     echo.settle(&lab);
@@ -173,8 +173,9 @@ fn no_packet_overtakes_another_when_a_flow_moves() {
                         echo.client.send(&number.to_be_bytes()).unwrap();
                     }
                 }
-                // Now and then a worker without optimizations must have done all.
-                thread::sleep(Duration::from_millis(1));
+                // Now and then a worker without optimizations must have done all, and now and then be at it.
+                let pause = sent.load(Ordering::Relaxed) / BURST % 11;
+                thread::sleep(Duration::from_micros(100 * pause));
             }
         });
         scope.spawn(|| {
